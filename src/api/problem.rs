@@ -1,0 +1,161 @@
+//! The one place that says what a refused client sees: status, headers and an RFC 9457 problem document for each code.
+//!
+//! Wrong, unknown and used look the same to a stranger; internal text never gets here.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use serde::Serialize;
+
+use crate::error::ErrorCode;
+
+/// A refusal, before it is written in the shape that a path speaks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    pub code: ErrorCode,
+    /// For people: what to do, in one sentence. A constant text, or one about field names; never what was sent.
+    pub detail: &'static str,
+    /// `Retry-After` (RFC 9110 section 10.2.3), rounded up to whole seconds.
+    pub retry_after: Option<Duration>,
+    /// Fields that were not valid.
+    pub errors: Vec<FieldError>,
+    /// `Allow` of a 405.
+    pub allow: Option<String>,
+}
+
+/// One field that was not valid.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct FieldError {
+    /// Its name in the request body.
+    pub field: &'static str,
+    /// What would be right.
+    pub message: &'static str,
+}
+
+impl Problem {
+    /// A refusal with the code's usual text.
+    pub const fn new(code: ErrorCode) -> Self {
+        Self { code, detail: usual_detail(code), retry_after: None, errors: Vec::new(), allow: None }
+    }
+
+    #[must_use]
+    pub const fn detail(mut self, detail: &'static str) -> Self {
+        self.detail = detail;
+        self
+    }
+
+    #[must_use]
+    pub const fn retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+
+    /// The status that goes with the code.
+    pub const fn status(&self) -> StatusCode {
+        status(self.code)
+    }
+
+    /// `Retry-After` in whole seconds, at least 1.
+    pub fn retry_after_secs(&self) -> Option<u64> {
+        self.retry_after
+            .map(|wait| wait.as_millis().div_ceil(1000).max(1))
+            .map(|secs| u64::try_from(secs).unwrap_or(u64::MAX))
+    }
+
+    /// `WWW-Authenticate` (RFC 6750 section 3) of a 401 or 403 that is about the access token.
+    pub const fn www_authenticate(&self) -> Option<&'static str> {
+        match self.code {
+            ErrorCode::TokenMissing => Some("Bearer"),
+            ErrorCode::TokenInvalid | ErrorCode::TokenRevoked => Some("Bearer error=\"invalid_token\""),
+            ErrorCode::TokenExpired => Some("Bearer error=\"invalid_token\", error_description=\"expired\""),
+            ErrorCode::Forbidden => Some("Bearer error=\"insufficient_scope\""),
+            _ if status(self.code).as_u16() == 401 => Some("Bearer"),
+            _ => None,
+        }
+    }
+
+    /// The body, `application/problem+json`.
+    pub fn body(&self, request_id: &str) -> Vec<u8> {
+        #[derive(Serialize)]
+        struct Document<'a> {
+            r#type: &'static str,
+            title: &'static str,
+            status: u16,
+            code: &'static str,
+            detail: &'static str,
+            request_id: &'a str,
+            #[serde(skip_serializing_if = "<[FieldError]>::is_empty")]
+            errors: &'a [FieldError],
+        }
+        let status = self.status();
+        serde_json::to_vec(&Document {
+            r#type: "about:blank",
+            title: status.canonical_reason().unwrap_or("Error"),
+            status: status.as_u16(),
+            code: self.code.as_str(),
+            detail: self.detail,
+            request_id,
+            errors: &self.errors,
+        })
+        .unwrap_or_default()
+    }
+}
+
+/// The status of each code.
+pub const fn status(code: ErrorCode) -> StatusCode {
+    match code {
+        ErrorCode::TokenMissing
+        | ErrorCode::TokenInvalid
+        | ErrorCode::TokenExpired
+        | ErrorCode::TokenRevoked
+        | ErrorCode::RefreshInvalid
+        | ErrorCode::RefreshReused
+        | ErrorCode::SessionRevoked
+        | ErrorCode::WechatCodeInvalid => StatusCode::UNAUTHORIZED,
+        ErrorCode::Forbidden | ErrorCode::UserDisabled | ErrorCode::WechatBlocked | ErrorCode::RegistrationClosed => {
+            StatusCode::FORBIDDEN
+        }
+        ErrorCode::PathAmbiguous | ErrorCode::RequestMalformed | ErrorCode::ValidationFailed => StatusCode::BAD_REQUEST,
+        ErrorCode::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        ErrorCode::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+        ErrorCode::WechatBusy | ErrorCode::WechatMisconfigured | ErrorCode::StoreUnavailable => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+        ErrorCode::UpstreamUnavailable => StatusCode::BAD_GATEWAY,
+        ErrorCode::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
+        ErrorCode::NotFound => StatusCode::NOT_FOUND,
+        ErrorCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+        ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// What a person is told, where the place that refuses has nothing better to say.
+const fn usual_detail(code: ErrorCode) -> &'static str {
+    match code {
+        ErrorCode::TokenMissing => "Sign in first: this path needs an access token.",
+        ErrorCode::TokenInvalid => "The access token is not valid.",
+        ErrorCode::TokenExpired => "The access token has expired. Refresh it.",
+        ErrorCode::TokenRevoked => "The session of this access token has ended. Sign in again.",
+        ErrorCode::Forbidden => "This user may not do that.",
+        ErrorCode::PathAmbiguous => "The path could be read in two ways. Send it in its plain form.",
+        ErrorCode::RequestMalformed => "The request is not well formed.",
+        ErrorCode::BodyTooLarge => "The request body is too large.",
+        ErrorCode::ValidationFailed => "Some fields are not valid.",
+        ErrorCode::RateLimited => "Too many requests. Wait and try again.",
+        ErrorCode::RefreshInvalid => "The refresh token is not valid. Sign in again.",
+        ErrorCode::RefreshReused => "The refresh token was used before. Sign in again.",
+        ErrorCode::SessionRevoked => "The session has ended. Sign in again.",
+        ErrorCode::UserDisabled => "This account is disabled.",
+        ErrorCode::WechatCodeInvalid => "The login code is not valid any more. Call wx.login again.",
+        ErrorCode::WechatBlocked => "WeChat has blocked this login.",
+        ErrorCode::WechatBusy => "WeChat is busy. Try again.",
+        ErrorCode::WechatMisconfigured => "WeChat login is not set up correctly. The operator has to look.",
+        ErrorCode::RegistrationClosed => "New accounts are not open.",
+        ErrorCode::StoreUnavailable => "Please try again in a moment.",
+        ErrorCode::UpstreamUnavailable => "The service behind is not reachable.",
+        ErrorCode::UpstreamTimeout => "The service behind did not answer in time.",
+        ErrorCode::NotFound => "There is nothing here.",
+        ErrorCode::MethodNotAllowed => "This path does not take this method.",
+        ErrorCode::Internal => "Something went wrong on our side.",
+    }
+}

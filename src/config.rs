@@ -1,0 +1,64 @@
+//! Configuration: one immutable snapshot, read from a file and the environment, checked as a whole.
+//!
+//! The structs are the manual: each key's meaning, type and default stand together, `config.toml` is printed from them, and
+//! whatever is wrong is reported at once with its line. Validation opens no socket.
+
+mod admin;
+mod auth;
+mod identity;
+mod limits;
+mod rules;
+mod server;
+mod store;
+mod telemetry;
+mod tokens;
+mod upstream;
+mod values;
+mod wechat;
+
+pub use admin::AdminConfig;
+pub use auth::{AuthConfig, Registration, UserIds, UsersConfig};
+pub use identity::IdentityConfig;
+pub use limits::LimitsConfig;
+pub use rules::{Access, RuleConfig};
+pub use server::ServerConfig;
+pub use store::StoreConfig;
+pub use telemetry::{LogFormat, TelemetryConfig};
+pub use tokens::{Algorithm, ReplayWindow, TokenConfig};
+pub use upstream::{UpstreamAuthorization, UpstreamConfig};
+pub use values::{ByteSize, HumanDuration, Rate, SecretText};
+pub use wechat::{WechatApp, WechatConfig};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Everything that menshen can be told.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// `production` refuses to start without WeChat credentials. `development` needs no network: a login code is its own
+    /// openid, and a code that starts with `admin` signs in an administrator.
+    pub mode: Mode,
+    pub server: ServerConfig,
+    pub admin: AdminConfig,
+    pub upstream: UpstreamConfig,
+    /// Who may pass where. The first rule that matches decides; what matches none is `required`.
+    pub rule: Vec<RuleConfig>,
+    pub identity: IdentityConfig,
+    pub auth: AuthConfig,
+    pub tokens: TokenConfig,
+    pub store: StoreConfig,
+    pub users: UsersConfig,
+    pub wechat: WechatConfig,
+    pub limits: LimitsConfig,
+    pub telemetry: TelemetryConfig,
+}
+
+/// Whether real people sign in here.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    #[default]
+    Production,
+    Development,
+}

@@ -1,0 +1,37 @@
+//! `[limits]`: how often one client may ask.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Rate;
+
+/// How often one client may ask: `COUNT/TIME`, a burst of COUNT that refills evenly. Counted for each IPv4 address or IPv6 /64.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitsConfig {
+    /// Off only where something in front limits already.
+    pub enabled: bool,
+    /// Logins from one address. Many people can share one (a school, a carrier).
+    pub login_per_ip: Rate,
+    /// Refreshes from one address.
+    pub refresh_per_ip: Rate,
+    /// All other calls of the auth API from one address.
+    pub api_per_ip: Rate,
+    /// Changes of one user to the own account.
+    pub account_per_user: Rate,
+    /// Addresses and users remembered by each limit; the one unseen longest is forgotten. About 100 bytes each.
+    pub table_entries: usize,
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            login_per_ip: Rate::per_minute(30),
+            refresh_per_ip: Rate::per_minute(120),
+            api_per_ip: Rate::per_minute(300),
+            account_per_user: Rate::per_minute(60),
+            table_entries: 50_000,
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! `[[rule]]`: who may pass where.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// One rule. It matches by path and method; then `access`, `user_types` and `roles` decide.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RuleConfig {
+    /// Its name in metrics, logs and `explain`: 1 to 64 letters, digits, `-` or `_`.
+    pub name: String,
+    /// On the path that is forwarded, never the query: exact (`/health`), everything below (`/static/**`, which is `/static`
+    /// too), or `*` for one segment (`/users/*/posts`). Case matters.
+    pub path: String,
+    /// Methods it is for. Empty: all. `GET` does not stand for `HEAD`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub methods: Vec<String>,
+    /// `public`: anonymous always, a token is not looked at. `optional`: anonymous without a token, a bad token is refused.
+    /// `required`: a valid token. `deny`: nobody.
+    #[serde(default)]
+    pub access: Access,
+    /// Kinds of user that may pass (403 for others). Empty: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub user_types: Vec<String>,
+    /// Roles of which the user must have one (403 otherwise). Empty: none needed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub roles: Vec<String>,
+    /// With `optional`: a bad token counts as no token.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub bad_token_is_anonymous: bool,
+}
+
+/// What a rule asks for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Access {
+    Public,
+    Optional,
+    #[default]
+    Required,
+    Deny,
+}

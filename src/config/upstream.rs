@@ -1,0 +1,54 @@
+//! `[upstream]`: the backend that menshen stands in front of.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::HumanDuration;
+
+/// The backend that menshen stands in front of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct UpstreamConfig {
+    /// Where it listens: `http://host:port`, `https://host:port` or `unix:/path/to.sock`. Several take turns. A name is
+    /// resolved once, at start.
+    pub urls: Vec<String>,
+    /// What happens to the client's `Authorization` once it is checked: `remove` it, or `keep` it for a backend that looks
+    /// at it too.
+    pub authorization: UpstreamAuthorization,
+    /// `Host` as the backend sees it. Unset: as the client sent it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// Time to open a connection.
+    pub connect_timeout: HumanDuration,
+    /// Longest silence of the backend while an answer is awaited or read.
+    pub read_timeout: HumanDuration,
+    /// Longest time the backend may take no bytes of a request.
+    pub write_timeout: HumanDuration,
+    /// How long an unused connection is kept. Below the backend's own: Node closes after 5 s, gunicorn after 2 s.
+    pub idle_timeout: HumanDuration,
+    /// Most unused connections kept.
+    pub idle_connections: usize,
+}
+
+impl Default for UpstreamConfig {
+    fn default() -> Self {
+        Self {
+            urls: vec!["http://127.0.0.1:3000".to_owned()],
+            authorization: UpstreamAuthorization::Remove,
+            host: None,
+            connect_timeout: HumanDuration::secs(1),
+            read_timeout: HumanDuration::secs(60),
+            write_timeout: HumanDuration::secs(30),
+            idle_timeout: HumanDuration::secs(1),
+            idle_connections: 1024,
+        }
+    }
+}
+
+/// What the backend sees of the client's `Authorization`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum UpstreamAuthorization {
+    Keep,
+    Remove,
+}

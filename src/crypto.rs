@@ -1,0 +1,93 @@
+//! The few primitives that tokens, stored secrets and signatures share, each a thin name over a library.
+
+use aes_gcm::{
+    Aes256Gcm, KeyInit, Nonce,
+    aead::{Aead, Payload},
+};
+use aws_lc_rs::{digest, hmac};
+use subtle::ConstantTimeEq;
+
+use crate::{
+    entropy::{Entropy, NoEntropy},
+    types::Secret,
+};
+
+/// A 256-bit key.
+pub type Key = Secret<[u8; 32]>;
+
+/// HMAC-SHA256 (RFC 2104) over the parts, each with its length before it, so that no two lists of parts meet.
+pub fn mac(key: &Key, parts: &[&[u8]]) -> [u8; 32] {
+    let mut mac = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, key.expose()));
+    for part in parts {
+        mac.update(&(part.len() as u64).to_be_bytes());
+        mac.update(part);
+    }
+    let mut tag = [0; 32];
+    tag.copy_from_slice(mac.sign().as_ref());
+    tag
+}
+
+/// A key for one purpose, derived from a key that is used for nothing else.
+pub fn derive(key: &Key, purpose: &str) -> Key {
+    Secret::new(mac(key, &[b"menshen key", purpose.as_bytes()]))
+}
+
+/// SHA-256 (FIPS 180-4).
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let mut out = [0; 32];
+    out.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
+    out
+}
+
+/// Equality without telling where the difference is. Unequal lengths are unequal.
+pub fn same(left: &[u8], right: &[u8]) -> bool {
+    left.ct_eq(right).into()
+}
+
+/// AES-256-GCM (NIST SP 800-38D) with a random 96-bit nonce in front; `context` is authenticated, not stored, so a value
+/// moved to another record does not open.
+pub fn seal(key: &Key, entropy: &Entropy, context: &[u8], plain: &[u8]) -> Result<Vec<u8>, NoEntropy> {
+    let nonce: [u8; 12] = entropy.bytes()?;
+    let sealed = cipher(key).encrypt(&Nonce::from(nonce), Payload { msg: plain, aad: context }).map_err(|_| NoEntropy)?;
+    Ok([nonce.as_slice(), &sealed].concat())
+}
+
+/// Opens what [`seal`] closed; `None` for a wrong key, a wrong context or a changed byte.
+pub fn open(key: &Key, context: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
+    let (nonce, sealed) = sealed.split_first_chunk::<12>()?;
+    cipher(key).decrypt(&Nonce::from(*nonce), Payload { msg: sealed, aad: context }).ok()
+}
+
+fn cipher(key: &Key) -> Aes256Gcm {
+    Aes256Gcm::new(key.expose().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: [u8; 32] = [7; 32];
+
+    #[test]
+    fn what_is_sealed_opens_only_with_the_same_key_and_context() {
+        let (key, entropy) = (Key::new(KEY), Entropy::default());
+        let sealed = seal(&key, &entropy, b"user 1", b"hello").expect("random bytes");
+        assert_eq!(open(&key, b"user 1", &sealed).as_deref(), Some(&b"hello"[..]));
+        assert_eq!(open(&key, b"user 2", &sealed), None);
+        assert_eq!(open(&Key::new([8; 32]), b"user 1", &sealed), None);
+        for at in 0..sealed.len() {
+            let mut changed = sealed.clone();
+            changed[at] ^= 1;
+            assert_eq!(open(&key, b"user 1", &changed), None, "byte {at}");
+        }
+        assert_eq!(open(&key, b"", &[]), None);
+    }
+
+    #[test]
+    fn no_two_lists_of_parts_have_one_mac() {
+        let key = Key::new(KEY);
+        assert_ne!(mac(&key, &[b"ab", b"c"]), mac(&key, &[b"a", b"bc"]));
+        assert_ne!(mac(&key, &[b"ab"]), mac(&key, &[b"ab", b""]));
+        assert_ne!(derive(&key, "a").expose(), derive(&key, "b").expose());
+    }
+}

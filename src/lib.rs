@@ -1,0 +1,11 @@
+//! menshen: a login gate for WeChat Mini Programs. See ARCHITECTURE.md.
+
+pub mod api;
+pub mod audit;
+pub mod clock;
+pub mod crypto;
+pub mod entropy;
+pub mod error;
+pub mod metrics;
+pub mod store;
+pub mod types;

@@ -1,0 +1,176 @@
+//! What Prometheus reads. Every label value comes from a closed list or from the config, so the number of series is known;
+//! none is a path, a user or an address.
+
+use std::time::Duration;
+
+use prometheus::{
+    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+};
+
+/// Seconds, for what the gate itself adds: 0.5 microseconds to 10 ms.
+const GATE_BUCKETS: &[f64] = &[5e-7, 1e-6, 2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 1e-2];
+/// Seconds, for whole requests and calls: 0.5 ms to 30 s.
+const CALL_BUCKETS: &[f64] = &[5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+
+/// All metrics of one process, created once by `App` and handed down.
+#[derive(Clone)]
+pub struct Metrics {
+    registry: Registry,
+    /// `menshen_requests_total{rule,decision,status}`.
+    pub requests: IntCounterVec,
+    /// `menshen_request_duration_seconds{rule}`: the whole of a request, the backend included.
+    pub request_duration: HistogramVec,
+    /// `menshen_gate_duration_seconds`: the gate's own decision.
+    pub gate_duration: Histogram,
+    /// `menshen_requests_in_flight`.
+    pub in_flight: IntGauge,
+    /// `menshen_connections`: open client connections.
+    pub connections: IntGauge,
+    /// `menshen_connections_refused_total`: closed at once, over `server.max_connections`.
+    pub connections_refused: IntCounter,
+    /// `menshen_token_checks_total{result}`.
+    pub token_checks: IntCounterVec,
+    /// `menshen_logins_total{method,result}`.
+    pub logins: IntCounterVec,
+    /// `menshen_refresh_total{result}`.
+    pub refresh: IntCounterVec,
+    /// `menshen_sessions_opened_total`.
+    pub sessions_opened: IntCounter,
+    /// `menshen_revocations_total{reason}`.
+    pub revocations: IntCounterVec,
+    /// `menshen_revocation_lag_seconds`: age of the newest revocation when the poll found it.
+    pub revocation_lag: Gauge,
+    /// `menshen_wechat_calls_total{api,class}`.
+    pub wechat_calls: IntCounterVec,
+    /// `menshen_wechat_call_duration_seconds{api}`.
+    pub wechat_call_duration: HistogramVec,
+    /// `menshen_store_op_duration_seconds{engine,op}`.
+    pub store_op_duration: HistogramVec,
+    /// `menshen_store_errors_total{engine,op}`.
+    pub store_errors: IntCounterVec,
+    /// `menshen_store_size_bytes`.
+    pub store_size: IntGauge,
+    /// `menshen_rate_limited_total{limit}`.
+    pub rate_limited: IntCounterVec,
+    /// `menshen_headers_stripped_total`: headers of clients that did not pass.
+    pub headers_stripped: IntCounter,
+    /// `menshen_upstream_errors_total{kind}`.
+    pub upstream_errors: IntCounterVec,
+    /// `menshen_audit_events_total{event}`.
+    pub audit_events: IntCounterVec,
+    /// `menshen_panics_total`.
+    pub panics: IntCounter,
+    /// `menshen_log_lines_dropped_total`: access log lines given up because standard output did not keep up.
+    pub log_lines_dropped: IntCounter,
+}
+
+impl Metrics {
+    /// A registry of its own with every metric in it.
+    ///
+    /// # Panics
+    /// When two metrics have one name, which is a mistake in this file.
+    #[expect(clippy::missing_panics_doc, reason = "stated above")]
+    pub fn new() -> Self {
+        let registry = Registry::new_custom(Some("menshen".to_owned()), None).expect("a prefix is given");
+        let new = Registered(&registry);
+        let metrics = Self {
+            requests: new.counters("requests_total", "Requests.", &["rule", "decision", "status"]),
+            request_duration: new.histograms("request_duration_seconds", "Whole requests.", &["rule"], CALL_BUCKETS),
+            gate_duration: new.histogram("gate_duration_seconds", "The gate's own decision on a request.", GATE_BUCKETS),
+            in_flight: new.gauge("requests_in_flight", "Requests now."),
+            connections: new.gauge("connections", "Client connections now."),
+            connections_refused: new.counter("connections_refused_total", "Connections over the limit, closed at once."),
+            token_checks: new.counters("token_checks_total", "Access tokens checked.", &["result"]),
+            logins: new.counters("logins_total", "Login attempts.", &["method", "result"]),
+            refresh: new.counters("refresh_total", "Refresh tokens presented.", &["result"]),
+            sessions_opened: new.counter("sessions_opened_total", "Sessions opened."),
+            revocations: new.counters("revocations_total", "Revocations.", &["reason"]),
+            revocation_lag: new.seconds("revocation_lag_seconds", "Age of the newest revocation when it was found."),
+            wechat_calls: new.counters("wechat_calls_total", "Calls of WeChat.", &["api", "class"]),
+            wechat_call_duration: new.histograms("wechat_call_duration_seconds", "Calls of WeChat.", &["api"], CALL_BUCKETS),
+            store_op_duration: new.histograms(
+                "store_op_duration_seconds",
+                "Store operations.",
+                &["engine", "op"],
+                CALL_BUCKETS,
+            ),
+            store_errors: new.counters("store_errors_total", "Store operations that failed.", &["engine", "op"]),
+            store_size: new.gauge("store_size_bytes", "The store on disk."),
+            rate_limited: new.counters("rate_limited_total", "Requests over a limit.", &["limit"]),
+            headers_stripped: new.counter("headers_stripped_total", "Headers of clients that did not pass."),
+            upstream_errors: new.counters("upstream_errors_total", "Requests that the backend failed.", &["kind"]),
+            audit_events: new.counters("audit_events_total", "Lines of the audit log.", &["event"]),
+            panics: new.counter("panics_total", "Panics; each is a bug."),
+            log_lines_dropped: new.counter("log_lines_dropped_total", "Access log lines given up."),
+            registry: registry.clone(),
+        };
+        let build = new.counters("build_info", "Always 1.", &["version"]);
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).inc();
+        metrics
+    }
+
+    /// Everything in the text exposition format 0.0.4.
+    pub fn render(&self) -> String {
+        TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_default()
+    }
+
+    /// Adds what the operating system says of this process (memory, file descriptors, CPU), outside the prefix.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// One store operation.
+    pub fn store_op(&self, engine: &'static str, op: &'static str, took: Duration, failed: bool) {
+        self.store_op_duration.with_label_values(&[engine, op]).observe(took.as_secs_f64());
+        if failed {
+            self.store_errors.with_label_values(&[engine, op]).inc();
+        }
+    }
+
+    /// One call of WeChat.
+    pub fn wechat_call(&self, api: &'static str, class: &'static str, took: Duration) {
+        self.wechat_calls.with_label_values(&[api, class]).inc();
+        self.wechat_call_duration.with_label_values(&[api]).observe(took.as_secs_f64());
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+/// Makes metrics that are in the registry from the start.
+struct Registered<'a>(&'a Registry);
+
+impl Registered<'_> {
+    fn add<C: prometheus::core::Collector + Clone + 'static>(&self, made: prometheus::Result<C>) -> C {
+        let metric = made.expect("a valid metric");
+        self.0.register(Box::new(metric.clone())).expect("a name of its own");
+        metric
+    }
+    fn counter(&self, name: &str, help: &str) -> IntCounter {
+        self.add(IntCounter::new(name, help))
+    }
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+        self.add(IntCounterVec::new(Opts::new(name, help), labels))
+    }
+    fn gauge(&self, name: &str, help: &str) -> IntGauge {
+        self.add(IntGauge::new(name, help))
+    }
+    fn seconds(&self, name: &str, help: &str) -> Gauge {
+        self.add(Gauge::new(name, help))
+    }
+    fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Histogram {
+        self.add(Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec())))
+    }
+    fn histograms(&self, name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> HistogramVec {
+        self.add(HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), labels))
+    }
+}

@@ -1,0 +1,358 @@
+//! The store: users, identities, sessions, revocations and signing keys, as atomic operations of the domain.
+//!
+//! A rule about shared state is one operation here, because on Redis or SQL it has to be one atomic step. Nothing may assume
+//! that it holds a lock between two calls. Expected outcomes are values; an error means that the store failed or that nobody
+//! knows what happened, and then the answer to a client is 503.
+//!
+//! Must stay true, on every engine (the suite in `contract` holds each to it):
+//! - what an operation acknowledged is there after `kill -9` and power loss;
+//! - every operation may be repeated after an unknown outcome: a repeat never makes a second user, session or successor;
+//! - a revocation is in the log before the state says so, so a crash in between fails closed;
+//! - after a session is revoked no descendant of it ever refreshes;
+//! - what has expired is absent, whether or not it has been swept;
+//! - openids, unionids, nicknames and session keys are sealed at rest and found by keyed hash.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::types::{AppId, ClientType, OpenId, Secret, SessionId, Timestamp, UnionId, UserId, UserType};
+
+/// The port that every engine implements.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Signs somebody in: finds the user by identity or makes one, links the identities, keeps the `session_key`, spends the
+    /// login code and opens the session, all or nothing. 200 parallel first logins of one openid make one user.
+    ///
+    /// Safe to repeat with the same `session.id`: the answer is the same session.
+    async fn login(&self, login: &NewLogin) -> Result<LoginOutcome, StoreError>;
+
+    /// Whether a login code has been spent ([`NewLogin::code`]). A hint that spares a call to WeChat; `login` decides.
+    async fn code_spent(&self, code: &CodeHash, now: Timestamp) -> Result<bool, StoreError>;
+
+    /// The user, unless there is none.
+    async fn user(&self, id: &UserId) -> Result<Option<User>, StoreError>;
+
+    /// Changes the profile: `None` leaves a field, `Some(None)` clears it.
+    async fn update_profile(&self, id: &UserId, change: &ProfileChange, now: Timestamp) -> Result<Option<User>, StoreError>;
+
+    /// The session while it lives: neither revoked nor past its end.
+    async fn session(&self, id: SessionId, now: Timestamp) -> Result<Option<Session>, StoreError>;
+
+    /// The user's living sessions, newest login first.
+    async fn sessions(&self, user: &UserId, now: Timestamp) -> Result<Vec<Session>, StoreError>;
+
+    /// What the refresh token of a session is checked with; also of one that is revoked or expired while it is remembered,
+    /// so that the answer can say which.
+    async fn refresh_salt(&self, id: SessionId) -> Result<Option<RefreshSalt>, StoreError>;
+
+    /// One step of refresh token rotation, as a compare-and-set on the session's counter. The caller has checked the HMAC.
+    async fn rotate(&self, rotation: &Rotation) -> Result<RotationOutcome, StoreError>;
+
+    /// Ends sessions. In the log before it is in the state. Says which sessions ended; none is not an error.
+    async fn revoke(&self, what: &Revoke, now: Timestamp) -> Result<Revoked, StoreError>;
+
+    /// Revocations after `cursor`, in order of arrival, at most `limit`. Reads whatever is new since, and may give an entry
+    /// twice; never skips one. `None` starts at the oldest that still matters.
+    async fn revocations(&self, cursor: Option<&LogCursor>, limit: usize) -> Result<RevocationPage, StoreError>;
+
+    /// The signing keys that are kept in the store, newest first.
+    async fn keys(&self) -> Result<Vec<StoredKey>, StoreError>;
+
+    /// Adds a signing key if the newest one is still `after` (`None`: if there is none). `false`: somebody was faster, read
+    /// again. So two replicas that start together end up with one key.
+    async fn add_key(&self, key: &StoredKey, after: Option<&str>) -> Result<bool, StoreError>;
+
+    /// Forgets the key of this id.
+    async fn remove_key(&self, kid: &str) -> Result<(), StoreError>;
+
+    /// Removes at most `limit` expired things; says how many. Run again while it says `limit`.
+    async fn sweep(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError>;
+
+    /// Whether the store answers and can write. For readiness.
+    async fn check(&self) -> Result<(), StoreError>;
+
+    /// Figures for metrics.
+    async fn stats(&self) -> Result<StoreStats, StoreError>;
+
+    /// Ends: everything acknowledged is on disk, files are released. Further calls fail.
+    async fn close(&self) -> Result<(), StoreError>;
+}
+
+/// Why the store could not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It cannot be reached, or refused to write (a full disk). Nothing was done, or nobody knows: repeating is safe.
+    #[error("store unavailable: {0}")]
+    Unavailable(String),
+    /// A record that cannot be read: damaged, or sealed with another key.
+    #[error("store damaged: {0}")]
+    Damaged(String),
+    /// It has been closed.
+    #[error("store closed")]
+    Closed,
+}
+
+/// A user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    pub id: UserId,
+    pub user_type: UserType,
+    pub roles: Vec<String>,
+    /// Access tokens with a lower `ep` are revoked.
+    pub epoch: u64,
+    /// A disabled user neither signs in nor refreshes.
+    pub disabled: bool,
+    pub profile: Profile,
+    pub created_at: Timestamp,
+    pub last_login_at: Timestamp,
+}
+
+/// What a user says of themselves. Personal: sealed at rest, never logged.
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Profile {
+    pub nickname: Option<String>,
+    pub avatar_url: Option<String>,
+    pub bio: Option<String>,
+    /// `YYYY-MM-DD`.
+    pub birthday: Option<String>,
+}
+
+impl std::fmt::Debug for Profile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Profile(***)")
+    }
+}
+
+/// A change of a profile: the outer `None` leaves a field as it is, the inner one clears it.
+#[derive(Clone, Default)]
+pub struct ProfileChange {
+    pub nickname: Option<Option<String>>,
+    pub avatar_url: Option<Option<String>>,
+    pub bio: Option<Option<String>>,
+    pub birthday: Option<Option<String>>,
+}
+
+/// One login on one device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    pub id: SessionId,
+    pub user: UserId,
+    pub client_type: ClientType,
+    /// The app id by which the user came in, for what WeChat is asked later.
+    pub app_id: Option<AppId>,
+    pub created_at: Timestamp,
+    pub last_used_at: Timestamp,
+    /// The counter of the refresh token that is valid now.
+    pub counter: u64,
+    /// When the counter last moved, for a replay window in seconds.
+    pub rotated_at: Timestamp,
+    /// Idle end: moves with each rotation, never past `absolute_end`.
+    pub idle_end: Timestamp,
+    pub absolute_end: Timestamp,
+    pub salt: RefreshSalt,
+}
+
+/// Random bytes of one session, from which the key of its refresh tokens is derived. Never changes.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefreshSalt(pub [u8; 16]);
+
+impl std::fmt::Debug for RefreshSalt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// Keyed hash of (app id, login code): the code itself is never stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CodeHash(pub [u8; 32]);
+
+/// Everything one login needs, decided beforehand, so that the operation can be repeated.
+#[derive(Debug, Clone)]
+pub struct NewLogin {
+    pub identity: WechatIdentity,
+    /// Set for a new user; for a user who exists a nickname or avatar is filled in only where there is none.
+    pub profile: Profile,
+    /// The new user's kind. A user who exists is raised to `admin` by it (development only), never lowered.
+    pub user_type: UserType,
+    /// Id for a new user; `None`: the store counts up from `first_integer`.
+    pub new_user: NewUserId,
+    /// A stranger's login makes a user; otherwise it is [`LoginOutcome::RegistrationClosed`].
+    pub registration_open: bool,
+    /// The login code to spend, and until when it is remembered. `None` in development, where codes are reusable.
+    pub code: Option<(CodeHash, Timestamp)>,
+    pub session: NewSession,
+    /// End the user's other sessions of the same client type.
+    pub single_per_client_type: bool,
+    pub now: Timestamp,
+}
+
+/// Where a new user's id comes from.
+#[derive(Debug, Clone)]
+pub enum NewUserId {
+    /// This one, made by the caller.
+    Given(UserId),
+    /// The store's next integer, starting at this one.
+    NextInteger { first: u64 },
+}
+
+/// What WeChat said of the person.
+#[derive(Debug, Clone)]
+pub struct WechatIdentity {
+    pub app_id: AppId,
+    pub openid: OpenId,
+    pub unionid: Option<UnionId>,
+    /// Base64 text as WeChat gives it; kept with the one before it. `None` in development.
+    pub session_key: Option<Secret<String>>,
+}
+
+/// A session to open.
+#[derive(Debug, Clone)]
+pub struct NewSession {
+    pub id: SessionId,
+    pub client_type: ClientType,
+    pub salt: RefreshSalt,
+    pub idle_ttl: Duration,
+    pub absolute_ttl: Duration,
+}
+
+/// What became of a login.
+#[derive(Debug, Clone)]
+pub enum LoginOutcome {
+    /// Signed in.
+    Opened(Box<Opened>),
+    /// The code had been spent by another login.
+    CodeSpent,
+    /// The user is disabled.
+    Disabled(UserId),
+    /// A stranger, and registration is closed.
+    RegistrationClosed,
+}
+
+/// A session and its user, as they are after the operation.
+#[derive(Debug, Clone)]
+pub struct Opened {
+    pub user: User,
+    pub session: Session,
+    pub is_new_user: bool,
+    /// The epoch below which every token is revoked.
+    pub global_epoch: u64,
+    /// Sessions ended by `single_per_client_type`.
+    pub ended: Vec<SessionId>,
+}
+
+/// One presented refresh token, its HMAC already found right.
+#[derive(Debug, Clone)]
+pub struct Rotation {
+    pub session: SessionId,
+    /// The counter in the token.
+    pub counter: u64,
+    /// How long after the last rotation the one before the present counter is replayed; `None`: until its successor is used.
+    pub replay_window: Option<Duration>,
+    pub idle_ttl: Duration,
+    pub now: Timestamp,
+}
+
+/// What became of a presented refresh token.
+#[derive(Debug, Clone)]
+pub enum RotationOutcome {
+    /// It was the present one; its successor is `session.counter`.
+    Rotated(Box<Renewed>),
+    /// It was the one just before, and its successor (again `session.counter`) has not been used.
+    Replayed(Box<Renewed>),
+    /// Older than that: stolen, or the lost half of a theft. The session has been ended in this same step.
+    Reused(UserId),
+    /// Past its idle or absolute end.
+    Expired,
+    /// Revoked before.
+    Revoked,
+    /// The user is disabled.
+    Disabled(UserId),
+    /// No such session.
+    Unknown,
+}
+
+/// A session after a rotation, with its user as of now.
+#[derive(Debug, Clone)]
+pub struct Renewed {
+    pub user: User,
+    pub session: Session,
+    pub global_epoch: u64,
+}
+
+/// What to end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Revoke {
+    /// One session, if it is this user's.
+    Session { user: UserId, session: SessionId },
+    /// All of the user's sessions but one.
+    Others { user: UserId, keep: SessionId },
+    /// All of the user's sessions; the user's epoch rises, so every access token made before is refused.
+    User(UserId),
+    /// Everybody's; the global epoch rises. Sessions stay in the store but refresh no more.
+    Everything,
+}
+
+/// What a revocation ended.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Revoked {
+    /// Sessions that lived and do no more; empty for `Everything`, which counts none.
+    pub sessions: Vec<SessionId>,
+    /// The entries as the log has them, for the caller's own memory: a revocation bites locally before any poll.
+    pub entries: Vec<RevocationEntry>,
+}
+
+/// One line of the revocation log. Kept for [`REVOCATION_RETENTION`], longer than any access token lives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevocationEntry {
+    pub at: Timestamp,
+    pub target: RevocationTarget,
+}
+
+/// What is refused from then on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RevocationTarget {
+    /// Tokens of this session.
+    Session(SessionId),
+    /// Tokens of this user whose `ep` is lower.
+    User { id: UserId, epoch: u64 },
+    /// Tokens of anybody whose `gep` is lower.
+    Everything { epoch: u64 },
+}
+
+/// How long the log remembers. No access token may live longer (`tokens.access_ttl` is checked against it).
+pub const REVOCATION_RETENTION: Duration = Duration::from_secs(8 * 86_400);
+
+/// A place in the revocation log; means something to the engine that gave it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogCursor(pub Vec<u8>);
+
+/// Part of the revocation log.
+#[derive(Debug, Clone)]
+pub struct RevocationPage {
+    pub entries: Vec<RevocationEntry>,
+    /// Where to go on.
+    pub next: LogCursor,
+    /// There is more now.
+    pub more: bool,
+}
+
+/// A signing key as the store keeps it: sealed at rest.
+#[derive(Debug, Clone)]
+pub struct StoredKey {
+    /// Key id (RFC 7517 section 4.5).
+    pub kid: String,
+    /// `EdDSA`, `ES256`, `RS256` or `HS256`.
+    pub algorithm: String,
+    /// PKCS#8 DER, or the secret of HS256.
+    pub private: Secret<Vec<u8>>,
+    pub created_at: Timestamp,
+}
+
+/// Figures for metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StoreStats {
+    /// On disk; 0 in memory.
+    pub size_bytes: u64,
+}

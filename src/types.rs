@@ -1,0 +1,21 @@
+//! The words everybody uses: identifiers, instants and secrets, parsed once at the edge.
+//!
+//! A value of one of these types is valid because nothing else can be built: private fields, one constructor each.
+//! What is personal or secret prints as `***` in `Debug` and has no `Display`.
+
+mod address;
+mod identity;
+mod instant;
+mod secret;
+mod session;
+
+pub use address::ClientIp;
+pub use identity::{AppId, OpenId, UnionId, UserId, UserType};
+pub use instant::Timestamp;
+pub use secret::Secret;
+pub use session::{ClientType, SessionId};
+
+/// Why a text is not one of our types. Says what would be right, never repeats what was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Malformed(pub &'static str);

@@ -1,0 +1,140 @@
+//! Who somebody is: to us (`UserId`), to WeChat (`OpenId`, `UnionId` under an `AppId`), and of which kind (`UserType`).
+
+use std::{fmt, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+
+use super::Malformed;
+
+/// Letters, digits and the signs given, within a length.
+fn plain(text: &str, longest: usize, signs: &[u8]) -> bool {
+    (1..=longest).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || signs.contains(&b))
+}
+
+macro_rules! text_type {
+    ($(#[$doc:meta])* $name:ident, $longest:literal, $signs:literal, $says:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// Takes the text when it has the right form.
+            pub fn parse(text: &str) -> Result<Self, Malformed> {
+                if plain(text, $longest, $signs) { Ok(Self(text.into())) } else { Err(Malformed($says)) }
+            }
+
+            /// The text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = Malformed;
+            fn try_from(text: String) -> Result<Self, Malformed> {
+                Self::parse(&text)
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(value: $name) -> Self {
+                value.0.as_ref().to_owned()
+            }
+        }
+    };
+}
+
+text_type!(
+    /// Our name for a user: a UUID, a decimal number or an imported id. 1 to 64 letters, digits, `-`, `_`; what `X-User-Id`
+    /// carries, so nothing that could end a header fits in.
+    UserId, 64, b"-_", "must be 1 to 64 letters, digits, '-' or '_'"
+);
+text_type!(
+    /// A mini program's app id (`wx` and 16 hex digits as issued; test programs may differ).
+    AppId, 64, b"-_", "must be 1 to 64 letters, digits, '-' or '_'"
+);
+text_type!(
+    /// A person within one app id, as `jscode2session` names them. Personal: never logged.
+    OpenId, 128, b"-_.", "must be 1 to 128 letters, digits, '-', '_' or '.'"
+);
+text_type!(
+    /// A person across the apps of one Open Platform account. Personal: never logged.
+    UnionId, 128, b"-_.", "must be 1 to 128 letters, digits, '-', '_' or '.'"
+);
+text_type!(
+    /// The kind of a user, as rules and the backend see it: `user`, `admin`, or an imported kind.
+    UserType, 32, b"-_", "must be 1 to 32 letters, digits, '-' or '_'"
+);
+
+impl UserType {
+    /// Somebody who signed in by a mini program or a phone.
+    pub fn user() -> Self {
+        Self("user".into())
+    }
+
+    /// An administrator.
+    pub fn admin() -> Self {
+        Self("admin".into())
+    }
+}
+
+impl fmt::Display for UserId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for UserType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for AppId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+macro_rules! open_debug {
+    ($($name:ident),*) => { $(
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result { fmt::Debug::fmt(&self.0, f) }
+        }
+    )* };
+}
+macro_rules! masked_debug {
+    ($($name:ident),*) => { $(
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result { f.write_str("***") }
+        }
+    )* };
+}
+open_debug!(UserId, AppId, UserType);
+masked_debug!(OpenId, UnionId);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_could_end_a_header_is_a_user_id() {
+        for text in ["", " ", "a b", "a\r\nX: y", "a\0", "é", "a,b", &"x".repeat(65)] {
+            assert!(UserId::parse(text).is_err(), "{text:?}");
+        }
+        assert!(UserId::parse("0192f0c1-7a3e-7e1b-9d7a-0b6f3f8e2d11").is_ok());
+        assert!(UserId::parse("42").is_ok());
+    }
+
+    #[test]
+    fn an_openid_does_not_print() {
+        let openid = OpenId::parse("oGZUI0egBJY1zhBYw2KhdUfwVJJE").expect("a real openid");
+        assert_eq!(format!("{openid:?}"), "***");
+    }
+
+    #[test]
+    fn reading_back_checks_again() {
+        assert!(serde_json::from_str::<UserId>("\"a b\"").is_err());
+    }
+}

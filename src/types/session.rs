@@ -1,0 +1,100 @@
+//! One login on one device.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::Malformed;
+
+/// Names a session: 128 random bits, printed as 32 lower-case hex digits. Not a credential by itself.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct SessionId(u128);
+
+impl SessionId {
+    /// From random bits.
+    pub const fn from_bits(bits: u128) -> Self {
+        Self(bits)
+    }
+
+    /// The bits.
+    pub const fn bits(self) -> u128 {
+        self.0
+    }
+
+    /// Reads exactly what `Display` prints: one spelling for each id.
+    pub fn parse(text: &str) -> Result<Self, Malformed> {
+        const SAYS: Malformed = Malformed("must be 32 lower-case hex digits");
+        let plain = text.len() == 32 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        if !plain {
+            return Err(SAYS);
+        }
+        Uuid::try_parse(text).map(|id| Self(id.as_u128())).map_err(|_| SAYS)
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl TryFrom<String> for SessionId {
+    type Error = Malformed;
+    fn try_from(text: String) -> Result<Self, Malformed> {
+        Self::parse(&text)
+    }
+}
+
+impl From<SessionId> for String {
+    fn from(id: SessionId) -> Self {
+        id.to_string()
+    }
+}
+
+/// Where somebody signed in.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, schemars::JsonSchema, utoipa::ToSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum ClientType {
+    /// A WeChat mini program.
+    #[default]
+    MiniProgram,
+    /// A native app.
+    App,
+    /// A browser.
+    Web,
+}
+
+impl ClientType {
+    /// As it stands in tokens, headers and answers.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::MiniProgram => "miniprogram",
+            Self::App => "app",
+            Self::Web => "web",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_spelling_for_each_id() {
+        let id = SessionId::from_bits(0xabc);
+        assert_eq!(SessionId::parse(&id.to_string()), Ok(id));
+        for text in ["", "ABC", &"A".repeat(32), "00000000-0000-0000-0000-000000000abc", &"0".repeat(33)] {
+            assert!(SessionId::parse(text).is_err(), "{text:?}");
+        }
+    }
+}
