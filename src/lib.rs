@@ -3,9 +3,16 @@
 pub mod api;
 pub mod audit;
 pub mod clock;
+pub mod config {
+    mod identity;
+    mod rules;
+    pub use identity::IdentityConfig;
+    pub use rules::{Access, RuleConfig};
+}
 pub mod crypto;
 pub mod entropy;
 pub mod error;
 pub mod metrics;
+pub mod policy;
 pub mod store;
 pub mod types;
