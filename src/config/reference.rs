@@ -1,0 +1,2 @@
+//! stub
+pub fn reference() -> String { String::new() }
