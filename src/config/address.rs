@@ -67,7 +67,8 @@ impl FromStr for UpstreamAddress {
 
     /// Paths, queries and passwords are refused: what would be lost silently was meant by somebody.
     fn from_str(text: &str) -> Result<Self, Malformed> {
-        const WRONG: Malformed = Malformed("is not a server: write http://host:port, https://host:port or unix:/path/to.sock");
+        const WRONG: Malformed =
+            Malformed("is not a server: write http://host:port, https://host:port or unix:/path/to.sock");
         if let Some(path) = text.strip_prefix("unix:") {
             return unix(path).map(Self::Unix);
         }
@@ -124,7 +125,17 @@ mod tests {
         for text in ["0.0.0.0:8080", "[::1]:0", "unix:/run/menshen.sock"] {
             assert_eq!(text.parse::<ListenAddress>().map(|address| address.to_string()), Ok(text.to_owned()));
         }
-        for text in ["", "8080", ":8080", "localhost:8080", "0.0.0.0", "0.0.0.0:65536", "unix:", "unix:run.sock", "http://0.0.0.0:80"] {
+        for text in [
+            "",
+            "8080",
+            ":8080",
+            "localhost:8080",
+            "0.0.0.0",
+            "0.0.0.0:65536",
+            "unix:",
+            "unix:run.sock",
+            "http://0.0.0.0:80",
+        ] {
             assert!(text.parse::<ListenAddress>().is_err(), "{text:?}");
         }
     }
@@ -144,8 +155,25 @@ mod tests {
             assert_eq!(text.parse(), Ok(expected), "{text}");
         }
         for text in [
-            "", "app", "app:3000", "127.0.0.1:3000", "ftp://app", "http://", "http://:80", "http://app:", "http://app:0", "http://app:65536",
-            "http://app:x", "http://app/v1", "http://app?x", "http://app#x", "http://u:p@app", "http://a b", "/path", "unix:app.sock", "*",
+            "",
+            "app",
+            "app:3000",
+            "127.0.0.1:3000",
+            "ftp://app",
+            "http://",
+            "http://:80",
+            "http://app:",
+            "http://app:0",
+            "http://app:65536",
+            "http://app:x",
+            "http://app/v1",
+            "http://app?x",
+            "http://app#x",
+            "http://u:p@app",
+            "http://a b",
+            "/path",
+            "unix:app.sock",
+            "*",
         ] {
             assert!(text.parse::<UpstreamAddress>().is_err(), "{text:?}");
         }

@@ -25,7 +25,8 @@ impl AdminConfig {
             problems.add_between("admin.listen", &["server.listen"], "is an address of `server.listen` too");
         }
         if !address.ip().is_loopback() {
-            problems.warn("admin.listen", format!("{address} can be reached from other machines, and asks nobody who they are"));
+            problems
+                .warn("admin.listen", format!("{address} can be reached from other machines, and asks nobody who they are"));
         }
     }
 }

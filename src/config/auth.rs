@@ -21,12 +21,16 @@ pub struct AuthConfig {
 
 impl AuthConfig {
     pub(super) fn check(&self, problems: &mut Problems) {
-        let plain = |segment: &str| !segment.is_empty() && segment.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+        let plain =
+            |segment: &str| !segment.is_empty() && segment.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
         // Letters, digits and few signs: every server reads such a path in one way.
         if !self.prefix.strip_prefix('/').is_some_and(|rest| rest.split('/').all(plain)) {
             problems.add(
                 "auth.prefix",
-                format!("{:?} is not a plain path: write it like /auth or /api/auth, of letters, digits, - and _", self.prefix),
+                format!(
+                    "{:?} is not a plain path: write it like /auth or /api/auth, of letters, digits, - and _",
+                    self.prefix
+                ),
             );
         }
     }

@@ -77,9 +77,9 @@ fn item_raw(item: &Item, lines: &Lines) -> Raw {
         Item::None => Raw::Table(BTreeMap::new()),
         Item::Value(value) => value_raw(value, lines),
         Item::Table(inner) => table(inner, lines),
-        Item::ArrayOfTables(list) => {
-            Raw::List(list.iter().map(|inner| Node { origin: lines.origin(inner.span()), raw: table(inner, lines) }).collect())
-        }
+        Item::ArrayOfTables(list) => Raw::List(
+            list.iter().map(|inner| Node { origin: lines.origin(inner.span()), raw: table(inner, lines) }).collect(),
+        ),
     }
 }
 
@@ -90,9 +90,9 @@ fn value_raw(value: &Value, lines: &Lines) -> Raw {
         Value::Boolean(choice) => Raw::Boolean(*choice.value()),
         Value::Float(_) => Raw::Float,
         Value::Datetime(_) => Raw::Datetime,
-        Value::Array(list) => {
-            Raw::List(list.iter().map(|item| Node { origin: lines.origin(item.span()), raw: value_raw(item, lines) }).collect())
-        }
+        Value::Array(list) => Raw::List(
+            list.iter().map(|item| Node { origin: lines.origin(item.span()), raw: value_raw(item, lines) }).collect(),
+        ),
         Value::InlineTable(inner) => table(inner, lines),
     }
 }
@@ -160,7 +160,8 @@ mod tests {
 
     #[test]
     fn a_mistake_has_a_line_and_a_column() {
-        for (text, line, column) in [("a = 1\nb = \n", 2, 5), ("[server\n", 1, 8), ("é = 1", 1, 1), ("a = 1\na = 2\n", 2, 1)] {
+        for (text, line, column) in [("a = 1\nb = \n", 2, 5), ("[server\n", 1, 8), ("é = 1", 1, 1), ("a = 1\na = 2\n", 2, 1)]
+        {
             let wrong = parse(text).unwrap_err();
             assert_eq!((wrong.line, wrong.column), (line, column), "{text:?}: {}", wrong.message);
             assert!(!wrong.message.is_empty() && !wrong.message.contains('\n'), "{text:?}");

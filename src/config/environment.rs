@@ -45,7 +45,8 @@ enum Refused {
 fn ours(variables: &[(OsString, OsString)], problems: &mut Problems) -> Vec<(Vec<Step>, String, String)> {
     let mut ours = Vec::new();
     for (name, value) in variables {
-        let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX) && *name != FILE && !is_service_link(name)) else {
+        let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX) && *name != FILE && !is_service_link(name))
+        else {
             continue;
         };
         let Some(value) = value.to_str() else {
@@ -84,7 +85,7 @@ fn set(node: &mut Node, schema: Schema, steps: &[Step], value: &str, origin: &Or
         return Ok(());
     };
     match (shape, step) {
-        (Shape::Table(_), Step::Name(name)) => {
+        (Shape::Table, Step::Name(name)) => {
             let property = schema.property(name).ok_or(Refused::Unknown)?;
             // Something else than a table in the file is reported when the file is looked at.
             let Raw::Table(entries) = &mut node.raw else { return Ok(()) };
@@ -105,8 +106,10 @@ fn set(node: &mut Node, schema: Schema, steps: &[Step], value: &str, origin: &Or
             }
             set(&mut items[*index], item, rest, value, origin)
         }
-        (Shape::Map(_), _) => Err(Refused::Because("goes too deep: write all pairs in one variable, as name=value,name=value".to_owned())),
-        (Shape::Table(_), Step::Index(_)) | (Shape::List(_), Step::Name(_)) => Err(Refused::Unknown),
+        (Shape::Map(_), _) => {
+            Err(Refused::Because("goes too deep: write all pairs in one variable, as name=value,name=value".to_owned()))
+        }
+        (Shape::Table, Step::Index(_)) | (Shape::List(_), Step::Name(_)) => Err(Refused::Unknown),
         (Shape::Choice(_) | Shape::Text(_) | Shape::Integer(_) | Shape::Boolean, _) => Err(Refused::Unknown),
     }
 }
@@ -116,15 +119,17 @@ fn whole(shape: &Shape, value: &str, origin: &Origin) -> Result<Raw, Refused> {
     let text = |text: &str| Node { origin: origin.clone(), raw: Raw::Text(text.trim().to_owned()) };
     let parts = || value.split(',').filter(|part| !part.trim().is_empty());
     match shape {
-        Shape::Table(_) => Err(Refused::Because("names a section: add `__` and a key of it".to_owned())),
+        Shape::Table => Err(Refused::Because("names a section: add `__` and a key of it".to_owned())),
         Shape::List(item) => match item.shape() {
-            Shape::Table(_) => Err(Refused::Because("names a list of tables: add `__0__` and a key".to_owned())),
+            Shape::Table => Err(Refused::Because("names a list of tables: add `__0__` and a key".to_owned())),
             _ => Ok(Raw::List(parts().map(text).collect())),
         },
         Shape::Map(_) => {
             let pairs = parts().map(|part| part.split_once('=').map(|(name, value)| (name.trim().to_owned(), text(value))));
             let pairs: Option<BTreeMap<_, _>> = pairs.collect();
-            pairs.map(Raw::Table).ok_or_else(|| Refused::Because("must be name=value pairs with commas between them".to_owned()))
+            pairs
+                .map(Raw::Table)
+                .ok_or_else(|| Refused::Because("must be name=value pairs with commas between them".to_owned()))
         }
         Shape::Choice(_) | Shape::Text(_) | Shape::Integer(_) | Shape::Boolean => Ok(Raw::Text(value.to_owned())),
     }
@@ -132,7 +137,7 @@ fn whole(shape: &Shape, value: &str, origin: &Origin) -> Result<Raw, Refused> {
 
 fn empty(schema: Schema, origin: &Origin) -> Node {
     let raw = match schema.shape() {
-        Shape::Table(_) | Shape::Map(_) => Raw::Table(BTreeMap::new()),
+        Shape::Table | Shape::Map(_) => Raw::Table(BTreeMap::new()),
         Shape::List(_) => Raw::List(Vec::new()),
         Shape::Choice(_) | Shape::Text(_) | Shape::Integer(_) | Shape::Boolean => Raw::Text(String::new()),
     };

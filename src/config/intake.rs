@@ -39,9 +39,9 @@ impl Intake<'_> {
         }
         let from_environment = matches!(node.origin, Origin::Variable(_));
         match (schema.shape(), &node.raw) {
-            (Shape::Table(_), Raw::Table(_)) => self.table(schema, node, key),
-            (Shape::Table(_), Raw::List(_)) => self.refuse(key, format!("is one table: write [{key}]")),
-            (Shape::Table(_), other) => self.refuse(key, format!("must be a table, not {}", other.kind())),
+            (Shape::Table, Raw::Table(_)) => self.table(schema, node, key),
+            (Shape::Table, Raw::List(_)) => self.refuse(key, format!("is one table: write [{key}]")),
+            (Shape::Table, other) => self.refuse(key, format!("must be a table, not {}", other.kind())),
 
             (Shape::Map(value), Raw::Table(entries)) => {
                 let accepted = entries.iter().map(|(name, entry)| (name, self.accept(value, entry, &within(key, name))));
@@ -55,7 +55,7 @@ impl Intake<'_> {
             (Shape::Map(_), other) => self.refuse(key, format!("must be a table, not {}", other.kind())),
 
             (Shape::List(item), Raw::List(nodes)) => self.list(item, nodes, key),
-            (Shape::List(item), Raw::Table(_)) if matches!(item.shape(), Shape::Table(_)) => {
+            (Shape::List(item), Raw::Table(_)) if matches!(item.shape(), Shape::Table) => {
                 self.refuse(key, format!("is a list of tables: write [[{key}]]"))
             }
             (Shape::List(_), other) => self.refuse(key, format!("must be a list in [ ], not {}", other.kind())),
@@ -75,7 +75,9 @@ impl Intake<'_> {
             (Shape::Text(Format::Duration), Raw::Integer(number)) => {
                 self.refuse(key, format!("{number} has no unit: write \"{number}s\" with quotes, or ms, m, h or d"))
             }
-            (Shape::Choice(_) | Shape::Text(_), other) => self.refuse(key, format!("must be a text in quotes, not {}", other.kind())),
+            (Shape::Choice(_) | Shape::Text(_), other) => {
+                self.refuse(key, format!("must be a text in quotes, not {}", other.kind()))
+            }
 
             (Shape::Integer(most), Raw::Integer(number)) => self.integer(most, &number.to_string(), key),
             (Shape::Integer(most), Raw::Text(text)) if from_environment => self.integer(most, text, key),

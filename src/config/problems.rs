@@ -91,7 +91,12 @@ impl Problems {
     }
 
     /// Reports a value outside `range`, both ends allowed.
-    pub(super) fn between<T: PartialOrd + fmt::Display>(&mut self, key: &str, value: &T, range: std::ops::RangeInclusive<T>) {
+    pub(super) fn between<T: PartialOrd + fmt::Display>(
+        &mut self,
+        key: &str,
+        value: &T,
+        range: std::ops::RangeInclusive<T>,
+    ) {
         if !range.contains(value) {
             self.add(key, format!("{value} is not between {} and {}", range.start(), range.end()));
         }

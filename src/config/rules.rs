@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 /// One rule. It matches by path and method; then `access`, `user_types` and `roles` decide.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(example = health())]
 pub struct RuleConfig {
     /// Its name in metrics, logs and `explain`: 1 to 64 letters, digits, `-` or `_`.
     #[schemars(example = &"back-office")]
@@ -35,6 +36,19 @@ pub struct RuleConfig {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     #[schemars(example = false)]
     pub bad_token_is_anonymous: bool,
+}
+
+/// The rule that almost everybody writes first.
+fn health() -> RuleConfig {
+    RuleConfig {
+        name: "health".to_owned(),
+        path: "/health".to_owned(),
+        methods: vec!["GET".to_owned(), "HEAD".to_owned()],
+        access: Access::Public,
+        user_types: Vec::new(),
+        roles: Vec::new(),
+        bad_token_is_anonymous: false,
+    }
 }
 
 /// What a rule asks for.

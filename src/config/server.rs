@@ -4,7 +4,7 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ListenAddress, ByteSize, HumanDuration, Mode, Problems, values::Network};
+use super::{ByteSize, HumanDuration, ListenAddress, Mode, Problems, values::Network};
 use crate::types::Malformed;
 
 /// How clients reach menshen.

@@ -5,7 +5,7 @@
 
 use std::sync::LazyLock;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::Config;
 
@@ -16,7 +16,7 @@ pub(super) struct Schema(&'static Value);
 /// What a value may be.
 pub(super) enum Shape {
     /// A table with known keys.
-    Table(&'static Map<String, Value>),
+    Table,
     /// A table whose keys are free.
     Map(Schema),
     List(Schema),
@@ -56,8 +56,8 @@ impl Schema {
     /// When a config struct has a field of a kind that this list does not know; a test walks them all.
     pub(super) fn shape(self) -> Shape {
         let at = self.resolved();
-        if let Some(properties) = at.get("properties").and_then(Value::as_object) {
-            return Shape::Table(properties);
+        if at.get("properties").is_some() {
+            return Shape::Table;
         }
         if let Some(choices) = choices(at) {
             return Shape::Choice(choices);
@@ -66,7 +66,9 @@ impl Schema {
             Some("object") => Shape::Map(Self(&at["additionalProperties"])),
             Some("array") => Shape::List(Self(&at["items"])),
             Some("string") => Shape::Text(format(at)),
-            Some("integer") => Shape::Integer(if at["format"] == "uint32" { u64::from(u32::MAX) } else { i64::MAX.unsigned_abs() }),
+            Some("integer") => {
+                Shape::Integer(if at["format"] == "uint32" { u64::from(u32::MAX) } else { i64::MAX.unsigned_abs() })
+            }
             Some("boolean") => Shape::Boolean,
             other => unreachable!("a config field of type {other:?}"),
         }
@@ -122,11 +124,16 @@ impl Schema {
             found.extend(schema.walk(&key));
         }
         if let Shape::List(item) = self.shape()
-            && let Shape::Table(_) = item.shape()
+            && let Shape::Table = item.shape()
         {
             found.extend(item.walk(&format!("{key}[0]")));
         }
         found
+    }
+
+    /// The name of the struct behind a table.
+    pub(super) fn type_name(self) -> &'static str {
+        self.0.get("$ref").and_then(Value::as_str).map_or("Config", |path| path.trim_start_matches("#/$defs/"))
     }
 
     /// Follows `$ref`, and takes the other half of "or null".

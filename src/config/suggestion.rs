@@ -26,8 +26,8 @@ pub(super) fn for_key(table: Schema, inside: &str, name: &str) -> String {
 pub(super) fn for_variable(name: &str) -> String {
     let all = Schema::root().walk("");
     let is_value = |schema: &Schema| match schema.shape() {
-        Shape::Table(_) => false,
-        Shape::List(item) => !matches!(item.shape(), Shape::Table(_)),
+        Shape::Table => false,
+        Shape::List(item) => !matches!(item.shape(), Shape::Table),
         Shape::Map(_) | Shape::Choice(_) | Shape::Text(_) | Shape::Integer(_) | Shape::Boolean => true,
     };
     let variables: Vec<String> = all.iter().filter(|(_, schema)| is_value(schema)).map(|(key, _)| variable(key)).collect();

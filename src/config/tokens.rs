@@ -91,7 +91,11 @@ impl TokenConfig {
 
     fn check_spans(&self, problems: &mut Problems) {
         let nothing = HumanDuration::millis(0);
-        let spans = [("tokens.access_ttl", self.access_ttl), ("tokens.idle_ttl", self.idle_ttl), ("tokens.absolute_ttl", self.absolute_ttl)];
+        let spans = [
+            ("tokens.access_ttl", self.access_ttl),
+            ("tokens.idle_ttl", self.idle_ttl),
+            ("tokens.absolute_ttl", self.absolute_ttl),
+        ];
         for (key, span) in spans {
             if span == nothing {
                 problems.add(key, "is 0: nobody could stay signed in");
@@ -106,7 +110,10 @@ impl TokenConfig {
         // A revocation is remembered for this long; a token that outlived it would be valid again.
         if self.access_ttl.get() + self.leeway.get() > REVOCATION_RETENTION {
             let days = REVOCATION_RETENTION.as_secs() / 86_400;
-            let says = format!("{} and `tokens.leeway` are longer than the {days}d that a revocation is remembered", self.access_ttl);
+            let says = format!(
+                "{} and `tokens.leeway` are longer than the {days}d that a revocation is remembered",
+                self.access_ttl
+            );
             problems.add_between("tokens.access_ttl", &["tokens.leeway"], says);
         }
         match self.replay_window {

@@ -52,7 +52,8 @@ impl UpstreamConfig {
         if let Some(host) = &self.host
             && (host.contains('@') || host.parse::<Authority>().is_err())
         {
-            problems.add("upstream.host", format!("{host:?} is not a host: write a name or address, and :PORT where needed"));
+            problems
+                .add("upstream.host", format!("{host:?} is not a host: write a name or address, and :PORT where needed"));
         }
         let shortest = HumanDuration::millis(1);
         problems.between("upstream.connect_timeout", &self.connect_timeout, shortest..=HumanDuration::minutes(5));

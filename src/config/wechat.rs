@@ -54,7 +54,8 @@ impl WechatConfig {
             let others = ["mode", "wechat.app_id", "wechat.secret", "wechat.app"];
             problems.add_between("wechat", &others, NO_CREDENTIALS);
         }
-        let keys = self.app_id.iter().map(|_| "wechat".to_owned()).chain((0..self.app.len()).map(|n| format!("wechat.app[{n}]")));
+        let keys =
+            self.app_id.iter().map(|_| "wechat".to_owned()).chain((0..self.app.len()).map(|n| format!("wechat.app[{n}]")));
         let mut seen: Vec<String> = Vec::new();
         for (key, app) in keys.zip(self.apps()) {
             let (id_key, secret_key) = (format!("{key}.app_id"), format!("{key}.secret"));
@@ -65,6 +66,7 @@ impl WechatConfig {
             }
             match &app.secret {
                 Some(secret) if secret.expose().trim().is_empty() => problems.add(&secret_key, "is empty"),
+                Some(secret) if secret.expose() == "..." => problems.add(&secret_key, "is still the example"),
                 None if mode == Mode::Production => {
                     let says = format!("is missing: give the AppSecret of {:?} here or in `secret_file`", app.app_id);
                     problems.add_between(&secret_key, &["mode", &id_key], says);

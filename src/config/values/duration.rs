@@ -95,7 +95,22 @@ mod tests {
 
     #[test]
     fn what_is_not_a_duration_is_refused_without_a_panic() {
-        for text in ["", "s", "10", "10 s", " 10s", "10s ", "-1s", "+1s", "1.5s", "10S", "10sec", "1m30s", "١s", "99999999999999999999s"] {
+        for text in [
+            "",
+            "s",
+            "10",
+            "10 s",
+            " 10s",
+            "10s ",
+            "-1s",
+            "+1s",
+            "1.5s",
+            "10S",
+            "10sec",
+            "1m30s",
+            "١s",
+            "99999999999999999999s",
+        ] {
             assert_eq!(text.parse::<HumanDuration>(), Err(NOT_A_DURATION), "{text:?}");
         }
         for text in ["36501d", "18446744073709551615d", "18446744073709551615ms"] {

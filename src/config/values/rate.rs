@@ -63,7 +63,9 @@ mod tests {
 
     #[test]
     fn what_is_not_a_rate_is_refused() {
-        for text in ["", "/", "30", "30/", "/1m", "0/1m", "30/0s", "30/1", "30 / 1m", "-1/1m", "+1/1m", "4294967296/1m", "30/1m/1m"] {
+        for text in
+            ["", "/", "30", "30/", "/1m", "0/1m", "30/0s", "30/1", "30 / 1m", "-1/1m", "+1/1m", "4294967296/1m", "30/1m/1m"]
+        {
             assert_eq!(text.parse::<Rate>(), Err(NOT_A_RATE), "{text:?}");
         }
     }
