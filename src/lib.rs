@@ -2,10 +2,16 @@
 
 pub mod api;
 pub mod audit;
+pub mod auth;
 pub mod clock;
+pub mod config;
 pub mod crypto;
+pub mod dev;
 pub mod entropy;
 pub mod error;
 pub mod metrics;
+pub mod outbound;
+pub mod provider;
 pub mod store;
+pub mod token;
 pub mod types;
