@@ -1,3 +1,91 @@
-//! The auth API: routes, dialects and the one place for error answers.
+//! The auth API: what menshen answers itself, as an axum router over the use cases.
+//!
+//! It needs no socket: the gate's bridge hands it requests that passed the framing checks, with a [`RequestContext`] as an
+//! extension. Handlers give a value or a [`problem::Problem`]; `error` alone writes refusals.
 
+mod answer;
+mod body;
+mod caller;
+mod error;
+mod openapi;
 pub mod problem;
+mod routes;
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::FromRequestParts,
+    http::request::Parts,
+    middleware,
+    routing::{delete, get, post},
+};
+use bytes::Bytes;
+
+pub use error::respond;
+pub use openapi::{errors_markdown, openapi_json};
+
+use crate::{
+    auth::{Auth, Authorizer},
+    error::ErrorCode,
+    types::ClientIp,
+};
+use problem::Problem;
+
+/// What the routes work with.
+#[derive(Clone)]
+pub struct ApiState {
+    pub auth: Arc<Auth>,
+    pub authorizer: Arc<Authorizer>,
+    /// The public keys as a JWK set (RFC 7517 section 5), as they are now.
+    pub jwks: Arc<dyn Fn() -> Bytes + Send + Sync>,
+    /// Where the routes start: `/auth`, without a slash at its end.
+    pub prefix: String,
+    /// Put the `openid` into the answer of a login.
+    pub openid_in_answers: bool,
+}
+
+/// What the gate knows of a request. The bridge puts it into the request's extensions.
+#[derive(Debug, Clone)]
+pub struct RequestContext {
+    pub request_id: String,
+    pub client_ip: ClientIp,
+}
+
+/// Every route. Anything else under any path is 404 `not_found`.
+pub fn router(state: ApiState) -> Router {
+    let at = |path: &str| format!("{}{path}", state.prefix);
+    Router::new()
+        .route(&at("/wechat/login"), post(routes::wechat_login::post))
+        .route(&at("/refresh"), post(routes::refresh::post))
+        .route(&at("/logout"), post(routes::logout::post))
+        .route(&at("/me"), get(routes::me::get).patch(routes::me::patch))
+        .route(&at("/sessions"), get(routes::sessions::list))
+        .route(&at("/sessions/{sid}"), delete(routes::sessions::end))
+        .route(&at("/jwks.json"), get(routes::jwks::get))
+        .route(&at("/openapi.json"), get(routes::openapi::get))
+        .fallback(async || Problem::new(ErrorCode::NotFound))
+        .method_not_allowed_fallback(async || Problem::new(ErrorCode::MethodNotAllowed))
+        .with_state(state)
+        .layer(middleware::from_fn(error::finish))
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for RequestContext {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        parts.extensions.get::<Self>().cloned().ok_or_else(|| {
+            tracing::error!("a request reached the auth API without its context");
+            Problem::new(ErrorCode::Internal)
+        })
+    }
+}
+
+impl std::fmt::Debug for ApiState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ApiState").field("prefix", &self.prefix).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

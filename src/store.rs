@@ -12,12 +12,26 @@
 //! - what has expired is absent, whether or not it has been swept;
 //! - openids, unionids, nicknames and session keys are sealed at rest and found by keyed hash.
 
+#[doc(hidden)]
+pub mod contract;
+pub mod embedded;
+mod failure;
+mod measured;
+mod open;
+mod vault;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::types::{AppId, ClientType, OpenId, Secret, SessionId, Timestamp, UnionId, UserId, UserType};
+
+pub use self::{
+    measured::Measured,
+    open::{OpenError, OpenOptions, engine, open},
+    vault::StoreKeys,
+};
 
 /// The port that every engine implements.
 #[async_trait]

@@ -32,6 +32,37 @@ pub struct FieldError {
     pub message: &'static str,
 }
 
+/// A problem document (RFC 9457).
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct ProblemDocument<'a> {
+    /// Always `about:blank`: `code` says which problem it is.
+    #[schema(value_type = String, example = "about:blank")]
+    r#type: &'static str,
+    /// The name of the status.
+    #[schema(value_type = String)]
+    title: &'static str,
+    status: u16,
+    /// Which problem it is, for programs. Stable.
+    #[schema(schema_with = every_code)]
+    code: &'static str,
+    /// What to do, for people.
+    #[schema(value_type = String)]
+    detail: &'static str,
+    /// The request in the logs.
+    request_id: &'a str,
+    /// Fields that were not valid (`validation_failed`).
+    #[serde(skip_serializing_if = "<[FieldError]>::is_empty")]
+    #[schema(value_type = Option<Vec<FieldError>>)]
+    errors: &'a [FieldError],
+}
+
+fn every_code() -> utoipa::openapi::schema::Object {
+    utoipa::openapi::schema::ObjectBuilder::new()
+        .schema_type(utoipa::openapi::schema::Type::String)
+        .enum_values(Some(ErrorCode::ALL.map(ErrorCode::as_str)))
+        .build()
+}
+
 impl Problem {
     /// A refusal with the code's usual text.
     pub const fn new(code: ErrorCode) -> Self {
@@ -76,19 +107,8 @@ impl Problem {
 
     /// The body, `application/problem+json`.
     pub fn body(&self, request_id: &str) -> Vec<u8> {
-        #[derive(Serialize)]
-        struct Document<'a> {
-            r#type: &'static str,
-            title: &'static str,
-            status: u16,
-            code: &'static str,
-            detail: &'static str,
-            request_id: &'a str,
-            #[serde(skip_serializing_if = "<[FieldError]>::is_empty")]
-            errors: &'a [FieldError],
-        }
         let status = self.status();
-        serde_json::to_vec(&Document {
+        serde_json::to_vec(&ProblemDocument {
             r#type: "about:blank",
             title: status.canonical_reason().unwrap_or("Error"),
             status: status.as_u16(),

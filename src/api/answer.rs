@@ -1,0 +1,167 @@
+//! What the routes answer, in the native dialect.
+
+use axum::{
+    Json,
+    http::{HeaderValue, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::{
+    auth::SignedIn,
+    store::{Profile, Session, User},
+    types::{ClientType, SessionId},
+};
+
+/// Tokens of a session (RFC 6749 section 5.1), and whose it is.
+#[derive(Serialize, ToSchema)]
+pub(super) struct TokenAnswer {
+    /// A JWT; send it as `Authorization: Bearer`.
+    access_token: String,
+    #[schema(value_type = String, example = "Bearer")]
+    token_type: &'static str,
+    /// Seconds until the access token ends.
+    expires_in: u64,
+    /// Opaque, for one refresh. Keep the newest.
+    refresh_token: String,
+    /// Seconds until the refresh token ends when it is not used.
+    refresh_expires_in: u64,
+    /// This login made the user.
+    is_new_user: bool,
+    user: TokenUser,
+}
+
+/// A user, beside tokens.
+#[derive(Serialize, ToSchema)]
+struct TokenUser {
+    /// What the backend gets as `X-User-Id`.
+    id: String,
+    /// `user`, `admin`, or an imported kind.
+    user_type: String,
+    nickname: Option<String>,
+    avatar_url: Option<String>,
+    /// The bound phone number with its middle hidden.
+    phone_masked: Option<String>,
+    /// RFC 3339, UTC.
+    #[schema(format = DateTime)]
+    created_at: String,
+    /// RFC 3339, UTC.
+    #[schema(format = DateTime)]
+    last_login_at: String,
+    /// Only after a login, and only where the operator chose so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    openid: Option<String>,
+}
+
+/// My profile.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Me {
+    /// What the backend gets as `X-User-Id`.
+    id: String,
+    /// `user`, `admin`, or an imported kind.
+    user_type: String,
+    nickname: Option<String>,
+    avatar_url: Option<String>,
+    bio: Option<String>,
+    #[schema(format = Date)]
+    birthday: Option<String>,
+    /// The bound phone number with its middle hidden.
+    phone_masked: Option<String>,
+    /// RFC 3339, UTC.
+    #[schema(format = DateTime)]
+    created_at: String,
+    /// RFC 3339, UTC.
+    #[schema(format = DateTime)]
+    last_login_at: String,
+}
+
+/// My devices, newest login first.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Sessions {
+    sessions: Vec<SessionEntry>,
+}
+
+/// One login on one device.
+#[derive(Serialize, ToSchema)]
+struct SessionEntry {
+    id: String,
+    client_type: ClientType,
+    /// RFC 3339, UTC.
+    #[schema(format = DateTime)]
+    created_at: String,
+    /// When it was last refreshed. RFC 3339, UTC.
+    #[schema(format = DateTime)]
+    last_used_at: String,
+    /// When it ends if it is not refreshed. RFC 3339, UTC.
+    #[schema(format = DateTime)]
+    expires_at: String,
+    /// It is the one that asks.
+    current: bool,
+}
+
+impl TokenAnswer {
+    pub(super) fn new(signed_in: &SignedIn, with_openid: bool) -> Self {
+        let User { id, user_type, profile, created_at, last_login_at, .. } = &signed_in.user;
+        let openid = signed_in.openid.as_ref().filter(|_| with_openid);
+        Self {
+            access_token: signed_in.access_token.clone(),
+            token_type: "Bearer",
+            expires_in: signed_in.access_expires_in.as_secs(),
+            refresh_token: signed_in.refresh_token.clone(),
+            refresh_expires_in: signed_in.refresh_expires_in.as_secs(),
+            is_new_user: signed_in.is_new_user,
+            user: TokenUser {
+                id: id.to_string(),
+                user_type: user_type.to_string(),
+                nickname: profile.nickname.clone(),
+                avatar_url: profile.avatar_url.clone(),
+                phone_masked: None,
+                created_at: created_at.rfc3339(),
+                last_login_at: last_login_at.rfc3339(),
+                openid: openid.map(|openid| openid.as_str().to_owned()),
+            },
+        }
+    }
+}
+
+/// Tokens stay out of every cache (RFC 6749 section 5.1).
+impl IntoResponse for TokenAnswer {
+    fn into_response(self) -> Response {
+        let mut response = Json(self).into_response();
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response.headers_mut().insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
+        response
+    }
+}
+
+impl From<User> for Me {
+    fn from(user: User) -> Self {
+        let Profile { nickname, avatar_url, bio, birthday } = user.profile;
+        Self {
+            id: user.id.to_string(),
+            user_type: user.user_type.to_string(),
+            nickname,
+            avatar_url,
+            bio,
+            birthday,
+            phone_masked: None,
+            created_at: user.created_at.rfc3339(),
+            last_login_at: user.last_login_at.rfc3339(),
+        }
+    }
+}
+
+impl Sessions {
+    pub(super) fn new(sessions: &[Session], mine: SessionId) -> Self {
+        let entry = |session: &Session| SessionEntry {
+            id: session.id.to_string(),
+            client_type: session.client_type,
+            created_at: session.created_at.rfc3339(),
+            last_used_at: session.last_used_at.rfc3339(),
+            expires_at: session.idle_end.rfc3339(),
+            current: session.id == mine,
+        };
+        Self { sessions: sessions.iter().map(entry).collect() }
+    }
+}

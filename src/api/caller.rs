@@ -1,0 +1,85 @@
+//! Who is calling a route that needs an access token.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::FromRequestParts,
+    http::{HeaderMap, header, request::Parts},
+};
+
+use super::{ApiState, RequestContext, problem::Problem};
+use crate::{
+    auth::{self, Identity},
+    error::ErrorCode,
+    types::ClientIp,
+};
+
+/// Somebody whose access token is good. Taking it counts against the limit of the address.
+#[derive(Debug)]
+pub(super) struct Caller {
+    identity: Arc<Identity>,
+    from: ClientIp,
+}
+
+impl Caller {
+    /// As the use cases take it.
+    pub(super) fn get(&self) -> auth::Caller<'_> {
+        auth::Caller { claims: &self.identity.claims, from: self.from }
+    }
+}
+
+impl FromRequestParts<ApiState> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &ApiState) -> Result<Self, Problem> {
+        let context = RequestContext::from_request_parts(parts, api).await?;
+        api.auth.limits().api(context.client_ip)?;
+        let token = bearer(&parts.headers)?;
+        let identity = api.authorizer.authorize(token, api.auth.now())?;
+        Ok(Self { identity, from: context.client_ip })
+    }
+}
+
+/// The one bearer token (RFC 6750 section 2.1; the scheme in any case, RFC 9110 section 11.1).
+fn bearer(headers: &HeaderMap) -> Result<&str, ErrorCode> {
+    let mut sent = headers.get_all(header::AUTHORIZATION).iter();
+    let value = match (sent.next(), sent.next()) {
+        (None, _) => return Err(ErrorCode::TokenMissing),
+        (Some(_), Some(_)) => return Err(ErrorCode::RequestMalformed),
+        (Some(value), None) => value.to_str().map_err(|_| ErrorCode::TokenInvalid)?,
+    };
+    match value.split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(token.trim_start_matches(' ')),
+        Some(_) | None => Err(ErrorCode::TokenInvalid),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn exactly_one_bearer_token_is_read() {
+        use ErrorCode::{RequestMalformed, TokenInvalid, TokenMissing};
+        for (sent, expected) in [
+            (&[][..], Err(TokenMissing)),
+            (&["Bearer abc"], Ok("abc")),
+            (&["bEARER  abc"], Ok("abc")),
+            (&["Bearer abc", "Bearer abc"], Err(RequestMalformed)),
+            (&["Basic YTpi", "Bearer abc"], Err(RequestMalformed)),
+            (&["Basic YTpi"], Err(TokenInvalid)),
+            (&["Bearer"], Err(TokenInvalid)),
+            (&["abc"], Err(TokenInvalid)),
+            (&[""], Err(TokenInvalid)),
+            (&["Bearer \u{e9}"], Err(TokenInvalid)),
+        ] {
+            let mut headers = HeaderMap::new();
+            for value in sent {
+                headers.append(header::AUTHORIZATION, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+            }
+            assert_eq!(bearer(&headers), expected, "{sent:?}");
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! The one place that turns a refusal or a fault into a response.
+//!
+//! Handlers answer with a [`Problem`]; it travels as an extension until [`finish`], which knows the request id, writes it.
+
+use std::time::Duration;
+
+use axum::{
+    body::Body,
+    extract::Request,
+    http::{HeaderName, HeaderValue, Method, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+
+use super::{
+    RequestContext,
+    problem::{FieldError, Problem},
+};
+use crate::{
+    auth::{AuthError, limits::Over},
+    error::ErrorCode,
+    provider::wechat::WechatError,
+};
+
+const MENSHEN_ERROR: HeaderName = HeaderName::from_static("x-menshen-error");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// A refusal as a response of its own, for places outside the router.
+pub fn respond(problem: &Problem, request_id: &str) -> Response {
+    let mut response = write(Response::new(Body::empty()), problem, request_id);
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    name_request(&mut response, request_id);
+    response
+}
+
+/// Around every route: writes refusals, names the request, and keeps what is personal out of caches.
+pub(super) async fn finish(request: Request, next: Next) -> Response {
+    let request_id = request.extensions().get().map_or_else(String::new, |known: &RequestContext| known.request_id.clone());
+    let is_head = request.method() == Method::HEAD;
+    let mut response = next.run(request).await;
+    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        response = write(response, &problem, &request_id);
+    }
+    response.headers_mut().entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    name_request(&mut response, &request_id);
+    if is_head {
+        *response.body_mut() = Body::empty();
+    }
+    response
+}
+
+/// Writes a refusal over an answer; headers that are there already (`Allow`) stay.
+fn write(mut response: Response, problem: &Problem, request_id: &str) -> Response {
+    *response.status_mut() = problem.status();
+    *response.body_mut() = Body::from(problem.body(request_id));
+    let headers = response.headers_mut();
+    headers.remove(header::CONTENT_LENGTH);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    headers.insert(MENSHEN_ERROR, HeaderValue::from_static(problem.code.as_str()));
+    if let Some(challenge) = problem.www_authenticate() {
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    }
+    if let Some(secs) = problem.retry_after_secs().or_else(|| spread(problem.code, request_id)) {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(secs));
+    }
+    if let Some(allow) = problem.allow.as_deref().and_then(|allow| HeaderValue::from_str(allow).ok()) {
+        headers.insert(header::ALLOW, allow);
+    }
+    response
+}
+
+/// 1 to 5 seconds, another for each request, so that clients of a store that was down do not all come back at once.
+fn spread(code: ErrorCode, request_id: &str) -> Option<u64> {
+    let sum: u64 = request_id.bytes().map(u64::from).sum();
+    (code == ErrorCode::StoreUnavailable).then_some(1 + sum % 5)
+}
+
+fn name_request(response: &mut Response, request_id: &str) {
+    if let Ok(id) = HeaderValue::from_str(request_id)
+        && !id.is_empty()
+    {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = self.status();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<ErrorCode> for Problem {
+    fn from(code: ErrorCode) -> Self {
+        Self::new(code)
+    }
+}
+
+impl From<Over> for Problem {
+    fn from(over: Over) -> Self {
+        Self::new(ErrorCode::RateLimited).retry_after(over.retry_after)
+    }
+}
+
+/// What a client sees of what happened inside; faults are logged here, once.
+impl From<&AuthError> for Problem {
+    fn from(error: &AuthError) -> Self {
+        let problem = Self::new(error.code());
+        match error {
+            AuthError::Limited(wait) => problem.retry_after(*wait),
+            AuthError::UnknownApp => Self {
+                errors: vec![FieldError { field: "app_id", message: "must be a mini program of this server" }],
+                ..problem
+            },
+            AuthError::Wechat(refusal) => match refusal {
+                WechatError::Busy { retry_after } | WechatError::RateLimited { retry_after } => {
+                    problem.retry_after(*retry_after)
+                }
+                WechatError::Unreachable | WechatError::Timeout | WechatError::Unusable => {
+                    problem.retry_after(Duration::from_secs(2))
+                }
+                WechatError::CodeInvalid | WechatError::Blocked | WechatError::Misconfigured => problem,
+            },
+            AuthError::Store(fault) => {
+                tracing::error!(error = %fault, "the store failed: {fault}");
+                problem
+            }
+            AuthError::Issue(_) | AuthError::Entropy(_) | AuthError::Interrupted => {
+                tracing::error!(error = %error, "the auth API failed: {error}");
+                problem
+            }
+            AuthError::CodeSpent
+            | AuthError::RegistrationClosed
+            | AuthError::UserDisabled
+            | AuthError::RefreshInvalid
+            | AuthError::RefreshReused
+            | AuthError::SessionRevoked
+            | AuthError::UserGone
+            | AuthError::NoSession => problem,
+        }
+    }
+}
+
+impl From<AuthError> for Problem {
+    fn from(error: AuthError) -> Self {
+        Self::from(&error)
+    }
+}

@@ -1,0 +1,138 @@
+//! The contract of the auth API, derived from the types that the routes use, and the list of error codes.
+
+use std::{collections::BTreeMap, fmt::Write as _};
+
+use http::StatusCode;
+use utoipa::{
+    OpenApi,
+    openapi::{
+        Content, Paths, Ref, RefOr, ResponseBuilder,
+        path::Operation,
+        security::{Http, HttpAuthScheme, SecurityScheme},
+    },
+};
+
+use super::{
+    answer::{Me, Sessions, TokenAnswer},
+    problem::{self, Problem, ProblemDocument},
+    routes::{
+        jwks, logout, me, openapi, refresh, sessions,
+        wechat_login::{self, WechatLoginBody},
+    },
+};
+use crate::error::ErrorCode;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "menshen auth API",
+        description = "Login for WeChat Mini Programs. Success is a plain JSON object; every refusal is a problem document \
+                       (RFC 9457) with a stable `code`, which is also in the header `X-Menshen-Error`."
+    ),
+    paths(
+        wechat_login::post,
+        refresh::post,
+        logout::post,
+        me::get,
+        me::patch,
+        sessions::list,
+        sessions::end,
+        jwks::get,
+        openapi::get
+    ),
+    components(schemas(
+        WechatLoginBody,
+        refresh::RefreshBody,
+        logout::LogoutBody,
+        me::MePatch,
+        TokenAnswer,
+        Me,
+        Sessions,
+        ProblemDocument
+    ))
+)]
+struct Contract;
+
+/// The OpenAPI 3.1 document of the API at `prefix`, as pretty JSON.
+pub fn openapi_json(prefix: &str) -> String {
+    let mut document = Contract::openapi();
+    let bearer = SecurityScheme::Http(
+        Http::builder().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").description(Some("The access token.")).build(),
+    );
+    document.components.get_or_insert_default().add_security_scheme("bearer", bearer);
+    let mut paths = Paths::new();
+    for (path, mut item) in std::mem::take(&mut document.paths.paths) {
+        for operation in [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete].into_iter().flatten() {
+            add_refusals(operation);
+        }
+        paths.paths.insert(format!("{prefix}{path}"), item);
+    }
+    document.paths = paths;
+    document.to_pretty_json().unwrap_or_default() + "\n"
+}
+
+/// What each route can refuse with.
+fn refusals(operation: &str) -> Vec<ErrorCode> {
+    use ErrorCode::{
+        BodyTooLarge, Internal, NotFound, RateLimited, RefreshInvalid, RefreshReused, RegistrationClosed, RequestMalformed,
+        SessionRevoked, StoreUnavailable, TokenExpired, TokenInvalid, TokenMissing, TokenRevoked, UserDisabled,
+        ValidationFailed, WechatBlocked, WechatBusy, WechatCodeInvalid, WechatMisconfigured,
+    };
+    const BODY: &[ErrorCode] = &[RequestMalformed, ValidationFailed, BodyTooLarge];
+    const TOKEN: &[ErrorCode] = &[RequestMalformed, TokenMissing, TokenInvalid, TokenExpired, TokenRevoked];
+    const ANY: &[ErrorCode] = &[RateLimited, Internal];
+    const LOGIN: &[ErrorCode] = &[
+        WechatCodeInvalid,
+        WechatBlocked,
+        WechatBusy,
+        WechatMisconfigured,
+        RegistrationClosed,
+        UserDisabled,
+        StoreUnavailable,
+    ];
+    const REFRESH: &[ErrorCode] = &[RefreshInvalid, RefreshReused, SessionRevoked, UserDisabled, StoreUnavailable];
+    let parts: &[&[ErrorCode]] = match operation {
+        "wechat_login" => &[BODY, LOGIN, ANY],
+        "refresh" => &[BODY, REFRESH, ANY],
+        "logout" => &[BODY, TOKEN, &[StoreUnavailable], ANY],
+        "me" => &[TOKEN, &[UserDisabled, StoreUnavailable], ANY],
+        "change_me" => &[BODY, TOKEN, &[UserDisabled, StoreUnavailable], ANY],
+        "sessions" => &[TOKEN, &[StoreUnavailable], ANY],
+        "end_session" => &[TOKEN, &[NotFound, StoreUnavailable], ANY],
+        _ => &[ANY],
+    };
+    parts.concat()
+}
+
+fn add_refusals(operation: &mut Operation) {
+    let mut by_status: BTreeMap<u16, Vec<&str>> = BTreeMap::new();
+    for code in refusals(operation.operation_id.as_deref().unwrap_or_default()) {
+        let codes = by_status.entry(problem::status(code).as_u16()).or_default();
+        if !codes.contains(&code.as_str()) {
+            codes.push(code.as_str());
+        }
+    }
+    for (status, codes) in by_status {
+        let body = Content::new(Some(RefOr::<utoipa::openapi::Schema>::Ref(Ref::from_schema_name("ProblemDocument"))));
+        let response = ResponseBuilder::new()
+            .description(format!("`{}`", codes.join("`, `")))
+            .content("application/problem+json", body)
+            .build();
+        operation.responses.responses.insert(status.to_string(), RefOr::T(response));
+    }
+}
+
+/// `docs/errors.md`: every code with its status and what a person is told.
+pub fn errors_markdown() -> String {
+    let mut page = String::from(
+        "# Error codes\n\nPrinted from `src/error.rs` and `src/api/problem.rs`. A refusal by menshen has the code in the header \
+         `X-Menshen-Error`; its body is a problem document (RFC 9457) with the same `code`. An answer without that header is \
+         the backend's.\n\n| code | status | meaning |\n| --- | --- | --- |\n",
+    );
+    for code in ErrorCode::ALL {
+        let problem = Problem::new(code);
+        let status: StatusCode = problem.status();
+        let _ = writeln!(page, "| `{}` | {} | {} |", code.as_str(), status.as_u16(), problem.detail);
+    }
+    page
+}

@@ -1,0 +1,66 @@
+//! `POST /auth/wechat/login`.
+
+use axum::extract::{Request, State};
+use utoipa::ToSchema;
+
+use crate::{
+    api::{ApiState, RequestContext, answer::TokenAnswer, body::Fields, problem::Problem},
+    auth::{WechatLogin, profile},
+    provider::wechat::LoginCode,
+    store::Profile,
+    types::{AppId, ClientType, Malformed},
+};
+
+/// A login with the code of `wx.login`.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the schema of the body; `Fields` reads it, so that every wrong field is named at once")]
+pub(in crate::api) struct WechatLoginBody {
+    /// The code that `wx.login` gave; five minutes, one use. Not the code of the phone number button.
+    #[schema(min_length = 1, max_length = 256)]
+    code: String,
+    /// Kept where the user has none. WeChat's anonymous nickname is ignored.
+    #[schema(max_length = 64)]
+    nickname: Option<String>,
+    /// Kept where the user has none. An http or https URL.
+    #[schema(max_length = 512, format = "uri")]
+    avatar_url: Option<String>,
+    /// Absent: `miniprogram`.
+    client_type: Option<ClientType>,
+    /// The mini program, where there are several. Absent: the first of the configuration.
+    app_id: Option<String>,
+}
+
+/// Sign in with a WeChat login code.
+#[utoipa::path(
+    post, path = "/wechat/login", operation_id = "wechat_login", tag = "login",
+    request_body = WechatLoginBody,
+    responses((status = 200, description = "Signed in.", body = TokenAnswer))
+)]
+pub(in crate::api) async fn post(
+    State(api): State<ApiState>,
+    context: RequestContext,
+    request: Request,
+) -> Result<TokenAnswer, Problem> {
+    let login = read(Fields::read(request).await?)?;
+    match api.auth.wechat_login(login, context.client_ip).await {
+        Ok(signed_in) => Ok(TokenAnswer::new(&signed_in, api.openid_in_answers)),
+        Err(error) => Err(Problem::from(&*error)),
+    }
+}
+
+fn read(mut fields: Fields) -> Result<WechatLogin, Problem> {
+    let code = fields.required("code", LoginCode::parse);
+    let nickname = fields.optional("nickname", profile::nickname).flatten();
+    let avatar_url = fields.optional("avatar_url", profile::avatar_url);
+    let client_type = fields.optional("client_type", client_type).unwrap_or_default();
+    let app_id = fields.optional("app_id", AppId::parse);
+    let profile = Profile { nickname, avatar_url, ..Profile::default() };
+    fields.finish(code.map(|code| WechatLogin { code, app_id, profile, client_type }))
+}
+
+fn client_type(text: &str) -> Result<ClientType, Malformed> {
+    [ClientType::MiniProgram, ClientType::App, ClientType::Web]
+        .into_iter()
+        .find(|known| known.as_str() == text)
+        .ok_or(Malformed("must be miniprogram, app or web"))
+}

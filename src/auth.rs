@@ -1,0 +1,205 @@
+//! What the program does: signing in, renewing, signing out, one verb in each file.
+//!
+//! No status, no header, no vendor and no engine is named here; time and randomness belong to what is held ([`Auth`]).
+//!
+//! Must stay true: a revocation is in the store first, then in this replica's memory, then answered. A fault of the store is
+//! a fault, never a refusal.
+
+pub mod authorize;
+mod coalesce;
+pub mod denylist;
+mod error;
+pub mod limits;
+mod logout;
+mod me;
+pub mod profile;
+mod refresh;
+mod sessions;
+mod wechat_login;
+
+use std::{sync::Arc, time::Duration};
+
+pub use authorize::{Authorizer, Identity};
+pub use denylist::Denylist;
+pub use error::AuthError;
+pub use limits::Limits;
+pub use logout::Scope;
+pub use wechat_login::WechatLogin;
+
+use crate::{
+    audit::Audit,
+    clock::Clock,
+    config::{Config, Mode, Registration, ReplayWindow, UserIds},
+    crypto::Key,
+    entropy::Entropy,
+    metrics::Metrics,
+    provider::wechat::Wechat,
+    store::{RevocationEntry, RevocationTarget, Revoked, Session, Store, User},
+    token::{AccessClaims, Grant, Issuer, RefreshTokens},
+    types::{ClientIp, OpenId, SessionId, Timestamp},
+};
+use coalesce::Coalesce;
+
+/// Everything that the use cases need, made by the composition root.
+pub struct AuthParts {
+    pub store: Arc<dyn Store>,
+    pub wechat: Wechat,
+    pub issuer: Arc<Issuer>,
+    pub refresh_tokens: Arc<RefreshTokens>,
+    pub denylist: Arc<Denylist>,
+    /// Hashes login codes; used for nothing else.
+    pub code_key: Key,
+    pub limits: Limits,
+    pub metrics: Metrics,
+    pub audit: Audit,
+    pub clock: Clock,
+    pub entropy: Entropy,
+    pub rules: AuthRules,
+}
+
+/// What the config says about signing in.
+#[derive(Debug, Clone)]
+pub struct AuthRules {
+    /// Development: a code that starts with `admin` signs in an administrator.
+    pub admin_codes: bool,
+    pub registration_open: bool,
+    pub single_per_client_type: bool,
+    /// `None`: UUIDs. Otherwise the first integer.
+    pub first_integer: Option<u64>,
+    pub idle_ttl: Duration,
+    pub absolute_ttl: Duration,
+    /// `None`: until the successor is used.
+    pub replay_window: Option<Duration>,
+}
+
+/// The use cases.
+pub struct Auth {
+    parts: AuthParts,
+    coalesce: Coalesce,
+}
+
+/// A session and the tokens for it.
+pub struct SignedIn {
+    pub user: User,
+    pub session: Session,
+    pub is_new_user: bool,
+    /// Only after a login, which names it.
+    pub openid: Option<OpenId>,
+    pub access_token: String,
+    pub access_expires_in: Duration,
+    pub refresh_token: String,
+    pub refresh_expires_in: Duration,
+}
+
+/// Who is asking, by a token that has been checked.
+#[derive(Debug, Clone, Copy)]
+pub struct Caller<'a> {
+    pub claims: &'a AccessClaims,
+    pub from: ClientIp,
+}
+
+impl Auth {
+    /// The use cases over these parts.
+    pub fn new(parts: AuthParts) -> Self {
+        Self { parts, coalesce: Coalesce::default() }
+    }
+
+    /// The limits, for routes that are no use case.
+    pub const fn limits(&self) -> &Limits {
+        &self.parts.limits
+    }
+
+    /// What time it is here.
+    pub fn now(&self) -> Timestamp {
+        self.parts.clock.now()
+    }
+
+    /// Lets go of answers that are kept for repeated logins and are too old. To be called every few seconds or minutes;
+    /// nothing but memory depends on it.
+    pub fn forget(&self) {
+        self.coalesce.forget(self.now());
+    }
+
+    /// Tokens for a session as it is now.
+    fn sign(&self, grant: &Grant<'_>, now: Timestamp) -> Result<SignedIn, AuthError> {
+        let access = self.parts.issuer.access(grant, now)?;
+        Ok(SignedIn {
+            user: grant.user.clone(),
+            session: grant.session.clone(),
+            is_new_user: false,
+            openid: None,
+            access_token: access.text,
+            access_expires_in: access.expires_in,
+            refresh_token: self.parts.refresh_tokens.issue(grant.session),
+            refresh_expires_in: grant.session.idle_end.since(now),
+        })
+    }
+
+    /// A revocation that the store has done bites here at once. Says how many sessions it ended.
+    fn bite(&self, revoked: &Revoked, reason: &'static str) -> usize {
+        for entry in &revoked.entries {
+            self.parts.denylist.apply(entry);
+        }
+        self.count_revocations(reason, revoked.sessions.len());
+        revoked.sessions.len()
+    }
+
+    /// The same for sessions that the store ended as part of something else.
+    fn bite_sessions(&self, ended: &[SessionId], reason: &'static str, now: Timestamp) {
+        for session in ended {
+            self.parts.denylist.apply(&RevocationEntry { at: now, target: RevocationTarget::Session(*session) });
+        }
+        self.count_revocations(reason, ended.len());
+    }
+
+    fn count_revocations(&self, reason: &'static str, ended: usize) {
+        self.parts.metrics.revocations.with_label_values(&[reason]).inc_by(ended as u64);
+    }
+}
+
+impl AuthRules {
+    /// As the config has them.
+    pub fn of(config: &Config) -> Self {
+        Self {
+            admin_codes: config.mode == Mode::Development,
+            registration_open: config.auth.registration == Registration::Open,
+            single_per_client_type: config.auth.single_session_per_client_type,
+            first_integer: match config.users.ids {
+                UserIds::Uuid => None,
+                UserIds::Integer => Some(config.users.first_integer),
+            },
+            idle_ttl: config.tokens.idle_ttl.get(),
+            absolute_ttl: config.tokens.absolute_ttl.get(),
+            replay_window: match config.tokens.replay_window {
+                ReplayWindow::UntilUsed => None,
+                ReplayWindow::For(window) => Some(window.get()),
+            },
+        }
+    }
+}
+
+impl Caller<'_> {
+    /// The caller's own session.
+    pub const fn session(&self) -> SessionId {
+        self.claims.sid
+    }
+}
+
+impl std::fmt::Debug for AuthParts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AuthParts").field("rules", &self.rules).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Auth {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Auth").field("rules", &self.parts.rules).finish_non_exhaustive()
+    }
+}
+
+/// It holds tokens.
+impl std::fmt::Debug for SignedIn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SignedIn").field("session", &self.session.id).finish_non_exhaustive()
+    }
+}

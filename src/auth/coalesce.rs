@@ -1,0 +1,266 @@
+//! Repeated posts of one login code.
+//!
+//! A double tap, a client that retries and a proxy that repeats post one code twice, and WeChat takes it once. So posts of
+//! one code from one address share one call, and get the same answer for ten seconds. A code is single use all the same:
+//! later, or from another address, even while the first call is under way, it is spent, and WeChat is not asked.
+//!
+//! The work runs in a task of its own, so a client that hangs up takes nothing away from the others. A login that failed for
+//! a reason of the moment (WeChat busy, store down) leaves the code free to be tried again.
+//!
+//! Must stay true: the table is bounded; what it forgets is caught by the store, which remembers spent codes, or by WeChat.
+//! It is keyed by the whole keyed hash of (app id, code), never by anything shorter.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use quick_cache::sync::{Cache, EntryAction, EntryResult};
+use tokio::sync::watch;
+
+use super::{AuthError, SignedIn};
+use crate::{
+    store::CodeHash,
+    types::{ClientIp, Timestamp},
+};
+
+/// How long a finished login answers the same client again.
+pub(super) const SAME_ANSWER: Duration = Duration::from_secs(10);
+/// How long a code is known to be spent: twice the five minutes that WeChat lets one live.
+pub(super) const REMEMBERED: Duration = Duration::from_mins(10);
+/// Codes in the table.
+const CODES: usize = 8192;
+
+/// What everybody who posted the code gets.
+pub(super) type Shared = Result<Arc<SignedIn>, Arc<AuthError>>;
+
+/// The code had been posted before, too long ago or by somebody else: no work was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Spent;
+
+/// Codes that are being, or have been, signed in with.
+pub(super) struct Coalesce {
+    table: Cache<CodeHash, Attempt>,
+}
+
+#[derive(Clone)]
+struct Attempt {
+    from: ClientIp,
+    outcome: watch::Receiver<Option<Outcome>>,
+}
+
+#[derive(Clone)]
+struct Outcome {
+    at: Timestamp,
+    result: Shared,
+}
+
+/// What a post of a code is.
+enum Role {
+    /// The first: it does the work and tells the others.
+    First(watch::Sender<Option<Outcome>>, watch::Receiver<Option<Outcome>>),
+    /// One that shares the work of the first.
+    Repeat(watch::Receiver<Option<Outcome>>),
+    /// One too late, or from elsewhere.
+    Spent,
+}
+
+impl Default for Coalesce {
+    fn default() -> Self {
+        Self { table: Cache::new(CODES) }
+    }
+}
+
+impl Coalesce {
+    /// The outcome of `work` for this code: begun now, or by an earlier post of the same client. `clock` says when it ended.
+    pub(super) async fn once<W>(
+        &self,
+        code: CodeHash,
+        from: ClientIp,
+        clock: impl Fn() -> Timestamp + Send + 'static,
+        work: impl FnOnce() -> W,
+    ) -> Result<Shared, Spent>
+    where
+        W: Future<Output = Result<SignedIn, AuthError>> + Send + 'static,
+    {
+        let mut outcome = match self.role(code, from, clock()) {
+            Role::Spent => return Err(Spent),
+            Role::Repeat(outcome) => outcome,
+            Role::First(teller, outcome) => {
+                let work = work();
+                tokio::spawn(async move {
+                    let result = work.await.map(Arc::new).map_err(Arc::new);
+                    teller.send_replace(Some(Outcome { at: clock(), result }));
+                });
+                outcome
+            }
+        };
+        let finished = outcome.wait_for(Option::is_some).await;
+        Ok(match finished.as_deref() {
+            Ok(Some(outcome)) => outcome.result.clone(),
+            Ok(None) | Err(_) => Err(Arc::new(AuthError::Interrupted)),
+        })
+    }
+
+    /// Drops answers and codes that nobody can ask for any more.
+    pub(super) fn forget(&self, now: Timestamp) {
+        self.table.retain(|_, attempt| match attempt.state(now) {
+            State::Running => true,
+            State::Free => false,
+            // The store remembers the code of a login that succeeded.
+            State::Finished { age, succeeded } => age <= if succeeded { SAME_ANSWER } else { REMEMBERED },
+        });
+    }
+
+    fn role(&self, code: CodeHash, from: ClientIp, now: Timestamp) -> Role {
+        let (teller, outcome) = watch::channel(None);
+        let entry = self.table.entry(&code, None, |_, earlier: &mut Attempt| {
+            let same_client = earlier.from == from;
+            match earlier.state(now) {
+                State::Running if same_client => EntryAction::Retain(Some(earlier.outcome.clone())),
+                State::Finished { age, .. } if same_client && age <= SAME_ANSWER => {
+                    EntryAction::Retain(Some(earlier.outcome.clone()))
+                }
+                State::Running | State::Finished { .. } => EntryAction::Retain(None),
+                State::Free => EntryAction::ReplaceWithGuard,
+            }
+        });
+        match entry {
+            EntryResult::Retained(Some(earlier)) => Role::Repeat(earlier),
+            EntryResult::Vacant(guard) | EntryResult::Replaced(guard, _) => {
+                // Fails only when the entry was removed meanwhile; then this login is just not shared.
+                let _ = guard.insert(Attempt { from, outcome: outcome.clone() });
+                Role::First(teller, outcome)
+            }
+            // `Removed` and `Timeout` are not asked for above.
+            EntryResult::Retained(None) | EntryResult::Removed(..) | EntryResult::Timeout => Role::Spent,
+        }
+    }
+}
+
+impl std::fmt::Debug for Coalesce {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Coalesce").field("codes", &self.table.len()).finish()
+    }
+}
+
+enum State {
+    Running,
+    Finished {
+        age: Duration,
+        succeeded: bool,
+    },
+    /// It failed in a way that says nothing about the code, or its task died.
+    Free,
+}
+
+impl Attempt {
+    fn state(&self, now: Timestamp) -> State {
+        let died = self.outcome.has_changed().is_err();
+        match self.outcome.borrow().as_ref() {
+            None if died => State::Free,
+            None => State::Running,
+            Some(outcome) => match &outcome.result {
+                Ok(_) => State::Finished { age: now.since(outcome.at), succeeded: true },
+                Err(error) if error.settles_the_code() => State::Finished { age: now.since(outcome.at), succeeded: false },
+                Err(_) => State::Free,
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::provider::wechat::WechatError;
+
+    const CODE: CodeHash = CodeHash([1; 32]);
+    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+    fn ip(last: u8) -> ClientIp {
+        ClientIp::new([192, 0, 2, last].into())
+    }
+
+    /// Posts the code with work that fails as said; gives the answer's code and whether the work ran.
+    async fn post(table: &Coalesce, from: ClientIp, now: Timestamp, error: AuthError) -> (&'static str, bool) {
+        let ran = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&ran);
+        let work = || async move {
+            counted.fetch_add(1, Ordering::SeqCst);
+            Err(error)
+        };
+        let answer = table.once(CODE, from, move || now, work).await;
+        let says = answer.map_or(AuthError::CodeSpent.code(), |shared| shared.unwrap_err().code());
+        (says.as_str(), ran.load(Ordering::SeqCst) == 1)
+    }
+
+    #[tokio::test]
+    async fn a_refused_code_is_not_asked_about_again() {
+        let table = Coalesce::default();
+        let invalid = || AuthError::Wechat(WechatError::CodeInvalid);
+        assert_eq!(post(&table, ip(1), NOW, invalid()).await, ("wechat_code_invalid", true));
+        for (from, after) in [(1, 1), (1, 11), (2, 1), (2, 11)] {
+            let now = NOW.plus(Duration::from_secs(after));
+            assert_eq!(post(&table, ip(from), now, AuthError::Interrupted).await, ("wechat_code_invalid", false));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_failure_of_the_moment_leaves_the_code_free_for_anybody() {
+        let table = Coalesce::default();
+        for (from, error, says) in [
+            (1, AuthError::Wechat(WechatError::Timeout), "wechat_busy"),
+            (1, AuthError::Wechat(WechatError::Misconfigured), "wechat_misconfigured"),
+            (2, AuthError::Store(crate::store::StoreError::Closed), "store_unavailable"),
+            (1, AuthError::Wechat(WechatError::Blocked), "wechat_blocked"),
+        ] {
+            assert_eq!(post(&table, ip(from), NOW, error).await, (says, true));
+        }
+        assert_eq!(post(&table, ip(1), NOW, AuthError::Interrupted).await, ("wechat_blocked", false), "the same answer");
+        assert_eq!(post(&table, ip(2), NOW, AuthError::Interrupted).await, ("wechat_code_invalid", false));
+    }
+
+    #[tokio::test]
+    async fn the_first_client_hanging_up_takes_nothing_from_the_others() {
+        let table = Arc::new(Coalesce::default());
+        let (go, wait) = oneshot::channel::<()>();
+        let (begun, has_begun) = oneshot::channel::<()>();
+        let first = tokio::spawn({
+            let table = Arc::clone(&table);
+            async move {
+                let work = || async move {
+                    begun.send(()).unwrap();
+                    wait.await.unwrap();
+                    Err(AuthError::UserDisabled)
+                };
+                table.once(CODE, ip(1), || NOW, work).await
+            }
+        });
+        has_begun.await.unwrap();
+        first.abort();
+        assert!(first.await.unwrap_err().is_cancelled());
+        assert_eq!(post(&table, ip(2), NOW, AuthError::Interrupted).await, ("wechat_code_invalid", false), "in flight");
+        let second = post(&table, ip(1), NOW, AuthError::Interrupted);
+        let (second, ()) = tokio::join!(second, async { go.send(()).unwrap() });
+        assert_eq!(second, ("user_disabled", false));
+    }
+
+    #[tokio::test]
+    async fn work_that_panics_fails_its_clients_and_frees_the_code() {
+        let table = Coalesce::default();
+        let answer = table.once(CODE, ip(1), || NOW, || async { panic!("as the test wants") }).await;
+        assert!(matches!(*answer.unwrap().unwrap_err(), AuthError::Interrupted));
+        assert_eq!(post(&table, ip(1), NOW, AuthError::UserDisabled).await, ("user_disabled", true));
+    }
+
+    #[tokio::test]
+    async fn what_is_too_old_is_forgotten() {
+        let table = Coalesce::default();
+        post(&table, ip(1), NOW, AuthError::Wechat(WechatError::CodeInvalid)).await;
+        table.forget(NOW.plus(REMEMBERED));
+        assert_eq!(table.table.len(), 1);
+        table.forget(NOW.plus(REMEMBERED + Duration::from_secs(1)));
+        assert_eq!(table.table.len(), 0);
+    }
+}

@@ -1,0 +1,218 @@
+//! How often one client may ask.
+//!
+//! The generic cell rate algorithm (ITU-T I.371, annex A): for each key one instant, by which the client would be back at
+//! zero if it stopped now. A burst of COUNT, then an even flow. Tables are bounded; a flood of addresses makes old ones
+//! forgotten, never the process larger. A clock that is set back costs at most one period.
+
+use std::{hash::Hash, net::IpAddr, time::Duration};
+
+use quick_cache::sync::{Cache, EntryAction, EntryResult};
+
+use crate::{
+    clock::Clock,
+    config::{LimitsConfig, Rate},
+    metrics::Metrics,
+    types::{ClientIp, Timestamp, UserId},
+};
+
+/// Every limit of the auth API. An address is an IPv4 address or an IPv6 /64.
+pub struct Limits {
+    clock: Clock,
+    metrics: Metrics,
+    enabled: bool,
+    login_per_ip: Limit<IpAddr>,
+    refresh_per_ip: Limit<IpAddr>,
+    api_per_ip: Limit<IpAddr>,
+    account_per_user: Limit<UserId>,
+}
+
+/// Over a limit: when the next request fits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Over {
+    pub retry_after: Duration,
+}
+
+impl Limits {
+    /// The limits of the config.
+    pub fn new(config: &LimitsConfig, clock: Clock, metrics: Metrics) -> Self {
+        let entries = config.table_entries;
+        Self {
+            clock,
+            metrics,
+            enabled: config.enabled,
+            login_per_ip: Limit::new("login_per_ip", config.login_per_ip, entries),
+            refresh_per_ip: Limit::new("refresh_per_ip", config.refresh_per_ip, entries),
+            api_per_ip: Limit::new("api_per_ip", config.api_per_ip, entries),
+            account_per_user: Limit::new("account_per_user", config.account_per_user, entries),
+        }
+    }
+
+    /// One login from this address.
+    pub fn login(&self, from: ClientIp) -> Result<(), Over> {
+        self.take(&self.login_per_ip, &from.network())
+    }
+
+    /// One refresh from this address.
+    pub fn refresh(&self, from: ClientIp) -> Result<(), Over> {
+        self.take(&self.refresh_per_ip, &from.network())
+    }
+
+    /// One other call from this address.
+    pub fn api(&self, from: ClientIp) -> Result<(), Over> {
+        self.take(&self.api_per_ip, &from.network())
+    }
+
+    /// One change of a user to the own account.
+    pub fn account(&self, user: &UserId) -> Result<(), Over> {
+        self.take(&self.account_per_user, user)
+    }
+
+    fn take<K: Eq + Hash + Clone>(&self, limit: &Limit<K>, key: &K) -> Result<(), Over> {
+        if !self.enabled {
+            return Ok(());
+        }
+        let taken = limit.take(key, self.clock.now());
+        if taken.is_err() {
+            self.metrics.rate_limited.with_label_values(&[limit.name]).inc();
+        }
+        taken
+    }
+}
+
+impl std::fmt::Debug for Limits {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Limits").field("enabled", &self.enabled).finish_non_exhaustive()
+    }
+}
+
+/// One limit.
+struct Limit<K> {
+    /// Its name in the config and in metrics.
+    name: &'static str,
+    /// Nanoseconds that one request costs.
+    cost: u64,
+    /// Nanoseconds that may be owed: the whole burst.
+    burst: u64,
+    /// When each client is back at zero, in nanoseconds since the epoch.
+    table: Cache<K, u64>,
+}
+
+impl<K: Eq + Hash + Clone> Limit<K> {
+    fn new(name: &'static str, rate: Rate, entries: usize) -> Self {
+        let cost = nanos(rate.per.get()) / u64::from(rate.count.get());
+        let burst = cost.saturating_mul(rate.count.get().into());
+        Self { name, cost, burst, table: Cache::new(entries.max(1)) }
+    }
+
+    fn take(&self, key: &K, now: Timestamp) -> Result<(), Over> {
+        let now = now.as_millis().saturating_mul(1_000_000);
+        let entry = self.table.entry(key, None, |_, zero_at: &mut u64| {
+            // Never further away than a whole burst, unless the clock was set back.
+            let owed = zero_at.saturating_sub(now).min(self.burst);
+            let after = owed.saturating_add(self.cost);
+            if after > self.burst {
+                return EntryAction::Retain(Err(Over { retry_after: Duration::from_nanos(after - self.burst) }));
+            }
+            *zero_at = now.saturating_add(after);
+            EntryAction::Retain(Ok(()))
+        });
+        match entry {
+            EntryResult::Retained(taken) => taken,
+            EntryResult::Vacant(guard) | EntryResult::Replaced(guard, _) => {
+                // Fails only when the key was removed meanwhile: then it starts afresh next time.
+                let _ = guard.insert(now.saturating_add(self.cost));
+                Ok(())
+            }
+            // Not asked for above.
+            EntryResult::Removed(..) | EntryResult::Timeout => Ok(()),
+        }
+    }
+}
+
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+    fn limits(entries: usize) -> (Limits, Clock, Metrics) {
+        let (clock, metrics) = (Clock::manual(START), Metrics::new());
+        let config = LimitsConfig {
+            login_per_ip: Rate::per_minute(3),
+            account_per_user: Rate::per_minute(1),
+            table_entries: entries,
+            ..LimitsConfig::default()
+        };
+        (Limits::new(&config, clock.clone(), metrics.clone()), clock, metrics)
+    }
+
+    fn ip(text: &str) -> ClientIp {
+        ClientIp::new(text.parse().unwrap())
+    }
+
+    #[test]
+    fn a_burst_passes_then_an_even_flow() {
+        let (limits, clock, metrics) = limits(100);
+        let one = ip("192.0.2.1");
+        for _ in 0..3 {
+            assert_eq!(limits.login(one), Ok(()));
+        }
+        assert_eq!(limits.login(one), Err(Over { retry_after: Duration::from_secs(20) }));
+        clock.advance(Duration::from_secs(19));
+        assert_eq!(limits.login(one), Err(Over { retry_after: Duration::from_secs(1) }), "a refusal costs nothing");
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(limits.login(one), Ok(()));
+        assert!(limits.login(one).is_err());
+        clock.advance(Duration::from_hours(1));
+        assert_eq!((0..10).filter(|_| limits.login(one).is_ok()).count(), 3, "a long pause saves up one burst");
+        assert_eq!(metrics.rate_limited.with_label_values(&["login_per_ip"]).get(), 10);
+    }
+
+    #[test]
+    fn one_ipv6_subscriber_is_one_client_and_others_are_others() {
+        let (limits, _, _) = limits(100);
+        assert_eq!((0..9).filter(|n| limits.login(ip(&format!("2001:db8::{n}"))).is_ok()).count(), 3);
+        assert_eq!(limits.login(ip("2001:db8:0:1::1")), Ok(()));
+        assert_eq!(limits.login(ip("192.0.2.1")), Ok(()));
+        let user = |id: &str| limits.account(&UserId::parse(id).unwrap()).is_ok();
+        assert_eq!([user("1"), user("1"), user("2")], [true, false, true]);
+    }
+
+    #[test]
+    fn limits_are_counted_apart() {
+        let (limits, _, _) = limits(100);
+        let one = ip("192.0.2.1");
+        while limits.login(one).is_ok() {}
+        assert_eq!([limits.refresh(one), limits.api(one)], [Ok(()), Ok(())]);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_costs_one_period_at_most() {
+        let (limits, _, _) = limits(100);
+        let one = ip("192.0.2.1").network();
+        assert_eq!(limits.login_per_ip.take(&one, START), Ok(()));
+        let earlier = START.minus(Duration::from_hours(1));
+        let over = limits.login_per_ip.take(&one, earlier).unwrap_err();
+        assert!(over.retry_after <= Duration::from_mins(1), "{over:?}");
+    }
+
+    #[test]
+    fn a_flood_of_addresses_does_not_grow_the_table() {
+        let (limits, _, _) = limits(1000);
+        for n in 0..50_000_u32 {
+            let _ = limits.login(ClientIp::new(n.to_be_bytes().into()));
+        }
+        assert!(limits.login_per_ip.table.len() <= 1100, "{}", limits.login_per_ip.table.len());
+    }
+
+    #[test]
+    fn switched_off_limits_refuse_nobody() {
+        let config = LimitsConfig { enabled: false, login_per_ip: Rate::per_minute(1), ..LimitsConfig::default() };
+        let limits = Limits::new(&config, Clock::manual(START), Metrics::new());
+        assert!((0..100).all(|_| limits.login(ip("192.0.2.1")).is_ok()));
+    }
+}

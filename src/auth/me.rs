@@ -1,0 +1,37 @@
+//! My profile.
+
+use super::{Auth, AuthError, Caller};
+use crate::{
+    audit::Event,
+    store::{ProfileChange, User},
+};
+
+impl Auth {
+    /// The caller, as stored now.
+    pub async fn me(&self, caller: Caller<'_>) -> Result<User, AuthError> {
+        let user = self.parts.store.user(&caller.claims.sub).await?;
+        present(user)
+    }
+
+    /// Changes the caller's profile and gives it as it is then. A change of nothing writes nothing.
+    pub async fn change_profile(&self, caller: Caller<'_>, change: &ProfileChange) -> Result<User, AuthError> {
+        let user = &caller.claims.sub;
+        self.parts.limits.account(user)?;
+        let ProfileChange { nickname, avatar_url, bio, birthday } = change;
+        if [nickname, avatar_url, bio, birthday].into_iter().all(Option::is_none) {
+            return self.me(caller).await;
+        }
+        let changed = present(self.parts.store.update_profile(user, change, self.now()).await?)?;
+        self.parts.audit.record(&Event::ProfileChanged { user });
+        Ok(changed)
+    }
+}
+
+/// A user who is there and may be.
+fn present(user: Option<User>) -> Result<User, AuthError> {
+    match user {
+        None => Err(AuthError::UserGone),
+        Some(user) if user.disabled => Err(AuthError::UserDisabled),
+        Some(user) => Ok(user),
+    }
+}

@@ -1,0 +1,141 @@
+//! The one HTTP client: what menshen itself asks of other servers.
+//!
+//! Every call has a time for the whole of it and a size for its answer, whatever the other side does. Redirects are not
+//! followed, cookies not kept, nothing is sent twice. A vendor's URL can hold a secret, so no error here has a text of its
+//! own: a [`Fault`] is a name, and the library's errors, which print URLs, end in this file.
+
+use std::{net::IpAddr, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use reqwest::{Client, Response, StatusCode, Url, redirect};
+
+/// Most bytes of an answer; what we ask for fits in one.
+pub const LONGEST_ANSWER: usize = 64 * 1024;
+
+/// Time to open a connection, TLS included.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// A client for one vendor.
+#[derive(Clone)]
+pub struct Outbound {
+    client: Client,
+}
+
+/// A whole answer.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub body: Bytes,
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// No connection: nothing was sent.
+    #[error("no connection")]
+    Connect,
+    /// Not answered in time; the other side may have acted.
+    #[error("no answer in time")]
+    Timeout,
+    /// The exchange broke off or was not HTTP; the other side may have acted.
+    #[error("broken answer")]
+    Broken,
+    /// The answer is longer than [`LONGEST_ANSWER`].
+    #[error("answer too large")]
+    TooLarge,
+}
+
+/// The client could not be made: no usable root certificates on this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no HTTPS client: are root certificates (ca-certificates) installed?")]
+pub struct NoClient;
+
+impl Outbound {
+    /// A client for the server at `base`. Proxies are taken from the environment (`HTTPS_PROXY`, `NO_PROXY`) and only from
+    /// there. A server on this machine is reached directly, and over plain HTTP it needs no certificates.
+    pub fn new(base: &Url) -> Result<Self, NoClient> {
+        let mut client = Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .redirect(redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .referer(false)
+            .user_agent(concat!("menshen/", env!("CARGO_PKG_VERSION")));
+        if is_loopback(base) {
+            client = client.no_proxy();
+            if base.scheme() == "http" {
+                client = client.tls_certs_only([]);
+            }
+        }
+        client.build().map(|client| Self { client }).map_err(|_| NoClient)
+    }
+
+    /// `GET`, all of it within `limit`.
+    pub async fn get(&self, url: Url, limit: Duration) -> Result<Answer, Fault> {
+        let exchange = async {
+            let response = self.client.get(url).send().await.map_err(|error| fault(&error))?;
+            let status = response.status();
+            read(response).await.map(|body| Answer { status, body })
+        };
+        tokio::time::timeout(limit, exchange).await.unwrap_or(Err(Fault::Timeout))
+    }
+}
+
+impl std::fmt::Debug for Outbound {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Outbound")
+    }
+}
+
+/// The body can be a credential.
+impl std::fmt::Debug for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Answer").field("status", &self.status).field("bytes", &self.body.len()).finish()
+    }
+}
+
+/// Whether the server is on this machine.
+pub fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+async fn read(mut response: Response) -> Result<Bytes, Fault> {
+    let mut body = BytesMut::new();
+    while let Some(part) = response.chunk().await.map_err(|error| fault(&error))? {
+        if body.len() + part.len() > LONGEST_ANSWER {
+            return Err(Fault::TooLarge);
+        }
+        body.extend_from_slice(&part);
+    }
+    Ok(body.freeze())
+}
+
+fn fault(error: &reqwest::Error) -> Fault {
+    // A connect timeout is both; it counts as `Connect`, because nothing was sent.
+    if error.is_connect() {
+        Fault::Connect
+    } else if error.is_timeout() {
+        Fault::Timeout
+    } else {
+        Fault::Broken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_this_machine_is_loopback() {
+        let says = |text: &str| is_loopback(&Url::parse(text).unwrap());
+        for here in ["http://127.0.0.1:9", "http://127.8.8.8", "http://[::1]:9", "http://localhost"] {
+            assert!(says(here), "{here}");
+        }
+        for elsewhere in
+            ["https://api.weixin.qq.com", "http://10.0.0.1", "http://localhost.example.com", "http://[2001:db8::1]"]
+        {
+            assert!(!says(elsewhere), "{elsewhere}");
+        }
+    }
+}

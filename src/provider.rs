@@ -1,0 +1,3 @@
+//! Vendors: the servers of others that menshen asks, one file each.
+
+pub mod wechat;

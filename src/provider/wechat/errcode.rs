@@ -1,0 +1,142 @@
+//! What WeChat's error codes mean for a login.
+//!
+//! Decided on `errcode` alone: `errmsg` changes its wording, and HTTP says 200 to everything.
+
+use std::time::Duration;
+
+use crate::outbound::Fault;
+
+/// Why WeChat did not say who the code stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum WechatError {
+    /// The code is wrong, used or too old: the mini program has to call `wx.login` again.
+    #[error("the login code is not valid")]
+    CodeInvalid,
+    /// WeChat holds this user for a risk.
+    #[error("WeChat blocked the login")]
+    Blocked,
+    /// "System busy": WeChat did nothing.
+    #[error("WeChat is busy")]
+    Busy { retry_after: Duration },
+    /// Over a quota, of this user or of the mini program.
+    #[error("over a quota of WeChat")]
+    RateLimited { retry_after: Duration },
+    /// The app id, the secret or the account: an operator has to look.
+    #[error("WeChat refuses our credentials or our request")]
+    Misconfigured,
+    /// No connection.
+    #[error("WeChat is not reachable")]
+    Unreachable,
+    /// No answer in time. The code may be used up.
+    #[error("WeChat did not answer in time")]
+    Timeout,
+    /// An answer that is none: empty, cut off, too large, not theirs. The code may be used up.
+    #[error("WeChat's answer is not usable")]
+    Unusable,
+}
+
+impl WechatError {
+    /// Its metric label.
+    pub const fn class(&self) -> &'static str {
+        match self {
+            Self::CodeInvalid => "code_invalid",
+            Self::Blocked => "blocked",
+            Self::Busy { .. } => "busy",
+            Self::RateLimited { .. } => "rate_limited",
+            Self::Misconfigured => "misconfigured",
+            Self::Unreachable => "unreachable",
+            Self::Timeout => "timeout",
+            Self::Unusable => "unusable",
+        }
+    }
+
+    /// What a nonzero `errcode` of `jscode2session` means. One that is not known is a fault of that moment: it is logged,
+    /// and the client may try again.
+    pub(super) const fn of(errcode: i64) -> Self {
+        match errcode {
+            -1 => Self::Busy { retry_after: Duration::from_secs(1) },
+            // Wrong, used; 87009 belongs to another call and asks for a new login too.
+            40029 | 40163 | 87009 => Self::CodeInvalid,
+            40226 => Self::Blocked,
+            // 100 a minute for one user.
+            45011 => Self::RateLimited { retry_after: Duration::from_mins(1) },
+            // The mini program's calls of the day.
+            45009 => Self::RateLimited { retry_after: Duration::from_mins(10) },
+            // Secret, app id or grant type wrong or missing, calls from this address refused, account limited or frozen,
+            // or our request is not as WeChat wants it.
+            1
+            | 40001..=40003
+            | 40013
+            | 40014
+            | 40097
+            | 40125
+            | 40164
+            | 40243
+            | 41001
+            | 41002
+            | 41004
+            | 41008
+            | 41009
+            | 42001
+            | 43002
+            | 44002
+            | 47001
+            | 48001
+            | 48004
+            | 50002
+            | 50004
+            | 50007
+            | 61024
+            | 87008
+            | 89501
+            | 89503
+            | 89506
+            | 89507 => Self::Misconfigured,
+            _ => Self::Unusable,
+        }
+    }
+}
+
+impl From<Fault> for WechatError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Connect => Self::Unreachable,
+            Fault::Timeout => Self::Timeout,
+            Fault::Broken | Fault::TooLarge => Self::Unusable,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn every_known_errcode_has_the_meaning_of_its_class() {
+        let table: Value = serde_json::from_str(include_str!("../../../tests/data/wechat-errors.json")).unwrap();
+        let mut seen = 0;
+        for entry in table["errors"].as_array().unwrap() {
+            let errcode = entry["errcode"].as_i64().unwrap();
+            let expected: &[&str] = match entry["class"].as_str().unwrap() {
+                "ok" => continue,
+                "retry" => &["busy"],
+                "client_code" | "client_relogin" => &["code_invalid"],
+                "rate" => &["rate_limited"],
+                "blocked" => &["blocked"],
+                "config" | "input" | "refresh_token" => &["misconfigured"],
+                other => panic!("a class without a meaning: {other}"),
+            };
+            assert!(expected.contains(&WechatError::of(errcode).class()), "{errcode}");
+            seen += 1;
+        }
+        assert_eq!(seen, 37);
+    }
+
+    #[test]
+    fn an_errcode_nobody_knows_is_a_fault_and_never_a_login() {
+        assert_eq!(WechatError::of(99_999), WechatError::Unusable);
+        assert_eq!(WechatError::of(i64::MIN), WechatError::Unusable);
+    }
+}

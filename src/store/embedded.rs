@@ -1,0 +1,232 @@
+//! The stores that live in the process: one implementation of the operations over ordered bytes, in memory or in sled.
+//!
+//! Writes go to one thread (`writer`), reads to the engine directly. Both engines share every rule; they differ only in
+//! where the bytes are.
+
+mod draft;
+mod kv;
+mod layout;
+mod login;
+mod memory;
+mod profile;
+mod records;
+mod revoke;
+mod rotate;
+mod signing_keys;
+mod sled;
+mod sweep;
+mod writer;
+
+use std::{path::Path, sync::Arc};
+
+use async_trait::async_trait;
+
+use self::{
+    draft::{Committed, View},
+    kv::{Changes, Kv},
+    memory::MemoryKv,
+    sled::SledKv,
+    writer::{Health, Writer},
+};
+use super::{
+    CodeHash, LogCursor, LoginOutcome, NewLogin, OpenError, OpenOptions, ProfileChange, RefreshSalt, RevocationPage, Revoke,
+    Revoked, Rotation, RotationOutcome, Session, Store, StoreError, StoreKeys, StoreStats, StoredKey, User,
+    failure::Failure, vault::Vault,
+};
+use crate::{
+    entropy::Entropy,
+    types::{SessionId, Timestamp, UserId},
+};
+
+/// What the check record says when it opens.
+const CHECK: &str = "menshen store";
+
+/// A store in this process.
+pub struct EmbeddedStore {
+    kv: Arc<dyn Kv>,
+    vault: Arc<Vault>,
+    health: Arc<Health>,
+    writer: Writer,
+}
+
+impl std::fmt::Debug for EmbeddedStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "EmbeddedStore({})", self.kv.name())
+    }
+}
+
+impl EmbeddedStore {
+    /// An empty store that ends with the process. Fails only when the system gives no thread or no random bytes.
+    pub fn memory(keys: StoreKeys, entropy: Entropy) -> Result<Self, OpenError> {
+        Self::over(Arc::new(MemoryKv::new()), Vault::new(keys, entropy), Path::new("memory"), false)
+    }
+
+    /// The store in a directory, which is made when it is not there.
+    pub fn sled(path: &Path, options: &OpenOptions, keys: StoreKeys, entropy: Entropy) -> Result<Self, OpenError> {
+        let kv = Arc::new(SledKv::open(path, options)?);
+        let store = Self::over(Arc::<SledKv>::clone(&kv), Vault::new(keys, entropy), path, kv.is_settled())?;
+        kv.settle()?;
+        Ok(store)
+    }
+
+    /// `settled`: it has been opened before, so if it is empty now, something was lost.
+    fn over(kv: Arc<dyn Kv>, vault: Vault, path: &Path, settled: bool) -> Result<Self, OpenError> {
+        prove(kv.as_ref(), &vault, path, settled)?;
+        let (vault, health) = (Arc::new(vault), Arc::new(Health::default()));
+        let writer = Writer::start(Arc::clone(&kv), Arc::clone(&vault), Arc::clone(&health))
+            .map_err(|error| OpenError::Io { path: path.to_owned(), why: format!("no thread: {error}") })?;
+        Ok(Self { kv, vault, health, writer })
+    }
+
+    /// The engine's name, as metrics have it.
+    pub fn engine(&self) -> &'static str {
+        self.kv.name()
+    }
+
+    /// Runs a read where it holds up nobody: an engine with a disk may wait for it, and a waiting thread serves no requests.
+    async fn read<T, F>(&self, query: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&dyn View) -> Result<T, Failure> + Send + 'static,
+    {
+        self.health.check()?;
+        let (kv, vault, health) = (Arc::clone(&self.kv), Arc::clone(&self.vault), Arc::clone(&self.health));
+        let inline = kv.reads_inline();
+        let run = move || {
+            query(&Committed { kv: kv.as_ref(), vault: &vault }).map_err(|failure| StoreError::from(health.note(failure)))
+        };
+        if inline {
+            return run();
+        }
+        match tokio::task::spawn_blocking(run).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(Failure::Fault("a read of the store panicked".to_owned()).into()),
+        }
+    }
+}
+
+/// Makes sure that the store is ours, whole and sealed with our key; a new one gets the record that proves it next time.
+fn prove(kv: &dyn Kv, vault: &Vault, path: &Path, settled: bool) -> Result<(), OpenError> {
+    let path = || path.to_owned();
+    let corrupt = |why: &str| OpenError::Corrupt { path: path(), why: why.to_owned() };
+    let failed = |failure: Failure| OpenError::Io { path: path(), why: StoreError::from(failure).to_string() };
+    let found = kv.get(layout::CHECK).map_err(failed)?;
+    if let Some(sealed) = found {
+        return match vault.open::<String>(layout::CHECK, &sealed) {
+            Ok(text) if text == CHECK => Ok(()),
+            Ok(_) => Err(corrupt("it was made by another version of menshen")),
+            Err(_) => Err(OpenError::WrongKey { path: path() }),
+        };
+    }
+    if settled {
+        return Err(corrupt("what was in it is gone"));
+    }
+    if !kv.scan(b"", None, 1).map_err(failed)?.is_empty() {
+        return Err(corrupt("it holds data that is not menshen's"));
+    }
+    let sealed = vault.seal(layout::CHECK, &CHECK).map_err(failed)?;
+    kv.commit(&Changes::from([(layout::CHECK.to_vec(), Some(sealed))])).map_err(failed)
+}
+
+#[async_trait]
+impl Store for EmbeddedStore {
+    async fn login(&self, login: &NewLogin) -> Result<LoginOutcome, StoreError> {
+        let login = login.clone();
+        self.writer.run(move |draft| login::login(draft, &login)).await
+    }
+
+    async fn code_spent(&self, code: &CodeHash, now: Timestamp) -> Result<bool, StoreError> {
+        let key = layout::code(code);
+        self.read(move |view| Ok(view.record::<records::SpentCode>(&key)?.is_some_and(|spent| now < spent.until))).await
+    }
+
+    async fn user(&self, id: &UserId) -> Result<Option<User>, StoreError> {
+        let id = id.clone();
+        self.read(move |view| Ok(records::user(view, &id)?.map(|record| record.user))).await
+    }
+
+    async fn update_profile(
+        &self,
+        id: &UserId,
+        change: &ProfileChange,
+        _now: Timestamp,
+    ) -> Result<Option<User>, StoreError> {
+        let (id, change) = (id.clone(), change.clone());
+        self.writer.run(move |draft| profile::change(draft, &id, &change)).await
+    }
+
+    async fn session(&self, id: SessionId, now: Timestamp) -> Result<Option<Session>, StoreError> {
+        self.read(move |view| {
+            let Some(record) = records::session(view, id)? else { return Ok(None) };
+            Ok(record.lives(records::global_epoch(view)?, now).then_some(record.session))
+        })
+        .await
+    }
+
+    async fn sessions(&self, user: &UserId, now: Timestamp) -> Result<Vec<Session>, StoreError> {
+        let user = user.clone();
+        self.read(move |view| {
+            let global_epoch = records::global_epoch(view)?;
+            let mut sessions = records::sessions_of(view, &user)?;
+            sessions.retain(|record| record.lives(global_epoch, now));
+            let mut sessions: Vec<_> = sessions.into_iter().map(|record| record.session).collect();
+            sessions.sort_by_key(|session| (std::cmp::Reverse(session.created_at), session.id));
+            Ok(sessions)
+        })
+        .await
+    }
+
+    async fn refresh_salt(&self, id: SessionId) -> Result<Option<RefreshSalt>, StoreError> {
+        self.read(move |view| Ok(records::session(view, id)?.map(|record| record.salt()))).await
+    }
+
+    async fn rotate(&self, rotation: &Rotation) -> Result<RotationOutcome, StoreError> {
+        let rotation = rotation.clone();
+        self.writer.run(move |draft| rotate::rotate(draft, &rotation)).await
+    }
+
+    async fn revoke(&self, what: &Revoke, now: Timestamp) -> Result<Revoked, StoreError> {
+        let what = what.clone();
+        self.writer.run(move |draft| revoke::revoke(draft, &what, now)).await
+    }
+
+    async fn revocations(&self, cursor: Option<&LogCursor>, limit: usize) -> Result<RevocationPage, StoreError> {
+        let cursor = cursor.cloned();
+        self.read(move |view| revoke::page(view, cursor.as_ref(), limit)).await
+    }
+
+    async fn keys(&self) -> Result<Vec<StoredKey>, StoreError> {
+        self.read(signing_keys::all).await
+    }
+
+    async fn add_key(&self, key: &StoredKey, after: Option<&str>) -> Result<bool, StoreError> {
+        let (key, after) = (key.clone(), after.map(str::to_owned));
+        self.writer.run(move |draft| signing_keys::add(draft, &key, after.as_deref())).await
+    }
+
+    async fn remove_key(&self, kid: &str) -> Result<(), StoreError> {
+        let kid = kid.to_owned();
+        self.writer.run(move |draft| signing_keys::remove(draft, &kid)).await
+    }
+
+    async fn sweep(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
+        self.writer.run(move |draft| sweep::sweep(draft, now, limit)).await
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        self.writer.run(|draft| draft.ready()).await
+    }
+
+    async fn stats(&self) -> Result<StoreStats, StoreError> {
+        self.health.check()?;
+        let kv = Arc::clone(&self.kv);
+        let size_bytes = tokio::task::spawn_blocking(move || kv.size_bytes())
+            .await
+            .map_err(|_| StoreError::Unavailable("a read of the store panicked".to_owned()))??;
+        Ok(StoreStats { size_bytes })
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        self.writer.close().await
+    }
+}

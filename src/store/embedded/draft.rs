@@ -1,0 +1,173 @@
+//! What an operation works on: the engine's pairs with the changes on top that have not been committed yet.
+//!
+//! Operations of one group see each other's changes, as if each had been committed before the next began. An operation
+//! that fails leaves nothing behind.
+
+use std::ops::Bound;
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::kv::{Changes, Kv, Pair};
+use crate::store::{failure::Failure, vault::Vault};
+
+/// Records that can be read.
+pub(super) trait View {
+    /// What opens them.
+    fn vault(&self) -> &Vault;
+    /// The bytes at a key.
+    fn bytes(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Failure>;
+    /// Pairs whose key begins with `prefix` and is after `after`, in order, at most `limit`.
+    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Pair>, Failure>;
+}
+
+impl dyn View + '_ {
+    /// The record at a key.
+    pub(super) fn record<R: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<R>, Failure> {
+        self.bytes(key)?.map(|bytes| self.vault().open(key, &bytes)).transpose()
+    }
+}
+
+/// The committed state, as readers see it.
+pub(super) struct Committed<'a> {
+    pub(super) kv: &'a dyn Kv,
+    pub(super) vault: &'a Vault,
+}
+
+impl View for Committed<'_> {
+    fn vault(&self) -> &Vault {
+        self.vault
+    }
+
+    fn bytes(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Failure> {
+        self.kv.get(key)
+    }
+
+    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Pair>, Failure> {
+        self.kv.scan(prefix, after, limit)
+    }
+}
+
+/// The state that one operation of a group sees and changes.
+pub(super) struct Draft<'a> {
+    kv: &'a dyn Kv,
+    vault: &'a Vault,
+    /// Of the operations before it in the group.
+    group: &'a Changes,
+    own: Changes,
+}
+
+impl<'a> Draft<'a> {
+    pub(super) fn new(kv: &'a dyn Kv, vault: &'a Vault, group: &'a Changes) -> Self {
+        Self { kv, vault, group, own: Changes::new() }
+    }
+
+    /// What the operation changed.
+    pub(super) fn into_changes(self) -> Changes {
+        self.own
+    }
+
+    /// Whether the engine would take a commit.
+    pub(super) fn ready(&self) -> Result<(), Failure> {
+        self.kv.ready()
+    }
+
+    /// The record at a key.
+    pub(super) fn record<R: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<R>, Failure> {
+        let view: &dyn View = self;
+        view.record(key)
+    }
+
+    /// Stores a record.
+    pub(super) fn put<R: Serialize>(&mut self, key: Vec<u8>, record: &R) -> Result<(), Failure> {
+        let bytes = self.vault.seal(&key, record)?;
+        self.own.insert(key, Some(bytes));
+        Ok(())
+    }
+
+    /// Stores a key that says all by itself.
+    pub(super) fn mark(&mut self, key: Vec<u8>) {
+        self.own.insert(key, Some(Vec::new()));
+    }
+
+    /// Takes back everything the operation has changed so far.
+    pub(super) fn forget(&mut self) {
+        self.own.clear();
+    }
+
+    /// Removes what is there.
+    pub(super) fn remove(&mut self, key: Vec<u8>) {
+        self.own.insert(key, None);
+    }
+}
+
+impl View for Draft<'_> {
+    fn vault(&self) -> &Vault {
+        self.vault
+    }
+
+    fn bytes(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Failure> {
+        match self.own.get(key).or_else(|| self.group.get(key)) {
+            Some(change) => Ok(change.clone()),
+            None => self.kv.get(key),
+        }
+    }
+
+    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Pair>, Failure> {
+        let start = match after {
+            Some(after) if after >= prefix => Bound::Excluded(after),
+            Some(_) | None => Bound::Included(prefix),
+        };
+        // Own changes come second, so that they win over those of the group.
+        let mut changed = Changes::new();
+        for layer in [self.group, &self.own] {
+            let within = layer.range::<[u8], _>((start, Bound::Unbounded)).take_while(|(key, _)| key.starts_with(prefix));
+            changed.extend(within.map(|(key, change)| (key.clone(), change.clone())));
+        }
+        // Enough pairs of the engine that `limit` are left when those removed here have gone.
+        let removed = changed.values().filter(|change| change.is_none()).count();
+        let mut merged: std::collections::BTreeMap<_, _> =
+            self.kv.scan(prefix, after, limit.saturating_add(removed))?.into_iter().collect();
+        for (key, change) in changed {
+            match change {
+                Some(value) => drop(merged.insert(key, value)),
+                None => drop(merged.remove(&key)),
+            }
+        }
+        Ok(merged.into_iter().take(limit).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        crypto::Key,
+        entropy::Entropy,
+        store::{embedded::memory::MemoryKv, vault::StoreKeys},
+    };
+
+    fn keys(pairs: &[Pair]) -> Vec<String> {
+        pairs.iter().map(|(key, _)| String::from_utf8(key.clone()).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_scan_sees_the_engine_the_group_and_itself_in_order() {
+        let kv = MemoryKv::new();
+        let put = |key: &str| (key.as_bytes().to_vec(), Some(vec![1]));
+        let gone = |key: &str| (key.as_bytes().to_vec(), None);
+        kv.commit(&["a/1", "a/2", "a/3", "a/4", "b/1"].map(put).into()).unwrap();
+        let group: Changes = [gone("a/1"), put("a/25"), gone("a/3")].into();
+        let vault = Vault::new(StoreKeys::derive(&Key::new([1; 32])), Entropy::default());
+        let mut draft = Draft::new(&kv, &vault, &group);
+        draft.mark(b"a/3".to_vec());
+        draft.remove(b"a/25".to_vec());
+        draft.mark(b"a/9".to_vec());
+        let scan = |after: Option<&str>, limit| keys(&draft.scan(b"a/", after.map(str::as_bytes), limit).unwrap());
+        assert_eq!(scan(None, 9), ["a/2", "a/3", "a/4", "a/9"]);
+        assert_eq!(scan(None, 2), ["a/2", "a/3"]);
+        assert_eq!(scan(Some("a/2"), 2), ["a/3", "a/4"]);
+        assert_eq!(scan(Some("a/9"), 2), [""; 0]);
+        assert_eq!(draft.bytes(b"a/1").unwrap(), None);
+        assert_eq!(draft.bytes(b"a/4").unwrap(), Some(vec![1]));
+    }
+}

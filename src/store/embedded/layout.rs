@@ -1,0 +1,125 @@
+//! Where each kind of record lies in an ordered key-value engine.
+//!
+//! Keys are in the clear, so they hold only our own ids, times and keyed hashes; who somebody is to WeChat is in the
+//! values. The parts of a key are told apart by place: none of our ids contains `/`.
+
+use crate::{
+    store::CodeHash,
+    types::{SessionId, Timestamp, UserId},
+};
+
+/// Proof that the store is ours and that the encryption key is right.
+pub(super) const CHECK: &[u8] = b"m/check";
+/// The next user id to give, where ids are integers.
+pub(super) const NEXT_USER: &[u8] = b"m/next_user";
+/// The epoch below which every token is revoked.
+pub(super) const GLOBAL_EPOCH: &[u8] = b"m/global_epoch";
+/// The number of the newest line of the revocation log. Kept apart, so that a swept log goes on counting.
+pub(super) const LOG_HEAD: &[u8] = b"m/log_head";
+
+/// Lines of the revocation log, in order.
+pub(super) const LOG: &[u8] = b"r/";
+/// Signing keys, oldest first.
+pub(super) const SIGNING_KEYS: &[u8] = b"k/";
+/// What expires, in order of time.
+pub(super) const EXPIRY: &[u8] = b"x/";
+/// Sessions by id.
+pub(super) const SESSIONS: &[u8] = b"s/";
+/// Spent login codes by hash.
+pub(super) const CODES: &[u8] = b"c/";
+
+/// A user.
+pub(super) fn user(id: &UserId) -> Vec<u8> {
+    [b"u/", id.as_str().as_bytes()].concat()
+}
+
+/// An openid of one app, by keyed hash.
+pub(super) fn openid(hash: &[u8; 32]) -> Vec<u8> {
+    [b"o/", hash.as_slice()].concat()
+}
+
+/// A unionid, by keyed hash.
+pub(super) fn unionid(hash: &[u8; 32]) -> Vec<u8> {
+    [b"n/", hash.as_slice()].concat()
+}
+
+/// A session.
+pub(super) fn session(id: SessionId) -> Vec<u8> {
+    [SESSIONS, &id.bits().to_be_bytes()].concat()
+}
+
+/// The sessions of a user that have not been ended; each is [`session_of`].
+pub(super) fn sessions_of(user: &UserId) -> Vec<u8> {
+    [b"l/", user.as_str().as_bytes(), b"/"].concat()
+}
+
+/// Says that a session is of a user.
+pub(super) fn session_of(user: &UserId, id: SessionId) -> Vec<u8> {
+    [b"l/", user.as_str().as_bytes(), b"/", &id.bits().to_be_bytes()].concat()
+}
+
+/// The session id at the end of a [`session_of`].
+pub(super) fn session_at(key: &[u8]) -> Option<SessionId> {
+    key.last_chunk::<16>().map(|bits| SessionId::from_bits(u128::from_be_bytes(*bits)))
+}
+
+/// A spent login code.
+pub(super) fn code(code: &CodeHash) -> Vec<u8> {
+    [CODES, &code.0].concat()
+}
+
+/// A line of the revocation log. Lines count from 1.
+pub(super) fn log_line(number: u64) -> Vec<u8> {
+    [LOG, &number.to_be_bytes()].concat()
+}
+
+/// A signing key.
+pub(super) fn signing_key(number: u64) -> Vec<u8> {
+    [SIGNING_KEYS, &number.to_be_bytes()].concat()
+}
+
+/// The number at the end of a [`log_line`] or [`signing_key`].
+pub(super) fn number_at(key: &[u8]) -> Option<u64> {
+    key.last_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes))
+}
+
+/// Says when what lies at `key` may be looked at for removal. Whole seconds, rounded up: never early.
+pub(super) fn expiry(at: Timestamp, key: &[u8]) -> Vec<u8> {
+    let secs = at.as_millis().div_ceil(1000);
+    [EXPIRY, &secs.to_be_bytes(), b"/", key].concat()
+}
+
+/// The seconds and the key of an [`expiry`].
+pub(super) fn expiring(entry: &[u8]) -> Option<(u64, &[u8])> {
+    let (secs, rest) = entry.strip_prefix(EXPIRY)?.split_first_chunk::<8>()?;
+    Some((u64::from_be_bytes(*secs), rest.strip_prefix(b"/")?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_read_back() {
+        let id = SessionId::from_bits(0x0102);
+        let user = UserId::parse("u-1").unwrap();
+        assert_eq!(session_at(&session_of(&user, id)), Some(id));
+        assert_eq!(number_at(&log_line(7)), Some(7));
+        assert_eq!(expiring(&expiry(Timestamp::from_millis(1001), &session(id))), Some((2, session(id).as_slice())));
+        assert_eq!(expiring(b"x/short"), None);
+    }
+
+    #[test]
+    fn expiry_sorts_by_time_and_is_never_early() {
+        let (early, late) = (expiry(Timestamp::from_secs(255), b"z"), expiry(Timestamp::from_secs(256), b"a"));
+        assert!(early < late);
+        let (secs, _) = expiring(&expiry(Timestamp::from_millis(1), b"a")).unwrap();
+        assert_eq!(secs, 1);
+    }
+
+    #[test]
+    fn one_user_s_sessions_are_not_another_s() {
+        let of = |text| sessions_of(&UserId::parse(text).unwrap());
+        assert!(!of("12").starts_with(&of("1")));
+    }
+}

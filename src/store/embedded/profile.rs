@@ -1,0 +1,22 @@
+//! Changing what a user says of themselves.
+
+use super::{draft::Draft, records};
+use crate::{
+    store::{Profile, ProfileChange, User, failure::Failure},
+    types::UserId,
+};
+
+/// Applies the change; says what the user is then.
+pub(super) fn change(draft: &mut Draft<'_>, id: &UserId, change: &ProfileChange) -> Result<Option<User>, Failure> {
+    let Some(mut record) = records::user(draft, id)? else { return Ok(None) };
+    let Profile { nickname, avatar_url, bio, birthday } = &mut record.user.profile;
+    let changes =
+        [(nickname, &change.nickname), (avatar_url, &change.avatar_url), (bio, &change.bio), (birthday, &change.birthday)];
+    for (field, change) in changes {
+        if let Some(value) = change {
+            field.clone_from(value);
+        }
+    }
+    records::put_user(draft, &record)?;
+    Ok(Some(record.user))
+}

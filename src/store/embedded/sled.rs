@@ -1,0 +1,314 @@
+//! sled, the engine with a disk. The only file that names the crate.
+//!
+//! What sled calls a flush starts the writing but waits neither for file metadata nor for the drive, so each commit ends
+//! with our own `fdatasync`. sled has no errors of its own for "not ours" and "made anew because nothing was readable", so
+//! a marker file of ours stands beside its files: it is what is locked, and it says whether data must be there.
+//!
+//! Must stay true: one thread commits; `flush_async` and transactions are never used (both can hang); the periodic flusher
+//! stays on, because garbage is collected only there.
+
+use std::{
+    fs::{self, DirBuilder, File},
+    io::{self, ErrorKind, Read, Write},
+    os::unix::fs::DirBuilderExt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError, RwLock, RwLockReadGuard},
+    time::{Duration, Instant, SystemTime},
+};
+
+use ::sled::{Batch, Config, Db};
+
+use super::kv::{Changes, Kv, Pair};
+use crate::store::{OpenError, OpenOptions, failure::Failure};
+
+/// Our file in the directory: empty while the store is being made, then [`SETTLED`].
+const MARKER: &str = "menshen.store";
+const SETTLED: &[u8] = b"This directory is a store of menshen, format 1. All of its files belong together.\n";
+/// Files by which sled's directories are known.
+const SLEDS: [&str; 2] = ["db", "conf"];
+/// How often sled's own thread writes out and collects garbage.
+const FLUSH_EVERY_MS: u64 = 500;
+/// sled does not start with less.
+const SMALLEST_CACHE: u64 = 1 << 20;
+/// Below this free space no commit is tried: a write that fails half-way costs a restart, one that is refused does not.
+const ROOM: u64 = 4 << 20;
+/// How long to wait between two tries for a lock.
+const LOCK_RETRY: Duration = Duration::from_millis(50);
+
+/// An open directory.
+pub(super) struct SledKv {
+    path: PathBuf,
+    settled: bool,
+    open: RwLock<Option<Open>>,
+}
+
+struct Open {
+    /// Fields drop in this order: the lock on the marker goes last.
+    db: Db,
+    /// The file that sled writes its log to.
+    log: File,
+    blobs: Blobs,
+    marker: File,
+}
+
+impl SledKv {
+    /// Opens or makes the directory.
+    pub(super) fn open(path: &Path, options: &OpenOptions) -> Result<Self, OpenError> {
+        let deadline = Instant::now() + options.lock_wait;
+        let trouble = Trouble { path, waited: options.lock_wait };
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| trouble.not_writable(&error))?;
+        let mut marker = marker(path, &trouble)?;
+        lock(&marker, deadline, &trouble)?;
+        let mut text = Vec::new();
+        marker.read_to_end(&mut text).map_err(|error| trouble.io(&error))?;
+        let settled = match text.as_slice() {
+            b"" => false,
+            SETTLED => true,
+            _ => return Err(trouble.corrupt("it was made by another version of menshen")),
+        };
+        if settled && !SLEDS.iter().all(|name| path.join(name).exists()) {
+            return Err(trouble.corrupt("some of its files are missing"));
+        }
+        let db = start(path, options.cache_bytes, deadline, &trouble)?;
+        let log = File::options().read(true).write(true).open(path.join("db")).map_err(|error| trouble.io(&error))?;
+        log.sync_all().and_then(|()| sync_names(path)).map_err(|error| trouble.io(&error))?;
+        let blobs = Blobs::new(path);
+        Ok(Self { path: path.to_owned(), settled, open: RwLock::new(Some(Open { db, log, blobs, marker })) })
+    }
+
+    /// Data was committed here before, so there must be some.
+    pub(super) fn is_settled(&self) -> bool {
+        self.settled
+    }
+
+    /// Says in the marker that there is data from now on.
+    pub(super) fn settle(&self) -> Result<(), OpenError> {
+        let trouble = Trouble { path: &self.path, waited: Duration::ZERO };
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        match open.as_ref() {
+            Some(open) if !self.settled => {
+                let mut marker = &open.marker;
+                marker.write_all(SETTLED).and_then(|()| marker.sync_all()).map_err(|error| trouble.io(&error))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn opened(&self) -> RwLockReadGuard<'_, Option<Open>> {
+        self.open.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kv for SledKv {
+    fn name(&self) -> &'static str {
+        "sled"
+    }
+
+    fn reads_inline(&self) -> bool {
+        false
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Failure> {
+        let open = self.opened();
+        let found = open.as_ref().ok_or(Failure::Closed)?.db.get(key).map_err(fault)?;
+        Ok(found.map(|value| value.to_vec()))
+    }
+
+    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Pair>, Failure> {
+        use std::ops::Bound;
+        let start = match after {
+            Some(after) if after >= prefix => Bound::Excluded(after),
+            Some(_) | None => Bound::Included(prefix),
+        };
+        let open = self.opened();
+        let db = &open.as_ref().ok_or(Failure::Closed)?.db;
+        let mut pairs = Vec::new();
+        for pair in db.range::<&[u8], _>((start, Bound::Unbounded)).take(limit) {
+            let (key, value) = pair.map_err(fault)?;
+            if !key.starts_with(prefix) {
+                break;
+            }
+            pairs.push((key.to_vec(), value.to_vec()));
+        }
+        Ok(pairs)
+    }
+
+    fn commit(&self, changes: &Changes) -> Result<(), Failure> {
+        self.ready()?;
+        let mut batch = Batch::default();
+        for (key, change) in changes {
+            match change {
+                Some(value) => batch.insert(key.as_slice(), value.as_slice()),
+                None => batch.remove(key.as_slice()),
+            }
+        }
+        let open = self.opened();
+        let open = open.as_ref().ok_or(Failure::Closed)?;
+        open.db.apply_batch(batch).map_err(fault)?;
+        open.db.flush().map_err(fault)?;
+        open.blobs.sync().and_then(|()| open.log.sync_data()).map_err(|error| Failure::Fault(error.to_string()))
+    }
+
+    fn ready(&self) -> Result<(), Failure> {
+        let disk = rustix::fs::statvfs(&self.path).map_err(|error| Failure::Fault(error.to_string()))?;
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        if free < ROOM { Err(Failure::Refused("the disk is full")) } else { Ok(()) }
+    }
+
+    fn size_bytes(&self) -> Result<u64, Failure> {
+        self.opened().as_ref().ok_or(Failure::Closed)?.db.size_on_disk().map_err(fault)
+    }
+
+    fn close(&self) -> Result<(), Failure> {
+        let Some(Open { db, log, blobs, marker }) = self.open.write().unwrap_or_else(PoisonError::into_inner).take() else {
+            return Ok(());
+        };
+        // sled's last flush panics when it fails, and it is a copy of what has been committed already.
+        let dropped = catch_unwind(AssertUnwindSafe(|| drop(db)));
+        let synced = blobs.sync().and_then(|()| log.sync_all());
+        drop(marker);
+        match (dropped, synced) {
+            (Ok(()), Ok(())) => Ok(()),
+            (Err(_), _) => Err(Failure::Fault("sled failed while it was closed".to_owned())),
+            (Ok(()), Err(error)) => Err(Failure::Fault(error.to_string())),
+        }
+    }
+}
+
+/// sled puts messages over an eighth of a MiB into files of their own and never syncs them. Our records are smaller, but
+/// a page of many can grow so far, so new files are looked for at each commit.
+struct Blobs {
+    directory: PathBuf,
+    seen: Mutex<Option<SystemTime>>,
+}
+
+impl Blobs {
+    fn new(path: &Path) -> Self {
+        Self { directory: path.join("blobs"), seen: Mutex::new(None) }
+    }
+
+    /// Syncs the directory and all in it when an entry has come or gone.
+    fn sync(&self) -> io::Result<()> {
+        let changed = fs::metadata(&self.directory)?.modified()?;
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if *seen == Some(changed) {
+            return Ok(());
+        }
+        for entry in fs::read_dir(&self.directory)? {
+            match File::open(entry?.path()) {
+                Ok(blob) => blob.sync_all()?,
+                // Collected as garbage meanwhile.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        File::open(&self.directory)?.sync_all()?;
+        *seen = Some(changed);
+        Ok(())
+    }
+}
+
+/// The marker, made only where no other store of sled is: that one would be somebody else's.
+fn marker(path: &Path, trouble: &Trouble<'_>) -> Result<File, OpenError> {
+    let file = path.join(MARKER);
+    let is_strange = !file.exists() && SLEDS.iter().any(|name| path.join(name).exists());
+    if is_strange {
+        return Err(trouble.corrupt("it holds files that are not menshen's"));
+    }
+    File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(file)
+        .map_err(|error| trouble.not_writable(&error))
+}
+
+/// Takes the lock that tells processes apart, waiting until the deadline.
+fn lock(marker: &File, deadline: Instant, trouble: &Trouble<'_>) -> Result<(), OpenError> {
+    loop {
+        match marker.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(fs::TryLockError::WouldBlock) if Instant::now() < deadline => std::thread::sleep(LOCK_RETRY),
+            Err(fs::TryLockError::WouldBlock) => return Err(trouble.locked()),
+            Err(fs::TryLockError::Error(error)) => return Err(trouble.io(&error)),
+        }
+    }
+}
+
+/// Starts sled. It holds a lock of its own, which a store that was closed just now may still have for a moment.
+fn start(path: &Path, cache_bytes: u64, deadline: Instant, trouble: &Trouble<'_>) -> Result<Db, OpenError> {
+    loop {
+        let config =
+            Config::new().path(path).cache_capacity(cache_bytes.max(SMALLEST_CACHE)).flush_every_ms(Some(FLUSH_EVERY_MS));
+        // On some kinds of damage sled panics.
+        let opened = catch_unwind(AssertUnwindSafe(|| config.open()));
+        match opened {
+            Ok(Ok(db)) => return Ok(db),
+            Ok(Err(error)) if is_lock(&error) && Instant::now() < deadline => std::thread::sleep(LOCK_RETRY),
+            Ok(Err(error)) => return Err(trouble.sled(&error)),
+            Err(_) => return Err(trouble.corrupt("sled panicked while it was reading")),
+        }
+    }
+}
+
+/// sled has no variant for it; the text is its contract in 0.34.7, to which we are pinned.
+fn is_lock(error: &::sled::Error) -> bool {
+    matches!(error, ::sled::Error::Io(error) if error.to_string().starts_with("could not acquire lock"))
+}
+
+/// Makes the names of the files durable, and that of the directory itself.
+fn sync_names(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()?;
+    let path = path.canonicalize()?;
+    path.parent().map_or(Ok(()), |parent| match File::open(parent) {
+        Ok(parent) => parent.sync_all(),
+        // Not ours to read; then the directory was there before us.
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(()),
+        Err(error) => Err(error),
+    })
+}
+
+fn fault(error: ::sled::Error) -> Failure {
+    Failure::Fault(error.to_string())
+}
+
+/// Turns what went wrong while opening into what a person is told.
+struct Trouble<'a> {
+    path: &'a Path,
+    waited: Duration,
+}
+
+impl Trouble<'_> {
+    fn locked(&self) -> OpenError {
+        OpenError::Locked { path: self.path.to_owned(), waited: self.waited }
+    }
+
+    fn not_writable(&self, error: &io::Error) -> OpenError {
+        OpenError::NotWritable { path: self.path.to_owned(), why: error.to_string() }
+    }
+
+    fn corrupt(&self, why: &str) -> OpenError {
+        OpenError::Corrupt { path: self.path.to_owned(), why: why.to_owned() }
+    }
+
+    fn io(&self, error: &io::Error) -> OpenError {
+        match error.kind() {
+            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => self.not_writable(error),
+            ErrorKind::UnexpectedEof | ErrorKind::InvalidData => self.corrupt(&error.to_string()),
+            _ => OpenError::Io { path: self.path.to_owned(), why: error.to_string() },
+        }
+    }
+
+    fn sled(&self, error: &::sled::Error) -> OpenError {
+        use ::sled::Error::{CollectionNotFound, Corruption, Io, ReportableBug, Unsupported};
+        match error {
+            error if is_lock(error) => self.locked(),
+            Io(error) => self.io(error),
+            CollectionNotFound(_) | Corruption { .. } | ReportableBug(_) | Unsupported(_) => {
+                self.corrupt(&error.to_string())
+            }
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! The one thread that writes, and the group commit that makes many writers as fast as a disk allows.
+//!
+//! It takes everything that is queued, runs the operations one after the other, commits all their changes in one durable
+//! batch, and only then answers. So operations are atomic without locks, and one `fdatasync` serves a whole group.
+//!
+//! Must stay true: nobody is answered before the group is durable, also not those who changed nothing, because they may
+//! have seen what others changed. After a fault nothing is written until the store has been opened again.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    draft::Draft,
+    kv::{Changes, Kv},
+};
+use crate::store::{StoreError, failure::Failure, vault::Vault};
+
+/// At most so many operations share one commit: bounds how long the first of them waits.
+const GROUP: usize = 256;
+/// At most so many wait in the queue; further callers wait to get in.
+const QUEUE: usize = 4096;
+
+/// What has become of the store as a whole.
+#[derive(Debug, Default)]
+pub(super) struct Health {
+    fault: OnceLock<String>,
+    closed: AtomicBool,
+}
+
+impl Health {
+    /// Fails when nothing may be asked any more.
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Failure::Closed);
+        }
+        self.fault.get().map_or(Ok(()), |why| Err(Failure::Fault(why.clone())))
+    }
+
+    /// Remembers a fault for good; what is not a fault passes.
+    pub(super) fn note(&self, failure: Failure) -> Failure {
+        if let Failure::Fault(why) = &failure
+            && self.fault.set(why.clone()).is_ok()
+        {
+            tracing::error!(error = %why, "the store failed and writes nothing more until menshen is started again: {why}");
+        }
+        failure
+    }
+}
+
+/// A handle on the writing thread.
+pub(super) struct Writer {
+    queue: mpsc::Sender<Message>,
+    health: Arc<Health>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+enum Message {
+    Run(Box<dyn Job>),
+    Close(oneshot::Sender<Result<(), Failure>>),
+}
+
+impl Writer {
+    /// Starts the thread.
+    pub(super) fn start(kv: Arc<dyn Kv>, vault: Arc<Vault>, health: Arc<Health>) -> std::io::Result<Self> {
+        let (queue, jobs) = mpsc::channel(QUEUE);
+        let group = Group { kv, vault, health: Arc::clone(&health) };
+        let thread = std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || group.serve(jobs))?;
+        Ok(Self { queue, health, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Runs an operation in its turn; returns when what it did is durable. If the caller gives up waiting, it happens
+    /// all the same.
+    pub(super) async fn run<T, F>(&self, operation: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Draft<'_>) -> Result<T, Failure> + Send + 'static,
+    {
+        self.health.check()?;
+        let (answer, answered) = oneshot::channel();
+        let job = Task { operation: Some(operation), outcome: None, answer };
+        self.queue.send(Message::Run(Box::new(job))).await.map_err(|_| StoreError::Closed)?;
+        answered.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// Ends after what is queued now. A second call finds it closed, which is fine.
+    pub(super) async fn close(&self) -> Result<(), StoreError> {
+        let (answer, answered) = oneshot::channel();
+        if self.queue.send(Message::Close(answer)).await.is_err() {
+            return Ok(());
+        }
+        match answered.await {
+            Ok(closed) => closed.map_err(StoreError::from),
+            Err(_) => Ok(()),
+        }
+    }
+}
+
+impl Drop for Writer {
+    /// Waits for the thread, so that files are released when the store is gone.
+    fn drop(&mut self) {
+        let (gone, _) = mpsc::channel(1);
+        drop(std::mem::replace(&mut self.queue, gone));
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread
+            && thread.join().is_err()
+        {
+            tracing::error!("the store's writing thread panicked");
+        }
+    }
+}
+
+/// One queued operation and whoever waits for it.
+trait Job: Send {
+    /// Runs it on the draft and keeps the outcome.
+    fn run(&mut self, draft: &mut Draft<'_>) -> Result<(), Failure>;
+    /// Tells the outcome, or why there is none.
+    fn answer(self: Box<Self>, durable: Result<(), Failure>);
+}
+
+struct Task<T, F> {
+    operation: Option<F>,
+    outcome: Option<Result<T, Failure>>,
+    answer: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<T, F> Job for Task<T, F>
+where
+    T: Send,
+    F: FnOnce(&mut Draft<'_>) -> Result<T, Failure> + Send,
+{
+    fn run(&mut self, draft: &mut Draft<'_>) -> Result<(), Failure> {
+        let Some(operation) = self.operation.take() else { return Ok(()) };
+        let outcome = operation(draft);
+        let went = outcome.as_ref().map(|_| ()).map_err(Failure::clone);
+        self.outcome = Some(outcome);
+        went
+    }
+
+    fn answer(self: Box<Self>, durable: Result<(), Failure>) {
+        let outcome = match (durable, self.outcome) {
+            (Ok(()), Some(outcome)) => outcome,
+            (Err(failure), _) => Err(failure),
+            (Ok(()), None) => Err(Failure::Closed),
+        };
+        // Whoever asked may have gone away; then nobody needs the answer.
+        drop(self.answer.send(outcome.map_err(StoreError::from)));
+    }
+}
+
+/// What the thread works with.
+struct Group {
+    kv: Arc<dyn Kv>,
+    vault: Arc<Vault>,
+    health: Arc<Health>,
+}
+
+impl Group {
+    fn serve(self, mut queue: mpsc::Receiver<Message>) {
+        let mut messages = Vec::with_capacity(GROUP);
+        while queue.blocking_recv_many(&mut messages, GROUP) > 0 {
+            let mut jobs = Vec::with_capacity(messages.len());
+            let mut closing = Vec::new();
+            for message in messages.drain(..) {
+                match message {
+                    Message::Run(job) => jobs.push(job),
+                    Message::Close(answer) => closing.push(answer),
+                }
+            }
+            self.commit(jobs);
+            if !closing.is_empty() {
+                queue.close();
+                let closed = self.close();
+                for answer in closing {
+                    drop(answer.send(closed.clone()));
+                }
+            }
+        }
+        drop(self.close());
+    }
+
+    /// Runs, commits, answers.
+    fn commit(&self, mut jobs: Vec<Box<dyn Job>>) {
+        let durable = self.health.check().and_then(|()| self.run(&mut jobs)).map_err(|failure| self.health.note(failure));
+        for job in jobs {
+            job.answer(durable.clone());
+        }
+    }
+
+    fn run(&self, jobs: &mut [Box<dyn Job>]) -> Result<(), Failure> {
+        let mut changes = Changes::new();
+        for job in jobs {
+            let mut draft = Draft::new(self.kv.as_ref(), &self.vault, &changes);
+            match guarded(|| job.run(&mut draft)) {
+                Ok(()) => {
+                    let own = draft.into_changes();
+                    changes.extend(own);
+                }
+                Err(fault @ (Failure::Fault(_) | Failure::Closed)) => return Err(fault),
+                // Its own affair: what it had changed is dropped, the others go on.
+                Err(Failure::Damaged(_) | Failure::Refused(_)) => {}
+            }
+        }
+        if changes.is_empty() { Ok(()) } else { guarded(|| self.kv.commit(&changes)) }
+    }
+
+    fn close(&self) -> Result<(), Failure> {
+        self.health.closed.store(true, Ordering::Release);
+        guarded(|| self.kv.close())
+    }
+}
+
+/// A panic of the engine or of an operation is a fault like any other: the thread stays, and everybody is answered.
+fn guarded<T>(action: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+    catch_unwind(AssertUnwindSafe(action)).unwrap_or_else(|_| Err(Failure::Fault("the store panicked".to_owned())))
+}

@@ -1,0 +1,107 @@
+//! A store whose every operation is timed and whose failures are counted.
+
+use std::{future::Future, sync::Arc, time::Instant};
+
+use async_trait::async_trait;
+
+use super::{
+    CodeHash, LogCursor, LoginOutcome, NewLogin, ProfileChange, RefreshSalt, RevocationPage, Revoke, Revoked, Rotation,
+    RotationOutcome, Session, Store, StoreError, StoreStats, StoredKey, User,
+};
+use crate::{
+    metrics::Metrics,
+    types::{SessionId, Timestamp, UserId},
+};
+
+/// Wraps a store. Changes nothing of what it does.
+#[derive(Debug)]
+pub struct Measured<S: ?Sized> {
+    engine: &'static str,
+    metrics: Metrics,
+    inner: Arc<S>,
+}
+
+impl<S: Store + ?Sized> Measured<S> {
+    /// `engine` is the value of the label, see [`super::engine`].
+    pub fn new(inner: Arc<S>, engine: &'static str, metrics: Metrics) -> Self {
+        Self { engine, metrics, inner }
+    }
+
+    async fn timed<T>(&self, op: &'static str, run: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        let started = Instant::now();
+        let outcome = run.await;
+        self.metrics.store_op(self.engine, op, started.elapsed(), outcome.is_err());
+        outcome
+    }
+}
+
+#[async_trait]
+impl<S: Store + ?Sized> Store for Measured<S> {
+    async fn login(&self, login: &NewLogin) -> Result<LoginOutcome, StoreError> {
+        self.timed("login", self.inner.login(login)).await
+    }
+
+    async fn code_spent(&self, code: &CodeHash, now: Timestamp) -> Result<bool, StoreError> {
+        self.timed("code_spent", self.inner.code_spent(code, now)).await
+    }
+
+    async fn user(&self, id: &UserId) -> Result<Option<User>, StoreError> {
+        self.timed("user", self.inner.user(id)).await
+    }
+
+    async fn update_profile(&self, id: &UserId, change: &ProfileChange, now: Timestamp) -> Result<Option<User>, StoreError> {
+        self.timed("update_profile", self.inner.update_profile(id, change, now)).await
+    }
+
+    async fn session(&self, id: SessionId, now: Timestamp) -> Result<Option<Session>, StoreError> {
+        self.timed("session", self.inner.session(id, now)).await
+    }
+
+    async fn sessions(&self, user: &UserId, now: Timestamp) -> Result<Vec<Session>, StoreError> {
+        self.timed("sessions", self.inner.sessions(user, now)).await
+    }
+
+    async fn refresh_salt(&self, id: SessionId) -> Result<Option<RefreshSalt>, StoreError> {
+        self.timed("refresh_salt", self.inner.refresh_salt(id)).await
+    }
+
+    async fn rotate(&self, rotation: &Rotation) -> Result<RotationOutcome, StoreError> {
+        self.timed("rotate", self.inner.rotate(rotation)).await
+    }
+
+    async fn revoke(&self, what: &Revoke, now: Timestamp) -> Result<Revoked, StoreError> {
+        self.timed("revoke", self.inner.revoke(what, now)).await
+    }
+
+    async fn revocations(&self, cursor: Option<&LogCursor>, limit: usize) -> Result<RevocationPage, StoreError> {
+        self.timed("revocations", self.inner.revocations(cursor, limit)).await
+    }
+
+    async fn keys(&self) -> Result<Vec<StoredKey>, StoreError> {
+        self.timed("keys", self.inner.keys()).await
+    }
+
+    async fn add_key(&self, key: &StoredKey, after: Option<&str>) -> Result<bool, StoreError> {
+        self.timed("add_key", self.inner.add_key(key, after)).await
+    }
+
+    async fn remove_key(&self, kid: &str) -> Result<(), StoreError> {
+        self.timed("remove_key", self.inner.remove_key(kid)).await
+    }
+
+    async fn sweep(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
+        self.timed("sweep", self.inner.sweep(now, limit)).await
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        self.timed("check", self.inner.check()).await
+    }
+
+    async fn stats(&self) -> Result<StoreStats, StoreError> {
+        self.timed("stats", self.inner.stats()).await
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        self.timed("close", self.inner.close()).await
+    }
+}
