@@ -2,10 +2,14 @@
 
 pub mod api;
 pub mod audit;
+pub mod auth;
 pub mod clock;
+pub mod config;
 pub mod crypto;
 pub mod entropy;
 pub mod error;
 pub mod metrics;
+pub mod policy;
 pub mod store;
+pub mod token;
 pub mod types;

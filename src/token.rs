@@ -1,15 +1,29 @@
 //! Tokens: what we sign, what we accept, and the keys for both. The only module that names a JWT library.
+//!
+//! An access token is a JWT of ours in the form of RFC 9068; it is checked on each request without a look at the store. A
+//! refresh token is opaque, and no JWT at all, so neither can be taken for the other.
+//!
+//! Must stay true: one algorithm for each key, fixed where the key is made or read; a header's `alg` is only compared.
+//! What is not understood is refused.
 
 mod cache;
 mod claims;
 mod issue;
+mod key;
 mod keyring;
+mod keyrings;
 mod refresh;
+mod strict_json;
 mod verify;
 
+#[cfg(test)]
+pub(crate) mod fixture;
+
 pub use cache::TokenCache;
-pub use claims::{AccessClaims, Grant};
-pub use issue::{IssueError, Issuer};
-pub use keyring::{Keyring, KeyringError};
+pub use claims::{AccessClaims, Grant, LONGEST_LIFE};
+pub use issue::{AccessToken, IssueError, Issuer};
+pub use key::{KeyError, generate};
+pub use keyring::Keyring;
+pub use keyrings::{KeyringError, Keyrings, Rotated};
 pub use refresh::{RefreshToken, RefreshTokens};
-pub use verify::{TokenError, VerifiedToken, Verifier};
+pub use verify::{TokenError, Verifier};
