@@ -12,6 +12,7 @@ pub mod decision;
 pub mod framing;
 pub mod head;
 pub mod headers;
+pub mod identity;
 pub mod path;
 mod pattern;
 pub mod rules;
@@ -21,6 +22,7 @@ pub use decision::{Credential, Decision, TokenState};
 pub use framing::{Body, Framing, FramingLimits};
 pub use head::{Head, HttpVersion, Parsed};
 pub use headers::{DropReason, HeaderPolicy, HeaderProblem, HeaderVerdict};
+pub use identity::IdentityHeaders;
 pub use path::Target;
 pub use rules::{Rule, RuleProblem, RuleSet};
 
