@@ -6,11 +6,11 @@ use std::{
 };
 
 use super::BAD_USAGE;
-use crate::config::{Access, Config, Mode, RuleConfig, Source};
+use crate::{app, config::{Access, Config, Mode, RuleConfig, Source}};
 
 /// Prints a summary to `out`, or every problem to `err`; warnings go to `err` too.
 pub(super) fn run(source: &Source, out: &mut impl Write, err: &mut impl Write) -> io::Result<ExitCode> {
-    match Config::load(source) {
+    match Config::load_with(source, app::check) {
         Ok(loaded) => {
             for warning in &loaded.warnings {
                 writeln!(err, "warning: {warning}")?;
