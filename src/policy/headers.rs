@@ -23,8 +23,21 @@ pub const ERROR_HEADER: &str = "X-Menshen-Error";
 
 /// One byte of a folded name: lower case, and `-` for everything that is not a letter or digit. The one folding function.
 pub const fn fold_byte(byte: u8) -> u8 {
-    if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' }
+    FOLDED[byte as usize]
 }
+
+/// What each byte folds to; looked up, because it is asked for each byte of each header name.
+const FOLDED: [u8; 256] = {
+    let mut table = [b'-'; 256];
+    let mut byte = 0;
+    while byte < 128_u8 {
+        if byte.is_ascii_alphanumeric() {
+            table[byte as usize] = byte.to_ascii_lowercase();
+        }
+        byte += 1;
+    }
+    table
+};
 
 /// A folded name.
 pub fn fold(name: &str) -> String {
@@ -78,8 +91,8 @@ pub struct HeaderPolicy {
     by_length: Vec<Vec<(Box<[u8]>, HeaderVerdict)>>,
     /// Folded beginnings that decide, by first byte.
     prefixes: Vec<(Box<[u8]>, DropReason)>,
-    /// Bit `n` is set when a prefix begins with letter `n`; digits and `-` share the highest.
-    prefix_starts: u32,
+    /// The letters that a prefix may have in its first and in its third place, which tells nearly all other names apart.
+    prefix_letters: [Letters; 2],
     /// Odd names that pass, in lower case.
     allowed: Vec<Box<str>>,
 }
@@ -107,7 +120,7 @@ impl HeaderPolicy {
 
     /// What happens to a header of the client before anything of ours is set.
     pub fn verdict(&self, name: &str) -> HeaderVerdict {
-        if !name.bytes().all(is_plain) {
+        if name.bytes().fold(false, |odd, byte| odd | !is_plain(byte)) {
             return self.odd_verdict(name);
         }
         self.plain_verdict(name)
@@ -144,7 +157,8 @@ impl HeaderPolicy {
                 return *verdict;
             }
         }
-        if self.prefix_starts & start_bit(first) != 0 {
+        let [in_first, in_third] = &self.prefix_letters;
+        if in_first.has(first) && name.get(2).is_none_or(|&third| in_third.has(third)) {
             for (prefix, reason) in &self.prefixes {
                 if starts_with_folded(name, prefix) {
                     return HeaderVerdict::Drop(*reason);
@@ -155,7 +169,8 @@ impl HeaderPolicy {
     }
 
     fn build(identity: &IdentityConfig, keep_authorization: bool) -> Self {
-        let mut policy = Self { by_length: Vec::new(), prefixes: Vec::new(), prefix_starts: 0, allowed: Vec::new() };
+        let mut policy =
+            Self { by_length: Vec::new(), prefixes: Vec::new(), prefix_letters: [Letters(0); 2], allowed: Vec::new() };
         for name in identity.headers.keys().map(String::as_str).chain([AUTH_STATE, AUTH_ASSERTION]) {
             policy.add_name(name, HeaderVerdict::Drop(DropReason::Managed));
         }
@@ -191,7 +206,8 @@ impl HeaderPolicy {
 
     fn add_prefix(&mut self, prefix: &str, reason: DropReason) {
         let folded = fold(prefix).into_bytes();
-        self.prefix_starts |= folded.first().map_or(u32::MAX, |&first| start_bit(first));
+        self.prefix_letters[0].add(folded.first());
+        self.prefix_letters[1].add(folded.get(2));
         self.prefixes.push((folded.into(), reason));
     }
 
@@ -264,7 +280,7 @@ fn is_standard(name: &[u8]) -> bool {
 
 /// Letters, digits and `-`: what every server reads as the same name.
 const fn is_plain(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'-'
+    fold_byte(byte) != b'-' || byte == b'-'
 }
 
 /// Compares the beginning of a name with what is folded already.
@@ -272,10 +288,25 @@ fn starts_with_folded(name: &[u8], folded: &[u8]) -> bool {
     name.len() >= folded.len() && name.iter().zip(folded).all(|(&byte, &wanted)| fold_byte(byte) == wanted)
 }
 
-const fn start_bit(first: u8) -> u32 {
-    match fold_byte(first) {
-        letter @ b'a'..=b'z' => 1 << (letter - b'a'),
-        _ => 1 << 31,
+/// A set of letters, one bit each; all other signs share the highest bit.
+#[derive(Debug, Clone, Copy)]
+struct Letters(u32);
+
+impl Letters {
+    /// Adds a letter. None stands for all: a prefix that is too short says nothing about that place.
+    fn add(&mut self, byte: Option<&u8>) {
+        self.0 |= byte.map_or(u32::MAX, |&byte| Self::bit(byte));
+    }
+
+    const fn has(self, byte: u8) -> bool {
+        self.0 & Self::bit(byte) != 0
+    }
+
+    const fn bit(byte: u8) -> u32 {
+        match fold_byte(byte) {
+            letter @ b'a'..=b'z' => 1 << (letter - b'a'),
+            _ => 1 << 31,
+        }
     }
 }
 

@@ -55,9 +55,10 @@ fn check_bytes(path: &[u8]) -> Result<(), &'static str> {
     while let Some(&byte) = path.get(at) {
         at += match byte {
             b'%' => check_encoded(&path[at..])?,
-            // pchar of RFC 3986 without `;`, which starts a parameter that Java and Ruby servers cut off.
+            // pchar of RFC 3986 without `;`, which starts a parameter that Java and Ruby servers cut off; and four signs that
+            // browsers send as they are (path percent-encode set of the WHATWG URL standard) and no server reads in two ways.
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' => 1,
-            _ if b"/-._~!$&'()*+,=:@".contains(&byte) => 1,
+            _ if b"/-._~!$&'()*+,=:@[]|^".contains(&byte) => 1,
             b';' => return Err("The path has a ';'."),
             b'\\' => return Err("The path has a backslash."),
             b'#' => return Err("The path has a '#'."),

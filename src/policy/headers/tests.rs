@@ -282,7 +282,11 @@ fn a_reserved_prefix_leaves_what_every_request_needs() {
     for prefix in ["", "X_User", "C", "co", "h", "Authorization", "a", "X "] {
         assert!(HeaderPolicy::compile(&[], &identity(&[], &[prefix]), false).is_err(), "{prefix:?}");
     }
-    let policy = HeaderPolicy::compile(&[], &identity(&[], &["Tenant-", "7-"]), false).unwrap();
+    let policy = HeaderPolicy::compile(&[], &identity(&[], &["Tenant-", "7-", "Zz", "Q-9-"]), false).unwrap();
+    for name in ["zz", "Zz1", "ZZ-top", "q-9-", "Q_9_x"] {
+        assert_eq!(policy.verdict(name), HeaderVerdict::Drop(DropReason::Reserved), "{name}");
+    }
+    assert_eq!(policy.verdict("z"), HeaderVerdict::Pass);
     assert_eq!(policy.verdict("tenant_id"), HeaderVerdict::Drop(DropReason::Reserved));
     assert_eq!(policy.verdict("7-x"), HeaderVerdict::Drop(DropReason::Reserved));
     assert_eq!(policy.verdict("8-x"), HeaderVerdict::Pass);
