@@ -22,7 +22,7 @@ use crate::config::Source;
 /// Wrong config or usage (`EX_USAGE` of BSD's sysexits.h).
 pub const BAD_USAGE: u8 = 64;
 
-/// A login gate for `WeChat` Mini Programs: one process in front of an existing backend.
+/// A login gate for WeChat Mini Programs: one process in front of an existing backend.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Cli {
@@ -38,7 +38,7 @@ struct Cli {
 enum Command {
     /// Serve until SIGTERM or Ctrl-C (what happens without a subcommand)
     Run,
-    /// A tour on this machine, without network: a sample backend, a simulated `WeChat`, and menshen in front
+    /// A tour on this machine, without network: a sample backend, a simulated WeChat, and menshen in front
     Demo(demo::Args),
     /// The keys that sign access tokens
     Keys {
@@ -49,7 +49,7 @@ enum Command {
     Check,
     /// Print a config file with every key, its meaning and its default
     Config,
-    /// Print the contract of the auth API (`OpenAPI` 3.1, JSON), or of its errors (Markdown)
+    /// Print the contract of the auth API (OpenAPI 3.1, JSON), or of its errors (Markdown)
     Openapi(openapi::Args),
 }
 

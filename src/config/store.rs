@@ -99,7 +99,7 @@ impl FromStr for StoreEngine {
 /// 32 bytes as 64 hex digits or as base64 (RFC 4648 sections 4 and 5, padding or not).
 fn read_key(text: &str) -> Result<Key, Malformed> {
     let text = text.trim();
-    let mut bytes = if text.len() == 64 {
+    let mut bytes = if text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit()) {
         (0..32).map(|n| u8::from_str_radix(text.get(2 * n..2 * n + 2)?, 16).ok()).collect()
     } else {
         let standard = text.trim_end_matches('=').replace('-', "+").replace('_', "/");
