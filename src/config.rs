@@ -3,26 +3,39 @@
 //! The structs are the manual: each key's meaning, type and default stand together, `config.toml` is printed from them, and
 //! whatever is wrong is reported at once with its line. Validation opens no socket.
 
+mod address;
 mod admin;
 mod auth;
+mod document;
+mod environment;
 mod identity;
+mod intake;
 mod limits;
+mod load;
+mod problems;
+mod reference;
 mod rules;
 mod server;
+mod shape;
 mod store;
+mod suggestion;
 mod telemetry;
 mod tokens;
 mod upstream;
 mod values;
 mod wechat;
 
+pub use address::{ListenAddress, UpstreamAddress};
 pub use admin::AdminConfig;
 pub use auth::{AuthConfig, Registration, UserIds, UsersConfig};
 pub use identity::IdentityConfig;
 pub use limits::LimitsConfig;
+pub use load::{Loaded, Source};
+pub use problems::{Problem, Problems};
+pub use reference::reference;
 pub use rules::{Access, RuleConfig};
 pub use server::ServerConfig;
-pub use store::StoreConfig;
+pub use store::{StoreConfig, StoreEngine};
 pub use telemetry::{LogFormat, TelemetryConfig};
 pub use tokens::{Algorithm, ReplayWindow, TokenConfig};
 pub use upstream::{UpstreamAuthorization, UpstreamConfig};
@@ -52,6 +65,22 @@ pub struct Config {
     pub wechat: WechatConfig,
     pub limits: LimitsConfig,
     pub telemetry: TelemetryConfig,
+}
+
+impl Config {
+    /// Says what is wrong with the values, and which are risky. Pure: opens nothing.
+    pub fn check(&self, problems: &mut Problems) {
+        self.server.check(self.mode, problems);
+        self.admin.check(&self.server, problems);
+        self.upstream.check(problems);
+        self.auth.check(problems);
+        self.tokens.check(problems);
+        self.store.check(self.mode, problems);
+        self.users.check(problems);
+        self.wechat.check(self.mode, problems);
+        self.limits.check(problems);
+        self.telemetry.check(problems);
+    }
 }
 
 /// Whether real people sign in here.

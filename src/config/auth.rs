@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Problems;
+
 /// The routes that menshen answers itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -15,6 +17,23 @@ pub struct AuthConfig {
     pub single_session_per_client_type: bool,
     /// Put the `openid` into the user of an answer. Off: it is personal, and clients have no use for it.
     pub openid_in_answers: bool,
+}
+
+impl AuthConfig {
+    pub(super) fn check(&self, problems: &mut Problems) {
+        let plain =
+            |segment: &str| !segment.is_empty() && segment.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+        // Letters, digits and few signs: every server reads such a path in one way.
+        if !self.prefix.strip_prefix('/').is_some_and(|rest| rest.split('/').all(plain)) {
+            problems.add(
+                "auth.prefix",
+                format!(
+                    "{:?} is not a plain path: write it like /auth or /api/auth, of letters, digits, - and _",
+                    self.prefix
+                ),
+            );
+        }
+    }
 }
 
 impl Default for AuthConfig {
@@ -44,6 +63,14 @@ pub struct UsersConfig {
     pub ids: UserIds,
     /// The first integer given, when `ids = "integer"`: above the backend's own last one.
     pub first_integer: u64,
+}
+
+impl UsersConfig {
+    pub(super) fn check(&self, problems: &mut Problems) {
+        if self.first_integer == 0 {
+            problems.add("users.first_integer", "is 0: ids start at 1 or above");
+        }
+    }
 }
 
 impl Default for UsersConfig {

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct IdentityConfig {
-    /// Header name = claim of the access token: `sub`, `user_type`, `sid`, `client_type` or `roles` (comma-joined).
-    /// `X-Auth-State` (`authenticated` or `anonymous`) is always set.
+    /// Header name = claim of the access token: `sub`, `user_type`, `sid`, `client_type` or `roles` (comma-joined). What is written here is all that is set, but for
+    /// `X-Auth-State` (`authenticated` or `anonymous`), which always is.
     pub headers: BTreeMap<String, String>,
     /// No header whose name starts like this passes from a client, whatever sign stands for `-`, even where menshen sets none.
     pub reserved_prefixes: Vec<String>,

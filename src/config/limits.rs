@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Rate;
+use super::{Problems, Rate};
 
 /// How often one client may ask: `COUNT/TIME`, a burst of COUNT that refills evenly. Counted for each IPv4 address or IPv6 /64.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -21,6 +21,15 @@ pub struct LimitsConfig {
     pub account_per_user: Rate,
     /// Addresses and users remembered by each limit; the one unseen longest is forgotten. About 100 bytes each.
     pub table_entries: usize,
+}
+
+impl LimitsConfig {
+    pub(super) fn check(&self, problems: &mut Problems) {
+        if !self.enabled {
+            problems.warn("limits.enabled", "is false: nothing slows down who guesses or floods");
+        }
+        problems.between("limits.table_entries", &self.table_entries, 1..=10_000_000);
+    }
 }
 
 impl Default for LimitsConfig {

@@ -6,28 +6,49 @@ use serde::{Deserialize, Serialize};
 /// One rule. It matches by path and method; then `access`, `user_types` and `roles` decide.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(example = health())]
 pub struct RuleConfig {
     /// Its name in metrics, logs and `explain`: 1 to 64 letters, digits, `-` or `_`.
+    #[schemars(example = &"back-office")]
     pub name: String,
     /// On the path that is forwarded, never the query: exact (`/health`), everything below (`/static/**`, which is `/static`
     /// too), or `*` for one segment (`/users/*/posts`). Case matters.
+    #[schemars(example = &"/admin/**")]
     pub path: String,
     /// Methods it is for. Empty: all. `GET` does not stand for `HEAD`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(example = ["GET", "POST"])]
     pub methods: Vec<String>,
     /// `public`: anonymous always, a token is not looked at. `optional`: anonymous without a token, a bad token is refused.
     /// `required`: a valid token. `deny`: nobody.
     #[serde(default)]
+    #[schemars(example = Access::Required)]
     pub access: Access,
     /// Kinds of user that may pass (403 for others). Empty: all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(example = ["admin"])]
     pub user_types: Vec<String>,
     /// Roles of which the user must have one (403 otherwise). Empty: none needed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(example = ["editor"])]
     pub roles: Vec<String>,
     /// With `optional`: a bad token counts as no token.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[schemars(example = false)]
     pub bad_token_is_anonymous: bool,
+}
+
+/// The rule that almost everybody writes first.
+fn health() -> RuleConfig {
+    RuleConfig {
+        name: "health".to_owned(),
+        path: "/health".to_owned(),
+        methods: vec!["GET".to_owned(), "HEAD".to_owned()],
+        access: Access::Public,
+        user_types: Vec::new(),
+        roles: Vec::new(),
+        bad_token_is_anonymous: false,
+    }
 }
 
 /// What a rule asks for.

@@ -4,7 +4,8 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ByteSize, HumanDuration};
+use super::{ByteSize, HumanDuration, ListenAddress, Mode, Problems, values::Network};
+use crate::types::Malformed;
 
 /// How clients reach menshen.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -13,7 +14,7 @@ pub struct ServerConfig {
     /// Addresses to listen on: `IP:PORT`, or `unix:/path/to.sock`.
     pub listen: Vec<String>,
     /// Networks (CIDR) whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed. Empty: nobody's, the peer is the client.
-    #[schemars(with = "Vec<String>")]
+    #[schemars(with = "Vec<Network>")]
     pub trusted_proxies: Vec<IpNet>,
     /// Headers that pass although their name has a sign besides letters, digits and `-`. Never a managed header.
     pub allow_headers: Vec<String>,
@@ -38,6 +39,49 @@ pub struct ServerConfig {
     /// Worker threads. 0: one for each core.
     pub threads: usize,
 }
+
+impl ServerConfig {
+    /// The addresses to listen on; those that are none are left out, which [`Config::load`](super::Config::load) refuses.
+    pub fn addresses(&self) -> Vec<ListenAddress> {
+        self.listen.iter().filter_map(|text| text.parse().ok()).collect()
+    }
+
+    pub(super) fn check(&self, mode: Mode, problems: &mut Problems) {
+        if self.listen.is_empty() {
+            problems.add("server.listen", "is empty: menshen must listen somewhere");
+        }
+        for (n, text) in self.listen.iter().enumerate() {
+            let key = format!("server.listen[{n}]");
+            match text.parse::<ListenAddress>() {
+                Err(Malformed(what)) => problems.add(&key, format!("{text:?} {what}")),
+                Ok(_) if self.listen[..n].contains(text) => problems.add(&key, format!("{text:?} is listed twice")),
+                Ok(address) if mode == Mode::Development && address.is_public() => {
+                    problems.warn(&key, "development mode signs in anybody, and other machines can reach this address");
+                }
+                Ok(_) => {}
+            }
+        }
+        for (n, network) in self.trusted_proxies.iter().enumerate().filter(|(_, network)| network.prefix_len() == 0) {
+            let key = format!("server.trusted_proxies[{n}]");
+            problems.warn(&key, format!("{network} lets every client say what its address is"));
+        }
+        problems.between("server.max_header_bytes", &self.max_header_bytes, ByteSize::kib(1)..=ByteSize::mib(1));
+        problems.between("server.max_headers", &self.max_headers, 8..=MOST_HEADERS);
+        problems.between("server.header_timeout", &self.header_timeout, SHORTEST..=HumanDuration::minutes(10));
+        problems.between("server.keepalive_timeout", &self.keepalive_timeout, SHORTEST..=HumanDuration::hours(1));
+        problems.between("server.body_timeout", &self.body_timeout, SHORTEST..=HumanDuration::days(1));
+        problems.between("server.keepalive_requests", &self.keepalive_requests, 1..=u32::MAX);
+        problems.between("server.unready_grace", &self.unready_grace, HumanDuration::secs(0)..=HumanDuration::minutes(10));
+        problems.between("server.drain_timeout", &self.drain_timeout, HumanDuration::secs(0)..=HumanDuration::hours(1));
+        problems.between("server.threads", &self.threads, 0..=1024);
+    }
+}
+
+/// A timeout of nothing would refuse everybody.
+const SHORTEST: HumanDuration = HumanDuration::millis(1);
+
+/// pingora reads no more header fields than these.
+const MOST_HEADERS: usize = 256;
 
 impl Default for ServerConfig {
     fn default() -> Self {

@@ -1,11 +1,14 @@
 //! `[store]`: where users, identities and sessions live.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, str::FromStr};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroize;
 
-use super::{ByteSize, HumanDuration, SecretText};
+use super::{ByteSize, HumanDuration, Mode, Problems, SecretText};
+use crate::{crypto::Key, types::Malformed};
 
 /// Where users, identities and sessions live.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -16,9 +19,11 @@ pub struct StoreConfig {
     /// 32 bytes, as 64 hex digits or base64, that encrypt what is personal in the store; also `encryption_key_file`. Unset in
     /// development: made on first start as `store.key` beside the data. Production refuses to start without.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"...")]
     pub encryption_key: Option<SecretText>,
     /// Read `encryption_key` from this file. A missing file is made on first start, for its owner alone.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "path", "x-made-on-first-start" = true), example = &"store.key")]
     pub encryption_key_file: Option<PathBuf>,
     /// Memory for pages of the embedded store.
     pub cache: ByteSize,
@@ -26,6 +31,80 @@ pub struct StoreConfig {
     pub revocation_poll: HumanDuration,
     /// How often what has expired is removed.
     pub sweep_interval: HumanDuration,
+}
+
+impl StoreConfig {
+    /// The engine that `url` names.
+    pub fn engine(&self) -> Result<StoreEngine, Malformed> {
+        self.url.parse()
+    }
+
+    /// The key that encrypts what is personal; `None` where none is given and one is to be made.
+    pub fn key(&self) -> Result<Option<Key>, Malformed> {
+        self.encryption_key.as_ref().map(|text| read_key(text.expose())).transpose()
+    }
+
+    pub(super) fn check(&self, mode: Mode, problems: &mut Problems) {
+        match (self.engine(), mode) {
+            (Err(Malformed(what)), _) => problems.add("store.url", what),
+            (Ok(StoreEngine::Memory), Mode::Production) => {
+                let says = "`memory:` forgets every user at exit: use sled:PATH, or mode = \"development\"";
+                problems.add_between("store.url", &["mode"], says);
+            }
+            (Ok(StoreEngine::Memory | StoreEngine::Sled(_)), _) => {}
+        }
+        if let Err(Malformed(what)) = self.key() {
+            problems.add("store.encryption_key", what);
+        }
+        if mode == Mode::Production && self.encryption_key.is_none() && self.encryption_key_file.is_none() {
+            problems.add_between(
+                "store.encryption_key_file",
+                &["mode", "store.encryption_key"],
+                "production needs a key: name a file here (made on first start if missing; keep a copy of it), or give \
+                 `store.encryption_key`",
+            );
+        }
+        problems.between("store.cache", &self.cache, ByteSize::mib(1)..=ByteSize::mib(65_536));
+        let shortest = HumanDuration::millis(1);
+        problems.between("store.revocation_poll", &self.revocation_poll, shortest..=HumanDuration::minutes(1));
+        problems.between("store.sweep_interval", &self.sweep_interval, shortest..=HumanDuration::days(1));
+    }
+}
+
+/// What keeps the data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreEngine {
+    Memory,
+    /// In this directory; a relative one is in the working directory.
+    Sled(PathBuf),
+}
+
+impl FromStr for StoreEngine {
+    type Err = Malformed;
+
+    fn from_str(url: &str) -> Result<Self, Malformed> {
+        match url.split_once(':') {
+            Some(("memory", "")) => Ok(Self::Memory),
+            Some(("sled", path)) if !path.is_empty() => Ok(Self::Sled(path.into())),
+            Some(("sled", _)) => Err(Malformed("names no directory: write sled:PATH")),
+            // The text is not repeated: a database URL holds a password.
+            Some(_) | None => Err(Malformed("names a store that this version does not know: use sled:PATH or memory:")),
+        }
+    }
+}
+
+/// 32 bytes as 64 hex digits or as base64 (RFC 4648 sections 4 and 5, padding or not).
+fn read_key(text: &str) -> Result<Key, Malformed> {
+    let text = text.trim();
+    let mut bytes = if text.len() == 64 {
+        (0..32).map(|n| u8::from_str_radix(text.get(2 * n..2 * n + 2)?, 16).ok()).collect()
+    } else {
+        let standard = text.trim_end_matches('=').replace('-', "+").replace('_', "/");
+        STANDARD_NO_PAD.decode(standard).ok()
+    };
+    let key = bytes.as_deref().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok()).map(Key::new);
+    bytes.zeroize();
+    key.ok_or(Malformed("is not 32 bytes: write 64 hex digits or base64, as `openssl rand -hex 32` prints"))
 }
 
 impl Default for StoreConfig {

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Problems;
+
 /// Logs, on standard output. No secret, token, phone or openid is ever in them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -13,6 +15,15 @@ pub struct TelemetryConfig {
     pub log_level: String,
     /// One line for each request.
     pub access_log: bool,
+}
+
+impl TelemetryConfig {
+    pub(super) fn check(&self, problems: &mut Problems) {
+        if !["error", "warn", "info", "debug", "trace"].contains(&self.log_level.as_str()) {
+            let says = format!("{:?} is none of `error`, `warn`, `info`, `debug`, `trace`", self.log_level);
+            problems.add("telemetry.log_level", says);
+        }
+    }
 }
 
 impl Default for TelemetryConfig {

@@ -1,11 +1,12 @@
 //! `[tokens]`: access tokens, refresh tokens and the keys that sign them.
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf, str::FromStr};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{HumanDuration, SecretText};
+use super::{HumanDuration, Problems, SecretText, values::text_value};
+use crate::{store::REVOCATION_RETENTION, types::Malformed};
 
 /// Access tokens, refresh tokens and the keys that sign them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -20,15 +21,19 @@ pub struct TokenConfig {
     /// Directory of PEM private keys (PKCS#8, one a file; the newest name signs, all verify). Unset: keys are made on first
     /// start and kept in the store. Not for HS256.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "path"), example = &"keys")]
     pub key_dir: Option<PathBuf>,
     /// The secret for HS256, at least 32 bytes; also `secret_file`. Unset: made on first start and kept in the store.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"...")]
     pub secret: Option<SecretText>,
     /// Read `secret` from this file.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "path"), example = &"tokens.secret")]
     pub secret_file: Option<PathBuf>,
     /// Former HS256 secrets that still verify.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(example = ["..."])]
     pub previous_secrets: Vec<SecretText>,
     /// How long an access token is valid. Short, because it is not looked up on each request.
     pub access_ttl: HumanDuration,
@@ -43,6 +48,115 @@ pub struct TokenConfig {
     pub replay_window: ReplayWindow,
     /// Verified tokens remembered, so that a token seen before costs no signature check. About 1 KiB each.
     pub cache_entries: usize,
+}
+
+impl TokenConfig {
+    pub(super) fn check(&self, problems: &mut Problems) {
+        for (key, value) in [("tokens.issuer", &self.issuer), ("tokens.audience", &self.audience)] {
+            if value.trim().is_empty() {
+                problems.add(key, "is empty: a token that names none would pass for another's");
+            }
+        }
+        self.check_secrets(problems);
+        self.check_spans(problems);
+        problems.between("tokens.cache_entries", &self.cache_entries, 1..=10_000_000);
+    }
+
+    fn check_secrets(&self, problems: &mut Problems) {
+        let previous: Vec<_> = (0..self.previous_secrets.len()).map(|n| format!("tokens.previous_secrets[{n}]")).collect();
+        let previous = previous.iter().map(String::as_str).zip(&self.previous_secrets);
+        match self.algorithm {
+            Algorithm::Hs256 => {
+                for (key, secret) in self.secret.iter().map(|secret| ("tokens.secret", secret)).chain(previous) {
+                    if let Some(what) = weakness(secret.expose()) {
+                        problems.add(key, what);
+                    }
+                }
+                if self.key_dir.is_some() {
+                    problems.add_between("tokens.key_dir", &["tokens.algorithm"], "holds key pairs, and HS256 has a secret");
+                }
+            }
+            Algorithm::EdDsa | Algorithm::Es256 | Algorithm::Rs256 => {
+                let given = [
+                    ("tokens.secret", self.secret.is_some() && self.secret_file.is_none()),
+                    ("tokens.secret_file", self.secret_file.is_some()),
+                    ("tokens.previous_secrets", !self.previous_secrets.is_empty()),
+                ];
+                for (key, _) in given.into_iter().filter(|(_, given)| *given) {
+                    problems.add_between(key, &["tokens.algorithm"], "is for `algorithm = \"HS256\"` only");
+                }
+            }
+        }
+    }
+
+    fn check_spans(&self, problems: &mut Problems) {
+        let nothing = HumanDuration::millis(0);
+        let spans = [
+            ("tokens.access_ttl", self.access_ttl),
+            ("tokens.idle_ttl", self.idle_ttl),
+            ("tokens.absolute_ttl", self.absolute_ttl),
+        ];
+        for (key, span) in spans {
+            if span == nothing {
+                problems.add(key, "is 0: nobody could stay signed in");
+            }
+        }
+        for ((shorter, short), (longer, long)) in spans.into_iter().zip(spans.into_iter().skip(1)) {
+            if long < short && long > nothing {
+                problems.add_between(longer, &[shorter], format!("{long} is shorter than `{shorter}`, which is {short}"));
+            }
+        }
+        problems.between("tokens.leeway", &self.leeway, nothing..=HumanDuration::minutes(5));
+        // A revocation is remembered for this long; a token that outlived it would be valid again.
+        if self.access_ttl.get() + self.leeway.get() > REVOCATION_RETENTION {
+            let days = REVOCATION_RETENTION.as_secs() / 86_400;
+            let says = format!(
+                "{} and `tokens.leeway` are longer than the {days}d that a revocation is remembered",
+                self.access_ttl
+            );
+            problems.add_between("tokens.access_ttl", &["tokens.leeway"], says);
+        }
+        match self.replay_window {
+            ReplayWindow::For(span) if span > self.idle_ttl => {
+                let says = format!("{span} is longer than `tokens.idle_ttl`");
+                problems.add_between("tokens.replay_window", &["tokens.idle_ttl"], says);
+            }
+            ReplayWindow::For(_) | ReplayWindow::UntilUsed => {}
+        }
+    }
+}
+
+/// Fewest bytes of an HS256 secret (RFC 7518 section 3.2).
+const SHORTEST_SECRET: usize = 32;
+
+/// Parts of the secrets that documentation and project templates print, which are the first that an attacker tries.
+const EXAMPLES: [&str; 10] = [
+    "changeme",
+    "change-me",
+    "change_me",
+    "change-this",
+    "django-insecure-",
+    "example",
+    "placeholder",
+    "your-256-bit-secret",
+    "your-secret",
+    "your_secret",
+];
+
+/// Why a secret could be guessed, if it could.
+fn weakness(secret: &str) -> Option<&'static str> {
+    let bytes = secret.as_bytes();
+    let lower = secret.to_lowercase();
+    let repeats = |period: usize| bytes.iter().zip(&bytes[period..]).all(|(a, b)| a == b);
+    if bytes.len() < SHORTEST_SECRET {
+        Some("is shorter than 32 bytes: `openssl rand -base64 32` prints a good one")
+    } else if (1..=bytes.len() / 2).any(repeats) {
+        Some("repeats itself: `openssl rand -base64 32` prints a good one")
+    } else if EXAMPLES.iter().any(|example| lower.contains(example)) {
+        Some("is an example that everybody knows: `openssl rand -base64 32` prints a good one")
+    } else {
+        None
+    }
 }
 
 impl Default for TokenConfig {
@@ -79,12 +193,33 @@ pub enum Algorithm {
 }
 
 /// How long the refresh token before the present one gets the same successor again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-#[schemars(with = "String")]
 pub enum ReplayWindow {
     /// Until the successor has itself been used.
     UntilUsed,
     /// Until then, and at most so long.
     For(HumanDuration),
+}
+
+text_value!(ReplayWindow, "replay-window");
+
+impl FromStr for ReplayWindow {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        match text {
+            "until_used" => Ok(Self::UntilUsed),
+            _ => text.parse().map(Self::For).map_err(|_| Malformed("is neither `until_used` nor a duration such as 30s")),
+        }
+    }
+}
+
+impl fmt::Display for ReplayWindow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UntilUsed => f.write_str("until_used"),
+            Self::For(span) => span.fmt(f),
+        }
+    }
 }

@@ -1,9 +1,11 @@
 //! `[upstream]`: the backend that menshen stands in front of.
 
+use http::uri::Authority;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::HumanDuration;
+use super::{HumanDuration, Problems, UpstreamAddress};
+use crate::types::Malformed;
 
 /// The backend that menshen stands in front of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -17,6 +19,7 @@ pub struct UpstreamConfig {
     pub authorization: UpstreamAuthorization,
     /// `Host` as the backend sees it. Unset: as the client sent it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"backend.internal")]
     pub host: Option<String>,
     /// Time to open a connection.
     pub connect_timeout: HumanDuration,
@@ -28,6 +31,36 @@ pub struct UpstreamConfig {
     pub idle_timeout: HumanDuration,
     /// Most unused connections kept.
     pub idle_connections: usize,
+}
+
+impl UpstreamConfig {
+    /// Where the backend is; what is no address is left out, which [`Config::load`](super::Config::load) refuses.
+    pub fn addresses(&self) -> Vec<UpstreamAddress> {
+        self.urls.iter().filter_map(|text| text.parse().ok()).collect()
+    }
+
+    pub(super) fn check(&self, problems: &mut Problems) {
+        if self.urls.is_empty() {
+            problems.add("upstream.urls", "is empty: there must be a backend");
+        }
+        for (n, text) in self.urls.iter().enumerate() {
+            // The text is not repeated: it may hold a password.
+            if let Err(Malformed(what)) = text.parse::<UpstreamAddress>() {
+                problems.add(&format!("upstream.urls[{n}]"), what);
+            }
+        }
+        if let Some(host) = &self.host
+            && (host.contains('@') || host.parse::<Authority>().is_err())
+        {
+            problems
+                .add("upstream.host", format!("{host:?} is not a host: write a name or address, and :PORT where needed"));
+        }
+        let shortest = HumanDuration::millis(1);
+        problems.between("upstream.connect_timeout", &self.connect_timeout, shortest..=HumanDuration::minutes(5));
+        problems.between("upstream.read_timeout", &self.read_timeout, shortest..=HumanDuration::days(1));
+        problems.between("upstream.write_timeout", &self.write_timeout, shortest..=HumanDuration::days(1));
+        problems.between("upstream.idle_timeout", &self.idle_timeout, shortest..=HumanDuration::hours(1));
+    }
 }
 
 impl Default for UpstreamConfig {

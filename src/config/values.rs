@@ -1,88 +1,72 @@
 //! Values as people write them: `15m`, `16KiB`, `30/1m`, and secrets that do not print.
+//!
+//! Each is a text in the file and in the environment, parsed once. Its JSON Schema names its format, so that a wrong value is
+//! reported with its line and with what would be right.
 
-use std::{fmt, num::NonZeroU32, str::FromStr, time::Duration};
+mod byte_size;
+mod duration;
+mod rate;
+mod secret_text;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+pub use byte_size::ByteSize;
+pub use duration::HumanDuration;
+pub use rate::Rate;
+pub use secret_text::SecretText;
 
-use crate::types::{Malformed, Secret};
+use std::borrow::Cow;
 
-/// A length of time: a whole number and a unit, `ms`, `s`, `m`, `h` or `d`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(try_from = "String", into = "String")]
-#[schemars(with = "String")]
-pub struct HumanDuration(Duration);
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
-impl HumanDuration {
-    pub const fn secs(n: u64) -> Self {
-        Self(Duration::from_secs(n))
+/// Gives a type that is written as one text its serde conversions and its schema.
+macro_rules! text_value {
+    ($name:ident, $format:literal) => {
+        impl TryFrom<String> for $name {
+            type Error = $crate::types::Malformed;
+            fn try_from(text: String) -> Result<Self, Self::Error> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(value: $name) -> Self {
+                value.to_string()
+            }
+        }
+
+        impl schemars::JsonSchema for $name {
+            fn inline_schema() -> bool {
+                true
+            }
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!({ "type": "string", "format": $format })
+            }
+        }
+    };
+}
+pub(super) use text_value;
+
+/// Stands for an [`ipnet::IpNet`] in the schema.
+#[derive(Debug)]
+pub(super) struct Network;
+
+impl JsonSchema for Network {
+    fn inline_schema() -> bool {
+        true
     }
-    pub const fn minutes(n: u64) -> Self {
-        Self::secs(n * 60)
+    fn schema_name() -> Cow<'static, str> {
+        "Network".into()
     }
-    pub const fn days(n: u64) -> Self {
-        Self::secs(n * 86_400)
-    }
-    /// The span itself.
-    pub const fn get(self) -> Duration {
-        self.0
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "format": "network" })
     }
 }
 
-/// A number of bytes: a whole number, alone or with `KiB` or `MiB`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(try_from = "String", into = "String")]
-#[schemars(with = "String")]
-pub struct ByteSize(usize);
-
-impl ByteSize {
-    pub const fn kib(n: usize) -> Self {
-        Self(n * 1024)
-    }
-    pub const fn mib(n: usize) -> Self {
-        Self::kib(n * 1024)
-    }
-    /// The number of bytes.
-    pub const fn get(self) -> usize {
-        self.0
-    }
-}
-
-/// So many in such a time, as a burst that refills evenly: `30/1m`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(try_from = "String", into = "String")]
-#[schemars(with = "String")]
-pub struct Rate {
-    pub count: NonZeroU32,
-    pub per: HumanDuration,
-}
-
-impl Rate {
-    /// For defaults, which are written in the code.
-    ///
-    /// # Panics
-    /// When `count` is zero; only constants are passed.
-    pub const fn per_minute(count: u32) -> Self {
-        Self { count: NonZeroU32::new(count).expect("a default rate is not zero"), per: HumanDuration::minutes(1) }
-    }
-}
-
-/// A secret given in the config or its environment; prints as `***` everywhere, also when the config is serialised.
-#[derive(Clone)]
-pub struct SecretText(Secret<String>);
-
-impl SecretText {
-    pub fn new(text: String) -> Self {
-        Self(Secret::new(text))
-    }
-    /// The text itself.
-    pub const fn expose(&self) -> &String {
-        self.0.expose()
-    }
-}
-
-impl fmt::Debug for SecretText {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
+/// A whole number without sign and what follows it.
+fn number_and_rest(text: &str) -> Option<(u64, &str)> {
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, rest) = text.split_at(end);
+    Some((number.parse().ok()?, rest))
 }

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{HumanDuration, SecretText};
+use super::{HumanDuration, Mode, Problems, SecretText, UpstreamAddress, address::is_loopback};
+use crate::types::{AppId, Malformed};
 
 /// The mini programs whose users sign in.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -17,17 +18,84 @@ pub struct WechatConfig {
     pub timeout: HumanDuration,
     /// The one mini program of a deployment that has one. Several: `[[wechat.app]]`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"wx0000000000000000")]
     pub app_id: Option<String>,
     /// Its AppSecret; also `secret_file`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"...")]
     pub secret: Option<SecretText>,
     /// Read `secret` from this file.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "path"), example = &"wechat.secret")]
     pub secret_file: Option<PathBuf>,
     /// Each mini program, where there are several. A login without `app_id` is for the first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub app: Vec<WechatApp>,
 }
+
+impl WechatConfig {
+    /// Every mini program: the one given in short form first, then the list.
+    pub fn apps(&self) -> Vec<WechatApp> {
+        let short = self.app_id.clone().map(|app_id| WechatApp {
+            app_id,
+            secret: self.secret.clone(),
+            secret_file: self.secret_file.clone(),
+        });
+        short.into_iter().chain(self.app.iter().cloned()).collect()
+    }
+
+    pub(super) fn check(&self, mode: Mode, problems: &mut Problems) {
+        self.check_base_url(mode, problems);
+        problems.between("wechat.timeout", &self.timeout, HumanDuration::millis(1)..=HumanDuration::minutes(1));
+        if self.app_id.is_none() && self.secret.is_some() {
+            problems.add("wechat.app_id", "is missing: `wechat.secret` belongs to an app id");
+        }
+        if mode == Mode::Production && self.apps().is_empty() && self.secret.is_none() {
+            let others = ["mode", "wechat.app_id", "wechat.secret", "wechat.app"];
+            problems.add_between("wechat", &others, NO_CREDENTIALS);
+        }
+        let keys =
+            self.app_id.iter().map(|_| "wechat".to_owned()).chain((0..self.app.len()).map(|n| format!("wechat.app[{n}]")));
+        let mut seen: Vec<String> = Vec::new();
+        for (key, app) in keys.zip(self.apps()) {
+            let (id_key, secret_key) = (format!("{key}.app_id"), format!("{key}.secret"));
+            if let Err(Malformed(what)) = AppId::parse(&app.app_id) {
+                problems.add(&id_key, format!("{:?} {what}", app.app_id));
+            } else if seen.contains(&app.app_id) {
+                problems.add(&id_key, format!("{:?} is given twice", app.app_id));
+            }
+            match &app.secret {
+                Some(secret) if secret.expose().trim().is_empty() => problems.add(&secret_key, "is empty"),
+                Some(secret) if secret.expose() == "..." => problems.add(&secret_key, "is still the example"),
+                None if mode == Mode::Production => {
+                    let says = format!("is missing: give the AppSecret of {:?} here or in `secret_file`", app.app_id);
+                    problems.add_between(&secret_key, &["mode", &id_key], says);
+                }
+                Some(_) | None => {}
+            }
+            seen.push(app.app_id);
+        }
+    }
+
+    /// The AppSecret is in the query of each call, so it goes over TLS, or stays on this machine.
+    fn check_base_url(&self, mode: Mode, problems: &mut Problems) {
+        let key = "wechat.base_url";
+        let url = match self.base_url.parse::<UpstreamAddress>() {
+            Ok(url) => url,
+            Err(Malformed(what)) => return problems.add(key, what),
+        };
+        match url {
+            UpstreamAddress::Unix(_) => problems.add(key, "is not a URL: write https://host"),
+            UpstreamAddress::Http { tls: false, host, .. } if mode == Mode::Production && !is_loopback(&host) => {
+                problems.add_between(key, &["mode"], "must be https: it carries the AppSecret");
+            }
+            UpstreamAddress::Http { .. } => {}
+        }
+    }
+}
+
+const NO_CREDENTIALS: &str = "production needs the mini program's credentials: give `wechat.app_id` and `wechat.secret` (or \
+     `wechat.secret_file`), one [[wechat.app]] for each of several, or set mode = \"development\" to try menshen without";
 
 impl Default for WechatConfig {
     fn default() -> Self {
@@ -47,11 +115,14 @@ impl Default for WechatConfig {
 #[serde(deny_unknown_fields)]
 pub struct WechatApp {
     /// Its AppID, `wx...`.
+    #[schemars(example = &"wx0000000000000000")]
     pub app_id: String,
     /// Its AppSecret; also `secret_file`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"...")]
     pub secret: Option<SecretText>,
     /// Read `secret` from this file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "path"), example = &"wechat.secret")]
     pub secret_file: Option<PathBuf>,
 }

@@ -1,0 +1,99 @@
+//! The command line. One file for each subcommand; this one only tells them apart.
+//!
+//! Exit codes: 0 done; 64 wrong config or usage; 1 start or run failed.
+
+mod check;
+mod config;
+
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+
+use crate::config::Source;
+
+/// Wrong config or usage (`EX_USAGE` of BSD's sysexits.h).
+pub const BAD_USAGE: u8 = 64;
+
+/// A login gate for `WeChat` Mini Programs: one process in front of an existing backend.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Cli {
+    /// The config file [default: `config.toml` if there is one, else the built-in defaults and the environment]
+    #[arg(long, global = true, env = "MENSHEN_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Tell whether the config is right, or all that is wrong with it, with lines
+    Check,
+    /// Print a config file with every key, its meaning and its default
+    Config,
+}
+
+/// Does what the command line says.
+pub fn run() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(said) => return explain(&said),
+    };
+    let source = Source::new(cli.config, std::env::vars_os());
+    let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
+    let done = match cli.command {
+        Command::Check => check::run(&source, &mut out, &mut err),
+        Command::Config => config::run(&mut out).map(|()| ExitCode::SUCCESS),
+    };
+    finish(done, &mut err)
+}
+
+/// `--help` and `--version` were asked for; anything else is a mistake.
+fn explain(said: &clap::Error) -> ExitCode {
+    // Nobody is left to tell when this fails.
+    let _ = said.print();
+    if said.use_stderr() { ExitCode::from(BAD_USAGE) } else { ExitCode::SUCCESS }
+}
+
+/// Nobody reads the output any more (`menshen config | head`): that is no fault.
+fn finish(done: io::Result<ExitCode>, err: &mut impl Write) -> ExitCode {
+    match done {
+        Ok(code) => code,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(err, "cannot write: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_mistake_is_bad_usage_and_help_is_not() {
+        for (line, code) in [
+            (&["menshen", "--help"][..], ExitCode::SUCCESS),
+            (&["menshen", "check", "--help"], ExitCode::SUCCESS),
+            (&["menshen", "--version"], ExitCode::SUCCESS),
+            (&["menshen", "chekc"], ExitCode::from(BAD_USAGE)),
+            (&["menshen", "check", "--nonsense"], ExitCode::from(BAD_USAGE)),
+            (&["menshen", "check", "--config"], ExitCode::from(BAD_USAGE)),
+        ] {
+            assert_eq!(Cli::try_parse_from(line).map_err(|said| explain(&said)).unwrap_err(), code, "{line:?}");
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! TOML text as a tree of values that know their line. The only place that reads TOML.
+
+use std::collections::BTreeMap;
+
+use toml_edit::{Document, Item, TableLike, Value};
+
+use super::problems::Origin;
+
+/// A value and where it was written.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Node {
+    pub(super) origin: Origin,
+    pub(super) raw: Raw,
+}
+
+/// A value as it was written, before anybody asks what it should be.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Raw {
+    Text(String),
+    Integer(i64),
+    Boolean(bool),
+    Float,
+    Datetime,
+    List(Vec<Node>),
+    Table(BTreeMap<String, Node>),
+}
+
+impl Raw {
+    /// What it is, in words.
+    pub(super) const fn kind(&self) -> &'static str {
+        match self {
+            Self::Text(_) => "a text",
+            Self::Integer(_) => "a whole number",
+            Self::Boolean(_) => "true or false",
+            Self::Float => "a number with a fraction",
+            Self::Datetime => "a date or time",
+            Self::List(_) => "a list",
+            Self::Table(_) => "a table",
+        }
+    }
+}
+
+/// Why a text is not TOML.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct NotToml {
+    pub(super) line: usize,
+    /// In characters, counted from 1.
+    pub(super) column: usize,
+    pub(super) message: String,
+}
+
+/// Reads a document. Its first mistake ends the reading: what follows would be guesswork.
+pub(super) fn parse(text: &str) -> Result<Node, NotToml> {
+    let lines = Lines::of(text);
+    let document = Document::parse(text).map_err(|error| {
+        let at = error.span().map_or(0, |span| span.start);
+        NotToml { line: lines.at(at), column: column(text, at), message: error.message().replace('\n', ", ") }
+    })?;
+    Ok(Node { origin: Origin::Nowhere, raw: table(document.as_table(), &lines) })
+}
+
+fn table(table: &dyn TableLike, lines: &Lines) -> Raw {
+    let entries = table.iter().filter(|(_, item)| !item.is_none()).map(|(name, item)| {
+        let key = table.get_key_value(name).and_then(|(key, _)| key.span());
+        let at = match item {
+            // `[a.b]` has the header's line; a table that only others imply has its first key's.
+            Item::Table(_) | Item::ArrayOfTables(_) => item.span().or(key),
+            Item::None | Item::Value(_) => key.or_else(|| item.span()),
+        };
+        (name.to_owned(), Node { origin: lines.origin(at), raw: item_raw(item, lines) })
+    });
+    Raw::Table(entries.collect())
+}
+
+fn item_raw(item: &Item, lines: &Lines) -> Raw {
+    match item {
+        Item::None => Raw::Table(BTreeMap::new()),
+        Item::Value(value) => value_raw(value, lines),
+        Item::Table(inner) => table(inner, lines),
+        Item::ArrayOfTables(list) => Raw::List(
+            list.iter().map(|inner| Node { origin: lines.origin(inner.span()), raw: table(inner, lines) }).collect(),
+        ),
+    }
+}
+
+fn value_raw(value: &Value, lines: &Lines) -> Raw {
+    match value {
+        Value::String(text) => Raw::Text(text.value().clone()),
+        Value::Integer(number) => Raw::Integer(*number.value()),
+        Value::Boolean(choice) => Raw::Boolean(*choice.value()),
+        Value::Float(_) => Raw::Float,
+        Value::Datetime(_) => Raw::Datetime,
+        Value::Array(list) => Raw::List(
+            list.iter().map(|item| Node { origin: lines.origin(item.span()), raw: value_raw(item, lines) }).collect(),
+        ),
+        Value::InlineTable(inner) => table(inner, lines),
+    }
+}
+
+/// Where each line starts.
+struct Lines(Vec<usize>);
+
+impl Lines {
+    fn of(text: &str) -> Self {
+        Self(std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect())
+    }
+
+    fn at(&self, offset: usize) -> usize {
+        self.0.partition_point(|start| *start <= offset)
+    }
+
+    fn origin(&self, span: Option<std::ops::Range<usize>>) -> Origin {
+        span.map_or(Origin::Nowhere, |span| Origin::Line(self.at(span.start)))
+    }
+}
+
+fn column(text: &str, offset: usize) -> usize {
+    let before = text.get(..offset).unwrap_or(text);
+    before.rsplit('\n').next().unwrap_or_default().chars().count() + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(node: &Node, path: &[&str]) -> Origin {
+        let mut at = node;
+        for step in path {
+            at = match &at.raw {
+                Raw::Table(entries) => &entries[*step],
+                Raw::List(items) => &items[step.parse::<usize>().unwrap()],
+                other => panic!("{step} of {}", other.kind()),
+            };
+        }
+        at.origin.clone()
+    }
+
+    #[test]
+    fn every_value_knows_its_line() {
+        let text = "mode = 'x'\n\n[server]\nlisten = [\n  'a',\n  'b',\n]\n[[rule]]\nname = 'r'\n[[rule]]\nname = 's'\n\
+                    [identity.headers]\nX = 'sub'\n[upstream]\nhost.name = 1\nurls = { a = 1 }\n";
+        let tree = parse(text).unwrap();
+        for (path, expected) in [
+            (&["mode"][..], 1),
+            (&["server"], 3),
+            (&["server", "listen"], 4),
+            (&["server", "listen", "1"], 6),
+            (&["rule", "0"], 8),
+            (&["rule", "1"], 10),
+            (&["rule", "1", "name"], 11),
+            (&["identity", "headers"], 12),
+            (&["identity", "headers", "X"], 13),
+            (&["upstream", "host"], 15),
+            (&["upstream", "host", "name"], 15),
+            (&["upstream", "urls", "a"], 16),
+        ] {
+            assert_eq!(line(&tree, path), Origin::Line(expected), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn a_mistake_has_a_line_and_a_column() {
+        for (text, line, column) in [("a = 1\nb = \n", 2, 5), ("[server\n", 1, 8), ("é = 1", 1, 1), ("a = 1\na = 2\n", 2, 1)]
+        {
+            let wrong = parse(text).unwrap_err();
+            assert_eq!((wrong.line, wrong.column), (line, column), "{text:?}: {}", wrong.message);
+            assert!(!wrong.message.is_empty() && !wrong.message.contains('\n'), "{text:?}");
+        }
+    }
+}

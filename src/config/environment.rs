@@ -1,0 +1,170 @@
+//! The environment laid over the file: `MENSHEN_WECHAT__SECRET` sets `wechat.secret`.
+//!
+//! Two `_` go one table down; a number picks an entry of a list, and the number after the last one adds an entry. A list of
+//! texts is also written whole, with commas; a table with free keys as `name=value` with commas. A variable with our prefix that
+//! names no key is a problem: a misspelt secret must not go unnoticed.
+
+use std::{collections::BTreeMap, ffi::OsString};
+
+use super::{
+    document::{Node, Raw},
+    problems::{Origin, Problems},
+    shape::{Schema, Shape},
+    suggestion,
+};
+
+const PREFIX: &str = "MENSHEN_";
+/// Names the file itself, so it is no key of it.
+const FILE: &str = "MENSHEN_CONFIG";
+
+/// Lays the variables over the tree.
+pub(super) fn overlay(root: &mut Node, variables: &[(OsString, OsString)], problems: &mut Problems) {
+    for (steps, name, value) in ours(variables, problems) {
+        let origin = Origin::Variable(name.clone());
+        match set(root, Schema::root(), &steps, &value, &origin) {
+            Ok(()) => {}
+            Err(Refused::Unknown) => problems.report_at(origin, suggestion::for_variable(&name)),
+            Err(Refused::Because(message)) => problems.report_at(origin, message),
+        }
+    }
+}
+
+/// A step from a table or list into it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Step {
+    Index(usize),
+    Name(String),
+}
+
+enum Refused {
+    Unknown,
+    Because(String),
+}
+
+/// The variables that are for us, outer before inner and `2` before `10`, so that entries are added in their order.
+fn ours(variables: &[(OsString, OsString)], problems: &mut Problems) -> Vec<(Vec<Step>, String, String)> {
+    let mut ours = Vec::new();
+    for (name, value) in variables {
+        let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX) && *name != FILE && !is_service_link(name))
+        else {
+            continue;
+        };
+        let Some(value) = value.to_str() else {
+            problems.report_at(Origin::Variable(name.to_owned()), "is not UTF-8");
+            continue;
+        };
+        let steps = name[PREFIX.len()..].split("__").map(|step| match step.parse() {
+            Ok(index) if step.bytes().all(|b| b.is_ascii_digit()) => Step::Index(index),
+            _ => Step::Name(step.to_lowercase()),
+        });
+        ours.push((steps.collect(), name.to_owned(), value.to_owned()));
+    }
+    ours.sort();
+    ours
+}
+
+/// Kubernetes gives every container the addresses of the services around it: a service called `menshen` or `menshen-x` makes
+/// `MENSHEN_SERVICE_HOST`, `MENSHEN_X_PORT_80_TCP_ADDR` and the like. They are not meant for us.
+fn is_service_link(name: &str) -> bool {
+    let name = name.trim_start_matches(PREFIX);
+    let has_port = |at: usize| {
+        let rest = &name[at + "PORT".len()..];
+        rest.is_empty() || rest.strip_prefix('_').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    !name.contains("__")
+        && (name.ends_with("SERVICE_HOST")
+            || name.contains("SERVICE_PORT")
+            || name.match_indices("PORT").any(|(at, _)| (at == 0 || name[..at].ends_with('_')) && has_port(at)))
+}
+
+fn set(node: &mut Node, schema: Schema, steps: &[Step], value: &str, origin: &Origin) -> Result<(), Refused> {
+    let shape = schema.shape();
+    let Some((step, rest)) = steps.split_first() else {
+        node.raw = whole(&shape, value, origin)?;
+        node.origin = origin.clone();
+        return Ok(());
+    };
+    match (shape, step) {
+        (Shape::Table, Step::Name(name)) => {
+            let property = schema.property(name).ok_or(Refused::Unknown)?;
+            // Something else than a table in the file is reported when the file is looked at.
+            let Raw::Table(entries) = &mut node.raw else { return Ok(()) };
+            let entry = entries.entry(name.clone()).or_insert_with(|| empty(property, origin));
+            set(entry, property, rest, value, origin)
+        }
+        (Shape::List(item), Step::Index(index)) => {
+            let Raw::List(items) = &mut node.raw else { return Ok(()) };
+            if *index > items.len() {
+                return Err(Refused::Because(format!("is entry {index} of a list that has {}", items.len())));
+            }
+            if *index == items.len() {
+                let fresh = empty(item, origin);
+                // Look before adding: a variable with an unknown key adds nothing.
+                let mut trial = fresh.clone();
+                set(&mut trial, item, rest, value, origin)?;
+                items.push(fresh);
+            }
+            set(&mut items[*index], item, rest, value, origin)
+        }
+        (Shape::Map(_), _) => {
+            Err(Refused::Because("goes too deep: write all pairs in one variable, as name=value,name=value".to_owned()))
+        }
+        (Shape::Table, Step::Index(_)) | (Shape::List(_), Step::Name(_)) => Err(Refused::Unknown),
+        (Shape::Choice(_) | Shape::Text(_) | Shape::Integer(_) | Shape::Boolean, _) => Err(Refused::Unknown),
+    }
+}
+
+/// A variable's value for a whole key.
+fn whole(shape: &Shape, value: &str, origin: &Origin) -> Result<Raw, Refused> {
+    let text = |text: &str| Node { origin: origin.clone(), raw: Raw::Text(text.trim().to_owned()) };
+    let parts = || value.split(',').filter(|part| !part.trim().is_empty());
+    match shape {
+        Shape::Table => Err(Refused::Because("names a section: add `__` and a key of it".to_owned())),
+        Shape::List(item) => match item.shape() {
+            Shape::Table => Err(Refused::Because("names a list of tables: add `__0__` and a key".to_owned())),
+            _ => Ok(Raw::List(parts().map(text).collect())),
+        },
+        Shape::Map(_) => {
+            let pairs = parts().map(|part| part.split_once('=').map(|(name, value)| (name.trim().to_owned(), text(value))));
+            let pairs: Option<BTreeMap<_, _>> = pairs.collect();
+            pairs
+                .map(Raw::Table)
+                .ok_or_else(|| Refused::Because("must be name=value pairs with commas between them".to_owned()))
+        }
+        Shape::Choice(_) | Shape::Text(_) | Shape::Integer(_) | Shape::Boolean => Ok(Raw::Text(value.to_owned())),
+    }
+}
+
+fn empty(schema: Schema, origin: &Origin) -> Node {
+    let raw = match schema.shape() {
+        Shape::Table | Shape::Map(_) => Raw::Table(BTreeMap::new()),
+        Shape::List(_) => Raw::List(Vec::new()),
+        Shape::Choice(_) | Shape::Text(_) | Shape::Integer(_) | Shape::Boolean => Raw::Text(String::new()),
+    };
+    Node { origin: origin.clone(), raw }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_addresses_that_kubernetes_adds_are_not_ours() {
+        for name in [
+            "MENSHEN_SERVICE_HOST",
+            "MENSHEN_SERVICE_PORT",
+            "MENSHEN_SERVICE_PORT_HTTP",
+            "MENSHEN_PORT",
+            "MENSHEN_PORT_8080_TCP",
+            "MENSHEN_PORT_8080_TCP_PROTO",
+            "MENSHEN_ADMIN_SERVICE_HOST",
+            "MENSHEN_ADMIN_PORT",
+            "MENSHEN_ADMIN_PORT_9090_TCP_ADDR",
+        ] {
+            assert!(is_service_link(name), "{name}");
+        }
+        for name in ["MENSHEN_MODE", "MENSHEN_SERVER__LISTEN", "MENSHEN_SERVER__PORT", "MENSHEN_IMPORT", "MENSHEN_PORTS"] {
+            assert!(!is_service_link(name), "{name}");
+        }
+    }
+}

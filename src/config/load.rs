@@ -1,0 +1,99 @@
+//! From a file and an environment to a config, or to everything that is wrong with them.
+
+use std::{
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    Config,
+    document::{self, Node, Raw},
+    environment,
+    intake::Intake,
+    problems::{Origin, Problem, Problems},
+    shape::Schema,
+};
+
+/// Where a config comes from.
+#[derive(Debug, Clone, Default)]
+pub struct Source {
+    /// The file; without one, the defaults.
+    pub file: Option<PathBuf>,
+    /// Variables laid over the file. Only names that start with `MENSHEN_` are looked at.
+    pub environment: Vec<(OsString, OsString)>,
+}
+
+impl Source {
+    /// The file named, or `config.toml` in the working directory if there is one.
+    pub fn new(file: Option<PathBuf>, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
+        let usual = || Some(PathBuf::from(USUAL_FILE)).filter(|file| file.exists());
+        Self { file: file.or_else(usual), environment: environment.into_iter().collect() }
+    }
+}
+
+const USUAL_FILE: &str = "config.toml";
+
+/// A config that was found right.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    pub config: Config,
+    /// What is allowed and risky.
+    pub warnings: Vec<Problem>,
+}
+
+impl Config {
+    /// Reads and checks a config. Opens no socket.
+    ///
+    /// # Errors
+    /// Everything that is wrong, at once.
+    pub fn load(source: &Source) -> Result<Loaded, Problems> {
+        Self::load_with(source, |_, _| {})
+    }
+
+    /// The same, with checks of somebody who knows more about the values: they are told with the rest, each at its line.
+    pub fn load_with(source: &Source, also: impl FnOnce(&Self, &mut Problems)) -> Result<Loaded, Problems> {
+        let mut problems = Problems::about(source.file.clone());
+        let Some(mut tree) = read(source.file.as_deref(), &mut problems) else { return Err(problems) };
+        environment::overlay(&mut tree, &source.environment, &mut problems);
+        let directory = source.file.as_deref().and_then(Path::parent).unwrap_or_else(|| Path::new(""));
+        let accepted = Intake { problems: &mut problems, directory }.accept(Schema::root(), &tree, "");
+        match serde_json::from_value::<Self>(accepted.unwrap_or_default()) {
+            Ok(config) => {
+                config.check(&mut problems);
+                also(&config, &mut problems);
+                if problems.is_empty() { Ok(Loaded { config, warnings: problems.into_warnings() }) } else { Err(problems) }
+            }
+            // The walk accepts what the structs accept; if they ever part, nothing starts. The error may quote a value.
+            Err(_) => {
+                problems.report_at(Origin::Nowhere, "has a value that passes its description and still does not fit");
+                Err(problems)
+            }
+        }
+    }
+}
+
+/// The file as a tree; an empty one when there is no file.
+fn read(file: Option<&Path>, problems: &mut Problems) -> Option<Node> {
+    let Some(file) = file else {
+        return Some(Node { origin: Origin::Nowhere, raw: Raw::Table(std::collections::BTreeMap::new()) });
+    };
+    let bytes = match fs::read(file) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            problems.report_at(Origin::Nowhere, format!("cannot be read ({})", error.kind()));
+            return None;
+        }
+    };
+    let Ok(text) = String::from_utf8(bytes) else {
+        problems.report_at(Origin::Nowhere, "is not UTF-8 text");
+        return None;
+    };
+    match document::parse(&text) {
+        Ok(tree) => Some(tree),
+        Err(wrong) => {
+            problems.report_at(Origin::Place(wrong.line, wrong.column), wrong.message);
+            None
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! What is wrong with a config, all at once, each with the place where it was written.
+//!
+//! A key's problem is reported where the key stands: a line of the file or a variable of the environment; for a key that was
+//! left out, where its section stands. Must stay true: no message repeats the value of a secret.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    path::PathBuf,
+};
+
+/// Where a value was written.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Origin {
+    /// In the file, on this line, counted from 1.
+    Line(usize),
+    /// In the file, on this line and in this column, both counted from 1: where it stops being TOML.
+    Place(usize, usize),
+    /// In the environment, in the variable of this name.
+    Variable(String),
+    /// Nowhere: it, and all around it, was left out.
+    Nowhere,
+}
+
+/// One thing that is wrong, or risky.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    file: Option<PathBuf>,
+    origin: Origin,
+    key: String,
+    message: String,
+}
+
+impl Problem {
+    /// The key it is about, as in `wechat.app[0].secret`; empty when it is about the file.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+}
+
+impl fmt::Display for Problem {
+    /// `config.toml:12: server.header_timeout: ...` or `environment MENSHEN_SERVER__HEADER_TIMEOUT: server.header_timeout: ...`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.file, &self.origin) {
+            (_, Origin::Variable(name)) => write!(f, "environment {name}: ")?,
+            (Some(file), Origin::Line(line)) => write!(f, "{}:{line}: ", file.display())?,
+            (Some(file), Origin::Place(line, column)) => write!(f, "{}:{line}:{column}: ", file.display())?,
+            (Some(file), Origin::Nowhere) => write!(f, "{}: ", file.display())?,
+            (None, Origin::Line(_) | Origin::Place(..) | Origin::Nowhere) => f.write_str("configuration: ")?,
+        }
+        if !self.key.is_empty() {
+            write!(f, "{}: ", self.key)?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+/// Every problem found so far, and where each key was written.
+#[derive(Debug, Default)]
+pub struct Problems {
+    file: Option<PathBuf>,
+    origins: BTreeMap<String, Origin>,
+    found: Vec<Problem>,
+    warnings: Vec<Problem>,
+    unread: BTreeSet<String>,
+}
+
+impl Problems {
+    /// None yet, about this file.
+    pub(super) fn about(file: Option<PathBuf>) -> Self {
+        Self { file, ..Self::default() }
+    }
+
+    /// Reports that the value of `key` (`rule[2].path`) is wrong. Nothing is said about a value that could not even be read:
+    /// that was reported.
+    pub fn add(&mut self, key: &str, message: impl Into<String>) {
+        self.add_between(key, &[], message);
+    }
+
+    /// Reports that the value of `key` does not go together with those of the `others`.
+    pub fn add_between(&mut self, key: &str, others: &[&str], message: impl Into<String>) {
+        if !self.is_unread(key) && !others.iter().any(|other| self.is_unread(other)) {
+            self.report(key, message);
+        }
+    }
+
+    /// Says that the value of `key` is allowed and risky.
+    pub fn warn(&mut self, key: &str, message: impl Into<String>) {
+        let problem = self.at(key, message.into());
+        self.warnings.push(problem);
+    }
+
+    /// Reports a value outside `range`, both ends allowed.
+    pub(super) fn between<T: PartialOrd + fmt::Display>(
+        &mut self,
+        key: &str,
+        value: &T,
+        range: std::ops::RangeInclusive<T>,
+    ) {
+        if !range.contains(value) {
+            self.add(key, format!("{value} is not between {} and {}", range.start(), range.end()));
+        }
+    }
+
+    /// Whether nothing is wrong; warnings do not count.
+    pub fn is_empty(&self) -> bool {
+        self.found.is_empty()
+    }
+
+    /// All problems: those of the file by line, then those of the environment by name, then what was left out.
+    pub fn iter(&self) -> impl Iterator<Item = &Problem> {
+        let mut sorted: Vec<_> = self.found.iter().collect();
+        sorted.sort_by_key(|problem| &problem.origin);
+        sorted.into_iter()
+    }
+
+    /// The warnings alone.
+    pub(super) fn into_warnings(self) -> Vec<Problem> {
+        self.warnings
+    }
+
+    /// Remembers where `key` was written.
+    pub(super) fn locate(&mut self, key: &str, origin: Origin) {
+        self.origins.insert(key.to_owned(), origin);
+    }
+
+    /// Remembers that `key` was written where `other` was.
+    pub(super) fn locate_like(&mut self, key: &str, other: &str) {
+        if let Some(origin) = self.origins.get(other).cloned() {
+            self.locate(key, origin);
+        }
+    }
+
+    /// Reports that the value of `key` cannot be used at all, so that nothing more is said about it.
+    pub(super) fn unreadable(&mut self, key: &str, message: impl Into<String>) {
+        self.report(key, message);
+        self.skip(key);
+    }
+
+    /// Says nothing more about `key`.
+    pub(super) fn skip(&mut self, key: &str) {
+        self.unread.insert(key.to_owned());
+    }
+
+    /// Reports something that belongs to no key.
+    pub(super) fn report_at(&mut self, origin: Origin, message: impl Into<String>) {
+        self.found.push(Problem { file: self.file.clone(), origin, key: String::new(), message: message.into() });
+    }
+
+    /// Reports without looking whether the value was read.
+    pub(super) fn report(&mut self, key: &str, message: impl Into<String>) {
+        let problem = self.at(key, message.into());
+        self.found.push(problem);
+    }
+
+    fn at(&self, key: &str, message: String) -> Problem {
+        let origin = with_ancestors(key).find_map(|key| self.origins.get(key)).cloned().unwrap_or(Origin::Nowhere);
+        Problem { file: self.file.clone(), origin, key: key.to_owned(), message }
+    }
+
+    fn is_unread(&self, key: &str) -> bool {
+        with_ancestors(key).any(|key| self.unread.contains(key))
+    }
+}
+
+impl fmt::Display for Problems {
+    /// One problem a line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, problem) in self.iter().enumerate() {
+            if n > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problems {}
+
+/// The key of `name` in the table `key`.
+pub(super) fn within(key: &str, name: &str) -> String {
+    if key.is_empty() { name.to_owned() } else { format!("{key}.{name}") }
+}
+
+/// The key, then what it is in, outwards: `rule[2].path`, `rule[2]`, `rule`.
+fn with_ancestors(key: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(key), |key| key.rfind(['.', '[']).map(|end| &key[..end]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems() -> Problems {
+        let mut problems = Problems::about(Some("config.toml".into()));
+        problems.locate("rule", Origin::Line(10));
+        problems.locate("rule[1]", Origin::Line(20));
+        problems.locate("rule[1].path", Origin::Line(22));
+        problems.locate("tokens.leeway", Origin::Variable("MENSHEN_TOKENS__LEEWAY".to_owned()));
+        problems
+    }
+
+    #[test]
+    fn a_problem_stands_where_its_key_or_what_it_is_in_was_written() {
+        let mut problems = problems();
+        for key in ["wechat.secret", "tokens.leeway", "rule[1].path", "rule[1].name", "rule[0].name"] {
+            problems.add(key, "no");
+        }
+        problems.report_at(Origin::Line(3), "not TOML");
+        assert_eq!(
+            problems.to_string(),
+            "config.toml:3: not TOML\n\
+             config.toml:10: rule[0].name: no\n\
+             config.toml:20: rule[1].name: no\n\
+             config.toml:22: rule[1].path: no\n\
+             environment MENSHEN_TOKENS__LEEWAY: tokens.leeway: no\n\
+             config.toml: wechat.secret: no"
+        );
+    }
+
+    #[test]
+    fn nothing_more_is_said_about_a_value_that_could_not_be_read() {
+        let mut problems = problems();
+        problems.unreadable("rule[1]", "is not a table");
+        problems.add("rule[1].path", "is empty");
+        problems.add("rule[1]", "is never reached");
+        problems.add_between("server.listen", &["rule[1].name"], "does not fit");
+        assert_eq!(problems.to_string(), "config.toml:20: rule[1]: is not a table");
+        problems.add("rule[10].path", "is another one");
+        assert_eq!(problems.iter().count(), 2);
+    }
+
+    #[test]
+    fn a_warning_is_not_a_problem() {
+        let mut problems = problems();
+        problems.warn("tokens.leeway", "is long");
+        assert!(problems.is_empty());
+        let warnings: Vec<_> = problems.into_warnings().iter().map(ToString::to_string).collect();
+        assert_eq!(warnings, ["environment MENSHEN_TOKENS__LEEWAY: tokens.leeway: is long"]);
+    }
+}

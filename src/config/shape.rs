@@ -1,0 +1,229 @@
+//! What the config structs accept, read from the JSON Schema that they derive.
+//!
+//! The loader, the environment and the printed reference all walk the same schema, so a new field of a struct is known to each
+//! of them at once.
+
+use std::sync::LazyLock;
+
+use serde_json::Value;
+
+use super::Config;
+
+/// One place of the schema.
+#[derive(Clone, Copy)]
+pub(super) struct Schema(&'static Value);
+
+/// What a value may be.
+pub(super) enum Shape {
+    /// A table with known keys.
+    Table,
+    /// A table whose keys are free.
+    Map(Schema),
+    List(Schema),
+    /// One of these texts.
+    Choice(Vec<&'static str>),
+    Text(Format),
+    /// A whole number from 0 to this.
+    Integer(u64),
+    Boolean,
+}
+
+/// What a text means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Format {
+    Plain,
+    Secret,
+    Duration,
+    ByteSize,
+    Rate,
+    ReplayWindow,
+    Network,
+    /// Relative to the directory of the config file.
+    Path,
+}
+
+static ROOT: LazyLock<Value> = LazyLock::new(|| schemars::schema_for!(Config).to_value());
+
+impl Schema {
+    /// The whole config.
+    pub(super) fn root() -> Self {
+        Self(&ROOT)
+    }
+
+    /// What a value may be here.
+    ///
+    /// # Panics
+    /// When a config struct has a field of a kind that this list does not know; a test walks them all.
+    pub(super) fn shape(self) -> Shape {
+        let at = self.resolved();
+        if at.get("properties").is_some() {
+            return Shape::Table;
+        }
+        if let Some(choices) = choices(at) {
+            return Shape::Choice(choices);
+        }
+        match type_name(at) {
+            Some("object") => Shape::Map(Self(&at["additionalProperties"])),
+            Some("array") => Shape::List(Self(&at["items"])),
+            Some("string") => Shape::Text(format(at)),
+            Some("integer") => {
+                Shape::Integer(if at["format"] == "uint32" { u64::from(u32::MAX) } else { i64::MAX.unsigned_abs() })
+            }
+            Some("boolean") => Shape::Boolean,
+            other => unreachable!("a config field of type {other:?}"),
+        }
+    }
+
+    /// The keys of a table with their schemas, in the order of the alphabet; empty for anything else.
+    pub(super) fn properties(self) -> impl Iterator<Item = (&'static str, Self)> {
+        let properties = self.resolved().get("properties").and_then(Value::as_object);
+        properties.into_iter().flatten().map(|(name, schema)| (name.as_str(), Self(schema)))
+    }
+
+    /// The schema of one key of a table.
+    pub(super) fn property(self, name: &str) -> Option<Self> {
+        self.resolved().get("properties")?.get(name).map(Self)
+    }
+
+    /// Whether a table must have this key.
+    pub(super) fn requires(self, name: &str) -> bool {
+        self.resolved().get("required").and_then(Value::as_array).is_some_and(|names| names.iter().any(|n| n == name))
+    }
+
+    /// The doc comment: the field's, or that of its type.
+    pub(super) fn description(self) -> &'static str {
+        [self.0, self.resolved()].into_iter().find_map(|at| at.get("description")?.as_str()).unwrap_or_default()
+    }
+
+    /// The doc comment of the type alone.
+    pub(super) fn type_description(self) -> &'static str {
+        self.resolved().get("description").and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// An example of a value.
+    pub(super) fn example(self) -> Option<&'static Value> {
+        self.0.get("examples").or_else(|| self.resolved().get("examples"))?.get(0)
+    }
+
+    /// Whether a file named here may be missing, because the program makes it.
+    pub(super) fn is_made_on_first_start(self) -> bool {
+        self.0["x-made-on-first-start"] == true
+    }
+
+    /// Whether this is a secret.
+    pub(super) fn is_secret(self) -> bool {
+        matches!(self.shape(), Shape::Text(Format::Secret))
+    }
+
+    /// Every place below this one, with its key; the items of a list have the key `[0]`.
+    pub(super) fn walk(self, key: &str) -> Vec<(String, Self)> {
+        let mut found = Vec::new();
+        for (name, schema) in self.properties() {
+            let key = super::problems::within(key, name);
+            found.push((key.clone(), schema));
+            found.extend(schema.walk(&key));
+        }
+        if let Shape::List(item) = self.shape()
+            && let Shape::Table = item.shape()
+        {
+            found.extend(item.walk(&format!("{key}[0]")));
+        }
+        found
+    }
+
+    /// The name of the struct behind a table.
+    pub(super) fn type_name(self) -> &'static str {
+        self.0.get("$ref").and_then(Value::as_str).map_or("Config", |path| path.trim_start_matches("#/$defs/"))
+    }
+
+    /// Follows `$ref`, and takes the other half of "or null".
+    fn resolved(self) -> &'static Value {
+        let mut at = self.0;
+        loop {
+            if let Some(target) = at.get("$ref").and_then(Value::as_str) {
+                at = ROOT.pointer(target.trim_start_matches('#')).unwrap_or(&Value::Null);
+            } else if let Some(halves) = at.get("anyOf").and_then(Value::as_array) {
+                at = halves.iter().find(|half| half["type"] != "null").unwrap_or(&Value::Null);
+            } else {
+                return at;
+            }
+        }
+    }
+}
+
+fn type_name(at: &'static Value) -> Option<&'static str> {
+    match &at["type"] {
+        Value::Array(names) => names.iter().filter_map(Value::as_str).find(|name| *name != "null"),
+        name => name.as_str(),
+    }
+}
+
+/// The texts of an enum: plain, or one `const` for each variant that has a doc comment.
+fn choices(at: &'static Value) -> Option<Vec<&'static str>> {
+    if let Some(names) = at.get("enum").and_then(Value::as_array) {
+        return names.iter().map(Value::as_str).collect();
+    }
+    at.get("oneOf")?.as_array()?.iter().map(|variant| variant.get("const")?.as_str()).collect()
+}
+
+fn format(at: &Value) -> Format {
+    match at.get("format").and_then(Value::as_str) {
+        None => Format::Plain,
+        Some("secret") => Format::Secret,
+        Some("duration") => Format::Duration,
+        Some("byte-size") => Format::ByteSize,
+        Some("rate") => Format::Rate,
+        Some("replay-window") => Format::ReplayWindow,
+        Some("network") => Format::Network,
+        Some("path") => Format::Path,
+        Some(other) => unreachable!("a config text of format {other}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_field_has_a_shape_and_a_description() {
+        let all = Schema::root().walk("");
+        assert!(all.len() > 60, "only {} keys", all.len());
+        for (key, schema) in all {
+            let _ = schema.shape();
+            assert!(!schema.description().is_empty(), "{key} has no doc comment");
+        }
+    }
+
+    #[test]
+    fn formats_are_told_apart() {
+        let format = |path: &[&str]| {
+            let mut at = Schema::root();
+            for name in path {
+                at = at.property(name).unwrap();
+                if let Shape::List(item) = at.shape() {
+                    at = item;
+                }
+            }
+            match at.shape() {
+                Shape::Text(format) => Some(format),
+                _ => None,
+            }
+        };
+        for (path, expected) in [
+            (&["wechat", "secret"][..], Format::Secret),
+            (&["wechat", "app", "secret"], Format::Secret),
+            (&["tokens", "previous_secrets"], Format::Secret),
+            (&["wechat", "secret_file"], Format::Path),
+            (&["store", "encryption_key_file"], Format::Path),
+            (&["tokens", "key_dir"], Format::Path),
+            (&["server", "trusted_proxies"], Format::Network),
+            (&["server", "header_timeout"], Format::Duration),
+            (&["server", "max_header_bytes"], Format::ByteSize),
+            (&["limits", "login_per_ip"], Format::Rate),
+            (&["tokens", "replay_window"], Format::ReplayWindow),
+            (&["upstream", "host"], Format::Plain),
+        ] {
+            assert_eq!(format(path), Some(expected), "{path:?}");
+        }
+    }
+}

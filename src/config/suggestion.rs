@@ -1,0 +1,86 @@
+//! What somebody may have meant by a name that does not exist.
+
+use super::{
+    problems::within,
+    shape::{Schema, Shape},
+};
+
+/// What to say about the unknown key `name` of the table `inside`.
+pub(super) fn for_key(table: Schema, inside: &str, name: &str) -> String {
+    let siblings: Vec<String> = table.properties().map(|(sibling, _)| sibling.to_owned()).collect();
+    if let Some(meant) = nearest(name, &siblings) {
+        return format!("is not a key; did you mean `{meant}`?");
+    }
+    let all = Schema::root().walk("");
+    let elsewhere: Vec<String> = (all.iter().map(|(key, _)| key.replace("[0]", "")))
+        .filter(|key| key.rsplit('.').next() == Some(name) && *key != within(inside, name))
+        .map(|key| format!("`{key}`"))
+        .collect();
+    match elsewhere.as_slice() {
+        [] => "is not a key; `menshen config` prints all there are".to_owned(),
+        places => format!("is not a key here; there is {}", places.join(" and ")),
+    }
+}
+
+/// What to say about the unknown variable `name`.
+pub(super) fn for_variable(name: &str) -> String {
+    let all = Schema::root().walk("");
+    let is_value = |schema: &Schema| match schema.shape() {
+        Shape::Table => false,
+        Shape::List(item) => !matches!(item.shape(), Shape::Table),
+        Shape::Map(_) | Shape::Choice(_) | Shape::Text(_) | Shape::Integer(_) | Shape::Boolean => true,
+    };
+    let variables: Vec<String> = all.iter().filter(|(_, schema)| is_value(schema)).map(|(key, _)| variable(key)).collect();
+    match nearest(name, &variables) {
+        Some(meant) => format!("names no key; did you mean {meant}?"),
+        None => "names no key; write MENSHEN_SECTION__KEY, with two `_` between them".to_owned(),
+    }
+}
+
+/// The variable that sets a key: `rule[0].path` is `MENSHEN_RULE__0__PATH`.
+pub(super) fn variable(key: &str) -> String {
+    let steps = key.replace('[', ".").replace(']', "");
+    format!("MENSHEN_{}", steps.to_uppercase().replace('.', "__"))
+}
+
+/// The candidate that is the fewest slips away, if that is few for its length.
+fn nearest<'a>(name: &str, candidates: &'a [String]) -> Option<&'a str> {
+    let slips = |candidate: &&String| strsim::damerau_levenshtein(&name.to_lowercase(), &candidate.to_lowercase());
+    let best = candidates.iter().min_by_key(slips)?;
+    (slips(&best) <= (name.chars().count() / 3).clamp(1, 4)).then_some(best)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_and_a_wrong_section_are_recognised() {
+        for (inside, name, says) in [
+            ("server", "listens", "is not a key; did you mean `listen`?"),
+            ("server", "headerTimeout", "is not a key; did you mean `header_timeout`?"),
+            ("server", "max-header-bytes", "is not a key; did you mean `max_header_bytes`?"),
+            ("", "tokns", "is not a key; did you mean `tokens`?"),
+            ("server", "access_ttl", "is not a key here; there is `tokens.access_ttl`"),
+            ("server", "timeout", "is not a key here; there is `wechat.timeout`"),
+            ("tokens", "listen", "is not a key here; there is `admin.listen` and `server.listen`"),
+            ("", "app_id", "is not a key here; there is `wechat.app.app_id` and `wechat.app_id`"),
+            ("server", "zzz", "is not a key; `menshen config` prints all there are"),
+        ] {
+            let table = if inside.is_empty() { Schema::root() } else { Schema::root().property(inside).unwrap() };
+            assert_eq!(for_key(table, inside, name), says, "{inside}.{name}");
+        }
+    }
+
+    #[test]
+    fn a_variable_with_a_slip_is_recognised() {
+        for (name, says) in [
+            ("MENSHEN_WECHAT_SECRET", "names no key; did you mean MENSHEN_WECHAT__SECRET?"),
+            ("MENSHEN_SERVR__LISTEN", "names no key; did you mean MENSHEN_SERVER__LISTEN?"),
+            ("MENSHEN_RULE__0__PTH", "names no key; did you mean MENSHEN_RULE__0__PATH?"),
+            ("MENSHEN_COLOUR", "names no key; write MENSHEN_SECTION__KEY, with two `_` between them"),
+        ] {
+            assert_eq!(for_variable(name), says, "{name}");
+        }
+    }
+}
