@@ -12,6 +12,7 @@ pub mod entropy;
 pub mod error;
 pub mod metrics;
 pub mod outbound;
+pub mod policy;
 pub mod provider;
 pub mod store;
 pub mod token;

@@ -1,27 +1,159 @@
-//! Stand-in, dropped at merge.
-use std::{collections::HashSet, sync::Mutex};
+//! What has been revoked, in memory, so that no request asks the store.
+//!
+//! Fed from the revocation log of the store: read whole before serving, then followed, so that a logout or a ban on one
+//! replica bites on every other within one poll. On its own replica it bites at once, through [`Denylist::apply`].
+//!
+//! Must stay true: an entry stays as long as a token that it refuses can live; while the store fails nothing is forgotten
+//! and nothing is let through that was refused before.
 
-use crate::{
-    store::{RevocationEntry, RevocationTarget},
-    token::AccessClaims,
-    types::{SessionId, UserId},
+use std::{
+    future::Future,
+    pin::pin,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
 };
 
+use foldhash::fast::RandomState;
+use tokio::sync::Mutex;
+
+use crate::{
+    clock::Clock,
+    metrics::Metrics,
+    store::{LogCursor, REVOCATION_RETENTION, RevocationEntry, RevocationTarget, Store, StoreError},
+    token::AccessClaims,
+    types::{SessionId, Timestamp, UserId},
+};
+
+/// Entries read from the store at once.
+const PAGE: usize = 1000;
+/// How often old entries are forgotten.
+const FORGET_EVERY: Duration = Duration::from_mins(10);
+
+/// The sessions, users and epochs that are refused. Asking it takes no lock.
 #[derive(Debug, Default)]
-pub struct Denylist(Mutex<(HashSet<SessionId>, Vec<(UserId, u64)>, u64)>);
+pub struct Denylist {
+    sessions: papaya::HashMap<SessionId, Timestamp, RandomState>,
+    users: papaya::HashMap<UserId, UserEpoch, RandomState>,
+    /// Tokens with a lower `gep` are refused, whoever's they are.
+    everything: AtomicU64,
+    /// Where the log has been read to.
+    read_to: Mutex<Option<LogCursor>>,
+}
+
+/// Tokens of one user with a lower `ep` are refused.
+#[derive(Debug, Clone, Copy)]
+struct UserEpoch {
+    epoch: u64,
+    at: Timestamp,
+}
+
 impl Denylist {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Refuses from now on what the entry names. The same entry twice is as good as once, in any order.
     pub fn apply(&self, entry: &RevocationEntry) {
-        let mut held = self.0.lock().expect("lock");
         match &entry.target {
             RevocationTarget::Session(id) => {
-                held.0.insert(*id);
+                self.sessions.pin().update_or_insert(*id, |at| entry.at.max(*at), entry.at);
             }
-            RevocationTarget::User { id, epoch } => held.1.push((id.clone(), *epoch)),
-            RevocationTarget::Everything { epoch } => held.2 = *epoch,
+            RevocationTarget::User { id, epoch } => {
+                let new = UserEpoch { epoch: *epoch, at: entry.at };
+                self.users.pin().update_or_insert(
+                    id.clone(),
+                    |old| UserEpoch { epoch: new.epoch.max(old.epoch), at: new.at.max(old.at) },
+                    new,
+                );
+            }
+            RevocationTarget::Everything { epoch } => {
+                self.everything.fetch_max(*epoch, Ordering::AcqRel);
+            }
         }
     }
+
+    /// Whether a token with these claims is revoked.
     pub fn refuses(&self, claims: &AccessClaims) -> bool {
-        let held = self.0.lock().expect("lock");
-        held.0.contains(&claims.sid) || held.1.iter().any(|(u, e)| *u == claims.sub && claims.ep < *e) || claims.gep < held.2
+        claims.gep < self.everything.load(Ordering::Acquire)
+            || self.sessions.pin().contains_key(&claims.sid)
+            || self.users.pin().get(&claims.sub).is_some_and(|user| claims.ep < user.epoch)
+    }
+
+    /// Forgets entries from before any token that still lives. The global epoch is one number and stays.
+    pub fn forget(&self, now: Timestamp) {
+        let matters = |at: Timestamp| at.plus(REVOCATION_RETENTION) > now;
+        self.sessions.pin().retain(|_, at| matters(*at));
+        self.users.pin().retain(|_, user| matters(user.at));
+    }
+
+    /// How many sessions and users are refused.
+    pub fn len(&self) -> usize {
+        self.sessions.len() + self.users.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Reads what is new in the log, to its end. The first call reads all of it, and must succeed before requests are
+    /// served. Says when the newest entry that it read was made.
+    pub async fn load(&self, store: &dyn Store) -> Result<Option<Timestamp>, StoreError> {
+        let mut read_to = self.read_to.lock().await;
+        let mut newest = None;
+        loop {
+            let page = store.revocations(read_to.as_ref(), PAGE).await?;
+            for entry in &page.entries {
+                self.apply(entry);
+                newest = newest.max(Some(entry.at));
+            }
+            *read_to = Some(page.next);
+            if !page.more {
+                return Ok(newest);
+            }
+        }
+    }
+
+    /// Follows the log until `shutdown`. While the store fails the list stays as it is.
+    pub async fn follow(
+        &self,
+        store: &dyn Store,
+        clock: &Clock,
+        poll: Duration,
+        metrics: &Metrics,
+        shutdown: impl Future<Output = ()>,
+    ) {
+        let mut shutdown = pin!(shutdown);
+        let mut failing = false;
+        let mut forgotten_at = clock.now();
+        loop {
+            tokio::select! {
+                () = &mut shutdown => return,
+                () = tokio::time::sleep(poll) => {}
+            }
+            match self.load(store).await {
+                Ok(newest) => {
+                    if failing {
+                        failing = false;
+                        tracing::info!("revocations are followed again");
+                    }
+                    if let Some(at) = newest {
+                        metrics.revocation_lag.set(clock.now().since(at).as_secs_f64());
+                    }
+                }
+                Err(error) if !failing => {
+                    failing = true;
+                    tracing::warn!(%error, "revocations cannot be read, those known stay in force");
+                }
+                Err(_) => {}
+            }
+            if clock.now().since(forgotten_at) >= FORGET_EVERY {
+                forgotten_at = clock.now();
+                self.forget(forgotten_at);
+            }
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

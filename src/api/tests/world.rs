@@ -20,9 +20,10 @@ use crate::{
     dev::wechat::{KnownApp, SimulatedWechat},
     entropy::Entropy,
     metrics::Metrics,
+    policy::IdentityHeaders,
     provider::wechat::Wechat,
     store::{self, OpenOptions, Store},
-    token::{Issuer, RefreshTokens},
+    token::{Issuer, Keyrings, RefreshTokens, Verifier},
     types::{ClientIp, Timestamp},
 };
 
@@ -70,15 +71,18 @@ impl World {
         config.wechat.app_id = Some(APP.to_owned());
         config.wechat.secret = Some(SecretText::new(secret.to_owned()));
         change(&mut config);
-        Self::build(&config, wechat)
+        Self::build(&config, wechat).await
     }
 
-    fn build(config: &Config, wechat: SimulatedWechat) -> Self {
+    async fn build(config: &Config, wechat: SimulatedWechat) -> Self {
         let (clock, metrics, entropy) = (Clock::manual(START), Metrics::new(), Entropy::default());
         let store = store::open("memory:", &OpenOptions::default(), &Key::new([1; 32]), entropy.clone()).unwrap();
         let denylist = Arc::new(Denylist::default());
-        let issuer = Arc::new(Issuer { ttl: config.tokens.access_ttl.get() });
-        let authorizer = Arc::new(Authorizer(Arc::clone(&denylist)));
+        let keyrings = Arc::new(Keyrings::open(&config.tokens, &*store, &entropy, clock.now()).await.unwrap());
+        let issuer = Arc::new(Issuer::new(Arc::clone(&keyrings), &config.tokens, entropy.clone()));
+        let verifier = Verifier::new(Arc::clone(&keyrings), &config.tokens);
+        let identity = IdentityHeaders::compile(&config.identity).unwrap();
+        let authorizer = Arc::new(Authorizer::new(verifier, Arc::clone(&denylist), identity, 100, &metrics));
         let auth = Arc::new(Auth::new(AuthParts {
             store: Arc::clone(&store),
             wechat: Wechat::new(&config.wechat, config.mode, metrics.clone()).unwrap(),
@@ -96,7 +100,7 @@ impl World {
         let router = router(ApiState {
             auth: Arc::clone(&auth),
             authorizer,
-            jwks: Arc::new(|| br#"{"keys":[]}"#.as_slice().into()),
+            keyrings,
             prefix: config.auth.prefix.clone(),
             openid_in_answers: config.auth.openid_in_answers,
         });

@@ -1,0 +1,151 @@
+//! What does the gate's own decision cost?
+//!
+//! `authorize_warm_token`: a token seen before. `authorize_cold_*`: a token never seen before, the cache in place.
+//! `verify_*` and `issue_*`: the two halves alone. `naive_*`: the same token through `jsonwebtoken::decode` with a key made
+//! for each call, as a first version would do it.
+
+use std::{hint::black_box, sync::Arc, time::Duration};
+
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use jsonwebtoken::{DecodingKey, Validation, jwk::JwkSet};
+use menshen::{
+    auth::{Authorizer, Denylist},
+    config::{Algorithm, IdentityConfig, TokenConfig},
+    entropy::Entropy,
+    metrics::Metrics,
+    policy::IdentityHeaders,
+    store::{Profile, RefreshSalt, Session, StoredKey, User},
+    token::{Grant, Issuer, Keyrings, Verifier, generate},
+    types::{ClientType, SessionId, Timestamp, UserId, UserType},
+};
+
+const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+const ALGORITHMS: [(&str, Algorithm); 4] =
+    [("eddsa", Algorithm::EdDsa), ("es256", Algorithm::Es256), ("rs256", Algorithm::Rs256), ("hs256", Algorithm::Hs256)];
+
+/// One user with one session, and all that issues and checks their tokens.
+struct World {
+    key: StoredKey,
+    keyrings: Arc<Keyrings>,
+    issuer: Issuer,
+    user: User,
+    session: Session,
+}
+
+impl World {
+    fn new(algorithm: Algorithm) -> Self {
+        let key = generate(algorithm, &Entropy::default(), NOW).expect("a key");
+        let keyrings = Arc::new(Keyrings::fixed(std::slice::from_ref(&key)).expect("a keyring"));
+        let issuer = Issuer::new(Arc::clone(&keyrings), &TokenConfig::default(), Entropy::default());
+        let id = UserId::parse("0192f0c1-7a3e-7e1b-9d7a-0b6f3f8e2d11").expect("a user id");
+        let user = User {
+            id: id.clone(),
+            user_type: UserType::user(),
+            roles: Vec::new(),
+            epoch: 0,
+            disabled: false,
+            profile: Profile::default(),
+            created_at: NOW,
+            last_login_at: NOW,
+        };
+        let session = Session {
+            id: SessionId::from_bits(u128::MAX / 3),
+            user: id,
+            client_type: ClientType::MiniProgram,
+            app_id: None,
+            created_at: NOW,
+            last_used_at: NOW,
+            counter: 0,
+            rotated_at: NOW,
+            idle_end: NOW.plus(Duration::from_hours(24)),
+            absolute_end: NOW.plus(Duration::from_hours(240)),
+            salt: RefreshSalt([1; 16]),
+        };
+        Self { key, keyrings, issuer, user, session }
+    }
+
+    fn token(&self) -> String {
+        let grant = Grant { user: &self.user, session: &self.session, global_epoch: 0 };
+        self.issuer.access(&grant, NOW).expect("a token").text
+    }
+
+    fn verifier(&self) -> Verifier {
+        Verifier::new(Arc::clone(&self.keyrings), &TokenConfig::default())
+    }
+
+    /// With some other sessions revoked, as in life.
+    fn authorizer(&self, cache_entries: usize) -> Authorizer {
+        use menshen::store::{RevocationEntry, RevocationTarget};
+        let denylist = Denylist::new();
+        for n in 0..10_000 {
+            denylist.apply(&RevocationEntry { at: NOW, target: RevocationTarget::Session(SessionId::from_bits(n)) });
+        }
+        let headers = IdentityHeaders::compile(&IdentityConfig::default()).expect("the default headers");
+        Authorizer::new(self.verifier(), Arc::new(denylist), headers, cache_entries, &Metrics::new())
+    }
+
+    /// A key as it would be made for each call.
+    fn decoding_key(&self) -> DecodingKey {
+        let published: JwkSet = serde_json::from_slice(&self.keyrings.current().jwks()).expect("a JWK set");
+        match published.keys.first() {
+            Some(jwk) => DecodingKey::from_jwk(jwk).expect("a public key"),
+            None => DecodingKey::from_secret(self.key.private.expose()),
+        }
+    }
+}
+
+fn authorize(c: &mut Criterion) {
+    let world = World::new(Algorithm::EdDsa);
+    let authorizer = world.authorizer(20_000);
+    let tokens: Vec<String> = (0..10_000).map(|_| world.token()).collect();
+    for token in &tokens {
+        authorizer.authorize(token, NOW).expect("a good token");
+    }
+    c.bench_function("authorize_warm_token", |b| b.iter(|| authorizer.authorize(black_box(&tokens[0]), NOW)));
+    let mut turn = tokens.iter().cycle();
+    c.bench_function("authorize_warm_token_of_10000", |b| {
+        b.iter(|| authorizer.authorize(turn.next().expect("a cycle has no end"), NOW));
+    });
+    c.bench_function("authorize_rubbish", |b| b.iter(|| authorizer.authorize(black_box("e30.e30.e30"), NOW)));
+    for (name, algorithm) in ALGORITHMS {
+        let world = World::new(algorithm);
+        let authorizer = world.authorizer(20_000);
+        c.bench_function(&format!("authorize_cold_{name}"), |b| {
+            b.iter_batched_ref(|| world.token(), |token| authorizer.authorize(token, NOW), BatchSize::SmallInput);
+        });
+    }
+}
+
+fn verify(c: &mut Criterion) {
+    for (name, algorithm) in ALGORITHMS {
+        let world = World::new(algorithm);
+        let (verifier, token) = (world.verifier(), world.token());
+        c.bench_function(&format!("verify_{name}"), |b| b.iter(|| verifier.verify(black_box(&token), NOW)));
+
+        let mut validation = Validation::new(world.decoding_algorithm());
+        validation.set_issuer(&["menshen"]);
+        validation.set_audience(&["backend"]);
+        c.bench_function(&format!("naive_{name}"), |b| {
+            b.iter(|| {
+                let key = world.decoding_key();
+                jsonwebtoken::decode::<serde_json::Value>(black_box(&token), &key, &validation).expect("a good token")
+            });
+        });
+    }
+}
+
+impl World {
+    fn decoding_algorithm(&self) -> jsonwebtoken::Algorithm {
+        self.key.algorithm.parse().expect("a JOSE name")
+    }
+}
+
+fn issue(c: &mut Criterion) {
+    for (name, algorithm) in ALGORITHMS {
+        let world = World::new(algorithm);
+        c.bench_function(&format!("issue_{name}"), |b| b.iter(|| world.token()));
+    }
+}
+
+criterion_group!(gate, authorize, verify, issue);
+criterion_main!(gate);

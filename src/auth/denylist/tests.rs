@@ -1,0 +1,109 @@
+use std::sync::atomic::AtomicUsize;
+
+use super::*;
+use crate::token::fixture::{self, NOW, Shelf};
+
+fn entry(target: RevocationTarget) -> RevocationEntry {
+    RevocationEntry { at: NOW, target }
+}
+
+fn of_user(epoch: u64) -> RevocationEntry {
+    entry(RevocationTarget::User { id: fixture::user().id, epoch })
+}
+
+#[test]
+fn exactly_what_was_revoked_is_refused() {
+    let (mine, other) = (fixture::session().id, SessionId::from_bits(1));
+    let somebody = UserId::parse("43").unwrap();
+    // The claims say: session `mine`, user 42, ep 3, gep 1.
+    for (target, refused) in [
+        (RevocationTarget::Session(mine), true),
+        (RevocationTarget::Session(other), false),
+        (RevocationTarget::User { id: fixture::user().id, epoch: 4 }, true),
+        (RevocationTarget::User { id: fixture::user().id, epoch: 3 }, false),
+        (RevocationTarget::User { id: somebody, epoch: 9 }, false),
+        (RevocationTarget::Everything { epoch: 2 }, true),
+        (RevocationTarget::Everything { epoch: 1 }, false),
+    ] {
+        let denylist = Denylist::new();
+        assert!(!denylist.refuses(&fixture::claims()));
+        denylist.apply(&entry(target.clone()));
+        denylist.apply(&entry(target.clone()));
+        assert_eq!(denylist.refuses(&fixture::claims()), refused, "{target:?}");
+    }
+}
+
+#[test]
+fn an_older_entry_does_not_undo_a_newer_one() {
+    let denylist = Denylist::new();
+    for epoch in [5, 2] {
+        denylist.apply(&of_user(epoch));
+        denylist.apply(&entry(RevocationTarget::Everything { epoch }));
+    }
+    let after = AccessClaims { ep: 4, gep: 9, ..fixture::claims() };
+    assert!(denylist.refuses(&after));
+    assert!(!denylist.refuses(&AccessClaims { ep: 5, gep: 5, ..fixture::claims() }));
+    assert!(denylist.refuses(&AccessClaims { ep: 5, gep: 4, ..fixture::claims() }));
+}
+
+#[test]
+fn an_entry_is_forgotten_when_no_token_can_need_it() {
+    let denylist = Denylist::new();
+    denylist.apply(&entry(RevocationTarget::Session(fixture::session().id)));
+    denylist.apply(&of_user(9));
+    denylist.forget(NOW.plus(REVOCATION_RETENTION.saturating_sub(Duration::from_millis(1))));
+    assert_eq!(denylist.len(), 2);
+    denylist.forget(NOW.plus(REVOCATION_RETENTION));
+    assert!(denylist.is_empty());
+}
+
+#[tokio::test]
+async fn loading_reads_every_page_and_goes_on_where_it_was() {
+    let store = Shelf { page: 3, ..Shelf::default() };
+    for n in 0..10 {
+        store.revoke_entry(entry(RevocationTarget::Session(SessionId::from_bits(n))));
+    }
+    let denylist = Denylist::new();
+    assert_eq!(denylist.load(&store).await.unwrap(), Some(NOW));
+    assert_eq!(denylist.len(), 10);
+    assert_eq!(denylist.load(&store).await.unwrap(), None);
+    store.revoke_entry(of_user(9));
+    assert_eq!(denylist.load(&store).await.unwrap(), Some(NOW));
+    assert!(denylist.refuses(&fixture::claims()));
+}
+
+#[tokio::test]
+async fn a_failing_store_lets_nothing_through_that_was_refused() {
+    let store = Shelf::default();
+    store.revoke_entry(of_user(9));
+    let denylist = Denylist::new();
+    denylist.load(&store).await.unwrap();
+    store.down.store(true, Ordering::Relaxed);
+    assert!(denylist.load(&store).await.is_err());
+    assert!(denylist.refuses(&fixture::claims()));
+    store.down.store(false, Ordering::Relaxed);
+    store.revoke_entry(entry(RevocationTarget::Everything { epoch: 7 }));
+    denylist.load(&store).await.unwrap();
+    assert!(denylist.refuses(&AccessClaims { ep: 99, ..fixture::claims() }));
+}
+
+#[tokio::test]
+async fn following_survives_an_outage_and_measures_the_lag() {
+    let store = Shelf::default();
+    let (denylist, metrics) = (Denylist::new(), Metrics::new());
+    let clock = Clock::manual(NOW.plus(Duration::from_secs(2)));
+    // Ends after some turns; each turn polls it once or more. The store is down for the first of them.
+    let turns = AtomicUsize::new(0);
+    let shutdown = std::future::poll_fn(|context| {
+        context.waker().wake_by_ref();
+        let turn = turns.fetch_add(1, Ordering::Relaxed);
+        store.down.store(turn < 3, Ordering::Relaxed);
+        if turn == 4 {
+            store.revoke_entry(of_user(9));
+        }
+        if denylist.refuses(&fixture::claims()) { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+    });
+    denylist.follow(&store, &clock, Duration::ZERO, &metrics, shutdown).await;
+    assert!(denylist.refuses(&fixture::claims()));
+    assert!((metrics.revocation_lag.get() - 2.0).abs() < 1e-9);
+}

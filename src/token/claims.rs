@@ -1,0 +1,60 @@
+//! What an access token says.
+
+use std::{borrow::Cow, time::Duration};
+
+use serde::Serialize;
+
+use crate::{
+    store::{REVOCATION_RETENTION, Session, User},
+    types::{ClientType, SessionId, Timestamp, UserId, UserType},
+};
+
+/// No access token lives longer: an hour less than revocations are remembered, so that a revoked one cannot outlive the
+/// memory of its revocation, whatever the leeway.
+pub const LONGEST_LIFE: Duration = REVOCATION_RETENTION.saturating_sub(Duration::from_hours(1));
+
+/// `token_use` of an access token: the second thing, after `typ`, that tells it from other tokens of ours.
+pub(super) const TOKEN_USE: &str = "access";
+
+/// The claims of an access token that has been verified. `iss`, `aud` and `token_use` were equal to ours and are not kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessClaims {
+    pub sub: UserId,
+    pub sid: SessionId,
+    pub iat: Timestamp,
+    pub exp: Timestamp,
+    pub jti: Box<str>,
+    pub user_type: UserType,
+    pub roles: Vec<String>,
+    pub client_type: ClientType,
+    /// The user's epoch when it was issued.
+    pub ep: u64,
+    /// The global epoch when it was issued.
+    pub gep: u64,
+}
+
+/// What an access token is issued for, all of it as it is in the store now.
+#[derive(Debug, Clone, Copy)]
+pub struct Grant<'a> {
+    pub user: &'a User,
+    pub session: &'a Session,
+    pub global_epoch: u64,
+}
+
+/// The claims as they are written (RFC 7519 section 4.1, RFC 9068 section 2.2). Times are whole seconds.
+#[derive(Debug, Serialize)]
+pub(super) struct Written<'a> {
+    pub(super) iss: &'a str,
+    pub(super) aud: &'a str,
+    pub(super) sub: &'a str,
+    pub(super) sid: SessionId,
+    pub(super) iat: u64,
+    pub(super) exp: u64,
+    pub(super) jti: Cow<'a, str>,
+    pub(super) user_type: &'a str,
+    pub(super) roles: &'a [String],
+    pub(super) client_type: ClientType,
+    pub(super) ep: u64,
+    pub(super) gep: u64,
+    pub(super) token_use: &'static str,
+}

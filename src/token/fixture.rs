@@ -1,0 +1,173 @@
+//! What tests of tokens start from: one user, one session, and a store that knows keys and revocations only.
+
+use std::{
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+
+use super::AccessClaims;
+use crate::{
+    store::{
+        CodeHash, LogCursor, LoginOutcome, NewLogin, Profile, ProfileChange, RefreshSalt, RevocationEntry, RevocationPage,
+        Revoke, Revoked, Rotation, RotationOutcome, Session, Store, StoreError, StoreStats, StoredKey, User,
+    },
+    types::{ClientType, SessionId, Timestamp, UserId, UserType},
+};
+
+pub(crate) const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+pub(crate) fn user() -> User {
+    User {
+        id: UserId::parse("42").unwrap(),
+        user_type: UserType::user(),
+        roles: vec!["editor".to_owned()],
+        epoch: 3,
+        disabled: false,
+        profile: Profile::default(),
+        created_at: NOW,
+        last_login_at: NOW,
+    }
+}
+
+pub(crate) fn session() -> Session {
+    Session {
+        id: SessionId::from_bits(0xabc),
+        user: user().id,
+        client_type: ClientType::Web,
+        app_id: None,
+        created_at: NOW,
+        last_used_at: NOW,
+        counter: 5,
+        rotated_at: NOW,
+        idle_end: NOW.plus(Duration::from_hours(24)),
+        absolute_end: NOW.plus(Duration::from_secs(100_000)),
+        salt: RefreshSalt([3; 16]),
+    }
+}
+
+pub(crate) fn claims() -> AccessClaims {
+    AccessClaims {
+        sub: user().id,
+        sid: session().id,
+        iat: NOW,
+        exp: NOW.plus(Duration::from_mins(15)),
+        jti: "a".into(),
+        user_type: UserType::user(),
+        roles: user().roles,
+        client_type: ClientType::Web,
+        ep: 3,
+        gep: 1,
+    }
+}
+
+/// Keys and revocations in memory. Everything else fails.
+#[derive(Default)]
+pub(crate) struct Shelf {
+    pub(crate) keys: Mutex<Vec<StoredKey>>,
+    pub(crate) log: Mutex<Vec<RevocationEntry>>,
+    /// Pages of the log are no longer than this; 0: as asked.
+    pub(crate) page: usize,
+    /// While set every call fails.
+    pub(crate) down: AtomicBool,
+}
+
+impl Shelf {
+    pub(crate) fn revoke_entry(&self, entry: RevocationEntry) {
+        self.log.lock().unwrap().push(entry);
+    }
+
+    fn up(&self) -> Result<(), StoreError> {
+        if self.down.load(Ordering::Relaxed) { Err(StoreError::Unavailable("down".to_owned())) } else { Ok(()) }
+    }
+}
+
+#[async_trait]
+impl Store for Shelf {
+    async fn keys(&self) -> Result<Vec<StoredKey>, StoreError> {
+        self.up()?;
+        Ok(self.keys.lock().unwrap().clone())
+    }
+
+    async fn add_key(&self, key: &StoredKey, after: Option<&str>) -> Result<bool, StoreError> {
+        self.up()?;
+        let mut keys = self.keys.lock().unwrap();
+        let fits = keys.first().map(|newest| newest.kid.as_str()) == after;
+        if fits {
+            keys.insert(0, key.clone());
+        }
+        Ok(fits)
+    }
+
+    async fn remove_key(&self, kid: &str) -> Result<(), StoreError> {
+        self.up()?;
+        self.keys.lock().unwrap().retain(|key| key.kid != kid);
+        Ok(())
+    }
+
+    async fn revocations(&self, cursor: Option<&LogCursor>, limit: usize) -> Result<RevocationPage, StoreError> {
+        self.up()?;
+        let log = self.log.lock().unwrap();
+        let from = cursor.map_or(0, |cursor| usize::from_be_bytes(cursor.0.as_slice().try_into().unwrap()));
+        let limit = if self.page == 0 { limit } else { self.page };
+        let to = log.len().min(from + limit);
+        let next = LogCursor(to.to_be_bytes().to_vec());
+        Ok(RevocationPage { entries: log[from..to].to_vec(), next, more: to < log.len() })
+    }
+
+    async fn login(&self, _: &NewLogin) -> Result<LoginOutcome, StoreError> {
+        Err(StoreError::Closed)
+    }
+
+    async fn code_spent(&self, _: &CodeHash, _: Timestamp) -> Result<bool, StoreError> {
+        Err(StoreError::Closed)
+    }
+
+    async fn user(&self, _: &UserId) -> Result<Option<User>, StoreError> {
+        Err(StoreError::Closed)
+    }
+
+    async fn update_profile(&self, _: &UserId, _: &ProfileChange, _: Timestamp) -> Result<Option<User>, StoreError> {
+        Err(StoreError::Closed)
+    }
+
+    async fn session(&self, _: SessionId, _: Timestamp) -> Result<Option<Session>, StoreError> {
+        Err(StoreError::Closed)
+    }
+
+    async fn sessions(&self, _: &UserId, _: Timestamp) -> Result<Vec<Session>, StoreError> {
+        Err(StoreError::Closed)
+    }
+
+    async fn refresh_salt(&self, _: SessionId) -> Result<Option<RefreshSalt>, StoreError> {
+        Err(StoreError::Closed)
+    }
+
+    async fn rotate(&self, _: &Rotation) -> Result<RotationOutcome, StoreError> {
+        Err(StoreError::Closed)
+    }
+
+    async fn revoke(&self, _: &Revoke, _: Timestamp) -> Result<Revoked, StoreError> {
+        Err(StoreError::Closed)
+    }
+
+    async fn sweep(&self, _: Timestamp, _: usize) -> Result<usize, StoreError> {
+        Err(StoreError::Closed)
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        Err(StoreError::Closed)
+    }
+
+    async fn stats(&self) -> Result<StoreStats, StoreError> {
+        Err(StoreError::Closed)
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        Err(StoreError::Closed)
+    }
+}

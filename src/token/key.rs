@@ -1,0 +1,276 @@
+//! One signing key: made, read, named by its thumbprint, and written as a JWK.
+//!
+//! Must stay true: the algorithm is a property of the key and never guessed from a token; a secret or private part is in
+//! no `Debug`, no error text and no JWK.
+
+use std::fmt;
+
+use aws_lc_rs::{
+    encoding::AsDer,
+    rand::SystemRandom,
+    rsa::KeySize,
+    signature::{
+        ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RsaKeyPair, RsaPublicKeyComponents,
+    },
+};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use jsonwebtoken::{
+    DecodingKey, EncodingKey,
+    jwk::{Jwk, PublicKeyUse, ThumbprintHash},
+};
+
+use crate::{
+    config::Algorithm,
+    crypto,
+    entropy::Entropy,
+    store::StoredKey,
+    types::{Secret, Timestamp},
+};
+
+/// The shortest secret for HS256, in bytes (RFC 7518 section 3.2: at least the size of the hash).
+pub(super) const SHORTEST_SECRET: usize = 32;
+
+/// Why a key cannot be used. Says nothing of its content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    #[error("not a PEM file with one PKCS#8 private key")]
+    NotPem,
+    #[error("not an Ed25519, P-256 or RSA (2048 bits or more) private key")]
+    Unsupported,
+    #[error("the secret is shorter than 32 bytes")]
+    ShortSecret,
+    #[error("an algorithm name that is not known")]
+    UnknownAlgorithm,
+    #[error("the key could not be made")]
+    NotMade,
+    #[error("a signature of the key does not verify")]
+    SelfTest,
+}
+
+/// A key that signs and verifies.
+pub(super) struct KeyPair {
+    pub(super) signing: EncodingKey,
+    pub(super) verifying: VerifyingKey,
+}
+
+/// A key that verifies.
+pub(super) struct VerifyingKey {
+    /// The RFC 7638 thumbprint; of a secret, a value derived from it one way.
+    pub(super) kid: String,
+    pub(super) algorithm: Algorithm,
+    pub(super) decoding: DecodingKey,
+    /// What is published; a secret has none.
+    pub(super) jwk: Option<Jwk>,
+}
+
+impl KeyPair {
+    /// A key as the store keeps it.
+    pub(super) fn from_stored(key: &StoredKey) -> Result<Self, KeyError> {
+        let algorithm = by_name(&key.algorithm).ok_or(KeyError::UnknownAlgorithm)?;
+        Self::new(algorithm, key.private.expose())
+    }
+
+    /// A PKCS#8 private key in PEM (RFC 7468 section 10). Its own type says the algorithm.
+    pub(super) fn from_pem(text: &[u8]) -> Result<Self, KeyError> {
+        let mut blocks = pem::parse_many(text).map_err(|_| KeyError::NotPem)?;
+        let block = blocks.pop().filter(|block| blocks.is_empty() && block.tag() == "PRIVATE KEY");
+        let der = Secret::new(block.ok_or(KeyError::NotPem)?.into_contents());
+        [Algorithm::EdDsa, Algorithm::Es256, Algorithm::Rs256]
+            .into_iter()
+            .find_map(|algorithm| Self::new(algorithm, der.expose()).ok())
+            .ok_or(KeyError::Unsupported)
+    }
+
+    /// A secret for HS256.
+    pub(super) fn from_secret(secret: &[u8]) -> Result<Self, KeyError> {
+        Self::new(Algorithm::Hs256, secret)
+    }
+
+    fn new(algorithm: Algorithm, private: &[u8]) -> Result<Self, KeyError> {
+        let (signing, decoding) = match algorithm {
+            Algorithm::EdDsa => {
+                let pair = Ed25519KeyPair::from_pkcs8(private).map_err(|_| KeyError::Unsupported)?;
+                (EncodingKey::from_ed_der(private), DecodingKey::from_ed_der(pair.public_key().as_ref()))
+            }
+            Algorithm::Es256 => {
+                let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, private)
+                    .map_err(|_| KeyError::Unsupported)?;
+                (EncodingKey::from_ec_der(private), DecodingKey::from_ec_der(pair.public_key().as_ref()))
+            }
+            Algorithm::Rs256 => {
+                let pair = RsaKeyPair::from_pkcs8(private).map_err(|_| KeyError::Unsupported)?;
+                let public = RsaPublicKeyComponents::<Vec<u8>>::from(pair.public_key());
+                // jsonwebtoken signs with the PKCS#1 part of the key, and takes it out of PEM only.
+                let pem = Secret::new(pem::encode(&pem::Pem::new("PRIVATE KEY", private)));
+                let signing = EncodingKey::from_rsa_pem(pem.expose().as_bytes()).map_err(|_| KeyError::Unsupported)?;
+                (signing, DecodingKey::from_rsa_raw_components(&public.n, &public.e))
+            }
+            Algorithm::Hs256 if private.len() < SHORTEST_SECRET => return Err(KeyError::ShortSecret),
+            Algorithm::Hs256 => (EncodingKey::from_secret(private), DecodingKey::from_secret(private)),
+        };
+        let (kid, jwk) = match algorithm {
+            Algorithm::EdDsa | Algorithm::Es256 | Algorithm::Rs256 => {
+                let jwk = public_jwk(&decoding, algorithm)?;
+                (jwk.common.key_id.clone().ok_or(KeyError::Unsupported)?, Some(jwk))
+            }
+            Algorithm::Hs256 => (secret_kid(private), None),
+        };
+        let pair = Self { signing, verifying: VerifyingKey { kid, algorithm, decoding, jwk } };
+        pair.self_test()?;
+        Ok(pair)
+    }
+
+    /// Signs and verifies once, so that a key or a cryptographic backend that does not work is found at start.
+    fn self_test(&self) -> Result<(), KeyError> {
+        const MESSAGE: &[u8] = b"menshen self test";
+        let signature = jsonwebtoken::crypto::sign(MESSAGE, &self.signing, jwa(self.verifying.algorithm))
+            .map_err(|_| KeyError::SelfTest)?;
+        let good = self.verifying.accepts(MESSAGE, &signature) && !self.verifying.accepts(b"another message", &signature);
+        if good { Ok(()) } else { Err(KeyError::SelfTest) }
+    }
+}
+
+impl VerifyingKey {
+    /// Whether the signature (base64url, as in a token) is this key's for the message.
+    pub(super) fn accepts(&self, message: &[u8], signature: &str) -> bool {
+        matches!(jsonwebtoken::crypto::verify(signature, message, &self.decoding, jwa(self.algorithm)), Ok(true))
+    }
+}
+
+impl fmt::Debug for KeyPair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.verifying, f)
+    }
+}
+
+impl fmt::Debug for VerifyingKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", name(self.algorithm), self.kid)
+    }
+}
+
+/// Makes a key for the store.
+pub fn generate(algorithm: Algorithm, entropy: &Entropy, now: Timestamp) -> Result<StoredKey, KeyError> {
+    let private = match algorithm {
+        Algorithm::EdDsa => Ed25519KeyPair::generate_pkcs8v1(&SystemRandom::new()).map(|der| der.as_ref().to_vec()),
+        Algorithm::Es256 => EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new())
+            .map(|der| der.as_ref().to_vec()),
+        Algorithm::Rs256 => {
+            RsaKeyPair::generate(KeySize::Rsa2048).and_then(|pair| pair.as_der()).map(|der| der.as_ref().to_vec())
+        }
+        Algorithm::Hs256 => Ok(entropy.bytes::<32>().map_err(|_| KeyError::NotMade)?.to_vec()),
+    };
+    let private = Secret::new(private.map_err(|_| KeyError::NotMade)?);
+    let pair = KeyPair::new(algorithm, private.expose())?;
+    Ok(StoredKey { kid: pair.verifying.kid, algorithm: name(algorithm).to_owned(), private, created_at: now })
+}
+
+/// The algorithm as JOSE writes it (RFC 7518 section 3.1, RFC 8037 section 3.1).
+pub(super) const fn name(algorithm: Algorithm) -> &'static str {
+    match algorithm {
+        Algorithm::EdDsa => "EdDSA",
+        Algorithm::Es256 => "ES256",
+        Algorithm::Rs256 => "RS256",
+        Algorithm::Hs256 => "HS256",
+    }
+}
+
+/// The library's name for it.
+pub(super) const fn jwa(algorithm: Algorithm) -> jsonwebtoken::Algorithm {
+    match algorithm {
+        Algorithm::EdDsa => jsonwebtoken::Algorithm::EdDSA,
+        Algorithm::Es256 => jsonwebtoken::Algorithm::ES256,
+        Algorithm::Rs256 => jsonwebtoken::Algorithm::RS256,
+        Algorithm::Hs256 => jsonwebtoken::Algorithm::HS256,
+    }
+}
+
+fn by_name(text: &str) -> Option<Algorithm> {
+    [Algorithm::EdDsa, Algorithm::Es256, Algorithm::Rs256, Algorithm::Hs256]
+        .into_iter()
+        .find(|&algorithm| name(algorithm) == text)
+}
+
+/// The public part, with the thumbprint (RFC 7638) as its `kid`.
+fn public_jwk(decoding: &DecodingKey, algorithm: Algorithm) -> Result<Jwk, KeyError> {
+    let mut jwk = Jwk::from_decoding_key(decoding, Some(jwa(algorithm))).map_err(|_| KeyError::Unsupported)?;
+    jwk.common.public_key_use = Some(PublicKeyUse::Signature);
+    jwk.common.key_id = Some(jwk.thumbprint(ThumbprintHash::SHA256).map_err(|_| KeyError::Unsupported)?);
+    Ok(jwk)
+}
+
+/// A thumbprint of a secret would help to guess it; a truncated MAC under it tells no more than any signed token does.
+fn secret_kid(secret: &[u8]) -> String {
+    let tag = crypto::mac(&Secret::new(crypto::sha256(secret)), &[b"menshen kid"]);
+    URL_SAFE_NO_PAD.encode(&tag[..12])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [Algorithm; 4] = [Algorithm::EdDsa, Algorithm::Es256, Algorithm::Rs256, Algorithm::Hs256];
+
+    fn made(algorithm: Algorithm) -> StoredKey {
+        generate(algorithm, &Entropy::default(), Timestamp::from_secs(1)).unwrap()
+    }
+
+    #[test]
+    fn a_made_key_reads_back_as_itself() {
+        for algorithm in ALL {
+            let stored = made(algorithm);
+            let pair = KeyPair::from_stored(&stored).unwrap();
+            assert_eq!(pair.verifying.kid, stored.kid);
+            assert_eq!(pair.verifying.algorithm, algorithm);
+            assert_ne!(made(algorithm).kid, stored.kid, "two keys of one name: {algorithm:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_file_says_its_algorithm_itself() {
+        for algorithm in [Algorithm::EdDsa, Algorithm::Es256, Algorithm::Rs256] {
+            let stored = made(algorithm);
+            let text = pem::encode(&pem::Pem::new("PRIVATE KEY", stored.private.expose().as_slice()));
+            let pair = KeyPair::from_pem(text.as_bytes()).unwrap();
+            assert_eq!((pair.verifying.algorithm, pair.verifying.kid), (algorithm, stored.kid));
+        }
+    }
+
+    #[test]
+    fn what_is_no_private_key_is_refused() {
+        let good = pem::encode(&pem::Pem::new("PRIVATE KEY", made(Algorithm::EdDsa).private.expose().as_slice()));
+        let public = pem::encode(&pem::Pem::new("PUBLIC KEY", vec![1; 44]));
+        let noise = pem::encode(&pem::Pem::new("PRIVATE KEY", vec![1; 48]));
+        for (text, says) in [
+            (String::new(), KeyError::NotPem),
+            ("secret".to_owned(), KeyError::NotPem),
+            (public, KeyError::NotPem),
+            (format!("{good}\n{good}"), KeyError::NotPem),
+            (noise, KeyError::Unsupported),
+        ] {
+            assert_eq!(KeyPair::from_pem(text.as_bytes()).err(), Some(says), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_short_secret_is_refused() {
+        assert_eq!(KeyPair::from_secret(&[7; 31]).err(), Some(KeyError::ShortSecret));
+        assert!(KeyPair::from_secret(&[7; 32]).is_ok());
+    }
+
+    #[test]
+    fn a_key_does_not_print() {
+        let pair = KeyPair::from_secret(b"hunter2 hunter2 hunter2 hunter2 ").unwrap();
+        assert!(!format!("{pair:?}").contains("hunter2"));
+        assert!(pair.verifying.jwk.is_none(), "a secret is never published");
+    }
+
+    /// The example of RFC 8037 appendix A.1 to A.3.
+    #[test]
+    fn the_kid_is_the_thumbprint_of_the_rfc() {
+        let seed = URL_SAFE_NO_PAD.decode("nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A").unwrap();
+        let der = [&[0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20][..], &seed].concat();
+        let pair = KeyPair::new(Algorithm::EdDsa, &der).unwrap();
+        assert_eq!(pair.verifying.kid, "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
+    }
+}

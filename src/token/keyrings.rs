@@ -1,0 +1,336 @@
+//! Where the keys come from, and how they change while requests go on.
+//!
+//! Keys made here live in the store, so all replicas share them. A rotation puts a new key in front: it signs at once, and
+//! the one before goes on verifying until no token that it signed can be alive. A replica that meets a key it does not know
+//! reads the store again.
+//!
+//! Must stay true: a reader never waits, it takes the snapshot there is; what fails to load changes nothing.
+
+use std::{
+    future::Future,
+    path::{Path, PathBuf},
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::{ArcSwap, Guard};
+use tokio::sync::{Mutex, Notify};
+
+use super::{
+    key::{self, KeyError, KeyPair},
+    keyring::Keyring,
+};
+use crate::{
+    audit::{Audit, Event},
+    clock::Clock,
+    config::{Algorithm, SecretText, TokenConfig},
+    entropy::Entropy,
+    store::{Store, StoreError, StoredKey},
+    types::Timestamp,
+};
+
+/// How often the keys are read again without being asked.
+const RELOAD_EVERY: Duration = Duration::from_mins(1);
+/// Reloads are at least so far apart, whoever asks: a stranger can make up key ids.
+const RELOAD_REST: Duration = Duration::from_secs(10);
+/// How much longer a replaced key verifies than its last token lives: another replica may sign with it until it reloads.
+const OVERLAP: Duration = Duration::from_mins(5);
+
+/// The keys as they are now, and the way to newer ones.
+#[derive(Debug)]
+pub struct Keyrings {
+    source: Source,
+    /// How long a key verifies after it has been replaced.
+    verifies_for: Duration,
+    current: ArcSwap<Keyring>,
+    version: AtomicU64,
+    reload_wanted: Notify,
+    /// Held while keys are read and swapped, so that an older reading never replaces a newer one.
+    changing: Mutex<()>,
+}
+
+/// Where the keys are kept.
+#[derive(Debug)]
+enum Source {
+    /// Made by us; `previous` are former HS256 secrets that verify too.
+    Store { algorithm: Algorithm, previous: Vec<SecretText> },
+    /// Files `*.pem`; the last name in order signs.
+    Directory { path: PathBuf, algorithm: Algorithm },
+    /// HS256; the first signs.
+    Secrets(Vec<SecretText>),
+    /// Given once.
+    Fixed,
+}
+
+/// What became of a rotation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rotated {
+    /// A new key signs.
+    Added { kid: String },
+    /// Somebody else rotated at the same moment; that key signs.
+    Overtaken { kid: String },
+}
+
+/// Why there are no keys, or no newer ones.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyringError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("key {name}: {reason}")]
+    Key { name: String, reason: KeyError },
+    #[error("{path}: {error}")]
+    Unreadable { path: PathBuf, error: std::io::Error },
+    #[error("{0}: no file *.pem")]
+    NoKeyFile(PathBuf),
+    #[error("{path}: the key that signs is not for {wanted}, which tokens.algorithm asks for")]
+    WrongAlgorithm { path: PathBuf, wanted: &'static str },
+    #[error("there is no key")]
+    NoKey,
+    #[error("the keys are given by the configuration: add the new one there")]
+    NotOurs,
+}
+
+impl Keyrings {
+    /// Reads the keys that the config names; the first start makes one and keeps it in the store. Each key signs and
+    /// verifies once before it is taken.
+    ///
+    /// `tokens.secret_file` must have been read into `tokens.secret` before.
+    pub async fn open(
+        config: &TokenConfig,
+        store: &dyn Store,
+        entropy: &Entropy,
+        now: Timestamp,
+    ) -> Result<Self, KeyringError> {
+        let source = Source::of(config);
+        let verifies_for = config.access_ttl.get() + config.leeway.get() + OVERLAP;
+        if let Source::Store { algorithm, .. } = source {
+            let newest = store.keys().await?.into_iter().next();
+            if newest.as_ref().is_none_or(|key| key.algorithm != key::name(algorithm)) {
+                // Where another replica is faster, its key is as good as ours.
+                store.add_key(&made(algorithm, entropy, now)?, newest.as_ref().map(|key| key.kid.as_str())).await?;
+            }
+        }
+        let pairs = source.read(store, verifies_for, now).await?.ok_or(KeyringError::NoKey)?;
+        Self::with(source, verifies_for, pairs)
+    }
+
+    /// A keyring that never changes, for where there is no store. The first key signs.
+    pub fn fixed(keys: &[StoredKey]) -> Result<Self, KeyringError> {
+        let pairs = keys.iter().map(stored).collect::<Result<_, _>>()?;
+        Self::with(Source::Fixed, Duration::MAX, pairs)
+    }
+
+    /// The keys as they are now. Take it once for one decision; do not keep it.
+    pub fn current(&self) -> Guard<Arc<Keyring>> {
+        self.current.load()
+    }
+
+    /// The version of [`Keyrings::current`], cheaper to ask for.
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// Reads the keys again. Says whether they are others than before.
+    pub async fn reload(&self, store: &dyn Store, now: Timestamp) -> Result<bool, KeyringError> {
+        let _alone = self.changing.lock().await;
+        self.read_and_swap(store, now).await
+    }
+
+    /// Makes a new key of the configured algorithm, which signs from now on.
+    pub async fn rotate(&self, store: &dyn Store, entropy: &Entropy, now: Timestamp) -> Result<Rotated, KeyringError> {
+        let Source::Store { algorithm, .. } = self.source else { return Err(KeyringError::NotOurs) };
+        let _alone = self.changing.lock().await;
+        let newest = store.keys().await?.into_iter().next();
+        let key = made(algorithm, entropy, now)?;
+        let added = store.add_key(&key, newest.as_ref().map(|key| key.kid.as_str())).await?;
+        self.read_and_swap(store, now).await?;
+        let kid = self.current().signing_kid().to_owned();
+        Ok(if added { Rotated::Added { kid } } else { Rotated::Overtaken { kid } })
+    }
+
+    /// Removes from the store the replaced keys that no living token can have been signed with. Says which.
+    pub async fn retire(&self, store: &dyn Store, now: Timestamp) -> Result<Vec<String>, KeyringError> {
+        let Source::Store { .. } = self.source else { return Ok(Vec::new()) };
+        let _alone = self.changing.lock().await;
+        let mut keys = store.keys().await?;
+        let retired: Vec<String> =
+            keys.split_off(living(&keys, self.verifies_for, now)).into_iter().map(|key| key.kid).collect();
+        for kid in &retired {
+            store.remove_key(kid).await?;
+        }
+        if !retired.is_empty() {
+            self.read_and_swap(store, now).await?;
+        }
+        Ok(retired)
+    }
+
+    /// Says that a token named a key we do not have. Never waits; many calls are one.
+    pub fn ask_reload(&self) {
+        self.reload_wanted.notify_one();
+    }
+
+    /// Whether a reload has been asked for; the question takes the wish back.
+    #[cfg(test)]
+    pub(crate) fn reload_asked(&self) -> bool {
+        use futures::FutureExt as _;
+        self.reload_wanted.notified().now_or_never().is_some()
+    }
+
+    /// Keeps the keys fresh until `shutdown`: reads them every minute, and when a token named an unknown one, but not more
+    /// often than every ten seconds; retires what is over. While the store fails the present keys stay.
+    pub async fn follow(&self, store: &dyn Store, clock: &Clock, audit: &Audit, shutdown: impl Future<Output = ()>) {
+        let mut shutdown = pin!(shutdown);
+        let mut failing = false;
+        loop {
+            tokio::select! {
+                () = &mut shutdown => return,
+                () = self.reload_wanted.notified() => {}
+                () = tokio::time::sleep(RELOAD_EVERY) => {}
+            }
+            match self.refresh(store, audit, clock.now()).await {
+                Ok(()) => failing = false,
+                Err(error) if !failing => {
+                    failing = true;
+                    tracing::warn!(%error, "the signing keys could not be read again, the present ones stay");
+                }
+                Err(_) => {}
+            }
+            tokio::select! {
+                () = &mut shutdown => return,
+                () = tokio::time::sleep(RELOAD_REST) => {}
+            }
+        }
+    }
+
+    async fn refresh(&self, store: &dyn Store, audit: &Audit, now: Timestamp) -> Result<(), KeyringError> {
+        if self.reload(store, now).await? {
+            tracing::info!(kid = self.current().signing_kid(), "the signing keys have changed");
+        }
+        for kid in self.retire(store, now).await? {
+            audit.record(&Event::KeyRemoved { kid: &kid });
+        }
+        Ok(())
+    }
+
+    fn with(source: Source, verifies_for: Duration, pairs: Vec<KeyPair>) -> Result<Self, KeyringError> {
+        let first = Keyring::new(0, pairs).ok_or(KeyringError::NoKey)?;
+        Ok(Self {
+            source,
+            verifies_for,
+            current: ArcSwap::from_pointee(first),
+            version: AtomicU64::new(0),
+            reload_wanted: Notify::new(),
+            changing: Mutex::new(()),
+        })
+    }
+
+    async fn read_and_swap(&self, store: &dyn Store, now: Timestamp) -> Result<bool, KeyringError> {
+        let Some(pairs) = self.source.read(store, self.verifies_for, now).await? else { return Ok(false) };
+        let before = self.current.load_full();
+        let next = Keyring::new(before.version() + 1, pairs).ok_or(KeyringError::NoKey)?;
+        if next.kids().eq(before.kids()) {
+            return Ok(false);
+        }
+        let version = next.version();
+        self.current.store(Arc::new(next));
+        self.version.store(version, Ordering::Release);
+        Ok(true)
+    }
+}
+
+impl Source {
+    fn of(config: &TokenConfig) -> Self {
+        let (algorithm, previous) = (config.algorithm, config.previous_secrets.clone());
+        match (algorithm, &config.secret, &config.key_dir) {
+            (Algorithm::Hs256, Some(secret), _) => Self::Secrets([vec![secret.clone()], previous].concat()),
+            (Algorithm::Hs256, None, _) => Self::Store { algorithm, previous },
+            (Algorithm::EdDsa | Algorithm::Es256 | Algorithm::Rs256, _, Some(path)) => {
+                Self::Directory { path: path.clone(), algorithm }
+            }
+            (Algorithm::EdDsa | Algorithm::Es256 | Algorithm::Rs256, _, None) => {
+                Self::Store { algorithm, previous: Vec::new() }
+            }
+        }
+    }
+
+    /// All keys that verify, the one that signs first; `None`: they do not change.
+    async fn read(
+        &self,
+        store: &dyn Store,
+        verifies_for: Duration,
+        now: Timestamp,
+    ) -> Result<Option<Vec<KeyPair>>, KeyringError> {
+        match self {
+            Self::Store { previous, .. } => {
+                let mut keys = store.keys().await?;
+                keys.truncate(living(&keys, verifies_for, now));
+                let mut pairs = keys.iter().map(stored).collect::<Result<Vec<_>, _>>()?;
+                pairs.extend(secrets("tokens.previous_secrets", previous)?);
+                Ok(Some(pairs))
+            }
+            Self::Directory { path, algorithm } => directory(path, *algorithm).await.map(Some),
+            Self::Secrets(given) => secrets("tokens.secret", given).map(Some),
+            Self::Fixed => Ok(None),
+        }
+    }
+}
+
+/// How many of the keys, newest first, still verify: the newest, and each other until `verifies_for` after the one before
+/// it in the list took its place.
+fn living(keys: &[StoredKey], verifies_for: Duration, now: Timestamp) -> usize {
+    let over = |replaced_by: &StoredKey| now >= replaced_by.created_at.plus(verifies_for);
+    keys.iter().position(over).map_or(keys.len(), |newest_over| newest_over + 1)
+}
+
+fn made(algorithm: Algorithm, entropy: &Entropy, now: Timestamp) -> Result<StoredKey, KeyringError> {
+    key::generate(algorithm, entropy, now)
+        .map_err(|reason| KeyringError::Key { name: key::name(algorithm).to_owned(), reason })
+}
+
+fn stored(key: &StoredKey) -> Result<KeyPair, KeyringError> {
+    KeyPair::from_stored(key).map_err(|reason| KeyringError::Key { name: key.kid.clone(), reason })
+}
+
+fn secrets(name: &str, given: &[SecretText]) -> Result<Vec<KeyPair>, KeyringError> {
+    given
+        .iter()
+        .map(|secret| KeyPair::from_secret(secret.expose().as_bytes()))
+        .collect::<Result<_, _>>()
+        .map_err(|reason| KeyringError::Key { name: name.to_owned(), reason })
+}
+
+/// The key files, last name first.
+async fn directory(path: &Path, algorithm: Algorithm) -> Result<Vec<KeyPair>, KeyringError> {
+    let unreadable = |path: &Path| {
+        let path = path.to_owned();
+        move |error| KeyringError::Unreadable { path, error }
+    };
+    let mut files = Vec::new();
+    let mut listing = tokio::fs::read_dir(path).await.map_err(unreadable(path))?;
+    while let Some(entry) = listing.next_entry().await.map_err(unreadable(path))? {
+        let file = entry.path();
+        if file.extension().is_some_and(|extension| extension == "pem") {
+            files.push(file);
+        }
+    }
+    files.sort_unstable_by(|left, right| right.cmp(left));
+    let mut pairs = Vec::with_capacity(files.len());
+    for file in &files {
+        let text = crate::types::Secret::new(tokio::fs::read(file).await.map_err(unreadable(file))?);
+        let pair = KeyPair::from_pem(text.expose())
+            .map_err(|reason| KeyringError::Key { name: file.display().to_string(), reason })?;
+        pairs.push(pair);
+    }
+    match (files.into_iter().next(), pairs.first()) {
+        (Some(_), Some(signs)) if signs.verifying.algorithm == algorithm => Ok(pairs),
+        (Some(path), _) => Err(KeyringError::WrongAlgorithm { path, wanted: key::name(algorithm) }),
+        (None, _) => Err(KeyringError::NoKeyFile(path.to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests;

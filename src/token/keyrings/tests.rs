@@ -1,0 +1,210 @@
+use super::*;
+use crate::token::fixture::{NOW, Shelf};
+
+const ALL: [Algorithm; 4] = [Algorithm::EdDsa, Algorithm::Es256, Algorithm::Rs256, Algorithm::Hs256];
+
+fn config(algorithm: Algorithm) -> TokenConfig {
+    TokenConfig { algorithm, ..TokenConfig::default() }
+}
+
+async fn open(config: &TokenConfig, store: &Shelf) -> Keyrings {
+    Keyrings::open(config, store, &Entropy::default(), NOW).await.unwrap()
+}
+
+fn secret(letter: &str) -> SecretText {
+    SecretText::new(letter.repeat(32))
+}
+
+/// A directory of key files, made of (name, algorithm).
+fn key_files(files: &[(&str, Algorithm)]) -> (tempfile::TempDir, Vec<String>) {
+    let dir = tempfile::tempdir().unwrap();
+    let kids = files.iter().map(|(name, algorithm)| {
+        let key = key::generate(*algorithm, &Entropy::default(), NOW).unwrap();
+        let text = pem::encode(&pem::Pem::new("PRIVATE KEY", key.private.expose().as_slice()));
+        std::fs::write(dir.path().join(name), text).unwrap();
+        key.kid
+    });
+    let kids = kids.collect();
+    (dir, kids)
+}
+
+#[tokio::test]
+async fn the_first_start_makes_a_key_and_later_ones_find_it() {
+    for algorithm in ALL {
+        let store = Shelf::default();
+        let first = open(&config(algorithm), &store).await.current().signing_kid().to_owned();
+        let second = open(&config(algorithm), &store).await;
+        assert_eq!(second.current().signing_kid(), first);
+        assert_eq!(store.keys().await.unwrap().len(), 1, "{algorithm:?}");
+    }
+}
+
+#[tokio::test]
+async fn another_algorithm_makes_a_new_key_and_the_old_one_still_verifies() {
+    let store = Shelf::default();
+    let old = open(&config(Algorithm::EdDsa), &store).await.current().signing_kid().to_owned();
+    let keyrings = open(&config(Algorithm::Es256), &store).await;
+    assert_eq!(keyrings.current().algorithm(), Algorithm::Es256);
+    assert!(keyrings.current().kids().any(|kid| kid == old));
+}
+
+#[tokio::test]
+async fn a_rotation_reaches_the_other_replica_and_the_old_key_retires_when_its_tokens_are_dead() {
+    let store = Shelf::default();
+    let config = config(Algorithm::EdDsa);
+    let (here, there) = (open(&config, &store).await, open(&config, &store).await);
+    let old = here.current().signing_kid().to_owned();
+
+    let Rotated::Added { kid: new } = here.rotate(&store, &Entropy::default(), NOW).await.unwrap() else {
+        panic!("nobody else rotates");
+    };
+    assert_eq!(here.current().kids().collect::<Vec<_>>(), [new.as_str(), old.as_str()]);
+    assert_eq!(there.current().signing_kid(), old);
+    assert!(there.reload(&store, NOW).await.unwrap());
+    assert_eq!(there.current().signing_kid(), new);
+
+    let tokens_dead = NOW.plus(config.access_ttl.get() + config.leeway.get());
+    assert!(here.retire(&store, tokens_dead).await.unwrap().is_empty(), "another replica may have signed a moment longer");
+    assert_eq!(here.retire(&store, tokens_dead.plus(OVERLAP)).await.unwrap(), [old]);
+    assert_eq!(here.current().kids().collect::<Vec<_>>(), [new.as_str()]);
+    assert_eq!(store.keys().await.unwrap().len(), 1);
+    assert!(here.retire(&store, Timestamp::from_millis(u64::MAX)).await.unwrap().is_empty(), "the newest key never retires");
+}
+
+#[tokio::test]
+async fn a_reload_without_news_keeps_the_version() {
+    let store = Shelf::default();
+    let keyrings = open(&config(Algorithm::EdDsa), &store).await;
+    let before = keyrings.version();
+    assert!(!keyrings.reload(&store, NOW).await.unwrap());
+    assert_eq!(keyrings.version(), before);
+    keyrings.rotate(&store, &Entropy::default(), NOW).await.unwrap();
+    assert_ne!(keyrings.version(), before);
+    assert_eq!(keyrings.version(), keyrings.current().version());
+}
+
+#[tokio::test]
+async fn a_store_that_fails_changes_no_key() {
+    let store = Shelf::default();
+    let keyrings = open(&config(Algorithm::EdDsa), &store).await;
+    let kid = keyrings.current().signing_kid().to_owned();
+    store.down.store(true, Ordering::Relaxed);
+    assert!(keyrings.reload(&store, NOW).await.is_err());
+    assert!(keyrings.rotate(&store, &Entropy::default(), NOW).await.is_err());
+    assert!(keyrings.retire(&store, NOW).await.is_err());
+    assert_eq!(keyrings.current().signing_kid(), kid);
+    assert!(Keyrings::open(&config(Algorithm::EdDsa), &store, &Entropy::default(), NOW).await.is_err());
+}
+
+#[tokio::test]
+async fn two_rotations_at_once_make_one_key() {
+    let store = Shelf::default();
+    let keyrings = open(&config(Algorithm::EdDsa), &store).await;
+    let newest = store.keys().await.unwrap()[0].kid.clone();
+    // The other one's key arrives between our reading and our writing.
+    let theirs = key::generate(Algorithm::EdDsa, &Entropy::default(), NOW).unwrap();
+    assert!(store.add_key(&theirs, Some(&newest)).await.unwrap());
+    let ours = key::generate(Algorithm::EdDsa, &Entropy::default(), NOW).unwrap();
+    assert!(!store.add_key(&ours, Some(&newest)).await.unwrap());
+    keyrings.reload(&store, NOW).await.unwrap();
+    assert_eq!(keyrings.current().signing_kid(), theirs.kid);
+}
+
+#[tokio::test]
+async fn the_last_key_file_signs_and_all_verify() {
+    let (dir, kids) = key_files(&[
+        ("2026-01.pem", Algorithm::Rs256),
+        ("2026-03.pem", Algorithm::EdDsa),
+        ("2026-02.pem", Algorithm::Es256),
+        ("notes.txt", Algorithm::EdDsa),
+    ]);
+    let config = TokenConfig { key_dir: Some(dir.path().to_owned()), ..config(Algorithm::EdDsa) };
+    let store = Shelf::default();
+    let keyrings = open(&config, &store).await;
+    assert_eq!(keyrings.current().kids().collect::<Vec<_>>(), [&kids[1], &kids[2], &kids[0]]);
+    assert!(store.keys().await.unwrap().is_empty(), "no key is made where keys are given");
+    let rotated = keyrings.rotate(&store, &Entropy::default(), NOW).await;
+    assert!(matches!(rotated, Err(KeyringError::NotOurs)));
+
+    std::fs::remove_file(dir.path().join("2026-01.pem")).unwrap();
+    assert!(keyrings.reload(&store, NOW).await.unwrap());
+    assert_eq!(keyrings.current().kids().count(), 2);
+}
+
+#[tokio::test]
+async fn a_key_directory_that_cannot_be_used_stops_the_start() {
+    let (empty, _) = key_files(&[]);
+    let (other, _) = key_files(&[("a.pem", Algorithm::Es256)]);
+    let (broken, _) = key_files(&[("a.pem", Algorithm::EdDsa)]);
+    std::fs::write(broken.path().join("b.pem"), "hunter2").unwrap();
+    for (path, says) in [
+        (empty.path().to_owned(), "no file *.pem"),
+        (other.path().to_owned(), "not for EdDSA"),
+        (broken.path().to_owned(), "not a PEM file"),
+        (empty.path().join("missing"), "missing"),
+    ] {
+        let config = TokenConfig { key_dir: Some(path), ..config(Algorithm::EdDsa) };
+        let error = Keyrings::open(&config, &Shelf::default(), &Entropy::default(), NOW).await.unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
+        assert!(!error.contains("hunter2"));
+    }
+}
+
+#[tokio::test]
+async fn former_secrets_verify_and_none_is_published() {
+    for own in [Some(secret("a")), None] {
+        let config = TokenConfig {
+            secret: own.clone(),
+            previous_secrets: vec![secret("b"), secret("c"), secret("b")],
+            ..config(Algorithm::Hs256)
+        };
+        let keyrings = open(&config, &Shelf::default()).await;
+        let keys = keyrings.current();
+        assert_eq!(keys.kids().count(), 3, "{own:?}");
+        assert_eq!(keys.jwks().as_ref(), br#"{"keys":[]}"#);
+        assert!(!format!("{keys:?}").contains("bbbb"));
+    }
+}
+
+#[tokio::test]
+async fn a_short_secret_stops_the_start() {
+    let short = SecretText::new("hunter2".to_owned());
+    for config in [
+        TokenConfig { secret: Some(short.clone()), ..config(Algorithm::Hs256) },
+        TokenConfig { previous_secrets: vec![short], ..config(Algorithm::Hs256) },
+    ] {
+        let error = Keyrings::open(&config, &Shelf::default(), &Entropy::default(), NOW).await.unwrap_err().to_string();
+        assert!(error.contains("shorter than 32 bytes") && !error.contains("hunter2"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn the_jwks_has_what_rfc_7517_asks_for_and_nothing_private() {
+    let store = Shelf::default();
+    for (algorithm, members) in [
+        (Algorithm::EdDsa, ["alg", "crv", "kid", "kty", "use", "x"].as_slice()),
+        (Algorithm::Es256, &["alg", "crv", "kid", "kty", "use", "x", "y"]),
+        (Algorithm::Rs256, &["alg", "e", "kid", "kty", "n", "use"]),
+    ] {
+        let keys = open(&config(algorithm), &store).await;
+        let jwks: serde_json::Value = serde_json::from_slice(&keys.current().jwks()).unwrap();
+        let first = jwks["keys"][0].as_object().unwrap();
+        let mut names: Vec<&str> = first.keys().map(String::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, members, "{algorithm:?}");
+        assert_eq!(first["alg"], key::name(algorithm));
+        assert_eq!(first["use"], "sig");
+        assert_eq!(first["kid"], keys.current().signing_kid());
+    }
+    let all = open(&config(Algorithm::Rs256), &store).await.current().jwks();
+    let all: serde_json::Value = serde_json::from_slice(&all).unwrap();
+    assert_eq!(all["keys"].as_array().unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn following_ends_when_it_is_told_to() {
+    let store = Shelf::default();
+    let keyrings = open(&config(Algorithm::EdDsa), &store).await;
+    let audit = Audit::new(crate::metrics::Metrics::new());
+    keyrings.follow(&store, &Clock::manual(NOW), &audit, std::future::ready(())).await;
+}

@@ -1,0 +1,172 @@
+//! Refresh tokens: a session id, a counter and a MAC, so that a session is one record and a token needs none.
+//!
+//! The text is `mrt1_` and base64url of 16 bytes of session id, 8 bytes of counter and 32 bytes of HMAC-SHA256. The prefix
+//! lets secret scanners find one that was committed or logged by mistake; `1` is the version of the form.
+//!
+//! Must stay true: a session's tokens are under a key of its own, so nothing that one session holds helps with another;
+//! whether a token is the present one is the store's to say, not the MAC's.
+
+use std::fmt;
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+
+use crate::{
+    crypto::{self, Key},
+    store::{RefreshSalt, Session},
+    types::{Secret, SessionId},
+};
+
+const PREFIX: &str = "mrt1_";
+const BYTES: usize = 16 + 8 + 32;
+/// 56 bytes in base64 without padding.
+const LENGTH: usize = PREFIX.len() + BYTES.div_ceil(3) * 4 - 1;
+
+/// Makes and checks refresh tokens.
+#[derive(Debug)]
+pub struct RefreshTokens {
+    key: Key,
+}
+
+/// A refresh token that has the right form. Nothing in it is proven before [`RefreshTokens::check`].
+#[derive(Clone, PartialEq, Eq)]
+pub struct RefreshToken {
+    pub session: SessionId,
+    pub counter: u64,
+    mac: [u8; 32],
+}
+
+impl fmt::Debug for RefreshToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RefreshToken")
+            .field("session", &self.session)
+            .field("counter", &self.counter)
+            .finish_non_exhaustive()
+    }
+}
+
+impl RefreshTokens {
+    /// `key` must be used for nothing else; all replicas share it.
+    pub const fn new(key: Key) -> Self {
+        Self { key }
+    }
+
+    /// The token of the session's present counter. The same counter always gives the same text, so a replayed rotation
+    /// answers with the successor that was given before.
+    pub fn issue(&self, session: &Session) -> String {
+        let mac = self.mac(session.id, session.counter, &session.salt);
+        let mut bytes = [0; BYTES];
+        bytes[..16].copy_from_slice(&session.id.bits().to_be_bytes());
+        bytes[16..24].copy_from_slice(&session.counter.to_be_bytes());
+        bytes[24..].copy_from_slice(&mac);
+        let mut text = String::with_capacity(LENGTH);
+        text.push_str(PREFIX);
+        URL_SAFE_NO_PAD.encode_string(bytes, &mut text);
+        text
+    }
+
+    /// Reads a token; one spelling for each, nothing before or after it.
+    pub fn parse(text: &str) -> Option<RefreshToken> {
+        if text.len() != LENGTH {
+            return None;
+        }
+        let bytes: [u8; BYTES] = URL_SAFE_NO_PAD.decode(text.strip_prefix(PREFIX)?).ok()?.try_into().ok()?;
+        let (session, rest) = bytes.split_first_chunk::<16>()?;
+        let (counter, mac) = rest.split_first_chunk::<8>()?;
+        Some(RefreshToken {
+            session: SessionId::from_bits(u128::from_be_bytes(*session)),
+            counter: u64::from_be_bytes(*counter),
+            mac: mac.try_into().ok()?,
+        })
+    }
+
+    /// Whether we made it, for the session with this salt. Takes the same time wherever the difference is.
+    pub fn check(&self, token: &RefreshToken, salt: &RefreshSalt) -> bool {
+        crypto::same(&self.mac(token.session, token.counter, salt), &token.mac)
+    }
+
+    fn mac(&self, session: SessionId, counter: u64, salt: &RefreshSalt) -> [u8; 32] {
+        let key = Secret::new(crypto::mac(&self.key, &[b"refresh token", &salt.0]));
+        crypto::mac(&key, &[&session.bits().to_be_bytes(), &counter.to_be_bytes()])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::token::fixture;
+
+    fn tokens() -> RefreshTokens {
+        RefreshTokens::new(Key::new([9; 32]))
+    }
+
+    #[test]
+    fn what_was_issued_reads_back_and_checks() {
+        for counter in [0, 1, u64::MAX] {
+            let session = Session { counter, ..fixture::session() };
+            let text = tokens().issue(&session);
+            assert_eq!(text.len(), LENGTH);
+            let token = RefreshTokens::parse(&text).unwrap();
+            assert_eq!((token.session, token.counter), (session.id, counter));
+            assert!(tokens().check(&token, &session.salt));
+            assert_eq!(tokens().issue(&session), text, "a replay has to give the same text");
+        }
+    }
+
+    #[test]
+    fn another_key_salt_session_or_counter_does_not_check() {
+        let session = fixture::session();
+        let token = RefreshTokens::parse(&tokens().issue(&session)).unwrap();
+        assert!(!RefreshTokens::new(Key::new([8; 32])).check(&token, &session.salt));
+        assert!(!tokens().check(&token, &RefreshSalt([1; 16])));
+        assert!(!tokens().check(&RefreshToken { counter: token.counter + 1, ..token.clone() }, &session.salt));
+        assert!(!tokens().check(&RefreshToken { session: SessionId::from_bits(2), ..token }, &session.salt));
+    }
+
+    #[test]
+    fn there_is_one_spelling() {
+        let good = tokens().issue(&fixture::session());
+        let last = good.chars().last().unwrap();
+        // 448 bits leave two in the last sign; the signs next to it differ in those alone.
+        let body = &good[..good.len() - 1];
+        let respelt = ('0'..='z').filter(|c| *c != last).map(|c| format!("{body}{c}"));
+        for text in respelt.chain([
+            String::new(),
+            "mrt1_".to_owned(),
+            format!("{good}="),
+            format!(" {good}"),
+            format!("{good}\n"),
+            good[..good.len() - 1].to_owned(),
+            good.replacen("mrt1_", "mrt2_", 1),
+            good.replacen("mrt1_", "MRT1_", 1),
+        ]) {
+            let passes = RefreshTokens::parse(&text).is_some_and(|token| tokens().check(&token, &fixture::session().salt));
+            assert!(!passes, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_token_does_not_print() {
+        let token = RefreshTokens::parse(&tokens().issue(&fixture::session())).unwrap();
+        assert!(!format!("{token:?}").contains("mac"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_without_panic(text in "\\PC*") {
+            prop_assert!(RefreshTokens::parse(&text).is_none());
+        }
+
+        #[test]
+        fn a_changed_byte_never_checks(at in 0..LENGTH, to in 0u8..128) {
+            let good = tokens().issue(&fixture::session());
+            let mut bytes = good.clone().into_bytes();
+            prop_assume!(bytes[at] != to);
+            bytes[at] = to;
+            let text = String::from_utf8(bytes).unwrap();
+            let passes = RefreshTokens::parse(&text).is_some_and(|token| tokens().check(&token, &fixture::session().salt));
+            prop_assert!(!passes);
+        }
+    }
+}

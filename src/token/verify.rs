@@ -1,0 +1,266 @@
+//! Decides whether a text is an access token of ours.
+//!
+//! Everything that is cheap to check is checked first (size, shape, header, key, claims, time), the signature last: a flood
+//! of rubbish costs little. Nothing is believed before the signature: until then each check can only refuse.
+//!
+//! Must stay true: the header's `alg` is compared with the one algorithm of the key that `kid` names; a header with a member
+//! besides `alg`, `kid` and `typ` is refused, and with it `crit`, `b64`, `zip`, `enc`, `jwk`, `jku`, `x5c` and `x5u`; of the
+//! spellings that base64url allows only the canonical one passes. An ES256 signature has a twin by its mathematics (`s` and
+//! `n - s`), so nothing may be revoked by the text of a token: revocation goes by session and epoch.
+
+use std::{sync::Arc, time::Duration};
+
+use arc_swap::Guard;
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::de::MapAccess;
+
+use super::{
+    claims::{AccessClaims, LONGEST_LIFE, TOKEN_USE},
+    key,
+    keyring::{ACCESS_TOKEN, Keyring},
+    keyrings::Keyrings,
+    strict_json::{self, Known, Members, Text, once},
+};
+use crate::{
+    config::TokenConfig,
+    error::ErrorCode,
+    types::{ClientType, SessionId, Timestamp, UserId, UserType},
+};
+
+/// No token is longer; checked before anything is read.
+const LONGEST: usize = 8 * 1024;
+/// No header of ours is longer once decoded.
+const LONGEST_HEADER: usize = 512;
+/// Times are whole seconds up to 2^53, what every JSON reader takes for the same number.
+const LATEST: u64 = 1 << 53;
+
+/// Why a text is not an access token that counts. No variant holds a part of the text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    #[error("longer than 8 KiB")]
+    TooLong,
+    #[error("not three parts of canonical base64url with two JSON objects")]
+    Malformed,
+    #[error("a header that is not understood")]
+    Header,
+    #[error("signed with a key that is not known")]
+    UnknownKey,
+    #[error("another algorithm than the key's")]
+    Algorithm,
+    #[error("another kind of token")]
+    Kind,
+    #[error("a claim is missing or not valid")]
+    Claims,
+    #[error("of another issuer or for another audience")]
+    Foreign,
+    #[error("not valid yet")]
+    TooEarly,
+    #[error("expired")]
+    Expired,
+    #[error("the signature is wrong")]
+    Signature,
+}
+
+impl TokenError {
+    /// What the client is told.
+    pub const fn code(self) -> ErrorCode {
+        match self {
+            Self::Expired => ErrorCode::TokenExpired,
+            Self::TooLong
+            | Self::Malformed
+            | Self::Header
+            | Self::UnknownKey
+            | Self::Algorithm
+            | Self::Kind
+            | Self::Claims
+            | Self::Foreign
+            | Self::TooEarly
+            | Self::Signature => ErrorCode::TokenInvalid,
+        }
+    }
+}
+
+/// Verifies access tokens against the keys of the moment.
+#[derive(Debug)]
+pub struct Verifier {
+    keyrings: Arc<Keyrings>,
+    iss: String,
+    aud: String,
+    leeway: Duration,
+}
+
+impl Verifier {
+    pub fn new(keyrings: Arc<Keyrings>, config: &TokenConfig) -> Self {
+        Self { keyrings, iss: config.issuer.clone(), aud: config.audience.clone(), leeway: config.leeway.get() }
+    }
+
+    /// The token's claims, when it is good at `now`. Whether its session has been revoked is another question.
+    ///
+    /// A token of a key that is not known asks for the keys to be read again; it is refused all the same.
+    pub fn verify(&self, token: &str, now: Timestamp) -> Result<AccessClaims, TokenError> {
+        self.verify_with(&self.keys(), token, now)
+    }
+
+    /// [`Verifier::verify`] with the keys of one snapshot, for who has to know which it was.
+    pub fn verify_with(&self, keys: &Keyring, token: &str, now: Timestamp) -> Result<AccessClaims, TokenError> {
+        if token.len() > LONGEST {
+            return Err(TokenError::TooLong);
+        }
+        let (message, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
+        let (header, payload) = message.split_once('.').ok_or(TokenError::Malformed)?;
+        if signature.is_empty() {
+            return Err(TokenError::Malformed);
+        }
+        let header = Header::read(header)?;
+        let Some(key) = keys.verifying(&header.kid) else {
+            self.keyrings.ask_reload();
+            return Err(TokenError::UnknownKey);
+        };
+        if header.alg != key::name(key.algorithm) {
+            return Err(TokenError::Algorithm);
+        }
+        let payload = URL_SAFE_NO_PAD.decode(payload).map_err(|_| TokenError::Malformed)?;
+        let claims = self.check(strict_json::object(&payload).ok_or(TokenError::Malformed)?, now)?;
+        if key.accepts(message.as_bytes(), signature) { Ok(claims) } else { Err(TokenError::Signature) }
+    }
+
+    /// Whether a token with these claims has expired, the leeway included.
+    pub fn expired(&self, claims: &AccessClaims, now: Timestamp) -> bool {
+        now >= claims.exp.plus(self.leeway)
+    }
+
+    /// The keys of the moment.
+    pub fn keys(&self) -> Guard<Arc<Keyring>> {
+        self.keyrings.current()
+    }
+
+    /// The version of those keys.
+    pub fn keys_version(&self) -> u64 {
+        self.keyrings.version()
+    }
+
+    fn check(&self, claims: Claims<'_>, now: Timestamp) -> Result<AccessClaims, TokenError> {
+        let missing = TokenError::Claims;
+        if claims.token_use.ok_or(TokenError::Kind)?.0 != TOKEN_USE {
+            return Err(TokenError::Kind);
+        }
+        if claims.iss.ok_or(missing)?.0 != self.iss || claims.aud.ok_or(missing)?.0 != self.aud {
+            return Err(TokenError::Foreign);
+        }
+        let client_type = claims.client_type.ok_or(missing)?.0;
+        let jti = claims.jti.ok_or(missing)?.0;
+        let verified = AccessClaims {
+            sub: UserId::parse(&claims.sub.ok_or(missing)?.0).map_err(|_| missing)?,
+            sid: SessionId::parse(&claims.sid.ok_or(missing)?.0).map_err(|_| missing)?,
+            iat: instant(claims.iat)?,
+            exp: instant(claims.exp)?,
+            jti: if jti.is_empty() { return Err(missing) } else { jti.into() },
+            user_type: UserType::parse(&claims.user_type.ok_or(missing)?.0).map_err(|_| missing)?,
+            roles: claims.roles.ok_or(missing)?,
+            client_type: [ClientType::MiniProgram, ClientType::App, ClientType::Web]
+                .into_iter()
+                .find(|known| known.as_str() == client_type)
+                .ok_or(missing)?,
+            ep: claims.ep.ok_or(missing)?,
+            gep: claims.gep.ok_or(missing)?,
+        };
+        if verified.exp > verified.iat.plus(LONGEST_LIFE) {
+            return Err(TokenError::Claims);
+        }
+        let latest_start = now.plus(self.leeway);
+        let not_before = if claims.nbf.is_some() { instant(claims.nbf)? } else { verified.iat };
+        if verified.iat > latest_start || not_before > latest_start {
+            return Err(TokenError::TooEarly);
+        }
+        if self.expired(&verified, now) { Err(TokenError::Expired) } else { Ok(verified) }
+    }
+}
+
+/// A `NumericDate` (RFC 7519 section 2) that has to be there.
+fn instant(secs: Option<u64>) -> Result<Timestamp, TokenError> {
+    secs.filter(|&secs| secs <= LATEST).map(Timestamp::from_secs).ok_or(TokenError::Claims)
+}
+
+/// What a header says, all of it.
+struct Header {
+    alg: String,
+    kid: String,
+}
+
+impl Header {
+    fn read(text: &str) -> Result<Self, TokenError> {
+        let mut bytes = [0; LONGEST_HEADER];
+        let length = URL_SAFE_NO_PAD.decode_slice(text, &mut bytes).map_err(|_| TokenError::Malformed)?;
+        let members: HeaderMembers<'_> = strict_json::object(&bytes[..length]).ok_or(TokenError::Header)?;
+        if members.typ.is_none_or(|typ| typ.0 != ACCESS_TOKEN) {
+            return Err(TokenError::Kind);
+        }
+        match (members.alg, members.kid) {
+            (Some(alg), Some(kid)) => Ok(Self { alg: alg.0.into_owned(), kid: kid.0.into_owned() }),
+            (None, _) | (_, None) => Err(TokenError::Header),
+        }
+    }
+}
+
+#[derive(Default)]
+struct HeaderMembers<'a> {
+    alg: Option<Text<'a>>,
+    kid: Option<Text<'a>>,
+    typ: Option<Text<'a>>,
+}
+
+impl<'de> Members<'de> for HeaderMembers<'de> {
+    fn take<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<Known, A::Error> {
+        match name {
+            "alg" => once(&mut self.alg, map),
+            "kid" => once(&mut self.kid, map),
+            "typ" => once(&mut self.typ, map),
+            _ => Err(serde::de::Error::custom("a header that is not ours")),
+        }
+    }
+}
+
+/// Claims as they stand in a token, before any of them is believed. Unknown ones are passed over: a newer replica may write
+/// more than we know.
+#[derive(Default)]
+struct Claims<'a> {
+    iss: Option<Text<'a>>,
+    aud: Option<Text<'a>>,
+    sub: Option<Text<'a>>,
+    sid: Option<Text<'a>>,
+    iat: Option<u64>,
+    exp: Option<u64>,
+    nbf: Option<u64>,
+    jti: Option<Text<'a>>,
+    user_type: Option<Text<'a>>,
+    roles: Option<Vec<String>>,
+    client_type: Option<Text<'a>>,
+    ep: Option<u64>,
+    gep: Option<u64>,
+    token_use: Option<Text<'a>>,
+}
+
+impl<'de> Members<'de> for Claims<'de> {
+    fn take<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<Known, A::Error> {
+        match name {
+            "iss" => once(&mut self.iss, map),
+            "aud" => once(&mut self.aud, map),
+            "sub" => once(&mut self.sub, map),
+            "sid" => once(&mut self.sid, map),
+            "iat" => once(&mut self.iat, map),
+            "exp" => once(&mut self.exp, map),
+            "nbf" => once(&mut self.nbf, map),
+            "jti" => once(&mut self.jti, map),
+            "user_type" => once(&mut self.user_type, map),
+            "roles" => once(&mut self.roles, map),
+            "client_type" => once(&mut self.client_type, map),
+            "ep" => once(&mut self.ep, map),
+            "gep" => once(&mut self.gep, map),
+            "token_use" => once(&mut self.token_use, map),
+            _ => Ok(Known::No),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
