@@ -20,7 +20,6 @@ use axum::{
     middleware,
     routing::{delete, get, post},
 };
-use bytes::Bytes;
 
 pub use error::respond;
 pub use openapi::{errors_markdown, openapi_json};
@@ -28,6 +27,7 @@ pub use openapi::{errors_markdown, openapi_json};
 use crate::{
     auth::{Auth, Authorizer},
     error::ErrorCode,
+    token::Keyrings,
     types::ClientIp,
 };
 use problem::Problem;
@@ -37,8 +37,8 @@ use problem::Problem;
 pub struct ApiState {
     pub auth: Arc<Auth>,
     pub authorizer: Arc<Authorizer>,
-    /// The public keys as a JWK set (RFC 7517 section 5), as they are now.
-    pub jwks: Arc<dyn Fn() -> Bytes + Send + Sync>,
+    /// Whose public half is served.
+    pub keyrings: Arc<Keyrings>,
     /// Where the routes start: `/auth`, without a slash at its end.
     pub prefix: String,
     /// Put the `openid` into the answer of a login.

@@ -5,9 +5,9 @@
 //! Must stay true: a revocation is in the store first, then in this replica's memory, then answered. A fault of the store is
 //! a fault, never a refusal.
 
-pub mod authorize;
+mod authorize;
 mod coalesce;
-pub mod denylist;
+mod denylist;
 mod error;
 pub mod limits;
 mod logout;

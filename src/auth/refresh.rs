@@ -4,7 +4,7 @@ use super::{Auth, AuthError, SignedIn};
 use crate::{
     audit::Event,
     store::{RefreshSalt, Renewed, Rotation, RotationOutcome},
-    token::{Grant, RefreshToken},
+    token::{Grant, RefreshToken, RefreshTokens},
     types::{ClientIp, Timestamp},
 };
 
@@ -44,7 +44,7 @@ impl Auth {
 
     /// The token, if we made it.
     async fn genuine(&self, text: &str) -> Result<Option<RefreshToken>, AuthError> {
-        let Some(token) = self.parts.refresh_tokens.parse(text) else {
+        let Some(token) = RefreshTokens::parse(text) else {
             return Ok(None);
         };
         let salt = self.parts.store.refresh_salt(token.session).await?;

@@ -6,6 +6,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
+use bytes::Bytes;
+
 use crate::api::{ApiState, RequestContext, problem::Problem};
 
 /// The public keys that verify our tokens (RFC 7517 section 5).
@@ -15,6 +17,7 @@ use crate::api::{ApiState, RequestContext, problem::Problem};
 )]
 pub(in crate::api) async fn get(State(api): State<ApiState>, context: RequestContext) -> Result<Response, Problem> {
     api.auth.limits().api(context.client_ip)?;
+    let jwks = Bytes::from_owner(api.keyrings.current().jwks());
     let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "public, max-age=300")];
-    Ok((headers, (api.jwks)()).into_response())
+    Ok((headers, jwks).into_response())
 }

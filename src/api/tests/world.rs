@@ -1,0 +1,207 @@
+//! One menshen without its gate.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    http::{HeaderMap, Method, Request, StatusCode, header},
+};
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+use crate::{
+    api::{ApiState, RequestContext, router},
+    audit::Audit,
+    auth::{Auth, AuthParts, AuthRules, Authorizer, Denylist, Limits},
+    clock::Clock,
+    config::{Config, HumanDuration, Mode, SecretText},
+    crypto::Key,
+    dev::wechat::{KnownApp, SimulatedWechat},
+    entropy::Entropy,
+    metrics::Metrics,
+    policy::IdentityHeaders,
+    provider::wechat::Wechat,
+    store::{self, OpenOptions, Store},
+    token::{Issuer, Keyrings, RefreshTokens, Verifier},
+    types::{ClientIp, Timestamp},
+};
+
+pub(super) const APP: &str = "wx0123456789abcdef";
+const START: Timestamp = Timestamp::from_secs(1_800_000_000);
+const HOME: [u8; 4] = [192, 0, 2, 1];
+
+pub(super) struct World {
+    pub(super) wechat: SimulatedWechat,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) clock: Clock,
+    pub(super) metrics: Metrics,
+    pub(super) auth: Arc<Auth>,
+    router: Router,
+}
+
+/// A request to be.
+pub(super) struct Ask {
+    method: Method,
+    path: String,
+    from: ClientIp,
+    headers: HeaderMap,
+    body: Body,
+}
+
+pub(super) struct Answered {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Value,
+}
+
+impl World {
+    /// Production, against the simulated WeChat.
+    pub(super) async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    pub(super) async fn with(change: impl FnOnce(&mut Config)) -> Self {
+        let secret = "an app secret";
+        let known = KnownApp { app_id: APP.to_owned(), secret: secret.to_owned() };
+        let wechat = SimulatedWechat::start(vec![known]).await.unwrap();
+        let mut config = Config { mode: Mode::Production, ..Config::default() };
+        config.wechat.base_url = wechat.base_url();
+        config.wechat.timeout = HumanDuration::secs(1);
+        config.wechat.app_id = Some(APP.to_owned());
+        config.wechat.secret = Some(SecretText::new(secret.to_owned()));
+        change(&mut config);
+        Self::build(&config, wechat).await
+    }
+
+    async fn build(config: &Config, wechat: SimulatedWechat) -> Self {
+        let (clock, metrics, entropy) = (Clock::manual(START), Metrics::new(), Entropy::default());
+        let store = store::open("memory:", &OpenOptions::default(), &Key::new([1; 32]), entropy.clone()).unwrap();
+        let denylist = Arc::new(Denylist::default());
+        let keyrings = Arc::new(Keyrings::open(&config.tokens, &*store, &entropy, clock.now()).await.unwrap());
+        let issuer = Arc::new(Issuer::new(Arc::clone(&keyrings), &config.tokens, entropy.clone()));
+        let verifier = Verifier::new(Arc::clone(&keyrings), &config.tokens);
+        let identity = IdentityHeaders::compile(&config.identity).unwrap();
+        let authorizer = Arc::new(Authorizer::new(verifier, Arc::clone(&denylist), identity, 100, &metrics));
+        let auth = Arc::new(Auth::new(AuthParts {
+            store: Arc::clone(&store),
+            wechat: Wechat::new(&config.wechat, config.mode, metrics.clone()).unwrap(),
+            issuer,
+            refresh_tokens: Arc::new(RefreshTokens::new(Key::new([2; 32]))),
+            denylist,
+            code_key: Key::new([3; 32]),
+            limits: Limits::new(&config.limits, clock.clone(), metrics.clone()),
+            audit: Audit::new(metrics.clone()),
+            metrics: metrics.clone(),
+            clock: clock.clone(),
+            entropy,
+            rules: AuthRules::of(config),
+        }));
+        let router = router(ApiState {
+            auth: Arc::clone(&auth),
+            authorizer,
+            keyrings,
+            prefix: config.auth.prefix.clone(),
+            openid_in_answers: config.auth.openid_in_answers,
+        });
+        Self { wechat, store, clock, metrics, auth, router }
+    }
+
+    pub(super) async fn send(&self, ask: Ask) -> Answered {
+        let mut request = Request::builder().method(ask.method).uri(ask.path).body(ask.body).unwrap();
+        *request.headers_mut() = ask.headers;
+        request.extensions_mut().insert(RequestContext { request_id: "req-1".to_owned(), client_ip: ask.from });
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (head, body) = response.into_parts();
+        let body = to_bytes(body, 1 << 20).await.unwrap();
+        let body = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap() };
+        Answered { status: head.status, headers: head.headers, body }
+    }
+
+    /// Posts a login code.
+    pub(super) async fn login(&self, code: &str) -> Answered {
+        self.send(Ask::post("/auth/wechat/login", &json!({ "code": code }))).await
+    }
+
+    /// Posts a refresh token.
+    pub(super) async fn refresh(&self, token: &str) -> Answered {
+        self.send(Ask::post("/auth/refresh", &json!({ "refresh_token": token }))).await
+    }
+
+    pub(super) fn advance(&self, secs: u64) {
+        self.clock.advance(Duration::from_secs(secs));
+    }
+}
+
+impl Ask {
+    pub(super) fn new(method: Method, path: &str) -> Self {
+        let from = ClientIp::new(HOME.into());
+        Self { method, path: path.to_owned(), from, headers: HeaderMap::new(), body: Body::empty() }
+    }
+
+    pub(super) fn get(path: &str) -> Self {
+        Self::new(Method::GET, path)
+    }
+
+    pub(super) fn post(path: &str, body: &Value) -> Self {
+        Self::new(Method::POST, path).json(body)
+    }
+
+    pub(super) fn json(self, body: &Value) -> Self {
+        self.header("content-type", "application/json").raw(body.to_string())
+    }
+
+    pub(super) fn raw(self, body: impl Into<Body>) -> Self {
+        Self { body: body.into(), ..self }
+    }
+
+    pub(super) fn from(self, last: u8) -> Self {
+        Self { from: ClientIp::new([192, 0, 2, last].into()), ..self }
+    }
+
+    pub(super) fn header(mut self, name: &'static str, value: &str) -> Self {
+        self.headers.append(name, value.parse().unwrap());
+        self
+    }
+
+    /// Signed in with the access token of this answer.
+    pub(super) fn by(self, signed_in: &Answered) -> Self {
+        self.header("authorization", &format!("Bearer {}", signed_in.text("access_token")))
+    }
+}
+
+impl Answered {
+    /// A field that is a text.
+    pub(super) fn text(&self, field: &str) -> &str {
+        self.body[field].as_str().unwrap_or_else(|| panic!("{field} of {} {}", self.status, self.body))
+    }
+
+    pub(super) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// Status and code; of a success the code is empty. A refusal is checked to be whole.
+    pub(super) fn says(&self) -> (u16, &str) {
+        let status = self.status.as_u16();
+        if self.status.is_success() {
+            assert_eq!(self.header("x-menshen-error"), "");
+            return (status, "");
+        }
+        assert_eq!(self.header("x-request-id"), "req-1");
+        assert_eq!(self.header("cache-control"), "no-store");
+        let code = self.header("x-menshen-error");
+        if !self.body.is_null() {
+            assert_eq!(self.header(header::CONTENT_TYPE.as_str()), "application/problem+json");
+            assert_eq!((self.text("code"), self.text("request_id")), (code, "req-1"));
+            assert_eq!(self.body["status"], status);
+        }
+        assert_eq!(self.headers.contains_key("www-authenticate"), status == 401 || code == "forbidden", "{code}");
+        (status, code)
+    }
+
+    /// The names of the fields that were not valid.
+    pub(super) fn wrong_fields(&self) -> Vec<&str> {
+        let errors = self.body["errors"].as_array().map(Vec::as_slice).unwrap_or_default();
+        errors.iter().map(|error| error["field"].as_str().unwrap()).collect()
+    }
+}
