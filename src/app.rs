@@ -49,7 +49,7 @@ pub struct App {
 }
 
 /// What the tasks in the background share.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 struct Core {
     store: Arc<dyn Store>,
     keyrings: Arc<Keyrings>,
@@ -61,7 +61,6 @@ struct Core {
 }
 
 /// The store of a config, open, with the key that everything secret hangs on.
-#[derive(Debug)]
 pub struct OpenStore {
     pub store: Arc<dyn Store>,
     /// Only [`crypto::derive`] uses it.
@@ -134,11 +133,10 @@ impl App {
             entropy: entropy.clone(),
             rules: AuthRules::new(&config),
         }));
-        let keys = keyrings.clone();
         let api = api::router(ApiState {
             auth: auth.clone(),
             authorizer: authorizer.clone(),
-            jwks: Arc::new(move || keys.current().jwks()),
+            keyrings: keyrings.clone(),
             prefix: config.auth.prefix.clone(),
             openid_in_answers: config.auth.openid_in_answers,
         });
@@ -291,6 +289,18 @@ impl AuthRules {
                 ReplayWindow::For(span) => Some(span.get()),
             },
         }
+    }
+}
+
+impl std::fmt::Debug for Core {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Core")
+    }
+}
+
+impl std::fmt::Debug for OpenStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("OpenStore")
     }
 }
 

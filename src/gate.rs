@@ -10,7 +10,7 @@ use std::{mem::MaybeUninit, net::IpAddr, sync::Arc};
 use http::{HeaderName, HeaderValue};
 
 use crate::{
-    auth::authorize::{Authorizer, Identity},
+    auth::{Authorizer, Identity},
     config::{Config, UpstreamAuthorization},
     error::ErrorCode,
     metrics::Metrics,

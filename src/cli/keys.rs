@@ -12,14 +12,14 @@ use std::{
 use anyhow::{Context, bail};
 use clap::Subcommand;
 
-use super::run;
+use super::run::load;
 use crate::{
     admin::keys::{KeyRotation, Keys},
     app,
     clock::Clock,
     config::{Config, HumanDuration, Source},
     entropy::Entropy,
-    outbound::{AdminClient, AdminFault},
+    outbound::AdminFault,
     token::{Keyrings, Rotated},
 };
 
@@ -35,7 +35,7 @@ pub(super) enum Command {
 const LOCK_WAIT: HumanDuration = HumanDuration::secs(1);
 
 pub(super) fn run(source: &Source, command: &Command, out: &mut impl Write, err: &mut impl Write) -> io::Result<ExitCode> {
-    let config = match run::load(source, err)? {
+    let config = match load(source, err)? {
         Ok(config) => config,
         Err(code) => return Ok(code),
     };

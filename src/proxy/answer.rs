@@ -92,7 +92,9 @@ pub(super) async fn write(stream: &mut Stream, answer: &[u8], bytes: &mut BytesM
 /// Ends our side and reads on for a little: closing with unread bytes would reset the connection, and the client might never
 /// see the answer.
 async fn linger(stream: &mut Stream) {
-    stream.shutdown().await;
+    if AsyncWriteExt::shutdown(stream).await.is_err() {
+        return;
+    }
     let mut waste = [0; 4096];
     let mut left = 64 * 1024_usize;
     while left > 0 {

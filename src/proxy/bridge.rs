@@ -17,7 +17,7 @@ use tower::ServiceExt;
 
 use super::record::{Outcome, Record, Recorder, RuleIndex, Timing};
 use crate::{
-    api::{RequestContext, problem::Problem},
+    api::{self, RequestContext, problem::Problem},
     error::ErrorCode,
     gate::Passage,
     policy::Body as Framed,
@@ -79,7 +79,7 @@ impl Bridge {
                         Problem::new(ErrorCode::RequestMalformed).detail("The request body did not arrive in time.")
                     }
                 };
-                crate::api::error::respond(&problem, &request_id)
+                api::respond(&problem, &request_id)
             }
         };
         let status = response.status();

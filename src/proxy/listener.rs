@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::{io::unix::AsyncFd, net, runtime::Handle};
+use tokio::{net, runtime::Handle};
 
 use super::{
     connection::Door,
@@ -59,22 +59,20 @@ impl Listener {
     pub(super) async fn accept_all(&self, door: Arc<Door>, workers: Workers) -> io::Result<()> {
         match self {
             Self::Tcp(listener) => {
-                let ready = AsyncFd::new(listener)?;
+                let listener = net::TcpListener::from_std(listener.try_clone()?)?;
                 loop {
-                    match ready.readable().await?.try_io(|listener| listener.get_ref().accept()) {
-                        Ok(Ok((stream, peer))) => admit(&door, &workers, Accepted::Tcp(stream), Some(peer.ip())),
-                        Ok(Err(fault)) => rest(&fault).await,
-                        Err(_would_block) => {}
+                    match listener.accept().await {
+                        Ok((stream, peer)) => admit(&door, &workers, Accepted::Tcp(stream.into_std()?), Some(peer.ip())),
+                        Err(fault) => rest(&fault).await,
                     }
                 }
             }
             Self::Unix(listener, _) => {
-                let ready = AsyncFd::new(listener)?;
+                let listener = net::UnixListener::from_std(listener.try_clone()?)?;
                 loop {
-                    match ready.readable().await?.try_io(|listener| listener.get_ref().accept()) {
-                        Ok(Ok((stream, _))) => admit(&door, &workers, Accepted::Unix(stream), None),
-                        Ok(Err(fault)) => rest(&fault).await,
-                        Err(_would_block) => {}
+                    match listener.accept().await {
+                        Ok((stream, _)) => admit(&door, &workers, Accepted::Unix(stream.into_std()?), None),
+                        Err(fault) => rest(&fault).await,
                     }
                 }
             }
@@ -114,18 +112,14 @@ enum Accepted {
 }
 
 impl Accepted {
-    /// Registers the connection with the runtime that calls.
+    /// Registers the connection, which is non-blocking already, with the runtime that calls.
     fn open(self) -> io::Result<Socket> {
         match self {
             Self::Tcp(stream) => {
-                stream.set_nonblocking(true)?;
                 stream.set_nodelay(true)?;
                 Ok(Socket::new(Raw::Tcp(net::TcpStream::from_std(stream)?)))
             }
-            Self::Unix(stream) => {
-                stream.set_nonblocking(true)?;
-                Ok(Socket::new(Raw::Unix(net::UnixStream::from_std(stream)?)))
-            }
+            Self::Unix(stream) => Ok(Socket::new(Raw::Unix(net::UnixStream::from_std(stream)?))),
         }
     }
 }

@@ -1,7 +1,6 @@
 //! What each request leaves in the metrics and the access log, whoever answered it.
 
 use std::{
-    fmt::Write,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -178,9 +177,6 @@ impl RequestIds {
     }
 
     fn next(&self) -> String {
-        let mut id = String::with_capacity(25);
-        // Writing to a string cannot fail.
-        drop(write!(id, "{:016x}-{:08x}", self.process, self.count.fetch_add(1, Ordering::Relaxed)));
-        id
+        format!("{:016x}-{:08x}", self.process, self.count.fetch_add(1, Ordering::Relaxed))
     }
 }

@@ -38,7 +38,6 @@ pub struct Parts<'a> {
 }
 
 /// Serves clients until it is told to stop.
-#[derive(Debug)]
 pub struct Server {
     door: Arc<Door>,
     listeners: Arc<[Listener]>,
@@ -100,7 +99,7 @@ impl Server {
     pub fn serve(&mut self) {
         let handles = match &self.runtime {
             Runtime::NoSteal(workers) => (0..workers.threads()).map(|at| workers.get_runtime_at(at).clone()).collect(),
-            Runtime::Steal(_) => vec![self.runtime.get_handle().clone()],
+            Runtime::Steal { .. } => vec![self.runtime.get_handle().clone()],
         };
         let workers = Workers::new(handles);
         for at in 0..self.listeners.len() {
@@ -122,11 +121,19 @@ impl Server {
     pub async fn stop(mut self, patience: Duration) -> io::Result<bool> {
         self.closing.send_replace(true);
         self.accepting.shutdown().await;
+        // Closed, so that new clients are refused at once instead of waiting for nobody.
+        drop(self.listeners);
         self.stop.send_replace(true);
         let finished = tokio::time::timeout(patience, self.door.places.emptied()).await.is_ok();
         let runtime = self.runtime;
         tokio::task::spawn_blocking(move || runtime.shutdown_timeout(Duration::from_millis(100))).await?;
         Ok(finished)
+    }
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("listeners", &self.listeners).finish_non_exhaustive()
     }
 }
 
