@@ -17,6 +17,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import socket
 import statistics
 import subprocess
@@ -355,6 +356,8 @@ def main():
     if not os.sched_getaffinity(0) >= {peers.PROXY_CORE, peers.LOAD_CORE}:
         parser.error("two cores are needed: one for the proxies, one for the upstream and the load")
 
+    # So that the peers are stopped as well.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     args.work.mkdir(parents=True, exist_ok=True)
     keys = [tokens.Key(alg, args.work / "keys").make() for alg in args.algorithms]
     report = Report()

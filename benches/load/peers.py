@@ -89,8 +89,8 @@ def free_port():
 class Process:
     """A child on given cores; `cpu()` is what all its threads have used, in nanoseconds."""
 
-    def __init__(self, argv, cores, output=subprocess.DEVNULL):
-        self.argv = argv
+    def __init__(self, argv, cores, output=subprocess.DEVNULL, end=signal.SIGTERM):
+        self.argv, self.end = argv, end
         self.child = subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
             preexec_fn=lambda: os.sched_setaffinity(0, cores & os.sched_getaffinity(0)))
@@ -109,7 +109,7 @@ class Process:
     def stop(self):
         """Asks it to end, and says how it ended."""
         if self.child.poll() is None:
-            self.child.send_signal(signal.SIGTERM)
+            self.child.send_signal(self.end)
             try:
                 self.child.wait(60)
             except subprocess.TimeoutExpired:
@@ -157,7 +157,7 @@ def start_upstream(directory):
 
 def start_bare(binary, upstream):
     port = free_port()
-    process = Process([str(binary), f"{HOST}:{port}", f"{HOST}:{upstream}"], {PROXY_CORE})
+    process = Process([str(binary), f"{HOST}:{port}", f"{HOST}:{upstream}"], {PROXY_CORE}, end=signal.SIGINT)  # after SIGTERM pingora waits 5 min
     process.wait_for(port)
     return process, port
 
