@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The load comparison: what an authenticated request costs in menshen, in a bare pingora pass-through and in HAProxy.
 
-    ./run load                          everything, as in benches/README.md (about 25 minutes)
+    ./run load                          everything, as in benches/README.md (about half an hour)
     ./run load --rounds 1 --seconds 2   a quick look
     ./run load --phases cpu --algorithms HS256 --without menshen
 
@@ -91,7 +91,8 @@ class Load:
     def counts(self):
         if not self.menshen:
             return None
-        return {result: self.menshen.metric("menshen_token_checks_total", result=result) for result in ("cached", "verified")}
+        counts = {result: self.menshen.metric("menshen_token_checks_total", result=result) for result in ("cached", "verified")}
+        return counts | {"dropped": self.menshen.metric("menshen_log_lines_dropped_total")}
 
     def prove(self, before, summary):
         """menshen's own counters say whether tokens were met in its cache as the case claims, and its log that it wrote one."""
@@ -100,6 +101,8 @@ class Load:
         if self.menshen.log_size() < summary["requests"] * 50:
             raise Invalid(f"{self.name()}: the access log is off")
         after = self.counts()
+        if after["dropped"] - before["dropped"] > 0.01 * summary["requests"]:
+            raise Invalid(f"{self.name()}: the access log lost {after['dropped'] - before['dropped']:.0f} lines")
         hits, checks = after["cached"] - before["cached"], after["verified"] - before["verified"]
         if self.kind in (ONE, MANY) and hits < 0.99 * summary["requests"]:
             raise Invalid(f"{self.name()}: only {hits:.0f} of {summary['requests']} checks were met in the cache")
