@@ -1,0 +1,29 @@
+-- wrk script: GET with tokens from a file (one a line), in turn. Arguments: FILE FIRST. FILE may be "-": no Authorization.
+-- The last line printed is JSON for compare.py.
+
+local requests, at = {}, 0
+
+function init(args)
+  local first = tonumber(args[2] or "0")
+  if args[1] == "-" then
+    requests[1] = wrk.format("GET")
+  else
+    for token in io.lines(args[1]) do
+      requests[#requests + 1] = wrk.format("GET", nil, { Authorization = "Bearer " .. token })
+    end
+  end
+  at = first % #requests
+end
+
+function request()
+  at = at % #requests + 1
+  return requests[at]
+end
+
+function done(summary, latency)
+  local e = summary.errors
+  io.write(string.format(
+    '{"requests": %d, "microseconds": %d, "p50": %d, "p99": %d, "refused": %d, "broken": %d}\n',
+    summary.requests, summary.duration, latency:percentile(50), latency:percentile(99), e.status,
+    e.connect + e.read + e.write + e.timeout))
+end
