@@ -342,7 +342,7 @@ pub enum RevocationTarget {
 }
 
 /// How long the log remembers. No access token may live longer (`tokens.access_ttl` is checked against it).
-pub const REVOCATION_RETENTION: Duration = Duration::from_secs(8 * 86_400);
+pub const REVOCATION_RETENTION: Duration = Duration::from_hours(8 * 24);
 
 /// A place in the revocation log; means something to the engine that gave it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -111,7 +111,7 @@ impl Kv for SledKv {
 
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Failure> {
         let open = self.opened();
-        let found = open.as_ref().ok_or(Failure::Closed)?.db.get(key).map_err(fault)?;
+        let found = open.as_ref().ok_or(Failure::Closed)?.db.get(key).map_err(|error| fault(&error))?;
         Ok(found.map(|value| value.to_vec()))
     }
 
@@ -125,7 +125,7 @@ impl Kv for SledKv {
         let db = &open.as_ref().ok_or(Failure::Closed)?.db;
         let mut pairs = Vec::new();
         for pair in db.range::<&[u8], _>((start, Bound::Unbounded)).take(limit) {
-            let (key, value) = pair.map_err(fault)?;
+            let (key, value) = pair.map_err(|error| fault(&error))?;
             if !key.starts_with(prefix) {
                 break;
             }
@@ -145,8 +145,8 @@ impl Kv for SledKv {
         }
         let open = self.opened();
         let open = open.as_ref().ok_or(Failure::Closed)?;
-        open.db.apply_batch(batch).map_err(fault)?;
-        open.db.flush().map_err(fault)?;
+        open.db.apply_batch(batch).map_err(|error| fault(&error))?;
+        open.db.flush().map_err(|error| fault(&error))?;
         open.blobs.sync().and_then(|()| open.log.sync_data()).map_err(|error| Failure::Fault(error.to_string()))
     }
 
@@ -157,7 +157,7 @@ impl Kv for SledKv {
     }
 
     fn size_bytes(&self) -> Result<u64, Failure> {
-        self.opened().as_ref().ok_or(Failure::Closed)?.db.size_on_disk().map_err(fault)
+        self.opened().as_ref().ok_or(Failure::Closed)?.db.size_on_disk().map_err(|error| fault(&error))
     }
 
     fn close(&self) -> Result<(), Failure> {
@@ -270,7 +270,7 @@ fn sync_names(path: &Path) -> io::Result<()> {
     })
 }
 
-fn fault(error: ::sled::Error) -> Failure {
+fn fault(error: &::sled::Error) -> Failure {
     Failure::Fault(error.to_string())
 }
 
