@@ -111,7 +111,7 @@ fn rotate(store: &Arc<dyn Store>) -> Operation {
                 session: SessionId::from_bits(place.into()),
                 counter: *counter,
                 replay_window: None,
-                idle_ttl: Duration::from_secs(3600),
+                idle_ttl: Duration::from_hours(1),
                 now: NOW,
             };
             match store.rotate(&rotation).await.expect("a rotation") {

@@ -100,7 +100,7 @@ type Damage = fn(&Path);
 #[tokio::test]
 async fn a_damaged_directory_is_refused_and_never_deleted() {
     let rows: [(&str, Damage); 6] = [
-        ("db is garbage", |path| fs::write(path.join("db"), [0xa5; 40_000]).unwrap()),
+        ("db is garbage", |path| fs::write(path.join("db"), vec![0xa5; 40_000]).unwrap()),
         ("db is empty", |path| fs::write(path.join("db"), []).unwrap()),
         ("db is gone", |path| fs::remove_file(path.join("db")).unwrap()),
         ("conf is garbage", |path| fs::write(path.join("conf"), [0xa5; 300]).unwrap()),
