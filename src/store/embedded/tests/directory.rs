@@ -150,3 +150,40 @@ fn a_start_that_was_cut_short_is_begun_again() {
     on_disk(directory.path()).unwrap();
     assert!(!fs::read(directory.path().join("menshen.store")).unwrap().is_empty());
 }
+
+#[tokio::test]
+async fn a_log_that_lost_its_end_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = on_disk(directory.path()).unwrap();
+    for n in 1..=300 {
+        store.login(&login_of(&format!("person-{n}"), n)).await.unwrap();
+    }
+    store.close().await.unwrap();
+    let log = directory.path().join("db");
+    let mut bytes = fs::read(&log).unwrap();
+    let end = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+    for byte in &mut bytes[end * 3 / 4..end * 3 / 4 + 64] {
+        *byte ^= 0xff;
+    }
+    fs::write(&log, bytes).unwrap();
+    let refused = refusal(directory.path());
+    assert!(matches!(refused, OpenError::Corrupt { .. }), "{refused}");
+    assert!(refused.to_string().contains("were acknowledged and are gone"), "{refused}");
+
+    // Whoever accepts the loss gets what is left.
+    fs::remove_file(directory.path().join("menshen.commits")).unwrap();
+    let store = on_disk(directory.path()).unwrap();
+    assert!(store.session(SessionId::from_bits(1), NOW).await.unwrap().is_some());
+    assert!(store.session(SessionId::from_bits(300), NOW).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_note_of_commits_that_was_torn_is_no_damage() {
+    for torn in ["", "0000", "\0\0\0\0\0\0\0\0", "rubbish"] {
+        let directory = tempfile::tempdir().unwrap();
+        on_disk(directory.path()).unwrap().login(&login_of("alice", 1)).await.unwrap();
+        fs::write(directory.path().join("menshen.commits"), torn).unwrap();
+        let store = on_disk(directory.path()).unwrap();
+        assert!(store.session(SessionId::from_bits(1), NOW).await.unwrap().is_some(), "{torn:?}");
+    }
+}
