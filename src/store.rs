@@ -39,7 +39,9 @@ pub trait Store: Send + Sync + 'static {
     /// Signs somebody in: finds the user by identity or makes one, links the identities, keeps the `session_key`, spends the
     /// login code and opens the session, all or nothing. 200 parallel first logins of one openid make one user.
     ///
-    /// Safe to repeat with the same `session.id`: the answer is the same session.
+    /// Safe to repeat with the same `session.id`: the answer is the same session. One that has ended meanwhile is not opened
+    /// again; that is [`LoginOutcome::CodeSpent`]. The openid says who it is, else the unionid; where the two belong to
+    /// different users the openid wins and nothing is merged. A refused login changes nothing.
     async fn login(&self, login: &NewLogin) -> Result<LoginOutcome, StoreError>;
 
     /// Whether a login code has been spent ([`NewLogin::code`]). A hint that spares a call to WeChat; `login` decides.
@@ -81,7 +83,8 @@ pub trait Store: Send + Sync + 'static {
     /// Forgets the key of this id.
     async fn remove_key(&self, kid: &str) -> Result<(), StoreError>;
 
-    /// Removes at most `limit` expired things; says how many. Run again while it says `limit`.
+    /// Settles at most `limit` things whose time may have come (removes them, or notes their later time); says how many. Run
+    /// again while it says `limit`.
     async fn sweep(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError>;
 
     /// Whether the store answers and can write. For readiness.
@@ -242,7 +245,7 @@ pub struct NewSession {
 pub enum LoginOutcome {
     /// Signed in.
     Opened(Box<Opened>),
-    /// The code had been spent by another login.
+    /// The code had been spent by another login, or this is a repeat of a login whose session has ended.
     CodeSpent,
     /// The user is disabled.
     Disabled(UserId),
@@ -342,7 +345,7 @@ pub enum RevocationTarget {
 }
 
 /// How long the log remembers. No access token may live longer (`tokens.access_ttl` is checked against it).
-pub const REVOCATION_RETENTION: Duration = Duration::from_secs(8 * 86_400);
+pub const REVOCATION_RETENTION: Duration = Duration::from_hours(8 * 24);
 
 /// A place in the revocation log; means something to the engine that gave it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -85,8 +85,8 @@ pub type Subject = Arc<dyn Store>;
 
 /// When the cases begin.
 pub const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
-const IDLE: Duration = Duration::from_secs(30 * 86_400);
-const ABSOLUTE: Duration = Duration::from_secs(90 * 86_400);
+const IDLE: Duration = Duration::from_hours(30 * 24);
+const ABSOLUTE: Duration = Duration::from_hours(90 * 24);
 
 /// A login of a person, on a session of this number. A test changes what it is about.
 ///
@@ -128,7 +128,7 @@ fn under_app(mut login: NewLogin, app_id: &str) -> NewLogin {
 }
 
 fn with_code(mut login: NewLogin, code: u8) -> NewLogin {
-    login.code = Some((CodeHash([code; 32]), NOW.plus(Duration::from_secs(600))));
+    login.code = Some((CodeHash([code; 32]), NOW.plus(Duration::from_mins(10))));
     login
 }
 

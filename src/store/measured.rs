@@ -105,3 +105,42 @@ impl<S: Store + ?Sized> Store for Measured<S> {
         self.timed("close", self.inner.close()).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        crypto::Key,
+        entropy::Entropy,
+        store::{OpenOptions, contract, open},
+    };
+
+    fn measured(metrics: &Metrics) -> Measured<dyn Store> {
+        let store = open("memory:", &OpenOptions::default(), &Key::new([1; 32]), Entropy::default()).unwrap();
+        Measured::new(store, "memory", metrics.clone())
+    }
+
+    #[tokio::test]
+    async fn operations_are_timed_and_failures_counted_by_name() {
+        let metrics = Metrics::new();
+        let store = measured(&metrics);
+        store.login(&contract::login_of("alice", 1)).await.unwrap();
+        store.close().await.unwrap();
+        store.check().await.unwrap_err();
+        let text = metrics.render();
+        for line in [
+            r#"menshen_store_op_duration_seconds_count{engine="memory",op="login"} 1"#,
+            r#"menshen_store_op_duration_seconds_count{engine="memory",op="check"} 1"#,
+            r#"menshen_store_errors_total{engine="memory",op="check"} 1"#,
+        ] {
+            assert!(text.contains(line), "{line} is not in:\n{text}");
+        }
+        assert!(!text.contains(r#"menshen_store_errors_total{engine="memory",op="login"}"#));
+    }
+
+    mod a_measured_store_keeps_the_contract {
+        use std::sync::Arc;
+
+        crate::store_contract!((Arc::new(super::measured(&super::Metrics::new())), ()));
+    }
+}

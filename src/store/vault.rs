@@ -1,7 +1,8 @@
 //! What the store keeps secret: sealing of whole records, and keyed hashes for what records are found by.
 //!
 //! Every record is sealed, not only the personal parts, so nobody has to remember which field is which. A record opens
-//! only under the key it was stored at: bytes moved to another place are damage, not somebody else's data.
+//! only under the key it was stored at: bytes moved to another place are damage, not somebody else's data. Inside is
+//! `MessagePack` with the fields' names, so that fields can be added; JSON would write bytes as decimal numbers.
 
 use serde::{Serialize, de::DeserializeOwned};
 use zeroize::Zeroizing;
@@ -57,7 +58,7 @@ impl Vault {
 
     /// The bytes of a record that will be stored at `at`.
     pub(super) fn seal<R: Serialize>(&self, at: &[u8], record: &R) -> Result<Vec<u8>, Failure> {
-        let plain = Zeroizing::new(serde_json::to_vec(record).map_err(|_| Failure::damaged(at, "cannot be written"))?);
+        let plain = Zeroizing::new(rmp_serde::to_vec_named(record).map_err(|_| Failure::damaged(at, "cannot be written"))?);
         if plain.len() > LONGEST {
             return Err(Failure::Refused("a record is too large"));
         }
@@ -78,7 +79,7 @@ impl Vault {
         let plain = crypto::open(&self.record_key(at), at, sealed)
             .map(Zeroizing::new)
             .ok_or_else(|| Failure::damaged(at, "does not open: changed, or sealed with another key"))?;
-        serde_json::from_slice(&plain).map_err(|_| Failure::damaged(at, "has fields of another version"))
+        rmp_serde::from_slice(&plain).map_err(|_| Failure::damaged(at, "has fields of another version"))
     }
 
     /// Each record has a key of its own, because random nonces of one AES-GCM key are good for 2^32 messages

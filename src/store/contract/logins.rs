@@ -150,7 +150,7 @@ pub async fn a_unionid_is_one_user_across_apps(store: Subject) {
     assert_eq!(here.user.id, by_openid_alone.user.id);
 }
 
-/// WeChat gives the unionid only once the app is bound to a platform account.
+/// A unionid is given only once the app is bound to a platform account.
 pub async fn a_unionid_that_comes_later_is_linked(store: Subject) {
     let before = opened(&store, &login_of("alice-here", 1)).await;
     opened(&store, &with_unionid(login_of("alice-here", 2), "alice")).await;
@@ -269,7 +269,7 @@ pub async fn a_session_ends_at_its_idle_and_absolute_end(store: Subject) {
     assert!(store.refresh_salt(idle.id).await.expect("works").is_some(), "so that the answer can say which");
 
     let mut short = login_of("alice", 2);
-    short.session.absolute_ttl = Duration::from_secs(60);
+    short.session.absolute_ttl = Duration::from_mins(1);
     let short = opened(&store, &short).await.session;
     assert_eq!(short.idle_end, later(60));
     assert!(!lives(&store, short.id, later(60)).await);

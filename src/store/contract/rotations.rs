@@ -123,7 +123,7 @@ pub async fn rotation_moves_the_idle_end_but_not_the_absolute_end(store: Subject
     let id = opened(&store, &login_of("alice", 1)).await.session.id;
     let mut now = NOW;
     for counter in 0..4 {
-        now = now.plus(Duration::from_secs(20 * 86_400));
+        now = now.plus(Duration::from_hours(20 * 24));
         let RotationOutcome::Rotated(renewed) = rotated(&store, &rotation(id, counter, now)).await else {
             panic!("not rotated");
         };

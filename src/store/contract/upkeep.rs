@@ -68,9 +68,9 @@ pub async fn a_sweep_keeps_what_lives(store: Subject) {
 /// A session that was used after it had been opened is not swept by its first date.
 pub async fn a_session_in_use_survives_its_first_sweep(store: Subject) {
     let id = opened(&store, &login_of("alice", 1)).await.session.id;
-    let used = NOW.plus(IDLE).minus(Duration::from_secs(60));
+    let used = NOW.plus(IDLE).minus(Duration::from_mins(1));
     moved(&store, &rotation(id, 0, used)).await;
-    let swept = NOW.plus(IDLE).plus(Duration::from_secs(8 * 86_400));
+    let swept = NOW.plus(IDLE).plus(Duration::from_hours(8 * 24));
     sweep_all(&store, swept, 10).await;
     assert!(lives(&store, id, swept).await);
     assert_eq!(moved(&store, &rotation(id, 1, swept)).await, 2);

@@ -1,6 +1,6 @@
 //! Where each kind of record lies in an ordered key-value engine.
 //!
-//! Keys are in the clear, so they hold only our own ids, times and keyed hashes; who somebody is to WeChat is in the
+//! Keys are in the clear, so they hold only our own ids, times and keyed hashes; who somebody is outside is in the
 //! values. The parts of a key are told apart by place: none of our ids contains `/`.
 
 use crate::{

@@ -11,7 +11,7 @@ use crate::{
     types::{SessionId, Timestamp, UserId, UserType},
 };
 
-/// Finds or makes the user, links what WeChat said, spends the code, opens the session.
+/// Finds or makes the user, links the identities, spends the code, opens the session.
 pub(super) fn login(draft: &mut Draft<'_>, login: &NewLogin) -> Result<LoginOutcome, Failure> {
     if let Some(before) = records::session(draft, login.session.id)? {
         return repeated(draft, login, &before);

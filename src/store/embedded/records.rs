@@ -4,7 +4,6 @@
 
 use std::collections::BTreeSet;
 
-use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -38,7 +37,7 @@ pub(super) struct OpenIdRecord {
 }
 
 impl OpenIdRecord {
-    /// Takes in what WeChat gave at a login. Gives nothing when it gave nothing new.
+    /// Takes in the key of a login; says whether it is a new one.
     pub(super) fn renew_key(&mut self, given: Option<&Secret<String>>, now: Timestamp) -> bool {
         let Some(given) = given.map(Secret::expose) else { return false };
         if self.session_key.as_ref() == Some(given) {
@@ -103,8 +102,7 @@ pub(super) struct SpentCode {
 pub(super) struct KeyRecord {
     kid: String,
     algorithm: String,
-    /// Base64, because JSON has no bytes.
-    private: String,
+    private: Vec<u8>,
     created_at: Timestamp,
 }
 
@@ -113,20 +111,18 @@ impl KeyRecord {
         Self {
             kid: key.kid.clone(),
             algorithm: key.algorithm.clone(),
-            private: BASE64_STANDARD.encode(key.private.expose()),
+            private: key.private.expose().clone(),
             created_at: key.created_at,
         }
     }
 
-    pub(super) fn read(mut self, at: &[u8]) -> Result<StoredKey, Failure> {
-        let private = BASE64_STANDARD.decode(&self.private).map_err(|_| Failure::damaged(at, "is not base64"));
-        zeroize::Zeroize::zeroize(&mut self.private);
-        Ok(StoredKey {
+    pub(super) fn read(self) -> StoredKey {
+        StoredKey {
             kid: self.kid,
             algorithm: self.algorithm,
-            private: Secret::new(private?),
+            private: Secret::new(self.private),
             created_at: self.created_at,
-        })
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use crate::store::{StoredKey, failure::Failure};
 pub(super) fn all(view: &dyn View) -> Result<Vec<StoredKey>, Failure> {
     let mut keys = Vec::new();
     for (at, bytes) in view.scan(layout::SIGNING_KEYS, None, usize::MAX)? {
-        keys.push(view.vault().open::<KeyRecord>(&at, &bytes)?.read(&at)?);
+        keys.push(view.vault().open::<KeyRecord>(&at, &bytes)?.read());
     }
     keys.reverse();
     Ok(keys)
@@ -36,7 +36,7 @@ pub(super) fn add(draft: &mut Draft<'_>, key: &StoredKey, after: Option<&str>) -
 /// Forgets a key; one that is not there is forgotten already.
 pub(super) fn remove(draft: &mut Draft<'_>, kid: &str) -> Result<(), Failure> {
     for (at, bytes) in draft.scan(layout::SIGNING_KEYS, None, usize::MAX)? {
-        let key = draft.vault().open::<KeyRecord>(&at, &bytes)?.read(&at)?;
+        let key = draft.vault().open::<KeyRecord>(&at, &bytes)?.read();
         if key.kid == kid {
             draft.remove(at);
         }

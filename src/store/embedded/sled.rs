@@ -4,16 +4,22 @@
 //! with our own `fdatasync`. sled has no errors of its own for "not ours" and "made anew because nothing was readable", so
 //! a marker file of ours stands beside its files: it is what is locked, and it says whether data must be there.
 //!
+//! Where sled finds its log damaged it starts from what is before, without a word: later logins are gone and revoked
+//! sessions live again. So each batch carries a number, and a file beside the log knows the number of the last one.
+//!
 //! Must stay true: one thread commits; `flush_async` and transactions are never used (both can hang); the periodic flusher
 //! stays on, because garbage is collected only there.
 
 use std::{
     fs::{self, DirBuilder, File},
     io::{self, ErrorKind, Read, Write},
-    os::unix::fs::DirBuilderExt,
+    os::unix::fs::{DirBuilderExt, FileExt},
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError, RwLock, RwLockReadGuard},
+    sync::{
+        Mutex, PoisonError, RwLock, RwLockReadGuard,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant, SystemTime},
 };
 
@@ -25,6 +31,11 @@ use crate::store::{OpenError, OpenOptions, failure::Failure};
 /// Our file in the directory: empty while the store is being made, then [`SETTLED`].
 const MARKER: &str = "menshen.store";
 const SETTLED: &[u8] = b"This directory is a store of menshen, format 1. All of its files belong together.\n";
+/// Our file with the number of the last commit, as text. Written when the commit is durable and never synced: it may be
+/// behind the log, and only a log that has lost something is behind it.
+const COMMITS: &str = "menshen.commits";
+/// The same number, inside the log.
+const LAST_COMMIT: &[u8] = b"m/last_commit";
 /// Files by which sled's directories are known.
 const SLEDS: [&str; 2] = ["db", "conf"];
 /// How often sled's own thread writes out and collects garbage.
@@ -49,6 +60,7 @@ struct Open {
     /// The file that sled writes its log to.
     log: File,
     blobs: Blobs,
+    commits: Commits,
     marker: File,
 }
 
@@ -73,8 +85,10 @@ impl SledKv {
         let db = start(path, options.cache_bytes, deadline, &trouble)?;
         let log = File::options().read(true).write(true).open(path.join("db")).map_err(|error| trouble.io(&error))?;
         log.sync_all().and_then(|()| sync_names(path)).map_err(|error| trouble.io(&error))?;
+        let commits = Commits::open(path, &db, &trouble)?;
         let blobs = Blobs::new(path);
-        Ok(Self { path: path.to_owned(), settled, open: RwLock::new(Some(Open { db, log, blobs, marker })) })
+        let open = Open { db, log, blobs, commits, marker };
+        Ok(Self { path: path.to_owned(), settled, open: RwLock::new(Some(open)) })
     }
 
     /// Data was committed here before, so there must be some.
@@ -111,7 +125,7 @@ impl Kv for SledKv {
 
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Failure> {
         let open = self.opened();
-        let found = open.as_ref().ok_or(Failure::Closed)?.db.get(key).map_err(fault)?;
+        let found = open.as_ref().ok_or(Failure::Closed)?.db.get(key).map_err(|error| fault(&error))?;
         Ok(found.map(|value| value.to_vec()))
     }
 
@@ -125,7 +139,7 @@ impl Kv for SledKv {
         let db = &open.as_ref().ok_or(Failure::Closed)?.db;
         let mut pairs = Vec::new();
         for pair in db.range::<&[u8], _>((start, Bound::Unbounded)).take(limit) {
-            let (key, value) = pair.map_err(fault)?;
+            let (key, value) = pair.map_err(|error| fault(&error))?;
             if !key.starts_with(prefix) {
                 break;
             }
@@ -145,9 +159,13 @@ impl Kv for SledKv {
         }
         let open = self.opened();
         let open = open.as_ref().ok_or(Failure::Closed)?;
-        open.db.apply_batch(batch).map_err(fault)?;
-        open.db.flush().map_err(fault)?;
-        open.blobs.sync().and_then(|()| open.log.sync_data()).map_err(|error| Failure::Fault(error.to_string()))
+        let number = open.commits.next();
+        batch.insert(LAST_COMMIT, &number.to_be_bytes());
+        open.db.apply_batch(batch).map_err(|error| fault(&error))?;
+        open.db.flush().map_err(|error| fault(&error))?;
+        open.blobs.sync().and_then(|()| open.log.sync_data()).map_err(|error| Failure::Fault(error.to_string()))?;
+        open.commits.done(number);
+        Ok(())
     }
 
     fn ready(&self) -> Result<(), Failure> {
@@ -157,22 +175,68 @@ impl Kv for SledKv {
     }
 
     fn size_bytes(&self) -> Result<u64, Failure> {
-        self.opened().as_ref().ok_or(Failure::Closed)?.db.size_on_disk().map_err(fault)
+        self.opened().as_ref().ok_or(Failure::Closed)?.db.size_on_disk().map_err(|error| fault(&error))
     }
 
     fn close(&self) -> Result<(), Failure> {
-        let Some(Open { db, log, blobs, marker }) = self.open.write().unwrap_or_else(PoisonError::into_inner).take() else {
+        let Some(Open { db, log, blobs, commits, marker }) =
+            self.open.write().unwrap_or_else(PoisonError::into_inner).take()
+        else {
             return Ok(());
         };
         // sled's last flush panics when it fails, and it is a copy of what has been committed already.
         let dropped = catch_unwind(AssertUnwindSafe(|| drop(db)));
         let synced = blobs.sync().and_then(|()| log.sync_all());
-        drop(marker);
+        drop((commits, marker));
         match (dropped, synced) {
             (Ok(()), Ok(())) => Ok(()),
             (Err(_), _) => Err(Failure::Fault("sled failed while it was closed".to_owned())),
             (Ok(()), Err(error)) => Err(Failure::Fault(error.to_string())),
         }
+    }
+}
+
+/// Counts commits, inside the log and beside it.
+struct Commits {
+    file: File,
+    last: AtomicU64,
+}
+
+impl Commits {
+    /// Refuses a log that ends before what was acknowledged.
+    fn open(path: &Path, db: &Db, trouble: &Trouble<'_>) -> Result<Self, OpenError> {
+        let name = path.join(COMMITS);
+        let mut file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(name)
+            .map_err(|error| trouble.io(&error))?;
+        let mut text = Vec::new();
+        file.read_to_end(&mut text).map_err(|error| trouble.io(&error))?;
+        // After power loss it may be empty or torn. Then it knows nothing, which is no sign of damage.
+        let acknowledged: u64 = str::from_utf8(&text).ok().and_then(|text| text.trim().parse().ok()).unwrap_or_default();
+        let found = db.get(LAST_COMMIT).map_err(|error| trouble.sled(&error))?;
+        let last = found.and_then(|bytes| bytes.as_ref().try_into().ok()).map_or(0, u64::from_be_bytes);
+        if last < acknowledged {
+            let missing = acknowledged - last;
+            return Err(trouble.corrupt(&format!(
+                "its last {missing} commits were acknowledged and are gone, so logins are lost and revoked sessions would live \
+                 again (to accept that, delete {COMMITS} in it)"
+            )));
+        }
+        Ok(Self { file, last: AtomicU64::new(last) })
+    }
+
+    fn next(&self) -> u64 {
+        self.last.load(Ordering::Relaxed).saturating_add(1)
+    }
+
+    /// Notes that a commit is durable. A note that cannot be written leaves the file behind, which is harmless.
+    fn done(&self, number: u64) {
+        self.last.store(number, Ordering::Relaxed);
+        drop(self.file.write_all_at(format!("{number:020}\n").as_bytes(), 0));
     }
 }
 
@@ -270,7 +334,7 @@ fn sync_names(path: &Path) -> io::Result<()> {
     })
 }
 
-fn fault(error: ::sled::Error) -> Failure {
+fn fault(error: &::sled::Error) -> Failure {
     Failure::Fault(error.to_string())
 }
 

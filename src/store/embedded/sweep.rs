@@ -13,7 +13,7 @@ use super::{
 use crate::{store::failure::Failure, types::Timestamp};
 
 /// How long a session that has ended is remembered, so that a refresh is told "expired" or "revoked", not "unknown".
-const REMEMBERED: Duration = Duration::from_secs(7 * 86_400);
+const REMEMBERED: Duration = Duration::from_hours(7 * 24);
 
 /// When a session's record may go.
 pub(super) fn session_forgotten_at(record: &SessionRecord) -> Timestamp {

@@ -102,7 +102,7 @@ async fn a_disabled_user_neither_signs_in_nor_refreshes() {
     assert!(!store.code_spent(&code, NOW).await.unwrap());
     assert!(matches!(store.login(&login_of("alice", 1)).await.unwrap(), LoginOutcome::Disabled(_)), "a repeat");
     let session = SessionId::from_bits(1);
-    let rotation = Rotation { session, counter: 0, replay_window: None, idle_ttl: Duration::from_secs(60), now: NOW };
+    let rotation = Rotation { session, counter: 0, replay_window: None, idle_ttl: Duration::from_mins(1), now: NOW };
     assert!(matches!(store.rotate(&rotation).await.unwrap(), RotationOutcome::Disabled(user) if user == id));
 }
 
