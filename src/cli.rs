@@ -4,6 +4,10 @@
 
 mod check;
 mod config;
+mod demo;
+mod keys;
+mod openapi;
+mod run;
 
 use std::{
     io::{self, Write},
@@ -18,7 +22,7 @@ use crate::config::Source;
 /// Wrong config or usage (`EX_USAGE` of BSD's sysexits.h).
 pub const BAD_USAGE: u8 = 64;
 
-/// A login gate for `WeChat` Mini Programs: one process in front of an existing backend.
+/// A login gate for WeChat Mini Programs: one process in front of an existing backend.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Cli {
@@ -27,15 +31,26 @@ struct Cli {
     config: Option<PathBuf>,
 
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Serve until SIGTERM or Ctrl-C (what happens without a subcommand)
+    Run,
+    /// A tour on this machine, without network: a sample backend, a simulated WeChat, and menshen in front
+    Demo(demo::Args),
+    /// The keys that sign access tokens
+    Keys {
+        #[command(subcommand)]
+        command: keys::Command,
+    },
     /// Tell whether the config is right, or all that is wrong with it, with lines
     Check,
     /// Print a config file with every key, its meaning and its default
     Config,
+    /// Print the contract of the auth API (OpenAPI 3.1, JSON), or of its errors (Markdown)
+    Openapi(openapi::Args),
 }
 
 /// Does what the command line says.
@@ -45,10 +60,15 @@ pub fn run() -> ExitCode {
         Err(said) => return explain(&said),
     };
     let source = Source::new(cli.config, std::env::vars_os());
-    let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
-    let done = match cli.command {
+    // Log lines are written to standard output by another thread, so it is not locked here.
+    let (mut out, mut err) = (io::stdout(), io::stderr());
+    let done = match cli.command.unwrap_or(Command::Run) {
+        Command::Run => run::run(&source, &mut err),
+        Command::Demo(args) => demo::run(&args, &mut out, &mut err),
+        Command::Keys { command } => keys::run(&source, &command, &mut out, &mut err),
         Command::Check => check::run(&source, &mut out, &mut err),
         Command::Config => config::run(&mut out).map(|()| ExitCode::SUCCESS),
+        Command::Openapi(args) => openapi::run(&args, &mut out).map(|()| ExitCode::SUCCESS),
     };
     finish(done, &mut err)
 }

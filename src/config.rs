@@ -20,6 +20,8 @@ mod shape;
 mod store;
 mod suggestion;
 mod telemetry;
+#[cfg(test)]
+mod tests;
 mod tokens;
 mod upstream;
 mod values;

@@ -1,19 +1,38 @@
-//! menshen: a login gate for WeChat Mini Programs. See ARCHITECTURE.md.
+//! menshen (门神, the gods painted on Chinese doors): a login gate for WeChat Mini Programs.
+//!
+//! One process in front of an existing backend. It answers the login API itself, checks a token on every other request, and
+//! forwards what passes with the caller's identity in headers. ARCHITECTURE.md walks through both kinds of request.
+//!
+//! The modules, in reading order:
 
-pub mod api;
-pub mod audit;
-pub mod auth;
-pub mod cli;
+// The words everybody uses.
 pub mod clock;
-pub mod config;
 pub mod crypto;
-pub mod dev;
 pub mod entropy;
 pub mod error;
+pub mod types;
+
+// What we are told, and what we tell.
+pub mod audit;
+pub mod config;
 pub mod metrics;
+pub mod telemetry;
+
+// Doors to the outside.
 pub mod outbound;
-pub mod policy;
 pub mod provider;
 pub mod store;
 pub mod token;
-pub mod types;
+
+// What the program does.
+pub mod api;
+pub mod auth;
+pub mod gate;
+pub mod policy;
+
+// The platform.
+pub mod admin;
+pub mod app;
+pub mod cli;
+pub mod dev;
+pub mod proxy;

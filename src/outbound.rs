@@ -4,10 +4,14 @@
 //! followed, cookies not kept, nothing is sent twice. A vendor's URL can hold a secret, so no error here has a text of its
 //! own: a [`Fault`] is a name, and the library's errors, which print URLs, end in this file.
 
+mod admin;
+
 use std::{net::IpAddr, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use reqwest::{Client, Response, StatusCode, Url, redirect};
+
+pub use admin::{AdminClient, AdminFault, NoAdminClient};
 
 /// Most bytes of an answer; what we ask for fits in one.
 pub const LONGEST_ANSWER: usize = 64 * 1024;

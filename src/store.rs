@@ -148,6 +148,12 @@ pub struct ProfileChange {
     pub birthday: Option<Option<String>>,
 }
 
+impl std::fmt::Debug for ProfileChange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ProfileChange(***)")
+    }
+}
+
 /// One login on one device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {

@@ -6,11 +6,14 @@ use std::{
 };
 
 use super::BAD_USAGE;
-use crate::config::{Access, Config, Mode, RuleConfig, Source};
+use crate::{
+    app,
+    config::{Access, Config, Mode, RuleConfig, Source},
+};
 
 /// Prints a summary to `out`, or every problem to `err`; warnings go to `err` too.
 pub(super) fn run(source: &Source, out: &mut impl Write, err: &mut impl Write) -> io::Result<ExitCode> {
-    match Config::load(source) {
+    match Config::load_with(source, app::check) {
         Ok(loaded) => {
             for warning in &loaded.warnings {
                 writeln!(err, "warning: {warning}")?;
@@ -33,7 +36,10 @@ fn summary(config: &Config, out: &mut impl Write) -> io::Result<()> {
         Mode::Production => "production",
         Mode::Development => "development",
     };
-    let apps: Vec<_> = config.wechat.apps().into_iter().map(|app| app.app_id).collect();
+    let wechat = match config.mode {
+        Mode::Production => config.wechat.apps().into_iter().map(|app| app.app_id).collect::<Vec<_>>().join(", "),
+        Mode::Development => "none: a login code is its own openid".to_owned(),
+    };
     let mut row = |name: &str, value: &str| writeln!(out, "  {name:<9} {value}");
     row("mode", mode)?;
     row("listen", &config.server.listen.join(", "))?;
@@ -41,7 +47,7 @@ fn summary(config: &Config, out: &mut impl Write) -> io::Result<()> {
     row("auth API", &config.auth.prefix)?;
     row("upstream", &config.upstream.urls.join(", "))?;
     row("store", &config.store.url)?;
-    row("wechat", &if apps.is_empty() { "simulated".to_owned() } else { apps.join(", ") })?;
+    row("wechat", &wechat)?;
     for (n, rule) in config.rule.iter().enumerate() {
         row(if n == 0 { "rules" } else { "" }, &in_words(rule))?;
     }
@@ -57,11 +63,63 @@ fn in_words(rule: &RuleConfig) -> String {
         Access::Deny => "deny",
     };
     let methods = if rule.methods.is_empty() { String::new() } else { format!("{} ", rule.methods.join("|")) };
-    let mut words = format!("{}: {methods}{} {access}", rule.name, rule.path);
-    for (what, names) in [("user type", &rule.user_types), ("role", &rule.roles)] {
-        if !names.is_empty() {
-            words.push_str(&format!(", {what} {}", names.join(" or ")));
-        }
+    let one_of = |what: &str, names: &[String]| match names {
+        [] => String::new(),
+        names => format!(", {what} {}", names.join(" or ")),
+    };
+    let (user_types, roles) = (one_of("user type", &rule.user_types), one_of("role", &rule.roles));
+    format!("{}: {methods}{} {access}{user_types}{roles}", rule.name, rule.path)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// Exit code, output and messages of a check of this text; the directory's name is taken out.
+    fn check(text: &str) -> (ExitCode, String, String) {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("config.toml");
+        fs::write(&file, text).unwrap();
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let code = run(&Source { file: Some(file), environment: Vec::new() }, &mut out, &mut err).unwrap();
+        let local = |bytes| String::from_utf8(bytes).unwrap().replace(&format!("{}/", directory.path().display()), "");
+        (code, local(out), local(err))
     }
-    words
+
+    #[test]
+    fn a_right_config_is_summed_up() {
+        let text = "mode = 'development'\n[server]\nlisten = ['127.0.0.1:8080']\n[limits]\nenabled = false\n[[rule]]\nname = 'health'\n\
+                    path = '/health'\nmethods = ['GET', 'HEAD']\naccess = 'public'\n[[rule]]\nname = 'back-office'\npath = '/admin/**'\n\
+                    user_types = ['admin']\nroles = ['a', 'b']\n";
+        let (code, out, err) = check(text);
+        assert_eq!(code, ExitCode::SUCCESS);
+        assert_eq!(
+            out,
+            "config.toml: ok\n\
+             \x20 mode      development\n\
+             \x20 listen    127.0.0.1:8080\n\
+             \x20 admin     127.0.0.1:9090\n\
+             \x20 auth API  /auth\n\
+             \x20 upstream  http://127.0.0.1:3000\n\
+             \x20 store     sled:./data\n\
+             \x20 wechat    none: a login code is its own openid\n\
+             \x20 rules     health: GET|HEAD /health public\n\
+             \x20           back-office: /admin/** required, user type admin, role a or b\n\
+             \x20           everything else: required\n"
+        );
+        assert_eq!(err, "warning: config.toml:5: limits.enabled: is false: nothing slows down who guesses or floods\n");
+    }
+
+    #[test]
+    fn a_wrong_config_is_bad_usage() {
+        let (code, out, err) = check("mode = 'development'\n[server]\nlistens = []\nthreads = 'x'\n");
+        assert_eq!((code, out.as_str()), (ExitCode::from(BAD_USAGE), ""));
+        assert_eq!(
+            err,
+            "config.toml:3: server.listens: is not a key; did you mean `listen`?\n\
+             config.toml:4: server.threads: must be a whole number, not a text\n"
+        );
+    }
 }

@@ -1,22 +1,37 @@
 //! `[admin]`: metrics and probes, on their own listener.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ListenAddress, Problems, ServerConfig};
+use super::{ListenAddress, Problems, SecretText, ServerConfig};
 
 /// Metrics and probes (`/metrics`, `/livez`, `/readyz`, `/startupz`), on their own listener.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AdminConfig {
     /// `IP:PORT`. Keep it where only the scraper and the kubelet reach it. Port 0 takes a free one.
     pub listen: String,
+    /// Opens `/admin` to whoever knows this token, at least 32 characters: `menshen keys` asks a running process there. Also
+    /// `token_file`. Unset: there is no `/admin`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"...")]
+    pub token: Option<SecretText>,
+    /// Read `token` from this file. A missing file is made on first start, for its owner alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "path", "x-made-on-first-start" = true), example = &"admin.token")]
+    pub token_file: Option<PathBuf>,
 }
+
+/// Shortest admin token, in characters.
+const SHORTEST_TOKEN: usize = 32;
 
 impl AdminConfig {
     pub(super) fn check(&self, server: &ServerConfig, problems: &mut Problems) {
+        if self.token.as_ref().is_some_and(|token| token.expose().len() < SHORTEST_TOKEN) {
+            problems.add("admin.token", "is shorter than 32 characters: `openssl rand -hex 32` prints a good one");
+        }
         let Ok(address) = self.listen.parse::<SocketAddr>() else {
             problems.add("admin.listen", format!("{:?} is not an address: write IP:PORT", self.listen));
             return;
@@ -33,6 +48,6 @@ impl AdminConfig {
 
 impl Default for AdminConfig {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:9090".to_owned() }
+        Self { listen: "127.0.0.1:9090".to_owned(), token: None, token_file: None }
     }
 }

@@ -89,28 +89,32 @@ fn set(node: &mut Node, schema: Schema, steps: &[Step], value: &str, origin: &Or
             let property = schema.property(name).ok_or(Refused::Unknown)?;
             // Something else than a table in the file is reported when the file is looked at.
             let Raw::Table(entries) = &mut node.raw else { return Ok(()) };
-            let entry = entries.entry(name.clone()).or_insert_with(|| empty(property, origin));
-            set(entry, property, rest, value, origin)
+            if let Some(entry) = entries.get_mut(name) {
+                return set(entry, property, rest, value, origin);
+            }
+            entries.insert(name.clone(), fresh(property, rest, value, origin)?);
+            Ok(())
         }
         (Shape::List(item), Step::Index(index)) => {
             let Raw::List(items) = &mut node.raw else { return Ok(()) };
-            if *index > items.len() {
-                return Err(Refused::Because(format!("is entry {index} of a list that has {}", items.len())));
+            let written = items.len();
+            match items.get_mut(*index) {
+                Some(entry) => set(entry, item, rest, value, origin),
+                None if *index == written => {
+                    items.push(fresh(item, rest, value, origin)?);
+                    Ok(())
+                }
+                None => Err(Refused::Because(format!(
+                    "is entry {index}, and only {written} are written: they count from 0 without a gap"
+                ))),
             }
-            if *index == items.len() {
-                let fresh = empty(item, origin);
-                // Look before adding: a variable with an unknown key adds nothing.
-                let mut trial = fresh.clone();
-                set(&mut trial, item, rest, value, origin)?;
-                items.push(fresh);
-            }
-            set(&mut items[*index], item, rest, value, origin)
         }
         (Shape::Map(_), _) => {
             Err(Refused::Because("goes too deep: write all pairs in one variable, as name=value,name=value".to_owned()))
         }
-        (Shape::Table, Step::Index(_)) | (Shape::List(_), Step::Name(_)) => Err(Refused::Unknown),
-        (Shape::Choice(_) | Shape::Text(_) | Shape::Integer(_) | Shape::Boolean, _) => Err(Refused::Unknown),
+        (Shape::Table | Shape::List(_) | Shape::Choice(_) | Shape::Text(_) | Shape::Integer(_) | Shape::Boolean, _) => {
+            Err(Refused::Unknown)
+        }
     }
 }
 
@@ -133,6 +137,13 @@ fn whole(shape: &Shape, value: &str, origin: &Origin) -> Result<Raw, Refused> {
         }
         Shape::Choice(_) | Shape::Text(_) | Shape::Integer(_) | Shape::Boolean => Ok(Raw::Text(value.to_owned())),
     }
+}
+
+/// A new value with this set in it. Nothing is added for a variable that is refused.
+fn fresh(schema: Schema, rest: &[Step], value: &str, origin: &Origin) -> Result<Node, Refused> {
+    let mut node = empty(schema, origin);
+    set(&mut node, schema, rest, value, origin)?;
+    Ok(node)
 }
 
 fn empty(schema: Schema, origin: &Origin) -> Node {

@@ -41,7 +41,6 @@ impl Intake<'_> {
         match (schema.shape(), &node.raw) {
             (Shape::Table, Raw::Table(_)) => self.table(schema, node, key),
             (Shape::Table, Raw::List(_)) => self.refuse(key, format!("is one table: write [{key}]")),
-            (Shape::Table, other) => self.refuse(key, format!("must be a table, not {}", other.kind())),
 
             (Shape::Map(value), Raw::Table(entries)) => {
                 let accepted = entries.iter().map(|(name, entry)| (name, self.accept(value, entry, &within(key, name))));
@@ -52,7 +51,7 @@ impl Intake<'_> {
                 }
                 accepted.map(Value::Object)
             }
-            (Shape::Map(_), other) => self.refuse(key, format!("must be a table, not {}", other.kind())),
+            (Shape::Table | Shape::Map(_), other) => self.refuse(key, format!("must be a table, not {}", other.kind())),
 
             (Shape::List(item), Raw::List(nodes)) => self.list(item, nodes, key),
             (Shape::List(item), Raw::Table(_)) if matches!(item.shape(), Shape::Table) => {
@@ -79,8 +78,11 @@ impl Intake<'_> {
                 self.refuse(key, format!("must be a text in quotes, not {}", other.kind()))
             }
 
-            (Shape::Integer(most), Raw::Integer(number)) => self.integer(most, &number.to_string(), key),
-            (Shape::Integer(most), Raw::Text(text)) if from_environment => self.integer(most, text, key),
+            (Shape::Integer(most), Raw::Integer(number)) => self.integer(most, *number, &number.to_string(), key),
+            (Shape::Integer(most), Raw::Text(text)) if from_environment => {
+                // A number too long for TOML, or none at all, is as wrong as a negative one.
+                self.integer(most, text.parse().unwrap_or(-1), &shown(text), key)
+            }
             (Shape::Integer(_), other) => self.refuse(key, format!("must be a whole number, not {}", other.kind())),
 
             (Shape::Boolean, Raw::Boolean(choice)) => Some(Value::from(*choice)),
@@ -139,10 +141,13 @@ impl Intake<'_> {
         accepted.map(Value::Array)
     }
 
-    fn integer(&mut self, most: u64, digits: &str, key: &str) -> Option<Value> {
-        match digits.parse::<u64>() {
-            Ok(number) if number <= most && !digits.starts_with('+') => Some(Value::from(number)),
-            Ok(_) | Err(_) => self.refuse(key, format!("{} is not a whole number from 0 to {most}", shown_bare(digits))),
+    fn integer(&mut self, most: u64, number: i64, as_written: &str, key: &str) -> Option<Value> {
+        match u64::try_from(number) {
+            Ok(number) if number <= most => Some(Value::from(number)),
+            Ok(_) | Err(_) if most == i64::MAX.unsigned_abs() => {
+                self.refuse(key, format!("{as_written} is not a whole number of 0 or above"))
+            }
+            Ok(_) | Err(_) => self.refuse(key, format!("{as_written} is not a whole number from 0 to {most}")),
         }
     }
 
@@ -244,10 +249,6 @@ fn read_secret(path: &Path) -> Result<String, Unusable> {
 /// A value in a message: in quotes, escaped, and not longer than a line can bear.
 fn shown(text: &str) -> String {
     format!("{:?}", cut(text))
-}
-
-fn shown_bare(text: &str) -> String {
-    cut(text).escape_debug().to_string()
 }
 
 fn cut(text: &str) -> String {

@@ -25,10 +25,14 @@ pub struct Source {
 }
 
 impl Source {
-    /// The file named, or `config.toml` in the working directory if there is one.
+    /// The file named, or `config.toml` in the working directory if there is one. An empty name is none: that is what a
+    /// variable left blank in a compose file gives.
     pub fn new(file: Option<PathBuf>, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
         let usual = || Some(PathBuf::from(USUAL_FILE)).filter(|file| file.exists());
-        Self { file: file.or_else(usual), environment: environment.into_iter().collect() }
+        Self {
+            file: file.filter(|file| !file.as_os_str().is_empty()).or_else(usual),
+            environment: environment.into_iter().collect(),
+        }
     }
 }
 
@@ -58,18 +62,14 @@ impl Config {
         environment::overlay(&mut tree, &source.environment, &mut problems);
         let directory = source.file.as_deref().and_then(Path::parent).unwrap_or_else(|| Path::new(""));
         let accepted = Intake { problems: &mut problems, directory }.accept(Schema::root(), &tree, "");
-        match serde_json::from_value::<Self>(accepted.unwrap_or_default()) {
-            Ok(config) => {
-                config.check(&mut problems);
-                also(&config, &mut problems);
-                if problems.is_empty() { Ok(Loaded { config, warnings: problems.into_warnings() }) } else { Err(problems) }
-            }
+        let Ok(config) = serde_json::from_value::<Self>(accepted.unwrap_or_default()) else {
             // The walk accepts what the structs accept; if they ever part, nothing starts. The error may quote a value.
-            Err(_) => {
-                problems.report_at(Origin::Nowhere, "has a value that passes its description and still does not fit");
-                Err(problems)
-            }
-        }
+            problems.report_at(Origin::Nowhere, "has a value that passes its description and still does not fit");
+            return Err(problems);
+        };
+        config.check(&mut problems);
+        also(&config, &mut problems);
+        if problems.is_empty() { Ok(Loaded { config, warnings: problems.into_warnings() }) } else { Err(problems) }
     }
 }
 

@@ -58,10 +58,12 @@ impl Page {
             self.key(path, name, schema, defaults.get(name));
         }
         for (name, schema) in tables {
+            if path.is_empty() {
+                self.blank();
+            }
+            self.blank();
             let path = within(path, name);
             let default = defaults.get(name).unwrap_or(&Value::Null);
-            self.blank();
-            self.blank();
             self.comment(schema.description());
             match schema.shape() {
                 Shape::List(item) => self.list_of_tables(&path, item),

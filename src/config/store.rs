@@ -27,6 +27,8 @@ pub struct StoreConfig {
     pub encryption_key_file: Option<PathBuf>,
     /// Memory for pages of the embedded store.
     pub cache: ByteSize,
+    /// How long to wait at start for another process that still holds the store, such as a predecessor that is just ending.
+    pub lock_wait: HumanDuration,
     /// How often revocations made by other replicas are looked for.
     pub revocation_poll: HumanDuration,
     /// How often what has expired is removed.
@@ -67,6 +69,7 @@ impl StoreConfig {
         problems.between("store.cache", &self.cache, ByteSize::mib(1)..=ByteSize::mib(65_536));
         let shortest = HumanDuration::millis(1);
         problems.between("store.revocation_poll", &self.revocation_poll, shortest..=HumanDuration::minutes(1));
+        problems.between("store.lock_wait", &self.lock_wait, shortest..=HumanDuration::minutes(10));
         problems.between("store.sweep_interval", &self.sweep_interval, shortest..=HumanDuration::days(1));
     }
 }
@@ -96,7 +99,7 @@ impl FromStr for StoreEngine {
 /// 32 bytes as 64 hex digits or as base64 (RFC 4648 sections 4 and 5, padding or not).
 fn read_key(text: &str) -> Result<Key, Malformed> {
     let text = text.trim();
-    let mut bytes = if text.len() == 64 {
+    let mut bytes = if text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit()) {
         (0..32).map(|n| u8::from_str_radix(text.get(2 * n..2 * n + 2)?, 16).ok()).collect()
     } else {
         let standard = text.trim_end_matches('=').replace('-', "+").replace('_', "/");
@@ -114,6 +117,7 @@ impl Default for StoreConfig {
             encryption_key: None,
             encryption_key_file: None,
             cache: ByteSize::mib(16),
+            lock_wait: HumanDuration::secs(30),
             revocation_poll: HumanDuration::secs(1),
             sweep_interval: HumanDuration::minutes(1),
         }

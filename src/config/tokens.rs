@@ -192,6 +192,18 @@ pub enum Algorithm {
     Hs256,
 }
 
+impl Algorithm {
+    /// As it stands in a token's `alg`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::EdDsa => "EdDSA",
+            Self::Es256 => "ES256",
+            Self::Rs256 => "RS256",
+            Self::Hs256 => "HS256",
+        }
+    }
+}
+
 /// How long the refresh token before the present one gets the same successor again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

@@ -1,1 +1,212 @@
-//! x
+//! What every engine promises, as cases that each engine runs.
+//!
+//! A case gets an empty store and panics when the promise is broken. [`store_contract!`](crate::store_contract) makes one
+//! test of each. Compiled always, so that integration tests can call it; the binary contains none of it.
+
+pub mod logins;
+pub mod revocations;
+pub mod rotations;
+pub mod upkeep;
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use super::{
+    CodeHash, LoginOutcome, NewLogin, NewSession, NewUserId, Opened, Profile, RefreshSalt, RevocationEntry, Rotation,
+    RotationOutcome, Store, WechatIdentity,
+};
+use crate::types::{AppId, ClientType, OpenId, Secret, SessionId, Timestamp, UnionId, UserId, UserType};
+
+/// One test for each case. Takes an expression that makes an empty store, and whatever has to outlive it: `(Arc<dyn Store>, _)`.
+#[macro_export]
+macro_rules! store_contract {
+    ($make:expr) => {
+        $crate::store_contract! { @each $make;
+            logins::parallel_first_logins_make_one_user,
+            logins::a_code_is_spent_once,
+            logins::a_code_is_forgotten_after_its_time,
+            logins::a_refused_login_spends_nothing,
+            logins::a_repeated_login_is_the_same_login,
+            logins::a_repeated_login_does_not_revive_its_session,
+            logins::integer_ids_are_unique_and_count_up,
+            logins::integer_ids_step_over_ids_that_exist,
+            logins::a_given_id_is_never_given_twice,
+            logins::a_unionid_is_one_user_across_apps,
+            logins::a_unionid_that_comes_later_is_linked,
+            logins::the_openid_wins_over_a_unionid_of_somebody_else,
+            logins::one_openid_of_two_apps_is_two_users,
+            logins::a_profile_is_filled_but_not_overwritten,
+            logins::a_profile_change_leaves_sets_and_clears,
+            logins::a_user_is_raised_and_never_lowered,
+            logins::closed_registration_refuses_strangers_only,
+            logins::one_session_per_client_type_ends_the_others,
+            logins::a_session_ends_at_its_idle_and_absolute_end,
+            logins::sessions_are_listed_newest_first,
+            rotations::parallel_rotations_have_one_winner,
+            rotations::a_replay_is_answered_until_its_successor_is_used,
+            rotations::a_replay_window_closes,
+            rotations::reuse_ends_its_session_only,
+            rotations::a_revoked_session_never_refreshes,
+            rotations::a_session_that_was_ended_for_reuse_stays_ended,
+            rotations::a_lost_rotation_is_caught_up,
+            rotations::a_counter_from_nowhere_ends_the_session,
+            rotations::rotation_moves_the_idle_end_but_not_the_absolute_end,
+            rotations::an_expired_session_does_not_refresh,
+            rotations::an_unknown_session_does_not_refresh,
+            revocations::one_session_is_ended_by_its_user_only,
+            revocations::the_others_are_ended,
+            revocations::a_user_s_epoch_rises,
+            revocations::a_revocation_of_everything_stops_all_refreshing,
+            revocations::revoking_twice_is_revoking_once,
+            revocations::the_log_is_read_in_pieces,
+            revocations::the_log_skips_nothing_under_parallel_writers,
+            upkeep::a_sweep_is_bounded_and_complete,
+            upkeep::a_sweep_keeps_what_lives,
+            upkeep::a_session_in_use_survives_its_first_sweep,
+            upkeep::one_of_two_first_keys_wins,
+            upkeep::keys_come_newest_first_and_go,
+            upkeep::an_added_key_may_be_added_again,
+            upkeep::a_closed_store_says_so,
+            upkeep::a_healthy_store_says_so,
+        }
+    };
+    (@each $make:expr; $($group:ident :: $case:ident,)*) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                let (store, _outlives) = $make;
+                $crate::store::contract::$group::$case(store).await;
+            }
+        )*
+    };
+}
+
+/// The engine on trial.
+pub type Subject = Arc<dyn Store>;
+
+/// When the cases begin.
+pub const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+const IDLE: Duration = Duration::from_secs(30 * 86_400);
+const ABSOLUTE: Duration = Duration::from_secs(90 * 86_400);
+
+/// A login of a person, on a session of this number. A test changes what it is about.
+///
+/// # Panics
+/// When the name is not an openid.
+pub fn login_of(person: &str, session: u128) -> NewLogin {
+    NewLogin {
+        identity: WechatIdentity {
+            app_id: AppId::parse("wx1").expect("an app id"),
+            openid: OpenId::parse(person).expect("an openid"),
+            unionid: None,
+            session_key: Some(Secret::new("c2Vzc2lvbi1rZXktb2YtdGVzdA==".to_owned())),
+        },
+        profile: Profile::default(),
+        user_type: UserType::user(),
+        new_user: NewUserId::Given(UserId::parse(&format!("u{session}")).expect("a user id")),
+        registration_open: true,
+        code: None,
+        session: NewSession {
+            id: SessionId::from_bits(session),
+            client_type: ClientType::MiniProgram,
+            salt: RefreshSalt(session.to_be_bytes()),
+            idle_ttl: IDLE,
+            absolute_ttl: ABSOLUTE,
+        },
+        single_per_client_type: false,
+        now: NOW,
+    }
+}
+
+fn with_unionid(mut login: NewLogin, unionid: &str) -> NewLogin {
+    login.identity.unionid = Some(UnionId::parse(unionid).expect("a unionid"));
+    login
+}
+
+fn under_app(mut login: NewLogin, app_id: &str) -> NewLogin {
+    login.identity.app_id = AppId::parse(app_id).expect("an app id");
+    login
+}
+
+fn with_code(mut login: NewLogin, code: u8) -> NewLogin {
+    login.code = Some((CodeHash([code; 32]), NOW.plus(Duration::from_secs(600))));
+    login
+}
+
+fn at(mut login: NewLogin, now: Timestamp) -> NewLogin {
+    login.now = now;
+    login
+}
+
+fn later(seconds: u64) -> Timestamp {
+    NOW.plus(Duration::from_secs(seconds))
+}
+
+/// Signs in; anything but an open session breaks the case.
+async fn opened(store: &Subject, login: &NewLogin) -> Opened {
+    match store.login(login).await.expect("the store works") {
+        LoginOutcome::Opened(opened) => *opened,
+        other => panic!("not signed in: {other:?}"),
+    }
+}
+
+fn rotation(session: SessionId, counter: u64, now: Timestamp) -> Rotation {
+    Rotation { session, counter, replay_window: None, idle_ttl: IDLE, now }
+}
+
+async fn rotated(store: &Subject, rotation: &Rotation) -> RotationOutcome {
+    store.rotate(rotation).await.expect("the store works")
+}
+
+/// The counter after a step that had to succeed.
+async fn moved(store: &Subject, rotation: &Rotation) -> u64 {
+    match rotated(store, rotation).await {
+        RotationOutcome::Rotated(renewed) => renewed.session.counter,
+        other => panic!("not rotated: {other:?}"),
+    }
+}
+
+async fn lives(store: &Subject, id: SessionId, now: Timestamp) -> bool {
+    store.session(id, now).await.expect("the store works").is_some()
+}
+
+/// The whole log, read in pieces.
+async fn whole_log(store: &Subject) -> Vec<RevocationEntry> {
+    let (mut entries, mut cursor) = (Vec::new(), None);
+    loop {
+        let page = store.revocations(cursor.as_ref(), 7).await.expect("the store works");
+        entries.extend(page.entries);
+        if !page.more {
+            return entries;
+        }
+        cursor = Some(page.next);
+    }
+}
+
+/// Runs all at once, on real threads; the outcomes in no order.
+async fn together<T: Send + 'static>(tasks: impl IntoIterator<Item = impl Future<Output = T> + Send + 'static>) -> Vec<T> {
+    let set: tokio::task::JoinSet<T> = tasks.into_iter().collect();
+    set.join_all().await
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_case_is_in_the_list() {
+        let list = include_str!("contract.rs");
+        let groups = [
+            ("logins", include_str!("contract/logins.rs")),
+            ("rotations", include_str!("contract/rotations.rs")),
+            ("revocations", include_str!("contract/revocations.rs")),
+            ("upkeep", include_str!("contract/upkeep.rs")),
+        ];
+        let mut cases = 0;
+        for (group, text) in groups {
+            for part in text.split("pub async fn ").skip(1) {
+                let name = part.split('(').next().unwrap();
+                assert!(list.contains(&format!("{group}::{name},")), "{group}::{name} is run by no engine");
+                cases += 1;
+            }
+        }
+        assert_eq!(cases, 46);
+    }
+}

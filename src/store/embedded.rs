@@ -230,3 +230,6 @@ impl Store for EmbeddedStore {
         self.writer.close().await
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,9 @@ use std::{
 pub struct ClientIp(IpAddr);
 
 impl ClientIp {
+    /// This machine, for a client on a Unix socket.
+    pub const LOOPBACK: Self = Self(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
+
     /// The address, in its one canonical form.
     pub fn new(address: IpAddr) -> Self {
         Self(address.to_canonical())

@@ -1,0 +1,173 @@
+//! The admin listener: metrics and probes, on a port of its own and on the main thread, so that they answer while every
+//! worker is busy.
+//!
+//! `/livez`: the process works. `/startupz`: it has begun to serve. `/readyz`: send clients here; false while the store fails
+//! and from the moment menshen is told to stop. None of them depends on the backend: a sidecar starts before it.
+
+pub mod keys;
+
+use std::{io, net::TcpListener, sync::Arc, time::Duration};
+
+use axum::{
+    Json, Router,
+    extract::{Request, State},
+    http::{StatusCode, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use serde_json::json;
+use tokio::{sync::watch, task::JoinSet};
+
+use crate::{
+    audit::Audit,
+    clock::Clock,
+    crypto,
+    entropy::Entropy,
+    metrics::Metrics,
+    store::{Store, StoreError},
+    token::Keyrings,
+    types::Secret,
+};
+
+/// Time for a request head, so that nobody holds a place by sending slowly.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How far the process has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    Starting,
+    Serving,
+    Stopping,
+}
+
+/// What the probes look at.
+#[derive(Clone)]
+pub struct Probes {
+    pub stage: watch::Receiver<Stage>,
+    pub store: Arc<dyn Store>,
+    pub metrics: Metrics,
+}
+
+impl std::fmt::Debug for Probes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Probes").field("stage", &self.stage).finish_non_exhaustive()
+    }
+}
+
+/// What the admin API works with.
+#[derive(Debug)]
+pub struct AdminState {
+    pub probes: Probes,
+    /// `None`: there is no admin API, only metrics and probes.
+    pub token: Option<Secret<String>>,
+    pub keyrings: Arc<Keyrings>,
+    pub audit: Audit,
+    pub clock: Clock,
+    pub entropy: Entropy,
+}
+
+/// The routes.
+pub fn router(state: AdminState) -> Router {
+    let probes = Router::new()
+        .route("/metrics", get(metrics))
+        .route("/livez", get(livez))
+        .route("/startupz", get(startupz))
+        .route("/readyz", get(readyz))
+        .with_state(state.probes.clone());
+    if state.token.is_none() {
+        return probes;
+    }
+    let state = Arc::new(state);
+    probes.merge(
+        Router::new()
+            .route("/admin/keys", get(keys::list))
+            .route("/admin/keys/rotate", post(keys::rotate))
+            .layer(middleware::from_fn_with_state(state.clone(), require_token))
+            .with_state(state),
+    )
+}
+
+/// Lets only the bearer of the admin token pass.
+async fn require_token(State(state): State<Arc<AdminState>>, request: Request, next: Next) -> Response {
+    let sent = request.headers().get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+    match (&state.token, sent) {
+        (Some(token), Some(sent)) if crypto::same(token.expose().as_bytes(), sent) => next.run(request).await,
+        (Some(_) | None, _) => StatusCode::UNAUTHORIZED.into_response(),
+    }
+}
+
+/// Serves the routes until the task is dropped.
+pub async fn serve(listener: TcpListener, router: Router) -> io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    let service = TowerToHyperService::new(router.clone());
+                    connections.spawn(async move {
+                        let mut server = hyper::server::conn::http1::Builder::new();
+                        server.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+                        // A scraper that goes away is no event.
+                        drop(server.serve_connection(TokioIo::new(stream), service).await);
+                    });
+                }
+                Err(fault) => {
+                    tracing::warn!(error = %fault, "cannot accept on the admin listener");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            },
+            Some(_ended) = connections.join_next() => {}
+        }
+    }
+}
+
+async fn metrics(State(probes): State<Probes>) -> Response {
+    if let Ok(stats) = probes.store.stats().await {
+        probes.metrics.store_size.set(i64::try_from(stats.size_bytes).unwrap_or(i64::MAX));
+    }
+    ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], probes.metrics.render()).into_response()
+}
+
+async fn livez(State(probes): State<Probes>) -> Response {
+    // A store that has failed for good does not heal while the process lives: a restart may.
+    match probes.store.check().await {
+        Err(StoreError::Damaged(_)) => report(false, "store", "damaged"),
+        Ok(()) | Err(_) => report(true, "process", "ok"),
+    }
+}
+
+async fn startupz(State(probes): State<Probes>) -> Response {
+    let stage = *probes.stage.borrow();
+    report(stage != Stage::Starting, "stage", stage_name(stage))
+}
+
+async fn readyz(State(probes): State<Probes>) -> Response {
+    let stage = *probes.stage.borrow();
+    if stage != Stage::Serving {
+        return report(false, "stage", stage_name(stage));
+    }
+    match probes.store.check().await {
+        Ok(()) => report(true, "store", "ok"),
+        Err(_) => report(false, "store", "failing"),
+    }
+}
+
+const fn stage_name(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Starting => "starting",
+        Stage::Serving => "serving",
+        Stage::Stopping => "stopping",
+    }
+}
+
+fn report(good: bool, part: &'static str, state: &'static str) -> Response {
+    let status = if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(json!({ "ok": good, part: state }))).into_response()
+}

@@ -1,0 +1,132 @@
+//! Secrets that are made on first start: written once, for their owner alone, and never again.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context;
+
+use crate::{
+    config::{AdminConfig, StoreConfig, StoreEngine},
+    crypto::Key,
+    entropy::Entropy,
+    types::Secret,
+};
+
+/// The file beside the data that holds the encryption key when the config names none (development).
+const KEY_FILE: &str = "store.key";
+
+/// The key that the store is sealed with: given, read from its file, or made and written there.
+pub(super) fn encryption_key(config: &StoreConfig, entropy: &Entropy) -> anyhow::Result<Key> {
+    if let Some(key) = config.key()? {
+        return Ok(key);
+    }
+    let path = match (&config.encryption_key_file, config.engine()?) {
+        (Some(path), _) => path.clone(),
+        (None, StoreEngine::Sled(data)) => data.parent().unwrap_or_else(|| Path::new("")).join(KEY_FILE),
+        // What is kept in memory is gone with its key.
+        (None, StoreEngine::Memory) => return Ok(Key::new(entropy.bytes()?)),
+    };
+    let text = read_or_make(&path, entropy).with_context(|| format!("cannot read or make the key in {}", path.display()))?;
+    StoreConfig { encryption_key: Some(crate::config::SecretText::new(text)), ..config.clone() }
+        .key()
+        .with_context(|| format!("the key in {} is not usable", path.display()))?
+        .context("there is no key")
+}
+
+/// The token of the admin API; `None`: there is no admin API.
+pub(super) fn admin_token(config: &AdminConfig, entropy: &Entropy) -> anyhow::Result<Option<Secret<String>>> {
+    if let Some(token) = &config.token {
+        return Ok(Some(Secret::new(token.expose().clone())));
+    }
+    let Some(path) = &config.token_file else { return Ok(None) };
+    let text = read_or_make(path, entropy).with_context(|| format!("cannot read or make the token in {}", path.display()))?;
+    Ok(Some(Secret::new(text)))
+}
+
+/// The token of the admin API if there is one yet; makes none.
+pub(super) fn known_admin_token(config: &AdminConfig) -> anyhow::Result<Option<Secret<String>>> {
+    if let Some(token) = &config.token {
+        return Ok(Some(Secret::new(token.expose().clone())));
+    }
+    let Some(path) = &config.token_file else { return Ok(None) };
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(Secret::new(text.trim().to_owned()))),
+        Err(fault) if fault.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(fault) => Err(fault).with_context(|| format!("cannot read {}", path.display())),
+    }
+}
+
+/// The text in a file, or 32 new random bytes in hex, written to it. Two processes that start together end up with one.
+fn read_or_make(path: &Path, entropy: &Entropy) -> anyhow::Result<String> {
+    match fs::read_to_string(path) {
+        Ok(text) => return Ok(text.trim().to_owned()),
+        Err(fault) if fault.kind() == io::ErrorKind::NotFound => {}
+        Err(fault) => return Err(fault.into()),
+    }
+    let bytes: [u8; 32] = entropy.bytes()?;
+    let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        fs::create_dir_all(parent)?;
+    }
+    // Written aside and linked into place: nobody ever reads half a key, and an existing file is never replaced.
+    let aside = aside(path);
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside)?;
+    file.write_all(text.as_bytes())?;
+    file.write_all(b"\n")?;
+    file.sync_all()?;
+    let linked = fs::hard_link(&aside, path);
+    fs::remove_file(&aside)?;
+    match linked {
+        Ok(()) => {
+            sync_directory(path)?;
+            Ok(text)
+        }
+        Err(fault) if fault.kind() == io::ErrorKind::AlreadyExists => Ok(fs::read_to_string(path)?.trim().to_owned()),
+        Err(fault) => Err(fault.into()),
+    }
+}
+
+fn aside(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".new-{}", std::process::id()));
+    path.with_file_name(name)
+}
+
+/// Makes the new name durable: a key that is lost with the power is data lost.
+fn sync_directory(path: &Path) -> io::Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    fs::File::open(parent)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_key_is_made_once_and_for_its_owner_alone() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("deep/store.key");
+        let entropy = Entropy::default();
+        let first = read_or_make(&path, &entropy).expect("a key");
+        assert_eq!(first.len(), 64);
+        assert_eq!(read_or_make(&path, &entropy).expect("the key"), first);
+        let mode = fs::metadata(&path).expect("a file").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(fs::read_dir(dir.path().join("deep")).expect("a directory").count(), 1, "nothing is left aside");
+    }
+
+    #[test]
+    fn parallel_starts_agree_on_one_key() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("store.key");
+        // Within one process the file aside has one name, so the starts of one process take turns; processes do not.
+        let keys: Vec<_> = (0..4).map(|_| read_or_make(&path, &Entropy::default()).expect("a key")).collect();
+        assert!(keys.iter().all(|key| *key == keys[0]));
+    }
+}

@@ -1,0 +1,6 @@
+//! `menshen demo`.
+use std::{io::{self, Write}, process::ExitCode};
+use clap::Parser;
+#[derive(Debug, Parser)]
+pub(super) struct Args {}
+pub(super) fn run(_args: &Args, _out: &mut impl Write, _err: &mut impl Write) -> io::Result<ExitCode> { Ok(ExitCode::SUCCESS) }

@@ -1,0 +1,154 @@
+//! Whole configs: what is refused, with which words; what is taken, and as what.
+
+mod environment;
+mod secret_files;
+mod values;
+
+use std::{ffi::OsString, fs, path::PathBuf};
+
+use super::*;
+
+/// A directory with a config file and what the file refers to.
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn with(text: &str) -> Self {
+        let place = Self(tempfile::tempdir().unwrap());
+        place.file("config.toml", text.as_bytes());
+        place
+    }
+
+    fn file(&self, name: &str, content: &[u8]) -> &Self {
+        fs::write(self.path(name), content).unwrap();
+        self
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn load(&self, environment: &[(&str, &str)]) -> Result<Loaded, Vec<String>> {
+        let environment = environment.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
+        let source = Source { file: Some(self.path("config.toml")), environment: environment.collect() };
+        Config::load(&source).map_err(|problems| problems.to_string().lines().map(|line| self.local(line)).collect())
+    }
+
+    /// The line without the directory, whose name is another one each time.
+    fn local(&self, line: &str) -> String {
+        line.replace(&format!("{}/", self.0.path().display()), "")
+    }
+}
+
+fn development(text: &str) -> String {
+    format!("mode = \"development\"\n{text}")
+}
+
+fn problems(text: &str, environment: &[(&str, &str)]) -> Vec<String> {
+    Place::with(text).load(environment).map(|_| ()).expect_err(text)
+}
+
+fn config(text: &str, environment: &[(&str, &str)]) -> Config {
+    Place::with(text).load(environment).map_err(|problems| problems.join("\n")).unwrap().config
+}
+
+fn warnings(text: &str) -> Vec<String> {
+    let place = Place::with(text);
+    place.load(&[]).unwrap().warnings.iter().map(|warning| place.local(&warning.to_string())).collect()
+}
+
+#[test]
+fn production_without_credentials_says_exactly_what_to_do() {
+    let asked = Config::load(&Source::default()).unwrap_err().to_string();
+    assert_eq!(
+        asked,
+        "configuration: store.encryption_key_file: production needs a key: name a file here (made on first start if missing; keep \
+         a copy of it), or give `store.encryption_key`\n\
+         configuration: wechat: production needs the mini program's credentials: give `wechat.app_id` and `wechat.secret` (or \
+         `wechat.secret_file`), one [[wechat.app]] for each of several, or set mode = \"development\" to try menshen without"
+    );
+}
+
+#[test]
+fn production_with_credentials_is_right() {
+    let text = "[store]\nencryption_key_file = 'store.key'\n[wechat]\napp_id = 'wx0000000000000001'\nsecret = 's3'\n";
+    let config = config(text, &[]);
+    assert_eq!(config.mode, Mode::Production);
+    assert_eq!(config.store.encryption_key, None);
+    assert!(config.store.encryption_key_file.unwrap().ends_with("store.key"));
+}
+
+#[test]
+fn everything_that_is_wrong_is_told_at_once() {
+    let text = development(
+        "[server]\nlistens = []\nheader_timeout = 'x'\n[tokens]\naccess_ttl = 'x'\nidle_ttl = '1m'\nleeway = '1h'\n\
+         [[rule]]\nname = 7\npath = '/'\n[[wechat.app]]\napp_id = 'a b'\nsecret = 3\n",
+    );
+    assert_eq!(
+        problems(&text, &[("MENSHEN_LIMITS__ENABLED", "no"), ("MENSHEN_WECHAT_SECRET", "hunter2")]),
+        [
+            "config.toml:3: server.listens: is not a key; did you mean `listen`?",
+            "config.toml:4: server.header_timeout: \"x\" is not a duration: write a whole number and ms, s, m, h or d",
+            // Nothing is said of `idle_ttl` being shorter than an `access_ttl` that could not be read.
+            "config.toml:6: tokens.access_ttl: \"x\" is not a duration: write a whole number and ms, s, m, h or d",
+            "config.toml:8: tokens.leeway: 1h is not between 0s and 5m",
+            "config.toml:10: rule[0].name: must be a text in quotes, not a whole number",
+            "config.toml:13: wechat.app[0].app_id: \"a b\" must be 1 to 64 letters, digits, '-' or '_'",
+            "config.toml:14: wechat.app[0].secret: must be a text in quotes, not a whole number",
+            "environment MENSHEN_LIMITS__ENABLED: limits.enabled: \"no\" is neither true nor false",
+            "environment MENSHEN_WECHAT_SECRET: names no key; did you mean MENSHEN_WECHAT__SECRET?",
+        ]
+    );
+}
+
+#[test]
+fn others_who_know_more_can_tell_problems_with_their_lines() {
+    let place = Place::with(&development("[[rule]]\nname = 'a'\npath = '/x'\n[[rule]]\nname = 'b'\npath = 7\n"));
+    let source = Source { file: Some(place.path("config.toml")), environment: Vec::new() };
+    let found = Config::load_with(&source, |config, problems| {
+        for n in 0..config.rule.len() {
+            problems.add(&format!("rule[{n}].path"), "is not liked");
+        }
+    });
+    assert_eq!(
+        place.local(&found.unwrap_err().to_string()),
+        "config.toml:4: rule[0].path: is not liked\n\
+         config.toml:7: rule[1].path: must be a text in quotes, not a whole number"
+    );
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_told() {
+    let place = Place::with("");
+    place.file("config.toml", b"\xff");
+    assert_eq!(place.load(&[]).unwrap_err(), ["config.toml: is not UTF-8 text"]);
+    fs::remove_file(place.path("config.toml")).unwrap();
+    assert_eq!(place.load(&[]).unwrap_err(), ["config.toml: cannot be read (entity not found)"]);
+}
+
+#[test]
+fn what_is_risky_is_allowed_with_a_warning() {
+    let public =
+        "config.toml: server.listen[0]: development mode signs in anybody, and other machines can reach this address";
+    assert_eq!(warnings(&development("")), [public]);
+    let text = development(
+        "[server]\nlisten = ['127.0.0.1:1']\ntrusted_proxies = ['10.0.0.0/8', '::/0']\n[admin]\nlisten = '0.0.0.0:9090'\n\
+         [limits]\nenabled = false\n",
+    );
+    assert_eq!(
+        warnings(&text),
+        [
+            "config.toml:4: server.trusted_proxies[1]: ::/0 lets every client say what its address is",
+            "config.toml:6: admin.listen: 0.0.0.0:9090 can be reached from other machines, and asks nobody who they are",
+            "config.toml:8: limits.enabled: is false: nothing slows down who guesses or floods",
+        ]
+    );
+    let quiet = "[store]\nencryption_key_file = 'k'\n[wechat]\napp_id = 'wx1'\nsecret = 's3'\n";
+    assert_eq!(warnings(quiet), Vec::<String>::new());
+}
+
+#[test]
+fn short_form_and_list_are_one_list_of_apps() {
+    let text = "[wechat]\napp_id = 'wx1'\nsecret = 'a'\n[[wechat.app]]\napp_id = 'wx2'\nsecret = 'b'\n";
+    let apps: Vec<_> = config(&development(text), &[]).wechat.apps().into_iter().map(|app| app.app_id).collect();
+    assert_eq!(apps, ["wx1", "wx2"]);
+}

@@ -1,0 +1,333 @@
+//! The gate's decision on one request head, in its fixed order: framing -> path -> headers -> rule -> token.
+//!
+//! It reads the bytes that the client sent, before anything else does, and what it lets through is sent on as those very
+//! bytes. Nothing here waits, reads the store or does I/O; for a token seen before it makes no signature check either.
+//!
+//! Must stay true: what cannot be decided is refused; the rules see exactly the path that is forwarded.
+
+use std::{mem::MaybeUninit, net::IpAddr, sync::Arc};
+
+use http::{HeaderName, HeaderValue};
+
+use crate::{
+    auth::{Authorizer, Identity},
+    config::{Config, UpstreamAuthorization},
+    error::ErrorCode,
+    metrics::Metrics,
+    policy::{
+        Body, Credential, Decision, DropReason, FramingLimits, Head, HeaderPolicy, HeaderVerdict, Origin, Parsed, Refusal,
+        Rule, RuleSet, Target, TokenState, client_ip, decision, framing, head, path,
+    },
+    types::Timestamp,
+};
+
+/// Header slots on the stack; more only where the config allows more.
+const STACK_SLOTS: usize = 101;
+
+type Slot<'a> = MaybeUninit<httparse::Header<'a>>;
+
+/// Everything the decision depends on: one immutable snapshot.
+#[derive(Debug)]
+pub struct Gate {
+    rules: RuleSet,
+    headers: HeaderPolicy,
+    authorizer: Arc<Authorizer>,
+    limits: FramingLimits,
+    trusted_proxies: Vec<ipnet::IpNet>,
+    auth_prefix: String,
+    metrics: Metrics,
+}
+
+/// What is to be done with a request.
+#[derive(Debug)]
+pub enum Verdict {
+    /// The head has not arrived whole.
+    Incomplete,
+    /// Answer with this code. Nothing is forwarded.
+    Refuse(Box<Refused>),
+    /// The auth API answers.
+    AuthApi(Box<Passage>),
+    /// The backend answers.
+    Forward(Box<Passage>),
+}
+
+impl Verdict {
+    /// Length of the head in bytes, where it is known.
+    pub fn head_length(&self) -> Option<usize> {
+        match self {
+            Self::Incomplete => None,
+            Self::Refuse(refused) => refused.framing.map(|extent| extent.head),
+            Self::AuthApi(passage) | Self::Forward(passage) => Some(passage.extent.head),
+        }
+    }
+}
+
+/// A refusal, with as much of the request as was understood.
+#[derive(Debug)]
+pub struct Refused {
+    pub code: ErrorCode,
+    /// What a person is told, where it is more than the code's usual text.
+    pub detail: Option<&'static str>,
+    /// Index of the rule that decided, if it came to that.
+    pub rule: Option<usize>,
+    pub method: String,
+    /// Without the query; empty when the head could not be read.
+    pub path: String,
+    pub origin: Origin,
+    /// `None`: where this request ends is in doubt, so the connection ends with it.
+    pub framing: Option<Extent>,
+    pub user: Option<Arc<Identity>>,
+}
+
+/// A request that goes on, and all that is to be done to it.
+#[derive(Debug)]
+pub struct Passage {
+    pub extent: Extent,
+    /// Index of the rule that decided; `None` for the auth API.
+    pub rule: Option<usize>,
+    /// `None`: anonymous.
+    pub identity: Option<Arc<Identity>>,
+    /// The request target as it is forwarded: path and query.
+    pub target: String,
+    /// Length of the path in `target`.
+    pub path_length: usize,
+    pub method: http::Method,
+    pub origin: Origin,
+    /// Headers of the client that do not go on.
+    pub dropped: Vec<HeaderName>,
+    /// The request id of a trusted proxy, where it is fit to be kept.
+    pub request_id: Option<String>,
+    /// The client's own `Host`, for `X-Forwarded-Host`.
+    pub host: Option<HeaderValue>,
+}
+
+impl Passage {
+    /// The path, without the query.
+    pub fn path(&self) -> &str {
+        &self.target[..self.path_length]
+    }
+}
+
+/// Where a request ends on its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    /// Length of the head in bytes, its blank line included.
+    pub head: usize,
+    pub body: Body,
+    /// Whether the client wants to go on with this connection.
+    pub keep_alive: bool,
+    /// The client waits for `100 Continue` before it sends the body.
+    pub expects_continue: bool,
+}
+
+/// Configuration that cannot be compiled: key and message, for each problem.
+pub type GateProblems = Vec<(String, String)>;
+
+impl Gate {
+    /// Compiles the snapshot; reports every problem of the rules and header names at once.
+    pub fn compile(config: &Config, authorizer: Arc<Authorizer>, metrics: Metrics) -> Result<Self, GateProblems> {
+        let (rules, headers) = compile_policy(config)?;
+        Ok(Self {
+            rules,
+            headers,
+            authorizer,
+            limits: FramingLimits { max_headers: config.server.max_headers },
+            trusted_proxies: config.server.trusted_proxies.clone(),
+            auth_prefix: config.auth.prefix.clone(),
+            metrics,
+        })
+    }
+
+    /// The rules, in order.
+    pub fn rules(&self) -> &RuleSet {
+        &self.rules
+    }
+
+    /// Decides on the request that starts at `bytes[0]`. `peer`: `None` on a Unix socket.
+    pub fn decide(&self, bytes: &[u8], peer: Option<IpAddr>, now: Timestamp) -> Verdict {
+        if self.limits.max_headers < STACK_SLOTS {
+            self.decide_within(bytes, peer, now, &mut [const { Slot::uninit() }; STACK_SLOTS])
+        } else {
+            let mut slots: Vec<Slot<'_>> = (0..=self.limits.max_headers).map(|_| Slot::uninit()).collect();
+            self.decide_within(bytes, peer, now, &mut slots)
+        }
+    }
+
+    fn decide_within<'b>(&self, bytes: &'b [u8], peer: Option<IpAddr>, now: Timestamp, slots: &mut [Slot<'b>]) -> Verdict {
+        let (head, length) = match head::parse(bytes, slots) {
+            Ok(Parsed::Complete { head, length }) => (head, length),
+            Ok(Parsed::Partial) => return Verdict::Incomplete,
+            Err(refusal) => return Verdict::Refuse(Box::new(Refused::unreadable(refusal.code, refusal.detail, peer))),
+        };
+        let origin = client_ip::resolve(
+            peer,
+            head.values("x-forwarded-for"),
+            head.values("x-forwarded-proto"),
+            &self.trusted_proxies,
+        );
+        let framing = framing::check(&head, &self.limits)
+            .and_then(|framing| framing::check_rest(&framing, &bytes[length..]).map(|()| framing));
+        let framing = match framing {
+            Ok(framing) => framing,
+            Err(refusal) => return refuse(&head, refusal, origin, None),
+        };
+        let extent = Extent {
+            head: length,
+            body: framing.body,
+            keep_alive: framing.keep_alive,
+            expects_continue: framing.expect_continue,
+        };
+        let target = match path::check(head.target) {
+            Ok(target) => target,
+            Err(refusal) => return refuse(&head, refusal, origin, Some(extent)),
+        };
+        let passage = |rule, identity| Box::new(self.passage(&head, target, origin, extent, rule, identity));
+        if self.is_auth_api(target.path) {
+            return Verdict::AuthApi(passage(None, None));
+        }
+        let rule = self.rules.find(target.path, head.method);
+        match self.judge(&head, rule, now) {
+            Ok((Decision::Anonymous, _)) => Verdict::Forward(passage(Some(rule.index), None)),
+            Ok((Decision::Authenticated, identity)) => Verdict::Forward(passage(Some(rule.index), identity)),
+            Ok((Decision::Refuse(code), user)) => Verdict::Refuse(Box::new(Refused {
+                code,
+                detail: None,
+                rule: Some(rule.index),
+                method: head.method.to_owned(),
+                path: target.path.to_owned(),
+                origin,
+                framing: Some(extent),
+                user,
+            })),
+            Err(refusal) => refuse(&head, refusal, origin, Some(extent)),
+        }
+    }
+
+    /// What the rule says of the caller, and who the caller is.
+    fn judge(&self, head: &Head<'_>, rule: &Rule, now: Timestamp) -> Result<(Decision, Option<Arc<Identity>>), Refusal> {
+        let credential = decision::credential(head)?;
+        if !decision::needs_token(rule) {
+            return Ok((decision::decide(rule, TokenState::Missing), None));
+        }
+        Ok(match credential {
+            Credential::None => (decision::decide(rule, TokenState::Missing), None),
+            Credential::Malformed => (decision::decide(rule, TokenState::Malformed), None),
+            Credential::Bearer(token) => match self.authorizer.authorize(token, now) {
+                Ok(identity) => {
+                    let state =
+                        TokenState::Valid { user_type: identity.claims.user_type.as_str(), roles: &identity.claims.roles };
+                    (decision::decide(rule, state), Some(identity))
+                }
+                Err(code) => (decision::decide(rule, TokenState::Invalid(code)), None),
+            },
+        })
+    }
+
+    /// Whether menshen answers this path itself. The prefix is a whole segment: `/authors` is not under `/auth`.
+    fn is_auth_api(&self, path: &str) -> bool {
+        path.strip_prefix(self.auth_prefix.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
+    fn passage(
+        &self,
+        head: &Head<'_>,
+        target: Target<'_>,
+        origin: Origin,
+        extent: Extent,
+        rule: Option<usize>,
+        identity: Option<Arc<Identity>>,
+    ) -> Passage {
+        let mut dropped = Vec::new();
+        let mut forged = 0;
+        let mut host = None;
+        for header in head.headers {
+            match self.headers.verdict(header.name) {
+                HeaderVerdict::Pass => {
+                    if header.name.len() == 4 && header.name.eq_ignore_ascii_case("host") {
+                        host = HeaderValue::from_bytes(header.value).ok();
+                    }
+                }
+                // pingora ends these at every hop, or makes the handshake anew.
+                HeaderVerdict::Handshake | HeaderVerdict::Drop(DropReason::HopByHop) => {}
+                HeaderVerdict::Drop(reason) => {
+                    forged += u64::from(reason != DropReason::Credential);
+                    dropped.extend(HeaderName::from_bytes(header.name.as_bytes()));
+                }
+            }
+        }
+        if forged > 0 {
+            self.metrics.headers_stripped.inc_by(forged);
+        }
+        Passage {
+            extent,
+            rule,
+            identity,
+            target: head.target.to_owned(),
+            path_length: target.path.len(),
+            method: http::Method::from_bytes(head.method.as_bytes()).unwrap_or_default(),
+            origin,
+            dropped,
+            request_id: if origin.trusted_peer { request_id(head) } else { None },
+            host,
+        }
+    }
+}
+
+impl Refused {
+    /// A request of which nothing but the peer is known; its connection ends.
+    pub fn unreadable(code: ErrorCode, detail: &'static str, peer: Option<IpAddr>) -> Self {
+        Self {
+            code,
+            detail: Some(detail),
+            rule: None,
+            method: String::new(),
+            path: String::new(),
+            origin: client_ip::resolve(peer, std::iter::empty(), std::iter::empty(), &[]),
+            framing: None,
+            user: None,
+        }
+    }
+}
+
+/// One `X-Request-Id` of 1 to 64 letters, digits, `-`, `_` or `.`: anything else could confuse whoever searches logs for it.
+fn request_id(head: &Head<'_>) -> Option<String> {
+    let mut values = head.values("x-request-id");
+    let value = str::from_utf8(values.next()?).ok()?;
+    let plain = value.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+    (values.next().is_none() && plain && (1..=64).contains(&value.len())).then(|| value.to_owned())
+}
+
+/// The rules and header names of a config, compiled; every problem of either.
+pub fn compile_policy(config: &Config) -> Result<(RuleSet, HeaderPolicy), GateProblems> {
+    let rules = RuleSet::compile(&config.rule);
+    let keep_authorization = config.upstream.authorization == UpstreamAuthorization::Keep;
+    let headers = HeaderPolicy::compile(&config.server.allow_headers, &config.identity, keep_authorization);
+    match (rules, headers) {
+        (Ok(rules), Ok(headers)) => Ok((rules, headers)),
+        (rules, headers) => {
+            let of_rules = rules.err().unwrap_or_default();
+            let of_headers = headers.err().unwrap_or_default();
+            let of_rules = of_rules
+                .into_iter()
+                .map(|problem| (format!("rule[{}].{}", problem.index, problem.key), problem.message));
+            let of_headers = of_headers
+                .into_iter()
+                .map(|problem| (problem.key.to_owned(), format!("{:?} {}", problem.entry, problem.message)));
+            Err(of_rules.chain(of_headers).collect())
+        }
+    }
+}
+
+fn refuse(head: &Head<'_>, refusal: Refusal, origin: Origin, extent: Option<Extent>) -> Verdict {
+    let path = head.target.split(['?', '#']).next().unwrap_or_default();
+    Verdict::Refuse(Box::new(Refused {
+        code: refusal.code,
+        detail: Some(refusal.detail),
+        rule: None,
+        method: head.method.to_owned(),
+        path: path.to_owned(),
+        origin,
+        framing: extent.filter(|_| !refusal.close),
+        user: None,
+    }))
+}

@@ -1,0 +1,122 @@
+//! May this request pass, and as whom: the rule and the token, and nothing else.
+//!
+//! Must stay true: no header but `Authorization` has a say; on a public path a token is not looked at; a token that is bad is
+//! never half-trusted; a fault that has nothing to do with the token is never taken for one, and never lets anybody pass.
+
+use super::{Head, Refusal, Rule};
+use crate::{config::Access, error::ErrorCode};
+
+/// What a request brings to prove who it is from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Credential<'a> {
+    None,
+    /// A token in the form of RFC 6750 section 2.1; nothing of it is checked yet.
+    Bearer(&'a str),
+    /// Something else: another scheme, no token, more than one.
+    Malformed,
+}
+
+/// A token does not print.
+impl std::fmt::Debug for Credential<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::None => "None",
+            Self::Bearer(_) => "Bearer(***)",
+            Self::Malformed => "Malformed",
+        })
+    }
+}
+
+/// Reads the credential. Several are refused: proxies and backends differ on which one counts.
+pub fn credential<'a>(head: &Head<'a>) -> Result<Credential<'a>, Refusal> {
+    let mut values = head.values("authorization");
+    let Some(value) = values.next() else { return Ok(Credential::None) };
+    if values.next().is_some() {
+        return Err(Refusal::broken("A request has one Authorization header at most."));
+    }
+    Ok(bearer(value).map_or(Credential::Malformed, Credential::Bearer))
+}
+
+/// `Bearer` in any case, spaces, and one b64token (RFC 6750 section 2.1).
+fn bearer(value: &[u8]) -> Option<&str> {
+    let (scheme, rest) = value.split_at_checked(6)?;
+    let token = rest.strip_prefix(b" ")?;
+    let token = &token[token.iter().take_while(|&&byte| byte == b' ').count()..];
+    let padding = token.iter().rev().take_while(|&&byte| byte == b'=').count();
+    let body = &token[..token.len() - padding];
+    let plain = body.iter().all(|b| b.is_ascii_alphanumeric() || b"-._~+/".contains(b));
+    if !scheme.eq_ignore_ascii_case(b"bearer") || body.is_empty() || !plain {
+        return None;
+    }
+    str::from_utf8(token).ok()
+}
+
+/// What came out of looking at the credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenState<'a> {
+    Missing,
+    /// There is a credential that is no bearer token.
+    Malformed,
+    /// Everything about the token is right; this is whom it names.
+    Valid {
+        user_type: &'a str,
+        roles: &'a [String],
+    },
+    /// It is not, or it could not be checked.
+    Invalid(ErrorCode),
+}
+
+/// What happens to the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// Passes without an identity.
+    Anonymous,
+    /// Passes as the user of the token.
+    Authenticated,
+    Refuse(ErrorCode),
+}
+
+/// Whether the token has any influence, so that it need not be checked where it has none.
+pub const fn needs_token(rule: &Rule) -> bool {
+    match rule.access {
+        Access::Public | Access::Deny => false,
+        Access::Optional | Access::Required => true,
+    }
+}
+
+/// Decides.
+pub fn decide(rule: &Rule, token: TokenState<'_>) -> Decision {
+    match rule.access {
+        Access::Public => Decision::Anonymous,
+        Access::Deny => Decision::Refuse(ErrorCode::Forbidden),
+        Access::Optional => optional(rule, token),
+        Access::Required => required(rule, token),
+    }
+}
+
+fn optional(rule: &Rule, token: TokenState<'_>) -> Decision {
+    match token {
+        TokenState::Missing => Decision::Anonymous,
+        TokenState::Malformed if rule.bad_token_is_anonymous => Decision::Anonymous,
+        TokenState::Invalid(code) if rule.bad_token_is_anonymous && is_about_the_token(code) => Decision::Anonymous,
+        TokenState::Malformed | TokenState::Invalid(_) | TokenState::Valid { .. } => required(rule, token),
+    }
+}
+
+fn required(rule: &Rule, token: TokenState<'_>) -> Decision {
+    match token {
+        TokenState::Missing => Decision::Refuse(ErrorCode::TokenMissing),
+        TokenState::Malformed => Decision::Refuse(ErrorCode::TokenInvalid),
+        TokenState::Invalid(code) => Decision::Refuse(code),
+        TokenState::Valid { user_type, roles } if rule.admits(user_type, roles) => Decision::Authenticated,
+        TokenState::Valid { .. } => Decision::Refuse(ErrorCode::Forbidden),
+    }
+}
+
+/// The client sent a bad token, as opposed to a fault of ours while looking at it.
+const fn is_about_the_token(code: ErrorCode) -> bool {
+    matches!(code, ErrorCode::TokenInvalid | ErrorCode::TokenExpired | ErrorCode::TokenRevoked)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,244 @@
+//! Where a request ends, and what it asks of the connection: one reading, or none.
+//!
+//! Request smuggling is a disagreement on length between two servers in a row. A request passes here only when every server
+//! that follows any reading of RFC 9112 section 6 finds the same end; whatever is merely tolerated elsewhere is refused.
+//!
+//! Must stay true: at most one of `Content-Length` and `Transfer-Encoding`, once, in its one canonical spelling; exactly one
+//! valid `Host`; no second value of a field that decides anything. Every refusal closes, since what follows is in doubt.
+
+use super::{Head, HttpVersion, Refusal};
+use crate::error::ErrorCode;
+
+/// Methods that pass, for `Allow` too: those of RFC 9110 and RFC 5789 whose meaning backends agree on.
+///
+/// An unknown method could mean anything to the backend and nothing to the rules; those of RFC 4918 (`PROPFIND`, ...) have no
+/// place behind a mini program. TRACE echoes credentials and CONNECT opens a tunnel.
+pub const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+
+/// Longest body that can be announced, in bytes: the largest number that every JSON and floating point reader keeps exact.
+pub const MAX_LENGTH: u64 = 1 << 53;
+
+/// How long the body is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Body {
+    /// Nothing announced: a request without a body (RFC 9112 section 6.3).
+    None,
+    /// So many bytes, 0 to [`MAX_LENGTH`].
+    Length(u64),
+    /// Chunked transfer coding.
+    Chunked,
+}
+
+impl Body {
+    /// Whether no byte of a body follows the head.
+    pub const fn is_empty(self) -> bool {
+        matches!(self, Self::None | Self::Length(0))
+    }
+}
+
+/// What the head says of the message and the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Framing {
+    pub body: Body,
+    /// A valid WebSocket handshake (RFC 6455 section 4.1). No other upgrade is one: their header has no effect.
+    pub websocket: bool,
+    /// The client waits for a 100 before it sends the body.
+    pub expect_continue: bool,
+    /// The client wants to send more on this connection (RFC 9112 section 9.3).
+    pub keep_alive: bool,
+}
+
+/// Limits of the config that a head has to keep.
+#[derive(Debug, Clone, Copy)]
+pub struct FramingLimits {
+    /// Most header fields.
+    pub max_headers: usize,
+}
+
+/// Reads the framing of a head, or says why it has none.
+pub fn check(head: &Head<'_>, limits: &FramingLimits) -> Result<Framing, Refusal> {
+    if head.headers.len() > limits.max_headers {
+        return Err(Refusal::broken("There are too many header fields."));
+    }
+    check_method(head.method)?;
+    let fields = Fields::collect(head)?;
+    fields.check_host(head.version)?;
+    let body = fields.body(head.version)?;
+    let expect_continue = fields.expect_continue(head.version, body)?;
+    let websocket = fields.websocket(head, body)?;
+    let keep_alive = !fields.close && (head.version == HttpVersion::Http11 || fields.keep_alive);
+    Ok(Framing { body, websocket, expect_continue, keep_alive })
+}
+
+/// Bytes that came together with the head of a WebSocket handshake: there can be none before the answer (CVE-2026-2833).
+pub const fn check_rest(framing: &Framing, rest: &[u8]) -> Result<(), Refusal> {
+    if framing.websocket && !rest.is_empty() {
+        return Err(Refusal::broken("A WebSocket handshake is not followed by anything before its answer."));
+    }
+    Ok(())
+}
+
+fn check_method(method: &str) -> Result<(), Refusal> {
+    if METHODS.contains(&method) {
+        return Ok(());
+    }
+    // Some backends fold case, so `get` may become a GET behind rules that saw none.
+    if method.is_empty() || !method.bytes().all(|b| b.is_ascii_uppercase()) {
+        return Err(Refusal::broken("The method is not valid."));
+    }
+    Err(Refusal { code: ErrorCode::MethodNotAllowed, detail: "This method is not passed on.", close: true })
+}
+
+/// The fields that decide, each at most once, and the options in `Connection`.
+#[derive(Default)]
+struct Fields<'a> {
+    host: Option<&'a [u8]>,
+    content_length: Option<&'a [u8]>,
+    transfer_encoding: Option<&'a [u8]>,
+    expect: Option<&'a [u8]>,
+    upgrade: Option<&'a [u8]>,
+    authorization: Option<&'a [u8]>,
+    content_type: Option<&'a [u8]>,
+    websocket_key: Option<&'a [u8]>,
+    websocket_version: Option<&'a [u8]>,
+    close: bool,
+    keep_alive: bool,
+    connection_upgrade: bool,
+}
+
+impl<'a> Fields<'a> {
+    fn collect(head: &Head<'a>) -> Result<Self, Refusal> {
+        let mut fields = Self::default();
+        for header in head.headers {
+            // The length tells nearly all other headers apart at once.
+            let (name, slot) = match header.name.len() {
+                4 => ("host", &mut fields.host),
+                6 => ("expect", &mut fields.expect),
+                7 => ("upgrade", &mut fields.upgrade),
+                10 => {
+                    if header.name.eq_ignore_ascii_case("connection") {
+                        fields.read_connection(header.value);
+                    }
+                    continue;
+                }
+                12 => ("content-type", &mut fields.content_type),
+                13 => ("authorization", &mut fields.authorization),
+                14 => ("content-length", &mut fields.content_length),
+                17 if header.name.eq_ignore_ascii_case("sec-websocket-key") => {
+                    ("sec-websocket-key", &mut fields.websocket_key)
+                }
+                17 => ("transfer-encoding", &mut fields.transfer_encoding),
+                21 => ("sec-websocket-version", &mut fields.websocket_version),
+                _ => continue,
+            };
+            if header.name.eq_ignore_ascii_case(name) && slot.replace(header.value).is_some() {
+                return Err(Refusal::broken("A header that may be there once is there twice."));
+            }
+        }
+        Ok(fields)
+    }
+
+    fn read_connection(&mut self, value: &[u8]) {
+        for option in value.split(|&b| b == b',') {
+            let option = option.trim_ascii();
+            self.close |= option.eq_ignore_ascii_case(b"close");
+            self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+            self.connection_upgrade |= option.eq_ignore_ascii_case(b"upgrade");
+        }
+    }
+
+    /// HTTP/1.0 has no `Host` of its own, and simple health checks send none.
+    fn check_host(&self, version: HttpVersion) -> Result<(), Refusal> {
+        match (self.host, version) {
+            (Some(host), _) if is_host(host) => Ok(()),
+            (Some(_), _) => Err(Refusal::broken("The Host header is not a host name with an optional port.")),
+            (None, HttpVersion::Http10) => Ok(()),
+            (None, HttpVersion::Http11) => Err(Refusal::broken("The Host header is missing.")),
+        }
+    }
+
+    fn body(&self, version: HttpVersion) -> Result<Body, Refusal> {
+        match (self.content_length, self.transfer_encoding) {
+            (None, None) => Ok(Body::None),
+            (Some(_), Some(_)) => Err(Refusal::broken("Content-Length and Transfer-Encoding exclude each other.")),
+            (Some(length), None) => canonical_length(length)
+                .map(Body::Length)
+                .ok_or(Refusal::broken("Content-Length is not one plain decimal number.")),
+            (None, Some(_)) if version == HttpVersion::Http10 => Err(Refusal::broken("HTTP/1.0 has no Transfer-Encoding.")),
+            (None, Some(coding)) if coding.eq_ignore_ascii_case(b"chunked") => Ok(Body::Chunked),
+            (None, Some(_)) => Err(Refusal::broken("Transfer-Encoding can only be chunked.")),
+        }
+    }
+
+    /// RFC 9110 section 10.1.1. An expectation without a body to wait for has been a smuggling vector of its own.
+    fn expect_continue(&self, version: HttpVersion, body: Body) -> Result<bool, Refusal> {
+        let Some(expect) = self.expect else { return Ok(false) };
+        if !expect.eq_ignore_ascii_case(b"100-continue") {
+            return Err(Refusal::broken("Expect can only be 100-continue."));
+        }
+        if body == Body::None {
+            return Err(Refusal::broken("Expect needs a body."));
+        }
+        Ok(version == HttpVersion::Http11 && !body.is_empty())
+    }
+
+    fn websocket(&self, head: &Head<'_>, body: Body) -> Result<bool, Refusal> {
+        let Some(upgrade) = self.upgrade else { return Ok(false) };
+        let mut protocols = upgrade.split(|&b| b == b',').map(<[u8]>::trim_ascii);
+        if !protocols.any(|protocol| protocol.eq_ignore_ascii_case(b"websocket")) {
+            return Ok(false);
+        }
+        let valid = upgrade.eq_ignore_ascii_case(b"websocket")
+            && head.method == "GET"
+            && head.version == HttpVersion::Http11
+            && body == Body::None
+            && self.connection_upgrade
+            && self.websocket_version == Some(b"13")
+            && self.websocket_key.is_some_and(is_websocket_key);
+        if valid { Ok(true) } else { Err(Refusal::broken("The WebSocket handshake is not valid.")) }
+    }
+}
+
+/// `1*DIGIT` in its shortest form. `+5`, `005`, `5,5`, `1_0` and the empty value each mean something to some server.
+fn canonical_length(value: &[u8]) -> Option<u64> {
+    let shortest = value == b"0" || value.first().is_some_and(|b| (b'1'..=b'9').contains(b));
+    if !shortest || value.len() > 16 || !value.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let length = value.iter().fold(0_u64, |sum, digit| sum * 10 + u64::from(digit - b'0'));
+    (length <= MAX_LENGTH).then_some(length)
+}
+
+/// `host [":" port]` (RFC 9110 section 7.2), the host a name, an IPv4 address or an IPv6 address in brackets. Of RFC 3986's
+/// names only those with letters, digits, `.`, `-` and `_`: the rest does not occur and is read in several ways.
+pub fn is_host(value: &[u8]) -> bool {
+    let Ok(text) = str::from_utf8(value) else { return false };
+    let port = if let Some(inner) = text.strip_prefix('[') {
+        let Some((address, port)) = inner.split_once(']') else { return false };
+        if address.parse::<std::net::Ipv6Addr>().is_err() {
+            return false;
+        }
+        port
+    } else {
+        let end = text.find(':').unwrap_or(text.len());
+        let name = &text[..end];
+        let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'));
+        if !plain || name.len() > 253 || !name.bytes().any(|b| b.is_ascii_alphanumeric()) {
+            return false;
+        }
+        &text[end..]
+    };
+    match port.strip_prefix(':') {
+        None => port.is_empty(),
+        Some(digits) => digits.bytes().all(|b| b.is_ascii_digit()) && digits.parse::<u16>().is_ok(),
+    }
+}
+
+/// 16 bytes in base64 (RFC 6455 section 4.1).
+fn is_websocket_key(value: &[u8]) -> bool {
+    let [digits @ .., b'=', b'='] = value else { return false };
+    digits.len() == 22 && digits.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/'))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,112 @@
+//! A request head, read strictly from the bytes it came in.
+//!
+//! The parser is the one that the proxy library uses too, so both read the same bytes alike; what it forgives (a bare LF as
+//! a line end, any number of empty lines in front) is refused here, because a server behind may not forgive it.
+//!
+//! Must stay true: every line of a parsed head ends in CRLF; names are tokens (RFC 9110 section 5.6.2) of at most
+//! [`MAX_NAME_BYTES`]; values hold no NUL, CR, LF or other control byte but the tab; no line is folded.
+
+use std::{fmt, mem::MaybeUninit};
+
+use httparse::{Error, Header, Status};
+
+use super::Refusal;
+
+/// Longest header name. Real ones stay below 50; beyond 255 a proxy has wrapped its counter (CVE-2021-40346).
+pub const MAX_NAME_BYTES: usize = 128;
+
+/// The version in a request line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HttpVersion {
+    Http10,
+    Http11,
+}
+
+/// A request head, borrowed from the bytes it came in.
+#[derive(Clone, Copy)]
+pub struct Head<'a> {
+    /// As sent; case matters (RFC 9110 section 9.1).
+    pub method: &'a str,
+    /// The request target as sent, query included.
+    pub target: &'a str,
+    pub version: HttpVersion,
+    /// In the order they came, duplicates included; values without the white space around them.
+    pub headers: &'a [Header<'a>],
+}
+
+impl<'a> Head<'a> {
+    /// Every value of a header, in order; the name in any case.
+    pub fn values(&self, name: &str) -> impl DoubleEndedIterator<Item = &'a [u8]> {
+        self.headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value)
+    }
+}
+
+/// Targets and header values carry tokens and personal data, so they do not print.
+impl fmt::Debug for Head<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Head").field("version", &self.version).field("headers", &self.headers.len()).finish_non_exhaustive()
+    }
+}
+
+/// What the bytes read so far are.
+#[derive(Debug, Clone, Copy)]
+pub enum Parsed<'a> {
+    /// A whole head; `length` bytes of it, and what follows is the body or the next request.
+    Complete { head: Head<'a>, length: usize },
+    /// The beginning of one.
+    Partial,
+}
+
+/// Reads a head. There are as many header fields at most as there are `slots`.
+pub fn parse<'b: 'h, 'h>(bytes: &'b [u8], slots: &'h mut [MaybeUninit<Header<'b>>]) -> Result<Parsed<'h>, Refusal> {
+    // One empty line in front is forgiven, as RFC 9112 section 2.2 asks; a stream of them is not a request.
+    if bytes.starts_with(b"\n") || bytes.starts_with(b"\r\n\r\n") || bytes.starts_with(b"\r\n\n") {
+        return Err(Refusal::broken("The request does not begin with a request line."));
+    }
+    let mut request = httparse::Request::new(&mut []);
+    let length = match request.parse_with_uninit_headers(bytes, slots) {
+        Ok(Status::Complete(length)) => length,
+        Ok(Status::Partial) => return Ok(Parsed::Partial),
+        Err(error) => return Err(refusal(error)),
+    };
+    let (Some(method), Some(target), Some(version)) = (request.method, request.path, request.version) else {
+        return Err(Refusal::broken("The request line is not complete."));
+    };
+    let version = if version == 0 { HttpVersion::Http10 } else { HttpVersion::Http11 };
+    if !lines_end_in_crlf(&bytes[..length]) {
+        return Err(Refusal::broken("Lines of a request head end in CRLF."));
+    }
+    let headers: &[Header<'_>] = request.headers;
+    if headers.iter().any(|header| header.name.len() > MAX_NAME_BYTES) {
+        return Err(Refusal::broken("A header name is too long."));
+    }
+    Ok(Parsed::Complete { head: Head { method, target, version, headers }, length })
+}
+
+/// Whether `bytes` may hold a whole head, when nothing but the bytes after the first `seen` is new.
+///
+/// A cheap look that spares a reader from parsing again after each byte of a slow client. It says yes too often, never no
+/// wrongly.
+pub fn may_be_complete(bytes: &[u8], seen: usize) -> bool {
+    let new = &bytes[seen.saturating_sub(2).min(bytes.len())..];
+    memchr::memchr_iter(b'\n', new).any(|at| matches!(new[at + 1..], [b'\n', ..] | [b'\r', b'\n', ..]))
+}
+
+/// The parser takes a bare LF for a line end, others do not (RFC 9112 section 2.2, CVE-2025-22871).
+fn lines_end_in_crlf(head: &[u8]) -> bool {
+    memchr::memchr_iter(b'\n', head).all(|at| at > 0 && head[at - 1] == b'\r')
+}
+
+const fn refusal(error: Error) -> Refusal {
+    Refusal::broken(match error {
+        Error::HeaderName => "A header name is not valid, or a header line is folded.",
+        Error::HeaderValue => "A header value has a control character.",
+        Error::NewLine => "Lines of a request head end in CRLF.",
+        Error::Status | Error::Token => "The request line is not valid.",
+        Error::TooManyHeaders => "There are too many header fields.",
+        Error::Version => "The HTTP version is not 1.0 or 1.1.",
+    })
+}
+
+#[cfg(test)]
+mod tests;

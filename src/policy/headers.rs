@@ -1,0 +1,314 @@
+//! What a client may not send: names that only we, or a proxy in front, may set.
+//!
+//! The backend believes these headers, so whoever can set one is anybody. Backends fold names (`X_User_Id`, `x.user.id` and
+//! `X-User-Id` are one to WSGI, CGI and PHP), so ours are compared folded, and other names with such signs do not pass at all.
+//!
+//! Must stay true: the verdict is asked for every header of every request, public routes too, before anything of ours is
+//! set; it does not depend on what `Connection` says; there is one folding function. A verdict allocates nothing.
+
+mod names;
+
+use std::collections::HashSet;
+
+use super::Head;
+use crate::config::IdentityConfig;
+use names::{Kind, STANDARD};
+
+/// Set on every request, from the rule and token: `authenticated` or `anonymous`.
+pub const AUTH_STATE: &str = "X-Auth-State";
+/// Carries a signed statement for the backend; nobody else's may arrive.
+pub const AUTH_ASSERTION: &str = "X-Auth-Assertion";
+/// Marks an answer as ours. A backend cannot set it.
+pub const ERROR_HEADER: &str = "X-Menshen-Error";
+
+/// One byte of a folded name: lower case, and `-` for everything that is not a letter or digit. The one folding function.
+pub const fn fold_byte(byte: u8) -> u8 {
+    FOLDED[byte as usize]
+}
+
+/// What each byte folds to; looked up, because it is asked for each byte of each header name.
+const FOLDED: [u8; 256] = {
+    let mut table = [b'-'; 256];
+    let mut byte = 0;
+    while byte < 128_u8 {
+        if byte.is_ascii_alphanumeric() {
+            table[byte as usize] = byte.to_ascii_lowercase();
+        }
+        byte += 1;
+    }
+    table
+};
+
+/// A folded name.
+pub fn fold(name: &str) -> String {
+    name.bytes().map(|byte| char::from(fold_byte(byte))).collect()
+}
+
+/// What happens to one header of a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeaderVerdict {
+    Pass,
+    /// `Connection` and `Upgrade`: for a WebSocket handshake they are set anew, otherwise dropped.
+    Handshake,
+    Drop(DropReason),
+}
+
+/// Why a header does not pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DropReason {
+    /// An identity header in some spelling.
+    Managed,
+    /// Under one of `identity.reserved_prefixes`.
+    Reserved,
+    /// Says where a request comes from; that is ours to say.
+    Forwarding,
+    /// Would give the backend another path, method or internal state.
+    Override,
+    /// `X-WX-*`: what the cloud of the same maker vouches for, where it is not in front.
+    WechatCloud,
+    /// For this connection only (RFC 9110 section 7.6.1).
+    HopByHop,
+    /// The credential that has been checked.
+    Credential,
+    /// A sign in its name that backends fold away.
+    OddName,
+}
+
+/// What is wrong in the config of headers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeaderProblem {
+    /// The key, from the top: `server.allow_headers`, `identity.headers` or `identity.reserved_prefixes`.
+    pub key: &'static str,
+    /// The entry that is wrong.
+    pub entry: String,
+    pub message: &'static str,
+}
+
+/// What passes and what does not, compiled from the config.
+#[derive(Debug, Clone)]
+pub struct HeaderPolicy {
+    /// Folded names with a verdict of their own, by length.
+    by_length: Vec<Vec<(Box<[u8]>, HeaderVerdict)>>,
+    /// Folded beginnings that decide, by first byte.
+    prefixes: Vec<(Box<[u8]>, DropReason)>,
+    /// The letters that a prefix may have in its first and in its third place, which tells nearly all other names apart.
+    prefix_letters: [Letters; 2],
+    /// Odd names that pass, in lower case.
+    allowed: Vec<Box<str>>,
+}
+
+impl HeaderPolicy {
+    /// Compiles the policy, or tells everything that is wrong. `keep_authorization`: the backend looks at it too.
+    pub fn compile(
+        allow_headers: &[String],
+        identity: &IdentityConfig,
+        keep_authorization: bool,
+    ) -> Result<Self, Vec<HeaderProblem>> {
+        let mut problems = check_identity(identity);
+        let policy = Self::build(identity, keep_authorization);
+        for entry in allow_headers {
+            if let Some(message) = policy.objection(entry, identity) {
+                problems.push(HeaderProblem { key: "server.allow_headers", entry: entry.clone(), message });
+            }
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let allowed = allow_headers.iter().map(|entry| entry.to_ascii_lowercase().into()).collect();
+        Ok(Self { allowed, ..policy })
+    }
+
+    /// What happens to a header of the client before anything of ours is set.
+    pub fn verdict(&self, name: &str) -> HeaderVerdict {
+        if name.bytes().fold(false, |odd, byte| odd | !is_plain(byte)) {
+            return self.odd_verdict(name);
+        }
+        self.plain_verdict(name)
+    }
+
+    /// The headers that `Connection` names for removal (RFC 9110 section 7.6.1) and that may be removed: never one that
+    /// frames the message or routes it, and, as ours are not set yet, never one of ours.
+    pub fn nominated<'a>(&self, head: &Head<'a>) -> impl Iterator<Item = &'a str> {
+        head.values("connection")
+            .flat_map(|value| value.split(|&byte| byte == b','))
+            .filter_map(|option| str::from_utf8(option.trim_ascii()).ok())
+            .filter(|name| !name.is_empty() && self.verdict(name) == HeaderVerdict::Pass && !is_standard(name.as_bytes()))
+    }
+
+    /// A name with a sign that some backend folds: it passes only when it is allowed by name.
+    #[cold]
+    fn odd_verdict(&self, name: &str) -> HeaderVerdict {
+        match self.plain_verdict(name) {
+            HeaderVerdict::Drop(reason) => HeaderVerdict::Drop(reason),
+            HeaderVerdict::Pass if self.allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(name)) => {
+                HeaderVerdict::Pass
+            }
+            HeaderVerdict::Pass | HeaderVerdict::Handshake => HeaderVerdict::Drop(DropReason::OddName),
+        }
+    }
+
+    /// The verdict on the folded name.
+    fn plain_verdict(&self, name: &str) -> HeaderVerdict {
+        let name = name.as_bytes();
+        let Some(&first) = name.first() else { return HeaderVerdict::Drop(DropReason::OddName) };
+        let own = self.by_length.get(name.len()).into_iter().flatten();
+        for (folded, verdict) in own {
+            if starts_with_folded(name, folded) {
+                return *verdict;
+            }
+        }
+        let [in_first, in_third] = &self.prefix_letters;
+        if in_first.has(first) && name.get(2).is_none_or(|&third| in_third.has(third)) {
+            for (prefix, reason) in &self.prefixes {
+                if starts_with_folded(name, prefix) {
+                    return HeaderVerdict::Drop(*reason);
+                }
+            }
+        }
+        HeaderVerdict::Pass
+    }
+
+    fn build(identity: &IdentityConfig, keep_authorization: bool) -> Self {
+        let mut policy =
+            Self { by_length: Vec::new(), prefixes: Vec::new(), prefix_letters: [Letters(0); 2], allowed: Vec::new() };
+        for name in identity.headers.keys().map(String::as_str).chain([AUTH_STATE, AUTH_ASSERTION]) {
+            policy.add_name(name, HeaderVerdict::Drop(DropReason::Managed));
+        }
+        for prefix in &identity.reserved_prefixes {
+            policy.add_prefix(prefix, DropReason::Reserved);
+        }
+        for (name, kind) in names::BUILT_IN {
+            let verdict = match kind {
+                Kind::Forwarding => HeaderVerdict::Drop(DropReason::Forwarding),
+                Kind::Override => HeaderVerdict::Drop(DropReason::Override),
+                Kind::HopByHop => HeaderVerdict::Drop(DropReason::HopByHop),
+                Kind::Handshake => HeaderVerdict::Handshake,
+                Kind::Credential if keep_authorization => HeaderVerdict::Pass,
+                Kind::Credential => HeaderVerdict::Drop(DropReason::Credential),
+            };
+            policy.add_name(name, verdict);
+        }
+        for (prefix, reason) in names::BUILT_IN_PREFIXES {
+            policy.add_prefix(prefix, reason);
+        }
+        if !identity.wechat_cloud_headers {
+            policy.add_prefix("X-WX-", DropReason::WechatCloud);
+        }
+        policy
+    }
+
+    fn add_name(&mut self, name: &str, verdict: HeaderVerdict) {
+        if self.by_length.len() <= name.len() {
+            self.by_length.resize(name.len() + 1, Vec::new());
+        }
+        self.by_length[name.len()].push((fold(name).into_bytes().into(), verdict));
+    }
+
+    fn add_prefix(&mut self, prefix: &str, reason: DropReason) {
+        let folded = fold(prefix).into_bytes();
+        self.prefix_letters[0].add(folded.first());
+        self.prefix_letters[1].add(folded.get(2));
+        self.prefixes.push((folded.into(), reason));
+    }
+
+    /// Why an entry of `server.allow_headers` cannot be allowed.
+    fn objection(&self, entry: &str, identity: &IdentityConfig) -> Option<&'static str> {
+        let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+        if entry.is_empty() || !entry.bytes().all(token) {
+            return Some("is not a header name");
+        }
+        let vouched = identity.wechat_cloud_headers && starts_with_folded(entry.as_bytes(), b"x-wx-");
+        if vouched || self.plain_verdict(entry) != HeaderVerdict::Pass || is_standard(entry.as_bytes()) {
+            return Some("is, to a backend that folds names, a header that clients may not set");
+        }
+        None
+    }
+}
+
+/// Whether a header of the backend's answer may go to the client. Only we say that an answer is ours.
+pub fn backend_may_send(name: &str) -> bool {
+    !starts_with_folded(name.as_bytes(), b"x-menshen-")
+}
+
+/// What is wrong with the names in `[identity]`.
+fn check_identity(identity: &IdentityConfig) -> Vec<HeaderProblem> {
+    let mut problems = Vec::new();
+    let mut seen = HashSet::from([AUTH_STATE, AUTH_ASSERTION, ERROR_HEADER].map(fold));
+    let built_in = HeaderPolicy::build(
+        &IdentityConfig {
+            headers: std::collections::BTreeMap::new(),
+            reserved_prefixes: Vec::new(),
+            wechat_cloud_headers: true,
+        },
+        false,
+    );
+    let has_meaning = |name: &str| {
+        let verdict = built_in.verdict(name);
+        !matches!(verdict, HeaderVerdict::Pass | HeaderVerdict::Drop(DropReason::Managed)) || is_standard(name.as_bytes())
+    };
+    for name in identity.headers.keys() {
+        let plain = name.bytes().all(is_plain) && name.starts_with(|first: char| first.is_ascii_alphabetic());
+        let message = if !plain || name.len() > 64 {
+            "must be 1 to 64 letters, digits and '-', and begin with a letter"
+        } else if has_meaning(name) {
+            "has a meaning of its own in HTTP or to proxies"
+        } else if !seen.insert(fold(name)) {
+            "is set already, under this name or one that differs in case only"
+        } else {
+            continue;
+        };
+        problems.push(HeaderProblem { key: "identity.headers", entry: name.clone(), message });
+    }
+    for prefix in &identity.reserved_prefixes {
+        let covers_standard = || STANDARD.iter().any(|name| starts_with_folded(name.as_bytes(), fold(prefix).as_bytes()));
+        let message = if prefix.is_empty() || !prefix.bytes().all(is_plain) {
+            "must be letters, digits and '-'"
+        } else if covers_standard() {
+            "would drop headers that every request needs"
+        } else {
+            continue;
+        };
+        problems.push(HeaderProblem { key: "identity.reserved_prefixes", entry: prefix.clone(), message });
+    }
+    problems
+}
+
+/// Whether the folded name is one that HTTP itself gives a meaning.
+fn is_standard(name: &[u8]) -> bool {
+    STANDARD.iter().any(|standard| name.len() == standard.len() && starts_with_folded(name, standard.as_bytes()))
+}
+
+/// Letters, digits and `-`: what every server reads as the same name.
+const fn is_plain(byte: u8) -> bool {
+    fold_byte(byte) != b'-' || byte == b'-'
+}
+
+/// Compares the beginning of a name with what is folded already.
+fn starts_with_folded(name: &[u8], folded: &[u8]) -> bool {
+    name.len() >= folded.len() && name.iter().zip(folded).all(|(&byte, &wanted)| fold_byte(byte) == wanted)
+}
+
+/// A set of letters, one bit each; all other signs share the highest bit.
+#[derive(Debug, Clone, Copy)]
+struct Letters(u32);
+
+impl Letters {
+    /// Adds a letter. None stands for all: a prefix that is too short says nothing about that place.
+    fn add(&mut self, byte: Option<&u8>) {
+        self.0 |= byte.map_or(u32::MAX, |&byte| Self::bit(byte));
+    }
+
+    const fn has(self, byte: u8) -> bool {
+        self.0 & Self::bit(byte) != 0
+    }
+
+    const fn bit(byte: u8) -> u32 {
+        match fold_byte(byte) {
+            letter @ b'a'..=b'z' => 1 << (letter - b'a'),
+            _ => 1 << 31,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

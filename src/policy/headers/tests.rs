@@ -1,0 +1,358 @@
+use std::mem::MaybeUninit;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::policy::head::{self, Parsed};
+
+fn policy() -> HeaderPolicy {
+    HeaderPolicy::compile(&[], &IdentityConfig::default(), false).expect("the defaults")
+}
+
+fn identity(names: &[&str], prefixes: &[&str]) -> IdentityConfig {
+    IdentityConfig {
+        headers: names.iter().map(|&name| (name.to_owned(), "sub".to_owned())).collect(),
+        reserved_prefixes: prefixes.iter().map(|&prefix| prefix.to_owned()).collect(),
+        wechat_cloud_headers: false,
+    }
+}
+
+/// Spellings that some server folds into the same variable.
+fn spellings(name: &str) -> Vec<String> {
+    let signs = ["-", "_", ".", "~", "!", "#", "$", "%", "&", "'", "*", "+", "^", "`", "|"];
+    let mut all: Vec<String> = signs.iter().map(|sign| name.replace('-', sign)).collect();
+    all.push(name.replacen('-', "_", 1));
+    all.extend(all.clone().iter().flat_map(|text| [text.to_ascii_lowercase(), text.to_ascii_uppercase()]));
+    all
+}
+
+#[test]
+fn ordinary_headers_pass() {
+    let policy = policy();
+    let names = [
+        "Host",
+        "Accept",
+        "Accept-Encoding",
+        "User-Agent",
+        "Cookie",
+        "Content-Type",
+        "Content-Length",
+        "Transfer-Encoding",
+        "Referer",
+        "Origin",
+        "Range",
+        "If-None-Match",
+        "Cache-Control",
+        "X-Requested-With",
+        "X-Custom",
+        "traceparent",
+        "tracestate",
+        "Expect",
+        "Sec-WebSocket-Key",
+        "Sec-WebSocket-Protocol",
+        "X-Csrf-Token",
+        "X-Userland",
+        "X-Authority",
+        "Idempotency-Key",
+        "X-User",
+        "Via",
+        "X-WXY",
+        "Forwarding",
+        "Proxying",
+        "Tea",
+        "x",
+    ];
+    for name in names {
+        assert_eq!(policy.verdict(name), HeaderVerdict::Pass, "{name}");
+        assert_eq!(policy.verdict(&name.to_ascii_uppercase()), HeaderVerdict::Pass, "{name}");
+    }
+}
+
+#[test]
+fn what_only_we_may_set_is_dropped_in_every_spelling() {
+    use DropReason::{Forwarding, HopByHop, Managed, Override, Reserved, WechatCloud};
+    let policy = policy();
+    let table: &[(&str, DropReason, &[&str])] = &[
+        // CVE-2025-64484, CVE-2015-0219, CVE-2026-33433, CVE-2026-39858, CVE-2026-54763, CVE-2026-52845, section 1 row 17
+        (
+            "identity",
+            Managed,
+            &["X-User-Id", "X-User-Type", "X-Session-Id", "X-Client-Type", "X-Auth-State", "X-Auth-Assertion"],
+        ),
+        // CVE-2026-30851: also where we set none.
+        (
+            "reserved",
+            Reserved,
+            &["X-User-Role", "X-User-Phone", "X-Auth-Token", "X-Session-Key", "X-Client-Version", "X-User-"],
+        ),
+        ("our own", Reserved, &["X-Menshen-Error", "X-Menshen-Anything"]),
+        // CVE-2024-45614, CVE-2026-45045, CVE-2024-45806, GHSA-93m4-mfpg-c3xf, CVE-2025-64101, section 1 row 16
+        (
+            "forwarding",
+            Forwarding,
+            &[
+                "X-Forwarded-For",
+                "X-Forwarded-Host",
+                "X-Forwarded-Proto",
+                "X-Forwarded-User",
+                "X-Forwarded-Uri",
+                "X-Forwarded-Prefix",
+                "Forwarded",
+                "X-Real-IP",
+                "True-Client-IP",
+                "CF-Connecting-IP",
+                "X-Cluster-Client-IP",
+                "X-Request-Id",
+            ],
+        ),
+        // CVE-2026-40575, CVE-2023-27487, CVE-2025-29927, CVE-2016-5385, CVE-2025-61780
+        (
+            "override",
+            Override,
+            &[
+                "X-Original-URL",
+                "X-Original-URI",
+                "X-Original-Method",
+                "X-Rewrite-URL",
+                "X-HTTP-Method",
+                "X-HTTP-Method-Override",
+                "X-Method-Override",
+                "X-Envoy-Original-Path",
+                "X-Middleware-Subrequest",
+                "Proxy",
+                "X-Sendfile-Type",
+                "X-Accel-Mapping",
+                "X-Host",
+            ],
+        ),
+        // section 1 row 1
+        (
+            "hop by hop",
+            HopByHop,
+            &[
+                "Keep-Alive",
+                "Proxy-Connection",
+                "Proxy-Authorization",
+                "Proxy-Authenticate",
+                "TE",
+                "Trailer",
+                "HTTP2-Settings",
+            ],
+        ),
+        ("WeChat Cloud", WechatCloud, &["X-WX-OPENID", "X-WX-UNIONID", "X-WX-Source"]),
+    ];
+    for (class, reason, names) in table {
+        for name in *names {
+            for spelling in spellings(name) {
+                assert_eq!(policy.verdict(&spelling), HeaderVerdict::Drop(*reason), "{class}: {spelling}");
+            }
+        }
+    }
+}
+
+#[test]
+fn other_names_with_signs_that_backends_fold_do_not_pass() {
+    let policy = policy();
+    // section 1 row 6; the empty name cannot arrive and passes nowhere.
+    for name in [
+        "Content_Length",
+        "Transfer_Encoding",
+        "content.type",
+        "Host_",
+        "X_Custom",
+        "a~b",
+        "ho%73t",
+        "Cookie!",
+        "Connection_",
+        "_",
+        "é",
+        "",
+    ] {
+        assert_eq!(policy.verdict(name), HeaderVerdict::Drop(DropReason::OddName), "{name}");
+    }
+    for name in ["Upgrade", "connection"] {
+        assert_eq!(policy.verdict(name), HeaderVerdict::Handshake, "{name}");
+    }
+}
+
+#[test]
+fn an_odd_name_passes_only_as_it_was_allowed() {
+    let policy = HeaderPolicy::compile(&["my_header".into()], &IdentityConfig::default(), false).unwrap();
+    assert_eq!(policy.verdict("my_header"), HeaderVerdict::Pass);
+    assert_eq!(policy.verdict("My_Header"), HeaderVerdict::Pass);
+    assert_eq!(policy.verdict("my.header"), HeaderVerdict::Drop(DropReason::OddName));
+    assert_eq!(policy.verdict("my_header2"), HeaderVerdict::Drop(DropReason::OddName));
+}
+
+#[test]
+fn nothing_that_matters_can_be_allowed() {
+    let names = [
+        "X_User_Id",
+        "x.user.id",
+        "X_User_Role",
+        "Content_Length",
+        "content.type",
+        "Transfer_Encoding",
+        "Host_",
+        "X_Forwarded_For",
+        "Connection",
+        "X_WX_OPENID",
+        "Author_ization",
+        "Authorization",
+        "authorization",
+        "user_agent",
+        "Te",
+        "X-Real_IP",
+        "a b",
+        "",
+        "a:b",
+        "é",
+        "X_Menshen_Error",
+        "X_Original_URL",
+    ];
+    let mut objections = 0;
+    for name in names {
+        let result = HeaderPolicy::compile(&[name.to_owned()], &IdentityConfig::default(), false);
+        // Folded, these two are names that mean nothing.
+        let harmless = ["Host_", "Author_ization"].contains(&name);
+        assert_eq!(result.is_ok(), harmless, "{name:?}");
+        objections += usize::from(result.is_err_and(|problems| problems[0].key == "server.allow_headers"));
+    }
+    assert_eq!(objections, names.len() - 2);
+}
+
+#[test]
+fn the_credential_passes_only_to_a_backend_that_looks_at_it() {
+    let keep = HeaderPolicy::compile(&[], &IdentityConfig::default(), true).unwrap();
+    assert_eq!(keep.verdict("Authorization"), HeaderVerdict::Pass);
+    assert_eq!(keep.verdict("Proxy-Authorization"), HeaderVerdict::Drop(DropReason::HopByHop));
+    for spelling in ["Authorization", "AUTHORIZATION", "authorization"] {
+        assert_eq!(policy().verdict(spelling), HeaderVerdict::Drop(DropReason::Credential));
+    }
+}
+
+#[test]
+fn wechat_cloud_headers_pass_where_the_config_says_so() {
+    let cloud = IdentityConfig { wechat_cloud_headers: true, ..IdentityConfig::default() };
+    assert_eq!(HeaderPolicy::compile(&[], &cloud, false).unwrap().verdict("X-WX-OPENID"), HeaderVerdict::Pass);
+    let ours = IdentityConfig { wechat_cloud_headers: true, ..identity(&["X-WX-OPENID"], &[]) };
+    let policy = HeaderPolicy::compile(&[], &ours, false).unwrap();
+    assert_eq!(policy.verdict("x_wx_openid"), HeaderVerdict::Drop(DropReason::Managed));
+}
+
+#[test]
+fn an_identity_header_has_a_name_of_its_own() {
+    let names = [
+        "",
+        "X User",
+        "X_User",
+        "X:User",
+        "X-Üser",
+        "-X",
+        "1x",
+        "Host",
+        "content-length",
+        "Authorization",
+        "Cookie",
+        "Connection",
+        "TE",
+        "X-Forwarded-User",
+        "X-Real-IP",
+        "Forwarded",
+        "X-Original-URL",
+        "X-Auth-State",
+        "x-auth-assertion",
+        "X-Menshen-Error",
+        "X-Request-Id",
+        "Set-Cookie",
+    ];
+    for name in names {
+        let problems = HeaderPolicy::compile(&[], &identity(&[name], &[]), false).expect_err(name);
+        assert_eq!((problems.len(), problems[0].key), (1, "identity.headers"), "{name}");
+    }
+    assert!(HeaderPolicy::compile(&[], &identity(&["X-User-Id", "x-user-id"], &[]), false).is_err());
+    for name in ["Remote-User", "X-Menshen-User", "uid", "X-Uid2"] {
+        let policy = HeaderPolicy::compile(&[], &identity(&[name], &[]), false).expect(name);
+        assert_eq!(policy.verdict(&name.to_ascii_uppercase()), HeaderVerdict::Drop(DropReason::Managed), "{name}");
+    }
+}
+
+#[test]
+fn a_reserved_prefix_leaves_what_every_request_needs() {
+    for prefix in ["", "X_User", "C", "co", "h", "Authorization", "a", "X "] {
+        assert!(HeaderPolicy::compile(&[], &identity(&[], &[prefix]), false).is_err(), "{prefix:?}");
+    }
+    let policy = HeaderPolicy::compile(&[], &identity(&[], &["Tenant-", "7-", "Zz", "Q-9-"]), false).unwrap();
+    for name in ["zz", "Zz1", "ZZ-top", "q-9-", "Q_9_x"] {
+        assert_eq!(policy.verdict(name), HeaderVerdict::Drop(DropReason::Reserved), "{name}");
+    }
+    assert_eq!(policy.verdict("z"), HeaderVerdict::Pass);
+    assert_eq!(policy.verdict("tenant_id"), HeaderVerdict::Drop(DropReason::Reserved));
+    assert_eq!(policy.verdict("7-x"), HeaderVerdict::Drop(DropReason::Reserved));
+    assert_eq!(policy.verdict("8-x"), HeaderVerdict::Pass);
+    // Ours stay ours, whatever the list says.
+    assert_eq!(policy.verdict("X_Menshen_Error"), HeaderVerdict::Drop(DropReason::Managed));
+}
+
+#[test]
+fn connection_names_only_what_a_client_may_remove() {
+    // CVE-2024-45410, CVE-2026-29054, CVE-2025-48865, GHSA-w9mr-28mw-j8hg, CVE-2021-32813, CVE-2026-26365
+    let bytes =
+        b"GET / HTTP/1.1\r\nHost: a\r\nConnection: X-Custom, x-user-id,X-Forwarded-For , close\r\nconnection: X_User_Id, \
+        content-length, Transfer-Encoding, HOST, X-Auth-State, , authorization, x-two\r\n\r\n";
+    let mut slots = [const { MaybeUninit::uninit() }; 8];
+    let Ok(Parsed::Complete { head, .. }) = head::parse(bytes, &mut slots) else { panic!("a plain head") };
+    assert_eq!(policy().nominated(&head).collect::<Vec<_>>(), ["X-Custom", "close", "x-two"]);
+}
+
+#[test]
+fn a_backend_cannot_pretend_to_be_us() {
+    for name in ["X-Menshen-Error", "x-menshen-error", "X_Menshen_Error", "X-Menshen-Other"] {
+        assert!(!backend_may_send(name), "{name}");
+    }
+    assert!(backend_may_send("Content-Type") && backend_may_send("X-User-Id") && backend_may_send(""));
+}
+
+#[test]
+fn built_in_names_are_folded_and_distinct() {
+    let mut seen = HashSet::new();
+    for name in names::BUILT_IN.map(|(name, _)| name).into_iter().chain(names::BUILT_IN_PREFIXES.map(|(name, _)| name)) {
+        assert_eq!(fold(name), name);
+        assert!(seen.insert(name), "{name}");
+    }
+    assert!(STANDARD.iter().all(|name| fold(name) == *name));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Invariant 2 of the threat list: the identity is a function of the token alone, under every folding of names.
+    #[test]
+    fn a_name_that_folds_to_a_managed_one_never_passes(
+        name in prop::sample::select(vec!["X-User-Id", "X-User-Type", "X-Session-Id", "X-Client-Type", "X-Auth-State", "X-Auth-Assertion", "Uid"]),
+        signs in proptest::collection::vec(prop::sample::select(b"-_.~!#$%&'*+^`|".to_vec()), 20),
+        upper in proptest::collection::vec(any::<bool>(), 20),
+        allowed in "[a-z_.]{1,12}",
+    ) {
+        let mut config = IdentityConfig::default();
+        config.headers.insert("Uid".to_owned(), "sub".to_owned());
+        let sent: String = name.chars().zip(signs.iter().zip(&upper)).map(|(c, (&sign, &up))| match c {
+            '-' => char::from(sign),
+            c if up => c.to_ascii_uppercase(),
+            c => c.to_ascii_lowercase(),
+        }).collect();
+        for allow in [vec![], vec![allowed.clone()], vec![sent.clone()]] {
+            if let Ok(policy) = HeaderPolicy::compile(&allow, &config, true) {
+                prop_assert_eq!(policy.verdict(&sent), HeaderVerdict::Drop(DropReason::Managed));
+            }
+        }
+    }
+
+    /// Whatever passes is a name that no server folds into another one, unless the config names it.
+    #[test]
+    fn what_passes_is_plain(name in "\\PC{0,24}") {
+        if policy().verdict(&name) == HeaderVerdict::Pass {
+            prop_assert!(!name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'));
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Who may pass where: the first rule that matches the path and method decides; what matches none needs a token.
+//!
+//! Must stay true: a rule opens a path only when the path is, byte by byte, what the pattern says. Case, encoding and a
+//! trailing slash never open one (`/Health` and `/health/` are not `/health`); they do not dodge one either: where a backend
+//! that ignores them would take the path for one of an earlier, stricter rule, that rule decides. Matching allocates nothing.
+
+use std::{collections::HashSet, sync::Arc};
+
+use super::{
+    framing::METHODS,
+    pattern::{Match, Pattern},
+};
+use crate::{
+    config::{Access, RuleConfig},
+    types::UserType,
+};
+
+/// The name of the rule that decides when no other does: `required`, for every user.
+pub const DEFAULT_RULE: &str = "default";
+
+/// One rule, compiled.
+#[derive(Debug, Clone)]
+pub struct Rule {
+    /// In metrics, logs and `explain`.
+    pub name: Arc<str>,
+    pub access: Access,
+    /// With `optional`: a bad token counts as no token.
+    pub bad_token_is_anonymous: bool,
+    /// Kinds of user that pass. Empty: all.
+    pub user_types: Vec<UserType>,
+    /// Roles of which one is needed. Empty: none needed.
+    pub roles: Vec<String>,
+    /// Its place among the rules, from 0; the default rule is the last.
+    pub index: usize,
+    pattern: Pattern,
+    methods: MethodSet,
+}
+
+impl Rule {
+    /// Whether a user of this type and with these roles passes.
+    pub fn admits(&self, user_type: &str, roles: &[String]) -> bool {
+        let type_fits = self.user_types.is_empty() || self.user_types.iter().any(|wanted| wanted.as_str() == user_type);
+        let role_fits = self.roles.is_empty() || self.roles.iter().any(|wanted| roles.contains(wanted));
+        type_fits && role_fits
+    }
+
+    /// How much it asks for, to compare two rules.
+    const fn strictness(&self) -> u8 {
+        match self.access {
+            Access::Public => 0,
+            Access::Optional => 1,
+            Access::Required if self.user_types.is_empty() && self.roles.is_empty() => 2,
+            Access::Required => 3,
+            Access::Deny => 4,
+        }
+    }
+}
+
+/// What is wrong with one rule of the config.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleProblem {
+    /// The rule's place in the config, from 0.
+    pub index: usize,
+    /// The key in that rule.
+    pub key: &'static str,
+    pub message: String,
+}
+
+/// All rules, the default one last.
+#[derive(Debug, Clone)]
+pub struct RuleSet {
+    rules: Vec<Rule>,
+    default: Rule,
+}
+
+impl RuleSet {
+    /// Compiles the rules of the config, or tells everything that is wrong with them.
+    pub fn compile(configured: &[RuleConfig]) -> Result<Self, Vec<RuleProblem>> {
+        let mut problems = Vec::new();
+        let mut names = HashSet::from([DEFAULT_RULE]);
+        let mut rules = Vec::with_capacity(configured.len());
+        for (index, config) in configured.iter().enumerate() {
+            let mut report = |key, message: String| problems.push(RuleProblem { index, key, message });
+            check_name(&config.name, &mut names, &mut report);
+            check_combination(config, &mut report);
+            if let Some(rule) = compile_one(index, config, &mut report) {
+                rules.push(rule);
+            }
+        }
+        if problems.is_empty() { Ok(Self { default: default_rule(rules.len()), rules }) } else { Err(problems) }
+    }
+
+    /// The rule that decides on a path that [`super::path::check`] accepted.
+    pub fn find(&self, path: &str, method: &str) -> &Rule {
+        let method = MethodSet::of(method);
+        let mut lenient = None;
+        for rule in self.rules.iter().filter(|rule| rule.methods.contains(method)) {
+            match rule.pattern.covers(path) {
+                Match::Exact => return stricter(rule, lenient),
+                Match::Lenient => lenient = lenient.or(Some(rule)),
+                Match::No => {}
+            }
+        }
+        stricter(&self.default, lenient)
+    }
+
+    /// Every rule in order, the default one last.
+    pub fn rules(&self) -> impl Iterator<Item = &Rule> {
+        self.rules.iter().chain([&self.default])
+    }
+}
+
+/// The rule of the path as it stands, unless the one that a lenient backend would have in mind asks for more.
+fn stricter<'a>(exact: &'a Rule, lenient: Option<&'a Rule>) -> &'a Rule {
+    lenient.filter(|rule| rule.strictness() > exact.strictness()).unwrap_or(exact)
+}
+
+fn default_rule(index: usize) -> Rule {
+    Rule {
+        name: DEFAULT_RULE.into(),
+        access: Access::Required,
+        bad_token_is_anonymous: false,
+        user_types: Vec::new(),
+        roles: Vec::new(),
+        index,
+        pattern: Pattern::everything(),
+        methods: MethodSet::ALL,
+    }
+}
+
+fn check_name<'a>(name: &'a str, seen: &mut HashSet<&'a str>, report: &mut impl FnMut(&'static str, String)) {
+    let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+    if name.is_empty() || name.len() > 64 || !plain {
+        report("name", "must be 1 to 64 letters, digits, '-' or '_'".to_owned());
+    } else if name == DEFAULT_RULE {
+        report("name", format!("'{DEFAULT_RULE}' is the rule for what matches no other"));
+    } else if !seen.insert(name) {
+        report("name", format!("there is another rule named '{name}'"));
+    }
+}
+
+/// A condition that would never be asked is a mistake somebody relies on.
+fn check_combination(config: &RuleConfig, report: &mut impl FnMut(&'static str, String)) {
+    let conditional = config.access == Access::Required;
+    if !config.user_types.is_empty() && !conditional {
+        report("user_types", "needs access = \"required\": nobody else is asked for a type".to_owned());
+    }
+    if !config.roles.is_empty() && !conditional {
+        report("roles", "needs access = \"required\": nobody else is asked for a role".to_owned());
+    }
+    if config.bad_token_is_anonymous && config.access != Access::Optional {
+        report("bad_token_is_anonymous", "needs access = \"optional\"".to_owned());
+    }
+}
+
+fn compile_one(index: usize, config: &RuleConfig, report: &mut impl FnMut(&'static str, String)) -> Option<Rule> {
+    let pattern = Pattern::parse(&config.path).map_err(|message| report("path", message)).ok();
+    let methods = MethodSet::parse(&config.methods).map_err(|message| report("methods", message)).ok();
+    let user_types: Vec<_> = config
+        .user_types
+        .iter()
+        .filter_map(|text| UserType::parse(text).map_err(|wrong| report("user_types", wrong.to_string())).ok())
+        .collect();
+    if config.roles.iter().any(|role| role.trim().is_empty() || role.contains(',') || role.chars().any(char::is_control)) {
+        report("roles", "must be names without ',' and control characters".to_owned());
+    }
+    Some(Rule {
+        name: config.name.as_str().into(),
+        access: config.access,
+        bad_token_is_anonymous: config.bad_token_is_anonymous,
+        user_types,
+        roles: config.roles.clone(),
+        index,
+        pattern: pattern?,
+        methods: methods?,
+    })
+}
+
+/// Some of the methods that pass at all, one bit each in the order of [`METHODS`]; the highest bit is any other method.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct MethodSet(u8);
+
+impl MethodSet {
+    const ALL: Self = Self(u8::MAX);
+
+    fn of(method: &str) -> Self {
+        Self(METHODS.iter().position(|known| *known == method).map_or(1 << METHODS.len(), |bit| 1 << bit))
+    }
+
+    fn parse(names: &[String]) -> Result<Self, String> {
+        if names.is_empty() {
+            return Ok(Self::ALL);
+        }
+        if names.iter().any(|name| !METHODS.contains(&name.as_str())) {
+            return Err(format!("must be among {}", METHODS.join(", ")));
+        }
+        Ok(Self(names.iter().fold(0, |bits, name| bits | Self::of(name).0)))
+    }
+
+    const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,220 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn rule(name: &str, path: &str, access: Access) -> RuleConfig {
+    RuleConfig {
+        name: name.to_owned(),
+        path: path.to_owned(),
+        methods: Vec::new(),
+        access,
+        user_types: Vec::new(),
+        roles: Vec::new(),
+        bad_token_is_anonymous: false,
+    }
+}
+
+fn for_methods(methods: &[&str], rule: RuleConfig) -> RuleConfig {
+    RuleConfig { methods: methods.iter().map(|&method| method.to_owned()).collect(), ..rule }
+}
+
+fn for_types(types: &[&str], rule: RuleConfig) -> RuleConfig {
+    RuleConfig { user_types: types.iter().map(|&name| name.to_owned()).collect(), ..rule }
+}
+
+fn example() -> RuleSet {
+    RuleSet::compile(&[
+        for_methods(&["GET"], rule("health", "/health", Access::Public)),
+        for_types(&["admin"], rule("back-office", "/admin/**", Access::Required)),
+        rule("private", "/public/private/**", Access::Required),
+        rule("public", "/public/**", Access::Public),
+        rule("posts", "/users/*/posts", Access::Optional),
+        rule("internal", "/internal", Access::Deny),
+        for_methods(&["DELETE"], rule("no-delete", "/**", Access::Deny)),
+    ])
+    .expect("valid rules")
+}
+
+#[test]
+fn the_first_match_decides_and_the_rest_needs_a_token() {
+    let rules = example();
+    let table = [
+        ("GET", "/health", "health"),
+        ("HEAD", "/health", "default"),
+        ("POST", "/health", "default"),
+        ("GET", "/public/a", "public"),
+        ("DELETE", "/public/a", "public"),
+        ("GET", "/public/private", "private"),
+        ("GET", "/public/private/x", "private"),
+        ("GET", "/publicx", "default"),
+        ("GET", "/users/7/posts", "posts"),
+        ("GET", "/users/7", "default"),
+        ("GET", "/admin", "back-office"),
+        ("DELETE", "/admin/x", "back-office"),
+        ("DELETE", "/orders", "no-delete"),
+        ("GET", "/orders", "default"),
+        ("GET", "/", "default"),
+        ("PURGE", "/orders", "default"),
+    ];
+    for (method, path, expected) in table {
+        assert_eq!(&*rules.find(path, method).name, expected, "{method} {path}");
+    }
+    assert_eq!(rules.find("/orders", "GET").access, Access::Required);
+}
+
+#[test]
+fn case_encoding_and_a_trailing_slash_never_open_a_path() {
+    // CVE-2026-27587, CVE-2026-27588, CVE-2021-39155, CVE-2026-48794
+    let rules = example();
+    for path in ["/Health", "/HEALTH", "/health/", "/Public/a", "/PUBLIC", "/users/7/Posts", "/users/7/posts/"] {
+        assert_eq!(&*rules.find(path, "GET").name, "default", "{path}");
+    }
+}
+
+#[test]
+fn case_encoding_and_a_trailing_slash_do_not_dodge_a_stricter_rule() {
+    // NestJS and Express ignore case and a trailing slash.
+    let rules = example();
+    let table = [
+        ("/Admin", "back-office"),
+        ("/ADMIN/users", "back-office"),
+        ("/admin/", "back-office"),
+        ("/public/Private/x", "private"),
+        ("/Internal", "internal"),
+        ("/internal/", "internal"),
+    ];
+    for (path, expected) in table {
+        assert_eq!(&*rules.find(path, "GET").name, expected, "{path}");
+    }
+    let rules = RuleSet::compile(&[rule("closed", "/u@x/**", Access::Deny)]).unwrap();
+    assert_eq!(&*rules.find("/u%40x/a", "GET").name, "closed");
+    assert_eq!(&*rules.find("/U%40X", "GET").name, "closed");
+}
+
+#[test]
+fn a_lenient_reading_never_weakens_a_rule() {
+    let rules = RuleSet::compile(&[
+        rule("open", "/a/x", Access::Public),
+        rule("closed", "/A/**", Access::Deny),
+        for_types(&["admin"], rule("admins", "/b/**", Access::Required)),
+        for_types(&["staff"], rule("staff", "/B/**", Access::Required)),
+    ])
+    .unwrap();
+    let table = [
+        ("/A/x", "closed"),
+        ("/a/x", "open"),
+        // To a lenient backend this is the open `/a/x`; as it stands it matches nothing.
+        ("/a/X", "default"),
+        ("/b/x", "admins"),
+        ("/B/x", "staff"),
+    ];
+    for (path, expected) in table {
+        assert_eq!(&*rules.find(path, "GET").name, expected, "{path}");
+    }
+}
+
+#[test]
+fn a_user_passes_with_a_right_type_and_one_right_role() {
+    let config =
+        RuleConfig { roles: vec!["ops".into(), "cs".into()], ..for_types(&["admin"], rule("a", "/a", Access::Required)) };
+    let rules = RuleSet::compile(&[config]).unwrap();
+    let (rule, default) = (rules.find("/a", "GET"), rules.find("/b", "GET"));
+    let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+    for (user_type, names, expected) in [
+        ("admin", &["cs"][..], true),
+        ("admin", &["x", "ops"], true),
+        ("admin", &[], false),
+        ("admin", &["OPS"], false),
+        ("admin", &["op"], false),
+        ("user", &["ops"], false),
+        ("Admin", &["ops"], false),
+        ("", &["ops"], false),
+    ] {
+        assert_eq!(rule.admits(user_type, &owned(names)), expected, "{user_type} {names:?}");
+        assert!(default.admits(user_type, &owned(names)));
+    }
+}
+
+#[test]
+fn everything_wrong_is_told_at_once() {
+    let bad = [
+        rule("", "/a", Access::Public),
+        rule("a b", "/a", Access::Public),
+        rule("default", "/a", Access::Public),
+        rule("twice", "/a", Access::Public),
+        rule("twice", "/b", Access::Public),
+        rule("no-slash", "a", Access::Public),
+        rule("dots", "/a/../b", Access::Public),
+        for_methods(&["get"], rule("case", "/a", Access::Public)),
+        for_methods(&["GET", "TRACE"], rule("trace", "/a", Access::Public)),
+        for_types(&["a b"], rule("type", "/a", Access::Required)),
+        for_types(&["admin"], rule("open-to-some", "/a", Access::Public)),
+        RuleConfig { roles: vec!["a,b".into()], ..rule("role", "/a", Access::Required) },
+        RuleConfig { roles: vec!["a".into()], ..rule("role2", "/a", Access::Optional) },
+        RuleConfig { bad_token_is_anonymous: true, ..rule("bad", "/a", Access::Required) },
+    ];
+    let problems = RuleSet::compile(&bad).unwrap_err();
+    let found: Vec<_> = problems.iter().map(|problem| (problem.index, problem.key)).collect();
+    let expected = [
+        (0, "name"),
+        (1, "name"),
+        (2, "name"),
+        (4, "name"),
+        (5, "path"),
+        (6, "path"),
+        (7, "methods"),
+        (8, "methods"),
+        (9, "user_types"),
+        (10, "user_types"),
+        (11, "roles"),
+        (12, "roles"),
+        (13, "bad_token_is_anonymous"),
+    ];
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn all_rules_are_listed_with_the_default_last() {
+    let rules = example();
+    let names: Vec<_> = rules.rules().map(|rule| (rule.index, rule.name.to_string())).collect();
+    assert_eq!(names.len(), 8);
+    assert_eq!(names[7], (7, "default".to_owned()));
+    assert!(names.iter().enumerate().all(|(place, (index, _))| place == *index));
+}
+
+fn segment() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(vec!["a", "A", "b", "a@", "a%40", "A%40", "%E4%BD%A0", "%e4%bd%a0"])
+}
+
+fn rule_list() -> impl Strategy<Value = Vec<(String, Access, bool)>> {
+    let pattern = proptest::collection::vec(prop::sample::select(vec!["a", "b", "a@", "*", "%E4%BD%A0"]), 0..3);
+    let access = prop::sample::select(vec![Access::Public, Access::Optional, Access::Required, Access::Deny]);
+    let one = (pattern, any::<bool>(), access, any::<bool>()).prop_map(|(segments, below, access, typed)| {
+        let path = format!("/{}", segments.join("/"));
+        let path = if below { format!("{}/**", path.trim_end_matches('/')) } else { path };
+        (path, access, typed && access == Access::Required)
+    });
+    proptest::collection::vec(one, 0..5)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever spelling of a path a client picks, it gets no more than the plain spelling that a lenient backend makes of it.
+    #[test]
+    fn no_spelling_of_a_path_asks_for_less(
+        rules in rule_list(),
+        segments in proptest::collection::vec(segment(), 0..4),
+        slash in any::<bool>(),
+    ) {
+        let configs: Vec<_> = rules.into_iter().enumerate().map(|(index, (path, access, typed))| {
+            let config = rule(&format!("r{index}"), &path, access);
+            if typed { for_types(&["admin"], config) } else { config }
+        }).collect();
+        let rules = RuleSet::compile(&configs).unwrap();
+        let plain = format!("/{}", segments.join("/"));
+        let sent = if slash && plain != "/" { format!("{plain}/") } else { plain.clone() };
+        let canonical = plain.replace("%40", "@").to_ascii_lowercase().replace("%e4%bd%a0", "%E4%BD%A0");
+        prop_assert!(rules.find(&sent, "GET").strictness() >= rules.find(&canonical, "GET").strictness());
+    }
+}

@@ -1,0 +1,106 @@
+//! Refusals, written straight to the client's connection: the request never becomes anything more than bytes.
+
+use bytes::BytesMut;
+use pingora::protocols::Stream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::{
+    api::problem::Problem,
+    gate::Extent,
+    policy::Body,
+};
+
+/// The longest body that is read and thrown away so that a refused client may keep its connection.
+const DRAIN_AT_MOST: u64 = 16 * 1024;
+
+/// How a refusal left its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Afterwards {
+    /// The next request may come.
+    Open,
+    /// It has ended, or must.
+    Closed,
+}
+
+/// The bytes of a refusal.
+pub(super) fn refusal(problem: &Problem, request_id: &str, head_only: bool, keep: bool) -> Vec<u8> {
+    let body = problem.body(request_id);
+    let status = problem.status();
+    let mut out = Vec::with_capacity(512 + body.len());
+    let mut put = |parts: &[&str]| parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
+    put(&["HTTP/1.1 ", status.as_str(), " ", status.canonical_reason().unwrap_or("Error"), "\r\n"]);
+    put(&["Content-Type: application/problem+json\r\nContent-Length: ", itoa::Buffer::new().format(body.len()), "\r\n"]);
+    put(&["Cache-Control: no-store\r\nX-Menshen-Error: ", problem.code.as_str(), "\r\nX-Request-Id: ", request_id, "\r\n"]);
+    if let Some(challenge) = problem.www_authenticate() {
+        put(&["WWW-Authenticate: ", challenge, "\r\n"]);
+    }
+    if let Some(secs) = problem.retry_after_secs() {
+        put(&["Retry-After: ", itoa::Buffer::new().format(secs), "\r\n"]);
+    }
+    if let Some(allow) = &problem.allow {
+        put(&["Allow: ", allow, "\r\n"]);
+    }
+    put(&["Connection: ", if keep { "keep-alive" } else { "close" }, "\r\n\r\n"]);
+    if !head_only {
+        out.extend_from_slice(&body);
+    }
+    out
+}
+
+/// Whether a connection can go on after this request is refused unread: its end must be certain and near.
+pub(super) const fn can_keep(extent: Option<&Extent>) -> bool {
+    match extent {
+        None => false,
+        Some(extent) => {
+            extent.keep_alive
+                && match extent.body {
+                    Body::None => true,
+                    // A client that waits for 100 Continue may or may not send its body now.
+                    Body::Length(length) => length <= DRAIN_AT_MOST && !extent.expects_continue,
+                    Body::Chunked => false,
+                }
+        }
+    }
+}
+
+/// Writes an answer and brings the connection to the next request: `bytes` starts at the refused head, and holds on return
+/// what has been read of the next one. The caller bounds the time.
+pub(super) async fn write(stream: &mut Stream, answer: &[u8], bytes: &mut BytesMut, extent: Option<&Extent>, keep: bool) -> Afterwards {
+    if stream.write_all(answer).await.is_err() || stream.flush().await.is_err() {
+        return Afterwards::Closed;
+    }
+    let (true, Some(extent)) = (keep, extent) else {
+        linger(stream).await;
+        return Afterwards::Closed;
+    };
+    let length = match extent.body {
+        Body::None => 0,
+        Body::Length(length) => usize::try_from(length).unwrap_or(usize::MAX),
+        Body::Chunked => return Afterwards::Closed,
+    };
+    let end = extent.head.saturating_add(length);
+    while bytes.len() < end {
+        match stream.read_buf(bytes).await {
+            Ok(0) | Err(_) => return Afterwards::Closed,
+            Ok(_) => {}
+        }
+    }
+    drop(bytes.split_to(end));
+    Afterwards::Open
+}
+
+/// Ends our side and reads on for a little: closing with unread bytes would reset the connection, and the client might never
+/// see the answer.
+async fn linger(stream: &mut Stream) {
+    if AsyncWriteExt::shutdown(stream).await.is_err() {
+        return;
+    }
+    let mut waste = [0; 4096];
+    let mut left = 64 * 1024_usize;
+    while left > 0 {
+        match stream.read(&mut waste).await {
+            Ok(0) | Err(_) => return,
+            Ok(n) => left = left.saturating_sub(n),
+        }
+    }
+}

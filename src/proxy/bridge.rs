@@ -1,0 +1,163 @@
+//! Between a client's connection and the auth API: pingora reads and writes HTTP, axum routes it.
+//!
+//! A body is read whole here, within its limit and time, before anything is done with it.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{Router, body::Body};
+use bytes::{Bytes, BytesMut};
+use http::{HeaderValue, Request, Response, header};
+use http_body_util::BodyExt;
+use pingora::{
+    http::ResponseHeader,
+    protocols::{Stream, http::ServerSession},
+};
+use tokio::time::timeout;
+use tower::ServiceExt;
+
+use super::record::{Outcome, Record, Recorder, RuleIndex, Timing};
+use crate::{
+    api::{self, RequestContext, problem::Problem},
+    error::ErrorCode,
+    gate::Passage,
+    policy::Body as Framed,
+};
+
+/// Longest body of the auth API, in bytes.
+const MAX_BODY: usize = 16 * 1024;
+
+/// The auth API behind the connections.
+pub(super) struct Bridge {
+    pub(super) router: Router,
+    pub(super) recorder: Arc<Recorder>,
+    /// For the whole body of a request, and for writing the answer.
+    pub(super) timeout: Duration,
+}
+
+/// Why there is no body.
+enum NoBody {
+    TooLarge,
+    Late,
+    Gone,
+}
+
+impl Bridge {
+    /// Answers one request. The connection comes back if it can go on.
+    pub(super) async fn answer(
+        &self,
+        stream: Stream,
+        request: BytesMut,
+        passage: Passage,
+        timing: Timing,
+        last: bool,
+    ) -> Option<Stream> {
+        let request_id = passage.request_id.clone().unwrap_or_else(|| self.recorder.request_id());
+        let mut session = ServerSession::new_http1(stream);
+        session.set_pipelined_prefix(request);
+        // The bytes are there, so this reads nothing; a head that pingora will not have was refused before.
+        if !session.read_request().await.unwrap_or(false) || session.req_header().raw_path() != passage.target.as_bytes() {
+            session.shutdown().await;
+            return None;
+        }
+        session.set_read_timeout(Some(self.timeout));
+        session.set_write_timeout(Some(self.timeout));
+        session.set_total_drain_timeout(Some(self.timeout));
+        if last {
+            session.set_keepalive(None);
+        }
+        let response = match timeout(self.timeout, self.body(&mut session, &passage)).await.unwrap_or(Err(NoBody::Late)) {
+            Ok(body) => self.call(&session, body, &passage, &request_id).await,
+            Err(NoBody::Gone) => {
+                session.shutdown().await;
+                return None;
+            }
+            Err(fault) => {
+                session.set_keepalive(None);
+                let problem = match fault {
+                    NoBody::TooLarge => Problem::new(ErrorCode::BodyTooLarge),
+                    NoBody::Late | NoBody::Gone => {
+                        Problem::new(ErrorCode::RequestMalformed).detail("The request body did not arrive in time.")
+                    }
+                };
+                api::respond(&problem, &request_id)
+            }
+        };
+        let status = response.status();
+        let error = response
+            .headers()
+            .get("x-menshen-error")
+            .and_then(|code| ErrorCode::ALL.into_iter().find(|known| code == known.as_str()));
+        let written = write(&mut session, response).await;
+        self.recorder.write(&Record {
+            timing: &timing,
+            rule: RuleIndex::AuthApi,
+            outcome: Outcome::Auth,
+            request_id: &request_id,
+            method: passage.method.as_str(),
+            path: passage.path(),
+            status: if written.is_ok() { status.as_u16() } else { 0 },
+            error,
+            user: None,
+            client_ip: passage.origin.ip,
+        });
+        written.ok()?;
+        let (stream, _none) = session.finish().await.ok()??.into_parts();
+        Some(stream)
+    }
+
+    async fn body(&self, session: &mut ServerSession, passage: &Passage) -> Result<Bytes, NoBody> {
+        match passage.extent.body {
+            Framed::None => return Ok(Bytes::new()),
+            Framed::Length(length) if length > MAX_BODY as u64 => return Err(NoBody::TooLarge),
+            Framed::Length(_) | Framed::Chunked => {}
+        }
+        if passage.extent.expects_continue {
+            session.write_continue_response().await.map_err(|_| NoBody::Gone)?;
+        }
+        let mut body = BytesMut::new();
+        while let Some(part) = session.read_request_body().await.map_err(|_| NoBody::Gone)? {
+            if body.len() + part.len() > MAX_BODY {
+                return Err(NoBody::TooLarge);
+            }
+            body.extend_from_slice(&part);
+        }
+        Ok(body.freeze())
+    }
+
+    async fn call(&self, session: &ServerSession, body: Bytes, passage: &Passage, request_id: &str) -> Response<Body> {
+        let mut request = Request::new(Body::from(body));
+        *request.method_mut() = passage.method.clone();
+        // The path was checked, so it is a URI.
+        *request.uri_mut() = passage.target.parse().unwrap_or_default();
+        *request.headers_mut() = session.req_header().headers.clone();
+        request.extensions_mut().insert(RequestContext { request_id: request_id.to_owned(), client_ip: passage.origin.ip });
+        // A Router cannot fail; its error type is empty.
+        let Ok(response) = self.router.clone().oneshot(request).await;
+        response
+    }
+}
+
+async fn write(session: &mut ServerSession, response: Response<Body>) -> pingora::Result<()> {
+    let (parts, body) = response.into_parts();
+    // Our own bodies are in memory; collecting them cannot fail.
+    let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let mut head = ResponseHeader::build(parts.status, Some(parts.headers.len() + 1))?;
+    for (name, value) in &parts.headers {
+        if name != header::CONTENT_LENGTH && name != header::TRANSFER_ENCODING {
+            head.append_header(name, value.clone())?;
+        }
+    }
+    if parts.status != http::StatusCode::NO_CONTENT {
+        let length = match parts.headers.get(header::CONTENT_LENGTH) {
+            Some(length) if body.is_empty() => length.clone(),
+            _ => HeaderValue::from(body.len()),
+        };
+        head.insert_header(header::CONTENT_LENGTH, length)?;
+    }
+    let bodiless = body.is_empty() || session.req_header().method == http::Method::HEAD;
+    session.write_response_header(Box::new(head)).await?;
+    if !bodiless {
+        session.write_response_body(body, true).await?;
+    }
+    session.finish_body().await
+}

@@ -1,0 +1,344 @@
+//! One client's connection: request after request, each read under a deadline, decided by the gate, and answered by whoever
+//! should.
+//!
+//! Must stay true: the head that the gate decided on is the head that goes on, byte for byte; a connection whose framing is in
+//! doubt ends; nobody holds a place here by sending slowly.
+
+use std::{
+    any::Any,
+    net::IpAddr,
+    pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use bytes::BytesMut;
+use pingora::{
+    apps::HttpServerApp,
+    protocols::{Stream, http::ServerSession},
+    proxy::HttpProxy,
+};
+use tokio::{
+    io::AsyncReadExt,
+    sync::{Notify, watch},
+    time::{Sleep, sleep_until, timeout},
+};
+
+use super::{
+    answer::{self, Afterwards},
+    bridge::Bridge,
+    forward::{Forward, Handover},
+    record::{Outcome, Record, Recorder, RuleIndex, Timing},
+    socket::Socket,
+};
+use crate::{
+    api::problem::Problem,
+    clock::Clock,
+    config::ServerConfig,
+    error::ErrorCode,
+    gate::{Gate, Passage, Refused, Verdict},
+    policy::{Body, head},
+};
+
+/// What is read at first; grows only for longer heads.
+const FIRST_READ: usize = 2048;
+/// How long a client whose connection ends may take to read the last answer.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// Everything that connections share.
+pub(super) struct Door {
+    pub(super) gate: Arc<Gate>,
+    pub(super) proxy: Arc<HttpProxy<Forward>>,
+    pub(super) bridge: Bridge,
+    pub(super) recorder: Arc<Recorder>,
+    pub(super) clock: Clock,
+    pub(super) limits: Limits,
+    /// `true`: answers say `Connection: close`, so that clients move on.
+    pub(super) closing: watch::Receiver<bool>,
+    /// `true`: connections that wait for a request end.
+    pub(super) stop: watch::Receiver<bool>,
+    pub(super) places: Arc<Places>,
+}
+
+/// What one connection may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) max_header_bytes: usize,
+    pub(super) header_timeout: Duration,
+    pub(super) keepalive_timeout: Duration,
+    pub(super) keepalive_requests: u32,
+}
+
+impl Limits {
+    pub(super) const fn new(config: &ServerConfig) -> Self {
+        Self {
+            max_header_bytes: config.max_header_bytes.get(),
+            header_timeout: config.header_timeout.get(),
+            keepalive_timeout: config.keepalive_timeout.get(),
+            keepalive_requests: config.keepalive_requests,
+        }
+    }
+}
+
+/// The connections that are open, and how many may be.
+#[derive(Debug)]
+pub(super) struct Places {
+    open: AtomicUsize,
+    most: usize,
+    emptied: Notify,
+}
+
+impl Places {
+    /// `most`: 0 for no limit.
+    pub(super) fn new(most: usize) -> Self {
+        Self { open: AtomicUsize::new(0), most: if most == 0 { usize::MAX } else { most }, emptied: Notify::new() }
+    }
+
+    /// Waits until the last connection has ended.
+    pub(super) async fn emptied(&self) {
+        loop {
+            let mut emptied = pin!(self.emptied.notified());
+            emptied.as_mut().enable();
+            if self.open.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            emptied.await;
+        }
+    }
+}
+
+/// One connection's place; given back when dropped.
+pub(super) struct Place(Arc<Door>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let places = &self.0.places;
+        self.0.recorder.metrics().connections.dec();
+        if places.open.fetch_sub(1, Ordering::AcqRel) == 1 {
+            places.emptied.notify_waiters();
+        }
+    }
+}
+
+/// Why no head was read.
+enum NoHead {
+    /// The client has gone, has been silent too long between requests, or menshen is stopping.
+    Over,
+    /// The head is late or too long; say so and end.
+    Refuse(&'static str),
+}
+
+/// A decided head, and when it was there.
+type Decided = (Verdict, Timing);
+
+impl Door {
+    /// A place for one more connection, or `None` when all are taken.
+    pub(super) fn place(self: &Arc<Self>) -> Option<Place> {
+        let metrics = self.recorder.metrics();
+        if self.places.open.fetch_add(1, Ordering::AcqRel) >= self.places.most {
+            self.places.open.fetch_sub(1, Ordering::AcqRel);
+            metrics.connections_refused.inc();
+            return None;
+        }
+        metrics.connections.inc();
+        Some(Place(self.clone()))
+    }
+
+    /// Serves a connection to its end. `peer`: `None` on a Unix socket.
+    pub(super) async fn serve(&self, socket: Socket, peer: Option<IpAddr>) {
+        let mut stream: Stream = Box::new(socket);
+        let mut bytes = BytesMut::new();
+        let mut stop = self.stop.clone();
+        let mut stopped = pin!(async move {
+            // An error says that the server is gone, which is a stop too.
+            drop(stop.wait_for(|stop| *stop).await);
+        });
+        let mut timer = pin!(sleep_until(tokio::time::Instant::now()));
+        let mut patience = self.limits.header_timeout;
+        for served in 1..=self.limits.keepalive_requests {
+            let head = self.head(&mut stream, &mut bytes, peer, patience, timer.as_mut(), stopped.as_mut()).await;
+            let last = served == self.limits.keepalive_requests || *self.closing.borrow();
+            let next = match head {
+                Err(NoHead::Over) => None,
+                Err(NoHead::Refuse(detail)) => {
+                    self.give_up(&mut stream, &mut bytes, peer, detail).await;
+                    None
+                }
+                Ok((Verdict::Incomplete, _)) => None,
+                Ok((Verdict::Refuse(refused), timing)) => {
+                    self.refuse(&mut stream, &mut bytes, &refused, timing, last).await.then_some(stream)
+                }
+                Ok((Verdict::AuthApi(passage), timing)) => {
+                    let (request, rest) = request_bytes(bytes, &passage);
+                    bytes = rest;
+                    self.recorder.metrics().in_flight.inc();
+                    let next = self.bridge.answer(stream, request, *passage, timing, last).await;
+                    self.recorder.metrics().in_flight.dec();
+                    next
+                }
+                Ok((Verdict::Forward(passage), timing)) => {
+                    let (request, rest) = request_bytes(bytes, &passage);
+                    bytes = rest;
+                    self.recorder.metrics().in_flight.inc();
+                    let next = self.forward(stream, request, passage, timing, last).await;
+                    self.recorder.metrics().in_flight.dec();
+                    next
+                }
+            };
+            match next {
+                Some(same) => stream = same,
+                None => return,
+            }
+            patience = self.limits.keepalive_timeout;
+        }
+    }
+
+    /// Reads until a head is there and decided. `patience` is for its first byte; from there the header timeout runs, however
+    /// the bytes dribble in.
+    async fn head(
+        &self,
+        stream: &mut Stream,
+        bytes: &mut BytesMut,
+        peer: Option<IpAddr>,
+        patience: Duration,
+        mut timer: Pin<&mut Sleep>,
+        mut stopped: Pin<&mut impl Future<Output = ()>>,
+    ) -> Result<Decided, NoHead> {
+        let waiting_since = tokio::time::Instant::now();
+        let mut until = waiting_since + if bytes.is_empty() { patience } else { self.limits.header_timeout };
+        let mut looked_at = 0;
+        loop {
+            if bytes.len() > looked_at {
+                // What begins like no method (TLS, for one) never becomes a head, so it is refused before it is whole.
+                let hopeless = looked_at == 0 && !bytes[0].is_ascii_alphabetic();
+                if hopeless || head::may_be_complete(bytes, looked_at) {
+                    let start = Instant::now();
+                    let verdict = self.gate.decide(bytes, peer, self.clock.now());
+                    let timing = self.recorder.decided(start);
+                    if verdict.head_length().is_some_and(|length| length > self.limits.max_header_bytes) {
+                        return Err(NoHead::Refuse("The request head is too long."));
+                    }
+                    if !matches!(verdict, Verdict::Incomplete) {
+                        return Ok((verdict, timing));
+                    }
+                }
+                if bytes.len() > self.limits.max_header_bytes {
+                    return Err(NoHead::Refuse("The request head is too long."));
+                }
+                looked_at = bytes.len();
+            }
+            if !readable(stream, until, timer.as_mut(), stopped.as_mut(), bytes.is_empty()).await {
+                return Err(if bytes.is_empty() {
+                    NoHead::Over
+                } else {
+                    NoHead::Refuse("The request head did not arrive in time.")
+                });
+            }
+            let first = bytes.is_empty();
+            bytes.reserve(FIRST_READ);
+            match stream.read_buf(bytes).await {
+                Ok(0) | Err(_) => return Err(NoHead::Over),
+                Ok(_) if first => until = tokio::time::Instant::now() + self.limits.header_timeout,
+                Ok(_) => {}
+            }
+        }
+    }
+
+    /// Answers a refusal. `true`: the connection goes on.
+    async fn refuse(&self, stream: &mut Stream, bytes: &mut BytesMut, refused: &Refused, timing: Timing, last: bool) -> bool {
+        let mut problem = Problem::new(refused.code);
+        if let Some(detail) = refused.detail {
+            problem = problem.detail(detail);
+        }
+        let extent = refused.framing.as_ref();
+        let keep = !last && answer::can_keep(extent);
+        let request_id = self.recorder.request_id();
+        let text = answer::refusal(&problem, &request_id, refused.method == "HEAD", keep);
+        let limit = if keep { self.limits.header_timeout } else { LINGER };
+        let written = timeout(limit, answer::write(stream, &text, bytes, extent, keep)).await;
+        self.recorder.write(&Record {
+            timing: &timing,
+            rule: refused.rule.map_or(RuleIndex::None, RuleIndex::Rule),
+            outcome: Outcome::Refused,
+            request_id: &request_id,
+            method: &refused.method,
+            path: &refused.path,
+            status: problem.status().as_u16(),
+            error: Some(refused.code),
+            user: refused.user.as_ref().map(|identity| identity.claims.sub.as_str()),
+            client_ip: refused.origin.ip,
+        });
+        written == Ok(Afterwards::Open)
+    }
+
+    /// Answers a head that never became one, and ends the connection.
+    async fn give_up(&self, stream: &mut Stream, bytes: &mut BytesMut, peer: Option<IpAddr>, detail: &'static str) {
+        let refused = Refused::unreadable(ErrorCode::RequestMalformed, detail, peer);
+        let timing = Timing { start: Instant::now(), gate_us: 0 };
+        self.refuse(stream, bytes, &refused, timing, true).await;
+    }
+
+    /// Hands a request to pingora, with the decision attached. The connection comes back if it can go on.
+    async fn forward(&self, stream: Stream, request: BytesMut, passage: Box<Passage>, timing: Timing, last: bool) -> Option<Stream> {
+        let request_id = passage.request_id.clone().unwrap_or_else(|| self.recorder.request_id());
+        let mut session = ServerSession::new_http1(stream);
+        session.set_pipelined_prefix(request);
+        let handover: Box<dyn Any + Send + Sync> = Box::new(Handover { passage, timing, request_id, last });
+        session.set_connection_user_context(Some(handover));
+        let (stream, _settings) = self.proxy.process_new_http(session, &self.closing).await?.consume();
+        Some(stream)
+    }
+}
+
+impl std::fmt::Debug for Door {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Door").field("limits", &self.limits).field("places", &self.places).finish_non_exhaustive()
+    }
+}
+
+/// Waits for bytes. `false`: the time is over, or menshen stops and no request has begun.
+async fn readable(
+    stream: &Stream,
+    until: tokio::time::Instant,
+    mut timer: Pin<&mut Sleep>,
+    mut stopped: Pin<&mut impl Future<Output = ()>>,
+    idle: bool,
+) -> bool {
+    let Some(socket) = stream.as_any().downcast_ref::<Socket>() else { return false };
+    // The timer is moved only when it goes off early or stands too late: on a busy connection that is almost never.
+    if timer.deadline() > until {
+        timer.as_mut().reset(until);
+    }
+    let mut readable = pin!(socket.readable());
+    loop {
+        tokio::select! {
+            biased;
+            ready = readable.as_mut() => return ready.is_ok(),
+            () = timer.as_mut() => {
+                if tokio::time::Instant::now() >= until {
+                    return false;
+                }
+                timer.as_mut().reset(until);
+            }
+            () = stopped.as_mut(), if idle => return false,
+        }
+    }
+}
+
+/// Splits off the bytes of this request; what follows belongs to the next.
+fn request_bytes(mut bytes: BytesMut, passage: &Passage) -> (BytesMut, BytesMut) {
+    let extent = &passage.extent;
+    let end = match extent.body {
+        Body::None => extent.head,
+        Body::Chunked => bytes.len(),
+        Body::Length(length) => usize::try_from(length).unwrap_or(usize::MAX).saturating_add(extent.head).min(bytes.len()),
+    };
+    if end >= bytes.len() {
+        return (bytes, BytesMut::new());
+    }
+    let rest = bytes.split_off(end);
+    (bytes, rest)
+}

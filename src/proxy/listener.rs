@@ -1,0 +1,146 @@
+//! Listening: sockets bound before anything starts, connections counted and dealt out to the workers in turn.
+
+use std::{
+    fs, io,
+    net::{IpAddr, SocketAddr, TcpListener},
+    os::unix::net::UnixListener,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{net, runtime::Handle};
+
+use super::{
+    connection::Door,
+    socket::{Raw, Socket},
+};
+
+/// A socket that is bound and listens.
+#[derive(Debug)]
+pub enum Listener {
+    Tcp(TcpListener),
+    /// Its file is removed when the listener goes.
+    Unix(UnixListener, PathBuf),
+}
+
+impl Listener {
+    /// Binds `IP:PORT` or `unix:PATH`. A socket file that nobody listens on any more is replaced.
+    pub fn bind(address: &str) -> io::Result<Self> {
+        if let Some(path) = address.strip_prefix("unix:") {
+            let path = Path::new(path);
+            if path.exists() && std::os::unix::net::UnixStream::connect(path).is_err() {
+                fs::remove_file(path)?;
+            }
+            let listener = UnixListener::bind(path)?;
+            listener.set_nonblocking(true)?;
+            return Ok(Self::Unix(listener, path.to_owned()));
+        }
+        let address: SocketAddr =
+            address.parse().map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "not IP:PORT or unix:PATH"))?;
+        // The standard library sets SO_REUSEADDR, so a restart need not wait for old connections to fade.
+        let listener = TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        Ok(Self::Tcp(listener))
+    }
+
+    /// Where clients reach it: `127.0.0.1:8080` (with the port that was taken for port 0) or `unix:PATH`.
+    pub fn address(&self) -> String {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().map(|at| at.to_string()).unwrap_or_default(),
+            Self::Unix(_, path) => format!("unix:{}", path.display()),
+        }
+    }
+
+    /// Accepts until the task is dropped, each connection on the next worker.
+    pub(super) async fn accept_all(&self, door: Arc<Door>, workers: Workers) -> io::Result<()> {
+        match self {
+            Self::Tcp(listener) => {
+                let listener = net::TcpListener::from_std(listener.try_clone()?)?;
+                loop {
+                    match listener.accept().await {
+                        Ok((stream, peer)) => admit(&door, &workers, Accepted::Tcp(stream.into_std()?), Some(peer.ip())),
+                        Err(fault) => rest(&fault).await,
+                    }
+                }
+            }
+            Self::Unix(listener, _) => {
+                let listener = net::UnixListener::from_std(listener.try_clone()?)?;
+                loop {
+                    match listener.accept().await {
+                        Ok((stream, _)) => admit(&door, &workers, Accepted::Unix(stream.into_std()?), None),
+                        Err(fault) => rest(&fault).await,
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Self::Unix(_, path) = self {
+            // Already gone is as good.
+            drop(fs::remove_file(path));
+        }
+    }
+}
+
+/// The runtimes that serve connections, one thread each.
+#[derive(Debug, Clone)]
+pub(super) struct Workers {
+    handles: Arc<[Handle]>,
+    next: Arc<AtomicUsize>,
+}
+
+impl Workers {
+    pub(super) fn new(handles: Vec<Handle>) -> Self {
+        Self { handles: handles.into(), next: Arc::default() }
+    }
+
+    fn next(&self) -> &Handle {
+        &self.handles[self.next.fetch_add(1, Ordering::Relaxed) % self.handles.len()]
+    }
+}
+
+enum Accepted {
+    Tcp(std::net::TcpStream),
+    Unix(std::os::unix::net::UnixStream),
+}
+
+impl Accepted {
+    /// Registers the connection, which is non-blocking already, with the runtime that calls.
+    fn open(self) -> io::Result<Socket> {
+        match self {
+            Self::Tcp(stream) => {
+                stream.set_nodelay(true)?;
+                Ok(Socket::new(Raw::Tcp(net::TcpStream::from_std(stream)?)))
+            }
+            Self::Unix(stream) => Ok(Socket::new(Raw::Unix(net::UnixStream::from_std(stream)?))),
+        }
+    }
+}
+
+fn admit(door: &Arc<Door>, workers: &Workers, accepted: Accepted, peer: Option<IpAddr>) {
+    let Some(place) = door.place() else {
+        // Dropping the stream closes it: over the limit, shedding is the honest answer.
+        return;
+    };
+    let door = door.clone();
+    workers.next().spawn(async move {
+        let _place = place;
+        // A client that is gone before we begin needs nothing.
+        if let Ok(socket) = accepted.open() {
+            door.serve(socket, peer).await;
+        }
+    });
+}
+
+/// After a fault of `accept`: out of file descriptors is the usual one, and trying at once would burn the CPU.
+async fn rest(fault: &io::Error) {
+    tracing::warn!(error = %fault, "cannot accept a connection");
+    tokio::time::sleep(Duration::from_millis(50)).await;
+}

@@ -1,0 +1,182 @@
+//! What each request leaves in the metrics and the access log, whoever answered it.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use prometheus::{Histogram, IntCounter};
+
+use crate::{
+    clock::Clock,
+    entropy::{Entropy, NoEntropy},
+    error::ErrorCode,
+    metrics::Metrics,
+    telemetry::{AccessLine, AccessLog},
+    types::ClientIp,
+};
+
+/// Who answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// The backend.
+    Forwarded,
+    /// The gate, with a refusal.
+    Refused,
+    /// The auth API.
+    Auth,
+    /// Menshen, because the backend failed.
+    Failed,
+}
+
+impl Outcome {
+    const ALL: [Self; 4] = [Self::Forwarded, Self::Refused, Self::Auth, Self::Failed];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Forwarded => "forwarded",
+            Self::Refused => "refused",
+            Self::Auth => "auth",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// Writes records. Every counter that a request can touch is looked up once, at start.
+#[derive(Debug)]
+pub(super) struct Recorder {
+    metrics: Metrics,
+    /// One for each rule in order, then the auth API, then what came to no rule.
+    rules: Vec<RuleCounters>,
+    access: AccessLog,
+    clock: Clock,
+    ids: RequestIds,
+}
+
+#[derive(Debug)]
+struct RuleCounters {
+    name: Arc<str>,
+    duration: Histogram,
+    /// By outcome, then by status class: 1xx to 5xx, and none (the client was gone).
+    requests: [[IntCounter; 6]; 4],
+}
+
+/// A request at its end.
+#[derive(Debug)]
+pub(super) struct Record<'a> {
+    pub(super) timing: &'a Timing,
+    /// Index of the rule; `None`: no rule was reached.
+    pub(super) rule: RuleIndex,
+    pub(super) outcome: Outcome,
+    pub(super) request_id: &'a str,
+    pub(super) method: &'a str,
+    pub(super) path: &'a str,
+    /// 0 when the client was gone before an answer.
+    pub(super) status: u16,
+    pub(super) error: Option<ErrorCode>,
+    pub(super) user: Option<&'a str>,
+    pub(super) client_ip: ClientIp,
+}
+
+/// Which line of the rules decided.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum RuleIndex {
+    Rule(usize),
+    AuthApi,
+    None,
+}
+
+/// When a request's head was there, and how long the gate took to decide.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Timing {
+    pub(super) start: Instant,
+    pub(super) gate_us: u64,
+}
+
+impl Recorder {
+    pub(super) fn new<'a>(
+        rules: impl Iterator<Item = &'a str>,
+        metrics: &Metrics,
+        access: AccessLog,
+        clock: Clock,
+        entropy: &Entropy,
+    ) -> Result<Self, NoEntropy> {
+        let counters = |name: &str| RuleCounters {
+            name: name.into(),
+            duration: metrics.request_duration.with_label_values(&[name]),
+            requests: Outcome::ALL.map(|outcome| {
+                ["1xx", "2xx", "3xx", "4xx", "5xx", "none"]
+                    .map(|status| metrics.requests.with_label_values(&[name, outcome.as_str(), status]))
+            }),
+        };
+        let rules = rules.chain(["auth", "none"]).map(counters).collect();
+        Ok(Self { metrics: metrics.clone(), rules, access, clock, ids: RequestIds::new(entropy)? })
+    }
+
+    /// An id for a request that brought none worth keeping.
+    pub(super) fn request_id(&self) -> String {
+        self.ids.next()
+    }
+
+    /// The gate has decided.
+    pub(super) fn decided(&self, start: Instant) -> Timing {
+        let took = start.elapsed();
+        self.metrics.gate_duration.observe(took.as_secs_f64());
+        Timing { start, gate_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX) }
+    }
+
+    pub(super) fn write(&self, record: &Record<'_>) {
+        let took = record.timing.start.elapsed();
+        let auth_api = self.rules.len() - 2;
+        let at = match record.rule {
+            RuleIndex::Rule(index) => index.min(auth_api.saturating_sub(1)),
+            RuleIndex::AuthApi => auth_api,
+            RuleIndex::None => auth_api + 1,
+        };
+        let rule = &self.rules[at];
+        let class = match record.status / 100 {
+            class @ 1..=5 => usize::from(class) - 1,
+            _ => 5,
+        };
+        rule.requests[record.outcome as usize][class].inc();
+        rule.duration.observe(took.as_secs_f64());
+        self.access.write(&AccessLine {
+            at: self.clock.now(),
+            request_id: record.request_id,
+            method: record.method,
+            path: record.path,
+            status: record.status,
+            rule: &rule.name,
+            decision: record.outcome.as_str(),
+            error: record.error.map(ErrorCode::as_str),
+            user: record.user,
+            client_ip: record.client_ip,
+            duration_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+            gate_us: record.timing.gate_us,
+        });
+    }
+
+    pub(super) const fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+}
+
+/// Ids that no two requests of any two processes share: random at start, then counted.
+#[derive(Debug)]
+struct RequestIds {
+    process: u64,
+    count: AtomicU64,
+}
+
+impl RequestIds {
+    fn new(entropy: &Entropy) -> Result<Self, NoEntropy> {
+        Ok(Self { process: u64::from_be_bytes(entropy.bytes()?), count: AtomicU64::new(0) })
+    }
+
+    fn next(&self) -> String {
+        format!("{:016x}-{:08x}", self.process, self.count.fetch_add(1, Ordering::Relaxed))
+    }
+}

@@ -1,0 +1,289 @@
+//! Logins, users and profiles.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use super::{
+    ABSOLUTE, IDLE, NOW, Subject, at, later, lives, login_of, moved, opened, rotation, together, under_app, with_code,
+    with_unionid,
+};
+use crate::{
+    store::{LoginOutcome, NewUserId, ProfileChange, Revoke},
+    types::{ClientType, UserId, UserType},
+};
+
+/// 200 at once: one user, 200 sessions, and one of them is told that it is new.
+pub async fn parallel_first_logins_make_one_user(store: Subject) {
+    let logins = together((1..=200).map(|n| {
+        let store = store.clone();
+        async move { opened(&store, &login_of("alice", n)).await }
+    }))
+    .await;
+    let users: BTreeSet<_> = logins.iter().map(|login| login.user.id.clone()).collect();
+    assert_eq!(users.len(), 1);
+    assert_eq!(logins.iter().filter(|login| login.is_new_user).count(), 1);
+    let user = users.first().expect("one user");
+    assert_eq!(store.sessions(user, NOW).await.expect("works").len(), 200);
+}
+
+/// 50 at once with one code: one gets in, also when they are of different people.
+pub async fn a_code_is_spent_once(store: Subject) {
+    let outcomes = together((1..=50).map(|n| {
+        let store = store.clone();
+        async move { store.login(&with_code(login_of(&format!("person-{n}"), n), 1)).await.expect("works") }
+    }))
+    .await;
+    assert_eq!(outcomes.iter().filter(|outcome| matches!(outcome, LoginOutcome::Opened(_))).count(), 1);
+    assert_eq!(outcomes.iter().filter(|outcome| matches!(outcome, LoginOutcome::CodeSpent)).count(), 49);
+    let (code, _) = with_code(login_of("x", 1), 1).code.expect("a code");
+    assert!(store.code_spent(&code, NOW).await.expect("works"));
+}
+
+/// What has expired is absent, swept or not.
+pub async fn a_code_is_forgotten_after_its_time(store: Subject) {
+    let login = with_code(login_of("alice", 1), 1);
+    let (code, until) = login.code.expect("a code");
+    assert!(!store.code_spent(&code, NOW).await.expect("works"));
+    opened(&store, &login).await;
+    assert!(store.code_spent(&code, later(599)).await.expect("works"));
+    assert!(!store.code_spent(&code, until).await.expect("works"));
+    opened(&store, &at(with_code(login_of("alice", 2), 1), until)).await;
+}
+
+/// Nothing is half done: no user, no spent code.
+pub async fn a_refused_login_spends_nothing(store: Subject) {
+    let mut login = with_code(login_of("alice", 1), 1);
+    login.registration_open = false;
+    assert!(matches!(store.login(&login).await, Ok(LoginOutcome::RegistrationClosed)));
+    let (code, _) = login.code.expect("a code");
+    assert!(!store.code_spent(&code, NOW).await.expect("works"));
+    assert!(!lives(&store, login.session.id, NOW).await);
+    login.registration_open = true;
+    assert!(opened(&store, &login).await.is_new_user);
+}
+
+/// After a lost answer the caller asks again and gets the same.
+pub async fn a_repeated_login_is_the_same_login(store: Subject) {
+    let mut earlier = login_of("alice", 1);
+    earlier.session.client_type = ClientType::App;
+    opened(&store, &earlier).await;
+    let mut login = with_code(login_of("alice", 2), 1);
+    login.session.client_type = ClientType::App;
+    login.single_per_client_type = true;
+    let first = opened(&store, &login).await;
+    let again = opened(&store, &login).await;
+    assert_eq!(first.session, again.session);
+    assert_eq!(first.user, again.user);
+    assert_eq!(first.is_new_user, again.is_new_user);
+    assert_eq!(first.ended, [earlier.session.id]);
+    assert_eq!(first.ended, again.ended);
+    assert_eq!(store.sessions(&first.user.id, NOW).await.expect("works").len(), 1);
+
+    let newcomer = login_of("bob", 3);
+    assert!(opened(&store, &newcomer).await.is_new_user);
+    assert!(opened(&store, &newcomer).await.is_new_user);
+}
+
+/// A repeat that comes after the session was ended does not open it again.
+pub async fn a_repeated_login_does_not_revive_its_session(store: Subject) {
+    let login = with_code(login_of("alice", 1), 1);
+    let user = opened(&store, &login).await.user.id;
+    store.revoke(&Revoke::User(user.clone()), NOW).await.expect("works");
+    assert!(matches!(store.login(&login).await, Ok(LoginOutcome::CodeSpent)));
+    assert!(!lives(&store, login.session.id, NOW).await);
+
+    let other = opened(&store, &login_of("alice", 2)).await;
+    let mut stranger = login_of("mallory", 2);
+    stranger.new_user = NewUserId::Given(UserId::parse("m").expect("an id"));
+    assert!(matches!(store.login(&stranger).await, Ok(LoginOutcome::CodeSpent)), "a session never changes its user");
+    assert!(lives(&store, other.session.id, NOW).await);
+}
+
+/// 100 strangers at once: 100 numbers in a row.
+pub async fn integer_ids_are_unique_and_count_up(store: Subject) {
+    let ids = together((1..=100).map(|n| {
+        let store = store.clone();
+        async move {
+            let mut login = login_of(&format!("person-{n}"), n);
+            login.new_user = NewUserId::NextInteger { first: 5000 };
+            opened(&store, &login).await.user.id.as_str().parse::<u64>().expect("a number")
+        }
+    }))
+    .await;
+    assert_eq!(ids.into_iter().collect::<BTreeSet<_>>(), (5000..5100).collect());
+}
+
+/// An id that was imported is not given to somebody else.
+pub async fn integer_ids_step_over_ids_that_exist(store: Subject) {
+    for (n, id) in [(1, "10"), (2, "11"), (3, "13")] {
+        let mut login = login_of(&format!("imported-{n}"), n);
+        login.new_user = NewUserId::Given(UserId::parse(id).expect("an id"));
+        opened(&store, &login).await;
+    }
+    let mut given = Vec::new();
+    for n in 4..=6 {
+        let mut login = login_of(&format!("new-{n}"), n);
+        login.new_user = NewUserId::NextInteger { first: 10 };
+        given.push(opened(&store, &login).await.user.id.as_str().to_owned());
+    }
+    assert_eq!(given, ["12", "14", "15"]);
+}
+
+/// Two strangers with one id for both: the second is refused and nothing of it stays.
+pub async fn a_given_id_is_never_given_twice(store: Subject) {
+    let alice = opened(&store, &login_of("alice", 1)).await;
+    let mut login = login_of("bob", 2);
+    login.new_user = NewUserId::Given(alice.user.id.clone());
+    assert!(store.login(&login).await.is_err());
+    assert!(!lives(&store, login.session.id, NOW).await);
+    login.new_user = NewUserId::Given(UserId::parse("bob").expect("an id"));
+    assert!(opened(&store, &login).await.is_new_user);
+    assert_eq!(store.user(&alice.user.id).await.expect("works"), Some(alice.user));
+}
+
+/// The same unionid is the same user.
+pub async fn a_unionid_is_one_user_across_apps(store: Subject) {
+    let here = opened(&store, &with_unionid(login_of("alice-here", 1), "alice")).await;
+    let there = opened(&store, &with_unionid(under_app(login_of("alice-there", 2), "wx2"), "alice")).await;
+    assert_eq!(here.user.id, there.user.id);
+    assert!(!there.is_new_user);
+    let by_openid_alone = opened(&store, &under_app(login_of("alice-there", 3), "wx2")).await;
+    assert_eq!(here.user.id, by_openid_alone.user.id);
+}
+
+/// WeChat gives the unionid only once the app is bound to a platform account.
+pub async fn a_unionid_that_comes_later_is_linked(store: Subject) {
+    let before = opened(&store, &login_of("alice-here", 1)).await;
+    opened(&store, &with_unionid(login_of("alice-here", 2), "alice")).await;
+    let there = opened(&store, &with_unionid(under_app(login_of("alice-there", 3), "wx2"), "alice")).await;
+    assert_eq!(before.user.id, there.user.id);
+}
+
+/// Two users stay two: nothing merges silently.
+pub async fn the_openid_wins_over_a_unionid_of_somebody_else(store: Subject) {
+    let alice = opened(&store, &login_of("alice", 1)).await;
+    let bob = opened(&store, &with_unionid(under_app(login_of("bob", 2), "wx2"), "bob")).await;
+    let mixed = opened(&store, &with_unionid(login_of("alice", 3), "bob")).await;
+    assert_eq!(mixed.user.id, alice.user.id);
+    let still_bob = opened(&store, &with_unionid(under_app(login_of("bob-elsewhere", 4), "wx3"), "bob")).await;
+    assert_eq!(still_bob.user.id, bob.user.id);
+}
+
+/// An openid means something only within its app.
+pub async fn one_openid_of_two_apps_is_two_users(store: Subject) {
+    let here = opened(&store, &login_of("same", 1)).await;
+    let there = opened(&store, &under_app(login_of("same", 2), "wx2")).await;
+    assert_ne!(here.user.id, there.user.id);
+}
+
+/// A login fills a missing nickname or avatar, and touches nothing else that the user said.
+pub async fn a_profile_is_filled_but_not_overwritten(store: Subject) {
+    let mut first = login_of("alice", 1);
+    first.profile.nickname = Some("Alice".to_owned());
+    opened(&store, &first).await;
+    let mut second = at(login_of("alice", 2), later(5));
+    second.profile.nickname = Some("Mallory".to_owned());
+    second.profile.avatar_url = Some("https://example.com/a.png".to_owned());
+    second.profile.bio = Some("not by a login".to_owned());
+    let user = opened(&store, &second).await.user;
+    assert_eq!(user.profile.nickname.as_deref(), Some("Alice"));
+    assert_eq!(user.profile.avatar_url.as_deref(), Some("https://example.com/a.png"));
+    assert_eq!(user.profile.bio, None);
+    assert_eq!((user.created_at, user.last_login_at), (NOW, later(5)));
+    assert_eq!(store.user(&user.id).await.expect("works"), Some(user));
+}
+
+/// What is not named stays; a named nothing clears.
+pub async fn a_profile_change_leaves_sets_and_clears(store: Subject) {
+    let mut login = login_of("alice", 1);
+    login.profile.nickname = Some("Alice".to_owned());
+    login.profile.bio = Some("old".to_owned());
+    login.profile.birthday = Some("2000-01-01".to_owned());
+    let id = opened(&store, &login).await.user.id;
+    let change = ProfileChange { bio: Some(Some("new".to_owned())), birthday: Some(None), ..ProfileChange::default() };
+    let user = store.update_profile(&id, &change, NOW).await.expect("works").expect("a user");
+    assert_eq!(user.profile.nickname.as_deref(), Some("Alice"));
+    assert_eq!(user.profile.bio.as_deref(), Some("new"));
+    assert_eq!(user.profile.birthday, None);
+    assert_eq!(store.user(&id).await.expect("works"), Some(user));
+    let nobody = UserId::parse("nobody").expect("an id");
+    assert_eq!(store.update_profile(&nobody, &change, NOW).await.expect("works"), None);
+    assert_eq!(store.user(&nobody).await.expect("works"), None);
+}
+
+/// Development lets a code raise its user; nothing lowers one.
+pub async fn a_user_is_raised_and_never_lowered(store: Subject) {
+    opened(&store, &login_of("alice", 1)).await;
+    let mut raised = login_of("alice", 2);
+    raised.user_type = UserType::admin();
+    assert_eq!(opened(&store, &raised).await.user.user_type, UserType::admin());
+    assert_eq!(opened(&store, &login_of("alice", 3)).await.user.user_type, UserType::admin());
+}
+
+/// Who is known comes in, who is not stays out.
+pub async fn closed_registration_refuses_strangers_only(store: Subject) {
+    opened(&store, &login_of("alice", 1)).await;
+    let closed = |person, n| {
+        let mut login = login_of(person, n);
+        login.registration_open = false;
+        login
+    };
+    assert!(!opened(&store, &closed("alice", 2)).await.is_new_user);
+    assert!(matches!(store.login(&closed("bob", 3)).await, Ok(LoginOutcome::RegistrationClosed)));
+    assert!(opened(&store, &login_of("bob", 4)).await.is_new_user);
+}
+
+/// The new session ends its like, and no others.
+pub async fn one_session_per_client_type_ends_the_others(store: Subject) {
+    let of = |n, client_type, single| {
+        let mut login = login_of("alice", n);
+        login.session.client_type = client_type;
+        login.single_per_client_type = single;
+        login
+    };
+    let phone = opened(&store, &of(1, ClientType::MiniProgram, true)).await;
+    let web = opened(&store, &of(2, ClientType::Web, true)).await;
+    assert_eq!(web.ended, []);
+    let somebody = opened(&store, &login_of("bob", 9)).await;
+    let phone_again = opened(&store, &of(3, ClientType::MiniProgram, true)).await;
+    assert_eq!(phone_again.ended, [phone.session.id]);
+    assert!(!lives(&store, phone.session.id, NOW).await);
+    for kept in [web.session.id, phone_again.session.id, somebody.session.id] {
+        assert!(lives(&store, kept, NOW).await);
+    }
+    let log = super::whole_log(&store).await;
+    assert_eq!(log.len(), 1);
+    let beside = opened(&store, &of(4, ClientType::MiniProgram, false)).await;
+    assert_eq!(beside.ended, []);
+    assert!(lives(&store, phone_again.session.id, NOW).await);
+}
+
+/// The ends are exact, and the absolute one binds the idle one.
+pub async fn a_session_ends_at_its_idle_and_absolute_end(store: Subject) {
+    let idle = opened(&store, &login_of("alice", 1)).await.session;
+    assert_eq!((idle.idle_end, idle.absolute_end), (NOW.plus(IDLE), NOW.plus(ABSOLUTE)));
+    let last = idle.idle_end.minus(Duration::from_millis(1));
+    assert!(lives(&store, idle.id, last).await);
+    assert!(!lives(&store, idle.id, idle.idle_end).await);
+    assert_eq!(store.sessions(&idle.user, last).await.expect("works").len(), 1);
+    assert_eq!(store.sessions(&idle.user, idle.idle_end).await.expect("works"), []);
+    assert!(store.refresh_salt(idle.id).await.expect("works").is_some(), "so that the answer can say which");
+
+    let mut short = login_of("alice", 2);
+    short.session.absolute_ttl = Duration::from_secs(60);
+    let short = opened(&store, &short).await.session;
+    assert_eq!(short.idle_end, later(60));
+    assert!(!lives(&store, short.id, later(60)).await);
+}
+
+/// As a person looks for a device; rotation does not change the order.
+pub async fn sessions_are_listed_newest_first(store: Subject) {
+    for n in [1, 3, 2] {
+        opened(&store, &at(login_of("alice", n), later(u64::try_from(n).expect("small")))).await;
+    }
+    let first = login_of("alice", 1).session.id;
+    moved(&store, &rotation(first, 0, later(100))).await;
+    let user = UserId::parse("u1").expect("an id");
+    let listed = store.sessions(&user, later(200)).await.expect("works");
+    assert_eq!(listed.iter().map(|session| session.id.bits()).collect::<Vec<_>>(), [3, 2, 1]);
+    assert_eq!(listed[2].last_used_at, later(100));
+}

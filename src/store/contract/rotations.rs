@@ -1,0 +1,156 @@
+//! Refresh token rotation.
+
+use std::time::Duration;
+
+use super::{ABSOLUTE, IDLE, NOW, Subject, later, lives, login_of, moved, opened, rotated, rotation, together, whole_log};
+use crate::{
+    store::{RevocationTarget, Revoke, RotationOutcome},
+    types::SessionId,
+};
+
+/// 50 at once with one token: one rotates, 49 get the same successor.
+pub async fn parallel_rotations_have_one_winner(store: Subject) {
+    let id = opened(&store, &login_of("alice", 1)).await.session.id;
+    let outcomes = together((0..50).map(|_| {
+        let store = store.clone();
+        async move { rotated(&store, &rotation(id, 0, later(1))).await }
+    }))
+    .await;
+    let counters = |wanted: fn(&RotationOutcome) -> Option<u64>| outcomes.iter().filter_map(wanted).collect::<Vec<_>>();
+    let won = counters(|outcome| match outcome {
+        RotationOutcome::Rotated(renewed) => Some(renewed.session.counter),
+        _ => None,
+    });
+    let replayed = counters(|outcome| match outcome {
+        RotationOutcome::Replayed(renewed) => Some(renewed.session.counter),
+        _ => None,
+    });
+    assert_eq!(won, [1]);
+    assert_eq!(replayed, [1; 49]);
+}
+
+/// A lost answer never loses the session, and there are never two branches.
+pub async fn a_replay_is_answered_until_its_successor_is_used(store: Subject) {
+    let id = opened(&store, &login_of("alice", 1)).await.session.id;
+    assert_eq!(moved(&store, &rotation(id, 0, later(1))).await, 1);
+    for day in 1..20 {
+        let outcome = rotated(&store, &rotation(id, 0, later(day * 86_400))).await;
+        assert!(matches!(outcome, RotationOutcome::Replayed(renewed) if renewed.session.counter == 1));
+    }
+    assert_eq!(moved(&store, &rotation(id, 1, later(2))).await, 2);
+    assert!(matches!(rotated(&store, &rotation(id, 0, later(3))).await, RotationOutcome::Reused(_)));
+    assert!(!lives(&store, id, later(3)).await);
+}
+
+/// Where the config states seconds, they count from the rotation.
+pub async fn a_replay_window_closes(store: Subject) {
+    let id = opened(&store, &login_of("alice", 1)).await.session.id;
+    let within = |counter, seconds| {
+        let mut rotation = rotation(id, counter, later(seconds));
+        rotation.replay_window = Some(Duration::from_secs(30));
+        rotation
+    };
+    assert_eq!(moved(&store, &within(0, 10)).await, 1);
+    assert!(matches!(rotated(&store, &within(0, 40)).await, RotationOutcome::Replayed(_)));
+    assert!(matches!(rotated(&store, &within(0, 41)).await, RotationOutcome::Reused(_)));
+    assert!(matches!(rotated(&store, &within(1, 42)).await, RotationOutcome::Revoked));
+}
+
+/// One old token must not lock its user out everywhere.
+pub async fn reuse_ends_its_session_only(store: Subject) {
+    let stolen = opened(&store, &login_of("alice", 1)).await;
+    let other = opened(&store, &login_of("alice", 2)).await.session.id;
+    for counter in 0..2 {
+        moved(&store, &rotation(stolen.session.id, counter, later(1))).await;
+    }
+    let outcome = rotated(&store, &rotation(stolen.session.id, 0, later(2))).await;
+    assert!(matches!(outcome, RotationOutcome::Reused(user) if user == stolen.user.id));
+    assert!(!lives(&store, stolen.session.id, later(2)).await);
+    assert!(lives(&store, other, later(2)).await);
+    moved(&store, &rotation(other, 0, later(3))).await;
+    let log = whole_log(&store).await;
+    assert_eq!(log.len(), 1);
+    assert_eq!((log[0].at, &log[0].target), (later(2), &RevocationTarget::Session(stolen.session.id)));
+}
+
+/// No counter gets past a revocation: not the present one, not the one with a grace, not the next.
+pub async fn a_revoked_session_never_refreshes(store: Subject) {
+    let opened = opened(&store, &login_of("alice", 1)).await;
+    let id = opened.session.id;
+    for counter in 0..3 {
+        moved(&store, &rotation(id, counter, later(1))).await;
+    }
+    store.revoke(&Revoke::Session { user: opened.user.id, session: id }, later(2)).await.expect("works");
+    for counter in 0..6 {
+        let outcome = rotated(&store, &rotation(id, counter, later(2))).await;
+        assert!(matches!(outcome, RotationOutcome::Revoked), "{counter}: {outcome:?}");
+    }
+    assert_eq!(store.refresh_salt(id).await.expect("works"), Some(opened.session.salt));
+}
+
+/// Reuse is a revocation like any other.
+pub async fn a_session_that_was_ended_for_reuse_stays_ended(store: Subject) {
+    let id = opened(&store, &login_of("alice", 1)).await.session.id;
+    for counter in 0..5 {
+        moved(&store, &rotation(id, counter, later(1))).await;
+    }
+    assert!(matches!(rotated(&store, &rotation(id, 2, later(2))).await, RotationOutcome::Reused(_)));
+    for counter in 0..8 {
+        assert!(matches!(rotated(&store, &rotation(id, counter, later(2))).await, RotationOutcome::Revoked), "{counter}");
+    }
+    assert_eq!(whole_log(&store).await.len(), 1);
+}
+
+/// A failover lost the last rotation; its token is genuine, so the session catches up.
+pub async fn a_lost_rotation_is_caught_up(store: Subject) {
+    let id = opened(&store, &login_of("alice", 1)).await.session.id;
+    assert_eq!(moved(&store, &rotation(id, 1, later(1))).await, 2);
+    assert!(matches!(rotated(&store, &rotation(id, 1, later(1))).await, RotationOutcome::Replayed(_)));
+    assert_eq!(moved(&store, &rotation(id, 2, later(2))).await, 3);
+}
+
+/// Further ahead than anybody was given: fail closed.
+pub async fn a_counter_from_nowhere_ends_the_session(store: Subject) {
+    for (n, counter) in [(1, 2), (2, 1000), (3, u64::MAX)] {
+        let id = opened(&store, &login_of("alice", n)).await.session.id;
+        assert!(matches!(rotated(&store, &rotation(id, counter, later(1))).await, RotationOutcome::Reused(_)), "{counter}");
+        assert!(!lives(&store, id, later(1)).await, "{counter}");
+    }
+}
+
+/// Use keeps a session alive, but not for ever.
+pub async fn rotation_moves_the_idle_end_but_not_the_absolute_end(store: Subject) {
+    let id = opened(&store, &login_of("alice", 1)).await.session.id;
+    let mut now = NOW;
+    for counter in 0..4 {
+        now = now.plus(Duration::from_secs(20 * 86_400));
+        let RotationOutcome::Rotated(renewed) = rotated(&store, &rotation(id, counter, now)).await else {
+            panic!("not rotated");
+        };
+        let session = renewed.session;
+        assert_eq!(session.absolute_end, NOW.plus(ABSOLUTE));
+        assert_eq!(session.idle_end, now.plus(IDLE).min(NOW.plus(ABSOLUTE)));
+        assert_eq!((session.rotated_at, session.last_used_at), (now, now));
+        assert_eq!(store.session(id, now).await.expect("works"), Some(session));
+    }
+    assert!(matches!(rotated(&store, &rotation(id, 4, NOW.plus(ABSOLUTE))).await, RotationOutcome::Expired));
+}
+
+/// Neither the present token nor a replay.
+pub async fn an_expired_session_does_not_refresh(store: Subject) {
+    let id = opened(&store, &login_of("alice", 1)).await.session.id;
+    moved(&store, &rotation(id, 0, later(1))).await;
+    let end = later(1).plus(IDLE);
+    for counter in 0..5 {
+        assert!(matches!(rotated(&store, &rotation(id, counter, end)).await, RotationOutcome::Expired), "{counter}");
+    }
+    moved(&store, &rotation(id, 1, end.minus(Duration::from_millis(1)))).await;
+}
+
+/// And has no salt.
+pub async fn an_unknown_session_does_not_refresh(store: Subject) {
+    let id = SessionId::from_bits(404);
+    assert!(matches!(rotated(&store, &rotation(id, 0, NOW)).await, RotationOutcome::Unknown));
+    assert_eq!(store.refresh_salt(id).await.expect("works"), None);
+    assert!(!lives(&store, id, NOW).await);
+}

@@ -1,0 +1,125 @@
+//! Both engines under the contract, and what only an engine with files can get wrong.
+
+mod crash;
+mod directory;
+mod faults;
+
+use std::time::Duration;
+
+use super::*;
+use crate::{
+    crypto::Key,
+    store::contract::{NOW, login_of},
+    types::Secret,
+};
+
+const KEY: [u8; 32] = [7; 32];
+
+fn keys() -> StoreKeys {
+    StoreKeys::derive(&Key::new(KEY))
+}
+
+fn in_memory() -> EmbeddedStore {
+    EmbeddedStore::memory(keys(), Entropy::default()).unwrap()
+}
+
+/// Waits a little for a lock that a store dropped just now may still hold.
+fn options() -> OpenOptions {
+    OpenOptions { cache_bytes: 1 << 20, lock_wait: Duration::from_secs(10) }
+}
+
+fn on_disk(path: &Path) -> Result<EmbeddedStore, OpenError> {
+    EmbeddedStore::sled(path, &options(), keys(), Entropy::default())
+}
+
+mod memory_keeps_the_contract {
+    crate::store_contract!((std::sync::Arc::new(super::in_memory()), ()));
+}
+
+mod sled_keeps_the_contract {
+    use crate::store::contract::Subject;
+
+    fn fresh() -> (Subject, tempfile::TempDir) {
+        let directory = tempfile::tempdir().unwrap();
+        (std::sync::Arc::new(super::on_disk(directory.path()).unwrap()), directory)
+    }
+    crate::store_contract!(fresh());
+}
+
+fn raw_keys(store: &EmbeddedStore) -> Vec<Vec<u8>> {
+    store.kv.scan(b"", None, usize::MAX).unwrap().into_iter().map(|(key, _)| key).collect()
+}
+
+#[tokio::test]
+async fn a_swept_store_has_no_leftovers() {
+    let store = in_memory();
+    for n in 1..=20 {
+        let mut login = login_of("alice", n);
+        login.code = Some((CodeHash([u8::try_from(n).unwrap(); 32]), NOW));
+        store.login(&login).await.unwrap();
+    }
+    let user = UserId::parse("u1").unwrap();
+    let keep = SessionId::from_bits(1);
+    store.revoke(&Revoke::Others { user, keep }, NOW).await.unwrap();
+    let far = Timestamp::from_secs(NOW.as_secs() * 2);
+    while store.sweep(far, 7).await.unwrap() == 7 {}
+    let kinds: Vec<_> = raw_keys(&store).iter().map(|key| char::from(key[0])).collect();
+    assert_eq!(kinds, ['m', 'm', 'o', 'u'], "the check, the head of the log, one openid and its user");
+}
+
+#[tokio::test]
+async fn an_expired_record_that_is_damaged_does_not_hold_up_the_sweep() {
+    let store = in_memory();
+    for n in 1..=3 {
+        store.login(&login_of("alice", n)).await.unwrap();
+    }
+    let key = layout::session(SessionId::from_bits(1));
+    store.kv.commit(&[(key, Some(b"\x01damage".to_vec()))].into()).unwrap();
+    assert!(matches!(store.session(SessionId::from_bits(1), NOW).await, Err(StoreError::Damaged(_))));
+    assert!(store.session(SessionId::from_bits(2), NOW).await.unwrap().is_some(), "the others are well");
+    store.check().await.unwrap();
+    let far = Timestamp::from_secs(NOW.as_secs() * 2);
+    assert_eq!(store.sweep(far, 100).await.unwrap(), 3);
+    assert_eq!(store.session(SessionId::from_bits(1), NOW).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_disabled_user_neither_signs_in_nor_refreshes() {
+    let store = in_memory();
+    store.login(&login_of("alice", 1)).await.unwrap();
+    let id = UserId::parse("u1").unwrap();
+    let disabled = id.clone();
+    let disable = move |draft: &mut draft::Draft<'_>| {
+        let mut user = records::user(draft, &disabled)?.unwrap();
+        user.user.disabled = true;
+        records::put_user(draft, &user)
+    };
+    store.writer.run(disable).await.unwrap();
+    let mut login = login_of("alice", 2);
+    let code = CodeHash([1; 32]);
+    login.code = Some((code, Timestamp::from_secs(NOW.as_secs() + 600)));
+    assert!(matches!(store.login(&login).await.unwrap(), LoginOutcome::Disabled(user) if user == id));
+    assert!(!store.code_spent(&code, NOW).await.unwrap());
+    assert!(matches!(store.login(&login_of("alice", 1)).await.unwrap(), LoginOutcome::Disabled(_)), "a repeat");
+    let session = SessionId::from_bits(1);
+    let rotation = Rotation { session, counter: 0, replay_window: None, idle_ttl: Duration::from_secs(60), now: NOW };
+    assert!(matches!(store.rotate(&rotation).await.unwrap(), RotationOutcome::Disabled(user) if user == id));
+}
+
+#[tokio::test]
+async fn the_session_key_and_the_one_before_it_are_kept() {
+    let store = in_memory();
+    let later = Timestamp::from_secs(NOW.as_secs() + 5);
+    for (n, key, now) in [(1, Some("a"), NOW), (2, Some("b"), later), (3, Some("b"), later), (4, None, later)] {
+        let mut login = login_of("alice", n);
+        login.identity.session_key = key.map(|key| Secret::new(key.to_owned()));
+        login.now = now;
+        store.login(&login).await.unwrap();
+    }
+    let identity = login_of("alice", 1).identity;
+    let hash = store.vault.openid_hash(&identity.app_id, &identity.openid);
+    let view: &dyn View = &Committed { kv: store.kv.as_ref(), vault: &store.vault };
+    let record: records::OpenIdRecord = view.record(&layout::openid(&hash)).unwrap().unwrap();
+    assert_eq!(record.session_key.as_deref(), Some("b"));
+    assert_eq!(record.previous_session_key, Some(("a".to_owned(), later)));
+}

@@ -1,0 +1,102 @@
+//! A process that is killed while it writes, and one whose disk is full. The test binary runs itself as that process.
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    process::{Child, Command, Stdio},
+};
+
+use super::*;
+
+/// Tells a child what to be: the directory to write to.
+const DIRECTORY: &str = "MENSHEN_TEST_STORE";
+/// The number its sessions begin with.
+const FIRST: &str = "MENSHEN_TEST_FIRST";
+
+/// Runs one test of this binary as a child, behind a shell that prepares the ground.
+fn child(test: &str, prepare: &str, directory: &Path, first: u128) -> Child {
+    Command::new("sh")
+        .args(["-c", &format!("{prepare} exec \"$0\" --exact --nocapture --include-ignored \"$1\"")])
+        .arg(std::env::current_exe().unwrap())
+        .arg(format!("{}::{test}", module_path!().split_once("::").unwrap().1))
+        .env(DIRECTORY, directory)
+        .env(FIRST, first.to_string())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// The sessions that a child said it has, up to `enough`.
+fn acknowledged(child: &mut Child, enough: usize) -> Vec<u128> {
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    lines.filter_map(|line| line.strip_prefix("opened ")?.parse().ok()).take(enough).collect()
+}
+
+/// Signs in as fast as it can, eight at a time, and prints each session once the store has said yes. Prints in one write, so
+/// that a line is there whole or not at all.
+async fn sign_in(store: &EmbeddedStore, first: u128) -> Result<(), StoreError> {
+    for n in (first..).step_by(8) {
+        let logins: Vec<_> = (n..n + 8).map(|n| login_of(&format!("person-{}", n % 100), n)).collect();
+        let outcomes = futures::future::join_all(logins.iter().map(|login| store.login(login))).await;
+        for (login, outcome) in logins.iter().zip(outcomes) {
+            outcome?;
+            let line = format!("opened {}\n", login.session.id.bits());
+            std::io::stdout().write_all(line.as_bytes()).unwrap();
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+#[ignore = "the child of another test"]
+async fn child_that_signs_in() {
+    let Some(directory) = std::env::var_os(DIRECTORY) else { return };
+    let store = on_disk(directory.as_ref()).unwrap();
+    let failed = sign_in(&store, std::env::var(FIRST).unwrap().parse().unwrap()).await.unwrap_err();
+    assert!(matches!(failed, StoreError::Unavailable(_)));
+    assert!(matches!(store.check().await, Err(StoreError::Unavailable(_))));
+    drop(store.close().await);
+    println!("stopped without a panic");
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_is_there_after_kill_9() {
+    let rounds: u128 = std::env::var("MENSHEN_KILL_ROUNDS").map_or(10, |rounds| rounds.parse().unwrap());
+    let directory = tempfile::tempdir().unwrap();
+    let mut all = Vec::new();
+    for round in 1..=rounds {
+        let mut child = child("child_that_signs_in", "", directory.path(), round * 1_000_000);
+        let enough = usize::try_from(round % 7 * 40 + 20).unwrap();
+        let opened = acknowledged(&mut child, enough);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(opened.len(), enough, "round {round}");
+        all.extend(opened);
+        let store = on_disk(directory.path()).unwrap();
+        for id in &all {
+            let session = store.session(SessionId::from_bits(*id), NOW).await.unwrap();
+            let session = session.unwrap_or_else(|| panic!("session {id} was acknowledged and is lost, round {round}"));
+            let user = store.user(&session.user).await.unwrap();
+            assert!(user.is_some(), "a session without its user, round {round}");
+        }
+        store.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_disk_that_fills_up_loses_nothing_and_panics_nowhere() {
+    let directory = tempfile::tempdir().unwrap();
+    // A file of the child may not grow over 2 MiB (`ulimit -f` counts 512 bytes); the signal that comes with it is ignored,
+    // so writing fails as on a full disk.
+    let mut child = child("child_that_signs_in", "trap '' XFSZ; ulimit -f 4096;", directory.path(), 1);
+    let output = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok).collect::<Vec<_>>();
+    assert!(child.wait().unwrap().success(), "{:?}", output.last());
+    let opened: Vec<u128> = output.iter().filter_map(|line| line.strip_prefix("opened ")?.parse().ok()).collect();
+    assert!(opened.len() > 100, "only {} logins fitted", opened.len());
+    assert!(output.iter().any(|line| line.ends_with("stopped without a panic")));
+    let store = on_disk(directory.path()).unwrap();
+    for id in opened {
+        assert!(store.session(SessionId::from_bits(id), NOW).await.unwrap().is_some(), "{id} is lost");
+    }
+    store.login(&login_of("after", u128::MAX)).await.unwrap();
+}

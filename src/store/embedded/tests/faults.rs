@@ -1,0 +1,134 @@
+//! An engine that fails on purpose: nobody may be told that something happened when it did not.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::*;
+
+/// What a commit does at its turn.
+#[derive(Clone, Copy, PartialEq)]
+enum Misbehave {
+    Refuse,
+    Fail,
+    /// Does it, then says that it failed: the outcome is unknown.
+    FailAfter,
+    Panic,
+}
+
+/// The memory engine with one commit, counted from 0, that goes wrong.
+struct Failing {
+    inner: MemoryKv,
+    commits: AtomicUsize,
+    at: usize,
+    how: Misbehave,
+}
+
+impl Kv for Failing {
+    fn name(&self) -> &'static str {
+        "failing"
+    }
+    fn reads_inline(&self) -> bool {
+        true
+    }
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Failure> {
+        self.inner.get(key)
+    }
+    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<kv::Pair>, Failure> {
+        self.inner.scan(prefix, after, limit)
+    }
+    fn commit(&self, changes: &Changes) -> Result<(), Failure> {
+        if self.commits.fetch_add(1, Ordering::SeqCst) != self.at {
+            return self.inner.commit(changes);
+        }
+        match self.how {
+            Misbehave::Refuse => Err(Failure::Refused("the disk is full")),
+            Misbehave::Fail => Err(Failure::Fault("input/output error".to_owned())),
+            Misbehave::FailAfter => {
+                self.inner.commit(changes).unwrap();
+                Err(Failure::Fault("input/output error".to_owned()))
+            }
+            Misbehave::Panic => panic!("on purpose"),
+        }
+    }
+    fn ready(&self) -> Result<(), Failure> {
+        Ok(())
+    }
+    fn size_bytes(&self) -> Result<u64, Failure> {
+        Ok(0)
+    }
+    fn close(&self) -> Result<(), Failure> {
+        self.inner.close()
+    }
+}
+
+/// The first commit proves the store, so logins begin with the second.
+fn failing(at: usize, how: Misbehave) -> EmbeddedStore {
+    let kv = Failing { inner: MemoryKv::new(), commits: AtomicUsize::new(0), at, how };
+    EmbeddedStore::over(Arc::new(kv), Vault::new(keys(), Entropy::default()), Path::new("failing"), false).unwrap()
+}
+
+#[tokio::test]
+async fn a_refused_commit_changes_nothing_and_the_store_goes_on() {
+    let store = failing(1, Misbehave::Refuse);
+    assert!(matches!(store.login(&login_of("alice", 1)).await, Err(StoreError::Unavailable(_))));
+    assert_eq!(raw_keys(&store), [layout::CHECK]);
+    let LoginOutcome::Opened(opened) = store.login(&login_of("alice", 1)).await.unwrap() else { panic!("not opened") };
+    assert!(opened.is_new_user);
+    store.check().await.unwrap();
+}
+
+#[tokio::test]
+async fn after_a_fault_nothing_is_written_or_read_any_more() {
+    for how in [Misbehave::Fail, Misbehave::FailAfter, Misbehave::Panic] {
+        let store = failing(2, how);
+        store.login(&login_of("alice", 1)).await.unwrap();
+        assert!(matches!(store.login(&login_of("bob", 2)).await, Err(StoreError::Unavailable(_))));
+        let before = raw_keys(&store).len();
+        assert!(matches!(store.login(&login_of("carol", 3)).await, Err(StoreError::Unavailable(_))));
+        assert!(matches!(store.session(SessionId::from_bits(1), NOW).await, Err(StoreError::Unavailable(_))));
+        assert!(matches!(store.check().await, Err(StoreError::Unavailable(_))));
+        assert_eq!(raw_keys(&store).len(), before);
+        store.close().await.unwrap();
+        assert!(matches!(store.check().await, Err(StoreError::Closed)));
+    }
+}
+
+#[tokio::test]
+async fn a_fault_fails_everybody_in_the_group() {
+    let store = Arc::new(failing(1, Misbehave::Fail));
+    // One thread, so that all of them are queued before the writer is looked at.
+    let outcomes = futures::future::join_all((1..=50).map(|n| {
+        let store = Arc::clone(&store);
+        async move { store.login(&login_of("alice", n)).await }
+    }))
+    .await;
+    assert!(outcomes.iter().all(|outcome| matches!(outcome, Err(StoreError::Unavailable(_)))));
+    assert_eq!(raw_keys(&store), [layout::CHECK]);
+}
+
+#[tokio::test]
+async fn an_operation_that_fails_leaves_nothing_of_itself_in_the_group() {
+    let store = in_memory();
+    let half = |draft: &mut draft::Draft<'_>| {
+        draft.mark(b"u/half".to_vec());
+        Err::<(), _>(Failure::Refused("on purpose"))
+    };
+    let whole = |draft: &mut draft::Draft<'_>| {
+        draft.mark(b"u/whole".to_vec());
+        Ok(())
+    };
+    let (a, b, c) = tokio::join!(store.writer.run(whole), store.writer.run(half), store.writer.run(whole));
+    assert!(a.is_ok() && b.is_err() && c.is_ok());
+    assert_eq!(raw_keys(&store), [layout::CHECK, b"u/whole"]);
+}
+
+#[tokio::test]
+async fn an_operation_happens_though_nobody_waits_for_it() {
+    let store = in_memory();
+    let login = login_of("alice", 1);
+    // Asked once, so that it is queued, then given up.
+    let mut waiting = Box::pin(store.login(&login));
+    assert!(futures::poll!(&mut waiting).is_pending());
+    drop(waiting);
+    store.check().await.unwrap();
+    assert!(store.session(login.session.id, NOW).await.unwrap().is_some());
+}

@@ -1,0 +1,331 @@
+//! What passes the gate, and how: rules, forged headers, bodies, failures of the backend.
+
+use std::{
+    io::{Read, Write},
+    time::Duration,
+};
+
+use super::{
+    backend::Backend,
+    menshen::Setup,
+    wire::{self, Client},
+};
+
+const RULES: &str = r#"
+[[rule]]
+name = "health"
+path = "/health"
+methods = ["GET"]
+access = "public"
+[[rule]]
+name = "feed"
+path = "/feed/**"
+access = "optional"
+[[rule]]
+name = "back-office"
+path = "/admin/**"
+user_types = ["admin"]
+[[rule]]
+name = "hidden"
+path = "/internal/**"
+access = "deny"
+"#;
+
+#[test]
+fn rules_decide_by_path_method_and_kind_of_user() {
+    let backend = Backend::start();
+    let menshen = Setup::before(backend.address).with(RULES).start();
+    let user = format!("Bearer {}", menshen.token("alice"));
+    let admin = format!("Bearer {}", menshen.token("admin-1"));
+    let (user, admin) = (Some(user.as_str()), Some(admin.as_str()));
+    let broken = Some("Bearer a.b.c");
+    let cases: [(&str, &str, Option<&str>, u16, Option<&str>); 19] = [
+        ("GET", "/health", None, 200, None),
+        ("GET", "/health?x=1", None, 200, None),
+        ("GET", "/health", broken, 200, None),
+        ("POST", "/health", None, 401, Some("token_missing")),
+        ("HEAD", "/health", None, 401, Some("token_missing")),
+        ("GET", "/health/", None, 401, Some("token_missing")),
+        ("GET", "/Health", None, 401, Some("token_missing")),
+        ("GET", "/feed", None, 200, None),
+        ("GET", "/feed/1/2", None, 200, None),
+        ("GET", "/feed/1", user, 200, None),
+        ("GET", "/feed/1", broken, 401, Some("token_invalid")),
+        ("GET", "/feedback", None, 401, Some("token_missing")),
+        ("GET", "/admin", user, 403, Some("forbidden")),
+        ("GET", "/admin/x", user, 403, Some("forbidden")),
+        ("GET", "/admin/x", admin, 200, None),
+        ("GET", "/administer", user, 200, None),
+        ("GET", "/internal/x", admin, 403, Some("forbidden")),
+        ("GET", "/", user, 200, None),
+        ("GET", "/", None, 401, Some("token_missing")),
+    ];
+    for (method, path, token, status, code) in cases {
+        let headers: Vec<_> = token.iter().map(|token| ("Authorization", *token)).collect();
+        let before = backend.received().len();
+        let answer = wire::ask(menshen.http, method, path, &headers, b"");
+        assert_eq!((answer.status, answer.error()), (status, code), "{method} {path} {token:?}");
+        assert_eq!(backend.received().len() - before, usize::from(status == 200), "{method} {path} {token:?}");
+    }
+}
+
+#[test]
+fn an_anonymous_request_after_an_authenticated_one_is_anonymous() {
+    let backend = Backend::start();
+    let menshen = Setup::before(backend.address).with(RULES).start();
+    let token = format!("Bearer {}", menshen.token("alice"));
+    let mut client = Client::connect(menshen.http);
+    client.send(wire::request("GET", "/feed/1", &[("Authorization", &token)], b""));
+    client.receive().expect("an answer");
+    assert_eq!(backend.last().folded("x-user-id").len(), 1);
+    client.send(wire::request("GET", "/feed/2", &[], b""));
+    client.receive().expect("an answer on the same connection");
+    let seen = backend.last();
+    assert_eq!(seen.line, "GET /feed/2 HTTP/1.1");
+    assert_eq!((seen.folded("x-user-id").len(), seen.folded("x-auth-state")), (0, vec!["anonymous".to_owned()]));
+}
+
+#[test]
+fn no_spelling_of_a_managed_header_gets_through_on_any_route() {
+    let backend = Backend::start();
+    let menshen = Setup::before(backend.address).with(RULES).start();
+    let token = format!("Bearer {}", menshen.token("alice"));
+    let spellings = [
+        "X-User-Id", "x-user-id", "X_User_Id", "X-User_Id", "X.User.Id", "X~User~Id", "x_user-id", "X!User!Id", "X'User'Id",
+        "X*User*Id", "X+User+Id", "X^User^Id", "X`User`Id", "X|User|Id", "X#User#Id", "X$User$Id", "X%User%Id", "X&User&Id",
+        "X-User-Role", "X-User-Anything", "X_User_Roles", "X-Auth-State", "X_Auth_State", "X-Auth-Assertion", "X-Session-Id",
+        "X-Client-Type", "X-Menshen-Error", "X-Menshen-Anything", "X-WX-OPENID", "X_WX_OPENID", "X-Forwarded-User",
+        "X-Original-URL", "X-Rewrite-URL", "X-HTTP-Method-Override", "Forwarded", "X-Real-IP", "X_Forwarded_For", "Content_Length",
+        "Transfer_Encoding", "Proxy",
+    ];
+    for (route, authorization) in [("/health", None), ("/feed/x", None), ("/feed/x", Some(&token)), ("/x", Some(&token))] {
+        for spelling in spellings {
+            for connection in [None, Some(spelling)] {
+                let mut headers = vec![(spelling, "forged-1"), (spelling, "forged-2")];
+                headers.extend(authorization.map(|token| ("Authorization", token.as_str())));
+                headers.extend(connection.map(|name| ("Connection", name)));
+                let before = backend.received().len();
+                let answer = wire::ask(menshen.http, "GET", route, &headers, b"");
+                if answer.status == 400 {
+                    assert_eq!(backend.received().len(), before, "{route} {spelling}");
+                    continue;
+                }
+                assert_eq!(answer.status, 200, "{route} {spelling} {connection:?}");
+                let seen = backend.last();
+                assert!(!seen.head.contains("forged"), "{route} {spelling} {connection:?}: {}", seen.head);
+                let ids = seen.folded("x-user-id");
+                assert_eq!(ids.len(), usize::from(authorization.is_some()), "{route} {spelling} {connection:?}");
+            }
+        }
+    }
+    assert!(menshen.metric("menshen_headers_stripped_total") > 100.0);
+}
+
+#[test]
+fn hop_by_hop_headers_and_trailers_end_here() {
+    let backend = Backend::start();
+    let menshen = Setup::before(backend.address).start();
+    let token = menshen.token("alice");
+    let mut client = Client::connect(menshen.http);
+    client.send(format!(
+        "POST /x HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\nConnection: keep-alive, X-Hop\r\nX-Hop: 1\r\nKeep-Alive: 5\r\n\
+         TE: trailers\r\nUpgrade: h2c\r\nProxy-Connection: x\r\nTrailer: X-User-Id\r\nTransfer-Encoding: chunked\r\n\r\n\
+         3;ext=1\r\nabc\r\n0\r\nX-User-Id: forged\r\n\r\n"
+    ));
+    let answer = client.receive().expect("an answer");
+    assert_eq!(answer.status, 200);
+    let seen = backend.last();
+    assert_eq!(seen.body, b"abc");
+    for name in ["x-hop", "keep-alive", "te", "upgrade", "proxy-connection", "trailer"] {
+        assert!(seen.folded(name).is_empty(), "{name} in {}", seen.head);
+    }
+    assert!(!seen.head.contains("forged"));
+}
+
+#[test]
+fn bodies_stream_both_ways_and_are_never_gathered() {
+    // The backend answers the first part of a body before the second has been sent, so nothing can be waiting for the whole.
+    let backend = Backend::answering(|_, stream| {
+        let head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n";
+        if stream.write_all(head).is_err() {
+            return false;
+        }
+        let mut go_on = [0; 1];
+        // The test sends one more request byte stream only after it has read `first`.
+        stream.set_read_timeout(Some(Duration::from_millis(300))).is_ok()
+            && stream.read(&mut go_on).is_err()
+            && stream.write_all(b"6\r\nsecond\r\n0\r\n\r\n").is_ok()
+    });
+    let menshen = Setup::before(backend.address).start();
+    let token = format!("Bearer {}", menshen.token("alice"));
+    let mut client = Client::connect(menshen.http);
+    client.send(wire::request("GET", "/stream", &[("Authorization", &token)], b""));
+    let mut seen = Vec::new();
+    let mut byte = [0; 1];
+    while !seen.ends_with(b"first") {
+        client.stream().read_exact(&mut byte).expect("the first part");
+        seen.push(byte[0]);
+    }
+    assert!(!seen.ends_with(b"second"));
+    while !seen.ends_with(b"second") {
+        client.stream().read_exact(&mut byte).expect("the second part");
+        seen.push(byte[0]);
+    }
+}
+
+#[test]
+fn a_large_upload_passes_in_both_framings() {
+    let backend = Backend::start();
+    let menshen = Setup::before(backend.address).start();
+    let token = format!("Bearer {}", menshen.token("alice"));
+    let body: Vec<u8> = (0..3_000_000_u32).map(|n| u8::try_from(n % 251).expect("a byte")).collect();
+    let answer = wire::ask(menshen.http, "PUT", "/upload", &[("Authorization", &token)], &body);
+    assert_eq!(answer.status, 200);
+    assert!(backend.last().body == body);
+    let mut client = Client::connect(menshen.http);
+    client.send(format!("PUT /upload HTTP/1.1\r\nHost: a\r\nAuthorization: {token}\r\nTransfer-Encoding: chunked\r\n\r\n"));
+    for part in body.chunks(100_000) {
+        client.send(format!("{:x}\r\n", part.len()));
+        client.send(part);
+        client.send("\r\n");
+    }
+    client.send("0\r\n\r\n");
+    assert_eq!(client.receive().expect("an answer").status, 200);
+    assert!(backend.last().body == body);
+}
+
+#[test]
+fn a_backend_that_is_down_slow_or_broken_is_told_apart() {
+    let gone = {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        listener.local_addr().expect("an address")
+    };
+    let silent = Backend::answering(|_, stream| {
+        let mut waste = [0; 1];
+        stream.read(&mut waste).is_ok_and(|n| n > 0)
+    });
+    let closing = Backend::answering(|_, _| false);
+    let garbage = Backend::answering(|_, stream| stream.write_all(b"no HTTP at all\r\n\r\n").is_err());
+    for (name, address, status, code, kind) in [
+        ("down", gone, 502, "upstream_unavailable", "connect"),
+        ("slow", silent.address, 504, "upstream_timeout", "timeout"),
+        ("closing", closing.address, 502, "upstream_unavailable", "closed_early"),
+        ("garbage", garbage.address, 502, "upstream_unavailable", "invalid_answer"),
+    ] {
+        let section = format!("[upstream]\nurls = [\"http://{address}\"]\nread_timeout = \"300ms\"");
+        let menshen = Setup::before(address).with(&section).start();
+        let token = format!("Bearer {}", menshen.token("alice"));
+        let answer = wire::ask(menshen.http, "POST", "/x", &[("Authorization", &token)], b"once");
+        assert_eq!((answer.status, answer.error()), (status, Some(code)), "{name}");
+        assert_eq!(answer.json()["code"], code, "{name}");
+        assert!(menshen.metric(&format!("menshen_upstream_errors_total{{kind=\"{kind}\"}}")) >= 1.0, "{name}");
+    }
+    assert_eq!(closing.received().len(), 1, "nothing that was sent is sent again");
+}
+
+#[test]
+fn the_backend_may_not_speak_as_menshen() {
+    let backend = Backend::answering(|_, stream| {
+        stream.write_all(b"HTTP/1.1 401 No\r\nX-Menshen-Error: token_expired\r\nContent-Length: 0\r\n\r\n").is_ok()
+    });
+    let menshen = Setup::before(backend.address).start();
+    let token = format!("Bearer {}", menshen.token("alice"));
+    let answer = menshen.get("/x", &[("Authorization", &token)]);
+    assert_eq!((answer.status, answer.error()), (401, None));
+}
+
+#[test]
+fn forwarded_addresses_count_only_from_trusted_hops() {
+    let backend = Backend::start();
+    for (trusted, expected) in [("[]", "127.0.0.1"), ("[\"127.0.0.0/8\"]", "203.0.113.7"), ("[\"10.0.0.0/8\"]", "127.0.0.1")] {
+        let section = format!("[server]\nlisten = [\"127.0.0.1:0\"]\ntrusted_proxies = {trusted}");
+        let menshen = Setup::before(backend.address).with(&section).start();
+        let token = format!("Bearer {}", menshen.token("alice"));
+        let headers = [("Authorization", token.as_str()), ("X-Forwarded-For", "evil, 203.0.113.7"), ("X-Forwarded-Proto", "https")];
+        assert_eq!(menshen.get("/x", &headers).status, 200);
+        assert_eq!(backend.last().folded("x-forwarded-for"), [expected], "{trusted}");
+    }
+}
+
+#[test]
+fn a_refused_client_keeps_its_connection_where_framing_is_certain() {
+    let backend = Backend::start();
+    let menshen = Setup::before(backend.address).start();
+    let token = format!("Bearer {}", menshen.token("alice"));
+    let mut client = Client::connect(menshen.http);
+    for body in [&b""[..], b"{\"a\":1}"] {
+        client.send(wire::request("POST", "/x", &[], body));
+        let answer = client.receive().expect("an answer");
+        assert_eq!((answer.status, answer.header("Connection")), (401, Some("keep-alive")));
+    }
+    client.send(wire::request("GET", "/x", &[("Authorization", &token)], b""));
+    assert_eq!(client.receive().expect("an answer on the same connection").status, 200);
+    client.send("POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+    assert_eq!(client.receive().expect("an answer").header("Connection"), Some("close"));
+    assert!(client.ended());
+}
+
+#[test]
+fn a_websocket_passes_after_authentication_and_only_then() {
+    let backend = Backend::answering(|request, stream| {
+        if request.folded("upgrade") != ["websocket"] {
+            return false;
+        }
+        let head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: x\r\n\r\n";
+        drop(stream.write_all(head.as_bytes()));
+        let mut frame = [0; 5];
+        drop(stream.read_exact(&mut frame));
+        drop(stream.write_all(&frame));
+        false
+    });
+    let menshen = Setup::before(backend.address).start();
+    let token = format!("Bearer {}", menshen.token("alice"));
+    let handshake = |authorization: &str| {
+        format!(
+            "GET /ws HTTP/1.1\r\nHost: a\r\n{authorization}Connection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        )
+    };
+    let mut stranger = Client::connect(menshen.http);
+    stranger.send(handshake(""));
+    assert_eq!(stranger.receive().expect("an answer").status, 401);
+    assert!(backend.received().is_empty());
+    for round in 0..50 {
+        let mut client = Client::connect(menshen.http);
+        client.send(handshake(&format!("Authorization: {token}\r\n")));
+        assert_eq!(client.receive().expect("an answer").status, 101, "round {round}");
+        client.send("hello");
+        let mut echo = [0; 5];
+        client.stream().read_exact(&mut echo).expect("an echo");
+        assert_eq!(&echo, b"hello", "round {round}");
+    }
+}
+
+#[test]
+fn it_listens_and_reaches_its_backend_over_unix_sockets() {
+    let dir = std::sync::Arc::new(tempfile::tempdir().expect("a directory"));
+    let (front, back) = (dir.path().join("front.sock"), dir.path().join("back.sock"));
+    let listener = std::os::unix::net::UnixListener::bind(&back).expect("a socket");
+    let serving = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        let mut head = [0; 4096];
+        let n = stream.read(&mut head).expect("a request");
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").expect("an answer");
+        String::from_utf8_lossy(&head[..n]).into_owned()
+    });
+    let sections = format!(
+        "[server]\nlisten = [\"127.0.0.1:0\", \"unix:{}\"]\n[upstream]\nurls = [\"unix:{}\"]",
+        front.display(),
+        back.display()
+    );
+    let menshen = Setup::before(([127, 0, 0, 1], 1).into()).in_directory(dir.clone()).with(&sections).start();
+    let token = menshen.token("alice");
+    let mut stream = std::os::unix::net::UnixStream::connect(&front).expect("a connection");
+    let request = format!("GET /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("ok"), "{answer}");
+    let seen = serving.join().expect("a request");
+    assert!(seen.starts_with("GET /x HTTP/1.1\r\n") && seen.to_lowercase().contains("x-user-id: "), "{seen}");
+}

@@ -1,0 +1,9 @@
+//! The system from outside: the real binary, a real backend on a real socket, bytes on the wire.
+
+mod backend;
+mod gate;
+mod menshen;
+mod process;
+mod smuggling;
+mod story;
+mod wire;

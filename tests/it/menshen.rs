@@ -1,0 +1,212 @@
+//! The real binary, in a directory of its own, on ports that it chose.
+
+use std::{
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex, mpsc},
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::wire::{self, Answer};
+
+/// A running menshen. Dropping it kills the process and fails the test on a log line that a person should look at.
+pub struct Menshen {
+    child: Child,
+    pub http: SocketAddr,
+    pub admin: SocketAddr,
+    lines: Arc<Mutex<Vec<String>>>,
+    expected_errors: Vec<&'static str>,
+    dir: Arc<TempDir>,
+}
+
+/// How to start one.
+pub struct Setup {
+    upstream: String,
+    sections: String,
+    dir: Arc<TempDir>,
+}
+
+impl Setup {
+    /// Before a backend on this address, in development mode, with a store on disk.
+    pub fn before(upstream: SocketAddr) -> Self {
+        Self {
+            upstream: format!("http://{upstream}"),
+            sections: String::new(),
+            dir: Arc::new(tempfile::tempdir().expect("a directory")),
+        }
+    }
+
+    /// Adds lines to the config; the top-level keys are `mode`, `[server]`, `[admin]`, `[upstream]`, `[limits]` and `[store]`.
+    pub fn with(mut self, sections: &str) -> Self {
+        self.sections.push_str(sections);
+        self.sections.push('\n');
+        self
+    }
+
+    /// In the directory of another one, for a second start.
+    pub fn in_directory(mut self, dir: Arc<TempDir>) -> Self {
+        self.dir = dir;
+        self
+    }
+
+    fn config(&self) -> PathBuf {
+        let has = |section: &str| self.sections.contains(section);
+        let mut text = "mode = \"development\"\n".to_owned();
+        let mut section = |name: &str, lines: &str| {
+            if has(&format!("[{name}]")) {
+                return;
+            }
+            text.push_str(&format!("[{name}]\n{lines}\n"));
+        };
+        section("server", "listen = [\"127.0.0.1:0\"]\nunready_grace = \"100ms\"");
+        section("admin", "listen = \"127.0.0.1:0\"");
+        section("upstream", &format!("urls = [\"{}\"]", self.upstream));
+        section("limits", "enabled = false");
+        section("store", "url = \"sled:data\"");
+        text.push_str(&self.sections);
+        let path = self.dir.path().join("config.toml");
+        std::fs::write(&path, text).expect("a config file");
+        path
+    }
+
+    /// Starts it and waits until it is ready.
+    pub fn start(self) -> Menshen {
+        let config = self.config();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_menshen"))
+            .args(["run", "--config"])
+            .arg(&config)
+            .current_dir(self.dir.path())
+            .env_clear()
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary");
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let (ready, wait) = mpsc::channel();
+        let out = BufReader::new(child.stdout.take().expect("stdout"));
+        let err = BufReader::new(child.stderr.take().expect("stderr"));
+        keep(out, lines.clone(), Some(ready));
+        keep(err, lines.clone(), None);
+        let Ok(ready) = wait.recv_timeout(Duration::from_secs(30)) else {
+            drop(child.kill());
+            panic!("menshen did not start:\n{}", lines.lock().unwrap().join("\n"));
+        };
+        let address = |name: &str| ready[name].as_str().and_then(|at| at.parse().ok()).expect("an address");
+        Menshen { child, http: address("http"), admin: address("admin"), lines, expected_errors: Vec::new(), dir: self.dir }
+    }
+}
+
+/// Keeps the lines of a stream, and reports the one that says `ready`.
+fn keep(stream: impl BufRead + Send + 'static, lines: Arc<Mutex<Vec<String>>>, mut ready: Option<mpsc::Sender<Value>>) {
+    std::thread::spawn(move || {
+        for line in stream.lines().map_while(Result::ok) {
+            let parsed: Option<Value> = serde_json::from_str(&line).ok();
+            lines.lock().unwrap().push(line);
+            if let Some(parsed) = parsed.filter(|parsed| parsed["message"] == "ready")
+                && let Some(ready) = ready.take()
+            {
+                drop(ready.send(parsed));
+            }
+        }
+    });
+}
+
+impl Menshen {
+    pub fn get(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        wire::ask(self.http, "GET", path, headers, b"")
+    }
+
+    pub fn post(&self, path: &str, headers: &[(&str, &str)], body: &Value) -> Answer {
+        wire::post(self.http, path, headers, body)
+    }
+
+    /// Signs in with a development code; gives the token answer.
+    pub fn login(&self, code: &str) -> Value {
+        let answer = self.post("/auth/wechat/login", &[], &json!({ "code": code }));
+        assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
+        answer.json()
+    }
+
+    /// An access token of a development user.
+    pub fn token(&self, code: &str) -> String {
+        self.login(code)["access_token"].as_str().expect("a token").to_owned()
+    }
+
+    /// The directory that it runs in.
+    pub fn directory(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The directory, to be kept for another start.
+    pub fn keep_directory(&self) -> Arc<TempDir> {
+        self.dir.clone()
+    }
+
+    pub fn pid(&self) -> i32 {
+        i32::try_from(self.child.id()).expect("a pid")
+    }
+
+    /// Everything logged so far.
+    pub fn log(&self) -> Vec<String> {
+        self.lines.lock().unwrap().clone()
+    }
+
+    /// Waits for a log line that contains `text`.
+    pub fn wait_for_log(&self, text: &str) -> String {
+        let end = Instant::now() + Duration::from_secs(10);
+        loop {
+            if let Some(line) = self.log().into_iter().find(|line| line.contains(text)) {
+                return line;
+            }
+            assert!(Instant::now() < end, "no log line has {text:?}:\n{}", self.log().join("\n"));
+            std::thread::yield_now();
+        }
+    }
+
+    /// A line at level ERROR that contains `text` is part of the test.
+    pub fn expect_error(&mut self, text: &'static str) {
+        self.expected_errors.push(text);
+    }
+
+    /// The value of a metric's one series, by its whole name and labels as printed.
+    pub fn metric(&self, series: &str) -> f64 {
+        let answer = wire::ask(self.admin, "GET", "/metrics", &[], b"");
+        let text = String::from_utf8(answer.body).expect("text");
+        text.lines()
+            .find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
+            .unwrap_or_else(|| panic!("no series {series} in\n{text}"))
+    }
+
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_raw(self.pid()).expect("a pid");
+        rustix::process::kill_process(pid, signal).expect("a signal");
+    }
+
+    /// Waits for the process to end.
+    pub fn wait(&mut self) -> ExitStatus {
+        self.child.wait().expect("an exit status")
+    }
+}
+
+impl Drop for Menshen {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+        if std::thread::panicking() {
+            eprintln!("--- log of menshen\n{}", self.log().join("\n"));
+            return;
+        }
+        let unexpected: Vec<_> = self
+            .log()
+            .into_iter()
+            .filter(|line| line.contains("\"level\":\"ERROR\"") || line.contains("panicked"))
+            .filter(|line| !self.expected_errors.iter().any(|expected| line.contains(expected)))
+            .collect();
+        assert!(unexpected.is_empty(), "unannounced errors in the log:\n{}", unexpected.join("\n"));
+    }
+}
