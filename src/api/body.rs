@@ -60,12 +60,10 @@ impl Fields {
         field: &'static str,
         parse: impl FnOnce(&str) -> Result<T, Malformed>,
     ) -> Option<T> {
-        match self.patch(field, parse) {
-            Some(Some(value)) => Some(value),
-            Some(None) => self.wrong(field, "is required"),
-            None if self.errors.iter().any(|error| error.field == field) => None,
-            None => self.wrong(field, "is required"),
+        if matches!(self.object.get(field), None | Some(Value::Null)) {
+            return self.wrong(field, "is required");
         }
+        self.optional(field, parse)
     }
 
     /// A text that may be absent or null, which is the same.
@@ -78,6 +76,7 @@ impl Fields {
     }
 
     /// A text of a merge patch (RFC 7396): absent is `None`, null is `Some(None)`.
+    #[expect(clippy::option_option, reason = "the store takes a change of a profile in the same form")]
     pub(super) fn patch<T>(
         &mut self,
         field: &'static str,

@@ -53,7 +53,7 @@ use crate::error::ErrorCode;
 )]
 struct Contract;
 
-/// The OpenAPI 3.1 document of the API at `prefix`, as pretty JSON.
+/// The `OpenAPI` 3.1 document of the API at `prefix`, as pretty JSON.
 pub fn openapi_json(prefix: &str) -> String {
     let mut document = Contract::openapi();
     let bearer = SecurityScheme::Http(

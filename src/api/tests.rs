@@ -4,5 +4,6 @@
 mod bodies;
 mod contract;
 mod login;
+mod logs;
 mod session;
 mod world;

@@ -92,7 +92,7 @@ impl Auth {
             return Err(AuthError::CodeSpent);
         }
         let identity = self.parts.wechat.code_to_session(&app, &login.code).await?;
-        let openid = identity.openid.clone();
+        let person = identity.openid.clone();
         let (rules, now) = (&self.parts.rules, self.now());
         let is_admin = rules.admin_codes && login.code.expose().starts_with(ADMIN_CODE);
         let new = NewLogin {
@@ -107,9 +107,9 @@ impl Auth {
             now,
         };
         match self.parts.store.login(&new).await? {
-            LoginOutcome::Opened(opened) => {
-                let mut signed_in = self.open(*opened, now)?;
-                signed_in.openid = Some(openid);
+            LoginOutcome::Opened(login) => {
+                let mut signed_in = self.open(*login, now)?;
+                signed_in.openid = Some(person);
                 Ok(signed_in)
             }
             LoginOutcome::CodeSpent => Err(AuthError::CodeSpent),

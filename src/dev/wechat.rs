@@ -2,8 +2,8 @@
 //!
 //! HTTP says 200 to everything and `text/plain`; the bodies are the published ones. Credentials are checked, a code works
 //! once (then 40163), and `errcode` is absent on success. Who signs in is in the code: everything before its last `-` is the
-//! person, so `alice-1` and `alice-2` are two logins of one openid. Codes with a name of their own make it misbehave
-//! ([`Script`]).
+//! person, so `alice-1` and `alice-2` are two logins of one openid. Codes with a name of their own make it misbehave:
+//! they are listed at `Script`.
 
 use std::{
     collections::{HashMap, HashSet},

@@ -18,7 +18,7 @@ pub use code::LoginCode;
 pub use errcode::WechatError;
 
 use crate::{
-    config::{Mode, WechatConfig},
+    config::{Mode, SecretText, WechatConfig},
     metrics::Metrics,
     outbound::{NoClient, Outbound, is_loopback},
     store::WechatIdentity,
@@ -37,7 +37,7 @@ const DEVELOPMENT_APP: &str = "development";
 #[derive(Debug)]
 pub enum Wechat {
     /// WeChat, or what speaks like it.
-    Live(Live),
+    Live(Box<Live>),
     /// Nobody: no network, a code is its own openid.
     Development(Development),
 }
@@ -64,6 +64,12 @@ struct Credentials {
     secret: Secret<String>,
 }
 
+/// A mini program as the config names it; an empty secret is none.
+struct NamedApp {
+    app_id: AppId,
+    secret: Option<Secret<String>>,
+}
+
 /// Why there is no client.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SetupError {
@@ -86,9 +92,9 @@ impl Wechat {
         let base = Url::parse(&config.base_url).map_err(|_| SetupError::BaseUrl)?;
         let named = named_apps(config)?;
         if mode == Mode::Development && !(is_loopback(&base) && has_credentials(&named)) {
-            return Ok(Self::Development(Development { apps: named.into_iter().map(|(app_id, _)| app_id).collect() }));
+            return Ok(Self::Development(Development { apps: named.into_iter().map(|app| app.app_id).collect() }));
         }
-        Live::new(&base, config.timeout.get(), named, metrics).map(Self::Live)
+        Live::new(&base, config.timeout.get(), named, metrics).map(|live| Self::Live(Box::new(live)))
     }
 
     /// The app id that a login is for: the one asked for if it is ours, the first without a wish.
@@ -126,20 +132,14 @@ impl Wechat {
 }
 
 impl Live {
-    fn new(
-        base: &Url,
-        timeout: Duration,
-        named: Vec<(AppId, Option<Secret<String>>)>,
-        metrics: Metrics,
-    ) -> Result<Self, SetupError> {
+    fn new(base: &Url, timeout: Duration, named: Vec<NamedApp>, metrics: Metrics) -> Result<Self, SetupError> {
         if named.is_empty() {
             return Err(SetupError::NoApp);
         }
-        let with_secret =
-            |(app_id, secret): (AppId, Option<Secret<String>>)| match secret.filter(|text| !text.expose().is_empty()) {
-                Some(secret) => Ok(Credentials { app_id, secret }),
-                None => Err(SetupError::NoSecret(app_id)),
-            };
+        let with_secret = |NamedApp { app_id, secret }| match secret {
+            Some(secret) => Ok(Credentials { app_id, secret }),
+            None => Err(SetupError::NoSecret(app_id)),
+        };
         let apps = named.into_iter().map(with_secret).collect::<Result<_, _>>()?;
         let endpoint = format!("{}/sns/jscode2session", base.as_str().trim_end_matches('/'));
         let endpoint = Url::parse(&endpoint).map_err(|_| SetupError::BaseUrl)?;
@@ -191,21 +191,22 @@ impl Live {
     }
 }
 
-/// Every mini program that the config names, in order, each once.
-fn named_apps(config: &WechatConfig) -> Result<Vec<(AppId, Option<Secret<String>>)>, SetupError> {
+/// Every mini program that the config names, in order.
+fn named_apps(config: &WechatConfig) -> Result<Vec<NamedApp>, SetupError> {
     let single = config.app_id.iter().map(|app_id| (app_id, config.secret.as_ref()));
     let listed = config.app.iter().map(|app| (&app.app_id, app.secret.as_ref()));
     single
         .chain(listed)
         .map(|(app_id, secret)| {
             let app_id = AppId::parse(app_id).map_err(|_| SetupError::AppId(app_id.clone()))?;
-            Ok((app_id, secret.map(|secret| Secret::new(secret.expose().clone()))))
+            let secret = secret.map(SecretText::expose).filter(|text| !text.is_empty());
+            Ok(NamedApp { app_id, secret: secret.cloned().map(Secret::new) })
         })
         .collect()
 }
 
-fn has_credentials(named: &[(AppId, Option<Secret<String>>)]) -> bool {
-    !named.is_empty() && named.iter().all(|(_, secret)| secret.as_ref().is_some_and(|secret| !secret.expose().is_empty()))
+fn has_credentials(named: &[NamedApp]) -> bool {
+    !named.is_empty() && named.iter().all(|app| app.secret.is_some())
 }
 
 #[cfg(test)]

@@ -1,0 +1,63 @@
+//! What is said about logins never holds what could sign somebody in, or says who they are to WeChat.
+
+use std::{
+    io::{self, Write},
+    sync::{Arc, Mutex},
+};
+
+use serde_json::json;
+use tracing::Level;
+
+use super::world::{Ask, World};
+
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn no_log_line_holds_a_secret_code_token_or_openid() {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt().with_max_level(Level::TRACE).with_writer(move || writer.clone()).finish();
+    // With a second listener registered, `tracing` asks each of them about a line that another test's thread, where nobody
+    // listens, is the first to reach; with one alone it would take that thread's answer for everybody's.
+    let _second = tracing::Dispatch::new(tracing_subscriber::registry());
+    let listening = tracing::subscriber::set_default(subscriber);
+
+    let world = World::with(|config| config.auth.openid_in_answers = true).await;
+    let body = json!({ "code": "c0de-1", "nickname": "N1ckname", "avatar_url": "https://avatar.example/" });
+    let first = world.send(Ask::post("/auth/wechat/login", &body)).await;
+    for code in ["fail.40029-c0de", "fail.40125-c0de", "garbage-c0de", "cut-c0de", "slow.9000-c0de", "empty-c0de"] {
+        assert_ne!(world.login(code).await.status, 200);
+    }
+    let second = world.refresh(first.text("refresh_token")).await;
+    let third = world.refresh(second.text("refresh_token")).await;
+    assert_eq!(world.refresh(first.text("refresh_token")).await.says(), (401, "refresh_reused"));
+    assert_eq!(world.send(Ask::get("/auth/me").by(&third)).await.says(), (401, "token_revoked"));
+    world.store.close().await.unwrap();
+    assert_eq!(world.login("c0de-2").await.says(), (503, "store_unavailable"));
+    drop(listening);
+
+    let said = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    for expected in
+        ["login.succeeded", "login.failed", "refresh.reused", "errcode=40125", "0d0d0d0d-simulated", "the store failed"]
+    {
+        assert!(said.contains(expected), "{expected} is not in:\n{said}");
+    }
+    let openid = first.body["user"]["openid"].as_str().unwrap();
+    let tokens = [&first, &second, &third].map(|answer| [answer.text("access_token"), answer.text("refresh_token")]);
+    for hidden in
+        ["c0de", "N1ckname", "avatar.example", "an app secret", "an+app+secret", openid].iter().chain(tokens.as_flattened())
+    {
+        assert!(!said.contains(hidden), "{hidden} is in:\n{said}");
+    }
+}
