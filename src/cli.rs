@@ -49,8 +49,10 @@ enum Command {
     Check,
     /// Print a config file with every key, its meaning and its default
     Config,
-    /// Print the contract of the auth API (OpenAPI 3.1, JSON), or of its errors (Markdown)
-    Openapi(openapi::Args),
+    /// Print the contract of the auth API (OpenAPI 3.1, JSON)
+    Openapi,
+    /// Print the error codes and their meaning (Markdown)
+    Errors,
 }
 
 /// Does what the command line says.
@@ -68,7 +70,8 @@ pub fn run() -> ExitCode {
         Command::Keys { command } => keys::run(&source, &command, &mut out, &mut err),
         Command::Check => check::run(&source, &mut out, &mut err),
         Command::Config => config::run(&mut out).map(|()| ExitCode::SUCCESS),
-        Command::Openapi(args) => openapi::run(&args, &mut out).map(|()| ExitCode::SUCCESS),
+        Command::Openapi => openapi::contract(&mut out).map(|()| ExitCode::SUCCESS),
+        Command::Errors => openapi::errors(&mut out).map(|()| ExitCode::SUCCESS),
     };
     finish(done, &mut err)
 }
