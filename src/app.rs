@@ -117,7 +117,8 @@ impl App {
 
         let identity_headers = IdentityHeaders::compile(&config.identity).map_err(unchecked)?;
         let verifier = Verifier::new(keyrings.clone(), &config.tokens);
-        let authorizer = Authorizer::new(verifier, denylist.clone(), identity_headers, config.tokens.cache_entries, &metrics);
+        let authorizer =
+            Authorizer::new(verifier, denylist.clone(), identity_headers, config.tokens.cache_entries, &metrics);
         let authorizer = Arc::new(authorizer);
         let auth = Arc::new(Auth::new(AuthParts {
             store: store.clone(),
@@ -131,7 +132,7 @@ impl App {
             audit: audit.clone(),
             clock: clock.clone(),
             entropy: entropy.clone(),
-            rules: AuthRules::new(&config),
+            rules: AuthRules::of(&config),
         }));
         let api = api::router(ApiState {
             auth: auth.clone(),
@@ -267,27 +268,6 @@ impl Core {
                     return;
                 }
             }
-        }
-    }
-}
-
-impl AuthRules {
-    fn new(config: &Config) -> Self {
-        use crate::config::{Mode, Registration, ReplayWindow, UserIds};
-        Self {
-            admin_codes: config.mode == Mode::Development,
-            registration_open: config.auth.registration == Registration::Open,
-            single_per_client_type: config.auth.single_session_per_client_type,
-            first_integer: match config.users.ids {
-                UserIds::Uuid => None,
-                UserIds::Integer => Some(config.users.first_integer),
-            },
-            idle_ttl: config.tokens.idle_ttl.get(),
-            absolute_ttl: config.tokens.absolute_ttl.get(),
-            replay_window: match config.tokens.replay_window {
-                ReplayWindow::UntilUsed => None,
-                ReplayWindow::For(span) => Some(span.get()),
-            },
         }
     }
 }

@@ -307,9 +307,8 @@ pub fn compile_policy(config: &Config) -> Result<(RuleSet, HeaderPolicy), GatePr
         (rules, headers) => {
             let of_rules = rules.err().unwrap_or_default();
             let of_headers = headers.err().unwrap_or_default();
-            let of_rules = of_rules
-                .into_iter()
-                .map(|problem| (format!("rule[{}].{}", problem.index, problem.key), problem.message));
+            let of_rules =
+                of_rules.into_iter().map(|problem| (format!("rule[{}].{}", problem.index, problem.key), problem.message));
             let of_headers = of_headers
                 .into_iter()
                 .map(|problem| (problem.key.to_owned(), format!("{:?} {}", problem.entry, problem.message)));

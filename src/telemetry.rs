@@ -21,9 +21,9 @@ pub fn init(config: &TelemetryConfig, sink: &Sink) {
     let filter = filter(&config.log_level);
     let registry = tracing_subscriber::registry().with(filter);
     let started = match config.log_format {
-        LogFormat::Json => registry
-            .with(fmt::layer().json().flatten_event(true).with_span_list(false).with_writer(sink.clone()))
-            .try_init(),
+        LogFormat::Json => {
+            registry.with(fmt::layer().json().flatten_event(true).with_span_list(false).with_writer(sink.clone())).try_init()
+        }
         LogFormat::Text => registry.with(fmt::layer().with_ansi(false).with_writer(sink.clone())).try_init(),
     };
     // Tests start several apps in one process; the first one's sink serves.

@@ -43,7 +43,8 @@ pub(super) fn admin_token(config: &AdminConfig, entropy: &Entropy) -> anyhow::Re
         return Ok(Some(Secret::new(token.expose().clone())));
     }
     let Some(path) = &config.token_file else { return Ok(None) };
-    let text = read_or_make(path, entropy).with_context(|| format!("cannot read or make the token in {}", path.display()))?;
+    let text =
+        read_or_make(path, entropy).with_context(|| format!("cannot read or make the token in {}", path.display()))?;
     Ok(Some(Secret::new(text)))
 }
 

@@ -4,11 +4,7 @@ use bytes::BytesMut;
 use pingora::protocols::Stream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::{
-    api::problem::Problem,
-    gate::Extent,
-    policy::Body,
-};
+use crate::{api::problem::Problem, gate::Extent, policy::Body};
 
 /// The longest body that is read and thrown away so that a refused client may keep its connection.
 const DRAIN_AT_MOST: u64 = 16 * 1024;
@@ -65,7 +61,13 @@ pub(super) const fn can_keep(extent: Option<&Extent>) -> bool {
 
 /// Writes an answer and brings the connection to the next request: `bytes` starts at the refused head, and holds on return
 /// what has been read of the next one. The caller bounds the time.
-pub(super) async fn write(stream: &mut Stream, answer: &[u8], bytes: &mut BytesMut, extent: Option<&Extent>, keep: bool) -> Afterwards {
+pub(super) async fn write(
+    stream: &mut Stream,
+    answer: &[u8],
+    bytes: &mut BytesMut,
+    extent: Option<&Extent>,
+    keep: bool,
+) -> Afterwards {
     if stream.write_all(answer).await.is_err() || stream.flush().await.is_err() {
         return Afterwards::Closed;
     }

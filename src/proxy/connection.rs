@@ -248,7 +248,14 @@ impl Door {
     }
 
     /// Answers a refusal. `true`: the connection goes on.
-    async fn refuse(&self, stream: &mut Stream, bytes: &mut BytesMut, refused: &Refused, timing: Timing, last: bool) -> bool {
+    async fn refuse(
+        &self,
+        stream: &mut Stream,
+        bytes: &mut BytesMut,
+        refused: &Refused,
+        timing: Timing,
+        last: bool,
+    ) -> bool {
         let mut problem = Problem::new(refused.code);
         if let Some(detail) = refused.detail {
             problem = problem.detail(detail);
@@ -282,7 +289,14 @@ impl Door {
     }
 
     /// Hands a request to pingora, with the decision attached. The connection comes back if it can go on.
-    async fn forward(&self, stream: Stream, request: BytesMut, passage: Box<Passage>, timing: Timing, last: bool) -> Option<Stream> {
+    async fn forward(
+        &self,
+        stream: Stream,
+        request: BytesMut,
+        passage: Box<Passage>,
+        timing: Timing,
+        last: bool,
+    ) -> Option<Stream> {
         let request_id = passage.request_id.clone().unwrap_or_else(|| self.recorder.request_id());
         let mut session = ServerSession::new_http1(stream);
         session.set_pipelined_prefix(request);

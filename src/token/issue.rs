@@ -67,7 +67,8 @@ impl Issuer {
     pub fn access(&self, grant: &Grant<'_>, now: Timestamp) -> Result<AccessToken, IssueError> {
         let Grant { user, session, global_epoch } = grant;
         let exp = now.plus(self.access_ttl).min(session.absolute_end).as_secs();
-        let life = Timestamp::from_secs(exp).since(now).as_secs();
+        // From second to second, as the claims count: a client is told what the token says.
+        let life = exp.saturating_sub(now.as_secs());
         if life == 0 {
             return Err(IssueError::SessionOver);
         }

@@ -91,12 +91,46 @@ fn no_spelling_of_a_managed_header_gets_through_on_any_route() {
     let menshen = Setup::before(backend.address).with(RULES).start();
     let token = format!("Bearer {}", menshen.token("alice"));
     let spellings = [
-        "X-User-Id", "x-user-id", "X_User_Id", "X-User_Id", "X.User.Id", "X~User~Id", "x_user-id", "X!User!Id", "X'User'Id",
-        "X*User*Id", "X+User+Id", "X^User^Id", "X`User`Id", "X|User|Id", "X#User#Id", "X$User$Id", "X%User%Id", "X&User&Id",
-        "X-User-Role", "X-User-Anything", "X_User_Roles", "X-Auth-State", "X_Auth_State", "X-Auth-Assertion", "X-Session-Id",
-        "X-Client-Type", "X-Menshen-Error", "X-Menshen-Anything", "X-WX-OPENID", "X_WX_OPENID", "X-Forwarded-User",
-        "X-Original-URL", "X-Rewrite-URL", "X-HTTP-Method-Override", "Forwarded", "X-Real-IP", "X_Forwarded_For", "Content_Length",
-        "Transfer_Encoding", "Proxy",
+        "X-User-Id",
+        "x-user-id",
+        "X_User_Id",
+        "X-User_Id",
+        "X.User.Id",
+        "X~User~Id",
+        "x_user-id",
+        "X!User!Id",
+        "X'User'Id",
+        "X*User*Id",
+        "X+User+Id",
+        "X^User^Id",
+        "X`User`Id",
+        "X|User|Id",
+        "X#User#Id",
+        "X$User$Id",
+        "X%User%Id",
+        "X&User&Id",
+        "X-User-Role",
+        "X-User-Anything",
+        "X_User_Roles",
+        "X-Auth-State",
+        "X_Auth_State",
+        "X-Auth-Assertion",
+        "X-Session-Id",
+        "X-Client-Type",
+        "X-Menshen-Error",
+        "X-Menshen-Anything",
+        "X-WX-OPENID",
+        "X_WX_OPENID",
+        "X-Forwarded-User",
+        "X-Original-URL",
+        "X-Rewrite-URL",
+        "X-HTTP-Method-Override",
+        "Forwarded",
+        "X-Real-IP",
+        "X_Forwarded_For",
+        "Content_Length",
+        "Transfer_Encoding",
+        "Proxy",
     ];
     for (route, authorization) in [("/health", None), ("/feed/x", None), ("/feed/x", Some(&token)), ("/x", Some(&token))] {
         for spelling in spellings {
@@ -237,11 +271,13 @@ fn the_backend_may_not_speak_as_menshen() {
 #[test]
 fn forwarded_addresses_count_only_from_trusted_hops() {
     let backend = Backend::start();
-    for (trusted, expected) in [("[]", "127.0.0.1"), ("[\"127.0.0.0/8\"]", "203.0.113.7"), ("[\"10.0.0.0/8\"]", "127.0.0.1")] {
+    for (trusted, expected) in [("[]", "127.0.0.1"), ("[\"127.0.0.0/8\"]", "203.0.113.7"), ("[\"10.0.0.0/8\"]", "127.0.0.1")]
+    {
         let section = format!("[server]\nlisten = [\"127.0.0.1:0\"]\ntrusted_proxies = {trusted}");
         let menshen = Setup::before(backend.address).with(&section).start();
         let token = format!("Bearer {}", menshen.token("alice"));
-        let headers = [("Authorization", token.as_str()), ("X-Forwarded-For", "evil, 203.0.113.7"), ("X-Forwarded-Proto", "https")];
+        let headers =
+            [("Authorization", token.as_str()), ("X-Forwarded-For", "evil, 203.0.113.7"), ("X-Forwarded-Proto", "https")];
         assert_eq!(menshen.get("/x", &headers).status, 200);
         assert_eq!(backend.last().folded("x-forwarded-for"), [expected], "{trusted}");
     }

@@ -24,7 +24,11 @@ fn menshen(dir: &Path, args: &[&str]) -> Output {
 #[test]
 fn bad_configuration_exits_64_and_names_every_problem_with_its_line() {
     let dir = tempfile::tempdir().expect("a directory");
-    std::fs::write(dir.path().join("config.toml"), "mode = \"development\"\n[server]\nlisen = []\nheader_timeout = \"soon\"\n").expect("a file");
+    std::fs::write(
+        dir.path().join("config.toml"),
+        "mode = \"development\"\n[server]\nlisen = []\nheader_timeout = \"soon\"\n",
+    )
+    .expect("a file");
     for args in [&["check"][..], &["run"], &[]] {
         let output = menshen(dir.path(), args);
         let said = String::from_utf8_lossy(&output.stderr);
@@ -40,7 +44,8 @@ fn bad_configuration_exits_64_and_names_every_problem_with_its_line() {
 #[test]
 fn rules_that_cannot_be_are_found_by_check() {
     let dir = tempfile::tempdir().expect("a directory");
-    let text = "mode = \"development\"\n[[rule]]\nname = \"a\"\npath = \"no-slash\"\n[[rule]]\nname = \"b\"\npath = \"/x/**/y\"\n";
+    let text =
+        "mode = \"development\"\n[[rule]]\nname = \"a\"\npath = \"no-slash\"\n[[rule]]\nname = \"b\"\npath = \"/x/**/y\"\n";
     std::fs::write(dir.path().join("config.toml"), text).expect("a file");
     let output = menshen(dir.path(), &["check"]);
     let said = String::from_utf8_lossy(&output.stderr);
@@ -103,7 +108,8 @@ fn sigterm_serves_what_is_in_flight_and_exits_0() {
 #[test]
 fn a_steady_load_loses_no_request_to_a_stop() {
     let backend = Backend::start();
-    let mut menshen = Setup::before(backend.address).with("[server]\nlisten = [\"127.0.0.1:0\"]\nunready_grace = \"500ms\"").start();
+    let mut menshen =
+        Setup::before(backend.address).with("[server]\nlisten = [\"127.0.0.1:0\"]\nunready_grace = \"500ms\"").start();
     let token = format!("Bearer {}", menshen.token("alice"));
     let (http, stopping) = (menshen.http, std::sync::atomic::AtomicBool::new(false));
     let (served, failed) = std::thread::scope(|scope| {
@@ -138,7 +144,10 @@ fn a_steady_load_loses_no_request_to_a_stop() {
         }
         menshen.signal(Signal::TERM);
         stopping.store(true, std::sync::atomic::Ordering::Release);
-        clients.into_iter().map(|client| client.join().expect("a client")).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
+        clients
+            .into_iter()
+            .map(|client| client.join().expect("a client"))
+            .fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
     });
     assert_eq!(failed, 0, "of {served}");
     assert!(served >= 200);
@@ -183,7 +192,11 @@ fn every_acknowledged_login_survives_kill_9() {
         // Everything from the last round is there: the user is known, and the refresh token works.
         for (code, session) in acknowledged.drain(..) {
             let again = menshen.login(&code);
-            assert_eq!((&again["user"]["id"], &again["is_new_user"]), (&session["user"]["id"], &json!(false)), "round {round}: {code}");
+            assert_eq!(
+                (&again["user"]["id"], &again["is_new_user"]),
+                (&session["user"]["id"], &json!(false)),
+                "round {round}: {code}"
+            );
             let refreshed = menshen.post("/auth/refresh", &[], &json!({ "refresh_token": session["refresh_token"] }));
             assert_eq!(refreshed.status, 200, "round {round}: {code}: {}", String::from_utf8_lossy(&refreshed.body));
         }
@@ -200,9 +213,16 @@ fn every_acknowledged_login_survives_kill_9() {
                             Ok(stream) => stream,
                             Err(_) => return,
                         };
-                        let request = wire::request("POST", "/auth/wechat/login", &[("Content-Type", "application/json"), ("Connection", "close")], body.as_bytes());
+                        let request = wire::request(
+                            "POST",
+                            "/auth/wechat/login",
+                            &[("Content-Type", "application/json"), ("Connection", "close")],
+                            body.as_bytes(),
+                        );
                         let mut text = String::new();
-                        if connection.write_all(&request).is_err() || std::io::Read::read_to_string(&mut connection, &mut text).is_err() {
+                        if connection.write_all(&request).is_err()
+                            || std::io::Read::read_to_string(&mut connection, &mut text).is_err()
+                        {
                             return;
                         }
                         let Some((head, body)) = text.split_once("\r\n\r\n") else { return };
@@ -267,9 +287,10 @@ fn files_with_secrets_are_for_their_owner_alone() {
     let menshen = Setup::before(backend.address).start();
     menshen.login("alice");
     let mut seen = 0;
-    for entry in std::fs::read_dir(menshen.directory().join("data")).expect("the store").chain(
-        std::fs::read_dir(menshen.directory()).expect("the directory"),
-    ) {
+    for entry in std::fs::read_dir(menshen.directory().join("data"))
+        .expect("the store")
+        .chain(std::fs::read_dir(menshen.directory()).expect("the directory"))
+    {
         let entry = entry.expect("an entry");
         let name = entry.file_name();
         if name == "store.key" || name == "data" {

@@ -18,7 +18,8 @@ enum After {
 fn ambiguous_requests_are_refused_and_nothing_is_forwarded() {
     use After::{Either, Ends};
     let backend = Backend::start();
-    let menshen = Setup::before(backend.address).with("[[rule]]\nname = \"open\"\npath = \"/**\"\naccess = \"public\"").start();
+    let menshen =
+        Setup::before(backend.address).with("[[rule]]\nname = \"open\"\npath = \"/**\"\naccess = \"public\"").start();
     let long = "x".repeat(20 * 1024);
     let many = "X-A: 1\r\n".repeat(120);
     let smuggled = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -95,13 +96,40 @@ fn ambiguous_requests_are_refused_and_nothing_is_forwarded() {
 #[test]
 fn paths_with_two_readings_are_refused() {
     let backend = Backend::start();
-    let menshen = Setup::before(backend.address).with("[[rule]]\nname = \"open\"\npath = \"/public/**\"\naccess = \"public\"").start();
+    let menshen =
+        Setup::before(backend.address).with("[[rule]]\nname = \"open\"\npath = \"/public/**\"\naccess = \"public\"").start();
     let paths = [
-        "/public/../admin", "/public/./x", "/public/..", "/public/%2e%2e/admin", "/public/.%2e/admin", "/public/%2E%2E/admin",
-        "/public%2fadmin", "/public%2Fadmin", "/public/%5c../admin", "/public\\..\\admin", "/public/%00", "//public/x", "/public//x",
-        "/public/x;a=b", "/public/..;/admin", "/public/%3b/x", "/public/%", "/public/%2", "/public/%zz", "/public/%252e%252e/admin",
-        "/public/%252fadmin", "/public/x#y", "/%70ublic/x", "/public/%c0%ae%c0%ae/admin", "/public/%ff", "public/x", "*", "/public/x%23y",
-        "/public/x%3fy", "/public/a%0d%0ab", "http://shop.example/public/x",
+        "/public/../admin",
+        "/public/./x",
+        "/public/..",
+        "/public/%2e%2e/admin",
+        "/public/.%2e/admin",
+        "/public/%2E%2E/admin",
+        "/public%2fadmin",
+        "/public%2Fadmin",
+        "/public/%5c../admin",
+        "/public\\..\\admin",
+        "/public/%00",
+        "//public/x",
+        "/public//x",
+        "/public/x;a=b",
+        "/public/..;/admin",
+        "/public/%3b/x",
+        "/public/%",
+        "/public/%2",
+        "/public/%zz",
+        "/public/%252e%252e/admin",
+        "/public/%252fadmin",
+        "/public/x#y",
+        "/%70ublic/x",
+        "/public/%c0%ae%c0%ae/admin",
+        "/public/%ff",
+        "public/x",
+        "*",
+        "/public/x%23y",
+        "/public/x%3fy",
+        "/public/a%0d%0ab",
+        "http://shop.example/public/x",
     ];
     for path in paths {
         let mut client = Client::connect(menshen.http);
@@ -111,7 +139,13 @@ fn paths_with_two_readings_are_refused() {
         assert!(matches!(answer.error(), Some("path_ambiguous" | "request_malformed")), "{path}: {:?}", answer.error());
     }
     assert!(backend.received().is_empty());
-    for path in ["/public/%E4%BD%A0%E5%A5%BD", "/public/a%20b", "/public/a.b/..c", "/public/x?to=/../%2e//;%zz", "/public/~x/(1)/@a:b,c='d'!*$&+"] {
+    for path in [
+        "/public/%E4%BD%A0%E5%A5%BD",
+        "/public/a%20b",
+        "/public/a.b/..c",
+        "/public/x?to=/../%2e//;%zz",
+        "/public/~x/(1)/@a:b,c='d'!*$&+",
+    ] {
         let answer = wire::ask(menshen.http, "GET", path, &[], b"");
         assert_eq!(answer.status, 200, "{path}: {:?}", answer.error());
         assert_eq!(backend.last().line, format!("GET {path} HTTP/1.1"));
@@ -121,8 +155,11 @@ fn paths_with_two_readings_are_refused() {
 #[test]
 fn methods_that_tunnel_or_echo_are_refused() {
     let backend = Backend::start();
-    let menshen = Setup::before(backend.address).with("[[rule]]\nname = \"open\"\npath = \"/**\"\naccess = \"public\"").start();
-    for (method, target) in [("TRACE", "/"), ("CONNECT", "a:443"), ("CONNECT", "/"), ("TRACK", "/"), ("get", "/"), ("FOO", "/")] {
+    let menshen =
+        Setup::before(backend.address).with("[[rule]]\nname = \"open\"\npath = \"/**\"\naccess = \"public\"").start();
+    for (method, target) in
+        [("TRACE", "/"), ("CONNECT", "a:443"), ("CONNECT", "/"), ("TRACK", "/"), ("get", "/"), ("FOO", "/")]
+    {
         let mut client = Client::connect(menshen.http);
         client.send(format!("{method} {target} HTTP/1.1\r\nHost: a\r\n\r\n"));
         let answer = client.receive().unwrap_or_else(|| panic!("{method}: no answer"));
@@ -134,8 +171,15 @@ fn methods_that_tunnel_or_echo_are_refused() {
 #[test]
 fn bad_chunks_never_reach_the_backend_as_a_whole_request() {
     let backend = Backend::start();
-    let menshen = Setup::before(backend.address).with("[[rule]]\nname = \"open\"\npath = \"/**\"\naccess = \"public\"").start();
-    for chunks in ["zz\r\nab\r\n0\r\n\r\n", "-1\r\n", "ffffffffffffffffff\r\nab\r\n0\r\n\r\n", "3\r\nabcd\r\n0\r\n\r\n", "0x3\r\nabc\r\n0\r\n\r\n"] {
+    let menshen =
+        Setup::before(backend.address).with("[[rule]]\nname = \"open\"\npath = \"/**\"\naccess = \"public\"").start();
+    for chunks in [
+        "zz\r\nab\r\n0\r\n\r\n",
+        "-1\r\n",
+        "ffffffffffffffffff\r\nab\r\n0\r\n\r\n",
+        "3\r\nabcd\r\n0\r\n\r\n",
+        "0x3\r\nabc\r\n0\r\n\r\n",
+    ] {
         let mut client = Client::connect(menshen.http);
         client.send(format!("POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}"));
         if let Some(answer) = client.receive() {
@@ -173,7 +217,8 @@ fn hostile_json_gets_a_code_and_never_a_500() {
             let answer = wire::ask(menshen.http, "POST", path, &json, body);
             assert_eq!(answer.status, status, "{name} at {path}: {}", String::from_utf8_lossy(&answer.body));
             let code = answer.error().expect("a code");
-            let expected: &[&str] = if status == 413 { &["body_too_large"] } else { &["request_malformed", "validation_failed"] };
+            let expected: &[&str] =
+                if status == 413 { &["body_too_large"] } else { &["request_malformed", "validation_failed"] };
             assert!(expected.contains(&code), "{name} at {path}: {code}");
         }
     }
@@ -185,7 +230,8 @@ fn hostile_json_gets_a_code_and_never_a_500() {
 #[test]
 fn one_byte_at_a_time_holds_nothing() {
     let backend = Backend::start();
-    let menshen = Setup::before(backend.address).with("[server]\nlisten = [\"127.0.0.1:0\"]\nheader_timeout = \"400ms\"").start();
+    let menshen =
+        Setup::before(backend.address).with("[server]\nlisten = [\"127.0.0.1:0\"]\nheader_timeout = \"400ms\"").start();
     let start = std::time::Instant::now();
     let mut client = Client::connect(menshen.http);
     let head = b"GET /x HTTP/1.1\r\nHost: a\r\nX-A: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";

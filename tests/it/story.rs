@@ -97,7 +97,10 @@ fn refresh_rotates_replays_a_lost_answer_and_ends_a_stolen_session() {
     let replayed = refresh(&session["refresh_token"]).json();
     assert_eq!(replayed["refresh_token"], second["refresh_token"], "a lost answer is given again");
     let third = refresh(&second["refresh_token"]).json();
-    assert_eq!(menshen.get("/", &[("Authorization", &bearer(third["access_token"].as_str().expect("a token")))]).status, 200);
+    assert_eq!(
+        menshen.get("/", &[("Authorization", &bearer(third["access_token"].as_str().expect("a token")))]).status,
+        200
+    );
 
     let stolen = refresh(&session["refresh_token"]);
     assert_eq!((stolen.status, stolen.error()), (401, Some("refresh_reused")));
@@ -199,7 +202,8 @@ fn two_hundred_parallel_first_logins_make_one_user() {
 fn logs_and_metrics_carry_no_secret_and_nothing_personal() {
     let backend = Backend::start();
     let menshen = Setup::before(backend.address).with("[telemetry]\nlog_level = \"trace\"").start();
-    let session = menshen.post("/auth/wechat/login", &[], &json!({ "code": "openid-of-alice", "nickname": "Nickname7" })).json();
+    let session =
+        menshen.post("/auth/wechat/login", &[], &json!({ "code": "openid-of-alice", "nickname": "Nickname7" })).json();
     let token = session["access_token"].as_str().expect("a token");
     let refresh = session["refresh_token"].as_str().expect("a token");
     menshen.get("/orders/13800138000?secret=query7", &[("Authorization", &bearer(token))]);

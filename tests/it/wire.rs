@@ -65,7 +65,8 @@ impl Client {
         if self.stream.read_line(&mut line).unwrap_or(0) == 0 {
             return None;
         }
-        let status = line.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_else(|| panic!("not an answer: {line:?}"));
+        let status =
+            line.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_else(|| panic!("not an answer: {line:?}"));
         let mut headers = Vec::new();
         loop {
             let mut line = String::new();

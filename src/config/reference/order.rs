@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn the_order_is_that_of_the_struct() {
-        assert_eq!(fields::<AdminConfig>(), ("AdminConfig", &["listen"][..]));
+        assert_eq!(fields::<AdminConfig>(), ("AdminConfig", &["listen", "token", "token_file"][..]));
         assert_eq!(in_order(Schema::root()).next().map(|(name, _)| name), Some("mode"));
     }
 }
