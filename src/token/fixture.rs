@@ -70,6 +70,8 @@ pub(crate) fn claims() -> AccessClaims {
 pub(crate) struct Shelf {
     pub(crate) keys: Mutex<Vec<StoredKey>>,
     pub(crate) log: Mutex<Vec<RevocationEntry>>,
+    /// A key that another replica adds just before our next one.
+    pub(crate) faster: Mutex<Option<StoredKey>>,
     /// Pages of the log are no longer than this; 0: as asked.
     pub(crate) page: usize,
     /// While set every call fails.
@@ -96,6 +98,9 @@ impl Store for Shelf {
     async fn add_key(&self, key: &StoredKey, after: Option<&str>) -> Result<bool, StoreError> {
         self.up()?;
         let mut keys = self.keys.lock().unwrap();
+        if let Some(theirs) = self.faster.lock().unwrap().take() {
+            keys.insert(0, theirs);
+        }
         let fits = keys.first().map(|newest| newest.kid.as_str()) == after;
         if fits {
             keys.insert(0, key.clone());

@@ -265,6 +265,22 @@ mod tests {
         assert!(pair.verifying.jwk.is_none(), "a secret is never published");
     }
 
+    /// RFC 7638 section 3: the required members alone, in the order of their names, without white space.
+    #[test]
+    fn the_kid_is_the_thumbprint_of_the_published_key() {
+        for (algorithm, members) in [
+            (Algorithm::EdDsa, ["crv", "kty", "x"].as_slice()),
+            (Algorithm::Es256, &["crv", "kty", "x", "y"]),
+            (Algorithm::Rs256, &["e", "kty", "n"]),
+        ] {
+            let pair = KeyPair::from_stored(&made(algorithm)).unwrap();
+            let jwk = serde_json::to_value(&pair.verifying.jwk).unwrap();
+            let parts: Vec<String> = members.iter().map(|name| format!("\"{name}\":{}", jwk[name])).collect();
+            let canonical = format!("{{{}}}", parts.join(","));
+            assert_eq!(pair.verifying.kid, URL_SAFE_NO_PAD.encode(crypto::sha256(canonical.as_bytes())), "{algorithm:?}");
+        }
+    }
+
     /// The example of RFC 8037 appendix A.1 to A.3.
     #[test]
     fn the_kid_is_the_thumbprint_of_the_rfc() {

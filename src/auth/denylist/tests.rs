@@ -101,9 +101,15 @@ async fn following_survives_an_outage_and_measures_the_lag() {
         if turn == 4 {
             store.revoke_entry(of_user(9));
         }
-        if denylist.refuses(&fixture::claims()) { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+        if turn > 1_000_000 || denylist.refuses(&fixture::claims()) {
+            std::task::Poll::Ready(())
+        } else {
+            std::task::Poll::Pending
+        }
     });
-    denylist.follow(&store, &clock, Duration::ZERO, &metrics, shutdown).await;
+    let task: Box<dyn Future<Output = ()> + Send> =
+        Box::new(denylist.follow(&store, &clock, Duration::ZERO, &metrics, shutdown));
+    Box::into_pin(task).await;
     assert!(denylist.refuses(&fixture::claims()));
     assert!((metrics.revocation_lag.get() - 2.0).abs() < 1e-9);
 }

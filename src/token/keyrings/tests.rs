@@ -11,6 +11,21 @@ async fn open(config: &TokenConfig, store: &Shelf) -> Keyrings {
     Keyrings::open(config, store, &Entropy::default(), NOW).await.unwrap()
 }
 
+/// A task of its own has to be able to run this.
+fn sent<F: Future + Send>(task: F) -> F {
+    task
+}
+
+/// Ends when it has come true, or after many turns in which it has not.
+fn until(come_true: impl Fn() -> bool) -> impl Future<Output = ()> {
+    let mut turns = 0;
+    std::future::poll_fn(move |context| {
+        context.waker().wake_by_ref();
+        turns += 1;
+        if come_true() || turns > 10_000 { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+    })
+}
+
 fn secret(letter: &str) -> SecretText {
     SecretText::new(letter.repeat(32))
 }
@@ -97,17 +112,19 @@ async fn a_store_that_fails_changes_no_key() {
 }
 
 #[tokio::test]
-async fn two_rotations_at_once_make_one_key() {
+async fn of_two_replicas_that_make_a_key_at_once_one_wins_and_both_use_it() {
     let store = Shelf::default();
+    let theirs = || key::generate(Algorithm::EdDsa, &Entropy::default(), NOW).unwrap();
+    let first = theirs();
+    *store.faster.lock().unwrap() = Some(first.clone());
     let keyrings = open(&config(Algorithm::EdDsa), &store).await;
-    let newest = store.keys().await.unwrap()[0].kid.clone();
-    // The other one's key arrives between our reading and our writing.
-    let theirs = key::generate(Algorithm::EdDsa, &Entropy::default(), NOW).unwrap();
-    assert!(store.add_key(&theirs, Some(&newest)).await.unwrap());
-    let ours = key::generate(Algorithm::EdDsa, &Entropy::default(), NOW).unwrap();
-    assert!(!store.add_key(&ours, Some(&newest)).await.unwrap());
-    keyrings.reload(&store, NOW).await.unwrap();
-    assert_eq!(keyrings.current().signing_kid(), theirs.kid);
+    assert_eq!(keyrings.current().kids().collect::<Vec<_>>(), [&first.kid]);
+
+    let second = theirs();
+    *store.faster.lock().unwrap() = Some(second.clone());
+    let rotated = keyrings.rotate(&store, &Entropy::default(), NOW).await.unwrap();
+    assert_eq!(rotated, Rotated::Overtaken { kid: second.kid.clone() });
+    assert_eq!(keyrings.current().kids().collect::<Vec<_>>(), [&second.kid, &first.kid]);
 }
 
 #[tokio::test]
@@ -202,9 +219,28 @@ async fn the_jwks_has_what_rfc_7517_asks_for_and_nothing_private() {
 }
 
 #[tokio::test]
-async fn following_ends_when_it_is_told_to() {
+async fn following_reads_a_new_key_when_it_is_asked_for_and_ends_when_it_is_told_to() {
     let store = Shelf::default();
     let keyrings = open(&config(Algorithm::EdDsa), &store).await;
+    let other = open(&config(Algorithm::EdDsa), &store).await;
+    other.rotate(&store, &Entropy::default(), NOW).await.unwrap();
+    keyrings.ask_reload();
     let audit = Audit::new(crate::metrics::Metrics::new());
-    keyrings.follow(&store, &Clock::manual(NOW), &audit, std::future::ready(())).await;
+    let reloaded = until(|| keyrings.version() > 0);
+    sent(keyrings.follow(&store, &Clock::manual(NOW), &audit, reloaded)).await;
+    assert_eq!(keyrings.current().signing_kid(), other.current().signing_kid());
+}
+
+#[tokio::test]
+async fn following_retires_what_is_over() {
+    let store = Shelf::default();
+    let keyrings = open(&config(Algorithm::EdDsa), &store).await;
+    keyrings.rotate(&store, &Entropy::default(), NOW).await.unwrap();
+    keyrings.ask_reload();
+    let metrics = crate::metrics::Metrics::new();
+    let removed = metrics.audit_events.with_label_values(&["key.removed"]);
+    let retired = until(|| removed.get() > 0);
+    let later = Clock::manual(NOW.plus(Duration::from_hours(24)));
+    keyrings.follow(&store, &later, &Audit::new(metrics.clone()), retired).await;
+    assert_eq!(keyrings.current().kids().count(), 1);
 }

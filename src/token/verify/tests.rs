@@ -381,6 +381,8 @@ fn not_before_is_honoured() {
     assert_eq!(from(NOW.as_secs()), Ok(()));
     assert_eq!(from(NOW.as_secs() + 30), Ok(()));
     assert_eq!(from(NOW.as_secs() + 31), Err(TokenError::TooEarly));
+    assert_eq!(from(1 << 53), Err(TokenError::TooEarly));
+    assert_eq!(from((1 << 53) + 1), Err(TokenError::Claims), "more than every reader takes for the same number");
 }
 
 #[test]
@@ -435,7 +437,10 @@ fn header_and_payload_are_objects() {
     }
     let listed = json!([world.stored.algorithm, world.stored.kid, "at+jwt"]).to_string();
     assert_eq!(world.verify(&world.signed(&listed, &good)), Err(TokenError::Header));
+    // What means nothing is passed over without recursion, so its depth costs no stack.
     let nested = changed("x", Some(json!("@"))).replace("\"@\"", &deep);
+    assert!(world.with_payload(&nested).is_ok());
+    let nested = changed("roles", Some(json!("@"))).replace("\"@\"", &deep);
     assert_eq!(world.with_payload(&nested), Err(TokenError::Malformed));
     let many = format!("{{{}}}", (0..200).map(|n| format!("\"{n}\":0")).collect::<Vec<_>>().join(","));
     assert_eq!(world.with_payload(&many), Err(TokenError::Malformed));
