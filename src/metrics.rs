@@ -69,7 +69,6 @@ impl Metrics {
     ///
     /// # Panics
     /// When two metrics have one name, which is a mistake in this file.
-    #[expect(clippy::missing_panics_doc, reason = "stated above")]
     pub fn new() -> Self {
         let registry = Registry::new_custom(Some("menshen".to_owned()), None).expect("a prefix is given");
         let new = Registered(&registry);

@@ -69,7 +69,9 @@ fn read_or_make(path: &Path, entropy: &Entropy) -> anyhow::Result<String> {
         Err(fault) => return Err(fault.into()),
     }
     let bytes: [u8; 32] = entropy.bytes()?;
-    let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let (high, low) = bytes.split_at(16);
+    let hex = |half: &[u8]| half.try_into().map(u128::from_be_bytes).map(|bits| format!("{bits:032x}"));
+    let text = hex(high)? + &hex(low)?;
     if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         fs::create_dir_all(parent)?;
     }

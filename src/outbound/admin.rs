@@ -69,10 +69,10 @@ impl AdminClient {
         let mut url = self.base.clone();
         url.set_path(path);
         let request = self.outbound.client.request(method, url).bearer_auth(self.token.expose()).timeout(LIMIT);
-        let response = request.send().await.map_err(|fault| match fault.is_connect() {
-            true => AdminFault::NotThere,
-            false => AdminFault::Unreadable,
-        })?;
+        let response = request
+            .send()
+            .await
+            .map_err(|fault| if fault.is_connect() { AdminFault::NotThere } else { AdminFault::Unreadable })?;
         let status = response.status();
         let body = read(response).await.map_err(|_| AdminFault::Unreadable)?;
         match status {

@@ -162,12 +162,11 @@ impl Door {
             let head = self.head(&mut stream, &mut bytes, peer, patience, timer.as_mut(), stopped.as_mut()).await;
             let last = served == self.limits.keepalive_requests || *self.closing.borrow();
             let next = match head {
-                Err(NoHead::Over) => None,
                 Err(NoHead::Refuse(detail)) => {
                     self.give_up(&mut stream, &mut bytes, peer, detail).await;
                     None
                 }
-                Ok((Verdict::Incomplete, _)) => None,
+                Err(NoHead::Over) | Ok((Verdict::Incomplete, _)) => None,
                 Ok((Verdict::Refuse(refused), timing)) => {
                     self.refuse(&mut stream, &mut bytes, &refused, timing, last).await.then_some(stream)
                 }

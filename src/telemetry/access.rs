@@ -171,7 +171,7 @@ mod tests {
         let value: serde_json::Value = serde_json::from_slice(&line).expect("JSON");
         assert_eq!(value["path"], "/a\"b");
         assert_eq!(value["timestamp"], "2023-11-14T22:13:20.123Z");
-        assert_eq!(line.iter().filter(|b| **b == b'\n').count(), 1);
+        assert_eq!(memchr::memchr_iter(b'\n', &line).count(), 1);
     }
 
     #[test]

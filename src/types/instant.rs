@@ -60,11 +60,8 @@ impl Timestamp {
 impl Timestamp {
     /// RFC 3339 in UTC with milliseconds, for log lines: `2023-11-14T22:13:20.123Z`.
     pub fn rfc3339_millis(self) -> String {
-        let mut text = self.rfc3339();
-        text.pop();
-        let millis = self.0 % 1000;
-        text.push_str(&format!(".{millis:03}Z"));
-        text
+        let whole = self.rfc3339();
+        format!("{}.{:03}Z", whole.trim_end_matches('Z'), self.0 % 1000)
     }
 }
 

@@ -73,7 +73,7 @@ impl Backend {
 
     /// What has arrived so far.
     pub fn received(&self) -> Vec<Received> {
-        self.received.lock().unwrap().clone()
+        self.received.lock().expect("a lock").clone()
     }
 
     /// The last request that arrived.
@@ -128,7 +128,7 @@ fn converse(stream: TcpStream, kept: &Mutex<Vec<Received>>, answer: &Answering) 
                 request.body.extend_from_slice(&chunk[..size]);
             }
         }
-        kept.lock().unwrap().push(request.clone());
+        kept.lock().expect("a lock").push(request.clone());
         if !answer(&request, &mut writer) {
             return Ok(());
         }

@@ -31,6 +31,9 @@ path = "/internal/**"
 access = "deny"
 "#;
 
+/// Method, path, `Authorization`; status and wire code.
+type Case<'a> = (&'a str, &'a str, Option<&'a str>, u16, Option<&'a str>);
+
 #[test]
 fn rules_decide_by_path_method_and_kind_of_user() {
     let backend = Backend::start();
@@ -39,7 +42,7 @@ fn rules_decide_by_path_method_and_kind_of_user() {
     let admin = format!("Bearer {}", menshen.token("admin-1"));
     let (user, admin) = (Some(user.as_str()), Some(admin.as_str()));
     let broken = Some("Bearer a.b.c");
-    let cases: [(&str, &str, Option<&str>, u16, Option<&str>); 19] = [
+    let cases: [Case<'_>; 19] = [
         ("GET", "/health", None, 200, None),
         ("GET", "/health?x=1", None, 200, None),
         ("GET", "/health", broken, 200, None),

@@ -1,5 +1,12 @@
 //! The system from outside: the real binary, a real backend on a real socket, bytes on the wire.
 
+#![expect(
+    unreachable_pub,
+    clippy::format_push_string,
+    clippy::print_stderr,
+    reason = "one program of tests, nobody's library"
+)]
+
 mod backend;
 mod gate;
 mod menshen;

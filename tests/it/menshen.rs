@@ -61,7 +61,7 @@ impl Setup {
             if has(&format!("[{name}]")) {
                 return;
             }
-            text.push_str(&format!("[{name}]\n{lines}\n"));
+            text += &format!("[{name}]\n{lines}\n");
         };
         section("server", "listen = [\"127.0.0.1:0\"]\nunready_grace = \"100ms\"");
         section("admin", "listen = \"127.0.0.1:0\"");
@@ -94,7 +94,7 @@ impl Setup {
         keep(err, lines.clone(), None);
         let Ok(ready) = wait.recv_timeout(Duration::from_secs(30)) else {
             drop(child.kill());
-            panic!("menshen did not start:\n{}", lines.lock().unwrap().join("\n"));
+            panic!("menshen did not start:\n{}", lines.lock().expect("a lock").join("\n"));
         };
         let address = |name: &str| ready[name].as_str().and_then(|at| at.parse().ok()).expect("an address");
         Menshen { child, http: address("http"), admin: address("admin"), lines, expected_errors: Vec::new(), dir: self.dir }
@@ -106,7 +106,7 @@ fn keep(stream: impl BufRead + Send + 'static, lines: Arc<Mutex<Vec<String>>>, m
     std::thread::spawn(move || {
         for line in stream.lines().map_while(Result::ok) {
             let parsed: Option<Value> = serde_json::from_str(&line).ok();
-            lines.lock().unwrap().push(line);
+            lines.lock().expect("a lock").push(line);
             if let Some(parsed) = parsed.filter(|parsed| parsed["message"] == "ready")
                 && let Some(ready) = ready.take()
             {
@@ -153,7 +153,7 @@ impl Menshen {
 
     /// Everything logged so far.
     pub fn log(&self) -> Vec<String> {
-        self.lines.lock().unwrap().clone()
+        self.lines.lock().expect("a lock").clone()
     }
 
     /// Waits for a log line that contains `text`.

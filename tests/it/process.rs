@@ -209,10 +209,7 @@ fn every_acknowledged_login_survives_kill_9() {
                     for n in 0.. {
                         let code = format!("user-{round}-{client}-{n}");
                         let body = json!({ "code": code }).to_string();
-                        let mut connection = match std::net::TcpStream::connect(http) {
-                            Ok(stream) => stream,
-                            Err(_) => return,
-                        };
+                        let Ok(mut connection) = std::net::TcpStream::connect(http) else { return };
                         let request = wire::request(
                             "POST",
                             "/auth/wechat/login",
@@ -231,18 +228,18 @@ fn every_acknowledged_login_survives_kill_9() {
                         }
                         // An answer cut in the middle was not received.
                         let Ok(session) = serde_json::from_str(body) else { return };
-                        answered.lock().unwrap().push((code, session));
+                        answered.lock().expect("a lock").push((code, session));
                     }
                 });
             }
             // Die in the middle of it, each round at another point.
-            while answered.lock().unwrap().len() < 5 + 3 * (round % 10) {
+            while answered.lock().expect("a lock").len() < 5 + 3 * (round % 10) {
                 std::thread::yield_now();
             }
             menshen.signal(Signal::KILL);
         });
         menshen.wait();
-        acknowledged = answered.into_inner().unwrap();
+        acknowledged = answered.into_inner().expect("a lock");
         assert!(acknowledged.len() >= 5);
     }
 }

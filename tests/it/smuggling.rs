@@ -1,6 +1,8 @@
 //! Requests that two parsers could read in two ways: refused, the connection ended where framing is in doubt, and not one byte
 //! forwarded. Each row is a class of `SECURITY.md`, not one payload.
 
+use std::io::Write;
+
 use super::{
     backend::Backend,
     menshen::Setup,
@@ -239,7 +241,6 @@ fn one_byte_at_a_time_holds_nothing() {
     for byte in head {
         // Dribbling is the attack: each byte comes well within any timeout for a single read.
         std::thread::sleep(std::time::Duration::from_millis(50));
-        use std::io::Write;
         if client.stream().get_mut().write_all(&[*byte]).is_err() {
             cut = true;
             break;

@@ -136,10 +136,10 @@ pub fn ask(to: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], b
 pub fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let mut out = format!("{method} {path} HTTP/1.1\r\nHost: shop.example\r\n");
     for (name, value) in headers {
-        out.push_str(&format!("{name}: {value}\r\n"));
+        out += &format!("{name}: {value}\r\n");
     }
     if !body.is_empty() {
-        out.push_str(&format!("Content-Length: {}\r\n", body.len()));
+        out += &format!("Content-Length: {}\r\n", body.len());
     }
     out.push_str("\r\n");
     [out.as_bytes(), body].concat()
