@@ -103,6 +103,10 @@ pub enum StoreError {
     /// It cannot be reached, or refused to write (a full disk). Nothing was done, or nobody knows: repeating is safe.
     #[error("store unavailable: {0}")]
     Unavailable(String),
+    /// It failed in a way that this process cannot mend: nothing more is written until it is opened again. What was asked for
+    /// may have happened or not; repeating after a restart is safe.
+    #[error("store failed until a restart: {0}")]
+    Failed(String),
     /// A record that cannot be read: damaged, or sealed with another key.
     #[error("store damaged: {0}")]
     Damaged(String),

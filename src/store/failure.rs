@@ -26,7 +26,7 @@ impl Failure {
 impl From<Failure> for StoreError {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Fault(why) => Self::Unavailable(why),
+            Failure::Fault(why) => Self::Failed(why),
             Failure::Damaged(why) => Self::Damaged(why),
             Failure::Refused(why) => Self::Unavailable(why.to_owned()),
             Failure::Closed => Self::Closed,
