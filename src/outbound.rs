@@ -19,7 +19,7 @@ pub const LONGEST_ANSWER: usize = 64 * 1024;
 /// Time to open a connection, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// A client for one vendor.
+/// A client for one server.
 #[derive(Clone)]
 pub struct Outbound {
     client: Client,
@@ -71,6 +71,20 @@ impl Outbound {
             }
         }
         client.build().map(|client| Self { client }).map_err(|_| NoClient)
+    }
+
+    /// Any request, as it is given, all of it within `limit`.
+    pub async fn send(&self, request: http::Request<Bytes>, limit: Duration) -> Result<http::Response<Bytes>, Fault> {
+        let exchange = async {
+            let request = request.try_into().map_err(|error| fault(&error))?;
+            let mut response = self.client.execute(request).await.map_err(|error| fault(&error))?;
+            let mut answer = http::Response::new(Bytes::new());
+            *answer.status_mut() = response.status();
+            *answer.headers_mut() = std::mem::take(response.headers_mut());
+            *answer.body_mut() = read(response).await?;
+            Ok(answer)
+        };
+        tokio::time::timeout(limit, exchange).await.unwrap_or(Err(Fault::Timeout))
     }
 
     /// `GET`, all of it within `limit`.

@@ -1,15 +1,23 @@
 //! A backend that answers what it received, so that a person or a test can see what the gate let through.
 
-use std::{io, net::SocketAddr};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use axum::{
-    Json, Router,
+    Router,
     body::{Body, to_bytes},
     extract::Request,
-    http::StatusCode,
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::listener::Listener;
 
@@ -20,6 +28,7 @@ const LONGEST_BODY: usize = 16 * 1024 * 1024;
 #[derive(Debug)]
 pub struct SampleBackend {
     listener: Listener,
+    requests: Arc<AtomicUsize>,
 }
 
 /// What it received, as it answers it.
@@ -37,13 +46,24 @@ pub struct Received {
 impl SampleBackend {
     /// Starts it on a free loopback port.
     pub async fn start() -> io::Result<Self> {
-        let router = Router::new().fallback(async |request: Request| answer(request).await);
-        Listener::start(router).await.map(|listener| Self { listener })
+        let requests = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&requests);
+        let router = Router::new().fallback(async move |request: Request| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            answer(request).await
+        });
+        let listener = Listener::start(router).await?;
+        Ok(Self { listener, requests })
     }
 
     /// Where it listens.
     pub const fn address(&self) -> SocketAddr {
         self.listener.address()
+    }
+
+    /// How many requests have reached it.
+    pub fn requests(&self) -> usize {
+        self.requests.load(Ordering::Relaxed)
     }
 
     /// For `upstream.urls`.
@@ -57,6 +77,17 @@ impl Received {
     pub fn header<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.headers.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_str())
     }
+
+    /// JSON with a line for each header, since `curl` shows it to people as it is.
+    fn page(&self) -> String {
+        let Self { method, target, headers, body_bytes } = self;
+        let fields = headers.iter().map(|(name, value)| format!("    {}", json!([name, value])));
+        let fields = fields.collect::<Vec<_>>().join(",\n");
+        let (method, target) = (json!(method), json!(target));
+        format!(
+            "{{\n  \"method\": {method},\n  \"target\": {target},\n  \"headers\": [\n{fields}\n  ],\n  \"body_bytes\": {body_bytes}\n}}\n"
+        )
+    }
 }
 
 async fn answer(request: Request<Body>) -> Response {
@@ -65,13 +96,13 @@ async fn answer(request: Request<Body>) -> Response {
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();
     };
     let shown = |bytes: &[u8]| bytes.iter().map(|&b| if b.is_ascii() { char::from(b) } else { '?' }).collect();
-    Json(Received {
+    let received = Received {
         method: head.method.to_string(),
         target: head.uri.to_string(),
         headers: head.headers.iter().map(|(name, value)| (name.to_string(), shown(value.as_bytes()))).collect(),
         body_bytes: body.len(),
-    })
-    .into_response()
+    };
+    ([(header::CONTENT_TYPE, "application/json")], received.page()).into_response()
 }
 
 #[cfg(test)]
@@ -88,5 +119,14 @@ mod tests {
         assert_eq!((received.method.as_str(), received.target.as_str()), ("POST", "/a/b?c=%20d"));
         assert_eq!(received.header("x-one").collect::<Vec<_>>(), ["1", "2"]);
         assert_eq!(received.body_bytes, 5);
+        assert_eq!(backend.requests(), 1);
+    }
+
+    #[test]
+    fn what_it_answers_can_be_read_back_whatever_it_received() {
+        for headers in [vec![], vec![("x-a".to_owned(), "\"\\ ?".to_owned()), ("x-a".to_owned(), String::new())]] {
+            let received = Received { method: "GET".to_owned(), target: "/\"".to_owned(), headers, body_bytes: 0 };
+            assert_eq!(serde_json::from_str::<Received>(&received.page()).unwrap(), received);
+        }
     }
 }

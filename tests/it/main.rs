@@ -8,6 +8,7 @@
 )]
 
 mod backend;
+mod demo;
 mod gate;
 mod menshen;
 mod process;

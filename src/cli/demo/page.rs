@@ -1,0 +1,300 @@
+//! How the demo looks: indented blocks of at most 96 columns, and a few colours where a terminal shows them.
+
+use std::{
+    io::{self, IsTerminal, Write},
+    path::Path,
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, Response};
+
+use super::{
+    json::{self, shorten},
+    stage::Stage,
+    tour::Call,
+};
+use crate::dev::backend::Received;
+
+/// Columns that prose and JSON may take, indentation included.
+const WIDTH: usize = 96;
+/// Columns before everything that belongs to a step.
+const INDENT: usize = 4;
+/// Headers of an answer that say something to a newcomer.
+const TELLING: [&str; 2] = ["X-Menshen-Error", "WWW-Authenticate"];
+
+/// Whether there are colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ink {
+    Plain,
+    Colour,
+}
+
+/// What a piece of text is, which is what a colour tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tone {
+    Title,
+    Sent,
+    Good,
+    Refused,
+    Name,
+    Identity,
+    Comment,
+}
+
+/// A field of a request that the backend got.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Seen {
+    /// Show its values, or that there is none.
+    Identity(&'static str),
+    Other(&'static str),
+}
+
+pub(super) struct Page<'a> {
+    out: &'a mut dyn Write,
+    ink: Ink,
+    steps: usize,
+}
+
+impl Ink {
+    /// Colours for a terminal whose owner has not declined them (<https://no-color.org>).
+    pub(super) fn of_stdout() -> Self {
+        let declined = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        if io::stdout().is_terminal() && !declined { Self::Colour } else { Self::Plain }
+    }
+
+    pub(super) fn paint(self, tone: Tone, text: &str) -> String {
+        // Of the sixteen basic colours, whose shades each terminal fits to its own background.
+        let code = match tone {
+            Tone::Title => "1",
+            Tone::Sent => "1;36",
+            Tone::Good => "32",
+            Tone::Refused => "33",
+            Tone::Name => "36",
+            Tone::Identity => "1;32",
+            Tone::Comment => "2",
+        };
+        match self {
+            Self::Plain => text.to_owned(),
+            Self::Colour => format!("\x1b[{code}m{text}\x1b[0m"),
+        }
+    }
+}
+
+impl<'a> Page<'a> {
+    pub(super) fn new(out: &'a mut dyn Write, ink: Ink) -> Self {
+        Self { out, ink, steps: 0 }
+    }
+
+    /// Who plays, and where.
+    pub(super) fn cast(&mut self, http: &str, stage: &Stage) -> io::Result<()> {
+        self.heading("menshen demo")?;
+        self.text(
+            "Three servers have started on this machine, and no network is used: menshen, a sample backend behind it, and a \
+             simulated WeChat. This tour plays the mini program. What follows are its real requests and the real answers.",
+        )?;
+        self.gap()?;
+        let (backend, wechat) = (stage.backend.address(), stage.wechat.address());
+        let gate = self.ink.paint(Tone::Title, "menshen");
+        self.indented(&format!("mini program ──▶ {gate} {http} ──▶ backend {backend}"))?;
+        self.indented(&format!("                    └──▶ simulated WeChat {wechat}"))?;
+        self.gap()?;
+        self.text(&format!("What menshen writes is in {}, which is removed at the end.", stage.place().display()))
+    }
+
+    /// Begins a step: what is about to be tried, and why it matters.
+    pub(super) fn step(&mut self, title: &str, why: &str) -> io::Result<()> {
+        self.steps += 1;
+        self.heading(&format!("{} · {title}", self.steps))?;
+        self.text(why)?;
+        self.gap()
+    }
+
+    /// The number of the step that was begun last, from 1.
+    pub(super) const fn steps(&self) -> usize {
+        self.steps
+    }
+
+    pub(super) fn request(&mut self, call: &Call) -> io::Result<()> {
+        let line = format!("▶ {} {}", call.method, call.path);
+        self.indented(&self.ink.paint(Tone::Sent, &line))?;
+        for (name, value) in &call.headers {
+            self.field(Tone::Name, name, value)?;
+        }
+        if let Some(body) = &call.body {
+            self.body(body)?;
+        }
+        self.gap()
+    }
+
+    /// An answer with its body.
+    pub(super) fn answer(&mut self, answer: &Response<Bytes>) -> io::Result<()> {
+        self.status(answer, "")?;
+        self.telling(answer.headers())?;
+        self.body(&String::from_utf8_lossy(answer.body()))?;
+        self.gap()
+    }
+
+    /// An answer of the sample backend, whose body is what it received.
+    pub(super) fn answer_of_backend(
+        &mut self,
+        answer: &Response<Bytes>,
+        received: &Received,
+        shown: &[Seen],
+    ) -> io::Result<()> {
+        self.status(answer, " from the backend, which received:")?;
+        writeln!(self.out, "{:INDENT$}  {} {}", "", received.method, received.target)?;
+        let mut others = received.headers.len();
+        for &seen in shown {
+            let (tone, name) = match seen {
+                Seen::Identity(name) => (Tone::Identity, name),
+                Seen::Other(name) => (Tone::Name, name),
+            };
+            let known = name.to_ascii_lowercase();
+            let mut values = received.header(&known).peekable();
+            if values.peek().is_none() {
+                let none = self.ink.paint(Tone::Comment, &format!("{name}: (not there)"));
+                writeln!(self.out, "{:INDENT$}  {none}", "")?;
+            }
+            for value in values {
+                others = others.saturating_sub(1);
+                self.field(tone, name, value)?;
+            }
+        }
+        let others = self.ink.paint(Tone::Comment, &format!("and {others} other headers"));
+        writeln!(self.out, "{:INDENT$}  {others}", "")?;
+        self.gap()
+    }
+
+    /// Something that was just checked.
+    pub(super) fn proven(&mut self, claim: &str) -> io::Result<()> {
+        let mark = self.ink.paint(Tone::Good, "✓");
+        self.indented(&format!("{mark} {claim}"))
+    }
+
+    /// Something that was just checked and is not so.
+    pub(super) fn refuted(&mut self, claim: &str) -> io::Result<()> {
+        let mark = self.ink.paint(Tone::Refused, "✗");
+        self.indented(&format!("{mark} {claim}"))?;
+        self.gap()
+    }
+
+    pub(super) fn heading(&mut self, text: &str) -> io::Result<()> {
+        let rule = "─".repeat(WIDTH.saturating_sub(text.chars().count() + 4));
+        let (title, rule) = (self.ink.paint(Tone::Title, text), self.ink.paint(Tone::Comment, &rule));
+        writeln!(self.out, "\n── {title} {rule}\n")
+    }
+
+    /// Prose, wrapped.
+    pub(super) fn text(&mut self, text: &str) -> io::Result<()> {
+        for line in wrap(text, WIDTH - INDENT) {
+            self.indented(&line)?;
+        }
+        Ok(())
+    }
+
+    /// A line to paste, with a word on what it is for.
+    pub(super) fn command(&mut self, what_for: &str, line: &str) -> io::Result<()> {
+        self.gap()?;
+        self.indented(&self.ink.paint(Tone::Comment, &format!("# {what_for}")))?;
+        self.indented(&self.ink.paint(Tone::Sent, line))
+    }
+
+    /// A last word while something goes on.
+    pub(super) fn closing(&mut self, text: &str) -> io::Result<()> {
+        self.indented(&self.ink.paint(Tone::Title, text))?;
+        self.out.flush()
+    }
+
+    /// Ends the line on which the terminal shows `^C`.
+    pub(super) fn interrupted(&mut self) -> io::Result<()> {
+        self.gap()
+    }
+
+    /// The end, after everything has been taken down.
+    pub(super) fn farewell(&mut self, removed: &Path) -> io::Result<()> {
+        self.gap()?;
+        self.indented(&format!("menshen has stopped, and {} is gone.", removed.display()))?;
+        self.out.flush()
+    }
+
+    pub(super) fn gap(&mut self) -> io::Result<()> {
+        writeln!(self.out)
+    }
+
+    fn status(&mut self, answer: &Response<Bytes>, note: &str) -> io::Result<()> {
+        let status = answer.status();
+        let tone = if status.is_success() { Tone::Good } else { Tone::Refused };
+        let line =
+            self.ink.paint(tone, format!("◀ {} {}", status.as_u16(), status.canonical_reason().unwrap_or("")).trim_end());
+        self.indented(&format!("{line}{note}"))
+    }
+
+    fn telling(&mut self, headers: &HeaderMap) -> io::Result<()> {
+        for name in TELLING {
+            for value in headers.get_all(name) {
+                self.field(Tone::Name, name, &String::from_utf8_lossy(value.as_bytes()))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn field(&mut self, tone: Tone, name: &str, value: &str) -> io::Result<()> {
+        writeln!(self.out, "{:INDENT$}  {}: {}", "", self.ink.paint(tone, name), shorten(value))
+    }
+
+    fn body(&mut self, text: &str) -> io::Result<()> {
+        if text.is_empty() {
+            return Ok(());
+        }
+        for line in json::lines(text, WIDTH - INDENT - 2, self.ink) {
+            writeln!(self.out, "{:INDENT$}  {line}", "")?;
+        }
+        Ok(())
+    }
+
+    fn indented(&mut self, line: &str) -> io::Result<()> {
+        writeln!(self.out, "{:INDENT$}{line}", "")
+    }
+}
+
+/// Breaks prose between words. A word that is too long stands alone.
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            Some(_) | None => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prose_is_broken_between_words_and_never_lost() {
+        assert_eq!(wrap("one two three", 7), ["one two", "three"]);
+        assert_eq!(wrap("incomprehensible is long", 7), ["incomprehensible", "is long"]);
+        assert_eq!(wrap("门神 门神", 5), ["门神 门神"]);
+        assert!(wrap("", 7).is_empty());
+    }
+
+    #[test]
+    fn a_plain_page_has_no_escape_sequences() {
+        for (ink, escapes) in [(Ink::Plain, false), (Ink::Colour, true)] {
+            let mut out = Vec::new();
+            let mut page = Page::new(&mut out, ink);
+            page.step("A title", "A reason.").unwrap();
+            page.proven("It is so.").unwrap();
+            page.command("why", "curl").unwrap();
+            let text = String::from_utf8(out).unwrap();
+            assert_eq!(text.contains('\x1b'), escapes, "{text:?}");
+            assert!(text.contains("1 · A title") && text.contains("It is so."), "{text:?}");
+        }
+    }
+}

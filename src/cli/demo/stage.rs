@@ -1,0 +1,117 @@
+//! What the demo sets up around menshen, and the config that menshen gets.
+//!
+//! The config is a file, read and checked as anybody's; the environment is left out, so that a developer's own `MENSHEN_`
+//! variables change nothing.
+
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, anyhow};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{
+    app,
+    config::{Config, Source},
+    dev::{
+        backend::SampleBackend,
+        wechat::{KnownApp, SimulatedWechat},
+    },
+};
+
+/// The mini program of the demo. WeChat's own ids look the same and never have these digits only.
+const APP_ID: &str = "wx0000000000000000";
+const APP_SECRET: &str = "the-demo-has-nothing-to-hide";
+
+/// A backend, a WeChat, and a directory for everything that is written.
+pub(super) struct Stage {
+    pub(super) backend: SampleBackend,
+    pub(super) wechat: SimulatedWechat,
+    directory: TempDir,
+}
+
+impl Stage {
+    pub(super) async fn set() -> anyhow::Result<Self> {
+        let directory = tempfile::Builder::new()
+            .prefix("menshen-demo-")
+            .permissions(Permissions::from_mode(0o700))
+            .tempdir()
+            .context("cannot make a temporary directory")?;
+        let known = KnownApp { app_id: APP_ID.to_owned(), secret: APP_SECRET.to_owned() };
+        Ok(Self {
+            backend: SampleBackend::start().await.context("cannot start the sample backend")?,
+            wechat: SimulatedWechat::start(vec![known]).await.context("cannot start the simulated WeChat")?,
+            directory,
+        })
+    }
+
+    /// Writes the config file and reads it back.
+    pub(super) fn config(&self) -> anyhow::Result<Config> {
+        let file = self.place().join("config.toml");
+        fs::write(&file, self.config_text()).with_context(|| format!("cannot write {}", file.display()))?;
+        let source = Source { file: Some(file), environment: Vec::new() };
+        Ok(Config::load_with(&source, app::check).map_err(|problems| anyhow!("{problems}"))?.config)
+    }
+
+    fn config_text(&self) -> String {
+        // A JSON string is a TOML string too, whatever the path has in it.
+        let store = Value::from(format!("sled:{}", self.place().join("data").display()));
+        let (backend, wechat) = (self.backend.url(), self.wechat.base_url());
+        format!(
+            r#"mode = "development"
+server.listen = ["127.0.0.1:0"]
+server.unready_grace = "0s"        # no load balancer to wait for
+admin.listen = "127.0.0.1:0"
+upstream.urls = ["{backend}"]
+store.url = {store}
+wechat.base_url = "{wechat}"
+wechat.app_id = "{APP_ID}"
+wechat.secret = "{APP_SECRET}"
+telemetry.log_format = "text"
+
+[[rule]]
+name = "menu"
+path = "/menu"
+access = "public"
+"#
+        )
+    }
+
+    /// The directory.
+    pub(super) fn place(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Where menshen's log goes while it is not shown.
+    pub(super) fn log_file(&self) -> PathBuf {
+        self.place().join("menshen.log")
+    }
+
+    /// Ends the servers and removes the directory; tells which it was.
+    pub(super) fn clear(self) -> anyhow::Result<PathBuf> {
+        let place = self.place().to_owned();
+        self.directory.close().with_context(|| format!("cannot remove {}", place.display()))?;
+        Ok(place)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn menshen_gets_a_right_config_and_the_directory_goes_with_the_stage() {
+        let stage = Stage::set().await.unwrap();
+        let config = stage.config().unwrap();
+        assert_eq!(config.upstream.urls, [stage.backend.url()]);
+        assert_eq!(config.wechat.base_url, stage.wechat.base_url());
+        assert!(config.store.url.ends_with("/data"));
+        let mode = fs::metadata(stage.place()).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700, "others may not read the tokens in it");
+        let place = stage.clear().unwrap();
+        assert!(!place.exists());
+    }
+}

@@ -1,0 +1,348 @@
+//! The tour: what a mini program does in a day, one step after the other.
+//!
+//! The requests go over real sockets with the client in `outbound.rs`, and each is shown from the same value that is sent.
+//! Must stay true: a claim is printed only by [`Tour::prove`], which has checked it. The first one that is not so ends the
+//! tour, and the demo with it.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use bytes::Bytes;
+use http::{Method, Request, Response};
+use reqwest::Url;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{
+    Failure,
+    page::{Page, Seen},
+    stage::Stage,
+};
+use crate::{dev::backend::Received, outbound::Outbound};
+
+/// Longest wait for one answer; on a loopback socket it takes milliseconds.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What the backend gets to know of a caller.
+const IDENTITY: [Seen; 4] = [
+    Seen::Identity("X-User-Id"),
+    Seen::Identity("X-User-Type"),
+    Seen::Identity("X-Session-Id"),
+    Seen::Identity("X-Auth-State"),
+];
+
+/// A request, as it is sent and shown.
+pub(super) struct Call {
+    pub(super) method: Method,
+    pub(super) path: &'static str,
+    pub(super) headers: Vec<(&'static str, String)>,
+    pub(super) body: Option<String>,
+}
+
+/// What a login or a refresh gives.
+#[derive(Deserialize)]
+pub(super) struct Session {
+    pub(super) access_token: String,
+    /// Seconds.
+    pub(super) expires_in: u64,
+    refresh_token: String,
+    is_new_user: bool,
+    user: User,
+}
+
+#[derive(Deserialize)]
+struct User {
+    id: String,
+}
+
+struct Tour<'t, 'p> {
+    page: &'t mut Page<'p>,
+    stage: &'t Stage,
+    client: Outbound,
+    base: String,
+}
+
+/// Walks through all of it; gives a session that is still open.
+pub(super) async fn walk(page: &mut Page<'_>, stage: &Stage, http: &str) -> Result<Session, Failure> {
+    let base = format!("http://{http}");
+    let client = Url::parse(&base).context("menshen's address makes no URL").and_then(|url| Ok(Outbound::new(&url)?))?;
+    let mut tour = Tour { page, stage, client, base };
+    let alice = tour.signs_in().await?;
+    tour.calls_without_a_token().await?;
+    tour.calls_with_the_token(&alice).await?;
+    tour.forges_headers(&alice).await?;
+    tour.forges_headers_where_no_token_is_needed().await?;
+    let renewed = tour.refreshes(&alice).await?;
+    tour.signs_out(&renewed).await?;
+    tour.calls_after_signing_out(&renewed).await?;
+    tour.comes_back(&alice).await
+}
+
+impl Tour<'_, '_> {
+    async fn signs_in(&mut self) -> Result<Session, Failure> {
+        self.page.step(
+            "Alice signs in",
+            "wx.login gave her phone a code. menshen asks WeChat who that is and answers with tokens of its own. Your backend \
+             needs no login code: it is not even asked.",
+        )?;
+        let call = Call::post("/auth/wechat/login", &json!({ "code": "alice-1", "nickname": "Alice" }));
+        let answer = self.ask(&call).await?;
+        self.page.answer(&answer)?;
+        let alice = self.session(&answer)?;
+        self.prove(self.stage.wechat.calls_for("alice-1") == 1, "WeChat was asked once")?;
+        self.prove(self.stage.backend.requests() == 0, "the backend was not asked")?;
+        let text = String::from_utf8_lossy(answer.body());
+        let kept = !text.contains("openid") && !text.contains("session_key");
+        self.prove(kept, "WeChat's openid and session_key stayed inside")?;
+        self.prove(alice.is_new_user, "Alice is a new user, with an id of her own")?;
+        Ok(alice)
+    }
+
+    async fn calls_without_a_token(&mut self) -> Result<(), Failure> {
+        self.page.step(
+            "A call without a token",
+            "What no rule opens needs a token. menshen itself turns away whoever comes without, so your backend spends no time \
+             on strangers.",
+        )?;
+        let before = self.stage.backend.requests();
+        let answer = self.ask(&Call::get("/orders")).await?;
+        self.page.answer(&answer)?;
+        self.prove_refused(&answer, "token_missing")?;
+        self.prove(self.stage.backend.requests() == before, "the backend never heard of it")
+    }
+
+    async fn calls_with_the_token(&mut self, alice: &Session) -> Result<(), Failure> {
+        self.page.step(
+            "The same call with Alice's token",
+            "menshen checks the signature and tells the backend who is calling, in headers. That is all your backend has to \
+             read.",
+        )?;
+        let call = Call::get("/orders").bearing(alice);
+        let received = self.ask_backend(&call, &[Seen::Other("Authorization")]).await?;
+        self.prove(received.header("x-user-id").eq([alice.user.id.as_str()]), "X-User-Id is the id that the login gave")?;
+        self.prove(received.header("x-auth-state").eq(["authenticated"]), "X-Auth-State says that the caller signed in")?;
+        self.prove(received.header("authorization").next().is_none(), "the token itself stayed at the gate")
+    }
+
+    async fn forges_headers(&mut self, alice: &Session) -> Result<(), Failure> {
+        self.page.step(
+            "Alice claims to be user 1, and an administrator",
+            "A backend that believes X-User-Id must never get it from a client, in any spelling that some framework reads as \
+             the same name. menshen removes them all before it sets its own.",
+        )?;
+        let call = Call::get("/orders").bearing(alice).claiming_to_be_somebody_else();
+        let received = self.ask_backend(&call, &[Seen::Other("X-User-Role")]).await?;
+        let mine = received.headers.iter().filter(|(name, _)| name.replace('_', "-") == "x-user-id");
+        let mine: Vec<_> = mine.map(|(_, value)| value.as_str()).collect();
+        self.prove(mine == [alice.user.id.as_str()], "X-User-Id is Alice's, and there is only one")?;
+        self.prove(!has_forgery(&received), "nothing of what she claimed arrived")
+    }
+
+    async fn forges_headers_where_no_token_is_needed(&mut self) -> Result<(), Failure> {
+        self.page.step(
+            "A stranger tries the same on a public page",
+            "One rule of the demo's config makes /menu public. Forged headers are removed there too: otherwise every public \
+             page would be a way to become anybody.",
+        )?;
+        let received = self.ask_backend(&Call::get("/menu").claiming_to_be_somebody_else(), &[]).await?;
+        self.prove(received.header("x-auth-state").eq(["anonymous"]), "the backend knows that the caller is nobody")?;
+        self.prove(received.header("x-user-id").next().is_none() && !has_forgery(&received), "no forged header arrived")
+    }
+
+    async fn refreshes(&mut self, alice: &Session) -> Result<Session, Failure> {
+        self.page.step(
+            "Alice's tokens are renewed",
+            "An access token lives for minutes, so that a stolen one is soon worthless. Before it ends, the mini program trades \
+             its refresh token for the next pair, and Alice notices nothing.",
+        )?;
+        let asked = self.stage.wechat.calls();
+        let call = Call::post("/auth/refresh", &json!({ "refresh_token": alice.refresh_token }));
+        let answer = self.ask(&call).await?;
+        self.page.answer(&answer)?;
+        let renewed = self.session(&answer)?;
+        let fresh = renewed.access_token != alice.access_token && renewed.refresh_token != alice.refresh_token;
+        self.prove(fresh, "both tokens are new")?;
+        self.prove(renewed.user.id == alice.user.id, "the user is the same")?;
+        self.prove(self.stage.wechat.calls() == asked, "WeChat was not asked again")?;
+        self.prove_known(&renewed, alice, "the new access token works, and the backend sees the same X-User-Id").await?;
+        Ok(renewed)
+    }
+
+    async fn signs_out(&mut self, alice: &Session) -> Result<(), Failure> {
+        self.page.step(
+            "Alice signs out",
+            "Her session ends on this device. With the scope \"global\" it would end on all of them.",
+        )?;
+        let call = Call::post("/auth/logout", &json!({ "scope": "local" })).bearing(alice);
+        let answer = self.ask(&call).await?;
+        self.page.answer(&answer)?;
+        self.prove(answer.status() == 204, "menshen says that her session has ended")
+    }
+
+    async fn calls_after_signing_out(&mut self, alice: &Session) -> Result<(), Failure> {
+        self.page.step(
+            "Somebody has kept her token",
+            "It worked a moment ago, its signature is right, and its time is not over. It is refused all the same: menshen \
+             remembers which sessions have ended.",
+        )?;
+        let before = self.stage.backend.requests();
+        let answer = self.ask(&Call::get("/orders").bearing(alice)).await?;
+        self.page.answer(&answer)?;
+        self.prove_refused(&answer, "token_revoked")?;
+        self.prove(self.stage.backend.requests() == before, "the backend never heard of it")
+    }
+
+    async fn comes_back(&mut self, alice: &Session) -> Result<Session, Failure> {
+        self.page.step(
+            "Alice comes back",
+            "A new code from wx.login, the same person at WeChat: she gets a new session and keeps her id, with which your \
+             backend has stored her orders.",
+        )?;
+        let answer = self.ask(&Call::post("/auth/wechat/login", &json!({ "code": "alice-2" }))).await?;
+        self.page.answer(&answer)?;
+        let again = self.session(&answer)?;
+        self.prove(!again.is_new_user && again.user.id == alice.user.id, "it is the same user as in step 1")?;
+        self.prove_known(&again, alice, "with her new token, the backend sees the same X-User-Id").await?;
+        Ok(again)
+    }
+
+    /// Shows and sends a request.
+    async fn ask(&mut self, call: &Call) -> Result<Response<Bytes>, Failure> {
+        self.page.request(call)?;
+        self.send(call).await
+    }
+
+    /// Shows and sends a request that must reach the backend, and shows what arrived there.
+    async fn ask_backend(&mut self, call: &Call, also: &[Seen]) -> Result<Received, Failure> {
+        let answer = self.ask(call).await?;
+        let Some(received) = received(&answer) else {
+            self.page.answer(&answer)?;
+            return Err(self.broken("the backend answered")?);
+        };
+        self.page.answer_of_backend(&answer, &received, &[&IDENTITY, also].concat())?;
+        Ok(received)
+    }
+
+    async fn send(&self, call: &Call) -> Result<Response<Bytes>, Failure> {
+        let mut request = Request::builder().method(call.method.clone()).uri(format!("{}{}", self.base, call.path));
+        for (name, value) in &call.headers {
+            request = request.header(*name, value);
+        }
+        let body = call.body.clone().map(Bytes::from).unwrap_or_default();
+        let request = request.body(body).context("a request of the tour is not HTTP")?;
+        let what = || format!("menshen did not answer {} {}", call.method, call.path);
+        Ok(self.client.send(request, PATIENCE).await.with_context(what)?)
+    }
+
+    /// Reads a token answer, and proves that it is one.
+    fn session(&mut self, answer: &Response<Bytes>) -> Result<Session, Failure> {
+        let claim = "menshen answered with an access token and a refresh token";
+        let session: Option<Session> = serde_json::from_slice(answer.body()).ok();
+        match session.filter(|session| answer.status() == 200 && session.is_whole()) {
+            Some(session) => {
+                self.prove(true, claim)?;
+                Ok(session)
+            }
+            None => Err(self.broken(claim)?),
+        }
+    }
+
+    fn prove_refused(&mut self, answer: &Response<Bytes>, code: &str) -> Result<(), Failure> {
+        let says = answer.headers().get("x-menshen-error").is_some_and(|value| value == code);
+        self.prove(answer.status() == 401 && says, &format!("refused by menshen: {code}"))
+    }
+
+    /// Proves by a call that is not shown that a session's access token is good, and that it is this user's.
+    async fn prove_known(&mut self, session: &Session, user: &Session, claim: &str) -> Result<(), Failure> {
+        let answer = self.send(&Call::get("/orders").bearing(session)).await?;
+        let known = received(&answer).is_some_and(|received| received.header("x-user-id").eq([user.user.id.as_str()]));
+        self.prove(known, claim)
+    }
+
+    /// Prints a claim if it is so; ends the tour if it is not.
+    fn prove(&mut self, so: bool, claim: &str) -> Result<(), Failure> {
+        if so { Ok(self.page.proven(claim)?) } else { Err(self.broken(claim)?) }
+    }
+
+    fn broken(&mut self, claim: &str) -> Result<Failure, Failure> {
+        self.page.refuted(claim)?;
+        Ok(Failure::NotAsPromised { step: self.page.steps(), claim: claim.to_owned() })
+    }
+}
+
+impl Session {
+    /// Whether nothing in it is empty.
+    fn is_whole(&self) -> bool {
+        [&self.access_token, &self.refresh_token, &self.user.id].iter().all(|part| !part.is_empty())
+    }
+}
+
+impl Call {
+    fn get(path: &'static str) -> Self {
+        Self { method: Method::GET, path, headers: Vec::new(), body: None }
+    }
+
+    fn post(path: &'static str, body: &serde_json::Value) -> Self {
+        let headers = vec![("Content-Type", "application/json".to_owned())];
+        Self { method: Method::POST, path, headers, body: Some(body.to_string()) }
+    }
+
+    fn bearing(mut self, session: &Session) -> Self {
+        self.headers.push(("Authorization", format!("Bearer {}", session.access_token)));
+        self
+    }
+
+    /// Adds [`FORGED`].
+    fn claiming_to_be_somebody_else(mut self) -> Self {
+        self.headers.extend(FORGED.map(|(name, value)| (name, value.to_owned())));
+        self
+    }
+}
+
+/// The user id twice, once in a spelling that CGI-style backends take for the same; and a header that menshen sets nowhere.
+const FORGED: [(&str, &str); 3] = [("X-User-Id", "1"), ("x_user_id", "1"), ("X-User-Role", "administrator")];
+
+/// Whether one of the forged fields arrived, in whatever spelling.
+fn has_forgery(received: &Received) -> bool {
+    let folded = |name: &str| name.to_ascii_lowercase().replace('_', "-");
+    let is_forged =
+        |name: &str, value: &str| FORGED.iter().any(|&(claimed, with)| folded(name) == folded(claimed) && value == with);
+    received.headers.iter().any(|(name, value)| is_forged(name, value))
+}
+
+/// What the backend says that it received, if it was the backend that answered.
+fn received(answer: &Response<Bytes>) -> Option<Received> {
+    (answer.status() == 200).then(|| serde_json::from_slice(answer.body()).ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::page::Ink, *};
+
+    #[tokio::test]
+    async fn a_tour_without_menshen_tells_nothing_and_fails() {
+        let stage = Stage::set().await.unwrap();
+        let mut out = Vec::new();
+        let backend = stage.backend.address().to_string();
+        let walked = walk(&mut Page::new(&mut out, Ink::Plain), &stage, &backend).await;
+        assert!(matches!(walked, Err(Failure::NotAsPromised { step: 1, .. })), "{:?}", walked.err());
+        let told = String::from_utf8(out).unwrap();
+        assert!(told.contains('✗') && !told.contains('✓'), "{told}");
+    }
+
+    #[test]
+    fn a_forged_field_is_found_in_every_spelling_and_a_right_one_is_none() {
+        let received = |name: &str, value: &str| Received {
+            method: "GET".to_owned(),
+            target: "/".to_owned(),
+            headers: vec![(name.to_owned(), value.to_owned())],
+            body_bytes: 0,
+        };
+        for (name, value) in [("x-user-id", "1"), ("x_user_id", "1"), ("x_user-id", "1"), ("x-user-role", "administrator")] {
+            assert!(has_forgery(&received(name, value)), "{name}: {value}");
+        }
+        for (name, value) in [("x-user-id", "01a1f973-c31e-7778-9bc8-b1dc0d61b9ee"), ("x-request-id", "1")] {
+            assert!(!has_forgery(&received(name, value)), "{name}: {value}");
+        }
+    }
+}
