@@ -13,4 +13,5 @@ mod menshen;
 mod process;
 mod smuggling;
 mod story;
+mod wechat;
 mod wire;
