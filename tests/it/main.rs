@@ -9,6 +9,7 @@
 
 mod backend;
 mod gate;
+mod keys;
 mod menshen;
 mod process;
 mod smuggling;
