@@ -8,6 +8,7 @@
 )]
 
 mod backend;
+mod configuration;
 mod gate;
 mod keys;
 mod menshen;

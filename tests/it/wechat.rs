@@ -15,18 +15,18 @@ use super::{
     wire::{self, Answer},
 };
 
-const APP_ID: &str = "wx7d2f0f1c9a8b6e5d";
-const SECRET: &str = "0123456789abcdef0123456789abcdef";
+pub(super) const APP_ID: &str = "wx7d2f0f1c9a8b6e5d";
+pub(super) const SECRET: &str = "0123456789abcdef0123456789abcdef";
 const LOGIN: &str = "/auth/wechat/login";
 
 /// WeChat, with the runtime that it lives in.
-struct Wechat {
-    server: SimulatedWechat,
+pub(super) struct Wechat {
+    pub(super) server: SimulatedWechat,
     _runtime: tokio::runtime::Runtime,
 }
 
 impl Wechat {
-    fn start() -> Self {
+    pub(super) fn start() -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
         let apps = vec![KnownApp { app_id: APP_ID.to_owned(), secret: SECRET.to_owned() }];
         let server = runtime.block_on(SimulatedWechat::start(apps)).expect("a port");
