@@ -148,6 +148,19 @@ fn the_file_is_the_one_named_or_the_usual_one_or_none() {
 }
 
 #[test]
+fn a_config_variable_that_was_left_blank_names_no_file() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let blank = [("MENSHEN_CONFIG", ""), ("MENSHEN_MODE", "development")];
+    let (code, out, said) = run(dir.path(), &["check"], &blank);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(out.starts_with("built-in defaults: ok\n"), "{out}");
+    fs::write(dir.path().join("config.toml"), "mode = \"production\"\n").expect("a file");
+    let (code, out, said) = run(dir.path(), &["check"], &blank);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(out.starts_with("config.toml: ok\n"), "{out}");
+}
+
+#[test]
 fn a_check_sums_up_what_would_run_and_tells_no_secret() {
     let dir = tempfile::tempdir().expect("a directory");
     let text = "mode = \"production\"\n[server]\nlisten = [\"127.0.0.1:8080\", \"unix:/run/menshen.sock\"]\n\
