@@ -11,6 +11,7 @@ mod backend;
 mod configuration;
 mod gate;
 mod keys;
+mod limits;
 mod menshen;
 mod process;
 mod smuggling;
