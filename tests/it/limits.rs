@@ -144,6 +144,26 @@ fn a_route_has_its_methods_and_a_wrong_path_is_not_found() {
 }
 
 #[test]
+fn head_is_get_without_its_body() {
+    let backend = Backend::start();
+    let menshen = Setup::before(backend.address).start();
+    let mut client = Client::connect(menshen.http);
+    for path in ["/auth/jwks.json", "/auth/openapi.json", "/auth/nothing"] {
+        client.send(wire::request("GET", path, &[], b""));
+        let whole = client.receive().expect("an answer");
+        client.send(wire::request("HEAD", path, &[], b""));
+        let head = client.receive_to("HEAD").expect("an answer");
+        assert_eq!(head.status, whole.status, "{path}");
+        assert_eq!(head.header("Content-Type"), whole.header("Content-Type"), "{path}");
+        if whole.status == 200 {
+            assert_eq!(head.header("Content-Length"), Some(whole.body.len().to_string().as_str()), "{path}");
+        }
+    }
+    client.send(wire::request("GET", "/auth/jwks.json", &[], b""));
+    assert_eq!(client.receive().expect("no byte of a body stood in the way").status, 200);
+}
+
+#[test]
 fn a_client_that_asks_before_it_sends_is_told_to_go_on() {
     let backend = Backend::start();
     let menshen = Setup::before(backend.address).start();
