@@ -14,6 +14,7 @@ mod keys;
 mod limits;
 mod menshen;
 mod process;
+mod resilience;
 mod smuggling;
 mod story;
 mod wechat;
