@@ -50,19 +50,19 @@ fn the_appsecret_comes_from_a_variable_a_file_or_a_file_that_a_variable_names() 
     let keys = format!("[wechat]\nbase_url = \"{}\"\napp_id = \"{APP_ID}\"\n", wechat.server.base_url());
     let wrong = format!("{keys}secret = \"not-the-secret\"");
     let named = format!("{keys}secret_file = \"wechat.secret\"");
-    let cases: [(&str, &str, Option<(&'static str, &str)>, u16); 5] = [
-        ("a wrong one in the file", &wrong, None, 503),
-        ("a variable over it", &wrong, Some(("MENSHEN_WECHAT__SECRET", SECRET)), 200),
-        ("a file", &named, None, 200),
-        ("a variable that names a file", &keys, Some(("MENSHEN_WECHAT__SECRET_FILE", "wechat.secret")), 200),
-        ("a variable and nothing else", &keys, Some(("MENSHEN_WECHAT__SECRET", SECRET)), 200),
+    let cases = [
+        ("a wrong one in the file", &wrong, [].as_slice(), 503),
+        ("a variable over it", &wrong, &[("MENSHEN_WECHAT__SECRET", SECRET)], 200),
+        ("a file", &named, &[], 200),
+        ("a variable that names a file", &keys, &[("MENSHEN_WECHAT__SECRET_FILE", "wechat.secret")], 200),
+        ("a variable and nothing else", &keys, &[("MENSHEN_WECHAT__SECRET", SECRET)], 200),
     ];
-    for (n, (name, section, variable, status)) in cases.into_iter().enumerate() {
+    for (n, (name, section, variables, status)) in cases.into_iter().enumerate() {
         let dir = std::sync::Arc::new(tempfile::tempdir().expect("a directory"));
         // With the line end that an editor adds.
         fs::write(dir.path().join("wechat.secret"), format!("{SECRET}\n")).expect("a file");
         let setup = Setup::before(backend.address).in_production().in_directory(dir.clone()).with(section);
-        let mut menshen = variable.into_iter().fold(setup, |setup, (name, value)| setup.variable(name, value)).start();
+        let mut menshen = variables.iter().fold(setup, |setup, (name, value)| setup.variable(name, *value)).start();
         menshen.expect_error("WeChat refuses our credentials or request");
         let answer = menshen.post("/auth/wechat/login", &[], &json!({ "code": format!("alice-{n}") }));
         assert_eq!(answer.status, status, "{name}");
@@ -125,8 +125,8 @@ fn the_file_is_the_one_named_or_the_usual_one_or_none() {
         let text = format!("mode = \"development\"\n[server]\nlisten = [\"127.0.0.1:{port}\"]\n");
         fs::write(dir.path().join(file), text).expect("a file");
     }
-    let cases: [(&[&str], &[(&str, &str)], &str, u16); 4] = [
-        (&["check"], &[], "config.toml", 1001),
+    let cases = [
+        (["check"].as_slice(), [].as_slice(), "config.toml", 1001),
         (&["check"], &[("MENSHEN_CONFIG", "other.toml")], "other.toml", 1002),
         (&["check", "--config", "etc/third.toml"], &[("MENSHEN_CONFIG", "other.toml")], "etc/third.toml", 1003),
         (&["--config", "etc/third.toml", "check"], &[], "etc/third.toml", 1003),

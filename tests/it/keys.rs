@@ -257,11 +257,12 @@ fn a_key_file_that_is_none_stops_the_start_with_a_message() {
     let ed448 = std::fs::read_to_string(openssl(spare.path(), "ed448.pem", "-algorithm ed448")).expect("a key");
     let small = "-algorithm RSA -pkeyopt rsa_keygen_bits:1024";
     let small = std::fs::read_to_string(openssl(spare.path(), "small.pem", small)).expect("a key");
-    let cases: [(&str, &str, &[(&str, &str)], &[&str]); 9] = [
-        ("none at all", "EdDSA", &[], &["keys", "no file *.pem"]),
+    let two = format!("{good}{good}");
+    let cases = [
+        ("none at all", "EdDSA", [].as_slice(), ["keys", "no file *.pem"].as_slice()),
         ("garbage", "EdDSA", &[("a.pem", "garbage")], &["a.pem", "not a PEM file"]),
-        ("public", "EdDSA", &[("a.pem", &public)], &["a.pem", "not a PEM file"]),
-        ("two in one", "EdDSA", &[("a.pem", &format!("{good}{good}"))], &["a.pem", "not a PEM file"]),
+        ("public", "EdDSA", &[("a.pem", public.as_str())], &["a.pem", "not a PEM file"]),
+        ("two in one", "EdDSA", &[("a.pem", two.as_str())], &["a.pem", "not a PEM file"]),
         ("another curve", "EdDSA", &[("a.pem", &ed448)], &["a.pem", "not an Ed25519, P-256 or RSA"]),
         ("a small one", "RS256", &[("a.pem", &small)], &["a.pem", "not an Ed25519, P-256 or RSA"]),
         ("an old one broken", "EdDSA", &[("a.pem", "garbage"), ("b.pem", &good)], &["a.pem", "not a PEM file"]),

@@ -181,7 +181,7 @@ fn an_answer_that_its_backend_breaks_off_never_looks_whole() {
         let backend = Backend::answering(move |_, stream| {
             let text = format!("HTTP/1.1 200 OK\r\n{framing}\r\n\r\n{part}");
             drop(std::io::Write::write_all(stream, text.as_bytes()));
-            drop(told.lock().unwrap().recv());
+            told.lock().expect("nobody panicked").recv().expect("the test tells when");
             false
         });
         let menshen = Setup::before(backend.address).start();
@@ -209,7 +209,7 @@ fn an_answer_that_its_backend_breaks_off_never_looks_whole() {
 
 #[test]
 fn two_thousand_idle_connections_keep_nobody_out() {
-    const IDLE: usize = 2000;
+    const IDLE: u32 = 2000;
     // Both ends are on this machine; the process under test inherits what is allowed here.
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).expect("more files");
@@ -225,7 +225,7 @@ fn two_thousand_idle_connections_keep_nobody_out() {
             client
         })
         .collect();
-    wait_until("all are in", || menshen.metric("menshen_connections") > IDLE as f64 - 0.5);
+    wait_until("all are in", || menshen.metric("menshen_connections") > f64::from(IDLE) - 0.5);
     let begun = Instant::now();
     for n in 0..20 {
         let authorization = format!("Bearer {}", menshen.token(&format!("user-{n}")));
