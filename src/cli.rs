@@ -15,7 +15,10 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{Parser, Subcommand};
+use clap::{
+    Parser, Subcommand,
+    builder::{OsStringValueParser, TypedValueParser},
+};
 
 use crate::config::Source;
 
@@ -27,7 +30,9 @@ pub const BAD_USAGE: u8 = 64;
 #[command(version)]
 struct Cli {
     /// The config file [default: `config.toml` if there is one, else the built-in defaults and the environment]
+    // clap's own reader of paths refuses the empty one, which is what a variable left blank in a compose file gives.
     #[arg(long, global = true, env = "MENSHEN_CONFIG", value_name = "FILE")]
+    #[arg(value_parser = OsStringValueParser::new().map(PathBuf::from))]
     config: Option<PathBuf>,
 
     #[command(subcommand)]

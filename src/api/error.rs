@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::{
     body::Body,
     extract::Request,
-    http::{HeaderName, HeaderValue, Method, header},
+    http::{HeaderName, HeaderValue, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -33,19 +33,16 @@ pub fn respond(problem: &Problem, request_id: &str) -> Response {
     response
 }
 
-/// Around every route: writes refusals, names the request, and keeps what is personal out of caches.
+/// Around every route: writes refusals, names the request, and keeps what is personal out of caches. The body of an answer to
+/// `HEAD` is left to the router, which takes it away when it has counted it for `Content-Length`.
 pub(super) async fn finish(request: Request, next: Next) -> Response {
     let request_id = request.extensions().get().map_or_else(String::new, |known: &RequestContext| known.request_id.clone());
-    let is_head = request.method() == Method::HEAD;
     let mut response = next.run(request).await;
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         response = write(response, &problem, &request_id);
     }
     response.headers_mut().entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     name_request(&mut response, &request_id);
-    if is_head {
-        *response.body_mut() = Body::empty();
-    }
     response
 }
 

@@ -8,10 +8,15 @@
 )]
 
 mod backend;
+mod configuration;
 mod demo;
 mod gate;
+mod keys;
+mod limits;
 mod menshen;
 mod process;
+mod resilience;
 mod smuggling;
 mod story;
+mod wechat;
 mod wire;

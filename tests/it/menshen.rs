@@ -4,7 +4,7 @@ use std::{
     io::{BufRead, BufReader},
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, Command, ExitStatus, Output, Stdio},
     sync::{Arc, Mutex, mpsc},
     time::{Duration, Instant},
 };
@@ -13,6 +13,19 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::wire::{self, Answer};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_menshen");
+
+/// Runs a subcommand to its end, in this directory, with nothing in the environment but `variables`.
+pub fn command(dir: &Path, args: &[&str], variables: &[(&str, &str)]) -> Output {
+    Command::new(BINARY)
+        .args(args)
+        .current_dir(dir)
+        .env_clear()
+        .envs(variables.iter().copied())
+        .output()
+        .expect("the binary")
+}
 
 /// A running menshen. Dropping it kills the process and fails the test on a log line that a person should look at.
 pub struct Menshen {
@@ -26,8 +39,11 @@ pub struct Menshen {
 
 /// How to start one.
 pub struct Setup {
+    mode: &'static str,
     upstream: String,
     sections: String,
+    environment: Vec<(&'static str, String)>,
+    shell: Option<&'static str>,
     dir: Arc<TempDir>,
 }
 
@@ -35,8 +51,11 @@ impl Setup {
     /// Before a backend on this address, in development mode, with a store on disk.
     pub fn before(upstream: SocketAddr) -> Self {
         Self {
+            mode: "development",
             upstream: format!("http://{upstream}"),
             sections: String::new(),
+            environment: Vec::new(),
+            shell: None,
             dir: Arc::new(tempfile::tempdir().expect("a directory")),
         }
     }
@@ -48,6 +67,24 @@ impl Setup {
         self
     }
 
+    /// In production mode, with a key file for the store. The credentials of WeChat are the test's own.
+    pub fn in_production(mut self) -> Self {
+        self.mode = "production";
+        self
+    }
+
+    /// With this variable in its environment, which is empty otherwise.
+    pub fn variable(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.environment.push((name, value.into()));
+        self
+    }
+
+    /// After these commands of a shell, which becomes the process.
+    pub fn after_shell(mut self, commands: &'static str) -> Self {
+        self.shell = Some(commands);
+        self
+    }
+
     /// In the directory of another one, for a second start.
     pub fn in_directory(mut self, dir: Arc<TempDir>) -> Self {
         self.dir = dir;
@@ -56,7 +93,7 @@ impl Setup {
 
     fn config(&self) -> PathBuf {
         let has = |section: &str| self.sections.contains(section);
-        let mut text = "mode = \"development\"\n".to_owned();
+        let mut text = format!("mode = \"{}\"\n", self.mode);
         let mut section = |name: &str, lines: &str| {
             if has(&format!("[{name}]")) {
                 return;
@@ -67,7 +104,10 @@ impl Setup {
         section("admin", "listen = \"127.0.0.1:0\"");
         section("upstream", &format!("urls = [\"{}\"]", self.upstream));
         section("limits", "enabled = false");
-        section("store", "url = \"sled:data\"");
+        match self.mode {
+            "production" => section("store", "url = \"sled:data\"\nencryption_key_file = \"store.key\""),
+            _ => section("store", "url = \"sled:data\""),
+        }
         text.push_str(&self.sections);
         let path = self.dir.path().join("config.toml");
         std::fs::write(&path, text).expect("a config file");
@@ -77,11 +117,20 @@ impl Setup {
     /// Starts it and waits until it is ready.
     pub fn start(self) -> Menshen {
         let config = self.config();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_menshen"))
+        let mut command = match self.shell {
+            None => Command::new(BINARY),
+            Some(commands) => {
+                let mut shell = Command::new("/bin/sh");
+                shell.args(["-c", &format!("{commands}\nexec \"$0\" \"$@\""), BINARY]);
+                shell
+            }
+        };
+        let mut child = command
             .args(["run", "--config"])
             .arg(&config)
             .current_dir(self.dir.path())
             .env_clear()
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -173,10 +222,14 @@ impl Menshen {
         self.expected_errors.push(text);
     }
 
+    /// All metrics, as Prometheus reads them.
+    pub fn metrics(&self) -> String {
+        String::from_utf8(wire::ask(self.admin, "GET", "/metrics", &[], b"").body).expect("text")
+    }
+
     /// The value of a metric's one series, by its whole name and labels as printed.
     pub fn metric(&self, series: &str) -> f64 {
-        let answer = wire::ask(self.admin, "GET", "/metrics", &[], b"");
-        let text = String::from_utf8(answer.body).expect("text");
+        let text = self.metrics();
         text.lines()
             .find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
             .unwrap_or_else(|| panic!("no series {series} in\n{text}"))
@@ -185,6 +238,12 @@ impl Menshen {
     pub fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_raw(self.pid()).expect("a pid");
         rustix::process::kill_process(pid, signal).expect("a signal");
+    }
+
+    /// Tells it to stop and waits until it has, as it should.
+    pub fn stop(&mut self) {
+        self.signal(rustix::process::Signal::TERM);
+        assert_eq!(self.wait().code(), Some(0));
     }
 
     /// Waits for the process to end.
