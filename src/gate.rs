@@ -5,7 +5,7 @@
 //!
 //! Must stay true: what cannot be decided is refused; the rules see exactly the path that is forwarded.
 
-use std::{mem::MaybeUninit, net::IpAddr, sync::Arc};
+use std::{mem::MaybeUninit, net::IpAddr, ops::Range, sync::Arc};
 
 use http::{HeaderName, HeaderValue};
 
@@ -15,7 +15,7 @@ use crate::{
     error::ErrorCode,
     metrics::Metrics,
     policy::{
-        Body, Credential, Decision, DropReason, FramingLimits, Head, HeaderPolicy, HeaderVerdict, Origin, Parsed, Refusal,
+        Body, Credential, Decision, DropReason, FramingLimits, Head, HeaderPolicy, HeaderVerdict, HttpVersion, Origin, Parsed, Refusal,
         Rule, RuleSet, Target, TokenState, client_ip, decision, framing, head, path,
     },
     types::Timestamp,
@@ -93,8 +93,13 @@ pub struct Passage {
     pub path_length: usize,
     pub method: http::Method,
     pub origin: Origin,
-    /// Headers of the client that do not go on.
+    /// Header fields of the client that go on, as places in the head.
+    pub kept: Vec<Field>,
+    /// Names of those that do not.
     pub dropped: Vec<HeaderName>,
+    pub version: HttpVersion,
+    /// A WebSocket handshake.
+    pub websocket: bool,
     /// The request id of a trusted proxy, where it is fit to be kept.
     pub request_id: Option<String>,
     /// The client's own `Host`, for `X-Forwarded-Host`.
@@ -105,6 +110,34 @@ impl Passage {
     /// The path, without the query.
     pub fn path(&self) -> &str {
         &self.target[..self.path_length]
+    }
+}
+
+/// A header field, as places in the bytes of its head.
+#[derive(Debug, Clone, Copy)]
+pub struct Field {
+    name: (u32, u32),
+    value: (u32, u32),
+}
+
+impl Field {
+    fn of(header: &httparse::Header<'_>, bytes: &[u8]) -> Self {
+        let place = |part: &[u8]| {
+            let start = part.as_ptr().addr().wrapping_sub(bytes.as_ptr().addr());
+            let end = start.saturating_add(part.len());
+            (u32::try_from(start).unwrap_or(u32::MAX), u32::try_from(end).unwrap_or(u32::MAX))
+        };
+        Self { name: place(header.name.as_bytes()), value: place(header.value) }
+    }
+
+    /// Where the name is.
+    pub const fn name(self) -> Range<usize> {
+        self.name.0 as usize..self.name.1 as usize
+    }
+
+    /// Where the value is, without the white space around it.
+    pub const fn value(self) -> Range<usize> {
+        self.value.0 as usize..self.value.1 as usize
     }
 }
 
@@ -181,7 +214,7 @@ impl Gate {
             Ok(target) => target,
             Err(refusal) => return refuse(&head, refusal, origin, Some(extent)),
         };
-        let passage = |rule, identity| Box::new(self.passage(&head, target, origin, extent, rule, identity));
+        let passage = |rule, identity| Box::new(self.passage(bytes, &head, target, origin, extent, framing.websocket, rule, identity));
         if self.is_auth_api(target.path) {
             return Verdict::AuthApi(passage(None, None));
         }
@@ -228,16 +261,21 @@ impl Gate {
         path.strip_prefix(self.auth_prefix.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
+    #[expect(clippy::too_many_arguments, reason = "a constructor, called at one place")]
     fn passage(
         &self,
+        bytes: &[u8],
         head: &Head<'_>,
         target: Target<'_>,
         origin: Origin,
         extent: Extent,
+        websocket: bool,
         rule: Option<usize>,
         identity: Option<Arc<Identity>>,
     ) -> Passage {
+        let mut kept = Vec::with_capacity(head.headers.len());
         let mut dropped = Vec::new();
+        let mut nominates = false;
         let mut forged = 0;
         let mut host = None;
         for header in head.headers {
@@ -246,13 +284,21 @@ impl Gate {
                     if header.name.len() == 4 && header.name.eq_ignore_ascii_case("host") {
                         host = HeaderValue::from_bytes(header.value).ok();
                     }
+                    kept.push((header.name, Field::of(header, bytes)));
                 }
-                // pingora ends these at every hop, or makes the handshake anew.
-                HeaderVerdict::Handshake | HeaderVerdict::Drop(DropReason::HopByHop) => {}
+                // These end at every hop; the long way to the backend makes a handshake anew.
+                HeaderVerdict::Handshake => nominates = true,
+                HeaderVerdict::Drop(DropReason::HopByHop) => {}
                 HeaderVerdict::Drop(reason) => {
                     forged += u64::from(reason != DropReason::Credential);
                     dropped.extend(HeaderName::from_bytes(header.name.as_bytes()));
                 }
+            }
+        }
+        // What `Connection` names is for this hop only.
+        if nominates {
+            for name in self.headers.nominated(head) {
+                kept.retain(|(kept, _)| !kept.eq_ignore_ascii_case(name));
             }
         }
         if forged > 0 {
@@ -266,7 +312,10 @@ impl Gate {
             path_length: target.path.len(),
             method: http::Method::from_bytes(head.method.as_bytes()).unwrap_or_default(),
             origin,
+            kept: kept.into_iter().map(|(_, field)| field).collect(),
             dropped,
+            version: head.version,
+            websocket,
             request_id: if origin.trusted_peer { request_id(head) } else { None },
             host,
         }

@@ -30,6 +30,7 @@ use tokio::{
 use super::{
     answer::{self, Afterwards},
     bridge::Bridge,
+    exchange::{Errand, Exchange},
     forward::{Forward, Handover},
     record::{Outcome, Record, Recorder, RuleIndex, Timing},
     socket::Socket,
@@ -51,6 +52,7 @@ const LINGER: Duration = Duration::from_secs(2);
 /// Everything that connections share.
 pub(super) struct Door {
     pub(super) gate: Arc<Gate>,
+    pub(super) exchange: Exchange,
     pub(super) proxy: Arc<HttpProxy<Forward>>,
     pub(super) bridge: Bridge,
     pub(super) recorder: Arc<Recorder>,
@@ -287,7 +289,7 @@ impl Door {
         self.refuse(stream, bytes, &refused, timing, true).await;
     }
 
-    /// Hands a request to pingora, with the decision attached. The connection comes back if it can go on.
+    /// Sends a request to the backend. The connection comes back if it can go on.
     async fn forward(
         &self,
         stream: Stream,
@@ -297,6 +299,11 @@ impl Door {
         last: bool,
     ) -> Option<Stream> {
         let request_id = passage.request_id.clone().unwrap_or_else(|| self.recorder.request_id());
+        if Exchange::takes(&passage) {
+            let head = request.freeze();
+            let errand = Errand { head, passage: &passage, request_id: &request_id, timing: &timing, last };
+            return self.exchange.carry(stream, errand).await;
+        }
         let mut session = ServerSession::new_http1(stream);
         session.set_pipelined_prefix(request);
         let handover: Box<dyn Any + Send + Sync> = Box::new(Handover { passage, timing, request_id, last });

@@ -1,4 +1,5 @@
-//! Requests that pass: pingora carries them, this says what the backend gets to see and what the client is told on failure.
+//! The long way to the backend, for requests with a body and for WebSocket: pingora carries them, this says what the backend
+//! gets to see and what the client is told on failure.
 //!
 //! Must stay true: a request without a handover is refused; the client's headers are filtered before ours are set; ours
 //! replace, never append; nothing that was sent is sent again.
@@ -8,7 +9,7 @@ use std::{any::Any, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use http::{HeaderName, HeaderValue, header};
 use pingora::{
-    Error, ErrorSource, ErrorType,
+    Error, ErrorType,
     http::{RequestHeader, ResponseHeader},
     modules::http::HttpModules,
     prelude::HttpPeer,
@@ -16,6 +17,8 @@ use pingora::{
 };
 
 use super::{
+    failure::Failure,
+    outgoing::Outgoing,
     record::{Outcome, Record, Recorder, RuleIndex, Timing},
     upstream::Upstreams,
 };
@@ -32,30 +35,11 @@ pub(super) struct Handover {
 
 /// pingora's hooks.
 pub(super) struct Forward {
-    pub(super) upstreams: Upstreams,
+    pub(super) upstreams: Arc<Upstreams>,
+    pub(super) outgoing: Arc<Outgoing>,
     pub(super) recorder: Arc<Recorder>,
-    /// `Host` for the backend; `None`: the client's own.
-    pub(super) host: Option<HeaderValue>,
     /// Longest silence of a client within a body.
     pub(super) body_timeout: Duration,
-    pub(super) auth_state: AuthState,
-}
-
-/// `X-Auth-State`, ready to send.
-pub(super) struct AuthState {
-    pub(super) name: &'static str,
-    pub(super) authenticated: HeaderValue,
-    pub(super) anonymous: HeaderValue,
-}
-
-impl AuthState {
-    pub(super) const fn new() -> Self {
-        Self {
-            name: "X-Auth-State",
-            authenticated: HeaderValue::from_static("authenticated"),
-            anonymous: HeaderValue::from_static("anonymous"),
-        }
-    }
 }
 
 /// What is known of one request.
@@ -63,6 +47,8 @@ impl AuthState {
 pub(super) struct Ctx {
     handover: Option<Box<Handover>>,
     connects: usize,
+    /// Which backend was tried last.
+    backend: Option<usize>,
     /// Set when menshen answered in the backend's stead.
     failed: Option<ErrorCode>,
 }
@@ -103,7 +89,9 @@ impl ProxyHttp for Forward {
 
     async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Ctx) -> pingora::Result<Box<HttpPeer>> {
         ctx.connects += 1;
-        Ok(self.upstreams.next())
+        let at = self.upstreams.turn();
+        ctx.backend = Some(at);
+        Ok(Box::new(HttpPeer::clone(&self.upstreams.get(at).peer)))
     }
 
     async fn upstream_request_filter(
@@ -119,24 +107,10 @@ impl ProxyHttp for Forward {
         for name in &passage.dropped {
             request.remove_header(name);
         }
-        let identity = passage.identity.as_ref();
-        if let Some(identity) = identity {
-            for (name, value) in &identity.headers {
-                set(request, name.clone(), value.clone())?;
-            }
-        }
-        let state = if identity.is_some() { &self.auth_state.authenticated } else { &self.auth_state.anonymous };
-        set(request, self.auth_state.name, state.clone())?;
-        set(request, "X-Forwarded-For", text(passage.origin.ip.to_string())?)?;
-        set(request, "X-Forwarded-Proto", HeaderValue::from_static(if passage.origin.https { "https" } else { "http" }))?;
-        if let Some(host) = &passage.host {
-            set(request, "X-Forwarded-Host", host.clone())?;
-        }
-        set(request, "X-Request-Id", text(handover.request_id.as_str())?)?;
-        if let Some(host) = &self.host {
-            set(request, header::HOST, host.clone())?;
-        }
-        Ok(())
+        let Some(backend) = ctx.backend.map(|at| self.upstreams.get(at)) else {
+            return Error::e_explain(ErrorType::InternalError, "no backend");
+        };
+        self.outgoing.add(request, passage, &handover.request_id, backend)
     }
 
     /// What only menshen may say, the backend may not.
@@ -174,9 +148,7 @@ impl ProxyHttp for Forward {
         let gone = FailToProxy { error_code: 0, can_reuse_downstream: false };
         let Some(code) = failure.code else { return gone };
         ctx.failed = Some(code);
-        if *fault.esource() != ErrorSource::Downstream {
-            tracing::warn!(kind = failure.kind, cause = fault.etype().as_str(), "the backend failed a request");
-        }
+        failure.log(fault);
         let begun = session.response_written().is_some_and(|sent| !sent.status.is_informational() || sent.status == 101);
         if begun {
             return gone;
@@ -212,14 +184,6 @@ impl ProxyHttp for Forward {
     }
 }
 
-fn set(
-    request: &mut RequestHeader,
-    name: impl pingora::http::IntoCaseHeaderName,
-    value: HeaderValue,
-) -> pingora::Result<()> {
-    request.insert_header(name, value)
-}
-
 fn text(value: impl AsRef<str>) -> pingora::Result<HeaderValue> {
     HeaderValue::from_str(value.as_ref()).map_err(|_| Error::explain(ErrorType::InternalError, "not a header value"))
 }
@@ -240,46 +204,4 @@ pub(super) async fn answer(session: &mut Session, problem: &Problem, request_id:
         session.write_response_body(Some(body.into()), true).await?;
     }
     Ok(())
-}
-
-/// What a failure is called, and what the client is told of it.
-struct Failure {
-    /// Metric label.
-    kind: &'static str,
-    /// `None`: the client is gone.
-    code: Option<ErrorCode>,
-}
-
-impl Failure {
-    fn of(fault: &Error) -> Self {
-        let told = |kind, code| Self { kind, code: Some(code) };
-        match fault.esource() {
-            ErrorSource::Downstream => match fault.etype() {
-                ErrorType::WriteError
-                | ErrorType::ReadError
-                | ErrorType::ConnectionClosed
-                | ErrorType::WriteTimedout
-                | ErrorType::ConnectError => Self { kind: "client_gone", code: None },
-                ErrorType::ReadTimedout => told("client_slow", ErrorCode::RequestMalformed),
-                _ => told("client_malformed", ErrorCode::RequestMalformed),
-            },
-            ErrorSource::Upstream => match fault.etype() {
-                ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => {
-                    told("connect_timeout", ErrorCode::UpstreamTimeout)
-                }
-                ErrorType::ReadTimedout | ErrorType::WriteTimedout => told("timeout", ErrorCode::UpstreamTimeout),
-                ErrorType::ConnectRefused
-                | ErrorType::ConnectNoRoute
-                | ErrorType::ConnectError
-                | ErrorType::SocketError
-                | ErrorType::TLSHandshakeFailure
-                | ErrorType::InvalidCert => told("connect", ErrorCode::UpstreamUnavailable),
-                ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError => {
-                    told("closed_early", ErrorCode::UpstreamUnavailable)
-                }
-                _ => told("invalid_answer", ErrorCode::UpstreamUnavailable),
-            },
-            ErrorSource::Internal | ErrorSource::Unset => told("internal", ErrorCode::Internal),
-        }
-    }
 }

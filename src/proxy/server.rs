@@ -3,15 +3,21 @@
 use std::{io, sync::Arc, time::Duration};
 
 use http::HeaderValue;
-use pingora::{proxy::http_proxy, server::configuration::ServerConf};
+use pingora::{
+    connectors::{ConnectorOptions, http::v1::Connector},
+    proxy::http_proxy,
+    server::configuration::ServerConf,
+};
 use pingora_runtime::Runtime;
 use tokio::{sync::watch, task::JoinSet};
 
 use super::{
     bridge::Bridge,
     connection::{Door, Limits, Places},
-    forward::{AuthState, Forward},
+    exchange::Exchange,
+    forward::Forward,
     listener::{Listener, Workers},
+    outgoing::Outgoing,
     record::Recorder,
     upstream::Upstreams,
 };
@@ -57,12 +63,15 @@ impl Server {
         };
         let names = gate.rules().rules().map(|rule| &*rule.name);
         let recorder = Arc::new(Recorder::new(names, &metrics, access_log, clock.clone(), entropy)?);
+        let upstreams = Arc::new(upstreams);
+        let host = config.upstream.host.as_deref().and_then(|host| HeaderValue::from_str(host).ok());
+        let outgoing = Arc::new(Outgoing::new(host));
+        let body_timeout = config.server.body_timeout.get();
         let forward = Forward {
-            upstreams,
+            upstreams: upstreams.clone(),
+            outgoing: outgoing.clone(),
             recorder: recorder.clone(),
-            host: config.upstream.host.as_deref().and_then(|host| HeaderValue::from_str(host).ok()),
-            body_timeout: config.server.body_timeout.get(),
-            auth_state: AuthState::new(),
+            body_timeout,
         };
         let conf = ServerConf {
             threads,
@@ -72,12 +81,21 @@ impl Server {
             max_retries: config.upstream.urls.len().max(1),
             ..ServerConf::default()
         };
+        let conf = Arc::new(conf);
+        let exchange = Exchange {
+            connector: Connector::new(Some(ConnectorOptions::from_server_conf(&conf))),
+            upstreams,
+            outgoing,
+            recorder: recorder.clone(),
+            client_timeout: body_timeout,
+        };
         let (closing, closing_seen) = watch::channel(false);
         let (stop, stop_seen) = watch::channel(false);
         let door = Arc::new(Door {
             gate: Arc::new(gate),
-            proxy: Arc::new(http_proxy(&Arc::new(conf), forward)),
-            bridge: Bridge { router: api, recorder: recorder.clone(), timeout: config.server.body_timeout.get() },
+            exchange,
+            proxy: Arc::new(http_proxy(&conf, forward)),
+            bridge: Bridge { router: api, recorder: recorder.clone(), timeout: body_timeout },
             recorder,
             clock,
             limits: Limits::new(&config.server),

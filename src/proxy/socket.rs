@@ -5,7 +5,8 @@
 
 use std::{
     io,
-    os::fd::AsRawFd,
+    mem::MaybeUninit,
+    os::fd::{AsFd, AsRawFd},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -16,8 +17,9 @@ use pingora::protocols::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest, UniqueID,
     raw_connect::ProxyDigest,
 };
+use rustix::net::RecvFlags;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufWriter, ReadBuf},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufWriter, Interest, ReadBuf},
     net::{TcpStream, UnixStream},
 };
 
@@ -46,6 +48,33 @@ impl Socket {
             Raw::Unix(stream) => stream.readable().await,
         }
     }
+}
+
+impl Socket {
+    /// Resolves when the client has ended the connection (`true`), or has sent something although it is not its turn
+    /// (`false`), which stays to be read.
+    pub(super) async fn left(&self) -> bool {
+        loop {
+            if self.readable().await.is_err() {
+                return true;
+            }
+            let mut byte = [MaybeUninit::uninit(); 1];
+            let peeked = match self.0.get_ref() {
+                Raw::Tcp(stream) => stream.try_io(Interest::READABLE, || peek(stream, &mut byte)),
+                Raw::Unix(stream) => stream.try_io(Interest::READABLE, || peek(stream, &mut byte)),
+            };
+            match peeked {
+                Ok(there) => return there == 0,
+                Err(fault) if fault.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return true,
+            }
+        }
+    }
+}
+
+fn peek(socket: impl AsFd, byte: &mut [MaybeUninit<u8>; 1]) -> io::Result<usize> {
+    let ((there, _), _) = rustix::net::recv(socket, byte, RecvFlags::PEEK)?;
+    Ok(there.len())
 }
 
 impl AsyncRead for Raw {

@@ -2,8 +2,13 @@
 
 use std::{
     net::ToSocketAddrs,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
+
+use http::HeaderValue;
 
 use pingora::upstreams::peer::HttpPeer;
 
@@ -12,8 +17,16 @@ use crate::config::UpstreamConfig;
 /// The backends, at least one.
 #[derive(Debug)]
 pub struct Upstreams {
-    peers: Vec<HttpPeer>,
+    backends: Vec<Backend>,
     next: AtomicUsize,
+}
+
+/// One backend.
+#[derive(Debug)]
+pub(super) struct Backend {
+    pub(super) peer: Arc<HttpPeer>,
+    /// `Host` for a client that named none.
+    pub(super) authority: HeaderValue,
 }
 
 /// Why an entry of `upstream.urls` cannot be used.
@@ -28,20 +41,38 @@ pub enum UpstreamError {
 impl Upstreams {
     /// Resolves every name now, so that no request ever waits for a resolver.
     pub fn resolve(config: &UpstreamConfig) -> Result<Self, UpstreamError> {
-        let peers = config.urls.iter().map(|url| peer(url, config)).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { peers, next: AtomicUsize::new(0) })
+        let backends = config.urls.iter().map(|url| backend(url, config)).collect::<Result<Vec<_>, _>>()?;
+        Ok(Self { backends, next: AtomicUsize::new(0) })
     }
 
     /// How many there are.
-    pub(super) fn len(&self) -> usize {
-        self.peers.len()
+    pub(super) const fn len(&self) -> usize {
+        self.backends.len()
     }
 
-    /// The next one, ready to connect to.
-    pub(super) fn next(&self) -> Box<HttpPeer> {
-        let at = if self.peers.len() == 1 { 0 } else { self.next.fetch_add(1, Ordering::Relaxed) % self.peers.len() };
-        Box::new(self.peers[at].clone())
+    /// Whose turn it is.
+    pub(super) fn turn(&self) -> usize {
+        if self.backends.len() == 1 { 0 } else { self.next.fetch_add(1, Ordering::Relaxed) % self.backends.len() }
     }
+
+    /// One of them, by a number that [`Self::turn`] gave.
+    pub(super) fn get(&self, at: usize) -> &Backend {
+        &self.backends[at]
+    }
+
+    /// The next one.
+    pub(super) fn next(&self) -> &Backend {
+        self.get(self.turn())
+    }
+}
+
+fn backend(url: &str, config: &UpstreamConfig) -> Result<Backend, UpstreamError> {
+    let authority = url.parse::<http::Uri>().ok().and_then(|uri| uri.authority().map(ToString::to_string));
+    let authority = authority.filter(|_| !url.starts_with("unix:")).unwrap_or_else(|| "localhost".to_owned());
+    Ok(Backend {
+        peer: Arc::new(peer(url, config)?),
+        authority: HeaderValue::from_str(&authority).map_err(|_| UpstreamError::NotAnUrl(url.to_owned()))?,
+    })
 }
 
 fn peer(url: &str, config: &UpstreamConfig) -> Result<HttpPeer, UpstreamError> {

@@ -1,0 +1,399 @@
+//! The short way to the backend: one request without a body, one answer.
+//!
+//! Nearly every request of a mini program is such a one. pingora's proxy machinery is made for two bodies that stream at once
+//! (uploads, WebSocket) and costs half as much again; here its connector and its HTTP/1 client do the part that has to be
+//! right (pooling, reading and framing the answer), and the answer's bytes go straight to the client. Everything else takes
+//! the long way, [`super::forward`]; `docs/decisions/0005-two-ways-to-the-backend.md` has the figures.
+//!
+//! Must stay true: both ways send the backend the same headers ([`super::outgoing`]); an answer that breaks off ends the
+//! client's connection, so that half is never taken for whole; a client that leaves takes its request with it; nothing that
+//! was sent is sent again.
+
+use std::{io, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderName, Method, StatusCode, header};
+use pingora::{
+    Error, ErrorType,
+    connectors::http::v1::Connector,
+    http::{RequestHeader, ResponseHeader},
+    protocols::{
+        Stream,
+        http::{date::get_cached_date, v1::client::HttpSession},
+    },
+    upstreams::peer::Peer,
+};
+use pingora::time::timeout;
+use tokio::io::AsyncWriteExt;
+
+use super::{
+    answer,
+    failure::Failure,
+    outgoing::Outgoing,
+    record::{Outcome, Record, Recorder, RuleIndex, Timing},
+    socket::Socket,
+    upstream::{Backend, Upstreams},
+};
+use crate::{
+    api::problem::Problem,
+    gate::Passage,
+    policy::{HttpVersion, headers::backend_may_send},
+};
+
+/// Carries requests without a body.
+pub(super) struct Exchange {
+    pub(super) connector: Connector,
+    pub(super) upstreams: Arc<Upstreams>,
+    pub(super) outgoing: Arc<Outgoing>,
+    pub(super) recorder: Arc<Recorder>,
+    /// Longest time a client may take no bytes of an answer.
+    pub(super) client_timeout: Duration,
+}
+
+/// One request on its way.
+pub(super) struct Errand<'a> {
+    /// The head as the client sent it.
+    pub(super) head: Bytes,
+    pub(super) passage: &'a Passage,
+    pub(super) request_id: &'a str,
+    pub(super) timing: &'a Timing,
+    /// The connection ends with this request.
+    pub(super) last: bool,
+}
+
+/// How an exchange ended.
+enum End {
+    /// The whole answer was given; the connection can go on or not.
+    Answered { status: StatusCode, keep: bool },
+    /// The backend failed before anything was said to the client.
+    Silent(Box<Error>),
+    /// It failed in the middle of its answer, of which the status was sent.
+    BrokenOff(StatusCode, Box<Error>),
+    /// The client left; the status that it had been sent by then.
+    ClientGone(Option<StatusCode>),
+}
+
+impl Exchange {
+    /// Whether this request can take the short way.
+    pub(super) fn takes(passage: &Passage) -> bool {
+        passage.extent.body.is_empty() && !passage.websocket && !passage.extent.expects_continue
+    }
+
+    /// Carries one request. The connection comes back if it can go on.
+    pub(super) async fn carry(&self, mut stream: Stream, errand: Errand<'_>) -> Option<Stream> {
+        let end = self.exchange(&mut stream, &errand).await;
+        let (status, failed, keep) = match end {
+            End::Answered { status, keep } => (status.as_u16(), None, keep),
+            End::ClientGone(status) => {
+                self.count("client_gone");
+                (status.map_or(0, |status| status.as_u16()), None, false)
+            }
+            End::BrokenOff(status, fault) => {
+                let failure = self.failed(&fault);
+                (status.as_u16(), failure.code, false)
+            }
+            End::Silent(fault) => {
+                let failure = self.failed(&fault);
+                let problem = failure.code.map(Problem::new)?;
+                let keep = !errand.last && errand.passage.extent.keep_alive;
+                let text = answer::refusal(&problem, errand.request_id, errand.passage.method == Method::HEAD, keep);
+                let sent = self.send(&mut stream, &text).await.is_ok() && flush(&mut stream).await.is_ok();
+                (problem.status().as_u16(), failure.code, keep && sent)
+            }
+        };
+        let passage = errand.passage;
+        self.recorder.write(&Record {
+            timing: errand.timing,
+            rule: passage.rule.map_or(RuleIndex::None, RuleIndex::Rule),
+            outcome: if failed.is_some() { Outcome::Failed } else { Outcome::Forwarded },
+            request_id: errand.request_id,
+            method: passage.method.as_str(),
+            path: passage.path(),
+            status,
+            error: failed,
+            user: passage.identity.as_ref().map(|identity| identity.claims.sub.as_str()),
+            client_ip: passage.origin.ip,
+        });
+        keep.then_some(stream)
+    }
+
+    async fn exchange(&self, stream: &mut Stream, errand: &Errand<'_>) -> End {
+        let (mut upstream, backend) = match self.connect().await {
+            Ok(connected) => connected,
+            Err(fault) => return End::Silent(fault.into_up()),
+        };
+        let request = match self.request(errand, backend) {
+            Ok(request) => request,
+            Err(fault) => return End::Silent(fault.into_in()),
+        };
+        if let Err(fault) = upstream.write_request_header(Box::new(request)).await {
+            return End::Silent(fault.into_up());
+        }
+        let end = self.relay(stream, &mut upstream, errand).await;
+        if let End::Answered { .. } = end {
+            let idle = backend.peer.idle_timeout();
+            self.connector.release_http_session(upstream, &*backend.peer, idle).await;
+        }
+        end
+    }
+
+    /// A connection to the next backend that takes one.
+    async fn connect(&self) -> pingora::Result<(HttpSession, &Backend)> {
+        let mut tries = self.upstreams.len();
+        loop {
+            let backend = self.upstreams.next();
+            match self.connector.get_http_session(&*backend.peer).await {
+                Ok((mut session, _reused)) => {
+                    session.read_timeout = backend.peer.options.read_timeout;
+                    session.write_timeout = backend.peer.options.write_timeout;
+                    return Ok((session, backend));
+                }
+                // No connection came about, so nothing was sent: another backend may have it.
+                Err(_) if tries > 1 => tries -= 1,
+                Err(fault) => return Err(fault),
+            }
+        }
+    }
+
+    /// The request as the backend gets it: the client's own fields that may pass, then ours.
+    fn request(&self, errand: &Errand<'_>, backend: &Backend) -> pingora::Result<RequestHeader> {
+        let Errand { head, passage, .. } = errand;
+        let fields = passage.kept.len() + Outgoing::FIELDS;
+        let mut request = RequestHeader::build(passage.method.clone(), passage.target.as_bytes(), Some(fields))?;
+        for field in &passage.kept {
+            let value = http::HeaderValue::from_maybe_shared(head.slice(field.value()))
+                .map_err(|_| Error::explain(ErrorType::InvalidHTTPHeader, "not a header value"))?;
+            request.append_header(head.slice(field.name()), value)?;
+        }
+        self.outgoing.add(&mut request, passage, errand.request_id, backend)?;
+        Ok(request)
+    }
+
+    /// Passes the answer on, head and body, as it comes.
+    async fn relay(&self, stream: &mut Stream, upstream: &mut HttpSession, errand: &Errand<'_>) -> End {
+        let http10 = errand.passage.version == HttpVersion::Http10;
+        loop {
+            match attended(stream, upstream.read_response()).await {
+                Some(Ok(_)) => {}
+                Some(Err(fault)) => return End::Silent(fault.into_up()),
+                None => return End::ClientGone(None),
+            }
+            let Some(answer) = upstream.resp_header() else {
+                return End::Silent(Error::explain(ErrorType::InvalidHTTPHeader, "no answer").into_up());
+            };
+            if answer.status == StatusCode::SWITCHING_PROTOCOLS {
+                return End::Silent(Error::explain(ErrorType::InvalidHTTPHeader, "an upgrade nobody asked for").into_up());
+            }
+            if !answer.status.is_informational() {
+                break;
+            }
+            // RFC 9110 section 15.2: passed on, but not to HTTP/1.0 clients, and nobody asked for a 100 here.
+            if !http10 && answer.status != StatusCode::CONTINUE {
+                let text = head_text(answer, None, None);
+                if self.send(stream, &text).await.is_err() || flush(stream).await.is_err() {
+                    return End::ClientGone(None);
+                }
+            }
+        }
+        let Some(answer) = upstream.resp_header() else {
+            return End::Silent(Error::explain(ErrorType::InvalidHTTPHeader, "no answer").into_up());
+        };
+        let status = answer.status;
+        let framing = AnswerFraming::of(answer, &errand.passage.method, http10);
+        let keep = !errand.last && errand.passage.extent.keep_alive && framing != AnswerFraming::UntilClose;
+        let text = head_text(answer, Some(framing), Some(keep));
+        if self.send(stream, &text).await.is_err() {
+            return End::ClientGone(None);
+        }
+        // An answer whose length is not known may come slowly, and its head must not wait for its body.
+        if framing.is_open_ended() && flush(stream).await.is_err() {
+            return End::ClientGone(Some(status));
+        }
+        loop {
+            let part = match attended(stream, upstream.read_body_ref()).await {
+                Some(Ok(Some(part))) => part,
+                Some(Ok(None)) => break,
+                Some(Err(fault)) => {
+                    // What was passed on so far is the client's; that it is not all, the end of the connection says.
+                    drop(flush(stream).await);
+                    return End::BrokenOff(status, fault.into_up());
+                }
+                None => return End::ClientGone(Some(status)),
+            };
+            if self.pass_on(stream, part, framing).await.is_err() {
+                return End::ClientGone(Some(status));
+            }
+        }
+        if framing == AnswerFraming::Chunked && self.send(stream, b"0\r\n\r\n").await.is_err() {
+            return End::ClientGone(Some(status));
+        }
+        match flush(stream).await {
+            Ok(()) => End::Answered { status, keep },
+            Err(_) => End::ClientGone(Some(status)),
+        }
+    }
+
+    /// One part of a body, framed for the client.
+    async fn pass_on(&self, stream: &mut Stream, part: &[u8], framing: AnswerFraming) -> io::Result<()> {
+        if part.is_empty() {
+            return Ok(());
+        }
+        match framing {
+            AnswerFraming::Bodiless => Ok(()),
+            AnswerFraming::Length(_) => self.send(stream, part).await,
+            AnswerFraming::UntilClose => {
+                self.send(stream, part).await?;
+                flush(stream).await
+            }
+            AnswerFraming::Chunked => {
+                self.send(stream, format!("{:x}\r\n", part.len()).as_bytes()).await?;
+                self.send(stream, part).await?;
+                self.send(stream, b"\r\n").await?;
+                flush(stream).await
+            }
+        }
+    }
+
+    async fn send(&self, stream: &mut Stream, bytes: &[u8]) -> io::Result<()> {
+        timeout(self.client_timeout, stream.write_all(bytes)).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    fn failed(&self, fault: &Error) -> Failure {
+        let failure = Failure::of(fault);
+        self.count(failure.kind);
+        failure.log(fault);
+        failure
+    }
+
+    fn count(&self, kind: &str) {
+        self.recorder.metrics().upstream_errors.with_label_values(&[kind]).inc();
+    }
+}
+
+async fn flush(stream: &mut Stream) -> io::Result<()> {
+    stream.flush().await
+}
+
+/// Does what there is to do with the backend, unless the client leaves first: then `None`.
+///
+/// The work is never begun again: a client that only sends its next request early ends the watch, not the work.
+async fn attended<T>(stream: &Stream, work: impl Future<Output = T>) -> Option<T> {
+    let socket = stream.as_any().downcast_ref::<Socket>()?;
+    let (mut work, mut watching) = (std::pin::pin!(work), true);
+    loop {
+        tokio::select! {
+            biased;
+            done = work.as_mut() => return Some(done),
+            left = socket.left(), if watching => {
+                if left {
+                    return None;
+                }
+                watching = false;
+            }
+        }
+    }
+}
+
+/// How the client finds the end of an answer (RFC 9112 section 6.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum AnswerFraming {
+    /// By its status or the request's method there is no body.
+    Bodiless,
+    Length(u64),
+    Chunked,
+    UntilClose,
+}
+
+impl AnswerFraming {
+    fn of(answer: &ResponseHeader, method: &Method, http10: bool) -> Self {
+        if *method == Method::HEAD || answer.status == StatusCode::NO_CONTENT || answer.status == StatusCode::NOT_MODIFIED {
+            return Self::Bodiless;
+        }
+        // pingora has checked it: one number, or the same one several times.
+        let length = answer.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+        let length = length.and_then(|text| text.split(',').next()).and_then(|first| first.trim().parse().ok());
+        match length {
+            Some(length) if !answer.headers.contains_key(header::TRANSFER_ENCODING) => Self::Length(length),
+            Some(_) | None if http10 => Self::UntilClose,
+            Some(_) | None => Self::Chunked,
+        }
+    }
+
+    /// Whether nobody knows yet how long the body is.
+    const fn is_open_ended(self) -> bool {
+        matches!(self, Self::Chunked | Self::UntilClose)
+    }
+}
+
+/// The head of an answer as the client gets it. `framing` and `keep`: `None` for an informational one.
+fn head_text(answer: &ResponseHeader, framing: Option<AnswerFraming>, keep: Option<bool>) -> Vec<u8> {
+    let mut out = Vec::with_capacity(512);
+    let mut put = |parts: &[&[u8]]| parts.iter().for_each(|part| out.extend_from_slice(part));
+    let reason = answer.get_reason_phrase().unwrap_or_default();
+    put(&[b"HTTP/1.1 ", answer.status.as_str().as_bytes(), b" ", reason.as_bytes(), b"\r\n"]);
+    let nominated = nominated(answer);
+    let bodiless = framing.is_none_or(|framing| framing == AnswerFraming::Bodiless);
+    for (name, value) in answer.case_header_iter() {
+        let text = name.as_slice();
+        let passes = match text.len() {
+            // The end of the body is said anew, except where there is none and the field only informs (RFC 9110 section 8.6).
+            14 if text.eq_ignore_ascii_case(b"content-length") => {
+                bodiless && framing.is_some() && answer.status != StatusCode::NO_CONTENT
+            }
+            2 | 7 | 10 | 16 | 17 if is_hop_by_hop(text) => false,
+            _ => !nominated.iter().any(|nominated| text.eq_ignore_ascii_case(nominated.as_str().as_bytes())),
+        };
+        if passes && str::from_utf8(text).is_ok_and(backend_may_send) {
+            put(&[text, b": ", value.as_bytes(), b"\r\n"]);
+        }
+    }
+    match framing {
+        Some(AnswerFraming::Length(length)) => {
+            put(&[b"Content-Length: ", itoa::Buffer::new().format(length).as_bytes(), b"\r\n"]);
+        }
+        Some(AnswerFraming::Chunked) => put(&[b"Transfer-Encoding: chunked\r\n"]),
+        Some(AnswerFraming::Bodiless | AnswerFraming::UntilClose) | None => {}
+    }
+    if let Some(keep) = keep {
+        if !answer.headers.contains_key(header::DATE) {
+            put(&[b"Date: ", get_cached_date().as_bytes(), b"\r\n"]);
+        }
+        put(&[if keep { b"Connection: keep-alive\r\n" } else { b"Connection: close\r\n" }]);
+    }
+    put(&[b"\r\n"]);
+    out
+}
+
+fn is_hop_by_hop(name: &[u8]) -> bool {
+    const NAMES: [&[u8]; 8] = [
+        b"te",
+        b"trailer",
+        b"upgrade",
+        b"connection",
+        b"keep-alive",
+        b"proxy-connection",
+        b"transfer-encoding",
+        b"proxy-authenticate",
+    ];
+    NAMES.iter().any(|hop| name.eq_ignore_ascii_case(hop))
+}
+
+/// Fields that the answer's `Connection` names, which are for this hop only (RFC 9110 section 7.6.1).
+fn nominated(answer: &ResponseHeader) -> Vec<HeaderName> {
+    answer
+        .headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii)
+        .filter(|option| !option.eq_ignore_ascii_case(b"close") && !option.eq_ignore_ascii_case(b"keep-alive"))
+        .filter_map(|option| HeaderName::from_bytes(option).ok())
+        .filter(|name| name != header::CONTENT_LENGTH)
+        .collect()
+}
+
+impl std::fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Exchange")
+    }
+}

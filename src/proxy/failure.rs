@@ -1,0 +1,62 @@
+//! What a failed exchange is called, and what the client is told of it.
+
+use pingora::{Error, ErrorSource, ErrorType};
+
+use crate::error::ErrorCode;
+
+/// A failure, classed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Failure {
+    /// `menshen_upstream_errors_total{kind}`.
+    pub(super) kind: &'static str,
+    /// `None`: the client is gone.
+    pub(super) code: Option<ErrorCode>,
+}
+
+impl Failure {
+    pub(super) fn of(fault: &Error) -> Self {
+        let told = |kind, code| Self { kind, code: Some(code) };
+        match fault.esource() {
+            ErrorSource::Downstream => match fault.etype() {
+                ErrorType::WriteError
+                | ErrorType::ReadError
+                | ErrorType::ConnectionClosed
+                | ErrorType::WriteTimedout
+                | ErrorType::ConnectError => Self { kind: "client_gone", code: None },
+                ErrorType::ReadTimedout => told("client_slow", ErrorCode::RequestMalformed),
+                _ => told("client_malformed", ErrorCode::RequestMalformed),
+            },
+            ErrorSource::Upstream => match fault.etype() {
+                ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => {
+                    told("connect_timeout", ErrorCode::UpstreamTimeout)
+                }
+                ErrorType::ReadTimedout | ErrorType::WriteTimedout => told("timeout", ErrorCode::UpstreamTimeout),
+                ErrorType::ConnectRefused
+                | ErrorType::ConnectNoRoute
+                | ErrorType::ConnectError
+                | ErrorType::SocketError
+                | ErrorType::TLSHandshakeFailure
+                | ErrorType::InvalidCert => told("connect", ErrorCode::UpstreamUnavailable),
+                ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError => {
+                    told("closed_early", ErrorCode::UpstreamUnavailable)
+                }
+                _ => told("invalid_answer", ErrorCode::UpstreamUnavailable),
+            },
+            ErrorSource::Internal | ErrorSource::Unset => told("internal", ErrorCode::Internal),
+        }
+    }
+
+    /// Says it in the log, where it is not the client's doing. The library's own text may quote what was sent, so only the
+    /// kind of fault is written.
+    pub(super) fn log(self, fault: &Error) {
+        match fault.esource() {
+            ErrorSource::Downstream => {}
+            ErrorSource::Upstream => {
+                tracing::warn!(kind = self.kind, cause = fault.etype().as_str(), "the backend failed a request");
+            }
+            ErrorSource::Internal | ErrorSource::Unset => {
+                tracing::error!(kind = self.kind, cause = fault.etype().as_str(), "a request could not be forwarded");
+            }
+        }
+    }
+}
