@@ -139,7 +139,9 @@ async fn livez(State(probes): State<Probes>) -> Response {
     // A store that has failed for good does not heal while the process lives: a restart may.
     match probes.store.check().await {
         Err(StoreError::Failed(_)) => report(false, "store", "failed until a restart"),
-        Ok(()) | Err(StoreError::Unavailable(_) | StoreError::Damaged(_) | StoreError::Closed) => report(true, "process", "ok"),
+        Ok(()) | Err(StoreError::Unavailable(_) | StoreError::Damaged(_) | StoreError::Closed) => {
+            report(true, "process", "ok")
+        }
     }
 }
 

@@ -15,8 +15,8 @@ use crate::{
     error::ErrorCode,
     metrics::Metrics,
     policy::{
-        Body, Credential, Decision, DropReason, FramingLimits, Head, HeaderPolicy, HeaderVerdict, HttpVersion, Origin, Parsed, Refusal,
-        Rule, RuleSet, Target, TokenState, client_ip, decision, framing, head, path,
+        Body, Credential, Decision, DropReason, FramingLimits, Head, HeaderPolicy, HeaderVerdict, HttpVersion, Origin,
+        Parsed, Refusal, Rule, RuleSet, Target, TokenState, client_ip, decision, framing, head, path,
     },
     types::Timestamp,
 };
@@ -214,7 +214,8 @@ impl Gate {
             Ok(target) => target,
             Err(refusal) => return refuse(&head, refusal, origin, Some(extent)),
         };
-        let passage = |rule, identity| Box::new(self.passage(bytes, &head, target, origin, extent, framing.websocket, rule, identity));
+        let passage =
+            |rule, identity| Box::new(self.passage(bytes, &head, target, origin, extent, framing.websocket, rule, identity));
         if self.is_auth_api(target.path) {
             return Verdict::AuthApi(passage(None, None));
         }

@@ -216,9 +216,9 @@ impl Door {
                 // What begins like no method (TLS, for one) never becomes a head, so it is refused before it is whole.
                 let hopeless = looked_at == 0 && !bytes[0].is_ascii_alphabetic();
                 if hopeless || head::may_be_complete(bytes, looked_at) {
-                    let start = Instant::now();
-                    let verdict = self.gate.decide(bytes, peer, self.clock.now());
-                    let timing = self.recorder.decided(start);
+                    let (now, start) = (self.clock.now(), Instant::now());
+                    let verdict = self.gate.decide(bytes, peer, now);
+                    let timing = self.recorder.decided(now, start);
                     if verdict.head_length().is_some_and(|length| length > self.limits.max_header_bytes) {
                         return Err(NoHead::Refuse("The request head is too long."));
                     }
@@ -285,7 +285,7 @@ impl Door {
     /// Answers a head that never became one, and ends the connection.
     async fn give_up(&self, stream: &mut Stream, bytes: &mut BytesMut, peer: Option<IpAddr>, detail: &'static str) {
         let refused = Refused::unreadable(ErrorCode::RequestMalformed, detail, peer);
-        let timing = Timing { start: Instant::now(), gate_us: 0 };
+        let timing = Timing { at: self.clock.now(), start: Instant::now(), gate_us: 0 };
         self.refuse(stream, bytes, &refused, timing, true).await;
     }
 

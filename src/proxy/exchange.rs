@@ -9,10 +9,11 @@
 //! client's connection, so that half is never taken for whole; a client that leaves takes its request with it; nothing that
 //! was sent is sent again.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{future::poll_fn, io, pin::pin, sync::Arc, task::Poll, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderName, Method, StatusCode, header};
+use pingora::time::timeout;
 use pingora::{
     Error, ErrorType,
     connectors::http::v1::Connector,
@@ -23,7 +24,6 @@ use pingora::{
     },
     upstreams::peer::Peer,
 };
-use pingora::time::timeout;
 use tokio::io::AsyncWriteExt;
 
 use super::{
@@ -205,12 +205,15 @@ impl Exchange {
         if self.send(stream, &text).await.is_err() {
             return End::ClientGone(None);
         }
-        // An answer whose length is not known may come slowly, and its head must not wait for its body.
-        if framing.is_open_ended() && flush(stream).await.is_err() {
-            return End::ClientGone(Some(status));
-        }
         loop {
-            let part = match attended(stream, upstream.read_body_ref()).await {
+            let mut read = pin!(upstream.read_body_ref());
+            // What there is goes out together; what has to be waited for holds nothing back.
+            let part = match poll_fn(|cx| Poll::Ready(read.as_mut().poll(cx))).await {
+                Poll::Ready(part) => Some(part),
+                Poll::Pending if flush(stream).await.is_err() => None,
+                Poll::Pending => attended(stream, read).await,
+            };
+            let part = match part {
                 Some(Ok(Some(part))) => part,
                 Some(Ok(None)) => break,
                 Some(Err(fault)) => {
@@ -240,16 +243,11 @@ impl Exchange {
         }
         match framing {
             AnswerFraming::Bodiless => Ok(()),
-            AnswerFraming::Length(_) => self.send(stream, part).await,
-            AnswerFraming::UntilClose => {
-                self.send(stream, part).await?;
-                flush(stream).await
-            }
+            AnswerFraming::Length(_) | AnswerFraming::UntilClose => self.send(stream, part).await,
             AnswerFraming::Chunked => {
                 self.send(stream, format!("{:x}\r\n", part.len()).as_bytes()).await?;
                 self.send(stream, part).await?;
-                self.send(stream, b"\r\n").await?;
-                flush(stream).await
+                self.send(stream, b"\r\n").await
             }
         }
     }
@@ -279,7 +277,7 @@ async fn flush(stream: &mut Stream) -> io::Result<()> {
 /// The work is never begun again: a client that only sends its next request early ends the watch, not the work.
 async fn attended<T>(stream: &Stream, work: impl Future<Output = T>) -> Option<T> {
     let socket = stream.as_any().downcast_ref::<Socket>()?;
-    let (mut work, mut watching) = (std::pin::pin!(work), true);
+    let (mut work, mut watching) = (pin!(work), true);
     loop {
         tokio::select! {
             biased;
@@ -317,11 +315,6 @@ impl AnswerFraming {
             Some(_) | None if http10 => Self::UntilClose,
             Some(_) | None => Self::Chunked,
         }
-    }
-
-    /// Whether nobody knows yet how long the body is.
-    const fn is_open_ended(self) -> bool {
-        matches!(self, Self::Chunked | Self::UntilClose)
     }
 }
 

@@ -19,6 +19,10 @@ use super::{
     socket::{Raw, Socket},
 };
 
+/// Connections that may wait to be accepted; the system caps it (`net.core.somaxconn`). A full queue makes clients try again
+/// after a second.
+const BACKLOG: u32 = 4096;
+
 /// A socket that is bound and listens.
 #[derive(Debug)]
 pub enum Listener {
@@ -28,7 +32,7 @@ pub enum Listener {
 }
 
 impl Listener {
-    /// Binds `IP:PORT` or `unix:PATH`. A socket file that nobody listens on any more is replaced.
+    /// Binds `IP:PORT` or `unix:PATH`. A socket file that nobody listens on any more is replaced. Needs a tokio runtime.
     pub fn bind(address: &str) -> io::Result<Self> {
         if let Some(path) = address.strip_prefix("unix:") {
             let path = Path::new(path);
@@ -41,10 +45,11 @@ impl Listener {
         }
         let address: SocketAddr =
             address.parse().map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "not IP:PORT or unix:PATH"))?;
-        // The standard library sets SO_REUSEADDR, so a restart need not wait for old connections to fade.
-        let listener = TcpListener::bind(address)?;
-        listener.set_nonblocking(true)?;
-        Ok(Self::Tcp(listener))
+        let socket = if address.is_ipv4() { net::TcpSocket::new_v4()? } else { net::TcpSocket::new_v6()? };
+        // So that a restart need not wait for old connections to fade.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        Ok(Self::Tcp(socket.listen(BACKLOG)?.into_std()?))
     }
 
     /// Where clients reach it: `127.0.0.1:8080` (with the port that was taken for port 0) or `unix:PATH`.

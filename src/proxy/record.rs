@@ -11,12 +11,11 @@ use std::{
 use prometheus::{Histogram, IntCounter};
 
 use crate::{
-    clock::Clock,
     entropy::{Entropy, NoEntropy},
     error::ErrorCode,
     metrics::Metrics,
     telemetry::{AccessLine, AccessLog},
-    types::ClientIp,
+    types::{ClientIp, Timestamp},
 };
 
 /// Who answered.
@@ -52,7 +51,6 @@ pub(super) struct Recorder {
     /// One for each rule in order, then the auth API, then what came to no rule.
     rules: Vec<RuleCounters>,
     access: AccessLog,
-    clock: Clock,
     ids: RequestIds,
 }
 
@@ -92,6 +90,7 @@ pub(super) enum RuleIndex {
 /// When a request's head was there, and how long the gate took to decide.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Timing {
+    pub(super) at: Timestamp,
     pub(super) start: Instant,
     pub(super) gate_us: u64,
 }
@@ -101,7 +100,6 @@ impl Recorder {
         rules: impl Iterator<Item = &'a str>,
         metrics: &Metrics,
         access: AccessLog,
-        clock: Clock,
         entropy: &Entropy,
     ) -> Result<Self, NoEntropy> {
         let counters = |name: &str| RuleCounters {
@@ -113,7 +111,7 @@ impl Recorder {
             }),
         };
         let rules = rules.chain(["auth", "none"]).map(counters).collect();
-        Ok(Self { metrics: metrics.clone(), rules, access, clock, ids: RequestIds::new(entropy)? })
+        Ok(Self { metrics: metrics.clone(), rules, access, ids: RequestIds::new(entropy)? })
     }
 
     /// An id for a request that brought none worth keeping.
@@ -122,10 +120,10 @@ impl Recorder {
     }
 
     /// The gate has decided.
-    pub(super) fn decided(&self, start: Instant) -> Timing {
+    pub(super) fn decided(&self, at: Timestamp, start: Instant) -> Timing {
         let took = start.elapsed();
         self.metrics.gate_duration.observe(took.as_secs_f64());
-        Timing { start, gate_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX) }
+        Timing { at, start, gate_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX) }
     }
 
     pub(super) fn write(&self, record: &Record<'_>) {
@@ -144,7 +142,7 @@ impl Recorder {
         rule.requests[record.outcome as usize][class].inc();
         rule.duration.observe(took.as_secs_f64());
         self.access.write(&AccessLine {
-            at: self.clock.now(),
+            at: record.timing.at.plus(took),
             request_id: record.request_id,
             method: record.method,
             path: record.path,

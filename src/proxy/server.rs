@@ -62,17 +62,13 @@ impl Server {
             given => given,
         };
         let names = gate.rules().rules().map(|rule| &*rule.name);
-        let recorder = Arc::new(Recorder::new(names, &metrics, access_log, clock.clone(), entropy)?);
+        let recorder = Arc::new(Recorder::new(names, &metrics, access_log, entropy)?);
         let upstreams = Arc::new(upstreams);
         let host = config.upstream.host.as_deref().and_then(|host| HeaderValue::from_str(host).ok());
         let outgoing = Arc::new(Outgoing::new(host));
         let body_timeout = config.server.body_timeout.get();
-        let forward = Forward {
-            upstreams: upstreams.clone(),
-            outgoing: outgoing.clone(),
-            recorder: recorder.clone(),
-            body_timeout,
-        };
+        let forward =
+            Forward { upstreams: upstreams.clone(), outgoing: outgoing.clone(), recorder: recorder.clone(), body_timeout };
         let conf = ServerConf {
             threads,
             work_stealing: false,

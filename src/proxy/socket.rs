@@ -116,9 +116,16 @@ impl AsyncWrite for Raw {
     }
 }
 
+/// Whoever waits for the client must not keep from it what is already written: half an answer, for one.
 impl AsyncRead for Socket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(self.get_mut().0.get_mut()).poll_read(cx, buf)
+        let socket = self.get_mut();
+        if !socket.0.buffer().is_empty()
+            && let Poll::Ready(Err(fault)) = Pin::new(&mut socket.0).poll_flush(cx)
+        {
+            return Poll::Ready(Err(fault));
+        }
+        Pin::new(socket.0.get_mut()).poll_read(cx, buf)
     }
 }
 

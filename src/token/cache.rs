@@ -39,7 +39,7 @@ struct Generation<V> {
 impl<V: Clone + Send + Sync + 'static> TokenCache<V> {
     /// Remembers `entries` tokens at most, give or take one for each thread; 0 remembers none.
     pub fn new(entries: usize) -> Self {
-        let generations = Generations { young: Generation::empty(), old: Generation::empty() };
+        let generations = Generations { young: Generation::with_room(0), old: Generation::with_room(0) };
         Self { generations: ArcSwap::from_pointee(generations), half: entries.div_ceil(2) }
     }
 
@@ -64,9 +64,14 @@ impl<V: Clone + Send + Sync + 'static> TokenCache<V> {
         let young = &generations.young;
         let another = young.tokens.pin().insert(token.into(), value).is_none();
         if another && young.held.fetch_add(1, Ordering::Relaxed) + 1 >= self.half {
-            let turned = Generations { young: Generation::empty(), old: Arc::clone(young) };
+            let turned = Generations { young: Generation::with_room(self.half), old: Arc::clone(young) };
+            let forgotten = Arc::clone(&generations.old);
             // Of several that find it full one turns it.
-            self.generations.compare_and_swap(&generations, Arc::new(turned));
+            let found = self.generations.compare_and_swap(&generations, Arc::new(turned));
+            drop(generations);
+            if Arc::ptr_eq(&found.old, &forgotten) {
+                forget(forgotten);
+            }
         }
     }
 
@@ -83,9 +88,17 @@ impl<V: Clone + Send + Sync + 'static> TokenCache<V> {
 }
 
 impl<V> Generation<V> {
-    fn empty() -> Arc<Self> {
-        Arc::new(Self { tokens: papaya::HashMap::with_hasher(RandomState::default()), held: AtomicUsize::new(0) })
+    /// An empty one; room beforehand spares a busy gate from moving what it has just put in.
+    fn with_room(tokens: usize) -> Arc<Self> {
+        let tokens = papaya::HashMap::with_capacity_and_hasher(tokens, RandomState::default());
+        Arc::new(Self { tokens, held: AtomicUsize::new(0) })
     }
+}
+
+/// Frees a generation in a thread of its own: thousands of tokens at once would hold up every request of this worker.
+fn forget<V: Send + Sync + 'static>(generation: Arc<Generation<V>>) {
+    // Where there is no thread to be had, it is freed here after all.
+    drop(std::thread::Builder::new().name("forget-tokens".to_owned()).spawn(move || drop(generation)));
 }
 
 impl<V> fmt::Debug for TokenCache<V> {

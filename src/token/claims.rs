@@ -16,14 +16,14 @@ pub const LONGEST_LIFE: Duration = REVOCATION_RETENTION.saturating_sub(Duration:
 /// `token_use` of an access token: the second thing, after `typ`, that tells it from other tokens of ours.
 pub(super) const TOKEN_USE: &str = "access";
 
-/// The claims of an access token that has been verified. `iss`, `aud` and `token_use` were equal to ours and are not kept.
+/// The claims of an access token that has been verified. `iss`, `aud` and `token_use` were equal to ours, `jti` was there: they are
+/// not kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccessClaims {
     pub sub: UserId,
     pub sid: SessionId,
     pub iat: Timestamp,
     pub exp: Timestamp,
-    pub jti: Box<str>,
     pub user_type: UserType,
     pub roles: Vec<String>,
     pub client_type: ClientType,

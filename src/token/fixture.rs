@@ -56,7 +56,6 @@ pub(crate) fn claims() -> AccessClaims {
         sid: session().id,
         iat: NOW,
         exp: NOW.plus(Duration::from_mins(15)),
-        jti: "a".into(),
         user_type: UserType::user(),
         roles: user().roles,
         client_type: ClientType::Web,

@@ -16,7 +16,7 @@ use serde::de::MapAccess;
 
 use super::{
     claims::{AccessClaims, LONGEST_LIFE, TOKEN_USE},
-    key,
+    key::{self, VerifyingKey},
     keyring::{ACCESS_TOKEN, Keyring},
     keyrings::Keyrings,
     strict_json::{self, Known, Members, Text, once},
@@ -111,17 +111,26 @@ impl Verifier {
         if signature.is_empty() {
             return Err(TokenError::Malformed);
         }
-        let header = Header::read(header)?;
-        let Some(key) = keys.verifying(&header.kid) else {
-            self.keyrings.ask_reload();
-            return Err(TokenError::UnknownKey);
-        };
-        if header.alg != key::name(key.algorithm) {
-            return Err(TokenError::Algorithm);
-        }
+        let key = self.key_of(keys, header)?;
         let payload = URL_SAFE_NO_PAD.decode(payload).map_err(|_| TokenError::Malformed)?;
         let claims = self.check(strict_json::object(&payload).ok_or(TokenError::Malformed)?, now)?;
         if key.accepts(message.as_bytes(), signature) { Ok(claims) } else { Err(TokenError::Signature) }
+    }
+
+    /// The key that the header names, if the rest of the header fits it.
+    fn key_of<'k>(&self, keys: &'k Keyring, header: &str) -> Result<&'k VerifyingKey, TokenError> {
+        let mut bytes = [0; LONGEST_HEADER];
+        let length = URL_SAFE_NO_PAD.decode_slice(header, &mut bytes).map_err(|_| TokenError::Malformed)?;
+        let header: Header<'_> = strict_json::object(&bytes[..length]).ok_or(TokenError::Header)?;
+        if header.typ.is_none_or(|typ| typ.0 != ACCESS_TOKEN) {
+            return Err(TokenError::Kind);
+        }
+        let (Some(alg), Some(kid)) = (header.alg, header.kid) else { return Err(TokenError::Header) };
+        let Some(key) = keys.verifying(&kid.0) else {
+            self.keyrings.ask_reload();
+            return Err(TokenError::UnknownKey);
+        };
+        if alg.0 == key::name(key.algorithm) { Ok(key) } else { Err(TokenError::Algorithm) }
     }
 
     /// Whether a token with these claims has expired, the leeway included.
@@ -148,13 +157,14 @@ impl Verifier {
             return Err(TokenError::Foreign);
         }
         let client_type = claims.client_type.ok_or(missing)?.0;
-        let jti = claims.jti.ok_or(missing)?.0;
+        if claims.jti.ok_or(missing)?.0.is_empty() {
+            return Err(missing);
+        }
         let verified = AccessClaims {
             sub: UserId::parse(&claims.sub.ok_or(missing)?.0).map_err(|_| missing)?,
             sid: SessionId::parse(&claims.sid.ok_or(missing)?.0).map_err(|_| missing)?,
             iat: instant(claims.iat)?,
             exp: instant(claims.exp)?,
-            jti: if jti.is_empty() { return Err(missing) } else { jti.into() },
             user_type: UserType::parse(&claims.user_type.ok_or(missing)?.0).map_err(|_| missing)?,
             roles: claims.roles.ok_or(missing)?,
             client_type: [ClientType::MiniProgram, ClientType::App, ClientType::Web]
@@ -182,34 +192,14 @@ fn instant(secs: Option<u64>) -> Result<Timestamp, TokenError> {
 }
 
 /// What a header says, all of it.
-struct Header {
-    alg: String,
-    kid: String,
-}
-
-impl Header {
-    fn read(text: &str) -> Result<Self, TokenError> {
-        let mut bytes = [0; LONGEST_HEADER];
-        let length = URL_SAFE_NO_PAD.decode_slice(text, &mut bytes).map_err(|_| TokenError::Malformed)?;
-        let members: HeaderMembers<'_> = strict_json::object(&bytes[..length]).ok_or(TokenError::Header)?;
-        if members.typ.is_none_or(|typ| typ.0 != ACCESS_TOKEN) {
-            return Err(TokenError::Kind);
-        }
-        match (members.alg, members.kid) {
-            (Some(alg), Some(kid)) => Ok(Self { alg: alg.0.into_owned(), kid: kid.0.into_owned() }),
-            (None, _) | (_, None) => Err(TokenError::Header),
-        }
-    }
-}
-
 #[derive(Default)]
-struct HeaderMembers<'a> {
+struct Header<'a> {
     alg: Option<Text<'a>>,
     kid: Option<Text<'a>>,
     typ: Option<Text<'a>>,
 }
 
-impl<'de> Members<'de> for HeaderMembers<'de> {
+impl<'de> Members<'de> for Header<'de> {
     fn take<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<Known, A::Error> {
         match name {
             "alg" => once(&mut self.alg, map),

@@ -57,14 +57,6 @@ impl Timestamp {
     }
 }
 
-impl Timestamp {
-    /// RFC 3339 in UTC with milliseconds, for log lines: `2023-11-14T22:13:20.123Z`.
-    pub fn rfc3339_millis(self) -> String {
-        let whole = self.rfc3339();
-        format!("{}.{:03}Z", whole.trim_end_matches('Z'), self.0 % 1000)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

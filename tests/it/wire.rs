@@ -82,7 +82,7 @@ impl Client {
         if status == 100 {
             return self.receive_to(method);
         }
-        if method == "HEAD" || status == 204 || status == 304 || status == 101 {
+        if method == "HEAD" || status == 204 || status == 304 || status < 200 {
             return Some(answer);
         }
         if let Some(length) = answer.header("Content-Length") {

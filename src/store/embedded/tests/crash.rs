@@ -53,8 +53,8 @@ async fn child_that_signs_in() {
     let Some(directory) = std::env::var_os(DIRECTORY) else { return };
     let store = on_disk(directory.as_ref()).unwrap();
     let failed = sign_in(&store, std::env::var(FIRST).unwrap().parse().unwrap()).await.unwrap_err();
-    assert!(matches!(failed, StoreError::Unavailable(_)));
-    assert!(matches!(store.check().await, Err(StoreError::Unavailable(_))));
+    assert!(matches!(failed, StoreError::Failed(_)));
+    assert!(matches!(store.check().await, Err(StoreError::Failed(_))));
     drop(store.close().await);
     println!("stopped without a panic");
 }

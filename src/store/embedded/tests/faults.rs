@@ -81,11 +81,11 @@ async fn after_a_fault_nothing_is_written_or_read_any_more() {
     for how in [Misbehave::Fail, Misbehave::FailAfter, Misbehave::Panic] {
         let store = failing(2, how);
         store.login(&login_of("alice", 1)).await.unwrap();
-        assert!(matches!(store.login(&login_of("bob", 2)).await, Err(StoreError::Unavailable(_))));
+        assert!(matches!(store.login(&login_of("bob", 2)).await, Err(StoreError::Failed(_))));
         let before = raw_keys(&store).len();
-        assert!(matches!(store.login(&login_of("carol", 3)).await, Err(StoreError::Unavailable(_))));
-        assert!(matches!(store.session(SessionId::from_bits(1), NOW).await, Err(StoreError::Unavailable(_))));
-        assert!(matches!(store.check().await, Err(StoreError::Unavailable(_))));
+        assert!(matches!(store.login(&login_of("carol", 3)).await, Err(StoreError::Failed(_))));
+        assert!(matches!(store.session(SessionId::from_bits(1), NOW).await, Err(StoreError::Failed(_))));
+        assert!(matches!(store.check().await, Err(StoreError::Failed(_))));
         assert_eq!(raw_keys(&store).len(), before);
         store.close().await.unwrap();
         assert!(matches!(store.check().await, Err(StoreError::Closed)));
@@ -101,7 +101,7 @@ async fn a_fault_fails_everybody_in_the_group() {
         async move { store.login(&login_of("alice", n)).await }
     }))
     .await;
-    assert!(outcomes.iter().all(|outcome| matches!(outcome, Err(StoreError::Unavailable(_)))));
+    assert!(outcomes.iter().all(|outcome| matches!(outcome, Err(StoreError::Failed(_)))));
     assert_eq!(raw_keys(&store), [layout::CHECK]);
 }
 
