@@ -1,8 +1,9 @@
 //! The admin listener: metrics and probes, on a port of its own and on the main thread, so that they answer while every
 //! worker is busy.
 //!
-//! `/livez`: the process works. `/startupz`: it has begun to serve. `/readyz`: send clients here; false while the store fails
-//! and from the moment menshen is told to stop. None of them depends on the backend: a sidecar starts before it.
+//! `/livez`: the process works; false when its store has failed in a way that only a restart can mend. `/startupz`: it has
+//! begun to serve. `/readyz`: send clients here; false from the moment menshen is told to stop. None of them depends on the
+//! backend: a sidecar starts before it.
 
 pub mod keys;
 
@@ -21,7 +22,7 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use serde_json::json;
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{sync::watch, task::JoinSet, time::timeout};
 
 use crate::{
     audit::Audit,
@@ -36,6 +37,9 @@ use crate::{
 
 /// Time for a request head, so that nobody holds a place by sending slowly.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a probe waits for the store.
+const STORE_PATIENCE: Duration = Duration::from_millis(500);
 
 /// How far the process has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,8 +140,8 @@ async fn metrics(State(probes): State<Probes>) -> Response {
 }
 
 async fn livez(State(probes): State<Probes>) -> Response {
-    // A store that has failed for good does not heal while the process lives: a restart may.
-    match probes.store.check().await {
+    // A store that has failed for good does not heal while the process lives: a restart may. One that takes long may heal.
+    match timeout(STORE_PATIENCE, probes.store.check()).await.unwrap_or(Ok(())) {
         Err(StoreError::Failed(_)) => report(false, "store", "failed until a restart"),
         Ok(()) | Err(StoreError::Unavailable(_) | StoreError::Damaged(_) | StoreError::Closed) => {
             report(true, "process", "ok")
@@ -155,9 +159,11 @@ async fn readyz(State(probes): State<Probes>) -> Response {
     if stage != Stage::Serving {
         return report(false, "stage", stage_name(stage));
     }
-    match probes.store.check().await {
-        Ok(()) => report(true, "store", "ok"),
-        Err(_) => report(false, "store", "failing"),
+    // Without its store menshen signs nobody in, but goes on checking tokens: taking it out of service would stop everybody.
+    match timeout(STORE_PATIENCE, probes.store.check()).await {
+        Ok(Ok(())) => report(true, "store", "ok"),
+        Ok(Err(StoreError::Failed(_) | StoreError::Closed)) => report(false, "store", "failed until a restart"),
+        Ok(Err(StoreError::Unavailable(_) | StoreError::Damaged(_))) | Err(_) => report(true, "store", "failing"),
     }
 }
 

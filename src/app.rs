@@ -29,12 +29,12 @@ use crate::{
     proxy::{Listener, Parts, Server, Upstreams},
     store::{self, Measured, OpenOptions, Store},
     telemetry::{AccessLog, Sink},
-    token::{Issuer, Keyrings, RefreshTokens, Verifier},
+    token::{self, Issuer, Keyrings, RefreshTokens, Verifier},
 };
 
 /// Expired things removed in one operation of the store, so that logins are not held up for long.
 const SWEEP_BATCH: usize = 500;
-/// How often answers kept for repeated logins are let go.
+/// How often answers kept for repeated logins are let go, and lost log lines are counted.
 const FORGET_EVERY: Duration = Duration::from_secs(10);
 
 /// The whole program, ready to serve: listeners are bound, the store is open, nothing is accepted yet.
@@ -58,6 +58,7 @@ struct Core {
     metrics: Metrics,
     audit: Audit,
     clock: Clock,
+    sink: Sink,
 }
 
 /// The store of a config, open, with the key that everything secret hangs on.
@@ -108,12 +109,15 @@ impl App {
             .with_context(|| format!("cannot listen on {} (admin.listen)", config.admin.listen))?;
         let upstreams = Upstreams::resolve(&config.upstream)?;
 
-        let opened = open_store(&config, &entropy)?;
+        // It may wait for another process, and signals must be heard meanwhile.
+        let (store_config, store_entropy) = (config.clone(), entropy.clone());
+        let opened = tokio::task::spawn_blocking(move || open_store(&store_config, &store_entropy)).await??;
         let engine = store::engine(&config.store.url);
         let store: Arc<dyn Store> = Arc::new(Measured::new(opened.store, engine, metrics.clone()));
         let keyrings = Arc::new(Keyrings::open(&config.tokens, &*store, &entropy, clock.now()).await?);
-        let denylist = Arc::new(Denylist::new());
+        let denylist = Arc::new(Denylist::remembering(token::longest_life(&config.tokens) + config.tokens.leeway.get()));
         denylist.load(&*store).await.context("cannot read the revocations")?;
+        denylist.forget(clock.now());
 
         let identity_headers = IdentityHeaders::compile(&config.identity).map_err(unchecked)?;
         let verifier = Verifier::new(keyrings.clone(), &config.tokens);
@@ -150,7 +154,7 @@ impl App {
             api,
             upstreams,
             listeners,
-            access_log: AccessLog::new(access_log, metrics.clone()),
+            access_log: AccessLog::new(access_log),
             metrics: metrics.clone(),
             clock: clock.clone(),
             entropy: &entropy,
@@ -165,7 +169,7 @@ impl App {
             clock: clock.clone(),
             entropy,
         });
-        let parts = Core { store, keyrings, denylist, auth, metrics, audit, clock };
+        let parts = Core { store, keyrings, denylist, auth, metrics, audit, clock, sink: sink.clone() };
         Ok(Self { config, parts, server, admin, admin_routes, stage })
     }
 
@@ -253,6 +257,7 @@ impl Core {
             loop {
                 ticks.tick().await;
                 core.auth.forget();
+                core.metrics.log_lines_dropped.inc_by(core.sink.take_given_up());
             }
         });
     }

@@ -1,7 +1,7 @@
 //! The gate's decision on one request head, in its fixed order: framing -> path -> headers -> rule -> token.
 //!
-//! It reads the bytes that the client sent, before anything else does, and what it lets through is sent on as those very
-//! bytes. Nothing here waits, reads the store or does I/O; for a token seen before it makes no signature check either.
+//! It reads the bytes that the client sent, before anything else does, and the target that it lets through is sent on as it
+//! stands. Nothing here waits, reads the store or does I/O; for a token seen before it makes no signature check either.
 //!
 //! Must stay true: what cannot be decided is refused; the rules see exactly the path that is forwarded.
 
@@ -374,7 +374,8 @@ fn refuse(head: &Head<'_>, refusal: Refusal, origin: Origin, extent: Option<Exte
         detail: Some(refusal.detail),
         rule: None,
         method: head.method.to_owned(),
-        path: path.to_owned(),
+        // A refused target may hold anything, and a terminal may read the log.
+        path: path.chars().map(|c| if c.is_ascii_graphic() { c } else { '?' }).collect(),
         origin,
         framing: extent.filter(|_| !refusal.close),
         user: None,

@@ -60,7 +60,7 @@ pub struct Metrics {
     pub audit_events: IntCounterVec,
     /// `menshen_panics_total`.
     pub panics: IntCounter,
-    /// `menshen_log_lines_dropped_total`: access log lines given up because standard output did not keep up.
+    /// `menshen_log_lines_dropped_total`: log lines given up because the reader of standard output did not keep up.
     pub log_lines_dropped: IntCounter,
 }
 
@@ -100,7 +100,7 @@ impl Metrics {
             upstream_errors: new.counters("upstream_errors_total", "Requests that the backend failed.", &["kind"]),
             audit_events: new.counters("audit_events_total", "Lines of the audit log.", &["event"]),
             panics: new.counter("panics_total", "Panics; each is a bug."),
-            log_lines_dropped: new.counter("log_lines_dropped_total", "Access log lines given up."),
+            log_lines_dropped: new.counter("log_lines_dropped_total", "Log lines given up."),
             registry: registry.clone(),
         };
         let build = new.counters("build_info", "Always 1.", &["version"]);

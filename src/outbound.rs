@@ -58,12 +58,7 @@ impl Outbound {
     /// A client for the server at `base`. Proxies are taken from the environment (`HTTPS_PROXY`, `NO_PROXY`) and only from
     /// there. A server on this machine is reached directly, and over plain HTTP it needs no certificates.
     pub fn new(base: &Url) -> Result<Self, NoClient> {
-        let mut client = Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .redirect(redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .referer(false)
-            .user_agent(concat!("menshen/", env!("CARGO_PKG_VERSION")));
+        let mut client = Self::builder();
         if is_loopback(base) {
             client = client.no_proxy();
             if base.scheme() == "http" {
@@ -71,6 +66,21 @@ impl Outbound {
             }
         }
         client.build().map(|client| Self { client }).map_err(|_| NoClient)
+    }
+
+    /// A client that goes to no proxy and needs no certificates: for plain HTTP to a process of our own, with its token.
+    fn direct() -> Result<Self, NoClient> {
+        let client = Self::builder().no_proxy().tls_certs_only([]).build();
+        client.map(|client| Self { client }).map_err(|_| NoClient)
+    }
+
+    fn builder() -> reqwest::ClientBuilder {
+        Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .redirect(redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .referer(false)
+            .user_agent(concat!("menshen/", env!("CARGO_PKG_VERSION")))
     }
 
     /// Any request, as it is given, all of it within `limit`.

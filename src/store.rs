@@ -29,7 +29,7 @@ use crate::types::{AppId, ClientType, OpenId, Secret, SessionId, Timestamp, Unio
 
 pub use self::{
     measured::Measured,
-    open::{OpenError, OpenOptions, engine, open},
+    open::{OpenError, OpenOptions, engine, has_data, open},
     vault::StoreKeys,
 };
 

@@ -1,7 +1,7 @@
 //! Logs: where lines go, how they look, and the one line that each request leaves.
 //!
 //! Lines are made where things happen and written by one thread, so that a slow reader of standard output never holds a
-//! request. When that reader falls too far behind, access lines are given up and counted; all other lines wait.
+//! request. When that reader falls too far behind, lines are given up and counted.
 
 mod access;
 mod sink;

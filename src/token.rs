@@ -20,7 +20,7 @@ mod verify;
 pub(crate) mod fixture;
 
 pub use cache::TokenCache;
-pub use claims::{AccessClaims, Grant, LONGEST_LIFE};
+pub use claims::{AccessClaims, Grant, LONGEST_LIFE, longest_life};
 pub use issue::{AccessToken, IssueError, Issuer};
 pub use key::{KeyError, generate};
 pub use keyring::Keyring;

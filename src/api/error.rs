@@ -20,6 +20,7 @@ use crate::{
     auth::{AuthError, limits::Over},
     error::ErrorCode,
     provider::wechat::WechatError,
+    token::IssueError,
 };
 
 const MENSHEN_ERROR: HeaderName = HeaderName::from_static("x-menshen-error");
@@ -124,11 +125,14 @@ impl From<&AuthError> for Problem {
                 tracing::error!(error = %fault, "the store failed: {fault}");
                 problem
             }
-            AuthError::Issue(_) | AuthError::Entropy(_) | AuthError::Interrupted => {
+            AuthError::Issue(IssueError::NotSigned | IssueError::NoEntropy(_))
+            | AuthError::Entropy(_)
+            | AuthError::Interrupted => {
                 tracing::error!(error = %error, "the auth API failed: {error}");
                 problem
             }
-            AuthError::CodeSpent
+            AuthError::Issue(IssueError::SessionOver)
+            | AuthError::CodeSpent
             | AuthError::RegistrationClosed
             | AuthError::UserDisabled
             | AuthError::RefreshInvalid

@@ -13,6 +13,7 @@ use crate::{
     config::{AdminConfig, StoreConfig, StoreEngine},
     crypto::Key,
     entropy::Entropy,
+    store,
     types::Secret,
 };
 
@@ -30,6 +31,16 @@ pub(super) fn encryption_key(config: &StoreConfig, entropy: &Entropy) -> anyhow:
         // What is kept in memory is gone with its key.
         (None, StoreEngine::Memory) => return Ok(Key::new(entropy.bytes()?)),
     };
+    if let StoreEngine::Sled(data) = config.engine()?
+        && store::has_data(&data)
+        && !path.exists()
+    {
+        anyhow::bail!(
+            "the store in {} has data, but its key in {} is missing. Bring the key back; a new one could read nothing",
+            data.display(),
+            path.display()
+        );
+    }
     let text = read_or_make(&path, entropy).with_context(|| format!("cannot read or make the key in {}", path.display()))?;
     StoreConfig { encryption_key: Some(crate::config::SecretText::new(text)), ..config.clone() }
         .key()
@@ -76,14 +87,11 @@ fn read_or_make(path: &Path, entropy: &Entropy) -> anyhow::Result<String> {
         fs::create_dir_all(parent)?;
     }
     // Written aside and linked into place: nobody ever reads half a key, and an existing file is never replaced.
-    let aside = aside(path);
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside)?;
-    file.write_all(text.as_bytes())?;
-    file.write_all(b"\n")?;
-    file.sync_all()?;
-    let linked = fs::hard_link(&aside, path);
-    fs::remove_file(&aside)?;
-    match linked {
+    let aside = aside(path, entropy)?;
+    let written = write_aside(&aside, &text).and_then(|()| fs::hard_link(&aside, path));
+    // It may not even have come about.
+    drop(fs::remove_file(&aside));
+    match written {
         Ok(()) => {
             sync_directory(path)?;
             Ok(text)
@@ -93,10 +101,18 @@ fn read_or_make(path: &Path, entropy: &Entropy) -> anyhow::Result<String> {
     }
 }
 
-fn aside(path: &Path) -> PathBuf {
+fn write_aside(aside: &Path, text: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(aside)?;
+    file.write_all(text.as_bytes())?;
+    file.write_all(b"\n")?;
+    file.sync_all()
+}
+
+/// A name that nobody else uses: in containers every process has the same id.
+fn aside(path: &Path, entropy: &Entropy) -> anyhow::Result<PathBuf> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".new-{}", std::process::id()));
-    path.with_file_name(name)
+    name.push(format!(".new-{:016x}", u64::from_be_bytes(entropy.bytes()?)));
+    Ok(path.with_file_name(name))
 }
 
 /// Makes the new name durable: a key that is lost with the power is data lost.
@@ -128,8 +144,12 @@ mod tests {
     fn parallel_starts_agree_on_one_key() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("store.key");
-        // Within one process the file aside has one name, so the starts of one process take turns; processes do not.
-        let keys: Vec<_> = (0..4).map(|_| read_or_make(&path, &Entropy::default()).expect("a key")).collect();
-        assert!(keys.iter().all(|key| *key == keys[0]));
+        let keys: Vec<_> = std::thread::scope(|scope| {
+            let starts: Vec<_> =
+                (0..8).map(|_| scope.spawn(|| read_or_make(&path, &Entropy::default()).expect("a key"))).collect();
+            starts.into_iter().map(|start| start.join().expect("a start")).collect()
+        });
+        assert!(keys.iter().all(|key| *key == keys[0]), "{} keys", keys.len());
+        assert_eq!(fs::read_dir(dir.path()).expect("a directory").count(), 1, "nothing is left aside");
     }
 }

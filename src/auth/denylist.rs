@@ -30,14 +30,22 @@ const PAGE: usize = 1000;
 const FORGET_EVERY: Duration = Duration::from_mins(10);
 
 /// The sessions, users and epochs that are refused. Asking it takes no lock.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Denylist {
+    /// How long an entry matters: longer than any access token lives.
+    memory: Duration,
     sessions: papaya::HashMap<SessionId, Timestamp, RandomState>,
     users: papaya::HashMap<UserId, UserEpoch, RandomState>,
     /// Tokens with a lower `gep` are refused, whoever's they are.
     everything: AtomicU64,
     /// Where the log has been read to.
     read_to: Mutex<Option<LogCursor>>,
+}
+
+impl Default for Denylist {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 /// Tokens of one user with a lower `ep` are refused.
@@ -48,8 +56,20 @@ struct UserEpoch {
 }
 
 impl Denylist {
+    /// Remembers as long as the store's log does.
     pub fn new() -> Self {
-        Self::default()
+        Self::remembering(REVOCATION_RETENTION)
+    }
+
+    /// Remembers entries for this long, which must be longer than any access token is accepted.
+    pub fn remembering(memory: Duration) -> Self {
+        Self {
+            memory: memory.min(REVOCATION_RETENTION),
+            sessions: papaya::HashMap::default(),
+            users: papaya::HashMap::default(),
+            everything: AtomicU64::new(0),
+            read_to: Mutex::new(None),
+        }
     }
 
     /// Refuses from now on what the entry names. The same entry twice is as good as once, in any order.
@@ -81,7 +101,7 @@ impl Denylist {
 
     /// Forgets entries from before any token that still lives. The global epoch is one number and stays.
     pub fn forget(&self, now: Timestamp) {
-        let matters = |at: Timestamp| at.plus(REVOCATION_RETENTION) > now;
+        let matters = |at: Timestamp| at.plus(self.memory) > now;
         self.sessions.pin().retain(|_, at| matters(*at));
         self.users.pin().retain(|_, user| matters(user.at));
     }

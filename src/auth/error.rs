@@ -63,7 +63,8 @@ impl AuthError {
             ) => ErrorCode::WechatBusy,
             Self::RegistrationClosed => ErrorCode::RegistrationClosed,
             Self::UserDisabled => ErrorCode::UserDisabled,
-            Self::RefreshInvalid => ErrorCode::RefreshInvalid,
+            // In the last second of a session there is no token left to give.
+            Self::RefreshInvalid | Self::Issue(IssueError::SessionOver) => ErrorCode::RefreshInvalid,
             Self::RefreshReused => ErrorCode::RefreshReused,
             Self::SessionRevoked => ErrorCode::SessionRevoked,
             Self::UserGone => ErrorCode::TokenRevoked,

@@ -41,7 +41,8 @@ pub(super) fn run(source: &Source, err: &mut impl Write) -> io::Result<ExitCode>
     // One thread beside the workers: signals, probes, metrics and upkeep go on while every worker is busy.
     let control = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let served = control.block_on(serve(config, &sink));
-    drop(control);
+    // Told to stop while it waits for the store, it does not wait any longer.
+    control.shutdown_background();
     sink.close();
     match served {
         Ok(()) => Ok(ExitCode::SUCCESS),
@@ -55,7 +56,11 @@ pub(super) fn run(source: &Source, err: &mut impl Write) -> io::Result<ExitCode>
 async fn serve(config: Config, sink: &Sink) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let app = App::build(config, Clock::System, sink).await?;
+    let app = tokio::select! {
+        app = App::build(config, Clock::System, sink) => app?,
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+    };
     telemetry::count_panics(app.metrics());
     let (stop, hurry) = (tokio::sync::Notify::new(), tokio::sync::Notify::new());
     let told = async {

@@ -54,7 +54,7 @@ impl AdminClient {
             });
         }
         let base = Url::parse(&format!("http://{address}")).map_err(|_| NoAdminClient::Address)?;
-        Ok(Self { outbound: Outbound::new(&base)?, base, token })
+        Ok(Self { outbound: Outbound::direct()?, base, token })
     }
 
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, AdminFault> {

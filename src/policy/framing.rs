@@ -18,6 +18,9 @@ pub const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE",
 /// Longest body that can be announced, in bytes: the largest number that every JSON and floating point reader keeps exact.
 pub const MAX_LENGTH: u64 = 1 << 53;
 
+/// Most options in `Connection`: each names a field to be looked for.
+const MOST_CONNECTION_OPTIONS: usize = 9;
+
 /// How long the body is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Body {
@@ -104,6 +107,7 @@ struct Fields<'a> {
     close: bool,
     keep_alive: bool,
     connection_upgrade: bool,
+    connection_options: usize,
 }
 
 impl<'a> Fields<'a> {
@@ -135,11 +139,15 @@ impl<'a> Fields<'a> {
                 return Err(Refusal::broken("A header that may be there once is there twice."));
             }
         }
+        if fields.connection_options > MOST_CONNECTION_OPTIONS {
+            return Err(Refusal::broken("The Connection header has too many options."));
+        }
         Ok(fields)
     }
 
     fn read_connection(&mut self, value: &[u8]) {
         for option in value.split(|&b| b == b',') {
+            self.connection_options += 1;
             let option = option.trim_ascii();
             self.close |= option.eq_ignore_ascii_case(b"close");
             self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");

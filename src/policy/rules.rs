@@ -92,12 +92,18 @@ impl RuleSet {
 
     /// The rule that decides on a path that [`super::path::check`] accepted.
     pub fn find(&self, path: &str, method: &str) -> &Rule {
-        let method = MethodSet::of(method);
+        let asked = MethodSet::of(method);
+        // Backends run the handler of GET for HEAD too, so a rule for GET closes HEAD as well, though it does not open it.
+        let also = if method == "HEAD" { MethodSet::of("GET") } else { asked };
         let mut lenient = None;
-        for rule in self.rules.iter().filter(|rule| rule.methods.contains(method)) {
+        for rule in &self.rules {
+            let exact = rule.methods.contains(asked);
+            if !exact && !rule.methods.contains(also) {
+                continue;
+            }
             match rule.pattern.covers(path) {
-                Match::Exact => return stricter(rule, lenient),
-                Match::Lenient => lenient = lenient.or(Some(rule)),
+                Match::Exact if exact => return stricter(rule, lenient),
+                Match::Exact | Match::Lenient => lenient = lenient.or(Some(rule)),
                 Match::No => {}
             }
         }

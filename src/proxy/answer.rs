@@ -1,7 +1,7 @@
 //! Refusals, written straight to the client's connection: the request never becomes anything more than bytes.
 
 use bytes::BytesMut;
-use pingora::protocols::Stream;
+use pingora::protocols::{Shutdown, Stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{api::problem::Problem, gate::Extent, policy::Body};
@@ -72,7 +72,7 @@ pub(super) async fn write(
         return Afterwards::Closed;
     }
     let (true, Some(extent)) = (keep, extent) else {
-        linger(stream).await;
+        Shutdown::shutdown(&mut **stream).await;
         return Afterwards::Closed;
     };
     let length = match extent.body {
@@ -88,21 +88,9 @@ pub(super) async fn write(
         }
     }
     drop(bytes.split_to(end));
+    if bytes.is_empty() {
+        // An idle connection holds no memory for a head it may never send.
+        *bytes = BytesMut::new();
+    }
     Afterwards::Open
-}
-
-/// Ends our side and reads on for a little: closing with unread bytes would reset the connection, and the client might never
-/// see the answer.
-async fn linger(stream: &mut Stream) {
-    if AsyncWriteExt::shutdown(stream).await.is_err() {
-        return;
-    }
-    let mut waste = [0; 4096];
-    let mut left = 64 * 1024_usize;
-    while left > 0 {
-        match stream.read(&mut waste).await {
-            Ok(0) | Err(_) => return,
-            Ok(n) => left = left.saturating_sub(n),
-        }
-    }
 }

@@ -1,8 +1,8 @@
 //! One client's connection: request after request, each read under a deadline, decided by the gate, and answered by whoever
 //! should.
 //!
-//! Must stay true: the head that the gate decided on is the head that goes on, byte for byte; a connection whose framing is in
-//! doubt ends; nobody holds a place here by sending slowly.
+//! Must stay true: what goes on is read from the very bytes that the gate decided on; a connection whose framing is in doubt
+//! ends; nobody holds a place here by sending slowly or by reading nothing.
 
 use std::{
     any::Any,
@@ -21,6 +21,7 @@ use pingora::{
     protocols::{Stream, http::ServerSession},
     proxy::HttpProxy,
 };
+use prometheus::IntGauge;
 use tokio::{
     io::AsyncReadExt,
     sync::{Notify, watch},
@@ -41,6 +42,7 @@ use crate::{
     config::ServerConfig,
     error::ErrorCode,
     gate::{Gate, Passage, Refused, Verdict},
+    metrics::Metrics,
     policy::{Body, head},
 };
 
@@ -71,6 +73,7 @@ pub(super) struct Limits {
     pub(super) max_header_bytes: usize,
     pub(super) header_timeout: Duration,
     pub(super) keepalive_timeout: Duration,
+    pub(super) body_timeout: Duration,
     pub(super) keepalive_requests: u32,
 }
 
@@ -80,6 +83,7 @@ impl Limits {
             max_header_bytes: config.max_header_bytes.get(),
             header_timeout: config.header_timeout.get(),
             keepalive_timeout: config.keepalive_timeout.get(),
+            body_timeout: config.body_timeout.get(),
             keepalive_requests: config.keepalive_requests,
         }
     }
@@ -122,6 +126,22 @@ impl Drop for Place {
         if places.open.fetch_sub(1, Ordering::AcqRel) == 1 {
             places.emptied.notify_waiters();
         }
+    }
+}
+
+/// A request on its way; counted until dropped, whatever happens to it.
+struct InFlight<'a>(&'a IntGauge);
+
+impl<'a> InFlight<'a> {
+    fn new(metrics: &'a Metrics) -> Self {
+        metrics.in_flight.inc();
+        Self(&metrics.in_flight)
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 
@@ -175,18 +195,14 @@ impl Door {
                 Ok((Verdict::AuthApi(passage), timing)) => {
                     let (request, rest) = request_bytes(bytes, &passage);
                     bytes = rest;
-                    self.recorder.metrics().in_flight.inc();
-                    let next = self.bridge.answer(stream, request, *passage, timing, last).await;
-                    self.recorder.metrics().in_flight.dec();
-                    next
+                    let _in_flight = InFlight::new(self.recorder.metrics());
+                    self.bridge.answer(stream, request, *passage, timing, last).await
                 }
                 Ok((Verdict::Forward(passage), timing)) => {
                     let (request, rest) = request_bytes(bytes, &passage);
                     bytes = rest;
-                    self.recorder.metrics().in_flight.inc();
-                    let next = self.forward(stream, request, passage, timing, last).await;
-                    self.recorder.metrics().in_flight.dec();
-                    next
+                    let _in_flight = InFlight::new(self.recorder.metrics());
+                    self.forward(stream, request, passage, timing, last).await
                 }
             };
             match next {

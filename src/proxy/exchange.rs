@@ -9,11 +9,10 @@
 //! client's connection, so that half is never taken for whole; a client that leaves takes its request with it; nothing that
 //! was sent is sent again.
 
-use std::{future::poll_fn, io, pin::pin, sync::Arc, task::Poll, time::Duration};
+use std::{future::poll_fn, io, pin::pin, sync::Arc, task::Poll};
 
 use bytes::Bytes;
 use http::{HeaderName, Method, StatusCode, header};
-use pingora::time::timeout;
 use pingora::{
     Error, ErrorType,
     connectors::http::v1::Connector,
@@ -46,8 +45,6 @@ pub(super) struct Exchange {
     pub(super) upstreams: Arc<Upstreams>,
     pub(super) outgoing: Arc<Outgoing>,
     pub(super) recorder: Arc<Recorder>,
-    /// Longest time a client may take no bytes of an answer.
-    pub(super) client_timeout: Duration,
 }
 
 /// One request on its way.
@@ -97,7 +94,7 @@ impl Exchange {
                 let problem = failure.code.map(Problem::new)?;
                 let keep = !errand.last && errand.passage.extent.keep_alive;
                 let text = answer::refusal(&problem, errand.request_id, errand.passage.method == Method::HEAD, keep);
-                let sent = self.send(&mut stream, &text).await.is_ok() && flush(&mut stream).await.is_ok();
+                let sent = stream.write_all(&text).await.is_ok() && stream.flush().await.is_ok();
                 (problem.status().as_u16(), failure.code, keep && sent)
             }
         };
@@ -190,7 +187,7 @@ impl Exchange {
             // RFC 9110 section 15.2: passed on, but not to HTTP/1.0 clients, and nobody asked for a 100 here.
             if !http10 && answer.status != StatusCode::CONTINUE {
                 let text = head_text(answer, None, None);
-                if self.send(stream, &text).await.is_err() || flush(stream).await.is_err() {
+                if stream.write_all(&text).await.is_err() || stream.flush().await.is_err() {
                     return End::ClientGone(None);
                 }
             }
@@ -202,7 +199,7 @@ impl Exchange {
         let framing = AnswerFraming::of(answer, &errand.passage.method, http10);
         let keep = !errand.last && errand.passage.extent.keep_alive && framing != AnswerFraming::UntilClose;
         let text = head_text(answer, Some(framing), Some(keep));
-        if self.send(stream, &text).await.is_err() {
+        if stream.write_all(&text).await.is_err() {
             return End::ClientGone(None);
         }
         loop {
@@ -210,7 +207,7 @@ impl Exchange {
             // What there is goes out together; what has to be waited for holds nothing back.
             let part = match poll_fn(|cx| Poll::Ready(read.as_mut().poll(cx))).await {
                 Poll::Ready(part) => Some(part),
-                Poll::Pending if flush(stream).await.is_err() => None,
+                Poll::Pending if stream.flush().await.is_err() => None,
                 Poll::Pending => attended(stream, read).await,
             };
             let part = match part {
@@ -218,48 +215,33 @@ impl Exchange {
                 Some(Ok(None)) => break,
                 Some(Err(fault)) => {
                     // What was passed on so far is the client's; that it is not all, the end of the connection says.
-                    drop(flush(stream).await);
+                    drop(stream.flush().await);
+                    if framing == AnswerFraming::UntilClose
+                        && let Some(socket) = stream.as_any().downcast_ref::<Socket>()
+                    {
+                        socket.end_with_reset();
+                    }
                     return End::BrokenOff(status, fault.into_up());
                 }
                 None => return End::ClientGone(Some(status)),
             };
-            if self.pass_on(stream, part, framing).await.is_err() {
+            if pass_on(stream, part, framing).await.is_err() {
                 return End::ClientGone(Some(status));
             }
         }
-        if framing == AnswerFraming::Chunked && self.send(stream, b"0\r\n\r\n").await.is_err() {
+        if framing == AnswerFraming::Chunked && stream.write_all(b"0\r\n\r\n").await.is_err() {
             return End::ClientGone(Some(status));
         }
-        match flush(stream).await {
+        match stream.flush().await {
             Ok(()) => End::Answered { status, keep },
             Err(_) => End::ClientGone(Some(status)),
         }
     }
 
-    /// One part of a body, framed for the client.
-    async fn pass_on(&self, stream: &mut Stream, part: &[u8], framing: AnswerFraming) -> io::Result<()> {
-        if part.is_empty() {
-            return Ok(());
-        }
-        match framing {
-            AnswerFraming::Bodiless => Ok(()),
-            AnswerFraming::Length(_) | AnswerFraming::UntilClose => self.send(stream, part).await,
-            AnswerFraming::Chunked => {
-                self.send(stream, format!("{:x}\r\n", part.len()).as_bytes()).await?;
-                self.send(stream, part).await?;
-                self.send(stream, b"\r\n").await
-            }
-        }
-    }
-
-    async fn send(&self, stream: &mut Stream, bytes: &[u8]) -> io::Result<()> {
-        timeout(self.client_timeout, stream.write_all(bytes)).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-    }
-
     fn failed(&self, fault: &Error) -> Failure {
         let failure = Failure::of(fault);
         self.count(failure.kind);
-        failure.log(fault);
+        failure.log(fault, &self.recorder);
         failure
     }
 
@@ -268,8 +250,20 @@ impl Exchange {
     }
 }
 
-async fn flush(stream: &mut Stream) -> io::Result<()> {
-    stream.flush().await
+/// One part of a body, framed for the client.
+async fn pass_on(stream: &mut Stream, part: &[u8], framing: AnswerFraming) -> io::Result<()> {
+    if part.is_empty() {
+        return Ok(());
+    }
+    match framing {
+        AnswerFraming::Bodiless => Ok(()),
+        AnswerFraming::Length(_) | AnswerFraming::UntilClose => stream.write_all(part).await,
+        AnswerFraming::Chunked => {
+            stream.write_all(format!("{:x}\r\n", part.len()).as_bytes()).await?;
+            stream.write_all(part).await?;
+            stream.write_all(b"\r\n").await
+        }
+    }
 }
 
 /// Does what there is to do with the backend, unless the client leaves first: then `None`.
@@ -333,7 +327,7 @@ fn head_text(answer: &ResponseHeader, framing: Option<AnswerFraming>, keep: Opti
             14 if text.eq_ignore_ascii_case(b"content-length") => {
                 bodiless && framing.is_some() && answer.status != StatusCode::NO_CONTENT
             }
-            2 | 7 | 10 | 16 | 17 if is_hop_by_hop(text) => false,
+            2 | 7 | 10 | 16..=18 if is_hop_by_hop(text) => false,
             _ => !nominated.iter().any(|nominated| text.eq_ignore_ascii_case(nominated.as_str().as_bytes())),
         };
         if passes && str::from_utf8(text).is_ok_and(backend_may_send) {

@@ -2,6 +2,7 @@
 
 use pingora::{Error, ErrorSource, ErrorType};
 
+use super::record::Recorder;
 use crate::error::ErrorCode;
 
 /// A failure, classed.
@@ -46,9 +47,12 @@ impl Failure {
         }
     }
 
-    /// Says it in the log, where it is not the client's doing. The library's own text may quote what was sent, so only the
-    /// kind of fault is written.
-    pub(super) fn log(self, fault: &Error) {
+    /// Says it in the log, where it is not the client's doing, once a second at most: each such request has its access line
+    /// and is counted anyway. The library's own text may quote what was sent, so only the kind of fault is written.
+    pub(super) fn log(self, fault: &Error, recorder: &Recorder) {
+        if !recorder.may_warn() {
+            return;
+        }
         match fault.esource() {
             ErrorSource::Downstream => {}
             ErrorSource::Upstream => {

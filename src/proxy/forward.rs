@@ -7,7 +7,8 @@
 use std::{any::Any, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use http::{HeaderName, HeaderValue, header};
+use bytes::Bytes;
+use http::{HeaderValue, header};
 use pingora::{
     Error, ErrorType,
     http::{RequestHeader, ResponseHeader},
@@ -22,7 +23,10 @@ use super::{
     record::{Outcome, Record, Recorder, RuleIndex, Timing},
     upstream::Upstreams,
 };
-use crate::{api::problem::Problem, error::ErrorCode, gate::Passage};
+use crate::{api::problem::Problem, error::ErrorCode, gate::Passage, policy::headers::backend_may_send};
+
+/// Bytes a second below which an upload is given up, once it has lasted longer than `server.body_timeout`.
+const SLOWEST_UPLOAD: u64 = 512;
 
 /// The gate's decision, on its way to pingora's hooks.
 pub(super) struct Handover {
@@ -49,6 +53,8 @@ pub(super) struct Ctx {
     connects: usize,
     /// Which backend was tried last.
     backend: Option<usize>,
+    /// Bytes of the body so far.
+    received: u64,
     /// Set when menshen answered in the backend's stead.
     failed: Option<ErrorCode>,
 }
@@ -113,6 +119,23 @@ impl ProxyHttp for Forward {
         self.outgoing.add(request, passage, &handover.request_id, backend)
     }
 
+    /// A body may be as long as it likes, not as slow: one byte before each timeout would hold a place for ever.
+    async fn request_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        _end: bool,
+        ctx: &mut Ctx,
+    ) -> pingora::Result<()> {
+        let Some(handover) = ctx.handover.as_ref().filter(|handover| !handover.passage.websocket) else { return Ok(()) };
+        ctx.received = ctx.received.saturating_add(body.as_ref().map_or(0, |part| part.len() as u64));
+        let allowed = self.body_timeout + Duration::from_secs(ctx.received / SLOWEST_UPLOAD);
+        if handover.timing.start.elapsed() > allowed {
+            return Err(Error::explain(ErrorType::ReadTimedout, "the body comes too slowly").into_down());
+        }
+        Ok(())
+    }
+
     /// What only menshen may say, the backend may not.
     async fn upstream_response_filter(
         &self,
@@ -120,7 +143,11 @@ impl ProxyHttp for Forward {
         response: &mut ResponseHeader,
         _ctx: &mut Ctx,
     ) -> pingora::Result<()> {
-        response.remove_header(&HeaderName::from_static("x-menshen-error"));
+        let ours: Vec<_> = response.headers.keys().filter(|name| !backend_may_send(name.as_str())).cloned().collect();
+        for name in &ours {
+            response.remove_header(name);
+        }
+        response.remove_header(&header::PROXY_AUTHENTICATE);
         Ok(())
     }
 
@@ -148,7 +175,7 @@ impl ProxyHttp for Forward {
         let gone = FailToProxy { error_code: 0, can_reuse_downstream: false };
         let Some(code) = failure.code else { return gone };
         ctx.failed = Some(code);
-        failure.log(fault);
+        failure.log(fault, &self.recorder);
         let begun = session.response_written().is_some_and(|sent| !sent.status.is_informational() || sent.status == 101);
         if begun {
             return gone;

@@ -3,7 +3,7 @@
 use std::{
     fs, io,
     net::{IpAddr, SocketAddr, TcpListener},
-    os::unix::net::UnixListener,
+    os::unix::{fs::FileTypeExt, net::UnixListener},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -36,7 +36,8 @@ impl Listener {
     pub fn bind(address: &str) -> io::Result<Self> {
         if let Some(path) = address.strip_prefix("unix:") {
             let path = Path::new(path);
-            if path.exists() && std::os::unix::net::UnixStream::connect(path).is_err() {
+            let is_socket = fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
+            if is_socket && std::os::unix::net::UnixStream::connect(path).is_err() {
                 fs::remove_file(path)?;
             }
             let listener = UnixListener::bind(path)?;
@@ -66,8 +67,8 @@ impl Listener {
             Self::Tcp(listener) => {
                 let listener = net::TcpListener::from_std(listener.try_clone()?)?;
                 loop {
-                    match listener.accept().await {
-                        Ok((stream, peer)) => admit(&door, &workers, Accepted::Tcp(stream.into_std()?), Some(peer.ip())),
+                    match listener.accept().await.and_then(|(stream, peer)| Ok((stream.into_std()?, peer))) {
+                        Ok((stream, peer)) => admit(&door, &workers, Accepted::Tcp(stream), Some(peer.ip())),
                         Err(fault) => rest(&fault).await,
                     }
                 }
@@ -75,8 +76,8 @@ impl Listener {
             Self::Unix(listener, _) => {
                 let listener = net::UnixListener::from_std(listener.try_clone()?)?;
                 loop {
-                    match listener.accept().await {
-                        Ok((stream, _)) => admit(&door, &workers, Accepted::Unix(stream.into_std()?), None),
+                    match listener.accept().await.and_then(|(stream, _)| stream.into_std()) {
+                        Ok(stream) => admit(&door, &workers, Accepted::Unix(stream), None),
                         Err(fault) => rest(&fault).await,
                     }
                 }
@@ -118,13 +119,13 @@ enum Accepted {
 
 impl Accepted {
     /// Registers the connection, which is non-blocking already, with the runtime that calls.
-    fn open(self) -> io::Result<Socket> {
+    fn open(self, patience: Duration) -> io::Result<Socket> {
         match self {
             Self::Tcp(stream) => {
                 stream.set_nodelay(true)?;
-                Ok(Socket::new(Raw::Tcp(net::TcpStream::from_std(stream)?)))
+                Ok(Socket::new(Raw::Tcp(net::TcpStream::from_std(stream)?), patience))
             }
-            Self::Unix(stream) => Ok(Socket::new(Raw::Unix(net::UnixStream::from_std(stream)?))),
+            Self::Unix(stream) => Ok(Socket::new(Raw::Unix(net::UnixStream::from_std(stream)?), patience)),
         }
     }
 }
@@ -138,7 +139,7 @@ fn admit(door: &Arc<Door>, workers: &Workers, accepted: Accepted, peer: Option<I
     workers.next().spawn(async move {
         let _place = place;
         // A client that is gone before we begin needs nothing.
-        if let Ok(socket) = accepted.open() {
+        if let Ok(socket) = accepted.open(door.limits.body_timeout) {
             door.serve(socket, peer).await;
         }
     });

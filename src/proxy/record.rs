@@ -52,6 +52,8 @@ pub(super) struct Recorder {
     rules: Vec<RuleCounters>,
     access: AccessLog,
     ids: RequestIds,
+    /// Since when, and up to which second of it, a failure has been written about.
+    warned: (Instant, AtomicU64),
 }
 
 #[derive(Debug)]
@@ -111,7 +113,13 @@ impl Recorder {
             }),
         };
         let rules = rules.chain(["auth", "none"]).map(counters).collect();
-        Ok(Self { metrics: metrics.clone(), rules, access, ids: RequestIds::new(entropy)? })
+        Ok(Self {
+            metrics: metrics.clone(),
+            rules,
+            access,
+            ids: RequestIds::new(entropy)?,
+            warned: (Instant::now(), AtomicU64::new(0)),
+        })
     }
 
     /// An id for a request that brought none worth keeping.
@@ -155,6 +163,13 @@ impl Recorder {
             duration_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
             gate_us: record.timing.gate_us,
         });
+    }
+
+    /// Whether it is time for another line about a failure: one in each second.
+    pub(super) fn may_warn(&self) -> bool {
+        let (since, last) = &self.warned;
+        let second = since.elapsed().as_secs() + 1;
+        last.fetch_max(second, Ordering::Relaxed) < second
     }
 
     pub(super) const fn metrics(&self) -> &Metrics {

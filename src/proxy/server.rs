@@ -83,7 +83,6 @@ impl Server {
             upstreams,
             outgoing,
             recorder: recorder.clone(),
-            client_timeout: body_timeout,
         };
         let (closing, closing_seen) = watch::channel(false);
         let (stop, stop_seen) = watch::channel(false);

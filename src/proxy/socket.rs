@@ -2,6 +2,9 @@
 //!
 //! Small writes are gathered, so that an answer's head and a short body leave in one system call. Nothing is held for reading:
 //! an idle connection costs its write buffer and a task.
+//!
+//! Must stay true: whoever writes to a client that takes nothing is told so in time, whichever of pingora's or our own writes
+//! it is; a connection that is ended lets the client read what it was told last.
 
 use std::{
     io,
@@ -10,6 +13,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -19,16 +23,27 @@ use pingora::protocols::{
 };
 use rustix::net::RecvFlags;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufWriter, Interest, ReadBuf},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter, Interest, ReadBuf},
     net::{TcpStream, UnixStream},
+    time::{Sleep, sleep, timeout},
 };
 
 /// Bytes of an answer that are gathered before they are sent.
 const WRITE_BUFFER: usize = 4096;
 
+/// How long a client whose connection is ended may take to read the last answer, and how much of what it still sends is read.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 256 * 1024;
+
 /// A client's connection over TCP or a Unix socket.
 #[derive(Debug)]
-pub(super) struct Socket(BufWriter<Raw>);
+pub(super) struct Socket {
+    io: BufWriter<Raw>,
+    /// Longest time in which the client may take no bytes.
+    patience: Duration,
+    /// Runs while a write makes no progress.
+    stalled: Option<Pin<Box<Sleep>>>,
+}
 
 #[derive(Debug)]
 pub(super) enum Raw {
@@ -37,13 +52,35 @@ pub(super) enum Raw {
 }
 
 impl Socket {
-    pub(super) fn new(raw: Raw) -> Self {
-        Self(BufWriter::with_capacity(WRITE_BUFFER, raw))
+    pub(super) fn new(raw: Raw, patience: Duration) -> Self {
+        Self { io: BufWriter::with_capacity(WRITE_BUFFER, raw), patience, stalled: None }
+    }
+
+    /// Ends with a reset, not in peace: for an answer that broke off where nothing but a peaceful end would tell that it is whole.
+    pub(super) fn end_with_reset(&self) {
+        if let Raw::Tcp(stream) = self.io.get_ref() {
+            // Where that fails the client is gone.
+            let _ = rustix::net::sockopt::set_socket_linger(stream, Some(Duration::ZERO));
+        }
+    }
+
+    /// What a write came to, unless it has come to nothing for too long.
+    fn in_time<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        let patience = self.patience;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(patience)));
+        match stalled.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Poll::Pending => Poll::Pending,
+        }
     }
 
     /// Waits until there is something to read, or the end.
     pub(super) async fn readable(&self) -> io::Result<()> {
-        match self.0.get_ref() {
+        match self.io.get_ref() {
             Raw::Tcp(stream) => stream.readable().await,
             Raw::Unix(stream) => stream.readable().await,
         }
@@ -59,7 +96,7 @@ impl Socket {
                 return true;
             }
             let mut byte = [MaybeUninit::uninit(); 1];
-            let peeked = match self.0.get_ref() {
+            let peeked = match self.io.get_ref() {
                 Raw::Tcp(stream) => stream.try_io(Interest::READABLE, || peek(stream, &mut byte)),
                 Raw::Unix(stream) => stream.try_io(Interest::READABLE, || peek(stream, &mut byte)),
             };
@@ -120,44 +157,66 @@ impl AsyncWrite for Raw {
 impl AsyncRead for Socket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let socket = self.get_mut();
-        if !socket.0.buffer().is_empty()
-            && let Poll::Ready(Err(fault)) = Pin::new(&mut socket.0).poll_flush(cx)
-        {
-            return Poll::Ready(Err(fault));
+        if !socket.io.buffer().is_empty() {
+            let flushed = Pin::new(&mut socket.io).poll_flush(cx);
+            if let Poll::Ready(Err(fault)) = socket.in_time(cx, flushed) {
+                return Poll::Ready(Err(fault));
+            }
         }
-        Pin::new(socket.0.get_mut()).poll_read(cx, buf)
+        Pin::new(socket.io.get_mut()).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for Socket {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().0).poll_write(cx, buf)
+        let socket = self.get_mut();
+        let written = Pin::new(&mut socket.io).poll_write(cx, buf);
+        socket.in_time(cx, written)
     }
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().0).poll_flush(cx)
+        let socket = self.get_mut();
+        let flushed = Pin::new(&mut socket.io).poll_flush(cx);
+        socket.in_time(cx, flushed)
     }
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().0).poll_shutdown(cx)
+        let socket = self.get_mut();
+        let ended = Pin::new(&mut socket.io).poll_shutdown(cx);
+        socket.in_time(cx, ended)
     }
     fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().0).poll_write_vectored(cx, bufs)
+        let socket = self.get_mut();
+        let written = Pin::new(&mut socket.io).poll_write_vectored(cx, bufs);
+        socket.in_time(cx, written)
     }
     fn is_write_vectored(&self) -> bool {
-        self.0.is_write_vectored()
+        self.io.is_write_vectored()
     }
 }
 
+/// Ends our side and reads on for a little: closing with unread bytes would reset the connection, and the client might never
+/// see the answer.
 #[async_trait]
 impl Shutdown for Socket {
     async fn shutdown(&mut self) {
-        // The client may be gone already, which is what we want.
-        drop(AsyncWriteExt::shutdown(self).await);
+        let read_on = async {
+            AsyncWriteExt::shutdown(self).await?;
+            let (mut waste, mut left) = ([0; 4096], LINGER_BYTES);
+            while left > 0 {
+                match self.read(&mut waste).await? {
+                    0 => break,
+                    n => left = left.saturating_sub(n),
+                }
+            }
+            io::Result::Ok(())
+        };
+        // A client that is gone already is what we want; one that does not go is left.
+        drop(timeout(LINGER, read_on).await);
     }
 }
 
 impl UniqueID for Socket {
     fn id(&self) -> i32 {
-        match self.0.get_ref() {
+        match self.io.get_ref() {
             Raw::Tcp(stream) => stream.as_raw_fd(),
             Raw::Unix(stream) => stream.as_raw_fd(),
         }

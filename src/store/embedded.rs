@@ -17,6 +17,8 @@ mod sled;
 mod sweep;
 mod writer;
 
+pub(in crate::store) use self::sled::has_data;
+
 use std::{path::Path, sync::Arc};
 
 use async_trait::async_trait;

@@ -1,8 +1,16 @@
 //! From the config's URL to a store, and what a person is told when that fails.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
-use super::{Store, embedded::EmbeddedStore, vault::StoreKeys};
+use super::{
+    Store,
+    embedded::{self, EmbeddedStore},
+    vault::StoreKeys,
+};
 use crate::{crypto::Key, entropy::Entropy};
 
 /// How to open a store.
@@ -63,6 +71,11 @@ pub fn open(url: &str, options: &OpenOptions, key: &Key, entropy: Entropy) -> Re
         }
         Some(_) | None => Err(OpenError::UnknownUrl),
     }
+}
+
+/// Whether an embedded store in this directory has been written to, so that its key must exist too.
+pub fn has_data(directory: &Path) -> bool {
+    embedded::has_data(directory)
 }
 
 /// The engine that a URL names, as metrics have it.

@@ -8,7 +8,6 @@ use std::{cell::RefCell, io::Write};
 use super::Sink;
 use crate::{
     config::LogFormat,
-    metrics::Metrics,
     types::{ClientIp, Timestamp},
 };
 
@@ -39,25 +38,21 @@ pub struct AccessLine<'a> {
 #[derive(Debug, Clone)]
 pub struct AccessLog {
     to: Option<(Sink, LogFormat)>,
-    metrics: Metrics,
 }
 
 impl AccessLog {
     /// `to`: `None` when `telemetry.access_log` is off.
-    pub fn new(to: Option<(Sink, LogFormat)>, metrics: Metrics) -> Self {
-        Self { to, metrics }
+    pub const fn new(to: Option<(Sink, LogFormat)>) -> Self {
+        Self { to }
     }
 
-    /// Writes one line; gives it up, and counts that, when the reader of the log does not keep up.
+    /// Writes one line.
     pub fn write(&self, line: &AccessLine<'_>) {
         let Some((sink, format)) = &self.to else { return };
-        let text = match format {
+        sink.offer(match format {
             LogFormat::Json => json(line),
             LogFormat::Text => text(line),
-        };
-        if !sink.offer(text) {
-            self.metrics.log_lines_dropped.inc();
-        }
+        });
     }
 }
 

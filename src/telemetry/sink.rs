@@ -1,27 +1,38 @@
 //! One thread that writes log lines to standard output in batches.
+//!
+//! Must stay true: nobody who logs ever waits. When the reader of standard output falls behind by a whole queue, lines are
+//! given up and counted, whatever they say: a stuck log must not stop logins, nor the way out at SIGTERM.
 
 use std::{
     io::{self, Write},
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
         mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
-    thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tracing_subscriber::fmt::MakeWriter;
 
 /// Lines that may wait to be written.
 const QUEUE: usize = 16_384;
+/// How many of them may be access lines: audit events and warnings still get in when there is a flood of requests.
+const FOR_MANY: usize = QUEUE / 4 * 3;
 /// How long the writer rests after a batch. Senders then find it awake less often, and waking it is what costs them most.
 const REST: Duration = Duration::from_millis(5);
+
+/// How long the last lines may take when the process ends.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Takes finished lines. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Sink {
     lines: SyncSender<Message>,
-    writer: Arc<Mutex<Option<JoinHandle<()>>>>,
+    queued: Arc<AtomicUsize>,
+    given_up: Arc<AtomicU64>,
+    /// Disconnected when the thread has ended.
+    ended: Arc<Mutex<Receiver<()>>>,
 }
 
 #[derive(Debug)]
@@ -39,38 +50,67 @@ impl Sink {
     /// Starts the thread that writes to `out`.
     pub fn to(out: impl Write + Send + 'static) -> io::Result<Self> {
         let (lines, queue) = sync_channel(QUEUE);
-        let writer = std::thread::Builder::new().name("log".to_owned()).spawn(move || write_all(&queue, out))?;
-        Ok(Self { lines, writer: Arc::new(Mutex::new(Some(writer))) })
+        let (ending, ended) = sync_channel::<()>(0);
+        let queued = Arc::new(AtomicUsize::new(0));
+        let waiting = queued.clone();
+        std::thread::Builder::new().name("log".to_owned()).spawn(move || {
+            write_all(&queue, &waiting, out);
+            drop(ending);
+        })?;
+        Ok(Self { lines, queued, given_up: Arc::default(), ended: Arc::new(Mutex::new(ended)) })
     }
 
-    /// Gives a line (with its newline) away if there is room; `false` when there is none.
-    pub fn offer(&self, line: Vec<u8>) -> bool {
-        !matches!(self.lines.try_send(Message::Line(line)), Err(TrySendError::Full(_)))
-    }
-
-    /// Gives a line away, waiting for room.
-    fn send(&self, line: Vec<u8>) {
-        // The thread is gone only after `close`; what is logged then has nowhere to go.
-        drop(self.lines.send(Message::Line(line)));
-    }
-
-    /// Writes what is queued and ends the thread.
-    pub fn close(&self) {
-        let writer = self.writer.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-        if let Some(writer) = writer {
-            drop(self.lines.send(Message::Stop));
-            drop(writer.join());
+    /// Gives a line of which there are many (with its newline) away; a fast stream of them leaves room for the rare ones.
+    pub fn offer(&self, line: Vec<u8>) {
+        if self.queued.load(Ordering::Relaxed) < FOR_MANY {
+            self.send(line);
+        } else {
+            self.given_up.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Gives a line away; where there is no room it is given up.
+    fn send(&self, line: Vec<u8>) {
+        self.queued.fetch_add(1, Ordering::Relaxed);
+        if let Err(refused) = self.lines.try_send(Message::Line(line)) {
+            self.queued.fetch_sub(1, Ordering::Relaxed);
+            // The thread is gone only after `close`; what is logged then has nowhere to go, and is no loss.
+            if let TrySendError::Full(_) = refused {
+                self.given_up.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// How many lines were given up since this was last asked.
+    pub fn take_given_up(&self) -> u64 {
+        self.given_up.swap(0, Ordering::Relaxed)
+    }
+
+    /// Writes what is queued and ends the thread, unless nobody reads what it writes: then it is left behind.
+    pub fn close(&self) {
+        let end = Instant::now() + LAST_WORDS;
+        while let Err(TrySendError::Full(_)) = self.lines.try_send(Message::Stop) {
+            if Instant::now() >= end {
+                return;
+            }
+            std::thread::sleep(REST);
+        }
+        // Both outcomes are the end of waiting: it has ended, or it will not.
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = ended.recv_timeout(end.saturating_duration_since(Instant::now()));
     }
 }
 
-fn write_all(queue: &Receiver<Message>, mut out: impl Write) {
+fn write_all(queue: &Receiver<Message>, queued: &AtomicUsize, mut out: impl Write) {
     let mut batch = Vec::with_capacity(64 * 1024);
     while let Ok(first) = queue.recv() {
         let mut stop = false;
         for message in std::iter::once(first).chain(queue.try_iter()) {
             match message {
-                Message::Line(line) => batch.extend_from_slice(&line),
+                Message::Line(line) => {
+                    queued.fetch_sub(1, Ordering::Relaxed);
+                    batch.extend_from_slice(&line);
+                }
                 Message::Stop => {
                     stop = true;
                     break;
@@ -143,7 +183,7 @@ mod tests {
         let out = Shared::default();
         let sink = Sink::to(out.clone()).expect("a thread");
         for n in 0..1000 {
-            assert!(sink.offer(format!("{n}\n").into_bytes()));
+            sink.offer(format!("{n}\n").into_bytes());
         }
         sink.close();
         let text = String::from_utf8(out.0.lock().unwrap().clone()).expect("text");
@@ -151,24 +191,32 @@ mod tests {
         assert_eq!(lines, (0..1000).map(|n| n.to_string()).collect::<Vec<_>>());
     }
 
-    #[test]
-    fn a_full_queue_gives_up_offered_lines() {
-        /// Blocks its writer until the test lets go.
-        struct Stuck(Arc<Mutex<()>>);
-        impl Write for Stuck {
-            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-                drop(self.0.lock());
-                Ok(bytes.len())
-            }
-            fn flush(&mut self) -> io::Result<()> {
-                Ok(())
-            }
+    /// Blocks its writer until the test lets go.
+    struct Stuck(Arc<Mutex<()>>);
+    impl Write for Stuck {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            drop(self.0.lock());
+            Ok(bytes.len())
         }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn whoever_logs_never_waits_for_a_reader_that_is_stuck() {
         let gate = Arc::new(Mutex::new(()));
         let held = gate.lock().unwrap();
         let sink = Sink::to(Stuck(gate.clone())).expect("a thread");
-        let taken = (0..3 * QUEUE).filter(|_| sink.offer(b"x\n".to_vec())).count();
-        assert!(taken < 3 * QUEUE, "all {taken} lines were taken");
+        let line = vec![b'x'; 1024];
+        for _ in 0..3 * QUEUE {
+            sink.offer(line.clone());
+            drop(sink.make_writer().write(&line));
+        }
+        let given_up = sink.take_given_up();
+        // The queue is full, and the writer holds a batch of a MiB.
+        assert!(given_up >= 4 * QUEUE as u64, "{given_up}");
+        assert_eq!(sink.take_given_up(), 0);
         drop(held);
         sink.close();
     }

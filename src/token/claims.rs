@@ -5,6 +5,7 @@ use std::{borrow::Cow, time::Duration};
 use serde::Serialize;
 
 use crate::{
+    config::TokenConfig,
     store::{REVOCATION_RETENTION, Session, User},
     types::{ClientType, SessionId, Timestamp, UserId, UserType},
 };
@@ -12,6 +13,12 @@ use crate::{
 /// No access token lives longer: an hour less than revocations are remembered, so that a revoked one cannot outlive the
 /// memory of its revocation, whatever the leeway.
 pub const LONGEST_LIFE: Duration = REVOCATION_RETENTION.saturating_sub(Duration::from_hours(1));
+
+/// The longest life of a token that is accepted: what the config gives tokens now, but a day at least, so that shortening
+/// `access_ttl` leaves the tokens of the hour before alone. Revocations have to be remembered no longer than this.
+pub fn longest_life(config: &TokenConfig) -> Duration {
+    config.access_ttl.get().max(Duration::from_hours(24)).min(LONGEST_LIFE)
+}
 
 /// `token_use` of an access token: the second thing, after `typ`, that tells it from other tokens of ours.
 pub(super) const TOKEN_USE: &str = "access";

@@ -15,7 +15,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::de::MapAccess;
 
 use super::{
-    claims::{AccessClaims, LONGEST_LIFE, TOKEN_USE},
+    claims::{self, AccessClaims, TOKEN_USE},
     key::{self, VerifyingKey},
     keyring::{ACCESS_TOKEN, Keyring},
     keyrings::Keyrings,
@@ -87,11 +87,18 @@ pub struct Verifier {
     iss: String,
     aud: String,
     leeway: Duration,
+    longest_life: Duration,
 }
 
 impl Verifier {
     pub fn new(keyrings: Arc<Keyrings>, config: &TokenConfig) -> Self {
-        Self { keyrings, iss: config.issuer.clone(), aud: config.audience.clone(), leeway: config.leeway.get() }
+        Self {
+            keyrings,
+            iss: config.issuer.clone(),
+            aud: config.audience.clone(),
+            leeway: config.leeway.get(),
+            longest_life: claims::longest_life(config),
+        }
     }
 
     /// The token's claims, when it is good at `now`. Whether its session has been revoked is another question.
@@ -174,7 +181,7 @@ impl Verifier {
             ep: claims.ep.ok_or(missing)?,
             gep: claims.gep.ok_or(missing)?,
         };
-        if verified.exp > verified.iat.plus(LONGEST_LIFE) {
+        if verified.exp > verified.iat.plus(self.longest_life) {
             return Err(TokenError::Claims);
         }
         let latest_start = now.plus(self.leeway);

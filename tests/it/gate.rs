@@ -300,6 +300,77 @@ fn an_answer_that_breaks_off_is_never_taken_for_whole() {
     }
 }
 
+/// A peaceful end is how an HTTP/1.0 client knows that an answer without a length is whole.
+#[test]
+fn an_answer_that_breaks_off_ends_in_a_reset_for_http_1_0() {
+    let backend = Backend::answering(|_, stream| {
+        drop(stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"));
+        false
+    });
+    let menshen = Setup::before(backend.address).start();
+    let token = menshen.token("alice");
+    let mut client = Client::connect(menshen.http);
+    client.send(format!("GET /x HTTP/1.0\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n"));
+    let mut text = Vec::new();
+    let end = client.stream().read_to_end(&mut text);
+    assert_eq!(end.map_err(|fault| fault.kind()), Err(std::io::ErrorKind::ConnectionReset));
+}
+
+#[test]
+fn head_does_not_dodge_a_rule_for_get() {
+    let backend = Backend::start();
+    let rules = "[[rule]]\nname = \"reports\"\npath = \"/reports/**\"\nmethods = [\"GET\"]\nuser_types = [\"admin\"]\n\
+                 [[rule]]\nname = \"open\"\npath = \"/open\"\nmethods = [\"GET\"]\naccess = \"public\"\n";
+    let menshen = Setup::before(backend.address).with(rules).start();
+    let user = format!("Bearer {}", menshen.token("alice"));
+    for (method, path, status) in [("GET", "/reports/1", 403), ("HEAD", "/reports/1", 403), ("GET", "/open", 200)] {
+        let answer = wire::ask(menshen.http, method, path, &[("Authorization", &user)], b"");
+        assert_eq!(answer.status, status, "{method} {path}");
+    }
+    // It closes HEAD, it does not open it.
+    assert_eq!(wire::ask(menshen.http, "HEAD", "/open", &[], b"").status, 401);
+}
+
+#[test]
+fn a_client_that_reads_nothing_loses_its_place() {
+    let big = vec![b'x'; 1 << 20];
+    let backend = Backend::answering(move |_, stream| {
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", 64 << 20);
+        stream.write_all(head.as_bytes()).is_ok() && (0..64).all(|_| stream.write_all(&big).is_ok())
+    });
+    let section = "[server]\nlisten = [\"127.0.0.1:0\"]\nbody_timeout = \"300ms\"";
+    let menshen = Setup::before(backend.address).with(section).start();
+    let token = format!("Bearer {}", menshen.token("alice"));
+    for body in [&b""[..], b"upload"] {
+        let mut client = Client::connect(menshen.http);
+        client.send(wire::request("POST", "/big", &[("Authorization", &token)], body));
+        // Nothing is read; the connection ends all the same, and its place is free again.
+        let end = std::time::Instant::now() + Duration::from_secs(20);
+        while backend.received().is_empty() || menshen.metric("menshen_connections") > 0.0 {
+            assert!(std::time::Instant::now() < end, "the place is still taken");
+            std::thread::yield_now();
+        }
+        drop(client);
+    }
+}
+
+#[test]
+fn an_upload_that_dribbles_is_given_up() {
+    let backend = Backend::start();
+    let section = "[server]\nlisten = [\"127.0.0.1:0\"]\nbody_timeout = \"300ms\"";
+    let menshen = Setup::before(backend.address).with(section).start();
+    let token = menshen.token("alice");
+    let mut client = Client::connect(menshen.http);
+    client.send(format!("POST /x HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\nContent-Length: 100000\r\n\r\n"));
+    // Each byte comes well within the time for one read: dribbling is the attack.
+    let cut = (0..400).any(|_| {
+        std::thread::sleep(Duration::from_millis(25));
+        client.stream().get_mut().write_all(b"x").is_err()
+    });
+    assert!(cut, "10 seconds of dribbling were taken");
+    assert!(backend.received().is_empty());
+}
+
 #[test]
 fn a_client_that_leaves_takes_its_request_with_it() {
     let (left, gone) = std::sync::mpsc::channel();

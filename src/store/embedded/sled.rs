@@ -114,6 +114,11 @@ impl SledKv {
     }
 }
 
+/// Whether there is a store with data in this directory.
+pub(in crate::store) fn has_data(directory: &Path) -> bool {
+    fs::metadata(directory.join(MARKER)).is_ok_and(|marker| marker.len() > 0)
+}
+
 impl Kv for SledKv {
     fn name(&self) -> &'static str {
         "sled"
