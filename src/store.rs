@@ -203,7 +203,7 @@ pub struct NewLogin {
     pub profile: Profile,
     /// The new user's kind. A user who exists is raised to `admin` by it (development only), never lowered.
     pub user_type: UserType,
-    /// Id for a new user; `None`: the store counts up from `first_integer`.
+    /// Id for a new user.
     pub new_user: NewUserId,
     /// A stranger's login makes a user; otherwise it is [`LoginOutcome::RegistrationClosed`].
     pub registration_open: bool,

@@ -13,7 +13,8 @@ use crate::types::Malformed;
 pub struct ServerConfig {
     /// Addresses to listen on: `IP:PORT`, or `unix:/path/to.sock`.
     pub listen: Vec<String>,
-    /// Networks (CIDR) whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed. Empty: nobody's, the peer is the client.
+    /// Networks (CIDR) whose `X-Forwarded-For`, `X-Forwarded-Proto` and `X-Request-Id` are believed. Empty: nobody's, the peer is
+    /// the client.
     #[schemars(with = "Vec<Network>")]
     pub trusted_proxies: Vec<IpNet>,
     /// Headers that pass although their name has a sign besides letters, digits and `-`. Never a managed header.
@@ -26,7 +27,8 @@ pub struct ServerConfig {
     pub header_timeout: HumanDuration,
     /// How long a connection may wait for its next request.
     pub keepalive_timeout: HumanDuration,
-    /// Longest silence while a body is read from or an answer is written to a client.
+    /// Longest silence of a client within a body, and longest time in which it takes nothing of an answer. A body that comes slower
+    /// than 512 bytes a second is given up after it.
     pub body_timeout: HumanDuration,
     /// Requests on one connection before it is closed, so that clients spread over replicas again.
     pub keepalive_requests: u32,
