@@ -130,7 +130,8 @@ def token_file(key, directory, count, sample=None):
     path.parent.mkdir(parents=True, exist_ok=True)
     part = 500
     jobs = [(key, header, claims, now, min(part, count - at)) for at in range(0, count, part)]
-    with multiprocessing.Pool() as pool, open(path, "w", encoding="ascii") as file:
+    # Not forked: a lock of the cryptography library may be held at that moment, and would be for ever in the child.
+    with multiprocessing.get_context("spawn").Pool() as pool, open(path, "w", encoding="ascii") as file:
         for tokens in pool.imap_unordered(mint_many, jobs):
             file.write("".join(token + "\n" for token in tokens))
     return path

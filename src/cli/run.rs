@@ -36,6 +36,8 @@ pub(super) fn run(source: &Source, err: &mut impl Write) -> io::Result<ExitCode>
         Ok(config) => config,
         Err(code) => return Ok(code),
     };
+    // The allocator asks for huge pages; with them an idle menshen holds twice the memory. Where that fails it just does.
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
     let sink = Sink::stdout()?;
     telemetry::init(&config.telemetry, &sink);
     // One thread beside the workers: signals, probes, metrics and upkeep go on while every worker is busy.

@@ -12,7 +12,7 @@ use crate::types::Malformed;
 #[serde(default, deny_unknown_fields)]
 pub struct UpstreamConfig {
     /// Where it listens: `http://host:port`, `https://host:port` or `unix:/path/to.sock`. Several take turns. A name is
-    /// resolved once, at start.
+    /// resolved once, at start, to its first IPv4 address where it has one.
     pub urls: Vec<String>,
     /// What happens to the client's `Authorization` once it is checked: `remove` it, or `keep` it for a backend that looks
     /// at it too.

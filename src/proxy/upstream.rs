@@ -90,8 +90,10 @@ fn peer(url: &str, config: &UpstreamConfig) -> Result<HttpPeer, UpstreamError> {
         let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let unresolved = |why| UpstreamError::Unresolved { url: url.to_owned(), why };
-        let address = (bare, port).to_socket_addrs().map_err(unresolved)?.next();
-        let address = address.ok_or_else(|| unresolved(std::io::Error::other("no address")))?;
+        // `localhost` often means ::1 first, where an old backend does not listen.
+        let addresses: Vec<_> = (bare, port).to_socket_addrs().map_err(unresolved)?.collect();
+        let address = addresses.iter().find(|address| address.is_ipv4()).or(addresses.first());
+        let address = *address.ok_or_else(|| unresolved(std::io::Error::other("no address")))?;
         HttpPeer::new(address, tls, if tls { bare.to_owned() } else { String::new() })
     };
     let options = &mut peer.options;

@@ -18,5 +18,6 @@ mod process;
 mod resilience;
 mod smuggling;
 mod story;
+mod upstream_tls;
 mod wechat;
 mod wire;

@@ -1,3 +1,5 @@
+//! What `auth::authorize` promises.
+
 use std::time::Duration;
 
 use super::*;

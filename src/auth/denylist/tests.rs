@@ -1,3 +1,5 @@
+//! What `auth::denylist` promises.
+
 use std::sync::atomic::AtomicUsize;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! What `policy::decision` promises.
+
 use std::mem::MaybeUninit;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! What `policy::framing` promises.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! What `policy::head` promises.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! What `policy::headers` promises.
+
 use std::mem::MaybeUninit;
 
 use proptest::prelude::*;

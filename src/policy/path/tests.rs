@@ -1,3 +1,5 @@
+//! What `policy::path` promises.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! What `policy::rules` promises.
+
 use proptest::prelude::*;
 
 use super::*;

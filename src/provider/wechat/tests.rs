@@ -1,3 +1,5 @@
+//! What `provider::wechat` promises.
+
 use serde_json::Value;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! What `token::keyrings` promises.
+
 use super::*;
 use crate::token::fixture::{NOW, Shelf};
 

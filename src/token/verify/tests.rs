@@ -1,3 +1,5 @@
+//! What `token::verify` promises.
+
 use std::collections::BTreeMap;
 
 use jsonwebtoken::EncodingKey;
