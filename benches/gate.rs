@@ -139,9 +139,9 @@ fn decide(c: &mut Criterion) {
         roles: Vec::new(),
         bad_token_is_anonymous: false,
     };
-    let mut config = Config::default();
-    config.rule = (0..20).map(|n| rule(n, format!("/area-{n}/*/things/**"), Access::Public)).collect();
-    config.rule.push(rule(20, "/api/**".to_owned(), Access::Required));
+    let others = (0..20).map(|n| rule(n, format!("/area-{n}/*/things/**"), Access::Public));
+    let ours = rule(20, "/api/**".to_owned(), Access::Required);
+    let config = Config { rule: others.chain([ours]).collect(), ..Config::default() };
     let gate = Gate::compile(&config, Arc::new(world.authorizer(20_000)), Metrics::new()).expect("rules that compile");
     let peer = Some([192, 0, 2, 7].into());
     let good = head(&format!("Authorization: Bearer {}\r\n", world.token()));
