@@ -235,6 +235,16 @@ impl Menshen {
             .unwrap_or_else(|| panic!("no series {series} in\n{text}"))
     }
 
+    /// Waits until a series counts at least so much: a request is counted when its answer has been sent.
+    pub fn wait_for_metric(&self, series: &str, least: f64) {
+        let end = Instant::now() + Duration::from_secs(10);
+        let value = |text: &str| text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok());
+        while value(&self.metrics()).unwrap_or(0.0_f64) < least {
+            assert!(Instant::now() < end, "{series} does not come to {least}:\n{}", self.metrics());
+            std::thread::yield_now();
+        }
+    }
+
     pub fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_raw(self.pid()).expect("a pid");
         rustix::process::kill_process(pid, signal).expect("a signal");

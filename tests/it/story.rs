@@ -227,10 +227,10 @@ fn metrics_count_what_happened_under_their_names() {
     menshen.get("/x", &[]);
     assert!(menshen.metric("menshen_logins_total{method=\"wechat\",result=\"success\"}") >= 1.0);
     assert!(menshen.metric("menshen_sessions_opened_total") >= 1.0);
-    assert!(menshen.metric("menshen_requests_total{decision=\"forwarded\",rule=\"default\",status=\"2xx\"}") >= 1.0);
-    assert!(menshen.metric("menshen_requests_total{decision=\"refused\",rule=\"default\",status=\"4xx\"}") >= 1.0);
-    assert!(menshen.metric("menshen_request_duration_seconds_count{rule=\"default\"}") >= 2.0);
-    assert!(menshen.metric("menshen_gate_duration_seconds_count") >= 2.0);
+    menshen.wait_for_metric("menshen_requests_total{decision=\"forwarded\",rule=\"default\",status=\"2xx\"}", 1.0);
+    menshen.wait_for_metric("menshen_requests_total{decision=\"refused\",rule=\"default\",status=\"4xx\"}", 1.0);
+    menshen.wait_for_metric("menshen_request_duration_seconds_count{rule=\"default\"}", 2.0);
+    menshen.wait_for_metric("menshen_gate_duration_seconds_count", 2.0);
     assert!(menshen.metric("menshen_store_size_bytes") > 0.0);
     assert!((menshen.metric(&format!("menshen_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"))) - 1.0).abs() < 0.1);
     for path in ["/livez", "/readyz", "/startupz"] {
