@@ -48,9 +48,10 @@ class Invalid(Exception):
 
 def wrk(port, seconds, script, *args, connections=CONNECTIONS, path="/api/items"):
     """Runs the load on its own core; returns the script's summary."""
-    argv = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(HERE / script),
+    argv = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", script,
             f"http://{peers.HOST}:{port}{path}", "--", *map(str, args)]
-    out = subprocess.run(argv, check=True, capture_output=True, text=True,
+    # From their own directory the scripts find each other.
+    out = subprocess.run(argv, check=True, capture_output=True, text=True, cwd=HERE,
                          preexec_fn=lambda: os.sched_setaffinity(0, {peers.LOAD_CORE})).stdout
     return json.loads(out.strip().splitlines()[-1])
 

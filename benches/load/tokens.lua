@@ -1,5 +1,6 @@
 -- wrk script: GET with tokens from a file (one a line), in turn. Arguments: FILE FIRST. FILE may be "-": no Authorization.
--- The last line printed is JSON for compare.py.
+
+require("summary")
 
 local requests, at = {}, 0
 
@@ -18,12 +19,4 @@ end
 function request()
   at = at % #requests + 1
   return requests[at]
-end
-
-function done(summary, latency)
-  local e = summary.errors
-  io.write(string.format(
-    '{"requests": %d, "microseconds": %d, "p50": %d, "p99": %d, "refused": %d, "broken": %d}\n',
-    summary.requests, summary.duration, latency:percentile(50), latency:percentile(99), e.status,
-    e.connect + e.read + e.write + e.timeout))
 end

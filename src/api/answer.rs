@@ -5,6 +5,7 @@ use axum::{
     http::{HeaderValue, header},
     response::{IntoResponse, Response},
 };
+use bytes::Bytes;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -122,6 +123,16 @@ impl TokenAnswer {
                 openid: openid.map(|openid| openid.as_str().to_owned()),
             },
         }
+    }
+}
+
+/// A JSON document that is the same for everyone.
+pub(super) struct Document(pub(super) Bytes);
+
+impl IntoResponse for Document {
+    fn into_response(self) -> Response {
+        let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "public, max-age=300")];
+        (headers, self.0).into_response()
     }
 }
 
