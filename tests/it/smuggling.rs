@@ -189,6 +189,7 @@ fn bad_chunks_never_reach_the_backend_as_a_whole_request() {
             assert_eq!(answer.header("Connection"), Some("close"), "{chunks:?}");
         }
         assert!(client.ended(), "{chunks:?}");
+        assert!(backend.received().is_empty(), "{chunks:?}");
     }
 }
 
@@ -234,20 +235,13 @@ fn one_byte_at_a_time_holds_nothing() {
     let backend = Backend::start();
     let menshen =
         Setup::before(backend.address).with("[server]\nlisten = [\"127.0.0.1:0\"]\nheader_timeout = \"400ms\"").start();
-    let start = std::time::Instant::now();
     let mut client = Client::connect(menshen.http);
-    let head = b"GET /x HTTP/1.1\r\nHost: a\r\nX-A: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
-    let mut cut = false;
-    for byte in head {
-        // Dribbling is the attack: each byte comes well within any timeout for a single read.
-        std::thread::sleep(std::time::Duration::from_millis(50));
-        if client.stream().get_mut().write_all(&[*byte]).is_err() {
-            cut = true;
-            break;
-        }
-    }
-    let answer = client.receive();
-    assert!(cut || answer.as_ref().is_none_or(|answer| answer.status == 400), "{answer:?}");
-    assert!(start.elapsed() < std::time::Duration::from_secs(15));
+    client.send("GET /x HTTP/1.1\r\nHost: a\r\nX-A: ");
+    // Dribbling is the attack: each byte comes well within any timeout for a single read.
+    let cut = (0..200).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(25));
+        client.stream().get_mut().write_all(b"a").is_err()
+    });
+    assert!(cut, "5 seconds of dribbling were taken");
     assert!(backend.received().is_empty());
 }

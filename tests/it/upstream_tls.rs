@@ -1,15 +1,15 @@
 //! A backend behind TLS: its certificate is checked, against the name in `upstream.urls` and the system's authorities.
 
 use std::{
-    net::TcpListener,
+    io::{BufRead, BufReader, Read},
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Child, ChildStdout, Command, Stdio},
 };
 
 use super::menshen::Setup;
 
-/// `openssl s_server`, ended when dropped.
-struct TlsBackend(Child);
+/// `openssl s_server`, ended when dropped. It would end of itself if nobody held what it prints to.
+struct TlsBackend(Child, #[expect(dead_code, reason = "held open")] BufReader<ChildStdout>);
 
 impl Drop for TlsBackend {
     fn drop(&mut self) {
@@ -37,31 +37,19 @@ fn certificates(dir: &Path) {
 }
 
 fn serve(dir: &Path) -> (TlsBackend, u16) {
-    // Free a moment ago; nothing else here asks for ports by number.
-    let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port();
-    let server = Command::new("openssl")
-        .args([
-            "s_server",
-            "-quiet",
-            "-www",
-            "-key",
-            "leaf.key",
-            "-cert",
-            "leaf.pem",
-            "-accept",
-            &format!("127.0.0.1:{port}"),
-        ])
+    let mut server = Command::new("openssl")
+        .args(["s_server", "-www", "-key", "leaf.key", "-cert", "leaf.pem", "-accept", "127.0.0.1:0"])
         .current_dir(dir)
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
+        .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
         .expect("the openssl command");
-    let server = TlsBackend(server);
-    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-        std::thread::yield_now();
-    }
-    (server, port)
+    let mut said = BufReader::new(server.stdout.take().expect("piped"));
+    // It says where it listens: `ACCEPT 127.0.0.1:PORT`.
+    let port =
+        said.by_ref().lines().map_while(Result::ok).find_map(|line| line.strip_prefix("ACCEPT 127.0.0.1:")?.parse().ok());
+    (TlsBackend(server, said), port.expect("openssl listens"))
 }
 
 #[test]

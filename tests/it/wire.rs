@@ -1,7 +1,7 @@
 //! A client that says exactly what it is told to say, and reads what comes back.
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
+    io::{BufRead, BufReader, ErrorKind, Read, Write},
     net::{SocketAddr, TcpStream},
     time::Duration,
 };
@@ -62,8 +62,11 @@ impl Client {
     /// As `receive`, to a request with this method.
     pub fn receive_to(&mut self, method: &str) -> Option<Answer> {
         let mut line = String::new();
-        if self.stream.read_line(&mut line).unwrap_or(0) == 0 {
-            return None;
+        match self.stream.read_line(&mut line) {
+            Ok(0) => return None,
+            Ok(_) => {}
+            Err(fault) if fault.kind() == ErrorKind::ConnectionReset => return None,
+            Err(fault) => panic!("no answer and no end: {fault}"),
         }
         let status =
             line.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_else(|| panic!("not an answer: {line:?}"));
@@ -116,7 +119,7 @@ impl Client {
         let mut rest = Vec::new();
         match self.stream.read_to_end(&mut rest) {
             Ok(_) => rest.is_empty(),
-            Err(fault) => fault.kind() == std::io::ErrorKind::ConnectionReset,
+            Err(fault) => rest.is_empty() && fault.kind() == ErrorKind::ConnectionReset,
         }
     }
 
