@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields)]
 #[schemars(example = health())]
 pub struct RuleConfig {
-    /// Its name in metrics, logs and `explain`: 1 to 64 letters, digits, `-` or `_`.
+    /// Its name in metrics, logs and `menshen check`: 1 to 64 letters, digits, `-` or `_`.
     #[schemars(example = &"back-office")]
     pub name: String,
     /// On the path that is forwarded, never the query: exact (`/health`), everything below (`/static/**`, which is `/static`

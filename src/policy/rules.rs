@@ -21,7 +21,7 @@ pub const DEFAULT_RULE: &str = "default";
 /// One rule, compiled.
 #[derive(Debug, Clone)]
 pub struct Rule {
-    /// In metrics, logs and `explain`.
+    /// In metrics, logs and `menshen check`.
     pub name: Arc<str>,
     pub access: Access,
     /// With `optional`: a bad token counts as no token.
