@@ -16,7 +16,7 @@ use crate::{
     metrics::Metrics,
     policy::{
         Body, Credential, Decision, DropReason, FramingLimits, Head, HeaderPolicy, HeaderVerdict, HttpVersion, Origin,
-        Parsed, Refusal, Rule, RuleSet, Target, TokenState, client_ip, decision, framing, head, path,
+        Parsed, Refusal, RuleSet, Ruling, Target, TokenState, client_ip, decision, framing, head, path,
     },
     types::Timestamp,
 };
@@ -219,8 +219,9 @@ impl Gate {
         if self.is_auth_api(target.path) {
             return Verdict::AuthApi(passage(None, None));
         }
-        let rule = self.rules.find(target.path, head.method);
-        match self.judge(&head, rule, now) {
+        let ruling = self.rules.find(target.path, head.method);
+        let rule = ruling.rule;
+        match self.judge(&head, ruling, now) {
             Ok((Decision::Anonymous, _)) => Verdict::Forward(passage(Some(rule.index), None)),
             Ok((Decision::Authenticated, identity)) => Verdict::Forward(passage(Some(rule.index), identity)),
             Ok((Decision::Refuse(code), user)) => Verdict::Refuse(Box::new(Refused {
@@ -237,22 +238,27 @@ impl Gate {
         }
     }
 
-    /// What the rule says of the caller, and who the caller is.
-    fn judge(&self, head: &Head<'_>, rule: &Rule, now: Timestamp) -> Result<(Decision, Option<Arc<Identity>>), Refusal> {
+    /// What the rules say of the caller, and who the caller is.
+    fn judge(
+        &self,
+        head: &Head<'_>,
+        ruling: Ruling<'_>,
+        now: Timestamp,
+    ) -> Result<(Decision, Option<Arc<Identity>>), Refusal> {
         let credential = decision::credential(head)?;
-        if !decision::needs_token(rule) {
-            return Ok((decision::decide(rule, TokenState::Missing), None));
+        if !decision::needs_token(ruling) {
+            return Ok((decision::decide(ruling, TokenState::Missing), None));
         }
         Ok(match credential {
-            Credential::None => (decision::decide(rule, TokenState::Missing), None),
-            Credential::Malformed => (decision::decide(rule, TokenState::Malformed), None),
+            Credential::None => (decision::decide(ruling, TokenState::Missing), None),
+            Credential::Malformed => (decision::decide(ruling, TokenState::Malformed), None),
             Credential::Bearer(token) => match self.authorizer.authorize(token, now) {
                 Ok(identity) => {
                     let state =
                         TokenState::Valid { user_type: identity.claims.user_type.as_str(), roles: &identity.claims.roles };
-                    (decision::decide(rule, state), Some(identity))
+                    (decision::decide(ruling, state), Some(identity))
                 }
-                Err(code) => (decision::decide(rule, TokenState::Invalid(code)), None),
+                Err(code) => (decision::decide(ruling, TokenState::Invalid(code)), None),
             },
         })
     }
@@ -300,6 +306,7 @@ impl Gate {
         if nominates {
             for name in self.headers.nominated(head) {
                 kept.retain(|(kept, _)| !kept.eq_ignore_ascii_case(name));
+                dropped.extend(HeaderName::from_bytes(name.as_bytes()));
             }
         }
         if forged > 0 {

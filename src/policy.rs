@@ -24,7 +24,7 @@ pub use head::{Head, HttpVersion, Parsed};
 pub use headers::{DropReason, HeaderPolicy, HeaderProblem, HeaderVerdict};
 pub use identity::IdentityHeaders;
 pub use path::Target;
-pub use rules::{Rule, RuleProblem, RuleSet};
+pub use rules::{Rule, RuleProblem, RuleSet, Ruling};
 
 use crate::error::ErrorCode;
 

@@ -3,7 +3,7 @@
 //! Must stay true: no header but `Authorization` has a say; on a public path a token is not looked at; a token that is bad is
 //! never half-trusted; a fault that has nothing to do with the token is never taken for one, and never lets anybody pass.
 
-use super::{Head, Refusal, Rule};
+use super::{Head, Refusal, Ruling};
 use crate::{config::Access, error::ErrorCode};
 
 /// What a request brings to prove who it is from.
@@ -88,38 +88,38 @@ pub enum Decision {
 }
 
 /// Whether the token has any influence, so that it need not be checked where it has none.
-pub const fn needs_token(rule: &Rule) -> bool {
-    match rule.access {
+pub const fn needs_token(ruling: Ruling<'_>) -> bool {
+    match ruling.rule.access {
         Access::Public | Access::Deny => false,
         Access::Optional | Access::Required => true,
     }
 }
 
 /// Decides.
-pub fn decide(rule: &Rule, token: TokenState<'_>) -> Decision {
-    match rule.access {
+pub fn decide(ruling: Ruling<'_>, token: TokenState<'_>) -> Decision {
+    match ruling.rule.access {
         Access::Public => Decision::Anonymous,
         Access::Deny => Decision::Refuse(ErrorCode::Forbidden),
-        Access::Optional => optional(rule, token),
-        Access::Required => required(rule, token),
+        Access::Optional => optional(ruling, token),
+        Access::Required => required(ruling, token),
     }
 }
 
-fn optional(rule: &Rule, token: TokenState<'_>) -> Decision {
+fn optional(ruling: Ruling<'_>, token: TokenState<'_>) -> Decision {
     match token {
         TokenState::Missing => Decision::Anonymous,
-        TokenState::Malformed if rule.bad_token_is_anonymous => Decision::Anonymous,
-        TokenState::Invalid(code) if rule.bad_token_is_anonymous && is_about_the_token(code) => Decision::Anonymous,
-        TokenState::Malformed | TokenState::Invalid(_) | TokenState::Valid { .. } => required(rule, token),
+        TokenState::Malformed if ruling.rule.bad_token_is_anonymous => Decision::Anonymous,
+        TokenState::Invalid(code) if ruling.rule.bad_token_is_anonymous && is_about_the_token(code) => Decision::Anonymous,
+        TokenState::Malformed | TokenState::Invalid(_) | TokenState::Valid { .. } => required(ruling, token),
     }
 }
 
-fn required(rule: &Rule, token: TokenState<'_>) -> Decision {
+fn required(ruling: Ruling<'_>, token: TokenState<'_>) -> Decision {
     match token {
         TokenState::Missing => Decision::Refuse(ErrorCode::TokenMissing),
         TokenState::Malformed => Decision::Refuse(ErrorCode::TokenInvalid),
         TokenState::Invalid(code) => Decision::Refuse(code),
-        TokenState::Valid { user_type, roles } if rule.admits(user_type, roles) => Decision::Authenticated,
+        TokenState::Valid { user_type, roles } if ruling.admits(user_type, roles) => Decision::Authenticated,
         TokenState::Valid { .. } => Decision::Refuse(ErrorCode::Forbidden),
     }
 }

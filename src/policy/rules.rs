@@ -2,7 +2,8 @@
 //!
 //! Must stay true: a rule opens a path only when the path is, byte by byte, what the pattern says. Case, encoding and a
 //! trailing slash never open one (`/Health` and `/health/` are not `/health`); they do not dodge one either: where a backend
-//! that ignores them would take the path for one of an earlier, stricter rule, that rule decides. Matching allocates nothing.
+//! that ignores them would take the path for one of an earlier rule that asks for more, that rule decides, and where both ask
+//! for certain users, only who is one for both passes. Matching allocates nothing.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -38,7 +39,7 @@ pub struct Rule {
 
 impl Rule {
     /// Whether a user of this type and with these roles passes.
-    pub fn admits(&self, user_type: &str, roles: &[String]) -> bool {
+    fn admits(&self, user_type: &str, roles: &[String]) -> bool {
         let type_fits = self.user_types.is_empty() || self.user_types.iter().any(|wanted| wanted.as_str() == user_type);
         let role_fits = self.roles.is_empty() || self.roles.iter().any(|wanted| roles.contains(wanted));
         type_fits && role_fits
@@ -53,6 +54,31 @@ impl Rule {
             Access::Required => 3,
             Access::Deny => 4,
         }
+    }
+}
+
+/// What the rules say of one request.
+#[derive(Debug, Clone, Copy)]
+pub struct Ruling<'a> {
+    /// The rule that decides.
+    pub rule: &'a Rule,
+    /// The rule that a lenient backend would have in mind, where it too asks for certain users and neither asks for more.
+    also: Option<&'a Rule>,
+}
+
+impl<'a> Ruling<'a> {
+    /// `exact`: by the path as it stands. `lenient`: the strictest that a lenient backend could have in mind.
+    fn of(exact: &'a Rule, lenient: Option<&'a Rule>) -> Self {
+        match lenient {
+            Some(lenient) if lenient.strictness() > exact.strictness() => Self { rule: lenient, also: None },
+            Some(lenient) if lenient.strictness() == exact.strictness() => Self { rule: exact, also: Some(lenient) },
+            Some(_) | None => Self { rule: exact, also: None },
+        }
+    }
+
+    /// Whether a user of this type and with these roles passes.
+    pub fn admits(&self, user_type: &str, roles: &[String]) -> bool {
+        self.rule.admits(user_type, roles) && self.also.is_none_or(|also| also.admits(user_type, roles))
     }
 }
 
@@ -90,35 +116,32 @@ impl RuleSet {
         if problems.is_empty() { Ok(Self { default: default_rule(rules.len()), rules }) } else { Err(problems) }
     }
 
-    /// The rule that decides on a path that [`super::path::check`] accepted.
-    pub fn find(&self, path: &str, method: &str) -> &Rule {
+    /// What holds for a path that [`super::path::check`] accepted.
+    pub fn find(&self, path: &str, method: &str) -> Ruling<'_> {
         let asked = MethodSet::of(method);
         // Backends run the handler of GET for HEAD too, so a rule for GET closes HEAD as well, though it does not open it.
         let also = if method == "HEAD" { MethodSet::of("GET") } else { asked };
-        let mut lenient = None;
+        let mut lenient: Option<&Rule> = None;
         for rule in &self.rules {
             let exact = rule.methods.contains(asked);
             if !exact && !rule.methods.contains(also) {
                 continue;
             }
             match rule.pattern.covers(path) {
-                Match::Exact if exact => return stricter(rule, lenient),
-                Match::Exact | Match::Lenient => lenient = lenient.or(Some(rule)),
+                Match::Exact if exact => return Ruling::of(rule, lenient),
+                Match::Exact | Match::Lenient => {
+                    lenient = Some(lenient.filter(|first| first.strictness() >= rule.strictness()).unwrap_or(rule));
+                }
                 Match::No => {}
             }
         }
-        stricter(&self.default, lenient)
+        Ruling::of(&self.default, lenient)
     }
 
     /// Every rule in order, the default one last.
     pub fn rules(&self) -> impl Iterator<Item = &Rule> {
         self.rules.iter().chain([&self.default])
     }
-}
-
-/// The rule of the path as it stands, unless the one that a lenient backend would have in mind asks for more.
-fn stricter<'a>(exact: &'a Rule, lenient: Option<&'a Rule>) -> &'a Rule {
-    lenient.filter(|rule| rule.strictness() > exact.strictness()).unwrap_or(exact)
 }
 
 fn default_rule(index: usize) -> Rule {
