@@ -21,6 +21,7 @@ use axum::{
     routing::{delete, get, post},
 };
 
+pub use body::{BODY_TIME, LONGEST_BODY};
 pub use error::respond;
 pub use openapi::{errors_markdown, openapi_json};
 

@@ -20,10 +20,10 @@ use serde_json::{Map, Value};
 use super::problem::{FieldError, Problem};
 use crate::{error::ErrorCode, types::Malformed};
 
-/// Longest body of any route.
-pub(super) const LONGEST_BODY: usize = 16 * 1024;
+/// Longest body of any route, in bytes.
+pub const LONGEST_BODY: usize = 16 * 1024;
 /// Time for the whole of a body.
-const BODY_TIME: Duration = Duration::from_secs(10);
+pub const BODY_TIME: Duration = Duration::from_secs(10);
 
 const NOT_JSON: &str = "Send a JSON object with Content-Type: application/json.";
 const NOT_AN_OBJECT: &str = "The body must be one JSON object in UTF-8, each field once.";

@@ -17,20 +17,17 @@ use tower::ServiceExt;
 
 use super::record::{Outcome, Record, Recorder, RuleIndex, Timing};
 use crate::{
-    api::{self, RequestContext, problem::Problem},
+    api::{self, BODY_TIME, LONGEST_BODY, RequestContext, problem::Problem},
     error::ErrorCode,
     gate::Passage,
     policy::Body as Framed,
 };
 
-/// Longest body of the auth API, in bytes.
-const MAX_BODY: usize = 16 * 1024;
-
 /// The auth API behind the connections.
 pub(super) struct Bridge {
     pub(super) router: Router,
     pub(super) recorder: Arc<Recorder>,
-    /// For the whole body of a request, and for writing the answer.
+    /// For writing the answer, and for the whole body of a request where [`BODY_TIME`] is not shorter.
     pub(super) timeout: Duration,
 }
 
@@ -38,7 +35,8 @@ pub(super) struct Bridge {
 enum NoBody {
     TooLarge,
     Late,
-    Gone,
+    /// It broke off, or its framing did.
+    Broken,
 }
 
 impl Bridge {
@@ -65,19 +63,15 @@ impl Bridge {
         if last {
             session.set_keepalive(None);
         }
-        let response = match timeout(self.timeout, self.body(&mut session, &passage)).await.unwrap_or(Err(NoBody::Late)) {
+        let response = match timeout(self.timeout.min(BODY_TIME), self.body(&mut session, &passage)).await.unwrap_or(Err(NoBody::Late)) {
             Ok(body) => self.call(&session, body, &passage, &request_id).await,
-            Err(NoBody::Gone) => {
-                session.shutdown().await;
-                return None;
-            }
             Err(fault) => {
                 session.set_keepalive(None);
+                let malformed = Problem::new(ErrorCode::RequestMalformed);
                 let problem = match fault {
                     NoBody::TooLarge => Problem::new(ErrorCode::BodyTooLarge),
-                    NoBody::Late | NoBody::Gone => {
-                        Problem::new(ErrorCode::RequestMalformed).detail("The request body did not arrive in time.")
-                    }
+                    NoBody::Late => malformed.detail("The request body did not arrive in time."),
+                    NoBody::Broken => malformed.detail("The request body could not be read to its end."),
                 };
                 api::respond(&problem, &request_id)
             }
@@ -108,15 +102,15 @@ impl Bridge {
     async fn body(&self, session: &mut ServerSession, passage: &Passage) -> Result<Bytes, NoBody> {
         match passage.extent.body {
             Framed::None => return Ok(Bytes::new()),
-            Framed::Length(length) if length > MAX_BODY as u64 => return Err(NoBody::TooLarge),
+            Framed::Length(length) if length > LONGEST_BODY as u64 => return Err(NoBody::TooLarge),
             Framed::Length(_) | Framed::Chunked => {}
         }
         if passage.extent.expects_continue {
-            session.write_continue_response().await.map_err(|_| NoBody::Gone)?;
+            session.write_continue_response().await.map_err(|_| NoBody::Broken)?;
         }
         let mut body = BytesMut::new();
-        while let Some(part) = session.read_request_body().await.map_err(|_| NoBody::Gone)? {
-            if body.len() + part.len() > MAX_BODY {
+        while let Some(part) = session.read_request_body().await.map_err(|_| NoBody::Broken)? {
+            if body.len() + part.len() > LONGEST_BODY {
                 return Err(NoBody::TooLarge);
             }
             body.extend_from_slice(&part);

@@ -18,7 +18,7 @@ use pingora::{
     connectors::http::v1::Connector,
     http::{RequestHeader, ResponseHeader},
     protocols::{
-        Stream,
+        Shutdown, Stream,
         http::{date::get_cached_date, v1::client::HttpSession},
     },
     upstreams::peer::Peer,
@@ -79,6 +79,7 @@ impl Exchange {
     /// Carries one request. The connection comes back if it can go on.
     pub(super) async fn carry(&self, mut stream: Stream, errand: Errand<'_>) -> Option<Stream> {
         let end = self.exchange(&mut stream, &errand).await;
+        let in_peace = matches!(end, End::Answered { .. } | End::Silent(_));
         let (status, failed, keep) = match end {
             End::Answered { status, keep } => (status.as_u16(), None, keep),
             End::ClientGone(status) => {
@@ -111,6 +112,9 @@ impl Exchange {
             user: passage.identity.as_ref().map(|identity| identity.claims.sub.as_str()),
             client_ip: passage.origin.ip,
         });
+        if in_peace && !keep {
+            Shutdown::shutdown(&mut *stream).await;
+        }
         keep.then_some(stream)
     }
 

@@ -84,9 +84,17 @@ impl ProxyHttp for Forward {
             tracing::error!("a request reached the proxy that the gate had not decided on");
             return Error::e_explain(ErrorType::InternalError, "no decision");
         };
-        if handover.last {
+        let (passage, last) = (&handover.passage, handover.last);
+        if last || !passage.extent.keep_alive {
             session.set_keepalive(None);
         }
+        // What `Connection` names, the gate has decided on; pingora would remove more, and refuse what the short way takes.
+        let connection = match (passage.websocket, passage.extent.keep_alive) {
+            (true, _) => "Upgrade",
+            (false, true) => "keep-alive",
+            (false, false) => "close",
+        };
+        session.req_header_mut().insert_header(header::CONNECTION, connection)?;
         session.set_read_timeout(Some(self.body_timeout));
         session.set_write_timeout(Some(self.body_timeout));
         session.set_total_drain_timeout(Some(self.body_timeout));

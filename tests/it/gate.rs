@@ -332,6 +332,51 @@ fn head_does_not_dodge_a_rule_for_get() {
 }
 
 #[test]
+fn connection_names_the_same_headers_on_both_ways() {
+    let backend = Backend::start();
+    let menshen =
+        Setup::before(backend.address).with("[[rule]]\nname = \"open\"\npath = \"/**\"\naccess = \"public\"").start();
+    let headers = [
+        ("Connection", "keep-alive, X-Hop, content-length, content-type, cookie, x-forwarded-for, host"),
+        ("Content-Type", "text/plain"),
+        ("Cookie", "a=b"),
+        ("X-Hop", "1"),
+    ];
+    for (method, body) in [("GET", &b""[..]), ("POST", b"12345")] {
+        let mut client = Client::connect(menshen.http);
+        for _ in 0..2 {
+            client.send(wire::request(method, "/x", &headers, body));
+            let answer = client.receive().expect("an answer");
+            assert_eq!((answer.status, answer.header("Connection")), (200, Some("keep-alive")), "{method}");
+            let received = backend.last();
+            assert_eq!(received.body, body, "{method}");
+            assert_eq!(received.folded("Content-Type"), ["text/plain"], "{method}");
+            assert_eq!(received.folded("Cookie"), ["a=b"], "{method}");
+            assert_eq!(received.folded("X-Hop"), [""; 0], "{method}");
+            assert_eq!(received.folded("X-Forwarded-For"), ["127.0.0.1"], "{method}");
+            assert_eq!(received.folded("Transfer-Encoding"), [""; 0], "{method}");
+        }
+    }
+}
+
+#[test]
+fn a_body_of_the_auth_api_that_breaks_off_is_answered_and_counted() {
+    let backend = Backend::start();
+    let menshen = Setup::before(backend.address).start();
+    let seen = "menshen_requests_total{decision=\"auth\",rule=\"auth\",status=\"4xx\"}";
+    let head = "POST /auth/refresh HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n";
+    for (count, rest) in [(1.0, "Transfer-Encoding: chunked\r\n\r\nzz\r\n{}"), (2.0, "Content-Length: 100\r\n\r\n{")] {
+        let mut client = Client::connect(menshen.http);
+        client.send(format!("{head}{rest}"));
+        client.stream().get_mut().shutdown(std::net::Shutdown::Write).expect("a connection");
+        let answer = client.receive().expect("an answer");
+        assert_eq!((answer.status, answer.error()), (400, Some("request_malformed")), "{rest}");
+        assert!(client.ended(), "{rest}");
+        menshen.wait_for_metric(seen, count);
+    }
+}
+
+#[test]
 fn a_client_that_reads_nothing_loses_its_place() {
     let big = vec![b'x'; 1 << 20];
     let backend = Backend::answering(move |_, stream| {
