@@ -39,6 +39,7 @@ macro_rules! store_contract {
             logins::a_user_is_raised_and_never_lowered,
             logins::closed_registration_refuses_strangers_only,
             logins::one_session_per_client_type_ends_the_others,
+            logins::however_many_sessions_a_login_ends_it_works,
             logins::a_session_ends_at_its_idle_and_absolute_end,
             logins::sessions_are_listed_newest_first,
             rotations::parallel_rotations_have_one_winner,
@@ -207,6 +208,6 @@ mod tests {
                 cases += 1;
             }
         }
-        assert_eq!(cases, 46);
+        assert_eq!(cases, 47);
     }
 }

@@ -102,7 +102,11 @@ impl EmbeddedStore {
         }
         match tokio::task::spawn_blocking(run).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(Failure::Fault("a read of the store panicked".to_owned()).into()),
+            // The engine is as little to be trusted after this as after a write that panicked.
+            Err(end) if end.is_panic() => {
+                Err(self.health.note(Failure::Fault("a read of the store panicked".to_owned())).into())
+            }
+            Err(_) => Err(Failure::Closed.into()),
         }
     }
 }

@@ -257,6 +257,21 @@ pub async fn one_session_per_client_type_ends_the_others(store: Subject) {
     assert!(lives(&store, phone_again.session.id, NOW).await);
 }
 
+/// A bot, or a client that signs in at each launch, may have opened thousands before the option was switched on.
+pub async fn however_many_sessions_a_login_ends_it_works(store: Subject) {
+    const MANY: u64 = 2200;
+    let before = (1..=MANY).map(|n| {
+        let (store, login) = (store.clone(), login_of("alice", n.into()));
+        async move { opened(&store, &login).await }
+    });
+    assert_eq!(together(before).await.len() as u64, MANY);
+    let mut login = login_of("alice", 0);
+    login.single_per_client_type = true;
+    let one = opened(&store, &login).await;
+    assert_eq!(one.ended.len() as u64, MANY);
+    assert_eq!(store.sessions(&one.user.id, NOW).await.expect("works"), [one.session]);
+}
+
 /// The ends are exact, and the absolute one binds the idle one.
 pub async fn a_session_ends_at_its_idle_and_absolute_end(store: Subject) {
     let idle = opened(&store, &login_of("alice", 1)).await.session;

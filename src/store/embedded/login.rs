@@ -185,6 +185,10 @@ fn displace(draft: &mut Draft<'_>, login: &NewLogin, user: &UserId) -> Result<Ve
     Ok(ended)
 }
 
+/// Most ended sessions that a session keeps for the answer to a repeated login: a record has a longest length, and the log
+/// has them all.
+const MOST_DISPLACED: usize = 500;
+
 fn open(
     draft: &mut Draft<'_>,
     login: &NewLogin,
@@ -208,8 +212,8 @@ fn open(
         absolute_end,
         salt: new.salt,
     };
-    let record =
-        SessionRecord { session: session.clone(), global_epoch, ended_at: None, is_new_user, displaced: displaced.to_vec() };
+    let displaced = displaced.iter().take(MOST_DISPLACED).copied().collect();
+    let record = SessionRecord { session: session.clone(), global_epoch, ended_at: None, is_new_user, displaced };
     records::put_session(draft, &record)?;
     draft.mark(layout::session_of(user, session.id));
     draft.mark(layout::expiry(sweep::session_forgotten_at(&record), &layout::session(session.id)));
