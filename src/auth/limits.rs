@@ -109,6 +109,7 @@ impl<K: Eq + Hash + Clone> Limit<K> {
         let entry = self.table.entry(key, None, |_, zero_at: &mut u64| {
             // Never further away than a whole burst, unless the clock was set back.
             let owed = zero_at.saturating_sub(now).min(self.burst);
+            *zero_at = now.saturating_add(owed);
             let after = owed.saturating_add(self.cost);
             if after > self.burst {
                 return EntryAction::Retain(Err(Over { retry_after: Duration::from_nanos(after - self.burst) }));
@@ -198,6 +199,7 @@ mod tests {
         let earlier = START.minus(Duration::from_hours(1));
         let over = limits.login_per_ip.take(&one, earlier).unwrap_err();
         assert!(over.retry_after <= Duration::from_mins(1), "{over:?}");
+        assert_eq!(limits.login_per_ip.take(&one, earlier.plus(over.retry_after)), Ok(()), "what it was told comes true");
     }
 
     #[test]

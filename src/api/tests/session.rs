@@ -164,6 +164,18 @@ async fn without_a_good_token_there_is_a_challenge() {
 }
 
 #[tokio::test]
+async fn signing_out_everywhere_cannot_be_held_up() {
+    let world = World::with(|config| config.limits.account_per_user = Rate::per_minute(1)).await;
+    let (owner, thief) = (world.login("alice-1").await, world.login("alice-1").await);
+    let change = Ask::new(Method::PATCH, "/auth/me").json(&json!({}));
+    assert_eq!(world.send(change.by(&thief)).await.says(), (200, ""));
+    let sign_out = |scope| Ask::new(Method::POST, "/auth/logout").json(&json!({ "scope": scope })).by(&owner);
+    assert_eq!(world.send(sign_out("others")).await.says(), (429, "rate_limited"));
+    assert_eq!(world.send(sign_out("global")).await.says(), (204, ""));
+    assert_eq!(world.send(Ask::get("/auth/me").by(&thief)).await.says(), (401, "token_revoked"));
+}
+
+#[tokio::test]
 async fn every_route_has_its_limit() {
     let world = World::with(|config| {
         config.limits.refresh_per_ip = Rate::per_minute(1);
