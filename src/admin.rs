@@ -38,6 +38,9 @@ use crate::{
 /// Time for a request head, so that nobody holds a place by sending slowly.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Connections at once; more wait. Scrapers and probes need a few, and file descriptors belong to the clients of the gate.
+const MOST_CONNECTIONS: usize = 64;
+
 /// How long a probe waits for the store.
 const STORE_PATIENCE: Duration = Duration::from_millis(500);
 
@@ -112,7 +115,7 @@ pub async fn serve(listener: TcpListener, router: Router) -> io::Result<()> {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
-            accepted = listener.accept() => match accepted {
+            accepted = listener.accept(), if connections.len() < MOST_CONNECTIONS => match accepted {
                 Ok((stream, _)) => {
                     let service = TowerToHyperService::new(router.clone());
                     connections.spawn(async move {
@@ -133,7 +136,8 @@ pub async fn serve(listener: TcpListener, router: Router) -> io::Result<()> {
 }
 
 async fn metrics(State(probes): State<Probes>) -> Response {
-    if let Ok(stats) = probes.store.stats().await {
+    // A disk that hangs must not take the other figures with it.
+    if let Ok(Ok(stats)) = timeout(STORE_PATIENCE, probes.store.stats()).await {
         probes.metrics.store_size.set(i64::try_from(stats.size_bytes).unwrap_or(i64::MAX));
     }
     ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], probes.metrics.render()).into_response()

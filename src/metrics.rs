@@ -113,11 +113,6 @@ impl Metrics {
         TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_default()
     }
 
-    /// Adds what the operating system says of this process (memory, file descriptors, CPU), outside the prefix.
-    pub fn registry(&self) -> &Registry {
-        &self.registry
-    }
-
     /// One store operation.
     pub fn store_op(&self, engine: &'static str, op: &'static str, took: Duration, failed: bool) {
         self.store_op_duration.with_label_values(&[engine, op]).observe(took.as_secs_f64());

@@ -126,7 +126,7 @@ fn add_refusals(operation: &mut Operation) {
 pub fn errors_markdown() -> String {
     let mut page = String::from(
         "# Error codes\n\nPrinted from `src/error.rs` and `src/api/problem.rs`. A refusal by menshen has the code in the header \
-         `X-Menshen-Error`; its body is a problem document (RFC 9457) with the same `code`. An answer without that header is \
+         `X-Menshen-Error`; its body is a problem document (RFC 9457) with the same `code`. A refusal without that header is \
          the backend's.\n\n| code | status | meaning |\n| --- | --- | --- |\n",
     );
     for code in ErrorCode::ALL {

@@ -38,7 +38,7 @@ fn summary(config: &Config, out: &mut impl Write) -> io::Result<()> {
     };
     let wechat = match config.mode {
         Mode::Production => config.wechat.apps().into_iter().map(|app| app.app_id).collect::<Vec<_>>().join(", "),
-        Mode::Development => "none: a login code is its own openid".to_owned(),
+        Mode::Development => "none, a login code is its own openid (unless wechat.base_url is on this machine)".to_owned(),
     };
     let mut row = |name: &str, value: &str| writeln!(out, "  {name:<9} {value}");
     row("mode", mode)?;
@@ -104,7 +104,7 @@ mod tests {
              \x20 auth API  /auth\n\
              \x20 upstream  http://127.0.0.1:3000\n\
              \x20 store     sled:./data\n\
-             \x20 wechat    none: a login code is its own openid\n\
+             \x20 wechat    none, a login code is its own openid (unless wechat.base_url is on this machine)\n\
              \x20 rules     health: GET|HEAD /health public\n\
              \x20           back-office: /admin/** required, user type admin, role a or b\n\
              \x20           everything else: required\n"

@@ -63,19 +63,21 @@ impl Bridge {
         if last {
             session.set_keepalive(None);
         }
-        let response = match timeout(self.timeout.min(BODY_TIME), self.body(&mut session, &passage)).await.unwrap_or(Err(NoBody::Late)) {
-            Ok(body) => self.call(&session, body, &passage, &request_id).await,
-            Err(fault) => {
-                session.set_keepalive(None);
-                let malformed = Problem::new(ErrorCode::RequestMalformed);
-                let problem = match fault {
-                    NoBody::TooLarge => Problem::new(ErrorCode::BodyTooLarge),
-                    NoBody::Late => malformed.detail("The request body did not arrive in time."),
-                    NoBody::Broken => malformed.detail("The request body could not be read to its end."),
-                };
-                api::respond(&problem, &request_id)
-            }
-        };
+        let response =
+            match timeout(self.timeout.min(BODY_TIME), self.body(&mut session, &passage)).await.unwrap_or(Err(NoBody::Late))
+            {
+                Ok(body) => self.call(&session, body, &passage, &request_id).await,
+                Err(fault) => {
+                    session.set_keepalive(None);
+                    let malformed = Problem::new(ErrorCode::RequestMalformed);
+                    let problem = match fault {
+                        NoBody::TooLarge => Problem::new(ErrorCode::BodyTooLarge),
+                        NoBody::Late => malformed.detail("The request body did not arrive in time."),
+                        NoBody::Broken => malformed.detail("The request body could not be read to its end."),
+                    };
+                    api::respond(&problem, &request_id)
+                }
+            };
         let status = response.status();
         let error = response
             .headers()

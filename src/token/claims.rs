@@ -15,7 +15,8 @@ use crate::{
 pub const LONGEST_LIFE: Duration = REVOCATION_RETENTION.saturating_sub(Duration::from_hours(1));
 
 /// The longest life of a token that is accepted: what the config gives tokens now, but a day at least, so that shortening
-/// `access_ttl` leaves the tokens of the hour before alone. Revocations have to be remembered no longer than this.
+/// `access_ttl` leaves the tokens of the hour before alone (as long as their key is kept, which follows the new `access_ttl`).
+/// Revocations have to be remembered no longer than this.
 pub fn longest_life(config: &TokenConfig) -> Duration {
     config.access_ttl.get().max(Duration::from_hours(24)).min(LONGEST_LIFE)
 }
