@@ -6,14 +6,18 @@
 mod address;
 mod identity;
 mod instant;
+mod phone;
 mod secret;
 mod session;
+mod sms;
 
 pub use address::ClientIp;
 pub use identity::{AppId, OpenId, UnionId, UserId, UserType};
 pub use instant::Timestamp;
+pub use phone::Phone;
 pub use secret::Secret;
 pub use session::{ClientType, SessionId};
+pub use sms::{SMS_CODE_DIGITS, SmsCode, SmsPurpose};
 
 /// Why a text is not one of our types. Says what would be right, never repeats what was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -1,0 +1,84 @@
+//! One-time codes that are sent to phones.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Malformed, Secret};
+
+/// Digits of a code.
+pub const SMS_CODE_DIGITS: usize = 6;
+
+/// A code that was sent to a phone: six digits. Whoever has it owns the phone, so it does not print.
+#[derive(Clone)]
+pub struct SmsCode(Secret<String>);
+
+impl SmsCode {
+    /// Six digits, blanks around them ignored; full-width digits are digits.
+    pub fn parse(text: &str) -> Result<Self, Malformed> {
+        const SAYS: Malformed = Malformed("must be the code from the text message: 6 digits");
+        let digit = |sign: char| match sign {
+            '0'..='9' => Some(sign),
+            '０'..='９' => char::from_digit(u32::from(sign) - u32::from('０'), 10),
+            _ => None,
+        };
+        let digits: Option<String> = text.trim().chars().take(SMS_CODE_DIGITS + 1).map(digit).collect();
+        digits.filter(|digits| digits.len() == SMS_CODE_DIGITS).map(|digits| Self(Secret::new(digits))).ok_or(SAYS)
+    }
+
+    /// The code itself.
+    pub fn expose(&self) -> &str {
+        self.0.expose()
+    }
+}
+
+impl fmt::Debug for SmsCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// What a code is for. One that was sent for one thing is good for no other.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SmsPurpose {
+    /// To sign in.
+    #[default]
+    Login,
+    /// To bind the phone to an account that is signed in.
+    Bind,
+}
+
+impl SmsPurpose {
+    /// As it stands in requests, messages to a webhook and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Login => "login",
+            Self::Bind => "bind",
+        }
+    }
+
+    /// Reads what [`SmsPurpose::as_str`] writes.
+    pub fn parse(text: &str) -> Result<Self, Malformed> {
+        [Self::Login, Self::Bind]
+            .into_iter()
+            .find(|purpose| purpose.as_str() == text)
+            .ok_or(Malformed("must be login or bind"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_is_six_digits_and_does_not_print() {
+        for text in ["123456", " 123456 ", "１２３４５６"] {
+            assert_eq!(SmsCode::parse(text).unwrap().expose(), "123456");
+        }
+        for text in ["", "12345", "1234567", "12345a", "12 3456", "١٢٣٤٥٦", "123456\0"] {
+            assert!(SmsCode::parse(text).is_err(), "{text:?}");
+        }
+        assert_eq!(format!("{:?}", SmsCode::parse("123456").unwrap()), "***");
+    }
+}
