@@ -25,9 +25,9 @@ impl Phone {
     /// be there; only their length is looked at.
     pub fn parse(text: &str, countries: &[String]) -> Result<Self, Malformed> {
         let (international, digits) = plain_digits(text).ok_or(NOT_SERVED)?;
-        let serves = |code: &str| countries.iter().any(|known| known == code);
+        let is_listed = |code: &str| countries.iter().any(|known| known == code);
         let mainland = |national: &str| {
-            if serves(MAINLAND) { Self::mainland(national) } else { Err(NOT_SERVED) }
+            if is_listed(MAINLAND) { Self::mainland(national) } else { Err(NOT_SERVED) }
         };
         if !international {
             // Eleven digits, or thirteen with the country code but no sign before it: no other number has that form.
@@ -39,7 +39,7 @@ impl Phone {
         if let Some(national) = digits.strip_prefix(MAINLAND) {
             return mainland(national);
         }
-        let served = (1..=3).any(|length| digits.get(..length).is_some_and(serves));
+        let served = (1..=3).any(|length| digits.get(..length).is_some_and(is_listed));
         if served { Self::e164(&digits) } else { Err(NOT_SERVED) }
     }
 
