@@ -47,6 +47,8 @@ impl World {
             epoch: 0,
             disabled: false,
             profile: Profile::default(),
+            phone: None,
+            username: None,
             created_at: NOW,
             last_login_at: NOW,
         };

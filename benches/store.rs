@@ -15,7 +15,7 @@ use menshen::{
     crypto::Key,
     entropy::Entropy,
     store::{
-        self, LoginOutcome, OpenOptions, Rotation, RotationOutcome, Store,
+        self, LoginOutcome, OpenOptions, Rotation, RotationOutcome, Store, StoreKeys,
         contract::{NOW, login_of},
     },
     types::SessionId,
@@ -35,7 +35,8 @@ fn benches(criterion: &mut Criterion) {
     let directory = tempfile::tempdir().expect("a directory");
     let urls = [("memory", "memory:".to_owned()), ("sled", format!("sled:{}", directory.path().display()))];
     for (engine, url) in urls {
-        let store = store::open(&url, &OpenOptions::default(), &Key::new([1; 32]), Entropy::default()).expect("a store");
+        let keys = StoreKeys::derive(&Key::new([1; 32]), None);
+        let store = store::open(&url, &OpenOptions::default(), &keys, Entropy::default()).expect("a store").store;
         runtime.block_on(fill(&store));
         let mut group = criterion.benchmark_group(format!("store_{engine}"));
         for (name, operation) in [("login", login(&store)), ("rotate", rotate(&store)), ("session", session(&store))] {

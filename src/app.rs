@@ -27,7 +27,7 @@ use crate::{
     policy::IdentityHeaders,
     provider::wechat::Wechat,
     proxy::{Listener, Parts, Server, Upstreams},
-    store::{self, Measured, OpenOptions, Store},
+    store::{self, Measured, OpenOptions, Opening, Store, StoreKeys},
     telemetry::{AccessLog, Sink},
     token::{self, Issuer, Keyrings, RefreshTokens, Verifier},
 };
@@ -61,13 +61,6 @@ struct Core {
     sink: Sink,
 }
 
-/// The store of a config, open, with the key that everything secret hangs on.
-pub struct OpenStore {
-    pub store: Arc<dyn Store>,
-    /// Only [`crypto::derive`] uses it.
-    pub key: crypto::Key,
-}
-
 /// Checks that know more of the config than its own sections do: rules, header names.
 pub fn check(config: &Config, problems: &mut Problems) {
     for (key, message) in gate::compile_policy(config).err().unwrap_or_default() {
@@ -85,11 +78,12 @@ pub fn admin_client(config: &Config) -> anyhow::Result<Option<AdminClient>> {
 }
 
 /// Opens the store that the config names. Blocks while another process holds it.
-pub fn open_store(config: &Config, entropy: &Entropy) -> anyhow::Result<OpenStore> {
+pub fn open_store(config: &Config, entropy: &Entropy) -> anyhow::Result<Opening> {
     let key = secrets::encryption_key(&config.store, entropy)?;
+    let keys = StoreKeys::derive(&key, config.store.previous_key()?.as_ref());
     let cache_bytes = u64::try_from(config.store.cache.get()).unwrap_or(u64::MAX);
     let options = OpenOptions { cache_bytes, lock_wait: config.store.lock_wait.get() };
-    Ok(OpenStore { store: store::open(&config.store.url, &options, &key, entropy.clone())?, key })
+    Ok(store::open(&config.store.url, &options, &keys, entropy.clone())?)
 }
 
 impl App {
@@ -128,9 +122,9 @@ impl App {
             store: store.clone(),
             wechat: Wechat::new(&config.wechat, config.mode, metrics.clone())?,
             issuer: Arc::new(Issuer::new(keyrings.clone(), &config.tokens, entropy.clone())),
-            refresh_tokens: Arc::new(RefreshTokens::new(crypto::derive(&opened.key, "refresh tokens"))),
+            refresh_tokens: Arc::new(RefreshTokens::new(crypto::derive(&opened.root, "refresh tokens"))),
             denylist: denylist.clone(),
-            code_key: crypto::derive(&opened.key, "login codes"),
+            code_key: crypto::derive(&opened.root, "login codes"),
             limits: Limits::new(&config.limits, clock.clone(), metrics.clone()),
             metrics: metrics.clone(),
             audit: audit.clone(),
@@ -280,12 +274,6 @@ impl Core {
 impl std::fmt::Debug for Core {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Core")
-    }
-}
-
-impl std::fmt::Debug for OpenStore {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("OpenStore")
     }
 }
 

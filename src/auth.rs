@@ -29,7 +29,7 @@ pub use wechat_login::WechatLogin;
 use crate::{
     audit::Audit,
     clock::Clock,
-    config::{Config, Mode, Registration, ReplayWindow, UserIds},
+    config::{Config, Merge, Mode, Registration, ReplayWindow, UserIds},
     crypto::Key,
     entropy::Entropy,
     metrics::Metrics,
@@ -59,11 +59,14 @@ pub struct AuthParts {
 
 /// What the config says about signing in.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the config, and none depends on another")]
 pub struct AuthRules {
     /// Development: a code that starts with `admin` signs in an administrator.
     pub admin_codes: bool,
     pub registration_open: bool,
     pub single_per_client_type: bool,
+    /// Two users who are proven to be one person become one.
+    pub merge: bool,
     /// `None`: UUIDs. Otherwise the first integer.
     pub first_integer: Option<u64>,
     pub idle_ttl: Duration,
@@ -164,6 +167,7 @@ impl AuthRules {
             admin_codes: config.mode == Mode::Development,
             registration_open: config.auth.registration == Registration::Open,
             single_per_client_type: config.auth.single_session_per_client_type,
+            merge: config.users.merge == Merge::Proven,
             first_integer: match config.users.ids {
                 UserIds::Uuid => None,
                 UserIds::Integer => Some(config.users.first_integer),

@@ -29,7 +29,7 @@ mod wechat;
 
 pub use address::{ListenAddress, UpstreamAddress};
 pub use admin::AdminConfig;
-pub use auth::{AuthConfig, Registration, UserIds, UsersConfig};
+pub use auth::{AuthConfig, Merge, Registration, UserIds, UsersConfig};
 pub use identity::IdentityConfig;
 pub use limits::LimitsConfig;
 pub use load::{Loaded, Source};

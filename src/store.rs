@@ -10,14 +10,18 @@
 //! - a revocation is in the log before the state says so, so a crash in between fails closed;
 //! - after a session is revoked no descendant of it ever refreshes;
 //! - what has expired is absent, whether or not it has been swept;
-//! - openids, unionids, nicknames and session keys are sealed at rest and found by keyed hash.
+//! - openids, unionids, phones, usernames, nicknames and session keys are sealed at rest and found by keyed hash;
+//! - a guess at a code is counted before it is compared, and a guess at nothing costs what a wrong guess costs;
+//! - the id of a user who is gone is never given again.
 
+mod accounts;
 #[doc(hidden)]
 pub mod contract;
 pub mod embedded;
 mod failure;
 mod measured;
 mod open;
+mod phones;
 mod vault;
 
 use std::time::Duration;
@@ -25,11 +29,19 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::types::{AppId, ClientType, OpenId, Secret, SessionId, Timestamp, UnionId, UserId, UserType};
+use crate::types::{AppId, ClientType, OpenId, Phone, Secret, SessionId, Timestamp, UnionId, UserId, UserType, Username};
 
 pub use self::{
+    accounts::{
+        AccountOutcome, Credentials, Identities, Known, Lookup, NewAccount, PasswordHash, Resealing, RightsChange,
+        RightsChanged, WechatSession,
+    },
     measured::Measured,
-    open::{OpenError, OpenOptions, engine, has_data, open},
+    open::{OpenError, OpenOptions, Opening, engine, has_data, open},
+    phones::{
+        BindOutcome, Merged, PhoneBinding, PhoneProof, SmsGuess, SmsId, SmsLimits, SmsReservation, SmsReserved,
+        UnbindOutcome,
+    },
     vault::StoreKeys,
 };
 
@@ -37,18 +49,66 @@ pub use self::{
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
     /// Signs somebody in: finds the user by identity or makes one, links the identities, keeps the `session_key`, spends the
-    /// login code and opens the session, all or nothing. 200 parallel first logins of one openid make one user.
+    /// code and opens the session, all or nothing. 200 parallel first logins of one openid make one user.
     ///
     /// Safe to repeat with the same `session.id`: the answer is the same session. One that has ended meanwhile is not opened
     /// again; that is [`LoginOutcome::CodeSpent`]. The openid says who it is, else the unionid; where the two belong to
-    /// different users the openid wins and nothing is merged. A refused login changes nothing.
+    /// different users they become one if `merge` says so, and otherwise the openid wins. A refused login changes nothing, but
+    /// that a guess at an SMS code is counted, and a right one spent.
     async fn login(&self, login: &NewLogin) -> Result<LoginOutcome, StoreError>;
 
     /// Whether a login code has been spent ([`NewLogin::code`]). A hint that spares a call to WeChat; `login` decides.
     async fn code_spent(&self, code: &CodeHash, now: Timestamp) -> Result<bool, StoreError>;
 
+    /// Takes the slots of a message and makes its code the phone's code, or says what is in the way. To be asked before the
+    /// message is sent; may be repeated with the same id.
+    async fn reserve_sms(&self, reservation: &SmsReservation) -> Result<SmsReserved, StoreError>;
+
+    /// Gives the slots of a message back that surely was not sent, and makes the code before it good again. A second time it
+    /// does nothing.
+    async fn release_sms(&self, phone: &Phone, id: SmsId, now: Timestamp) -> Result<(), StoreError>;
+
+    /// Binds a phone to the user of a living session, on proof. Repeating it gives the same.
+    async fn bind_phone(&self, binding: &PhoneBinding) -> Result<BindOutcome, StoreError>;
+
+    /// Takes the phone away from the user of a living session, unless it is the only way in.
+    async fn unbind_phone(&self, user: &UserId, session: SessionId, now: Timestamp) -> Result<UnbindOutcome, StoreError>;
+
+    /// Whether this code was sent to the user's own phone: the same guess as a login with it, which it spends.
+    async fn prove_phone(&self, user: &UserId, guess: &SmsGuess, now: Timestamp) -> Result<bool, StoreError>;
+
+    /// What WeChat knows a living session by; `None` where it has ended or did not begin with WeChat.
+    async fn wechat_session(&self, id: SessionId, now: Timestamp) -> Result<Option<WechatSession>, StoreError>;
+
     /// The user, unless there is none.
     async fn user(&self, id: &UserId) -> Result<Option<User>, StoreError>;
+
+    /// What has become of a user's id, with all that leads to the user.
+    async fn known(&self, id: &UserId) -> Result<Known, StoreError>;
+
+    /// The id that leads from an identity.
+    async fn find_user(&self, by: &Lookup) -> Result<Option<UserId>, StoreError>;
+
+    /// Users in the order of their ids as text, after this one, at most `limit`.
+    async fn users(&self, after: Option<&UserId>, limit: usize) -> Result<Vec<User>, StoreError>;
+
+    /// Makes a user who signs in with a password. Repeated with the same given id it gives the same user.
+    async fn create_account(&self, account: &NewAccount) -> Result<AccountOutcome, StoreError>;
+
+    /// What the password of this name is checked against.
+    async fn credentials(&self, username: &Username) -> Result<Option<Credentials>, StoreError>;
+
+    /// Changes a user's rights. `None`: there is no such user, or no password to change.
+    async fn change_rights(
+        &self,
+        id: &UserId,
+        change: &RightsChange,
+        now: Timestamp,
+    ) -> Result<Option<RightsChanged>, StoreError>;
+
+    /// Erases a user with identities, sessions and everything personal; only that the id was used remains. Every token made
+    /// for the user is refused. One who is gone already is erased already.
+    async fn erase_user(&self, id: &UserId, now: Timestamp) -> Result<Revoked, StoreError>;
 
     /// Changes the profile: `None` leaves a field, `Some(None)` clears it.
     async fn update_profile(&self, id: &UserId, change: &ProfileChange, now: Timestamp) -> Result<Option<User>, StoreError>;
@@ -82,6 +142,13 @@ pub trait Store: Send + Sync + 'static {
 
     /// Forgets the key of this id.
     async fn remove_key(&self, kid: &str) -> Result<(), StoreError>;
+
+    /// Makes a new key of the store, with which everything is sealed and found from now on; [`Store::reseal`] does the rest.
+    /// While that is not finished this does nothing.
+    async fn rotate_store_key(&self) -> Result<(), StoreError>;
+
+    /// Seals at most `limit` more records anew. Run again until it is finished, also after a restart.
+    async fn reseal(&self, limit: usize) -> Result<Resealing, StoreError>;
 
     /// Settles at most `limit` things whose time may have come (removes them, or notes their later time); says how many. Run
     /// again while it says `limit`.
@@ -126,6 +193,10 @@ pub struct User {
     /// A disabled user neither signs in nor refreshes.
     pub disabled: bool,
     pub profile: Profile,
+    /// Proven by a code or by WeChat.
+    pub phone: Option<Phone>,
+    /// Of an administrator who signs in with a password.
+    pub username: Option<Username>,
     pub created_at: Timestamp,
     pub last_login_at: Timestamp,
 }
@@ -198,7 +269,7 @@ pub struct CodeHash(pub [u8; 32]);
 /// Everything one login needs, decided beforehand, so that the operation can be repeated.
 #[derive(Debug, Clone)]
 pub struct NewLogin {
-    pub identity: WechatIdentity,
+    pub proof: LoginProof,
     /// Set for a new user; for a user who exists a nickname or avatar is filled in only where there is none.
     pub profile: Profile,
     /// The new user's kind. A user who exists is raised to `admin` by it (development only), never lowered.
@@ -207,12 +278,25 @@ pub struct NewLogin {
     pub new_user: NewUserId,
     /// A stranger's login makes a user; otherwise it is [`LoginOutcome::RegistrationClosed`].
     pub registration_open: bool,
-    /// The login code to spend, and until when it is remembered. `None` in development, where codes are reusable.
+    /// The code of `wx.login` to spend, and until when it is remembered. `None` in development, where codes are reusable.
     pub code: Option<(CodeHash, Timestamp)>,
+    /// Join two users of one unionid into the older one.
+    pub merge: bool,
     pub session: NewSession,
     /// End the user's other sessions of the same client type.
     pub single_per_client_type: bool,
     pub now: Timestamp,
+}
+
+/// Why somebody is believed to be who they are.
+#[derive(Debug, Clone)]
+pub enum LoginProof {
+    /// WeChat said so.
+    Wechat(WechatIdentity),
+    /// A code that was sent to a phone.
+    Sms(SmsGuess),
+    /// The password, which was compared with these credentials just now. Good only while they are the same.
+    Password(Username, Credentials),
 }
 
 /// Where a new user's id comes from.
@@ -251,6 +335,8 @@ pub enum LoginOutcome {
     Opened(Box<Opened>),
     /// The code had been spent by another login, or this is a repeat of a login whose session has ended.
     CodeSpent,
+    /// The SMS code is wrong, used, too old, or was guessed at too often; or the password has been changed.
+    NotProven,
     /// The user is disabled.
     Disabled(UserId),
     /// A stranger, and registration is closed.
@@ -267,6 +353,8 @@ pub struct Opened {
     pub global_epoch: u64,
     /// Sessions ended by `single_per_client_type`.
     pub ended: Vec<SessionId>,
+    /// The user that was joined to this one by the login, and the line of the log about it.
+    pub merged: Option<(UserId, RevocationEntry)>,
 }
 
 /// One presented refresh token, its HMAC already found right.

@@ -10,6 +10,7 @@ mod phone;
 mod secret;
 mod session;
 mod sms;
+mod username;
 
 pub use address::ClientIp;
 pub use identity::{AppId, OpenId, UnionId, UserId, UserType};
@@ -18,6 +19,7 @@ pub use phone::Phone;
 pub use secret::Secret;
 pub use session::{ClientType, SessionId};
 pub use sms::{SMS_CODE_DIGITS, SmsCode, SmsPurpose};
+pub use username::Username;
 
 /// Why a text is not one of our types. Says what would be right, never repeats what was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

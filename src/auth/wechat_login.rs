@@ -10,7 +10,7 @@ use crate::{
     crypto,
     entropy::NoEntropy,
     provider::wechat::LoginCode,
-    store::{CodeHash, LoginOutcome, NewLogin, NewSession, NewUserId, Opened, Profile, RefreshSalt},
+    store::{CodeHash, LoginOutcome, LoginProof, NewLogin, NewSession, NewUserId, Opened, Profile, RefreshSalt},
     token::Grant,
     types::{AppId, ClientIp, ClientType, Malformed, Timestamp, UserId, UserType},
 };
@@ -96,12 +96,13 @@ impl Auth {
         let (rules, now) = (&self.parts.rules, self.now());
         let is_admin = rules.admin_codes && login.code.expose().starts_with(ADMIN_CODE);
         let new = NewLogin {
-            identity,
+            proof: LoginProof::Wechat(identity),
             profile: login.profile,
             user_type: if is_admin { UserType::admin() } else { UserType::user() },
             new_user: self.new_user_id(now)?,
             registration_open: rules.registration_open,
             code: (!reusable).then(|| (code, now.plus(coalesce::REMEMBERED))),
+            merge: rules.merge,
             session: self.new_session(login.client_type)?,
             single_per_client_type: rules.single_per_client_type,
             now,
@@ -112,14 +113,15 @@ impl Auth {
                 signed_in.openid = Some(person);
                 Ok(signed_in)
             }
-            LoginOutcome::CodeSpent => Err(AuthError::CodeSpent),
+            LoginOutcome::CodeSpent | LoginOutcome::NotProven => Err(AuthError::CodeSpent),
             LoginOutcome::Disabled(_) => Err(AuthError::UserDisabled),
             LoginOutcome::RegistrationClosed => Err(AuthError::RegistrationClosed),
         }
     }
 
     fn open(&self, opened: Opened, now: Timestamp) -> Result<SignedIn, AuthError> {
-        let Opened { user, session, is_new_user, global_epoch, ended } = opened;
+        let Opened { user, session, is_new_user, global_epoch, ended, merged } = opened;
+        let _ = merged;
         self.bite_sessions(&ended, "single_session", now);
         let grant = Grant { user: &user, session: &session, global_epoch };
         Ok(SignedIn { is_new_user, ..self.sign(&grant, now)? })

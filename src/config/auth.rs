@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Problems;
+use super::{HumanDuration, Problems};
 
 /// The routes that menshen answers itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -17,10 +17,13 @@ pub struct AuthConfig {
     pub single_session_per_client_type: bool,
     /// Put the `openid` into the user of an answer. Off: it is personal, and clients have no use for it.
     pub openid_in_answers: bool,
+    /// How old a login may be for its session to delete the account. An older one is asked for a code again.
+    pub recent_login: HumanDuration,
 }
 
 impl AuthConfig {
     pub(super) fn check(&self, problems: &mut Problems) {
+        problems.between("auth.recent_login", &self.recent_login, HumanDuration::secs(0)..=HumanDuration::days(1));
         let plain =
             |segment: &str| !segment.is_empty() && segment.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
         // Letters, digits and few signs: every server reads such a path in one way.
@@ -43,6 +46,7 @@ impl Default for AuthConfig {
             registration: Registration::Open,
             single_session_per_client_type: false,
             openid_in_answers: false,
+            recent_login: HumanDuration::minutes(5),
         }
     }
 }
@@ -63,6 +67,18 @@ pub struct UsersConfig {
     pub ids: UserIds,
     /// The first integer given, when `ids = "integer"`: above the backend's own last one.
     pub first_integer: u64,
+    /// What happens when two users turn out to be one person: `never` joins nobody (a phone of somebody else is
+    /// `phone_conflict`); `proven` joins them when one request proves both sides. The older user is left, with the identities of
+    /// both; the other's sessions end, and its id is never used again. The backend has to move what it keeps for that id.
+    pub merge: Merge,
+}
+
+/// Whether two users may become one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Merge {
+    Never,
+    Proven,
 }
 
 impl UsersConfig {
@@ -75,7 +91,7 @@ impl UsersConfig {
 
 impl Default for UsersConfig {
     fn default() -> Self {
-        Self { ids: UserIds::Uuid, first_integer: 1 }
+        Self { ids: UserIds::Uuid, first_integer: 1, merge: Merge::Never }
     }
 }
 

@@ -25,6 +25,15 @@ pub struct StoreConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path", "x-made-on-first-start" = true), example = &"store.key")]
     pub encryption_key_file: Option<PathBuf>,
+    /// The key before `encryption_key`, for the first start with a new one; also `previous_encryption_key_file`. That start puts
+    /// the store under the new key, and then this one is not needed any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"...")]
+    pub previous_encryption_key: Option<SecretText>,
+    /// Read `previous_encryption_key` from this file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "path"), example = &"store.key.old")]
+    pub previous_encryption_key_file: Option<PathBuf>,
     /// Memory for pages of the embedded store.
     pub cache: ByteSize,
     /// How long to wait at start for another process that still holds the store, such as a predecessor that is just ending.
@@ -46,6 +55,11 @@ impl StoreConfig {
         self.encryption_key.as_ref().map(|text| read_key(text.expose())).transpose()
     }
 
+    /// The key before it.
+    pub fn previous_key(&self) -> Result<Option<Key>, Malformed> {
+        self.previous_encryption_key.as_ref().map(|text| read_key(text.expose())).transpose()
+    }
+
     pub(super) fn check(&self, mode: Mode, problems: &mut Problems) {
         match (self.engine(), mode) {
             (Err(Malformed(what)), _) => problems.add("store.url", what),
@@ -57,6 +71,9 @@ impl StoreConfig {
         }
         if let Err(Malformed(what)) = self.key() {
             problems.add("store.encryption_key", what);
+        }
+        if let Err(Malformed(what)) = self.previous_key() {
+            problems.add("store.previous_encryption_key", what);
         }
         if mode == Mode::Production && self.encryption_key.is_none() && self.encryption_key_file.is_none() {
             problems.add_between(
@@ -116,6 +133,8 @@ impl Default for StoreConfig {
             url: "sled:./data".to_owned(),
             encryption_key: None,
             encryption_key_file: None,
+            previous_encryption_key: None,
+            previous_encryption_key_file: None,
             cache: ByteSize::mib(16),
             lock_wait: HumanDuration::secs(30),
             revocation_poll: HumanDuration::secs(1),

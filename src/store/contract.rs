@@ -3,7 +3,9 @@
 //! A case gets an empty store and panics when the promise is broken. [`store_contract!`](crate::store_contract) makes one
 //! test of each. Compiled always, so that integration tests can call it; the binary contains none of it.
 
+pub mod accounts;
 pub mod logins;
+pub mod phones;
 pub mod revocations;
 pub mod rotations;
 pub mod upkeep;
@@ -11,8 +13,8 @@ pub mod upkeep;
 use std::{future::Future, sync::Arc, time::Duration};
 
 use super::{
-    CodeHash, LoginOutcome, NewLogin, NewSession, NewUserId, Opened, Profile, RefreshSalt, RevocationEntry, Rotation,
-    RotationOutcome, Store, WechatIdentity,
+    CodeHash, LoginOutcome, LoginProof, NewLogin, NewSession, NewUserId, Opened, Profile, RefreshSalt, RevocationEntry,
+    Rotation, RotationOutcome, Store, WechatIdentity,
 };
 use crate::types::{AppId, ClientType, OpenId, Secret, SessionId, Timestamp, UnionId, UserId, UserType};
 
@@ -68,6 +70,39 @@ macro_rules! store_contract {
             upkeep::an_added_key_may_be_added_again,
             upkeep::a_closed_store_says_so,
             upkeep::a_healthy_store_says_so,
+            phones::parallel_sends_send_one,
+            phones::messages_to_a_phone_are_counted,
+            phones::the_service_has_a_budget,
+            phones::a_repeated_reservation_is_the_same,
+            phones::a_released_message_was_never_sent,
+            phones::parallel_guesses_are_counted_together,
+            phones::a_sms_code_is_used_once,
+            phones::another_code_brings_no_new_guesses,
+            phones::a_right_code_frees_the_guesses,
+            phones::a_code_is_good_for_its_phone_purpose_and_time,
+            phones::a_phone_is_one_user,
+            phones::closed_registration_uses_a_code_up,
+            phones::a_phone_is_bound_changed_and_taken_away,
+            phones::a_phone_that_wechat_names_is_bound,
+            phones::the_only_way_in_is_not_taken_away,
+            phones::only_a_living_session_binds,
+            phones::a_phone_of_somebody_else_is_a_conflict,
+            phones::the_older_user_is_left_when_it_is_the_caller,
+            phones::the_older_user_is_left_when_it_is_the_other,
+            phones::what_contradicts_itself_is_not_joined,
+            phones::a_unionid_that_comes_later_joins_where_that_is_wanted,
+            phones::a_user_is_proven_by_the_own_phone,
+            phones::a_sweep_forgets_messages_in_their_time,
+            accounts::a_name_is_one_account,
+            accounts::a_password_is_good_until_it_changes,
+            accounts::a_ban_holds_until_it_is_lifted,
+            accounts::another_kind_of_user_holds_at_once,
+            accounts::users_are_listed_in_pages,
+            accounts::identities_lead_to_their_user_and_back,
+            accounts::a_session_knows_its_session_keys,
+            accounts::an_erased_user_leaves_nothing_but_the_id,
+            accounts::an_erased_integer_is_not_given_again,
+            accounts::the_store_gets_a_new_key_while_it_is_in_use,
         }
     };
     (@each $make:expr; $($group:ident :: $case:ident,)*) => {
@@ -95,17 +130,18 @@ const ABSOLUTE: Duration = Duration::from_hours(90 * 24);
 /// When the name is not an openid.
 pub fn login_of(person: &str, session: u128) -> NewLogin {
     NewLogin {
-        identity: WechatIdentity {
+        proof: LoginProof::Wechat(WechatIdentity {
             app_id: AppId::parse("wx1").expect("an app id"),
             openid: OpenId::parse(person).expect("an openid"),
             unionid: None,
             session_key: Some(Secret::new("c2Vzc2lvbi1rZXktb2YtdGVzdA==".to_owned())),
-        },
+        }),
         profile: Profile::default(),
         user_type: UserType::user(),
         new_user: NewUserId::Given(UserId::parse(&format!("u{session}")).expect("a user id")),
         registration_open: true,
         code: None,
+        merge: false,
         session: NewSession {
             id: SessionId::from_bits(session),
             client_type: ClientType::MiniProgram,
@@ -118,13 +154,24 @@ pub fn login_of(person: &str, session: u128) -> NewLogin {
     }
 }
 
+/// What WeChat said of a person who signs in with it.
+///
+/// # Panics
+/// When the login is of another kind.
+pub fn wechat_of(login: &mut NewLogin) -> &mut WechatIdentity {
+    match &mut login.proof {
+        LoginProof::Wechat(identity) => identity,
+        other => panic!("not a login with WeChat: {other:?}"),
+    }
+}
+
 fn with_unionid(mut login: NewLogin, unionid: &str) -> NewLogin {
-    login.identity.unionid = Some(UnionId::parse(unionid).expect("a unionid"));
+    wechat_of(&mut login).unionid = Some(UnionId::parse(unionid).expect("a unionid"));
     login
 }
 
 fn under_app(mut login: NewLogin, app_id: &str) -> NewLogin {
-    login.identity.app_id = AppId::parse(app_id).expect("an app id");
+    wechat_of(&mut login).app_id = AppId::parse(app_id).expect("an app id");
     login
 }
 
@@ -199,6 +246,8 @@ mod tests {
             ("rotations", include_str!("contract/rotations.rs")),
             ("revocations", include_str!("contract/revocations.rs")),
             ("upkeep", include_str!("contract/upkeep.rs")),
+            ("phones", include_str!("contract/phones.rs")),
+            ("accounts", include_str!("contract/accounts.rs")),
         ];
         let mut cases = 0;
         for (group, text) in groups {
@@ -208,6 +257,6 @@ mod tests {
                 cases += 1;
             }
         }
-        assert_eq!(cases, 47);
+        assert_eq!(cases, 80);
     }
 }

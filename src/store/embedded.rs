@@ -3,17 +3,23 @@
 //! Writes go to one thread (`writer`), reads to the engine directly. Both engines share every rule; they differ only in
 //! where the bytes are.
 
+mod accounts;
 mod draft;
+mod identity;
 mod kv;
 mod layout;
 mod login;
 mod memory;
+mod merge;
+mod phone;
 mod profile;
 mod records;
+mod reseal;
 mod revoke;
 mod rotate;
 mod signing_keys;
 mod sled;
+mod sms;
 mod sweep;
 mod writer;
 
@@ -31,22 +37,24 @@ use self::{
     writer::{Health, Writer},
 };
 use super::{
-    CodeHash, LogCursor, LoginOutcome, NewLogin, OpenError, OpenOptions, ProfileChange, RefreshSalt, RevocationPage, Revoke,
-    Revoked, Rotation, RotationOutcome, Session, Store, StoreError, StoreKeys, StoreStats, StoredKey, User,
-    failure::Failure, vault::Vault,
+    AccountOutcome, BindOutcome, CodeHash, Credentials, Known, LogCursor, LoginOutcome, Lookup, NewAccount, NewLogin,
+    OpenError, OpenOptions, PhoneBinding, ProfileChange, RefreshSalt, Resealing, RevocationPage, Revoke, Revoked,
+    RightsChange, RightsChanged, Rotation, RotationOutcome, Session, SmsGuess, SmsId, SmsReservation, SmsReserved, Store,
+    StoreError, StoreKeys, StoreStats, StoredKey, UnbindOutcome, User, WechatSession,
+    failure::Failure,
+    vault::{Keyring, Unwrapped, Vault},
 };
 use crate::{
+    crypto::Key,
     entropy::Entropy,
-    types::{SessionId, Timestamp, UserId},
+    types::{Phone, SessionId, Timestamp, UserId, Username},
 };
-
-/// What the check record says when it opens.
-const CHECK: &str = "menshen store";
 
 /// A store in this process.
 pub struct EmbeddedStore {
     kv: Arc<dyn Kv>,
     vault: Arc<Vault>,
+    keys: StoreKeys,
     health: Arc<Health>,
     writer: Writer,
 }
@@ -59,25 +67,30 @@ impl std::fmt::Debug for EmbeddedStore {
 
 impl EmbeddedStore {
     /// An empty store that ends with the process. Fails only when the system gives no thread or no random bytes.
-    pub fn memory(keys: StoreKeys, entropy: Entropy) -> Result<Self, OpenError> {
-        Self::over(Arc::new(MemoryKv::new()), Vault::new(keys, entropy), Path::new("memory"), false)
+    pub fn memory(keys: &StoreKeys, entropy: Entropy) -> Result<Self, OpenError> {
+        Self::over(Arc::new(MemoryKv::new()), keys, entropy, Path::new("memory"), false)
     }
 
     /// The store in a directory, which is made when it is not there.
-    pub fn sled(path: &Path, options: &OpenOptions, keys: StoreKeys, entropy: Entropy) -> Result<Self, OpenError> {
+    pub fn sled(path: &Path, options: &OpenOptions, keys: &StoreKeys, entropy: Entropy) -> Result<Self, OpenError> {
         let kv = Arc::new(SledKv::open(path, options)?);
-        let store = Self::over(Arc::<SledKv>::clone(&kv), Vault::new(keys, entropy), path, kv.is_settled())?;
+        let store = Self::over(Arc::<SledKv>::clone(&kv), keys, entropy, path, kv.is_settled())?;
         kv.settle()?;
         Ok(store)
     }
 
     /// `settled`: it has been opened before, so if it is empty now, something was lost.
-    fn over(kv: Arc<dyn Kv>, vault: Vault, path: &Path, settled: bool) -> Result<Self, OpenError> {
-        prove(kv.as_ref(), &vault, path, settled)?;
-        let (vault, health) = (Arc::new(vault), Arc::new(Health::default()));
+    fn over(kv: Arc<dyn Kv>, keys: &StoreKeys, entropy: Entropy, path: &Path, settled: bool) -> Result<Self, OpenError> {
+        let keyring = keyring(kv.as_ref(), keys, &entropy, path, settled)?;
+        let (vault, health) = (Arc::new(Vault::new(keyring, entropy)), Arc::new(Health::default()));
         let writer = Writer::start(Arc::clone(&kv), Arc::clone(&vault), Arc::clone(&health))
             .map_err(|error| OpenError::Io { path: path.to_owned(), why: format!("no thread: {error}") })?;
-        Ok(Self { kv, vault, health, writer })
+        Ok(Self { kv, vault, keys: keys.clone(), health, writer })
+    }
+
+    /// What other secrets are derived from, see [`super::Opening::root`].
+    pub fn root(&self) -> Key {
+        self.vault.keyring().root().clone()
     }
 
     /// The engine's name, as metrics have it.
@@ -111,27 +124,35 @@ impl EmbeddedStore {
     }
 }
 
-/// Makes sure that the store is ours, whole and sealed with our key; a new one gets the record that proves it next time.
-fn prove(kv: &dyn Kv, vault: &Vault, path: &Path, settled: bool) -> Result<(), OpenError> {
+/// The store's own keys, which prove that it is ours, whole, and that our encryption key is right. A new store gets new ones; one
+/// that is still under the previous encryption key comes under the present one.
+fn keyring(kv: &dyn Kv, keys: &StoreKeys, entropy: &Entropy, path: &Path, settled: bool) -> Result<Keyring, OpenError> {
     let path = || path.to_owned();
     let corrupt = |why: &str| OpenError::Corrupt { path: path(), why: why.to_owned() };
     let failed = |failure: Failure| OpenError::Io { path: path(), why: StoreError::from(failure).to_string() };
-    let found = kv.get(layout::CHECK).map_err(failed)?;
-    if let Some(sealed) = found {
-        return match vault.open::<String>(layout::CHECK, &sealed) {
-            Ok(text) if text == CHECK => Ok(()),
-            Ok(_) => Err(corrupt("it was made by another version of menshen")),
-            Err(_) => Err(OpenError::WrongKey { path: path() }),
+    let keep = |keyring: &Keyring| {
+        let wrapped = keyring.wrap(keys, entropy, layout::KEYRING)?;
+        kv.commit(&Changes::from([(layout::KEYRING.to_vec(), Some(wrapped))]))
+    };
+    if let Some(wrapped) = kv.get(layout::KEYRING).map_err(failed)? {
+        let Some((keyring, with)) = Keyring::unwrap(keys, layout::KEYRING, &wrapped) else {
+            return Err(OpenError::WrongKey { path: path() });
         };
+        if with == Unwrapped::Previous {
+            keep(&keyring).map_err(failed)?;
+            tracing::info!("the store is under the new encryption key now: the previous one is not needed any more");
+        }
+        return Ok(keyring);
     }
     if settled {
-        return Err(corrupt("what was in it is gone"));
+        return Err(corrupt("what was in it is gone, or it was made by another version of menshen"));
     }
     if !kv.scan(b"", None, 1).map_err(failed)?.is_empty() {
         return Err(corrupt("it holds data that is not menshen's"));
     }
-    let sealed = vault.seal(layout::CHECK, &CHECK).map_err(failed)?;
-    kv.commit(&Changes::from([(layout::CHECK.to_vec(), Some(sealed))])).map_err(failed)
+    let keyring = Keyring::generate(entropy).map_err(|error| OpenError::Io { path: path(), why: error.to_string() })?;
+    keep(&keyring).map_err(failed)?;
+    Ok(keyring)
 }
 
 #[async_trait]
@@ -146,9 +167,78 @@ impl Store for EmbeddedStore {
         self.read(move |view| Ok(view.record::<records::SpentCode>(&key)?.is_some_and(|spent| now < spent.until))).await
     }
 
+    async fn reserve_sms(&self, reservation: &SmsReservation) -> Result<SmsReserved, StoreError> {
+        let reservation = reservation.clone();
+        self.writer.run(move |draft| sms::reserve(draft, &reservation)).await
+    }
+
+    async fn release_sms(&self, phone: &Phone, id: SmsId, now: Timestamp) -> Result<(), StoreError> {
+        let phone = phone.clone();
+        self.writer.run(move |draft| sms::release(draft, &phone, id, now)).await
+    }
+
+    async fn bind_phone(&self, binding: &PhoneBinding) -> Result<BindOutcome, StoreError> {
+        let binding = binding.clone();
+        self.writer.run(move |draft| phone::bind(draft, &binding)).await
+    }
+
+    async fn unbind_phone(&self, user: &UserId, session: SessionId, now: Timestamp) -> Result<UnbindOutcome, StoreError> {
+        let user = user.clone();
+        self.writer.run(move |draft| phone::unbind(draft, &user, session, now)).await
+    }
+
+    async fn prove_phone(&self, user: &UserId, guess: &SmsGuess, now: Timestamp) -> Result<bool, StoreError> {
+        let (user, guess) = (user.clone(), guess.clone());
+        self.writer.run(move |draft| phone::prove(draft, &user, &guess, now)).await
+    }
+
+    async fn wechat_session(&self, id: SessionId, now: Timestamp) -> Result<Option<WechatSession>, StoreError> {
+        self.read(move |view| accounts::wechat_session(view, id, now)).await
+    }
+
     async fn user(&self, id: &UserId) -> Result<Option<User>, StoreError> {
         let id = id.clone();
         self.read(move |view| Ok(records::user(view, &id)?.map(|record| record.user))).await
+    }
+
+    async fn known(&self, id: &UserId) -> Result<Known, StoreError> {
+        let id = id.clone();
+        self.read(move |view| accounts::known(view, &id)).await
+    }
+
+    async fn find_user(&self, by: &Lookup) -> Result<Option<UserId>, StoreError> {
+        let by = by.clone();
+        self.read(move |view| accounts::find(view, &by)).await
+    }
+
+    async fn users(&self, after: Option<&UserId>, limit: usize) -> Result<Vec<User>, StoreError> {
+        let after = after.cloned();
+        self.read(move |view| accounts::page(view, after.as_ref(), limit)).await
+    }
+
+    async fn create_account(&self, account: &NewAccount) -> Result<AccountOutcome, StoreError> {
+        let account = account.clone();
+        self.writer.run(move |draft| accounts::create(draft, &account)).await
+    }
+
+    async fn credentials(&self, username: &Username) -> Result<Option<Credentials>, StoreError> {
+        let username = username.clone();
+        self.read(move |view| accounts::credentials(view, &username)).await
+    }
+
+    async fn change_rights(
+        &self,
+        id: &UserId,
+        change: &RightsChange,
+        now: Timestamp,
+    ) -> Result<Option<RightsChanged>, StoreError> {
+        let (id, change) = (id.clone(), change.clone());
+        self.writer.run(move |draft| accounts::change_rights(draft, &id, &change, now)).await
+    }
+
+    async fn erase_user(&self, id: &UserId, now: Timestamp) -> Result<Revoked, StoreError> {
+        let id = id.clone();
+        self.writer.run(move |draft| accounts::erase(draft, &id, now)).await
     }
 
     async fn update_profile(
@@ -213,6 +303,24 @@ impl Store for EmbeddedStore {
     async fn remove_key(&self, kid: &str) -> Result<(), StoreError> {
         let kid = kid.to_owned();
         self.writer.run(move |draft| signing_keys::remove(draft, &kid)).await
+    }
+
+    async fn rotate_store_key(&self) -> Result<(), StoreError> {
+        let keys = self.keys.clone();
+        // The key is used only when it is durable: what it sealed would be lost with it.
+        if let Some(keyring) = self.writer.run(move |draft| reseal::begin(draft, &keys)).await? {
+            self.vault.install(keyring);
+        }
+        Ok(())
+    }
+
+    async fn reseal(&self, limit: usize) -> Result<Resealing, StoreError> {
+        let keys = self.keys.clone();
+        let (done, keyring) = self.writer.run(move |draft| reseal::step(draft, &keys, limit)).await?;
+        if let Some(keyring) = keyring {
+            self.vault.install(keyring);
+        }
+        Ok(done)
     }
 
     async fn sweep(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {

@@ -5,12 +5,14 @@ use std::{future::Future, sync::Arc, time::Instant};
 use async_trait::async_trait;
 
 use super::{
-    CodeHash, LogCursor, LoginOutcome, NewLogin, ProfileChange, RefreshSalt, RevocationPage, Revoke, Revoked, Rotation,
-    RotationOutcome, Session, Store, StoreError, StoreStats, StoredKey, User,
+    AccountOutcome, BindOutcome, CodeHash, Credentials, Known, LogCursor, LoginOutcome, Lookup, NewAccount, NewLogin,
+    PhoneBinding, ProfileChange, RefreshSalt, Resealing, RevocationPage, Revoke, Revoked, RightsChange, RightsChanged,
+    Rotation, RotationOutcome, Session, SmsGuess, SmsId, SmsReservation, SmsReserved, Store, StoreError, StoreStats,
+    StoredKey, UnbindOutcome, User, WechatSession,
 };
 use crate::{
     metrics::Metrics,
-    types::{SessionId, Timestamp, UserId},
+    types::{Phone, SessionId, Timestamp, UserId, Username},
 };
 
 /// Wraps a store. Changes nothing of what it does.
@@ -47,6 +49,71 @@ impl<S: Store + ?Sized> Store for Measured<S> {
 
     async fn user(&self, id: &UserId) -> Result<Option<User>, StoreError> {
         self.timed("user", self.inner.user(id)).await
+    }
+
+    async fn reserve_sms(&self, reservation: &SmsReservation) -> Result<SmsReserved, StoreError> {
+        self.timed("reserve_sms", self.inner.reserve_sms(reservation)).await
+    }
+
+    async fn release_sms(&self, phone: &Phone, id: SmsId, now: Timestamp) -> Result<(), StoreError> {
+        self.timed("release_sms", self.inner.release_sms(phone, id, now)).await
+    }
+
+    async fn bind_phone(&self, binding: &PhoneBinding) -> Result<BindOutcome, StoreError> {
+        self.timed("bind_phone", self.inner.bind_phone(binding)).await
+    }
+
+    async fn unbind_phone(&self, user: &UserId, session: SessionId, now: Timestamp) -> Result<UnbindOutcome, StoreError> {
+        self.timed("unbind_phone", self.inner.unbind_phone(user, session, now)).await
+    }
+
+    async fn prove_phone(&self, user: &UserId, guess: &SmsGuess, now: Timestamp) -> Result<bool, StoreError> {
+        self.timed("prove_phone", self.inner.prove_phone(user, guess, now)).await
+    }
+
+    async fn wechat_session(&self, id: SessionId, now: Timestamp) -> Result<Option<WechatSession>, StoreError> {
+        self.timed("wechat_session", self.inner.wechat_session(id, now)).await
+    }
+
+    async fn known(&self, id: &UserId) -> Result<Known, StoreError> {
+        self.timed("known", self.inner.known(id)).await
+    }
+
+    async fn find_user(&self, by: &Lookup) -> Result<Option<UserId>, StoreError> {
+        self.timed("find_user", self.inner.find_user(by)).await
+    }
+
+    async fn users(&self, after: Option<&UserId>, limit: usize) -> Result<Vec<User>, StoreError> {
+        self.timed("users", self.inner.users(after, limit)).await
+    }
+
+    async fn create_account(&self, account: &NewAccount) -> Result<AccountOutcome, StoreError> {
+        self.timed("create_account", self.inner.create_account(account)).await
+    }
+
+    async fn credentials(&self, username: &Username) -> Result<Option<Credentials>, StoreError> {
+        self.timed("credentials", self.inner.credentials(username)).await
+    }
+
+    async fn change_rights(
+        &self,
+        id: &UserId,
+        change: &RightsChange,
+        now: Timestamp,
+    ) -> Result<Option<RightsChanged>, StoreError> {
+        self.timed("change_rights", self.inner.change_rights(id, change, now)).await
+    }
+
+    async fn erase_user(&self, id: &UserId, now: Timestamp) -> Result<Revoked, StoreError> {
+        self.timed("erase_user", self.inner.erase_user(id, now)).await
+    }
+
+    async fn rotate_store_key(&self) -> Result<(), StoreError> {
+        self.timed("rotate_store_key", self.inner.rotate_store_key()).await
+    }
+
+    async fn reseal(&self, limit: usize) -> Result<Resealing, StoreError> {
+        self.timed("reseal", self.inner.reseal(limit)).await
     }
 
     async fn update_profile(&self, id: &UserId, change: &ProfileChange, now: Timestamp) -> Result<Option<User>, StoreError> {
@@ -112,12 +179,13 @@ mod tests {
     use crate::{
         crypto::Key,
         entropy::Entropy,
-        store::{OpenOptions, contract, open},
+        store::{OpenOptions, StoreKeys, contract, open},
     };
 
     fn measured(metrics: &Metrics) -> Measured<dyn Store> {
-        let store = open("memory:", &OpenOptions::default(), &Key::new([1; 32]), Entropy::default()).unwrap();
-        Measured::new(store, "memory", metrics.clone())
+        let keys = StoreKeys::derive(&Key::new([1; 32]), None);
+        let opened = open("memory:", &OpenOptions::default(), &keys, Entropy::default()).unwrap();
+        Measured::new(opened.store, "memory", metrics.clone())
     }
 
     #[tokio::test]

@@ -13,6 +13,19 @@ use super::{
 };
 use crate::{crypto::Key, entropy::Entropy};
 
+/// A store that is open, and the secret that it keeps for everything that must outlive a change of its keys.
+pub struct Opening {
+    pub store: Arc<dyn Store>,
+    /// Only [`crate::crypto::derive`] uses it: refresh tokens, hashes of codes.
+    pub root: Key,
+}
+
+impl std::fmt::Debug for Opening {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Opening")
+    }
+}
+
 /// How to open a store.
 #[derive(Debug, Clone)]
 pub struct OpenOptions {
@@ -52,7 +65,8 @@ pub enum OpenError {
     /// It was sealed with another key.
     #[error(
         "the store in {path} was sealed with another encryption key. Give the key it was made with as \
-         store.encryption_key or store.encryption_key_file; without it nothing in there can be read"
+         store.encryption_key or store.encryption_key_file (or, to change it, as store.previous_encryption_key beside the new \
+         one); without it nothing in there can be read"
     )]
     WrongKey { path: PathBuf },
     /// The system failed.
@@ -62,15 +76,14 @@ pub enum OpenError {
 
 /// Opens the store that a URL names: `sled:PATH` or `memory:`. Blocks while another process holds it, at most
 /// [`OpenOptions::lock_wait`], so it is not for a thread that serves requests.
-pub fn open(url: &str, options: &OpenOptions, key: &Key, entropy: Entropy) -> Result<Arc<dyn Store>, OpenError> {
-    let keys = StoreKeys::derive(key);
-    match url.split_once(':') {
-        Some(("memory", "")) => Ok(Arc::new(EmbeddedStore::memory(keys, entropy)?)),
-        Some(("sled", path)) if !path.is_empty() => {
-            Ok(Arc::new(EmbeddedStore::sled(path.as_ref(), options, keys, entropy)?))
-        }
-        Some(_) | None => Err(OpenError::UnknownUrl),
-    }
+pub fn open(url: &str, options: &OpenOptions, keys: &StoreKeys, entropy: Entropy) -> Result<Opening, OpenError> {
+    let store = match url.split_once(':') {
+        Some(("memory", "")) => EmbeddedStore::memory(keys, entropy)?,
+        Some(("sled", path)) if !path.is_empty() => EmbeddedStore::sled(path.as_ref(), options, keys, entropy)?,
+        Some(_) | None => return Err(OpenError::UnknownUrl),
+    };
+    let root = store.root();
+    Ok(Opening { store: Arc::new(store), root })
 }
 
 /// Whether an embedded store in this directory has been written to, so that its key must exist too.
@@ -93,7 +106,8 @@ mod tests {
 
     #[test]
     fn a_url_names_an_engine_or_nothing_is_opened() {
-        let open = |url| open(url, &OpenOptions::default(), &Key::new([1; 32]), Entropy::default());
+        let open =
+            |url| open(url, &OpenOptions::default(), &StoreKeys::derive(&Key::new([1; 32]), None), Entropy::default());
         assert!(open("memory:").is_ok());
         for url in ["", "memory", "memory:x", "sled:", "sled", "redis://localhost", "postgres://x", "./data"] {
             assert!(matches!(open(url), Err(OpenError::UnknownUrl)), "{url}");

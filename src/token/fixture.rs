@@ -13,10 +13,12 @@ use async_trait::async_trait;
 use super::AccessClaims;
 use crate::{
     store::{
-        CodeHash, LogCursor, LoginOutcome, NewLogin, Profile, ProfileChange, RefreshSalt, RevocationEntry, RevocationPage,
-        Revoke, Revoked, Rotation, RotationOutcome, Session, Store, StoreError, StoreStats, StoredKey, User,
+        AccountOutcome, BindOutcome, CodeHash, Credentials, Known, LogCursor, LoginOutcome, Lookup, NewAccount, NewLogin,
+        PhoneBinding, Profile, ProfileChange, RefreshSalt, Resealing, RevocationEntry, RevocationPage, Revoke, Revoked,
+        RightsChange, RightsChanged, Rotation, RotationOutcome, Session, SmsGuess, SmsId, SmsReservation, SmsReserved,
+        Store, StoreError, StoreStats, StoredKey, UnbindOutcome, User, WechatSession,
     },
-    types::{ClientType, SessionId, Timestamp, UserId, UserType},
+    types::{ClientType, Phone, SessionId, Timestamp, UserId, UserType, Username},
 };
 
 pub(crate) const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -29,6 +31,8 @@ pub(crate) fn user() -> User {
         epoch: 3,
         disabled: false,
         profile: Profile::default(),
+        phone: None,
+        username: None,
         created_at: NOW,
         last_login_at: NOW,
     }
@@ -132,6 +136,66 @@ impl Store for Shelf {
     }
 
     async fn user(&self, _: &UserId) -> Result<Option<User>, StoreError> {
+        Err(StoreError::Closed)
+    }
+
+    async fn reserve_sms(&self, _: &SmsReservation) -> Result<SmsReserved, StoreError> {
+        Err(StoreError::Closed)
+    }
+
+    async fn release_sms(&self, _: &Phone, _: SmsId, _: Timestamp) -> Result<(), StoreError> {
+        Err(StoreError::Closed)
+    }
+
+    async fn bind_phone(&self, _: &PhoneBinding) -> Result<BindOutcome, StoreError> {
+        Err(StoreError::Closed)
+    }
+
+    async fn unbind_phone(&self, _: &UserId, _: SessionId, _: Timestamp) -> Result<UnbindOutcome, StoreError> {
+        Err(StoreError::Closed)
+    }
+
+    async fn prove_phone(&self, _: &UserId, _: &SmsGuess, _: Timestamp) -> Result<bool, StoreError> {
+        Err(StoreError::Closed)
+    }
+
+    async fn wechat_session(&self, _: SessionId, _: Timestamp) -> Result<Option<WechatSession>, StoreError> {
+        Err(StoreError::Closed)
+    }
+
+    async fn known(&self, _: &UserId) -> Result<Known, StoreError> {
+        Err(StoreError::Closed)
+    }
+
+    async fn find_user(&self, _: &Lookup) -> Result<Option<UserId>, StoreError> {
+        Err(StoreError::Closed)
+    }
+
+    async fn users(&self, _: Option<&UserId>, _: usize) -> Result<Vec<User>, StoreError> {
+        Err(StoreError::Closed)
+    }
+
+    async fn create_account(&self, _: &NewAccount) -> Result<AccountOutcome, StoreError> {
+        Err(StoreError::Closed)
+    }
+
+    async fn credentials(&self, _: &Username) -> Result<Option<Credentials>, StoreError> {
+        Err(StoreError::Closed)
+    }
+
+    async fn change_rights(&self, _: &UserId, _: &RightsChange, _: Timestamp) -> Result<Option<RightsChanged>, StoreError> {
+        Err(StoreError::Closed)
+    }
+
+    async fn erase_user(&self, _: &UserId, _: Timestamp) -> Result<Revoked, StoreError> {
+        Err(StoreError::Closed)
+    }
+
+    async fn rotate_store_key(&self) -> Result<(), StoreError> {
+        Err(StoreError::Closed)
+    }
+
+    async fn reseal(&self, _: usize) -> Result<Resealing, StoreError> {
         Err(StoreError::Closed)
     }
 

@@ -22,7 +22,7 @@ use crate::{
     metrics::Metrics,
     policy::IdentityHeaders,
     provider::wechat::Wechat,
-    store::{self, OpenOptions, Store},
+    store::{self, OpenOptions, Store, StoreKeys},
     token::{Issuer, Keyrings, RefreshTokens, Verifier},
     types::{ClientIp, Timestamp},
 };
@@ -76,7 +76,10 @@ impl World {
 
     async fn build(config: &Config, wechat: SimulatedWechat) -> Self {
         let (clock, metrics, entropy) = (Clock::manual(START), Metrics::new(), Entropy::default());
-        let store = store::open("memory:", &OpenOptions::default(), &Key::new([1; 32]), entropy.clone()).unwrap();
+        let store =
+            store::open("memory:", &OpenOptions::default(), &StoreKeys::derive(&Key::new([1; 32]), None), entropy.clone())
+                .unwrap()
+                .store;
         let denylist = Arc::new(Denylist::default());
         let keyrings = Arc::new(Keyrings::open(&config.tokens, &*store, &entropy, clock.now()).await.unwrap());
         let issuer = Arc::new(Issuer::new(Arc::clone(&keyrings), &config.tokens, entropy.clone()));

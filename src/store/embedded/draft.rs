@@ -7,7 +7,10 @@ use std::ops::Bound;
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::kv::{Changes, Kv, Pair};
+use super::{
+    kv::{Changes, Kv, Pair},
+    layout::Handle,
+};
 use crate::store::{failure::Failure, vault::Vault};
 
 /// Records that can be read.
@@ -24,6 +27,21 @@ impl dyn View + '_ {
     /// The record at a key.
     pub(super) fn record<R: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<R>, Failure> {
         self.bytes(key)?.map(|bytes| self.vault().open(key, &bytes)).transpose()
+    }
+
+    /// The record that something personal leads to. The newest place is looked at a second time: while records are sealed
+    /// anew, one may move there just when a reader has looked in the wrong place.
+    pub(super) fn find<R: DeserializeOwned>(&self, handle: Handle<'_>) -> Result<Option<R>, Failure> {
+        let mut places = handle.places(self.vault());
+        if let [newest, _, ..] = places.as_slice() {
+            places.push(newest.clone());
+        }
+        for place in places {
+            if let Some(record) = self.record(&place)? {
+                return Ok(Some(record));
+            }
+        }
+        Ok(None)
     }
 }
 
@@ -84,6 +102,35 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
+    /// The record that something personal leads to.
+    pub(super) fn find<R: DeserializeOwned>(&self, handle: Handle<'_>) -> Result<Option<R>, Failure> {
+        let view: &dyn View = self;
+        view.find(handle)
+    }
+
+    /// Stores a record under something personal, in its newest place alone; says where that is.
+    pub(super) fn put_under<R: Serialize>(&mut self, handle: Handle<'_>, record: &R) -> Result<Vec<u8>, Failure> {
+        let mut places = handle.places(self.vault).into_iter();
+        let newest = places.next().ok_or(Failure::Refused("the store has no key"))?;
+        for older in places {
+            self.remove(older);
+        }
+        self.put(newest.clone(), record)?;
+        Ok(newest)
+    }
+
+    /// Removes what something personal leads to.
+    pub(super) fn remove_under(&mut self, handle: Handle<'_>) {
+        for place in handle.places(self.vault) {
+            self.remove(place);
+        }
+    }
+
+    /// Stores bytes as they are: what was sealed elsewhere.
+    pub(super) fn put_bytes(&mut self, key: Vec<u8>, bytes: Vec<u8>) {
+        self.own.insert(key, Some(bytes));
+    }
+
     /// Stores a key that says all by itself.
     pub(super) fn mark(&mut self, key: Vec<u8>) {
         self.own.insert(key, Some(Vec::new()));
@@ -141,9 +188,8 @@ impl View for Draft<'_> {
 mod tests {
     use super::*;
     use crate::{
-        crypto::Key,
         entropy::Entropy,
-        store::{embedded::memory::MemoryKv, vault::StoreKeys},
+        store::{embedded::memory::MemoryKv, vault::Keyring},
     };
 
     fn keys(pairs: &[Pair]) -> Vec<String> {
@@ -157,7 +203,7 @@ mod tests {
         let gone = |key: &str| (key.as_bytes().to_vec(), None);
         kv.commit(&["a/1", "a/2", "a/3", "a/4", "b/1"].map(put).into()).unwrap();
         let group: Changes = [gone("a/1"), put("a/25"), gone("a/3")].into();
-        let vault = Vault::new(StoreKeys::derive(&Key::new([1; 32])), Entropy::default());
+        let vault = Vault::new(Keyring::generate(&Entropy::default()).unwrap(), Entropy::default());
         let mut draft = Draft::new(&kv, &vault, &group);
         draft.mark(b"a/3".to_vec());
         draft.remove(b"a/25".to_vec());

@@ -4,12 +4,19 @@
 //! values. The parts of a key are told apart by place: none of our ids contains `/`.
 
 use crate::{
-    store::CodeHash,
-    types::{SessionId, Timestamp, UserId},
+    store::{CodeHash, vault::Vault},
+    types::{AppId, OpenId, Phone, SessionId, Timestamp, UnionId, UserId, Username},
 };
 
-/// Proof that the store is ours and that the encryption key is right.
-pub(super) const CHECK: &[u8] = b"m/check";
+/// The store's own keys, wrapped with the encryption key of the config: also the proof that the store is ours and that this
+/// key is right.
+pub(super) const KEYRING: &[u8] = b"m/keyring";
+/// Up to where records have been sealed with the newest key.
+pub(super) const RESEALED: &[u8] = b"m/resealed";
+/// Messages of a day.
+pub(super) const SMS_BUDGET: &[u8] = b"m/sms_budget";
+/// Written by a guess at a code that is not there, so that it costs what a wrong guess costs.
+pub(super) const NO_CODE: &[u8] = b"m/no_code";
 /// The next user id to give, where ids are integers.
 pub(super) const NEXT_USER: &[u8] = b"m/next_user";
 /// The epoch below which every token is revoked.
@@ -27,20 +34,51 @@ pub(super) const EXPIRY: &[u8] = b"x/";
 pub(super) const SESSIONS: &[u8] = b"s/";
 /// Spent login codes by hash.
 pub(super) const CODES: &[u8] = b"c/";
+/// Which sessions are whose.
+pub(super) const SESSIONS_OF: &[u8] = b"l/";
+/// Users by id.
+pub(super) const USERS: &[u8] = b"u/";
+/// Codes and messages of phones, by keyed hash of the phone.
+pub(super) const SMS: &[u8] = b"v/";
 
 /// A user.
 pub(super) fn user(id: &UserId) -> Vec<u8> {
-    [b"u/", id.as_str().as_bytes()].concat()
+    [USERS, id.as_str().as_bytes()].concat()
 }
 
-/// An openid of one app, by keyed hash.
-pub(super) fn openid(hash: &[u8; 32]) -> Vec<u8> {
-    [b"o/", hash.as_slice()].concat()
+/// A user who is gone.
+pub(super) fn gone(id: &UserId) -> Vec<u8> {
+    [b"g/", id.as_str().as_bytes()].concat()
 }
 
-/// A unionid, by keyed hash.
-pub(super) fn unionid(hash: &[u8; 32]) -> Vec<u8> {
-    [b"n/", hash.as_slice()].concat()
+/// Where a record is that is found by something personal: under the keyed hash of it.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Handle<'a> {
+    /// The app id is part of it: an openid means something only within its app.
+    OpenId(&'a AppId, &'a OpenId),
+    UnionId(&'a UnionId),
+    /// Whose phone it is.
+    Phone(&'a Phone),
+    Username(&'a Username),
+    /// The codes and messages of a phone.
+    Sms(&'a Phone),
+}
+
+impl Handle<'_> {
+    /// The places, under the newest key of the store first.
+    pub(super) fn places(self, vault: &Vault) -> Vec<Vec<u8>> {
+        let place = |prefix: &[u8], parts: &[&[u8]]| {
+            let at = |hash: [u8; 32]| [prefix, hash.as_slice()].concat();
+            vault.lookup_hashes(parts).into_iter().map(at).collect()
+        };
+        match self {
+            Self::OpenId(app, openid) => place(b"o/", &[b"openid", app.as_str().as_bytes(), openid.as_str().as_bytes()]),
+            Self::UnionId(unionid) => place(b"n/", &[b"unionid", unionid.as_str().as_bytes()]),
+            Self::Phone(phone) => place(b"p/", &[b"phone", phone.as_str().as_bytes()]),
+            Self::Username(name) => place(b"a/", &[b"username", name.as_str().as_bytes()]),
+            Self::Sms(phone) => place(SMS, &[b"sms", phone.as_str().as_bytes()]),
+        }
+    }
 }
 
 /// A session.
@@ -50,12 +88,12 @@ pub(super) fn session(id: SessionId) -> Vec<u8> {
 
 /// The sessions of a user that have not been ended; each is [`session_of`].
 pub(super) fn sessions_of(user: &UserId) -> Vec<u8> {
-    [b"l/", user.as_str().as_bytes(), b"/"].concat()
+    [SESSIONS_OF, user.as_str().as_bytes(), b"/"].concat()
 }
 
 /// Says that a session is of a user.
 pub(super) fn session_of(user: &UserId, id: SessionId) -> Vec<u8> {
-    [b"l/", user.as_str().as_bytes(), b"/", &id.bits().to_be_bytes()].concat()
+    [SESSIONS_OF, user.as_str().as_bytes(), b"/", &id.bits().to_be_bytes()].concat()
 }
 
 /// The session id at the end of a [`session_of`].

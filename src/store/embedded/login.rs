@@ -1,14 +1,20 @@
 //! Signing somebody in, as one step.
 
 use super::{
-    draft::{Draft, View},
-    layout,
-    records::{self, OpenIdRecord, SessionRecord, SpentCode, UnionIdRecord, UserRecord},
-    revoke, sweep,
+    draft::Draft,
+    identity,
+    layout::{self, Handle},
+    merge::{self, Joined},
+    records::{self, OpenIdRecord, PhoneRecord, SessionRecord, SpentCode, UnionIdRecord, UserRecord, UsernameRecord},
+    revoke, sms, sweep,
 };
 use crate::{
-    store::{LoginOutcome, NewLogin, NewUserId, Opened, Profile, Session, User, failure::Failure},
-    types::{SessionId, Timestamp, UserId, UserType},
+    crypto,
+    store::{
+        LoginOutcome, LoginProof, NewLogin, NewSession, Opened, Profile, RevocationEntry, Session, WechatIdentity,
+        failure::Failure,
+    },
+    types::{AppId, OpenId, SessionId, Timestamp, UserId, UserType},
 };
 
 /// Finds or makes the user, links the identities, spends the code, opens the session.
@@ -16,50 +22,82 @@ pub(super) fn login(draft: &mut Draft<'_>, login: &NewLogin) -> Result<LoginOutc
     if let Some(before) = records::session(draft, login.session.id)? {
         return repeated(draft, login, &before);
     }
-    if let Some((code, until)) = &login.code {
-        let key = layout::code(code);
-        let spent: Option<SpentCode> = draft.record(&key)?;
-        if spent.is_some_and(|spent| login.now < spent.until) {
-            return Ok(LoginOutcome::CodeSpent);
-        }
-        draft.mark(layout::expiry(*until, &key));
-        draft.put(key, &SpentCode { until: *until })?;
+    if !spend(draft, login)? {
+        return Ok(LoginOutcome::CodeSpent);
     }
-
-    let known = find(draft, login)?;
+    if !is_proven(draft, login)? {
+        return Ok(LoginOutcome::NotProven);
+    }
+    let Found { user: known, merged } = find(draft, login)?;
     let is_new_user = known.is_none();
     let mut user = match known {
-        Some(user) if user.user.disabled => return Ok(refused(draft, LoginOutcome::Disabled(user.user.id))),
+        Some(user) if user.user.disabled => return Ok(refused(draft, login, LoginOutcome::Disabled(user.user.id))),
         Some(user) => returning(user, login),
-        None if !login.registration_open => return Ok(refused(draft, LoginOutcome::RegistrationClosed)),
+        None if !login.registration_open => return Ok(refused(draft, login, LoginOutcome::RegistrationClosed)),
         None => stranger(draft, login)?,
     };
     link(draft, login, &mut user)?;
     records::put_user(draft, &user)?;
 
     let displaced = displace(draft, login, &user.user.id)?;
-    let global_epoch = records::global_epoch(draft)?;
-    let session = open(draft, login, &user.user.id, is_new_user, global_epoch, &displaced)?;
-    Ok(LoginOutcome::Opened(Box::new(Opened { user: user.user, session, is_new_user, global_epoch, ended: displaced })))
+    let origin = match &login.proof {
+        LoginProof::Wechat(identity) => Some((identity.app_id.clone(), identity.openid.clone())),
+        LoginProof::Sms(_) | LoginProof::Password(..) => None,
+    };
+    let opening = Opening { is_new_user, displaced: &displaced, merged: None, origin };
+    let (session, global_epoch) = open(draft, &login.session, &user.user.id, opening, login.now)?;
+    let opened = Opened { user: user.user, session, is_new_user, global_epoch, ended: displaced, merged };
+    Ok(LoginOutcome::Opened(Box::new(opened)))
 }
 
-/// A refused login spends nothing.
-fn refused(draft: &mut Draft<'_>, outcome: LoginOutcome) -> LoginOutcome {
-    draft.forget();
+/// Uses up the code of `wx.login`; `false`: somebody has used it.
+fn spend(draft: &mut Draft<'_>, login: &NewLogin) -> Result<bool, Failure> {
+    let Some((code, until)) = &login.code else { return Ok(true) };
+    let key = layout::code(code);
+    let spent: Option<SpentCode> = draft.record(&key)?;
+    if spent.is_some_and(|spent| login.now < spent.until) {
+        return Ok(false);
+    }
+    draft.mark(layout::expiry(*until, &key));
+    draft.put(key, &SpentCode { until: *until })?;
+    Ok(true)
+}
+
+/// What can be proven only here: a code that was sent, and that the password is still the one that was compared.
+fn is_proven(draft: &mut Draft<'_>, login: &NewLogin) -> Result<bool, Failure> {
+    match &login.proof {
+        LoginProof::Wechat(_) => Ok(true),
+        LoginProof::Sms(guess) => sms::guess(draft, guess, login.now),
+        LoginProof::Password(username, seen) => {
+            let now: Option<UsernameRecord> = draft.find(Handle::Username(username))?;
+            let is_same = |now: &UsernameRecord| {
+                now.user == seen.user && crypto::same(now.password.as_bytes(), seen.password.0.expose().as_bytes())
+            };
+            Ok(now.as_ref().is_some_and(is_same))
+        }
+    }
+}
+
+/// A refused login with WeChat spends nothing. A right SMS code is used up all the same.
+fn refused(draft: &mut Draft<'_>, login: &NewLogin, outcome: LoginOutcome) -> LoginOutcome {
+    if matches!(login.proof, LoginProof::Wechat(_)) {
+        draft.forget();
+    }
     outcome
 }
 
 /// The same login again, after an answer was lost. A session that has ended meanwhile is not opened a second time.
 fn repeated(draft: &Draft<'_>, login: &NewLogin, before: &SessionRecord) -> Result<LoginOutcome, Failure> {
     let global_epoch = records::global_epoch(draft)?;
-    let owner = owner_of_openid(draft, login)?;
-    let same = owner.as_ref() == Some(&before.session.user);
-    if !same || !before.lives(global_epoch, login.now) {
+    let same = owner_of(draft, login)?.as_ref() == Some(&before.session.user);
+    let Some(user) = records::user(draft, &before.session.user)?.filter(|_| same) else {
         return Ok(LoginOutcome::CodeSpent);
-    }
-    let Some(user) = records::user(draft, &before.session.user)? else { return Ok(LoginOutcome::CodeSpent) };
+    };
     if user.user.disabled {
         return Ok(LoginOutcome::Disabled(user.user.id));
+    }
+    if !before.lives(global_epoch, login.now) {
+        return Ok(LoginOutcome::CodeSpent);
     }
     Ok(LoginOutcome::Opened(Box::new(Opened {
         user: user.user,
@@ -67,30 +105,52 @@ fn repeated(draft: &Draft<'_>, login: &NewLogin, before: &SessionRecord) -> Resu
         is_new_user: before.is_new_user,
         global_epoch,
         ended: before.displaced.clone(),
+        merged: None,
     })))
 }
 
-/// Whose openid it is; else whose unionid. Where they name two users the openid wins and nothing is merged: a merge needs
-/// a proof of both sides, which a login is not.
-fn find(draft: &Draft<'_>, login: &NewLogin) -> Result<Option<UserRecord>, Failure> {
-    let owner = match owner_of_openid(draft, login)? {
-        Some(owner) => Some(owner),
-        None => owner_of_unionid(draft, login)?,
+/// Who signs in, and who was joined to them just now.
+#[derive(Default)]
+struct Found {
+    user: Option<UserRecord>,
+    merged: Option<(UserId, RevocationEntry)>,
+}
+
+/// Whose identity it is: the openid's, else the unionid's. Where the two are different users WeChat has just said that they
+/// are one person; they are joined where the config wants that and nothing speaks against it, and otherwise the openid wins.
+fn find(draft: &mut Draft<'_>, login: &NewLogin) -> Result<Found, Failure> {
+    let Some(owner) = owner_of(draft, login)? else { return Ok(Found::default()) };
+    let user = records::owner(draft, &owner)?;
+    let other = match &login.proof {
+        LoginProof::Wechat(identity) if login.merge => owner_of_unionid(draft, identity)?,
+        LoginProof::Wechat(_) | LoginProof::Sms(_) | LoginProof::Password(..) => None,
     };
-    let Some(owner) = owner else { return Ok(None) };
-    let missing = || Failure::damaged(&layout::user(&owner), "is missing, though an identity leads to it");
-    records::user(draft, &owner)?.ok_or_else(missing).map(Some)
+    let Some(other) = other.filter(|other| *other != owner) else { return Ok(Found { user: Some(user), merged: None }) };
+    let other = records::owner(draft, &other)?;
+    if !merge::fits(&user, &other) {
+        return Ok(Found { user: Some(user), merged: None });
+    }
+    let Joined { left, gone, revoked } = merge::join(draft, user, other, login.now)?;
+    Ok(Found { user: Some(left), merged: revoked.entries.into_iter().next().map(|entry| (gone, entry)) })
 }
 
-fn owner_of_openid(draft: &Draft<'_>, login: &NewLogin) -> Result<Option<UserId>, Failure> {
-    let hash = draft.vault().openid_hash(&login.identity.app_id, &login.identity.openid);
-    Ok(draft.record::<OpenIdRecord>(&layout::openid(&hash))?.map(|record| record.user))
+fn owner_of(draft: &Draft<'_>, login: &NewLogin) -> Result<Option<UserId>, Failure> {
+    match &login.proof {
+        LoginProof::Wechat(identity) => {
+            let handle = Handle::OpenId(&identity.app_id, &identity.openid);
+            match draft.find::<OpenIdRecord>(handle)? {
+                Some(record) => Ok(Some(record.user)),
+                None => owner_of_unionid(draft, identity),
+            }
+        }
+        LoginProof::Sms(guess) => Ok(draft.find::<PhoneRecord>(Handle::Phone(&guess.phone))?.map(|record| record.user)),
+        LoginProof::Password(_, seen) => Ok(Some(seen.user.clone())),
+    }
 }
 
-fn owner_of_unionid(draft: &Draft<'_>, login: &NewLogin) -> Result<Option<UserId>, Failure> {
-    let Some(unionid) = &login.identity.unionid else { return Ok(None) };
-    let hash = draft.vault().unionid_hash(unionid);
-    Ok(draft.record::<UnionIdRecord>(&layout::unionid(&hash))?.map(|record| record.user))
+fn owner_of_unionid(draft: &Draft<'_>, identity: &WechatIdentity) -> Result<Option<UserId>, Failure> {
+    let Some(unionid) = &identity.unionid else { return Ok(None) };
+    Ok(draft.find::<UnionIdRecord>(Handle::UnionId(unionid))?.map(|record| record.user))
 }
 
 /// A user who was here before: what they said of themselves stays, gaps are filled.
@@ -107,45 +167,34 @@ fn returning(mut user: UserRecord, login: &NewLogin) -> UserRecord {
 
 /// A new user under an id that nobody has had.
 fn stranger(draft: &mut Draft<'_>, login: &NewLogin) -> Result<UserRecord, Failure> {
-    let id = match &login.new_user {
-        NewUserId::Given(id) => id.clone(),
-        NewUserId::NextInteger { first } => next_integer(draft, *first)?,
-    };
-    if draft.bytes(&layout::user(&id))?.is_some() {
-        return Err(Failure::Refused("the id given for a new user is taken"));
-    }
-    let user = User {
-        id,
-        user_type: login.user_type.clone(),
-        roles: Vec::new(),
-        epoch: 0,
-        disabled: false,
-        profile: login.profile.clone(),
-        created_at: login.now,
-        last_login_at: login.now,
-    };
-    Ok(UserRecord { user, openids: [].into(), unionids: [].into() })
-}
-
-/// Counts up, over ids that were imported.
-fn next_integer(draft: &mut Draft<'_>, first: u64) -> Result<UserId, Failure> {
-    let mut next = draft.record::<u64>(layout::NEXT_USER)?.unwrap_or_default().max(first);
-    loop {
-        let id = UserId::parse(&next.to_string()).map_err(|_| Failure::Refused("there is no user id left"))?;
-        next = next.checked_add(1).ok_or(Failure::Refused("there is no user id left"))?;
-        if draft.bytes(&layout::user(&id))?.is_none() {
-            draft.put(layout::NEXT_USER.to_vec(), &next)?;
-            return Ok(id);
-        }
-    }
+    let id = identity::new_id(draft, &login.new_user)?;
+    let mut record = identity::new_user(id, login.user_type.clone(), login.now);
+    record.user.profile = login.profile.clone();
+    Ok(record)
 }
 
 /// Makes the identities lead to the user, unless they lead to somebody already.
 fn link(draft: &mut Draft<'_>, login: &NewLogin, user: &mut UserRecord) -> Result<(), Failure> {
-    let identity = &login.identity;
-    let hash = draft.vault().openid_hash(&identity.app_id, &identity.openid);
-    let key = layout::openid(&hash);
-    let known: Option<OpenIdRecord> = draft.record(&key)?;
+    match &login.proof {
+        LoginProof::Wechat(identity) => link_wechat(draft, identity, user, login.now),
+        LoginProof::Sms(guess) if user.user.phone.is_none() => {
+            let record = PhoneRecord { user: user.user.id.clone(), phone: guess.phone.clone() };
+            draft.put_under(Handle::Phone(&guess.phone), &record)?;
+            user.user.phone = Some(guess.phone.clone());
+            Ok(())
+        }
+        LoginProof::Sms(_) | LoginProof::Password(..) => Ok(()),
+    }
+}
+
+fn link_wechat(
+    draft: &mut Draft<'_>,
+    identity: &WechatIdentity,
+    user: &mut UserRecord,
+    now: Timestamp,
+) -> Result<(), Failure> {
+    let handle = Handle::OpenId(&identity.app_id, &identity.openid);
+    let known: Option<OpenIdRecord> = draft.find(handle)?;
     let is_new = known.is_none();
     let mut record = known.unwrap_or_else(|| OpenIdRecord {
         user: user.user.id.clone(),
@@ -154,17 +203,16 @@ fn link(draft: &mut Draft<'_>, login: &NewLogin, user: &mut UserRecord) -> Resul
         session_key: None,
         previous_session_key: None,
     });
-    if record.renew_key(identity.session_key.as_ref(), login.now) || is_new {
-        draft.put(key, &record)?;
+    if record.renew_key(identity.session_key.as_ref(), now) || is_new {
+        draft.put_under(handle, &record)?;
     }
-    user.openids.insert(hash);
+    user.openids.insert((identity.app_id.clone(), identity.openid.clone()));
 
     let Some(unionid) = &identity.unionid else { return Ok(()) };
-    let hash = draft.vault().unionid_hash(unionid);
-    let key = layout::unionid(&hash);
-    if draft.bytes(&key)?.is_none() {
-        draft.put(key, &UnionIdRecord { user: user.user.id.clone(), unionid: unionid.clone() })?;
-        user.unionids.insert(hash);
+    let handle = Handle::UnionId(unionid);
+    if draft.find::<UnionIdRecord>(handle)?.is_none() {
+        draft.put_under(handle, &UnionIdRecord { user: user.user.id.clone(), unionid: unionid.clone() })?;
+        user.unionids.insert(unionid.clone());
     }
     Ok(())
 }
@@ -189,35 +237,67 @@ fn displace(draft: &mut Draft<'_>, login: &NewLogin, user: &UserId) -> Result<Ve
 /// has them all.
 const MOST_DISPLACED: usize = 500;
 
+/// What a session remembers of how it began.
+struct Opening<'a> {
+    is_new_user: bool,
+    displaced: &'a [SessionId],
+    merged: Option<UserId>,
+    origin: Option<(AppId, OpenId)>,
+}
+
 fn open(
     draft: &mut Draft<'_>,
-    login: &NewLogin,
+    new: &NewSession,
     user: &UserId,
-    is_new_user: bool,
-    global_epoch: u64,
-    displaced: &[SessionId],
-) -> Result<Session, Failure> {
-    let new = &login.session;
-    let absolute_end = login.now.plus(new.absolute_ttl);
+    opening: Opening<'_>,
+    now: Timestamp,
+) -> Result<(Session, u64), Failure> {
+    let absolute_end = now.plus(new.absolute_ttl);
+    let (app_id, openid) = opening.origin.unzip();
     let session = Session {
         id: new.id,
         user: user.clone(),
         client_type: new.client_type,
-        app_id: Some(login.identity.app_id.clone()),
-        created_at: login.now,
-        last_used_at: login.now,
+        app_id,
+        created_at: now,
+        last_used_at: now,
         counter: 0,
-        rotated_at: login.now,
-        idle_end: idle_end(login.now, new.idle_ttl, absolute_end),
+        rotated_at: now,
+        idle_end: idle_end(now, new.idle_ttl, absolute_end),
         absolute_end,
         salt: new.salt,
     };
-    let displaced = displaced.iter().take(MOST_DISPLACED).copied().collect();
-    let record = SessionRecord { session: session.clone(), global_epoch, ended_at: None, is_new_user, displaced };
+    let global_epoch = records::global_epoch(draft)?;
+    let record = SessionRecord {
+        session: session.clone(),
+        openid,
+        global_epoch,
+        ended_at: None,
+        is_new_user: opening.is_new_user,
+        displaced: opening.displaced.iter().take(MOST_DISPLACED).copied().collect(),
+        merged: opening.merged,
+    };
     records::put_session(draft, &record)?;
     draft.mark(layout::session_of(user, session.id));
     draft.mark(layout::expiry(sweep::session_forgotten_at(&record), &layout::session(session.id)));
-    Ok(session)
+    Ok((session, global_epoch))
+}
+
+/// Opens a session in the place of one whose user has been joined to another.
+pub(super) fn reopen(
+    draft: &mut Draft<'_>,
+    old: SessionRecord,
+    new: &NewSession,
+    user: &UserId,
+    now: Timestamp,
+) -> Result<Session, Failure> {
+    let opening = Opening {
+        is_new_user: false,
+        displaced: &[],
+        merged: Some(old.session.user),
+        origin: old.session.app_id.zip(old.openid),
+    };
+    Ok(open(draft, new, user, opening, now)?.0)
 }
 
 /// Unused so long, a session ends; the absolute end stays.

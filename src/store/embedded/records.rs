@@ -12,17 +12,22 @@ use super::{
 };
 use crate::{
     store::{RefreshSalt, Session, StoredKey, User, failure::Failure},
-    types::{AppId, OpenId, Secret, SessionId, Timestamp, UnionId, UserId},
+    types::{AppId, OpenId, Phone, Secret, SessionId, SmsPurpose, Timestamp, UnionId, UserId, Username},
 };
 
 /// A user, and all that leads to them, so that an account can be erased without reading the whole store.
 #[derive(Serialize, Deserialize)]
 pub(super) struct UserRecord {
     pub(super) user: User,
-    /// Keyed hashes of the openids.
-    pub(super) openids: BTreeSet<[u8; 32]>,
-    /// Keyed hashes of the unionids.
-    pub(super) unionids: BTreeSet<[u8; 32]>,
+    pub(super) openids: BTreeSet<(AppId, OpenId)>,
+    pub(super) unionids: BTreeSet<UnionId>,
+}
+
+/// A user who is gone: nothing personal, and the id stays taken.
+#[derive(Serialize, Deserialize)]
+pub(super) struct GoneRecord {
+    pub(super) at: Timestamp,
+    pub(super) merged_into: Option<UserId>,
 }
 
 /// A person within one app.
@@ -57,10 +62,62 @@ pub(super) struct UnionIdRecord {
     pub(super) unionid: UnionId,
 }
 
+/// Whose phone it is.
+#[derive(Serialize, Deserialize)]
+pub(super) struct PhoneRecord {
+    pub(super) user: UserId,
+    pub(super) phone: Phone,
+}
+
+/// Whose name it is, and the password for it.
+#[derive(Serialize, Deserialize)]
+pub(super) struct UsernameRecord {
+    pub(super) user: UserId,
+    pub(super) username: Username,
+    pub(super) password: String,
+}
+
+/// The codes and messages of a phone.
+#[derive(Serialize, Deserialize)]
+pub(super) struct SmsRecord {
+    pub(super) phone: Phone,
+    /// Messages of the last day, the oldest first.
+    pub(super) sent: Vec<(u128, Timestamp)>,
+    /// The code that counts.
+    pub(super) code: Option<SmsCodeRecord>,
+    /// The code before it, which counts again when the message turns out not to have been sent.
+    pub(super) replaced: Option<SmsCodeRecord>,
+    /// The code that was used last, for the answer to a repeated binding.
+    pub(super) used: Option<SmsCodeRecord>,
+    /// Guesses since `attempts_until` was set first.
+    pub(super) attempts: u32,
+    pub(super) attempts_until: Timestamp,
+}
+
+/// A code.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct SmsCodeRecord {
+    /// Of the message that carries it.
+    pub(super) id: u128,
+    pub(super) hash: [u8; 32],
+    pub(super) purpose: SmsPurpose,
+    pub(super) until: Timestamp,
+}
+
+/// Messages of one day.
+#[derive(Default, Serialize, Deserialize)]
+pub(super) struct SmsBudget {
+    /// Days since 1970-01-01 in UTC+8.
+    pub(super) day: u64,
+    pub(super) sent: u64,
+}
+
 /// A session, and what decides whether it lives.
 #[derive(Serialize, Deserialize)]
 pub(super) struct SessionRecord {
     pub(super) session: Session,
+    /// The openid by which it began, under the app id of the session.
+    pub(super) openid: Option<OpenId>,
     /// The global epoch when it was opened: a higher one ends it.
     pub(super) global_epoch: u64,
     pub(super) ended_at: Option<Timestamp>,
@@ -68,6 +125,8 @@ pub(super) struct SessionRecord {
     pub(super) is_new_user: bool,
     /// The sessions that its login ended, for the answer to a repeated login; forgotten at its first use.
     pub(super) displaced: Vec<SessionId>,
+    /// The user of the session that this one took the place of, for the answer to a repeated merge.
+    pub(super) merged: Option<UserId>,
 }
 
 impl SessionRecord {
@@ -134,6 +193,28 @@ pub(super) fn global_epoch(view: &dyn View) -> Result<u64, Failure> {
 /// The user of this id.
 pub(super) fn user(view: &dyn View, id: &UserId) -> Result<Option<UserRecord>, Failure> {
     view.record(&layout::user(id))
+}
+
+/// The user, who has to be there because something leads to them.
+pub(super) fn owner(view: &dyn View, id: &UserId) -> Result<UserRecord, Failure> {
+    user(view, id)?.ok_or_else(|| Failure::damaged(&layout::user(id), "is missing, though an identity leads to it"))
+}
+
+/// Whether the id is, or was, somebody's.
+pub(super) fn is_taken(view: &dyn View, id: &UserId) -> Result<bool, Failure> {
+    Ok(view.bytes(&layout::user(id))?.is_some() || view.bytes(&layout::gone(id))?.is_some())
+}
+
+/// The user of a living session, if it is this one's.
+pub(super) fn caller(
+    view: &dyn View,
+    id: &UserId,
+    session_id: SessionId,
+    now: Timestamp,
+) -> Result<Option<UserRecord>, Failure> {
+    let Some(record) = session(view, session_id)? else { return Ok(None) };
+    let is_theirs = record.session.user == *id && record.lives(global_epoch(view)?, now);
+    if is_theirs { user(view, id) } else { Ok(None) }
 }
 
 /// The session of this id, in whatever state.

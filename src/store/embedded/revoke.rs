@@ -61,21 +61,26 @@ fn end_all(
 }
 
 /// The user's epoch speaks for all tokens, so one line is enough however many sessions there are.
-fn whole_user(draft: &mut Draft<'_>, id: &UserId, now: Timestamp) -> Result<Revoked, Failure> {
-    let Some(mut user) = records::user(draft, id)? else { return Ok(Revoked::default()) };
+pub(super) fn whole_user(draft: &mut Draft<'_>, id: &UserId, now: Timestamp) -> Result<Revoked, Failure> {
+    let mut revoked = access_tokens(draft, id, now)?;
     let global_epoch = records::global_epoch(draft)?;
-    user.user.epoch = next(user.user.epoch)?;
-    let mut revoked = Revoked::default();
     for record in records::sessions_of(draft, id)? {
         if record.lives(global_epoch, now) {
             revoked.sessions.push(record.session.id);
         }
         mark_ended(draft, record, now)?;
     }
-    let target = RevocationTarget::User { id: id.clone(), epoch: user.user.epoch };
-    revoked.entries.push(log(draft, RevocationEntry { at: now, target })?);
-    records::put_user(draft, &user)?;
     Ok(revoked)
+}
+
+/// Refuses the access tokens that a user has; the sessions live on and give others.
+pub(super) fn access_tokens(draft: &mut Draft<'_>, id: &UserId, now: Timestamp) -> Result<Revoked, Failure> {
+    let Some(mut user) = records::user(draft, id)? else { return Ok(Revoked::default()) };
+    user.user.epoch = next(user.user.epoch)?;
+    let target = RevocationTarget::User { id: id.clone(), epoch: user.user.epoch };
+    let entry = log(draft, RevocationEntry { at: now, target })?;
+    records::put_user(draft, &user)?;
+    Ok(Revoked { sessions: Vec::new(), entries: vec![entry] })
 }
 
 /// Touches no session: each remembers the epoch it was opened under.
@@ -98,6 +103,8 @@ pub(super) fn end(draft: &mut Draft<'_>, record: SessionRecord, now: Timestamp) 
 fn mark_ended(draft: &mut Draft<'_>, mut record: SessionRecord, now: Timestamp) -> Result<(), Failure> {
     record.ended_at = Some(now);
     record.displaced.clear();
+    // Whose it was outside is not needed any more, and must not outlive an account that is erased.
+    record.openid = None;
     draft.remove(layout::session_of(&record.session.user, record.session.id));
     records::put_session(draft, &record)
 }

@@ -24,17 +24,18 @@ enum Presented {
 pub(super) fn rotate(draft: &mut Draft<'_>, rotation: &Rotation) -> Result<RotationOutcome, Failure> {
     let Some(mut record) = records::session(draft, rotation.session)? else { return Ok(RotationOutcome::Unknown) };
     let global_epoch = records::global_epoch(draft)?;
+    let user = records::user(draft, &record.session.user)?.map(|record| record.user);
+    // A ban ends the sessions too; what it says is more of use than that they ended.
+    if let Some(user) = user.as_ref().filter(|user| user.disabled) {
+        return Ok(RotationOutcome::Disabled(user.id.clone()));
+    }
     if record.is_revoked(global_epoch) {
         return Ok(RotationOutcome::Revoked);
     }
     if record.is_expired(rotation.now) {
         return Ok(RotationOutcome::Expired);
     }
-    let Some(user) = records::user(draft, &record.session.user)? else { return Ok(RotationOutcome::Unknown) };
-    let user = user.user;
-    if user.disabled {
-        return Ok(RotationOutcome::Disabled(user.id));
-    }
+    let Some(user) = user else { return Ok(RotationOutcome::Unknown) };
     match presented(rotation, record.session.counter, record.session.rotated_at) {
         Presented::Moves(counter) => {
             let session = &mut record.session;

@@ -143,12 +143,15 @@ impl Kv for SledKv {
         let open = self.opened();
         let db = &open.as_ref().ok_or(Failure::Closed)?.db;
         let mut pairs = Vec::new();
-        for pair in db.range::<&[u8], _>((start, Bound::Unbounded)).take(limit) {
+        for pair in db.range::<&[u8], _>((start, Bound::Unbounded)) {
             let (key, value) = pair.map_err(|error| fault(&error))?;
-            if !key.starts_with(prefix) {
+            if pairs.len() >= limit || !key.starts_with(prefix) {
                 break;
             }
-            pairs.push((key.to_vec(), value.to_vec()));
+            // The engine's own, and nobody else's business.
+            if key != LAST_COMMIT {
+                pairs.push((key.to_vec(), value.to_vec()));
+            }
         }
         Ok(pairs)
     }

@@ -8,7 +8,8 @@ use std::time::Duration;
 use super::{
     draft::{Draft, View},
     layout,
-    records::{SessionRecord, SpentCode},
+    records::{SessionRecord, SmsRecord, SpentCode},
+    sms,
 };
 use crate::{store::failure::Failure, types::Timestamp};
 
@@ -39,6 +40,13 @@ pub(super) fn sweep(draft: &mut Draft<'_>, now: Timestamp, limit: usize) -> Resu
 fn settle(draft: &mut Draft<'_>, key: &[u8], now: Timestamp) -> Result<(), Failure> {
     if key.starts_with(layout::SESSIONS) {
         settle_session(draft, key, now)
+    } else if key.starts_with(layout::SMS) {
+        // Its time moves with every message and code; the latest entry of the index is the one that counts.
+        let is_due = readable::<SmsRecord>(draft, key)?.is_none_or(|record| sms::forgotten_at(&record) <= now);
+        if is_due {
+            draft.remove(key.to_vec());
+        }
+        Ok(())
     } else if key.starts_with(layout::CODES) {
         // A code that was spent again after it had been forgotten has a later entry of its own.
         let is_due = readable::<SpentCode>(draft, key)?.is_none_or(|spent| spent.until <= now);

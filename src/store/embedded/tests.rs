@@ -9,18 +9,18 @@ use std::time::Duration;
 use super::*;
 use crate::{
     crypto::Key,
-    store::contract::{NOW, login_of},
+    store::contract::{NOW, login_of, wechat_of},
     types::Secret,
 };
 
 const KEY: [u8; 32] = [7; 32];
 
 fn keys() -> StoreKeys {
-    StoreKeys::derive(&Key::new(KEY))
+    StoreKeys::derive(&Key::new(KEY), None)
 }
 
 fn in_memory() -> EmbeddedStore {
-    EmbeddedStore::memory(keys(), Entropy::default()).unwrap()
+    EmbeddedStore::memory(&keys(), Entropy::default()).unwrap()
 }
 
 /// Waits a little for a lock that a store dropped just now may still hold.
@@ -29,7 +29,7 @@ fn options() -> OpenOptions {
 }
 
 fn on_disk(path: &Path) -> Result<EmbeddedStore, OpenError> {
-    EmbeddedStore::sled(path, &options(), keys(), Entropy::default())
+    EmbeddedStore::sled(path, &options(), &keys(), Entropy::default())
 }
 
 mod memory_keeps_the_contract {
@@ -88,13 +88,7 @@ async fn a_disabled_user_neither_signs_in_nor_refreshes() {
     let store = in_memory();
     store.login(&login_of("alice", 1)).await.unwrap();
     let id = UserId::parse("u1").unwrap();
-    let disabled = id.clone();
-    let disable = move |draft: &mut draft::Draft<'_>| {
-        let mut user = records::user(draft, &disabled)?.unwrap();
-        user.user.disabled = true;
-        records::put_user(draft, &user)
-    };
-    store.writer.run(disable).await.unwrap();
+    store.change_rights(&id, &RightsChange::Ban, NOW).await.unwrap();
     let mut login = login_of("alice", 2);
     let code = CodeHash([1; 32]);
     login.code = Some((code, Timestamp::from_secs(NOW.as_secs() + 600)));
@@ -112,14 +106,14 @@ async fn the_session_key_and_the_one_before_it_are_kept() {
     let later = Timestamp::from_secs(NOW.as_secs() + 5);
     for (n, key, now) in [(1, Some("a"), NOW), (2, Some("b"), later), (3, Some("b"), later), (4, None, later)] {
         let mut login = login_of("alice", n);
-        login.identity.session_key = key.map(|key| Secret::new(key.to_owned()));
+        wechat_of(&mut login).session_key = key.map(|key| Secret::new(key.to_owned()));
         login.now = now;
         store.login(&login).await.unwrap();
     }
-    let identity = login_of("alice", 1).identity;
-    let hash = store.vault.openid_hash(&identity.app_id, &identity.openid);
+    let identity = wechat_of(&mut login_of("alice", 1)).clone();
     let view: &dyn View = &Committed { kv: store.kv.as_ref(), vault: &store.vault };
-    let record: records::OpenIdRecord = view.record(&layout::openid(&hash)).unwrap().unwrap();
+    let handle = layout::Handle::OpenId(&identity.app_id, &identity.openid);
+    let record: records::OpenIdRecord = view.find(handle).unwrap().unwrap();
     assert_eq!(record.session_key.as_deref(), Some("b"));
     assert_eq!(record.previous_session_key, Some(("a".to_owned(), later)));
 }

@@ -3,10 +3,14 @@
 use std::fs;
 
 use super::*;
+use crate::{
+    store::{NewAccount, NewUserId, PasswordHash, PhoneProof},
+    types::{Phone, Username},
+};
 
 fn refusal(path: &Path) -> OpenError {
     let options = OpenOptions { lock_wait: Duration::ZERO, ..options() };
-    EmbeddedStore::sled(path, &options, keys(), Entropy::default()).unwrap_err()
+    EmbeddedStore::sled(path, &options, &keys(), Entropy::default()).unwrap_err()
 }
 
 #[tokio::test]
@@ -29,10 +33,20 @@ async fn reopening_keeps_everything() {
 async fn the_files_do_not_say_who_is_in_them() {
     let directory = tempfile::tempdir().unwrap();
     let store = on_disk(directory.path()).unwrap();
-    let secrets = ["oGZUI0egBJY1zhBYw2KhdUfwVJJE", "unionid-of-alice", "Alice in the files", "c2Vzc2lvbi1rZXk"];
+    let secrets = [
+        "oGZUI0egBJY1zhBYw2KhdUfwVJJE",
+        "unionid-of-alice",
+        "Alice in the files",
+        "c2Vzc2lvbi1rZXk",
+        "13800138000",
+        "administrator-root",
+        "$argon2id$v=19$secret",
+    ];
+    let phone = Phone::from_parts("86", secrets[4]).unwrap();
+    let username = Username::parse(secrets[5]).unwrap();
     for n in 1..=50 {
         let mut login = login_of(secrets[0], n);
-        login.identity.unionid = Some(crate::types::UnionId::parse(secrets[1]).unwrap());
+        wechat_of(&mut login).unionid = Some(crate::types::UnionId::parse(secrets[1]).unwrap());
         login.profile.nickname = Some(secrets[2].to_owned());
         store.login(&login).await.unwrap();
     }
@@ -43,6 +57,24 @@ async fn the_files_do_not_say_who_is_in_them() {
         created_at: NOW,
     };
     store.add_key(&key, None).await.unwrap();
+    let binding = PhoneBinding {
+        user: UserId::parse("u1").unwrap(),
+        session: SessionId::from_bits(1),
+        proof: PhoneProof::Wechat(phone),
+        merge: None,
+        now: NOW,
+    };
+    assert!(matches!(store.bind_phone(&binding).await.unwrap(), BindOutcome::Bound(_)));
+    let account = NewAccount {
+        new_user: NewUserId::NextInteger { first: 1 },
+        username,
+        password: PasswordHash(Secret::new(secrets[6].to_owned())),
+        user_type: crate::types::UserType::admin(),
+        now: NOW,
+    };
+    store.create_account(&account).await.unwrap();
+    store.rotate_store_key().await.unwrap();
+    while !store.reseal(20).await.unwrap().finished {}
     store.close().await.unwrap();
     let (mut files, mut bytes) = (0, 0);
     for name in ["db", "conf", "menshen.store"] {
@@ -75,11 +107,56 @@ async fn another_key_is_refused_by_name() {
     let store = on_disk(directory.path()).unwrap();
     store.login(&login_of("alice", 1)).await.unwrap();
     store.close().await.unwrap();
-    let wrong = StoreKeys::derive(&Key::new([8; 32]));
-    let refused = EmbeddedStore::sled(directory.path(), &options(), wrong, Entropy::default()).unwrap_err();
+    let wrong = StoreKeys::derive(&Key::new([8; 32]), None);
+    let refused = EmbeddedStore::sled(directory.path(), &options(), &wrong, Entropy::default()).unwrap_err();
     assert!(matches!(refused, OpenError::WrongKey { .. }), "{refused}");
     let store = on_disk(directory.path()).unwrap();
     assert!(store.session(SessionId::from_bits(1), NOW).await.unwrap().is_some(), "the right key still opens it");
+}
+
+#[tokio::test]
+async fn the_encryption_key_is_changed_by_one_start_with_both() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = on_disk(directory.path()).unwrap();
+    let root = *store.root().expose();
+    store.login(&login_of("alice", 1)).await.unwrap();
+    store.close().await.unwrap();
+    let (old, new) = (Key::new(KEY), Key::new([8; 32]));
+    let open = |keys: StoreKeys| EmbeddedStore::sled(directory.path(), &options(), &keys, Entropy::default());
+    let both = open(StoreKeys::derive(&new, Some(&old))).unwrap();
+    assert!(both.session(SessionId::from_bits(1), NOW).await.unwrap().is_some());
+    both.close().await.unwrap();
+    let alone = open(StoreKeys::derive(&new, None)).unwrap();
+    assert_eq!(*alone.root().expose(), root, "what hangs on the root lives on");
+    alone.close().await.unwrap();
+    assert!(matches!(open(StoreKeys::derive(&old, None)).unwrap_err(), OpenError::WrongKey { .. }));
+}
+
+#[tokio::test]
+async fn a_change_of_the_store_s_key_goes_on_after_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = on_disk(directory.path()).unwrap();
+    for n in 1..=30 {
+        store.login(&login_of(&format!("person-{n}"), n)).await.unwrap();
+    }
+    store.rotate_store_key().await.unwrap();
+    let mut restarts = 0;
+    let mut store = store;
+    while !store.reseal(9).await.unwrap().finished {
+        drop(store);
+        restarts += 1;
+        store = on_disk(directory.path()).unwrap();
+        let back = login_of(&format!("person-{}", restarts % 30 + 1), 1000 + restarts);
+        let LoginOutcome::Opened(opened) = store.login(&back).await.unwrap() else { panic!("not signed in") };
+        assert!(!opened.is_new_user, "restart {restarts}");
+    }
+    assert!(restarts > 5, "only {restarts} restarts");
+    drop(store);
+    let store = on_disk(directory.path()).unwrap();
+    assert!(!store.vault.keyring().is_changing());
+    for n in 1..=30 {
+        assert!(store.session(SessionId::from_bits(n), NOW).await.unwrap().is_some(), "{n}");
+    }
 }
 
 #[test]

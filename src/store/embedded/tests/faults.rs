@@ -63,14 +63,14 @@ impl Kv for Failing {
 /// The first commit proves the store, so logins begin with the second.
 fn failing(at: usize, how: Misbehave) -> EmbeddedStore {
     let kv = Failing { inner: MemoryKv::new(), commits: AtomicUsize::new(0), at, how };
-    EmbeddedStore::over(Arc::new(kv), Vault::new(keys(), Entropy::default()), Path::new("failing"), false).unwrap()
+    EmbeddedStore::over(Arc::new(kv), &keys(), Entropy::default(), Path::new("failing"), false).unwrap()
 }
 
 #[tokio::test]
 async fn a_refused_commit_changes_nothing_and_the_store_goes_on() {
     let store = failing(1, Misbehave::Refuse);
     assert!(matches!(store.login(&login_of("alice", 1)).await, Err(StoreError::Unavailable(_))));
-    assert_eq!(raw_keys(&store), [layout::CHECK]);
+    assert_eq!(raw_keys(&store), [layout::KEYRING]);
     let LoginOutcome::Opened(opened) = store.login(&login_of("alice", 1)).await.unwrap() else { panic!("not opened") };
     assert!(opened.is_new_user);
     store.check().await.unwrap();
@@ -102,7 +102,7 @@ async fn a_fault_fails_everybody_in_the_group() {
     }))
     .await;
     assert!(outcomes.iter().all(|outcome| matches!(outcome, Err(StoreError::Failed(_)))));
-    assert_eq!(raw_keys(&store), [layout::CHECK]);
+    assert_eq!(raw_keys(&store), [layout::KEYRING]);
 }
 
 #[tokio::test]
@@ -118,7 +118,7 @@ async fn an_operation_that_fails_leaves_nothing_of_itself_in_the_group() {
     };
     let (a, b, c) = tokio::join!(store.writer.run(whole), store.writer.run(half), store.writer.run(whole));
     assert!(a.is_ok() && b.is_err() && c.is_ok());
-    assert_eq!(raw_keys(&store), [layout::CHECK, b"u/whole"]);
+    assert_eq!(raw_keys(&store), [layout::KEYRING, b"u/whole"]);
 }
 
 #[tokio::test]

@@ -1,0 +1,52 @@
+//! New users and their ids.
+
+use std::collections::BTreeSet;
+
+use super::{
+    draft::Draft,
+    layout,
+    records::{self, UserRecord},
+};
+use crate::{
+    store::{NewUserId, Profile, User, failure::Failure},
+    types::{Timestamp, UserId, UserType},
+};
+
+/// An id that nobody has, or ever had.
+pub(super) fn new_id(draft: &mut Draft<'_>, wanted: &NewUserId) -> Result<UserId, Failure> {
+    let id = match wanted {
+        NewUserId::Given(id) => id.clone(),
+        NewUserId::NextInteger { first } => return next_integer(draft, *first),
+    };
+    if records::is_taken(draft, &id)? { Err(Failure::Refused("the id given for a new user is taken")) } else { Ok(id) }
+}
+
+/// Counts up, over ids that were imported.
+fn next_integer(draft: &mut Draft<'_>, first: u64) -> Result<UserId, Failure> {
+    let mut next = draft.record::<u64>(layout::NEXT_USER)?.unwrap_or_default().max(first);
+    loop {
+        let id = UserId::parse(&next.to_string()).map_err(|_| Failure::Refused("there is no user id left"))?;
+        next = next.checked_add(1).ok_or(Failure::Refused("there is no user id left"))?;
+        if !records::is_taken(draft, &id)? {
+            draft.put(layout::NEXT_USER.to_vec(), &next)?;
+            return Ok(id);
+        }
+    }
+}
+
+/// A user to whom nothing leads yet.
+pub(super) fn new_user(id: UserId, user_type: UserType, now: Timestamp) -> UserRecord {
+    let user = User {
+        id,
+        user_type,
+        roles: Vec::new(),
+        epoch: 0,
+        disabled: false,
+        profile: Profile::default(),
+        phone: None,
+        username: None,
+        created_at: now,
+        last_login_at: now,
+    };
+    UserRecord { user, openids: BTreeSet::new(), unionids: BTreeSet::new() }
+}

@@ -1,0 +1,185 @@
+//! Codes for phones: the slots of messages, and guesses.
+//!
+//! All of it is in one record for each phone, so that every rule holds for the phone, whoever asks, from wherever, and for
+//! which purpose.
+
+use std::time::Duration;
+
+use super::{
+    draft::Draft,
+    layout::{self, Handle},
+    records::{SmsBudget, SmsCodeRecord, SmsRecord},
+};
+use crate::{
+    crypto,
+    store::{SmsGuess, SmsId, SmsLimits, SmsReservation, SmsReserved, failure::Failure},
+    types::{Phone, Timestamp},
+};
+
+const HOUR: Duration = Duration::from_hours(1);
+const DAY: Duration = Duration::from_hours(24);
+/// China's days begin eight hours before those of UTC.
+const UTC_8: Duration = Duration::from_hours(8);
+
+/// Takes the slots, or says what is in the way. The order matters to nobody but the one who waits: the shortest wait first.
+pub(super) fn reserve(draft: &mut Draft<'_>, new: &SmsReservation) -> Result<SmsReserved, Failure> {
+    let known: Option<SmsRecord> = draft.find(Handle::Sms(&new.phone))?;
+    let mut record = known.unwrap_or_else(|| SmsRecord::of(&new.phone));
+    if record.code.as_ref().is_some_and(|code| code.id == new.id.0) {
+        return Ok(SmsReserved::Granted);
+    }
+    let SmsReservation { limits, now, .. } = new;
+    record.sent.retain(|(_, at)| now.since(*at) < DAY);
+    if let Some(wait) = record.wait_for_attempts(limits.max_attempts, *now) {
+        return Ok(SmsReserved::Cooldown(wait));
+    }
+    if !new.is_test {
+        if let Some(wait) = record.wait(limits.resend_after, 1, *now) {
+            return Ok(SmsReserved::Cooldown(wait));
+        }
+        let over = |most, window| record.wait(window, most, *now);
+        if let Some(wait) = over(limits.per_phone_hour, HOUR).or_else(|| over(limits.per_phone_day, DAY)) {
+            return Ok(SmsReserved::PhoneQuota(wait));
+        }
+        if let Some(wait) = spend(draft, limits, *now)? {
+            return Ok(SmsReserved::Budget(wait));
+        }
+        record.sent.push((new.id.0, *now));
+    }
+    record.begin(new);
+    put(draft, &record)?;
+    Ok(SmsReserved::Granted)
+}
+
+/// Gives the slots back, once.
+pub(super) fn release(draft: &mut Draft<'_>, phone: &Phone, id: SmsId, now: Timestamp) -> Result<(), Failure> {
+    let Some(mut record) = draft.find::<SmsRecord>(Handle::Sms(phone))? else { return Ok(()) };
+    let before = record.sent.len();
+    record.sent.retain(|(sent, _)| *sent != id.0);
+    if record.sent.len() < before {
+        let mut budget: SmsBudget = draft.record(layout::SMS_BUDGET)?.unwrap_or_default();
+        if budget.day == day(now) {
+            budget.sent = budget.sent.saturating_sub(1);
+            draft.put(layout::SMS_BUDGET.to_vec(), &budget)?;
+        }
+    }
+    if record.code.as_ref().is_some_and(|code| code.id == id.0) {
+        record.code = record.replaced.take();
+    }
+    put(draft, &record)
+}
+
+/// Counts the guess, then compares. A right one is used up, and frees the guesses that were lost before it.
+///
+/// A guess at nothing writes too: how long the answer takes says nothing about whether a code was sent.
+pub(super) fn guess(draft: &mut Draft<'_>, guess: &SmsGuess, now: Timestamp) -> Result<bool, Failure> {
+    let known: Option<SmsRecord> = draft.find(Handle::Sms(&guess.phone))?;
+    let open = known.filter(|record| record.is_open(guess.max_attempts, now));
+    let Some(mut record) = open else {
+        draft.put(layout::NO_CODE.to_vec(), &SmsRecord::of(&guess.phone))?;
+        return Ok(false);
+    };
+    record.attempts = record.attempts.saturating_add(1);
+    let is_right = record.code.as_ref().is_some_and(|code| is_same(code, guess));
+    if is_right {
+        record.used = record.code.take();
+        record.replaced = None;
+        record.attempts = 0;
+    }
+    put(draft, &record)?;
+    Ok(is_right)
+}
+
+/// Whether this very code was used for the phone a moment ago.
+pub(super) fn was_used(draft: &Draft<'_>, guess: &SmsGuess, now: Timestamp) -> Result<bool, Failure> {
+    let record: Option<SmsRecord> = draft.find(Handle::Sms(&guess.phone))?;
+    let used = record.and_then(|record| record.used);
+    Ok(used.is_some_and(|code| now < code.until && is_same(&code, guess)))
+}
+
+/// Nothing in the time it takes says how much of the code was right.
+fn is_same(code: &SmsCodeRecord, guess: &SmsGuess) -> bool {
+    let same_code = crypto::same(&code.hash, &guess.code.0);
+    same_code && code.purpose == guess.purpose
+}
+
+/// When a record says nothing any more.
+pub(super) fn forgotten_at(record: &SmsRecord) -> Timestamp {
+    let sent = record.sent.iter().map(|(_, at)| at.plus(DAY));
+    let codes = [&record.code, &record.replaced, &record.used].into_iter().flatten().map(|code| code.until);
+    sent.chain(codes).fold(record.attempts_until, Timestamp::max)
+}
+
+fn put(draft: &mut Draft<'_>, record: &SmsRecord) -> Result<(), Failure> {
+    let place = draft.put_under(Handle::Sms(&record.phone), record)?;
+    draft.mark(layout::expiry(forgotten_at(record), &place));
+    Ok(())
+}
+
+/// Takes one message out of the day's budget; `Some`: it is spent until then.
+fn spend(draft: &mut Draft<'_>, limits: &SmsLimits, now: Timestamp) -> Result<Option<Duration>, Failure> {
+    let mut budget: SmsBudget = draft.record(layout::SMS_BUDGET)?.unwrap_or_default();
+    // A clock that was set back does not bring a second budget.
+    if day(now) > budget.day {
+        budget = SmsBudget { day: day(now), sent: 0 };
+    }
+    if budget.sent >= limits.daily_budget {
+        let today = Duration::from_secs(now.plus(UTC_8).as_secs() % DAY.as_secs());
+        return Ok(Some(DAY.saturating_sub(today)));
+    }
+    budget.sent += 1;
+    draft.put(layout::SMS_BUDGET.to_vec(), &budget)?;
+    Ok(None)
+}
+
+/// Days since 1970-01-01 in China.
+fn day(now: Timestamp) -> u64 {
+    now.plus(UTC_8).as_secs() / DAY.as_secs()
+}
+
+impl SmsRecord {
+    fn of(phone: &Phone) -> Self {
+        Self {
+            phone: phone.clone(),
+            sent: Vec::new(),
+            code: None,
+            replaced: None,
+            used: None,
+            attempts: 0,
+            attempts_until: Timestamp::default(),
+        }
+    }
+
+    /// The code of this message counts from now on. Guesses are counted on while codes follow one another; they begin anew
+    /// only when no code has been good for anything any more.
+    fn begin(&mut self, new: &SmsReservation) {
+        if new.now >= self.attempts_until {
+            self.attempts = 0;
+        }
+        let until = new.now.plus(new.limits.code_ttl);
+        self.attempts_until = self.attempts_until.max(until);
+        let code = SmsCodeRecord { id: new.id.0, hash: new.code.0, purpose: new.purpose, until };
+        self.replaced = self.code.replace(code);
+    }
+
+    /// How long until another message fits: at most `most` within `window`.
+    fn wait(&self, window: Duration, most: u32, now: Timestamp) -> Option<Duration> {
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        let recent: Vec<_> = self.sent.iter().filter(|(_, at)| now.since(*at) < window).collect();
+        let blocking = recent.len().checked_sub(most)?;
+        // When the one that has to leave the window does so. With `most` of 0 nothing ever fits; the whole window is said.
+        let left = recent.get(blocking).map_or(window, |(_, at)| window.saturating_sub(now.since(*at)));
+        Some(left.max(Duration::from_millis(1)))
+    }
+
+    /// How long until there are guesses again, where they are used up: a code that nobody may guess is not worth sending.
+    fn wait_for_attempts(&self, most: u32, now: Timestamp) -> Option<Duration> {
+        let used_up = self.attempts >= most && now < self.attempts_until;
+        used_up.then(|| self.attempts_until.since(now))
+    }
+
+    /// Whether a guess can be right.
+    fn is_open(&self, most: u32, now: Timestamp) -> bool {
+        self.attempts < most && self.code.as_ref().is_some_and(|code| now < code.until)
+    }
+}
