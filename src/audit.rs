@@ -4,7 +4,7 @@
 
 use crate::{
     metrics::Metrics,
-    types::{ClientIp, SessionId, UserId},
+    types::{ClientIp, SessionId, UserId, UserType},
 };
 
 /// Writes events to the log and counts them.
@@ -26,6 +26,28 @@ pub enum Event<'a> {
     LoggedOut { user: &'a UserId, session: SessionId, scope: &'static str, ended: usize },
     /// A user changed the profile.
     ProfileChanged { user: &'a UserId },
+    /// A message with a code was asked for; `result` is `sent` or a wire code.
+    SmsRequested { purpose: &'static str, result: &'static str, from: ClientIp },
+    /// A phone was bound, by `sms` or `wechat`.
+    PhoneBound { user: &'a UserId, session: SessionId, method: &'static str, from: ClientIp },
+    /// A binding was refused; `reason` is a wire code.
+    PhoneRefused { user: &'a UserId, session: SessionId, method: &'static str, reason: &'static str, from: ClientIp },
+    /// A phone was taken away by its user.
+    PhoneUnbound { user: &'a UserId, session: SessionId, from: ClientIp },
+    /// Two users became one: `gone` is no more.
+    UsersMerged { user: &'a UserId, gone: &'a UserId, from: ClientIp },
+    /// A user took a copy of everything.
+    AccountExported { user: &'a UserId, from: ClientIp },
+    /// An account and all that is personal about it was erased, by its `user` or an `operator`.
+    AccountErased { user: &'a UserId, by: &'static str },
+    /// An operator made an account.
+    AccountCreated { user: &'a UserId, user_type: &'a UserType },
+    /// An operator changed somebody's rights: `ban`, `unban`, `user_type`, `password`.
+    RightsChanged { user: &'a UserId, change: &'static str, ended: usize },
+    /// An operator ended sessions: `session`, `user` or `everything`.
+    SessionsRevoked { scope: &'static str, user: Option<&'a UserId>, ended: usize },
+    /// The key of the store began to change (`begun`), or has changed (`finished`).
+    StoreKeyChanged { step: &'static str },
     /// A signing key was made, and signs from now on.
     KeyAdded { kid: &'a str, algorithm: &'a str },
     /// A signing key verifies no more.
@@ -41,6 +63,17 @@ impl Event<'_> {
             Self::RefreshReused { .. } => "refresh.reused",
             Self::LoggedOut { .. } => "logout",
             Self::ProfileChanged { .. } => "profile.changed",
+            Self::SmsRequested { .. } => "sms.requested",
+            Self::PhoneBound { .. } => "phone.bound",
+            Self::PhoneRefused { .. } => "phone.refused",
+            Self::PhoneUnbound { .. } => "phone.unbound",
+            Self::UsersMerged { .. } => "users.merged",
+            Self::AccountExported { .. } => "account.exported",
+            Self::AccountErased { .. } => "account.erased",
+            Self::AccountCreated { .. } => "account.created",
+            Self::RightsChanged { .. } => "rights.changed",
+            Self::SessionsRevoked { .. } => "sessions.revoked",
+            Self::StoreKeyChanged { .. } => "store_key.changed",
             Self::KeyAdded { .. } => "key.added",
             Self::KeyRemoved { .. } => "key.removed",
         }
@@ -73,6 +106,44 @@ impl Audit {
             ),
             Event::ProfileChanged { user } => {
                 tracing::info!(target: "audit", event = name, user = %user, "user {user} changed the profile");
+            }
+            Event::SmsRequested { purpose, result, from } => tracing::info!(
+                target: "audit", event = name, purpose, result, client_ip = %from, "code asked for: {result}"
+            ),
+            Event::PhoneBound { user, session, method, from } => tracing::info!(
+                target: "audit", event = name, user = %user, session = %session, method, client_ip = %from,
+                "user {user} bound a phone"
+            ),
+            Event::PhoneRefused { user, session, method, reason, from } => tracing::info!(
+                target: "audit", event = name, user = %user, session = %session, method, reason, client_ip = %from,
+                "phone not bound: {reason}"
+            ),
+            Event::PhoneUnbound { user, session, from } => tracing::info!(
+                target: "audit", event = name, user = %user, session = %session, client_ip = %from,
+                "user {user} took the phone away"
+            ),
+            Event::UsersMerged { user, gone, from } => tracing::warn!(
+                target: "audit", event = name, user = %user, gone = %gone, client_ip = %from,
+                "user {gone} was joined to user {user}"
+            ),
+            Event::AccountExported { user, from } => tracing::info!(
+                target: "audit", event = name, user = %user, client_ip = %from, "user {user} took a copy of the account"
+            ),
+            Event::AccountErased { user, by } => {
+                tracing::warn!(target: "audit", event = name, user = %user, by, "account {user} erased");
+            }
+            Event::AccountCreated { user, user_type } => tracing::warn!(
+                target: "audit", event = name, user = %user, user_type = %user_type, "account {user} made by an operator"
+            ),
+            Event::RightsChanged { user, change, ended } => tracing::warn!(
+                target: "audit", event = name, user = %user, change, ended, "rights of user {user} changed: {change}"
+            ),
+            Event::SessionsRevoked { scope, user, ended } => tracing::warn!(
+                target: "audit", event = name, scope, user = user.map(tracing::field::display), ended,
+                "sessions ended by an operator"
+            ),
+            Event::StoreKeyChanged { step } => {
+                tracing::warn!(target: "audit", event = name, step, "change of the store's key {step}");
             }
             Event::KeyAdded { kid, algorithm } => {
                 tracing::info!(target: "audit", event = name, kid, algorithm, "signing key {kid} added");

@@ -10,6 +10,7 @@ mod coalesce;
 mod denylist;
 mod error;
 pub mod limits;
+mod login;
 mod logout;
 mod me;
 pub mod profile;

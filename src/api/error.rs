@@ -107,7 +107,19 @@ impl From<&AuthError> for Problem {
     fn from(error: &AuthError) -> Self {
         let problem = Self::new(error.code());
         match error {
-            AuthError::Limited(wait) => problem.retry_after(*wait),
+            AuthError::Limited(wait)
+            | AuthError::SmsCooldown(wait)
+            | AuthError::SmsQuota(wait)
+            | AuthError::SmsUnavailable(wait) => problem.retry_after(*wait),
+            AuthError::SmsOff => problem.detail("Text messages are not set up here."),
+            AuthError::PhoneRefused => {
+                Self { errors: vec![FieldError { field: "phone", message: "cannot be reached by text message" }], ..problem }
+            }
+            AuthError::RawDataForged => {
+                Self { errors: vec![FieldError { field: "signature", message: "does not fit raw_data" }], ..problem }
+            }
+            AuthError::OnlyIdentity => problem.detail("This phone number is the only way to sign in to this account."),
+            AuthError::NotFromWechat => problem.detail("This needs a session that began with a WeChat login."),
             AuthError::UnknownApp => Self {
                 errors: vec![FieldError { field: "app_id", message: "must be a mini program of this server" }],
                 ..problem
@@ -139,7 +151,13 @@ impl From<&AuthError> for Problem {
             | AuthError::RefreshReused
             | AuthError::SessionRevoked
             | AuthError::UserGone
-            | AuthError::NoSession => problem,
+            | AuthError::NoSession
+            | AuthError::SmsCodeInvalid
+            | AuthError::PhoneCodeInvalid
+            | AuthError::PhoneDecryptFailed
+            | AuthError::PhoneConflict
+            | AuthError::CredentialsInvalid
+            | AuthError::ReauthenticationRequired => problem,
         }
     }
 }

@@ -100,6 +100,8 @@ impl Problem {
             ErrorCode::TokenInvalid | ErrorCode::TokenRevoked => Some("Bearer error=\"invalid_token\""),
             ErrorCode::TokenExpired => Some("Bearer error=\"invalid_token\", error_description=\"expired\""),
             ErrorCode::Forbidden => Some("Bearer error=\"insufficient_scope\""),
+            // RFC 9470 section 3.
+            ErrorCode::ReauthenticationRequired => Some("Bearer error=\"insufficient_user_authentication\""),
             _ if status(self.code).as_u16() == 401 => Some("Bearer"),
             _ => None,
         }
@@ -131,14 +133,22 @@ pub const fn status(code: ErrorCode) -> StatusCode {
         | ErrorCode::RefreshInvalid
         | ErrorCode::RefreshReused
         | ErrorCode::SessionRevoked
-        | ErrorCode::WechatCodeInvalid => StatusCode::UNAUTHORIZED,
+        | ErrorCode::WechatCodeInvalid
+        | ErrorCode::CredentialsInvalid
+        | ErrorCode::ReauthenticationRequired => StatusCode::UNAUTHORIZED,
         ErrorCode::Forbidden | ErrorCode::UserDisabled | ErrorCode::WechatBlocked | ErrorCode::RegistrationClosed => {
             StatusCode::FORBIDDEN
         }
-        ErrorCode::PathAmbiguous | ErrorCode::RequestMalformed | ErrorCode::ValidationFailed => StatusCode::BAD_REQUEST,
+        ErrorCode::PathAmbiguous
+        | ErrorCode::RequestMalformed
+        | ErrorCode::ValidationFailed
+        | ErrorCode::CodeInvalid
+        | ErrorCode::PhoneCodeInvalid
+        | ErrorCode::PhoneDecryptFailed => StatusCode::BAD_REQUEST,
+        ErrorCode::PhoneConflict => StatusCode::CONFLICT,
         ErrorCode::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-        ErrorCode::RateLimited => StatusCode::TOO_MANY_REQUESTS,
-        ErrorCode::WechatBusy | ErrorCode::WechatMisconfigured | ErrorCode::StoreUnavailable => {
+        ErrorCode::RateLimited | ErrorCode::SmsCooldown | ErrorCode::SmsQuota => StatusCode::TOO_MANY_REQUESTS,
+        ErrorCode::WechatBusy | ErrorCode::WechatMisconfigured | ErrorCode::SmsUnavailable | ErrorCode::StoreUnavailable => {
             StatusCode::SERVICE_UNAVAILABLE
         }
         ErrorCode::UpstreamUnavailable => StatusCode::BAD_GATEWAY,
@@ -162,14 +172,31 @@ const fn usual_detail(code: ErrorCode) -> &'static str {
         ErrorCode::BodyTooLarge => "The request body is too large.",
         ErrorCode::ValidationFailed => "Some fields are not valid.",
         ErrorCode::RateLimited => "Too many requests. Wait and try again.",
+        ErrorCode::SmsCooldown => "A message was sent a moment ago. Wait before asking for another.",
+        ErrorCode::SmsQuota => "No more messages for now. Try again later.",
+        ErrorCode::SmsUnavailable => "The message could not be sent, or nobody knows whether it was. Try again later.",
+        ErrorCode::CodeInvalid => "The code is wrong or has expired. After some wrong codes in a row a new one is needed.",
         ErrorCode::RefreshInvalid => "The refresh token is not valid. Sign in again.",
         ErrorCode::RefreshReused => "The refresh token was used before. Sign in again.",
         ErrorCode::SessionRevoked => "The session has ended. Sign in again.",
         ErrorCode::UserDisabled => "This account is disabled.",
-        ErrorCode::WechatCodeInvalid => "The login code is not valid any more. Call wx.login again.",
+        ErrorCode::WechatCodeInvalid => {
+            "The login code is not valid any more. Call wx.login again. A code of the phone number button is not a login code."
+        }
         ErrorCode::WechatBlocked => "WeChat has blocked this login.",
         ErrorCode::WechatBusy => "WeChat is busy. Try again.",
         ErrorCode::WechatMisconfigured => "WeChat login is not set up correctly. The operator has to look.",
+        ErrorCode::PhoneCodeInvalid => {
+            "The code of the phone number button is not valid. Ask for the number again; a code of wx.login does not do here."
+        }
+        ErrorCode::PhoneDecryptFailed => {
+            "The phone number could not be decrypted. Call wx.login, then ask for the number again."
+        }
+        ErrorCode::PhoneConflict => "This phone number belongs to another account.",
+        ErrorCode::CredentialsInvalid => "The name or the password is wrong.",
+        ErrorCode::ReauthenticationRequired => {
+            "Signed in too long ago for this. Send a fresh code as well, or sign in again."
+        }
         ErrorCode::RegistrationClosed => "New accounts are not open.",
         ErrorCode::StoreUnavailable => "Please try again in a moment.",
         ErrorCode::UpstreamUnavailable => "The service behind is not reachable.",

@@ -38,6 +38,47 @@ pub enum AuthError {
     /// No such session of this user.
     #[error("no such session")]
     NoSession,
+    /// No SMS vendor is configured.
+    #[error("text messages are not set up")]
+    SmsOff,
+    /// Too soon for another message.
+    #[error("too soon for another message")]
+    SmsCooldown(Duration),
+    /// Over a limit of the phone, of the service or of the vendor.
+    #[error("over a limit of messages")]
+    SmsQuota(Duration),
+    /// The vendor did not send, or nobody knows whether it did.
+    #[error("the message was not sent, or nobody knows")]
+    SmsUnavailable(Duration),
+    /// No message can be sent to this number.
+    #[error("the phone number is refused")]
+    PhoneRefused,
+    /// The code is wrong, used, too old, or was guessed at too often.
+    #[error("the SMS code is not valid")]
+    SmsCodeInvalid,
+    /// The code of the phone number button is not valid.
+    #[error("the code of the phone number button is not valid")]
+    PhoneCodeInvalid,
+    /// What the client encrypted is not what WeChat gave it, for a reason that is never told.
+    #[error("the phone number could not be decrypted")]
+    PhoneDecryptFailed,
+    /// The phone is another user's.
+    #[error("the phone is another user's")]
+    PhoneConflict,
+    /// The phone is the only way in.
+    #[error("the phone is the only way in")]
+    OnlyIdentity,
+    /// The session did not begin with WeChat, so WeChat cannot be asked about it.
+    #[error("the session did not begin with WeChat")]
+    NotFromWechat,
+    /// `rawData` was not signed by WeChat for this login.
+    #[error("rawData is not signed by WeChat")]
+    RawDataForged,
+    #[error("name or password wrong")]
+    CredentialsInvalid,
+    /// The login is not fresh enough for what was asked.
+    #[error("a fresh login is needed")]
+    ReauthenticationRequired,
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -54,7 +95,17 @@ impl AuthError {
     pub const fn code(&self) -> ErrorCode {
         match self {
             Self::Limited(_) | Self::Wechat(WechatError::RateLimited { .. }) => ErrorCode::RateLimited,
-            Self::UnknownApp => ErrorCode::ValidationFailed,
+            Self::UnknownApp | Self::PhoneRefused | Self::RawDataForged => ErrorCode::ValidationFailed,
+            Self::SmsCooldown(_) => ErrorCode::SmsCooldown,
+            Self::SmsQuota(_) => ErrorCode::SmsQuota,
+            Self::SmsUnavailable(_) => ErrorCode::SmsUnavailable,
+            Self::SmsCodeInvalid => ErrorCode::CodeInvalid,
+            Self::PhoneCodeInvalid => ErrorCode::PhoneCodeInvalid,
+            Self::PhoneDecryptFailed => ErrorCode::PhoneDecryptFailed,
+            Self::PhoneConflict | Self::OnlyIdentity => ErrorCode::PhoneConflict,
+            Self::NotFromWechat => ErrorCode::Forbidden,
+            Self::CredentialsInvalid => ErrorCode::CredentialsInvalid,
+            Self::ReauthenticationRequired => ErrorCode::ReauthenticationRequired,
             Self::CodeSpent | Self::Wechat(WechatError::CodeInvalid) => ErrorCode::WechatCodeInvalid,
             Self::Wechat(WechatError::Blocked) => ErrorCode::WechatBlocked,
             Self::Wechat(WechatError::Misconfigured) => ErrorCode::WechatMisconfigured,
@@ -68,7 +119,7 @@ impl AuthError {
             Self::RefreshReused => ErrorCode::RefreshReused,
             Self::SessionRevoked => ErrorCode::SessionRevoked,
             Self::UserGone => ErrorCode::TokenRevoked,
-            Self::NoSession => ErrorCode::NotFound,
+            Self::NoSession | Self::SmsOff => ErrorCode::NotFound,
             Self::Store(_) => ErrorCode::StoreUnavailable,
             Self::Issue(_) | Self::Entropy(_) | Self::Interrupted => ErrorCode::Internal,
         }
@@ -79,6 +130,7 @@ impl AuthError {
         match self {
             Self::Wechat(WechatError::CodeInvalid | WechatError::Blocked)
             | Self::CodeSpent
+            | Self::RawDataForged
             | Self::RegistrationClosed
             | Self::UserDisabled => true,
             Self::Wechat(
@@ -96,6 +148,19 @@ impl AuthError {
             | Self::SessionRevoked
             | Self::UserGone
             | Self::NoSession
+            | Self::SmsOff
+            | Self::SmsCooldown(_)
+            | Self::SmsQuota(_)
+            | Self::SmsUnavailable(_)
+            | Self::PhoneRefused
+            | Self::SmsCodeInvalid
+            | Self::PhoneCodeInvalid
+            | Self::PhoneDecryptFailed
+            | Self::PhoneConflict
+            | Self::OnlyIdentity
+            | Self::NotFromWechat
+            | Self::CredentialsInvalid
+            | Self::ReauthenticationRequired
             | Self::Store(_)
             | Self::Issue(_)
             | Self::Entropy(_)

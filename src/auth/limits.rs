@@ -12,7 +12,7 @@ use crate::{
     clock::Clock,
     config::{LimitsConfig, Rate},
     metrics::Metrics,
-    types::{ClientIp, Timestamp, UserId},
+    types::{ClientIp, SessionId, Timestamp, UserId, Username},
 };
 
 /// Every limit of the auth API. An address is an IPv4 address or an IPv6 /64.
@@ -22,6 +22,11 @@ pub struct Limits {
     enabled: bool,
     login_per_ip: Limit<IpAddr>,
     refresh_per_ip: Limit<IpAddr>,
+    sms_per_ip: Limit<IpAddr>,
+    verify_per_ip: Limit<IpAddr>,
+    admin_login_per_ip: Limit<IpAddr>,
+    admin_login_per_account: Limit<Username>,
+    phone_decrypt_per_session: Limit<SessionId>,
     api_per_ip: Limit<IpAddr>,
     account_per_user: Limit<UserId>,
 }
@@ -42,6 +47,11 @@ impl Limits {
             enabled: config.enabled,
             login_per_ip: Limit::new("login_per_ip", config.login_per_ip, entries),
             refresh_per_ip: Limit::new("refresh_per_ip", config.refresh_per_ip, entries),
+            sms_per_ip: Limit::new("sms_per_ip", config.sms_per_ip, entries),
+            verify_per_ip: Limit::new("verify_per_ip", config.verify_per_ip, entries),
+            admin_login_per_ip: Limit::new("admin_login_per_ip", config.admin_login_per_ip, entries),
+            admin_login_per_account: Limit::new("admin_login_per_account", config.admin_login_per_account, entries),
+            phone_decrypt_per_session: Limit::new("phone_decrypt_per_session", config.phone_decrypt_per_session, entries),
             api_per_ip: Limit::new("api_per_ip", config.api_per_ip, entries),
             account_per_user: Limit::new("account_per_user", config.account_per_user, entries),
         }
@@ -55,6 +65,41 @@ impl Limits {
     /// One refresh from this address.
     pub fn refresh(&self, from: ClientIp) -> Result<(), Over> {
         self.take(&self.refresh_per_ip, &from.network())
+    }
+
+    /// One message asked for from this address.
+    pub fn sms(&self, from: ClientIp) -> Result<(), Over> {
+        self.take(&self.sms_per_ip, &from.network())
+    }
+
+    /// One guess at an SMS code from this address.
+    pub fn verify(&self, from: ClientIp) -> Result<(), Over> {
+        self.take(&self.verify_per_ip, &from.network())
+    }
+
+    /// One login with a password from this address.
+    pub fn admin_login(&self, from: ClientIp) -> Result<(), Over> {
+        self.take(&self.admin_login_per_ip, &from.network())
+    }
+
+    /// One password tried for this name. To be given back when it was right.
+    pub fn admin_account(&self, name: &Username) -> Result<(), Over> {
+        self.take(&self.admin_login_per_account, name)
+    }
+
+    /// The password was right: it counts for nothing.
+    pub fn give_back_admin_account(&self, name: &Username) {
+        self.admin_login_per_account.give_back(name);
+    }
+
+    /// One legacy decryption in this session. To be given back when it succeeded.
+    pub fn phone_decrypt(&self, session: SessionId) -> Result<(), Over> {
+        self.take(&self.phone_decrypt_per_session, &session)
+    }
+
+    /// The decryption succeeded: it counts for nothing.
+    pub fn give_back_phone_decrypt(&self, session: SessionId) {
+        self.phone_decrypt_per_session.give_back(&session);
     }
 
     /// One other call from this address.
@@ -127,6 +172,18 @@ impl<K: Eq + Hash + Clone> Limit<K> {
             // Not asked for above.
             EntryResult::Removed(..) | EntryResult::Timeout => Ok(()),
         }
+    }
+}
+
+impl<K: Eq + Hash + Clone> Limit<K> {
+    /// Takes one back that was taken.
+    fn give_back(&self, key: &K) {
+        let entry = self.table.entry(key, None, |_, zero_at: &mut u64| {
+            *zero_at = zero_at.saturating_sub(self.cost);
+            EntryAction::<()>::Retain(())
+        });
+        // Where it is not known any more there is nothing to give back.
+        drop(entry);
     }
 }
 

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Problems, Rate};
+use super::{HumanDuration, Problems, Rate};
 
 /// How often one client may ask: `COUNT/TIME`, a burst of COUNT that refills evenly. Counted for each IPv4 address or IPv6 /64.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -15,6 +15,17 @@ pub struct LimitsConfig {
     pub login_per_ip: Rate,
     /// Refreshes from one address.
     pub refresh_per_ip: Rate,
+    /// Messages with codes asked for from one address.
+    pub sms_per_ip: Rate,
+    /// Logins and bindings with an SMS code from one address. The guesses at one phone's codes are limited apart from this.
+    pub verify_per_ip: Rate,
+    /// Logins with a password from one address. Low, because it cannot shut anybody else out.
+    pub admin_login_per_ip: Rate,
+    /// Wrong passwords for one name, from addresses that have not signed in with it lately. High, because whoever knows the
+    /// name could shut its owner out.
+    pub admin_login_per_account: Rate,
+    /// Legacy decryptions of a phone number that fail, in one session.
+    pub phone_decrypt_per_session: Rate,
     /// All other calls of the auth API from one address.
     pub api_per_ip: Rate,
     /// Changes of one user to the own account.
@@ -38,6 +49,11 @@ impl Default for LimitsConfig {
             enabled: true,
             login_per_ip: Rate::per_minute(30),
             refresh_per_ip: Rate::per_minute(120),
+            sms_per_ip: Rate::per(20, HumanDuration::hours(1)),
+            verify_per_ip: Rate::per_minute(60),
+            admin_login_per_ip: Rate::per(10, HumanDuration::minutes(15)),
+            admin_login_per_account: Rate::per(100, HumanDuration::hours(1)),
+            phone_decrypt_per_session: Rate::per_minute(5),
             api_per_ip: Rate::per_minute(300),
             account_per_user: Rate::per_minute(60),
             table_entries: 50_000,

@@ -22,7 +22,15 @@ impl Rate {
     /// # Panics
     /// When `count` is zero; only constants are passed.
     pub const fn per_minute(count: u32) -> Self {
-        Self { count: NonZeroU32::new(count).expect("a default rate is not zero"), per: HumanDuration::minutes(1) }
+        Self::per(count, HumanDuration::minutes(1))
+    }
+
+    /// For defaults, which are written in the code.
+    ///
+    /// # Panics
+    /// When `count` is zero; only constants are passed.
+    pub const fn per(count: u32, per: HumanDuration) -> Self {
+        Self { count: NonZeroU32::new(count).expect("a default rate is not zero"), per }
     }
 }
 

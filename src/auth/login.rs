@@ -1,0 +1,125 @@
+//! What every way of signing in has in common: one step of the store, a session, and a line in the records.
+
+use uuid::Builder;
+
+use super::{Auth, AuthError, SignedIn};
+use crate::{
+    audit::Event,
+    entropy::NoEntropy,
+    store::{LoginOutcome, LoginProof, NewLogin, NewSession, NewUserId, Opened, Profile, RefreshSalt},
+    token::Grant,
+    types::{ClientIp, ClientType, Malformed, Timestamp, UserId, UserType},
+};
+
+/// How somebody signs in: its name in metrics and in the audit log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Method {
+    Wechat,
+    Sms,
+}
+
+impl Method {
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Wechat => "wechat",
+            Self::Sms => "sms",
+        }
+    }
+}
+
+impl Auth {
+    /// A login with this proof, as the config wants logins to be.
+    pub(super) fn new_login(
+        &self,
+        proof: LoginProof,
+        client_type: ClientType,
+        now: Timestamp,
+    ) -> Result<NewLogin, AuthError> {
+        let rules = &self.parts.rules;
+        Ok(NewLogin {
+            proof,
+            profile: Profile::default(),
+            user_type: UserType::user(),
+            new_user: self.new_user_id(now)?,
+            registration_open: rules.registration_open,
+            code: None,
+            merge: rules.merge,
+            session: self.new_session(client_type)?,
+            single_per_client_type: rules.single_per_client_type,
+            now,
+        })
+    }
+
+    /// Signs in. What the proof turned out not to prove is `not_proven`.
+    pub(super) async fn sign_in(
+        &self,
+        new: &NewLogin,
+        from: ClientIp,
+        not_proven: AuthError,
+    ) -> Result<SignedIn, AuthError> {
+        match self.parts.store.login(new).await? {
+            LoginOutcome::Opened(login) => self.open(*login, from, new.now),
+            LoginOutcome::CodeSpent => Err(AuthError::CodeSpent),
+            LoginOutcome::NotProven => Err(not_proven),
+            LoginOutcome::Disabled(_) => Err(AuthError::UserDisabled),
+            LoginOutcome::RegistrationClosed => Err(AuthError::RegistrationClosed),
+        }
+    }
+
+    fn open(&self, opened: Opened, from: ClientIp, now: Timestamp) -> Result<SignedIn, AuthError> {
+        let Opened { user, session, is_new_user, global_epoch, ended, merged } = opened;
+        self.bite_sessions(&ended, "single_session", now);
+        if let Some((gone, entry)) = &merged {
+            self.parts.denylist.apply(entry);
+            self.parts.audit.record(&Event::UsersMerged { user: &user.id, gone, from });
+        }
+        let grant = Grant { user: &user, session: &session, global_epoch };
+        Ok(SignedIn { is_new_user, ..self.sign(&grant, now)? })
+    }
+
+    /// Counts a login and writes it down.
+    pub(super) fn record_login(&self, method: Method, result: Result<&SignedIn, &AuthError>, from: ClientIp) {
+        let method = method.as_str();
+        match result {
+            Ok(signed_in) => {
+                let (user, session, is_new_user) = (&signed_in.user.id, signed_in.session.id, signed_in.is_new_user);
+                self.parts.metrics.logins.with_label_values(&[method, "success"]).inc();
+                self.parts.metrics.sessions_opened.inc();
+                self.parts.audit.record(&Event::LoginSucceeded { method, user, session, is_new_user, from });
+            }
+            Err(error) => {
+                let reason = error.code().as_str();
+                self.parts.metrics.logins.with_label_values(&[method, reason]).inc();
+                self.parts.audit.record(&Event::LoginFailed { method, reason, from });
+            }
+        }
+    }
+
+    /// A session to open.
+    pub(super) fn new_session(&self, client_type: ClientType) -> Result<NewSession, NoEntropy> {
+        Ok(NewSession {
+            id: self.parts.entropy.session_id()?,
+            client_type,
+            salt: RefreshSalt(self.parts.entropy.bytes()?),
+            idle_ttl: self.parts.rules.idle_ttl,
+            absolute_ttl: self.parts.rules.absolute_ttl,
+        })
+    }
+
+    fn new_user_id(&self, now: Timestamp) -> Result<NewUserId, NoEntropy> {
+        new_user_id(self.parts.rules.first_integer, &self.parts.entropy, now)
+    }
+}
+
+/// The id of a user to be: the store's next integer, or a UUID of version 7 (RFC 9562 section 5.7).
+pub(super) fn new_user_id(
+    first_integer: Option<u64>,
+    entropy: &crate::entropy::Entropy,
+    now: Timestamp,
+) -> Result<NewUserId, NoEntropy> {
+    if let Some(first) = first_integer {
+        return Ok(NewUserId::NextInteger { first });
+    }
+    let id = Builder::from_unix_timestamp_millis(now.as_millis(), &entropy.bytes()?).into_uuid().to_string();
+    UserId::parse(&id).map(NewUserId::Given).map_err(|Malformed(_)| NoEntropy)
+}
