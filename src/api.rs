@@ -58,6 +58,7 @@ pub fn router(state: ApiState) -> Router {
     let at = |path: &str| format!("{}{path}", state.prefix);
     Router::new()
         .route(&at("/wechat/login"), post(routes::wechat_login::post))
+        .route(&at("/password/login"), post(routes::password_login::post))
         .route(&at("/refresh"), post(routes::refresh::post))
         .route(&at("/logout"), post(routes::logout::post))
         .route(&at("/me"), get(routes::me::get).patch(routes::me::patch))

@@ -16,7 +16,7 @@ use crate::{
     admin::{self, AdminState, Probes, Stage},
     api::{self, ApiState},
     audit::Audit,
-    auth::{Auth, AuthParts, AuthRules, Authorizer, Denylist, Limits},
+    auth::{Auth, AuthParts, AuthRules, Authorizer, Denylist, Limits, Passwords},
     clock::Clock,
     config::{Config, Problems},
     crypto,
@@ -118,6 +118,7 @@ impl App {
         let authorizer =
             Authorizer::new(verifier, denylist.clone(), identity_headers, config.tokens.cache_entries, &metrics);
         let authorizer = Arc::new(authorizer);
+        let passwords = Arc::new(Passwords::new(entropy.clone()));
         let auth = Arc::new(Auth::new(AuthParts {
             store: store.clone(),
             wechat: Wechat::new(&config.wechat, config.mode, metrics.clone())?,
@@ -126,6 +127,7 @@ impl App {
             denylist: denylist.clone(),
             code_key: crypto::derive(&opened.root, "login codes"),
             limits: Limits::new(&config.limits, clock.clone(), metrics.clone()),
+            passwords: passwords.clone(),
             metrics: metrics.clone(),
             audit: audit.clone(),
             clock: clock.clone(),

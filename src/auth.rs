@@ -9,10 +9,13 @@ mod authorize;
 mod coalesce;
 mod denylist;
 mod error;
+mod known_networks;
 pub mod limits;
 mod login;
 mod logout;
 mod me;
+mod password_login;
+mod passwords;
 pub mod profile;
 mod refresh;
 mod sessions;
@@ -25,6 +28,8 @@ pub use denylist::Denylist;
 pub use error::AuthError;
 pub use limits::Limits;
 pub use logout::Scope;
+pub use password_login::PasswordLogin;
+pub use passwords::{Password, PasswordFault, Passwords};
 pub use wechat_login::WechatLogin;
 
 use crate::{
@@ -40,6 +45,7 @@ use crate::{
     types::{ClientIp, OpenId, SessionId, Timestamp},
 };
 use coalesce::Coalesce;
+use known_networks::KnownNetworks;
 
 /// Everything that the use cases need, made by the composition root.
 pub struct AuthParts {
@@ -51,6 +57,7 @@ pub struct AuthParts {
     /// Hashes login codes; used for nothing else.
     pub code_key: Key,
     pub limits: Limits,
+    pub passwords: Arc<Passwords>,
     pub metrics: Metrics,
     pub audit: Audit,
     pub clock: Clock,
@@ -80,6 +87,7 @@ pub struct AuthRules {
 pub struct Auth {
     parts: AuthParts,
     coalesce: Coalesce,
+    known_networks: KnownNetworks,
 }
 
 /// A session and the tokens for it.
@@ -105,7 +113,7 @@ pub struct Caller<'a> {
 impl Auth {
     /// The use cases over these parts.
     pub fn new(parts: AuthParts) -> Self {
-        Self { parts, coalesce: Coalesce::default() }
+        Self { parts, coalesce: Coalesce::default(), known_networks: KnownNetworks::new() }
     }
 
     /// The limits, for routes that are no use case.

@@ -16,7 +16,9 @@ use super::{
     answer::{Me, Sessions, TokenAnswer},
     problem::{self, Problem, ProblemDocument},
     routes::{
-        jwks, logout, me, openapi, refresh, sessions,
+        jwks, logout, me, openapi,
+        password_login::{self, PasswordLoginBody},
+        refresh, sessions,
         wechat_login::{self, WechatLoginBody},
     },
 };
@@ -31,6 +33,7 @@ use crate::error::ErrorCode;
     ),
     paths(
         wechat_login::post,
+        password_login::post,
         refresh::post,
         logout::post,
         me::get,
@@ -42,6 +45,7 @@ use crate::error::ErrorCode;
     ),
     components(schemas(
         WechatLoginBody,
+        PasswordLoginBody,
         refresh::RefreshBody,
         logout::LogoutBody,
         me::MePatch,
@@ -74,9 +78,9 @@ pub fn openapi_json(prefix: &str) -> String {
 /// What each route can refuse with.
 fn refusals(operation: &str) -> Vec<ErrorCode> {
     use ErrorCode::{
-        BodyTooLarge, Internal, NotFound, RateLimited, RefreshInvalid, RefreshReused, RegistrationClosed, RequestMalformed,
-        SessionRevoked, StoreUnavailable, TokenExpired, TokenInvalid, TokenMissing, TokenRevoked, UserDisabled,
-        ValidationFailed, WechatBlocked, WechatBusy, WechatCodeInvalid, WechatMisconfigured,
+        BodyTooLarge, CredentialsInvalid, Internal, NotFound, RateLimited, RefreshInvalid, RefreshReused,
+        RegistrationClosed, RequestMalformed, SessionRevoked, StoreUnavailable, TokenExpired, TokenInvalid, TokenMissing,
+        TokenRevoked, UserDisabled, ValidationFailed, WechatBlocked, WechatBusy, WechatCodeInvalid, WechatMisconfigured,
     };
     const BODY: &[ErrorCode] = &[RequestMalformed, ValidationFailed, BodyTooLarge];
     const TOKEN: &[ErrorCode] = &[RequestMalformed, TokenMissing, TokenInvalid, TokenExpired, TokenRevoked];
@@ -93,6 +97,7 @@ fn refusals(operation: &str) -> Vec<ErrorCode> {
     const REFRESH: &[ErrorCode] = &[RefreshInvalid, RefreshReused, SessionRevoked, UserDisabled, StoreUnavailable];
     let parts: &[&[ErrorCode]] = match operation {
         "wechat_login" => &[BODY, LOGIN, ANY],
+        "password_login" => &[BODY, &[CredentialsInvalid, UserDisabled, StoreUnavailable], ANY],
         "refresh" => &[BODY, REFRESH, ANY],
         "logout" => &[BODY, TOKEN, &[StoreUnavailable], ANY],
         "me" => &[TOKEN, &[UserDisabled, StoreUnavailable], ANY],

@@ -5,5 +5,6 @@ mod bodies;
 mod contract;
 mod login;
 mod logs;
+mod password;
 mod session;
 mod world;

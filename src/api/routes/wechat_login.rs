@@ -8,7 +8,7 @@ use crate::{
     auth::{WechatLogin, profile},
     provider::wechat::LoginCode,
     store::Profile,
-    types::{AppId, ClientType, Malformed},
+    types::{AppId, ClientType},
 };
 
 /// A login with the code of `wx.login`.
@@ -52,15 +52,8 @@ fn read(mut fields: Fields) -> Result<WechatLogin, Problem> {
     let code = fields.required("code", LoginCode::parse);
     let nickname = fields.optional("nickname", profile::nickname).flatten();
     let avatar_url = fields.optional("avatar_url", profile::avatar_url);
-    let client_type = fields.optional("client_type", client_type).unwrap_or_default();
+    let client_type = fields.optional("client_type", super::client_type).unwrap_or_default();
     let app_id = fields.optional("app_id", AppId::parse);
     let profile = Profile { nickname, avatar_url, ..Profile::default() };
     fields.finish(code.map(|code| WechatLogin { code, app_id, profile, client_type }))
-}
-
-fn client_type(text: &str) -> Result<ClientType, Malformed> {
-    [ClientType::MiniProgram, ClientType::App, ClientType::Web]
-        .into_iter()
-        .find(|known| known.as_str() == text)
-        .ok_or(Malformed("must be miniprogram, app or web"))
 }
