@@ -5,6 +5,7 @@
 //! Must stay true: a revocation is in the store first, then in this replica's memory, then answered. A fault of the store is
 //! a fault, never a refusal.
 
+mod administration;
 mod authorize;
 mod coalesce;
 mod denylist;
@@ -23,6 +24,7 @@ mod wechat_login;
 
 use std::{sync::Arc, time::Duration};
 
+pub use administration::{Administration, AdministrationError, AdministrationParts, Change};
 pub use authorize::{Authorizer, Identity};
 pub use denylist::Denylist;
 pub use error::AuthError;

@@ -11,7 +11,7 @@ use std::{net::IpAddr, time::Duration};
 use bytes::{Bytes, BytesMut};
 use reqwest::{Client, Response, StatusCode, Url, redirect};
 
-pub use admin::{AdminClient, AdminFault, NoAdminClient};
+pub use admin::{AdminClient, AdminFault, NoAdminClient, understand};
 
 /// Most bytes of an answer; what we ask for fits in one.
 pub const LONGEST_ANSWER: usize = 64 * 1024;
@@ -128,10 +128,14 @@ pub fn is_loopback(url: &Url) -> bool {
     host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-async fn read(mut response: Response) -> Result<Bytes, Fault> {
+async fn read(response: Response) -> Result<Bytes, Fault> {
+    read_up_to(response, LONGEST_ANSWER).await
+}
+
+async fn read_up_to(mut response: Response, most: usize) -> Result<Bytes, Fault> {
     let mut body = BytesMut::new();
     while let Some(part) = response.chunk().await.map_err(|error| fault(&error))? {
-        if body.len() + part.len() > LONGEST_ANSWER {
+        if body.len() + part.len() > most {
             return Err(Fault::TooLarge);
         }
         body.extend_from_slice(&part);

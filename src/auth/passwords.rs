@@ -46,6 +46,11 @@ impl Password {
         Self::of_length(text, 12).ok_or(Malformed("must be 12 to 256 bytes"))
     }
 
+    /// The password itself. Every call of this is a place to look at in a review.
+    pub const fn expose(&self) -> &String {
+        self.0.expose()
+    }
+
     fn of_length(text: &str, least: usize) -> Option<Self> {
         (least..=256).contains(&text.len()).then(|| Self(Secret::new(text.to_owned())))
     }
@@ -86,7 +91,7 @@ impl Passwords {
         let salt: [u8; 16] = self.entropy.bytes()?;
         let password = password.clone();
         self.compute(move || {
-            let hash = hasher()?.hash_password_with_salt(password.0.expose().as_bytes(), &salt);
+            let hash = hasher()?.hash_password_with_salt(password.expose().as_bytes(), &salt);
             hash.map(|hash| PasswordHash(Secret::new(hash.to_string()))).map_err(|_| PasswordFault::Failed)
         })
         .await
@@ -100,7 +105,7 @@ impl Passwords {
         let hash = hash.map_or_else(|| Secret::new(DECOY.to_owned()), |hash| hash.0.clone());
         let same = self.compute(move || {
             use argon2::password_hash::Error;
-            match hasher()?.verify_password(password.0.expose().as_bytes(), hash.expose().as_str()) {
+            match hasher()?.verify_password(password.expose().as_bytes(), hash.expose().as_str()) {
                 Ok(()) => Ok(true),
                 Err(Error::PasswordInvalid) => Ok(false),
                 Err(Error::OutOfMemory | Error::Internal) => Err(PasswordFault::Failed),
