@@ -30,8 +30,17 @@ pub(super) enum Command {
 }
 
 #[derive(Debug, Args)]
-#[group(required = true, multiple = false, args = ["user", "session", "everything"])]
 pub(super) struct What {
+    #[command(flatten)]
+    target: Target,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct Target {
     /// All sessions of a user
     #[arg(long)]
     user: Option<Somebody>,
@@ -41,9 +50,6 @@ pub(super) struct What {
     /// All sessions of everybody
     #[arg(long)]
     everything: bool,
-    /// Do not ask
-    #[arg(long)]
-    yes: bool,
 }
 
 pub(super) fn run(source: &Source, command: &Command, out: &mut impl Write, err: &mut impl Write) -> io::Result<ExitCode> {
@@ -67,19 +73,20 @@ pub(super) fn run(source: &Source, command: &Command, out: &mut impl Write, err:
 }
 
 fn revoke(source: &Source, what: &What, out: &mut impl Write, err: &mut impl Write) -> io::Result<ExitCode> {
-    if what.everything
-        && let Some(code) = users::unless_sure(what.yes, "This signs everybody out.", err)?
+    let What { target, yes } = what;
+    if target.everything
+        && let Some(code) = users::unless_sure(*yes, "This signs everybody out.", err)?
     {
         return Ok(code);
     }
     operator::work(source, err, async |operator| {
-        let body = match (&what.user, what.session) {
+        let body = match (&target.user, target.session) {
             (Some(user), _) => json!({ "user": user.id(operator).await? }),
             (None, Some(session)) => json!({ "session": session }),
             (None, None) => json!({ "everything": true }),
         };
         let ended: Ended = operator.post("/admin/sessions/revoke", &body).await?;
-        let said = if what.everything { "all sessions ended".to_owned() } else { users::sessions(&ended) };
+        let said = if target.everything { "all sessions ended".to_owned() } else { users::sessions(&ended) };
         Ok(writeln!(out, "{said}")?)
     })
 }

@@ -7,6 +7,7 @@
     reason = "one program of tests, nobody's library"
 )]
 
+mod administration;
 mod backend;
 mod configuration;
 mod demo;
