@@ -27,6 +27,7 @@ use crate::{
     config::{Config, HumanDuration, Source},
     outbound::{AdminClient, AdminFault, understand},
     store::Store,
+    telemetry::{self, Sink},
 };
 
 /// How long to wait for a process that holds the store but does not answer on its admin listener.
@@ -37,7 +38,12 @@ const CLOSE_TIME: Duration = Duration::from_secs(30);
 /// Does what operators ask for.
 pub(super) enum Operator {
     Running(AdminClient),
-    Stopped { routes: Router, store: Arc<dyn Store> },
+    /// What is to be logged goes to standard error: the trail of what was done, and why something was not.
+    Stopped {
+        routes: Router,
+        store: Arc<dyn Store>,
+        log: Sink,
+    },
 }
 
 /// Loads the config, finds out where to work, and works there. A failure is told in words.
@@ -84,11 +90,20 @@ impl Operator {
             bail!("a store in memory is in the running process only: set admin.token_file, and ask it");
         }
         config.store.lock_wait = LOCK_WAIT.min(config.store.lock_wait);
-        let operations = app::operations(&config)
-            .await
-            .context("no running menshen answered on admin.listen (it needs admin.token_file), so its store was tried")?;
-        let store = operations.store.clone();
-        Ok(Self::Stopped { routes: admin::operations(operations), store })
+        let log = Sink::to(io::stderr())?;
+        telemetry::init(&config.telemetry, &log);
+        match app::operations(&config).await {
+            Ok(operations) => {
+                let store = operations.store.clone();
+                Ok(Self::Stopped { routes: admin::operations(operations), store, log })
+            }
+            Err(fault) => {
+                log.close();
+                Err(fault.context(
+                    "no running menshen answered on admin.listen (it needs admin.token_file), so its store was tried",
+                ))
+            }
+        }
     }
 
     pub(super) async fn get<T: DeserializeOwned>(&self, target: &str) -> Result<T, AdminFault> {
@@ -104,9 +119,9 @@ impl Operator {
     }
 
     async fn call<T: DeserializeOwned>(&self, method: Method, target: &str, body: Option<&Value>) -> Result<T, AdminFault> {
-        let (routes, _) = match self {
+        let routes = match self {
             Self::Running(client) => return client.call(method, target, body).await,
-            Self::Stopped { routes, store } => (routes.clone(), store),
+            Self::Stopped { routes, .. } => routes.clone(),
         };
         let body = body.map_or_else(Body::empty, |body| Body::from(body.to_string()));
         let request = Request::builder().method(method).uri(target).body(body).map_err(|_| AdminFault::Unreadable)?;
@@ -119,7 +134,11 @@ impl Operator {
     async fn close(self) -> anyhow::Result<()> {
         match self {
             Self::Running(_) => Ok(()),
-            Self::Stopped { store, .. } => Ok(tokio::time::timeout(CLOSE_TIME, store.close()).await??),
+            Self::Stopped { store, log, .. } => {
+                let closed = tokio::time::timeout(CLOSE_TIME, store.close()).await;
+                log.close();
+                Ok(closed??)
+            }
         }
     }
 }

@@ -16,8 +16,10 @@ pub(super) fn new_password(from_stdin: bool, err: &mut impl Write) -> io::Result
     let typed = if from_stdin || !stdin.is_terminal() {
         line(&stdin)?
     } else {
-        let first = ask_quietly("New password: ", err)?;
-        let second = ask_quietly("Once more: ", err)?;
+        // Before the question: whoever answers at once is not shown either.
+        let _quiet = Quiet::begin()?;
+        let first = ask("New password: ", err)?;
+        let second = ask("Once more: ", err)?;
         if first != second {
             return Ok(Err("the two passwords differ"));
         }
@@ -40,14 +42,13 @@ pub(super) fn is_sure(yes: bool, question: &str, err: &mut impl Write) -> io::Re
     Ok(Some(line(&stdin)?.trim() == "yes"))
 }
 
-fn ask_quietly(prompt: &str, err: &mut impl Write) -> io::Result<Zeroizing<String>> {
+fn ask(prompt: &str, err: &mut impl Write) -> io::Result<Zeroizing<String>> {
     write!(err, "{prompt}")?;
     err.flush()?;
-    let quiet = Quiet::begin()?;
-    let typed = line(&io::stdin());
-    drop(quiet);
+    let typed = line(&io::stdin())?;
+    // The one that was typed is not shown either.
     writeln!(err)?;
-    typed
+    Ok(typed)
 }
 
 /// One line without its end.
@@ -75,6 +76,6 @@ impl Quiet {
 impl Drop for Quiet {
     fn drop(&mut self) {
         // A terminal that went away has nothing left to show.
-        let _ = tcsetattr(io::stdin(), OptionalActions::Flush, &self.0);
+        let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.0);
     }
 }

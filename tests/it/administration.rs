@@ -234,7 +234,7 @@ fn sessions_are_listed_and_ended_one_a_users_or_everybodys() {
     };
     let sid = |session: &Value| {
         assert_eq!(call(&menshen, "/orders", session), (200, None));
-        backend.last().folded("x-session-id")[0].to_owned()
+        backend.last().folded("x-session-id")[0].clone()
     };
     let (first_sid, second_sid) = (sid(&first), sid(&second));
     let mut sessions = list(&first);
@@ -266,8 +266,8 @@ fn sessions_are_listed_and_ended_one_a_users_or_everybodys() {
     assert_eq!(call(&menshen, "/orders", &bob), (200, None));
     menshen.stop();
     let dir = menshen.keep_directory();
-    let said = stopped(dir.path(), &["sessions", "revoke", "--everything", "--yes"], "").good();
-    assert_eq!(said, "all sessions ended");
+    let all = stopped(dir.path(), &["sessions", "revoke", "--everything", "--yes"], "").good();
+    assert_eq!(all, "all sessions ended");
     drop(menshen);
     let menshen = setup(&backend).in_directory(dir).start();
     assert_eq!(call(&menshen, "/orders", &bob), refused(401, "token_revoked"));

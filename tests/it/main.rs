@@ -19,6 +19,7 @@ mod process;
 mod resilience;
 mod smuggling;
 mod story;
+mod terminal;
 mod upstream_tls;
 mod wechat;
 mod wire;

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use super::wire::{self, Answer};
 
-const BINARY: &str = env!("CARGO_BIN_EXE_menshen");
+pub const BINARY: &str = env!("CARGO_BIN_EXE_menshen");
 
 /// Runs a subcommand to its end, in this directory, with nothing in the environment but `variables`.
 pub fn command(dir: &Path, args: &[&str], variables: &[(&str, &str)]) -> Output {
