@@ -22,7 +22,7 @@ use axum::{
     http::{StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::{delete, get, post},
+    routing::{get, post},
 };
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -113,7 +113,7 @@ pub fn operations(state: Operations) -> Router {
         .route("/admin/keys/rotate", post(keys::rotate))
         .route("/admin/users", get(users::list).post(users::add))
         .route("/admin/users/find", post(users::find))
-        .route("/admin/users/{id}", get(users::show).merge(delete(users::erase)))
+        .route("/admin/users/{id}", get(users::show).delete(users::erase))
         .route("/admin/users/{id}/ban", post(users::ban))
         .route("/admin/users/{id}/unban", post(users::unban))
         .route("/admin/users/{id}/promote", post(users::promote))

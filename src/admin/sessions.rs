@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     store::Session,
-    types::{AppId, ClientType, SessionId, UserId},
+    types::{AppId, ClientType, Malformed, SessionId, UserId},
 };
 
 /// Somebody's living sessions, newest login first.
@@ -62,7 +62,7 @@ pub(super) async fn revoke(
         Revocation::Session(id) => administration.revoke_session(SessionId::parse(&id)?).await?,
         Revocation::User(id) => administration.revoke_user(&UserId::parse(&id)?).await?,
         Revocation::Everything(true) => administration.revoke_everything().await?,
-        Revocation::Everything(false) => 0,
+        Revocation::Everything(false) => return Err(Refused::from(Malformed("everything must be true, or left out"))),
     };
     Ok(Json(Ended { sessions }))
 }

@@ -8,7 +8,11 @@ use std::{
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::{operator, somebody::Somebody, users};
+use super::{
+    operator,
+    somebody::{Named, Somebody},
+    users,
+};
 use crate::{
     admin::{sessions::Sessions, users::Ended},
     config::Source,
@@ -19,8 +23,8 @@ use crate::{
 pub(super) enum Command {
     /// List a user's sessions, newest login first
     List {
-        /// An id, phone:+8613800138000, name:NAME or openid:APPID/OPENID
-        user: Somebody,
+        #[command(flatten)]
+        named: Named,
         /// One JSON object a line
         #[arg(long)]
         json: bool,
@@ -41,7 +45,7 @@ pub(super) struct What {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 struct Target {
-    /// All sessions of a user
+    /// All sessions of a user: an id, phone:+8613800138000, name:NAME or openid:APPID/OPENID
     #[arg(long)]
     user: Option<Somebody>,
     /// One session
@@ -54,7 +58,7 @@ struct Target {
 
 pub(super) fn run(source: &Source, command: &Command, out: &mut impl Write, err: &mut impl Write) -> io::Result<ExitCode> {
     match command {
-        Command::List { user, json } => operator::work(source, err, async |operator| {
+        Command::List { named: Named { user }, json } => operator::work(source, err, async |operator| {
             let id = user.id(operator).await?;
             let found: Sessions = operator.get(&format!("/admin/users/{id}/sessions")).await?;
             for session in &found.sessions {

@@ -7,6 +7,13 @@ use serde_json::{Value, json};
 use super::operator::Operator;
 use crate::{admin::users::UserRef, outbound::AdminFault, types::UserId};
 
+/// Somebody, as an argument.
+#[derive(Debug, clap::Args)]
+pub(super) struct Named {
+    /// An id, phone:+8613800138000, name:NAME or openid:APPID/OPENID
+    pub(super) user: Somebody,
+}
+
 /// An id, or something that leads to one: `phone:+8613800138000`, `name:root`, `openid:APPID/OPENID`.
 #[derive(Debug, Clone)]
 pub(super) enum Somebody {

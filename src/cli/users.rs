@@ -11,7 +11,7 @@ use serde_json::json;
 use super::{
     BAD_USAGE,
     operator::{self, Operator},
-    somebody::Somebody,
+    somebody::{Named, Somebody},
     terminal,
 };
 use crate::{
@@ -33,8 +33,8 @@ pub(super) enum Command {
     },
     /// Show one user
     Show {
-        /// An id, phone:+8613800138000, name:NAME or openid:APPID/OPENID
-        user: Somebody,
+        #[command(flatten)]
+        named: Named,
         /// Also what is personal: phone, profile, openids and unionids
         #[arg(long)]
         personal: bool,
@@ -43,26 +43,29 @@ pub(super) enum Command {
         json: bool,
     },
     /// End all sessions of a user, who cannot sign in any more
-    Ban { user: Somebody },
+    Ban(Named),
     /// Let a banned user sign in again
-    Unban { user: Somebody },
+    Unban(Named),
     /// Make somebody another kind of user; access tokens of before are refused, sessions go on
     Promote {
-        user: Somebody,
+        #[command(flatten)]
+        named: Named,
         /// The kind, as rules name it: `user`, `admin`, ...
         #[arg(long = "type", value_name = "TYPE", value_parser = user_type)]
         user_type: UserType,
     },
     /// Give a user with a name another password; all sessions end
     SetPassword {
-        user: Somebody,
+        #[command(flatten)]
+        named: Named,
         /// Read it from the first line of standard input, without asking
         #[arg(long)]
         password_stdin: bool,
     },
     /// Erase a user and everything personal, for good
     Delete {
-        user: Somebody,
+        #[command(flatten)]
+        named: Named,
         /// Do not ask
         #[arg(long)]
         yes: bool,
@@ -96,23 +99,25 @@ pub(super) fn run(source: &Source, command: &Command, out: &mut impl Write, err:
     match command {
         Command::Add(new) => add(source, new, out, err),
         Command::List { json } => operator::work(source, err, async |operator| list(operator, *json, out).await),
-        Command::Show { user, personal, json } => {
+        Command::Show { named: Named { user }, personal, json } => {
             operator::work(source, err, async |operator| show(operator, user, *personal, *json, out).await)
         }
-        Command::Ban { user } => operator::work(source, err, async |operator| {
+        Command::Ban(Named { user }) => operator::work(source, err, async |operator| {
             let ended: Ended = post(operator, user, "ban", &json!({})).await?;
             Ok(writeln!(out, "banned, {}", sessions(&ended))?)
         }),
-        Command::Unban { user } => operator::work(source, err, async |operator| {
+        Command::Unban(Named { user }) => operator::work(source, err, async |operator| {
             post(operator, user, "unban", &json!({})).await?;
             Ok(writeln!(out, "may sign in again")?)
         }),
-        Command::Promote { user, user_type } => operator::work(source, err, async |operator| {
+        Command::Promote { named: Named { user }, user_type } => operator::work(source, err, async |operator| {
             post(operator, user, "promote", &json!({ "user_type": user_type })).await?;
             Ok(writeln!(out, "is {user_type} from now on")?)
         }),
-        Command::SetPassword { user, password_stdin } => set_password(source, user, *password_stdin, out, err),
-        Command::Delete { user, yes } => delete(source, user, *yes, out, err),
+        Command::SetPassword { named: Named { user }, password_stdin } => {
+            set_password(source, user, *password_stdin, out, err)
+        }
+        Command::Delete { named: Named { user }, yes } => delete(source, user, *yes, out, err),
     }
 }
 

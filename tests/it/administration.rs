@@ -1,6 +1,11 @@
 //! What operators do with commands, to a running menshen and to the store of a stopped one.
 
-use std::{path::Path, process::Output, thread};
+use std::{
+    path::Path,
+    process::Output,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
 
 use serde_json::{Value, json};
 
@@ -280,18 +285,21 @@ fn the_key_of_the_store_changes_while_people_sign_in_and_everything_still_works(
     let add = ["users", "add", "root", "--admin"];
     let root = live_reading(&menshen, &add, PASSWORD).good();
     let early: Vec<Value> = (0..600).map(|n| menshen.login(&format!("early{n}"))).collect();
+    let is_changed = AtomicBool::new(false);
     let late: Vec<Value> = thread::scope(|scope| {
         let logins: Vec<_> = (0..4)
             .map(|worker| {
-                let menshen = &menshen;
-                scope.spawn(move || -> Vec<Value> {
-                    (0..50).map(|n| menshen.login(&format!("late{}", worker * 50 + n))).collect()
-                })
+                let (menshen, is_changed) = (&menshen, &is_changed);
+                // At least 50 each, and on until the change is over.
+                let goes_on = move |n: &usize| *n < 50 || !is_changed.load(Ordering::Acquire);
+                let login = move |n| menshen.login(&format!("late{worker}-{n}"));
+                scope.spawn(move || (0..1000).take_while(goes_on).map(login).collect::<Vec<_>>())
             })
             .collect();
         let changed = live(&menshen, &["keys", "rotate", "--store"]);
         assert!(changed.err.contains("records sealed anew"), "{}", changed.err);
         assert_eq!(changed.good(), "everything in the store is under its new key");
+        is_changed.store(true, Ordering::Release);
         logins.into_iter().flat_map(|worker| worker.join().expect("logins")).collect()
     });
     menshen.wait_for_log("change of the store's key begun");
@@ -302,7 +310,7 @@ fn the_key_of_the_store_changes_while_people_sign_in_and_everything_still_works(
             assert_eq!(call(menshen, "/orders", session), (200, None));
         }
         for (code, session) in
-            [("early0", &early[0]), ("early599", &early[599]), ("late0", &late[0]), ("late199", &late[199])]
+            [("early0", &early[0]), ("early599", &early[599]), ("late0-0", &late[0]), ("late0-49", &late[49])]
         {
             assert_eq!(id(&menshen.login(code)), id(session), "{code}");
         }
@@ -405,6 +413,7 @@ fn the_admin_api_refuses_in_json_and_bounds_what_it_reads() {
         ("POST", "/admin/users", "{\"username\":\"root\",\"password\":7,\"user_type\":\"admin\"}", 400),
         ("POST", "/admin/sessions/revoke", "{\"session\":\"0\"}", 400),
         ("POST", "/admin/sessions/revoke", "{\"session\":\"00000000000000000000000000000000\"}", 404),
+        ("POST", "/admin/sessions/revoke", "{\"everything\":false}", 400),
         ("POST", "/admin/sessions/revoke", "{\"everything\":true,\"user\":\"1\"}", 400),
     ] {
         let answer = ask(method, path, body);

@@ -152,6 +152,13 @@ async fn the_limit_of_a_name_does_not_tell_who_exists() {
 }
 
 #[tokio::test]
+async fn parallel_guesses_share_one_budget() {
+    let world = world(three_for_a_name).await;
+    let answers = join_all((0..12).map(|n| login(&world, "root", WRONG, 100 + n))).await;
+    assert_eq!(answers.iter().filter(|answer| answer.status == 401).count(), 3);
+}
+
+#[tokio::test]
 async fn one_address_has_few_attempts_and_takes_none_from_others() {
     let world = world(|config| config.limits.admin_login_per_ip = Rate::per_minute(2)).await;
     assert_eq!(login(&world, "root", RIGHT, HOME).await.says().0, 200);
