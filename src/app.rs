@@ -120,7 +120,7 @@ impl App {
         let authorizer = Arc::new(authorizer);
         let auth = Arc::new(Auth::new(AuthParts {
             store: store.clone(),
-            wechat: Wechat::new(&config.wechat, config.mode, metrics.clone())?,
+            wechat: Wechat::new(&config.wechat, config.mode, metrics.clone(), &clock, &entropy)?,
             issuer: Arc::new(Issuer::new(keyrings.clone(), &config.tokens, entropy.clone())),
             refresh_tokens: Arc::new(RefreshTokens::new(crypto::derive(&opened.root, "refresh tokens"))),
             denylist: denylist.clone(),

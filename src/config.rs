@@ -42,7 +42,7 @@ pub use telemetry::{LogFormat, TelemetryConfig};
 pub use tokens::{Algorithm, ReplayWindow, TokenConfig};
 pub use upstream::{UpstreamAuthorization, UpstreamConfig};
 pub use values::{ByteSize, HumanDuration, Rate, SecretText};
-pub use wechat::{WechatApp, WechatConfig};
+pub use wechat::{TokenMode, WechatApp, WechatConfig};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use prometheus::{
-    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+    Counter, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
 };
 
 /// Seconds, for what the gate itself adds: 0.5 microseconds to 10 ms.
@@ -44,6 +44,8 @@ pub struct Metrics {
     pub wechat_calls: IntCounterVec,
     /// `menshen_wechat_call_duration_seconds{api}`.
     pub wechat_call_duration: HistogramVec,
+    /// `menshen_wechat_phone_cost_cny_total`: what WeChat takes for phone numbers, by `wechat.phone_price`.
+    pub wechat_phone_cost: Counter,
     /// `menshen_store_op_duration_seconds{engine,op}`.
     pub store_op_duration: HistogramVec,
     /// `menshen_store_errors_total{engine,op}`.
@@ -87,6 +89,7 @@ impl Metrics {
             revocation_lag: new.seconds("revocation_lag_seconds", "Age of the newest revocation when it was found."),
             wechat_calls: new.counters("wechat_calls_total", "Calls of WeChat.", &["api", "class"]),
             wechat_call_duration: new.histograms("wechat_call_duration_seconds", "Calls of WeChat.", &["api"], CALL_BUCKETS),
+            wechat_phone_cost: new.amount("wechat_phone_cost_cny_total", "What WeChat takes for phone numbers."),
             store_op_duration: new.histograms(
                 "store_op_duration_seconds",
                 "Store operations.",
@@ -126,6 +129,11 @@ impl Metrics {
         self.wechat_calls.with_label_values(&[api, class]).inc();
         self.wechat_call_duration.with_label_values(&[api]).observe(took.as_secs_f64());
     }
+
+    /// One phone number from WeChat, at so many thousandths of a yuan.
+    pub fn wechat_phone(&self, price: u32) {
+        self.wechat_phone_cost.inc_by(f64::from(price) / 1000.0);
+    }
 }
 
 impl Default for Metrics {
@@ -151,6 +159,9 @@ impl Registered<'_> {
     }
     fn counter(&self, name: &str, help: &str) -> IntCounter {
         self.add(IntCounter::new(name, help))
+    }
+    fn amount(&self, name: &str, help: &str) -> Counter {
+        self.add(Counter::new(name, help))
     }
     fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
         self.add(IntCounterVec::new(Opts::new(name, help), labels))
