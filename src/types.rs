@@ -11,7 +11,7 @@ mod secret;
 mod session;
 mod sms;
 
-pub use address::ClientIp;
+pub use address::{ClientIp, is_public};
 pub use identity::{AppId, OpenId, UnionId, UserId, UserType};
 pub use instant::Timestamp;
 pub use phone::Phone;
