@@ -9,24 +9,20 @@ use std::{
     collections::{HashMap, HashSet},
     io,
     net::SocketAddr,
-    pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll},
     time::Duration,
 };
 
 use axum::{
     Router,
-    body::{Body, Bytes},
     extract::{Query, State},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
-use hyper::body::{Body as HttpBody, Frame};
 
-use super::listener::Listener;
+use super::{listener::Listener, mishap};
 use crate::crypto::sha256;
 
 /// The running server; it stops when dropped.
@@ -202,11 +198,9 @@ async fn code_to_session(State(desk): State<Arc<Desk>>, Query(asked): Query<Hash
             plain(desk.login(app_id, code))
         }
         Script::Empty => plain(String::new()),
-        Script::Garbage => plain("<html><body>It works!</body></html>".to_owned()),
+        Script::Garbage => plain(mishap::PAGE.to_owned()),
         Script::Huge => plain(format!(r#"{{"openid":"o1","padding":"{}"}}"#, "x".repeat(1024 * 1024))),
-        Script::Cut => {
-            ([(header::CONTENT_TYPE, "text/plain"), (header::CONTENT_LENGTH, "100")], Body::new(Half::Whole)).into_response()
-        }
+        Script::Cut => mishap::cut(),
         Script::Moved => (StatusCode::FOUND, [(header::LOCATION, "/sns/jscode2session?js_code=moved")]).into_response(),
         Script::Down => (StatusCode::BAD_GATEWAY, "<html>502</html>").into_response(),
     }
@@ -225,26 +219,4 @@ fn failure(errcode: i64, message: &str) -> String {
 fn letters(name: &str) -> String {
     const SIGNS: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
     sha256(name.as_bytes()).iter().map(|&byte| char::from(SIGNS[usize::from(byte) % SIGNS.len()])).collect()
-}
-
-/// A body that breaks off.
-#[derive(Debug, Clone, Copy)]
-enum Half {
-    Whole,
-    Broken,
-}
-
-impl HttpBody for Half {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        match *self {
-            Self::Whole => {
-                *self = Self::Broken;
-                Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"{\"openid\":\"o1\"")))))
-            }
-            Self::Broken => Poll::Ready(Some(Err(io::Error::other("as scripted")))),
-        }
-    }
 }
