@@ -17,7 +17,7 @@ use crate::types::{Malformed, Phone, SmsCode, Timestamp};
 #[serde(default, deny_unknown_fields)]
 pub struct SmsConfig {
     /// Who is asked to send, in this order: `aliyun`, `tencent`, `dypns`, `webhook`, each with a table below, or `log`. The
-    /// next one is asked only when nothing was sent for sure: it refused for its configuration, balance, content or
+    /// next one is asked only when surely nothing was sent: this one refused for its configuration, balance, content or
     /// permission, or was not reachable. None: in development the same as `log`, in production there is no SMS login.
     pub providers: Vec<SmsProvider>,
     /// Total time for one call of one provider.

@@ -49,7 +49,7 @@ pub struct AliyunConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DypnsConfig {
-    /// The AccessKey ID, of a RAM user who may call `dypns:SendSmsVerifyCode` and nothing else.
+    /// The AccessKey ID, of a RAM user who may call `SendSmsVerifyCode` and nothing else.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"LTAI0000000000000000")]
     pub access_key_id: Option<String>,
@@ -121,8 +121,9 @@ pub struct TencentConfig {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct WebhookConfig {
-    /// Where to post. A redirect is not followed. 2xx means that the message is accepted, 4xx that it is not and another
-    /// provider may be asked; after anything else nobody knows.
+    /// Where to post. A redirect is not followed. 2xx means that the message is accepted, 429 that the phone has to wait
+    /// (`Retry-After`, in seconds), any other 4xx that the message is refused and another provider may be asked; after
+    /// anything else nobody knows.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"https://sms.example.com/send")]
     pub url: Option<String>,
@@ -181,8 +182,8 @@ impl TencentConfig {
         for (n, text) in self.template_params.iter().enumerate() {
             table.parsed::<Template>(&format!("template_params[{n}]"), text);
         }
-        let holds_code = |text: &String| text.parse().is_ok_and(|template: Template| template.holds_code());
-        if !self.template_params.iter().any(holds_code) {
+        let read: Result<Vec<Template>, _> = self.template_params.iter().map(|text| text.parse()).collect();
+        if read.is_ok_and(|templates| !templates.iter().any(Template::holds_code)) {
             table.problems.add("sms.tencent.template_params", "has no {code}: nobody would get one");
         }
         table.endpoint(&self.endpoint, mode);
@@ -246,11 +247,10 @@ impl Table<'_> {
         let says = match value {
             Some("") => "is empty".to_owned(),
             Some("...") => "is still the example".to_owned(),
-            Some(_) => return,
             None if self.is_asked => {
                 format!("is missing: `sms.providers` names `{}`", self.provider.as_str())
             }
-            None => return,
+            Some(_) | None => return,
         };
         self.problems.add_between(&within(self.key, name), &["sms.providers"], says);
     }

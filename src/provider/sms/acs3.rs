@@ -26,7 +26,7 @@ pub(super) fn authorization(
     headers: &[(&str, &str)],
     body: &[u8],
 ) -> String {
-    let lines: String = headers.iter().map(|(name, value)| format!("{name}:{}\n", value.trim())).collect();
+    let lines = headers.iter().map(|(name, value)| format!("{name}:{}\n", value.trim())).collect::<Vec<_>>().concat();
     let names = headers.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(";");
     let request = format!("POST\n/\n{query}\n{lines}\n{names}\n{}", hex::encode(sha256(body)));
     let to_sign = format!("{ALGORITHM}\n{}", hex::encode(sha256(request.as_bytes())));

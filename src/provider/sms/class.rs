@@ -1,7 +1,8 @@
 //! What the codes of SMS vendors mean.
 //!
 //! Decided on `Code` alone: messages change their wording and echo what was sent, and HTTP says 404 to a wrong key and 200 to
-//! most refusals. Sources: help.aliyun.com/document_detail/101346.html, `SendSms` of cloud.tencent.com/document/api/382/59177.
+//! most refusals. Sources: Aliyun's error codes (<https://help.aliyun.com/document_detail/101346.html>), Tencent Cloud's
+//! `SendSms` (<https://cloud.tencent.com/document/api/382/59177>).
 
 use std::time::Duration;
 

@@ -19,8 +19,8 @@ pub(super) fn authorization(
     body: &[u8],
     now: Timestamp,
 ) -> String {
-    let lines: String =
-        headers.iter().map(|(name, value)| format!("{name}:{}\n", value.trim().to_ascii_lowercase())).collect();
+    let line = |(name, value): &(&str, &str)| format!("{name}:{}\n", value.trim().to_ascii_lowercase());
+    let lines = headers.iter().map(line).collect::<Vec<_>>().concat();
     let names = headers.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(";");
     let request = format!("POST\n/\n\n{lines}\n{names}\n{}", hex::encode(sha256(body)));
     // The date in UTC, whatever the day is in China.
