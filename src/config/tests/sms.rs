@@ -1,6 +1,7 @@
 //! `[sms]`: what a production config must have, and what no config may have.
 
 use super::*;
+use crate::types::{Phone, Timestamp};
 
 const REST: &str = "[store]\nencryption_key_file = 'k'\n[wechat]\napp_id = 'wx1'\nsecret = 's3'\n";
 const ALIYUN: &str = "access_key_id = 'LTAI1'\naccess_key_secret = 'hunter2'\nsign_name = '门神'\ntemplate_code = 'SMS_1'\n";
@@ -196,10 +197,20 @@ fn a_test_phone_has_a_number_a_code_and_an_end() {
         format!("[[sms.test_phone]]\nphone = '{phone}'\ncode = '{code}'\nuntil = '{until}'\n")
     };
     let good = phone("138 0000 0000", "123456", "2027-01-01");
-    let test = config(&production(&good), &[]).sms.test_phone.remove(0);
-    assert_eq!(test.number(&["86".to_owned()]).unwrap().as_str(), "+8613800000000");
-    assert_eq!(test.sms_code().unwrap().expose(), "123456");
-    assert_eq!(test.ends().unwrap().rfc3339(), "2027-01-02T00:00:00Z");
+    let sms = config(&production(&good), &[]).sms;
+    assert_eq!(sms.test_phone[0].ends().unwrap().rfc3339(), "2027-01-02T00:00:00Z");
+    let code_of = |phone: &str, now| {
+        let phone = Phone::parse(phone, &sms.countries).unwrap();
+        sms.test_code(&phone, Timestamp::from_secs(now)).map(|code| code.expose().to_owned())
+    };
+    let end = 1_798_848_000;
+    assert_eq!(code_of("+86 13800000000", end - 1).as_deref(), Some("123456"));
+    assert_eq!(code_of("+86 13800000000", end), None);
+    assert_eq!(code_of("13800000001", 0), None);
+    each_is_told(
+        production,
+        &[("[[sms.test_phone]]\nphone = '13800000000'\nuntil = '2027-01-01'\n", &["sms.test_phone[0].code: is missing"])],
+    );
     assert_eq!(
         warnings(&production(&good)),
         ["config.toml:6: sms.test_phone: whoever knows a test phone and its code can sign in with them"]

@@ -27,6 +27,10 @@ pub struct SentMessage {
 pub(super) fn aliyun(provider: SmsProvider, head: &Parts) -> Result<SentMessage, &'static str> {
     let sent = query(head);
     let of = |name: &str| sent.get(name).map_or("", String::as_str);
+    // A gateway answers 411 to a POST whose length it is not told.
+    if header(head, "content-length") != Some("0") {
+        return Err("MissingContentLength");
+    }
     if header(head, "x-acs-version") != Some("2017-05-25") {
         return Err("InvalidVersion");
     }

@@ -142,7 +142,12 @@ impl Aliyun {
         for (name, value) in headers {
             request = request.header(name, value);
         }
-        Ok(request.header("authorization", signed).header("accept", "application/json").body(Bytes::new())?)
+        let request = request
+            .header("authorization", signed)
+            .header("accept", "application/json")
+            // RFC 9110 section 8.6: a `POST` says so when it has no body; some gateways insist. hyper leaves it out.
+            .header("content-length", "0");
+        Ok(request.body(Bytes::new())?)
     }
 
     fn query(&self, message: &Message<'_>) -> String {

@@ -92,9 +92,13 @@ impl Failure {
                         sms.provider = provider, sms.code = %code, sms.request_id = %request_id, sms.reason = reason,
                         "{provider} refuses to send SMS codes ({reason}): {code}"
                     ),
-                    Class::RateLimited(_) | Class::BadNumber | Class::BlockedNumber | Class::Transient => tracing::warn!(
+                    Class::Transient => tracing::warn!(
                         sms.provider = provider, sms.code = %code, sms.request_id = %request_id, sms.reason = reason,
-                        "{provider} did not send an SMS code ({reason}): {code}"
+                        "{provider} failed by itself and may have sent an SMS code: {code}"
+                    ),
+                    Class::RateLimited(_) | Class::BadNumber | Class::BlockedNumber => tracing::info!(
+                        sms.provider = provider, sms.code = %code, sms.request_id = %request_id, sms.reason = reason,
+                        "{provider} does not send an SMS code to this number ({reason}): {code}"
                     ),
                 }
             }

@@ -93,19 +93,17 @@ impl Tencent {
 
     pub(super) async fn send(&self, message: &Message<'_>, limit: Duration) -> Result<(), Failure> {
         let answer = self.outbound.send(self.request(message)?, limit).await?;
-        let said = serde_json::from_slice(answer.body()).ok().and_then(|Answer { response }| {
-            let of_number = response.send_status_set.and_then(|set| set.into_iter().next());
-            Some((response.error.or(of_number)?.code, response.request_id.unwrap_or_default()))
-        });
-        match said {
-            None => Err(Failure::Unusable(answer.status())),
-            Some((code, _)) if code == "Ok" => Ok(()),
-            Some((code, request_id)) => Err(Failure::Refused(Refusal {
-                class: Class::of_tencent(&code),
-                code: Tag::new(&code),
-                request_id: Tag::new(&request_id),
-            })),
-        }
+        let Ok(Answer { response }) = serde_json::from_slice(answer.body()) else {
+            return Err(Failure::Unusable(answer.status()));
+        };
+        let of_number = response.send_status_set.and_then(|set| set.into_iter().next());
+        let code = match (response.error, of_number) {
+            (None, Some(Status { code })) if code == "Ok" => return Ok(()),
+            (Some(Status { code }), _) | (None, Some(Status { code })) => code,
+            (None, None) => return Err(Failure::Unusable(answer.status())),
+        };
+        let request_id = Tag::new(&response.request_id.unwrap_or_default());
+        Err(Failure::Refused(Refusal { class: Class::of_tencent(&code), code: Tag::new(&code), request_id }))
     }
 
     fn request(&self, message: &Message<'_>) -> Result<http::Request<Bytes>, Failure> {

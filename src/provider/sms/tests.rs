@@ -61,10 +61,17 @@ impl Town {
     }
 }
 
-/// An address where nobody listens.
-async fn nowhere() -> String {
-    let socket = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-    format!("http://{}", socket.local_addr().unwrap())
+/// An address where nobody listens, as long as the socket that holds it is there.
+fn nowhere() -> (tokio::net::TcpSocket, String) {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let url = format!("http://{}", socket.local_addr().unwrap());
+    (socket, url)
+}
+
+/// Long for everything but for a vendor that never answers.
+fn patience(script: &Script) -> HumanDuration {
+    if *script == Script::Hang { HumanDuration::millis(200) } else { HumanDuration::secs(10) }
 }
 
 #[tokio::test]

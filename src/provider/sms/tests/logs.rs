@@ -43,7 +43,6 @@ async fn no_line_holds_a_phone_a_code_or_a_secret() {
     let town = Town::new().await;
     let mut errors = Vec::new();
     for provider in ALL {
-        let sms = town.sms_with(&[provider], |config| config.timeout = HumanDuration::millis(300));
         for script in [
             Script::Send,
             Script::Echo,
@@ -53,6 +52,7 @@ async fn no_line_holds_a_phone_a_code_or_a_secret() {
             Script::Refuse("isv.AMOUNT_NOT_ENOUGH".to_owned()),
             Script::Answer(200, format!("{{\"Code\":\"x\",\"Message\":\"{PHONE} {CODE}\"}}")),
         ] {
+            let sms = town.sms_with(&[provider], |config| config.timeout = patience(&script));
             town.vendors.script(provider, script);
             if let Err(error) = town.send(&sms).await {
                 errors.push(format!("{error} {error:?} {sms:?}"));
@@ -66,8 +66,8 @@ async fn no_line_holds_a_phone_a_code_or_a_secret() {
     {
         assert!(said.contains(expected), "{expected} is not in:\n{said}");
     }
-    let masked = &PHONE[3..];
-    for hidden in [PHONE, masked, CODE, "simulated secret", "simulated+secret", "hook/send"] {
+    let national = &PHONE[3..];
+    for hidden in [PHONE, national, CODE, "simulated secret", "simulated+secret", "hook/send"] {
         assert!(!said.contains(hidden), "{hidden} is in:\n{said}");
     }
     let failed = said.lines().filter(|line| line.contains(" ERROR ")).count();
