@@ -1,18 +1,13 @@
 //! How codes with a name of their own make the simulated server behave.
 
-use std::{
-    io,
-    pin::Pin,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::time::Duration;
 
 use axum::{
-    body::{Body, Bytes},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use hyper::body::{Body as HttpBody, Frame};
+
+use crate::dev::mishap;
 
 /// How a code makes the server behave. The code is the name given here, alone or with `-` and anything after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,12 +71,9 @@ impl Script {
                 plain(otherwise())
             }
             Self::Empty => plain(String::new()),
-            Self::Garbage => plain("<html><body>It works!</body></html>".to_owned()),
+            Self::Garbage => plain(mishap::PAGE.to_owned()),
             Self::Huge => plain(format!(r#"{{"openid":"o1","padding":"{}"}}"#, "x".repeat(1024 * 1024))),
-            Self::Cut => {
-                let head = [(header::CONTENT_TYPE, "text/plain"), (header::CONTENT_LENGTH, "100")];
-                (head, Body::new(Half::Whole)).into_response()
-            }
+            Self::Cut => mishap::cut(),
             Self::Moved => (StatusCode::FOUND, [(header::LOCATION, "/sns/jscode2session?js_code=moved")]).into_response(),
             Self::Down => (StatusCode::BAD_GATEWAY, "<html>502</html>").into_response(),
         }
@@ -95,26 +87,4 @@ pub(super) fn plain(body: String) -> Response {
 
 pub(super) fn failure(errcode: i64, message: &str) -> String {
     format!(r#"{{"errcode":{errcode},"errmsg":"{message}"}}"#)
-}
-
-/// A body that breaks off.
-#[derive(Debug, Clone, Copy)]
-enum Half {
-    Whole,
-    Broken,
-}
-
-impl HttpBody for Half {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        match *self {
-            Self::Whole => {
-                *self = Self::Broken;
-                Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"{\"openid\":\"o1\"")))))
-            }
-            Self::Broken => Poll::Ready(Some(Err(io::Error::other("as scripted")))),
-        }
-    }
 }
