@@ -20,7 +20,8 @@ pub struct SmsConfig {
     /// next one is asked only when surely nothing was sent: this one refused for its configuration, balance, content or
     /// permission, or was not reachable. None: in development the same as `log`, in production there is no SMS login.
     pub providers: Vec<SmsProvider>,
-    /// Total time for one call of one provider.
+    /// Total time for one call of one provider. A connection that does not come about is given up after 3s, and the next
+    /// provider asked; with a shorter time here that counts as no answer, after which nobody else is asked.
     pub timeout: HumanDuration,
     /// Country codes whose phone numbers are served. Numbers in other countries can be costly ones: `86` is mainland China.
     pub countries: Vec<String>,
