@@ -33,7 +33,7 @@ pub use limits::Limits;
 pub use logout::Scope;
 pub use sms_login::SmsLogin;
 pub use sms_send::{SmsRules, SmsSent};
-pub use wechat_login::WechatLogin;
+pub use wechat_login::{SignedData, WechatLogin};
 
 use crate::{
     audit::Audit,

@@ -13,10 +13,10 @@ use utoipa::{
 };
 
 use super::{
-    answer::{Me, Sessions, TokenAnswer},
+    answer::{Export, Me, PhoneAnswer, Sessions, SmsSentAnswer, TokenAnswer},
     problem::{self, Problem, ProblemDocument},
     routes::{
-        jwks, logout, me, openapi, refresh, sessions,
+        jwks, logout, me, openapi, phone, refresh, sessions, sms_login, sms_send,
         wechat_login::{self, WechatLoginBody},
     },
 };
@@ -31,10 +31,17 @@ use crate::error::ErrorCode;
     ),
     paths(
         wechat_login::post,
+        sms_send::post,
+        sms_login::post,
+        phone::sms,
+        phone::wechat,
+        phone::delete,
         refresh::post,
         logout::post,
         me::get,
         me::patch,
+        me::delete,
+        me::export,
         sessions::list,
         sessions::end,
         jwks::get,
@@ -42,6 +49,14 @@ use crate::error::ErrorCode;
     ),
     components(schemas(
         WechatLoginBody,
+        sms_send::SmsSendBody,
+        sms_login::SmsLoginBody,
+        phone::PhoneSmsBody,
+        phone::PhoneWechatBody,
+        me::EraseBody,
+        SmsSentAnswer,
+        PhoneAnswer,
+        Export,
         refresh::RefreshBody,
         logout::LogoutBody,
         me::MePatch,
@@ -74,9 +89,10 @@ pub fn openapi_json(prefix: &str) -> String {
 /// What each route can refuse with.
 fn refusals(operation: &str) -> Vec<ErrorCode> {
     use ErrorCode::{
-        BodyTooLarge, Internal, NotFound, RateLimited, RefreshInvalid, RefreshReused, RegistrationClosed, RequestMalformed,
-        SessionRevoked, StoreUnavailable, TokenExpired, TokenInvalid, TokenMissing, TokenRevoked, UserDisabled,
-        ValidationFailed, WechatBlocked, WechatBusy, WechatCodeInvalid, WechatMisconfigured,
+        BodyTooLarge, CodeInvalid, Forbidden, Internal, NotFound, PhoneCodeInvalid, PhoneConflict, PhoneDecryptFailed,
+        RateLimited, ReauthenticationRequired, RefreshInvalid, RefreshReused, RegistrationClosed, RequestMalformed,
+        SessionRevoked, SmsCooldown, SmsQuota, SmsUnavailable, StoreUnavailable, TokenExpired, TokenInvalid, TokenMissing,
+        TokenRevoked, UserDisabled, ValidationFailed, WechatBlocked, WechatBusy, WechatCodeInvalid, WechatMisconfigured,
     };
     const BODY: &[ErrorCode] = &[RequestMalformed, ValidationFailed, BodyTooLarge];
     const TOKEN: &[ErrorCode] = &[RequestMalformed, TokenMissing, TokenInvalid, TokenExpired, TokenRevoked];
@@ -90,12 +106,26 @@ fn refusals(operation: &str) -> Vec<ErrorCode> {
         UserDisabled,
         StoreUnavailable,
     ];
+    const BIND: &[ErrorCode] = &[PhoneConflict, UserDisabled, StoreUnavailable];
+    const WECHAT: &[ErrorCode] = &[WechatBlocked, WechatBusy, WechatMisconfigured];
     const REFRESH: &[ErrorCode] = &[RefreshInvalid, RefreshReused, SessionRevoked, UserDisabled, StoreUnavailable];
     let parts: &[&[ErrorCode]] = match operation {
         "wechat_login" => &[BODY, LOGIN, ANY],
+        "sms_send" => &[BODY, &[SmsCooldown, SmsQuota, SmsUnavailable, NotFound, StoreUnavailable], ANY],
+        "sms_login" => &[BODY, &[CodeInvalid, RegistrationClosed, UserDisabled, NotFound, StoreUnavailable], ANY],
+        "phone_sms" => &[BODY, TOKEN, BIND, &[CodeInvalid, NotFound], ANY],
+        "phone_wechat" => &[BODY, TOKEN, BIND, WECHAT, &[PhoneCodeInvalid, PhoneDecryptFailed, Forbidden], ANY],
+        "unbind_phone" => &[TOKEN, &[PhoneConflict, StoreUnavailable], ANY],
+        "erase_me" => &[
+            BODY,
+            TOKEN,
+            WECHAT,
+            &[ReauthenticationRequired, SessionRevoked, CodeInvalid, WechatCodeInvalid, Forbidden, StoreUnavailable],
+            ANY,
+        ],
         "refresh" => &[BODY, REFRESH, ANY],
         "logout" => &[BODY, TOKEN, &[StoreUnavailable], ANY],
-        "me" => &[TOKEN, &[UserDisabled, StoreUnavailable], ANY],
+        "me" | "export_me" => &[TOKEN, &[UserDisabled, StoreUnavailable], ANY],
         "change_me" => &[BODY, TOKEN, &[UserDisabled, StoreUnavailable], ANY],
         "sessions" => &[TOKEN, &[StoreUnavailable], ANY],
         "end_session" => &[TOKEN, &[NotFound, StoreUnavailable], ANY],
