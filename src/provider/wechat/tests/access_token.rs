@@ -165,6 +165,24 @@ async fn renewing_ahead_of_time_is_not_tried_at_each_call() {
 }
 
 #[tokio::test]
+async fn who_comes_late_with_a_refused_token_gets_the_new_one_that_is_there() {
+    let server = simulated().await;
+    let client = client(&server, 5, &Metrics::new());
+    let Source::Live(live) = &client.source else { panic!("not live") };
+    let keeper = live.apps[0].tokens.as_ref().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(5);
+    let refused = keeper.token(deadline).await.unwrap();
+    server.renew_tokens();
+    let newer = keeper.instead_of(&refused, deadline).await.unwrap();
+    server.renew_tokens();
+    for _ in 0..3 {
+        assert_eq!(keeper.instead_of(&refused, deadline).await.unwrap().expose(), newer.expose());
+    }
+    assert!(newer.expose() != refused.expose());
+    assert_eq!(server.token_calls(), 2);
+}
+
+#[tokio::test]
 async fn each_mini_program_has_its_own() {
     let known = [APP, "wx2"].map(|app_id| KnownApp { app_id: app_id.to_owned(), secret: SECRET.to_owned() });
     let server = SimulatedWechat::start(known.to_vec()).await.unwrap();
