@@ -49,11 +49,11 @@ pub(super) fn gone(id: &UserId) -> Vec<u8> {
     [b"g/", id.as_str().as_bytes()].concat()
 }
 
-/// Where a guess at a code that is not there is written, so that it costs what a wrong guess costs: one of 4,096 places, by the
+/// Where a guess at a code that is not there is written, so that it costs what a wrong guess costs: one of 256 places, by the
 /// place where the phone's own record would be.
 pub(super) fn no_code(sms: &[u8]) -> Option<Vec<u8>> {
-    let [first, second, ..] = sms.strip_prefix(SMS)? else { return None };
-    Some([b"w/", [*first, second & 0xf0].as_slice()].concat())
+    let first = sms.strip_prefix(SMS)?.first()?;
+    Some(vec![b'w', b'/', *first])
 }
 
 /// Where a record is that is found by something personal: under the keyed hash of it.

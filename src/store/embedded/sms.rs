@@ -96,7 +96,9 @@ fn pretend(draft: &mut Draft<'_>, guess: &SmsGuess, now: Timestamp) -> Result<()
     let places = Handle::Sms(&guess.phone).places(draft.vault());
     let slot = places.first().and_then(|place| layout::no_code(place)).ok_or(Failure::Refused("the store has no key"))?;
     let known: Option<SmsRecord> = draft.record(&slot)?;
-    let until = now.plus(DAY);
+    // As with a real one, the time at which it may be swept does not move with every guess.
+    let before = known.as_ref().map(|record| record.attempts_until).filter(|until| *until > now);
+    let until = before.unwrap_or_else(|| now.plus(DAY));
     let code = SmsCodeRecord { id: u128::from(now.as_millis()), hash: guess.code.0, purpose: guess.purpose, until };
     let is_right = known.is_some_and(|record| record.code.is_some_and(|code| is_same(&code, guess)));
     let record = SmsRecord {
