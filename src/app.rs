@@ -28,7 +28,7 @@ use crate::{
     metrics::Metrics,
     outbound::AdminClient,
     policy::IdentityHeaders,
-    provider::wechat::Wechat,
+    provider::{sms::Sms, wechat::Wechat},
     proxy::{Listener, Parts, Server, Upstreams},
     store::{self, Measured, OpenOptions, Opening, Store, StoreKeys},
     telemetry::{AccessLog, Sink},
@@ -125,11 +125,13 @@ impl App {
         let passwords = Arc::new(Passwords::new(entropy.clone()));
         let auth = Arc::new(Auth::new(AuthParts {
             store: store.clone(),
-            wechat: Wechat::new(&config.wechat, config.mode, metrics.clone())?,
+            wechat: Wechat::new(&config.wechat, config.mode, metrics.clone(), &clock, &entropy)?,
+            sms: Sms::new(&config.sms, config.mode, metrics.clone(), &entropy)?,
             issuer: Arc::new(Issuer::new(keyrings.clone(), &config.tokens, entropy.clone())),
             refresh_tokens: Arc::new(RefreshTokens::new(crypto::derive(&opened.root, "refresh tokens"))),
             denylist: denylist.clone(),
             code_key: crypto::derive(&opened.root, "login codes"),
+            sms_key: crypto::derive(&opened.root, "SMS codes"),
             limits: Limits::new(&config.limits, clock.clone(), metrics.clone()),
             passwords: passwords.clone(),
             metrics: metrics.clone(),

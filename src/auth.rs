@@ -5,8 +5,10 @@
 //! Must stay true: a revocation is in the store first, then in this replica's memory, then answered. A fault of the store is
 //! a fault, never a refusal.
 
+mod account;
 mod administration;
 mod authorize;
+mod bind_phone;
 mod coalesce;
 mod denylist;
 mod error;
@@ -20,19 +22,25 @@ mod passwords;
 pub mod profile;
 mod refresh;
 mod sessions;
+mod sms_login;
+mod sms_send;
 mod wechat_login;
 
 use std::{sync::Arc, time::Duration};
 
+pub use account::{AccountCopy, FreshProof};
 pub use administration::{Administration, AdministrationError, AdministrationParts, Change};
 pub use authorize::{Authorizer, Identity};
+pub use bind_phone::Bound;
 pub use denylist::Denylist;
 pub use error::AuthError;
 pub use limits::Limits;
 pub use logout::Scope;
 pub use password_login::PasswordLogin;
 pub use passwords::{Password, PasswordFault, Passwords};
-pub use wechat_login::WechatLogin;
+pub use sms_login::SmsLogin;
+pub use sms_send::{SmsRules, SmsSent};
+pub use wechat_login::{SignedData, WechatLogin};
 
 use crate::{
     audit::Audit,
@@ -41,7 +49,7 @@ use crate::{
     crypto::Key,
     entropy::Entropy,
     metrics::Metrics,
-    provider::wechat::Wechat,
+    provider::{sms::Sms, wechat::Wechat},
     store::{RevocationEntry, RevocationTarget, Revoked, Session, Store, User},
     token::{AccessClaims, Grant, Issuer, RefreshTokens},
     types::{ClientIp, OpenId, SessionId, Timestamp},
@@ -53,11 +61,15 @@ use known_networks::KnownNetworks;
 pub struct AuthParts {
     pub store: Arc<dyn Store>,
     pub wechat: Wechat,
+    /// `None`: SMS login is off.
+    pub sms: Option<Sms>,
     pub issuer: Arc<Issuer>,
     pub refresh_tokens: Arc<RefreshTokens>,
     pub denylist: Arc<Denylist>,
     /// Hashes login codes; used for nothing else.
     pub code_key: Key,
+    /// Hashes SMS codes; used for nothing else.
+    pub sms_key: Key,
     pub limits: Limits,
     pub passwords: Arc<Passwords>,
     pub metrics: Metrics,
@@ -83,6 +95,9 @@ pub struct AuthRules {
     pub absolute_ttl: Duration,
     /// `None`: until the successor is used.
     pub replay_window: Option<Duration>,
+    /// How old a login may be for its session to delete the account.
+    pub recent_login: Duration,
+    pub sms: SmsRules,
 }
 
 /// The use cases.
@@ -189,6 +204,8 @@ impl AuthRules {
                 ReplayWindow::UntilUsed => None,
                 ReplayWindow::For(window) => Some(window.get()),
             },
+            recent_login: config.auth.recent_login.get(),
+            sms: SmsRules::of(&config.sms),
         }
     }
 }

@@ -17,6 +17,7 @@ mod reference;
 mod rules;
 mod server;
 mod shape;
+mod sms;
 mod store;
 mod suggestion;
 mod telemetry;
@@ -37,12 +38,16 @@ pub use problems::{Problem, Problems};
 pub use reference::reference;
 pub use rules::{Access, RuleConfig};
 pub use server::ServerConfig;
+pub use sms::{
+    AliyunConfig, DypnsConfig, Filling, JsonTemplate, SmsConfig, SmsProvider, Template, TencentConfig, TestPhone,
+    WebhookConfig,
+};
 pub use store::{StoreConfig, StoreEngine};
 pub use telemetry::{LogFormat, TelemetryConfig};
 pub use tokens::{Algorithm, ReplayWindow, TokenConfig};
 pub use upstream::{UpstreamAuthorization, UpstreamConfig};
 pub use values::{ByteSize, HumanDuration, Rate, SecretText};
-pub use wechat::{WechatApp, WechatConfig};
+pub use wechat::{TokenMode, WechatApp, WechatConfig};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -65,6 +70,7 @@ pub struct Config {
     pub store: StoreConfig,
     pub users: UsersConfig,
     pub wechat: WechatConfig,
+    pub sms: SmsConfig,
     pub limits: LimitsConfig,
     pub telemetry: TelemetryConfig,
 }
@@ -80,6 +86,7 @@ impl Config {
         self.store.check(self.mode, problems);
         self.users.check(problems);
         self.wechat.check(self.mode, problems);
+        self.sms.check(self.mode, problems);
         self.limits.check(problems);
         self.telemetry.check(problems);
     }

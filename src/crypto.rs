@@ -27,6 +27,13 @@ pub fn mac(key: &Key, parts: &[&[u8]]) -> [u8; 32] {
     tag
 }
 
+/// HMAC-SHA256 (RFC 2104) of the message as it is, for signatures whose form others have set.
+pub fn hmac_sha256(key: &[u8], message: &[u8]) -> [u8; 32] {
+    let mut tag = [0; 32];
+    tag.copy_from_slice(hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), message).as_ref());
+    tag
+}
+
 /// A key for one purpose, derived from a key that is used for nothing else.
 pub fn derive(key: &Key, purpose: &str) -> Key {
     Secret::new(mac(key, &[b"menshen key", purpose.as_bytes()]))
@@ -81,6 +88,13 @@ mod tests {
             assert_eq!(open(&key, b"user 1", &changed), None, "byte {at}");
         }
         assert_eq!(open(&key, b"", &[]), None);
+    }
+
+    #[test]
+    fn an_hmac_is_the_published_one() {
+        // RFC 4231 section 4.3.
+        let tag = hmac_sha256(b"Jefe", b"what do ya want for nothing?");
+        assert_eq!(hex::encode(tag), "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
     }
 
     #[test]

@@ -1,8 +1,10 @@
-//! What stands around menshen, simulated on this machine: WeChat and a backend.
+//! What stands around menshen, simulated on this machine: WeChat, SMS vendors and a backend.
 //!
 //! One set, used by `menshen demo` and by the tests, each on a real loopback socket so that real clients and a real gate run
 //! against it. Never part of serving real users: nothing outside `demo` starts it.
 
 pub mod backend;
 mod listener;
+mod mishap;
+pub mod sms;
 pub mod wechat;

@@ -2,7 +2,7 @@
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 
-use crate::types::SessionId;
+use crate::types::{SMS_CODE_DIGITS, SessionId, SmsCode};
 
 /// Random bytes. Failure of the system's source is fatal for what was asked, never replaced by something weaker.
 #[derive(Debug, Clone, Default)]
@@ -23,8 +23,36 @@ impl Entropy {
         Ok(bytes)
     }
 
+    /// A code for a phone, each equally likely.
+    pub fn sms_code(&self) -> Result<SmsCode, NoEntropy> {
+        const CODES: u32 = 1_000_000;
+        /// Above this, the remainder would favour the lower codes.
+        const FAIR: u32 = u32::MAX / CODES * CODES;
+        loop {
+            let number = u32::from_be_bytes(self.bytes()?);
+            if number < FAIR {
+                return SmsCode::parse(&format!("{:0SMS_CODE_DIGITS$}", number % CODES)).map_err(|_| NoEntropy);
+            }
+        }
+    }
+
     /// A new session id.
     pub fn session_id(&self) -> Result<SessionId, NoEntropy> {
         self.bytes().map(u128::from_be_bytes).map(SessionId::from_bits)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_have_six_digits_and_differ() {
+        let entropy = Entropy::default();
+        let codes: std::collections::BTreeSet<_> =
+            (0..1000).map(|_| entropy.sms_code().unwrap().expose().to_owned()).collect();
+        assert!(codes.iter().all(|code| code.len() == 6), "{codes:?}");
+        assert!(codes.len() > 980, "only {} different codes", codes.len());
+        assert!(codes.iter().any(|code| code.starts_with('0')), "leading zeros are digits");
     }
 }

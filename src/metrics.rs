@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use prometheus::{
-    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+    Counter, CounterVec, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+    TextEncoder,
 };
 
 /// Seconds, for what the gate itself adds: 0.5 microseconds to 10 ms.
@@ -44,6 +45,18 @@ pub struct Metrics {
     pub wechat_calls: IntCounterVec,
     /// `menshen_wechat_call_duration_seconds{api}`.
     pub wechat_call_duration: HistogramVec,
+    /// `menshen_wechat_phone_cost_cny_total`: what WeChat takes for phone numbers, by `wechat.phone_price`.
+    pub wechat_phone_cost: Counter,
+    /// `menshen_sms_sent_total{provider,result}`: calls of SMS providers.
+    pub sms_sent: IntCounterVec,
+    /// `menshen_sms_codes_verified_total{result}`: `right`, `wrong`, `limited` or `failed`.
+    pub sms_codes_verified: IntCounterVec,
+    /// `menshen_phone_bindings_total{method,result}`.
+    pub phone_bindings: IntCounterVec,
+    /// `menshen_sms_cost_cny_total{provider}`: yuan, for messages that were or may have been sent, at the configured price.
+    pub sms_cost: CounterVec,
+    /// `menshen_sms_call_duration_seconds{provider}`.
+    pub sms_call_duration: HistogramVec,
     /// `menshen_store_op_duration_seconds{engine,op}`.
     pub store_op_duration: HistogramVec,
     /// `menshen_store_errors_total{engine,op}`.
@@ -89,6 +102,17 @@ impl Metrics {
             revocation_lag: new.seconds("revocation_lag_seconds", "Age of the newest revocation when it was found."),
             wechat_calls: new.counters("wechat_calls_total", "Calls of WeChat.", &["api", "class"]),
             wechat_call_duration: new.histograms("wechat_call_duration_seconds", "Calls of WeChat.", &["api"], CALL_BUCKETS),
+            wechat_phone_cost: new.amount("wechat_phone_cost_cny_total", "What WeChat takes for phone numbers."),
+            sms_sent: new.counters("sms_sent_total", "Calls of SMS providers.", &["provider", "result"]),
+            sms_codes_verified: new.counters("sms_codes_verified_total", "SMS codes looked at.", &["result"]),
+            phone_bindings: new.counters("phone_bindings_total", "Phones to bind.", &["method", "result"]),
+            sms_cost: new.sums("sms_cost_cny_total", "What sending messages has cost, in yuan.", &["provider"]),
+            sms_call_duration: new.histograms(
+                "sms_call_duration_seconds",
+                "Calls of SMS providers.",
+                &["provider"],
+                CALL_BUCKETS,
+            ),
             store_op_duration: new.histograms(
                 "store_op_duration_seconds",
                 "Store operations.",
@@ -125,10 +149,22 @@ impl Metrics {
         }
     }
 
+    /// One call of an SMS provider. `cost` is in thousandths of a yuan.
+    pub fn sms_call(&self, provider: &'static str, result: &'static str, took: Duration, cost: u32) {
+        self.sms_sent.with_label_values(&[provider, result]).inc();
+        self.sms_call_duration.with_label_values(&[provider]).observe(took.as_secs_f64());
+        self.sms_cost.with_label_values(&[provider]).inc_by(f64::from(cost) / 1000.0);
+    }
+
     /// One call of WeChat.
     pub fn wechat_call(&self, api: &'static str, class: &'static str, took: Duration) {
         self.wechat_calls.with_label_values(&[api, class]).inc();
         self.wechat_call_duration.with_label_values(&[api]).observe(took.as_secs_f64());
+    }
+
+    /// One phone number from WeChat, at so many thousandths of a yuan.
+    pub fn wechat_phone(&self, price: u32) {
+        self.wechat_phone_cost.inc_by(f64::from(price) / 1000.0);
     }
 }
 
@@ -156,8 +192,15 @@ impl Registered<'_> {
     fn counter(&self, name: &str, help: &str) -> IntCounter {
         self.add(IntCounter::new(name, help))
     }
+    fn amount(&self, name: &str, help: &str) -> Counter {
+        self.add(Counter::new(name, help))
+    }
     fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
         self.add(IntCounterVec::new(Opts::new(name, help), labels))
+    }
+    /// Counters that grow by fractions.
+    fn sums(&self, name: &str, help: &str, labels: &[&str]) -> CounterVec {
+        self.add(CounterVec::new(Opts::new(name, help), labels))
     }
     fn gauge(&self, name: &str, help: &str) -> IntGauge {
         self.add(IntGauge::new(name, help))

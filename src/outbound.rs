@@ -5,13 +5,16 @@
 //! own: a [`Fault`] is a name, and the library's errors, which print URLs, end in this file.
 
 mod admin;
+mod public;
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
+use crate::types::is_public;
 use bytes::{Bytes, BytesMut};
 use reqwest::{Client, Response, StatusCode, Url, redirect};
 
 pub use admin::{AdminClient, AdminFault, NoAdminClient, understand};
+use public::PublicNames;
 
 /// Most bytes of an answer; what we ask for fits in one.
 pub const LONGEST_ANSWER: usize = 64 * 1024;
@@ -66,6 +69,13 @@ impl Outbound {
             }
         }
         client.build().map(|client| Self { client }).map_err(|_| NoClient)
+    }
+
+    /// A client that connects to public addresses alone, whatever the name in a URL resolves to, and to no proxy, which would
+    /// look names up by itself. A URL with an address in it is for the caller to check, with [`is_private_address`].
+    pub fn to_public() -> Result<Self, NoClient> {
+        let client = Self::builder().no_proxy().dns_resolver(Arc::new(PublicNames)).build();
+        client.map(|client| Self { client }).map_err(|_| NoClient)
     }
 
     /// A client that goes to no proxy and needs no certificates: for plain HTTP to a process of our own, with its token.
@@ -123,9 +133,17 @@ impl std::fmt::Debug for Answer {
 
 /// Whether the server is on this machine.
 pub fn is_loopback(url: &Url) -> bool {
+    url.host_str() == Some("localhost") || address_in(url).is_some_and(|address| address.is_loopback())
+}
+
+/// Whether the URL names the server by an address, and not one of the public internet.
+pub fn is_private_address(url: &Url) -> bool {
+    address_in(url).is_some_and(|address| !is_public(address))
+}
+
+fn address_in(url: &Url) -> Option<IpAddr> {
     let host = url.host_str().unwrap_or_default();
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    host.trim_start_matches('[').trim_end_matches(']').parse().ok()
 }
 
 async fn read(response: Response) -> Result<Bytes, Fault> {
@@ -169,5 +187,27 @@ mod tests {
         {
             assert!(!says(elsewhere), "{elsewhere}");
         }
+    }
+
+    #[test]
+    fn an_address_is_seen_however_it_is_spelled() {
+        let says = |text: &str| is_private_address(&Url::parse(text).unwrap());
+        for private in ["http://10.0.0.1", "http://127.1", "http://0x7f.1", "http://2130706433", "http://[::ffff:127.0.0.1]"]
+        {
+            assert!(says(private), "{private}");
+        }
+        for other in ["http://1.1.1.1", "https://sms.example.com", "http://localhost"] {
+            assert!(!says(other), "{other}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_of_this_machine_is_not_connected_to() {
+        let here = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let url = format!("http://localhost:{}/", here.local_addr().unwrap().port());
+        let ask = async |client: Outbound| client.get(Url::parse(&url).unwrap(), Duration::from_millis(300)).await;
+        assert_eq!(ask(Outbound::to_public().unwrap()).await, Err(Fault::Connect));
+        // The same server is there for a client that may: it takes the connection, and says nothing.
+        assert_eq!(ask(Outbound::direct().unwrap()).await, Err(Fault::Timeout));
     }
 }

@@ -43,7 +43,7 @@ pub fn count_panics(metrics: &Metrics) {
 }
 
 /// Our own lines at the level asked for. Libraries speak only when something is wrong: their lines may quote what clients
-/// sent. pingora reports each broken client connection as an error; we count and log those ourselves.
+/// sent. `sms` are the codes that development prints. pingora reports each broken client connection as an error; we count and log those ourselves.
 fn filter(level: &str) -> EnvFilter {
-    EnvFilter::new(format!("warn,menshen={level},audit=info"))
+    EnvFilter::new(format!("warn,menshen={level},audit=info,sms=info"))
 }

@@ -12,7 +12,7 @@ mod session;
 mod sms;
 mod username;
 
-pub use address::ClientIp;
+pub use address::{ClientIp, is_public};
 pub use identity::{AppId, OpenId, UnionId, UserId, UserType};
 pub use instant::Timestamp;
 pub use phone::Phone;

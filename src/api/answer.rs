@@ -10,9 +10,9 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
-    auth::SignedIn,
-    store::{Profile, Session, User},
-    types::{ClientType, SessionId},
+    auth::{AccountCopy, Bound, SignedIn, SmsSent},
+    store::{Identities, Profile, Session, User},
+    types::{AppId, ClientType, OpenId, Phone, SessionId},
 };
 
 /// Tokens of a session (RFC 6749 section 5.1), and whose it is.
@@ -77,6 +77,62 @@ pub(super) struct Me {
     last_login_at: String,
 }
 
+/// A code is on its way.
+#[derive(Serialize, ToSchema)]
+pub(super) struct SmsSentAnswer {
+    /// Seconds that the code is good for.
+    expires_in: u64,
+    /// Seconds until another may be asked for.
+    resend_after: u64,
+}
+
+/// My phone.
+#[derive(Serialize, ToSchema)]
+pub(super) struct PhoneAnswer {
+    /// E.164.
+    #[schema(example = "+8613800138000")]
+    phone: String,
+    /// With its middle hidden.
+    #[schema(example = "138****8000")]
+    masked: String,
+    #[schema(example = "86")]
+    country_code: String,
+    /// The phone led to another account, and the two are one now. Only where the operator chose so.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    merged: bool,
+    /// New tokens, when the older account was the other one: those sent with this request are not good any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tokens: Option<TokenAnswer>,
+}
+
+/// All that is stored about me. Keys, passwords and token secrets are not in it: they sign in, and say nothing about me.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Export {
+    user: ExportedUser,
+    /// By which WeChat's mini programs know me.
+    openids: Vec<ExportedOpenId>,
+    unionids: Vec<String>,
+    sessions: Vec<SessionEntry>,
+}
+
+/// Myself.
+#[derive(Serialize, ToSchema)]
+struct ExportedUser {
+    #[serde(flatten)]
+    me: Me,
+    /// E.164.
+    phone: Option<String>,
+    username: Option<String>,
+    roles: Vec<String>,
+}
+
+/// Who I am to one mini program.
+#[derive(Serialize, ToSchema)]
+struct ExportedOpenId {
+    app_id: String,
+    openid: String,
+}
+
 /// My devices, newest login first.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Sessions {
@@ -103,7 +159,7 @@ struct SessionEntry {
 
 impl TokenAnswer {
     pub(super) fn new(signed_in: &SignedIn, with_openid: bool) -> Self {
-        let User { id, user_type, profile, created_at, last_login_at, .. } = &signed_in.user;
+        let User { id, user_type, profile, phone, created_at, last_login_at, .. } = &signed_in.user;
         let openid = signed_in.openid.as_ref().filter(|_| with_openid);
         Self {
             access_token: signed_in.access_token.clone(),
@@ -117,10 +173,54 @@ impl TokenAnswer {
                 user_type: user_type.to_string(),
                 nickname: profile.nickname.clone(),
                 avatar_url: profile.avatar_url.clone(),
-                phone_masked: None,
+                phone_masked: phone.as_ref().map(Phone::masked),
                 created_at: created_at.rfc3339(),
                 last_login_at: last_login_at.rfc3339(),
                 openid: openid.map(|openid| openid.as_str().to_owned()),
+            },
+        }
+    }
+}
+
+impl From<SmsSent> for SmsSentAnswer {
+    fn from(sent: SmsSent) -> Self {
+        Self { expires_in: sent.expires_in.as_secs(), resend_after: sent.resend_after.as_secs() }
+    }
+}
+
+impl PhoneAnswer {
+    pub(super) fn new(bound: &Bound, with_openid: bool) -> Self {
+        Self {
+            phone: bound.phone.as_str().to_owned(),
+            masked: bound.phone.masked(),
+            country_code: bound.phone.country_code().to_owned(),
+            merged: bound.merged,
+            tokens: bound.signed_in.as_ref().map(|signed_in| TokenAnswer::new(signed_in, with_openid)),
+        }
+    }
+
+    /// It may hold tokens, and always a phone: no cache keeps it.
+    pub(super) fn respond(self) -> Response {
+        uncached(Json(self).into_response())
+    }
+}
+
+impl Export {
+    pub(super) fn new(copy: AccountCopy, mine: SessionId) -> Self {
+        let AccountCopy { identities: Identities { user, openids, unionids }, sessions } = copy;
+        let openid = |(app_id, openid): (AppId, OpenId)| ExportedOpenId {
+            app_id: app_id.to_string(),
+            openid: openid.as_str().to_owned(),
+        };
+        Self {
+            openids: openids.into_iter().map(openid).collect(),
+            unionids: unionids.iter().map(|unionid| unionid.as_str().to_owned()).collect(),
+            sessions: sessions.iter().map(|session| SessionEntry::new(session, mine)).collect(),
+            user: ExportedUser {
+                phone: user.phone.clone().map(String::from),
+                username: user.username.clone().map(String::from),
+                roles: user.roles.clone(),
+                me: user.into(),
             },
         }
     }
@@ -139,11 +239,14 @@ impl IntoResponse for Document {
 /// Tokens stay out of every cache (RFC 6749 section 5.1).
 impl IntoResponse for TokenAnswer {
     fn into_response(self) -> Response {
-        let mut response = Json(self).into_response();
-        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        response.headers_mut().insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
-        response
+        uncached(Json(self).into_response())
     }
+}
+
+fn uncached(mut response: Response) -> Response {
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response.headers_mut().insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
+    response
 }
 
 impl From<User> for Me {
@@ -156,7 +259,7 @@ impl From<User> for Me {
             avatar_url,
             bio,
             birthday,
-            phone_masked: None,
+            phone_masked: user.phone.as_ref().map(Phone::masked),
             created_at: user.created_at.rfc3339(),
             last_login_at: user.last_login_at.rfc3339(),
         }
@@ -165,14 +268,19 @@ impl From<User> for Me {
 
 impl Sessions {
     pub(super) fn new(sessions: &[Session], mine: SessionId) -> Self {
-        let entry = |session: &Session| SessionEntry {
+        Self { sessions: sessions.iter().map(|session| SessionEntry::new(session, mine)).collect() }
+    }
+}
+
+impl SessionEntry {
+    fn new(session: &Session, mine: SessionId) -> Self {
+        Self {
             id: session.id.to_string(),
             client_type: session.client_type,
             created_at: session.created_at.rfc3339(),
             last_used_at: session.last_used_at.rfc3339(),
             expires_at: session.idle_end.rfc3339(),
             current: session.id == mine,
-        };
-        Self { sessions: sessions.iter().map(entry).collect() }
+        }
     }
 }

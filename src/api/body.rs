@@ -54,13 +54,18 @@ impl Fields {
         Self::parse(&bytes)
     }
 
+    /// Whether a field was sent, and not as null.
+    pub(super) fn has(&self, field: &str) -> bool {
+        !matches!(self.object.get(field), None | Some(Value::Null))
+    }
+
     /// A text that must be there and have the right form.
     pub(super) fn required<T>(
         &mut self,
         field: &'static str,
         parse: impl FnOnce(&str) -> Result<T, Malformed>,
     ) -> Option<T> {
-        if matches!(self.object.get(field), None | Some(Value::Null)) {
+        if !self.has(field) {
             return self.wrong(field, "is required");
         }
         self.optional(field, parse)
@@ -91,6 +96,11 @@ impl Fields {
             Ok(value) => Some(Some(value)),
             Err(Malformed(says)) => self.wrong(field, says),
         }
+    }
+
+    /// Notes a field that cannot be used, for a reason that is not in itself.
+    pub(super) fn refuse(&mut self, field: &'static str, message: &'static str) {
+        self.errors.push(FieldError { field, message });
     }
 
     /// What was built from the fields, or everything that was wrong with them.

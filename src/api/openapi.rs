@@ -13,12 +13,12 @@ use utoipa::{
 };
 
 use super::{
-    answer::{Me, Sessions, TokenAnswer},
+    answer::{Export, Me, PhoneAnswer, Sessions, SmsSentAnswer, TokenAnswer},
     problem::{self, Problem, ProblemDocument},
     routes::{
         jwks, logout, me, openapi,
         password_login::{self, PasswordLoginBody},
-        refresh, sessions,
+        phone, refresh, sessions, sms_login, sms_send,
         wechat_login::{self, WechatLoginBody},
     },
 };
@@ -34,10 +34,17 @@ use crate::error::ErrorCode;
     paths(
         wechat_login::post,
         password_login::post,
+        sms_send::post,
+        sms_login::post,
+        phone::sms,
+        phone::wechat,
+        phone::delete,
         refresh::post,
         logout::post,
         me::get,
         me::patch,
+        me::delete,
+        me::export,
         sessions::list,
         sessions::end,
         jwks::get,
@@ -46,6 +53,14 @@ use crate::error::ErrorCode;
     components(schemas(
         WechatLoginBody,
         PasswordLoginBody,
+        sms_send::SmsSendBody,
+        sms_login::SmsLoginBody,
+        phone::PhoneSmsBody,
+        phone::PhoneWechatBody,
+        me::EraseBody,
+        SmsSentAnswer,
+        PhoneAnswer,
+        Export,
         refresh::RefreshBody,
         logout::LogoutBody,
         me::MePatch,
@@ -78,9 +93,11 @@ pub fn openapi_json(prefix: &str) -> String {
 /// What each route can refuse with.
 fn refusals(operation: &str) -> Vec<ErrorCode> {
     use ErrorCode::{
-        BodyTooLarge, CredentialsInvalid, Internal, NotFound, RateLimited, RefreshInvalid, RefreshReused,
-        RegistrationClosed, RequestMalformed, SessionRevoked, StoreUnavailable, TokenExpired, TokenInvalid, TokenMissing,
-        TokenRevoked, UserDisabled, ValidationFailed, WechatBlocked, WechatBusy, WechatCodeInvalid, WechatMisconfigured,
+        BodyTooLarge, CodeInvalid, CredentialsInvalid, Forbidden, Internal, NotFound, PhoneCodeInvalid, PhoneConflict,
+        PhoneDecryptFailed, RateLimited, ReauthenticationRequired, RefreshInvalid, RefreshReused, RegistrationClosed,
+        RequestMalformed, SessionRevoked, SmsCooldown, SmsQuota, SmsUnavailable, StoreUnavailable, TokenExpired,
+        TokenInvalid, TokenMissing, TokenRevoked, UserDisabled, ValidationFailed, WechatBlocked, WechatBusy,
+        WechatCodeInvalid, WechatMisconfigured,
     };
     const BODY: &[ErrorCode] = &[RequestMalformed, ValidationFailed, BodyTooLarge];
     const TOKEN: &[ErrorCode] = &[RequestMalformed, TokenMissing, TokenInvalid, TokenExpired, TokenRevoked];
@@ -94,13 +111,27 @@ fn refusals(operation: &str) -> Vec<ErrorCode> {
         UserDisabled,
         StoreUnavailable,
     ];
+    const BIND: &[ErrorCode] = &[PhoneConflict, UserDisabled, StoreUnavailable];
+    const WECHAT: &[ErrorCode] = &[WechatBlocked, WechatBusy, WechatMisconfigured];
     const REFRESH: &[ErrorCode] = &[RefreshInvalid, RefreshReused, SessionRevoked, UserDisabled, StoreUnavailable];
     let parts: &[&[ErrorCode]] = match operation {
         "wechat_login" => &[BODY, LOGIN, ANY],
         "password_login" => &[BODY, &[CredentialsInvalid, UserDisabled, StoreUnavailable], ANY],
+        "sms_send" => &[BODY, &[SmsCooldown, SmsQuota, SmsUnavailable, NotFound, StoreUnavailable], ANY],
+        "sms_login" => &[BODY, &[CodeInvalid, RegistrationClosed, UserDisabled, NotFound, StoreUnavailable], ANY],
+        "phone_sms" => &[BODY, TOKEN, BIND, &[CodeInvalid, NotFound], ANY],
+        "phone_wechat" => &[BODY, TOKEN, BIND, WECHAT, &[PhoneCodeInvalid, PhoneDecryptFailed, Forbidden], ANY],
+        "unbind_phone" => &[TOKEN, &[PhoneConflict, StoreUnavailable], ANY],
+        "erase_me" => &[
+            BODY,
+            TOKEN,
+            WECHAT,
+            &[ReauthenticationRequired, SessionRevoked, CodeInvalid, WechatCodeInvalid, Forbidden, StoreUnavailable],
+            ANY,
+        ],
         "refresh" => &[BODY, REFRESH, ANY],
         "logout" => &[BODY, TOKEN, &[StoreUnavailable], ANY],
-        "me" => &[TOKEN, &[UserDisabled, StoreUnavailable], ANY],
+        "me" | "export_me" => &[TOKEN, &[UserDisabled, StoreUnavailable], ANY],
         "change_me" => &[BODY, TOKEN, &[UserDisabled, StoreUnavailable], ANY],
         "sessions" => &[TOKEN, &[StoreUnavailable], ANY],
         "end_session" => &[TOKEN, &[NotFound, StoreUnavailable], ANY],

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::{Auth, AuthError, SignedIn, coalesce, login::Method};
 use crate::{
     crypto,
-    provider::wechat::LoginCode,
+    provider::wechat::{LoginCode, raw_data_is_signed},
     store::{CodeHash, LoginProof, NewLogin, Profile},
-    types::{AppId, ClientIp, ClientType, UserType},
+    types::{AppId, ClientIp, ClientType, Secret, UserType},
 };
 
 /// Development: a code that starts so signs in an administrator.
@@ -20,7 +20,32 @@ pub struct WechatLogin {
     /// `None`: the first mini program of the config.
     pub app_id: Option<AppId>,
     pub profile: Profile,
+    /// Checked where it is sent.
+    pub signed: Option<SignedData>,
     pub client_type: ClientType,
+}
+
+/// What WeChat signed under the `session_key` of this login. It says nothing of who signs in.
+#[derive(Clone)]
+pub struct SignedData {
+    /// As it came, byte by byte.
+    pub raw_data: String,
+    /// Lower-case hex of SHA-1.
+    pub signature: String,
+}
+
+/// It holds a profile.
+impl std::fmt::Debug for SignedData {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SignedData(***)")
+    }
+}
+
+impl SignedData {
+    /// Whether WeChat signed it.
+    fn is_genuine(&self, session_key: Option<&Secret<String>>) -> bool {
+        session_key.is_some_and(|key| raw_data_is_signed(self.raw_data.as_bytes(), &self.signature, key))
+    }
 }
 
 impl Auth {
@@ -77,6 +102,9 @@ impl Auth {
             return Err(AuthError::CodeSpent);
         }
         let identity = self.parts.wechat.code_to_session(&app, &login.code).await?;
+        if login.signed.as_ref().is_some_and(|signed| !reusable && !signed.is_genuine(identity.session_key.as_ref())) {
+            return Err(AuthError::RawDataForged);
+        }
         let person = identity.openid.clone();
         let now = self.now();
         let is_admin = self.parts.rules.admin_codes && login.code.expose().starts_with(ADMIN_CODE);

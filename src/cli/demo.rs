@@ -88,7 +88,8 @@ async fn perform(args: &Args, page: &mut Page<'_>) -> Result<(), Failure> {
     let stage = Stage::set().await?;
     let sink = if args.log { Sink::to(io::stderr()) } else { File::create(stage.log_file()).and_then(Sink::to) };
     let sink = sink.context("cannot start the log")?;
-    let played = play(args, page, &stage, &sink, &mut interrupts).await;
+    // On the heap, since it holds a whole config.
+    let played = Box::pin(play(args, page, &stage, &sink, &mut interrupts)).await;
     sink.close();
     let place = stage.clear()?;
     played?;

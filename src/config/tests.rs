@@ -2,6 +2,7 @@
 
 mod environment;
 mod secret_files;
+mod sms;
 mod values;
 
 use std::{ffi::OsString, fs, path::PathBuf};

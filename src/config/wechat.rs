@@ -16,6 +16,17 @@ pub struct WechatConfig {
     pub base_url: String,
     /// Total time for one call, its retry included.
     pub timeout: HumanDuration,
+    /// How calls that want an access token come by one: `stable` gets it from WeChat by AppSecret; `none` sends none, for
+    /// WeChat Cloud Run, which adds it on the way.
+    pub token_mode: TokenMode,
+    /// What WeChat takes for each phone number, in thousandths of a yuan: 30 is 0.03 CNY. Only for the metric
+    /// `menshen_wechat_phone_cost_cny_total`. At most 100000.
+    pub phone_price: u32,
+    /// Take phone numbers also as `encrypted_data` and `iv`, from mini programs that are too old for phone codes. The
+    /// encryption has no authentication, so prefer the codes.
+    pub legacy_decrypt: bool,
+    /// How old such encrypted data may be. 1 second to 1 day.
+    pub watermark_max_age: HumanDuration,
     /// The one mini program of a deployment that has one. Several: `[[wechat.app]]`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"wx0000000000000000")]
@@ -33,6 +44,17 @@ pub struct WechatConfig {
     pub app: Vec<WechatApp>,
 }
 
+/// Where access tokens come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenMode {
+    /// From WeChat, by AppSecret.
+    #[default]
+    Stable,
+    /// From nowhere: calls carry none.
+    None,
+}
+
 impl WechatConfig {
     /// Every mini program: the one given in short form first, then the list.
     pub fn apps(&self) -> Vec<WechatApp> {
@@ -47,6 +69,9 @@ impl WechatConfig {
     pub(super) fn check(&self, mode: Mode, problems: &mut Problems) {
         self.check_base_url(mode, problems);
         problems.between("wechat.timeout", &self.timeout, HumanDuration::millis(1)..=HumanDuration::minutes(1));
+        problems.between("wechat.phone_price", &self.phone_price, 0..=100_000);
+        let ages = HumanDuration::secs(1)..=HumanDuration::days(1);
+        problems.between("wechat.watermark_max_age", &self.watermark_max_age, ages);
         if self.app_id.is_none() && self.secret.is_some() {
             problems.add("wechat.app_id", "is missing: `wechat.secret` belongs to an app id");
         }
@@ -102,6 +127,10 @@ impl Default for WechatConfig {
         Self {
             base_url: "https://api.weixin.qq.com".to_owned(),
             timeout: HumanDuration::secs(10),
+            token_mode: TokenMode::Stable,
+            phone_price: 30,
+            legacy_decrypt: false,
+            watermark_max_age: HumanDuration::minutes(5),
             app_id: None,
             secret: None,
             secret_file: None,

@@ -1,33 +1,36 @@
-//! A simulated WeChat: `GET /sns/jscode2session` as the real server answers it.
+//! A simulated WeChat: `jscode2session`, `stable_token` and `getuserphonenumber` as the real server answers them.
 //!
 //! HTTP says 200 to everything and `text/plain`; the bodies are the published ones. Credentials are checked, a code works
 //! once (then 40163), and `errcode` is absent on success. Who signs in is in the code: everything before its last `-` is the
-//! person, so `alice-1` and `alice-2` are two logins of one openid. Codes with a name of their own make it misbehave:
-//! they are listed at `Script`.
+//! person, so `alice-1` and `alice-2` are two logins of one openid. Phone codes are described in `phone`. Codes with a name of
+//! their own make it misbehave: they are listed at `Script`.
+
+mod encrypted;
+mod phone;
+mod script;
+mod token;
 
 use std::{
     collections::{HashMap, HashSet},
     io,
     net::SocketAddr,
-    pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll},
     time::Duration,
 };
 
 use axum::{
     Router,
-    body::{Body, Bytes},
     extract::{Query, State},
-    http::{StatusCode, header},
-    response::{IntoResponse, Response},
-    routing::get,
+    response::Response,
+    routing::{get, post},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
-use hyper::body::{Body as HttpBody, Frame};
 
 use super::listener::Listener;
 use crate::crypto::sha256;
+use encrypted::first_block;
+use script::{Script, failure, plain};
+use token::Tokens;
 
 /// The running server; it stops when dropped.
 #[derive(Debug)]
@@ -43,35 +46,6 @@ pub struct KnownApp {
     pub secret: String,
 }
 
-/// How a code makes the server behave. The code is the name given here, alone or with `-` and anything after it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Script {
-    /// Any other code: a login.
-    Login,
-    /// `fail.40029`: this errcode.
-    Fail(i64),
-    /// `text.40029`: this errcode as a text, as one vendor page shows it.
-    FailAsText(i64),
-    /// `busy`: errcode -1, always.
-    Busy,
-    /// `once`: errcode -1 the first time, then a login.
-    BusyOnce,
-    /// `slow.250`: a login after so many milliseconds.
-    Slow(u64),
-    /// `empty`: 200 without a body.
-    Empty,
-    /// `garbage`: a page instead of JSON.
-    Garbage,
-    /// `huge`: a megabyte.
-    Huge,
-    /// `cut`: half an answer, then the connection ends.
-    Cut,
-    /// `moved`: a redirect to a place that counts as another call.
-    Moved,
-    /// `down`: 502 with a page.
-    Down,
-}
-
 #[derive(Debug)]
 struct Desk {
     apps: Vec<KnownApp>,
@@ -84,13 +58,27 @@ struct Book {
     used: HashSet<String>,
     /// Bodies to answer with, whatever is asked, by code.
     written: HashMap<String, String>,
+    /// Everybody who has signed in.
+    openids: HashSet<String>,
+    /// By app id.
+    tokens: HashMap<String, Tokens>,
+    token_calls: usize,
+    token_delay: Duration,
+    /// The errcode for a token that is not good; 40001 unless a test wants another.
+    refuses_tokens_with: Option<i64>,
+    /// What came as access token with each call for a phone number.
+    tokens_seen: Vec<Option<String>>,
 }
 
 impl SimulatedWechat {
     /// Starts it on a free loopback port.
     pub async fn start(apps: Vec<KnownApp>) -> io::Result<Self> {
         let desk = Arc::new(Desk { apps, book: Mutex::default() });
-        let router = Router::new().route("/sns/jscode2session", get(code_to_session)).with_state(Arc::clone(&desk));
+        let router = Router::new()
+            .route("/sns/jscode2session", get(code_to_session))
+            .route("/cgi-bin/stable_token", post(token::stable_token))
+            .route("/wxa/business/getuserphonenumber", post(phone::phone_number))
+            .with_state(Arc::clone(&desk));
         let listener = Listener::start(router).await?;
         Ok(Self { listener, desk })
     }
@@ -115,7 +103,34 @@ impl SimulatedWechat {
         self.desk.book().calls.get(code).copied().unwrap_or_default()
     }
 
-    /// Answers this code with exactly this body from now on.
+    /// How often it was asked for an access token.
+    pub fn token_calls(&self) -> usize {
+        self.desk.book().token_calls
+    }
+
+    /// The access token of each call for a phone number, in order; `None` for a call without any.
+    pub fn tokens_seen(&self) -> Vec<Option<String>> {
+        self.desk.book().tokens_seen.clone()
+    }
+
+    /// From now on no access token of before is good, and calls with one are refused with this errcode (40001, 40014, 42001).
+    pub fn revoke_tokens(&self, errcode: i64) {
+        let mut book = self.desk.book();
+        book.refuses_tokens_with = Some(errcode);
+        book.tokens.values_mut().for_each(Tokens::revoke);
+    }
+
+    /// The next to ask for an access token gets a new one; the present ones stay good.
+    pub fn renew_tokens(&self) {
+        self.desk.book().tokens.values_mut().for_each(Tokens::are_superseded);
+    }
+
+    /// Takes this long to give an access token.
+    pub fn delay_tokens(&self, delay: Duration) {
+        self.desk.book().token_delay = delay;
+    }
+
+    /// Answers this code with exactly this body from now on; the code `stable_token` is that call.
     pub fn write(&self, code: &str, body: &str) {
         self.desk.book().written.insert(code.to_owned(), body.to_owned());
     }
@@ -126,15 +141,11 @@ impl Desk {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn knows(&self, app_id: &str, secret: &str) -> Result<(), &'static str> {
+    fn knows(&self, app_id: &str, secret: &str) -> Result<(), String> {
         let Some(app) = self.apps.iter().find(|app| app.app_id == app_id) else {
-            return Err(r#"{"errcode":40013,"errmsg":"invalid appid, rid: 0a0a0a0a-simulated"}"#);
+            return Err(failure(40013, "invalid appid, rid: 0a0a0a0a-simulated"));
         };
-        if app.secret == secret {
-            Ok(())
-        } else {
-            Err(r#"{"errcode":40125,"errmsg":"invalid appsecret, rid: 0b0b0b0b-simulated"}"#)
-        }
+        if app.secret == secret { Ok(()) } else { Err(failure(40125, "invalid appsecret, rid: 0b0b0b0b-simulated")) }
     }
 
     /// A login, the first time a code is seen.
@@ -143,30 +154,10 @@ impl Desk {
             return failure(40163, "code been used, rid: 0c0c0c0c-simulated");
         }
         let person = code.rsplit_once('-').map_or(code, |(person, _)| person);
-        let openid = format!("o{}", &letters(&format!("openid {app_id} {person}"))[..27]);
-        let session_key = STANDARD.encode(&sha256(format!("session key {app_id} {code}").as_bytes())[..16]);
+        let openid = openid(app_id, person);
+        self.book().openids.insert(openid.clone());
+        let session_key = STANDARD.encode(session_key(app_id, code));
         format!(r#"{{"session_key":"{session_key}","openid":"{openid}"}}"#)
-    }
-}
-
-impl Script {
-    fn of(code: &str) -> Self {
-        let name = code.split_once('-').map_or(code, |(name, _)| name);
-        let (name, number) = name.split_once('.').unwrap_or((name, ""));
-        match (name, number.parse::<u32>()) {
-            ("fail", Ok(errcode)) => Self::Fail(errcode.into()),
-            ("text", Ok(errcode)) => Self::FailAsText(errcode.into()),
-            ("slow", Ok(millis)) => Self::Slow(millis.into()),
-            ("busy", _) => Self::Busy,
-            ("once", _) => Self::BusyOnce,
-            ("empty", _) => Self::Empty,
-            ("garbage", _) => Self::Garbage,
-            ("huge", _) => Self::Huge,
-            ("cut", _) => Self::Cut,
-            ("moved", _) => Self::Moved,
-            ("down", _) => Self::Down,
-            _ => Self::Login,
-        }
     }
 }
 
@@ -183,7 +174,7 @@ async fn code_to_session(State(desk): State<Arc<Desk>>, Query(asked): Query<Hash
         return plain(written);
     }
     if let Err(refusal) = desk.knows(app_id, of("secret")) {
-        return plain(refusal.to_owned());
+        return plain(refusal);
     }
     if of("grant_type") != "authorization_code" {
         return plain(failure(40002, "invalid grant_type"));
@@ -191,60 +182,21 @@ async fn code_to_session(State(desk): State<Arc<Desk>>, Query(asked): Query<Hash
     if code.is_empty() {
         return plain(failure(41008, "missing code"));
     }
-    match Script::of(code) {
-        Script::Login => plain(desk.login(app_id, code)),
-        Script::Fail(errcode) => plain(failure(errcode, "scripted, rid: 0d0d0d0d-simulated")),
-        Script::FailAsText(errcode) => plain(format!(r#"{{"errcode":"{errcode}","errmsg":"scripted"}}"#)),
-        Script::BusyOnce if times > 1 => plain(desk.login(app_id, code)),
-        Script::Busy | Script::BusyOnce => plain(failure(-1, "system error")),
-        Script::Slow(millis) => {
-            tokio::time::sleep(Duration::from_millis(millis)).await;
-            plain(desk.login(app_id, code))
-        }
-        Script::Empty => plain(String::new()),
-        Script::Garbage => plain("<html><body>It works!</body></html>".to_owned()),
-        Script::Huge => plain(format!(r#"{{"openid":"o1","padding":"{}"}}"#, "x".repeat(1024 * 1024))),
-        Script::Cut => {
-            ([(header::CONTENT_TYPE, "text/plain"), (header::CONTENT_LENGTH, "100")], Body::new(Half::Whole)).into_response()
-        }
-        Script::Moved => (StatusCode::FOUND, [(header::LOCATION, "/sns/jscode2session?js_code=moved")]).into_response(),
-        Script::Down => (StatusCode::BAD_GATEWAY, "<html>502</html>").into_response(),
-    }
+    Script::of(code).play(times, || desk.login(app_id, code)).await
 }
 
-/// As the real server says it, whatever it says.
-fn plain(body: String) -> Response {
-    ([(header::CONTENT_TYPE, "text/plain")], body).into_response()
+/// Who a person is to a mini program.
+fn openid(app_id: &str, person: &str) -> String {
+    format!("o{}", &letters(&format!("openid {app_id} {person}"))[..27])
 }
 
-fn failure(errcode: i64, message: &str) -> String {
-    format!(r#"{{"errcode":{errcode},"errmsg":"{message}"}}"#)
+/// The key that a login with this code gives.
+fn session_key(app_id: &str, code: &str) -> [u8; 16] {
+    first_block(&sha256(format!("session key {app_id} {code}").as_bytes()))
 }
 
 /// 32 letters and digits that are always the same for the same name.
 fn letters(name: &str) -> String {
     const SIGNS: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
     sha256(name.as_bytes()).iter().map(|&byte| char::from(SIGNS[usize::from(byte) % SIGNS.len()])).collect()
-}
-
-/// A body that breaks off.
-#[derive(Debug, Clone, Copy)]
-enum Half {
-    Whole,
-    Broken,
-}
-
-impl HttpBody for Half {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        match *self {
-            Self::Whole => {
-                *self = Self::Broken;
-                Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"{\"openid\":\"o1\"")))))
-            }
-            Self::Broken => Poll::Ready(Some(Err(io::Error::other("as scripted")))),
-        }
-    }
 }

@@ -1,67 +1,83 @@
-//! WeChat's server API: a login code becomes an openid.
+//! WeChat's server API: a login code becomes an openid, a phone code a phone number.
 //!
-//! Source: `GET /sns/jscode2session`, developers.weixin.qq.com, "code2Session".
+//! One file for each call: `session`, `phone`, and `access_token`, which the others need; `call` is what they share.
+//! `encrypted_data` and `raw_data` ask nobody: they check what WeChat gave the mini program under the `session_key`.
 //!
-//! Must stay true: the AppSecret and the code stand in the URL, so neither a URL nor an answer is ever logged or put into an
-//! error; of a refusal only `errcode` and WeChat's own request id are. A code is asked about again only when WeChat itself
-//! said that it did nothing (errcode -1): after a timeout the code may be used up.
+//! Must stay true: the AppSecret, the access token and the login code stand in URLs, so neither a URL nor an answer is ever
+//! logged or put into an error; of a refusal only `errcode` and WeChat's own request id are. A code is asked about again only
+//! when WeChat itself said that it did nothing (errcode -1, an access token that it does not take): after a timeout the code
+//! may be used up.
 
+mod access_token;
 mod answer;
+mod call;
 mod code;
+mod encrypted_data;
 mod errcode;
+mod object;
+mod phone;
+mod phone_info;
+mod raw_data;
+mod session;
 
-use std::time::{Duration, Instant};
+use std::{sync::Arc, time::Duration};
 
 use reqwest::Url;
 
-pub use code::LoginCode;
+pub use code::{LoginCode, PhoneCode};
+pub use encrypted_data::{DecryptFailed, EncryptedPhone, PhoneDecryption};
 pub use errcode::WechatError;
+pub use raw_data::raw_data_is_signed;
 
 use crate::{
-    config::{Mode, SecretText, WechatConfig},
+    clock::Clock,
+    config::{Mode, SecretText, TokenMode, WechatConfig},
+    entropy::Entropy,
     metrics::Metrics,
-    outbound::{NoClient, Outbound, is_loopback},
+    outbound::{NoClient, is_loopback},
     store::WechatIdentity,
-    types::{AppId, OpenId, Secret},
+    types::{AppId, OpenId, Phone, Secret},
 };
-use answer::Answer;
+use access_token::TokenKeeper;
+use call::Calls;
 
-/// The name of the call in metrics.
-const API: &str = "jscode2session";
-/// How long WeChat gets to recover from "system busy" before it is asked once more.
-const RETRY_AFTER_BUSY: Duration = Duration::from_millis(200);
 /// The app id of a development without any.
 const DEVELOPMENT_APP: &str = "development";
+/// The country whose numbers development takes for codes.
+const DEVELOPMENT_COUNTRY: &str = "86";
 
-/// Who answers for login codes.
+/// Who answers for codes, and who decrypts.
 #[derive(Debug)]
-pub enum Wechat {
+pub struct Wechat {
+    source: Source,
+    decryption: Option<PhoneDecryption>,
+}
+
+#[derive(Debug)]
+enum Source {
     /// WeChat, or what speaks like it.
     Live(Box<Live>),
-    /// Nobody: no network, a code is its own openid.
-    Development(Development),
+    /// Nobody: no network, a login code is its own openid, a phone code its own number. These mini programs are named in
+    /// the config, if any.
+    Development(Vec<AppId>),
 }
 
 /// The real client.
 #[derive(Debug)]
-pub struct Live {
-    outbound: Outbound,
-    endpoint: Url,
+struct Live {
+    calls: Arc<Calls>,
     timeout: Duration,
-    apps: Vec<Credentials>,
-    metrics: Metrics,
-}
-
-/// What development mode knows of mini programs: the ids that the config names, if any.
-#[derive(Debug)]
-pub struct Development {
-    apps: Vec<AppId>,
+    apps: Vec<LiveApp>,
+    /// In thousandths of a yuan.
+    phone_price: u32,
 }
 
 #[derive(Debug)]
-struct Credentials {
+struct LiveApp {
     app_id: AppId,
     secret: Secret<String>,
+    /// `None` where calls carry no token.
+    tokens: Option<TokenKeeper>,
 }
 
 /// A mini program as the config names it; an empty secret is none.
@@ -88,20 +104,31 @@ pub enum SetupError {
 impl Wechat {
     /// The client that the config asks for. In development nothing is asked of the network, unless every mini program has a
     /// secret and `base_url` is on this machine (a simulated WeChat). Secrets in files have been read by now.
-    pub fn new(config: &WechatConfig, mode: Mode, metrics: Metrics) -> Result<Self, SetupError> {
+    pub fn new(
+        config: &WechatConfig,
+        mode: Mode,
+        metrics: Metrics,
+        clock: &Clock,
+        entropy: &Entropy,
+    ) -> Result<Self, SetupError> {
         let base = Url::parse(&config.base_url).map_err(|_| SetupError::BaseUrl)?;
         let named = named_apps(config)?;
-        if mode == Mode::Development && !(is_loopback(&base) && has_credentials(&named)) {
-            return Ok(Self::Development(Development { apps: named.into_iter().map(|app| app.app_id).collect() }));
-        }
-        Live::new(&base, config.timeout.get(), named, metrics).map(|live| Self::Live(Box::new(live)))
+        let max_age = config.watermark_max_age.get();
+        let decryption = config.legacy_decrypt.then(|| PhoneDecryption::new(max_age, clock.clone()));
+        let source = if mode == Mode::Development && !(is_loopback(&base) && has_credentials(&named)) {
+            Source::Development(named.into_iter().map(|app| app.app_id).collect())
+        } else {
+            let calls = Arc::new(Calls::new(&base, metrics)?);
+            Source::Live(Box::new(Live::new(config, named, &calls, clock, entropy)?))
+        };
+        Ok(Self { source, decryption })
     }
 
     /// The app id that a login is for: the one asked for if it is ours, the first without a wish.
     pub fn app(&self, asked: Option<&AppId>) -> Option<AppId> {
-        let mut known = match self {
-            Self::Live(live) => live.apps.iter().map(|app| &app.app_id).collect::<Vec<_>>(),
-            Self::Development(development) => development.apps.iter().collect(),
+        let mut known = match &self.source {
+            Source::Live(live) => live.apps.iter().map(|app| &app.app_id).collect::<Vec<_>>(),
+            Source::Development(apps) => apps.iter().collect(),
         };
         let fallback = AppId::parse(DEVELOPMENT_APP).ok();
         if known.is_empty() {
@@ -114,80 +141,64 @@ impl Wechat {
         }
     }
 
-    /// Whether a code can be used again: only where it is its own openid.
+    /// Whether a code can be used again: only where it stands for itself.
     pub const fn codes_are_reusable(&self) -> bool {
-        matches!(self, Self::Development(_))
+        matches!(self.source, Source::Development(_))
     }
 
     /// Asks who the code stands for. `app` is one that [`Wechat::app`] gave.
     pub async fn code_to_session(&self, app: &AppId, code: &LoginCode) -> Result<WechatIdentity, WechatError> {
-        match self {
-            Self::Live(live) => live.code_to_session(app, code).await,
-            Self::Development(_) => {
+        match &self.source {
+            Source::Live(live) => live.code_to_session(app, code).await,
+            Source::Development(_) => {
                 let openid = OpenId::parse(code.expose()).map_err(|_| WechatError::CodeInvalid)?;
                 Ok(WechatIdentity { app_id: app.clone(), openid, unionid: None, session_key: None })
             }
         }
     }
+
+    /// Asks which phone number the code stands for; it has to have been given to this user of this mini program. Each success
+    /// costs `wechat.phone_price`. After [`WechatError::Timeout`] and [`WechatError::Unusable`] the code may be used up.
+    pub async fn phone_number(&self, app: &AppId, openid: &OpenId, code: &PhoneCode) -> Result<Phone, WechatError> {
+        match &self.source {
+            Source::Live(live) => live.phone_number(app, openid, code).await,
+            Source::Development(_) => {
+                let countries = [DEVELOPMENT_COUNTRY.to_owned()];
+                Phone::parse(code.expose(), &countries).map_err(|_| WechatError::CodeInvalid)
+            }
+        }
+    }
+
+    /// The old way to a phone number, which asks nobody; `None` unless `wechat.legacy_decrypt` is set.
+    pub const fn phone_decryption(&self) -> Option<&PhoneDecryption> {
+        self.decryption.as_ref()
+    }
 }
 
 impl Live {
-    fn new(base: &Url, timeout: Duration, named: Vec<NamedApp>, metrics: Metrics) -> Result<Self, SetupError> {
+    fn new(
+        config: &WechatConfig,
+        named: Vec<NamedApp>,
+        calls: &Arc<Calls>,
+        clock: &Clock,
+        entropy: &Entropy,
+    ) -> Result<Self, SetupError> {
         if named.is_empty() {
             return Err(SetupError::NoApp);
         }
-        let with_secret = |NamedApp { app_id, secret }| match secret {
-            Some(secret) => Ok(Credentials { app_id, secret }),
-            None => Err(SetupError::NoSecret(app_id)),
+        let timeout = config.timeout.get();
+        let live_app = |NamedApp { app_id, secret }| {
+            let Some(secret) = secret else { return Err(SetupError::NoSecret(app_id)) };
+            let tokens = (config.token_mode == TokenMode::Stable)
+                .then(|| TokenKeeper::new(&app_id, &secret, Arc::clone(calls), timeout, clock.clone(), entropy.clone()));
+            Ok(LiveApp { app_id, secret, tokens })
         };
-        let apps = named.into_iter().map(with_secret).collect::<Result<_, _>>()?;
-        let endpoint = format!("{}/sns/jscode2session", base.as_str().trim_end_matches('/'));
-        let endpoint = Url::parse(&endpoint).map_err(|_| SetupError::BaseUrl)?;
-        Ok(Self { outbound: Outbound::new(base)?, endpoint, timeout, apps, metrics })
+        let apps = named.into_iter().map(live_app).collect::<Result<_, _>>()?;
+        Ok(Self { calls: Arc::clone(calls), timeout, apps, phone_price: config.phone_price })
     }
 
-    async fn code_to_session(&self, app: &AppId, code: &LoginCode) -> Result<WechatIdentity, WechatError> {
-        let Some(credentials) = self.apps.iter().find(|known| known.app_id == *app) else {
-            return Err(WechatError::Misconfigured);
-        };
-        let deadline = Instant::now() + self.timeout;
-        let mut answer = self.ask(credentials, code, deadline).await;
-        let room_for_another = deadline.saturating_duration_since(Instant::now()) > RETRY_AFTER_BUSY;
-        if matches!(answer, Err(WechatError::Busy { .. })) && room_for_another {
-            tokio::time::sleep(RETRY_AFTER_BUSY).await;
-            answer = self.ask(credentials, code, deadline).await;
-        }
-        answer
-    }
-
-    async fn ask(
-        &self,
-        credentials: &Credentials,
-        code: &LoginCode,
-        deadline: Instant,
-    ) -> Result<WechatIdentity, WechatError> {
-        let begun = Instant::now();
-        let limit = deadline.saturating_duration_since(begun);
-        let result = match self.outbound.get(self.url(credentials, code), limit).await {
-            Ok(answer) => Answer::read(answer.status, &answer.body).into_identity(&credentials.app_id),
-            Err(fault) => {
-                tracing::warn!(wechat.api = API, fault = %fault, "WeChat gave no answer: {fault}");
-                Err(WechatError::from(fault))
-            }
-        };
-        let class = result.as_ref().map_or_else(WechatError::class, |_| "ok");
-        self.metrics.wechat_call(API, class, begun.elapsed());
-        result
-    }
-
-    fn url(&self, credentials: &Credentials, code: &LoginCode) -> Url {
-        let mut url = self.endpoint.clone();
-        url.query_pairs_mut()
-            .append_pair("appid", credentials.app_id.as_str())
-            .append_pair("secret", credentials.secret.expose())
-            .append_pair("js_code", code.expose())
-            .append_pair("grant_type", "authorization_code");
-        url
+    fn app(&self, app: &AppId) -> Result<&LiveApp, WechatError> {
+        self.apps.iter().find(|known| known.app_id == *app).ok_or(WechatError::Misconfigured)
     }
 }
 

@@ -1,8 +1,8 @@
-//! Where a request comes from.
+//! Addresses: where a request comes from, and whether one belongs to the public internet.
 
 use std::{
     fmt,
-    net::{IpAddr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
 /// A client's address. IPv4 in IPv6 clothes (`::ffff:1.2.3.4`) is IPv4.
@@ -32,6 +32,31 @@ impl ClientIp {
     }
 }
 
+/// Whether an address is of the public internet: not of this machine, a private network, a cloud's metadata service or a range
+/// with a meaning of its own (IANA special-purpose address registries, RFC 6890).
+pub fn is_public(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => is_public_v4(v4),
+        // Global unicast is 2000::/3. In it: Teredo and other protocols (2001::/23), documentation, 6to4 with an IPv4 address
+        // inside.
+        IpAddr::V6(v6) => match v6.segments() {
+            [0x2001, second, ..] if second < 0x200 || second == 0xdb8 => false,
+            [0x2002, ..] | [0x3fff, ..=0x0fff, ..] => false,
+            [first, ..] => first & 0xe000 == 0x2000,
+        },
+    }
+}
+
+fn is_public_v4(v4: Ipv4Addr) -> bool {
+    let special = match v4.octets() {
+        // This network; carrier NAT, where clouds keep their metadata too; protocols; benchmarks; reserved and broadcast.
+        [0 | 240.., ..] | [100, 64..=127, ..] | [192, 0, 0, _] | [198, 18 | 19, ..] => true,
+        _ => false,
+    };
+    let named = v4.is_loopback() || v4.is_private() || v4.is_link_local() || v4.is_multicast() || v4.is_documentation();
+    !special && !named
+}
+
 impl fmt::Display for ClientIp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.0, f)
@@ -54,5 +79,41 @@ mod tests {
         assert_eq!(of("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
         assert_eq!(of("::ffff:192.0.2.1"), "192.0.2.1");
         assert_eq!(of("192.0.2.1"), "192.0.2.1");
+    }
+
+    #[test]
+    fn special_ranges_are_not_public() {
+        let public = |text: &str| is_public(text.parse().expect("an address"));
+        for text in ["1.1.1.1", "100.63.255.255", "172.32.0.1", "198.20.0.1", "223.5.5.5", "2400:3200::1", "::ffff:1.1.1.1"]
+        {
+            assert!(public(text), "{text}");
+        }
+        for text in [
+            "0.0.0.0",
+            "10.0.0.1",
+            "100.100.100.200",
+            "127.0.0.1",
+            "169.254.169.254",
+            "172.16.0.1",
+            "192.0.0.192",
+            "192.0.2.1",
+            "192.168.1.1",
+            "198.18.0.1",
+            "224.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "::ffff:127.0.0.1",
+            "::7f00:1",
+            "64:ff9b::a00:1",
+            "fc00::1",
+            "fe80::1",
+            "ff02::1",
+            "2001::1",
+            "2001:db8::1",
+            "2002:7f00:1::1",
+        ] {
+            assert!(!public(text), "{text}");
+        }
     }
 }

@@ -62,13 +62,29 @@ impl Phone {
         self.0.strip_prefix("+86")
     }
 
-    /// For people to recognise their own number by: `138****8000`; of other countries only the last three digits.
+    /// The country code. No code is the beginning of another (ITU-T E.164 annex D), so it can be told from the number.
+    pub fn country_code(&self) -> &str {
+        let digits = &self.0[1..];
+        let length = match digits.as_bytes() {
+            [b'1' | b'7', ..] => 1,
+            [b'2', b'0' | b'7', ..]
+            | [b'3', b'0'..=b'4' | b'6' | b'9', ..]
+            | [b'4', b'0' | b'1' | b'3'..=b'9', ..]
+            | [b'5', b'1'..=b'8', ..]
+            | [b'6', b'0'..=b'6', ..]
+            | [b'8', b'1' | b'2' | b'4' | b'6', ..]
+            | [b'9', b'0'..=b'5' | b'8', ..] => 2,
+            _ => 3,
+        };
+        &digits[..length]
+    }
+
+    /// For people to recognise their own number by: `138****8000`; of other countries the country code and the last three digits.
     pub fn masked(&self) -> String {
         if let Some(number) = self.mainland_number() {
             return format!("{}****{}", &number[..3], &number[7..]);
         }
-        let (hidden, shown) = self.0.split_at(self.0.len() - 3);
-        format!("+{}{shown}", "*".repeat(hidden.len() - 1))
+        format!("+{}****{}", self.country_code(), &self.0[self.0.len() - 3..])
     }
 
     /// Any mobile number of mainland China; lists of prefixes go stale.
@@ -219,9 +235,24 @@ mod tests {
     }
 
     #[test]
+    fn a_country_code_is_told_from_its_number() {
+        for (code, national) in [
+            ("1", "4155552671"),
+            ("7", "9161234567"),
+            ("86", "13800138000"),
+            ("852", "91234567"),
+            ("44", "7700900123"),
+            ("886", "912345678"),
+        ] {
+            assert_eq!(Phone::from_parts(code, national).unwrap().country_code(), code);
+        }
+    }
+
+    #[test]
     fn a_mask_hides_at_least_four_digits() {
         assert_eq!(Phone::from_parts("86", "13800138000").unwrap().masked(), "138****8000");
-        assert_eq!(Phone::from_parts("852", "91234567").unwrap().masked(), "+********567");
+        assert_eq!(Phone::from_parts("852", "91234567").unwrap().masked(), "+852****567");
+        assert_eq!(Phone::from_parts("1", "4155552671").unwrap().masked(), "+1****671");
         assert_eq!(format!("{:?}", Phone::from_parts("852", "91234567").unwrap()), "***");
     }
 

@@ -1,15 +1,24 @@
-//! `GET` and `PATCH /auth/me`.
+//! `GET`, `PATCH` and `DELETE /auth/me`, and `GET /auth/me/export`.
 
 use axum::{
     Json,
     extract::{Request, State},
+    http::StatusCode,
 };
 use utoipa::ToSchema;
 
 use crate::{
-    api::{ApiState, answer::Me, body::Fields, caller::Caller, problem::Problem},
-    auth::profile,
+    api::{
+        ApiState,
+        answer::{Export, Me},
+        body::Fields,
+        caller::Caller,
+        problem::Problem,
+    },
+    auth::{FreshProof, profile},
+    provider::wechat::LoginCode,
     store::ProfileChange,
+    types::SmsCode,
 };
 
 /// A change of my profile, as a JSON merge patch (RFC 7396): what is absent stays, null clears.
@@ -63,4 +72,48 @@ pub(in crate::api) async fn patch(
     };
     let change = fields.finish(Some(change))?;
     Ok(Json(api.auth.change_profile(caller.get(), &change).await?.into()))
+}
+
+/// Proof that it is me, where my login is not fresh: one of the two.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the schema of the body; `Fields` reads it, so that every wrong field is named at once")]
+pub(in crate::api) struct EraseBody {
+    /// A code that was sent to my own phone, with the purpose `login`.
+    #[schema(min_length = 6, max_length = 6)]
+    sms_code: Option<String>,
+    /// A code of `wx.login`.
+    #[schema(min_length = 1, max_length = 256)]
+    wechat_code: Option<String>,
+}
+
+/// All that is stored about me.
+#[utoipa::path(
+    get, path = "/me/export", operation_id = "export_me", tag = "account", security(("bearer" = [])),
+    responses((status = 200, description = "A copy of everything.", body = Export))
+)]
+pub(in crate::api) async fn export(State(api): State<ApiState>, caller: Caller) -> Result<Json<Export>, Problem> {
+    let caller = caller.get();
+    Ok(Json(Export::new(api.auth.export_account(caller).await?, caller.session())))
+}
+
+/// Delete my account.
+///
+/// Identities, sessions and everything personal are erased, at once and for good; the id is never given to anybody else. A login
+/// that is not fresh (`auth.recent_login`) needs a code as well.
+#[utoipa::path(
+    delete, path = "/me", operation_id = "erase_me", tag = "account", security(("bearer" = [])),
+    request_body = Option<EraseBody>,
+    responses((status = 204, description = "Gone."))
+)]
+pub(in crate::api) async fn delete(
+    State(api): State<ApiState>,
+    caller: Caller,
+    request: Request,
+) -> Result<StatusCode, Problem> {
+    let mut fields = Fields::read_if_any(request).await?;
+    let sms = fields.optional("sms_code", SmsCode::parse).map(FreshProof::Sms);
+    let wechat = fields.optional("wechat_code", LoginCode::parse).map(FreshProof::Wechat);
+    let proof = fields.finish(Some(sms.or(wechat).unwrap_or(FreshProof::None)))?;
+    api.auth.erase_account(caller.get(), proof).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

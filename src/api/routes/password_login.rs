@@ -4,7 +4,7 @@ use axum::extract::{Request, State};
 use utoipa::ToSchema;
 
 use crate::{
-    api::{ApiState, RequestContext, answer::TokenAnswer, body::Fields, problem::Problem},
+    api::{ApiState, RequestContext, answer::TokenAnswer, body::Fields, problem::Problem, routes::client_type},
     auth::{Password, PasswordLogin},
     types::{ClientType, Username},
 };
@@ -44,6 +44,6 @@ pub(in crate::api) async fn post(
 fn read(mut fields: Fields) -> Result<PasswordLogin, Problem> {
     let username = fields.required("username", Username::parse);
     let password = fields.required("password", Password::parse);
-    let client_type = fields.optional("client_type", super::client_type).unwrap_or_default();
+    let client_type = fields.optional("client_type", client_type).unwrap_or_default();
     fields.finish(username.zip(password).map(|(username, password)| PasswordLogin { username, password, client_type }))
 }

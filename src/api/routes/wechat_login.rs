@@ -4,11 +4,11 @@ use axum::extract::{Request, State};
 use utoipa::ToSchema;
 
 use crate::{
-    api::{ApiState, RequestContext, answer::TokenAnswer, body::Fields, problem::Problem},
-    auth::{WechatLogin, profile},
+    api::{ApiState, RequestContext, answer::TokenAnswer, body::Fields, problem::Problem, routes::client_type},
+    auth::{SignedData, WechatLogin, profile},
     provider::wechat::LoginCode,
     store::Profile,
-    types::{AppId, ClientType},
+    types::{AppId, ClientType, Malformed},
 };
 
 /// A login with the code of `wx.login`.
@@ -24,6 +24,12 @@ pub(in crate::api) struct WechatLoginBody {
     /// Kept where the user has none. An http or https URL.
     #[schema(max_length = 512, format = "uri")]
     avatar_url: Option<String>,
+    /// `rawData` of `wx.getUserInfo`, as it came. With `signature` beside it, which is checked against this very login.
+    #[schema(max_length = 4096)]
+    raw_data: Option<String>,
+    /// `signature` of `wx.getUserInfo`: 40 lower-case hex digits.
+    #[schema(min_length = 40, max_length = 40)]
+    signature: Option<String>,
     /// Absent: `miniprogram`.
     client_type: Option<ClientType>,
     /// The mini program, where there are several. Absent: the first of the configuration.
@@ -52,8 +58,29 @@ fn read(mut fields: Fields) -> Result<WechatLogin, Problem> {
     let code = fields.required("code", LoginCode::parse);
     let nickname = fields.optional("nickname", profile::nickname).flatten();
     let avatar_url = fields.optional("avatar_url", profile::avatar_url);
-    let client_type = fields.optional("client_type", super::client_type).unwrap_or_default();
+    let client_type = fields.optional("client_type", client_type).unwrap_or_default();
     let app_id = fields.optional("app_id", AppId::parse);
+    let raw_data = fields.optional("raw_data", raw_data);
+    let signature = fields.optional("signature", signature);
+    let signed = match (raw_data, signature) {
+        (Some(raw_data), Some(signature)) => Some(SignedData { raw_data, signature }),
+        (None, None) => None,
+        (raw_data, _) => {
+            let missing = if raw_data.is_some() { "signature" } else { "raw_data" };
+            fields.refuse(missing, "is required: raw_data and signature go together");
+            None
+        }
+    };
     let profile = Profile { nickname, avatar_url, ..Profile::default() };
-    fields.finish(code.map(|code| WechatLogin { code, app_id, profile, client_type }))
+    fields.finish(code.map(|code| WechatLogin { code, app_id, profile, signed, client_type }))
+}
+
+/// Kept as it came: it is signed byte by byte.
+fn raw_data(text: &str) -> Result<String, Malformed> {
+    if text.len() <= 4096 { Ok(text.to_owned()) } else { Err(Malformed("must be at most 4096 bytes")) }
+}
+
+fn signature(text: &str) -> Result<String, Malformed> {
+    let is_hex = text.len() == 40 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    if is_hex { Ok(text.to_owned()) } else { Err(Malformed("must be 40 lower-case hex digits")) }
 }

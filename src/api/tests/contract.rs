@@ -9,12 +9,18 @@ use super::world::{Ask, World};
 use crate::api::{errors_markdown, openapi_json};
 
 /// Every route with the methods that it takes.
-const ROUTES: [(&str, &[&str]); 9] = [
+const ROUTES: [(&str, &[&str]); 15] = [
     ("/auth/wechat/login", &["POST"]),
     ("/auth/password/login", &["POST"]),
+    ("/auth/sms/send", &["POST"]),
+    ("/auth/sms/login", &["POST"]),
+    ("/auth/phone", &["DELETE"]),
+    ("/auth/phone/sms", &["POST"]),
+    ("/auth/phone/wechat", &["POST"]),
+    ("/auth/me/export", &["GET", "HEAD"]),
     ("/auth/refresh", &["POST"]),
     ("/auth/logout", &["POST"]),
-    ("/auth/me", &["GET", "HEAD", "PATCH"]),
+    ("/auth/me", &["GET", "HEAD", "PATCH", "DELETE"]),
     ("/auth/sessions", &["GET", "HEAD"]),
     ("/auth/sessions/{sid}", &["DELETE"]),
     ("/auth/jwks.json", &["GET", "HEAD"]),
@@ -38,7 +44,7 @@ async fn a_method_that_a_route_does_not_take_is_a_405_with_those_it_does() {
             refused += 1;
         }
     }
-    assert_eq!(refused, 9 * 9 - 14);
+    assert_eq!(refused, 15 * 9 - 22);
 }
 
 #[tokio::test]

@@ -21,7 +21,7 @@ use crate::{
     entropy::Entropy,
     metrics::Metrics,
     policy::IdentityHeaders,
-    provider::wechat::Wechat,
+    provider::{sms::Sms, wechat::Wechat},
     store::{self, OpenOptions, Store, StoreKeys},
     token::{Issuer, Keyrings, RefreshTokens, Verifier},
     types::{ClientIp, Timestamp},
@@ -89,11 +89,13 @@ impl World {
         let authorizer = Arc::new(Authorizer::new(verifier, Arc::clone(&denylist), identity, 100, &metrics));
         let auth = Arc::new(Auth::new(AuthParts {
             store: Arc::clone(&store),
-            wechat: Wechat::new(&config.wechat, config.mode, metrics.clone()).unwrap(),
+            wechat: Wechat::new(&config.wechat, config.mode, metrics.clone(), &clock, &entropy).unwrap(),
+            sms: Sms::new(&config.sms, config.mode, metrics.clone(), &entropy).unwrap(),
             issuer,
             refresh_tokens: Arc::new(RefreshTokens::new(Key::new([2; 32]))),
             denylist,
             code_key: Key::new([3; 32]),
+            sms_key: Key::new([4; 32]),
             limits: Limits::new(&config.limits, clock.clone(), metrics.clone()),
             passwords: Arc::clone(&passwords),
             audit: Audit::new(metrics.clone()),

@@ -10,8 +10,9 @@ use serde::{
 };
 
 use crate::config::{
-    AdminConfig, AuthConfig, Config, IdentityConfig, LimitsConfig, RuleConfig, ServerConfig, StoreConfig, TelemetryConfig,
-    TokenConfig, UpstreamConfig, UsersConfig, WechatApp, WechatConfig, shape::Schema,
+    AdminConfig, AliyunConfig, AuthConfig, Config, DypnsConfig, IdentityConfig, LimitsConfig, RuleConfig, ServerConfig,
+    SmsConfig, StoreConfig, TelemetryConfig, TencentConfig, TestPhone, TokenConfig, UpstreamConfig, UsersConfig,
+    WebhookConfig, WechatApp, WechatConfig, shape::Schema,
 };
 
 /// The keys of a table with their schemas.
@@ -23,7 +24,7 @@ pub(super) fn in_order(table: Schema) -> impl Iterator<Item = (&'static str, Sch
 
 type Fields = (&'static str, &'static [&'static str]);
 
-const ORDERS: [fn() -> Fields; 14] = [
+const ORDERS: [fn() -> Fields; 20] = [
     fields::<Config>,
     fields::<ServerConfig>,
     fields::<AdminConfig>,
@@ -36,6 +37,12 @@ const ORDERS: [fn() -> Fields; 14] = [
     fields::<UsersConfig>,
     fields::<WechatConfig>,
     fields::<WechatApp>,
+    fields::<SmsConfig>,
+    fields::<AliyunConfig>,
+    fields::<DypnsConfig>,
+    fields::<TencentConfig>,
+    fields::<WebhookConfig>,
+    fields::<TestPhone>,
     fields::<LimitsConfig>,
     fields::<TelemetryConfig>,
 ];

@@ -107,6 +107,10 @@ fn what_is_wrong_with_tokens_users_and_their_store_is_told() {
         ),
         ("[wechat]\nbase_url = 'unix:/wx.sock'", "3: wechat.base_url: is not a URL: write https://host"),
         ("[wechat]\nsecret = 'hunter2'", "2: wechat.app_id: is missing: `wechat.secret` belongs to an app id"),
+        ("[wechat]\nphone_price = 100001", "3: wechat.phone_price: 100001 is not between 0 and 100000"),
+        ("[wechat]\nwatermark_max_age = '0s'", "3: wechat.watermark_max_age: 0s is not between 1s and 1d"),
+        ("[wechat]\nwatermark_max_age = '2d'", "3: wechat.watermark_max_age: 2d is not between 1s and 1d"),
+        ("[wechat]\ntoken_mode = 'force'", "3: wechat.token_mode: \"force\" is none of `stable`, `none`"),
         ("[wechat]\nsecret = 12345678", "3: wechat.secret: must be a text in quotes, not a whole number"),
         ("[wechat]\napp_id = 'wx 1'", "3: wechat.app_id: \"wx 1\" must be 1 to 64 letters, digits, '-' or '_'"),
         (

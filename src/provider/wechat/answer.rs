@@ -1,73 +1,66 @@
-//! Reading an answer of `jscode2session`, whatever its Content-Type says.
+//! Reading what WeChat answers, whatever its Content-Type says.
 
-use reqwest::StatusCode;
-use serde::{Deserialize, Deserializer, de::IgnoredAny};
-
-use super::{API, WechatError};
-use crate::{
-    store::WechatIdentity,
-    types::{AppId, OpenId, Secret, UnionId},
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, IgnoredAny},
 };
 
-/// What the body says. Fields that are not here are ignored; WeChat adds some.
-#[derive(Default, Deserialize)]
-pub(super) struct Answer {
+use super::{
+    WechatError,
+    call::{Api, Failure},
+    object::Object,
+};
+use crate::outbound::Answer;
+
+/// What every answer can say.
+#[derive(Deserialize)]
+struct Status {
     #[serde(default)]
     errcode: Errcode,
     #[serde(default, deserialize_with = "text_or_nothing")]
     errmsg: String,
-    #[serde(default, deserialize_with = "text_or_nothing")]
-    openid: String,
-    #[serde(default, deserialize_with = "text_or_nothing")]
-    unionid: String,
-    #[serde(default, deserialize_with = "text_or_nothing")]
-    session_key: String,
 }
 
 /// A number, or a number as text; absent and null are 0.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 struct Errcode(i64);
 
-impl Answer {
-    /// Reads a body. One that cannot be read is an answer with nothing in it.
-    pub(super) fn read(status: StatusCode, body: &[u8]) -> Self {
-        let read = serde_json::from_slice::<Self>(body).ok().filter(|_| status.is_success());
-        read.unwrap_or_else(|| {
-            tracing::warn!(
-                wechat.api = API,
-                http.status = status.as_u16(),
-                body.bytes = body.len(),
-                "WeChat's answer cannot be read"
-            );
-            Self::default()
-        })
+/// What a success says; its fields that `T` does not name are ignored, WeChat adds some.
+pub(super) fn read<T: DeserializeOwned>(api: Api, answer: &Answer) -> Result<T, Failure> {
+    let unreadable = || {
+        tracing::warn!(
+            wechat.api = api.name(),
+            http.status = answer.status.as_u16(),
+            body.bytes = answer.body.len(),
+            "WeChat's answer cannot be read"
+        );
+        Failure::Error(WechatError::Unusable)
+    };
+    if !answer.status.is_success() {
+        return Err(unreadable());
     }
+    let Object(status) = serde_json::from_slice::<Object<Status>>(&answer.body).map_err(|_| unreadable())?;
+    if status.errcode.0 != 0 {
+        return Err(refusal(api, &status));
+    }
+    serde_json::from_slice::<Object<T>>(&answer.body).map(|Object(said)| said).map_err(|_| unreadable())
+}
 
-    /// The person, or why there is none.
-    pub(super) fn into_identity(self, app: &AppId) -> Result<WechatIdentity, WechatError> {
-        if self.errcode.0 != 0 {
-            let error = WechatError::of(self.errcode.0);
-            let (errcode, rid) = (self.errcode.0, request_id(&self.errmsg));
-            if error == WechatError::Misconfigured {
-                tracing::error!(
-                    wechat.api = API,
-                    errcode,
-                    rid,
-                    "WeChat refuses our credentials or request: errcode {errcode}"
-                );
-            } else {
-                tracing::info!(wechat.api = API, errcode, rid, "WeChat refused a login: errcode {errcode}");
-            }
-            return Err(error);
-        }
-        let openid = OpenId::parse(&self.openid).map_err(|_| WechatError::Unusable)?;
-        let unionid = match self.unionid.as_str() {
-            "" => None,
-            text => Some(UnionId::parse(text).map_err(|_| WechatError::Unusable)?),
-        };
-        let session_key = (!self.session_key.is_empty()).then(|| Secret::new(self.session_key));
-        Ok(WechatIdentity { app_id: app.clone(), openid, unionid, session_key })
+/// What the errcode means, said to the log.
+fn refusal(api: Api, status: &Status) -> Failure {
+    let failure = api.means(status.errcode.0);
+    let (name, errcode, rid) = (api.name(), status.errcode.0, request_id(&status.errmsg));
+    if failure == Failure::Error(WechatError::Misconfigured) {
+        tracing::error!(
+            wechat.api = name,
+            errcode,
+            rid,
+            "WeChat refuses our credentials or request: errcode {errcode} of {name}"
+        );
+    } else {
+        tracing::info!(wechat.api = name, errcode, rid, "WeChat refused: errcode {errcode} of {name}");
     }
+    failure
 }
 
 /// WeChat's id of the request, from `... rid: 6129ee10-...` or `... req_id: uhJD...`; nothing else of a message is kept.
@@ -78,7 +71,7 @@ fn request_id(message: &str) -> &str {
 }
 
 /// A text; empty when it is null.
-fn text_or_nothing<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+pub(super) fn text_or_nothing<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
     Option::<String>::deserialize(from).map(Option::unwrap_or_default)
 }
 
@@ -105,53 +98,6 @@ impl<'de> Deserialize<'de> for Errcode {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn read(body: &str) -> Result<WechatIdentity, WechatError> {
-        Answer::read(StatusCode::OK, body.as_bytes()).into_identity(&AppId::parse("wx1").unwrap())
-    }
-
-    #[test]
-    fn empty_null_and_missing_unionid_are_the_same() {
-        for body in [
-            r#"{"openid":"o1","session_key":"k"}"#,
-            r#"{"openid":"o1","session_key":"k","unionid":""}"#,
-            r#"{"openid":"o1","session_key":"k","unionid":null,"errcode":null}"#,
-        ] {
-            assert!(read(body).unwrap().unionid.is_none(), "{body}");
-        }
-        assert_eq!(read(r#"{"openid":"o1","unionid":"u1"}"#).unwrap().unionid.unwrap().as_str(), "u1");
-    }
-
-    #[test]
-    fn what_is_not_an_answer_is_a_fault() {
-        for body in [
-            "",
-            " ",
-            "null",
-            "[]",
-            "{}",
-            "<html>",
-            r#"{"openid":""}"#,
-            r#"{"openid":"a b"}"#,
-            r#"{"openid":1}"#,
-            r#"{"openid":"o1","openid":"o2"}"#,
-            r#"{"openid":"o1","unionid":"a\r\nb"}"#,
-            r#"{"openid":"o1","errcode":{}}"#,
-            r#"{"openid":"o1","errcode":1.5}"#,
-            r#"{"openid":"o1","errcode":"ok"}"#,
-            r#"{"openid":"o1""#,
-        ] {
-            assert_eq!(read(body).unwrap_err(), WechatError::Unusable, "{body}");
-        }
-        let fails =
-            Answer::read(StatusCode::BAD_GATEWAY, br#"{"openid":"o1"}"#).into_identity(&AppId::parse("wx1").unwrap());
-        assert_eq!(fails.unwrap_err(), WechatError::Unusable);
-    }
-
-    #[test]
-    fn an_openid_beside_an_errcode_signs_nobody_in() {
-        assert_eq!(read(r#"{"openid":"o1","errcode":"40029"}"#).unwrap_err(), WechatError::CodeInvalid);
-    }
 
     #[test]
     fn only_the_request_id_of_a_message_is_kept() {

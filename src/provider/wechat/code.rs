@@ -1,22 +1,22 @@
-//! What `wx.login` gave the mini program.
+//! Codes that WeChat gives the mini program, to be handed in here. The two kinds are not the same.
 
 use std::fmt;
 
 use crate::types::{Malformed, Secret};
 
-/// A login code: five minutes, one use. Whoever has it can sign in with it, so it does not print.
+/// What `wx.login` gave: five minutes, one use. Whoever has it can sign in with it, so it does not print.
 #[derive(Clone)]
 pub struct LoginCode(Secret<String>);
+
+/// What the button `getPhoneNumber` gave: five minutes, one use. It stands for somebody's number, so it does not print.
+#[derive(Clone)]
+pub struct PhoneCode(Secret<String>);
 
 impl LoginCode {
     /// 1 to 256 visible ASCII characters (WeChat's own have 32; their form is not promised).
     pub fn parse(text: &str) -> Result<Self, Malformed> {
-        let plausible = (1..=256).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
-        if plausible {
-            Ok(Self(Secret::new(text.to_owned())))
-        } else {
-            Err(Malformed("must be the code that wx.login gave: 1 to 256 visible ASCII characters"))
-        }
+        let wrong = Malformed("must be the code that wx.login gave: 1 to 256 visible ASCII characters");
+        if is_plausible(text) { Ok(Self(Secret::new(text.to_owned()))) } else { Err(wrong) }
     }
 
     /// The code itself.
@@ -25,7 +25,32 @@ impl LoginCode {
     }
 }
 
+impl PhoneCode {
+    /// 1 to 256 visible ASCII characters (WeChat's own have 64; their form is not promised).
+    pub fn parse(text: &str) -> Result<Self, Malformed> {
+        let wrong = Malformed(
+            "must be the code that the button getPhoneNumber gave, not that of wx.login: 1 to 256 visible ASCII characters",
+        );
+        if is_plausible(text) { Ok(Self(Secret::new(text.to_owned()))) } else { Err(wrong) }
+    }
+
+    /// The code itself.
+    pub fn expose(&self) -> &str {
+        self.0.expose()
+    }
+}
+
+fn is_plausible(text: &str) -> bool {
+    (1..=256).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
+}
+
 impl fmt::Debug for LoginCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl fmt::Debug for PhoneCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")
     }
@@ -38,10 +63,10 @@ mod tests {
     #[test]
     fn a_code_is_visible_ascii_and_does_not_print() {
         for text in ["", " ", "a b", "a\n", "a\0", "é", &"x".repeat(257)] {
-            assert!(LoginCode::parse(text).is_err(), "{text:?}");
+            assert!(LoginCode::parse(text).is_err() && PhoneCode::parse(text).is_err(), "{text:?}");
         }
-        let code = LoginCode::parse("0a3&=%+#xyz").unwrap();
-        assert_eq!(code.expose(), "0a3&=%+#xyz");
-        assert_eq!(format!("{code:?}"), "***");
+        let (login, phone) = (LoginCode::parse("0a3&=%+#xyz").unwrap(), PhoneCode::parse("e31968a7").unwrap());
+        assert_eq!((login.expose(), phone.expose()), ("0a3&=%+#xyz", "e31968a7"));
+        assert_eq!(format!("{login:?} {phone:?}"), "*** ***");
     }
 }

@@ -1,16 +1,17 @@
-//! What WeChat's error codes mean for a login.
+//! What WeChat's error codes mean.
 //!
 //! Decided on `errcode` alone: `errmsg` changes its wording, and HTTP says 200 to everything.
 
 use std::time::Duration;
 
+use super::call::{Api, Failure};
 use crate::outbound::Fault;
 
-/// Why WeChat did not say who the code stands for.
+/// Why WeChat did not say what a code stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum WechatError {
-    /// The code is wrong, used or too old: the mini program has to call `wx.login` again.
-    #[error("the login code is not valid")]
+    /// The code is wrong, used, too old, or of another kind or mini program: the mini program has to get a new one.
+    #[error("the code is not valid")]
     CodeInvalid,
     /// WeChat holds this user for a risk.
     #[error("WeChat blocked the login")]
@@ -97,6 +98,25 @@ impl WechatError {
     }
 }
 
+impl Api {
+    /// What a nonzero `errcode` of this call means. Sources: the tables of errcodes on the pages of the three calls,
+    /// developers.weixin.qq.com.
+    pub(super) const fn means(self, errcode: i64) -> Failure {
+        let meaning = WechatError::of(errcode);
+        match (self, errcode) {
+            (Self::PhoneNumber, 40001 | 40014 | 42001) => return Failure::StaleToken,
+            // The code was given to another mini program; it does not belong to this openid, which is ours and so is valid.
+            (Self::PhoneNumber, 40013 | 40003) => return Failure::Error(WechatError::CodeInvalid),
+            _ => {}
+        }
+        match (self, meaning) {
+            // No code and no user is in this call, so such an answer is none.
+            (Self::StableToken, WechatError::CodeInvalid | WechatError::Blocked) => Failure::Error(WechatError::Unusable),
+            _ => Failure::Error(meaning),
+        }
+    }
+}
+
 impl From<Fault> for WechatError {
     fn from(fault: Fault) -> Self {
         match fault {
@@ -132,6 +152,27 @@ mod tests {
             seen += 1;
         }
         assert_eq!(seen, 37);
+    }
+
+    #[test]
+    fn an_errcode_can_mean_something_else_for_another_call() {
+        let error = |error| Failure::Error(error);
+        for (api, errcode, meaning) in [
+            (Api::CodeToSession, 40001, error(WechatError::Misconfigured)),
+            (Api::CodeToSession, 40013, error(WechatError::Misconfigured)),
+            (Api::StableToken, 40001, error(WechatError::Misconfigured)),
+            (Api::StableToken, 40029, error(WechatError::Unusable)),
+            (Api::StableToken, 40226, error(WechatError::Unusable)),
+            (Api::PhoneNumber, 40001, Failure::StaleToken),
+            (Api::PhoneNumber, 40014, Failure::StaleToken),
+            (Api::PhoneNumber, 42001, Failure::StaleToken),
+            (Api::PhoneNumber, 40003, error(WechatError::CodeInvalid)),
+            (Api::PhoneNumber, 40013, error(WechatError::CodeInvalid)),
+            (Api::PhoneNumber, 40029, error(WechatError::CodeInvalid)),
+            (Api::PhoneNumber, 48001, error(WechatError::Misconfigured)),
+        ] {
+            assert_eq!(api.means(errcode), meaning, "{api:?} {errcode}");
+        }
     }
 
     #[test]

@@ -1,15 +1,23 @@
 //! What `provider::wechat` promises.
 
+mod access_token;
+mod logs;
+mod phone;
+
+use std::time::Instant;
+
 use serde_json::Value;
 
 use super::*;
 use crate::{
     config::{HumanDuration, SecretText, WechatApp},
     dev::wechat::{KnownApp, SimulatedWechat},
+    types::Timestamp,
 };
 
 const APP: &str = "wx0123456789abcdef";
 const SECRET: &str = "s3cret&=+%/ with spaces";
+const START: Timestamp = Timestamp::from_secs(1_800_000_000);
 
 async fn simulated() -> SimulatedWechat {
     SimulatedWechat::start(vec![KnownApp { app_id: APP.to_owned(), secret: SECRET.to_owned() }]).await.unwrap()
@@ -27,7 +35,12 @@ fn config(base_url: &str, secret: Option<&str>) -> WechatConfig {
 
 fn client(server: &SimulatedWechat, timeout: u64, metrics: &Metrics) -> Wechat {
     let config = WechatConfig { timeout: HumanDuration::secs(timeout), ..config(&server.base_url(), Some(SECRET)) };
-    Wechat::new(&config, Mode::Production, metrics.clone()).unwrap()
+    Wechat::new(&config, Mode::Production, metrics.clone(), &Clock::manual(START), &Entropy::default()).unwrap()
+}
+
+/// As the config says, with a clock that stands.
+fn new(config: &WechatConfig, mode: Mode) -> Result<Wechat, SetupError> {
+    Wechat::new(config, mode, Metrics::new(), &Clock::manual(START), &Entropy::default())
 }
 
 async fn ask(client: &Wechat, code: &str) -> Result<WechatIdentity, WechatError> {
@@ -106,8 +119,8 @@ async fn busy_is_asked_again_exactly_once_and_nothing_else_is() {
         assert_eq!(server.calls_for(code), calls, "{code}");
     }
     assert_eq!(server.calls_for("moved"), 1, "a redirect is not followed");
-    assert_eq!(metrics.wechat_calls.with_label_values(&[API, "busy"]).get(), 3);
-    assert_eq!(metrics.wechat_calls.with_label_values(&[API, "ok"]).get(), 2);
+    assert_eq!(metrics.wechat_calls.with_label_values(&["jscode2session", "busy"]).get(), 3);
+    assert_eq!(metrics.wechat_calls.with_label_values(&["jscode2session", "ok"]).get(), 2);
 }
 
 #[tokio::test]
@@ -123,7 +136,7 @@ async fn a_slow_answer_ends_with_the_time_and_is_not_asked_for_again() {
 #[tokio::test]
 async fn nobody_there_is_unreachable() {
     let base_url = simulated().await.base_url();
-    let client = Wechat::new(&config(&base_url, Some(SECRET)), Mode::Production, Metrics::new()).unwrap();
+    let client = new(&config(&base_url, Some(SECRET)), Mode::Production).unwrap();
     let error = ask(&client, "alice-1").await.unwrap_err();
     assert!(matches!(error, WechatError::Unreachable | WechatError::Unusable), "{error:?}");
 }
@@ -142,14 +155,14 @@ async fn neither_secret_nor_code_is_in_any_text_about_a_failure() {
 #[tokio::test]
 async fn a_wrong_secret_is_for_the_operator() {
     let server = simulated().await;
-    let client = Wechat::new(&config(&server.base_url(), Some("other")), Mode::Production, Metrics::new()).unwrap();
+    let client = new(&config(&server.base_url(), Some("other")), Mode::Production).unwrap();
     assert_eq!(ask(&client, "alice-1").await.unwrap_err(), WechatError::Misconfigured);
 }
 
 #[tokio::test]
 async fn in_development_a_code_is_its_own_openid_without_network() {
     let here = config("https://api.weixin.qq.com", Some(SECRET));
-    let client = Wechat::new(&here, Mode::Development, Metrics::new()).unwrap();
+    let client = new(&here, Mode::Development).unwrap();
     assert!(client.codes_are_reusable());
     assert_eq!(ask(&client, "alice").await.unwrap().openid.as_str(), "alice");
     assert_eq!(ask(&client, "a/b").await.unwrap_err(), WechatError::CodeInvalid);
@@ -157,9 +170,8 @@ async fn in_development_a_code_is_its_own_openid_without_network() {
 
 #[test]
 fn the_network_is_used_in_production_and_for_a_simulated_wechat() {
-    let live = |mode, base_url: &str, secret| {
-        Wechat::new(&config(base_url, secret), mode, Metrics::new()).map(|client| !client.codes_are_reusable())
-    };
+    let live =
+        |mode, base_url: &str, secret| new(&config(base_url, secret), mode).map(|client| !client.codes_are_reusable());
     assert_eq!(live(Mode::Development, "http://127.0.0.1:1", Some(SECRET)), Ok(true));
     assert_eq!(live(Mode::Development, "http://127.0.0.1:1", None), Ok(false));
     assert_eq!(live(Mode::Development, "https://api.weixin.qq.com", Some(SECRET)), Ok(false));
@@ -170,7 +182,7 @@ fn the_network_is_used_in_production_and_for_a_simulated_wechat() {
     );
     assert_eq!(live(Mode::Production, "nowhere", Some(SECRET)), Err(SetupError::BaseUrl));
     let none = WechatConfig { base_url: "http://127.0.0.1:1".to_owned(), ..WechatConfig::default() };
-    assert_eq!(Wechat::new(&none, Mode::Production, Metrics::new()).unwrap_err(), SetupError::NoApp);
+    assert_eq!(new(&none, Mode::Production).unwrap_err(), SetupError::NoApp);
 }
 
 #[test]
@@ -182,11 +194,11 @@ fn a_login_is_for_a_mini_program_that_is_ours() {
         secret: Some(SecretText::new("2".to_owned())),
         secret_file: None,
     });
-    let client = Wechat::new(&several, Mode::Production, Metrics::new()).unwrap();
+    let client = new(&several, Mode::Production).unwrap();
     assert_eq!(client.app(None), Some(id(APP)), "the first without a wish");
     assert_eq!(client.app(Some(&id("wx2"))), Some(id("wx2")));
     assert_eq!(client.app(Some(&id("wx3"))), None);
-    let any = Wechat::new(&WechatConfig::default(), Mode::Development, Metrics::new()).unwrap();
+    let any = new(&WechatConfig::default(), Mode::Development).unwrap();
     assert_eq!(any.app(Some(&id("wx3"))), Some(id("wx3")));
     assert_eq!(any.app(None), Some(id(DEVELOPMENT_APP)));
 }

@@ -1,0 +1,99 @@
+//! `POST /auth/phone/sms`, `POST /auth/phone/wechat` and `DELETE /auth/phone`.
+
+use axum::{
+    Json,
+    extract::{Request, State},
+    response::Response,
+};
+use utoipa::ToSchema;
+
+use crate::{
+    api::{
+        ApiState,
+        answer::{Me, PhoneAnswer},
+        body::Fields,
+        caller::Caller,
+        problem::Problem,
+    },
+    provider::wechat::{EncryptedPhone, PhoneCode},
+    types::{Malformed, SmsCode},
+};
+
+/// A phone and the code that was sent to it.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the schema of the body; `Fields` reads it, so that every wrong field is named at once")]
+pub(in crate::api) struct PhoneSmsBody {
+    /// In any spelling.
+    #[schema(min_length = 1, max_length = 64, example = "13800138000")]
+    phone: String,
+    /// Six digits, sent with the purpose `bind`.
+    #[schema(min_length = 6, max_length = 6, example = "123456")]
+    code: String,
+}
+
+/// What the phone number button gave: `code`, or where the operator allows the old way `encrypted_data` and `iv`.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the schema of the body; `Fields` reads it, so that every wrong field is named at once")]
+pub(in crate::api) struct PhoneWechatBody {
+    /// `e.detail.code` of the button; five minutes, one use. Not a code of `wx.login`.
+    #[schema(min_length = 1, max_length = 256)]
+    code: Option<String>,
+    /// `e.detail.encryptedData` of the button.
+    encrypted_data: Option<String>,
+    /// `e.detail.iv` of the button.
+    iv: Option<String>,
+}
+
+/// Bind a phone by a code that was sent to it.
+#[utoipa::path(
+    post, path = "/phone/sms", operation_id = "phone_sms", tag = "account", security(("bearer" = [])),
+    request_body = PhoneSmsBody,
+    responses((status = 200, description = "The phone is mine.", body = PhoneAnswer))
+)]
+pub(in crate::api) async fn sms(State(api): State<ApiState>, caller: Caller, request: Request) -> Result<Response, Problem> {
+    let mut fields = Fields::read(request).await?;
+    let phone = fields.required("phone", |text| api.auth.phone(text));
+    let code = fields.required("code", SmsCode::parse);
+    let (phone, code) = fields.finish(phone.zip(code))?;
+    let bound = api.auth.bind_by_sms(caller.get(), phone, &code).await?;
+    Ok(PhoneAnswer::new(&bound, api.openid_in_answers).respond())
+}
+
+/// Bind the phone of the phone number button.
+#[utoipa::path(
+    post, path = "/phone/wechat", operation_id = "phone_wechat", tag = "account", security(("bearer" = [])),
+    request_body = PhoneWechatBody,
+    responses((status = 200, description = "The phone is mine.", body = PhoneAnswer))
+)]
+pub(in crate::api) async fn wechat(
+    State(api): State<ApiState>,
+    caller: Caller,
+    request: Request,
+) -> Result<Response, Problem> {
+    let mut fields = Fields::read(request).await?;
+    let encrypted = fields.has("encrypted_data") || fields.has("iv");
+    let bound = if encrypted && !fields.has("code") {
+        let allowed = api.auth.decrypts_phones();
+        let text = |text: &str| {
+            if allowed { Ok(text.to_owned()) } else { Err(Malformed("is not taken here: send the code of the button")) }
+        };
+        let (encrypted_data, iv) = (fields.required("encrypted_data", text), fields.required("iv", text));
+        let (encrypted_data, iv) = fields.finish(encrypted_data.zip(iv))?;
+        let sent = EncryptedPhone { encrypted_data: &encrypted_data, iv: &iv };
+        api.auth.bind_by_encrypted_data(caller.get(), sent).await?
+    } else {
+        let code = fields.required("code", PhoneCode::parse);
+        let code = fields.finish(code)?;
+        api.auth.bind_by_wechat(caller.get(), &code).await?
+    };
+    Ok(PhoneAnswer::new(&bound, api.openid_in_answers).respond())
+}
+
+/// Take my phone away. It must not be the only way to sign in.
+#[utoipa::path(
+    delete, path = "/phone", operation_id = "unbind_phone", tag = "account", security(("bearer" = [])),
+    responses((status = 200, description = "My profile without a phone.", body = Me))
+)]
+pub(in crate::api) async fn delete(State(api): State<ApiState>, caller: Caller) -> Result<Json<Me>, Problem> {
+    Ok(Json(api.auth.unbind_phone(caller.get()).await?.into()))
+}

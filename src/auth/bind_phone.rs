@@ -1,0 +1,152 @@
+//! Binding a phone to the caller's account, by a code that was sent to it or by WeChat's word; and taking it away.
+
+use super::{Auth, AuthError, Caller, SignedIn};
+use crate::{
+    audit::Event,
+    provider::wechat::{EncryptedPhone, PhoneCode, WechatError},
+    store::{BindOutcome, Merged, PhoneBinding, PhoneProof, UnbindOutcome, User, WechatSession},
+    token::Grant,
+    types::{Phone, SmsCode, SmsPurpose, Timestamp},
+};
+
+/// A phone is bound.
+#[derive(Debug)]
+pub struct Bound {
+    pub phone: Phone,
+    /// Two accounts have become one.
+    pub merged: bool,
+    /// New tokens, where the caller's own session ended with its account.
+    pub signed_in: Option<SignedIn>,
+}
+
+impl Auth {
+    /// Binds a phone by a code that was sent to it (purpose `bind`).
+    pub async fn bind_by_sms(&self, caller: Caller<'_>, phone: Phone, code: &SmsCode) -> Result<Bound, AuthError> {
+        let result = self.bind_sms(caller, phone, code).await;
+        self.count_verification(match &result {
+            Ok(_) | Err(AuthError::PhoneConflict) => "right",
+            Err(AuthError::SmsCodeInvalid) => "wrong",
+            Err(AuthError::Limited(_)) => "limited",
+            Err(_) => "failed",
+        });
+        self.record_binding(caller, "sms", &result);
+        result
+    }
+
+    async fn bind_sms(&self, caller: Caller<'_>, phone: Phone, code: &SmsCode) -> Result<Bound, AuthError> {
+        if self.parts.sms.is_none() {
+            return Err(AuthError::SmsOff);
+        }
+        self.parts.limits.verify(caller.from)?;
+        self.parts.limits.account(&caller.claims.sub)?;
+        self.bind(caller, PhoneProof::Sms(self.guess(phone, code, SmsPurpose::Bind))).await
+    }
+
+    /// Binds the phone that a code of the phone number button stands for.
+    pub async fn bind_by_wechat(&self, caller: Caller<'_>, code: &PhoneCode) -> Result<Bound, AuthError> {
+        let result = self.bind_wechat(caller, code).await;
+        self.record_binding(caller, "wechat", &result);
+        result
+    }
+
+    async fn bind_wechat(&self, caller: Caller<'_>, code: &PhoneCode) -> Result<Bound, AuthError> {
+        self.parts.limits.account(&caller.claims.sub)?;
+        let WechatSession { app_id, openid, .. } = self.wechat_session(caller).await?;
+        let phone = self.parts.wechat.phone_number(&app_id, &openid, code).await.map_err(|error| match error {
+            WechatError::CodeInvalid => AuthError::PhoneCodeInvalid,
+            other => AuthError::Wechat(other),
+        })?;
+        self.bind(caller, PhoneProof::Wechat(phone)).await
+    }
+
+    /// Whether [`Auth::bind_by_encrypted_data`] is to be had.
+    pub const fn decrypts_phones(&self) -> bool {
+        self.parts.wechat.phone_decryption().is_some()
+    }
+
+    /// Binds the phone that the old phone number button encrypted under the session's `session_key`.
+    pub async fn bind_by_encrypted_data(&self, caller: Caller<'_>, sent: EncryptedPhone<'_>) -> Result<Bound, AuthError> {
+        let result = self.bind_encrypted(caller, sent).await;
+        self.record_binding(caller, "wechat_legacy", &result);
+        result
+    }
+
+    async fn bind_encrypted(&self, caller: Caller<'_>, sent: EncryptedPhone<'_>) -> Result<Bound, AuthError> {
+        let Some(decryption) = self.parts.wechat.phone_decryption() else { return Err(AuthError::PhoneDecryptFailed) };
+        self.parts.limits.account(&caller.claims.sub)?;
+        // Counted before anything is looked at: whoever could try often enough could decrypt anything.
+        self.parts.limits.phone_decrypt(caller.session())?;
+        let WechatSession { app_id, session_keys, .. } = self.wechat_session(caller).await?;
+        let phone = decryption.phone(&app_id, &session_keys, &sent).map_err(|_| AuthError::PhoneDecryptFailed)?;
+        self.parts.limits.give_back_phone_decrypt(caller.session());
+        self.bind(caller, PhoneProof::Wechat(phone)).await
+    }
+
+    async fn wechat_session(&self, caller: Caller<'_>) -> Result<WechatSession, AuthError> {
+        self.parts.store.wechat_session(caller.session(), self.now()).await?.ok_or(AuthError::NotFromWechat)
+    }
+
+    async fn bind(&self, caller: Caller<'_>, proof: PhoneProof) -> Result<Bound, AuthError> {
+        let now = self.now();
+        // Where the caller's own account goes, its session is opened anew, of the same client type.
+        let merge = if self.parts.rules.merge { Some(self.new_session(caller.claims.client_type)?) } else { None };
+        let phone = proof.phone().clone();
+        let (user, session) = (caller.claims.sub.clone(), caller.session());
+        let binding = PhoneBinding { user, session, proof, merge, now };
+        match self.parts.store.bind_phone(&binding).await? {
+            BindOutcome::Bound(_) => Ok(Bound { phone, merged: false, signed_in: None }),
+            BindOutcome::Merged(merged) => self.joined(caller, phone, &merged, now),
+            BindOutcome::CodeWrong => Err(AuthError::SmsCodeInvalid),
+            BindOutcome::Conflict => Err(AuthError::PhoneConflict),
+            BindOutcome::Disabled => Err(AuthError::UserDisabled),
+            BindOutcome::SessionOver => Err(AuthError::UserGone),
+        }
+    }
+
+    fn joined(&self, caller: Caller<'_>, phone: Phone, merged: &Merged, now: Timestamp) -> Result<Bound, AuthError> {
+        for entry in &merged.entries {
+            self.parts.denylist.apply(entry);
+        }
+        self.parts.audit.record(&Event::UsersMerged { user: &merged.user.id, gone: &merged.gone, from: caller.from });
+        let signed_in = match &merged.session {
+            Some(session) => {
+                self.parts.metrics.sessions_opened.inc();
+                let grant = Grant { user: &merged.user, session, global_epoch: merged.global_epoch };
+                Some(self.sign(&grant, now)?)
+            }
+            None => None,
+        };
+        Ok(Bound { phone, merged: true, signed_in })
+    }
+
+    fn record_binding(&self, caller: Caller<'_>, method: &'static str, result: &Result<Bound, AuthError>) {
+        let (user, session, from) = (&caller.claims.sub, caller.session(), caller.from);
+        let said = match result {
+            Ok(_) => {
+                self.parts.audit.record(&Event::PhoneBound { user, session, method, from });
+                "bound"
+            }
+            Err(error) => {
+                let reason = error.code().as_str();
+                self.parts.audit.record(&Event::PhoneRefused { user, session, method, reason, from });
+                reason
+            }
+        };
+        self.parts.metrics.phone_bindings.with_label_values(&[method, said]).inc();
+    }
+
+    /// Takes the caller's phone away. None is as good as one.
+    pub async fn unbind_phone(&self, caller: Caller<'_>) -> Result<User, AuthError> {
+        let (user, session, from) = (&caller.claims.sub, caller.session(), caller.from);
+        self.parts.limits.account(user)?;
+        match self.parts.store.unbind_phone(user, session, self.now()).await? {
+            UnbindOutcome::Unbound(now) => {
+                self.parts.audit.record(&Event::PhoneUnbound { user, session, from });
+                Ok(*now)
+            }
+            UnbindOutcome::NotBound(now) => Ok(*now),
+            UnbindOutcome::OnlyIdentity => Err(AuthError::OnlyIdentity),
+            UnbindOutcome::SessionOver => Err(AuthError::UserGone),
+        }
+    }
+}

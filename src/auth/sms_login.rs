@@ -1,0 +1,49 @@
+//! Signing in with a code that was sent to a phone.
+
+use super::{Auth, AuthError, SignedIn, login::Method};
+use crate::{
+    store::LoginProof,
+    types::{ClientIp, ClientType, Phone, SmsCode, SmsPurpose},
+};
+
+/// What a client sends.
+#[derive(Debug, Clone)]
+pub struct SmsLogin {
+    pub phone: Phone,
+    pub code: SmsCode,
+    pub client_type: ClientType,
+}
+
+impl Auth {
+    /// Signs in the user of the phone, or makes one. Wrong, used, too old, guessed at too often and never sent are one answer,
+    /// and one work.
+    pub async fn sms_login(&self, login: SmsLogin, from: ClientIp) -> Result<SignedIn, AuthError> {
+        let result = self.login_with_sms(login, from).await;
+        let verified = match &result {
+            // Also where the code was right and something else in the way.
+            Ok(_) | Err(AuthError::UserDisabled | AuthError::RegistrationClosed) => "right",
+            Err(AuthError::SmsCodeInvalid) => "wrong",
+            Err(AuthError::Limited(_)) => "limited",
+            Err(_) => "failed",
+        };
+        self.count_verification(verified);
+        self.record_login(Method::Sms, result.as_ref(), from);
+        result
+    }
+
+    async fn login_with_sms(&self, login: SmsLogin, from: ClientIp) -> Result<SignedIn, AuthError> {
+        let SmsLogin { phone, code, client_type } = login;
+        if self.parts.sms.is_none() {
+            return Err(AuthError::SmsOff);
+        }
+        self.parts.limits.verify(from)?;
+        let proof = LoginProof::Sms(self.guess(phone, &code, SmsPurpose::Login));
+        let new = self.new_login(proof, client_type, self.now())?;
+        self.sign_in(&new, from, AuthError::SmsCodeInvalid).await
+    }
+
+    /// `menshen_sms_codes_verified_total{result}`.
+    pub(super) fn count_verification(&self, result: &'static str) {
+        self.parts.metrics.sms_codes_verified.with_label_values(&[result]).inc();
+    }
+}

@@ -1,0 +1,143 @@
+//! Sending a code to a phone.
+//!
+//! Nothing here asks whether the phone has an account, so neither the answer nor its time can tell. The slots are taken before
+//! the vendor is asked, and given back only when surely nothing was sent.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{Auth, AuthError};
+use crate::{
+    audit::Event,
+    config::SmsConfig,
+    crypto,
+    provider::sms::{Message, SmsError},
+    store::{CodeHash, SmsGuess, SmsId, SmsLimits, SmsReservation, SmsReserved},
+    types::{ClientIp, Malformed, Phone, SmsCode, SmsPurpose, Timestamp},
+};
+
+/// A code is on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SmsSent {
+    /// How long the code is good for.
+    pub expires_in: Duration,
+    /// When another may be asked for.
+    pub resend_after: Duration,
+}
+
+impl Auth {
+    /// The number that somebody typed, where its country is served.
+    pub fn phone(&self, text: &str) -> Result<Phone, Malformed> {
+        Phone::parse(text, &self.parts.rules.sms.config.countries)
+    }
+
+    /// Sends a code, or says what is in the way.
+    pub async fn sms_send(
+        self: &Arc<Self>,
+        phone: Phone,
+        purpose: SmsPurpose,
+        from: ClientIp,
+    ) -> Result<SmsSent, AuthError> {
+        let this = Arc::clone(self);
+        // In a task of its own: a client that hangs up must not leave a message half sent, its slots neither used nor free.
+        let task = tokio::spawn(async move { this.reserve_and_send(phone, purpose, from).await });
+        let result = task.await.unwrap_or(Err(AuthError::Interrupted));
+        let said = result.as_ref().map_or_else(|error| error.code().as_str(), |_| "sent");
+        self.parts.audit.record(&Event::SmsRequested { purpose: purpose.as_str(), result: said, from });
+        result
+    }
+
+    async fn reserve_and_send(&self, phone: Phone, purpose: SmsPurpose, from: ClientIp) -> Result<SmsSent, AuthError> {
+        let Some(vendors) = &self.parts.sms else { return Err(AuthError::SmsOff) };
+        self.parts.limits.sms(from)?;
+        let (rules, now) = (&self.parts.rules.sms, self.now());
+        let test_code = rules.test_code(&phone, now);
+        let is_test = test_code.is_some();
+        let code = match test_code {
+            Some(code) => code,
+            None => self.parts.entropy.sms_code()?,
+        };
+        let id = SmsId(u128::from_be_bytes(self.parts.entropy.bytes()?));
+        let reservation = SmsReservation {
+            id,
+            phone: phone.clone(),
+            purpose,
+            code: self.hash_of_sms(&phone, &code),
+            limits: rules.limits,
+            is_test,
+            now,
+        };
+        self.granted(self.parts.store.reserve_sms(&reservation).await?)?;
+        let sent = SmsSent { expires_in: rules.limits.code_ttl, resend_after: rules.limits.resend_after };
+        if is_test {
+            return Ok(sent);
+        }
+        let name = format!("{:032x}", id.0);
+        let message = Message { id: &name, phone: &phone, code: &code, purpose, ttl: rules.limits.code_ttl, now };
+        let Err(error) = vendors.send(&message).await else { return Ok(sent) };
+        if error.surely_not_sent() {
+            self.parts.store.release_sms(&phone, id, self.now()).await?;
+        }
+        Err(match error {
+            SmsError::RateLimited { retry_after } => AuthError::SmsQuota(retry_after),
+            // A number that wants no messages looks like one that cannot be reached.
+            SmsError::BadNumber | SmsError::BlockedNumber => AuthError::PhoneRefused,
+            SmsError::Unavailable => AuthError::SmsUnavailable(Duration::from_secs(30)),
+            // Its slot stays taken, so that is how long it takes.
+            SmsError::Unknown => AuthError::SmsUnavailable(rules.limits.resend_after),
+        })
+    }
+
+    fn granted(&self, reserved: SmsReserved) -> Result<(), AuthError> {
+        let (limit, refusal) = match reserved {
+            SmsReserved::Granted => return Ok(()),
+            SmsReserved::Cooldown(wait) => ("sms_resend", AuthError::SmsCooldown(wait)),
+            SmsReserved::PhoneQuota(wait) => ("sms_per_phone", AuthError::SmsQuota(wait)),
+            SmsReserved::Budget(wait) => {
+                tracing::error!("the day's budget of messages (sms.daily_budget) is spent: no more are sent today");
+                ("sms_daily_budget", AuthError::SmsQuota(wait))
+            }
+        };
+        self.parts.metrics.rate_limited.with_label_values(&[limit]).inc();
+        Err(refusal)
+    }
+
+    /// A guess as the store takes it. Only the hash of a code is ever stored or compared.
+    pub(super) fn guess(&self, phone: Phone, code: &SmsCode, purpose: SmsPurpose) -> SmsGuess {
+        let hash = self.hash_of_sms(&phone, code);
+        SmsGuess { phone, purpose, code: hash, max_attempts: self.parts.rules.sms.limits.max_attempts }
+    }
+
+    fn hash_of_sms(&self, phone: &Phone, code: &SmsCode) -> CodeHash {
+        CodeHash(crypto::mac(&self.parts.sms_key, &[phone.as_str().as_bytes(), code.expose().as_bytes()]))
+    }
+}
+
+/// What the config says about codes.
+#[derive(Debug, Clone)]
+pub struct SmsRules {
+    pub limits: SmsLimits,
+    /// For the countries that are served, and the test phones.
+    config: SmsConfig,
+}
+
+impl SmsRules {
+    /// As the config has them.
+    pub fn of(config: &SmsConfig) -> Self {
+        Self {
+            limits: SmsLimits {
+                code_ttl: config.code_ttl.get(),
+                resend_after: config.resend_after.get(),
+                per_phone_hour: config.per_phone_hour,
+                per_phone_day: config.per_phone_day,
+                daily_budget: config.daily_budget.into(),
+                max_attempts: config.max_attempts,
+            },
+            config: config.clone(),
+        }
+    }
+
+    /// The code of a phone that gets no message, on the days on which that works.
+    fn test_code(&self, phone: &Phone, now: Timestamp) -> Option<SmsCode> {
+        self.config.test_code(phone, now)
+    }
+}

@@ -1,0 +1,250 @@
+//! `[sms]`: who sends one-time codes to phones, and how many.
+
+mod template;
+mod vendors;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use template::{Filling, JsonTemplate, Template};
+pub use vendors::{AliyunConfig, DypnsConfig, TencentConfig, WebhookConfig};
+
+use super::{HumanDuration, Mode, Problems, SecretText};
+use crate::types::{Malformed, Phone, SmsCode, Timestamp};
+
+/// Who sends one-time codes to phones, and how many.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct SmsConfig {
+    /// Who is asked to send, in this order: `aliyun`, `tencent`, `dypns`, `webhook`, each with a table below, or `log`. The
+    /// next one is asked only when surely nothing was sent: this one refused for its configuration, balance, content or
+    /// permission, or was not reachable. None: in development the same as `log`, in production there is no SMS login.
+    pub providers: Vec<SmsProvider>,
+    /// Total time for one call of one provider. A connection that does not come about is given up after 3s, and the next
+    /// provider asked; with a shorter time here that counts as no answer, after which nobody else is asked.
+    pub timeout: HumanDuration,
+    /// Country codes whose phone numbers are served. Numbers in other countries can be costly ones: `86` is mainland China.
+    pub countries: Vec<String>,
+    /// How long a code is good for.
+    pub code_ttl: HumanDuration,
+    /// How long a phone waits for its next code.
+    pub resend_after: HumanDuration,
+    /// How many wrong codes a phone may give; a new code does not start again from none.
+    pub max_attempts: u32,
+    /// How many codes one phone gets within an hour.
+    pub per_phone_hour: u32,
+    /// How many codes one phone gets within a day.
+    pub per_phone_day: u32,
+    /// How many codes are sent within a day in all. It bounds what an attack can cost.
+    pub daily_budget: u32,
+    pub aliyun: AliyunConfig,
+    pub dypns: DypnsConfig,
+    pub tencent: TencentConfig,
+    pub webhook: WebhookConfig,
+    /// Phones that get no message and always have the same code: for those who review the app for a store or for WeChat. Whoever
+    /// knows such a pair signs in with it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub test_phone: Vec<TestPhone>,
+}
+
+/// Who sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SmsProvider {
+    /// Aliyun `SendSms`.
+    Aliyun,
+    /// Tencent Cloud `SendSms`.
+    Tencent,
+    /// Aliyun `SendSmsVerifyCode`.
+    Dypns,
+    /// A server of one's own.
+    Webhook,
+    /// Nobody: the code is printed in the log. Development only.
+    Log,
+}
+
+impl SmsProvider {
+    /// As it stands in the config and in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Aliyun => "aliyun",
+            Self::Tencent => "tencent",
+            Self::Dypns => "dypns",
+            Self::Webhook => "webhook",
+            Self::Log => "log",
+        }
+    }
+}
+
+/// One phone that gets no message.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TestPhone {
+    /// Its number, of a country that is served.
+    #[schemars(example = &"+8613800000000")]
+    pub phone: String,
+    /// Its code: 6 digits.
+    #[schemars(example = &"123456")]
+    pub code: SecretText,
+    /// The last day on which it works, in UTC: `YYYY-MM-DD`.
+    #[schemars(example = &"2027-01-01")]
+    pub until: String,
+}
+
+impl TestPhone {
+    /// The number, read as one that a client sends.
+    pub fn number(&self, countries: &[String]) -> Result<Phone, Malformed> {
+        Phone::parse(&self.phone, countries)
+    }
+
+    /// The code, as it is compared.
+    pub fn sms_code(&self) -> Result<SmsCode, Malformed> {
+        let is_plain = self.code.expose().bytes().all(|b| b.is_ascii_digit());
+        SmsCode::parse(self.code.expose()).ok().filter(|_| is_plain).ok_or(Malformed("is not 6 digits"))
+    }
+
+    /// The first instant at which it works no more.
+    pub fn ends(&self) -> Result<Timestamp, Malformed> {
+        const NO_DATE: Malformed = Malformed("is not a date: write YYYY-MM-DD");
+        let parts: Vec<_> = self.until.split('-').collect();
+        let ([year, month, day], true) = (parts.as_slice(), self.until.bytes().all(|b| b.is_ascii_digit() || b == b'-'))
+        else {
+            return Err(NO_DATE);
+        };
+        if (year.len(), month.len(), day.len()) != (4, 2, 2) {
+            return Err(NO_DATE);
+        }
+        let (Ok(year), Ok(month), Ok(day)) = (year.parse(), month.parse::<u8>(), day.parse()) else {
+            return Err(NO_DATE);
+        };
+        let month = time::Month::try_from(month).map_err(|_| NO_DATE)?;
+        let date = time::Date::from_calendar_date(year, month, day).map_err(|_| NO_DATE)?;
+        let last_midnight = date.midnight().assume_utc().unix_timestamp();
+        let seconds = u64::try_from(last_midnight + SECONDS_OF_A_DAY).map_err(|_| NO_DATE)?;
+        Ok(Timestamp::from_secs(seconds))
+    }
+}
+
+const SECONDS_OF_A_DAY: i64 = 86_400;
+
+impl SmsConfig {
+    /// Who is asked to send, in order; nobody: SMS login is off.
+    pub fn asked(&self, mode: Mode) -> Vec<SmsProvider> {
+        match (self.providers.as_slice(), mode) {
+            ([], Mode::Development) => vec![SmsProvider::Log],
+            ([], Mode::Production) => Vec::new(),
+            (named, _) => named.to_vec(),
+        }
+    }
+
+    /// The code of a phone that gets no message, on the days on which that works.
+    pub fn test_code(&self, phone: &Phone, now: Timestamp) -> Option<SmsCode> {
+        let is_it = |test: &&TestPhone| test.number(&self.countries).as_ref() == Ok(phone);
+        let test = self.test_phone.iter().find(is_it)?;
+        if now < test.ends().ok()? { test.sms_code().ok() } else { None }
+    }
+
+    pub(super) fn check(&self, mode: Mode, problems: &mut Problems) {
+        self.check_providers(mode, problems);
+        self.check_countries(problems);
+        problems.between("sms.timeout", &self.timeout, HumanDuration::millis(100)..=HumanDuration::secs(30));
+        problems.between("sms.code_ttl", &self.code_ttl, HumanDuration::secs(30)..=HumanDuration::hours(1));
+        problems.between("sms.resend_after", &self.resend_after, HumanDuration::secs(1)..=HumanDuration::hours(1));
+        problems.between("sms.max_attempts", &self.max_attempts, 1..=10);
+        problems.between("sms.per_phone_hour", &self.per_phone_hour, 1..=1000);
+        problems.between("sms.per_phone_day", &self.per_phone_day, 1..=1000);
+        problems.between("sms.daily_budget", &self.daily_budget, 1..=100_000_000);
+        self.aliyun.check(self.asks(SmsProvider::Aliyun), mode, problems);
+        self.dypns.check(self.asks(SmsProvider::Dypns), mode, problems);
+        self.tencent.check(self.asks(SmsProvider::Tencent), mode, problems);
+        self.webhook.check(self.asks(SmsProvider::Webhook), mode, problems);
+        self.check_test_phones(mode, problems);
+    }
+
+    fn asks(&self, provider: SmsProvider) -> bool {
+        self.providers.contains(&provider)
+    }
+
+    fn check_providers(&self, mode: Mode, problems: &mut Problems) {
+        for (n, provider) in self.providers.iter().enumerate() {
+            let key = format!("sms.providers[{n}]");
+            if self.providers[..n].contains(provider) {
+                problems.add(&key, format!("`{}` is listed twice", provider.as_str()));
+            }
+            if *provider == SmsProvider::Log && mode == Mode::Production {
+                problems.add_between(
+                    &key,
+                    &["mode"],
+                    "`log` prints codes in the log: it is for mode = \"development\" alone",
+                );
+            }
+        }
+        let only_dypns = !self.providers.is_empty() && self.providers.iter().all(|named| *named == SmsProvider::Dypns);
+        if only_dypns && self.countries.iter().any(|code| code != "86") {
+            problems.add_between(
+                "sms.countries",
+                &["sms.providers"],
+                "lists other countries than `86`, and `dypns` sends to no other: add a provider that does",
+            );
+        }
+    }
+
+    fn check_countries(&self, problems: &mut Problems) {
+        if self.countries.is_empty() {
+            problems.add("sms.countries", "is empty: no phone number could sign in");
+        }
+        for (n, code) in self.countries.iter().enumerate() {
+            let key = format!("sms.countries[{n}]");
+            let is_code =
+                (1..=3).contains(&code.len()) && code.bytes().all(|b| b.is_ascii_digit()) && !code.starts_with('0');
+            if !is_code {
+                problems.add(&key, format!("{code:?} is not a country code: write 1 to 3 digits, such as 86"));
+            } else if self.countries[..n].contains(code) {
+                problems.add(&key, format!("{code:?} is listed twice"));
+            }
+        }
+    }
+
+    /// Neither number nor code is repeated in what is said.
+    fn check_test_phones(&self, mode: Mode, problems: &mut Problems) {
+        let mut seen = Vec::new();
+        for (n, test) in self.test_phone.iter().enumerate() {
+            let key = |name: &str| format!("sms.test_phone[{n}].{name}");
+            match test.number(&self.countries) {
+                Err(Malformed(what)) => problems.add_between(&key("phone"), &["sms.countries"], what),
+                Ok(phone) if seen.contains(&phone) => problems.add(&key("phone"), "is given twice"),
+                Ok(phone) => seen.push(phone),
+            }
+            if let Err(Malformed(what)) = test.sms_code() {
+                problems.add(&key("code"), what);
+            }
+            if let Err(Malformed(what)) = test.ends() {
+                problems.add(&key("until"), what);
+            }
+        }
+        if mode == Mode::Production && !self.test_phone.is_empty() {
+            problems.warn("sms.test_phone", "whoever knows a test phone and its code can sign in with them");
+        }
+    }
+}
+
+impl Default for SmsConfig {
+    fn default() -> Self {
+        Self {
+            providers: Vec::new(),
+            timeout: HumanDuration::secs(5),
+            countries: vec!["86".to_owned()],
+            code_ttl: HumanDuration::minutes(5),
+            resend_after: HumanDuration::secs(60),
+            max_attempts: 5,
+            per_phone_hour: 5,
+            per_phone_day: 10,
+            daily_budget: 10_000,
+            aliyun: AliyunConfig::default(),
+            dypns: DypnsConfig::default(),
+            tencent: TencentConfig::default(),
+            webhook: WebhookConfig::default(),
+            test_phone: Vec::new(),
+        }
+    }
+}

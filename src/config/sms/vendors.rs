@@ -1,0 +1,336 @@
+//! `[sms.aliyun]`, `[sms.dypns]`, `[sms.tencent]` and `[sms.webhook]`: the account with each provider.
+//!
+//! A table may be incomplete as long as `sms.providers` does not name its provider.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{JsonTemplate, SmsProvider, Template};
+use crate::{
+    config::{Mode, Problems, SecretText, UpstreamAddress, address::is_loopback, problems::within},
+    types::{Malformed, is_public},
+};
+
+/// Aliyun SMS, `SendSms`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct AliyunConfig {
+    /// The AccessKey ID, of a RAM user who may call `dysms:SendSms` and nothing else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"LTAI0000000000000000")]
+    pub access_key_id: Option<String>,
+    /// Its AccessKey secret; also `access_key_secret_file`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"...")]
+    pub access_key_secret: Option<SecretText>,
+    /// Read `access_key_secret` from this file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "path"), example = &"aliyun.secret")]
+    pub access_key_secret_file: Option<PathBuf>,
+    /// The approved signature that the message starts with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"阿里云短信测试")]
+    pub sign_name: Option<String>,
+    /// The approved template.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"SMS_000000")]
+    pub template_code: Option<String>,
+    /// The template's variables: a JSON object of texts, in which `{code}` and `{minutes}` are filled.
+    pub template_param: String,
+    /// Where the API is.
+    pub endpoint: String,
+    /// What one message costs, in thousandths of a yuan: 45 is 0.045 CNY. 0: its cost is not counted.
+    pub price: u32,
+}
+
+/// Aliyun number verification, `SendSmsVerifyCode`: for those who get no signature of their own. Mainland China only.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct DypnsConfig {
+    /// The AccessKey ID, of a RAM user who may call `SendSmsVerifyCode` and nothing else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"LTAI0000000000000000")]
+    pub access_key_id: Option<String>,
+    /// Its AccessKey secret; also `access_key_secret_file`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"...")]
+    pub access_key_secret: Option<SecretText>,
+    /// Read `access_key_secret` from this file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "path"), example = &"aliyun.secret")]
+    pub access_key_secret_file: Option<PathBuf>,
+    /// One of the signatures that Aliyun gives.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"...")]
+    pub sign_name: Option<String>,
+    /// One of the templates that Aliyun gives.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"100001")]
+    pub template_code: Option<String>,
+    /// The template's variables: a JSON object of texts, in which `{code}` and `{minutes}` are filled.
+    pub template_param: String,
+    /// Where the API is.
+    pub endpoint: String,
+    /// What one message costs, in thousandths of a yuan. 0: its cost is not counted.
+    pub price: u32,
+}
+
+/// Tencent Cloud SMS, `SendSms`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TencentConfig {
+    /// The `SecretId`, of a sub-account that may call `sms:SendSms` and nothing else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"AKID00000000000000000000000000000000")]
+    pub secret_id: Option<String>,
+    /// Its `SecretKey`; also `secret_key_file`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"...")]
+    pub secret_key: Option<SecretText>,
+    /// Read `secret_key` from this file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "path"), example = &"tencent.secret")]
+    pub secret_key_file: Option<PathBuf>,
+    /// The application in the SMS console.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"1400000000")]
+    pub sdk_app_id: Option<String>,
+    /// The approved signature that the message starts with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"腾讯云")]
+    pub sign_name: Option<String>,
+    /// The approved template.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"1110")]
+    pub template_id: Option<String>,
+    /// The template's variables in their order, in which `{code}` and `{minutes}` are filled.
+    pub template_params: Vec<String>,
+    /// The region that the call is for.
+    pub region: String,
+    /// Where the API is.
+    pub endpoint: String,
+    /// What one message costs, in thousandths of a yuan. 0: its cost is not counted.
+    pub price: u32,
+}
+
+/// A server of one's own that sends the message. menshen posts `{id, phone, code, purpose, expires_in}` as JSON to it: `phone`
+/// is `+8613800138000`, `purpose` is `login` or `bind`, `expires_in` is in seconds. `id` is also in the header
+/// `Idempotency-Key`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct WebhookConfig {
+    /// Where to post. A redirect is not followed. 2xx means that the message is accepted, 429 that the phone has to wait
+    /// (`Retry-After`, in seconds), any other 4xx that the message is refused and another provider may be asked; after
+    /// anything else nobody knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"https://sms.example.com/send")]
+    pub url: Option<String>,
+    /// The key of the signature; also `secret_file`. `X-Menshen-Signature` is `sha256=` and the hex HMAC-SHA256 of
+    /// `X-Menshen-Timestamp` (seconds since 1970), a `.` and the body. Refuse old timestamps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"...")]
+    pub secret: Option<SecretText>,
+    /// Read `secret` from this file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "path"), example = &"webhook.secret")]
+    pub secret_file: Option<PathBuf>,
+    /// Whether the server may be on this machine or in a private network. If not, every address of its name is looked at
+    /// before each connection, and no proxy is used, since a proxy would hide it.
+    pub allow_private: bool,
+    /// What one message costs, in thousandths of a yuan. 0: its cost is not counted.
+    pub price: u32,
+}
+
+impl AliyunConfig {
+    pub(super) fn check(&self, is_asked: bool, mode: Mode, problems: &mut Problems) {
+        let mut table = Table { key: "sms.aliyun", provider: SmsProvider::Aliyun, is_asked, problems };
+        table.is_used(*self == Self::default());
+        table.id("access_key_id", self.access_key_id.as_deref());
+        table.secret("access_key_secret", self.access_key_secret.as_ref());
+        table.text("sign_name", self.sign_name.as_deref());
+        table.text("template_code", self.template_code.as_deref());
+        table.parsed::<JsonTemplate>("template_param", &self.template_param);
+        table.endpoint(&self.endpoint, mode);
+    }
+}
+
+impl DypnsConfig {
+    pub(super) fn check(&self, is_asked: bool, mode: Mode, problems: &mut Problems) {
+        let mut table = Table { key: "sms.dypns", provider: SmsProvider::Dypns, is_asked, problems };
+        table.is_used(*self == Self::default());
+        table.id("access_key_id", self.access_key_id.as_deref());
+        table.secret("access_key_secret", self.access_key_secret.as_ref());
+        table.text("sign_name", self.sign_name.as_deref());
+        table.text("template_code", self.template_code.as_deref());
+        table.parsed::<JsonTemplate>("template_param", &self.template_param);
+        table.endpoint(&self.endpoint, mode);
+    }
+}
+
+impl TencentConfig {
+    pub(super) fn check(&self, is_asked: bool, mode: Mode, problems: &mut Problems) {
+        let mut table = Table { key: "sms.tencent", provider: SmsProvider::Tencent, is_asked, problems };
+        table.is_used(*self == Self::default());
+        table.id("secret_id", self.secret_id.as_deref());
+        table.secret("secret_key", self.secret_key.as_ref());
+        table.text("sdk_app_id", self.sdk_app_id.as_deref());
+        table.text("sign_name", self.sign_name.as_deref());
+        table.text("template_id", self.template_id.as_deref());
+        table.id("region", Some(&self.region));
+        for (n, text) in self.template_params.iter().enumerate() {
+            table.parsed::<Template>(&format!("template_params[{n}]"), text);
+        }
+        let read: Result<Vec<Template>, _> = self.template_params.iter().map(|text| text.parse()).collect();
+        if read.is_ok_and(|templates| !templates.iter().any(Template::holds_code)) {
+            table.problems.add("sms.tencent.template_params", "has no {code}: nobody would get one");
+        }
+        table.endpoint(&self.endpoint, mode);
+    }
+}
+
+impl WebhookConfig {
+    pub(super) fn check(&self, is_asked: bool, mode: Mode, problems: &mut Problems) {
+        let mut table = Table { key: "sms.webhook", provider: SmsProvider::Webhook, is_asked, problems };
+        table.is_used(*self == Self::default());
+        table.text("url", self.url.as_deref());
+        table.secret("secret", self.secret.as_ref());
+        if let Some(url) = &self.url {
+            self.check_url(url, mode, problems);
+        }
+    }
+
+    /// The address may hold a secret of its own, so it is not repeated.
+    fn check_url(&self, url: &str, mode: Mode, problems: &mut Problems) {
+        let key = "sms.webhook.url";
+        let Some((scheme, host)) = scheme_and_host(url) else {
+            return problems.add(key, "is not a URL: write https://host/path, without user name or fragment");
+        };
+        if scheme == "http" && mode == Mode::Production && !is_loopback(&host) {
+            problems.add_between(key, &["mode"], "must be https: it carries phone numbers and codes");
+        }
+        let is_private = is_loopback(&host) || host.parse().is_ok_and(|address| !is_public(address));
+        if is_private && !self.allow_private {
+            let says = "is on this machine or in a private network: set `allow_private = true` if that is meant";
+            problems.add_between(key, &["sms.webhook.allow_private"], says);
+        }
+    }
+}
+
+/// `http` or `https`, and the host without brackets.
+fn scheme_and_host(url: &str) -> Option<(String, String)> {
+    let uri: http::Uri = url.parse().ok().filter(|_| !url.contains(['@', '#']))?;
+    let scheme = uri.scheme_str().filter(|scheme| matches!(*scheme, "http" | "https"))?;
+    let host = uri.host()?.trim_start_matches('[').trim_end_matches(']');
+    (!host.is_empty()).then(|| (scheme.to_owned(), host.to_owned()))
+}
+
+/// The checks that the tables share.
+struct Table<'a> {
+    key: &'static str,
+    provider: SmsProvider,
+    is_asked: bool,
+    problems: &'a mut Problems,
+}
+
+impl Table<'_> {
+    /// Says so when a table was written for nothing.
+    fn is_used(&mut self, is_empty: bool) {
+        if !is_empty && !self.is_asked {
+            let says = format!("is not used: `sms.providers` does not name `{}`", self.provider.as_str());
+            self.problems.warn(self.key, says);
+        }
+    }
+
+    fn text(&mut self, name: &str, value: Option<&str>) {
+        let says = match value {
+            Some("") => "is empty".to_owned(),
+            Some("...") => "is still the example".to_owned(),
+            None if self.is_asked => {
+                format!("is missing: `sms.providers` names `{}`", self.provider.as_str())
+            }
+            Some(_) | None => return,
+        };
+        self.problems.add_between(&within(self.key, name), &["sms.providers"], says);
+    }
+
+    fn secret(&mut self, name: &str, value: Option<&SecretText>) {
+        self.text(name, value.map(|secret| secret.expose().trim()));
+    }
+
+    /// A text that travels in a header.
+    fn id(&mut self, name: &str, value: Option<&str>) {
+        self.text(name, value);
+        let is_plain = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+        if value.is_some_and(|text| text != "..." && !is_plain(text)) {
+            self.problems.add(&within(self.key, name), "may hold letters, digits, '-', '_' and '.' alone");
+        }
+    }
+
+    fn parsed<T: std::str::FromStr<Err = Malformed>>(&mut self, name: &str, text: &str) {
+        if let Err(Malformed(what)) = text.parse::<T>() {
+            self.problems.add(&within(self.key, name), what);
+        }
+    }
+
+    /// What is sent there holds phone numbers and codes, so it goes over TLS, or stays on this machine.
+    fn endpoint(&mut self, text: &str, mode: Mode) {
+        let key = within(self.key, "endpoint");
+        match text.parse::<UpstreamAddress>() {
+            Err(Malformed(what)) => self.problems.add(&key, what),
+            Ok(UpstreamAddress::Unix(_)) => self.problems.add(&key, "is not a URL: write https://host"),
+            Ok(UpstreamAddress::Http { tls: false, host, .. }) if mode == Mode::Production && !is_loopback(&host) => {
+                self.problems.add_between(&key, &["mode"], "must be https: it carries phone numbers and codes");
+            }
+            Ok(UpstreamAddress::Http { .. }) => {}
+        }
+    }
+}
+
+impl Default for AliyunConfig {
+    fn default() -> Self {
+        Self {
+            access_key_id: None,
+            access_key_secret: None,
+            access_key_secret_file: None,
+            sign_name: None,
+            template_code: None,
+            template_param: r#"{"code":"{code}"}"#.to_owned(),
+            endpoint: "https://dysmsapi.aliyuncs.com".to_owned(),
+            price: 0,
+        }
+    }
+}
+
+impl Default for DypnsConfig {
+    fn default() -> Self {
+        Self {
+            access_key_id: None,
+            access_key_secret: None,
+            access_key_secret_file: None,
+            sign_name: None,
+            template_code: None,
+            template_param: r#"{"code":"{code}","min":"{minutes}"}"#.to_owned(),
+            endpoint: "https://dypnsapi.aliyuncs.com".to_owned(),
+            price: 0,
+        }
+    }
+}
+
+impl Default for TencentConfig {
+    fn default() -> Self {
+        Self {
+            secret_id: None,
+            secret_key: None,
+            secret_key_file: None,
+            sdk_app_id: None,
+            sign_name: None,
+            template_id: None,
+            template_params: vec!["{code}".to_owned(), "{minutes}".to_owned()],
+            region: "ap-guangzhou".to_owned(),
+            endpoint: "https://sms.tencentcloudapi.com".to_owned(),
+            price: 0,
+        }
+    }
+}

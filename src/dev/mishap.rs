@@ -1,0 +1,44 @@
+//! Answers that are none, for simulated vendors.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use axum::{
+    body::{Body, Bytes},
+    http::header,
+    response::{IntoResponse, Response},
+};
+use hyper::body::{Body as HttpBody, Frame};
+
+/// What garbage looks like: somebody else's page.
+pub(super) const PAGE: &str = "<html><body>It works!</body></html>";
+
+/// Half an answer, then the connection ends.
+pub(super) fn cut() -> Response {
+    ([(header::CONTENT_TYPE, "text/plain"), (header::CONTENT_LENGTH, "100")], Body::new(Half::Whole)).into_response()
+}
+
+/// A body that breaks off.
+#[derive(Debug, Clone, Copy)]
+enum Half {
+    Whole,
+    Broken,
+}
+
+impl HttpBody for Half {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        match *self {
+            Self::Whole => {
+                *self = Self::Broken;
+                Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"{\"openid\":\"o1\"")))))
+            }
+            Self::Broken => Poll::Ready(Some(Err(io::Error::other("as scripted")))),
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! Simulated SMS vendors: Aliyun `SendSms` and `SendSmsVerifyCode`, Tencent Cloud `SendSms`, and a webhook, on one port.
+//!
+//! Each checks signature, time and nonce by itself, from the bytes that arrived, and answers in the published form. What was
+//! sent stays here, so that a test or a demo reads the code from "the phone". A [`Script`] makes a vendor misbehave.
+
+mod answer;
+mod received;
+mod signature;
+
+use std::{
+    collections::{HashMap, HashSet},
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use axum::{
+    Router,
+    body::{Bytes, to_bytes},
+    extract::{Request, State},
+    http::{StatusCode, header, request::Parts},
+    response::{IntoResponse, Response},
+};
+
+use super::{listener::Listener, mishap};
+use crate::{
+    clock::Clock,
+    config::{AliyunConfig, DypnsConfig, SecretText, SmsConfig, SmsProvider, TencentConfig, WebhookConfig},
+};
+pub use received::SentMessage;
+
+/// What the vendors know their customer by.
+pub const KEY_ID: &str = "simulated-key-id";
+/// The secret that belongs to it, and that of the webhook.
+pub const SECRET: &str = "simulated secret &=+%/";
+/// The one approved signature.
+pub const SIGN_NAME: &str = "门神短信测试";
+/// The one approved template.
+pub const TEMPLATE: &str = "SMS_154950909";
+
+/// Where the webhook is.
+const WEBHOOK_PATH: &str = "/hook/send";
+/// Where [`Script::Moved`] points.
+const MOVED_PATH: &str = "/moved";
+/// More than a request of ours can have.
+const LONGEST_BODY: usize = 64 * 1024;
+
+/// The running vendors; they stop when dropped.
+#[derive(Debug)]
+pub struct SimulatedSms {
+    listener: Listener,
+    desk: Arc<Desk>,
+}
+
+/// What a vendor does with a request that is signed rightly.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Script {
+    /// Sends the message.
+    #[default]
+    Send,
+    /// Refuses with this code of its own; for the webhook, with this HTTP status.
+    Refuse(String),
+    /// Answers exactly this, whatever is asked.
+    Answer(u16, String),
+    /// 404 and a refusal whose message echoes all that was received, as Aliyun's does.
+    Echo,
+    /// Sends the message and never answers.
+    Hang,
+    /// 200 without a body.
+    Empty,
+    /// A page instead of JSON, with this status.
+    Garbage(u16),
+    /// A megabyte.
+    Huge,
+    /// Half an answer, then the connection ends.
+    Cut,
+    /// A redirect to a place where calls are counted.
+    Moved,
+}
+
+#[derive(Debug)]
+struct Desk {
+    clock: Clock,
+    book: Mutex<Book>,
+}
+
+#[derive(Debug, Default)]
+struct Book {
+    calls: HashMap<&'static str, usize>,
+    scripts: HashMap<&'static str, Script>,
+    nonces: HashSet<String>,
+    sent: Vec<SentMessage>,
+    moved: usize,
+}
+
+impl SimulatedSms {
+    /// Starts them on a free loopback port. Signatures are checked against the time of `clock`.
+    pub async fn start(clock: Clock) -> io::Result<Self> {
+        let desk = Arc::new(Desk { clock, book: Mutex::default() });
+        let router = Router::new().fallback(serve).with_state(Arc::clone(&desk));
+        let listener = Listener::start(router).await?;
+        Ok(Self { listener, desk })
+    }
+
+    /// Where they listen.
+    pub const fn address(&self) -> SocketAddr {
+        self.listener.address()
+    }
+
+    /// For each `endpoint` of the config.
+    pub fn base_url(&self) -> String {
+        format!("http://{}", self.address())
+    }
+
+    /// An `[sms]` section that asks these providers, with every account filled in.
+    pub fn section(&self, providers: &[SmsProvider]) -> SmsConfig {
+        let text = |text: &str| Some(text.to_owned());
+        let secret = || Some(SecretText::new(SECRET.to_owned()));
+        SmsConfig {
+            providers: providers.to_vec(),
+            aliyun: AliyunConfig {
+                access_key_id: text(KEY_ID),
+                access_key_secret: secret(),
+                sign_name: text(SIGN_NAME),
+                template_code: text(TEMPLATE),
+                endpoint: self.base_url(),
+                ..AliyunConfig::default()
+            },
+            dypns: DypnsConfig {
+                access_key_id: text(KEY_ID),
+                access_key_secret: secret(),
+                sign_name: text(SIGN_NAME),
+                template_code: text(TEMPLATE),
+                endpoint: self.base_url(),
+                ..DypnsConfig::default()
+            },
+            tencent: TencentConfig {
+                secret_id: text(KEY_ID),
+                secret_key: secret(),
+                sdk_app_id: text("1400006666"),
+                sign_name: text(SIGN_NAME),
+                template_id: text(TEMPLATE),
+                endpoint: self.base_url(),
+                ..TencentConfig::default()
+            },
+            webhook: WebhookConfig {
+                url: Some(format!("{}{WEBHOOK_PATH}", self.base_url())),
+                secret: secret(),
+                allow_private: true,
+                ..WebhookConfig::default()
+            },
+            ..SmsConfig::default()
+        }
+    }
+
+    /// What a vendor does from now on.
+    pub fn script(&self, provider: SmsProvider, script: Script) {
+        self.desk.book().scripts.insert(provider.as_str(), script);
+    }
+
+    /// How often a vendor was asked.
+    pub fn calls(&self, provider: SmsProvider) -> usize {
+        self.desk.book().calls.get(provider.as_str()).copied().unwrap_or_default()
+    }
+
+    /// How often somebody followed a redirect.
+    pub fn redirects_followed(&self) -> usize {
+        self.desk.book().moved
+    }
+
+    /// Everything that was sent, in order.
+    pub fn sent(&self) -> Vec<SentMessage> {
+        self.desk.book().sent.clone()
+    }
+
+    /// The newest code on a phone, by its number in E.164 form.
+    pub fn code_on(&self, phone: &str) -> Option<String> {
+        self.desk.book().sent.iter().rev().find(|message| message.phone == phone).map(|message| message.code.clone())
+    }
+}
+
+impl Desk {
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The message of a request that is signed rightly; else the vendor's code for what is wrong with it.
+    fn accept(&self, provider: SmsProvider, head: &Parts, body: &[u8]) -> Result<SentMessage, &'static str> {
+        let now = self.clock.now();
+        match provider {
+            SmsProvider::Aliyun | SmsProvider::Dypns => {
+                let nonce = signature::acs3(head, body, now)?;
+                if !self.book().nonces.insert(nonce) {
+                    return Err("SignatureNonceUsed");
+                }
+                received::aliyun(provider, head)
+            }
+            SmsProvider::Tencent => {
+                signature::tc3(head, body, now)?;
+                received::tencent(head, body)
+            }
+            SmsProvider::Webhook => {
+                signature::webhook(head, body, now)?;
+                received::webhook(head, body)
+            }
+            SmsProvider::Log => Err("404"),
+        }
+    }
+}
+
+async fn serve(State(desk): State<Arc<Desk>>, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    let Ok(body) = to_bytes(body, LONGEST_BODY).await else {
+        return StatusCode::PAYLOAD_TOO_LARGE.into_response();
+    };
+    if head.uri.path() == MOVED_PATH {
+        desk.book().moved += 1;
+        return StatusCode::OK.into_response();
+    }
+    let Some(provider) = asked_of(&head) else { return StatusCode::NOT_FOUND.into_response() };
+    let script = {
+        let mut book = desk.book();
+        *book.calls.entry(provider.as_str()).or_default() += 1;
+        book.scripts.get(provider.as_str()).cloned().unwrap_or_default()
+    };
+    let message = match desk.accept(provider, &head, &body) {
+        Ok(message) => message,
+        Err(code) => return answer::refusal(provider, code, "as simulated"),
+    };
+    match script {
+        Script::Send => {
+            desk.book().sent.push(message);
+            answer::success(provider)
+        }
+        Script::Refuse(code) => answer::refusal(provider, &code, "as scripted"),
+        Script::Answer(status, text) => (answer::status(status), text).into_response(),
+        Script::Echo => answer::echo(provider, &head, &body),
+        Script::Hang => {
+            desk.book().sent.push(message);
+            std::future::pending().await
+        }
+        Script::Empty => StatusCode::OK.into_response(),
+        Script::Garbage(status) => (answer::status(status), mishap::PAGE).into_response(),
+        Script::Huge => format!(r#"{{"Code":"OK","padding":"{}"}}"#, "x".repeat(1024 * 1024)).into_response(),
+        Script::Cut => mishap::cut(),
+        Script::Moved => (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, MOVED_PATH)], Bytes::new()).into_response(),
+    }
+}
+
+/// Which vendor a request is for.
+fn asked_of(head: &Parts) -> Option<SmsProvider> {
+    let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
+    match (header("x-acs-action"), header("x-tc-action"), head.uri.path()) {
+        (Some("SendSms"), None, "/") => Some(SmsProvider::Aliyun),
+        (Some("SendSmsVerifyCode"), None, "/") => Some(SmsProvider::Dypns),
+        (None, Some("SendSms"), "/") => Some(SmsProvider::Tencent),
+        (None, None, WEBHOOK_PATH) => Some(SmsProvider::Webhook),
+        _ => None,
+    }
+}

@@ -1,0 +1,90 @@
+//! How codes with a name of their own make the simulated server behave.
+
+use std::time::Duration;
+
+use axum::{
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+
+use crate::dev::mishap;
+
+/// How a code makes the server behave. The code is the name given here, alone or with `-` and anything after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Script {
+    /// Any other code: nothing special.
+    None,
+    /// `fail.40029`: this errcode.
+    Fail(i64),
+    /// `text.40029`: this errcode as a text, as one vendor page shows it.
+    FailAsText(i64),
+    /// `busy`: errcode -1, always.
+    Busy,
+    /// `once`: errcode -1 the first time, then a success.
+    BusyOnce,
+    /// `slow.250`: a success after so many milliseconds.
+    Slow(u64),
+    /// `empty`: 200 without a body.
+    Empty,
+    /// `garbage`: a page instead of JSON.
+    Garbage,
+    /// `huge`: a megabyte.
+    Huge,
+    /// `cut`: half an answer, then the connection ends.
+    Cut,
+    /// `moved`: a redirect to a place that counts as another call.
+    Moved,
+    /// `down`: 502 with a page.
+    Down,
+}
+
+impl Script {
+    pub(super) fn of(code: &str) -> Self {
+        let name = code.split_once('-').map_or(code, |(name, _)| name);
+        let (name, number) = name.split_once('.').unwrap_or((name, ""));
+        match (name, number.parse::<u32>()) {
+            ("fail", Ok(errcode)) => Self::Fail(errcode.into()),
+            ("text", Ok(errcode)) => Self::FailAsText(errcode.into()),
+            ("slow", Ok(millis)) => Self::Slow(millis.into()),
+            ("busy", _) => Self::Busy,
+            ("once", _) => Self::BusyOnce,
+            ("empty", _) => Self::Empty,
+            ("garbage", _) => Self::Garbage,
+            ("huge", _) => Self::Huge,
+            ("cut", _) => Self::Cut,
+            ("moved", _) => Self::Moved,
+            ("down", _) => Self::Down,
+            _ => Self::None,
+        }
+    }
+
+    /// Plays it, the code having been seen so many times; `otherwise` answers where nothing goes wrong.
+    pub(super) async fn play(self, times: usize, otherwise: impl FnOnce() -> String) -> Response {
+        match self {
+            Self::None => plain(otherwise()),
+            Self::Fail(errcode) => plain(failure(errcode, "scripted, rid: 0d0d0d0d-simulated")),
+            Self::FailAsText(errcode) => plain(format!(r#"{{"errcode":"{errcode}","errmsg":"scripted"}}"#)),
+            Self::BusyOnce if times > 1 => plain(otherwise()),
+            Self::Busy | Self::BusyOnce => plain(failure(-1, "system error")),
+            Self::Slow(millis) => {
+                tokio::time::sleep(Duration::from_millis(millis)).await;
+                plain(otherwise())
+            }
+            Self::Empty => plain(String::new()),
+            Self::Garbage => plain(mishap::PAGE.to_owned()),
+            Self::Huge => plain(format!(r#"{{"openid":"o1","padding":"{}"}}"#, "x".repeat(1024 * 1024))),
+            Self::Cut => mishap::cut(),
+            Self::Moved => (StatusCode::FOUND, [(header::LOCATION, "/sns/jscode2session?js_code=moved")]).into_response(),
+            Self::Down => (StatusCode::BAD_GATEWAY, "<html>502</html>").into_response(),
+        }
+    }
+}
+
+/// As the real server says it, whatever it says.
+pub(super) fn plain(body: String) -> Response {
+    ([(header::CONTENT_TYPE, "text/plain")], body).into_response()
+}
+
+pub(super) fn failure(errcode: i64, message: &str) -> String {
+    format!(r#"{{"errcode":{errcode},"errmsg":"{message}"}}"#)
+}

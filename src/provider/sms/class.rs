@@ -1,0 +1,195 @@
+//! What the codes of SMS vendors mean.
+//!
+//! Decided on `Code` alone: messages change their wording and echo what was sent, and HTTP says 404 to a wrong key and 200 to
+//! most refusals. Sources: Aliyun's error codes (<https://help.aliyun.com/document_detail/101346.html>), Tencent Cloud's
+//! `SendSms` (<https://cloud.tencent.com/document/api/382/59177>).
+
+use std::time::Duration;
+
+/// Why a vendor did not send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Class {
+    /// Over the vendor's own limit, for about so long.
+    RateLimited(Duration),
+    /// No number, or of a country where the vendor does not send.
+    BadNumber,
+    /// The number is on a list of those that want no messages.
+    BlockedNumber,
+    /// Credentials, signature, template or parameters: an operator has to look.
+    Config,
+    /// Nothing left to pay with, or the account's own limit is reached.
+    Balance,
+    /// The text has words that are not sent.
+    Content,
+    /// The account may not send.
+    Permission,
+    /// An error inside the vendor: the message may have been sent.
+    Transient,
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_mins(1);
+const HOUR: Duration = Duration::from_hours(1);
+const DAY: Duration = Duration::from_hours(24);
+
+impl Class {
+    /// Its metric label.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::RateLimited(_) => "rate_limited",
+            Self::BadNumber => "bad_number",
+            Self::BlockedNumber => "blocked_number",
+            Self::Config => "config",
+            Self::Balance => "balance",
+            Self::Content => "content",
+            Self::Permission => "perm",
+            Self::Transient => "transient",
+        }
+    }
+
+    /// A `Code` of Aliyun's `SendSms` other than `OK`. `message` tells which limit was reached, and nothing else is taken
+    /// from it.
+    pub(super) fn of_aliyun(code: &str, message: &str) -> Self {
+        match code {
+            "isv.BUSINESS_LIMIT_CONTROL" => Self::RateLimited(window(message)),
+            "Throttling.User" => Self::RateLimited(SECOND),
+            "isv.MOBILE_NUMBER_ILLEGAL" | "isv.DOMESTIC_NUMBER_NOT_SUPPORTED" => Self::BadNumber,
+            "isv.DAY_LIMIT_CONTROL"
+            | "isv.MONTH_LIMIT_CONTROL"
+            | "isv.AMOUNT_NOT_ENOUGH"
+            | "isv.OUT_OF_SERVICE"
+            | "isv.ACCOUNT_ABNORMAL" => Self::Balance,
+            "isv.BLACK_KEY_CONTROL_LIMIT" | "isv.SMS_CONTENT_ILLEGAL" => Self::Content,
+            "isp.RAM_PERMISSION_DENY" => Self::Permission,
+            "SignatureDoesNotMatch" | "InvalidAccessKeyId.NotFound" | "InvalidTimeStamp.Expired" => Self::Config,
+            other if other.starts_with("isv.") => Self::Config,
+            // `isp.*`, a nonce used twice, and what nobody knows.
+            _ => Self::Transient,
+        }
+    }
+
+    /// A `Code` of Aliyun's `SendSmsVerifyCode` other than `OK`: those of `SendSms`, some without their prefix, and two of
+    /// its own.
+    pub(super) fn of_dypns(code: &str, message: &str) -> Self {
+        match code {
+            "biz.FREQUENCY" => Self::RateLimited(MINUTE),
+            "FUNCTION_NOT_OPENED" => Self::Config,
+            "BUSINESS_LIMIT_CONTROL" | "MOBILE_NUMBER_ILLEGAL" | "INVALID_PARAMETERS" => {
+                Self::of_aliyun(&format!("isv.{code}"), message)
+            }
+            other => Self::of_aliyun(other, message),
+        }
+    }
+
+    /// A `Code` of Tencent Cloud's `SendSms` other than `Ok`, of the whole call or of the one number.
+    pub(super) fn of_tencent(code: &str) -> Self {
+        match code {
+            "LimitExceeded.PhoneNumberThirtySecondLimit" => Self::RateLimited(Duration::from_secs(30)),
+            "LimitExceeded.PhoneNumberOneHourLimit" => Self::RateLimited(HOUR),
+            "LimitExceeded.PhoneNumberDailyLimit" | "LimitExceeded.PhoneNumberSameContentDailyLimit" => {
+                Self::RateLimited(DAY)
+            }
+            "RequestLimitExceeded" => Self::RateLimited(SECOND),
+            "LimitExceeded.AppDailyLimit"
+            | "LimitExceeded.DailyLimit"
+            | "FailedOperation.InsufficientBalanceInSmsPackage"
+            // Their spelling.
+            | "UnauthorizedOperation.SerivceSuspendDueToArrears" => Self::Balance,
+            "InvalidParameterValue.IncorrectPhoneNumber"
+            | "MissingParameter.EmptyPhoneNumberSet"
+            // Their spelling.
+            | "UnsupportedOperation.UnsuportedRegion" => Self::BadNumber,
+            "FailedOperation.PhoneNumberInBlacklist" => Self::BlockedNumber,
+            "FailedOperation.ContainSensitiveWord" => Self::Content,
+            "UnauthorizedOperation.RequestPermissionDeny" | "AuthFailure.UnauthorizedOperation" => Self::Permission,
+            "LimitExceeded.PhoneNumberCountLimit"
+            | "FailedOperation.SignatureIncorrectOrUnapproved"
+            | "FailedOperation.TemplateIncorrectOrUnapproved"
+            | "FailedOperation.FailResolvePacket"
+            | "FailedOperation.JsonParseFail"
+            | "InvalidParameterValue.TemplateParameterFormatError"
+            | "InvalidParameterValue.TemplateParameterLengthLimit"
+            | "InvalidParameterValue.ProhibitedUseUrlInTemplateParameter"
+            | "InvalidParameterValue.SdkAppIdNotExist"
+            | "InvalidParameterValue.ContentLengthLimit"
+            // The clock is wrong.
+            | "InternalError.RequestTimeException" => Self::Config,
+            other => match other.split_once('.') {
+                Some(("LimitExceeded", _)) => Self::RateLimited(MINUTE),
+                Some(("AuthFailure" | "UnauthorizedOperation", _)) => Self::Config,
+                // `InternalError`, `FailedOperation.OtherError` and what nobody knows.
+                Some(_) | None => Self::Transient,
+            },
+        }
+    }
+}
+
+/// Which of Aliyun's limits was reached: 1 a minute, 5 an hour, 10 a day for one number and signature.
+fn window(message: &str) -> Duration {
+    let windows = [("天级", DAY), ("小时级", HOUR), ("分钟级", MINUTE)];
+    windows.into_iter().find(|(name, _)| message.contains(name)).map_or(MINUTE, |(_, window)| window)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    /// The rows of a vendor that are not a success, each with its code, its class as the table names it, and the row itself.
+    fn rows(vendor: &str) -> Vec<(String, String, Value)> {
+        let table: Value = serde_json::from_str(include_str!("../../../tests/data/sms-error-map.json")).unwrap();
+        let text = |row: &Value, name: &str| row[name].as_str().unwrap().to_owned();
+        let rows = table[vendor].as_array().unwrap().iter().filter(|row| row["class"] != "sent");
+        rows.map(|row| (text(row, "code"), text(row, "class"), row.clone())).collect()
+    }
+
+    #[test]
+    fn every_known_code_of_aliyun_has_the_meaning_of_its_row() {
+        let mut seen = 0;
+        for (code, class, row) in rows("aliyun") {
+            assert_eq!(Class::of_aliyun(&code, "").name(), class, "{code}");
+            assert_eq!(Class::of_dypns(&code, "").name(), class, "{code}");
+            if let Some(seconds) = row["retry_after_s"].as_u64() {
+                assert_eq!(Class::of_aliyun(&code, ""), Class::RateLimited(Duration::from_secs(seconds)), "{code}");
+            }
+            for (part, seconds) in row["message_contains"].as_object().into_iter().flatten() {
+                let expected = Class::RateLimited(Duration::from_secs(seconds.as_u64().unwrap()));
+                assert_eq!(Class::of_aliyun(&code, &format!("触发{part}流控Permits:1")), expected, "{part}");
+                seen += 1;
+            }
+            seen += 1;
+        }
+        assert_eq!(seen, 33 + 3);
+    }
+
+    #[test]
+    fn every_known_code_of_tencent_has_the_meaning_of_its_row() {
+        let mut seen = 0;
+        for (code, class, row) in rows("tencent") {
+            assert_eq!(Class::of_tencent(&code).name(), class, "{code}");
+            if let Some(seconds) = row["retry_after_s"].as_u64() {
+                assert_eq!(Class::of_tencent(&code), Class::RateLimited(Duration::from_secs(seconds)), "{code}");
+            }
+            seen += 1;
+        }
+        assert_eq!(seen, 39);
+    }
+
+    #[test]
+    fn a_code_nobody_knows_goes_by_its_prefix_or_may_have_sent() {
+        assert_eq!(Class::of_aliyun("isv.NEW", ""), Class::Config);
+        assert_eq!(Class::of_aliyun("isp.NEW", ""), Class::Transient);
+        assert_eq!(Class::of_tencent("LimitExceeded.New"), Class::RateLimited(MINUTE));
+        assert_eq!(Class::of_tencent("AuthFailure.New"), Class::Config);
+        assert_eq!(Class::of_tencent("UnauthorizedOperation.New"), Class::Config);
+        for code in ["", "ok", "New", "New.Code", "LimitExceededNew", "ISV.NEW"] {
+            assert_eq!(Class::of_aliyun(code, ""), Class::Transient, "{code}");
+            assert_eq!(Class::of_tencent(code), Class::Transient, "{code}");
+        }
+        assert_eq!(Class::of_dypns("biz.FREQUENCY", ""), Class::RateLimited(MINUTE));
+        assert_eq!(Class::of_dypns("BUSINESS_LIMIT_CONTROL", "触发天级流控Permits:10"), Class::RateLimited(DAY));
+        assert_eq!(Class::of_dypns("MOBILE_NUMBER_ILLEGAL", ""), Class::BadNumber);
+        assert_eq!(Class::of_dypns("FUNCTION_NOT_OPENED", ""), Class::Config);
+    }
+}

@@ -1,0 +1,111 @@
+//! A server of the operator's own that sends the message: one signed `POST`.
+//!
+//! Its address comes from the config alone. Redirects are not followed, and unless the config allows it no private address is
+//! connected to, so that whoever holds a name in DNS cannot point menshen at its neighbours.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode, header};
+use reqwest::Url;
+use serde::Serialize;
+
+use super::{
+    Message, SetupError,
+    class::Class,
+    failure::{Failure, Refusal, Tag},
+    required, required_secret,
+};
+use crate::{
+    config::WebhookConfig,
+    crypto::hmac_sha256,
+    outbound::{Outbound, is_private_address},
+    types::Secret,
+};
+
+/// The wait that a 429 means which names none, or no number of seconds.
+const USUAL_WAIT: Duration = Duration::from_mins(1);
+/// A longer one is not believed.
+const LONGEST_WAIT: Duration = Duration::from_hours(24);
+
+/// Where to post, and the key of the signature.
+#[derive(Debug)]
+pub(super) struct Webhook {
+    outbound: Outbound,
+    url: Address,
+    secret: Secret<String>,
+}
+
+/// A URL that may hold a secret, so it does not print.
+struct Address(Url);
+
+impl std::fmt::Debug for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    id: &'a str,
+    phone: &'a str,
+    code: &'a str,
+    purpose: &'static str,
+    /// Seconds.
+    expires_in: u64,
+}
+
+impl Webhook {
+    pub(super) fn new(config: &WebhookConfig) -> Result<Self, SetupError> {
+        let key = "sms.webhook.url";
+        let url = Url::parse(&required((key, &config.url))?).map_err(|_| SetupError::NoUrl(key))?;
+        let secret = required_secret(("sms.webhook.secret", &config.secret))?;
+        let outbound = if config.allow_private {
+            Outbound::new(&url)?
+        } else if is_private_address(&url) {
+            return Err(SetupError::PrivateAddress);
+        } else {
+            Outbound::to_public()?
+        };
+        Ok(Self { outbound, url: Address(url), secret })
+    }
+
+    pub(super) async fn send(&self, message: &Message<'_>, limit: Duration) -> Result<(), Failure> {
+        let answer = self.outbound.send(self.request(message)?, limit).await?;
+        let status = answer.status();
+        let class = match status {
+            _ if status.is_success() => return Ok(()),
+            StatusCode::TOO_MANY_REQUESTS => Class::RateLimited(wait(answer.headers())),
+            _ if status.is_client_error() => Class::Config,
+            // A redirect too: it may come after the message was accepted.
+            _ => return Err(Failure::Unusable(status)),
+        };
+        Err(Failure::Refused(Refusal { class, code: Tag::new(status.as_str()), request_id: Tag::new(message.id) }))
+    }
+
+    fn request(&self, message: &Message<'_>) -> Result<http::Request<Bytes>, Failure> {
+        let body = Body {
+            id: message.id,
+            phone: message.phone.as_str(),
+            code: message.code.expose(),
+            purpose: message.purpose.as_str(),
+            expires_in: message.ttl.as_secs(),
+        };
+        let body = serde_json::to_vec(&body).map_err(|_| Failure::Unmade)?;
+        let timestamp = message.now.as_secs();
+        let signed = [timestamp.to_string().as_bytes(), b".", &body].concat();
+        let signature = hex::encode(hmac_sha256(self.secret.expose().as_bytes(), &signed));
+        let request = http::Request::post(self.url.0.as_str())
+            .header(header::CONTENT_TYPE, "application/json")
+            .header("idempotency-key", message.id)
+            .header("x-menshen-timestamp", timestamp)
+            .header("x-menshen-signature", format!("sha256={signature}"));
+        Ok(request.body(body.into())?)
+    }
+}
+
+/// `Retry-After` in seconds (RFC 9110 section 10.2.3).
+fn wait(headers: &HeaderMap) -> Duration {
+    let seconds = headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    seconds.map_or(USUAL_WAIT, |seconds| Duration::from_secs(seconds).min(LONGEST_WAIT))
+}

@@ -1,0 +1,235 @@
+//! The access token of a mini program, which WeChat's business calls want.
+//!
+//! Source: `POST /cgi-bin/stable_token`, developers.weixin.qq.com, "getStableAccessToken". In normal mode it gives everybody
+//! the same token until the last five minutes of its life, then a new one beside it, so replicas need no lock and one
+//! process does not take another's token away. The other mode, `force_refresh`, does that, and is never used.
+//!
+//! Must stay true: each mini program has one keeper, and a keeper has one call under way at most, in a task of its own, so
+//! that a caller who gives up takes it from nobody. A token does not print.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::json;
+use tokio::sync::watch;
+
+use super::{
+    WechatError,
+    call::{Api, Calls, Request},
+};
+use crate::{
+    clock::Clock,
+    crypto,
+    entropy::Entropy,
+    types::{AppId, Secret, Timestamp},
+};
+
+const API: Api = Api::StableToken;
+/// A token is renewed when it has this long to live: by then WeChat gives a new one, and still takes the old.
+const RENEW_BEFORE_END: Duration = Duration::from_mins(4);
+/// Up to so much earlier, so that replicas do not all come at once; WeChat gives a new token from 300 s before the end.
+const JITTER_MILLIS: u16 = 60_000;
+/// A token is not used when it has less than this to live: it has to arrive, and clocks differ.
+const LAST_USE_BEFORE_END: Duration = Duration::from_secs(30);
+/// Renewing ahead of time is not tried more often than this.
+const BETWEEN_RENEWALS: Duration = Duration::from_secs(10);
+/// Two hours, as WeChat has it; no answer makes a token live longer.
+const LONGEST_LIFE: Duration = Duration::from_hours(2);
+/// As documented.
+const LONGEST_TOKEN: usize = 512;
+
+/// An access token.
+#[derive(Clone, Debug)]
+pub(super) struct AccessToken(Arc<Secret<String>>);
+
+/// Keeps the token of one mini program.
+#[derive(Clone, Debug)]
+pub(super) struct TokenKeeper(Arc<Keeper>);
+
+struct Keeper {
+    app_id: AppId,
+    secret: Secret<String>,
+    timeout: Duration,
+    calls: Arc<Calls>,
+    clock: Clock,
+    entropy: Entropy,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    kept: Option<Kept>,
+    under_way: Option<Outcome>,
+}
+
+struct Kept {
+    token: AccessToken,
+    renew_from: Timestamp,
+    good_until: Timestamp,
+}
+
+type Fetched = Result<AccessToken, WechatError>;
+/// Tells what a call brings; closed without a word when its task died.
+type Outcome = watch::Receiver<Option<Fetched>>;
+
+#[derive(Deserialize)]
+struct StableToken {
+    access_token: String,
+    /// Seconds.
+    expires_in: u64,
+}
+
+impl AccessToken {
+    pub(super) fn expose(&self) -> &str {
+        self.0.expose()
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        crypto::same(self.expose().as_bytes(), other.expose().as_bytes())
+    }
+}
+
+impl TokenKeeper {
+    pub(super) fn new(
+        app_id: &AppId,
+        secret: &Secret<String>,
+        calls: Arc<Calls>,
+        timeout: Duration,
+        clock: Clock,
+        entropy: Entropy,
+    ) -> Self {
+        let (app_id, secret) = (app_id.clone(), secret.clone());
+        Self(Arc::new(Keeper { app_id, secret, timeout, calls, clock, entropy, state: Mutex::default() }))
+    }
+
+    /// A token to use now. One that is near its end is given too, and is being renewed meanwhile.
+    pub(super) async fn token(&self, deadline: Instant) -> Fetched {
+        let now = self.0.clock.now();
+        let outcome = {
+            let mut state = self.0.state();
+            if let Some(kept) = state.kept.as_ref().filter(|kept| now < kept.good_until) {
+                let token = kept.token.clone();
+                if now >= kept.renew_from {
+                    self.fetch(&mut state);
+                }
+                return Ok(token);
+            }
+            self.fetch(&mut state)
+        };
+        fetched(outcome, deadline).await
+    }
+
+    /// A token instead of this one, which WeChat does not take any more.
+    pub(super) async fn instead_of(&self, refused: &AccessToken, deadline: Instant) -> Fetched {
+        let outcome = {
+            let mut state = self.0.state();
+            match &state.kept {
+                Some(kept) if !kept.token.is(refused) => return Ok(kept.token.clone()),
+                Some(_) | None => {
+                    state.kept = None;
+                    self.fetch(&mut state)
+                }
+            }
+        };
+        let token = fetched(outcome, deadline).await?;
+        if token.is(refused) {
+            let app_id = &self.0.app_id;
+            tracing::error!(wechat.api = API.name(), %app_id, "WeChat gives {app_id} an access token that it refuses");
+            return Err(WechatError::Misconfigured);
+        }
+        Ok(token)
+    }
+
+    /// The call that is under way, or a new one.
+    fn fetch(&self, state: &mut State) -> Outcome {
+        if let Some(outcome) = state.under_way.as_ref().filter(|outcome| outcome.has_changed().is_ok()) {
+            return outcome.clone();
+        }
+        let (teller, outcome) = watch::channel(None);
+        state.under_way = Some(outcome.clone());
+        let keeper = Arc::clone(&self.0);
+        tokio::spawn(async move {
+            let fetched = keeper.ask().await;
+            teller.send_replace(Some(fetched));
+        });
+        outcome
+    }
+}
+
+impl Keeper {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks WeChat, and keeps what it gives.
+    async fn ask(&self) -> Fetched {
+        let asked_at = self.clock.now();
+        let deadline = Instant::now() + self.timeout;
+        let answered = self.calls.call(API, &self.request(), deadline, StableToken::checked).await;
+        let mut state = self.state();
+        state.under_way = None;
+        match answered {
+            Ok((token, life)) => {
+                state.kept = Some(self.kept(token.clone(), asked_at, life));
+                Ok(token)
+            }
+            Err(failure) => {
+                if let Some(kept) = &mut state.kept {
+                    kept.renew_from = self.clock.now().plus(BETWEEN_RENEWALS);
+                }
+                Err(failure.at_last(API))
+            }
+        }
+    }
+
+    /// A form instead of JSON would be answered with 41002.
+    fn request(&self) -> Request {
+        let body = json!({
+            "grant_type": "client_credential",
+            "appid": self.app_id.as_str(),
+            "secret": self.secret.expose(),
+        });
+        Request::Post(self.calls.url(API), Bytes::from(body.to_string()))
+    }
+
+    fn kept(&self, token: AccessToken, since: Timestamp, life: Duration) -> Kept {
+        // Without random bytes replicas renew together, which does no harm.
+        let random = self.entropy.bytes().map_or(0, u16::from_be_bytes);
+        let early = RENEW_BEFORE_END + Duration::from_millis((random % JITTER_MILLIS).into());
+        let renew_from = since.plus(life.saturating_sub(early).max(BETWEEN_RENEWALS));
+        let good_until = since.plus(life.saturating_sub(LAST_USE_BEFORE_END));
+        Kept { token, renew_from, good_until }
+    }
+}
+
+impl StableToken {
+    fn checked(self) -> Result<(AccessToken, Duration), WechatError> {
+        let token = self.access_token;
+        let plausible = (1..=LONGEST_TOKEN).contains(&token.len()) && token.bytes().all(|b| b.is_ascii_graphic());
+        if !plausible || self.expires_in == 0 {
+            return Err(WechatError::Unusable);
+        }
+        let life = Duration::from_secs(self.expires_in).min(LONGEST_LIFE);
+        Ok((AccessToken(Arc::new(Secret::new(token))), life))
+    }
+}
+
+/// What the call brings, if it does so in time.
+async fn fetched(mut outcome: Outcome, deadline: Instant) -> Fetched {
+    let told = tokio::time::timeout_at(deadline.into(), outcome.wait_for(Option::is_some)).await;
+    match told.as_ref().map(Result::as_deref) {
+        Ok(Ok(Some(fetched))) => fetched.clone(),
+        Ok(Ok(None) | Err(_)) => Err(WechatError::Unusable),
+        Err(_) => Err(WechatError::Timeout),
+    }
+}
+
+impl std::fmt::Debug for Keeper {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TokenKeeper").field("app_id", &self.app_id).finish_non_exhaustive()
+    }
+}

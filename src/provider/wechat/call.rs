@@ -1,0 +1,160 @@
+//! One call of WeChat: its time, its one repetition when WeChat is busy, its metrics.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderValue};
+use reqwest::Url;
+use serde::de::DeserializeOwned;
+
+use super::{SetupError, WechatError, answer};
+use crate::{
+    metrics::Metrics,
+    outbound::{Answer, Fault, Outbound},
+};
+
+/// How long WeChat gets to recover from "system busy" before it is asked once more.
+const RETRY_AFTER_BUSY: Duration = Duration::from_millis(200);
+
+/// What we ask of WeChat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Api {
+    CodeToSession,
+    StableToken,
+    PhoneNumber,
+}
+
+/// Why a call gave nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// The access token is not valid, or not any more; nothing was done.
+    StaleToken,
+    Error(WechatError),
+}
+
+pub(super) enum Request {
+    Get(Url),
+    /// A JSON body.
+    Post(Url, Bytes),
+}
+
+/// The way to WeChat.
+#[derive(Debug)]
+pub(super) struct Calls {
+    outbound: Outbound,
+    base: Url,
+    metrics: Metrics,
+}
+
+impl Api {
+    /// Its name in metrics and logs.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::CodeToSession => "jscode2session",
+            Self::StableToken => "stable_token",
+            Self::PhoneNumber => "getuserphonenumber",
+        }
+    }
+
+    const fn path(self) -> &'static str {
+        match self {
+            Self::CodeToSession => "/sns/jscode2session",
+            Self::StableToken => "/cgi-bin/stable_token",
+            Self::PhoneNumber => "/wxa/business/getuserphonenumber",
+        }
+    }
+}
+
+impl Failure {
+    const fn class(self) -> &'static str {
+        match self {
+            Self::StaleToken => "stale_token",
+            Self::Error(error) => error.class(),
+        }
+    }
+
+    /// What it comes to where no other token can be tried.
+    pub(super) fn at_last(self, api: Api) -> WechatError {
+        match self {
+            Self::Error(error) => error,
+            Self::StaleToken => {
+                let name = api.name();
+                tracing::error!(wechat.api = name, "WeChat refuses the access token that it has just given: {name}");
+                WechatError::Misconfigured
+            }
+        }
+    }
+}
+
+impl Calls {
+    pub(super) fn new(base: &Url, metrics: Metrics) -> Result<Self, SetupError> {
+        Ok(Self { outbound: Outbound::new(base)?, base: base.clone(), metrics })
+    }
+
+    pub(super) const fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Where this is asked, without parameters.
+    pub(super) fn url(&self, api: Api) -> Url {
+        let mut url = self.base.clone();
+        url.set_path(&format!("{}{}", self.base.path().trim_end_matches('/'), api.path()));
+        url
+    }
+
+    /// Asks, and asks once more when WeChat is busy and there is time; nothing else is repeated here. `understand` makes of
+    /// a success what is wanted, or says that it cannot be used.
+    pub(super) async fn call<W: DeserializeOwned, T>(
+        &self,
+        api: Api,
+        request: &Request,
+        deadline: Instant,
+        understand: impl Fn(W) -> Result<T, WechatError>,
+    ) -> Result<T, Failure> {
+        let first = self.ask(api, request, deadline, &understand).await;
+        let is_busy = matches!(first, Err(Failure::Error(WechatError::Busy { .. })));
+        let has_time = deadline.saturating_duration_since(Instant::now()) > RETRY_AFTER_BUSY;
+        if !(is_busy && has_time) {
+            return first;
+        }
+        tokio::time::sleep(RETRY_AFTER_BUSY).await;
+        self.ask(api, request, deadline, &understand).await
+    }
+
+    async fn ask<W: DeserializeOwned, T>(
+        &self,
+        api: Api,
+        request: &Request,
+        deadline: Instant,
+        understand: impl Fn(W) -> Result<T, WechatError>,
+    ) -> Result<T, Failure> {
+        let begun = Instant::now();
+        let result = match self.send(request, deadline.saturating_duration_since(begun)).await {
+            Ok(answer) => answer::read(api, &answer).and_then(|said| {
+                understand(said).map_err(|error| {
+                    tracing::warn!(wechat.api = api.name(), "WeChat's answer is not what it should be");
+                    Failure::Error(error)
+                })
+            }),
+            Err(fault) => {
+                tracing::warn!(wechat.api = api.name(), fault = %fault, "WeChat gave no answer: {fault}");
+                Err(Failure::Error(fault.into()))
+            }
+        };
+        let class = result.as_ref().map_or_else(|failure| failure.class(), |_| "ok");
+        self.metrics.wechat_call(api.name(), class, begun.elapsed());
+        result
+    }
+
+    async fn send(&self, request: &Request, limit: Duration) -> Result<Answer, Fault> {
+        match request {
+            Request::Get(url) => self.outbound.get(url.clone(), limit).await,
+            Request::Post(url, body) => {
+                let mut post = http::Request::post(url.as_str()).body(body.clone()).map_err(|_| Fault::Broken)?;
+                post.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                let (head, body) = self.outbound.send(post, limit).await?.into_parts();
+                Ok(Answer { status: head.status, body })
+            }
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! `encryptedData` and `iv` of the phone button: the old way, off unless `wechat.legacy_decrypt` is set.
+//!
+//! Source: developers.weixin.qq.com, "signature" (decryption): AES-128-CBC with PKCS#7 padding under the `session_key`.
+//! There is no MAC, so what is decrypted is only as good as the checks on it: whoever changes the IV rewrites the first
+//! block, and parts of two texts under one key can be joined. Hence the exact set of members, two spellings that agree, and
+//! the watermark. No identity is ever taken from here.
+//!
+//! Must stay true: there is one failure, and the same work for all of them, because an answer that tells bad padding from
+//! bad JSON decrypts anything for whoever asks often enough. Two keys are always tried, the missing one with a stand-in; both
+//! decryptions, both paddings and both texts are gone through whatever the others gave; and where the padding is wrong the
+//! text is read with it, so the reader stops at the same byte as it would with right padding: in the block that had to be
+//! changed to reach the padding, or before it. What cannot be decoded is replaced by a block of zeros and goes the same way,
+//! though its sender knows that already. What is left is how far the reader gets, which depends on text and key alone.
+//! Callers have to limit how often one session may try.
+
+use std::{fmt, time::Duration};
+
+use aes::{
+    Aes128, Block,
+    cipher::{BlockModeDecrypt, KeyIvInit},
+};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use serde::Deserialize;
+use subtle::{Choice, ConditionallySelectable, ConstantTimeEq, ConstantTimeGreater};
+use zeroize::Zeroizing;
+
+use super::{
+    object::Object,
+    phone_info::{CountryCode, agreed},
+};
+use crate::{
+    clock::Clock,
+    types::{AppId, Phone, Secret, Timestamp},
+};
+
+const BLOCK: usize = 16;
+/// Most bytes of ciphertext; a phone number takes 160.
+const LONGEST: usize = 4096;
+/// How far WeChat's clock may be ahead of ours.
+const AHEAD: Duration = Duration::from_mins(5);
+
+/// Decrypts phone numbers.
+#[derive(Debug, Clone)]
+pub struct PhoneDecryption {
+    max_age: Duration,
+    clock: Clock,
+}
+
+/// What the phone button gave: both base64 in the standard alphabet with padding. A `+` that became a space on its way is
+/// not repaired: JSON carries it as it is, and a second spelling of one text is one too many.
+#[derive(Clone, Copy)]
+pub struct EncryptedPhone<'a> {
+    pub encrypted_data: &'a str,
+    pub iv: &'a str,
+}
+
+/// It is not a phone number that WeChat encrypted under one of the keys, for this mini program, a short time ago. More is
+/// not known on purpose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the encrypted phone number is not valid")]
+pub struct DecryptFailed;
+
+/// The form of what was sent.
+struct Sent {
+    ciphertext: Vec<u8>,
+    iv: [u8; BLOCK],
+    is_well_formed: bool,
+}
+
+/// Exactly these members, each once.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Plain {
+    phone_number: String,
+    pure_phone_number: String,
+    country_code: CountryCode,
+    watermark: Object<Watermark>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Watermark {
+    /// Seconds since 1970.
+    timestamp: u64,
+    appid: String,
+}
+
+impl PhoneDecryption {
+    pub(super) const fn new(max_age: Duration, clock: Clock) -> Self {
+        Self { max_age, clock }
+    }
+
+    /// The phone number of the user whose `session_key`s these are: the present one and, for ten minutes, the one before it,
+    /// because a login between the button and this call replaces the key. More than two are not tried.
+    pub fn phone(
+        &self,
+        app: &AppId,
+        session_keys: &[Secret<String>],
+        sent: &EncryptedPhone<'_>,
+    ) -> Result<Phone, DecryptFailed> {
+        let now = self.clock.now();
+        let sent = Sent::read(sent);
+        let with = |slot: usize| self.open(&sent, session_keys.get(slot), app, now);
+        // Both, always: no `or_else`.
+        let (present, previous) = (with(0), with(1));
+        present.or(previous).filter(|_| sent.is_well_formed).ok_or(DecryptFailed)
+    }
+
+    fn open(&self, sent: &Sent, key: Option<&Secret<String>>, app: &AppId, now: Timestamp) -> Option<Phone> {
+        let usable = key.and_then(|key| block(key.expose()));
+        let (key, is_usable) = usable.map_or_else(|| (Zeroizing::default(), false), |key| (key, true));
+        let plain = decrypt(&key, &sent.iv, &sent.ciphertext);
+        let (text, padding_is_right) = unpad(&plain);
+        let phone = self.read(text, app, now);
+        phone.filter(|_| is_usable & bool::from(padding_is_right))
+    }
+
+    /// Text that is not UTF-8 is not JSON: all of it is in strings that are read.
+    fn read(&self, text: &[u8], app: &AppId, now: Timestamp) -> Option<Phone> {
+        let Object(plain) = serde_json::from_slice::<Object<Plain>>(text).ok()?;
+        let Object(watermark) = &plain.watermark;
+        let phone = agreed(&plain.phone_number, &plain.pure_phone_number, &plain.country_code);
+        let made = Timestamp::from_secs(watermark.timestamp);
+        let is_ours = watermark.appid == app.as_str();
+        let is_fresh = now.since(made) <= self.max_age && made.since(now) <= AHEAD;
+        phone.filter(|_| is_ours & is_fresh)
+    }
+}
+
+impl Sent {
+    fn read(sent: &EncryptedPhone<'_>) -> Self {
+        let read = || {
+            // Four characters for three bytes; what is longer is not even decoded.
+            let ciphertext = Some(sent.encrypted_data).filter(|text| text.len() <= LONGEST.div_ceil(3) * 4)?;
+            let ciphertext = STANDARD.decode(ciphertext).ok()?;
+            let is_blocks = ciphertext.len().is_multiple_of(BLOCK) && (BLOCK..=LONGEST).contains(&ciphertext.len());
+            let iv = *block(sent.iv)?;
+            is_blocks.then_some(Self { ciphertext, iv, is_well_formed: true })
+        };
+        read().unwrap_or_else(|| Self { ciphertext: vec![0; BLOCK], iv: [0; BLOCK], is_well_formed: false })
+    }
+}
+
+/// Sixteen bytes in base64.
+fn block(text: &str) -> Option<Zeroizing<[u8; BLOCK]>> {
+    let text = Some(text).filter(|text| text.len() == BLOCK.div_ceil(3) * 4)?;
+    let bytes = Zeroizing::new(STANDARD.decode(text).ok()?);
+    bytes.as_slice().try_into().map(Zeroizing::new).ok()
+}
+
+/// AES-128-CBC (NIST SP 800-38A 6.2) without its padding. The ciphertext is whole blocks.
+fn decrypt(key: &[u8; BLOCK], iv: &[u8; BLOCK], ciphertext: &[u8]) -> Zeroizing<Vec<u8>> {
+    let mut plain = Zeroizing::new(ciphertext.to_vec());
+    let (blocks, _) = Block::slice_as_chunks_mut(&mut plain);
+    cbc::Decryptor::<Aes128>::new(key.into(), iv.into()).decrypt_blocks(blocks);
+    plain
+}
+
+/// Takes PKCS#7 padding (RFC 5652 6.3) off, without a branch on it; where it is wrong nothing is taken off.
+fn unpad(plain: &[u8]) -> (&[u8], Choice) {
+    let Some(last) = plain.last_chunk::<BLOCK>() else { return (plain, Choice::from(0)) };
+    let pad = last[BLOCK - 1];
+    let mut is_right = pad.ct_gt(&0) & !pad.ct_gt(&16);
+    for (from_end, byte) in (0_u8..).zip(last.iter().rev()) {
+        is_right &= !pad.ct_gt(&from_end) | byte.ct_eq(&pad);
+    }
+    let taken = u8::conditional_select(&0, &pad, is_right);
+    (&plain[..plain.len() - usize::from(taken)], is_right)
+}
+
+/// It is somebody's number.
+impl fmt::Debug for EncryptedPhone<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+#[cfg(test)]
+mod tests;

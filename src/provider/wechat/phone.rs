@@ -1,0 +1,66 @@
+//! `getuserphonenumber`: which phone number a code of the phone button stands for.
+//!
+//! Source: `POST /wxa/business/getuserphonenumber`, developers.weixin.qq.com, "getPhoneNumber". The openid in the request
+//! makes WeChat check that the code was given to this very user, so it is always sent.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{
+    Live, PhoneCode, WechatError,
+    access_token::AccessToken,
+    call::{Api, Failure, Request},
+    object::Object,
+    phone_info::PhoneInfo,
+};
+use crate::types::{AppId, OpenId, Phone};
+
+const API: Api = Api::PhoneNumber;
+
+#[derive(Deserialize)]
+struct Answer {
+    phone_info: Object<PhoneInfo>,
+}
+
+impl Live {
+    /// Asks once, and once more with a new token when WeChat does not take ours: then it has not looked at the code.
+    pub(super) async fn phone_number(&self, app: &AppId, openid: &OpenId, code: &PhoneCode) -> Result<Phone, WechatError> {
+        let known = self.app(app)?;
+        let body = Bytes::from(json!({ "code": code.expose(), "openid": openid.as_str() }).to_string());
+        let deadline = Instant::now() + self.timeout;
+        let Some(tokens) = &known.tokens else {
+            let answered = self.ask_phone_number(app, None, &body, deadline).await;
+            return answered.map_err(|failure| failure.at_last(API));
+        };
+        let token = tokens.token(deadline).await?;
+        let mut answered = self.ask_phone_number(app, Some(&token), &body, deadline).await;
+        if matches!(answered, Err(Failure::StaleToken)) {
+            let newer = tokens.instead_of(&token, deadline).await?;
+            answered = self.ask_phone_number(app, Some(&newer), &body, deadline).await;
+        }
+        answered.map_err(|failure| failure.at_last(API))
+    }
+
+    async fn ask_phone_number(
+        &self,
+        app: &AppId,
+        token: Option<&AccessToken>,
+        body: &Bytes,
+        deadline: Instant,
+    ) -> Result<Phone, Failure> {
+        let mut url = self.calls.url(API);
+        if let Some(token) = token {
+            url.query_pairs_mut().append_pair("access_token", token.expose());
+        }
+        let understand = |Answer { phone_info: Object(info) }: Answer| {
+            // WeChat has given the number, so it is paid for, whatever we make of it.
+            self.calls.metrics().wechat_phone(self.phone_price);
+            let is_ours = info.app_id() == app.as_str();
+            info.phone().filter(|_| is_ours).ok_or(WechatError::Unusable)
+        };
+        self.calls.call(API, &Request::Post(url, body.clone()), deadline, understand).await
+    }
+}
