@@ -6,7 +6,7 @@
 use super::{
     Auth, AuthError, SignedIn,
     login::Method,
-    passwords::{self, Password, PasswordFault},
+    passwords::{self, Asker, Password, PasswordFault},
 };
 use crate::{
     store::{LoginProof, StoreError},
@@ -33,7 +33,8 @@ impl Auth {
         let PasswordLogin { username, password, client_type } = login;
         let limits = &self.parts.limits;
         limits.admin_login(from)?;
-        let is_counted = !self.known_networks.knows(&username, from, self.now());
+        let is_known = self.known_networks.knows(&username, from, self.now());
+        let (is_counted, asker) = if is_known { (false, Asker::Known) } else { (true, Asker::Stranger) };
         // A guess is counted before it is compared, so parallel ones share one budget.
         if is_counted {
             limits.admin_account(&username)?;
@@ -45,7 +46,8 @@ impl Auth {
         };
 
         let found = self.parts.store.credentials(&username).await?;
-        let compared = self.parts.passwords.is_right(&password, found.as_ref().map(|found| &found.password)).await;
+        let hash = found.as_ref().map(|found| &found.password);
+        let compared = self.parts.passwords.is_right(&password, hash, asker).await;
         if let Err(PasswordFault::Busy) = compared {
             give_back();
         }

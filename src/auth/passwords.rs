@@ -8,7 +8,7 @@
 use std::{sync::Arc, time::Duration};
 
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     entropy::{Entropy, NoEntropy},
@@ -20,6 +20,8 @@ use crate::{
 const RUNNING: usize = 2;
 /// Waiting for that, at most.
 const WAITING: usize = 16;
+/// Waiting beside those, for who comes from where they are known: a flood of strangers does not take these places.
+const KNOWN_WAITING: usize = 4;
 /// When to come back where there is no place: all that wait are done by then.
 pub(super) const COME_BACK: Duration = Duration::from_secs(1);
 
@@ -61,7 +63,16 @@ impl Password {
 pub struct Passwords {
     entropy: Entropy,
     places: Arc<Semaphore>,
+    known_places: Arc<Semaphore>,
     running: Arc<Semaphore>,
+}
+
+/// Who asks for a comparison.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asker {
+    /// From a network that its owner has signed in from lately.
+    Known,
+    Stranger,
 }
 
 /// Why nothing was computed.
@@ -83,14 +94,19 @@ pub enum PasswordFault {
 impl Passwords {
     pub fn new(entropy: Entropy) -> Self {
         let semaphore = |permits| Arc::new(Semaphore::new(permits));
-        Self { entropy, places: semaphore(RUNNING + WAITING), running: semaphore(RUNNING) }
+        Self {
+            entropy,
+            places: semaphore(RUNNING + WAITING),
+            known_places: semaphore(KNOWN_WAITING),
+            running: semaphore(RUNNING),
+        }
     }
 
     /// The hash of a new password.
     pub async fn hash(&self, password: &Password) -> Result<PasswordHash, PasswordFault> {
         let salt: [u8; 16] = self.entropy.bytes()?;
         let password = password.clone();
-        self.compute(move || {
+        self.compute(Asker::Known, move || {
             let hash = hasher()?.hash_password_with_salt(password.expose().as_bytes(), &salt);
             hash.map(|hash| PasswordHash(Secret::new(hash.to_string()))).map_err(|_| PasswordFault::Failed)
         })
@@ -99,11 +115,16 @@ impl Passwords {
 
     /// Whether this is the password of the hash; by the parameters in it, so older hashes go on working. `None`: nobody's,
     /// which takes as long and is never right.
-    pub async fn is_right(&self, password: &Password, hash: Option<&PasswordHash>) -> Result<bool, PasswordFault> {
+    pub async fn is_right(
+        &self,
+        password: &Password,
+        hash: Option<&PasswordHash>,
+        asker: Asker,
+    ) -> Result<bool, PasswordFault> {
         let password = password.clone();
         let is_somebodys = hash.is_some();
         let hash = hash.map_or_else(|| Secret::new(DECOY.to_owned()), |hash| hash.0.clone());
-        let same = self.compute(move || {
+        let same = self.compute(asker, move || {
             use argon2::password_hash::Error;
             match hasher()?.verify_password(password.expose().as_bytes(), hash.expose().as_str()) {
                 Ok(()) => Ok(true),
@@ -119,9 +140,10 @@ impl Passwords {
     /// more.
     async fn compute<T: Send + 'static>(
         &self,
+        asker: Asker,
         work: impl FnOnce() -> Result<T, PasswordFault> + Send + 'static,
     ) -> Result<T, PasswordFault> {
-        let place = self.places.clone().try_acquire_owned().map_err(|_| PasswordFault::Busy)?;
+        let place = self.place(asker).ok_or(PasswordFault::Busy)?;
         let turn = self.running.clone().acquire_owned().await.map_err(|_| PasswordFault::Failed)?;
         let held = (place, turn);
         let task = tokio::task::spawn_blocking(move || {
@@ -130,6 +152,14 @@ impl Passwords {
             done
         });
         task.await.map_err(|_| PasswordFault::Failed)?
+    }
+
+    fn place(&self, asker: Asker) -> Option<OwnedSemaphorePermit> {
+        let take = |places: &Arc<Semaphore>| places.clone().try_acquire_owned().ok();
+        match asker {
+            Asker::Stranger => take(&self.places),
+            Asker::Known => take(&self.places).or_else(|| take(&self.known_places)),
+        }
     }
 }
 
@@ -152,9 +182,9 @@ mod tests {
         let passwords = Passwords::new(Entropy::default());
         let hash = passwords.hash(&password("correct horse")).await.unwrap();
         assert!(hash.0.expose().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{}", hash.0.expose());
-        assert!(passwords.is_right(&password("correct horse"), Some(&hash)).await.unwrap());
-        assert!(!passwords.is_right(&password("correct horsf"), Some(&hash)).await.unwrap());
-        assert!(!passwords.is_right(&password("correct horse"), None).await.unwrap());
+        assert!(passwords.is_right(&password("correct horse"), Some(&hash), Asker::Stranger).await.unwrap());
+        assert!(!passwords.is_right(&password("correct horsf"), Some(&hash), Asker::Stranger).await.unwrap());
+        assert!(!passwords.is_right(&password("correct horse"), None, Asker::Stranger).await.unwrap());
         let other = passwords.hash(&password("correct horse")).await.unwrap();
         assert_ne!(hash.0.expose(), other.0.expose(), "each has a salt of its own");
     }
@@ -165,11 +195,11 @@ mod tests {
         let weaker = Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(64, 1, 1, None).unwrap());
         let weaker = weaker.hash_password_with_salt(b"an old password", b"some salt").unwrap().to_string();
         let hash = PasswordHash(Secret::new(weaker));
-        assert!(passwords.is_right(&password("an old password"), Some(&hash)).await.unwrap());
-        assert!(!passwords.is_right(&password("another password"), Some(&hash)).await.unwrap());
+        assert!(passwords.is_right(&password("an old password"), Some(&hash), Asker::Stranger).await.unwrap());
+        assert!(!passwords.is_right(&password("another password"), Some(&hash), Asker::Stranger).await.unwrap());
         for text in ["", "plain", "$2b$12$abc", "$argon2id$v=19$m=1,t=2,p=1$AAAA$AAAA"] {
             let hash = PasswordHash(Secret::new(text.to_owned()));
-            let read = passwords.is_right(&password("x"), Some(&hash)).await;
+            let read = passwords.is_right(&password("x"), Some(&hash), Asker::Stranger).await;
             assert!(matches!(read, Err(PasswordFault::Unreadable)), "{text:?} {read:?}");
         }
     }
@@ -192,11 +222,14 @@ mod tests {
     async fn more_at_once_than_there_are_places_are_turned_away() {
         let passwords = Passwords::new(Entropy::default());
         let one = password("a password");
-        let asked = (0..RUNNING + WAITING + 5).map(|_| passwords.is_right(&one, None));
-        let answers = futures::future::join_all(asked).await;
-        let busy = answers.iter().filter(|answer| matches!(answer, Err(PasswordFault::Busy))).count();
-        assert_eq!(busy, 5);
-        assert!(!passwords.is_right(&one, None).await.unwrap(), "the places are free again");
+        let asked = (0..RUNNING + WAITING + 5).map(|_| passwords.is_right(&one, None, Asker::Stranger));
+        let known = (0..=KNOWN_WAITING).map(|_| passwords.is_right(&one, None, Asker::Known));
+        let (answers, known) = futures::join!(futures::future::join_all(asked), futures::future::join_all(known));
+        let busy = |answers: &[Result<bool, PasswordFault>]| {
+            answers.iter().filter(|answer| matches!(answer, Err(PasswordFault::Busy))).count()
+        };
+        assert_eq!((busy(&answers), busy(&known)), (5, 1));
+        assert!(!passwords.is_right(&one, None, Asker::Stranger).await.unwrap(), "the places are free again");
     }
 
     #[test]

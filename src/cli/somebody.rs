@@ -15,7 +15,7 @@ pub(super) struct Named {
 }
 
 /// An id, or something that leads to one: `phone:+8613800138000`, `name:root`, `openid:APPID/OPENID`.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) enum Somebody {
     Id(UserId),
     /// What `POST /admin/users/find` is asked.
@@ -47,6 +47,16 @@ impl FromStr for Somebody {
                 Ok(Self::By(json!({ "openid": { "app_id": app_id, "openid": openid } })))
             }
             Some(_) => Err(says.to_owned()),
+        }
+    }
+}
+
+/// A phone, name or openid is personal.
+impl std::fmt::Debug for Somebody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Id(id) => std::fmt::Debug::fmt(id, f),
+            Self::By(_) => f.write_str("***"),
         }
     }
 }

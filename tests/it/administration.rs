@@ -3,11 +3,15 @@
 use std::{
     path::Path,
     process::Output,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
 };
 
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use super::{
     backend::Backend,
@@ -228,6 +232,25 @@ fn users_are_listed_in_pages_shown_and_found_by_what_leads_to_them() {
 }
 
 #[test]
+fn a_user_is_found_by_phone_and_the_phone_is_shown_only_where_it_is_asked_for() {
+    let backend = Backend::start();
+    let sms = "[[sms.test_phone]]\nphone = \"+8613800138000\"\ncode = \"246810\"\nuntil = \"2099-12-31\"";
+    let menshen = setup(&backend).with(sms).start();
+    let sent = menshen.post("/auth/sms/send", &[], &json!({ "phone": "13800138000" }));
+    assert_eq!(sent.status, 200, "{}", String::from_utf8_lossy(&sent.body));
+    let alice = menshen.post("/auth/sms/login", &[], &json!({ "phone": "13800138000", "code": "246810" })).json();
+    let show = ["users", "show", "phone:+8613800138000"];
+    let plain = live(&menshen, &show).good();
+    assert!(plain.contains(id(&alice)) && plain.contains("138****8000") && !plain.contains("13800138000"), "{plain}");
+    assert!(live(&menshen, &["users", "list"]).good().contains("138****8000"));
+    let personal = live(&menshen, &[&show[..], &["--personal"]].concat()).good();
+    assert!(personal.contains("+8613800138000"), "{personal}");
+    assert_eq!(live(&menshen, &["users", "ban", "phone:+8613800138000"]).good(), "banned, 1 session ended");
+    assert_eq!(call(&menshen, "/orders", &alice), refused(401, "token_revoked"));
+    assert!(!menshen.log().join("\n").contains("13800138000"));
+}
+
+#[test]
 fn sessions_are_listed_and_ended_one_a_users_or_everybodys() {
     let backend = Backend::start();
     let mut menshen = setup(&backend).start();
@@ -331,10 +354,9 @@ fn the_key_of_the_store_changes_while_people_sign_in_and_everything_still_works(
     }
 }
 
-#[test]
-fn a_change_of_the_stores_key_that_was_left_is_finished_in_the_background() {
-    let backend = Backend::start();
-    let mut menshen = setup(&backend).start();
+/// One that has begun a change of its store's key, and was stopped; with some who had signed in.
+fn left_in_the_middle(backend: &Backend) -> (Arc<TempDir>, Vec<Value>) {
+    let mut menshen = setup(backend).start();
     let early: Vec<Value> = (0..300).map(|n| menshen.login(&format!("early{n}"))).collect();
     let token = std::fs::read_to_string(menshen.directory().join("admin.token")).expect("a token");
     let bearer = format!("Bearer {}", token.trim());
@@ -342,8 +364,27 @@ fn a_change_of_the_stores_key_that_was_left_is_finished_in_the_background() {
     assert_eq!(post("/admin/store/rotate-key"), json!({ "begun": true }));
     assert_eq!(post("/admin/store/rotate-key"), json!({ "begun": false }), "which is its first step");
     menshen.stop();
-    let dir = menshen.keep_directory();
-    drop(menshen);
+    assert!(!menshen.log().join("\n").contains("finished"));
+    (menshen.keep_directory(), early)
+}
+
+#[test]
+fn a_change_of_the_stores_key_that_was_left_goes_on_with_the_command() {
+    let backend = Backend::start();
+    let (dir, early) = left_in_the_middle(&backend);
+    let changed = stopped(dir.path(), &["keys", "rotate", "--store"], "");
+    assert!(changed.err.contains("a change was under way already"), "{}", changed.err);
+    changed.good();
+    let menshen = setup(&backend).in_directory(dir).start();
+    assert_eq!(id(&menshen.login("early7")), id(&early[7]));
+    assert_eq!(call(&menshen, "/orders", &early[8]), (200, None));
+    assert!(!menshen.log().join("\n").contains("change of the store's key"), "there was nothing left to do");
+}
+
+#[test]
+fn a_change_of_the_stores_key_that_was_left_is_finished_in_the_background() {
+    let backend = Backend::start();
+    let (dir, early) = left_in_the_middle(&backend);
     let menshen = setup(&backend).in_directory(dir).start();
     menshen.wait_for_log("change of the store's key finished");
     assert_eq!(id(&menshen.login("early7")), id(&early[7]));
