@@ -202,7 +202,7 @@ impl Wanted {
     fn lookup(self) -> Result<Lookup, Refused> {
         Ok(match self {
             // Exactly as it is stored: which countries are served does not matter here.
-            Self::Phone(text) => Lookup::Phone(Phone::try_from(text)?),
+            Self::Phone(text) => Lookup::Phone(Phone::parse_any(&text)?),
             Self::Username(text) => Lookup::Username(Username::parse(&text)?),
             Self::Openid { app_id, openid } => Lookup::OpenId(AppId::parse(&app_id)?, OpenId::parse(&openid)?),
         })

@@ -24,10 +24,18 @@ impl Phone {
     /// Without a country code it is of mainland China. Of other countries (their codes in `countries`) the `+` or `00` has to
     /// be there; only their length is looked at.
     pub fn parse(text: &str, countries: &[String]) -> Result<Self, Malformed> {
+        Self::read(text, |code| countries.iter().any(|known| known == code))
+    }
+
+    /// The same for numbers of any country: for whoever looks for a number that is known already.
+    pub fn parse_any(text: &str) -> Result<Self, Malformed> {
+        Self::read(text, |_| true)
+    }
+
+    fn read(text: &str, is_served: impl Fn(&str) -> bool) -> Result<Self, Malformed> {
         let (international, digits) = plain_digits(text).ok_or(NOT_SERVED)?;
-        let is_listed = |code: &str| countries.iter().any(|known| known == code);
         let mainland = |national: &str| {
-            if is_listed(MAINLAND) { Self::mainland(national) } else { Err(NOT_SERVED) }
+            if is_served(MAINLAND) { Self::mainland(national) } else { Err(NOT_SERVED) }
         };
         if !international {
             // Eleven digits, or thirteen with the country code but no sign before it: no other number has that form.
@@ -39,8 +47,11 @@ impl Phone {
         if let Some(national) = digits.strip_prefix(MAINLAND) {
             return mainland(national);
         }
-        let served = (1..=3).any(|length| digits.get(..length).is_some_and(is_listed));
-        if served { Self::e164(&digits) } else { Err(NOT_SERVED) }
+        if (1..=3).any(|length| digits.get(..length).is_some_and(&is_served)) {
+            Self::e164(&digits)
+        } else {
+            Err(NOT_SERVED)
+        }
     }
 
     /// What somebody else has checked: a country code and the number within it, digits only, as WeChat gives them.
@@ -221,6 +232,16 @@ mod tests {
         {
             assert!(parse(text).is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_number_of_any_country_can_be_looked_for() {
+        for (text, number) in
+            [("138 0013 8000", "+8613800138000"), ("+852 9123 4567", "+85291234567"), ("001 4155552671", "+14155552671")]
+        {
+            assert_eq!(Phone::parse_any(text).map(String::from).as_deref(), Ok(number));
+        }
+        assert!(Phone::parse_any("91234567").is_err());
     }
 
     #[test]

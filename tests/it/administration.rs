@@ -245,7 +245,7 @@ fn a_user_is_found_by_phone_and_the_phone_is_shown_only_where_it_is_asked_for() 
     assert!(live(&menshen, &["users", "list"]).good().contains("138****8000"));
     let personal = live(&menshen, &[&show[..], &["--personal"]].concat()).good();
     assert!(personal.contains("+8613800138000"), "{personal}");
-    assert_eq!(live(&menshen, &["users", "ban", "phone:+8613800138000"]).good(), "banned, 1 session ended");
+    assert_eq!(live(&menshen, &["users", "ban", "phone:138 0013 8000"]).good(), "banned, 1 session ended");
     assert_eq!(call(&menshen, "/orders", &alice), refused(401, "token_revoked"));
     assert!(!menshen.log().join("\n").contains("13800138000"));
 }
@@ -400,7 +400,7 @@ fn common_mistakes_are_explained() {
     for nobody in ["nobody", "name:nobody", "phone:+8613800138000", "openid:development/nobody"] {
         says(&["users", "show", nobody], "", 1, "menshen: there is no such user\n");
     }
-    says(&["users", "show", "phone:13800138000"], "", 1, "must be a phone number");
+    says(&["users", "show", "phone:1380013800"], "", 1, "must be a mobile number of mainland China");
     says(&["users", "show", "openid:nobody"], "", 64, "openid:APPID/OPENID");
     says(&["users", "show", "a b"], "", 64, "must be a user's id");
     says(&["users", "set-password", id(&alice)], PASSWORD, 1, "no name to sign in with");

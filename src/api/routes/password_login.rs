@@ -19,7 +19,7 @@ pub(in crate::api) struct PasswordLoginBody {
     /// 1 to 256 bytes of UTF-8.
     #[schema(min_length = 1, max_length = 256, format = "password")]
     password: String,
-    /// Absent: `miniprogram`.
+    /// Absent: `web`.
     client_type: Option<ClientType>,
 }
 
@@ -44,6 +44,6 @@ pub(in crate::api) async fn post(
 fn read(mut fields: Fields) -> Result<PasswordLogin, Problem> {
     let username = fields.required("username", Username::parse);
     let password = fields.required("password", Password::parse);
-    let client_type = fields.optional("client_type", client_type).unwrap_or_default();
+    let client_type = fields.optional("client_type", client_type).unwrap_or(ClientType::Web);
     fields.finish(username.zip(password).map(|(username, password)| PasswordLogin { username, password, client_type }))
 }
