@@ -10,8 +10,8 @@ use crate::{
     audit::Event,
     config::SmsConfig,
     crypto,
-    provider::sms::{Message, SmsError},
-    store::{CodeHash, SmsGuess, SmsId, SmsLimits, SmsReservation, SmsReserved},
+    provider::sms::{Message, Sent, SmsError},
+    store::{CodeHash, SmsGuess, SmsId, SmsLimits, SmsReservation, SmsReserved, SmsSlots},
     types::{ClientIp, Malformed, Phone, SmsCode, SmsPurpose, Timestamp},
 };
 
@@ -82,8 +82,14 @@ impl Auth {
         let name = format!("{:032x}", id.0);
         let message = Message { id: &name, phone: &phone, code: &code, purpose, ttl: rules.limits.code_ttl, now };
         let Err(error) = vendors.send(&message).await else { return Ok(sent) };
-        if error.surely_not_sent() {
-            self.parts.store.release_sms(&phone, id, self.now()).await?;
+        let slots = match error.sent() {
+            Sent::No => Some(SmsSlots::Free),
+            // The code that the phone has is still the newest that was sent.
+            Sent::NoButCounted => Some(SmsSlots::Keep),
+            Sent::Perhaps => None,
+        };
+        if let Some(slots) = slots {
+            self.parts.store.release_sms(&phone, id, slots, self.now()).await?;
         }
         Err(match error {
             SmsError::RateLimited { retry_after } => AuthError::SmsQuota(retry_after),
