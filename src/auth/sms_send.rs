@@ -38,12 +38,15 @@ impl Auth {
         from: ClientIp,
     ) -> Result<SmsSent, AuthError> {
         let this = Arc::clone(self);
-        // In a task of its own: a client that hangs up must not leave a message half sent, its slots neither used nor free.
-        let task = tokio::spawn(async move { this.reserve_and_send(phone, purpose, from).await });
-        let result = task.await.unwrap_or(Err(AuthError::Interrupted));
-        let said = result.as_ref().map_or_else(|error| error.code().as_str(), |_| "sent");
-        self.parts.audit.record(&Event::SmsRequested { purpose: purpose.as_str(), result: said, from });
-        result
+        // In a task of its own: a client that hangs up must not leave a message half sent, its slots neither used nor free, and
+        // nothing in the records.
+        let task = tokio::spawn(async move {
+            let result = this.reserve_and_send(phone, purpose, from).await;
+            let said = result.as_ref().map_or_else(|error| error.code().as_str(), |_| "sent");
+            this.parts.audit.record(&Event::SmsRequested { purpose: purpose.as_str(), result: said, from });
+            result
+        });
+        task.await.unwrap_or(Err(AuthError::Interrupted))
     }
 
     async fn reserve_and_send(&self, phone: Phone, purpose: SmsPurpose, from: ClientIp) -> Result<SmsSent, AuthError> {
