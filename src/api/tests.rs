@@ -1,9 +1,12 @@
-//! The auth API through its router, without a socket of its own; WeChat is the simulated one on a real socket, the store is
-//! the one in memory.
+//! The auth API through its router, without a socket of its own; WeChat and the SMS vendors are the simulated ones on real
+//! sockets, the store is the one in memory.
 
 mod bodies;
 mod contract;
+mod heard;
 mod login;
 mod logs;
 mod session;
+mod sms;
+mod sms_vendors;
 mod world;
