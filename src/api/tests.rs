@@ -11,5 +11,6 @@ mod phone;
 mod phone_wechat;
 mod session;
 mod sms;
+mod sms_abuse;
 mod sms_vendors;
 mod world;

@@ -116,7 +116,7 @@ fn a_route_has_its_methods_and_a_wrong_path_is_not_found() {
         ("HEAD", LOGIN, 405, "POST"),
         ("GET", "/auth/refresh", 405, "POST"),
         ("GET", "/auth/logout", 405, "POST"),
-        ("POST", "/auth/me", 405, "GET,HEAD,PATCH"),
+        ("POST", "/auth/me", 405, "DELETE,GET,HEAD,PATCH"),
         ("POST", "/auth/sessions", 405, "GET,HEAD"),
         ("GET", "/auth/sessions/0123456789abcdef0123456789abcdef", 405, "DELETE"),
         ("POST", "/auth/jwks.json", 405, "GET,HEAD"),
@@ -126,7 +126,9 @@ fn a_route_has_its_methods_and_a_wrong_path_is_not_found() {
         ("POST", "/auth/wechat", 404, ""),
         ("POST", "/auth/wechat/login/", 404, ""),
         ("POST", "/auth/Wechat/login", 404, ""),
-        ("POST", "/auth/sms/send", 404, ""),
+        ("GET", "/auth/sms/send", 405, "POST"),
+        ("GET", "/auth/phone", 405, "DELETE"),
+        ("POST", "/auth/sms", 404, ""),
         ("OPTIONS", "/auth/nothing", 404, ""),
     ] {
         let answer = wire::ask(menshen.http, method, path, &[], b"");

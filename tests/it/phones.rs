@@ -217,8 +217,8 @@ fn an_acknowledged_bind_survives_kill_9() {
         let again = town.setup().in_directory(menshen.keep_directory()).start();
         let me = again.get("/auth/me", &[("Authorization", &bearer(&user))]).json();
         assert_eq!((&me["phone_masked"], &me["id"]), (&json!(format!("138****800{round}")), &user["user"]["id"]));
-        let used = guess(&again, &phone, &code);
-        assert_eq!(says(&used), (400, Some("code_invalid")), "a used code stays used");
+        let replayed = guess(&again, &phone, &code);
+        assert_eq!(says(&replayed), (400, Some("code_invalid")), "a used code stays used");
         dir = Some(again.keep_directory());
     }
 }
