@@ -15,10 +15,11 @@ use menshen::{
     crypto::Key,
     entropy::Entropy,
     store::{
-        self, LoginOutcome, OpenOptions, Rotation, RotationOutcome, Store, StoreKeys,
+        self, CodeHash, LoginOutcome, LoginProof, NewLogin, OpenOptions, Rotation, RotationOutcome, SmsGuess, SmsId,
+        SmsLimits, SmsReservation, SmsReserved, Store, StoreKeys,
         contract::{NOW, login_of},
     },
-    types::SessionId,
+    types::{Phone, SessionId, SmsPurpose},
 };
 use tokio::runtime::Runtime;
 
@@ -39,7 +40,15 @@ fn benches(criterion: &mut Criterion) {
         let store = store::open(&url, &OpenOptions::default(), &keys, Entropy::default()).expect("a store").store;
         runtime.block_on(fill(&store));
         let mut group = criterion.benchmark_group(format!("store_{engine}"));
-        for (name, operation) in [("login", login(&store)), ("rotate", rotate(&store)), ("session", session(&store))] {
+        let operations = [
+            ("login", login(&store)),
+            ("rotate", rotate(&store)),
+            ("session", session(&store)),
+            ("sms_send", sms_send(&store)),
+            ("sms_wrong_code", sms_wrong_code(&store, &runtime)),
+            ("sms_login", sms_login(&store)),
+        ];
+        for (name, operation) in operations {
             for callers in CALLERS {
                 bench(&mut group, &runtime, name, callers, &operation);
             }
@@ -131,6 +140,79 @@ fn session(store: &Arc<dyn Store>) -> Operation {
         Box::pin(async move {
             let found = store.session(SessionId::from_bits((number % SESSIONS).into()), NOW).await.expect("a read");
             assert!(found.is_some());
+        })
+    })
+}
+
+const SMS_LIMITS: SmsLimits = SmsLimits {
+    code_ttl: Duration::from_mins(5),
+    resend_after: Duration::from_mins(1),
+    per_phone_hour: 5,
+    per_phone_day: 10,
+    daily_budget: u64::MAX,
+    max_attempts: u32::MAX,
+};
+
+/// Numbers that no two callers and no two rounds share.
+static PHONES: AtomicU64 = AtomicU64::new(0);
+
+fn next_phone() -> (u64, Phone) {
+    let number = PHONES.fetch_add(1, Ordering::Relaxed);
+    (number, Phone::from_parts("86", &(13_000_000_000 + number).to_string()).expect("a phone"))
+}
+
+async fn reserve(store: &Arc<dyn Store>) -> (u64, Phone) {
+    let (number, phone) = next_phone();
+    let reservation = SmsReservation {
+        id: SmsId(number.into()),
+        phone: phone.clone(),
+        purpose: SmsPurpose::Login,
+        code: CodeHash([1; 32]),
+        limits: SMS_LIMITS,
+        is_test: false,
+        now: NOW,
+    };
+    assert_eq!(store.reserve_sms(&reservation).await.expect("a store"), SmsReserved::Granted);
+    (number, phone)
+}
+
+fn guess(phone: Phone, code: u8) -> SmsGuess {
+    SmsGuess { phone, purpose: SmsPurpose::Login, code: CodeHash([code; 32]), max_attempts: u32::MAX }
+}
+
+/// The slots of a message to a phone that has had none.
+fn sms_send(store: &Arc<dyn Store>) -> Operation {
+    let store = Arc::clone(store);
+    Arc::new(move |_| {
+        let store = Arc::clone(&store);
+        Box::pin(async move { drop(reserve(&store).await) })
+    })
+}
+
+/// A wrong code, counted, for one of the phones that wait for one.
+fn sms_wrong_code(store: &Arc<dyn Store>, runtime: &Runtime) -> Operation {
+    let waiting = async { futures::future::join_all((0..SESSIONS).map(|_| reserve(store))).await };
+    let phones: Arc<Vec<Phone>> = Arc::new(runtime.block_on(waiting).into_iter().map(|(_, phone)| phone).collect());
+    let store = Arc::clone(store);
+    Arc::new(move |number| {
+        let (store, phone) = (Arc::clone(&store), phones[usize::try_from(number % SESSIONS).expect("small")].clone());
+        Box::pin(async move {
+            let login = NewLogin { proof: LoginProof::Sms(guess(phone, 2)), ..login_of("nobody", u128::MAX) };
+            assert!(matches!(store.login(&login).await.expect("a store"), LoginOutcome::NotProven));
+        })
+    })
+}
+
+/// The whole of it: the slots, then the right code, which makes a user and opens a session.
+fn sms_login(store: &Arc<dyn Store>) -> Operation {
+    let store = Arc::clone(store);
+    Arc::new(move |_| {
+        let store = Arc::clone(&store);
+        Box::pin(async move {
+            let (number, phone) = reserve(&store).await;
+            let session = u128::from(number) + (1 << 64);
+            let login = NewLogin { proof: LoginProof::Sms(guess(phone, 1)), ..login_of("nobody", session) };
+            assert!(matches!(store.login(&login).await.expect("a store"), LoginOutcome::Opened(_)));
         })
     })
 }

@@ -1,17 +1,24 @@
-//! The admin listener: metrics and probes, on a port of its own and on the main thread, so that they answer while every
-//! worker is busy.
+//! The admin listener: metrics, probes and what operators do, on a port of its own and on the main thread, so that they answer
+//! while every worker is busy.
 //!
 //! `/livez`: the process works; false when its store has failed in a way that only a restart can mend. `/startupz`: it has
 //! begun to serve. `/readyz`: send clients here; false from the moment menshen is told to stop. None of them depends on the
 //! backend: a sidecar starts before it.
+//!
+//! `/admin`: what the commands ask of a running process, for the bearer of the admin token. No URL holds anything personal. A
+//! refusal is `{"error": text}`.
 
+mod exchange;
 pub mod keys;
+pub mod sessions;
+pub mod store;
+pub mod users;
 
 use std::{io, net::TcpListener, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
-    extract::{Request, State},
+    extract::{DefaultBodyLimit, Request, State},
     http::{StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
@@ -26,6 +33,7 @@ use tokio::{sync::watch, task::JoinSet, time::timeout};
 
 use crate::{
     audit::Audit,
+    auth::Administration,
     clock::Clock,
     crypto,
     entropy::Entropy,
@@ -34,6 +42,8 @@ use crate::{
     token::Keyrings,
     types::Secret,
 };
+
+use exchange::{LONGEST_BODY, Refused};
 
 /// Time for a request head, so that nobody holds a place by sending slowly.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -66,45 +76,62 @@ impl std::fmt::Debug for Probes {
     }
 }
 
-/// What the admin API works with.
-#[derive(Debug)]
-pub struct AdminState {
-    pub probes: Probes,
-    /// `None`: there is no admin API, only metrics and probes.
-    pub token: Option<Secret<String>>,
+/// What operators work with.
+pub struct Operations {
+    pub administration: Arc<Administration>,
     pub keyrings: Arc<Keyrings>,
+    pub store: Arc<dyn Store>,
     pub audit: Audit,
     pub clock: Clock,
     pub entropy: Entropy,
 }
 
-/// The routes.
-pub fn router(state: AdminState) -> Router {
-    let probes = Router::new()
+impl std::fmt::Debug for Operations {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Operations")
+    }
+}
+
+/// The routes of the listener. Without a token there is no admin API, only metrics and probes.
+pub fn router(probes: Probes, token: Option<Secret<String>>, state: Operations) -> Router {
+    let open = Router::new()
         .route("/metrics", get(metrics))
         .route("/livez", get(livez))
         .route("/startupz", get(startupz))
         .route("/readyz", get(readyz))
-        .with_state(state.probes.clone());
-    if state.token.is_none() {
-        return probes;
+        .with_state(probes);
+    match token {
+        Some(token) => open.merge(operations(state).layer(middleware::from_fn_with_state(Arc::new(token), require_token))),
+        None => open,
     }
-    let state = Arc::new(state);
-    probes.merge(
-        Router::new()
-            .route("/admin/keys", get(keys::list))
-            .route("/admin/keys/rotate", post(keys::rotate))
-            .layer(middleware::from_fn_with_state(state.clone(), require_token))
-            .with_state(state),
-    )
+}
+
+/// The admin API, for whoever may already do everything.
+pub fn operations(state: Operations) -> Router {
+    Router::new()
+        .route("/admin/keys", get(keys::list))
+        .route("/admin/keys/rotate", post(keys::rotate))
+        .route("/admin/users", get(users::list).post(users::add))
+        .route("/admin/users/find", post(users::find))
+        .route("/admin/users/{id}", get(users::show).delete(users::erase))
+        .route("/admin/users/{id}/ban", post(users::ban))
+        .route("/admin/users/{id}/unban", post(users::unban))
+        .route("/admin/users/{id}/promote", post(users::promote))
+        .route("/admin/users/{id}/password", post(users::password))
+        .route("/admin/users/{id}/sessions", get(sessions::list))
+        .route("/admin/sessions/revoke", post(sessions::revoke))
+        .route("/admin/store/rotate-key", post(store::rotate_key))
+        .route("/admin/store/reseal", post(store::reseal))
+        .layer(DefaultBodyLimit::max(LONGEST_BODY))
+        .with_state(Arc::new(state))
 }
 
 /// Lets only the bearer of the admin token pass.
-async fn require_token(State(state): State<Arc<AdminState>>, request: Request, next: Next) -> Response {
+async fn require_token(State(token): State<Arc<Secret<String>>>, request: Request, next: Next) -> Response {
     let sent = request.headers().get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
-    match (&state.token, sent) {
-        (Some(token), Some(sent)) if crypto::same(token.expose().as_bytes(), sent) => next.run(request).await,
-        (Some(_) | None, _) => StatusCode::UNAUTHORIZED.into_response(),
+    match sent {
+        Some(sent) if crypto::same(token.expose().as_bytes(), sent) => next.run(request).await,
+        Some(_) | None => Refused::new(StatusCode::UNAUTHORIZED, "the admin token is missing or wrong").into_response(),
     }
 }
 

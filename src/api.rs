@@ -58,6 +58,7 @@ pub fn router(state: ApiState) -> Router {
     let at = |path: &str| format!("{}{path}", state.prefix);
     Router::new()
         .route(&at("/wechat/login"), post(routes::wechat_login::post))
+        .route(&at("/password/login"), post(routes::password_login::post))
         .route(&at("/sms/send"), post(routes::sms_send::post))
         .route(&at("/sms/login"), post(routes::sms_login::post))
         .route(&at("/phone"), delete(routes::phone::delete))

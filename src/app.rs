@@ -1,6 +1,7 @@
 //! The composition root: every part of the process is made here, in order, and ended here, in the reverse order.
 
 mod secrets;
+mod stopped;
 
 use std::{net::TcpListener, pin::pin, sync::Arc, time::Duration};
 
@@ -12,11 +13,13 @@ use tokio::{
     time::{MissedTickBehavior, interval, sleep},
 };
 
+pub use stopped::operations;
+
 use crate::{
-    admin::{self, AdminState, Probes, Stage},
+    admin::{self, Operations, Probes, Stage},
     api::{self, ApiState},
     audit::Audit,
-    auth::{Auth, AuthParts, AuthRules, Authorizer, Denylist, Limits},
+    auth::{Administration, AdministrationParts, Auth, AuthParts, AuthRules, Authorizer, Denylist, Limits, Passwords},
     clock::Clock,
     config::{Config, Problems},
     crypto,
@@ -55,6 +58,7 @@ struct Core {
     keyrings: Arc<Keyrings>,
     denylist: Arc<Denylist>,
     auth: Arc<Auth>,
+    administration: Arc<Administration>,
     metrics: Metrics,
     audit: Audit,
     clock: Clock,
@@ -118,6 +122,7 @@ impl App {
         let authorizer =
             Authorizer::new(verifier, denylist.clone(), identity_headers, config.tokens.cache_entries, &metrics);
         let authorizer = Arc::new(authorizer);
+        let passwords = Arc::new(Passwords::new(entropy.clone()));
         let auth = Arc::new(Auth::new(AuthParts {
             store: store.clone(),
             wechat: Wechat::new(&config.wechat, config.mode, metrics.clone(), &clock, &entropy)?,
@@ -128,6 +133,7 @@ impl App {
             code_key: crypto::derive(&opened.root, "login codes"),
             sms_key: crypto::derive(&opened.root, "SMS codes"),
             limits: Limits::new(&config.limits, clock.clone(), metrics.clone()),
+            passwords: passwords.clone(),
             metrics: metrics.clone(),
             audit: audit.clone(),
             clock: clock.clone(),
@@ -157,15 +163,27 @@ impl App {
         })?;
         let (stage, stage_seen) = watch::channel(Stage::Starting);
         let probes = Probes { stage: stage_seen, store: store.clone(), metrics: metrics.clone() };
-        let admin_routes = admin::router(AdminState {
-            probes,
-            token: secrets::admin_token(&config.admin, &entropy)?,
+        let administration = Arc::new(Administration::new(AdministrationParts {
+            store: store.clone(),
+            passwords,
+            denylist: Some(denylist.clone()),
+            metrics: metrics.clone(),
+            audit: audit.clone(),
+            clock: clock.clone(),
+            entropy: entropy.clone(),
+            first_integer: AuthRules::of(&config).first_integer,
+        }));
+        let token = secrets::admin_token(&config.admin, &entropy)?;
+        let operations = Operations {
+            administration: administration.clone(),
             keyrings: keyrings.clone(),
+            store: store.clone(),
             audit: audit.clone(),
             clock: clock.clone(),
             entropy,
-        });
-        let parts = Core { store, keyrings, denylist, auth, metrics, audit, clock, sink: sink.clone() };
+        };
+        let admin_routes = admin::router(probes, token, operations);
+        let parts = Core { administration, store, keyrings, denylist, auth, metrics, audit, clock, sink: sink.clone() };
         Ok(Self { config, parts, server, admin, admin_routes, stage })
     }
 
@@ -244,6 +262,7 @@ impl Core {
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
                 ticks.tick().await;
+                core.reseal().await;
                 core.sweep().await;
             }
         });
@@ -256,6 +275,20 @@ impl Core {
                 core.metrics.log_lines_dropped.inc_by(core.sink.take_given_up());
             }
         });
+    }
+
+    /// Goes on with a change of the store's key that somebody began and did not finish.
+    async fn reseal(&self) {
+        loop {
+            match self.administration.reseal().await {
+                Ok(step) if !step.finished => {}
+                Ok(_) => return,
+                Err(fault) => {
+                    tracing::warn!(error = %fault, "the store's records could not be sealed anew");
+                    return;
+                }
+            }
+        }
     }
 
     /// Removes what has expired, a batch at a time.

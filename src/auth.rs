@@ -6,15 +6,19 @@
 //! a fault, never a refusal.
 
 mod account;
+mod administration;
 mod authorize;
 mod bind_phone;
 mod coalesce;
 mod denylist;
 mod error;
+mod known_networks;
 pub mod limits;
 mod login;
 mod logout;
 mod me;
+mod password_login;
+mod passwords;
 pub mod profile;
 mod refresh;
 mod sessions;
@@ -25,12 +29,15 @@ mod wechat_login;
 use std::{sync::Arc, time::Duration};
 
 pub use account::{AccountCopy, FreshProof};
+pub use administration::{Administration, AdministrationError, AdministrationParts, Change};
 pub use authorize::{Authorizer, Identity};
 pub use bind_phone::Bound;
 pub use denylist::Denylist;
 pub use error::AuthError;
 pub use limits::Limits;
 pub use logout::Scope;
+pub use password_login::PasswordLogin;
+pub use passwords::{Password, PasswordFault, Passwords};
 pub use sms_login::SmsLogin;
 pub use sms_send::{SmsRules, SmsSent};
 pub use wechat_login::{SignedData, WechatLogin};
@@ -48,6 +55,7 @@ use crate::{
     types::{ClientIp, OpenId, SessionId, Timestamp},
 };
 use coalesce::Coalesce;
+use known_networks::KnownNetworks;
 
 /// Everything that the use cases need, made by the composition root.
 pub struct AuthParts {
@@ -63,6 +71,7 @@ pub struct AuthParts {
     /// Hashes SMS codes; used for nothing else.
     pub sms_key: Key,
     pub limits: Limits,
+    pub passwords: Arc<Passwords>,
     pub metrics: Metrics,
     pub audit: Audit,
     pub clock: Clock,
@@ -95,6 +104,7 @@ pub struct AuthRules {
 pub struct Auth {
     parts: AuthParts,
     coalesce: Coalesce,
+    known_networks: KnownNetworks,
 }
 
 /// A session and the tokens for it.
@@ -120,7 +130,7 @@ pub struct Caller<'a> {
 impl Auth {
     /// The use cases over these parts.
     pub fn new(parts: AuthParts) -> Self {
-        Self { parts, coalesce: Coalesce::default() }
+        Self { parts, coalesce: Coalesce::default(), known_networks: KnownNetworks::new() }
     }
 
     /// The limits, for routes that are no use case.

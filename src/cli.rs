@@ -7,7 +7,12 @@ mod config;
 mod demo;
 mod keys;
 mod openapi;
+mod operator;
 mod run;
+mod sessions;
+mod somebody;
+mod terminal;
+mod users;
 
 use std::{
     io::{self, Write},
@@ -45,7 +50,17 @@ enum Command {
     Run,
     /// A tour on this machine, without network: a sample backend, a simulated WeChat, and menshen in front
     Demo(demo::Args),
-    /// The keys that sign access tokens
+    /// Accounts: list, show, make, ban, promote, erase
+    Users {
+        #[command(subcommand)]
+        command: users::Command,
+    },
+    /// Who is signed in where, and its end
+    Sessions {
+        #[command(subcommand)]
+        command: sessions::Command,
+    },
+    /// The keys that sign access tokens, and the key of the store
     Keys {
         #[command(subcommand)]
         command: keys::Command,
@@ -72,6 +87,8 @@ pub fn run() -> ExitCode {
     let done = match cli.command.unwrap_or(Command::Run) {
         Command::Run => run::run(&source, &mut err),
         Command::Demo(args) => demo::run(&args, &mut out, &mut err),
+        Command::Users { command } => users::run(&source, &command, &mut out, &mut err),
+        Command::Sessions { command } => sessions::run(&source, &command, &mut out, &mut err),
         Command::Keys { command } => keys::run(&source, &command, &mut out, &mut err),
         Command::Check => check::run(&source, &mut out, &mut err),
         Command::Config => config::run(&mut out).map(|()| ExitCode::SUCCESS),

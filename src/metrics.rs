@@ -61,6 +61,8 @@ pub struct Metrics {
     pub store_op_duration: HistogramVec,
     /// `menshen_store_errors_total{engine,op}`.
     pub store_errors: IntCounterVec,
+    /// `menshen_store_resealed_records_total`: records looked at for a change of the store's key.
+    pub store_resealed: IntCounter,
     /// `menshen_store_size_bytes`.
     pub store_size: IntGauge,
     /// `menshen_rate_limited_total{limit}`.
@@ -118,6 +120,8 @@ impl Metrics {
                 CALL_BUCKETS,
             ),
             store_errors: new.counters("store_errors_total", "Store operations that failed.", &["engine", "op"]),
+            store_resealed: new
+                .counter("store_resealed_records_total", "Records looked at for a change of the store's key."),
             store_size: new.gauge("store_size_bytes", "The store on disk."),
             rate_limited: new.counters("rate_limited_total", "Requests over a limit.", &["limit"]),
             headers_stripped: new.counter("headers_stripped_total", "Headers of clients that did not pass."),

@@ -13,7 +13,7 @@ use crate::types::is_public;
 use bytes::{Bytes, BytesMut};
 use reqwest::{Client, Response, StatusCode, Url, redirect};
 
-pub use admin::{AdminClient, AdminFault, NoAdminClient};
+pub use admin::{AdminClient, AdminFault, NoAdminClient, understand};
 use public::PublicNames;
 
 /// Most bytes of an answer; what we ask for fits in one.
@@ -146,10 +146,14 @@ fn address_in(url: &Url) -> Option<IpAddr> {
     host.trim_start_matches('[').trim_end_matches(']').parse().ok()
 }
 
-async fn read(mut response: Response) -> Result<Bytes, Fault> {
+async fn read(response: Response) -> Result<Bytes, Fault> {
+    read_up_to(response, LONGEST_ANSWER).await
+}
+
+async fn read_up_to(mut response: Response, most: usize) -> Result<Bytes, Fault> {
     let mut body = BytesMut::new();
     while let Some(part) = response.chunk().await.map_err(|error| fault(&error))? {
-        if body.len() + part.len() > LONGEST_ANSWER {
+        if body.len() + part.len() > most {
             return Err(Fault::TooLarge);
         }
         body.extend_from_slice(&part);

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use axum::{Json, extract::State, http::StatusCode, response::IntoResponse, response::Response};
+use axum::{Json, extract::State, http::StatusCode};
 use serde::{Deserialize, Serialize};
 
-use super::AdminState;
+use super::{Operations, exchange::Refused};
 use crate::{
     audit::Event,
     token::{KeyringError, Keyrings, Rotated},
@@ -40,22 +40,19 @@ impl Keys {
     }
 }
 
-pub(super) async fn list(State(state): State<Arc<AdminState>>) -> Json<Keys> {
+pub(super) async fn list(State(state): State<Arc<Operations>>) -> Json<Keys> {
     Json(Keys::of(&state.keyrings))
 }
 
-pub(super) async fn rotate(State(state): State<Arc<AdminState>>) -> Response {
-    match state.keyrings.rotate(&*state.probes.store, &state.entropy, state.clock.now()).await {
+pub(super) async fn rotate(State(state): State<Arc<Operations>>) -> Result<Json<KeyRotation>, Refused> {
+    match state.keyrings.rotate(&*state.store, &state.entropy, state.clock.now()).await {
         Ok(Rotated::Added { kid }) => {
             let algorithm = state.keyrings.current().algorithm().as_str();
             state.audit.record(&Event::KeyAdded { kid: &kid, algorithm });
-            Json(KeyRotation { signing: kid }).into_response()
+            Ok(Json(KeyRotation { signing: kid }))
         }
-        Ok(Rotated::Overtaken { kid }) => Json(KeyRotation { signing: kid }).into_response(),
-        Err(fault @ KeyringError::NotOurs) => (StatusCode::CONFLICT, fault.to_string()).into_response(),
-        Err(fault) => {
-            tracing::error!(error = %fault, "the signing keys could not be rotated");
-            (StatusCode::SERVICE_UNAVAILABLE, "the store failed, nothing was changed or nobody knows").into_response()
-        }
+        Ok(Rotated::Overtaken { kid }) => Ok(Json(KeyRotation { signing: kid })),
+        Err(fault @ KeyringError::NotOurs) => Err(Refused::new(StatusCode::CONFLICT, fault.to_string())),
+        Err(fault) => Err(Refused::fault(&fault)),
     }
 }

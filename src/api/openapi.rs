@@ -16,7 +16,9 @@ use super::{
     answer::{Export, Me, PhoneAnswer, Sessions, SmsSentAnswer, TokenAnswer},
     problem::{self, Problem, ProblemDocument},
     routes::{
-        jwks, logout, me, openapi, phone, refresh, sessions, sms_login, sms_send,
+        jwks, logout, me, openapi,
+        password_login::{self, PasswordLoginBody},
+        phone, refresh, sessions, sms_login, sms_send,
         wechat_login::{self, WechatLoginBody},
     },
 };
@@ -31,6 +33,7 @@ use crate::error::ErrorCode;
     ),
     paths(
         wechat_login::post,
+        password_login::post,
         sms_send::post,
         sms_login::post,
         phone::sms,
@@ -49,6 +52,7 @@ use crate::error::ErrorCode;
     ),
     components(schemas(
         WechatLoginBody,
+        PasswordLoginBody,
         sms_send::SmsSendBody,
         sms_login::SmsLoginBody,
         phone::PhoneSmsBody,
@@ -89,10 +93,11 @@ pub fn openapi_json(prefix: &str) -> String {
 /// What each route can refuse with.
 fn refusals(operation: &str) -> Vec<ErrorCode> {
     use ErrorCode::{
-        BodyTooLarge, CodeInvalid, Forbidden, Internal, NotFound, PhoneCodeInvalid, PhoneConflict, PhoneDecryptFailed,
-        RateLimited, ReauthenticationRequired, RefreshInvalid, RefreshReused, RegistrationClosed, RequestMalformed,
-        SessionRevoked, SmsCooldown, SmsQuota, SmsUnavailable, StoreUnavailable, TokenExpired, TokenInvalid, TokenMissing,
-        TokenRevoked, UserDisabled, ValidationFailed, WechatBlocked, WechatBusy, WechatCodeInvalid, WechatMisconfigured,
+        BodyTooLarge, CodeInvalid, CredentialsInvalid, Forbidden, Internal, NotFound, PhoneCodeInvalid, PhoneConflict,
+        PhoneDecryptFailed, RateLimited, ReauthenticationRequired, RefreshInvalid, RefreshReused, RegistrationClosed,
+        RequestMalformed, SessionRevoked, SmsCooldown, SmsQuota, SmsUnavailable, StoreUnavailable, TokenExpired,
+        TokenInvalid, TokenMissing, TokenRevoked, UserDisabled, ValidationFailed, WechatBlocked, WechatBusy,
+        WechatCodeInvalid, WechatMisconfigured,
     };
     const BODY: &[ErrorCode] = &[RequestMalformed, ValidationFailed, BodyTooLarge];
     const TOKEN: &[ErrorCode] = &[RequestMalformed, TokenMissing, TokenInvalid, TokenExpired, TokenRevoked];
@@ -111,6 +116,7 @@ fn refusals(operation: &str) -> Vec<ErrorCode> {
     const REFRESH: &[ErrorCode] = &[RefreshInvalid, RefreshReused, SessionRevoked, UserDisabled, StoreUnavailable];
     let parts: &[&[ErrorCode]] = match operation {
         "wechat_login" => &[BODY, LOGIN, ANY],
+        "password_login" => &[BODY, &[CredentialsInvalid, UserDisabled, StoreUnavailable], ANY],
         "sms_send" => &[BODY, &[SmsCooldown, SmsQuota, SmsUnavailable, NotFound, StoreUnavailable], ANY],
         "sms_login" => &[BODY, &[CodeInvalid, RegistrationClosed, UserDisabled, NotFound, StoreUnavailable], ANY],
         "phone_sms" => &[BODY, TOKEN, BIND, &[CodeInvalid, NotFound], ANY],

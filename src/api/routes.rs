@@ -4,6 +4,7 @@ pub(super) mod jwks;
 pub(super) mod logout;
 pub(super) mod me;
 pub(super) mod openapi;
+pub(super) mod password_login;
 pub(super) mod phone;
 pub(super) mod refresh;
 pub(super) mod sessions;

@@ -7,6 +7,7 @@ mod contract;
 mod heard;
 mod login;
 mod logs;
+mod password;
 mod phone;
 mod phone_wechat;
 mod session;

@@ -16,6 +16,7 @@ use crate::{
 pub(super) enum Method {
     Wechat,
     Sms,
+    Password,
 }
 
 impl Method {
@@ -23,6 +24,7 @@ impl Method {
         match self {
             Self::Wechat => "wechat",
             Self::Sms => "sms",
+            Self::Password => "password",
         }
     }
 }

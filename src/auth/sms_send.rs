@@ -69,15 +69,7 @@ impl Auth {
             is_test,
             now,
         };
-        match self.parts.store.reserve_sms(&reservation).await? {
-            SmsReserved::Granted => {}
-            SmsReserved::Cooldown(wait) => return Err(AuthError::SmsCooldown(wait)),
-            SmsReserved::PhoneQuota(wait) => return Err(AuthError::SmsQuota(wait)),
-            SmsReserved::Budget(wait) => {
-                tracing::error!("the day's budget of messages (sms.daily_budget) is spent: no more are sent today");
-                return Err(AuthError::SmsQuota(wait));
-            }
-        }
+        self.granted(self.parts.store.reserve_sms(&reservation).await?)?;
         let sent = SmsSent { expires_in: rules.limits.code_ttl, resend_after: rules.limits.resend_after };
         if is_test {
             return Ok(sent);
@@ -102,6 +94,20 @@ impl Auth {
             // Its slot stays taken, so that is how long it takes.
             SmsError::Unknown => AuthError::SmsUnavailable(rules.limits.resend_after),
         })
+    }
+
+    fn granted(&self, reserved: SmsReserved) -> Result<(), AuthError> {
+        let (limit, refusal) = match reserved {
+            SmsReserved::Granted => return Ok(()),
+            SmsReserved::Cooldown(wait) => ("sms_resend", AuthError::SmsCooldown(wait)),
+            SmsReserved::PhoneQuota(wait) => ("sms_per_phone", AuthError::SmsQuota(wait)),
+            SmsReserved::Budget(wait) => {
+                tracing::error!("the day's budget of messages (sms.daily_budget) is spent: no more are sent today");
+                ("sms_daily_budget", AuthError::SmsQuota(wait))
+            }
+        };
+        self.parts.metrics.rate_limited.with_label_values(&[limit]).inc();
+        Err(refusal)
     }
 
     /// A guess as the store takes it. Only the hash of a code is ever stored or compared.

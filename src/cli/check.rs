@@ -8,7 +8,7 @@ use std::{
 use super::BAD_USAGE;
 use crate::{
     app,
-    config::{Access, Config, Mode, RuleConfig, Source},
+    config::{Access, Config, Mode, RuleConfig, SmsProvider, Source},
 };
 
 /// Prints a summary to `out`, or every problem to `err`; warnings go to `err` too.
@@ -48,10 +48,17 @@ fn summary(config: &Config, out: &mut impl Write) -> io::Result<()> {
     row("upstream", &config.upstream.urls.join(", "))?;
     row("store", &config.store.url)?;
     row("wechat", &wechat)?;
+    row("sms", &vendors(config))?;
     for (n, rule) in config.rule.iter().enumerate() {
         row(if n == 0 { "rules" } else { "" }, &in_words(rule))?;
     }
     row(if config.rule.is_empty() { "rules" } else { "" }, "everything else: required")
+}
+
+/// Who sends codes, in the order in which they are asked.
+fn vendors(config: &Config) -> String {
+    let asked: Vec<_> = config.sms.asked(config.mode).into_iter().map(SmsProvider::as_str).collect();
+    if asked.is_empty() { "off: sms.providers is empty".to_owned() } else { asked.join(", then ") }
 }
 
 /// A rule on one line: `back-office: GET /admin/** required, user type admin`.
@@ -105,6 +112,7 @@ mod tests {
              \x20 upstream  http://127.0.0.1:3000\n\
              \x20 store     sled:./data\n\
              \x20 wechat    none, a login code is its own openid (unless wechat.base_url is on this machine)\n\
+             \x20 sms       log\n\
              \x20 rules     health: GET|HEAD /health public\n\
              \x20           back-office: /admin/** required, user type admin, role a or b\n\
              \x20           everything else: required\n"

@@ -1,26 +1,20 @@
-//! `menshen keys`: the keys that sign access tokens.
-//!
-//! A running process holds its embedded store, so it is asked through its admin listener; where none answers, the store is
-//! opened here.
+//! `menshen keys`: the keys that sign access tokens, and the key under which the store keeps what is personal.
 
 use std::{
     io::{self, Write},
     process::ExitCode,
-    time::Duration,
 };
 
-use anyhow::{Context, bail};
 use clap::Subcommand;
+use serde_json::json;
 
-use super::run::load;
+use super::operator::{self, Operator};
 use crate::{
-    admin::keys::{KeyRotation, Keys},
-    app,
-    clock::Clock,
-    config::{Config, HumanDuration, Source},
-    entropy::Entropy,
-    outbound::AdminFault,
-    token::{Keyrings, Rotated},
+    admin::{
+        keys::{KeyRotation, Keys},
+        store::{KeyChange, ResealStep},
+    },
+    config::Source,
 };
 
 #[derive(Debug, Subcommand)]
@@ -28,61 +22,44 @@ pub(super) enum Command {
     /// Tell which keys sign and verify
     List,
     /// Make a new key that signs from now on; the old one verifies until its last token has expired
-    Rotate,
+    Rotate {
+        /// Change the key of the store instead, and seal every record anew; also goes on with what was interrupted
+        #[arg(long)]
+        store: bool,
+    },
 }
-
-/// How long to wait for a process that holds the store but does not answer on its admin listener.
-const LOCK_WAIT: HumanDuration = HumanDuration::secs(1);
 
 pub(super) fn run(source: &Source, command: &Command, out: &mut impl Write, err: &mut impl Write) -> io::Result<ExitCode> {
-    let config = match load(source, err)? {
-        Ok(config) => config,
-        Err(code) => return Ok(code),
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    match runtime.block_on(answer(config, command)) {
-        Ok(text) => {
-            writeln!(out, "{text}")?;
-            Ok(ExitCode::SUCCESS)
-        }
-        Err(fault) => {
-            writeln!(err, "menshen: {fault:#}")?;
-            Ok(ExitCode::FAILURE)
-        }
-    }
-}
-
-async fn answer(config: Config, command: &Command) -> anyhow::Result<String> {
-    if let Some(running) = app::admin_client(&config)? {
-        let asked = match command {
-            Command::List => running.get::<Keys>("/admin/keys").await.map(|keys| in_words(&keys)),
-            Command::Rotate => running.post::<KeyRotation>("/admin/keys/rotate").await.map(|done| rotated(&done.signing)),
+    // Progress has a handle of its own, because a failure is told on the other.
+    let mut progress = io::stderr();
+    operator::work(source, err, async |operator| {
+        let text = match command {
+            Command::List => in_words(&operator.get::<Keys>("/admin/keys").await?),
+            Command::Rotate { store: false } => {
+                let done: KeyRotation = operator.post("/admin/keys/rotate", &json!({})).await?;
+                format!("{} signs from now on", done.signing)
+            }
+            Command::Rotate { store: true } => change_store_key(operator, &mut progress).await?,
         };
-        match asked {
-            Err(AdminFault::NotThere) => {}
-            asked => return asked.context("the running menshen was asked"),
-        }
-    }
-    in_store(config, command).await
+        Ok(writeln!(out, "{text}")?)
+    })
 }
 
-async fn in_store(mut config: Config, command: &Command) -> anyhow::Result<String> {
-    if config.store.url.starts_with("memory:") {
-        bail!("the keys of a store in memory are in the running process only: set admin.token_file, and ask it");
+/// Begins a change, or takes up one that was begun, and goes on until every record is under the new key.
+async fn change_store_key(operator: &Operator, progress: &mut impl Write) -> anyhow::Result<String> {
+    let change: KeyChange = operator.post("/admin/store/rotate-key", &json!({})).await?;
+    if !change.begun {
+        writeln!(progress, "a change was under way already: going on with that one")?;
     }
-    config.store.lock_wait = LOCK_WAIT.min(config.store.lock_wait);
-    let (entropy, now) = (Entropy::default(), Clock::System.now());
-    let opened = app::open_store(&config, &entropy)
-        .context("no running menshen answered on admin.listen (it needs admin.token_file), so its store was tried")?;
-    let keyrings = Keyrings::open(&config.tokens, &*opened.store, &entropy, now).await?;
-    let text = match command {
-        Command::List => in_words(&Keys::of(&keyrings)),
-        Command::Rotate => match keyrings.rotate(&*opened.store, &entropy, now).await? {
-            Rotated::Added { kid } | Rotated::Overtaken { kid } => rotated(&kid),
-        },
-    };
-    tokio::time::timeout(Duration::from_secs(30), opened.store.close()).await??;
-    Ok(text)
+    let mut records = 0;
+    loop {
+        let step: ResealStep = operator.post("/admin/store/reseal", &json!({})).await?;
+        records += step.records;
+        if step.finished {
+            return Ok("everything in the store is under its new key".to_owned());
+        }
+        writeln!(progress, "{records} records sealed anew")?;
+    }
 }
 
 fn in_words(keys: &Keys) -> String {
@@ -91,8 +68,4 @@ fn in_words(keys: &Keys) -> String {
         format!("{kid}  {does}")
     });
     std::iter::once(format!("algorithm {}", keys.algorithm)).chain(rows).collect::<Vec<_>>().join("\n")
-}
-
-fn rotated(kid: &str) -> String {
-    format!("{kid} signs from now on")
 }

@@ -4,12 +4,16 @@ use std::time::Duration;
 
 use reqwest::{Method, StatusCode, Url};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
-use super::{NoClient, Outbound, read};
+use super::{NoClient, Outbound, read_up_to};
 use crate::types::Secret;
 
 /// Time for one call, all of it.
 const LIMIT: Duration = Duration::from_secs(10);
+
+/// Most bytes of an answer: somebody can have many sessions.
+const LONGEST_ANSWER: usize = 8 * 1024 * 1024;
 
 /// Asks a running menshen through its admin listener.
 #[derive(Debug)]
@@ -28,7 +32,7 @@ pub enum AdminFault {
     #[error("it does not take this admin token: is it running with another one?")]
     Refused,
     /// It says why.
-    #[error("it answered {status}: {text}")]
+    #[error("{text}")]
     Failed { status: StatusCode, text: String },
     #[error("it gave no answer that can be read")]
     Unreadable,
@@ -57,28 +61,37 @@ impl AdminClient {
         Ok(Self { outbound: Outbound::direct()?, base, token })
     }
 
-    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, AdminFault> {
-        self.call(Method::GET, path).await
-    }
-
-    pub async fn post<T: DeserializeOwned>(&self, path: &str) -> Result<T, AdminFault> {
-        self.call(Method::POST, path).await
-    }
-
-    async fn call<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<T, AdminFault> {
-        let mut url = self.base.clone();
-        url.set_path(path);
-        let request = self.outbound.client.request(method, url).bearer_auth(self.token.expose()).timeout(LIMIT);
+    /// Asks for `target`, a path with its query.
+    pub async fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        target: &str,
+        body: Option<&Value>,
+    ) -> Result<T, AdminFault> {
+        let url = self.base.join(target).map_err(|_| AdminFault::Unreadable)?;
+        let mut request = self.outbound.client.request(method, url).bearer_auth(self.token.expose()).timeout(LIMIT);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
         let response = request
             .send()
             .await
             .map_err(|fault| if fault.is_connect() { AdminFault::NotThere } else { AdminFault::Unreadable })?;
         let status = response.status();
-        let body = read(response).await.map_err(|_| AdminFault::Unreadable)?;
-        match status {
-            StatusCode::OK => serde_json::from_slice(&body).map_err(|_| AdminFault::Unreadable),
-            StatusCode::UNAUTHORIZED => Err(AdminFault::Refused),
-            status => Err(AdminFault::Failed { status, text: String::from_utf8_lossy(&body).into_owned() }),
-        }
+        let body = read_up_to(response, LONGEST_ANSWER).await.map_err(|_| AdminFault::Unreadable)?;
+        understand(status, &body)
     }
+}
+
+/// What an answer of the admin API says, wherever it came from.
+pub fn understand<T: DeserializeOwned>(status: StatusCode, body: &[u8]) -> Result<T, AdminFault> {
+    if status.is_success() {
+        return serde_json::from_slice(body).map_err(|_| AdminFault::Unreadable);
+    }
+    if status == StatusCode::UNAUTHORIZED {
+        return Err(AdminFault::Refused);
+    }
+    let said: Option<Value> = serde_json::from_slice(body).ok();
+    let text = said.as_ref().and_then(|said| said["error"].as_str());
+    Err(AdminFault::Failed { status, text: text.map_or_else(|| format!("it answered {status}"), str::to_owned) })
 }

@@ -55,6 +55,9 @@ pub struct EmbeddedStore {
     kv: Arc<dyn Kv>,
     vault: Arc<Vault>,
     keys: StoreKeys,
+    /// Held from a change of the keyring on the disk until the vault has it: two of them must not overtake each other, or the
+    /// vault would seal with a key that is not in the store.
+    changing_keys: tokio::sync::Mutex<()>,
     health: Arc<Health>,
     writer: Writer,
 }
@@ -85,7 +88,8 @@ impl EmbeddedStore {
         let (vault, health) = (Arc::new(Vault::new(keyring, entropy)), Arc::new(Health::default()));
         let writer = Writer::start(Arc::clone(&kv), Arc::clone(&vault), Arc::clone(&health))
             .map_err(|error| OpenError::Io { path: path.to_owned(), why: format!("no thread: {error}") })?;
-        Ok(Self { kv, vault, keys: keys.clone(), health, writer })
+        let changing_keys = tokio::sync::Mutex::default();
+        Ok(Self { kv, vault, keys: keys.clone(), changing_keys, health, writer })
     }
 
     /// What other secrets are derived from, see [`super::Opening::root`].
@@ -306,6 +310,7 @@ impl Store for EmbeddedStore {
     }
 
     async fn rotate_store_key(&self) -> Result<(), StoreError> {
+        let _changing = self.changing_keys.lock().await;
         let keys = self.keys.clone();
         // The key is used only when it is durable: what it sealed would be lost with it.
         if let Some(keyring) = self.writer.run(move |draft| reseal::begin(draft, &keys)).await? {
@@ -315,6 +320,7 @@ impl Store for EmbeddedStore {
     }
 
     async fn reseal(&self, limit: usize) -> Result<Resealing, StoreError> {
+        let _changing = self.changing_keys.lock().await;
         let keys = self.keys.clone();
         let (done, keyring) = self.writer.run(move |draft| reseal::step(draft, &keys, limit)).await?;
         if let Some(keyring) = keyring {

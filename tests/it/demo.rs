@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use super::wire::{self, Answer};
 
 /// Steps of the tour, in order.
-const STEPS: [&str; 9] = [
+const STEPS: [&str; 11] = [
     "1 · Alice signs in",
     "2 · A call without a token",
     "3 · The same call with Alice's token",
@@ -24,6 +24,8 @@ const STEPS: [&str; 9] = [
     "7 · Alice signs out",
     "8 · Somebody has kept her token",
     "9 · Alice comes back",
+    "10 · Alice presses the phone number button",
+    "11 · Alice signs in on a device without WeChat",
 ];
 
 /// The demo, with nothing of this environment but a place for temporary files.
@@ -68,6 +70,8 @@ fn the_tour_shows_every_step_in_order_and_no_whole_token() {
         (7, &["▶ POST /auth/logout", "◀ 204 No Content"]),
         (8, &["◀ 401 Unauthorized", "X-Menshen-Error: token_revoked"]),
         (9, &["\"is_new_user\": false"]),
+        (10, &["\"masked\": \"138****8000\""]),
+        (11, &["\"resend_after\": 60", "\"is_new_user\": false"]),
     ] {
         for shown in shows {
             assert!(parts[part].contains(shown), "no {shown:?} in\n{}", parts[part]);

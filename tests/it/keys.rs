@@ -182,7 +182,22 @@ fn the_admin_api_is_for_the_bearer_of_its_token_and_absent_without_one() {
     let longer = format!("{right}x");
     let cut = &right[..right.len() - 1];
     let paths = [("GET", "/admin/keys"), ("POST", "/admin/keys/rotate")];
-    for (method, path) in paths {
+    let others = [
+        ("GET", "/admin/users"),
+        ("POST", "/admin/users"),
+        ("POST", "/admin/users/find"),
+        ("GET", "/admin/users/1"),
+        ("DELETE", "/admin/users/1"),
+        ("POST", "/admin/users/1/ban"),
+        ("POST", "/admin/users/1/unban"),
+        ("POST", "/admin/users/1/promote"),
+        ("POST", "/admin/users/1/password"),
+        ("GET", "/admin/users/1/sessions"),
+        ("POST", "/admin/sessions/revoke"),
+        ("POST", "/admin/store/rotate-key"),
+        ("POST", "/admin/store/reseal"),
+    ];
+    for (method, path) in paths.into_iter().chain(others) {
         for sent in
             [None, Some(""), Some("Bearer"), Some("Bearer "), Some(ADMIN_TOKEN), Some(cut), Some(&longer), Some(&user)]
         {

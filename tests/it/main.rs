@@ -7,6 +7,7 @@
     reason = "one program of tests, nobody's library"
 )]
 
+mod administration;
 mod backend;
 mod configuration;
 mod demo;
@@ -19,6 +20,7 @@ mod process;
 mod resilience;
 mod smuggling;
 mod story;
+mod terminal;
 mod upstream_tls;
 mod wechat;
 mod wire;

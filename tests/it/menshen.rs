@@ -1,7 +1,7 @@
 //! The real binary, in a directory of its own, on ports that it chose.
 
 use std::{
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Write},
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use super::wire::{self, Answer};
 
-const BINARY: &str = env!("CARGO_BIN_EXE_menshen");
+pub const BINARY: &str = env!("CARGO_BIN_EXE_menshen");
 
 /// Runs a subcommand to its end, in this directory, with nothing in the environment but `variables`.
 pub fn command(dir: &Path, args: &[&str], variables: &[(&str, &str)]) -> Output {
@@ -25,6 +25,23 @@ pub fn command(dir: &Path, args: &[&str], variables: &[(&str, &str)]) -> Output 
         .envs(variables.iter().copied())
         .output()
         .expect("the binary")
+}
+
+/// The same with something to read on standard input.
+pub fn command_reading(dir: &Path, args: &[&str], variables: &[(&str, &str)], input: &str) -> Output {
+    let mut child = Command::new(BINARY)
+        .args(args)
+        .current_dir(dir)
+        .env_clear()
+        .envs(variables.iter().copied())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary");
+    // It may end without reading.
+    drop(child.stdin.take().expect("stdin").write_all(input.as_bytes()));
+    child.wait_with_output().expect("an end")
 }
 
 /// A running menshen. Dropping it kills the process and fails the test on a log line that a person should look at.
@@ -91,7 +108,8 @@ impl Setup {
         self
     }
 
-    fn config(&self) -> PathBuf {
+    /// Writes the config file, for commands before the first start.
+    pub fn config(&self) -> PathBuf {
         let has = |section: &str| self.sections.contains(section);
         let mut text = format!("mode = \"{}\"\n", self.mode);
         let mut section = |name: &str, lines: &str| {
@@ -112,6 +130,11 @@ impl Setup {
         let path = self.dir.path().join("config.toml");
         std::fs::write(&path, text).expect("a config file");
         path
+    }
+
+    /// The directory that it is to run in.
+    pub fn directory(&self) -> Arc<TempDir> {
+        self.dir.clone()
     }
 
     /// Starts it and waits until it is ready.

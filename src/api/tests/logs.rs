@@ -20,6 +20,9 @@ async fn no_log_line_holds_a_secret_code_token_or_openid() {
     let third = world.refresh(second.text("refresh_token")).await;
     assert_eq!(world.refresh(first.text("refresh_token")).await.says(), (401, "refresh_reused"));
     assert_eq!(world.send(Ask::get("/auth/me").by(&third)).await.says(), (401, "token_revoked"));
+    let password_login = json!({ "username": "r00t@example.com", "password": "hunter2" });
+    let refused = world.send(Ask::post("/auth/password/login", &password_login)).await;
+    assert_eq!(refused.says(), (401, "credentials_invalid"));
     world.store.close().await.unwrap();
     assert_eq!(world.login("c0de-2").await.says(), (503, "store_unavailable"));
     let said = heard.end();
@@ -30,8 +33,9 @@ async fn no_log_line_holds_a_secret_code_token_or_openid() {
     }
     let openid = first.body["user"]["openid"].as_str().unwrap();
     let tokens = [&first, &second, &third].map(|answer| [answer.text("access_token"), answer.text("refresh_token")]);
-    for hidden in
-        ["c0de", "N1ckname", "avatar.example", "an app secret", "an+app+secret", openid].iter().chain(tokens.as_flattened())
+    for hidden in ["c0de", "N1ckname", "avatar.example", "an app secret", "an+app+secret", "r00t", "hunter2", openid]
+        .iter()
+        .chain(tokens.as_flattened())
     {
         assert!(!said.contains(hidden), "{hidden} is in:\n{said}");
     }

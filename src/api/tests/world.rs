@@ -13,7 +13,7 @@ use tower::ServiceExt;
 use crate::{
     api::{ApiState, RequestContext, router},
     audit::Audit,
-    auth::{Auth, AuthParts, AuthRules, Authorizer, Denylist, Limits},
+    auth::{Auth, AuthParts, AuthRules, Authorizer, Denylist, Limits, Passwords},
     clock::Clock,
     config::{Config, HumanDuration, Mode, SecretText, SmsProvider},
     crypto::Key,
@@ -93,6 +93,7 @@ impl World {
                 .unwrap()
                 .store;
         let denylist = Arc::new(Denylist::default());
+        let passwords = Arc::new(Passwords::new(entropy.clone()));
         let keyrings = Arc::new(Keyrings::open(&config.tokens, &*store, &entropy, clock.now()).await.unwrap());
         let issuer = Arc::new(Issuer::new(Arc::clone(&keyrings), &config.tokens, entropy.clone()));
         let verifier = Verifier::new(Arc::clone(&keyrings), &config.tokens);
@@ -108,6 +109,7 @@ impl World {
             code_key: Key::new([3; 32]),
             sms_key: Key::new([4; 32]),
             limits: Limits::new(&config.limits, clock.clone(), metrics.clone()),
+            passwords: Arc::clone(&passwords),
             audit: Audit::new(metrics.clone()),
             metrics: metrics.clone(),
             clock: clock.clone(),

@@ -15,9 +15,11 @@ use tempfile::TempDir;
 
 use crate::{
     app,
+    clock::Clock,
     config::{Config, Source},
     dev::{
         backend::SampleBackend,
+        sms::{self, SimulatedSms},
         wechat::{KnownApp, SimulatedWechat},
     },
 };
@@ -26,10 +28,11 @@ use crate::{
 const APP_ID: &str = "wx0000000000000000";
 const APP_SECRET: &str = "the-demo-has-nothing-to-hide";
 
-/// A backend, a WeChat, and a directory for everything that is written.
+/// A backend, a WeChat, a vendor of text messages, and a directory for everything that is written.
 pub(super) struct Stage {
     pub(super) backend: SampleBackend,
     pub(super) wechat: SimulatedWechat,
+    pub(super) sms: SimulatedSms,
     directory: TempDir,
 }
 
@@ -44,6 +47,7 @@ impl Stage {
         Ok(Self {
             backend: SampleBackend::start().await.context("cannot start the sample backend")?,
             wechat: SimulatedWechat::start(vec![known]).await.context("cannot start the simulated WeChat")?,
+            sms: SimulatedSms::start(Clock::System).await.context("cannot start the simulated SMS vendor")?,
             directory,
         })
     }
@@ -59,7 +63,8 @@ impl Stage {
     fn config_text(&self) -> String {
         // A JSON string is a TOML string too, whatever the path has in it.
         let store = Value::from(format!("sled:{}", self.place().join("data").display()));
-        let (backend, wechat) = (self.backend.url(), self.wechat.base_url());
+        let (backend, wechat, sms) = (self.backend.url(), self.wechat.base_url(), self.sms.base_url());
+        let (key_id, key, sign_name, template) = (sms::KEY_ID, sms::SECRET, sms::SIGN_NAME, sms::TEMPLATE);
         format!(
             r#"mode = "development"
 server.listen = ["127.0.0.1:0"]
@@ -70,7 +75,15 @@ store.url = {store}
 wechat.base_url = "{wechat}"
 wechat.app_id = "{APP_ID}"
 wechat.secret = "{APP_SECRET}"
+sms.providers = ["aliyun"]
 telemetry.log_format = "text"
+
+[sms.aliyun]
+access_key_id = "{key_id}"
+access_key_secret = "{key}"
+sign_name = "{sign_name}"
+template_code = "{template}"
+endpoint = "{sms}"
 
 [[rule]]
 name = "menu"

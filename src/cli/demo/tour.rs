@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::{Method, Request, Response};
 use reqwest::Url;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     Failure,
@@ -30,6 +30,10 @@ const IDENTITY: [Seen; 4] = [
     Seen::Identity("X-Session-Id"),
     Seen::Identity("X-Auth-State"),
 ];
+
+/// Alice's phone number, as she would type it and as E.164. Nobody has it.
+const NUMBER: &str = "13800138000";
+const PHONE: &str = "+8613800138000";
 
 /// A request, as it is sent and shown.
 pub(super) struct Call {
@@ -75,7 +79,9 @@ pub(super) async fn walk(page: &mut Page<'_>, stage: &Stage, http: &str) -> Resu
     let renewed = tour.refreshes(&alice).await?;
     tour.signs_out(&renewed).await?;
     tour.calls_after_signing_out(&renewed).await?;
-    tour.comes_back(&alice).await
+    let again = tour.comes_back(&alice).await?;
+    tour.adds_a_phone(&again).await?;
+    tour.comes_back_by_text_message(&alice).await
 }
 
 impl Tour<'_, '_> {
@@ -204,6 +210,39 @@ impl Tour<'_, '_> {
         self.prove(!again.is_new_user && again.user.id == alice.user.id, "it is the same user as in step 1")?;
         self.prove_known(&again, alice, "with her new token, the backend sees the same X-User-Id").await?;
         Ok(again)
+    }
+
+    async fn adds_a_phone(&mut self, alice: &Session) -> Result<(), Failure> {
+        self.page.step(
+            "Alice presses the phone number button",
+            "The button gave a code that is not a login code. menshen trades it for her number at WeChat, with her openid, so \
+             that nobody can use a code of somebody else.",
+        )?;
+        let code = format!("phone.{NUMBER}-1");
+        let answer = self.ask(&Call::post("/auth/phone/wechat", &json!({ "code": code })).bearing(alice)).await?;
+        self.page.answer(&answer)?;
+        let said: Value = serde_json::from_slice(answer.body()).unwrap_or_default();
+        self.prove(answer.status() == 200 && said["phone"] == PHONE, "the number is hers now")
+    }
+
+    async fn comes_back_by_text_message(&mut self, alice: &Session) -> Result<Session, Failure> {
+        self.page.step(
+            "Alice signs in on a device without WeChat",
+            "She types her number and gets a code by text message. The number leads to the same account, so your backend sees \
+             the same user.",
+        )?;
+        let answer = self.ask(&Call::post("/auth/sms/send", &json!({ "phone": "+86 138 0013 8000" }))).await?;
+        self.page.answer(&answer)?;
+        let code = self.stage.sms.code_on(PHONE).filter(|_| answer.status() == 200);
+        let Some(code) = code else { return Err(self.broken("a code was sent to her phone")?) };
+        self.prove(true, "a code was sent to her phone, by a vendor that checked menshen's signature")?;
+        let call = Call::post("/auth/sms/login", &json!({ "phone": NUMBER, "code": code, "client_type": "web" }));
+        let answer = self.ask(&call).await?;
+        self.page.answer(&answer)?;
+        let session = self.session(&answer)?;
+        self.prove(!session.is_new_user && session.user.id == alice.user.id, "it is the same user as in step 1")?;
+        self.prove_known(&session, alice, "with her new token, the backend sees the same X-User-Id").await?;
+        Ok(session)
     }
 
     /// Shows and sends a request.

@@ -15,8 +15,6 @@ pub(super) const KEYRING: &[u8] = b"m/keyring";
 pub(super) const RESEALED: &[u8] = b"m/resealed";
 /// Messages of a day.
 pub(super) const SMS_BUDGET: &[u8] = b"m/sms_budget";
-/// Written by a guess at a code that is not there, so that it costs what a wrong guess costs.
-pub(super) const NO_CODE: &[u8] = b"m/no_code";
 /// The next user id to give, where ids are integers.
 pub(super) const NEXT_USER: &[u8] = b"m/next_user";
 /// The epoch below which every token is revoked.
@@ -49,6 +47,13 @@ pub(super) fn user(id: &UserId) -> Vec<u8> {
 /// A user who is gone.
 pub(super) fn gone(id: &UserId) -> Vec<u8> {
     [b"g/", id.as_str().as_bytes()].concat()
+}
+
+/// Where a guess at a code that is not there is written, so that it costs what a wrong guess costs: one of 256 places, by the
+/// place where the phone's own record would be.
+pub(super) fn no_code(sms: &[u8]) -> Option<Vec<u8>> {
+    let first = sms.strip_prefix(SMS)?.first()?;
+    Some(vec![b'w', b'/', *first])
 }
 
 /// Where a record is that is found by something personal: under the keyed hash of it.

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::{
-    draft::Draft,
+    draft::{Draft, View},
     layout::{self, Handle},
     records::{SmsBudget, SmsCodeRecord, SmsRecord},
 };
@@ -84,7 +84,7 @@ pub(super) fn guess(draft: &mut Draft<'_>, guess: &SmsGuess, now: Timestamp) -> 
     let known: Option<SmsRecord> = draft.find(Handle::Sms(&guess.phone))?;
     let open = known.filter(|record| record.is_open(guess.max_attempts, now));
     let Some(mut record) = open else {
-        draft.put(layout::NO_CODE.to_vec(), &SmsRecord::of(&guess.phone))?;
+        pretend(draft, guess, now)?;
         return Ok(false);
     };
     record.attempts = record.attempts.saturating_add(1);
@@ -96,6 +96,29 @@ pub(super) fn guess(draft: &mut Draft<'_>, guess: &SmsGuess, now: Timestamp) -> 
     }
     put(draft, &record)?;
     Ok(is_right)
+}
+
+/// Does what a wrong guess does, to a record that stands for all phones without a code: it is read, written back as long as a
+/// real one, and marked for the sweep. There are few of them, so that guessing at numbers fills nothing.
+fn pretend(draft: &mut Draft<'_>, guess: &SmsGuess, now: Timestamp) -> Result<(), Failure> {
+    let places = Handle::Sms(&guess.phone).places(draft.vault());
+    let slot = places.first().and_then(|place| layout::no_code(place)).ok_or(Failure::Refused("the store has no key"))?;
+    let known: Option<SmsRecord> = draft.record(&slot)?;
+    // As with a real one, the time at which it may be swept does not move with every guess.
+    let before = known.as_ref().map(|record| record.attempts_until).filter(|until| *until > now);
+    let until = before.unwrap_or_else(|| now.plus(DAY));
+    let code = SmsCodeRecord { id: u128::from(now.as_millis()), hash: guess.code.0, purpose: guess.purpose, until };
+    let is_right = known.is_some_and(|record| record.code.is_some_and(|code| is_same(&code, guess)));
+    let record = SmsRecord {
+        sent: vec![(code.id, now)],
+        code: Some(code),
+        attempts: u32::from(is_right),
+        attempts_until: until,
+        ..SmsRecord::of(&guess.phone)
+    };
+    draft.put(slot.clone(), &record)?;
+    draft.mark(layout::expiry(until, &slot));
+    Ok(())
 }
 
 /// Whether this very code was used for the phone a moment ago.

@@ -6,6 +6,10 @@ use std::{
 };
 
 use super::*;
+use crate::{
+    store::{LoginProof, NewSession, PhoneProof, SmsLimits},
+    types::{Phone, SmsPurpose},
+};
 
 /// Tells a child what to be: the directory to write to.
 const DIRECTORY: &str = "MENSHEN_TEST_STORE";
@@ -26,10 +30,10 @@ fn child(test: &str, prepare: &str, directory: &Path, first: u128) -> Child {
         .unwrap()
 }
 
-/// The sessions that a child said it has, up to `enough`.
-fn acknowledged(child: &mut Child, enough: usize) -> Vec<u128> {
+/// The numbers that a child said it has done this to, up to `enough`.
+fn acknowledged(child: &mut Child, what: &str, enough: usize) -> Vec<u128> {
     let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
-    lines.filter_map(|line| line.strip_prefix("opened ")?.parse().ok()).take(enough).collect()
+    lines.filter_map(|line| line.strip_prefix(what)?.trim().parse().ok()).take(enough).collect()
 }
 
 /// Signs in as fast as it can, eight at a time, and prints each session once the store has said yes. Prints in one write, so
@@ -67,7 +71,7 @@ async fn what_was_acknowledged_is_there_after_kill_9() {
     for round in 1..=rounds {
         let mut child = child("child_that_signs_in", "", directory.path(), round * 1_000_000);
         let enough = usize::try_from(round % 7 * 40 + 20).unwrap();
-        let opened = acknowledged(&mut child, enough);
+        let opened = acknowledged(&mut child, "opened", enough);
         child.kill().unwrap();
         child.wait().unwrap();
         assert_eq!(opened.len(), enough, "round {round}");
@@ -81,6 +85,94 @@ async fn what_was_acknowledged_is_there_after_kill_9() {
         }
         store.close().await.unwrap();
     }
+}
+
+/// A user by WeChat and one by phone, who turn out to be one person.
+async fn sign_in_twice_and_merge(store: &EmbeddedStore, n: u128) -> Result<(), StoreError> {
+    let by_wechat = login_of(&format!("person-{n}"), 2 * n);
+    let by_phone = NewLogin { proof: by_own_phone(n), now: later(1), ..login_of("nobody", 2 * n + 1) };
+    store.reserve_sms(&message(n)).await?;
+    for login in [&by_wechat, &by_phone] {
+        assert!(matches!(store.login(login).await?, LoginOutcome::Opened(_)));
+    }
+    let binding = PhoneBinding {
+        user: UserId::parse(&format!("u{}", 2 * n)).unwrap(),
+        session: by_wechat.session.id,
+        proof: PhoneProof::Wechat(phone(n)),
+        merge: Some(NewSession { id: SessionId::from_bits(u128::MAX - n), ..by_wechat.session }),
+        now: later(2),
+    };
+    assert!(matches!(store.bind_phone(&binding).await?, BindOutcome::Merged(_)));
+    let line = format!("merged {n}\n");
+    std::io::stdout().write_all(line.as_bytes()).unwrap();
+    Ok(())
+}
+
+fn later(seconds: u64) -> Timestamp {
+    Timestamp::from_secs(NOW.as_secs() + seconds)
+}
+
+fn phone(n: u128) -> Phone {
+    Phone::from_parts("86", &(13_000_000_000 + n).to_string()).unwrap()
+}
+
+fn by_own_phone(n: u128) -> LoginProof {
+    let (phone, code) = (phone(n), CodeHash([1; 32]));
+    LoginProof::Sms(SmsGuess { phone, purpose: SmsPurpose::Login, code, max_attempts: 5 })
+}
+
+fn message(n: u128) -> SmsReservation {
+    let limits = SmsLimits {
+        code_ttl: Duration::from_mins(5),
+        resend_after: Duration::from_mins(1),
+        per_phone_hour: 5,
+        per_phone_day: 10,
+        daily_budget: u64::MAX,
+        max_attempts: 5,
+    };
+    let (id, phone, code) = (SmsId(n), phone(n), CodeHash([1; 32]));
+    SmsReservation { id, phone, purpose: SmsPurpose::Login, code, limits, is_test: false, now: NOW }
+}
+
+#[tokio::test]
+#[ignore = "the child of another test"]
+async fn child_that_merges() {
+    let Some(directory) = std::env::var_os(DIRECTORY) else { return };
+    let store = on_disk(directory.as_ref()).unwrap();
+    for n in std::env::var(FIRST).unwrap().parse::<u128>().unwrap().. {
+        sign_in_twice_and_merge(&store, n).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_merge_is_there_whole_or_not_at_all_after_kill_9() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut merged, mut seen) = (0, 0);
+    for round in 1..=6_u128 {
+        let first = round * 10_000;
+        let mut child = child("child_that_merges", "", directory.path(), first);
+        let done = acknowledged(&mut child, "merged", usize::try_from(round * 3).unwrap());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let store = on_disk(directory.path()).unwrap();
+        for n in first..first + 200 {
+            let openid = crate::types::OpenId::parse(&format!("person-{n}")).unwrap();
+            let by_openid = Lookup::OpenId(crate::types::AppId::parse("wx1").unwrap(), openid);
+            let by_openid = store.find_user(&by_openid).await.unwrap();
+            let by_phone = store.find_user(&Lookup::Phone(phone(n))).await.unwrap();
+            for id in by_openid.iter().chain(&by_phone) {
+                assert!(store.user(id).await.unwrap().is_some(), "{n} leads to nobody");
+                seen += 1;
+            }
+            let gone = store.known(&UserId::parse(&format!("u{}", 2 * n + 1)).unwrap()).await.unwrap();
+            let is_merged = matches!(gone, Known::Gone { .. });
+            assert_eq!(is_merged, by_openid.is_some() && by_openid == by_phone, "half a merge of {n}");
+            assert!(is_merged || !done.contains(&n), "{n} was acknowledged and is lost");
+            merged += usize::from(is_merged);
+        }
+        store.close().await.unwrap();
+    }
+    assert!(merged >= 63 && seen >= 2 * 63, "only {merged} merges and {seen} identities");
 }
 
 #[tokio::test]

@@ -1,0 +1,245 @@
+//! What an operator does to accounts, sessions and the key of the store.
+//!
+//! One set of operations for a running process, where a ban bites at once, and for a command on the store of a stopped one.
+//!
+//! Must stay true: each change is one operation of the store; what is looked up before only makes for a better answer.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use super::{Denylist, Password, PasswordFault, Passwords, login::new_user_id};
+use crate::{
+    audit::{Audit, Event},
+    clock::Clock,
+    entropy::{Entropy, NoEntropy},
+    metrics::Metrics,
+    store::{
+        AccountOutcome, Identities, Known, Lookup, NewAccount, Resealing, RevocationEntry, Revoke, RightsChange, Session,
+        Store, StoreError, User,
+    },
+    types::{SessionId, Timestamp, UserId, UserType, Username},
+};
+
+/// Records sealed anew in one operation of the store, so that logins are not held up for long.
+const RESEAL_BATCH: usize = 500;
+
+/// The operations.
+pub struct Administration {
+    parts: AdministrationParts,
+    /// A change of the store's key is known to be under way.
+    is_changing_key: AtomicBool,
+}
+
+/// What they need.
+pub struct AdministrationParts {
+    pub store: Arc<dyn Store>,
+    pub passwords: Arc<Passwords>,
+    /// Of the running process. `None`: none runs, and the next start reads what was revoked.
+    pub denylist: Option<Arc<Denylist>>,
+    pub metrics: Metrics,
+    pub audit: Audit,
+    pub clock: Clock,
+    pub entropy: Entropy,
+    /// `None`: new users get UUIDs. Otherwise the first integer.
+    pub first_integer: Option<u64>,
+}
+
+/// Why it was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum AdministrationError {
+    #[error("there is no such user")]
+    NoSuchUser,
+    /// The id was a user's.
+    #[error("{}", gone(*at, merged_into.as_ref()))]
+    Gone { at: Timestamp, merged_into: Option<UserId> },
+    #[error("somebody has this name already")]
+    UsernameTaken,
+    #[error("this user has no name to sign in with, so there is no password to change")]
+    NoUsername,
+    #[error("there is no such session, or it has ended")]
+    NoSession,
+    #[error(transparent)]
+    Password(#[from] PasswordFault),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Entropy(#[from] NoEntropy),
+}
+
+fn gone(at: Timestamp, merged_into: Option<&UserId>) -> String {
+    match merged_into {
+        Some(user) => format!("this user was joined to {user} at {}", at.rfc3339()),
+        None => format!("this user was erased at {}", at.rfc3339()),
+    }
+}
+
+/// A change of somebody's rights, as an operator asks for it.
+#[derive(Debug, Clone)]
+pub enum Change {
+    Ban,
+    Unban,
+    UserType(UserType),
+    Password(Password),
+}
+
+impl Change {
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Ban => "ban",
+            Self::Unban => "unban",
+            Self::UserType(_) => "user_type",
+            Self::Password(_) => "password",
+        }
+    }
+}
+
+type Done<T> = Result<T, AdministrationError>;
+
+impl Administration {
+    pub const fn new(parts: AdministrationParts) -> Self {
+        Self { parts, is_changing_key: AtomicBool::new(false) }
+    }
+
+    /// Users in the order of their ids as text, after this one, at most `limit`.
+    pub async fn users(&self, after: Option<&UserId>, limit: usize) -> Done<Vec<User>> {
+        Ok(self.parts.store.users(after, limit).await?)
+    }
+
+    /// A user with all that leads to them.
+    pub async fn user(&self, id: &UserId) -> Done<Identities> {
+        match self.parts.store.known(id).await? {
+            Known::User(found) => Ok(*found),
+            Known::Gone { at, merged_into } => Err(AdministrationError::Gone { at, merged_into }),
+            Known::Never => Err(AdministrationError::NoSuchUser),
+        }
+    }
+
+    /// Whose identity it is.
+    pub async fn find(&self, by: &Lookup) -> Done<UserId> {
+        self.parts.store.find_user(by).await?.ok_or(AdministrationError::NoSuchUser)
+    }
+
+    /// Makes a user who signs in with a name and a password.
+    pub async fn add(&self, username: Username, password: &Password, user_type: UserType) -> Done<User> {
+        let password = self.parts.passwords.hash(password).await?;
+        let now = self.now();
+        let new_user = new_user_id(self.parts.first_integer, &self.parts.entropy, now)?;
+        let account = NewAccount { new_user, username, password, user_type, now };
+        match self.parts.store.create_account(&account).await? {
+            AccountOutcome::Created(user) => {
+                self.parts.audit.record(&Event::AccountCreated { user: &user.id, user_type: &user.user_type });
+                Ok(*user)
+            }
+            AccountOutcome::UsernameTaken => Err(AdministrationError::UsernameTaken),
+        }
+    }
+
+    /// Changes somebody's rights. Says how many sessions ended.
+    pub async fn change(&self, id: &UserId, change: Change) -> Done<usize> {
+        let name = change.name();
+        let change = match change {
+            Change::Ban => RightsChange::Ban,
+            Change::Unban => RightsChange::Unban,
+            Change::UserType(kind) => RightsChange::UserType(kind),
+            Change::Password(password) => RightsChange::Password(self.parts.passwords.hash(&password).await?),
+        };
+        let Some(changed) = self.parts.store.change_rights(id, &change, self.now()).await? else {
+            // Either of the two; asked only now, for the answer's sake.
+            return Err(self.user(id).await.err().unwrap_or(AdministrationError::NoUsername));
+        };
+        self.bite(&changed.entries, name, changed.ended);
+        self.parts.audit.record(&Event::RightsChanged { user: id, change: name, ended: changed.ended });
+        Ok(changed.ended)
+    }
+
+    /// Erases a user. Says how many sessions ended.
+    pub async fn erase(&self, id: &UserId) -> Done<usize> {
+        self.user(id).await?;
+        let revoked = self.parts.store.erase_user(id, self.now()).await?;
+        self.bite(&revoked.entries, "erased", revoked.sessions.len());
+        self.parts.audit.record(&Event::AccountErased { user: id, by: "operator" });
+        Ok(revoked.sessions.len())
+    }
+
+    /// The user's living sessions, newest login first.
+    pub async fn sessions(&self, id: &UserId) -> Done<Vec<Session>> {
+        self.user(id).await?;
+        Ok(self.parts.store.sessions(id, self.now()).await?)
+    }
+
+    /// Ends one session, whoever's it is.
+    pub async fn revoke_session(&self, session: SessionId) -> Done<usize> {
+        let found = self.parts.store.session(session, self.now()).await?.ok_or(AdministrationError::NoSession)?;
+        self.revoke("session", Some(&found.user), &Revoke::Session { user: found.user.clone(), session }).await
+    }
+
+    /// Ends all sessions of a user, and refuses every access token made for them.
+    pub async fn revoke_user(&self, id: &UserId) -> Done<usize> {
+        self.user(id).await?;
+        self.revoke("user", Some(id), &Revoke::User(id.clone())).await
+    }
+
+    /// Ends all sessions of everybody, which are not counted.
+    pub async fn revoke_everything(&self) -> Done<usize> {
+        self.revoke("everything", None, &Revoke::Everything).await
+    }
+
+    async fn revoke(&self, scope: &'static str, user: Option<&UserId>, what: &Revoke) -> Done<usize> {
+        let revoked = self.parts.store.revoke(what, self.now()).await?;
+        let ended = revoked.sessions.len();
+        self.bite(&revoked.entries, "operator", ended);
+        self.parts.audit.record(&Event::SessionsRevoked { scope, user, ended });
+        Ok(ended)
+    }
+
+    /// Begins a change of the store's key, which [`Self::reseal`] goes on with. `false`: one was under way already.
+    pub async fn rotate_store_key(&self) -> Done<bool> {
+        // Where a change is under way this is its next step; where none is it does nothing.
+        if self.reseal().await?.records > 0 {
+            return Ok(false);
+        }
+        self.parts.store.rotate_store_key().await?;
+        self.is_changing_key.store(true, Ordering::Release);
+        self.parts.audit.record(&Event::StoreKeyChanged { step: "begun" });
+        Ok(true)
+    }
+
+    /// Takes the next step of a change of the store's key, if there is one.
+    pub async fn reseal(&self) -> Done<Resealing> {
+        let step = self.parts.store.reseal(RESEAL_BATCH).await?;
+        self.parts.metrics.store_resealed.inc_by(step.records as u64);
+        let was_changing = self.is_changing_key.swap(!step.finished, Ordering::AcqRel);
+        if step.finished && (was_changing || step.records > 0) {
+            self.parts.audit.record(&Event::StoreKeyChanged { step: "finished" });
+        }
+        Ok(step)
+    }
+
+    /// What the store has done bites in this process at once.
+    fn bite(&self, entries: &[RevocationEntry], reason: &'static str, ended: usize) {
+        if let Some(denylist) = &self.parts.denylist {
+            for entry in entries {
+                denylist.apply(entry);
+            }
+        }
+        self.parts.metrics.revocations.with_label_values(&[reason]).inc_by(ended as u64);
+    }
+
+    fn now(&self) -> Timestamp {
+        self.parts.clock.now()
+    }
+}
+
+impl std::fmt::Debug for AdministrationParts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("AdministrationParts")
+    }
+}
+
+impl std::fmt::Debug for Administration {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Administration")
+    }
+}

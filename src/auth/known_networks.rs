@@ -1,0 +1,60 @@
+//! From where each administrator has signed in lately.
+//!
+//! Whoever knows a name can send wrong passwords for it from many addresses until the limit of the name is used up. Its owner
+//! must not be shut out by that, so the limit does not count where the owner is known: there the limit of the address alone
+//! stands.
+//!
+//! In memory only: after a restart every network is new once more. An owner whose name is under attack at that very moment is
+//! then refused like everybody else until the limit has room, or signs in through another replica, or an operator waits the
+//! attack out; nobody else gains anything by it.
+
+use std::{net::IpAddr, time::Duration};
+
+use quick_cache::sync::Cache;
+
+use crate::types::{ClientIp, Timestamp, Username};
+
+/// How long a network is known after the last login from there.
+const REMEMBERED: Duration = Duration::from_hours(30 * 24);
+/// Pairs of name and network. Only a right password makes one, so strangers cannot push any out.
+const MOST: usize = 10_000;
+
+/// Pairs of name and network, with the last login.
+#[derive(Debug)]
+pub(super) struct KnownNetworks(Cache<(Username, IpAddr), Timestamp>);
+
+impl KnownNetworks {
+    pub(super) fn new() -> Self {
+        Self(Cache::new(MOST))
+    }
+
+    /// The owner of this name signs in from there.
+    pub(super) fn remember(&self, name: &Username, from: ClientIp, now: Timestamp) {
+        self.0.insert((name.clone(), from.network()), now);
+    }
+
+    /// Whether the owner of this name has signed in from there lately.
+    pub(super) fn knows(&self, name: &Username, from: ClientIp, now: Timestamp) -> bool {
+        self.0.get(&(name.clone(), from.network())).is_some_and(|at| now.since(at) < REMEMBERED)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_is_known_for_thirty_days_and_for_one_name() {
+        let known = KnownNetworks::new();
+        let name = |text| Username::parse(text).unwrap();
+        let ip = |text: &str| ClientIp::new(text.parse().unwrap());
+        let start = Timestamp::from_secs(1_800_000_000);
+        known.remember(&name("root"), ip("2001:db8::1"), start);
+        assert!(known.knows(&name("ROOT"), ip("2001:db8::2"), start), "a /64 is one subscriber");
+        assert!(!known.knows(&name("root"), ip("2001:db8:0:1::1"), start));
+        assert!(!known.knows(&name("admin"), ip("2001:db8::1"), start));
+        let last = start.plus(REMEMBERED).minus(Duration::from_millis(1));
+        assert!(known.knows(&name("root"), ip("2001:db8::1"), last));
+        assert!(!known.knows(&name("root"), ip("2001:db8::1"), start.plus(REMEMBERED)));
+    }
+}

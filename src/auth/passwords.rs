@@ -1,0 +1,251 @@
+//! Passwords: argon2id (RFC 9106) with the parameters that OWASP gives for it, and how much of that goes on at once.
+//!
+//! One password costs 19 MiB and some tens of milliseconds, so whoever sends many must not get many computed: two run at
+//! once, a few wait, and for more there is no place.
+//!
+//! Must stay true: a name that nobody has costs what a wrong password costs; a password is in no log, error or `Debug`.
+
+use std::{sync::Arc, time::Duration};
+
+use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::{
+    entropy::{Entropy, NoEntropy},
+    store::PasswordHash,
+    types::{Malformed, Secret},
+};
+
+/// Computed at once.
+const RUNNING: usize = 2;
+/// Waiting for that, at most.
+const WAITING: usize = 16;
+/// Waiting beside those, for who comes from where they are known: a flood of strangers does not take these places.
+const KNOWN_WAITING: usize = 4;
+/// When to come back where there is no place: all that wait are done by then.
+pub(super) const COME_BACK: Duration = Duration::from_secs(1);
+
+/// KiB, passes, lanes: the OWASP Password Storage Cheat Sheet's first choice of small memory.
+const COST: (u32, u32, u32) = (19_456, 2, 1);
+/// Bytes of a hash.
+const OUTPUT: usize = 32;
+
+/// What is computed for a name that nobody has. No password gives these bytes; and if one did, there is nobody to sign in.
+const DECOY: &str = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5IGhhcyB0aGlzIQ$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+/// A password as somebody typed it: bytes, nothing normalised.
+#[derive(Debug, Clone)]
+pub struct Password(Secret<String>);
+
+impl Password {
+    /// One to be compared.
+    pub fn parse(text: &str) -> Result<Self, Malformed> {
+        Self::of_length(text, 1).ok_or(Malformed("must be 1 to 256 bytes"))
+    }
+
+    /// One to be set.
+    pub fn chosen(text: &str) -> Result<Self, Malformed> {
+        Self::of_length(text, 12).ok_or(Malformed("must be 12 to 256 bytes"))
+    }
+
+    /// The password itself. Every call of this is a place to look at in a review.
+    pub const fn expose(&self) -> &String {
+        self.0.expose()
+    }
+
+    fn of_length(text: &str, least: usize) -> Option<Self> {
+        (least..=256).contains(&text.len()).then(|| Self(Secret::new(text.to_owned())))
+    }
+}
+
+/// Makes and compares hashes.
+#[derive(Debug)]
+pub struct Passwords {
+    entropy: Entropy,
+    places: Arc<Semaphore>,
+    known_places: Arc<Semaphore>,
+    running: Arc<Semaphore>,
+}
+
+/// Who asks for a comparison.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asker {
+    /// From a network that its owner has signed in from lately.
+    Known,
+    Stranger,
+}
+
+/// Why nothing was computed.
+#[derive(Debug, thiserror::Error)]
+pub enum PasswordFault {
+    /// Too many at once.
+    #[error("too many passwords at once")]
+    Busy,
+    /// What the store has is no hash that can be read.
+    #[error("a password hash cannot be read")]
+    Unreadable,
+    #[error(transparent)]
+    Entropy(#[from] NoEntropy),
+    /// There was no memory, or the task ended without a result.
+    #[error("a password could not be computed")]
+    Failed,
+}
+
+impl Passwords {
+    pub fn new(entropy: Entropy) -> Self {
+        let semaphore = |permits| Arc::new(Semaphore::new(permits));
+        Self {
+            entropy,
+            places: semaphore(RUNNING + WAITING),
+            known_places: semaphore(KNOWN_WAITING),
+            running: semaphore(RUNNING),
+        }
+    }
+
+    /// The hash of a new password.
+    pub async fn hash(&self, password: &Password) -> Result<PasswordHash, PasswordFault> {
+        let salt: [u8; 16] = self.entropy.bytes()?;
+        let password = password.clone();
+        self.compute(Asker::Known, move || {
+            let hash = hasher()?.hash_password_with_salt(password.expose().as_bytes(), &salt);
+            hash.map(|hash| PasswordHash(Secret::new(hash.to_string()))).map_err(|_| PasswordFault::Failed)
+        })
+        .await
+    }
+
+    /// Whether this is the password of the hash; by the parameters in it, so older hashes go on working. `None`: nobody's,
+    /// which takes as long and is never right.
+    pub async fn is_right(
+        &self,
+        password: &Password,
+        hash: Option<&PasswordHash>,
+        asker: Asker,
+    ) -> Result<bool, PasswordFault> {
+        let password = password.clone();
+        let is_somebodys = hash.is_some();
+        let hash = hash.map_or_else(|| Secret::new(DECOY.to_owned()), |hash| hash.0.clone());
+        let same = self.compute(asker, move || {
+            use argon2::password_hash::Error;
+            match hasher()?.verify_password(password.expose().as_bytes(), hash.expose().as_str()) {
+                Ok(()) => Ok(true),
+                Err(Error::PasswordInvalid) => Ok(false),
+                Err(Error::OutOfMemory | Error::Internal) => Err(PasswordFault::Failed),
+                Err(_) => Err(PasswordFault::Unreadable),
+            }
+        });
+        Ok(same.await? && is_somebodys)
+    }
+
+    /// Runs it on a thread where it holds nobody up. The places are given back when it ends, not when nobody waits for it any
+    /// more.
+    async fn compute<T: Send + 'static>(
+        &self,
+        asker: Asker,
+        work: impl FnOnce() -> Result<T, PasswordFault> + Send + 'static,
+    ) -> Result<T, PasswordFault> {
+        let place = self.place(asker).ok_or(PasswordFault::Busy)?;
+        let turn = self.running.clone().acquire_owned().await.map_err(|_| PasswordFault::Failed)?;
+        let held = (place, turn);
+        let task = tokio::task::spawn_blocking(move || {
+            let done = work();
+            drop(held);
+            done
+        });
+        task.await.map_err(|_| PasswordFault::Failed)?
+    }
+
+    fn place(&self, asker: Asker) -> Option<OwnedSemaphorePermit> {
+        let take = |places: &Arc<Semaphore>| places.clone().try_acquire_owned().ok();
+        match asker {
+            Asker::Stranger => take(&self.places),
+            Asker::Known => take(&self.places).or_else(|| take(&self.known_places)),
+        }
+    }
+}
+
+fn hasher() -> Result<Argon2<'static>, PasswordFault> {
+    let (memory, passes, lanes) = COST;
+    let params = Params::new(memory, passes, lanes, Some(OUTPUT)).map_err(|_| PasswordFault::Failed)?;
+    Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn password(text: &str) -> Password {
+        Password::parse(text).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_password_fits_its_own_hash_and_no_other() {
+        let passwords = Passwords::new(Entropy::default());
+        let hash = passwords.hash(&password("correct horse")).await.unwrap();
+        assert!(hash.0.expose().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{}", hash.0.expose());
+        assert!(passwords.is_right(&password("correct horse"), Some(&hash), Asker::Stranger).await.unwrap());
+        assert!(!passwords.is_right(&password("correct horsf"), Some(&hash), Asker::Stranger).await.unwrap());
+        assert!(!passwords.is_right(&password("correct horse"), None, Asker::Stranger).await.unwrap());
+        let other = passwords.hash(&password("correct horse")).await.unwrap();
+        assert_ne!(hash.0.expose(), other.0.expose(), "each has a salt of its own");
+    }
+
+    #[tokio::test]
+    async fn a_hash_with_other_parameters_is_read_by_its_own() {
+        let passwords = Passwords::new(Entropy::default());
+        let weaker = Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(64, 1, 1, None).unwrap());
+        let weaker = weaker.hash_password_with_salt(b"an old password", b"some salt").unwrap().to_string();
+        let hash = PasswordHash(Secret::new(weaker));
+        assert!(passwords.is_right(&password("an old password"), Some(&hash), Asker::Stranger).await.unwrap());
+        assert!(!passwords.is_right(&password("another password"), Some(&hash), Asker::Stranger).await.unwrap());
+        for text in ["", "plain", "$2b$12$abc", "$argon2id$v=19$m=1,t=2,p=1$AAAA$AAAA"] {
+            let hash = PasswordHash(Secret::new(text.to_owned()));
+            let read = passwords.is_right(&password("x"), Some(&hash), Asker::Stranger).await;
+            assert!(matches!(read, Err(PasswordFault::Unreadable)), "{text:?} {read:?}");
+        }
+    }
+
+    /// The comparison with nobody's hash runs to its end: with another form or other parameters it would be told at once.
+    #[test]
+    fn the_decoy_costs_what_a_real_hash_costs() {
+        let decoy = argon2::PasswordHash::new(DECOY).unwrap();
+        let real = hasher().unwrap().hash_password_with_salt(b"a password", &[7; 16]).unwrap();
+        assert_eq!((decoy.algorithm, decoy.version, decoy.params.clone()), (real.algorithm, real.version, real.params));
+        let lengths = |hash: &argon2::PasswordHash| (hash.salt.as_ref().unwrap().len(), hash.hash.as_ref().unwrap().len());
+        assert_eq!(lengths(&decoy), (16, OUTPUT));
+        assert!(matches!(
+            hasher().unwrap().verify_password(b"a password", &decoy),
+            Err(argon2::password_hash::Error::PasswordInvalid)
+        ));
+    }
+
+    #[tokio::test]
+    async fn more_at_once_than_there_are_places_are_turned_away() {
+        let passwords = Passwords::new(Entropy::default());
+        let one = password("a password");
+        let asked = (0..RUNNING + WAITING + 5).map(|_| passwords.is_right(&one, None, Asker::Stranger));
+        let known = (0..=KNOWN_WAITING).map(|_| passwords.is_right(&one, None, Asker::Known));
+        let (answers, known) = futures::join!(futures::future::join_all(asked), futures::future::join_all(known));
+        let busy = |answers: &[Result<bool, PasswordFault>]| {
+            answers.iter().filter(|answer| matches!(answer, Err(PasswordFault::Busy))).count()
+        };
+        assert_eq!((busy(&answers), busy(&known)), (5, 1));
+        assert!(!passwords.is_right(&one, None, Asker::Stranger).await.unwrap(), "the places are free again");
+    }
+
+    #[test]
+    fn lengths_are_in_bytes_and_a_password_does_not_print() {
+        for (text, to_compare, to_set) in [
+            ("", false, false),
+            ("x", true, false),
+            ("elevenbytes", true, false),
+            ("twelve bytes", true, true),
+            ("四个汉字", true, true),
+            ("三个字", true, false),
+            (&"x".repeat(256), true, true),
+            (&"x".repeat(257), false, false),
+        ] {
+            assert_eq!((Password::parse(text).is_ok(), Password::chosen(text).is_ok()), (to_compare, to_set), "{text:?}");
+        }
+        assert!(!format!("{:?}", password("hunter2")).contains("hunter2"));
+    }
+}

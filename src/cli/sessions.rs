@@ -1,0 +1,100 @@
+//! `menshen sessions`: who is signed in where, and its end.
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::{
+    operator,
+    somebody::{Named, Somebody},
+    users,
+};
+use crate::{
+    admin::{sessions::Sessions, users::Ended},
+    config::Source,
+    types::{Malformed, SessionId},
+};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// List a user's sessions, newest login first
+    List {
+        #[command(flatten)]
+        named: Named,
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// End sessions: their access tokens are refused at once, and they refresh no more
+    Revoke(What),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct What {
+    #[command(flatten)]
+    target: Target,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct Target {
+    /// All sessions of a user: an id, phone:+8613800138000, name:NAME or openid:APPID/OPENID
+    #[arg(long)]
+    user: Option<Somebody>,
+    /// One session
+    #[arg(long, value_name = "ID", value_parser = session_id)]
+    session: Option<SessionId>,
+    /// All sessions of everybody
+    #[arg(long)]
+    everything: bool,
+}
+
+pub(super) fn run(source: &Source, command: &Command, out: &mut impl Write, err: &mut impl Write) -> io::Result<ExitCode> {
+    match command {
+        Command::List { named: Named { user }, json } => operator::work(source, err, async |operator| {
+            let id = user.id(operator).await?;
+            let found: Sessions = operator.get(&format!("/admin/users/{id}/sessions")).await?;
+            for session in &found.sessions {
+                if *json {
+                    writeln!(out, "{}", serde_json::to_string(session)?)?;
+                    continue;
+                }
+                let app = session.app_id.as_ref().map_or("-", |app| app.as_str());
+                let (kind, created, used) = (session.client_type.as_str(), &session.created_at, &session.last_used_at);
+                writeln!(out, "{}  {kind:<11}  since {created}  used {used}  {app}", session.id)?;
+            }
+            Ok(())
+        }),
+        Command::Revoke(what) => revoke(source, what, out, err),
+    }
+}
+
+fn revoke(source: &Source, what: &What, out: &mut impl Write, err: &mut impl Write) -> io::Result<ExitCode> {
+    let What { target, yes } = what;
+    if target.everything
+        && let Some(code) = users::unless_sure(*yes, "This signs everybody out.", err)?
+    {
+        return Ok(code);
+    }
+    operator::work(source, err, async |operator| {
+        let body = match (&target.user, target.session) {
+            (Some(user), _) => json!({ "user": user.id(operator).await? }),
+            (None, Some(session)) => json!({ "session": session }),
+            (None, None) => json!({ "everything": true }),
+        };
+        let ended: Ended = operator.post("/admin/sessions/revoke", &body).await?;
+        let said = if target.everything { "all sessions ended".to_owned() } else { users::sessions(&ended) };
+        Ok(writeln!(out, "{said}")?)
+    })
+}
+
+fn session_id(text: &str) -> Result<SessionId, String> {
+    SessionId::parse(text).map_err(|Malformed(says)| says.to_owned())
+}

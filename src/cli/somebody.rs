@@ -1,0 +1,62 @@
+//! How a user is named on the command line.
+
+use std::str::FromStr;
+
+use serde_json::{Value, json};
+
+use super::operator::Operator;
+use crate::{admin::users::UserRef, outbound::AdminFault, types::UserId};
+
+/// Somebody, as an argument.
+#[derive(Debug, clap::Args)]
+pub(super) struct Named {
+    /// An id, phone:+8613800138000, name:NAME or openid:APPID/OPENID
+    pub(super) user: Somebody,
+}
+
+/// An id, or something that leads to one: `phone:+8613800138000`, `name:root`, `openid:APPID/OPENID`.
+#[derive(Clone)]
+pub(super) enum Somebody {
+    Id(UserId),
+    /// What `POST /admin/users/find` is asked.
+    By(Value),
+}
+
+impl Somebody {
+    /// Whose id it is.
+    pub(super) async fn id(&self, operator: &Operator) -> Result<UserId, AdminFault> {
+        match self {
+            Self::Id(id) => Ok(id.clone()),
+            Self::By(wanted) => Ok(operator.post::<UserRef>("/admin/users/find", wanted).await?.id),
+        }
+    }
+}
+
+impl FromStr for Somebody {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let says = "must be a user's id, phone:+8613800138000, name:NAME or openid:APPID/OPENID";
+        // No id has a colon in it.
+        match text.split_once(':') {
+            None => UserId::parse(text).map(Self::Id).map_err(|_| says.to_owned()),
+            Some(("phone", number)) => Ok(Self::By(json!({ "phone": number }))),
+            Some(("name", name)) => Ok(Self::By(json!({ "username": name }))),
+            Some(("openid", pair)) => {
+                let (app_id, openid) = pair.split_once('/').ok_or(says)?;
+                Ok(Self::By(json!({ "openid": { "app_id": app_id, "openid": openid } })))
+            }
+            Some(_) => Err(says.to_owned()),
+        }
+    }
+}
+
+/// A phone, name or openid is personal.
+impl std::fmt::Debug for Somebody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Id(id) => std::fmt::Debug::fmt(id, f),
+            Self::By(_) => f.write_str("***"),
+        }
+    }
+}

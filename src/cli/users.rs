@@ -1,0 +1,279 @@
+//! `menshen users`: accounts, as operators see and change them.
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::{
+    BAD_USAGE,
+    operator::{self, Operator},
+    somebody::{Named, Somebody},
+    terminal,
+};
+use crate::{
+    admin::users::{Ended, UserAnswer, UserRow, Users},
+    auth::Password,
+    config::Source,
+    types::{AppId, Malformed, UserType, Username},
+};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Make a user who signs in with a name and a password; prints the id
+    Add(New),
+    /// List all users
+    List {
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one user
+    Show {
+        #[command(flatten)]
+        named: Named,
+        /// Also what is personal: phone, profile, openids and unionids
+        #[arg(long)]
+        personal: bool,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// End all sessions of a user, who cannot sign in any more
+    Ban(Named),
+    /// Let a banned user sign in again
+    Unban(Named),
+    /// Make somebody another kind of user; access tokens of before are refused, sessions go on
+    Promote {
+        #[command(flatten)]
+        named: Named,
+        /// The kind, as rules name it: `user`, `admin`, ...
+        #[arg(long = "type", value_name = "TYPE", value_parser = user_type)]
+        user_type: UserType,
+    },
+    /// Give a user with a name another password; all sessions end
+    SetPassword {
+        #[command(flatten)]
+        named: Named,
+        /// Read it from the first line of standard input, without asking
+        #[arg(long)]
+        password_stdin: bool,
+    },
+    /// Erase a user and everything personal, for good
+    Delete {
+        #[command(flatten)]
+        named: Named,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct New {
+    /// The name to sign in with: letters, digits, '-', '_', '.' or '@'
+    #[arg(value_parser = username)]
+    name: Username,
+    #[command(flatten)]
+    kind: Kind,
+    /// Read the password from the first line of standard input, without asking
+    #[arg(long)]
+    password_stdin: bool,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct Kind {
+    /// An administrator
+    #[arg(long)]
+    admin: bool,
+    /// Another kind, as rules name it
+    #[arg(long = "type", value_name = "TYPE", value_parser = user_type)]
+    user_type: Option<UserType>,
+}
+
+pub(super) fn run(source: &Source, command: &Command, out: &mut impl Write, err: &mut impl Write) -> io::Result<ExitCode> {
+    match command {
+        Command::Add(new) => add(source, new, out, err),
+        Command::List { json } => operator::work(source, err, async |operator| list(operator, *json, out).await),
+        Command::Show { named: Named { user }, personal, json } => {
+            operator::work(source, err, async |operator| show(operator, user, *personal, *json, out).await)
+        }
+        Command::Ban(Named { user }) => operator::work(source, err, async |operator| {
+            let ended: Ended = post(operator, user, "ban", &json!({})).await?;
+            Ok(writeln!(out, "banned, {}", sessions(&ended))?)
+        }),
+        Command::Unban(Named { user }) => operator::work(source, err, async |operator| {
+            post(operator, user, "unban", &json!({})).await?;
+            Ok(writeln!(out, "may sign in again")?)
+        }),
+        Command::Promote { named: Named { user }, user_type } => operator::work(source, err, async |operator| {
+            post(operator, user, "promote", &json!({ "user_type": user_type })).await?;
+            Ok(writeln!(out, "is {user_type} from now on")?)
+        }),
+        Command::SetPassword { named: Named { user }, password_stdin } => {
+            set_password(source, user, *password_stdin, out, err)
+        }
+        Command::Delete { named: Named { user }, yes } => delete(source, user, *yes, out, err),
+    }
+}
+
+fn add(source: &Source, new: &New, out: &mut impl Write, err: &mut impl Write) -> io::Result<ExitCode> {
+    let Some(password) = password(new.password_stdin, err)? else { return Ok(ExitCode::from(BAD_USAGE)) };
+    let user_type = new.kind.user_type.clone().unwrap_or_else(UserType::admin);
+    let body = json!({ "username": new.name, "password": password.expose(), "user_type": user_type });
+    operator::work(source, err, async |operator| {
+        let made: UserRow = operator.post("/admin/users", &body).await?;
+        Ok(writeln!(out, "{}", made.id)?)
+    })
+}
+
+fn set_password(
+    source: &Source,
+    user: &Somebody,
+    from_stdin: bool,
+    out: &mut impl Write,
+    err: &mut impl Write,
+) -> io::Result<ExitCode> {
+    let Some(password) = password(from_stdin, err)? else { return Ok(ExitCode::from(BAD_USAGE)) };
+    operator::work(source, err, async |operator| {
+        let ended = post(operator, user, "password", &json!({ "password": password.expose() })).await?;
+        Ok(writeln!(out, "has another password, {}", sessions(&ended))?)
+    })
+}
+
+fn delete(source: &Source, user: &Somebody, yes: bool, out: &mut impl Write, err: &mut impl Write) -> io::Result<ExitCode> {
+    if let Some(code) = unless_sure(yes, "This erases the user and everything personal for good.", err)? {
+        return Ok(code);
+    }
+    operator::work(source, err, async |operator| {
+        let id = user.id(operator).await?;
+        let ended: Ended = operator.delete(&format!("/admin/users/{id}")).await?;
+        Ok(writeln!(out, "erased, {}", sessions(&ended))?)
+    })
+}
+
+async fn list(operator: &Operator, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
+    let mut target = "/admin/users".to_owned();
+    if !json {
+        writeln!(out, "{}", columns("ID", "TYPE", "STATE", "CREATED", "LAST LOGIN", "NAME", "PHONE"))?;
+    }
+    loop {
+        let page: Users = operator.get(&target).await?;
+        for user in &page.users {
+            let line = if json { serde_json::to_string(user)? } else { row(user) };
+            writeln!(out, "{line}")?;
+        }
+        let Some(next) = page.next else { return Ok(()) };
+        target = format!("/admin/users?after={next}");
+    }
+}
+
+async fn show(operator: &Operator, user: &Somebody, personal: bool, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
+    let id = user.id(operator).await?;
+    let found: UserAnswer = operator.get(&format!("/admin/users/{id}?personal={personal}")).await?;
+    if json {
+        return Ok(writeln!(out, "{}", serde_json::to_string_pretty(&found)?)?);
+    }
+    for (name, value) in details(&found) {
+        writeln!(out, "{name:<12}{value}")?;
+    }
+    Ok(())
+}
+
+async fn post(operator: &Operator, user: &Somebody, what: &str, body: &serde_json::Value) -> anyhow::Result<Ended> {
+    let id = user.id(operator).await?;
+    Ok(operator.post(&format!("/admin/users/{id}/{what}"), body).await?)
+}
+
+fn password(from_stdin: bool, err: &mut impl Write) -> io::Result<Option<Password>> {
+    match terminal::new_password(from_stdin, err)? {
+        Ok(password) => Ok(Some(password)),
+        Err(says) => {
+            writeln!(err, "menshen: {says}")?;
+            Ok(None)
+        }
+    }
+}
+
+/// The exit code where somebody is not sure, or cannot be asked.
+pub(super) fn unless_sure(yes: bool, question: &str, err: &mut impl Write) -> io::Result<Option<ExitCode>> {
+    match terminal::is_sure(yes, question, err)? {
+        Some(true) => Ok(None),
+        Some(false) => {
+            writeln!(err, "menshen: nothing was done")?;
+            Ok(Some(ExitCode::FAILURE))
+        }
+        None => {
+            writeln!(err, "menshen: {question} Say --yes if that is wanted")?;
+            Ok(Some(ExitCode::from(BAD_USAGE)))
+        }
+    }
+}
+
+/// In words, how many sessions ended.
+pub(super) fn sessions(Ended { sessions }: &Ended) -> String {
+    match sessions {
+        1 => "1 session ended".to_owned(),
+        many => format!("{many} sessions ended"),
+    }
+}
+
+fn row(user: &UserRow) -> String {
+    let state = if user.disabled { "banned" } else { "active" };
+    let name = user.username.as_ref().map_or("-", Username::as_str);
+    let phone = user.phone_masked.as_deref().unwrap_or("-");
+    columns(user.id.as_str(), user.user_type.as_str(), state, &user.created_at, &user.last_login_at, name, phone)
+}
+
+fn columns(id: &str, kind: &str, state: &str, created: &str, last_login: &str, name: &str, phone: &str) -> String {
+    format!("{id:<36}  {kind:<8}  {state:<6}  {created:<20}  {last_login:<20}  {name:<16}  {phone}")
+}
+
+/// Names and values, for a person to read.
+fn details(found: &UserAnswer) -> Vec<(&'static str, String)> {
+    let UserAnswer { user, app_ids, personal } = found;
+    let app_ids: Vec<_> = app_ids.iter().map(AppId::as_str).collect();
+    let mut rows = vec![
+        ("id", user.id.to_string()),
+        ("type", user.user_type.to_string()),
+        ("roles", user.roles.join(" ")),
+        ("state", if user.disabled { "banned" } else { "active" }.to_owned()),
+        ("created", user.created_at.clone()),
+        ("last login", user.last_login_at.clone()),
+        ("name", user.username.as_ref().map(|name| name.as_str().to_owned()).unwrap_or_default()),
+        ("phone", user.phone_masked.clone().unwrap_or_default()),
+        ("app ids", app_ids.join(" ")),
+    ];
+    if let Some(personal) = personal {
+        let profile = &personal.profile;
+        let field = |value: &Option<String>| value.clone().unwrap_or_default();
+        rows.extend(personal.phone.iter().map(|phone| ("whole phone", phone.as_str().to_owned())));
+        rows.extend([
+            ("nickname", field(&profile.nickname)),
+            ("avatar", field(&profile.avatar_url)),
+            ("bio", field(&profile.bio)),
+            ("birthday", field(&profile.birthday)),
+        ]);
+        let openid = |of: &crate::admin::users::OpenIdIn| format!("{}/{}", of.app_id, of.openid.as_str());
+        rows.extend(personal.openids.iter().map(|of| ("openid", openid(of))));
+        rows.extend(personal.unionids.iter().map(|unionid| ("unionid", unionid.as_str().to_owned())));
+    }
+    rows.retain(|(_, value)| !value.is_empty());
+    // What people wrote of themselves may hold anything: none of it may talk to the terminal.
+    for (_, value) in &mut rows {
+        value.retain(|sign| !sign.is_control());
+    }
+    rows
+}
+
+fn username(text: &str) -> Result<Username, String> {
+    Username::parse(text).map_err(|Malformed(says)| says.to_owned())
+}
+
+fn user_type(text: &str) -> Result<UserType, String> {
+    UserType::parse(text).map_err(|Malformed(says)| says.to_owned())
+}
