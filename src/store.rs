@@ -39,7 +39,7 @@ pub use self::{
     measured::Measured,
     open::{OpenError, OpenOptions, Opening, engine, has_data, open},
     phones::{
-        BindOutcome, Merged, PhoneBinding, PhoneProof, SmsGuess, SmsId, SmsLimits, SmsReservation, SmsReserved,
+        BindOutcome, Merged, PhoneBinding, PhoneProof, SmsGuess, SmsId, SmsLimits, SmsReservation, SmsReserved, SmsSlots,
         UnbindOutcome,
     },
     vault::StoreKeys,
@@ -64,9 +64,9 @@ pub trait Store: Send + Sync + 'static {
     /// message is sent; may be repeated with the same id.
     async fn reserve_sms(&self, reservation: &SmsReservation) -> Result<SmsReserved, StoreError>;
 
-    /// Gives the slots of a message back that surely was not sent, and makes the code before it good again. A second time it
-    /// does nothing.
-    async fn release_sms(&self, phone: &Phone, id: SmsId, now: Timestamp) -> Result<(), StoreError>;
+    /// Takes back a message that surely was not sent: the code before it is good again, and its slots are free where `slots`
+    /// says so. A second time it does nothing.
+    async fn release_sms(&self, phone: &Phone, id: SmsId, slots: SmsSlots, now: Timestamp) -> Result<(), StoreError>;
 
     /// Binds a phone to the user of a living session, on proof. Repeating it gives the same.
     async fn bind_phone(&self, binding: &PhoneBinding) -> Result<BindOutcome, StoreError>;

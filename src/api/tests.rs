@@ -1,10 +1,17 @@
-//! The auth API through its router, without a socket of its own; WeChat is the simulated one on a real socket, the store is
-//! the one in memory.
+//! The auth API through its router, without a socket of its own; WeChat and the SMS vendors are the simulated ones on real
+//! sockets, the store is the one in memory.
 
+mod account;
 mod bodies;
 mod contract;
+mod heard;
 mod login;
 mod logs;
 mod password;
+mod phone;
+mod phone_wechat;
 mod session;
+mod sms;
+mod sms_abuse;
+mod sms_vendors;
 mod world;

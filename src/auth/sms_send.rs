@@ -10,8 +10,8 @@ use crate::{
     audit::Event,
     config::SmsConfig,
     crypto,
-    provider::sms::{Message, SmsError},
-    store::{CodeHash, SmsGuess, SmsId, SmsLimits, SmsReservation, SmsReserved},
+    provider::sms::{Message, Sent, SmsError},
+    store::{CodeHash, SmsGuess, SmsId, SmsLimits, SmsReservation, SmsReserved, SmsSlots},
     types::{ClientIp, Malformed, Phone, SmsCode, SmsPurpose, Timestamp},
 };
 
@@ -38,12 +38,15 @@ impl Auth {
         from: ClientIp,
     ) -> Result<SmsSent, AuthError> {
         let this = Arc::clone(self);
-        // In a task of its own: a client that hangs up must not leave a message half sent, its slots neither used nor free.
-        let task = tokio::spawn(async move { this.reserve_and_send(phone, purpose, from).await });
-        let result = task.await.unwrap_or(Err(AuthError::Interrupted));
-        let said = result.as_ref().map_or_else(|error| error.code().as_str(), |_| "sent");
-        self.parts.audit.record(&Event::SmsRequested { purpose: purpose.as_str(), result: said, from });
-        result
+        // In a task of its own: a client that hangs up must not leave a message half sent, its slots neither used nor free, and
+        // nothing in the records.
+        let task = tokio::spawn(async move {
+            let result = this.reserve_and_send(phone, purpose, from).await;
+            let said = result.as_ref().map_or_else(|error| error.code().as_str(), |_| "sent");
+            this.parts.audit.record(&Event::SmsRequested { purpose: purpose.as_str(), result: said, from });
+            result
+        });
+        task.await.unwrap_or(Err(AuthError::Interrupted))
     }
 
     async fn reserve_and_send(&self, phone: Phone, purpose: SmsPurpose, from: ClientIp) -> Result<SmsSent, AuthError> {
@@ -74,8 +77,14 @@ impl Auth {
         let name = format!("{:032x}", id.0);
         let message = Message { id: &name, phone: &phone, code: &code, purpose, ttl: rules.limits.code_ttl, now };
         let Err(error) = vendors.send(&message).await else { return Ok(sent) };
-        if error.surely_not_sent() {
-            self.parts.store.release_sms(&phone, id, self.now()).await?;
+        let slots = match error.sent() {
+            Sent::No => Some(SmsSlots::Free),
+            // The code that the phone has is still the newest that was sent.
+            Sent::NoButCounted => Some(SmsSlots::Keep),
+            Sent::Perhaps => None,
+        };
+        if let Some(slots) = slots {
+            self.parts.store.release_sms(&phone, id, slots, self.now()).await?;
         }
         Err(match error {
             SmsError::RateLimited { retry_after } => AuthError::SmsQuota(retry_after),

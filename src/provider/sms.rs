@@ -90,12 +90,24 @@ pub enum SmsError {
     Unknown,
 }
 
+/// Whether a message that failed was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sent {
+    /// Surely not, and asking has not counted with the vendor either, so that the phone may try again at once.
+    No,
+    /// Surely not, but asking has counted.
+    NoButCounted,
+    /// Nobody knows.
+    Perhaps,
+}
+
 impl SmsError {
-    /// Whether nothing was sent and asking has not counted with the vendor either, so that the phone may try again at once.
-    pub const fn surely_not_sent(&self) -> bool {
+    /// Whether the message was sent.
+    pub const fn sent(&self) -> Sent {
         match self {
-            Self::BadNumber | Self::BlockedNumber | Self::Unavailable => true,
-            Self::RateLimited { .. } | Self::Unknown => false,
+            Self::BadNumber | Self::BlockedNumber | Self::Unavailable => Sent::No,
+            Self::RateLimited { .. } => Sent::NoButCounted,
+            Self::Unknown => Sent::Perhaps,
         }
     }
 }

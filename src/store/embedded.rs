@@ -39,8 +39,8 @@ use self::{
 use super::{
     AccountOutcome, BindOutcome, CodeHash, Credentials, Known, LogCursor, LoginOutcome, Lookup, NewAccount, NewLogin,
     OpenError, OpenOptions, PhoneBinding, ProfileChange, RefreshSalt, Resealing, RevocationPage, Revoke, Revoked,
-    RightsChange, RightsChanged, Rotation, RotationOutcome, Session, SmsGuess, SmsId, SmsReservation, SmsReserved, Store,
-    StoreError, StoreKeys, StoreStats, StoredKey, UnbindOutcome, User, WechatSession,
+    RightsChange, RightsChanged, Rotation, RotationOutcome, Session, SmsGuess, SmsId, SmsReservation, SmsReserved, SmsSlots,
+    Store, StoreError, StoreKeys, StoreStats, StoredKey, UnbindOutcome, User, WechatSession,
     failure::Failure,
     vault::{Keyring, Unwrapped, Vault},
 };
@@ -176,9 +176,9 @@ impl Store for EmbeddedStore {
         self.writer.run(move |draft| sms::reserve(draft, &reservation)).await
     }
 
-    async fn release_sms(&self, phone: &Phone, id: SmsId, now: Timestamp) -> Result<(), StoreError> {
+    async fn release_sms(&self, phone: &Phone, id: SmsId, slots: SmsSlots, now: Timestamp) -> Result<(), StoreError> {
         let phone = phone.clone();
-        self.writer.run(move |draft| sms::release(draft, &phone, id, now)).await
+        self.writer.run(move |draft| sms::release(draft, &phone, id, slots, now)).await
     }
 
     async fn bind_phone(&self, binding: &PhoneBinding) -> Result<BindOutcome, StoreError> {

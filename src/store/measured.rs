@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use super::{
     AccountOutcome, BindOutcome, CodeHash, Credentials, Known, LogCursor, LoginOutcome, Lookup, NewAccount, NewLogin,
     PhoneBinding, ProfileChange, RefreshSalt, Resealing, RevocationPage, Revoke, Revoked, RightsChange, RightsChanged,
-    Rotation, RotationOutcome, Session, SmsGuess, SmsId, SmsReservation, SmsReserved, Store, StoreError, StoreStats,
-    StoredKey, UnbindOutcome, User, WechatSession,
+    Rotation, RotationOutcome, Session, SmsGuess, SmsId, SmsReservation, SmsReserved, SmsSlots, Store, StoreError,
+    StoreStats, StoredKey, UnbindOutcome, User, WechatSession,
 };
 use crate::{
     metrics::Metrics,
@@ -55,8 +55,8 @@ impl<S: Store + ?Sized> Store for Measured<S> {
         self.timed("reserve_sms", self.inner.reserve_sms(reservation)).await
     }
 
-    async fn release_sms(&self, phone: &Phone, id: SmsId, now: Timestamp) -> Result<(), StoreError> {
-        self.timed("release_sms", self.inner.release_sms(phone, id, now)).await
+    async fn release_sms(&self, phone: &Phone, id: SmsId, slots: SmsSlots, now: Timestamp) -> Result<(), StoreError> {
+        self.timed("release_sms", self.inner.release_sms(phone, id, slots, now)).await
     }
 
     async fn bind_phone(&self, binding: &PhoneBinding) -> Result<BindOutcome, StoreError> {

@@ -53,6 +53,15 @@ pub enum SmsReserved {
     Budget(Duration),
 }
 
+/// What becomes of the slots of a message that was not sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SmsSlots {
+    /// They are free again.
+    Free,
+    /// They stay taken: asking has counted elsewhere.
+    Keep,
+}
+
 /// A code that somebody says was sent to a phone.
 #[derive(Debug, Clone)]
 pub struct SmsGuess {

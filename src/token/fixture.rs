@@ -16,7 +16,7 @@ use crate::{
         AccountOutcome, BindOutcome, CodeHash, Credentials, Known, LogCursor, LoginOutcome, Lookup, NewAccount, NewLogin,
         PhoneBinding, Profile, ProfileChange, RefreshSalt, Resealing, RevocationEntry, RevocationPage, Revoke, Revoked,
         RightsChange, RightsChanged, Rotation, RotationOutcome, Session, SmsGuess, SmsId, SmsReservation, SmsReserved,
-        Store, StoreError, StoreStats, StoredKey, UnbindOutcome, User, WechatSession,
+        SmsSlots, Store, StoreError, StoreStats, StoredKey, UnbindOutcome, User, WechatSession,
     },
     types::{ClientType, Phone, SessionId, Timestamp, UserId, UserType, Username},
 };
@@ -143,7 +143,7 @@ impl Store for Shelf {
         Err(StoreError::Closed)
     }
 
-    async fn release_sms(&self, _: &Phone, _: SmsId, _: Timestamp) -> Result<(), StoreError> {
+    async fn release_sms(&self, _: &Phone, _: SmsId, _: SmsSlots, _: Timestamp) -> Result<(), StoreError> {
         Err(StoreError::Closed)
     }
 

@@ -126,7 +126,9 @@ fn a_route_has_its_methods_and_a_wrong_path_is_not_found() {
         ("POST", "/auth/wechat", 404, ""),
         ("POST", "/auth/wechat/login/", 404, ""),
         ("POST", "/auth/Wechat/login", 404, ""),
-        ("POST", "/auth/sms/sent", 404, ""),
+        ("GET", "/auth/sms/send", 405, "POST"),
+        ("GET", "/auth/phone", 405, "DELETE"),
+        ("POST", "/auth/sms", 404, ""),
         ("OPTIONS", "/auth/nothing", 404, ""),
     ] {
         let answer = wire::ask(menshen.http, method, path, &[], b"");

@@ -15,6 +15,7 @@ mod gate;
 mod keys;
 mod limits;
 mod menshen;
+mod phones;
 mod process;
 mod resilience;
 mod smuggling;

@@ -60,17 +60,17 @@ fn read(mut fields: Fields) -> Result<WechatLogin, Problem> {
     let avatar_url = fields.optional("avatar_url", profile::avatar_url);
     let client_type = fields.optional("client_type", client_type).unwrap_or_default();
     let app_id = fields.optional("app_id", AppId::parse);
+    let missing = match (fields.has("raw_data"), fields.has("signature")) {
+        (true, false) => Some("signature"),
+        (false, true) => Some("raw_data"),
+        (true, true) | (false, false) => None,
+    };
+    if let Some(missing) = missing {
+        fields.refuse(missing, "is required: raw_data and signature go together");
+    }
     let raw_data = fields.optional("raw_data", raw_data);
     let signature = fields.optional("signature", signature);
-    let signed = match (raw_data, signature) {
-        (Some(raw_data), Some(signature)) => Some(SignedData { raw_data, signature }),
-        (None, None) => None,
-        (raw_data, _) => {
-            let missing = if raw_data.is_some() { "signature" } else { "raw_data" };
-            fields.refuse(missing, "is required: raw_data and signature go together");
-            None
-        }
-    };
+    let signed = raw_data.zip(signature).map(|(raw_data, signature)| SignedData { raw_data, signature });
     let profile = Profile { nickname, avatar_url, ..Profile::default() };
     fields.finish(code.map(|code| WechatLogin { code, app_id, profile, signed, client_type }))
 }

@@ -1,38 +1,15 @@
 //! What is said about logins never holds what could sign somebody in, or says who they are to WeChat.
 
-use std::{
-    io::{self, Write},
-    sync::{Arc, Mutex},
-};
-
 use serde_json::json;
-use tracing::Level;
 
-use super::world::{Ask, World};
-
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
+use super::{
+    heard::Heard,
+    world::{Ask, World},
+};
 
 #[tokio::test]
 async fn no_log_line_holds_a_secret_code_token_or_openid() {
-    let lines = Lines::default();
-    let writer = lines.clone();
-    let subscriber = tracing_subscriber::fmt().with_max_level(Level::TRACE).with_writer(move || writer.clone()).finish();
-    // With a second listener registered, `tracing` asks each of them about a line that another test's thread, where nobody
-    // listens, is the first to reach; with one alone it would take that thread's answer for everybody's.
-    let _second = tracing::Dispatch::new(tracing_subscriber::registry());
-    let listening = tracing::subscriber::set_default(subscriber);
-
+    let heard = Heard::begin();
     let world = World::with(|config| config.auth.openid_in_answers = true).await;
     let body = json!({ "code": "c0de-1", "nickname": "N1ckname", "avatar_url": "https://avatar.example/" });
     let first = world.send(Ask::post("/auth/wechat/login", &body)).await;
@@ -48,9 +25,7 @@ async fn no_log_line_holds_a_secret_code_token_or_openid() {
     assert_eq!(refused.says(), (401, "credentials_invalid"));
     world.store.close().await.unwrap();
     assert_eq!(world.login("c0de-2").await.says(), (503, "store_unavailable"));
-    drop(listening);
-
-    let said = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let said = heard.end();
     for expected in
         ["login.succeeded", "login.failed", "refresh.reused", "errcode=40125", "0d0d0d0d-simulated", "the store failed"]
     {

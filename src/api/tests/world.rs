@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    body::{Body, to_bytes},
+    body::{Body, Bytes, to_bytes},
     http::{HeaderMap, Method, Request, StatusCode, header},
 };
 use serde_json::{Value, json};
@@ -15,9 +15,12 @@ use crate::{
     audit::Audit,
     auth::{Auth, AuthParts, AuthRules, Authorizer, Denylist, Limits, Passwords},
     clock::Clock,
-    config::{Config, HumanDuration, Mode, SecretText},
+    config::{Config, HumanDuration, Mode, SecretText, SmsProvider},
     crypto::Key,
-    dev::wechat::{KnownApp, SimulatedWechat},
+    dev::{
+        sms::SimulatedSms,
+        wechat::{KnownApp, SimulatedWechat},
+    },
     entropy::Entropy,
     metrics::Metrics,
     policy::IdentityHeaders,
@@ -28,11 +31,13 @@ use crate::{
 };
 
 pub(super) const APP: &str = "wx0123456789abcdef";
-const START: Timestamp = Timestamp::from_secs(1_800_000_000);
+/// 2027-01-15, 08:00 UTC; 16:00 in China.
+pub(super) const START: Timestamp = Timestamp::from_secs(1_800_000_000);
 const HOME: [u8; 4] = [192, 0, 2, 1];
 
 pub(super) struct World {
     pub(super) wechat: SimulatedWechat,
+    pub(super) sms: SimulatedSms,
     pub(super) store: Arc<dyn Store>,
     pub(super) clock: Clock,
     pub(super) metrics: Metrics,
@@ -53,10 +58,12 @@ pub(super) struct Answered {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     pub(super) body: Value,
+    /// The body as it came.
+    pub(super) bytes: Bytes,
 }
 
 impl World {
-    /// Production, against the simulated WeChat.
+    /// Production, against the simulated WeChat and Aliyun.
     pub(super) async fn new() -> Self {
         Self::with(|_| {}).await
     }
@@ -65,17 +72,22 @@ impl World {
         let secret = "an app secret";
         let known = KnownApp { app_id: APP.to_owned(), secret: secret.to_owned() };
         let wechat = SimulatedWechat::start(vec![known]).await.unwrap();
+        let clock = Clock::manual(START);
+        let sms = SimulatedSms::start(clock.clone()).await.unwrap();
         let mut config = Config { mode: Mode::Production, ..Config::default() };
+        // Every account is filled in, so that a test only names other providers.
+        config.sms = sms.section(&[SmsProvider::Aliyun]);
+        config.sms.timeout = HumanDuration::millis(300);
         config.wechat.base_url = wechat.base_url();
         config.wechat.timeout = HumanDuration::secs(1);
         config.wechat.app_id = Some(APP.to_owned());
         config.wechat.secret = Some(SecretText::new(secret.to_owned()));
         change(&mut config);
-        Self::build(&config, wechat).await
+        Self::build(&config, wechat, sms, clock).await
     }
 
-    async fn build(config: &Config, wechat: SimulatedWechat) -> Self {
-        let (clock, metrics, entropy) = (Clock::manual(START), Metrics::new(), Entropy::default());
+    async fn build(config: &Config, wechat: SimulatedWechat, sms: SimulatedSms, clock: Clock) -> Self {
+        let (metrics, entropy) = (Metrics::new(), Entropy::default());
         let store =
             store::open("memory:", &OpenOptions::default(), &StoreKeys::derive(&Key::new([1; 32]), None), entropy.clone())
                 .unwrap()
@@ -111,7 +123,7 @@ impl World {
             prefix: config.auth.prefix.clone(),
             openid_in_answers: config.auth.openid_in_answers,
         });
-        Self { wechat, store, clock, metrics, auth, router }
+        Self { wechat, sms, store, clock, metrics, auth, router }
     }
 
     pub(super) async fn send(&self, ask: Ask) -> Answered {
@@ -120,9 +132,9 @@ impl World {
         request.extensions_mut().insert(RequestContext { request_id: "req-1".to_owned(), client_ip: ask.from });
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (head, body) = response.into_parts();
-        let body = to_bytes(body, 1 << 20).await.unwrap();
-        let body = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap() };
-        Answered { status: head.status, headers: head.headers, body }
+        let bytes = to_bytes(body, 1 << 20).await.unwrap();
+        let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap() };
+        Answered { status: head.status, headers: head.headers, body, bytes }
     }
 
     /// Posts a login code.
@@ -133,6 +145,62 @@ impl World {
     /// Posts a refresh token.
     pub(super) async fn refresh(&self, token: &str) -> Answered {
         self.send(Ask::post("/auth/refresh", &json!({ "refresh_token": token }))).await
+    }
+
+    /// Asks for a code to sign in with.
+    pub(super) async fn ask_code(&self, phone: &str) -> Answered {
+        self.send(Ask::post("/auth/sms/send", &json!({ "phone": phone }))).await
+    }
+
+    /// Asks for a code to sign in with, and reads it from the phone (in E.164 form).
+    pub(super) async fn sms_code(&self, phone: &str) -> String {
+        assert_eq!(self.ask_code(phone).await.says(), (200, ""));
+        self.sms.code_on(phone).expect("a message on the phone")
+    }
+
+    /// The same for a code to bind the phone with.
+    pub(super) async fn bind_code(&self, phone: &str) -> String {
+        let asked = self.send(Ask::post("/auth/sms/send", &json!({ "phone": phone, "purpose": "bind" }))).await;
+        assert_eq!(asked.says(), (200, ""));
+        self.sms.code_on(phone).expect("a message on the phone")
+    }
+
+    /// Posts a phone and a code.
+    pub(super) async fn sms_login(&self, phone: &str, code: &str) -> Answered {
+        self.send(Ask::post("/auth/sms/login", &json!({ "phone": phone, "code": code }))).await
+    }
+
+    /// Signs in with a phone, from the message to the tokens.
+    pub(super) async fn sign_in_by_sms(&self, phone: &str) -> Answered {
+        let code = self.sms_code(phone).await;
+        let answer = self.sms_login(phone, &code).await;
+        assert_eq!(answer.says(), (200, ""));
+        answer
+    }
+
+    /// Posts a phone and a code that was sent to it, signed in.
+    pub(super) async fn bind(&self, by: &Answered, phone: &str, code: &str) -> Answered {
+        self.send(Ask::post("/auth/phone/sms", &json!({ "phone": phone, "code": code })).by(by)).await
+    }
+
+    /// Binds a phone to whoever is signed in, from the message on.
+    pub(super) async fn bind_by_sms(&self, by: &Answered, phone: &str) -> Answered {
+        let code = self.bind_code(phone).await;
+        self.bind(by, phone, &code).await
+    }
+
+    /// Posts a code of the phone number button, signed in.
+    pub(super) async fn bind_by_button(&self, by: &Answered, code: &str) -> Answered {
+        self.send(Ask::post("/auth/phone/wechat", &json!({ "code": code })).by(by)).await
+    }
+
+    pub(super) async fn me(&self, by: &Answered) -> Answered {
+        self.send(Ask::get("/auth/me").by(by)).await
+    }
+
+    /// How often an event stands in the audit log.
+    pub(super) fn audited(&self, event: &str) -> u64 {
+        self.metrics.audit_events.with_label_values(&[event]).get()
     }
 
     pub(super) fn advance(&self, secs: u64) {
@@ -173,7 +241,12 @@ impl Ask {
 
     /// Signed in with the access token of this answer.
     pub(super) fn by(self, signed_in: &Answered) -> Self {
-        self.header("authorization", &format!("Bearer {}", signed_in.text("access_token")))
+        self.token(signed_in.text("access_token"))
+    }
+
+    /// Signed in with this access token.
+    pub(super) fn token(self, token: &str) -> Self {
+        self.header("authorization", &format!("Bearer {token}"))
     }
 }
 
@@ -204,6 +277,16 @@ impl Answered {
         }
         assert_eq!(self.headers.contains_key("www-authenticate"), status == 401 || code == "forbidden", "{code}");
         (status, code)
+    }
+
+    /// Whose tokens they are.
+    pub(super) fn user(&self) -> &str {
+        self.body["user"]["id"].as_str().unwrap_or_else(|| panic!("no user in {} {}", self.status, self.body))
+    }
+
+    /// How many seconds to wait.
+    pub(super) fn wait(&self) -> u64 {
+        self.header("retry-after").parse().unwrap_or_else(|_| panic!("no Retry-After with {}", self.body))
     }
 
     /// The names of the fields that were not valid.

@@ -9,7 +9,7 @@ use crate::{
     store::{
         BindOutcome, CodeHash, LoginOutcome, LoginProof, NewLogin, NewSession, Opened, PhoneBinding, PhoneProof,
         RefreshSalt, RevocationTarget, Revoke, RightsChange, SmsGuess, SmsId, SmsLimits, SmsReservation, SmsReserved,
-        UnbindOutcome,
+        SmsSlots, UnbindOutcome,
     },
     types::{ClientType, Phone, SessionId, SmsPurpose, Timestamp, UserId},
 };
@@ -185,13 +185,26 @@ pub async fn a_released_message_was_never_sent(store: Subject) {
     sent(&store, &message(1, 1, 1, NOW)).await;
     for n in 0..20 {
         sent(&store, &message(2, 1, 2, later(60))).await;
-        store.release_sms(&phone(1), SmsId(2), later(60)).await.expect("works");
-        store.release_sms(&phone(1), SmsId(2), later(60)).await.expect("twice is once");
+        store.release_sms(&phone(1), SmsId(2), SmsSlots::Free, later(60)).await.expect("works");
+        store.release_sms(&phone(1), SmsId(2), SmsSlots::Free, later(60)).await.expect("twice is once");
         assert!(n < 20);
     }
     assert!(matches!(store.login(&sms_login(1, 2, 1, later(60))).await, Ok(LoginOutcome::NotProven)));
     opened(&store, &sms_login(1, 1, 1, later(60))).await;
-    store.release_sms(&phone(2), SmsId(9), NOW).await.expect("a phone that nobody knows");
+    store.release_sms(&phone(2), SmsId(9), SmsSlots::Free, NOW).await.expect("a phone that nobody knows");
+}
+
+/// Where asking has counted, the slot stays taken, and the code before it is good all the same.
+pub async fn a_message_that_is_not_sent_leaves_the_code_before_it(store: Subject) {
+    sent(&store, &message(1, 1, 1, NOW)).await;
+    sent(&store, &message(2, 1, 2, later(60))).await;
+    for _ in 0..2 {
+        store.release_sms(&phone(1), SmsId(2), SmsSlots::Keep, later(60)).await.expect("works");
+    }
+    let next = reserved(&store, &message(3, 1, 3, later(61))).await;
+    assert_eq!(next, SmsReserved::Cooldown(Duration::from_secs(59)));
+    assert!(matches!(store.login(&sms_login(1, 2, 1, later(61))).await, Ok(LoginOutcome::NotProven)));
+    opened(&store, &sms_login(1, 1, 2, later(61))).await;
 }
 
 /// 50 at once: five are compared, and none of the others is, not even the right one.

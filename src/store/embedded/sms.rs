@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     crypto,
-    store::{SmsGuess, SmsId, SmsLimits, SmsReservation, SmsReserved, failure::Failure},
+    store::{SmsGuess, SmsId, SmsLimits, SmsReservation, SmsReserved, SmsSlots, failure::Failure},
     types::{Phone, Timestamp},
 };
 
@@ -51,11 +51,19 @@ pub(super) fn reserve(draft: &mut Draft<'_>, new: &SmsReservation) -> Result<Sms
     Ok(SmsReserved::Granted)
 }
 
-/// Gives the slots back, once.
-pub(super) fn release(draft: &mut Draft<'_>, phone: &Phone, id: SmsId, now: Timestamp) -> Result<(), Failure> {
+/// Takes back a message that was not sent, once.
+pub(super) fn release(
+    draft: &mut Draft<'_>,
+    phone: &Phone,
+    id: SmsId,
+    slots: SmsSlots,
+    now: Timestamp,
+) -> Result<(), Failure> {
     let Some(mut record) = draft.find::<SmsRecord>(Handle::Sms(phone))? else { return Ok(()) };
     let before = record.sent.len();
-    record.sent.retain(|(sent, _)| *sent != id.0);
+    if slots == SmsSlots::Free {
+        record.sent.retain(|(sent, _)| *sent != id.0);
+    }
     if record.sent.len() < before {
         let mut budget: SmsBudget = draft.record(layout::SMS_BUDGET)?.unwrap_or_default();
         if budget.day == day(now) {

@@ -103,9 +103,8 @@ async fn the_timeout_is_for_the_whole_of_one_call() {
 #[test]
 fn a_slot_is_given_back_only_when_asking_did_not_count() {
     for error in [SmsError::Unavailable, SmsError::BadNumber, SmsError::BlockedNumber] {
-        assert!(error.surely_not_sent(), "{error}");
+        assert_eq!(error.sent(), Sent::No, "{error}");
     }
-    for error in [SmsError::Unknown, SmsError::RateLimited { retry_after: Duration::from_secs(1) }] {
-        assert!(!error.surely_not_sent(), "{error}");
-    }
+    let counted = SmsError::RateLimited { retry_after: Duration::from_secs(1) };
+    assert_eq!((SmsError::Unknown.sent(), counted.sent()), (Sent::Perhaps, Sent::NoButCounted));
 }

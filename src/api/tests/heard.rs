@@ -1,0 +1,50 @@
+//! What is logged while a test runs, at every level.
+
+use std::{
+    io::{self, Write},
+    sync::{Arc, Mutex},
+};
+
+use tracing::{Dispatch, Level, subscriber::DefaultGuard};
+
+/// Listens to this thread's log.
+pub(super) struct Heard {
+    lines: Lines,
+    listening: DefaultGuard,
+    _second: Dispatch,
+}
+
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Heard {
+    pub(super) fn begin() -> Self {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(Level::TRACE)
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .finish();
+        // With a second listener registered, `tracing` asks each of them about a line that another test's thread, where nobody
+        // listens, is the first to reach; with one alone it would take that thread's answer for everybody's.
+        let second = Dispatch::new(tracing_subscriber::registry());
+        Self { lines, listening: tracing::subscriber::set_default(subscriber), _second: second }
+    }
+
+    /// Stops, and gives what was said.
+    pub(super) fn end(self) -> String {
+        drop(self.listening);
+        String::from_utf8(self.lines.0.lock().unwrap().clone()).unwrap()
+    }
+}
