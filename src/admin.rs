@@ -10,6 +10,7 @@
 
 mod exchange;
 pub mod keys;
+pub mod lending;
 pub mod sessions;
 pub mod store;
 pub mod users;
@@ -126,12 +127,12 @@ pub fn operations(state: Operations) -> Router {
         .with_state(Arc::new(state))
 }
 
-/// Lets only the bearer of the admin token pass.
+/// Lets only the bearer of this token pass.
 async fn require_token(State(token): State<Arc<Secret<String>>>, request: Request, next: Next) -> Response {
     let sent = request.headers().get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
     match sent {
         Some(sent) if crypto::same(token.expose().as_bytes(), sent) => next.run(request).await,
-        Some(_) | None => Refused::new(StatusCode::UNAUTHORIZED, "the admin token is missing or wrong").into_response(),
+        Some(_) | None => Refused::new(StatusCode::UNAUTHORIZED, "the token is missing or wrong").into_response(),
     }
 }
 

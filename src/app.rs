@@ -33,6 +33,7 @@ use crate::{
     store::{self, Measured, OpenOptions, Opening, Store, StoreKeys},
     telemetry::{AccessLog, Sink},
     token::{self, Issuer, Keyrings, RefreshTokens, Verifier},
+    types::Secret,
 };
 
 /// Expired things removed in one operation of the store, so that logins are not held up for long.
@@ -123,9 +124,10 @@ impl App {
             Authorizer::new(verifier, denylist.clone(), identity_headers, config.tokens.cache_entries, &metrics);
         let authorizer = Arc::new(authorizer);
         let passwords = Arc::new(Passwords::new(entropy.clone()));
+        let wechat = Arc::new(Wechat::new(&config.wechat, config.mode, metrics.clone(), &clock, &entropy)?);
         let auth = Arc::new(Auth::new(AuthParts {
             store: store.clone(),
-            wechat: Wechat::new(&config.wechat, config.mode, metrics.clone(), &clock, &entropy)?,
+            wechat: wechat.clone(),
             sms: Sms::new(&config.sms, config.mode, metrics.clone(), &entropy)?,
             issuer: Arc::new(Issuer::new(keyrings.clone(), &config.tokens, entropy.clone())),
             refresh_tokens: Arc::new(RefreshTokens::new(crypto::derive(&opened.root, "refresh tokens"))),
@@ -182,7 +184,10 @@ impl App {
             clock: clock.clone(),
             entropy,
         };
-        let admin_routes = admin::router(probes, token, operations);
+        let mut admin_routes = admin::router(probes, token, operations);
+        if let Some(secret) = &config.wechat.lend_token {
+            admin_routes = admin_routes.merge(admin::lending::router(wechat, Secret::new(secret.expose().clone())));
+        }
         let parts = Core { administration, store, keyrings, denylist, auth, metrics, audit, clock, sink: sink.clone() };
         Ok(Self { config, parts, server, admin, admin_routes, stage })
     }

@@ -38,6 +38,8 @@ pub enum Event<'a> {
     UsersMerged { user: &'a UserId, gone: &'a UserId, from: ClientIp },
     /// A user took a copy of everything.
     AccountExported { user: &'a UserId, from: ClientIp },
+    /// An operator looked at what is personal about a user.
+    AccountShown { user: &'a UserId },
     /// An account and all that is personal about it was erased, by its `user` or an `operator`.
     AccountErased { user: &'a UserId, by: &'static str },
     /// An operator made an account.
@@ -69,6 +71,7 @@ impl Event<'_> {
             Self::PhoneUnbound { .. } => "phone.unbound",
             Self::UsersMerged { .. } => "users.merged",
             Self::AccountExported { .. } => "account.exported",
+            Self::AccountShown { .. } => "account.shown",
             Self::AccountErased { .. } => "account.erased",
             Self::AccountCreated { .. } => "account.created",
             Self::RightsChanged { .. } => "rights.changed",
@@ -129,6 +132,9 @@ impl Audit {
             Event::AccountExported { user, from } => tracing::info!(
                 target: "audit", event = name, user = %user, client_ip = %from, "user {user} took a copy of the account"
             ),
+            Event::AccountShown { user } => {
+                tracing::info!(target: "audit", event = name, user = %user, "an operator looked at account {user}");
+            }
             Event::AccountErased { user, by } => {
                 tracing::warn!(target: "audit", event = name, user = %user, by, "account {user} erased");
             }

@@ -60,7 +60,7 @@ use known_networks::KnownNetworks;
 /// Everything that the use cases need, made by the composition root.
 pub struct AuthParts {
     pub store: Arc<dyn Store>,
-    pub wechat: Wechat,
+    pub wechat: Arc<Wechat>,
     /// `None`: SMS login is off.
     pub sms: Option<Sms>,
     pub issuer: Arc<Issuer>,

@@ -14,6 +14,7 @@ use super::{
     exchange::{Refused, Sent},
 };
 use crate::{
+    audit::Event,
     auth::{Change, Password},
     store::{Identities, Lookup, Profile, User},
     types::{AppId, Malformed, OpenId, Phone, Secret, UnionId, UserId, UserType, Username},
@@ -145,6 +146,9 @@ pub(super) async fn list(State(state): Shared, wanted: Asked<PageWanted>) -> Ans
 pub(super) async fn show(State(state): Shared, Path(id): Path<String>, wanted: Asked<DetailWanted>) -> Answer<UserAnswer> {
     let Query(wanted) = wanted?;
     let found = state.administration.user(&UserId::parse(&id)?).await?;
+    if wanted.personal {
+        state.audit.record(&Event::AccountShown { user: &found.user.id });
+    }
     Ok(Json(UserAnswer::new(found, wanted.personal)))
 }
 

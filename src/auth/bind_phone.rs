@@ -60,7 +60,7 @@ impl Auth {
     }
 
     /// Whether [`Auth::bind_by_encrypted_data`] is to be had.
-    pub const fn decrypts_phones(&self) -> bool {
+    pub fn decrypts_phones(&self) -> bool {
         self.parts.wechat.phone_decryption().is_some()
     }
 

@@ -24,8 +24,8 @@ pub struct AdminConfig {
     pub token_file: Option<PathBuf>,
 }
 
-/// Shortest admin token, in characters.
-const SHORTEST_TOKEN: usize = 32;
+/// Shortest token that the admin listener takes, in characters.
+pub(super) const SHORTEST_TOKEN: usize = 32;
 
 impl AdminConfig {
     pub(super) fn check(&self, server: &ServerConfig, problems: &mut Problems) {

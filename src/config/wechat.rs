@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{HumanDuration, Mode, Problems, SecretText, UpstreamAddress, address::is_loopback};
+use super::{HumanDuration, Mode, Problems, SecretText, UpstreamAddress, address::is_loopback, admin::SHORTEST_TOKEN};
 use crate::types::{AppId, Malformed};
 
 /// The mini programs whose users sign in.
@@ -19,6 +19,16 @@ pub struct WechatConfig {
     /// How calls that want an access token come by one: `stable` gets it from WeChat by AppSecret; `none` sends none, for
     /// WeChat Cloud Run, which adds it on the way.
     pub token_mode: TokenMode,
+    /// Lends the access token to a backend that calls WeChat itself and knows this secret, at least 32 characters: `GET
+    /// /wechat/access_token?app_id=` on the admin listener, with it as `Authorization: Bearer`. Also `lend_token_file`. Unset: it
+    /// is not lent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"...")]
+    pub lend_token: Option<SecretText>,
+    /// Read `lend_token` from this file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "path"), example = &"lend.token")]
+    pub lend_token_file: Option<PathBuf>,
     /// What WeChat takes for each phone number, in thousandths of a yuan: 30 is 0.03 CNY. Only for the metric
     /// `menshen_wechat_phone_cost_cny_total`. At most 100000.
     pub phone_price: u32,
@@ -69,6 +79,9 @@ impl WechatConfig {
     pub(super) fn check(&self, mode: Mode, problems: &mut Problems) {
         self.check_base_url(mode, problems);
         problems.between("wechat.timeout", &self.timeout, HumanDuration::millis(1)..=HumanDuration::minutes(1));
+        if self.lend_token.as_ref().is_some_and(|token| token.expose().len() < SHORTEST_TOKEN) {
+            problems.add("wechat.lend_token", "is shorter than 32 characters: `openssl rand -hex 32` prints a good one");
+        }
         problems.between("wechat.phone_price", &self.phone_price, 0..=100_000);
         let ages = HumanDuration::secs(1)..=HumanDuration::days(1);
         problems.between("wechat.watermark_max_age", &self.watermark_max_age, ages);
@@ -127,6 +140,8 @@ impl Default for WechatConfig {
         Self {
             base_url: "https://api.weixin.qq.com".to_owned(),
             timeout: HumanDuration::secs(10),
+            lend_token: None,
+            lend_token_file: None,
             token_mode: TokenMode::Stable,
             phone_price: 30,
             legacy_decrypt: false,

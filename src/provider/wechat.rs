@@ -20,7 +20,10 @@ mod phone_info;
 mod raw_data;
 mod session;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use reqwest::Url;
 
@@ -169,6 +172,16 @@ impl Wechat {
         }
     }
 
+    /// The access token of a mini program, for a backend that calls WeChat itself: two owners would take it from each other.
+    /// `None` where there is none: in development, and with `wechat.token_mode = "none"`. `app` is one that [`Wechat::app`]
+    /// gave.
+    pub async fn access_token(&self, app: &AppId) -> Result<Option<Secret<String>>, WechatError> {
+        match &self.source {
+            Source::Live(live) => live.access_token(app).await,
+            Source::Development(_) => Ok(None),
+        }
+    }
+
     /// The old way to a phone number, which asks nobody; `None` unless `wechat.legacy_decrypt` is set.
     pub const fn phone_decryption(&self) -> Option<&PhoneDecryption> {
         self.decryption.as_ref()
@@ -195,6 +208,12 @@ impl Live {
         };
         let apps = named.into_iter().map(live_app).collect::<Result<_, _>>()?;
         Ok(Self { calls: Arc::clone(calls), timeout, apps, phone_price: config.phone_price })
+    }
+
+    async fn access_token(&self, app: &AppId) -> Result<Option<Secret<String>>, WechatError> {
+        let Some(tokens) = &self.app(app)?.tokens else { return Ok(None) };
+        let token = tokens.token(Instant::now() + self.timeout).await?;
+        Ok(Some(Secret::new(token.expose().to_owned())))
     }
 
     fn app(&self, app: &AppId) -> Result<&LiveApp, WechatError> {

@@ -181,6 +181,7 @@ fn a_check_sums_up_what_would_run_and_tells_no_secret() {
          \x20 upstream  http://127.0.0.1:3000\n\
          \x20 store     sled:data\n\
          \x20 wechat    wx1, wx2\n\
+         \x20 sms       off: sms.providers is empty\n\
          \x20 rules     health: GET /health public\n\
          \x20           everything else: required\n"
     );

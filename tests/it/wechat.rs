@@ -335,3 +335,32 @@ fn what_wechat_tells_in_confidence_is_in_no_log_no_metric_and_no_file() {
     assert_eq!(again.login("code-2")["user"]["id"], tokens["user"]["id"]);
     assert_eq!(wire::ask(again.admin, "GET", "/readyz", &[], b"").status, 200);
 }
+
+#[test]
+fn the_access_token_is_lent_to_who_knows_the_secret_for_it_and_to_nobody_else() {
+    let (backend, wechat) = (Backend::start(), Wechat::start());
+    let secret = "lend-me-your-token-lend-me-your-token";
+    let menshen = wechat.setup(&backend, &format!("lend_token = \"{secret}\"")).start();
+    let path = "/wechat/access_token";
+    let asked = |path: &str, token: &str| {
+        wire::ask(menshen.admin, "GET", path, &[("Authorization", &format!("Bearer {token}"))], b"")
+    };
+    let lent = asked(path, secret);
+    assert_eq!((lent.status, &lent.json()["app_id"]), (200, &json!(APP_ID)));
+    assert_eq!(lent.header("Cache-Control"), Some("no-store"));
+    let token = lent.json()["access_token"].as_str().expect("a token").to_owned();
+    assert!(token.len() > 20, "{token}");
+    let again = asked(&format!("{path}?app_id={APP_ID}"), secret);
+    assert_eq!((&again.json()["access_token"], wechat.server.token_calls()), (&json!(token), 1), "one owner, one call");
+
+    assert_eq!(asked(path, "lend-me-your-token-lend-me-your-tokem").status, 401);
+    assert_eq!(wire::ask(menshen.admin, "GET", path, &[], b"").status, 401);
+    assert_eq!(asked(&format!("{path}?app_id=wx0000000000000000"), secret).status, 404);
+    assert_eq!(asked("/admin/users", secret).status, 404, "it opens nothing else");
+    assert_eq!(menshen.get(path, &[]).status, 401, "and clients of the gate do not reach it");
+    let log = menshen.log().join("\n");
+    assert!(!log.contains(&token) && !log.contains(secret), "{log}");
+
+    let others = wechat.setup(&backend, "").start();
+    assert_eq!(wire::ask(others.admin, "GET", path, &[], b"").status, 404, "off unless it is asked for");
+}

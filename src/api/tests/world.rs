@@ -101,7 +101,7 @@ impl World {
         let authorizer = Arc::new(Authorizer::new(verifier, Arc::clone(&denylist), identity, 100, &metrics));
         let auth = Arc::new(Auth::new(AuthParts {
             store: Arc::clone(&store),
-            wechat: Wechat::new(&config.wechat, config.mode, metrics.clone(), &clock, &entropy).unwrap(),
+            wechat: Arc::new(Wechat::new(&config.wechat, config.mode, metrics.clone(), &clock, &entropy).unwrap()),
             sms: Sms::new(&config.sms, config.mode, metrics.clone(), &entropy).unwrap(),
             issuer,
             refresh_tokens: Arc::new(RefreshTokens::new(Key::new([2; 32]))),

@@ -34,6 +34,7 @@ pub(super) fn step(draft: &mut Draft<'_>, keys: &StoreKeys, limit: usize) -> Res
         return Ok((Resealing { records: 0, finished: true }, None));
     }
     let from: Option<Vec<u8>> = draft.record(layout::RESEALED)?;
+    let limit = limit.max(1);
     let pairs = draft.scan(b"", from.as_deref(), limit)?;
     for (key, bytes) in &pairs {
         if !is_sealed(key) || draft.vault().is_newest(bytes) {
