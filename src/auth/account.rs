@@ -46,6 +46,10 @@ impl Auth {
         self.parts.limits.account(user)?;
         self.prove_freshly(caller, proof).await?;
         let revoked = self.parts.store.erase_user(user, self.now()).await?;
+        // Erased by another request, or joined to another user, since it was looked at: what is left is not this one's to end.
+        if revoked.entries.is_empty() {
+            return Err(AuthError::UserGone);
+        }
         self.bite(&revoked, "erased");
         self.parts.audit.record(&Event::AccountErased { user, by: "user" });
         Ok(())

@@ -129,6 +129,7 @@ fn a_route_has_its_methods_and_a_wrong_path_is_not_found() {
         ("GET", "/auth/sms/send", 405, "POST"),
         ("GET", "/auth/phone", 405, "DELETE"),
         ("POST", "/auth/sms", 404, ""),
+        ("POST", "/auth/sms/sent", 404, ""),
         ("OPTIONS", "/auth/nothing", 404, ""),
     ] {
         let answer = wire::ask(menshen.http, method, path, &[], b"");

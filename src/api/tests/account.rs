@@ -191,6 +191,19 @@ async fn a_fresh_code_of_wechat_is_proof() {
 }
 
 #[tokio::test]
+async fn an_account_ends_once_and_whoever_finds_it_gone_is_told_so() {
+    let world = World::new().await;
+    let (alice, second) = (world.login("alice-1").await, world.login("alice-2").await);
+    let proof = json!({});
+    let (one, other) = tokio::join!(erase(&world, &alice, &proof), erase(&world, &second, &proof));
+    let mut said = [one.says(), other.says()];
+    said.sort_unstable();
+    assert_eq!(said, [(204, ""), (401, "token_revoked")]);
+    assert_eq!(world.audited("account.erased"), 1);
+    assert_eq!(world.metrics.revocations.with_label_values(&["erased"]).get(), 2);
+}
+
+#[tokio::test]
 async fn an_integer_is_never_given_to_anybody_else() {
     let world = World::with(|config| {
         config.users.ids = UserIds::Integer;

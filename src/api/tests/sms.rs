@@ -55,6 +55,7 @@ async fn a_phone_waits_sixty_seconds_for_its_next_message() {
     world.advance(1);
     assert_eq!(world.ask_code(PHONE).await.says(), (200, ""));
     assert_eq!(world.sms.sent().len(), 3);
+    assert_eq!(world.metrics.rate_limited.with_label_values(&["sms_resend"]).get(), 3);
 }
 
 #[tokio::test]
@@ -84,6 +85,7 @@ async fn a_phone_gets_five_messages_an_hour_and_ten_a_day() {
     until(86_400);
     assert_eq!(world.ask_code(PHONE).await.says(), (200, ""));
     assert_eq!(world.sms.sent().len(), 11);
+    assert_eq!(world.metrics.rate_limited.with_label_values(&["sms_per_phone"]).get(), 3);
 }
 
 #[tokio::test]
@@ -100,6 +102,7 @@ async fn the_service_has_a_budget_for_each_day_of_china() {
     world.advance(1);
     assert_eq!(world.ask_code(&phone(3)).await.says(), (200, ""));
     assert_eq!(world.sms.sent().len(), 4);
+    assert_eq!(world.metrics.rate_limited.with_label_values(&["sms_daily_budget"]).get(), 2);
 }
 
 #[tokio::test]
