@@ -42,6 +42,8 @@ pub enum Event<'a> {
     AccountShown { user: &'a UserId },
     /// An account and all that is personal about it was erased, by its `user` or an `operator`.
     AccountErased { user: &'a UserId, by: &'static str },
+    /// An account was not erased, though its user, or whoever has the token, wanted it; `reason` is a wire code.
+    AccountNotErased { user: &'a UserId, session: SessionId, reason: &'static str, from: ClientIp },
     /// An operator made an account.
     AccountCreated { user: &'a UserId, user_type: &'a UserType },
     /// An operator changed somebody's rights: `ban`, `unban`, `user_type`, `password`.
@@ -73,6 +75,7 @@ impl Event<'_> {
             Self::AccountExported { .. } => "account.exported",
             Self::AccountShown { .. } => "account.shown",
             Self::AccountErased { .. } => "account.erased",
+            Self::AccountNotErased { .. } => "account.not_erased",
             Self::AccountCreated { .. } => "account.created",
             Self::RightsChanged { .. } => "rights.changed",
             Self::SessionsRevoked { .. } => "sessions.revoked",
@@ -138,6 +141,10 @@ impl Audit {
             Event::AccountErased { user, by } => {
                 tracing::warn!(target: "audit", event = name, user = %user, by, "account {user} erased");
             }
+            Event::AccountNotErased { user, session, reason, from } => tracing::info!(
+                target: "audit", event = name, user = %user, session = %session, reason, client_ip = %from,
+                "account not erased: {reason}"
+            ),
             Event::AccountCreated { user, user_type } => tracing::warn!(
                 target: "audit", event = name, user = %user, user_type = %user_type, "account {user} made by an operator"
             ),

@@ -12,6 +12,7 @@ mod bind_phone;
 mod coalesce;
 mod denylist;
 mod error;
+mod fresh_proof;
 mod known_networks;
 pub mod limits;
 mod login;
@@ -26,14 +27,20 @@ mod sms_login;
 mod sms_send;
 mod wechat_login;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
-pub use account::{AccountCopy, FreshProof};
+use tokio::sync::Semaphore;
+
+pub use account::AccountCopy;
 pub use administration::{Administration, AdministrationError, AdministrationParts, Change};
 pub use authorize::{Authorizer, Identity};
 pub use bind_phone::Bound;
 pub use denylist::Denylist;
 pub use error::AuthError;
+pub use fresh_proof::FreshProof;
 pub use limits::Limits;
 pub use logout::Scope;
 pub use password_login::PasswordLogin;
@@ -105,6 +112,10 @@ pub struct Auth {
     parts: AuthParts,
     coalesce: Coalesce,
     known_networks: KnownNetworks,
+    /// Places for messages on their way.
+    sending: Semaphore,
+    /// When the log last said that the day's budget of messages is spent, in seconds since the epoch.
+    budget_told: AtomicU64,
 }
 
 /// A session and the tokens for it.
@@ -130,7 +141,13 @@ pub struct Caller<'a> {
 impl Auth {
     /// The use cases over these parts.
     pub fn new(parts: AuthParts) -> Self {
-        Self { parts, coalesce: Coalesce::default(), known_networks: KnownNetworks::new() }
+        Self {
+            parts,
+            coalesce: Coalesce::default(),
+            known_networks: KnownNetworks::new(),
+            sending: Semaphore::new(sms_send::SENDING),
+            budget_told: AtomicU64::new(0),
+        }
     }
 
     /// The limits, for routes that are no use case.

@@ -107,8 +107,13 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<Option<RightsChanged>, StoreError>;
 
     /// Erases a user with identities, sessions and everything personal; only that the id was used remains. Every token made
-    /// for the user is refused. One who is gone already is erased already.
-    async fn erase_user(&self, id: &UserId, now: Timestamp) -> Result<Revoked, StoreError>;
+    /// for the user is refused. `None`: there is no such user any more, or the session that wants it (if one does) is over.
+    async fn erase_user(
+        &self,
+        id: &UserId,
+        wanted_by: Option<SessionId>,
+        now: Timestamp,
+    ) -> Result<Option<Revoked>, StoreError>;
 
     /// Changes the profile: `None` leaves a field, `Some(None)` clears it.
     async fn update_profile(&self, id: &UserId, change: &ProfileChange, now: Timestamp) -> Result<Option<User>, StoreError>;
@@ -353,8 +358,8 @@ pub struct Opened {
     pub global_epoch: u64,
     /// Sessions ended by `single_per_client_type`.
     pub ended: Vec<SessionId>,
-    /// The user that was joined to this one by the login, and the line of the log about it.
-    pub merged: Option<(UserId, RevocationEntry)>,
+    /// The user that was joined to this one by the login, and what that ended.
+    pub merged: Option<(UserId, Revoked)>,
 }
 
 /// One presented refresh token, its HMAC already found right.

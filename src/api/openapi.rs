@@ -16,7 +16,7 @@ use super::{
     answer::{Export, Me, PhoneAnswer, Sessions, SmsSentAnswer, TokenAnswer},
     problem::{self, Problem, ProblemDocument},
     routes::{
-        jwks, logout, me, openapi,
+        FreshProofBody, jwks, logout, me, openapi,
         password_login::{self, PasswordLoginBody},
         phone, refresh, sessions, sms_login, sms_send,
         wechat_login::{self, WechatLoginBody},
@@ -57,7 +57,7 @@ use crate::error::ErrorCode;
         sms_login::SmsLoginBody,
         phone::PhoneSmsBody,
         phone::PhoneWechatBody,
-        me::EraseBody,
+        FreshProofBody,
         SmsSentAnswer,
         PhoneAnswer,
         Export,
@@ -112,6 +112,7 @@ fn refusals(operation: &str) -> Vec<ErrorCode> {
         StoreUnavailable,
     ];
     const BIND: &[ErrorCode] = &[PhoneConflict, UserDisabled, StoreUnavailable];
+    const FRESH: &[ErrorCode] = &[ReauthenticationRequired, SessionRevoked, CodeInvalid, WechatCodeInvalid, Forbidden];
     const WECHAT: &[ErrorCode] = &[WechatBlocked, WechatBusy, WechatMisconfigured];
     const REFRESH: &[ErrorCode] = &[RefreshInvalid, RefreshReused, SessionRevoked, UserDisabled, StoreUnavailable];
     let parts: &[&[ErrorCode]] = match operation {
@@ -119,16 +120,10 @@ fn refusals(operation: &str) -> Vec<ErrorCode> {
         "password_login" => &[BODY, &[CredentialsInvalid, UserDisabled, StoreUnavailable], ANY],
         "sms_send" => &[BODY, &[SmsCooldown, SmsQuota, SmsUnavailable, NotFound, StoreUnavailable], ANY],
         "sms_login" => &[BODY, &[CodeInvalid, RegistrationClosed, UserDisabled, NotFound, StoreUnavailable], ANY],
-        "phone_sms" => &[BODY, TOKEN, BIND, &[CodeInvalid, NotFound], ANY],
+        "phone_sms" => &[BODY, TOKEN, FRESH, BIND, WECHAT, &[NotFound], ANY],
         "phone_wechat" => &[BODY, TOKEN, BIND, WECHAT, &[PhoneCodeInvalid, PhoneDecryptFailed, Forbidden], ANY],
-        "unbind_phone" => &[TOKEN, &[PhoneConflict, StoreUnavailable], ANY],
-        "erase_me" => &[
-            BODY,
-            TOKEN,
-            WECHAT,
-            &[ReauthenticationRequired, SessionRevoked, CodeInvalid, WechatCodeInvalid, Forbidden, StoreUnavailable],
-            ANY,
-        ],
+        "unbind_phone" => &[BODY, TOKEN, FRESH, WECHAT, &[PhoneConflict, StoreUnavailable], ANY],
+        "erase_me" => &[BODY, TOKEN, FRESH, WECHAT, &[StoreUnavailable], ANY],
         "refresh" => &[BODY, REFRESH, ANY],
         "logout" => &[BODY, TOKEN, &[StoreUnavailable], ANY],
         "me" | "export_me" => &[TOKEN, &[UserDisabled, StoreUnavailable], ANY],

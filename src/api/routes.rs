@@ -12,7 +12,33 @@ pub(super) mod sms_login;
 pub(super) mod sms_send;
 pub(super) mod wechat_login;
 
-use crate::types::{ClientType, Malformed};
+use utoipa::ToSchema;
+
+use super::body::Fields;
+use crate::{
+    auth::FreshProof,
+    provider::wechat::LoginCode,
+    types::{ClientType, Malformed, SmsCode},
+};
+
+/// Proof that it is me, where my login is not fresh: one of the two.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the schema of the body; `Fields` reads it, so that every wrong field is named at once")]
+pub(super) struct FreshProofBody {
+    /// A code that was sent to my own phone, with the purpose `login`.
+    #[schema(min_length = 6, max_length = 6)]
+    sms_code: Option<String>,
+    /// A code of `wx.login`.
+    #[schema(min_length = 1, max_length = 256)]
+    wechat_code: Option<String>,
+}
+
+/// Reads the fields of a [`FreshProofBody`].
+fn fresh_proof(fields: &mut Fields) -> FreshProof {
+    let sms = fields.optional("sms_code", SmsCode::parse).map(FreshProof::Sms);
+    let wechat = fields.optional("wechat_code", LoginCode::parse).map(FreshProof::Wechat);
+    sms.or(wechat).unwrap_or(FreshProof::None)
+}
 
 /// Where somebody signs in, as requests name it.
 fn client_type(text: &str) -> Result<ClientType, Malformed> {

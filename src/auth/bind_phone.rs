@@ -1,6 +1,6 @@
 //! Binding a phone to the caller's account, by a code that was sent to it or by WeChat's word; and taking it away.
 
-use super::{Auth, AuthError, Caller, SignedIn};
+use super::{Auth, AuthError, Caller, FreshProof, SignedIn};
 use crate::{
     audit::Event,
     provider::wechat::{EncryptedPhone, PhoneCode, WechatError},
@@ -20,9 +20,16 @@ pub struct Bound {
 }
 
 impl Auth {
-    /// Binds a phone by a code that was sent to it (purpose `bind`).
-    pub async fn bind_by_sms(&self, caller: Caller<'_>, phone: Phone, code: &SmsCode) -> Result<Bound, AuthError> {
-        let result = self.bind_sms(caller, phone, code).await;
+    /// Binds a phone by a code that was sent to it (purpose `bind`). Whoever has a stolen token has a phone too, and could sign in
+    /// with it ever after; so a login that is not fresh needs a proof.
+    pub async fn bind_by_sms(
+        &self,
+        caller: Caller<'_>,
+        phone: Phone,
+        code: &SmsCode,
+        proof: &FreshProof,
+    ) -> Result<Bound, AuthError> {
+        let result = self.bind_sms(caller, phone, code, proof).await;
         self.count_verification(match &result {
             Ok(_) | Err(AuthError::PhoneConflict) => "right",
             Err(AuthError::SmsCodeInvalid) => "wrong",
@@ -33,16 +40,24 @@ impl Auth {
         result
     }
 
-    async fn bind_sms(&self, caller: Caller<'_>, phone: Phone, code: &SmsCode) -> Result<Bound, AuthError> {
+    async fn bind_sms(
+        &self,
+        caller: Caller<'_>,
+        phone: Phone,
+        code: &SmsCode,
+        proof: &FreshProof,
+    ) -> Result<Bound, AuthError> {
         if self.parts.sms.is_none() {
             return Err(AuthError::SmsOff);
         }
         self.parts.limits.verify(caller.from)?;
         self.parts.limits.account(&caller.claims.sub)?;
+        self.prove_freshly(caller, proof).await?;
         self.bind(caller, PhoneProof::Sms(self.guess(phone, code, SmsPurpose::Bind))).await
     }
 
-    /// Binds the phone that a code of the phone number button stands for.
+    /// Binds the phone that a code of the phone number button stands for. The code is the fresh proof: WeChat gives one for this
+    /// openid to nobody but the person behind it.
     pub async fn bind_by_wechat(&self, caller: Caller<'_>, code: &PhoneCode) -> Result<Bound, AuthError> {
         let result = self.bind_wechat(caller, code).await;
         self.record_binding(caller, "wechat", &result);
@@ -104,9 +119,7 @@ impl Auth {
     }
 
     fn joined(&self, caller: Caller<'_>, phone: Phone, merged: &Merged, now: Timestamp) -> Result<Bound, AuthError> {
-        for entry in &merged.entries {
-            self.parts.denylist.apply(entry);
-        }
+        self.bite(&merged.revoked, "merged");
         self.parts.audit.record(&Event::UsersMerged { user: &merged.user.id, gone: &merged.gone, from: caller.from });
         let signed_in = match &merged.session {
             Some(session) => {
@@ -122,7 +135,9 @@ impl Auth {
     fn record_binding(&self, caller: Caller<'_>, method: &'static str, result: &Result<Bound, AuthError>) {
         let (user, session, from) = (&caller.claims.sub, caller.session(), caller.from);
         let said = match result {
-            Ok(_) => {
+            Ok(bound) => {
+                // After a merge the caller's own user may be gone.
+                let (user, session) = bound.signed_in.as_ref().map_or((user, session), |now| (&now.user.id, now.session.id));
                 self.parts.audit.record(&Event::PhoneBound { user, session, method, from });
                 "bound"
             }
@@ -135,10 +150,11 @@ impl Auth {
         self.parts.metrics.phone_bindings.with_label_values(&[method, said]).inc();
     }
 
-    /// Takes the caller's phone away. None is as good as one.
-    pub async fn unbind_phone(&self, caller: Caller<'_>) -> Result<User, AuthError> {
+    /// Takes the caller's phone away, on fresh proof. None is as good as one.
+    pub async fn unbind_phone(&self, caller: Caller<'_>, proof: &FreshProof) -> Result<User, AuthError> {
         let (user, session, from) = (&caller.claims.sub, caller.session(), caller.from);
         self.parts.limits.account(user)?;
+        self.prove_freshly(caller, proof).await?;
         match self.parts.store.unbind_phone(user, session, self.now()).await? {
             UnbindOutcome::Unbound(now) => {
                 self.parts.audit.record(&Event::PhoneUnbound { user, session, from });

@@ -26,7 +26,7 @@ pub struct Limits {
     verify_per_ip: Limit<IpAddr>,
     admin_login_per_ip: Limit<IpAddr>,
     admin_login_per_account: Limit<Username>,
-    phone_decrypt_per_session: Limit<SessionId>,
+    phone_decrypt_per_session: Window<SessionId>,
     api_per_ip: Limit<IpAddr>,
     account_per_user: Limit<UserId>,
 }
@@ -51,7 +51,7 @@ impl Limits {
             verify_per_ip: Limit::new("verify_per_ip", config.verify_per_ip, entries),
             admin_login_per_ip: Limit::new("admin_login_per_ip", config.admin_login_per_ip, entries),
             admin_login_per_account: Limit::new("admin_login_per_account", config.admin_login_per_account, entries),
-            phone_decrypt_per_session: Limit::new("phone_decrypt_per_session", config.phone_decrypt_per_session, entries),
+            phone_decrypt_per_session: Window::new(config.phone_decrypt_per_session, entries),
             api_per_ip: Limit::new("api_per_ip", config.api_per_ip, entries),
             account_per_user: Limit::new("account_per_user", config.account_per_user, entries),
         }
@@ -94,7 +94,12 @@ impl Limits {
 
     /// One legacy decryption in this session. To be given back when it succeeded.
     pub fn phone_decrypt(&self, session: SessionId) -> Result<(), Over> {
-        self.take(&self.phone_decrypt_per_session, &session)
+        let (enabled, now) = (self.enabled, self.clock.now());
+        let taken = if enabled { self.phone_decrypt_per_session.take(&session, now) } else { Ok(()) };
+        if taken.is_err() {
+            self.metrics.rate_limited.with_label_values(&["phone_decrypt_per_session"]).inc();
+        }
+        taken
     }
 
     /// The decryption succeeded: it counts for nothing.
@@ -175,6 +180,55 @@ impl<K: Eq + Hash + Clone> Limit<K> {
     }
 }
 
+/// A limit that holds for every stretch of time of its length, wherever it begins: never more than so many. It remembers each
+/// time, so it is for few.
+struct Window<K> {
+    most: usize,
+    length: Duration,
+    /// When each took its last ones, the oldest first.
+    table: Cache<K, Vec<Timestamp>>,
+}
+
+impl<K: Eq + Hash + Clone> Window<K> {
+    fn new(rate: Rate, entries: usize) -> Self {
+        let most = usize::try_from(rate.count.get()).unwrap_or(usize::MAX);
+        Self { most, length: rate.per.get(), table: Cache::new(entries.max(1)) }
+    }
+
+    fn take(&self, key: &K, now: Timestamp) -> Result<(), Over> {
+        let entry = self.table.entry(key, None, |_, taken: &mut Vec<Timestamp>| {
+            // Of a clock that was set back the later times count as now.
+            taken.retain(|at| now.since(*at) < self.length);
+            if let Some(oldest) = taken.len().checked_sub(self.most).and_then(|oldest| taken.get(oldest)) {
+                let retry_after = self.length.saturating_sub(now.since(*oldest));
+                return EntryAction::Retain(Err(Over { retry_after }));
+            }
+            taken.push(now);
+            EntryAction::Retain(Ok(()))
+        });
+        match entry {
+            EntryResult::Retained(taken) => taken,
+            EntryResult::Vacant(guard) | EntryResult::Replaced(guard, _) => {
+                // Fails only when the key was removed meanwhile: then it starts afresh next time.
+                let _ = guard.insert(vec![now]);
+                Ok(())
+            }
+            // Not asked for above.
+            EntryResult::Removed(..) | EntryResult::Timeout => Ok(()),
+        }
+    }
+
+    /// Takes the last one back.
+    fn give_back(&self, key: &K) {
+        let entry = self.table.entry(key, None, |_, taken: &mut Vec<Timestamp>| {
+            taken.pop();
+            EntryAction::<()>::Retain(())
+        });
+        // Where it is not known any more there is nothing to give back.
+        drop(entry);
+    }
+}
+
 impl<K: Eq + Hash + Clone> Limit<K> {
     /// Takes one back that was taken.
     fn give_back(&self, key: &K) {
@@ -228,6 +282,20 @@ mod tests {
         clock.advance(Duration::from_hours(1));
         assert_eq!((0..10).filter(|_| limits.login(one).is_ok()).count(), 3, "a long pause saves up one burst");
         assert_eq!(metrics.rate_limited.with_label_values(&["login_per_ip"]).get(), 10);
+    }
+
+    #[test]
+    fn a_window_holds_wherever_it_begins() {
+        let window = Window::new(Rate::per_minute(5), 100);
+        let take = |secs: u64| window.take(&1, START.plus(Duration::from_secs(secs))).map_err(|over| over.retry_after);
+        let times = [0, 10, 20, 30, 40];
+        assert!(times.iter().all(|secs| take(*secs).is_ok()));
+        assert_eq!(take(50), Err(Duration::from_secs(10)));
+        assert_eq!(take(59), Err(Duration::from_secs(1)));
+        assert_eq!((take(60), take(61)), (Ok(()), Err(Duration::from_secs(9))), "one went out, one came in");
+        window.give_back(&1);
+        assert_eq!((take(62), take(62)), (Ok(()), Err(Duration::from_secs(8))));
+        assert!(window.take(&2, START).is_ok());
     }
 
     #[test]

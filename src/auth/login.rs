@@ -71,8 +71,8 @@ impl Auth {
     fn open(&self, opened: Opened, from: ClientIp, now: Timestamp) -> Result<SignedIn, AuthError> {
         let Opened { user, session, is_new_user, global_epoch, ended, merged } = opened;
         self.bite_sessions(&ended, "single_session", now);
-        if let Some((gone, entry)) = &merged {
-            self.parts.denylist.apply(entry);
+        if let Some((gone, revoked)) = &merged {
+            self.bite(revoked, "merged");
             self.parts.audit.record(&Event::UsersMerged { user: &user.id, gone, from });
         }
         let grant = Grant { user: &user, session: &session, global_epoch };

@@ -3,7 +3,10 @@
 //! Nothing here asks whether the phone has an account, so neither the answer nor its time can tell. The slots are taken before
 //! the vendor is asked, and given back only when surely nothing was sent.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use super::{Auth, AuthError};
 use crate::{
@@ -14,6 +17,11 @@ use crate::{
     store::{CodeHash, SmsGuess, SmsId, SmsLimits, SmsReservation, SmsReserved, SmsSlots},
     types::{ClientIp, Malformed, Phone, SmsCode, SmsPurpose, Timestamp},
 };
+
+/// Messages that vendors are being asked to send, at most.
+pub(super) const SENDING: usize = 100;
+/// How often the log says that the budget is spent.
+const BETWEEN_TELLINGS: Duration = Duration::from_mins(10);
 
 /// A code is on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +60,8 @@ impl Auth {
     async fn reserve_and_send(&self, phone: Phone, purpose: SmsPurpose, from: ClientIp) -> Result<SmsSent, AuthError> {
         let Some(vendors) = &self.parts.sms else { return Err(AuthError::SmsOff) };
         self.parts.limits.sms(from)?;
+        // A vendor that hangs must not gather an army here.
+        let Ok(_place) = self.sending.try_acquire() else { return Err(AuthError::SmsUnavailable(Duration::from_secs(1))) };
         let (rules, now) = (&self.parts.rules.sms, self.now());
         let test_code = rules.test_code(&phone, now);
         let is_test = test_code.is_some();
@@ -79,6 +89,7 @@ impl Auth {
         let Err(error) = vendors.send(&message).await else { return Ok(sent) };
         let slots = match error.sent() {
             Sent::No => Some(SmsSlots::Free),
+            Sent::Never => Some(SmsSlots::FreeBudget),
             // The code that the phone has is still the newest that was sent.
             Sent::NoButCounted => Some(SmsSlots::Keep),
             Sent::Perhaps => None,
@@ -102,12 +113,21 @@ impl Auth {
             SmsReserved::Cooldown(wait) => ("sms_resend", AuthError::SmsCooldown(wait)),
             SmsReserved::PhoneQuota(wait) => ("sms_per_phone", AuthError::SmsQuota(wait)),
             SmsReserved::Budget(wait) => {
-                tracing::error!("the day's budget of messages (sms.daily_budget) is spent: no more are sent today");
+                self.tell_of_the_budget();
                 ("sms_daily_budget", AuthError::SmsQuota(wait))
             }
         };
         self.parts.metrics.rate_limited.with_label_values(&[limit]).inc();
         Err(refusal)
+    }
+
+    /// Once in a while: whoever asks on must not fill the log.
+    fn tell_of_the_budget(&self) {
+        let (now, told) = (self.now().as_secs(), self.budget_told.load(Ordering::Relaxed));
+        let is_due = now.saturating_sub(told) >= BETWEEN_TELLINGS.as_secs();
+        if is_due && self.budget_told.compare_exchange(told, now, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            tracing::error!("the day's budget of messages (sms.daily_budget) is spent: no more are sent today");
+        }
     }
 
     /// A guess as the store takes it. Only the hash of a code is ever stored or compared.

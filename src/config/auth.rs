@@ -17,13 +17,15 @@ pub struct AuthConfig {
     pub single_session_per_client_type: bool,
     /// Put the `openid` into the user of an answer. Off: it is personal, and clients have no use for it.
     pub openid_in_answers: bool,
-    /// How old a login may be for its session to delete the account. An older one is asked for a code again.
+    /// How old a login may be to bind or take away a phone, or to delete the account, with nothing but its token. A session that
+    /// began earlier is asked for a code as well (`reauthentication_required`), so that a stolen token is soon worth no more than
+    /// what it was made for. The phone number button needs no more: its code proves the person.
     pub recent_login: HumanDuration,
 }
 
 impl AuthConfig {
     pub(super) fn check(&self, problems: &mut Problems) {
-        problems.between("auth.recent_login", &self.recent_login, HumanDuration::secs(0)..=HumanDuration::days(1));
+        problems.between("auth.recent_login", &self.recent_login, HumanDuration::secs(0)..=HumanDuration::days(90));
         let plain =
             |segment: &str| !segment.is_empty() && segment.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
         // Letters, digits and few signs: every server reads such a path in one way.
@@ -46,7 +48,7 @@ impl Default for AuthConfig {
             registration: Registration::Open,
             single_session_per_client_type: false,
             openid_in_answers: false,
-            recent_login: HumanDuration::minutes(5),
+            recent_login: HumanDuration::minutes(10),
         }
     }
 }

@@ -95,6 +95,8 @@ pub enum SmsError {
 pub enum Sent {
     /// Surely not, and asking has not counted with the vendor either, so that the phone may try again at once.
     No,
+    /// Surely not, and never to this number.
+    Never,
     /// Surely not, but asking has counted.
     NoButCounted,
     /// Nobody knows.
@@ -105,7 +107,8 @@ impl SmsError {
     /// Whether the message was sent.
     pub const fn sent(&self) -> Sent {
         match self {
-            Self::BadNumber | Self::BlockedNumber | Self::Unavailable => Sent::No,
+            Self::Unavailable => Sent::No,
+            Self::BadNumber | Self::BlockedNumber => Sent::Never,
             Self::RateLimited { .. } => Sent::NoButCounted,
             Self::Unknown => Sent::Perhaps,
         }

@@ -76,6 +76,8 @@ macro_rules! store_contract {
             phones::a_repeated_reservation_is_the_same,
             phones::a_released_message_was_never_sent,
             phones::a_message_that_is_not_sent_leaves_the_code_before_it,
+            phones::a_number_that_cannot_be_reached_costs_the_service_nothing,
+            phones::the_code_of_a_test_phone_is_guessed_at_five_times_an_hour,
             phones::parallel_guesses_are_counted_together,
             phones::a_sms_code_is_used_once,
             phones::another_code_brings_no_new_guesses,
@@ -258,6 +260,6 @@ mod tests {
                 cases += 1;
             }
         }
-        assert_eq!(cases, 81);
+        assert_eq!(cases, 83);
     }
 }

@@ -240,9 +240,14 @@ impl Store for EmbeddedStore {
         self.writer.run(move |draft| accounts::change_rights(draft, &id, &change, now)).await
     }
 
-    async fn erase_user(&self, id: &UserId, now: Timestamp) -> Result<Revoked, StoreError> {
+    async fn erase_user(
+        &self,
+        id: &UserId,
+        wanted_by: Option<SessionId>,
+        now: Timestamp,
+    ) -> Result<Option<Revoked>, StoreError> {
         let id = id.clone();
-        self.writer.run(move |draft| accounts::erase(draft, &id, now)).await
+        self.writer.run(move |draft| accounts::erase(draft, &id, wanted_by, now)).await
     }
 
     async fn update_profile(

@@ -104,8 +104,13 @@ impl<S: Store + ?Sized> Store for Measured<S> {
         self.timed("change_rights", self.inner.change_rights(id, change, now)).await
     }
 
-    async fn erase_user(&self, id: &UserId, now: Timestamp) -> Result<Revoked, StoreError> {
-        self.timed("erase_user", self.inner.erase_user(id, now)).await
+    async fn erase_user(
+        &self,
+        id: &UserId,
+        wanted_by: Option<SessionId>,
+        now: Timestamp,
+    ) -> Result<Option<Revoked>, StoreError> {
+        self.timed("erase_user", self.inner.erase_user(id, wanted_by, now)).await
     }
 
     async fn rotate_store_key(&self) -> Result<(), StoreError> {

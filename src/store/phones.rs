@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{CodeHash, NewSession, RevocationEntry, Session, User};
+use super::{CodeHash, NewSession, Revoked, Session, User};
 use crate::types::{Phone, SmsPurpose, Timestamp, UserId};
 
 /// Names one message, so that its reservation can be repeated or taken back.
@@ -58,6 +58,9 @@ pub enum SmsReserved {
 pub enum SmsSlots {
     /// They are free again.
     Free,
+    /// Those of the phone stay taken, so that a number that cannot be reached is not asked about without end; the day's budget
+    /// gets its message back.
+    FreeBudget,
     /// They stay taken: asking has counted elsewhere.
     Keep,
 }
@@ -120,8 +123,8 @@ pub struct Merged {
     /// A session of the one who is left, where the caller's own ended with its user.
     pub session: Option<Session>,
     pub global_epoch: u64,
-    /// For the caller's own memory, as in [`super::Revoked::entries`].
-    pub entries: Vec<RevocationEntry>,
+    /// What that ended.
+    pub revoked: Revoked,
 }
 
 impl PhoneProof {

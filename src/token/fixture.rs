@@ -187,7 +187,7 @@ impl Store for Shelf {
         Err(StoreError::Closed)
     }
 
-    async fn erase_user(&self, _: &UserId, _: Timestamp) -> Result<Revoked, StoreError> {
+    async fn erase_user(&self, _: &UserId, _: Option<SessionId>, _: Timestamp) -> Result<Option<Revoked>, StoreError> {
         Err(StoreError::Closed)
     }
 

@@ -14,11 +14,10 @@ use crate::{
         body::Fields,
         caller::Caller,
         problem::Problem,
+        routes::{FreshProofBody, fresh_proof},
     },
-    auth::{FreshProof, profile},
-    provider::wechat::LoginCode,
+    auth::profile,
     store::ProfileChange,
-    types::SmsCode,
 };
 
 /// A change of my profile, as a JSON merge patch (RFC 7396): what is absent stays, null clears.
@@ -74,18 +73,6 @@ pub(in crate::api) async fn patch(
     Ok(Json(api.auth.change_profile(caller.get(), &change).await?.into()))
 }
 
-/// Proof that it is me, where my login is not fresh: one of the two.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "the schema of the body; `Fields` reads it, so that every wrong field is named at once")]
-pub(in crate::api) struct EraseBody {
-    /// A code that was sent to my own phone, with the purpose `login`.
-    #[schema(min_length = 6, max_length = 6)]
-    sms_code: Option<String>,
-    /// A code of `wx.login`.
-    #[schema(min_length = 1, max_length = 256)]
-    wechat_code: Option<String>,
-}
-
 /// All that is stored about me.
 #[utoipa::path(
     get, path = "/me/export", operation_id = "export_me", tag = "account", security(("bearer" = [])),
@@ -102,7 +89,7 @@ pub(in crate::api) async fn export(State(api): State<ApiState>, caller: Caller) 
 /// that is not fresh (`auth.recent_login`) needs a code as well.
 #[utoipa::path(
     delete, path = "/me", operation_id = "erase_me", tag = "account", security(("bearer" = [])),
-    request_body = Option<EraseBody>,
+    request_body = Option<FreshProofBody>,
     responses((status = 204, description = "Gone."))
 )]
 pub(in crate::api) async fn delete(
@@ -111,9 +98,8 @@ pub(in crate::api) async fn delete(
     request: Request,
 ) -> Result<StatusCode, Problem> {
     let mut fields = Fields::read_if_any(request).await?;
-    let sms = fields.optional("sms_code", SmsCode::parse).map(FreshProof::Sms);
-    let wechat = fields.optional("wechat_code", LoginCode::parse).map(FreshProof::Wechat);
-    let proof = fields.finish(Some(sms.or(wechat).unwrap_or(FreshProof::None)))?;
+    let proof = fresh_proof(&mut fields);
+    let proof = fields.finish(Some(proof))?;
     api.auth.erase_account(caller.get(), proof).await?;
     Ok(StatusCode::NO_CONTENT)
 }

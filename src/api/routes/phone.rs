@@ -14,6 +14,7 @@ use crate::{
         body::Fields,
         caller::Caller,
         problem::Problem,
+        routes::{FreshProofBody, fresh_proof},
     },
     provider::wechat::{EncryptedPhone, PhoneCode},
     types::{Malformed, SmsCode},
@@ -29,6 +30,12 @@ pub(in crate::api) struct PhoneSmsBody {
     /// Six digits, sent with the purpose `bind`.
     #[schema(min_length = 6, max_length = 6, example = "123456")]
     code: String,
+    /// Where my login is not fresh: a code that was sent to the phone that is bound now, with the purpose `login`.
+    #[schema(min_length = 6, max_length = 6)]
+    sms_code: Option<String>,
+    /// Where my login is not fresh: a code of `wx.login`.
+    #[schema(min_length = 1, max_length = 256)]
+    wechat_code: Option<String>,
 }
 
 /// What the phone number button gave: `code`, or where the operator allows the old way `encrypted_data` and `iv`.
@@ -45,6 +52,8 @@ pub(in crate::api) struct PhoneWechatBody {
 }
 
 /// Bind a phone by a code that was sent to it.
+///
+/// A login that is not fresh (`auth.recent_login`) needs another code as well.
 #[utoipa::path(
     post, path = "/phone/sms", operation_id = "phone_sms", tag = "account", security(("bearer" = [])),
     request_body = PhoneSmsBody,
@@ -54,8 +63,9 @@ pub(in crate::api) async fn sms(State(api): State<ApiState>, caller: Caller, req
     let mut fields = Fields::read(request).await?;
     let phone = fields.required("phone", |text| api.auth.phone(text));
     let code = fields.required("code", SmsCode::parse);
+    let proof = fresh_proof(&mut fields);
     let (phone, code) = fields.finish(phone.zip(code))?;
-    let bound = api.auth.bind_by_sms(caller.get(), phone, &code).await?;
+    let bound = api.auth.bind_by_sms(caller.get(), phone, &code, &proof).await?;
     Ok(PhoneAnswer::new(&bound, api.openid_in_answers).respond())
 }
 
@@ -90,10 +100,20 @@ pub(in crate::api) async fn wechat(
 }
 
 /// Take my phone away. It must not be the only way to sign in.
+///
+/// A login that is not fresh (`auth.recent_login`) needs a code.
 #[utoipa::path(
     delete, path = "/phone", operation_id = "unbind_phone", tag = "account", security(("bearer" = [])),
+    request_body = Option<FreshProofBody>,
     responses((status = 200, description = "My profile without a phone.", body = Me))
 )]
-pub(in crate::api) async fn delete(State(api): State<ApiState>, caller: Caller) -> Result<Json<Me>, Problem> {
-    Ok(Json(api.auth.unbind_phone(caller.get()).await?.into()))
+pub(in crate::api) async fn delete(
+    State(api): State<ApiState>,
+    caller: Caller,
+    request: Request,
+) -> Result<Json<Me>, Problem> {
+    let mut fields = Fields::read_if_any(request).await?;
+    let proof = fresh_proof(&mut fields);
+    let proof = fields.finish(Some(proof))?;
+    Ok(Json(api.auth.unbind_phone(caller.get(), &proof).await?.into()))
 }

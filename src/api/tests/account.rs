@@ -17,7 +17,7 @@ async fn erase(world: &World, by: &Answered, proof: &Value) -> Answered {
 async fn old_login(world: &World) -> Answered {
     let alice = world.login("alice-1").await;
     assert_eq!(world.bind_by_sms(&alice, PHONE).await.says(), (200, ""));
-    world.advance(301);
+    world.advance(601);
     alice
 }
 

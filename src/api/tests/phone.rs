@@ -223,3 +223,56 @@ async fn a_phone_is_taken_away_unless_it_is_the_only_way_in() {
     assert_eq!(world.audited("phone.unbound"), 1);
     assert_ne!(owner(&world, OTHER).await, alice.user());
 }
+
+/// What a thief has: a token of a session that began some time ago, and a phone of their own.
+#[tokio::test]
+async fn a_stolen_token_puts_no_phone_in_and_takes_none_out() {
+    let world = World::with(proven).await;
+    let thief = world.sign_in_by_sms("+8613700137000").await;
+    let alice = world.login("alice-1").await;
+    assert_eq!(world.bind_by_sms(&alice, PHONE).await.says(), (200, ""));
+    world.advance(601);
+    let stolen = world.refresh(alice.text("refresh_token")).await;
+    for phone in [OTHER, "+8613700137000"] {
+        let code = world.bind_code(phone).await;
+        assert_eq!(world.bind(&stolen, phone, &code).await.says(), (401, "reauthentication_required"), "{phone}");
+    }
+    assert_eq!(unbind(&world, &stolen).await.says(), (401, "reauthentication_required"));
+    assert_eq!(world.me(&alice).await.text("phone_masked"), "138****8000");
+    assert_eq!(world.me(&thief).await.says(), (200, ""), "nobody was joined to anybody");
+    assert_eq!(world.audited("phone.refused"), 2);
+}
+
+#[tokio::test]
+async fn an_old_login_changes_its_phone_with_a_code_of_the_old_one_or_of_wechat() {
+    for by_phone in [true, false] {
+        let world = World::new().await;
+        let alice = world.login("alice-1").await;
+        assert_eq!(world.bind_by_sms(&alice, PHONE).await.says(), (200, ""));
+        world.advance(601);
+        let (code, wechat) = (world.bind_code(OTHER).await, "alice-2");
+        let stranger = json!({ "phone": OTHER, "code": code, "wechat_code": "mallory-1" });
+        let refused = world.send(Ask::post("/auth/phone/sms", &stranger).by(&alice)).await;
+        assert_eq!(refused.says(), (401, "wechat_code_invalid"), "somebody else at WeChat");
+        let mut body = json!({ "phone": OTHER, "code": code });
+        if by_phone {
+            body["sms_code"] = json!(world.sms_code(PHONE).await);
+        } else {
+            body["wechat_code"] = json!(wechat);
+        }
+        let bound = world.send(Ask::post("/auth/phone/sms", &body).by(&alice)).await;
+        assert_eq!((bound.says(), bound.text("masked")), ((200, ""), "139****9000"), "{by_phone}");
+        let unbound = Ask::new(Method::DELETE, "/auth/phone").json(&json!({ "wechat_code": "alice-3" }));
+        assert_eq!(world.send(unbound.by(&alice)).await.says(), (200, ""));
+    }
+}
+
+#[tokio::test]
+async fn the_button_needs_no_fresh_login_because_its_code_is_one() {
+    let world = World::new().await;
+    let alice = world.login("alice-1").await;
+    world.advance(7 * 24 * 3600);
+    let refreshed = world.refresh(alice.text("refresh_token")).await;
+    assert_eq!(world.bind_by_button(&refreshed, "phone.13800138000.mallory-1").await.says(), (400, "phone_code_invalid"));
+    assert_eq!(world.bind_by_button(&refreshed, "phone.13800138000.alice-1").await.says(), (200, ""));
+}

@@ -202,13 +202,15 @@ async fn five_decryptions_may_fail_in_a_minute_and_any_number_succeed() {
     }
     for sent in [&bad, &good] {
         let limited = decrypt(&world, &alice, sent).await;
-        assert_eq!((limited.says(), limited.wait()), ((429, "rate_limited"), 12));
+        assert_eq!((limited.says(), limited.wait()), ((429, "rate_limited"), 60));
     }
     let other_session = world.login("alice-2").await;
     assert_eq!(decrypt(&world, &other_session, &good).await.says(), (200, ""));
-    world.advance(12);
+    world.advance(59);
+    assert_eq!(decrypt(&world, &alice, &bad).await.says(), (429, "rate_limited"), "no sixth in any minute");
+    world.advance(1);
     assert_eq!(decrypt(&world, &alice, &good).await.says(), (200, ""));
-    assert_eq!(world.metrics.rate_limited.with_label_values(&["phone_decrypt_per_session"]).get(), 2);
+    assert_eq!(world.metrics.rate_limited.with_label_values(&["phone_decrypt_per_session"]).get(), 3);
 }
 
 #[tokio::test]

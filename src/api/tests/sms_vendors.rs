@@ -125,7 +125,10 @@ async fn a_number_that_gets_no_messages_is_a_wrong_field() {
         assert_eq!((refused.says(), refused.wrong_fields()), ((400, "validation_failed"), vec!["phone"]));
         said.push(refused.bytes);
         world.sms.script(SmsProvider::Tencent, Script::Send);
-        assert_eq!(world.ask_code(PHONE).await.says(), (200, ""), "and no slot is lost");
+        assert_eq!(world.ask_code(PHONE).await.says(), (429, "sms_cooldown"), "no vendor is asked about it without end");
+        assert_eq!(world.sms.calls(SmsProvider::Tencent), 1);
+        world.advance(60);
+        assert_eq!(world.ask_code(PHONE).await.says(), (200, ""));
     }
     assert_eq!(said[0], said[1], "who wants no messages is not told apart");
 }

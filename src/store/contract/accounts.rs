@@ -164,11 +164,18 @@ pub async fn a_session_knows_its_session_keys(store: Subject) {
 pub async fn an_erased_user_leaves_nothing_but_the_id(store: Subject) {
     let alice = opened(&store, &with_unionid(login_of("alice", 1), "union")).await;
     let other = opened(&store, &login_of("alice", 2)).await;
+    let over = opened(&store, &login_of("alice", 9)).await;
     let root = created(&store, &account("a1", "root")).await;
-    let erased = store.erase_user(&alice.user.id, later(1)).await.expect("works");
+    let what = Revoke::Session { user: alice.user.id.clone(), session: over.session.id };
+    store.revoke(&what, NOW).await.expect("works");
+    for session in [over.session.id, SessionId::from_bits(404)] {
+        let nobody = store.erase_user(&alice.user.id, Some(session), later(1)).await.expect("works");
+        assert_eq!(nobody, None, "a session that is over erases nobody");
+    }
+    let erased = store.erase_user(&alice.user.id, Some(other.session.id), later(1)).await.expect("works").expect("a user");
     assert_eq!(erased.sessions.iter().collect::<BTreeSet<_>>(), [&alice.session.id, &other.session.id].into());
-    assert_eq!((erased.entries.len(), whole_log(&store).await.len()), (1, 1), "tokens that are out are refused");
-    assert!(store.erase_user(&alice.user.id, later(1)).await.expect("works").entries.is_empty(), "twice is once");
+    assert_eq!((erased.entries.len(), whole_log(&store).await.len()), (1, 2), "tokens that are out are refused");
+    assert_eq!(store.erase_user(&alice.user.id, None, later(1)).await.expect("works"), None, "twice is once");
     assert_eq!(store.user(&alice.user.id).await.expect("works"), None);
     assert!(matches!(store.known(&alice.user.id).await, Ok(Known::Gone { merged_into: None, .. })));
     for session in [alice.session.id, other.session.id] {
@@ -179,7 +186,7 @@ pub async fn an_erased_user_leaves_nothing_but_the_id(store: Subject) {
     assert!(store.login(&back).await.is_err(), "the id is never given again");
     back.new_user = NewUserId::Given(UserId::parse("u3").expect("an id"));
     assert!(opened(&store, &back).await.is_new_user);
-    store.erase_user(&root.id, later(1)).await.expect("works");
+    store.erase_user(&root.id, None, later(1)).await.expect("works");
     assert!(store.credentials(&username("root")).await.expect("works").is_none());
     created(&store, &account("a2", "root")).await;
 }
@@ -189,7 +196,7 @@ pub async fn an_erased_integer_is_not_given_again(store: Subject) {
     let numbered =
         |n: u128| NewLogin { new_user: NewUserId::NextInteger { first: 10 }, ..login_of(&format!("person-{n}"), n) };
     let ten = opened(&store, &numbered(1)).await.user.id;
-    store.erase_user(&ten, NOW).await.expect("works");
+    store.erase_user(&ten, None, NOW).await.expect("works");
     assert_eq!(opened(&store, &numbered(2)).await.user.id.as_str(), "11");
 }
 

@@ -207,6 +207,40 @@ pub async fn a_message_that_is_not_sent_leaves_the_code_before_it(store: Subject
     opened(&store, &sms_login(1, 1, 2, later(61))).await;
 }
 
+/// A number that cannot be reached keeps its own slots, and costs the service nothing.
+pub async fn a_number_that_cannot_be_reached_costs_the_service_nothing(store: Subject) {
+    let small = |id: u128, last, now| {
+        let mut message = message(id, last, 1, now);
+        message.limits.daily_budget = 1;
+        message
+    };
+    sent(&store, &small(1, 1, NOW)).await;
+    for _ in 0..3 {
+        store.release_sms(&phone(1), SmsId(1), SmsSlots::FreeBudget, NOW).await.expect("works");
+    }
+    let again = reserved(&store, &small(2, 1, later(1))).await;
+    assert_eq!(again, SmsReserved::Cooldown(Duration::from_secs(59)));
+    sent(&store, &small(3, 2, NOW)).await;
+    assert!(matches!(reserved(&store, &small(4, 3, NOW)).await, SmsReserved::Budget(_)), "given back once");
+}
+
+/// A code that never changes is guessed at five times an hour, and not five times for each time it is asked for.
+pub async fn the_code_of_a_test_phone_is_guessed_at_five_times_an_hour(store: Subject) {
+    let test = |id: u128, now| SmsReservation { is_test: true, ..message(id, 1, 1, now) };
+    for n in 0..20 {
+        sent(&store, &test(n, NOW)).await;
+    }
+    for n in 0..5 {
+        assert!(matches!(store.login(&sms_login(1, 100, n, NOW)).await, Ok(LoginOutcome::NotProven)));
+    }
+    for after in [0, 301, 3599] {
+        let burnt = reserved(&store, &test(50, later(after))).await;
+        assert_eq!(burnt, SmsReserved::Cooldown(Duration::from_secs(3600 - after)));
+    }
+    sent(&store, &test(51, later(3600))).await;
+    opened(&store, &sms_login(1, 1, 60, later(3600))).await;
+}
+
 /// 50 at once: five are compared, and none of the others is, not even the right one.
 pub async fn parallel_guesses_are_counted_together(store: Subject) {
     sent(&store, &message(1, 1, 1, NOW)).await;
@@ -400,7 +434,7 @@ pub async fn the_older_user_is_left_when_it_is_the_caller(store: Subject) {
     assert!(merged.session.is_none());
     assert_eq!(merged.user.phone, Some(phone(1)));
     let target = RevocationTarget::User { id: by_phone.user.id.clone(), epoch: 1 };
-    assert_eq!(merged.entries.iter().map(|entry| &entry.target).collect::<Vec<_>>(), [&target]);
+    assert_eq!(merged.revoked.entries.iter().map(|entry| &entry.target).collect::<Vec<_>>(), [&target]);
     assert!(matches!(bound(&store, &wanted).await, BindOutcome::Bound(_)), "after a lost answer");
     assert_eq!(whole_log(&store).await.len(), log + 1);
     assert!(lives(&store, alice.session.id, later(62)).await && !lives(&store, by_phone.session.id, later(62)).await);
@@ -423,6 +457,8 @@ pub async fn the_older_user_is_left_when_it_is_the_other(store: Subject) {
     assert_eq!(merged.user.profile.nickname.as_deref(), Some("Alice"));
     let session = merged.session.expect("a session of the user who is left");
     assert_eq!((session.id, &session.user), (SessionId::from_bits(50), &by_phone.user.id));
+    let (since, ends) = (alice.session.created_at, alice.session.absolute_end);
+    assert!(session.created_at == since && session.absolute_end <= ends, "it is the same login, no fresh one");
     assert!(lives(&store, session.id, later(62)).await && lives(&store, by_phone.session.id, later(62)).await);
     assert!(!lives(&store, alice.session.id, later(62)).await);
     let BindOutcome::Merged(again) = bound(&store, &wanted).await else { panic!("not the same after a lost answer") };

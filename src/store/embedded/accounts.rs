@@ -110,8 +110,17 @@ pub(super) fn change_rights(
 }
 
 /// Erases a user and all that leads to them.
-pub(super) fn erase(draft: &mut Draft<'_>, id: &UserId, now: Timestamp) -> Result<Revoked, Failure> {
-    let Some(record) = records::user(draft, id)? else { return Ok(Revoked::default()) };
+pub(super) fn erase(
+    draft: &mut Draft<'_>,
+    id: &UserId,
+    wanted_by: Option<SessionId>,
+    now: Timestamp,
+) -> Result<Option<Revoked>, Failure> {
+    let found = match wanted_by {
+        Some(session) => records::caller(draft, id, session, now)?,
+        None => records::user(draft, id)?,
+    };
+    let Some(record) = found else { return Ok(None) };
     let sessions = records::sessions_of(draft, id)?;
     // The line of the log outlives every token of the user. Sessions that had ended before hold nothing personal.
     let revoked = revoke::whole_user(draft, id, now)?;
@@ -132,7 +141,7 @@ pub(super) fn erase(draft: &mut Draft<'_>, id: &UserId, now: Timestamp) -> Resul
     }
     draft.remove(layout::user(id));
     draft.put(layout::gone(id), &GoneRecord { at: now, merged_into: None })?;
-    Ok(revoked)
+    Ok(Some(revoked))
 }
 
 /// What WeChat knows a session by.

@@ -11,8 +11,7 @@ use super::{
 use crate::{
     crypto,
     store::{
-        LoginOutcome, LoginProof, NewLogin, NewSession, Opened, Profile, RevocationEntry, Session, WechatIdentity,
-        failure::Failure,
+        LoginOutcome, LoginProof, NewLogin, NewSession, Opened, Profile, Revoked, Session, WechatIdentity, failure::Failure,
     },
     types::{AppId, OpenId, SessionId, Timestamp, UserId, UserType},
 };
@@ -44,7 +43,8 @@ pub(super) fn login(draft: &mut Draft<'_>, login: &NewLogin) -> Result<LoginOutc
         LoginProof::Wechat(identity) => Some((identity.app_id.clone(), identity.openid.clone())),
         LoginProof::Sms(_) | LoginProof::Password(..) => None,
     };
-    let opening = Opening { is_new_user, displaced: &displaced, merged: None, origin };
+    let ends_by = Timestamp::from_millis(u64::MAX);
+    let opening = Opening { is_new_user, displaced: &displaced, merged: None, origin, since: login.now, ends_by };
     let (session, global_epoch) = open(draft, &login.session, &user.user.id, opening, login.now)?;
     let opened = Opened { user: user.user, session, is_new_user, global_epoch, ended: displaced, merged };
     Ok(LoginOutcome::Opened(Box::new(opened)))
@@ -113,7 +113,7 @@ fn repeated(draft: &Draft<'_>, login: &NewLogin, before: &SessionRecord) -> Resu
 #[derive(Default)]
 struct Found {
     user: Option<UserRecord>,
-    merged: Option<(UserId, RevocationEntry)>,
+    merged: Option<(UserId, Revoked)>,
 }
 
 /// Whose identity it is: the openid's, else the unionid's. Where the two are different users WeChat has just said that they
@@ -131,7 +131,7 @@ fn find(draft: &mut Draft<'_>, login: &NewLogin) -> Result<Found, Failure> {
         return Ok(Found { user: Some(user), merged: None });
     }
     let Joined { left, gone, revoked } = merge::join(draft, user, other, login.now)?;
-    Ok(Found { user: Some(left), merged: revoked.entries.into_iter().next().map(|entry| (gone, entry)) })
+    Ok(Found { user: Some(left), merged: Some((gone, revoked)) })
 }
 
 fn owner_of(draft: &Draft<'_>, login: &NewLogin) -> Result<Option<UserId>, Failure> {
@@ -243,6 +243,8 @@ struct Opening<'a> {
     displaced: &'a [SessionId],
     merged: Option<UserId>,
     origin: Option<(AppId, OpenId)>,
+    since: Timestamp,
+    ends_by: Timestamp,
 }
 
 fn open(
@@ -252,14 +254,14 @@ fn open(
     opening: Opening<'_>,
     now: Timestamp,
 ) -> Result<(Session, u64), Failure> {
-    let absolute_end = now.plus(new.absolute_ttl);
+    let absolute_end = now.plus(new.absolute_ttl).min(opening.ends_by);
     let (app_id, openid) = opening.origin.unzip();
     let session = Session {
         id: new.id,
         user: user.clone(),
         client_type: new.client_type,
         app_id,
-        created_at: now,
+        created_at: opening.since,
         last_used_at: now,
         counter: 0,
         rotated_at: now,
@@ -296,6 +298,9 @@ pub(super) fn reopen(
         displaced: &[],
         merged: Some(old.session.user),
         origin: old.session.app_id.zip(old.openid),
+        // It is the same login: neither a fresh one, nor one that may last longer.
+        since: old.session.created_at,
+        ends_by: old.session.absolute_end,
     };
     Ok(open(draft, new, user, opening, now)?.0)
 }

@@ -9,7 +9,7 @@ use super::{
     sms,
 };
 use crate::{
-    store::{BindOutcome, Merged, NewSession, PhoneBinding, PhoneProof, SmsGuess, UnbindOutcome, failure::Failure},
+    store::{BindOutcome, Merged, NewSession, PhoneBinding, PhoneProof, Revoked, SmsGuess, UnbindOutcome, failure::Failure},
     types::{SessionId, Timestamp, UserId},
 };
 
@@ -75,7 +75,7 @@ fn join(
         Some(_) | None => None,
     };
     let global_epoch = records::global_epoch(draft)?;
-    let merged = Merged { user: left.user, gone, session, global_epoch, entries: revoked.entries };
+    let merged = Merged { user: left.user, gone, session, global_epoch, revoked };
     Ok(BindOutcome::Merged(Box::new(merged)))
 }
 
@@ -90,7 +90,7 @@ fn merged_before(draft: &Draft<'_>, new: &NewSession, now: Timestamp) -> Result<
             gone: gone.clone(),
             session: Some(record.session),
             global_epoch,
-            entries: Vec::new(),
+            revoked: Revoked::default(),
         })),
         (Some(_) | None, _) => BindOutcome::SessionOver,
     }))

@@ -102,8 +102,9 @@ async fn the_timeout_is_for_the_whole_of_one_call() {
 
 #[test]
 fn a_slot_is_given_back_only_when_asking_did_not_count() {
-    for error in [SmsError::Unavailable, SmsError::BadNumber, SmsError::BlockedNumber] {
-        assert_eq!(error.sent(), Sent::No, "{error}");
+    assert_eq!(SmsError::Unavailable.sent(), Sent::No);
+    for error in [SmsError::BadNumber, SmsError::BlockedNumber] {
+        assert_eq!(error.sent(), Sent::Never, "{error}");
     }
     let counted = SmsError::RateLimited { retry_after: Duration::from_secs(1) };
     assert_eq!((SmsError::Unknown.sent(), counted.sent()), (Sent::Perhaps, Sent::NoButCounted));

@@ -1,0 +1,48 @@
+//! Proof that it is the user who asks, where a token is not enough.
+//!
+//! A token can be stolen. What would let a thief stay, or do harm that cannot be undone (another phone, no phone, two users made
+//! one, no account), wants more: a login of a moment ago, or a code that only the user can get now.
+
+use super::{Auth, AuthError, Caller};
+use crate::{
+    provider::wechat::LoginCode,
+    store::Lookup,
+    types::{SmsCode, SmsPurpose},
+};
+
+/// What is sent beside the token.
+#[derive(Debug)]
+pub enum FreshProof {
+    /// Nothing: the login has to be recent (`auth.recent_login`).
+    None,
+    /// A code that was sent to the user's own phone (purpose `login`), the one that is bound now.
+    Sms(SmsCode),
+    /// A code of `wx.login`.
+    Wechat(LoginCode),
+}
+
+impl Auth {
+    /// Whether it is the caller, as of now.
+    pub(super) async fn prove_freshly(&self, caller: Caller<'_>, proof: &FreshProof) -> Result<(), AuthError> {
+        let (user, store, now) = (&caller.claims.sub, &self.parts.store, self.now());
+        let session = store.session(caller.session(), now).await?.ok_or(AuthError::SessionRevoked)?;
+        match proof {
+            FreshProof::None if now.since(session.created_at) <= self.parts.rules.recent_login => Ok(()),
+            FreshProof::None => Err(AuthError::ReauthenticationRequired),
+            FreshProof::Sms(code) => {
+                self.parts.limits.verify(caller.from)?;
+                let phone = store.user(user).await?.and_then(|user| user.phone).ok_or(AuthError::SmsCodeInvalid)?;
+                let is_right = store.prove_phone(user, &self.guess(phone, code, SmsPurpose::Login), now).await?;
+                self.count_verification(if is_right { "right" } else { "wrong" });
+                if is_right { Ok(()) } else { Err(AuthError::SmsCodeInvalid) }
+            }
+            FreshProof::Wechat(code) => {
+                self.parts.limits.login(caller.from)?;
+                let app = session.app_id.ok_or(AuthError::NotFromWechat)?;
+                let said = self.parts.wechat.code_to_session(&app, code).await?;
+                let owner = store.find_user(&Lookup::OpenId(said.app_id, said.openid)).await?;
+                if owner.as_ref() == Some(user) { Ok(()) } else { Err(AuthError::CodeSpent) }
+            }
+        }
+    }
+}
