@@ -4,6 +4,8 @@
 //! request. When that reader falls too far behind, lines are given up and counted.
 
 mod access;
+#[cfg(test)]
+pub(crate) mod heard;
 mod sink;
 
 pub use access::{AccessLine, AccessLog};

@@ -2,7 +2,7 @@
 """Does the time of an answer tell what its words do not?
 
 Starts the release binary (development mode, store on disk, limits off) and asks pairs of requests that have to look alike, in
-turn, 1,000 of each, over one connection. Prints the medians and Welch's t over the middle 90 %. Test vector leakage assessment
+turn, 1,000 of each, over one connection (200 for passwords, which are slow on purpose). Prints the medians and Welch's t over the middle 90 %. Test vector leakage assessment
 calls |t| below 4.5 "no leak seen"; whether that also holds across a network is easier to believe, not harder.
 
     cargo build --release && /usr/bin/python3 -B benches/load/timing.py
@@ -40,6 +40,8 @@ wechat.legacy_decrypt = true
 class Menshen:
     def __init__(self, directory):
         (directory / "config.toml").write_text(CONFIG)
+        added = [BINARY, "users", "add", "root", "--admin", "--password-stdin"]
+        subprocess.run(added, cwd=directory, input=b"a password of some length\n", check=True, capture_output=True, env={})
         self.log = open(directory / "log", "w+")
         self.process = subprocess.Popen([BINARY, "run"], cwd=directory, stdout=self.log, stderr=self.log, env={})
         for _ in range(500):
@@ -83,10 +85,10 @@ def compare(name, first, second):
     print(f"{name:<58} {medians[0]:8.1f} µs {medians[1]:8.1f} µs   t = {t:6.2f}   {verdict}")
 
 
-def pairs(menshen, path, first, second, expected):
+def pairs(menshen, path, first, second, expected, rounds=ROUNDS):
     """Asks both kinds in turn; which is first changes each time."""
     times = ([], [])
-    for n in range(ROUNDS):
+    for n in range(rounds):
         for kind in (0, 1) if n % 2 else (1, 0):
             body, token = (first, second)[kind](n)
             status, said, took = menshen.ask(path, body, token)
@@ -126,6 +128,12 @@ def main():
         nearly = lambda n: ({"phone": known[n], "code": mine[n][:5] + other(mine[n][5])}, None)
         far = lambda n: ({"phone": known[n], "code": "".join(map(other, mine[n]))}, None)
         compare("wrong code: five digits right / none", *pairs(menshen, path, nearly, far, wrong))
+
+        def password(name):
+            return lambda n: ({"username": name, "password": f"wrong password {n}"}, None)
+
+        path, wrong = "/auth/password/login", (401, "credentials_invalid")
+        compare("wrong password: a name / nobody's (200 of each)", *pairs(menshen, path, password("root"), password("toor"), wrong, 200))
         menshen.stop()
 
 

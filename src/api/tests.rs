@@ -4,7 +4,6 @@
 mod account;
 mod bodies;
 mod contract;
-mod heard;
 mod login;
 mod logs;
 mod password;

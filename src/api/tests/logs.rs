@@ -2,10 +2,8 @@
 
 use serde_json::json;
 
-use super::{
-    heard::Heard,
-    world::{Ask, World},
-};
+use super::world::{Ask, World};
+use crate::telemetry::heard::Heard;
 
 #[tokio::test]
 async fn no_log_line_holds_a_secret_code_token_or_openid() {

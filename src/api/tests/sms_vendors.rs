@@ -4,13 +4,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::{
-    heard::Heard,
-    world::{Answered, Ask, World},
-};
+use super::world::{Answered, Ask, World};
 use crate::{
     config::{Config, SmsProvider},
     dev::sms::Script,
+    telemetry::heard::Heard,
 };
 
 const PHONE: &str = "+8613800138000";

@@ -1,41 +1,13 @@
 //! What is said about calls of WeChat.
 
-use std::{
-    io::{self, Write},
-    sync::Mutex,
-};
-
-use tracing::Level;
-
 use super::{phone::ask_phone, *};
-
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
+use crate::telemetry::heard::Heard;
 
 /// Everything that is logged while `story` runs.
 async fn said<T>(story: impl Future<Output = T>) -> (String, T) {
-    let lines = Lines::default();
-    let writer = lines.clone();
-    let subscriber =
-        tracing_subscriber::fmt().with_ansi(false).with_max_level(Level::TRACE).with_writer(move || writer.clone()).finish();
-    // With a second listener registered, `tracing` asks each of them about a line that another test's thread, where nobody
-    // listens, is the first to reach; with one alone it would take that thread's answer for everybody's.
-    let _second = tracing::Dispatch::new(tracing_subscriber::registry());
-    let listening = tracing::subscriber::set_default(subscriber);
+    let heard = Heard::begin();
     let told = story.await;
-    drop(listening);
-    let bytes = lines.0.lock().unwrap().clone();
-    (String::from_utf8(bytes).unwrap(), told)
+    (heard.end(), told)
 }
 
 #[tokio::test]

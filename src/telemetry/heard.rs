@@ -8,7 +8,7 @@ use std::{
 use tracing::{Dispatch, Level, subscriber::DefaultGuard};
 
 /// Listens to this thread's log.
-pub(super) struct Heard {
+pub(crate) struct Heard {
     lines: Lines,
     listening: DefaultGuard,
     _second: Dispatch,
@@ -28,7 +28,7 @@ impl Write for Lines {
 }
 
 impl Heard {
-    pub(super) fn begin() -> Self {
+    pub(crate) fn begin() -> Self {
         let lines = Lines::default();
         let writer = lines.clone();
         let subscriber = tracing_subscriber::fmt()
@@ -43,7 +43,7 @@ impl Heard {
     }
 
     /// Stops, and gives what was said.
-    pub(super) fn end(self) -> String {
+    pub(crate) fn end(self) -> String {
         drop(self.listening);
         String::from_utf8(self.lines.0.lock().unwrap().clone()).unwrap()
     }
