@@ -30,7 +30,7 @@ pub struct LimitsConfig {
     pub api_per_ip: Rate,
     /// Changes of one user to the own account.
     pub account_per_user: Rate,
-    /// Addresses and users remembered by each limit; when it is full, those not seen lately are forgotten. About 100 bytes each.
+    /// Addresses and users remembered by each limit; when it is full, those not seen lately are forgotten. About 130 bytes each, for each of the nine limits.
     pub table_entries: usize,
 }
 
