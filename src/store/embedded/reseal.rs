@@ -40,7 +40,11 @@ pub(super) fn step(draft: &mut Draft<'_>, keys: &StoreKeys, limit: usize) -> Res
         if !is_sealed(key) || draft.vault().is_newest(bytes) {
             continue;
         }
-        move_record(draft, key, bytes)?;
+        match move_record(draft, key, bytes) {
+            // No key opens it, so none is kept for it; the others must not wait for it for ever.
+            Err(Failure::Damaged(why)) => tracing::error!(error = %why, "a record cannot be sealed anew and is left: {why}"),
+            moved => moved?,
+        }
     }
     if let Some((last, _)) = pairs.last().filter(|_| pairs.len() >= limit) {
         draft.put(layout::RESEALED.to_vec(), last)?;

@@ -84,6 +84,22 @@ async fn an_expired_record_that_is_damaged_does_not_hold_up_the_sweep() {
 }
 
 #[tokio::test]
+async fn a_damaged_record_does_not_hold_up_a_change_of_keys() {
+    let store = in_memory();
+    for n in 1..=5 {
+        store.login(&login_of("alice", n)).await.unwrap();
+    }
+    let key = layout::session(SessionId::from_bits(3));
+    store.kv.commit(&[(key, Some(b"damage".to_vec()))].into()).unwrap();
+    store.rotate_store_key().await.unwrap();
+    while !store.reseal(2).await.unwrap().finished {}
+    assert!(!store.vault.keyring().is_changing());
+    for n in [1, 2, 4, 5] {
+        assert!(store.session(SessionId::from_bits(n), NOW).await.unwrap().is_some(), "{n}");
+    }
+}
+
+#[tokio::test]
 async fn a_disabled_user_neither_signs_in_nor_refreshes() {
     let store = in_memory();
     store.login(&login_of("alice", 1)).await.unwrap();
