@@ -94,8 +94,8 @@ impl Limits {
 
     /// One legacy decryption in this session. To be given back when it succeeded.
     pub fn phone_decrypt(&self, session: SessionId) -> Result<(), Over> {
-        let (enabled, now) = (self.enabled, self.clock.now());
-        let taken = if enabled { self.phone_decrypt_per_session.take(&session, now) } else { Ok(()) };
+        // Holds even where limits are off: nothing in front can know of it, and whoever may try for ever decrypts anything.
+        let taken = self.phone_decrypt_per_session.take(&session, self.clock.now());
         if taken.is_err() {
             self.metrics.rate_limited.with_label_values(&["phone_decrypt_per_session"]).inc();
         }
@@ -341,5 +341,7 @@ mod tests {
         let config = LimitsConfig { enabled: false, login_per_ip: Rate::per_minute(1), ..LimitsConfig::default() };
         let limits = Limits::new(&config, Clock::manual(START), Metrics::new());
         assert!((0..100).all(|_| limits.login(ip("192.0.2.1")).is_ok()));
+        let decrypted = (0..100).filter(|_| limits.phone_decrypt(SessionId::from_bits(1)).is_ok()).count();
+        assert_eq!(decrypted, 5, "but one that nothing in front can take over");
     }
 }

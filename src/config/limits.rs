@@ -24,7 +24,7 @@ pub struct LimitsConfig {
     /// Wrong passwords for one name, from addresses that have not signed in with it lately. High, because whoever knows the
     /// name could shut its owner out.
     pub admin_login_per_account: Rate,
-    /// Legacy decryptions of a phone number that fail, in one session.
+    /// Legacy decryptions of a phone number that fail, in one session. Counts also while `enabled` is false.
     pub phone_decrypt_per_session: Rate,
     /// All other calls of the auth API from one address.
     pub api_per_ip: Rate,
