@@ -34,10 +34,10 @@ pub(super) fn encryption_key(config: &StoreConfig, entropy: &Entropy) -> anyhow:
     if let StoreEngine::Sled(data) = config.engine()?
         && store::has_data(&data)
         && !path.exists()
-        && config.previous_encryption_key.is_none()
     {
         anyhow::bail!(
-            "the store in {} has data, but its key in {} is missing. Bring the key back; a new one could read nothing",
+            "the store in {} has data, but its key in {} is missing. Bring the key back; a new one could read nothing (to \
+             change the key, write the new one there first, as `openssl rand -hex 32` prints it)",
             data.display(),
             path.display()
         );

@@ -106,6 +106,7 @@ macro_rules! store_contract {
             accounts::an_erased_user_leaves_nothing_but_the_id,
             accounts::an_erased_integer_is_not_given_again,
             accounts::the_store_gets_a_new_key_while_it_is_in_use,
+            accounts::nobody_is_lost_while_keys_change,
         }
     };
     (@each $make:expr; $($group:ident :: $case:ident,)*) => {
@@ -260,6 +261,6 @@ mod tests {
                 cases += 1;
             }
         }
-        assert_eq!(cases, 83);
+        assert_eq!(cases, 84);
     }
 }

@@ -151,6 +151,11 @@ impl Vault {
         self.keyring.load_full()
     }
 
+    /// A vault whose keys stay as they are now: places and seals of one operation must come from the same ones.
+    pub(super) fn snapshot(&self) -> Self {
+        Self { keyring: ArcSwap::new(self.keyring.load_full()), entropy: self.entropy.clone() }
+    }
+
     /// Uses these keys from now on. They must be durable already: what is sealed with a key that is lost is lost.
     pub(super) fn install(&self, keyring: Keyring) {
         self.keyring.store(Arc::new(keyring));

@@ -242,3 +242,25 @@ pub async fn the_store_gets_a_new_key_while_it_is_in_use(store: Subject) {
         assert_eq!(whole_log(&store).await.len(), 1);
     }
 }
+
+/// Strangers sign in all the time while keys change, change after change: each is found again.
+pub async fn nobody_is_lost_while_keys_change(store: Subject) {
+    let rounds = 25_u128;
+    for round in 0..rounds {
+        let first = round * 1000;
+        let strangers = together((first..first + 40).map(|n| {
+            let store = store.clone();
+            async move { (n, opened(&store, &login_of(&format!("stranger-{n}"), n)).await.user.id) }
+        }));
+        let change = async {
+            store.rotate_store_key().await.expect("works");
+            while !store.reseal(50).await.expect("works").finished {}
+        };
+        let (strangers, ()) = tokio::join!(strangers, change);
+        assert_eq!(strangers.len(), 40);
+        for (n, id) in strangers {
+            let back = opened(&store, &login_of(&format!("stranger-{n}"), 1_000_000 + n)).await;
+            assert_eq!(back.user.id, id, "stranger {n} of round {round}");
+        }
+    }
+}

@@ -3,7 +3,7 @@
 //! Operations of one group see each other's changes, as if each had been committed before the next began. An operation
 //! that fails leaves nothing behind.
 
-use std::ops::Bound;
+use std::{ops::Bound, sync::Arc};
 
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -30,18 +30,24 @@ impl dyn View + '_ {
     }
 
     /// The record that something personal leads to. The newest place is looked at a second time: while records are sealed
-    /// anew, one may move there just when a reader has looked in the wrong place.
+    /// anew, one may move there just when a reader has looked in the wrong place. If the keys were exchanged meanwhile, the
+    /// reader has looked in wrong places only, and looks again.
     pub(super) fn find<R: DeserializeOwned>(&self, handle: Handle<'_>) -> Result<Option<R>, Failure> {
-        let mut places = handle.places(self.vault());
-        if let [newest, _, ..] = places.as_slice() {
-            places.push(newest.clone());
-        }
-        for place in places {
-            if let Some(record) = self.record(&place)? {
-                return Ok(Some(record));
+        loop {
+            let keys = self.vault().keyring();
+            let mut places = handle.places(self.vault());
+            if let [newest, _, ..] = places.as_slice() {
+                places.push(newest.clone());
+            }
+            for place in places {
+                if let Some(record) = self.record(&place)? {
+                    return Ok(Some(record));
+                }
+            }
+            if Arc::ptr_eq(&keys, &self.vault().keyring()) {
+                return Ok(None);
             }
         }
-        Ok(None)
     }
 }
 

@@ -37,7 +37,8 @@ pub(super) fn step(draft: &mut Draft<'_>, keys: &StoreKeys, limit: usize) -> Res
     let limit = limit.max(1);
     let pairs = draft.scan(b"", from.as_deref(), limit)?;
     for (key, bytes) in &pairs {
-        if !is_sealed(key) || draft.vault().is_newest(bytes) {
+        // What is found by something personal is looked at in any case: it has to be in its newest place too.
+        if !is_sealed(key) || (draft.vault().is_newest(bytes) && !is_found(key)) {
             continue;
         }
         match move_record(draft, key, bytes) {
@@ -65,6 +66,11 @@ fn write(draft: &mut Draft<'_>, keys: &StoreKeys, keyring: &Keyring) -> Result<(
 /// Indexes say all in their keys, and the keyring has a seal of its own.
 fn is_sealed(key: &[u8]) -> bool {
     !key.starts_with(layout::EXPIRY) && !key.starts_with(layout::SESSIONS_OF) && key != layout::KEYRING
+}
+
+/// Whether a record lies under the keyed hash of something personal.
+fn is_found(key: &[u8]) -> bool {
+    [b"o/", b"n/", b"p/", b"a/", b"v/"].iter().any(|kind| key.starts_with(*kind))
 }
 
 /// Seals one record anew. One that is found by something personal gets another place, because the hash has another key.

@@ -83,6 +83,24 @@ async fn an_expired_record_that_is_damaged_does_not_hold_up_the_sweep() {
     assert_eq!(store.session(SessionId::from_bits(1), NOW).await.unwrap(), None);
 }
 
+/// What an operation left behind that took its place from the keys before a change and its seal from those after it. No
+/// operation does that any more; one that did lost people.
+#[tokio::test]
+async fn a_record_under_the_new_key_in_a_place_of_the_old_one_is_moved() {
+    let store = in_memory();
+    store.login(&login_of("alice", 1)).await.unwrap();
+    let identity = wechat_of(&mut login_of("alice", 1)).clone();
+    let handle = layout::Handle::OpenId(&identity.app_id, &identity.openid);
+    let old_place = handle.places(&store.vault).remove(0);
+    store.rotate_store_key().await.unwrap();
+    let sealed = store.vault.reseal(&old_place, &store.kv.get(&old_place).unwrap().unwrap(), &old_place).unwrap();
+    store.kv.commit(&[(old_place.clone(), Some(sealed))].into()).unwrap();
+    while !store.reseal(100).await.unwrap().finished {}
+    let LoginOutcome::Opened(back) = store.login(&login_of("alice", 2)).await.unwrap() else { panic!("not signed in") };
+    assert!(!back.is_new_user);
+    assert_eq!(store.kv.get(&old_place).unwrap(), None);
+}
+
 #[tokio::test]
 async fn a_damaged_record_does_not_hold_up_a_change_of_keys() {
     let store = in_memory();

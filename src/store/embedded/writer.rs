@@ -196,8 +196,10 @@ impl Group {
 
     fn run(&self, jobs: &mut [Box<dyn Job>]) -> Result<(), Failure> {
         let mut changes = Changes::new();
+        // The keys may be exchanged at any moment, but not in the middle of an operation.
+        let vault = self.vault.snapshot();
         for job in jobs {
-            let mut draft = Draft::new(self.kv.as_ref(), &self.vault, &changes);
+            let mut draft = Draft::new(self.kv.as_ref(), &vault, &changes);
             match guarded(|| job.run(&mut draft)) {
                 Ok(()) => {
                     let own = draft.into_changes();
