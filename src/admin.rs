@@ -124,7 +124,14 @@ pub fn operations(state: Operations) -> Router {
         .route("/admin/store/rotate-key", post(store::rotate_key))
         .route("/admin/store/reseal", post(store::reseal))
         .layer(DefaultBodyLimit::max(LONGEST_BODY))
+        .layer(middleware::from_fn(to_the_end))
         .with_state(Arc::new(state))
+}
+
+/// What was begun is finished, recorded and bites, also when whoever asked for it has gone away meanwhile.
+async fn to_the_end(request: Request, next: Next) -> Response {
+    let done = tokio::spawn(next.run(request)).await;
+    done.unwrap_or_else(|_| Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "menshen failed: see its log").into_response())
 }
 
 /// Lets only the bearer of this token pass.

@@ -34,6 +34,8 @@ pub enum Event<'a> {
     PhoneRefused { user: &'a UserId, session: SessionId, method: &'static str, reason: &'static str, from: ClientIp },
     /// A phone was taken away by its user.
     PhoneUnbound { user: &'a UserId, session: SessionId, from: ClientIp },
+    /// A phone was not taken away, though its user, or whoever has the token, wanted it; `reason` is a wire code.
+    PhoneNotUnbound { user: &'a UserId, session: SessionId, reason: &'static str, from: ClientIp },
     /// Two users became one: `gone` is no more.
     UsersMerged { user: &'a UserId, gone: &'a UserId, from: ClientIp },
     /// A user took a copy of everything.
@@ -71,6 +73,7 @@ impl Event<'_> {
             Self::PhoneBound { .. } => "phone.bound",
             Self::PhoneRefused { .. } => "phone.refused",
             Self::PhoneUnbound { .. } => "phone.unbound",
+            Self::PhoneNotUnbound { .. } => "phone.not_unbound",
             Self::UsersMerged { .. } => "users.merged",
             Self::AccountExported { .. } => "account.exported",
             Self::AccountShown { .. } => "account.shown",
@@ -127,6 +130,10 @@ impl Audit {
             Event::PhoneUnbound { user, session, from } => tracing::info!(
                 target: "audit", event = name, user = %user, session = %session, client_ip = %from,
                 "user {user} took the phone away"
+            ),
+            Event::PhoneNotUnbound { user, session, reason, from } => tracing::info!(
+                target: "audit", event = name, user = %user, session = %session, reason, client_ip = %from,
+                "phone not taken away: {reason}"
             ),
             Event::UsersMerged { user, gone, from } => tracing::warn!(
                 target: "audit", event = name, user = %user, gone = %gone, client_ip = %from,

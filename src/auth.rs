@@ -94,6 +94,7 @@ pub struct AuthRules {
     pub admin_codes: bool,
     pub registration_open: bool,
     pub single_per_client_type: bool,
+    pub max_sessions: usize,
     /// Two users who are proven to be one person become one.
     pub merge: bool,
     /// `None`: UUIDs. Otherwise the first integer.
@@ -209,6 +210,7 @@ impl AuthRules {
         Self {
             admin_codes: config.mode == Mode::Development,
             registration_open: config.auth.registration == Registration::Open,
+            max_sessions: config.auth.max_sessions,
             single_per_client_type: config.auth.single_session_per_client_type,
             merge: config.users.merge == Merge::Proven,
             first_integer: match config.users.ids {

@@ -290,6 +290,8 @@ pub struct NewLogin {
     pub session: NewSession,
     /// End the user's other sessions of the same client type.
     pub single_per_client_type: bool,
+    /// Most sessions of one user; the oldest end for a new one.
+    pub max_sessions: usize,
     pub now: Timestamp,
 }
 
@@ -356,7 +358,7 @@ pub struct Opened {
     pub is_new_user: bool,
     /// The epoch below which every token is revoked.
     pub global_epoch: u64,
-    /// Sessions ended by `single_per_client_type`.
+    /// Sessions ended by `single_per_client_type` or `max_sessions`.
     pub ended: Vec<SessionId>,
     /// The user that was joined to this one by the login, and what that ended.
     pub merged: Option<(UserId, Revoked)>,

@@ -30,12 +30,6 @@ impl Auth {
         proof: &FreshProof,
     ) -> Result<Bound, AuthError> {
         let result = self.bind_sms(caller, phone, code, proof).await;
-        self.count_verification(match &result {
-            Ok(_) | Err(AuthError::PhoneConflict) => "right",
-            Err(AuthError::SmsCodeInvalid) => "wrong",
-            Err(AuthError::Limited(_)) => "limited",
-            Err(_) => "failed",
-        });
         self.record_binding(caller, "sms", &result);
         result
     }
@@ -53,7 +47,13 @@ impl Auth {
         self.parts.limits.verify(caller.from)?;
         self.parts.limits.account(&caller.claims.sub)?;
         self.prove_freshly(caller, proof).await?;
-        self.bind(caller, PhoneProof::Sms(self.guess(phone, code, SmsPurpose::Bind))).await
+        let result = self.bind(caller, PhoneProof::Sms(self.guess(phone, code, SmsPurpose::Bind))).await;
+        self.count_verification(match &result {
+            Ok(_) | Err(AuthError::PhoneConflict) => "right",
+            Err(AuthError::SmsCodeInvalid) => "wrong",
+            Err(_) => "failed",
+        });
+        result
     }
 
     /// Binds the phone that a code of the phone number button stands for. The code is the fresh proof: WeChat gives one for this
@@ -153,16 +153,26 @@ impl Auth {
     /// Takes the caller's phone away, on fresh proof. None is as good as one.
     pub async fn unbind_phone(&self, caller: Caller<'_>, proof: &FreshProof) -> Result<User, AuthError> {
         let (user, session, from) = (&caller.claims.sub, caller.session(), caller.from);
-        self.parts.limits.account(user)?;
-        self.prove_freshly(caller, proof).await?;
-        match self.parts.store.unbind_phone(user, session, self.now()).await? {
-            UnbindOutcome::Unbound(now) => {
-                self.parts.audit.record(&Event::PhoneUnbound { user, session, from });
-                Ok(*now)
+        let unbound = self.prove_and_unbind(caller, proof).await;
+        match &unbound {
+            Ok(UnbindOutcome::Unbound(_)) => self.parts.audit.record(&Event::PhoneUnbound { user, session, from }),
+            Ok(_) => {}
+            Err(error) => {
+                let reason = error.code().as_str();
+                self.parts.audit.record(&Event::PhoneNotUnbound { user, session, reason, from });
             }
-            UnbindOutcome::NotBound(now) => Ok(*now),
+        }
+        match unbound? {
+            UnbindOutcome::Unbound(now) | UnbindOutcome::NotBound(now) => Ok(*now),
             UnbindOutcome::OnlyIdentity => Err(AuthError::OnlyIdentity),
             UnbindOutcome::SessionOver => Err(AuthError::UserGone),
         }
+    }
+
+    async fn prove_and_unbind(&self, caller: Caller<'_>, proof: &FreshProof) -> Result<UnbindOutcome, AuthError> {
+        let user = &caller.claims.sub;
+        self.parts.limits.account(user)?;
+        self.prove_freshly(caller, proof).await?;
+        Ok(self.parts.store.unbind_phone(user, caller.session(), self.now()).await?)
     }
 }

@@ -48,6 +48,7 @@ impl Auth {
             merge: rules.merge,
             session: self.new_session(client_type)?,
             single_per_client_type: rules.single_per_client_type,
+            max_sessions: rules.max_sessions,
             now,
         })
     }

@@ -98,7 +98,8 @@ impl Auth {
             self.parts.store.release_sms(&phone, id, slots, self.now()).await?;
         }
         Err(match error {
-            SmsError::RateLimited { retry_after } => AuthError::SmsQuota(retry_after),
+            // Its slot stays taken, so coming back before that is of no use.
+            SmsError::RateLimited { retry_after } => AuthError::SmsQuota(retry_after.max(rules.limits.resend_after)),
             // A number that wants no messages looks like one that cannot be reached.
             SmsError::BadNumber | SmsError::BlockedNumber => AuthError::PhoneRefused,
             SmsError::Unavailable => AuthError::SmsUnavailable(Duration::from_secs(30)),

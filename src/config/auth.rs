@@ -15,6 +15,8 @@ pub struct AuthConfig {
     pub registration: Registration,
     /// One session for each client type: a new login ends the older one of its kind.
     pub single_session_per_client_type: bool,
+    /// Most sessions of one user. A login beyond it ends the session that has not been used for the longest time.
+    pub max_sessions: usize,
     /// Put the `openid` into the user of an answer. Off: it is personal, and clients have no use for it.
     pub openid_in_answers: bool,
     /// How old a login may be to bind or take away a phone, or to delete the account, with nothing but its token. A session that
@@ -25,6 +27,7 @@ pub struct AuthConfig {
 
 impl AuthConfig {
     pub(super) fn check(&self, problems: &mut Problems) {
+        problems.between("auth.max_sessions", &self.max_sessions, 1..=1000);
         problems.between("auth.recent_login", &self.recent_login, HumanDuration::secs(0)..=HumanDuration::days(90));
         let plain =
             |segment: &str| !segment.is_empty() && segment.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
@@ -47,6 +50,7 @@ impl Default for AuthConfig {
             prefix: "/auth".to_owned(),
             registration: Registration::Open,
             single_session_per_client_type: false,
+            max_sessions: 100,
             openid_in_answers: false,
             recent_login: HumanDuration::minutes(10),
         }

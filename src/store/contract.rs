@@ -42,6 +42,7 @@ macro_rules! store_contract {
             logins::closed_registration_refuses_strangers_only,
             logins::one_session_per_client_type_ends_the_others,
             logins::however_many_sessions_a_login_ends_it_works,
+            logins::the_oldest_session_ends_for_one_too_many,
             logins::a_session_ends_at_its_idle_and_absolute_end,
             logins::sessions_are_listed_newest_first,
             rotations::parallel_rotations_have_one_winner,
@@ -73,6 +74,7 @@ macro_rules! store_contract {
             phones::parallel_sends_send_one,
             phones::messages_to_a_phone_are_counted,
             phones::the_service_has_a_budget,
+            phones::a_clock_that_was_far_ahead_is_got_over,
             phones::a_repeated_reservation_is_the_same,
             phones::a_released_message_was_never_sent,
             phones::a_message_that_is_not_sent_leaves_the_code_before_it,
@@ -154,6 +156,7 @@ pub fn login_of(person: &str, session: u128) -> NewLogin {
             absolute_ttl: ABSOLUTE,
         },
         single_per_client_type: false,
+        max_sessions: 1000,
         now: NOW,
     }
 }
@@ -261,6 +264,6 @@ mod tests {
                 cases += 1;
             }
         }
-        assert_eq!(cases, 84);
+        assert_eq!(cases, 86);
     }
 }

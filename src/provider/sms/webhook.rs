@@ -76,6 +76,10 @@ impl Webhook {
         let class = match status {
             _ if status.is_success() => return Ok(()),
             StatusCode::TOO_MANY_REQUESTS => Class::RateLimited(wait(answer.headers())),
+            // Somebody between us may say so of a message that was accepted.
+            StatusCode::REQUEST_TIMEOUT | StatusCode::CONFLICT | StatusCode::TOO_EARLY => {
+                return Err(Failure::Unusable(status));
+            }
             _ if status.is_client_error() => Class::Config,
             // A redirect too: it may come after the message was accepted.
             _ => return Err(Failure::Unusable(status)),

@@ -257,9 +257,9 @@ pub async fn one_session_per_client_type_ends_the_others(store: Subject) {
     assert!(lives(&store, phone_again.session.id, NOW).await);
 }
 
-/// A bot, or a client that signs in at each launch, may have opened thousands before the option was switched on.
+/// A client that signs in at each launch may have opened many before the option was switched on.
 pub async fn however_many_sessions_a_login_ends_it_works(store: Subject) {
-    const MANY: u64 = 2200;
+    const MANY: u64 = 900;
     let before = (1..=MANY).map(|n| {
         let (store, login) = (store.clone(), login_of("alice", n.into()));
         async move { opened(&store, &login).await }
@@ -301,4 +301,23 @@ pub async fn sessions_are_listed_newest_first(store: Subject) {
     let listed = store.sessions(&user, later(200)).await.expect("works");
     assert_eq!(listed.iter().map(|session| session.id.bits()).collect::<Vec<_>>(), [3, 2, 1]);
     assert_eq!(listed[2].last_used_at, later(100));
+}
+
+/// Nobody's sessions grow without end: what ends them all is one operation.
+pub async fn the_oldest_session_ends_for_one_too_many(store: Subject) {
+    let nth = |n: u32| {
+        let mut login = at(login_of("alice", n.into()), later(n.into()));
+        login.max_sessions = 5;
+        login
+    };
+    for n in 1..=12 {
+        let new = opened(&store, &nth(n)).await;
+        let expected: Vec<_> =
+            n.checked_sub(5).filter(|oldest| *oldest > 0).map(|oldest| nth(oldest).session.id).into_iter().collect();
+        assert_eq!(new.ended, expected, "{n}");
+    }
+    let user = opened(&store, &nth(13)).await.user.id;
+    let living = store.sessions(&user, later(20)).await.expect("works");
+    assert_eq!(living.iter().map(|session| session.id.bits()).collect::<Vec<_>>(), [13, 12, 11, 10, 9]);
+    assert_eq!(super::whole_log(&store).await.len(), 8, "their tokens are refused");
 }

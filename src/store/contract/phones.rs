@@ -171,6 +171,23 @@ pub async fn the_service_has_a_budget(store: Subject) {
     sent(&store, &test).await;
 }
 
+/// A clock that was a year ahead for a moment takes neither the budgets of a year nor the phone's.
+pub async fn a_clock_that_was_far_ahead_is_got_over(store: Subject) {
+    let small = |id: u128, now| {
+        let mut message = message(id, 1, 1, now);
+        message.limits.daily_budget = 1;
+        message
+    };
+    let ahead = NOW.plus(Duration::from_hours(365 * 24));
+    sent(&store, &small(1, ahead)).await;
+    for n in 0..6 {
+        assert!(matches!(store.login(&sms_login(1, 100, n, ahead)).await, Ok(LoginOutcome::NotProven)));
+    }
+    sent(&store, &small(2, NOW)).await;
+    opened(&store, &sms_login(1, 1, 9, NOW)).await;
+    assert!(matches!(reserved(&store, &small(3, later(60))).await, SmsReserved::Budget(_)), "and today's is today's");
+}
+
 /// After a lost answer the caller asks again and no second slot is taken.
 pub async fn a_repeated_reservation_is_the_same(store: Subject) {
     for _ in 0..3 {

@@ -1,7 +1,7 @@
 //! Signing somebody in, as one step.
 
 use super::{
-    draft::Draft,
+    draft::{Draft, View},
     identity,
     layout::{self, Handle},
     merge::{self, Joined},
@@ -127,7 +127,9 @@ fn find(draft: &mut Draft<'_>, login: &NewLogin) -> Result<Found, Failure> {
     };
     let Some(other) = other.filter(|other| *other != owner) else { return Ok(Found { user: Some(user), merged: None }) };
     let other = records::owner(draft, &other)?;
-    if !merge::fits(&user, &other) {
+    // Neither phone is proven here, and one of them would lead to nobody.
+    let two_phones = user.user.phone.is_some() && other.user.phone.is_some();
+    if two_phones || !merge::fits(&user, &other) {
         return Ok(Found { user: Some(user), merged: None });
     }
     let Joined { left, gone, revoked } = merge::join(draft, user, other, login.now)?;
@@ -217,17 +219,28 @@ fn link_wechat(
     Ok(())
 }
 
-/// Ends the user's living sessions of the same client type, where the login asks for it.
+/// Ends what has to make room for a new session: those of the same client type where there may be one, and the oldest of too
+/// many.
 fn displace(draft: &mut Draft<'_>, login: &NewLogin, user: &UserId) -> Result<Vec<SessionId>, Failure> {
-    if !login.single_per_client_type {
+    let NewLogin { session, single_per_client_type, max_sessions, now, .. } = login;
+    let few = draft.scan(&layout::sessions_of(user), None, *max_sessions)?.len() < *max_sessions;
+    if few && !single_per_client_type {
         return Ok(Vec::new());
     }
     let global_epoch = records::global_epoch(draft)?;
+    let mut others = records::sessions_of(draft, user)?;
+    others.sort_by_key(|other| (other.lives(global_epoch, *now), other.session.last_used_at, other.session.id));
+    let mut too_many = (others.len() + 1).saturating_sub(*max_sessions);
     let mut ended = Vec::new();
-    for other in records::sessions_of(draft, user)? {
-        if other.session.client_type == login.session.client_type && other.lives(global_epoch, login.now) {
-            ended.push(other.session.id);
-            revoke::end(draft, other, login.now)?;
+    for other in others {
+        let is_same = *single_per_client_type && other.session.client_type == session.client_type;
+        let lives = other.lives(global_epoch, *now);
+        if too_many > 0 || (is_same && lives) {
+            too_many = too_many.saturating_sub(1);
+            if lives {
+                ended.push(other.session.id);
+            }
+            revoke::end(draft, other, *now)?;
         }
     }
     Ok(ended)

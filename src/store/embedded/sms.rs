@@ -29,6 +29,7 @@ pub(super) fn reserve(draft: &mut Draft<'_>, new: &SmsReservation) -> Result<Sms
         return Ok(SmsReserved::Granted);
     }
     let SmsReservation { limits, now, .. } = new;
+    record.forget_what_cannot_be(*now);
     record.sent.retain(|(_, at)| now.since(*at) < DAY);
     if let Some(wait) = record.wait_for_attempts(limits.max_attempts, *now) {
         return Ok(SmsReserved::Cooldown(wait));
@@ -151,8 +152,8 @@ fn put(draft: &mut Draft<'_>, record: &SmsRecord) -> Result<(), Failure> {
 /// Takes one message out of the day's budget; `Some`: it is spent until then.
 fn spend(draft: &mut Draft<'_>, limits: &SmsLimits, now: Timestamp) -> Result<Option<Duration>, Failure> {
     let mut budget: SmsBudget = draft.record(layout::SMS_BUDGET)?.unwrap_or_default();
-    // A clock that was set back does not bring a second budget.
-    if day(now) > budget.day {
+    // A clock that was set back a little does not bring a second budget; one that had been far ahead does not take them all.
+    if day(now) > budget.day || budget.day > day(now) + 1 {
         budget = SmsBudget { day: day(now), sent: 0 };
     }
     if budget.sent >= limits.daily_budget {
@@ -179,6 +180,15 @@ impl SmsRecord {
             used: None,
             attempts: 0,
             attempts_until: Timestamp::default(),
+        }
+    }
+
+    /// What lies more than a day ahead was written under a clock that was wrong, and would count for as long as it was.
+    fn forget_what_cannot_be(&mut self, now: Timestamp) {
+        let tomorrow = now.plus(DAY);
+        self.sent.retain(|(_, at)| *at <= tomorrow);
+        if self.attempts_until > tomorrow {
+            (self.attempts, self.attempts_until) = (0, Timestamp::default());
         }
     }
 
