@@ -218,3 +218,31 @@ fn report(good: bool, part: &'static str, state: &'static str) -> Response {
     let status = if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(json!({ "ok": good, part: state }))).into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use tokio::sync::Notify;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_begun_is_finished_though_its_caller_has_gone() {
+        let (begun, go_on, done) = (Arc::new(Notify::new()), Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (begins, waits, ends) = (begun.clone(), go_on.clone(), done.clone());
+        let change = async move || {
+            begins.notify_one();
+            waits.notified().await;
+            ends.notify_one();
+        };
+        let router: Router = Router::new().route("/", post(change)).layer(middleware::from_fn(to_the_end));
+        let request = Request::post("/").body(Body::empty()).unwrap();
+        let asked = tokio::spawn(router.oneshot(request));
+        begun.notified().await;
+        asked.abort();
+        assert!(asked.await.unwrap_err().is_cancelled());
+        go_on.notify_one();
+        done.notified().await;
+    }
+}

@@ -96,6 +96,7 @@ macro_rules! store_contract {
             phones::the_older_user_is_left_when_it_is_the_other,
             phones::what_contradicts_itself_is_not_joined,
             phones::a_unionid_that_comes_later_joins_where_that_is_wanted,
+            phones::a_unionid_does_not_take_a_phone_away,
             phones::a_user_is_proven_by_the_own_phone,
             phones::a_sweep_forgets_messages_in_their_time,
             accounts::a_name_is_one_account,
@@ -264,6 +265,6 @@ mod tests {
                 cases += 1;
             }
         }
-        assert_eq!(cases, 86);
+        assert_eq!(cases, 87);
     }
 }

@@ -122,8 +122,8 @@ pub struct TencentConfig {
 #[serde(default, deny_unknown_fields)]
 pub struct WebhookConfig {
     /// Where to post. A redirect is not followed. 2xx means that the message is accepted, 429 that the phone has to wait
-    /// (`Retry-After`, in seconds), any other 4xx that the message is refused and another provider may be asked; after
-    /// anything else nobody knows.
+    /// (`Retry-After`, in seconds), any other 4xx but 408, 409 and 425 that the message is refused and another provider may be
+    /// asked; after anything else nobody knows.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"https://sms.example.com/send")]
     pub url: Option<String>,

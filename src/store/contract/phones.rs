@@ -534,6 +534,22 @@ pub async fn a_unionid_that_comes_later_joins_where_that_is_wanted(store: Subjec
     assert_eq!(opened(&store, &at(third, later(6))).await.user.id, first.user.id);
 }
 
+/// Two users who both have a phone are not joined by a unionid: neither phone is proven by it, and one would lead to nobody.
+pub async fn a_unionid_does_not_take_a_phone_away(store: Subject) {
+    let of = |person: &str, n: u128, app: &str| super::under_app(with_unionid(login_of(person, n), "union"), app);
+    let first = opened(&store, &login_of("alice-one", 1)).await;
+    let second = opened(&store, &of("alice-two", 2, "wx2")).await;
+    for (user, last) in [(&first, 1), (&second, 2)] {
+        let own = PhoneBinding { proof: PhoneProof::Wechat(phone(last)), ..binding(user, last, 1, NOW) };
+        assert!(matches!(bound(&store, &own).await, BindOutcome::Bound(_)));
+    }
+    let wanted = NewLogin { merge: true, ..of("alice-one", 3, "wx1") };
+    let apart = opened(&store, &wanted).await;
+    assert_eq!((&apart.user.id, &apart.merged), (&first.user.id, &None));
+    assert_eq!(phone_of(&store, &second.user.id).await, Some(phone(2)));
+    assert_eq!(with_phone(&store, 2, 4, later(60)).await.user.id, second.user.id);
+}
+
 /// The code of the user's own phone, once; nobody else's.
 pub async fn a_user_is_proven_by_the_own_phone(store: Subject) {
     let alice = with_phone(&store, 1, 1, NOW).await;
