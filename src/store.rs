@@ -77,6 +77,9 @@ pub trait Store: Send + Sync + 'static {
     /// Whether this code was sent to the user's own phone: the same guess as a login with it, which it spends.
     async fn prove_phone(&self, user: &UserId, guess: &SmsGuess, now: Timestamp) -> Result<bool, StoreError>;
 
+    /// Whether this is the user whom WeChat names. The `session_key` that came with it is kept, as after a login.
+    async fn prove_wechat(&self, user: &UserId, said: &WechatIdentity, now: Timestamp) -> Result<bool, StoreError>;
+
     /// What WeChat knows a living session by; `None` where it has ended or did not begin with WeChat.
     async fn wechat_session(&self, id: SessionId, now: Timestamp) -> Result<Option<WechatSession>, StoreError>;
 

@@ -107,7 +107,8 @@ impl Auth {
         let merge = if self.parts.rules.merge { Some(self.new_session(caller.claims.client_type)?) } else { None };
         let phone = proof.phone().clone();
         let (user, session) = (caller.claims.sub.clone(), caller.session());
-        let binding = PhoneBinding { user, session, proof, merge, now };
+        let single_per_client_type = self.parts.rules.single_per_client_type;
+        let binding = PhoneBinding { user, session, proof, merge, single_per_client_type, now };
         match self.parts.store.bind_phone(&binding).await? {
             BindOutcome::Bound(_) => Ok(Bound { phone, merged: false, signed_in: None }),
             BindOutcome::Merged(merged) => self.joined(caller, phone, &merged, now),

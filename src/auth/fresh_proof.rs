@@ -6,7 +6,6 @@
 use super::{Auth, AuthError, Caller};
 use crate::{
     provider::wechat::LoginCode,
-    store::Lookup,
     types::{SmsCode, SmsPurpose},
 };
 
@@ -40,8 +39,7 @@ impl Auth {
                 self.parts.limits.login(caller.from)?;
                 let app = session.app_id.ok_or(AuthError::NotFromWechat)?;
                 let said = self.parts.wechat.code_to_session(&app, code).await?;
-                let owner = store.find_user(&Lookup::OpenId(said.app_id, said.openid)).await?;
-                if owner.as_ref() == Some(user) { Ok(()) } else { Err(AuthError::CodeSpent) }
+                if store.prove_wechat(user, &said, now).await? { Ok(()) } else { Err(AuthError::CodeSpent) }
             }
         }
     }

@@ -94,6 +94,7 @@ macro_rules! store_contract {
             phones::a_phone_of_somebody_else_is_a_conflict,
             phones::the_older_user_is_left_when_it_is_the_caller,
             phones::the_older_user_is_left_when_it_is_the_other,
+            phones::a_join_keeps_to_one_session_of_a_kind,
             phones::what_contradicts_itself_is_not_joined,
             phones::a_unionid_that_comes_later_joins_where_that_is_wanted,
             phones::a_unionid_does_not_take_a_phone_away,
@@ -265,6 +266,6 @@ mod tests {
                 cases += 1;
             }
         }
-        assert_eq!(cases, 87);
+        assert_eq!(cases, 88);
     }
 }

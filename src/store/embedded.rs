@@ -40,7 +40,7 @@ use super::{
     AccountOutcome, BindOutcome, CodeHash, Credentials, Known, LogCursor, LoginOutcome, Lookup, NewAccount, NewLogin,
     OpenError, OpenOptions, PhoneBinding, ProfileChange, RefreshSalt, Resealing, RevocationPage, Revoke, Revoked,
     RightsChange, RightsChanged, Rotation, RotationOutcome, Session, SmsGuess, SmsId, SmsReservation, SmsReserved, SmsSlots,
-    Store, StoreError, StoreKeys, StoreStats, StoredKey, UnbindOutcome, User, WechatSession,
+    Store, StoreError, StoreKeys, StoreStats, StoredKey, UnbindOutcome, User, WechatIdentity, WechatSession,
     failure::Failure,
     vault::{Keyring, Unwrapped, Vault},
 };
@@ -194,6 +194,11 @@ impl Store for EmbeddedStore {
     async fn prove_phone(&self, user: &UserId, guess: &SmsGuess, now: Timestamp) -> Result<bool, StoreError> {
         let (user, guess) = (user.clone(), guess.clone());
         self.writer.run(move |draft| phone::prove(draft, &user, &guess, now)).await
+    }
+
+    async fn prove_wechat(&self, user: &UserId, said: &WechatIdentity, now: Timestamp) -> Result<bool, StoreError> {
+        let (user, said) = (user.clone(), said.clone());
+        self.writer.run(move |draft| accounts::prove_wechat(draft, &user, &said, now)).await
     }
 
     async fn wechat_session(&self, id: SessionId, now: Timestamp) -> Result<Option<WechatSession>, StoreError> {

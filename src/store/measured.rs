@@ -8,7 +8,7 @@ use super::{
     AccountOutcome, BindOutcome, CodeHash, Credentials, Known, LogCursor, LoginOutcome, Lookup, NewAccount, NewLogin,
     PhoneBinding, ProfileChange, RefreshSalt, Resealing, RevocationPage, Revoke, Revoked, RightsChange, RightsChanged,
     Rotation, RotationOutcome, Session, SmsGuess, SmsId, SmsReservation, SmsReserved, SmsSlots, Store, StoreError,
-    StoreStats, StoredKey, UnbindOutcome, User, WechatSession,
+    StoreStats, StoredKey, UnbindOutcome, User, WechatIdentity, WechatSession,
 };
 use crate::{
     metrics::Metrics,
@@ -69,6 +69,10 @@ impl<S: Store + ?Sized> Store for Measured<S> {
 
     async fn prove_phone(&self, user: &UserId, guess: &SmsGuess, now: Timestamp) -> Result<bool, StoreError> {
         self.timed("prove_phone", self.inner.prove_phone(user, guess, now)).await
+    }
+
+    async fn prove_wechat(&self, user: &UserId, said: &WechatIdentity, now: Timestamp) -> Result<bool, StoreError> {
+        self.timed("prove_wechat", self.inner.prove_wechat(user, said, now)).await
     }
 
     async fn wechat_session(&self, id: SessionId, now: Timestamp) -> Result<Option<WechatSession>, StoreError> {

@@ -93,6 +93,8 @@ pub struct PhoneBinding {
     /// Where the phone is another user's: join the two, and open this session if the caller's own user is the one that goes.
     /// `None`: that is a conflict.
     pub merge: Option<NewSession>,
+    /// With that session end the others of its client type.
+    pub single_per_client_type: bool,
     pub now: Timestamp,
 }
 

@@ -16,7 +16,7 @@ use crate::{
         AccountOutcome, BindOutcome, CodeHash, Credentials, Known, LogCursor, LoginOutcome, Lookup, NewAccount, NewLogin,
         PhoneBinding, Profile, ProfileChange, RefreshSalt, Resealing, RevocationEntry, RevocationPage, Revoke, Revoked,
         RightsChange, RightsChanged, Rotation, RotationOutcome, Session, SmsGuess, SmsId, SmsReservation, SmsReserved,
-        SmsSlots, Store, StoreError, StoreStats, StoredKey, UnbindOutcome, User, WechatSession,
+        SmsSlots, Store, StoreError, StoreStats, StoredKey, UnbindOutcome, User, WechatIdentity, WechatSession,
     },
     types::{ClientType, Phone, SessionId, Timestamp, UserId, UserType, Username},
 };
@@ -156,6 +156,10 @@ impl Store for Shelf {
     }
 
     async fn prove_phone(&self, _: &UserId, _: &SmsGuess, _: Timestamp) -> Result<bool, StoreError> {
+        Err(StoreError::Closed)
+    }
+
+    async fn prove_wechat(&self, _: &UserId, _: &WechatIdentity, _: Timestamp) -> Result<bool, StoreError> {
         Err(StoreError::Closed)
     }
 

@@ -158,6 +158,13 @@ pub async fn a_session_knows_its_session_keys(store: Subject) {
     assert_eq!(keys(later(6)).await, ["b", "a"]);
     assert_eq!(keys(later(5 + 599)).await, ["b", "a"]);
     assert_eq!(keys(later(5 + 600)).await, ["b"]);
+    let user = store.session(first, NOW).await.expect("works").expect("a session").user;
+    let mut said = super::wechat_of(&mut keyed(3, "c", later(700))).clone();
+    assert!(store.prove_wechat(&user, &said, later(700)).await.expect("works"));
+    assert_eq!(keys(later(701)).await, ["c", "b"], "a code that proves somebody brings a key too");
+    assert!(!store.prove_wechat(&UserId::parse("mallory").expect("an id"), &said, later(700)).await.expect("works"));
+    said.openid = OpenId::parse("mallory").expect("an openid");
+    assert!(!store.prove_wechat(&user, &said, later(700)).await.expect("works"));
 }
 
 /// Nothing of the user is left but the fact that the id was used.

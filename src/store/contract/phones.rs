@@ -76,6 +76,7 @@ fn binding(opened: &Opened, last: u64, number: u8, now: Timestamp) -> PhoneBindi
         session: opened.session.id,
         proof: PhoneProof::Sms(guess(last, number, SmsPurpose::Bind)),
         merge: None,
+        single_per_client_type: false,
         now,
     }
 }
@@ -484,6 +485,20 @@ pub async fn the_older_user_is_left_when_it_is_the_other(store: Subject) {
     assert_eq!(back.user.id, by_phone.user.id, "her openid leads to the one who is left");
     assert!(store.wechat_session(session.id, later(63)).await.expect("works").is_some(), "and so does her session");
     moved(&store, &rotation(session.id, 0, later(64))).await;
+}
+
+/// Where there is one session of each kind, a join leaves one.
+pub async fn a_join_keeps_to_one_session_of_a_kind(store: Subject) {
+    let by_phone = with_phone(&store, 1, 1, NOW).await;
+    let alice = opened(&store, &at(login_of("alice", 2), later(1))).await;
+    let proof = PhoneProof::Wechat(phone(1));
+    let wanted = PhoneBinding { proof, single_per_client_type: true, ..binding(&alice, 1, 1, later(2)) };
+    let BindOutcome::Merged(merged) = bound(&store, &merging(wanted, 50)).await else { panic!("not merged") };
+    assert!(merged.revoked.sessions.contains(&by_phone.session.id));
+    let target = RevocationTarget::Session(by_phone.session.id);
+    assert!(merged.revoked.entries.iter().any(|entry| entry.target == target));
+    let living = store.sessions(&by_phone.user.id, later(3)).await.expect("works");
+    assert_eq!(living.iter().map(|session| session.id.bits()).collect::<Vec<_>>(), [50]);
 }
 
 /// What contradicts itself is not joined: two people of one mini program, two unionids, rights, a ban.

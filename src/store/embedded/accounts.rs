@@ -10,7 +10,7 @@ use super::{
 use crate::{
     store::{
         AccountOutcome, Credentials, Identities, Known, Lookup, NewAccount, NewUserId, PasswordHash, Revoked, RightsChange,
-        RightsChanged, User, WechatSession, failure::Failure,
+        RightsChanged, User, WechatIdentity, WechatSession, failure::Failure,
     },
     types::{Secret, SessionId, Timestamp, UserId, Username},
 };
@@ -142,6 +142,23 @@ pub(super) fn erase(
     draft.remove(layout::user(id));
     draft.put(layout::gone(id), &GoneRecord { at: now, merged_into: None })?;
     Ok(Some(revoked))
+}
+
+/// Whether the openid is this user's.
+pub(super) fn prove_wechat(
+    draft: &mut Draft<'_>,
+    user: &UserId,
+    said: &WechatIdentity,
+    now: Timestamp,
+) -> Result<bool, Failure> {
+    let handle = Handle::OpenId(&said.app_id, &said.openid);
+    let Some(mut known) = draft.find::<OpenIdRecord>(handle)?.filter(|known| known.user == *user) else {
+        return Ok(false);
+    };
+    if known.renew_key(said.session_key.as_ref(), now) {
+        draft.put_under(handle, &known)?;
+    }
+    Ok(true)
 }
 
 /// What WeChat knows a session by.

@@ -13,7 +13,7 @@ use crate::{
     store::{
         LoginOutcome, LoginProof, NewLogin, NewSession, Opened, Profile, Revoked, Session, WechatIdentity, failure::Failure,
     },
-    types::{AppId, OpenId, SessionId, Timestamp, UserId, UserType},
+    types::{AppId, ClientType, OpenId, SessionId, Timestamp, UserId, UserType},
 };
 
 /// Finds or makes the user, links the identities, spends the code, opens the session.
@@ -38,7 +38,12 @@ pub(super) fn login(draft: &mut Draft<'_>, login: &NewLogin) -> Result<LoginOutc
     link(draft, login, &mut user)?;
     records::put_user(draft, &user)?;
 
-    let displaced = displace(draft, login, &user.user.id)?;
+    let room = Room {
+        client_type: login.session.client_type,
+        single_per_client_type: login.single_per_client_type,
+        max_sessions: login.max_sessions,
+    };
+    let displaced = displace(draft, &room, &user.user.id, login.now)?;
     let origin = match &login.proof {
         LoginProof::Wechat(identity) => Some((identity.app_id.clone(), identity.openid.clone())),
         LoginProof::Sms(_) | LoginProof::Password(..) => None,
@@ -219,28 +224,40 @@ fn link_wechat(
     Ok(())
 }
 
+/// What a new session needs room for.
+pub(super) struct Room {
+    pub(super) client_type: ClientType,
+    pub(super) single_per_client_type: bool,
+    pub(super) max_sessions: usize,
+}
+
 /// Ends what has to make room for a new session: those of the same client type where there may be one, and the oldest of too
 /// many.
-fn displace(draft: &mut Draft<'_>, login: &NewLogin, user: &UserId) -> Result<Vec<SessionId>, Failure> {
-    let NewLogin { session, single_per_client_type, max_sessions, now, .. } = login;
+pub(super) fn displace(
+    draft: &mut Draft<'_>,
+    room: &Room,
+    user: &UserId,
+    now: Timestamp,
+) -> Result<Vec<SessionId>, Failure> {
+    let Room { client_type, single_per_client_type, max_sessions } = room;
     let few = draft.scan(&layout::sessions_of(user), None, *max_sessions)?.len() < *max_sessions;
     if few && !single_per_client_type {
         return Ok(Vec::new());
     }
     let global_epoch = records::global_epoch(draft)?;
     let mut others = records::sessions_of(draft, user)?;
-    others.sort_by_key(|other| (other.lives(global_epoch, *now), other.session.last_used_at, other.session.id));
+    others.sort_by_key(|other| (other.lives(global_epoch, now), other.session.last_used_at, other.session.id));
     let mut too_many = (others.len() + 1).saturating_sub(*max_sessions);
     let mut ended = Vec::new();
     for other in others {
-        let is_same = *single_per_client_type && other.session.client_type == session.client_type;
-        let lives = other.lives(global_epoch, *now);
+        let is_same = *single_per_client_type && other.session.client_type == *client_type;
+        let lives = other.lives(global_epoch, now);
         if too_many > 0 || (is_same && lives) {
             too_many = too_many.saturating_sub(1);
             if lives {
                 ended.push(other.session.id);
             }
-            revoke::end(draft, other, *now)?;
+            revoke::end(draft, other, now)?;
         }
     }
     Ok(ended)

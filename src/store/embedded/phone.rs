@@ -3,19 +3,22 @@
 use super::{
     draft::Draft,
     layout::Handle,
-    login,
+    login::{self, Room},
     merge::{self, Joined},
     records::{self, PhoneRecord, UserRecord},
     sms,
 };
 use crate::{
-    store::{BindOutcome, Merged, NewSession, PhoneBinding, PhoneProof, Revoked, SmsGuess, UnbindOutcome, failure::Failure},
+    store::{
+        BindOutcome, Merged, NewSession, PhoneBinding, PhoneProof, RevocationEntry, RevocationTarget, Revoked, SmsGuess,
+        UnbindOutcome, failure::Failure,
+    },
     types::{SessionId, Timestamp, UserId},
 };
 
 /// Binds the phone that is proven.
 pub(super) fn bind(draft: &mut Draft<'_>, binding: &PhoneBinding) -> Result<BindOutcome, Failure> {
-    let PhoneBinding { user, session, proof, merge, now } = binding;
+    let PhoneBinding { user, session, proof, merge, now, single_per_client_type: _ } = binding;
     if let Some(merge) = merge
         && let Some(done) = merged_before(draft, merge, *now)?
     {
@@ -67,11 +70,19 @@ fn join(
     let now = binding.now;
     // As it is before its user goes, and it with them.
     let before = records::session(draft, binding.session)?;
-    let Joined { left, gone, revoked } = merge::join(draft, caller, owner, now)?;
+    let Joined { left, gone, mut revoked } = merge::join(draft, caller, owner, now)?;
     let left =
         if left.user.phone.as_ref() == Some(binding.proof.phone()) { left } else { take(draft, left, &binding.proof)? };
     let session = match before {
-        Some(before) if gone == binding.user => Some(login::reopen(draft, before, new, &left.user.id, now)?),
+        Some(before) if gone == binding.user => {
+            let (single_per_client_type, max_sessions) = (binding.single_per_client_type, usize::MAX);
+            let room = Room { client_type: new.client_type, single_per_client_type, max_sessions };
+            for id in login::displace(draft, &room, &left.user.id, now)? {
+                revoked.sessions.push(id);
+                revoked.entries.push(RevocationEntry { at: now, target: RevocationTarget::Session(id) });
+            }
+            Some(login::reopen(draft, before, new, &left.user.id, now)?)
+        }
         Some(_) | None => None,
     };
     let global_epoch = records::global_epoch(draft)?;

@@ -100,6 +100,7 @@ async fn sign_in_twice_and_merge(store: &EmbeddedStore, n: u128) -> Result<(), S
         session: by_wechat.session.id,
         proof: PhoneProof::Wechat(phone(n)),
         merge: Some(NewSession { id: SessionId::from_bits(u128::MAX - n), ..by_wechat.session }),
+        single_per_client_type: false,
         now: later(2),
     };
     assert!(matches!(store.bind_phone(&binding).await?, BindOutcome::Merged(_)));
