@@ -57,7 +57,7 @@ pub(super) fn find(view: &dyn View, by: &Lookup) -> Result<Option<UserId>, Failu
 
 /// What has become of an id.
 pub(super) fn known(view: &dyn View, id: &UserId) -> Result<Known, Failure> {
-    if let Some(UserRecord { user, openids, unionids }) = records::user(view, id)? {
+    if let Some(UserRecord { user, openids, unionids, sessions: _ }) = records::user(view, id)? {
         let (openids, unionids) = (openids.into_iter().collect(), unionids.into_iter().collect());
         return Ok(Known::User(Box::new(Identities { user, openids, unionids })));
     }

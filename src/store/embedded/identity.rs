@@ -48,5 +48,5 @@ pub(super) fn new_user(id: UserId, user_type: UserType, now: Timestamp) -> UserR
         created_at: now,
         last_login_at: now,
     };
-    UserRecord { user, openids: BTreeSet::new(), unionids: BTreeSet::new() }
+    UserRecord { user, openids: BTreeSet::new(), unionids: BTreeSet::new(), sessions: 0 }
 }

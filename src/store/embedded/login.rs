@@ -1,7 +1,7 @@
 //! Signing somebody in, as one step.
 
 use super::{
-    draft::{Draft, View},
+    draft::Draft,
     identity,
     layout::{self, Handle},
     merge::{self, Joined},
@@ -36,14 +36,13 @@ pub(super) fn login(draft: &mut Draft<'_>, login: &NewLogin) -> Result<LoginOutc
         None => stranger(draft, login)?,
     };
     link(draft, login, &mut user)?;
-    records::put_user(draft, &user)?;
-
     let room = Room {
         client_type: login.session.client_type,
         single_per_client_type: login.single_per_client_type,
         max_sessions: login.max_sessions,
     };
-    let displaced = displace(draft, &room, &user.user.id, login.now)?;
+    let displaced = displace(draft, &room, &mut user, login.now)?;
+    records::put_user(draft, &user)?;
     let origin = match &login.proof {
         LoginProof::Wechat(identity) => Some((identity.app_id.clone(), identity.openid.clone())),
         LoginProof::Sms(_) | LoginProof::Password(..) => None,
@@ -232,20 +231,21 @@ pub(super) struct Room {
 }
 
 /// Ends what has to make room for a new session: those of the same client type where there may be one, and the oldest of too
-/// many.
+/// many. The new one is counted in the user's record, which the caller writes.
 pub(super) fn displace(
     draft: &mut Draft<'_>,
     room: &Room,
-    user: &UserId,
+    user: &mut UserRecord,
     now: Timestamp,
 ) -> Result<Vec<SessionId>, Failure> {
     let Room { client_type, single_per_client_type, max_sessions } = room;
-    let few = draft.scan(&layout::sessions_of(user), None, *max_sessions)?.len() < *max_sessions;
-    if few && !single_per_client_type {
+    user.sessions += 1;
+    if user.sessions <= *max_sessions && !single_per_client_type {
         return Ok(Vec::new());
     }
     let global_epoch = records::global_epoch(draft)?;
-    let mut others = records::sessions_of(draft, user)?;
+    let mut others = records::sessions_of(draft, &user.user.id)?;
+    user.sessions = others.len() + 1;
     others.sort_by_key(|other| (other.lives(global_epoch, now), other.session.last_used_at, other.session.id));
     let mut too_many = (others.len() + 1).saturating_sub(*max_sessions);
     let mut ended = Vec::new();
@@ -254,6 +254,7 @@ pub(super) fn displace(
         let lives = other.lives(global_epoch, now);
         if too_many > 0 || (is_same && lives) {
             too_many = too_many.saturating_sub(1);
+            user.sessions -= 1;
             if lives {
                 ended.push(other.session.id);
             }

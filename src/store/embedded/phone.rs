@@ -71,16 +71,17 @@ fn join(
     // As it is before its user goes, and it with them.
     let before = records::session(draft, binding.session)?;
     let Joined { left, gone, mut revoked } = merge::join(draft, caller, owner, now)?;
-    let left =
+    let mut left =
         if left.user.phone.as_ref() == Some(binding.proof.phone()) { left } else { take(draft, left, &binding.proof)? };
     let session = match before {
         Some(before) if gone == binding.user => {
             let (single_per_client_type, max_sessions) = (binding.single_per_client_type, usize::MAX);
             let room = Room { client_type: new.client_type, single_per_client_type, max_sessions };
-            for id in login::displace(draft, &room, &left.user.id, now)? {
+            for id in login::displace(draft, &room, &mut left, now)? {
                 revoked.sessions.push(id);
                 revoked.entries.push(RevocationEntry { at: now, target: RevocationTarget::Session(id) });
             }
+            records::put_user(draft, &left)?;
             Some(login::reopen(draft, before, new, &left.user.id, now)?)
         }
         Some(_) | None => None,

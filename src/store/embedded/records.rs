@@ -21,6 +21,8 @@ pub(super) struct UserRecord {
     pub(super) user: User,
     pub(super) openids: BTreeSet<(AppId, OpenId)>,
     pub(super) unionids: BTreeSet<UnionId>,
+    /// At most so many sessions have not been ended; counted again when it comes to the limit, so that a login need not count.
+    pub(super) sessions: usize,
 }
 
 /// A user who is gone: nothing personal, and the id stays taken.
