@@ -8,6 +8,7 @@ pub mod logins;
 pub mod phones;
 pub mod revocations;
 pub mod rotations;
+pub mod sms;
 pub mod upkeep;
 
 use std::{future::Future, sync::Arc, time::Duration};
@@ -71,22 +72,23 @@ macro_rules! store_contract {
             upkeep::an_added_key_may_be_added_again,
             upkeep::a_closed_store_says_so,
             upkeep::a_healthy_store_says_so,
-            phones::parallel_sends_send_one,
-            phones::messages_to_a_phone_are_counted,
-            phones::the_service_has_a_budget,
-            phones::a_clock_that_was_far_ahead_is_got_over,
-            phones::a_repeated_reservation_is_the_same,
-            phones::a_released_message_was_never_sent,
-            phones::a_message_that_is_not_sent_leaves_the_code_before_it,
-            phones::a_number_that_cannot_be_reached_costs_the_service_nothing,
-            phones::the_code_of_a_test_phone_is_guessed_at_five_times_an_hour,
-            phones::parallel_guesses_are_counted_together,
-            phones::a_sms_code_is_used_once,
-            phones::another_code_brings_no_new_guesses,
-            phones::a_right_code_frees_the_guesses,
-            phones::a_code_is_good_for_its_phone_purpose_and_time,
+            sms::parallel_sends_send_one,
+            sms::messages_to_a_phone_are_counted,
+            sms::the_service_has_a_budget,
+            sms::a_clock_that_was_far_ahead_is_got_over,
+            sms::a_repeated_reservation_is_the_same,
+            sms::a_released_message_was_never_sent,
+            sms::a_message_that_is_not_sent_leaves_the_code_before_it,
+            sms::a_number_that_cannot_be_reached_costs_the_service_nothing,
+            sms::the_code_of_a_test_phone_is_guessed_at_five_times_an_hour,
+            sms::parallel_guesses_are_counted_together,
+            sms::a_sms_code_is_used_once,
+            sms::another_code_brings_no_new_guesses,
+            sms::a_right_code_frees_the_guesses,
+            sms::a_code_is_good_for_its_phone_purpose_and_time,
+            sms::closed_registration_uses_a_code_up,
+            sms::a_sweep_forgets_messages_in_their_time,
             phones::a_phone_is_one_user,
-            phones::closed_registration_uses_a_code_up,
             phones::a_phone_is_bound_changed_and_taken_away,
             phones::a_phone_that_wechat_names_is_bound,
             phones::the_only_way_in_is_not_taken_away,
@@ -99,7 +101,6 @@ macro_rules! store_contract {
             phones::a_unionid_that_comes_later_joins_where_that_is_wanted,
             phones::a_unionid_does_not_take_a_phone_away,
             phones::a_user_is_proven_by_the_own_phone,
-            phones::a_sweep_forgets_messages_in_their_time,
             accounts::a_name_is_one_account,
             accounts::a_password_is_good_until_it_changes,
             accounts::a_ban_holds_until_it_is_lifted,
@@ -255,6 +256,7 @@ mod tests {
             ("rotations", include_str!("contract/rotations.rs")),
             ("revocations", include_str!("contract/revocations.rs")),
             ("upkeep", include_str!("contract/upkeep.rs")),
+            ("sms", include_str!("contract/sms.rs")),
             ("phones", include_str!("contract/phones.rs")),
             ("accounts", include_str!("contract/accounts.rs")),
         ];

@@ -1,0 +1,319 @@
+//! Codes that are sent to phones: how many, to whom, and how often they are guessed at.
+
+use std::time::Duration;
+
+use super::{NOW, Subject, later, login_of, opened, together};
+use crate::{
+    store::{
+        CodeHash, LoginOutcome, LoginProof, NewLogin, Opened, SmsGuess, SmsId, SmsLimits, SmsReservation, SmsReserved,
+        SmsSlots,
+    },
+    types::{Phone, SmsPurpose, Timestamp},
+};
+
+const LIMITS: SmsLimits = SmsLimits {
+    code_ttl: Duration::from_mins(5),
+    resend_after: Duration::from_mins(1),
+    per_phone_hour: 5,
+    per_phone_day: 10,
+    daily_budget: 10_000,
+    max_attempts: 5,
+};
+
+pub(super) fn phone(last: u64) -> Phone {
+    Phone::from_parts("86", &format!("{}", 13_800_000_000 + last)).expect("a phone")
+}
+
+pub(super) fn code(number: u8) -> CodeHash {
+    CodeHash([number; 32])
+}
+
+pub(super) fn message(id: u128, last: u64, number: u8, now: Timestamp) -> SmsReservation {
+    SmsReservation {
+        id: SmsId(id),
+        phone: phone(last),
+        purpose: SmsPurpose::Login,
+        code: code(number),
+        limits: LIMITS,
+        is_test: false,
+        now,
+    }
+}
+
+pub(super) fn for_binding(message: SmsReservation) -> SmsReservation {
+    SmsReservation { purpose: SmsPurpose::Bind, ..message }
+}
+
+pub(super) fn guess(last: u64, number: u8, purpose: SmsPurpose) -> SmsGuess {
+    SmsGuess { phone: phone(last), purpose, code: code(number), max_attempts: LIMITS.max_attempts }
+}
+
+/// A login with a code that was sent to a phone.
+pub(super) fn sms_login(last: u64, number: u8, session: u128, now: Timestamp) -> NewLogin {
+    NewLogin { proof: LoginProof::Sms(guess(last, number, SmsPurpose::Login)), now, ..login_of("nobody", session) }
+}
+
+pub(super) async fn reserved(store: &Subject, message: &SmsReservation) -> SmsReserved {
+    store.reserve_sms(message).await.expect("works")
+}
+
+pub(super) async fn sent(store: &Subject, message: &SmsReservation) {
+    assert_eq!(reserved(store, message).await, SmsReserved::Granted);
+}
+
+/// Signs in with a phone that is used for nothing else.
+pub(super) async fn with_phone(store: &Subject, last: u64, session: u128, now: Timestamp) -> Opened {
+    sent(store, &message(session, last, 1, now)).await;
+    opened(store, &sms_login(last, 1, session, now)).await
+}
+
+/// 50 at once: one of them goes out.
+pub async fn parallel_sends_send_one(store: Subject) {
+    let outcomes = together((1..=50).map(|n| {
+        let store = store.clone();
+        async move { reserved(&store, &message(n, 1, 1, NOW)).await }
+    }))
+    .await;
+    assert_eq!(outcomes.iter().filter(|outcome| **outcome == SmsReserved::Granted).count(), 1);
+    let wait = SmsReserved::Cooldown(Duration::from_mins(1));
+    assert_eq!(outcomes.iter().filter(|outcome| **outcome == wait).count(), 49);
+}
+
+/// The gap, the hour, the day, and when each ends.
+pub async fn messages_to_a_phone_are_counted(store: Subject) {
+    let day = Duration::from_hours(24);
+    let mut now = NOW;
+    let mut id = 0;
+    for round in 0..2 {
+        for n in 0..5 {
+            id += 1;
+            sent(&store, &message(id, 1, 1, now)).await;
+            let gap = reserved(&store, &message(1000, 1, 1, now.plus(Duration::from_secs(59)))).await;
+            let expected = Duration::from_secs(1);
+            match (round, n) {
+                (_, 0..4) => assert_eq!(gap, SmsReserved::Cooldown(expected), "{round} {n}"),
+                _ => assert!(matches!(gap, SmsReserved::Cooldown(_)), "{round} {n}: {gap:?}"),
+            }
+            now = now.plus(Duration::from_mins(1));
+        }
+        let over = reserved(&store, &message(1000, 1, 1, now)).await;
+        if round == 0 {
+            assert_eq!(over, SmsReserved::PhoneQuota(Duration::from_mins(55)));
+            now = now.plus(Duration::from_hours(1));
+        } else {
+            assert!(matches!(over, SmsReserved::PhoneQuota(_)), "{over:?}");
+        }
+    }
+    let tomorrow = NOW.plus(day);
+    let just_before = reserved(&store, &message(1000, 1, 1, tomorrow.minus(Duration::from_secs(1)))).await;
+    assert_eq!(just_before, SmsReserved::PhoneQuota(Duration::from_secs(1)));
+    sent(&store, &message(1001, 1, 1, tomorrow)).await;
+    sent(&store, &message(1002, 2, 1, NOW)).await;
+}
+
+/// The whole service has a budget for a day of China.
+pub async fn the_service_has_a_budget(store: Subject) {
+    let small = |id: u128, now| {
+        let mut message = message(id, u64::try_from(id).expect("small"), 1, now);
+        message.limits.daily_budget = 3;
+        message
+    };
+    let outcomes = together((1..=20).map(|n| {
+        let store = store.clone();
+        async move { reserved(&store, &small(n, NOW)).await }
+    }))
+    .await;
+    assert_eq!(outcomes.iter().filter(|outcome| **outcome == SmsReserved::Granted).count(), 3);
+    let Some(SmsReserved::Budget(wait)) = outcomes.into_iter().find(|outcome| *outcome != SmsReserved::Granted) else {
+        panic!("nothing was over the budget");
+    };
+    assert!(wait <= Duration::from_hours(24) && !wait.is_zero(), "{wait:?}");
+    assert!(matches!(
+        reserved(&store, &small(30, NOW.plus(wait).minus(Duration::from_secs(1)))).await,
+        SmsReserved::Budget(_)
+    ));
+    sent(&store, &small(31, NOW.plus(wait))).await;
+    let back = reserved(&store, &small(32, NOW)).await;
+    assert_eq!(back, SmsReserved::Granted, "a clock that was set back goes on counting on the later day");
+    let test = SmsReservation { is_test: true, ..small(33, NOW.plus(wait)) };
+    sent(&store, &test).await;
+}
+
+/// A clock that was a year ahead for a moment takes neither the budgets of a year nor the phone's.
+pub async fn a_clock_that_was_far_ahead_is_got_over(store: Subject) {
+    let small = |id: u128, now| {
+        let mut message = message(id, 1, 1, now);
+        message.limits.daily_budget = 1;
+        message
+    };
+    let ahead = NOW.plus(Duration::from_hours(365 * 24));
+    sent(&store, &small(1, ahead)).await;
+    for n in 0..6 {
+        assert!(matches!(store.login(&sms_login(1, 100, n, ahead)).await, Ok(LoginOutcome::NotProven)));
+    }
+    sent(&store, &small(2, NOW)).await;
+    opened(&store, &sms_login(1, 1, 9, NOW)).await;
+    assert!(matches!(reserved(&store, &small(3, later(60))).await, SmsReserved::Budget(_)), "and today's is today's");
+}
+
+/// After a lost answer the caller asks again and no second slot is taken.
+pub async fn a_repeated_reservation_is_the_same(store: Subject) {
+    for _ in 0..3 {
+        sent(&store, &message(1, 1, 1, NOW)).await;
+    }
+    assert_eq!(reserved(&store, &message(2, 1, 1, later(59))).await, SmsReserved::Cooldown(Duration::from_secs(1)));
+    sent(&store, &message(2, 1, 1, later(60))).await;
+}
+
+/// What surely was not sent costs nothing, and the code before it is good again.
+pub async fn a_released_message_was_never_sent(store: Subject) {
+    sent(&store, &message(1, 1, 1, NOW)).await;
+    for n in 0..20 {
+        sent(&store, &message(2, 1, 2, later(60))).await;
+        store.release_sms(&phone(1), SmsId(2), SmsSlots::Free, later(60)).await.expect("works");
+        store.release_sms(&phone(1), SmsId(2), SmsSlots::Free, later(60)).await.expect("twice is once");
+        assert!(n < 20);
+    }
+    assert!(matches!(store.login(&sms_login(1, 2, 1, later(60))).await, Ok(LoginOutcome::NotProven)));
+    opened(&store, &sms_login(1, 1, 1, later(60))).await;
+    store.release_sms(&phone(2), SmsId(9), SmsSlots::Free, NOW).await.expect("a phone that nobody knows");
+}
+
+/// Where asking has counted, the slot stays taken, and the code before it is good all the same.
+pub async fn a_message_that_is_not_sent_leaves_the_code_before_it(store: Subject) {
+    sent(&store, &message(1, 1, 1, NOW)).await;
+    sent(&store, &message(2, 1, 2, later(60))).await;
+    for _ in 0..2 {
+        store.release_sms(&phone(1), SmsId(2), SmsSlots::Keep, later(60)).await.expect("works");
+    }
+    let next = reserved(&store, &message(3, 1, 3, later(61))).await;
+    assert_eq!(next, SmsReserved::Cooldown(Duration::from_secs(59)));
+    assert!(matches!(store.login(&sms_login(1, 2, 1, later(61))).await, Ok(LoginOutcome::NotProven)));
+    opened(&store, &sms_login(1, 1, 2, later(61))).await;
+}
+
+/// A number that cannot be reached keeps its own slots, and costs the service nothing.
+pub async fn a_number_that_cannot_be_reached_costs_the_service_nothing(store: Subject) {
+    let small = |id: u128, last, now| {
+        let mut message = message(id, last, 1, now);
+        message.limits.daily_budget = 1;
+        message
+    };
+    sent(&store, &small(1, 1, NOW)).await;
+    for _ in 0..3 {
+        store.release_sms(&phone(1), SmsId(1), SmsSlots::FreeBudget, NOW).await.expect("works");
+    }
+    let again = reserved(&store, &small(2, 1, later(1))).await;
+    assert_eq!(again, SmsReserved::Cooldown(Duration::from_secs(59)));
+    sent(&store, &small(3, 2, NOW)).await;
+    assert!(matches!(reserved(&store, &small(4, 3, NOW)).await, SmsReserved::Budget(_)), "given back once");
+}
+
+/// A code that never changes is guessed at five times an hour, and not five times for each time it is asked for.
+pub async fn the_code_of_a_test_phone_is_guessed_at_five_times_an_hour(store: Subject) {
+    let test = |id: u128, now| SmsReservation { is_test: true, ..message(id, 1, 1, now) };
+    for n in 0..20 {
+        sent(&store, &test(n, NOW)).await;
+    }
+    for n in 0..5 {
+        assert!(matches!(store.login(&sms_login(1, 100, n, NOW)).await, Ok(LoginOutcome::NotProven)));
+    }
+    for after in [0, 301, 3599] {
+        let burnt = reserved(&store, &test(50, later(after))).await;
+        assert_eq!(burnt, SmsReserved::Cooldown(Duration::from_secs(3600 - after)));
+    }
+    sent(&store, &test(51, later(3600))).await;
+    opened(&store, &sms_login(1, 1, 60, later(3600))).await;
+}
+
+/// 50 at once: five are compared, and none of the others is, not even the right one.
+pub async fn parallel_guesses_are_counted_together(store: Subject) {
+    sent(&store, &message(1, 1, 1, NOW)).await;
+    let outcomes = together((1..=50).map(|n| {
+        let store = store.clone();
+        async move { store.login(&sms_login(1, 100, n, NOW)).await.expect("works") }
+    }))
+    .await;
+    assert!(outcomes.iter().all(|outcome| matches!(outcome, LoginOutcome::NotProven)));
+    assert!(matches!(store.login(&sms_login(1, 1, 99, NOW)).await, Ok(LoginOutcome::NotProven)), "it is burnt");
+}
+
+/// 50 right ones at once: one gets in.
+pub async fn a_sms_code_is_used_once(store: Subject) {
+    sent(&store, &message(1, 1, 1, NOW)).await;
+    let outcomes = together((1..=50).map(|n| {
+        let store = store.clone();
+        async move { store.login(&sms_login(1, 1, n, NOW)).await.expect("works") }
+    }))
+    .await;
+    assert_eq!(outcomes.iter().filter(|outcome| matches!(outcome, LoginOutcome::Opened(_))).count(), 1);
+    assert_eq!(outcomes.iter().filter(|outcome| matches!(outcome, LoginOutcome::NotProven)).count(), 49);
+}
+
+/// Four wrong ones, another code, and there is one guess left; none left, and no code is sent until there are again.
+pub async fn another_code_brings_no_new_guesses(store: Subject) {
+    sent(&store, &message(1, 1, 1, NOW)).await;
+    for n in 0..4 {
+        assert!(matches!(store.login(&sms_login(1, 100, n, NOW)).await, Ok(LoginOutcome::NotProven)));
+    }
+    sent(&store, &message(2, 1, 2, later(60))).await;
+    assert!(matches!(store.login(&sms_login(1, 100, 5, later(60))).await, Ok(LoginOutcome::NotProven)));
+    assert!(matches!(store.login(&sms_login(1, 2, 6, later(60))).await, Ok(LoginOutcome::NotProven)), "the sixth");
+    let burnt = reserved(&store, &message(3, 1, 3, later(120))).await;
+    assert_eq!(burnt, SmsReserved::Cooldown(Duration::from_mins(4)));
+    sent(&store, &message(3, 1, 3, later(360))).await;
+    opened(&store, &sms_login(1, 3, 7, later(360))).await;
+}
+
+/// A right code frees the guesses before it.
+pub async fn a_right_code_frees_the_guesses(store: Subject) {
+    sent(&store, &message(1, 1, 1, NOW)).await;
+    for n in 0..4 {
+        assert!(matches!(store.login(&sms_login(1, 100, n, NOW)).await, Ok(LoginOutcome::NotProven)));
+    }
+    opened(&store, &sms_login(1, 1, 5, NOW)).await;
+    sent(&store, &message(2, 1, 2, later(60))).await;
+    for n in 6..10 {
+        assert!(matches!(store.login(&sms_login(1, 100, n, later(60))).await, Ok(LoginOutcome::NotProven)));
+    }
+    opened(&store, &sms_login(1, 2, 11, later(60))).await;
+}
+
+/// Too old, of another phone, for another purpose, replaced.
+pub async fn a_code_is_good_for_its_phone_purpose_and_time(store: Subject) {
+    let refused = |login: NewLogin| {
+        let store = store.clone();
+        async move { matches!(store.login(&login).await, Ok(LoginOutcome::NotProven)) }
+    };
+    sent(&store, &message(1, 1, 1, NOW)).await;
+    sent(&store, &for_binding(message(2, 2, 2, NOW))).await;
+    assert!(refused(sms_login(2, 1, 1, NOW)).await, "of another phone");
+    assert!(refused(sms_login(2, 2, 2, NOW)).await, "for another purpose");
+    assert!(refused(sms_login(1, 1, 3, later(300))).await, "too old");
+    opened(&store, &sms_login(1, 1, 4, later(299))).await;
+    sent(&store, &message(3, 1, 3, later(300))).await;
+    sent(&store, &message(4, 1, 4, later(360))).await;
+    assert!(refused(sms_login(1, 3, 5, later(361))).await, "replaced");
+    opened(&store, &sms_login(1, 4, 6, later(361))).await;
+}
+
+/// A stranger's right code is used up, though nobody was signed in.
+pub async fn closed_registration_uses_a_code_up(store: Subject) {
+    sent(&store, &message(1, 1, 1, NOW)).await;
+    let closed = NewLogin { registration_open: false, ..sms_login(1, 1, 1, NOW) };
+    assert!(matches!(store.login(&closed).await, Ok(LoginOutcome::RegistrationClosed)));
+    assert!(matches!(store.login(&sms_login(1, 1, 2, NOW)).await, Ok(LoginOutcome::NotProven)));
+    let by = crate::store::Lookup::Phone(phone(1));
+    assert_eq!(store.find_user(&by).await.expect("works"), None);
+}
+
+/// Messages, codes and guesses go when they say nothing any more, and not before.
+pub async fn a_sweep_forgets_messages_in_their_time(store: Subject) {
+    sent(&store, &message(1, 1, 1, NOW)).await;
+    sent(&store, &message(2, 1, 2, later(60))).await;
+    store.sweep(later(3600), 100).await.expect("works");
+    let third = reserved(&store, &message(3, 1, 3, later(61))).await;
+    assert!(matches!(third, SmsReserved::Cooldown(_)), "still remembered: {third:?}");
+    while store.sweep(later(2 * 24 * 3600), 1).await.expect("works") > 0 {}
+    sent(&store, &message(3, 1, 3, later(61))).await;
+}
