@@ -75,7 +75,8 @@ pub struct UsersConfig {
     pub first_integer: u64,
     /// What happens when two users turn out to be one person: `never` joins nobody (a phone of somebody else is
     /// `phone_conflict`); `proven` joins them when one request proves both sides. The older user is left, with the identities of
-    /// both; the other's sessions end, and its id is never used again. The backend has to move what it keeps for that id.
+    /// both, and of two phones with the one just proven; the other's sessions end, and its id is never used again. The backend
+    /// has to move what it keeps for that id.
     pub merge: Merge,
 }
 

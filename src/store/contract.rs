@@ -96,6 +96,7 @@ macro_rules! store_contract {
             phones::a_phone_of_somebody_else_is_a_conflict,
             phones::the_older_user_is_left_when_it_is_the_caller,
             phones::the_older_user_is_left_when_it_is_the_other,
+            phones::of_two_phones_the_one_just_proven_is_left,
             phones::a_join_keeps_to_one_session_of_a_kind,
             phones::what_contradicts_itself_is_not_joined,
             phones::a_unionid_that_comes_later_joins_where_that_is_wanted,
@@ -268,6 +269,6 @@ mod tests {
                 cases += 1;
             }
         }
-        assert_eq!(cases, 88);
+        assert_eq!(cases, 89);
     }
 }

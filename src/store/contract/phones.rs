@@ -190,6 +190,23 @@ pub async fn the_older_user_is_left_when_it_is_the_other(store: Subject) {
     moved(&store, &rotation(session.id, 0, later(64))).await;
 }
 
+/// Whichever of two users who both have a phone is left: the phone just proven is theirs, the other one leads to nobody.
+pub async fn of_two_phones_the_one_just_proven_is_left(store: Subject) {
+    for (case, caller_since, owner_since) in [(0, NOW, later(1)), (1, later(1), NOW)] {
+        let (old, proven) = (case * 10 + 1, case * 10 + 2);
+        let (session, other, new) = (u128::from(old), u128::from(proven), u128::from(case + 50));
+        let caller = with_phone(&store, old, session, caller_since).await;
+        let owner = with_phone(&store, proven, other, owner_since).await;
+        sent(&store, &for_binding(message(new, proven, 2, later(61)))).await;
+        let wanted = merging(binding(&caller, proven, 2, later(61)), new);
+        let BindOutcome::Merged(merged) = bound(&store, &wanted).await else { panic!("not merged") };
+        let older = if caller_since < owner_since { &caller } else { &owner };
+        assert_eq!((&merged.user.id, &merged.user.phone), (&older.user.id, &Some(phone(proven))));
+        assert_eq!(with_phone(&store, proven, new + 10, later(122)).await.user.id, older.user.id);
+        assert!(with_phone(&store, old, new + 20, later(122)).await.is_new_user, "the phone before it leads to nobody");
+    }
+}
+
 /// Where there is one session of each kind, a join leaves one.
 pub async fn a_join_keeps_to_one_session_of_a_kind(store: Subject) {
     let by_phone = with_phone(&store, 1, 1, NOW).await;

@@ -1,7 +1,7 @@
 //! Two users become one, on proof that both are the same person.
 //!
-//! The older one is left, with the identities of both; the other one's sessions end, and its id is never used again. It is one
-//! batch, so it is there whole or not at all.
+//! The older one is left, with the identities of both (of two phones, `phone.rs` keeps the one just proven); the other one's
+//! sessions end, and its id is never used again. It is one batch, so it is there whole or not at all.
 
 use super::{
     draft::Draft,
