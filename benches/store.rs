@@ -198,7 +198,7 @@ fn sms_wrong_code(store: &Arc<dyn Store>, runtime: &Runtime) -> Operation {
         let (store, phone) = (Arc::clone(&store), phones[usize::try_from(number % SESSIONS).expect("small")].clone());
         Box::pin(async move {
             let login = NewLogin { proof: LoginProof::Sms(guess(phone, 2)), ..login_of("nobody", u128::MAX) };
-            assert!(matches!(store.login(&login).await.expect("a store"), LoginOutcome::NotProven));
+            assert!(matches!(store.login(&login).await.expect("a store"), LoginOutcome::NotProven { .. }));
         })
     })
 }

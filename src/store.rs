@@ -134,6 +134,10 @@ pub trait Store: Send + Sync + 'static {
     /// One step of refresh token rotation, as a compare-and-set on the session's counter. The caller has checked the HMAC.
     async fn rotate(&self, rotation: &Rotation) -> Result<RotationOutcome, StoreError>;
 
+    /// Goes on with a session whose refresh token stays as it is: [`RotationOutcome::Rotated`] with the same counter. For clients
+    /// that keep one token for good; whoever steals it is not found out.
+    async fn renew(&self, renewal: &Renewal) -> Result<RotationOutcome, StoreError>;
+
     /// Ends sessions. In the log before it is in the state. Says which sessions ended; none is not an error.
     async fn revoke(&self, what: &Revoke, now: Timestamp) -> Result<Revoked, StoreError>;
 
@@ -276,10 +280,13 @@ pub struct CodeHash(pub [u8; 32]);
 
 /// Everything one login needs, decided beforehand, so that the operation can be repeated.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the config, and none depends on another")]
 pub struct NewLogin {
     pub proof: LoginProof,
     /// Set for a new user; for a user who exists a nickname or avatar is filled in only where there is none.
     pub profile: Profile,
+    /// A nickname or avatar of `profile` takes the place of the one before it.
+    pub profile_is_newer: bool,
     /// The new user's kind. A user who exists is raised to `admin` by it (development only), never lowered.
     pub user_type: UserType,
     /// Id for a new user.
@@ -345,8 +352,9 @@ pub enum LoginOutcome {
     Opened(Box<Opened>),
     /// The code had been spent by another login, or this is a repeat of a login whose session has ended.
     CodeSpent,
-    /// The SMS code is wrong, used, too old, or was guessed at too often; or the password has been changed.
-    NotProven,
+    /// The SMS code is wrong, used, too old, or was guessed at too often; or the password has been changed. `no_code`: there was
+    /// none to compare with.
+    NotProven { no_code: bool },
     /// The user is disabled.
     Disabled(UserId),
     /// A stranger, and registration is closed.
@@ -377,6 +385,24 @@ pub struct Rotation {
     pub replay_window: Option<Duration>,
     pub idle_ttl: Duration,
     pub now: Timestamp,
+}
+
+/// One session to go on with, its proof already found genuine.
+#[derive(Debug, Clone)]
+pub struct Renewal {
+    pub session: SessionId,
+    pub proof: RenewalProof,
+    pub idle_ttl: Duration,
+    pub now: Timestamp,
+}
+
+/// By what somebody goes on with a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RenewalProof {
+    /// The refresh token with this counter. Where the session has rotated since, it is judged as in a rotation.
+    RefreshToken { counter: u64, replay_window: Option<Duration> },
+    /// An access token of this user and this session.
+    AccessToken { user: UserId },
 }
 
 /// What became of a presented refresh token.

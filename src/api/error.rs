@@ -153,6 +153,7 @@ impl From<&AuthError> for Problem {
             | AuthError::UserGone
             | AuthError::NoSession
             | AuthError::SmsCodeInvalid
+            | AuthError::SmsCodeMissing
             | AuthError::PhoneCodeInvalid
             | AuthError::PhoneDecryptFailed
             | AuthError::PhoneConflict

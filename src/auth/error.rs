@@ -56,6 +56,10 @@ pub enum AuthError {
     /// The code is wrong, used, too old, or was guessed at too often.
     #[error("the SMS code is not valid")]
     SmsCodeInvalid,
+    /// There is no code for this phone that could be guessed at: none was sent, or it was used, is too old, or burnt. Only a dialect
+    /// that says so tells it from a wrong one.
+    #[error("no SMS code to compare with")]
+    SmsCodeMissing,
     /// The code of the phone number button is not valid.
     #[error("the code of the phone number button is not valid")]
     PhoneCodeInvalid,
@@ -99,7 +103,7 @@ impl AuthError {
             Self::SmsCooldown(_) => ErrorCode::SmsCooldown,
             Self::SmsQuota(_) => ErrorCode::SmsQuota,
             Self::SmsUnavailable(_) => ErrorCode::SmsUnavailable,
-            Self::SmsCodeInvalid => ErrorCode::CodeInvalid,
+            Self::SmsCodeInvalid | Self::SmsCodeMissing => ErrorCode::CodeInvalid,
             Self::PhoneCodeInvalid => ErrorCode::PhoneCodeInvalid,
             Self::PhoneDecryptFailed => ErrorCode::PhoneDecryptFailed,
             Self::PhoneConflict | Self::OnlyIdentity => ErrorCode::PhoneConflict,
@@ -154,6 +158,7 @@ impl AuthError {
             | Self::SmsUnavailable(_)
             | Self::PhoneRefused
             | Self::SmsCodeInvalid
+            | Self::SmsCodeMissing
             | Self::PhoneCodeInvalid
             | Self::PhoneDecryptFailed
             | Self::PhoneConflict

@@ -41,6 +41,7 @@ impl Auth {
         Ok(NewLogin {
             proof,
             profile: Profile::default(),
+            profile_is_newer: false,
             user_type: UserType::user(),
             new_user: self.new_user_id(now)?,
             registration_open: rules.registration_open,
@@ -63,7 +64,8 @@ impl Auth {
         match self.parts.store.login(new).await? {
             LoginOutcome::Opened(login) => self.open(*login, from, new.now),
             LoginOutcome::CodeSpent => Err(AuthError::CodeSpent),
-            LoginOutcome::NotProven => Err(not_proven),
+            LoginOutcome::NotProven { no_code: true } => Err(AuthError::SmsCodeMissing),
+            LoginOutcome::NotProven { no_code: false } => Err(not_proven),
             LoginOutcome::Disabled(_) => Err(AuthError::UserDisabled),
             LoginOutcome::RegistrationClosed => Err(AuthError::RegistrationClosed),
         }

@@ -22,7 +22,7 @@ impl Auth {
         let verified = match &result {
             // Also where the code was right and something else in the way.
             Ok(_) | Err(AuthError::UserDisabled | AuthError::RegistrationClosed) => "right",
-            Err(AuthError::SmsCodeInvalid) => "wrong",
+            Err(AuthError::SmsCodeInvalid | AuthError::SmsCodeMissing) => "wrong",
             Err(AuthError::Limited(_)) => "limited",
             Err(_) => "failed",
         };

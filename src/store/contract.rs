@@ -38,6 +38,7 @@ macro_rules! store_contract {
             logins::the_openid_wins_over_a_unionid_of_somebody_else,
             logins::one_openid_of_two_apps_is_two_users,
             logins::a_profile_is_filled_but_not_overwritten,
+            logins::a_newer_profile_takes_the_place_of_the_older,
             logins::a_profile_change_leaves_sets_and_clears,
             logins::a_user_is_raised_and_never_lowered,
             logins::closed_registration_refuses_strangers_only,
@@ -53,6 +54,10 @@ macro_rules! store_contract {
             rotations::a_revoked_session_never_refreshes,
             rotations::a_session_that_was_ended_for_reuse_stays_ended,
             rotations::a_lost_rotation_is_caught_up,
+            rotations::a_renewal_leaves_the_token_as_it_is,
+            rotations::a_renewal_gets_past_no_revocation,
+            rotations::a_renewal_is_for_the_session_s_own_user,
+            rotations::a_token_that_was_rotated_away_renews_nothing,
             rotations::a_counter_from_nowhere_ends_the_session,
             rotations::rotation_moves_the_idle_end_but_not_the_absolute_end,
             rotations::an_expired_session_does_not_refresh,
@@ -83,6 +88,7 @@ macro_rules! store_contract {
             sms::the_code_of_a_test_phone_is_guessed_at_five_times_an_hour,
             sms::parallel_guesses_are_counted_together,
             sms::a_sms_code_is_used_once,
+            sms::a_guess_at_no_code_is_told_from_a_wrong_one,
             sms::another_code_brings_no_new_guesses,
             sms::a_right_code_frees_the_guesses,
             sms::a_code_is_good_for_its_phone_purpose_and_time,
@@ -147,6 +153,7 @@ pub fn login_of(person: &str, session: u128) -> NewLogin {
             session_key: Some(Secret::new("c2Vzc2lvbi1rZXktb2YtdGVzdA==".to_owned())),
         }),
         profile: Profile::default(),
+        profile_is_newer: false,
         user_type: UserType::user(),
         new_user: NewUserId::Given(UserId::parse(&format!("u{session}")).expect("a user id")),
         registration_open: true,
@@ -269,6 +276,6 @@ mod tests {
                 cases += 1;
             }
         }
-        assert_eq!(cases, 89);
+        assert_eq!(cases, 95);
     }
 }

@@ -38,7 +38,7 @@ use self::{
 };
 use super::{
     AccountOutcome, BindOutcome, CodeHash, Credentials, Known, LogCursor, LoginOutcome, Lookup, NewAccount, NewLogin,
-    OpenError, OpenOptions, PhoneBinding, ProfileChange, RefreshSalt, Resealing, RevocationPage, Revoke, Revoked,
+    OpenError, OpenOptions, PhoneBinding, ProfileChange, RefreshSalt, Renewal, Resealing, RevocationPage, Revoke, Revoked,
     RightsChange, RightsChanged, Rotation, RotationOutcome, Session, SmsGuess, SmsId, SmsReservation, SmsReserved, SmsSlots,
     Store, StoreError, StoreKeys, StoreStats, StoredKey, UnbindOutcome, User, WechatIdentity, WechatSession,
     failure::Failure,
@@ -293,6 +293,11 @@ impl Store for EmbeddedStore {
     async fn rotate(&self, rotation: &Rotation) -> Result<RotationOutcome, StoreError> {
         let rotation = rotation.clone();
         self.writer.run(move |draft| rotate::rotate(draft, &rotation)).await
+    }
+
+    async fn renew(&self, renewal: &Renewal) -> Result<RotationOutcome, StoreError> {
+        let renewal = renewal.clone();
+        self.writer.run(move |draft| rotate::renew(draft, &renewal)).await
     }
 
     async fn revoke(&self, what: &Revoke, now: Timestamp) -> Result<Revoked, StoreError> {

@@ -6,9 +6,9 @@ use async_trait::async_trait;
 
 use super::{
     AccountOutcome, BindOutcome, CodeHash, Credentials, Known, LogCursor, LoginOutcome, Lookup, NewAccount, NewLogin,
-    PhoneBinding, ProfileChange, RefreshSalt, Resealing, RevocationPage, Revoke, Revoked, RightsChange, RightsChanged,
-    Rotation, RotationOutcome, Session, SmsGuess, SmsId, SmsReservation, SmsReserved, SmsSlots, Store, StoreError,
-    StoreStats, StoredKey, UnbindOutcome, User, WechatIdentity, WechatSession,
+    PhoneBinding, ProfileChange, RefreshSalt, Renewal, Resealing, RevocationPage, Revoke, Revoked, RightsChange,
+    RightsChanged, Rotation, RotationOutcome, Session, SmsGuess, SmsId, SmsReservation, SmsReserved, SmsSlots, Store,
+    StoreError, StoreStats, StoredKey, UnbindOutcome, User, WechatIdentity, WechatSession,
 };
 use crate::{
     metrics::Metrics,
@@ -143,6 +143,10 @@ impl<S: Store + ?Sized> Store for Measured<S> {
 
     async fn rotate(&self, rotation: &Rotation) -> Result<RotationOutcome, StoreError> {
         self.timed("rotate", self.inner.rotate(rotation)).await
+    }
+
+    async fn renew(&self, renewal: &Renewal) -> Result<RotationOutcome, StoreError> {
+        self.timed("renew", self.inner.renew(renewal)).await
     }
 
     async fn revoke(&self, what: &Revoke, now: Timestamp) -> Result<Revoked, StoreError> {

@@ -14,9 +14,9 @@ use super::AccessClaims;
 use crate::{
     store::{
         AccountOutcome, BindOutcome, CodeHash, Credentials, Known, LogCursor, LoginOutcome, Lookup, NewAccount, NewLogin,
-        PhoneBinding, Profile, ProfileChange, RefreshSalt, Resealing, RevocationEntry, RevocationPage, Revoke, Revoked,
-        RightsChange, RightsChanged, Rotation, RotationOutcome, Session, SmsGuess, SmsId, SmsReservation, SmsReserved,
-        SmsSlots, Store, StoreError, StoreStats, StoredKey, UnbindOutcome, User, WechatIdentity, WechatSession,
+        PhoneBinding, Profile, ProfileChange, RefreshSalt, Renewal, Resealing, RevocationEntry, RevocationPage, Revoke,
+        Revoked, RightsChange, RightsChanged, Rotation, RotationOutcome, Session, SmsGuess, SmsId, SmsReservation,
+        SmsReserved, SmsSlots, Store, StoreError, StoreStats, StoredKey, UnbindOutcome, User, WechatIdentity, WechatSession,
     },
     types::{ClientType, Phone, SessionId, Timestamp, UserId, UserType, Username},
 };
@@ -220,6 +220,10 @@ impl Store for Shelf {
     }
 
     async fn rotate(&self, _: &Rotation) -> Result<RotationOutcome, StoreError> {
+        Err(StoreError::Closed)
+    }
+
+    async fn renew(&self, _: &Renewal) -> Result<RotationOutcome, StoreError> {
         Err(StoreError::Closed)
     }
 

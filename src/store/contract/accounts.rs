@@ -71,7 +71,7 @@ pub async fn a_password_is_good_until_it_changes(store: Subject) {
     let change = changed(&store, &root.id, RightsChange::Password(hash("$argon2id$2"))).await;
     assert_eq!(change.ended, 1);
     assert!(!lives(&store, first.session.id, later(2)).await);
-    assert!(matches!(store.login(&stale).await, Ok(LoginOutcome::NotProven)));
+    assert!(matches!(store.login(&stale).await, Ok(LoginOutcome::NotProven { .. })));
     opened(&store, &password_login(&store, "root", 3).await).await;
     let alice = opened(&store, &login_of("alice", 4)).await;
     let none = store.change_rights(&alice.user.id, &RightsChange::Password(hash("x")), NOW).await.expect("works");

@@ -192,6 +192,24 @@ pub async fn a_profile_is_filled_but_not_overwritten(store: Subject) {
     assert_eq!(store.user(&user.id).await.expect("works"), Some(user));
 }
 
+/// A client that sends the profile with each login means it; one that sends none changes nothing.
+pub async fn a_newer_profile_takes_the_place_of_the_older(store: Subject) {
+    let named = |nickname: Option<&str>, avatar: Option<&str>, session| {
+        let mut login = login_of("alice", session);
+        login.profile.nickname = nickname.map(str::to_owned);
+        login.profile.avatar_url = avatar.map(str::to_owned);
+        login.profile_is_newer = true;
+        login
+    };
+    opened(&store, &named(Some("one"), Some("https://a/1"), 1)).await;
+    let half = opened(&store, &named(Some("two"), None, 2)).await.user.profile;
+    assert_eq!((half.nickname.as_deref(), half.avatar_url.as_deref()), (Some("two"), Some("https://a/1")));
+    let none = opened(&store, &named(None, Some("https://a/2"), 3)).await.user;
+    assert_eq!((none.profile.nickname.as_deref(), none.profile.avatar_url.as_deref()), (Some("two"), Some("https://a/2")));
+    let stored = store.user(&none.id).await.expect("works").expect("a user");
+    assert_eq!(stored.profile.nickname.as_deref(), Some("two"));
+}
+
 /// What is not named stays; a named nothing clears.
 pub async fn a_profile_change_leaves_sets_and_clears(store: Subject) {
     let mut login = login_of("alice", 1);

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::{ABSOLUTE, IDLE, NOW, Subject, later, lives, login_of, moved, opened, rotated, rotation, together, whole_log};
 use crate::{
-    store::{RevocationTarget, Revoke, RotationOutcome},
-    types::SessionId,
+    store::{Renewal, RenewalProof, RevocationTarget, Revoke, RotationOutcome},
+    types::{SessionId, Timestamp, UserId},
 };
 
 /// 50 at once with one token: one rotates, 49 get the same successor.
@@ -153,4 +153,78 @@ pub async fn an_unknown_session_does_not_refresh(store: Subject) {
     assert!(matches!(rotated(&store, &rotation(id, 0, NOW)).await, RotationOutcome::Unknown));
     assert_eq!(store.refresh_salt(id).await.expect("works"), None);
     assert!(!lives(&store, id, NOW).await);
+}
+
+fn by_token(session: SessionId, counter: u64, now: Timestamp) -> Renewal {
+    Renewal { session, proof: RenewalProof::RefreshToken { counter, replay_window: None }, idle_ttl: IDLE, now }
+}
+
+fn by_user(session: SessionId, user: &UserId, now: Timestamp) -> Renewal {
+    Renewal { session, proof: RenewalProof::AccessToken { user: user.clone() }, idle_ttl: IDLE, now }
+}
+
+async fn renewed(store: &Subject, renewal: &Renewal) -> RotationOutcome {
+    store.renew(renewal).await.expect("the store works")
+}
+
+/// The first token is good until the absolute end, as often as it comes, also many times at once.
+pub async fn a_renewal_leaves_the_token_as_it_is(store: Subject) {
+    let first = opened(&store, &login_of("alice", 1)).await;
+    let id = first.session.id;
+    let outcomes = together((0..20).map(|_| {
+        let store = store.clone();
+        async move { renewed(&store, &by_token(id, 0, later(1))).await }
+    }))
+    .await;
+    assert!(outcomes.iter().all(|outcome| matches!(outcome, RotationOutcome::Rotated(now) if now.session.counter == 0)));
+    let step = IDLE.as_secs() - 1;
+    let mut now = step;
+    while now < ABSOLUTE.as_secs() {
+        assert!(matches!(renewed(&store, &by_token(id, 0, later(now))).await, RotationOutcome::Rotated(_)), "{now}");
+        now += step;
+    }
+    let last = ABSOLUTE.as_secs() - 1;
+    let RotationOutcome::Rotated(end) = renewed(&store, &by_token(id, 0, later(last))).await else { panic!("the last day") };
+    assert_eq!((end.session.idle_end, end.session.last_used_at), (first.session.absolute_end, later(last)));
+    assert!(matches!(renewed(&store, &by_token(id, 0, later(last + 1))).await, RotationOutcome::Expired));
+    let idle = opened(&store, &login_of("bob", 2)).await.session.id;
+    assert!(matches!(renewed(&store, &by_token(idle, 0, later(IDLE.as_secs()))).await, RotationOutcome::Expired));
+}
+
+/// Neither kind of proof brings back what has ended.
+pub async fn a_renewal_gets_past_no_revocation(store: Subject) {
+    let alice = opened(&store, &login_of("alice", 1)).await;
+    let (user, id) = (alice.user.id, alice.session.id);
+    store.revoke(&Revoke::Session { user: user.clone(), session: id }, later(1)).await.expect("works");
+    for renewal in [by_token(id, 0, later(2)), by_user(id, &user, later(2))] {
+        assert!(matches!(renewed(&store, &renewal).await, RotationOutcome::Revoked));
+    }
+    let id = opened(&store, &login_of("alice", 2)).await.session.id;
+    store.revoke(&Revoke::Everything, later(3)).await.expect("works");
+    assert!(matches!(renewed(&store, &by_user(id, &user, later(4))).await, RotationOutcome::Revoked));
+    assert!(matches!(renewed(&store, &by_token(SessionId::from_bits(9), 0, NOW)).await, RotationOutcome::Unknown));
+}
+
+/// An access token says whose it is; a session of somebody else stays alone.
+pub async fn a_renewal_is_for_the_session_s_own_user(store: Subject) {
+    let alice = opened(&store, &login_of("alice", 1)).await;
+    let bob = opened(&store, &login_of("bob", 2)).await;
+    let foreign = by_user(bob.session.id, &alice.user.id, later(1));
+    assert!(matches!(renewed(&store, &foreign).await, RotationOutcome::Unknown));
+    let own = renewed(&store, &by_user(bob.session.id, &bob.user.id, later(1))).await;
+    assert!(matches!(own, RotationOutcome::Rotated(now) if now.user.id == bob.user.id && now.session.counter == 0));
+    moved(&store, &rotation(bob.session.id, 0, later(2))).await;
+    let moved_on = renewed(&store, &by_user(bob.session.id, &bob.user.id, later(3))).await;
+    assert!(matches!(moved_on, RotationOutcome::Rotated(now) if now.session.counter == 1));
+}
+
+/// Where the same session is rotated elsewhere, an old token is judged as it is there.
+pub async fn a_token_that_was_rotated_away_renews_nothing(store: Subject) {
+    let id = opened(&store, &login_of("alice", 1)).await.session.id;
+    moved(&store, &rotation(id, 0, later(1))).await;
+    let behind = renewed(&store, &by_token(id, 0, later(2))).await;
+    assert!(matches!(behind, RotationOutcome::Rotated(now) if now.session.counter == 1));
+    moved(&store, &rotation(id, 1, later(3))).await;
+    assert!(matches!(renewed(&store, &by_token(id, 0, later(4))).await, RotationOutcome::Reused(_)));
+    assert!(!lives(&store, id, later(4)).await);
 }

@@ -149,7 +149,7 @@ pub async fn a_clock_that_was_far_ahead_is_got_over(store: Subject) {
     let ahead = NOW.plus(Duration::from_hours(365 * 24));
     sent(&store, &small(1, ahead)).await;
     for n in 0..6 {
-        assert!(matches!(store.login(&sms_login(1, 100, n, ahead)).await, Ok(LoginOutcome::NotProven)));
+        assert!(matches!(store.login(&sms_login(1, 100, n, ahead)).await, Ok(LoginOutcome::NotProven { .. })));
     }
     sent(&store, &small(2, NOW)).await;
     opened(&store, &sms_login(1, 1, 9, NOW)).await;
@@ -174,7 +174,7 @@ pub async fn a_released_message_was_never_sent(store: Subject) {
         store.release_sms(&phone(1), SmsId(2), SmsSlots::Free, later(60)).await.expect("twice is once");
         assert!(n < 20);
     }
-    assert!(matches!(store.login(&sms_login(1, 2, 1, later(60))).await, Ok(LoginOutcome::NotProven)));
+    assert!(matches!(store.login(&sms_login(1, 2, 1, later(60))).await, Ok(LoginOutcome::NotProven { .. })));
     opened(&store, &sms_login(1, 1, 1, later(60))).await;
     store.release_sms(&phone(2), SmsId(9), SmsSlots::Free, NOW).await.expect("a phone that nobody knows");
 }
@@ -188,7 +188,7 @@ pub async fn a_message_that_is_not_sent_leaves_the_code_before_it(store: Subject
     }
     let next = reserved(&store, &message(3, 1, 3, later(61))).await;
     assert_eq!(next, SmsReserved::Cooldown(Duration::from_secs(59)));
-    assert!(matches!(store.login(&sms_login(1, 2, 1, later(61))).await, Ok(LoginOutcome::NotProven)));
+    assert!(matches!(store.login(&sms_login(1, 2, 1, later(61))).await, Ok(LoginOutcome::NotProven { .. })));
     opened(&store, &sms_login(1, 1, 2, later(61))).await;
 }
 
@@ -216,7 +216,7 @@ pub async fn the_code_of_a_test_phone_is_guessed_at_five_times_an_hour(store: Su
         sent(&store, &test(n, NOW)).await;
     }
     for n in 0..5 {
-        assert!(matches!(store.login(&sms_login(1, 100, n, NOW)).await, Ok(LoginOutcome::NotProven)));
+        assert!(matches!(store.login(&sms_login(1, 100, n, NOW)).await, Ok(LoginOutcome::NotProven { .. })));
     }
     for after in [0, 301, 3599] {
         let burnt = reserved(&store, &test(50, later(after))).await;
@@ -234,8 +234,8 @@ pub async fn parallel_guesses_are_counted_together(store: Subject) {
         async move { store.login(&sms_login(1, 100, n, NOW)).await.expect("works") }
     }))
     .await;
-    assert!(outcomes.iter().all(|outcome| matches!(outcome, LoginOutcome::NotProven)));
-    assert!(matches!(store.login(&sms_login(1, 1, 99, NOW)).await, Ok(LoginOutcome::NotProven)), "it is burnt");
+    assert!(outcomes.iter().all(|outcome| matches!(outcome, LoginOutcome::NotProven { .. })));
+    assert!(matches!(store.login(&sms_login(1, 1, 99, NOW)).await, Ok(LoginOutcome::NotProven { .. })), "it is burnt");
 }
 
 /// 50 right ones at once: one gets in.
@@ -247,18 +247,36 @@ pub async fn a_sms_code_is_used_once(store: Subject) {
     }))
     .await;
     assert_eq!(outcomes.iter().filter(|outcome| matches!(outcome, LoginOutcome::Opened(_))).count(), 1);
-    assert_eq!(outcomes.iter().filter(|outcome| matches!(outcome, LoginOutcome::NotProven)).count(), 49);
+    assert_eq!(outcomes.iter().filter(|outcome| matches!(outcome, LoginOutcome::NotProven { .. })).count(), 49);
+}
+
+/// Whether there was a code to compare with, for who may be told: used, too old and burnt are none.
+pub async fn a_guess_at_no_code_is_told_from_a_wrong_one(store: Subject) {
+    let no_code = async |guess: u8, session, now| match store.login(&sms_login(1, guess, session, now)).await {
+        Ok(LoginOutcome::NotProven { no_code }) => no_code,
+        other => panic!("not refused: {other:?}"),
+    };
+    assert!(no_code(1, 1, NOW).await, "never sent");
+    sent(&store, &message(1, 1, 1, NOW)).await;
+    assert!(!no_code(100, 2, NOW).await, "wrong");
+    opened(&store, &sms_login(1, 1, 3, NOW)).await;
+    assert!(no_code(1, 4, NOW).await, "used");
+    sent(&store, &message(2, 1, 2, later(60))).await;
+    for n in 0..5 {
+        assert!(!no_code(100, 10 + n, later(60)).await, "guess {n}");
+    }
+    assert!(no_code(2, 20, later(60)).await, "burnt");
 }
 
 /// Four wrong ones, another code, and there is one guess left; none left, and no code is sent until there are again.
 pub async fn another_code_brings_no_new_guesses(store: Subject) {
     sent(&store, &message(1, 1, 1, NOW)).await;
     for n in 0..4 {
-        assert!(matches!(store.login(&sms_login(1, 100, n, NOW)).await, Ok(LoginOutcome::NotProven)));
+        assert!(matches!(store.login(&sms_login(1, 100, n, NOW)).await, Ok(LoginOutcome::NotProven { .. })));
     }
     sent(&store, &message(2, 1, 2, later(60))).await;
-    assert!(matches!(store.login(&sms_login(1, 100, 5, later(60))).await, Ok(LoginOutcome::NotProven)));
-    assert!(matches!(store.login(&sms_login(1, 2, 6, later(60))).await, Ok(LoginOutcome::NotProven)), "the sixth");
+    assert!(matches!(store.login(&sms_login(1, 100, 5, later(60))).await, Ok(LoginOutcome::NotProven { .. })));
+    assert!(matches!(store.login(&sms_login(1, 2, 6, later(60))).await, Ok(LoginOutcome::NotProven { .. })), "the sixth");
     let burnt = reserved(&store, &message(3, 1, 3, later(120))).await;
     assert_eq!(burnt, SmsReserved::Cooldown(Duration::from_mins(4)));
     sent(&store, &message(3, 1, 3, later(360))).await;
@@ -269,12 +287,12 @@ pub async fn another_code_brings_no_new_guesses(store: Subject) {
 pub async fn a_right_code_frees_the_guesses(store: Subject) {
     sent(&store, &message(1, 1, 1, NOW)).await;
     for n in 0..4 {
-        assert!(matches!(store.login(&sms_login(1, 100, n, NOW)).await, Ok(LoginOutcome::NotProven)));
+        assert!(matches!(store.login(&sms_login(1, 100, n, NOW)).await, Ok(LoginOutcome::NotProven { .. })));
     }
     opened(&store, &sms_login(1, 1, 5, NOW)).await;
     sent(&store, &message(2, 1, 2, later(60))).await;
     for n in 6..10 {
-        assert!(matches!(store.login(&sms_login(1, 100, n, later(60))).await, Ok(LoginOutcome::NotProven)));
+        assert!(matches!(store.login(&sms_login(1, 100, n, later(60))).await, Ok(LoginOutcome::NotProven { .. })));
     }
     opened(&store, &sms_login(1, 2, 11, later(60))).await;
 }
@@ -283,7 +301,7 @@ pub async fn a_right_code_frees_the_guesses(store: Subject) {
 pub async fn a_code_is_good_for_its_phone_purpose_and_time(store: Subject) {
     let refused = |login: NewLogin| {
         let store = store.clone();
-        async move { matches!(store.login(&login).await, Ok(LoginOutcome::NotProven)) }
+        async move { matches!(store.login(&login).await, Ok(LoginOutcome::NotProven { .. })) }
     };
     sent(&store, &message(1, 1, 1, NOW)).await;
     sent(&store, &for_binding(message(2, 2, 2, NOW))).await;
@@ -302,7 +320,7 @@ pub async fn closed_registration_uses_a_code_up(store: Subject) {
     sent(&store, &message(1, 1, 1, NOW)).await;
     let closed = NewLogin { registration_open: false, ..sms_login(1, 1, 1, NOW) };
     assert!(matches!(store.login(&closed).await, Ok(LoginOutcome::RegistrationClosed)));
-    assert!(matches!(store.login(&sms_login(1, 1, 2, NOW)).await, Ok(LoginOutcome::NotProven)));
+    assert!(matches!(store.login(&sms_login(1, 1, 2, NOW)).await, Ok(LoginOutcome::NotProven { .. })));
     let by = crate::store::Lookup::Phone(phone(1));
     assert_eq!(store.find_user(&by).await.expect("works"), None);
 }

@@ -6,7 +6,9 @@ use super::{
     layout::{self, Handle},
     merge::{self, Joined},
     records::{self, OpenIdRecord, PhoneRecord, SessionRecord, SpentCode, UnionIdRecord, UserRecord, UsernameRecord},
-    revoke, sms, sweep,
+    revoke,
+    sms::{self, Guessed},
+    sweep,
 };
 use crate::{
     crypto,
@@ -24,8 +26,9 @@ pub(super) fn login(draft: &mut Draft<'_>, login: &NewLogin) -> Result<LoginOutc
     if !spend(draft, login)? {
         return Ok(LoginOutcome::CodeSpent);
     }
-    if !is_proven(draft, login)? {
-        return Ok(LoginOutcome::NotProven);
+    match proven(draft, login)? {
+        Guessed::Right => {}
+        wrong => return Ok(LoginOutcome::NotProven { no_code: wrong == Guessed::NoCode }),
     }
     let Found { user: known, merged } = find(draft, login)?;
     let is_new_user = known.is_none();
@@ -68,16 +71,16 @@ fn spend(draft: &mut Draft<'_>, login: &NewLogin) -> Result<bool, Failure> {
 }
 
 /// What can be proven only here: a code that was sent, and that the password is still the one that was compared.
-fn is_proven(draft: &mut Draft<'_>, login: &NewLogin) -> Result<bool, Failure> {
+fn proven(draft: &mut Draft<'_>, login: &NewLogin) -> Result<Guessed, Failure> {
     match &login.proof {
-        LoginProof::Wechat(_) => Ok(true),
+        LoginProof::Wechat(_) => Ok(Guessed::Right),
         LoginProof::Sms(guess) => sms::guess(draft, guess, login.now),
         LoginProof::Password(username, seen) => {
             let now: Option<UsernameRecord> = draft.find(Handle::Username(username))?;
             let is_same = |now: &UsernameRecord| {
                 now.user == seen.user && crypto::same(now.password.as_bytes(), seen.password.0.expose().as_bytes())
             };
-            Ok(now.as_ref().is_some_and(is_same))
+            Ok(if now.as_ref().is_some_and(is_same) { Guessed::Right } else { Guessed::Wrong })
         }
     }
 }
@@ -159,11 +162,15 @@ fn owner_of_unionid(draft: &Draft<'_>, identity: &WechatIdentity) -> Result<Opti
     Ok(draft.find::<UnionIdRecord>(Handle::UnionId(unionid))?.map(|record| record.user))
 }
 
-/// A user who was here before: what they said of themselves stays, gaps are filled.
+/// A user who was here before: what they said of themselves stays and gaps are filled, or what they say now counts.
 fn returning(mut user: UserRecord, login: &NewLogin) -> UserRecord {
     let Profile { nickname, avatar_url, bio: _, birthday: _ } = &login.profile;
-    user.user.profile.nickname = user.user.profile.nickname.or_else(|| nickname.clone());
-    user.user.profile.avatar_url = user.user.profile.avatar_url.or_else(|| avatar_url.clone());
+    let known = &mut user.user.profile;
+    for (known, said) in [(&mut known.nickname, nickname), (&mut known.avatar_url, avatar_url)] {
+        if said.is_some() && (known.is_none() || login.profile_is_newer) {
+            known.clone_from(said);
+        }
+    }
     if login.user_type == UserType::admin() {
         user.user.user_type = UserType::admin();
     }

@@ -6,7 +6,7 @@ use super::{
     login::{self, Room},
     merge::{self, Joined},
     records::{self, PhoneRecord, UserRecord},
-    sms,
+    sms::{self, Guessed},
 };
 use crate::{
     store::{
@@ -31,7 +31,7 @@ pub(super) fn bind(draft: &mut Draft<'_>, binding: &PhoneBinding) -> Result<Bind
     let has_it = caller.user.phone.as_ref() == Some(proof.phone());
     if let PhoneProof::Sms(guess) = proof {
         let repeated = has_it && sms::was_used(draft, guess, *now)?;
-        if !repeated && !sms::guess(draft, guess, *now)? {
+        if !repeated && sms::guess(draft, guess, *now)? != Guessed::Right {
             return Ok(BindOutcome::CodeWrong);
         }
     }
@@ -127,7 +127,7 @@ pub(super) fn unbind(
 
 /// Whether the guess is right, and the phone the user's own. Somebody else's phone costs the same guess.
 pub(super) fn prove(draft: &mut Draft<'_>, user: &UserId, guess: &SmsGuess, now: Timestamp) -> Result<bool, Failure> {
-    let is_right = sms::guess(draft, guess, now)?;
+    let is_right = sms::guess(draft, guess, now)? == Guessed::Right;
     let phone = records::user(draft, user)?.and_then(|record| record.user.phone);
     Ok(is_right && phone.as_ref() == Some(&guess.phone))
 }

@@ -21,6 +21,15 @@ const DAY: Duration = Duration::from_hours(24);
 /// China's days begin eight hours before those of UTC.
 const UTC_8: Duration = Duration::from_hours(8);
 
+/// What came of a guess.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Guessed {
+    Right,
+    Wrong,
+    /// There is no code to compare with: none was sent, or it was used, is too old, or was guessed at too often.
+    NoCode,
+}
+
 /// Takes the slots, or says what is in the way. The order matters to nobody but the one who waits: the shortest wait first.
 pub(super) fn reserve(draft: &mut Draft<'_>, new: &SmsReservation) -> Result<SmsReserved, Failure> {
     let known: Option<SmsRecord> = draft.find(Handle::Sms(&new.phone))?;
@@ -82,12 +91,12 @@ pub(super) fn release(
 /// Counts the guess, then compares. A right one is used up, and frees the guesses that were lost before it.
 ///
 /// A guess at nothing writes too: how long the answer takes says nothing about whether a code was sent.
-pub(super) fn guess(draft: &mut Draft<'_>, guess: &SmsGuess, now: Timestamp) -> Result<bool, Failure> {
+pub(super) fn guess(draft: &mut Draft<'_>, guess: &SmsGuess, now: Timestamp) -> Result<Guessed, Failure> {
     let known: Option<SmsRecord> = draft.find(Handle::Sms(&guess.phone))?;
     let open = known.filter(|record| record.is_open(guess.max_attempts, now));
     let Some(mut record) = open else {
         pretend(draft, guess, now)?;
-        return Ok(false);
+        return Ok(Guessed::NoCode);
     };
     record.attempts = record.attempts.saturating_add(1);
     let is_right = record.code.as_ref().is_some_and(|code| is_same(code, guess));
@@ -97,7 +106,7 @@ pub(super) fn guess(draft: &mut Draft<'_>, guess: &SmsGuess, now: Timestamp) -> 
         record.attempts = 0;
     }
     put(draft, &record)?;
-    Ok(is_right)
+    Ok(if is_right { Guessed::Right } else { Guessed::Wrong })
 }
 
 /// Does what a wrong guess does, to a record that stands for all phones without a code: it is read, written back as long as a
