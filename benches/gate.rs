@@ -15,9 +15,9 @@ use menshen::{
     entropy::Entropy,
     gate::{Gate, Verdict},
     metrics::Metrics,
-    policy::IdentityHeaders,
+    policy::{Answered, IdentityHeaders},
     store::{Profile, RefreshSalt, Session, StoredKey, User},
-    token::{Grant, Issuer, Keyrings, Verifier, generate},
+    token::{AccessForm, Grant, Issuer, Keyrings, Lifetimes, Verifier, generate},
     types::{ClientType, SessionId, Timestamp, UserId, UserType},
 };
 
@@ -70,11 +70,11 @@ impl World {
 
     fn token(&self) -> String {
         let grant = Grant { user: &self.user, session: &self.session, global_epoch: 0 };
-        self.issuer.access(&grant, NOW).expect("a token").text
+        self.issuer.access(&grant, &AccessForm::default(), NOW).expect("a token").text
     }
 
     fn verifier(&self) -> Verifier {
-        Verifier::new(Arc::clone(&self.keyrings), &TokenConfig::default())
+        Verifier::new(Arc::clone(&self.keyrings), &TokenConfig::default(), Lifetimes::of(&TokenConfig::default()))
     }
 
     /// With some other sessions revoked, as in life.
@@ -144,7 +144,8 @@ fn decide(c: &mut Criterion) {
     let others = (0..20).map(|n| rule(n, format!("/area-{n}/*/things/**"), Access::Public));
     let ours = rule(20, "/api/**".to_owned(), Access::Required);
     let config = Config { rule: others.chain([ours]).collect(), ..Config::default() };
-    let gate = Gate::compile(&config, Arc::new(world.authorizer(20_000)), Metrics::new()).expect("rules that compile");
+    let gate = Gate::compile(&config, Answered::default(), Arc::new(world.authorizer(20_000)), Metrics::new())
+        .expect("rules that compile");
     let peer = Some([192, 0, 2, 7].into());
     let good = head(&format!("Authorization: Bearer {}\r\n", world.token()));
     let (none, forged) = (head(""), head("X-User-Id: 1\r\nX_User_Id: 1\r\n"));

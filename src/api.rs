@@ -6,10 +6,12 @@
 mod answer;
 mod body;
 mod caller;
+mod dialects;
 mod error;
 mod openapi;
 pub mod problem;
 mod routes;
+mod voice;
 
 use std::sync::Arc;
 
@@ -24,9 +26,11 @@ use axum::{
 pub use body::{BODY_TIME, LONGEST_BODY};
 pub use error::respond;
 pub use openapi::{errors_markdown, openapi_json};
+pub use voice::{Said, Voices};
 
 use crate::{
     auth::{Auth, Authorizer},
+    dialect::{Dialects, Terms},
     error::ErrorCode,
     token::Keyrings,
     types::ClientIp,
@@ -44,6 +48,9 @@ pub struct ApiState {
     pub prefix: String,
     /// Put the `openid` into the answer of a login.
     pub openid_in_answers: bool,
+    /// On which the routes of this API give tokens.
+    pub terms: Arc<Terms>,
+    pub dialects: Arc<Dialects>,
 }
 
 /// What the gate knows of a request. The bridge puts it into the request's extensions.
@@ -56,7 +63,8 @@ pub struct RequestContext {
 /// Every route. Anything else under any path is 404 `not_found`.
 pub fn router(state: ApiState) -> Router {
     let at = |path: &str| format!("{}{path}", state.prefix);
-    Router::new()
+    let router = dialects::mount(Router::new(), &state);
+    router
         .route(&at("/wechat/login"), post(routes::wechat_login::post))
         .route(&at("/password/login"), post(routes::password_login::post))
         .route(&at("/sms/send"), post(routes::sms_send::post))

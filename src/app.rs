@@ -17,12 +17,13 @@ pub use stopped::operations;
 
 use crate::{
     admin::{self, Operations, Probes, Stage},
-    api::{self, ApiState},
+    api::{self, ApiState, Voices},
     audit::Audit,
     auth::{Administration, AdministrationParts, Auth, AuthParts, AuthRules, Authorizer, Denylist, Limits, Passwords},
     clock::Clock,
     config::{Config, Problems},
     crypto,
+    dialect::{Dialects, Terms},
     entropy::Entropy,
     gate::{self, Gate},
     metrics::Metrics,
@@ -32,7 +33,7 @@ use crate::{
     proxy::{Listener, Parts, Server, Upstreams},
     store::{self, Measured, OpenOptions, Opening, Store, StoreKeys},
     telemetry::{AccessLog, Sink},
-    token::{self, Issuer, Keyrings, RefreshTokens, Verifier},
+    token::{Issuer, Keyrings, RefreshTokens, SessionHandles, Verifier},
     types::Secret,
 };
 
@@ -66,12 +67,15 @@ struct Core {
     sink: Sink,
 }
 
-/// Checks that know more of the config than its own sections do: rules, header names.
+/// Checks that know more of the config than its own sections do: rules, header names, dialects.
 pub fn check(config: &Config, problems: &mut Problems) {
     for (key, message) in gate::compile_policy(config).err().unwrap_or_default() {
         problems.add(&key, message);
     }
     for (key, message) in IdentityHeaders::compile(&config.identity).err().unwrap_or_default() {
+        problems.add(&key, message);
+    }
+    for (key, message) in Dialects::compile(config).err().unwrap_or_default() {
         problems.add(&key, message);
     }
 }
@@ -113,13 +117,15 @@ impl App {
         let opened = tokio::task::spawn_blocking(move || open_store(&store_config, &store_entropy)).await??;
         let engine = store::engine(&config.store.url);
         let store: Arc<dyn Store> = Arc::new(Measured::new(opened.store, engine, metrics.clone()));
-        let keyrings = Arc::new(Keyrings::open(&config.tokens, &*store, &entropy, clock.now()).await?);
-        let denylist = Arc::new(Denylist::remembering(token::longest_life(&config.tokens) + config.tokens.leeway.get()));
+        let dialects = Arc::new(Dialects::compile(&config).map_err(unchecked)?);
+        let lifetimes = dialects.lifetimes(&config.tokens);
+        let keyrings = Arc::new(Keyrings::open(&config.tokens, lifetimes, &*store, &entropy, clock.now()).await?);
+        let denylist = Arc::new(Denylist::remembering(lifetimes.longest_accepted() + config.tokens.leeway.get()));
         denylist.load(&*store).await.context("cannot read the revocations")?;
         denylist.forget(clock.now());
 
         let identity_headers = IdentityHeaders::compile(&config.identity).map_err(unchecked)?;
-        let verifier = Verifier::new(keyrings.clone(), &config.tokens);
+        let verifier = Verifier::new(keyrings.clone(), &config.tokens, lifetimes);
         let authorizer =
             Authorizer::new(verifier, denylist.clone(), identity_headers, config.tokens.cache_entries, &metrics);
         let authorizer = Arc::new(authorizer);
@@ -131,6 +137,7 @@ impl App {
             sms: Sms::new(&config.sms, config.mode, metrics.clone(), &entropy)?,
             issuer: Arc::new(Issuer::new(keyrings.clone(), &config.tokens, entropy.clone())),
             refresh_tokens: Arc::new(RefreshTokens::new(crypto::derive(&opened.root, "refresh tokens"))),
+            session_handles: SessionHandles::new(crypto::derive(&opened.root, "session handles")),
             denylist: denylist.clone(),
             code_key: crypto::derive(&opened.root, "login codes"),
             sms_key: crypto::derive(&opened.root, "SMS codes"),
@@ -148,14 +155,17 @@ impl App {
             keyrings: keyrings.clone(),
             prefix: config.auth.prefix.clone(),
             openid_in_answers: config.auth.openid_in_answers,
+            terms: Arc::new(Terms::plain()),
+            dialects: dialects.clone(),
         });
 
-        let gate = Gate::compile(&config, authorizer, metrics.clone()).map_err(unchecked)?;
+        let gate = Gate::compile(&config, dialects.answered(), authorizer, metrics.clone()).map_err(unchecked)?;
         let access_log = config.telemetry.access_log.then(|| (sink.clone(), config.telemetry.log_format));
         let server = Server::new(Parts {
             config: &config,
             gate,
             api,
+            voices: Voices::new(dialects, clock.clone()),
             upstreams,
             listeners,
             access_log: AccessLog::new(access_log),

@@ -22,6 +22,7 @@ mod password_login;
 mod passwords;
 pub mod profile;
 mod refresh;
+mod session_handle;
 mod sessions;
 mod sms_login;
 mod sms_send;
@@ -45,6 +46,7 @@ pub use limits::Limits;
 pub use logout::Scope;
 pub use password_login::PasswordLogin;
 pub use passwords::{Password, PasswordFault, Passwords};
+pub use refresh::Refresh;
 pub use sms_login::SmsLogin;
 pub use sms_send::{SmsRules, SmsSent};
 pub use wechat_login::{SignedData, WechatLogin};
@@ -54,12 +56,13 @@ use crate::{
     clock::Clock,
     config::{Config, Merge, Mode, Registration, ReplayWindow, UserIds},
     crypto::Key,
+    dialect::Terms,
     entropy::Entropy,
     metrics::Metrics,
     provider::{sms::Sms, wechat::Wechat},
     store::{RevocationEntry, RevocationTarget, Revoked, Session, Store, User},
-    token::{AccessClaims, Grant, Issuer, RefreshTokens},
-    types::{ClientIp, OpenId, SessionId, Timestamp},
+    token::{Grant, Issuer, RefreshTokens, SessionHandles},
+    types::{ClientIp, ClientType, OpenId, SessionId, Timestamp, UserId},
 };
 use coalesce::Coalesce;
 use known_networks::KnownNetworks;
@@ -72,6 +75,7 @@ pub struct AuthParts {
     pub sms: Option<Sms>,
     pub issuer: Arc<Issuer>,
     pub refresh_tokens: Arc<RefreshTokens>,
+    pub session_handles: SessionHandles,
     pub denylist: Arc<Denylist>,
     /// Hashes login codes; used for nothing else.
     pub code_key: Key,
@@ -124,19 +128,26 @@ pub struct SignedIn {
     pub user: User,
     pub session: Session,
     pub is_new_user: bool,
-    /// Only after a login, which names it.
+    /// After a login, which names it, and where the terms ask for it.
     pub openid: Option<OpenId>,
     pub access_token: String,
     pub access_expires_in: Duration,
     pub refresh_token: String,
+    /// The refresh token inside a JWT, where the terms have one.
+    pub refresh_jwt: Option<String>,
     pub refresh_expires_in: Duration,
 }
 
 /// Who is asking, by a token that has been checked.
 #[derive(Debug, Clone, Copy)]
 pub struct Caller<'a> {
-    pub claims: &'a AccessClaims,
+    pub user: &'a UserId,
+    /// The caller's own session.
+    pub session: SessionId,
+    pub client_type: ClientType,
     pub from: ClientIp,
+    /// On which new tokens are given, where there are any.
+    pub terms: &'a Terms,
 }
 
 impl Auth {
@@ -168,18 +179,33 @@ impl Auth {
     }
 
     /// Tokens for a session as it is now.
-    fn sign(&self, grant: &Grant<'_>, now: Timestamp) -> Result<SignedIn, AuthError> {
-        let access = self.parts.issuer.access(grant, now)?;
+    fn sign(&self, grant: &Grant<'_>, openid: Option<OpenId>, terms: &Terms, now: Timestamp) -> Result<SignedIn, AuthError> {
+        let Grant { user, session, .. } = grant;
+        let issuer = &self.parts.issuer;
+        let access = issuer.access(grant, &terms.access_form(user, openid.as_ref(), session, now), now)?;
+        let refresh_token = self.parts.refresh_tokens.issue(session);
+        let refresh_jwt = if terms.wraps_refresh_token {
+            let claims = terms.refresh_claims(user, openid.as_ref(), session, now);
+            Some(issuer.wrap_refresh_token(&refresh_token, session, &claims, now)?)
+        } else {
+            None
+        };
         Ok(SignedIn {
-            user: grant.user.clone(),
-            session: grant.session.clone(),
+            user: (*user).clone(),
+            session: (*session).clone(),
             is_new_user: false,
-            openid: None,
+            openid,
             access_token: access.text,
             access_expires_in: access.expires_in,
-            refresh_token: self.parts.refresh_tokens.issue(grant.session),
+            refresh_token,
+            refresh_jwt,
             refresh_expires_in: grant.session.idle_end.since(now),
         })
+    }
+
+    /// What stands for the session where a client expects the `session_key` of WeChat.
+    pub fn session_handle(&self, session: &Session) -> String {
+        self.parts.session_handles.issue(session)
     }
 
     /// A revocation that the store has done bites here at once. Says how many sessions it ended.
@@ -226,13 +252,6 @@ impl AuthRules {
             recent_login: config.auth.recent_login.get(),
             sms: SmsRules::of(&config.sms),
         }
-    }
-}
-
-impl Caller<'_> {
-    /// The caller's own session.
-    pub const fn session(&self) -> SessionId {
-        self.claims.sid
     }
 }
 

@@ -5,6 +5,7 @@
 mod check;
 mod config;
 mod demo;
+mod dialect;
 mod keys;
 mod openapi;
 mod operator;
@@ -69,6 +70,8 @@ enum Command {
     Check,
     /// Print a config file with every key, its meaning and its default
     Config,
+    /// Print a built-in dialect as a custom one, to start your own from
+    Dialect { which: dialect::Builtin },
     /// Print the contract of the auth API (OpenAPI 3.1, JSON)
     Openapi,
     /// Print the error codes and their meaning (Markdown)
@@ -92,6 +95,7 @@ pub fn run() -> ExitCode {
         Command::Keys { command } => keys::run(&source, &command, &mut out, &mut err),
         Command::Check => check::run(&source, &mut out, &mut err),
         Command::Config => config::run(&mut out).map(|()| ExitCode::SUCCESS),
+        Command::Dialect { which } => dialect::run(which, &mut out),
         Command::Openapi => openapi::contract(&mut out).map(|()| ExitCode::SUCCESS),
         Command::Errors => openapi::errors(&mut out).map(|()| ExitCode::SUCCESS),
     };

@@ -6,6 +6,7 @@
 mod address;
 mod admin;
 mod auth;
+mod dialects;
 mod document;
 mod environment;
 mod identity;
@@ -31,6 +32,10 @@ mod wechat;
 pub use address::{ListenAddress, UpstreamAddress};
 pub use admin::AdminConfig;
 pub use auth::{AuthConfig, Merge, Registration, UserIds, UsersConfig};
+pub use dialects::{
+    DialectAction, DialectCheck, DialectConfig, DialectError, DialectKind, DialectRoute, Language, ProfileOfLogin,
+    ShownPhone,
+};
 pub use identity::IdentityConfig;
 pub use limits::LimitsConfig;
 pub use load::{Loaded, Source};
@@ -43,6 +48,7 @@ pub use sms::{
     WebhookConfig,
 };
 pub use store::{StoreConfig, StoreEngine};
+pub(crate) use suggestion::nearest;
 pub use telemetry::{LogFormat, TelemetryConfig};
 pub use tokens::{Algorithm, ReplayWindow, TokenConfig};
 pub use upstream::{UpstreamAuthorization, UpstreamConfig};
@@ -72,6 +78,8 @@ pub struct Config {
     pub wechat: WechatConfig,
     pub sms: SmsConfig,
     pub limits: LimitsConfig,
+    /// APIs that existing mini programs call, answered beside the auth API.
+    pub dialect: Vec<DialectConfig>,
     pub telemetry: TelemetryConfig,
 }
 

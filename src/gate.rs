@@ -15,8 +15,8 @@ use crate::{
     error::ErrorCode,
     metrics::Metrics,
     policy::{
-        Body, Credential, Decision, DropReason, FramingLimits, Head, HeaderPolicy, HeaderVerdict, HttpVersion, Origin,
-        Parsed, Refusal, RuleSet, Ruling, Target, TokenState, client_ip, decision, framing, head, path,
+        Answered, Body, Credential, Decision, DropReason, FramingLimits, Head, HeaderPolicy, HeaderVerdict, HttpVersion,
+        Origin, Parsed, Refusal, RuleSet, Ruling, Target, TokenState, client_ip, decision, framing, head, is_under, path,
     },
     types::Timestamp,
 };
@@ -35,6 +35,7 @@ pub struct Gate {
     limits: FramingLimits,
     trusted_proxies: Vec<ipnet::IpNet>,
     auth_prefix: String,
+    answered: Answered,
     metrics: Metrics,
 }
 
@@ -45,7 +46,7 @@ pub enum Verdict {
     Incomplete,
     /// Answer with this code. Nothing is forwarded.
     Refuse(Box<Refused>),
-    /// The auth API answers.
+    /// The auth API or a dialect answers.
     AuthApi(Box<Passage>),
     /// The backend answers.
     Forward(Box<Passage>),
@@ -158,7 +159,12 @@ pub type GateProblems = Vec<(String, String)>;
 
 impl Gate {
     /// Compiles the snapshot; reports every problem of the rules and header names at once.
-    pub fn compile(config: &Config, authorizer: Arc<Authorizer>, metrics: Metrics) -> Result<Self, GateProblems> {
+    pub fn compile(
+        config: &Config,
+        answered: Answered,
+        authorizer: Arc<Authorizer>,
+        metrics: Metrics,
+    ) -> Result<Self, GateProblems> {
         let (rules, headers) = compile_policy(config)?;
         Ok(Self {
             rules,
@@ -167,6 +173,7 @@ impl Gate {
             limits: FramingLimits { max_headers: config.server.max_headers },
             trusted_proxies: config.server.trusted_proxies.clone(),
             auth_prefix: config.auth.prefix.clone(),
+            answered,
             metrics,
         })
     }
@@ -216,12 +223,12 @@ impl Gate {
         };
         let passage =
             |rule, identity| Box::new(self.passage(bytes, &head, target, origin, extent, framing.websocket, rule, identity));
-        if self.is_auth_api(target.path) {
+        if self.is_answered_here(head.method, target.path) {
             return Verdict::AuthApi(passage(None, None));
         }
         let ruling = self.rules.find(target.path, head.method);
         let rule = ruling.rule;
-        match self.judge(&head, ruling, now) {
+        match self.judge(&head, target.path, ruling, now) {
             Ok((Decision::Anonymous, _)) => Verdict::Forward(passage(Some(rule.index), None)),
             Ok((Decision::Authenticated, identity)) => Verdict::Forward(passage(Some(rule.index), identity)),
             Ok((Decision::Refuse(code), user)) => Verdict::Refuse(Box::new(Refused {
@@ -242,10 +249,11 @@ impl Gate {
     fn judge(
         &self,
         head: &Head<'_>,
+        path: &str,
         ruling: Ruling<'_>,
         now: Timestamp,
     ) -> Result<(Decision, Option<Arc<Identity>>), Refusal> {
-        let credential = decision::credential(head)?;
+        let credential = decision::credential(head, self.answered.takes_bare_token(path))?;
         if !decision::needs_token(ruling) {
             return Ok((decision::decide(ruling, TokenState::Missing), None));
         }
@@ -263,9 +271,9 @@ impl Gate {
         })
     }
 
-    /// Whether menshen answers this path itself. The prefix is a whole segment: `/authors` is not under `/auth`.
-    fn is_auth_api(&self, path: &str) -> bool {
-        path.strip_prefix(self.auth_prefix.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    /// Whether menshen answers this request itself: the auth API every one under its prefix, a dialect those of its routes.
+    fn is_answered_here(&self, method: &str, path: &str) -> bool {
+        is_under(path, &self.auth_prefix) || self.answered.has(method, path)
     }
 
     #[expect(clippy::too_many_arguments, reason = "a constructor, called at one place")]

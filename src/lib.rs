@@ -27,6 +27,7 @@ pub mod token;
 // What the program does.
 pub mod api;
 pub mod auth;
+pub mod dialect;
 pub mod gate;
 pub mod policy;
 

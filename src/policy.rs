@@ -7,6 +7,7 @@
 //! The order is [`head::parse`], [`framing::check`], [`path::check`], [`RuleSet::find`], [`decision::decide`]; the client's
 //! headers go through [`HeaderPolicy::verdict`] on every route before anything of ours is set.
 
+pub mod answered;
 pub mod client_ip;
 pub mod decision;
 pub mod framing;
@@ -17,6 +18,7 @@ pub mod path;
 mod pattern;
 pub mod rules;
 
+pub use answered::{Answered, is_under};
 pub use client_ip::Origin;
 pub use decision::{Credential, Decision, TokenState};
 pub use framing::{Body, Framing, FramingLimits};

@@ -8,6 +8,7 @@
 
 mod cache;
 mod claims;
+mod handle;
 mod issue;
 mod key;
 mod keyring;
@@ -20,7 +21,8 @@ mod verify;
 pub(crate) mod fixture;
 
 pub use cache::TokenCache;
-pub use claims::{AccessClaims, Grant, LONGEST_LIFE, longest_life};
+pub use claims::{AccessClaims, AccessForm, Grant, LONGEST_LIFE, Lifetimes, RESERVED};
+pub use handle::{SessionHandle, SessionHandles};
 pub use issue::{AccessToken, IssueError, Issuer};
 pub use key::{KeyError, generate};
 pub use keyring::Keyring;

@@ -43,6 +43,16 @@ impl Fields {
         Self::parse(&read(&head.headers, body).await?)
     }
 
+    /// Fields that stood elsewhere.
+    pub(super) const fn of(object: Map<String, Value>) -> Self {
+        Self { object, errors: Vec::new() }
+    }
+
+    /// The fields as they came.
+    pub(super) fn into_object(self) -> Map<String, Value> {
+        self.object
+    }
+
     /// The body; none is the same as an empty object.
     pub(super) async fn read_if_any(request: Request) -> Result<Self, Problem> {
         let (head, body) = request.into_parts();

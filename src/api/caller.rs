@@ -10,7 +10,9 @@ use axum::{
 use super::{ApiState, RequestContext, problem::Problem};
 use crate::{
     auth::{self, Identity},
+    dialect::Terms,
     error::ErrorCode,
+    token::AccessClaims,
     types::ClientIp,
 };
 
@@ -19,12 +21,14 @@ use crate::{
 pub(super) struct Caller {
     identity: Arc<Identity>,
     from: ClientIp,
+    terms: Arc<Terms>,
 }
 
 impl Caller {
     /// As the use cases take it.
     pub(super) fn get(&self) -> auth::Caller<'_> {
-        auth::Caller { claims: &self.identity.claims, from: self.from }
+        let AccessClaims { sub, sid, client_type, .. } = &self.identity.claims;
+        auth::Caller { user: sub, session: *sid, client_type: *client_type, from: self.from, terms: &self.terms }
     }
 }
 
@@ -34,14 +38,15 @@ impl FromRequestParts<ApiState> for Caller {
     async fn from_request_parts(parts: &mut Parts, api: &ApiState) -> Result<Self, Problem> {
         let context = RequestContext::from_request_parts(parts, api).await?;
         api.auth.limits().api(context.client_ip)?;
-        let token = bearer(&parts.headers)?;
+        let token = token(&parts.headers, false)?;
         let identity = api.authorizer.authorize(token, api.auth.now())?;
-        Ok(Self { identity, from: context.client_ip })
+        Ok(Self { identity, from: context.client_ip, terms: Arc::clone(&api.terms) })
     }
 }
 
-/// The one bearer token (RFC 6750 section 2.1; the scheme in any case, RFC 9110 section 11.1).
-fn bearer(headers: &HeaderMap) -> Result<&str, ErrorCode> {
+/// The one bearer token (RFC 6750 section 2.1; the scheme in any case, RFC 9110 section 11.1); where `bare` says so it may stand
+/// alone.
+pub(super) fn token(headers: &HeaderMap, bare: bool) -> Result<&str, ErrorCode> {
     let mut sent = headers.get_all(header::AUTHORIZATION).iter();
     let value = match (sent.next(), sent.next()) {
         (None, _) => return Err(ErrorCode::TokenMissing),
@@ -50,6 +55,7 @@ fn bearer(headers: &HeaderMap) -> Result<&str, ErrorCode> {
     };
     match value.split_once(' ') {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(token.trim_start_matches(' ')),
+        None if bare && !value.is_empty() => Ok(value),
         Some(_) | None => Err(ErrorCode::TokenInvalid),
     }
 }
@@ -79,7 +85,9 @@ mod tests {
             for value in sent {
                 headers.append(header::AUTHORIZATION, HeaderValue::from_bytes(value.as_bytes()).unwrap());
             }
-            assert_eq!(bearer(&headers), expected, "{sent:?}");
+            assert_eq!(token(&headers, false), expected, "{sent:?}");
+            let alone = if let ["abc" | "Bearer"] = sent { Ok(sent[0]) } else { expected };
+            assert_eq!(token(&headers, true), alone, "{sent:?}");
         }
     }
 }

@@ -15,6 +15,7 @@ use axum::{
 use super::{
     RequestContext,
     problem::{FieldError, Problem},
+    voice::Said,
 };
 use crate::{
     auth::{AuthError, limits::Over},
@@ -26,9 +27,15 @@ use crate::{
 const MENSHEN_ERROR: HeaderName = HeaderName::from_static("x-menshen-error");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// A refusal as a response of its own, for places outside the router.
+/// A refusal as a problem document of its own, for places outside the router.
 pub fn respond(problem: &Problem, request_id: &str) -> Response {
-    let mut response = write(Response::new(Body::empty()), problem, request_id);
+    response(problem, Said::plainly(problem, request_id), request_id)
+}
+
+/// A refusal in whatever shape as a response of its own.
+pub(super) fn response(problem: &Problem, said: Said, request_id: &str) -> Response {
+    let mut response = said.into_response();
+    complete(&mut response, problem, request_id);
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     name_request(&mut response, request_id);
     response
@@ -49,13 +56,22 @@ pub(super) async fn finish(request: Request, next: Next) -> Response {
 
 /// Writes a refusal over an answer; headers that are there already (`Allow`) stay.
 fn write(mut response: Response, problem: &Problem, request_id: &str) -> Response {
-    *response.status_mut() = problem.status();
-    *response.body_mut() = Body::from(problem.body(request_id));
+    let said = Said::plainly(problem, request_id).into_response();
+    *response.status_mut() = said.status();
+    let (head, body) = said.into_parts();
+    *response.body_mut() = body;
+    response.headers_mut().remove(header::CONTENT_LENGTH);
+    response.headers_mut().extend(head.headers);
+    complete(&mut response, problem, request_id);
+    response
+}
+
+/// The header fields that follow from the refusal, whatever its shape.
+fn complete(response: &mut Response, problem: &Problem, request_id: &str) {
+    let status = response.status();
     let headers = response.headers_mut();
-    headers.remove(header::CONTENT_LENGTH);
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     headers.insert(MENSHEN_ERROR, HeaderValue::from_static(problem.code.as_str()));
-    if let Some(challenge) = problem.www_authenticate() {
+    if let Some(challenge) = problem.www_authenticate().filter(|_| matches!(status.as_u16(), 401 | 403)) {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
     }
     if let Some(secs) = problem.retry_after_secs().or_else(|| spread(problem.code, request_id)) {
@@ -64,7 +80,6 @@ fn write(mut response: Response, problem: &Problem, request_id: &str) -> Respons
     if let Some(allow) = problem.allow.as_deref().and_then(|allow| HeaderValue::from_str(allow).ok()) {
         headers.insert(header::ALLOW, allow);
     }
-    response
 }
 
 /// 1 to 5 seconds, another for each request, so that clients of a store that was down do not all come back at once.
@@ -124,7 +139,7 @@ impl From<&AuthError> for Problem {
                 errors: vec![FieldError { field: "app_id", message: "must be a mini program of this server" }],
                 ..problem
             },
-            AuthError::Wechat(refusal) => match refusal {
+            AuthError::Wechat(refusal) | AuthError::WechatRefused(refusal, _) => match refusal {
                 WechatError::Busy { retry_after } | WechatError::RateLimited { retry_after } => {
                     problem.retry_after(*retry_after)
                 }

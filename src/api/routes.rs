@@ -41,7 +41,7 @@ fn fresh_proof(fields: &mut Fields) -> FreshProof {
 }
 
 /// Where somebody signs in, as requests name it.
-fn client_type(text: &str) -> Result<ClientType, Malformed> {
+pub(super) fn client_type(text: &str) -> Result<ClientType, Malformed> {
     [ClientType::MiniProgram, ClientType::App, ClientType::Web]
         .into_iter()
         .find(|known| known.as_str() == text)

@@ -8,6 +8,7 @@ use crate::{
     auth::{Administration, AdministrationParts, AuthRules, Passwords},
     clock::Clock,
     config::Config,
+    dialect::Dialects,
     entropy::Entropy,
     metrics::Metrics,
     store::Store,
@@ -19,7 +20,9 @@ pub async fn operations(config: &Config) -> anyhow::Result<Operations> {
     let (entropy, metrics, clock) = (Entropy::default(), Metrics::new(), Clock::System);
     let audit = Audit::new(metrics.clone());
     let store: Arc<dyn Store> = super::open_store(config, &entropy)?.store;
-    let keyrings = Arc::new(Keyrings::open(&config.tokens, &*store, &entropy, clock.now()).await?);
+    let dialects = Dialects::compile(config).map_err(super::unchecked)?;
+    let lifetimes = dialects.lifetimes(&config.tokens);
+    let keyrings = Arc::new(Keyrings::open(&config.tokens, lifetimes, &*store, &entropy, clock.now()).await?);
     let administration = Arc::new(Administration::new(AdministrationParts {
         store: store.clone(),
         passwords: Arc::new(Passwords::new(entropy.clone())),

@@ -16,7 +16,7 @@ pub struct AccountCopy {
 impl Auth {
     /// A copy of all that is stored about the caller.
     pub async fn export_account(&self, caller: Caller<'_>) -> Result<AccountCopy, AuthError> {
-        let user = &caller.claims.sub;
+        let user = caller.user;
         self.parts.limits.account(user)?;
         let Known::User(identities) = self.parts.store.known(user).await? else { return Err(AuthError::UserGone) };
         if identities.user.disabled {
@@ -29,7 +29,7 @@ impl Auth {
 
     /// Erases the caller's account. A login that is not fresh needs a code as well.
     pub async fn erase_account(&self, caller: Caller<'_>, proof: FreshProof) -> Result<(), AuthError> {
-        let (user, session, from) = (&caller.claims.sub, caller.session(), caller.from);
+        let (user, session, from) = (caller.user, caller.session, caller.from);
         let erased = self.prove_and_erase(caller, proof).await;
         self.parts.audit.record(&match &erased {
             Ok(()) => Event::AccountErased { user, by: "user" },
@@ -39,11 +39,11 @@ impl Auth {
     }
 
     async fn prove_and_erase(&self, caller: Caller<'_>, proof: FreshProof) -> Result<(), AuthError> {
-        let user = &caller.claims.sub;
+        let user = caller.user;
         self.parts.limits.account(user)?;
         self.prove_freshly(caller, &proof).await?;
         // Only while the session lives: a logout, a ban, an erasure or a merge may have come in between.
-        let revoked = self.parts.store.erase_user(user, Some(caller.session()), self.now()).await?;
+        let revoked = self.parts.store.erase_user(user, Some(caller.session), self.now()).await?;
         self.bite(&revoked.ok_or(AuthError::UserGone)?, "erased");
         Ok(())
     }

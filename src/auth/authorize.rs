@@ -86,6 +86,12 @@ impl Authorizer {
         }
     }
 
+    /// What a token says that may have expired; it is worth no more than a refresh token. Whether its session lives is the store's
+    /// to say.
+    pub fn lapsed(&self, token: &str, now: Timestamp) -> Result<AccessClaims, ErrorCode> {
+        self.verifier.verify_lapsed(token, now).map_err(|error| self.refused(error))
+    }
+
     fn verify(&self, token: &str, now: Timestamp) -> Result<Arc<Identity>, ErrorCode> {
         let keys = self.verifier.keys();
         let claims = self.verifier.verify_with(&keys, token, now).map_err(|error| self.refused(error))?;

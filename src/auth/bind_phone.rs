@@ -3,7 +3,7 @@
 use super::{Auth, AuthError, Caller, FreshProof, SignedIn};
 use crate::{
     audit::Event,
-    provider::wechat::{EncryptedPhone, PhoneCode, WechatError},
+    provider::wechat::{EncryptedPhone, PhoneCode, Stamp, WechatError},
     store::{BindOutcome, Merged, PhoneBinding, PhoneProof, UnbindOutcome, User, WechatSession},
     token::Grant,
     types::{Phone, SmsCode, SmsPurpose, Timestamp},
@@ -13,6 +13,8 @@ use crate::{
 #[derive(Debug)]
 pub struct Bound {
     pub phone: Phone,
+    /// Of what WeChat encrypted, where the phone came so.
+    pub watermark: Option<Stamp>,
     /// Two accounts have become one.
     pub merged: bool,
     /// New tokens, where the caller's own session ended with its account.
@@ -45,7 +47,7 @@ impl Auth {
             return Err(AuthError::SmsOff);
         }
         self.parts.limits.verify(caller.from)?;
-        self.parts.limits.account(&caller.claims.sub)?;
+        self.parts.limits.account(caller.user)?;
         self.prove_freshly(caller, proof).await?;
         let result = self.bind(caller, PhoneProof::Sms(self.guess(phone, code, SmsPurpose::Bind))).await;
         self.count_verification(match &result {
@@ -65,7 +67,7 @@ impl Auth {
     }
 
     async fn bind_wechat(&self, caller: Caller<'_>, code: &PhoneCode) -> Result<Bound, AuthError> {
-        self.parts.limits.account(&caller.claims.sub)?;
+        self.parts.limits.account(caller.user)?;
         let WechatSession { app_id, openid, .. } = self.wechat_session(caller).await?;
         let phone = self.parts.wechat.phone_number(&app_id, &openid, code).await.map_err(|error| match error {
             WechatError::CodeInvalid => AuthError::PhoneCodeInvalid,
@@ -88,29 +90,30 @@ impl Auth {
 
     async fn bind_encrypted(&self, caller: Caller<'_>, sent: EncryptedPhone<'_>) -> Result<Bound, AuthError> {
         let Some(decryption) = self.parts.wechat.phone_decryption() else { return Err(AuthError::PhoneDecryptFailed) };
-        self.parts.limits.account(&caller.claims.sub)?;
+        self.parts.limits.account(caller.user)?;
         // Counted before anything is looked at: whoever could try often enough could decrypt anything.
-        self.parts.limits.phone_decrypt(caller.session())?;
+        self.parts.limits.phone_decrypt(caller.session)?;
         let WechatSession { app_id, session_keys, .. } = self.wechat_session(caller).await?;
-        let phone = decryption.phone(&app_id, &session_keys, &sent).map_err(|_| AuthError::PhoneDecryptFailed)?;
-        self.parts.limits.give_back_phone_decrypt(caller.session());
-        self.bind(caller, PhoneProof::Wechat(phone)).await
+        let decrypted = decryption.phone(&app_id, &session_keys, &sent).map_err(|_| AuthError::PhoneDecryptFailed)?;
+        self.parts.limits.give_back_phone_decrypt(caller.session);
+        let bound = self.bind(caller, PhoneProof::Wechat(decrypted.phone)).await?;
+        Ok(Bound { watermark: Some(decrypted.watermark), ..bound })
     }
 
     async fn wechat_session(&self, caller: Caller<'_>) -> Result<WechatSession, AuthError> {
-        self.parts.store.wechat_session(caller.session(), self.now()).await?.ok_or(AuthError::NotFromWechat)
+        self.parts.store.wechat_session(caller.session, self.now()).await?.ok_or(AuthError::NotFromWechat)
     }
 
     async fn bind(&self, caller: Caller<'_>, proof: PhoneProof) -> Result<Bound, AuthError> {
         let now = self.now();
         // Where the caller's own account goes, its session is opened anew, of the same client type.
-        let merge = if self.parts.rules.merge { Some(self.new_session(caller.claims.client_type)?) } else { None };
+        let merge = if self.parts.rules.merge { Some(self.new_session(caller.client_type)?) } else { None };
         let phone = proof.phone().clone();
-        let (user, session) = (caller.claims.sub.clone(), caller.session());
+        let (user, session) = (caller.user.clone(), caller.session);
         let single_per_client_type = self.parts.rules.single_per_client_type;
         let binding = PhoneBinding { user, session, proof, merge, single_per_client_type, now };
         match self.parts.store.bind_phone(&binding).await? {
-            BindOutcome::Bound(_) => Ok(Bound { phone, merged: false, signed_in: None }),
+            BindOutcome::Bound(_) => Ok(Bound { phone, watermark: None, merged: false, signed_in: None }),
             BindOutcome::Merged(merged) => self.joined(caller, phone, &merged, now),
             BindOutcome::CodeWrong => Err(AuthError::SmsCodeInvalid),
             BindOutcome::Conflict => Err(AuthError::PhoneConflict),
@@ -126,15 +129,15 @@ impl Auth {
             Some(session) => {
                 self.parts.metrics.sessions_opened.inc();
                 let grant = Grant { user: &merged.user, session, global_epoch: merged.global_epoch };
-                Some(self.sign(&grant, now)?)
+                Some(self.sign(&grant, None, caller.terms, now)?)
             }
             None => None,
         };
-        Ok(Bound { phone, merged: true, signed_in })
+        Ok(Bound { phone, watermark: None, merged: true, signed_in })
     }
 
     fn record_binding(&self, caller: Caller<'_>, method: &'static str, result: &Result<Bound, AuthError>) {
-        let (user, session, from) = (&caller.claims.sub, caller.session(), caller.from);
+        let (user, session, from) = (caller.user, caller.session, caller.from);
         let said = match result {
             Ok(bound) => {
                 // After a merge the caller's own user may be gone.
@@ -153,7 +156,7 @@ impl Auth {
 
     /// Takes the caller's phone away, on fresh proof. None is as good as one.
     pub async fn unbind_phone(&self, caller: Caller<'_>, proof: &FreshProof) -> Result<User, AuthError> {
-        let (user, session, from) = (&caller.claims.sub, caller.session(), caller.from);
+        let (user, session, from) = (caller.user, caller.session, caller.from);
         let unbound = self.prove_and_unbind(caller, proof).await;
         match &unbound {
             Ok(UnbindOutcome::Unbound(_)) => self.parts.audit.record(&Event::PhoneUnbound { user, session, from }),
@@ -171,9 +174,9 @@ impl Auth {
     }
 
     async fn prove_and_unbind(&self, caller: Caller<'_>, proof: &FreshProof) -> Result<UnbindOutcome, AuthError> {
-        let user = &caller.claims.sub;
+        let user = caller.user;
         self.parts.limits.account(user)?;
         self.prove_freshly(caller, proof).await?;
-        Ok(self.parts.store.unbind_phone(user, caller.session(), self.now()).await?)
+        Ok(self.parts.store.unbind_phone(user, caller.session, self.now()).await?)
     }
 }

@@ -3,7 +3,13 @@
 use std::time::Duration;
 
 use super::limits::Over;
-use crate::{entropy::NoEntropy, error::ErrorCode, provider::wechat::WechatError, store::StoreError, token::IssueError};
+use crate::{
+    entropy::NoEntropy,
+    error::ErrorCode,
+    provider::wechat::{Errcode, LoginRefused, WechatError},
+    store::StoreError,
+    token::IssueError,
+};
 
 /// A refusal or a fault. `api::error` says what the client sees of it.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +23,9 @@ pub enum AuthError {
     /// WeChat did not say who it is.
     #[error(transparent)]
     Wechat(#[from] WechatError),
+    /// WeChat did not say who it is, and gave this number for it.
+    #[error("{0}")]
+    WechatRefused(WechatError, Errcode),
     /// The login code has been used, here or by somebody else.
     #[error("login code spent")]
     CodeSpent,
@@ -98,7 +107,8 @@ impl AuthError {
     /// What it is called outside; also a metric label.
     pub const fn code(&self) -> ErrorCode {
         match self {
-            Self::Limited(_) | Self::Wechat(WechatError::RateLimited { .. }) => ErrorCode::RateLimited,
+            Self::Limited(_) => ErrorCode::RateLimited,
+            Self::Wechat(error) | Self::WechatRefused(error, _) => code_of(*error),
             Self::UnknownApp | Self::PhoneRefused | Self::RawDataForged => ErrorCode::ValidationFailed,
             Self::SmsCooldown(_) => ErrorCode::SmsCooldown,
             Self::SmsQuota(_) => ErrorCode::SmsQuota,
@@ -110,12 +120,7 @@ impl AuthError {
             Self::NotFromWechat => ErrorCode::Forbidden,
             Self::CredentialsInvalid => ErrorCode::CredentialsInvalid,
             Self::ReauthenticationRequired => ErrorCode::ReauthenticationRequired,
-            Self::CodeSpent | Self::Wechat(WechatError::CodeInvalid) => ErrorCode::WechatCodeInvalid,
-            Self::Wechat(WechatError::Blocked) => ErrorCode::WechatBlocked,
-            Self::Wechat(WechatError::Misconfigured) => ErrorCode::WechatMisconfigured,
-            Self::Wechat(
-                WechatError::Busy { .. } | WechatError::Unreachable | WechatError::Timeout | WechatError::Unusable,
-            ) => ErrorCode::WechatBusy,
+            Self::CodeSpent => ErrorCode::WechatCodeInvalid,
             Self::RegistrationClosed => ErrorCode::RegistrationClosed,
             Self::UserDisabled => ErrorCode::UserDisabled,
             // In the last second of a session there is no token left to give.
@@ -132,20 +137,17 @@ impl AuthError {
     /// Whether this is the last word on a login code: asking again can only give the same.
     pub(super) const fn settles_the_code(&self) -> bool {
         match self {
-            Self::Wechat(WechatError::CodeInvalid | WechatError::Blocked)
-            | Self::CodeSpent
-            | Self::RawDataForged
-            | Self::RegistrationClosed
-            | Self::UserDisabled => true,
-            Self::Wechat(
+            Self::Wechat(error) | Self::WechatRefused(error, _) => match error {
+                WechatError::CodeInvalid | WechatError::Blocked => true,
                 WechatError::Busy { .. }
                 | WechatError::RateLimited { .. }
                 | WechatError::Misconfigured
                 | WechatError::Unreachable
                 | WechatError::Timeout
-                | WechatError::Unusable,
-            )
-            | Self::Limited(_)
+                | WechatError::Unusable => false,
+            },
+            Self::CodeSpent | Self::RawDataForged | Self::RegistrationClosed | Self::UserDisabled => true,
+            Self::Limited(_)
             | Self::UnknownApp
             | Self::RefreshInvalid
             | Self::RefreshReused
@@ -171,6 +173,24 @@ impl AuthError {
             | Self::Entropy(_)
             | Self::Interrupted => false,
         }
+    }
+}
+
+const fn code_of(error: WechatError) -> ErrorCode {
+    match error {
+        WechatError::CodeInvalid => ErrorCode::WechatCodeInvalid,
+        WechatError::Blocked => ErrorCode::WechatBlocked,
+        WechatError::RateLimited { .. } => ErrorCode::RateLimited,
+        WechatError::Misconfigured => ErrorCode::WechatMisconfigured,
+        WechatError::Busy { .. } | WechatError::Unreachable | WechatError::Timeout | WechatError::Unusable => {
+            ErrorCode::WechatBusy
+        }
+    }
+}
+
+impl From<LoginRefused> for AuthError {
+    fn from(LoginRefused { why, errcode }: LoginRefused) -> Self {
+        errcode.map_or(Self::Wechat(why), |errcode| Self::WechatRefused(why, errcode))
     }
 }
 

@@ -23,8 +23,8 @@ pub enum FreshProof {
 impl Auth {
     /// Whether it is the caller, as of now.
     pub(super) async fn prove_freshly(&self, caller: Caller<'_>, proof: &FreshProof) -> Result<(), AuthError> {
-        let (user, store, now) = (&caller.claims.sub, &self.parts.store, self.now());
-        let session = store.session(caller.session(), now).await?.ok_or(AuthError::SessionRevoked)?;
+        let (user, store, now) = (caller.user, &self.parts.store, self.now());
+        let session = store.session(caller.session, now).await?.ok_or(AuthError::SessionRevoked)?;
         match proof {
             FreshProof::None if now.since(session.created_at) <= self.parts.rules.recent_login => Ok(()),
             FreshProof::None => Err(AuthError::ReauthenticationRequired),

@@ -5,6 +5,7 @@ use uuid::Builder;
 use super::{Auth, AuthError, SignedIn};
 use crate::{
     audit::Event,
+    dialect::Terms,
     entropy::NoEntropy,
     store::{LoginOutcome, LoginProof, NewLogin, NewSession, NewUserId, Opened, Profile, RefreshSalt},
     token::Grant,
@@ -59,10 +60,11 @@ impl Auth {
         &self,
         new: &NewLogin,
         from: ClientIp,
+        terms: &Terms,
         not_proven: AuthError,
     ) -> Result<SignedIn, AuthError> {
         match self.parts.store.login(new).await? {
-            LoginOutcome::Opened(login) => self.open(*login, from, new.now),
+            LoginOutcome::Opened(login) => self.open(*login, new, from, terms),
             LoginOutcome::CodeSpent => Err(AuthError::CodeSpent),
             LoginOutcome::NotProven { no_code: true } => Err(AuthError::SmsCodeMissing),
             LoginOutcome::NotProven { no_code: false } => Err(not_proven),
@@ -71,15 +73,20 @@ impl Auth {
         }
     }
 
-    fn open(&self, opened: Opened, from: ClientIp, now: Timestamp) -> Result<SignedIn, AuthError> {
-        let Opened { user, session, is_new_user, global_epoch, ended, merged } = opened;
+    fn open(&self, login: Opened, new: &NewLogin, from: ClientIp, terms: &Terms) -> Result<SignedIn, AuthError> {
+        let now = new.now;
+        let openid = match &new.proof {
+            LoginProof::Wechat(identity) => Some(identity.openid.clone()),
+            LoginProof::Sms(_) | LoginProof::Password(..) => None,
+        };
+        let Opened { user, session, is_new_user, global_epoch, ended, merged } = login;
         self.bite_sessions(&ended, "single_session", now);
         if let Some((gone, revoked)) = &merged {
             self.bite(revoked, "merged");
             self.parts.audit.record(&Event::UsersMerged { user: &user.id, gone, from });
         }
         let grant = Grant { user: &user, session: &session, global_epoch };
-        Ok(SignedIn { is_new_user, ..self.sign(&grant, now)? })
+        Ok(SignedIn { is_new_user, ..self.sign(&grant, openid, terms, now)? })
     }
 
     /// Counts a login and writes it down.

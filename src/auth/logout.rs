@@ -46,7 +46,7 @@ impl Auth {
     /// Signing out everywhere is not counted: it ends the token that asks for it, and whoever holds a stolen one must not be
     /// able to use up the owner's remedy.
     pub async fn logout(&self, caller: Caller<'_>, scope: Scope) -> Result<(), AuthError> {
-        let (user, session) = (&caller.claims.sub, caller.session());
+        let (user, session) = (caller.user, caller.session);
         if scope != Scope::Global {
             self.parts.limits.account(user)?;
         }

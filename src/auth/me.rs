@@ -9,13 +9,13 @@ use crate::{
 impl Auth {
     /// The caller, as stored now.
     pub async fn me(&self, caller: Caller<'_>) -> Result<User, AuthError> {
-        let user = self.parts.store.user(&caller.claims.sub).await?;
+        let user = self.parts.store.user(caller.user).await?;
         present(user)
     }
 
     /// Changes the caller's profile and gives it as it is then. A change of nothing writes nothing.
     pub async fn change_profile(&self, caller: Caller<'_>, change: &ProfileChange) -> Result<User, AuthError> {
-        let user = &caller.claims.sub;
+        let user = caller.user;
         self.parts.limits.account(user)?;
         let ProfileChange { nickname, avatar_url, bio, birthday } = change;
         if [nickname, avatar_url, bio, birthday].into_iter().all(Option::is_none) {

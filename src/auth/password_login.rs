@@ -3,12 +3,15 @@
 //! Must stay true: an unknown name, a wrong password and a disabled user with a wrong password are one answer, for which the
 //! same work is done. Nobody is made by this: administrators are made by operators.
 
+use std::sync::Arc;
+
 use super::{
     Auth, AuthError, SignedIn,
     login::Method,
     passwords::{self, Asker, Password, PasswordFault},
 };
 use crate::{
+    dialect::Terms,
     store::{LoginProof, StoreError},
     types::{ClientIp, ClientType, Username},
 };
@@ -19,6 +22,7 @@ pub struct PasswordLogin {
     pub username: Username,
     pub password: Password,
     pub client_type: ClientType,
+    pub terms: Arc<Terms>,
 }
 
 impl Auth {
@@ -30,7 +34,7 @@ impl Auth {
     }
 
     async fn login_with_password(&self, login: PasswordLogin, from: ClientIp) -> Result<SignedIn, AuthError> {
-        let PasswordLogin { username, password, client_type } = login;
+        let PasswordLogin { username, password, client_type, terms } = login;
         let limits = &self.parts.limits;
         limits.admin_login(from)?;
         let is_known = self.known_networks.knows(&username, from, self.now());
@@ -57,7 +61,7 @@ impl Auth {
         let now = self.now();
         let proof = LoginProof::Password(username.clone(), credentials);
         let new = self.new_login(proof, client_type, now)?;
-        let signed_in = self.sign_in(&new, from, AuthError::CredentialsInvalid).await?;
+        let signed_in = self.sign_in(&new, from, &terms, AuthError::CredentialsInvalid).await?;
         self.known_networks.remember(&username, from, now);
         Ok(signed_in)
     }

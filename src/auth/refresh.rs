@@ -3,36 +3,71 @@
 use super::{Auth, AuthError, SignedIn};
 use crate::{
     audit::Event,
-    store::{RefreshSalt, Renewed, Rotation, RotationOutcome},
-    token::{Grant, RefreshToken, RefreshTokens},
-    types::{ClientIp, Timestamp},
+    dialect::Terms,
+    store::{RefreshSalt, Renewal, RenewalProof, Renewed, Rotation, RotationOutcome},
+    token::{AccessClaims, Grant, RefreshToken, RefreshTokens},
+    types::{ClientIp, SessionId, Timestamp},
 };
 
 /// Checked against where there is no session, so that a stranger cannot tell by time.
 const NOBODY: RefreshSalt = RefreshSalt([0; 16]);
 
+/// A refresh token that somebody sends.
+#[derive(Debug, Clone, Copy)]
+pub struct Refresh<'a> {
+    /// The token, or a JWT with it inside.
+    pub token: &'a str,
+    /// Whether it makes way for its successor. A client that keeps its first one for good cannot have that.
+    pub rotates: bool,
+    pub terms: &'a Terms,
+}
+
 impl Auth {
-    /// Takes a refresh token; gives its successor and an access token with the user's rights as of now.
-    pub async fn refresh(&self, text: &str, from: ClientIp) -> Result<SignedIn, AuthError> {
+    /// Takes a refresh token; gives an access token with the user's rights as of now, and the token's successor if it rotates.
+    pub async fn refresh(&self, refresh: Refresh<'_>, from: ClientIp) -> Result<SignedIn, AuthError> {
         self.parts.limits.refresh(from)?;
         let now = self.now();
-        let Some(token) = self.genuine(text).await? else {
+        let Some(token) = self.genuine(refresh.token).await? else {
             self.count_refresh("invalid");
             return Err(AuthError::RefreshInvalid);
         };
-        let rotation = Rotation {
-            session: token.session,
-            counter: token.counter,
-            replay_window: self.parts.rules.replay_window,
-            idle_ttl: self.parts.rules.idle_ttl,
-            now,
+        let RefreshToken { session, counter, .. } = token;
+        let (replay_window, idle_ttl) = (self.parts.rules.replay_window, self.parts.rules.idle_ttl);
+        let outcome = if refresh.rotates {
+            self.parts.store.rotate(&Rotation { session, counter, replay_window, idle_ttl, now }).await?
+        } else {
+            let proof = RenewalProof::RefreshToken { counter, replay_window };
+            self.parts.store.renew(&Renewal { session, proof, idle_ttl, now }).await?
         };
-        match self.parts.store.rotate(&rotation).await? {
-            RotationOutcome::Rotated(renewed) => self.renewed(&renewed, "rotated", now),
-            RotationOutcome::Replayed(renewed) => self.renewed(&renewed, "replayed", now),
+        let rotated = if refresh.rotates { "rotated" } else { "kept" };
+        self.refreshed(outcome, session, rotated, refresh.terms, from, now).await
+    }
+
+    /// Gives an access token for one that may have expired, while its session lives. It is `claims` that have been checked.
+    pub async fn renew(&self, claims: &AccessClaims, terms: &Terms, from: ClientIp) -> Result<SignedIn, AuthError> {
+        self.parts.limits.refresh(from)?;
+        let now = self.now();
+        let proof = RenewalProof::AccessToken { user: claims.sub.clone() };
+        let renewal = Renewal { session: claims.sid, proof, idle_ttl: self.parts.rules.idle_ttl, now };
+        let outcome = self.parts.store.renew(&renewal).await?;
+        self.refreshed(outcome, claims.sid, "kept", terms, from, now).await
+    }
+
+    async fn refreshed(
+        &self,
+        outcome: RotationOutcome,
+        session: SessionId,
+        rotated: &'static str,
+        terms: &Terms,
+        from: ClientIp,
+        now: Timestamp,
+    ) -> Result<SignedIn, AuthError> {
+        match outcome {
+            RotationOutcome::Rotated(renewed) => self.renewed(&renewed, rotated, terms, now).await,
+            RotationOutcome::Replayed(renewed) => self.renewed(&renewed, "replayed", terms, now).await,
             RotationOutcome::Reused(user) => {
-                self.bite_sessions(&[token.session], "reuse", now);
-                self.parts.audit.record(&Event::RefreshReused { user: &user, session: token.session, from });
+                self.bite_sessions(&[session], "reuse", now);
+                self.parts.audit.record(&Event::RefreshReused { user: &user, session, from });
                 self.refused("reused", AuthError::RefreshReused)
             }
             RotationOutcome::Expired => self.refused("expired", AuthError::RefreshInvalid),
@@ -44,7 +79,7 @@ impl Auth {
 
     /// The token, if we made it.
     async fn genuine(&self, text: &str) -> Result<Option<RefreshToken>, AuthError> {
-        let Some(token) = RefreshTokens::parse(text) else {
+        let Some(token) = RefreshTokens::parse_wrapped(text) else {
             return Ok(None);
         };
         let salt = self.parts.store.refresh_salt(token.session).await?;
@@ -52,10 +87,18 @@ impl Auth {
         Ok((right && salt.is_some()).then_some(token))
     }
 
-    fn renewed(&self, renewed: &Renewed, result: &'static str, now: Timestamp) -> Result<SignedIn, AuthError> {
+    async fn renewed(
+        &self,
+        renewed: &Renewed,
+        result: &'static str,
+        terms: &Terms,
+        now: Timestamp,
+    ) -> Result<SignedIn, AuthError> {
         self.count_refresh(result);
         let Renewed { user, session, global_epoch } = renewed;
-        self.sign(&Grant { user, session, global_epoch: *global_epoch }, now)
+        let known = if terms.names_openid { self.parts.store.wechat_session(session.id, now).await? } else { None };
+        let openid = known.map(|known| known.openid);
+        self.sign(&Grant { user, session, global_epoch: *global_epoch }, openid, terms, now)
     }
 
     fn refused(&self, result: &'static str, error: AuthError) -> Result<SignedIn, AuthError> {

@@ -10,12 +10,12 @@ use crate::{
 impl Auth {
     /// The caller's living sessions, newest login first.
     pub async fn sessions(&self, caller: Caller<'_>) -> Result<Vec<Session>, AuthError> {
-        Ok(self.parts.store.sessions(&caller.claims.sub, self.now()).await?)
+        Ok(self.parts.store.sessions(caller.user, self.now()).await?)
     }
 
     /// Signs one of the caller's own sessions out; of anybody else's the answer is the same as of none.
     pub async fn end_session(&self, caller: Caller<'_>, session: SessionId) -> Result<(), AuthError> {
-        let user = &caller.claims.sub;
+        let user = caller.user;
         self.parts.limits.account(user)?;
         let what = Revoke::Session { user: user.clone(), session };
         let revoked = self.parts.store.revoke(&what, self.now()).await?;

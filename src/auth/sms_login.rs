@@ -1,7 +1,10 @@
 //! Signing in with a code that was sent to a phone.
 
+use std::sync::Arc;
+
 use super::{Auth, AuthError, SignedIn, login::Method};
 use crate::{
+    dialect::Terms,
     store::LoginProof,
     types::{ClientIp, ClientType, Phone, SmsCode, SmsPurpose},
 };
@@ -12,6 +15,7 @@ pub struct SmsLogin {
     pub phone: Phone,
     pub code: SmsCode,
     pub client_type: ClientType,
+    pub terms: Arc<Terms>,
 }
 
 impl Auth {
@@ -32,14 +36,14 @@ impl Auth {
     }
 
     async fn login_with_sms(&self, login: SmsLogin, from: ClientIp) -> Result<SignedIn, AuthError> {
-        let SmsLogin { phone, code, client_type } = login;
+        let SmsLogin { phone, code, client_type, terms } = login;
         if self.parts.sms.is_none() {
             return Err(AuthError::SmsOff);
         }
         self.parts.limits.verify(from)?;
         let proof = LoginProof::Sms(self.guess(phone, &code, SmsPurpose::Login));
         let new = self.new_login(proof, client_type, self.now())?;
-        self.sign_in(&new, from, AuthError::SmsCodeInvalid).await
+        self.sign_in(&new, from, &terms, AuthError::SmsCodeInvalid).await
     }
 
     /// `menshen_sms_codes_verified_total{result}`.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{Auth, AuthError, SignedIn, coalesce, login::Method};
 use crate::{
     crypto,
+    dialect::Terms,
     provider::wechat::{LoginCode, raw_data_is_signed},
     store::{CodeHash, LoginProof, NewLogin, Profile},
     types::{AppId, ClientIp, ClientType, Secret, UserType},
@@ -20,9 +21,12 @@ pub struct WechatLogin {
     /// `None`: the first mini program of the config.
     pub app_id: Option<AppId>,
     pub profile: Profile,
+    /// It takes the place of the profile of before.
+    pub profile_is_newer: bool,
     /// Checked where it is sent.
     pub signed: Option<SignedData>,
     pub client_type: ClientType,
+    pub terms: Arc<Terms>,
 }
 
 /// What WeChat signed under the `session_key` of this login. It says nothing of who signs in.
@@ -105,17 +109,16 @@ impl Auth {
         if login.signed.as_ref().is_some_and(|signed| !reusable && !signed.is_genuine(identity.session_key.as_ref())) {
             return Err(AuthError::RawDataForged);
         }
-        let person = identity.openid.clone();
         let now = self.now();
         let is_admin = self.parts.rules.admin_codes && login.code.expose().starts_with(ADMIN_CODE);
         let new = NewLogin {
             profile: login.profile,
+            profile_is_newer: login.profile_is_newer,
             user_type: if is_admin { UserType::admin() } else { UserType::user() },
             code: (!reusable).then(|| (code, now.plus(coalesce::REMEMBERED))),
             ..self.new_login(LoginProof::Wechat(identity), login.client_type, now)?
         };
-        let signed_in = self.sign_in(&new, from, AuthError::CodeSpent).await?;
-        Ok(SignedIn { openid: Some(person), ..signed_in })
+        self.sign_in(&new, from, &login.terms, AuthError::CodeSpent).await
     }
 
     fn hash_of(&self, app: &AppId, code: &LoginCode) -> CodeHash {

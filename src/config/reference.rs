@@ -147,7 +147,9 @@ impl Page {
 
 fn is_table(schema: Schema) -> bool {
     match schema.shape() {
-        Shape::Table | Shape::Map(_) => true,
+        Shape::Table => true,
+        // One with an example is short enough for a line.
+        Shape::Map(_) => schema.example().is_none(),
         Shape::List(item) => matches!(item.shape(), Shape::Table),
         Shape::Choice(_) | Shape::Text(_) | Shape::Integer(_) | Shape::Boolean => false,
     }
@@ -159,8 +161,11 @@ fn toml(value: &Value) -> String {
         Value::String(text) => toml_edit::Value::from(text.as_str()).to_string(),
         Value::Number(number) => grouped(&number.to_string()),
         Value::Array(items) => format!("[{}]", items.iter().map(toml).collect::<Vec<_>>().join(", ")),
-        // No key holds a table on one line.
-        Value::Null | Value::Bool(_) | Value::Object(_) => value.to_string(),
+        Value::Object(entries) => {
+            let entries: Vec<_> = entries.iter().map(|(name, value)| format!("{name} = {}", toml(value))).collect();
+            format!("{{ {} }}", entries.join(", "))
+        }
+        Value::Null | Value::Bool(_) => value.to_string(),
     }
 }
 

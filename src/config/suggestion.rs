@@ -44,7 +44,7 @@ pub(super) fn variable(key: &str) -> String {
 }
 
 /// The candidate that is the fewest slips away, if that is few for its length.
-fn nearest<'a>(name: &str, candidates: &'a [String]) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(name: &str, candidates: &'a [String]) -> Option<&'a str> {
     let slips = |candidate: &&String| strsim::damerau_levenshtein(&name.to_lowercase(), &candidate.to_lowercase());
     let best = candidates.iter().min_by_key(slips)?;
     (slips(&best) <= (name.chars().count() / 3).clamp(1, 4)).then_some(best)
@@ -61,7 +61,7 @@ mod tests {
             ("server", "headerTimeout", "is not a key; did you mean `header_timeout`?"),
             ("server", "max-header-bytes", "is not a key; did you mean `max_header_bytes`?"),
             ("", "tokns", "is not a key; did you mean `tokens`?"),
-            ("server", "access_ttl", "is not a key here; there is `tokens.access_ttl`"),
+            ("server", "access_ttl", "is not a key here; there is `dialect.access_ttl` and `tokens.access_ttl`"),
             ("server", "timeout", "is not a key here; there is `sms.timeout` and `wechat.timeout`"),
             ("tokens", "listen", "is not a key here; there is `admin.listen` and `server.listen`"),
             ("", "app_id", "is not a key here; there is `wechat.app.app_id` and `wechat.app_id`"),

@@ -27,14 +27,16 @@ impl std::fmt::Debug for Credential<'_> {
     }
 }
 
-/// Reads the credential. Several are refused: proxies and backends differ on which one counts.
-pub fn credential<'a>(head: &Head<'a>) -> Result<Credential<'a>, Refusal> {
+/// Reads the credential; where `bare` says so, a token may stand alone. Several are refused: proxies and backends differ on which
+/// one counts.
+pub fn credential<'a>(head: &Head<'a>, bare: bool) -> Result<Credential<'a>, Refusal> {
     let mut values = head.values("authorization");
     let Some(value) = values.next() else { return Ok(Credential::None) };
     if values.next().is_some() {
         return Err(Refusal::broken("A request has one Authorization header at most."));
     }
-    Ok(bearer(value).map_or(Credential::Malformed, Credential::Bearer))
+    let token = bearer(value).or_else(|| b64token(value).filter(|_| bare));
+    Ok(token.map_or(Credential::Malformed, Credential::Bearer))
 }
 
 /// `Bearer` in any case, spaces, and one b64token (RFC 6750 section 2.1).
@@ -42,10 +44,15 @@ fn bearer(value: &[u8]) -> Option<&str> {
     let (scheme, rest) = value.split_at_checked(6)?;
     let token = rest.strip_prefix(b" ")?;
     let token = &token[token.iter().take_while(|&&byte| byte == b' ').count()..];
+    if scheme.eq_ignore_ascii_case(b"bearer") { b64token(token) } else { None }
+}
+
+/// All of it one b64token.
+fn b64token(token: &[u8]) -> Option<&str> {
     let padding = token.iter().rev().take_while(|&&byte| byte == b'=').count();
     let body = &token[..token.len() - padding];
     let plain = body.iter().all(|&byte| B64TOKEN[byte as usize]);
-    if !scheme.eq_ignore_ascii_case(b"bearer") || body.is_empty() || !plain {
+    if body.is_empty() || !plain {
         return None;
     }
     str::from_utf8(token).ok()

@@ -28,8 +28,8 @@ use std::{
 use reqwest::Url;
 
 pub use code::{LoginCode, PhoneCode};
-pub use encrypted_data::{DecryptFailed, EncryptedPhone, PhoneDecryption};
-pub use errcode::WechatError;
+pub use encrypted_data::{DecryptFailed, DecryptedPhone, EncryptedPhone, PhoneDecryption, Stamp};
+pub use errcode::{Errcode, LoginRefused, WechatError};
 pub use raw_data::raw_data_is_signed;
 
 use crate::{
@@ -150,7 +150,7 @@ impl Wechat {
     }
 
     /// Asks who the code stands for. `app` is one that [`Wechat::app`] gave.
-    pub async fn code_to_session(&self, app: &AppId, code: &LoginCode) -> Result<WechatIdentity, WechatError> {
+    pub async fn code_to_session(&self, app: &AppId, code: &LoginCode) -> Result<WechatIdentity, LoginRefused> {
         match &self.source {
             Source::Live(live) => live.code_to_session(app, code).await,
             Source::Development(_) => {

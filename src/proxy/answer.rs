@@ -4,7 +4,11 @@ use bytes::BytesMut;
 use pingora::protocols::{Shutdown, Stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::{api::problem::Problem, gate::Extent, policy::Body};
+use crate::{
+    api::{Said, problem::Problem},
+    gate::Extent,
+    policy::Body,
+};
 
 /// The longest body that is read and thrown away so that a refused client may keep its connection.
 const DRAIN_AT_MOST: u64 = 16 * 1024;
@@ -19,15 +23,14 @@ pub(super) enum Afterwards {
 }
 
 /// The bytes of a refusal.
-pub(super) fn refusal(problem: &Problem, request_id: &str, head_only: bool, keep: bool) -> Vec<u8> {
-    let body = problem.body(request_id);
-    let status = problem.status();
+pub(super) fn refusal(problem: &Problem, said: &Said, request_id: &str, head_only: bool, keep: bool) -> Vec<u8> {
+    let Said { status, content_type, headers, body } = said;
     let mut out = Vec::with_capacity(512 + body.len());
     let mut put = |parts: &[&str]| parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
     put(&["HTTP/1.1 ", status.as_str(), " ", status.canonical_reason().unwrap_or("Error"), "\r\n"]);
-    put(&["Content-Type: application/problem+json\r\nContent-Length: ", itoa::Buffer::new().format(body.len()), "\r\n"]);
+    put(&["Content-Type: ", content_type, "\r\nContent-Length: ", itoa::Buffer::new().format(body.len()), "\r\n"]);
     put(&["Cache-Control: no-store\r\nX-Menshen-Error: ", problem.code.as_str(), "\r\nX-Request-Id: ", request_id, "\r\n"]);
-    if let Some(challenge) = problem.www_authenticate() {
+    if let Some(challenge) = problem.www_authenticate().filter(|_| matches!(status.as_u16(), 401 | 403)) {
         put(&["WWW-Authenticate: ", challenge, "\r\n"]);
     }
     if let Some(secs) = problem.retry_after_secs() {
@@ -36,9 +39,14 @@ pub(super) fn refusal(problem: &Problem, request_id: &str, head_only: bool, keep
     if let Some(allow) = &problem.allow {
         put(&["Allow: ", allow, "\r\n"]);
     }
+    for (name, value) in headers {
+        if let Ok(value) = value.to_str() {
+            put(&[name.as_str(), ": ", value, "\r\n"]);
+        }
+    }
     put(&["Connection: ", if keep { "keep-alive" } else { "close" }, "\r\n\r\n"]);
     if !head_only {
-        out.extend_from_slice(&body);
+        out.extend_from_slice(body);
     }
     out
 }

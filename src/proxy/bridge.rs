@@ -17,7 +17,7 @@ use tower::ServiceExt;
 
 use super::record::{Outcome, Record, Recorder, RuleIndex, Timing};
 use crate::{
-    api::{self, BODY_TIME, LONGEST_BODY, RequestContext, problem::Problem},
+    api::{BODY_TIME, LONGEST_BODY, RequestContext, Voices, problem::Problem},
     error::ErrorCode,
     gate::Passage,
     policy::Body as Framed,
@@ -27,6 +27,7 @@ use crate::{
 pub(super) struct Bridge {
     pub(super) router: Router,
     pub(super) recorder: Arc<Recorder>,
+    pub(super) voices: Voices,
     /// For writing the answer, and for the whole body of a request where [`BODY_TIME`] is not shorter.
     pub(super) timeout: Duration,
 }
@@ -75,7 +76,7 @@ impl Bridge {
                         NoBody::Late => malformed.detail("The request body did not arrive in time."),
                         NoBody::Broken => malformed.detail("The request body could not be read to its end."),
                     };
-                    api::respond(&problem, &request_id)
+                    self.voices.respond(passage.path(), &problem, &request_id)
                 }
             };
         let status = response.status();

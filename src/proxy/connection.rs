@@ -37,7 +37,7 @@ use super::{
     socket::Socket,
 };
 use crate::{
-    api::problem::Problem,
+    api::{Voices, problem::Problem},
     clock::Clock,
     config::ServerConfig,
     error::ErrorCode,
@@ -59,6 +59,7 @@ pub(super) struct Door {
     pub(super) bridge: Bridge,
     pub(super) recorder: Arc<Recorder>,
     pub(super) clock: Clock,
+    pub(super) voices: Voices,
     pub(super) limits: Limits,
     /// `true`: answers say `Connection: close`, so that clients move on.
     pub(super) closing: watch::Receiver<bool>,
@@ -280,7 +281,8 @@ impl Door {
         let extent = refused.framing.as_ref();
         let keep = !last && answer::can_keep(extent);
         let request_id = self.recorder.request_id();
-        let text = answer::refusal(&problem, &request_id, refused.method == "HEAD", keep);
+        let said = self.voices.say(&refused.path, &problem, &request_id);
+        let text = answer::refusal(&problem, &said, &request_id, refused.method == "HEAD", keep);
         let limit = if keep { self.limits.header_timeout } else { LINGER };
         let written = timeout(limit, answer::write(stream, &text, bytes, extent, keep)).await;
         self.recorder.write(&Record {
@@ -290,7 +292,7 @@ impl Door {
             request_id: &request_id,
             method: &refused.method,
             path: &refused.path,
-            status: problem.status().as_u16(),
+            status: said.status.as_u16(),
             error: Some(refused.code),
             user: refused.user.as_ref().map(|identity| identity.claims.sub.as_str()),
             client_ip: refused.origin.ip,

@@ -34,7 +34,7 @@ use super::{
     upstream::{Backend, Upstreams},
 };
 use crate::{
-    api::problem::Problem,
+    api::{Voices, problem::Problem},
     gate::Passage,
     policy::{HttpVersion, headers::backend_may_send},
 };
@@ -45,6 +45,7 @@ pub(super) struct Exchange {
     pub(super) upstreams: Arc<Upstreams>,
     pub(super) outgoing: Arc<Outgoing>,
     pub(super) recorder: Arc<Recorder>,
+    pub(super) voices: Voices,
 }
 
 /// One request on its way.
@@ -94,9 +95,11 @@ impl Exchange {
                 let failure = self.failed(&fault);
                 let problem = failure.code.map(Problem::new)?;
                 let keep = !errand.last && errand.passage.extent.keep_alive;
-                let text = answer::refusal(&problem, errand.request_id, errand.passage.method == Method::HEAD, keep);
+                let said = self.voices.say(errand.passage.path(), &problem, errand.request_id);
+                let head_only = errand.passage.method == Method::HEAD;
+                let text = answer::refusal(&problem, &said, errand.request_id, head_only, keep);
                 let sent = stream.write_all(&text).await.is_ok() && stream.flush().await.is_ok();
-                (problem.status().as_u16(), failure.code, keep && sent)
+                (said.status.as_u16(), failure.code, keep && sent)
             }
         };
         let passage = errand.passage;

@@ -23,7 +23,12 @@ use super::{
     record::{Outcome, Record, Recorder, RuleIndex, Timing},
     upstream::Upstreams,
 };
-use crate::{api::problem::Problem, error::ErrorCode, gate::Passage, policy::headers::backend_may_send};
+use crate::{
+    api::{Said, Voices, problem::Problem},
+    error::ErrorCode,
+    gate::Passage,
+    policy::headers::backend_may_send,
+};
 
 /// Bytes a second below which an upload is given up, once it has lasted longer than `server.body_timeout`.
 const SLOWEST_UPLOAD: u64 = 512;
@@ -42,6 +47,7 @@ pub(super) struct Forward {
     pub(super) upstreams: Arc<Upstreams>,
     pub(super) outgoing: Arc<Outgoing>,
     pub(super) recorder: Arc<Recorder>,
+    pub(super) voices: Voices,
     /// Longest silence of a client within a body.
     pub(super) body_timeout: Duration,
 }
@@ -190,9 +196,11 @@ impl ProxyHttp for Forward {
         }
         let request_id = ctx.handover.as_ref().map_or("", |handover| handover.request_id.as_str());
         let problem = Problem::new(code);
-        let status = problem.status().as_u16();
+        let path = ctx.handover.as_ref().map_or("", |handover| handover.passage.path());
+        let said = self.voices.say(path, &problem, request_id);
+        let status = said.status.as_u16();
         // The client may be gone by now; there is nobody else to tell.
-        drop(answer(session, &problem, request_id).await);
+        drop(answer(session, &problem, said, request_id).await);
         FailToProxy { error_code: status, can_reuse_downstream: false }
     }
 
@@ -223,11 +231,14 @@ fn text(value: impl AsRef<str>) -> pingora::Result<HeaderValue> {
     HeaderValue::from_str(value.as_ref()).map_err(|_| Error::explain(ErrorType::InternalError, "not a header value"))
 }
 
-/// Writes a problem document through pingora and ends the connection.
-pub(super) async fn answer(session: &mut Session, problem: &Problem, request_id: &str) -> pingora::Result<()> {
-    let body = problem.body(request_id);
-    let mut head = ResponseHeader::build(problem.status(), Some(6))?;
-    head.insert_header(header::CONTENT_TYPE, "application/problem+json")?;
+/// Writes a refusal through pingora and ends the connection.
+async fn answer(session: &mut Session, problem: &Problem, said: Said, request_id: &str) -> pingora::Result<()> {
+    let Said { status, content_type, headers, body } = said;
+    let mut head = ResponseHeader::build(status, Some(6 + headers.len()))?;
+    for (name, value) in headers {
+        head.insert_header(name, value)?;
+    }
+    head.insert_header(header::CONTENT_TYPE, content_type)?;
     head.insert_header(header::CONTENT_LENGTH, HeaderValue::from(body.len()))?;
     head.insert_header(header::CACHE_CONTROL, "no-store")?;
     head.insert_header("X-Menshen-Error", problem.code.as_str())?;

@@ -22,6 +22,7 @@ use super::{
     upstream::Upstreams,
 };
 use crate::{
+    api::Voices,
     clock::Clock,
     config::Config,
     entropy::{Entropy, NoEntropy},
@@ -35,6 +36,7 @@ pub struct Parts<'a> {
     pub config: &'a Config,
     pub gate: Gate,
     pub api: axum::Router,
+    pub voices: Voices,
     pub upstreams: Upstreams,
     pub listeners: Vec<Listener>,
     pub metrics: Metrics,
@@ -56,7 +58,7 @@ pub struct Server {
 impl Server {
     /// Starts the worker threads. Nothing is accepted before [`Server::serve`].
     pub fn new(parts: Parts<'_>) -> Result<Self, NoEntropy> {
-        let Parts { config, gate, api, upstreams, listeners, metrics, access_log, clock, entropy } = parts;
+        let Parts { config, gate, api, voices, upstreams, listeners, metrics, access_log, clock, entropy } = parts;
         let threads = match config.server.threads {
             0 => std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get),
             given => given,
@@ -67,8 +69,13 @@ impl Server {
         let host = config.upstream.host.as_deref().and_then(|host| HeaderValue::from_str(host).ok());
         let outgoing = Arc::new(Outgoing::new(host));
         let body_timeout = config.server.body_timeout.get();
-        let forward =
-            Forward { upstreams: upstreams.clone(), outgoing: outgoing.clone(), recorder: recorder.clone(), body_timeout };
+        let forward = Forward {
+            upstreams: upstreams.clone(),
+            outgoing: outgoing.clone(),
+            recorder: recorder.clone(),
+            voices: voices.clone(),
+            body_timeout,
+        };
         let conf = ServerConf {
             threads,
             work_stealing: false,
@@ -83,6 +90,7 @@ impl Server {
             upstreams,
             outgoing,
             recorder: recorder.clone(),
+            voices: voices.clone(),
         };
         let (closing, closing_seen) = watch::channel(false);
         let (stop, stop_seen) = watch::channel(false);
@@ -90,9 +98,10 @@ impl Server {
             gate: Arc::new(gate),
             exchange,
             proxy: Arc::new(http_proxy(&conf, forward)),
-            bridge: Bridge { router: api, recorder: recorder.clone(), timeout: body_timeout },
+            bridge: Bridge { router: api, recorder: recorder.clone(), voices: voices.clone(), timeout: body_timeout },
             recorder,
             clock,
+            voices,
             limits: Limits::new(&config.server),
             closing: closing_seen,
             stop: stop_seen,

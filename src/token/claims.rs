@@ -3,6 +3,7 @@
 use std::{borrow::Cow, time::Duration};
 
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use crate::{
     config::TokenConfig,
@@ -14,11 +15,27 @@ use crate::{
 /// memory of its revocation, whatever the leeway.
 pub const LONGEST_LIFE: Duration = REVOCATION_RETENTION.saturating_sub(Duration::from_hours(1));
 
-/// The longest life of a token that is accepted: what the config gives tokens now, but a day at least, so that shortening
-/// `access_ttl` leaves the tokens of the hour before alone (as long as their key is kept, which follows the new `access_ttl`).
-/// Revocations have to be remembered no longer than this.
-pub fn longest_life(config: &TokenConfig) -> Duration {
-    config.access_ttl.get().max(Duration::from_hours(24)).min(LONGEST_LIFE)
+/// How long tokens live, over all routes that make some.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lifetimes {
+    /// The longest that any route gives an access token now.
+    pub longest_access: Duration,
+    /// How long after its end an access token is still good for a new one; zero where no route takes one.
+    pub renewable_for: Duration,
+}
+
+impl Lifetimes {
+    /// As the config has them where no dialect says otherwise.
+    pub fn of(config: &TokenConfig) -> Self {
+        Self { longest_access: config.access_ttl.get(), renewable_for: Duration::ZERO }
+    }
+
+    /// The longest life of a token that is accepted: what is given now, but a day at least, so that shortening it leaves the
+    /// tokens of the hour before alone (as long as their key is kept, which follows the new one). Revocations have to be
+    /// remembered no longer than this.
+    pub fn longest_accepted(self) -> Duration {
+        self.longest_access.max(Duration::from_hours(24)).min(LONGEST_LIFE)
+    }
 }
 
 /// `token_use` of an access token: the second thing, after `typ`, that tells it from other tokens of ours.
@@ -65,4 +82,49 @@ pub(super) struct Written<'a> {
     pub(super) ep: u64,
     pub(super) gep: u64,
     pub(super) token_use: &'static str,
+    /// What somebody's backend wants to read besides. No name of ours is among them ([`RESERVED`]).
+    #[serde(flatten)]
+    pub(super) extra: &'a Map<String, Value>,
+}
+
+/// How the access token of one route differs from that of all.
+#[derive(Debug, Clone, Default)]
+pub struct AccessForm {
+    /// `None`: `tokens.access_ttl`.
+    pub ttl: Option<Duration>,
+    /// Further claims, by name.
+    pub claims: Map<String, Value>,
+}
+
+/// The names that further claims cannot have: ours, and those that say when and for whom a token is good (RFC 7519 section 4.1).
+pub const RESERVED: [&str; 16] = [
+    "iss",
+    "aud",
+    "sub",
+    "exp",
+    "nbf",
+    "iat",
+    "jti",
+    "sid",
+    "user_type",
+    "roles",
+    "client_type",
+    "ep",
+    "gep",
+    "token_use",
+    "cnf",
+    "crit",
+];
+
+/// A refresh token in the shape of a JWT. What counts is `jti`, which is the token itself; the rest is for clients that look.
+#[derive(Debug, Serialize)]
+pub(super) struct WrittenRefresh<'a> {
+    pub(super) iss: &'a str,
+    pub(super) sub: &'a str,
+    pub(super) iat: u64,
+    pub(super) exp: u64,
+    pub(super) jti: &'a str,
+    pub(super) token_use: &'static str,
+    #[serde(flatten)]
+    pub(super) extra: &'a Map<String, Value>,
 }

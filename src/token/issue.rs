@@ -4,13 +4,16 @@ use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
+use serde_json::{Map, Value};
+
 use super::{
-    claims::{Grant, LONGEST_LIFE, TOKEN_USE, Written},
+    claims::{AccessForm, Grant, LONGEST_LIFE, TOKEN_USE, Written, WrittenRefresh},
     keyrings::Keyrings,
 };
 use crate::{
     config::TokenConfig,
     entropy::{Entropy, NoEntropy},
+    store::Session,
     types::Timestamp,
 };
 
@@ -63,10 +66,11 @@ impl Issuer {
         }
     }
 
-    /// A token for this session, good for `tokens.access_ttl` and never past the session's absolute end.
-    pub fn access(&self, grant: &Grant<'_>, now: Timestamp) -> Result<AccessToken, IssueError> {
+    /// A token for this session, good for the time of its form and never past the session's absolute end.
+    pub fn access(&self, grant: &Grant<'_>, form: &AccessForm, now: Timestamp) -> Result<AccessToken, IssueError> {
         let Grant { user, session, global_epoch } = grant;
-        let exp = now.plus(self.access_ttl).min(session.absolute_end).as_secs();
+        let ttl = form.ttl.map_or(self.access_ttl, |ttl| ttl.min(LONGEST_LIFE));
+        let exp = now.plus(ttl).min(session.absolute_end).as_secs();
         // From second to second, as the claims count: a client is told what the token says.
         let life = exp.saturating_sub(now.as_secs());
         if life == 0 {
@@ -86,8 +90,29 @@ impl Issuer {
             ep: user.epoch,
             gep: *global_epoch,
             token_use: TOKEN_USE,
+            extra: &form.claims,
         };
         let text = self.keyrings.current().sign(&claims).map_err(|_| IssueError::NotSigned)?;
         Ok(AccessToken { text, expires_in: Duration::from_secs(life) })
+    }
+
+    /// A refresh token in the shape of a JWT that ends with its session, for clients that look inside.
+    pub fn wrap_refresh_token(
+        &self,
+        token: &str,
+        session: &Session,
+        claims: &Map<String, Value>,
+        now: Timestamp,
+    ) -> Result<String, IssueError> {
+        let claims = WrittenRefresh {
+            iss: &self.iss,
+            sub: session.user.as_str(),
+            iat: now.as_secs(),
+            exp: session.absolute_end.as_secs(),
+            jti: token,
+            token_use: "refresh",
+            extra: claims,
+        };
+        self.keyrings.current().sign_refresh(&claims).map_err(|_| IssueError::NotSigned)
     }
 }

@@ -11,6 +11,9 @@ use crate::config::Algorithm;
 /// `typ` of our access tokens (RFC 9068 section 2.1), by which no other kind of token passes for one.
 pub(super) const ACCESS_TOKEN: &str = "at+jwt";
 
+/// `typ` of a refresh token in the shape of a JWT: by it none is taken for an access token.
+const REFRESH_TOKEN: &str = "rt+jwt";
+
 /// The keys of one moment. Never changes; a rotation makes another one.
 #[derive(Debug)]
 pub struct Keyring {
@@ -75,5 +78,11 @@ impl Keyring {
     /// A signed token with these claims.
     pub(super) fn sign(&self, claims: &impl Serialize) -> Result<String, jsonwebtoken::errors::Error> {
         jsonwebtoken::encode(&self.header, claims, &self.signing)
+    }
+
+    /// The same for a refresh token that has the shape of a JWT.
+    pub(super) fn sign_refresh(&self, claims: &impl Serialize) -> Result<String, jsonwebtoken::errors::Error> {
+        let header = Header { typ: Some(REFRESH_TOKEN.to_owned()), ..self.header.clone() };
+        jsonwebtoken::encode(&header, claims, &self.signing)
     }
 }

@@ -21,6 +21,7 @@ use arc_swap::{ArcSwap, Guard};
 use tokio::sync::{Mutex, Notify};
 
 use super::{
+    claims::Lifetimes,
     key::{self, KeyError, KeyPair},
     keyring::Keyring,
 };
@@ -101,12 +102,13 @@ impl Keyrings {
     /// `tokens.secret_file` must have been read into `tokens.secret` before.
     pub async fn open(
         config: &TokenConfig,
+        lifetimes: Lifetimes,
         store: &dyn Store,
         entropy: &Entropy,
         now: Timestamp,
     ) -> Result<Self, KeyringError> {
         let source = Source::of(config);
-        let verifies_for = config.access_ttl.get() + config.leeway.get() + OVERLAP;
+        let verifies_for = lifetimes.longest_access + lifetimes.renewable_for + config.leeway.get() + OVERLAP;
         if let Source::Store { algorithm, .. } = source {
             let newest = store.keys().await?.into_iter().next();
             if newest.as_ref().is_none_or(|key| key.algorithm != key::name(algorithm)) {

@@ -21,6 +21,9 @@ const BYTES: usize = 16 + 8 + 32;
 /// 56 bytes in base64 without padding.
 const LENGTH: usize = PREFIX.len() + BYTES.div_ceil(3) * 4 - 1;
 
+/// No JWT around a token is longer.
+const LONGEST_WRAPPED: usize = 8 * 1024;
+
 /// Makes and checks refresh tokens.
 #[derive(Debug)]
 pub struct RefreshTokens {
@@ -62,6 +65,21 @@ impl RefreshTokens {
         text.push_str(PREFIX);
         URL_SAFE_NO_PAD.encode_string(bytes, &mut text);
         text
+    }
+
+    /// Reads a token that may be inside a JWT, as its `jti`. The JWT's signature is not looked at: nothing of it is believed but
+    /// the token, which has a MAC of its own.
+    pub fn parse_wrapped(text: &str) -> Option<RefreshToken> {
+        #[derive(serde::Deserialize)]
+        struct Inside {
+            jti: String,
+        }
+        let mut parts = Some(text).filter(|text| text.len() <= LONGEST_WRAPPED)?.split('.');
+        let (Some(_), Some(payload), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+            return Self::parse(text);
+        };
+        let inside: Inside = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()?;
+        Self::parse(&inside.jti)
     }
 
     /// Reads a token; one spelling for each, nothing before or after it.
@@ -143,6 +161,28 @@ mod tests {
         ]) {
             let passes = RefreshTokens::parse(&text).is_some_and(|token| tokens().check(&token, &fixture::session().salt));
             assert!(!passes, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_found_inside_a_jwt() {
+        let token = tokens().issue(&fixture::session());
+        let jwt = |payload: &str| format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(payload));
+        let inside = jwt(&format!(r#"{{"exp":1,"jti":"{token}"}}"#));
+        for text in [&token, &inside] {
+            let read = RefreshTokens::parse_wrapped(text).unwrap();
+            assert!(tokens().check(&read, &fixture::session().salt), "{text}");
+        }
+        for text in [
+            "..",
+            "a.b.c",
+            &jwt("{}"),
+            &jwt(r#"{"jti":1}"#),
+            &jwt(&format!(r#"{{"jti":"{token}","jti":"{token}"}}"#)),
+            &format!("{inside}.x"),
+            &jwt(&format!(r#"{{"pad":"{}","jti":"{token}"}}"#, "x".repeat(LONGEST_WRAPPED))),
+        ] {
+            assert!(RefreshTokens::parse_wrapped(text).is_none(), "{text:?}");
         }
     }
 

@@ -15,7 +15,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::de::MapAccess;
 
 use super::{
-    claims::{self, AccessClaims, TOKEN_USE},
+    claims::{AccessClaims, Lifetimes, TOKEN_USE},
     key::{self, VerifyingKey},
     keyring::{ACCESS_TOKEN, Keyring},
     keyrings::Keyrings,
@@ -80,6 +80,13 @@ impl TokenError {
     }
 }
 
+/// What a token that has expired counts for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lapsed {
+    IsRefused,
+    IsTaken,
+}
+
 /// Verifies access tokens against the keys of the moment.
 #[derive(Debug)]
 pub struct Verifier {
@@ -91,13 +98,13 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    pub fn new(keyrings: Arc<Keyrings>, config: &TokenConfig) -> Self {
+    pub fn new(keyrings: Arc<Keyrings>, config: &TokenConfig, lifetimes: Lifetimes) -> Self {
         Self {
             keyrings,
             iss: config.issuer.clone(),
             aud: config.audience.clone(),
             leeway: config.leeway.get(),
-            longest_life: claims::longest_life(config),
+            longest_life: lifetimes.longest_accepted(),
         }
     }
 
@@ -110,6 +117,16 @@ impl Verifier {
 
     /// [`Verifier::verify`] with the keys of one snapshot, for who has to know which it was.
     pub fn verify_with(&self, keys: &Keyring, token: &str, now: Timestamp) -> Result<AccessClaims, TokenError> {
+        self.check_token(keys, token, now, Lapsed::IsRefused)
+    }
+
+    /// The claims of a token that may have expired and is otherwise good. It lets nobody pass: it is what a client without a
+    /// refresh token has to show for its session.
+    pub fn verify_lapsed(&self, token: &str, now: Timestamp) -> Result<AccessClaims, TokenError> {
+        self.check_token(&self.keys(), token, now, Lapsed::IsTaken)
+    }
+
+    fn check_token(&self, keys: &Keyring, token: &str, now: Timestamp, lapsed: Lapsed) -> Result<AccessClaims, TokenError> {
         if token.len() > LONGEST {
             return Err(TokenError::TooLong);
         }
@@ -121,6 +138,9 @@ impl Verifier {
         let key = self.key_of(keys, header)?;
         let payload = URL_SAFE_NO_PAD.decode(payload).map_err(|_| TokenError::Malformed)?;
         let claims = self.check(strict_json::object(&payload).ok_or(TokenError::Malformed)?, now)?;
+        if lapsed == Lapsed::IsRefused && self.expired(&claims, now) {
+            return Err(TokenError::Expired);
+        }
         if key.accepts(message.as_bytes(), signature) { Ok(claims) } else { Err(TokenError::Signature) }
     }
 
@@ -189,7 +209,7 @@ impl Verifier {
         if verified.iat > latest_start || not_before > latest_start {
             return Err(TokenError::TooEarly);
         }
-        if self.expired(&verified, now) { Err(TokenError::Expired) } else { Ok(verified) }
+        Ok(verified)
     }
 }
 

@@ -31,11 +31,14 @@ pub(in crate::api) async fn post(
     caller: Caller,
     request: Request,
 ) -> Result<StatusCode, Problem> {
-    let mut fields = Fields::read_if_any(request).await?;
-    let scope = fields.optional("scope", scope).unwrap_or_default();
-    let scope = fields.finish(Some(scope))?;
+    let scope = read(Fields::read_if_any(request).await?)?;
     api.auth.logout(caller.get(), scope).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+pub(in crate::api) fn read(mut fields: Fields) -> Result<Scope, Problem> {
+    let scope = fields.optional("scope", scope).unwrap_or_default();
+    fields.finish(Some(scope))
 }
 
 fn scope(text: &str) -> Result<Scope, Malformed> {

@@ -57,7 +57,11 @@ pub(in crate::api) async fn patch(
     caller: Caller,
     request: Request,
 ) -> Result<Json<Me>, Problem> {
-    let mut fields = Fields::read(request).await?;
+    let change = read(Fields::read(request).await?)?;
+    Ok(Json(api.auth.change_profile(caller.get(), &change).await?.into()))
+}
+
+pub(in crate::api) fn read(mut fields: Fields) -> Result<ProfileChange, Problem> {
     let change = ProfileChange {
         nickname: match fields.patch("nickname", profile::nickname) {
             // WeChat's anonymous nickname is no wish to clear one's own.
@@ -69,8 +73,7 @@ pub(in crate::api) async fn patch(
         bio: fields.patch("bio", profile::bio),
         birthday: fields.patch("birthday", profile::birthday),
     };
-    let change = fields.finish(Some(change))?;
-    Ok(Json(api.auth.change_profile(caller.get(), &change).await?.into()))
+    fields.finish(Some(change))
 }
 
 /// All that is stored about me.
@@ -80,7 +83,7 @@ pub(in crate::api) async fn patch(
 )]
 pub(in crate::api) async fn export(State(api): State<ApiState>, caller: Caller) -> Result<Json<Export>, Problem> {
     let caller = caller.get();
-    Ok(Json(Export::new(api.auth.export_account(caller).await?, caller.session())))
+    Ok(Json(Export::new(api.auth.export_account(caller).await?, caller.session)))
 }
 
 /// Delete my account.

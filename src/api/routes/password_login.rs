@@ -1,11 +1,14 @@
 //! `POST /auth/password/login`.
 
+use std::sync::Arc;
+
 use axum::extract::{Request, State};
 use utoipa::ToSchema;
 
 use crate::{
     api::{ApiState, RequestContext, answer::TokenAnswer, body::Fields, problem::Problem, routes::client_type},
     auth::{Password, PasswordLogin},
+    dialect::Terms,
     types::{ClientType, Username},
 };
 
@@ -36,14 +39,15 @@ pub(in crate::api) async fn post(
     context: RequestContext,
     request: Request,
 ) -> Result<TokenAnswer, Problem> {
-    let login = read(Fields::read(request).await?)?;
+    let login = read(Fields::read(request).await?, &api.terms)?;
     let signed_in = api.auth.password_login(login, context.client_ip).await?;
     Ok(TokenAnswer::new(&signed_in, api.openid_in_answers))
 }
 
-fn read(mut fields: Fields) -> Result<PasswordLogin, Problem> {
+pub(in crate::api) fn read(mut fields: Fields, terms: &Arc<Terms>) -> Result<PasswordLogin, Problem> {
     let username = fields.required("username", Username::parse);
     let password = fields.required("password", Password::parse);
     let client_type = fields.optional("client_type", client_type).unwrap_or(ClientType::Web);
-    fields.finish(username.zip(password).map(|(username, password)| PasswordLogin { username, password, client_type }))
+    let login = |(username, password)| PasswordLogin { username, password, client_type, terms: Arc::clone(terms) };
+    fields.finish(username.zip(password).map(login))
 }

@@ -12,12 +12,13 @@ use crate::{
         ApiState,
         answer::{Me, PhoneAnswer},
         body::Fields,
-        caller::Caller,
+        caller,
         problem::Problem,
         routes::{FreshProofBody, fresh_proof},
     },
+    auth::{Auth, AuthError, Bound, Caller, FreshProof},
     provider::wechat::{EncryptedPhone, PhoneCode},
-    types::{Malformed, SmsCode},
+    types::{Malformed, Phone, Secret, SmsCode},
 };
 
 /// A phone and the code that was sent to it.
@@ -59,12 +60,12 @@ pub(in crate::api) struct PhoneWechatBody {
     request_body = PhoneSmsBody,
     responses((status = 200, description = "The phone is mine.", body = PhoneAnswer))
 )]
-pub(in crate::api) async fn sms(State(api): State<ApiState>, caller: Caller, request: Request) -> Result<Response, Problem> {
-    let mut fields = Fields::read(request).await?;
-    let phone = fields.required("phone", |text| api.auth.phone(text));
-    let code = fields.required("code", SmsCode::parse);
-    let proof = fresh_proof(&mut fields);
-    let (phone, code) = fields.finish(phone.zip(code))?;
+pub(in crate::api) async fn sms(
+    State(api): State<ApiState>,
+    caller: caller::Caller,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (phone, code, proof) = read_sms(Fields::read(request).await?, &api)?;
     let bound = api.auth.bind_by_sms(caller.get(), phone, &code, &proof).await?;
     Ok(PhoneAnswer::new(&bound, api.openid_in_answers).respond())
 }
@@ -77,26 +78,61 @@ pub(in crate::api) async fn sms(State(api): State<ApiState>, caller: Caller, req
 )]
 pub(in crate::api) async fn wechat(
     State(api): State<ApiState>,
-    caller: Caller,
+    caller: caller::Caller,
     request: Request,
 ) -> Result<Response, Problem> {
-    let mut fields = Fields::read(request).await?;
-    let encrypted = fields.has("encrypted_data") || fields.has("iv");
-    let bound = if encrypted && !fields.has("code") {
+    let button = read_button(Fields::read(request).await?, &api)?;
+    let bound = button.bind(&api.auth, caller.get()).await?;
+    Ok(PhoneAnswer::new(&bound, api.openid_in_answers).respond())
+}
+
+/// What the phone number button gave.
+#[derive(Debug)]
+pub(in crate::api) enum Button {
+    Code(PhoneCode),
+    /// The old way.
+    Encrypted(Encrypted),
+}
+
+/// It stands for somebody's number.
+#[derive(Debug)]
+pub(in crate::api) struct Encrypted {
+    encrypted_data: Secret<String>,
+    iv: String,
+}
+
+impl Button {
+    /// Binds the phone that it stands for.
+    pub(in crate::api) async fn bind(&self, auth: &Auth, caller: Caller<'_>) -> Result<Bound, AuthError> {
+        match self {
+            Self::Code(code) => auth.bind_by_wechat(caller, code).await,
+            Self::Encrypted(Encrypted { encrypted_data, iv }) => {
+                auth.bind_by_encrypted_data(caller, EncryptedPhone { encrypted_data: encrypted_data.expose(), iv }).await
+            }
+        }
+    }
+}
+
+pub(in crate::api) fn read_button(mut fields: Fields, api: &ApiState) -> Result<Button, Problem> {
+    let is_encrypted = fields.has("encrypted_data") || fields.has("iv");
+    if is_encrypted && !fields.has("code") {
         let allowed = api.auth.decrypts_phones();
         let text = |text: &str| {
             if allowed { Ok(text.to_owned()) } else { Err(Malformed("is not taken here: send the code of the button")) }
         };
         let (encrypted_data, iv) = (fields.required("encrypted_data", text), fields.required("iv", text));
-        let (encrypted_data, iv) = fields.finish(encrypted_data.zip(iv))?;
-        let sent = EncryptedPhone { encrypted_data: &encrypted_data, iv: &iv };
-        api.auth.bind_by_encrypted_data(caller.get(), sent).await?
-    } else {
-        let code = fields.required("code", PhoneCode::parse);
-        let code = fields.finish(code)?;
-        api.auth.bind_by_wechat(caller.get(), &code).await?
-    };
-    Ok(PhoneAnswer::new(&bound, api.openid_in_answers).respond())
+        let encrypted = |(data, iv)| Button::Encrypted(Encrypted { encrypted_data: Secret::new(data), iv });
+        return fields.finish(encrypted_data.zip(iv).map(encrypted));
+    }
+    let code = fields.required("code", PhoneCode::parse);
+    fields.finish(code.map(Button::Code))
+}
+
+pub(in crate::api) fn read_sms(mut fields: Fields, api: &ApiState) -> Result<(Phone, SmsCode, FreshProof), Problem> {
+    let phone = fields.required("phone", |text| api.auth.phone(text));
+    let code = fields.required("code", SmsCode::parse);
+    let proof = fresh_proof(&mut fields);
+    fields.finish(phone.zip(code).map(|(phone, code)| (phone, code, proof)))
 }
 
 /// Take my phone away. It must not be the only way to sign in.
@@ -109,7 +145,7 @@ pub(in crate::api) async fn wechat(
 )]
 pub(in crate::api) async fn delete(
     State(api): State<ApiState>,
-    caller: Caller,
+    caller: caller::Caller,
     request: Request,
 ) -> Result<Json<Me>, Problem> {
     let mut fields = Fields::read_if_any(request).await?;

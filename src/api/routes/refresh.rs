@@ -3,7 +3,10 @@
 use axum::extract::{Request, State};
 use utoipa::ToSchema;
 
-use crate::api::{ApiState, RequestContext, answer::TokenAnswer, body::Fields, problem::Problem};
+use crate::{
+    api::{ApiState, RequestContext, answer::TokenAnswer, body::Fields, problem::Problem},
+    auth::Refresh,
+};
 
 /// A refresh token to trade in.
 #[derive(ToSchema)]
@@ -28,9 +31,13 @@ pub(in crate::api) async fn post(
     context: RequestContext,
     request: Request,
 ) -> Result<TokenAnswer, Problem> {
-    let mut fields = Fields::read(request).await?;
-    let token = fields.required("refresh_token", |text| Ok(text.to_owned()));
-    let token = fields.finish(token)?;
-    let signed_in = api.auth.refresh(&token, context.client_ip).await?;
+    let token = read(Fields::read(request).await?)?;
+    let refresh = Refresh { token: &token, rotates: true, terms: &api.terms };
+    let signed_in = api.auth.refresh(refresh, context.client_ip).await?;
     Ok(TokenAnswer::new(&signed_in, api.openid_in_answers))
+}
+
+pub(in crate::api) fn read(mut fields: Fields) -> Result<String, Problem> {
+    let token = fields.required("refresh_token", |text| Ok(text.to_owned()));
+    fields.finish(token)
 }

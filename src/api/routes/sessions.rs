@@ -20,7 +20,7 @@ use crate::{
 pub(in crate::api) async fn list(State(api): State<ApiState>, caller: Caller) -> Result<Json<Sessions>, Problem> {
     let caller = caller.get();
     let sessions = api.auth.sessions(caller).await?;
-    Ok(Json(Sessions::new(&sessions, caller.session())))
+    Ok(Json(Sessions::new(&sessions, caller.session)))
 }
 
 /// Sign one of my devices out.

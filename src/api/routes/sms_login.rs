@@ -1,11 +1,14 @@
 //! `POST /auth/sms/login`.
 
+use std::sync::Arc;
+
 use axum::extract::{Request, State};
 use utoipa::ToSchema;
 
 use crate::{
     api::{ApiState, RequestContext, answer::TokenAnswer, body::Fields, problem::Problem, routes::client_type},
     auth::SmsLogin,
+    dialect::Terms,
     types::{ClientType, SmsCode},
 };
 
@@ -34,11 +37,15 @@ pub(in crate::api) async fn post(
     context: RequestContext,
     request: Request,
 ) -> Result<TokenAnswer, Problem> {
-    let mut fields = Fields::read(request).await?;
+    let login = read(Fields::read(request).await?, &api, &api.terms)?;
+    let signed_in = api.auth.sms_login(login, context.client_ip).await?;
+    Ok(TokenAnswer::new(&signed_in, api.openid_in_answers))
+}
+
+pub(in crate::api) fn read(mut fields: Fields, api: &ApiState, terms: &Arc<Terms>) -> Result<SmsLogin, Problem> {
     let phone = fields.required("phone", |text| api.auth.phone(text));
     let code = fields.required("code", SmsCode::parse);
     let client_type = fields.optional("client_type", client_type).unwrap_or_default();
-    let login = fields.finish(phone.zip(code).map(|(phone, code)| SmsLogin { phone, code, client_type }))?;
-    let signed_in = api.auth.sms_login(login, context.client_ip).await?;
-    Ok(TokenAnswer::new(&signed_in, api.openid_in_answers))
+    let login = |(phone, code)| SmsLogin { phone, code, client_type, terms: Arc::clone(terms) };
+    fields.finish(phone.zip(code).map(login))
 }

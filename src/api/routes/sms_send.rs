@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use crate::{
     api::{ApiState, RequestContext, answer::SmsSentAnswer, body::Fields, problem::Problem},
-    types::SmsPurpose,
+    types::{Phone, SmsPurpose},
 };
 
 /// A phone that is to get a code.
@@ -35,9 +35,12 @@ pub(in crate::api) async fn post(
     context: RequestContext,
     request: Request,
 ) -> Result<Json<SmsSentAnswer>, Problem> {
-    let mut fields = Fields::read(request).await?;
+    let (phone, purpose) = read(Fields::read(request).await?, &api)?;
+    Ok(Json(api.auth.sms_send(phone, purpose, context.client_ip).await?.into()))
+}
+
+pub(in crate::api) fn read(mut fields: Fields, api: &ApiState) -> Result<(Phone, SmsPurpose), Problem> {
     let phone = fields.required("phone", |text| api.auth.phone(text));
     let purpose = fields.optional("purpose", SmsPurpose::parse).unwrap_or_default();
-    let phone = fields.finish(phone)?;
-    Ok(Json(api.auth.sms_send(phone, purpose, context.client_ip).await?.into()))
+    fields.finish(phone.map(|phone| (phone, purpose)))
 }

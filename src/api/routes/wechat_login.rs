@@ -1,11 +1,14 @@
 //! `POST /auth/wechat/login`.
 
+use std::sync::Arc;
+
 use axum::extract::{Request, State};
 use utoipa::ToSchema;
 
 use crate::{
     api::{ApiState, RequestContext, answer::TokenAnswer, body::Fields, problem::Problem, routes::client_type},
     auth::{SignedData, WechatLogin, profile},
+    dialect::Terms,
     provider::wechat::LoginCode,
     store::Profile,
     types::{AppId, ClientType, Malformed},
@@ -47,14 +50,14 @@ pub(in crate::api) async fn post(
     context: RequestContext,
     request: Request,
 ) -> Result<TokenAnswer, Problem> {
-    let login = read(Fields::read(request).await?)?;
+    let login = read(Fields::read(request).await?, &api.terms)?;
     match api.auth.wechat_login(login, context.client_ip).await {
         Ok(signed_in) => Ok(TokenAnswer::new(&signed_in, api.openid_in_answers)),
         Err(error) => Err(Problem::from(&*error)),
     }
 }
 
-fn read(mut fields: Fields) -> Result<WechatLogin, Problem> {
+pub(in crate::api) fn read(mut fields: Fields, terms: &Arc<Terms>) -> Result<WechatLogin, Problem> {
     let code = fields.required("code", LoginCode::parse);
     let nickname = fields.optional("nickname", profile::nickname).flatten();
     let avatar_url = fields.optional("avatar_url", profile::avatar_url);
@@ -72,7 +75,9 @@ fn read(mut fields: Fields) -> Result<WechatLogin, Problem> {
     let signature = fields.optional("signature", signature);
     let signed = raw_data.zip(signature).map(|(raw_data, signature)| SignedData { raw_data, signature });
     let profile = Profile { nickname, avatar_url, ..Profile::default() };
-    fields.finish(code.map(|code| WechatLogin { code, app_id, profile, signed, client_type }))
+    let terms = Arc::clone(terms);
+    let login = |code| WechatLogin { code, app_id, profile, profile_is_newer: false, signed, client_type, terms };
+    fields.finish(code.map(login))
 }
 
 /// Kept as it came: it is signed byte by byte.

@@ -21,12 +21,13 @@ use crate::{
         sms::SimulatedSms,
         wechat::{KnownApp, SimulatedWechat},
     },
+    dialect::{Dialects, Terms},
     entropy::Entropy,
     metrics::Metrics,
     policy::IdentityHeaders,
     provider::{sms::Sms, wechat::Wechat},
     store::{self, OpenOptions, Store, StoreKeys},
-    token::{Issuer, Keyrings, RefreshTokens, Verifier},
+    token::{Issuer, Keyrings, RefreshTokens, SessionHandles, Verifier},
     types::{ClientIp, Timestamp},
 };
 
@@ -94,9 +95,11 @@ impl World {
                 .store;
         let denylist = Arc::new(Denylist::default());
         let passwords = Arc::new(Passwords::new(entropy.clone()));
-        let keyrings = Arc::new(Keyrings::open(&config.tokens, &*store, &entropy, clock.now()).await.unwrap());
+        let dialects = Arc::new(Dialects::compile(config).unwrap());
+        let lifetimes = dialects.lifetimes(&config.tokens);
+        let keyrings = Arc::new(Keyrings::open(&config.tokens, lifetimes, &*store, &entropy, clock.now()).await.unwrap());
         let issuer = Arc::new(Issuer::new(Arc::clone(&keyrings), &config.tokens, entropy.clone()));
-        let verifier = Verifier::new(Arc::clone(&keyrings), &config.tokens);
+        let verifier = Verifier::new(Arc::clone(&keyrings), &config.tokens, lifetimes);
         let identity = IdentityHeaders::compile(&config.identity).unwrap();
         let authorizer = Arc::new(Authorizer::new(verifier, Arc::clone(&denylist), identity, 100, &metrics));
         let auth = Arc::new(Auth::new(AuthParts {
@@ -105,6 +108,7 @@ impl World {
             sms: Sms::new(&config.sms, config.mode, metrics.clone(), &entropy).unwrap(),
             issuer,
             refresh_tokens: Arc::new(RefreshTokens::new(Key::new([2; 32]))),
+            session_handles: SessionHandles::new(Key::new([5; 32])),
             denylist,
             code_key: Key::new([3; 32]),
             sms_key: Key::new([4; 32]),
@@ -122,6 +126,8 @@ impl World {
             keyrings,
             prefix: config.auth.prefix.clone(),
             openid_in_answers: config.auth.openid_in_answers,
+            terms: Arc::new(Terms::plain()),
+            dialects,
         });
         Self { wechat, sms, store, clock, metrics, auth, router }
     }

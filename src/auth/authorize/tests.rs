@@ -8,7 +8,7 @@ use crate::{
     entropy::Entropy,
     store::{RevocationEntry, RevocationTarget, User},
     token::{
-        Grant, Issuer, Keyrings,
+        AccessForm, Grant, Issuer, Keyrings, Lifetimes,
         fixture::{self, NOW, Shelf},
     },
 };
@@ -25,10 +25,11 @@ struct World {
 impl World {
     async fn new(cache_entries: usize) -> Self {
         let (store, config, metrics) = (Shelf::default(), TokenConfig::default(), Metrics::new());
-        let keyrings = Arc::new(Keyrings::open(&config, &store, &Entropy::default(), NOW).await.unwrap());
+        let keyrings =
+            Arc::new(Keyrings::open(&config, Lifetimes::of(&config), &store, &Entropy::default(), NOW).await.unwrap());
         let denylist = Arc::new(Denylist::new());
         let authorizer = Authorizer::new(
-            Verifier::new(Arc::clone(&keyrings), &config),
+            Verifier::new(Arc::clone(&keyrings), &config, Lifetimes::of(&config)),
             Arc::clone(&denylist),
             IdentityHeaders::compile(&IdentityConfig::default()).unwrap(),
             cache_entries,
@@ -39,7 +40,10 @@ impl World {
     }
 
     fn token_of(&self, user: &User) -> String {
-        self.issuer.access(&Grant { user, session: &fixture::session(), global_epoch: 1 }, NOW).unwrap().text
+        self.issuer
+            .access(&Grant { user, session: &fixture::session(), global_epoch: 1 }, &AccessForm::default(), NOW)
+            .unwrap()
+            .text
     }
 
     fn token(&self) -> String {
@@ -147,11 +151,13 @@ async fn a_claim_that_cannot_be_a_header_refuses_the_token() {
 #[tokio::test]
 async fn a_key_made_elsewhere_works_after_the_reload_that_its_token_asked_for() {
     let (here, config) = (World::new(10).await, TokenConfig::default());
-    let there = Arc::new(Keyrings::open(&config, &here.store, &Entropy::default(), NOW).await.unwrap());
+    let there =
+        Arc::new(Keyrings::open(&config, Lifetimes::of(&config), &here.store, &Entropy::default(), NOW).await.unwrap());
     there.rotate(&here.store, &Entropy::default(), NOW).await.unwrap();
     let issuer = Issuer::new(there, &config, Entropy::default());
     let (user, session) = (fixture::user(), fixture::session());
-    let token = issuer.access(&Grant { user: &user, session: &session, global_epoch: 1 }, NOW).unwrap().text;
+    let token =
+        issuer.access(&Grant { user: &user, session: &session, global_epoch: 1 }, &AccessForm::default(), NOW).unwrap().text;
     assert_eq!(here.authorizer.authorize(&token, NOW), Err(ErrorCode::TokenInvalid));
     assert!(here.keyrings.reload_asked(), "somebody has to read the keys again");
     here.keyrings.reload(&here.store, NOW).await.unwrap();

@@ -9,10 +9,14 @@ use crate::{
 };
 
 fn read(lines: &[&str]) -> Result<String, Refusal> {
+    read_where(lines, false)
+}
+
+fn read_where(lines: &[&str], bare: bool) -> Result<String, Refusal> {
     let bytes = format!("{}\r\n\r\n", [&["GET / HTTP/1.1", "Host: a"], lines].concat().join("\r\n"));
     let mut slots = [const { MaybeUninit::uninit() }; 8];
     let Ok(Parsed::Complete { head, .. }) = head::parse(bytes.as_bytes(), &mut slots) else { panic!("a plain head") };
-    credential(&head).map(|credential| match credential {
+    credential(&head, bare).map(|credential| match credential {
         Credential::None => "none".to_owned(),
         Credential::Bearer(token) => format!("bearer {token}"),
         Credential::Malformed => "malformed".to_owned(),
@@ -27,6 +31,18 @@ fn a_bearer_token_is_read() {
         assert_eq!(read(&[line]).unwrap(), "bearer a.b.c", "{line}");
     }
     assert_eq!(read(&["Authorization: Bearer aA0-._~+/=="]).unwrap(), "bearer aA0-._~+/==");
+}
+
+#[test]
+fn a_token_may_stand_alone_where_that_is_said() {
+    let alone = |value: &str| read_where(&[&format!("Authorization: {value}")], true).unwrap();
+    assert_eq!(alone("a.b.c"), "bearer a.b.c");
+    assert_eq!(alone("Bearer a.b.c"), "bearer a.b.c");
+    assert_eq!(alone("bearer"), "bearer bearer", "no token, which is found out when it is looked at");
+    for value in ["", "Basic YTpi", "a.b.c d", "Token a.b.c", "a,b", "=", "Bearer a b"] {
+        assert_eq!(alone(value), "malformed", "{value:?}");
+    }
+    assert!(read_where(&["Authorization: a.b.c", "Authorization: a.b.c"], true).is_err());
 }
 
 #[test]

@@ -60,7 +60,10 @@ fn refusal(api: Api, status: &Status) -> Failure {
     } else {
         tracing::info!(wechat.api = name, errcode, rid, "WeChat refused: errcode {errcode} of {name}");
     }
-    failure
+    match failure {
+        Failure::Error(error) => Failure::Refused(error, super::Errcode::new(errcode)),
+        Failure::StaleToken | Failure::Refused(..) => failure,
+    }
 }
 
 /// WeChat's id of the request, from `... rid: 6129ee10-...` or `... req_id: uhJD...`; nothing else of a message is kept.

@@ -7,7 +7,7 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use reqwest::Url;
 use serde::de::DeserializeOwned;
 
-use super::{SetupError, WechatError, answer};
+use super::{Errcode, SetupError, WechatError, answer};
 use crate::{
     metrics::Metrics,
     outbound::{Answer, Fault, Outbound},
@@ -30,6 +30,8 @@ pub(super) enum Failure {
     /// The access token is not valid, or not any more; nothing was done.
     StaleToken,
     Error(WechatError),
+    /// WeChat answered with this number.
+    Refused(WechatError, Errcode),
 }
 
 pub(super) enum Request {
@@ -69,14 +71,22 @@ impl Failure {
     const fn class(self) -> &'static str {
         match self {
             Self::StaleToken => "stale_token",
-            Self::Error(error) => error.class(),
+            Self::Error(error) | Self::Refused(error, _) => error.class(),
+        }
+    }
+
+    /// The number that WeChat gave for it.
+    pub(super) const fn errcode(self) -> Option<Errcode> {
+        match self {
+            Self::Refused(_, errcode) => Some(errcode),
+            Self::StaleToken | Self::Error(_) => None,
         }
     }
 
     /// What it comes to where no other token can be tried.
     pub(super) fn at_last(self, api: Api) -> WechatError {
         match self {
-            Self::Error(error) => error,
+            Self::Error(error) | Self::Refused(error, _) => error,
             Self::StaleToken => {
                 let name = api.name();
                 tracing::error!(wechat.api = name, "WeChat refuses the access token that it has just given: {name}");
@@ -112,7 +122,8 @@ impl Calls {
         understand: impl Fn(W) -> Result<T, WechatError>,
     ) -> Result<T, Failure> {
         let first = self.ask(api, request, deadline, &understand).await;
-        let is_busy = matches!(first, Err(Failure::Error(WechatError::Busy { .. })));
+        let is_busy =
+            matches!(first, Err(Failure::Error(WechatError::Busy { .. }) | Failure::Refused(WechatError::Busy { .. }, _)));
         let has_time = deadline.saturating_duration_since(Instant::now()) > RETRY_AFTER_BUSY;
         if !(is_busy && has_time) {
             return first;

@@ -54,6 +54,20 @@ pub struct EncryptedPhone<'a> {
     pub iv: &'a str,
 }
 
+/// A phone number that WeChat encrypted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DecryptedPhone {
+    pub phone: Phone,
+    pub watermark: Stamp,
+}
+
+/// For which mini program WeChat encrypted something, and when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stamp {
+    pub app_id: AppId,
+    pub made_at: Timestamp,
+}
+
 /// It is not a phone number that WeChat encrypted under one of the keys, for this mini program, a short time ago. More is
 /// not known on purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -97,7 +111,7 @@ impl PhoneDecryption {
         app: &AppId,
         session_keys: &[Secret<String>],
         sent: &EncryptedPhone<'_>,
-    ) -> Result<Phone, DecryptFailed> {
+    ) -> Result<DecryptedPhone, DecryptFailed> {
         let now = self.clock.now();
         let sent = Sent::read(sent);
         let with = |slot: usize| self.open(&sent, session_keys.get(slot), app, now);
@@ -106,7 +120,7 @@ impl PhoneDecryption {
         present.or(previous).filter(|_| sent.is_well_formed).ok_or(DecryptFailed)
     }
 
-    fn open(&self, sent: &Sent, key: Option<&Secret<String>>, app: &AppId, now: Timestamp) -> Option<Phone> {
+    fn open(&self, sent: &Sent, key: Option<&Secret<String>>, app: &AppId, now: Timestamp) -> Option<DecryptedPhone> {
         let usable = key.and_then(|key| block(key.expose()));
         let (key, is_usable) = usable.map_or_else(|| (Zeroizing::default(), false), |key| (key, true));
         let plain = decrypt(&key, &sent.iv, &sent.ciphertext);
@@ -116,14 +130,15 @@ impl PhoneDecryption {
     }
 
     /// Text that is not UTF-8 is not JSON: all of it is in strings that are read.
-    fn read(&self, text: &[u8], app: &AppId, now: Timestamp) -> Option<Phone> {
+    fn read(&self, text: &[u8], app: &AppId, now: Timestamp) -> Option<DecryptedPhone> {
         let Object(plain) = serde_json::from_slice::<Object<Plain>>(text).ok()?;
         let Object(watermark) = &plain.watermark;
         let phone = agreed(&plain.phone_number, &plain.pure_phone_number, &plain.country_code);
         let made = Timestamp::from_secs(watermark.timestamp);
         let is_ours = watermark.appid == app.as_str();
         let is_fresh = now.since(made) <= self.max_age && made.since(now) <= AHEAD;
-        phone.filter(|_| is_ours & is_fresh)
+        let watermark = Stamp { app_id: app.clone(), made_at: made };
+        phone.filter(|_| is_ours & is_fresh).map(|phone| DecryptedPhone { phone, watermark })
     }
 }
 

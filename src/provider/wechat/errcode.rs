@@ -36,6 +36,61 @@ pub enum WechatError {
     Unusable,
 }
 
+/// WeChat's own number for a refusal, for clients that were built to see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Errcode(i64);
+
+/// Why WeChat did not say whose a login code is, with its own number where it gave one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{why}")]
+pub struct LoginRefused {
+    pub why: WechatError,
+    pub errcode: Option<Errcode>,
+}
+
+impl Errcode {
+    /// The login code has been used (here or elsewhere).
+    pub const CODE_BEEN_USED: Self = Self(40163);
+
+    pub(super) const fn new(errcode: i64) -> Self {
+        Self(errcode)
+    }
+
+    /// The number.
+    pub const fn get(self) -> i64 {
+        self.0
+    }
+
+    /// The text that goes with the number, as published. What WeChat wrote this time is not passed on: it may name our address or
+    /// our app.
+    pub const fn text(self) -> &'static str {
+        match self.0 {
+            -1 => "system error",
+            40001 => "invalid credential",
+            40002 => "invalid grant_type",
+            40013 => "invalid appid",
+            40029 => "invalid code",
+            40125 => "invalid appsecret",
+            40163 => "code been used",
+            40164 => "invalid ip",
+            40226 => "code blocked",
+            41002 => "appid missing",
+            41004 => "appsecret missing",
+            41008 => "missing code",
+            45009 => "reach max api daily quota limit",
+            45011 => "api minute-quota reach limit, retry next minute",
+            50002 => "user limited",
+            _ => "refused by wechat",
+        }
+    }
+}
+
+impl From<WechatError> for LoginRefused {
+    fn from(why: WechatError) -> Self {
+        Self { why, errcode: None }
+    }
+}
+
 impl WechatError {
     /// Its metric label.
     pub const fn class(&self) -> &'static str {

@@ -5,7 +5,7 @@ use std::time::Instant;
 use serde::Deserialize;
 
 use super::{
-    Live, LoginCode, WechatError,
+    Live, LoginCode, LoginRefused, WechatError,
     answer::text_or_nothing,
     call::{Api, Request},
 };
@@ -28,7 +28,7 @@ struct Answer {
 }
 
 impl Live {
-    pub(super) async fn code_to_session(&self, app: &AppId, code: &LoginCode) -> Result<WechatIdentity, WechatError> {
+    pub(super) async fn code_to_session(&self, app: &AppId, code: &LoginCode) -> Result<WechatIdentity, LoginRefused> {
         let known = self.app(app)?;
         let mut url = self.calls.url(API);
         url.query_pairs_mut()
@@ -39,7 +39,7 @@ impl Live {
         let deadline = Instant::now() + self.timeout;
         let understand = |answer: Answer| answer.into_identity(app);
         let answered = self.calls.call(API, &Request::Get(url), deadline, understand).await;
-        answered.map_err(|failure| failure.at_last(API))
+        answered.map_err(|failure| LoginRefused { errcode: failure.errcode(), why: failure.at_last(API) })
     }
 }
 

@@ -45,7 +45,7 @@ fn new(config: &WechatConfig, mode: Mode) -> Result<Wechat, SetupError> {
 
 async fn ask(client: &Wechat, code: &str) -> Result<WechatIdentity, WechatError> {
     let app = client.app(None).unwrap();
-    client.code_to_session(&app, &LoginCode::parse(code).unwrap()).await
+    client.code_to_session(&app, &LoginCode::parse(code).unwrap()).await.map_err(|refused| refused.why)
 }
 
 #[tokio::test]

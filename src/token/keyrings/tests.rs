@@ -10,7 +10,7 @@ fn config(algorithm: Algorithm) -> TokenConfig {
 }
 
 async fn open(config: &TokenConfig, store: &Shelf) -> Keyrings {
-    Keyrings::open(config, store, &Entropy::default(), NOW).await.unwrap()
+    Keyrings::open(config, Lifetimes::of(config), store, &Entropy::default(), NOW).await.unwrap()
 }
 
 /// A task of its own has to be able to run this.
@@ -110,7 +110,17 @@ async fn a_store_that_fails_changes_no_key() {
     assert!(keyrings.rotate(&store, &Entropy::default(), NOW).await.is_err());
     assert!(keyrings.retire(&store, NOW).await.is_err());
     assert_eq!(keyrings.current().signing_kid(), kid);
-    assert!(Keyrings::open(&config(Algorithm::EdDsa), &store, &Entropy::default(), NOW).await.is_err());
+    assert!(
+        Keyrings::open(
+            &config(Algorithm::EdDsa),
+            Lifetimes::of(&config(Algorithm::EdDsa)),
+            &store,
+            &Entropy::default(),
+            NOW
+        )
+        .await
+        .is_err()
+    );
 }
 
 #[tokio::test]
@@ -163,7 +173,10 @@ async fn a_key_directory_that_cannot_be_used_stops_the_start() {
         (empty.path().join("missing"), "missing"),
     ] {
         let config = TokenConfig { key_dir: Some(path), ..config(Algorithm::EdDsa) };
-        let error = Keyrings::open(&config, &Shelf::default(), &Entropy::default(), NOW).await.unwrap_err().to_string();
+        let error = Keyrings::open(&config, Lifetimes::of(&config), &Shelf::default(), &Entropy::default(), NOW)
+            .await
+            .unwrap_err()
+            .to_string();
         assert!(error.contains(says), "{error}");
         assert!(!error.contains("hunter2"));
     }
@@ -192,7 +205,10 @@ async fn a_short_secret_stops_the_start() {
         TokenConfig { secret: Some(short.clone()), ..config(Algorithm::Hs256) },
         TokenConfig { previous_secrets: vec![short], ..config(Algorithm::Hs256) },
     ] {
-        let error = Keyrings::open(&config, &Shelf::default(), &Entropy::default(), NOW).await.unwrap_err().to_string();
+        let error = Keyrings::open(&config, Lifetimes::of(&config), &Shelf::default(), &Entropy::default(), NOW)
+            .await
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("shorter than 32 bytes") && !error.contains("hunter2"), "{error}");
     }
 }

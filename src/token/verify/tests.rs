@@ -12,7 +12,7 @@ use crate::{
     entropy::Entropy,
     store::{Session, StoredKey},
     token::{
-        Grant, IssueError, Issuer, RefreshTokens, fixture,
+        AccessForm, Grant, IssueError, Issuer, Lifetimes, RefreshTokens, fixture,
         fixture::NOW,
         key::{KeyPair, jwa},
     },
@@ -34,7 +34,7 @@ impl World {
         let keyrings = Arc::new(Keyrings::fixed(std::slice::from_ref(&stored)).unwrap());
         let config = TokenConfig::default();
         let issuer = Issuer::new(Arc::clone(&keyrings), &config, Entropy::default());
-        let verifier = Verifier::new(Arc::clone(&keyrings), &config);
+        let verifier = Verifier::new(Arc::clone(&keyrings), &config, Lifetimes::of(&config));
         Self { stored, keyrings, issuer, verifier }
     }
 
@@ -44,7 +44,10 @@ impl World {
 
     fn token(&self) -> String {
         let (user, session) = (fixture::user(), fixture::session());
-        self.issuer.access(&Grant { user: &user, session: &session, global_epoch: 1 }, NOW).unwrap().text
+        self.issuer
+            .access(&Grant { user: &user, session: &session, global_epoch: 1 }, &AccessForm::default(), NOW)
+            .unwrap()
+            .text
     }
 
     fn verify(&self, token: &str) -> Result<AccessClaims, TokenError> {
@@ -120,7 +123,9 @@ fn the_test_payload_is_good_as_it_stands() {
 fn a_token_never_outlives_its_session() {
     let world = World::new(Algorithm::EdDsa);
     let user = fixture::user();
-    let issue = |session: &Session| world.issuer.access(&Grant { user: &user, session, global_epoch: 1 }, NOW);
+    let issue = |session: &Session| {
+        world.issuer.access(&Grant { user: &user, session, global_epoch: 1 }, &AccessForm::default(), NOW)
+    };
     let ends_in = |millis| Session { absolute_end: NOW.plus(Duration::from_millis(millis)), ..fixture::session() };
     let token = issue(&ends_in(60_500)).unwrap();
     assert_eq!(token.expires_in, Duration::from_mins(1));
@@ -135,7 +140,10 @@ fn a_token_never_outlives_its_session() {
 fn an_access_token_does_not_print() {
     let world = World::new(Algorithm::EdDsa);
     let (user, session) = (fixture::user(), fixture::session());
-    let token = world.issuer.access(&Grant { user: &user, session: &session, global_epoch: 1 }, NOW).unwrap();
+    let token = world
+        .issuer
+        .access(&Grant { user: &user, session: &session, global_epoch: 1 }, &AccessForm::default(), NOW)
+        .unwrap();
     assert!(!format!("{token:?}").contains(&token.text[..10]));
 }
 
@@ -575,13 +583,18 @@ fn an_error_holds_nothing_of_the_token() {
 fn the_other_key_of_two_verifies_too() {
     let keys: Vec<StoredKey> =
         ALL.iter().map(|algorithm| key::generate(*algorithm, &Entropy::default(), NOW).unwrap()).collect();
-    let verifier = Verifier::new(Arc::new(Keyrings::fixed(&keys).unwrap()), &TokenConfig::default());
+    let verifier = Verifier::new(
+        Arc::new(Keyrings::fixed(&keys).unwrap()),
+        &TokenConfig::default(),
+        Lifetimes::of(&TokenConfig::default()),
+    );
     let mut passed = BTreeMap::new();
     for key in &keys {
         let alone = Arc::new(Keyrings::fixed(std::slice::from_ref(key)).unwrap());
         let issuer = Issuer::new(alone, &TokenConfig::default(), Entropy::default());
         let (user, session) = (fixture::user(), fixture::session());
-        let token = issuer.access(&Grant { user: &user, session: &session, global_epoch: 1 }, NOW).unwrap();
+        let token =
+            issuer.access(&Grant { user: &user, session: &session, global_epoch: 1 }, &AccessForm::default(), NOW).unwrap();
         passed.insert(key.algorithm.clone(), verifier.verify(&token.text, NOW).is_ok());
     }
     assert_eq!(passed.values().filter(|passed| **passed).count(), 4, "{passed:?}");

@@ -229,7 +229,7 @@ async fn the_simulated_phone_button_can_be_decrypted_with_the_key_of_the_login()
     let decryption = client.phone_decryption().unwrap();
     let app = client.app(None).unwrap();
     for keys in [vec![key.clone()], vec![other.clone(), key]] {
-        assert_eq!(decryption.phone(&app, &keys, &sent).unwrap().as_str(), "+8613800138000");
+        assert_eq!(decryption.phone(&app, &keys, &sent).unwrap().phone.as_str(), "+8613800138000");
     }
     assert_eq!(decryption.phone(&app, &[other], &sent), Err(DecryptFailed));
     let without = super::config(&server.base_url(), Some(SECRET));

@@ -1,0 +1,279 @@
+//! The routes of the dialects: what a client asks in words of its own, carried out by the use cases of the auth API.
+//!
+//! A route's inputs are brought under the names that the auth API has for them, and read by the very code that reads its bodies;
+//! so a dialect can take nothing that the auth API would refuse, but for a profile: a nickname or an avatar that is not valid is
+//! left out there, because the client of an existing API does not know our bounds and must not be kept from signing in.
+
+mod inputs;
+mod success;
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::{Request, State},
+    response::Response,
+    routing::{MethodFilter, on},
+};
+use http::request::Parts;
+use serde_json::{Map, Value};
+
+use super::{
+    ApiState, RequestContext,
+    body::Fields,
+    caller, error,
+    problem::Problem,
+    routes::{logout, me, password_login, phone, refresh, sms_login, sms_send, wechat_login},
+    voice::{self, Said},
+};
+use crate::{
+    auth::{AuthError, Caller, Identity, Refresh, SignedIn},
+    config::DialectAction,
+    dialect::{ACCESS_TOKEN, Dialect, Refusal, Route, Terms, WrongField},
+    error::ErrorCode,
+    provider::wechat::{Errcode, WechatError},
+    store::WechatSession,
+};
+use inputs::Inputs;
+use success::{Outcome, Success};
+
+/// Adds the routes of every dialect.
+pub(super) fn mount(mut router: Router<ApiState>, state: &ApiState) -> Router<ApiState> {
+    for (d, dialect) in state.dialects.iter().enumerate() {
+        for (n, route) in dialect.routes.iter().enumerate() {
+            // Checked with the config: one of five.
+            let Ok(method) = MethodFilter::try_from(route.method.clone()) else { continue };
+            let handler = move |State(api): State<ApiState>, context: RequestContext, request: Request| async move {
+                answer(&api, d, n, &context, request).await
+            };
+            router = router.route(&route.path, on(method, handler));
+        }
+    }
+    router
+}
+
+async fn answer(api: &ApiState, d: usize, n: usize, context: &RequestContext, request: Request) -> Response {
+    let found = api.dialects.iter().nth(d).and_then(|dialect| Some((dialect, dialect.routes.get(n)?)));
+    let Some((dialect, route)) = found else { return super::respond(&ErrorCode::NotFound.into(), &context.request_id) };
+    let asked = Asked { api, dialect, route, context };
+    match asked.carry_out(request).await {
+        Ok(outcome) => {
+            let success = Success { outcome, auth: &api.auth, dialect, context, now: api.auth.now() };
+            let shaped = route.answer(&success);
+            let content_type = if shaped.body.is_empty() { None } else { Some("application/json; charset=utf-8") };
+            success::response(shaped, content_type)
+        }
+        Err(no) => asked.refuse(n, no),
+    }
+}
+
+/// One request of a dialect.
+struct Asked<'a> {
+    api: &'a ApiState,
+    dialect: &'a Dialect,
+    route: &'a Route,
+    context: &'a RequestContext,
+}
+
+/// Why it is not carried out.
+enum No {
+    Problem(Problem),
+    /// What the use case says, with all that a dialect can tell of it.
+    Auth(Problem, Option<&'static str>, Option<Errcode>),
+    /// Inputs that are not as they have to be.
+    Fields(Vec<WrongField>),
+}
+
+/// Whom a request is from.
+enum Whom {
+    Token(Arc<Identity>),
+    Handle(Box<WechatSession>),
+}
+
+impl Asked<'_> {
+    async fn carry_out(&self, request: Request) -> Result<Outcome, No> {
+        let Self { api, route, context, .. } = self;
+        let (auth, terms, from) = (&api.auth, &self.dialect.terms, context.client_ip);
+        let (head, body) = request.into_parts();
+        let mut inputs = Inputs::read(self.route, &head, body).await?;
+        let wrong = inputs.wrong();
+        if !wrong.is_empty() {
+            return Err(No::Fields(wrong));
+        }
+        inputs.forgive(route.action);
+        let plain = |problem: Problem| self.named(problem, &inputs);
+        let fields = || Fields::of(inputs.named_as_ours());
+        Ok(match route.action {
+            DialectAction::WechatLogin => {
+                let mut login = wechat_login::read(fields(), terms).map_err(plain)?;
+                login.profile_is_newer = route.profile_is_newer;
+                let signed_in = auth.wechat_login(login, from).await;
+                Outcome::SharedSession(signed_in.map_err(|error| No::from(&*error))?)
+            }
+            DialectAction::SmsSend => {
+                let (phone, purpose) = sms_send::read(fields(), api).map_err(plain)?;
+                Outcome::Sent(auth.sms_send(phone, purpose, from).await?)
+            }
+            DialectAction::SmsLogin => {
+                session(auth.sms_login(sms_login::read(fields(), api, terms).map_err(plain)?, from).await?)
+            }
+            DialectAction::PasswordLogin => {
+                session(auth.password_login(password_login::read(fields(), terms).map_err(plain)?, from).await?)
+            }
+            DialectAction::Refresh => {
+                let token = refresh::read(fields()).map_err(plain)?;
+                session(auth.refresh(Refresh { token: &token, rotates: route.rotates, terms }, from).await?)
+            }
+            DialectAction::Renew => {
+                auth.limits().api(from)?;
+                let token = self.token(&head, &inputs)?;
+                let claims = api.authorizer.lapsed(&token, auth.now())?;
+                session(auth.renew(&claims, terms, from).await?)
+            }
+            DialectAction::Logout => {
+                let whom = self.whom(&head, &inputs).await?;
+                let scope = logout::read(fields()).map_err(plain)?;
+                auth.logout(self.caller(&whom, terms), scope).await?;
+                Outcome::Done
+            }
+            DialectAction::Me => {
+                let whom = self.whom(&head, &inputs).await?;
+                Outcome::User(Box::new(auth.me(self.caller(&whom, terms)).await?))
+            }
+            DialectAction::ChangeMe => {
+                let whom = self.whom(&head, &inputs).await?;
+                let change = me::read(fields()).map_err(plain)?;
+                Outcome::User(Box::new(auth.change_profile(self.caller(&whom, terms), &change).await?))
+            }
+            DialectAction::PhoneWechat => {
+                let whom = self.whom(&head, &inputs).await?;
+                let button = phone::read_button(fields(), api).map_err(plain)?;
+                Outcome::Bound(Box::new(button.bind(auth, self.caller(&whom, terms)).await?))
+            }
+            DialectAction::PhoneSms => {
+                let whom = self.whom(&head, &inputs).await?;
+                let (phone, code, proof) = phone::read_sms(fields(), api).map_err(plain)?;
+                Outcome::Bound(Box::new(auth.bind_by_sms(self.caller(&whom, terms), phone, &code, &proof).await?))
+            }
+        })
+    }
+
+    /// The access token: where the route has it, else in `Authorization`.
+    fn token(&self, head: &Parts, inputs: &Inputs<'_>) -> Result<String, No> {
+        if self.route.inputs.contains_key(ACCESS_TOKEN) {
+            return inputs.text(ACCESS_TOKEN).map(str::to_owned).ok_or_else(|| ErrorCode::TokenMissing.into());
+        }
+        Ok(caller::token(&head.headers, self.dialect.bare_token)?.to_owned())
+    }
+
+    /// Who asks: by the handle of a session where the route takes one, else by an access token.
+    async fn whom(&self, head: &Parts, inputs: &Inputs<'_>) -> Result<Whom, No> {
+        let (auth, from) = (&self.api.auth, self.context.client_ip);
+        if self.route.inputs.contains_key("session_handle") {
+            let refused = AuthError::PhoneDecryptFailed;
+            let Some(handle) = inputs.text("session_handle") else { return Err(refused.into()) };
+            let session = auth.session_of_handle(handle, from).await?;
+            let is_other = |openid: &str| openid != session.openid.as_str();
+            let openid = inputs.text("openid");
+            if self.route.inputs.contains_key("openid") && openid.is_none_or(is_other) {
+                return Err(refused.into());
+            }
+            return Ok(Whom::Handle(Box::new(session)));
+        }
+        auth.limits().api(from)?;
+        let token = self.token(head, inputs)?;
+        Ok(Whom::Token(self.api.authorizer.authorize(&token, auth.now())?))
+    }
+
+    fn caller<'c>(&self, whom: &'c Whom, terms: &'c Terms) -> Caller<'c> {
+        let from = self.context.client_ip;
+        match whom {
+            Whom::Token(identity) => {
+                let claims = &identity.claims;
+                Caller { user: &claims.sub, session: claims.sid, client_type: claims.client_type, from, terms }
+            }
+            Whom::Handle(known) => {
+                let session = &known.session;
+                Caller { user: &session.user, session: session.id, client_type: session.client_type, from, terms }
+            }
+        }
+    }
+
+    /// A refusal of the auth API's own reading, with the fields under the client's names.
+    fn named(&self, problem: Problem, inputs: &Inputs<'_>) -> No {
+        if problem.errors.is_empty() {
+            return No::Problem(problem);
+        }
+        let wrong = problem.errors.iter().map(|error| {
+            let of_route = self.route.checks.iter().rev().find(|check| check.input == error.field);
+            WrongField {
+                name: self.route.inputs.get(error.field).map_or(error.field, |place| place.name()).to_owned(),
+                message: of_route.map_or(error.message, |check| &check.message).to_owned(),
+                value: inputs.value(error.field).cloned(),
+            }
+        });
+        No::Fields(wrong.collect())
+    }
+
+    fn refuse(&self, n: usize, no: No) -> Response {
+        let (problem, finer, errcode, fields) = match no {
+            No::Problem(problem) => (problem, None, None, None),
+            No::Auth(problem, finer, errcode) => (problem, finer, errcode, None),
+            No::Fields(fields) => (Problem::new(ErrorCode::ValidationFailed), None, None, Some(fields)),
+        };
+        let request_id = &self.context.request_id;
+        let refusal = voice::refusal(&problem, request_id, self.api.auth.now());
+        let fields = fields.unwrap_or_else(|| refusal.fields.clone());
+        let errcode = errcode.map(|errcode| (errcode.get(), errcode.text()));
+        let said = Said::in_dialect(self.dialect, Some(n), &Refusal { finer, errcode, fields, ..refusal });
+        error::response(&problem, said, request_id)
+    }
+}
+
+fn session(signed_in: SignedIn) -> Outcome {
+    Outcome::Session(Box::new(signed_in))
+}
+
+impl From<Problem> for No {
+    fn from(problem: Problem) -> Self {
+        Self::Problem(problem)
+    }
+}
+
+impl From<ErrorCode> for No {
+    fn from(code: ErrorCode) -> Self {
+        Self::Problem(code.into())
+    }
+}
+
+impl From<crate::auth::limits::Over> for No {
+    fn from(over: crate::auth::limits::Over) -> Self {
+        Self::Problem(over.into())
+    }
+}
+
+impl From<AuthError> for No {
+    fn from(error: AuthError) -> Self {
+        Self::from(&error)
+    }
+}
+
+impl From<&AuthError> for No {
+    fn from(error: &AuthError) -> Self {
+        let (finer, errcode) = match error {
+            AuthError::WechatRefused(_, errcode) => (Some("wechat_refused"), Some(*errcode)),
+            AuthError::CodeSpent => (Some("wechat_refused"), Some(Errcode::CODE_BEEN_USED)),
+            AuthError::Wechat(WechatError::Unreachable | WechatError::Timeout) => (Some("wechat_unreachable"), None),
+            AuthError::Wechat(WechatError::Unusable) => (Some("wechat_unusable"), None),
+            AuthError::SmsCodeMissing => (Some("code_missing"), None),
+            _ => (None, None),
+        };
+        Self::Auth(error.into(), finer, errcode)
+    }
+}
+
+/// The members of an object that are not `null`.
+fn without_nulls(mut object: Map<String, Value>) -> Map<String, Value> {
+    object.retain(|_, value| !value.is_null());
+    object
+}

@@ -1,0 +1,112 @@
+//! The inputs of one request, wherever they stand.
+
+use axum::{
+    body::Body,
+    extract::{Query, Request},
+};
+use http::{HeaderMap, request::Parts};
+use serde_json::{Map, Value};
+
+use super::{No, without_nulls};
+use crate::{
+    api::{body::Fields, problem::Problem, routes::client_type},
+    auth::profile,
+    config::DialectAction,
+    dialect::{Route, Whereabouts, WrongField},
+    error::ErrorCode,
+};
+
+/// What was sent, by the names that the auth API has for it.
+pub(super) struct Inputs<'a> {
+    route: &'a Route,
+    found: Map<String, Value>,
+}
+
+impl<'a> Inputs<'a> {
+    /// Reads the body if an input is in it, and every place that has one.
+    pub(super) async fn read(route: &'a Route, head: &Parts, body: Body) -> Result<Self, No> {
+        let in_body = route.inputs.values().any(|place| matches!(place, Whereabouts::Body(_)));
+        let object = if in_body {
+            Fields::read_if_any(Request::from_parts(head.clone(), body)).await?.into_object()
+        } else {
+            Map::new()
+        };
+        let query = Query::<Vec<(String, String)>>::try_from_uri(&head.uri).map(|Query(pairs)| pairs).unwrap_or_default();
+        let mut found = Map::new();
+        for (name, place) in &route.inputs {
+            let value = match place {
+                Whereabouts::Body(_) => place.in_body(&object).cloned(),
+                Whereabouts::Header(header) => in_headers(&head.headers, header.as_str())?,
+                Whereabouts::Query(parameter) => {
+                    once(query.iter().filter(|(known, _)| known == parameter).map(|(_, value)| value))?
+                }
+            };
+            found.extend(value.map(|value| (name.clone(), value)));
+        }
+        Ok(Self { route, found: without_nulls(found) })
+    }
+
+    /// Everything that the checks of the route find wrong, in their order.
+    pub(super) fn wrong(&self) -> Vec<WrongField> {
+        let failed = self.route.checks.iter().filter(|check| !check.passes(self.found.get(&check.input)));
+        let wrong = failed.map(|check| WrongField {
+            name: self.route.inputs.get(&check.input).map_or(&*check.input, Whereabouts::name).to_owned(),
+            message: check.message.clone(),
+            value: self.found.get(&check.input).cloned(),
+        });
+        wrong.collect()
+    }
+
+    /// Leaves out what a login can do without, where it is not valid.
+    pub(super) fn forgive(&mut self, action: DialectAction) {
+        let is_login = matches!(action, DialectAction::WechatLogin | DialectAction::SmsLogin | DialectAction::PasswordLogin);
+        if !is_login {
+            return;
+        }
+        self.found.retain(|name, value| {
+            let text = value.as_str();
+            match name.as_str() {
+                "nickname" => text.is_some_and(|text| profile::nickname(text).is_ok()),
+                "avatar_url" => text.is_some_and(|text| profile::avatar_url(text).is_ok()),
+                "client_type" => text.is_some_and(|text| client_type(text).is_ok()),
+                _ => true,
+            }
+        });
+    }
+
+    /// As the auth API would have them in a body. A whole number is taken for its digits: clients send phones and codes so.
+    pub(super) fn named_as_ours(&self) -> Map<String, Value> {
+        let own = |(name, value): (&String, &Value)| {
+            let value = match value {
+                Value::Number(number) if number.is_u64() => Value::String(number.to_string()),
+                other => other.clone(),
+            };
+            (name.clone(), value)
+        };
+        self.found.iter().map(own).collect()
+    }
+
+    /// What was sent for an input.
+    pub(super) fn value(&self, name: &str) -> Option<&Value> {
+        self.found.get(name)
+    }
+
+    /// The same, where it is a text.
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
+        self.value(name).and_then(Value::as_str)
+    }
+}
+
+fn in_headers(headers: &HeaderMap, name: &str) -> Result<Option<Value>, No> {
+    once(headers.get_all(name).iter().filter_map(|value| value.to_str().ok()))
+}
+
+/// The one value; several are refused, because two readers could take different ones.
+fn once(values: impl Iterator<Item = impl AsRef<str>>) -> Result<Option<Value>, No> {
+    let mut values = values;
+    let first = values.next().map(|value| Value::String(value.as_ref().to_owned()));
+    match values.next() {
+        None => Ok(first),
+        Some(_) => Err(Problem::new(ErrorCode::RequestMalformed).detail("Send each parameter once.").into()),
+    }
+}

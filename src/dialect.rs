@@ -1,0 +1,163 @@
+//! Dialects: the APIs that existing mini programs call, as routes, inputs, shapes and messages.
+//!
+//! Each of them is written in the same language, that of `[[dialect]]` in the config: the built-in ones are files in `builtin`,
+//! which `menshen dialect` prints, so whatever they can do a team can write for itself. What a route does is a use case of `auth`;
+//! here stands only how it is asked for and answered. No socket, no store: `api::dialects` puts the routes into the router.
+//!
+//! Must stay true: a dialect that cannot be compiled is refused at the check of the config, with its line and a reason; what a
+//! client sent is a value in an answer and never a part of its structure; a dialect never gives a token that says what menshen's
+//! own claims say.
+
+mod action;
+mod builtin;
+mod compile;
+mod input;
+mod language;
+mod person;
+mod place;
+mod refusal;
+mod template;
+mod terms;
+#[cfg(test)]
+mod tests;
+mod text;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+
+pub use action::ACCESS_TOKEN;
+pub use builtin::source;
+pub use input::{Check, Whereabouts};
+pub use person::{Person, PersonForm, national};
+pub use place::{Given, Place, Source};
+pub use refusal::{Refusal, Shaped, WrongField};
+pub use terms::Terms;
+
+use crate::{
+    config::{Config, DialectAction, Language, TokenConfig},
+    policy::{Answered, is_under},
+    token::Lifetimes,
+};
+use refusal::Shape;
+use template::Template;
+use text::Text;
+
+/// All dialects of a config.
+#[derive(Debug, Clone, Default)]
+pub struct Dialects {
+    all: Vec<Dialect>,
+    /// Where the auth API is, which has a shape of its own.
+    auth_prefix: String,
+}
+
+/// One dialect, ready to be spoken.
+#[derive(Debug, Clone)]
+pub struct Dialect {
+    /// Empty, or a path without a slash at its end.
+    pub prefix: String,
+    pub bare_token: bool,
+    pub routes: Vec<Route>,
+    pub terms: std::sync::Arc<Terms>,
+    errors: Vec<Shape>,
+    /// By wire code or finer one.
+    messages: BTreeMap<String, Text>,
+    language: Language,
+}
+
+/// One route.
+#[derive(Debug, Clone)]
+pub struct Route {
+    pub method: Method,
+    /// The whole path.
+    pub path: String,
+    pub action: DialectAction,
+    /// Where each input is, by the name that the auth API has for it.
+    pub inputs: BTreeMap<String, Whereabouts>,
+    pub checks: Vec<Check>,
+    pub profile_is_newer: bool,
+    pub rotates: bool,
+    status: StatusCode,
+    headers: Vec<(HeaderName, Text)>,
+    body: Option<Template>,
+    errors: Vec<Shape>,
+}
+
+/// What is wrong with a dialect: the key and what to say of it.
+pub type DialectProblems = Vec<(String, String)>;
+
+impl Dialects {
+    /// Compiles all dialects of a config; reports every problem at once.
+    pub fn compile(config: &Config) -> Result<Self, DialectProblems> {
+        compile::all(config).map(|all| Self { all, auth_prefix: config.auth.prefix.clone() })
+    }
+
+    /// Each of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Dialect> {
+        self.all.iter()
+    }
+
+    /// The one whose shape refusals on this path have: that with the longest prefix, unless the path is the auth API's.
+    pub fn speaking(&self, path: &str) -> Option<&Dialect> {
+        let under = self.all.iter().filter(|dialect| is_under(path, &dialect.prefix));
+        let longest = under.max_by_key(|dialect| dialect.prefix.len())?;
+        let is_auth_api = is_under(path, &self.auth_prefix) && self.auth_prefix.len() > longest.prefix.len();
+        (!is_auth_api).then_some(longest)
+    }
+
+    /// What the gate has to know: which requests are answered here, and where a token may stand alone.
+    pub fn answered(&self) -> Answered {
+        let routes = self.all.iter().flat_map(|dialect| &dialect.routes);
+        Answered {
+            routes: routes.map(|route| (route.method.to_string(), route.path.clone())).collect(),
+            bare_token: self.all.iter().filter(|dialect| dialect.bare_token).map(|dialect| dialect.prefix.clone()).collect(),
+        }
+    }
+
+    /// How long tokens live over all dialects.
+    pub fn lifetimes(&self, tokens: &TokenConfig) -> Lifetimes {
+        let plain = Lifetimes::of(tokens);
+        let longest = self.all.iter().filter_map(|dialect| dialect.terms.access_ttl).max();
+        let routes = self.all.iter().flat_map(|dialect| &dialect.routes);
+        let renews = routes.into_iter().any(|route| route.action == DialectAction::Renew);
+        Lifetimes {
+            longest_access: longest.map_or(plain.longest_access, |longest| longest.max(plain.longest_access)),
+            renewable_for: if renews { tokens.idle_ttl.get() } else { Duration::ZERO },
+        }
+    }
+}
+
+impl Route {
+    /// The answer to a success.
+    pub fn answer(&self, from: &impl Source) -> Shaped {
+        let all = Answer { status: self.status, from };
+        Shaped {
+            status: self.status,
+            headers: refusal::fill_headers(&self.headers, &all),
+            body: self.body.as_ref().map_or_else(Vec::new, |body| body.fill(&all)),
+        }
+    }
+}
+
+/// The places of a success, its status among them.
+struct Answer<'a, S> {
+    status: StatusCode,
+    from: &'a S,
+}
+
+impl<S: Source> Source for Answer<'_, S> {
+    fn give(&self, place: Place) -> Given<'_> {
+        match place {
+            Place::Status => Given::Number(self.status.as_u16().into()),
+            Place::Reason => Given::text(self.status.canonical_reason()),
+            other => self.from.give(other),
+        }
+    }
+}
+
+impl Shaped {
+    /// The content type of its body, if there is one.
+    pub fn content_type(&self) -> Option<HeaderValue> {
+        (!self.body.is_empty()).then(|| HeaderValue::from_static("application/json; charset=utf-8"))
+    }
+}

@@ -1,0 +1,383 @@
+//! From the config to dialects, or to everything that is wrong with them.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use http::{HeaderName, Method, StatusCode};
+
+use super::{
+    Dialect, DialectProblems, Route, action, builtin,
+    input::{Check, Whereabouts},
+    person::PersonForm,
+    place::{self, Place},
+    refusal::{FINER, Shape},
+    template::Template,
+    terms::Terms,
+    text::Text,
+};
+use crate::{
+    config::{
+        Config, DialectAction, DialectConfig, DialectError, DialectKind, DialectRoute, HumanDuration, ProfileOfLogin,
+        nearest,
+    },
+    error::ErrorCode,
+    policy::is_under,
+    token::{LONGEST_LIFE, RESERVED},
+};
+
+/// Claims that a refresh token inside a JWT has already.
+const RESERVED_IN_REFRESH: [&str; 6] = ["iss", "sub", "iat", "exp", "jti", "token_use"];
+/// Header fields that say how an answer is framed or who made it, and so are not a dialect's to say.
+const RESERVED_HEADERS: [&str; 10] = [
+    "connection",
+    "content-length",
+    "content-type",
+    "content-encoding",
+    "transfer-encoding",
+    "upgrade",
+    "trailer",
+    "keep-alive",
+    "x-menshen-error",
+    "x-request-id",
+];
+const METHODS: [Method; 5] = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+
+/// Every dialect of the config.
+pub(super) fn all(config: &Config) -> Result<Vec<Dialect>, DialectProblems> {
+    let mut problems = Vec::new();
+    let mut dialects = Vec::new();
+    for (n, given) in config.dialect.iter().enumerate() {
+        let key = format!("dialect[{n}]");
+        let mut compiler = Compiler { config, problems: &mut problems };
+        dialects.extend(compiler.dialect(given, &key).map(|dialect| (key, dialect)));
+    }
+    among_each_other(&dialects, config, &mut problems);
+    if problems.is_empty() { Ok(dialects.into_iter().map(|(_, dialect)| dialect).collect()) } else { Err(problems) }
+}
+
+/// What can only be said of all of them together: no path may have two meanings.
+fn among_each_other(dialects: &[(String, Dialect)], config: &Config, problems: &mut DialectProblems) {
+    let mut seen: Vec<(&Method, &str)> = Vec::new();
+    for (n, (key, dialect)) in dialects.iter().enumerate() {
+        if dialects[..n].iter().any(|(_, other)| other.prefix == dialect.prefix) {
+            let says =
+                format!("{:?} is the prefix of another dialect: refusals under it can have one shape only", dialect.prefix);
+            problems.push((format!("{key}.prefix"), says));
+        }
+        for (m, Route { method, path, .. }) in dialect.routes.iter().enumerate() {
+            let key = if config.dialect.get(n).is_some_and(|given| given.kind == DialectKind::Custom) {
+                format!("{key}.route[{m}].path")
+            } else {
+                format!("{key}.prefix")
+            };
+            if is_under(path, &config.auth.prefix) {
+                let says = format!(
+                    "{method} {path} is under `auth.prefix`, where the auth API is: give the dialect or the auth API another one"
+                );
+                problems.push((key, says));
+            } else if seen.contains(&(method, path)) {
+                problems.push((key, format!("{method} {path} is answered by another route already")));
+            }
+            seen.push((method, path));
+        }
+    }
+}
+
+struct Compiler<'a> {
+    config: &'a Config,
+    problems: &'a mut DialectProblems,
+}
+
+impl Compiler<'_> {
+    fn add(&mut self, key: &str, message: impl Into<String>) {
+        self.problems.push((key.to_owned(), message.into()));
+    }
+
+    /// What was made, or nothing and a problem of this key.
+    fn or_problem<T>(&mut self, key: &str, made: Result<T, String>) -> Option<T> {
+        made.map_err(|message| self.add(key, message)).ok()
+    }
+
+    fn dialect(&mut self, given: &DialectConfig, key: &str) -> Option<Dialect> {
+        if given.kind != DialectKind::Custom {
+            let extra = [("route", !given.route.is_empty()), ("error", !given.error.is_empty())];
+            for (name, _) in extra.into_iter().filter(|(_, is_given)| *is_given) {
+                let kind = given.kind.as_str();
+                let says = format!("is for `kind = \"custom\"` only: `menshen dialect {kind}` prints {kind} as one");
+                self.add(&format!("{key}.{name}"), says);
+            }
+        }
+        let whole = builtin::whole(given);
+        let whole = self.or_problem(key, whole)?;
+        if whole.route.is_empty() {
+            self.add(key, "has no [[dialect.route]]: it would answer nothing");
+        }
+        if whole.error.iter().all(|error| !error.codes.is_empty()) {
+            self.add(key, "has no [[dialect.error]] without `codes`: some refusals would have no shape");
+        }
+        let prefix = whole.prefix.clone().unwrap_or_default();
+        let is_prefix = prefix.is_empty() || (is_plain(&prefix) && !prefix.ends_with('/'));
+        if !is_prefix {
+            let says = format!(
+                "{prefix:?} is not a plain path: write it like /api/v1, of letters, digits, -, _ and ., or leave it empty"
+            );
+            self.add(&format!("{key}.prefix"), says);
+        }
+        self.check_ttl(&whole, key);
+        let messages = self.messages(&whole, key);
+        let routes: Vec<_> = whole
+            .route
+            .iter()
+            .enumerate()
+            .filter_map(|(n, route)| self.route(route, &prefix, &format!("{key}.route[{n}]")))
+            .collect();
+        let errors = self.errors(&whole.error, key);
+        let claims = self.claims(&whole.claims, &RESERVED, &format!("{key}.claims"));
+        let refresh_claims = self.claims(&whole.refresh_claims, &RESERVED_IN_REFRESH, &format!("{key}.refresh_claims"));
+        let uses = |place| routes.iter().any(|route| route.body.as_ref().is_some_and(|body| body.uses(place)));
+        let names_openid = |claims: &[(String, Text)]| claims.iter().any(|(_, text)| text.uses(Place::UserOpenid));
+        // A custom dialect has the openid where it asks for it.
+        let openid = whole.openid.unwrap_or(given.kind == DialectKind::Custom);
+        let terms = Terms {
+            access_ttl: whole.access_ttl.map(HumanDuration::get),
+            names_openid: openid && (uses(Place::UserOpenid) || names_openid(&claims) || names_openid(&refresh_claims)),
+            wraps_refresh_token: uses(Place::RefreshJwt),
+            person: PersonForm {
+                ids: self.config.users.ids,
+                openid,
+                phone: whole.phone.unwrap_or_default(),
+                user_types: whole.user_types.clone(),
+            },
+            claims,
+            refresh_claims,
+        };
+        is_prefix.then(|| Dialect {
+            prefix,
+            bare_token: whole.bare_token.unwrap_or(false),
+            routes,
+            terms: Arc::new(terms),
+            errors,
+            messages,
+            language: whole.language.unwrap_or_default(),
+        })
+    }
+
+    fn check_ttl(&mut self, whole: &DialectConfig, key: &str) {
+        let Some(ttl) = whole.access_ttl else { return };
+        let key = format!("{key}.access_ttl");
+        let longest = LONGEST_LIFE.saturating_sub(self.config.tokens.leeway.get());
+        if ttl == HumanDuration::millis(0) {
+            self.add(&key, "is 0: nobody could stay signed in");
+        } else if ttl.get() > longest {
+            self.add(&key, format!("{ttl} is longer than a revocation is remembered: 7d at most"));
+        } else if ttl > self.config.tokens.absolute_ttl {
+            self.add(
+                &key,
+                format!("{ttl} is longer than `tokens.absolute_ttl`, which is {}", self.config.tokens.absolute_ttl),
+            );
+        }
+    }
+
+    fn messages(&mut self, whole: &DialectConfig, key: &str) -> BTreeMap<String, Text> {
+        let mut messages = BTreeMap::new();
+        for (code, text) in &whole.messages {
+            let key = format!("{key}.messages.{code}");
+            let known = self.known_code(code, &key);
+            let text = self.or_problem(&key, Text::parse(text, &[place::COMMON, place::MESSAGE]));
+            if let (true, Some(text)) = (known, text) {
+                messages.insert(code.clone(), text);
+            }
+        }
+        messages
+    }
+
+    fn known_code(&mut self, code: &str, key: &str) -> bool {
+        let all: Vec<_> = ErrorCode::ALL.iter().map(|code| code.as_str()).chain(FINER).map(str::to_owned).collect();
+        let is_known = all.iter().any(|known| known == code);
+        if !is_known {
+            let near = nearest(code, &all)
+                .map_or_else(|| "docs/errors.md has them all".to_owned(), |near| format!("did you mean `{near}`?"));
+            self.add(key, format!("{code:?} is no code of a refusal; {near}"));
+        }
+        is_known
+    }
+
+    fn claims(&mut self, claims: &BTreeMap<String, String>, reserved: &[&str], key: &str) -> Vec<(String, Text)> {
+        let mut compiled = Vec::new();
+        for (name, text) in claims {
+            let key = format!("{key}.{name}");
+            if reserved.contains(&name.as_str()) {
+                self.add(&key, "is a claim of menshen's own, which no dialect changes");
+                continue;
+            }
+            let text = self.or_problem(&key, Text::parse(text, &[&[Place::Now], place::CLAIM, place::PERSON]));
+            compiled.extend(text.map(|text| (name.clone(), text)));
+        }
+        compiled
+    }
+
+    fn route(&mut self, route: &DialectRoute, prefix: &str, key: &str) -> Option<Route> {
+        let method = METHODS.into_iter().find(|known| known.as_str() == route.method);
+        if method.is_none() {
+            self.add(&format!("{key}.method"), format!("{:?} is none of GET, POST, PUT, PATCH, DELETE", route.method));
+        }
+        if !is_plain(&route.path) {
+            let says =
+                format!("{:?} is not a plain path: write it like /auth/login, of letters, digits, -, _ and .", route.path);
+            self.add(&format!("{key}.path"), says);
+        }
+        let inputs = self.inputs(route, key);
+        let mut checks = Vec::new();
+        for (n, check) in route.check.iter().enumerate() {
+            let key = format!("{key}.check[{n}]");
+            if !route.inputs.contains_key(&check.input) {
+                self.add(&format!("{key}.input"), format!("{:?} is no input of this route", check.input));
+            }
+            match Check::compile(check) {
+                Ok(check) => checks.push(check),
+                Err((part, message)) => self.add(&format!("{key}.{part}"), message),
+            }
+        }
+        if route.profile.is_some() && route.action != DialectAction::WechatLogin {
+            self.add(&format!("{key}.profile"), "is for `wechat_login` only");
+        }
+        if route.rotate.is_some() && route.action != DialectAction::Refresh {
+            self.add(&format!("{key}.rotate"), "is for `refresh` only");
+        }
+        let status = self.status(route.status, 200..=299, &format!("{key}.status"));
+        let allowed = action::places(route.action);
+        let body = route.body.as_deref();
+        let body = body.and_then(|body| self.or_problem(&format!("{key}.body"), Template::parse(body, allowed)));
+        if body.is_some() && status.is_some_and(has_no_body) {
+            self.add(&format!("{key}.body"), "cannot go with this `status`, which has no body");
+        }
+        let headers = self.headers(&route.headers, allowed, key);
+        let errors = self.errors(&route.error, key);
+        Some(Route {
+            method: method?,
+            path: format!("{prefix}{}", route.path),
+            action: route.action,
+            inputs,
+            checks,
+            profile_is_newer: route.profile == Some(ProfileOfLogin::Replace),
+            rotates: route.rotate.unwrap_or(true),
+            status: status.unwrap_or(StatusCode::OK),
+            headers,
+            body,
+            errors,
+        })
+    }
+
+    fn inputs(&mut self, route: &DialectRoute, key: &str) -> BTreeMap<String, Whereabouts> {
+        let known = action::inputs(route.action);
+        let names: Vec<_> = known.required.iter().chain(known.optional).map(|name| (*name).to_owned()).collect();
+        let mut inputs = BTreeMap::new();
+        for (name, text) in &route.inputs {
+            let key = format!("{key}.inputs.{name}");
+            if !names.contains(name) {
+                let says = match nearest(name, &names) {
+                    Some(near) => format!("is no input of this action; did you mean `{near}`?"),
+                    None => format!("is no input of this action; there are {}", names.join(", ")),
+                };
+                self.add(&key, says);
+            }
+            let place = Whereabouts::parse(text).map_err(|says| format!("{text:?} {says}"));
+            inputs.extend(self.or_problem(&key, place).map(|place| (name.clone(), place)));
+        }
+        for missing in known.required.iter().filter(|name| !route.inputs.contains_key(**name)) {
+            self.add(&format!("{key}.inputs"), format!("does not say where `{missing}` is, which this action needs"));
+        }
+        let has = |name: &str| route.inputs.contains_key(name);
+        if route.action == DialectAction::PhoneWechat {
+            let encrypted = has("encrypted_data") || has("iv");
+            if encrypted && !(has("encrypted_data") && has("iv")) {
+                self.add(&format!("{key}.inputs"), "has one of `encrypted_data` and `iv`, which go together");
+            }
+            if !encrypted && !has("code") {
+                self.add(
+                    &format!("{key}.inputs"),
+                    "has neither `code` nor `encrypted_data` and `iv`: one of them is the phone",
+                );
+            }
+            if encrypted && !self.config.wechat.legacy_decrypt {
+                self.add(key, "decrypts phone numbers: set `legacy_decrypt = true` in [wechat]");
+            }
+            if has("openid") && !has("session_handle") {
+                self.add(
+                    &format!("{key}.inputs.openid"),
+                    "is compared with the session of `session_handle`, which is not an input",
+                );
+            }
+        }
+        inputs
+    }
+
+    fn errors(&mut self, errors: &[DialectError], key: &str) -> Vec<Shape> {
+        let mut shapes = Vec::new();
+        for (n, error) in errors.iter().enumerate() {
+            let key = format!("{key}.error[{n}]");
+            for (m, code) in error.codes.iter().enumerate() {
+                self.known_code(code, &format!("{key}.codes[{m}]"));
+            }
+            let given = error.status.is_some();
+            let status = self.status(error.status, 200..=599, &format!("{key}.status"));
+            if given && status.is_some_and(has_no_body) {
+                self.add(&format!("{key}.status"), "has no body, and a refusal has one");
+            }
+            let allowed: &[_] = &[place::COMMON, place::REFUSAL];
+            let body = self.or_problem(&format!("{key}.body"), Template::parse(&error.body, allowed));
+            let item = error.item.as_deref().map(|item| Template::parse(item, &[place::FIELD]));
+            let item = item.and_then(|item| self.or_problem(&format!("{key}.item"), item));
+            let lists = body.as_ref().is_some_and(|body| body.uses(Place::Errors));
+            if lists && error.item.is_none() {
+                self.add(&format!("{key}.body"), "has `{errors}`, and there is no `item` that says what one looks like");
+            }
+            let headers = self.headers(&error.headers, allowed, &key);
+            shapes.extend(body.map(|body| Shape {
+                codes: error.codes.clone(),
+                status: status.filter(|_| given),
+                headers,
+                body,
+                item,
+            }));
+        }
+        shapes
+    }
+
+    fn headers(&mut self, headers: &BTreeMap<String, String>, allowed: &[&[Place]], key: &str) -> Vec<(HeaderName, Text)> {
+        let mut compiled = Vec::new();
+        for (name, text) in headers {
+            let key = format!("{key}.headers.{name}");
+            let text = self.or_problem(&key, Text::parse(text, allowed));
+            match HeaderName::try_from(name.as_str()) {
+                Ok(name) if RESERVED_HEADERS.contains(&name.as_str()) => self.add(&key, "is menshen's to set"),
+                Ok(name) => compiled.extend(text.map(|text| (name, text))),
+                Err(_) => self.add(&key, "is no name of a header field"),
+            }
+        }
+        compiled
+    }
+
+    fn status(&mut self, status: Option<u32>, range: std::ops::RangeInclusive<u16>, key: &str) -> Option<StatusCode> {
+        let Some(number) = status else { return Some(StatusCode::OK) };
+        let read = u16::try_from(number).ok().filter(|number| range.contains(number));
+        let read = read.and_then(|number| StatusCode::from_u16(number).ok());
+        if read.is_none() {
+            self.add(key, format!("{number} is not a status from {} to {}", range.start(), range.end()));
+        }
+        read
+    }
+}
+
+fn has_no_body(status: StatusCode) -> bool {
+    matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
+/// A path that every server reads in one way: segments of letters, digits, `-`, `_` and `.`; a slash may stand at its end.
+fn is_plain(path: &str) -> bool {
+    let Some(rest) = path.strip_prefix('/') else { return false };
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    rest.split('/').all(|segment| {
+        let is_dots = segment.bytes().all(|b| b == b'.');
+        !is_dots && segment.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+    })
+}

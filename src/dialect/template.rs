@@ -1,0 +1,274 @@
+//! JSON with places, in the order in which it was written.
+//!
+//! A text that is one place and nothing else becomes the value of the place, whatever its type; a member whose name ends with `?`
+//! is left out where its value is `null`.
+//!
+//! Must stay true: what is filled in is only ever a value. It is written by a JSON writer, so nothing that a client sent can
+//! become a member or a bracket.
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error, MapAccess, SeqAccess, Visitor},
+};
+use serde_json::{Number, Value};
+
+use super::{
+    place::{Place, Source},
+    text::{Filled, Text},
+};
+
+/// A JSON document with places.
+#[derive(Debug, Clone)]
+pub(super) struct Template(Node);
+
+#[derive(Debug, Clone)]
+enum Node {
+    /// Neither a text nor made of others.
+    Fixed(Value),
+    Text(Text),
+    List(Vec<Node>),
+    Object(Vec<Member>),
+}
+
+#[derive(Debug, Clone)]
+struct Member {
+    name: String,
+    /// Left out where the value is `null`.
+    is_optional: bool,
+    value: Node,
+}
+
+impl Template {
+    /// Reads JSON in which only these places may stand.
+    pub(super) fn parse(json: &str, allowed: &[&[Place]]) -> Result<Self, String> {
+        let raw: Raw = serde_json::from_str(json).map_err(|error| {
+            let text = error.to_string();
+            let reason = text.split(" at line ").next().unwrap_or_default();
+            format!("is not JSON: {reason} in line {}, column {} of the template", error.line(), error.column())
+        })?;
+        Ok(Self(Node::of(raw, allowed)?))
+    }
+
+    /// The document, filled in, without spaces between its parts.
+    pub(super) fn fill(&self, from: &impl Source) -> Vec<u8> {
+        let mut out = Vec::with_capacity(512);
+        self.0.write(&mut out, from);
+        out
+    }
+
+    /// Whether it has this place.
+    pub(super) fn uses(&self, place: Place) -> bool {
+        self.0.uses(place)
+    }
+}
+
+impl Node {
+    fn of(raw: Raw, allowed: &[&[Place]]) -> Result<Self, String> {
+        Ok(match raw {
+            Raw::Null => Self::Fixed(Value::Null),
+            Raw::Bool(truth) => Self::Fixed(truth.into()),
+            Raw::Number(number) => Self::Fixed(Value::Number(number)),
+            Raw::Text(text) => Self::Text(Text::parse(&text, allowed)?),
+            Raw::List(items) => Self::List(items.into_iter().map(|item| Self::of(item, allowed)).collect::<Result<_, _>>()?),
+            Raw::Object(members) => {
+                let members = members.into_iter().map(|(name, value)| {
+                    let value = Self::of(value, allowed)?;
+                    let (name, is_optional) = match name.strip_suffix('?') {
+                        Some(name) => (name.to_owned(), true),
+                        None => (name, false),
+                    };
+                    Ok(Member { name, is_optional, value })
+                });
+                let members = members.collect::<Result<Vec<_>, String>>()?;
+                let twice =
+                    members.iter().enumerate().find(|(n, one)| members[..*n].iter().any(|other| other.name == one.name));
+                match twice {
+                    Some((_, twice)) => return Err(format!("has the member `{}` twice", twice.name)),
+                    None => Self::Object(members),
+                }
+            }
+        })
+    }
+
+    fn write(&self, out: &mut Vec<u8>, from: &impl Source) {
+        match self {
+            Self::Fixed(value) => put(out, value),
+            Self::Text(text) => match text.filled(from) {
+                Filled::Value(value) => put(out, &value),
+                Filled::Written(json) => out.extend_from_slice(json.as_bytes()),
+            },
+            Self::List(items) => {
+                out.push(b'[');
+                for (n, item) in items.iter().enumerate() {
+                    if n > 0 {
+                        out.push(b',');
+                    }
+                    item.write(out, from);
+                }
+                out.push(b']');
+            }
+            Self::Object(members) => {
+                out.push(b'{');
+                let mut is_first = true;
+                for member in members {
+                    if member.is_optional && member.value.is_nothing(from) {
+                        continue;
+                    }
+                    if !std::mem::take(&mut is_first) {
+                        out.push(b',');
+                    }
+                    put(out, &Value::String(member.name.clone()));
+                    out.push(b':');
+                    member.value.write(out, from);
+                }
+                out.push(b'}');
+            }
+        }
+    }
+
+    fn is_nothing(&self, from: &impl Source) -> bool {
+        match self {
+            Self::Fixed(value) => value.is_null(),
+            Self::Text(text) => text.filled(from).is_null(),
+            Self::List(_) | Self::Object(_) => false,
+        }
+    }
+
+    fn uses(&self, place: Place) -> bool {
+        match self {
+            Self::Fixed(_) => false,
+            Self::Text(text) => text.uses(place),
+            Self::List(items) => items.iter().any(|item| item.uses(place)),
+            Self::Object(members) => members.iter().any(|member| member.value.uses(place)),
+        }
+    }
+}
+
+/// Writing a value into memory does not fail.
+fn put(out: &mut Vec<u8>, value: &Value) {
+    if serde_json::to_writer(&mut *out, value).is_err() {
+        out.extend_from_slice(b"null");
+    }
+}
+
+/// JSON as it was written: members in their order.
+enum Raw {
+    Null,
+    Bool(bool),
+    Number(Number),
+    Text(String),
+    List(Vec<Raw>),
+    Object(Vec<(String, Raw)>),
+}
+
+impl<'de> Deserialize<'de> for Raw {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct InOrder;
+        impl<'de> Visitor<'de> for InOrder {
+            type Value = Raw;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("JSON")
+            }
+            fn visit_unit<E: Error>(self) -> Result<Raw, E> {
+                Ok(Raw::Null)
+            }
+            fn visit_bool<E: Error>(self, truth: bool) -> Result<Raw, E> {
+                Ok(Raw::Bool(truth))
+            }
+            fn visit_u64<E: Error>(self, number: u64) -> Result<Raw, E> {
+                Ok(Raw::Number(number.into()))
+            }
+            fn visit_i64<E: Error>(self, number: i64) -> Result<Raw, E> {
+                Ok(Raw::Number(number.into()))
+            }
+            fn visit_f64<E: Error>(self, number: f64) -> Result<Raw, E> {
+                Number::from_f64(number).map(Raw::Number).ok_or_else(|| E::custom("a number out of range"))
+            }
+            fn visit_str<E: Error>(self, text: &str) -> Result<Raw, E> {
+                Ok(Raw::Text(text.to_owned()))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut from: A) -> Result<Raw, A::Error> {
+                let mut items = Vec::new();
+                while let Some(item) = from.next_element()? {
+                    items.push(item);
+                }
+                Ok(Raw::List(items))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<Raw, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = from.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Raw::Object(members))
+            }
+        }
+        from.deserialize_any(InOrder)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dialect::place::{COMMON, FIELD, Given};
+
+    struct Sent<'a>(&'a str);
+
+    impl Source for Sent<'_> {
+        fn give(&self, place: Place) -> Given<'_> {
+            match place {
+                Place::FieldValue => Given::text(Some(self.0)),
+                Place::Status => Given::Number(200),
+                _ => Given::Nothing,
+            }
+        }
+    }
+
+    fn fill(json: &str, sent: &str) -> String {
+        String::from_utf8(Template::parse(json, &[COMMON, FIELD]).unwrap().fill(&Sent(sent))).unwrap()
+    }
+
+    #[test]
+    fn members_stay_in_their_order_and_go_when_they_are_optional() {
+        assert_eq!(
+            fill(
+                r#" { "z": 1, "a": [ true, null, 1.5, "x" ], "s": "{status}", "b?": "{request_id}", "c": "{request_id}",
+                      "d": {}, "e?": "{status}" } "#,
+                ""
+            ),
+            r#"{"z":1,"a":[true,null,1.5,"x"],"s":200,"c":null,"d":{},"e":200}"#
+        );
+        assert_eq!(fill(r#""{status}""#, ""), "200", "a document may be one value");
+    }
+
+    #[test]
+    fn what_a_client_sent_is_a_value_and_nothing_else() {
+        let sent = "\",\"admin\":true,\"x\":\"\n\u{2028}{status}</script>";
+        let whole: Value = serde_json::from_str(&fill(r#"{"v":"{field.value}","w":"a{field.value}"}"#, sent)).unwrap();
+        assert_eq!(whole, serde_json::json!({ "v": sent, "w": format!("a{sent}") }));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_its_place() {
+        for (json, says) in [
+            ("{\n  \"a\": }", "is not JSON: expected value in line 2, column 8 of the template"),
+            ("{\"a\": 1,}", "is not JSON: trailing comma in line 1, column 9 of the template"),
+            ("", "is not JSON: EOF while parsing a value in line 1, column 0 of the template"),
+            ("{\"a\": \"{now\"}", "has a `{` without a `}`"),
+            ("{\"a\":1,\"a\":2}", "has the member `a` twice"),
+            ("{\"a\":1,\"a?\":2}", "has the member `a` twice"),
+        ] {
+            let error = Template::parse(json, &[COMMON]).unwrap_err();
+            assert!(error.starts_with(says), "{json:?}: {error}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_is_read_is_written_as_json(text in "[\\[\\]{}\":,a?1 ]{0,24}", sent in "\\PC*") {
+            if let Ok(read) = Template::parse(&text, &[COMMON, FIELD]) {
+                let written: Result<Value, _> = serde_json::from_slice(&read.fill(&Sent(&sent)));
+                proptest::prop_assert!(written.is_ok());
+            }
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! What `dialect` promises of the config.
+
+use serde_json::json;
+
+use super::*;
+use crate::{
+    config::{Config, DialectConfig, DialectKind},
+    error::ErrorCode,
+    types::Timestamp,
+};
+
+const BUILTIN: [DialectKind; 4] =
+    [DialectKind::Simplejwt, DialectKind::Nest, DialectKind::SuccessData, DialectKind::CodeData];
+
+/// A config with these dialects, which may decrypt phones.
+fn config(dialects: Vec<DialectConfig>) -> Config {
+    let mut config = Config { dialect: dialects, ..Config::default() };
+    config.wechat.legacy_decrypt = true;
+    config
+}
+
+fn custom(toml: &str) -> DialectConfig {
+    #[derive(serde::Deserialize)]
+    struct File {
+        dialect: Vec<DialectConfig>,
+    }
+    toml_edit::de::from_str::<File>(toml).unwrap().dialect.remove(0)
+}
+
+/// One right dialect, with more lines before its first route.
+fn with(lines: &str) -> String {
+    format!(
+        "[[dialect]]\nkind = 'custom'\nprefix = '/api'\n{lines}\n[[dialect.route]]\nmethod = 'POST'\npath = '/in'\naction = 'wechat_login'\n\
+         inputs = {{ code = 'body.code' }}\n[[dialect.error]]\nbody = '{{}}'\n"
+    )
+}
+
+#[test]
+fn every_builtin_dialect_compiles_and_has_the_routes_of_its_document() {
+    for (kind, routes, ttl) in [
+        (DialectKind::Simplejwt, &["/api/login/", "/api/token/refresh/", "/api/admin/login/"][..], None),
+        (DialectKind::Nest, &["/api/v1/auth/wx-login", "/api/v1/auth/refresh", "/api/v1/auth/logout"], Some(7 * 86_400)),
+        (DialectKind::SuccessData, &["/api/login", "/api/decrypt-phone"], None),
+        (DialectKind::CodeData, &["/sendsms", "/login", "/wechatlogin"], Some(3600)),
+    ] {
+        let dialects = Dialects::compile(&config(vec![DialectConfig::of(kind)])).unwrap();
+        let answered = dialects.answered();
+        let paths: Vec<_> = answered.routes.iter().map(|(method, path)| (method.as_str(), path.as_str())).collect();
+        assert_eq!(paths, routes.iter().map(|path| ("POST", *path)).collect::<Vec<_>>());
+        let dialect = dialects.iter().next().unwrap();
+        assert_eq!(dialect.terms.access_ttl, ttl.map(Duration::from_secs), "{kind:?}");
+        assert_eq!(dialect.bare_token, kind == DialectKind::CodeData);
+    }
+}
+
+#[test]
+fn what_the_config_says_is_laid_over_a_builtin_dialect() {
+    let mut own = DialectConfig::of(DialectKind::Simplejwt);
+    own.prefix = Some("/v2".to_owned());
+    own.openid = Some(true);
+    own.claims.insert("tenant".to_owned(), "shop".to_owned());
+    own.messages.insert("forbidden".to_owned(), "no".to_owned());
+    let dialects = Dialects::compile(&config(vec![own])).unwrap();
+    let dialect = dialects.iter().next().unwrap();
+    assert_eq!(dialect.routes[0].path, "/v2/login/");
+    assert!(dialect.terms.person.openid && dialect.terms.names_openid);
+    let claims: Vec<_> = dialect.terms.claims.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(claims, ["tenant", "token_type", "user_id"]);
+}
+
+#[test]
+fn a_builtin_dialect_can_be_written_as_a_custom_one() {
+    for kind in BUILTIN {
+        let written = custom(source(kind).unwrap());
+        assert_eq!(written.kind, DialectKind::Custom);
+        assert!(Dialects::compile(&config(vec![written])).is_ok(), "{kind:?}");
+    }
+}
+
+#[test]
+fn refusals_speak_the_dialect_of_the_longest_prefix() {
+    let mut root = DialectConfig::of(DialectKind::CodeData);
+    root.prefix = Some(String::new());
+    let mut under_auth = DialectConfig::of(DialectKind::SuccessData);
+    under_auth.prefix = Some("/api".to_owned());
+    let dialects = Dialects::compile(&config(vec![root, under_auth, DialectConfig::of(DialectKind::Nest)])).unwrap();
+    for (path, prefix) in [
+        ("/", Some("")),
+        ("/orders", Some("")),
+        ("/apis", Some("")),
+        ("/api", Some("/api")),
+        ("/api/x", Some("/api")),
+        ("/api/v1", Some("/api/v1")),
+        ("/api/v1/x", Some("/api/v1")),
+        ("/auth/me", None),
+        ("/auth", None),
+        ("/authors", Some("")),
+    ] {
+        assert_eq!(dialects.speaking(path).map(|dialect| dialect.prefix.as_str()), prefix, "{path}");
+    }
+    assert!(Dialects::default().speaking("/x").is_none());
+}
+
+#[test]
+fn a_session_that_is_renewed_needs_its_keys_for_longer() {
+    let tokens = Config::default().tokens;
+    let lifetimes = |kinds: &[DialectKind]| {
+        let all = kinds.iter().map(|kind| DialectConfig::of(*kind)).collect();
+        Dialects::compile(&config(all)).unwrap().lifetimes(&tokens)
+    };
+    assert_eq!(lifetimes(&[]), Lifetimes::of(&tokens));
+    let nest = lifetimes(&[DialectKind::Nest, DialectKind::CodeData]);
+    assert_eq!(nest.longest_access, Duration::from_hours(7 * 24));
+    assert_eq!(nest.renewable_for, tokens.idle_ttl.get());
+    let simplejwt = lifetimes(&[DialectKind::Simplejwt]);
+    assert_eq!(simplejwt, Lifetimes::of(&tokens));
+}
+
+fn refusal(code: ErrorCode) -> Refusal<'static> {
+    Refusal {
+        code,
+        finer: None,
+        status: StatusCode::UNAUTHORIZED,
+        detail: "English",
+        retry_after: Some(1),
+        errcode: Some((40029, "invalid code")),
+        fields: Vec::new(),
+        request_id: "r-1",
+        now: Timestamp::from_secs(1_729_080_000),
+    }
+}
+
+#[test]
+fn a_refusal_takes_the_first_shape_that_fits_and_the_finest_message() {
+    let text = with("language = 'zh'\nmessages = { wechat_refused = 'no {wechat.errcode}', wechat_code_invalid = 'never' }")
+        .replace(
+            "[[dialect.error]]",
+            "[[dialect.route.error]]\ncodes = ['wechat_refused']\nstatus = 418\nheaders = { X-Why = '{code}' }\n\
+         body = '{ \"s\": \"{status}\", \"m\": \"{message}\", \"r\": \"{retry_after.seconds}\" }'\n\
+         [[dialect.error]]\ncodes = ['wechat_code_invalid']\nbody = '{ \"only\": \"{message}\" }'\n[[dialect.error]]",
+        );
+    let dialects = Dialects::compile(&config(vec![custom(&text.replace("body = '{}'", "body = '\"{message}\"'"))])).unwrap();
+    let dialect = dialects.iter().next().unwrap();
+    let say = |route, refusal: &Refusal<'_>| {
+        let shaped = dialect.refuse(route, refusal);
+        (shaped.status.as_u16(), String::from_utf8(shaped.body).unwrap(), shaped.headers.len())
+    };
+    let code = refusal(ErrorCode::WechatCodeInvalid);
+    let refused = Refusal { finer: Some("wechat_refused"), ..code.clone() };
+    let (status, body, headers) = say(Some(0), &refused);
+    assert_eq!((status, body.as_str(), headers), (418, r#"{"s":418,"m":"no 40029","r":"1 second"}"#, 1));
+    assert_eq!(say(None, &refused).1, r#"{"only":"no 40029"}"#, "a route's shape is for the route");
+    assert_eq!(say(Some(0), &code).1, r#"{"only":"never"}"#);
+    assert_eq!(say(Some(7), &refusal(ErrorCode::TokenMissing)), (401, "\"请先登录\"".to_owned(), 0));
+}
+
+#[test]
+fn what_a_field_was_is_listed_in_the_order_of_its_template() {
+    let text = with("").replace(
+        "body = '{}'",
+        "item = '{ \"z\": \"{field.name}\", \"v?\": \"{field.value}\", \"a\": \"{field.message}\" }'\n\
+         body = '{ \"e\": \"{errors}\", \"by\": \"{errors.by_field}\" }'",
+    );
+    let dialects = Dialects::compile(&config(vec![custom(&text)])).unwrap();
+    let field = |name: &str, message: &str, value| WrongField { name: name.to_owned(), message: message.to_owned(), value };
+    let fields =
+        vec![field("z", "1", Some(json!("\"}]"))), field("a", "2", Some(json!({ "b": [1] }))), field("z", "3", None)];
+    let shaped = dialects.iter().next().unwrap().refuse(None, &Refusal { fields, ..refusal(ErrorCode::ValidationFailed) });
+    assert_eq!(
+        String::from_utf8(shaped.body).unwrap(),
+        r#"{"e":[{"z":"z","v":"\"}]","a":"1"},{"z":"a","v":{"b":[1]},"a":"2"},{"z":"z","a":"3"}],"by":{"z":["1","3"],"a":["2"]}}"#
+    );
+}
+
+/// The problems of one dialect, each as `key: message`.
+fn problems(dialects: Vec<DialectConfig>) -> Vec<String> {
+    let found = Dialects::compile(&config(dialects)).err().unwrap_or_default();
+    found.into_iter().map(|(key, message)| format!("{key}: {message}")).collect()
+}
+
+#[test]
+fn what_is_wrong_is_said_where_it_stands() {
+    let route = |more: &str| with("").replace("action = 'wechat_login'", &format!("action = 'wechat_login'\n{more}"));
+    let shape = |more: &str| with("").replace("body = '{}'", more);
+    for (toml, says) in [
+        (with(""), &[][..]),
+        (with("access_ttl = '8d'"), &["dialect[0].access_ttl: 8d is longer than a revocation is remembered: 7d at most"]),
+        (with("access_ttl = '0s'"), &["dialect[0].access_ttl: is 0: nobody could stay signed in"]),
+        (
+            with("claims = { sub = 'x', tenant = '{user.ide}' }"),
+            &[
+                "dialect[0].claims.sub: is a claim of menshen's own, which no dialect changes",
+                "dialect[0].claims.tenant: has `{user.ide}`, which is no placeholder; did you mean `{user.id}`?",
+            ],
+        ),
+        (
+            with("refresh_claims = { jti = 'x' }"),
+            &["dialect[0].refresh_claims.jti: is a claim of menshen's own, which no dialect changes"],
+        ),
+        (
+            with("messages = { token_mising = 'x' }"),
+            &["dialect[0].messages.token_mising: \"token_mising\" is no code of a refusal; did you mean `token_missing`?"],
+        ),
+        (
+            with("").replace("prefix = '/api'", "prefix = '/api/'"),
+            &[
+                "dialect[0].prefix: \"/api/\" is not a plain path: write it like /api/v1, of letters, digits, -, _ and ., or leave it empty",
+            ],
+        ),
+        (
+            with("").replace("'/in'", "'/../in'"),
+            &[
+                "dialect[0].route[0].path: \"/../in\" is not a plain path: write it like /auth/login, of letters, digits, -, _ and .",
+            ],
+        ),
+        (
+            with("").replace("'POST'", "'post'"),
+            &["dialect[0].route[0].method: \"post\" is none of GET, POST, PUT, PATCH, DELETE"],
+        ),
+        (
+            with("").replace("{ code = 'body.code' }", "{ cod = 'body.code' }"),
+            &[
+                "dialect[0].route[0].inputs.cod: is no input of this action; did you mean `code`?",
+                "dialect[0].route[0].inputs: does not say where `code` is, which this action needs",
+            ],
+        ),
+        (
+            with("").replace("'body.code'", "'cookie.code'"),
+            &[
+                "dialect[0].route[0].inputs.code: \"cookie.code\" is no place of an input: write body.field, header.Name or query.name",
+            ],
+        ),
+        (
+            route("body = '{\"a\": \"{phone.masked}\"}'"),
+            &["dialect[0].route[0].body: has `{phone.masked}`, which is not to be had here; "],
+        ),
+        (
+            route("body = '{\"a\": }'"),
+            &["dialect[0].route[0].body: is not JSON: expected value in line 1, column 7 of the template"],
+        ),
+        (route("status = 404"), &["dialect[0].route[0].status: 404 is not a status from 200 to 299"]),
+        (route("status = 204\nbody = '{}'"), &["dialect[0].route[0].body: cannot go with this `status`, which has no body"]),
+        (route("headers = { Content-Length = '1' }"), &["dialect[0].route[0].headers.Content-Length: is menshen's to set"]),
+        (route("headers = { 'a b' = '1' }"), &["dialect[0].route[0].headers.a b: is no name of a header field"]),
+        (route("rotate = false"), &["dialect[0].route[0].rotate: is for `refresh` only"]),
+        (
+            shape("codes = ['nope']\nbody = '{}'"),
+            &[
+                "dialect[0]: has no [[dialect.error]] without `codes`: some refusals would have no shape",
+                "dialect[0].error[0].codes[0]: \"nope\" is no code of a refusal; docs/errors.md has them all",
+            ],
+        ),
+        (shape("status = 99\nbody = '{}'"), &["dialect[0].error[0].status: 99 is not a status from 200 to 599"]),
+        (shape("status = 204\nbody = '{}'"), &["dialect[0].error[0].status: has no body, and a refusal has one"]),
+        (
+            shape("body = '{ \"e\": \"{errors}\" }'"),
+            &["dialect[0].error[0].body: has `{errors}`, and there is no `item` that says what one looks like"],
+        ),
+        (
+            "[[dialect]]\nkind = 'custom'".to_owned(),
+            &[
+                "dialect[0]: has no [[dialect.route]]: it would answer nothing",
+                "dialect[0]: has no [[dialect.error]] without `codes`: some refusals would have no shape",
+            ],
+        ),
+    ] {
+        let found = problems(vec![custom(&toml)]);
+        assert_eq!(found.len(), says.len(), "{toml}: {found:?}");
+        for (found, says) in found.iter().zip(says) {
+            assert!(found.starts_with(says), "{toml}: {found}");
+        }
+    }
+}
+
+#[test]
+fn a_check_is_of_an_input_that_there_is() {
+    let text = with("").replace(
+        "[[dialect.error]]",
+        "[[dialect.route.check]]\ninput = 'phone'\npattern = '('\nmessage = 'x'\n[[dialect.error]]",
+    );
+    let found = problems(vec![custom(&text)]);
+    assert_eq!(
+        found,
+        [
+            "dialect[0].route[0].check[0].input: \"phone\" is no input of this route",
+            "dialect[0].route[0].check[0].pattern: is no regular expression: error: unclosed group",
+        ]
+    );
+}
+
+#[test]
+fn dialects_do_not_stand_in_each_other_s_way() {
+    let of = |kind, prefix: &str| DialectConfig { prefix: Some(prefix.to_owned()), ..DialectConfig::of(kind) };
+    for (dialects, says) in [
+        (
+            vec![of(DialectKind::Nest, "")],
+            &[
+                "dialect[0].prefix: POST /auth/wx-login is under `auth.prefix`, where the auth API is: give the dialect or the auth API \
+                 another one",
+                "dialect[0].prefix: POST /auth/refresh is under",
+                "dialect[0].prefix: POST /auth/logout is under",
+            ][..],
+        ),
+        (
+            vec![of(DialectKind::Nest, "/a"), of(DialectKind::Simplejwt, "/a")],
+            &["dialect[1].prefix: \"/a\" is the prefix of another dialect"],
+        ),
+        (
+            vec![
+                of(DialectKind::SuccessData, "/api"),
+                custom(&with("").replace("'/api'", "''").replace("'/in'", "'/api/login'")),
+            ],
+            &["dialect[1].route[0].path: POST /api/login is answered by another route already"],
+        ),
+        (
+            vec![DialectConfig { route: custom(&with("")).route, ..DialectConfig::of(DialectKind::Nest) }],
+            &["dialect[0].route: is for `kind = \"custom\"` only: `menshen dialect nest` prints nest as one"],
+        ),
+    ] {
+        let found = problems(dialects);
+        assert_eq!(found.len(), says.len(), "{found:?}");
+        for (found, says) in found.iter().zip(says) {
+            assert!(found.starts_with(says), "{found}");
+        }
+    }
+}
+
+#[test]
+fn the_old_phone_button_is_to_be_allowed_first() {
+    let config = Config { dialect: vec![DialectConfig::of(DialectKind::SuccessData)], ..Config::default() };
+    let found = Dialects::compile(&config).unwrap_err();
+    assert_eq!(found[0].1, "decrypts phone numbers: set `legacy_decrypt = true` in [wechat]");
+}

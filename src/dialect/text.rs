@@ -1,0 +1,341 @@
+//! Texts with places: `微信登录失败: {wechat.errmsg}`.
+//!
+//! Between braces stands a place, or several with `|` between them, of which the first that has something counts; the last may be
+//! a text in single quotes. After `:` comes a format. `{{` and `}}` are braces.
+
+use serde_json::Value;
+
+use super::place::{Given, Place, Source};
+use crate::{config::nearest, types::Timestamp};
+
+/// A text with places.
+#[derive(Debug, Clone)]
+pub struct Text(Vec<Part>);
+
+#[derive(Debug, Clone)]
+enum Part {
+    Plain(String),
+    Slot(Slot),
+}
+
+/// What a slot became.
+pub(super) enum Filled {
+    Value(Value),
+    /// JSON, to be copied as it is.
+    Written(String),
+}
+
+/// What stands between two braces.
+#[derive(Debug, Clone)]
+struct Slot {
+    choices: Vec<Choice>,
+    format: Format,
+}
+
+#[derive(Debug, Clone)]
+enum Choice {
+    Place(Place),
+    Plain(String),
+}
+
+/// How a value is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Format {
+    /// As it is; an instant as RFC 3339 with whole seconds.
+    Own,
+    /// Always a text.
+    Text,
+    /// An instant as JavaScript's `toISOString` gives it: `2024-10-16T12:00:00.000Z`.
+    Iso,
+    /// An instant as Django REST framework gives it, in UTC: microseconds where there are any.
+    IsoMicros,
+    /// Seconds since 1970.
+    Unix,
+    /// Milliseconds since 1970.
+    UnixMs,
+}
+
+const FORMATS: [(&str, Format); 5] = [
+    ("text", Format::Text),
+    ("iso", Format::Iso),
+    ("iso_micros", Format::IsoMicros),
+    ("unix", Format::Unix),
+    ("unix_ms", Format::UnixMs),
+];
+
+impl Text {
+    /// Reads a text in which only these places may stand.
+    pub(super) fn parse(text: &str, allowed: &[&[Place]]) -> Result<Self, String> {
+        let mut parts = Vec::new();
+        let mut plain = String::new();
+        let mut rest = text;
+        while let Some(at) = rest.find(['{', '}']) {
+            let (before, from) = rest.split_at(at);
+            plain.push_str(before);
+            if let Some(after) = from.strip_prefix("{{").or_else(|| from.strip_prefix("}}")) {
+                plain.push_str(&from[..1]);
+                rest = after;
+            } else if let Some(inside) = from.strip_prefix('{') {
+                let (slot, after) = Slot::parse(inside, allowed)?;
+                if !plain.is_empty() {
+                    parts.push(Part::Plain(std::mem::take(&mut plain)));
+                }
+                parts.push(Part::Slot(slot));
+                rest = after;
+            } else {
+                return Err("has a `}` without a `{` before it: write `}}` for a brace".to_owned());
+            }
+        }
+        plain.push_str(rest);
+        if !plain.is_empty() {
+            parts.push(Part::Plain(plain));
+        }
+        Ok(Self(parts))
+    }
+
+    /// The one slot that is all of the text.
+    fn lone_slot(&self) -> Option<&Slot> {
+        match self.0.as_slice() {
+            [Part::Slot(slot)] => Some(slot),
+            _ => None,
+        }
+    }
+
+    /// The text, filled in. What is not there is left out.
+    pub fn fill(&self, from: &impl Source) -> String {
+        let mut out = String::new();
+        for part in &self.0 {
+            match part {
+                Part::Plain(plain) => out.push_str(plain),
+                Part::Slot(slot) => match slot.fill(from) {
+                    Filled::Value(Value::Null) => {}
+                    Filled::Value(Value::String(text)) | Filled::Written(text) => out.push_str(&text),
+                    Filled::Value(other) => out.push_str(&other.to_string()),
+                },
+            }
+        }
+        out
+    }
+
+    /// What fills a lone slot as it is, anything else as a text.
+    pub(super) fn filled(&self, from: &impl Source) -> Filled {
+        self.lone_slot().map_or_else(|| Filled::Value(Value::String(self.fill(from))), |slot| slot.fill(from))
+    }
+
+    /// The same as a value.
+    pub(super) fn value(&self, from: &impl Source) -> Value {
+        match self.filled(from) {
+            Filled::Value(value) => value,
+            Filled::Written(json) => serde_json::from_str(&json).unwrap_or_default(),
+        }
+    }
+
+    /// Whether it has this place.
+    pub(super) fn uses(&self, place: Place) -> bool {
+        self.0.iter().any(|part| match part {
+            Part::Plain(_) => false,
+            Part::Slot(slot) => slot.choices.iter().any(|choice| matches!(choice, Choice::Place(used) if *used == place)),
+        })
+    }
+}
+
+impl Slot {
+    /// Reads what follows a `{`, up to its `}`; gives the rest too.
+    fn parse<'t>(text: &'t str, allowed: &[&[Place]]) -> Result<(Self, &'t str), String> {
+        const OPEN: &str = "has a `{` without a `}`: write `{{` for a brace";
+        let mut choices = Vec::new();
+        let mut rest = text;
+        loop {
+            let (choice, after) = if let Some(quoted) = rest.strip_prefix('\'') {
+                let (plain, after) = quoted.split_once('\'').ok_or("has a `'` that does not end")?;
+                (Choice::Plain(plain.to_owned()), after)
+            } else {
+                let end = rest.find(['|', ':', '}']).ok_or(OPEN)?;
+                (Choice::Place(place(&rest[..end], allowed)?), &rest[end..])
+            };
+            let is_last = matches!(choice, Choice::Plain(_));
+            choices.push(choice);
+            match after.as_bytes().first() {
+                Some(b'|') if is_last => return Err("has something after a text in quotes, which always counts".to_owned()),
+                Some(b'|') => rest = &after[1..],
+                Some(b'}') => return Ok((Self { choices, format: Format::Own }, &after[1..])),
+                Some(b':') => {
+                    let (name, after) = after[1..].split_once('}').ok_or(OPEN)?;
+                    let format = format(name, &choices)?;
+                    return Ok((Self { choices, format }, after));
+                }
+                _ => return Err(OPEN.to_owned()),
+            }
+        }
+    }
+
+    /// The first choice that has something.
+    fn fill(&self, from: &impl Source) -> Filled {
+        let mut filled = self.choices.iter().map(|choice| match choice {
+            Choice::Place(place) => self.format.write(from.give(*place)),
+            Choice::Plain(text) => Filled::Value(Value::String(text.clone())),
+        });
+        filled.find(|filled| !filled.is_null()).unwrap_or(Filled::Value(Value::Null))
+    }
+}
+
+impl Filled {
+    /// Whether it is `null`.
+    pub(super) const fn is_null(&self) -> bool {
+        matches!(self, Self::Value(Value::Null))
+    }
+}
+
+impl Format {
+    fn write(self, given: Given<'_>) -> Filled {
+        let value = match given {
+            Given::Written(json) => return Filled::Written(json),
+            Given::Nothing => Value::Null,
+            Given::Truth(truth) => truth.into(),
+            Given::Number(number) => number.into(),
+            Given::Text(text) => Value::String(text.into_owned()),
+            Given::Json(value) => value,
+            Given::Time(time) => self.instant(time),
+        };
+        Filled::Value(match (self, value) {
+            (Self::Text, Value::Number(number)) => Value::String(number.to_string()),
+            (Self::Text, Value::Bool(truth)) => Value::String(truth.to_string()),
+            (_, value) => value,
+        })
+    }
+
+    fn instant(self, time: Timestamp) -> Value {
+        // `2024-10-16T12:00:00Z`, into which fractions go before the last sign.
+        let with = |fraction: String| {
+            let whole = time.rfc3339();
+            Value::String(format!("{}{fraction}Z", whole.trim_end_matches('Z')))
+        };
+        let millis = time.as_millis() % 1000;
+        match self {
+            Self::Own | Self::Text => Value::String(time.rfc3339()),
+            Self::Iso => with(format!(".{millis:03}")),
+            Self::IsoMicros if millis == 0 => with(String::new()),
+            Self::IsoMicros => with(format!(".{millis:03}000")),
+            Self::Unix => time.as_secs().into(),
+            Self::UnixMs => time.as_millis().into(),
+        }
+    }
+}
+
+fn place(name: &str, allowed: &[&[Place]]) -> Result<Place, String> {
+    let possible = || allowed.iter().copied().flatten().copied();
+    if let Some(place) = possible().find(|place| place.as_str() == name) {
+        return Ok(place);
+    }
+    let elsewhere = Place::ALL.iter().any(|place| place.as_str() == name);
+    let names: Vec<_> = possible().map(|place| place.as_str().to_owned()).collect();
+    let what = if elsewhere { "not to be had here" } else { "no placeholder" };
+    Err(match nearest(name, &names) {
+        Some(near) => format!("has `{{{name}}}`, which is {what}; did you mean `{{{near}}}`?"),
+        None => format!("has `{{{name}}}`, which is {what}; there are {}", names.join(", ")),
+    })
+}
+
+fn format(name: &str, choices: &[Choice]) -> Result<Format, String> {
+    let Some((_, format)) = FORMATS.iter().find(|(known, _)| *known == name) else {
+        let known: Vec<_> = FORMATS.iter().map(|(known, _)| *known).collect();
+        return Err(format!("has the format `{name}`, which is none of {}", known.join(", ")));
+    };
+    let is_time = |choice: &Choice| matches!(choice, Choice::Place(place) if place.is_time());
+    if *format != Format::Text && !choices.iter().any(is_time) {
+        return Err(format!("has the format `{name}`, which is for times only"));
+    }
+    Ok(*format)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::dialect::place::{COMMON, PERSON};
+
+    struct Somebody;
+
+    impl Source for Somebody {
+        fn give(&self, place: Place) -> Given<'_> {
+            match place {
+                Place::Now => Given::Time(Timestamp::from_millis(1_729_080_000_007)),
+                Place::UserCreatedAt => Given::Time(Timestamp::from_secs(1_729_080_000)),
+                Place::UserId => Given::Number(7),
+                Place::UserNickname => Given::text(Some("小明")),
+                Place::UserIsStaff => Given::Truth(false),
+                Place::UserRoles => Given::Json(json!(["a", "b"])),
+                _ => Given::Nothing,
+            }
+        }
+    }
+
+    fn parse(text: &str) -> Result<Text, String> {
+        Text::parse(text, &[COMMON, PERSON])
+    }
+
+    #[test]
+    fn places_are_filled_in() {
+        for (text, expected) in [
+            ("", json!("")),
+            ("plain", json!("plain")),
+            ("{user.id}", json!(7)),
+            ("{user.id:text}", json!("7")),
+            ("{user.is_staff}", json!(false)),
+            ("{user.is_staff:text}", json!("false")),
+            ("no. {user.id}, {user.nickname}", json!("no. 7, 小明")),
+            ("{user.bio}", json!(null)),
+            ("a{user.bio}b", json!("ab")),
+            ("{user.bio|user.nickname}", json!("小明")),
+            ("{user.bio|''}", json!("")),
+            ("{user.bio|user.phone|'a|b:c}'}", json!("a|b:c}")),
+            ("{user.roles}", json!(["a", "b"])),
+            ("{{user.id}} {{", json!("{user.id} {")),
+            ("{now}", json!("2024-10-16T12:00:00Z")),
+            ("{now:iso}", json!("2024-10-16T12:00:00.007Z")),
+            ("{now:iso_micros}", json!("2024-10-16T12:00:00.007000Z")),
+            ("{now:unix}", json!(1_729_080_000)),
+            ("{now:unix_ms}", json!(1_729_080_000_007_u64)),
+            ("{user.created_at:iso}", json!("2024-10-16T12:00:00.000Z")),
+            ("{user.created_at:iso_micros}", json!("2024-10-16T12:00:00Z")),
+            ("at {now:unix}", json!("at 1729080000")),
+        ] {
+            assert_eq!(parse(text).unwrap().value(&Somebody), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        for (text, says) in [
+            ("{user.nicknam}", "has `{user.nicknam}`, which is no placeholder; did you mean `{user.nickname}`?"),
+            ("{access_token}", "has `{access_token}`, which is not to be had here; there are now, request_id, "),
+            ("{}", "has `{}`, which is no placeholder; there are "),
+            ("{user.id", "has a `{` without a `}`"),
+            ("{user.id|", "has a `{` without a `}`"),
+            ("{user.id:text", "has a `{` without a `}`"),
+            ("a}", "has a `}` without a `{`"),
+            ("{'x}", "has a `'` that does not end"),
+            ("{'x'|user.id}", "has something after a text in quotes"),
+            ("{user.id:ISO}", "has the format `ISO`, which is none of text, iso, iso_micros, unix, unix_ms"),
+            ("{user.id:iso}", "has the format `iso`, which is for times only"),
+        ] {
+            let error = parse(text).unwrap_err();
+            assert!(error.starts_with(says), "{text:?}: {error}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in "\\PC*") {
+            if let Ok(read) = parse(&text) {
+                drop(read.fill(&Somebody));
+            }
+        }
+
+        #[test]
+        fn text_without_braces_is_itself(text in "[^{}]*") {
+            proptest::prop_assert_eq!(parse(&text).unwrap().fill(&Somebody), text);
+        }
+    }
+}

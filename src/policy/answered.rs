@@ -1,0 +1,60 @@
+//! Which requests menshen answers itself, and where a token may stand alone.
+
+/// What the gate knows of the APIs behind it.
+#[derive(Debug, Clone, Default)]
+pub struct Answered {
+    /// Method and whole path of each route of a dialect. Any other method of the path is the backend's.
+    pub routes: Vec<(String, String)>,
+    /// Prefixes under which `Authorization` may be a token alone.
+    pub bare_token: Vec<String>,
+}
+
+impl Answered {
+    /// Whether a dialect has a route for it.
+    pub fn has(&self, method: &str, path: &str) -> bool {
+        self.routes.iter().any(|(known, route)| route == path && known == method)
+    }
+
+    /// Whether a token without `Bearer` is taken on this path.
+    pub fn takes_bare_token(&self, path: &str) -> bool {
+        self.bare_token.iter().any(|prefix| is_under(path, prefix))
+    }
+}
+
+/// Whether a path is under a prefix, which is of whole segments (`/authors` is not under `/auth`); all are under the empty one.
+pub fn is_under(path: &str, prefix: &str) -> bool {
+    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_is_of_whole_segments() {
+        for (path, prefix, is) in [
+            ("/auth", "/auth", true),
+            ("/auth/x", "/auth", true),
+            ("/authors", "/auth", false),
+            ("/a", "/auth", false),
+            ("/anything", "", true),
+            ("/", "", true),
+            ("*", "", false),
+            ("/AUTH/x", "/auth", false),
+        ] {
+            assert_eq!(is_under(path, prefix), is, "{path} under {prefix:?}");
+        }
+    }
+
+    #[test]
+    fn a_route_is_one_method_of_one_path() {
+        let routes = vec![("POST".to_owned(), "/login".to_owned())];
+        let answered = Answered { routes, bare_token: vec!["/api".to_owned()] };
+        assert!(answered.has("POST", "/login"));
+        for (method, path) in [("GET", "/login"), ("post", "/login"), ("POST", "/login/"), ("POST", "/Login"), ("POST", "/")]
+        {
+            assert!(!answered.has(method, path), "{method} {path}");
+        }
+        assert!(answered.takes_bare_token("/api/x") && !answered.takes_bare_token("/x"));
+    }
+}
