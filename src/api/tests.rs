@@ -4,6 +4,8 @@
 mod account;
 mod bodies;
 mod contract;
+mod dialects;
+mod dialects_custom;
 mod login;
 mod logs;
 mod password;
