@@ -9,6 +9,7 @@ use super::BAD_USAGE;
 use crate::{
     app,
     config::{Access, Config, Mode, RuleConfig, SmsProvider, Source},
+    dialect::Dialects,
 };
 
 /// Prints a summary to `out`, or every problem to `err`; warnings go to `err` too.
@@ -45,6 +46,9 @@ fn summary(config: &Config, out: &mut impl Write) -> io::Result<()> {
     row("listen", &config.server.listen.join(", "))?;
     row("admin", &config.admin.listen)?;
     row("auth API", &config.auth.prefix)?;
+    for (n, dialect) in spoken(config).iter().enumerate() {
+        row(if n == 0 { "dialects" } else { "" }, dialect)?;
+    }
     row("upstream", &config.upstream.urls.join(", "))?;
     row("store", &config.store.url)?;
     row("wechat", &wechat)?;
@@ -53,6 +57,18 @@ fn summary(config: &Config, out: &mut impl Write) -> io::Result<()> {
         row(if n == 0 { "rules" } else { "" }, &in_words(rule))?;
     }
     row(if config.rule.is_empty() { "rules" } else { "" }, "everything else: required")
+}
+
+/// Each dialect with its routes: `nest: POST /api/v1/auth/wx-login, ...`.
+fn spoken(config: &Config) -> Vec<String> {
+    // A config that has been checked compiles.
+    let dialects = Dialects::compile(config).unwrap_or_default();
+    let kinds = config.dialect.iter().map(|dialect| dialect.kind.as_str());
+    let lines = kinds.zip(dialects.iter()).map(|(kind, dialect)| {
+        let routes: Vec<_> = dialect.routes.iter().map(|route| format!("{} {}", route.method, route.path)).collect();
+        format!("{kind}: {}", routes.join(", "))
+    });
+    lines.collect()
 }
 
 /// Who sends codes, in the order in which they are asked.
@@ -99,7 +115,8 @@ mod tests {
     fn a_right_config_is_summed_up() {
         let text = "mode = 'development'\n[server]\nlisten = ['127.0.0.1:8080']\n[limits]\nenabled = false\n[[rule]]\nname = 'health'\n\
                     path = '/health'\nmethods = ['GET', 'HEAD']\naccess = 'public'\n[[rule]]\nname = 'back-office'\npath = '/admin/**'\n\
-                    user_types = ['admin']\nroles = ['a', 'b']\n";
+                    user_types = ['admin']\nroles = ['a', 'b']\n\
+                    [[dialect]]\nkind = 'nest'\n";
         let (code, out, err) = check(text);
         assert_eq!(code, ExitCode::SUCCESS);
         assert_eq!(
@@ -109,6 +126,7 @@ mod tests {
              \x20 listen    127.0.0.1:8080\n\
              \x20 admin     127.0.0.1:9090\n\
              \x20 auth API  /auth\n\
+             \x20 dialects  nest: POST /api/v1/auth/wx-login, POST /api/v1/auth/refresh, POST /api/v1/auth/logout\n\
              \x20 upstream  http://127.0.0.1:3000\n\
              \x20 store     sled:./data\n\
              \x20 wechat    none, a login code is its own openid (unless wechat.base_url is on this machine)\n\
@@ -129,5 +147,23 @@ mod tests {
             "config.toml:3: server.listens: is not a key; did you mean `listen`?\n\
              config.toml:4: server.threads: must be a whole number, not a text\n"
         );
+    }
+
+    /// A template is a text of many lines; what is wrong in it has the line of its key, and its own.
+    #[test]
+    fn a_wrong_template_has_its_line_and_the_reason() {
+        let text = "mode = 'development'\n[[dialect]]\nkind = 'custom'\n[[dialect.route]]\nmethod = 'POST'\npath = '/in'\n\
+                    action = 'wechat_login'\ninputs = { code = 'body.code' }\nbody = '''\n{\n  \"token\": \"{acess_token}\"\n}\n'''\n\
+                    [[dialect.error]]\nbody = '''\n{\n  \"code\": {code}\n}'''\n[[dialect]]\nkind = 'nst'\n";
+        let (code, out, err) = check(&text.replace("[[dialect]]\nkind = 'nst'\n", ""));
+        assert_eq!((code, out.as_str()), (ExitCode::from(BAD_USAGE), ""));
+        assert_eq!(
+            err,
+            "config.toml:9: dialect[0].route[0].body: has `{acess_token}`, which is no placeholder; did you mean `{access_token}`?\n\
+             config.toml:15: dialect[0].error[0].body: is not JSON: key must be a string in line 2, column 12 of the template\n"
+        );
+        let (_, _, err) = check(text);
+        let kinds = "`simplejwt`, `nest`, `success-data`, `code-data`, `custom`";
+        assert_eq!(err, format!("config.toml:20: dialect[1].kind: \"nst\" is none of {kinds}\n"));
     }
 }

@@ -9,8 +9,10 @@
 
 mod administration;
 mod backend;
+mod backends;
 mod configuration;
 mod demo;
+mod dialects;
 mod gate;
 mod keys;
 mod limits;

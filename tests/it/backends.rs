@@ -1,0 +1,161 @@
+//! Backends that go on verifying tokens themselves: real `@nestjs/jwt` with passport-jwt, and real djangorestframework-simplejwt.
+//!
+//! `./run test` installs them. menshen signs with the secret that the backend had before, and passes the token on.
+
+use std::{
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    path::Path,
+    process::{Child, Command, Stdio},
+};
+
+use serde_json::{Value, json};
+
+use super::{
+    menshen::{Menshen, Setup},
+    wire,
+};
+
+/// As long as such secrets should be.
+const SECRET: &str = "the-secret-that-the-backend-signed-with-before-0123";
+
+/// A backend in a process of its own; it ends with the test.
+struct Real {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Real {
+    fn start(program: &str, arguments: &[&str], missing: &str) -> Self {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        assert!(root.join(missing).exists(), "{missing} is missing: `./run test` installs it");
+        let mut child = Command::new(program)
+            .args(arguments)
+            .current_dir(root)
+            .env("JWT_SECRET", SECRET)
+            .env("USER_ID", "1")
+            .env("PORT", "0")
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the backend's program");
+        let out = BufReader::new(child.stdout.take().expect("stdout"));
+        let line = out.lines().map_while(Result::ok).find(|line| line.starts_with("listening "));
+        let port = line.and_then(|line| line.trim_start_matches("listening ").parse().ok()).expect("a port");
+        Self { child, address: SocketAddr::from(([127, 0, 0, 1], port)) }
+    }
+
+    fn nest() -> Self {
+        Self::start("node", &["tests/backends/nest/main.js"], "tests/backends/nest/node_modules/.installed")
+    }
+
+    fn simplejwt() -> Self {
+        let python = "target/backends/simplejwt/bin/python";
+        let arguments = ["-B", "tests/backends/simplejwt/main.py"];
+        Self::start(&format!("{}/{python}", env!("CARGO_MANIFEST_DIR")), &arguments, python)
+    }
+
+    /// What it answers to a token, past menshen.
+    fn ask(&self, path: &str, token: &str) -> wire::Answer {
+        wire::ask(self.address, "GET", path, &[("Authorization", &format!("Bearer {token}"))], b"")
+    }
+}
+
+impl Drop for Real {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// menshen before it, with the backend's own secret.
+fn before(backend: &Real, dialect: &str, secret: &str) -> Menshen {
+    Setup::before(backend.address)
+        .with(&format!("[tokens]\nalgorithm = \"HS256\"\nsecret = \"{secret}\"\n[users]\nids = \"integer\""))
+        .with(&format!("[upstream]\nurls = [\"http://{}\"]\nauthorization = \"keep\"", backend.address))
+        .with(&format!("[[dialect]]\nkind = \"{dialect}\""))
+        .start()
+}
+
+fn through(menshen: &Menshen, path: &str, token: &str) -> wire::Answer {
+    menshen.get(path, &[("Authorization", &format!("Bearer {token}"))])
+}
+
+fn text<'a>(answer: &'a Value, pointer: &str) -> &'a str {
+    answer.pointer(pointer).and_then(Value::as_str).unwrap_or_else(|| panic!("no {pointer} in {answer}"))
+}
+
+#[test]
+fn passport_jwt_and_nestjs_jwt_accept_the_token_of_nest() {
+    let backend = Real::nest();
+    let menshen = before(&backend, "nest", SECRET);
+    let body = json!({ "code": "alice", "nickName": "张三" });
+    let login = menshen.post("/api/v1/auth/wx-login", &[], &body).json();
+    let renewed = menshen.post(
+        "/api/v1/auth/refresh",
+        &[("Authorization", &format!("Bearer {}", text(&login, "/data/access_token")))],
+        &json!({}),
+    );
+    for answer in [&login, &renewed.json()] {
+        let token = text(answer, "/data/access_token");
+        for got in [through(&menshen, "/api/v1/user/profile", token), backend.ask("/api/v1/user/profile", token)] {
+            let expected = json!({
+                "code": 200,
+                "message": "success",
+                "data": { "id": "1", "openid": "alice", "nickname": "张三" },
+            });
+            assert_eq!((got.status, got.json()), (200, expected));
+        }
+        let claims = through(&menshen, "/api/v1/user/claims", token).json();
+        assert_eq!((&claims["sub"], &claims["nickname"]), (&json!("1"), &json!("张三")));
+    }
+    // The backend looks: a token under another secret, or with another end, is none.
+    let stranger = before(&backend, "nest", &SECRET.replace("before", "BEFORE"));
+    let foreign = stranger.post("/api/v1/auth/wx-login", &[], &body).json();
+    assert_eq!(backend.ask("/api/v1/user/profile", text(&foreign, "/data/access_token")).status, 401);
+    assert_eq!(through(&menshen, "/api/v1/user/profile", text(&foreign, "/data/access_token")).status, 401);
+}
+
+#[test]
+fn djangorestframework_simplejwt_accepts_the_token_of_simplejwt() {
+    let backend = Real::simplejwt();
+    let menshen = before(&backend, "simplejwt", SECRET);
+    let login = menshen.post("/api/login/", &[], &json!({ "code": "alice" })).json();
+    let refreshed = menshen.post("/api/token/refresh/", &[], &json!({ "refresh": login["refresh"] })).json();
+    for answer in [&login, &refreshed] {
+        let token = text(answer, "/access");
+        for got in [through(&menshen, "/api/stateless/", token), backend.ask("/api/stateless/", token)] {
+            let said = got.json();
+            assert_eq!((got.status, &said["user_id"], &said["token_type"]), (200, &json!("1"), &json!("access")), "{said}");
+        }
+        let me = through(&menshen, "/api/me/", token);
+        assert_eq!((me.status, me.json()), (200, json!({ "id": 1, "username": "reference" })), "the row of the database");
+    }
+    // The backend looks: neither a refresh token nor a token under another secret passes, and what it says of them is what menshen
+    // says in its place.
+    let refresh = text(&login, "/refresh");
+    assert_eq!(backend.ask("/api/stateless/", refresh).status, 401);
+    let stranger = before(&backend, "simplejwt", &SECRET.replace("before", "BEFORE"));
+    let foreign = stranger.post("/api/login/", &[], &json!({ "code": "alice" })).json();
+    let foreign = text(&foreign, "/access");
+    let (theirs, ours) = (backend.ask("/api/stateless/", foreign), through(&menshen, "/api/stateless/", foreign));
+    assert_eq!((ours.status, ours.json()), (theirs.status, theirs.json()));
+    let none = menshen.get("/api/stateless/", &[]);
+    let theirs = wire::ask(backend.address, "GET", "/api/stateless/", &[], b"");
+    assert_eq!((none.status, none.json()), (theirs.status, theirs.json()));
+}
+
+#[test]
+fn what_simplejwt_says_of_logins_and_refreshes_is_what_the_library_says() {
+    let backend = Real::simplejwt();
+    let menshen = before(&backend, "simplejwt", SECRET);
+    for (ours, reference, body) in [
+        ("/api/token/refresh/", "/api/reference/refresh/", json!({})),
+        ("/api/admin/login/", "/api/reference/login/", json!({ "username": "nobody", "password": "x" })),
+        ("/api/admin/login/", "/api/reference/login/", json!({})),
+        ("/api/admin/login/", "/api/reference/login/", json!({ "username": "nobody" })),
+    ] {
+        let ours = menshen.post(ours, &[], &body);
+        let theirs = wire::post(backend.address, reference, &[], &body);
+        assert_eq!((ours.status, &ours.body), (theirs.status, &theirs.body), "{body}");
+    }
+}
