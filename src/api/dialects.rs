@@ -16,7 +16,6 @@ use axum::{
     routing::{MethodFilter, on},
 };
 use http::request::Parts;
-use serde_json::{Map, Value};
 
 use super::{
     ApiState, RequestContext,
@@ -270,10 +269,4 @@ impl From<&AuthError> for No {
         };
         Self::Auth(error.into(), finer, errcode)
     }
-}
-
-/// The members of an object that are not `null`.
-fn without_nulls(mut object: Map<String, Value>) -> Map<String, Value> {
-    object.retain(|_, value| !value.is_null());
-    object
 }

@@ -168,7 +168,8 @@ impl Source for WrongField {
         match place {
             Place::FieldName => Given::text(Some(&self.name)),
             Place::FieldMessage => Given::text(Some(&self.message)),
-            Place::FieldValue => self.value.clone().map_or(Given::Nothing, Given::Json),
+            // A `null` that was sent is something.
+            Place::FieldValue => self.value.as_ref().map_or(Given::Nothing, |value| Given::Written(value.to_string())),
             _ => Given::Nothing,
         }
     }

@@ -10,6 +10,7 @@
 mod administration;
 mod backend;
 mod backends;
+mod clients;
 mod configuration;
 mod demo;
 mod dialects;

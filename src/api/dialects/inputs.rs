@@ -7,7 +7,7 @@ use axum::{
 use http::{HeaderMap, request::Parts};
 use serde_json::{Map, Value};
 
-use super::{No, without_nulls};
+use super::No;
 use crate::{
     api::{body::Fields, problem::Problem, routes::client_type},
     auth::profile,
@@ -43,7 +43,7 @@ impl<'a> Inputs<'a> {
             };
             found.extend(value.map(|value| (name.clone(), value)));
         }
-        Ok(Self { route, found: without_nulls(found) })
+        Ok(Self { route, found })
     }
 
     /// Everything that the checks of the route find wrong, in their order.
