@@ -1,8 +1,9 @@
 //! Repeated posts of one login code.
 //!
 //! A double tap, a client that retries and a proxy that repeats post one code twice, and WeChat takes it once. So posts of
-//! one code from one address share one call, and get the same answer for ten seconds. A code is single use all the same:
-//! later, or from another address, even while the first call is under way, it is spent, and WeChat is not asked.
+//! one code from one address to one API share one call, and get the same answer for ten seconds. A code is single use all the
+//! same: later, from another address, or to another API (whose tokens say other things), even while the first call is under way,
+//! it is spent, and WeChat is not asked.
 //!
 //! The work runs in a task of its own, so a client that hangs up takes nothing away from the others. A login that failed for
 //! a reason of the moment (WeChat busy, store down) leaves the code free to be tried again.
@@ -40,9 +41,17 @@ pub(super) struct Coalesce {
     table: Cache<CodeHash, Attempt>,
 }
 
+/// Who posts a code, and to which API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Client {
+    pub(super) from: ClientIp,
+    /// The number of the terms on which tokens are given.
+    pub(super) terms: usize,
+}
+
 #[derive(Clone)]
 struct Attempt {
-    from: ClientIp,
+    by: Client,
     outcome: watch::Receiver<Option<Outcome>>,
 }
 
@@ -73,14 +82,14 @@ impl Coalesce {
     pub(super) async fn once<W>(
         &self,
         code: CodeHash,
-        from: ClientIp,
+        by: Client,
         clock: impl Fn() -> Timestamp + Send + 'static,
         work: impl FnOnce() -> W,
     ) -> Result<Shared, Spent>
     where
         W: Future<Output = Result<SignedIn, AuthError>> + Send + 'static,
     {
-        let mut outcome = match self.role(code, from, clock()) {
+        let mut outcome = match self.role(code, by, clock()) {
             Role::Spent => return Err(Spent),
             Role::Repeat(outcome) => outcome,
             Role::First(teller, outcome) => {
@@ -109,10 +118,10 @@ impl Coalesce {
         });
     }
 
-    fn role(&self, code: CodeHash, from: ClientIp, now: Timestamp) -> Role {
+    fn role(&self, code: CodeHash, by: Client, now: Timestamp) -> Role {
         let (teller, outcome) = watch::channel(None);
         let entry = self.table.entry(&code, None, |_, earlier: &mut Attempt| {
-            let same_client = earlier.from == from;
+            let same_client = earlier.by == by;
             match earlier.state(now) {
                 State::Running if same_client => EntryAction::Retain(Some(earlier.outcome.clone())),
                 State::Finished { age, .. } if same_client && age <= SAME_ANSWER => {
@@ -126,7 +135,7 @@ impl Coalesce {
             EntryResult::Retained(Some(earlier)) => Role::Repeat(earlier),
             EntryResult::Vacant(guard) | EntryResult::Replaced(guard, _) => {
                 // Fails only when the entry was removed meanwhile; then this login is just not shared.
-                let _ = guard.insert(Attempt { from, outcome: outcome.clone() });
+                let _ = guard.insert(Attempt { by, outcome: outcome.clone() });
                 Role::First(teller, outcome)
             }
             // `Removed` and `Timeout` are not asked for above.
@@ -178,12 +187,12 @@ mod tests {
     const CODE: CodeHash = CodeHash([1; 32]);
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
-    fn ip(last: u8) -> ClientIp {
-        ClientIp::new([192, 0, 2, last].into())
+    fn ip(last: u8) -> Client {
+        Client { from: ClientIp::new([192, 0, 2, last].into()), terms: 0 }
     }
 
     /// Posts the code with work that fails as said; gives the answer's code and whether the work ran.
-    async fn post(table: &Coalesce, from: ClientIp, now: Timestamp, error: AuthError) -> (&'static str, bool) {
+    async fn post(table: &Coalesce, from: Client, now: Timestamp, error: AuthError) -> (&'static str, bool) {
         let ran = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&ran);
         let work = || async move {
@@ -219,6 +228,12 @@ mod tests {
         }
         assert_eq!(post(&table, ip(1), NOW, AuthError::Interrupted).await, ("wechat_blocked", false), "the same answer");
         assert_eq!(post(&table, ip(2), NOW, AuthError::Interrupted).await, ("wechat_code_invalid", false));
+        let elsewhere = Client { terms: 1, ..ip(1) };
+        assert_eq!(
+            post(&table, elsewhere, NOW, AuthError::Interrupted).await,
+            ("wechat_code_invalid", false),
+            "another API"
+        );
     }
 
     #[tokio::test]

@@ -63,13 +63,14 @@ impl Auth {
             }
         };
         let code = self.hash_of(&app, &login.code);
+        let by = coalesce::Client { from, terms: login.terms.number };
         let this = Arc::clone(self);
         let work = || async move { this.login_and_record(login, app, code, from).await };
         if self.parts.wechat.codes_are_reusable() {
             return work().await.map(Arc::new).map_err(Arc::new);
         }
         let clock = self.parts.clock.clone();
-        self.coalesce.once(code, from, move || clock.now(), work).await.unwrap_or_else(|coalesce::Spent| {
+        self.coalesce.once(code, by, move || clock.now(), work).await.unwrap_or_else(|coalesce::Spent| {
             self.record_login(Method::Wechat, Err(&AuthError::CodeSpent), from);
             Err(Arc::new(AuthError::CodeSpent))
         })

@@ -48,7 +48,7 @@ pub(super) fn all(config: &Config) -> Result<Vec<Dialect>, DialectProblems> {
     for (n, given) in config.dialect.iter().enumerate() {
         let key = format!("dialect[{n}]");
         let mut compiler = Compiler { config, problems: &mut problems };
-        dialects.extend(compiler.dialect(given, &key).map(|dialect| (key, dialect)));
+        dialects.extend(compiler.dialect(given, n + 1, &key).map(|dialect| (key, dialect)));
     }
     among_each_other(&dialects, config, &mut problems);
     if problems.is_empty() { Ok(dialects.into_iter().map(|(_, dialect)| dialect).collect()) } else { Err(problems) }
@@ -97,7 +97,7 @@ impl Compiler<'_> {
         made.map_err(|message| self.add(key, message)).ok()
     }
 
-    fn dialect(&mut self, given: &DialectConfig, key: &str) -> Option<Dialect> {
+    fn dialect(&mut self, given: &DialectConfig, number: usize, key: &str) -> Option<Dialect> {
         if given.kind != DialectKind::Custom {
             let extra = [("route", !given.route.is_empty()), ("error", !given.error.is_empty())];
             for (name, _) in extra.into_iter().filter(|(_, is_given)| *is_given) {
@@ -138,6 +138,7 @@ impl Compiler<'_> {
         // A custom dialect has the openid where it asks for it.
         let openid = whole.openid.unwrap_or(given.kind == DialectKind::Custom);
         let terms = Terms {
+            number,
             access_ttl: whole.access_ttl.map(HumanDuration::get),
             names_openid: openid && (uses(Place::UserOpenid) || names_openid(&claims) || names_openid(&refresh_claims)),
             wraps_refresh_token: uses(Place::RefreshJwt),

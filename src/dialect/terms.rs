@@ -19,6 +19,8 @@ use crate::{
 /// The terms on which a dialect gives tokens.
 #[derive(Debug, Clone)]
 pub struct Terms {
+    /// Tells them from all others of the process; 0 are those of the auth API.
+    pub number: usize,
     pub access_ttl: Option<Duration>,
     pub person: PersonForm,
     pub claims: Vec<(String, Text)>,
@@ -40,6 +42,7 @@ impl Terms {
     /// Those of the auth API: nothing besides.
     pub const fn plain() -> Self {
         Self {
+            number: 0,
             access_ttl: None,
             person: PersonForm {
                 ids: UserIds::Uuid,

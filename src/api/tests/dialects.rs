@@ -322,6 +322,17 @@ mod simplejwt {
     }
 }
 
+#[tokio::test]
+async fn a_code_that_is_posted_to_two_apis_signs_in_once() {
+    let world = speaking(DialectKind::Nest).await;
+    let login = post(&world, "/api/v1/auth/wx-login", &json!({ "code": "alice-1" })).await;
+    assert_eq!(login.status.as_u16(), 200);
+    assert_eq!(world.login("alice-1").await.says(), (401, "wechat_code_invalid"), "its tokens would be of the other kind");
+    let again = post(&world, "/api/v1/auth/wx-login", &json!({ "code": "alice-1" })).await;
+    assert_eq!(again.body, login.body, "a double tap");
+    assert_eq!(world.wechat.calls_for("alice-1"), 1);
+}
+
 mod success_data {
     use super::*;
 
