@@ -80,7 +80,7 @@ pub struct DialectRoute {
     #[schemars(example = DialectAction::WechatLogin)]
     pub action: DialectAction,
     /// Where each input is found: `body.field` (`body.data.field` for one inside another), `header.Name` or `query.name`. What is not
-    /// named is not read, but for `access_token`, which is in `Authorization`. README.md lists the inputs of each action.
+    /// named is not read, but for `access_token`, which is in `Authorization`. docs/migrating.md lists the inputs of each action.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(example = pairs(&[("code", "body.code"), ("nickname", "body.nickName")]))]
     pub inputs: BTreeMap<String, String>,
