@@ -146,7 +146,11 @@ impl Asked<'_> {
             }
             DialectAction::PhoneWechat => {
                 let whom = self.whom(&head, &inputs).await?;
-                let button = phone::read_button(fields(), api).map_err(plain)?;
+                let button = phone::read_button(fields(), api).map_err(|problem| match whom {
+                    Whom::Token(_) => plain(problem),
+                    // By a handle everything that fails is one answer, also what is not there.
+                    Whom::Handle(_) => AuthError::PhoneDecryptFailed.into(),
+                })?;
                 Outcome::Bound(Box::new(button.bind(auth, self.caller(&whom, terms)).await?))
             }
             DialectAction::PhoneSms => {
