@@ -11,7 +11,8 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use jsonwebtoken::{DecodingKey, Validation, jwk::JwkSet};
 use menshen::{
     auth::{Authorizer, Denylist},
-    config::{Access, Algorithm, Config, IdentityConfig, RuleConfig, TokenConfig},
+    config::{Access, Algorithm, Config, DialectConfig, DialectKind, IdentityConfig, RuleConfig, TokenConfig},
+    dialect::Dialects,
     entropy::Entropy,
     gate::{Gate, Verdict},
     metrics::Metrics,
@@ -144,8 +145,10 @@ fn decide(c: &mut Criterion) {
     let others = (0..20).map(|n| rule(n, format!("/area-{n}/*/things/**"), Access::Public));
     let ours = rule(20, "/api/**".to_owned(), Access::Required);
     let config = Config { rule: others.chain([ours]).collect(), ..Config::default() };
-    let gate = Gate::compile(&config, Answered::default(), Arc::new(world.authorizer(20_000)), Metrics::new())
-        .expect("rules that compile");
+    let compiled = |answered| {
+        Gate::compile(&config, answered, Arc::new(world.authorizer(20_000)), Metrics::new()).expect("rules that compile")
+    };
+    let gate = compiled(Answered::default());
     let peer = Some([192, 0, 2, 7].into());
     let good = head(&format!("Authorization: Bearer {}\r\n", world.token()));
     let (none, forged) = (head(""), head("X-User-Id: 1\r\nX_User_Id: 1\r\n"));
@@ -154,6 +157,17 @@ fn decide(c: &mut Criterion) {
     for (name, head) in [("decide_warm_token", &good), ("decide_no_token", &none), ("decide_forged_headers", &forged)] {
         c.bench_function(name, |b| b.iter(|| gate.decide(black_box(head.as_bytes()), peer, NOW)));
     }
+    // Every built-in dialect, under prefixes that the path is compared with to its end.
+    let kinds = [DialectKind::Simplejwt, DialectKind::Nest, DialectKind::SuccessData, DialectKind::CodeData];
+    let dialects = kinds.iter().enumerate().map(|(n, kind)| {
+        let prefix = if n == 0 { "/api/v1".to_owned() } else { format!("/api/v1/{n}") };
+        DialectConfig { prefix: Some(prefix), bare_token: Some(true), ..DialectConfig::of(*kind) }
+    });
+    let mut speaking = Config { dialect: dialects.collect(), ..Config::default() };
+    speaking.wechat.legacy_decrypt = true;
+    let gate = compiled(Dialects::compile(&speaking).expect("built-in dialects").answered());
+    assert!(matches!(gate.decide(good.as_bytes(), peer, NOW), Verdict::Forward(_)));
+    c.bench_function("decide_four_dialects", |b| b.iter(|| gate.decide(black_box(good.as_bytes()), peer, NOW)));
 }
 
 fn verify(c: &mut Criterion) {

@@ -24,7 +24,7 @@ mod text;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use http::{HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderName, Method, StatusCode};
 
 pub use action::ACCESS_TOKEN;
 pub use builtin::source;
@@ -152,12 +152,5 @@ impl<S: Source> Source for Answer<'_, S> {
             Place::Reason => Given::text(self.status.canonical_reason()),
             other => self.from.give(other),
         }
-    }
-}
-
-impl Shaped {
-    /// The content type of its body, if there is one.
-    pub fn content_type(&self) -> Option<HeaderValue> {
-        (!self.body.is_empty()).then(|| HeaderValue::from_static("application/json; charset=utf-8"))
     }
 }

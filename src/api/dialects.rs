@@ -55,14 +55,17 @@ async fn answer(api: &ApiState, d: usize, n: usize, context: &RequestContext, re
     let found = api.dialects.iter().nth(d).and_then(|dialect| Some((dialect, dialect.routes.get(n)?)));
     let Some((dialect, route)) = found else { return super::respond(&ErrorCode::NotFound.into(), &context.request_id) };
     let asked = Asked { api, dialect, route, context };
-    match asked.carry_out(request).await {
+    let (head, body) = request.into_parts();
+    let mut inputs = match Inputs::read(route, &head, body).await {
+        Ok(inputs) => inputs,
+        Err(problem) => return asked.refuse(n, problem.into()),
+    };
+    match asked.carry_out(&head, &mut inputs).await {
         Ok(outcome) => {
             let success = Success { outcome, auth: &api.auth, dialect, context, now: api.auth.now() };
-            let shaped = route.answer(&success);
-            let content_type = if shaped.body.is_empty() { None } else { Some("application/json; charset=utf-8") };
-            success::response(shaped, content_type)
+            success::response(route.answer(&success))
         }
-        Err(no) => asked.refuse(n, no),
+        Err(no) => asked.refuse(n, asked.named(no, &inputs)),
     }
 }
 
@@ -74,13 +77,13 @@ struct Asked<'a> {
     context: &'a RequestContext,
 }
 
-/// Why it is not carried out.
-enum No {
-    Problem(Problem),
-    /// What the use case says, with all that a dialect can tell of it.
-    Auth(Problem, Option<&'static str>, Option<Errcode>),
-    /// Inputs that are not as they have to be.
-    Fields(Vec<WrongField>),
+/// Why it is not carried out, with all that a dialect can tell of it.
+struct No {
+    problem: Problem,
+    finer: Option<&'static str>,
+    errcode: Option<Errcode>,
+    /// Inputs that are not as they have to be, under the client's names.
+    fields: Vec<WrongField>,
 }
 
 /// Whom a request is from.
@@ -90,83 +93,76 @@ enum Whom {
 }
 
 impl Asked<'_> {
-    async fn carry_out(&self, request: Request) -> Result<Outcome, No> {
+    async fn carry_out(&self, head: &Parts, inputs: &mut Inputs<'_>) -> Result<Outcome, No> {
         let Self { api, route, context, .. } = self;
         let (auth, terms, from) = (&api.auth, &self.dialect.terms, context.client_ip);
-        let (head, body) = request.into_parts();
-        let mut inputs = Inputs::read(self.route, &head, body).await?;
         let wrong = inputs.wrong();
         if !wrong.is_empty() {
-            return Err(No::Fields(wrong));
+            return Err(No { fields: wrong, ..ErrorCode::ValidationFailed.into() });
         }
         inputs.forgive(route.action);
-        let plain = |problem: Problem| self.named(problem, &inputs);
         let fields = || Fields::of(inputs.named_as_ours());
         Ok(match route.action {
             DialectAction::WechatLogin => {
-                let mut login = wechat_login::read(fields(), terms).map_err(plain)?;
+                let mut login = wechat_login::read(fields(), terms)?;
                 login.profile_is_newer = route.profile_is_newer;
-                let signed_in = auth.wechat_login(login, from).await;
-                Outcome::SharedSession(signed_in.map_err(|error| No::from(&*error))?)
+                Outcome::Session(auth.wechat_login(login, from).await.map_err(|error| No::from(&*error))?)
             }
             DialectAction::SmsSend => {
-                let (phone, purpose) = sms_send::read(fields(), api).map_err(plain)?;
+                let (phone, purpose) = sms_send::read(fields(), api)?;
                 Outcome::Sent(auth.sms_send(phone, purpose, from).await?)
             }
-            DialectAction::SmsLogin => {
-                session(auth.sms_login(sms_login::read(fields(), api, terms).map_err(plain)?, from).await?)
-            }
+            DialectAction::SmsLogin => session(auth.sms_login(sms_login::read(fields(), api, terms)?, from).await?),
             DialectAction::PasswordLogin => {
-                session(auth.password_login(password_login::read(fields(), terms).map_err(plain)?, from).await?)
+                session(auth.password_login(password_login::read(fields(), terms)?, from).await?)
             }
             DialectAction::Refresh => {
-                let token = refresh::read(fields()).map_err(plain)?;
+                let token = refresh::read(fields())?;
                 session(auth.refresh(Refresh { token: &token, rotates: route.rotates, terms }, from).await?)
             }
             DialectAction::Renew => {
                 auth.limits().api(from)?;
-                let token = self.token(&head, &inputs)?;
-                let claims = api.authorizer.lapsed(&token, auth.now())?;
+                let claims = api.authorizer.lapsed(&self.token(head, inputs)?, auth.now())?;
                 session(auth.renew(&claims, terms, from).await?)
             }
             DialectAction::Logout => {
-                let whom = self.whom(&head, &inputs).await?;
-                let scope = logout::read(fields()).map_err(plain)?;
+                let whom = self.whom(head, inputs).await?;
+                let scope = logout::read(fields())?;
                 auth.logout(self.caller(&whom, terms), scope).await?;
                 Outcome::Done
             }
             DialectAction::Me => {
-                let whom = self.whom(&head, &inputs).await?;
+                let whom = self.whom(head, inputs).await?;
                 Outcome::User(Box::new(auth.me(self.caller(&whom, terms)).await?))
             }
             DialectAction::ChangeMe => {
-                let whom = self.whom(&head, &inputs).await?;
-                let change = me::read(fields()).map_err(plain)?;
+                let whom = self.whom(head, inputs).await?;
+                let change = me::read(fields())?;
                 Outcome::User(Box::new(auth.change_profile(self.caller(&whom, terms), &change).await?))
             }
             DialectAction::PhoneWechat => {
-                let whom = self.whom(&head, &inputs).await?;
+                let whom = self.whom(head, inputs).await?;
                 let button = phone::read_button(fields(), api).map_err(|problem| match whom {
-                    Whom::Token(_) => plain(problem),
+                    Whom::Token(_) => No::from(problem),
                     // By a handle everything that fails is one answer, also what is not there.
                     Whom::Handle(_) => AuthError::PhoneDecryptFailed.into(),
                 })?;
                 Outcome::Bound(Box::new(button.bind(auth, self.caller(&whom, terms)).await?))
             }
             DialectAction::PhoneSms => {
-                let whom = self.whom(&head, &inputs).await?;
-                let (phone, code, proof) = phone::read_sms(fields(), api).map_err(plain)?;
+                let whom = self.whom(head, inputs).await?;
+                let (phone, code, proof) = phone::read_sms(fields(), api)?;
                 Outcome::Bound(Box::new(auth.bind_by_sms(self.caller(&whom, terms), phone, &code, &proof).await?))
             }
         })
     }
 
     /// The access token: where the route has it, else in `Authorization`.
-    fn token(&self, head: &Parts, inputs: &Inputs<'_>) -> Result<String, No> {
+    fn token(&self, head: &Parts, inputs: &Inputs<'_>) -> Result<String, ErrorCode> {
         if self.route.inputs.contains_key(ACCESS_TOKEN) {
-            return inputs.text(ACCESS_TOKEN).map(str::to_owned).ok_or_else(|| ErrorCode::TokenMissing.into());
+            return inputs.text(ACCESS_TOKEN).map(str::to_owned).ok_or(ErrorCode::TokenMissing);
         }
-        Ok(caller::token(&head.headers, self.dialect.bare_token)?.to_owned())
+        caller::token(&head.headers, self.dialect.bare_token).map(str::to_owned)
     }
 
     /// Who asks: by the handle of a session where the route takes one, else by an access token.
@@ -202,12 +198,9 @@ impl Asked<'_> {
         }
     }
 
-    /// A refusal of the auth API's own reading, with the fields under the client's names.
-    fn named(&self, problem: Problem, inputs: &Inputs<'_>) -> No {
-        if problem.errors.is_empty() {
-            return No::Problem(problem);
-        }
-        let wrong = problem.errors.iter().map(|error| {
+    /// What the auth API finds wrong with a field, under the client's name for it and in the words of the route.
+    fn named(&self, no: No, inputs: &Inputs<'_>) -> No {
+        let wrong = no.problem.errors.iter().map(|error| {
             let of_route = self.route.checks.iter().rev().find(|check| check.input == error.field);
             WrongField {
                 name: self.route.inputs.get(error.field).map_or(error.field, |place| place.name()).to_owned(),
@@ -215,43 +208,38 @@ impl Asked<'_> {
                 value: inputs.value(error.field).cloned(),
             }
         });
-        No::Fields(wrong.collect())
+        let fields = no.fields.into_iter().chain(wrong).collect();
+        No { fields, ..no }
     }
 
     fn refuse(&self, n: usize, no: No) -> Response {
-        let (problem, finer, errcode, fields) = match no {
-            No::Problem(problem) => (problem, None, None, None),
-            No::Auth(problem, finer, errcode) => (problem, finer, errcode, None),
-            No::Fields(fields) => (Problem::new(ErrorCode::ValidationFailed), None, None, Some(fields)),
-        };
+        let No { problem, finer, errcode, fields } = no;
         let request_id = &self.context.request_id;
-        let refusal = voice::refusal(&problem, request_id, self.api.auth.now());
-        let fields = fields.unwrap_or_else(|| refusal.fields.clone());
         let errcode = errcode.map(|errcode| (errcode.get(), errcode.text()));
-        let said = Said::in_dialect(self.dialect, Some(n), &Refusal { finer, errcode, fields, ..refusal });
-        error::response(&problem, said, request_id)
+        let refusal = Refusal { finer, errcode, fields, ..voice::refusal(&problem, request_id, self.api.auth.now()) };
+        error::response(&problem, Said::in_dialect(self.dialect, Some(n), &refusal), request_id)
     }
 }
 
 fn session(signed_in: SignedIn) -> Outcome {
-    Outcome::Session(Box::new(signed_in))
+    Outcome::Session(Arc::new(signed_in))
 }
 
 impl From<Problem> for No {
     fn from(problem: Problem) -> Self {
-        Self::Problem(problem)
+        Self { problem, finer: None, errcode: None, fields: Vec::new() }
     }
 }
 
 impl From<ErrorCode> for No {
     fn from(code: ErrorCode) -> Self {
-        Self::Problem(code.into())
+        Problem::new(code).into()
     }
 }
 
 impl From<crate::auth::limits::Over> for No {
     fn from(over: crate::auth::limits::Over) -> Self {
-        Self::Problem(over.into())
+        Problem::from(over).into()
     }
 }
 
@@ -271,6 +259,6 @@ impl From<&AuthError> for No {
             AuthError::SmsCodeMissing => (Some("code_missing"), None),
             _ => (None, None),
         };
-        Self::Auth(error.into(), finer, errcode)
+        Self { finer, errcode, ..Problem::from(error).into() }
     }
 }

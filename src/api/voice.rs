@@ -33,7 +33,7 @@ pub struct Said {
 
 const PROBLEM_JSON: &str = "application/problem+json";
 /// With its encoding, because clients of such APIs are used to it.
-const JSON: &str = "application/json; charset=utf-8";
+pub(super) const JSON: &str = "application/json; charset=utf-8";
 
 impl Voices {
     /// In the dialects of a config.

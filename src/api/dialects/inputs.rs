@@ -7,7 +7,6 @@ use axum::{
 use http::{HeaderMap, request::Parts};
 use serde_json::{Map, Value};
 
-use super::No;
 use crate::{
     api::{body::Fields, problem::Problem, routes::client_type},
     auth::profile,
@@ -24,7 +23,7 @@ pub(super) struct Inputs<'a> {
 
 impl<'a> Inputs<'a> {
     /// Reads the body if an input is in it, and every place that has one.
-    pub(super) async fn read(route: &'a Route, head: &Parts, body: Body) -> Result<Self, No> {
+    pub(super) async fn read(route: &'a Route, head: &Parts, body: Body) -> Result<Self, Problem> {
         let in_body = route.inputs.values().any(|place| matches!(place, Whereabouts::Body(_)));
         let object = if in_body {
             Fields::read_if_any(Request::from_parts(head.clone(), body)).await?.into_object()
@@ -97,16 +96,16 @@ impl<'a> Inputs<'a> {
     }
 }
 
-fn in_headers(headers: &HeaderMap, name: &str) -> Result<Option<Value>, No> {
+fn in_headers(headers: &HeaderMap, name: &str) -> Result<Option<Value>, Problem> {
     once(headers.get_all(name).iter().filter_map(|value| value.to_str().ok()))
 }
 
 /// The one value; several are refused, because two readers could take different ones.
-fn once(values: impl Iterator<Item = impl AsRef<str>>) -> Result<Option<Value>, No> {
+fn once(values: impl Iterator<Item = impl AsRef<str>>) -> Result<Option<Value>, Problem> {
     let mut values = values;
     let first = values.next().map(|value| Value::String(value.as_ref().to_owned()));
     match values.next() {
         None => Ok(first),
-        Some(_) => Err(Problem::new(ErrorCode::RequestMalformed).detail("Send each parameter once.").into()),
+        Some(_) => Err(Problem::new(ErrorCode::RequestMalformed).detail("Send each parameter once.")),
     }
 }

@@ -6,7 +6,7 @@ use axum::{body::Body, response::Response};
 use http::{HeaderValue, header};
 
 use crate::{
-    api::RequestContext,
+    api::{RequestContext, voice::JSON},
     auth::{Auth, Bound, SignedIn, SmsSent},
     dialect::{Dialect, Given, Person, Place, Shaped, Source, national},
     store::User,
@@ -15,9 +15,8 @@ use crate::{
 
 /// What came of it.
 pub(super) enum Outcome {
-    Session(Box<SignedIn>),
-    /// Shared with whoever else posted the same code.
-    SharedSession(Arc<SignedIn>),
+    /// It may be shared with whoever else posted the same code.
+    Session(Arc<SignedIn>),
     Sent(SmsSent),
     User(Box<User>),
     Bound(Box<Bound>),
@@ -42,7 +41,6 @@ impl Source for Success<'_> {
         }
         match &self.outcome {
             Outcome::Session(signed_in) => self.of_session(signed_in, place),
-            Outcome::SharedSession(signed_in) => self.of_session(signed_in, place),
             Outcome::Sent(sent) => match place {
                 Place::ExpiresIn => Given::count(sent.expires_in.as_secs()),
                 Place::ResendAfter => Given::count(sent.resend_after.as_secs()),
@@ -87,12 +85,15 @@ impl Success<'_> {
 }
 
 /// An answer may hold tokens and a phone: no cache keeps it.
-pub(super) fn response(shaped: Shaped, content_type: Option<&'static str>) -> Response {
+pub(super) fn response(shaped: Shaped) -> Response {
+    let has_body = !shaped.body.is_empty();
     let mut response = Response::new(Body::from(shaped.body));
     *response.status_mut() = shaped.status;
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.extend(shaped.headers);
-    headers.extend(content_type.map(|of| (header::CONTENT_TYPE, HeaderValue::from_static(of))));
+    if has_body {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
+    }
     response
 }

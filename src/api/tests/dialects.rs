@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use super::world::{APP, Answered, Ask, START, World};
 use crate::{
-    config::{Config, DialectConfig, DialectKind, ShownPhone, UserIds},
-    dev::wechat::SimulatedWechat,
+    config::{Config, DialectConfig, DialectKind, ShownPhone, SmsProvider, UserIds},
+    dev::{sms::Script, wechat::SimulatedWechat},
 };
 
 const DAY: u64 = 86_400;
@@ -530,6 +530,17 @@ mod code_data {
             |n: usize| wrong(Some(json!("12a")), ["验证码必须是6位数字", "验证码必须是6位数字"][n], "verificationCode");
         let expected = vec![phone(Some(json!(13_800_138_000_u64)), 1), code(0), code(1)];
         assert_eq!(told(&post(&world, "/login", &sent).await), (400, &json!({ "code": 400, "errors": expected })));
+    }
+
+    #[tokio::test]
+    async fn a_number_that_the_vendor_refuses_is_a_bad_field() {
+        let world = speaking(DialectKind::CodeData).await;
+        world.sms.script(SmsProvider::Aliyun, Script::Refuse("isv.MOBILE_NUMBER_ILLEGAL".to_owned()));
+        let answer = post(&world, "/sendsms", &json!({ "phone": PHONE })).await;
+        let expected = json!({
+            "errors": [{ "type": "field", "value": PHONE, "msg": "请输入有效的手机号", "path": "phone", "location": "body" }],
+        });
+        assert_eq!(told(&answer), (400, &expected));
     }
 
     #[tokio::test]
