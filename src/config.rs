@@ -78,7 +78,7 @@ pub struct Config {
     pub wechat: WechatConfig,
     pub sms: SmsConfig,
     pub limits: LimitsConfig,
-    /// APIs that existing mini programs call, answered beside the auth API.
+    /// APIs that existing mini programs call, answered beside the auth API and, as that is, before any rule is looked at.
     pub dialect: Vec<DialectConfig>,
     pub telemetry: TelemetryConfig,
 }
