@@ -203,6 +203,15 @@ impl Auth {
         })
     }
 
+    /// By which WeChat knows who is behind a session, where the terms have a place for it.
+    pub async fn openid_for(&self, session: SessionId, terms: &Terms) -> Result<Option<OpenId>, AuthError> {
+        if !terms.names_openid {
+            return Ok(None);
+        }
+        let known = self.parts.store.wechat_session(session, self.now()).await?;
+        Ok(known.map(|known| known.openid))
+    }
+
     /// What stands for the session where a client expects the `session_key` of WeChat.
     pub fn session_handle(&self, session: &Session) -> String {
         self.parts.session_handles.issue(session)

@@ -399,8 +399,8 @@ pub struct Renewal {
 /// By what somebody goes on with a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RenewalProof {
-    /// The refresh token with this counter. Where the session has rotated since, it is judged as in a rotation.
-    RefreshToken { counter: u64, replay_window: Option<Duration> },
+    /// The refresh token with this counter. Where the session has rotated since, two hold its tokens: it ends.
+    RefreshToken { counter: u64 },
     /// An access token of this user and this session.
     AccessToken { user: UserId },
 }

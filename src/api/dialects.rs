@@ -105,7 +105,7 @@ impl Asked<'_> {
         Ok(match route.action {
             DialectAction::WechatLogin => {
                 let mut login = wechat_login::read(fields(), terms)?;
-                login.profile_is_newer = route.profile_is_newer;
+                login.profile_is_newer = route.profile_is_newer && !inputs.is_nobody();
                 Outcome::Session(auth.wechat_login(login, from).await.map_err(|error| No::from(&*error))?)
             }
             DialectAction::SmsSend => {
@@ -114,14 +114,19 @@ impl Asked<'_> {
             }
             DialectAction::SmsLogin => session(auth.sms_login(sms_login::read(fields(), api, terms)?, from).await?),
             DialectAction::PasswordLogin => {
-                session(auth.password_login(password_login::read(fields(), terms)?, from).await?)
+                // A name that nobody can have is one that nobody has.
+                let is_given =
+                    ["username", "password"].iter().all(|name| inputs.text(name).is_some_and(|text| !text.is_empty()));
+                let login = password_login::read(fields(), terms)
+                    .map_err(|problem| if is_given { ErrorCode::CredentialsInvalid.into() } else { problem })?;
+                session(auth.password_login(login, from).await?)
             }
             DialectAction::Refresh => {
                 let token = refresh::read(fields())?;
                 session(auth.refresh(Refresh { token: &token, rotates: route.rotates, terms }, from).await?)
             }
             DialectAction::Renew => {
-                auth.limits().api(from)?;
+                auth.limits().refresh(from)?;
                 let claims = api.authorizer.lapsed(&self.token(head, inputs)?, auth.now())?;
                 session(auth.renew(&claims, terms, from).await?)
             }
@@ -133,12 +138,15 @@ impl Asked<'_> {
             }
             DialectAction::Me => {
                 let whom = self.whom(head, inputs).await?;
-                Outcome::User(Box::new(auth.me(self.caller(&whom, terms)).await?))
+                let caller = self.caller(&whom, terms);
+                Outcome::User(Box::new((auth.me(caller).await?, auth.openid_for(caller.session, terms).await?)))
             }
             DialectAction::ChangeMe => {
                 let whom = self.whom(head, inputs).await?;
                 let change = me::read(fields())?;
-                Outcome::User(Box::new(auth.change_profile(self.caller(&whom, terms), &change).await?))
+                let caller = self.caller(&whom, terms);
+                let changed = auth.change_profile(caller, &change).await?;
+                Outcome::User(Box::new((changed, auth.openid_for(caller.session, terms).await?)))
             }
             DialectAction::PhoneWechat => {
                 let whom = self.whom(head, inputs).await?;

@@ -74,12 +74,17 @@ fn complete(response: &mut Response, problem: &Problem, request_id: &str) {
     if let Some(challenge) = problem.www_authenticate().filter(|_| matches!(status.as_u16(), 401 | 403)) {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
     }
-    if let Some(secs) = problem.retry_after_secs().or_else(|| spread(problem.code, request_id)) {
+    if let Some(secs) = retry_after(problem, request_id) {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(secs));
     }
     if let Some(allow) = problem.allow.as_deref().and_then(|allow| HeaderValue::from_str(allow).ok()) {
         headers.insert(header::ALLOW, allow);
     }
+}
+
+/// `Retry-After` in whole seconds.
+pub(super) fn retry_after(problem: &Problem, request_id: &str) -> Option<u64> {
+    problem.retry_after_secs().or_else(|| spread(problem.code, request_id))
 }
 
 /// 1 to 5 seconds, another for each request, so that clients of a store that was down do not all come back at once.

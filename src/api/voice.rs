@@ -71,7 +71,7 @@ pub(super) fn refusal<'a>(problem: &'a Problem, request_id: &'a str, now: crate:
         finer: None,
         status: problem.status(),
         detail: problem.detail,
-        retry_after: problem.retry_after_secs(),
+        retry_after: error::retry_after(problem, request_id),
         errcode: None,
         fields: problem.errors.iter().map(field).collect(),
         request_id,

@@ -114,7 +114,7 @@ impl Auth {
         let binding = PhoneBinding { user, session, proof, merge, single_per_client_type, now };
         match self.parts.store.bind_phone(&binding).await? {
             BindOutcome::Bound(_) => Ok(Bound { phone, watermark: None, merged: false, signed_in: None }),
-            BindOutcome::Merged(merged) => self.joined(caller, phone, &merged, now),
+            BindOutcome::Merged(merged) => self.joined(caller, phone, &merged, now).await,
             BindOutcome::CodeWrong => Err(AuthError::SmsCodeInvalid),
             BindOutcome::Conflict => Err(AuthError::PhoneConflict),
             BindOutcome::Disabled => Err(AuthError::UserDisabled),
@@ -122,14 +122,15 @@ impl Auth {
         }
     }
 
-    fn joined(&self, caller: Caller<'_>, phone: Phone, merged: &Merged, now: Timestamp) -> Result<Bound, AuthError> {
+    async fn joined(&self, caller: Caller<'_>, phone: Phone, merged: &Merged, now: Timestamp) -> Result<Bound, AuthError> {
         self.bite(&merged.revoked, "merged");
         self.parts.audit.record(&Event::UsersMerged { user: &merged.user.id, gone: &merged.gone, from: caller.from });
         let signed_in = match &merged.session {
             Some(session) => {
                 self.parts.metrics.sessions_opened.inc();
                 let grant = Grant { user: &merged.user, session, global_epoch: merged.global_epoch };
-                Some(self.sign(&grant, None, caller.terms, now)?)
+                let openid = self.openid_for(session.id, caller.terms).await?;
+                Some(self.sign(&grant, openid, caller.terms, now)?)
             }
             None => None,
         };

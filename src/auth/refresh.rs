@@ -36,16 +36,16 @@ impl Auth {
         let outcome = if refresh.rotates {
             self.parts.store.rotate(&Rotation { session, counter, replay_window, idle_ttl, now }).await?
         } else {
-            let proof = RenewalProof::RefreshToken { counter, replay_window };
+            let proof = RenewalProof::RefreshToken { counter };
             self.parts.store.renew(&Renewal { session, proof, idle_ttl, now }).await?
         };
         let rotated = if refresh.rotates { "rotated" } else { "kept" };
         self.refreshed(outcome, session, rotated, refresh.terms, from, now).await
     }
 
-    /// Gives an access token for one that may have expired, while its session lives. It is `claims` that have been checked.
+    /// Gives an access token for one that may have expired, while its session lives. It is `claims` that have been checked, within
+    /// the limit for refreshes.
     pub async fn renew(&self, claims: &AccessClaims, terms: &Terms, from: ClientIp) -> Result<SignedIn, AuthError> {
-        self.parts.limits.refresh(from)?;
         let now = self.now();
         let proof = RenewalProof::AccessToken { user: claims.sub.clone() };
         let renewal = Renewal { session: claims.sid, proof, idle_ttl: self.parts.rules.idle_ttl, now };
@@ -96,8 +96,7 @@ impl Auth {
     ) -> Result<SignedIn, AuthError> {
         self.count_refresh(result);
         let Renewed { user, session, global_epoch } = renewed;
-        let known = if terms.names_openid { self.parts.store.wechat_session(session.id, now).await? } else { None };
-        let openid = known.map(|known| known.openid);
+        let openid = self.openid_for(session.id, terms).await?;
         self.sign(&Grant { user, session, global_epoch: *global_epoch }, openid, terms, now)
     }
 

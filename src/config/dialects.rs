@@ -53,7 +53,7 @@ pub struct DialectConfig {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(example = pairs(&[("token_type", "refresh")]))]
     pub refresh_claims: BTreeMap<String, String>,
-    /// What `{message}` is, by wire code (docs/errors.md) or by one of the finer `code_missing` (no code to compare with),
+    /// What `{message}` is, by wire code (docs/errors.md) or by one of the finer `code_missing` (a login with no code to compare with),
     /// `wechat_refused` (WeChat answered with an errcode), `wechat_unreachable` and `wechat_unusable`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(example = pairs(&[("token_missing", "please sign in")]))]
@@ -124,7 +124,7 @@ pub struct DialectCheck {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(example = [11, 11])]
     pub length: Vec<u32>,
-    /// A regular expression that it has to match. `\d` is an ASCII digit.
+    /// A regular expression that it has to match. `\d`, `\w`, `\s` and `\b` are about ASCII, as in JavaScript.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"^1[3-9][0-9]{9}$")]
     pub pattern: Option<String>,

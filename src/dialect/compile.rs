@@ -1,6 +1,6 @@
 //! From the config to dialects, or to everything that is wrong with them.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use http::{HeaderName, Method, StatusCode};
 
@@ -21,13 +21,19 @@ use crate::{
     },
     error::ErrorCode,
     policy::is_under,
-    token::{LONGEST_LIFE, RESERVED},
+    token::RESERVED,
 };
 
 /// Claims that a refresh token inside a JWT has already.
 const RESERVED_IN_REFRESH: [&str; 6] = ["iss", "sub", "iat", "exp", "jti", "token_use"];
 /// Header fields that say how an answer is framed or who made it, and so are not a dialect's to say.
-const RESERVED_HEADERS: [&str; 10] = [
+const RESERVED_HEADERS: [&str; 16] = [
+    "allow",
+    "cache-control",
+    "date",
+    "pragma",
+    "retry-after",
+    "www-authenticate",
     "connection",
     "content-length",
     "content-type",
@@ -39,6 +45,8 @@ const RESERVED_HEADERS: [&str; 10] = [
     "x-menshen-error",
     "x-request-id",
 ];
+/// With any leeway less than a revocation is remembered.
+const LONGEST_TTL: Duration = Duration::from_hours(7 * 24);
 const METHODS: [Method; 5] = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
 
 /// Every dialect of the config.
@@ -133,7 +141,12 @@ impl Compiler<'_> {
         let errors = self.errors(&whole.error, key);
         let claims = self.claims(&whole.claims, &RESERVED, &format!("{key}.claims"));
         let refresh_claims = self.claims(&whole.refresh_claims, &RESERVED_IN_REFRESH, &format!("{key}.refresh_claims"));
-        let uses = |place| routes.iter().any(|route| route.body.as_ref().is_some_and(|body| body.uses(place)));
+        let uses = |place| {
+            routes.iter().any(|route| {
+                route.body.as_ref().is_some_and(|body| body.uses(place))
+                    || route.headers.iter().any(|(_, text)| text.uses(place))
+            })
+        };
         let names_openid = |claims: &[(String, Text)]| claims.iter().any(|(_, text)| text.uses(Place::UserOpenid));
         // A custom dialect has the openid where it asks for it.
         let openid = whole.openid.unwrap_or(given.kind == DialectKind::Custom);
@@ -141,6 +154,7 @@ impl Compiler<'_> {
             number,
             access_ttl: whole.access_ttl.map(HumanDuration::get),
             names_openid: openid && (uses(Place::UserOpenid) || names_openid(&claims) || names_openid(&refresh_claims)),
+            renews: routes.iter().any(|route| route.action == DialectAction::Renew),
             wraps_refresh_token: uses(Place::RefreshJwt),
             person: PersonForm {
                 ids: self.config.users.ids,
@@ -165,16 +179,13 @@ impl Compiler<'_> {
     fn check_ttl(&mut self, whole: &DialectConfig, key: &str) {
         let Some(ttl) = whole.access_ttl else { return };
         let key = format!("{key}.access_ttl");
-        let longest = LONGEST_LIFE.saturating_sub(self.config.tokens.leeway.get());
-        if ttl == HumanDuration::millis(0) {
-            self.add(&key, "is 0: nobody could stay signed in");
-        } else if ttl.get() > longest {
+        let idle = self.config.tokens.idle_ttl;
+        if ttl < HumanDuration::secs(1) {
+            self.add(&key, format!("{ttl} is less than a second: nobody could stay signed in"));
+        } else if ttl.get() > LONGEST_TTL {
             self.add(&key, format!("{ttl} is longer than a revocation is remembered: 7d at most"));
-        } else if ttl > self.config.tokens.absolute_ttl {
-            self.add(
-                &key,
-                format!("{ttl} is longer than `tokens.absolute_ttl`, which is {}", self.config.tokens.absolute_ttl),
-            );
+        } else if ttl > idle {
+            self.add(&key, format!("{ttl} is longer than `tokens.idle_ttl`, which is {idle}"));
         }
     }
 
@@ -288,6 +299,14 @@ impl Compiler<'_> {
             self.add(&format!("{key}.inputs"), format!("does not say where `{missing}` is, which this action needs"));
         }
         let has = |name: &str| route.inputs.contains_key(name);
+        let is_header =
+            |place: &Whereabouts| matches!(place, Whereabouts::Header(name) if name == http::header::AUTHORIZATION);
+        if inputs.get(action::ACCESS_TOKEN).is_some_and(is_header) {
+            self.add(&format!("{key}.inputs.{}", action::ACCESS_TOKEN), "is looked for there anyway: leave it out");
+        }
+        if route.method == "GET" && inputs.values().any(|place| matches!(place, Whereabouts::Body(_))) {
+            self.add(&format!("{key}.inputs"), "are in the body, and a GET has none");
+        }
         if route.action == DialectAction::PhoneWechat {
             let encrypted = has("encrypted_data") || has("iv");
             if encrypted && !(has("encrypted_data") && has("iv")) {
@@ -332,7 +351,10 @@ impl Compiler<'_> {
             if lists && error.item.is_none() {
                 self.add(&format!("{key}.body"), "has `{errors}`, and there is no `item` that says what one looks like");
             }
-            let headers = self.headers(&error.headers, allowed, &key);
+            let headers = self.headers(&error.headers, &[place::COMMON, place::MESSAGE], &key);
+            if shapes.iter().any(|before: &Shape| before.codes.is_empty()) {
+                self.add(&key, "is never reached: one before it, without `codes`, fits everything");
+            }
             shapes.extend(body.map(|body| Shape {
                 codes: error.codes.clone(),
                 status: status.filter(|_| given),
@@ -348,8 +370,14 @@ impl Compiler<'_> {
         let mut compiled = Vec::new();
         for (name, text) in headers {
             let key = format!("{key}.headers.{name}");
+            if text.chars().any(char::is_control) {
+                self.add(&key, "has a control character, which no header field can have");
+            }
             let text = self.or_problem(&key, Text::parse(text, allowed));
             match HeaderName::try_from(name.as_str()) {
+                Ok(name) if compiled.iter().any(|(known, _)| *known == name) => {
+                    self.add(&key, "is given twice, in another case");
+                }
                 Ok(name) if RESERVED_HEADERS.contains(&name.as_str()) => self.add(&key, "is menshen's to set"),
                 Ok(name) => compiled.extend(text.map(|text| (name, text))),
                 Err(_) => self.add(&key, "is no name of a header field"),

@@ -1,9 +1,13 @@
 //! Where a route finds its inputs, and what they have to look like.
 
 use http::HeaderName;
-use regex::bytes::{Regex, RegexBuilder};
+use regex::{Regex, RegexBuilder};
 use serde_json::{Map, Value};
 
+use super::{
+    place::{Given, Place, Source},
+    text::Text,
+};
 use crate::config::DialectCheck;
 
 /// Where an input is.
@@ -63,6 +67,39 @@ enum Rule {
     Pattern(Regex),
 }
 
+/// A message has no places.
+struct Nothing;
+
+impl Source for Nothing {
+    fn give(&self, _: Place) -> Given<'_> {
+        Given::Nothing
+    }
+}
+
+/// The pattern with the classes of JavaScript: `\d`, `\w`, `\s` and `\b` are about ASCII, all else about characters.
+fn with_ascii_classes(pattern: &str) -> String {
+    let mut out = String::with_capacity(pattern.len());
+    let mut signs = pattern.chars();
+    while let Some(sign) = signs.next() {
+        if sign != '\\' {
+            out.push(sign);
+            continue;
+        }
+        match signs.next() {
+            Some('d') => out.push_str("[0-9]"),
+            Some('D') => out.push_str("[^0-9]"),
+            Some('w') => out.push_str("[0-9A-Za-z_]"),
+            Some('W') => out.push_str("[^0-9A-Za-z_]"),
+            Some('s') => out.push_str(r"[\t\n\v\f\r ]"),
+            Some('S') => out.push_str(r"[^\t\n\v\f\r ]"),
+            Some('b') => out.push_str(r"(?-u:\b)"),
+            Some(other) => out.extend(['\\', other]),
+            None => out.push('\\'),
+        }
+    }
+    out
+}
+
 /// Most bytes of a compiled pattern.
 const LARGEST_PATTERN: usize = 256 * 1024;
 
@@ -73,8 +110,7 @@ impl Check {
             ([], None) => Rule::Text,
             (&[fewest, most], None) if fewest <= most => Rule::Length(fewest as usize, most as usize),
             ([], Some(pattern)) => {
-                // Without Unicode `\d` is an ASCII digit, as in JavaScript.
-                let built = RegexBuilder::new(pattern).unicode(false).size_limit(LARGEST_PATTERN).build();
+                let built = RegexBuilder::new(&with_ascii_classes(pattern)).size_limit(LARGEST_PATTERN).build();
                 Rule::Pattern(built.map_err(|error| {
                     let lines: Vec<_> = error.to_string().lines().map(|line| line.trim().to_owned()).collect();
                     ("pattern", format!("is no regular expression: {}", lines.last().map_or("", String::as_str)))
@@ -83,7 +119,8 @@ impl Check {
             (_, Some(_)) => return Err(("pattern", "is given together with `length`: write two checks".to_owned())),
             (_, None) => return Err(("length", "must be [fewest, most]".to_owned())),
         };
-        Ok(Self { input: config.input.clone(), rule, message: config.message.clone() })
+        let message = Text::parse(&config.message, &[]).map_err(|says| ("message", says))?.fill(&Nothing);
+        Ok(Self { input: config.input.clone(), rule, message })
     }
 
     /// Whether this is what it has to be. A number passes for its digits; what is missing passes for the empty text, but is none.
@@ -97,7 +134,7 @@ impl Check {
         match &self.rule {
             Rule::Text => matches!(value, Some(Value::String(_))),
             Rule::Length(fewest, most) => (*fewest..=*most).contains(&text.chars().count()),
-            Rule::Pattern(pattern) => pattern.is_match(text.as_bytes()),
+            Rule::Pattern(pattern) => pattern.is_match(&text),
         }
     }
 }
@@ -154,5 +191,15 @@ mod tests {
         let (key, says) = check(&[], Some("(a")).unwrap_err();
         assert_eq!((key, says.as_str()), ("pattern", "is no regular expression: error: unclosed group"));
         assert_eq!(check(&[], Some("(a{1000}){1000}")).unwrap_err().0, "pattern", "too large");
+        for (pattern, text, passes) in [
+            ("^.{2,4}$", "小明", true),
+            ("^[一-龥]+$", "小明", true),
+            (r"^[\d-]+$", "1-2", true),
+            (r"^\\d$", r"\d", true),
+            (r"^\w+$", "é", false),
+            (r"^\S\s\D\W\b?$", "é x ", true),
+        ] {
+            assert_eq!(check(&[], Some(pattern)).unwrap().passes(Some(&json!(text))), passes, "{pattern}");
+        }
     }
 }

@@ -38,8 +38,12 @@ impl<'a> Person<'a> {
         let phone = phone.as_ref();
         match place {
             Place::UserId => {
+                // One that is too large for the numbers of JSON stays a text.
                 let number = id.as_str().parse().ok().filter(|_| self.form.ids == UserIds::Integer).map(Given::count);
-                number.unwrap_or_else(|| Given::text(Some(id.as_str())))
+                match number {
+                    None | Some(Given::Nothing) => Given::text(Some(id.as_str())),
+                    Some(number) => number,
+                }
             }
             Place::UserType => {
                 let own = user_type.as_str();

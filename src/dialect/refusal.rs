@@ -168,8 +168,13 @@ impl Source for WrongField {
         match place {
             Place::FieldName => Given::text(Some(&self.name)),
             Place::FieldMessage => Given::text(Some(&self.message)),
-            // A `null` that was sent is something.
-            Place::FieldValue => self.value.as_ref().map_or(Given::Nothing, |value| Given::Written(value.to_string())),
+            Place::FieldValue => match &self.value {
+                None => Given::Nothing,
+                // A `null` that was sent is something.
+                Some(Value::Null) => Given::Written("null".to_owned()),
+                Some(Value::String(text)) => Given::text(Some(text)),
+                Some(other) => Given::Json(other.clone()),
+            },
             _ => Given::Nothing,
         }
     }

@@ -72,6 +72,9 @@ impl Node {
             Raw::List(items) => Self::List(items.into_iter().map(|item| Self::of(item, allowed)).collect::<Result<_, _>>()?),
             Raw::Object(members) => {
                 let members = members.into_iter().map(|(name, value)| {
+                    if name.contains(['{', '}']) {
+                        return Err(format!("has a place in the name of the member `{name}`: only values have places"));
+                    }
                     let value = Self::of(value, allowed)?;
                     let (name, is_optional) = match name.strip_suffix('?') {
                         Some(name) => (name.to_owned(), true),

@@ -25,6 +25,8 @@ pub struct Terms {
     pub person: PersonForm,
     pub claims: Vec<(String, Text)>,
     pub refresh_claims: Vec<(String, Text)>,
+    /// Whether its access tokens may be traded for new ones.
+    pub renews: bool,
     /// Whether an answer has a place for a refresh token inside a JWT.
     pub wraps_refresh_token: bool,
     /// Whether an answer or a claim has a place for the openid, which has to be looked up when a session is renewed.
@@ -52,6 +54,7 @@ impl Terms {
             },
             claims: Vec::new(),
             refresh_claims: Vec::new(),
+            renews: false,
             wraps_refresh_token: false,
             names_openid: false,
         }
@@ -60,7 +63,7 @@ impl Terms {
     /// The form of an access token.
     pub fn access_form(&self, user: &User, openid: Option<&OpenId>, session: &Session, now: Timestamp) -> AccessForm {
         let bearer = Bearer { person: Person { user, openid, form: &self.person }, session, now };
-        AccessForm { ttl: self.access_ttl, claims: filled(&self.claims, &bearer) }
+        AccessForm { ttl: self.access_ttl, renewable: self.renews, claims: filled(&self.claims, &bearer) }
     }
 
     /// The further claims of a refresh token inside a JWT.

@@ -1,6 +1,6 @@
 //! What `dialect` promises of the config.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::{
@@ -158,17 +158,24 @@ fn a_refusal_takes_the_first_shape_that_fits_and_the_finest_message() {
 fn what_a_field_was_is_listed_in_the_order_of_its_template() {
     let text = with("").replace(
         "body = '{}'",
-        "item = '{ \"z\": \"{field.name}\", \"v?\": \"{field.value}\", \"a\": \"{field.message}\" }'\n\
+        "item = '{ \"z\": \"{field.name}\", \"v?\": \"{field.value}\", \"a\": \"{field.message}: {field.value}\" }'\n\
          body = '{ \"e\": \"{errors}\", \"by\": \"{errors.by_field}\" }'",
     );
     let dialects = Dialects::compile(&config(vec![custom(&text)])).unwrap();
     let field = |name: &str, message: &str, value| WrongField { name: name.to_owned(), message: message.to_owned(), value };
-    let fields =
-        vec![field("z", "1", Some(json!("\"}]"))), field("a", "2", Some(json!({ "b": [1] }))), field("z", "3", None)];
+    let fields = vec![
+        field("z", "1", Some(json!("\"}]"))),
+        field("a", "2", Some(json!({ "b": [1] }))),
+        field("z", "3", Some(Value::Null)),
+        field("b", "4", None),
+    ];
     let shaped = dialects.iter().next().unwrap().refuse(None, &Refusal { fields, ..refusal(ErrorCode::ValidationFailed) });
     assert_eq!(
         String::from_utf8(shaped.body).unwrap(),
-        r#"{"e":[{"z":"z","v":"\"}]","a":"1"},{"z":"a","v":{"b":[1]},"a":"2"},{"z":"z","a":"3"}],"by":{"z":["1","3"],"a":["2"]}}"#
+        concat!(
+            r#"{"e":[{"z":"z","v":"\"}]","a":"1: \"}]"},{"z":"a","v":{"b":[1]},"a":"2: {\"b\":[1]}"},"#,
+            r#"{"z":"z","v":null,"a":"3: null"},{"z":"b","a":"4: "}],"by":{"z":["1","3"],"a":["2"],"b":["4"]}}"#
+        )
     );
 }
 
@@ -178,14 +185,21 @@ fn problems(dialects: Vec<DialectConfig>) -> Vec<String> {
     found.into_iter().map(|(key, message)| format!("{key}: {message}")).collect()
 }
 
+/// That a dialect has exactly these problems, each as far as it is written here.
+fn check(toml: &str, says: &[&str]) {
+    let found = problems(vec![custom(toml)]);
+    assert_eq!(found.len(), says.len(), "{toml}: {found:?}");
+    for (found, says) in found.iter().zip(says) {
+        assert!(found.starts_with(says), "{toml}: {found}");
+    }
+}
+
 #[test]
 fn what_is_wrong_is_said_where_it_stands() {
-    let route = |more: &str| with("").replace("action = 'wechat_login'", &format!("action = 'wechat_login'\n{more}"));
-    let shape = |more: &str| with("").replace("body = '{}'", more);
     for (toml, says) in [
         (with(""), &[][..]),
         (with("access_ttl = '8d'"), &["dialect[0].access_ttl: 8d is longer than a revocation is remembered: 7d at most"]),
-        (with("access_ttl = '0s'"), &["dialect[0].access_ttl: is 0: nobody could stay signed in"]),
+        (with("access_ttl = '999ms'"), &["dialect[0].access_ttl: 999ms is less than a second: nobody could stay signed in"]),
         (
             with("claims = { sub = 'x', tenant = '{user.ide}' }"),
             &[
@@ -207,6 +221,16 @@ fn what_is_wrong_is_said_where_it_stands() {
                 "dialect[0].prefix: \"/api/\" is not a plain path: write it like /api/v1, of letters, digits, -, _ and ., or leave it empty",
             ],
         ),
+    ] {
+        check(&toml, says);
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_route_is_said_where_it_stands() {
+    let route = |more: &str| with("").replace("action = 'wechat_login'", &format!("action = 'wechat_login'\n{more}"));
+    for (toml, says) in [
+        (route("profile = 'keep'"), &[][..]),
         (
             with("").replace("'/in'", "'/../in'"),
             &[
@@ -242,7 +266,39 @@ fn what_is_wrong_is_said_where_it_stands() {
         (route("status = 204\nbody = '{}'"), &["dialect[0].route[0].body: cannot go with this `status`, which has no body"]),
         (route("headers = { Content-Length = '1' }"), &["dialect[0].route[0].headers.Content-Length: is menshen's to set"]),
         (route("headers = { 'a b' = '1' }"), &["dialect[0].route[0].headers.a b: is no name of a header field"]),
+        (route("headers = { X-A = 'a', x-a = 'b' }"), &["dialect[0].route[0].headers.x-a: is given twice, in another case"]),
+        (
+            route("headers = { X-A = \"a\\r\\nX-B: b\" }"),
+            &["dialect[0].route[0].headers.X-A: has a control character, which no header field can have"],
+        ),
+        (
+            route("headers = { Cache-Control = 'public' }"),
+            &["dialect[0].route[0].headers.Cache-Control: is menshen's to set"],
+        ),
+        (
+            route("body = '{\"{user.id}\": 1}'"),
+            &["dialect[0].route[0].body: has a place in the name of the member `{user.id}`: only values have places"],
+        ),
+        (with("").replace("'POST'", "'GET'"), &["dialect[0].route[0].inputs: are in the body, and a GET has none"]),
         (route("rotate = false"), &["dialect[0].route[0].rotate: is for `refresh` only"]),
+    ] {
+        check(&toml, says);
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_shape_is_said_where_it_stands() {
+    let shape = |more: &str| with("").replace("body = '{}'", more);
+    for (toml, says) in [
+        (shape("status = 200\nbody = '{}'"), &[][..]),
+        (
+            shape("body = '{}'\n[[dialect.error]]\ncodes = ['internal']\nbody = '{}'"),
+            &["dialect[0].error[1]: is never reached: one before it, without `codes`, fits everything"],
+        ),
+        (
+            shape("headers = { X-E = '{errors}' }\nbody = '{}'"),
+            &["dialect[0].error[0].headers.X-E: has `{errors}`, which is not to be had here; "],
+        ),
         (
             shape("codes = ['nope']\nbody = '{}'"),
             &[
@@ -264,12 +320,36 @@ fn what_is_wrong_is_said_where_it_stands() {
             ],
         ),
     ] {
-        let found = problems(vec![custom(&toml)]);
-        assert_eq!(found.len(), says.len(), "{toml}: {found:?}");
-        for (found, says) in found.iter().zip(says) {
-            assert!(found.starts_with(says), "{toml}: {found}");
-        }
+        check(&toml, says);
     }
+}
+
+#[test]
+fn tokens_do_not_outlive_a_session_that_is_not_used() {
+    let mut config = config(vec![DialectConfig::of(DialectKind::Nest)]);
+    config.tokens.idle_ttl = crate::config::HumanDuration::days(1);
+    let found = Dialects::compile(&config).unwrap_err();
+    assert_eq!(found[0].1, "7d is longer than `tokens.idle_ttl`, which is 1d");
+}
+
+#[test]
+fn what_a_header_asks_for_is_made_too() {
+    let text = with("openid = true")
+        .replace("inputs =", "headers = { X-Refresh = '{refresh_jwt}', X-Openid = '{user.openid}' }\ninputs =");
+    let dialects = Dialects::compile(&config(vec![custom(&text)])).unwrap();
+    let terms = &dialects.iter().next().unwrap().terms;
+    assert!(terms.wraps_refresh_token && terms.names_openid && !terms.renews);
+}
+
+#[test]
+fn an_access_token_is_looked_for_in_its_own_header_without_being_asked() {
+    let text = with("")
+        .replace("'wechat_login'", "'logout'")
+        .replace("{ code = 'body.code' }", "{ access_token = 'header.Authorization' }");
+    assert_eq!(
+        problems(vec![custom(&text)]),
+        ["dialect[0].route[0].inputs.access_token: is looked for there anyway: leave it out"]
+    );
 }
 
 #[test]

@@ -43,7 +43,7 @@ enum Choice {
 enum Format {
     /// As it is; an instant as RFC 3339 with whole seconds.
     Own,
-    /// Always a text.
+    /// A number or a truth as a text.
     Text,
     /// An instant as JavaScript's `toISOString` gives it: `2024-10-16T12:00:00.000Z`.
     Iso,

@@ -39,12 +39,11 @@ pub(super) fn refusal(problem: &Problem, said: &Said, request_id: &str, head_onl
     if let Some(allow) = &problem.allow {
         put(&["Allow: ", allow, "\r\n"]);
     }
+    put(&["Connection: ", if keep { "keep-alive" } else { "close" }, "\r\n"]);
     for (name, value) in headers {
-        if let Ok(value) = value.to_str() {
-            put(&[name.as_str(), ": ", value, "\r\n"]);
-        }
+        out.extend_from_slice(&[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
     }
-    put(&["Connection: ", if keep { "keep-alive" } else { "close" }, "\r\n\r\n"]);
+    out.extend_from_slice(b"\r\n");
     if !head_only {
         out.extend_from_slice(body);
     }

@@ -56,6 +56,8 @@ pub struct AccessClaims {
     pub ep: u64,
     /// The global epoch when it was issued.
     pub gep: u64,
+    /// It may be traded for a new one, also when it has expired: the API that gave it has no refresh tokens.
+    pub renewable: bool,
 }
 
 /// What an access token is issued for, all of it as it is in the store now.
@@ -82,6 +84,8 @@ pub(super) struct Written<'a> {
     pub(super) ep: u64,
     pub(super) gep: u64,
     pub(super) token_use: &'static str,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) renewable: bool,
     /// What somebody's backend wants to read besides. No name of ours is among them ([`RESERVED`]).
     #[serde(flatten)]
     pub(super) extra: &'a Map<String, Value>,
@@ -92,12 +96,14 @@ pub(super) struct Written<'a> {
 pub struct AccessForm {
     /// `None`: `tokens.access_ttl`.
     pub ttl: Option<Duration>,
+    /// See [`AccessClaims::renewable`].
+    pub renewable: bool,
     /// Further claims, by name.
     pub claims: Map<String, Value>,
 }
 
 /// The names that further claims cannot have: ours, and those that say when and for whom a token is good (RFC 7519 section 4.1).
-pub const RESERVED: [&str; 16] = [
+pub const RESERVED: [&str; 17] = [
     "iss",
     "aud",
     "sub",
@@ -112,6 +118,7 @@ pub const RESERVED: [&str; 16] = [
     "ep",
     "gep",
     "token_use",
+    "renewable",
     "cnf",
     "crit",
 ];

@@ -56,6 +56,7 @@ pub(crate) fn session() -> Session {
 
 pub(crate) fn claims() -> AccessClaims {
     AccessClaims {
+        renewable: false,
         sub: user().id,
         sid: session().id,
         iat: NOW,

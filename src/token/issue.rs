@@ -90,6 +90,7 @@ impl Issuer {
             ep: user.epoch,
             gep: *global_epoch,
             token_use: TOKEN_USE,
+            renewable: form.renewable,
             extra: &form.claims,
         };
         let text = self.keyrings.current().sign(&claims).map_err(|_| IssueError::NotSigned)?;

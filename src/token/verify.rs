@@ -15,7 +15,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::de::MapAccess;
 
 use super::{
-    claims::{AccessClaims, Lifetimes, TOKEN_USE},
+    claims::{AccessClaims, LONGEST_LIFE, Lifetimes, TOKEN_USE},
     key::{self, VerifyingKey},
     keyring::{ACCESS_TOKEN, Keyring},
     keyrings::Keyrings,
@@ -95,6 +95,7 @@ pub struct Verifier {
     aud: String,
     leeway: Duration,
     longest_life: Duration,
+    renewable_for: Duration,
 }
 
 impl Verifier {
@@ -105,6 +106,7 @@ impl Verifier {
             aud: config.audience.clone(),
             leeway: config.leeway.get(),
             longest_life: lifetimes.longest_accepted(),
+            renewable_for: lifetimes.renewable_for,
         }
     }
 
@@ -120,10 +122,16 @@ impl Verifier {
         self.check_token(keys, token, now, Lapsed::IsRefused)
     }
 
-    /// The claims of a token that may have expired and is otherwise good. It lets nobody pass: it is what a client without a
-    /// refresh token has to show for its session.
+    /// The claims of a token that may be traded for a new one: it says so itself, and has not expired for longer than a session may
+    /// go unused. It lets nobody pass: it is what a client without a refresh token has to show for its session.
     pub fn verify_lapsed(&self, token: &str, now: Timestamp) -> Result<AccessClaims, TokenError> {
-        self.check_token(&self.keys(), token, now, Lapsed::IsTaken)
+        let claims = self.check_token(&self.keys(), token, now, Lapsed::IsTaken)?;
+        let end = claims.exp.plus(self.renewable_for).plus(self.leeway);
+        match claims.renewable {
+            false => Err(TokenError::Kind),
+            true if now >= end => Err(TokenError::Expired),
+            true => Ok(claims),
+        }
     }
 
     fn check_token(&self, keys: &Keyring, token: &str, now: Timestamp, lapsed: Lapsed) -> Result<AccessClaims, TokenError> {
@@ -137,7 +145,7 @@ impl Verifier {
         }
         let key = self.key_of(keys, header)?;
         let payload = URL_SAFE_NO_PAD.decode(payload).map_err(|_| TokenError::Malformed)?;
-        let claims = self.check(strict_json::object(&payload).ok_or(TokenError::Malformed)?, now)?;
+        let claims = self.check(strict_json::object(&payload).ok_or(TokenError::Malformed)?, now, lapsed)?;
         if lapsed == Lapsed::IsRefused && self.expired(&claims, now) {
             return Err(TokenError::Expired);
         }
@@ -175,7 +183,7 @@ impl Verifier {
         self.keyrings.version()
     }
 
-    fn check(&self, claims: Claims<'_>, now: Timestamp) -> Result<AccessClaims, TokenError> {
+    fn check(&self, claims: Claims<'_>, now: Timestamp, lapsed: Lapsed) -> Result<AccessClaims, TokenError> {
         let missing = TokenError::Claims;
         if claims.token_use.ok_or(TokenError::Kind)?.0 != TOKEN_USE {
             return Err(TokenError::Kind);
@@ -200,8 +208,11 @@ impl Verifier {
                 .ok_or(missing)?,
             ep: claims.ep.ok_or(missing)?,
             gep: claims.gep.ok_or(missing)?,
+            renewable: claims.renewable.unwrap_or(false),
         };
-        if verified.exp > verified.iat.plus(self.longest_life) {
+        // The store says whether the session of a lapsed one lives; so one of before `access_ttl` was shortened is good for a new one.
+        let longest = if lapsed == Lapsed::IsTaken { LONGEST_LIFE } else { self.longest_life };
+        if verified.exp > verified.iat.plus(longest) {
             return Err(TokenError::Claims);
         }
         let latest_start = now.plus(self.leeway);
@@ -254,6 +265,7 @@ struct Claims<'a> {
     client_type: Option<Text<'a>>,
     ep: Option<u64>,
     gep: Option<u64>,
+    renewable: Option<bool>,
     token_use: Option<Text<'a>>,
 }
 
@@ -273,6 +285,7 @@ impl<'de> Members<'de> for Claims<'de> {
             "client_type" => once(&mut self.client_type, map),
             "ep" => once(&mut self.ep, map),
             "gep" => once(&mut self.gep, map),
+            "renewable" => once(&mut self.renewable, map),
             "token_use" => once(&mut self.token_use, map),
             _ => Ok(Known::No),
         }

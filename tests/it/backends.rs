@@ -108,7 +108,7 @@ fn passport_jwt_and_nestjs_jwt_accept_the_token_of_nest() {
         let claims = through(&menshen, "/api/v1/user/claims", token).json();
         assert_eq!((&claims["sub"], &claims["nickname"]), (&json!("1"), &json!("张三")));
     }
-    // The backend looks: a token under another secret, or with another end, is none.
+    // The backend looks: a token under another secret is none.
     let stranger = before(&backend, "nest", &SECRET.replace("before", "BEFORE"));
     let foreign = stranger.post("/api/v1/auth/wx-login", &[], &body).json();
     assert_eq!(backend.ask("/api/v1/user/profile", text(&foreign, "/data/access_token")).status, 401);

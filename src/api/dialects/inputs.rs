@@ -73,6 +73,11 @@ impl<'a> Inputs<'a> {
         });
     }
 
+    /// Whether the profile is the one that WeChat gives everybody in place of their own.
+    pub(super) fn is_nobody(&self) -> bool {
+        self.text("nickname").is_some_and(|text| profile::nickname(text) == Ok(None))
+    }
+
     /// As the auth API would have them in a body. A whole number is taken for its digits: clients send phones and codes so.
     pub(super) fn named_as_ours(&self) -> Map<String, Value> {
         let own = |(name, value): (&String, &Value)| {
@@ -97,7 +102,9 @@ impl<'a> Inputs<'a> {
 }
 
 fn in_headers(headers: &HeaderMap, name: &str) -> Result<Option<Value>, Problem> {
-    once(headers.get_all(name).iter().filter_map(|value| value.to_str().ok()))
+    let unreadable = || Problem::new(ErrorCode::RequestMalformed).detail("A header field is not text.");
+    let values = headers.get_all(name).iter().map(|value| value.to_str().map_err(|_| unreadable()));
+    once(values.collect::<Result<Vec<_>, _>>()?.into_iter())
 }
 
 /// The one value; several are refused, because two readers could take different ones.

@@ -10,7 +10,7 @@ use crate::{
     auth::{Auth, Bound, SignedIn, SmsSent},
     dialect::{Dialect, Given, Person, Place, Shaped, Source, national},
     store::User,
-    types::Timestamp,
+    types::{OpenId, Timestamp},
 };
 
 /// What came of it.
@@ -18,7 +18,7 @@ pub(super) enum Outcome {
     /// It may be shared with whoever else posted the same code.
     Session(Arc<SignedIn>),
     Sent(SmsSent),
-    User(Box<User>),
+    User(Box<(User, Option<OpenId>)>),
     Bound(Box<Bound>),
     Done,
 }
@@ -46,7 +46,10 @@ impl Source for Success<'_> {
                 Place::ResendAfter => Given::count(sent.resend_after.as_secs()),
                 _ => Given::Nothing,
             },
-            Outcome::User(user) => Person { user, openid: None, form: &self.dialect.terms.person }.give(place),
+            Outcome::User(known) => {
+                let (user, openid) = &**known;
+                Person { user, openid: openid.as_ref(), form: &self.dialect.terms.person }.give(place)
+            }
             Outcome::Bound(bound) => self.of_phone(bound, place),
             Outcome::Done => Given::Nothing,
         }
