@@ -287,3 +287,28 @@ fn a_login_arrives_however_it_is_framed() {
     }
     assert!(backend.received().is_empty());
 }
+
+/// The same header fields on the three ways to a refusal: the router's, the gate's, and pingora's.
+#[test]
+fn a_shape_has_its_header_fields_once_wherever_it_is_written() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let nobody = listener.local_addr().expect("an address");
+    drop(listener);
+    let menshen = Setup::before(nobody)
+        .with(
+            "[[dialect]]\nkind = \"custom\"\nprefix = \"/x\"\n[[dialect.route]]\nmethod = \"POST\"\npath = \"/in\"\naction = \"wechat_login\"\n\
+             inputs = { code = \"body.code\" }\n[[dialect.error]]\nheaders = { X-Why = \"{code}\", X-Zh = \"不行\" }\nbody = '\"no\"'",
+        )
+        .start();
+    let bearer = format!("Bearer {}", menshen.token("alice"));
+    for (answer, code) in [
+        (menshen.post("/x/in", &[], &json!({})), "validation_failed"),
+        (menshen.get("/x/y", &[]), "token_missing"),
+        (menshen.get("/x/y", &[("Authorization", &bearer)]), "upstream_unavailable"),
+        (menshen.post("/x/y", &[("Authorization", &bearer)], &json!({})), "upstream_unavailable"),
+    ] {
+        assert_eq!((answer.error(), answer.header("X-Why")), (Some(code), Some(code)));
+        assert_eq!((answer.header("X-Zh"), answer.header("Cache-Control")), (Some("不行"), Some("no-store")), "{code}");
+        assert_eq!(answer.json(), "no");
+    }
+}

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::world::{APP, Answered, Ask, START, World};
 use crate::{
-    config::{Config, DialectConfig, DialectKind, UserIds},
+    config::{Config, DialectConfig, DialectKind, Merge, UserIds},
     dev::wechat::SimulatedWechat,
     dialect,
 };
@@ -282,4 +282,58 @@ async fn a_refused_phone_repeats_nothing_of_what_was_sent() {
     for secret in [data.as_str(), iv.as_str(), "msh1_secret", "o-secret"] {
         assert!(!text.contains(secret), "{text}");
     }
+}
+
+const PHONE: &str = "+8613800138000";
+
+/// The openid stands wherever the config asks for it: also in a profile, after a renewal, and after two accounts became one.
+#[tokio::test]
+async fn an_openid_that_is_asked_for_is_not_lost_on_the_way() {
+    let world = World::with(|config: &mut Config| {
+        config.users.merge = Merge::Proven;
+        config.dialect = parse(
+            r#"
+[[dialect]]
+kind = "custom"
+prefix = "/x"
+claims = { openid = "{user.openid}" }
+[[dialect.route]]
+method = "POST"
+path = "/in"
+action = "wechat_login"
+inputs = { code = "body.code" }
+body = '{ "t": "{access_token}", "o": "{user.openid}" }'
+[[dialect.route]]
+method = "POST"
+path = "/renew"
+action = "renew"
+body = '{ "t": "{access_token}", "o": "{user.openid}" }'
+[[dialect.route]]
+method = "GET"
+path = "/me"
+action = "me"
+body = '{ "o": "{user.openid}" }'
+[[dialect.route]]
+method = "POST"
+path = "/phone"
+action = "phone_sms"
+inputs = { phone = "body.phone", code = "body.code" }
+body = '{ "t?": "{access_token}" }'
+[[dialect.error]]
+body = '"{code}"'
+"#,
+        );
+    })
+    .await;
+    world.sign_in_by_sms(PHONE).await;
+    world.advance(60);
+    let login = world.send(Ask::post("/x/in", &json!({ "code": "alice-1" }))).await;
+    let (openid, token) = (login.text("o").to_owned(), login.text("t").to_owned());
+    let renewed = world.send(Ask::new(http::Method::POST, "/x/renew").token(&token)).await;
+    assert_eq!(renewed.text("o"), openid);
+    assert_eq!(world.send(Ask::get("/x/me").token(&token)).await.body, json!({ "o": openid }));
+    let code = world.bind_code(PHONE).await;
+    let bound = world.send(Ask::post("/x/phone", &json!({ "phone": PHONE, "code": code })).token(&token)).await;
+    let claims = super::dialects::claims(bound.text("t"));
+    assert_eq!((&claims["openid"], &claims["renewable"]), (&json!(openid), &json!(true)), "the older account is left");
 }
