@@ -8,7 +8,7 @@ use std::{
 use super::BAD_USAGE;
 use crate::{
     app,
-    config::{Access, Config, Mode, RuleConfig, SmsProvider, Source},
+    config::{Access, Config, Mode, RuleConfig, SmsProvider, Source, UpstreamAuthorization, UserIds},
     dialect::Dialects,
 };
 
@@ -49,7 +49,17 @@ fn summary(config: &Config, out: &mut impl Write) -> io::Result<()> {
     for (n, dialect) in spoken(config).iter().enumerate() {
         row(if n == 0 { "dialects" } else { "" }, dialect)?;
     }
-    row("upstream", &config.upstream.urls.join(", "))?;
+    let token = match config.upstream.authorization {
+        UpstreamAuthorization::Keep => "with",
+        UpstreamAuthorization::Remove => "without",
+    };
+    row("upstream", &format!("{}, {token} the caller's token", config.upstream.urls.join(", ")))?;
+    row("tokens", &format!("{}, for {}", config.tokens.algorithm.as_str(), config.tokens.access_ttl))?;
+    let ids = match config.users.ids {
+        UserIds::Uuid => "ids are UUIDs".to_owned(),
+        UserIds::Integer => format!("ids are integers from {}", config.users.first_integer),
+    };
+    row("users", &ids)?;
     row("store", &config.store.url)?;
     row("wechat", &wechat)?;
     row("sms", &vendors(config))?;
@@ -127,7 +137,9 @@ mod tests {
              \x20 admin     127.0.0.1:9090\n\
              \x20 auth API  /auth\n\
              \x20 dialects  nest: POST /api/v1/auth/wx-login, POST /api/v1/auth/refresh, POST /api/v1/auth/logout\n\
-             \x20 upstream  http://127.0.0.1:3000\n\
+             \x20 upstream  http://127.0.0.1:3000, without the caller's token\n\
+             \x20 tokens    EdDSA, for 15m\n\
+             \x20 users     ids are UUIDs\n\
              \x20 store     sled:./data\n\
              \x20 wechat    none, a login code is its own openid (unless wechat.base_url is on this machine)\n\
              \x20 sms       log\n\
