@@ -77,6 +77,8 @@ pub struct Route {
     pub checks: Vec<Check>,
     pub profile_is_newer: bool,
     pub rotates: bool,
+    /// Its place among the routes of the config, for what is said of it.
+    number: usize,
     status: StatusCode,
     headers: Vec<(HeaderName, Text)>,
     body: Option<Template>,

@@ -71,12 +71,10 @@ fn among_each_other(dialects: &[(String, Dialect)], config: &Config, problems: &
                 format!("{:?} is the prefix of another dialect: refusals under it can have one shape only", dialect.prefix);
             problems.push((format!("{key}.prefix"), says));
         }
-        for (m, Route { method, path, .. }) in dialect.routes.iter().enumerate() {
-            let key = if config.dialect.get(n).is_some_and(|given| given.kind == DialectKind::Custom) {
-                format!("{key}.route[{m}].path")
-            } else {
-                format!("{key}.prefix")
-            };
+        for Route { method, path, number, .. } in &dialect.routes {
+            let is_custom =
+                config.dialect.get(dialect.terms.number - 1).is_some_and(|given| given.kind == DialectKind::Custom);
+            let key = if is_custom { format!("{key}.route[{number}].path") } else { format!("{key}.prefix") };
             if is_under(path, &config.auth.prefix) {
                 let says = format!(
                     "{method} {path} is under `auth.prefix`, where the auth API is: give the dialect or the auth API another one"
@@ -136,7 +134,7 @@ impl Compiler<'_> {
             .route
             .iter()
             .enumerate()
-            .filter_map(|(n, route)| self.route(route, &prefix, &format!("{key}.route[{n}]")))
+            .filter_map(|(n, route)| self.route(route, n, &prefix, &format!("{key}.route[{n}]")))
             .collect();
         let errors = self.errors(&whole.error, key);
         let claims = self.claims(&whole.claims, &RESERVED, &format!("{key}.claims"));
@@ -227,7 +225,7 @@ impl Compiler<'_> {
         compiled
     }
 
-    fn route(&mut self, route: &DialectRoute, prefix: &str, key: &str) -> Option<Route> {
+    fn route(&mut self, route: &DialectRoute, number: usize, prefix: &str, key: &str) -> Option<Route> {
         let method = METHODS.into_iter().find(|known| known.as_str() == route.method);
         if method.is_none() {
             self.add(&format!("{key}.method"), format!("{:?} is none of GET, POST, PUT, PATCH, DELETE", route.method));
@@ -272,6 +270,7 @@ impl Compiler<'_> {
             checks,
             profile_is_newer: route.profile == Some(ProfileOfLogin::Replace),
             rotates: route.rotate.unwrap_or(true),
+            number,
             status: status.unwrap_or(StatusCode::OK),
             headers,
             body,

@@ -393,6 +393,22 @@ fn dialects_do_not_stand_in_each_other_s_way() {
             &["dialect[1].route[0].path: POST /api/login is answered by another route already"],
         ),
         (
+            // A route that is wrong itself does not shift the numbers of those behind it.
+            vec![
+                DialectConfig { prefix: Some("bad".to_owned()), ..DialectConfig::of(DialectKind::Nest) },
+                custom(&with("").replace(
+                    "[[dialect.error]]",
+                    "[[dialect.route]]\nmethod = 'X'\npath = '/a'\naction = 'logout'\n[[dialect.route]]\n\
+                    method = 'POST'\npath = '/in'\naction = 'logout'\n[[dialect.error]]",
+                )),
+            ],
+            &[
+                "dialect[0].prefix: \"bad\" is not a plain path",
+                "dialect[1].route[1].method: \"X\" is none of",
+                "dialect[1].route[2].path: POST /api/in is answered by another route already",
+            ],
+        ),
+        (
             vec![DialectConfig { route: custom(&with("")).route, ..DialectConfig::of(DialectKind::Nest) }],
             &["dialect[0].route: is for `kind = \"custom\"` only: `menshen dialect nest` prints nest as one"],
         ),
