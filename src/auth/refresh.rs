@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Checked against where there is no session, so that a stranger cannot tell by time.
-const NOBODY: RefreshSalt = RefreshSalt([0; 16]);
+pub(super) const NOBODY: RefreshSalt = RefreshSalt([0; 16]);
 
 /// A refresh token that somebody sends.
 #[derive(Debug, Clone, Copy)]

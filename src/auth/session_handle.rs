@@ -1,14 +1,7 @@
 //! Going by a session handle: what a client shows where its API once took the `session_key` of WeChat.
 
-use super::{Auth, AuthError};
-use crate::{
-    store::{RefreshSalt, WechatSession},
-    token::SessionHandles,
-    types::ClientIp,
-};
-
-/// Checked against where there is no session, so that a stranger cannot tell by time.
-const NOBODY: RefreshSalt = RefreshSalt([0; 16]);
+use super::{Auth, AuthError, refresh::NOBODY};
+use crate::{store::WechatSession, token::SessionHandles, types::ClientIp};
 
 impl Auth {
     /// The living session of a handle, if it began with WeChat. Everything that can be wrong with one is one answer.

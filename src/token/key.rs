@@ -173,7 +173,7 @@ impl fmt::Debug for KeyPair {
 
 impl fmt::Debug for VerifyingKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", name(self.algorithm), self.kid)
+        write!(f, "{} {}", self.algorithm.as_str(), self.kid)
     }
 }
 
@@ -190,17 +190,7 @@ pub fn generate(algorithm: Algorithm, entropy: &Entropy, now: Timestamp) -> Resu
     };
     let private = Secret::new(private.map_err(|_| KeyError::NotMade)?);
     let pair = KeyPair::new(algorithm, private.expose())?;
-    Ok(StoredKey { kid: pair.verifying.kid, algorithm: name(algorithm).to_owned(), private, created_at: now })
-}
-
-/// The algorithm as JOSE writes it (RFC 7518 section 3.1, RFC 8037 section 3.1).
-pub(super) const fn name(algorithm: Algorithm) -> &'static str {
-    match algorithm {
-        Algorithm::EdDsa => "EdDSA",
-        Algorithm::Es256 => "ES256",
-        Algorithm::Rs256 => "RS256",
-        Algorithm::Hs256 => "HS256",
-    }
+    Ok(StoredKey { kid: pair.verifying.kid, algorithm: algorithm.as_str().to_owned(), private, created_at: now })
 }
 
 /// The library's name for it.
@@ -216,7 +206,7 @@ pub(super) const fn jwa(algorithm: Algorithm) -> jsonwebtoken::Algorithm {
 fn by_name(text: &str) -> Option<Algorithm> {
     [Algorithm::EdDsa, Algorithm::Es256, Algorithm::Rs256, Algorithm::Hs256]
         .into_iter()
-        .find(|&algorithm| name(algorithm) == text)
+        .find(|algorithm| algorithm.as_str() == text)
 }
 
 /// The public part, with the thumbprint (RFC 7638) as its `kid`.

@@ -111,7 +111,7 @@ impl Keyrings {
         let verifies_for = lifetimes.longest_access + lifetimes.renewable_for + config.leeway.get() + OVERLAP;
         if let Source::Store { algorithm, .. } = source {
             let newest = store.keys().await?.into_iter().next();
-            if newest.as_ref().is_none_or(|key| key.algorithm != key::name(algorithm)) {
+            if newest.as_ref().is_none_or(|key| key.algorithm != algorithm.as_str()) {
                 // Where another replica is faster, its key is as good as ours.
                 store.add_key(&made(algorithm, entropy, now)?, newest.as_ref().map(|key| key.kid.as_str())).await?;
             }
@@ -290,7 +290,7 @@ fn living(keys: &[StoredKey], verifies_for: Duration, now: Timestamp) -> usize {
 
 fn made(algorithm: Algorithm, entropy: &Entropy, now: Timestamp) -> Result<StoredKey, KeyringError> {
     key::generate(algorithm, entropy, now)
-        .map_err(|reason| KeyringError::Key { name: key::name(algorithm).to_owned(), reason })
+        .map_err(|reason| KeyringError::Key { name: algorithm.as_str().to_owned(), reason })
 }
 
 fn stored(key: &StoredKey) -> Result<KeyPair, KeyringError> {
@@ -329,7 +329,7 @@ async fn directory(path: &Path, algorithm: Algorithm) -> Result<Vec<KeyPair>, Ke
     }
     match (files.into_iter().next(), pairs.first()) {
         (Some(_), Some(signs)) if signs.verifying.algorithm == algorithm => Ok(pairs),
-        (Some(path), _) => Err(KeyringError::WrongAlgorithm { path, wanted: key::name(algorithm) }),
+        (Some(path), _) => Err(KeyringError::WrongAlgorithm { path, wanted: algorithm.as_str() }),
         (None, _) => Err(KeyringError::NoKeyFile(path.to_owned())),
     }
 }

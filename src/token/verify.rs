@@ -16,7 +16,7 @@ use serde::de::MapAccess;
 
 use super::{
     claims::{AccessClaims, LONGEST_LIFE, Lifetimes, TOKEN_USE},
-    key::{self, VerifyingKey},
+    key::VerifyingKey,
     keyring::{ACCESS_TOKEN, Keyring},
     keyrings::Keyrings,
     strict_json::{self, Known, Members, Text, once},
@@ -165,7 +165,7 @@ impl Verifier {
             self.keyrings.ask_reload();
             return Err(TokenError::UnknownKey);
         };
-        if alg.0 == key::name(key.algorithm) { Ok(key) } else { Err(TokenError::Algorithm) }
+        if alg.0 == key.algorithm.as_str() { Ok(key) } else { Err(TokenError::Algorithm) }
     }
 
     /// Whether a token with these claims has expired, the leeway included.

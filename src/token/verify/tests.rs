@@ -14,7 +14,7 @@ use crate::{
     token::{
         AccessForm, Grant, IssueError, Issuer, Lifetimes, RefreshTokens, fixture,
         fixture::NOW,
-        key::{KeyPair, jwa},
+        key::{KeyPair, generate, jwa},
     },
 };
 
@@ -30,7 +30,7 @@ struct World {
 
 impl World {
     fn new(algorithm: Algorithm) -> Self {
-        let stored = key::generate(algorithm, &Entropy::default(), NOW).unwrap();
+        let stored = generate(algorithm, &Entropy::default(), NOW).unwrap();
         let keyrings = Arc::new(Keyrings::fixed(std::slice::from_ref(&stored)).unwrap());
         let config = TokenConfig::default();
         let issuer = Issuer::new(Arc::clone(&keyrings), &config, Entropy::default());
@@ -581,8 +581,7 @@ fn an_error_holds_nothing_of_the_token() {
 
 #[test]
 fn the_other_key_of_two_verifies_too() {
-    let keys: Vec<StoredKey> =
-        ALL.iter().map(|algorithm| key::generate(*algorithm, &Entropy::default(), NOW).unwrap()).collect();
+    let keys: Vec<StoredKey> = ALL.iter().map(|algorithm| generate(*algorithm, &Entropy::default(), NOW).unwrap()).collect();
     let verifier = Verifier::new(
         Arc::new(Keyrings::fixed(&keys).unwrap()),
         &TokenConfig::default(),
