@@ -178,7 +178,9 @@ fn a_check_sums_up_what_would_run_and_tells_no_secret() {
          \x20 listen    127.0.0.1:8080, unix:/run/menshen.sock\n\
          \x20 admin     127.0.0.1:9191\n\
          \x20 auth API  /auth\n\
-         \x20 upstream  http://127.0.0.1:3000\n\
+         \x20 upstream  http://127.0.0.1:3000, without the caller's token\n\
+         \x20 tokens    EdDSA, for 15m\n\
+         \x20 users     ids are UUIDs\n\
          \x20 store     sled:data\n\
          \x20 wechat    wx1, wx2\n\
          \x20 sms       off: sms.providers is empty\n\
