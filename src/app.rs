@@ -30,7 +30,7 @@ use crate::{
     outbound::AdminClient,
     policy::IdentityHeaders,
     provider::{sms::Sms, wechat::Wechat},
-    proxy::{Listener, Parts, Server, Upstreams},
+    proxy::{Listener, Parts, Server, Snapshot, SnapshotParts, Upstreams},
     store::{self, Measured, OpenOptions, Opening, Store, StoreKeys},
     telemetry::{AccessLog, Sink},
     token::{Issuer, Keyrings, RefreshTokens, SessionHandles, Verifier},
@@ -161,18 +161,18 @@ impl App {
 
         let gate = Gate::compile(&config, dialects.answered(), authorizer, metrics.clone()).map_err(unchecked)?;
         let access_log = config.telemetry.access_log.then(|| (sink.clone(), config.telemetry.log_format));
-        let server = Server::new(Parts {
+        let snapshot = Snapshot::new(SnapshotParts {
             config: &config,
             gate,
             api,
             voices: Voices::new(dialects, clock.clone()),
             upstreams,
-            listeners,
+            metrics: &metrics,
             access_log: AccessLog::new(access_log),
-            metrics: metrics.clone(),
-            clock: clock.clone(),
             entropy: &entropy,
         })?;
+        let server =
+            Server::new(Parts { config: &config, snapshot, listeners, metrics: metrics.clone(), clock: clock.clone() });
         let (stage, stage_seen) = watch::channel(Stage::Starting);
         let probes = Probes { stage: stage_seen, store: store.clone(), metrics: metrics.clone() };
         let administration = Arc::new(Administration::new(AdministrationParts {

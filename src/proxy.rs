@@ -14,9 +14,11 @@ mod listener;
 mod outgoing;
 mod record;
 mod server;
+mod snapshot;
 mod socket;
 mod upstream;
 
 pub use listener::Listener;
-pub use server::{Parts, Server};
+pub use server::{Parts, Replace, Server};
+pub use snapshot::{Snapshot, SnapshotParts};
 pub use upstream::{UpstreamError, Upstreams};

@@ -15,6 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwap;
 use bytes::BytesMut;
 use pingora::{
     apps::HttpServerApp,
@@ -30,18 +31,17 @@ use tokio::{
 
 use super::{
     answer::{self, Afterwards},
-    bridge::Bridge,
     exchange::{Errand, Exchange},
     forward::{Forward, Handover},
-    record::{Outcome, Record, Recorder, RuleIndex, Timing},
+    record::{Outcome, Record, RuleIndex, Timing},
+    snapshot::{Limits, Snapshot},
     socket::Socket,
 };
 use crate::{
-    api::{Voices, problem::Problem},
+    api::problem::Problem,
     clock::Clock,
-    config::ServerConfig,
     error::ErrorCode,
-    gate::{Gate, Passage, Refused, Verdict},
+    gate::{Passage, Refused, Verdict},
     metrics::Metrics,
     policy::{Body, head},
 };
@@ -53,14 +53,12 @@ const LINGER: Duration = Duration::from_secs(2);
 
 /// Everything that connections share.
 pub(super) struct Door {
-    pub(super) gate: Arc<Gate>,
+    /// What the next request is handled by.
+    pub(super) current: Arc<ArcSwap<Snapshot>>,
     pub(super) exchange: Exchange,
     pub(super) proxy: Arc<HttpProxy<Forward>>,
-    pub(super) bridge: Bridge,
-    pub(super) recorder: Arc<Recorder>,
+    pub(super) metrics: Metrics,
     pub(super) clock: Clock,
-    pub(super) voices: Voices,
-    pub(super) limits: Limits,
     /// `true`: answers say `Connection: close`, so that clients move on.
     pub(super) closing: watch::Receiver<bool>,
     /// `true`: connections that wait for a request end.
@@ -68,42 +66,14 @@ pub(super) struct Door {
     pub(super) places: Arc<Places>,
 }
 
-/// What one connection may take.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
-    pub(super) max_header_bytes: usize,
-    pub(super) header_timeout: Duration,
-    pub(super) keepalive_timeout: Duration,
-    pub(super) body_timeout: Duration,
-    pub(super) keepalive_requests: u32,
-}
-
-impl Limits {
-    pub(super) const fn new(config: &ServerConfig) -> Self {
-        Self {
-            max_header_bytes: config.max_header_bytes.get(),
-            header_timeout: config.header_timeout.get(),
-            keepalive_timeout: config.keepalive_timeout.get(),
-            body_timeout: config.body_timeout.get(),
-            keepalive_requests: config.keepalive_requests,
-        }
-    }
-}
-
-/// The connections that are open, and how many may be.
-#[derive(Debug)]
+/// The connections that are open.
+#[derive(Debug, Default)]
 pub(super) struct Places {
     open: AtomicUsize,
-    most: usize,
     emptied: Notify,
 }
 
 impl Places {
-    /// `most`: 0 for no limit.
-    pub(super) fn new(most: usize) -> Self {
-        Self { open: AtomicUsize::new(0), most: if most == 0 { usize::MAX } else { most }, emptied: Notify::new() }
-    }
-
     /// Waits until the last connection has ended.
     pub(super) async fn emptied(&self) {
         loop {
@@ -123,7 +93,7 @@ pub(super) struct Place(Arc<Door>);
 impl Drop for Place {
     fn drop(&mut self) {
         let places = &self.0.places;
-        self.0.recorder.metrics().connections.dec();
+        self.0.metrics.connections.dec();
         if places.open.fetch_sub(1, Ordering::AcqRel) == 1 {
             places.emptied.notify_waiters();
         }
@@ -154,20 +124,31 @@ enum NoHead {
     Refuse(&'static str),
 }
 
-/// A decided head, and when it was there.
-type Decided = (Verdict, Timing);
+/// A decided head.
+struct Decided {
+    verdict: Verdict,
+    /// When it was there.
+    timing: Timing,
+    /// What decided, and goes on with it.
+    snapshot: Arc<Snapshot>,
+}
 
 impl Door {
     /// A place for one more connection, or `None` when all are taken.
     pub(super) fn place(self: &Arc<Self>) -> Option<Place> {
-        let metrics = self.recorder.metrics();
-        if self.places.open.fetch_add(1, Ordering::AcqRel) >= self.places.most {
+        let metrics = &self.metrics;
+        if self.places.open.fetch_add(1, Ordering::AcqRel) >= self.limits().max_connections {
             self.places.open.fetch_sub(1, Ordering::AcqRel);
             metrics.connections_refused.inc();
             return None;
         }
         metrics.connections.inc();
         Some(Place(self.clone()))
+    }
+
+    /// What the config of the moment allows.
+    pub(super) fn limits(&self) -> Limits {
+        self.current.load().limits
     }
 
     /// Serves a connection to its end. `peer`: `None` on a Unix socket.
@@ -180,70 +161,80 @@ impl Door {
             drop(stop.wait_for(|stop| *stop).await);
         });
         let mut timer = pin!(sleep_until(tokio::time::Instant::now()));
-        let mut patience = self.limits.header_timeout;
-        for served in 1..=self.limits.keepalive_requests {
-            let head = self.head(&mut stream, &mut bytes, peer, patience, timer.as_mut(), stopped.as_mut()).await;
-            let last = served == self.limits.keepalive_requests || *self.closing.borrow();
+        let mut limits = self.limits();
+        let mut patience = limits.header_timeout;
+        let mut served = 0;
+        loop {
+            let head = self.head(&mut stream, &mut bytes, peer, limits, patience, timer.as_mut(), stopped.as_mut()).await;
+            served += 1;
+            let last = served >= limits.keepalive_requests || *self.closing.borrow();
             let next = match head {
                 Err(NoHead::Refuse(detail)) => {
                     self.give_up(&mut stream, &mut bytes, peer, detail).await;
                     None
                 }
-                Err(NoHead::Over) | Ok((Verdict::Incomplete, _)) => None,
-                Ok((Verdict::Refuse(refused), timing)) => {
-                    self.refuse(&mut stream, &mut bytes, &refused, timing, last).await.then_some(stream)
-                }
-                Ok((Verdict::AuthApi(passage), timing)) => {
-                    let (request, rest) = request_bytes(bytes, &passage);
-                    bytes = rest;
-                    let _in_flight = InFlight::new(self.recorder.metrics());
-                    self.bridge.answer(stream, request, *passage, timing, last).await
-                }
-                Ok((Verdict::Forward(passage), timing)) => {
-                    let (request, rest) = request_bytes(bytes, &passage);
-                    bytes = rest;
-                    let _in_flight = InFlight::new(self.recorder.metrics());
-                    self.forward(stream, request, passage, timing, last).await
-                }
+                Err(NoHead::Over) => None,
+                Ok(Decided { verdict, timing, snapshot }) => match verdict {
+                    Verdict::Incomplete => None,
+                    Verdict::Refuse(refused) => {
+                        refuse(&snapshot, &mut stream, &mut bytes, &refused, timing, last).await.then_some(stream)
+                    }
+                    Verdict::AuthApi(passage) => {
+                        let (request, rest) = request_bytes(bytes, &passage);
+                        bytes = rest;
+                        let _in_flight = InFlight::new(&self.metrics);
+                        snapshot.bridge.answer(stream, request, *passage, timing, last).await
+                    }
+                    Verdict::Forward(passage) => {
+                        let (request, rest) = request_bytes(bytes, &passage);
+                        bytes = rest;
+                        let _in_flight = InFlight::new(&self.metrics);
+                        self.forward(snapshot, stream, request, passage, timing, last).await
+                    }
+                },
             };
             match next {
-                Some(same) => stream = same,
-                None => return,
+                Some(same) if !last => stream = same,
+                Some(_) | None => return,
             }
-            patience = self.limits.keepalive_timeout;
+            limits = self.limits();
+            patience = limits.keepalive_timeout;
         }
     }
 
     /// Reads until a head is there and decided. `patience` is for its first byte; from there the header timeout runs, however
     /// the bytes dribble in.
+    #[expect(clippy::too_many_arguments, reason = "the state of the one loop that calls it")]
     async fn head(
         &self,
         stream: &mut Stream,
         bytes: &mut BytesMut,
         peer: Option<IpAddr>,
+        limits: Limits,
         patience: Duration,
         mut timer: Pin<&mut Sleep>,
         mut stopped: Pin<&mut impl Future<Output = ()>>,
     ) -> Result<Decided, NoHead> {
         let waiting_since = tokio::time::Instant::now();
-        let mut until = waiting_since + if bytes.is_empty() { patience } else { self.limits.header_timeout };
+        let mut until = waiting_since + if bytes.is_empty() { patience } else { limits.header_timeout };
         let mut looked_at = 0;
         loop {
             if bytes.len() > looked_at {
                 // What begins like no method (TLS, for one) never becomes a head, so it is refused before it is whole.
                 let hopeless = looked_at == 0 && !bytes[0].is_ascii_alphabetic();
                 if hopeless || head::may_be_complete(bytes, looked_at) {
+                    let snapshot = self.current.load_full();
                     let (now, start) = (self.clock.now(), Instant::now());
-                    let verdict = self.gate.decide(bytes, peer, now);
-                    let timing = self.recorder.decided(now, start);
-                    if verdict.head_length().is_some_and(|length| length > self.limits.max_header_bytes) {
+                    let verdict = snapshot.gate.decide(bytes, peer, now);
+                    let timing = snapshot.recorder.decided(now, start);
+                    if verdict.head_length().is_some_and(|length| length > limits.max_header_bytes) {
                         return Err(NoHead::Refuse("The request head is too long."));
                     }
                     if !matches!(verdict, Verdict::Incomplete) {
-                        return Ok((verdict, timing));
+                        return Ok(Decided { verdict, timing, snapshot });
                     }
                 }
-                if bytes.len() > self.limits.max_header_bytes {
+                if bytes.len() > limits.max_header_bytes {
                     return Err(NoHead::Refuse("The request head is too long."));
                 }
                 looked_at = bytes.len();
@@ -259,72 +250,39 @@ impl Door {
             bytes.reserve(FIRST_READ);
             match stream.read_buf(bytes).await {
                 Ok(0) | Err(_) => return Err(NoHead::Over),
-                Ok(_) if first => until = tokio::time::Instant::now() + self.limits.header_timeout,
+                Ok(_) if first => until = tokio::time::Instant::now() + limits.header_timeout,
                 Ok(_) => {}
             }
         }
-    }
-
-    /// Answers a refusal. `true`: the connection goes on.
-    async fn refuse(
-        &self,
-        stream: &mut Stream,
-        bytes: &mut BytesMut,
-        refused: &Refused,
-        timing: Timing,
-        last: bool,
-    ) -> bool {
-        let mut problem = Problem::new(refused.code);
-        if let Some(detail) = refused.detail {
-            problem = problem.detail(detail);
-        }
-        let extent = refused.framing.as_ref();
-        let keep = !last && answer::can_keep(extent);
-        let request_id = self.recorder.request_id();
-        let said = self.voices.say(&refused.path, &problem, &request_id);
-        let text = answer::refusal(&problem, &said, &request_id, refused.method == "HEAD", keep);
-        let limit = if keep { self.limits.header_timeout } else { LINGER };
-        let written = timeout(limit, answer::write(stream, &text, bytes, extent, keep)).await;
-        self.recorder.write(&Record {
-            timing: &timing,
-            rule: refused.rule.map_or(RuleIndex::None, RuleIndex::Rule),
-            outcome: Outcome::Refused,
-            request_id: &request_id,
-            method: &refused.method,
-            path: &refused.path,
-            status: said.status.as_u16(),
-            error: Some(refused.code),
-            user: refused.user.as_ref().map(|identity| identity.claims.sub.as_str()),
-            client_ip: refused.origin.ip,
-        });
-        written == Ok(Afterwards::Open)
     }
 
     /// Answers a head that never became one, and ends the connection.
     async fn give_up(&self, stream: &mut Stream, bytes: &mut BytesMut, peer: Option<IpAddr>, detail: &'static str) {
         let refused = Refused::unreadable(ErrorCode::RequestMalformed, detail, peer);
         let timing = Timing { at: self.clock.now(), start: Instant::now(), gate_us: 0 };
-        self.refuse(stream, bytes, &refused, timing, true).await;
+        refuse(&self.current.load_full(), stream, bytes, &refused, timing, true).await;
     }
 
     /// Sends a request to the backend. The connection comes back if it can go on.
     async fn forward(
         &self,
+        snapshot: Arc<Snapshot>,
         stream: Stream,
         request: BytesMut,
         passage: Box<Passage>,
         timing: Timing,
         last: bool,
     ) -> Option<Stream> {
-        let request_id = passage.request_id.clone().unwrap_or_else(|| self.recorder.request_id());
+        let request_id = passage.request_id.clone().unwrap_or_else(|| snapshot.recorder.request_id());
         if Exchange::takes(&passage) {
             let head = request.freeze();
-            let errand = Errand { head, passage: &passage, request_id: &request_id, timing: &timing, last };
+            let errand =
+                Errand { snapshot: &snapshot, head, passage: &passage, request_id: &request_id, timing: &timing, last };
             return self.exchange.carry(stream, errand).await;
         }
         let mut session = ServerSession::new_http1(stream);
         session.set_pipelined_prefix(request);
-        let handover: Box<dyn Any + Send + Sync> = Box::new(Handover { passage, timing, request_id, last });
+        let handover: Box<dyn Any + Send + Sync> = Box::new(Handover { snapshot, passage, timing, request_id, last });
         session.set_connection_user_context(Some(handover));
         let (stream, _settings) = self.proxy.process_new_http(session, &self.closing).await?.consume();
         Some(stream)
@@ -333,8 +291,43 @@ impl Door {
 
 impl std::fmt::Debug for Door {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Door").field("limits", &self.limits).field("places", &self.places).finish_non_exhaustive()
+        f.debug_struct("Door").field("current", &self.current).field("places", &self.places).finish_non_exhaustive()
     }
+}
+
+/// Answers a refusal. `true`: the connection goes on.
+async fn refuse(
+    snapshot: &Snapshot,
+    stream: &mut Stream,
+    bytes: &mut BytesMut,
+    refused: &Refused,
+    timing: Timing,
+    last: bool,
+) -> bool {
+    let mut problem = Problem::new(refused.code);
+    if let Some(detail) = refused.detail {
+        problem = problem.detail(detail);
+    }
+    let extent = refused.framing.as_ref();
+    let keep = !last && answer::can_keep(extent);
+    let request_id = snapshot.recorder.request_id();
+    let said = snapshot.voices.say(&refused.path, &problem, &request_id);
+    let text = answer::refusal(&problem, &said, &request_id, refused.method == "HEAD", keep);
+    let limit = if keep { snapshot.limits.header_timeout } else { LINGER };
+    let written = timeout(limit, answer::write(stream, &text, bytes, extent, keep)).await;
+    snapshot.recorder.write(&Record {
+        timing: &timing,
+        rule: refused.rule.map_or(RuleIndex::None, RuleIndex::Rule),
+        outcome: Outcome::Refused,
+        request_id: &request_id,
+        method: &refused.method,
+        path: &refused.path,
+        status: said.status.as_u16(),
+        error: Some(refused.code),
+        user: refused.user.as_ref().map(|identity| identity.claims.sub.as_str()),
+        client_ip: refused.origin.ip,
+    });
+    written == Ok(Afterwards::Open)
 }
 
 /// Waits for bytes. `false`: the time is over, or menshen stops and no request has begun.

@@ -9,7 +9,7 @@
 //! client's connection, so that half is never taken for whole; a client that leaves takes its request with it; nothing that
 //! was sent is sent again.
 
-use std::{future::poll_fn, io, pin::pin, sync::Arc, task::Poll};
+use std::{future::poll_fn, io, pin::pin, task::Poll};
 
 use bytes::Bytes;
 use http::{HeaderName, Method, StatusCode, header};
@@ -29,12 +29,13 @@ use super::{
     answer,
     failure::Failure,
     outgoing::Outgoing,
-    record::{Outcome, Record, Recorder, RuleIndex, Timing},
+    record::{Outcome, Record, RuleIndex, Timing},
+    snapshot::Snapshot,
     socket::Socket,
     upstream::{Backend, Upstreams},
 };
 use crate::{
-    api::{Voices, problem::Problem},
+    api::problem::Problem,
     gate::Passage,
     policy::{HttpVersion, headers::backend_may_send},
 };
@@ -42,14 +43,11 @@ use crate::{
 /// Carries requests without a body.
 pub(super) struct Exchange {
     pub(super) connector: Connector,
-    pub(super) upstreams: Arc<Upstreams>,
-    pub(super) outgoing: Arc<Outgoing>,
-    pub(super) recorder: Arc<Recorder>,
-    pub(super) voices: Voices,
 }
 
 /// One request on its way.
 pub(super) struct Errand<'a> {
+    pub(super) snapshot: &'a Snapshot,
     /// The head as the client sent it.
     pub(super) head: Bytes,
     pub(super) passage: &'a Passage,
@@ -84,18 +82,18 @@ impl Exchange {
         let (status, failed, keep) = match end {
             End::Answered { status, keep } => (status.as_u16(), None, keep),
             End::ClientGone(status) => {
-                self.count("client_gone");
+                count(errand.snapshot, "client_gone");
                 (status.map_or(0, |status| status.as_u16()), None, false)
             }
             End::BrokenOff(status, fault) => {
-                let failure = self.failed(&fault);
+                let failure = failed(errand.snapshot, &fault);
                 (status.as_u16(), failure.code, false)
             }
             End::Silent(fault) => {
-                let failure = self.failed(&fault);
+                let failure = failed(errand.snapshot, &fault);
                 let problem = failure.code.map(Problem::new)?;
                 let keep = !errand.last && errand.passage.extent.keep_alive;
-                let said = self.voices.say(errand.passage.path(), &problem, errand.request_id);
+                let said = errand.snapshot.voices.say(errand.passage.path(), &problem, errand.request_id);
                 let head_only = errand.passage.method == Method::HEAD;
                 let text = answer::refusal(&problem, &said, errand.request_id, head_only, keep);
                 let sent = stream.write_all(&text).await.is_ok() && stream.flush().await.is_ok();
@@ -103,7 +101,7 @@ impl Exchange {
             }
         };
         let passage = errand.passage;
-        self.recorder.write(&Record {
+        errand.snapshot.recorder.write(&Record {
             timing: errand.timing,
             rule: passage.rule.map_or(RuleIndex::None, RuleIndex::Rule),
             outcome: if failed.is_some() { Outcome::Failed } else { Outcome::Forwarded },
@@ -122,18 +120,18 @@ impl Exchange {
     }
 
     async fn exchange(&self, stream: &mut Stream, errand: &Errand<'_>) -> End {
-        let (mut upstream, backend) = match self.connect().await {
+        let (mut upstream, backend) = match self.connect(&errand.snapshot.upstreams).await {
             Ok(connected) => connected,
             Err(fault) => return End::Silent(fault.into_up()),
         };
-        let request = match self.request(errand, backend) {
+        let request = match outgoing_request(errand, backend) {
             Ok(request) => request,
             Err(fault) => return End::Silent(fault.into_in()),
         };
         if let Err(fault) = upstream.write_request_header(Box::new(request)).await {
             return End::Silent(fault.into_up());
         }
-        let end = self.relay(stream, &mut upstream, errand).await;
+        let end = relay(stream, &mut upstream, errand).await;
         if let End::Answered { .. } = end {
             let idle = backend.peer.idle_timeout();
             self.connector.release_http_session(upstream, &*backend.peer, idle).await;
@@ -142,10 +140,10 @@ impl Exchange {
     }
 
     /// A connection to the next backend that takes one.
-    async fn connect(&self) -> pingora::Result<(HttpSession, &Backend)> {
-        let mut tries = self.upstreams.len();
+    async fn connect<'u>(&self, upstreams: &'u Upstreams) -> pingora::Result<(HttpSession, &'u Backend)> {
+        let mut tries = upstreams.len();
         loop {
-            let backend = self.upstreams.next();
+            let backend = upstreams.next();
             match self.connector.get_http_session(&*backend.peer).await {
                 Ok((mut session, _reused)) => {
                     session.read_timeout = backend.peer.options.read_timeout;
@@ -158,103 +156,103 @@ impl Exchange {
             }
         }
     }
+}
 
-    /// The request as the backend gets it: the client's own fields that may pass, then ours.
-    fn request(&self, errand: &Errand<'_>, backend: &Backend) -> pingora::Result<RequestHeader> {
-        let Errand { head, passage, .. } = errand;
-        let fields = passage.kept.len() + Outgoing::FIELDS;
-        let mut request = RequestHeader::build(passage.method.clone(), passage.target.as_bytes(), Some(fields))?;
-        for field in &passage.kept {
-            let value = http::HeaderValue::from_maybe_shared(head.slice(field.value()))
-                .map_err(|_| Error::explain(ErrorType::InvalidHTTPHeader, "not a header value"))?;
-            request.append_header(head.slice(field.name()), value)?;
-        }
-        self.outgoing.add(&mut request, passage, errand.request_id, backend)?;
-        Ok(request)
+/// The request as the backend gets it: the client's own fields that may pass, then ours.
+fn outgoing_request(errand: &Errand<'_>, backend: &Backend) -> pingora::Result<RequestHeader> {
+    let Errand { head, passage, .. } = errand;
+    let fields = passage.kept.len() + Outgoing::FIELDS;
+    let mut request = RequestHeader::build(passage.method.clone(), passage.target.as_bytes(), Some(fields))?;
+    for field in &passage.kept {
+        let value = http::HeaderValue::from_maybe_shared(head.slice(field.value()))
+            .map_err(|_| Error::explain(ErrorType::InvalidHTTPHeader, "not a header value"))?;
+        request.append_header(head.slice(field.name()), value)?;
     }
+    errand.snapshot.outgoing.add(&mut request, passage, errand.request_id, backend)?;
+    Ok(request)
+}
 
-    /// Passes the answer on, head and body, as it comes.
-    async fn relay(&self, stream: &mut Stream, upstream: &mut HttpSession, errand: &Errand<'_>) -> End {
-        let http10 = errand.passage.version == HttpVersion::Http10;
-        loop {
-            match attended(stream, upstream.read_response()).await {
-                Some(Ok(_)) => {}
-                Some(Err(fault)) => return End::Silent(fault.into_up()),
-                None => return End::ClientGone(None),
-            }
-            let Some(answer) = upstream.resp_header() else {
-                return End::Silent(Error::explain(ErrorType::InvalidHTTPHeader, "no answer").into_up());
-            };
-            if answer.status == StatusCode::SWITCHING_PROTOCOLS {
-                return End::Silent(Error::explain(ErrorType::InvalidHTTPHeader, "an upgrade nobody asked for").into_up());
-            }
-            if !answer.status.is_informational() {
-                break;
-            }
-            // RFC 9110 section 15.2: passed on, but not to HTTP/1.0 clients, and nobody asked for a 100 here.
-            if !http10 && answer.status != StatusCode::CONTINUE {
-                let text = head_text(answer, None, None);
-                if stream.write_all(&text).await.is_err() || stream.flush().await.is_err() {
-                    return End::ClientGone(None);
-                }
-            }
+/// Passes the answer on, head and body, as it comes.
+async fn relay(stream: &mut Stream, upstream: &mut HttpSession, errand: &Errand<'_>) -> End {
+    let http10 = errand.passage.version == HttpVersion::Http10;
+    loop {
+        match attended(stream, upstream.read_response()).await {
+            Some(Ok(_)) => {}
+            Some(Err(fault)) => return End::Silent(fault.into_up()),
+            None => return End::ClientGone(None),
         }
         let Some(answer) = upstream.resp_header() else {
             return End::Silent(Error::explain(ErrorType::InvalidHTTPHeader, "no answer").into_up());
         };
-        let status = answer.status;
-        let framing = AnswerFraming::of(answer, &errand.passage.method, http10);
-        let keep = !errand.last && errand.passage.extent.keep_alive && framing != AnswerFraming::UntilClose;
-        let text = head_text(answer, Some(framing), Some(keep));
-        if stream.write_all(&text).await.is_err() {
-            return End::ClientGone(None);
+        if answer.status == StatusCode::SWITCHING_PROTOCOLS {
+            return End::Silent(Error::explain(ErrorType::InvalidHTTPHeader, "an upgrade nobody asked for").into_up());
         }
-        loop {
-            let mut read = pin!(upstream.read_body_ref());
-            // What there is goes out together; what has to be waited for holds nothing back.
-            let part = match poll_fn(|cx| Poll::Ready(read.as_mut().poll(cx))).await {
-                Poll::Ready(part) => Some(part),
-                Poll::Pending if stream.flush().await.is_err() => None,
-                Poll::Pending => attended(stream, read).await,
-            };
-            let part = match part {
-                Some(Ok(Some(part))) => part,
-                Some(Ok(None)) => break,
-                Some(Err(fault)) => {
-                    // What was passed on so far is the client's; that it is not all, the end of the connection says.
-                    drop(stream.flush().await);
-                    if framing == AnswerFraming::UntilClose
-                        && let Some(socket) = stream.as_any().downcast_ref::<Socket>()
-                    {
-                        socket.end_with_reset();
-                    }
-                    return End::BrokenOff(status, fault.into_up());
-                }
-                None => return End::ClientGone(Some(status)),
-            };
-            if pass_on(stream, part, framing).await.is_err() {
-                return End::ClientGone(Some(status));
+        if !answer.status.is_informational() {
+            break;
+        }
+        // RFC 9110 section 15.2: passed on, but not to HTTP/1.0 clients, and nobody asked for a 100 here.
+        if !http10 && answer.status != StatusCode::CONTINUE {
+            let text = head_text(answer, None, None);
+            if stream.write_all(&text).await.is_err() || stream.flush().await.is_err() {
+                return End::ClientGone(None);
             }
         }
-        if framing == AnswerFraming::Chunked && stream.write_all(b"0\r\n\r\n").await.is_err() {
+    }
+    let Some(answer) = upstream.resp_header() else {
+        return End::Silent(Error::explain(ErrorType::InvalidHTTPHeader, "no answer").into_up());
+    };
+    let status = answer.status;
+    let framing = AnswerFraming::of(answer, &errand.passage.method, http10);
+    let keep = !errand.last && errand.passage.extent.keep_alive && framing != AnswerFraming::UntilClose;
+    let text = head_text(answer, Some(framing), Some(keep));
+    if stream.write_all(&text).await.is_err() {
+        return End::ClientGone(None);
+    }
+    loop {
+        let mut read = pin!(upstream.read_body_ref());
+        // What there is goes out together; what has to be waited for holds nothing back.
+        let part = match poll_fn(|cx| Poll::Ready(read.as_mut().poll(cx))).await {
+            Poll::Ready(part) => Some(part),
+            Poll::Pending if stream.flush().await.is_err() => None,
+            Poll::Pending => attended(stream, read).await,
+        };
+        let part = match part {
+            Some(Ok(Some(part))) => part,
+            Some(Ok(None)) => break,
+            Some(Err(fault)) => {
+                // What was passed on so far is the client's; that it is not all, the end of the connection says.
+                drop(stream.flush().await);
+                if framing == AnswerFraming::UntilClose
+                    && let Some(socket) = stream.as_any().downcast_ref::<Socket>()
+                {
+                    socket.end_with_reset();
+                }
+                return End::BrokenOff(status, fault.into_up());
+            }
+            None => return End::ClientGone(Some(status)),
+        };
+        if pass_on(stream, part, framing).await.is_err() {
             return End::ClientGone(Some(status));
         }
-        match stream.flush().await {
-            Ok(()) => End::Answered { status, keep },
-            Err(_) => End::ClientGone(Some(status)),
-        }
     }
+    if framing == AnswerFraming::Chunked && stream.write_all(b"0\r\n\r\n").await.is_err() {
+        return End::ClientGone(Some(status));
+    }
+    match stream.flush().await {
+        Ok(()) => End::Answered { status, keep },
+        Err(_) => End::ClientGone(Some(status)),
+    }
+}
 
-    fn failed(&self, fault: &Error) -> Failure {
-        let failure = Failure::of(fault);
-        self.count(failure.kind);
-        failure.log(fault, &self.recorder);
-        failure
-    }
+fn failed(snapshot: &Snapshot, fault: &Error) -> Failure {
+    let failure = Failure::of(fault);
+    count(snapshot, failure.kind);
+    failure.log(fault, &snapshot.recorder);
+    failure
+}
 
-    fn count(&self, kind: &str) {
-        self.recorder.metrics().upstream_errors.with_label_values(&[kind]).inc();
-    }
+fn count(snapshot: &Snapshot, kind: &str) {
+    snapshot.recorder.metrics().upstream_errors.with_label_values(&[kind]).inc();
 }
 
 /// One part of a body, framed for the client.

@@ -19,12 +19,11 @@ use pingora::{
 
 use super::{
     failure::Failure,
-    outgoing::Outgoing,
-    record::{Outcome, Record, Recorder, RuleIndex, Timing},
-    upstream::Upstreams,
+    record::{Outcome, Record, RuleIndex, Timing},
+    snapshot::Snapshot,
 };
 use crate::{
-    api::{Said, Voices, problem::Problem},
+    api::{Said, problem::Problem},
     error::ErrorCode,
     gate::Passage,
     policy::headers::backend_may_send,
@@ -35,6 +34,7 @@ const SLOWEST_UPLOAD: u64 = 512;
 
 /// The gate's decision, on its way to pingora's hooks.
 pub(super) struct Handover {
+    pub(super) snapshot: Arc<Snapshot>,
     pub(super) passage: Box<Passage>,
     pub(super) timing: Timing,
     pub(super) request_id: String,
@@ -42,15 +42,8 @@ pub(super) struct Handover {
     pub(super) last: bool,
 }
 
-/// pingora's hooks.
-pub(super) struct Forward {
-    pub(super) upstreams: Arc<Upstreams>,
-    pub(super) outgoing: Arc<Outgoing>,
-    pub(super) recorder: Arc<Recorder>,
-    pub(super) voices: Voices,
-    /// Longest silence of a client within a body.
-    pub(super) body_timeout: Duration,
-}
+/// pingora's hooks. What they need comes with each request.
+pub(super) struct Forward;
 
 /// What is known of one request.
 #[derive(Default)]
@@ -101,17 +94,22 @@ impl ProxyHttp for Forward {
             (false, false) => "close",
         };
         session.req_header_mut().insert_header(header::CONNECTION, connection)?;
-        session.set_read_timeout(Some(self.body_timeout));
-        session.set_write_timeout(Some(self.body_timeout));
-        session.set_total_drain_timeout(Some(self.body_timeout));
+        let body_timeout = handover.snapshot.limits.body_timeout;
+        session.set_read_timeout(Some(body_timeout));
+        session.set_write_timeout(Some(body_timeout));
+        session.set_total_drain_timeout(Some(body_timeout));
         Ok(false)
     }
 
     async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Ctx) -> pingora::Result<Box<HttpPeer>> {
+        let Some(handover) = &ctx.handover else {
+            return Error::e_explain(ErrorType::InternalError, "no decision");
+        };
+        let upstreams = &handover.snapshot.upstreams;
         ctx.connects += 1;
-        let at = self.upstreams.turn();
+        let at = upstreams.turn();
         ctx.backend = Some(at);
-        Ok(Box::new(HttpPeer::clone(&self.upstreams.get(at).peer)))
+        Ok(Box::new(HttpPeer::clone(&upstreams.get(at).peer)))
     }
 
     async fn upstream_request_filter(
@@ -127,10 +125,11 @@ impl ProxyHttp for Forward {
         for name in &passage.dropped {
             request.remove_header(name);
         }
-        let Some(backend) = ctx.backend.map(|at| self.upstreams.get(at)) else {
+        let snapshot = &handover.snapshot;
+        let Some(backend) = ctx.backend.map(|at| snapshot.upstreams.get(at)) else {
             return Error::e_explain(ErrorType::InternalError, "no backend");
         };
-        self.outgoing.add(request, passage, &handover.request_id, backend)
+        snapshot.outgoing.add(request, passage, &handover.request_id, backend)
     }
 
     /// A body may be as long as it likes, not as slow: one byte before each timeout would hold a place for ever.
@@ -143,7 +142,7 @@ impl ProxyHttp for Forward {
     ) -> pingora::Result<()> {
         let Some(handover) = ctx.handover.as_ref().filter(|handover| !handover.passage.websocket) else { return Ok(()) };
         ctx.received = ctx.received.saturating_add(body.as_ref().map_or(0, |part| part.len() as u64));
-        let allowed = self.body_timeout + Duration::from_secs(ctx.received / SLOWEST_UPLOAD);
+        let allowed = handover.snapshot.limits.body_timeout + Duration::from_secs(ctx.received / SLOWEST_UPLOAD);
         if handover.timing.start.elapsed() > allowed {
             return Err(Error::explain(ErrorType::ReadTimedout, "the body comes too slowly").into_down());
         }
@@ -167,7 +166,8 @@ impl ProxyHttp for Forward {
 
     /// Another backend is tried only where no connection came about, so nothing can have been sent.
     fn fail_to_connect(&self, _session: &mut Session, _peer: &HttpPeer, ctx: &mut Ctx, mut fault: Box<Error>) -> Box<Error> {
-        fault.set_retry(ctx.connects < self.upstreams.len());
+        let most = ctx.handover.as_ref().map_or(0, |handover| handover.snapshot.upstreams.len());
+        fault.set_retry(ctx.connects < most);
         fault
     }
 
@@ -184,20 +184,20 @@ impl ProxyHttp for Forward {
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, fault: &Error, ctx: &mut Ctx) -> FailToProxy {
-        let failure = Failure::of(fault);
-        self.recorder.metrics().upstream_errors.with_label_values(&[failure.kind]).inc();
         let gone = FailToProxy { error_code: 0, can_reuse_downstream: false };
+        // Nothing that was not handed over is forwarded, so nothing of the kind can fail.
+        let Some(Handover { snapshot, passage, request_id, .. }) = ctx.handover.as_deref() else { return gone };
+        let failure = Failure::of(fault);
+        snapshot.recorder.metrics().upstream_errors.with_label_values(&[failure.kind]).inc();
         let Some(code) = failure.code else { return gone };
         ctx.failed = Some(code);
-        failure.log(fault, &self.recorder);
+        failure.log(fault, &snapshot.recorder);
         let begun = session.response_written().is_some_and(|sent| !sent.status.is_informational() || sent.status == 101);
         if begun {
             return gone;
         }
-        let request_id = ctx.handover.as_ref().map_or("", |handover| handover.request_id.as_str());
         let problem = Problem::new(code);
-        let path = ctx.handover.as_ref().map_or("", |handover| handover.passage.path());
-        let said = self.voices.say(path, &problem, request_id);
+        let said = snapshot.voices.say(passage.path(), &problem, request_id);
         let status = said.status.as_u16();
         // The client may be gone by now; there is nobody else to tell.
         drop(answer(session, &problem, said, request_id).await);
@@ -207,7 +207,7 @@ impl ProxyHttp for Forward {
     async fn logging(&self, session: &mut Session, _fault: Option<&Error>, ctx: &mut Ctx) {
         let Some(handover) = &ctx.handover else { return };
         let passage = &handover.passage;
-        self.recorder.write(&Record {
+        handover.snapshot.recorder.write(&Record {
             timing: &handover.timing,
             rule: passage.rule.map_or(RuleIndex::None, RuleIndex::Rule),
             outcome: if ctx.failed.is_some() { Outcome::Failed } else { Outcome::Forwarded },

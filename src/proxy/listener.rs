@@ -139,7 +139,7 @@ fn admit(door: &Arc<Door>, workers: &Workers, accepted: Accepted, peer: Option<I
     workers.next().spawn(async move {
         let _place = place;
         // A client that is gone before we begin needs nothing.
-        if let Ok(socket) = accepted.open(door.limits.body_timeout) {
+        if let Ok(socket) = accepted.open(door.limits().body_timeout) {
             door.serve(socket, peer).await;
         }
     });

@@ -2,7 +2,7 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use http::HeaderValue;
+use arc_swap::ArcSwap;
 use pingora::{
     connectors::{ConnectorOptions, http::v1::Connector},
     proxy::http_proxy,
@@ -12,37 +12,23 @@ use pingora_runtime::Runtime;
 use tokio::{sync::watch, task::JoinSet};
 
 use super::{
-    bridge::Bridge,
-    connection::{Door, Limits, Places},
+    connection::Door,
     exchange::Exchange,
     forward::Forward,
     listener::{Listener, Workers},
-    outgoing::Outgoing,
-    record::Recorder,
-    upstream::Upstreams,
+    snapshot::Snapshot,
 };
-use crate::{
-    api::Voices,
-    clock::Clock,
-    config::Config,
-    entropy::{Entropy, NoEntropy},
-    gate::Gate,
-    metrics::Metrics,
-    telemetry::AccessLog,
-};
+use crate::{clock::Clock, config::Config, metrics::Metrics};
 
 /// What a server is made of.
+#[derive(Debug)]
 pub struct Parts<'a> {
     pub config: &'a Config,
-    pub gate: Gate,
-    pub api: axum::Router,
-    pub voices: Voices,
-    pub upstreams: Upstreams,
+    /// What the first requests are handled by.
+    pub snapshot: Snapshot,
     pub listeners: Vec<Listener>,
     pub metrics: Metrics,
-    pub access_log: AccessLog,
     pub clock: Clock,
-    pub entropy: &'a Entropy,
 }
 
 /// Serves clients until it is told to stop.
@@ -55,61 +41,54 @@ pub struct Server {
     stop: watch::Sender<bool>,
 }
 
+/// The way to give a server that runs another snapshot.
+#[derive(Debug, Clone)]
+pub struct Replace(Arc<ArcSwap<Snapshot>>);
+
+impl Replace {
+    /// Every request whose head comes from now on is handled by this one; those on their way keep theirs.
+    pub fn with(&self, snapshot: Snapshot) {
+        self.0.store(Arc::new(snapshot));
+    }
+}
+
 impl Server {
     /// Starts the worker threads. Nothing is accepted before [`Server::serve`].
-    pub fn new(parts: Parts<'_>) -> Result<Self, NoEntropy> {
-        let Parts { config, gate, api, voices, upstreams, listeners, metrics, access_log, clock, entropy } = parts;
+    pub fn new(parts: Parts<'_>) -> Self {
+        let Parts { config, snapshot, listeners, metrics, clock } = parts;
         let threads = match config.server.threads {
             0 => std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get),
             given => given,
-        };
-        let names = gate.rules().rules().map(|rule| &*rule.name);
-        let recorder = Arc::new(Recorder::new(names, &metrics, access_log, entropy)?);
-        let upstreams = Arc::new(upstreams);
-        let host = config.upstream.host.as_deref().and_then(|host| HeaderValue::from_str(host).ok());
-        let outgoing = Arc::new(Outgoing::new(host));
-        let body_timeout = config.server.body_timeout.get();
-        let forward = Forward {
-            upstreams: upstreams.clone(),
-            outgoing: outgoing.clone(),
-            recorder: recorder.clone(),
-            voices: voices.clone(),
-            body_timeout,
         };
         let conf = ServerConf {
             threads,
             work_stealing: false,
             upstream_keepalive_pool_size: config.upstream.idle_connections,
-            // Each backend may be tried once, where nothing was sent.
-            max_retries: config.upstream.urls.len().max(1),
+            // How often another backend is tried, `Forward` says.
+            max_retries: usize::from(u16::MAX),
             ..ServerConf::default()
         };
         let conf = Arc::new(conf);
-        let exchange = Exchange {
-            connector: Connector::new(Some(ConnectorOptions::from_server_conf(&conf))),
-            upstreams,
-            outgoing,
-            recorder: recorder.clone(),
-            voices: voices.clone(),
-        };
         let (closing, closing_seen) = watch::channel(false);
         let (stop, stop_seen) = watch::channel(false);
         let door = Arc::new(Door {
-            gate: Arc::new(gate),
-            exchange,
-            proxy: Arc::new(http_proxy(&conf, forward)),
-            bridge: Bridge { router: api, recorder: recorder.clone(), voices: voices.clone(), timeout: body_timeout },
-            recorder,
+            current: Arc::new(ArcSwap::from_pointee(snapshot)),
+            exchange: Exchange { connector: Connector::new(Some(ConnectorOptions::from_server_conf(&conf))) },
+            proxy: Arc::new(http_proxy(&conf, Forward)),
+            metrics,
             clock,
-            voices,
-            limits: Limits::new(&config.server),
             closing: closing_seen,
             stop: stop_seen,
-            places: Arc::new(Places::new(config.server.max_connections)),
+            places: Arc::default(),
         });
         // One thread, one runtime: a connection stays where it is, and no request waits for another core to take it over.
         let runtime = Runtime::new_no_steal(threads, "gate");
-        Ok(Self { door, listeners: listeners.into(), runtime, accepting: JoinSet::new(), closing, stop })
+        Self { door, listeners: listeners.into(), runtime, accepting: JoinSet::new(), closing, stop }
+    }
+
+    /// The way to another config while it runs.
+    pub fn replace(&self) -> Replace {
+        Replace(self.door.current.clone())
     }
 
     /// Where clients reach it.
@@ -156,11 +135,5 @@ impl Server {
 impl std::fmt::Debug for Server {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Server").field("listeners", &self.listeners).finish_non_exhaustive()
-    }
-}
-
-impl std::fmt::Debug for Parts<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Parts").field("listeners", &self.listeners).finish_non_exhaustive()
     }
 }

@@ -1,0 +1,101 @@
+//! What requests are handled by. All of it is made from one config and replaced whole when the config changes.
+//!
+//! Must stay true: a request takes one snapshot, when its head is there, and keeps it to its end; nothing in it changes.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::Router;
+use http::HeaderValue;
+
+use super::{bridge::Bridge, outgoing::Outgoing, record::Recorder, upstream::Upstreams};
+use crate::{
+    api::Voices,
+    config::{Config, ServerConfig},
+    entropy::{Entropy, NoEntropy},
+    gate::Gate,
+    metrics::Metrics,
+    telemetry::AccessLog,
+};
+
+/// One config, ready to handle requests.
+pub struct Snapshot {
+    pub(super) gate: Gate,
+    pub(super) bridge: Bridge,
+    pub(super) upstreams: Upstreams,
+    pub(super) outgoing: Outgoing,
+    pub(super) recorder: Arc<Recorder>,
+    pub(super) voices: Voices,
+    pub(super) limits: Limits,
+}
+
+/// What a snapshot is made of.
+pub struct SnapshotParts<'a> {
+    pub config: &'a Config,
+    pub gate: Gate,
+    pub api: Router,
+    pub voices: Voices,
+    pub upstreams: Upstreams,
+    pub metrics: &'a Metrics,
+    pub access_log: AccessLog,
+    pub entropy: &'a Entropy,
+}
+
+/// What one connection may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) max_header_bytes: usize,
+    pub(super) header_timeout: Duration,
+    pub(super) keepalive_timeout: Duration,
+    pub(super) body_timeout: Duration,
+    pub(super) keepalive_requests: u32,
+    /// Connections at once, of all clients.
+    pub(super) max_connections: usize,
+}
+
+impl Limits {
+    const fn new(config: &ServerConfig) -> Self {
+        Self {
+            max_header_bytes: config.max_header_bytes.get(),
+            header_timeout: config.header_timeout.get(),
+            keepalive_timeout: config.keepalive_timeout.get(),
+            body_timeout: config.body_timeout.get(),
+            keepalive_requests: config.keepalive_requests,
+            max_connections: if config.max_connections == 0 { usize::MAX } else { config.max_connections },
+        }
+    }
+}
+
+impl Snapshot {
+    /// Puts the parts together.
+    ///
+    /// # Errors
+    /// When the system gives no randomness for request ids.
+    pub fn new(parts: SnapshotParts<'_>) -> Result<Self, NoEntropy> {
+        let SnapshotParts { config, gate, api, voices, upstreams, metrics, access_log, entropy } = parts;
+        let names = gate.rules().rules().map(|rule| &*rule.name);
+        let recorder = Arc::new(Recorder::new(names, metrics, access_log, entropy)?);
+        let host = config.upstream.host.as_deref().and_then(|host| HeaderValue::from_str(host).ok());
+        let limits = Limits::new(&config.server);
+        Ok(Self {
+            bridge: Bridge { router: api, recorder: recorder.clone(), voices: voices.clone(), timeout: limits.body_timeout },
+            gate,
+            upstreams,
+            outgoing: Outgoing::new(host),
+            recorder,
+            voices,
+            limits,
+        })
+    }
+}
+
+impl std::fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Snapshot").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for SnapshotParts<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SnapshotParts")
+    }
+}
