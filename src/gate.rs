@@ -262,8 +262,10 @@ impl Gate {
             Credential::Malformed => (decision::decide(ruling, TokenState::Malformed), None),
             Credential::Bearer(token) => match self.authorizer.authorize(token, now) {
                 Ok(identity) => {
-                    let state =
-                        TokenState::Valid { user_type: identity.claims.user_type.as_str(), roles: &identity.claims.roles };
+                    let state = TokenState::Valid {
+                        user_type: identity.claims.user_type().as_str(),
+                        roles: identity.claims.roles(),
+                    };
                     (decision::decide(ruling, state), Some(identity))
                 }
                 Err(code) => (decision::decide(ruling, TokenState::Invalid(code)), None),

@@ -15,6 +15,7 @@ mod keyring;
 mod keyrings;
 mod refresh;
 mod strict_json;
+mod verified;
 mod verify;
 
 #[cfg(test)]
@@ -28,4 +29,5 @@ pub use key::{KeyError, generate};
 pub use keyring::Keyring;
 pub use keyrings::{KeyringError, Keyrings, Rotated};
 pub use refresh::{RefreshToken, RefreshTokens};
+pub use verified::{ForeignClaims, KeptClaims, Told, Verified};
 pub use verify::{TokenError, Verifier};

@@ -19,7 +19,7 @@ use crate::{
 /// Somebody whose access token is good. Taking it counts against the limit of the address.
 #[derive(Debug)]
 pub(super) struct Caller {
-    identity: Arc<Identity>,
+    claims: AccessClaims,
     from: ClientIp,
     terms: Arc<Terms>,
 }
@@ -27,7 +27,7 @@ pub(super) struct Caller {
 impl Caller {
     /// As the use cases take it.
     pub(super) fn get(&self) -> auth::Caller<'_> {
-        let AccessClaims { sub, sid, client_type, .. } = &self.identity.claims;
+        let AccessClaims { sub, sid, client_type, .. } = &self.claims;
         auth::Caller { user: sub, session: *sid, client_type: *client_type, from: self.from, terms: &self.terms }
     }
 }
@@ -40,8 +40,15 @@ impl FromRequestParts<ApiState> for Caller {
         api.auth.limits().api(context.client_ip)?;
         let token = token(&parts.headers, false)?;
         let identity = api.authorizer.authorize(token, api.auth.now())?;
-        Ok(Self { identity, from: context.client_ip, terms: Arc::clone(&api.terms) })
+        let claims = own(&identity)?.clone();
+        Ok(Self { claims, from: context.client_ip, terms: Arc::clone(&api.terms) })
     }
+}
+
+/// What the token says of a session of ours. One of another issuer is good for the backend and for nothing here: there is no
+/// session behind it. It gets 401, because a client that signs in has what it needs.
+pub(super) fn own(identity: &Identity) -> Result<&AccessClaims, ErrorCode> {
+    identity.claims.own().ok_or(ErrorCode::TokenInvalid)
 }
 
 /// The one bearer token (RFC 6750 section 2.1; the scheme in any case, RFC 9110 section 11.1); where `bare` says so it may stand

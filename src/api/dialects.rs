@@ -26,12 +26,13 @@ use super::{
     voice::{self, Said},
 };
 use crate::{
-    auth::{AuthError, Caller, Identity, Refresh, SignedIn},
+    auth::{AuthError, Caller, Refresh, SignedIn},
     config::DialectAction,
     dialect::{ACCESS_TOKEN, Dialect, Refusal, Route, Terms, WrongField},
     error::ErrorCode,
     provider::wechat::{Errcode, WechatError},
     store::WechatSession,
+    token::AccessClaims,
 };
 use inputs::Inputs;
 use success::{Outcome, Success};
@@ -88,7 +89,7 @@ struct No {
 
 /// Whom a request is from.
 enum Whom {
-    Token(Arc<Identity>),
+    Token(Box<AccessClaims>),
     Handle(Box<WechatSession>),
 }
 
@@ -189,14 +190,14 @@ impl Asked<'_> {
         }
         auth.limits().api(from)?;
         let token = self.token(head, inputs)?;
-        Ok(Whom::Token(self.api.authorizer.authorize(&token, auth.now())?))
+        let identity = self.api.authorizer.authorize(&token, auth.now())?;
+        Ok(Whom::Token(Box::new(caller::own(&identity)?.clone())))
     }
 
     fn caller<'c>(&self, whom: &'c Whom, terms: &'c Terms) -> Caller<'c> {
         let from = self.context.client_ip;
         match whom {
-            Whom::Token(identity) => {
-                let claims = &identity.claims;
+            Whom::Token(claims) => {
                 Caller { user: &claims.sub, session: claims.sid, client_type: claims.client_type, from, terms }
             }
             Whom::Handle(known) => {

@@ -14,14 +14,14 @@ use crate::{
     error::ErrorCode,
     metrics::Metrics,
     policy::IdentityHeaders,
-    token::{AccessClaims, TokenCache, TokenError, Verifier},
+    token::{AccessClaims, TokenCache, TokenError, Verified, Verifier},
     types::Timestamp,
 };
 
 /// Who is calling, as the token says and the backend is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
-    pub claims: AccessClaims,
+    pub claims: Verified,
     /// What is set on the request to the backend.
     pub headers: Vec<(HeaderName, HeaderValue)>,
 }
@@ -76,7 +76,7 @@ impl Authorizer {
     pub fn authorize(&self, token: &str, now: Timestamp) -> Result<Arc<Identity>, ErrorCode> {
         match self.seen.get(token) {
             Some(seen) if seen.keys == self.verifier.keys_version() => {
-                if self.verifier.expired(&seen.identity.claims, now) {
+                if seen.identity.claims.own().is_some_and(|claims| self.verifier.expired(claims, now)) {
                     self.results.expired.inc();
                     return Err(ErrorCode::TokenExpired);
                 }
@@ -95,6 +95,7 @@ impl Authorizer {
     fn verify(&self, token: &str, now: Timestamp) -> Result<Arc<Identity>, ErrorCode> {
         let keys = self.verifier.keys();
         let claims = self.verifier.verify_with(&keys, token, now).map_err(|error| self.refused(error))?;
+        let claims = Verified::Own(claims);
         let headers = self.identity_headers.values(&claims).inspect_err(|_| self.results.invalid.inc())?;
         let identity = Arc::new(Identity { claims, headers });
         // A revoked token is remembered too: refusing it again must not cost a signature check.

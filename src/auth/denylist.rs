@@ -20,7 +20,7 @@ use crate::{
     clock::Clock,
     metrics::Metrics,
     store::{LogCursor, REVOCATION_RETENTION, RevocationEntry, RevocationTarget, Store, StoreError},
-    token::AccessClaims,
+    token::{AccessClaims, Verified},
     types::{SessionId, Timestamp, UserId},
 };
 
@@ -93,7 +93,18 @@ impl Denylist {
     }
 
     /// Whether a token with these claims is revoked.
-    pub fn refuses(&self, claims: &AccessClaims) -> bool {
+    ///
+    /// One of another issuer has neither session nor epoch. Whatever ended all tokens of its user, a ban above all, ends it too,
+    /// and those that its issuer gives meanwhile, for as long as revocations are remembered: nothing in it would say that it was
+    /// given with knowledge of the ban.
+    pub fn refuses(&self, claims: &Verified) -> bool {
+        match claims {
+            Verified::Own(claims) => self.refuses_own(claims),
+            Verified::Foreign(claims) => self.users.pin().contains_key(&claims.sub),
+        }
+    }
+
+    fn refuses_own(&self, claims: &AccessClaims) -> bool {
         claims.gep < self.everything.load(Ordering::Acquire)
             || self.sessions.pin().contains_key(&claims.sid)
             || self.users.pin().get(&claims.sub).is_some_and(|user| claims.ep < user.epoch)

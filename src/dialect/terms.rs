@@ -12,7 +12,7 @@ use super::{
 use crate::{
     config::{ShownPhone, UserIds},
     store::{Session, User},
-    token::AccessForm,
+    token::{AccessForm, Told},
     types::{OpenId, Timestamp},
 };
 
@@ -63,7 +63,12 @@ impl Terms {
     /// The form of an access token.
     pub fn access_form(&self, user: &User, openid: Option<&OpenId>, session: &Session, now: Timestamp) -> AccessForm {
         let bearer = Bearer { person: Person { user, openid, form: &self.person }, session, now };
-        AccessForm { ttl: self.access_ttl, renewable: self.renews, claims: filled(&self.claims, &bearer) }
+        AccessForm {
+            ttl: self.access_ttl,
+            renewable: self.renews,
+            claims: filled(&self.claims, &bearer),
+            told: Told::default(),
+        }
     }
 
     /// The further claims of a refresh token inside a JWT.

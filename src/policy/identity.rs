@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use http::{HeaderName, HeaderValue};
 
-use crate::{config::IdentityConfig, error::ErrorCode, token::AccessClaims};
+use crate::{config::IdentityConfig, error::ErrorCode, token::Verified};
 
 /// Names that identity may not be written under: they frame or route the request, or carry a credential, or are set by
 /// menshen itself.
@@ -60,14 +60,17 @@ impl Claim {
     }
 
     /// `None`: absent.
-    fn of(self, claims: &AccessClaims) -> Option<Cow<'_, str>> {
+    fn of(self, claims: &Verified) -> Option<Cow<'_, str>> {
         match self {
-            Self::Subject => Some(claims.sub.as_str().into()),
-            Self::UserType => Some(claims.user_type.as_str().into()),
-            Self::Session => Some(claims.sid.to_string().into()),
-            Self::ClientType => Some(claims.client_type.as_str().into()),
-            Self::Roles if claims.roles.is_empty() => None,
-            Self::Roles => Some(claims.roles.join(",").into()),
+            Self::Subject => Some(claims.sub().as_str().into()),
+            Self::UserType => Some(claims.user_type().as_str().into()),
+            Self::Session => match claims {
+                Verified::Own(claims) => Some(claims.sid.to_string().into()),
+                Verified::Foreign(claims) => claims.sid.as_deref().map(Cow::from),
+            },
+            Self::ClientType => claims.client_type().map(Cow::from),
+            Self::Roles if claims.roles().is_empty() => None,
+            Self::Roles => Some(claims.roles().join(",").into()),
         }
     }
 }
@@ -106,9 +109,9 @@ impl IdentityHeaders {
     }
 
     /// The headers for these claims. A claim that could not be one header value makes the token invalid.
-    pub fn values(&self, claims: &AccessClaims) -> Result<Vec<(HeaderName, HeaderValue)>, ErrorCode> {
+    pub fn values(&self, claims: &Verified) -> Result<Vec<(HeaderName, HeaderValue)>, ErrorCode> {
         // A comma in a role would make two roles of one.
-        if claims.roles.iter().any(|role| role.contains(',') || !is_visible(role)) {
+        if claims.roles().iter().any(|role| role.contains(',') || !is_visible(role)) {
             return Err(ErrorCode::TokenInvalid);
         }
         self.headers
@@ -143,7 +146,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::token::fixture;
+    use crate::token::{AccessClaims, fixture};
 
     fn config(headers: &[(&str, &str)]) -> IdentityConfig {
         let headers = headers.iter().map(|(name, claim)| ((*name).to_owned(), (*claim).to_owned()));
@@ -152,7 +155,7 @@ mod tests {
 
     fn told(claims: &AccessClaims) -> Result<Vec<String>, ErrorCode> {
         let all = [("A", "sub"), ("B", "user_type"), ("C", "sid"), ("D", "client_type"), ("E", "roles")];
-        let values = IdentityHeaders::compile(&config(&all)).unwrap().values(claims)?;
+        let values = IdentityHeaders::compile(&config(&all)).unwrap().values(&Verified::Own(claims.clone()))?;
         Ok(values.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect())
     }
 
@@ -175,6 +178,15 @@ mod tests {
     fn no_roles_set_no_header() {
         let claims = AccessClaims { roles: Vec::new(), ..fixture::claims() };
         assert_eq!(told(&claims).unwrap().len(), 4);
+    }
+
+    #[test]
+    fn what_a_token_of_another_issuer_does_not_say_sets_no_header() {
+        let all = [("A", "sub"), ("B", "user_type"), ("C", "sid"), ("D", "client_type"), ("E", "roles")];
+        let headers = IdentityHeaders::compile(&config(&all)).unwrap();
+        let values = headers.values(&Verified::Foreign(fixture::foreign("7"))).unwrap();
+        let told: Vec<_> = values.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+        assert_eq!(told, [("a", "7"), ("b", "user")]);
     }
 
     #[test]

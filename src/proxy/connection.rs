@@ -324,7 +324,7 @@ async fn refuse(
         path: &refused.path,
         status: said.status.as_u16(),
         error: Some(refused.code),
-        user: refused.user.as_ref().map(|identity| identity.claims.sub.as_str()),
+        user: refused.user.as_ref().map(|identity| identity.claims.sub().as_str()),
         client_ip: refused.origin.ip,
     });
     written == Ok(Afterwards::Open)

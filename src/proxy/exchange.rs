@@ -110,7 +110,7 @@ impl Exchange {
             path: passage.path(),
             status,
             error: failed,
-            user: passage.identity.as_ref().map(|identity| identity.claims.sub.as_str()),
+            user: passage.identity.as_ref().map(|identity| identity.claims.sub().as_str()),
             client_ip: passage.origin.ip,
         });
         if in_peace && !keep {

@@ -216,7 +216,7 @@ impl ProxyHttp for Forward {
             path: passage.path(),
             status: session.response_written().map_or(0, |sent| sent.status.as_u16()),
             error: ctx.failed,
-            user: passage.identity.as_ref().map(|identity| identity.claims.sub.as_str()),
+            user: passage.identity.as_ref().map(|identity| identity.claims.sub().as_str()),
             client_ip: passage.origin.ip,
         });
     }

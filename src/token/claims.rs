@@ -5,6 +5,7 @@ use std::{borrow::Cow, time::Duration};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::{KeptClaims, Told};
 use crate::{
     config::TokenConfig,
     store::{REVOCATION_RETENTION, Session, User},
@@ -41,6 +42,9 @@ impl Lifetimes {
 /// `token_use` of an access token: the second thing, after `typ`, that tells it from other tokens of ours.
 pub(super) const TOKEN_USE: &str = "access";
 
+/// The claim that holds what the backend is told of the person. One for all of it, so that no claim of a dialect is taken for it.
+pub(super) const TOLD: &str = "told";
+
 /// The claims of an access token that has been verified. `iss`, `aud` and `token_use` were equal to ours, `jti` was there: they are
 /// not kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +62,10 @@ pub struct AccessClaims {
     pub gep: u64,
     /// It may be traded for a new one, also when it has expired: the API that gave it has no refresh tokens.
     pub renewable: bool,
+    /// What the backend is told of the person, where the config says so.
+    pub told: Told,
+    /// Claims of a dialect that a rule or a header asks for.
+    pub kept: KeptClaims,
 }
 
 /// What an access token is issued for, all of it as it is in the store now.
@@ -86,6 +94,8 @@ pub(super) struct Written<'a> {
     pub(super) token_use: &'static str,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(super) renewable: bool,
+    #[serde(skip_serializing_if = "Told::is_empty")]
+    pub(super) told: &'a Told,
     /// What somebody's backend wants to read besides. No name of ours is among them ([`RESERVED`]).
     #[serde(flatten)]
     pub(super) extra: &'a Map<String, Value>,
@@ -100,10 +110,12 @@ pub struct AccessForm {
     pub renewable: bool,
     /// Further claims, by name.
     pub claims: Map<String, Value>,
+    /// What the backend is to be told of the person.
+    pub told: Told,
 }
 
 /// The names that further claims cannot have: ours, and those that say when and for whom a token is good (RFC 7519 section 4.1).
-pub const RESERVED: [&str; 17] = [
+pub const RESERVED: [&str; 18] = [
     "iss",
     "aud",
     "sub",
@@ -119,6 +131,7 @@ pub const RESERVED: [&str; 17] = [
     "gep",
     "token_use",
     "renewable",
+    TOLD,
     "cnf",
     "crit",
 ];

@@ -10,7 +10,7 @@ use std::{
 
 use async_trait::async_trait;
 
-use super::AccessClaims;
+use super::{AccessClaims, ForeignClaims, KeptClaims, Told};
 use crate::{
     store::{
         AccountOutcome, BindOutcome, CodeHash, Credentials, Known, LogCursor, LoginOutcome, Lookup, NewAccount, NewLogin,
@@ -66,6 +66,23 @@ pub(crate) fn claims() -> AccessClaims {
         client_type: ClientType::Web,
         ep: 3,
         gep: 1,
+        told: Told::default(),
+        kept: KeptClaims::default(),
+    }
+}
+
+/// A token of an issuer called `legacy` for this user.
+pub(crate) fn foreign(sub: &str) -> ForeignClaims {
+    ForeignClaims {
+        issuer: "legacy".into(),
+        sub: UserId::parse(sub).unwrap(),
+        exp: Some(NOW.plus(Duration::from_mins(15))),
+        user_type: UserType::user(),
+        roles: Vec::new(),
+        client_type: None,
+        sid: None,
+        told: Told::default(),
+        kept: KeptClaims::default(),
     }
 }
 

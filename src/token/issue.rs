@@ -91,6 +91,7 @@ impl Issuer {
             gep: *global_epoch,
             token_use: TOKEN_USE,
             renewable: form.renewable,
+            told: &form.told,
             extra: &form.claims,
         };
         let text = self.keyrings.current().sign(&claims).map_err(|_| IssueError::NotSigned)?;

@@ -8,7 +8,7 @@ use serde::{
 };
 
 /// The members of an object that somebody wants to know.
-pub(super) trait Members<'de>: Default {
+pub(super) trait Members<'de> {
     /// Takes the value of this name out of `map`, or says that the name means nothing here and leaves the value.
     fn take<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<Known, A::Error>;
 }
@@ -25,9 +25,14 @@ pub(super) enum Known {
 pub(super) struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
 
 /// The bytes as one object; `None` when they are anything else.
-pub(super) fn object<'de, M: Members<'de>>(bytes: &'de [u8]) -> Option<M> {
+pub(super) fn object<'de, M: Members<'de> + Default>(bytes: &'de [u8]) -> Option<M> {
+    object_into(bytes, M::default())
+}
+
+/// The same for members that have to be told first what they are after.
+pub(super) fn object_into<'de, M: Members<'de>>(bytes: &'de [u8], members: M) -> Option<M> {
     let mut json = serde_json::Deserializer::from_slice(bytes);
-    let members = json.deserialize_map(Object(PhantomData)).ok()?;
+    let members = json.deserialize_map(Object { members, input: PhantomData }).ok()?;
     json.end().ok()?;
     Some(members)
 }
@@ -44,12 +49,15 @@ pub(super) fn once<'de, T: Deserialize<'de>, A: MapAccess<'de>>(
     Ok(Known::Yes)
 }
 
-struct Object<M>(PhantomData<M>);
+struct Object<'de, M> {
+    members: M,
+    input: PhantomData<&'de ()>,
+}
 
 /// Names that mean nothing to us; more are refused, since each is compared with all others.
 const MOST_UNKNOWN: usize = 64;
 
-impl<'de, M: Members<'de>> Visitor<'de> for Object<M> {
+impl<'de, M: Members<'de>> Visitor<'de> for Object<'de, M> {
     type Value = M;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -57,7 +65,7 @@ impl<'de, M: Members<'de>> Visitor<'de> for Object<M> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<M, A::Error> {
-        let mut members = M::default();
+        let Self { mut members, .. } = self;
         let mut unknown: Vec<Cow<'de, str>> = Vec::new();
         while let Some(Text(name)) = map.next_key()? {
             match members.take(&name, &mut map)? {

@@ -15,11 +15,12 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::de::MapAccess;
 
 use super::{
-    claims::{AccessClaims, LONGEST_LIFE, Lifetimes, TOKEN_USE},
+    claims::{AccessClaims, LONGEST_LIFE, Lifetimes, TOKEN_USE, TOLD},
     key::VerifyingKey,
     keyring::{ACCESS_TOKEN, Keyring},
     keyrings::Keyrings,
     strict_json::{self, Known, Members, Text, once},
+    verified::{KeptClaims, Told},
 };
 use crate::{
     config::TokenConfig,
@@ -96,6 +97,7 @@ pub struct Verifier {
     leeway: Duration,
     longest_life: Duration,
     renewable_for: Duration,
+    kept: Arc<[Arc<str>]>,
 }
 
 impl Verifier {
@@ -107,7 +109,14 @@ impl Verifier {
             leeway: config.leeway.get(),
             longest_life: lifetimes.longest_accepted(),
             renewable_for: lifetimes.renewable_for,
+            kept: Arc::new([]),
         }
+    }
+
+    /// The same verifier, which keeps these claims of a dialect as well.
+    #[must_use]
+    pub fn keeping(self, kept: Arc<[Arc<str>]>) -> Self {
+        Self { kept, ..self }
     }
 
     /// The token's claims, when it is good at `now`. Whether its session has been revoked is another question.
@@ -145,7 +154,8 @@ impl Verifier {
         }
         let key = self.key_of(keys, header)?;
         let payload = URL_SAFE_NO_PAD.decode(payload).map_err(|_| TokenError::Malformed)?;
-        let claims = self.check(strict_json::object(&payload).ok_or(TokenError::Malformed)?, now, lapsed)?;
+        let members = Claims { keep: &self.kept, ..Claims::default() };
+        let claims = self.check(strict_json::object_into(&payload, members).ok_or(TokenError::Malformed)?, now, lapsed)?;
         if lapsed == Lapsed::IsRefused && self.expired(&claims, now) {
             return Err(TokenError::Expired);
         }
@@ -209,6 +219,8 @@ impl Verifier {
             ep: claims.ep.ok_or(missing)?,
             gep: claims.gep.ok_or(missing)?,
             renewable: claims.renewable.unwrap_or(false),
+            told: claims.told.unwrap_or_default(),
+            kept: claims.kept,
         };
         // The store says whether the session of a lapsed one lives; so one of before `access_ttl` was shortened is good for a new one.
         let longest = if lapsed == Lapsed::IsTaken { LONGEST_LIFE } else { self.longest_life };
@@ -267,6 +279,10 @@ struct Claims<'a> {
     gep: Option<u64>,
     renewable: Option<bool>,
     token_use: Option<Text<'a>>,
+    told: Option<Told>,
+    /// Which further ones are kept.
+    keep: &'a [Arc<str>],
+    kept: KeptClaims,
 }
 
 impl<'de> Members<'de> for Claims<'de> {
@@ -287,7 +303,8 @@ impl<'de> Members<'de> for Claims<'de> {
             "gep" => once(&mut self.gep, map),
             "renewable" => once(&mut self.renewable, map),
             "token_use" => once(&mut self.token_use, map),
-            _ => Ok(Known::No),
+            TOLD => once(&mut self.told, map),
+            _ => self.kept.take(self.keep, name, map),
         }
     }
 }

@@ -1,0 +1,178 @@
+//! What a verified token says, whoever issued it.
+//!
+//! Must stay true: a token of somebody else's is no session of ours: it has no session id, no epochs, and cannot be renewed.
+
+use std::sync::Arc;
+
+use serde::{
+    Deserialize, Serialize,
+    de::{Error, MapAccess},
+};
+use serde_json::Value;
+
+use super::{AccessClaims, strict_json::Known};
+use crate::types::{Timestamp, UserId, UserType};
+
+/// The claims of a token that has been verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verified {
+    /// We signed it.
+    Own(AccessClaims),
+    /// An `[[issuer]]` of the config signed it.
+    Foreign(ForeignClaims),
+}
+
+/// The claims of a token that an `[[issuer]]` signed, under the names that we have for them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForeignClaims {
+    /// The issuer's name in the config.
+    pub issuer: Arc<str>,
+    pub sub: UserId,
+    /// `None`: it does not expire.
+    pub exp: Option<Timestamp>,
+    pub user_type: UserType,
+    pub roles: Vec<String>,
+    /// As the issuer says it: not one of our kinds of client.
+    pub client_type: Option<String>,
+    /// The issuer's own name for its session; none of ours.
+    pub sid: Option<String>,
+    pub told: Told,
+    pub kept: KeptClaims,
+}
+
+/// What a token says of the person, where the config wants the backend to be told.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Told {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub openid: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unionid: Option<String>,
+    /// E.164.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phone: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nickname: Option<String>,
+}
+
+impl Told {
+    /// Whether there is nothing to tell.
+    pub const fn is_empty(&self) -> bool {
+        let Self { openid, unionid, phone, nickname } = self;
+        openid.is_none() && unionid.is_none() && phone.is_none() && nickname.is_none()
+    }
+}
+
+/// Personal.
+impl std::fmt::Debug for Told {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Told(***)")
+    }
+}
+
+/// Further claims that a rule or a header asks for, by name; the others are not kept.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct KeptClaims(pub(super) Vec<(Arc<str>, Vec<String>)>);
+
+impl KeptClaims {
+    /// Keeps the next value if somebody asks for this name.
+    pub(super) fn take<'de, A: MapAccess<'de>>(
+        &mut self,
+        wanted: &[Arc<str>],
+        name: &str,
+        map: &mut A,
+    ) -> Result<Known, A::Error> {
+        let Some(name) = wanted.iter().find(|wanted| &***wanted == name) else { return Ok(Known::No) };
+        if self.0.iter().any(|(known, _)| known == name) {
+            return Err(A::Error::custom("a name twice"));
+        }
+        self.0.push((Arc::clone(name), texts(map.next_value()?)));
+        Ok(Known::Yes)
+    }
+
+    /// What the claim says: one value, or each of a list. Numbers and truth values are as JSON writes them. Empty: nothing.
+    pub fn get(&self, name: &str) -> &[String] {
+        self.0.iter().find(|(known, _)| &**known == name).map_or(&[], |(_, values)| values)
+    }
+}
+
+/// The plain values in a claim: itself, or those of a list. A fraction is none, since not everybody reads it alike.
+pub(super) fn texts(value: Value) -> Vec<String> {
+    match value {
+        Value::String(text) => vec![text],
+        Value::Bool(truth) => vec![truth.to_string()],
+        Value::Number(number) if !number.is_f64() => vec![number.to_string()],
+        Value::Array(values) => values.into_iter().filter(|value| !value.is_array()).flat_map(texts).collect(),
+        Value::Number(_) | Value::Null | Value::Object(_) => Vec::new(),
+    }
+}
+
+/// They can be personal.
+impl std::fmt::Debug for KeptClaims {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|(name, _)| name)).finish()
+    }
+}
+
+impl Verified {
+    /// Whom it names.
+    pub const fn sub(&self) -> &UserId {
+        match self {
+            Self::Own(claims) => &claims.sub,
+            Self::Foreign(claims) => &claims.sub,
+        }
+    }
+
+    /// When it expires, without any leeway; `None`: never.
+    pub const fn exp(&self) -> Option<Timestamp> {
+        match self {
+            Self::Own(claims) => Some(claims.exp),
+            Self::Foreign(claims) => claims.exp,
+        }
+    }
+
+    pub const fn user_type(&self) -> &UserType {
+        match self {
+            Self::Own(claims) => &claims.user_type,
+            Self::Foreign(claims) => &claims.user_type,
+        }
+    }
+
+    pub fn roles(&self) -> &[String] {
+        match self {
+            Self::Own(claims) => &claims.roles,
+            Self::Foreign(claims) => &claims.roles,
+        }
+    }
+
+    pub fn client_type(&self) -> Option<&str> {
+        match self {
+            Self::Own(claims) => Some(claims.client_type.as_str()),
+            Self::Foreign(claims) => claims.client_type.as_deref(),
+        }
+    }
+
+    /// What it says of the person.
+    pub const fn told(&self) -> &Told {
+        match self {
+            Self::Own(claims) => &claims.told,
+            Self::Foreign(claims) => &claims.told,
+        }
+    }
+
+    /// Further claims that somebody asks for.
+    pub const fn kept(&self) -> &KeptClaims {
+        match self {
+            Self::Own(claims) => &claims.kept,
+            Self::Foreign(claims) => &claims.kept,
+        }
+    }
+
+    /// The claims of a token of ours; `None`: it is somebody else's, and there is no session behind it.
+    pub const fn own(&self) -> Option<&AccessClaims> {
+        match self {
+            Self::Own(claims) => Some(claims),
+            Self::Foreign(_) => None,
+        }
+    }
+}
