@@ -19,7 +19,7 @@ use menshen::{
     policy::{Answered, IdentityHeaders},
     store::{Profile, RefreshSalt, Session, StoredKey, User},
     token::{AccessForm, Grant, Issuer, Keyrings, Lifetimes, Verifier, generate},
-    types::{ClientType, SessionId, Timestamp, UserId, UserType},
+    types::{ClientType, ExtraClaims, SessionId, Timestamp, UserId, UserType},
 };
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -50,6 +50,7 @@ impl World {
             profile: Profile::default(),
             phone: None,
             username: None,
+            claims: ExtraClaims::default(),
             created_at: NOW,
             last_login_at: NOW,
         };

@@ -184,6 +184,7 @@ impl App {
             clock: clock.clone(),
             entropy: entropy.clone(),
             first_integer: AuthRules::of(&config).first_integer,
+            announce: AuthRules::of(&config).announce,
         }));
         let token = secrets::admin_token(&config.admin, &entropy)?;
         let operations = Operations {

@@ -60,7 +60,7 @@ use crate::{
     entropy::Entropy,
     metrics::Metrics,
     provider::{sms::Sms, wechat::Wechat},
-    store::{RevocationEntry, RevocationTarget, Revoked, Session, Store, User},
+    store::{Announce, RevocationEntry, RevocationTarget, Revoked, Session, Store, User},
     token::{Grant, Issuer, RefreshTokens, SessionHandles},
     types::{ClientIp, ClientType, OpenId, SessionId, Timestamp, UserId},
 };
@@ -110,6 +110,8 @@ pub struct AuthRules {
     /// How old a login may be for its session to delete the account.
     pub recent_login: Duration,
     pub sms: SmsRules,
+    /// What the backend is told of, besides what it is asked.
+    pub announce: Announce,
 }
 
 /// The use cases.
@@ -182,7 +184,12 @@ impl Auth {
     fn sign(&self, grant: &Grant<'_>, openid: Option<OpenId>, terms: &Terms, now: Timestamp) -> Result<SignedIn, AuthError> {
         let Grant { user, session, .. } = grant;
         let issuer = &self.parts.issuer;
-        let access = issuer.access(grant, &terms.access_form(user, openid.as_ref(), session, now), now)?;
+        let mut form = terms.access_form(user, openid.as_ref(), session, now);
+        // What a dialect's own client reads wins over what the backend said of the user.
+        for (name, value) in user.claims.get() {
+            form.claims.entry(name).or_insert_with(|| value.clone());
+        }
+        let access = issuer.access(grant, &form, now)?;
         let refresh_token = self.parts.refresh_tokens.issue(session);
         let refresh_jwt = if terms.wraps_refresh_token {
             let claims = terms.refresh_claims(user, openid.as_ref(), session, now);
@@ -260,6 +267,7 @@ impl AuthRules {
             },
             recent_login: config.auth.recent_login.get(),
             sms: SmsRules::of(&config.sms),
+            announce: Announce::default(),
         }
     }
 }

@@ -12,7 +12,8 @@
 //! - what has expired is absent, whether or not it has been swept;
 //! - openids, unionids, phones, usernames, nicknames and session keys are sealed at rest and found by keyed hash;
 //! - a guess at a code is counted before it is compared, and a guess at nothing costs what a wrong guess costs;
-//! - the id of a user who is gone is never given again.
+//! - the id of a user who is gone is never given again;
+//! - what the backend is to hear of is in the outbox in the same step as what happened, and stays until it was delivered.
 
 mod accounts;
 #[doc(hidden)]
@@ -21,6 +22,7 @@ pub mod embedded;
 mod failure;
 mod measured;
 mod open;
+mod outbox;
 mod phones;
 mod vault;
 
@@ -29,7 +31,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::types::{AppId, ClientType, OpenId, Phone, Secret, SessionId, Timestamp, UnionId, UserId, UserType, Username};
+use crate::types::{
+    AppId, ClientType, ExtraClaims, OpenId, Phone, Secret, SessionId, Timestamp, UnionId, UserId, UserType, Username,
+};
 
 pub use self::{
     accounts::{
@@ -38,6 +42,7 @@ pub use self::{
     },
     measured::Measured,
     open::{OpenError, OpenOptions, Opening, engine, has_data, open},
+    outbox::{Announce, Backlog, OutboxEntry, OutboxEvent, OutboxPlace, Withdrawal},
     phones::{
         BindOutcome, Merged, PhoneBinding, PhoneProof, SmsGuess, SmsId, SmsLimits, SmsReservation, SmsReserved, SmsSlots,
         UnbindOutcome,
@@ -115,11 +120,31 @@ pub trait Store: Send + Sync + 'static {
         &self,
         id: &UserId,
         wanted_by: Option<SessionId>,
+        announce: Announce,
         now: Timestamp,
     ) -> Result<Option<Revoked>, StoreError>;
 
     /// Changes the profile: `None` leaves a field, `Some(None)` clears it.
     async fn update_profile(&self, id: &UserId, change: &ProfileChange, now: Timestamp) -> Result<Option<User>, StoreError>;
+
+    /// Takes back what the user of an openid no longer lets us have. The user as they are then; `None`: nobody has this openid.
+    /// A second time it finds nothing to take back.
+    async fn withdraw(
+        &self,
+        withdrawal: &Withdrawal,
+        announce: Announce,
+        now: Timestamp,
+    ) -> Result<Option<User>, StoreError>;
+
+    /// Takes events that are due, the longest due first, at most `limit`. Each counts one more attempt, and is due again at
+    /// `until` unless it is settled: so another replica, or the next start, goes on where this one was lost.
+    async fn take_outbox(&self, now: Timestamp, until: Timestamp, limit: usize) -> Result<Vec<OutboxEntry>, StoreError>;
+
+    /// Forgets an event that was taken, or makes it due at another time. One that somebody else has taken since stays as it is.
+    async fn settle_outbox(&self, place: &OutboxPlace, again: Option<Timestamp>) -> Result<(), StoreError>;
+
+    /// How much waits in the outbox.
+    async fn backlog(&self) -> Result<Backlog, StoreError>;
 
     /// The session while it lives: neither revoked nor past its end.
     async fn session(&self, id: SessionId, now: Timestamp) -> Result<Option<Session>, StoreError>;
@@ -209,6 +234,9 @@ pub struct User {
     pub phone: Option<Phone>,
     /// Of an administrator who signs in with a password.
     pub username: Option<Username>,
+    /// What the backend wants the tokens to say besides.
+    #[serde(default, skip_serializing_if = "ExtraClaims::is_empty")]
+    pub claims: ExtraClaims,
     pub created_at: Timestamp,
     pub last_login_at: Timestamp,
 }
@@ -291,6 +319,10 @@ pub struct NewLogin {
     pub user_type: UserType,
     /// Id for a new user.
     pub new_user: NewUserId,
+    /// Further claims of a new user.
+    pub claims: ExtraClaims,
+    /// What goes into the outbox, if it comes about.
+    pub announce: Announce,
     /// A stranger's login makes a user; otherwise it is [`LoginOutcome::RegistrationClosed`].
     pub registration_open: bool,
     /// The code of `wx.login` to spend, and until when it is remembered. `None` in development, where codes are reusable.
@@ -323,6 +355,10 @@ pub enum NewUserId {
     Given(UserId),
     /// The store's next integer, starting at this one.
     NextInteger { first: u64 },
+    /// This one, which the backend chose. Where it is taken, nobody is made: [`LoginOutcome::IdTaken`].
+    Told(UserId),
+    /// None yet: a stranger is proven, and nobody is made ([`LoginOutcome::Stranger`]).
+    Ask,
 }
 
 /// What WeChat said of the person.
@@ -359,6 +395,11 @@ pub enum LoginOutcome {
     Disabled(UserId),
     /// A stranger, and registration is closed.
     RegistrationClosed,
+    /// Proven, and nobody yet, where the login wanted to know that first ([`NewUserId::Ask`]). Nothing has changed: codes are as
+    /// good as before.
+    Stranger,
+    /// The id that the backend chose is, or was (`gone`), somebody else's. Nothing has changed.
+    IdTaken { gone: bool },
 }
 
 /// A session and its user, as they are after the operation.

@@ -4,6 +4,7 @@
 //! What is personal or secret prints as `***` in `Debug` and has no `Display`.
 
 mod address;
+mod extra_claims;
 mod identity;
 mod instant;
 mod phone;
@@ -13,6 +14,7 @@ mod sms;
 mod username;
 
 pub use address::{ClientIp, is_public};
+pub use extra_claims::ExtraClaims;
 pub use identity::{AppId, OpenId, UnionId, UserId, UserType};
 pub use instant::Timestamp;
 pub use phone::Phone;

@@ -32,6 +32,7 @@ pub async fn operations(config: &Config) -> anyhow::Result<Operations> {
         clock: clock.clone(),
         entropy: entropy.clone(),
         first_integer: AuthRules::of(config).first_integer,
+        announce: AuthRules::of(config).announce,
     }));
     Ok(Operations { administration, keyrings, store, audit, clock, entropy })
 }

@@ -16,8 +16,8 @@ use crate::{
     entropy::{Entropy, NoEntropy},
     metrics::Metrics,
     store::{
-        AccountOutcome, Identities, Known, Lookup, NewAccount, Resealing, RevocationEntry, Revoke, RightsChange, Session,
-        Store, StoreError, User,
+        AccountOutcome, Announce, Identities, Known, Lookup, NewAccount, Resealing, RevocationEntry, Revoke, RightsChange,
+        Session, Store, StoreError, User,
     },
     types::{SessionId, Timestamp, UserId, UserType, Username},
 };
@@ -44,6 +44,8 @@ pub struct AdministrationParts {
     pub entropy: Entropy,
     /// `None`: new users get UUIDs. Otherwise the first integer.
     pub first_integer: Option<u64>,
+    /// What the backend is told of.
+    pub announce: Announce,
 }
 
 /// Why it was not done.
@@ -156,7 +158,7 @@ impl Administration {
 
     /// Erases a user. Says how many sessions ended.
     pub async fn erase(&self, id: &UserId) -> Done<usize> {
-        let Some(revoked) = self.parts.store.erase_user(id, None, self.now()).await? else {
+        let Some(revoked) = self.parts.store.erase_user(id, None, self.parts.announce, self.now()).await? else {
             // Asked only now, for the answer's sake.
             return Err(self.user(id).await.err().unwrap_or(AdministrationError::NoSuchUser));
         };

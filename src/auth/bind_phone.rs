@@ -111,7 +111,8 @@ impl Auth {
         let phone = proof.phone().clone();
         let (user, session) = (caller.user.clone(), caller.session);
         let single_per_client_type = self.parts.rules.single_per_client_type;
-        let binding = PhoneBinding { user, session, proof, merge, single_per_client_type, now };
+        let announce = self.parts.rules.announce;
+        let binding = PhoneBinding { user, session, proof, merge, single_per_client_type, announce, now };
         match self.parts.store.bind_phone(&binding).await? {
             BindOutcome::Bound(_) => Ok(Bound { phone, watermark: None, merged: false, signed_in: None }),
             BindOutcome::Merged(merged) => self.joined(caller, phone, &merged, now).await,

@@ -9,7 +9,7 @@ use crate::{
     entropy::NoEntropy,
     store::{LoginOutcome, LoginProof, NewLogin, NewSession, NewUserId, Opened, Profile, RefreshSalt},
     token::Grant,
-    types::{ClientIp, ClientType, Malformed, Timestamp, UserId, UserType},
+    types::{ClientIp, ClientType, ExtraClaims, Malformed, Timestamp, UserId, UserType},
 };
 
 /// How somebody signs in: its name in metrics and in the audit log.
@@ -45,6 +45,8 @@ impl Auth {
             profile_is_newer: false,
             user_type: UserType::user(),
             new_user: self.new_user_id(now)?,
+            claims: ExtraClaims::default(),
+            announce: rules.announce,
             registration_open: rules.registration_open,
             code: None,
             merge: rules.merge,
@@ -70,6 +72,8 @@ impl Auth {
             LoginOutcome::NotProven { no_code: false } => Err(not_proven),
             LoginOutcome::Disabled(_) => Err(AuthError::UserDisabled),
             LoginOutcome::RegistrationClosed => Err(AuthError::RegistrationClosed),
+            // Only a login that asks for its user's id ends so, and this one has it.
+            LoginOutcome::Stranger | LoginOutcome::IdTaken { .. } => Err(AuthError::Interrupted),
         }
     }
 

@@ -5,6 +5,7 @@
 
 pub mod accounts;
 pub mod logins;
+pub mod outbox;
 pub mod phones;
 pub mod revocations;
 pub mod rotations;
@@ -14,10 +15,10 @@ pub mod upkeep;
 use std::{future::Future, sync::Arc, time::Duration};
 
 use super::{
-    CodeHash, LoginOutcome, LoginProof, NewLogin, NewSession, NewUserId, Opened, Profile, RefreshSalt, RevocationEntry,
-    Rotation, RotationOutcome, Store, WechatIdentity,
+    Announce, CodeHash, LoginOutcome, LoginProof, NewLogin, NewSession, NewUserId, Opened, Profile, RefreshSalt,
+    RevocationEntry, Rotation, RotationOutcome, Store, WechatIdentity,
 };
-use crate::types::{AppId, ClientType, OpenId, Secret, SessionId, Timestamp, UnionId, UserId, UserType};
+use crate::types::{AppId, ClientType, ExtraClaims, OpenId, Secret, SessionId, Timestamp, UnionId, UserId, UserType};
 
 /// One test for each case. Takes an expression that makes an empty store, and whatever has to outlive it: `(Arc<dyn Store>, _)`.
 #[macro_export]
@@ -47,6 +48,17 @@ macro_rules! store_contract {
             logins::the_oldest_session_ends_for_one_too_many,
             logins::a_session_ends_at_its_idle_and_absolute_end,
             logins::sessions_are_listed_newest_first,
+            logins::a_stranger_is_nobody_until_the_id_is_known,
+            sms::a_stranger_s_code_is_good_until_the_id_is_known,
+            logins::an_id_that_the_backend_chose_is_the_user_s,
+            logins::an_id_that_is_taken_makes_nobody,
+            outbox::an_erasure_is_told_where_that_is_wanted,
+            outbox::a_new_user_is_told_once,
+            outbox::users_that_are_joined_are_told,
+            outbox::an_event_comes_back_until_it_is_settled,
+            outbox::parallel_takers_share_the_events,
+            outbox::a_late_answer_leaves_what_another_has_taken,
+            outbox::what_is_withdrawn_goes,
             rotations::parallel_rotations_have_one_winner,
             rotations::a_replay_is_answered_until_its_successor_is_used,
             rotations::a_replay_window_closes,
@@ -156,6 +168,8 @@ pub fn login_of(person: &str, session: u128) -> NewLogin {
         profile_is_newer: false,
         user_type: UserType::user(),
         new_user: NewUserId::Given(UserId::parse(&format!("u{session}")).expect("a user id")),
+        claims: ExtraClaims::default(),
+        announce: Announce::default(),
         registration_open: true,
         code: None,
         merge: false,
@@ -267,6 +281,7 @@ mod tests {
             ("sms", include_str!("contract/sms.rs")),
             ("phones", include_str!("contract/phones.rs")),
             ("accounts", include_str!("contract/accounts.rs")),
+            ("outbox", include_str!("contract/outbox.rs")),
         ];
         let mut cases = 0;
         for (group, text) in groups {
@@ -276,6 +291,6 @@ mod tests {
                 cases += 1;
             }
         }
-        assert_eq!(cases, 95);
+        assert_eq!(cases, 106);
     }
 }

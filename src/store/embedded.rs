@@ -11,6 +11,7 @@ mod layout;
 mod login;
 mod memory;
 mod merge;
+mod outbox;
 mod phone;
 mod profile;
 mod records;
@@ -37,10 +38,11 @@ use self::{
     writer::{Health, Writer},
 };
 use super::{
-    AccountOutcome, BindOutcome, CodeHash, Credentials, Known, LogCursor, LoginOutcome, Lookup, NewAccount, NewLogin,
-    OpenError, OpenOptions, PhoneBinding, ProfileChange, RefreshSalt, Renewal, Resealing, RevocationPage, Revoke, Revoked,
-    RightsChange, RightsChanged, Rotation, RotationOutcome, Session, SmsGuess, SmsId, SmsReservation, SmsReserved, SmsSlots,
-    Store, StoreError, StoreKeys, StoreStats, StoredKey, UnbindOutcome, User, WechatIdentity, WechatSession,
+    AccountOutcome, Announce, Backlog, BindOutcome, CodeHash, Credentials, Known, LogCursor, LoginOutcome, Lookup,
+    NewAccount, NewLogin, OpenError, OpenOptions, OutboxEntry, OutboxPlace, PhoneBinding, ProfileChange, RefreshSalt,
+    Renewal, Resealing, RevocationPage, Revoke, Revoked, RightsChange, RightsChanged, Rotation, RotationOutcome, Session,
+    SmsGuess, SmsId, SmsReservation, SmsReserved, SmsSlots, Store, StoreError, StoreKeys, StoreStats, StoredKey,
+    UnbindOutcome, User, WechatIdentity, WechatSession, Withdrawal,
     failure::Failure,
     vault::{Keyring, Unwrapped, Vault},
 };
@@ -249,10 +251,37 @@ impl Store for EmbeddedStore {
         &self,
         id: &UserId,
         wanted_by: Option<SessionId>,
+        announce: Announce,
         now: Timestamp,
     ) -> Result<Option<Revoked>, StoreError> {
         let id = id.clone();
-        self.writer.run(move |draft| accounts::erase(draft, &id, wanted_by, now)).await
+        self.writer.run(move |draft| accounts::erase(draft, &id, wanted_by, announce, now)).await
+    }
+
+    async fn withdraw(
+        &self,
+        withdrawal: &Withdrawal,
+        announce: Announce,
+        now: Timestamp,
+    ) -> Result<Option<User>, StoreError> {
+        let withdrawal = withdrawal.clone();
+        self.writer.run(move |draft| outbox::withdraw(draft, &withdrawal, announce, now)).await
+    }
+
+    async fn take_outbox(&self, now: Timestamp, until: Timestamp, limit: usize) -> Result<Vec<OutboxEntry>, StoreError> {
+        if !self.read(move |view| outbox::is_due(view, now)).await? {
+            return Ok(Vec::new());
+        }
+        self.writer.run(move |draft| outbox::take(draft, now, until, limit)).await
+    }
+
+    async fn settle_outbox(&self, place: &OutboxPlace, again: Option<Timestamp>) -> Result<(), StoreError> {
+        let place = place.clone();
+        self.writer.run(move |draft| outbox::settle(draft, &place, again)).await
+    }
+
+    async fn backlog(&self) -> Result<Backlog, StoreError> {
+        self.read(outbox::backlog).await
     }
 
     async fn update_profile(

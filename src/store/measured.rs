@@ -5,10 +5,11 @@ use std::{future::Future, sync::Arc, time::Instant};
 use async_trait::async_trait;
 
 use super::{
-    AccountOutcome, BindOutcome, CodeHash, Credentials, Known, LogCursor, LoginOutcome, Lookup, NewAccount, NewLogin,
-    PhoneBinding, ProfileChange, RefreshSalt, Renewal, Resealing, RevocationPage, Revoke, Revoked, RightsChange,
-    RightsChanged, Rotation, RotationOutcome, Session, SmsGuess, SmsId, SmsReservation, SmsReserved, SmsSlots, Store,
-    StoreError, StoreStats, StoredKey, UnbindOutcome, User, WechatIdentity, WechatSession,
+    AccountOutcome, Announce, Backlog, BindOutcome, CodeHash, Credentials, Known, LogCursor, LoginOutcome, Lookup,
+    NewAccount, NewLogin, OutboxEntry, OutboxPlace, PhoneBinding, ProfileChange, RefreshSalt, Renewal, Resealing,
+    RevocationPage, Revoke, Revoked, RightsChange, RightsChanged, Rotation, RotationOutcome, Session, SmsGuess, SmsId,
+    SmsReservation, SmsReserved, SmsSlots, Store, StoreError, StoreStats, StoredKey, UnbindOutcome, User, WechatIdentity,
+    WechatSession, Withdrawal,
 };
 use crate::{
     metrics::Metrics,
@@ -112,9 +113,31 @@ impl<S: Store + ?Sized> Store for Measured<S> {
         &self,
         id: &UserId,
         wanted_by: Option<SessionId>,
+        announce: Announce,
         now: Timestamp,
     ) -> Result<Option<Revoked>, StoreError> {
-        self.timed("erase_user", self.inner.erase_user(id, wanted_by, now)).await
+        self.timed("erase_user", self.inner.erase_user(id, wanted_by, announce, now)).await
+    }
+
+    async fn withdraw(
+        &self,
+        withdrawal: &Withdrawal,
+        announce: Announce,
+        now: Timestamp,
+    ) -> Result<Option<User>, StoreError> {
+        self.timed("withdraw", self.inner.withdraw(withdrawal, announce, now)).await
+    }
+
+    async fn take_outbox(&self, now: Timestamp, until: Timestamp, limit: usize) -> Result<Vec<OutboxEntry>, StoreError> {
+        self.timed("take_outbox", self.inner.take_outbox(now, until, limit)).await
+    }
+
+    async fn settle_outbox(&self, place: &OutboxPlace, again: Option<Timestamp>) -> Result<(), StoreError> {
+        self.timed("settle_outbox", self.inner.settle_outbox(place, again)).await
+    }
+
+    async fn backlog(&self) -> Result<Backlog, StoreError> {
+        self.timed("backlog", self.inner.backlog()).await
     }
 
     async fn rotate_store_key(&self) -> Result<(), StoreError> {

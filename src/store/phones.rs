@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{CodeHash, NewSession, Revoked, Session, User};
+use super::{Announce, CodeHash, NewSession, Revoked, Session, User};
 use crate::types::{Phone, SmsPurpose, Timestamp, UserId};
 
 /// Names one message, so that its reservation can be repeated or taken back.
@@ -95,6 +95,8 @@ pub struct PhoneBinding {
     pub merge: Option<NewSession>,
     /// With that session end the others of its client type.
     pub single_per_client_type: bool,
+    /// What goes into the outbox, if it comes about.
+    pub announce: Announce,
     pub now: Timestamp,
 }
 

@@ -13,12 +13,13 @@ use async_trait::async_trait;
 use super::{AccessClaims, ForeignClaims, KeptClaims, Told};
 use crate::{
     store::{
-        AccountOutcome, BindOutcome, CodeHash, Credentials, Known, LogCursor, LoginOutcome, Lookup, NewAccount, NewLogin,
-        PhoneBinding, Profile, ProfileChange, RefreshSalt, Renewal, Resealing, RevocationEntry, RevocationPage, Revoke,
-        Revoked, RightsChange, RightsChanged, Rotation, RotationOutcome, Session, SmsGuess, SmsId, SmsReservation,
-        SmsReserved, SmsSlots, Store, StoreError, StoreStats, StoredKey, UnbindOutcome, User, WechatIdentity, WechatSession,
+        AccountOutcome, Announce, Backlog, BindOutcome, CodeHash, Credentials, Known, LogCursor, LoginOutcome, Lookup,
+        NewAccount, NewLogin, OutboxEntry, OutboxPlace, PhoneBinding, Profile, ProfileChange, RefreshSalt, Renewal,
+        Resealing, RevocationEntry, RevocationPage, Revoke, Revoked, RightsChange, RightsChanged, Rotation, RotationOutcome,
+        Session, SmsGuess, SmsId, SmsReservation, SmsReserved, SmsSlots, Store, StoreError, StoreStats, StoredKey,
+        UnbindOutcome, User, WechatIdentity, WechatSession, Withdrawal,
     },
-    types::{ClientType, Phone, SessionId, Timestamp, UserId, UserType, Username},
+    types::{ClientType, ExtraClaims, Phone, SessionId, Timestamp, UserId, UserType, Username},
 };
 
 pub(crate) const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -33,6 +34,7 @@ pub(crate) fn user() -> User {
         profile: Profile::default(),
         phone: None,
         username: None,
+        claims: ExtraClaims::default(),
         created_at: NOW,
         last_login_at: NOW,
     }
@@ -209,7 +211,29 @@ impl Store for Shelf {
         Err(StoreError::Closed)
     }
 
-    async fn erase_user(&self, _: &UserId, _: Option<SessionId>, _: Timestamp) -> Result<Option<Revoked>, StoreError> {
+    async fn erase_user(
+        &self,
+        _: &UserId,
+        _: Option<SessionId>,
+        _: Announce,
+        _: Timestamp,
+    ) -> Result<Option<Revoked>, StoreError> {
+        Err(StoreError::Closed)
+    }
+
+    async fn withdraw(&self, _: &Withdrawal, _: Announce, _: Timestamp) -> Result<Option<User>, StoreError> {
+        Err(StoreError::Closed)
+    }
+
+    async fn take_outbox(&self, _: Timestamp, _: Timestamp, _: usize) -> Result<Vec<OutboxEntry>, StoreError> {
+        Err(StoreError::Closed)
+    }
+
+    async fn settle_outbox(&self, _: &OutboxPlace, _: Option<Timestamp>) -> Result<(), StoreError> {
+        Err(StoreError::Closed)
+    }
+
+    async fn backlog(&self) -> Result<Backlog, StoreError> {
         Err(StoreError::Closed)
     }
 

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use super::{NOW, Subject, at, later, lives, login_of, moved, opened, rotation, together, whole_log, with_unionid};
 use crate::{
     store::{
-        AccountOutcome, Known, LoginOutcome, LoginProof, Lookup, NewAccount, NewLogin, NewUserId, PasswordHash, Revoke,
-        RightsChange, RotationOutcome, User,
+        AccountOutcome, Announce, Known, LoginOutcome, LoginProof, Lookup, NewAccount, NewLogin, NewUserId, PasswordHash,
+        Revoke, RightsChange, RotationOutcome, User,
     },
     types::{AppId, OpenId, Secret, SessionId, UserId, UserType, Username},
 };
@@ -176,13 +176,21 @@ pub async fn an_erased_user_leaves_nothing_but_the_id(store: Subject) {
     let what = Revoke::Session { user: alice.user.id.clone(), session: over.session.id };
     store.revoke(&what, NOW).await.expect("works");
     for session in [over.session.id, SessionId::from_bits(404)] {
-        let nobody = store.erase_user(&alice.user.id, Some(session), later(1)).await.expect("works");
+        let nobody = store.erase_user(&alice.user.id, Some(session), Announce::default(), later(1)).await.expect("works");
         assert_eq!(nobody, None, "a session that is over erases nobody");
     }
-    let erased = store.erase_user(&alice.user.id, Some(other.session.id), later(1)).await.expect("works").expect("a user");
+    let erased = store
+        .erase_user(&alice.user.id, Some(other.session.id), Announce::default(), later(1))
+        .await
+        .expect("works")
+        .expect("a user");
     assert_eq!(erased.sessions.iter().collect::<BTreeSet<_>>(), [&alice.session.id, &other.session.id].into());
     assert_eq!((erased.entries.len(), whole_log(&store).await.len()), (1, 2), "tokens that are out are refused");
-    assert_eq!(store.erase_user(&alice.user.id, None, later(1)).await.expect("works"), None, "twice is once");
+    assert_eq!(
+        store.erase_user(&alice.user.id, None, Announce::default(), later(1)).await.expect("works"),
+        None,
+        "twice is once"
+    );
     assert_eq!(store.user(&alice.user.id).await.expect("works"), None);
     assert!(matches!(store.known(&alice.user.id).await, Ok(Known::Gone { merged_into: None, .. })));
     for session in [alice.session.id, other.session.id] {
@@ -193,7 +201,7 @@ pub async fn an_erased_user_leaves_nothing_but_the_id(store: Subject) {
     assert!(store.login(&back).await.is_err(), "the id is never given again");
     back.new_user = NewUserId::Given(UserId::parse("u3").expect("an id"));
     assert!(opened(&store, &back).await.is_new_user);
-    store.erase_user(&root.id, None, later(1)).await.expect("works");
+    store.erase_user(&root.id, None, Announce::default(), later(1)).await.expect("works");
     assert!(store.credentials(&username("root")).await.expect("works").is_none());
     created(&store, &account("a2", "root")).await;
 }
@@ -203,7 +211,7 @@ pub async fn an_erased_integer_is_not_given_again(store: Subject) {
     let numbered =
         |n: u128| NewLogin { new_user: NewUserId::NextInteger { first: 10 }, ..login_of(&format!("person-{n}"), n) };
     let ten = opened(&store, &numbered(1)).await.user.id;
-    store.erase_user(&ten, None, NOW).await.expect("works");
+    store.erase_user(&ten, None, Announce::default(), NOW).await.expect("works");
     assert_eq!(opened(&store, &numbered(2)).await.user.id.as_str(), "11");
 }
 

@@ -7,8 +7,8 @@ use super::{
     with_unionid,
 };
 use crate::{
-    store::{LoginOutcome, NewUserId, ProfileChange, Revoke},
-    types::{ClientType, UserId, UserType},
+    store::{Announce, LoginOutcome, NewLogin, NewUserId, ProfileChange, Revoke},
+    types::{ClientType, ExtraClaims, UserId, UserType},
 };
 
 /// 200 at once: one user, 200 sessions, and one of them is told that it is new.
@@ -338,4 +338,49 @@ pub async fn the_oldest_session_ends_for_one_too_many(store: Subject) {
     let living = store.sessions(&user, later(20)).await.expect("works");
     assert_eq!(living.iter().map(|session| session.id.bits()).collect::<Vec<_>>(), [13, 12, 11, 10, 9]);
     assert_eq!(super::whole_log(&store).await.len(), 8, "their tokens are refused");
+}
+
+/// A login that has to ask for the id first changes nothing, until it has one; who is known is signed in at once.
+pub async fn a_stranger_is_nobody_until_the_id_is_known(store: Subject) {
+    let mut login = with_code(login_of("alice", 1), 1);
+    login.new_user = NewUserId::Ask;
+    assert!(matches!(store.login(&login).await.expect("works"), LoginOutcome::Stranger));
+    assert!(matches!(store.login(&login).await.expect("works"), LoginOutcome::Stranger), "the code is as good as before");
+    assert_eq!(store.users(None, 10).await.expect("works"), []);
+    let closed = NewLogin { registration_open: false, ..login.clone() };
+    assert!(matches!(store.login(&closed).await.expect("works"), LoginOutcome::RegistrationClosed));
+    login.new_user = NewUserId::Told(UserId::parse("42").expect("an id"));
+    assert!(opened(&store, &login).await.is_new_user);
+    let mut again = login_of("alice", 2);
+    again.new_user = NewUserId::Ask;
+    assert_eq!(opened(&store, &again).await.user.id.as_str(), "42");
+}
+
+/// The backend says which id, and what the tokens say besides; both stay.
+pub async fn an_id_that_the_backend_chose_is_the_user_s(store: Subject) {
+    let said = serde_json::json!({ "tenant": "north", "level": 3, "groups": ["a", "b"], "rate": 0.5, "vip": true });
+    let claims = ExtraClaims::parse(said.as_object().expect("an object").clone(), &[]).expect("claims");
+    let told = NewUserId::Told(UserId::parse("7").expect("an id"));
+    let alice = opened(&store, &NewLogin { new_user: told, claims: claims.clone(), ..login_of("alice", 1) }).await;
+    assert_eq!((alice.user.id.as_str(), &alice.user.claims), ("7", &claims));
+    let again = opened(&store, &login_of("alice", 2)).await;
+    assert_eq!((again.user.id.as_str(), &again.user.claims), ("7", &claims));
+    let next = NewLogin { new_user: NewUserId::NextInteger { first: 7 }, ..login_of("bob", 3) };
+    assert_eq!(opened(&store, &next).await.user.id.as_str(), "8", "counting steps over it");
+}
+
+/// An id of somebody else makes nobody, whether that one is here or gone, and spends no code.
+pub async fn an_id_that_is_taken_makes_nobody(store: Subject) {
+    let told = |person: &str, session| NewLogin {
+        new_user: NewUserId::Told(UserId::parse("7").expect("an id")),
+        ..with_code(login_of(person, session), 9)
+    };
+    let alice = opened(&store, &NewLogin { code: None, ..told("alice", 1) }).await;
+    let taken = store.login(&told("bob", 2)).await.expect("works");
+    assert!(matches!(taken, LoginOutcome::IdTaken { gone: false }), "{taken:?}");
+    store.erase_user(&alice.user.id, None, Announce::default(), NOW).await.expect("works").expect("a user");
+    let taken = store.login(&told("bob", 2)).await.expect("works");
+    assert!(matches!(taken, LoginOutcome::IdTaken { gone: true }), "{taken:?}");
+    let given = NewUserId::Given(UserId::parse("b").expect("an id"));
+    assert!(opened(&store, &NewLogin { new_user: given, ..told("bob", 2) }).await.is_new_user);
 }

@@ -7,8 +7,8 @@ use super::{
 };
 use crate::{
     store::{
-        BindOutcome, NewLogin, NewSession, Opened, PhoneBinding, PhoneProof, RefreshSalt, RevocationTarget, Revoke,
-        RightsChange, UnbindOutcome,
+        Announce, BindOutcome, NewLogin, NewSession, Opened, PhoneBinding, PhoneProof, RefreshSalt, RevocationTarget,
+        Revoke, RightsChange, UnbindOutcome,
     },
     types::{ClientType, Phone, SessionId, SmsPurpose, Timestamp, UserId},
 };
@@ -20,6 +20,7 @@ fn binding(opened: &Opened, last: u64, number: u8, now: Timestamp) -> PhoneBindi
         proof: PhoneProof::Sms(guess(last, number, SmsPurpose::Bind)),
         merge: None,
         single_per_client_type: false,
+        announce: Announce::default(),
         now,
     }
 }

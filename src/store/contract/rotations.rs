@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{ABSOLUTE, IDLE, NOW, Subject, later, lives, login_of, moved, opened, rotated, rotation, together, whole_log};
 use crate::{
-    store::{Renewal, RenewalProof, RevocationTarget, Revoke, RightsChange, RotationOutcome},
+    store::{Announce, Renewal, RenewalProof, RevocationTarget, Revoke, RightsChange, RotationOutcome},
     types::{SessionId, Timestamp, UserId},
 };
 
@@ -212,7 +212,7 @@ pub async fn a_renewal_gets_past_no_revocation(store: Subject) {
     let ended = renewed(&store, &by_user(bob.session.id, &bob.user.id, later(8))).await;
     assert!(matches!(ended, RotationOutcome::Revoked), "a ban ends sessions for good");
     let carol = opened(&store, &login_of("carol", 4)).await;
-    store.erase_user(&carol.user.id, None, later(5)).await.expect("works");
+    store.erase_user(&carol.user.id, None, Announce::default(), later(5)).await.expect("works");
     let gone = renewed(&store, &by_user(carol.session.id, &carol.user.id, later(6))).await;
     assert!(matches!(gone, RotationOutcome::Unknown | RotationOutcome::Revoked), "{gone:?}");
 }

@@ -5,10 +5,10 @@ use std::time::Duration;
 use super::{NOW, Subject, later, login_of, opened, together};
 use crate::{
     store::{
-        CodeHash, LoginOutcome, LoginProof, NewLogin, Opened, SmsGuess, SmsId, SmsLimits, SmsReservation, SmsReserved,
-        SmsSlots,
+        CodeHash, LoginOutcome, LoginProof, NewLogin, NewUserId, Opened, SmsGuess, SmsId, SmsLimits, SmsReservation,
+        SmsReserved, SmsSlots,
     },
-    types::{Phone, SmsPurpose, Timestamp},
+    types::{Phone, SmsPurpose, Timestamp, UserId},
 };
 
 const LIMITS: SmsLimits = SmsLimits {
@@ -334,4 +334,20 @@ pub async fn a_sweep_forgets_messages_in_their_time(store: Subject) {
     assert!(matches!(third, SmsReserved::Cooldown(_)), "still remembered: {third:?}");
     while store.sweep(later(2 * 24 * 3600), 1).await.expect("works") > 0 {}
     sent(&store, &message(3, 1, 3, later(61))).await;
+}
+
+/// Who is asked about first has the same code for the login that follows; wrong guesses count as ever.
+pub async fn a_stranger_s_code_is_good_until_the_id_is_known(store: Subject) {
+    sent(&store, &message(1, 1, 7, NOW)).await;
+    let asking = |number, session| NewLogin { new_user: NewUserId::Ask, ..sms_login(1, number, session, later(1)) };
+    assert!(matches!(store.login(&asking(7, 1)).await.expect("works"), LoginOutcome::Stranger));
+    for n in 0..4 {
+        let wrong = store.login(&asking(8, 10 + n)).await.expect("works");
+        assert!(matches!(wrong, LoginOutcome::NotProven { no_code: false }), "{wrong:?}");
+    }
+    let told = NewUserId::Told(UserId::parse("42").expect("an id"));
+    let login = NewLogin { new_user: told, ..sms_login(1, 7, 2, later(2)) };
+    assert_eq!(opened(&store, &login).await.user.id.as_str(), "42");
+    let again = store.login(&asking(7, 3)).await.expect("works");
+    assert!(matches!(again, LoginOutcome::NotProven { .. }), "used: {again:?}");
 }

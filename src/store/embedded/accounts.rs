@@ -4,13 +4,14 @@ use super::{
     draft::{Draft, View},
     identity,
     layout::{self, Handle},
+    outbox,
     records::{self, GoneRecord, OpenIdRecord, PhoneRecord, UserRecord, UsernameRecord},
     revoke,
 };
 use crate::{
     store::{
-        AccountOutcome, Credentials, Identities, Known, Lookup, NewAccount, NewUserId, PasswordHash, Revoked, RightsChange,
-        RightsChanged, User, WechatIdentity, WechatSession, failure::Failure,
+        AccountOutcome, Announce, Credentials, Identities, Known, Lookup, NewAccount, NewUserId, OutboxEvent, PasswordHash,
+        Revoked, RightsChange, RightsChanged, User, WechatIdentity, WechatSession, failure::Failure,
     },
     types::{Secret, SessionId, Timestamp, UserId, Username},
 };
@@ -114,6 +115,7 @@ pub(super) fn erase(
     draft: &mut Draft<'_>,
     id: &UserId,
     wanted_by: Option<SessionId>,
+    announce: Announce,
     now: Timestamp,
 ) -> Result<Option<Revoked>, Failure> {
     let found = match wanted_by {
@@ -141,6 +143,9 @@ pub(super) fn erase(
     }
     draft.remove(layout::user(id));
     draft.put(layout::gone(id), &GoneRecord { at: now, merged_into: None })?;
+    if announce.deleted {
+        outbox::put(draft, OutboxEvent::Deleted { user: id.clone() }, now)?;
+    }
     Ok(Some(revoked))
 }
 

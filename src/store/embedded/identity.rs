@@ -9,13 +9,14 @@ use super::{
 };
 use crate::{
     store::{NewUserId, Profile, User, failure::Failure},
-    types::{Timestamp, UserId, UserType},
+    types::{ExtraClaims, Timestamp, UserId, UserType},
 };
 
 /// An id that nobody has, or ever had.
 pub(super) fn new_id(draft: &mut Draft<'_>, wanted: &NewUserId) -> Result<UserId, Failure> {
     let id = match wanted {
-        NewUserId::Given(id) => id.clone(),
+        NewUserId::Given(id) | NewUserId::Told(id) => id.clone(),
+        NewUserId::Ask => return Err(Failure::Refused("a new user has no id yet")),
         NewUserId::NextInteger { first } => return next_integer(draft, *first),
     };
     if records::is_taken(draft, &id)? { Err(Failure::Refused("the id given for a new user is taken")) } else { Ok(id) }
@@ -45,6 +46,7 @@ pub(super) fn new_user(id: UserId, user_type: UserType, now: Timestamp) -> UserR
         profile: Profile::default(),
         phone: None,
         username: None,
+        claims: ExtraClaims::default(),
         created_at: now,
         last_login_at: now,
     };

@@ -22,6 +22,11 @@ pub(super) const GLOBAL_EPOCH: &[u8] = b"m/global_epoch";
 /// The number of the newest line of the revocation log. Kept apart, so that a swept log goes on counting.
 pub(super) const LOG_HEAD: &[u8] = b"m/log_head";
 
+/// The number of the newest event for the backend.
+pub(super) const OUTBOX_HEAD: &[u8] = b"m/outbox_head";
+
+/// Events for the backend, in the order in which they are due.
+pub(super) const OUTBOX: &[u8] = b"e/";
 /// Lines of the revocation log, in order.
 pub(super) const LOG: &[u8] = b"r/";
 /// Signing keys, oldest first.
@@ -126,6 +131,17 @@ pub(super) fn number_at(key: &[u8]) -> Option<u64> {
     key.last_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes))
 }
 
+/// An event for the backend, due at this time.
+pub(super) fn outbox(due: Timestamp, number: u64) -> Vec<u8> {
+    [OUTBOX, &due.as_millis().to_be_bytes(), &number.to_be_bytes()].concat()
+}
+
+/// The time and the number of an [`outbox`].
+pub(super) fn outbox_at(key: &[u8]) -> Option<(Timestamp, u64)> {
+    let (due, number) = key.strip_prefix(OUTBOX)?.split_first_chunk::<8>()?;
+    Some((Timestamp::from_millis(u64::from_be_bytes(*due)), u64::from_be_bytes(number.try_into().ok()?)))
+}
+
 /// Says when what lies at `key` may be looked at for removal. Whole seconds, rounded up: never early.
 pub(super) fn expiry(at: Timestamp, key: &[u8]) -> Vec<u8> {
     let secs = at.as_millis().div_ceil(1000);
@@ -150,6 +166,7 @@ mod tests {
         assert_eq!(number_at(&log_line(7)), Some(7));
         assert_eq!(expiring(&expiry(Timestamp::from_millis(1001), &session(id))), Some((2, session(id).as_slice())));
         assert_eq!(expiring(b"x/short"), None);
+        assert_eq!(outbox_at(&outbox(Timestamp::from_millis(7), 9)), Some((Timestamp::from_millis(7), 9)));
     }
 
     #[test]

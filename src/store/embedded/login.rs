@@ -5,6 +5,7 @@ use super::{
     identity,
     layout::{self, Handle},
     merge::{self, Joined},
+    outbox,
     records::{self, OpenIdRecord, PhoneRecord, SessionRecord, SpentCode, UnionIdRecord, UserRecord, UsernameRecord},
     revoke,
     sms::{self, Guessed},
@@ -13,7 +14,8 @@ use super::{
 use crate::{
     crypto,
     store::{
-        LoginOutcome, LoginProof, NewLogin, NewSession, Opened, Profile, Revoked, Session, WechatIdentity, failure::Failure,
+        LoginOutcome, LoginProof, NewLogin, NewSession, NewUserId, Opened, OutboxEvent, Profile, Revoked, Session,
+        WechatIdentity, failure::Failure,
     },
     types::{AppId, ClientType, OpenId, SessionId, Timestamp, UserId, UserType},
 };
@@ -36,7 +38,13 @@ pub(super) fn login(draft: &mut Draft<'_>, login: &NewLogin) -> Result<LoginOutc
         Some(user) if user.user.disabled => return Ok(refused(draft, login, LoginOutcome::Disabled(user.user.id))),
         Some(user) => returning(user, login),
         None if !login.registration_open => return Ok(refused(draft, login, LoginOutcome::RegistrationClosed)),
-        None => stranger(draft, login)?,
+        None => match stranger(draft, login)? {
+            Ok(user) => user,
+            Err(nobody) => {
+                draft.forget();
+                return Ok(nobody);
+            }
+        },
     };
     link(draft, login, &mut user)?;
     let room = Room {
@@ -139,7 +147,7 @@ fn find(draft: &mut Draft<'_>, login: &NewLogin) -> Result<Found, Failure> {
     if two_phones || !merge::fits(&user, &other) {
         return Ok(Found { user: Some(user), merged: None });
     }
-    let Joined { left, gone, revoked } = merge::join(draft, user, other, login.now)?;
+    let Joined { left, gone, revoked } = merge::join(draft, user, other, login.announce, login.now)?;
     Ok(Found { user: Some(left), merged: Some((gone, revoked)) })
 }
 
@@ -178,12 +186,24 @@ fn returning(mut user: UserRecord, login: &NewLogin) -> UserRecord {
     user
 }
 
-/// A new user under an id that nobody has had.
-fn stranger(draft: &mut Draft<'_>, login: &NewLogin) -> Result<UserRecord, Failure> {
+/// A new user under an id that nobody has had; or why there is none.
+fn stranger(draft: &mut Draft<'_>, login: &NewLogin) -> Result<Result<UserRecord, LoginOutcome>, Failure> {
+    match &login.new_user {
+        NewUserId::Ask => return Ok(Err(LoginOutcome::Stranger)),
+        NewUserId::Told(id) if records::is_taken(draft, id)? => {
+            let gone = records::user(draft, id)?.is_none();
+            return Ok(Err(LoginOutcome::IdTaken { gone }));
+        }
+        NewUserId::Told(_) | NewUserId::Given(_) | NewUserId::NextInteger { .. } => {}
+    }
     let id = identity::new_id(draft, &login.new_user)?;
+    if login.announce.created {
+        outbox::put(draft, OutboxEvent::Created { user: id.clone() }, login.now)?;
+    }
     let mut record = identity::new_user(id, login.user_type.clone(), login.now);
     record.user.profile = login.profile.clone();
-    Ok(record)
+    record.user.claims = login.claims.clone();
+    Ok(Ok(record))
 }
 
 /// Makes the identities lead to the user, unless they lead to somebody already.

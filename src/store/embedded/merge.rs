@@ -6,11 +6,12 @@
 use super::{
     draft::Draft,
     layout::{self, Handle},
+    outbox,
     records::{self, GoneRecord, OpenIdRecord, PhoneRecord, UnionIdRecord, UserRecord},
     revoke,
 };
 use crate::{
-    store::{Profile, Revoked, failure::Failure},
+    store::{Announce, OutboxEvent, Profile, Revoked, failure::Failure},
     types::{AppId, Timestamp, UserType},
 };
 
@@ -35,7 +36,13 @@ pub(super) fn fits(one: &UserRecord, other: &UserRecord) -> bool {
 }
 
 /// Joins two that fit.
-pub(super) fn join(draft: &mut Draft<'_>, one: UserRecord, other: UserRecord, now: Timestamp) -> Result<Joined, Failure> {
+pub(super) fn join(
+    draft: &mut Draft<'_>,
+    one: UserRecord,
+    other: UserRecord,
+    announce: Announce,
+    now: Timestamp,
+) -> Result<Joined, Failure> {
     let age = |record: &UserRecord| (record.user.created_at, record.user.id.clone());
     let (mut left, gone) = if age(&one) <= age(&other) { (one, other) } else { (other, one) };
     let revoked = revoke::whole_user(draft, &gone.user.id, now)?;
@@ -67,6 +74,9 @@ pub(super) fn join(draft: &mut Draft<'_>, one: UserRecord, other: UserRecord, no
     let gone = gone.user.id;
     draft.remove(layout::user(&gone));
     draft.put(layout::gone(&gone), &GoneRecord { at: now, merged_into: Some(id.clone()) })?;
+    if announce.merged {
+        outbox::put(draft, OutboxEvent::Merged { user: id.clone(), gone: gone.clone() }, now)?;
+    }
     Ok(Joined { left, gone, revoked })
 }
 

@@ -18,7 +18,7 @@ use crate::{
 
 /// Binds the phone that is proven.
 pub(super) fn bind(draft: &mut Draft<'_>, binding: &PhoneBinding) -> Result<BindOutcome, Failure> {
-    let PhoneBinding { user, session, proof, merge, now, single_per_client_type: _ } = binding;
+    let PhoneBinding { user, session, proof, merge, now, single_per_client_type: _, announce: _ } = binding;
     if let Some(merge) = merge
         && let Some(done) = merged_before(draft, merge, *now)?
     {
@@ -70,7 +70,7 @@ fn join(
     let now = binding.now;
     // As it is before its user goes, and it with them.
     let before = records::session(draft, binding.session)?;
-    let Joined { left, gone, mut revoked } = merge::join(draft, caller, owner, now)?;
+    let Joined { left, gone, mut revoked } = merge::join(draft, caller, owner, binding.announce, now)?;
     let mut left =
         if left.user.phone.as_ref() == Some(binding.proof.phone()) { left } else { take(draft, left, &binding.proof)? };
     let session = match before {

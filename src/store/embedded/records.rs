@@ -244,3 +244,53 @@ pub(super) fn put_user(draft: &mut Draft<'_>, record: &UserRecord) -> Result<(),
 pub(super) fn put_session(draft: &mut Draft<'_>, record: &SessionRecord) -> Result<(), Failure> {
     draft.put(layout::session(record.session.id), record)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{entropy::Entropy, store::vault::Vault, types::ExtraClaims};
+
+    /// A user as they were written before there were further claims.
+    #[derive(Serialize)]
+    struct OldUser {
+        id: UserId,
+        user_type: crate::types::UserType,
+        roles: Vec<String>,
+        epoch: u64,
+        disabled: bool,
+        profile: crate::store::Profile,
+        phone: Option<Phone>,
+        username: Option<Username>,
+        created_at: Timestamp,
+        last_login_at: Timestamp,
+    }
+
+    #[derive(Serialize)]
+    struct OldRecord {
+        user: OldUser,
+        openids: BTreeSet<(AppId, OpenId)>,
+        unionids: BTreeSet<UnionId>,
+        sessions: usize,
+    }
+
+    #[test]
+    fn a_user_of_before_there_were_claims_still_reads() {
+        let vault = Vault::new(crate::store::vault::Keyring::generate(&Entropy::default()).unwrap(), Entropy::default());
+        let now = Timestamp::from_secs(1_800_000_000);
+        let user = OldUser {
+            id: UserId::parse("42").unwrap(),
+            user_type: crate::types::UserType::user(),
+            roles: vec!["editor".to_owned()],
+            epoch: 3,
+            disabled: false,
+            profile: crate::store::Profile::default(),
+            phone: None,
+            username: None,
+            created_at: now,
+            last_login_at: now,
+        };
+        let old = OldRecord { user, openids: BTreeSet::new(), unionids: BTreeSet::new(), sessions: 1 };
+        let read: UserRecord = vault.open(b"u/42", &vault.seal(b"u/42", &old).unwrap()).unwrap();
+        assert_eq!((read.user.id.as_str(), read.user.epoch, read.user.claims), ("42", 3, ExtraClaims::default()));
+    }
+}

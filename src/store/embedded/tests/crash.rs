@@ -101,6 +101,7 @@ async fn sign_in_twice_and_merge(store: &EmbeddedStore, n: u128) -> Result<(), S
         proof: PhoneProof::Wechat(phone(n)),
         merge: Some(NewSession { id: SessionId::from_bits(u128::MAX - n), ..by_wechat.session }),
         single_per_client_type: false,
+        announce: Announce::default(),
         now: later(2),
     };
     assert!(matches!(store.bind_phone(&binding).await?, BindOutcome::Merged(_)));

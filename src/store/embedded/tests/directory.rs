@@ -63,6 +63,7 @@ async fn the_files_do_not_say_who_is_in_them() {
         proof: PhoneProof::Wechat(phone),
         merge: None,
         single_per_client_type: false,
+        announce: Announce::default(),
         now: NOW,
     };
     assert!(matches!(store.bind_phone(&binding).await.unwrap(), BindOutcome::Bound(_)));

@@ -1,0 +1,115 @@
+//! Events for the backend, in the order in which they are due.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    draft::{Draft, View},
+    layout::{self, Handle},
+    records::{self, OpenIdRecord},
+};
+use crate::{
+    store::{Announce, Backlog, OutboxEntry, OutboxEvent, OutboxPlace, User, Withdrawal, failure::Failure},
+    types::Timestamp,
+};
+
+/// Most events that are counted for the metrics.
+const MOST_COUNTED: usize = 1000;
+
+/// An event, and how often it has been tried.
+#[derive(Serialize, Deserialize)]
+struct OutboxRecord {
+    event: OutboxEvent,
+    at: Timestamp,
+    attempts: u32,
+}
+
+/// Adds an event, due at once.
+pub(super) fn put(draft: &mut Draft<'_>, event: OutboxEvent, at: Timestamp) -> Result<(), Failure> {
+    let number = draft.record::<u64>(layout::OUTBOX_HEAD)?.unwrap_or_default();
+    let next = number.checked_add(1).ok_or(Failure::Refused("a counter is at its end"))?;
+    draft.put(layout::OUTBOX_HEAD.to_vec(), &next)?;
+    draft.put(layout::outbox(at, next), &OutboxRecord { event, at, attempts: 0 })
+}
+
+/// Whether something is due: a look that spares the writer an operation.
+pub(super) fn is_due(view: &dyn View, now: Timestamp) -> Result<bool, Failure> {
+    let first = view.scan(layout::OUTBOX, None, 1)?;
+    Ok(first.first().and_then(|(key, _)| layout::outbox_at(key)).is_some_and(|(due, _)| due <= now))
+}
+
+/// Takes what is due, and makes it due again later.
+pub(super) fn take(
+    draft: &mut Draft<'_>,
+    now: Timestamp,
+    until: Timestamp,
+    limit: usize,
+) -> Result<Vec<OutboxEntry>, Failure> {
+    let mut taken = Vec::new();
+    for (key, bytes) in draft.scan(layout::OUTBOX, None, limit)? {
+        let Some((due, number)) = layout::outbox_at(&key) else { continue };
+        if due > now {
+            break;
+        }
+        let record: OutboxRecord = match draft.vault().open(&key, &bytes) {
+            // The others must not wait for it for ever.
+            Err(Failure::Damaged(why)) => {
+                tracing::error!(error = %why, "an event for the backend could not be read and is removed: {why}");
+                draft.remove(key);
+                continue;
+            }
+            read => read?,
+        };
+        let record = OutboxRecord { attempts: record.attempts.saturating_add(1), ..record };
+        draft.remove(key);
+        let place = layout::outbox(until, number);
+        draft.put(place.clone(), &record)?;
+        let OutboxRecord { event, at, attempts } = record;
+        taken.push(OutboxEntry { event, at, attempts, place: OutboxPlace(place) });
+    }
+    Ok(taken)
+}
+
+/// Forgets an event, or moves it to another time.
+pub(super) fn settle(draft: &mut Draft<'_>, place: &OutboxPlace, again: Option<Timestamp>) -> Result<(), Failure> {
+    let key = &place.0;
+    let Some((_, number)) = layout::outbox_at(key) else { return Ok(()) };
+    let Some(record) = draft.record::<OutboxRecord>(key)? else { return Ok(()) };
+    draft.remove(key.clone());
+    match again {
+        Some(at) => draft.put(layout::outbox(at, number), &record),
+        None => Ok(()),
+    }
+}
+
+/// How much waits.
+pub(super) fn backlog(view: &dyn View) -> Result<Backlog, Failure> {
+    let pairs = view.scan(layout::OUTBOX, None, MOST_COUNTED)?;
+    let happened = |(key, bytes): &(Vec<u8>, Vec<u8>)| Some(view.vault().open::<OutboxRecord>(key, bytes).ok()?.at);
+    Ok(Backlog { waiting: pairs.len(), oldest: pairs.iter().filter_map(happened).min() })
+}
+
+/// Takes back what the user of an openid no longer lets us have.
+pub(super) fn withdraw(
+    draft: &mut Draft<'_>,
+    withdrawal: &Withdrawal,
+    announce: Announce,
+    now: Timestamp,
+) -> Result<Option<User>, Failure> {
+    let Withdrawal { app_id, openid, profile, phone, kinds, said_at } = withdrawal;
+    let Some(owner) = draft.find::<OpenIdRecord>(Handle::OpenId(app_id, openid))? else { return Ok(None) };
+    let mut record = records::owner(draft, &owner.user)?;
+    if *profile {
+        record.user.profile.nickname = None;
+        record.user.profile.avatar_url = None;
+    }
+    // The openid is another way in, so the phone is never the only one.
+    if *phone && let Some(bound) = record.user.phone.take() {
+        draft.remove_under(Handle::Phone(&bound));
+    }
+    records::put_user(draft, &record)?;
+    if announce.withdrawn {
+        let (user, app) = (record.user.id.clone(), app_id.clone());
+        put(draft, OutboxEvent::Withdrawn { user, app, kinds: kinds.clone(), said_at: *said_at }, now)?;
+    }
+    Ok(Some(record.user))
+}

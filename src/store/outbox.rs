@@ -1,0 +1,83 @@
+//! The outbox: what the backend has to hear of, kept until it has.
+//!
+//! An event is written in the same step as what happened, so neither is there without the other. It names people by our own ids
+//! alone: what is personal about a user who is erased must not live on here.
+
+use serde::{Deserialize, Serialize};
+
+use crate::types::{AppId, OpenId, Timestamp, UserId};
+
+/// Which events an operation puts into the outbox; none by default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the config, and none depends on another")]
+pub struct Announce {
+    pub created: bool,
+    pub deleted: bool,
+    pub merged: bool,
+    pub withdrawn: bool,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OutboxEvent {
+    /// A user was made.
+    Created { user: UserId },
+    /// A user was erased.
+    Deleted { user: UserId },
+    /// Two users became one; `gone` is no more.
+    Merged { user: UserId, gone: UserId },
+    /// A user took back what an app was allowed to have: the numbers of WeChat's `RevokeInfo`, said at this time.
+    Withdrawn { user: UserId, app: AppId, kinds: Vec<u16>, said_at: Timestamp },
+}
+
+/// An event that was taken to be delivered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutboxEntry {
+    pub event: OutboxEvent,
+    /// When it happened.
+    pub at: Timestamp,
+    /// How often it has been taken, this time included.
+    pub attempts: u32,
+    pub place: OutboxPlace,
+}
+
+/// Where an event lies; means something to the engine that gave it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutboxPlace(pub Vec<u8>);
+
+/// How much waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Backlog {
+    /// Events, counted up to 1000.
+    pub waiting: usize,
+    /// When the oldest of those counted happened.
+    pub oldest: Option<Timestamp>,
+}
+
+/// What somebody no longer lets us have, as WeChat said.
+#[derive(Debug, Clone)]
+pub struct Withdrawal {
+    pub app_id: AppId,
+    pub openid: OpenId,
+    /// Nickname and avatar go.
+    pub profile: bool,
+    /// The phone goes.
+    pub phone: bool,
+    /// All that WeChat named, for the backend.
+    pub kinds: Vec<u16>,
+    pub said_at: Timestamp,
+}
+
+impl OutboxEvent {
+    /// Names the event, the same however often it is told: an id of a user is never given again.
+    pub fn id(&self) -> String {
+        match self {
+            Self::Created { user } => format!("user.created.{user}"),
+            Self::Deleted { user } => format!("user.deleted.{user}"),
+            Self::Merged { user: _, gone } => format!("user.merged.{gone}"),
+            Self::Withdrawn { user, app, kinds: _, said_at } => {
+                format!("user.withdrawn.{user}.{app}.{}", said_at.as_secs())
+            }
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! What a backend wants its users' tokens to say besides what all tokens say.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::Malformed;
+
+/// Most claims of one user.
+const MOST: usize = 16;
+/// Longest name, in bytes.
+const LONGEST_NAME: usize = 64;
+/// Longest text, in bytes.
+const LONGEST_TEXT: usize = 256;
+/// Most texts of one list.
+const LONGEST_LIST: usize = 16;
+/// Most bytes of them all as JSON: they travel with every request, inside a token that may have 8 KiB.
+const LONGEST: usize = 1024;
+
+/// Further claims of one user: flat, few and short. Personal: they do not print.
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ExtraClaims(Map<String, Value>);
+
+impl ExtraClaims {
+    /// Takes texts, numbers, booleans and lists of texts, under names that are not reserved.
+    pub fn parse(claims: Map<String, Value>, reserved: &[&str]) -> Result<Self, Malformed> {
+        if claims.len() > MOST {
+            return Err(Malformed("has more than 16 claims"));
+        }
+        for (name, value) in &claims {
+            if !is_name(name) {
+                return Err(Malformed("has a name that is not 1 to 64 letters, digits or '-_.:/'"));
+            }
+            if reserved.contains(&name.as_str()) {
+                return Err(Malformed("has a name that is menshen's own"));
+            }
+            if !is_plain(value) {
+                return Err(Malformed("has a value that is not a text, number, boolean or list of texts, or too long"));
+            }
+        }
+        if serde_json::to_vec(&claims).map_or(true, |json| json.len() > LONGEST) {
+            return Err(Malformed("is longer than 1024 bytes"));
+        }
+        Ok(Self(claims))
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The claims by name.
+    pub const fn get(&self) -> &Map<String, Value> {
+        &self.0
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    let is_sign = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/".contains(&byte);
+    (1..=LONGEST_NAME).contains(&name.len()) && name.bytes().all(is_sign)
+}
+
+fn is_plain(value: &Value) -> bool {
+    let is_text = |value: &Value| value.as_str().is_some_and(|text| text.len() <= LONGEST_TEXT);
+    match value {
+        Value::Bool(_) | Value::Number(_) => true,
+        Value::String(_) => is_text(value),
+        Value::Array(texts) => texts.len() <= LONGEST_LIST && texts.iter().all(is_text),
+        Value::Null | Value::Object(_) => false,
+    }
+}
+
+impl fmt::Debug for ExtraClaims {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ExtraClaims({})", self.0.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn parse(claims: &Value) -> Result<ExtraClaims, Malformed> {
+        ExtraClaims::parse(claims.as_object().unwrap().clone(), &["sub", "exp"])
+    }
+
+    #[test]
+    fn flat_claims_are_taken_and_do_not_print() {
+        let claims = parse(&json!({ "tenant": "north", "level": 3, "vip": true, "groups": ["a", "b"] })).unwrap();
+        assert_eq!(claims.get()["groups"], json!(["a", "b"]));
+        assert_eq!(format!("{claims:?}"), "ExtraClaims(4)");
+    }
+
+    #[test]
+    fn what_is_reserved_nested_or_too_long_is_not() {
+        let many: Map<String, Value> = (0..17).map(|n| (format!("c{n}"), json!(n))).collect();
+        let long: Map<String, Value> = (0..5).map(|n| (format!("c{n}"), json!("x".repeat(250)))).collect();
+        for claims in [
+            json!({ "sub": "1" }),
+            json!({ "exp": 1 }),
+            json!({ "": 1 }),
+            json!({ "a b": 1 }),
+            json!({ "x".repeat(65): 1 }),
+            json!({ "a": null }),
+            json!({ "a": { "b": 1 } }),
+            json!({ "a": [1] }),
+            json!({ "a": [["b"]] }),
+            json!({ "a": "x".repeat(257) }),
+            json!({ "a": vec!["b"; 17] }),
+            Value::Object(many),
+            Value::Object(long),
+        ] {
+            assert!(parse(&claims).is_err(), "{claims}");
+        }
+    }
+}
