@@ -9,6 +9,7 @@
 //! refusal is `{"error": text}`.
 
 mod exchange;
+pub mod import;
 pub mod keys;
 pub mod lending;
 pub mod sessions;
@@ -124,6 +125,11 @@ pub fn operations(state: Operations) -> Router {
         .route("/admin/store/rotate-key", post(store::rotate_key))
         .route("/admin/store/reseal", post(store::reseal))
         .layer(DefaultBodyLimit::max(LONGEST_BODY))
+        .merge(
+            Router::new()
+                .route("/admin/users/import", post(import::users))
+                .layer(DefaultBodyLimit::max(import::LONGEST_BODY)),
+        )
         .layer(middleware::from_fn(to_the_end))
         .with_state(Arc::new(state))
 }

@@ -48,6 +48,8 @@ pub enum Event<'a> {
     AccountNotErased { user: &'a UserId, session: SessionId, reason: &'static str, from: ClientIp },
     /// An operator made an account.
     AccountCreated { user: &'a UserId, user_type: &'a UserType },
+    /// An operator brought users of another system, some at a time; `linked` were here, and more leads to them now.
+    UsersImported { created: usize, linked: usize, refused: usize },
     /// An operator changed somebody's rights: `ban`, `unban`, `user_type`, `password`.
     RightsChanged { user: &'a UserId, change: &'static str, ended: usize },
     /// An operator ended sessions: `session`, `user` or `everything`.
@@ -80,6 +82,7 @@ impl Event<'_> {
             Self::AccountErased { .. } => "account.erased",
             Self::AccountNotErased { .. } => "account.not_erased",
             Self::AccountCreated { .. } => "account.created",
+            Self::UsersImported { .. } => "users.imported",
             Self::RightsChanged { .. } => "rights.changed",
             Self::SessionsRevoked { .. } => "sessions.revoked",
             Self::StoreKeyChanged { .. } => "store_key.changed",
@@ -154,6 +157,9 @@ impl Audit {
             ),
             Event::AccountCreated { user, user_type } => tracing::warn!(
                 target: "audit", event = name, user = %user, user_type = %user_type, "account {user} made by an operator"
+            ),
+            Event::UsersImported { created, linked, refused } => tracing::info!(
+                target: "audit", event = name, created, linked, refused, "users imported by an operator: {created} created"
             ),
             Event::RightsChanged { user, change, ended } => tracing::warn!(
                 target: "audit", event = name, user = %user, change, ended, "rights of user {user} changed: {change}"

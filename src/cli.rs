@@ -6,6 +6,7 @@ mod check;
 mod config;
 mod demo;
 mod dialect;
+mod import;
 mod keys;
 mod openapi;
 mod operator;
@@ -66,6 +67,11 @@ enum Command {
         #[command(subcommand)]
         command: keys::Command,
     },
+    /// Bring users of another system
+    Import {
+        #[command(subcommand)]
+        command: import::Command,
+    },
     /// Tell whether the config is right, or all that is wrong with it, with lines
     Check,
     /// Print a config file with every key, its meaning and its default
@@ -93,6 +99,7 @@ pub fn run() -> ExitCode {
         Command::Users { command } => users::run(&source, &command, &mut out, &mut err),
         Command::Sessions { command } => sessions::run(&source, &command, &mut out, &mut err),
         Command::Keys { command } => keys::run(&source, &command, &mut out, &mut err),
+        Command::Import { command } => import::run(&source, &command, &mut out, &mut err),
         Command::Check => check::run(&source, &mut out, &mut err),
         Command::Config => config::run(&mut out).map(|()| ExitCode::SUCCESS),
         Command::Dialect { which } => dialect::run(which, &mut out),

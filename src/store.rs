@@ -20,6 +20,7 @@ mod accounts;
 pub mod contract;
 pub mod embedded;
 mod failure;
+mod imports;
 mod measured;
 mod open;
 mod outbox;
@@ -40,6 +41,7 @@ pub use self::{
         AccountOutcome, Credentials, Identities, Known, Lookup, NewAccount, PasswordHash, Resealing, RightsChange,
         RightsChanged, WechatSession,
     },
+    imports::{ImportConflict, Imported, ImportedIdentity, ImportedUser},
     measured::Measured,
     open::{OpenError, OpenOptions, Opening, engine, has_data, open},
     outbox::{Announce, Backlog, OutboxEntry, OutboxEvent, OutboxPlace, Withdrawal},
@@ -102,6 +104,11 @@ pub trait Store: Send + Sync + 'static {
 
     /// Makes a user who signs in with a password. Repeated with the same given id it gives the same user.
     async fn create_account(&self, account: &NewAccount) -> Result<AccountOutcome, StoreError>;
+
+    /// Makes users of another system under the ids that they have there, in this order; says for each what became of it. Each is
+    /// imported whole or not at all, and a repeat changes nothing. Integers given to new users later are above the highest of
+    /// them. `is_trial`: nothing is kept of it.
+    async fn import_users(&self, users: &[ImportedUser], is_trial: bool) -> Result<Vec<Imported>, StoreError>;
 
     /// What the password of this name is checked against.
     async fn credentials(&self, username: &Username) -> Result<Option<Credentials>, StoreError>;

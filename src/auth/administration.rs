@@ -16,8 +16,8 @@ use crate::{
     entropy::{Entropy, NoEntropy},
     metrics::Metrics,
     store::{
-        AccountOutcome, Announce, Identities, Known, Lookup, NewAccount, Resealing, RevocationEntry, Revoke, RightsChange,
-        Session, Store, StoreError, User,
+        AccountOutcome, Announce, Identities, Imported, ImportedUser, Known, Lookup, NewAccount, Resealing, RevocationEntry,
+        Revoke, RightsChange, Session, Store, StoreError, User,
     },
     types::{SessionId, Timestamp, UserId, UserType, Username},
 };
@@ -136,6 +136,19 @@ impl Administration {
             }
             AccountOutcome::UsernameTaken => Err(AdministrationError::UsernameTaken),
         }
+    }
+
+    /// Makes users of another system under their ids, or tries whether that would go (`is_trial`). An outcome for each.
+    pub async fn import(&self, users: &[ImportedUser], is_trial: bool) -> Done<Vec<Imported>> {
+        let outcomes = self.parts.store.import_users(users, is_trial).await?;
+        let count = |is: fn(&Imported) -> bool| outcomes.iter().filter(|outcome| is(outcome)).count();
+        let created = count(|outcome| *outcome == Imported::Created);
+        let linked = count(|outcome| *outcome == Imported::Linked);
+        let refused = count(|outcome| matches!(outcome, Imported::Refused(_)));
+        if !is_trial && created + linked > 0 {
+            self.parts.audit.record(&Event::UsersImported { created, linked, refused });
+        }
+        Ok(outcomes)
     }
 
     /// Changes somebody's rights. Says how many sessions ended.

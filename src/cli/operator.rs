@@ -52,10 +52,18 @@ pub(super) fn work(
     err: &mut impl Write,
     work: impl AsyncFnOnce(&Operator) -> anyhow::Result<()>,
 ) -> io::Result<ExitCode> {
-    let config = match load(source, err)? {
-        Ok(config) => config,
-        Err(code) => return Ok(code),
-    };
+    match load(source, err)? {
+        Ok(config) => work_with(config, err, work),
+        Err(code) => Ok(code),
+    }
+}
+
+/// The same with a config that is loaded already.
+pub(super) fn work_with(
+    config: Config,
+    err: &mut impl Write,
+    work: impl AsyncFnOnce(&Operator) -> anyhow::Result<()>,
+) -> io::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let done = runtime.block_on(async {
         let operator = Operator::find(config).await?;

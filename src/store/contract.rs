@@ -4,6 +4,7 @@
 //! test of each. Compiled always, so that integration tests can call it; the binary contains none of it.
 
 pub mod accounts;
+pub mod imports;
 pub mod logins;
 pub mod outbox;
 pub mod phones;
@@ -131,6 +132,13 @@ macro_rules! store_contract {
             accounts::an_erased_integer_is_not_given_again,
             accounts::the_store_gets_a_new_key_while_it_is_in_use,
             accounts::nobody_is_lost_while_keys_change,
+            imports::an_imported_user_signs_in_under_the_id_from_before,
+            imports::a_repeated_import_changes_nothing,
+            imports::what_is_known_later_is_linked_later,
+            imports::an_import_takes_nothing_from_anybody,
+            imports::an_import_in_parallel_with_a_login_makes_one_user,
+            imports::integers_go_on_above_what_was_imported,
+            imports::a_trial_leaves_nothing,
         }
     };
     (@each $make:expr; $($group:ident :: $case:ident,)*) => {
@@ -282,6 +290,7 @@ mod tests {
             ("phones", include_str!("contract/phones.rs")),
             ("accounts", include_str!("contract/accounts.rs")),
             ("outbox", include_str!("contract/outbox.rs")),
+            ("imports", include_str!("contract/imports.rs")),
         ];
         let mut cases = 0;
         for (group, text) in groups {
@@ -291,6 +300,6 @@ mod tests {
                 cases += 1;
             }
         }
-        assert_eq!(cases, 106);
+        assert_eq!(cases, 113);
     }
 }

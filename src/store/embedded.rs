@@ -6,6 +6,7 @@
 mod accounts;
 mod draft;
 mod identity;
+mod import;
 mod kv;
 mod layout;
 mod login;
@@ -38,11 +39,11 @@ use self::{
     writer::{Health, Writer},
 };
 use super::{
-    AccountOutcome, Announce, Backlog, BindOutcome, CodeHash, Credentials, Known, LogCursor, LoginOutcome, Lookup,
-    NewAccount, NewLogin, OpenError, OpenOptions, OutboxEntry, OutboxPlace, PhoneBinding, ProfileChange, RefreshSalt,
-    Renewal, Resealing, RevocationPage, Revoke, Revoked, RightsChange, RightsChanged, Rotation, RotationOutcome, Session,
-    SmsGuess, SmsId, SmsReservation, SmsReserved, SmsSlots, Store, StoreError, StoreKeys, StoreStats, StoredKey,
-    UnbindOutcome, User, WechatIdentity, WechatSession, Withdrawal,
+    AccountOutcome, Announce, Backlog, BindOutcome, CodeHash, Credentials, Imported, ImportedUser, Known, LogCursor,
+    LoginOutcome, Lookup, NewAccount, NewLogin, OpenError, OpenOptions, OutboxEntry, OutboxPlace, PhoneBinding,
+    ProfileChange, RefreshSalt, Renewal, Resealing, RevocationPage, Revoke, Revoked, RightsChange, RightsChanged, Rotation,
+    RotationOutcome, Session, SmsGuess, SmsId, SmsReservation, SmsReserved, SmsSlots, Store, StoreError, StoreKeys,
+    StoreStats, StoredKey, UnbindOutcome, User, WechatIdentity, WechatSession, Withdrawal,
     failure::Failure,
     vault::{Keyring, Unwrapped, Vault},
 };
@@ -230,6 +231,19 @@ impl Store for EmbeddedStore {
     async fn create_account(&self, account: &NewAccount) -> Result<AccountOutcome, StoreError> {
         let account = account.clone();
         self.writer.run(move |draft| accounts::create(draft, &account)).await
+    }
+
+    async fn import_users(&self, users: &[ImportedUser], is_trial: bool) -> Result<Vec<Imported>, StoreError> {
+        let users = users.to_vec();
+        self.writer
+            .run(move |draft| {
+                let outcomes = import::all(draft, &users)?;
+                if is_trial {
+                    draft.forget();
+                }
+                Ok(outcomes)
+            })
+            .await
     }
 
     async fn credentials(&self, username: &Username) -> Result<Option<Credentials>, StoreError> {

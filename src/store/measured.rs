@@ -5,11 +5,11 @@ use std::{future::Future, sync::Arc, time::Instant};
 use async_trait::async_trait;
 
 use super::{
-    AccountOutcome, Announce, Backlog, BindOutcome, CodeHash, Credentials, Known, LogCursor, LoginOutcome, Lookup,
-    NewAccount, NewLogin, OutboxEntry, OutboxPlace, PhoneBinding, ProfileChange, RefreshSalt, Renewal, Resealing,
-    RevocationPage, Revoke, Revoked, RightsChange, RightsChanged, Rotation, RotationOutcome, Session, SmsGuess, SmsId,
-    SmsReservation, SmsReserved, SmsSlots, Store, StoreError, StoreStats, StoredKey, UnbindOutcome, User, WechatIdentity,
-    WechatSession, Withdrawal,
+    AccountOutcome, Announce, Backlog, BindOutcome, CodeHash, Credentials, Imported, ImportedUser, Known, LogCursor,
+    LoginOutcome, Lookup, NewAccount, NewLogin, OutboxEntry, OutboxPlace, PhoneBinding, ProfileChange, RefreshSalt, Renewal,
+    Resealing, RevocationPage, Revoke, Revoked, RightsChange, RightsChanged, Rotation, RotationOutcome, Session, SmsGuess,
+    SmsId, SmsReservation, SmsReserved, SmsSlots, Store, StoreError, StoreStats, StoredKey, UnbindOutcome, User,
+    WechatIdentity, WechatSession, Withdrawal,
 };
 use crate::{
     metrics::Metrics,
@@ -94,6 +94,10 @@ impl<S: Store + ?Sized> Store for Measured<S> {
 
     async fn create_account(&self, account: &NewAccount) -> Result<AccountOutcome, StoreError> {
         self.timed("create_account", self.inner.create_account(account)).await
+    }
+
+    async fn import_users(&self, users: &[ImportedUser], is_trial: bool) -> Result<Vec<Imported>, StoreError> {
+        self.timed("import_users", self.inner.import_users(users, is_trial)).await
     }
 
     async fn credentials(&self, username: &Username) -> Result<Option<Credentials>, StoreError> {

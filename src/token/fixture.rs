@@ -13,11 +13,11 @@ use async_trait::async_trait;
 use super::{AccessClaims, ForeignClaims, KeptClaims, Told};
 use crate::{
     store::{
-        AccountOutcome, Announce, Backlog, BindOutcome, CodeHash, Credentials, Known, LogCursor, LoginOutcome, Lookup,
-        NewAccount, NewLogin, OutboxEntry, OutboxPlace, PhoneBinding, Profile, ProfileChange, RefreshSalt, Renewal,
-        Resealing, RevocationEntry, RevocationPage, Revoke, Revoked, RightsChange, RightsChanged, Rotation, RotationOutcome,
-        Session, SmsGuess, SmsId, SmsReservation, SmsReserved, SmsSlots, Store, StoreError, StoreStats, StoredKey,
-        UnbindOutcome, User, WechatIdentity, WechatSession, Withdrawal,
+        AccountOutcome, Announce, Backlog, BindOutcome, CodeHash, Credentials, Imported, ImportedUser, Known, LogCursor,
+        LoginOutcome, Lookup, NewAccount, NewLogin, OutboxEntry, OutboxPlace, PhoneBinding, Profile, ProfileChange,
+        RefreshSalt, Renewal, Resealing, RevocationEntry, RevocationPage, Revoke, Revoked, RightsChange, RightsChanged,
+        Rotation, RotationOutcome, Session, SmsGuess, SmsId, SmsReservation, SmsReserved, SmsSlots, Store, StoreError,
+        StoreStats, StoredKey, UnbindOutcome, User, WechatIdentity, WechatSession, Withdrawal,
     },
     types::{ClientType, ExtraClaims, Phone, SessionId, Timestamp, UserId, UserType, Username},
 };
@@ -145,6 +145,10 @@ impl Store for Shelf {
         let to = log.len().min(from + limit);
         let next = LogCursor(to.to_be_bytes().to_vec());
         Ok(RevocationPage { entries: log[from..to].to_vec(), next, more: to < log.len() })
+    }
+
+    async fn import_users(&self, _: &[ImportedUser], _: bool) -> Result<Vec<Imported>, StoreError> {
+        Err(StoreError::Closed)
     }
 
     async fn login(&self, _: &NewLogin) -> Result<LoginOutcome, StoreError> {

@@ -23,15 +23,15 @@ const LISTENERS: &str = "[server]\nlisten = [\"127.0.0.1:0\"]\nunready_grace = \
 const BACK_OFFICE: &str = "[[rule]]\nname = \"back-office\"\npath = \"/back-office/**\"\nuser_types = [\"admin\"]";
 const PASSWORD: &str = "correct horse battery staple";
 
-fn setup(backend: &Backend) -> Setup {
+pub(super) fn setup(backend: &Backend) -> Setup {
     Setup::before(backend.address).with(LISTENERS).with(BACK_OFFICE)
 }
 
 /// What a command said.
-struct Said {
-    code: Option<i32>,
-    out: String,
-    err: String,
+pub(super) struct Said {
+    pub(super) code: Option<i32>,
+    pub(super) out: String,
+    pub(super) err: String,
 }
 
 impl Said {
@@ -41,13 +41,13 @@ impl Said {
     }
 
     /// What was printed, of a command that succeeded.
-    fn good(self) -> String {
+    pub(super) fn good(self) -> String {
         assert_eq!(self.code, Some(0), "{}{}", self.out, self.err);
         self.out.trim_end().to_owned()
     }
 
     /// That it failed with this code, and words of the message.
-    fn failed(&self, code: i32, words: &str) {
+    pub(super) fn failed(&self, code: i32, words: &str) {
         assert_eq!(self.code, Some(code), "{}{}", self.out, self.err);
         assert!(self.err.contains(words), "{words:?} is not in {:?}", self.err);
         assert!(!self.err.contains("panicked"), "{}", self.err);
@@ -55,18 +55,18 @@ impl Said {
 }
 
 /// A command while it runs.
-fn live(menshen: &Menshen, args: &[&str]) -> Said {
+pub(super) fn live(menshen: &Menshen, args: &[&str]) -> Said {
     live_reading(menshen, args, "")
 }
 
-fn live_reading(menshen: &Menshen, args: &[&str], input: &str) -> Said {
+pub(super) fn live_reading(menshen: &Menshen, args: &[&str], input: &str) -> Said {
     let admin = menshen.admin.to_string();
     let variables = [("MENSHEN_ADMIN__LISTEN", admin.as_str())];
     Said::of(&menshen::command_reading(menshen.directory(), args, &variables, input))
 }
 
 /// A command on the store of one that does not run.
-fn stopped(dir: &Path, args: &[&str], input: &str) -> Said {
+pub(super) fn stopped(dir: &Path, args: &[&str], input: &str) -> Said {
     Said::of(&menshen::command_reading(dir, args, &[], input))
 }
 
@@ -83,7 +83,7 @@ fn refused(status: u16, code: &str) -> (u16, Option<String>) {
     (status, Some(code.to_owned()))
 }
 
-fn id(session: &Value) -> &str {
+pub(super) fn id(session: &Value) -> &str {
     session["user"]["id"].as_str().expect("an id")
 }
 

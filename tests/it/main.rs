@@ -24,6 +24,7 @@ mod resilience;
 mod smuggling;
 mod story;
 mod terminal;
+mod transfer;
 mod upstream_tls;
 mod wechat;
 mod wire;

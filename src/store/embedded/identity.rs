@@ -35,6 +35,17 @@ fn next_integer(draft: &mut Draft<'_>, first: u64) -> Result<UserId, Failure> {
     }
 }
 
+/// Integers given from now on are above this id, if it is one.
+pub(super) fn count_above(draft: &mut Draft<'_>, id: &UserId) -> Result<(), Failure> {
+    let number = id.as_str().parse::<u64>().ok().filter(|number| number.to_string() == id.as_str());
+    // Nothing is above the highest integer; then the ones below go on being given.
+    let Some(above) = number.and_then(|number| number.checked_add(1)) else { return Ok(()) };
+    if draft.record::<u64>(layout::NEXT_USER)?.unwrap_or_default() < above {
+        draft.put(layout::NEXT_USER.to_vec(), &above)?;
+    }
+    Ok(())
+}
+
 /// A user to whom nothing leads yet.
 pub(super) fn new_user(id: UserId, user_type: UserType, now: Timestamp) -> UserRecord {
     let user = User {

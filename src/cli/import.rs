@@ -1,0 +1,82 @@
+//! `menshen import`: users of another system with their ids.
+
+pub(super) mod rows;
+mod users;
+
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{Subcommand, ValueEnum};
+
+use crate::config::Source;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Users of another system, with the ids that they have there
+    ///
+    /// Columns (or JSON fields): `id`, `openid`, `app_id`, `unionid`, `phone`, `nickname`, `avatar_url`, `user_type`, `roles`,
+    /// `created_at`. All but `id` may be absent or empty. Each row is imported whole or not at all, and a repeat changes nothing.
+    Users(UsersArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct UsersArgs {
+    /// A file, or `-` for standard input
+    file: PathBuf,
+    /// How the rows are written [default: by the file's name]
+    #[arg(long)]
+    format: Option<Format>,
+    /// The mini program of openids without an `app_id` [default: the only one of the config]
+    #[arg(long, value_name = "APPID")]
+    app_id: Option<String>,
+    /// Take a field from a column of another name, such as `id=_id`; may be repeated
+    #[arg(long = "column", value_name = "FIELD=COLUMN", value_parser = renamed)]
+    columns: Vec<(rows::Field, String)>,
+    /// Pass over columns that are no field
+    #[arg(long)]
+    ignore_other_columns: bool,
+    /// The zone of a `created_at` that names none, such as +08:00
+    #[arg(long, value_name = "OFFSET", default_value = "+00:00", allow_hyphen_values = true, value_parser = rows::offset)]
+    utc_offset: i32,
+    /// Say what would become of each row, and keep nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// How rows are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// Commas and quotes (RFC 4180), the names of the columns first
+    Csv,
+    /// Tabs, as `mysql --batch` prints them: `NULL` is none, `\t` `\n` `\\` are escapes
+    Tsv,
+    /// One JSON object a line
+    Ndjson,
+}
+
+pub(super) fn run(source: &Source, command: &Command, out: &mut impl Write, err: &mut impl Write) -> io::Result<ExitCode> {
+    match command {
+        Command::Users(args) => users::run(source, args, out, err),
+    }
+}
+
+fn renamed(text: &str) -> Result<(rows::Field, String), String> {
+    let (field, column) = text.split_once('=').filter(|(_, column)| !column.is_empty()).ok_or("must be FIELD=COLUMN")?;
+    let field = rows::Field::named(field).ok_or_else(|| format!("there is no field {field}: {}", rows::Field::names()))?;
+    Ok((field, column.to_owned()))
+}
+
+impl Format {
+    /// What the name of a file says.
+    fn of(file: &std::path::Path) -> Option<Self> {
+        match file.extension()?.to_str()?.to_ascii_lowercase().as_str() {
+            "csv" => Some(Self::Csv),
+            "tsv" | "tab" => Some(Self::Tsv),
+            "ndjson" | "jsonl" | "json" => Some(Self::Ndjson),
+            _ => None,
+        }
+    }
+}

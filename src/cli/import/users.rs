@@ -1,0 +1,256 @@
+//! `menshen import users`: from a file to the store, some at a time.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    hash::{BuildHasher, Hash, RandomState},
+    io::{self, Read, Write},
+    process::ExitCode,
+    time::Instant,
+};
+
+use serde_json::json;
+
+use super::{
+    Format, UsersArgs,
+    rows::{Reading, Row, Rows, Unreadable, Wrong},
+};
+use crate::{
+    admin::import::{ImportRow, MOST_USERS, Outcome, Outcomes, WrongField},
+    cli::{
+        BAD_USAGE,
+        operator::{self, Operator},
+        run::load,
+    },
+    clock::Clock,
+    config::{Config, Source},
+    store::ImportedUser,
+};
+
+/// Rows that are told one by one; of more only the number.
+const MOST_TOLD: u64 = 100;
+/// How often it is told how far it has come, in rows.
+const TELL_EVERY: u64 = 20_000;
+/// Where a batch is sent although it has fewer users than it may, in bytes of text.
+const FULL: usize = 1 << 20;
+
+pub(super) fn run(source: &Source, args: &UsersArgs, out: &mut impl Write, err: &mut impl Write) -> io::Result<ExitCode> {
+    let is_stdin = args.file.as_os_str() == "-";
+    let Some(format) = args.format.or_else(|| Format::of(&args.file)) else {
+        writeln!(err, "menshen: say --format csv, tsv or ndjson: the name of the file does not tell")?;
+        return Ok(ExitCode::from(BAD_USAGE));
+    };
+    let file: Box<dyn Read> = if is_stdin {
+        Box::new(io::stdin())
+    } else {
+        match File::open(&args.file) {
+            Ok(file) => Box::new(file),
+            Err(fault) => {
+                writeln!(err, "menshen: cannot open {}: {fault}", args.file.display())?;
+                return Ok(ExitCode::from(BAD_USAGE));
+            }
+        }
+    };
+    let config = match load(source, err)? {
+        Ok(config) => config,
+        Err(code) => return Ok(code),
+    };
+    let how = Reading {
+        format,
+        app_id: args.app_id.clone().or_else(|| only_app(&config)),
+        columns: args.columns.clone(),
+        ignore_others: args.ignore_other_columns,
+        utc_offset: args.utc_offset,
+    };
+    let mut rows = match Rows::open(file, &how) {
+        Ok(rows) => rows,
+        Err(fault) => {
+            writeln!(err, "menshen: {}: {fault}", args.file.display())?;
+            return Ok(ExitCode::from(BAD_USAGE));
+        }
+    };
+    let mut refused = 0;
+    let mut report = io::stderr();
+    let done = operator::work_with(config, err, async |operator| {
+        let mut import = Import::new(operator, args.dry_run, &mut report);
+        let read = import.all(&mut rows).await;
+        refused = import.counts.refused;
+        import.summary(out)?;
+        Ok(read?)
+    })?;
+    Ok(if refused > 0 && done == ExitCode::SUCCESS { ExitCode::FAILURE } else { done })
+}
+
+fn only_app(config: &Config) -> Option<String> {
+    match config.wechat.apps().as_slice() {
+        [only] => Some(only.app_id.clone()),
+        [] | [_, _, ..] => None,
+    }
+}
+
+#[derive(Default)]
+struct Counts {
+    rows: u64,
+    created: u64,
+    linked: u64,
+    unchanged: u64,
+    refused: u64,
+    /// Of those created: nothing leads to them.
+    unreachable: u64,
+    left_out: u64,
+}
+
+struct Import<'a, W> {
+    operator: &'a Operator,
+    is_trial: bool,
+    report: &'a mut W,
+    counts: Counts,
+    batch: Vec<(u64, ImportRow, ImportedUser)>,
+    batch_bytes: usize,
+    /// In a trial nothing is kept, so rows that are in each other's way are found here: hashes, with the line of the first.
+    seen: HashMap<u64, u64>,
+    hasher: RandomState,
+    began: Instant,
+}
+
+impl<'a, W: Write> Import<'a, W> {
+    fn new(operator: &'a Operator, is_trial: bool, report: &'a mut W) -> Self {
+        Self {
+            operator,
+            is_trial,
+            report,
+            counts: Counts::default(),
+            batch: Vec::with_capacity(MOST_USERS),
+            batch_bytes: 0,
+            seen: HashMap::new(),
+            hasher: RandomState::new(),
+            began: Instant::now(),
+        }
+    }
+
+    async fn all(&mut self, rows: &mut Rows<'_>) -> Result<(), ImportFault> {
+        while let Some(row) = rows.next()? {
+            self.take(row)?;
+            if self.batch.len() >= MOST_USERS || self.batch_bytes >= FULL {
+                self.send().await?;
+            }
+        }
+        self.send().await
+    }
+
+    fn take(&mut self, Row { line, read }: Row) -> Result<(), ImportFault> {
+        self.counts.rows += 1;
+        if self.counts.rows.is_multiple_of(TELL_EVERY) {
+            let second = self.began.elapsed().as_secs().max(1);
+            writeln!(self.report, "{} rows, {} a second", self.counts.rows, self.counts.rows / second)?;
+        }
+        let row = match read {
+            Ok(row) => row,
+            Err(Wrong { field, says }) => return Ok(self.refuse(line, field, &says)?),
+        };
+        match row.read(Clock::System.now()) {
+            Err(WrongField { field, says }) => self.refuse(line, Some(field), says)?,
+            Ok(read) => {
+                if let Some((field, first)) = self.is_trial.then(|| self.twin(line, &read.user)).flatten() {
+                    self.refuse(line, Some(field), &format!("is that of line {first} too"))?;
+                    return Ok(());
+                }
+                self.counts.left_out += read.left_out as u64;
+                self.batch_bytes += row.openids.len() * 300 + 2000;
+                self.batch.push((line, row, read.user));
+            }
+        }
+        Ok(())
+    }
+
+    /// An earlier row with the same identity under another id, of the same trial.
+    fn twin(&mut self, line: u64, user: &ImportedUser) -> Option<(&'static str, u64)> {
+        let hash = |part: &dyn Fn(&mut std::hash::DefaultHasher)| {
+            let mut hasher = self.hasher.build_hasher();
+            part(&mut hasher);
+            std::hash::Hasher::finish(&hasher)
+        };
+        let id = hash(&|h| ("id", user.id.as_str()).hash(h));
+        let mut keys: Vec<(&'static str, u64)> = Vec::new();
+        keys.extend(user.openids.iter().map(|o| ("openid", hash(&|h| ("openid", o).hash(h)))));
+        keys.extend(user.unionid.iter().map(|u| ("unionid", hash(&|h| ("unionid", u.as_str()).hash(h)))));
+        keys.extend(user.phone.iter().map(|p| ("phone", hash(&|h| ("phone", p.as_str()).hash(h)))));
+        // The id is part of it: rows of one user are in nobody's way.
+        let with_id = |key: u64| hash(&|h| (key, id).hash(h));
+        for (field, key) in &keys {
+            if let Some(first) = self.seen.get(key)
+                && !self.seen.contains_key(&with_id(*key))
+            {
+                return Some((field, *first));
+            }
+        }
+        for (_, key) in keys {
+            self.seen.entry(key).or_insert(line);
+            self.seen.entry(with_id(key)).or_insert(line);
+        }
+        None
+    }
+
+    async fn send(&mut self) -> Result<(), ImportFault> {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        let batch = std::mem::take(&mut self.batch);
+        self.batch_bytes = 0;
+        let users: Vec<&ImportRow> = batch.iter().map(|(_, row, _)| row).collect();
+        let body = json!({ "is_trial": self.is_trial, "users": users });
+        let said: Outcomes = self.operator.post("/admin/users/import", &body).await?;
+        for ((line, _, user), outcome) in batch.iter().zip(said.outcomes) {
+            match outcome {
+                Outcome::Created => {
+                    self.counts.created += 1;
+                    let leads = !user.openids.is_empty() || user.unionid.is_some() || user.phone.is_some();
+                    self.counts.unreachable += u64::from(!leads);
+                }
+                Outcome::Linked => self.counts.linked += 1,
+                Outcome::Unchanged => self.counts.unchanged += 1,
+                Outcome::Refused { field, says } => self.refuse(*line, Some(&field), &says)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn refuse(&mut self, line: u64, field: Option<&str>, says: &str) -> io::Result<()> {
+        self.counts.refused += 1;
+        match self.counts.refused {
+            1..=MOST_TOLD => {
+                let field = field.map_or_else(|| "row".to_owned(), str::to_owned);
+                writeln!(self.report, "line {line}: {field} {says}")
+            }
+            told if told == MOST_TOLD + 1 => writeln!(self.report, "... and more"),
+            _ => Ok(()),
+        }
+    }
+
+    fn summary(&self, out: &mut impl Write) -> io::Result<()> {
+        let Counts { rows, created, linked, unchanged, refused, unreachable, left_out } = &self.counts;
+        let trial = if self.is_trial { " (a trial: nothing was kept)" } else { "" };
+        writeln!(out, "{rows} rows: {created} created, {linked} linked, {unchanged} unchanged, {refused} refused{trial}")?;
+        if *unreachable > 0 {
+            writeln!(
+                out,
+                "{unreachable} of those created have no openid, unionid or phone: their ids are taken, nobody signs in"
+            )?;
+        }
+        if *left_out > 0 {
+            writeln!(out, "{left_out} nicknames or pictures were left out: not of a form that is kept")?;
+        }
+        Ok(())
+    }
+}
+
+/// Why an import ended early. What was sent before is kept.
+#[derive(Debug, thiserror::Error)]
+enum ImportFault {
+    #[error("the file: {0}")]
+    Unreadable(#[from] Unreadable),
+    #[error(transparent)]
+    Admin(#[from] crate::outbound::AdminFault),
+    #[error("cannot write: {0}")]
+    Io(#[from] io::Error),
+}

@@ -1,0 +1,121 @@
+//! Users that come from elsewhere, and what is taken out of a store and put into another.
+
+use std::{fmt::Write, path::Path};
+
+use serde_json::{Value, json};
+
+use super::{
+    administration::{id, live, live_reading, setup, stopped},
+    backend::Backend,
+    menshen::{Menshen, Setup},
+};
+
+const APP: &str = "[wechat]\napp_id = \"wx00000000000000aa\"\n[users]\nids = \"integer\"";
+const TEST_PHONE: &str = "[[sms.test_phone]]\nphone = \"+8613800138000\"\ncode = \"246810\"\nuntil = \"2099-12-31\"";
+const OLD_USERS: &str = "id,openid,phone,nickname,created_at\n\
+    41,alice,,小明,2019-05-06 07:08:09\n\
+    7,,+86 138-0013-8000,,\n";
+
+fn importing(backend: &Backend) -> Setup {
+    setup(backend).with(APP).with(TEST_PHONE)
+}
+
+fn write(dir: &Path, name: &str, text: &str) {
+    std::fs::write(dir.join(name), text).expect("a file");
+}
+
+fn by_phone(menshen: &Menshen) -> Value {
+    let sent = menshen.post("/auth/sms/send", &[], &json!({ "phone": "13800138000" }));
+    assert_eq!(sent.status, 200, "{}", String::from_utf8_lossy(&sent.body));
+    menshen.post("/auth/sms/login", &[], &json!({ "phone": "13800138000", "code": "246810" })).json()
+}
+
+fn told_to_the_backend(menshen: &Menshen, backend: &Backend, session: &Value) -> String {
+    let token = format!("Bearer {}", session["access_token"].as_str().expect("a token"));
+    assert_eq!(menshen.get("/orders", &[("Authorization", &token)]).status, 200);
+    backend.last().folded("x-user-id")[0].clone()
+}
+
+#[test]
+fn users_of_before_keep_their_ids_at_their_first_login() {
+    let backend = Backend::start();
+    let setup = importing(&backend);
+    setup.config();
+    let dir = setup.directory();
+    write(dir.path(), "users.csv", OLD_USERS);
+    // Before the first start.
+    let said = stopped(dir.path(), &["import", "users", "users.csv"], "").good();
+    assert_eq!(said, "2 rows: 2 created, 0 linked, 0 unchanged, 0 refused");
+
+    let menshen = setup.start();
+    let alice = menshen.login("alice");
+    assert_eq!((id(&alice), &alice["is_new_user"]), ("41", &json!(false)));
+    assert_eq!((&alice["user"]["nickname"], &alice["user"]["created_at"]), (&json!("小明"), &json!("2019-05-06T07:08:09Z")));
+    assert_eq!(told_to_the_backend(&menshen, &backend, &alice), "41");
+    let phone = by_phone(&menshen);
+    assert_eq!(told_to_the_backend(&menshen, &backend, &phone), "7");
+    assert_eq!(id(&menshen.login("bob")), "42", "above the highest that came");
+
+    // While it runs: the same changes nothing, more is linked, and what contradicts is refused.
+    let again = live(&menshen, &["import", "users", "users.csv"]).good();
+    assert_eq!(again, "2 rows: 0 created, 0 linked, 2 unchanged, 0 refused");
+    let rows = "{\"id\":7,\"phone\":\"13800138000\",\"openid\":\"carol\"}\n{\"id\":50,\"openid\":\"alice\"}\n{\"id\":51,\"phone\":\"1\"}\n";
+    let mixed = live_reading(&menshen, &["import", "users", "-", "--format", "ndjson"], rows);
+    mixed.failed(1, "line 2: openid leads to user 41 here");
+    mixed.failed(1, "line 3: phone must be");
+    assert_eq!(mixed.out.trim_end(), "3 rows: 0 created, 1 linked, 0 unchanged, 2 refused");
+    assert_eq!(id(&menshen.login("carol")), "7");
+    let log = menshen.log().join("\n");
+    assert!(log.contains("users.imported"), "{log}");
+    for hidden in ["13800138000", "carol", "小明"] {
+        assert!(!log.contains(hidden) && !mixed.err.contains(hidden), "{hidden} is in the log");
+    }
+}
+
+#[test]
+fn a_trial_says_what_would_become_of_each_row_and_keeps_nothing() {
+    let backend = Backend::start();
+    let menshen = importing(&backend).start();
+    let rows = "id,openid,phone\n1,alice,\n2,alice,\n1,alice,13800138000\n3,,\n4,a b,\n";
+    let trial = live_reading(&menshen, &["import", "users", "-", "--format", "csv", "--dry-run"], rows);
+    trial.failed(1, "line 3: openid is that of line 2 too");
+    trial.failed(1, "line 6: openid must be");
+    let expected = "5 rows: 2 created, 1 linked, 0 unchanged, 2 refused (a trial: nothing was kept)\n\
+                    1 of those created have no openid, unionid or phone: their ids are taken, nobody signs in";
+    assert_eq!(trial.out.trim_end(), expected);
+    assert_eq!(live(&menshen, &["users", "list"]).good().lines().count(), 1);
+    assert_eq!(menshen.login("alice")["is_new_user"], true);
+}
+
+#[test]
+fn a_file_that_is_not_understood_is_bad_usage_and_changes_nothing() {
+    let backend = Backend::start();
+    let menshen = importing(&backend).start();
+    for (args, input, words) in [
+        (&["-", "--format", "csv"][..], "id,open_id\n1,a\n", "no field is named open_id"),
+        (&["-", "--format", "csv"], "openid\na\n", "no column id"),
+        (&["-"], "", "--format"),
+        (&["nowhere.csv"], "", "cannot open"),
+        (&["-", "--format", "csv", "--column", "uid=id"], "", "there is no field uid"),
+        (&["-", "--format", "csv", "--utc-offset", "8"], "", "offset"),
+    ] {
+        live_reading(&menshen, &[&["import", "users"], args].concat(), input).failed(64, words);
+    }
+    assert_eq!(live(&menshen, &["users", "list"]).good().lines().count(), 1);
+}
+
+#[test]
+fn many_rows_are_imported_in_steps() {
+    let backend = Backend::start();
+    let menshen = importing(&backend).start();
+    let mut rows = "id\topenid\tphone\tcreated_at\n".to_owned();
+    for n in 1..=1_001 {
+        writeln!(rows, "{n}\tperson{n}\t{}\t2020-01-02 03:04:05", 13_900_000_000_u64 + n).expect("a text");
+    }
+    let args = ["import", "users", "-", "--format", "tsv", "--utc-offset", "+08:00"];
+    let said = live_reading(&menshen, &args, &rows).good();
+    assert_eq!(said, "1001 rows: 1001 created, 0 linked, 0 unchanged, 0 refused");
+    let last = menshen.login("person1001");
+    assert_eq!((id(&last), &last["user"]["created_at"]), ("1001", &json!("2020-01-01T19:04:05Z")));
+    assert_eq!(id(&menshen.login("somebody-new")), "1002");
+}
