@@ -16,8 +16,15 @@ pub mod sessions;
 pub mod store;
 pub mod users;
 
-use std::{io, net::TcpListener, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io,
+    net::TcpListener,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
+use arc_swap::ArcSwap;
 use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, Request, State},
@@ -32,6 +39,7 @@ use hyper_util::{
 };
 use serde_json::json;
 use tokio::{sync::watch, task::JoinSet, time::timeout};
+use tower::{ServiceExt, service_fn};
 
 use crate::{
     audit::Audit,
@@ -70,6 +78,22 @@ pub struct Probes {
     pub stage: watch::Receiver<Stage>,
     pub store: Arc<dyn Store>,
     pub metrics: Metrics,
+    pub details: Arc<Details>,
+}
+
+/// What `/readyz` says of the parts that do not make menshen unready: one short line each, without anything secret.
+#[derive(Debug, Default)]
+pub struct Details(Mutex<BTreeMap<&'static str, String>>);
+
+impl Details {
+    /// The state of a part is this from now on.
+    pub fn set(&self, part: &'static str, state: impl Into<String>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(part, state.into());
+    }
+
+    fn all(&self) -> BTreeMap<&'static str, String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 impl std::fmt::Debug for Probes {
@@ -149,8 +173,8 @@ async fn require_token(State(token): State<Arc<Secret<String>>>, request: Reques
     }
 }
 
-/// Serves the routes until the task is dropped.
-pub async fn serve(listener: TcpListener, router: Router) -> io::Result<()> {
+/// Serves the routes of the moment until the task is dropped.
+pub async fn serve(listener: TcpListener, routes: Arc<ArcSwap<Router>>) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let mut connections = JoinSet::new();
@@ -158,7 +182,8 @@ pub async fn serve(listener: TcpListener, router: Router) -> io::Result<()> {
         tokio::select! {
             accepted = listener.accept(), if connections.len() < MOST_CONNECTIONS => match accepted {
                 Ok((stream, _)) => {
-                    let service = TowerToHyperService::new(router.clone());
+                    let routes = routes.clone();
+                    let service = TowerToHyperService::new(service_fn(move |request| routes.load().as_ref().clone().oneshot(request)));
                     connections.spawn(async move {
                         let mut server = hyper::server::conn::http1::Builder::new();
                         server.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
@@ -205,11 +230,16 @@ async fn readyz(State(probes): State<Probes>) -> Response {
         return report(false, "stage", stage_name(stage));
     }
     // Without its store menshen signs nobody in, but goes on checking tokens: taking it out of service would stop everybody.
-    match timeout(STORE_PATIENCE, probes.store.check()).await {
-        Ok(Ok(())) => report(true, "store", "ok"),
-        Ok(Err(StoreError::Failed(_) | StoreError::Closed)) => report(false, "store", "failed until a restart"),
-        Ok(Err(StoreError::Unavailable(_) | StoreError::Damaged(_))) | Err(_) => report(true, "store", "failing"),
+    let (good, store) = match timeout(STORE_PATIENCE, probes.store.check()).await {
+        Ok(Ok(())) => (true, "ok"),
+        Ok(Err(StoreError::Failed(_) | StoreError::Closed)) => (false, "failed until a restart"),
+        Ok(Err(StoreError::Unavailable(_) | StoreError::Damaged(_))) | Err(_) => (true, "failing"),
+    };
+    let details = probes.details.all();
+    if details.is_empty() {
+        return report(good, "store", store);
     }
+    (status(good), Json(json!({ "ok": good, "store": store, "details": details }))).into_response()
 }
 
 const fn stage_name(stage: Stage) -> &'static str {
@@ -220,16 +250,18 @@ const fn stage_name(stage: Stage) -> &'static str {
     }
 }
 
+const fn status(good: bool) -> StatusCode {
+    if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
+}
+
 fn report(good: bool, part: &'static str, state: &'static str) -> Response {
-    let status = if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(json!({ "ok": good, part: state }))).into_response()
+    (status(good), Json(json!({ "ok": good, part: state }))).into_response()
 }
 
 #[cfg(test)]
 mod tests {
     use axum::body::Body;
     use tokio::sync::Notify;
-    use tower::ServiceExt;
 
     use super::*;
 

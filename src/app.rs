@@ -1,11 +1,15 @@
 //! The composition root: every part of the process is made here, in order, and ended here, in the reverse order.
 
+mod foundation;
+mod generation;
+mod reload;
 mod secrets;
 mod stopped;
 
 use std::{net::TcpListener, pin::pin, sync::Arc, time::Duration};
 
 use anyhow::Context;
+use arc_swap::ArcSwap;
 use axum::Router;
 use tokio::{
     sync::watch,
@@ -13,28 +17,25 @@ use tokio::{
     time::{MissedTickBehavior, interval, sleep},
 };
 
+pub use reload::Reload;
 pub use stopped::operations;
 
+use self::{foundation::Foundation, generation::Generation, reload::Current};
 use crate::{
-    admin::{self, Operations, Probes, Stage},
-    api::{self, ApiState, Voices},
+    admin::{self, Stage},
     audit::Audit,
-    auth::{Administration, AdministrationParts, Auth, AuthParts, AuthRules, Authorizer, Denylist, Limits, Passwords},
+    auth::{Administration, Denylist, Passwords},
     clock::Clock,
     config::{Config, Problems},
-    crypto,
-    dialect::{Dialects, Terms},
+    dialect::Dialects,
     entropy::Entropy,
-    gate::{self, Gate},
+    gate,
     metrics::Metrics,
     outbound::AdminClient,
     policy::IdentityHeaders,
-    provider::{sms::Sms, wechat::Wechat},
-    proxy::{Listener, Parts, Server, Snapshot, SnapshotParts, Upstreams},
+    proxy::{Listener, Parts, Server},
     store::{self, Measured, OpenOptions, Opening, Store, StoreKeys},
-    telemetry::{AccessLog, Sink},
-    token::{Issuer, Keyrings, RefreshTokens, SessionHandles, Verifier},
-    types::Secret,
+    telemetry::Sink,
 };
 
 /// Expired things removed in one operation of the store, so that logins are not held up for long.
@@ -45,26 +46,12 @@ const FORGET_EVERY: Duration = Duration::from_secs(10);
 /// The whole program, ready to serve: listeners are bound, the store is open, nothing is accepted yet.
 #[derive(Debug)]
 pub struct App {
-    config: Config,
-    parts: Core,
+    foundation: Arc<Foundation>,
+    current: Arc<Current>,
     server: Server,
     admin: TcpListener,
-    admin_routes: Router,
     stage: watch::Sender<Stage>,
-}
-
-/// What the tasks in the background share.
-#[derive(Clone)]
-struct Core {
-    store: Arc<dyn Store>,
-    keyrings: Arc<Keyrings>,
-    denylist: Arc<Denylist>,
-    auth: Arc<Auth>,
-    administration: Arc<Administration>,
-    metrics: Metrics,
-    audit: Audit,
-    clock: Clock,
-    sink: Sink,
+    reload: Option<Reload>,
 }
 
 /// Checks that know more of the config than its own sections do: rules, header names, dialects.
@@ -110,97 +97,45 @@ impl App {
             .collect::<anyhow::Result<Vec<_>>>()?;
         let admin = TcpListener::bind(&config.admin.listen)
             .with_context(|| format!("cannot listen on {} (admin.listen)", config.admin.listen))?;
-        let upstreams = Upstreams::resolve(&config.upstream)?;
 
         // It may wait for another process, and signals must be heard meanwhile.
         let (store_config, store_entropy) = (config.clone(), entropy.clone());
         let opened = tokio::task::spawn_blocking(move || open_store(&store_config, &store_entropy)).await??;
         let engine = store::engine(&config.store.url);
         let store: Arc<dyn Store> = Arc::new(Measured::new(opened.store, engine, metrics.clone()));
-        let dialects = Arc::new(Dialects::compile(&config).map_err(unchecked)?);
-        let lifetimes = dialects.lifetimes(&config.tokens);
-        let keyrings = Arc::new(Keyrings::open(&config.tokens, lifetimes, &*store, &entropy, clock.now()).await?);
-        let denylist = Arc::new(Denylist::remembering(lifetimes.longest_accepted() + config.tokens.leeway.get()));
-        denylist.load(&*store).await.context("cannot read the revocations")?;
-        denylist.forget(clock.now());
-
-        let identity_headers = IdentityHeaders::compile(&config.identity).map_err(unchecked)?;
-        let verifier = Verifier::new(keyrings.clone(), &config.tokens, lifetimes);
-        let authorizer =
-            Authorizer::new(verifier, denylist.clone(), identity_headers, config.tokens.cache_entries, &metrics);
-        let authorizer = Arc::new(authorizer);
-        let passwords = Arc::new(Passwords::new(entropy.clone()));
-        let wechat = Arc::new(Wechat::new(&config.wechat, config.mode, metrics.clone(), &clock, &entropy)?);
-        let auth = Arc::new(Auth::new(AuthParts {
-            store: store.clone(),
-            wechat: wechat.clone(),
-            sms: Sms::new(&config.sms, config.mode, metrics.clone(), &entropy)?,
-            issuer: Arc::new(Issuer::new(keyrings.clone(), &config.tokens, entropy.clone())),
-            refresh_tokens: Arc::new(RefreshTokens::new(crypto::derive(&opened.root, "refresh tokens"))),
-            session_handles: SessionHandles::new(crypto::derive(&opened.root, "session handles")),
-            denylist: denylist.clone(),
-            code_key: crypto::derive(&opened.root, "login codes"),
-            sms_key: crypto::derive(&opened.root, "SMS codes"),
-            limits: Limits::new(&config.limits, clock.clone(), metrics.clone()),
-            passwords: passwords.clone(),
-            metrics: metrics.clone(),
-            audit: audit.clone(),
-            clock: clock.clone(),
-            entropy: entropy.clone(),
-            rules: AuthRules::of(&config),
-        }));
-        let api = api::router(ApiState {
-            auth: auth.clone(),
-            authorizer: authorizer.clone(),
-            keyrings: keyrings.clone(),
-            prefix: config.auth.prefix.clone(),
-            openid_in_answers: config.auth.openid_in_answers,
-            terms: Arc::new(Terms::plain()),
-            dialects: dialects.clone(),
-        });
-
-        let gate = Gate::compile(&config, dialects.answered(), authorizer, metrics.clone()).map_err(unchecked)?;
-        let access_log = config.telemetry.access_log.then(|| (sink.clone(), config.telemetry.log_format));
-        let snapshot = Snapshot::new(SnapshotParts {
-            config: &config,
-            gate,
-            api,
-            voices: Voices::new(dialects, clock.clone()),
-            upstreams,
-            metrics: &metrics,
-            access_log: AccessLog::new(access_log),
-            entropy: &entropy,
-        })?;
-        let server =
-            Server::new(Parts { config: &config, snapshot, listeners, metrics: metrics.clone(), clock: clock.clone() });
+        let denylist = Arc::new(Denylist::remembering(Duration::ZERO));
         let (stage, stage_seen) = watch::channel(Stage::Starting);
-        let probes = Probes { stage: stage_seen, store: store.clone(), metrics: metrics.clone() };
-        let administration = Arc::new(Administration::new(AdministrationParts {
+        let foundation = Arc::new(Foundation {
             store: store.clone(),
-            passwords,
-            denylist: Some(denylist.clone()),
+            root: opened.root,
+            denylist: denylist.clone(),
+            passwords: Arc::new(Passwords::new(entropy.clone())),
+            memory: Arc::default(),
             metrics: metrics.clone(),
-            audit: audit.clone(),
-            clock: clock.clone(),
-            entropy: entropy.clone(),
-            first_integer: AuthRules::of(&config).first_integer,
-            announce: AuthRules::of(&config).announce,
-        }));
-        let token = secrets::admin_token(&config.admin, &entropy)?;
-        let operations = Operations {
-            administration: administration.clone(),
-            keyrings: keyrings.clone(),
-            store: store.clone(),
-            audit: audit.clone(),
+            audit,
             clock: clock.clone(),
             entropy,
-        };
-        let mut admin_routes = admin::router(probes, token, operations);
-        if let Some(secret) = &config.wechat.lend_token {
-            admin_routes = admin_routes.merge(admin::lending::router(wechat, Secret::new(secret.expose().clone())));
-        }
-        let parts = Core { administration, store, keyrings, denylist, auth, metrics, audit, clock, sink: sink.clone() };
-        Ok(Self { config, parts, server, admin, admin_routes, stage })
+            sink: sink.clone(),
+            stage: stage_seen,
+            details: Arc::default(),
+        });
+        let (generation, snapshot) = Generation::build(&foundation, config, None).await?;
+        // By now it is known how long revocations matter.
+        denylist.load(&*store).await.context("cannot read the revocations")?;
+        denylist.forget(clock.now());
+        let server = Server::new(Parts { config: &generation.config, snapshot, listeners, metrics, clock });
+        let current = Arc::new(Current {
+            admin_routes: Arc::new(ArcSwap::from_pointee(generation.admin_routes.clone())),
+            server: server.replace(),
+            generation: ArcSwap::from_pointee(generation),
+        });
+        Ok(Self { foundation, current, server, admin, stage, reload: None })
+    }
+
+    /// With another config whenever there is one.
+    pub fn reloading(mut self, reload: Reload) -> Self {
+        self.reload = Some(reload);
+        self
     }
 
     /// Where clients reach it: the addresses of `server.listen`, with the ports that were taken for port 0.
@@ -214,8 +149,8 @@ impl App {
     }
 
     /// The metrics, for what counts outside of requests.
-    pub const fn metrics(&self) -> &Metrics {
-        &self.parts.metrics
+    pub fn metrics(&self) -> &Metrics {
+        &self.foundation.metrics
     }
 
     /// Serves until `stop` resolves, then stops in order: unready, serve on, drain, close the store. `hurry` cuts waiting
@@ -223,8 +158,12 @@ impl App {
     pub async fn run(mut self, stop: impl Future<Output = ()>, hurry: impl Future<Output = ()>) -> anyhow::Result<()> {
         let addresses = self.addresses();
         let mut tasks = JoinSet::new();
-        tasks.spawn(serve_admin(self.admin.try_clone()?, self.admin_routes.clone()));
-        self.parts.start(&self.config, &mut tasks);
+        tasks.spawn(serve_admin(self.admin.try_clone()?, self.current.admin_routes.clone()));
+        let config = self.current.generation.load_full().config.clone();
+        start(&self.foundation, &self.current, &config, &mut tasks);
+        if let Some(reload) = self.reload.take() {
+            tasks.spawn(reload::follow(reload, self.foundation.clone(), self.current.clone(), config.reload.interval.get()));
+        }
         self.server.serve();
         self.stage.send_replace(Stage::Serving);
         tracing::info!(
@@ -240,8 +179,9 @@ impl App {
         tracing::info!("stopping: unready, still serving");
         self.server.close_gently();
         let drained = async {
-            sleep(self.config.server.unready_grace.get()).await;
-            self.server.stop(self.config.server.drain_timeout.get()).await
+            let config = &self.current.generation.load_full().config.server;
+            sleep(config.unready_grace.get()).await;
+            self.server.stop(config.drain_timeout.get()).await
         };
         let mut hurry = pin!(hurry);
         tokio::select! {
@@ -253,82 +193,69 @@ impl App {
             () = hurry.as_mut() => tracing::warn!("told twice to stop: not waiting for requests in flight"),
         }
         tasks.shutdown().await;
-        self.parts.store.close().await.context("the store did not close")?;
+        self.foundation.store.close().await.context("the store did not close")?;
         tracing::info!("stopped");
         Ok(())
     }
 }
 
-impl Core {
-    /// Starts what goes on in the background. Each task is dropped at an await when its time is over.
-    fn start(&self, config: &Config, tasks: &mut JoinSet<()>) {
-        let core = self.clone();
-        let poll = config.store.revocation_poll.get();
-        tasks.spawn(async move {
-            core.denylist.follow(&*core.store, &core.clock, poll, &core.metrics, std::future::pending()).await;
-        });
-        let core = self.clone();
-        tasks.spawn(async move {
-            core.keyrings.follow(&*core.store, &core.clock, &core.audit, std::future::pending()).await;
-        });
-        let core = self.clone();
-        let every = config.store.sweep_interval.get();
-        tasks.spawn(async move {
-            let mut ticks = interval(every);
-            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            loop {
-                ticks.tick().await;
-                core.reseal().await;
-                core.sweep().await;
-            }
-        });
-        let core = self.clone();
-        tasks.spawn(async move {
-            let mut ticks = interval(FORGET_EVERY);
-            loop {
-                ticks.tick().await;
-                core.auth.forget();
-                core.metrics.log_lines_dropped.inc_by(core.sink.take_given_up());
-            }
-        });
-    }
-
-    /// Goes on with a change of the store's key that somebody began and did not finish.
-    async fn reseal(&self) {
+/// Starts what goes on in the background whatever the config. Each task is dropped at an await when its time is over.
+fn start(foundation: &Arc<Foundation>, current: &Arc<Current>, config: &Config, tasks: &mut JoinSet<()>) {
+    let (it, poll) = (foundation.clone(), config.store.revocation_poll.get());
+    tasks.spawn(async move {
+        it.denylist.follow(&*it.store, &it.clock, poll, &it.metrics, std::future::pending()).await;
+    });
+    let (it, now, every) = (foundation.clone(), current.clone(), config.store.sweep_interval.get());
+    tasks.spawn(async move {
+        let mut ticks = interval(every);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            match self.administration.reseal().await {
-                Ok(step) if !step.finished => {}
-                Ok(_) => return,
-                Err(fault) => {
-                    tracing::warn!(error = %fault, "the store's records could not be sealed anew");
-                    return;
-                }
-            }
+            ticks.tick().await;
+            let administration = now.generation.load_full().administration.clone();
+            reseal(&administration).await;
+            sweep(&it).await;
         }
-    }
-
-    /// Removes what has expired, a batch at a time.
-    async fn sweep(&self) {
+    });
+    let (it, now) = (foundation.clone(), current.clone());
+    tasks.spawn(async move {
+        let mut ticks = interval(FORGET_EVERY);
         loop {
-            match self.store.sweep(self.clock.now(), SWEEP_BATCH).await {
-                Ok(SWEEP_BATCH) => {}
-                Ok(_) => return,
-                Err(fault) => {
-                    tracing::warn!(error = %fault, "expired things could not be removed");
-                    return;
-                }
+            ticks.tick().await;
+            now.generation.load_full().auth.forget();
+            it.metrics.log_lines_dropped.inc_by(it.sink.take_given_up());
+        }
+    });
+}
+
+/// Goes on with a change of the store's key that somebody began and did not finish.
+async fn reseal(administration: &Administration) {
+    loop {
+        match administration.reseal().await {
+            Ok(step) if !step.finished => {}
+            Ok(_) => return,
+            Err(fault) => {
+                tracing::warn!(error = %fault, "the store's records could not be sealed anew");
+                return;
             }
         }
     }
 }
 
-impl std::fmt::Debug for Core {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Core")
+/// Removes what has expired, a batch at a time.
+async fn sweep(foundation: &Foundation) {
+    loop {
+        match foundation.store.sweep(foundation.clock.now(), SWEEP_BATCH).await {
+            Ok(SWEEP_BATCH) => {}
+            Ok(_) => return,
+            Err(fault) => {
+                tracing::warn!(error = %fault, "expired things could not be removed");
+                return;
+            }
+        }
     }
 }
 
-async fn serve_admin(listener: TcpListener, routes: Router) {
+async fn serve_admin(listener: TcpListener, routes: Arc<ArcSwap<Router>>) {
     if let Err(fault) = admin::serve(listener, routes).await {
         tracing::error!(error = %fault, "the admin listener has failed");
     }

@@ -56,6 +56,8 @@ pub enum Event<'a> {
     SessionsRevoked { scope: &'static str, user: Option<&'a UserId>, ended: usize },
     /// The key of the store began to change (`begun`), or has changed (`finished`).
     StoreKeyChanged { step: &'static str },
+    /// The config was read again: `applied` or `refused`.
+    ConfigReloaded { result: &'static str },
     /// A signing key was made, and signs from now on.
     KeyAdded { kid: &'a str, algorithm: &'a str },
     /// A signing key verifies no more.
@@ -86,6 +88,7 @@ impl Event<'_> {
             Self::RightsChanged { .. } => "rights.changed",
             Self::SessionsRevoked { .. } => "sessions.revoked",
             Self::StoreKeyChanged { .. } => "store_key.changed",
+            Self::ConfigReloaded { .. } => "config.reloaded",
             Self::KeyAdded { .. } => "key.added",
             Self::KeyRemoved { .. } => "key.removed",
         }
@@ -170,6 +173,9 @@ impl Audit {
             ),
             Event::StoreKeyChanged { step } => {
                 tracing::warn!(target: "audit", event = name, step, "change of the store's key {step}");
+            }
+            Event::ConfigReloaded { result } => {
+                tracing::warn!(target: "audit", event = name, result, "config read again: {result}");
             }
             Event::KeyAdded { kid, algorithm } => {
                 tracing::info!(target: "audit", event = name, kid, algorithm, "signing key {kid} added");

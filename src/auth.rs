@@ -81,7 +81,8 @@ pub struct AuthParts {
     pub code_key: Key,
     /// Hashes SMS codes; used for nothing else.
     pub sms_key: Key,
-    pub limits: Limits,
+    pub limits: Arc<Limits>,
+    pub memory: Arc<AuthMemory>,
     pub passwords: Arc<Passwords>,
     pub metrics: Metrics,
     pub audit: Audit,
@@ -117,12 +118,28 @@ pub struct AuthRules {
 /// The use cases.
 pub struct Auth {
     parts: AuthParts,
+}
+
+/// What the use cases remember of the last minutes besides the store, whatever becomes of the config.
+#[derive(Debug)]
+pub struct AuthMemory {
     coalesce: Coalesce,
     known_networks: KnownNetworks,
     /// Places for messages on their way.
     sending: Semaphore,
     /// When the log last said that the day's budget of messages is spent, in seconds since the epoch.
     budget_told: AtomicU64,
+}
+
+impl Default for AuthMemory {
+    fn default() -> Self {
+        Self {
+            coalesce: Coalesce::default(),
+            known_networks: KnownNetworks::new(),
+            sending: Semaphore::new(sms_send::SENDING),
+            budget_told: AtomicU64::new(0),
+        }
+    }
 }
 
 /// A session and the tokens for it.
@@ -154,18 +171,12 @@ pub struct Caller<'a> {
 
 impl Auth {
     /// The use cases over these parts.
-    pub fn new(parts: AuthParts) -> Self {
-        Self {
-            parts,
-            coalesce: Coalesce::default(),
-            known_networks: KnownNetworks::new(),
-            sending: Semaphore::new(sms_send::SENDING),
-            budget_told: AtomicU64::new(0),
-        }
+    pub const fn new(parts: AuthParts) -> Self {
+        Self { parts }
     }
 
     /// The limits, for routes that are no use case.
-    pub const fn limits(&self) -> &Limits {
+    pub fn limits(&self) -> &Limits {
         &self.parts.limits
     }
 
@@ -177,7 +188,7 @@ impl Auth {
     /// Lets go of answers that are kept for repeated logins and are too old. To be called every few seconds or minutes;
     /// nothing but memory depends on it.
     pub fn forget(&self) {
-        self.coalesce.forget(self.now());
+        self.parts.memory.coalesce.forget(self.now());
     }
 
     /// Tokens for a session as it is now.

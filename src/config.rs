@@ -15,6 +15,7 @@ mod limits;
 mod load;
 mod problems;
 mod reference;
+mod reload;
 mod rules;
 mod server;
 mod shape;
@@ -41,6 +42,7 @@ pub use limits::LimitsConfig;
 pub use load::{Loaded, Source};
 pub use problems::{Problem, Problems};
 pub use reference::reference;
+pub use reload::ReloadConfig;
 pub use rules::{Access, RuleConfig};
 pub use server::ServerConfig;
 pub use sms::{
@@ -81,6 +83,7 @@ pub struct Config {
     /// APIs that existing mini programs call, answered beside the auth API and, as that is, before any rule is looked at.
     pub dialect: Vec<DialectConfig>,
     pub telemetry: TelemetryConfig,
+    pub reload: ReloadConfig,
 }
 
 impl Config {
@@ -97,6 +100,7 @@ impl Config {
         self.sms.check(self.mode, problems);
         self.limits.check(problems);
         self.telemetry.check(problems);
+        self.reload.check(problems);
     }
 }
 

@@ -73,6 +73,10 @@ pub struct Metrics {
     pub upstream_errors: IntCounterVec,
     /// `menshen_audit_events_total{event}`.
     pub audit_events: IntCounterVec,
+    /// `menshen_config_reloads_total{result}`: `applied` or `refused`.
+    pub config_reloads: IntCounterVec,
+    /// `menshen_config_applied`: 1 while the config in use is the last one that was read, 0 while that one was refused.
+    pub config_applied: IntGauge,
     /// `menshen_panics_total`.
     pub panics: IntCounter,
     /// `menshen_log_lines_dropped_total`: log lines given up because the reader of standard output did not keep up.
@@ -127,6 +131,8 @@ impl Metrics {
             headers_stripped: new.counter("headers_stripped_total", "Headers of clients that did not pass."),
             upstream_errors: new.counters("upstream_errors_total", "Requests that the backend failed.", &["kind"]),
             audit_events: new.counters("audit_events_total", "Lines of the audit log.", &["event"]),
+            config_reloads: new.counters("config_reloads_total", "Configs read while running.", &["result"]),
+            config_applied: new.gauge("config_applied", "1: the config that was read last is in use. 0: it was refused."),
             panics: new.counter("panics_total", "Panics; each is a bug."),
             log_lines_dropped: new.counter("log_lines_dropped_total", "Log lines given up."),
             registry: registry.clone(),

@@ -32,8 +32,8 @@ const FORGET_EVERY: Duration = Duration::from_mins(10);
 /// The sessions, users and epochs that are refused. Asking it takes no lock.
 #[derive(Debug)]
 pub struct Denylist {
-    /// How long an entry matters: longer than any access token lives.
-    memory: Duration,
+    /// How long an entry matters, in seconds: longer than any access token lives.
+    memory: AtomicU64,
     sessions: papaya::HashMap<SessionId, Timestamp, RandomState>,
     users: papaya::HashMap<UserId, UserEpoch, RandomState>,
     /// Tokens with a lower `gep` are refused, whoever's they are.
@@ -64,12 +64,17 @@ impl Denylist {
     /// Remembers entries for this long, which must be longer than any access token is accepted.
     pub fn remembering(memory: Duration) -> Self {
         Self {
-            memory: memory.min(REVOCATION_RETENTION),
+            memory: AtomicU64::new(memory.min(REVOCATION_RETENTION).as_secs()),
             sessions: papaya::HashMap::default(),
             users: papaya::HashMap::default(),
             everything: AtomicU64::new(0),
             read_to: Mutex::new(None),
         }
+    }
+
+    /// Remembers entries for this long at least, which must be longer than any access token is accepted.
+    pub fn remember_for(&self, memory: Duration) {
+        self.memory.fetch_max(memory.min(REVOCATION_RETENTION).as_secs(), Ordering::AcqRel);
     }
 
     /// Refuses from now on what the entry names. The same entry twice is as good as once, in any order.
@@ -112,7 +117,8 @@ impl Denylist {
 
     /// Forgets entries from before any token that still lives. The global epoch is one number and stays.
     pub fn forget(&self, now: Timestamp) {
-        let matters = |at: Timestamp| at.plus(self.memory) > now;
+        let memory = Duration::from_secs(self.memory.load(Ordering::Acquire));
+        let matters = |at: Timestamp| at.plus(memory) > now;
         self.sessions.pin().retain(|_, at| matters(*at));
         self.users.pin().retain(|_, user| matters(user.at));
     }

@@ -61,7 +61,9 @@ impl Auth {
         let Some(vendors) = &self.parts.sms else { return Err(AuthError::SmsOff) };
         self.parts.limits.sms(from)?;
         // A vendor that hangs must not gather an army here.
-        let Ok(_place) = self.sending.try_acquire() else { return Err(AuthError::SmsUnavailable(Duration::from_secs(1))) };
+        let Ok(_place) = self.parts.memory.sending.try_acquire() else {
+            return Err(AuthError::SmsUnavailable(Duration::from_secs(1)));
+        };
         let (rules, now) = (&self.parts.rules.sms, self.now());
         let test_code = rules.test_code(&phone, now);
         let is_test = test_code.is_some();
@@ -124,9 +126,10 @@ impl Auth {
 
     /// Once in a while: whoever asks on must not fill the log.
     fn tell_of_the_budget(&self) {
-        let (now, told) = (self.now().as_secs(), self.budget_told.load(Ordering::Relaxed));
+        let (now, told) = (self.now().as_secs(), self.parts.memory.budget_told.load(Ordering::Relaxed));
         let is_due = now.saturating_sub(told) >= BETWEEN_TELLINGS.as_secs();
-        if is_due && self.budget_told.compare_exchange(told, now, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+        if is_due && self.parts.memory.budget_told.compare_exchange(told, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        {
             tracing::error!("the day's budget of messages (sms.daily_budget) is spent: no more are sent today");
         }
     }

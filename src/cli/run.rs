@@ -3,13 +3,14 @@
 use std::{
     io::{self, Write},
     process::ExitCode,
+    sync::Arc,
 };
 
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::BAD_USAGE;
 use crate::{
-    app::{self, App},
+    app::{self, App, Reload},
     clock::Clock,
     config::{Config, Loaded, Source},
     telemetry::{self, Sink},
@@ -17,12 +18,16 @@ use crate::{
 
 /// Loads the config, with every check there is; says what is wrong with it.
 pub(super) fn load(source: &Source, err: &mut impl Write) -> io::Result<Result<Config, ExitCode>> {
+    Ok(load_all(source, err)?.map(|loaded| loaded.config))
+}
+
+fn load_all(source: &Source, err: &mut impl Write) -> io::Result<Result<Loaded, ExitCode>> {
     match Config::load_with(source, app::check) {
-        Ok(Loaded { config, warnings }) => {
-            for warning in &warnings {
+        Ok(loaded) => {
+            for warning in &loaded.warnings {
                 writeln!(err, "warning: {warning}")?;
             }
-            Ok(Ok(config))
+            Ok(Ok(loaded))
         }
         Err(problems) => {
             writeln!(err, "{problems}")?;
@@ -32,8 +37,8 @@ pub(super) fn load(source: &Source, err: &mut impl Write) -> io::Result<Result<C
 }
 
 pub(super) fn run(source: &Source, err: &mut impl Write) -> io::Result<ExitCode> {
-    let config = match load(source, err)? {
-        Ok(config) => config,
+    let Loaded { config, files, warnings: _ } = match load_all(source, err)? {
+        Ok(loaded) => loaded,
         Err(code) => return Ok(code),
     };
     // The allocator asks for huge pages; with them an idle menshen holds twice the memory. Where that fails it just does.
@@ -42,7 +47,8 @@ pub(super) fn run(source: &Source, err: &mut impl Write) -> io::Result<ExitCode>
     telemetry::init(&config.telemetry, &sink);
     // One thread beside the workers: signals, probes, metrics and upkeep go on while every worker is busy.
     let control = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let served = control.block_on(serve(config, &sink));
+    let reload = Reload { source: source.clone(), files, asked: Arc::default() };
+    let served = control.block_on(serve(config, reload, &sink));
     // Told to stop while it waits for the store, it does not wait any longer.
     control.shutdown_background();
     sink.close();
@@ -55,11 +61,13 @@ pub(super) fn run(source: &Source, err: &mut impl Write) -> io::Result<ExitCode>
     }
 }
 
-async fn serve(config: Config, sink: &Sink) -> anyhow::Result<()> {
+async fn serve(config: Config, reload: Reload, sink: &Sink) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    // From here on SIGHUP does not end the process; one that comes while it starts is heard as soon as it serves.
+    let (mut hangup, asked) = (signal(SignalKind::hangup())?, reload.asked.clone());
     let app = tokio::select! {
-        app = App::build(config, Clock::System, sink) => app?,
+        app = App::build(config, Clock::System, sink) => app?.reloading(reload),
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };
@@ -76,8 +84,15 @@ async fn serve(config: Config, sink: &Sink) -> anyhow::Result<()> {
         }
         std::future::pending::<()>().await;
     };
+    let hung_up = async {
+        while hangup.recv().await.is_some() {
+            asked.notify_one();
+        }
+        std::future::pending::<()>().await;
+    };
     tokio::select! {
         done = app.run(stop.notified(), hurry.notified()) => done,
         () = told => Ok(()),
+        () = hung_up => Ok(()),
     }
 }

@@ -4,6 +4,7 @@
 //! that the rules between keys can still be checked on it. Must stay true: a value of a secret reaches no message.
 
 use std::{
+    collections::BTreeSet,
     fs,
     io::{ErrorKind, Read},
     path::{Path, PathBuf},
@@ -29,6 +30,8 @@ pub(super) struct Intake<'a> {
     pub(super) problems: &'a mut Problems,
     /// What relative paths are relative to.
     pub(super) directory: &'a Path,
+    /// Every path that was written.
+    pub(super) files: BTreeSet<PathBuf>,
 }
 
 impl Intake<'_> {
@@ -152,7 +155,7 @@ impl Intake<'_> {
     }
 
     /// The text as the struct takes it.
-    fn text(&self, format: Format, text: &str) -> Result<String, Malformed> {
+    fn text(&mut self, format: Format, text: &str) -> Result<String, Malformed> {
         match format {
             Format::Plain | Format::Secret => {}
             Format::Duration => drop(text.parse::<HumanDuration>()?),
@@ -165,6 +168,7 @@ impl Intake<'_> {
             Format::Path => {
                 let path = if text.is_empty() { None } else { Some(self.directory.join(text)) };
                 let path = path.ok_or(Malformed("is not a path"))?;
+                self.files.insert(path.clone());
                 return path.into_os_string().into_string().map_err(|_| Malformed("is not a path in UTF-8"));
             }
         }

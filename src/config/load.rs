@@ -1,6 +1,7 @@
 //! From a file and an environment to a config, or to everything that is wrong with them.
 
 use std::{
+    collections::BTreeSet,
     ffi::OsString,
     fs,
     path::{Path, PathBuf},
@@ -44,6 +45,8 @@ pub struct Loaded {
     pub config: Config,
     /// What is allowed and risky.
     pub warnings: Vec<Problem>,
+    /// The files and directories that it names.
+    pub files: BTreeSet<PathBuf>,
 }
 
 impl Config {
@@ -61,7 +64,9 @@ impl Config {
         let Some(mut tree) = read(source.file.as_deref(), &mut problems) else { return Err(problems) };
         environment::overlay(&mut tree, &source.environment, &mut problems);
         let directory = source.file.as_deref().and_then(Path::parent).unwrap_or_else(|| Path::new(""));
-        let accepted = Intake { problems: &mut problems, directory }.accept(Schema::root(), &tree, "");
+        let mut intake = Intake { problems: &mut problems, directory, files: BTreeSet::new() };
+        let accepted = intake.accept(Schema::root(), &tree, "");
+        let files = intake.files;
         let Ok(config) = serde_json::from_value::<Self>(accepted.unwrap_or_default()) else {
             // The walk accepts what the structs accept; if they ever part, nothing starts. The error may quote a value.
             problems.report_at(Origin::Nowhere, "has a value that passes its description and still does not fit");
@@ -69,7 +74,7 @@ impl Config {
         };
         config.check(&mut problems);
         also(&config, &mut problems);
-        if problems.is_empty() { Ok(Loaded { config, warnings: problems.into_warnings() }) } else { Err(problems) }
+        if problems.is_empty() { Ok(Loaded { config, warnings: problems.into_warnings(), files }) } else { Err(problems) }
     }
 }
 

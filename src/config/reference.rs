@@ -181,7 +181,7 @@ fn grouped(digits: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::ffi::OsString;
+    use std::{collections::BTreeSet, ffi::OsString};
 
     use super::*;
     use crate::config::{
@@ -227,7 +227,11 @@ mod tests {
         for file in ["tokens.secret", "wechat.secret"] {
             std::fs::write(directory.path().join(file), "x").unwrap();
         }
-        let accepted = Intake { problems: &mut problems, directory: directory.path() }.accept(Schema::root(), &tree, "");
+        let accepted = Intake { problems: &mut problems, directory: directory.path(), files: BTreeSet::new() }.accept(
+            Schema::root(),
+            &tree,
+            "",
+        );
         assert!(accepted.is_some());
         // A secret and its file exclude each other; that is all that may be wrong when everything is live.
         let rest: Vec<_> =

@@ -21,7 +21,7 @@ use crate::{
 pub struct Snapshot {
     pub(super) gate: Gate,
     pub(super) bridge: Bridge,
-    pub(super) upstreams: Upstreams,
+    pub(super) upstreams: Arc<Upstreams>,
     pub(super) outgoing: Outgoing,
     pub(super) recorder: Arc<Recorder>,
     pub(super) voices: Voices,
@@ -34,7 +34,7 @@ pub struct SnapshotParts<'a> {
     pub gate: Gate,
     pub api: Router,
     pub voices: Voices,
-    pub upstreams: Upstreams,
+    pub upstreams: Arc<Upstreams>,
     pub metrics: &'a Metrics,
     pub access_log: AccessLog,
     pub entropy: &'a Entropy,

@@ -20,6 +20,7 @@ mod limits;
 mod menshen;
 mod phones;
 mod process;
+mod reload;
 mod resilience;
 mod smuggling;
 mod story;

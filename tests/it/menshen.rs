@@ -61,6 +61,7 @@ pub struct Setup {
     sections: String,
     environment: Vec<(&'static str, String)>,
     shell: Option<&'static str>,
+    file: Option<PathBuf>,
     dir: Arc<TempDir>,
 }
 
@@ -73,6 +74,7 @@ impl Setup {
             sections: String::new(),
             environment: Vec::new(),
             shell: None,
+            file: None,
             dir: Arc::new(tempfile::tempdir().expect("a directory")),
         }
     }
@@ -99,6 +101,12 @@ impl Setup {
     /// After these commands of a shell, which becomes the process.
     pub fn after_shell(mut self, commands: &'static str) -> Self {
         self.shell = Some(commands);
+        self
+    }
+
+    /// Reading this file instead of the one that it writes.
+    pub fn reading(mut self, file: PathBuf) -> Self {
+        self.file = Some(file);
         self
     }
 
@@ -139,7 +147,7 @@ impl Setup {
 
     /// Starts it and waits until it is ready.
     pub fn start(self) -> Menshen {
-        let config = self.config();
+        let config = self.file.clone().unwrap_or_else(|| self.config());
         let mut command = match self.shell {
             None => Command::new(BINARY),
             Some(commands) => {

@@ -11,8 +11,9 @@ use serde::{
 
 use crate::config::{
     AdminConfig, AliyunConfig, AuthConfig, Config, DialectCheck, DialectConfig, DialectError, DialectRoute, DypnsConfig,
-    IdentityConfig, LimitsConfig, RuleConfig, ServerConfig, SmsConfig, StoreConfig, TelemetryConfig, TencentConfig,
-    TestPhone, TokenConfig, UpstreamConfig, UsersConfig, WebhookConfig, WechatApp, WechatConfig, shape::Schema,
+    IdentityConfig, LimitsConfig, ReloadConfig, RuleConfig, ServerConfig, SmsConfig, StoreConfig, TelemetryConfig,
+    TencentConfig, TestPhone, TokenConfig, UpstreamConfig, UsersConfig, WebhookConfig, WechatApp, WechatConfig,
+    shape::Schema,
 };
 
 /// The keys of a table with their schemas.
@@ -24,7 +25,7 @@ pub(super) fn in_order(table: Schema) -> impl Iterator<Item = (&'static str, Sch
 
 type Fields = (&'static str, &'static [&'static str]);
 
-const ORDERS: [fn() -> Fields; 24] = [
+const ORDERS: &[fn() -> Fields] = &[
     fields::<Config>,
     fields::<ServerConfig>,
     fields::<AdminConfig>,
@@ -49,6 +50,7 @@ const ORDERS: [fn() -> Fields; 24] = [
     fields::<DialectCheck>,
     fields::<DialectError>,
     fields::<TelemetryConfig>,
+    fields::<ReloadConfig>,
 ];
 
 /// A struct's name and its fields.

@@ -1,0 +1,40 @@
+//! What lives as long as the process, whatever becomes of its config: the store, what is in memory of clients, the counters.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::{
+    admin::{Details, Stage},
+    audit::Audit,
+    auth::{AuthMemory, Denylist, Passwords},
+    clock::Clock,
+    crypto::Key,
+    entropy::Entropy,
+    metrics::Metrics,
+    store::Store,
+    telemetry::Sink,
+};
+
+/// The parts that no config replaces.
+pub(super) struct Foundation {
+    pub(super) store: Arc<dyn Store>,
+    /// The store's root secret, from which refresh tokens and the hashes of codes hang.
+    pub(super) root: Key,
+    pub(super) denylist: Arc<Denylist>,
+    pub(super) passwords: Arc<Passwords>,
+    pub(super) memory: Arc<AuthMemory>,
+    pub(super) metrics: Metrics,
+    pub(super) audit: Audit,
+    pub(super) clock: Clock,
+    pub(super) entropy: Entropy,
+    pub(super) sink: Sink,
+    pub(super) stage: watch::Receiver<Stage>,
+    pub(super) details: Arc<Details>,
+}
+
+impl std::fmt::Debug for Foundation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Foundation")
+    }
+}

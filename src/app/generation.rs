@@ -1,0 +1,200 @@
+//! Everything that is made from one config. A reload makes another one beside it and then changes over at once.
+//!
+//! Must stay true: nothing here is visible before all of it is made, so a config that fails changes nothing; what remembers
+//! something (limits, WeChat's access tokens, verified tokens) goes on where its part of the config is the same.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use axum::Router;
+use tokio::task::JoinHandle;
+
+use super::{foundation::Foundation, secrets, unchecked};
+use crate::{
+    admin::{self, Operations, Probes},
+    api::{self, ApiState, Voices},
+    auth::{Administration, AdministrationParts, Auth, AuthParts, AuthRules, Authorizer, Limits},
+    config::Config,
+    crypto,
+    dialect::{Dialects, Terms},
+    gate::Gate,
+    policy::IdentityHeaders,
+    provider::{sms::Sms, wechat::Wechat},
+    proxy::{Snapshot, SnapshotParts, Upstreams},
+    telemetry::AccessLog,
+    token::{Issuer, Keyrings, RefreshTokens, SessionHandles, Verifier},
+    types::Secret,
+};
+
+/// One config at work.
+pub(super) struct Generation {
+    pub(super) config: Config,
+    pub(super) auth: Arc<Auth>,
+    pub(super) administration: Arc<Administration>,
+    pub(super) admin_routes: Router,
+    keyrings: Arc<Keyrings>,
+    authorizer: Arc<Authorizer>,
+    limits: Arc<Limits>,
+    wechat: Arc<Wechat>,
+    upstreams: Arc<Upstreams>,
+    tasks: Vec<Task>,
+}
+
+/// Something that goes on in the background until it is dropped.
+struct Task(JoinHandle<()>);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Generation {
+    /// Makes all parts; `before` is the generation that works now.
+    pub(super) async fn build(
+        foundation: &Arc<Foundation>,
+        config: Config,
+        before: Option<&Self>,
+    ) -> anyhow::Result<(Self, Snapshot)> {
+        let Foundation { store, root, denylist, passwords, memory, metrics, audit, clock, entropy, .. } = &**foundation;
+        let dialects = Arc::new(Dialects::compile(&config).map_err(unchecked)?);
+        let lifetimes = dialects.lifetimes(&config.tokens);
+        denylist.remember_for(lifetimes.longest_accepted() + config.tokens.leeway.get());
+
+        let same_upstream = before.filter(|before| before.config.upstream == config.upstream);
+        let upstreams = if let Some(before) = same_upstream {
+            before.upstreams.clone()
+        } else {
+            // It may wait for a resolver.
+            let section = config.upstream.clone();
+            Arc::new(tokio::task::spawn_blocking(move || Upstreams::resolve(&section)).await??)
+        };
+        let same_tokens =
+            before.filter(|before| before.config.tokens == config.tokens && before.config.dialect == config.dialect);
+        let keyrings = match same_tokens {
+            Some(before) => before.keyrings.clone(),
+            None => Arc::new(Keyrings::open(&config.tokens, lifetimes, &**store, entropy, clock.now()).await?),
+        };
+        let same_identity = same_tokens.filter(|before| before.config.identity == config.identity);
+        let authorizer = if let Some(before) = same_identity {
+            before.authorizer.clone()
+        } else {
+            let identity_headers = IdentityHeaders::compile(&config.identity).map_err(unchecked)?;
+            let verifier = Verifier::new(keyrings.clone(), &config.tokens, lifetimes);
+            let remembered = config.tokens.cache_entries;
+            Arc::new(Authorizer::new(verifier, denylist.clone(), identity_headers, remembered, metrics))
+        };
+        let limits = match before.filter(|before| before.config.limits == config.limits) {
+            Some(before) => before.limits.clone(),
+            None => Arc::new(Limits::new(&config.limits, clock.clone(), metrics.clone())),
+        };
+        let wechat = match before.filter(|before| before.config.wechat == config.wechat) {
+            Some(before) => before.wechat.clone(),
+            None => Arc::new(Wechat::new(&config.wechat, config.mode, metrics.clone(), clock, entropy)?),
+        };
+        let auth = Arc::new(Auth::new(AuthParts {
+            store: store.clone(),
+            wechat: wechat.clone(),
+            sms: Sms::new(&config.sms, config.mode, metrics.clone(), entropy)?,
+            issuer: Arc::new(Issuer::new(keyrings.clone(), &config.tokens, entropy.clone())),
+            refresh_tokens: Arc::new(RefreshTokens::new(crypto::derive(root, "refresh tokens"))),
+            session_handles: SessionHandles::new(crypto::derive(root, "session handles")),
+            denylist: denylist.clone(),
+            code_key: crypto::derive(root, "login codes"),
+            sms_key: crypto::derive(root, "SMS codes"),
+            limits: limits.clone(),
+            memory: memory.clone(),
+            passwords: passwords.clone(),
+            metrics: metrics.clone(),
+            audit: audit.clone(),
+            clock: clock.clone(),
+            entropy: entropy.clone(),
+            rules: AuthRules::of(&config),
+        }));
+        let api = api::router(ApiState {
+            auth: auth.clone(),
+            authorizer: authorizer.clone(),
+            keyrings: keyrings.clone(),
+            prefix: config.auth.prefix.clone(),
+            openid_in_answers: config.auth.openid_in_answers,
+            terms: Arc::new(Terms::plain()),
+            dialects: dialects.clone(),
+        });
+        let gate = Gate::compile(&config, dialects.answered(), authorizer.clone(), metrics.clone()).map_err(unchecked)?;
+        let access_log = config.telemetry.access_log.then(|| (foundation.sink.clone(), config.telemetry.log_format));
+        let snapshot = Snapshot::new(SnapshotParts {
+            config: &config,
+            gate,
+            api,
+            voices: Voices::new(dialects, clock.clone()),
+            upstreams: upstreams.clone(),
+            metrics,
+            access_log: AccessLog::new(access_log),
+            entropy,
+        })?;
+
+        let administration = match before.filter(|before| before.config.users == config.users) {
+            Some(before) => before.administration.clone(),
+            None => Arc::new(Administration::new(AdministrationParts {
+                store: store.clone(),
+                passwords: passwords.clone(),
+                denylist: Some(denylist.clone()),
+                metrics: metrics.clone(),
+                audit: audit.clone(),
+                clock: clock.clone(),
+                entropy: entropy.clone(),
+                first_integer: AuthRules::of(&config).first_integer,
+                announce: AuthRules::of(&config).announce,
+            })),
+        };
+        let admin_routes = admin_routes(foundation, &config, &administration, &keyrings, &wechat)?;
+        let tasks = Vec::new();
+        let generation =
+            Self { config, auth, administration, admin_routes, keyrings, authorizer, limits, wechat, upstreams, tasks };
+        Ok((generation, snapshot))
+    }
+
+    /// Starts what this generation does in the background; it ends when the generation is dropped.
+    pub(super) fn start(&mut self, foundation: &Arc<Foundation>) {
+        let (foundation, keyrings) = (foundation.clone(), self.keyrings.clone());
+        self.tasks.push(Task(tokio::spawn(async move {
+            keyrings.follow(&*foundation.store, &foundation.clock, &foundation.audit, std::future::pending()).await;
+        })));
+    }
+}
+
+fn admin_routes(
+    foundation: &Foundation,
+    config: &Config,
+    administration: &Arc<Administration>,
+    keyrings: &Arc<Keyrings>,
+    wechat: &Arc<Wechat>,
+) -> anyhow::Result<Router> {
+    let Foundation { store, metrics, audit, clock, entropy, .. } = foundation;
+    let probes = Probes {
+        stage: foundation.stage.clone(),
+        store: store.clone(),
+        metrics: metrics.clone(),
+        details: foundation.details.clone(),
+    };
+    let token = secrets::admin_token(&config.admin, entropy).context("admin.token_file")?;
+    let operations = Operations {
+        administration: administration.clone(),
+        keyrings: keyrings.clone(),
+        store: store.clone(),
+        audit: audit.clone(),
+        clock: clock.clone(),
+        entropy: entropy.clone(),
+    };
+    let routes = admin::router(probes, token, operations);
+    Ok(match &config.wechat.lend_token {
+        Some(secret) => routes.merge(admin::lending::router(wechat.clone(), Secret::new(secret.expose().clone()))),
+        None => routes,
+    })
+}
+
+impl std::fmt::Debug for Generation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Generation").finish_non_exhaustive()
+    }
+}
