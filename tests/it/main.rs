@@ -15,6 +15,7 @@ mod configuration;
 mod demo;
 mod dialects;
 mod gate;
+mod issuers;
 mod keys;
 mod limits;
 mod menshen;
