@@ -1,4 +1,5 @@
-//! JSON objects read strictly: a name twice is an error, whichever reader would win, and an array is no object.
+//! JSON objects read strictly: a name twice is an error, whichever reader would win, and an array is no object. All of it has to be
+//! UTF-8 (RFC 8259 section 8.1), also what is passed over.
 
 use std::{borrow::Cow, fmt, marker::PhantomData};
 
@@ -31,7 +32,7 @@ pub(super) fn object<'de, M: Members<'de> + Default>(bytes: &'de [u8]) -> Option
 
 /// The same for members that have to be told first what they are after.
 pub(super) fn object_into<'de, M: Members<'de>>(bytes: &'de [u8], members: M) -> Option<M> {
-    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let mut json = serde_json::Deserializer::from_str(str::from_utf8(bytes).ok()?);
     let members = json.deserialize_map(Object { members, input: PhantomData }).ok()?;
     json.end().ok()?;
     Some(members)

@@ -55,7 +55,7 @@ impl World {
     }
 
     /// A token with any header and payload, signed with the right key.
-    fn signed(&self, header: &str, payload: &str) -> String {
+    fn signed(&self, header: &str, payload: &(impl AsRef<[u8]> + ?Sized)) -> String {
         let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
         let pair = KeyPair::from_stored(&self.stored).unwrap();
         let signature =
@@ -71,7 +71,7 @@ impl World {
         self.verify(&self.signed(&header.to_string(), &payload().to_string()))
     }
 
-    fn with_payload(&self, payload: &str) -> Result<AccessClaims, TokenError> {
+    fn with_payload(&self, payload: &(impl AsRef<[u8]> + ?Sized)) -> Result<AccessClaims, TokenError> {
         self.verify(&self.signed(&self.header().to_string(), payload))
     }
 }
@@ -444,6 +444,19 @@ fn a_name_twice_is_refused_whoever_would_win() {
         let again = format!("{},\"{name}\":{}}}", &text[..text.len() - 1], header[name]);
         assert_eq!(world.verify(&world.signed(&again, &good)), Err(TokenError::Header), "{again}");
     }
+}
+
+/// Found by fuzzing: what is passed over was not looked at, so two readers could see two texts in it.
+#[test]
+fn a_payload_that_is_not_utf8_is_refused_also_where_nobody_reads_it() {
+    let world = World::new(Algorithm::EdDsa);
+    let good = payload().to_string();
+    for (name, value) in [(&b"x"[..], &b"\xff"[..]), (b"\xc0\xae", b"a"), (b"x", b"\xed\xa0\x80"), (b"x", b"\xe4\xbd")] {
+        let member = [b",\"", name, b"\":{\"y\":\"", value, b"\"}}"].concat();
+        let whole = [&good.as_bytes()[..good.len() - 1], &member].concat();
+        assert_eq!(world.with_payload(&whole), Err(TokenError::Malformed), "{}", whole.escape_ascii());
+    }
+    assert!(world.with_payload(&format!("{},\"x\":{{\"y\":\"\u{4f60}\"}}}}", &good[..good.len() - 1])).is_ok());
 }
 
 #[test]
