@@ -5,7 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt,
+    fmt::{self, Write},
     path::PathBuf,
 };
 
@@ -49,9 +49,21 @@ impl fmt::Display for Problem {
             (None, Origin::Line(_) | Origin::Place(..) | Origin::Nowhere) => f.write_str("configuration: ")?,
         }
         if !self.key.is_empty() {
-            write!(f, "{}: ", self.key)?;
+            write!(f, "{}: ", Visible(&self.key))?;
         }
-        f.write_str(&self.message)
+        write!(f, "{}", Visible(&self.message))
+    }
+}
+
+/// A text of the file for a terminal and one line: its control characters are written as escapes.
+struct Visible<'a>(&'a str);
+
+impl fmt::Display for Visible<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for sign in self.0.chars() {
+            if sign.is_control() { write!(f, "{}", sign.escape_default())? } else { f.write_char(sign)? }
+        }
+        Ok(())
     }
 }
 
@@ -229,6 +241,16 @@ mod tests {
         assert_eq!(problems.to_string(), "config.toml:20: rule[1]: is not a table");
         problems.add("rule[10].path", "is another one");
         assert_eq!(problems.iter().count(), 2);
+    }
+
+    /// Found by fuzzing: a placeholder's name was repeated with the control character that stood in it.
+    #[test]
+    fn what_stands_in_the_file_neither_breaks_the_line_nor_steers_the_terminal() {
+        let mut problems = Problems::about(Some("config.toml".into()));
+        problems.report_at(Origin::Line(1), "has `a\r\nb`");
+        problems.locate("rule\u{1b}[2J", Origin::Line(2));
+        problems.add("rule\u{1b}[2J", "is no key \u{9b}é");
+        assert_eq!(problems.to_string(), "config.toml:1: has `a\\r\\nb`\nconfig.toml:2: rule\\u{1b}[2J: is no key \\u{9b}é");
     }
 
     #[test]

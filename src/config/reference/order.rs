@@ -11,9 +11,9 @@ use serde::{
 
 use crate::config::{
     AdminConfig, AliyunConfig, AuthConfig, Config, DialectCheck, DialectConfig, DialectError, DialectRoute, DypnsConfig,
-    IdentityConfig, IssuerConfig, LimitsConfig, ReloadConfig, RuleConfig, ServerConfig, SmsConfig, StoreConfig,
-    TelemetryConfig, TencentConfig, TestPhone, TokenConfig, UpstreamConfig, UsersConfig, WebhookConfig, WechatApp,
-    WechatConfig, shape::Schema,
+    IdentityConfig, LimitsConfig, ReloadConfig, RuleConfig, ServerConfig, SmsConfig, StoreConfig, TelemetryConfig,
+    TencentConfig, TestPhone, TokenConfig, UpstreamConfig, UsersConfig, WebhookConfig, WechatApp, WechatConfig,
+    shape::Schema,
 };
 
 /// The keys of a table with their schemas.
@@ -34,7 +34,6 @@ const ORDERS: &[fn() -> Fields] = &[
     fields::<IdentityConfig>,
     fields::<AuthConfig>,
     fields::<TokenConfig>,
-    fields::<IssuerConfig>,
     fields::<StoreConfig>,
     fields::<UsersConfig>,
     fields::<WechatConfig>,
