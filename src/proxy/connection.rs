@@ -10,7 +10,7 @@ use std::{
     pin::{Pin, pin},
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -48,6 +48,8 @@ use crate::{
 
 /// What is read at first; grows only for longer heads.
 const FIRST_READ: usize = 2048;
+/// How long a connection on which nothing was asked yet is kept open after the stop: more than a round trip of a phone.
+const FIRST_WORD: Duration = Duration::from_millis(500);
 /// How long a client whose connection ends may take to read the last answer.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -156,9 +158,14 @@ impl Door {
         let mut stream: Stream = Box::new(socket);
         let mut bytes = BytesMut::new();
         let mut stop = self.stop.clone();
-        let mut stopped = pin!(async move {
+        let is_new = AtomicBool::new(true);
+        let mut stopped = pin!(async {
             // An error says that the server is gone, which is a stop too.
             drop(stop.wait_for(|stop| *stop).await);
+            // Who has just come is about to ask: its request may be on its way already.
+            if is_new.load(Ordering::Relaxed) {
+                tokio::time::sleep(FIRST_WORD).await;
+            }
         });
         let mut timer = pin!(sleep_until(tokio::time::Instant::now()));
         let mut limits = self.limits();
@@ -167,6 +174,7 @@ impl Door {
         loop {
             let head = self.head(&mut stream, &mut bytes, peer, limits, patience, timer.as_mut(), stopped.as_mut()).await;
             served += 1;
+            is_new.store(false, Ordering::Relaxed);
             let last = served >= limits.keepalive_requests || *self.closing.borrow();
             let next = match head {
                 Err(NoHead::Refuse(detail)) => {

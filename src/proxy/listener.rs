@@ -84,6 +84,28 @@ impl Listener {
             }
         }
     }
+
+    /// Admits whoever is connected and waits to be accepted: closing the socket would reset them, though they may have asked for
+    /// something already.
+    pub(super) fn accept_waiting(&self, door: &Arc<Door>, workers: &Workers) {
+        // The socket does not block: a fault is the end of the queue, or of the attempt.
+        match self {
+            Self::Tcp(listener) => {
+                while let Ok((stream, peer)) = listener.accept() {
+                    if stream.set_nonblocking(true).is_ok() {
+                        admit(door, workers, Accepted::Tcp(stream), Some(peer.ip()));
+                    }
+                }
+            }
+            Self::Unix(listener, _) => {
+                while let Ok((stream, _)) = listener.accept() {
+                    if stream.set_nonblocking(true).is_ok() {
+                        admit(door, workers, Accepted::Unix(stream), None);
+                    }
+                }
+            }
+        }
+    }
 }
 
 impl Drop for Listener {

@@ -98,11 +98,7 @@ impl Server {
 
     /// Accepts connections from now on, on the runtime that calls.
     pub fn serve(&mut self) {
-        let handles = match &self.runtime {
-            Runtime::NoSteal(workers) => (0..workers.threads()).map(|at| workers.get_runtime_at(at).clone()).collect(),
-            Runtime::Steal { .. } => vec![self.runtime.get_handle().clone()],
-        };
-        let workers = Workers::new(handles);
+        let workers = self.workers();
         for at in 0..self.listeners.len() {
             let (listeners, door, workers) = (self.listeners.clone(), self.door.clone(), workers.clone());
             self.accepting.spawn(async move {
@@ -111,6 +107,14 @@ impl Server {
                 }
             });
         }
+    }
+
+    fn workers(&self) -> Workers {
+        let handles = match &self.runtime {
+            Runtime::NoSteal(workers) => (0..workers.threads()).map(|at| workers.get_runtime_at(at).clone()).collect(),
+            Runtime::Steal { .. } => vec![self.runtime.get_handle().clone()],
+        };
+        Workers::new(handles)
     }
 
     /// From now on every answer ends its connection, so that clients move on; new ones are still served.
@@ -122,6 +126,10 @@ impl Server {
     pub async fn stop(mut self, patience: Duration) -> io::Result<bool> {
         self.closing.send_replace(true);
         self.accepting.shutdown().await;
+        let workers = self.workers();
+        for listener in self.listeners.iter() {
+            listener.accept_waiting(&self.door, &workers);
+        }
         // Closed, so that new clients are refused at once instead of waiting for nobody.
         drop(self.listeners);
         self.stop.send_replace(true);
