@@ -11,7 +11,6 @@ mod document;
 mod environment;
 mod identity;
 mod intake;
-mod issuers;
 mod limits;
 mod load;
 mod problems;
@@ -39,7 +38,6 @@ pub use dialects::{
     ShownPhone,
 };
 pub use identity::IdentityConfig;
-pub use issuers::{IssuerConfig, MAPPED};
 pub use limits::LimitsConfig;
 pub use load::{Loaded, Source};
 pub use problems::{Problem, Problems};
@@ -56,7 +54,7 @@ pub(crate) use suggestion::nearest;
 pub use telemetry::{LogFormat, TelemetryConfig};
 pub use tokens::{Algorithm, ReplayWindow, TokenConfig};
 pub use upstream::{UpstreamAuthorization, UpstreamConfig};
-pub use values::{ByteSize, HumanDuration, Rate, SecretText, end_of_day};
+pub use values::{ByteSize, HumanDuration, Rate, SecretText};
 pub use wechat::{TokenMode, WechatApp, WechatConfig};
 
 use schemars::JsonSchema;
@@ -77,8 +75,6 @@ pub struct Config {
     pub identity: IdentityConfig,
     pub auth: AuthConfig,
     pub tokens: TokenConfig,
-    /// Tokens of others that are accepted too.
-    pub issuer: Vec<IssuerConfig>,
     pub store: StoreConfig,
     pub users: UsersConfig,
     pub wechat: WechatConfig,
@@ -98,7 +94,6 @@ impl Config {
         self.upstream.check(problems);
         self.auth.check(problems);
         self.tokens.check(problems);
-        issuers::check(&self.issuer, &self.tokens, problems);
         self.store.check(self.mode, problems);
         self.users.check(problems);
         self.wechat.check(self.mode, problems);

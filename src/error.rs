@@ -35,7 +35,6 @@ pub enum ErrorCode {
     ReauthenticationRequired,
     RegistrationClosed,
     StoreUnavailable,
-    IssuerUnavailable,
     UpstreamUnavailable,
     UpstreamTimeout,
     NotFound,
@@ -45,7 +44,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code, for documents and tests.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 34] = [
         Self::TokenMissing,
         Self::TokenInvalid,
         Self::TokenExpired,
@@ -75,7 +74,6 @@ impl ErrorCode {
         Self::ReauthenticationRequired,
         Self::RegistrationClosed,
         Self::StoreUnavailable,
-        Self::IssuerUnavailable,
         Self::UpstreamUnavailable,
         Self::UpstreamTimeout,
         Self::NotFound,
@@ -115,7 +113,6 @@ impl ErrorCode {
             Self::ReauthenticationRequired => "reauthentication_required",
             Self::RegistrationClosed => "registration_closed",
             Self::StoreUnavailable => "store_unavailable",
-            Self::IssuerUnavailable => "issuer_unavailable",
             Self::UpstreamUnavailable => "upstream_unavailable",
             Self::UpstreamTimeout => "upstream_timeout",
             Self::NotFound => "not_found",

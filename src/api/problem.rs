@@ -148,11 +148,9 @@ pub const fn status(code: ErrorCode) -> StatusCode {
         ErrorCode::PhoneConflict => StatusCode::CONFLICT,
         ErrorCode::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorCode::RateLimited | ErrorCode::SmsCooldown | ErrorCode::SmsQuota => StatusCode::TOO_MANY_REQUESTS,
-        ErrorCode::WechatBusy
-        | ErrorCode::WechatMisconfigured
-        | ErrorCode::SmsUnavailable
-        | ErrorCode::StoreUnavailable
-        | ErrorCode::IssuerUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+        ErrorCode::WechatBusy | ErrorCode::WechatMisconfigured | ErrorCode::SmsUnavailable | ErrorCode::StoreUnavailable => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
         ErrorCode::UpstreamUnavailable => StatusCode::BAD_GATEWAY,
         ErrorCode::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
         ErrorCode::NotFound => StatusCode::NOT_FOUND,
@@ -201,7 +199,6 @@ const fn usual_detail(code: ErrorCode) -> &'static str {
         }
         ErrorCode::RegistrationClosed => "New accounts are not open.",
         ErrorCode::StoreUnavailable => "Please try again in a moment.",
-        ErrorCode::IssuerUnavailable => "The token cannot be checked, because its issuer has no keys here yet. Try again.",
         ErrorCode::UpstreamUnavailable => "The service behind is not reachable.",
         ErrorCode::UpstreamTimeout => "The service behind did not answer in time.",
         ErrorCode::NotFound => "There is nothing here.",

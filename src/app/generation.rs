@@ -3,11 +3,11 @@
 //! Must stay true: nothing here is visible before all of it is made, so a config that fails changes nothing; what remembers
 //! something (limits, WeChat's access tokens, verified tokens) goes on where its part of the config is the same.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use anyhow::Context;
 use axum::Router;
-use tokio::{task::JoinHandle, time::timeout};
+use tokio::task::JoinHandle;
 
 use super::{foundation::Foundation, secrets, unchecked};
 use crate::{
@@ -17,18 +17,14 @@ use crate::{
     config::Config,
     crypto,
     dialect::{Dialects, Terms},
-    gate::{self, Gate},
+    gate::Gate,
     policy::IdentityHeaders,
     provider::{sms::Sms, wechat::Wechat},
     proxy::{Snapshot, SnapshotParts, Upstreams},
-    store::REVOCATION_RETENTION,
     telemetry::AccessLog,
-    token::{Issuer, Keyrings, RefreshTokens, SessionHandles, TrustedIssuers, Verifier},
+    token::{Issuer, Keyrings, RefreshTokens, SessionHandles, Verifier},
     types::Secret,
 };
-
-/// How long a start waits for the keys of other issuers.
-const FIRST_KEYS: Duration = Duration::from_secs(2);
 
 /// One config at work.
 pub(super) struct Generation {
@@ -41,9 +37,6 @@ pub(super) struct Generation {
     limits: Arc<Limits>,
     wechat: Arc<Wechat>,
     upstreams: Arc<Upstreams>,
-    issuers: Arc<TrustedIssuers>,
-    /// Claims that rules and headers of this config ask for.
-    kept: Arc<[Arc<str>]>,
     tasks: Vec<Task>,
 }
 
@@ -66,9 +59,7 @@ impl Generation {
         let Foundation { store, root, denylist, passwords, memory, metrics, audit, clock, entropy, .. } = &**foundation;
         let dialects = Arc::new(Dialects::compile(&config).map_err(unchecked)?);
         let lifetimes = dialects.lifetimes(&config.tokens);
-        // Tokens of others live as long as they say, so revocations are remembered as long as they can be.
-        let longest = lifetimes.longest_accepted() + config.tokens.leeway.get();
-        denylist.remember_for(if config.issuer.is_empty() { longest } else { REVOCATION_RETENTION });
+        denylist.remember_for(lifetimes.longest_accepted() + config.tokens.leeway.get());
 
         let same_upstream = before.filter(|before| before.config.upstream == config.upstream);
         let upstreams = if let Some(before) = same_upstream {
@@ -84,29 +75,14 @@ impl Generation {
             Some(before) => before.keyrings.clone(),
             None => Arc::new(Keyrings::open(&config.tokens, lifetimes, &**store, entropy, clock.now()).await?),
         };
-        // The files of their keys are read in any case: what is in them is not in the config.
-        let kept = gate::kept_claims(&config);
-        let issuers = TrustedIssuers::compile(&config, &kept).map_err(unchecked)?;
-        let same_issuers = before.filter(|before| {
-            before.config.issuer == config.issuer && before.kept == kept && before.issuers.have_keys_like(&issuers)
-        });
-        let issuers = match (same_issuers, before) {
-            (Some(before), _) => before.issuers.clone(),
-            (None, Some(before)) => Arc::new(issuers.going_on_from(&before.issuers)),
-            (None, None) => Arc::new(issuers),
-        };
-        issuers.follow(metrics);
-        // Where they can be had soon, their keys are there before the first client; where not, nobody waits for them.
-        drop(timeout(FIRST_KEYS, issuers.tried()).await);
         let same_identity = same_tokens.filter(|before| before.config.identity == config.identity);
-        let same_identity = same_identity.filter(|_| same_issuers.is_some());
         let authorizer = if let Some(before) = same_identity {
             before.authorizer.clone()
         } else {
             let identity_headers = IdentityHeaders::compile(&config.identity).map_err(unchecked)?;
-            let verifier = Verifier::new(keyrings.clone(), &config.tokens, lifetimes).keeping(kept.clone());
+            let verifier = Verifier::new(keyrings.clone(), &config.tokens, lifetimes);
             let remembered = config.tokens.cache_entries;
-            Arc::new(Authorizer::new(verifier, issuers.clone(), denylist.clone(), identity_headers, remembered, metrics))
+            Arc::new(Authorizer::new(verifier, denylist.clone(), identity_headers, remembered, metrics))
         };
         let limits = match before.filter(|before| before.config.limits == config.limits) {
             Some(before) => before.limits.clone(),
@@ -171,22 +147,10 @@ impl Generation {
                 announce: AuthRules::of(&config).announce,
             })),
         };
-        let admin_routes = admin_routes(foundation, &config, &administration, &keyrings, &wechat, &issuers)?;
+        let admin_routes = admin_routes(foundation, &config, &administration, &keyrings, &wechat)?;
         let tasks = Vec::new();
-        let generation = Self {
-            config,
-            auth,
-            administration,
-            admin_routes,
-            keyrings,
-            authorizer,
-            limits,
-            wechat,
-            upstreams,
-            issuers,
-            kept,
-            tasks,
-        };
+        let generation =
+            Self { config, auth, administration, admin_routes, keyrings, authorizer, limits, wechat, upstreams, tasks };
         Ok((generation, snapshot))
     }
 
@@ -205,7 +169,6 @@ fn admin_routes(
     administration: &Arc<Administration>,
     keyrings: &Arc<Keyrings>,
     wechat: &Arc<Wechat>,
-    issuers: &Arc<TrustedIssuers>,
 ) -> anyhow::Result<Router> {
     let Foundation { store, metrics, audit, clock, entropy, .. } = foundation;
     let probes = Probes {
@@ -213,7 +176,6 @@ fn admin_routes(
         store: store.clone(),
         metrics: metrics.clone(),
         details: foundation.details.clone(),
-        issuers: issuers.clone(),
     };
     let token = secrets::admin_token(&config.admin, entropy).context("admin.token_file")?;
     let operations = Operations {

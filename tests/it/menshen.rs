@@ -231,6 +231,13 @@ impl Menshen {
         i32::try_from(self.child.id()).expect("a pid")
     }
 
+    /// What it holds of the machine's memory, in KiB.
+    pub fn memory(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("a running process");
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
+        resident.trim().trim_end_matches(" kB").parse().expect("KiB")
+    }
+
     /// Everything logged so far.
     pub fn log(&self) -> Vec<String> {
         self.lines.lock().expect("a lock").clone()

@@ -43,10 +43,15 @@ pub struct Client {
 
 impl Client {
     pub fn connect(to: SocketAddr) -> Self {
-        let stream = TcpStream::connect(to).expect("a connection");
+        Self::try_connect(to).expect("a connection")
+    }
+
+    /// As `connect`, where nobody may listen any more.
+    pub fn try_connect(to: SocketAddr) -> std::io::Result<Self> {
+        let stream = TcpStream::connect(to)?;
         stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a socket option");
         stream.set_nodelay(true).expect("a socket option");
-        Self { stream: BufReader::new(stream) }
+        Ok(Self { stream: BufReader::new(stream) })
     }
 
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {

@@ -101,7 +101,7 @@ impl World {
         let issuer = Arc::new(Issuer::new(Arc::clone(&keyrings), &config.tokens, entropy.clone()));
         let verifier = Verifier::new(Arc::clone(&keyrings), &config.tokens, lifetimes);
         let identity = IdentityHeaders::compile(&config.identity).unwrap();
-        let authorizer = Arc::new(Authorizer::new(verifier, Arc::default(), Arc::clone(&denylist), identity, 100, &metrics));
+        let authorizer = Arc::new(Authorizer::new(verifier, Arc::clone(&denylist), identity, 100, &metrics));
         let auth = Arc::new(Auth::new(AuthParts {
             store: Arc::clone(&store),
             wechat: Arc::new(Wechat::new(&config.wechat, config.mode, metrics.clone(), &clock, &entropy).unwrap()),
