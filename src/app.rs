@@ -24,7 +24,7 @@ use self::{foundation::Foundation, generation::Generation, reload::Current};
 use crate::{
     admin::{self, Stage},
     audit::Audit,
-    auth::{Administration, Denylist, Passwords},
+    auth::{Administration, Courier, CourierParts, Denylist, Passwords},
     clock::Clock,
     config::{Config, Problems},
     dialect::Dialects,
@@ -105,7 +105,14 @@ impl App {
         let store: Arc<dyn Store> = Arc::new(Measured::new(opened.store, engine, metrics.clone()));
         let denylist = Arc::new(Denylist::remembering(Duration::ZERO));
         let (stage, stage_seen) = watch::channel(Stage::Starting);
+        let courier = Arc::new(Courier::new(CourierParts {
+            store: store.clone(),
+            metrics: metrics.clone(),
+            audit: audit.clone(),
+            clock: clock.clone(),
+        }));
         let foundation = Arc::new(Foundation {
+            courier,
             store: store.clone(),
             root: opened.root,
             denylist: denylist.clone(),
@@ -119,10 +126,11 @@ impl App {
             stage: stage_seen,
             details: Arc::default(),
         });
-        let (generation, snapshot) = Generation::build(&foundation, config, None).await?;
+        let (mut generation, snapshot) = Generation::build(&foundation, config, None).await?;
         // By now it is known how long revocations matter.
         denylist.load(&*store).await.context("cannot read the revocations")?;
         denylist.forget(clock.now());
+        generation.start(&foundation);
         let server = Server::new(Parts { config: &generation.config, snapshot, listeners, metrics, clock });
         let current = Arc::new(Current {
             admin_routes: Arc::new(ArcSwap::from_pointee(generation.admin_routes.clone())),
@@ -216,6 +224,10 @@ fn start(foundation: &Arc<Foundation>, current: &Arc<Current>, config: &Config, 
             sweep(&it).await;
         }
     });
+    let courier = foundation.courier.clone();
+    tasks.spawn(async move { courier.carry_events().await });
+    let courier = foundation.courier.clone();
+    tasks.spawn(async move { courier.carry_logins().await });
     let (it, now) = (foundation.clone(), current.clone());
     tasks.spawn(async move {
         let mut ticks = interval(FORGET_EVERY);

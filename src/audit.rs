@@ -38,6 +38,10 @@ pub enum Event<'a> {
     PhoneNotUnbound { user: &'a UserId, session: SessionId, reason: &'static str, from: ClientIp },
     /// Two users became one: `gone` is no more.
     UsersMerged { user: &'a UserId, gone: &'a UserId, from: ClientIp },
+    /// The backend gave a new user an id that is, or was (`gone`), somebody else's.
+    HookIdTaken { user: &'a UserId, gone: bool },
+    /// The backend was told of an event in vain for so long that it is told no more.
+    HookGivenUp { event: &'static str, id: &'a str },
     /// A user took a copy of everything.
     AccountExported { user: &'a UserId, from: ClientIp },
     /// An operator looked at what is personal about a user.
@@ -79,6 +83,8 @@ impl Event<'_> {
             Self::PhoneUnbound { .. } => "phone.unbound",
             Self::PhoneNotUnbound { .. } => "phone.not_unbound",
             Self::UsersMerged { .. } => "users.merged",
+            Self::HookIdTaken { .. } => "hook.id_taken",
+            Self::HookGivenUp { .. } => "hook.given_up",
             Self::AccountExported { .. } => "account.exported",
             Self::AccountShown { .. } => "account.shown",
             Self::AccountErased { .. } => "account.erased",
@@ -144,6 +150,12 @@ impl Audit {
             Event::UsersMerged { user, gone, from } => tracing::warn!(
                 target: "audit", event = name, user = %user, gone = %gone, client_ip = %from,
                 "user {gone} was joined to user {user}"
+            ),
+            Event::HookIdTaken { user, gone } => tracing::warn!(
+                target: "audit", event = name, user = %user, gone, "the backend gave a new user the id {user}, which is taken"
+            ),
+            Event::HookGivenUp { event, id } => tracing::warn!(
+                target: "audit", event = name, hook = event, id, "the backend is not told of {id} any more"
             ),
             Event::AccountExported { user, from } => tracing::info!(
                 target: "audit", event = name, user = %user, client_ip = %from, "user {user} took a copy of the account"

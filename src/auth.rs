@@ -10,6 +10,7 @@ mod administration;
 mod authorize;
 mod bind_phone;
 mod coalesce;
+mod courier;
 mod denylist;
 mod error;
 mod fresh_proof;
@@ -18,6 +19,7 @@ pub mod limits;
 mod login;
 mod logout;
 mod me;
+mod newcomer;
 mod password_login;
 mod passwords;
 pub mod profile;
@@ -39,6 +41,7 @@ pub use account::AccountCopy;
 pub use administration::{Administration, AdministrationError, AdministrationParts, Change};
 pub use authorize::{Authorizer, Identity};
 pub use bind_phone::Bound;
+pub use courier::{Courier, CourierParts};
 pub use denylist::Denylist;
 pub use error::AuthError;
 pub use fresh_proof::FreshProof;
@@ -54,18 +57,19 @@ pub use wechat_login::{SignedData, WechatLogin};
 use crate::{
     audit::Audit,
     clock::Clock,
-    config::{Config, Merge, Mode, Registration, ReplayWindow, UserIds},
+    config::{Config, HookEvent, Merge, Mode, OnHookFailure, Registration, ReplayWindow, UserIds},
     crypto::Key,
     dialect::Terms,
     entropy::Entropy,
     metrics::Metrics,
-    provider::{sms::Sms, wechat::Wechat},
+    provider::{hooks::Hooks, sms::Sms, wechat::Wechat},
     store::{Announce, RevocationEntry, RevocationTarget, Revoked, Session, Store, User},
     token::{Grant, Issuer, RefreshTokens, SessionHandles},
     types::{ClientIp, ClientType, OpenId, SessionId, Timestamp, UserId},
 };
 use coalesce::Coalesce;
 use known_networks::KnownNetworks;
+use newcomer::Turns;
 
 /// Everything that the use cases need, made by the composition root.
 pub struct AuthParts {
@@ -79,6 +83,11 @@ pub struct AuthParts {
     pub denylist: Arc<Denylist>,
     /// Hashes login codes; used for nothing else.
     pub code_key: Key,
+    /// `None`: the backend is asked nothing.
+    pub hooks: Option<Arc<Hooks>>,
+    pub courier: Arc<Courier>,
+    /// Names people towards the backend; used for nothing else.
+    pub hook_key: Key,
     /// Hashes SMS codes; used for nothing else.
     pub sms_key: Key,
     pub limits: Arc<Limits>,
@@ -113,6 +122,18 @@ pub struct AuthRules {
     pub sms: SmsRules,
     /// What the backend is told of, besides what it is asked.
     pub announce: Announce,
+    pub hooks: HookRules,
+}
+
+/// What the config says about asking the backend.
+#[derive(Debug, Clone, Copy)]
+pub struct HookRules {
+    /// A first login asks the backend first.
+    pub asks: bool,
+    /// Without an answer it goes on.
+    pub continues: bool,
+    /// Logins are told.
+    pub logins: bool,
 }
 
 /// The use cases.
@@ -125,6 +146,7 @@ pub struct Auth {
 pub struct AuthMemory {
     coalesce: Coalesce,
     known_networks: KnownNetworks,
+    turns: Turns,
     /// Places for messages on their way.
     sending: Semaphore,
     /// When the log last said that the day's budget of messages is spent, in seconds since the epoch.
@@ -136,6 +158,7 @@ impl Default for AuthMemory {
         Self {
             coalesce: Coalesce::default(),
             known_networks: KnownNetworks::new(),
+            turns: Turns::default(),
             sending: Semaphore::new(sms_send::SENDING),
             budget_told: AtomicU64::new(0),
         }
@@ -278,7 +301,17 @@ impl AuthRules {
             },
             recent_login: config.auth.recent_login.get(),
             sms: SmsRules::of(&config.sms),
-            announce: Announce::default(),
+            announce: Announce {
+                created: config.hooks.has(HookEvent::UserCreated) && !config.hooks.asks(),
+                deleted: config.hooks.has(HookEvent::UserDeleted),
+                merged: config.hooks.has(HookEvent::UserMerged),
+                withdrawn: config.hooks.has(HookEvent::UserWithdrawn),
+            },
+            hooks: HookRules {
+                asks: config.hooks.asks(),
+                continues: config.hooks.on_failure == OnHookFailure::Continue,
+                logins: config.hooks.has(HookEvent::LoginSucceeded),
+            },
         }
     }
 }

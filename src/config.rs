@@ -9,6 +9,7 @@ mod auth;
 mod dialects;
 mod document;
 mod environment;
+mod hooks;
 mod identity;
 mod intake;
 mod limits;
@@ -37,6 +38,7 @@ pub use dialects::{
     DialectAction, DialectCheck, DialectConfig, DialectError, DialectKind, DialectRoute, Language, ProfileOfLogin,
     ShownPhone,
 };
+pub use hooks::{HookCreated, HookEvent, HookShare, HooksConfig, OnHookFailure};
 pub use identity::IdentityConfig;
 pub use limits::LimitsConfig;
 pub use load::{Loaded, Source};
@@ -79,6 +81,7 @@ pub struct Config {
     pub users: UsersConfig,
     pub wechat: WechatConfig,
     pub sms: SmsConfig,
+    pub hooks: HooksConfig,
     pub limits: LimitsConfig,
     /// APIs that existing mini programs call, answered beside the auth API and, as that is, before any rule is looked at.
     pub dialect: Vec<DialectConfig>,
@@ -98,6 +101,7 @@ impl Config {
         self.users.check(problems);
         self.wechat.check(self.mode, problems);
         self.sms.check(self.mode, problems);
+        self.hooks.check(self.mode, problems);
         self.limits.check(problems);
         self.telemetry.check(problems);
         self.reload.check(problems);

@@ -34,6 +34,7 @@ pub enum ErrorCode {
     CredentialsInvalid,
     ReauthenticationRequired,
     RegistrationClosed,
+    RegistrationUnavailable,
     StoreUnavailable,
     UpstreamUnavailable,
     UpstreamTimeout,
@@ -44,7 +45,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code, for documents and tests.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::TokenMissing,
         Self::TokenInvalid,
         Self::TokenExpired,
@@ -73,6 +74,7 @@ impl ErrorCode {
         Self::CredentialsInvalid,
         Self::ReauthenticationRequired,
         Self::RegistrationClosed,
+        Self::RegistrationUnavailable,
         Self::StoreUnavailable,
         Self::UpstreamUnavailable,
         Self::UpstreamTimeout,
@@ -112,6 +114,7 @@ impl ErrorCode {
             Self::CredentialsInvalid => "credentials_invalid",
             Self::ReauthenticationRequired => "reauthentication_required",
             Self::RegistrationClosed => "registration_closed",
+            Self::RegistrationUnavailable => "registration_unavailable",
             Self::StoreUnavailable => "store_unavailable",
             Self::UpstreamUnavailable => "upstream_unavailable",
             Self::UpstreamTimeout => "upstream_timeout",

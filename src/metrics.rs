@@ -57,6 +57,16 @@ pub struct Metrics {
     pub sms_cost: CounterVec,
     /// `menshen_sms_call_duration_seconds{provider}`.
     pub sms_call_duration: HistogramVec,
+    /// `menshen_hook_calls_total{event,result}`: questions and messages to the backend.
+    pub hook_calls: IntCounterVec,
+    /// `menshen_hook_call_duration_seconds{event}`, repeats included.
+    pub hook_call_duration: HistogramVec,
+    /// `menshen_hook_events_lost_total{event}`: of which the backend will not hear.
+    pub hook_events_lost: IntCounterVec,
+    /// `menshen_hook_backlog`: events that wait in the outbox, counted up to 1000.
+    pub hook_backlog: IntGauge,
+    /// `menshen_hook_backlog_age_seconds`: age of the oldest of them.
+    pub hook_backlog_age: Gauge,
     /// `menshen_store_op_duration_seconds{engine,op}`.
     pub store_op_duration: HistogramVec,
     /// `menshen_store_errors_total{engine,op}`.
@@ -117,6 +127,20 @@ impl Metrics {
                 &["provider"],
                 CALL_BUCKETS,
             ),
+            hook_calls: new.counters("hook_calls_total", "Questions and messages to the backend.", &["event", "result"]),
+            hook_call_duration: new.histograms(
+                "hook_call_duration_seconds",
+                "Questions and messages to the backend.",
+                &["event"],
+                CALL_BUCKETS,
+            ),
+            hook_events_lost: new.counters(
+                "hook_events_lost_total",
+                "Events of which the backend will not hear.",
+                &["event"],
+            ),
+            hook_backlog: new.gauge("hook_backlog", "Events that wait for the backend, counted up to 1000."),
+            hook_backlog_age: new.seconds("hook_backlog_age_seconds", "Age of the oldest event that waits."),
             store_op_duration: new.histograms(
                 "store_op_duration_seconds",
                 "Store operations.",
@@ -160,6 +184,12 @@ impl Metrics {
         self.sms_sent.with_label_values(&[provider, result]).inc();
         self.sms_call_duration.with_label_values(&[provider]).observe(took.as_secs_f64());
         self.sms_cost.with_label_values(&[provider]).inc_by(f64::from(cost) / 1000.0);
+    }
+
+    /// One question or message to the backend.
+    pub fn hook_call(&self, event: &'static str, result: &'static str, took: Duration) {
+        self.hook_calls.with_label_values(&[event, result]).inc();
+        self.hook_call_duration.with_label_values(&[event]).observe(took.as_secs_f64());
     }
 
     /// One call of WeChat.

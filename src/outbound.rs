@@ -78,6 +78,15 @@ impl Outbound {
         client.map(|client| Self { client }).map_err(|_| NoClient)
     }
 
+    /// A client for the backend at `base`, which no proxy stands before; over plain HTTP it needs no certificates.
+    pub fn to_backend(base: &Url) -> Result<Self, NoClient> {
+        let mut client = Self::builder().no_proxy();
+        if base.scheme() == "http" {
+            client = client.tls_certs_only([]);
+        }
+        client.build().map(|client| Self { client }).map_err(|_| NoClient)
+    }
+
     /// A client that goes to no proxy and needs no certificates: for plain HTTP to a process of our own, with its token.
     fn direct() -> Result<Self, NoClient> {
         let client = Self::builder().no_proxy().tls_certs_only([]).build();

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use crate::{
     auth::{AccountCopy, Bound, SignedIn, SmsSent},
     store::{Identities, Profile, Session, User},
-    types::{AppId, ClientType, OpenId, Phone, SessionId},
+    types::{AppId, ClientType, ExtraClaims, OpenId, Phone, SessionId},
 };
 
 /// Tokens of a session (RFC 6749 section 5.1), and whose it is.
@@ -124,6 +124,9 @@ struct ExportedUser {
     phone: Option<String>,
     username: Option<String>,
     roles: Vec<String>,
+    /// What the backend had my tokens say besides.
+    #[schema(value_type = Object)]
+    claims: ExtraClaims,
 }
 
 /// Who I am to one mini program.
@@ -220,6 +223,7 @@ impl Export {
                 phone: user.phone.clone().map(String::from),
                 username: user.username.clone().map(String::from),
                 roles: user.roles.clone(),
+                claims: user.claims.clone(),
                 me: user.into(),
             },
         }

@@ -131,6 +131,7 @@ impl From<&AuthError> for Problem {
             | AuthError::SmsCooldown(wait)
             | AuthError::SmsQuota(wait)
             | AuthError::SmsUnavailable(wait) => problem.retry_after(*wait),
+            AuthError::RegistrationUnavailable => problem.retry_after(Duration::from_secs(2)),
             AuthError::SmsOff => problem.detail("Text messages are not set up here."),
             AuthError::PhoneRefused => {
                 Self { errors: vec![FieldError { field: "phone", message: "cannot be reached by text message" }], ..problem }

@@ -95,8 +95,8 @@ fn refusals(operation: &str) -> Vec<ErrorCode> {
     use ErrorCode::{
         BodyTooLarge, CodeInvalid, CredentialsInvalid, Forbidden, Internal, NotFound, PhoneCodeInvalid, PhoneConflict,
         PhoneDecryptFailed, RateLimited, ReauthenticationRequired, RefreshInvalid, RefreshReused, RegistrationClosed,
-        RequestMalformed, SessionRevoked, SmsCooldown, SmsQuota, SmsUnavailable, StoreUnavailable, TokenExpired,
-        TokenInvalid, TokenMissing, TokenRevoked, UserDisabled, ValidationFailed, WechatBlocked, WechatBusy,
+        RegistrationUnavailable, RequestMalformed, SessionRevoked, SmsCooldown, SmsQuota, SmsUnavailable, StoreUnavailable,
+        TokenExpired, TokenInvalid, TokenMissing, TokenRevoked, UserDisabled, ValidationFailed, WechatBlocked, WechatBusy,
         WechatCodeInvalid, WechatMisconfigured,
     };
     const BODY: &[ErrorCode] = &[RequestMalformed, ValidationFailed, BodyTooLarge];
@@ -108,6 +108,7 @@ fn refusals(operation: &str) -> Vec<ErrorCode> {
         WechatBusy,
         WechatMisconfigured,
         RegistrationClosed,
+        RegistrationUnavailable,
         UserDisabled,
         StoreUnavailable,
     ];
@@ -119,7 +120,11 @@ fn refusals(operation: &str) -> Vec<ErrorCode> {
         "wechat_login" => &[BODY, LOGIN, ANY],
         "password_login" => &[BODY, &[CredentialsInvalid, UserDisabled, StoreUnavailable], ANY],
         "sms_send" => &[BODY, &[SmsCooldown, SmsQuota, SmsUnavailable, NotFound, StoreUnavailable], ANY],
-        "sms_login" => &[BODY, &[CodeInvalid, RegistrationClosed, UserDisabled, NotFound, StoreUnavailable], ANY],
+        "sms_login" => &[
+            BODY,
+            &[CodeInvalid, RegistrationClosed, RegistrationUnavailable, UserDisabled, NotFound, StoreUnavailable],
+            ANY,
+        ],
         "phone_sms" => &[BODY, TOKEN, FRESH, BIND, WECHAT, &[NotFound], ANY],
         "phone_wechat" => &[BODY, TOKEN, BIND, WECHAT, &[PhoneCodeInvalid, PhoneDecryptFailed, Forbidden], ANY],
         "unbind_phone" => &[BODY, TOKEN, FRESH, WECHAT, &[PhoneConflict, StoreUnavailable], ANY],

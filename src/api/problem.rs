@@ -148,9 +148,11 @@ pub const fn status(code: ErrorCode) -> StatusCode {
         ErrorCode::PhoneConflict => StatusCode::CONFLICT,
         ErrorCode::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorCode::RateLimited | ErrorCode::SmsCooldown | ErrorCode::SmsQuota => StatusCode::TOO_MANY_REQUESTS,
-        ErrorCode::WechatBusy | ErrorCode::WechatMisconfigured | ErrorCode::SmsUnavailable | ErrorCode::StoreUnavailable => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+        ErrorCode::RegistrationUnavailable
+        | ErrorCode::WechatBusy
+        | ErrorCode::WechatMisconfigured
+        | ErrorCode::SmsUnavailable
+        | ErrorCode::StoreUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         ErrorCode::UpstreamUnavailable => StatusCode::BAD_GATEWAY,
         ErrorCode::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
         ErrorCode::NotFound => StatusCode::NOT_FOUND,
@@ -198,6 +200,7 @@ const fn usual_detail(code: ErrorCode) -> &'static str {
             "Signed in too long ago for this. Send a fresh code as well, or sign in again."
         }
         ErrorCode::RegistrationClosed => "New accounts are not open.",
+        ErrorCode::RegistrationUnavailable => "A new account cannot be made right now. Sign in again in a moment.",
         ErrorCode::StoreUnavailable => "Please try again in a moment.",
         ErrorCode::UpstreamUnavailable => "The service behind is not reachable.",
         ErrorCode::UpstreamTimeout => "The service behind did not answer in time.",

@@ -6,6 +6,7 @@ mod bodies;
 mod contract;
 mod dialects;
 mod dialects_custom;
+mod hooks;
 mod login;
 mod logs;
 mod password;

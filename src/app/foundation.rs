@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use crate::{
     admin::{Details, Stage},
     audit::Audit,
-    auth::{AuthMemory, Denylist, Passwords},
+    auth::{AuthMemory, Courier, Denylist, Passwords},
     clock::Clock,
     crypto::Key,
     entropy::Entropy,
@@ -24,6 +24,8 @@ pub(super) struct Foundation {
     pub(super) denylist: Arc<Denylist>,
     pub(super) passwords: Arc<Passwords>,
     pub(super) memory: Arc<AuthMemory>,
+    /// Tells the backend, by the hooks of whatever config is in use.
+    pub(super) courier: Arc<Courier>,
     pub(super) metrics: Metrics,
     pub(super) audit: Audit,
     pub(super) clock: Clock,

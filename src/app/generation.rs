@@ -19,10 +19,14 @@ use crate::{
     dialect::{Dialects, Terms},
     gate::Gate,
     policy::IdentityHeaders,
-    provider::{sms::Sms, wechat::Wechat},
+    provider::{
+        hooks::{AnswerRules, Hooks},
+        sms::Sms,
+        wechat::Wechat,
+    },
     proxy::{Snapshot, SnapshotParts, Upstreams},
     telemetry::AccessLog,
-    token::{Issuer, Keyrings, RefreshTokens, SessionHandles, Verifier},
+    token::{Issuer, Keyrings, RESERVED, RefreshTokens, SessionHandles, Verifier},
     types::Secret,
 };
 
@@ -37,6 +41,7 @@ pub(super) struct Generation {
     limits: Arc<Limits>,
     wechat: Arc<Wechat>,
     upstreams: Arc<Upstreams>,
+    hooks: Option<Arc<Hooks>>,
     tasks: Vec<Task>,
 }
 
@@ -92,6 +97,13 @@ impl Generation {
             Some(before) => before.wechat.clone(),
             None => Arc::new(Wechat::new(&config.wechat, config.mode, metrics.clone(), clock, entropy)?),
         };
+        let same_hooks = before.filter(|before| before.config.hooks == config.hooks && before.config.users == config.users);
+        let hooks = if let Some(before) = same_hooks {
+            before.hooks.clone()
+        } else {
+            let rules = AnswerRules { ids: config.users.ids, reserved: &RESERVED };
+            Hooks::new(&config.hooks, rules, metrics.clone(), clock.clone())?.map(Arc::new)
+        };
         let auth = Arc::new(Auth::new(AuthParts {
             store: store.clone(),
             wechat: wechat.clone(),
@@ -100,6 +112,9 @@ impl Generation {
             refresh_tokens: Arc::new(RefreshTokens::new(crypto::derive(root, "refresh tokens"))),
             session_handles: SessionHandles::new(crypto::derive(root, "session handles")),
             denylist: denylist.clone(),
+            hooks: hooks.clone(),
+            courier: foundation.courier.clone(),
+            hook_key: crypto::derive(root, "people, as hooks name them"),
             code_key: crypto::derive(root, "login codes"),
             sms_key: crypto::derive(root, "SMS codes"),
             limits: limits.clone(),
@@ -133,7 +148,7 @@ impl Generation {
             entropy,
         })?;
 
-        let administration = match before.filter(|before| before.config.users == config.users) {
+        let administration = match same_hooks {
             Some(before) => before.administration.clone(),
             None => Arc::new(Administration::new(AdministrationParts {
                 store: store.clone(),
@@ -149,13 +164,25 @@ impl Generation {
         };
         let admin_routes = admin_routes(foundation, &config, &administration, &keyrings, &wechat)?;
         let tasks = Vec::new();
-        let generation =
-            Self { config, auth, administration, admin_routes, keyrings, authorizer, limits, wechat, upstreams, tasks };
+        let generation = Self {
+            config,
+            auth,
+            administration,
+            admin_routes,
+            keyrings,
+            authorizer,
+            limits,
+            wechat,
+            upstreams,
+            hooks,
+            tasks,
+        };
         Ok((generation, snapshot))
     }
 
     /// Starts what this generation does in the background; it ends when the generation is dropped.
     pub(super) fn start(&mut self, foundation: &Arc<Foundation>) {
+        foundation.courier.go_to(self.hooks.clone(), self.config.hooks.give_up_after.get());
         let (foundation, keyrings) = (foundation.clone(), self.keyrings.clone());
         self.tasks.push(Task(tokio::spawn(async move {
             keyrings.follow(&*foundation.store, &foundation.clock, &foundation.audit, std::future::pending()).await;

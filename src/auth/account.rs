@@ -45,6 +45,7 @@ impl Auth {
         // Only while the session lives: a logout, a ban, an erasure or a merge may have come in between.
         let revoked = self.parts.store.erase_user(user, Some(caller.session), self.parts.rules.announce, self.now()).await?;
         self.bite(&revoked.ok_or(AuthError::UserGone)?, "erased");
+        self.parts.courier.wake();
         Ok(())
     }
 }

@@ -31,6 +31,9 @@ pub enum AuthError {
     CodeSpent,
     #[error("registration closed")]
     RegistrationClosed,
+    /// The backend was asked about a new user and gave no answer that can be used.
+    #[error("the backend was not asked about a new user")]
+    RegistrationUnavailable,
     #[error("user disabled")]
     UserDisabled,
     /// Not a refresh token of a session that can be refreshed.
@@ -122,6 +125,7 @@ impl AuthError {
             Self::ReauthenticationRequired => ErrorCode::ReauthenticationRequired,
             Self::CodeSpent => ErrorCode::WechatCodeInvalid,
             Self::RegistrationClosed => ErrorCode::RegistrationClosed,
+            Self::RegistrationUnavailable => ErrorCode::RegistrationUnavailable,
             Self::UserDisabled => ErrorCode::UserDisabled,
             // In the last second of a session there is no token left to give.
             Self::RefreshInvalid | Self::Issue(IssueError::SessionOver) => ErrorCode::RefreshInvalid,
@@ -155,6 +159,7 @@ impl AuthError {
             | Self::UserGone
             | Self::NoSession
             | Self::SmsOff
+            | Self::RegistrationUnavailable
             | Self::SmsCooldown(_)
             | Self::SmsQuota(_)
             | Self::SmsUnavailable(_)

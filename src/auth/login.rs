@@ -7,6 +7,7 @@ use crate::{
     audit::Event,
     dialect::Terms,
     entropy::NoEntropy,
+    provider::hooks::LoginTold,
     store::{LoginOutcome, LoginProof, NewLogin, NewSession, NewUserId, Opened, Profile, RefreshSalt},
     token::Grant,
     types::{ClientIp, ClientType, ExtraClaims, Malformed, Timestamp, UserId, UserType},
@@ -44,7 +45,7 @@ impl Auth {
             profile: Profile::default(),
             profile_is_newer: false,
             user_type: UserType::user(),
-            new_user: self.new_user_id(now)?,
+            new_user: if rules.hooks.asks { NewUserId::Ask } else { self.new_user_id(now)? },
             claims: ExtraClaims::default(),
             announce: rules.announce,
             registration_open: rules.registration_open,
@@ -65,14 +66,18 @@ impl Auth {
         terms: &Terms,
         not_proven: AuthError,
     ) -> Result<SignedIn, AuthError> {
-        match self.parts.store.login(new).await? {
+        let outcome = match self.parts.store.login(new).await? {
+            LoginOutcome::Stranger => self.welcome(new).await?,
+            known => known,
+        };
+        match outcome {
             LoginOutcome::Opened(login) => self.open(*login, new, from, terms),
             LoginOutcome::CodeSpent => Err(AuthError::CodeSpent),
             LoginOutcome::NotProven { no_code: true } => Err(AuthError::SmsCodeMissing),
             LoginOutcome::NotProven { no_code: false } => Err(not_proven),
             LoginOutcome::Disabled(_) => Err(AuthError::UserDisabled),
             LoginOutcome::RegistrationClosed => Err(AuthError::RegistrationClosed),
-            // Only a login that asks for its user's id ends so, and this one has it.
+            // Whoever was welcomed has an id, and one that was free.
             LoginOutcome::Stranger | LoginOutcome::IdTaken { .. } => Err(AuthError::Interrupted),
         }
     }
@@ -102,6 +107,10 @@ impl Auth {
                 self.parts.metrics.logins.with_label_values(&[method, "success"]).inc();
                 self.parts.metrics.sessions_opened.inc();
                 self.parts.audit.record(&Event::LoginSucceeded { method, user, session, is_new_user, from });
+                if self.parts.rules.hooks.logins {
+                    let (user, client_type, at) = (user.clone(), signed_in.session.client_type, self.now());
+                    self.parts.courier.tell_login(LoginTold { user, session, client_type, method, is_new_user, at });
+                }
             }
             Err(error) => {
                 let reason = error.code().as_str();
@@ -122,7 +131,7 @@ impl Auth {
         })
     }
 
-    fn new_user_id(&self, now: Timestamp) -> Result<NewUserId, NoEntropy> {
+    pub(super) fn new_user_id(&self, now: Timestamp) -> Result<NewUserId, NoEntropy> {
         new_user_id(self.parts.rules.first_integer, &self.parts.entropy, now)
     }
 }

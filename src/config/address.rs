@@ -106,6 +106,14 @@ impl FromStr for UpstreamAddress {
     }
 }
 
+/// `http` or `https`, and the host without brackets.
+pub(super) fn scheme_and_host(url: &str) -> Option<(String, String)> {
+    let uri: http::Uri = url.parse().ok().filter(|_| !url.contains(['@', '#']))?;
+    let scheme = uri.scheme_str().filter(|scheme| matches!(*scheme, "http" | "https"))?;
+    let host = uri.host()?.trim_start_matches('[').trim_end_matches(']');
+    (!host.is_empty()).then(|| (scheme.to_owned(), host.to_owned()))
+}
+
 /// Whether a host of a URL is this machine.
 pub(super) fn is_loopback(host: &str) -> bool {
     host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())

@@ -190,7 +190,8 @@ async fn code_to_session(State(desk): State<Arc<Desk>>, Query(asked): Query<Hash
 }
 
 /// Who a person is to a mini program.
-fn openid(app_id: &str, person: &str) -> String {
+/// The openid of a person of this name in a mini program.
+pub fn openid(app_id: &str, person: &str) -> String {
     format!("o{}", &letters(&format!("openid {app_id} {person}"))[..27])
 }
 

@@ -69,6 +69,16 @@ pub struct Withdrawal {
 }
 
 impl OutboxEvent {
+    /// What the event is called on the wire.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Created { .. } => "user.created",
+            Self::Deleted { .. } => "user.deleted",
+            Self::Merged { .. } => "user.merged",
+            Self::Withdrawn { .. } => "user.withdrawn",
+        }
+    }
+
     /// Names the event, the same however often it is told: an id of a user is never given again.
     pub fn id(&self) -> String {
         match self {

@@ -50,6 +50,7 @@ async fn a_copy_holds_everything_and_nothing_that_signs_in() {
             "avatar_url",
             "bio",
             "birthday",
+            "claims",
             "created_at",
             "id",
             "last_login_at",

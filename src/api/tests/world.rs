@@ -13,7 +13,7 @@ use tower::ServiceExt;
 use crate::{
     api::{ApiState, RequestContext, router},
     audit::Audit,
-    auth::{Auth, AuthParts, AuthRules, Authorizer, Denylist, Limits, Passwords},
+    auth::{Auth, AuthParts, AuthRules, Authorizer, Courier, CourierParts, Denylist, Limits, Passwords},
     clock::Clock,
     config::{Config, HumanDuration, Mode, SecretText, SmsProvider},
     crypto::Key,
@@ -25,9 +25,13 @@ use crate::{
     entropy::Entropy,
     metrics::Metrics,
     policy::IdentityHeaders,
-    provider::{sms::Sms, wechat::Wechat},
+    provider::{
+        hooks::{AnswerRules, Hooks},
+        sms::Sms,
+        wechat::Wechat,
+    },
     store::{self, OpenOptions, Store, StoreKeys},
-    token::{Issuer, Keyrings, RefreshTokens, SessionHandles, Verifier},
+    token::{Issuer, Keyrings, RESERVED, RefreshTokens, SessionHandles, Verifier},
     types::{ClientIp, Timestamp},
 };
 
@@ -43,6 +47,7 @@ pub(super) struct World {
     pub(super) clock: Clock,
     pub(super) metrics: Metrics,
     pub(super) auth: Arc<Auth>,
+    pub(super) courier: Arc<Courier>,
     router: Router,
 }
 
@@ -102,6 +107,15 @@ impl World {
         let verifier = Verifier::new(Arc::clone(&keyrings), &config.tokens, lifetimes);
         let identity = IdentityHeaders::compile(&config.identity).unwrap();
         let authorizer = Arc::new(Authorizer::new(verifier, Arc::clone(&denylist), identity, 100, &metrics));
+        let rules = AnswerRules { ids: config.users.ids, reserved: &RESERVED };
+        let hooks = Hooks::new(&config.hooks, rules, metrics.clone(), clock.clone()).unwrap().map(Arc::new);
+        let courier = Arc::new(Courier::new(CourierParts {
+            store: Arc::clone(&store),
+            metrics: metrics.clone(),
+            audit: Audit::new(metrics.clone()),
+            clock: clock.clone(),
+        }));
+        courier.go_to(hooks.clone(), config.hooks.give_up_after.get());
         let auth = Arc::new(Auth::new(AuthParts {
             store: Arc::clone(&store),
             wechat: Arc::new(Wechat::new(&config.wechat, config.mode, metrics.clone(), &clock, &entropy).unwrap()),
@@ -110,6 +124,9 @@ impl World {
             refresh_tokens: Arc::new(RefreshTokens::new(Key::new([2; 32]))),
             session_handles: SessionHandles::new(Key::new([5; 32])),
             denylist,
+            hooks,
+            courier: Arc::clone(&courier),
+            hook_key: Key::new([6; 32]),
             code_key: Key::new([3; 32]),
             sms_key: Key::new([4; 32]),
             limits: Arc::new(Limits::new(&config.limits, clock.clone(), metrics.clone())),
@@ -130,7 +147,7 @@ impl World {
             terms: Arc::new(Terms::plain()),
             dialects,
         });
-        Self { wechat, sms, store, clock, metrics, auth, router }
+        Self { wechat, sms, store, clock, metrics, auth, courier, router }
     }
 
     pub(super) async fn send(&self, ask: Ask) -> Answered {

@@ -11,9 +11,9 @@ use serde::{
 
 use crate::config::{
     AdminConfig, AliyunConfig, AuthConfig, Config, DialectCheck, DialectConfig, DialectError, DialectRoute, DypnsConfig,
-    IdentityConfig, LimitsConfig, ReloadConfig, RuleConfig, ServerConfig, SmsConfig, StoreConfig, TelemetryConfig,
-    TencentConfig, TestPhone, TokenConfig, UpstreamConfig, UsersConfig, WebhookConfig, WechatApp, WechatConfig,
-    shape::Schema,
+    HooksConfig, IdentityConfig, LimitsConfig, ReloadConfig, RuleConfig, ServerConfig, SmsConfig, StoreConfig,
+    TelemetryConfig, TencentConfig, TestPhone, TokenConfig, UpstreamConfig, UsersConfig, WebhookConfig, WechatApp,
+    WechatConfig, shape::Schema,
 };
 
 /// The keys of a table with their schemas.
@@ -44,6 +44,7 @@ const ORDERS: &[fn() -> Fields] = &[
     fields::<TencentConfig>,
     fields::<WebhookConfig>,
     fields::<TestPhone>,
+    fields::<HooksConfig>,
     fields::<LimitsConfig>,
     fields::<DialectConfig>,
     fields::<DialectRoute>,

@@ -9,7 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{JsonTemplate, SmsProvider, Template};
 use crate::{
-    config::{Mode, Problems, SecretText, UpstreamAddress, address::is_loopback, problems::within},
+    config::{
+        Mode, Problems, SecretText, UpstreamAddress,
+        address::{is_loopback, scheme_and_host},
+        problems::within,
+    },
     types::{Malformed, is_public},
 };
 
@@ -216,14 +220,6 @@ impl WebhookConfig {
             problems.add_between(key, &["sms.webhook.allow_private"], says);
         }
     }
-}
-
-/// `http` or `https`, and the host without brackets.
-fn scheme_and_host(url: &str) -> Option<(String, String)> {
-    let uri: http::Uri = url.parse().ok().filter(|_| !url.contains(['@', '#']))?;
-    let scheme = uri.scheme_str().filter(|scheme| matches!(*scheme, "http" | "https"))?;
-    let host = uri.host()?.trim_start_matches('[').trim_end_matches(']');
-    (!host.is_empty()).then(|| (scheme.to_owned(), host.to_owned()))
 }
 
 /// The checks that the tables share.

@@ -18,8 +18,8 @@ use super::{
 };
 use crate::{
     config::WebhookConfig,
-    crypto::hmac_sha256,
     outbound::{Outbound, is_private_address},
+    provider::signature::{Address, signed_post},
     types::Secret,
 };
 
@@ -34,15 +34,6 @@ pub(super) struct Webhook {
     outbound: Outbound,
     url: Address,
     secret: Secret<String>,
-}
-
-/// A URL that may hold a secret, so it does not print.
-struct Address(Url);
-
-impl std::fmt::Debug for Address {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("***")
-    }
 }
 
 #[derive(Serialize)]
@@ -96,15 +87,7 @@ impl Webhook {
             expires_in: message.ttl.as_secs(),
         };
         let body = serde_json::to_vec(&body).map_err(|_| Failure::Unmade)?;
-        let timestamp = message.now.as_secs();
-        let signed = [timestamp.to_string().as_bytes(), b".", &body].concat();
-        let signature = hex::encode(hmac_sha256(self.secret.expose().as_bytes(), &signed));
-        let request = http::Request::post(self.url.0.as_str())
-            .header(header::CONTENT_TYPE, "application/json")
-            .header("idempotency-key", message.id)
-            .header("x-menshen-timestamp", timestamp)
-            .header("x-menshen-signature", format!("sha256={signature}"));
-        Ok(request.body(body.into())?)
+        Ok(signed_post(&self.url, &self.secret, message.id, message.now, body)?)
     }
 }
 

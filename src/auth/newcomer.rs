@@ -1,0 +1,170 @@
+//! A first login where the backend is asked: under which id is this person to be known?
+//!
+//! The person is proven first, without anything being changed (`NewUserId::Ask`); then the backend is asked, under a key that
+//! follows from who it is; then the login is carried out with the answer. Whatever ends the process in between, the next login
+//! of the same person asks the same question again, and a backend that keeps to the key gives the same answer.
+//!
+//! Must stay true: nobody is asked about who is not proven, and nobody where registration is closed. Who has come about
+//! meanwhile stands, and the answer is not used. An id that is somebody's is never given again.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use super::{Auth, AuthError};
+use crate::{
+    audit::Event,
+    crypto,
+    provider::hooks::{CreatedAnswer, HookError, Hooks, NewPerson},
+    store::{Announce, LoginOutcome, LoginProof, NewLogin, NewUserId},
+    types::UserId,
+};
+
+/// How often the backend is asked about one person when the id it answers was somebody's who is gone.
+const ROUNDS: u8 = 3;
+
+/// Names a person towards the backend: a keyed hash.
+type Who = [u8; 32];
+
+impl Auth {
+    /// Goes on with the login of somebody whom the store does not know.
+    pub(super) async fn welcome(&self, new: &NewLogin) -> Result<LoginOutcome, AuthError> {
+        let Some(hooks) = &self.parts.hooks else { return Err(AuthError::Interrupted) };
+        let who = self.who(&new.proof);
+        let (_turn, has_waited) =
+            self.parts.memory.turns.take(who, hooks.timeout()).await.ok_or(AuthError::RegistrationUnavailable)?;
+        if has_waited {
+            match self.parts.store.login(new).await? {
+                LoginOutcome::Stranger => {}
+                known => return Ok(known),
+            }
+        }
+        let mut refused_id = None;
+        for round in 0..ROUNDS {
+            let login = self.answered(hooks, new, who, round, refused_id.as_ref()).await?;
+            match self.parts.store.login(&login).await? {
+                LoginOutcome::IdTaken { gone } => {
+                    let NewUserId::Told(id) = login.new_user else { return Err(AuthError::Interrupted) };
+                    self.parts.audit.record(&Event::HookIdTaken { user: &id, gone });
+                    if !gone {
+                        tracing::error!(user = %id, "the backend gave a new user the id of another one: nobody was made");
+                        return Err(AuthError::RegistrationUnavailable);
+                    }
+                    refused_id = Some(id);
+                }
+                done => return Ok(done),
+            }
+        }
+        tracing::error!("the backend gives new users ids of users who are gone: nobody was made");
+        Err(AuthError::RegistrationUnavailable)
+    }
+
+    /// The login with what the backend said.
+    async fn answered(
+        &self,
+        hooks: &Hooks,
+        new: &NewLogin,
+        who: Who,
+        round: u8,
+        refused_id: Option<&UserId>,
+    ) -> Result<NewLogin, AuthError> {
+        let id = format!("user.created.{}", hex::encode(if round == 0 { who } else { self.again(who, round) }));
+        let person = NewPerson { id: &id, proof: &new.proof, user_type: &new.user_type, profile: &new.profile, refused_id };
+        let own_id = || self.new_user_id(new.now);
+        Ok(match hooks.ask_created(&person).await {
+            Ok(CreatedAnswer { id: Some(id), claims }) => NewLogin { new_user: NewUserId::Told(id), claims, ..new.clone() },
+            Ok(CreatedAnswer { id: None, claims }) => NewLogin { new_user: own_id()?, claims, ..new.clone() },
+            Err(HookError::Refused) => return Err(AuthError::RegistrationClosed),
+            Err(error) if self.parts.rules.hooks.continues => {
+                tracing::warn!(error = %error, "the backend was not asked about a new user, and will be told: {error}");
+                let announce = Announce { created: true, ..new.announce };
+                NewLogin { new_user: own_id()?, announce, ..new.clone() }
+            }
+            Err(error) => {
+                tracing::warn!(error = %error, "the backend was not asked about a new user, so nobody was made: {error}");
+                return Err(AuthError::RegistrationUnavailable);
+            }
+        })
+    }
+
+    /// Who it is, so that each way of asking about one person has one key. WeChat's word for a person across apps comes first.
+    fn who(&self, proof: &LoginProof) -> Who {
+        let mac = |parts: &[&[u8]]| crypto::mac(&self.parts.hook_key, parts);
+        match proof {
+            LoginProof::Wechat(said) => match &said.unionid {
+                Some(unionid) => mac(&[b"unionid", unionid.as_str().as_bytes()]),
+                None => mac(&[b"openid", said.app_id.as_str().as_bytes(), said.openid.as_str().as_bytes()]),
+            },
+            LoginProof::Sms(guess) => mac(&[b"phone", guess.phone.as_str().as_bytes()]),
+            LoginProof::Password(name, _) => mac(&[b"username", name.as_str().as_bytes()]),
+        }
+    }
+
+    /// Another question about the same person, as stable as the first.
+    fn again(&self, who: Who, round: u8) -> Who {
+        crypto::mac(&self.parts.hook_key, &[b"again", &who, &[round]])
+    }
+}
+
+/// One at a time for one person, so that a double tap asks the backend once.
+#[derive(Debug, Default)]
+pub(super) struct Turns {
+    taken: Arc<Mutex<HashMap<Who, Arc<tokio::sync::Mutex<()>>>>>,
+}
+
+/// Somebody's turn; ends when dropped.
+pub(super) struct Turn {
+    who: Who,
+    taken: Arc<Mutex<HashMap<Who, Arc<tokio::sync::Mutex<()>>>>>,
+    /// Given back before the table is looked at.
+    guard: Option<tokio::sync::OwnedMutexGuard<()>>,
+}
+
+impl Turns {
+    /// Waits for the turn, at most so long; says whether it had to wait.
+    async fn take(&self, who: Who, most: Duration) -> Option<(Turn, bool)> {
+        let turn = Arc::clone(self.taken.lock().unwrap_or_else(PoisonError::into_inner).entry(who).or_default());
+        let (guard, has_waited) = match Arc::clone(&turn).try_lock_owned() {
+            Ok(guard) => (Some(guard), false),
+            Err(_) => (tokio::time::timeout(most, turn.lock_owned()).await.ok(), true),
+        };
+        // Whoever gave up waiting leaves the table as whoever is done does.
+        let turn = Turn { who, taken: Arc::clone(&self.taken), guard };
+        turn.guard.is_some().then_some((turn, has_waited))
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        drop(self.guard.take());
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        // The table's own is the last one: nobody waits, and nobody can come while the table is held.
+        if taken.get(&self.who).is_some_and(|turn| Arc::strong_count(turn) == 1) {
+            taken.remove(&self.who);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONG: Duration = Duration::from_mins(1);
+
+    #[tokio::test]
+    async fn one_person_has_one_turn_and_the_table_is_empty_afterwards() {
+        let turns = Arc::new(Turns::default());
+        let (first, has_waited) = turns.take([1; 32], LONG).await.unwrap();
+        assert!(!has_waited);
+        let (other, has_waited) = turns.take([2; 32], LONG).await.unwrap();
+        assert!(!has_waited, "somebody else is not held up");
+        let (waiting, theirs) = (Arc::clone(&turns), Arc::clone(&turns));
+        let second = tokio::spawn(async move { waiting.take([1; 32], LONG).await.map(|(_, has_waited)| has_waited) });
+        assert!(theirs.take([1; 32], Duration::ZERO).await.is_none(), "the time is over");
+        drop((first, other));
+        assert_eq!(second.await.unwrap(), Some(true));
+        assert!(turns.taken.lock().unwrap().is_empty());
+    }
+}

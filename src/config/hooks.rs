@@ -1,0 +1,192 @@
+//! `[hooks]`: what the backend is asked and told.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    HumanDuration, Mode, Problems, SecretText,
+    address::{is_loopback, scheme_and_host},
+};
+use crate::types::is_public;
+
+/// Shortest secret, in bytes: a signature is as good as its key.
+const SHORTEST_SECRET: usize = 32;
+
+/// What the backend is asked and told, as signed `POST`s of JSON: see docs/hooks.md.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct HooksConfig {
+    /// Where the backend takes them. Unset: nothing is asked or told. A redirect is not followed. Plain http is for this machine
+    /// and private networks: what is sent may be personal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"http://127.0.0.1:3000/internal/menshen")]
+    pub url: Option<String>,
+    /// The key of the signature, at least 32 bytes; also `secret_file`. `X-Menshen-Signature` is `sha256=` and the hex
+    /// HMAC-SHA256 of `X-Menshen-Timestamp` (seconds since 1970), a `.` and the body. The backend must check it, and refuse old
+    /// timestamps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"...")]
+    pub secret: Option<SecretText>,
+    /// Read `secret` from this file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "path"), example = &"hooks.secret")]
+    pub secret_file: Option<PathBuf>,
+    /// Which. `user.created`, `user.deleted`, `user.merged` and `user.withdrawn` are never lost; `login.succeeded` is told while
+    /// menshen runs and the backend keeps up.
+    pub events: Vec<HookEvent>,
+    /// `ask`: before a user is made, and the login waits; the answer may name the id and further claims. `tell`: afterwards.
+    pub created: HookCreated,
+    /// What becomes of a first login when the backend gives no answer: `refuse` it (503, nobody is made), or `continue` with an id
+    /// of menshen's own, of which the backend is told when it is back.
+    pub on_failure: OnHookFailure,
+    /// What of a new user the backend gets to know besides the kind of user: `openid` (with its `app_id`), `unionid`, `phone`,
+    /// `profile` (`nickname` and `avatar_url`).
+    pub share: Vec<HookShare>,
+    /// Total time for one question or message, its repeats included. 100 milliseconds to 30 seconds.
+    pub timeout: HumanDuration,
+    /// How often one is sent within that time, if the backend cannot be reached or answers 408, 429 or 5xx. 1 to 5.
+    pub attempts: u32,
+    /// Most first logins that wait for the backend at once; one more is as if it had failed. 1 to 10000.
+    pub max_waiting: usize,
+    /// How long an event is told again and again before it is given up, with a line in the audit log. 1 minute to 30 days.
+    pub give_up_after: HumanDuration,
+}
+
+/// What happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum HookEvent {
+    #[serde(rename = "user.created")]
+    UserCreated,
+    #[serde(rename = "login.succeeded")]
+    LoginSucceeded,
+    #[serde(rename = "user.deleted")]
+    UserDeleted,
+    #[serde(rename = "user.merged")]
+    UserMerged,
+    #[serde(rename = "user.withdrawn")]
+    UserWithdrawn,
+}
+
+impl HookEvent {
+    pub const ALL: [Self; 5] =
+        [Self::UserCreated, Self::LoginSucceeded, Self::UserDeleted, Self::UserMerged, Self::UserWithdrawn];
+
+    /// As it stands in the config and on the wire; also a metric label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::UserCreated => "user.created",
+            Self::LoginSucceeded => "login.succeeded",
+            Self::UserDeleted => "user.deleted",
+            Self::UserMerged => "user.merged",
+            Self::UserWithdrawn => "user.withdrawn",
+        }
+    }
+}
+
+/// When the backend hears of a new user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum HookCreated {
+    #[default]
+    Ask,
+    Tell,
+}
+
+/// What becomes of a first login without an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OnHookFailure {
+    #[default]
+    Refuse,
+    Continue,
+}
+
+/// Personal data of a new user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum HookShare {
+    OpenId,
+    UnionId,
+    Phone,
+    Profile,
+}
+
+impl HooksConfig {
+    /// Whether the backend hears of it at all.
+    pub fn has(&self, event: HookEvent) -> bool {
+        self.url.is_some() && self.events.contains(&event)
+    }
+
+    /// Whether a first login waits for the backend.
+    pub fn asks(&self) -> bool {
+        self.has(HookEvent::UserCreated) && self.created == HookCreated::Ask
+    }
+
+    pub(super) fn check(&self, mode: Mode, problems: &mut Problems) {
+        let shortest = HumanDuration::millis(100);
+        problems.between("hooks.timeout", &self.timeout, shortest..=HumanDuration::secs(30));
+        problems.between("hooks.attempts", &self.attempts, 1..=5);
+        problems.between("hooks.max_waiting", &self.max_waiting, 1..=10_000);
+        problems.between("hooks.give_up_after", &self.give_up_after, HumanDuration::minutes(1)..=HumanDuration::days(30));
+        match (&self.url, &self.secret) {
+            (None, None) => {}
+            (None, Some(_)) => problems.add("hooks.url", "is missing: `hooks.secret` signs what is posted there"),
+            (Some(url), secret) => {
+                self.check_url(url, mode, problems);
+                match secret {
+                    None => problems.add_between("hooks.secret", &["hooks.url"], SECRET_MISSING),
+                    Some(secret) if secret.expose().len() < SHORTEST_SECRET => {
+                        let says = "is shorter than 32 bytes: `openssl rand -hex 32` prints a good one";
+                        problems.add("hooks.secret", says);
+                    }
+                    Some(_) => {}
+                }
+                if self.events.is_empty() {
+                    problems.warn("hooks.events", "is empty: nothing is asked or told");
+                }
+            }
+        }
+    }
+
+    /// The address may hold a secret of its own, so it is not repeated.
+    fn check_url(&self, url: &str, mode: Mode, problems: &mut Problems) {
+        let key = "hooks.url";
+        let Some((scheme, host)) = scheme_and_host(url) else {
+            return problems
+                .add(key, "is not a URL: write http://host/path or https://host/path, without user name or fragment");
+        };
+        if scheme != "http" || mode == Mode::Development || is_loopback(&host) {
+            return;
+        }
+        let is_public_address = host.parse().is_ok_and(is_public);
+        let is_full_name = host.parse::<std::net::IpAddr>().is_err() && host.contains('.');
+        if is_public_address {
+            problems.add_between(key, &["mode"], "must be https: it carries personal data over the internet");
+        } else if is_full_name {
+            problems.warn(key, "is plain http: it carries personal data, so it must not leave a private network");
+        }
+    }
+}
+
+const SECRET_MISSING: &str = "is missing: give at least 32 bytes here or in `secret_file`, without which the backend could not \
+     tell menshen from anybody else";
+
+impl Default for HooksConfig {
+    fn default() -> Self {
+        Self {
+            url: None,
+            secret: None,
+            secret_file: None,
+            events: HookEvent::ALL.to_vec(),
+            created: HookCreated::Ask,
+            on_failure: OnHookFailure::Refuse,
+            share: vec![HookShare::OpenId, HookShare::UnionId, HookShare::Phone],
+            timeout: HumanDuration::secs(5),
+            attempts: 2,
+            max_waiting: 64,
+            give_up_after: HumanDuration::days(3),
+        }
+    }
+}

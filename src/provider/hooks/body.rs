@@ -1,0 +1,228 @@
+//! What is posted: `id`, `event`, `at`, `user`, and what the event has besides.
+
+use serde::Serialize;
+
+use crate::{
+    config::{HookEvent, HookShare},
+    store::{Identities, LoginProof, OutboxEvent, Profile},
+    types::{AppId, ClientType, OpenId, Phone, SessionId, Timestamp, UnionId, UserId, UserType},
+};
+
+/// Somebody who has proven who they are, and is nobody here yet.
+#[derive(Debug, Clone, Copy)]
+pub struct NewPerson<'a> {
+    /// The same for the same person, however often it is asked.
+    pub id: &'a str,
+    pub proof: &'a LoginProof,
+    pub user_type: &'a UserType,
+    pub profile: &'a Profile,
+    /// An id that the backend answered before and that cannot be given again.
+    pub refused_id: Option<&'a UserId>,
+}
+
+/// Something that has happened.
+#[derive(Debug)]
+pub enum Told<'a> {
+    /// From the outbox; of a new user all that is known.
+    Kept {
+        event: &'a OutboxEvent,
+        at: Timestamp,
+        user: Option<&'a Identities>,
+    },
+    Login {
+        login: &'a LoginTold,
+    },
+}
+
+/// A login that has succeeded.
+#[derive(Debug, Clone)]
+pub struct LoginTold {
+    pub user: UserId,
+    pub session: SessionId,
+    pub client_type: ClientType,
+    /// `wechat`, `sms` or `password`.
+    pub method: &'static str,
+    pub is_new_user: bool,
+    pub at: Timestamp,
+}
+
+/// One message.
+#[derive(Debug, Serialize)]
+pub(super) struct Body<'a> {
+    id: String,
+    event: &'static str,
+    at: String,
+    user: Person<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refused_id: Option<&'a str>,
+    /// Who is no more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gone: Option<Person<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    app_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    withdrawn: Option<&'a [u16]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session: Option<Session>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    method: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    is_new_user: Option<bool>,
+}
+
+/// A user. What is not shared is not there.
+#[derive(Debug, Default, Serialize)]
+struct Person<'a> {
+    /// `null`: there is none yet.
+    id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_type: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    app_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    openid: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unionid: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    phone: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nickname: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    avatar_url: Option<&'a str>,
+}
+
+#[derive(Debug, Serialize)]
+struct Session {
+    id: String,
+    client_type: &'static str,
+}
+
+impl Body<'_> {
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub(super) const fn event(&self) -> &'static str {
+        self.event
+    }
+}
+
+impl Told<'_> {
+    pub(super) const fn event(&self) -> HookEvent {
+        match self {
+            Self::Kept { event, .. } => event_of(event),
+            Self::Login { .. } => HookEvent::LoginSucceeded,
+        }
+    }
+}
+
+/// What an event of the outbox is called.
+const fn event_of(event: &OutboxEvent) -> HookEvent {
+    match event {
+        OutboxEvent::Created { .. } => HookEvent::UserCreated,
+        OutboxEvent::Deleted { .. } => HookEvent::UserDeleted,
+        OutboxEvent::Merged { .. } => HookEvent::UserMerged,
+        OutboxEvent::Withdrawn { .. } => HookEvent::UserWithdrawn,
+    }
+}
+
+fn body(id: String, event: HookEvent, at: Timestamp, user: Person<'_>) -> Body<'_> {
+    Body {
+        id,
+        event: event.as_str(),
+        at: at.rfc3339(),
+        user,
+        refused_id: None,
+        gone: None,
+        app_id: None,
+        withdrawn: None,
+        session: None,
+        method: None,
+        is_new_user: None,
+    }
+}
+
+/// The question about a new user.
+pub(super) fn created<'a>(person: &NewPerson<'a>, share: &[HookShare], now: Timestamp) -> Body<'a> {
+    let mut known = Known { user_type: person.user_type, profile: person.profile, app: None, unionid: None, phone: None };
+    match person.proof {
+        LoginProof::Wechat(said) => {
+            known.app = Some((&said.app_id, &said.openid));
+            known.unionid = said.unionid.as_ref();
+        }
+        LoginProof::Sms(guess) => known.phone = Some(&guess.phone),
+        LoginProof::Password(..) => {}
+    }
+    let refused_id = person.refused_id.map(UserId::as_str);
+    Body { refused_id, ..body(person.id.to_owned(), HookEvent::UserCreated, now, known.shared(None, share)) }
+}
+
+/// What has happened.
+pub(super) fn told<'a>(told: &Told<'a>, share: &[HookShare]) -> Body<'a> {
+    let only = |id: &'a UserId| Person { id: Some(id.as_str()), ..Person::default() };
+    match *told {
+        Told::Kept { event, at, user } => {
+            let (id, kind) = (event.id(), event_of(event));
+            match event {
+                OutboxEvent::Created { user: new } => {
+                    let person = user.map_or_else(|| only(new), |user| Known::of(user).shared(Some(new), share));
+                    body(id, kind, at, person)
+                }
+                OutboxEvent::Deleted { user } => body(id, kind, at, only(user)),
+                OutboxEvent::Merged { user, gone } => Body { gone: Some(only(gone)), ..body(id, kind, at, only(user)) },
+                OutboxEvent::Withdrawn { user, app, kinds, said_at: _ } => {
+                    let (app_id, withdrawn) = (Some(app.as_str()), Some(kinds.as_slice()));
+                    Body { app_id, withdrawn, ..body(id, kind, at, only(user)) }
+                }
+            }
+        }
+        Told::Login { login } => {
+            let session = Session { id: login.session.to_string(), client_type: login.client_type.as_str() };
+            Body {
+                session: Some(session),
+                method: Some(login.method),
+                is_new_user: Some(login.is_new_user),
+                ..body(format!("login.succeeded.{}", login.session), HookEvent::LoginSucceeded, login.at, only(&login.user))
+            }
+        }
+    }
+}
+
+/// What could be shared of somebody.
+struct Known<'a> {
+    user_type: &'a UserType,
+    profile: &'a Profile,
+    app: Option<(&'a AppId, &'a OpenId)>,
+    unionid: Option<&'a UnionId>,
+    phone: Option<&'a Phone>,
+}
+
+impl<'a> Known<'a> {
+    fn of(known: &'a Identities) -> Self {
+        let user = &known.user;
+        Self {
+            user_type: &user.user_type,
+            profile: &user.profile,
+            app: known.openids.first().map(|(app, openid)| (app, openid)),
+            unionid: known.unionids.first(),
+            phone: user.phone.as_ref(),
+        }
+    }
+
+    /// What the config shares of it.
+    fn shared(self, id: Option<&'a UserId>, share: &[HookShare]) -> Person<'a> {
+        let has = |what| share.contains(&what);
+        let app = self.app.filter(|_| has(HookShare::OpenId));
+        let profile = Some(self.profile).filter(|_| has(HookShare::Profile));
+        Person {
+            id: id.map(UserId::as_str),
+            user_type: Some(self.user_type.as_str()),
+            app_id: app.map(|(app, _)| app.as_str()),
+            openid: app.map(|(_, openid)| openid.as_str()),
+            unionid: self.unionid.filter(|_| has(HookShare::UnionId)).map(UnionId::as_str),
+            phone: self.phone.filter(|_| has(HookShare::Phone)).map(Phone::as_str),
+            nickname: profile.and_then(|profile| profile.nickname.as_deref()),
+            avatar_url: profile.and_then(|profile| profile.avatar_url.as_deref()),
+        }
+    }
+}

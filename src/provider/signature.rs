@@ -1,0 +1,41 @@
+//! How menshen signs what it posts to servers of the operator's own: to the backend, and to a webhook that sends messages.
+//!
+//! `X-Menshen-Signature` is `sha256=` and the lower-case hex of HMAC-SHA256 (RFC 2104) over `X-Menshen-Timestamp`, a `.` and the
+//! body, under a secret that both know. `Idempotency-Key` is the same for every repeat of one message.
+
+use bytes::Bytes;
+use http::header;
+use reqwest::Url;
+
+use crate::{
+    crypto::hmac_sha256,
+    types::{Secret, Timestamp},
+};
+
+/// A URL that may hold a secret, so it does not print.
+pub(super) struct Address(pub(super) Url);
+
+impl std::fmt::Debug for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// A `POST` of JSON, signed. Fails only when the id or the URL fits into no request.
+pub(super) fn signed_post(
+    to: &Address,
+    secret: &Secret<String>,
+    id: &str,
+    now: Timestamp,
+    body: Vec<u8>,
+) -> Result<http::Request<Bytes>, http::Error> {
+    let timestamp = now.as_secs();
+    let signed = [timestamp.to_string().as_bytes(), b".", &body].concat();
+    let signature = hex::encode(hmac_sha256(secret.expose().as_bytes(), &signed));
+    http::Request::post(to.0.as_str())
+        .header(header::CONTENT_TYPE, "application/json")
+        .header("idempotency-key", id)
+        .header("x-menshen-timestamp", timestamp)
+        .header("x-menshen-signature", format!("sha256={signature}"))
+        .body(body.into())
+}
