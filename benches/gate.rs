@@ -142,6 +142,7 @@ fn decide(c: &mut Criterion) {
         user_types: Vec::new(),
         roles: Vec::new(),
         bad_token_is_anonymous: false,
+        idle_timeout: None,
     };
     let others = (0..20).map(|n| rule(n, format!("/area-{n}/*/things/**"), Access::Public));
     let ours = rule(20, "/api/**".to_owned(), Access::Required);

@@ -33,7 +33,7 @@ use crate::{
     metrics::Metrics,
     outbound::AdminClient,
     policy::IdentityHeaders,
-    proxy::{Listener, Parts, Server},
+    proxy::{Listener, Parts, Server, Streams},
     store::{self, Measured, OpenOptions, Opening, Store, StoreKeys},
     telemetry::Sink,
 };
@@ -116,6 +116,7 @@ impl App {
             store: store.clone(),
             root: opened.root,
             denylist: denylist.clone(),
+            streams: Arc::new(Streams::new(denylist.clone(), &metrics)),
             passwords: Arc::new(Passwords::new(entropy.clone())),
             memory: Arc::default(),
             metrics: metrics.clone(),
@@ -213,6 +214,8 @@ fn start(foundation: &Arc<Foundation>, current: &Arc<Current>, config: &Config, 
     tasks.spawn(async move {
         it.denylist.follow(&*it.store, &it.clock, poll, &it.metrics, std::future::pending()).await;
     });
+    let it = foundation.clone();
+    tasks.spawn(async move { it.streams.follow(&*it.store, &it.clock).await });
     let (it, now, every) = (foundation.clone(), current.clone(), config.store.sweep_interval.get());
     tasks.spawn(async move {
         let mut ticks = interval(every);

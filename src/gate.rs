@@ -5,7 +5,7 @@
 //!
 //! Must stay true: what cannot be decided is refused; the rules see exactly the path that is forwarded.
 
-use std::{mem::MaybeUninit, net::IpAddr, ops::Range, sync::Arc};
+use std::{mem::MaybeUninit, net::IpAddr, ops::Range, sync::Arc, time::Duration};
 
 use http::{HeaderName, HeaderValue};
 
@@ -16,7 +16,8 @@ use crate::{
     metrics::Metrics,
     policy::{
         Answered, Body, Credential, Decision, DropReason, FramingLimits, Head, HeaderPolicy, HeaderVerdict, HttpVersion,
-        Origin, Parsed, Refusal, RuleSet, Ruling, Target, TokenState, client_ip, decision, framing, head, is_under, path,
+        Origin, Parsed, Refusal, Rule, RuleSet, Ruling, Target, TokenState, client_ip, decision, framing, head, is_under,
+        path,
     },
     types::Timestamp,
 };
@@ -101,6 +102,8 @@ pub struct Passage {
     pub version: HttpVersion,
     /// A WebSocket handshake.
     pub websocket: bool,
+    /// The rule's own longest silence of a stream.
+    pub idle_timeout: Option<Duration>,
     /// The request id of a trusted proxy, where it is fit to be kept.
     pub request_id: Option<String>,
     /// The client's own `Host`, for `X-Forwarded-Host`.
@@ -229,8 +232,8 @@ impl Gate {
         let ruling = self.rules.find(target.path, head.method);
         let rule = ruling.rule;
         match self.judge(&head, target.path, ruling, now) {
-            Ok((Decision::Anonymous, _)) => Verdict::Forward(passage(Some(rule.index), None)),
-            Ok((Decision::Authenticated, identity)) => Verdict::Forward(passage(Some(rule.index), identity)),
+            Ok((Decision::Anonymous, _)) => Verdict::Forward(passage(Some(rule), None)),
+            Ok((Decision::Authenticated, identity)) => Verdict::Forward(passage(Some(rule), identity)),
             Ok((Decision::Refuse(code), user)) => Verdict::Refuse(Box::new(Refused {
                 code,
                 detail: None,
@@ -287,7 +290,7 @@ impl Gate {
         origin: Origin,
         extent: Extent,
         websocket: bool,
-        rule: Option<usize>,
+        rule: Option<&Rule>,
         identity: Option<Arc<Identity>>,
     ) -> Passage {
         let mut kept = Vec::with_capacity(head.headers.len());
@@ -324,7 +327,7 @@ impl Gate {
         }
         Passage {
             extent,
-            rule,
+            rule: rule.map(|rule| rule.index),
             identity,
             target: head.target.to_owned(),
             path_length: target.path.len(),
@@ -334,6 +337,7 @@ impl Gate {
             dropped,
             version: head.version,
             websocket,
+            idle_timeout: rule.and_then(|rule| rule.idle_timeout),
             request_id: if origin.trusted_peer { request_id(head) } else { None },
             host,
         }

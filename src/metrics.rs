@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use prometheus::{
-    Counter, CounterVec, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
-    TextEncoder,
+    Counter, CounterVec, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry, TextEncoder,
 };
 
 /// Seconds, for what the gate itself adds: 0.5 microseconds to 10 ms.
@@ -81,6 +81,10 @@ pub struct Metrics {
     pub headers_stripped: IntCounter,
     /// `menshen_upstream_errors_total{kind}`.
     pub upstream_errors: IntCounterVec,
+    /// `menshen_streams_open{kind}`: `websocket`, `events`, and `answer` for other answers that have been coming for a second.
+    pub streams_open: IntGaugeVec,
+    /// `menshen_streams_ended_total{reason}`.
+    pub streams_ended: IntCounterVec,
     /// `menshen_audit_events_total{event}`.
     pub audit_events: IntCounterVec,
     /// `menshen_config_reloads_total{result}`: `applied` or `refused`.
@@ -154,6 +158,8 @@ impl Metrics {
             rate_limited: new.counters("rate_limited_total", "Requests over a limit.", &["limit"]),
             headers_stripped: new.counter("headers_stripped_total", "Headers of clients that did not pass."),
             upstream_errors: new.counters("upstream_errors_total", "Requests that the backend failed.", &["kind"]),
+            streams_open: new.gauges("streams_open", "Streams now.", &["kind"]),
+            streams_ended: new.counters("streams_ended_total", "Streams that have ended.", &["reason"]),
             audit_events: new.counters("audit_events_total", "Lines of the audit log.", &["event"]),
             config_reloads: new.counters("config_reloads_total", "Configs read while running.", &["result"]),
             config_applied: new.gauge("config_applied", "1: the config that was read last is in use. 0: it was refused."),
@@ -240,6 +246,9 @@ impl Registered<'_> {
     }
     fn gauge(&self, name: &str, help: &str) -> IntGauge {
         self.add(IntGauge::new(name, help))
+    }
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+        self.add(IntGaugeVec::new(Opts::new(name, help), labels))
     }
     fn seconds(&self, name: &str, help: &str) -> Gauge {
         self.add(Gauge::new(name, help))

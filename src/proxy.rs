@@ -2,7 +2,8 @@
 //!
 //! A connection belongs to `connection`: it reads a request head under a total deadline, asks the gate, and then answers a
 //! refusal itself (`answer`), lets the auth API answer (`bridge`), or sends the request to the backend: the short way
-//! (`exchange`) when it has no body, the long way (`forward`) when it has one or is a WebSocket.
+//! (`exchange`) when it has no body, the long way (`forward`) when it has one. A WebSocket leaves the short way for a `tunnel`.
+//! What stays open is known to `streams`, and ends with its session.
 
 mod answer;
 mod bridge;
@@ -10,15 +11,19 @@ mod connection;
 mod exchange;
 mod failure;
 mod forward;
+mod frames;
 mod listener;
 mod outgoing;
 mod record;
 mod server;
 mod snapshot;
 mod socket;
+mod streams;
+mod tunnel;
 mod upstream;
 
 pub use listener::Listener;
 pub use server::{Parts, Replace, Server};
 pub use snapshot::{Snapshot, SnapshotParts};
+pub use streams::Streams;
 pub use upstream::{UpstreamError, Upstreams};

@@ -12,6 +12,7 @@ use crate::{
     crypto::Key,
     entropy::Entropy,
     metrics::Metrics,
+    proxy::Streams,
     store::Store,
     telemetry::Sink,
 };
@@ -22,6 +23,7 @@ pub(super) struct Foundation {
     /// The store's root secret, from which refresh tokens and the hashes of codes hang.
     pub(super) root: Key,
     pub(super) denylist: Arc<Denylist>,
+    pub(super) streams: Arc<Streams>,
     pub(super) passwords: Arc<Passwords>,
     pub(super) memory: Arc<AuthMemory>,
     /// Tells the backend, by the hooks of whatever config is in use.

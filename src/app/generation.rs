@@ -143,6 +143,7 @@ impl Generation {
             api,
             voices: Voices::new(dialects, clock.clone()),
             upstreams: upstreams.clone(),
+            streams: foundation.streams.clone(),
             metrics,
             access_log: AccessLog::new(access_log),
             entropy,

@@ -14,7 +14,7 @@ use std::{
 };
 
 use foldhash::fast::RandomState;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 
 use crate::{
     clock::Clock,
@@ -40,6 +40,8 @@ pub struct Denylist {
     everything: AtomicU64,
     /// Where the log has been read to.
     read_to: Mutex<Option<LogCursor>>,
+    /// Sees every entry that is applied.
+    changed: watch::Sender<()>,
 }
 
 impl Default for Denylist {
@@ -69,6 +71,7 @@ impl Denylist {
             users: papaya::HashMap::default(),
             everything: AtomicU64::new(0),
             read_to: Mutex::new(None),
+            changed: watch::Sender::new(()),
         }
     }
 
@@ -95,6 +98,12 @@ impl Denylist {
                 self.everything.fetch_max(*epoch, Ordering::AcqRel);
             }
         }
+        self.changed.send_replace(());
+    }
+
+    /// Tells when something more is refused, for whoever holds what was let in before. Many entries may be one change.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
     }
 
     /// Whether a token with these claims is revoked.

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::HumanDuration;
+
 /// One rule. It matches by path and method; then `access`, `user_types` and `roles` decide.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -36,6 +38,11 @@ pub struct RuleConfig {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     #[schemars(example = false)]
     pub bad_token_is_anonymous: bool,
+    /// Longest silence of a WebSocket, an event stream or a long poll on this rule, in place of `upstream.read_timeout`: from
+    /// 1ms to 7d. Of an upload, also in place of a shorter `server.body_timeout`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"1h")]
+    pub idle_timeout: Option<HumanDuration>,
 }
 
 /// The rule that almost everybody writes first.
@@ -48,6 +55,7 @@ fn health() -> RuleConfig {
         user_types: Vec::new(),
         roles: Vec::new(),
         bad_token_is_anonymous: false,
+        idle_timeout: None,
     }
 }
 

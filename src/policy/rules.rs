@@ -5,14 +5,14 @@
 //! that ignores them would take the path for one of an earlier rule that asks for more, that rule decides, and where both ask
 //! for certain users, only who is one for both passes. Matching allocates nothing.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use super::{
     framing::METHODS,
     pattern::{Match, Pattern},
 };
 use crate::{
-    config::{Access, RuleConfig},
+    config::{Access, HumanDuration, RuleConfig},
     types::UserType,
 };
 
@@ -31,6 +31,8 @@ pub struct Rule {
     pub user_types: Vec<UserType>,
     /// Roles of which one is needed. Empty: none needed.
     pub roles: Vec<String>,
+    /// Longest silence of a stream. `None`: as the upstream says.
+    pub idle_timeout: Option<Duration>,
     /// Its place among the rules, from 0; the default rule is the last.
     pub index: usize,
     pattern: Pattern,
@@ -151,6 +153,7 @@ fn default_rule(index: usize) -> Rule {
         bad_token_is_anonymous: false,
         user_types: Vec::new(),
         roles: Vec::new(),
+        idle_timeout: None,
         index,
         pattern: Pattern::everything(),
         methods: MethodSet::ALL,
@@ -180,6 +183,12 @@ fn check_combination(config: &RuleConfig, report: &mut impl FnMut(&'static str, 
     if config.bad_token_is_anonymous && config.access != Access::Optional {
         report("bad_token_is_anonymous", "needs access = \"optional\"".to_owned());
     }
+    if config.idle_timeout.is_some_and(|idle| !(HumanDuration::millis(1)..=HumanDuration::days(7)).contains(&idle)) {
+        report("idle_timeout", "must be from 1ms to 7d".to_owned());
+    }
+    if config.idle_timeout.is_some() && config.access == Access::Deny {
+        report("idle_timeout", "says nothing where nobody passes".to_owned());
+    }
 }
 
 fn compile_one(index: usize, config: &RuleConfig, report: &mut impl FnMut(&'static str, String)) -> Option<Rule> {
@@ -199,6 +208,7 @@ fn compile_one(index: usize, config: &RuleConfig, report: &mut impl FnMut(&'stat
         bad_token_is_anonymous: config.bad_token_is_anonymous,
         user_types,
         roles: config.roles.clone(),
+        idle_timeout: config.idle_timeout.map(HumanDuration::get),
         index,
         pattern: pattern?,
         methods: methods?,

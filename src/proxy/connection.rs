@@ -6,12 +6,14 @@
 
 use std::{
     any::Any,
+    future::poll_fn,
     net::IpAddr,
     pin::{Pin, pin},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -290,9 +292,19 @@ impl Door {
         }
         let mut session = ServerSession::new_http1(stream);
         session.set_pipelined_prefix(request);
-        let handover: Box<dyn Any + Send + Sync> = Box::new(Handover { snapshot, passage, timing, request_id, last });
-        session.set_connection_user_context(Some(handover));
-        let (stream, _settings) = self.proxy.process_new_http(session, &self.closing).await?.consume();
+        let handover = Arc::new(Handover { snapshot, passage, timing, request_id, last, stream: OnceLock::new() });
+        let handed: Box<dyn Any + Send + Sync> = Box::new(handover.clone());
+        session.set_connection_user_context(Some(handed));
+        let carried = tokio::select! {
+            biased;
+            carried = self.proxy.process_new_http(session, &self.closing) => carried,
+            // Looked at after each step of the above, which is where the answer turns out to be a stream.
+            ending = poll_fn(|cx| handover.stream.get().map_or(Poll::Pending, |(open, _)| open.poll_ended(cx))) => {
+                handover.record_ended(ending);
+                return None;
+            }
+        };
+        let (stream, _settings) = carried?.consume();
         Some(stream)
     }
 }

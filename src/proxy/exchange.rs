@@ -7,12 +7,12 @@
 //!
 //! Must stay true: both ways send the backend the same headers ([`super::outgoing`]); an answer that breaks off ends the
 //! client's connection, so that half is never taken for whole; a client that leaves takes its request with it; nothing that
-//! was sent is sent again.
+//! was sent is sent again; an answer that goes on for long ends when its session does.
 
-use std::{future::poll_fn, io, pin::pin, task::Poll};
+use std::{future::poll_fn, io, pin::pin, task::Poll, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderName, Method, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use pingora::{
     Error, ErrorType,
     connectors::http::v1::Connector,
@@ -23,22 +23,33 @@ use pingora::{
     },
     upstreams::peer::Peer,
 };
-use tokio::io::AsyncWriteExt;
+use tokio::{
+    io::AsyncWriteExt,
+    time::{Instant, timeout_at},
+};
 
 use super::{
     answer,
     failure::Failure,
     outgoing::Outgoing,
-    record::{Outcome, Record, RuleIndex, Timing},
+    record::{Outcome, Record, Timing},
     snapshot::Snapshot,
     socket::Socket,
+    streams::{Ending, Kind, LONG, OpenStream},
+    tunnel,
     upstream::{Backend, Upstreams},
 };
 use crate::{
     api::problem::Problem,
+    error::ErrorCode,
     gate::Passage,
     policy::{HttpVersion, headers::backend_may_send},
 };
+
+/// What `Upgrade` says.
+const WEBSOCKET: &str = "websocket";
+/// Where nothing is said of idle streams.
+const FOREVER: Duration = Duration::from_hours(7 * 24);
 
 /// Carries requests without a body.
 pub(super) struct Exchange {
@@ -67,19 +78,33 @@ enum End {
     BrokenOff(StatusCode, Box<Error>),
     /// The client left; the status that it had been sent by then.
     ClientGone(Option<StatusCode>),
+    /// It has to end in the middle of the answer: nobody is signed in with that session any more, for one.
+    Ended(StatusCode, Ending),
+    /// The backend has agreed to a WebSocket; the client has not been told.
+    Upgraded(Box<HttpSession>),
 }
 
 impl Exchange {
     /// Whether this request can take the short way.
     pub(super) fn takes(passage: &Passage) -> bool {
-        passage.extent.body.is_empty() && !passage.websocket && !passage.extent.expects_continue
+        passage.extent.body.is_empty() && !passage.extent.expects_continue
     }
 
     /// Carries one request. The connection comes back if it can go on.
     pub(super) async fn carry(&self, mut stream: Stream, errand: Errand<'_>) -> Option<Stream> {
         let end = self.exchange(&mut stream, &errand).await;
-        let in_peace = matches!(end, End::Answered { .. } | End::Silent(_));
-        let (status, failed, keep) = match end {
+        let outcome = match end {
+            End::Silent(_) | End::BrokenOff(..) => Outcome::Failed,
+            End::Answered { .. } | End::ClientGone(_) | End::Ended(..) | End::Upgraded(_) => Outcome::Forwarded,
+        };
+        let in_peace = matches!(end, End::Answered { .. } | End::Silent(_) | End::Ended(..));
+        let (status, error, keep) = match end {
+            End::Upgraded(upstream) => {
+                tunnel(stream, *upstream, &errand).await;
+                record(&errand, Outcome::Forwarded, StatusCode::SWITCHING_PROTOCOLS.as_u16(), None);
+                return None;
+            }
+            End::Ended(status, ending) => (status.as_u16(), ending.code(), false),
             End::Answered { status, keep } => (status.as_u16(), None, keep),
             End::ClientGone(status) => {
                 count(errand.snapshot, "client_gone");
@@ -100,19 +125,7 @@ impl Exchange {
                 (said.status.as_u16(), failure.code, keep && sent)
             }
         };
-        let passage = errand.passage;
-        errand.snapshot.recorder.write(&Record {
-            timing: errand.timing,
-            rule: passage.rule.map_or(RuleIndex::None, RuleIndex::Rule),
-            outcome: if failed.is_some() { Outcome::Failed } else { Outcome::Forwarded },
-            request_id: errand.request_id,
-            method: passage.method.as_str(),
-            path: passage.path(),
-            status,
-            error: failed,
-            user: passage.identity.as_ref().map(|identity| identity.claims.sub().as_str()),
-            client_ip: passage.origin.ip,
-        });
+        record(&errand, outcome, status, error);
         if in_peace && !keep {
             Shutdown::shutdown(&mut *stream).await;
         }
@@ -124,12 +137,21 @@ impl Exchange {
             Ok(connected) => connected,
             Err(fault) => return End::Silent(fault.into_up()),
         };
+        if let Some(idle) = errand.passage.idle_timeout {
+            upstream.read_timeout = Some(idle);
+        }
         let request = match outgoing_request(errand, backend) {
             Ok(request) => request,
             Err(fault) => return End::Silent(fault.into_in()),
         };
         if let Err(fault) = upstream.write_request_header(Box::new(request)).await {
             return End::Silent(fault.into_up());
+        }
+        if let Err(end) = final_head(stream, &mut upstream, errand).await {
+            return end;
+        }
+        if upstream.was_upgraded() {
+            return End::Upgraded(Box::new(upstream));
         }
         let end = relay(stream, &mut upstream, errand).await;
         if let End::Answered { .. } = end {
@@ -164,47 +186,84 @@ fn outgoing_request(errand: &Errand<'_>, backend: &Backend) -> pingora::Result<R
     let fields = passage.kept.len() + Outgoing::FIELDS;
     let mut request = RequestHeader::build(passage.method.clone(), passage.target.as_bytes(), Some(fields))?;
     for field in &passage.kept {
-        let value = http::HeaderValue::from_maybe_shared(head.slice(field.value()))
+        let value = HeaderValue::from_maybe_shared(head.slice(field.value()))
             .map_err(|_| Error::explain(ErrorType::InvalidHTTPHeader, "not a header value"))?;
         request.append_header(head.slice(field.name()), value)?;
     }
     errand.snapshot.outgoing.add(&mut request, passage, errand.request_id, backend)?;
+    if passage.websocket {
+        // Each hop asks for itself (RFC 9110 section 7.8).
+        request.insert_header(header::CONNECTION, "Upgrade")?;
+        request.insert_header(header::UPGRADE, WEBSOCKET)?;
+    }
     Ok(request)
+}
+
+/// Carries a WebSocket from the backend's agreement to its end.
+async fn tunnel(mut stream: Stream, mut upstream: HttpSession, errand: &Errand<'_>) {
+    let Some(agreed) = upstream.resp_header() else { return };
+    let mut text = head_text(agreed, None, None);
+    text.truncate(text.len() - 2);
+    text.extend_from_slice(b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+    let idle = upstream.read_timeout.unwrap_or(FOREVER);
+    // What came together with the head is there at once, or never.
+    let early = {
+        let mut read = pin!(upstream.read_body_ref());
+        match poll_fn(|cx| Poll::Ready(read.as_mut().poll(cx))).await {
+            Poll::Ready(Ok(Some(part))) => Bytes::copy_from_slice(part),
+            Poll::Ready(Ok(None) | Err(_)) | Poll::Pending => Bytes::new(),
+        }
+    };
+    let open = errand.snapshot.streams.register(Kind::WebSocket, errand.passage.identity.as_ref());
+    if stream.write_all(&text).await.is_ok() && stream.flush().await.is_ok() {
+        tunnel::carry(stream, upstream.into_inner(), early, idle, &open).await;
+    }
+}
+
+/// Reads the head of the answer, and passes on the informational ones before it.
+async fn final_head(stream: &mut Stream, upstream: &mut HttpSession, errand: &Errand<'_>) -> Result<(), End> {
+    let invalid = |why| End::Silent(Error::explain(ErrorType::InvalidHTTPHeader, why).into_up());
+    loop {
+        match attended(stream, upstream.read_response()).await {
+            Some(Ok(_)) => {}
+            Some(Err(fault)) => return Err(End::Silent(fault.into_up())),
+            None => return Err(End::ClientGone(None)),
+        }
+        let Some(answer) = upstream.resp_header() else { return Err(invalid("no answer")) };
+        if answer.status == StatusCode::SWITCHING_PROTOCOLS {
+            let to = answer.headers.get(header::UPGRADE);
+            let asked = errand.passage.websocket && upstream.was_upgraded();
+            return if asked && to.is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(WEBSOCKET.as_bytes())) {
+                Ok(())
+            } else {
+                Err(invalid("an upgrade nobody asked for"))
+            };
+        }
+        if !answer.status.is_informational() {
+            return Ok(());
+        }
+        // RFC 9110 section 15.2: passed on, but not to HTTP/1.0 clients, and nobody asked for a 100 here.
+        if errand.passage.version != HttpVersion::Http10 && answer.status != StatusCode::CONTINUE {
+            let text = head_text(answer, None, None);
+            if stream.write_all(&text).await.is_err() || stream.flush().await.is_err() {
+                return Err(End::ClientGone(None));
+            }
+        }
+    }
 }
 
 /// Passes the answer on, head and body, as it comes.
 async fn relay(stream: &mut Stream, upstream: &mut HttpSession, errand: &Errand<'_>) -> End {
-    let http10 = errand.passage.version == HttpVersion::Http10;
-    loop {
-        match attended(stream, upstream.read_response()).await {
-            Some(Ok(_)) => {}
-            Some(Err(fault)) => return End::Silent(fault.into_up()),
-            None => return End::ClientGone(None),
-        }
-        let Some(answer) = upstream.resp_header() else {
-            return End::Silent(Error::explain(ErrorType::InvalidHTTPHeader, "no answer").into_up());
-        };
-        if answer.status == StatusCode::SWITCHING_PROTOCOLS {
-            return End::Silent(Error::explain(ErrorType::InvalidHTTPHeader, "an upgrade nobody asked for").into_up());
-        }
-        if !answer.status.is_informational() {
-            break;
-        }
-        // RFC 9110 section 15.2: passed on, but not to HTTP/1.0 clients, and nobody asked for a 100 here.
-        if !http10 && answer.status != StatusCode::CONTINUE {
-            let text = head_text(answer, None, None);
-            if stream.write_all(&text).await.is_err() || stream.flush().await.is_err() {
-                return End::ClientGone(None);
-            }
-        }
-    }
     let Some(answer) = upstream.resp_header() else {
         return End::Silent(Error::explain(ErrorType::InvalidHTTPHeader, "no answer").into_up());
     };
     let status = answer.status;
-    let framing = AnswerFraming::of(answer, &errand.passage.method, http10);
+    let framing = AnswerFraming::of(answer, &errand.passage.method, errand.passage.version == HttpVersion::Http10);
     let keep = !errand.last && errand.passage.extent.keep_alive && framing != AnswerFraming::UntilClose;
     let text = head_text(answer, Some(framing), Some(keep));
+    let register = |kind| errand.snapshot.streams.register(kind, errand.passage.identity.as_ref());
+    let mut open = is_event_stream(answer).then(|| register(Kind::Events));
+    let long_at = Instant::now() + LONG;
     if stream.write_all(&text).await.is_err() {
         return End::ClientGone(None);
     }
@@ -214,25 +273,43 @@ async fn relay(stream: &mut Stream, upstream: &mut HttpSession, errand: &Errand<
         let part = match poll_fn(|cx| Poll::Ready(read.as_mut().poll(cx))).await {
             Poll::Ready(part) => Some(part),
             Poll::Pending if stream.flush().await.is_err() => None,
-            Poll::Pending => attended(stream, read).await,
+            Poll::Pending => {
+                let mut waiting = pin!(attended(stream, read));
+                // What is known as a stream is watched from the start.
+                let soon = if open.is_none() { timeout_at(long_at, waiting.as_mut()).await.ok() } else { None };
+                if let Some(part) = soon {
+                    part
+                } else {
+                    let open = open.get_or_insert_with(|| register(Kind::Answer));
+                    tokio::select! {
+                        biased;
+                        part = waiting => part,
+                        _ = open.ended() => None,
+                    }
+                }
+            }
         };
+        if let Some(ending) = open.as_ref().and_then(OpenStream::over) {
+            break_off(stream, framing).await;
+            return End::Ended(status, ending);
+        }
         let part = match part {
             Some(Ok(Some(part))) => part,
             Some(Ok(None)) => break,
             Some(Err(fault)) => {
-                // What was passed on so far is the client's; that it is not all, the end of the connection says.
-                drop(stream.flush().await);
-                if framing == AnswerFraming::UntilClose
-                    && let Some(socket) = stream.as_any().downcast_ref::<Socket>()
-                {
-                    socket.end_with_reset();
+                if let Some(open) = open.filter(|_| *fault.etype() == ErrorType::ReadTimedout) {
+                    open.end(Ending::Idle);
                 }
+                break_off(stream, framing).await;
                 return End::BrokenOff(status, fault.into_up());
             }
             None => return End::ClientGone(Some(status)),
         };
         if pass_on(stream, part, framing).await.is_err() {
             return End::ClientGone(Some(status));
+        }
+        if open.is_none() && Instant::now() > long_at {
+            open = Some(register(Kind::Answer));
         }
     }
     if framing == AnswerFraming::Chunked && stream.write_all(b"0\r\n\r\n").await.is_err() {
@@ -244,6 +321,11 @@ async fn relay(stream: &mut Stream, upstream: &mut HttpSession, errand: &Errand<
     }
 }
 
+fn record(errand: &Errand<'_>, outcome: Outcome, status: u16, error: Option<ErrorCode>) {
+    let Errand { passage, timing, request_id, snapshot, .. } = errand;
+    snapshot.recorder.write(&Record::forwarded(passage, timing, request_id, outcome, status, error));
+}
+
 fn failed(snapshot: &Snapshot, fault: &Error) -> Failure {
     let failure = Failure::of(fault);
     count(snapshot, failure.kind);
@@ -253,6 +335,16 @@ fn failed(snapshot: &Snapshot, fault: &Error) -> Failure {
 
 fn count(snapshot: &Snapshot, kind: &str) {
     snapshot.recorder.metrics().upstream_errors.with_label_values(&[kind]).inc();
+}
+
+/// Ends an answer in its middle. What was passed on so far is the client's; that it is not all, the end of the connection says.
+async fn break_off(stream: &mut Stream, framing: AnswerFraming) {
+    drop(stream.flush().await);
+    if framing == AnswerFraming::UntilClose
+        && let Some(socket) = stream.as_any().downcast_ref::<Socket>()
+    {
+        socket.end_with_reset();
+    }
 }
 
 /// One part of a body, framed for the client.
@@ -289,6 +381,13 @@ async fn attended<T>(stream: &Stream, work: impl Future<Output = T>) -> Option<T
             }
         }
     }
+}
+
+/// Server-sent events: they are meant to go on.
+pub(super) fn is_event_stream(answer: &ResponseHeader) -> bool {
+    const EVENTS: &[u8] = b"text/event-stream";
+    let is = |kind: &[u8]| kind.get(..EVENTS.len()).is_some_and(|start| start.eq_ignore_ascii_case(EVENTS));
+    answer.headers.get(header::CONTENT_TYPE).is_some_and(|kind| is(kind.as_bytes()))
 }
 
 /// How the client finds the end of an answer (RFC 9112 section 6.3).

@@ -1,10 +1,14 @@
-//! The long way to the backend, for requests with a body and for WebSocket: pingora carries them, this says what the backend
+//! The long way to the backend, for requests with a body: pingora carries them, this says what the backend
 //! gets to see and what the client is told on failure.
 //!
 //! Must stay true: a request without a handover is refused; the client's headers are filtered before ours are set; ours
 //! replace, never append; nothing that was sent is sent again.
 
-use std::{any::Any, sync::Arc, time::Duration};
+use std::{
+    any::Any,
+    sync::{Arc, OnceLock},
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -18,9 +22,11 @@ use pingora::{
 };
 
 use super::{
+    exchange::is_event_stream,
     failure::Failure,
-    record::{Outcome, Record, RuleIndex, Timing},
+    record::{Outcome, Record, Timing},
     snapshot::Snapshot,
+    streams::{Ending, Kind, LONG, OpenStream},
 };
 use crate::{
     api::{Said, problem::Problem},
@@ -40,6 +46,8 @@ pub(super) struct Handover {
     pub(super) request_id: String,
     /// The connection ends with this request.
     pub(super) last: bool,
+    /// The answer, once it has turned out to be a stream, and its status.
+    pub(super) stream: OnceLock<(OpenStream, u16)>,
 }
 
 /// pingora's hooks. What they need comes with each request.
@@ -48,12 +56,14 @@ pub(super) struct Forward;
 /// What is known of one request.
 #[derive(Default)]
 pub(super) struct Ctx {
-    handover: Option<Box<Handover>>,
+    handover: Option<Arc<Handover>>,
     connects: usize,
     /// Which backend was tried last.
     backend: Option<usize>,
     /// Bytes of the body so far.
     received: u64,
+    /// When the first of the answer's body came.
+    answering: Option<Instant>,
     /// Set when menshen answered in the backend's stead.
     failed: Option<ErrorCode>,
 }
@@ -70,7 +80,7 @@ impl ProxyHttp for Forward {
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
 
     fn on_connection_reuse(&self, _session: &mut Session, ctx: &mut Ctx, handed: Box<dyn Any + Send + Sync>) {
-        ctx.handover = handed.downcast().ok();
+        ctx.handover = handed.downcast().ok().map(|handed| *handed);
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> pingora::Result<bool> {
@@ -88,14 +98,10 @@ impl ProxyHttp for Forward {
             session.set_keepalive(None);
         }
         // What `Connection` names, the gate has decided on; pingora would remove more, and refuse what the short way takes.
-        let connection = match (passage.websocket, passage.extent.keep_alive) {
-            (true, _) => "Upgrade",
-            (false, true) => "keep-alive",
-            (false, false) => "close",
-        };
+        let connection = if passage.extent.keep_alive { "keep-alive" } else { "close" };
         session.req_header_mut().insert_header(header::CONNECTION, connection)?;
         let body_timeout = handover.snapshot.limits.body_timeout;
-        session.set_read_timeout(Some(body_timeout));
+        session.set_read_timeout(Some(passage.idle_timeout.unwrap_or_default().max(body_timeout)));
         session.set_write_timeout(Some(body_timeout));
         session.set_total_drain_timeout(Some(body_timeout));
         Ok(false)
@@ -109,7 +115,11 @@ impl ProxyHttp for Forward {
         ctx.connects += 1;
         let at = upstreams.turn();
         ctx.backend = Some(at);
-        Ok(Box::new(HttpPeer::clone(&upstreams.get(at).peer)))
+        let mut peer = Box::new(HttpPeer::clone(&upstreams.get(at).peer));
+        if let Some(idle) = handover.passage.idle_timeout {
+            peer.options.read_timeout = Some(idle);
+        }
+        Ok(peer)
     }
 
     async fn upstream_request_filter(
@@ -140,7 +150,7 @@ impl ProxyHttp for Forward {
         _end: bool,
         ctx: &mut Ctx,
     ) -> pingora::Result<()> {
-        let Some(handover) = ctx.handover.as_ref().filter(|handover| !handover.passage.websocket) else { return Ok(()) };
+        let Some(handover) = &ctx.handover else { return Ok(()) };
         ctx.received = ctx.received.saturating_add(body.as_ref().map_or(0, |part| part.len() as u64));
         let allowed = handover.snapshot.limits.body_timeout + Duration::from_secs(ctx.received / SLOWEST_UPLOAD);
         if handover.timing.start.elapsed() > allowed {
@@ -154,14 +164,32 @@ impl ProxyHttp for Forward {
         &self,
         _session: &mut Session,
         response: &mut ResponseHeader,
-        _ctx: &mut Ctx,
+        ctx: &mut Ctx,
     ) -> pingora::Result<()> {
+        if let Some(handover) = ctx.handover.as_ref().filter(|_| is_event_stream(response)) {
+            handover.opened(Kind::Events, response.status.as_u16());
+        }
         let ours: Vec<_> = response.headers.keys().filter(|name| !backend_may_send(name.as_str())).cloned().collect();
         for name in &ours {
             response.remove_header(name);
         }
         response.remove_header(&header::PROXY_AUTHENTICATE);
         Ok(())
+    }
+
+    /// An answer that goes on for long becomes a stream. What comes is never held back.
+    fn response_body_filter(
+        &self,
+        session: &mut Session,
+        _body: &mut Option<Bytes>,
+        _end: bool,
+        ctx: &mut Ctx,
+    ) -> pingora::Result<Option<Duration>> {
+        let since = *ctx.answering.get_or_insert_with(Instant::now);
+        if let Some(handover) = ctx.handover.as_ref().filter(|_| since.elapsed() > LONG) {
+            handover.opened(Kind::Answer, session.response_written().map_or(0, |sent| sent.status.as_u16()));
+        }
+        Ok(None)
     }
 
     /// Another backend is tried only where no connection came about, so nothing can have been sent.
@@ -206,24 +234,36 @@ impl ProxyHttp for Forward {
 
     async fn logging(&self, session: &mut Session, _fault: Option<&Error>, ctx: &mut Ctx) {
         let Some(handover) = &ctx.handover else { return };
-        let passage = &handover.passage;
-        handover.snapshot.recorder.write(&Record {
-            timing: &handover.timing,
-            rule: passage.rule.map_or(RuleIndex::None, RuleIndex::Rule),
-            outcome: if ctx.failed.is_some() { Outcome::Failed } else { Outcome::Forwarded },
-            request_id: &handover.request_id,
-            method: passage.method.as_str(),
-            path: passage.path(),
-            status: session.response_written().map_or(0, |sent| sent.status.as_u16()),
-            error: ctx.failed,
-            user: passage.identity.as_ref().map(|identity| identity.claims.sub().as_str()),
-            client_ip: passage.origin.ip,
-        });
+        let outcome = if ctx.failed.is_some() { Outcome::Failed } else { Outcome::Forwarded };
+        let status = session.response_written().map_or(0, |sent| sent.status.as_u16());
+        handover.record(outcome, status, ctx.failed);
     }
 
     /// pingora's own lines may quote what clients sent; ours say what happened.
     fn suppress_error_log(&self, _session: &Session, _ctx: &Ctx, _fault: &Error) -> bool {
         true
+    }
+}
+
+impl Handover {
+    /// The answer has turned out to be a stream.
+    fn opened(&self, kind: Kind, status: u16) {
+        if self.stream.get().is_none() {
+            let open = self.snapshot.streams.register(kind, self.passage.identity.as_ref());
+            // Nobody else sets it: one request is one task.
+            drop(self.stream.set((open, status)));
+        }
+    }
+
+    /// Records a request that was ended in the middle of its answer, when pingora no longer has it.
+    pub(super) fn record_ended(&self, ending: Ending) {
+        let status = self.stream.get().map_or(0, |(_, status)| *status);
+        self.record(Outcome::Forwarded, status, ending.code());
+    }
+
+    fn record(&self, outcome: Outcome, status: u16, error: Option<ErrorCode>) {
+        let record = Record::forwarded(&self.passage, &self.timing, &self.request_id, outcome, status, error);
+        self.snapshot.recorder.write(&record);
     }
 }
 

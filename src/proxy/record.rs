@@ -13,6 +13,7 @@ use prometheus::{Histogram, IntCounter};
 use crate::{
     entropy::{Entropy, NoEntropy},
     error::ErrorCode,
+    gate::Passage,
     metrics::Metrics,
     telemetry::{AccessLine, AccessLog},
     types::{ClientIp, Timestamp},
@@ -79,6 +80,31 @@ pub(super) struct Record<'a> {
     pub(super) error: Option<ErrorCode>,
     pub(super) user: Option<&'a str>,
     pub(super) client_ip: ClientIp,
+}
+
+impl<'a> Record<'a> {
+    /// Of a request that went to the backend.
+    pub(super) fn forwarded(
+        passage: &'a Passage,
+        timing: &'a Timing,
+        request_id: &'a str,
+        outcome: Outcome,
+        status: u16,
+        error: Option<ErrorCode>,
+    ) -> Self {
+        Self {
+            timing,
+            rule: passage.rule.map_or(RuleIndex::None, RuleIndex::Rule),
+            outcome,
+            request_id,
+            method: passage.method.as_str(),
+            path: passage.path(),
+            status,
+            error,
+            user: passage.identity.as_ref().map(|identity| identity.claims.sub().as_str()),
+            client_ip: passage.origin.ip,
+        }
+    }
 }
 
 /// Which line of the rules decided.

@@ -133,6 +133,7 @@ impl Server {
         // Closed, so that new clients are refused at once instead of waiting for nobody.
         drop(self.listeners);
         self.stop.send_replace(true);
+        self.door.current.load().streams.stop();
         let finished = tokio::time::timeout(patience, self.door.places.emptied()).await.is_ok();
         let runtime = self.runtime;
         tokio::task::spawn_blocking(move || runtime.shutdown_timeout(Duration::from_millis(100))).await?;

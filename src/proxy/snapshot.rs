@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 use axum::Router;
 use http::HeaderValue;
 
-use super::{bridge::Bridge, outgoing::Outgoing, record::Recorder, upstream::Upstreams};
+use super::{bridge::Bridge, outgoing::Outgoing, record::Recorder, streams::Streams, upstream::Upstreams};
 use crate::{
     api::Voices,
     config::{Config, ServerConfig},
@@ -25,6 +25,8 @@ pub struct Snapshot {
     pub(super) outgoing: Outgoing,
     pub(super) recorder: Arc<Recorder>,
     pub(super) voices: Voices,
+    /// Of the whole process: it outlives every snapshot.
+    pub(super) streams: Arc<Streams>,
     pub(super) limits: Limits,
 }
 
@@ -35,6 +37,7 @@ pub struct SnapshotParts<'a> {
     pub api: Router,
     pub voices: Voices,
     pub upstreams: Arc<Upstreams>,
+    pub streams: Arc<Streams>,
     pub metrics: &'a Metrics,
     pub access_log: AccessLog,
     pub entropy: &'a Entropy,
@@ -71,7 +74,7 @@ impl Snapshot {
     /// # Errors
     /// When the system gives no randomness for request ids.
     pub fn new(parts: SnapshotParts<'_>) -> Result<Self, NoEntropy> {
-        let SnapshotParts { config, gate, api, voices, upstreams, metrics, access_log, entropy } = parts;
+        let SnapshotParts { config, gate, api, voices, upstreams, streams, metrics, access_log, entropy } = parts;
         let names = gate.rules().rules().map(|rule| &*rule.name);
         let recorder = Arc::new(Recorder::new(names, metrics, access_log, entropy)?);
         let host = config.upstream.host.as_deref().and_then(|host| HeaderValue::from_str(host).ok());
@@ -83,6 +86,7 @@ impl Snapshot {
             outgoing: Outgoing::new(host),
             recorder,
             voices,
+            streams,
             limits,
         })
     }

@@ -27,6 +27,7 @@ mod resilience;
 mod rule_book;
 mod smuggling;
 mod story;
+mod streams;
 mod terminal;
 mod transfer;
 mod upstream_tls;

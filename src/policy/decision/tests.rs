@@ -105,6 +105,7 @@ fn by(access: Access, bad_token_is_anonymous: bool, types: &[&str], token: Token
         user_types: types.iter().map(|&name| name.to_owned()).collect(),
         roles: Vec::new(),
         bad_token_is_anonymous,
+        idle_timeout: None,
     };
     decide(RuleSet::compile(&[config]).unwrap().find("/", "GET"), token)
 }

@@ -13,6 +13,7 @@ fn rule(name: &str, path: &str, access: Access) -> RuleConfig {
         user_types: Vec::new(),
         roles: Vec::new(),
         bad_token_is_anonymous: false,
+        idle_timeout: None,
     }
 }
 

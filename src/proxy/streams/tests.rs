@@ -1,0 +1,106 @@
+//! What `proxy::streams` promises, where it cannot be seen from outside.
+
+use std::pin::pin;
+
+use super::*;
+use crate::{
+    crypto::Key,
+    entropy::Entropy,
+    store::{self, OpenOptions, RevocationEntry, RevocationTarget, StoreKeys, contract},
+    token::{
+        AccessClaims, Verified,
+        fixture::{self, NOW, Shelf},
+    },
+    types::SessionId,
+};
+
+struct World {
+    denylist: Arc<Denylist>,
+    metrics: Metrics,
+    streams: Arc<Streams>,
+}
+
+impl World {
+    fn new() -> Self {
+        let (denylist, metrics) = (Arc::new(Denylist::new()), Metrics::new());
+        Self { streams: Arc::new(Streams::new(denylist.clone(), &metrics)), denylist, metrics }
+    }
+
+    fn open(&self, session: u128) -> OpenStream {
+        let claims = AccessClaims { sid: SessionId::from_bits(session), ..fixture::claims() };
+        let identity = Arc::new(Identity { claims: Verified::Own(claims), headers: Vec::new() });
+        self.streams.register(Kind::WebSocket, Some(&identity))
+    }
+
+    fn revoke(&self, session: u128) {
+        let target = RevocationTarget::Session(SessionId::from_bits(session));
+        self.denylist.apply(&RevocationEntry { at: NOW, target });
+    }
+
+    fn ended(&self, why: Ending) -> u64 {
+        self.metrics.streams_ended.with_label_values(&[why.as_str()]).get()
+    }
+}
+
+#[tokio::test]
+async fn a_revocation_ends_its_streams_and_no_others() {
+    let world = World::new();
+    let (mine, also_mine, other) = (world.open(1), world.open(1), world.open(2));
+    let anonymous = world.streams.register(Kind::Events, None);
+    let (store, clock) = (Shelf::default(), Clock::manual(NOW));
+    let mut follow = pin!(world.streams.follow(&store, &clock));
+    tokio::select! {
+        () = follow.as_mut() => panic!("it goes on"),
+        // The waker of one and the state of the other.
+        why = async { world.revoke(1); also_mine.ended().await } => assert_eq!(why, Ending::Revoked),
+    }
+    assert_eq!(mine.over(), Some(Ending::Revoked));
+    assert_eq!((other.over(), anonymous.over()), (None, None));
+    drop((mine, also_mine, other, anonymous));
+    assert_eq!((world.ended(Ending::Revoked), world.ended(Ending::Closed)), (2, 2));
+    assert_eq!(world.metrics.streams_open.with_label_values(&["websocket"]).get(), 0);
+    assert!(world.streams.open.is_empty());
+}
+
+#[test]
+fn a_stream_that_opens_just_after_its_session_was_revoked_ends_at_once() {
+    let world = World::new();
+    world.revoke(1);
+    assert_eq!(world.open(1).over(), Some(Ending::Revoked));
+}
+
+#[tokio::test]
+async fn a_stream_ends_when_its_session_is_past_its_end() {
+    let world = World::new();
+    let keys = StoreKeys::derive(&Key::new([1; 32]), None);
+    let store = store::open("memory:", &OpenOptions::default(), &keys, Entropy::default()).unwrap().store;
+    let login = contract::login_of("alice", 1);
+    let now = login.now;
+    store.login(&login).await.unwrap();
+    let (alive, unknown) = (world.open(1), world.open(2));
+    world.streams.end_those_over(&*store, now).await;
+    assert_eq!((alive.over(), unknown.over()), (None, Some(Ending::SessionOver)));
+    world.streams.end_those_over(&*store, now.plus(Duration::from_hours(31 * 24))).await;
+    assert_eq!(alive.over(), Some(Ending::SessionOver));
+}
+
+#[tokio::test]
+async fn a_store_that_fails_ends_no_stream() {
+    let world = World::new();
+    let open = world.open(1);
+    let store = Shelf::default();
+    store.down.store(true, Ordering::Relaxed);
+    world.streams.end_those_over(&store, NOW).await;
+    assert_eq!(open.over(), None);
+}
+
+#[test]
+fn what_was_said_first_is_why_it_ended() {
+    let world = World::new();
+    let open = world.open(1);
+    world.streams.stop();
+    open.end(Ending::Idle);
+    world.revoke(1);
+    world.streams.end_revoked();
+    assert_eq!(open.over(), Some(Ending::Stopping));
+}

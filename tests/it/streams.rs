@@ -1,0 +1,448 @@
+//! What stays open: each WebSocket and event stream passes as it is, lives as long as the rule says, and ends with its session.
+
+use std::{
+    io::{Read, Write},
+    net::{Shutdown, TcpStream},
+    sync::{
+        Arc, Mutex,
+        mpsc::{self, Receiver, Sender},
+    },
+    thread,
+    time::Duration,
+};
+
+use serde_json::Value;
+
+use super::{
+    backend::{Backend, Received},
+    menshen::{self, Menshen, Setup},
+    wire::{self, Client},
+};
+
+const AGREED: &[u8] =
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: x\r\n\r\n";
+const LISTENERS: &str = "[server]\nlisten = [\"127.0.0.1:0\"]\nunready_grace = \"1ms\"\n[admin]\nlisten = \"127.0.0.1:0\"\ntoken_file = \"admin.token\"";
+
+/// A frame of a server, or, with a mask of zeros, of a client (RFC 6455 section 5.2).
+fn frame(opcode: u8, mask: bool, payload: &[u8]) -> Vec<u8> {
+    let mut out = vec![0x80 | opcode];
+    let bit = if mask { 0x80 } else { 0 };
+    match payload.len() {
+        short @ 0..=125 => out.push(bit | u8::try_from(short).expect("short")),
+        middle @ 126..=0xffff => {
+            out.push(bit | 0x7e);
+            out.extend(u16::try_from(middle).expect("not long").to_be_bytes());
+        }
+        long => {
+            out.push(bit | 0x7f);
+            out.extend((long as u64).to_be_bytes());
+        }
+    }
+    if mask {
+        out.extend([0; 4]);
+    }
+    [&out[..], payload].concat()
+}
+
+/// Opcode and payload of the next frame; `None` at the end.
+fn next_frame(from: &mut impl Read) -> Option<(u8, Vec<u8>)> {
+    let mut head = [0; 2];
+    from.read_exact(&mut head).ok()?;
+    let mut bytes = |n: usize| {
+        let mut bytes = vec![0; n];
+        from.read_exact(&mut bytes).expect("a whole frame");
+        bytes
+    };
+    let length = match head[1] & 0x7f {
+        126 => usize::from(u16::from_be_bytes(bytes(2).try_into().expect("two"))),
+        127 => usize::try_from(u64::from_be_bytes(bytes(8).try_into().expect("eight"))).expect("fits"),
+        short => usize::from(short),
+    };
+    if head[1] & 0x80 != 0 {
+        assert_eq!(bytes(4), [0; 4]);
+    }
+    Some((head[0] & 0x0f, bytes(length)))
+}
+
+fn handshake(path: &str, token: &str) -> String {
+    format!(
+        "GET {path} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    )
+}
+
+fn websocket(menshen: &Menshen, path: &str, token: &str) -> Client {
+    let mut client = Client::connect(menshen.http);
+    client.send(handshake(path, token));
+    let answer = client.receive().expect("an answer");
+    assert_eq!((answer.status, answer.header("Upgrade")), (101, Some("websocket")), "{answer:?}");
+    client
+}
+
+/// Sends back every frame, unmasked, and ends where the client does.
+fn echo(stream: &mut TcpStream) -> bool {
+    while let Some((opcode, payload)) = next_frame(stream) {
+        if stream.write_all(&frame(opcode, false, &payload)).is_err() {
+            return false;
+        }
+    }
+    false
+}
+
+fn agree(stream: &mut TcpStream) {
+    stream.write_all(AGREED).expect("sent");
+}
+
+/// What the test wants said on the one stream that it opens.
+struct Script {
+    say: Sender<Vec<u8>>,
+    /// Gets a message when the backend's connection has ended.
+    over: Receiver<()>,
+}
+
+/// A backend that sends `head`, then what the test says, until menshen hangs up.
+fn scripted(head: &'static [u8]) -> (Backend, Script) {
+    let (say, said) = mpsc::channel::<Vec<u8>>();
+    let (tell, over) = mpsc::channel();
+    let said = Arc::new(Mutex::new(said));
+    let backend = Backend::answering(move |request: &Received, stream| {
+        if request.line.contains("/short") {
+            return stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").is_ok();
+        }
+        stream.write_all(head).expect("sent");
+        let mut watched = stream.try_clone().expect("a handle");
+        let tell = tell.clone();
+        thread::spawn(move || {
+            while watched.read(&mut [0; 1024]).is_ok_and(|n| n > 0) {}
+            // The test may be over.
+            let _ = tell.send(());
+        });
+        while let Ok(bytes) = said.lock().expect("a lock").recv() {
+            if stream.write_all(&bytes).is_err() {
+                return false;
+            }
+        }
+        false
+    });
+    (backend, Script { say, over })
+}
+
+const EVENTS: &[u8] =
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n";
+
+fn chunk(text: &str) -> Vec<u8> {
+    format!("{:x}\r\n{text}\r\n", text.len()).into_bytes()
+}
+
+/// Opens an event stream with this method and reads the head of its answer.
+fn events(menshen: &Menshen, method: &str, token: &str) -> Client {
+    let mut client = Client::connect(menshen.http);
+    let body: &[u8] = if method == "POST" { b"{}" } else { b"" };
+    client.send(wire::request(method, "/events", &[("Authorization", &format!("Bearer {token}"))], body));
+    let head = until(&mut client, b"\r\n\r\n");
+    assert!(head.starts_with(b"HTTP/1.1 200 "), "{}", head.escape_ascii());
+    client
+}
+
+fn until(client: &mut Client, end: &[u8]) -> Vec<u8> {
+    let mut seen = Vec::new();
+    while !seen.ends_with(end) {
+        let mut byte = [0; 1];
+        client.stream().read_exact(&mut byte).unwrap_or_else(|fault| panic!("{fault} after {}", seen.escape_ascii()));
+        seen.push(byte[0]);
+    }
+    seen
+}
+
+fn rest(client: &mut Client) -> Vec<u8> {
+    let mut rest = Vec::new();
+    let ended = client.stream().read_to_end(&mut rest).map_err(|fault| fault.kind());
+    assert!(matches!(ended, Ok(_) | Err(std::io::ErrorKind::ConnectionReset)), "{ended:?}");
+    rest
+}
+
+/// A close frame with this code, and the end.
+fn closes_with(client: &mut Client, code: u16, reason: &str) {
+    let expected = [&code.to_be_bytes()[..], reason.as_bytes()].concat();
+    assert_eq!(next_frame(client.stream()), Some((8, expected)));
+    assert_eq!(rest(client), b"");
+}
+
+fn logout(menshen: &Menshen, token: &str, scope: &str) {
+    let answer = menshen.post(
+        "/auth/logout",
+        &[("Authorization", &format!("Bearer {token}"))],
+        &serde_json::json!({ "scope": scope }),
+    );
+    assert_eq!(answer.status, 204);
+}
+
+#[test]
+fn a_thousand_handshakes_with_a_backend_that_agrees_at_once() {
+    let backend = Backend::answering(|_, stream| {
+        // The first frame comes in the same packet as the agreement.
+        stream.write_all(&[AGREED, &frame(1, false, b"welcome")].concat()).expect("sent");
+        echo(stream)
+    });
+    let menshen = Setup::before(backend.address).with("[telemetry]\naccess_log = false").start();
+    let token = menshen.token("alice");
+    for round in 0..1000 {
+        let mut client = websocket(&menshen, "/ws", &token);
+        assert_eq!(next_frame(client.stream()), Some((1, b"welcome".to_vec())), "round {round}");
+        client.send(frame(1, true, b"hello"));
+        assert_eq!(next_frame(client.stream()), Some((1, b"hello".to_vec())), "round {round}");
+        client.send(frame(8, true, &1000_u16.to_be_bytes()));
+        assert_eq!(next_frame(client.stream()), Some((8, 1000_u16.to_be_bytes().to_vec())), "round {round}");
+    }
+    menshen.wait_for_metric("menshen_streams_ended_total{reason=\"closed\"}", 1000.0);
+    assert!(menshen.metric("menshen_streams_open{kind=\"websocket\"}").abs() < 0.1);
+    let asked = backend.last();
+    assert_eq!(asked.folded("upgrade"), ["websocket"]);
+    assert_eq!(asked.folded("connection"), ["Upgrade"]);
+    assert_eq!(asked.folded("sec-websocket-key"), ["dGhlIHNhbXBsZSBub25jZQ=="]);
+}
+
+#[test]
+fn large_frames_pass_both_ways_at_once() {
+    let backend = Backend::answering(|_, stream| {
+        agree(stream);
+        echo(stream)
+    });
+    let menshen = Setup::before(backend.address).start();
+    let mut client = websocket(&menshen, "/ws", &menshen.token("alice"));
+    let payload: Vec<u8> = (0..3_000_000_u32).map(|n| n.to_le_bytes()[n as usize % 3]).collect();
+    let mut writer = client.stream().get_ref().try_clone().expect("a handle");
+    let sent = frame(2, true, &payload);
+    let sending = thread::spawn(move || (0..3).for_each(|_| writer.write_all(&sent).expect("sent")));
+    for _ in 0..3 {
+        let (opcode, echoed) = next_frame(client.stream()).expect("an echo");
+        assert!(opcode == 2 && echoed == payload);
+    }
+    sending.join().expect("sent");
+}
+
+#[test]
+fn a_client_that_has_said_all_still_hears_the_rest() {
+    let backend = Backend::answering(|_, stream| {
+        agree(stream);
+        let mut all = Vec::new();
+        drop(stream.read_to_end(&mut all));
+        drop(stream.write_all(&all));
+        false
+    });
+    let menshen = Setup::before(backend.address).start();
+    let mut client = websocket(&menshen, "/ws", &menshen.token("alice"));
+    client.send("any bytes at all");
+    client.stream().get_ref().shutdown(Shutdown::Write).expect("half closed");
+    assert_eq!(rest(&mut client), b"any bytes at all");
+}
+
+#[test]
+fn a_backend_that_refuses_a_websocket_is_heard() {
+    let backend = Backend::answering(|request, stream| {
+        let body = if request.folded("upgrade").is_empty() { "plain" } else { "asked" };
+        stream.write_all(format!("HTTP/1.1 426 Upgrade Required\r\nContent-Length: 5\r\n\r\n{body}").as_bytes()).is_ok()
+    });
+    let menshen = Setup::before(backend.address).start();
+    let mut client = Client::connect(menshen.http);
+    let token = menshen.token("alice");
+    for _ in 0..2 {
+        client.send(handshake("/ws", &token));
+        let answer = client.receive().expect("an answer");
+        assert_eq!((answer.status, answer.body.as_slice()), (426, &b"asked"[..]));
+    }
+}
+
+#[test]
+fn each_event_is_there_before_the_next_is_sent() {
+    for method in ["GET", "POST"] {
+        let (backend, script) = scripted(EVENTS);
+        let menshen = Setup::before(backend.address).start();
+        let mut client = events(&menshen, method, &menshen.token("alice"));
+        for n in 0..100 {
+            let event = format!("data: {n}\n\n");
+            script.say.send(chunk(&event)).expect("the backend listens");
+            assert!(until(&mut client, b"\n\n\r\n").ends_with(format!("\r\n{event}\r\n").as_bytes()), "{method} {n}");
+        }
+        script.say.send(b"0\r\n\r\n".to_vec()).expect("the backend listens");
+        until(&mut client, b"0\r\n\r\n");
+        menshen.wait_for_metric("menshen_streams_ended_total{reason=\"closed\"}", 1.0);
+    }
+}
+
+#[test]
+fn a_logout_ends_the_websockets_of_its_session_between_two_frames() {
+    let (backend, script) = scripted(AGREED);
+    let menshen = Setup::before(backend.address).start();
+    let (alice, bob) = (menshen.token("alice"), menshen.token("bob"));
+    let mut client = websocket(&menshen, "/ws", &alice);
+    let message = frame(2, false, &[7; 1000]);
+    script.say.send(message[..300].to_vec()).expect("the backend listens");
+    let mut seen = vec![0; 300];
+    client.stream().read_exact(&mut seen).expect("the first part");
+    logout(&menshen, &bob, "local");
+    logout(&menshen, &alice, "local");
+    // It has begun to end once it is counted as ended; the frame under way is waited for.
+    script.say.send([&message[300..], &frame(1, false, b"never seen")].concat()).expect("the backend listens");
+    let rest = rest(&mut client);
+    let whole = [seen, rest].concat();
+    let mut left = whole.as_slice();
+    assert_eq!(next_frame(&mut left), Some((2, vec![7; 1000])));
+    let mut last = next_frame(&mut left);
+    if last == Some((1, b"never seen".to_vec())) {
+        // It was on its way before the logout was.
+        last = next_frame(&mut left);
+    }
+    assert_eq!(last, Some((8, [&1008_u16.to_be_bytes()[..], b"revoked"].concat())));
+    assert!(left.is_empty());
+    script.over.recv_timeout(Duration::from_secs(10)).expect("the backend's connection ends too");
+    menshen.wait_for_metric("menshen_streams_ended_total{reason=\"revoked\"}", 1.0);
+}
+
+#[test]
+fn a_frame_that_never_ends_does_not_keep_a_revoked_websocket() {
+    let (backend, script) = scripted(AGREED);
+    let menshen = Setup::before(backend.address).start();
+    let alice = menshen.token("alice");
+    let mut client = websocket(&menshen, "/ws", &alice);
+    script.say.send(frame(2, false, &[7; 1000])[..300].to_vec()).expect("the backend listens");
+    client.stream().read_exact(&mut [0; 300]).expect("the first part");
+    logout(&menshen, &alice, "local");
+    assert_eq!(rest(&mut client), b"");
+    script.over.recv_timeout(Duration::from_secs(10)).expect("the backend's connection ends too");
+}
+
+#[test]
+fn a_logout_ends_event_streams_on_both_ways_and_never_makes_them_look_whole() {
+    for method in ["GET", "POST"] {
+        let (backend, script) = scripted(EVENTS);
+        let menshen = Setup::before(backend.address).start();
+        let alice = menshen.token("alice");
+        let mut client = events(&menshen, method, &alice);
+        script.say.send(chunk("data: 1\n\n")).expect("the backend listens");
+        until(&mut client, b"\n\n\r\n");
+        assert!((menshen.metric("menshen_streams_open{kind=\"events\"}") - 1.0).abs() < 0.1, "{method}");
+        logout(&menshen, &alice, "local");
+        assert_eq!(rest(&mut client), b"", "{method}: not even the last chunk");
+        script.over.recv_timeout(Duration::from_secs(10)).expect("the backend's connection ends too");
+        menshen.wait_for_metric("menshen_streams_ended_total{reason=\"revoked\"}", 1.0);
+        let line = menshen.wait_for_log("\"path\":\"/events\"");
+        assert!(line.contains("token_revoked") && line.contains("\"status\":200"), "{method}: {line}");
+        let mut again = Client::connect(menshen.http);
+        again.send(wire::request("GET", "/events", &[("Authorization", &format!("Bearer {alice}"))], b""));
+        assert_eq!(again.receive().map(|answer| answer.status), Some(401), "{method}");
+    }
+}
+
+#[test]
+fn an_answer_that_takes_long_is_a_stream_too() {
+    const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nbegun";
+    for method in ["GET", "POST"] {
+        let (backend, script) = scripted(HEAD);
+        let menshen = Setup::before(backend.address).start();
+        let alice = menshen.token("alice");
+        let mut client = events(&menshen, method, &alice);
+        until(&mut client, b"begun");
+        let end = std::time::Instant::now() + Duration::from_secs(10);
+        // On the long way it is looked at when something comes.
+        while menshen.metric("menshen_streams_open{kind=\"answer\"}") < 0.5 {
+            assert!(std::time::Instant::now() < end, "{method}: it never becomes one");
+            script.say.send(b".".to_vec()).expect("the backend listens");
+            thread::sleep(Duration::from_millis(100));
+        }
+        logout(&menshen, &alice, "global");
+        let seen = rest(&mut client);
+        assert!(seen.iter().all(|byte| *byte == b'.'), "{method}");
+        script.over.recv_timeout(Duration::from_secs(10)).expect("the backend's connection ends too");
+    }
+}
+
+#[test]
+fn a_ban_and_a_revocation_of_everybody_end_streams_and_a_public_one_goes_on() {
+    let backend = Backend::answering(|_, stream| {
+        agree(stream);
+        echo(stream)
+    });
+    let public = "[[rule]]\nname = \"open\"\npath = \"/open\"\naccess = \"public\"";
+    let menshen = Setup::before(backend.address).with(LISTENERS).with(public).start();
+    let alice = menshen.login("alice");
+    let text = |value: &Value| value.as_str().expect("text").to_owned();
+    let mut banned = websocket(&menshen, "/ws", &text(&alice["access_token"]));
+    let mut other = websocket(&menshen, "/ws", &menshen.token("bob"));
+    let mut anonymous = websocket(&menshen, "/open", "not looked at");
+    let run = |args: &[&str]| {
+        let said = menshen::command(menshen.directory(), args, &[("MENSHEN_ADMIN__LISTEN", &menshen.admin.to_string())]);
+        assert!(said.status.success(), "{said:?}");
+    };
+    run(&["users", "ban", &text(&alice["user"]["id"])]);
+    closes_with(&mut banned, 1008, "revoked");
+    for client in [&mut other, &mut anonymous] {
+        client.send(frame(1, true, b"still here"));
+        assert_eq!(next_frame(client.stream()), Some((1, b"still here".to_vec())));
+    }
+    run(&["sessions", "revoke", "--everything", "--yes"]);
+    closes_with(&mut other, 1008, "revoked");
+    anonymous.send(frame(1, true, b"and still"));
+    assert_eq!(next_frame(anonymous.stream()), Some((1, b"and still".to_vec())));
+}
+
+#[test]
+fn a_quiet_stream_lives_as_long_as_its_rule_says() {
+    let backend = Backend::answering(|request, stream| {
+        if request.folded("upgrade").is_empty() {
+            stream.write_all(EVENTS).expect("sent");
+            thread::sleep(Duration::from_millis(1500));
+            return stream.write_all(b"5\r\nlate\n\r\n0\r\n\r\n").is_ok();
+        }
+        agree(stream);
+        thread::sleep(Duration::from_millis(1500));
+        stream.write_all(&frame(1, false, b"late")).is_ok() && echo(stream)
+    });
+    let sections = format!(
+        "[upstream]\nurls = [\"http://{}\"]\nread_timeout = \"300ms\"\n[[rule]]\nname = \"quiet\"\npath = \"/quiet/**\"\nidle_timeout = \"1h\"",
+        backend.address
+    );
+    let menshen = Setup::before(backend.address).with(&sections).start();
+    let token = menshen.token("alice");
+    let mut quiet = websocket(&menshen, "/quiet/ws", &token);
+    let mut impatient = websocket(&menshen, "/ws", &token);
+    closes_with(&mut impatient, 1001, "idle");
+    assert_eq!(next_frame(quiet.stream()), Some((1, b"late".to_vec())));
+    for method in ["GET", "POST"] {
+        let ask = |path: &str| {
+            let mut client = Client::connect(menshen.http);
+            let body: &[u8] = if method == "POST" { b"{}" } else { b"" };
+            client.send(wire::request(method, path, &[("Authorization", &format!("Bearer {token}"))], body));
+            until(&mut client, b"\r\n\r\n");
+            String::from_utf8(rest_or_last_chunk(&mut client)).expect("text")
+        };
+        assert!(ask("/quiet/events").ends_with("late\n\r\n0\r\n\r\n"), "{method}");
+        assert_eq!(ask("/events"), "", "{method}");
+    }
+    menshen.wait_for_metric("menshen_upstream_errors_total{kind=\"timeout\"}", 2.0);
+}
+
+fn rest_or_last_chunk(client: &mut Client) -> Vec<u8> {
+    let mut seen = Vec::new();
+    let mut byte = [0; 1];
+    while !seen.ends_with(b"0\r\n\r\n") && client.stream().read(&mut byte).is_ok_and(|n| n > 0) {
+        seen.push(byte[0]);
+    }
+    seen
+}
+
+#[test]
+fn a_stop_tells_websockets_and_does_not_wait_for_them() {
+    let backend = Backend::answering(|_, stream| {
+        agree(stream);
+        echo(stream)
+    });
+    let section = format!("{}\ndrain_timeout = \"1h\"", "[server]\nlisten = [\"127.0.0.1:0\"]\nunready_grace = \"1ms\"");
+    let mut menshen = Setup::before(backend.address).with(&section).start();
+    let mut client = websocket(&menshen, "/ws", &menshen.token("alice"));
+    let waiting = thread::spawn(move || {
+        closes_with(&mut client, 1012, "stopping");
+    });
+    menshen.stop();
+    waiting.join().expect("told");
+}
