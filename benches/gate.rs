@@ -143,6 +143,8 @@ fn decide(c: &mut Criterion) {
         roles: Vec::new(),
         bad_token_is_anonymous: false,
         idle_timeout: None,
+        cors: false,
+        report_only: None,
     };
     let others = (0..20).map(|n| rule(n, format!("/area-{n}/*/things/**"), Access::Public));
     let ours = rule(20, "/api/**".to_owned(), Access::Required);

@@ -6,9 +6,12 @@
 mod address;
 mod admin;
 mod auth;
+mod cors;
 mod dialects;
 mod document;
 mod environment;
+mod forward_auth;
+mod gate;
 mod hooks;
 mod identity;
 mod intake;
@@ -34,10 +37,13 @@ mod wechat;
 pub use address::{ListenAddress, UpstreamAddress};
 pub use admin::AdminConfig;
 pub use auth::{AuthConfig, Merge, Registration, UserIds, UsersConfig};
+pub use cors::CorsConfig;
 pub use dialects::{
     DialectAction, DialectCheck, DialectConfig, DialectError, DialectKind, DialectRoute, Language, ProfileOfLogin,
     ShownPhone,
 };
+pub use forward_auth::{ForgedHeaders, ForwardAuthConfig, ForwardAuthDialect};
+pub use gate::GateConfig;
 pub use hooks::{HookCreated, HookEvent, HookShare, HooksConfig, OnHookFailure};
 pub use identity::IdentityConfig;
 pub use limits::LimitsConfig;
@@ -76,6 +82,9 @@ pub struct Config {
     pub rule: Vec<RuleConfig>,
     pub identity: IdentityConfig,
     pub auth: AuthConfig,
+    pub gate: GateConfig,
+    pub forward_auth: ForwardAuthConfig,
+    pub cors: CorsConfig,
     pub tokens: TokenConfig,
     pub store: StoreConfig,
     pub users: UsersConfig,
@@ -96,6 +105,9 @@ impl Config {
         self.admin.check(&self.server, problems);
         self.upstream.check(problems);
         self.auth.check(problems);
+        self.gate.check(&self.rule, problems);
+        self.forward_auth.check(problems);
+        self.cors.check(&self.rule, problems);
         self.tokens.check(problems);
         self.store.check(self.mode, problems);
         self.users.check(problems);

@@ -15,9 +15,9 @@ use crate::{
     error::ErrorCode,
     metrics::Metrics,
     policy::{
-        Answered, Body, Credential, Decision, DropReason, FramingLimits, Head, HeaderPolicy, HeaderVerdict, HttpVersion,
-        Origin, Parsed, Refusal, Rule, RuleSet, Ruling, Target, TokenState, client_ip, decision, framing, head, is_under,
-        path,
+        Answered, Body, Cors, CorsFields, Credential, Decision, DropReason, ForwardAuth, FramingLimits, Head, HeaderPolicy,
+        HeaderVerdict, HttpVersion, Origin, Parsed, Question, Refusal, Rule, RuleSet, Ruling, Target, TokenState, client_ip,
+        cors, decision, framing, head, headers::AUTH_ASSERTION, is_under, path,
     },
     types::Timestamp,
 };
@@ -37,6 +37,10 @@ pub struct Gate {
     trusted_proxies: Vec<ipnet::IpNet>,
     auth_prefix: String,
     answered: Answered,
+    forward_auth: Option<ForwardAuth>,
+    keep_authorization: bool,
+    cors: Option<Cors>,
+    report_only: bool,
     metrics: Metrics,
 }
 
@@ -51,6 +55,10 @@ pub enum Verdict {
     AuthApi(Box<Passage>),
     /// The backend answers.
     Forward(Box<Passage>),
+    /// A browser asked what a page may send.
+    Preflight(Box<Passage>),
+    /// A proxy asked whether it may forward a request, and may.
+    Verified(Box<Verified>),
 }
 
 impl Verdict {
@@ -59,7 +67,8 @@ impl Verdict {
         match self {
             Self::Incomplete => None,
             Self::Refuse(refused) => refused.framing.map(|extent| extent.head),
-            Self::AuthApi(passage) | Self::Forward(passage) => Some(passage.extent.head),
+            Self::AuthApi(passage) | Self::Forward(passage) | Self::Preflight(passage) => Some(passage.extent.head),
+            Self::Verified(verified) => Some(verified.passage.extent.head),
         }
     }
 }
@@ -79,6 +88,20 @@ pub struct Refused {
     /// `None`: where this request ends is in doubt, so the connection ends with it.
     pub framing: Option<Extent>,
     pub user: Option<Arc<Identity>>,
+    /// Header fields for a page that may read this.
+    pub cors: Option<CorsFields>,
+    /// A proxy asked; method and path are those of the request that it asked about, as far as they could be told.
+    pub asked: bool,
+}
+
+/// The yes to a proxy's question.
+#[derive(Debug)]
+pub struct Verified {
+    /// The request that it asked about, as this connection does not carry it; the extent is the question's own. `dropped` are
+    /// names that the client sent and the backend must not get.
+    pub passage: Passage,
+    /// The client's credential, where the backend is to get it.
+    pub authorization: Option<HeaderValue>,
 }
 
 /// A request that goes on, and all that is to be done to it.
@@ -108,9 +131,59 @@ pub struct Passage {
     pub request_id: Option<String>,
     /// The client's own `Host`, for `X-Forwarded-Host`.
     pub host: Option<HeaderValue>,
+    /// Header fields for a page that may read what menshen answers; the backend's answers have their own.
+    pub cors: Option<CorsFields>,
+    /// The gate only reports here: what it would have done.
+    pub would: Option<Would>,
+}
+
+/// What a gate that only reports would have done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Would {
+    Pass,
+    Refuse(ErrorCode),
+}
+
+impl Would {
+    /// Of the refusal.
+    pub const fn code(self) -> Option<ErrorCode> {
+        match self {
+            Self::Pass => None,
+            Self::Refuse(code) => Some(code),
+        }
+    }
 }
 
 impl Passage {
+    /// A request that is not sent on, whatever is said of it.
+    fn unsent(
+        head: &Head<'_>,
+        target: &str,
+        parts: Target<'_>,
+        origin: Origin,
+        extent: Extent,
+        rule: Option<usize>,
+    ) -> Passage {
+        Passage {
+            extent,
+            rule,
+            identity: None,
+            target: target.to_owned(),
+            path_length: parts.path.len(),
+            method: http::Method::from_bytes(head.method.as_bytes()).unwrap_or_default(),
+            origin,
+            kept: Vec::new(),
+            dropped: Vec::new(),
+            version: head.version,
+            websocket: false,
+            idle_timeout: None,
+            request_id: if origin.trusted_peer { request_id(head) } else { None },
+            host: None,
+            cors: None,
+            would: None,
+        }
+    }
+
     /// The path, without the query.
     pub fn path(&self) -> &str {
         &self.target[..self.path_length]
@@ -169,7 +242,14 @@ impl Gate {
         metrics: Metrics,
     ) -> Result<Self, GateProblems> {
         let (rules, headers) = compile_policy(config)?;
+        let keep_authorization = config.upstream.authorization == UpstreamAuthorization::Keep;
+        let managed = config.identity.headers.keys().map(String::as_str).chain([AUTH_ASSERTION, "authorization"]);
+        let managed = managed.filter_map(|name| name.parse().ok());
         Ok(Self {
+            forward_auth: ForwardAuth::compile(config, managed),
+            keep_authorization,
+            cors: Cors::compile(&config.cors),
+            report_only: config.gate.report_only,
             rules,
             headers,
             authorizer,
@@ -184,6 +264,11 @@ impl Gate {
     /// The rules, in order.
     pub fn rules(&self) -> &RuleSet {
         &self.rules
+    }
+
+    /// How proxies ask, where they may.
+    pub const fn forward_auth(&self) -> Option<&ForwardAuth> {
+        self.forward_auth.as_ref()
     }
 
     /// Decides on the request that starts at `bytes[0]`. `peer`: `None` on a Unix socket.
@@ -220,20 +305,52 @@ impl Gate {
             keep_alive: framing.keep_alive,
             expects_continue: framing.expect_continue,
         };
-        let target = match path::check(head.target) {
-            Ok(target) => target,
-            Err(refusal) => return refuse(&head, refusal, origin, Some(extent)),
+        if let Some(forward_auth) = self.forward_auth.as_ref().filter(|it| it.is_asked(head.target)) {
+            return match forward_auth.question(&head, peer) {
+                Ok(question) => self.verify(forward_auth, &head, question, origin, extent, now),
+                Err(refusal) => no(refused(&head, refusal, origin, Some(extent))),
+            };
+        }
+        let passage = |target, rule, identity, would| {
+            Box::new(self.passage(bytes, &head, target, origin, extent, framing.websocket, rule, identity, would))
         };
-        let passage =
-            |rule, identity| Box::new(self.passage(bytes, &head, target, origin, extent, framing.websocket, rule, identity));
+        let target = match (path::check(head.target), self.as_it_came(head.target)) {
+            (Ok(target), _) => target,
+            (Err(refusal), Some(target)) => {
+                return Verdict::Forward(passage(target, None, None, Some(Would::Refuse(refusal.code))));
+            }
+            (Err(refusal), None) => return refuse(&head, refusal, origin, Some(extent)),
+        };
+        if let Some(cors) = &self.cors
+            && let Some(method) = cors::asked_method(&head)
+        {
+            let here = self.is_answered_here(method, target.path);
+            let rule = (!here).then(|| self.rules.find(target.path, method).rule);
+            if rule.is_none_or(|rule| rule.cors) {
+                let fields = Some(cors.preflight(&head));
+                let passage = Passage::unsent(&head, head.target, target, origin, extent, rule.map(|rule| rule.index));
+                return Verdict::Preflight(Box::new(Passage { cors: fields, ..passage }));
+            }
+        }
         if self.is_answered_here(head.method, target.path) {
-            return Verdict::AuthApi(passage(None, None));
+            let fields = self.cors.as_ref().map(|cors| cors.answer(&head));
+            let mut passage = passage(target, None, None, None);
+            passage.cors = fields;
+            return Verdict::AuthApi(passage);
         }
         let ruling = self.rules.find(target.path, head.method);
         let rule = ruling.rule;
+        let reports = rule.report_only.unwrap_or(self.report_only);
+        let fields = self.cors.as_ref().filter(|_| rule.cors).map(|cors| cors.answer(&head));
+        let forward = |identity, would| {
+            let mut passage = passage(target, Some(rule), identity, reports.then_some(would));
+            passage.cors.clone_from(&fields);
+            Verdict::Forward(passage)
+        };
         match self.judge(&head, target.path, ruling, now) {
-            Ok((Decision::Anonymous, _)) => Verdict::Forward(passage(Some(rule), None)),
-            Ok((Decision::Authenticated, identity)) => Verdict::Forward(passage(Some(rule), identity)),
+            Ok((Decision::Anonymous, _)) => forward(None, Would::Pass),
+            Ok((Decision::Authenticated, identity)) => forward(identity, Would::Pass),
+            Ok((Decision::Refuse(code), _)) if reports => forward(None, Would::Refuse(code)),
             Ok((Decision::Refuse(code), user)) => Verdict::Refuse(Box::new(Refused {
                 code,
                 detail: None,
@@ -243,9 +360,65 @@ impl Gate {
                 origin,
                 framing: Some(extent),
                 user,
+                cors: fields,
+                asked: false,
             })),
+            Err(refusal) if reports && !refusal.close => forward(None, Would::Refuse(refusal.code)),
             Err(refusal) => refuse(&head, refusal, origin, Some(extent)),
         }
+    }
+
+    /// Answers a proxy's question as if the request that it is about had come here.
+    fn verify(
+        &self,
+        forward_auth: &ForwardAuth,
+        head: &Head<'_>,
+        question: Question<'_>,
+        origin: Origin,
+        extent: Extent,
+        now: Timestamp,
+    ) -> Verdict {
+        let asked = Head { method: question.method, target: question.target, ..*head };
+        let path = question.parts.path;
+        let wrong = |code, detail| no(refused(&asked, Refusal::wrong(code, detail), origin, Some(extent)));
+        if self.is_answered_here(question.method, path) {
+            return wrong(ErrorCode::Forbidden, "menshen answers this path itself: the proxy has to send it here, unasked.");
+        }
+        let forged =
+            head.headers.iter().filter(|header| forward_auth.is_forged(header.name, self.headers.verdict(header.name)));
+        let forged: Vec<_> = forged.filter_map(|header| HeaderName::from_bytes(header.name.as_bytes()).ok()).collect();
+        let ruling = self.rules.find(path, question.method);
+        let reports = ruling.rule.report_only.unwrap_or(self.report_only);
+        if !forged.is_empty() && forward_auth.refuses_forged() && !reports {
+            return wrong(ErrorCode::RequestMalformed, "The request has a header that clients may not send.");
+        }
+        let rule = Some(ruling.rule.index);
+        let (identity, would) = match self.judge(head, path, ruling, now) {
+            Ok((Decision::Anonymous, _)) => (None, Would::Pass),
+            Ok((Decision::Authenticated, identity)) => (identity, Would::Pass),
+            Ok((Decision::Refuse(code), _)) if reports => (None, Would::Refuse(code)),
+            Ok((Decision::Refuse(code), user)) => {
+                let refused = refused(&asked, Refusal::wrong(code, ""), origin, Some(extent));
+                return no(Refused { rule, user, detail: None, ..refused });
+            }
+            Err(refusal) => return no(refused(&asked, refusal, origin, Some(extent))),
+        };
+        let authorization = head.values("authorization").next().filter(|_| self.keep_authorization || reports);
+        Verdict::Verified(Box::new(Verified {
+            passage: Passage {
+                identity,
+                dropped: forged,
+                would: reports.then_some(would),
+                ..Passage::unsent(&asked, question.target, question.parts, origin, extent, rule)
+            },
+            authorization: authorization.and_then(|value| HeaderValue::from_bytes(value).ok()),
+        }))
+    }
+
+    /// The parts of an ambiguous target that the backend gets all the same, because the gate only reports.
+    fn as_it_came<'a>(&self, target: &'a str) -> Option<Target<'a>> {
+        let parts = self.report_only.then(|| path::as_it_came(target)).flatten()?;
+        (!is_under(parts.path, &self.auth_prefix)).then_some(parts)
     }
 
     /// What the rules say of the caller, and who the caller is.
@@ -292,14 +465,22 @@ impl Gate {
         websocket: bool,
         rule: Option<&Rule>,
         identity: Option<Arc<Identity>>,
+        would: Option<Would>,
     ) -> Passage {
         let mut kept = Vec::with_capacity(head.headers.len());
         let mut dropped = Vec::new();
         let mut nominates = false;
         let mut forged = 0;
+        let mut let_through = 0;
         let mut host = None;
         for header in head.headers {
-            match self.headers.verdict(header.name) {
+            let mut verdict = self.headers.verdict(header.name);
+            if would.is_some() && matches!(verdict, HeaderVerdict::Drop(_)) {
+                let strict = verdict;
+                verdict = self.headers.verdict_of_report(header.name, strict);
+                let_through += u64::from(verdict != strict && strict != HeaderVerdict::Drop(DropReason::Credential));
+            }
+            match verdict {
                 HeaderVerdict::Pass => {
                     if header.name.len() == 4 && header.name.eq_ignore_ascii_case("host") {
                         host = HeaderValue::from_bytes(header.value).ok();
@@ -325,6 +506,9 @@ impl Gate {
         if forged > 0 {
             self.metrics.headers_stripped.inc_by(forged);
         }
+        if let_through > 0 {
+            self.metrics.report_only_headers.inc_by(let_through);
+        }
         Passage {
             extent,
             rule: rule.map(|rule| rule.index),
@@ -340,6 +524,8 @@ impl Gate {
             idle_timeout: rule.and_then(|rule| rule.idle_timeout),
             request_id: if origin.trusted_peer { request_id(head) } else { None },
             host,
+            cors: None,
+            would,
         }
     }
 }
@@ -356,6 +542,8 @@ impl Refused {
             origin: client_ip::resolve(peer, std::iter::empty(), std::iter::empty(), &[]),
             framing: None,
             user: None,
+            cors: None,
+            asked: false,
         }
     }
 }
@@ -389,8 +577,17 @@ pub fn compile_policy(config: &Config) -> Result<(RuleSet, HeaderPolicy), GatePr
 }
 
 fn refuse(head: &Head<'_>, refusal: Refusal, origin: Origin, extent: Option<Extent>) -> Verdict {
+    Verdict::Refuse(Box::new(refused(head, refusal, origin, extent)))
+}
+
+/// A refusal that a proxy asked for.
+fn no(refused: Refused) -> Verdict {
+    Verdict::Refuse(Box::new(Refused { asked: true, ..refused }))
+}
+
+fn refused(head: &Head<'_>, refusal: Refusal, origin: Origin, extent: Option<Extent>) -> Refused {
     let path = head.target.split(['?', '#']).next().unwrap_or_default();
-    Verdict::Refuse(Box::new(Refused {
+    Refused {
         code: refusal.code,
         detail: Some(refusal.detail),
         rule: None,
@@ -400,5 +597,7 @@ fn refuse(head: &Head<'_>, refusal: Refusal, origin: Origin, extent: Option<Exte
         origin,
         framing: extent.filter(|_| !refusal.close),
         user: None,
-    }))
+        cors: None,
+        asked: false,
+    }
 }

@@ -79,6 +79,12 @@ pub struct Metrics {
     pub rate_limited: IntCounterVec,
     /// `menshen_headers_stripped_total`: headers of clients that did not pass.
     pub headers_stripped: IntCounter,
+    /// `menshen_report_only`: 1 while the gate, or a rule, only reports.
+    pub report_only: IntGauge,
+    /// `menshen_report_only_total{rule,code,backend}`: what the gate would have said (`pass` or a code) and what the backend did.
+    pub report_only_requests: IntCounterVec,
+    /// `menshen_report_only_headers_total`: headers of clients that passed only because of that.
+    pub report_only_headers: IntCounter,
     /// `menshen_upstream_errors_total{kind}`.
     pub upstream_errors: IntCounterVec,
     /// `menshen_streams_open{kind}`: `websocket`, `events`, and `answer` for other answers that have been coming for a second.
@@ -157,6 +163,14 @@ impl Metrics {
             store_size: new.gauge("store_size_bytes", "The store on disk."),
             rate_limited: new.counters("rate_limited_total", "Requests over a limit.", &["limit"]),
             headers_stripped: new.counter("headers_stripped_total", "Headers of clients that did not pass."),
+            report_only: new.gauge("report_only", "Whether the gate or a rule only reports."),
+            report_only_requests: new.counters(
+                "report_only_total",
+                "What the gate would have said, and what the backend did.",
+                &["rule", "code", "backend"],
+            ),
+            report_only_headers: new
+                .counter("report_only_headers_total", "Headers of clients that passed only because the gate reports."),
             upstream_errors: new.counters("upstream_errors_total", "Requests that the backend failed.", &["kind"]),
             streams_open: new.gauges("streams_open", "Streams now.", &["kind"]),
             streams_ended: new.counters("streams_ended_total", "Streams that have ended.", &["reason"]),

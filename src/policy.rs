@@ -9,7 +9,9 @@
 
 pub mod answered;
 pub mod client_ip;
+pub mod cors;
 pub mod decision;
+pub mod forward_auth;
 pub mod framing;
 pub mod head;
 pub mod headers;
@@ -20,7 +22,9 @@ pub mod rules;
 
 pub use answered::{Answered, is_under};
 pub use client_ip::Origin;
+pub use cors::{Cors, CorsFields};
 pub use decision::{Credential, Decision, TokenState};
+pub use forward_auth::{ForwardAuth, Question};
 pub use framing::{Body, Framing, FramingLimits};
 pub use head::{Head, HttpVersion, Parsed};
 pub use headers::{DropReason, HeaderPolicy, HeaderProblem, HeaderVerdict};

@@ -3,7 +3,8 @@
 //! A connection belongs to `connection`: it reads a request head under a total deadline, asks the gate, and then answers a
 //! refusal itself (`answer`), lets the auth API answer (`bridge`), or sends the request to the backend: the short way
 //! (`exchange`) when it has no body, the long way (`forward`) when it has one. A WebSocket leaves the short way for a `tunnel`.
-//! What stays open is known to `streams`, and ends with its session.
+//! What stays open is known to `streams`, and ends with its session. A proxy that only
+//! asks is told by `verify`.
 
 mod answer;
 mod bridge;
@@ -21,6 +22,8 @@ mod socket;
 mod streams;
 mod tunnel;
 mod upstream;
+mod verify;
+mod watched;
 
 pub use listener::Listener;
 pub use server::{Parts, Replace, Server};

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     clock::Clock,
     dialect::{Dialect, Dialects, Refusal, WrongField},
+    policy::CorsFields,
 };
 
 /// Says no on behalf of the whole process.
@@ -80,6 +81,13 @@ pub(super) fn refusal<'a>(problem: &'a Problem, request_id: &'a str, now: crate:
 }
 
 impl Said {
+    /// With further header fields.
+    #[must_use]
+    pub fn with(mut self, fields: Option<&CorsFields>) -> Self {
+        self.headers.extend(fields.into_iter().flat_map(|fields| fields.iter().cloned()));
+        self
+    }
+
     /// A problem document (RFC 9457).
     pub(super) fn plainly(problem: &Problem, request_id: &str) -> Self {
         Self { status: problem.status(), content_type: PROBLEM_JSON, headers: Vec::new(), body: problem.body(request_id) }

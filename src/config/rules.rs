@@ -43,6 +43,15 @@ pub struct RuleConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"1h")]
     pub idle_timeout: Option<HumanDuration>,
+    /// menshen answers preflights of browsers here itself, and pages of `cors.allowed_origins` may read its refusals. What the backend
+    /// says to a page is the backend's own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[schemars(example = true)]
+    pub cors: bool,
+    /// For its paths alone what `gate.report_only` is for all. Unset: as that says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = true)]
+    pub report_only: Option<bool>,
 }
 
 /// The rule that almost everybody writes first.
@@ -56,6 +65,8 @@ fn health() -> RuleConfig {
         roles: Vec::new(),
         bad_token_is_anonymous: false,
         idle_timeout: None,
+        cors: false,
+        report_only: None,
     }
 }
 

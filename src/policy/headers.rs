@@ -10,12 +10,16 @@ mod names;
 
 use std::collections::HashSet;
 
+use http::HeaderName;
+
 use super::Head;
 use crate::config::IdentityConfig;
 use names::{Kind, STANDARD};
 
 /// Set on every request, from the rule and token: `authenticated` or `anonymous`.
 pub const AUTH_STATE: &str = "X-Auth-State";
+/// The same as a name.
+pub const AUTH_STATE_NAME: HeaderName = HeaderName::from_static("x-auth-state");
 /// Carries a signed statement for the backend; nobody else's may arrive.
 pub const AUTH_ASSERTION: &str = "X-Auth-Assertion";
 /// Marks an answer as ours. A backend cannot set it.
@@ -124,6 +128,21 @@ impl HeaderPolicy {
             return self.odd_verdict(name);
         }
         self.plain_verdict(name)
+    }
+
+    /// What happens to it while the gate only reports: it passes, as it would without us, unless it would be taken for one of ours, is
+    /// for this connection only, or is in another spelling the name of a header that frames, routes or names the client.
+    pub fn verdict_of_report(&self, name: &str, verdict: HeaderVerdict) -> HeaderVerdict {
+        let HeaderVerdict::Drop(reason) = verdict else { return verdict };
+        let passes = match reason {
+            DropReason::Managed | DropReason::HopByHop => false,
+            DropReason::Credential => true,
+            DropReason::Reserved | DropReason::Forwarding | DropReason::Override | DropReason::WechatCloud => {
+                name.bytes().all(is_plain) && backend_may_send(name)
+            }
+            DropReason::OddName => !is_standard(name.as_bytes()),
+        };
+        if passes { HeaderVerdict::Pass } else { verdict }
     }
 
     /// The headers that `Connection` names for removal (RFC 9110 section 7.6.1) and that may be removed: never one that

@@ -32,6 +32,14 @@ pub fn check(target: &str) -> Result<Target<'_>, Refusal> {
     Ok(Target { path, query })
 }
 
+/// A target without a single reading, for a gate that only reports: its parts, if it can be sent on exactly as it came.
+pub fn as_it_came(target: &str) -> Option<Target<'_>> {
+    let same = http::uri::PathAndQuery::try_from(target).is_ok_and(|read| read.as_str() == target);
+    let plain = target.starts_with('/') && target.bytes().all(|b| b.is_ascii_graphic());
+    let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+    (same && plain).then_some(Target { path, query })
+}
+
 /// Why a path has no single reading.
 pub(super) fn check_path(path: &str) -> Result<(), &'static str> {
     let Some(below) = path.strip_prefix('/') else {

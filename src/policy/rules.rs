@@ -33,6 +33,10 @@ pub struct Rule {
     pub roles: Vec<String>,
     /// Longest silence of a stream. `None`: as the upstream says.
     pub idle_timeout: Option<Duration>,
+    /// Browsers are answered, and pages of allowed origins may read refusals.
+    pub cors: bool,
+    /// `None`: as the gate has it.
+    pub report_only: Option<bool>,
     /// Its place among the rules, from 0; the default rule is the last.
     pub index: usize,
     pattern: Pattern,
@@ -154,6 +158,8 @@ fn default_rule(index: usize) -> Rule {
         user_types: Vec::new(),
         roles: Vec::new(),
         idle_timeout: None,
+        cors: false,
+        report_only: None,
         index,
         pattern: Pattern::everything(),
         methods: MethodSet::ALL,
@@ -209,6 +215,8 @@ fn compile_one(index: usize, config: &RuleConfig, report: &mut impl FnMut(&'stat
         user_types,
         roles: config.roles.clone(),
         idle_timeout: config.idle_timeout.map(HumanDuration::get),
+        cors: config.cors,
+        report_only: config.report_only,
         index,
         pattern: pattern?,
         methods: methods?,

@@ -1,6 +1,7 @@
 //! Refusals, written straight to the client's connection: the request never becomes anything more than bytes.
 
 use bytes::BytesMut;
+use http::{HeaderName, HeaderValue, StatusCode};
 use pingora::protocols::{Shutdown, Stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -47,6 +48,21 @@ pub(super) fn refusal(problem: &Problem, said: &Said, request_id: &str, head_onl
     if !head_only {
         out.extend_from_slice(body);
     }
+    out
+}
+
+/// The bytes of an answer without a body.
+pub(super) fn bodiless(status: StatusCode, fields: &[(HeaderName, HeaderValue)], keep: bool) -> Vec<u8> {
+    let mut out = Vec::with_capacity(512);
+    let mut put = |parts: &[&[u8]]| parts.iter().for_each(|part| out.extend_from_slice(part));
+    put(&[b"HTTP/1.1 ", status.as_str().as_bytes(), b" ", status.canonical_reason().unwrap_or("Error").as_bytes(), b"\r\n"]);
+    for (name, value) in fields {
+        put(&[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"]);
+    }
+    if status != StatusCode::NO_CONTENT {
+        put(&[b"Content-Length: 0\r\n"]);
+    }
+    put(&[b"Connection: ", if keep { b"keep-alive" } else { b"close" }, b"\r\n\r\n"]);
     out
 }
 

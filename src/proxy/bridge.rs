@@ -64,7 +64,7 @@ impl Bridge {
         if last {
             session.set_keepalive(None);
         }
-        let response =
+        let mut response =
             match timeout(self.timeout.min(BODY_TIME), self.body(&mut session, &passage)).await.unwrap_or(Err(NoBody::Late))
             {
                 Ok(body) => self.call(&session, body, &passage, &request_id).await,
@@ -79,6 +79,9 @@ impl Bridge {
                     self.voices.respond(passage.path(), &problem, &request_id)
                 }
             };
+        for (name, value) in passage.cors.iter().flat_map(|fields| fields.iter()) {
+            response.headers_mut().append(name, value.clone());
+        }
         let status = response.status();
         let error = response
             .headers()
@@ -94,6 +97,7 @@ impl Bridge {
             path: passage.path(),
             status: if written.is_ok() { status.as_u16() } else { 0 },
             error,
+            would: None,
             user: None,
             client_ip: passage.origin.ip,
         });

@@ -19,6 +19,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use bytes::BytesMut;
+use http::{HeaderName, HeaderValue, StatusCode};
 use pingora::{
     apps::HttpServerApp,
     protocols::{Stream, http::ServerSession},
@@ -38,6 +39,7 @@ use super::{
     record::{Outcome, Record, RuleIndex, Timing},
     snapshot::{Limits, Snapshot},
     socket::Socket,
+    verify::{self, Fields},
 };
 use crate::{
     api::problem::Problem,
@@ -189,6 +191,20 @@ impl Door {
                     Verdict::Refuse(refused) => {
                         refuse(&snapshot, &mut stream, &mut bytes, &refused, timing, last).await.then_some(stream)
                     }
+                    Verdict::Verified(verified) => {
+                        let reply = Reply {
+                            status: StatusCode::OK,
+                            fields: verify::yes(&snapshot, &verified),
+                            outcome: Outcome::Verified,
+                        };
+                        let passage = &verified.passage;
+                        reply.give(&snapshot, &mut stream, &mut bytes, passage, timing, last).await.then_some(stream)
+                    }
+                    Verdict::Preflight(passage) => {
+                        let fields = passage.cors.iter().flat_map(|fields| fields.iter().cloned()).collect();
+                        let reply = Reply { status: StatusCode::NO_CONTENT, fields, outcome: Outcome::Preflight };
+                        reply.give(&snapshot, &mut stream, &mut bytes, &passage, timing, last).await.then_some(stream)
+                    }
                     Verdict::AuthApi(passage) => {
                         let (request, rest) = request_bytes(bytes, &passage);
                         bytes = rest;
@@ -331,8 +347,13 @@ async fn refuse(
     let extent = refused.framing.as_ref();
     let keep = !last && answer::can_keep(extent);
     let request_id = snapshot.recorder.request_id();
-    let said = snapshot.voices.say(&refused.path, &problem, &request_id);
-    let text = answer::refusal(&problem, &said, &request_id, refused.method == "HEAD", keep);
+    let (status, text) = if refused.asked {
+        let (status, fields) = verify::no(&problem, &request_id);
+        (status, answer::bodiless(status, &fields, keep))
+    } else {
+        let said = snapshot.voices.say(&refused.path, &problem, &request_id).with(refused.cors.as_ref());
+        (said.status, answer::refusal(&problem, &said, &request_id, refused.method == "HEAD", keep))
+    };
     let limit = if keep { snapshot.limits.header_timeout } else { LINGER };
     let written = timeout(limit, answer::write(stream, &text, bytes, extent, keep)).await;
     snapshot.recorder.write(&Record {
@@ -342,12 +363,55 @@ async fn refuse(
         request_id: &request_id,
         method: &refused.method,
         path: &refused.path,
-        status: said.status.as_u16(),
+        status: status.as_u16(),
         error: Some(refused.code),
+        would: None,
         user: refused.user.as_ref().map(|identity| identity.claims.sub().as_str()),
         client_ip: refused.origin.ip,
     });
     written == Ok(Afterwards::Open)
+}
+
+/// An answer of the gate that is no refusal and has no body.
+struct Reply {
+    status: StatusCode,
+    fields: Fields,
+    outcome: Outcome,
+}
+
+impl Reply {
+    /// Writes it. `true`: the connection goes on.
+    async fn give(
+        mut self,
+        snapshot: &Snapshot,
+        stream: &mut Stream,
+        bytes: &mut BytesMut,
+        passage: &Passage,
+        timing: Timing,
+        last: bool,
+    ) -> bool {
+        let extent = Some(&passage.extent);
+        let keep = !last && answer::can_keep(extent);
+        let request_id = passage.request_id.clone().unwrap_or_else(|| snapshot.recorder.request_id());
+        self.fields.extend(HeaderValue::from_str(&request_id).ok().map(|id| (HeaderName::from_static("x-request-id"), id)));
+        let text = answer::bodiless(self.status, &self.fields, keep);
+        let limit = if keep { snapshot.limits.header_timeout } else { LINGER };
+        let written = timeout(limit, answer::write(stream, &text, bytes, extent, keep)).await;
+        snapshot.recorder.write(&Record {
+            timing: &timing,
+            rule: passage.rule.map_or(RuleIndex::AuthApi, RuleIndex::Rule),
+            outcome: self.outcome,
+            request_id: &request_id,
+            method: passage.method.as_str(),
+            path: passage.path(),
+            status: self.status.as_u16(),
+            error: None,
+            would: passage.would,
+            user: passage.identity.as_ref().map(|identity| identity.claims.sub().as_str()),
+            client_ip: passage.origin.ip,
+        });
+        written == Ok(Afterwards::Open)
+    }
 }
 
 /// Waits for bytes. `false`: the time is over, or menshen stops and no request has begun.

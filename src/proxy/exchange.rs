@@ -118,7 +118,11 @@ impl Exchange {
                 let failure = failed(errand.snapshot, &fault);
                 let problem = failure.code.map(Problem::new)?;
                 let keep = !errand.last && errand.passage.extent.keep_alive;
-                let said = errand.snapshot.voices.say(errand.passage.path(), &problem, errand.request_id);
+                let said = errand
+                    .snapshot
+                    .voices
+                    .say(errand.passage.path(), &problem, errand.request_id)
+                    .with(errand.passage.cors.as_ref());
                 let head_only = errand.passage.method == Method::HEAD;
                 let text = answer::refusal(&problem, &said, errand.request_id, head_only, keep);
                 let sent = stream.write_all(&text).await.is_ok() && stream.flush().await.is_ok();

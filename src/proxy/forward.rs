@@ -225,7 +225,7 @@ impl ProxyHttp for Forward {
             return gone;
         }
         let problem = Problem::new(code);
-        let said = snapshot.voices.say(passage.path(), &problem, request_id);
+        let said = snapshot.voices.say(passage.path(), &problem, request_id).with(passage.cors.as_ref());
         let status = said.status.as_u16();
         // The client may be gone by now; there is nobody else to tell.
         drop(answer(session, &problem, said, request_id).await);

@@ -3,11 +3,11 @@
 //! Must stay true: it runs after the client's headers have been filtered, on both ways to the backend, and replaces, never
 //! appends.
 
-use http::{HeaderValue, header};
+use http::{HeaderName, HeaderValue, header};
 use pingora::{Error, ErrorType, http::RequestHeader};
 
 use super::upstream::Backend;
-use crate::{gate::Passage, policy::headers::AUTH_STATE, types::ClientIp};
+use crate::{gate::Passage, policy::headers::AUTH_STATE_NAME, types::ClientIp};
 
 /// Sets our headers.
 pub(super) struct Outgoing {
@@ -33,6 +33,20 @@ impl Outgoing {
         }
     }
 
+    /// Who is calling, and that it is menshen who says so: what a proxy that asks is told as well.
+    pub(super) fn identity<E>(
+        &self,
+        passage: &Passage,
+        mut set: impl FnMut(HeaderName, HeaderValue) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let identity = passage.identity.as_ref();
+        for (name, value) in identity.iter().flat_map(|identity| &identity.headers) {
+            set(name.clone(), value.clone())?;
+        }
+        let state = if identity.is_some() { &self.authenticated } else { &self.anonymous };
+        set(AUTH_STATE_NAME, state.clone())
+    }
+
     /// Sets them on a request whose own headers have been filtered.
     pub(super) fn add(
         &self,
@@ -41,14 +55,7 @@ impl Outgoing {
         request_id: &str,
         backend: &Backend,
     ) -> pingora::Result<()> {
-        let identity = passage.identity.as_ref();
-        if let Some(identity) = identity {
-            for (name, value) in &identity.headers {
-                request.insert_header(name, value.clone())?;
-            }
-        }
-        let state = if identity.is_some() { &self.authenticated } else { &self.anonymous };
-        request.insert_header(AUTH_STATE, state.clone())?;
+        self.identity(passage, |name, value| request.insert_header(name, value))?;
         request.insert_header("X-Forwarded-For", address(passage.origin.ip)?)?;
         request.insert_header("X-Forwarded-Proto", if passage.origin.https { &self.https } else { &self.http }.clone())?;
         if let Some(host) = &passage.host {

@@ -10,10 +10,11 @@ use std::{
 
 use prometheus::{Histogram, IntCounter};
 
+use super::watched::Watched;
 use crate::{
     entropy::{Entropy, NoEntropy},
     error::ErrorCode,
-    gate::Passage,
+    gate::{Passage, Would},
     metrics::Metrics,
     telemetry::{AccessLine, AccessLog},
     types::{ClientIp, Timestamp},
@@ -30,10 +31,14 @@ pub(super) enum Outcome {
     Auth,
     /// Menshen, because the backend failed.
     Failed,
+    /// The gate, to a proxy that asked and may forward the request.
+    Verified,
+    /// The gate, to a browser that asked what a page may send.
+    Preflight,
 }
 
 impl Outcome {
-    const ALL: [Self; 4] = [Self::Forwarded, Self::Refused, Self::Auth, Self::Failed];
+    const ALL: [Self; 6] = [Self::Forwarded, Self::Refused, Self::Auth, Self::Failed, Self::Verified, Self::Preflight];
 
     const fn as_str(self) -> &'static str {
         match self {
@@ -41,6 +46,8 @@ impl Outcome {
             Self::Refused => "refused",
             Self::Auth => "auth",
             Self::Failed => "failed",
+            Self::Verified => "verified",
+            Self::Preflight => "preflight",
         }
     }
 }
@@ -55,6 +62,7 @@ pub(super) struct Recorder {
     ids: RequestIds,
     /// Since when, and up to which second of it, a failure has been written about.
     warned: (Instant, AtomicU64),
+    watched: Watched,
 }
 
 #[derive(Debug)]
@@ -62,7 +70,7 @@ struct RuleCounters {
     name: Arc<str>,
     duration: Histogram,
     /// By outcome, then by status class: 1xx to 5xx, and none (the client was gone).
-    requests: [[IntCounter; 6]; 4],
+    requests: [[IntCounter; 6]; Outcome::ALL.len()],
 }
 
 /// A request at its end.
@@ -78,6 +86,8 @@ pub(super) struct Record<'a> {
     /// 0 when the client was gone before an answer.
     pub(super) status: u16,
     pub(super) error: Option<ErrorCode>,
+    /// The gate only reports: what it would have done.
+    pub(super) would: Option<Would>,
     pub(super) user: Option<&'a str>,
     pub(super) client_ip: ClientIp,
 }
@@ -101,6 +111,7 @@ impl<'a> Record<'a> {
             path: passage.path(),
             status,
             error,
+            would: passage.would,
             user: passage.identity.as_ref().map(|identity| identity.claims.sub().as_str()),
             client_ip: passage.origin.ip,
         }
@@ -145,6 +156,7 @@ impl Recorder {
             access,
             ids: RequestIds::new(entropy)?,
             warned: (Instant::now(), AtomicU64::new(0)),
+            watched: Watched::default(),
         })
     }
 
@@ -175,6 +187,9 @@ impl Recorder {
         };
         rule.requests[record.outcome as usize][class].inc();
         rule.duration.observe(took.as_secs_f64());
+        if let Some(would) = record.would {
+            self.watched.note(&self.metrics, &rule.name, would, record);
+        }
         self.access.write(&AccessLine {
             at: record.timing.at.plus(took),
             request_id: record.request_id,
@@ -184,6 +199,7 @@ impl Recorder {
             rule: &rule.name,
             decision: record.outcome.as_str(),
             error: record.error.map(ErrorCode::as_str),
+            would_refuse: record.would.and_then(Would::code).map(ErrorCode::as_str),
             user: record.user,
             client_ip: record.client_ip,
             duration_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),

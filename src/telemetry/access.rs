@@ -22,10 +22,12 @@ pub struct AccessLine<'a> {
     pub status: u16,
     /// Name of the rule that decided.
     pub rule: &'a str,
-    /// `forwarded`, `refused`, `auth` or `failed`.
+    /// `forwarded`, `refused`, `auth`, `failed`, `verified` or `preflight`.
     pub decision: &'static str,
     /// Wire code, when menshen refused or failed it.
     pub error: Option<&'static str>,
+    /// Wire code with which a gate that only reports would have refused it.
+    pub would_refuse: Option<&'static str>,
     pub user: Option<&'a str>,
     pub client_ip: ClientIp,
     /// Microseconds from the head's last byte to the answer's last byte.
@@ -117,6 +119,9 @@ fn json(line: &AccessLine<'_>) -> Vec<u8> {
     if let Some(error) = line.error {
         put(&mut out, &[r#","error":""#, error, r#"""#]);
     }
+    if let Some(code) = line.would_refuse {
+        put(&mut out, &[r#","would_refuse":""#, code, r#"""#]);
+    }
     if let Some(user) = line.user {
         put(&mut out, &[r#","user":"#]);
         quote(&mut out, user);
@@ -146,8 +151,9 @@ fn quote(out: &mut Vec<u8>, text: &str) {
 
 fn text(line: &AccessLine<'_>) -> Vec<u8> {
     let error = line.error.map(|code| format!(" ({code})")).unwrap_or_default();
+    let would = line.would_refuse.map(|code| format!(" would_refuse={code}")).unwrap_or_default();
     format!(
-        "{}  {} {} {} {}{error}  rule={} user={} ip={} {}us gate={}us id={}\n",
+        "{}  {} {} {} {}{error}{would}  rule={} user={} ip={} {}us gate={}us id={}\n",
         stamp(line.at),
         line.method,
         masked(line.path),
@@ -176,6 +182,7 @@ mod tests {
         rule: "default",
         decision: "refused",
         error: Some("token_missing"),
+        would_refuse: None,
         user: None,
         client_ip: ClientIp::LOOPBACK,
         duration_us: 12,

@@ -10,10 +10,10 @@ use serde::{
 };
 
 use crate::config::{
-    AdminConfig, AliyunConfig, AuthConfig, Config, DialectCheck, DialectConfig, DialectError, DialectRoute, DypnsConfig,
-    HooksConfig, IdentityConfig, LimitsConfig, ReloadConfig, RuleConfig, ServerConfig, SmsConfig, StoreConfig,
-    TelemetryConfig, TencentConfig, TestPhone, TokenConfig, UpstreamConfig, UsersConfig, WebhookConfig, WechatApp,
-    WechatConfig, shape::Schema,
+    AdminConfig, AliyunConfig, AuthConfig, Config, CorsConfig, DialectCheck, DialectConfig, DialectError, DialectRoute,
+    DypnsConfig, ForwardAuthConfig, GateConfig, HooksConfig, IdentityConfig, LimitsConfig, ReloadConfig, RuleConfig,
+    ServerConfig, SmsConfig, StoreConfig, TelemetryConfig, TencentConfig, TestPhone, TokenConfig, UpstreamConfig,
+    UsersConfig, WebhookConfig, WechatApp, WechatConfig, shape::Schema,
 };
 
 /// The keys of a table with their schemas.
@@ -33,6 +33,9 @@ const ORDERS: &[fn() -> Fields] = &[
     fields::<RuleConfig>,
     fields::<IdentityConfig>,
     fields::<AuthConfig>,
+    fields::<GateConfig>,
+    fields::<ForwardAuthConfig>,
+    fields::<CorsConfig>,
     fields::<TokenConfig>,
     fields::<StoreConfig>,
     fields::<UsersConfig>,

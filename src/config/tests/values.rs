@@ -51,6 +51,31 @@ fn what_is_wrong_with_the_doors_is_told() {
             "3: server.keepalive_requests: 4294967296 is not a whole number from 0 to 4294967295",
         ),
         ("[server]\nkeepalive_requests = '7'", "3: server.keepalive_requests: must be a whole number, not a text"),
+        (
+            "[forward_auth]\nenabled = true",
+            "2: forward_auth.trusted_callers: is empty: list the networks of the proxies that may ask",
+        ),
+        (
+            "[forward_auth]\ntrusted_callers = ['0.0.0.0/0']",
+            "3: forward_auth.trusted_callers[0]: 0.0.0.0/0 is everybody, and who may ask can ask about any path",
+        ),
+        (
+            "[cors]\nallowed_origins = ['https://a.example', 'https://a.example/']",
+            "3: cors.allowed_origins[1]: \"https://a.example/\" is not an origin: write it like https://shop.example, in lower case and without a path",
+        ),
+        (
+            "[cors]\nallowed_origins = ['https://a.example', '*']",
+            "3: cors.allowed_origins[1]: is everybody: it stands alone",
+        ),
+        (
+            "[cors]\nallowed_origins = ['*']\nallow_credentials = true",
+            "4: cors.allow_credentials: goes only with origins that are listed: browsers refuse it with \"*\"",
+        ),
+        ("[cors]\nallowed_headers = ['X Y']", "3: cors.allowed_headers[0]: \"X Y\" is not a header name"),
+        (
+            "[[rule]]\nname = 'a'\npath = '/x'\ncors = true",
+            "5: rule[0].cors: needs cors.allowed_origins: no page is allowed yet",
+        ),
         ("[admin]\nlisten = 'localhost:9090'", "3: admin.listen: \"localhost:9090\" is not an address: write IP:PORT"),
         ("[admin]\nlisten = '0.0.0.0:8080'", "3: admin.listen: is an address of `server.listen` too"),
         ("[upstream]\nurls = []", "3: upstream.urls: is empty: there must be a backend"),

@@ -106,6 +106,8 @@ fn by(access: Access, bad_token_is_anonymous: bool, types: &[&str], token: Token
         roles: Vec::new(),
         bad_token_is_anonymous,
         idle_timeout: None,
+        cors: false,
+        report_only: None,
     };
     decide(RuleSet::compile(&[config]).unwrap().find("/", "GET"), token)
 }

@@ -358,3 +358,35 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_gate_that_reports_lets_pass_what_could_not_be_taken_for_ours() {
+    let policy = HeaderPolicy::compile(&[], &IdentityConfig::default(), false).unwrap();
+    for (name, passes) in [
+        ("Cookie", true),
+        ("Authorization", true),
+        ("X-User-Role", true),
+        ("X-Client-Version", true),
+        ("X-Real-IP", true),
+        ("X-Original-URL", true),
+        ("X-WX-OPENID", true),
+        ("app_version", true),
+        ("X-User-Id", false),
+        ("x_user_id", false),
+        ("X.User.Id", false),
+        ("X-Auth-State", false),
+        ("X-Auth-Assertion", false),
+        ("X-Menshen-Error", false),
+        ("X-Menshen-Anything", false),
+        ("X_User_Role", false),
+        ("X_Real_IP", false),
+        ("Content_Length", false),
+        ("Transfer.Encoding", false),
+        ("Host_", true),
+        ("Keep-Alive", false),
+        ("TE", false),
+    ] {
+        let verdict = policy.verdict_of_report(name, policy.verdict(name));
+        assert_eq!(verdict == HeaderVerdict::Pass, passes, "{name}");
+    }
+}

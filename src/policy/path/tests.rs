@@ -271,3 +271,28 @@ proptest! {
         let _ = check(&target);
     }
 }
+
+#[test]
+fn an_ambiguous_target_is_sent_as_it_came_or_not_at_all() {
+    for (target, goes) in [
+        ("/a/../b", true),
+        ("//a", true),
+        ("/a%2fb;c?d=/../e", true),
+        ("/%zz", true),
+        ("/a\\b", true),
+        ("/a#b", false),
+        ("http://other.example/a", false),
+        ("*", false),
+        ("a", false),
+        ("", false),
+        ("/a b", false),
+        ("/a\u{e9}", false),
+        ("/a\u{7f}", false),
+    ] {
+        let parts = as_it_came(target);
+        assert_eq!(parts.is_some(), goes, "{target:?}");
+        if let Some(Target { path, query }) = parts {
+            assert_eq!(query.map_or(path.to_owned(), |query| format!("{path}?{query}")), target);
+        }
+    }
+}

@@ -14,6 +14,8 @@ fn rule(name: &str, path: &str, access: Access) -> RuleConfig {
         roles: Vec::new(),
         bad_token_is_anonymous: false,
         idle_timeout: None,
+        cors: false,
+        report_only: None,
     }
 }
 

@@ -1,0 +1,67 @@
+//! `[forward_auth]`: answers for a proxy that forwards requests itself and asks menshen about each of them.
+
+use ipnet::IpNet;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Problems, values::Network};
+
+/// `GET /auth/verify` (below `auth.prefix`), for a proxy that forwards requests itself and asks about each of them: nginx
+/// `auth_request`, Traefik `forwardAuth`, APISIX `forward-auth`, Envoy `ext_authz`. 200 with the identity headers, 401 or 403.
+/// `deploy/examples/forward-auth` has the proxies' side, without which this is no protection.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ForwardAuthConfig {
+    /// Off: nothing is answered there.
+    pub enabled: bool,
+    /// How the proxy tells which request it asks about. Only this way is looked at, whatever else a request brings.
+    pub dialect: ForwardAuthDialect,
+    /// Networks (CIDR) of the proxies that may ask; everybody else is refused. A Unix socket counts as 127.0.0.1. List them in
+    /// `server.trusted_proxies` too, so that the log has the client's address.
+    #[schemars(with = "Vec<Network>")]
+    pub trusted_callers: Vec<IpNet>,
+    /// What happens to a request that brings an identity header in some spelling, or another one that the gate would take away:
+    /// here only the proxy can do that. `refuse` it (403), or `ignore` it, where the proxy surely drops or overwrites all of
+    /// them. Envoy is told which to remove, so this does not count there.
+    pub forged_headers: ForgedHeaders,
+}
+
+impl ForwardAuthConfig {
+    pub(super) fn check(&self, problems: &mut Problems) {
+        if self.enabled && self.trusted_callers.is_empty() {
+            problems.add("forward_auth.trusted_callers", "is empty: list the networks of the proxies that may ask");
+        }
+        for (n, network) in self.trusted_callers.iter().enumerate().filter(|(_, network)| network.prefix_len() == 0) {
+            let key = format!("forward_auth.trusted_callers[{n}]");
+            problems.add(&key, format!("{network} is everybody, and who may ask can ask about any path"));
+        }
+        if self.enabled && self.forged_headers == ForgedHeaders::Ignore {
+            problems.warn(
+                "forward_auth.forged_headers",
+                "is \"ignore\": where the proxy lets an identity header of a client through, that client is anybody",
+            );
+        }
+    }
+}
+
+/// Where the original request stands in a proxy's question.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ForwardAuthDialect {
+    /// In `X-Original-Method` and `X-Original-URI`.
+    #[default]
+    Nginx,
+    /// In `X-Forwarded-Method` and `X-Forwarded-Uri`: Traefik and APISIX.
+    Traefik,
+    /// The method is the question's own, and the path follows the prefix: `/auth/verify/api/orders?x=1`.
+    Envoy,
+}
+
+/// What happens to requests with headers that clients may not send.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ForgedHeaders {
+    #[default]
+    Refuse,
+    Ignore,
+}

@@ -1,0 +1,32 @@
+//! `[gate]`: whether what the gate decides is done.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Problems, RuleConfig};
+
+/// Whether what the gate decides is done.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct GateConfig {
+    /// Report only: for a first day in front of a backend that is live and still checks its callers itself. Nobody is refused for a
+    /// path, a token or a rule. What would have been is forwarded as anonymous, with the client's `Authorization` (whatever
+    /// `upstream.authorization` says), logged (`would_refuse`), and counted beside what the backend answered
+    /// (`menshen_report_only_total`). Of the client's headers only those go that menshen sets itself, and those that could change
+    /// where a request ends; what else would be taken away is counted (`menshen_report_only_headers_total`). What cannot be forwarded
+    /// safely, because its end is in doubt, is refused all the same. The auth API and dialects work as always. **The backend is as open
+    /// as it was without menshen.**
+    pub report_only: bool,
+}
+
+impl GateConfig {
+    pub(super) fn check(&self, rules: &[RuleConfig], problems: &mut Problems) {
+        const WARNING: &str = "nobody is refused, so the backend has to check its callers itself";
+        if self.report_only {
+            problems.warn("gate.report_only", format!("is true: {WARNING}"));
+        }
+        for n in rules.iter().enumerate().filter_map(|(n, rule)| (rule.report_only == Some(true)).then_some(n)) {
+            problems.warn(&format!("rule[{n}].report_only"), format!("is true: on its paths {WARNING}"));
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! CORS: which pages may read our answers, and what a browser is told before it sends a request (Fetch standard, section 3.3).
+//!
+//! This protects no backend: it only lets a browser show an answer to a page of another origin. The fields are made once for each
+//! origin, so a request costs a comparison, and only where it has an `Origin`.
+//!
+//! Must stay true: an origin is allowed when it is, byte by byte, one of the list; what a request says is never put into an
+//! answer; everybody (`*`) and credentials never go together; an answer of the backend keeps its own fields.
+
+use std::sync::Arc;
+
+use http::{HeaderName, HeaderValue, header};
+
+use super::Head;
+use crate::config::CorsConfig;
+
+/// Header fields for an answer of ours.
+pub type CorsFields = Arc<[(HeaderName, HeaderValue)]>;
+
+/// Methods that a page may use: all that pass but `OPTIONS`, which is the browser's own.
+const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE");
+
+/// The pages that may call, compiled.
+#[derive(Debug, Clone)]
+pub struct Cors {
+    origins: Origins,
+    /// For requests of nobody who is allowed.
+    stranger: CorsFields,
+}
+
+#[derive(Debug, Clone)]
+enum Origins {
+    Everybody(Allowed),
+    Listed(Vec<(Box<[u8]>, Allowed)>),
+}
+
+/// What an allowed origin is told.
+#[derive(Debug, Clone)]
+struct Allowed {
+    answer: CorsFields,
+    preflight: CorsFields,
+}
+
+impl Cors {
+    /// `None`: no page may call.
+    pub fn compile(config: &CorsConfig) -> Option<Self> {
+        let listed: Vec<_> = config
+            .allowed_origins
+            .iter()
+            .filter(|origin| *origin != "*")
+            .filter_map(|origin| Some((origin.as_bytes().into(), Allowed::new(config, origin)?)))
+            .collect();
+        let everybody = config.allowed_origins.iter().any(|origin| origin == "*");
+        match (everybody, listed.is_empty()) {
+            (true, _) => Some(Self { origins: Origins::Everybody(Allowed::new(config, "*")?), stranger: Arc::new([]) }),
+            (false, true) => None,
+            (false, false) => {
+                let vary = (header::VARY, HeaderValue::from_static("Origin"));
+                Some(Self { origins: Origins::Listed(listed), stranger: Arc::new([vary]) })
+            }
+        }
+    }
+
+    /// The fields of an answer to this request.
+    pub fn answer(&self, head: &Head<'_>) -> CorsFields {
+        self.allowed(head).map_or(&self.stranger, |allowed| &allowed.answer).clone()
+    }
+
+    /// The fields of the answer to this preflight.
+    pub fn preflight(&self, head: &Head<'_>) -> CorsFields {
+        self.allowed(head).map_or(&self.stranger, |allowed| &allowed.preflight).clone()
+    }
+
+    fn allowed(&self, head: &Head<'_>) -> Option<&Allowed> {
+        let origin = only(head, "origin")?;
+        match &self.origins {
+            Origins::Everybody(allowed) => Some(allowed),
+            Origins::Listed(listed) => listed.iter().find(|(known, _)| **known == *origin).map(|(_, allowed)| allowed),
+        }
+    }
+}
+
+impl Allowed {
+    fn new(config: &CorsConfig, origin: &str) -> Option<Self> {
+        let text = |text: &str| HeaderValue::from_str(text).ok();
+        let mut common = vec![(header::ACCESS_CONTROL_ALLOW_ORIGIN, text(origin)?)];
+        if origin != "*" {
+            common.push((header::VARY, HeaderValue::from_static("Origin")));
+            if config.allow_credentials {
+                common.push((header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true")));
+            }
+        }
+        let (mut answer, mut preflight) = (common.clone(), common);
+        if !config.expose_headers.is_empty() {
+            answer.push((header::ACCESS_CONTROL_EXPOSE_HEADERS, text(&config.expose_headers.join(", "))?));
+        }
+        preflight.push((header::ACCESS_CONTROL_ALLOW_METHODS, METHODS));
+        if !config.allowed_headers.is_empty() {
+            preflight.push((header::ACCESS_CONTROL_ALLOW_HEADERS, text(&config.allowed_headers.join(", "))?));
+        }
+        preflight.push((header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from(config.max_age.get().as_secs())));
+        Some(Self { answer: answer.into(), preflight: preflight.into() })
+    }
+}
+
+/// The method that a preflight asks about; `None` for every other request, `OPTIONS` of other kinds too.
+pub fn asked_method<'a>(head: &Head<'a>) -> Option<&'a str> {
+    if head.method != "OPTIONS" {
+        return None;
+    }
+    only(head, "origin")?;
+    str::from_utf8(only(head, "access-control-request-method")?).ok()
+}
+
+/// The one value of a header.
+fn only<'a>(head: &Head<'a>, name: &str) -> Option<&'a [u8]> {
+    let mut values = head.values(name);
+    let value = values.next()?;
+    values.next().is_none().then_some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::HttpVersion;
+
+    const SHOP: &str = "https://shop.example";
+
+    fn config(origins: &[&str], credentials: bool) -> CorsConfig {
+        CorsConfig {
+            allowed_origins: origins.iter().map(|origin| (*origin).to_owned()).collect(),
+            allow_credentials: credentials,
+            ..CorsConfig::default()
+        }
+    }
+
+    fn with_head<T>(method: &str, sent: &[(&str, &str)], look: impl FnOnce(&Head<'_>) -> T) -> T {
+        let headers: Vec<_> = sent.iter().map(|(name, value)| httparse::Header { name, value: value.as_bytes() }).collect();
+        look(&Head { method, target: "/", version: HttpVersion::Http11, headers: &headers })
+    }
+
+    fn lines(fields: &CorsFields) -> Vec<String> {
+        fields.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect()
+    }
+
+    fn answer(cors: &Cors, origins: &[&str]) -> Vec<String> {
+        let sent: Vec<_> = origins.iter().map(|origin| ("Origin", *origin)).collect();
+        with_head("GET", &sent, |head| lines(&cors.answer(head)))
+    }
+
+    #[test]
+    fn without_origins_there_is_no_cors() {
+        assert!(Cors::compile(&CorsConfig::default()).is_none());
+    }
+
+    #[test]
+    fn an_origin_is_allowed_only_as_it_is_listed() {
+        let cors = Cors::compile(&config(&["https://other.example", SHOP], false)).unwrap();
+        let allowed = [
+            "access-control-allow-origin: https://shop.example",
+            "vary: Origin",
+            "access-control-expose-headers: X-Menshen-Error, X-Request-Id, Retry-After, WWW-Authenticate",
+        ];
+        assert_eq!(answer(&cors, &[SHOP]), allowed);
+        for stranger in [
+            &[][..],
+            &["null"],
+            &[""],
+            &["https://shop.example.evil"],
+            &["https://evil.shop.example"],
+            &["https://shop.example/"],
+            &["https://shop.example:443"],
+            &["HTTPS://SHOP.EXAMPLE"],
+            &["http://shop.example"],
+            &["https://shop.example https://other.example"],
+            &[SHOP, SHOP],
+            &[SHOP, "https://other.example"],
+            &["*"],
+        ] {
+            assert_eq!(answer(&cors, stranger), ["vary: Origin"], "{stranger:?}");
+        }
+    }
+
+    #[test]
+    fn everybody_is_a_star_and_never_has_credentials() {
+        let cors = Cors::compile(&config(&["*"], true)).unwrap();
+        let said = answer(&cors, &["https://any.example"]);
+        assert_eq!(said[0], "access-control-allow-origin: *");
+        assert_eq!(said.len(), 2, "{said:?}");
+        assert_eq!(answer(&cors, &["null"])[0], "access-control-allow-origin: *");
+        assert_eq!(answer(&cors, &[]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn credentials_are_allowed_to_listed_origins() {
+        let cors = Cors::compile(&config(&[SHOP], true)).unwrap();
+        assert!(answer(&cors, &[SHOP]).contains(&"access-control-allow-credentials: true".to_owned()));
+        assert_eq!(answer(&cors, &["https://evil.example"]), ["vary: Origin"]);
+    }
+
+    #[test]
+    fn a_preflight_is_told_what_is_configured_and_nothing_of_what_it_said() {
+        let cors = Cors::compile(&config(&[SHOP], false)).unwrap();
+        let sent =
+            [("Origin", SHOP), ("Access-Control-Request-Method", "BREW"), ("Access-Control-Request-Headers", "x-evil")];
+        assert_eq!(
+            with_head("OPTIONS", &sent, |head| lines(&cors.preflight(head))),
+            [
+                "access-control-allow-origin: https://shop.example",
+                "vary: Origin",
+                "access-control-allow-methods: GET, HEAD, POST, PUT, PATCH, DELETE",
+                "access-control-allow-headers: Authorization, Content-Type",
+                "access-control-max-age: 600",
+            ]
+        );
+    }
+
+    #[test]
+    fn only_options_with_an_origin_and_a_method_is_a_preflight() {
+        let (origin, method) = (("Origin", SHOP), ("Access-Control-Request-Method", "PUT"));
+        for (request, sent, asked) in [
+            ("OPTIONS", &[origin, method][..], Some("PUT")),
+            ("OPTIONS", &[("origin", "null"), method], Some("PUT")),
+            ("OPTIONS", &[origin], None),
+            ("OPTIONS", &[method], None),
+            ("OPTIONS", &[origin, method, method], None),
+            ("OPTIONS", &[origin, origin, method], None),
+            ("GET", &[origin, method], None),
+            ("POST", &[origin, method], None),
+        ] {
+            let is = with_head(request, sent, |head| asked_method(head).map(str::to_owned));
+            assert_eq!(is.as_deref(), asked, "{request} {sent:?}");
+        }
+    }
+}
