@@ -87,7 +87,7 @@ impl World {
             denylist.apply(&RevocationEntry { at: NOW, target: RevocationTarget::Session(SessionId::from_bits(n)) });
         }
         let headers = IdentityHeaders::compile(&IdentityConfig::default()).expect("the default headers");
-        Authorizer::new(self.verifier(), Arc::new(denylist), headers, cache_entries, &Metrics::new())
+        Authorizer::new(self.verifier(), Arc::default(), Arc::new(denylist), headers, cache_entries, &Metrics::new())
     }
 
     /// A key as it would be made for each call.

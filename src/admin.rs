@@ -37,7 +37,7 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use tokio::{sync::watch, task::JoinSet, time::timeout};
 use tower::{ServiceExt, service_fn};
 
@@ -49,7 +49,7 @@ use crate::{
     entropy::Entropy,
     metrics::Metrics,
     store::{Store, StoreError},
-    token::Keyrings,
+    token::{Keyrings, TrustedIssuers},
     types::Secret,
 };
 
@@ -79,6 +79,7 @@ pub struct Probes {
     pub store: Arc<dyn Store>,
     pub metrics: Metrics,
     pub details: Arc<Details>,
+    pub issuers: Arc<TrustedIssuers>,
 }
 
 /// What `/readyz` says of the parts that do not make menshen unready: one short line each, without anything secret.
@@ -235,11 +236,18 @@ async fn readyz(State(probes): State<Probes>) -> Response {
         Ok(Err(StoreError::Failed(_) | StoreError::Closed)) => (false, "failed until a restart"),
         Ok(Err(StoreError::Unavailable(_) | StoreError::Damaged(_))) | Err(_) => (true, "failing"),
     };
+    let mut report = json!({ "ok": good, "store": store });
     let details = probes.details.all();
-    if details.is_empty() {
-        return report(good, "store", store);
+    if !details.is_empty() {
+        report["details"] = json!(details);
     }
-    (status(good), Json(json!({ "ok": good, "store": store, "details": details }))).into_response()
+    // Without the keys of another issuer its tokens alone are refused.
+    let issuers: Map<String, Value> =
+        probes.issuers.health().map(|(name, health)| (name.to_owned(), health.as_str().into())).collect();
+    if !issuers.is_empty() {
+        report["issuers"] = issuers.into();
+    }
+    (status(good), Json(report)).into_response()
 }
 
 const fn stage_name(stage: Stage) -> &'static str {

@@ -36,6 +36,7 @@ use crate::{
     proxy::{Listener, Parts, Server, Streams},
     store::{self, Measured, OpenOptions, Opening, Store, StoreKeys},
     telemetry::Sink,
+    token::TrustedIssuers,
 };
 
 /// Expired things removed in one operation of the store, so that logins are not held up for long.
@@ -64,6 +65,15 @@ pub fn check(config: &Config, problems: &mut Problems) {
     }
     for (key, message) in Dialects::compile(config).err().unwrap_or_default() {
         problems.add(&key, message);
+    }
+    // Issuers are compiled once their keys are known to be given in a way that can be.
+    if problems.is_empty() {
+        for (key, message) in TrustedIssuers::compile(config, &gate::kept_claims(config)).err().unwrap_or_default() {
+            problems.add(&key, message);
+        }
+    }
+    for (index, issuer) in config.issuer.iter().enumerate() {
+        issuer.warn_of_end(index, Clock::System.now(), problems);
     }
 }
 

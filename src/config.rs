@@ -15,6 +15,7 @@ mod gate;
 mod hooks;
 mod identity;
 mod intake;
+mod issuers;
 mod limits;
 mod load;
 mod problems;
@@ -46,6 +47,7 @@ pub use forward_auth::{ForgedHeaders, ForwardAuthConfig, ForwardAuthDialect};
 pub use gate::GateConfig;
 pub use hooks::{HookCreated, HookEvent, HookShare, HooksConfig, OnHookFailure};
 pub use identity::IdentityConfig;
+pub use issuers::{IssuerConfig, MAPPED};
 pub use limits::LimitsConfig;
 pub use load::{Loaded, Source};
 pub use problems::{Problem, Problems};
@@ -62,7 +64,7 @@ pub(crate) use suggestion::nearest;
 pub use telemetry::{LogFormat, TelemetryConfig};
 pub use tokens::{Algorithm, ReplayWindow, TokenConfig};
 pub use upstream::{UpstreamAuthorization, UpstreamConfig};
-pub use values::{ByteSize, HumanDuration, Rate, SecretText};
+pub use values::{ByteSize, HumanDuration, Rate, SecretText, end_of_day};
 pub use wechat::{TokenMode, WechatApp, WechatConfig};
 
 use schemars::JsonSchema;
@@ -86,6 +88,8 @@ pub struct Config {
     pub forward_auth: ForwardAuthConfig,
     pub cors: CorsConfig,
     pub tokens: TokenConfig,
+    /// Tokens of others that are accepted too.
+    pub issuer: Vec<IssuerConfig>,
     pub store: StoreConfig,
     pub users: UsersConfig,
     pub wechat: WechatConfig,
@@ -109,6 +113,7 @@ impl Config {
         self.forward_auth.check(problems);
         self.cors.check(&self.rule, problems);
         self.tokens.check(problems);
+        issuers::check(&self.issuer, &self.tokens, problems);
         self.store.check(self.mode, problems);
         self.users.check(problems);
         self.wechat.check(self.mode, problems);

@@ -36,6 +36,7 @@ pub enum ErrorCode {
     RegistrationClosed,
     RegistrationUnavailable,
     StoreUnavailable,
+    IssuerUnavailable,
     UpstreamUnavailable,
     UpstreamTimeout,
     NotFound,
@@ -45,7 +46,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code, for documents and tests.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 36] = [
         Self::TokenMissing,
         Self::TokenInvalid,
         Self::TokenExpired,
@@ -76,6 +77,7 @@ impl ErrorCode {
         Self::RegistrationClosed,
         Self::RegistrationUnavailable,
         Self::StoreUnavailable,
+        Self::IssuerUnavailable,
         Self::UpstreamUnavailable,
         Self::UpstreamTimeout,
         Self::NotFound,
@@ -116,6 +118,7 @@ impl ErrorCode {
             Self::RegistrationClosed => "registration_closed",
             Self::RegistrationUnavailable => "registration_unavailable",
             Self::StoreUnavailable => "store_unavailable",
+            Self::IssuerUnavailable => "issuer_unavailable",
             Self::UpstreamUnavailable => "upstream_unavailable",
             Self::UpstreamTimeout => "upstream_timeout",
             Self::NotFound => "not_found",

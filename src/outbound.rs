@@ -116,6 +116,19 @@ impl Outbound {
         tokio::time::timeout(limit, exchange).await.unwrap_or(Err(Fault::Timeout))
     }
 
+    /// `GET` with the head of the answer, whose body may have `most` bytes; all of it within `limit`.
+    pub async fn fetch(&self, url: Url, most: usize, limit: Duration) -> Result<http::Response<Bytes>, Fault> {
+        let exchange = async {
+            let mut response = self.client.get(url).send().await.map_err(|error| fault(&error))?;
+            let mut answer = http::Response::new(Bytes::new());
+            *answer.status_mut() = response.status();
+            *answer.headers_mut() = std::mem::take(response.headers_mut());
+            *answer.body_mut() = read_up_to(response, most).await?;
+            Ok(answer)
+        };
+        tokio::time::timeout(limit, exchange).await.unwrap_or(Err(Fault::Timeout))
+    }
+
     /// `GET`, all of it within `limit`.
     pub async fn get(&self, url: Url, limit: Duration) -> Result<Answer, Fault> {
         let exchange = async {

@@ -98,7 +98,7 @@ pub static GATE: LazyLock<Gate> = LazyLock::new(|| {
     let config = config();
     let headers = IdentityHeaders::compile(&IdentityConfig::default()).expect("the default headers");
     let metrics = Metrics::new();
-    let authorizer = Authorizer::new(verifier(), Arc::new(Denylist::new()), headers, 100, &metrics);
+    let authorizer = Authorizer::new(verifier(), Arc::default(), Arc::new(Denylist::new()), headers, 100, &metrics);
     let gate = Gate::compile(&config, Answered::default(), Arc::new(authorizer), metrics).expect("rules that compile");
     assert!(verifier().verify(&TOKEN, NOW).is_ok() && verifier().verify(&TOKEN, NOW.plus(Duration::from_hours(1))).is_err());
     gate

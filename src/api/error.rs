@@ -90,7 +90,7 @@ pub(super) fn retry_after(problem: &Problem, request_id: &str) -> Option<u64> {
 /// 1 to 5 seconds, another for each request, so that clients of a store that was down do not all come back at once.
 fn spread(code: ErrorCode, request_id: &str) -> Option<u64> {
     let sum: u64 = request_id.bytes().map(u64::from).sum();
-    (code == ErrorCode::StoreUnavailable).then_some(1 + sum % 5)
+    matches!(code, ErrorCode::StoreUnavailable | ErrorCode::IssuerUnavailable).then_some(1 + sum % 5)
 }
 
 fn name_request(response: &mut Response, request_id: &str) {

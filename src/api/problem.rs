@@ -152,7 +152,8 @@ pub const fn status(code: ErrorCode) -> StatusCode {
         | ErrorCode::WechatBusy
         | ErrorCode::WechatMisconfigured
         | ErrorCode::SmsUnavailable
-        | ErrorCode::StoreUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+        | ErrorCode::StoreUnavailable
+        | ErrorCode::IssuerUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         ErrorCode::UpstreamUnavailable => StatusCode::BAD_GATEWAY,
         ErrorCode::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
         ErrorCode::NotFound => StatusCode::NOT_FOUND,
@@ -202,6 +203,7 @@ const fn usual_detail(code: ErrorCode) -> &'static str {
         ErrorCode::RegistrationClosed => "New accounts are not open.",
         ErrorCode::RegistrationUnavailable => "A new account cannot be made right now. Sign in again in a moment.",
         ErrorCode::StoreUnavailable => "Please try again in a moment.",
+        ErrorCode::IssuerUnavailable => "The token cannot be checked, because its issuer has no keys here yet. Try again.",
         ErrorCode::UpstreamUnavailable => "The service behind is not reachable.",
         ErrorCode::UpstreamTimeout => "The service behind did not answer in time.",
         ErrorCode::NotFound => "There is nothing here.",

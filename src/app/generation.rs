@@ -3,11 +3,11 @@
 //! Must stay true: nothing here is visible before all of it is made, so a config that fails changes nothing; what remembers
 //! something (limits, WeChat's access tokens, verified tokens) goes on where its part of the config is the same.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
 use axum::Router;
-use tokio::task::JoinHandle;
+use tokio::{task::JoinHandle, time::timeout};
 
 use super::{foundation::Foundation, secrets, unchecked};
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
     config::Config,
     crypto,
     dialect::{Dialects, Terms},
-    gate::Gate,
+    gate::{self, Gate},
     policy::IdentityHeaders,
     provider::{
         hooks::{AnswerRules, Hooks},
@@ -25,10 +25,14 @@ use crate::{
         wechat::Wechat,
     },
     proxy::{Snapshot, SnapshotParts, Upstreams},
+    store::REVOCATION_RETENTION,
     telemetry::AccessLog,
-    token::{Issuer, Keyrings, RESERVED, RefreshTokens, SessionHandles, Verifier},
+    token::{Issuer, Keyrings, RESERVED, RefreshTokens, SessionHandles, TrustedIssuers, Verifier},
     types::Secret,
 };
+
+/// How long a start waits for the keys of other issuers.
+const FIRST_KEYS: Duration = Duration::from_secs(2);
 
 /// One config at work.
 pub(super) struct Generation {
@@ -41,6 +45,9 @@ pub(super) struct Generation {
     limits: Arc<Limits>,
     wechat: Arc<Wechat>,
     upstreams: Arc<Upstreams>,
+    issuers: Arc<TrustedIssuers>,
+    /// Claims that rules and headers of this config ask for.
+    kept: Arc<[Arc<str>]>,
     hooks: Option<Arc<Hooks>>,
     tasks: Vec<Task>,
 }
@@ -64,7 +71,9 @@ impl Generation {
         let Foundation { store, root, denylist, passwords, memory, metrics, audit, clock, entropy, .. } = &**foundation;
         let dialects = Arc::new(Dialects::compile(&config).map_err(unchecked)?);
         let lifetimes = dialects.lifetimes(&config.tokens);
-        denylist.remember_for(lifetimes.longest_accepted() + config.tokens.leeway.get());
+        // Tokens of others live as long as they say, so revocations are remembered as long as they can be.
+        let longest = lifetimes.longest_accepted() + config.tokens.leeway.get();
+        denylist.remember_for(if config.issuer.is_empty() { longest } else { REVOCATION_RETENTION });
 
         let same_upstream = before.filter(|before| before.config.upstream == config.upstream);
         let upstreams = if let Some(before) = same_upstream {
@@ -80,14 +89,29 @@ impl Generation {
             Some(before) => before.keyrings.clone(),
             None => Arc::new(Keyrings::open(&config.tokens, lifetimes, &**store, entropy, clock.now()).await?),
         };
+        // The files of their keys are read in any case: what is in them is not in the config.
+        let kept = gate::kept_claims(&config);
+        let issuers = TrustedIssuers::compile(&config, &kept).map_err(unchecked)?;
+        let same_issuers = before.filter(|before| {
+            before.config.issuer == config.issuer && before.kept == kept && before.issuers.have_keys_like(&issuers)
+        });
+        let issuers = match (same_issuers, before) {
+            (Some(before), _) => before.issuers.clone(),
+            (None, Some(before)) => Arc::new(issuers.going_on_from(&before.issuers)),
+            (None, None) => Arc::new(issuers),
+        };
+        issuers.follow(metrics);
+        // Where they can be had soon, their keys are there before the first client; where not, nobody waits for them.
+        drop(timeout(FIRST_KEYS, issuers.tried()).await);
         let same_identity = same_tokens.filter(|before| before.config.identity == config.identity);
+        let same_identity = same_identity.filter(|_| same_issuers.is_some());
         let authorizer = if let Some(before) = same_identity {
             before.authorizer.clone()
         } else {
             let identity_headers = IdentityHeaders::compile(&config.identity).map_err(unchecked)?;
-            let verifier = Verifier::new(keyrings.clone(), &config.tokens, lifetimes);
+            let verifier = Verifier::new(keyrings.clone(), &config.tokens, lifetimes).keeping(kept.clone());
             let remembered = config.tokens.cache_entries;
-            Arc::new(Authorizer::new(verifier, denylist.clone(), identity_headers, remembered, metrics))
+            Arc::new(Authorizer::new(verifier, issuers.clone(), denylist.clone(), identity_headers, remembered, metrics))
         };
         let limits = match before.filter(|before| before.config.limits == config.limits) {
             Some(before) => before.limits.clone(),
@@ -163,7 +187,7 @@ impl Generation {
                 announce: AuthRules::of(&config).announce,
             })),
         };
-        let admin_routes = admin_routes(foundation, &config, &administration, &keyrings, &wechat)?;
+        let admin_routes = admin_routes(foundation, &config, &administration, &keyrings, &wechat, &issuers)?;
         let tasks = Vec::new();
         let generation = Self {
             config,
@@ -175,6 +199,8 @@ impl Generation {
             limits,
             wechat,
             upstreams,
+            issuers,
+            kept,
             hooks,
             tasks,
         };
@@ -197,6 +223,7 @@ fn admin_routes(
     administration: &Arc<Administration>,
     keyrings: &Arc<Keyrings>,
     wechat: &Arc<Wechat>,
+    issuers: &Arc<TrustedIssuers>,
 ) -> anyhow::Result<Router> {
     let Foundation { store, metrics, audit, clock, entropy, .. } = foundation;
     let probes = Probes {
@@ -204,6 +231,7 @@ fn admin_routes(
         store: store.clone(),
         metrics: metrics.clone(),
         details: foundation.details.clone(),
+        issuers: issuers.clone(),
     };
     let token = secrets::admin_token(&config.admin, entropy).context("admin.token_file")?;
     let operations = Operations {

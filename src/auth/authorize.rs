@@ -14,7 +14,7 @@ use crate::{
     error::ErrorCode,
     metrics::Metrics,
     policy::IdentityHeaders,
-    token::{AccessClaims, TokenCache, TokenError, Verified, Verifier},
+    token::{Accepted, AccessClaims, TokenCache, TokenError, TrustedIssuer, TrustedIssuers, Verified, Verifier, Whose},
     types::Timestamp,
 };
 
@@ -30,6 +30,8 @@ pub struct Identity {
 #[derive(Debug)]
 pub struct Authorizer {
     verifier: Verifier,
+    issuers: Arc<TrustedIssuers>,
+    others: Vec<Arc<Other>>,
     denylist: Arc<Denylist>,
     identity_headers: IdentityHeaders,
     seen: TokenCache<Seen>,
@@ -40,8 +42,27 @@ pub struct Authorizer {
 #[derive(Debug, Clone)]
 struct Seen {
     keys: u64,
+    /// The first instant at which it is good no more.
+    end: Timestamp,
+    /// Who signed it; `None`: we did.
+    by: Option<Arc<Other>>,
     identity: Arc<Identity>,
 }
+
+/// Another issuer, with its own counters.
+#[derive(Debug)]
+struct Other {
+    issuer: Arc<TrustedIssuer>,
+    passed: IntCounter,
+    invalid: IntCounter,
+    expired: IntCounter,
+    ended: IntCounter,
+    revoked: IntCounter,
+    no_keys: IntCounter,
+}
+
+/// The end of what has none.
+const NEVER: Timestamp = Timestamp::from_millis(u64::MAX);
 
 /// `menshen_token_checks_total{result}`, looked up once.
 #[derive(Debug)]
@@ -51,11 +72,29 @@ struct Results {
     invalid: IntCounter,
     expired: IntCounter,
     revoked: IntCounter,
+    ended: IntCounter,
+    no_keys: IntCounter,
+}
+
+impl Other {
+    fn new(issuer: &Arc<TrustedIssuer>, metrics: &Metrics) -> Self {
+        let result = |name: &str| metrics.issuer_token_checks.with_label_values(&[&issuer.name, name]);
+        Self {
+            issuer: Arc::clone(issuer),
+            passed: result("passed"),
+            invalid: result("invalid"),
+            expired: result("expired"),
+            ended: result("ended"),
+            revoked: result("revoked"),
+            no_keys: result("no_keys"),
+        }
+    }
 }
 
 impl Authorizer {
     pub fn new(
         verifier: Verifier,
+        issuers: Arc<TrustedIssuers>,
         denylist: Arc<Denylist>,
         identity_headers: IdentityHeaders,
         cache_entries: usize,
@@ -68,22 +107,27 @@ impl Authorizer {
             invalid: result("invalid"),
             expired: result("expired"),
             revoked: result("revoked"),
+            ended: result("issuer_ended"),
+            no_keys: result("issuer_without_keys"),
         };
-        Self { verifier, denylist, identity_headers, seen: TokenCache::new(cache_entries), results }
+        let others = issuers.iter().map(|issuer| Arc::new(Other::new(issuer, metrics))).collect();
+        Self { verifier, issuers, others, denylist, identity_headers, seen: TokenCache::new(cache_entries), results }
     }
 
-    /// Who the bearer of this token is; `TokenInvalid`, `TokenExpired` or `TokenRevoked` when nobody.
+    /// Who the bearer of this token is; `TokenInvalid`, `TokenExpired` or `TokenRevoked` when nobody, `IssuerUnavailable` when nobody
+    /// knows.
     pub fn authorize(&self, token: &str, now: Timestamp) -> Result<Arc<Identity>, ErrorCode> {
         match self.seen.get(token) {
-            Some(seen) if seen.keys == self.verifier.keys_version() => {
-                if seen.identity.claims.own().is_some_and(|claims| self.verifier.expired(claims, now)) {
-                    self.results.expired.inc();
-                    return Err(ErrorCode::TokenExpired);
-                }
-                self.unless_revoked(seen.identity, &self.results.cached)
+            Some(seen) if seen.keys == self.keys_version(seen.by.as_deref()) && now < seen.end => {
+                self.unless_revoked(seen.identity, seen.by.as_deref(), &self.results.cached)
             }
+            // What is over is refused before its signature is looked at.
             Some(_) | None => self.verify(token, now),
         }
+    }
+
+    fn keys_version(&self, by: Option<&Other>) -> u64 {
+        by.map_or_else(|| self.verifier.keys_version(), |other| other.issuer.keys_version())
     }
 
     /// What a token says that may have expired; it is worth no more than a refresh token. Whether its session lives is the store's
@@ -93,29 +137,97 @@ impl Authorizer {
     }
 
     fn verify(&self, token: &str, now: Timestamp) -> Result<Arc<Identity>, ErrorCode> {
-        let keys = self.verifier.keys();
-        let claims = self.verifier.verify_with(&keys, token, now).map_err(|error| self.refused(error))?;
-        let claims = Verified::Own(claims);
+        match self.issuers.whose(token, self.verifier.issuer()) {
+            Whose::Ours => {
+                let keys = self.verifier.keys();
+                let claims = self.verifier.verify_with(&keys, token, now).map_err(|error| self.refused(error))?;
+                let (keys, end) = (keys.version(), self.verifier.end(&claims));
+                self.remember(token, keys, end, None, Verified::Own(claims))
+            }
+            Whose::Theirs(claimants) => match claimants.verify(token, now) {
+                Ok((issuer, Accepted { claims, end, keys })) => {
+                    self.remember(token, keys, end.unwrap_or(NEVER), self.other(issuer), Verified::Foreign(claims))
+                }
+                Err((issuer, error)) => {
+                    if let Some(other) = self.other(issuer) {
+                        other.refused(error);
+                    }
+                    Err(self.refused(error))
+                }
+            },
+            Whose::Nobodys(error) => Err(self.refused(error)),
+        }
+    }
+
+    fn other(&self, issuer: &Arc<TrustedIssuer>) -> Option<Arc<Other>> {
+        self.others.iter().find(|other| Arc::ptr_eq(&other.issuer, issuer)).cloned()
+    }
+
+    fn remember(
+        &self,
+        token: &str,
+        keys: u64,
+        end: Timestamp,
+        by: Option<Arc<Other>>,
+        claims: Verified,
+    ) -> Result<Arc<Identity>, ErrorCode> {
         let headers = self.identity_headers.values(&claims).inspect_err(|_| self.results.invalid.inc())?;
         let identity = Arc::new(Identity { claims, headers });
         // A revoked token is remembered too: refusing it again must not cost a signature check.
-        self.seen.insert(token, Seen { keys: keys.version(), identity: Arc::clone(&identity) });
-        self.unless_revoked(identity, &self.results.verified)
+        self.seen.insert(token, Seen { keys, end, by: by.clone(), identity: Arc::clone(&identity) });
+        self.unless_revoked(identity, by.as_deref(), &self.results.verified)
     }
 
-    fn unless_revoked(&self, identity: Arc<Identity>, passed: &IntCounter) -> Result<Arc<Identity>, ErrorCode> {
+    fn unless_revoked(
+        &self,
+        identity: Arc<Identity>,
+        by: Option<&Other>,
+        passed: &IntCounter,
+    ) -> Result<Arc<Identity>, ErrorCode> {
         if self.denylist.refuses(&identity.claims) {
             self.results.revoked.inc();
+            by.inspect(|other| other.revoked.inc());
             return Err(ErrorCode::TokenRevoked);
         }
         passed.inc();
+        by.inspect(|other| other.passed.inc());
         Ok(identity)
     }
 
     fn refused(&self, error: TokenError) -> ErrorCode {
-        let expired = error == TokenError::Expired;
-        if expired { &self.results.expired } else { &self.results.invalid }.inc();
+        let Results { invalid, expired, ended, no_keys, .. } = &self.results;
+        counter(error, invalid, expired, ended, no_keys).inc();
         error.code()
+    }
+}
+
+impl Other {
+    fn refused(&self, error: TokenError) {
+        counter(error, &self.invalid, &self.expired, &self.ended, &self.no_keys).inc();
+    }
+}
+
+const fn counter<'c>(
+    error: TokenError,
+    invalid: &'c IntCounter,
+    expired: &'c IntCounter,
+    ended: &'c IntCounter,
+    no_keys: &'c IntCounter,
+) -> &'c IntCounter {
+    match error {
+        TokenError::Expired => expired,
+        TokenError::Ended => ended,
+        TokenError::NoKeys => no_keys,
+        TokenError::TooLong
+        | TokenError::Malformed
+        | TokenError::Header
+        | TokenError::UnknownKey
+        | TokenError::Algorithm
+        | TokenError::Kind
+        | TokenError::Claims
+        | TokenError::Foreign
+        | TokenError::TooEarly
+        | TokenError::Signature => invalid,
     }
 }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub use template::{Filling, JsonTemplate, Template};
 pub use vendors::{AliyunConfig, DypnsConfig, TencentConfig, WebhookConfig};
 
-use super::{HumanDuration, Mode, Problems, SecretText};
+use super::{HumanDuration, Mode, Problems, SecretText, end_of_day};
 use crate::types::{Malformed, Phone, SmsCode, Timestamp};
 
 /// Who sends one-time codes to phones, and how many.
@@ -105,27 +105,9 @@ impl TestPhone {
 
     /// The first instant at which it works no more.
     pub fn ends(&self) -> Result<Timestamp, Malformed> {
-        const NO_DATE: Malformed = Malformed("is not a date: write YYYY-MM-DD");
-        let parts: Vec<_> = self.until.split('-').collect();
-        let ([year, month, day], true) = (parts.as_slice(), self.until.bytes().all(|b| b.is_ascii_digit() || b == b'-'))
-        else {
-            return Err(NO_DATE);
-        };
-        if (year.len(), month.len(), day.len()) != (4, 2, 2) {
-            return Err(NO_DATE);
-        }
-        let (Ok(year), Ok(month), Ok(day)) = (year.parse(), month.parse::<u8>(), day.parse()) else {
-            return Err(NO_DATE);
-        };
-        let month = time::Month::try_from(month).map_err(|_| NO_DATE)?;
-        let date = time::Date::from_calendar_date(year, month, day).map_err(|_| NO_DATE)?;
-        let last_midnight = date.midnight().assume_utc().unix_timestamp();
-        let seconds = u64::try_from(last_midnight + SECONDS_OF_A_DAY).map_err(|_| NO_DATE)?;
-        Ok(Timestamp::from_secs(seconds))
+        end_of_day(&self.until)
     }
 }
-
-const SECONDS_OF_A_DAY: i64 = 86_400;
 
 impl SmsConfig {
     /// Who is asked to send, in order; nobody: SMS login is off.

@@ -144,7 +144,7 @@ const EXAMPLES: [&str; 10] = [
 ];
 
 /// Why a secret could be guessed, if it could.
-fn weakness(secret: &str) -> Option<&'static str> {
+pub(super) fn weakness(secret: &str) -> Option<&'static str> {
     let bytes = secret.as_bytes();
     let lower = secret.to_lowercase();
     let repeats = |period: usize| bytes.iter().zip(&bytes[period..]).all(|(a, b)| a == b);

@@ -4,11 +4,13 @@
 //! reported with its line and with what would be right.
 
 mod byte_size;
+mod day;
 mod duration;
 mod rate;
 mod secret_text;
 
 pub use byte_size::ByteSize;
+pub use day::end_of_day;
 pub use duration::HumanDuration;
 pub use rate::Rate;
 pub use secret_text::SecretText;

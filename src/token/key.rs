@@ -63,14 +63,14 @@ pub(super) struct VerifyingKey {
     /// The RFC 7638 thumbprint; of a secret, a value derived from it one way.
     pub(super) kid: String,
     pub(super) algorithm: Algorithm,
-    check: Check,
+    pub(super) check: Check,
     /// What is published; a secret has none.
     pub(super) jwk: Option<Jwk>,
 }
 
 /// What a signature is checked with, parsed once: the JWT library would parse the key again at each token, which for RSA
 /// is a seventh of the whole.
-enum Check {
+pub(super) enum Check {
     Public(ParsedPublicKey),
     Secret(Box<hmac::Key>),
 }
@@ -155,12 +155,19 @@ impl KeyPair {
 impl VerifyingKey {
     /// Whether the signature (canonical base64url, as in a token) is this key's for the message.
     pub(super) fn accepts(&self, message: &[u8], signature: &str) -> bool {
+        self.check.accepts(message, signature)
+    }
+}
+
+impl Check {
+    /// See [`VerifyingKey::accepts`].
+    pub(super) fn accepts(&self, message: &[u8], signature: &str) -> bool {
         let mut bytes = [0; LONGEST_SIGNATURE];
         let Ok(length) = URL_SAFE_NO_PAD.decode_slice(signature, &mut bytes) else { return false };
         let signature = &bytes[..length];
-        match &self.check {
-            Check::Public(key) => key.verify_sig(message, signature).is_ok(),
-            Check::Secret(key) => hmac::verify(key, message, signature).is_ok(),
+        match self {
+            Self::Public(key) => key.verify_sig(message, signature).is_ok(),
+            Self::Secret(key) => hmac::verify(key, message, signature).is_ok(),
         }
     }
 }

@@ -29,11 +29,11 @@ use crate::{
 };
 
 /// No token is longer; checked before anything is read.
-const LONGEST: usize = 8 * 1024;
+pub(super) const LONGEST: usize = 8 * 1024;
 /// No header of ours is longer once decoded.
 const LONGEST_HEADER: usize = 512;
 /// Times are whole seconds up to 2^53, what every JSON reader takes for the same number.
-const LATEST: u64 = 1 << 53;
+pub(super) const LATEST: u64 = 1 << 53;
 
 /// Why a text is not an access token that counts. No variant holds a part of the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -58,6 +58,10 @@ pub enum TokenError {
     TooEarly,
     #[error("expired")]
     Expired,
+    #[error("its issuer is accepted no more")]
+    Ended,
+    #[error("its issuer has no keys here")]
+    NoKeys,
     #[error("the signature is wrong")]
     Signature,
 }
@@ -66,7 +70,8 @@ impl TokenError {
     /// What the client is told.
     pub const fn code(self) -> ErrorCode {
         match self {
-            Self::Expired => ErrorCode::TokenExpired,
+            Self::Expired | Self::Ended => ErrorCode::TokenExpired,
+            Self::NoKeys => ErrorCode::IssuerUnavailable,
             Self::TooLong
             | Self::Malformed
             | Self::Header
@@ -178,9 +183,19 @@ impl Verifier {
         if alg.0 == key.algorithm.as_str() { Ok(key) } else { Err(TokenError::Algorithm) }
     }
 
+    /// `iss` of our tokens.
+    pub fn issuer(&self) -> &str {
+        &self.iss
+    }
+
+    /// The end of a token with these claims, the leeway included.
+    pub fn end(&self, claims: &AccessClaims) -> Timestamp {
+        claims.exp.plus(self.leeway)
+    }
+
     /// Whether a token with these claims has expired, the leeway included.
     pub fn expired(&self, claims: &AccessClaims, now: Timestamp) -> bool {
-        now >= claims.exp.plus(self.leeway)
+        now >= self.end(claims)
     }
 
     /// The keys of the moment.

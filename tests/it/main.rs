@@ -19,6 +19,7 @@ mod fire;
 mod forward_auth;
 mod fuzz_corpus;
 mod gate;
+mod issuers;
 mod keys;
 mod limits;
 mod menshen;

@@ -106,7 +106,7 @@ impl World {
         let issuer = Arc::new(Issuer::new(Arc::clone(&keyrings), &config.tokens, entropy.clone()));
         let verifier = Verifier::new(Arc::clone(&keyrings), &config.tokens, lifetimes);
         let identity = IdentityHeaders::compile(&config.identity).unwrap();
-        let authorizer = Arc::new(Authorizer::new(verifier, Arc::clone(&denylist), identity, 100, &metrics));
+        let authorizer = Arc::new(Authorizer::new(verifier, Arc::default(), Arc::clone(&denylist), identity, 100, &metrics));
         let rules = AnswerRules { ids: config.users.ids, reserved: &RESERVED };
         let hooks = Hooks::new(&config.hooks, rules, metrics.clone(), clock.clone()).unwrap().map(Arc::new);
         let courier = Arc::new(Courier::new(CourierParts {

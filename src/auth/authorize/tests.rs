@@ -30,6 +30,7 @@ impl World {
         let denylist = Arc::new(Denylist::new());
         let authorizer = Authorizer::new(
             Verifier::new(Arc::clone(&keyrings), &config, Lifetimes::of(&config)),
+            Arc::default(),
             Arc::clone(&denylist),
             IdentityHeaders::compile(&IdentityConfig::default()).unwrap(),
             cache_entries,

@@ -11,9 +11,9 @@ use serde::{
 
 use crate::config::{
     AdminConfig, AliyunConfig, AuthConfig, Config, CorsConfig, DialectCheck, DialectConfig, DialectError, DialectRoute,
-    DypnsConfig, ForwardAuthConfig, GateConfig, HooksConfig, IdentityConfig, LimitsConfig, ReloadConfig, RuleConfig,
-    ServerConfig, SmsConfig, StoreConfig, TelemetryConfig, TencentConfig, TestPhone, TokenConfig, UpstreamConfig,
-    UsersConfig, WebhookConfig, WechatApp, WechatConfig, shape::Schema,
+    DypnsConfig, ForwardAuthConfig, GateConfig, HooksConfig, IdentityConfig, IssuerConfig, LimitsConfig, ReloadConfig,
+    RuleConfig, ServerConfig, SmsConfig, StoreConfig, TelemetryConfig, TencentConfig, TestPhone, TokenConfig,
+    UpstreamConfig, UsersConfig, WebhookConfig, WechatApp, WechatConfig, shape::Schema,
 };
 
 /// The keys of a table with their schemas.
@@ -37,6 +37,7 @@ const ORDERS: &[fn() -> Fields] = &[
     fields::<ForwardAuthConfig>,
     fields::<CorsConfig>,
     fields::<TokenConfig>,
+    fields::<IssuerConfig>,
     fields::<StoreConfig>,
     fields::<UsersConfig>,
     fields::<WechatConfig>,

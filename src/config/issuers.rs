@@ -1,0 +1,376 @@
+//! `[[issuer]]`: tokens of others that are accepted too.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use reqwest::Url;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Algorithm, HumanDuration, Problems, SecretText, TokenConfig, tokens::weakness, values::end_of_day};
+use crate::{
+    outbound::is_loopback,
+    store::REVOCATION_RETENTION,
+    types::{Malformed, Timestamp, UserId, UserType},
+};
+
+/// Somebody else whose tokens are accepted: the backend's own from before menshen, or those of an identity provider. Its user ids
+/// are taken for those of menshen, unless `user_id_prefix` tells them apart. Its tokens pass the gate; routes of the auth API that
+/// need a session want a token of menshen. A ban or a logout everywhere ends the tokens of that user too, and for 8 days also those
+/// that the issuer gives meanwhile; after that it has to know of a ban itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(example = legacy())]
+pub struct IssuerConfig {
+    /// Its name in metrics, logs and `/readyz`: 1 to 64 letters, digits, `-` or `_`.
+    #[schemars(example = &"legacy")]
+    pub name: String,
+    /// `iss` of its tokens, exactly. `""`: its tokens have none, as those of SimpleJWT and of most NestJS apps, and a token that has
+    /// one is not its.
+    #[schemars(example = &"nest-app")]
+    pub issuer: String,
+    /// `aud` of its tokens, exactly. Unset: they have none, and a token that has one is for somebody else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"shop-api")]
+    pub audience: Option<String>,
+    /// Take a token whose `aud` is a list with more than `audience` in it. Off, because whoever else is named there could use
+    /// the token here.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[schemars(example = false)]
+    pub shared_audience: bool,
+    /// How its tokens are signed: `HS256` alone, or any of `RS256`, `ES256` and `EdDSA`. A key is for one of them.
+    #[schemars(example = ["HS256"])]
+    pub algorithms: Vec<Algorithm>,
+    /// The secret for HS256, at least 32 bytes; also `secret_file`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"...")]
+    pub secret: Option<SecretText>,
+    /// Read `secret` from this file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "path"), example = &"legacy.secret")]
+    pub secret_file: Option<PathBuf>,
+    /// Former secrets that still verify.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(example = ["..."])]
+    pub previous_secrets: Vec<SecretText>,
+    /// Take a secret that is short or can be guessed, as those of old backends often are: whoever guesses it is anybody. Needs
+    /// `accept_until`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[schemars(example = false)]
+    pub allow_weak_secret: bool,
+    /// A file with its public key (PEM, `BEGIN PUBLIC KEY`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "path"), example = &"issuer.pem")]
+    pub public_key_file: Option<PathBuf>,
+    /// A file with its public keys (a JWK set, RFC 7517); read again when it changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "path"), example = &"issuer.jwks.json")]
+    pub jwks_file: Option<PathBuf>,
+    /// Where its public keys are published. `https`, or plain HTTP on this machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"https://id.example.com/.well-known/jwks.json")]
+    pub jwks_url: Option<String>,
+    /// Take plain HTTP from another machine: whoever sits between can give menshen keys of their own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[schemars(example = false)]
+    pub allow_plain_http: bool,
+    /// How often the keys are fetched, 1m to 24h; sooner where the answer's `max-age` says so. What was fetched last stays good
+    /// while the address does not answer. Unset: 10m.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"10m")]
+    pub jwks_refresh: Option<HumanDuration>,
+    /// The claim with the user's id: a text of letters, digits, `-` and `_`, or an integer. Unset: `sub`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"user_id")]
+    pub user_id_claim: Option<String>,
+    /// Put in front of the id, so that user 7 of this issuer is not user 7 of menshen.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(example = &"idp-")]
+    pub user_id_prefix: String,
+    /// What kind of user it names where no claim says so. Unset: `user`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"user")]
+    pub user_type: Option<String>,
+    /// Which of its claims is what: for `user_type`, `roles`, `client_type`, `sid`, `openid`, `unionid`, `phone` and `nickname`. What is
+    /// not named is not taken: an issuer makes no administrators unless `user_type` is here.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(example = pairs(&[("roles", "permissions")]))]
+    pub claims: BTreeMap<String, String>,
+    /// Claims that its access tokens have, by which they are told from its other tokens: SimpleJWT's refresh tokens are signed with
+    /// the same key.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(example = pairs(&[("token_type", "access")]))]
+    pub required_claims: BTreeMap<String, String>,
+    /// What `typ` in the header may be; case does not count. `""`: it may be absent. Unset: absent, `JWT` or `at+jwt`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = ["", "JWT", "at+jwt"])]
+    pub types: Option<Vec<String>>,
+    /// Take tokens without `exp`, which never end. Needs `accept_until`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[schemars(example = false)]
+    pub allow_no_exp: bool,
+    /// Take tokens without `iat`. Their whole life is not known, so none is taken whose end is further away than `max_lifetime`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[schemars(example = false)]
+    pub allow_no_iat: bool,
+    /// The longest life of a token, from `iat` to `exp`. Longer than 191h, and a ban is forgotten before the token ends. Unset: 191h,
+    /// an hour less than 8 days.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"24h")]
+    pub max_lifetime: Option<HumanDuration>,
+    /// How far its clock may differ. Unset: `tokens.leeway`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"30s")]
+    pub leeway: Option<HumanDuration>,
+    /// The last day on which its tokens are accepted, in UTC: `YYYY-MM-DD`. `menshen check` warns from 30 days before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"2027-06-30")]
+    pub accept_until: Option<String>,
+}
+
+/// What `issuer.claims` may name.
+pub const MAPPED: [&str; 8] = ["user_type", "roles", "client_type", "sid", "openid", "unionid", "phone", "nickname"];
+
+/// Claims that are read by themselves, so that none of them says anything else (RFC 7519 section 4.1).
+const REGISTERED: [&str; 5] = ["iss", "aud", "exp", "nbf", "iat"];
+
+/// Most entries of `previous_secrets`: each is tried.
+const MOST_PREVIOUS: usize = 4;
+
+/// How long before its last day an issuer is warned about.
+const NOTICE: std::time::Duration = std::time::Duration::from_hours(30 * 24);
+
+impl IssuerConfig {
+    /// The longest life of a token.
+    pub fn longest_life(&self) -> std::time::Duration {
+        self.max_lifetime.map_or(REVOCATION_RETENTION.saturating_sub(std::time::Duration::from_hours(1)), HumanDuration::get)
+    }
+
+    /// The first instant at which its tokens are accepted no more; `None`: there is no such day.
+    pub fn ends(&self) -> Option<Timestamp> {
+        self.accept_until.as_deref().and_then(|day| end_of_day(day).ok())
+    }
+
+    /// Warns when its last day is near or over.
+    pub fn warn_of_end(&self, index: usize, now: Timestamp, problems: &mut Problems) {
+        let key = format!("issuer[{index}].accept_until");
+        match self.ends() {
+            Some(end) if now >= end => problems.warn(&key, "is over: its tokens are refused, and the issuer can be removed"),
+            Some(end) if now.plus(NOTICE) >= end => {
+                let days = end.since(now).as_secs() / 86_400;
+                problems.warn(&key, format!("is near: its tokens are refused in {days} days"));
+            }
+            Some(_) | None => {}
+        }
+    }
+
+    fn check(&self, index: usize, tokens: &TokenConfig, problems: &mut Problems) {
+        let key = |name: &str| format!("issuer[{index}].{name}");
+        let plain = self.name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+        if self.name.is_empty() || self.name.len() > 64 || !plain {
+            problems.add(&key("name"), "must be 1 to 64 letters, digits, '-' or '_'");
+        }
+        if !self.issuer.is_empty() && self.issuer == tokens.issuer {
+            problems.add_between(&key("issuer"), &["tokens.issuer"], "is menshen's own `tokens.issuer`");
+        }
+        if self.audience.as_ref().is_some_and(String::is_empty) {
+            problems.add(&key("audience"), "is empty: leave it out where the tokens have no `aud`");
+        }
+        self.check_keys(index, problems);
+        self.check_claims(index, problems);
+        if let Some(Err(Malformed(what))) = self.accept_until.as_deref().map(end_of_day) {
+            problems.add(&key("accept_until"), what);
+        }
+        for (name, given) in [("allow_no_exp", self.allow_no_exp), ("allow_weak_secret", self.allow_weak_secret)] {
+            if given && self.accept_until.is_none() {
+                problems.add(&key(name), "needs `accept_until`: what is so weak must have an end");
+            }
+        }
+        if let Some(leeway) = &self.leeway {
+            problems.between(&key("leeway"), leeway, HumanDuration::millis(0)..=HumanDuration::minutes(5));
+        }
+        if let Some(life) = &self.max_lifetime {
+            problems.between(&key("max_lifetime"), life, HumanDuration::secs(1)..=HumanDuration::days(400));
+            if life.get() > REVOCATION_RETENTION.saturating_sub(std::time::Duration::from_hours(1)) {
+                problems.warn(&key("max_lifetime"), "is longer than a ban is remembered: a token can outlive it");
+            }
+        }
+    }
+
+    fn check_keys(&self, index: usize, problems: &mut Problems) {
+        let key = |name: &str| format!("issuer[{index}].{name}");
+        let sources = [
+            ("secret", self.secret.is_some() || self.secret_file.is_some()),
+            ("public_key_file", self.public_key_file.is_some()),
+            ("jwks_file", self.jwks_file.is_some()),
+            ("jwks_url", self.jwks_url.is_some()),
+        ];
+        let given: Vec<_> = sources.into_iter().filter(|(_, given)| *given).map(|(name, _)| name).collect();
+        let symmetric = self.algorithms.contains(&Algorithm::Hs256);
+        match given.as_slice() {
+            [] => {
+                problems.add(&key("name"), "has no key: give one of `secret`, `public_key_file`, `jwks_file` and `jwks_url`")
+            }
+            ["secret"] if self.algorithms != [Algorithm::Hs256] => {
+                problems.add(&key("algorithms"), "must be [\"HS256\"], because there is a `secret`");
+            }
+            [name] if symmetric && *name != "secret" => {
+                problems
+                    .add(&key("algorithms"), format!("has HS256, and `{name}` has public keys: nobody may sign with one"));
+            }
+            [_] => {}
+            [_, second, ..] => problems.add(&key(second), "is given with other keys: keep one of them"),
+        }
+        if self.algorithms.is_empty() {
+            problems.add(&key("algorithms"), "is empty: no token could be right");
+        }
+        if self.previous_secrets.len() > MOST_PREVIOUS {
+            problems.add(&key("previous_secrets"), format!("has more than {MOST_PREVIOUS} secrets"));
+        }
+        for (name, secret) in self.secrets() {
+            match weakness(secret.expose()) {
+                Some(what) if self.allow_weak_secret => problems.warn(&key(&name), what),
+                Some(what) => problems.add(&key(&name), what),
+                None => {}
+            }
+        }
+        match self.jwks_url.as_deref().map(Url::parse) {
+            None => {
+                let unused = [("jwks_refresh", self.jwks_refresh.is_some()), ("allow_plain_http", self.allow_plain_http)];
+                for (name, _) in unused.into_iter().filter(|(_, given)| *given) {
+                    problems.add(&key(name), "is for `jwks_url` only");
+                }
+            }
+            Some(Err(_)) => problems.add(&key("jwks_url"), "is not a URL"),
+            Some(Ok(url)) if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() => {
+                problems.add(&key("jwks_url"), "must have no user, no password and no fragment");
+            }
+            Some(Ok(url)) if url.scheme() == "https" => {}
+            Some(Ok(url)) if url.scheme() == "http" && (is_loopback(&url) || self.allow_plain_http) => {
+                if !is_loopback(&url) {
+                    problems.warn(&key("jwks_url"), "is plain HTTP: whoever sits between can make tokens for anybody");
+                }
+            }
+            Some(Ok(_)) => problems.add(&key("jwks_url"), "must be https (`allow_plain_http` says otherwise)"),
+        }
+        if let Some(every) = &self.jwks_refresh {
+            problems.between(&key("jwks_refresh"), every, HumanDuration::minutes(1)..=HumanDuration::days(1));
+        }
+    }
+
+    fn check_claims(&self, index: usize, problems: &mut Problems) {
+        let key = |name: &str| format!("issuer[{index}].{name}");
+        if self.user_id_claim.as_deref().is_some_and(|claim| claim.is_empty() || REGISTERED.contains(&claim)) {
+            problems.add(&key("user_id_claim"), "is no claim that could hold a user's id");
+        }
+        if !self.user_id_prefix.is_empty() && UserId::parse(&self.user_id_prefix).is_err() {
+            problems.add(&key("user_id_prefix"), "must be letters, digits, '-' or '_'");
+        }
+        if let Some(Err(Malformed(what))) = self.user_type.as_deref().map(UserType::parse) {
+            problems.add(&key("user_type"), what);
+        }
+        for (ours, theirs) in &self.claims {
+            let entry = format!("claims.{ours}");
+            if !MAPPED.contains(&ours.as_str()) {
+                problems.add(&key(&entry), format!("is none of {}", MAPPED.join(", ")));
+            } else if theirs.is_empty() || REGISTERED.contains(&theirs.as_str()) {
+                problems.add(&key(&entry), format!("{theirs:?} is no claim that could say this"));
+            }
+        }
+        for name in self.required_claims.keys().filter(|name| REGISTERED.contains(&name.as_str())) {
+            problems.add(&key(&format!("required_claims.{name}")), "is checked anyway");
+        }
+        if self.issuer.is_empty() && self.required_claims.is_empty() {
+            problems.warn(
+                &key("required_claims"),
+                "is empty: every token that is signed with this key passes, also one that is for something else",
+            );
+        }
+    }
+
+    /// Its secrets with their keys.
+    fn secrets(&self) -> impl Iterator<Item = (String, &SecretText)> {
+        let former = self.previous_secrets.iter().enumerate();
+        let former = former.map(|(n, secret)| (format!("previous_secrets[{n}]"), secret));
+        self.secret.iter().map(|secret| ("secret".to_owned(), secret)).chain(former)
+    }
+}
+
+/// Checks each issuer, and that no two can be taken for each other.
+pub(super) fn check(issuers: &[IssuerConfig], tokens: &TokenConfig, problems: &mut Problems) {
+    let own = tokens.secret.iter().chain(&tokens.previous_secrets);
+    let mut known: Vec<(&str, &SecretText)> = own.map(|secret| ("tokens", secret)).collect();
+    for (index, issuer) in issuers.iter().enumerate() {
+        issuer.check(index, tokens, problems);
+        let before = &issuers[..index];
+        let key = |name: &str| format!("issuer[{index}].{name}");
+        if before.iter().any(|other| other.name == issuer.name) {
+            problems.add(&key("name"), "is the name of another issuer");
+        }
+        if !issuer.issuer.is_empty() && before.iter().any(|other| other.issuer == issuer.issuer) {
+            problems.add(&key("issuer"), "is that of another issuer: nobody could tell whose a token is");
+        }
+        // Who knows the secret of one could sign for the other.
+        for (name, secret) in issuer.secrets() {
+            if let Some((whose, _)) =
+                known.iter().find(|(whose, other)| *whose != issuer.name && other.expose() == secret.expose())
+            {
+                let whose =
+                    if *whose == "tokens" { "menshen's own tokens".to_owned() } else { format!("issuer \"{whose}\"") };
+                problems.add(&key(&name), format!("is the secret of {whose} too: each would pass for the other"));
+            }
+        }
+        known.extend(issuer.secrets().map(|(_, secret)| (issuer.name.as_str(), secret)));
+    }
+    if issuers.iter().filter(|issuer| issuer.issuer.is_empty()).count() > MOST_NAMELESS {
+        problems.add("issuer", format!("has more than {MOST_NAMELESS} whose tokens have no `iss`: each would be tried"));
+    }
+}
+
+/// Most issuers whose tokens do not say whose they are.
+const MOST_NAMELESS: usize = 4;
+
+/// The one that a team that moves writes first.
+fn legacy() -> IssuerConfig {
+    IssuerConfig {
+        secret_file: Some("legacy.secret".into()),
+        accept_until: Some("2027-06-30".to_owned()),
+        ..IssuerConfig::named("legacy")
+    }
+}
+
+impl IssuerConfig {
+    /// One that signs with HS256 and says nothing of itself in its tokens.
+    pub fn named(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            issuer: String::new(),
+            audience: None,
+            shared_audience: false,
+            algorithms: vec![Algorithm::Hs256],
+            secret: None,
+            secret_file: None,
+            previous_secrets: Vec::new(),
+            allow_weak_secret: false,
+            public_key_file: None,
+            jwks_file: None,
+            jwks_url: None,
+            allow_plain_http: false,
+            jwks_refresh: None,
+            user_id_claim: None,
+            user_id_prefix: String::new(),
+            user_type: None,
+            claims: BTreeMap::new(),
+            required_claims: BTreeMap::new(),
+            types: None,
+            allow_no_exp: false,
+            allow_no_iat: false,
+            max_lifetime: None,
+            leeway: None,
+            accept_until: None,
+        }
+    }
+}
+
+fn pairs(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}

@@ -1,0 +1,364 @@
+//! Decides whether a text is an access token of one other issuer, by the rules of the config for that issuer.
+//!
+//! As for our own tokens, all that is cheap is checked first and the signature last, and nothing is believed before it. Other issuers
+//! write more into a header than we do: what has no meaning here is passed over, what changes how a token is read or where its key
+//! comes from is refused.
+//!
+//! Must stay true: only this issuer's keys are asked; `iss`, `aud` and the required claims are compared whole; what the config does
+//! not name as a claim gives no rights.
+
+use std::{sync::Arc, time::Duration};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use reqwest::Url;
+use serde::de::MapAccess;
+use serde_json::Value;
+
+use super::{
+    TokenError,
+    strict_json::{self, Known, Members, Text, once},
+    trusted_key::TrustedKey,
+    trusted_keys::{KeyHealth, Signature, TrustedKeys, read_file},
+    verified::{ForeignClaims, KeptClaims, Told, texts},
+    verify::{LATEST, LONGEST},
+};
+use crate::{
+    config::{IssuerConfig, MAPPED, TokenConfig},
+    crypto,
+    metrics::Metrics,
+    types::{Timestamp, UserId, UserType},
+};
+
+/// How often a set of keys is fetched where nobody says so.
+const REFRESH: Duration = Duration::from_mins(10);
+/// Longest text that goes into a header as it is.
+const LONGEST_TEXT: usize = 128;
+
+/// Somebody else whose tokens are accepted.
+#[derive(Debug)]
+pub struct TrustedIssuer {
+    /// In the config, metrics and logs.
+    pub name: Arc<str>,
+    /// `None`: its tokens have no `iss`.
+    pub(super) iss: Option<String>,
+    aud: Option<String>,
+    shared_audience: bool,
+    algorithms: Vec<&'static str>,
+    /// In lower case; the empty one stands for none.
+    types: Vec<String>,
+    user_id_claim: String,
+    user_id_prefix: String,
+    user_type: UserType,
+    /// Its own claim for each of ours.
+    claims: Vec<(&'static str, String)>,
+    required: Vec<(String, String)>,
+    /// Claims that rules and headers ask for.
+    kept: Arc<[Arc<str>]>,
+    needs_exp: bool,
+    needs_iat: bool,
+    longest_life: Duration,
+    leeway: Duration,
+    ends: Option<Timestamp>,
+    pub(super) keys: Arc<TrustedKeys>,
+}
+
+/// A token of another issuer that has been verified.
+#[derive(Debug)]
+pub struct Accepted {
+    pub claims: ForeignClaims,
+    /// The first instant at which it is good no more, the leeway included; `None`: there is none.
+    pub end: Option<Timestamp>,
+    /// The version of the keys that it was verified with.
+    pub keys: u64,
+}
+
+impl TrustedIssuer {
+    /// Compiles one issuer. A problem comes with its key in the table.
+    pub(super) fn compile(
+        config: &IssuerConfig,
+        tokens: &TokenConfig,
+        kept: Arc<[Arc<str>]>,
+    ) -> Result<Self, (&'static str, String)> {
+        let name: Arc<str> = config.name.as_str().into();
+        let user_type = config.user_type.as_deref().unwrap_or("user");
+        let types = config.types.clone().unwrap_or_else(|| ["", "jwt", "at+jwt"].map(str::to_owned).into());
+        let claims = MAPPED.into_iter().filter_map(|ours| Some((ours, config.claims.get(ours)?.clone())));
+        Ok(Self {
+            keys: Arc::new(keys(config, name.clone())?),
+            name,
+            iss: Some(config.issuer.clone()).filter(|iss| !iss.is_empty()),
+            aud: config.audience.clone(),
+            shared_audience: config.shared_audience,
+            algorithms: config.algorithms.iter().map(|algorithm| algorithm.as_str()).collect(),
+            types: types.iter().map(|typ| typ.to_ascii_lowercase()).collect(),
+            user_id_claim: config.user_id_claim.clone().unwrap_or_else(|| "sub".to_owned()),
+            user_id_prefix: config.user_id_prefix.clone(),
+            user_type: UserType::parse(user_type).map_err(|wrong| ("user_type", wrong.to_string()))?,
+            claims: claims.collect(),
+            required: config.required_claims.clone().into_iter().collect(),
+            kept,
+            needs_exp: !config.allow_no_exp,
+            needs_iat: !config.allow_no_iat,
+            longest_life: config.longest_life(),
+            leeway: config.leeway.unwrap_or(tokens.leeway).get(),
+            ends: config.ends(),
+        })
+    }
+
+    /// How its keys are doing.
+    pub fn health(&self) -> KeyHealth {
+        self.keys.health()
+    }
+
+    /// The version of its keys now.
+    pub fn keys_version(&self) -> u64 {
+        self.keys.current().version()
+    }
+
+    /// Starts to follow its keys.
+    pub(super) fn follow(&self, metrics: &Metrics) {
+        self.keys.follow(metrics);
+    }
+
+    /// The token's claims, when it is this issuer's and good at `now`.
+    pub fn verify(&self, token: &str, now: Timestamp) -> Result<Accepted, TokenError> {
+        if token.len() > LONGEST {
+            return Err(TokenError::TooLong);
+        }
+        let (message, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
+        let (header, payload) = message.split_once('.').ok_or(TokenError::Malformed)?;
+        if signature.is_empty() {
+            return Err(TokenError::Malformed);
+        }
+        let header = URL_SAFE_NO_PAD.decode(header).map_err(|_| TokenError::Malformed)?;
+        let header: Header<'_> = strict_json::object(&header).ok_or(TokenError::Header)?;
+        let alg = header.alg.ok_or(TokenError::Header)?.0;
+        if !self.algorithms.contains(&&*alg) {
+            return Err(TokenError::Algorithm);
+        }
+        let typ = header.typ.map(|typ| typ.0.to_ascii_lowercase()).unwrap_or_default();
+        if !self.types.contains(&typ) {
+            return Err(TokenError::Kind);
+        }
+        let payload = URL_SAFE_NO_PAD.decode(payload).map_err(|_| TokenError::Malformed)?;
+        let claims = Claims { of: Some(self), ..Claims::default() };
+        let claims = strict_json::object_into(&payload, claims).ok_or(TokenError::Malformed)?;
+        let (claims, end) = self.check(&claims, now)?;
+        let keys = self.keys.current();
+        let kid = header.kid.as_ref().map(|kid| &*kid.0);
+        match keys.check(&alg, kid, message.as_bytes(), signature) {
+            Signature::Right => Ok(Accepted { claims, end, keys: keys.version() }),
+            Signature::Wrong => Err(TokenError::Signature),
+            Signature::OtherAlgorithm => Err(TokenError::Algorithm),
+            Signature::NoKeys => Err(TokenError::NoKeys),
+            Signature::UnknownKey => {
+                self.keys.ask_for_newer();
+                Err(TokenError::UnknownKey)
+            }
+        }
+    }
+
+    /// All but the signature: what the token says, and when it ends.
+    fn check(&self, claims: &Claims<'_>, now: Timestamp) -> Result<(ForeignClaims, Option<Timestamp>), TokenError> {
+        if claims.iss.as_ref().map(|iss| &*iss.0) != self.iss.as_deref() {
+            return Err(TokenError::Foreign);
+        }
+        self.check_audience(claims.aud.as_ref())?;
+        let one = |name: &str| match claims.texts(name).as_slice() {
+            [text] => Some(text.clone()),
+            _ => None,
+        };
+        if self.required.iter().any(|(name, value)| one(name).as_ref() != Some(value)) {
+            return Err(TokenError::Kind);
+        }
+        let end = self.check_times(claims, now)?;
+        let mapped = |ours: &str| self.claims.iter().find(|(name, _)| *name == ours).map(|(_, theirs)| theirs.as_str());
+        let text = |ours: &str| mapped(ours).and_then(one).filter(|text| !text.is_empty() && text.len() <= LONGEST_TEXT);
+        let user_type = match mapped("user_type").filter(|theirs| claims.value(theirs).is_some()) {
+            None => self.user_type.clone(),
+            Some(theirs) => one(theirs).and_then(|text| UserType::parse(&text).ok()).ok_or(TokenError::Claims)?,
+        };
+        // A role that is no plain name could not be told to the backend; without it the user may do less.
+        let is_role = |role: &String| !role.is_empty() && role.bytes().all(|b| b.is_ascii_graphic() && b != b',');
+        let verified = ForeignClaims {
+            issuer: self.name.clone(),
+            sub: self.user_id(claims)?,
+            exp: claims.exp.map(Timestamp::from_secs),
+            user_type,
+            roles: mapped("roles")
+                .map(|theirs| claims.texts(theirs))
+                .unwrap_or_default()
+                .into_iter()
+                .filter(is_role)
+                .collect(),
+            client_type: text("client_type").filter(|text| is_graphic(text)),
+            sid: text("sid").filter(|text| is_graphic(text)),
+            told: Told {
+                openid: text("openid"),
+                unionid: text("unionid"),
+                phone: text("phone"),
+                nickname: text("nickname"),
+            },
+            kept: KeptClaims(self.kept.iter().map(|name| (name.clone(), claims.texts(name))).collect()),
+        };
+        Ok((verified, end))
+    }
+
+    /// RFC 7519 section 4.1.3: who is not named has to refuse it.
+    fn check_audience(&self, aud: Option<&Value>) -> Result<(), TokenError> {
+        let is_ours = |value: &Value| value.as_str().is_some_and(|aud| self.aud.as_deref() == Some(aud));
+        let fits = match (aud, &self.aud) {
+            (None, None) => true,
+            (None, Some(_)) | (Some(_), None) => false,
+            (Some(Value::Array(list)), Some(_)) => match list.as_slice() {
+                [only] => is_ours(only),
+                list => self.shared_audience && list.iter().all(Value::is_string) && list.iter().any(is_ours),
+            },
+            (Some(value), Some(_)) => is_ours(value),
+        };
+        if fits { Ok(()) } else { Err(TokenError::Foreign) }
+    }
+
+    fn check_times(&self, claims: &Claims<'_>, now: Timestamp) -> Result<Option<Timestamp>, TokenError> {
+        if self.ends.is_some_and(|end| now >= end) {
+            return Err(TokenError::Ended);
+        }
+        let is_missing = (claims.exp.is_none() && self.needs_exp) || (claims.iat.is_none() && self.needs_iat);
+        let too_large = [claims.exp, claims.iat, claims.nbf].into_iter().flatten().any(|secs| secs > LATEST);
+        if is_missing || too_large {
+            return Err(TokenError::Claims);
+        }
+        let [exp, iat, nbf] = [claims.exp, claims.iat, claims.nbf].map(|secs| secs.map(Timestamp::from_secs));
+        let latest_start = now.plus(self.leeway);
+        if iat.is_some_and(|iat| iat > latest_start) || nbf.is_some_and(|nbf| nbf > latest_start) {
+            return Err(TokenError::TooEarly);
+        }
+        let Some(exp) = exp else { return Ok(self.ends) };
+        if exp > iat.unwrap_or(now).plus(self.longest_life) {
+            return Err(TokenError::Claims);
+        }
+        let end = exp.plus(self.leeway);
+        if now >= end {
+            return Err(TokenError::Expired);
+        }
+        Ok(Some(self.ends.map_or(end, |ends| ends.min(end))))
+    }
+
+    /// A text, or an integer that every reader takes for the same number, as SimpleJWT writes it.
+    fn user_id(&self, claims: &Claims<'_>) -> Result<UserId, TokenError> {
+        let id = match claims.value(&self.user_id_claim) {
+            Some(Value::String(text)) if !text.is_empty() => format!("{}{text}", self.user_id_prefix),
+            Some(Value::Number(number)) => {
+                let number = number.as_u64().filter(|&number| number <= LATEST).ok_or(TokenError::Claims)?;
+                format!("{}{number}", self.user_id_prefix)
+            }
+            Some(_) | None => return Err(TokenError::Claims),
+        };
+        UserId::parse(&id).map_err(|_| TokenError::Claims)
+    }
+
+    fn wants(&self, name: &str) -> bool {
+        self.user_id_claim == name
+            || self.claims.iter().any(|(_, theirs)| theirs == name)
+            || self.required.iter().any(|(required, _)| required == name)
+            || self.kept.iter().any(|kept| &**kept == name)
+    }
+}
+
+/// The keys that the config names.
+fn keys(config: &IssuerConfig, name: Arc<str>) -> Result<TrustedKeys, (&'static str, String)> {
+    if let Some(path) = &config.public_key_file {
+        let text = read_file(path).map_err(|why| ("public_key_file", why))?;
+        let key = TrustedKey::from_pem(&text).map_err(|why| ("public_key_file", format!("{} {why}", path.display())))?;
+        if !config.algorithms.contains(&key.algorithm) {
+            return Err(("algorithms", format!("lacks {}, which the public key is for", key.algorithm.as_str())));
+        }
+        return Ok(TrustedKeys::given(name, vec![key], crypto::sha256(&text)));
+    }
+    if let Some(path) = &config.jwks_file {
+        return TrustedKeys::in_file(name, path.clone(), config.algorithms.clone())
+            .map_err(|why| ("jwks_file", format!("{}: {why}", path.display())));
+    }
+    if let Some(url) = &config.jwks_url {
+        let url = Url::parse(url).map_err(|_| ("jwks_url", "is not a URL".to_owned()))?;
+        let refresh = config.jwks_refresh.map_or(REFRESH, crate::config::HumanDuration::get);
+        return Ok(TrustedKeys::at(name, url, refresh, config.algorithms.clone()));
+    }
+    let secrets: Vec<_> =
+        config.secret.iter().chain(&config.previous_secrets).map(|secret| secret.expose().as_bytes()).collect();
+    let digest = crypto::sha256(&secrets.join(&0));
+    Ok(TrustedKeys::given(name, secrets.into_iter().map(TrustedKey::from_secret).collect(), digest))
+}
+
+fn is_graphic(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_graphic())
+}
+
+/// What a header says, as far as it matters.
+#[derive(Default)]
+struct Header<'a> {
+    alg: Option<Text<'a>>,
+    kid: Option<Text<'a>>,
+    typ: Option<Text<'a>>,
+}
+
+impl<'de> Members<'de> for Header<'de> {
+    fn take<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<Known, A::Error> {
+        match name {
+            "alg" => once(&mut self.alg, map),
+            "kid" => once(&mut self.kid, map),
+            "typ" => once(&mut self.typ, map),
+            // They change how the token is read, or say where its key is (RFC 7515 section 4.1, RFC 7516, RFC 7797).
+            "crit" | "b64" | "zip" | "enc" | "cty" | "jwk" | "jku" | "x5u" | "x5c" => {
+                Err(serde::de::Error::custom("a header that is not taken"))
+            }
+            _ => Ok(Known::No),
+        }
+    }
+}
+
+/// Claims as they stand in a token, before any of them is believed.
+#[derive(Default)]
+struct Claims<'a> {
+    /// Whose rules say which further claims are looked at.
+    of: Option<&'a TrustedIssuer>,
+    iss: Option<Text<'a>>,
+    aud: Option<Value>,
+    exp: Option<u64>,
+    nbf: Option<u64>,
+    iat: Option<u64>,
+    further: Vec<(String, Value)>,
+}
+
+impl Claims<'_> {
+    fn value(&self, name: &str) -> Option<&Value> {
+        self.further.iter().find(|(known, _)| known == name).map(|(_, value)| value).filter(|value| !value.is_null())
+    }
+
+    fn texts(&self, name: &str) -> Vec<String> {
+        self.value(name).cloned().map(texts).unwrap_or_default()
+    }
+}
+
+impl<'de> Members<'de> for Claims<'de> {
+    fn take<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<Known, A::Error> {
+        match name {
+            "iss" => once(&mut self.iss, map),
+            "aud" => once(&mut self.aud, map),
+            "exp" => once(&mut self.exp, map),
+            "nbf" => once(&mut self.nbf, map),
+            "iat" => once(&mut self.iat, map),
+            _ if self.of.is_some_and(|of| of.wants(name)) => {
+                if self.further.iter().any(|(known, _)| known == name) {
+                    return Err(serde::de::Error::custom("a name twice"));
+                }
+                self.further.push((name.to_owned(), map.next_value()?));
+                Ok(Known::Yes)
+            }
+            _ => Ok(Known::No),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,181 @@
+//! A key by which another issuer's tokens are checked: from a secret, a PEM file, or a JWK.
+//!
+//! Must stay true: each key is for one algorithm, which it has from its own type and never from a token; a secret never comes out of
+//! a JWK set, because such sets are published.
+
+use std::fmt;
+
+use aws_lc_rs::{
+    hmac,
+    signature::{
+        ECDSA_P256_SHA256_FIXED, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents,
+        VerificationAlgorithm,
+    },
+};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::Deserialize;
+
+use super::key::Check;
+use crate::config::Algorithm;
+
+/// The shortest RSA modulus, in bytes: 2048 bits (RFC 7518 section 3.3).
+const SHORTEST_MODULUS: usize = 256;
+/// The shortest public key with such a modulus and the smallest exponent; what it verifies is measured in bits again.
+const SHORTEST_RSA_PEM: usize = 290;
+/// The longest one that can be checked.
+const LONGEST_MODULUS: usize = 1024;
+/// Most keys of a set: more is no set of signing keys.
+const MOST_KEYS: usize = 32;
+
+/// A key of another issuer.
+pub(super) struct TrustedKey {
+    /// As the issuer names it; `None`: it does not.
+    pub(super) kid: Option<String>,
+    pub(super) algorithm: Algorithm,
+    pub(super) check: Check,
+}
+
+/// The keys of a JWK set that can be used, and why others cannot: `(which, why)`.
+pub(super) struct Set {
+    pub(super) keys: Vec<TrustedKey>,
+    pub(super) ignored: Vec<(String, &'static str)>,
+}
+
+impl TrustedKey {
+    /// A secret for HS256.
+    pub(super) fn from_secret(secret: &[u8]) -> Self {
+        let check = Check::Secret(Box::new(hmac::Key::new(hmac::HMAC_SHA256, secret)));
+        Self { kid: None, algorithm: Algorithm::Hs256, check }
+    }
+
+    /// One public key in PEM (RFC 7468 section 13). Its own type says the algorithm.
+    pub(super) fn from_pem(text: &[u8]) -> Result<Self, &'static str> {
+        const SAYS: &str = "is not a PEM file with one public key (BEGIN PUBLIC KEY)";
+        let mut blocks = pem::parse_many(text).map_err(|_| SAYS)?;
+        let block = blocks.pop().filter(|block| blocks.is_empty() && block.tag() == "PUBLIC KEY").ok_or(SAYS)?;
+        let der = block.contents();
+        let is_of = |oid: &[u8]| memchr::memmem::find(&der[..der.len().min(32)], oid).is_some();
+        // The object identifiers of RFC 8410, RFC 5480 and RFC 8017.
+        let (algorithm, how): (_, &'static dyn VerificationAlgorithm) =
+            if is_of(&[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07]) {
+                (Algorithm::Es256, &ECDSA_P256_SHA256_FIXED)
+            } else if is_of(&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01]) {
+                if der.len() < SHORTEST_RSA_PEM {
+                    return Err("is an RSA key of less than 2048 bits");
+                }
+                (Algorithm::Rs256, &RSA_PKCS1_2048_8192_SHA256)
+            } else if is_of(&[0x2b, 0x65, 0x70]) {
+                (Algorithm::EdDsa, &ED25519)
+            } else {
+                return Err("is not an Ed25519, P-256 or RSA key");
+            };
+        let key = ParsedPublicKey::new(how, der).map_err(|_| "has a key that cannot be used")?;
+        Ok(Self { kid: None, algorithm, check: Check::Public(key) })
+    }
+
+    fn from_jwk(jwk: Jwk) -> Result<Self, &'static str> {
+        if jwk.usage.is_some_and(|usage| usage != "sig") {
+            return Err("is not for signatures (use)");
+        }
+        if jwk.key_ops.is_some_and(|ops| !ops.iter().any(|op| op == "verify")) {
+            return Err("is not for signatures (key_ops)");
+        }
+        if jwk.d.is_some() {
+            return Err("has its private part published");
+        }
+        let part = |text: Option<String>| {
+            text.and_then(|text| URL_SAFE_NO_PAD.decode(text).ok()).ok_or("lacks a part, or has one that is not base64url")
+        };
+        let (algorithm, key) = match (jwk.kty.as_str(), jwk.crv.as_deref()) {
+            ("OKP", Some("Ed25519")) => (Algorithm::EdDsa, ParsedPublicKey::new(&ED25519, part(jwk.x)?)),
+            ("EC", Some("P-256")) => {
+                let (x, y) = (part(jwk.x)?, part(jwk.y)?);
+                if (x.len(), y.len()) != (32, 32) {
+                    return Err("is not a point of its curve");
+                }
+                let point = [&[4][..], &x, &y].concat();
+                (Algorithm::Es256, ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point))
+            }
+            ("RSA", _) => {
+                let (n, e) = (part(jwk.n)?, part(jwk.e)?);
+                let n = n.iter().position(|&byte| byte != 0).map_or(&[][..], |start| &n[start..]);
+                if n.len() < SHORTEST_MODULUS || (n.len() == SHORTEST_MODULUS && n[0] < 0x80) {
+                    return Err("is an RSA key of less than 2048 bits");
+                }
+                if n.len() > LONGEST_MODULUS || e.len() > 4 {
+                    return Err("is an RSA key that is too large");
+                }
+                let key = RsaPublicKeyComponents { n, e: &e[..] };
+                (Algorithm::Rs256, key.to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256))
+            }
+            ("oct", _) => return Err("is a secret, and this set is public"),
+            _ => return Err("is of a kind that is not supported"),
+        };
+        if jwk.alg.is_some_and(|alg| alg != algorithm.as_str()) {
+            return Err("is for another algorithm (alg)");
+        }
+        let key = key.map_err(|_| "cannot be used")?;
+        Ok(Self { kid: jwk.kid, algorithm, check: Check::Public(key) })
+    }
+}
+
+impl Set {
+    /// Reads a JWK set (RFC 7517 section 5). Keys that cannot be used are passed over; a set without any is an error.
+    pub(super) fn parse(bytes: &[u8], algorithms: &[Algorithm]) -> Result<Self, &'static str> {
+        let parsed: JwkSet = serde_json::from_slice(bytes).map_err(|_| "is not a JWK set")?;
+        if parsed.keys.len() > MOST_KEYS {
+            return Err("has more than 32 keys");
+        }
+        let mut set = Self { keys: Vec::new(), ignored: Vec::new() };
+        for (n, jwk) in parsed.keys.into_iter().enumerate() {
+            let jwk: Result<Jwk, _> = serde_json::from_value(jwk);
+            let name = jwk.as_ref().ok().and_then(|jwk| jwk.kid.clone()).filter(|kid| is_plain(kid));
+            let name = name.unwrap_or_else(|| format!("number {}", n + 1));
+            match jwk.map_err(|_| "is not a JWK").and_then(TrustedKey::from_jwk) {
+                Err(why) => set.ignored.push((name, why)),
+                Ok(key) if !algorithms.contains(&key.algorithm) => set.ignored.push((name, "is not among `algorithms`")),
+                Ok(key) if key.kid.is_some() && set.keys.iter().any(|known| known.kid == key.kid) => {
+                    set.ignored.push((name, "has the kid of another key"));
+                }
+                Ok(key) => set.keys.push(key),
+            }
+        }
+        if set.keys.is_empty() { Err("has no key that can be used") } else { Ok(set) }
+    }
+}
+
+/// Fit for a log line.
+fn is_plain(kid: &str) -> bool {
+    (1..=128).contains(&kid.len()) && kid.bytes().all(|b| b.is_ascii_graphic())
+}
+
+impl fmt::Debug for TrustedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:?}", self.algorithm.as_str(), self.kid)
+    }
+}
+
+#[derive(Deserialize)]
+struct JwkSet {
+    keys: Vec<serde_json::Value>,
+}
+
+/// The members of RFC 7517 section 4, RFC 7518 section 6 and RFC 8037 section 2 that matter here.
+#[derive(Deserialize)]
+struct Jwk {
+    kty: String,
+    #[serde(rename = "use")]
+    usage: Option<String>,
+    key_ops: Option<Vec<String>>,
+    alg: Option<String>,
+    kid: Option<String>,
+    crv: Option<String>,
+    n: Option<String>,
+    e: Option<String>,
+    x: Option<String>,
+    y: Option<String>,
+    d: Option<serde::de::IgnoredAny>,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,387 @@
+//! The keys of one other issuer as they are now, and how newer ones come.
+//!
+//! Keys given in the config never change. A JWK set is fetched in the background, or read again when its file changes; each issuer
+//! has a task of its own, so one that is slow or broken hurts no other. A request never waits for keys: it takes those there are.
+//!
+//! Must stay true: what cannot be fetched or read changes nothing, however long that lasts; a stranger who makes up key ids causes
+//! one fetch in ten seconds at most.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::{ArcSwap, Guard};
+use reqwest::{StatusCode, Url, header};
+use tokio::{
+    sync::{Notify, watch},
+    task::AbortHandle,
+    time::Instant,
+};
+
+use super::trusted_key::{Set, TrustedKey};
+use crate::{config::Algorithm, crypto, metrics::Metrics, outbound::Outbound};
+
+/// Longest JWK set, in bytes.
+const LONGEST_SET: usize = 256 * 1024;
+/// Time for a fetch, all of it.
+const FETCH_TIME: Duration = Duration::from_secs(10);
+/// Fetches are at least so far apart, whoever asks.
+const REST: Duration = Duration::from_secs(10);
+/// The soonest that `max-age` can ask for.
+const SOONEST: Duration = Duration::from_mins(1);
+/// How often a file is looked at.
+const LOOK: Duration = Duration::from_secs(2);
+/// How often the age of the keys is told.
+const TELL: Duration = Duration::from_secs(1);
+/// Most keys tried for one token.
+const MOST_TRIES: usize = 8;
+
+/// Where keys come from.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum KeySource {
+    /// The config itself, by a digest of it.
+    Given([u8; 32]),
+    File(PathBuf),
+    Url {
+        url: Url,
+        refresh: Duration,
+    },
+}
+
+/// The keys of one issuer. Dropping it ends the task that follows them.
+#[derive(Debug)]
+pub(super) struct TrustedKeys {
+    name: Arc<str>,
+    source: KeySource,
+    algorithms: Vec<Algorithm>,
+    shelf: Arc<Shelf>,
+    task: OnceLock<AbortHandle>,
+}
+
+/// What the task and the requests share.
+#[derive(Debug)]
+struct Shelf {
+    current: ArcSwap<KeySet>,
+    wanted: Notify,
+    /// The last attempt to get keys has failed.
+    failing: AtomicBool,
+    /// Whether there has been an attempt.
+    tried: watch::Sender<bool>,
+}
+
+/// The keys of one moment.
+#[derive(Debug)]
+pub(super) struct KeySet {
+    /// Tells this set from those before it.
+    version: u64,
+    keys: Vec<TrustedKey>,
+    digest: [u8; 32],
+    fetched: Option<Instant>,
+}
+
+/// What a key set says of a signature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Signature {
+    Right,
+    Wrong,
+    /// No key has the id.
+    UnknownKey,
+    /// The keys are for other algorithms.
+    OtherAlgorithm,
+    /// There are no keys at all, not even old ones.
+    NoKeys,
+}
+
+/// How an issuer's keys are doing, for `/readyz`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyHealth {
+    Ok,
+    /// There are keys, and newer ones could not be had.
+    Stale,
+    Missing,
+}
+
+impl KeyHealth {
+    /// In words.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Stale => "keys cannot be fetched, the last ones are used",
+            Self::Missing => "no keys",
+        }
+    }
+}
+
+impl KeySet {
+    pub(super) const fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Whether one of the keys made this signature.
+    pub(super) fn check(&self, alg: &str, kid: Option<&str>, message: &[u8], signature: &str) -> Signature {
+        if self.keys.is_empty() {
+            return Signature::NoKeys;
+        }
+        let is_named = kid.is_some_and(|kid| self.keys.iter().any(|key| key.kid.as_deref() == Some(kid)));
+        let mut candidates = self.keys.iter().filter(|key| match kid {
+            Some(kid) if is_named => key.kid.as_deref() == Some(kid),
+            Some(_) => key.kid.is_none(),
+            None => true,
+        });
+        let mut fitting = candidates.clone().filter(|key| key.algorithm.as_str() == alg).take(MOST_TRIES).peekable();
+        if candidates.next().is_none() {
+            Signature::UnknownKey
+        } else if fitting.peek().is_none() {
+            Signature::OtherAlgorithm
+        } else if fitting.any(|key| key.check.accepts(message, signature)) {
+            Signature::Right
+        } else {
+            Signature::Wrong
+        }
+    }
+}
+
+impl TrustedKeys {
+    /// Keys that the config gives.
+    pub(super) fn given(name: Arc<str>, keys: Vec<TrustedKey>, digest: [u8; 32]) -> Self {
+        let set = KeySet { version: 0, keys, digest, fetched: None };
+        Self::with(name, KeySource::Given(digest), Vec::new(), set)
+    }
+
+    /// Keys of a set in a file, which has to be right now.
+    pub(super) fn in_file(name: Arc<str>, path: PathBuf, algorithms: Vec<Algorithm>) -> Result<Self, String> {
+        let bytes = read_file(&path)?;
+        let set = Set::parse(&bytes, &algorithms).map_err(str::to_owned)?;
+        let set = KeySet { version: 0, keys: set.keys, digest: crypto::sha256(&bytes), fetched: Some(Instant::now()) };
+        Ok(Self::with(name, KeySource::File(path), algorithms, set))
+    }
+
+    /// Keys that have to be fetched: none yet.
+    pub(super) fn at(name: Arc<str>, url: Url, refresh: Duration, algorithms: Vec<Algorithm>) -> Self {
+        let set = KeySet { version: 0, keys: Vec::new(), digest: [0; 32], fetched: None };
+        Self::with(name, KeySource::Url { url, refresh }, algorithms, set)
+    }
+
+    fn with(name: Arc<str>, source: KeySource, algorithms: Vec<Algorithm>, set: KeySet) -> Self {
+        let shelf = Shelf {
+            current: ArcSwap::from_pointee(set),
+            wanted: Notify::new(),
+            failing: AtomicBool::new(false),
+            tried: watch::Sender::new(!matches!(source, KeySource::Url { .. })),
+        };
+        Self { name, source, algorithms, shelf: Arc::new(shelf), task: OnceLock::new() }
+    }
+
+    /// Whether both follow the same keys, so that those had already can go on.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        (&self.name, &self.source, &self.algorithms) == (&other.name, &other.source, &other.algorithms)
+    }
+
+    /// The keys of the moment.
+    pub(super) fn current(&self) -> Guard<Arc<KeySet>> {
+        self.shelf.current.load()
+    }
+
+    /// Somebody has shown a key id that is not known.
+    pub(super) fn ask_for_newer(&self) {
+        self.shelf.wanted.notify_one();
+    }
+
+    pub(super) fn health(&self) -> KeyHealth {
+        if self.current().keys.is_empty() {
+            KeyHealth::Missing
+        } else if self.shelf.failing.load(Ordering::Relaxed) {
+            KeyHealth::Stale
+        } else {
+            KeyHealth::Ok
+        }
+    }
+
+    /// Waits until keys have been had, or could not be had, for the first time.
+    pub(super) async fn tried(&self) {
+        // The sender lives as long as the keys do.
+        drop(self.shelf.tried.subscribe().wait_for(|tried| *tried).await);
+    }
+
+    /// Starts to follow the keys, unless that has been done.
+    pub(super) fn follow(&self, metrics: &Metrics) {
+        self.task.get_or_init(|| {
+            let follower =
+                Follower { name: self.name.clone(), algorithms: self.algorithms.clone(), shelf: self.shelf.clone() };
+            let age = metrics.jwks_age.with_label_values(&[&*self.name]);
+            match self.source.clone() {
+                KeySource::Given(_) => tokio::spawn(async {}).abort_handle(),
+                KeySource::File(path) => tokio::spawn(follower.file(path, age)).abort_handle(),
+                KeySource::Url { url, refresh } => tokio::spawn(follower.url(url, refresh, age)).abort_handle(),
+            }
+        });
+    }
+}
+
+impl Drop for TrustedKeys {
+    fn drop(&mut self) {
+        if let Some(task) = self.task.get() {
+            task.abort();
+        }
+    }
+}
+
+/// What one task works with.
+struct Follower {
+    name: Arc<str>,
+    algorithms: Vec<Algorithm>,
+    shelf: Arc<Shelf>,
+}
+
+impl Follower {
+    async fn file(self, path: PathBuf, age: prometheus::Gauge) {
+        let mut told = String::new();
+        loop {
+            self.tell_age(&age);
+            tokio::time::sleep(LOOK).await;
+            let path = path.clone();
+            let read = tokio::task::spawn_blocking(move || read_file(&path)).await;
+            let taken = read.unwrap_or_else(|_| Err("cannot be read".to_owned())).and_then(|bytes| self.take(&bytes));
+            self.report(taken, &mut told);
+        }
+    }
+
+    async fn url(self, url: Url, refresh: Duration, age: prometheus::Gauge) {
+        let mut told = String::new();
+        let client = match Outbound::new(&url) {
+            Ok(client) => client,
+            Err(fault) => {
+                self.report(Err(fault.to_string()), &mut told);
+                return;
+            }
+        };
+        let mut failures = 0_u32;
+        loop {
+            let (fetched, max_age) = self.fetch(&client, &url).await;
+            failures = if fetched.is_ok() { 0 } else { failures.saturating_add(1) };
+            self.report(fetched, &mut told);
+            let next = match failures {
+                0 => max_age.map_or(refresh, |age| age.max(SOONEST).min(refresh)),
+                // 10 s, 20 s, 40 s, then a minute; without any keys there is nothing to fall back on, so no longer than ten seconds.
+                _ if self.shelf.current.load().keys.is_empty() => REST,
+                failures => (REST * (1 << (failures - 1).min(3))).min(SOONEST).min(refresh),
+            };
+            self.rest(next, &age).await;
+        }
+    }
+
+    /// Waits for the next fetch: until it is due, or somebody asks for it.
+    async fn rest(&self, next: Duration, age: &prometheus::Gauge) {
+        let (due, soonest) = (Instant::now() + next, Instant::now() + REST);
+        let mut is_wanted = false;
+        let mut ticks = tokio::time::interval(TELL);
+        loop {
+            let end = if is_wanted { soonest } else { due };
+            tokio::select! {
+                () = tokio::time::sleep_until(end) => return,
+                () = self.shelf.wanted.notified(), if !is_wanted => is_wanted = true,
+                _ = ticks.tick() => self.tell_age(age),
+            }
+        }
+    }
+
+    fn tell_age(&self, age: &prometheus::Gauge) {
+        if let Some(fetched) = self.shelf.current.load().fetched {
+            age.set(fetched.elapsed().as_secs_f64());
+        }
+    }
+
+    /// What became of a fetch, and how long the answer says that it is good for.
+    async fn fetch(&self, client: &Outbound, url: &Url) -> (Result<(), String>, Option<Duration>) {
+        match client.fetch(url.clone(), LONGEST_SET, FETCH_TIME).await {
+            Err(fault) => (Err(fault.to_string()), None),
+            Ok(answer) if answer.status() != StatusCode::OK => (Err(format!("answered {}", answer.status().as_u16())), None),
+            Ok(answer) => {
+                let control = answer.headers().get(header::CACHE_CONTROL).and_then(|value| value.to_str().ok());
+                (self.take(answer.body()), control.and_then(max_age))
+            }
+        }
+    }
+
+    /// Takes a set, if it is one with keys.
+    fn take(&self, bytes: &[u8]) -> Result<(), String> {
+        let (digest, current) = (crypto::sha256(bytes), self.shelf.current.load());
+        let (version, keys) = (current.version, &current.keys);
+        if digest == current.digest && !keys.is_empty() {
+            // Nothing new, so that what was verified stays so; only the age begins anew.
+            let set = Set::parse(bytes, &self.algorithms)?;
+            let set = KeySet { version, keys: set.keys, digest, fetched: Some(Instant::now()) };
+            self.shelf.current.store(Arc::new(set));
+            return Ok(());
+        }
+        let set = Set::parse(bytes, &self.algorithms)?;
+        for (which, why) in &set.ignored {
+            tracing::warn!(issuer = &*self.name, "key {which} of issuer {} {why}: it is not used", self.name);
+        }
+        tracing::info!(issuer = &*self.name, keys = set.keys.len(), "issuer {} has {} keys", self.name, set.keys.len());
+        let set = KeySet { version: version + 1, keys: set.keys, digest, fetched: Some(Instant::now()) };
+        self.shelf.current.store(Arc::new(set));
+        Ok(())
+    }
+
+    /// Tells a failure once, and its end.
+    fn report(&self, outcome: Result<(), String>, told: &mut String) {
+        self.shelf.failing.store(outcome.is_err(), Ordering::Relaxed);
+        self.shelf.tried.send_replace(true);
+        let why = outcome.err().unwrap_or_default();
+        if why == *told {
+            return;
+        }
+        let name = &*self.name;
+        match (why.as_str(), self.shelf.current.load().keys.is_empty()) {
+            ("", _) => tracing::info!(issuer = name, "the keys of issuer {name} can be had again"),
+            (why, true) => tracing::warn!(issuer = name, "issuer {name} has no keys: {why}"),
+            (why, false) => tracing::warn!(issuer = name, "the keys of issuer {name} stay as they were: {why}"),
+        }
+        *told = why;
+    }
+}
+
+/// `max-age` of a `Cache-Control` (RFC 9111 section 5.2.2.1); `no-cache` and `no-store` are zero.
+fn max_age(control: &str) -> Option<Duration> {
+    let mut directives = control.split(',').map(|directive| directive.trim().to_ascii_lowercase());
+    directives.find_map(|directive| match directive.as_str() {
+        "no-store" | "no-cache" => Some(Duration::ZERO),
+        other => other.strip_prefix("max-age=")?.trim_matches('"').parse().ok().map(Duration::from_secs),
+    })
+}
+
+/// A key file, not longer than a set may be.
+pub(super) fn read_file(path: &std::path::Path) -> Result<Vec<u8>, String> {
+    use std::io::Read;
+    let failed = |error: std::io::Error| format!("{} cannot be read ({})", path.display(), error.kind());
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(failed)?;
+    file.take(LONGEST_SET as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() > LONGEST_SET { Err(format!("{} is longer than 256 KiB", path.display())) } else { Ok(bytes) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn max_age_is_read_wherever_it_stands() {
+        for (control, secs) in [
+            ("max-age=300", Some(300)),
+            ("public, Max-Age=5, must-revalidate", Some(5)),
+            ("max-age=\"7\"", Some(7)),
+            ("no-store", Some(0)),
+            ("private", None),
+            ("max-age=x", None),
+            ("", None),
+        ] {
+            assert_eq!(max_age(control), secs.map(Duration::from_secs), "{control:?}");
+        }
+    }
+}
