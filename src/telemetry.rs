@@ -11,16 +11,28 @@ mod sink;
 pub use access::{AccessLine, AccessLog};
 pub use sink::Sink;
 
-use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{EnvFilter, Registry, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt};
 
 use crate::{
     config::{LogFormat, TelemetryConfig},
     metrics::Metrics,
 };
 
+/// The way to another level while the process runs.
+#[derive(Debug, Clone)]
+pub struct LogLevel(reload::Handle<EnvFilter, Registry>);
+
+impl LogLevel {
+    /// From now on our own lines at this level.
+    pub fn set(&self, level: &str) {
+        // It fails only where nothing logs any more.
+        drop(self.0.reload(filter(level)));
+    }
+}
+
 /// Sends everything that is logged from now on to `sink`. The second call in one process changes nothing.
-pub fn init(config: &TelemetryConfig, sink: &Sink) {
-    let filter = filter(&config.log_level);
+pub fn init(config: &TelemetryConfig, sink: &Sink) -> LogLevel {
+    let (filter, handle) = reload::Layer::new(filter(&config.log_level));
     let registry = tracing_subscriber::registry().with(filter);
     let started = match config.log_format {
         LogFormat::Json => {
@@ -30,6 +42,7 @@ pub fn init(config: &TelemetryConfig, sink: &Sink) {
     };
     // Tests start several apps in one process; the first one's sink serves.
     drop(started);
+    LogLevel(handle)
 }
 
 /// Counts every panic and logs where it was, on top of what happens anyway. A panic is a bug; it ends one request, never the

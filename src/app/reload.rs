@@ -27,6 +27,7 @@ use crate::{
     audit::Event,
     config::{Config, Loaded, Source},
     proxy::Replace,
+    telemetry::LogLevel,
     types::Timestamp,
 };
 
@@ -41,6 +42,7 @@ pub struct Reload {
     pub files: BTreeSet<PathBuf>,
     /// Told when somebody asks for it.
     pub asked: Arc<Notify>,
+    pub log_level: LogLevel,
 }
 
 /// What works now, for everybody who has to follow it.
@@ -129,6 +131,7 @@ async fn once(reload: &mut Reload, foundation: &Arc<Foundation>, current: &Curre
         }
     };
     generation.start(foundation);
+    reload.log_level.set(&generation.config.telemetry.log_level);
     current.server.with(snapshot);
     current.admin_routes.store(Arc::new(generation.admin_routes.clone()));
     current.generation.store(Arc::new(generation));
@@ -162,8 +165,7 @@ fn for_a_running_process(before: &Config, mut new: Config) -> (Config, Vec<&'sta
             })+
         };
     }
-    stays!(server.listen, server.threads, admin.listen, upstream.idle_connections, telemetry.log_format);
-    stays!(telemetry.log_level, reload.interval);
+    stays!(server.listen, server.threads, admin.listen, upstream.idle_connections, telemetry.log_format, reload.interval);
     if new.mode != before.mode {
         waiting.push("mode");
         new.mode = before.mode;

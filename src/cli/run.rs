@@ -44,10 +44,10 @@ pub(super) fn run(source: &Source, err: &mut impl Write) -> io::Result<ExitCode>
     // The allocator asks for huge pages; with them an idle menshen holds twice the memory. Where that fails it just does.
     let _ = rustix::thread::disable_transparent_huge_pages(true);
     let sink = Sink::stdout()?;
-    telemetry::init(&config.telemetry, &sink);
+    let log_level = telemetry::init(&config.telemetry, &sink);
     // One thread beside the workers: signals, probes, metrics and upkeep go on while every worker is busy.
     let control = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let reload = Reload { source: source.clone(), files, asked: Arc::default() };
+    let reload = Reload { source: source.clone(), files, asked: Arc::default(), log_level };
     let served = control.block_on(serve(config, reload, &sink));
     // Told to stop while it waits for the store, it does not wait any longer.
     control.shutdown_background();

@@ -231,6 +231,26 @@ fn what_needs_a_restart_is_named_and_the_rest_counts() {
 }
 
 #[test]
+fn the_level_of_the_log_changes_while_it_runs() {
+    let backend = Backend::start();
+    let menshen = Setup::before(backend.address).with(BY_SIGNAL).start();
+    let file = menshen.directory().join("config.toml");
+    let text = fs::read_to_string(&file).expect("a config");
+    for (n, level) in [(1.0, "error"), (2.0, "info")] {
+        replace(&file, &format!("{text}\n[telemetry]\nlog_level = \"{level}\"\n"));
+        menshen.signal(Signal::HUP);
+        menshen.wait_for_metric(APPLIED, n);
+    }
+    let line = "the new config is in use";
+    menshen.wait_for_log(line);
+    assert_eq!(
+        menshen.log().iter().filter(|logged| logged.contains(line)).count(),
+        1,
+        "the first one was not for this level"
+    );
+}
+
+#[test]
 fn no_request_fails_while_configs_change_under_load() {
     let backend = Backend::start();
     let menshen = Setup::before(backend.address).with(BY_SIGNAL).with(&rule("/menu")).start();
