@@ -45,7 +45,7 @@ use crate::{
     audit::Audit,
     auth::Administration,
     clock::Clock,
-    crypto,
+    crypto::{self, Key},
     entropy::Entropy,
     metrics::Metrics,
     store::{Store, StoreError},
@@ -111,6 +111,10 @@ pub struct Operations {
     pub audit: Audit,
     pub clock: Clock,
     pub entropy: Entropy,
+    /// What exports are sealed with; `None`: the store's key is in memory alone.
+    pub export_key: Option<Key>,
+    /// Logins go on: what is exported ages at once.
+    pub is_live: bool,
 }
 
 impl std::fmt::Debug for Operations {
@@ -149,6 +153,7 @@ pub fn operations(state: Operations) -> Router {
         .route("/admin/sessions/revoke", post(sessions::revoke))
         .route("/admin/store/rotate-key", post(store::rotate_key))
         .route("/admin/store/reseal", post(store::reseal))
+        .route("/admin/store/export", get(store::export))
         .layer(DefaultBodyLimit::max(LONGEST_BODY))
         .merge(
             Router::new()

@@ -6,7 +6,7 @@ mod reload;
 mod secrets;
 mod stopped;
 
-use std::{net::TcpListener, pin::pin, sync::Arc, time::Duration};
+use std::{net::TcpListener, path::Path, pin::pin, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
@@ -26,7 +26,8 @@ use crate::{
     audit::Audit,
     auth::{Administration, Courier, CourierParts, Denylist, Passwords},
     clock::Clock,
-    config::{Config, Problems},
+    config::{Config, Problems, SecretText, StoreConfig},
+    crypto::Key,
     dialect::Dialects,
     entropy::Entropy,
     gate,
@@ -34,7 +35,7 @@ use crate::{
     outbound::AdminClient,
     policy::IdentityHeaders,
     proxy::{Listener, Parts, Server, Streams},
-    store::{self, Measured, OpenOptions, Opening, Store, StoreKeys},
+    store::{self, Measured, OpenOptions, Opening, Store, StoreKeys, backup},
     telemetry::Sink,
     token::TrustedIssuers,
 };
@@ -90,6 +91,25 @@ pub fn open_store(config: &Config, entropy: &Entropy) -> anyhow::Result<Opening>
     let cache_bytes = u64::try_from(config.store.cache.get()).unwrap_or(u64::MAX);
     let options = OpenOptions { cache_bytes, lock_wait: config.store.lock_wait.get() };
     Ok(store::open(&config.store.url, &options, &keys, entropy.clone())?)
+}
+
+/// What exports of the store of this config are sealed with; `None` where its key is in no file and not in the config.
+pub fn export_key(config: &Config) -> anyhow::Result<Option<Key>> {
+    Ok(secrets::known_encryption_key(&config.store)?.map(|key| backup::key_of(&key)))
+}
+
+/// The same for a key in this file.
+pub fn export_key_in(config: &Config, file: &Path) -> anyhow::Result<Option<Key>> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let given = StoreConfig { encryption_key: Some(SecretText::new(text)), ..config.store.clone() };
+    Ok(given.key()?.map(|key| backup::key_of(&key)))
+}
+
+/// The store's config with its key named, wherever the store is put then: given, or in the file that belongs to its place, which
+/// is made if there is none.
+pub fn with_known_key(config: &StoreConfig) -> anyhow::Result<StoreConfig> {
+    let file = secrets::key_file(config)?;
+    Ok(StoreConfig { encryption_key_file: file.or(config.encryption_key_file.clone()), ..config.clone() })
 }
 
 impl App {

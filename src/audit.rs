@@ -62,6 +62,8 @@ pub enum Event<'a> {
     StoreKeyChanged { step: &'static str },
     /// The config was read again: `applied` or `refused`.
     ConfigReloaded { result: &'static str },
+    /// An operator took a copy of the whole store, sealed.
+    StoreExported,
     /// A signing key was made, and signs from now on.
     KeyAdded { kid: &'a str, algorithm: &'a str },
     /// A signing key verifies no more.
@@ -95,6 +97,7 @@ impl Event<'_> {
             Self::SessionsRevoked { .. } => "sessions.revoked",
             Self::StoreKeyChanged { .. } => "store_key.changed",
             Self::ConfigReloaded { .. } => "config.reloaded",
+            Self::StoreExported => "store.exported",
             Self::KeyAdded { .. } => "key.added",
             Self::KeyRemoved { .. } => "key.removed",
         }
@@ -188,6 +191,9 @@ impl Audit {
             }
             Event::ConfigReloaded { result } => {
                 tracing::warn!(target: "audit", event = name, result, "config read again: {result}");
+            }
+            Event::StoreExported => {
+                tracing::warn!(target: "audit", event = name, "an operator took a copy of the store");
             }
             Event::KeyAdded { kid, algorithm } => {
                 tracing::info!(target: "audit", event = name, kid, algorithm, "signing key {kid} added");

@@ -6,6 +6,7 @@ mod check;
 mod config;
 mod demo;
 mod dialect;
+mod export;
 mod import;
 mod keys;
 mod openapi;
@@ -13,6 +14,7 @@ mod operator;
 mod run;
 mod sessions;
 mod somebody;
+mod store;
 mod terminal;
 mod users;
 
@@ -67,11 +69,15 @@ enum Command {
         #[command(subcommand)]
         command: keys::Command,
     },
-    /// Bring users of another system
-    Import {
+    /// Bring an export into an empty store, or users of another system with their ids
+    Import(import::Args),
+    /// Upkeep of the store
+    Store {
         #[command(subcommand)]
-        command: import::Command,
+        command: store::Command,
     },
+    /// Take everything in the store, sealed with its key, into a file
+    Export(export::Args),
     /// Tell whether the config is right, or all that is wrong with it, with lines
     Check,
     /// Print a config file with every key, its meaning and its default
@@ -99,7 +105,9 @@ pub fn run() -> ExitCode {
         Command::Users { command } => users::run(&source, &command, &mut out, &mut err),
         Command::Sessions { command } => sessions::run(&source, &command, &mut out, &mut err),
         Command::Keys { command } => keys::run(&source, &command, &mut out, &mut err),
-        Command::Import { command } => import::run(&source, &command, &mut out, &mut err),
+        Command::Import(args) => import::run(&source, &args, &mut out, &mut err),
+        Command::Store { command } => store::run(&source, &command, &mut out, &mut err),
+        Command::Export(args) => export::run(&source, &args, &mut out, &mut err),
         Command::Check => check::run(&source, &mut out, &mut err),
         Command::Config => config::run(&mut out).map(|()| ExitCode::SUCCESS),
         Command::Dialect { which } => dialect::run(which, &mut out),

@@ -13,7 +13,7 @@ use crate::types::is_public;
 use bytes::{Bytes, BytesMut};
 use reqwest::{Client, Response, StatusCode, Url, redirect};
 
-pub use admin::{AdminClient, AdminFault, NoAdminClient, understand};
+pub use admin::{AdminClient, AdminFault, DownloadFault, NoAdminClient, understand};
 use public::PublicNames;
 
 /// Most bytes of an answer; what we ask for fits in one.

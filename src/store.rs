@@ -16,6 +16,7 @@
 //! - what the backend is to hear of is in the outbox in the same step as what happened, and stays until it was delivered.
 
 mod accounts;
+pub mod backup;
 #[doc(hidden)]
 pub mod contract;
 pub mod embedded;
@@ -25,6 +26,7 @@ mod measured;
 mod open;
 mod outbox;
 mod phones;
+mod transfer;
 mod vault;
 
 use std::time::Duration;
@@ -41,6 +43,7 @@ pub use self::{
         AccountOutcome, Credentials, Identities, Known, Lookup, NewAccount, PasswordHash, Resealing, RightsChange,
         RightsChanged, WechatSession,
     },
+    embedded::{CompactError, Compacted, compact},
     imports::{ImportConflict, Imported, ImportedIdentity, ImportedUser},
     measured::Measured,
     open::{OpenError, OpenOptions, Opening, engine, has_data, open},
@@ -49,6 +52,7 @@ pub use self::{
         BindOutcome, Merged, PhoneBinding, PhoneProof, SmsGuess, SmsId, SmsLimits, SmsReservation, SmsReserved, SmsSlots,
         UnbindOutcome,
     },
+    transfer::{Export, Portable, PortableOpenId, PortableSession, PortableUser},
     vault::StoreKeys,
 };
 
@@ -203,6 +207,12 @@ pub trait Store: Send + Sync + 'static {
 
     /// Figures for metrics.
     async fn stats(&self) -> Result<StoreStats, StoreError>;
+
+    /// Everything in the store, as it is at this moment; others go on writing meanwhile.
+    async fn export(&self) -> Result<Export, StoreError>;
+
+    /// Writes these as they are into a store that is being filled and that nobody else uses yet. It is opened anew after that.
+    async fn restore(&self, things: Vec<Portable>) -> Result<(), StoreError>;
 
     /// Ends: everything acknowledged is on disk, files are released. Further calls fail.
     async fn close(&self) -> Result<(), StoreError>;

@@ -241,6 +241,8 @@ fn admin_routes(
         audit: audit.clone(),
         clock: clock.clone(),
         entropy: entropy.clone(),
+        export_key: super::export_key(config)?,
+        is_live: true,
     };
     let routes = admin::router(probes, token, operations);
     Ok(match &config.wechat.lend_token {

@@ -25,12 +25,8 @@ pub(super) fn encryption_key(config: &StoreConfig, entropy: &Entropy) -> anyhow:
     if let Some(key) = config.key()? {
         return Ok(key);
     }
-    let path = match (&config.encryption_key_file, config.engine()?) {
-        (Some(path), _) => path.clone(),
-        (None, StoreEngine::Sled(data)) => data.parent().unwrap_or_else(|| Path::new("")).join(KEY_FILE),
-        // What is kept in memory is gone with its key.
-        (None, StoreEngine::Memory) => return Ok(Key::new(entropy.bytes()?)),
-    };
+    // What is kept in memory is gone with its key.
+    let Some(path) = key_file(config)? else { return Ok(Key::new(entropy.bytes()?)) };
     if let StoreEngine::Sled(data) = config.engine()?
         && store::has_data(&data)
         && !path.exists()
@@ -47,6 +43,31 @@ pub(super) fn encryption_key(config: &StoreConfig, entropy: &Entropy) -> anyhow:
         .key()
         .with_context(|| format!("the key in {} is not usable", path.display()))?
         .context("there is no key")
+}
+
+/// Where the key is, or is to be made, unless it is given or in memory alone.
+pub(super) fn key_file(config: &StoreConfig) -> anyhow::Result<Option<PathBuf>> {
+    Ok(match (&config.encryption_key_file, config.engine()?) {
+        (Some(path), _) => Some(path.clone()),
+        (None, StoreEngine::Sled(data)) => Some(data.parent().unwrap_or_else(|| Path::new("")).join(KEY_FILE)),
+        (None, StoreEngine::Memory) => None,
+    })
+}
+
+/// The key that the store is sealed with, if there is one yet that outlives the process; makes none.
+pub(super) fn known_encryption_key(config: &StoreConfig) -> anyhow::Result<Option<Key>> {
+    if let Some(key) = config.key()? {
+        return Ok(Some(key));
+    }
+    let Some(path) = key_file(config)? else { return Ok(None) };
+    match fs::read_to_string(&path) {
+        Ok(text) => {
+            let given = StoreConfig { encryption_key: Some(crate::config::SecretText::new(text)), ..config.clone() };
+            Ok(given.key().with_context(|| format!("the key in {} is not usable", path.display()))?)
+        }
+        Err(fault) if fault.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(fault) => Err(fault).with_context(|| format!("cannot read {}", path.display())),
+    }
 }
 
 /// The token of the admin API; `None`: there is no admin API.

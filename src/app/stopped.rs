@@ -34,5 +34,14 @@ pub async fn operations(config: &Config) -> anyhow::Result<Operations> {
         first_integer: AuthRules::of(config).first_integer,
         announce: AuthRules::of(config).announce,
     }));
-    Ok(Operations { administration, keyrings, store, audit, clock, entropy })
+    Ok(Operations {
+        administration,
+        keyrings,
+        store,
+        audit,
+        clock,
+        entropy,
+        export_key: super::export_key(config)?,
+        is_live: false,
+    })
 }

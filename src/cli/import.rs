@@ -1,7 +1,8 @@
-//! `menshen import`: users of another system with their ids.
+//! `menshen import`: an export, or users of another system with their ids.
 
 pub(super) mod rows;
 mod users;
+mod whole;
 
 use std::{
     io::{self, Write},
@@ -12,6 +13,29 @@ use std::{
 use clap::{Subcommand, ValueEnum};
 
 use crate::config::Source;
+
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true, arg_required_else_help = true)]
+pub(super) struct Args {
+    #[command(flatten)]
+    file: Option<FileArgs>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// What to restore from, and how.
+#[derive(Debug, clap::Args)]
+pub(super) struct FileArgs {
+    /// What `menshen export` made; it becomes the store of this config, which has to be empty
+    #[arg(required = true)]
+    file: PathBuf,
+    /// Everybody stays signed in: for a move, from an export of a stopped menshen. Without it everybody signs in anew
+    #[arg(long)]
+    with_sessions: bool,
+    /// The encryption key of the store that was exported, where this one has another
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
+}
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -57,9 +81,11 @@ pub(super) enum Format {
     Ndjson,
 }
 
-pub(super) fn run(source: &Source, command: &Command, out: &mut impl Write, err: &mut impl Write) -> io::Result<ExitCode> {
-    match command {
-        Command::Users(args) => users::run(source, args, out, err),
+pub(super) fn run(source: &Source, args: &Args, out: &mut impl Write, err: &mut impl Write) -> io::Result<ExitCode> {
+    match (&args.command, &args.file) {
+        (Some(Command::Users(args)), _) => users::run(source, args, out, err),
+        (None, Some(args)) => whole::run(source, args, out, err),
+        (None, None) => Ok(ExitCode::from(super::BAD_USAGE)),
     }
 }
 

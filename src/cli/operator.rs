@@ -17,6 +17,7 @@ use axum::{
     body::{Body, to_bytes},
     http::{Method, Request},
 };
+use http_body_util::BodyExt;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 use tower::ServiceExt;
@@ -25,7 +26,7 @@ use super::run::load;
 use crate::{
     admin, app,
     config::{Config, HumanDuration, Source},
-    outbound::{AdminClient, AdminFault, understand},
+    outbound::{AdminClient, AdminFault, DownloadFault, understand},
     store::Store,
     telemetry::{self, Sink},
 };
@@ -137,6 +138,31 @@ impl Operator {
         let (head, body) = response.into_parts();
         let body = to_bytes(body, usize::MAX).await.map_err(|_| AdminFault::Unreadable)?;
         understand(head.status, &body)
+    }
+
+    /// Asks for `target` and hands on the bytes of the answer as they come.
+    pub(super) async fn download(
+        &self,
+        target: &str,
+        mut take: impl FnMut(&[u8]) -> io::Result<()>,
+    ) -> Result<(), DownloadFault> {
+        let routes = match self {
+            Self::Running(client) => return client.download(target, take).await,
+            Self::Stopped { routes, .. } => routes.clone(),
+        };
+        let request = Request::builder().uri(target).body(Body::empty()).map_err(|_| AdminFault::Unreadable)?;
+        let Ok(response) = routes.oneshot(request).await;
+        let (head, mut body) = response.into_parts();
+        if !head.status.is_success() {
+            let body = to_bytes(body, usize::MAX).await.map_err(|_| AdminFault::Unreadable)?;
+            return Err(understand::<Value>(head.status, &body).err().unwrap_or(AdminFault::Unreadable).into());
+        }
+        while let Some(frame) = body.frame().await {
+            if let Ok(bytes) = frame.map_err(|_| DownloadFault::BrokenOff)?.into_data() {
+                take(&bytes)?;
+            }
+        }
+        Ok(())
     }
 
     async fn close(self) -> anyhow::Result<()> {

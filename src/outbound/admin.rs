@@ -12,6 +12,9 @@ use crate::types::Secret;
 /// Time for one call, all of it.
 const LIMIT: Duration = Duration::from_secs(10);
 
+/// Time for an answer that may be large, all of it.
+const LONG_LIMIT: Duration = Duration::from_hours(6);
+
 /// Most bytes of an answer: somebody can have many sessions.
 const LONGEST_ANSWER: usize = 8 * 1024 * 1024;
 
@@ -81,6 +84,42 @@ impl AdminClient {
         let body = read_up_to(response, LONGEST_ANSWER).await.map_err(|_| AdminFault::Unreadable)?;
         understand(status, &body)
     }
+}
+
+impl AdminClient {
+    /// Asks for `target` and hands on the bytes of the answer as they come.
+    pub async fn download(
+        &self,
+        target: &str,
+        mut take: impl FnMut(&[u8]) -> std::io::Result<()>,
+    ) -> Result<(), DownloadFault> {
+        let url = self.base.join(target).map_err(|_| AdminFault::Unreadable)?;
+        let request = self.outbound.client.request(Method::GET, url).bearer_auth(self.token.expose()).timeout(LONG_LIMIT);
+        let mut response = request
+            .send()
+            .await
+            .map_err(|fault| if fault.is_connect() { AdminFault::NotThere } else { AdminFault::Unreadable })?;
+        let status = response.status();
+        if !status.is_success() {
+            let body = read_up_to(response, LONGEST_ANSWER).await.map_err(|_| AdminFault::Unreadable)?;
+            return Err(understand::<Value>(status, &body).err().unwrap_or(AdminFault::Unreadable).into());
+        }
+        while let Some(bytes) = response.chunk().await.map_err(|_| DownloadFault::BrokenOff)? {
+            take(&bytes)?;
+        }
+        Ok(())
+    }
+}
+
+/// Why an answer did not arrive whole.
+#[derive(Debug, thiserror::Error)]
+pub enum DownloadFault {
+    #[error(transparent)]
+    Admin(#[from] AdminFault),
+    #[error("the answer broke off: the log of the running menshen says why")]
+    BrokenOff,
+    #[error("cannot write: {0}")]
+    Io(#[from] std::io::Error),
 }
 
 /// What an answer of the admin API says, wherever it came from.

@@ -11,6 +11,7 @@ pub mod phones;
 pub mod revocations;
 pub mod rotations;
 pub mod sms;
+pub mod transfers;
 pub mod upkeep;
 
 use std::{future::Future, sync::Arc, time::Duration};
@@ -139,6 +140,8 @@ macro_rules! store_contract {
             imports::an_import_in_parallel_with_a_login_makes_one_user,
             imports::integers_go_on_above_what_was_imported,
             imports::a_trial_leaves_nothing,
+            transfers::everything_moves_to_another_store,
+            transfers::an_export_is_of_one_moment,
         }
     };
     (@each $make:expr; $($group:ident :: $case:ident,)*) => {
@@ -291,6 +294,7 @@ mod tests {
             ("accounts", include_str!("contract/accounts.rs")),
             ("outbox", include_str!("contract/outbox.rs")),
             ("imports", include_str!("contract/imports.rs")),
+            ("transfers", include_str!("contract/transfers.rs")),
         ];
         let mut cases = 0;
         for (group, text) in groups {
@@ -300,6 +304,6 @@ mod tests {
                 cases += 1;
             }
         }
-        assert_eq!(cases, 113);
+        assert_eq!(cases, 115);
     }
 }

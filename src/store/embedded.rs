@@ -4,6 +4,7 @@
 //! where the bytes are.
 
 mod accounts;
+mod compact;
 mod draft;
 mod identity;
 mod import;
@@ -22,9 +23,12 @@ mod rotate;
 mod signing_keys;
 mod sled;
 mod sms;
+mod snapshot;
 mod sweep;
+mod transfer;
 mod writer;
 
+pub use self::compact::{CompactError, Compacted, compact};
 pub(in crate::store) use self::sled::has_data;
 
 use std::{path::Path, sync::Arc};
@@ -36,11 +40,12 @@ use self::{
     kv::{Changes, Kv},
     memory::MemoryKv,
     sled::SledKv,
+    snapshot::Snapshots,
     writer::{Health, Writer},
 };
 use super::{
-    AccountOutcome, Announce, Backlog, BindOutcome, CodeHash, Credentials, Imported, ImportedUser, Known, LogCursor,
-    LoginOutcome, Lookup, NewAccount, NewLogin, OpenError, OpenOptions, OutboxEntry, OutboxPlace, PhoneBinding,
+    AccountOutcome, Announce, Backlog, BindOutcome, CodeHash, Credentials, Export, Imported, ImportedUser, Known, LogCursor,
+    LoginOutcome, Lookup, NewAccount, NewLogin, OpenError, OpenOptions, OutboxEntry, OutboxPlace, PhoneBinding, Portable,
     ProfileChange, RefreshSalt, Renewal, Resealing, RevocationPage, Revoke, Revoked, RightsChange, RightsChanged, Rotation,
     RotationOutcome, Session, SmsGuess, SmsId, SmsReservation, SmsReserved, SmsSlots, Store, StoreError, StoreKeys,
     StoreStats, StoredKey, UnbindOutcome, User, WechatIdentity, WechatSession, Withdrawal,
@@ -62,6 +67,7 @@ pub struct EmbeddedStore {
     /// vault would seal with a key that is not in the store.
     changing_keys: tokio::sync::Mutex<()>,
     health: Arc<Health>,
+    snapshots: Arc<Snapshots>,
     writer: Writer,
 }
 
@@ -89,10 +95,11 @@ impl EmbeddedStore {
     fn over(kv: Arc<dyn Kv>, keys: &StoreKeys, entropy: Entropy, path: &Path, settled: bool) -> Result<Self, OpenError> {
         let keyring = keyring(kv.as_ref(), keys, &entropy, path, settled)?;
         let (vault, health) = (Arc::new(Vault::new(keyring, entropy)), Arc::new(Health::default()));
-        let writer = Writer::start(Arc::clone(&kv), Arc::clone(&vault), Arc::clone(&health))
+        let snapshots = Arc::new(Snapshots::default());
+        let writer = Writer::start(Arc::clone(&kv), Arc::clone(&vault), Arc::clone(&health), Arc::clone(&snapshots))
             .map_err(|error| OpenError::Io { path: path.to_owned(), why: format!("no thread: {error}") })?;
         let changing_keys = tokio::sync::Mutex::default();
-        Ok(Self { kv, vault, keys: keys.clone(), changing_keys, health, writer })
+        Ok(Self { kv, vault, keys: keys.clone(), changing_keys, health, snapshots, writer })
     }
 
     /// What other secrets are derived from, see [`super::Opening::root`].
@@ -402,6 +409,30 @@ impl Store for EmbeddedStore {
             .await
             .map_err(|_| StoreError::Unavailable("a read of the store panicked".to_owned()))??;
         Ok(StoreStats { size_bytes })
+    }
+
+    async fn export(&self) -> Result<Export, StoreError> {
+        let (snapshots, kv) = (Arc::clone(&self.snapshots), Arc::clone(&self.kv));
+        // In its turn among the writes, so that it is of one moment.
+        let snapshot = self.writer.run(move |draft| Ok(snapshots.begin(kv, draft.vault().snapshot()))).await?;
+        let (hand, taken) = tokio::sync::mpsc::channel(2);
+        let health = Arc::clone(&self.health);
+        tokio::task::spawn_blocking(move || {
+            let gone = Failure::Refused("nobody takes the export any more");
+            let done = transfer::export(&snapshot, |things| hand.blocking_send(Ok(things)).map_err(|_| gone.clone()));
+            if let Err(failure) = done {
+                drop(hand.blocking_send(Err(StoreError::from(health.note(failure)))));
+            }
+        });
+        Ok(Export(taken))
+    }
+
+    async fn restore(&self, things: Vec<Portable>) -> Result<(), StoreError> {
+        let keys = self.keys.clone();
+        if let Some(keyring) = self.writer.run(move |draft| transfer::restore(draft, &keys, things)).await? {
+            self.vault.install(keyring);
+        }
+        Ok(())
     }
 
     async fn close(&self) -> Result<(), StoreError> {

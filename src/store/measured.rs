@@ -5,11 +5,11 @@ use std::{future::Future, sync::Arc, time::Instant};
 use async_trait::async_trait;
 
 use super::{
-    AccountOutcome, Announce, Backlog, BindOutcome, CodeHash, Credentials, Imported, ImportedUser, Known, LogCursor,
-    LoginOutcome, Lookup, NewAccount, NewLogin, OutboxEntry, OutboxPlace, PhoneBinding, ProfileChange, RefreshSalt, Renewal,
-    Resealing, RevocationPage, Revoke, Revoked, RightsChange, RightsChanged, Rotation, RotationOutcome, Session, SmsGuess,
-    SmsId, SmsReservation, SmsReserved, SmsSlots, Store, StoreError, StoreStats, StoredKey, UnbindOutcome, User,
-    WechatIdentity, WechatSession, Withdrawal,
+    AccountOutcome, Announce, Backlog, BindOutcome, CodeHash, Credentials, Export, Imported, ImportedUser, Known, LogCursor,
+    LoginOutcome, Lookup, NewAccount, NewLogin, OutboxEntry, OutboxPlace, PhoneBinding, Portable, ProfileChange,
+    RefreshSalt, Renewal, Resealing, RevocationPage, Revoke, Revoked, RightsChange, RightsChanged, Rotation,
+    RotationOutcome, Session, SmsGuess, SmsId, SmsReservation, SmsReserved, SmsSlots, Store, StoreError, StoreStats,
+    StoredKey, UnbindOutcome, User, WechatIdentity, WechatSession, Withdrawal,
 };
 use crate::{
     metrics::Metrics,
@@ -206,6 +206,14 @@ impl<S: Store + ?Sized> Store for Measured<S> {
 
     async fn stats(&self) -> Result<StoreStats, StoreError> {
         self.timed("stats", self.inner.stats()).await
+    }
+
+    async fn export(&self) -> Result<Export, StoreError> {
+        self.timed("export", self.inner.export()).await
+    }
+
+    async fn restore(&self, things: Vec<Portable>) -> Result<(), StoreError> {
+        self.timed("restore", self.inner.restore(things)).await
     }
 
     async fn close(&self) -> Result<(), StoreError> {

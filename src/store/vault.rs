@@ -96,6 +96,11 @@ impl Keyring {
         Self { root: self.root.clone(), keys, retired }
     }
 
+    /// With another secret from which others are derived.
+    pub(super) fn with_root(&self, root: Key) -> Self {
+        Self { root, ..self.clone() }
+    }
+
     /// Whether older keys are still needed.
     pub(super) fn is_changing(&self) -> bool {
         self.keys.len() > 1

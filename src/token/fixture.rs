@@ -13,11 +13,11 @@ use async_trait::async_trait;
 use super::{AccessClaims, ForeignClaims, KeptClaims, Told};
 use crate::{
     store::{
-        AccountOutcome, Announce, Backlog, BindOutcome, CodeHash, Credentials, Imported, ImportedUser, Known, LogCursor,
-        LoginOutcome, Lookup, NewAccount, NewLogin, OutboxEntry, OutboxPlace, PhoneBinding, Profile, ProfileChange,
-        RefreshSalt, Renewal, Resealing, RevocationEntry, RevocationPage, Revoke, Revoked, RightsChange, RightsChanged,
-        Rotation, RotationOutcome, Session, SmsGuess, SmsId, SmsReservation, SmsReserved, SmsSlots, Store, StoreError,
-        StoreStats, StoredKey, UnbindOutcome, User, WechatIdentity, WechatSession, Withdrawal,
+        AccountOutcome, Announce, Backlog, BindOutcome, CodeHash, Credentials, Export, Imported, ImportedUser, Known,
+        LogCursor, LoginOutcome, Lookup, NewAccount, NewLogin, OutboxEntry, OutboxPlace, PhoneBinding, Portable, Profile,
+        ProfileChange, RefreshSalt, Renewal, Resealing, RevocationEntry, RevocationPage, Revoke, Revoked, RightsChange,
+        RightsChanged, Rotation, RotationOutcome, Session, SmsGuess, SmsId, SmsReservation, SmsReserved, SmsSlots, Store,
+        StoreError, StoreStats, StoredKey, UnbindOutcome, User, WechatIdentity, WechatSession, Withdrawal,
     },
     types::{ClientType, ExtraClaims, Phone, SessionId, Timestamp, UserId, UserType, Username},
 };
@@ -148,6 +148,14 @@ impl Store for Shelf {
     }
 
     async fn import_users(&self, _: &[ImportedUser], _: bool) -> Result<Vec<Imported>, StoreError> {
+        Err(StoreError::Closed)
+    }
+
+    async fn export(&self) -> Result<Export, StoreError> {
+        Err(StoreError::Closed)
+    }
+
+    async fn restore(&self, _: Vec<Portable>) -> Result<(), StoreError> {
         Err(StoreError::Closed)
     }
 

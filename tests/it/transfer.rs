@@ -119,3 +119,98 @@ fn many_rows_are_imported_in_steps() {
     assert_eq!((id(&last), &last["user"]["created_at"]), ("1001", &json!("2020-01-01T19:04:05Z")));
     assert_eq!(id(&menshen.login("somebody-new")), "1002");
 }
+
+fn refreshed(menshen: &Menshen, session: &Value) -> u16 {
+    menshen.post("/auth/refresh", &[], &json!({ "refresh_token": session["refresh_token"] })).status
+}
+
+fn status(menshen: &Menshen, session: &Value) -> u16 {
+    let token = format!("Bearer {}", session["access_token"].as_str().expect("a token"));
+    menshen.get("/orders", &[("Authorization", &token)]).status
+}
+
+#[test]
+fn a_backup_of_a_running_menshen_brings_everybody_back_and_nobody_s_session() {
+    let backend = Backend::start();
+    let mut menshen = importing(&backend).start();
+    let (alice, bob) = (menshen.login("alice"), menshen.login("bob"));
+    let said = live(&menshen, &["export", "backup"]).good();
+    assert_eq!(said, "2 users, 2 sessions, 1 signing keys; read again and found whole");
+    live(&menshen, &["export", "backup"]).failed(1, "is there already");
+    menshen.stop();
+    let dir = menshen.keep_directory();
+    let file = std::fs::read(dir.path().join("backup")).expect("a file");
+    assert!(!file.windows(5).any(|part| part == b"alice"), "nothing is in the clear");
+
+    // Refused, and nothing is half-done.
+    stopped(dir.path(), &["import", "backup"], "").failed(1, "is not empty");
+    std::fs::rename(dir.path().join("data"), dir.path().join("data.old")).expect("moved");
+    write(dir.path(), "cut", "");
+    std::fs::write(dir.path().join("cut"), &file[..file.len() - 40]).expect("a file");
+    let mut changed = file.clone();
+    changed[file.len() / 2] ^= 1;
+    std::fs::write(dir.path().join("changed"), changed).expect("a file");
+    write(dir.path(), "newer", "{\"menshen_export\":2}\n");
+    write(dir.path(), "other.key", &"ab".repeat(32));
+    for (args, words) in [
+        (&["import", "cut"][..], "ends too early"),
+        (&["import", "changed"], "does not open"),
+        (&["import", "newer"], "of a newer menshen"),
+        (&["import", "config.toml"], "no export of menshen"),
+        (&["import", "backup", "--key-file", "other.key"], "another key"),
+        (&["import", "backup", "--with-sessions"], "would live again"),
+        (&["import", "nowhere"], "cannot open"),
+    ] {
+        stopped(dir.path(), args, "").failed(1, words);
+        assert!(!dir.path().join("data").exists() && !dir.path().join("data.importing").exists(), "{args:?}");
+    }
+    stopped(dir.path(), &["import"], "").failed(64, "");
+
+    let said = stopped(dir.path(), &["import", "backup"], "").good();
+    assert!(said.starts_with("2 users, 0 sessions, 1 signing keys\nids are integers"), "{said}");
+    drop(menshen);
+    let menshen = importing(&backend).in_directory(dir).start();
+    assert_eq!((status(&menshen, &alice), refreshed(&menshen, &bob)), (401, 401));
+    let again = menshen.login("alice");
+    assert_eq!((id(&again), &again["is_new_user"]), (id(&alice), &json!(false)));
+    assert_eq!(status(&menshen, &again), 200);
+}
+
+#[test]
+fn a_move_of_a_stopped_menshen_signs_nobody_out() {
+    let backend = Backend::start();
+    let mut menshen = importing(&backend).start();
+    let alice = menshen.login("alice");
+    menshen.stop();
+    let dir = menshen.keep_directory();
+    stopped(dir.path(), &["export", "whole"], "").good();
+    std::fs::rename(dir.path().join("data"), dir.path().join("data.old")).expect("moved");
+    assert_eq!(
+        stopped(dir.path(), &["import", "whole", "--with-sessions"], "").good(),
+        "1 users, 1 sessions, 1 signing keys"
+    );
+    drop(menshen);
+    let menshen = importing(&backend).in_directory(dir).start();
+    assert_eq!((status(&menshen, &alice), refreshed(&menshen, &alice)), (200, 200));
+}
+
+#[test]
+fn a_compacted_store_is_the_same_and_no_larger() {
+    let backend = Backend::start();
+    let mut menshen = importing(&backend).start();
+    let alice = menshen.login("alice");
+    for _ in 0..50 {
+        menshen.login("bob");
+    }
+    live(&menshen, &["store", "compact"]).failed(1, "in use by another process");
+    menshen.stop();
+    let dir = menshen.keep_directory();
+    let said = stopped(dir.path(), &["store", "compact"], "").good();
+    let sizes: Vec<u64> = said.split(' ').filter_map(|word| word.parse().ok()).collect();
+    assert!(said.contains("KiB before") && sizes[2] <= sizes[1], "{said}");
+    assert!(!dir.path().join("data.compacting").exists());
+    drop(menshen);
+    let menshen = importing(&backend).in_directory(dir).start();
+    assert_eq!((status(&menshen, &alice), refreshed(&menshen, &alice)), (200, 200));
+    assert_eq!(id(&menshen.login("alice")), id(&alice));
+}

@@ -41,6 +41,8 @@ pub(super) const CODES: &[u8] = b"c/";
 pub(super) const SESSIONS_OF: &[u8] = b"l/";
 /// Users by id.
 pub(super) const USERS: &[u8] = b"u/";
+/// Users who are gone, by id.
+pub(super) const GONE: &[u8] = b"g/";
 /// Codes and messages of phones, by keyed hash of the phone.
 pub(super) const SMS: &[u8] = b"v/";
 
@@ -51,7 +53,7 @@ pub(super) fn user(id: &UserId) -> Vec<u8> {
 
 /// A user who is gone.
 pub(super) fn gone(id: &UserId) -> Vec<u8> {
-    [b"g/", id.as_str().as_bytes()].concat()
+    [GONE, id.as_str().as_bytes()].concat()
 }
 
 /// Where a guess at a code that is not there is written, so that it costs what a wrong guess costs: one of 256 places, by the

@@ -17,9 +17,9 @@ const MOST_COUNTED: usize = 1000;
 
 /// An event, and how often it has been tried.
 #[derive(Serialize, Deserialize)]
-struct OutboxRecord {
-    event: OutboxEvent,
-    at: Timestamp,
+pub(super) struct OutboxRecord {
+    pub(super) event: OutboxEvent,
+    pub(super) at: Timestamp,
     attempts: u32,
 }
 

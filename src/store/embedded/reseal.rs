@@ -57,7 +57,7 @@ pub(super) fn step(draft: &mut Draft<'_>, keys: &StoreKeys, limit: usize) -> Res
     Ok((Resealing { records: pairs.len(), finished: true }, Some(alone)))
 }
 
-fn write(draft: &mut Draft<'_>, keys: &StoreKeys, keyring: &Keyring) -> Result<(), Failure> {
+pub(super) fn write(draft: &mut Draft<'_>, keys: &StoreKeys, keyring: &Keyring) -> Result<(), Failure> {
     let bytes = keyring.wrap(keys, draft.vault().entropy(), layout::KEYRING)?;
     draft.put_bytes(layout::KEYRING.to_vec(), bytes);
     Ok(())

@@ -109,7 +109,7 @@ fn mark_ended(draft: &mut Draft<'_>, mut record: SessionRecord, now: Timestamp) 
     records::put_session(draft, &record)
 }
 
-fn log(draft: &mut Draft<'_>, entry: RevocationEntry) -> Result<RevocationEntry, Failure> {
+pub(super) fn log(draft: &mut Draft<'_>, entry: RevocationEntry) -> Result<RevocationEntry, Failure> {
     let number = next(draft.record::<u64>(layout::LOG_HEAD)?.unwrap_or_default())?;
     let key = layout::log_line(number);
     draft.put(layout::LOG_HEAD.to_vec(), &number)?;

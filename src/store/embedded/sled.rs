@@ -29,11 +29,11 @@ use super::kv::{Changes, Kv, Pair};
 use crate::store::{OpenError, OpenOptions, failure::Failure};
 
 /// Our file in the directory: empty while the store is being made, then [`SETTLED`].
-const MARKER: &str = "menshen.store";
+pub(super) const MARKER: &str = "menshen.store";
 const SETTLED: &[u8] = b"This directory is a store of menshen, format 1. All of its files belong together.\n";
 /// Our file with the number of the last commit, as text. Written when the commit is durable and never synced: it may be
 /// behind the log, and only a log that has lost something is behind it.
-const COMMITS: &str = "menshen.commits";
+pub(super) const COMMITS: &str = "menshen.commits";
 /// The same number, inside the log.
 const LAST_COMMIT: &[u8] = b"m/last_commit";
 /// Files by which sled's directories are known.

@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     draft::Draft,
     kv::{Changes, Kv},
+    snapshot::Snapshots,
 };
 use crate::store::{StoreError, failure::Failure, vault::Vault};
 
@@ -69,9 +70,14 @@ enum Message {
 
 impl Writer {
     /// Starts the thread.
-    pub(super) fn start(kv: Arc<dyn Kv>, vault: Arc<Vault>, health: Arc<Health>) -> std::io::Result<Self> {
+    pub(super) fn start(
+        kv: Arc<dyn Kv>,
+        vault: Arc<Vault>,
+        health: Arc<Health>,
+        snapshots: Arc<Snapshots>,
+    ) -> std::io::Result<Self> {
         let (queue, jobs) = mpsc::channel(QUEUE);
-        let group = Group { kv, vault, health: Arc::clone(&health) };
+        let group = Group { kv, vault, health: Arc::clone(&health), snapshots };
         let thread = std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || group.serve(jobs))?;
         Ok(Self { queue, health, thread: Mutex::new(Some(thread)) })
     }
@@ -160,6 +166,7 @@ struct Group {
     kv: Arc<dyn Kv>,
     vault: Arc<Vault>,
     health: Arc<Health>,
+    snapshots: Arc<Snapshots>,
 }
 
 impl Group {
@@ -210,7 +217,10 @@ impl Group {
                 Err(Failure::Damaged(_) | Failure::Refused(_)) => {}
             }
         }
-        if changes.is_empty() { Ok(()) } else { guarded(|| self.kv.commit(&changes)) }
+        if changes.is_empty() {
+            return Ok(());
+        }
+        guarded(|| self.snapshots.note(self.kv.as_ref(), &changes).and_then(|()| self.kv.commit(&changes)))
     }
 
     fn close(&self) -> Result<(), Failure> {

@@ -1,0 +1,109 @@
+//! `menshen export`: everything in the store, sealed, into a file.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, BufReader, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::{Context, bail};
+
+use super::operator::{self, Operator};
+use crate::{
+    app,
+    config::Source,
+    crypto::Key,
+    store::{Portable, backup::Opener},
+};
+
+/// How often it is told how far it has come, in bytes.
+const TELL_EVERY: u64 = 64 << 20;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The file to make, or `-` for standard output
+    file: PathBuf,
+}
+
+/// How much of each kind there is.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) users: u64,
+    pub(super) sessions: u64,
+    pub(super) keys: u64,
+}
+
+impl Counts {
+    pub(super) fn add(&mut self, thing: &Portable) {
+        match thing {
+            Portable::User(_) => self.users += 1,
+            Portable::Session(_) => self.sessions += 1,
+            Portable::SigningKey { .. } => self.keys += 1,
+            Portable::Counters { .. }
+            | Portable::Root(_)
+            | Portable::Gone { .. }
+            | Portable::Revocation(_)
+            | Portable::Event { .. } => {}
+        }
+    }
+}
+
+pub(super) fn run(source: &Source, args: &Args, out: &mut impl Write, err: &mut impl Write) -> io::Result<ExitCode> {
+    let config = match super::run::load(source, err)? {
+        Ok(config) => config,
+        Err(code) => return Ok(code),
+    };
+    let key = app::export_key(&config);
+    operator::work_with(config, err, async |operator| {
+        if args.file.as_os_str() == "-" {
+            return Ok(operator.download("/admin/store/export", |bytes| out.write_all(bytes)).await?);
+        }
+        let key = key?.context("this store has no key of its own (store.encryption_key_file), so it cannot be exported")?;
+        let part = PathBuf::from(format!("{}.part", args.file.display()));
+        if args.file.exists() {
+            bail!("{} is there already", args.file.display());
+        }
+        let written = save(operator, &part).await.and_then(|()| verify(&part, &key)).and_then(|counts| {
+            fs::rename(&part, &args.file)?;
+            Ok(counts)
+        });
+        if written.is_err() {
+            // It may not even have come about.
+            drop(fs::remove_file(&part));
+        }
+        let Counts { users, sessions, keys } = written?;
+        Ok(writeln!(out, "{users} users, {sessions} sessions, {keys} signing keys; read again and found whole")?)
+    })
+}
+
+async fn save(operator: &Operator, part: &Path) -> anyhow::Result<()> {
+    let opened = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(part);
+    let mut file = opened.with_context(|| format!("cannot make {}", part.display()))?;
+    let (mut written, mut told) = (0, 0);
+    operator
+        .download("/admin/store/export", |bytes| {
+            file.write_all(bytes)?;
+            written += bytes.len() as u64;
+            if written - told >= TELL_EVERY {
+                told = written;
+                writeln!(io::stderr(), "{} MiB written", written >> 20)?;
+            }
+            Ok(())
+        })
+        .await?;
+    Ok(file.sync_all()?)
+}
+
+/// Reads what was written, with the key that will have to open it some day.
+fn verify(part: &Path, key: &Key) -> anyhow::Result<Counts> {
+    let mut opener = Opener::begin(BufReader::new(File::open(part)?), key)?;
+    let mut counts = Counts::default();
+    while let Some(things) = opener.piece()? {
+        for thing in &things {
+            counts.add(thing);
+        }
+    }
+    Ok(counts)
+}

@@ -1,0 +1,137 @@
+//! `menshen import FILE`: an export into a store that is made for it.
+//!
+//! Must stay true: the store is filled aside and takes its place when it is whole, so a broken import leaves nothing; what was
+//! revoked after the export does not live again unless that was asked for of an export where it cannot have happened.
+
+use std::{
+    fs::{self, File},
+    io::{self, BufReader, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::{Context, bail};
+
+use super::FileArgs;
+use crate::{
+    app,
+    cli::{export::Counts, run::load},
+    clock::Clock,
+    config::{Config, Source, StoreEngine, UserIds},
+    entropy::Entropy,
+    store::{self, Portable, RevocationEntry, RevocationTarget, backup::Opener},
+    types::Timestamp,
+};
+
+pub(super) fn run(source: &Source, args: &FileArgs, out: &mut impl Write, err: &mut impl Write) -> io::Result<ExitCode> {
+    let config = match load(source, err)? {
+        Ok(config) => config,
+        Err(code) => return Ok(code),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    match runtime.block_on(import(config, args)) {
+        Ok((Counts { users, sessions, keys }, is_integer)) => {
+            writeln!(out, "{users} users, {sessions} sessions, {keys} signing keys")?;
+            if is_integer && !args.with_sessions {
+                writeln!(
+                    out,
+                    "ids are integers: set users.first_integer above the highest id in the backend's tables before you \
+                     start, because those given since the export would be given again"
+                )?;
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(fault) => {
+            writeln!(err, "menshen: {fault:#}")?;
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+async fn import(config: Config, args: &FileArgs) -> anyhow::Result<(Counts, bool)> {
+    let StoreEngine::Sled(place) = config.store.engine()? else {
+        bail!("a store in memory is gone at once: set store.url to sled:PATH");
+    };
+    if store::has_data(&place) {
+        bail!("the store in {} is not empty: move it aside, or name another one as store.url", place.display());
+    }
+    let key = match &args.key_file {
+        Some(file) => app::export_key_in(&config, file)?,
+        None => app::export_key(&config)?,
+    };
+    let key = key.context("store.encryption_key is needed: the one of the store that was exported (or say --key-file)")?;
+    let file = File::open(&args.file).with_context(|| format!("cannot open {}", args.file.display()))?;
+    let mut opener = Opener::begin(BufReader::new(file), &key)?;
+    if args.with_sessions && opener.said.live {
+        bail!(
+            "this export was made while its menshen ran: what was revoked after it would live again. Export a stopped one, \
+             or leave out --with-sessions"
+        );
+    }
+    let aside = PathBuf::from(format!("{}.importing", place.display()));
+    if aside.exists() {
+        bail!("{} is there: another import is under way, or was broken off. Delete it if none is", aside.display());
+    }
+    let is_integer = config.users.ids == UserIds::Integer;
+    let filled = fill(config, &aside, &mut opener, args.with_sessions).await;
+    let placed = filled.and_then(|counts| {
+        // Where an empty directory is, it is replaced; anything else is in the way.
+        fs::rename(&aside, &place).with_context(|| format!("cannot put the store to {}", place.display()))?;
+        let parent = place.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(parent)?.sync_all()?;
+        Ok(counts)
+    });
+    if placed.is_err() {
+        // Ours, made just now.
+        drop(fs::remove_dir_all(&aside));
+    }
+    Ok((placed?, is_integer))
+}
+
+async fn fill(
+    mut config: Config,
+    aside: &Path,
+    opener: &mut Opener<BufReader<File>>,
+    with_sessions: bool,
+) -> anyhow::Result<Counts> {
+    // The key belongs to the place where the store will be.
+    config.store = app::with_known_key(&config.store)?;
+    config.store.url = format!("sled:{}", aside.display());
+    let store = app::open_store(&config, &Entropy::default())?.store;
+    let now = Clock::System.now();
+    let mut counts = Counts::default();
+    let filled = async {
+        while let Some(things) = opener.piece()? {
+            let things: Vec<_> =
+                if with_sessions { things } else { things.into_iter().flat_map(|thing| restored(thing, now)).collect() };
+            for thing in &things {
+                counts.add(thing);
+            }
+            store.restore(things).await?;
+        }
+        anyhow::Ok(())
+    };
+    let filled = filled.await;
+    let closed = store.close().await;
+    filled?;
+    closed?;
+    Ok(counts)
+}
+
+/// What of a backup is taken: nobody stays signed in, and every token of before is refused. The global epoch is the time in seconds,
+/// so that it is above whatever it had risen to after the backup.
+fn restored(thing: Portable, now: Timestamp) -> Vec<Portable> {
+    match thing {
+        Portable::Counters { global_epoch, next_user } => {
+            let epoch = global_epoch.saturating_add(1).max(now.as_secs());
+            let entry = RevocationEntry { at: now, target: RevocationTarget::Everything { epoch } };
+            vec![Portable::Counters { global_epoch: epoch, next_user }, Portable::Revocation(entry)]
+        }
+        Portable::User(mut user) => {
+            user.openids.iter_mut().for_each(|openid| openid.session_key = None);
+            vec![Portable::User(user)]
+        }
+        Portable::Root(_) | Portable::Session(_) | Portable::Revocation(_) => Vec::new(),
+        kept @ (Portable::SigningKey { .. } | Portable::Gone { .. } | Portable::Event { .. }) => vec![kept],
+    }
+}

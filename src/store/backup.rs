@@ -1,0 +1,238 @@
+//! The file that a store goes into: sealed, in pieces, each authentic in its place, with an end that is told.
+//!
+//! First a line of JSON in the clear ([`Header`]); then pieces, each with its length before it: AES-256-GCM under a key of this file,
+//! authenticated together with the header, the number of the piece, and whether it is the last. Inside are lines of JSON, one
+//! [`Portable`] each. So nothing can be changed, left out, moved or cut off without being noticed.
+//!
+//! Must stay true: nothing personal is outside of a seal; a reader believes nothing before its seal has opened.
+
+use std::io::{self, Read};
+
+use serde::{Deserialize, Serialize};
+
+use super::Portable;
+use crate::{
+    crypto::{self, Key},
+    entropy::{Entropy, NoEntropy},
+    types::Timestamp,
+};
+
+/// The version that is written, and the newest that is read.
+const FORMAT: u32 = 1;
+/// Longest piece, sealed.
+const LONGEST_PIECE: usize = 4 << 20;
+/// Longest header.
+const LONGEST_HEADER: usize = 4096;
+
+/// What a file says of itself.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Header {
+    /// The version of the form.
+    pub menshen_export: u32,
+    /// When the store was so. Milliseconds since 1970-01-01T00:00:00Z.
+    pub at: Timestamp,
+    /// The store was in use: what was revoked later is not in it.
+    pub live: bool,
+    /// Random: makes the key of the file.
+    salt: String,
+}
+
+/// Why a file is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    #[error("this is no export of menshen")]
+    NotOurs,
+    #[error("this export is of a newer menshen (form {0}; this one reads up to {FORMAT})")]
+    Newer(u32),
+    #[error("it does not open: sealed with another key, or changed")]
+    Sealed,
+    #[error("it ends too early: a part is missing")]
+    Truncated,
+    #[error("there is something after its end")]
+    Trailing,
+    #[error("it holds something that this menshen does not know")]
+    Unknown,
+    #[error("cannot read: {0}")]
+    Io(io::Error),
+    #[error(transparent)]
+    Entropy(#[from] NoEntropy),
+}
+
+impl From<io::Error> for BackupError {
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::UnexpectedEof { Self::Truncated } else { Self::Io(error) }
+    }
+}
+
+/// What seals exports: derived from the encryption key of the config.
+pub fn key_of(encryption_key: &Key) -> Key {
+    crypto::derive(encryption_key, "store export")
+}
+
+/// Makes the bytes of a file.
+pub struct Sealer {
+    key: Key,
+    header: Vec<u8>,
+    number: u64,
+    entropy: Entropy,
+}
+
+impl Sealer {
+    /// Begins a file; the bytes are its header.
+    pub fn begin(key: &Key, at: Timestamp, live: bool, entropy: &Entropy) -> Result<(Self, Vec<u8>), BackupError> {
+        let salt = hex::encode(entropy.bytes::<32>()?);
+        let header = Header { menshen_export: FORMAT, at, live, salt };
+        let mut bytes = serde_json::to_vec(&header).map_err(|_| BackupError::Unknown)?;
+        bytes.push(b'\n');
+        let sealer = Self { key: file_key(key, &header), header: bytes.clone(), number: 0, entropy: entropy.clone() };
+        Ok((sealer, bytes))
+    }
+
+    /// The bytes of some more; of the end with `is_last`.
+    pub fn piece(&mut self, things: &[Portable], is_last: bool) -> Result<Vec<u8>, BackupError> {
+        let mut plain = zeroize::Zeroizing::new(Vec::new());
+        for thing in things {
+            serde_json::to_writer(&mut *plain, thing).map_err(|_| BackupError::Unknown)?;
+            plain.push(b'\n');
+        }
+        let context = context(&self.header, self.number, is_last);
+        self.number += 1;
+        let sealed = crypto::seal(&self.key, &self.entropy, &context, &plain)?;
+        let length = u32::try_from(sealed.len()).map_err(|_| BackupError::Unknown)?;
+        let mut bytes = Vec::with_capacity(5 + sealed.len());
+        bytes.extend_from_slice(&length.to_be_bytes());
+        bytes.push(u8::from(is_last));
+        bytes.extend_from_slice(&sealed);
+        Ok(bytes)
+    }
+}
+
+/// Reads a file.
+pub struct Opener<R> {
+    source: R,
+    key: Key,
+    header: Vec<u8>,
+    pub said: Header,
+    number: u64,
+    is_over: bool,
+}
+
+impl<R: Read> Opener<R> {
+    /// Reads the header.
+    pub fn begin(mut source: R, key: &Key) -> Result<Self, BackupError> {
+        let mut header = Vec::new();
+        while header.last() != Some(&b'\n') {
+            let mut byte = [0];
+            if header.len() >= LONGEST_HEADER || source.read(&mut byte)? == 0 {
+                return Err(BackupError::NotOurs);
+            }
+            header.push(byte[0]);
+        }
+        let version: serde_json::Value = serde_json::from_slice(&header).map_err(|_| BackupError::NotOurs)?;
+        let form = version["menshen_export"].as_u64().ok_or(BackupError::NotOurs)?;
+        if form != u64::from(FORMAT) {
+            return Err(BackupError::Newer(u32::try_from(form).unwrap_or(u32::MAX)));
+        }
+        let said: Header = serde_json::from_value(version).map_err(|_| BackupError::NotOurs)?;
+        Ok(Self { source, key: file_key(key, &said), header, said, number: 0, is_over: false })
+    }
+
+    /// The next ones; `None` after the last.
+    pub fn piece(&mut self) -> Result<Option<Vec<Portable>>, BackupError> {
+        if self.is_over {
+            return if self.source.read(&mut [0])? == 0 { Ok(None) } else { Err(BackupError::Trailing) };
+        }
+        let mut head = [0; 5];
+        self.source.read_exact(&mut head)?;
+        let [a, b, c, d, last] = head;
+        let length = u32::from_be_bytes([a, b, c, d]) as usize;
+        if length > LONGEST_PIECE || last > 1 {
+            return Err(BackupError::Sealed);
+        }
+        let mut sealed = vec![0; length];
+        self.source.read_exact(&mut sealed)?;
+        let context = context(&self.header, self.number, last == 1);
+        let plain = crypto::open(&self.key, &context, &sealed).map(zeroize::Zeroizing::new).ok_or(BackupError::Sealed)?;
+        self.number += 1;
+        self.is_over = last == 1;
+        let lines = plain.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
+        lines.map(|line| serde_json::from_slice(line).map_err(|_| BackupError::Unknown)).collect::<Result<_, _>>().map(Some)
+    }
+}
+
+fn file_key(key: &Key, header: &Header) -> Key {
+    Key::new(crypto::mac(key, &[b"file", header.salt.as_bytes()]))
+}
+
+fn context(header: &[u8], number: u64, is_last: bool) -> Vec<u8> {
+    [header, &number.to_be_bytes(), &[u8::from(is_last)]].concat()
+}
+
+impl std::fmt::Debug for Sealer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Sealer")
+    }
+}
+
+impl<R> std::fmt::Debug for Opener<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Opener")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::UserId;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+    fn gone(id: &str) -> Portable {
+        Portable::Gone { id: UserId::parse(id).unwrap(), at: NOW, merged_into: None }
+    }
+
+    fn file() -> Vec<u8> {
+        let (mut sealer, mut bytes) = Sealer::begin(&Key::new([1; 32]), NOW, true, &Entropy::default()).unwrap();
+        bytes.extend(sealer.piece(&[gone("first-user"), gone("second-user")], false).unwrap());
+        bytes.extend(sealer.piece(&[gone("third-user")], false).unwrap());
+        bytes.extend(sealer.piece(&[], true).unwrap());
+        bytes
+    }
+
+    fn read(bytes: &[u8], key: [u8; 32]) -> Result<usize, BackupError> {
+        let mut opener = Opener::begin(bytes, &Key::new(key))?;
+        let mut things = 0;
+        while let Some(some) = opener.piece()? {
+            things += some.len();
+        }
+        Ok(things)
+    }
+
+    #[test]
+    fn what_goes_in_comes_out_and_nothing_can_be_seen_of_it() {
+        let file = file();
+        assert_eq!(read(&file, [1; 32]).unwrap(), 3);
+        assert!(!file.windows(10).any(|part| part == b"first-user"));
+        assert!(matches!(read(&file, [2; 32]), Err(BackupError::Sealed)));
+    }
+
+    #[test]
+    fn every_byte_counts() {
+        let file = file();
+        for at in 0..file.len() {
+            let mut changed = file.clone();
+            changed[at] ^= 1;
+            assert!(read(&changed, [1; 32]).is_err(), "byte {at}");
+            assert!(read(&file[..at], [1; 32]).is_err(), "cut at {at}");
+        }
+        assert!(matches!(read(&[file.clone(), vec![0]].concat(), [1; 32]), Err(BackupError::Trailing)));
+        assert!(matches!(read(&file[..file.len() - 33], [1; 32]), Err(BackupError::Truncated)));
+    }
+
+    #[test]
+    fn a_newer_form_is_refused_by_its_name() {
+        let newer = b"{\"menshen_export\":2,\"more\":true}\nwhatever";
+        assert!(matches!(read(newer, [1; 32]), Err(BackupError::Newer(2))));
+        assert!(matches!(read(b"PK\x03\x04", [1; 32]), Err(BackupError::NotOurs)));
+    }
+}

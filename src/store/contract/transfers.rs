@@ -1,0 +1,117 @@
+//! Out of one store and into another.
+
+use std::sync::Arc;
+
+use super::{Subject, at, later, lives, login_of, moved, opened, rotation, whole_log, with_unionid};
+use crate::{
+    crypto::Key,
+    entropy::Entropy,
+    store::{
+        Announce, Known, Lookup, NewUserId, OutboxEvent, Portable, Revoke, RotationOutcome, StoreKeys, StoredKey,
+        embedded::EmbeddedStore,
+    },
+    types::{AppId, OpenId, Secret, SessionId},
+};
+
+async fn exported(store: &Subject) -> Vec<Portable> {
+    let mut export = store.export().await.expect("the store works");
+    let mut all = Vec::new();
+    while let Some(things) = export.next().await {
+        all.extend(things.expect("the store works"));
+    }
+    all
+}
+
+fn another() -> Subject {
+    let keys = StoreKeys::derive(&Key::new([9; 32]), None);
+    Arc::new(EmbeddedStore::memory(&keys, Entropy::default()).expect("a store"))
+}
+
+/// Users, identities, sessions, revocations, keys, counters, ids that are taken, and what the backend has to hear.
+pub async fn everything_moves_to_another_store(store: Subject) {
+    let integer = |mut login: crate::store::NewLogin| {
+        login.new_user = NewUserId::NextInteger { first: 1 };
+        login
+    };
+    let alice = opened(&store, &with_unionid(integer(login_of("alice", 1)), "union")).await;
+    let bob = opened(&store, &integer(login_of("bob", 2))).await;
+    let carol = opened(&store, &integer(login_of("carol", 3))).await;
+    let all = Announce { created: true, deleted: true, merged: true, withdrawn: true };
+    store.erase_user(&carol.user.id, None, all, later(1)).await.expect("works").expect("a user");
+    let one = Revoke::Session { user: bob.user.id.clone(), session: bob.session.id };
+    store.revoke(&one, later(1)).await.expect("works");
+    moved(&store, &rotation(alice.session.id, 0, later(2))).await;
+    for kid in ["one", "two"] {
+        let after = (kid == "two").then_some("one");
+        let key = StoredKey {
+            kid: kid.to_owned(),
+            algorithm: "EdDSA".to_owned(),
+            private: Secret::new(kid.as_bytes().to_vec()),
+            created_at: later(1),
+        };
+        assert!(store.add_key(&key, after).await.expect("works"));
+    }
+    let things = exported(&store).await;
+    let other = another();
+    for thing in things.chunks(3) {
+        other.restore(thing.to_vec()).await.expect("works");
+    }
+
+    for person in [&alice, &bob] {
+        let id = &person.user.id;
+        assert_eq!(other.user(id).await.expect("works"), store.user(id).await.expect("works"));
+    }
+    assert!(matches!(other.known(&carol.user.id).await.expect("works"), Known::Gone { .. }));
+    assert_eq!(whole_log(&other).await, whole_log(&store).await);
+    let kids = |keys: Vec<StoredKey>| keys.into_iter().map(|key| key.kid).collect::<Vec<_>>();
+    assert_eq!(kids(other.keys().await.expect("works")), ["two", "one"]);
+    assert!(lives(&other, alice.session.id, later(3)).await && !lives(&other, bob.session.id, later(3)).await);
+    assert_eq!(moved(&other, &rotation(alice.session.id, 1, later(3))).await, 2);
+    let revoked = other.rotate(&rotation(bob.session.id, 0, later(3))).await.expect("works");
+    assert!(matches!(revoked, RotationOutcome::Revoked), "{revoked:?}");
+    assert_eq!(other.sessions(&alice.user.id, later(3)).await.expect("works").len(), 1);
+    let wechat = other.wechat_session(alice.session.id, later(3)).await.expect("works").expect("a session");
+    assert_eq!(wechat.session_keys.len(), 1);
+    let events = other.take_outbox(later(9), later(99), 9).await.expect("works");
+    assert!(events.iter().any(|entry| entry.event == OutboxEvent::Deleted { user: carol.user.id.clone() }), "{events:?}");
+    // Whoever comes back is who they were, and a new user gets an id that nobody had.
+    let again = opened(&other, &at(integer(login_of("alice", 4)), later(4))).await;
+    assert_eq!((again.user.id, again.is_new_user), (alice.user.id, false));
+    let new = opened(&other, &at(integer(login_of("dave", 5)), later(4))).await;
+    assert_eq!(new.user.id.as_str(), "4");
+}
+
+/// What is written after it has begun is not in it, and nothing is in it half.
+pub async fn an_export_is_of_one_moment(store: Subject) {
+    for n in 0..500_u128 {
+        opened(&store, &login_of(&format!("person{n}"), n + 1)).await;
+    }
+    let mut export = store.export().await.expect("the store works");
+    // Beyond what is read ahead, users go, come and change.
+    for n in [0, 250, 499_u128] {
+        let by = Lookup::OpenId(AppId::parse("wx1").expect("an app id"), OpenId::parse(&format!("person{n}")).expect("one"));
+        let id = store.find_user(&by).await.expect("works").expect("a user");
+        store.erase_user(&id, None, Announce::default(), later(1)).await.expect("works").expect("a user");
+    }
+    for n in 500..700_u128 {
+        opened(&store, &login_of(&format!("person{n}"), n + 1)).await;
+    }
+    let (mut users, mut sessions, mut openids) = (0, Vec::new(), 0);
+    while let Some(things) = export.next().await {
+        for thing in things.expect("the store works") {
+            match thing {
+                Portable::User(user) => {
+                    users += 1;
+                    openids += user.openids.iter().filter(|openid| openid.session_key.is_some()).count();
+                }
+                Portable::Session(session) => sessions.push(session.session.id),
+                Portable::Gone { id, .. } => panic!("{id} was erased later"),
+                _ => {}
+            }
+        }
+    }
+    sessions.sort_unstable();
+    let expected: Vec<_> = (1..=500).map(SessionId::from_bits).collect();
+    assert_eq!((users, openids), (500, 500));
+    assert_eq!(sessions, expected);
+}
