@@ -103,6 +103,11 @@ pub struct Config {
 }
 
 impl Config {
+    /// Whether somebody passes whom the rules would refuse.
+    pub fn reports_only(&self) -> bool {
+        self.gate.report_only || self.rule.iter().any(|rule| rule.report_only == Some(true))
+    }
+
     /// Says what is wrong with the values, and which are risky. Pure: opens nothing.
     pub fn check(&self, problems: &mut Problems) {
         self.server.check(self.mode, problems);

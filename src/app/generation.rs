@@ -207,9 +207,24 @@ impl Generation {
         Ok((generation, snapshot))
     }
 
+    /// Nobody is to forget that the gate refuses nobody.
+    fn say_whether_it_reports(&self, foundation: &Foundation) {
+        let gauge = &foundation.metrics.report_only;
+        let said_before = gauge.get() == 1;
+        gauge.set(i64::from(self.config.reports_only()));
+        if self.config.gate.report_only {
+            foundation.details.set("gate", "report only: nobody is refused by path, token or rule");
+        } else if self.config.reports_only() {
+            foundation.details.set("gate", "report only on the paths of some rules");
+        } else if said_before {
+            foundation.details.set("gate", "refuses");
+        }
+    }
+
     /// Starts what this generation does in the background; it ends when the generation is dropped.
     pub(super) fn start(&mut self, foundation: &Arc<Foundation>) {
         foundation.courier.go_to(self.hooks.clone(), self.config.hooks.give_up_after.get());
+        self.say_whether_it_reports(foundation);
         let (foundation, keyrings) = (foundation.clone(), self.keyrings.clone());
         self.tasks.push(Task(tokio::spawn(async move {
             keyrings.follow(&*foundation.store, &foundation.clock, &foundation.audit, std::future::pending()).await;

@@ -79,8 +79,6 @@ impl Snapshot {
         let recorder = Arc::new(Recorder::new(names, metrics, access_log, entropy)?);
         let host = config.upstream.host.as_deref().and_then(|host| HeaderValue::from_str(host).ok());
         let limits = Limits::new(&config.server);
-        let reports = config.gate.report_only || config.rule.iter().any(|rule| rule.report_only == Some(true));
-        metrics.report_only.set(i64::from(reports));
         Ok(Self {
             bridge: Bridge { router: api, recorder: recorder.clone(), voices: voices.clone(), timeout: limits.body_timeout },
             gate,

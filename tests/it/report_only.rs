@@ -1,6 +1,9 @@
 //! Report only: a first day in front of a live backend.
 
-use std::io::Write;
+use std::{fs, io::Write};
+
+use rustix::process::Signal;
+use serde_json::Value;
 
 use super::{
     backend::Backend,
@@ -22,6 +25,11 @@ name = "hidden"
 path = "/internal/**"
 access = "deny"
 "#;
+
+/// What `/readyz` says of the gate.
+fn state(menshen: &Menshen) -> Value {
+    wire::ask(menshen.admin, "GET", "/readyz", &[], b"").json()["details"]["gate"].clone()
+}
 
 /// Answers with the status in its path.
 fn backend() -> Backend {
@@ -148,5 +156,23 @@ fn one_rule_can_report_while_the_others_refuse_and_the_other_way_round() {
     let menshen = Setup::before(backend.address).with(strict).start();
     assert_eq!((menshen.get("/done/x", &[]).status, menshen.get("/x", &[]).status), (401, 200));
     let menshen = Setup::before(backend.address).start();
+    assert!(menshen.metrics().contains("menshen_report_only 0"));
+}
+
+#[test]
+fn the_first_day_ends_with_a_reload() {
+    let backend = backend();
+    let strict = Setup::before(backend.address).start();
+    assert_eq!(state(&strict), Value::Null);
+    let menshen = Setup::before(backend.address).with("[reload]\ninterval = \"0s\"\n[gate]\nreport_only = true").start();
+    assert_eq!(menshen.get("/x", &[]).status, 200);
+    assert_eq!(state(&menshen), "report only: nobody is refused by path, token or rule");
+    let file = menshen.directory().join("config.toml");
+    let config = fs::read_to_string(&file).expect("a config");
+    fs::write(&file, config.replace("report_only = true", "report_only = false")).expect("a file");
+    menshen.signal(Signal::HUP);
+    menshen.wait_for_metric("menshen_config_reloads_total{result=\"applied\"}", 1.0);
+    assert_eq!(menshen.get("/x", &[]).status, 401);
+    assert_eq!(state(&menshen), "refuses");
     assert!(menshen.metrics().contains("menshen_report_only 0"));
 }
