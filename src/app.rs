@@ -34,7 +34,7 @@ use crate::{
     metrics::Metrics,
     outbound::AdminClient,
     policy::IdentityHeaders,
-    proxy::{Listener, Parts, Server, Streams},
+    proxy::{Listener, Parts, Server, Streams, Tls, install_crypto},
     store::{self, Measured, OpenOptions, Opening, Store, StoreKeys, backup},
     telemetry::Sink,
     token::TrustedIssuers,
@@ -64,6 +64,11 @@ pub fn check(config: &Config, problems: &mut Problems) {
     for (key, message) in IdentityHeaders::compile(&config.identity).err().unwrap_or_default() {
         problems.add(&key, message);
     }
+    // Files that are not named were reported already.
+    let named = config.server.tls.cert_file.is_some() && config.server.tls.key_file.is_some();
+    if let Err(fault) = if config.server.wants_tls() && named { Tls::check(&config.server.tls) } else { Ok(()) } {
+        problems.add("server.tls", fault.to_string());
+    }
     for (key, message) in Dialects::compile(config).err().unwrap_or_default() {
         problems.add(&key, message);
     }
@@ -82,6 +87,21 @@ pub fn check(config: &Config, problems: &mut Problems) {
 pub fn admin_client(config: &Config) -> anyhow::Result<Option<AdminClient>> {
     let Some(token) = secrets::known_admin_token(&config.admin)? else { return Ok(None) };
     Ok(Some(AdminClient::new(&config.admin.listen, token)?))
+}
+
+/// The ports of clients, and that of the admin listener.
+fn listen(config: &Config) -> anyhow::Result<(Vec<Listener>, TcpListener)> {
+    let bind = |address: &String| Listener::bind(address).with_context(|| format!("cannot listen on {address}"));
+    let listeners = config.server.listen.iter().map(bind).collect::<anyhow::Result<_>>()?;
+    let admin = TcpListener::bind(&config.admin.listen)
+        .with_context(|| format!("cannot listen on {} (admin.listen)", config.admin.listen))?;
+    Ok((listeners, admin))
+}
+
+/// The certificate for clients, where an address to listen on needs it.
+fn tls(config: &Config, metrics: &Metrics) -> anyhow::Result<Option<Arc<Tls>>> {
+    let tls = config.server.wants_tls().then(|| Tls::load(&config.server.tls, config.server.http2, metrics.clone()));
+    tls.transpose().context("cannot speak TLS (server.tls)")
 }
 
 /// Opens the store that the config names. Blocks while another process holds it.
@@ -119,14 +139,9 @@ impl App {
         let metrics = Metrics::new();
         let audit = Audit::new(metrics.clone());
         // Ports first: whoever starts a second menshen by mistake is told so before anything is touched.
-        let listeners = config
-            .server
-            .listen
-            .iter()
-            .map(|address| Listener::bind(address).with_context(|| format!("cannot listen on {address}")))
-            .collect::<anyhow::Result<Vec<_>>>()?;
-        let admin = TcpListener::bind(&config.admin.listen)
-            .with_context(|| format!("cannot listen on {} (admin.listen)", config.admin.listen))?;
+        let (listeners, admin) = listen(&config)?;
+        install_crypto();
+        let tls = tls(&config, &metrics)?;
 
         // It may wait for another process, and signals must be heard meanwhile.
         let (store_config, store_entropy) = (config.clone(), entropy.clone());
@@ -162,7 +177,7 @@ impl App {
         denylist.load(&*store).await.context("cannot read the revocations")?;
         denylist.forget(clock.now());
         generation.start(&foundation);
-        let server = Server::new(Parts { config: &generation.config, snapshot, listeners, metrics, clock });
+        let server = Server::new(Parts { config: &generation.config, snapshot, listeners, tls, metrics, clock });
         let current = Arc::new(Current {
             admin_routes: Arc::new(ArcSwap::from_pointee(generation.admin_routes.clone())),
             server: server.replace(),

@@ -30,6 +30,7 @@ mod suggestion;
 mod telemetry;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod tokens;
 mod upstream;
 mod values;
@@ -62,8 +63,9 @@ pub use sms::{
 pub use store::{StoreConfig, StoreEngine};
 pub(crate) use suggestion::nearest;
 pub use telemetry::{LogFormat, TelemetryConfig};
+pub use tls::{ClientCertificates, TlsConfig, UpstreamTlsConfig};
 pub use tokens::{Algorithm, ReplayWindow, TokenConfig};
-pub use upstream::{UpstreamAuthorization, UpstreamConfig};
+pub use upstream::{UpstreamAuthorization, UpstreamConfig, UpstreamProtocol};
 pub use values::{ByteSize, HumanDuration, Rate, SecretText, end_of_day};
 pub use wechat::{TokenMode, WechatApp, WechatConfig};
 

@@ -29,6 +29,14 @@ pub struct Metrics {
     pub connections: IntGauge,
     /// `menshen_connections_refused_total`: closed at once, over `server.max_connections`.
     pub connections_refused: IntCounter,
+    /// `menshen_http2_connections_cut_total`: ended because of malformed or abandoned requests.
+    pub http2_connections_cut: IntCounter,
+    /// `menshen_tls_handshakes_total{result}`: `ok`, or why there is no connection.
+    pub tls_handshakes: IntCounterVec,
+    /// `menshen_tls_reloads_total{result}`: certificates read anew, `ok` or `failed`.
+    pub tls_reloads: IntCounterVec,
+    /// `menshen_tls_certificate_expiry_seconds`: when our certificate ends, in Unix time.
+    pub tls_certificate_expiry: IntGauge,
     /// `menshen_token_checks_total{result}`.
     pub token_checks: IntCounterVec,
     /// `menshen_issuer_token_checks_total{issuer,result}`: `passed`, `invalid`, `expired`, `ended`, `revoked` or `no_keys`.
@@ -122,6 +130,14 @@ impl Metrics {
             in_flight: new.gauge("requests_in_flight", "Requests now."),
             connections: new.gauge("connections", "Client connections now."),
             connections_refused: new.counter("connections_refused_total", "Connections over the limit, closed at once."),
+            http2_connections_cut: new.counter(
+                "http2_connections_cut_total",
+                "HTTP/2 connections ended because of malformed or abandoned requests.",
+            ),
+            tls_handshakes: new.counters("tls_handshakes_total", "TLS handshakes of clients.", &["result"]),
+            tls_reloads: new.counters("tls_reloads_total", "Changed TLS certificates, read anew.", &["result"]),
+            tls_certificate_expiry: new
+                .gauge("tls_certificate_expiry_seconds", "When the TLS certificate ends, in Unix time; 0 without TLS."),
             token_checks: new.counters("token_checks_total", "Access tokens checked.", &["result"]),
             issuer_token_checks: new.counters(
                 "issuer_token_checks_total",

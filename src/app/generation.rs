@@ -75,7 +75,8 @@ impl Generation {
         let longest = lifetimes.longest_accepted() + config.tokens.leeway.get();
         denylist.remember_for(if config.issuer.is_empty() { longest } else { REVOCATION_RETENTION });
 
-        let same_upstream = before.filter(|before| before.config.upstream == config.upstream);
+        let same_upstream = before
+            .filter(|before| before.config.upstream == config.upstream && before.upstreams.trust_as(&config.upstream.tls));
         let upstreams = if let Some(before) = same_upstream {
             before.upstreams.clone()
         } else {

@@ -130,6 +130,10 @@ async fn once(reload: &mut Reload, foundation: &Arc<Foundation>, current: &Curre
             return refused(foundation, now, "it cannot be used: see the log");
         }
     };
+    if let Err(fault) = current.server.certificate(&generation.config.server.tls) {
+        tracing::error!("server.tls: {fault}");
+        return refused(foundation, now, "its certificate cannot be used: see the log");
+    }
     generation.start(foundation);
     reload.log_level.set(&generation.config.telemetry.log_level);
     current.server.with(snapshot);
@@ -165,7 +169,15 @@ fn for_a_running_process(before: &Config, mut new: Config) -> (Config, Vec<&'sta
             })+
         };
     }
-    stays!(server.listen, server.threads, admin.listen, upstream.idle_connections, telemetry.log_format, reload.interval);
+    stays!(
+        server.listen,
+        server.threads,
+        server.http2,
+        admin.listen,
+        upstream.idle_connections,
+        telemetry.log_format,
+        reload.interval
+    );
     if new.mode != before.mode {
         waiting.push("mode");
         new.mode = before.mode;

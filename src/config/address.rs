@@ -15,6 +15,8 @@ use crate::types::Malformed;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ListenAddress {
     Tcp(SocketAddr),
+    /// TLS over TCP.
+    Tls(SocketAddr),
     /// A Unix socket at this absolute path.
     Unix(PathBuf),
 }
@@ -23,7 +25,7 @@ impl ListenAddress {
     /// Whether other machines may reach it.
     pub fn is_public(&self) -> bool {
         match self {
-            Self::Tcp(address) => !address.ip().is_loopback(),
+            Self::Tcp(address) | Self::Tls(address) => !address.ip().is_loopback(),
             Self::Unix(_) => false,
         }
     }
@@ -36,7 +38,10 @@ impl FromStr for ListenAddress {
         if let Some(path) = text.strip_prefix("unix:") {
             return unix(path).map(Self::Unix);
         }
-        text.parse().map(Self::Tcp).map_err(|_| Malformed("is not an address: write IP:PORT or unix:/path/to.sock"))
+        let (address, variant): (_, fn(SocketAddr) -> Self) =
+            text.strip_prefix("tls:").map_or((text, Self::Tcp), |address| (address, Self::Tls));
+        let wrong = Malformed("is not an address: write IP:PORT, tls:IP:PORT or unix:/path/to.sock");
+        address.parse().map(variant).map_err(|_| wrong)
     }
 }
 
@@ -44,6 +49,7 @@ impl fmt::Display for ListenAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => address.fmt(f),
+            Self::Tls(address) => write!(f, "tls:{address}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
@@ -130,7 +136,7 @@ mod tests {
 
     #[test]
     fn a_listen_address_is_an_address_and_a_port_or_a_socket() {
-        for text in ["0.0.0.0:8080", "[::1]:0", "unix:/run/menshen.sock"] {
+        for text in ["0.0.0.0:8080", "[::1]:0", "tls:[::]:8443", "unix:/run/menshen.sock"] {
             assert_eq!(text.parse::<ListenAddress>().map(|address| address.to_string()), Ok(text.to_owned()));
         }
         for text in [
@@ -142,6 +148,8 @@ mod tests {
             "0.0.0.0:65536",
             "unix:",
             "unix:run.sock",
+            "tls:8443",
+            "tls:unix:/run/menshen.sock",
             "http://0.0.0.0:80",
         ] {
             assert!(text.parse::<ListenAddress>().is_err(), "{text:?}");

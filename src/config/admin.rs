@@ -36,7 +36,11 @@ impl AdminConfig {
             problems.add("admin.listen", format!("{:?} is not an address: write IP:PORT", self.listen));
             return;
         };
-        if address.port() != 0 && server.addresses().contains(&ListenAddress::Tcp(address)) {
+        if address.port() != 0
+            && [ListenAddress::Tcp(address), ListenAddress::Tls(address)]
+                .iter()
+                .any(|same| server.addresses().contains(same))
+        {
             problems.add_between("admin.listen", &["server.listen"], "is an address of `server.listen` too");
         }
         if !address.ip().is_loopback() {

@@ -4,14 +4,14 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ByteSize, HumanDuration, ListenAddress, Mode, Problems, values::Network};
+use super::{ByteSize, HumanDuration, ListenAddress, Mode, Problems, TlsConfig, values::Network};
 use crate::types::Malformed;
 
 /// How clients reach menshen.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ServerConfig {
-    /// Addresses to listen on: `IP:PORT`, or `unix:/path/to.sock`.
+    /// Addresses to listen on: `IP:PORT`, `tls:IP:PORT` with the certificate of [server.tls], or `unix:/path/to.sock`.
     pub listen: Vec<String>,
     /// Networks (CIDR) whose `X-Forwarded-For`, `X-Forwarded-Proto` and `X-Request-Id` are believed. Empty: nobody's, the peer is
     /// the client.
@@ -32,6 +32,12 @@ pub struct ServerConfig {
     pub body_timeout: HumanDuration,
     /// Requests on one connection before it is closed, so that clients spread over replicas again.
     pub keepalive_requests: u32,
+    /// Whether clients that speak TLS may choose HTTP/2.
+    pub http2: bool,
+    /// Whether clients may speak HTTP/2 without TLS, by beginning with its preface (RFC 9113 section 3.3).
+    pub h2c: bool,
+    /// Requests at once on one HTTP/2 connection.
+    pub http2_streams: u32,
     /// Connections at once; one more is closed at once. 0: as many as the system allows.
     pub max_connections: usize,
     /// After SIGTERM: how long menshen goes on serving as unready, so that load balancers turn away.
@@ -40,12 +46,18 @@ pub struct ServerConfig {
     pub drain_timeout: HumanDuration,
     /// Worker threads. 0: one for each core.
     pub threads: usize,
+    pub tls: TlsConfig,
 }
 
 impl ServerConfig {
     /// The addresses to listen on; those that are none are left out, which [`Config::load`](super::Config::load) refuses.
     pub fn addresses(&self) -> Vec<ListenAddress> {
         self.listen.iter().filter_map(|text| text.parse().ok()).collect()
+    }
+
+    /// Whether an address to listen on speaks TLS.
+    pub fn wants_tls(&self) -> bool {
+        self.addresses().iter().any(|address| matches!(address, ListenAddress::Tls(_)))
     }
 
     pub(super) fn check(&self, mode: Mode, problems: &mut Problems) {
@@ -73,9 +85,11 @@ impl ServerConfig {
         problems.between("server.keepalive_timeout", &self.keepalive_timeout, SHORTEST..=HumanDuration::hours(1));
         problems.between("server.body_timeout", &self.body_timeout, SHORTEST..=HumanDuration::days(1));
         problems.between("server.keepalive_requests", &self.keepalive_requests, 1..=u32::MAX);
+        problems.between("server.http2_streams", &self.http2_streams, 1..=MOST_STREAMS);
         problems.between("server.unready_grace", &self.unready_grace, HumanDuration::secs(0)..=HumanDuration::minutes(10));
         problems.between("server.drain_timeout", &self.drain_timeout, HumanDuration::secs(0)..=HumanDuration::hours(1));
         problems.between("server.threads", &self.threads, 0..=1024);
+        self.tls.check(&self.addresses(), problems);
     }
 }
 
@@ -84,6 +98,9 @@ const SHORTEST: HumanDuration = HumanDuration::millis(1);
 
 /// pingora reads no more header fields than these.
 const MOST_HEADERS: usize = 256;
+
+/// Each may hold a window of a body in memory.
+const MOST_STREAMS: u32 = 10_000;
 
 impl Default for ServerConfig {
     fn default() -> Self {
@@ -97,10 +114,14 @@ impl Default for ServerConfig {
             keepalive_timeout: HumanDuration::secs(60),
             body_timeout: HumanDuration::secs(60),
             keepalive_requests: 100_000,
+            http2: true,
+            h2c: false,
+            http2_streams: 100,
             max_connections: 20_000,
             unready_grace: HumanDuration::secs(2),
             drain_timeout: HumanDuration::secs(10),
             threads: 0,
+            tls: TlsConfig::default(),
         }
     }
 }

@@ -4,7 +4,7 @@ use http::uri::Authority;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{HumanDuration, Problems, UpstreamAddress};
+use super::{HumanDuration, Problems, UpstreamAddress, UpstreamTlsConfig};
 use crate::types::Malformed;
 
 /// The backend that menshen stands in front of.
@@ -14,6 +14,9 @@ pub struct UpstreamConfig {
     /// Where it listens: `http://host:port`, `https://host:port` or `unix:/path/to.sock`. Several take turns. A name is
     /// resolved once, at start, to its first IPv4 address where it has one.
     pub urls: Vec<String>,
+    /// What it speaks: `http1` (HTTP/1.1), or `http2`, which gRPC needs: over TLS for `https:`, with prior knowledge (h2c) otherwise.
+    /// WebSocket needs `http1`.
+    pub protocol: UpstreamProtocol,
     /// What happens to the client's `Authorization` once it is checked: `remove` it, or `keep` it for a backend that looks
     /// at it too.
     pub authorization: UpstreamAuthorization,
@@ -31,6 +34,7 @@ pub struct UpstreamConfig {
     pub idle_timeout: HumanDuration,
     /// Most unused connections kept, for each worker, by each of the two ways to the backend (with and without a request body).
     pub idle_connections: usize,
+    pub tls: UpstreamTlsConfig,
 }
 
 impl UpstreamConfig {
@@ -55,6 +59,8 @@ impl UpstreamConfig {
             problems
                 .add("upstream.host", format!("{host:?} is not a host: write a name or address, and :PORT where needed"));
         }
+        let has_https = self.addresses().iter().any(|address| matches!(address, UpstreamAddress::Http { tls: true, .. }));
+        self.tls.check(has_https, problems);
         let shortest = HumanDuration::millis(1);
         problems.between("upstream.connect_timeout", &self.connect_timeout, shortest..=HumanDuration::minutes(5));
         problems.between("upstream.read_timeout", &self.read_timeout, shortest..=HumanDuration::days(1));
@@ -67,6 +73,7 @@ impl Default for UpstreamConfig {
     fn default() -> Self {
         Self {
             urls: vec!["http://127.0.0.1:3000".to_owned()],
+            protocol: UpstreamProtocol::Http1,
             authorization: UpstreamAuthorization::Remove,
             host: None,
             connect_timeout: HumanDuration::secs(1),
@@ -74,8 +81,17 @@ impl Default for UpstreamConfig {
             write_timeout: HumanDuration::secs(30),
             idle_timeout: HumanDuration::secs(1),
             idle_connections: 1024,
+            tls: UpstreamTlsConfig::default(),
         }
     }
+}
+
+/// What the backend speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum UpstreamProtocol {
+    Http1,
+    Http2,
 }
 
 /// What the backend sees of the client's `Authorization`.

@@ -16,10 +16,17 @@ use crate::types::ClientIp;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Origin {
     pub ip: ClientIp,
-    /// The client came to a trusted proxy by TLS. False where nobody said so.
+    /// The client came by TLS, to us or to a trusted proxy. False where nobody said so.
     pub https: bool,
     /// The peer is a trusted proxy, so its `X-Forwarded-*` and request id mean something.
     pub trusted_peer: bool,
+}
+
+impl Origin {
+    /// The connection itself is safe or not; of one from a trusted proxy, the proxy says what the client's was.
+    pub const fn come_by(&mut self, tls: bool) {
+        self.https |= tls && !self.trusted_peer;
+    }
 }
 
 /// Finds the client.

@@ -1,10 +1,15 @@
 //! Refusals, written straight to the client's connection: the request never becomes anything more than bytes.
 
-use bytes::BytesMut;
-use http::{HeaderName, HeaderValue, StatusCode};
-use pingora::protocols::{Shutdown, Stream};
+use bytes::{Bytes, BytesMut};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use pingora::{
+    Error, ErrorType,
+    http::ResponseHeader,
+    protocols::{Shutdown, Stream, http::v2::server::HttpSession},
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::grpc;
 use crate::{
     api::{Said, problem::Problem},
     gate::Extent,
@@ -64,6 +69,57 @@ pub(super) fn bodiless(status: StatusCode, fields: &[(HeaderName, HeaderValue)],
     }
     put(&[b"Connection: ", if keep { b"keep-alive" } else { b"close" }, b"\r\n\r\n"]);
     out
+}
+
+/// The head of a refusal, for whoever writes it through pingora.
+pub(super) fn head(problem: &Problem, said: Said, request_id: &str) -> pingora::Result<ResponseHeader> {
+    let Said { status, content_type, headers, body } = said;
+    let mut head = ResponseHeader::build(status, Some(9 + headers.len()))?;
+    for (name, value) in headers {
+        head.append_header(name, value)?;
+    }
+    head.insert_header(header::CONTENT_TYPE, content_type)?;
+    head.insert_header(header::CONTENT_LENGTH, HeaderValue::from(body.len()))?;
+    head.insert_header(header::CACHE_CONTROL, "no-store")?;
+    if let Some(challenge) = problem.www_authenticate().filter(|_| matches!(status.as_u16(), 401 | 403)) {
+        head.insert_header(header::WWW_AUTHENTICATE, challenge)?;
+    }
+    if let Some(secs) = problem.retry_after_secs() {
+        head.insert_header(header::RETRY_AFTER, HeaderValue::from(secs))?;
+    }
+    if let Some(allow) = &problem.allow {
+        head.insert_header(header::ALLOW, value(allow)?)?;
+    }
+    mark(&mut head, problem, request_id)?;
+    Ok(head)
+}
+
+/// Writes a refusal on HTTP/2, where the client may be one of gRPC. How long it may take, the session says.
+pub(super) async fn on_http2(
+    session: &mut HttpSession,
+    problem: &Problem,
+    said: Said,
+    request_id: &str,
+) -> pingora::Result<()> {
+    let request = session.req_header();
+    if grpc::is_grpc(&request.headers) {
+        let mut head = grpc::refusal(said.status, problem.detail)?;
+        mark(&mut head, problem, request_id)?;
+        return session.write_response_header(Box::new(head), true);
+    }
+    let body = if request.method == Method::HEAD { Bytes::new() } else { said.body.clone().into() };
+    session.write_response_header(Box::new(head(problem, said, request_id)?), body.is_empty())?;
+    if body.is_empty() { Ok(()) } else { session.write_body(body, true).await }
+}
+
+/// Says that the answer is ours.
+fn mark(head: &mut ResponseHeader, problem: &Problem, request_id: &str) -> pingora::Result<()> {
+    head.insert_header("X-Menshen-Error", problem.code.as_str())?;
+    head.insert_header("X-Request-Id", value(request_id)?)
+}
+
+fn value(text: &str) -> pingora::Result<HeaderValue> {
+    HeaderValue::from_str(text).map_err(|_| Error::explain(ErrorType::InternalError, "not a header value"))
 }
 
 /// Whether a connection can go on after this request is refused unread: its end must be certain and near.

@@ -50,7 +50,6 @@ impl Bridge {
         timing: Timing,
         last: bool,
     ) -> Option<Stream> {
-        let request_id = passage.request_id.clone().unwrap_or_else(|| self.recorder.request_id());
         let mut session = ServerSession::new_http1(stream);
         session.set_pipelined_prefix(request);
         // The bytes are there, so this reads nothing; a head that pingora will not have was refused before.
@@ -58,12 +57,18 @@ impl Bridge {
             session.shutdown().await;
             return None;
         }
-        session.set_read_timeout(Some(self.timeout));
-        session.set_write_timeout(Some(self.timeout));
-        session.set_total_drain_timeout(Some(self.timeout));
         if last {
             session.set_keepalive(None);
         }
+        self.serve(session, passage, timing).await
+    }
+
+    /// Answers the request of a session. The connection comes back if it can go on.
+    pub(super) async fn serve(&self, mut session: ServerSession, passage: Passage, timing: Timing) -> Option<Stream> {
+        let request_id = passage.request_id.clone().unwrap_or_else(|| self.recorder.request_id());
+        session.set_read_timeout(Some(self.timeout));
+        session.set_write_timeout(Some(self.timeout));
+        session.set_total_drain_timeout(Some(self.timeout));
         let mut response =
             match timeout(self.timeout.min(BODY_TIME), self.body(&mut session, &passage)).await.unwrap_or(Err(NoBody::Late))
             {

@@ -39,6 +39,7 @@ use super::{
     record::{Outcome, Record, RuleIndex, Timing},
     snapshot::{Limits, Snapshot},
     socket::Socket,
+    tls::Tls,
     verify::{self, Fields},
 };
 use crate::{
@@ -65,6 +66,7 @@ pub(super) struct Door {
     pub(super) proxy: Arc<HttpProxy<Forward>>,
     pub(super) metrics: Metrics,
     pub(super) clock: Clock,
+    pub(super) tls: Option<Arc<Tls>>,
     /// `true`: answers say `Connection: close`, so that clients move on.
     pub(super) closing: watch::Receiver<bool>,
     /// `true`: connections that wait for a request end.
@@ -107,10 +109,10 @@ impl Drop for Place {
 }
 
 /// A request on its way; counted until dropped, whatever happens to it.
-struct InFlight<'a>(&'a IntGauge);
+pub(super) struct InFlight<'a>(&'a IntGauge);
 
 impl<'a> InFlight<'a> {
-    fn new(metrics: &'a Metrics) -> Self {
+    pub(super) fn new(metrics: &'a Metrics) -> Self {
         metrics.in_flight.inc();
         Self(&metrics.in_flight)
     }
@@ -159,6 +161,7 @@ impl Door {
 
     /// Serves a connection to its end. `peer`: `None` on a Unix socket.
     pub(super) async fn serve(&self, socket: Socket, peer: Option<IpAddr>) {
+        let secure = socket.is_tls();
         let mut stream: Stream = Box::new(socket);
         let mut bytes = BytesMut::new();
         let mut stop = self.stop.clone();
@@ -211,7 +214,8 @@ impl Door {
                         let _in_flight = InFlight::new(&self.metrics);
                         snapshot.bridge.answer(stream, request, *passage, timing, last).await
                     }
-                    Verdict::Forward(passage) => {
+                    Verdict::Forward(mut passage) => {
+                        passage.origin.come_by(secure);
                         let (request, rest) = request_bytes(bytes, &passage);
                         bytes = rest;
                         let _in_flight = InFlight::new(&self.metrics);
@@ -265,19 +269,20 @@ impl Door {
                 }
                 looked_at = bytes.len();
             }
-            if !readable(stream, until, timer.as_mut(), stopped.as_mut(), bytes.is_empty()).await {
-                return Err(if bytes.is_empty() {
-                    NoHead::Over
-                } else {
-                    NoHead::Refuse("The request head did not arrive in time.")
-                });
-            }
             let first = bytes.is_empty();
+            let late = if first { NoHead::Over } else { NoHead::Refuse("The request head did not arrive in time.") };
+            let Some(socket) = stream.as_any().downcast_ref::<Socket>() else { return Err(NoHead::Over) };
+            match in_time(socket.readable(), until, timer.as_mut(), stopped.as_mut(), first).await {
+                Some(Ok(())) => {}
+                Some(Err(_)) | None => return Err(late),
+            }
             bytes.reserve(FIRST_READ);
-            match stream.read_buf(bytes).await {
-                Ok(0) | Err(_) => return Err(NoHead::Over),
-                Ok(_) if first => until = tokio::time::Instant::now() + limits.header_timeout,
-                Ok(_) => {}
+            // There at once, but for a TLS record that has not come whole.
+            match in_time(stream.read_buf(bytes), until, timer.as_mut(), stopped.as_mut(), first).await {
+                None => return Err(late),
+                Some(Ok(0) | Err(_)) => return Err(NoHead::Over),
+                Some(Ok(_)) if first => until = tokio::time::Instant::now() + limits.header_timeout,
+                Some(Ok(_)) => {}
             }
         }
     }
@@ -300,7 +305,7 @@ impl Door {
         last: bool,
     ) -> Option<Stream> {
         let request_id = passage.request_id.clone().unwrap_or_else(|| snapshot.recorder.request_id());
-        if Exchange::takes(&passage) {
+        if Exchange::takes(&passage) && !snapshot.upstreams.speak_http2() {
             let head = request.freeze();
             let errand =
                 Errand { snapshot: &snapshot, head, passage: &passage, request_id: &request_id, timing: &timing, last };
@@ -308,9 +313,25 @@ impl Door {
         }
         let mut session = ServerSession::new_http1(stream);
         session.set_pipelined_prefix(request);
-        let handover = Arc::new(Handover { snapshot, passage, timing, request_id, last, stream: OnceLock::new() });
+        let handover = Handover {
+            snapshot,
+            passage,
+            timing,
+            request_id,
+            last,
+            te_trailers: false,
+            siblings: None,
+            stream: OnceLock::new(),
+        };
+        let handover = Arc::new(handover);
         let handed: Box<dyn Any + Send + Sync> = Box::new(handover.clone());
         session.set_connection_user_context(Some(handed));
+        self.long_way(session, &handover).await
+    }
+
+    /// Lets pingora carry a request, unless the answer turns out to be a stream that is ended. The connection comes back if it can
+    /// go on, and is the request's own.
+    pub(super) async fn long_way(&self, session: ServerSession, handover: &Handover) -> Option<Stream> {
         let carried = tokio::select! {
             biased;
             carried = self.proxy.process_new_http(session, &self.closing) => carried,
@@ -414,31 +435,30 @@ impl Reply {
     }
 }
 
-/// Waits for bytes. `false`: the time is over, or menshen stops and no request has begun.
-async fn readable(
-    stream: &Stream,
+/// What comes of the work. `None`: the time is over, or menshen stops and no request has begun.
+async fn in_time<T>(
+    work: impl Future<Output = T>,
     until: tokio::time::Instant,
     mut timer: Pin<&mut Sleep>,
     mut stopped: Pin<&mut impl Future<Output = ()>>,
     idle: bool,
-) -> bool {
-    let Some(socket) = stream.as_any().downcast_ref::<Socket>() else { return false };
+) -> Option<T> {
     // The timer is moved only when it goes off early or stands too late: on a busy connection that is almost never.
     if timer.deadline() > until {
         timer.as_mut().reset(until);
     }
-    let mut readable = pin!(socket.readable());
+    let mut work = pin!(work);
     loop {
         tokio::select! {
             biased;
-            ready = readable.as_mut() => return ready.is_ok(),
+            done = work.as_mut() => return Some(done),
             () = timer.as_mut() => {
                 if tokio::time::Instant::now() >= until {
-                    return false;
+                    return None;
                 }
                 timer.as_mut().reset(until);
             }
-            () = stopped.as_mut(), if idle => return false,
+            () = stopped.as_mut(), if idle => return None,
         }
     }
 }

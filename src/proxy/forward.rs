@@ -12,18 +12,22 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderValue, header};
+use http::{HeaderMap, Method, header};
 use pingora::{
     Error, ErrorType,
     http::{RequestHeader, ResponseHeader},
     modules::http::HttpModules,
     prelude::HttpPeer,
+    protocols::http::ServerSession,
     proxy::{FailToProxy, ProxyHttp, Session},
 };
 
 use super::{
+    answer,
     exchange::is_event_stream,
     failure::Failure,
+    grpc,
+    http2::{Handed, Siblings},
     record::{Outcome, Record, Timing},
     snapshot::Snapshot,
     streams::{Ending, Kind, LONG, OpenStream},
@@ -46,6 +50,10 @@ pub(super) struct Handover {
     pub(super) request_id: String,
     /// The connection ends with this request.
     pub(super) last: bool,
+    /// The client takes trailers (RFC 9110 section 10.1.4), on a way where they can be sent.
+    pub(super) te_trailers: bool,
+    /// The other requests of its connection, on HTTP/2.
+    pub(super) siblings: Option<Arc<Siblings>>,
     /// The answer, once it has turned out to be a stream, and its status.
     pub(super) stream: OnceLock<(OpenStream, u16)>,
 }
@@ -84,6 +92,9 @@ impl ProxyHttp for Forward {
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> pingora::Result<bool> {
+        if ctx.handover.is_none() {
+            ctx.handover = session.req_header().extensions.get::<Handed>().map(|Handed(handover)| handover.clone());
+        }
         let agreed = ctx
             .handover
             .as_ref()
@@ -98,8 +109,15 @@ impl ProxyHttp for Forward {
             session.set_keepalive(None);
         }
         // What `Connection` names, the gate has decided on; pingora would remove more, and refuse what the short way takes.
-        let connection = if passage.extent.keep_alive { "keep-alive" } else { "close" };
-        session.req_header_mut().insert_header(header::CONNECTION, connection)?;
+        if handover.siblings.is_none() {
+            let connection = if passage.extent.keep_alive { "keep-alive" } else { "close" };
+            session.req_header_mut().insert_header(header::CONNECTION, connection)?;
+        }
+        if passage.extent.expects_continue && handover.snapshot.upstreams.speak_http2() {
+            // No 100 of the backend would come back on that way.
+            session.req_header_mut().remove_header(&header::EXPECT);
+            session.write_continue_response().await?;
+        }
         let body_timeout = handover.snapshot.limits.body_timeout;
         session.set_read_timeout(Some(passage.idle_timeout.unwrap_or_default().max(body_timeout)));
         session.set_write_timeout(Some(body_timeout));
@@ -139,18 +157,25 @@ impl ProxyHttp for Forward {
         let Some(backend) = ctx.backend.map(|at| snapshot.upstreams.get(at)) else {
             return Error::e_explain(ErrorType::InternalError, "no backend");
         };
+        if handover.te_trailers && snapshot.upstreams.speak_http2() {
+            request.insert_header(header::TE, "trailers")?;
+        }
         snapshot.outgoing.add(request, passage, &handover.request_id, backend)
     }
 
     /// A body may be as long as it likes, not as slow: one byte before each timeout would hold a place for ever.
     async fn request_body_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         body: &mut Option<Bytes>,
         _end: bool,
         ctx: &mut Ctx,
     ) -> pingora::Result<()> {
         let Some(handover) = &ctx.handover else { return Ok(()) };
+        // A conversation, where either side may be silent for long.
+        if handover.siblings.is_some() && grpc::is_grpc(&session.req_header().headers) {
+            return Ok(());
+        }
         ctx.received = ctx.received.saturating_add(body.as_ref().map_or(0, |part| part.len() as u64));
         let allowed = handover.snapshot.limits.body_timeout + Duration::from_secs(ctx.received / SLOWEST_UPLOAD);
         if handover.timing.start.elapsed() > allowed {
@@ -175,6 +200,20 @@ impl ProxyHttp for Forward {
         }
         response.remove_header(&header::PROXY_AUTHENTICATE);
         Ok(())
+    }
+
+    /// The same of trailers.
+    async fn response_trailer_filter(
+        &self,
+        _session: &mut Session,
+        trailers: &mut HeaderMap,
+        _ctx: &mut Ctx,
+    ) -> pingora::Result<Option<Bytes>> {
+        let ours: Vec<_> = trailers.keys().filter(|name| !backend_may_send(name.as_str())).cloned().collect();
+        for name in &ours {
+            trailers.remove(name);
+        }
+        Ok(None)
     }
 
     /// An answer that goes on for long becomes a stream. What comes is never held back.
@@ -214,10 +253,15 @@ impl ProxyHttp for Forward {
     async fn fail_to_proxy(&self, session: &mut Session, fault: &Error, ctx: &mut Ctx) -> FailToProxy {
         let gone = FailToProxy { error_code: 0, can_reuse_downstream: false };
         // Nothing that was not handed over is forwarded, so nothing of the kind can fail.
-        let Some(Handover { snapshot, passage, request_id, .. }) = ctx.handover.as_deref() else { return gone };
+        let Some(Handover { snapshot, passage, request_id, siblings, .. }) = ctx.handover.as_deref() else { return gone };
         let failure = Failure::of(fault);
         snapshot.recorder.metrics().upstream_errors.with_label_values(&[failure.kind]).inc();
-        let Some(code) = failure.code else { return gone };
+        let Some(code) = failure.code else {
+            if let Some(siblings) = siblings {
+                siblings.abandoned();
+            }
+            return gone;
+        };
         ctx.failed = Some(code);
         failure.log(fault, &snapshot.recorder);
         let begun = session.response_written().is_some_and(|sent| !sent.status.is_informational() || sent.status == 101);
@@ -228,7 +272,7 @@ impl ProxyHttp for Forward {
         let said = snapshot.voices.say(passage.path(), &problem, request_id).with(passage.cors.as_ref());
         let status = said.status.as_u16();
         // The client may be gone by now; there is nobody else to tell.
-        drop(answer(session, &problem, said, request_id).await);
+        drop(tell(session, &problem, said, request_id).await);
         FailToProxy { error_code: status, can_reuse_downstream: false }
     }
 
@@ -267,27 +311,17 @@ impl Handover {
     }
 }
 
-fn text(value: impl AsRef<str>) -> pingora::Result<HeaderValue> {
-    HeaderValue::from_str(value.as_ref()).map_err(|_| Error::explain(ErrorType::InternalError, "not a header value"))
-}
-
 /// Writes a refusal through pingora and ends the connection.
-async fn answer(session: &mut Session, problem: &Problem, said: Said, request_id: &str) -> pingora::Result<()> {
-    let Said { status, content_type, headers, body } = said;
-    let mut head = ResponseHeader::build(status, Some(6 + headers.len()))?;
-    for (name, value) in headers {
-        head.insert_header(name, value)?;
+async fn tell(session: &mut Session, problem: &Problem, said: Said, request_id: &str) -> pingora::Result<()> {
+    if let ServerSession::H2(session) = &mut *session.downstream_session {
+        return answer::on_http2(session, problem, said, request_id).await;
     }
-    head.insert_header(header::CONTENT_TYPE, content_type)?;
-    head.insert_header(header::CONTENT_LENGTH, HeaderValue::from(body.len()))?;
-    head.insert_header(header::CACHE_CONTROL, "no-store")?;
-    head.insert_header("X-Menshen-Error", problem.code.as_str())?;
-    head.insert_header("X-Request-Id", text(request_id)?)?;
+    let body = if session.req_header().method == Method::HEAD { Bytes::new() } else { said.body.clone().into() };
+    let head = answer::head(problem, said, request_id)?;
     session.set_keepalive(None);
-    let head_only = session.req_header().method == http::Method::HEAD;
-    session.write_response_header(Box::new(head), head_only).await?;
-    if !head_only {
-        session.write_response_body(Some(body.into()), true).await?;
+    session.write_response_header(Box::new(head), body.is_empty()).await?;
+    if !body.is_empty() {
+        session.write_response_body(Some(body), true).await?;
     }
     Ok(())
 }

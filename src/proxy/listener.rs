@@ -6,7 +6,7 @@ use std::{
     os::unix::{fs::FileTypeExt, net::UnixListener},
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -16,7 +16,10 @@ use tokio::{net, runtime::Handle};
 
 use super::{
     connection::Door,
-    socket::{Raw, Socket},
+    http2,
+    snapshot::Limits,
+    socket::{Raw, Secured, Socket},
+    tls::{Established, Tls},
 };
 
 /// Connections that may wait to be accepted; the system caps it (`net.core.somaxconn`). A full queue makes clients try again
@@ -27,12 +30,14 @@ const BACKLOG: u32 = 4096;
 #[derive(Debug)]
 pub enum Listener {
     Tcp(TcpListener),
+    /// The same with TLS on it.
+    Tls(TcpListener),
     /// Its file is removed when the listener goes.
     Unix(UnixListener, PathBuf),
 }
 
 impl Listener {
-    /// Binds `IP:PORT` or `unix:PATH`. A socket file that nobody listens on any more is replaced. Needs a tokio runtime.
+    /// Binds `IP:PORT`, `tls:IP:PORT` or `unix:PATH`. A socket file that nobody listens on any more is replaced. Needs a tokio runtime.
     pub fn bind(address: &str) -> io::Result<Self> {
         if let Some(path) = address.strip_prefix("unix:") {
             let path = Path::new(path);
@@ -44,31 +49,43 @@ impl Listener {
             listener.set_nonblocking(true)?;
             return Ok(Self::Unix(listener, path.to_owned()));
         }
-        let address: SocketAddr =
-            address.parse().map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "not IP:PORT or unix:PATH"))?;
+        let (address, variant): (_, fn(TcpListener) -> Self) =
+            address.strip_prefix("tls:").map_or((address, Self::Tcp), |address| (address, Self::Tls));
+        let not_an_address = io::Error::new(io::ErrorKind::InvalidInput, "not IP:PORT, tls:IP:PORT or unix:PATH");
+        let address: SocketAddr = address.parse().map_err(|_| not_an_address)?;
         let socket = if address.is_ipv4() { net::TcpSocket::new_v4()? } else { net::TcpSocket::new_v6()? };
         // So that a restart need not wait for old connections to fade.
         socket.set_reuseaddr(true)?;
         socket.bind(address)?;
-        Ok(Self::Tcp(socket.listen(BACKLOG)?.into_std()?))
+        socket.listen(BACKLOG)?.into_std().map(variant)
     }
 
-    /// Where clients reach it: `127.0.0.1:8080` (with the port that was taken for port 0) or `unix:PATH`.
+    /// Where clients reach it: `127.0.0.1:8080` (with the port that was taken for port 0), `tls:127.0.0.1:8443` or `unix:PATH`.
     pub fn address(&self) -> String {
         match self {
             Self::Tcp(listener) => listener.local_addr().map(|at| at.to_string()).unwrap_or_default(),
+            Self::Tls(listener) => listener.local_addr().map(|at| format!("tls:{at}")).unwrap_or_default(),
             Self::Unix(_, path) => format!("unix:{}", path.display()),
+        }
+    }
+
+    /// What its handshakes are made with, if it makes any.
+    fn tls(&self, door: &Door) -> io::Result<Option<Arc<Tls>>> {
+        match self {
+            Self::Tls(_) => door.tls.clone().map(Some).ok_or_else(|| io::Error::other("no certificate")),
+            Self::Tcp(_) | Self::Unix(..) => Ok(None),
         }
     }
 
     /// Accepts until the task is dropped, each connection on the next worker.
     pub(super) async fn accept_all(&self, door: Arc<Door>, workers: Workers) -> io::Result<()> {
         match self {
-            Self::Tcp(listener) => {
+            Self::Tcp(listener) | Self::Tls(listener) => {
+                let tls = self.tls(&door)?;
                 let listener = net::TcpListener::from_std(listener.try_clone()?)?;
                 loop {
                     match listener.accept().await.and_then(|(stream, peer)| Ok((stream.into_std()?, peer))) {
-                        Ok((stream, peer)) => admit(&door, &workers, Accepted::Tcp(stream), Some(peer.ip())),
+                        Ok((stream, peer)) => admit(&door, &workers, Accepted::Tcp(stream, tls.clone()), Some(peer.ip())),
                         Err(fault) => rest(&fault).await,
                     }
                 }
@@ -90,10 +107,11 @@ impl Listener {
     pub(super) fn accept_waiting(&self, door: &Arc<Door>, workers: &Workers) {
         // The socket does not block: a fault is the end of the queue, or of the attempt.
         match self {
-            Self::Tcp(listener) => {
+            Self::Tcp(listener) | Self::Tls(listener) => {
+                let Ok(tls) = self.tls(door) else { return };
                 while let Ok((stream, peer)) = listener.accept() {
                     if stream.set_nonblocking(true).is_ok() {
-                        admit(door, workers, Accepted::Tcp(stream), Some(peer.ip()));
+                        admit(door, workers, Accepted::Tcp(stream, tls.clone()), Some(peer.ip()));
                     }
                 }
             }
@@ -135,20 +153,39 @@ impl Workers {
 }
 
 enum Accepted {
-    Tcp(std::net::TcpStream),
+    /// With TLS on it where that is given.
+    Tcp(std::net::TcpStream, Option<Arc<Tls>>),
     Unix(std::os::unix::net::UnixStream),
 }
 
 impl Accepted {
-    /// Registers the connection, which is non-blocking already, with the runtime that calls.
-    fn open(self, patience: Duration) -> io::Result<Socket> {
+    /// Registers the connection, which is non-blocking already, with the runtime that calls, and makes the handshake of TLS.
+    /// `None`: the client is gone, or was none.
+    async fn open(self, limits: Limits) -> Option<Opened> {
         match self {
-            Self::Tcp(stream) => {
-                stream.set_nodelay(true)?;
-                Ok(Socket::new(Raw::Tcp(net::TcpStream::from_std(stream)?), patience))
+            Self::Tcp(stream, tls) => {
+                stream.set_nodelay(true).ok()?;
+                let stream = net::TcpStream::from_std(stream).ok()?;
+                let Some(tls) = tls else { return Some(Opened::plain(Raw::Tcp(stream), limits)) };
+                let Established { stream, http2 } = tls.accept(stream, limits.header_timeout).await?;
+                let raw = Raw::Tls(Box::new(Mutex::new(Secured::new(stream))));
+                Some(Opened { http2, ..Opened::plain(raw, limits) })
             }
-            Self::Unix(stream) => Ok(Socket::new(Raw::Unix(net::UnixStream::from_std(stream)?), patience)),
+            Self::Unix(stream) => Some(Opened::plain(Raw::Unix(net::UnixStream::from_std(stream).ok()?), limits)),
         }
+    }
+}
+
+/// A connection, ready for requests.
+struct Opened {
+    socket: Socket,
+    /// The client has chosen HTTP/2.
+    http2: bool,
+}
+
+impl Opened {
+    fn plain(raw: Raw, limits: Limits) -> Self {
+        Self { socket: Socket::new(raw, limits.body_timeout), http2: false }
     }
 }
 
@@ -160,11 +197,31 @@ fn admit(door: &Arc<Door>, workers: &Workers, accepted: Accepted, peer: Option<I
     let door = door.clone();
     workers.next().spawn(async move {
         let _place = place;
-        // A client that is gone before we begin needs nothing.
-        if let Ok(socket) = accepted.open(door.limits().body_timeout) {
-            door.serve(socket, peer).await;
+        match accepted.open(door.limits()).await {
+            Some(Opened { socket, http2 }) if http2 || begins_http2(&door, &socket).await => {
+                http2::serve(door, socket, peer).await;
+            }
+            Some(Opened { socket, .. }) => door.serve(socket, peer).await,
+            // A client that is gone before we begin needs nothing.
+            None => {}
         }
     });
+}
+
+/// Whether a client without TLS speaks HTTP/2, where it may.
+async fn begins_http2(door: &Door, socket: &Socket) -> bool {
+    let limits = door.limits();
+    if !limits.h2c || socket.is_tls() {
+        return false;
+    }
+    let mut stop = door.stop.clone();
+    tokio::select! {
+        biased;
+        begins = socket.begins_with(http2::PREFACE) => begins,
+        () = tokio::time::sleep(limits.header_timeout) => false,
+        // An error says that the server is gone, which is a stop too.
+        _ = stop.wait_for(|stop| *stop) => false,
+    }
 }
 
 /// After a fault of `accept`: out of file descriptors is the usual one, and trying at once would burn the CPU.

@@ -17,8 +17,13 @@ use super::{
     forward::Forward,
     listener::{Listener, Workers},
     snapshot::Snapshot,
+    tls::{Tls, TlsError},
 };
-use crate::{clock::Clock, config::Config, metrics::Metrics};
+use crate::{
+    clock::Clock,
+    config::{Config, TlsConfig},
+    metrics::Metrics,
+};
 
 /// What a server is made of.
 #[derive(Debug)]
@@ -27,6 +32,8 @@ pub struct Parts<'a> {
     /// What the first requests are handled by.
     pub snapshot: Snapshot,
     pub listeners: Vec<Listener>,
+    /// For those listeners that speak it.
+    pub tls: Option<Arc<Tls>>,
     pub metrics: Metrics,
     pub clock: Clock,
 }
@@ -43,19 +50,27 @@ pub struct Server {
 
 /// The way to give a server that runs another snapshot.
 #[derive(Debug, Clone)]
-pub struct Replace(Arc<ArcSwap<Snapshot>>);
+pub struct Replace(Arc<ArcSwap<Snapshot>>, Option<Arc<Tls>>);
 
 impl Replace {
     /// Every request whose head comes from now on is handled by this one; those on their way keep theirs.
     pub fn with(&self, snapshot: Snapshot) {
         self.0.store(Arc::new(snapshot));
     }
+
+    /// Every handshake from now on is made with these files, where there are any.
+    ///
+    /// # Errors
+    /// When they cannot be used; then those of before stay.
+    pub fn certificate(&self, files: &TlsConfig) -> Result<(), TlsError> {
+        self.1.as_ref().map_or(Ok(()), |tls| tls.reload(files).map(drop))
+    }
 }
 
 impl Server {
     /// Starts the worker threads. Nothing is accepted before [`Server::serve`].
     pub fn new(parts: Parts<'_>) -> Self {
-        let Parts { config, snapshot, listeners, metrics, clock } = parts;
+        let Parts { config, snapshot, listeners, tls, metrics, clock } = parts;
         let threads = match config.server.threads {
             0 => std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get),
             given => given,
@@ -77,6 +92,7 @@ impl Server {
             proxy: Arc::new(http_proxy(&conf, Forward)),
             metrics,
             clock,
+            tls,
             closing: closing_seen,
             stop: stop_seen,
             places: Arc::default(),
@@ -88,7 +104,7 @@ impl Server {
 
     /// The way to another config while it runs.
     pub fn replace(&self) -> Replace {
-        Replace(self.door.current.clone())
+        Replace(self.door.current.clone(), self.door.tls.clone())
     }
 
     /// Where clients reach it.
@@ -99,6 +115,9 @@ impl Server {
     /// Accepts connections from now on, on the runtime that calls.
     pub fn serve(&mut self) {
         let workers = self.workers();
+        if let Some(tls) = &self.door.tls {
+            self.accepting.spawn(tls.clone().follow());
+        }
         for at in 0..self.listeners.len() {
             let (listeners, door, workers) = (self.listeners.clone(), self.door.clone(), workers.clone());
             self.accepting.spawn(async move {

@@ -51,6 +51,10 @@ pub(super) struct Limits {
     pub(super) keepalive_timeout: Duration,
     pub(super) body_timeout: Duration,
     pub(super) keepalive_requests: u32,
+    /// Clients that speak no TLS may begin with HTTP/2.
+    pub(super) h2c: bool,
+    /// Requests at once on one HTTP/2 connection.
+    pub(super) http2_streams: u32,
     /// Connections at once, of all clients.
     pub(super) max_connections: usize,
 }
@@ -63,6 +67,8 @@ impl Limits {
             keepalive_timeout: config.keepalive_timeout.get(),
             body_timeout: config.body_timeout.get(),
             keepalive_requests: config.keepalive_requests,
+            h2c: config.h2c,
+            http2_streams: config.http2_streams,
             max_connections: if config.max_connections == 0 { usize::MAX } else { config.max_connections },
         }
     }

@@ -7,11 +7,12 @@
 //! it is; a connection that is ended lets the client read what it was told last.
 
 use std::{
+    future::poll_fn,
     io,
     mem::MaybeUninit,
-    os::fd::{AsFd, AsRawFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd},
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
     time::Duration,
 };
@@ -27,6 +28,7 @@ use tokio::{
     net::{TcpStream, UnixStream},
     time::{Sleep, sleep, timeout},
 };
+use tokio_rustls::server::TlsStream;
 
 /// Bytes of an answer that are gathered before they are sent.
 const WRITE_BUFFER: usize = 4096;
@@ -35,7 +37,7 @@ const WRITE_BUFFER: usize = 4096;
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 256 * 1024;
 
-/// A client's connection over TCP or a Unix socket.
+/// A client's connection over TCP, with TLS or without, or a Unix socket.
 #[derive(Debug)]
 pub(super) struct Socket {
     io: BufWriter<Raw>,
@@ -49,6 +51,68 @@ pub(super) struct Socket {
 pub(super) enum Raw {
     Tcp(TcpStream),
     Unix(UnixStream),
+    /// Where only `&self` is at hand it takes reading to know what is there. The lock is free but for that, and never held
+    /// while waiting.
+    Tls(Box<Mutex<Secured>>),
+}
+
+/// A TLS session, and what had to be read of it too early.
+#[derive(Debug)]
+pub(super) struct Secured {
+    stream: TlsStream<TcpStream>,
+    early: Option<u8>,
+}
+
+impl Secured {
+    pub(super) const fn new(stream: TlsStream<TcpStream>) -> Self {
+        Self { stream, early: None }
+    }
+
+    /// Ready when there may be something to read. Bytes of the network may turn out to be none of the client's.
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let (tcp, session) = self.stream.get_ref();
+        // A session that wants no bytes has some for us, or has come to its end.
+        if self.early.is_some() || !session.wants_read() { Poll::Ready(Ok(())) } else { tcp.poll_read_ready(cx) }
+    }
+
+    /// As [`Socket::left`].
+    fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        if self.early.is_some() {
+            return Poll::Ready(false);
+        }
+        let mut byte = [0];
+        let mut buffer = ReadBuf::new(&mut byte);
+        match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Err(_)) => Poll::Ready(true),
+            Poll::Ready(Ok(())) => {
+                self.early = buffer.filled().first().copied();
+                Poll::Ready(self.early.is_none())
+            }
+        }
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.early.take() {
+            Some(byte) if buf.remaining() > 0 => {
+                buf.put_slice(&[byte]);
+                Poll::Ready(Ok(()))
+            }
+            early => {
+                self.early = early;
+                Pin::new(&mut self.stream).poll_read(cx, buf)
+            }
+        }
+    }
+}
+
+/// What only one task uses is whole whatever happened to it.
+fn held(secured: &Mutex<Secured>) -> MutexGuard<'_, Secured> {
+    secured.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn owned(secured: &mut Mutex<Secured>) -> &mut Secured {
+    secured.get_mut().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Socket {
@@ -58,10 +122,14 @@ impl Socket {
 
     /// Ends with a reset, not in peace: for an answer that broke off where nothing but a peaceful end would tell that it is whole.
     pub(super) fn end_with_reset(&self) {
-        if let Raw::Tcp(stream) = self.io.get_ref() {
-            // Where that fails the client is gone.
-            let _ = rustix::net::sockopt::set_socket_linger(stream, Some(Duration::ZERO));
-        }
+        // Where that fails the client is gone.
+        let _ = match self.io.get_ref() {
+            Raw::Tcp(stream) => rustix::net::sockopt::set_socket_linger(stream, Some(Duration::ZERO)),
+            Raw::Tls(secured) => {
+                rustix::net::sockopt::set_socket_linger(held(secured).stream.get_ref().0, Some(Duration::ZERO))
+            }
+            Raw::Unix(_) => Ok(()),
+        };
     }
 
     /// What a write came to, unless it has come to nothing for too long.
@@ -78,19 +146,64 @@ impl Socket {
         }
     }
 
-    /// Waits until there is something to read, or the end.
+    /// Whether strangers on the way can read along.
+    pub(super) fn is_tls(&self) -> bool {
+        matches!(self.io.get_ref(), Raw::Tls(_))
+    }
+
+    /// Waits until there is something to read, or the end. With TLS there may be less than a byte: reading may wait on.
     pub(super) async fn readable(&self) -> io::Result<()> {
         match self.io.get_ref() {
             Raw::Tcp(stream) => stream.readable().await,
             Raw::Unix(stream) => stream.readable().await,
+            Raw::Tls(secured) => poll_fn(|cx| held(secured).poll_readable(cx)).await,
         }
     }
 }
 
 impl Socket {
+    /// Waits until the client's first bytes are these or are not, and leaves them to be read. Not for TLS.
+    pub(super) async fn begins_with<const N: usize>(&self, wanted: &[u8; N]) -> bool {
+        let mut seen = 0;
+        loop {
+            let mut bytes = [MaybeUninit::uninit(); N];
+            let mut look = |socket: BorrowedFd<'_>| {
+                let ((there, _), _) = rustix::net::recv(socket, &mut bytes, RecvFlags::PEEK)?;
+                // No more than before is nothing: then wait for more instead of asking again.
+                if there.len() == seen {
+                    Err(io::ErrorKind::WouldBlock.into())
+                } else {
+                    Ok((there.len(), *there == wanted[..there.len()]))
+                }
+            };
+            let (ready, looked) = match self.io.get_ref() {
+                Raw::Tcp(stream) => {
+                    let ready = stream.ready(Interest::READABLE).await;
+                    (ready, stream.try_io(Interest::READABLE, || look(stream.as_fd())))
+                }
+                Raw::Unix(stream) => {
+                    let ready = stream.ready(Interest::READABLE).await;
+                    (ready, stream.try_io(Interest::READABLE, || look(stream.as_fd())))
+                }
+                Raw::Tls(_) => return false,
+            };
+            match looked {
+                Ok((length, true)) if length == N => return true,
+                Ok((length, true)) => seen = length,
+                // There may be more, unless the client has ended its side.
+                Err(fault)
+                    if fault.kind() == io::ErrorKind::WouldBlock && ready.is_ok_and(|ready| !ready.is_read_closed()) => {}
+                Ok((_, false)) | Err(_) => return false,
+            }
+        }
+    }
+
     /// Resolves when the client has ended the connection (`true`), or has sent something although it is not its turn
     /// (`false`), which stays to be read.
     pub(super) async fn left(&self) -> bool {
+        if let Raw::Tls(secured) = self.io.get_ref() {
+            return poll_fn(|cx| held(secured).poll_left(cx)).await;
+        }
         loop {
             if self.readable().await.is_err() {
                 return true;
@@ -99,6 +212,7 @@ impl Socket {
             let peeked = match self.io.get_ref() {
                 Raw::Tcp(stream) => stream.try_io(Interest::READABLE, || peek(stream, &mut byte)),
                 Raw::Unix(stream) => stream.try_io(Interest::READABLE, || peek(stream, &mut byte)),
+                Raw::Tls(_) => return false,
             };
             match peeked {
                 Ok(there) => return there == 0,
@@ -114,11 +228,22 @@ fn peek(socket: impl AsFd, byte: &mut [MaybeUninit<u8>; 1]) -> io::Result<usize>
     Ok(there.len())
 }
 
+impl Raw {
+    /// Whether bytes that were taken wait to be sent.
+    fn has_unsent(&mut self) -> bool {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => false,
+            Self::Tls(secured) => owned(secured).stream.get_ref().1.wants_write(),
+        }
+    }
+}
+
 impl AsyncRead for Raw {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Tls(secured) => owned(secured).poll_read(cx, buf),
         }
     }
 }
@@ -128,24 +253,28 @@ impl AsyncWrite for Raw {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Tls(secured) => Pin::new(&mut owned(secured).stream).poll_write(cx, buf),
         }
     }
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
             Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(secured) => Pin::new(&mut owned(secured).stream).poll_flush(cx),
         }
     }
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(secured) => Pin::new(&mut owned(secured).stream).poll_shutdown(cx),
         }
     }
     fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Tls(secured) => Pin::new(&mut owned(secured).stream).poll_write_vectored(cx, bufs),
         }
     }
     fn is_write_vectored(&self) -> bool {
@@ -157,7 +286,7 @@ impl AsyncWrite for Raw {
 impl AsyncRead for Socket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let socket = self.get_mut();
-        if !socket.io.buffer().is_empty() {
+        if !socket.io.buffer().is_empty() || socket.io.get_mut().has_unsent() {
             let flushed = Pin::new(&mut socket.io).poll_flush(cx);
             if let Poll::Ready(Err(fault)) = socket.in_time(cx, flushed) {
                 return Poll::Ready(Err(fault));
@@ -219,6 +348,7 @@ impl UniqueID for Socket {
         match self.io.get_ref() {
             Raw::Tcp(stream) => stream.as_raw_fd(),
             Raw::Unix(stream) => stream.as_raw_fd(),
+            Raw::Tls(secured) => held(secured).stream.get_ref().0.as_raw_fd(),
         }
     }
 }

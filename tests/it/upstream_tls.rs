@@ -6,7 +6,10 @@ use std::{
     process::{Child, ChildStdout, Command, Stdio},
 };
 
-use super::menshen::Setup;
+use super::{
+    certificates::{authority, certificate},
+    menshen::Setup,
+};
 
 /// `openssl s_server`, ended when dropped. It would end of itself if nobody held what it prints to.
 struct TlsBackend(Child, #[expect(dead_code, reason = "held open")] BufReader<ChildStdout>);
@@ -15,24 +18,6 @@ impl Drop for TlsBackend {
     fn drop(&mut self) {
         drop(self.0.kill());
         drop(self.0.wait());
-    }
-}
-
-fn openssl(dir: &Path, line: &str) {
-    let output = Command::new("openssl").args(line.split(' ')).current_dir(dir).output().expect("the openssl command");
-    assert!(output.status.success(), "openssl {line}: {}", String::from_utf8_lossy(&output.stderr));
-}
-
-/// An authority, and a certificate of it for `localhost`.
-fn certificates(dir: &Path) {
-    std::fs::write(dir.join("leaf"), "subjectAltName=DNS:localhost\nbasicConstraints=CA:FALSE\n").expect("a file");
-    for line in [
-        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN=authority \
-         -addext basicConstraints=critical,CA:TRUE",
-        "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout leaf.key -out leaf.csr -subj /CN=localhost",
-        "x509 -req -in leaf.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile leaf -out leaf.pem",
-    ] {
-        openssl(dir, line);
     }
 }
 
@@ -55,7 +40,8 @@ fn serve(dir: &Path) -> (TlsBackend, u16) {
 #[test]
 fn a_backend_is_reached_over_tls_only_when_its_certificate_is_good() {
     let dir = tempfile::tempdir().expect("a directory");
-    certificates(dir.path());
+    authority(dir.path(), "ca");
+    certificate(dir.path(), "ca", "leaf");
     let (_server, port) = serve(dir.path());
     let authority = dir.path().join("ca.pem").display().to_string();
     // The certificate is for `localhost`; 127.0.0.1 is the same server under a name that it does not cover.

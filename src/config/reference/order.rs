@@ -12,8 +12,8 @@ use serde::{
 use crate::config::{
     AdminConfig, AliyunConfig, AuthConfig, Config, CorsConfig, DialectCheck, DialectConfig, DialectError, DialectRoute,
     DypnsConfig, ForwardAuthConfig, GateConfig, HooksConfig, IdentityConfig, IssuerConfig, LimitsConfig, ReloadConfig,
-    RuleConfig, ServerConfig, SmsConfig, StoreConfig, TelemetryConfig, TencentConfig, TestPhone, TokenConfig,
-    UpstreamConfig, UsersConfig, WebhookConfig, WechatApp, WechatConfig, shape::Schema,
+    RuleConfig, ServerConfig, SmsConfig, StoreConfig, TelemetryConfig, TencentConfig, TestPhone, TlsConfig, TokenConfig,
+    UpstreamConfig, UpstreamTlsConfig, UsersConfig, WebhookConfig, WechatApp, WechatConfig, shape::Schema,
 };
 
 /// The keys of a table with their schemas.
@@ -28,8 +28,10 @@ type Fields = (&'static str, &'static [&'static str]);
 const ORDERS: &[fn() -> Fields] = &[
     fields::<Config>,
     fields::<ServerConfig>,
+    fields::<TlsConfig>,
     fields::<AdminConfig>,
     fields::<UpstreamConfig>,
+    fields::<UpstreamTlsConfig>,
     fields::<RuleConfig>,
     fields::<IdentityConfig>,
     fields::<AuthConfig>,

@@ -1,0 +1,66 @@
+//! Refusals as gRPC clients read them: HTTP 200, and the status in the trailers, which here are the head itself ("Trailers-Only" of
+//! the gRPC over HTTP/2 specification).
+
+use http::{HeaderMap, StatusCode, header};
+use pingora::http::ResponseHeader;
+
+/// Whether a request is a call of gRPC: `application/grpc`, with `+proto` and the like or parameters, or without.
+pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.as_bytes().strip_prefix(b"application/grpc"));
+    // `application/grpc-web` is another protocol.
+    kind.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+}
+
+/// The answer to a call that is refused with this status.
+pub(super) fn refusal(status: StatusCode, message: &str) -> pingora::Result<ResponseHeader> {
+    let mut head = ResponseHeader::build(StatusCode::OK, Some(6))?;
+    head.insert_header(header::CONTENT_TYPE, "application/grpc")?;
+    head.insert_header("grpc-status", code(status))?;
+    // Percent-encoded where it is not visible ASCII; our texts are.
+    let plain: String = message.chars().filter(|c| *c == ' ' || c.is_ascii_graphic() && *c != '%').collect();
+    head.insert_header("grpc-message", plain)?;
+    Ok(head)
+}
+
+/// The status code of gRPC for one of HTTP: those of the specification's table, and 400 and 5xx as our codes mean them.
+const fn code(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        // INTERNAL, UNAUTHENTICATED, PERMISSION_DENIED, UNIMPLEMENTED, UNAVAILABLE, UNKNOWN.
+        400 => "13",
+        401 => "16",
+        403 => "7",
+        404 | 405 => "12",
+        429 | 502..=504 => "14",
+        _ => "2",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn only_calls_of_grpc_are_such() {
+        let is =
+            |kind: &'static str| is_grpc(&HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(kind))]));
+        for kind in ["application/grpc", "application/grpc+proto", "application/grpc;x=y"] {
+            assert!(is(kind), "{kind}");
+        }
+        for kind in ["application/grpc-web", "application/grpc-web+proto", "application/grpcx", "application/json", ""] {
+            assert!(!is(kind), "{kind}");
+        }
+        assert!(!is_grpc(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn a_refusal_is_a_status_that_clients_know() {
+        for (status, expected) in [(400, "13"), (401, "16"), (403, "7"), (404, "12"), (502, "14"), (503, "14"), (500, "2")] {
+            let head = refusal(StatusCode::from_u16(status).unwrap(), "Sign in.").unwrap();
+            assert_eq!(head.status, 200);
+            assert_eq!(head.headers["grpc-status"], expected, "{status}");
+            assert_eq!(head.headers["grpc-message"], "Sign in.");
+        }
+    }
+}

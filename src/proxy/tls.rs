@@ -1,0 +1,297 @@
+//! TLS to clients: the certificate of the moment, and the handshake.
+//!
+//! The files are read again every few seconds and compared by what they hold, so it does not matter how they change: written
+//! anew, renamed over, or swapped by a symbolic link as Kubernetes does. Connections that are open keep what they began with.
+//!
+//! Must stay true: a pair that does not fit, or files that cannot be read, change nothing; session tickets end with the config
+//! that made them, so nobody resumes past an authority that is no longer believed; no text of a key reaches a log.
+
+use std::{fs, io, path::Path, path::PathBuf, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use aws_lc_rs::digest;
+use rustls::{
+    CertificateError, RootCertStore, ServerConfig, SupportedProtocolVersion,
+    crypto::{CryptoProvider, aws_lc_rs as provider},
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    server::{NoServerSessionStorage, WebPkiClientVerifier, danger::ClientCertVerifier},
+    version::{TLS12, TLS13},
+};
+use tokio::{net::TcpStream, time::timeout};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+
+use crate::{
+    config::{ClientCertificates, TlsConfig},
+    metrics::Metrics,
+};
+
+/// How often the files are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Longest file that is read. A chain of certificates is far shorter; a wrong path may name anything.
+const LONGEST_FILE: u64 = 1024 * 1024;
+const VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
+
+/// Why there is no TLS with these files.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    #[error("{0} is not set")]
+    Unset(&'static str),
+    #[error("{}: {why}", file.display())]
+    Unreadable { file: PathBuf, why: io::Error },
+    #[error("{}: is not PEM with {what}", file.display())]
+    NotPem { file: PathBuf, what: &'static str },
+    #[error("the certificate and the key do not fit: {0}")]
+    Unfit(rustls::Error),
+    #[error("{}: holds no authority that can be used: {why}", file.display())]
+    NoAuthority { file: PathBuf, why: String },
+}
+
+/// Makes one library's cryptography that of the whole process, before anything else chooses. Later calls change nothing.
+pub fn install_crypto() {
+    // It fails when one is installed already.
+    drop(provider::default_provider().install_default());
+}
+
+/// What handshakes are made with, replaced when the files change.
+pub struct Tls {
+    current: ArcSwap<Loaded>,
+    http2: bool,
+    metrics: Metrics,
+}
+
+/// What the files held.
+struct Loaded {
+    config: Arc<ServerConfig>,
+    files: TlsConfig,
+    /// Of everything that was read.
+    fingerprint: digest::Digest,
+    /// Of what was read last and was no good, so that one mistake is told once.
+    refused: Option<digest::Digest>,
+}
+
+/// A connection after its handshake.
+pub(super) struct Established {
+    pub(super) stream: TlsStream<TcpStream>,
+    pub(super) http2: bool,
+}
+
+impl Tls {
+    /// Reads the files. `http2`: clients may choose it.
+    ///
+    /// # Errors
+    /// When a file cannot be read, is not what it should be, or the certificate does not fit the key.
+    pub fn load(files: &TlsConfig, http2: bool, metrics: Metrics) -> Result<Arc<Self>, TlsError> {
+        let material = Material::read(files)?;
+        let loaded = material.compile(files, http2)?;
+        metrics.tls_certificate_expiry.set(material.expiry());
+        Ok(Arc::new(Self { current: ArcSwap::from_pointee(loaded), http2, metrics }))
+    }
+
+    /// Whether TLS could be spoken with these files: the check of a config.
+    pub fn check(files: &TlsConfig) -> Result<(), TlsError> {
+        Material::read(files)?.compile(files, true).map(drop)
+    }
+
+    /// Takes other files, or the same anew. `Ok(false)`: they hold what they held.
+    ///
+    /// # Errors
+    /// As of [`Self::load`]; then what was there stays.
+    pub fn reload(&self, files: &TlsConfig) -> Result<bool, TlsError> {
+        let now = self.current.load();
+        let material = Material::read(files)?;
+        if material.fingerprint.as_ref() == now.fingerprint.as_ref() && *files == now.files {
+            return Ok(false);
+        }
+        let loaded = material.compile(files, self.http2)?;
+        self.metrics.tls_certificate_expiry.set(material.expiry());
+        self.metrics.tls_reloads.with_label_values(&["ok"]).inc();
+        tracing::info!("the TLS certificate was read anew");
+        self.current.store(Arc::new(loaded));
+        Ok(true)
+    }
+
+    /// Looks at the files again and again. Never returns.
+    pub(super) async fn follow(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let tls = self.clone();
+            // A file may be on a slow disk. A panic in there is counted by its hook.
+            drop(tokio::task::spawn_blocking(move || tls.look()).await);
+        }
+    }
+
+    /// Takes what the files hold now, if it is new and good.
+    fn look(&self) {
+        let now = self.current.load_full();
+        let Err(fault) = self.reload(&now.files) else { return };
+        let mistake = mistake(&now.files, &fault);
+        if now.refused.as_ref().is_some_and(|told| told.as_ref() == mistake.as_ref()) {
+            return;
+        }
+        self.metrics.tls_reloads.with_label_values(&["failed"]).inc();
+        tracing::warn!(error = %fault, "the TLS certificate could not be read anew; the one before stays");
+        let Loaded { config, files, fingerprint, .. } = &*now;
+        let told =
+            Loaded { config: config.clone(), files: files.clone(), fingerprint: *fingerprint, refused: Some(mistake) };
+        self.current.store(Arc::new(told));
+    }
+
+    /// Makes the handshake within `patience`. `None`: it failed, which is counted.
+    pub(super) async fn accept(&self, stream: TcpStream, patience: Duration) -> Option<Established> {
+        let acceptor = TlsAcceptor::from(self.current.load().config.clone());
+        let (result, established) = match timeout(patience, acceptor.accept(stream)).await {
+            Err(_) => ("timeout", None),
+            Ok(Err(fault)) => (outcome(&fault), None),
+            Ok(Ok(stream)) => {
+                let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                ("ok", Some(Established { stream, http2 }))
+            }
+        };
+        self.metrics.tls_handshakes.with_label_values(&[result]).inc();
+        established
+    }
+}
+
+/// What a failed handshake is called: a closed list.
+fn outcome(fault: &io::Error) -> &'static str {
+    match fault.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        None => "closed",
+        Some(rustls::Error::NoCertificatesPresented) => "certificate_missing",
+        Some(rustls::Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. })) => {
+            "certificate_expired"
+        }
+        Some(rustls::Error::InvalidCertificate(_)) => "certificate_refused",
+        Some(rustls::Error::AlertReceived(_)) => "refused_by_client",
+        Some(rustls::Error::PeerIncompatible(_) | rustls::Error::NoApplicationProtocol) => "incompatible",
+        Some(_) => "malformed",
+    }
+}
+
+/// The same mistake has the same mark.
+fn mistake(files: &TlsConfig, fault: &TlsError) -> digest::Digest {
+    let mut context = digest::Context::new(&digest::SHA256);
+    context.update(fault.to_string().as_bytes());
+    if let Ok(material) = Material::read(files) {
+        context.update(material.fingerprint.as_ref());
+    }
+    context.finish()
+}
+
+/// What is in the files.
+struct Material {
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    authorities: Option<(PathBuf, Vec<CertificateDer<'static>>)>,
+    fingerprint: digest::Digest,
+}
+
+impl Material {
+    fn read(files: &TlsConfig) -> Result<Self, TlsError> {
+        let cert_file = files.cert_file.as_ref().ok_or(TlsError::Unset("server.tls.cert_file"))?;
+        let key_file = files.key_file.as_ref().ok_or(TlsError::Unset("server.tls.key_file"))?;
+        let mut context = digest::Context::new(&digest::SHA256);
+        let mut read = |file: &Path| {
+            let bytes = bytes_of(file)?;
+            context.update(&u64::try_from(bytes.len()).unwrap_or(u64::MAX).to_be_bytes());
+            context.update(&bytes);
+            Ok(bytes)
+        };
+        let chain = certificates(cert_file, &read(cert_file)?)?;
+        let key = private_key(key_file, &zeroize::Zeroizing::new(read(key_file)?))?;
+        let authorities = match (&files.client_ca_file, files.client_certificates) {
+            (Some(file), ClientCertificates::Optional | ClientCertificates::Required) => {
+                let bytes = read(file)?;
+                Some((file.clone(), certificates(file, &bytes)?))
+            }
+            (None, ClientCertificates::Optional | ClientCertificates::Required) => {
+                return Err(TlsError::Unset("server.tls.client_ca_file"));
+            }
+            (_, ClientCertificates::Off) => None,
+        };
+        Ok(Self { chain, key, authorities, fingerprint: context.finish() })
+    }
+
+    fn compile(&self, files: &TlsConfig, http2: bool) -> Result<Loaded, TlsError> {
+        let crypto = Arc::new(provider::default_provider());
+        let builder = ServerConfig::builder_with_provider(crypto.clone());
+        let builder = builder.with_protocol_versions(&VERSIONS).map_err(TlsError::Unfit)?;
+        let builder = match &self.authorities {
+            None => builder.with_no_client_auth(),
+            Some((file, authorities)) => {
+                let optional = files.client_certificates == ClientCertificates::Optional;
+                builder.with_client_cert_verifier(verifier(file, authorities, optional, crypto)?)
+            }
+        };
+        let mut config = builder.with_single_cert(self.chain.clone(), self.key.clone_key()).map_err(TlsError::Unfit)?;
+        config.alpn_protocols = if http2 { vec![b"h2".to_vec(), b"http/1.1".to_vec()] } else { vec![b"http/1.1".to_vec()] };
+        // Sessions go on by tickets, which cost no memory here. Their keys change every few hours.
+        config.ticketer = provider::Ticketer::new().map_err(TlsError::Unfit)?;
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.ignore_client_order = true;
+        Ok(Loaded { config: Arc::new(config), files: files.clone(), fingerprint: self.fingerprint, refused: None })
+    }
+
+    /// When the server's own certificate ends, in Unix seconds; 0 where it does not say so in a way that can be read.
+    fn expiry(&self) -> i64 {
+        let parsed = self.chain.first().and_then(|own| x509_parser::parse_x509_certificate(own).ok());
+        parsed.map_or(0, |(_, own)| own.validity().not_after.timestamp())
+    }
+}
+
+fn verifier(
+    file: &Path,
+    authorities: &[CertificateDer<'static>],
+    optional: bool,
+    crypto: Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(file, authorities)?), crypto);
+    let builder = if optional { builder.allow_unauthenticated() } else { builder };
+    builder.build().map_err(|fault| TlsError::NoAuthority { file: file.to_owned(), why: fault.to_string() })
+}
+
+/// Authorities, each of which can be used.
+pub(super) fn roots(file: &Path, authorities: &[CertificateDer<'static>]) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for authority in authorities {
+        let added = roots.add(authority.clone());
+        added.map_err(|fault| TlsError::NoAuthority { file: file.to_owned(), why: fault.to_string() })?;
+    }
+    Ok(roots)
+}
+
+/// Whether a certificate and a key belong together.
+pub(super) fn fits(chain: &[CertificateDer<'static>], key: &PrivateKeyDer<'static>) -> Result<(), TlsError> {
+    let crypto = Arc::new(provider::default_provider());
+    let builder = ServerConfig::builder_with_provider(crypto).with_protocol_versions(&VERSIONS).map_err(TlsError::Unfit)?;
+    builder.with_no_client_auth().with_single_cert(chain.to_vec(), key.clone_key()).map(drop).map_err(TlsError::Unfit)
+}
+
+/// A file, as long as it may be.
+pub(super) fn bytes_of(file: &Path) -> Result<Vec<u8>, TlsError> {
+    let unreadable = |why| TlsError::Unreadable { file: file.to_owned(), why };
+    let length = fs::metadata(file).map_err(unreadable)?.len();
+    if length > LONGEST_FILE {
+        return Err(unreadable(io::Error::other("is too long")));
+    }
+    fs::read(file).map_err(unreadable)
+}
+
+/// All certificates in PEM text, at least one.
+pub(super) fn certificates(file: &Path, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
+    found
+        .ok()
+        .filter(|found| !found.is_empty() && found.iter().all(|one| x509_parser::parse_x509_certificate(one).is_ok()))
+        .ok_or_else(|| TlsError::NotPem { file: file.to_owned(), what: "a certificate" })
+}
+
+/// The private key in PEM text.
+pub(super) fn private_key(file: &Path, text: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
+    PrivateKeyDer::from_pem_slice(text).map_err(|_| TlsError::NotPem { file: file.to_owned(), what: "a private key" })
+}
+
+impl std::fmt::Debug for Tls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tls").field("files", &self.current.load().files).finish_non_exhaustive()
+    }
+}
