@@ -2,6 +2,7 @@
 
 mod foundation;
 mod generation;
+mod proofs;
 mod reload;
 mod secrets;
 mod stopped;

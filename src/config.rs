@@ -115,6 +115,7 @@ impl Config {
         self.server.check(self.mode, problems);
         self.admin.check(&self.server, problems);
         self.upstream.check(problems);
+        self.identity.check(&self.tokens, problems);
         self.auth.check(problems);
         self.gate.check(&self.rule, problems);
         self.forward_auth.check(problems);

@@ -37,6 +37,7 @@ pub enum ErrorCode {
     RegistrationUnavailable,
     StoreUnavailable,
     IssuerUnavailable,
+    ProofUnavailable,
     UpstreamUnavailable,
     UpstreamTimeout,
     NotFound,
@@ -46,7 +47,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code, for documents and tests.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 37] = [
         Self::TokenMissing,
         Self::TokenInvalid,
         Self::TokenExpired,
@@ -78,6 +79,7 @@ impl ErrorCode {
         Self::RegistrationUnavailable,
         Self::StoreUnavailable,
         Self::IssuerUnavailable,
+        Self::ProofUnavailable,
         Self::UpstreamUnavailable,
         Self::UpstreamTimeout,
         Self::NotFound,
@@ -119,6 +121,7 @@ impl ErrorCode {
             Self::RegistrationUnavailable => "registration_unavailable",
             Self::StoreUnavailable => "store_unavailable",
             Self::IssuerUnavailable => "issuer_unavailable",
+            Self::ProofUnavailable => "proof_unavailable",
             Self::UpstreamUnavailable => "upstream_unavailable",
             Self::UpstreamTimeout => "upstream_timeout",
             Self::NotFound => "not_found",

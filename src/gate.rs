@@ -564,8 +564,7 @@ pub fn kept_claims(_config: &Config) -> Arc<[Arc<str>]> {
 /// The rules and header names of a config, compiled; every problem of either.
 pub fn compile_policy(config: &Config) -> Result<(RuleSet, HeaderPolicy), GateProblems> {
     let rules = RuleSet::compile(&config.rule);
-    let keep_authorization = config.upstream.authorization == UpstreamAuthorization::Keep;
-    let headers = HeaderPolicy::compile(&config.server.allow_headers, &config.identity, keep_authorization);
+    let headers = HeaderPolicy::compile(&config.server.allow_headers, &config.identity, &config.upstream);
     match (rules, headers) {
         (Ok(rules), Ok(headers)) => Ok((rules, headers)),
         (rules, headers) => {

@@ -103,6 +103,8 @@ pub struct Metrics {
     pub streams_open: IntGaugeVec,
     /// `menshen_streams_ended_total{reason}`.
     pub streams_ended: IntCounterVec,
+    /// `menshen_proof_errors_total{kind}`: what the backend is shown (`assertion`, `mint`) that could not be signed.
+    pub proof_errors: IntCounterVec,
     /// `menshen_audit_events_total{event}`.
     pub audit_events: IntCounterVec,
     /// `menshen_config_reloads_total{result}`: `applied` or `refused`.
@@ -200,6 +202,7 @@ impl Metrics {
             upstream_errors: new.counters("upstream_errors_total", "Requests that the backend failed.", &["kind"]),
             streams_open: new.gauges("streams_open", "Streams now.", &["kind"]),
             streams_ended: new.counters("streams_ended_total", "Streams that have ended.", &["reason"]),
+            proof_errors: new.counters("proof_errors_total", "Signatures for the backend that failed.", &["kind"]),
             audit_events: new.counters("audit_events_total", "Lines of the audit log.", &["event"]),
             config_reloads: new.counters("config_reloads_total", "Configs read while running.", &["result"]),
             config_applied: new.gauge("config_applied", "1: the config that was read last is in use. 0: it was refused."),

@@ -6,6 +6,7 @@
 //! Must stay true: one algorithm for each key, fixed where the key is made or read; a header's `alg` is only compared.
 //! What is not understood is refused.
 
+mod assertion;
 mod cache;
 mod claims;
 mod handle;
@@ -25,6 +26,7 @@ mod verify;
 #[cfg(test)]
 pub(crate) mod fixture;
 
+pub use assertion::{Assertions, NotSigned};
 pub use cache::TokenCache;
 pub use claims::{AccessClaims, AccessForm, Grant, LONGEST_LIFE, Lifetimes, RESERVED};
 pub use handle::{SessionHandle, SessionHandles};

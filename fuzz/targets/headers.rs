@@ -4,7 +4,7 @@
 //! others are names that a client sends.
 
 use menshen::{
-    config::IdentityConfig,
+    config::{IdentityConfig, UpstreamAuthorization, UpstreamConfig},
     policy::{DropReason, HeaderPolicy, HeaderVerdict},
 };
 
@@ -48,7 +48,10 @@ pub fn run(data: &[u8]) {
     if !managed.is_empty() {
         identity.headers.insert(managed.to_owned(), "sub".to_owned());
     }
-    let policies = [HeaderPolicy::compile(&allow, &identity, false), HeaderPolicy::compile(&allow, &identity, true)];
+    let policies = [UpstreamAuthorization::Remove, UpstreamAuthorization::Keep].map(|authorization| {
+        let upstream = UpstreamConfig { authorization, ..UpstreamConfig::default() };
+        HeaderPolicy::compile(&allow, &identity, &upstream)
+    });
     let names: Vec<&str> = lines.take(64).collect();
     for (keeps, policy) in policies.into_iter().enumerate() {
         let Ok(policy) = policy else { continue };

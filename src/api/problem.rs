@@ -153,7 +153,8 @@ pub const fn status(code: ErrorCode) -> StatusCode {
         | ErrorCode::WechatMisconfigured
         | ErrorCode::SmsUnavailable
         | ErrorCode::StoreUnavailable
-        | ErrorCode::IssuerUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+        | ErrorCode::IssuerUnavailable
+        | ErrorCode::ProofUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         ErrorCode::UpstreamUnavailable => StatusCode::BAD_GATEWAY,
         ErrorCode::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
         ErrorCode::NotFound => StatusCode::NOT_FOUND,
@@ -204,6 +205,7 @@ const fn usual_detail(code: ErrorCode) -> &'static str {
         ErrorCode::RegistrationUnavailable => "A new account cannot be made right now. Sign in again in a moment.",
         ErrorCode::StoreUnavailable => "Please try again in a moment.",
         ErrorCode::IssuerUnavailable => "The token cannot be checked, because its issuer has no keys here yet. Try again.",
+        ErrorCode::ProofUnavailable => "What the service behind is shown could not be signed. Try again later.",
         ErrorCode::UpstreamUnavailable => "The service behind is not reachable.",
         ErrorCode::UpstreamTimeout => "The service behind did not answer in time.",
         ErrorCode::NotFound => "There is nothing here.",

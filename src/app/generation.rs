@@ -9,7 +9,7 @@ use anyhow::Context;
 use axum::Router;
 use tokio::{task::JoinHandle, time::timeout};
 
-use super::{foundation::Foundation, secrets, unchecked};
+use super::{foundation::Foundation, proofs, secrets, unchecked};
 use crate::{
     admin::{self, Operations, Probes},
     api::{self, ApiState, Voices},
@@ -169,6 +169,7 @@ impl Generation {
             voices: Voices::new(dialects, clock.clone()),
             upstreams: upstreams.clone(),
             streams: foundation.streams.clone(),
+            proofs: proofs::made(foundation, &config, &keyrings).await?,
             metrics,
             access_log: AccessLog::new(access_log),
             entropy,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue};
 use prometheus::IntCounter;
 
-use super::denylist::Denylist;
+use super::{denylist::Denylist, proof::KeptProofs};
 use crate::{
     error::ErrorCode,
     metrics::Metrics,
@@ -24,6 +24,8 @@ pub struct Identity {
     pub claims: Verified,
     /// What is set on the request to the backend.
     pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// What was signed about it for the backend.
+    pub proofs: KeptProofs,
 }
 
 /// Decides on access tokens.
@@ -172,7 +174,7 @@ impl Authorizer {
         claims: Verified,
     ) -> Result<Arc<Identity>, ErrorCode> {
         let headers = self.identity_headers.values(&claims).inspect_err(|_| self.results.invalid.inc())?;
-        let identity = Arc::new(Identity { claims, headers });
+        let identity = Arc::new(Identity { claims, headers, proofs: KeptProofs::default() });
         // A revoked token is remembered too: refusing it again must not cost a signature check.
         self.seen.insert(token, Seen { keys, end, by: by.clone(), identity: Arc::clone(&identity) });
         self.unless_revoked(identity, by.as_deref(), &self.results.verified)

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{HumanDuration, Problems, TokenConfig};
+
 /// What the backend is told about the caller.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -14,8 +16,34 @@ pub struct IdentityConfig {
     pub headers: BTreeMap<String, String>,
     /// No header whose name starts like this passes from a client, whatever sign stands for `-`, even where menshen sets none.
     pub reserved_prefixes: Vec<String>,
+    /// Set `X-Auth-Assertion` on each request of somebody who is signed in: a JWT about the caller (`EdDSA`, or `ES256` where
+    /// `tokens.algorithm` is that), which the backend can check with the keys of `/auth/jwks.json`, so that it need not believe
+    /// whoever reaches it. docs/backend.md shows how.
+    pub assertion: bool,
+    /// `aud` of the assertion: the backend's own name, which it has to compare. Another one than `tokens.audience`, so that no
+    /// access token passes for an assertion.
+    pub assertion_audience: String,
+    /// How long an assertion is valid. The same one is used until half of that is over.
+    pub assertion_ttl: HumanDuration,
     /// Let `X-WX-*` pass: only where nothing but WeChat Cloud can reach menshen.
     pub wechat_cloud_headers: bool,
+}
+
+impl IdentityConfig {
+    pub(super) fn check(&self, tokens: &TokenConfig, problems: &mut Problems) {
+        if !self.assertion {
+            return;
+        }
+        let key = "identity.assertion_audience";
+        if self.assertion_audience.trim().is_empty() {
+            problems.add(key, "is empty: an assertion that names nobody would be for everybody");
+        } else if self.assertion_audience == tokens.audience {
+            let says =
+                "is `tokens.audience` too: a backend that compares only that would take an access token for an assertion";
+            problems.add_between(key, &["tokens.audience"], says);
+        }
+        problems.between("identity.assertion_ttl", &self.assertion_ttl, HumanDuration::secs(2)..=HumanDuration::minutes(10));
+    }
 }
 
 impl Default for IdentityConfig {
@@ -29,6 +57,9 @@ impl Default for IdentityConfig {
                 pair("X-Client-Type", "client_type"),
             ]
             .into(),
+            assertion: false,
+            assertion_audience: "upstream".to_owned(),
+            assertion_ttl: HumanDuration::secs(60),
             reserved_prefixes: ["X-User-", "X-Auth-", "X-Session-", "X-Client-", "X-Menshen-"].map(str::to_owned).into(),
             wechat_cloud_headers: false,
         }

@@ -1,10 +1,12 @@
 //! `[upstream]`: the backend that menshen stands in front of.
 
+use std::path::PathBuf;
+
 use http::uri::Authority;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{HumanDuration, Problems, UpstreamAddress, UpstreamTlsConfig};
+use super::{HumanDuration, Problems, SecretText, UpstreamAddress, UpstreamTlsConfig, tokens::weakness};
 use crate::types::Malformed;
 
 /// The backend that menshen stands in front of.
@@ -20,6 +22,17 @@ pub struct UpstreamConfig {
     /// What happens to the client's `Authorization` once it is checked: `remove` it, or `keep` it for a backend that looks
     /// at it too.
     pub authorization: UpstreamAuthorization,
+    /// Sent with every request, by which the backend tells menshen from whoever else reaches it: at least 32 visible ASCII
+    /// characters. `openssl rand -base64 32` prints a good one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"...")]
+    pub shared_secret: Option<SecretText>,
+    /// Read `shared_secret` from this file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "path"), example = &"upstream.secret")]
+    pub shared_secret_file: Option<PathBuf>,
+    /// The header that it is sent in. A client's own of this name never passes, whether there is a secret or not.
+    pub shared_secret_header: String,
     /// `Host` as the backend sees it. Unset: as the client sent it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"backend.internal")]
@@ -61,6 +74,15 @@ impl UpstreamConfig {
         }
         let has_https = self.addresses().iter().any(|address| matches!(address, UpstreamAddress::Http { tls: true, .. }));
         self.tls.check(has_https, problems);
+        if let Some(secret) = &self.shared_secret {
+            let text = secret.expose();
+            if !text.bytes().all(|b| b.is_ascii_graphic()) {
+                problems
+                    .add("upstream.shared_secret", "has other characters than visible ASCII, which a header cannot carry");
+            } else if let Some(what) = weakness(text) {
+                problems.add("upstream.shared_secret", what);
+            }
+        }
         let shortest = HumanDuration::millis(1);
         problems.between("upstream.connect_timeout", &self.connect_timeout, shortest..=HumanDuration::minutes(5));
         problems.between("upstream.read_timeout", &self.read_timeout, shortest..=HumanDuration::days(1));
@@ -75,6 +97,9 @@ impl Default for UpstreamConfig {
             urls: vec!["http://127.0.0.1:3000".to_owned()],
             protocol: UpstreamProtocol::Http1,
             authorization: UpstreamAuthorization::Remove,
+            shared_secret: None,
+            shared_secret_file: None,
+            shared_secret_header: "X-Menshen-Secret".to_owned(),
             host: None,
             connect_timeout: HumanDuration::secs(1),
             read_timeout: HumanDuration::secs(60),

@@ -13,7 +13,7 @@ use std::collections::HashSet;
 use http::HeaderName;
 
 use super::Head;
-use crate::config::IdentityConfig;
+use crate::config::{IdentityConfig, UpstreamAuthorization, UpstreamConfig};
 use names::{Kind, STANDARD};
 
 /// Set on every request, from the rule and token: `authenticated` or `anonymous`.
@@ -81,7 +81,7 @@ pub enum DropReason {
 /// What is wrong in the config of headers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeaderProblem {
-    /// The key, from the top: `server.allow_headers`, `identity.headers` or `identity.reserved_prefixes`.
+    /// The key, from the top: `server.allow_headers`, `identity.headers`, `identity.reserved_prefixes` or that of a header.
     pub key: &'static str,
     /// The entry that is wrong.
     pub entry: String,
@@ -102,14 +102,14 @@ pub struct HeaderPolicy {
 }
 
 impl HeaderPolicy {
-    /// Compiles the policy, or tells everything that is wrong. `keep_authorization`: the backend looks at it too.
+    /// Compiles the policy, or tells everything that is wrong.
     pub fn compile(
         allow_headers: &[String],
         identity: &IdentityConfig,
-        keep_authorization: bool,
+        upstream: &UpstreamConfig,
     ) -> Result<Self, Vec<HeaderProblem>> {
-        let mut problems = check_identity(identity);
-        let policy = Self::build(identity, keep_authorization);
+        let mut problems = check_names(identity, upstream);
+        let policy = Self::build(identity, upstream);
         for entry in allow_headers {
             if let Some(message) = policy.objection(entry, identity) {
                 problems.push(HeaderProblem { key: "server.allow_headers", entry: entry.clone(), message });
@@ -187,10 +187,12 @@ impl HeaderPolicy {
         HeaderVerdict::Pass
     }
 
-    fn build(identity: &IdentityConfig, keep_authorization: bool) -> Self {
+    fn build(identity: &IdentityConfig, upstream: &UpstreamConfig) -> Self {
+        let keep_authorization = upstream.authorization == UpstreamAuthorization::Keep;
         let mut policy =
             Self { by_length: Vec::new(), prefixes: Vec::new(), prefix_letters: [Letters(0); 2], allowed: Vec::new() };
-        for name in identity.headers.keys().map(String::as_str).chain([AUTH_STATE, AUTH_ASSERTION]) {
+        let others = [AUTH_STATE, AUTH_ASSERTION, &upstream.shared_secret_header];
+        for name in identity.headers.keys().map(String::as_str).chain(others) {
             policy.add_name(name, HeaderVerdict::Drop(DropReason::Managed));
         }
         for prefix in &identity.reserved_prefixes {
@@ -249,8 +251,8 @@ pub fn backend_may_send(name: &str) -> bool {
     !starts_with_folded(name.as_bytes(), b"x-menshen-")
 }
 
-/// What is wrong with the names in `[identity]`.
-fn check_identity(identity: &IdentityConfig) -> Vec<HeaderProblem> {
+/// What is wrong with the names that we set.
+fn check_names(identity: &IdentityConfig, upstream: &UpstreamConfig) -> Vec<HeaderProblem> {
     let mut problems = Vec::new();
     let mut seen = HashSet::from([AUTH_STATE, AUTH_ASSERTION, ERROR_HEADER].map(fold));
     let built_in = HeaderPolicy::build(
@@ -258,14 +260,16 @@ fn check_identity(identity: &IdentityConfig) -> Vec<HeaderProblem> {
             headers: std::collections::BTreeMap::new(),
             reserved_prefixes: Vec::new(),
             wechat_cloud_headers: true,
+            ..IdentityConfig::default()
         },
-        false,
+        &UpstreamConfig::default(),
     );
     let has_meaning = |name: &str| {
         let verdict = built_in.verdict(name);
         !matches!(verdict, HeaderVerdict::Pass | HeaderVerdict::Drop(DropReason::Managed)) || is_standard(name.as_bytes())
     };
-    for name in identity.headers.keys() {
+    let set = [("upstream.shared_secret_header", &upstream.shared_secret_header)];
+    for (key, name) in set.into_iter().chain(identity.headers.keys().map(|name| ("identity.headers", name))) {
         let plain = name.bytes().all(is_plain) && name.starts_with(|first: char| first.is_ascii_alphabetic());
         let message = if !plain || name.len() > 64 {
             "must be 1 to 64 letters, digits and '-', and begin with a letter"
@@ -276,7 +280,7 @@ fn check_identity(identity: &IdentityConfig) -> Vec<HeaderProblem> {
         } else {
             continue;
         };
-        problems.push(HeaderProblem { key: "identity.headers", entry: name.clone(), message });
+        problems.push(HeaderProblem { key, entry: name.clone(), message });
     }
     for prefix in &identity.reserved_prefixes {
         let covers_standard = || STANDARD.iter().any(|name| starts_with_folded(name.as_bytes(), fold(prefix).as_bytes()));

@@ -64,10 +64,7 @@ impl Claim {
         match self {
             Self::Subject => Some(claims.sub().as_str().into()),
             Self::UserType => Some(claims.user_type().as_str().into()),
-            Self::Session => match claims {
-                Verified::Own(claims) => Some(claims.sid.to_string().into()),
-                Verified::Foreign(claims) => claims.sid.as_deref().map(Cow::from),
-            },
+            Self::Session => claims.sid(),
             Self::ClientType => claims.client_type().map(Cow::from),
             Self::Roles if claims.roles().is_empty() => None,
             Self::Roles => Some(claims.roles().join(",").into()),

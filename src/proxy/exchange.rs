@@ -194,7 +194,7 @@ fn outgoing_request(errand: &Errand<'_>, backend: &Backend) -> pingora::Result<R
             .map_err(|_| Error::explain(ErrorType::InvalidHTTPHeader, "not a header value"))?;
         request.append_header(head.slice(field.name()), value)?;
     }
-    errand.snapshot.outgoing.add(&mut request, passage, errand.request_id, backend)?;
+    errand.snapshot.outgoing.add(&mut request, passage, errand.request_id, backend, errand.timing.at)?;
     if passage.websocket {
         // Each hop asks for itself (RFC 9110 section 7.8).
         request.insert_header(header::CONNECTION, "Upgrade")?;

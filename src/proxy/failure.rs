@@ -2,7 +2,7 @@
 
 use pingora::{Error, ErrorSource, ErrorType};
 
-use super::record::Recorder;
+use super::{outgoing::NO_PROOF, record::Recorder};
 use crate::error::ErrorCode;
 
 /// A failure, classed.
@@ -17,6 +17,9 @@ pub(super) struct Failure {
 impl Failure {
     pub(super) fn of(fault: &Error) -> Self {
         let told = |kind, code| Self { kind, code: Some(code) };
+        if *fault.etype() == NO_PROOF {
+            return told("proof", ErrorCode::ProofUnavailable);
+        }
         match fault.esource() {
             ErrorSource::Downstream => match fault.etype() {
                 ErrorType::WriteError

@@ -160,7 +160,7 @@ impl ProxyHttp for Forward {
         if handover.te_trailers && snapshot.upstreams.speak_http2() {
             request.insert_header(header::TE, "trailers")?;
         }
-        snapshot.outgoing.add(request, passage, &handover.request_id, backend)
+        snapshot.outgoing.add(request, passage, &handover.request_id, backend, handover.timing.at)
     }
 
     /// A body may be as long as it likes, not as slow: one byte before each timeout would hold a place for ever.

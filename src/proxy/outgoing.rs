@@ -1,18 +1,30 @@
-//! What menshen adds to a request for the backend: who is calling, from where, and under which id.
+//! What menshen adds to a request for the backend: who is calling, from where, under which id, and the proof of it.
 //!
 //! Must stay true: it runs after the client's headers have been filtered, on both ways to the backend, and replaces, never
 //! appends.
 
 use http::{HeaderName, HeaderValue, header};
-use pingora::{Error, ErrorType, http::RequestHeader};
+use pingora::{Error, ErrorType, OrErr, http::RequestHeader};
 
 use super::upstream::Backend;
-use crate::{gate::Passage, policy::headers::AUTH_STATE_NAME, types::ClientIp};
+use crate::{
+    auth::Proofs,
+    config::UpstreamConfig,
+    gate::Passage,
+    policy::headers::{AUTH_ASSERTION, AUTH_STATE_NAME},
+    types::{ClientIp, Timestamp},
+};
+
+/// The fault where a proof could not be made.
+pub(super) const NO_PROOF: ErrorType = ErrorType::Custom("NoProof");
 
 /// Sets our headers.
 pub(super) struct Outgoing {
     /// `Host` for the backend; `None`: the client's own.
     host: Option<HeaderValue>,
+    /// By which the backend knows menshen.
+    secret: Option<(HeaderName, HeaderValue)>,
+    proofs: Proofs,
     authenticated: HeaderValue,
     anonymous: HeaderValue,
     http: HeaderValue,
@@ -21,11 +33,20 @@ pub(super) struct Outgoing {
 
 impl Outgoing {
     /// Most fields that are set.
-    pub(super) const FIELDS: usize = 12;
+    pub(super) const FIELDS: usize = 16;
 
-    pub(super) const fn new(host: Option<HeaderValue>) -> Self {
+    pub(super) fn new(config: &UpstreamConfig, proofs: Proofs) -> Self {
+        // What is no header name or value, the checks of the config have refused.
+        let secret = config.shared_secret.as_ref().and_then(|secret| {
+            let name = HeaderName::try_from(&config.shared_secret_header).ok()?;
+            let mut value = HeaderValue::try_from(secret.expose()).ok()?;
+            value.set_sensitive(true);
+            Some((name, value))
+        });
         Self {
-            host,
+            host: config.host.as_deref().and_then(|host| HeaderValue::from_str(host).ok()),
+            secret,
+            proofs,
             authenticated: HeaderValue::from_static("authenticated"),
             anonymous: HeaderValue::from_static("anonymous"),
             http: HeaderValue::from_static("http"),
@@ -54,8 +75,17 @@ impl Outgoing {
         passage: &Passage,
         request_id: &str,
         backend: &Backend,
+        now: Timestamp,
     ) -> pingora::Result<()> {
         self.identity(passage, |name, value| request.insert_header(name, value))?;
+        if let Some(identity) = &passage.identity
+            && let Some(assertion) = self.proofs.assertion(identity, now).or_err(NO_PROOF, "an assertion")?
+        {
+            request.insert_header(AUTH_ASSERTION, assertion)?;
+        }
+        if let Some((name, value)) = &self.secret {
+            request.insert_header(name, value.clone())?;
+        }
         request.insert_header("X-Forwarded-For", address(passage.origin.ip)?)?;
         request.insert_header("X-Forwarded-Proto", if passage.origin.https { &self.https } else { &self.http }.clone())?;
         if let Some(host) = &passage.host {

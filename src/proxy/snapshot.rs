@@ -5,11 +5,11 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::Router;
-use http::HeaderValue;
 
 use super::{bridge::Bridge, outgoing::Outgoing, record::Recorder, streams::Streams, upstream::Upstreams};
 use crate::{
     api::Voices,
+    auth::Proofs,
     config::{Config, ServerConfig},
     entropy::{Entropy, NoEntropy},
     gate::Gate,
@@ -38,6 +38,7 @@ pub struct SnapshotParts<'a> {
     pub voices: Voices,
     pub upstreams: Arc<Upstreams>,
     pub streams: Arc<Streams>,
+    pub proofs: Proofs,
     pub metrics: &'a Metrics,
     pub access_log: AccessLog,
     pub entropy: &'a Entropy,
@@ -80,16 +81,15 @@ impl Snapshot {
     /// # Errors
     /// When the system gives no randomness for request ids.
     pub fn new(parts: SnapshotParts<'_>) -> Result<Self, NoEntropy> {
-        let SnapshotParts { config, gate, api, voices, upstreams, streams, metrics, access_log, entropy } = parts;
+        let SnapshotParts { config, gate, api, voices, upstreams, streams, proofs, metrics, access_log, entropy } = parts;
         let names = gate.rules().rules().map(|rule| &*rule.name);
         let recorder = Arc::new(Recorder::new(names, metrics, access_log, entropy)?);
-        let host = config.upstream.host.as_deref().and_then(|host| HeaderValue::from_str(host).ok());
         let limits = Limits::new(&config.server);
         Ok(Self {
             bridge: Bridge { router: api, recorder: recorder.clone(), voices: voices.clone(), timeout: limits.body_timeout },
             gate,
             upstreams,
-            outgoing: Outgoing::new(host),
+            outgoing: Outgoing::new(&config.upstream, proofs),
             recorder,
             voices,
             streams,

@@ -148,3 +148,22 @@ pub(super) struct WrittenRefresh<'a> {
     #[serde(flatten)]
     pub(super) extra: &'a Map<String, Value>,
 }
+
+/// What the backend is told of the caller of one request, as it is written. Without `jti`: it is shown again and again while it is
+/// valid, so nobody may take it for used.
+#[derive(Debug, Serialize)]
+pub(super) struct WrittenAssertion<'a> {
+    pub(super) iss: &'a str,
+    pub(super) aud: &'a str,
+    pub(super) sub: &'a str,
+    /// Of a token of another issuer, that issuer's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) sid: Option<Cow<'a, str>>,
+    pub(super) iat: u64,
+    pub(super) exp: u64,
+    pub(super) user_type: &'a str,
+    pub(super) roles: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) client_type: Option<&'a str>,
+    pub(super) token_use: &'static str,
+}

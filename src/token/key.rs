@@ -98,6 +98,14 @@ impl KeyPair {
         Self::new(Algorithm::Hs256, secret)
     }
 
+    /// The Ed25519 key with this seed (RFC 8032 section 5.1.5), for what is derived and never kept.
+    pub(super) fn from_ed25519_seed(seed: &crypto::Key) -> Result<Self, KeyError> {
+        /// PKCS#8 of an Ed25519 key without its seed (RFC 8410 section 7).
+        const PREFIX: [u8; 16] = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
+        let der = Secret::new([&PREFIX[..], seed.expose()].concat());
+        Self::new(Algorithm::EdDsa, der.expose())
+    }
+
     fn new(algorithm: Algorithm, private: &[u8]) -> Result<Self, KeyError> {
         let parsed = |algorithm, public: &[u8]| {
             ParsedPublicKey::new(algorithm, public).map(Check::Public).map_err(|_| KeyError::Unsupported)
@@ -310,8 +318,7 @@ mod tests {
     #[test]
     fn the_kid_is_the_thumbprint_of_the_rfc() {
         let seed = URL_SAFE_NO_PAD.decode("nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A").unwrap();
-        let der = [&[0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20][..], &seed].concat();
-        let pair = KeyPair::new(Algorithm::EdDsa, &der).unwrap();
+        let pair = KeyPair::from_ed25519_seed(&Secret::new(seed.try_into().unwrap())).unwrap();
         assert_eq!(pair.verifying.kid, "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
     }
 }

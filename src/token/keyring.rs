@@ -1,4 +1,10 @@
 //! A snapshot of the keys: one signs, all verify.
+//!
+//! Assertions for the backend are signed with the newest key where its algorithm is one that anybody can check and that is quick
+//! (`EdDSA`, `ES256`). A key for HS256 or RS256 has a companion for Ed25519 instead, derived from a secret of the store and the key's
+//! id: so it changes with the key, all replicas have the same, and nothing more has to be kept.
+//!
+//! Must stay true: a companion signs assertions and verifies nothing; no token of one `typ` passes for one of another.
 
 use std::sync::Arc;
 
@@ -6,13 +12,20 @@ use jsonwebtoken::{EncodingKey, Header, jwk::JwkSet};
 use serde::Serialize;
 
 use super::key::{KeyPair, VerifyingKey, jwa};
-use crate::config::Algorithm;
+use crate::{
+    config::Algorithm,
+    crypto::{self, Key},
+    types::Secret,
+};
 
 /// `typ` of our access tokens (RFC 9068 section 2.1), by which no other kind of token passes for one.
 pub(super) const ACCESS_TOKEN: &str = "at+jwt";
 
 /// `typ` of a refresh token in the shape of a JWT: by it none is taken for an access token.
 const REFRESH_TOKEN: &str = "rt+jwt";
+
+/// `typ` of what is signed for the backend.
+const ASSERTION: &str = "auth-assertion+jwt";
 
 /// The keys of one moment. Never changes; a rotation makes another one.
 #[derive(Debug)]
@@ -22,12 +35,22 @@ pub struct Keyring {
     header: Header,
     signing: EncodingKey,
     verifying: Vec<VerifyingKey>,
+    /// `None`: the newest key is no good for it, and no companion was asked for.
+    asserting: Option<Asserting>,
     jwks: Arc<[u8]>,
 }
 
+/// What assertions are signed with.
+#[derive(Debug)]
+struct Asserting {
+    header: Header,
+    signing: EncodingKey,
+}
+
 impl Keyring {
-    /// The first key signs; of two with one id the first counts. `None` without any key.
-    pub(super) fn new(version: u64, keys: Vec<KeyPair>) -> Option<Self> {
+    /// The first key signs; of two with one id the first counts. `None` without any key. With `companions` there are keys for
+    /// assertions whatever the algorithm.
+    pub(super) fn new(version: u64, keys: Vec<KeyPair>, companions: Option<&Key>) -> Option<Self> {
         let mut signing = None;
         let mut verifying: Vec<VerifyingKey> = Vec::with_capacity(keys.len());
         for pair in keys {
@@ -36,13 +59,26 @@ impl Keyring {
                 verifying.push(pair.verifying);
             }
         }
-        let newest = verifying.first()?;
-        let mut header = Header::new(jwa(newest.algorithm));
-        header.typ = Some(ACCESS_TOKEN.to_owned());
-        header.kid = Some(newest.kid.clone());
-        let published = JwkSet { keys: verifying.iter().filter_map(|key| key.jwk.clone()).collect() };
-        let jwks = serde_json::to_vec(&published).ok()?.into();
-        Some(Self { version, header, signing: signing?, verifying, jwks })
+        let (newest, signing) = (verifying.first()?, signing?);
+        let header = header(newest, ACCESS_TOKEN);
+        let mut published: Vec<_> = verifying.iter().filter_map(|key| key.jwk.clone()).collect();
+        let mut asserting = is_quick(newest.algorithm)
+            .then(|| Asserting { header: self::header(newest, ASSERTION), signing: signing.clone() });
+        for key in verifying.iter().filter(|key| !is_quick(key.algorithm)) {
+            let Some(companion) = companions.and_then(|root| companion(root, key)) else { continue };
+            published.extend(companion.verifying.jwk.clone());
+            if key.kid == newest.kid {
+                let header = self::header(&companion.verifying, ASSERTION);
+                asserting = Some(Asserting { header, signing: companion.signing });
+            }
+        }
+        let jwks = serde_json::to_vec(&JwkSet { keys: published }).ok()?.into();
+        Some(Self { version, header, signing, verifying, asserting, jwks })
+    }
+
+    /// Whether assertions can be signed.
+    pub const fn asserts(&self) -> bool {
+        self.asserting.is_some()
     }
 
     /// The JWK set (RFC 7517 section 5) of all public keys, as JSON. A secret is never in it.
@@ -85,4 +121,31 @@ impl Keyring {
         let header = Header { typ: Some(REFRESH_TOKEN.to_owned()), ..self.header.clone() };
         jsonwebtoken::encode(&header, claims, &self.signing)
     }
+
+    /// A signed assertion with these claims; `None`: there is no key for it, or it did not sign.
+    pub(super) fn sign_assertion(&self, claims: &impl Serialize) -> Option<String> {
+        let Asserting { header, signing } = self.asserting.as_ref()?;
+        jsonwebtoken::encode(header, claims, signing).ok()
+    }
+}
+
+fn header(key: &VerifyingKey, typ: &str) -> Header {
+    let mut header = Header::new(jwa(key.algorithm));
+    header.typ = Some(typ.to_owned());
+    header.kid = Some(key.kid.clone());
+    header
+}
+
+/// Whether keys of this algorithm sign assertions: in microseconds, and so that whoever has the public key can check it.
+const fn is_quick(algorithm: Algorithm) -> bool {
+    match algorithm {
+        Algorithm::EdDsa | Algorithm::Es256 => true,
+        Algorithm::Rs256 | Algorithm::Hs256 => false,
+    }
+}
+
+/// The key that signs assertions in the place of this one.
+fn companion(root: &Key, key: &VerifyingKey) -> Option<KeyPair> {
+    let seed = Secret::new(crypto::mac(root, &[b"assertion key", key.kid.as_bytes()]));
+    KeyPair::from_ed25519_seed(&seed).ok()
 }

@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
     pin::pin,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -29,6 +29,7 @@ use crate::{
     audit::{Audit, Event},
     clock::Clock,
     config::{Algorithm, SecretText, TokenConfig},
+    crypto::Key,
     entropy::Entropy,
     store::{Store, StoreError, StoredKey},
     types::Timestamp,
@@ -50,6 +51,8 @@ pub struct Keyrings {
     current: ArcSwap<Keyring>,
     version: AtomicU64,
     reload_wanted: Notify,
+    /// From what companions are derived ([`Keyring`]); without it there are none.
+    companions: OnceLock<Key>,
     /// Held while keys are read and swapped, so that an older reading never replaces a newer one.
     changing: Mutex<()>,
 }
@@ -118,6 +121,13 @@ impl Keyrings {
         }
         let pairs = source.read(store, verifies_for, now).await?.ok_or(KeyringError::NoKey)?;
         Self::with(source, verifies_for, pairs)
+    }
+
+    /// From now on there are keys for assertions whatever the algorithm. `root` must be used for nothing else; all replicas share
+    /// it. Once is enough, and cannot be taken back.
+    pub async fn assert_with(&self, root: Key, store: &dyn Store, now: Timestamp) -> Result<(), KeyringError> {
+        drop(self.companions.set(root));
+        self.reload(store, now).await.map(drop)
     }
 
     /// A keyring that never changes, for where there is no store. The first key signs.
@@ -219,13 +229,14 @@ impl Keyrings {
     }
 
     fn with(source: Source, verifies_for: Duration, pairs: Vec<KeyPair>) -> Result<Self, KeyringError> {
-        let first = Keyring::new(0, pairs).ok_or(KeyringError::NoKey)?;
+        let first = Keyring::new(0, pairs, None).ok_or(KeyringError::NoKey)?;
         Ok(Self {
             source,
             verifies_for,
             current: ArcSwap::from_pointee(first),
             version: AtomicU64::new(0),
             reload_wanted: Notify::new(),
+            companions: OnceLock::new(),
             changing: Mutex::new(()),
         })
     }
@@ -233,8 +244,8 @@ impl Keyrings {
     async fn read_and_swap(&self, store: &dyn Store, now: Timestamp) -> Result<bool, KeyringError> {
         let Some(pairs) = self.source.read(store, self.verifies_for, now).await? else { return Ok(false) };
         let before = self.current.load_full();
-        let next = Keyring::new(before.version() + 1, pairs).ok_or(KeyringError::NoKey)?;
-        if next.kids().eq(before.kids()) {
+        let next = Keyring::new(before.version() + 1, pairs, self.companions.get()).ok_or(KeyringError::NoKey)?;
+        if next.kids().eq(before.kids()) && next.asserts() == before.asserts() {
             return Ok(false);
         }
         let version = next.version();

@@ -2,7 +2,7 @@
 //!
 //! Must stay true: a token of somebody else's is no session of ours: it has no session id, no epochs, and cannot be renewed.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use serde::{
     Deserialize, Serialize,
@@ -149,6 +149,14 @@ impl Verified {
         match self {
             Self::Own(claims) => Some(claims.client_type.as_str()),
             Self::Foreign(claims) => claims.client_type.as_deref(),
+        }
+    }
+
+    /// The session behind it, by the name that its issuer has for it.
+    pub fn sid(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Own(claims) => Some(claims.sid.to_string().into()),
+            Self::Foreign(claims) => claims.sid.as_deref().map(Cow::from),
         }
     }
 

@@ -28,6 +28,7 @@ mod limits;
 mod menshen;
 mod phones;
 mod process;
+mod proof;
 mod reload;
 mod report_only;
 mod resilience;

@@ -8,7 +8,11 @@ use super::*;
 use crate::policy::head::{self, Parsed};
 
 fn policy() -> HeaderPolicy {
-    HeaderPolicy::compile(&[], &IdentityConfig::default(), false).expect("the defaults")
+    HeaderPolicy::compile(&[], &IdentityConfig::default(), &UpstreamConfig::default()).expect("the defaults")
+}
+
+fn keeping() -> UpstreamConfig {
+    UpstreamConfig { authorization: UpstreamAuthorization::Keep, ..UpstreamConfig::default() }
 }
 
 fn identity(names: &[&str], prefixes: &[&str]) -> IdentityConfig {
@@ -16,6 +20,7 @@ fn identity(names: &[&str], prefixes: &[&str]) -> IdentityConfig {
         headers: names.iter().map(|&name| (name.to_owned(), "sub".to_owned())).collect(),
         reserved_prefixes: prefixes.iter().map(|&prefix| prefix.to_owned()).collect(),
         wechat_cloud_headers: false,
+        ..IdentityConfig::default()
     }
 }
 
@@ -179,7 +184,8 @@ fn other_names_with_signs_that_backends_fold_do_not_pass() {
 
 #[test]
 fn an_odd_name_passes_only_as_it_was_allowed() {
-    let policy = HeaderPolicy::compile(&["my_header".into()], &IdentityConfig::default(), false).unwrap();
+    let policy =
+        HeaderPolicy::compile(&["my_header".into()], &IdentityConfig::default(), &UpstreamConfig::default()).unwrap();
     assert_eq!(policy.verdict("my_header"), HeaderVerdict::Pass);
     assert_eq!(policy.verdict("My_Header"), HeaderVerdict::Pass);
     assert_eq!(policy.verdict("my.header"), HeaderVerdict::Drop(DropReason::OddName));
@@ -214,7 +220,7 @@ fn nothing_that_matters_can_be_allowed() {
     ];
     let mut objections = 0;
     for name in names {
-        let result = HeaderPolicy::compile(&[name.to_owned()], &IdentityConfig::default(), false);
+        let result = HeaderPolicy::compile(&[name.to_owned()], &IdentityConfig::default(), &UpstreamConfig::default());
         // Folded, these two are names that mean nothing.
         let harmless = ["Host_", "Author_ization"].contains(&name);
         assert_eq!(result.is_ok(), harmless, "{name:?}");
@@ -225,7 +231,7 @@ fn nothing_that_matters_can_be_allowed() {
 
 #[test]
 fn the_credential_passes_only_to_a_backend_that_looks_at_it() {
-    let keep = HeaderPolicy::compile(&[], &IdentityConfig::default(), true).unwrap();
+    let keep = HeaderPolicy::compile(&[], &IdentityConfig::default(), &keeping()).unwrap();
     assert_eq!(keep.verdict("Authorization"), HeaderVerdict::Pass);
     assert_eq!(keep.verdict("Proxy-Authorization"), HeaderVerdict::Drop(DropReason::HopByHop));
     for spelling in ["Authorization", "AUTHORIZATION", "authorization"] {
@@ -236,9 +242,12 @@ fn the_credential_passes_only_to_a_backend_that_looks_at_it() {
 #[test]
 fn wechat_cloud_headers_pass_where_the_config_says_so() {
     let cloud = IdentityConfig { wechat_cloud_headers: true, ..IdentityConfig::default() };
-    assert_eq!(HeaderPolicy::compile(&[], &cloud, false).unwrap().verdict("X-WX-OPENID"), HeaderVerdict::Pass);
+    assert_eq!(
+        HeaderPolicy::compile(&[], &cloud, &UpstreamConfig::default()).unwrap().verdict("X-WX-OPENID"),
+        HeaderVerdict::Pass
+    );
     let ours = IdentityConfig { wechat_cloud_headers: true, ..identity(&["X-WX-OPENID"], &[]) };
-    let policy = HeaderPolicy::compile(&[], &ours, false).unwrap();
+    let policy = HeaderPolicy::compile(&[], &ours, &UpstreamConfig::default()).unwrap();
     assert_eq!(policy.verdict("x_wx_openid"), HeaderVerdict::Drop(DropReason::Managed));
 }
 
@@ -269,12 +278,12 @@ fn an_identity_header_has_a_name_of_its_own() {
         "Set-Cookie",
     ];
     for name in names {
-        let problems = HeaderPolicy::compile(&[], &identity(&[name], &[]), false).expect_err(name);
+        let problems = HeaderPolicy::compile(&[], &identity(&[name], &[]), &UpstreamConfig::default()).expect_err(name);
         assert_eq!((problems.len(), problems[0].key), (1, "identity.headers"), "{name}");
     }
-    assert!(HeaderPolicy::compile(&[], &identity(&["X-User-Id", "x-user-id"], &[]), false).is_err());
+    assert!(HeaderPolicy::compile(&[], &identity(&["X-User-Id", "x-user-id"], &[]), &UpstreamConfig::default()).is_err());
     for name in ["Remote-User", "X-Menshen-User", "uid", "X-Uid2"] {
-        let policy = HeaderPolicy::compile(&[], &identity(&[name], &[]), false).expect(name);
+        let policy = HeaderPolicy::compile(&[], &identity(&[name], &[]), &UpstreamConfig::default()).expect(name);
         assert_eq!(policy.verdict(&name.to_ascii_uppercase()), HeaderVerdict::Drop(DropReason::Managed), "{name}");
     }
 }
@@ -282,9 +291,10 @@ fn an_identity_header_has_a_name_of_its_own() {
 #[test]
 fn a_reserved_prefix_leaves_what_every_request_needs() {
     for prefix in ["", "X_User", "C", "co", "h", "Authorization", "a", "X "] {
-        assert!(HeaderPolicy::compile(&[], &identity(&[], &[prefix]), false).is_err(), "{prefix:?}");
+        assert!(HeaderPolicy::compile(&[], &identity(&[], &[prefix]), &UpstreamConfig::default()).is_err(), "{prefix:?}");
     }
-    let policy = HeaderPolicy::compile(&[], &identity(&[], &["Tenant-", "7-", "Zz", "Q-9-"]), false).unwrap();
+    let policy =
+        HeaderPolicy::compile(&[], &identity(&[], &["Tenant-", "7-", "Zz", "Q-9-"]), &UpstreamConfig::default()).unwrap();
     for name in ["zz", "Zz1", "ZZ-top", "q-9-", "Q_9_x"] {
         assert_eq!(policy.verdict(name), HeaderVerdict::Drop(DropReason::Reserved), "{name}");
     }
@@ -344,7 +354,7 @@ proptest! {
             c => c.to_ascii_lowercase(),
         }).collect();
         for allow in [vec![], vec![allowed.clone()], vec![sent.clone()]] {
-            if let Ok(policy) = HeaderPolicy::compile(&allow, &config, true) {
+            if let Ok(policy) = HeaderPolicy::compile(&allow, &config, &keeping()) {
                 prop_assert_eq!(policy.verdict(&sent), HeaderVerdict::Drop(DropReason::Managed));
             }
         }
@@ -361,7 +371,7 @@ proptest! {
 
 #[test]
 fn a_gate_that_reports_lets_pass_what_could_not_be_taken_for_ours() {
-    let policy = HeaderPolicy::compile(&[], &IdentityConfig::default(), false).unwrap();
+    let policy = policy();
     for (name, passes) in [
         ("Cookie", true),
         ("Authorization", true),

@@ -4,6 +4,7 @@ use std::pin::pin;
 
 use super::*;
 use crate::{
+    auth::KeptProofs,
     crypto::Key,
     entropy::Entropy,
     store::{self, OpenOptions, RevocationEntry, RevocationTarget, StoreKeys, contract},
@@ -28,7 +29,8 @@ impl World {
 
     fn open(&self, session: u128) -> OpenStream {
         let claims = AccessClaims { sid: SessionId::from_bits(session), ..fixture::claims() };
-        let identity = Arc::new(Identity { claims: Verified::Own(claims), headers: Vec::new() });
+        let identity =
+            Arc::new(Identity { claims: Verified::Own(claims), headers: Vec::new(), proofs: KeptProofs::default() });
         self.streams.register(Kind::WebSocket, Some(&identity))
     }
 

@@ -1,0 +1,113 @@
+//! What `auth::proof` promises.
+
+use super::*;
+use crate::{
+    config::{Algorithm, IdentityConfig, TokenConfig},
+    crypto::Key,
+    entropy::Entropy,
+    token::{
+        self, Keyrings, Lifetimes, Verified,
+        fixture::{self, NOW, Shelf},
+    },
+};
+
+struct World {
+    store: Shelf,
+    keyrings: Arc<Keyrings>,
+    metrics: Metrics,
+}
+
+impl World {
+    async fn signing_with(algorithm: Algorithm) -> Self {
+        let (store, config) = (Shelf::default(), TokenConfig { algorithm, ..TokenConfig::default() });
+        let keyrings = Keyrings::open(&config, Lifetimes::of(&config), &store, &Entropy::default(), NOW).await.unwrap();
+        keyrings.assert_with(Key::new([5; 32]), &store, NOW).await.unwrap();
+        Self { store, keyrings: Arc::new(keyrings), metrics: Metrics::new() }
+    }
+
+    fn proofs(&self) -> Proofs {
+        let identity = IdentityConfig { assertion: true, ..IdentityConfig::default() };
+        Proofs::new(Assertions::new(self.keyrings.clone(), &TokenConfig::default(), &identity), &self.metrics)
+    }
+}
+
+fn identity() -> Identity {
+    Identity { claims: Verified::Own(fixture::claims()), headers: Vec::new(), proofs: KeptProofs::default() }
+}
+
+fn at(secs: u64) -> Timestamp {
+    NOW.plus(Duration::from_secs(secs))
+}
+
+#[tokio::test]
+async fn an_assertion_is_signed_once_and_shown_until_half_of_its_life_is_over() {
+    let world = World::signing_with(Algorithm::EdDsa).await;
+    let (proofs, alice, bob) = (world.proofs(), identity(), identity());
+    let assert = |who, secs| proofs.assertion(who, at(secs)).unwrap().unwrap();
+    let first = assert(&alice, 0);
+    assert!(first.is_sensitive());
+    assert!(assert(&alice, 29).as_bytes().as_ptr() == first.as_bytes().as_ptr(), "not even copied");
+    let second = assert(&alice, 30);
+    assert_ne!(second, first);
+    assert_eq!(assert(&alice, 31), second);
+    assert_eq!(assert(&bob, 30), second, "the same is said of the same");
+    assert_ne!(assert(&bob, 30).as_bytes().as_ptr(), second.as_bytes().as_ptr(), "but nothing is shared");
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_makes_a_new_one() {
+    let world = World::signing_with(Algorithm::EdDsa).await;
+    let (proofs, alice) = (world.proofs(), identity());
+    let later = proofs.assertion(&alice, at(1000)).unwrap();
+    assert_ne!(proofs.assertion(&alice, at(999)).unwrap(), later);
+}
+
+#[tokio::test]
+async fn another_key_and_another_config_make_a_new_one() {
+    for algorithm in [Algorithm::EdDsa, Algorithm::Es256, Algorithm::Hs256] {
+        let world = World::signing_with(algorithm).await;
+        let (proofs, alice) = (world.proofs(), identity());
+        let kid = |proofs: &Proofs| {
+            let assertion = proofs.assertion(&alice, NOW).unwrap().unwrap();
+            fixture::jws_header(assertion.to_str().unwrap())["kid"].as_str().unwrap().to_owned()
+        };
+        let before = kid(&proofs);
+        world.keyrings.rotate(&world.store, &Entropy::default(), NOW).await.unwrap();
+        let after = kid(&proofs);
+        assert_ne!(after, before, "{algorithm:?}");
+        let published = String::from_utf8(world.keyrings.current().jwks().to_vec()).unwrap();
+        assert!(published.contains(&before) && published.contains(&after), "{published}");
+        // A config that was read again makes its own.
+        let kept = alice.proofs.assertion.load_full().unwrap();
+        world.proofs().assertion(&alice, NOW).unwrap();
+        assert!(!Arc::ptr_eq(&kept, &alice.proofs.assertion.load_full().unwrap()));
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_signed_is_a_fault_and_counted() {
+    let key = token::generate(Algorithm::Hs256, &Entropy::default(), NOW).unwrap();
+    let keyrings = Arc::new(Keyrings::fixed(&[key]).unwrap());
+    let world = World { store: Shelf::default(), keyrings, metrics: Metrics::new() };
+    assert_eq!(world.proofs().assertion(&identity(), NOW), Err(NotSigned));
+    assert_eq!(world.metrics.proof_errors.with_label_values(&["assertion"]).get(), 1);
+}
+
+#[test]
+fn nothing_is_signed_that_nobody_asked_for() {
+    assert_eq!(Proofs::new(None, &Metrics::new()).assertion(&identity(), NOW), Ok(None));
+}
+
+#[test]
+fn what_was_signed_does_not_print_and_is_not_copied() {
+    let proofs = KeptProofs::default();
+    proofs.assertion.store(Some(Arc::new(Kept {
+        maker: Arc::default(),
+        keys: 0,
+        made_at: NOW,
+        renew_at: NOW,
+        value: HeaderValue::from_static("hunter2"),
+    })));
+    assert!(!format!("{proofs:?}").contains("hunter2"));
+    assert!(proofs.clone().assertion.load().is_none());
+}
