@@ -32,6 +32,8 @@ use crate::{
     auth::{Auth, Authorizer},
     dialect::{Dialects, Terms},
     error::ErrorCode,
+    metrics::Metrics,
+    provider::wechat::Pushes,
     token::Keyrings,
     types::ClientIp,
 };
@@ -51,6 +53,9 @@ pub struct ApiState {
     /// On which the routes of this API give tokens.
     pub terms: Arc<Terms>,
     pub dialects: Arc<Dialects>,
+    /// `None`: WeChat's pushes are not taken.
+    pub pushes: Option<Arc<Pushes>>,
+    pub metrics: Metrics,
 }
 
 /// What the gate knows of a request. The bridge puts it into the request's extensions.
@@ -66,6 +71,7 @@ pub fn router(state: ApiState) -> Router {
     let router = dialects::mount(Router::new(), &state);
     router
         .route(&at("/wechat/login"), post(routes::wechat_login::post))
+        .route(&at("/wechat/push"), get(routes::wechat_push::get).post(routes::wechat_push::post))
         .route(&at("/password/login"), post(routes::password_login::post))
         .route(&at("/sms/send"), post(routes::sms_send::post))
         .route(&at("/sms/login"), post(routes::sms_login::post))

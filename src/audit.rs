@@ -38,6 +38,8 @@ pub enum Event<'a> {
     PhoneNotUnbound { user: &'a UserId, session: SessionId, reason: &'static str, from: ClientIp },
     /// Two users became one: `gone` is no more.
     UsersMerged { user: &'a UserId, gone: &'a UserId, from: ClientIp },
+    /// A user took back in WeChat what menshen had.
+    DataWithdrawn { user: &'a UserId, profile: bool, phone: bool },
     /// The backend gave a new user an id that is, or was (`gone`), somebody else's.
     HookIdTaken { user: &'a UserId, gone: bool },
     /// The backend was told of an event in vain for so long that it is told no more.
@@ -46,7 +48,7 @@ pub enum Event<'a> {
     AccountExported { user: &'a UserId, from: ClientIp },
     /// An operator looked at what is personal about a user.
     AccountShown { user: &'a UserId },
-    /// An account and all that is personal about it was erased, by its `user` or an `operator`.
+    /// An account and all that is personal about it was erased, by its `user`, an `operator` or `wechat` (its user cancelled there).
     AccountErased { user: &'a UserId, by: &'static str },
     /// An account was not erased, though its user, or whoever has the token, wanted it; `reason` is a wire code.
     AccountNotErased { user: &'a UserId, session: SessionId, reason: &'static str, from: ClientIp },
@@ -85,6 +87,7 @@ impl Event<'_> {
             Self::PhoneUnbound { .. } => "phone.unbound",
             Self::PhoneNotUnbound { .. } => "phone.not_unbound",
             Self::UsersMerged { .. } => "users.merged",
+            Self::DataWithdrawn { .. } => "data.withdrawn",
             Self::HookIdTaken { .. } => "hook.id_taken",
             Self::HookGivenUp { .. } => "hook.given_up",
             Self::AccountExported { .. } => "account.exported",
@@ -153,6 +156,9 @@ impl Audit {
             Event::UsersMerged { user, gone, from } => tracing::warn!(
                 target: "audit", event = name, user = %user, gone = %gone, client_ip = %from,
                 "user {gone} was joined to user {user}"
+            ),
+            Event::DataWithdrawn { user, profile, phone } => tracing::warn!(
+                target: "audit", event = name, user = %user, profile, phone, "user {user} took data back in WeChat"
             ),
             Event::HookIdTaken { user, gone } => tracing::warn!(
                 target: "audit", event = name, user = %user, gone, "the backend gave a new user the id {user}, which is taken"

@@ -30,6 +30,7 @@ mod sessions;
 mod sms_login;
 mod sms_send;
 mod wechat_login;
+mod withdraw;
 
 use std::{
     sync::{Arc, atomic::AtomicU64},
@@ -55,6 +56,7 @@ pub use refresh::Refresh;
 pub use sms_login::SmsLogin;
 pub use sms_send::{SmsRules, SmsSent};
 pub use wechat_login::{SignedData, WechatLogin};
+pub use withdraw::Withdrawn;
 
 use crate::{
     audit::Audit,
@@ -149,6 +151,8 @@ pub struct AuthMemory {
     coalesce: Coalesce,
     known_networks: KnownNetworks,
     turns: Turns,
+    /// Pushes of WeChat that have been carried out.
+    withdrawn: quick_cache::sync::Cache<[u8; 32], ()>,
     /// Places for messages on their way.
     sending: Semaphore,
     /// When the log last said that the day's budget of messages is spent, in seconds since the epoch.
@@ -161,6 +165,7 @@ impl Default for AuthMemory {
             coalesce: Coalesce::default(),
             known_networks: KnownNetworks::new(),
             turns: Turns::default(),
+            withdrawn: quick_cache::sync::Cache::new(withdraw::REMEMBERED),
             sending: Semaphore::new(sms_send::SENDING),
             budget_told: AtomicU64::new(0),
         }

@@ -35,6 +35,7 @@ mod tokens;
 mod upstream;
 mod values;
 mod wechat;
+mod wechat_push;
 
 pub use address::{ListenAddress, UpstreamAddress};
 pub use admin::AdminConfig;
@@ -68,6 +69,7 @@ pub use tokens::{Algorithm, ReplayWindow, TokenConfig};
 pub use upstream::{UpstreamAuthorization, UpstreamConfig, UpstreamProtocol};
 pub use values::{ByteSize, HumanDuration, Rate, SecretText, end_of_day};
 pub use wechat::{TokenMode, WechatApp, WechatConfig};
+pub use wechat_push::PushConfig;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -69,6 +69,8 @@ pub struct Metrics {
     pub sms_cost: CounterVec,
     /// `menshen_sms_call_duration_seconds{provider}`.
     pub sms_call_duration: HistogramVec,
+    /// `menshen_wechat_pushes_total{event,result}`: what WeChat pushed, and what became of it.
+    pub wechat_pushes: IntCounterVec,
     /// `menshen_hook_calls_total{event,result}`: questions and messages to the backend.
     pub hook_calls: IntCounterVec,
     /// `menshen_hook_call_duration_seconds{event}`, repeats included.
@@ -165,6 +167,7 @@ impl Metrics {
                 &["provider"],
                 CALL_BUCKETS,
             ),
+            wechat_pushes: new.counters("wechat_pushes_total", "What WeChat pushed.", &["event", "result"]),
             hook_calls: new.counters("hook_calls_total", "Questions and messages to the backend.", &["event", "result"]),
             hook_call_duration: new.histograms(
                 "hook_call_duration_seconds",

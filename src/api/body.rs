@@ -132,6 +132,12 @@ impl Fields {
     }
 }
 
+/// A body of any kind, within the same limits.
+pub(super) async fn bytes(request: Request) -> Result<Bytes, Problem> {
+    let (head, body) = request.into_parts();
+    read(&head.headers, body).await
+}
+
 fn malformed(detail: &'static str) -> Problem {
     Problem::new(ErrorCode::RequestMalformed).detail(detail)
 }

@@ -20,6 +20,7 @@ use super::{
         password_login::{self, PasswordLoginBody},
         phone, refresh, sessions, sms_login, sms_send,
         wechat_login::{self, WechatLoginBody},
+        wechat_push,
     },
 };
 use crate::error::ErrorCode;
@@ -33,6 +34,8 @@ use crate::error::ErrorCode;
     ),
     paths(
         wechat_login::post,
+        wechat_push::get,
+        wechat_push::post,
         password_login::post,
         sms_send::post,
         sms_login::post,
@@ -129,6 +132,8 @@ fn refusals(operation: &str) -> Vec<ErrorCode> {
         "phone_wechat" => &[BODY, TOKEN, BIND, WECHAT, &[PhoneCodeInvalid, PhoneDecryptFailed, Forbidden], ANY],
         "unbind_phone" => &[BODY, TOKEN, FRESH, WECHAT, &[PhoneConflict, StoreUnavailable], ANY],
         "erase_me" => &[BODY, TOKEN, FRESH, WECHAT, &[StoreUnavailable], ANY],
+        "wechat_push_check" => &[&[Forbidden, NotFound, Internal]],
+        "wechat_push" => &[&[RequestMalformed, BodyTooLarge, Forbidden, NotFound, StoreUnavailable], &[Internal]],
         "refresh" => &[BODY, REFRESH, ANY],
         "logout" => &[BODY, TOKEN, &[StoreUnavailable], ANY],
         "me" | "export_me" => &[TOKEN, &[UserDisabled, StoreUnavailable], ANY],

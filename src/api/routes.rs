@@ -11,6 +11,7 @@ pub(super) mod sessions;
 pub(super) mod sms_login;
 pub(super) mod sms_send;
 pub(super) mod wechat_login;
+pub(super) mod wechat_push;
 
 use utoipa::ToSchema;
 

@@ -16,4 +16,5 @@ mod session;
 mod sms;
 mod sms_abuse;
 mod sms_vendors;
+mod wechat_push;
 mod world;

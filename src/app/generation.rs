@@ -22,7 +22,7 @@ use crate::{
     provider::{
         hooks::{AnswerRules, Hooks},
         sms::Sms,
-        wechat::Wechat,
+        wechat::{Pushes, Wechat},
     },
     proxy::{Snapshot, SnapshotParts, Upstreams},
     store::REVOCATION_RETENTION,
@@ -152,6 +152,8 @@ impl Generation {
             rules: AuthRules::of(&config),
         }));
         let api = api::router(ApiState {
+            pushes: Pushes::new(&config.wechat, clock).map(Arc::new),
+            metrics: metrics.clone(),
             auth: auth.clone(),
             authorizer: authorizer.clone(),
             keyrings: keyrings.clone(),

@@ -1,6 +1,7 @@
 //! Whole configs: what is refused, with which words; what is taken, and as what.
 
 mod environment;
+mod hooks;
 mod secret_files;
 mod sms;
 mod values;

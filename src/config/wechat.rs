@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{HumanDuration, Mode, Problems, SecretText, UpstreamAddress, address::is_loopback, admin::SHORTEST_TOKEN};
+use super::{
+    HumanDuration, Mode, Problems, PushConfig, SecretText, UpstreamAddress, address::is_loopback, admin::SHORTEST_TOKEN,
+};
 use crate::types::{AppId, Malformed};
 
 /// The mini programs whose users sign in.
@@ -49,6 +51,23 @@ pub struct WechatConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"), example = &"wechat.secret")]
     pub secret_file: Option<PathBuf>,
+    /// Token of its message push ([wechat.push]); also `push_token_file`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"...")]
+    pub push_token: Option<SecretText>,
+    /// Read `push_token` from this file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "path"), example = &"push.token")]
+    pub push_token_file: Option<PathBuf>,
+    /// `EncodingAESKey` of its message push, 43 characters; also `push_aes_key_file`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"...")]
+    pub push_aes_key: Option<SecretText>,
+    /// Read `push_aes_key` from this file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "path"), example = &"push.key")]
+    pub push_aes_key_file: Option<PathBuf>,
+    pub push: PushConfig,
     /// Each mini program, where there are several. A login without `app_id` is for the first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub app: Vec<WechatApp>,
@@ -72,6 +91,10 @@ impl WechatConfig {
             app_id,
             secret: self.secret.clone(),
             secret_file: self.secret_file.clone(),
+            push_token: self.push_token.clone(),
+            push_token_file: self.push_token_file.clone(),
+            push_aes_key: self.push_aes_key.clone(),
+            push_aes_key_file: self.push_aes_key_file.clone(),
         });
         short.into_iter().chain(self.app.iter().cloned()).collect()
     }
@@ -94,8 +117,10 @@ impl WechatConfig {
         }
         let keys =
             self.app_id.iter().map(|_| "wechat".to_owned()).chain((0..self.app.len()).map(|n| format!("wechat.app[{n}]")));
+        let apps: Vec<_> = keys.zip(self.apps()).collect();
+        self.push.check(mode, &apps, problems);
         let mut seen: Vec<String> = Vec::new();
-        for (key, app) in keys.zip(self.apps()) {
+        for (key, app) in apps {
             let (id_key, secret_key) = (format!("{key}.app_id"), format!("{key}.secret"));
             if let Err(Malformed(what)) = AppId::parse(&app.app_id) {
                 problems.add(&id_key, format!("{:?} {what}", app.app_id));
@@ -149,13 +174,18 @@ impl Default for WechatConfig {
             app_id: None,
             secret: None,
             secret_file: None,
+            push_token: None,
+            push_token_file: None,
+            push_aes_key: None,
+            push_aes_key_file: None,
+            push: PushConfig::default(),
             app: Vec::new(),
         }
     }
 }
 
 /// One mini program.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WechatApp {
     /// Its AppID, `wx...`.
@@ -169,4 +199,20 @@ pub struct WechatApp {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"), example = &"wechat.secret")]
     pub secret_file: Option<PathBuf>,
+    /// Token of its message push ([wechat.push]); also `push_token_file`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"...")]
+    pub push_token: Option<SecretText>,
+    /// Read `push_token` from this file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "path"), example = &"push.token")]
+    pub push_token_file: Option<PathBuf>,
+    /// `EncodingAESKey` of its message push, 43 characters; also `push_aes_key_file`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"...")]
+    pub push_aes_key: Option<SecretText>,
+    /// Read `push_aes_key` from this file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "path"), example = &"push.key")]
+    pub push_aes_key_file: Option<PathBuf>,
 }

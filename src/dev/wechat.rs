@@ -7,6 +7,7 @@
 
 mod encrypted;
 mod phone;
+pub mod push;
 mod script;
 mod token;
 

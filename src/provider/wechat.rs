@@ -17,6 +17,7 @@ mod errcode;
 mod object;
 mod phone;
 mod phone_info;
+mod push;
 mod raw_data;
 mod session;
 
@@ -30,6 +31,7 @@ use reqwest::Url;
 pub use code::{LoginCode, PhoneCode};
 pub use encrypted_data::{DecryptFailed, DecryptedPhone, EncryptedPhone, PhoneDecryption, Stamp};
 pub use errcode::{Errcode, LoginRefused, WechatError};
+pub use push::{AuthorizationChange, AuthorizationEvent, PushQuery, PushRefused, Pushed, Pushes};
 pub use raw_data::raw_data_is_signed;
 
 use crate::{

@@ -21,6 +21,7 @@ mod forward_auth;
 mod fuzz_corpus;
 mod gate;
 mod grpc;
+mod hooks;
 mod http2;
 mod issuers;
 mod keys;

@@ -28,7 +28,7 @@ use crate::{
     provider::{
         hooks::{AnswerRules, Hooks},
         sms::Sms,
-        wechat::Wechat,
+        wechat::{Pushes, Wechat},
     },
     store::{self, OpenOptions, Store, StoreKeys},
     token::{Issuer, Keyrings, RESERVED, RefreshTokens, SessionHandles, Verifier},
@@ -139,6 +139,8 @@ impl World {
             rules: AuthRules::of(config),
         }));
         let router = router(ApiState {
+            pushes: Pushes::new(&config.wechat, &clock).map(Arc::new),
+            metrics: metrics.clone(),
             auth: Arc::clone(&auth),
             authorizer,
             keyrings,
@@ -157,7 +159,12 @@ impl World {
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (head, body) = response.into_parts();
         let bytes = to_bytes(body, 1 << 20).await.unwrap();
-        let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap() };
+        let is_text = head.headers.get("content-type").is_some_and(|kind| kind == "text/plain; charset=utf-8");
+        let body = match bytes.as_ref() {
+            [] => Value::Null,
+            text if is_text => Value::from(std::str::from_utf8(text).unwrap()),
+            json => serde_json::from_slice(json).unwrap(),
+        };
         Answered { status: head.status, headers: head.headers, body, bytes }
     }
 

@@ -11,9 +11,9 @@ use serde::{
 
 use crate::config::{
     AdminConfig, AliyunConfig, AuthConfig, Config, CorsConfig, DialectCheck, DialectConfig, DialectError, DialectRoute,
-    DypnsConfig, ForwardAuthConfig, GateConfig, HooksConfig, IdentityConfig, IssuerConfig, LimitsConfig, ReloadConfig,
-    RuleConfig, ServerConfig, SmsConfig, StoreConfig, TelemetryConfig, TencentConfig, TestPhone, TlsConfig, TokenConfig,
-    UpstreamConfig, UpstreamTlsConfig, UsersConfig, WebhookConfig, WechatApp, WechatConfig, shape::Schema,
+    DypnsConfig, ForwardAuthConfig, GateConfig, HooksConfig, IdentityConfig, IssuerConfig, LimitsConfig, PushConfig,
+    ReloadConfig, RuleConfig, ServerConfig, SmsConfig, StoreConfig, TelemetryConfig, TencentConfig, TestPhone, TlsConfig,
+    TokenConfig, UpstreamConfig, UpstreamTlsConfig, UsersConfig, WebhookConfig, WechatApp, WechatConfig, shape::Schema,
 };
 
 /// The keys of a table with their schemas.
@@ -44,6 +44,7 @@ const ORDERS: &[fn() -> Fields] = &[
     fields::<UsersConfig>,
     fields::<WechatConfig>,
     fields::<WechatApp>,
+    fields::<PushConfig>,
     fields::<SmsConfig>,
     fields::<AliyunConfig>,
     fields::<DypnsConfig>,

@@ -192,7 +192,7 @@ fn a_login_is_for_a_mini_program_that_is_ours() {
     several.app.push(WechatApp {
         app_id: "wx2".to_owned(),
         secret: Some(SecretText::new("2".to_owned())),
-        secret_file: None,
+        ..WechatApp::default()
     });
     let client = new(&several, Mode::Production).unwrap();
     assert_eq!(client.app(None), Some(id(APP)), "the first without a wish");

@@ -188,7 +188,7 @@ async fn each_mini_program_has_its_own() {
     let server = SimulatedWechat::start(known.to_vec()).await.unwrap();
     let mut config = config(&server.base_url(), Some(SECRET));
     let secret = Some(SecretText::new(SECRET.to_owned()));
-    config.app.push(WechatApp { app_id: "wx2".to_owned(), secret, secret_file: None });
+    config.app.push(WechatApp { app_id: "wx2".to_owned(), secret, ..WechatApp::default() });
     let client = new(&config, Mode::Production).unwrap();
     for app in [APP, "wx2"].map(|app| AppId::parse(app).unwrap()) {
         let login = LoginCode::parse(&format!("alice-{app}")).unwrap();

@@ -1,0 +1,131 @@
+//! `GET` and `POST /auth/wechat/push`: WeChat's message push.
+//!
+//! There is one answer to whatever is not signed by WeChat: 403. What is signed is answered with WeChat's word for a success, or
+//! with 503 when it could not be done, so that WeChat pushes again.
+
+use axum::{
+    extract::{Query, Request, State, rejection::QueryRejection},
+    http::{HeaderName, header},
+};
+use serde::Deserialize;
+
+use crate::{
+    api::{ApiState, body, problem::Problem},
+    error::ErrorCode,
+    provider::wechat::{PushQuery, PushRefused, Pushed, Pushes},
+};
+
+/// What WeChat wants to hear.
+const SUCCESS: &str = "success";
+
+/// A text that is nothing else, whatever a browser thinks of it.
+type Plain = ([(HeaderName, &'static str); 2], String);
+
+/// The query of a push. What is not there is empty, and fits no signature.
+#[derive(Deserialize)]
+#[serde(default)]
+#[derive(Default)]
+pub(in crate::api) struct PushParameters {
+    signature: String,
+    msg_signature: String,
+    timestamp: String,
+    nonce: String,
+    echostr: String,
+}
+
+type Parameters = Result<Query<PushParameters>, QueryRejection>;
+
+/// WeChat makes sure that this address is ours.
+///
+/// Only where `wechat.push.enabled` is set.
+#[utoipa::path(
+    get, path = "/wechat/push", operation_id = "wechat_push_check", tag = "wechat",
+    params(
+        ("signature" = String, Query, description = "SHA-1 of the sorted token, timestamp and nonce."),
+        ("timestamp" = String, Query, description = "Seconds since 1970."),
+        ("nonce" = String, Query),
+        ("echostr" = String, Query)
+    ),
+    responses((status = 200, description = "The `echostr`.", body = String, content_type = "text/plain"))
+)]
+pub(in crate::api) async fn get(State(api): State<ApiState>, query: Parameters) -> Result<Plain, Problem> {
+    let pushes = pushes(&api)?;
+    let query = read_query(query)?;
+    match pushes.greet(&query) {
+        Ok(echo) => {
+            count(&api, "check", "done");
+            Ok(plain(echo))
+        }
+        Err(refused) => Err(refuse(&api, refused)),
+    }
+}
+
+/// WeChat pushes an event, in XML or JSON.
+///
+/// A cancelled authorisation erases the user, a revoked one what was revoked. Only where `wechat.push.enabled` is set.
+#[utoipa::path(
+    post, path = "/wechat/push", operation_id = "wechat_push", tag = "wechat",
+    params(
+        ("signature" = String, Query, description = "SHA-1 of the sorted token, timestamp and nonce."),
+        ("msg_signature" = Option<String>, Query, description = "In safe mode: that of the encrypted body too."),
+        ("timestamp" = String, Query, description = "Seconds since 1970."),
+        ("nonce" = String, Query)
+    ),
+    request_body(content = String, content_type = "text/xml"),
+    responses((status = 200, description = "`success`", body = String, content_type = "text/plain"))
+)]
+pub(in crate::api) async fn post(
+    State(api): State<ApiState>,
+    query: Parameters,
+    request: Request,
+) -> Result<Plain, Problem> {
+    let pushes = pushes(&api)?;
+    let query = read_query(query)?;
+    let body = body::bytes(request).await?;
+    let event = match pushes.read(&query, &body) {
+        Ok(Pushed::Authorization(event)) => event,
+        Ok(Pushed::Other) => {
+            count(&api, "other", "done");
+            return Ok(plain(SUCCESS));
+        }
+        Err(refused) => return Err(refuse(&api, refused)),
+    };
+    match api.auth.withdraw(&event).await {
+        Ok(done) => {
+            count(&api, event.change.name(), done.as_str());
+            Ok(plain(SUCCESS))
+        }
+        Err(fault) => {
+            count(&api, event.change.name(), "failed");
+            Err(Problem::from(fault))
+        }
+    }
+}
+
+fn pushes(api: &ApiState) -> Result<&Pushes, Problem> {
+    api.pushes.as_deref().ok_or_else(|| Problem::new(ErrorCode::NotFound))
+}
+
+fn read_query(query: Parameters) -> Result<PushQuery, Problem> {
+    let Query(PushParameters { signature, msg_signature, timestamp, nonce, echostr }) =
+        query.map_err(|_| Problem::new(ErrorCode::Forbidden))?;
+    Ok(PushQuery { signature, msg_signature, timestamp, nonce, echostr })
+}
+
+fn refuse(api: &ApiState, refused: PushRefused) -> Problem {
+    count(api, "unknown", refused.class());
+    // Signed, so a person should know why nothing is done about it.
+    if matches!(refused, PushRefused::Unreadable | PushRefused::OtherApp) {
+        tracing::warn!(error = %refused, "a push of WeChat was not taken: {refused}");
+    }
+    Problem::new(ErrorCode::Forbidden).detail("This is not a push of WeChat for a mini program of this server.")
+}
+
+fn count(api: &ApiState, event: &'static str, result: &'static str) {
+    api.metrics.wechat_pushes.with_label_values(&[event, result]).inc();
+}
+
+fn plain(text: &str) -> Plain {
+    let headers = [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::X_CONTENT_TYPE_OPTIONS, "nosniff")];
+    (headers, text.to_owned())
+}

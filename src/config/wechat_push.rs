@@ -1,0 +1,80 @@
+//! `[wechat.push]`: what WeChat pushes about users who take something back.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{HumanDuration, Mode, Problems, WechatApp};
+
+/// Characters of an EncodingAESKey.
+const KEY_LENGTH: usize = 43;
+
+/// WeChat's message push, at `/wechat/push` of the auth API: a user who cancels the authorisation in WeChat is erased as by `DELETE
+/// /auth/me`, what is revoked is cleared. Enter the address with `push_token` and `push_aes_key` in the console of the mini
+/// program. See docs/hooks.md.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct PushConfig {
+    /// Whether pushes are taken.
+    pub enabled: bool,
+    /// Take pushes in plain mode from mini programs without `push_aes_key`. Their signature does not cover what they say: whoever has
+    /// seen one can erase anybody while its time is good.
+    pub plain: bool,
+    /// How long ago a push may have been signed. 10 seconds to 1 hour.
+    pub max_age: HumanDuration,
+}
+
+impl PushConfig {
+    pub(super) fn check(&self, mode: Mode, apps: &[(String, WechatApp)], problems: &mut Problems) {
+        let ages = HumanDuration::secs(10)..=HumanDuration::hours(1);
+        problems.between("wechat.push.max_age", &self.max_age, ages);
+        if !self.enabled {
+            for (key, _) in apps.iter().filter(|(_, app)| app.push_token.is_some() || app.push_aes_key.is_some()) {
+                problems.warn(&format!("{key}.push_token"), "is not used: `wechat.push.enabled` is false");
+            }
+            return;
+        }
+        if apps.is_empty() {
+            problems.add_between(
+                "wechat.push.enabled",
+                &["wechat.app_id", "wechat.app"],
+                "needs a mini program whose pushes are meant",
+            );
+        }
+        if self.plain && mode == Mode::Production {
+            problems
+                .warn("wechat.push.plain", "takes pushes whose text nobody has signed: prefer safe mode and `push_aes_key`");
+        }
+        for (key, app) in apps {
+            self.check_app(key, app, problems);
+        }
+    }
+
+    fn check_app(&self, key: &str, app: &WechatApp, problems: &mut Problems) {
+        let (token_key, aes_key) = (format!("{key}.push_token"), format!("{key}.push_aes_key"));
+        let is_plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        match app.push_token.as_ref().map(|token| token.expose().as_str()) {
+            None => problems.add_between(&token_key, &["wechat.push.enabled"], "is missing: the Token of the message push"),
+            Some(token) if !(3..=32).contains(&token.len()) || !is_plain(token) => {
+                problems.add(&token_key, "is not 3 to 32 letters and digits, as WeChat's console takes them");
+            }
+            Some(_) => {}
+        }
+        match app.push_aes_key.as_ref().map(|key| key.expose().as_str()) {
+            None if self.plain => {}
+            None => {
+                let says = "is missing: the EncodingAESKey of the message push (safe mode), or `wechat.push.plain = true`";
+                problems.add_between(&aes_key, &["wechat.push.enabled", "wechat.push.plain"], says);
+            }
+            Some(key) if key.len() != KEY_LENGTH || !is_plain(key) => {
+                problems.add(&aes_key, "is not an EncodingAESKey: 43 letters and digits");
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+impl Default for PushConfig {
+    fn default() -> Self {
+        Self { enabled: false, plain: false, max_age: HumanDuration::minutes(10) }
+    }
+}

@@ -1,0 +1,201 @@
+//! What WeChat pushes: a user of a mini program has taken something back, or has gone.
+//!
+//! Sources: developers.weixin.qq.com, "message push" (how a push is signed and encrypted) and "security guide, changes of
+//! authorised user information" (the events). One address serves every mini program of the config; whose push it is follows from
+//! the token that signed it.
+//!
+//! In safe mode the signature covers the body, which is encrypted. In plain mode it covers the time and a nonce alone, so whoever
+//! has seen one push can send any body for as long as its time is good; hence `wechat.push.plain`, which is off by default.
+//!
+//! Must stay true: nothing is decrypted or read before its signature was found right, in constant time; there is one answer to
+//! whatever is not WeChat's; bodies are bounded; XML is read without DTD, entities and processing instructions.
+
+mod envelope;
+mod event;
+mod xml;
+
+use std::time::Duration;
+
+use aws_lc_rs::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
+
+pub use event::{AuthorizationChange, AuthorizationEvent};
+
+use self::envelope::PushKey;
+use crate::{
+    clock::Clock,
+    config::WechatConfig,
+    crypto,
+    types::{AppId, Secret, Timestamp},
+};
+
+/// How far WeChat's clock may be ahead of ours.
+const AHEAD: Duration = Duration::from_mins(5);
+
+/// Reads pushes.
+#[derive(Debug)]
+pub struct Pushes {
+    apps: Vec<PushApp>,
+    plain: bool,
+    max_age: Duration,
+    clock: Clock,
+}
+
+/// A mini program whose pushes are taken.
+#[derive(Debug)]
+struct PushApp {
+    app_id: AppId,
+    token: Secret<String>,
+    /// `None`: plain mode.
+    key: Option<PushKey>,
+}
+
+/// What stands in the query of a push.
+#[derive(Debug, Clone, Default)]
+pub struct PushQuery {
+    pub signature: String,
+    pub msg_signature: String,
+    pub timestamp: String,
+    pub nonce: String,
+    /// Of the question with which WeChat makes sure of the address.
+    pub echostr: String,
+}
+
+/// What was pushed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Pushed {
+    Authorization(AuthorizationEvent),
+    /// Some other event or message, for which nothing is to be done.
+    Other,
+}
+
+/// Why a push is not taken. A client sees one and the same answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PushRefused {
+    /// No mini program of ours signed it, or it did not open.
+    #[error("not signed by WeChat")]
+    Forged,
+    /// Signed too long ago, or in the future.
+    #[error("signed at another time")]
+    Stale,
+    /// Signed, and not a push as WeChat describes them.
+    #[error("not a push that can be read")]
+    Unreadable,
+    /// Signed for one mini program, and about another.
+    #[error("about another mini program")]
+    OtherApp,
+}
+
+impl PushRefused {
+    /// What it is in metrics.
+    pub const fn class(self) -> &'static str {
+        match self {
+            Self::Forged => "forged",
+            Self::Stale => "stale",
+            Self::Unreadable => "unreadable",
+            Self::OtherApp => "other_app",
+        }
+    }
+}
+
+impl Pushes {
+    /// As the config has them; `None`: no push is taken. What is not usable is left out, which `Config::load` refuses.
+    pub fn new(config: &WechatConfig, clock: &Clock) -> Option<Self> {
+        if !config.push.enabled {
+            return None;
+        }
+        let apps = config.apps().into_iter().filter_map(|app| {
+            Some(PushApp {
+                app_id: AppId::parse(&app.app_id).ok()?,
+                token: Secret::new(app.push_token?.expose().clone()),
+                key: app.push_aes_key.and_then(|key| PushKey::parse(key.expose())),
+            })
+        });
+        Some(Self {
+            apps: apps.collect(),
+            plain: config.push.plain,
+            max_age: config.push.max_age.get(),
+            clock: clock.clone(),
+        })
+    }
+
+    /// What to say back when WeChat makes sure that the address is ours.
+    pub fn greet<'a>(&self, query: &'a PushQuery) -> Result<&'a str, PushRefused> {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=_-".contains(&byte);
+        if !(1..=256).contains(&query.echostr.len()) || !query.echostr.bytes().all(is_plain) {
+            return Err(PushRefused::Unreadable);
+        }
+        if self.signers(query, None, &query.signature).next().is_none() {
+            return Err(PushRefused::Forged);
+        }
+        self.fresh(query)?;
+        Ok(&query.echostr)
+    }
+
+    /// What was pushed.
+    pub fn read(&self, query: &PushQuery, body: &[u8]) -> Result<Pushed, PushRefused> {
+        let sealed = envelope::encrypted(body);
+        if let Some(sealed) = &sealed {
+            let mut refused = PushRefused::Forged;
+            for app in self.signers(query, Some(sealed), &query.msg_signature) {
+                self.fresh(query)?;
+                let Some(key) = &app.key else { continue };
+                match key.open(sealed) {
+                    // Several mini programs may share a token and a key: the one that is named is meant.
+                    Some((message, named)) if named == app.app_id.as_str().as_bytes() => {
+                        return event::read(&message, &app.app_id, true);
+                    }
+                    Some(_) => refused = PushRefused::OtherApp,
+                    None => {}
+                }
+            }
+            return Err(refused);
+        }
+        if !self.plain {
+            return Err(PushRefused::Forged);
+        }
+        let mut refused = PushRefused::Forged;
+        for app in self.signers(query, None, &query.signature).filter(|app| app.key.is_none()) {
+            self.fresh(query)?;
+            match event::read(body, &app.app_id, false) {
+                Err(PushRefused::OtherApp) => refused = PushRefused::OtherApp,
+                read => return read,
+            }
+        }
+        Err(refused)
+    }
+
+    /// The mini programs whose token made this signature: lower-case hex of SHA-1 over the parts, sorted and joined. SHA-1 is
+    /// WeChat's choice.
+    fn signers<'a>(
+        &'a self,
+        query: &'a PushQuery,
+        sealed: Option<&'a str>,
+        signature: &'a str,
+    ) -> impl Iterator<Item = &'a PushApp> {
+        // Joined without anything between them, two lists of parts could be one text; a time has digits alone.
+        let is_well_formed = (1..=12).contains(&query.timestamp.len())
+            && query.timestamp.bytes().all(|byte| byte.is_ascii_digit())
+            && (1..=64).contains(&query.nonce.len())
+            && query.nonce.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        self.apps.iter().filter(move |app| {
+            let mut parts = vec![app.token.expose().as_str(), &query.timestamp, &query.nonce];
+            parts.extend(sealed);
+            parts.sort_unstable();
+            let mut digest = Context::new(&SHA1_FOR_LEGACY_USE_ONLY);
+            parts.iter().for_each(|part| digest.update(part.as_bytes()));
+            let expected = hex::encode(digest.finish());
+            crypto::same(expected.as_bytes(), signature.as_bytes()) && is_well_formed
+        })
+    }
+
+    /// Whether it was signed just now.
+    fn fresh(&self, query: &PushQuery) -> Result<(), PushRefused> {
+        let signed_at = query.timestamp.parse().map(Timestamp::from_secs).map_err(|_| PushRefused::Unreadable)?;
+        let now = self.clock.now();
+        let is_fresh = now.since(signed_at) <= self.max_age && signed_at.since(now) <= AHEAD;
+        if is_fresh { Ok(()) } else { Err(PushRefused::Stale) }
+    }
+}
+
+#[cfg(test)]
+mod tests;
