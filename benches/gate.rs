@@ -141,6 +141,7 @@ fn decide(c: &mut Criterion) {
         access,
         user_types: Vec::new(),
         roles: Vec::new(),
+        claims: std::collections::BTreeMap::new(),
         bad_token_is_anonymous: false,
         idle_timeout: None,
         cors: false,

@@ -66,9 +66,10 @@ use crate::{
     dialect::Terms,
     entropy::Entropy,
     metrics::Metrics,
+    policy::Asked,
     provider::{hooks::Hooks, sms::Sms, wechat::Wechat},
-    store::{Announce, RevocationEntry, RevocationTarget, Revoked, Session, Store, User},
-    token::{Grant, Issuer, RefreshTokens, SessionHandles},
+    store::{Announce, Known, RevocationEntry, RevocationTarget, Revoked, Session, Store, User},
+    token::{Grant, Issuer, RefreshTokens, SessionHandles, Told},
     types::{ClientIp, ClientType, OpenId, SessionId, Timestamp, UserId},
 };
 use coalesce::Coalesce;
@@ -123,6 +124,8 @@ pub struct AuthRules {
     pub replay_window: Option<Duration>,
     /// How old a login may be for its session to delete the account.
     pub recent_login: Duration,
+    /// What tokens say of the person.
+    pub asked: Asked,
     pub sms: SmsRules,
     /// What the backend is told of, besides what it is asked.
     pub announce: Announce,
@@ -222,7 +225,13 @@ impl Auth {
     }
 
     /// Tokens for a session as it is now.
-    fn sign(&self, grant: &Grant<'_>, openid: Option<OpenId>, terms: &Terms, now: Timestamp) -> Result<SignedIn, AuthError> {
+    async fn sign(
+        &self,
+        grant: &Grant<'_>,
+        openid: Option<OpenId>,
+        terms: &Terms,
+        now: Timestamp,
+    ) -> Result<SignedIn, AuthError> {
         let Grant { user, session, .. } = grant;
         let issuer = &self.parts.issuer;
         let mut form = terms.access_form(user, openid.as_ref(), session, now);
@@ -230,6 +239,7 @@ impl Auth {
         for (name, value) in user.claims.get() {
             form.claims.entry(name).or_insert_with(|| value.clone());
         }
+        form.told = self.told(user, session.id, now).await?;
         let access = issuer.access(grant, &form, now)?;
         let refresh_token = self.parts.refresh_tokens.issue(session);
         let refresh_jwt = if terms.wraps_refresh_token {
@@ -248,6 +258,22 @@ impl Auth {
             refresh_token,
             refresh_jwt,
             refresh_expires_in: grant.session.idle_end.since(now),
+        })
+    }
+
+    /// What the token is to say of the person: what the config has a header for.
+    async fn told(&self, user: &User, session: SessionId, now: Timestamp) -> Result<Told, AuthError> {
+        let (asked, store) = (self.parts.rules.asked, &self.parts.store);
+        let openid = if asked.openid { store.wechat_session(session, now).await? } else { None };
+        let unionid = match if asked.unionid { store.known(&user.id).await? } else { Known::Never } {
+            Known::User(identities) => identities.unionids.into_iter().next(),
+            Known::Gone { .. } | Known::Never => None,
+        };
+        Ok(Told {
+            openid: openid.map(|known| known.openid.as_str().to_owned()),
+            unionid: unionid.map(|unionid| unionid.as_str().to_owned()),
+            phone: user.phone.as_ref().filter(|_| asked.phone).map(|phone| phone.as_str().to_owned()),
+            nickname: user.profile.nickname.clone().filter(|_| asked.nickname),
         })
     }
 
@@ -307,6 +333,7 @@ impl AuthRules {
                 ReplayWindow::For(window) => Some(window.get()),
             },
             recent_login: config.auth.recent_login.get(),
+            asked: Asked::of(&config.identity),
             sms: SmsRules::of(&config.sms),
             announce: Announce {
                 created: config.hooks.has(HookEvent::UserCreated) && !config.hooks.asks(),

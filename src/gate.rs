@@ -5,7 +5,7 @@
 //!
 //! Must stay true: what cannot be decided is refused; the rules see exactly the path that is forwarded.
 
-use std::{mem::MaybeUninit, net::IpAddr, ops::Range, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, mem::MaybeUninit, net::IpAddr, ops::Range, sync::Arc, time::Duration};
 
 use http::{HeaderName, HeaderValue};
 
@@ -17,7 +17,7 @@ use crate::{
     policy::{
         Answered, Body, Cors, CorsFields, Credential, Decision, DropReason, ForwardAuth, FramingLimits, Head, HeaderPolicy,
         HeaderVerdict, HttpVersion, Origin, Parsed, Question, Refusal, Rule, RuleSet, Ruling, Target, TokenState, client_ip,
-        cors, decision, framing, head, headers::AUTH_ASSERTION, is_under, path,
+        cors, decision, framing, head, headers::AUTH_ASSERTION, identity, is_under, path,
     },
     types::Timestamp,
 };
@@ -437,13 +437,7 @@ impl Gate {
             Credential::None => (decision::decide(ruling, TokenState::Missing), None),
             Credential::Malformed => (decision::decide(ruling, TokenState::Malformed), None),
             Credential::Bearer(token) => match self.authorizer.authorize(token, now) {
-                Ok(identity) => {
-                    let state = TokenState::Valid {
-                        user_type: identity.claims.user_type().as_str(),
-                        roles: identity.claims.roles(),
-                    };
-                    (decision::decide(ruling, state), Some(identity))
-                }
+                Ok(identity) => (decision::decide(ruling, TokenState::Valid(&identity.claims)), Some(identity)),
                 Err(code) => (decision::decide(ruling, TokenState::Invalid(code)), None),
             },
         })
@@ -557,8 +551,10 @@ fn request_id(head: &Head<'_>) -> Option<String> {
 }
 
 /// The claims, besides those that every token has, that some rule or header of the config asks for.
-pub fn kept_claims(_config: &Config) -> Arc<[Arc<str>]> {
-    Arc::new([])
+pub fn kept_claims(config: &Config) -> Arc<[Arc<str>]> {
+    let of_rules = config.rule.iter().flat_map(|rule| rule.claims.keys().map(String::as_str));
+    let names: BTreeSet<&str> = of_rules.chain(identity::custom_claims(&config.identity)).collect();
+    names.into_iter().map(Arc::from).collect()
 }
 
 /// The rules and header names of a config, compiled; every problem of either.

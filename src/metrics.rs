@@ -299,6 +299,7 @@ impl Registered<'_> {
     fn seconds(&self, name: &str, help: &str) -> Gauge {
         self.add(Gauge::new(name, help))
     }
+    /// Gauges of times and other fractions.
     fn ages(&self, name: &str, help: &str, labels: &[&str]) -> GaugeVec {
         self.add(GaugeVec::new(Opts::new(name, help), labels))
     }

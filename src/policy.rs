@@ -28,7 +28,7 @@ pub use forward_auth::{ForwardAuth, Question};
 pub use framing::{Body, Framing, FramingLimits};
 pub use head::{Head, HttpVersion, Parsed};
 pub use headers::{DropReason, HeaderPolicy, HeaderProblem, HeaderVerdict};
-pub use identity::IdentityHeaders;
+pub use identity::{Asked, IdentityHeaders};
 pub use path::Target;
 pub use rules::{Rule, RuleProblem, RuleSet, Ruling};
 

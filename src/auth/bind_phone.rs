@@ -131,7 +131,7 @@ impl Auth {
                 self.parts.metrics.sessions_opened.inc();
                 let grant = Grant { user: &merged.user, session, global_epoch: merged.global_epoch };
                 let openid = self.openid_for(session.id, caller.terms).await?;
-                Some(self.sign(&grant, openid, caller.terms, now)?)
+                Some(self.sign(&grant, openid, caller.terms, now).await?)
             }
             None => None,
         };

@@ -71,7 +71,7 @@ impl Auth {
             known => known,
         };
         match outcome {
-            LoginOutcome::Opened(login) => self.open(*login, new, from, terms),
+            LoginOutcome::Opened(login) => self.open(*login, new, from, terms).await,
             LoginOutcome::CodeSpent => Err(AuthError::CodeSpent),
             LoginOutcome::NotProven { no_code: true } => Err(AuthError::SmsCodeMissing),
             LoginOutcome::NotProven { no_code: false } => Err(not_proven),
@@ -82,7 +82,7 @@ impl Auth {
         }
     }
 
-    fn open(&self, login: Opened, new: &NewLogin, from: ClientIp, terms: &Terms) -> Result<SignedIn, AuthError> {
+    async fn open(&self, login: Opened, new: &NewLogin, from: ClientIp, terms: &Terms) -> Result<SignedIn, AuthError> {
         let now = new.now;
         let openid = match &new.proof {
             LoginProof::Wechat(identity) => Some(identity.openid.clone()),
@@ -95,7 +95,7 @@ impl Auth {
             self.parts.audit.record(&Event::UsersMerged { user: &user.id, gone, from });
         }
         let grant = Grant { user: &user, session: &session, global_epoch };
-        Ok(SignedIn { is_new_user, ..self.sign(&grant, openid, terms, now)? })
+        Ok(SignedIn { is_new_user, ..self.sign(&grant, openid, terms, now).await? })
     }
 
     /// Counts a login and writes it down.

@@ -97,7 +97,7 @@ impl Auth {
         self.count_refresh(result);
         let Renewed { user, session, global_epoch } = renewed;
         let openid = self.openid_for(session.id, terms).await?;
-        self.sign(&Grant { user, session, global_epoch: *global_epoch }, openid, terms, now)
+        self.sign(&Grant { user, session, global_epoch: *global_epoch }, openid, terms, now).await
     }
 
     fn refused(&self, result: &'static str, error: AuthError) -> Result<SignedIn, AuthError> {

@@ -1,11 +1,13 @@
 //! `[[rule]]`: who may pass where.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::HumanDuration;
 
-/// One rule. It matches by path and method; then `access`, `user_types` and `roles` decide.
+/// One rule. It matches by path and method; then `access`, `user_types`, `roles` and `claims` decide.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(example = health())]
@@ -34,6 +36,11 @@ pub struct RuleConfig {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(example = ["editor"])]
     pub roles: Vec<String>,
+    /// Claims of the token, each with the values of which it must have one (403 otherwise): a text, a number or a truth value as JSON
+    /// writes it, or a list with one of them in it. For claims of a dialect or of an `[[issuer]]`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(example = tenants())]
+    pub claims: BTreeMap<String, Vec<String>>,
     /// With `optional`: a bad token counts as no token.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     #[schemars(example = false)]
@@ -54,6 +61,10 @@ pub struct RuleConfig {
     pub report_only: Option<bool>,
 }
 
+fn tenants() -> BTreeMap<String, Vec<String>> {
+    BTreeMap::from([("tenant".to_owned(), vec!["shop".to_owned()])])
+}
+
 /// The rule that almost everybody writes first.
 fn health() -> RuleConfig {
     RuleConfig {
@@ -63,6 +74,7 @@ fn health() -> RuleConfig {
         access: Access::Public,
         user_types: Vec::new(),
         roles: Vec::new(),
+        claims: BTreeMap::new(),
         bad_token_is_anonymous: false,
         idle_timeout: None,
         cors: false,

@@ -4,7 +4,7 @@
 //! never half-trusted; a fault that has nothing to do with the token is never taken for one, and never lets anybody pass.
 
 use super::{Head, Refusal, Ruling};
-use crate::{config::Access, error::ErrorCode};
+use crate::{config::Access, error::ErrorCode, token::Verified};
 
 /// What a request brings to prove who it is from.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -76,10 +76,7 @@ pub enum TokenState<'a> {
     /// There is a credential that is no bearer token.
     Malformed,
     /// Everything about the token is right; this is whom it names.
-    Valid {
-        user_type: &'a str,
-        roles: &'a [String],
-    },
+    Valid(&'a Verified),
     /// It is not, or it could not be checked.
     Invalid(ErrorCode),
 }
@@ -117,7 +114,7 @@ fn optional(ruling: Ruling<'_>, token: TokenState<'_>) -> Decision {
         TokenState::Missing => Decision::Anonymous,
         TokenState::Malformed if ruling.rule.bad_token_is_anonymous => Decision::Anonymous,
         TokenState::Invalid(code) if ruling.rule.bad_token_is_anonymous && is_about_the_token(code) => Decision::Anonymous,
-        TokenState::Malformed | TokenState::Invalid(_) | TokenState::Valid { .. } => required(ruling, token),
+        TokenState::Malformed | TokenState::Invalid(_) | TokenState::Valid(_) => required(ruling, token),
     }
 }
 
@@ -126,8 +123,8 @@ fn required(ruling: Ruling<'_>, token: TokenState<'_>) -> Decision {
         TokenState::Missing => Decision::Refuse(ErrorCode::TokenMissing),
         TokenState::Malformed => Decision::Refuse(ErrorCode::TokenInvalid),
         TokenState::Invalid(code) => Decision::Refuse(code),
-        TokenState::Valid { user_type, roles } if ruling.admits(user_type, roles) => Decision::Authenticated,
-        TokenState::Valid { .. } => Decision::Refuse(ErrorCode::Forbidden),
+        TokenState::Valid(caller) if ruling.admits(caller) => Decision::Authenticated,
+        TokenState::Valid(_) => Decision::Refuse(ErrorCode::Forbidden),
     }
 }
 

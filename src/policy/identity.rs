@@ -1,13 +1,18 @@
 //! Which claims reach the backend, and under which header names.
 //!
 //! Must stay true: a claim becomes a header only when it is visible ASCII and not empty; a claim that is absent sets no
-//! header, and never an empty one.
+//! header, and never an empty one. What people chose themselves (a nickname) and what others say is percent-encoded, so that it is.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use http::{HeaderName, HeaderValue};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
-use crate::{config::IdentityConfig, error::ErrorCode, token::Verified};
+use crate::{
+    config::IdentityConfig,
+    error::ErrorCode,
+    token::{RESERVED, Verified},
+};
 
 /// Names that identity may not be written under: they frame or route the request, or carry a credential, or are set by
 /// menshen itself.
@@ -37,30 +42,69 @@ pub struct IdentityHeaders {
 }
 
 /// A claim that can be told to the backend.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Claim {
     Subject,
     UserType,
     Session,
     ClientType,
     Roles,
+    Openid,
+    Unionid,
+    Phone,
+    Nickname,
+    /// One that is not ours, by its name.
+    Custom(Arc<str>),
 }
 
-impl Claim {
-    const ALL: [Self; 5] = [Self::Subject, Self::UserType, Self::Session, Self::ClientType, Self::Roles];
+/// In front of the name of a claim that is not ours.
+const CUSTOM: &str = "claim:";
 
-    const fn name(self) -> &'static str {
+/// What a value is written with where it may be any text: the rest as `%` and two hex digits for each byte of its UTF-8.
+const ESCAPED: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b',');
+
+impl Claim {
+    const NAMED: [Self; 9] = [
+        Self::Subject,
+        Self::UserType,
+        Self::Session,
+        Self::ClientType,
+        Self::Roles,
+        Self::Openid,
+        Self::Unionid,
+        Self::Phone,
+        Self::Nickname,
+    ];
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text.strip_prefix(CUSTOM) {
+            Some(name) if !name.is_empty() && !RESERVED.contains(&name) => Ok(Self::Custom(name.into())),
+            Some(name) => Err(format!("{name:?} is not the name of a claim that a dialect or an issuer could have")),
+            None => Self::NAMED.into_iter().find(|known| known.name() == text).ok_or_else(|| {
+                let names = Self::NAMED.iter().map(Self::name).collect::<Vec<_>>().join(", ");
+                format!("there is no claim \"{text}\": it is one of {names}, or claim:NAME")
+            }),
+        }
+    }
+
+    fn name(&self) -> &str {
         match self {
             Self::Subject => "sub",
             Self::UserType => "user_type",
             Self::Session => "sid",
             Self::ClientType => "client_type",
             Self::Roles => "roles",
+            Self::Openid => "openid",
+            Self::Unionid => "unionid",
+            Self::Phone => "phone",
+            Self::Nickname => "nickname",
+            Self::Custom(name) => name,
         }
     }
 
     /// `None`: absent.
-    fn of(self, claims: &Verified) -> Option<Cow<'_, str>> {
+    fn of<'c>(&self, claims: &'c Verified) -> Option<Cow<'c, str>> {
+        let told = |text: &'c Option<String>| text.as_deref().filter(|text| !text.is_empty()).map(escaped);
         match self {
             Self::Subject => Some(claims.sub().as_str().into()),
             Self::UserType => Some(claims.user_type().as_str().into()),
@@ -68,6 +112,14 @@ impl Claim {
             Self::ClientType => claims.client_type().map(Cow::from),
             Self::Roles if claims.roles().is_empty() => None,
             Self::Roles => Some(claims.roles().join(",").into()),
+            Self::Openid => told(&claims.told().openid),
+            Self::Unionid => told(&claims.told().unionid),
+            Self::Phone => told(&claims.told().phone),
+            Self::Nickname => told(&claims.told().nickname),
+            Self::Custom(name) => {
+                let values: Vec<_> = claims.kept().get(name).iter().map(|value| escaped(value)).collect();
+                Some(values.join(",")).filter(|joined| !joined.is_empty()).map(Cow::from)
+            }
         }
     }
 }
@@ -81,8 +133,7 @@ impl IdentityHeaders {
             let mut problem = |says: String| problems.push((format!("identity.headers.{name}"), says));
             let plain = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
             let parsed = HeaderName::from_bytes(name.as_bytes()).ok().filter(|_| plain);
-            let known = Claim::ALL.into_iter().find(|known| known.name() == claim);
-            match (&parsed, known) {
+            match (&parsed, Claim::parse(claim)) {
                 (None, _) => problem("a header name is letters, digits and '-'".to_owned()),
                 (Some(parsed), _) if TAKEN.contains(&parsed.as_str()) => {
                     problem("this header cannot carry an identity".to_owned());
@@ -90,11 +141,8 @@ impl IdentityHeaders {
                 (Some(parsed), _) if headers.iter().any(|(other, _)| other == parsed) => {
                     problem("this header is named twice: case does not count".to_owned());
                 }
-                (Some(_), None) => {
-                    let names = Claim::ALL.map(Claim::name).join(", ");
-                    problem(format!("there is no claim \"{claim}\": it is one of {names}"));
-                }
-                (Some(parsed), Some(claim)) => headers.push((parsed.clone(), claim)),
+                (Some(_), Err(says)) => problem(says),
+                (Some(parsed), Ok(claim)) => headers.push((parsed.clone(), claim)),
             }
         }
         if problems.is_empty() { Ok(Self { headers }) } else { Err(problems) }
@@ -122,6 +170,37 @@ impl IdentityHeaders {
     }
 }
 
+fn escaped(text: &str) -> Cow<'_, str> {
+    utf8_percent_encode(text, ESCAPED).into()
+}
+
+/// What the tokens of ours have to say of the person, so that the headers can.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Asked {
+    pub openid: bool,
+    pub unionid: bool,
+    pub phone: bool,
+    pub nickname: bool,
+}
+
+impl Asked {
+    /// As `identity.headers` has it.
+    pub fn of(config: &IdentityConfig) -> Self {
+        let is_asked = |claim: &str| config.headers.values().any(|asked| asked == claim);
+        Self {
+            openid: is_asked("openid"),
+            unionid: is_asked("unionid"),
+            phone: is_asked("phone"),
+            nickname: is_asked("nickname"),
+        }
+    }
+}
+
+/// The claims that are not ours which `identity.headers` asks for.
+pub fn custom_claims(config: &IdentityConfig) -> impl Iterator<Item = &str> {
+    config.headers.values().filter_map(|claim| claim.strip_prefix(CUSTOM))
+}
+
 /// The value as a header has it; the few that nearly every token has are not made anew each time.
 fn header_value(text: &str) -> Option<HeaderValue> {
     match text {
@@ -143,7 +222,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::token::{AccessClaims, fixture};
+    use crate::token::{AccessClaims, KeptClaims, Told, fixture};
 
     fn config(headers: &[(&str, &str)]) -> IdentityConfig {
         let headers = headers.iter().map(|(name, claim)| ((*name).to_owned(), (*claim).to_owned()));
@@ -195,6 +274,28 @@ mod tests {
     }
 
     #[test]
+    fn what_a_person_chose_is_percent_encoded() {
+        let all = [("A", "openid"), ("B", "unionid"), ("C", "phone"), ("D", "nickname"), ("E", "claim:tenant")];
+        let headers = IdentityHeaders::compile(&config(&all)).unwrap();
+        let with = |nickname: &str, tenant: serde_json::Value| {
+            let text = |text: &str| Some(text.to_owned());
+            let told = Told { phone: text("+8613800138000"), nickname: text(nickname), ..Told::default() };
+            let kept = KeptClaims::of([("tenant", tenant)].into_iter());
+            let values = headers.values(&Verified::Own(AccessClaims { told, kept, ..fixture::claims() })).unwrap();
+            let line = |(name, value): &(HeaderName, HeaderValue)| format!("{name}: {}", value.to_str().unwrap());
+            values.iter().map(line).collect::<Vec<_>>().join("; ")
+        };
+        for (nickname, tenant, expected) in [
+            ("张三", serde_json::json!("shop"), "c: +8613800138000; d: %E5%BC%A0%E4%B8%89; e: shop"),
+            ("a b\r\nX: y", serde_json::json!(["a,b", "c"]), "c: +8613800138000; d: a%20b%0D%0AX:%20y; e: a%2Cb,c"),
+            ("100%", serde_json::json!(null), "c: +8613800138000; d: 100%25"),
+            ("", serde_json::json!(""), "c: +8613800138000"),
+        ] {
+            assert_eq!(with(nickname, tenant), expected);
+        }
+    }
+
+    #[test]
     fn the_default_config_compiles() {
         let headers = IdentityHeaders::compile(&IdentityConfig::default()).unwrap();
         assert_eq!(headers.names().count(), 4);
@@ -211,7 +312,9 @@ mod tests {
             ("Host", "sub"),
             ("content-LENGTH", "sub"),
             ("X-Auth-State", "sub"),
-            ("X-User-Id", "openid"),
+            ("X-User-Id", "claim:"),
+            ("X-User-Id", "claim:sub"),
+            ("X-User-Id", "avatar"),
             ("X-User-Id", ""),
             ("X-User-Id", "SUB"),
         ] {

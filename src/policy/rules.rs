@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     config::{Access, HumanDuration, RuleConfig},
+    token::{RESERVED, Verified},
     types::UserType,
 };
 
@@ -37,6 +38,8 @@ pub struct Rule {
     pub cors: bool,
     /// `None`: as the gate has it.
     pub report_only: Option<bool>,
+    /// Claims of which one of the values is needed, each. Empty: none needed.
+    pub claims: Vec<(Arc<str>, Vec<String>)>,
     /// Its place among the rules, from 0; the default rule is the last.
     pub index: usize,
     pattern: Pattern,
@@ -44,11 +47,18 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// Whether a user of this type and with these roles passes.
-    fn admits(&self, user_type: &str, roles: &[String]) -> bool {
-        let type_fits = self.user_types.is_empty() || self.user_types.iter().any(|wanted| wanted.as_str() == user_type);
-        let role_fits = self.roles.is_empty() || self.roles.iter().any(|wanted| roles.contains(wanted));
-        type_fits && role_fits
+    /// Whether whom this token names passes.
+    fn admits(&self, caller: &Verified) -> bool {
+        let type_fits = self.user_types.is_empty() || self.user_types.contains(caller.user_type());
+        let role_fits = self.roles.is_empty() || self.roles.iter().any(|wanted| caller.roles().contains(wanted));
+        let claim_fits =
+            |(name, wanted): &(Arc<str>, Vec<String>)| caller.kept().get(name).iter().any(|value| wanted.contains(value));
+        type_fits && role_fits && self.claims.iter().all(claim_fits)
+    }
+
+    /// Whether it asks for certain users.
+    const fn is_conditional(&self) -> bool {
+        !(self.user_types.is_empty() && self.roles.is_empty() && self.claims.is_empty())
     }
 
     /// How much it asks for, to compare two rules.
@@ -56,8 +66,8 @@ impl Rule {
         match self.access {
             Access::Public => 0,
             Access::Optional => 1,
-            Access::Required if self.user_types.is_empty() && self.roles.is_empty() => 2,
-            Access::Required => 3,
+            Access::Required if self.is_conditional() => 3,
+            Access::Required => 2,
             Access::Deny => 4,
         }
     }
@@ -82,9 +92,9 @@ impl<'a> Ruling<'a> {
         }
     }
 
-    /// Whether a user of this type and with these roles passes.
-    pub fn admits(&self, user_type: &str, roles: &[String]) -> bool {
-        self.rule.admits(user_type, roles) && self.also.is_none_or(|also| also.admits(user_type, roles))
+    /// Whether whom this token names passes.
+    pub fn admits(&self, caller: &Verified) -> bool {
+        self.rule.admits(caller) && self.also.is_none_or(|also| also.admits(caller))
     }
 }
 
@@ -160,6 +170,7 @@ fn default_rule(index: usize) -> Rule {
         idle_timeout: None,
         cors: false,
         report_only: None,
+        claims: Vec::new(),
         index,
         pattern: Pattern::everything(),
         methods: MethodSet::ALL,
@@ -185,6 +196,20 @@ fn check_combination(config: &RuleConfig, report: &mut impl FnMut(&'static str, 
     }
     if !config.roles.is_empty() && !conditional {
         report("roles", "needs access = \"required\": nobody else is asked for a role".to_owned());
+    }
+    if !config.claims.is_empty() && !conditional {
+        report("claims", "needs access = \"required\": nobody else is asked for a claim".to_owned());
+    }
+    for (name, values) in &config.claims {
+        if name.is_empty() || RESERVED.contains(&name.as_str()) {
+            report(
+                "claims",
+                format!("{name:?} is a claim of menshen's own: `user_types` and `roles` ask for what can be asked"),
+            );
+        }
+        if values.is_empty() {
+            report("claims", format!("{name:?} has no values: nobody could pass"));
+        }
     }
     if config.bad_token_is_anonymous && config.access != Access::Optional {
         report("bad_token_is_anonymous", "needs access = \"optional\"".to_owned());
@@ -217,6 +242,7 @@ fn compile_one(index: usize, config: &RuleConfig, report: &mut impl FnMut(&'stat
         idle_timeout: config.idle_timeout.map(HumanDuration::get),
         cors: config.cors,
         report_only: config.report_only,
+        claims: config.claims.iter().map(|(name, values)| (name.as_str().into(), values.clone())).collect(),
         index,
         pattern: pattern?,
         methods: methods?,

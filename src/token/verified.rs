@@ -75,6 +75,12 @@ impl std::fmt::Debug for Told {
 pub struct KeptClaims(pub(super) Vec<(Arc<str>, Vec<String>)>);
 
 impl KeptClaims {
+    /// Those that a test has.
+    #[cfg(test)]
+    pub(crate) fn of<'a>(claims: impl Iterator<Item = (&'a str, Value)>) -> Self {
+        Self(claims.map(|(name, value)| (name.into(), texts(value))).collect())
+    }
+
     /// Keeps the next value if somebody asks for this name.
     pub(super) fn take<'de, A: MapAccess<'de>>(
         &mut self,

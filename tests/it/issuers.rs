@@ -291,3 +291,81 @@ fn after_the_last_day_of_an_issuer_its_tokens_are_refused() {
     assert_eq!(menshen.metric("menshen_token_checks_total{result=\"issuer_ended\"}"), 1.0);
     assert_eq!(menshen.metric("menshen_issuer_token_checks_total{issuer=\"legacy\",result=\"ended\"}"), 1.0);
 }
+
+#[test]
+fn the_backend_is_told_of_the_person_where_the_config_has_a_header_for_it() {
+    let backend = Backend::start();
+    let menshen = Setup::before(backend.address)
+        .with(
+            "[identity]\nheaders = { X-User-Id = \"sub\", X-User-Openid = \"openid\", X-User-Unionid = \"unionid\", X-User-Phone = \"phone\", \
+             X-User-Nickname = \"nickname\", X-User-Roles = \"roles\" }\n\
+             [sms]\nproviders = [\"log\"]\n[[sms.test_phone]]\nphone = \"+8613800000000\"\ncode = \"123456\"\nuntil = \"2099-01-01\"",
+        )
+        .start();
+    let told = |token: &Value| {
+        assert_eq!(call(&menshen, token["access_token"].as_str().expect("a token")).status, 200);
+        let seen = backend.last();
+        ["openid", "unionid", "phone", "nickname", "roles"].map(|name| seen.folded(&format!("x-user-{name}")).join("|"))
+    };
+    let login = menshen.post("/auth/wechat/login", &[], &json!({ "code": "alice", "nickname": "张三" })).json();
+    assert_eq!(told(&login), ["alice", "", "", "%E5%BC%A0%E4%B8%89", ""]);
+
+    let phone = json!({ "phone": "13800000000", "purpose": "login" });
+    assert_eq!(menshen.post("/auth/sms/send", &[], &phone).status, 200);
+    let by_phone = menshen.post("/auth/sms/login", &[], &json!({ "phone": "13800000000", "code": "123456" })).json();
+    assert_eq!(told(&by_phone), ["", "", "+8613800000000", "", ""]);
+
+    // A change is told with the next access token.
+    let authorization = format!("Bearer {}", login["access_token"].as_str().expect("a token"));
+    let change = json!({ "nickname": "李四" }).to_string();
+    let headers = [("Authorization", authorization.as_str()), ("Content-Type", "application/json")];
+    assert_eq!(super::wire::ask(menshen.http, "PATCH", "/auth/me", &headers, change.as_bytes()).status, 200);
+    assert_eq!(told(&login)[3], "%E5%BC%A0%E4%B8%89");
+    let refreshed = menshen.post("/auth/refresh", &[], &json!({ "refresh_token": login["refresh_token"] })).json();
+    assert_eq!(told(&refreshed), ["alice", "", "", "%E6%9D%8E%E5%9B%9B", ""]);
+}
+
+#[test]
+fn nothing_of_the_person_is_in_a_token_that_nobody_asked_for() {
+    let backend = Backend::start();
+    let menshen = Setup::before(backend.address).start();
+    let login = menshen.post("/auth/wechat/login", &[], &json!({ "code": "alice", "nickname": "张三" })).json();
+    let token = login["access_token"].as_str().expect("a token");
+    let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).expect("claims")).expect("base64url");
+    let claims: Value = serde_json::from_slice(&claims).expect("JSON");
+    assert!(claims.get("told").is_none() && !claims.to_string().contains("alice"), "{claims}");
+}
+
+#[test]
+fn a_rule_asks_for_claims_of_our_tokens_and_of_others() {
+    let backend = Backend::start();
+    let menshen = Setup::before(backend.address)
+        .with(&format!(
+            "[[rule]]\nname = \"shop\"\npath = \"/shop/**\"\nclaims = {{ tenant = [\"shop\", \"7\"] }}\n\
+             [[dialect]]\nkind = \"nest\"\nclaims = {{ tenant = \"shop\" }}\n\
+             [identity]\nheaders = {{ X-User-Id = \"sub\", X-Tenant = \"claim:tenant\" }}\n\
+             [[issuer]]\nname = \"legacy\"\nissuer = \"\"\nalgorithms = [\"HS256\"]\nsecret = \"{SECRET}\""
+        ))
+        .start();
+    let theirs = |claims: Value| {
+        let mut all = json!({ "sub": "42", "iat": now(), "exp": now() + 600 });
+        all.as_object_mut().expect("claims").extend(claims.as_object().expect("claims").clone());
+        jsonwebtoken::encode(&Header::default(), &all, &EncodingKey::from_secret(SECRET.as_bytes())).expect("a token")
+    };
+    let nest = menshen.post("/api/v1/auth/wx-login", &[], &json!({ "code": "alice" })).json();
+    let nest = nest["data"]["access_token"].as_str().expect("a token").to_owned();
+    for (token, status, tenant) in [
+        (nest, 200, "shop"),
+        (theirs(json!({ "tenant": 7 })), 200, "7"),
+        (theirs(json!({ "tenant": ["x", "shop"] })), 200, "x,shop"),
+        (theirs(json!({ "tenant": "other" })), 403, ""),
+        (theirs(json!({})), 403, ""),
+        (menshen.token("bob"), 403, ""),
+    ] {
+        let answer = menshen.get("/shop/x", &[("Authorization", &format!("Bearer {token}")), ("X-Tenant", "forged")]);
+        assert_eq!(answer.status, status, "{tenant}");
+        if status == 200 {
+            assert_eq!(backend.last().folded("x-tenant"), [tenant]);
+        }
+    }
+}

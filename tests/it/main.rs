@@ -24,6 +24,7 @@ mod grpc;
 mod hooks;
 mod http2;
 mod issuers;
+mod jwks;
 mod keys;
 mod limits;
 mod menshen;

@@ -6,6 +6,8 @@ use super::*;
 use crate::{
     config::RuleConfig,
     policy::{RuleSet, head, head::Parsed},
+    token::{AccessClaims, fixture},
+    types::UserType,
 };
 
 fn read(lines: &[&str]) -> Result<String, Refusal> {
@@ -104,6 +106,7 @@ fn by(access: Access, bad_token_is_anonymous: bool, types: &[&str], token: Token
         access,
         user_types: types.iter().map(|&name| name.to_owned()).collect(),
         roles: Vec::new(),
+        claims: std::collections::BTreeMap::new(),
         bad_token_is_anonymous,
         idle_timeout: None,
         cors: false,
@@ -112,7 +115,11 @@ fn by(access: Access, bad_token_is_anonymous: bool, types: &[&str], token: Token
     decide(RuleSet::compile(&[config]).unwrap().find("/", "GET"), token)
 }
 
-const GOOD: TokenState<'_> = TokenState::Valid { user_type: "user", roles: &[] };
+/// A token for a user of this kind.
+fn caller(user_type: &str) -> Verified {
+    Verified::Own(AccessClaims { user_type: UserType::parse(user_type).unwrap(), roles: Vec::new(), ..fixture::claims() })
+}
+
 const BAD: [TokenState<'_>; 4] = [
     TokenState::Malformed,
     TokenState::Invalid(ErrorCode::TokenInvalid),
@@ -123,27 +130,31 @@ const BAD: [TokenState<'_>; 4] = [
 fn code(token: TokenState<'_>) -> ErrorCode {
     match token {
         TokenState::Invalid(code) => code,
-        TokenState::Missing | TokenState::Malformed | TokenState::Valid { .. } => ErrorCode::TokenInvalid,
+        TokenState::Missing | TokenState::Malformed | TokenState::Valid(_) => ErrorCode::TokenInvalid,
     }
 }
 
 #[test]
 fn a_public_path_is_anonymous_whatever_the_token() {
     // CVE-2021-21378, CVE-2020-8595: an invalid token on an open path is never half-trusted.
-    for token in BAD.into_iter().chain([GOOD, TokenState::Missing]) {
+    let user = caller("user");
+    for token in BAD.into_iter().chain([TokenState::Valid(&user), TokenState::Missing]) {
         assert_eq!(by(Access::Public, false, &[], token), Decision::Anonymous, "{token:?}");
     }
 }
 
 #[test]
 fn a_denied_path_is_nobodys() {
-    for token in BAD.into_iter().chain([GOOD, TokenState::Missing]) {
+    let user = caller("user");
+    for token in BAD.into_iter().chain([TokenState::Valid(&user), TokenState::Missing]) {
         assert_eq!(by(Access::Deny, false, &[], token), Decision::Refuse(ErrorCode::Forbidden), "{token:?}");
     }
 }
 
 #[test]
 fn an_unreadable_credential_is_refused_even_on_an_optional_path() {
+    let user = caller("user");
+    let good = TokenState::Valid(&user);
     for token in BAD {
         for access in [Access::Optional, Access::Required] {
             assert_eq!(by(access, false, &[], token), Decision::Refuse(code(token)), "{token:?}");
@@ -151,9 +162,9 @@ fn an_unreadable_credential_is_refused_even_on_an_optional_path() {
         assert_eq!(by(Access::Optional, true, &[], token), Decision::Anonymous, "{token:?}");
     }
     assert_eq!(by(Access::Optional, false, &[], TokenState::Missing), Decision::Anonymous);
-    assert_eq!(by(Access::Optional, false, &[], GOOD), Decision::Authenticated);
+    assert_eq!(by(Access::Optional, false, &[], good), Decision::Authenticated);
     assert_eq!(by(Access::Required, false, &[], TokenState::Missing), Decision::Refuse(ErrorCode::TokenMissing));
-    assert_eq!(by(Access::Required, false, &[], GOOD), Decision::Authenticated);
+    assert_eq!(by(Access::Required, false, &[], good), Decision::Authenticated);
 }
 
 #[test]
@@ -166,9 +177,10 @@ fn a_fault_is_never_taken_for_a_bad_token() {
 
 #[test]
 fn a_user_of_another_kind_is_forbidden() {
-    assert_eq!(by(Access::Required, false, &["admin"], GOOD), Decision::Refuse(ErrorCode::Forbidden));
-    let admin = TokenState::Valid { user_type: "admin", roles: &[] };
-    assert_eq!(by(Access::Required, false, &["admin"], admin), Decision::Authenticated);
+    let (user, admin) = (caller("user"), caller("admin"));
+    let by_kind = |kind| by(Access::Required, false, &["admin"], TokenState::Valid(kind));
+    assert_eq!(by_kind(&user), Decision::Refuse(ErrorCode::Forbidden));
+    assert_eq!(by_kind(&admin), Decision::Authenticated);
     assert_eq!(by(Access::Required, false, &["admin"], TokenState::Missing), Decision::Refuse(ErrorCode::TokenMissing));
 }
 

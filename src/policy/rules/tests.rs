@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::token::{AccessClaims, KeptClaims, fixture};
 
 fn rule(name: &str, path: &str, access: Access) -> RuleConfig {
     RuleConfig {
@@ -12,11 +13,18 @@ fn rule(name: &str, path: &str, access: Access) -> RuleConfig {
         access,
         user_types: Vec::new(),
         roles: Vec::new(),
+        claims: std::collections::BTreeMap::new(),
         bad_token_is_anonymous: false,
         idle_timeout: None,
         cors: false,
         report_only: None,
     }
+}
+
+/// A token for a user of this kind, with these roles.
+fn caller(user_type: &str, roles: &[&str]) -> Verified {
+    let (user_type, roles) = (UserType::parse(user_type).unwrap(), roles.iter().map(|&role| role.to_owned()).collect());
+    Verified::Own(AccessClaims { user_type, roles, ..fixture::claims() })
 }
 
 fn for_methods(methods: &[&str], rule: RuleConfig) -> RuleConfig {
@@ -130,9 +138,9 @@ fn a_lenient_reading_dodges_no_condition() {
     // Neither of two rules with conditions asks for more than the other, so both are asked.
     for path in ["/Admin/users", "/%61dmin/users", "/OFFICE"] {
         let ruling = rules.find(path, "GET");
-        assert!(ruling.admits("admin", &[]) && !ruling.admits("user", &[]), "{path}");
+        assert!(ruling.admits(&caller("admin", &[])) && !ruling.admits(&caller("user", &[])), "{path}");
     }
-    assert!(rules.find("/orders", "GET").admits("user", &[]));
+    assert!(rules.find("/orders", "GET").admits(&caller("user", &[])));
 }
 
 #[test]
@@ -153,7 +161,6 @@ fn a_user_passes_with_a_right_type_and_one_right_role() {
         RuleConfig { roles: vec!["ops".into(), "cs".into()], ..for_types(&["admin"], rule("a", "/a", Access::Required)) };
     let rules = RuleSet::compile(&[config]).unwrap();
     let (rule, default) = (rules.find("/a", "GET"), rules.find("/b", "GET"));
-    let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
     for (user_type, names, expected) in [
         ("admin", &["cs"][..], true),
         ("admin", &["x", "ops"], true),
@@ -162,11 +169,48 @@ fn a_user_passes_with_a_right_type_and_one_right_role() {
         ("admin", &["op"], false),
         ("user", &["ops"], false),
         ("Admin", &["ops"], false),
-        ("", &["ops"], false),
     ] {
-        assert_eq!(rule.admits(user_type, &owned(names)), expected, "{user_type} {names:?}");
-        assert!(default.admits(user_type, &owned(names)));
+        assert_eq!(rule.admits(&caller(user_type, names)), expected, "{user_type} {names:?}");
+        assert!(default.admits(&caller(user_type, names)));
     }
+}
+
+#[test]
+fn a_user_passes_with_one_right_value_of_each_claim_that_is_asked_for() {
+    let asked = |claims: &[(&str, &[&str])]| {
+        let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+        let claims = claims.iter().map(|(name, values)| ((*name).to_owned(), owned(values))).collect();
+        RuleSet::compile(&[RuleConfig { claims, ..rule("a", "/a", Access::Required) }])
+    };
+    let rules = asked(&[("tenant", &["shop", "7"]), ("beta", &["true"])]).unwrap();
+    let with = |claims: &[(&str, serde_json::Value)]| {
+        let claims = claims.iter().map(|(name, value)| (*name, value.clone()));
+        Verified::Own(AccessClaims { kept: KeptClaims::of(claims), ..fixture::claims() })
+    };
+    let is_in =
+        |value: serde_json::Value| rules.find("/a", "GET").admits(&with(&[("tenant", value), ("beta", true.into())]));
+    for value in [serde_json::json!("shop"), serde_json::json!(7), serde_json::json!(["x", "shop"])] {
+        assert!(is_in(value.clone()), "{value}");
+    }
+    for value in [
+        serde_json::json!("Shop"),
+        serde_json::json!("shop "),
+        serde_json::json!("shop,7"),
+        serde_json::json!(7.0),
+        serde_json::json!([["shop"]]),
+        serde_json::json!({ "shop": true }),
+        serde_json::json!(null),
+        serde_json::json!([]),
+    ] {
+        assert!(!is_in(value.clone()), "{value}");
+    }
+    assert!(!rules.find("/a", "GET").admits(&with(&[("tenant", "shop".into())])), "both are asked for");
+    assert!(rules.find("/b", "GET").admits(&with(&[])));
+    for claims in [&[("roles", &["x"][..])][..], &[("sub", &["1"])], &[("", &["1"])], &[("tenant", &[])]] {
+        assert_eq!(asked(claims).unwrap_err()[0].key, "claims", "{claims:?}");
+    }
+    let open = RuleConfig { claims: [("a".to_owned(), vec!["b".to_owned()])].into(), ..rule("a", "/a", Access::Optional) };
+    assert_eq!(RuleSet::compile(&[open]).unwrap_err()[0].key, "claims");
 }
 
 #[test]
