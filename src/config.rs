@@ -66,7 +66,7 @@ pub(crate) use suggestion::nearest;
 pub use telemetry::{LogFormat, TelemetryConfig};
 pub use tls::{ClientCertificates, TlsConfig, UpstreamTlsConfig};
 pub use tokens::{Algorithm, ReplayWindow, TokenConfig};
-pub use upstream::{UpstreamAuthorization, UpstreamConfig, UpstreamProtocol};
+pub use upstream::{HealthConfig, UpstreamAuthorization, UpstreamConfig, UpstreamProtocol};
 pub use values::{ByteSize, HumanDuration, Rate, SecretText, end_of_day};
 pub use wechat::{TokenMode, WechatApp, WechatConfig};
 pub use wechat_push::PushConfig;

@@ -40,6 +40,7 @@ pub enum ErrorCode {
     ProofUnavailable,
     UpstreamUnavailable,
     UpstreamTimeout,
+    Overloaded,
     NotFound,
     MethodNotAllowed,
     Internal,
@@ -47,7 +48,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code, for documents and tests.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 38] = [
         Self::TokenMissing,
         Self::TokenInvalid,
         Self::TokenExpired,
@@ -82,6 +83,7 @@ impl ErrorCode {
         Self::ProofUnavailable,
         Self::UpstreamUnavailable,
         Self::UpstreamTimeout,
+        Self::Overloaded,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::Internal,
@@ -124,6 +126,7 @@ impl ErrorCode {
             Self::ProofUnavailable => "proof_unavailable",
             Self::UpstreamUnavailable => "upstream_unavailable",
             Self::UpstreamTimeout => "upstream_timeout",
+            Self::Overloaded => "overloaded",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::Internal => "internal",

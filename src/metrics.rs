@@ -27,7 +27,7 @@ pub struct Metrics {
     pub in_flight: IntGauge,
     /// `menshen_connections`: open client connections.
     pub connections: IntGauge,
-    /// `menshen_connections_refused_total`: closed at once, over `server.max_connections`.
+    /// `menshen_connections_refused_total`: turned away, over `server.max_connections`.
     pub connections_refused: IntCounter,
     /// `menshen_http2_connections_cut_total`: ended because of malformed or abandoned requests.
     pub http2_connections_cut: IntCounter,
@@ -107,6 +107,10 @@ pub struct Metrics {
     pub streams_ended: IntCounterVec,
     /// `menshen_proof_errors_total{kind}`: what the backend is shown (`assertion`, `mint`) that could not be signed.
     pub proof_errors: IntCounterVec,
+    /// `menshen_upstream_healthy{upstream}`: 1 where requests go by turns, 0 where only when no other is left.
+    pub upstream_healthy: IntGaugeVec,
+    /// `menshen_upstream_ejections_total{upstream}`: backends passed over for failing requests.
+    pub upstream_ejections: IntCounterVec,
     /// `menshen_audit_events_total{event}`.
     pub audit_events: IntCounterVec,
     /// `menshen_config_reloads_total{result}`: `applied` or `refused`.
@@ -133,7 +137,7 @@ impl Metrics {
             gate_duration: new.histogram("gate_duration_seconds", "The gate's own decision on a request.", GATE_BUCKETS),
             in_flight: new.gauge("requests_in_flight", "Requests now."),
             connections: new.gauge("connections", "Client connections now."),
-            connections_refused: new.counter("connections_refused_total", "Connections over the limit, closed at once."),
+            connections_refused: new.counter("connections_refused_total", "Connections over the limit, turned away."),
             http2_connections_cut: new.counter(
                 "http2_connections_cut_total",
                 "HTTP/2 connections ended because of malformed or abandoned requests.",
@@ -206,6 +210,8 @@ impl Metrics {
             streams_open: new.gauges("streams_open", "Streams now.", &["kind"]),
             streams_ended: new.counters("streams_ended_total", "Streams that have ended.", &["reason"]),
             proof_errors: new.counters("proof_errors_total", "Signatures for the backend that failed.", &["kind"]),
+            upstream_healthy: new.gauges("upstream_healthy", "Whether a backend is used.", &["upstream"]),
+            upstream_ejections: new.counters("upstream_ejections_total", "Backends passed over.", &["upstream"]),
             audit_events: new.counters("audit_events_total", "Lines of the audit log.", &["event"]),
             config_reloads: new.counters("config_reloads_total", "Configs read while running.", &["result"]),
             config_applied: new.gauge("config_applied", "1: the config that was read last is in use. 0: it was refused."),

@@ -14,6 +14,7 @@ mod failure;
 mod forward;
 mod frames;
 mod grpc;
+mod health;
 mod http2;
 mod listener;
 mod outgoing;
@@ -26,6 +27,7 @@ mod tls;
 mod tunnel;
 mod upstream;
 mod verify;
+mod watch;
 mod watched;
 
 pub use listener::Listener;

@@ -154,7 +154,8 @@ pub const fn status(code: ErrorCode) -> StatusCode {
         | ErrorCode::SmsUnavailable
         | ErrorCode::StoreUnavailable
         | ErrorCode::IssuerUnavailable
-        | ErrorCode::ProofUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+        | ErrorCode::ProofUnavailable
+        | ErrorCode::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
         ErrorCode::UpstreamUnavailable => StatusCode::BAD_GATEWAY,
         ErrorCode::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
         ErrorCode::NotFound => StatusCode::NOT_FOUND,
@@ -208,6 +209,7 @@ const fn usual_detail(code: ErrorCode) -> &'static str {
         ErrorCode::ProofUnavailable => "What the service behind is shown could not be signed. Try again later.",
         ErrorCode::UpstreamUnavailable => "The service behind is not reachable.",
         ErrorCode::UpstreamTimeout => "The service behind did not answer in time.",
+        ErrorCode::Overloaded => "Too many connections for now. Please try again in a moment.",
         ErrorCode::NotFound => "There is nothing here.",
         ErrorCode::MethodNotAllowed => "This path does not take this method.",
         ErrorCode::Internal => "Something went wrong on our side.",

@@ -81,8 +81,8 @@ impl Generation {
             before.upstreams.clone()
         } else {
             // It may wait for a resolver.
-            let section = config.upstream.clone();
-            Arc::new(tokio::task::spawn_blocking(move || Upstreams::resolve(&section)).await??)
+            let (section, metrics) = (config.upstream.clone(), metrics.clone());
+            Arc::new(tokio::task::spawn_blocking(move || Upstreams::resolve(&section, &metrics)).await??)
         };
         let same_tokens =
             before.filter(|before| before.config.tokens == config.tokens && before.config.dialect == config.dialect);
@@ -229,6 +229,10 @@ impl Generation {
     pub(super) fn start(&mut self, foundation: &Arc<Foundation>) {
         foundation.courier.go_to(self.hooks.clone(), self.config.hooks.give_up_after.get());
         self.say_whether_it_reports(foundation);
+        let (details, upstreams) = (foundation.details.clone(), self.upstreams.clone());
+        self.tasks.push(Task(tokio::spawn(
+            upstreams.watch(move |good, all| details.set("upstreams", format!("{good} of {all} healthy"))),
+        )));
         let (foundation, keyrings) = (foundation.clone(), self.keyrings.clone());
         self.tasks.push(Task(tokio::spawn(async move {
             keyrings.follow(&*foundation.store, &foundation.clock, &foundation.audit, std::future::pending()).await;

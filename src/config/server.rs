@@ -38,7 +38,7 @@ pub struct ServerConfig {
     pub h2c: bool,
     /// Requests at once on one HTTP/2 connection.
     pub http2_streams: u32,
-    /// Connections at once; one more is closed at once. 0: as many as the system allows.
+    /// Connections at once; one more is told 503 (`overloaded`), without TLS, and ends. 0: as many as the system allows.
     pub max_connections: usize,
     /// After SIGTERM: how long menshen goes on serving as unready, so that load balancers turn away.
     pub unready_grace: HumanDuration,

@@ -9,12 +9,15 @@ use serde::{Deserialize, Serialize};
 use super::{HumanDuration, Problems, SecretText, UpstreamAddress, UpstreamTlsConfig, tokens::weakness};
 use crate::types::Malformed;
 
+/// Most backends.
+const MOST: usize = 64;
+
 /// The backend that menshen stands in front of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct UpstreamConfig {
-    /// Where it listens: `http://host:port`, `https://host:port` or `unix:/path/to.sock`. Several take turns. A name is
-    /// resolved once, at start, to its first IPv4 address where it has one.
+    /// Where it listens: `http://host:port`, `https://host:port` or `unix:/path/to.sock`. Several take turns, those that are
+    /// healthy. A name means its first IPv4 address where it has one.
     pub urls: Vec<String>,
     /// What it speaks: `http1` (HTTP/1.1), or `http2`, which gRPC needs: over TLS for `https:`, with prior knowledge (h2c) otherwise.
     /// WebSocket needs `http1`.
@@ -33,6 +36,9 @@ pub struct UpstreamConfig {
     pub shared_secret_file: Option<PathBuf>,
     /// The header that it is sent in. A client's own of this name never passes, whether there is a secret or not.
     pub shared_secret_header: String,
+    /// How often names in `urls` are resolved again, in the background. `0s`: only at start. A backend keeps its address while
+    /// that is among those found, and while nothing can be found.
+    pub resolve_interval: HumanDuration,
     /// `Host` as the backend sees it. Unset: as the client sent it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"backend.internal")]
@@ -48,6 +54,7 @@ pub struct UpstreamConfig {
     /// Most unused connections kept, for each worker, by each of the two ways to the backend (with and without a request body).
     pub idle_connections: usize,
     pub tls: UpstreamTlsConfig,
+    pub health: HealthConfig,
 }
 
 impl UpstreamConfig {
@@ -65,6 +72,14 @@ impl UpstreamConfig {
             if let Err(Malformed(what)) = text.parse::<UpstreamAddress>() {
                 problems.add(&format!("upstream.urls[{n}]"), what);
             }
+        }
+        if self.urls.len() > MOST {
+            problems.add("upstream.urls", format!("has {} backends, and may have {MOST}", self.urls.len()));
+        }
+        self.health.check(problems);
+        let resolve = HumanDuration::secs(1)..=HumanDuration::days(1);
+        if !self.resolve_interval.get().is_zero() {
+            problems.between("upstream.resolve_interval", &self.resolve_interval, resolve);
         }
         if let Some(host) = &self.host
             && (host.contains('@') || host.parse::<Authority>().is_err())
@@ -100,6 +115,7 @@ impl Default for UpstreamConfig {
             shared_secret: None,
             shared_secret_file: None,
             shared_secret_header: "X-Menshen-Secret".to_owned(),
+            resolve_interval: HumanDuration::secs(30),
             host: None,
             connect_timeout: HumanDuration::secs(1),
             read_timeout: HumanDuration::secs(60),
@@ -107,6 +123,58 @@ impl Default for UpstreamConfig {
             idle_timeout: HumanDuration::secs(1),
             idle_connections: 1024,
             tls: UpstreamTlsConfig::default(),
+            health: HealthConfig::default(),
+        }
+    }
+}
+
+/// Checks of the backends' health. Beside them a backend that fails five requests in a row is passed over for 5 s, for twice as
+/// long each time it happens again, up to 5 minutes. When no backend would be used, all are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct HealthConfig {
+    /// What is asked with GET: 2xx and 3xx are healthy. Unset: whether it takes a connection; one backend alone is not checked
+    /// then. With `protocol = "http2"` it is always that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"/health")]
+    pub path: Option<String>,
+    /// How often. `0s`: never.
+    pub interval: HumanDuration,
+    /// For connection and answer together.
+    pub timeout: HumanDuration,
+    /// So many bad checks in a row make a backend unhealthy.
+    pub unhealthy_after: u32,
+    /// So many good checks in a row make it healthy again.
+    pub healthy_after: u32,
+}
+
+impl HealthConfig {
+    fn check(&self, problems: &mut Problems) {
+        let plain = |path: &str| path.starts_with('/') && path.bytes().all(|b| b.is_ascii_graphic() && b != b'#');
+        if self.path.as_deref().is_some_and(|path| !plain(path)) {
+            problems.add("upstream.health.path", "is not a path: write one that begins with '/'");
+        }
+        if !self.interval.get().is_zero() {
+            problems.between(
+                "upstream.health.interval",
+                &self.interval,
+                HumanDuration::millis(10)..=HumanDuration::hours(1),
+            );
+        }
+        problems.between("upstream.health.timeout", &self.timeout, HumanDuration::millis(1)..=HumanDuration::minutes(5));
+        problems.between("upstream.health.unhealthy_after", &self.unhealthy_after, 1..=100);
+        problems.between("upstream.health.healthy_after", &self.healthy_after, 1..=100);
+    }
+}
+
+impl Default for HealthConfig {
+    fn default() -> Self {
+        Self {
+            path: None,
+            interval: HumanDuration::secs(10),
+            timeout: HumanDuration::secs(2),
+            unhealthy_after: 3,
+            healthy_after: 2,
         }
     }
 }

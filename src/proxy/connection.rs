@@ -28,7 +28,7 @@ use pingora::{
 use prometheus::IntGauge;
 use tokio::{
     io::AsyncReadExt,
-    sync::{Notify, watch},
+    sync::{Notify, Semaphore, watch},
     time::{Sleep, sleep_until, timeout},
 };
 
@@ -58,6 +58,11 @@ const FIRST_WORD: Duration = Duration::from_millis(500);
 /// How long a client whose connection ends may take to read the last answer.
 const LINGER: Duration = Duration::from_secs(2);
 
+/// When somebody who was turned away may come again.
+const RETRY: Duration = Duration::from_secs(1);
+/// Most connections over the limit that are told so at the same time.
+pub(super) const TURNED_AWAY_AT_ONCE: usize = 1024;
+
 /// Everything that connections share.
 pub(super) struct Door {
     /// What the next request is handled by.
@@ -72,6 +77,7 @@ pub(super) struct Door {
     /// `true`: connections that wait for a request end.
     pub(super) stop: watch::Receiver<bool>,
     pub(super) places: Arc<Places>,
+    pub(super) turned_away: Arc<Semaphore>,
 }
 
 /// The connections that are open.
@@ -152,6 +158,14 @@ impl Door {
         }
         metrics.connections.inc();
         Some(Place(self.clone()))
+    }
+
+    /// What a connection over the limit is told.
+    pub(super) fn overloaded(&self) -> Vec<u8> {
+        let (snapshot, problem) = (self.current.load(), Problem::new(ErrorCode::Overloaded).retry_after(RETRY));
+        let request_id = snapshot.recorder.request_id();
+        let said = snapshot.voices.say("", &problem, &request_id);
+        answer::refusal(&problem, &said, &request_id, false, false)
     }
 
     /// What the config of the moment allows.

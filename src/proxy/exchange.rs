@@ -31,6 +31,7 @@ use tokio::{
 use super::{
     answer,
     failure::Failure,
+    health::Tried,
     outgoing::Outgoing,
     record::{Outcome, Record, Timing},
     snapshot::Snapshot,
@@ -149,38 +150,50 @@ impl Exchange {
             Err(fault) => return End::Silent(fault.into_in()),
         };
         if let Err(fault) = upstream.write_request_header(Box::new(request)).await {
+            backend.health.failed();
             return End::Silent(fault.into_up());
         }
-        if let Err(end) = final_head(stream, &mut upstream, errand).await {
-            return end;
+        match final_head(stream, &mut upstream, errand).await {
+            Ok(()) => backend.health.answered(),
+            Err(end) => {
+                if let End::Silent(_) = end {
+                    backend.health.failed();
+                }
+                return end;
+            }
         }
         if upstream.was_upgraded() {
             return End::Upgraded(Box::new(upstream));
         }
         let end = relay(stream, &mut upstream, errand).await;
         if let End::Answered { .. } = end {
-            let idle = backend.peer.idle_timeout();
-            self.connector.release_http_session(upstream, &*backend.peer, idle).await;
+            let peer = backend.peer();
+            self.connector.release_http_session(upstream, &*peer, peer.idle_timeout()).await;
         }
         end
     }
 
     /// A connection to the next backend that takes one.
     async fn connect<'u>(&self, upstreams: &'u Upstreams) -> pingora::Result<(HttpSession, &'u Backend)> {
-        let mut tries = upstreams.len();
-        loop {
-            let backend = upstreams.next();
-            match self.connector.get_http_session(&*backend.peer).await {
+        let mut tried = Tried::default();
+        let mut fault = None;
+        while let Some(at) = upstreams.pick(&mut tried) {
+            let backend = upstreams.get(at);
+            let peer = backend.peer();
+            match self.connector.get_http_session(&*peer).await {
                 Ok((mut session, _reused)) => {
-                    session.read_timeout = backend.peer.options.read_timeout;
-                    session.write_timeout = backend.peer.options.write_timeout;
+                    session.read_timeout = peer.options.read_timeout;
+                    session.write_timeout = peer.options.write_timeout;
                     return Ok((session, backend));
                 }
                 // No connection came about, so nothing was sent: another backend may have it.
-                Err(_) if tries > 1 => tries -= 1,
-                Err(fault) => return Err(fault),
+                Err(failed) => {
+                    backend.health.failed();
+                    fault = Some(failed);
+                }
             }
         }
+        Err(fault.unwrap_or_else(|| Error::explain(ErrorType::ConnectError, "there is no backend")))
     }
 }
 

@@ -12,9 +12,9 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderMap, Method, header};
+use http::{HeaderMap, Method, StatusCode, header};
 use pingora::{
-    Error, ErrorType,
+    Error, ErrorSource, ErrorType,
     http::{RequestHeader, ResponseHeader},
     modules::http::HttpModules,
     prelude::HttpPeer,
@@ -27,10 +27,12 @@ use super::{
     exchange::is_event_stream,
     failure::Failure,
     grpc,
+    health::Tried,
     http2::{Handed, Siblings},
     record::{Outcome, Record, Timing},
     snapshot::Snapshot,
     streams::{Ending, Kind, LONG, OpenStream},
+    upstream::Backend,
 };
 use crate::{
     api::{Said, problem::Problem},
@@ -65,15 +67,30 @@ pub(super) struct Forward;
 #[derive(Default)]
 pub(super) struct Ctx {
     handover: Option<Arc<Handover>>,
-    connects: usize,
+    tried: Tried,
     /// Which backend was tried last.
     backend: Option<usize>,
+    /// It has begun to answer.
+    answered: bool,
     /// Bytes of the body so far.
     received: u64,
     /// When the first of the answer's body came.
     answering: Option<Instant>,
     /// Set when menshen answered in the backend's stead.
     failed: Option<ErrorCode>,
+}
+
+impl Ctx {
+    fn backend(&self) -> Option<&Backend> {
+        Some(self.handover.as_ref()?.snapshot.upstreams.get(self.backend?))
+    }
+
+    /// The backend that was tried last has failed.
+    fn blame(&self) {
+        if let Some(backend) = self.backend() {
+            backend.health.failed();
+        }
+    }
 }
 
 #[async_trait]
@@ -130,10 +147,11 @@ impl ProxyHttp for Forward {
             return Error::e_explain(ErrorType::InternalError, "no decision");
         };
         let upstreams = &handover.snapshot.upstreams;
-        ctx.connects += 1;
-        let at = upstreams.turn();
+        let Some(at) = upstreams.pick(&mut ctx.tried) else {
+            return Error::e_explain(ErrorType::InternalError, "no backend is left");
+        };
         ctx.backend = Some(at);
-        let mut peer = Box::new(HttpPeer::clone(&upstreams.get(at).peer));
+        let mut peer = Box::new(HttpPeer::clone(&upstreams.get(at).peer()));
         if let Some(idle) = handover.passage.idle_timeout {
             peer.options.read_timeout = Some(idle);
         }
@@ -191,6 +209,14 @@ impl ProxyHttp for Forward {
         response: &mut ResponseHeader,
         ctx: &mut Ctx,
     ) -> pingora::Result<()> {
+        if response.status == StatusCode::SWITCHING_PROTOCOLS {
+            // A WebSocket goes the short way, so nobody asked; what follows would be taken for the next answer.
+            return Err(Error::explain(ErrorType::InvalidHTTPHeader, "an upgrade nobody asked for").into_up());
+        }
+        if let Some(backend) = ctx.backend() {
+            backend.health.answered();
+        }
+        ctx.answered = true;
         if let Some(handover) = ctx.handover.as_ref().filter(|_| is_event_stream(response)) {
             handover.opened(Kind::Events, response.status.as_u16());
         }
@@ -234,7 +260,8 @@ impl ProxyHttp for Forward {
     /// Another backend is tried only where no connection came about, so nothing can have been sent.
     fn fail_to_connect(&self, _session: &mut Session, _peer: &HttpPeer, ctx: &mut Ctx, mut fault: Box<Error>) -> Box<Error> {
         let most = ctx.handover.as_ref().map_or(0, |handover| handover.snapshot.upstreams.len());
-        fault.set_retry(ctx.connects < most);
+        fault.set_retry(ctx.tried.has_left(most));
+        ctx.blame();
         fault
     }
 
@@ -243,10 +270,13 @@ impl ProxyHttp for Forward {
         _peer: &HttpPeer,
         _session: &mut Session,
         mut fault: Box<Error>,
-        _ctx: &mut Ctx,
+        ctx: &mut Ctx,
         _reused: bool,
     ) -> Box<Error> {
         fault.set_retry(false);
+        if *fault.esource() == ErrorSource::Upstream && !ctx.answered {
+            ctx.blame();
+        }
         fault
     }
 

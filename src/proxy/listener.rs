@@ -12,7 +12,8 @@ use std::{
     time::Duration,
 };
 
-use tokio::{net, runtime::Handle};
+use pingora::protocols::Shutdown;
+use tokio::{io::AsyncWriteExt, net, runtime::Handle};
 
 use super::{
     connection::Door,
@@ -25,6 +26,9 @@ use super::{
 /// Connections that may wait to be accepted; the system caps it (`net.core.somaxconn`). A full queue makes clients try again
 /// after a second.
 const BACKLOG: u32 = 4096;
+
+/// How long somebody who is turned away may take nothing of what is said.
+const TURNING_AWAY: Duration = Duration::from_secs(1);
 
 /// A socket that is bound and listens.
 #[derive(Debug)]
@@ -176,6 +180,17 @@ impl Accepted {
     }
 }
 
+impl Accepted {
+    /// Registers it with the runtime that calls. `None` where it wants TLS, or is gone.
+    fn open_plain(self, patience: Duration) -> Option<Socket> {
+        match self {
+            Self::Tcp(stream, None) => Some(Socket::new(Raw::Tcp(net::TcpStream::from_std(stream).ok()?), patience)),
+            Self::Tcp(_, Some(_)) => None,
+            Self::Unix(stream) => Some(Socket::new(Raw::Unix(net::UnixStream::from_std(stream).ok()?), patience)),
+        }
+    }
+}
+
 /// A connection, ready for requests.
 struct Opened {
     socket: Socket,
@@ -191,7 +206,7 @@ impl Opened {
 
 fn admit(door: &Arc<Door>, workers: &Workers, accepted: Accepted, peer: Option<IpAddr>) {
     let Some(place) = door.place() else {
-        // Dropping the stream closes it: over the limit, shedding is the honest answer.
+        turn_away(door, workers, accepted);
         return;
     };
     let door = door.clone();
@@ -222,6 +237,20 @@ async fn begins_http2(door: &Door, socket: &Socket) -> bool {
         // An error says that the server is gone, which is a stop too.
         _ = stop.wait_for(|stop| *stop) => false,
     }
+}
+
+/// Over the limit: says so and ends, without looking at what was asked. Who comes when there are too many of these is told
+/// nothing, nor is who speaks TLS, of which the handshake would cost more than the answer: dropping the stream closes it.
+fn turn_away(door: &Arc<Door>, workers: &Workers, accepted: Accepted) {
+    let Ok(seat) = door.turned_away.clone().try_acquire_owned() else { return };
+    let text = door.overloaded();
+    workers.next().spawn(async move {
+        let _seat = seat;
+        let Some(mut socket) = accepted.open_plain(TURNING_AWAY) else { return };
+        if socket.write_all(&text).await.is_ok() {
+            Shutdown::shutdown(&mut socket).await;
+        }
+    });
 }
 
 /// After a fault of `accept`: out of file descriptors is the usual one, and trying at once would burn the CPU.

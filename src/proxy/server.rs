@@ -9,10 +9,13 @@ use pingora::{
     server::configuration::ServerConf,
 };
 use pingora_runtime::Runtime;
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{
+    sync::{Semaphore, watch},
+    task::JoinSet,
+};
 
 use super::{
-    connection::Door,
+    connection::{Door, TURNED_AWAY_AT_ONCE},
     exchange::Exchange,
     forward::Forward,
     listener::{Listener, Workers},
@@ -96,6 +99,7 @@ impl Server {
             closing: closing_seen,
             stop: stop_seen,
             places: Arc::default(),
+            turned_away: Arc::new(Semaphore::new(TURNED_AWAY_AT_ONCE)),
         });
         // One thread, one runtime: a connection stays where it is, and no request waits for another core to take it over.
         let runtime = Runtime::new_no_steal(threads, "gate");

@@ -1,7 +1,9 @@
-//! The backend's addresses, resolved and made ready once, taken in turn.
+//! The backends: their addresses, resolved and made ready before any request, and whose turn it is.
+//!
+//! Must stay true: choosing takes no lock that can wait and allocates nothing.
 
 use std::{
-    net::ToSocketAddrs,
+    net::{IpAddr, SocketAddr, ToSocketAddrs},
     path::Path,
     sync::{
         Arc,
@@ -10,16 +12,24 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use aws_lc_rs::digest;
 use http::HeaderValue;
 use pingora::{
     protocols::tls::CaType,
-    upstreams::peer::{ALPN, HttpPeer},
+    upstreams::peer::{ALPN, HttpPeer, Peer as _},
     utils::tls::{CertKey, WrappedX509, parse_x509},
 };
+use prometheus::IntGaugeVec;
 
-use super::tls::{self, TlsError};
-use crate::config::{UpstreamConfig, UpstreamProtocol, UpstreamTlsConfig};
+use super::{
+    health::{Health, Tried},
+    tls::{self, TlsError},
+};
+use crate::{
+    config::{HealthConfig, UpstreamAddress, UpstreamConfig, UpstreamProtocol, UpstreamTlsConfig},
+    metrics::Metrics,
+};
 
 /// Requests at once on one HTTP/2 connection to a backend, where it allows as many.
 const MOST_STREAMS: usize = 100;
@@ -36,15 +46,30 @@ pub struct Upstreams {
     http2: bool,
     /// Of the files of `upstream.tls`.
     mark: u64,
+    gauges: IntGaugeVec,
+    health: HealthConfig,
+    resolve_every: Duration,
     next: AtomicUsize,
 }
 
 /// One backend.
 #[derive(Debug)]
 pub(super) struct Backend {
-    pub(super) peer: Arc<HttpPeer>,
+    peer: ArcSwap<HttpPeer>,
     /// `Host` for a client that named none.
     pub(super) authority: HeaderValue,
+    pub(super) health: Health,
+    /// What it is called in metrics and logs.
+    pub(super) label: String,
+    /// Host and port, where the host is a name.
+    pub(super) name: Option<(String, u16)>,
+}
+
+impl Backend {
+    /// Where it is now.
+    pub(super) fn peer(&self) -> Arc<HttpPeer> {
+        self.peer.load_full()
+    }
 }
 
 /// Why an entry of `upstream.urls` cannot be used.
@@ -60,10 +85,18 @@ pub enum UpstreamError {
 
 impl Upstreams {
     /// Resolves every name now, so that no request ever waits for a resolver.
-    pub fn resolve(config: &UpstreamConfig) -> Result<Self, UpstreamError> {
+    pub fn resolve(config: &UpstreamConfig, metrics: &Metrics) -> Result<Self, UpstreamError> {
         let tls = Identity::read(&config.tls)?;
-        let backends = config.urls.iter().map(|url| backend(url, config, &tls)).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { backends, http2: config.protocol == UpstreamProtocol::Http2, mark: tls.mark, next: AtomicUsize::new(0) })
+        let backends = config.urls.iter().map(|url| backend(url, config, metrics, &tls)).collect::<Result<Vec<_>, _>>()?;
+        Ok(Self {
+            backends,
+            http2: config.protocol == UpstreamProtocol::Http2,
+            mark: tls.mark,
+            gauges: metrics.upstream_healthy.clone(),
+            health: config.health.clone(),
+            resolve_every: config.resolve_interval.get(),
+            next: AtomicUsize::new(0),
+        })
     }
 
     /// Whether the files hold what they held when these backends were made.
@@ -81,9 +114,11 @@ impl Upstreams {
         self.backends.len()
     }
 
-    /// Whose turn it is.
-    pub(super) fn turn(&self) -> usize {
-        if self.backends.len() == 1 { 0 } else { self.next.fetch_add(1, Ordering::Relaxed) % self.backends.len() }
+    /// The next one to try for a request that has tried these: a healthy one where there is one.
+    pub(super) fn pick(&self, tried: &mut Tried) -> Option<usize> {
+        let all = self.backends.len();
+        let turn = if all == 1 { 0 } else { self.next.fetch_add(1, Ordering::Relaxed) };
+        tried.next(all, turn, |at| self.backends[at].health.is_good())
     }
 
     /// One of them, by a number that [`Self::turn`] gave.
@@ -91,9 +126,36 @@ impl Upstreams {
         &self.backends[at]
     }
 
-    /// The next one.
-    pub(super) fn next(&self) -> &Backend {
-        self.get(self.turn())
+    /// Takes the gauges of backends that are no more away.
+    pub(super) fn forget_others(&self) {
+        self.gauges.reset();
+    }
+
+    /// How they are checked.
+    pub(super) const fn health(&self) -> &HealthConfig {
+        &self.health
+    }
+
+    /// Whether they are: where there is a choice, or something to ask.
+    pub(super) fn are_checked(&self) -> bool {
+        !self.health.interval.get().is_zero() && (self.backends.len() > 1 || self.health.path.is_some())
+    }
+
+    /// How often names are resolved again; zero for never.
+    pub(super) const fn resolve_every(&self) -> Duration {
+        self.resolve_every
+    }
+
+    /// These are the addresses that a backend's name now has: it moves when its own is not among them.
+    pub(super) fn found(&self, at: usize, addresses: &[SocketAddr]) {
+        let backend = self.get(at);
+        let peer = backend.peer();
+        let Some(now) = peer.address().as_inet().copied() else { return };
+        let Some(better) = preferred(addresses).filter(|_| !addresses.contains(&now)) else { return };
+        let mut moved = HttpPeer::clone(&peer);
+        moved._address = pingora::protocols::l4::socket::SocketAddr::Inet(better);
+        backend.peer.store(Arc::new(moved));
+        tracing::info!(upstream = backend.label, %better, "a backend has moved to another address");
     }
 }
 
@@ -140,13 +202,29 @@ impl Identity {
     }
 }
 
-fn backend(url: &str, config: &UpstreamConfig, tls: &Identity) -> Result<Backend, UpstreamError> {
+fn backend(url: &str, config: &UpstreamConfig, metrics: &Metrics, tls: &Identity) -> Result<Backend, UpstreamError> {
     let authority = url.parse::<http::Uri>().ok().and_then(|uri| uri.authority().map(ToString::to_string));
     let authority = authority.filter(|_| !url.starts_with("unix:")).unwrap_or_else(|| "localhost".to_owned());
+    let (label, name) = match url.parse() {
+        Ok(UpstreamAddress::Http { host, port, .. }) => {
+            let is_name = host.parse::<IpAddr>().is_err();
+            (format!("{host}:{port}"), is_name.then_some((host, port)))
+        }
+        Ok(UpstreamAddress::Unix(path)) => (path.display().to_string(), None),
+        Err(_) => return Err(UpstreamError::NotAnUrl(url.to_owned())),
+    };
     Ok(Backend {
-        peer: Arc::new(peer(url, config, tls)?),
+        peer: ArcSwap::from_pointee(peer(url, config, tls)?),
         authority: HeaderValue::from_str(&authority).map_err(|_| UpstreamError::NotAnUrl(url.to_owned()))?,
+        health: Health::new(&label, metrics),
+        label,
+        name,
     })
+}
+
+/// The one of several addresses that is used. `localhost` often means `::1` first, where an old backend does not listen.
+fn preferred(addresses: &[SocketAddr]) -> Option<SocketAddr> {
+    addresses.iter().find(|address| address.is_ipv4()).or(addresses.first()).copied()
 }
 
 fn peer(url: &str, config: &UpstreamConfig, identity: &Identity) -> Result<HttpPeer, UpstreamError> {
@@ -164,10 +242,8 @@ fn peer(url: &str, config: &UpstreamConfig, identity: &Identity) -> Result<HttpP
         let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let unresolved = |why| UpstreamError::Unresolved { url: url.to_owned(), why };
-        // `localhost` often means ::1 first, where an old backend does not listen.
         let addresses: Vec<_> = (bare, port).to_socket_addrs().map_err(unresolved)?.collect();
-        let address = addresses.iter().find(|address| address.is_ipv4()).or(addresses.first());
-        let address = *address.ok_or_else(|| unresolved(std::io::Error::other("no address")))?;
+        let address = preferred(&addresses).ok_or_else(|| unresolved(std::io::Error::other("no address")))?;
         let name = config.tls.server_name.as_deref().unwrap_or(bare);
         let mut peer = HttpPeer::new(address, tls, if tls { name.to_owned() } else { String::new() });
         if tls {
@@ -192,4 +268,28 @@ fn peer(url: &str, config: &UpstreamConfig, identity: &Identity) -> Result<HttpP
         options.h2_ping_interval = Some(PING_EVERY);
     }
     Ok(peer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backend_moves_only_when_its_address_is_no_longer_its_own() {
+        let config = UpstreamConfig { urls: vec!["http://127.0.0.1:3000".to_owned()], ..UpstreamConfig::default() };
+        let upstreams = Upstreams::resolve(&config, &Metrics::new()).unwrap();
+        let at = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let now = || upstreams.get(0).peer().address().as_inet().copied().unwrap();
+        for (found, expected) in [
+            (vec![at("127.0.0.9:3000"), at("127.0.0.1:3000")], at("127.0.0.1:3000")),
+            (Vec::new(), at("127.0.0.1:3000")),
+            (vec![at("[::1]:3000"), at("127.0.0.2:3000")], at("127.0.0.2:3000")),
+            (vec![at("[::1]:3000")], at("[::1]:3000")),
+        ] {
+            upstreams.found(0, &found);
+            assert_eq!(now(), expected, "{found:?}");
+        }
+        // What else is known of it goes along.
+        assert_eq!(upstreams.get(0).peer().options.read_timeout, Some(config.read_timeout.get()));
+    }
 }

@@ -253,8 +253,15 @@ fn a_connection_over_the_limit_is_shed_and_a_place_that_is_given_back_is_taken()
     };
     let mut inside: Vec<_> = (0..5).map(|_| Client::connect(menshen.http)).collect();
     assert!(inside.iter_mut().all(served));
-    for _ in 0..3 {
-        assert!(Client::connect(menshen.http).ended(), "no answer, and no wait");
+    for n in 0..3 {
+        // Whether it has asked or not.
+        let mut outside = Client::connect(menshen.http);
+        if n > 0 {
+            outside.send(wire::request("POST", "/x", &[], b"hello"));
+        }
+        let answer = outside.receive().expect("an answer");
+        assert_eq!((answer.status, answer.error(), answer.header("Retry-After")), (503, Some("overloaded"), Some("1")));
+        assert!(outside.ended());
     }
     assert!((menshen.metric("menshen_connections_refused_total") - 3.0).abs() < 0.1);
     assert!((menshen.metric("menshen_connections") - 5.0).abs() < 0.1);
