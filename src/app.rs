@@ -70,6 +70,9 @@ pub fn check(config: &Config, problems: &mut Problems) {
     if let Err(fault) = if config.server.wants_tls() && named { Tls::check(&config.server.tls) } else { Ok(()) } {
         problems.add("server.tls", fault.to_string());
     }
+    for (key, message) in proofs::minting(config).err().unwrap_or_default() {
+        problems.add(&key, message);
+    }
     for (key, message) in Dialects::compile(config).err().unwrap_or_default() {
         problems.add(&key, message);
     }

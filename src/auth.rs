@@ -51,7 +51,7 @@ pub use limits::Limits;
 pub use logout::Scope;
 pub use password_login::PasswordLogin;
 pub use passwords::{Password, PasswordFault, Passwords};
-pub use proof::{KeptProofs, Proofs};
+pub use proof::{KeptProofs, Minting, Proofs};
 pub use refresh::Refresh;
 pub use sms_login::SmsLogin;
 pub use sms_send::{SmsRules, SmsSent};

@@ -18,6 +18,7 @@ mod intake;
 mod issuers;
 mod limits;
 mod load;
+mod mint;
 mod problems;
 mod reference;
 mod reload;
@@ -52,6 +53,7 @@ pub use identity::IdentityConfig;
 pub use issuers::{IssuerConfig, MAPPED};
 pub use limits::LimitsConfig;
 pub use load::{Loaded, Source};
+pub use mint::MintConfig;
 pub use problems::{Problem, Problems};
 pub use reference::reference;
 pub use reload::ReloadConfig;
@@ -84,6 +86,7 @@ pub struct Config {
     pub server: ServerConfig,
     pub admin: AdminConfig,
     pub upstream: UpstreamConfig,
+    pub mint: MintConfig,
     /// Who may pass where. The first rule that matches decides; what matches none is `required`.
     pub rule: Vec<RuleConfig>,
     pub identity: IdentityConfig,
@@ -117,6 +120,7 @@ impl Config {
         self.server.check(self.mode, problems);
         self.admin.check(&self.server, problems);
         self.upstream.check(problems);
+        self.mint.check(self, problems);
         self.identity.check(&self.tokens, problems);
         self.auth.check(problems);
         self.gate.check(&self.rule, problems);

@@ -560,7 +560,7 @@ pub fn kept_claims(config: &Config) -> Arc<[Arc<str>]> {
 /// The rules and header names of a config, compiled; every problem of either.
 pub fn compile_policy(config: &Config) -> Result<(RuleSet, HeaderPolicy), GateProblems> {
     let rules = RuleSet::compile(&config.rule);
-    let headers = HeaderPolicy::compile(&config.server.allow_headers, &config.identity, &config.upstream);
+    let headers = HeaderPolicy::compile(config);
     match (rules, headers) {
         (Ok(rules), Ok(headers)) => Ok((rules, headers)),
         (rules, headers) => {

@@ -4,7 +4,7 @@
 //! others are names that a client sends.
 
 use menshen::{
-    config::{IdentityConfig, UpstreamAuthorization, UpstreamConfig},
+    config::{Config, IdentityConfig, UpstreamAuthorization},
     policy::{DropReason, HeaderPolicy, HeaderVerdict},
 };
 
@@ -49,8 +49,10 @@ pub fn run(data: &[u8]) {
         identity.headers.insert(managed.to_owned(), "sub".to_owned());
     }
     let policies = [UpstreamAuthorization::Remove, UpstreamAuthorization::Keep].map(|authorization| {
-        let upstream = UpstreamConfig { authorization, ..UpstreamConfig::default() };
-        HeaderPolicy::compile(&allow, &identity, &upstream)
+        let mut config = Config { identity: identity.clone(), ..Config::default() };
+        config.server.allow_headers.clone_from(&allow);
+        config.upstream.authorization = authorization;
+        HeaderPolicy::compile(&config)
     });
     let names: Vec<&str> = lines.take(64).collect();
     for (keeps, policy) in policies.into_iter().enumerate() {

@@ -2,12 +2,16 @@
 
 use std::sync::Arc;
 
-use super::foundation::Foundation;
+use http::HeaderName;
+
+use super::{foundation::Foundation, unchecked};
 use crate::{
-    auth::Proofs,
-    config::Config,
+    auth::{Minting, Proofs},
+    config::{Config, UpstreamAuthorization},
     crypto,
-    token::{Assertions, Keyrings},
+    dialect::MintClaims,
+    entropy::Entropy,
+    token::{Assertions, Keyrings, Minter},
 };
 
 /// Makes them; from now on there are keys for them.
@@ -16,5 +20,38 @@ pub(super) async fn made(foundation: &Foundation, config: &Config, keyrings: &Ar
     if config.identity.assertion {
         keyrings.assert_with(crypto::derive(root, "assertions"), &**store, clock.now()).await?;
     }
-    Ok(Proofs::new(Assertions::new(keyrings.clone(), &config.tokens, &config.identity), metrics))
+    let assertions = Assertions::new(keyrings.clone(), &config.tokens, &config.identity);
+    let minting = minting(config).map_err(unchecked)?;
+    if minting.is_none() && config.upstream.authorization == UpstreamAuthorization::Mint {
+        anyhow::bail!("mint: there is no key");
+    }
+    Ok(Proofs::new(assertions, minting, metrics))
+}
+
+/// What makes the backend's own tokens; `None`: nobody asked for them, or there is no key, which the config's own checks tell.
+pub(super) fn minting(config: &Config) -> Result<Option<Minting>, Vec<(String, String)>> {
+    let mint = &config.mint;
+    if config.upstream.authorization != UpstreamAuthorization::Mint {
+        return Ok(None);
+    }
+    let mut problems = Vec::new();
+    let claims = MintClaims::compile(mint, config.users.ids).map_err(|found| problems.extend(found)).ok();
+    let minter = Minter::new(mint).unwrap_or_else(|fault| {
+        // What is wrong with a secret has been told.
+        if mint.private_key.is_some() {
+            problems.push(("mint.private_key".to_owned(), fault.to_string()));
+        }
+        None
+    });
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let header = HeaderName::try_from(&mint.header).ok();
+    Ok(minter.zip(claims).zip(header).map(|((minter, claims), header)| Minting {
+        minter,
+        claims,
+        header,
+        prefix: mint.prefix.clone(),
+        entropy: Entropy::default(),
+    }))
 }

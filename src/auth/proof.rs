@@ -9,13 +9,15 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 use prometheus::IntCounter;
 
 use super::Identity;
 use crate::{
+    dialect::MintClaims,
+    entropy::Entropy,
     metrics::Metrics,
-    token::{Assertions, NotSigned},
+    token::{Assertions, Minter, NotSigned, Verified},
     types::Timestamp,
 };
 
@@ -23,15 +25,29 @@ use crate::{
 #[derive(Debug)]
 pub struct Proofs {
     assertions: Option<Assertions>,
+    minting: Option<Minting>,
     /// Tells what was made here from what another config made.
     maker: Arc<()>,
     assertion_errors: IntCounter,
+    minting_errors: IntCounter,
+}
+
+/// Makes the tokens that the backend issued itself before.
+#[derive(Debug)]
+pub struct Minting {
+    pub minter: Minter,
+    pub claims: MintClaims,
+    /// Where one is sent, and what stands before it.
+    pub header: HeaderName,
+    pub prefix: String,
+    pub entropy: Entropy,
 }
 
 /// The proofs of one identity that have been made. A copy has none: they are made again.
 #[derive(Default)]
 pub struct KeptProofs {
     assertion: ArcSwapOption<Kept>,
+    minted: ArcSwapOption<Kept>,
 }
 
 /// One that has been made.
@@ -45,10 +61,11 @@ struct Kept {
 }
 
 impl Proofs {
-    /// `assertions`: `None` where none are promised.
-    pub fn new(assertions: Option<Assertions>, metrics: &Metrics) -> Self {
+    /// `None` for what is not promised.
+    pub fn new(assertions: Option<Assertions>, minting: Option<Minting>, metrics: &Metrics) -> Self {
         let errors = |kind: &str| metrics.proof_errors.with_label_values(&[kind]);
-        Self { assertions, maker: Arc::default(), assertion_errors: errors("assertion") }
+        let (assertion_errors, minting_errors) = (errors("assertion"), errors("mint"));
+        Self { assertions, minting, maker: Arc::default(), assertion_errors, minting_errors }
     }
 
     /// The signed statement about the caller; `None`: none is promised.
@@ -60,6 +77,16 @@ impl Proofs {
             Ok((HeaderValue::try_from(text).map_err(|_| NotSigned)?, keys))
         });
         value.map(Some).inspect_err(|_| self.assertion_errors.inc())
+    }
+
+    /// The token in the backend's own form, and the header that it is sent in; `None`: none is promised.
+    pub fn minted(&self, identity: &Identity, now: Timestamp) -> Result<Option<(&HeaderName, HeaderValue)>, NotSigned> {
+        let Some(minting) = &self.minting else { return Ok(None) };
+        let kept = &identity.proofs.minted;
+        // Its key is the config's: another key comes with another maker.
+        let sign = || Ok((minting.sign(&identity.claims, now)?, 0));
+        let value = self.kept_or_made(kept, 0, now, minting.minter.ttl(), sign);
+        value.map(|value| Some((&minting.header, value))).inspect_err(|_| self.minting_errors.inc())
     }
 
     fn kept_or_made(
@@ -83,6 +110,17 @@ impl Proofs {
         let made = Kept { maker: self.maker.clone(), keys, made_at: now, renew_at: now.plus(ttl / 2), value: value.clone() };
         kept.store(Some(Arc::new(made)));
         Ok(value)
+    }
+}
+
+impl Minting {
+    fn sign(&self, claims: &Verified, now: Timestamp) -> Result<HeaderValue, NotSigned> {
+        let mut jti = String::new();
+        if self.claims.has_jti() {
+            jti = hex::encode(self.entropy.bytes::<16>().map_err(|_| NotSigned)?);
+        }
+        let token = self.minter.sign(self.claims.fill(claims, &jti, now), now)?;
+        HeaderValue::try_from(format!("{}{token}", self.prefix)).map_err(|_| NotSigned)
     }
 }
 

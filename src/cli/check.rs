@@ -50,10 +50,11 @@ fn summary(config: &Config, out: &mut impl Write) -> io::Result<()> {
         row(if n == 0 { "dialects" } else { "" }, dialect)?;
     }
     let token = match config.upstream.authorization {
-        UpstreamAuthorization::Keep => "with",
-        UpstreamAuthorization::Remove => "without",
+        UpstreamAuthorization::Keep => "with the caller's token",
+        UpstreamAuthorization::Remove => "without the caller's token",
+        UpstreamAuthorization::Mint => "with a token of its own form",
     };
-    row("upstream", &format!("{}, {token} the caller's token", config.upstream.urls.join(", ")))?;
+    row("upstream", &format!("{}, {token}", config.upstream.urls.join(", ")))?;
     row("tokens", &format!("{}, for {}", config.tokens.algorithm.as_str(), config.tokens.access_ttl))?;
     let ids = match config.users.ids {
         UserIds::Uuid => "ids are UUIDs".to_owned(),

@@ -170,7 +170,8 @@ impl Problems {
         Problem { file: self.file.clone(), origin, key: key.to_owned(), message }
     }
 
-    fn is_unread(&self, key: &str) -> bool {
+    /// Whether nothing more is to be said about `key`, because it could not be read.
+    pub(super) fn is_unread(&self, key: &str) -> bool {
         with_ancestors(key).any(|key| self.unread.contains(key))
     }
 }

@@ -22,8 +22,8 @@ pub struct UpstreamConfig {
     /// What it speaks: `http1` (HTTP/1.1), or `http2`, which gRPC needs: over TLS for `https:`, with prior knowledge (h2c) otherwise.
     /// WebSocket needs `http1`.
     pub protocol: UpstreamProtocol,
-    /// What happens to the client's `Authorization` once it is checked: `remove` it, or `keep` it for a backend that looks
-    /// at it too.
+    /// What happens to the client's `Authorization` once it is checked: `remove` it, `keep` it for a backend that looks at it too,
+    /// or `mint`: put a token of the backend's own form in its place ([mint]).
     pub authorization: UpstreamAuthorization,
     /// Sent with every request, by which the backend tells menshen from whoever else reaches it: at least 32 visible ASCII
     /// characters. `openssl rand -base64 32` prints a good one.
@@ -193,4 +193,5 @@ pub enum UpstreamProtocol {
 pub enum UpstreamAuthorization {
     Keep,
     Remove,
+    Mint,
 }

@@ -8,7 +8,7 @@ use super::place::{Given, Place};
 use crate::{
     config::{ShownPhone, UserIds},
     store::User,
-    types::{OpenId, Phone, UserType},
+    types::{OpenId, Phone, UserId, UserType},
 };
 
 /// How a dialect shows users.
@@ -37,14 +37,7 @@ impl<'a> Person<'a> {
         let User { id, user_type, roles, profile, phone, username, .. } = self.user;
         let phone = phone.as_ref();
         match place {
-            Place::UserId => {
-                // One that is too large for the numbers of JSON stays a text.
-                let number = id.as_str().parse().ok().filter(|_| self.form.ids == UserIds::Integer).map(Given::count);
-                match number {
-                    None | Some(Given::Nothing) => Given::text(Some(id.as_str())),
-                    Some(number) => number,
-                }
-            }
+            Place::UserId => self::id(id, self.form.ids),
             Place::UserType => {
                 let own = user_type.as_str();
                 Given::text(Some(self.form.user_types.get(own).map_or(own, String::as_str)))
@@ -67,6 +60,14 @@ impl<'a> Person<'a> {
             Place::UserLastLoginAt => Given::Time(self.user.last_login_at),
             _ => Given::Nothing,
         }
+    }
+}
+
+/// An id; a number where ids are that, unless it is too large for the numbers of JSON.
+pub(super) fn id(id: &UserId, ids: UserIds) -> Given<'_> {
+    match id.as_str().parse().ok().filter(|_| ids == UserIds::Integer).map(Given::count) {
+        None | Some(Given::Nothing) => Given::text(Some(id.as_str())),
+        Some(number) => number,
     }
 }
 

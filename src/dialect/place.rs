@@ -33,6 +33,8 @@ places! {
     Now = "now",
     /// The request in the logs.
     RequestId = "request_id",
+    /// In a token that is minted: its own name, never given twice.
+    Jti = "jti",
     /// The status of the answer, a number.
     Status = "status",
     /// The name of the status: `Unauthorized`.

@@ -246,7 +246,7 @@ mod tests {
 
     #[test]
     fn what_a_client_may_not_send_is_told_from_what_the_proxy_adds() {
-        let policy = HeaderPolicy::compile(&[], &Config::default().identity, &Config::default().upstream).unwrap();
+        let policy = HeaderPolicy::compile(&Config::default()).unwrap();
         for (name, [nginx, traefik, envoy]) in [
             ("X-User-Id", [true; 3]),
             ("x_user_id", [true; 3]),

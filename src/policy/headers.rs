@@ -13,7 +13,7 @@ use std::collections::HashSet;
 use http::HeaderName;
 
 use super::Head;
-use crate::config::{IdentityConfig, UpstreamAuthorization, UpstreamConfig};
+use crate::config::{Config, IdentityConfig, UpstreamAuthorization};
 use names::{Kind, STANDARD};
 
 /// Set on every request, from the rule and token: `authenticated` or `anonymous`.
@@ -103,13 +103,10 @@ pub struct HeaderPolicy {
 
 impl HeaderPolicy {
     /// Compiles the policy, or tells everything that is wrong.
-    pub fn compile(
-        allow_headers: &[String],
-        identity: &IdentityConfig,
-        upstream: &UpstreamConfig,
-    ) -> Result<Self, Vec<HeaderProblem>> {
-        let mut problems = check_names(identity, upstream);
-        let policy = Self::build(identity, upstream);
+    pub fn compile(config: &Config) -> Result<Self, Vec<HeaderProblem>> {
+        let (allow_headers, identity) = (&config.server.allow_headers, &config.identity);
+        let mut problems = check_names(config);
+        let policy = Self::build(config);
         for entry in allow_headers {
             if let Some(message) = policy.objection(entry, identity) {
                 problems.push(HeaderProblem { key: "server.allow_headers", entry: entry.clone(), message });
@@ -187,12 +184,13 @@ impl HeaderPolicy {
         HeaderVerdict::Pass
     }
 
-    fn build(identity: &IdentityConfig, upstream: &UpstreamConfig) -> Self {
+    fn build(config: &Config) -> Self {
+        let Config { identity, upstream, .. } = config;
         let keep_authorization = upstream.authorization == UpstreamAuthorization::Keep;
         let mut policy =
             Self { by_length: Vec::new(), prefixes: Vec::new(), prefix_letters: [Letters(0); 2], allowed: Vec::new() };
         let others = [AUTH_STATE, AUTH_ASSERTION, &upstream.shared_secret_header];
-        for name in identity.headers.keys().map(String::as_str).chain(others) {
+        for name in identity.headers.keys().map(String::as_str).chain(others).chain(mint_header(config)) {
             policy.add_name(name, HeaderVerdict::Drop(DropReason::Managed));
         }
         for prefix in &identity.reserved_prefixes {
@@ -251,25 +249,31 @@ pub fn backend_may_send(name: &str) -> bool {
     !starts_with_folded(name.as_bytes(), b"x-menshen-")
 }
 
+/// The header that a minted token is sent in, where that is not the one which every credential comes in.
+fn mint_header(config: &Config) -> Option<&str> {
+    let minting = config.upstream.authorization == UpstreamAuthorization::Mint;
+    Some(&*config.mint.header).filter(|name| minting && !name.eq_ignore_ascii_case("authorization"))
+}
+
 /// What is wrong with the names that we set.
-fn check_names(identity: &IdentityConfig, upstream: &UpstreamConfig) -> Vec<HeaderProblem> {
+fn check_names(config: &Config) -> Vec<HeaderProblem> {
+    let Config { identity, upstream, .. } = config;
     let mut problems = Vec::new();
     let mut seen = HashSet::from([AUTH_STATE, AUTH_ASSERTION, ERROR_HEADER].map(fold));
-    let built_in = HeaderPolicy::build(
-        &IdentityConfig {
-            headers: std::collections::BTreeMap::new(),
-            reserved_prefixes: Vec::new(),
-            wechat_cloud_headers: true,
-            ..IdentityConfig::default()
-        },
-        &UpstreamConfig::default(),
-    );
+    let nothing = IdentityConfig {
+        headers: std::collections::BTreeMap::new(),
+        reserved_prefixes: Vec::new(),
+        wechat_cloud_headers: true,
+        ..IdentityConfig::default()
+    };
+    let built_in = HeaderPolicy::build(&Config { identity: nothing, ..Config::default() });
     let has_meaning = |name: &str| {
         let verdict = built_in.verdict(name);
         !matches!(verdict, HeaderVerdict::Pass | HeaderVerdict::Drop(DropReason::Managed)) || is_standard(name.as_bytes())
     };
-    let set = [("upstream.shared_secret_header", &upstream.shared_secret_header)];
-    for (key, name) in set.into_iter().chain(identity.headers.keys().map(|name| ("identity.headers", name))) {
+    let set = [("upstream.shared_secret_header", &*upstream.shared_secret_header)];
+    let set = set.into_iter().chain(mint_header(config).map(|name| ("mint.header", name)));
+    for (key, name) in set.chain(identity.headers.keys().map(|name| ("identity.headers", name.as_str()))) {
         let plain = name.bytes().all(is_plain) && name.starts_with(|first: char| first.is_ascii_alphabetic());
         let message = if !plain || name.len() > 64 {
             "must be 1 to 64 letters, digits and '-', and begin with a letter"
@@ -280,7 +284,7 @@ fn check_names(identity: &IdentityConfig, upstream: &UpstreamConfig) -> Vec<Head
         } else {
             continue;
         };
-        problems.push(HeaderProblem { key, entry: name.clone(), message });
+        problems.push(HeaderProblem { key, entry: name.to_owned(), message });
     }
     for prefix in &identity.reserved_prefixes {
         let covers_standard = || STANDARD.iter().any(|name| starts_with_folded(name.as_bytes(), fold(prefix).as_bytes()));

@@ -83,6 +83,11 @@ impl Outgoing {
         {
             request.insert_header(AUTH_ASSERTION, assertion)?;
         }
+        if let Some(identity) = &passage.identity
+            && let Some((name, token)) = self.proofs.minted(identity, now).or_err(NO_PROOF, "a token")?
+        {
+            request.insert_header(name, token)?;
+        }
         if let Some((name, value)) = &self.secret {
             request.insert_header(name, value.clone())?;
         }

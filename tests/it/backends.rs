@@ -76,6 +76,16 @@ fn before(backend: &Real, dialect: &str, secret: &str) -> Menshen {
         .start()
 }
 
+/// menshen before it with keys of its own, and with this secret for tokens of the backend's form.
+fn minting(backend: &Real, claims: &str, secret: &str) -> Menshen {
+    Setup::before(backend.address)
+        .with("[users]\nids = \"integer\"")
+        .with(&format!("[upstream]\nurls = [\"http://{}\"]\nauthorization = \"mint\"", backend.address))
+        .with(&format!("[mint]\nsecret = \"{secret}\"\nclaims = {{ {claims} }}"))
+        .with("[[rule]]\nname = \"open\"\npath = \"/open/**\"\naccess = \"optional\"")
+        .start()
+}
+
 fn through(menshen: &Menshen, path: &str, token: &str) -> wire::Answer {
     menshen.get(path, &[("Authorization", &format!("Bearer {token}"))])
 }
@@ -158,4 +168,52 @@ fn what_simplejwt_says_of_logins_and_refreshes_is_what_the_library_says() {
         let theirs = wire::post(backend.address, reference, &[], &body);
         assert_eq!((ours.status, &ours.body), (theirs.status, &theirs.body), "{body}");
     }
+}
+
+/// Routes of the backend, which verifies; menshen's own token is none to it.
+fn a_minted_token_is_what_the_backend_takes(backend: &Real, claims: &str, path: &str, id: impl Fn(&Value) -> Value) {
+    let menshen = minting(backend, claims, SECRET);
+    let (alice, bob) = (menshen.token("alice"), menshen.token("bob"));
+    for (token, expected) in [(&alice, "1"), (&bob, "2"), (&alice, "1")] {
+        let got = through(&menshen, path, token);
+        let said = got.json();
+        assert_eq!(got.status, 200, "{said}");
+        assert_eq!(id(&said).to_string().trim_matches('"'), expected, "{said}");
+    }
+    assert_eq!(backend.ask(path, &alice).status, 401, "menshen's own token means nothing to the backend");
+    let none = menshen.get(path, &[]);
+    assert_eq!((none.status, none.error()), (401, Some("token_missing")));
+    // Under another secret it is refused, by the backend itself.
+    let stranger = minting(backend, claims, &SECRET.replace("before", "BEFORE"));
+    let refused = through(&stranger, path, &stranger.token("alice"));
+    assert_eq!((refused.status, refused.error()), (401, None));
+}
+
+#[test]
+fn passport_jwt_and_nestjs_jwt_accept_a_minted_token() {
+    let backend = Real::nest();
+    let claims = "sub = \"{user.id:text}\"";
+    a_minted_token_is_what_the_backend_takes(&backend, claims, "/api/v1/user/profile", |said| said["data"]["id"].clone());
+    a_minted_token_is_what_the_backend_takes(&backend, claims, "/api/v1/user/claims", |said| said["sub"].clone());
+}
+
+#[test]
+fn djangorestframework_simplejwt_accepts_a_minted_token() {
+    let backend = Real::simplejwt();
+    let rest = "token_type = \"access\", jti = \"{jti}\"";
+    for (id, is_number) in [("{user.id}", true), ("{user.id:text}", false)] {
+        let claims = format!("user_id = \"{id}\", {rest}");
+        a_minted_token_is_what_the_backend_takes(&backend, &claims, "/api/stateless/", |said| {
+            assert_eq!(said["claims"]["user_id"].is_number(), is_number, "{said}");
+            assert_eq!(said["claims"]["jti"].as_str().map(str::len), Some(32), "{said}");
+            said["user_id"].clone()
+        });
+    }
+    // The row of the database that the claim names.
+    let menshen = minting(&backend, &format!("user_id = \"{{user.id}}\", {rest}"), SECRET);
+    let me = through(&menshen, "/api/me/", &menshen.token("alice"));
+    assert_eq!((me.status, me.json()), (200, json!({ "id": 1, "username": "reference" })));
+    // SimpleJWT wants to know which kind of token it is.
+    let without = minting(&backend, "user_id = \"{user.id}\", jti = \"{jti}\"", SECRET);
+    assert_eq!(through(&without, "/api/stateless/", &without.token("alice")).status, 401);
 }

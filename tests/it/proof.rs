@@ -227,6 +227,64 @@ fn the_backend_knows_menshen_by_the_shared_secret_on_every_route() {
 }
 
 #[test]
+fn a_minted_token_takes_the_place_of_the_clients_and_is_good_for_the_backend_alone() {
+    let secret = "the-secret-that-the-backend-signed-with-before-0123";
+    let backend = Backend::start();
+    // The move that mint is made for: the backend's own tokens are taken as well, by the same secret.
+    let menshen = Setup::before(backend.address)
+        .with(&format!("[upstream]\nurls = [\"http://{}\"]\nauthorization = \"mint\"", backend.address))
+        .with(&format!("[mint]\nsecret = \"{secret}\"\nclaims = {{ sub = \"{{user.id:text}}\" }}\nissuer = \"nest-app\""))
+        .with(&format!(
+            "[[issuer]]\nname = \"legacy\"\nissuer = \"nest-app\"\nalgorithms = [\"HS256\"]\nsecret = \"{secret}\"\n\
+             [[rule]]\nname = \"open\"\npath = \"/open/**\"\naccess = \"optional\""
+        ))
+        .start();
+    let token = menshen.token("alice");
+    let (name, value) = bearer(&token);
+    let mut seen = Vec::new();
+    for (method, body) in [("GET", ""), ("POST", "body"), ("GET", "")] {
+        assert_eq!(wire::ask(menshen.http, method, "/open/x", &[(name, &value)], body.as_bytes()).status, 200);
+        seen.push(one(backend.last().folded("authorization")));
+    }
+    assert!(seen[0].starts_with("Bearer eyJ") && seen[0] != value, "{seen:?}");
+    assert!(seen.iter().all(|minted| *minted == seen[0]), "one for the session");
+    for (method, body) in [("GET", ""), ("POST", "body")] {
+        assert_eq!(wire::ask(menshen.http, method, "/open/x", &[], body.as_bytes()).status, 200);
+        assert_eq!(backend.last().folded("authorization"), [""; 0], "nothing is minted for nobody");
+    }
+    // Whoever gets hold of one comes nowhere with it, although it is an issuer's by secret and name.
+    let answer = menshen.get("/open/x", &[("Authorization", &seen[0])]);
+    assert_eq!((answer.status, answer.error()), (401, Some("token_invalid")));
+    assert!(menshen.log().iter().all(|line| !line.contains(secret)), "it is in the log");
+}
+
+#[test]
+fn a_minted_token_stands_where_the_backend_looks_for_it() {
+    let backend = Backend::start();
+    let menshen = Setup::before(backend.address)
+        .with(&format!("[upstream]\nurls = [\"http://{}\"]\nauthorization = \"mint\"", backend.address))
+        .with(
+            "[mint]\nsecret = \"kJ8mQ2vX5tB7nR4wZ9pL3yH6cF1dS0gA\"\nclaims = { uid = \"{user.id}\" }\nheader = \"Token\"\nprefix = \"\"\n\
+             ttl = \"2s\"",
+        )
+        .start();
+    let token = menshen.token("alice");
+    let (name, value) = bearer(&token);
+    let minted = || {
+        assert_eq!(menshen.get("/x", &[(name, &value), ("Token", "forged"), ("token", "forged")]).status, 200);
+        assert_eq!(backend.last().folded("authorization"), [""; 0], "the client's own token stays here");
+        one(backend.last().folded("token"))
+    };
+    let first = minted();
+    assert!(first.starts_with("eyJ"));
+    let end = Instant::now() + Duration::from_secs(20);
+    while minted() == first {
+        assert!(Instant::now() < end, "still the first one");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
 fn what_proves_nothing_is_refused_before_the_start() {
     let backend = Backend::start();
     for (section, says) in [
@@ -240,6 +298,21 @@ fn what_proves_nothing_is_refused_before_the_start() {
             "identity.assertion_audience: is `tokens.audience` too",
         ),
         ("[identity]\nassertion = true\nassertion_audience = \"\"", "identity.assertion_audience: is empty"),
+        ("[upstream]\nauthorization = \"mint\"", "mint.secret: is missing"),
+        ("[upstream]\nauthorization = \"mint\"", "mint.claims: is empty"),
+        (
+            "[upstream]\nauthorization = \"mint\"\n[mint]\nsecret = \"short\"\nclaims = { sub = \"{user.id}\" }",
+            "mint.secret: is shorter than 32 bytes",
+        ),
+        (
+            "[upstream]\nauthorization = \"mint\"\n[mint]\nprivate_key = \"x\"\nclaims = { sub = \"{user.nickname}\", exp = \"1\" }",
+            "mint.private_key: not a PEM file",
+        ),
+        (
+            "[upstream]\nauthorization = \"mint\"\n[tokens]\nalgorithm = \"HS256\"\nsecret = \"kJ8mQ2vX5tB7nR4wZ9pL3yH6cF1dS0gA\"\n\
+             [mint]\nsecret = \"kJ8mQ2vX5tB7nR4wZ9pL3yH6cF1dS0gA\"\nclaims = { sub = \"{user.id}\" }",
+            "mint.secret: is a secret of `[tokens]` too",
+        ),
         ("[identity]\nassertion = true\nassertion_ttl = \"1s\"", "identity.assertion_ttl: 1s is not between 2s and 10m"),
     ] {
         let setup = Setup::before(backend.address).with(section);

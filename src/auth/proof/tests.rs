@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    config::{Algorithm, IdentityConfig, TokenConfig},
+    config::{Algorithm, IdentityConfig, MintConfig, SecretText, TokenConfig, UserIds},
     crypto::Key,
     entropy::Entropy,
     token::{
@@ -27,7 +27,7 @@ impl World {
 
     fn proofs(&self) -> Proofs {
         let identity = IdentityConfig { assertion: true, ..IdentityConfig::default() };
-        Proofs::new(Assertions::new(self.keyrings.clone(), &TokenConfig::default(), &identity), &self.metrics)
+        Proofs::new(Assertions::new(self.keyrings.clone(), &TokenConfig::default(), &identity), None, &self.metrics)
     }
 }
 
@@ -95,7 +95,9 @@ async fn what_cannot_be_signed_is_a_fault_and_counted() {
 
 #[test]
 fn nothing_is_signed_that_nobody_asked_for() {
-    assert_eq!(Proofs::new(None, &Metrics::new()).assertion(&identity(), NOW), Ok(None));
+    let proofs = Proofs::new(None, None, &Metrics::new());
+    assert_eq!(proofs.assertion(&identity(), NOW), Ok(None));
+    assert_eq!(proofs.minted(&identity(), NOW), Ok(None));
 }
 
 #[test]
@@ -110,4 +112,38 @@ fn what_was_signed_does_not_print_and_is_not_copied() {
     })));
     assert!(!format!("{proofs:?}").contains("hunter2"));
     assert!(proofs.clone().assertion.load().is_none());
+}
+
+#[test]
+fn a_minted_token_is_signed_once_and_shown_until_half_of_its_life_is_over() {
+    let claims = [("sub", "{user.id:text}"), ("jti", "{jti}")].map(|(name, text)| (name.to_owned(), text.to_owned()));
+    let config =
+        MintConfig { secret: Some(SecretText::new("s".repeat(32))), claims: claims.into(), ..MintConfig::default() };
+    let minting = |prefix: &str| Minting {
+        minter: Minter::new(&config).unwrap().unwrap(),
+        claims: MintClaims::compile(&config, UserIds::Uuid).unwrap(),
+        header: http::header::AUTHORIZATION,
+        prefix: prefix.to_owned(),
+        entropy: Entropy::default(),
+    };
+    let proofs = Proofs::new(None, Some(minting("Bearer ")), &Metrics::new());
+    let (alice, again) = (identity(), identity());
+    let mint = |who, secs| {
+        let (header, value) = proofs.minted(who, at(secs)).unwrap().unwrap();
+        assert!(header == "authorization" && value.is_sensitive());
+        value.to_str().unwrap().to_owned()
+    };
+    let first = mint(&alice, 0);
+    let text = first.strip_prefix("Bearer ").expect("a prefix");
+    assert_eq!(fixture::jws_claims(text)["sub"], "42");
+    assert_eq!(mint(&alice, 149), first);
+    assert_ne!(mint(&again, 149), first, "each session has its own");
+    let second = mint(&alice, 150);
+    let jti = |text: &str| fixture::jws_claims(text)["jti"].as_str().unwrap().to_owned();
+    assert_ne!(jti(&second), jti(&first));
+    assert_eq!(jti(&first).len(), 32);
+    // Another config, which may have another key, makes its own.
+    let bare = Proofs::new(None, Some(minting("")), &Metrics::new());
+    let value = bare.minted(&alice, at(151)).unwrap().unwrap().1;
+    assert!(value.to_str().unwrap().starts_with("eyJ"));
 }

@@ -84,7 +84,7 @@ fn what_is_wrong_with_the_doors_is_told() {
             "[upstream]\nurls = ['http://app/v1']",
             "3: upstream.urls[0]: has a path: give the server alone, every request keeps its own path",
         ),
-        ("[upstream]\nauthorization = 'mint'", "3: upstream.authorization: \"mint\" is none of `keep`, `remove`"),
+        ("[upstream]\nauthorization = 'forge'", "3: upstream.authorization: \"forge\" is none of `keep`, `remove`, `mint`"),
         (
             "[upstream]\nhost = 'a b'",
             "3: upstream.host: \"a b\" is not a host: write a name or address, and :PORT where needed",

@@ -5,10 +5,23 @@ use std::mem::MaybeUninit;
 use proptest::prelude::*;
 
 use super::*;
-use crate::policy::head::{self, Parsed};
+use crate::{
+    config::UpstreamConfig,
+    policy::head::{self, Parsed},
+};
+
+fn compiled(
+    allow: &[String],
+    identity: &IdentityConfig,
+    upstream: &UpstreamConfig,
+) -> Result<HeaderPolicy, Vec<HeaderProblem>> {
+    let mut config = Config { identity: identity.clone(), upstream: upstream.clone(), ..Config::default() };
+    config.server.allow_headers = allow.to_vec();
+    HeaderPolicy::compile(&config)
+}
 
 fn policy() -> HeaderPolicy {
-    HeaderPolicy::compile(&[], &IdentityConfig::default(), &UpstreamConfig::default()).expect("the defaults")
+    compiled(&[], &IdentityConfig::default(), &UpstreamConfig::default()).expect("the defaults")
 }
 
 fn keeping() -> UpstreamConfig {
@@ -184,8 +197,7 @@ fn other_names_with_signs_that_backends_fold_do_not_pass() {
 
 #[test]
 fn an_odd_name_passes_only_as_it_was_allowed() {
-    let policy =
-        HeaderPolicy::compile(&["my_header".into()], &IdentityConfig::default(), &UpstreamConfig::default()).unwrap();
+    let policy = compiled(&["my_header".into()], &IdentityConfig::default(), &UpstreamConfig::default()).unwrap();
     assert_eq!(policy.verdict("my_header"), HeaderVerdict::Pass);
     assert_eq!(policy.verdict("My_Header"), HeaderVerdict::Pass);
     assert_eq!(policy.verdict("my.header"), HeaderVerdict::Drop(DropReason::OddName));
@@ -220,7 +232,7 @@ fn nothing_that_matters_can_be_allowed() {
     ];
     let mut objections = 0;
     for name in names {
-        let result = HeaderPolicy::compile(&[name.to_owned()], &IdentityConfig::default(), &UpstreamConfig::default());
+        let result = compiled(&[name.to_owned()], &IdentityConfig::default(), &UpstreamConfig::default());
         // Folded, these two are names that mean nothing.
         let harmless = ["Host_", "Author_ization"].contains(&name);
         assert_eq!(result.is_ok(), harmless, "{name:?}");
@@ -231,7 +243,7 @@ fn nothing_that_matters_can_be_allowed() {
 
 #[test]
 fn the_credential_passes_only_to_a_backend_that_looks_at_it() {
-    let keep = HeaderPolicy::compile(&[], &IdentityConfig::default(), &keeping()).unwrap();
+    let keep = compiled(&[], &IdentityConfig::default(), &keeping()).unwrap();
     assert_eq!(keep.verdict("Authorization"), HeaderVerdict::Pass);
     assert_eq!(keep.verdict("Proxy-Authorization"), HeaderVerdict::Drop(DropReason::HopByHop));
     for spelling in ["Authorization", "AUTHORIZATION", "authorization"] {
@@ -242,12 +254,9 @@ fn the_credential_passes_only_to_a_backend_that_looks_at_it() {
 #[test]
 fn wechat_cloud_headers_pass_where_the_config_says_so() {
     let cloud = IdentityConfig { wechat_cloud_headers: true, ..IdentityConfig::default() };
-    assert_eq!(
-        HeaderPolicy::compile(&[], &cloud, &UpstreamConfig::default()).unwrap().verdict("X-WX-OPENID"),
-        HeaderVerdict::Pass
-    );
+    assert_eq!(compiled(&[], &cloud, &UpstreamConfig::default()).unwrap().verdict("X-WX-OPENID"), HeaderVerdict::Pass);
     let ours = IdentityConfig { wechat_cloud_headers: true, ..identity(&["X-WX-OPENID"], &[]) };
-    let policy = HeaderPolicy::compile(&[], &ours, &UpstreamConfig::default()).unwrap();
+    let policy = compiled(&[], &ours, &UpstreamConfig::default()).unwrap();
     assert_eq!(policy.verdict("x_wx_openid"), HeaderVerdict::Drop(DropReason::Managed));
 }
 
@@ -278,12 +287,12 @@ fn an_identity_header_has_a_name_of_its_own() {
         "Set-Cookie",
     ];
     for name in names {
-        let problems = HeaderPolicy::compile(&[], &identity(&[name], &[]), &UpstreamConfig::default()).expect_err(name);
+        let problems = compiled(&[], &identity(&[name], &[]), &UpstreamConfig::default()).expect_err(name);
         assert_eq!((problems.len(), problems[0].key), (1, "identity.headers"), "{name}");
     }
-    assert!(HeaderPolicy::compile(&[], &identity(&["X-User-Id", "x-user-id"], &[]), &UpstreamConfig::default()).is_err());
+    assert!(compiled(&[], &identity(&["X-User-Id", "x-user-id"], &[]), &UpstreamConfig::default()).is_err());
     for name in ["Remote-User", "X-Menshen-User", "uid", "X-Uid2"] {
-        let policy = HeaderPolicy::compile(&[], &identity(&[name], &[]), &UpstreamConfig::default()).expect(name);
+        let policy = compiled(&[], &identity(&[name], &[]), &UpstreamConfig::default()).expect(name);
         assert_eq!(policy.verdict(&name.to_ascii_uppercase()), HeaderVerdict::Drop(DropReason::Managed), "{name}");
     }
 }
@@ -291,10 +300,9 @@ fn an_identity_header_has_a_name_of_its_own() {
 #[test]
 fn a_reserved_prefix_leaves_what_every_request_needs() {
     for prefix in ["", "X_User", "C", "co", "h", "Authorization", "a", "X "] {
-        assert!(HeaderPolicy::compile(&[], &identity(&[], &[prefix]), &UpstreamConfig::default()).is_err(), "{prefix:?}");
+        assert!(compiled(&[], &identity(&[], &[prefix]), &UpstreamConfig::default()).is_err(), "{prefix:?}");
     }
-    let policy =
-        HeaderPolicy::compile(&[], &identity(&[], &["Tenant-", "7-", "Zz", "Q-9-"]), &UpstreamConfig::default()).unwrap();
+    let policy = compiled(&[], &identity(&[], &["Tenant-", "7-", "Zz", "Q-9-"]), &UpstreamConfig::default()).unwrap();
     for name in ["zz", "Zz1", "ZZ-top", "q-9-", "Q_9_x"] {
         assert_eq!(policy.verdict(name), HeaderVerdict::Drop(DropReason::Reserved), "{name}");
     }
@@ -354,7 +362,7 @@ proptest! {
             c => c.to_ascii_lowercase(),
         }).collect();
         for allow in [vec![], vec![allowed.clone()], vec![sent.clone()]] {
-            if let Ok(policy) = HeaderPolicy::compile(&allow, &config, &keeping()) {
+            if let Ok(policy) = compiled(&allow, &config, &keeping()) {
                 prop_assert_eq!(policy.verdict(&sent), HeaderVerdict::Drop(DropReason::Managed));
             }
         }
@@ -398,5 +406,35 @@ fn a_gate_that_reports_lets_pass_what_could_not_be_taken_for_ours() {
     ] {
         let verdict = policy.verdict_of_report(name, policy.verdict(name));
         assert_eq!(verdict == HeaderVerdict::Pass, passes, "{name}");
+    }
+}
+
+#[test]
+fn a_header_that_proves_something_is_nobody_elses() {
+    let upstream = UpstreamConfig {
+        shared_secret_header: "Gate-Key".to_owned(),
+        authorization: UpstreamAuthorization::Mint,
+        ..UpstreamConfig::default()
+    };
+    let mut config = Config { upstream, ..Config::default() };
+    config.mint.header = "Legacy-Token".to_owned();
+    let policy = HeaderPolicy::compile(&config).unwrap();
+    for name in ["Gate-Key", "Legacy-Token", "X-Auth-Assertion"] {
+        for spelling in spellings(name) {
+            assert_eq!(policy.verdict(&spelling), HeaderVerdict::Drop(DropReason::Managed), "{spelling}");
+        }
+    }
+    assert_eq!(policy.verdict("Authorization"), HeaderVerdict::Drop(DropReason::Credential));
+    for name in ["Host", "Cookie", "X-User-Id", "gate-key", "X_Token", ""] {
+        config.mint.header = name.to_owned();
+        assert_eq!(
+            HeaderPolicy::compile(&config).unwrap_err()[0].key,
+            if name == "X-User-Id" { "identity.headers" } else { "mint.header" },
+            "{name:?}"
+        );
+    }
+    for name in ["authorization", "Authorization"] {
+        config.mint.header = name.to_owned();
+        assert!(HeaderPolicy::compile(&config).is_ok());
     }
 }

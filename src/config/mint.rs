@@ -1,0 +1,128 @@
+//! `[mint]`: the token that the backend is shown in place of the client's, in the form that the backend itself once issued.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Config, HumanDuration, Problems, SecretText, UpstreamAuthorization, tokens::weakness};
+
+/// What the backend finds in `Authorization` where `upstream.authorization` is `mint`: a token in its own form, made by menshen for
+/// each session and renewed in time, so that a backend that verifies tokens goes on as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct MintConfig {
+    /// The backend's secret, for HS256: at least 32 bytes. No secret of `[tokens]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"...")]
+    pub secret: Option<SecretText>,
+    /// Read `secret` from this file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "path"), example = &"backend.secret")]
+    pub secret_file: Option<PathBuf>,
+    /// Or a private key whose public part the backend has: PEM with PKCS#8, for RS256, ES256 or EdDSA, as the key is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"...")]
+    pub private_key: Option<SecretText>,
+    /// Read `private_key` from this file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "path"), example = &"backend.pem")]
+    pub private_key_file: Option<PathBuf>,
+    /// `kid` of the token's header. Unset: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"2026")]
+    pub key_id: Option<String>,
+    /// The claims, by the backend's names for them, in the language of dialects. `{user.id}` is a number where `users.ids` is
+    /// `integer`, `{user.id:text}` never; besides there are `{user.type}`, `{user.roles}`, `{user.is_staff}`, `{user.is_superuser}`,
+    /// `{session_id}`, `{client_type}`, `{now}` and `{jti}`, a new one for each token. What has nothing to say is left out. `iat`
+    /// (5 s early, for clocks that differ) and `exp` are always there.
+    pub claims: BTreeMap<String, String>,
+    /// `iss`. Unset: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"shop")]
+    pub issuer: Option<String>,
+    /// `aud`. Unset: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"shop-api")]
+    pub audience: Option<String>,
+    /// How long it is valid. The same one is used until half of that is over.
+    pub ttl: HumanDuration,
+    /// The header that it is sent in. A client's own never passes.
+    pub header: String,
+    /// What stands before it, with its space. Empty: the token alone.
+    pub prefix: String,
+}
+
+impl Default for MintConfig {
+    fn default() -> Self {
+        Self {
+            secret: None,
+            secret_file: None,
+            private_key: None,
+            private_key_file: None,
+            key_id: None,
+            claims: BTreeMap::new(),
+            issuer: None,
+            audience: None,
+            ttl: HumanDuration::minutes(5),
+            header: "Authorization".to_owned(),
+            prefix: "Bearer ".to_owned(),
+        }
+    }
+}
+
+impl MintConfig {
+    pub(super) fn check(&self, config: &Config, problems: &mut Problems) {
+        if config.upstream.authorization != UpstreamAuthorization::Mint {
+            if *self != Self::default() {
+                problems.warn("mint", "is not used: `upstream.authorization` is not `mint`");
+            }
+            return;
+        }
+        let asked = ["upstream.authorization"];
+        match (&self.secret, &self.private_key) {
+            (Some(_), Some(_)) => problems.add("mint.private_key", "is given together with `secret`: keep one of them"),
+            (None, None) if !problems.is_unread("mint.private_key") => {
+                let says = "is missing, and so is `private_key`: `upstream.authorization` is `mint`";
+                problems.add_between("mint.secret", &asked, says);
+            }
+            _ => {}
+        }
+        if let Some(secret) = &self.secret {
+            self.check_secret(secret, config, problems);
+        }
+        if self.claims.is_empty() {
+            problems.add_between("mint.claims", &asked, "is empty: the token would name nobody");
+        }
+        for (key, value) in [("key_id", &self.key_id), ("issuer", &self.issuer), ("audience", &self.audience)] {
+            if value.as_ref().is_some_and(|value| value.trim().is_empty()) {
+                problems.add(&format!("mint.{key}"), "is empty: leave it out");
+            }
+        }
+        let printable = |b: u8| b.is_ascii_graphic() || b == b' ';
+        if !self.prefix.bytes().all(printable) || self.prefix.starts_with(' ') {
+            problems.add("mint.prefix", "is no beginning of a header's value: write visible ASCII, and a space at its end");
+        }
+        problems.between("mint.ttl", &self.ttl, HumanDuration::secs(2)..=HumanDuration::days(1));
+    }
+
+    /// Whoever has the backend's secret can make its tokens. They must be worth nothing anywhere else.
+    fn check_secret(&self, secret: &SecretText, config: &Config, problems: &mut Problems) {
+        let key = "mint.secret";
+        if let Some(what) = weakness(secret.expose()) {
+            problems.add(key, what);
+        }
+        let tokens = &config.tokens;
+        if tokens.secret.iter().chain(&tokens.previous_secrets).any(|ours| ours == secret) {
+            let says = "is a secret of `[tokens]` too: the backend could sign access tokens. Give `[tokens]` another one, or `EdDSA`";
+            problems.add_between(key, &["tokens.secret", "tokens.previous_secrets"], says);
+        }
+        if config.upstream.shared_secret.as_ref() == Some(secret) {
+            problems.add_between(
+                key,
+                &["upstream.shared_secret"],
+                "is `upstream.shared_secret` too, which travels with every request",
+            );
+        }
+    }
+}
