@@ -134,7 +134,7 @@ impl HooksConfig {
             (None, None) => {}
             (None, Some(_)) => problems.add("hooks.url", "is missing: `hooks.secret` signs what is posted there"),
             (Some(url), secret) => {
-                self.check_url(url, mode, problems);
+                check_url(url, mode, problems);
                 match secret {
                     None => problems.add_between("hooks.secret", &["hooks.url"], SECRET_MISSING),
                     Some(secret) if secret.expose().len() < SHORTEST_SECRET => {
@@ -149,24 +149,24 @@ impl HooksConfig {
             }
         }
     }
+}
 
-    /// The address may hold a secret of its own, so it is not repeated.
-    fn check_url(&self, url: &str, mode: Mode, problems: &mut Problems) {
-        let key = "hooks.url";
-        let Some((scheme, host)) = scheme_and_host(url) else {
-            return problems
-                .add(key, "is not a URL: write http://host/path or https://host/path, without user name or fragment");
-        };
-        if scheme != "http" || mode == Mode::Development || is_loopback(&host) {
-            return;
-        }
-        let is_public_address = host.parse().is_ok_and(is_public);
-        let is_full_name = host.parse::<std::net::IpAddr>().is_err() && host.contains('.');
-        if is_public_address {
-            problems.add_between(key, &["mode"], "must be https: it carries personal data over the internet");
-        } else if is_full_name {
-            problems.warn(key, "is plain http: it carries personal data, so it must not leave a private network");
-        }
+/// The address may hold a secret of its own, so it is not repeated.
+fn check_url(url: &str, mode: Mode, problems: &mut Problems) {
+    let key = "hooks.url";
+    let Some((scheme, host)) = scheme_and_host(url) else {
+        return problems
+            .add(key, "is not a URL: write http://host/path or https://host/path, without user name or fragment");
+    };
+    if scheme != "http" || mode == Mode::Development || is_loopback(&host) {
+        return;
+    }
+    let is_public_address = host.parse().is_ok_and(is_public);
+    let is_full_name = host.parse::<std::net::IpAddr>().is_err() && host.contains('.');
+    if is_public_address {
+        problems.add_between(key, &["mode"], "must be https: it carries personal data over the internet");
+    } else if is_full_name {
+        problems.warn(key, "is plain http: it carries personal data, so it must not leave a private network");
     }
 }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{HumanDuration, Mode, Problems, WechatApp};
 
-/// Characters of an EncodingAESKey.
+/// Characters of an `EncodingAESKey`.
 const KEY_LENGTH: usize = 43;
 
 /// WeChat's message push, at `/wechat/push` of the auth API: a user who cancels the authorisation in WeChat is erased as by `DELETE

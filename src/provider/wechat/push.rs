@@ -182,7 +182,9 @@ impl Pushes {
             parts.extend(sealed);
             parts.sort_unstable();
             let mut digest = Context::new(&SHA1_FOR_LEGACY_USE_ONLY);
-            parts.iter().for_each(|part| digest.update(part.as_bytes()));
+            for part in parts {
+                digest.update(part.as_bytes());
+            }
             let expected = hex::encode(digest.finish());
             crypto::same(expected.as_bytes(), signature.as_bytes()) && is_well_formed
         })

@@ -1,4 +1,4 @@
-//! The encryption of safe mode: AES-256-CBC under the EncodingAESKey, its first 16 bytes as IV, PKCS#7 padding to 32 bytes.
+//! The encryption of safe mode: AES-256-CBC under the `EncodingAESKey`, its first 16 bytes as IV, PKCS#7 padding to 32 bytes.
 //! Inside are 16 random bytes, the length of the message (4 bytes, big-endian), the message and the app id.
 
 use std::fmt;
@@ -30,7 +30,7 @@ const KEY_TEXT: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true),
 );
 
-/// The key of an EncodingAESKey.
+/// The key of an `EncodingAESKey`.
 pub(super) struct PushKey(Zeroizing<[u8; 32]>);
 
 impl fmt::Debug for PushKey {
