@@ -62,6 +62,7 @@ impl Drop for Task {
 }
 
 impl Generation {
+    #[expect(clippy::too_many_lines, reason = "the parts in their order, each made once")]
     /// Makes all parts; `before` is the generation that works now.
     pub(super) async fn build(
         foundation: &Arc<Foundation>,

@@ -148,7 +148,7 @@ impl Authorizer {
             }
             Whose::Theirs(claimants) => match claimants.verify(token, now) {
                 Ok((issuer, Accepted { claims, end, keys })) => {
-                    self.remember(token, keys, end.unwrap_or(NEVER), self.other(issuer), Verified::Foreign(claims))
+                    self.remember(token, keys, end.unwrap_or(NEVER), self.other(issuer).as_ref(), Verified::Foreign(claims))
                 }
                 Err((issuer, error)) => {
                     if let Some(other) = self.other(issuer) {
@@ -170,14 +170,14 @@ impl Authorizer {
         token: &str,
         keys: u64,
         end: Timestamp,
-        by: Option<Arc<Other>>,
+        by: Option<&Arc<Other>>,
         claims: Verified,
     ) -> Result<Arc<Identity>, ErrorCode> {
         let headers = self.identity_headers.values(&claims).inspect_err(|_| self.results.invalid.inc())?;
         let identity = Arc::new(Identity { claims, headers, proofs: KeptProofs::default() });
         // A revoked token is remembered too: refusing it again must not cost a signature check.
-        self.seen.insert(token, Seen { keys, end, by: by.clone(), identity: Arc::clone(&identity) });
-        self.unless_revoked(identity, by.as_deref(), &self.results.verified)
+        self.seen.insert(token, Seen { keys, end, by: by.cloned(), identity: Arc::clone(&identity) });
+        self.unless_revoked(identity, by.map(Arc::as_ref), &self.results.verified)
     }
 
     fn unless_revoked(

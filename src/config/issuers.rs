@@ -20,11 +20,12 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(example = legacy())]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the config, and none depends on another")]
 pub struct IssuerConfig {
     /// Its name in metrics, logs and `/readyz`: 1 to 64 letters, digits, `-` or `_`.
     #[schemars(example = &"legacy")]
     pub name: String,
-    /// `iss` of its tokens, exactly. `""`: its tokens have none, as those of SimpleJWT and of most NestJS apps, and a token that has
+    /// `iss` of its tokens, exactly. `""`: its tokens have none, as those of `SimpleJWT` and of most `NestJS` apps, and a token that has
     /// one is not its.
     #[schemars(example = &"nest-app")]
     pub issuer: String,
@@ -95,7 +96,7 @@ pub struct IssuerConfig {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(example = pairs(&[("roles", "permissions")]))]
     pub claims: BTreeMap<String, String>,
-    /// Claims that its access tokens have, by which they are told from its other tokens: SimpleJWT's refresh tokens are signed with
+    /// Claims that its access tokens have, by which they are told from its other tokens: `SimpleJWT`'s refresh tokens are signed with
     /// the same key.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(example = pairs(&[("token_type", "access")]))]
@@ -208,7 +209,8 @@ impl IssuerConfig {
         let symmetric = self.algorithms.contains(&Algorithm::Hs256);
         match given.as_slice() {
             [] => {
-                problems.add(&key("name"), "has no key: give one of `secret`, `public_key_file`, `jwks_file` and `jwks_url`")
+                problems
+                    .add(&key("name"), "has no key: give one of `secret`, `public_key_file`, `jwks_file` and `jwks_url`");
             }
             ["secret"] if self.algorithms != [Algorithm::Hs256] => {
                 problems.add(&key("algorithms"), "must be [\"HS256\"], because there is a `secret`");

@@ -176,6 +176,7 @@ fn escaped(text: &str) -> Cow<'_, str> {
 
 /// What the tokens of ours have to say of the person, so that the headers can.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is asked for by itself")]
 pub struct Asked {
     pub openid: bool,
     pub unionid: bool,

@@ -245,7 +245,7 @@ impl TrustedIssuer {
         Ok(Some(self.ends.map_or(end, |ends| ends.min(end))))
     }
 
-    /// A text, or an integer that every reader takes for the same number, as SimpleJWT writes it.
+    /// A text, or an integer that every reader takes for the same number, as `SimpleJWT` writes it.
     fn user_id(&self, claims: &Claims<'_>) -> Result<UserId, TokenError> {
         let id = match claims.value(&self.user_id_claim) {
             Some(Value::String(text)) if !text.is_empty() => format!("{}{text}", self.user_id_prefix),

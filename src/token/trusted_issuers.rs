@@ -112,13 +112,12 @@ impl TrustedIssuers {
     }
 }
 
+/// What one of them says of a token.
+type By<'a, T> = (&'a Arc<TrustedIssuer>, T);
+
 impl<'a> Claimants<'a> {
     /// Asks each in turn; the first whose token it is answers. Where it is nobody's, the refusal that says most.
-    pub fn verify(
-        &self,
-        token: &str,
-        now: Timestamp,
-    ) -> Result<(&'a Arc<TrustedIssuer>, Accepted), (&'a Arc<TrustedIssuer>, TokenError)> {
+    pub fn verify(&self, token: &str, now: Timestamp) -> Result<By<'a, Accepted>, By<'a, TokenError>> {
         let mut refusal = match self.first.verify(token, now) {
             Ok(accepted) => return Ok((self.first, accepted)),
             Err(error) => (self.first, error),
