@@ -62,7 +62,11 @@ mod tests {
             ("server", "max-header-bytes", "is not a key; did you mean `max_header_bytes`?"),
             ("", "tokns", "is not a key; did you mean `tokens`?"),
             ("server", "access_ttl", "is not a key here; there is `dialect.access_ttl` and `tokens.access_ttl`"),
-            ("server", "timeout", "is not a key here; there is `hooks.timeout` and `sms.timeout` and `wechat.timeout`"),
+            (
+                "server",
+                "timeout",
+                "is not a key here; there is `hooks.timeout` and `sms.timeout` and `upstream.health.timeout` and `wechat.timeout`",
+            ),
             ("tokens", "listen", "is not a key here; there is `admin.listen` and `server.listen`"),
             ("", "app_id", "is not a key here; there is `wechat.app.app_id` and `wechat.app_id`"),
             ("server", "zzz", "is not a key; `menshen config` prints all there are"),

@@ -11,10 +11,10 @@ use serde::{
 
 use crate::config::{
     AdminConfig, AliyunConfig, AuthConfig, Config, CorsConfig, DialectCheck, DialectConfig, DialectError, DialectRoute,
-    DypnsConfig, ForwardAuthConfig, GateConfig, HooksConfig, IdentityConfig, IssuerConfig, LimitsConfig, MintConfig,
-    PushConfig, ReloadConfig, RuleConfig, ServerConfig, SmsConfig, StoreConfig, TelemetryConfig, TencentConfig, TestPhone,
-    TlsConfig, TokenConfig, UpstreamConfig, UpstreamTlsConfig, UsersConfig, WebhookConfig, WechatApp, WechatConfig,
-    shape::Schema,
+    DypnsConfig, ForwardAuthConfig, GateConfig, HealthConfig, HooksConfig, IdentityConfig, IssuerConfig, LimitsConfig,
+    MintConfig, PushConfig, ReloadConfig, RuleConfig, ServerConfig, SmsConfig, StoreConfig, TelemetryConfig, TencentConfig,
+    TestPhone, TlsConfig, TokenConfig, UpstreamConfig, UpstreamTlsConfig, UsersConfig, WebhookConfig, WechatApp,
+    WechatConfig, shape::Schema,
 };
 
 /// The keys of a table with their schemas.
@@ -33,6 +33,7 @@ const ORDERS: &[fn() -> Fields] = &[
     fields::<AdminConfig>,
     fields::<UpstreamConfig>,
     fields::<UpstreamTlsConfig>,
+    fields::<HealthConfig>,
     fields::<MintConfig>,
     fields::<RuleConfig>,
     fields::<IdentityConfig>,

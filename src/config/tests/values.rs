@@ -28,7 +28,7 @@ fn what_is_wrong_with_the_doors_is_told() {
         ("[server]\nlisten = [\n 'x',\n 7]", "5: server.listen[1]: must be a text in quotes, not a whole number"),
         (
             "[server]\nlisten = [\n 'localhost:80']",
-            "4: server.listen[0]: \"localhost:80\" is not an address: write IP:PORT or unix:/path/to.sock",
+            "4: server.listen[0]: \"localhost:80\" is not an address: write IP:PORT, tls:IP:PORT or unix:/path/to.sock",
         ),
         (
             "[server]\nlisten = ['127.0.0.1:8080', '127.0.0.1:8080']",
