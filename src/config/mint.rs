@@ -20,7 +20,7 @@ pub struct MintConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"), example = &"backend.secret")]
     pub secret_file: Option<PathBuf>,
-    /// Or a private key whose public part the backend has: PEM with PKCS#8, for RS256, ES256 or EdDSA, as the key is.
+    /// Or a private key whose public part the backend has: PEM with PKCS#8, for RS256, ES256 or `EdDSA`, as the key is.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"...")]
     pub private_key: Option<SecretText>,
@@ -89,7 +89,7 @@ impl MintConfig {
             _ => {}
         }
         if let Some(secret) = &self.secret {
-            self.check_secret(secret, config, problems);
+            check_secret(secret, config, problems);
         }
         if self.claims.is_empty() {
             problems.add_between("mint.claims", &asked, "is empty: the token would name nobody");
@@ -105,24 +105,25 @@ impl MintConfig {
         }
         problems.between("mint.ttl", &self.ttl, HumanDuration::secs(2)..=HumanDuration::days(1));
     }
+}
 
-    /// Whoever has the backend's secret can make its tokens. They must be worth nothing anywhere else.
-    fn check_secret(&self, secret: &SecretText, config: &Config, problems: &mut Problems) {
-        let key = "mint.secret";
-        if let Some(what) = weakness(secret.expose()) {
-            problems.add(key, what);
-        }
-        let tokens = &config.tokens;
-        if tokens.secret.iter().chain(&tokens.previous_secrets).any(|ours| ours == secret) {
-            let says = "is a secret of `[tokens]` too: the backend could sign access tokens. Give `[tokens]` another one, or `EdDSA`";
-            problems.add_between(key, &["tokens.secret", "tokens.previous_secrets"], says);
-        }
-        if config.upstream.shared_secret.as_ref() == Some(secret) {
-            problems.add_between(
-                key,
-                &["upstream.shared_secret"],
-                "is `upstream.shared_secret` too, which travels with every request",
-            );
-        }
+/// Whoever has the backend's secret can make its tokens. They must be worth nothing anywhere else.
+fn check_secret(secret: &SecretText, config: &Config, problems: &mut Problems) {
+    let key = "mint.secret";
+    if let Some(what) = weakness(secret.expose()) {
+        problems.add(key, what);
+    }
+    let tokens = &config.tokens;
+    if tokens.secret.iter().chain(&tokens.previous_secrets).any(|ours| ours == secret) {
+        let says =
+            "is a secret of `[tokens]` too: the backend could sign access tokens. Give `[tokens]` another one, or `EdDSA`";
+        problems.add_between(key, &["tokens.secret", "tokens.previous_secrets"], says);
+    }
+    if config.upstream.shared_secret.as_ref() == Some(secret) {
+        problems.add_between(
+            key,
+            &["upstream.shared_secret"],
+            "is `upstream.shared_secret` too, which travels with every request",
+        );
     }
 }

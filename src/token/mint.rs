@@ -19,7 +19,7 @@ pub(super) const MARK: &str = "menshen";
 /// Its value.
 pub(super) const MINTED: &str = "minted";
 
-/// How much earlier than now `iat` is: PyJWT, and so SimpleJWT, refuses what is from the future by a millisecond, and two machines
+/// How much earlier than now `iat` is: `PyJWT`, and so `SimpleJWT`, refuses what is from the future by a millisecond, and two machines
 /// have two clocks.
 const DRIFT: Duration = Duration::from_secs(5);
 
