@@ -20,7 +20,7 @@ pub struct MintConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"), example = &"backend.secret")]
     pub secret_file: Option<PathBuf>,
-    /// Or a private key whose public part the backend has: PEM with PKCS#8, for RS256, ES256 or `EdDSA`, as the key is.
+    /// Or a private key whose public part the backend has: PEM with PKCS#8, for `RS256`, `ES256` or `EdDSA`, as the key is.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"...")]
     pub private_key: Option<SecretText>,

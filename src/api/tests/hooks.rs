@@ -181,11 +181,14 @@ async fn a_failure_of_a_moment_is_got_over_with_the_same_key() {
     assert_eq!(world.metrics.hook_calls.with_label_values(&["user.created", "ok"]).get(), 1);
 }
 
+/// An answer that is no use, and what it counts as.
+type Failing = (fn() -> Response, &'static str);
+
 #[tokio::test]
 async fn without_a_usable_answer_nobody_is_made_and_the_next_login_asks_the_same() {
     let backend = Hooked::start(|_, _| status(500)).await;
     let world = backend.world().await;
-    let cases: [(fn() -> Response, &str); 7] = [
+    let cases: [Failing; 7] = [
         (|| status(500), "server_error"),
         (|| status(404), "client_error"),
         (|| (StatusCode::FOUND, [("location", "/elsewhere")]).into_response(), "redirect"),
