@@ -1,5 +1,6 @@
 //! The composition root: every part of the process is made here, in order, and ended here, in the reverse order.
 
+mod explained;
 mod foundation;
 mod generation;
 mod proofs;
@@ -18,6 +19,7 @@ use tokio::{
     time::{MissedTickBehavior, interval, sleep},
 };
 
+pub use explained::{Explained, explained};
 pub use reload::Reload;
 pub use stopped::operations;
 

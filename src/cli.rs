@@ -1,11 +1,12 @@
 //! The command line. One file for each subcommand; this one only tells them apart.
 //!
-//! Exit codes: 0 done; 64 wrong config or usage; 1 start or run failed.
+//! Exit codes: 0 done; 64 wrong config or usage; 1 start or run failed, or `explain` says no.
 
 mod check;
 mod config;
 mod demo;
 mod dialect;
+mod explain;
 mod export;
 mod import;
 mod keys;
@@ -80,6 +81,8 @@ enum Command {
     Export(export::Args),
     /// Tell whether the config is right, or all that is wrong with it, with lines
     Check,
+    /// Say which rule decides on a request and why, who it is from, and what the backend would get; exit 1 where it is refused
+    Explain(explain::Args),
     /// Print a config file with every key, its meaning and its default
     Config,
     /// Print a built-in dialect as a custom one, to start your own from
@@ -109,6 +112,7 @@ pub fn run() -> ExitCode {
         Command::Store { command } => store::run(&source, &command, &mut out, &mut err),
         Command::Export(args) => export::run(&source, &args, &mut out, &mut err),
         Command::Check => check::run(&source, &mut out, &mut err),
+        Command::Explain(args) => explain::run(&source, &args, &mut out, &mut err),
         Command::Config => config::run(&mut out).map(|()| ExitCode::SUCCESS),
         Command::Dialect { which } => dialect::run(which, &mut out),
         Command::Openapi => openapi::contract(&mut out).map(|()| ExitCode::SUCCESS),

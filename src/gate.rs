@@ -5,6 +5,8 @@
 //!
 //! Must stay true: what cannot be decided is refused; the rules see exactly the path that is forwarded.
 
+mod explanation;
+
 use std::{collections::BTreeSet, mem::MaybeUninit, net::IpAddr, ops::Range, sync::Arc, time::Duration};
 
 use http::{HeaderName, HeaderValue};
@@ -21,6 +23,8 @@ use crate::{
     },
     types::Timestamp,
 };
+
+pub use explanation::{Considered, Explanation, TokenTold, Told};
 
 /// Header slots on the stack; more only where the config allows more.
 const STACK_SLOTS: usize = 101;
@@ -191,7 +195,7 @@ impl Passage {
 }
 
 /// A header field, as places in the bytes of its head.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Field {
     name: (u32, u32),
     value: (u32, u32),

@@ -30,7 +30,7 @@ pub use head::{Head, HttpVersion, Parsed};
 pub use headers::{DropReason, HeaderPolicy, HeaderProblem, HeaderVerdict};
 pub use identity::{Asked, IdentityHeaders};
 pub use path::Target;
-pub use rules::{Rule, RuleProblem, RuleSet, Ruling};
+pub use rules::{Rule, RuleProblem, RuleSet, Ruling, Standing};
 
 use crate::error::ErrorCode;
 

@@ -128,6 +128,15 @@ impl Authorizer {
         }
     }
 
+    /// Why a token does not count, in more detail than clients are told; `None`: it does, but for revocation.
+    pub fn objection(&self, token: &str, now: Timestamp) -> Option<TokenError> {
+        match self.issuers.whose(token, self.verifier.issuer()) {
+            Whose::Ours => self.verifier.verify(token, now).err(),
+            Whose::Theirs(claimants) => claimants.verify(token, now).err().map(|(_, error)| error),
+            Whose::Nobodys(error) => Some(error),
+        }
+    }
+
     fn keys_version(&self, by: Option<&Other>) -> u64 {
         by.map_or_else(|| self.verifier.keys_version(), |other| other.issuer.keys_version())
     }

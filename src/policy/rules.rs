@@ -98,6 +98,29 @@ impl<'a> Ruling<'a> {
     }
 }
 
+/// What a rule has to do with a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It is the first that matches.
+    Decides,
+    /// It matches for a lenient backend alone, and asks for more than the first that matches.
+    DecidesLeniently,
+    /// It matches for a lenient backend alone, and both it and the one that decides ask for certain users.
+    AsksToo,
+    /// It is the first that matches, but one before it asks for more.
+    Yields,
+    /// It matches for a lenient backend alone, and asks for no more than the one that decides.
+    Lenient,
+    /// It is for other methods.
+    Method,
+    /// It is for other paths.
+    Path,
+    /// It is for other paths and methods.
+    PathAndMethod,
+    /// A rule before it matches.
+    Later,
+}
+
 /// What is wrong with one rule of the config.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuleProblem {
@@ -152,6 +175,36 @@ impl RuleSet {
             }
         }
         Ruling::of(&self.default, lenient)
+    }
+
+    /// Each rule in order, and why it decides on this request or does not.
+    pub fn standings(&self, path: &str, method: &str) -> Vec<(&Rule, Standing)> {
+        let ruling = self.find(path, method);
+        let asked = MethodSet::of(method);
+        let also = if method == "HEAD" { MethodSet::of("GET") } else { asked };
+        let mut over = false;
+        let mut standing = |rule: &Rule| {
+            if over {
+                return Standing::Later;
+            }
+            let exact = rule.methods.contains(asked);
+            let covers = rule.pattern.covers(path);
+            over = exact && covers == Match::Exact;
+            if rule.index == ruling.rule.index {
+                return if over { Standing::Decides } else { Standing::DecidesLeniently };
+            }
+            if ruling.also.is_some_and(|also| also.index == rule.index && also.is_conditional()) {
+                return Standing::AsksToo;
+            }
+            match (covers, exact || rule.methods.contains(also)) {
+                (Match::No, true) => Standing::Path,
+                (Match::No, false) => Standing::PathAndMethod,
+                (Match::Exact | Match::Lenient, false) => Standing::Method,
+                (Match::Exact, true) if exact => Standing::Yields,
+                (Match::Exact | Match::Lenient, true) => Standing::Lenient,
+            }
+        };
+        self.rules().map(|rule| (rule, standing(rule))).collect()
     }
 
     /// Every rule in order, the default one last.

@@ -76,6 +76,14 @@ impl Keyring {
         Some(Self { version, header, signing, verifying, asserting, jwks })
     }
 
+    /// Keys that only verify. `spare` signs, and is told to nobody: what it signed no keyring takes. `None` without any key.
+    pub(super) fn published(spare: KeyPair, verifying: Vec<VerifyingKey>) -> Option<Self> {
+        verifying.first()?;
+        let jwks = serde_json::to_vec(&JwkSet { keys: Vec::new() }).ok()?.into();
+        let header = header(&spare.verifying, ACCESS_TOKEN);
+        Some(Self { version: 0, header, signing: spare.signing, verifying, asserting: None, jwks })
+    }
+
     /// Whether assertions can be signed.
     pub const fn asserts(&self) -> bool {
         self.asserting.is_some()

@@ -22,8 +22,9 @@ use tokio::sync::{Mutex, Notify};
 
 use super::{
     claims::Lifetimes,
-    key::{self, KeyError, KeyPair},
+    key::{self, KeyError, KeyPair, VerifyingKey},
     keyring::Keyring,
+    trusted_key::Set,
 };
 use crate::{
     audit::{Audit, Event},
@@ -136,6 +137,19 @@ impl Keyrings {
         Self::with(Source::Fixed, Duration::MAX, pairs)
     }
 
+    /// The keys that another process publishes (a JWK set), to verify what it signed. What this signs itself counts nowhere.
+    pub fn published(jwks: &[u8], entropy: &Entropy, now: Timestamp) -> Result<Self, KeyringError> {
+        let algorithms = [Algorithm::EdDsa, Algorithm::Es256, Algorithm::Rs256];
+        let set = Set::parse(jwks, &algorithms).map_err(|_| KeyringError::NoKey)?;
+        let named = set
+            .keys
+            .into_iter()
+            .filter_map(|key| Some(VerifyingKey { kid: key.kid?, algorithm: key.algorithm, check: key.check, jwk: None }));
+        let spare = stored(&made(Algorithm::EdDsa, entropy, now)?)?;
+        let ring = Keyring::published(spare, named.collect()).ok_or(KeyringError::NoKey)?;
+        Ok(Self::holding(Source::Fixed, Duration::MAX, ring))
+    }
+
     /// The keys as they are now. Take it once for one decision; do not keep it.
     pub fn current(&self) -> Guard<Arc<Keyring>> {
         self.current.load()
@@ -230,7 +244,11 @@ impl Keyrings {
 
     fn with(source: Source, verifies_for: Duration, pairs: Vec<KeyPair>) -> Result<Self, KeyringError> {
         let first = Keyring::new(0, pairs, None).ok_or(KeyringError::NoKey)?;
-        Ok(Self {
+        Ok(Self::holding(source, verifies_for, first))
+    }
+
+    fn holding(source: Source, verifies_for: Duration, first: Keyring) -> Self {
+        Self {
             source,
             verifies_for,
             current: ArcSwap::from_pointee(first),
@@ -238,7 +256,7 @@ impl Keyrings {
             reload_wanted: Notify::new(),
             companions: OnceLock::new(),
             changing: Mutex::new(()),
-        })
+        }
     }
 
     async fn read_and_swap(&self, store: &dyn Store, now: Timestamp) -> Result<bool, KeyringError> {

@@ -1,0 +1,169 @@
+//! The gate of a config without its process, to explain what it does.
+//!
+//! Must stay true: nothing is made, written or signed; without a credential to look at, neither a store nor a socket is opened.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::{Context, bail};
+use tokio::time::timeout;
+
+use super::{install_crypto, open_store, unchecked};
+use crate::{
+    auth::{Authorizer, Denylist},
+    clock::Clock,
+    config::{Algorithm, Config, HumanDuration, ListenAddress},
+    dialect::Dialects,
+    entropy::Entropy,
+    gate::{self, Gate},
+    metrics::Metrics,
+    outbound::{Fault, Outbound},
+    policy::IdentityHeaders,
+    store::{self, OpenOptions, StoreKeys},
+    token::{Keyrings, Lifetimes, TrustedIssuers, Verifier, generate},
+    types::{Secret, Timestamp},
+};
+
+/// Time for a running menshen to answer, and for the first keys of other issuers.
+const LIMIT: Duration = Duration::from_secs(3);
+
+/// A gate to explain.
+#[derive(Debug)]
+pub struct Explained {
+    pub gate: Gate,
+    /// Where the keys are from that tokens are verified with, in words; `None`: no token was to be looked at.
+    pub keys: Option<String>,
+    /// Whether revoked tokens are known.
+    pub knows_revocation: bool,
+}
+
+/// Makes the gate of this config. `with_keys`: a credential is to be looked at.
+pub async fn explained(config: &Config, with_keys: bool) -> anyhow::Result<Explained> {
+    let (entropy, metrics, now) = (Entropy::default(), Metrics::new(), Clock::System.now());
+    let dialects = Dialects::compile(config).map_err(unchecked)?;
+    let lifetimes = dialects.lifetimes(&config.tokens);
+    let kept = gate::kept_claims(config);
+    let issuers = TrustedIssuers::compile(config, &kept).map_err(unchecked)?;
+    let denylist = Arc::new(Denylist::new());
+    let (keyrings, keys) = if with_keys {
+        install_crypto();
+        issuers.follow(&metrics);
+        // Whose keys do not come is told as such.
+        drop(timeout(LIMIT, issuers.tried()).await);
+        let (keyrings, keys) = known_keys(config, lifetimes, &denylist, &entropy, now).await?;
+        (keyrings, Some(keys))
+    } else {
+        (Keyrings::fixed(&[generate(Algorithm::EdDsa, &entropy, now)?])?, None)
+    };
+    let verifier = Verifier::new(Arc::new(keyrings), &config.tokens, lifetimes).keeping(kept);
+    let identity_headers = IdentityHeaders::compile(&config.identity).map_err(unchecked)?;
+    let remembered = config.tokens.cache_entries;
+    let authorizer = Authorizer::new(verifier, Arc::new(issuers), denylist, identity_headers, remembered, &metrics);
+    let gate = Gate::compile(config, dialects.answered(), Arc::new(authorizer), metrics).map_err(unchecked)?;
+    let knows_revocation = keys.as_ref().is_some_and(|keys| *keys == Keys::Store);
+    Ok(Explained { gate, keys: keys.map(Keys::in_words), knows_revocation })
+}
+
+/// Where keys are from.
+#[derive(PartialEq, Eq)]
+enum Keys {
+    Config,
+    Running(String),
+    Store,
+}
+
+impl Keys {
+    fn in_words(self) -> String {
+        match self {
+            Self::Config => "those of the config".to_owned(),
+            Self::Running(url) => format!("those of the running menshen ({url})"),
+            Self::Store => "those of the store; no menshen runs".to_owned(),
+        }
+    }
+}
+
+/// The keys that the config gives, that the running process publishes, or that the store of a stopped one holds.
+async fn known_keys(
+    config: &Config,
+    lifetimes: Lifetimes,
+    denylist: &Denylist,
+    entropy: &Entropy,
+    now: Timestamp,
+) -> anyhow::Result<(Keyrings, Keys)> {
+    let given = match config.tokens.algorithm {
+        Algorithm::Hs256 => config.tokens.secret.is_some(),
+        Algorithm::EdDsa | Algorithm::Es256 | Algorithm::Rs256 => config.tokens.key_dir.is_some(),
+    };
+    if given {
+        let key = Secret::new(entropy.bytes::<32>()?);
+        // Such keys are not in a store, so an empty one will do.
+        let empty = store::open("memory:", &OpenOptions::default(), &StoreKeys::derive(&key, None), entropy.clone())?;
+        let keyrings = Keyrings::open(&config.tokens, lifetimes, &*empty.store, entropy, now).await?;
+        return Ok((keyrings, Keys::Config));
+    }
+    if let Some((jwks, url)) = published(config).await? {
+        let keyrings = Keyrings::published(&jwks, entropy, now).with_context(|| {
+            format!("{url} has no public key: the running menshen signs with a secret, which it tells nobody")
+        })?;
+        return Ok((keyrings, Keys::Running(url)));
+    }
+    Ok((stored(config, lifetimes, denylist, entropy, now).await?, Keys::Store))
+}
+
+/// The JWK set of the process that runs with this config, and its URL; `None`: nobody listens where it can be asked.
+async fn published(config: &Config) -> anyhow::Result<Option<(Vec<u8>, String)>> {
+    for listen in &config.server.listen {
+        let Ok(ListenAddress::Tcp(mut address)) = listen.parse() else { continue };
+        if address.ip().is_unspecified() {
+            address.set_ip(match address {
+                std::net::SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+                std::net::SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+            });
+        }
+        let text = format!("http://{address}{}/jwks.json", config.auth.prefix);
+        let url: reqwest::Url = text.parse().with_context(|| format!("{text} is no URL"))?;
+        match Outbound::to_backend(&url)?.get(url, LIMIT).await {
+            Ok(answer) if answer.status.is_success() => return Ok(Some((answer.body.to_vec(), text))),
+            Ok(answer) => bail!("{text} answers {}: that is no menshen with this config", answer.status),
+            Err(Fault::Connect) => {}
+            Err(fault) => bail!("the running menshen was asked for its keys at {text}: {fault}"),
+        }
+    }
+    Ok(None)
+}
+
+/// The keys in the store of a stopped process, and what it knows as revoked.
+async fn stored(
+    config: &Config,
+    lifetimes: Lifetimes,
+    denylist: &Denylist,
+    entropy: &Entropy,
+    now: Timestamp,
+) -> anyhow::Result<Keyrings> {
+    let there = config.store.url.strip_prefix("sled:").is_some_and(|path| std::path::Path::new(path).exists());
+    if !there {
+        bail!(
+            "a token can be looked at only with the keys: no menshen answers on a plain address of server.listen, and there is \
+             no store at {}",
+            config.store.url
+        );
+    }
+    let mut config = config.clone();
+    config.store.lock_wait = HumanDuration::secs(1).min(config.store.lock_wait);
+    let store = open_store(&config, entropy)
+        .context("no menshen answers on a plain address of server.listen, so its store was tried")?
+        .store;
+    let read = async {
+        let keys = store.keys().await?;
+        let newest = keys.first().context("no menshen has run with this store yet, so it has no keys")?;
+        denylist.load(&*store).await?;
+        // A start would make a key of another algorithm; nothing is to be made here.
+        if newest.algorithm == config.tokens.algorithm.as_str() {
+            Ok(Keyrings::open(&config.tokens, lifetimes, &*store, entropy, now).await?)
+        } else {
+            Ok(Keyrings::fixed(&keys)?)
+        }
+    };
+    let keyrings = read.await;
+    store.close().await?;
+    keyrings
+}

@@ -1,0 +1,218 @@
+//! `menshen explain`: which rule decides on a request, why, and what the backend would get.
+
+use std::{
+    io::{self, Read, Write},
+    net::{IpAddr, Ipv4Addr},
+    process::ExitCode,
+};
+
+use super::{BAD_USAGE, run::load};
+use crate::{
+    app::{self, Explained},
+    clock::Clock,
+    config::{Config, Source},
+    gate::{Explanation, Told},
+    types::Secret,
+};
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    method: String,
+    /// As a client sends it, with the query if there is one
+    path: String,
+    /// The caller's token; `-` reads it from standard input, where no list of processes shows it
+    #[arg(long, value_name = "TOKEN|-", allow_hyphen_values = true)]
+    token: Option<String>,
+    /// A header of the client; may be repeated
+    #[arg(long = "header", value_name = "NAME: VALUE")]
+    headers: Vec<String>,
+    /// The address that the connection comes from
+    #[arg(long, value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    from: IpAddr,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Tokens and headers do not print.
+impl std::fmt::Debug for Args {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Args").field("method", &self.method).finish_non_exhaustive()
+    }
+}
+
+/// Most bytes of a token that are read: the gate refuses shorter ones.
+const LONGEST_TOKEN: u64 = 64 * 1024;
+
+pub(super) fn run(source: &Source, args: &Args, out: &mut impl Write, err: &mut impl Write) -> io::Result<ExitCode> {
+    let config = match load(source, err)? {
+        Ok(config) => config,
+        Err(code) => return Ok(code),
+    };
+    let head = match head(args, &mut io::stdin())? {
+        Ok(head) => head,
+        Err(wrong) => {
+            writeln!(err, "menshen: {wrong}")?;
+            return Ok(ExitCode::from(BAD_USAGE));
+        }
+    };
+    let has_credential = args.token.is_some() || names(args).any(|name| name.eq_ignore_ascii_case("authorization"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let explained = match runtime.block_on(app::explained(&config, has_credential)) {
+        Ok(explained) => explained,
+        Err(fault) => {
+            writeln!(err, "menshen: {fault:#}")?;
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    let explanation = explained.gate.explain(&config, head.expose(), Some(args.from), Clock::System.now());
+    if args.json {
+        writeln!(out, "{}", in_json(&explanation, &explained)?)?;
+    } else {
+        in_words(&explanation, &explained, &config, out)?;
+    }
+    Ok(if explanation.passes { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The head as a client sends it, or what could not be one.
+fn head(args: &Args, input: &mut impl Read) -> io::Result<Result<Secret<Vec<u8>>, String>> {
+    let mut token = args.token.clone().unwrap_or_default();
+    if token == "-" {
+        token.clear();
+        input.take(LONGEST_TOKEN).read_to_string(&mut token)?;
+    }
+    let token = Secret::new(token);
+    let breaks = |text: &str| text.contains(['\r', '\n', '\0']);
+    if [&args.method, &args.path].into_iter().chain(&args.headers).any(|text| breaks(text)) || breaks(token.expose().trim())
+    {
+        return Ok(Err("a line break or NUL would make another request of it".to_owned()));
+    }
+    if names(args).any(str::is_empty) || args.headers.iter().any(|header| !header.contains(':')) {
+        return Ok(Err("--header is NAME: VALUE".to_owned()));
+    }
+    let mut head = format!("{} {} HTTP/1.1\r\n", args.method, args.path);
+    if !names(args).any(|name| name.eq_ignore_ascii_case("host")) {
+        head.push_str("Host: localhost\r\n");
+    }
+    for header in &args.headers {
+        head.push_str(header);
+        head.push_str("\r\n");
+    }
+    if args.token.is_some() {
+        head.push_str("Authorization: Bearer ");
+        head.push_str(token.expose().trim());
+        head.push_str("\r\n");
+    }
+    head.push_str("\r\n");
+    Ok(Ok(Secret::new(head.into_bytes())))
+}
+
+/// The names of the headers that were given.
+fn names(args: &Args) -> impl Iterator<Item = &str> {
+    args.headers.iter().map(|header| header.split(':').next().unwrap_or_default().trim())
+}
+
+/// What revocation was looked at, if a token was.
+fn on_revocation(explained: &Explained) -> Option<&'static str> {
+    explained.keys.as_ref()?;
+    Some(if explained.knows_revocation {
+        "looked up in the store"
+    } else {
+        "not looked at: only the running menshen knows what has been revoked"
+    })
+}
+
+fn in_json(explanation: &Explanation, explained: &Explained) -> io::Result<String> {
+    let mut value = serde_json::to_value(explanation)?;
+    value["token"]["keys"] = explained.keys.clone().into();
+    value["token"]["revocation"] = on_revocation(explained).into();
+    Ok(serde_json::to_string_pretty(&value)?)
+}
+
+fn in_words(told: &Explanation, explained: &Explained, config: &Config, out: &mut impl Write) -> io::Result<()> {
+    let mut row = |name: &str, value: &str| writeln!(out, "{name:<11} {value}");
+    row("request", &format!("{} {} from {}", told.method, told.path, told.client_ip))?;
+    row("head", &told.head)?;
+    row("path", told.path_reading.as_deref().unwrap_or("not looked at"))?;
+    if told.forward_auth {
+        row("asked by", "a proxy (forward-auth)")?;
+    }
+    row(
+        "answered by",
+        &match told.answered_by {
+            "backend" => "the backend".to_owned(),
+            "auth_api" => format!("the auth API under {}; each of its routes asks for what it needs", config.auth.prefix),
+            "dialect" => "a route of a dialect, which asks for what it needs".to_owned(),
+            _ => "the gate".to_owned(),
+        },
+    )?;
+    for (n, rule) in told.rules.iter().enumerate() {
+        let mark = if rule.decides { '>' } else { ' ' };
+        row(if n == 0 { "rules" } else { "" }, &format!("{mark} {} {}: {}", rule.index, rule.name, rule.why))?;
+    }
+    if let Some(asks) = &told.asks {
+        row("asks for", asks)?;
+    }
+    row("token", &token(told))?;
+    if let Some(keys) = &explained.keys {
+        row("keys", keys)?;
+    }
+    if let Some(said) = on_revocation(explained) {
+        row("revocation", said)?;
+    }
+    row("outcome", &outcome(told))?;
+    let mut list = |name: &str, all: &[Told]| -> io::Result<()> {
+        for (n, one) in all.iter().enumerate() {
+            row(if n == 0 { name } else { "" }, &format!("{}: {}", one.name, one.value))?;
+        }
+        Ok(())
+    };
+    list("backend", &told.backend_gets)?;
+    list("stripped", &told.stripped)
+}
+
+fn token(told: &Explanation) -> String {
+    let token = &told.token;
+    let mut text = match (token.state, &token.user) {
+        ("none", _) => return "none".to_owned(),
+        ("valid", Some(user)) => {
+            let mut text = format!("valid, of user {user}, type {}", token.user_type.as_deref().unwrap_or_default());
+            if !token.roles.is_empty() {
+                text = format!("{text}, roles {}", token.roles.join(", "));
+            }
+            if let Some(issuer) = &token.issuer {
+                text = format!("{text}, by issuer {issuer}");
+            }
+            if let Some(expires) = &token.expires {
+                text = format!("{text}, until {expires}");
+            }
+            text
+        }
+        (state, _) => state.to_owned(),
+    };
+    if let Some(why) = &token.why {
+        text = format!("{text}: {why}");
+    }
+    if !token.matters && told.rule.is_some() {
+        text += " (the rule does not ask)";
+    }
+    text
+}
+
+fn outcome(told: &Explanation) -> String {
+    let as_whom = told.user.as_ref().map_or_else(|| "as nobody".to_owned(), |user| format!("as user {user}"));
+    let mut text = match told.outcome {
+        "forwarded" => format!("passes {as_whom}"),
+        "verified" => format!("the proxy may pass it on {as_whom}"),
+        "answered" => "is answered here".to_owned(),
+        "preflight" => "is answered here: a browser asks what a page may send".to_owned(),
+        _ => {
+            let why = told.detail.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+            format!("refused, {} {}{why}", told.status.unwrap_or_default(), told.code.unwrap_or_default())
+        }
+    };
+    if let Some(code) = told.would_refuse {
+        text = format!("{text} (the gate only reports here; it would refuse with {code})");
+    }
+    text
+}

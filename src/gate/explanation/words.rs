@@ -1,0 +1,100 @@
+//! Explanations in words.
+
+use super::covers;
+use crate::{
+    auth::Identity,
+    config::{Access, RuleConfig},
+    error::ErrorCode,
+    policy::{DropReason, HeaderVerdict, Rule, Standing},
+};
+
+/// Of a head.
+pub(super) const SOUND: &str = "sound";
+/// Of a path.
+pub(super) const ONE_READING: &str = "one reading";
+
+/// Whether a token makes a difference.
+pub(super) const fn wants_token(rule: &Rule) -> bool {
+    match rule.access {
+        Access::Public | Access::Deny => false,
+        Access::Optional | Access::Required => true,
+    }
+}
+
+/// What a rule asks for.
+pub(super) fn of_access(rule: &Rule) -> String {
+    match rule.access {
+        Access::Public => "public: nobody is asked, and no token is looked at".to_owned(),
+        Access::Deny => "deny: nobody passes".to_owned(),
+        Access::Optional if rule.bad_token_is_anonymous => "optional: a token, if there is a good one".to_owned(),
+        Access::Optional => "optional: a token or none, but no bad one".to_owned(),
+        Access::Required => {
+            let types = one_of("user type", rule.user_types.iter().map(|wanted| wanted.as_str().to_owned()));
+            let roles = one_of("role", rule.roles.iter().cloned());
+            let claims = rule.claims.iter().map(|(name, values)| one_of(&format!("claim {name}"), values.iter().cloned()));
+            format!("required: a good token{types}{roles}{}", claims.collect::<String>())
+        }
+    }
+}
+
+fn one_of(what: &str, names: impl Iterator<Item = String>) -> String {
+    let names: Vec<_> = names.collect();
+    if names.is_empty() { String::new() } else { format!(", {what} {}", names.join(" or ")) }
+}
+
+/// Why a rule decides or does not.
+pub(super) fn of_standing(standing: Standing, rule: Option<&RuleConfig>) -> String {
+    let covers = covers(rule);
+    match standing {
+        Standing::Decides if rule.is_none() => "no other rule matches".to_owned(),
+        Standing::Decides => format!("{covers} is the first that matches"),
+        Standing::DecidesLeniently => {
+            format!("{covers} matches for a backend that {IGNORES}, and asks for more than the first that matches exactly")
+        }
+        Standing::AsksToo => format!("{covers} matches for a backend that {IGNORES}, so its users are asked for too"),
+        Standing::Yields if rule.is_none() => "a rule before asks for more".to_owned(),
+        Standing::Yields => format!("{covers} matches, but a rule before it asks for more"),
+        Standing::Lenient => format!("{covers} matches only for a backend that {IGNORES}, which opens nothing"),
+        Standing::Method => format!("another method: it is for {covers}"),
+        Standing::Path => format!("another path: it is for {covers}"),
+        Standing::PathAndMethod => format!("another path and method: it is for {covers}"),
+        Standing::Later => "a rule before it matches".to_owned(),
+    }
+}
+
+/// What lenient backends do.
+const IGNORES: &str = "ignores case, encoding and a slash at the end, or takes HEAD for GET";
+
+/// Why the rule refuses.
+pub(super) fn of_refusal(code: ErrorCode, rule: &Rule, user: Option<&Identity>) -> String {
+    match (code, user) {
+        (ErrorCode::TokenMissing, _) => "the rule asks for a token, and there is none".to_owned(),
+        (ErrorCode::Forbidden, _) if rule.access == Access::Deny => "nobody passes here".to_owned(),
+        (ErrorCode::Forbidden, Some(user)) => {
+            let claims = &user.claims;
+            let roles = one_of("roles", std::iter::once(claims.roles().join(", ")).filter(|roles| !roles.is_empty()));
+            format!(
+                "the token is good, but user {} (type {}{roles}) is not among those whom the rule asks for",
+                claims.sub().as_str(),
+                claims.user_type().as_str()
+            )
+        }
+        (_, _) => "the token is not good".to_owned(),
+    }
+}
+
+/// Why the backend does not get a header.
+pub(super) const fn of_header(verdict: HeaderVerdict, websocket: bool) -> &'static str {
+    match verdict {
+        HeaderVerdict::Pass => "the Connection header says that it is for this connection only",
+        HeaderVerdict::Handshake if websocket => "set anew for the WebSocket handshake",
+        HeaderVerdict::Handshake | HeaderVerdict::Drop(DropReason::HopByHop) => "for this connection only",
+        HeaderVerdict::Drop(DropReason::Managed) => "only menshen says who is calling",
+        HeaderVerdict::Drop(DropReason::Reserved) => "begins as identity.reserved_prefixes has it",
+        HeaderVerdict::Drop(DropReason::Forwarding) => "only menshen says where a request comes from",
+        HeaderVerdict::Drop(DropReason::Override) => "could give the backend another path, method or internal state",
+        HeaderVerdict::Drop(DropReason::WechatCloud) => "only WeChat's cloud vouches for it (identity.wechat_cloud_headers)",
+        HeaderVerdict::Drop(DropReason::Credential) => "the credential has been checked (upstream.authorization)",
+        HeaderVerdict::Drop(DropReason::OddName) => "backends fold a sign in its name (server.allow_headers)",
+    }
+}
