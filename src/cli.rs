@@ -6,6 +6,7 @@ mod check;
 mod config;
 mod demo;
 mod dialect;
+mod doctor;
 mod explain;
 mod export;
 mod import;
@@ -83,6 +84,8 @@ enum Command {
     Check,
     /// Say which rule decides on a request and why, who it is from, and what the backend would get; exit 1 where it is refused
     Explain(explain::Args),
+    /// Tell whether all that the config names is there and works: backend, WeChat, clocks, store, certificates
+    Doctor(doctor::Args),
     /// Print a config file with every key, its meaning and its default
     Config,
     /// Print a built-in dialect as a custom one, to start your own from
@@ -113,6 +116,7 @@ pub fn run() -> ExitCode {
         Command::Export(args) => export::run(&source, &args, &mut out, &mut err),
         Command::Check => check::run(&source, &mut out, &mut err),
         Command::Explain(args) => explain::run(&source, &args, &mut out, &mut err),
+        Command::Doctor(args) => doctor::run(&source, &args, &mut out, &mut err),
         Command::Config => config::run(&mut out).map(|()| ExitCode::SUCCESS),
         Command::Dialect { which } => dialect::run(which, &mut out),
         Command::Openapi => openapi::contract(&mut out).map(|()| ExitCode::SUCCESS),

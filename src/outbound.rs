@@ -5,6 +5,7 @@
 //! own: a [`Fault`] is a name, and the library's errors, which print URLs, end in this file.
 
 mod admin;
+mod peer;
 mod public;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
@@ -14,6 +15,7 @@ use bytes::{Bytes, BytesMut};
 use reqwest::{Client, Response, StatusCode, Url, redirect};
 
 pub use admin::{AdminClient, AdminFault, DownloadFault, NoAdminClient, understand};
+pub use peer::Peer;
 use public::PublicNames;
 
 /// Most bytes of an answer; what we ask for fits in one.
@@ -112,6 +114,20 @@ impl Outbound {
             *answer.headers_mut() = std::mem::take(response.headers_mut());
             *answer.body_mut() = read(response).await?;
             Ok(answer)
+        };
+        tokio::time::timeout(limit, exchange).await.unwrap_or(Err(Fault::Timeout))
+    }
+
+    /// Any request, of whose answer only status and headers are read; within `limit`.
+    pub async fn head_of(
+        &self,
+        request: http::Request<Bytes>,
+        limit: Duration,
+    ) -> Result<(StatusCode, http::HeaderMap), Fault> {
+        let exchange = async {
+            let request = request.try_into().map_err(|error| fault(&error))?;
+            let mut response = self.client.execute(request).await.map_err(|error| fault(&error))?;
+            Ok((response.status(), std::mem::take(response.headers_mut())))
         };
         tokio::time::timeout(limit, exchange).await.unwrap_or(Err(Fault::Timeout))
     }

@@ -39,6 +39,7 @@ pub use mint::Minter;
 pub use refresh::{RefreshToken, RefreshTokens};
 pub use trusted_issuer::{Accepted, TrustedIssuer};
 pub use trusted_issuers::{Claimants, TrustedIssuers, Whose};
-pub use trusted_keys::KeyHealth;
+pub use trusted_key::usable_keys;
+pub use trusted_keys::{KeyHealth, LONGEST_SET};
 pub use verified::{ForeignClaims, KeptClaims, Told, Verified};
 pub use verify::{TokenError, Verifier};

@@ -20,6 +20,7 @@ mod phone_info;
 mod push;
 mod raw_data;
 mod session;
+mod trial;
 
 use std::{
     sync::Arc,
@@ -33,6 +34,7 @@ pub use encrypted_data::{DecryptFailed, DecryptedPhone, EncryptedPhone, PhoneDec
 pub use errcode::{Errcode, LoginRefused, WechatError};
 pub use push::{AuthorizationChange, AuthorizationEvent, PushQuery, PushRefused, Pushed, Pushes};
 pub use raw_data::raw_data_is_signed;
+pub use trial::CredentialsRefused;
 
 use crate::{
     clock::Clock,

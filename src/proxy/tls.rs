@@ -92,6 +92,15 @@ impl Tls {
         Material::read(files)?.compile(files, true).map(drop)
     }
 
+    /// When the server's own certificate in these files ends, in Unix seconds; 0 where it does not say so in a way that can be
+    /// read.
+    ///
+    /// # Errors
+    /// When a file cannot be read or is not what it should be.
+    pub fn expiry(files: &TlsConfig) -> Result<i64, TlsError> {
+        Material::read(files).map(|material| material.expiry())
+    }
+
     /// Takes other files, or the same anew. `Ok(false)`: they hold what they held.
     ///
     /// # Errors

@@ -144,6 +144,11 @@ impl Set {
     }
 }
 
+/// How many keys of a JWK set can be used with these algorithms; or why none can.
+pub fn usable_keys(set: &[u8], algorithms: &[Algorithm]) -> Result<usize, &'static str> {
+    Set::parse(set, algorithms).map(|set| set.keys.len())
+}
+
 /// Fit for a log line.
 fn is_plain(kid: &str) -> bool {
     (1..=128).contains(&kid.len()) && kid.bytes().all(|b| b.is_ascii_graphic())

@@ -27,7 +27,7 @@ use super::trusted_key::{Set, TrustedKey};
 use crate::{config::Algorithm, crypto, metrics::Metrics, outbound::Outbound};
 
 /// Longest JWK set, in bytes.
-const LONGEST_SET: usize = 256 * 1024;
+pub const LONGEST_SET: usize = 256 * 1024;
 /// Time for a fetch, all of it.
 const FETCH_TIME: Duration = Duration::from_secs(10);
 /// Fetches are at least so far apart, whoever asks.

@@ -16,6 +16,7 @@ mod configuration;
 mod cors;
 mod demo;
 mod dialects;
+mod doctor;
 mod explain;
 mod failures;
 mod fire;

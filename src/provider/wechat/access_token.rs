@@ -19,7 +19,7 @@ use tokio::sync::watch;
 
 use super::{
     WechatError,
-    call::{Api, Calls, Request},
+    call::{Api, Calls, Failure, Request},
 };
 use crate::{
     clock::Clock,
@@ -142,6 +142,11 @@ impl TokenKeeper {
             return Err(WechatError::Misconfigured);
         }
         Ok(token)
+    }
+
+    /// Asks for a token and forgets it: whether WeChat takes the credentials. In normal mode that takes no token from anybody.
+    pub(super) async fn try_credentials(&self, deadline: Instant) -> Result<(), Failure> {
+        self.0.calls.call(API, &self.0.request(), deadline, StableToken::checked).await.map(drop)
     }
 
     /// The call that is under way, or a new one.

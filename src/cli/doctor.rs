@@ -1,0 +1,106 @@
+//! `menshen doctor`: does all that menshen needs work from here? The one command besides `run` that connects to others.
+//!
+//! The servers that the config names are visited at once; then each check judges, from those visits or by a look of its own. A
+//! check is a file below; all of them run at once, each within [`PATIENCE`].
+//!
+//! Must stay true: it changes nothing, here or elsewhere; no secret, no token and nothing of a person is printed, so of addresses
+//! that can hold a secret only the server is named.
+
+mod backend;
+mod bypass;
+mod certificate;
+mod clock;
+mod finding;
+mod folding;
+mod hooks;
+mod issuers;
+mod running;
+mod sms;
+mod store;
+mod visit;
+mod wechat;
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
+
+use serde_json::json;
+
+use super::run::load;
+use crate::{
+    config::{Config, Source},
+    proxy::install_crypto,
+};
+use finding::{Finding, State};
+use visit::Visits;
+
+/// Time for one check, all of it.
+const PATIENCE: Duration = Duration::from_secs(6);
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Print JSON: `{"ok": bool, "checks": [{"check", "state", "seen", "advice"}]}`
+    #[arg(long)]
+    json: bool,
+    /// A path of the backend that answers the request's headers as JSON, to see how it reads their names
+    #[arg(long, value_name = "PATH")]
+    echo: Option<String>,
+}
+
+/// What the checks look at.
+struct Patient {
+    config: Config,
+    echo: Option<String>,
+    visits: Visits,
+}
+
+/// Prints what every check found. Fails when one of them did.
+pub(super) fn run(source: &Source, args: &Args, out: &mut impl Write, err: &mut impl Write) -> io::Result<ExitCode> {
+    let config = match load(source, err)? {
+        Ok(config) => config,
+        Err(code) => return Ok(code),
+    };
+    install_crypto();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let findings = runtime.block_on(examine(config, args.echo.clone()));
+    // A look-up of a name that hangs is not waited for.
+    runtime.shutdown_background();
+    let good = findings.iter().all(|finding| finding.state != State::Failed);
+    if args.json {
+        writeln!(out, "{:#}", json!({ "ok": good, "checks": findings }))?;
+    } else {
+        for finding in &findings {
+            writeln!(out, "{finding}")?;
+        }
+    }
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn examine(config: Config, echo: Option<String>) -> Vec<Finding> {
+    let visits = Visits::pay(&config).await;
+    let patient = Arc::new(Patient { config, echo, visits });
+    macro_rules! start {
+        ($($check:ident),*) => {
+            [$({
+                let patient = patient.clone();
+                let look = async move { $check::check(&patient).await };
+                (stringify!($check), tokio::spawn(tokio::time::timeout(PATIENCE, look)))
+            }),*]
+        };
+    }
+    let checks = start![backend, bypass, folding, wechat, clock, store, certificate, running, issuers, hooks, sms];
+    let mut findings = Vec::new();
+    for (name, check) in checks {
+        match check.await {
+            Ok(Ok(found)) => findings.extend(found),
+            Ok(Err(_)) => {
+                findings.push(Finding::failed(name, "did not come to an end in 6 s", "ask again; then look at the network"));
+            }
+            Err(_) => findings.push(Finding::failed(name, "broke off", "this is a mistake in menshen: report it")),
+        }
+    }
+    findings
+}

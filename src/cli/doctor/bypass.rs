@@ -1,0 +1,122 @@
+//! Can others reach the backend past menshen? Whoever can writes `X-User-Id` as they like.
+//!
+//! What can be seen from here: whether a backend of this machine also answers at the addresses by which others know the machine.
+
+use std::{
+    net::{IpAddr, SocketAddr, UdpSocket},
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    time::Duration,
+};
+
+use super::{Finding, Patient, visit::connect};
+use crate::config::{Config, ListenAddress, UpstreamAddress};
+
+const CHECK: &str = "bypass";
+/// Time for a connection to an address of this machine.
+const CONNECT: Duration = Duration::from_secs(1);
+
+pub(super) async fn check(patient: &Patient) -> Vec<Finding> {
+    let own = own_addresses();
+    let mut findings = Vec::new();
+    for address in patient.config.upstream.addresses() {
+        findings.push(match &address {
+            UpstreamAddress::Unix(path) => socket(path),
+            UpstreamAddress::Http { host, port, .. } => port_of(&patient.config, host, *port, &own).await,
+        });
+    }
+    findings
+}
+
+async fn port_of(config: &Config, host: &str, port: u16, own: &[IpAddr]) -> Finding {
+    let Ok(reached) = connect(host, port, CONNECT).await else {
+        return Finding::skipped(CHECK, format!("{host}:{port} takes no connection from here either"));
+    };
+    if !reached.ip().is_loopback() && !own.contains(&reached.ip()) {
+        let says = "is not on this machine, so from here it cannot be seen who else reaches it: let its firewall take menshen \
+                    alone, or have it check upstream.shared_secret";
+        return Finding::skipped(CHECK, format!("{host}:{port} {says}"));
+    }
+    if own.is_empty() {
+        return Finding::skipped(CHECK, "this machine has no address but loopback");
+    }
+    for &ip in own {
+        let there = SocketAddr::new(ip, port);
+        if is_menshen(config, there) || connect(&ip.to_string(), port, CONNECT).await.is_err() {
+            continue;
+        }
+        let seen = format!("port {port} of the backend also takes connections at {ip}");
+        if config.upstream.shared_secret.is_some() {
+            let says = "it has to refuse requests without upstream.shared_secret, which menshen sends";
+            return Finding::ok(CHECK, format!("{seen}; {says}"));
+        }
+        let advice = "let it listen on 127.0.0.1, or close the port to others, or have it check upstream.shared_secret: who \
+                      reaches it past menshen can say to be anybody";
+        return Finding::warning(CHECK, seen, advice);
+    }
+    Finding::ok(
+        CHECK,
+        format!("port {port} of the backend takes connections on loopback alone, as far as is seen from here"),
+    )
+}
+
+/// Whether menshen itself listens there.
+fn is_menshen(config: &Config, there: SocketAddr) -> bool {
+    config.server.listen.iter().any(|text| match text.parse() {
+        Ok(ListenAddress::Tcp(address) | ListenAddress::Tls(address)) => address == there,
+        Ok(ListenAddress::Unix(_)) | Err(_) => false,
+    })
+}
+
+/// By which others know this machine: the sources of its routes to everybody. Nothing is sent.
+fn own_addresses() -> Vec<IpAddr> {
+    // Addresses of RFC 5737 and RFC 3849, which belong to nobody.
+    let routes = [("0.0.0.0:0", "192.0.2.1:9"), ("[::]:0", "[2001:db8::1]:9")];
+    let source = |(here, there): (&str, &str)| {
+        let socket = UdpSocket::bind(here).ok()?;
+        socket.connect(there).ok()?;
+        socket.local_addr().ok().map(|address| address.ip())
+    };
+    routes.into_iter().filter_map(source).filter(|ip| !ip.is_loopback() && !ip.is_unspecified()).collect()
+}
+
+/// Every process of this machine may connect to a socket that everybody may write to, unless a directory keeps it out.
+fn socket(path: &Path) -> Finding {
+    let mode = |path: &Path| std::fs::metadata(path).map(|found| found.permissions().mode());
+    let Ok(own) = mode(path) else {
+        return Finding::skipped(CHECK, format!("there is no socket {} that can be looked at", path.display()));
+    };
+    let is_open = own & 0o002 != 0 && path.ancestors().skip(1).all(|dir| mode(dir).is_ok_and(|mode| mode & 0o001 != 0));
+    let seen = format!("{} has mode {:o}", path.display(), own & 0o777);
+    if is_open {
+        let advice =
+            "take the others' right to write from it (mode 660), or put it into a directory of menshen and the backend";
+        Finding::warning(CHECK, format!("{seen}: every process of this machine may connect"), advice)
+    } else {
+        Finding::ok(CHECK, seen)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::super::State;
+    use super::*;
+
+    #[test]
+    fn a_socket_is_open_when_it_and_every_directory_above_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("app.sock");
+        let _listener = UnixListener::bind(&path).unwrap();
+        let with = |dir_mode, mode| {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(dir_mode)).unwrap();
+            socket(&path).state
+        };
+        assert_eq!(with(0o755, 0o666), State::Warning);
+        assert_eq!(with(0o755, 0o660), State::Ok);
+        assert_eq!(with(0o700, 0o666), State::Ok);
+        assert_eq!(socket(&dir.path().join("none.sock")).state, State::Skipped);
+    }
+}

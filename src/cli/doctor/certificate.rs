@@ -1,0 +1,53 @@
+//! How long is the certificate good that clients see? That the files can be read and fit was seen when the config was loaded.
+
+use super::{Finding, Patient};
+use crate::{clock::Clock, proxy::Tls};
+
+const CHECK: &str = "certificate";
+const DAY: i64 = 24 * 60 * 60;
+/// Those of Let's Encrypt are renewed 30 days before their end; when that fails for a week, somebody should look.
+const NOTICE_DAYS: i64 = 21;
+
+#[expect(clippy::unused_async, reason = "checks are called alike, and some of them wait")]
+pub(super) async fn check(patient: &Patient) -> Vec<Finding> {
+    let server = &patient.config.server;
+    if !server.wants_tls() {
+        return vec![Finding::skipped(CHECK, "no address of server.listen begins with tls:")];
+    }
+    let now = i64::try_from(Clock::System.now().as_secs()).unwrap_or(i64::MAX);
+    vec![match Tls::expiry(&server.tls) {
+        Ok(end) => judge(end - now),
+        Err(fault) => Finding::failed(CHECK, fault.to_string(), "mend [server.tls]"),
+    }]
+}
+
+/// By the seconds that it is still good for.
+fn judge(left: i64) -> Finding {
+    let days = left.unsigned_abs() / DAY.unsigned_abs();
+    let advice = "renew it; menshen reads the files again by itself";
+    if left <= 0 {
+        Finding::failed(CHECK, format!("it ended {days} days ago: clients refuse it"), advice)
+    } else if left < NOTICE_DAYS * DAY {
+        Finding::warning(CHECK, format!("it fits its key, and ends in {days} days"), advice)
+    } else {
+        Finding::ok(CHECK, format!("it fits its key, and is good for {days} days"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::State, *};
+
+    #[test]
+    fn a_certificate_is_warned_about_for_three_weeks_before_its_end() {
+        for (left, state) in [
+            (-1, State::Failed),
+            (0, State::Failed),
+            (1, State::Warning),
+            (21 * DAY - 1, State::Warning),
+            (21 * DAY, State::Ok),
+        ] {
+            assert_eq!(judge(left).state, state, "{left}");
+        }
+    }
+}

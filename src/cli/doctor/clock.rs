@@ -1,0 +1,60 @@
+//! Is it as late here as elsewhere? Tokens, codes and the signatures of vendors all go by the clock.
+
+use super::{Finding, Patient};
+
+const CHECK: &str = "clock";
+/// From more seconds than this on it is worth a look.
+const NOTICED: u64 = 5;
+/// From more seconds than this on something is refused: tokens have a leeway of seconds, too.
+const HARMFUL: u64 = 30;
+
+#[expect(clippy::unused_async, reason = "checks are called alike, and some of them wait")]
+pub(super) async fn check(patient: &Patient) -> Vec<Finding> {
+    judge(&patient.visits.clocks().collect::<Vec<_>>())
+}
+
+fn judge(clocks: &[(&str, i64)]) -> Vec<Finding> {
+    let advice =
+        "keep both clocks with NTP (chrony, systemd-timesyncd); where several servers say the same, it is this machine's";
+    let differs = |(name, ahead): &(&str, i64)| {
+        let side = if *ahead > 0 { "ahead of" } else { "behind" };
+        let seen = format!("the clock of {name} is {} s {side} ours", ahead.unsigned_abs());
+        match ahead.unsigned_abs() {
+            0..=NOTICED => None,
+            much if much > HARMFUL => Some(Finding::failed(CHECK, seen, advice)),
+            _ => Some(Finding::warning(CHECK, seen, advice)),
+        }
+    };
+    let different: Vec<_> = clocks.iter().filter_map(differs).collect();
+    match (clocks.len(), different.is_empty()) {
+        (0, _) => vec![Finding::skipped(CHECK, "no server told its time")],
+        (_, false) => different,
+        (many, true) => {
+            let names: Vec<_> = clocks.iter().map(|(name, _)| *name).collect();
+            let agree = if many == 1 { "agrees" } else { "agree" };
+            vec![Finding::ok(CHECK, format!("{} {agree} with ours within {NOTICED} s", names.join(", ")))]
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::State, *};
+
+    #[test]
+    fn five_seconds_are_nothing_and_more_than_thirty_a_failure() {
+        for (ahead, state) in [
+            (0, State::Ok),
+            (-5, State::Ok),
+            (6, State::Warning),
+            (-30, State::Warning),
+            (31, State::Failed),
+            (-3600, State::Failed),
+        ] {
+            assert_eq!(judge(&[("a", ahead)])[0].state, state, "{ahead}");
+        }
+        let one_of_two = judge(&[("a", 0), ("b", 31)]);
+        assert_eq!((one_of_two.len(), one_of_two[0].state), (1, State::Failed));
+        assert_eq!(judge(&[])[0].state, State::Skipped);
+    }
+}

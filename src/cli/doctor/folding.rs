@@ -1,0 +1,108 @@
+//! Does the backend take `X_User_Id` for `X-User-Id`? Servers of WSGI and CGI do; others drop or keep such names.
+//!
+//! menshen removes every spelling, so this matters to who can reach the backend past it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::Value;
+
+use super::{
+    Finding, Patient,
+    visit::{Outcome, way_to},
+};
+
+const CHECK: &str = "folding";
+/// Time for the answer of the path that echoes.
+const ANSWER: Duration = Duration::from_secs(3);
+/// Not with `-`: what comes back says what became of it.
+const PROBE: &str = "x_doctor_probe";
+const FOLDING: [&str; 6] = ["gunicorn", "uwsgi", "waitress", "werkzeug", "wsgiserver", "cheroot"];
+
+pub(super) async fn check(patient: &Patient) -> Vec<Finding> {
+    vec![match &patient.echo {
+        Some(path) => by_echo(patient, path).await,
+        None => by_name(patient),
+    }]
+}
+
+fn by_name(patient: &Patient) -> Finding {
+    let mut names = patient.visits.backends.iter().filter_map(|visit| match &visit.outcome {
+        Outcome::Answered(head) => head.server.as_deref(),
+        Outcome::Connected | Outcome::Unreachable(_) | Outcome::NoTls | Outcome::Silent | Outcome::NotHttp => None,
+    });
+    let known = names.find(|name| FOLDING.iter().any(|server| name.to_ascii_lowercase().contains(server)));
+    match known {
+        Some(name) => Finding::ok(CHECK, format!("the backend is {name}, which reads `_` in names as `-`: {REMOVED}")),
+        None => {
+            Finding::skipped(CHECK, "the backend does not say what it is; give --echo PATH, which answers headers as JSON")
+        }
+    }
+}
+
+const REMOVED: &str = "menshen removes identity headers of clients in every spelling";
+
+async fn by_echo(patient: &Patient, path: &str) -> Finding {
+    let upstream = &patient.config.upstream;
+    let Some(address) = upstream.addresses().into_iter().next() else { return Finding::skipped(CHECK, "no backend") };
+    let advice = "give a path of the backend that answers 200 and the request's headers as JSON";
+    let Ok((outbound, url)) = way_to(&address, upstream).await else {
+        return Finding::skipped(CHECK, "the backend is not reached");
+    };
+    let mut request = match url.join(path) {
+        Ok(there) if there.origin() == url.origin() => http::Request::get(there.as_str()).header(PROBE, "1"),
+        Ok(_) | Err(_) => return Finding::failed(CHECK, "--echo is not a path", advice),
+    };
+    if let Some(host) = &upstream.host {
+        request = request.header(http::header::HOST, host);
+    }
+    let Ok(request) = request.body(Bytes::new()) else { return Finding::failed(CHECK, "--echo is not a path", advice) };
+    match outbound.send(request, ANSWER).await {
+        Err(fault) => Finding::failed(CHECK, format!("--echo: {fault}"), advice),
+        Ok(answer) if answer.status() != 200 => {
+            Finding::failed(CHECK, format!("--echo: the backend answers {}", answer.status().as_u16()), advice)
+        }
+        Ok(answer) => match serde_json::from_slice(answer.body()) {
+            Err(_) => Finding::failed(CHECK, "--echo: what the backend answers is not JSON", advice),
+            Ok(told) => judge(spelling(&told)),
+        },
+    }
+}
+
+/// What the backend made of a name with `_`.
+fn judge(spelling: Option<String>) -> Finding {
+    match spelling {
+        None => Finding::ok(CHECK, "the backend drops names with `_`"),
+        Some(name) if name.eq_ignore_ascii_case(PROBE) => Finding::ok(CHECK, "the backend tells `_` from `-` in names"),
+        Some(name) => Finding::ok(CHECK, format!("the backend reads `_` in names as `-` ({name}): {REMOVED}")),
+    }
+}
+
+/// The key that the probe came back under, anywhere in the answer.
+fn spelling(told: &Value) -> Option<String> {
+    let fold = |text: &str| text.replace('_', "-").to_ascii_lowercase();
+    match told {
+        Value::Object(members) => {
+            let known = members.keys().find(|key| fold(key).trim_start_matches("http-") == fold(PROBE));
+            known.cloned().or_else(|| members.values().find_map(spelling))
+        }
+        Value::Array(items) => items.iter().find_map(spelling),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_became_of_the_probe_is_found_wherever_it_is() {
+        let says = |told: Value| format!("{}", judge(spelling(&told)));
+        assert!(says(json!({ "headers": { "X_Doctor_Probe": "1" } })).contains("tells `_` from `-`"));
+        assert!(says(json!([{ "x-doctor-probe": "1" }])).contains("reads `_` in names as `-`"));
+        assert!(says(json!({ "HTTP_X_DOCTOR_PROBE": "1" })).contains("reads `_` in names as `-`"));
+        assert!(says(json!({ "host": "x_doctor_probe" })).contains("drops"));
+    }
+}

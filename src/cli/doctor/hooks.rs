@@ -1,0 +1,24 @@
+//! Is whoever is told of users reached? No hook is sent: only the server is asked for `/`.
+
+use super::{Finding, Patient, visit::Outcome};
+
+const CHECK: &str = "hooks";
+
+#[expect(clippy::unused_async, reason = "checks are called alike, and some of them wait")]
+pub(super) async fn check(patient: &Patient) -> Vec<Finding> {
+    let Some(visit) = &patient.visits.hooks else { return vec![Finding::skipped(CHECK, "hooks.url is not set")] };
+    vec![reached(CHECK, &visit.name, &visit.outcome, "mend hooks.url, or start what listens there")]
+}
+
+/// Whether a server is there at all, whatever it answers.
+pub(super) fn reached(check: &'static str, name: &str, outcome: &Outcome, advice: &str) -> Finding {
+    match outcome {
+        Outcome::Answered(_) | Outcome::Connected => {
+            Finding::ok(check, format!("{name} is reached, and was asked for / alone"))
+        }
+        Outcome::Unreachable(why) => Finding::failed(check, format!("{name} is not reached: {why}"), advice),
+        Outcome::NoTls => Finding::failed(check, format!("{name} gives no certificate that is believed"), advice),
+        Outcome::Silent => Finding::warning(check, format!("{name} takes connections, but does not answer in time"), advice),
+        Outcome::NotHttp => Finding::failed(check, format!("{name} answers, but not in HTTP/1.1"), advice),
+    }
+}

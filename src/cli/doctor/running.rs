@@ -1,0 +1,87 @@
+//! Does a menshen with this config run here, and what does it say of itself?
+
+use std::{net::SocketAddr, time::Duration};
+
+use reqwest::Url;
+use serde_json::Value;
+
+use super::{Finding, Patient};
+use crate::outbound::{Fault, Outbound};
+
+const CHECK: &str = "running";
+/// Time for its answer.
+const ANSWER: Duration = Duration::from_secs(3);
+
+pub(super) async fn check(patient: &Patient) -> Vec<Finding> {
+    let listen = &patient.config.admin.listen;
+    let url = listen.parse().ok().and_then(readyz);
+    let Some((url, outbound)) = url.and_then(|url| Outbound::new(&url).ok().map(|outbound| (url, outbound))) else {
+        return vec![Finding::failed(CHECK, "admin.listen is not an address", "write IP:PORT")];
+    };
+    vec![match outbound.get(url, ANSWER).await {
+        Err(Fault::Connect) => Finding::skipped(CHECK, format!("nobody listens on {listen} (admin.listen)")),
+        Err(fault) => Finding::failed(
+            CHECK,
+            format!("{listen} (admin.listen): {fault}"),
+            "see what listens there, and whether it hangs",
+        ),
+        Ok(answer) => match serde_json::from_slice(&answer.body) {
+            Ok(said) => judge(answer.status.as_u16(), &said),
+            Err(_) => {
+                Finding::failed(CHECK, format!("what listens on {listen} is not menshen"), "give admin.listen a free port")
+            }
+        },
+    }]
+}
+
+fn readyz(mut listen: SocketAddr) -> Option<Url> {
+    if listen.ip().is_unspecified() {
+        listen.set_ip(if listen.is_ipv4() { [127, 0, 0, 1].into() } else { std::net::Ipv6Addr::LOCALHOST.into() });
+    }
+    Url::parse(&format!("http://{listen}/readyz")).ok()
+}
+
+fn judge(status: u16, said: &Value) -> Finding {
+    let parts = in_words(said);
+    match status {
+        200 if is_well(said) => Finding::ok(CHECK, format!("it is ready ({parts})")),
+        200 => Finding::warning(CHECK, format!("it is ready, and not well ({parts})"), "its log says more"),
+        _ => Finding::failed(CHECK, format!("it is not ready ({parts})"), "its log says why"),
+    }
+}
+
+fn is_well(said: &Value) -> bool {
+    let issuers = said["issuers"].as_object().into_iter().flatten();
+    said["store"] == "ok" && issuers.into_iter().all(|(_, health)| health == "ok")
+}
+
+/// What `/readyz` says, each part on its own: `store: ok, issuer idp: no keys`.
+fn in_words(said: &Value) -> String {
+    let part = |name: &str, value: &Value| format!("{name}: {}", value.as_str().unwrap_or("?"));
+    let own = ["stage", "store"].into_iter().filter(|name| !said[*name].is_null()).map(|name| part(name, &said[name]));
+    let details = said["details"].as_object().into_iter().flatten().map(|(name, value)| part(name, value));
+    let issuers =
+        said["issuers"].as_object().into_iter().flatten().map(|(name, value)| part(&format!("issuer {name}"), value));
+    own.chain(details).chain(issuers).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{super::State, *};
+
+    #[test]
+    fn what_readyz_says_is_judged() {
+        for (status, said, state) in [
+            (200, json!({ "ok": true, "store": "ok" }), State::Ok),
+            (200, json!({ "ok": true, "store": "failing" }), State::Warning),
+            (200, json!({ "ok": true, "store": "ok", "issuers": { "idp": "no keys" } }), State::Warning),
+            (503, json!({ "ok": false, "stage": "stopping" }), State::Failed),
+        ] {
+            assert_eq!(judge(status, &said).state, state, "{said}");
+        }
+        let said = json!({ "ok": true, "store": "ok", "details": { "reload": "failed" }, "issuers": { "idp": "ok" } });
+        assert_eq!(in_words(&said), "store: ok, reload: failed, issuer idp: ok");
+    }
+}

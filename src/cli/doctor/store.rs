@@ -1,0 +1,124 @@
+//! Can the store be opened and written, is there room, and who may read its key? It is not opened: a running menshen has it.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::{Access, access, statvfs};
+
+use super::{Finding, Patient};
+use crate::{
+    app,
+    config::{Config, StoreEngine},
+    store::has_data,
+};
+
+const CHECK: &str = "store";
+const MIB: u64 = 1024 * 1024;
+/// With less than this it will be full one day soon.
+const LITTLE_MIB: u64 = 1024;
+/// With less than this the store cannot even write its log anew.
+const NONE_MIB: u64 = 100;
+
+#[expect(clippy::unused_async, reason = "checks are called alike, and some of them wait")]
+pub(super) async fn check(patient: &Patient) -> Vec<Finding> {
+    match patient.config.store.engine() {
+        Ok(StoreEngine::Sled(data)) => vec![directory(&data), room(&data), key(&patient.config, &data)],
+        Ok(StoreEngine::Memory) => vec![Finding::skipped(CHECK, "it is in memory, and gone with the process")],
+        Err(fault) => vec![Finding::failed(CHECK, format!("store.url {}", fault.0), "mend store.url")],
+    }
+}
+
+/// The directory, or the first one above it that exists.
+fn existing(path: &Path) -> PathBuf {
+    let here = |path: &Path| if path.as_os_str().is_empty() { PathBuf::from(".") } else { path.to_owned() };
+    path.ancestors().map(here).find(|path| path.exists()).unwrap_or_else(|| PathBuf::from("."))
+}
+
+fn directory(data: &Path) -> Finding {
+    let there = existing(data);
+    let name = data.display();
+    if !there.is_dir() {
+        let seen = format!("{} is not a directory", there.display());
+        return Finding::failed(CHECK, seen, "move it away, or name another place in store.url");
+    }
+    match access(&there, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK) {
+        Ok(()) if data.exists() => Finding::ok(CHECK, format!("{name} can be written")),
+        Ok(()) => Finding::ok(CHECK, format!("{name} is not there yet, and can be made")),
+        Err(fault) => {
+            let advice =
+                "give it to the user that menshen runs as (and run this as that user), on a disk that is not read-only";
+            Finding::failed(CHECK, format!("{} cannot be written: {fault}", there.display()), advice)
+        }
+    }
+}
+
+fn room(data: &Path) -> Finding {
+    match statvfs(existing(data)) {
+        Ok(disk) => judge_room(disk.f_bavail.saturating_mul(disk.f_frsize) / MIB),
+        Err(fault) => Finding::warning(CHECK, format!("free space cannot be seen: {fault}"), "look at it with df"),
+    }
+}
+
+fn judge_room(free_mib: u64) -> Finding {
+    let seen = format!("{free_mib} MiB are free for it");
+    match free_mib {
+        ..NONE_MIB => Finding::failed(CHECK, seen, "make room now: a store that cannot write signs nobody in"),
+        NONE_MIB..LITTLE_MIB => Finding::warning(CHECK, seen, "make room, and see what else fills that disk"),
+        _ => Finding::ok(CHECK, seen),
+    }
+}
+
+fn key(config: &Config, data: &Path) -> Finding {
+    let store = &config.store;
+    if store.encryption_key.is_some() && store.encryption_key_file.is_none() {
+        return Finding::ok(CHECK, "its key is given in the config or the environment");
+    }
+    let file = match app::with_known_key(store).map(|store| store.encryption_key_file) {
+        Ok(Some(file)) => file,
+        Ok(None) => return Finding::skipped(CHECK, "it has no key in a file"),
+        Err(fault) => return Finding::failed(CHECK, format!("{fault:#}"), "mend [store]"),
+    };
+    let name = file.display();
+    match fs::metadata(&file) {
+        Ok(found) if found.permissions().mode() & 0o077 != 0 => {
+            let seen = format!("its key {name} has mode {:o}: others may read it", found.permissions().mode() & 0o777);
+            Finding::warning(CHECK, seen, "chmod 600, for the user that menshen runs as")
+        }
+        Ok(_) => match fs::File::open(&file) {
+            Ok(_) => Finding::ok(CHECK, format!("its key {name} is there, for its owner alone")),
+            Err(fault) => {
+                Finding::failed(CHECK, format!("its key {name} cannot be read: {fault}"), "run this as the user of menshen")
+            }
+        },
+        Err(_) if has_data(data) => Finding::failed(
+            CHECK,
+            format!("it has data, but its key {name} is missing"),
+            "bring the key back: without it nothing in there can be read, and menshen does not start",
+        ),
+        Err(_) => Finding::ok(CHECK, format!("its key {name} is made on the first start")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::State, *};
+
+    #[test]
+    fn less_than_a_gibibyte_is_little_and_less_than_100_mib_too_little() {
+        for (free, state) in [(0, State::Failed), (99, State::Failed), (100, State::Warning), (1023, State::Warning)] {
+            assert_eq!(judge_room(free).state, state, "{free}");
+        }
+        assert_eq!(judge_room(1024).state, State::Ok);
+    }
+
+    #[test]
+    fn a_file_where_the_directory_belongs_is_a_failure_and_no_directory_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(directory(&dir.path().join("a/b/data")).state, State::Ok);
+        fs::write(dir.path().join("data"), "").unwrap();
+        assert_eq!(directory(&dir.path().join("data")).state, State::Failed);
+    }
+}
