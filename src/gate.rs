@@ -45,6 +45,8 @@ pub struct Gate {
     keep_authorization: bool,
     cors: Option<Cors>,
     report_only: bool,
+    /// Report only for every path: no rule is enforced that a second reading of a request could get around.
+    reports_all: bool,
     metrics: Metrics,
 }
 
@@ -254,6 +256,7 @@ impl Gate {
             keep_authorization,
             cors: Cors::compile(&config.cors),
             report_only: config.gate.report_only,
+            reports_all: config.gate.reports_all(&config.rule),
             rules,
             headers,
             authorizer,
@@ -393,7 +396,11 @@ impl Gate {
         let forged: Vec<_> = forged.filter_map(|header| HeaderName::from_bytes(header.name.as_bytes()).ok()).collect();
         let ruling = self.rules.find(path, question.method);
         let reports = ruling.rule.report_only.unwrap_or(self.report_only);
-        if !forged.is_empty() && forward_auth.refuses_forged() && !reports {
+        // The proxy would send it on, and then no rule has seen which path or method the backend takes it for.
+        let overrides =
+            || forged.iter().any(|name| self.headers.verdict(name.as_str()) == HeaderVerdict::Drop(DropReason::Override));
+        let excused = reports && (self.reports_all || !overrides());
+        if !forged.is_empty() && forward_auth.refuses_forged() && !excused {
             return wrong(ErrorCode::RequestMalformed, "The request has a header that clients may not send.");
         }
         let rule = Some(ruling.rule.index);
@@ -419,9 +426,9 @@ impl Gate {
         }))
     }
 
-    /// The parts of an ambiguous target that the backend gets all the same, because the gate only reports.
+    /// The parts of an ambiguous target that the backend gets all the same, because nothing is enforced that it could belong to.
     fn as_it_came<'a>(&self, target: &'a str) -> Option<Target<'a>> {
-        let parts = self.report_only.then(|| path::as_it_came(target)).flatten()?;
+        let parts = self.reports_all.then(|| path::as_it_came(target)).flatten()?;
         (!is_under(parts.path, &self.auth_prefix)).then_some(parts)
     }
 
@@ -475,7 +482,7 @@ impl Gate {
             let mut verdict = self.headers.verdict(header.name);
             if would.is_some() && matches!(verdict, HeaderVerdict::Drop(_)) {
                 let strict = verdict;
-                verdict = self.headers.verdict_of_report(header.name, strict);
+                verdict = self.headers.verdict_of_report(header.name, strict, self.reports_all);
                 let_through += u64::from(verdict != strict && strict != HeaderVerdict::Drop(DropReason::Credential));
             }
             match verdict {

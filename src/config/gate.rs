@@ -15,11 +15,17 @@ pub struct GateConfig {
     /// (`menshen_report_only_total`). Of the client's headers only those go that menshen sets itself, and those that could change
     /// where a request ends; what else would be taken away is counted (`menshen_report_only_headers_total`). What cannot be forwarded
     /// safely, because its end is in doubt, is refused all the same. The auth API and dialects work as always. **The backend is as open
-    /// as it was without menshen.**
+    /// as it was without menshen.** As soon as one rule is enforced (`report_only = false`), a path that could be read in two ways is
+    /// refused everywhere, and headers that name another path or method are removed: either could lead past that rule.
     pub report_only: bool,
 }
 
 impl GateConfig {
+    /// Whether nothing at all is enforced: the gate reports, and no rule says that it does not.
+    pub fn reports_all(&self, rules: &[RuleConfig]) -> bool {
+        self.report_only && rules.iter().all(|rule| rule.report_only != Some(false))
+    }
+
     pub(super) fn check(&self, rules: &[RuleConfig], problems: &mut Problems) {
         const WARNING: &str = "nobody is refused, so the backend has to check its callers itself";
         if self.report_only {

@@ -55,7 +55,8 @@ pub struct RuleConfig {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     #[schemars(example = true)]
     pub cors: bool,
-    /// For its paths alone what `gate.report_only` is for all. Unset: as that says.
+    /// For its paths alone what `gate.report_only` is for all. Unset: as that says. Paths that could be read in two ways are refused, and
+    /// headers that name another path or method removed, unless everything reports.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = true)]
     pub report_only: Option<bool>,

@@ -129,10 +129,14 @@ impl HeaderPolicy {
 
     /// What happens to it while the gate only reports: it passes, as it would without us, unless it would be taken for one of ours, is
     /// for this connection only, or is in another spelling the name of a header that frames, routes or names the client.
-    pub fn verdict_of_report(&self, name: &str, verdict: HeaderVerdict) -> HeaderVerdict {
+    ///
+    /// What gives the backend another path or method passes only if the gate reports `everywhere`: elsewhere it would lead past rules
+    /// that are enforced.
+    pub fn verdict_of_report(&self, name: &str, verdict: HeaderVerdict, everywhere: bool) -> HeaderVerdict {
         let HeaderVerdict::Drop(reason) = verdict else { return verdict };
         let passes = match reason {
             DropReason::Managed | DropReason::HopByHop => false,
+            DropReason::Override if !everywhere => false,
             DropReason::Credential => true,
             DropReason::Reserved | DropReason::Forwarding | DropReason::Override | DropReason::WechatCloud => {
                 name.bytes().all(is_plain) && backend_may_send(name)

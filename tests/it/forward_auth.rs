@@ -394,6 +394,18 @@ fn a_backend_that_looks_at_the_token_gets_it_from_the_answer() {
 }
 
 #[test]
+fn a_rule_that_reports_lets_no_header_lead_past_the_others() {
+    let backend = Backend::start();
+    let reporting = "[[rule]]\nname = \"new\"\npath = \"/new/**\"\nreport_only = true";
+    let menshen = asked_by("traefik", backend.address, reporting);
+    let ask = |name| {
+        let told = [("X-Forwarded-Method", "GET"), ("X-Forwarded-Uri", "/new/x"), (name, "/admin/users")];
+        menshen.get("/auth/verify", &told).status
+    };
+    assert_eq!((ask("X-User-Role"), ask("X-Original-URL"), ask("X-Rewrite-URL")), (200, 403, 403));
+}
+
+#[test]
 fn strangers_are_told_nothing_and_it_is_off_by_default() {
     let backend = Backend::start();
     let asked = [("X-Original-Method", "GET"), ("X-Original-URI", "/public/x")];

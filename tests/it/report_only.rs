@@ -160,6 +160,27 @@ fn one_rule_can_report_while_the_others_refuse_and_the_other_way_round() {
 }
 
 #[test]
+fn nothing_leads_past_a_rule_that_is_enforced() {
+    let backend = backend();
+    let strict = "[gate]\nreport_only = true\n[[rule]]\nname = \"done\"\npath = \"/done/**\"\nreport_only = false";
+    let menshen = Setup::before(backend.address).with(strict).start();
+    for path in ["/./done/x", "/%64one/x", "//done/x", "/done;/x", "/x/../done/x", "/done%2fx"] {
+        let answer = menshen.get(path, &[]);
+        assert_eq!((answer.status, answer.error()), (400, Some("path_ambiguous")), "{path}");
+    }
+    assert!(backend.received().is_empty());
+    let elsewhere = [("X-Original-URL", "/done/x"), ("X-Rewrite-URL", "/done/x"), ("X-HTTP-Method-Override", "DELETE")];
+    let one = "[[rule]]\nname = \"new\"\npath = \"/new/**\"\nreport_only = true";
+    for menshen in [menshen, Setup::before(backend.address).with(one).start()] {
+        assert_eq!(menshen.get("/new/x", &[&elsewhere[..], &[("X-User-Role", "1")]].concat()).status, 200);
+        let seen = backend.last();
+        assert!(elsewhere.iter().all(|(name, _)| seen.folded(name).is_empty()), "{}", seen.head);
+        assert_eq!(seen.folded("x-user-role"), ["1"]);
+        menshen.wait_for_metric("menshen_headers_stripped_total", 3.0);
+    }
+}
+
+#[test]
 fn the_first_day_ends_with_a_reload() {
     let backend = backend();
     let strict = Setup::before(backend.address).start();

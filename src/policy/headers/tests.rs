@@ -404,8 +404,11 @@ fn a_gate_that_reports_lets_pass_what_could_not_be_taken_for_ours() {
         ("Keep-Alive", false),
         ("TE", false),
     ] {
-        let verdict = policy.verdict_of_report(name, policy.verdict(name));
-        assert_eq!(verdict == HeaderVerdict::Pass, passes, "{name}");
+        let strict = policy.verdict(name);
+        let verdict = |everywhere| policy.verdict_of_report(name, strict, everywhere);
+        assert_eq!(verdict(true) == HeaderVerdict::Pass, passes, "{name}");
+        let leads_elsewhere = strict == HeaderVerdict::Drop(DropReason::Override);
+        assert_eq!(verdict(false) == HeaderVerdict::Pass, passes && !leads_elsewhere, "{name}");
     }
 }
 
