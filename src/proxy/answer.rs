@@ -102,7 +102,7 @@ pub(super) async fn on_http2(
     request_id: &str,
 ) -> pingora::Result<()> {
     let request = session.req_header();
-    if grpc::is_grpc(&request.headers) {
+    if grpc::is_grpc(&request.method, &request.headers) {
         let mut head = grpc::refusal(said.status, problem.detail)?;
         mark(&mut head, problem, request_id)?;
         return session.write_response_header(Box::new(head), true);

@@ -35,7 +35,7 @@ use tokio::{
 use super::{
     answer::{self, Afterwards},
     exchange::{Errand, Exchange},
-    forward::{Forward, Handover},
+    forward::{Forward, Handover, Progress},
     record::{Outcome, Record, RuleIndex, Timing},
     snapshot::{Limits, Snapshot},
     socket::Socket,
@@ -336,6 +336,7 @@ impl Door {
             te_trailers: false,
             siblings: None,
             stream: OnceLock::new(),
+            progress: Progress::default(),
         };
         let handover = Arc::new(handover);
         let handed: Box<dyn Any + Send + Sync> = Box::new(handover.clone());
@@ -352,6 +353,10 @@ impl Door {
             // Looked at after each step of the above, which is where the answer turns out to be a stream.
             ending = poll_fn(|cx| handover.stream.get().map_or(Poll::Pending, |(open, _)| open.poll_ended(cx))) => {
                 handover.record_ended(ending);
+                return None;
+            }
+            () = handover.stalled() => {
+                handover.record_stalled();
                 return None;
             }
         };

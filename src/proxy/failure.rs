@@ -26,6 +26,8 @@ impl Failure {
                 | ErrorType::ReadError
                 | ErrorType::ConnectionClosed
                 | ErrorType::WriteTimedout
+                // A reset while the backend is waited for.
+                | ErrorType::H2Error
                 | ErrorType::ConnectError => Self { kind: "client_gone", code: None },
                 ErrorType::ReadTimedout => told("client_slow", ErrorCode::RequestMalformed),
                 _ => told("client_malformed", ErrorCode::RequestMalformed),
@@ -65,5 +67,17 @@ impl Failure {
                 tracing::error!(kind = self.kind, cause = fault.etype().as_str(), "a request could not be forwarded");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_that_resets_its_stream_is_gone() {
+        let fault = Error::explain(ErrorType::H2Error, "Client closed H2, reason: CANCEL").into_down();
+        let failure = Failure::of(&fault);
+        assert_eq!((failure.kind, failure.code), ("client_gone", None));
     }
 }

@@ -6,7 +6,10 @@
 
 use std::{
     any::Any,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -20,6 +23,10 @@ use pingora::{
     prelude::HttpPeer,
     protocols::http::ServerSession,
     proxy::{FailToProxy, ProxyHttp, Session},
+};
+use tokio::{
+    sync::Notify,
+    time::{sleep, sleep_until},
 };
 
 use super::{
@@ -44,6 +51,9 @@ use crate::{
 /// Bytes a second below which an upload is given up, once it has lasted longer than `server.body_timeout`.
 const SLOWEST_UPLOAD: u64 = 512;
 
+/// How long the rest of a body may take once the answer is over.
+const LINGER: Duration = Duration::from_secs(2);
+
 /// The gate's decision, on its way to pingora's hooks.
 pub(super) struct Handover {
     pub(super) snapshot: Arc<Snapshot>,
@@ -58,6 +68,7 @@ pub(super) struct Handover {
     pub(super) siblings: Option<Arc<Siblings>>,
     /// The answer, once it has turned out to be a stream, and its status.
     pub(super) stream: OnceLock<(OpenStream, u16)>,
+    pub(super) progress: Progress,
 }
 
 /// pingora's hooks. What they need comes with each request.
@@ -186,12 +197,18 @@ impl ProxyHttp for Forward {
         &self,
         session: &mut Session,
         body: &mut Option<Bytes>,
-        _end: bool,
+        end: bool,
         ctx: &mut Ctx,
     ) -> pingora::Result<()> {
         let Some(handover) = &ctx.handover else { return Ok(()) };
         // A conversation, where either side may be silent for long.
-        if handover.siblings.is_some() && grpc::is_grpc(&session.req_header().headers) {
+        handover.progress.moved(&handover.timing);
+        if end {
+            handover.progress.received.store(true, Ordering::Relaxed);
+        }
+        let request = session.req_header();
+        let http2 = handover.siblings.is_some() && handover.snapshot.upstreams.speak_http2();
+        if http2 && grpc::is_grpc(&request.method, &request.headers) {
             return Ok(());
         }
         ctx.received = ctx.received.saturating_add(body.as_ref().map_or(0, |part| part.len() as u64));
@@ -217,6 +234,13 @@ impl ProxyHttp for Forward {
             backend.health.answered();
         }
         ctx.answered = true;
+        if let Some(handover) = &ctx.handover {
+            handover.progress.status.store(response.status.as_u16(), Ordering::Relaxed);
+            let empty = matches!(response.status.as_u16(), 204 | 304) || handover.passage.method == Method::HEAD;
+            if empty || response.headers.get(header::CONTENT_LENGTH).is_some_and(|length| length == "0") {
+                handover.progress.answered();
+            }
+        }
         if let Some(handover) = ctx.handover.as_ref().filter(|_| is_event_stream(response)) {
             handover.opened(Kind::Events, response.status.as_u16());
         }
@@ -247,9 +271,15 @@ impl ProxyHttp for Forward {
         &self,
         session: &mut Session,
         _body: &mut Option<Bytes>,
-        _end: bool,
+        end: bool,
         ctx: &mut Ctx,
     ) -> pingora::Result<Option<Duration>> {
+        if let Some(handover) = &ctx.handover {
+            handover.progress.moved(&handover.timing);
+            if end {
+                handover.progress.answered();
+            }
+        }
         let since = *ctx.answering.get_or_insert_with(Instant::now);
         if let Some(handover) = ctx.handover.as_ref().filter(|_| since.elapsed() > LONG) {
             handover.opened(Kind::Answer, session.response_written().map_or(0, |sent| sent.status.as_u16()));
@@ -274,6 +304,13 @@ impl ProxyHttp for Forward {
         _reused: bool,
     ) -> Box<Error> {
         fault.set_retry(false);
+        // The backend waits for a body that does not come.
+        if *fault.esource() == ErrorSource::Upstream
+            && *fault.etype() == ErrorType::ReadTimedout
+            && ctx.handover.as_ref().is_some_and(|handover| handover.siblings.is_some() && !handover.progress.is_received())
+        {
+            return fault.into_down();
+        }
         if *fault.esource() == ErrorSource::Upstream && !ctx.answered {
             ctx.blame();
         }
@@ -319,7 +356,78 @@ impl ProxyHttp for Forward {
     }
 }
 
+/// How far a request has come on HTTP/2, where the library waits for a body without a deadline.
+#[derive(Default)]
+pub(super) struct Progress {
+    /// Milliseconds from the start until bytes last came, of either side.
+    moved: AtomicU64,
+    /// The body is whole.
+    received: AtomicBool,
+    /// The backend's answer is whole.
+    answered: AtomicBool,
+    /// Of the answer; 0 before.
+    status: AtomicU16,
+    changed: Notify,
+}
+
+impl Progress {
+    /// Of a request whose body may be whole from the start.
+    pub(super) fn new(received: bool) -> Self {
+        Self { received: received.into(), ..Self::default() }
+    }
+
+    fn is_received(&self) -> bool {
+        self.received.load(Ordering::Relaxed)
+    }
+
+    fn moved(&self, timing: &Timing) {
+        let millis = u64::try_from(timing.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.moved.store(millis, Ordering::Relaxed);
+    }
+
+    fn answered(&self) {
+        self.answered.store(true, Ordering::Relaxed);
+        self.changed.notify_one();
+    }
+}
+
 impl Handover {
+    /// Resolves when the rest of a body on HTTP/2 is no longer waited for: nothing came for too long, or the answer is over.
+    pub(super) async fn stalled(&self) {
+        let progress = &self.progress;
+        let patience = self.passage.idle_timeout.unwrap_or_default().max(self.snapshot.limits.body_timeout);
+        loop {
+            if self.siblings.is_none() || progress.is_received() {
+                return std::future::pending().await;
+            }
+            if progress.answered.load(Ordering::Relaxed) {
+                sleep(LINGER).await;
+                if !progress.is_received() {
+                    return;
+                }
+                continue;
+            }
+            let due = self.timing.start + Duration::from_millis(progress.moved.load(Ordering::Relaxed)) + patience;
+            if due <= Instant::now() {
+                return;
+            }
+            tokio::select! {
+                () = sleep_until(due.into()) => {}
+                () = progress.changed.notified() => {}
+            }
+        }
+    }
+
+    /// Records a request whose body was no longer waited for. That is the client's doing, never the backend's.
+    pub(super) fn record_stalled(&self) {
+        let status = self.progress.status.load(Ordering::Relaxed);
+        if self.progress.answered.load(Ordering::Relaxed) {
+            return self.record(Outcome::Forwarded, status, None);
+        }
+        self.snapshot.recorder.metrics().upstream_errors.with_label_values(&["client_slow"]).inc();
+        self.record(Outcome::Failed, status, Some(ErrorCode::RequestMalformed));
+    }
+
     /// The answer has turned out to be a stream.
     fn opened(&self, kind: Kind, status: u16) {
         if self.stream.get().is_none() {

@@ -1,20 +1,22 @@
 //! Refusals as gRPC clients read them: HTTP 200, and the status in the trailers, which here are the head itself ("Trailers-Only" of
 //! the gRPC over HTTP/2 specification).
 
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, Method, StatusCode, header};
 use pingora::http::ResponseHeader;
 
-/// Whether a request is a call of gRPC: `application/grpc`, with `+proto` and the like or parameters, or without.
-pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.as_bytes().strip_prefix(b"application/grpc"));
+/// Whether a request is a call of gRPC: a POST of one `application/grpc`, with `+proto` and the like or parameters, or without.
+pub(super) fn is_grpc(method: &Method, headers: &HeaderMap) -> bool {
+    let mut kinds = headers.get_all(header::CONTENT_TYPE).iter();
+    let (Some(kind), None, true) = (kinds.next(), kinds.next(), *method == Method::POST) else { return false };
     // `application/grpc-web` is another protocol.
-    kind.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+    kind.as_bytes().strip_prefix(b"application/grpc").is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
 
 /// The answer to a call that is refused with this status.
 pub(super) fn refusal(status: StatusCode, message: &str) -> pingora::Result<ResponseHeader> {
-    let mut head = ResponseHeader::build(StatusCode::OK, Some(6))?;
+    let mut head = ResponseHeader::build(StatusCode::OK, Some(7))?;
     head.insert_header(header::CONTENT_TYPE, "application/grpc")?;
+    head.insert_header(header::CACHE_CONTROL, "no-store")?;
     head.insert_header("grpc-status", code(status))?;
     // Percent-encoded where it is not visible ASCII; our texts are.
     let plain: String = message.chars().filter(|c| *c == ' ' || c.is_ascii_graphic() && *c != '%').collect();
@@ -43,15 +45,19 @@ mod tests {
 
     #[test]
     fn only_calls_of_grpc_are_such() {
-        let is =
-            |kind: &'static str| is_grpc(&HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(kind))]));
+        let of = |kind: &'static str| HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(kind))]);
+        let is = |kind| is_grpc(&Method::POST, &of(kind));
         for kind in ["application/grpc", "application/grpc+proto", "application/grpc;x=y"] {
             assert!(is(kind), "{kind}");
         }
         for kind in ["application/grpc-web", "application/grpc-web+proto", "application/grpcx", "application/json", ""] {
             assert!(!is(kind), "{kind}");
         }
-        assert!(!is_grpc(&HeaderMap::new()));
+        assert!(!is_grpc(&Method::POST, &HeaderMap::new()));
+        assert!(!is_grpc(&Method::GET, &of("application/grpc")));
+        let mut twice = of("application/grpc");
+        twice.append(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        assert!(!is_grpc(&Method::POST, &twice));
     }
 
     #[test]
@@ -60,6 +66,7 @@ mod tests {
             let head = refusal(StatusCode::from_u16(status).unwrap(), "Sign in.").unwrap();
             assert_eq!(head.status, 200);
             assert_eq!(head.headers["grpc-status"], expected, "{status}");
+            assert_eq!(head.headers[header::CACHE_CONTROL], "no-store");
             assert_eq!(head.headers["grpc-message"], "Sign in.");
         }
     }

@@ -38,7 +38,7 @@ use tokio::{
 use super::{
     answer,
     connection::{Door, InFlight},
-    forward::Handover,
+    forward::{Handover, Progress},
     record::{Outcome, Record, RuleIndex, Timing},
     snapshot::{Limits, Snapshot},
     socket::Socket,
@@ -272,8 +272,8 @@ async fn forward(
         return;
     };
     let siblings = Some(siblings.clone());
-    let stream = OnceLock::new();
-    let handover = Handover { snapshot, passage, timing, request_id, last: false, te_trailers, siblings, stream };
+    let (stream, progress) = (OnceLock::new(), Progress::new(session.is_body_done()));
+    let handover = Handover { snapshot, passage, timing, request_id, last: false, te_trailers, siblings, stream, progress };
     let handover = Arc::new(handover);
     request.extensions.insert(Handed(handover.clone()));
     *session.req_header_mut() = RequestHeader::from(request);

@@ -606,3 +606,42 @@ fn http2_over_tls_is_told_to_the_backend_and_may_be_off() {
         }));
     }
 }
+
+#[test]
+fn who_gives_up_request_after_request_that_a_backend_works_on_loses_the_connection() {
+    let (seen, sees) = std::sync::mpsc::channel::<()>();
+    let busy = Arc::new(std::sync::RwLock::new(()));
+    let held = busy.clone();
+    let backend = Backend::answering(move |_, _| {
+        drop(seen.send(()));
+        drop(held.read());
+        false
+    });
+    let menshen = Setup::before(backend.address).with(&h2c("")).with(RULES).start();
+    let work = busy.write().expect("a lock");
+    let mut raw = Raw::connect(menshen.http);
+    let mut given_up = 0;
+    while given_up < 300 && raw.headers(2 * given_up + 1, &PLAIN, true) && sees.recv_timeout(Duration::from_secs(3)).is_ok()
+    {
+        raw.frame(RESET, 0, 2 * given_up + 1, &[0, 0, 0, 8]);
+        given_up += 1;
+    }
+    assert!((100..300).contains(&given_up), "{given_up} were taken");
+    assert_eq!(raw.outcome(999), Outcome::Ended);
+    drop(work);
+}
+
+#[test]
+fn a_body_that_never_comes_is_not_waited_for() {
+    let backend = Backend::start();
+    let menshen = Setup::before(backend.address).with(&h2c("body_timeout = \"1s\"")).with(RULES).start();
+    let mut raw = Raw::connect(menshen.http);
+    let mut fields = PLAIN.to_vec();
+    for field in &mut fields {
+        if field.0 == ":method" {
+            field.1 = "POST";
+        }
+    }
+    raw.headers(1, &fields, false);
+    assert_eq!(raw.outcome(1), Outcome::Reset);
+}
