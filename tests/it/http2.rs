@@ -609,11 +609,11 @@ fn http2_over_tls_is_told_to_the_backend_and_may_be_off() {
 
 #[test]
 fn who_gives_up_request_after_request_that_a_backend_works_on_loses_the_connection() {
-    let (seen, sees) = std::sync::mpsc::channel::<()>();
+    let (arrived, waits) = std::sync::mpsc::channel::<()>();
     let busy = Arc::new(std::sync::RwLock::new(()));
     let held = busy.clone();
     let backend = Backend::answering(move |_, _| {
-        drop(seen.send(()));
+        arrived.send(()).unwrap_or_default();
         drop(held.read());
         false
     });
@@ -621,7 +621,7 @@ fn who_gives_up_request_after_request_that_a_backend_works_on_loses_the_connecti
     let work = busy.write().expect("a lock");
     let mut raw = Raw::connect(menshen.http);
     let mut given_up = 0;
-    while given_up < 300 && raw.headers(2 * given_up + 1, &PLAIN, true) && sees.recv_timeout(Duration::from_secs(3)).is_ok()
+    while given_up < 300 && raw.headers(2 * given_up + 1, &PLAIN, true) && waits.recv_timeout(Duration::from_secs(3)).is_ok()
     {
         raw.frame(RESET, 0, 2 * given_up + 1, &[0, 0, 0, 8]);
         given_up += 1;
