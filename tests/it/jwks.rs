@@ -200,7 +200,8 @@ fn a_key_file_is_read_again_when_another_takes_its_place() {
     let (old, new) = (Key::new("old"), Key::new("new"));
     let backend = Backend::start();
     let setup = Setup::before(backend.address).with(
-        "[[issuer]]\nname = \"idp\"\nissuer = \"https://id.example\"\naudience = \"api\"\nalgorithms = [\"EdDSA\"]\njwks_file = \"now/keys.json\"",
+        "[[issuer]]\nname = \"idp\"\nissuer = \"https://id.example\"\naudience = \"api\"\nalgorithms = [\"EdDSA\"]\njwks_file = \"now/keys.json\"\n\
+         # The whole config is left alone: this is about the keys.\n[reload]\ninterval = \"0s\"",
     );
     let dir = setup.directory();
     // As Kubernetes does it: a link to a directory, which is replaced whole.
