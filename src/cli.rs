@@ -18,6 +18,7 @@ mod sessions;
 mod somebody;
 mod store;
 mod terminal;
+mod token;
 mod users;
 
 use std::{
@@ -84,6 +85,11 @@ enum Command {
     Check,
     /// Say which rule decides on a request and why, who it is from, and what the backend would get; exit 1 where it is refused
     Explain(explain::Args),
+    /// What a token is, what it says, and whether it counts
+    Token {
+        #[command(subcommand)]
+        command: token::Command,
+    },
     /// Tell whether all that the config names is there and works: backend, WeChat, clocks, store, certificates
     Doctor(doctor::Args),
     /// Print a config file with every key, its meaning and its default
@@ -116,6 +122,7 @@ pub fn run() -> ExitCode {
         Command::Export(args) => export::run(&source, &args, &mut out, &mut err),
         Command::Check => check::run(&source, &mut out, &mut err),
         Command::Explain(args) => explain::run(&source, &args, &mut out, &mut err),
+        Command::Token { command } => token::run(&source, &command, &mut out, &mut err),
         Command::Doctor(args) => doctor::run(&source, &args, &mut out, &mut err),
         Command::Config => config::run(&mut out).map(|()| ExitCode::SUCCESS),
         Command::Dialect { which } => dialect::run(which, &mut out),

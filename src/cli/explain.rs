@@ -56,7 +56,9 @@ pub(super) fn run(source: &Source, args: &Args, out: &mut impl Write, err: &mut 
             return Ok(ExitCode::from(BAD_USAGE));
         }
     };
-    let has_credential = args.token.is_some() || names(args).any(|name| name.eq_ignore_ascii_case("authorization"));
+    let has_credential = args.token.is_some()
+        || names(args).any(|name| ["authorization", "cookie"].iter().any(|brings| name.eq_ignore_ascii_case(brings)))
+        || args.path.contains("access_token=");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let explained = match runtime.block_on(app::explained(&config, has_credential)) {
         Ok(explained) => explained,
@@ -113,7 +115,7 @@ fn names(args: &Args) -> impl Iterator<Item = &str> {
 }
 
 /// What revocation was looked at, if a token was.
-fn on_revocation(explained: &Explained) -> Option<&'static str> {
+pub(super) fn on_revocation(explained: &Explained) -> Option<&'static str> {
     explained.keys.as_ref()?;
     Some(if explained.knows_revocation {
         "looked up in the store"

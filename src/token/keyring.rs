@@ -22,10 +22,10 @@ use crate::{
 pub(super) const ACCESS_TOKEN: &str = "at+jwt";
 
 /// `typ` of a refresh token in the shape of a JWT: by it none is taken for an access token.
-const REFRESH_TOKEN: &str = "rt+jwt";
+pub(super) const REFRESH_TOKEN: &str = "rt+jwt";
 
 /// `typ` of what is signed for the backend.
-const ASSERTION: &str = "auth-assertion+jwt";
+pub(super) const ASSERTION: &str = "auth-assertion+jwt";
 
 /// The keys of one moment. Never changes; a rotation makes another one.
 #[derive(Debug)]

@@ -1,0 +1,285 @@
+//! `menshen token inspect`: what a token is, what it says, and whether the gate would take it.
+
+use std::{
+    io::{self, Read, Write},
+    net::{IpAddr, Ipv4Addr},
+    process::ExitCode,
+    time::Duration,
+};
+
+use serde_json::{Map, Value, json};
+use zeroize::Zeroizing;
+
+use super::{explain::on_revocation, run::load};
+use crate::{
+    app::{self, Explained},
+    clock::Clock,
+    config::{Config, Source},
+    gate::TokenTold,
+    token::{JwtKind, Looks},
+    types::{Secret, Timestamp},
+};
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// Say what a token is, what it says, and whether the gate takes it; exit 1 where it does not
+    Inspect(Inspect),
+}
+
+#[derive(clap::Args)]
+pub(super) struct Inspect {
+    /// The token; `-`, or nothing, reads it from standard input, where no list of processes shows it
+    #[arg(value_name = "TOKEN|-", default_value = "-", hide_default_value = true, allow_hyphen_values = true)]
+    token: String,
+    /// Only read it: ask for no keys, and say nothing of whether it counts; needs no config
+    #[arg(long)]
+    offline: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// A token does not print.
+impl std::fmt::Debug for Inspect {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inspect").field("offline", &self.offline).finish_non_exhaustive()
+    }
+}
+
+/// Most bytes that are read; the gate refuses longer ones anyway.
+const LONGEST_INPUT: u64 = 64 * 1024;
+
+/// Claims that are times (RFC 7519 section 4.1), and what they are the time of.
+const TIMES: [(&str, &str); 3] = [("iat", "issued"), ("nbf", "not before"), ("exp", "expires")];
+
+pub(super) fn run(source: &Source, command: &Command, out: &mut impl Write, err: &mut impl Write) -> io::Result<ExitCode> {
+    let Command::Inspect(args) = command;
+    let token = token(args, &mut io::stdin())?;
+    let looks = Looks::of(token.expose());
+    let mut report = Report { now: Clock::System.now(), looks, verdict: None };
+    if !args.offline && matches!(report.looks, Looks::Jwt { .. }) {
+        let config = match load(source, err)? {
+            Ok(config) => config,
+            Err(code) => return Ok(code),
+        };
+        report.verdict = Some(verdict(&config, &token, report.now)?);
+    }
+    if args.json {
+        writeln!(out, "{}", serde_json::to_string_pretty(&report.in_json())?)?;
+    } else {
+        report.in_words(out)?;
+    }
+    Ok(if report.is_good(args.offline) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The token, without what is around it; people paste a whole header, too.
+fn token(args: &Inspect, input: &mut impl Read) -> io::Result<Secret<String>> {
+    let mut text = Zeroizing::new(args.token.clone());
+    if *text == "-" {
+        text.clear();
+        input.take(LONGEST_INPUT).read_to_string(&mut text)?;
+    }
+    let mut token = text.trim();
+    for before in ["authorization:", "bearer "] {
+        token = token
+            .split_at_checked(before.len())
+            .filter(|(start, _)| start.eq_ignore_ascii_case(before))
+            .map_or(token, |(_, rest)| rest.trim_start());
+    }
+    Ok(Secret::new(token.to_owned()))
+}
+
+/// What the gate says of it.
+enum Verdict {
+    Said {
+        told: TokenTold,
+        keys: Option<String>,
+        revocation: Option<&'static str>,
+    },
+    /// The keys could not be had.
+    NoKeys(String),
+}
+
+/// Asks the gate itself, by a request that has this token.
+fn verdict(config: &Config, token: &Secret<String>, now: Timestamp) -> io::Result<Verdict> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let explained: Explained = match runtime.block_on(app::explained(config, true)) {
+        Ok(explained) => explained,
+        Err(fault) => return Ok(Verdict::NoKeys(format!("{fault:#}"))),
+    };
+    let head = format!("GET / HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n\r\n", token.expose());
+    let head = Secret::new(head.into_bytes());
+    let told = explained.gate.explain(config, head.expose(), Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), now).token;
+    Ok(Verdict::Said { told, revocation: on_revocation(&explained), keys: explained.keys })
+}
+
+struct Report {
+    now: Timestamp,
+    looks: Looks,
+    verdict: Option<Verdict>,
+}
+
+impl Report {
+    fn is_good(&self, offline: bool) -> bool {
+        match (&self.looks, &self.verdict) {
+            (Looks::Nothing(_), _) => false,
+            (_, None) => offline,
+            (_, Some(Verdict::NoKeys(_))) => false,
+            (_, Some(Verdict::Said { told, .. })) => told.state == "valid",
+        }
+    }
+
+    fn kind(&self) -> String {
+        match &self.looks {
+            Looks::Refresh { .. } => {
+                "refresh token: opaque, for POST /auth/refresh alone; no request passes with it".to_owned()
+            }
+            Looks::Handle { .. } => "session handle of a dialect; no request passes with it".to_owned(),
+            Looks::Jwt { kind, .. } => kind.as_str().to_owned(),
+            Looks::Nothing(why) => format!("no token: {why}"),
+        }
+    }
+
+    /// How a time is from now: `2026-01-01T00:00:00Z, 3m ago`.
+    fn when(&self, value: &Value) -> Option<String> {
+        let secs = value.as_u64().or_else(|| Some(value.as_f64()?.max(0.0) as u64))?;
+        let at = Timestamp::from_secs(secs);
+        let (past, ahead) = (self.now.since(at), at.since(self.now));
+        let span = if past.is_zero() { format!("in {}", span(ahead)) } else { format!("{} ago", span(past)) };
+        Some(format!("{}, {span}", at.rfc3339()))
+    }
+
+    fn in_words(&self, out: &mut impl Write) -> io::Result<()> {
+        let mut row = |name: &str, value: &str| writeln!(out, "{name:<11} {value}");
+        row("kind", &self.kind())?;
+        match &self.looks {
+            Looks::Refresh { session, counter } => {
+                row("session", &session.to_string())?;
+                row("counter", &counter.to_string())?;
+                row("verdict", "not checked: only the store knows which one counts (menshen sessions list)")?;
+            }
+            Looks::Handle { session } => row("session", &session.to_string())?,
+            Looks::Nothing(_) => {}
+            Looks::Jwt { header, claims, .. } => {
+                for (n, (name, value)) in header.iter().enumerate() {
+                    row(if n == 0 { "header" } else { "" }, &format!("{}: {}", plain(name), plain(&value.to_string())))?;
+                }
+                for (n, (name, value)) in claims.iter().enumerate() {
+                    let time = TIMES.iter().find(|(known, _)| known == name);
+                    let time = time.and_then(|(_, what)| Some(format!(" ({what} {})", self.when(value)?)));
+                    let line = format!("{}: {}{}", plain(name), plain(&value.to_string()), time.unwrap_or_default());
+                    row(if n == 0 { "says" } else { "" }, &line)?;
+                }
+            }
+        }
+        match &self.verdict {
+            None => Ok(()),
+            Some(Verdict::NoKeys(why)) => row("verdict", &format!("not checked, so nothing above is proven: {why}")),
+            Some(Verdict::Said { told, keys, revocation }) => {
+                for (name, value) in [("keys", keys.as_deref()), ("revocation", *revocation)] {
+                    value.map_or(Ok(()), |value| row(name, value))?;
+                }
+                row("verdict", &self.said(told))
+            }
+        }
+    }
+
+    fn said(&self, told: &TokenTold) -> String {
+        if told.state == "valid" {
+            let of = told.issuer.as_ref().map_or_else(String::new, |issuer| format!(", by issuer {issuer}"));
+            return format!("good: the gate takes it for user {}{of}", told.user.as_deref().unwrap_or_default());
+        }
+        let why = told.why.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
+        let kind = match self.looks {
+            Looks::Jwt { kind: JwtKind::Refresh, .. } => "; a refresh token is never an access token",
+            Looks::Jwt { kind: JwtKind::Assertion, .. } => "; an assertion is for the backend, which checks it itself",
+            _ => "",
+        };
+        format!("refused, {}{why}{kind}; nothing above is proven", told.state)
+    }
+
+    fn in_json(&self) -> Value {
+        let mut value = match &self.looks {
+            Looks::Refresh { session, counter } => json!({"session": session.to_string(), "counter": counter}),
+            Looks::Handle { session } => json!({"session": session.to_string()}),
+            Looks::Nothing(why) => json!({"why": why}),
+            Looks::Jwt { header, claims, .. } => {
+                let times = TIMES.iter().filter_map(|(name, _)| {
+                    let secs = claims.get(*name)?.as_u64()?;
+                    Some(((*name).to_owned(), Timestamp::from_secs(secs).rfc3339().into()))
+                });
+                json!({"header": header, "claims": claims, "times": times.collect::<Map<_, Value>>()})
+            }
+        };
+        value["kind"] = match &self.looks {
+            Looks::Refresh { .. } | Looks::Jwt { kind: JwtKind::Refresh, .. } => "refresh_token",
+            Looks::Handle { .. } => "session_handle",
+            Looks::Jwt { kind: JwtKind::Access, .. } => "access_token",
+            Looks::Jwt { kind: JwtKind::Assertion, .. } => "assertion",
+            Looks::Jwt { kind: JwtKind::Other, .. } => "jwt",
+            Looks::Nothing(_) => "none",
+        }
+        .into();
+        match &self.verdict {
+            None => value["verdict"] = Value::Null,
+            Some(Verdict::NoKeys(why)) => value["verdict"] = json!({"state": "not_checked", "why": why}),
+            Some(Verdict::Said { told, keys, revocation }) => {
+                value["verdict"] = json!({
+                    "state": told.state,
+                    "why": told.why,
+                    "user": told.user,
+                    "issuer": told.issuer,
+                    "keys": keys,
+                    "revocation": revocation,
+                });
+            }
+        }
+        value
+    }
+}
+
+/// Text of a token for a terminal and one line: its control characters are written as escapes.
+fn plain(text: &str) -> String {
+    text.chars().map(|sign| if sign.is_control() { sign.escape_default().to_string() } else { sign.to_string() }).collect()
+}
+
+/// A span in its two largest units: `14m 59s`, `3d 4h`.
+fn span(span: Duration) -> String {
+    let secs = span.as_secs();
+    let units = [(86_400, "d"), (3600, "h"), (60, "m"), (1, "s")];
+    let at = units.iter().position(|(unit, _)| secs >= *unit).unwrap_or(units.len() - 1);
+    let mut left = secs;
+    let parts = units[at..].iter().take(2).map(|(unit, name)| {
+        let count = left / unit;
+        left %= unit;
+        (count, *name)
+    });
+    let parts: Vec<_> = parts.enumerate().filter(|(n, (count, _))| *n == 0 || *count > 0).collect();
+    parts.into_iter().map(|(_, (count, name))| format!("{count}{name}")).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_is_told_in_two_units() {
+        for (secs, said) in [(0, "0s"), (59, "59s"), (60, "1m"), (899, "14m 59s"), (3600, "1h"), (273_600, "3d 4h")] {
+            assert_eq!(span(Duration::from_secs(secs)), said);
+        }
+    }
+
+    #[test]
+    fn a_token_is_found_in_what_people_paste() {
+        for pasted in ["a.b.c", " a.b.c\n", "Bearer a.b.c", "Authorization: Bearer a.b.c\r\n", "authorization:bearer a.b.c"]
+        {
+            let args = Inspect { token: "-".to_owned(), offline: true, json: false };
+            assert_eq!(token(&args, &mut pasted.as_bytes()).unwrap().expose(), "a.b.c", "{pasted:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_of_a_token_steers_the_terminal() {
+        assert_eq!(plain("a\u{1b}[31m\n"), "a\\u{1b}[31m\\n");
+    }
+}

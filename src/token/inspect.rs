@@ -1,0 +1,132 @@
+//! What a text would be if it were a token: its kind and what it says, for people, with nothing of it proven.
+//!
+//! Must stay true: no signature and no MAC is shown, nor a refresh token that stands inside another token; a size limit comes before
+//! everything else; whether it counts is decided elsewhere.
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde_json::{Map, Value};
+
+use super::{
+    RefreshTokens, SessionHandles,
+    keyring::{ACCESS_TOKEN, ASSERTION, REFRESH_TOKEN},
+    verify::LONGEST,
+};
+use crate::types::SessionId;
+
+/// What a text looks like.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Looks {
+    /// A refresh token: its session, and which of that session's tokens it is, from 0.
+    Refresh { session: SessionId, counter: u64 },
+    /// The handle of a session, which a dialect gives out in place of WeChat's `session_key`.
+    Handle { session: SessionId },
+    /// A signed JWT (RFC 7519, in the compact form of RFC 7515).
+    Jwt { kind: JwtKind, header: Map<String, Value>, claims: Map<String, Value> },
+    /// Something else, and why it is none of these.
+    Nothing(&'static str),
+}
+
+/// What a JWT says that it is, in `typ` (RFC 8725 section 3.11).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JwtKind {
+    Access,
+    Refresh,
+    Assertion,
+    /// Of somebody else, or minted in a backend's own form.
+    Other,
+}
+
+impl JwtKind {
+    /// In words.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Access => "access token",
+            Self::Refresh => "refresh token in the shape of a JWT",
+            Self::Assertion => "assertion for the backend",
+            Self::Other => "JWT of another kind",
+        }
+    }
+}
+
+impl Looks {
+    /// Looks at a text.
+    pub fn of(text: &str) -> Self {
+        if let Some(token) = RefreshTokens::parse(text) {
+            return Self::Refresh { session: token.session, counter: token.counter };
+        }
+        if let Some(handle) = SessionHandles::parse(text) {
+            return Self::Handle { session: handle.session };
+        }
+        if text.len() > LONGEST {
+            return Self::Nothing("longer than 8 KiB");
+        }
+        let parts: Vec<_> = text.splitn(6, '.').collect();
+        let [header, payload, _signature] = parts[..] else {
+            return Self::Nothing(match parts.len() {
+                5 => "five parts: it is encrypted (RFC 7516), which menshen does not take",
+                _ => "neither three parts, as a JWT has, nor a token of menshen's own form",
+            });
+        };
+        let (Some(header), Some(mut claims)) = (object(header), object(payload)) else {
+            return Self::Nothing("three parts, but the first two are not JSON objects in base64url");
+        };
+        let kind = match header.get("typ").and_then(Value::as_str) {
+            Some(ACCESS_TOKEN) => JwtKind::Access,
+            Some(REFRESH_TOKEN) => JwtKind::Refresh,
+            Some(ASSERTION) => JwtKind::Assertion,
+            Some(_) | None => JwtKind::Other,
+        };
+        // It is good for a session, wherever it stands.
+        for value in claims.values_mut().filter(|value| value.as_str().and_then(RefreshTokens::parse).is_some()) {
+            *value = "***".into();
+        }
+        Self::Jwt { kind, header, claims }
+    }
+}
+
+fn object(part: &str) -> Option<Map<String, Value>> {
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{crypto::Key, token::fixture};
+
+    fn jwt(header: &Value, claims: &Value) -> String {
+        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        format!("{}.{}.c2ln", part(header), part(claims))
+    }
+
+    #[test]
+    fn each_form_of_ours_is_told() {
+        let session = fixture::session();
+        let refresh = RefreshTokens::new(Key::new([9; 32])).issue(&session);
+        let handle = SessionHandles::new(Key::new([9; 32])).issue(&session);
+        assert_eq!(Looks::of(&refresh), Looks::Refresh { session: session.id, counter: session.counter });
+        assert_eq!(Looks::of(&handle), Looks::Handle { session: session.id });
+        for (typ, expected) in [
+            (json!("at+jwt"), JwtKind::Access),
+            (json!("rt+jwt"), JwtKind::Refresh),
+            (json!("auth-assertion+jwt"), JwtKind::Assertion),
+            (json!("JWT"), JwtKind::Other),
+            (json!(7), JwtKind::Other),
+        ] {
+            let (header, claims) = (json!({"alg": "none", "typ": typ}), json!({"sub": "u", "jti": refresh}));
+            let Looks::Jwt { kind, header: told, claims } = Looks::of(&jwt(&header, &claims)) else { panic!("a JWT") };
+            assert_eq!((kind, told["alg"].as_str(), claims["sub"].as_str()), (expected, Some("none"), Some("u")));
+            assert_eq!(claims["jti"], "***", "a refresh token inside is not shown");
+        }
+    }
+
+    #[test]
+    fn what_is_no_token_is_told_as_such() {
+        let five = "a.b.c.d.e";
+        let long = "a".repeat(LONGEST + 1);
+        for text in ["", "rubbish", "a.b", "a.b.c", "a.b.c.d", five, "a.b.c.d.e.f", "...", &long, "W10.W10.x"] {
+            assert!(matches!(Looks::of(text), Looks::Nothing(_)), "{text:?}");
+        }
+    }
+}
