@@ -18,8 +18,8 @@ use crate::{
     metrics::Metrics,
     policy::{
         Answered, Body, Cors, CorsFields, Credential, Decision, DropReason, ForwardAuth, FramingLimits, Head, HeaderPolicy,
-        HeaderVerdict, HttpVersion, Origin, Parsed, Question, Refusal, Rule, RuleSet, Ruling, Target, TokenState, client_ip,
-        cors, decision, framing, head, headers::AUTH_ASSERTION, identity, is_under, path,
+        HeaderVerdict, HttpVersion, Origin, Parsed, Places, Question, Refusal, Rule, RuleSet, Ruling, Target, TokenState,
+        client_ip, cors, credential, decision, framing, head, headers::AUTH_ASSERTION, identity, is_under, path,
     },
     types::Timestamp,
 };
@@ -44,6 +44,8 @@ pub struct Gate {
     forward_auth: Option<ForwardAuth>,
     keep_authorization: bool,
     cors: Option<Cors>,
+    /// Cookies that bring tokens, on whatever path; none where the backend is to get them.
+    token_cookies: Vec<Box<str>>,
     report_only: bool,
     /// Report only for every path: no rule is enforced that a second reading of a request could get around.
     reports_all: bool,
@@ -126,6 +128,8 @@ pub struct Passage {
     pub origin: Origin,
     /// Header fields of the client that go on, as places in the head.
     pub kept: Vec<Field>,
+    /// The client's cookies without the one that brought a token, where there was one; they are not among `kept`.
+    pub cookie: Option<HeaderValue>,
     /// Names of those that do not.
     pub dropped: Vec<HeaderName>,
     pub version: HttpVersion,
@@ -179,6 +183,7 @@ impl Passage {
             method: http::Method::from_bytes(head.method.as_bytes()).unwrap_or_default(),
             origin,
             kept: Vec::new(),
+            cookie: None,
             dropped: Vec::new(),
             version: head.version,
             websocket: false,
@@ -251,10 +256,17 @@ impl Gate {
         let keep_authorization = config.upstream.authorization == UpstreamAuthorization::Keep;
         let managed = config.identity.headers.keys().map(String::as_str).chain([AUTH_ASSERTION, "authorization"]);
         let managed = managed.filter_map(|name| name.parse().ok());
+        let mut token_cookies: Vec<_> = rules.rules().filter_map(|rule| rule.token_cookie.clone()).collect();
+        if keep_authorization {
+            token_cookies.clear();
+        }
+        token_cookies.sort_unstable();
+        token_cookies.dedup();
         Ok(Self {
             forward_auth: ForwardAuth::compile(config, managed),
             keep_authorization,
             cors: Cors::compile(&config.cors),
+            token_cookies,
             report_only: config.gate.report_only,
             reports_all: config.gate.reports_all(&config.rule),
             rules,
@@ -354,7 +366,7 @@ impl Gate {
             passage.cors.clone_from(&fields);
             Verdict::Forward(passage)
         };
-        match self.judge(&head, target.path, ruling, now) {
+        match self.judge(&head, target.path, ruling, framing.websocket, now) {
             Ok((Decision::Anonymous, _)) => forward(None, Would::Pass),
             Ok((Decision::Authenticated, identity)) => forward(identity, Would::Pass),
             Ok((Decision::Refuse(code), _)) if reports => forward(None, Would::Refuse(code)),
@@ -404,7 +416,7 @@ impl Gate {
             return wrong(ErrorCode::RequestMalformed, "The request has a header that clients may not send.");
         }
         let rule = Some(ruling.rule.index);
-        let (identity, would) = match self.judge(head, path, ruling, now) {
+        let (identity, would) = match self.judge(&asked, path, ruling, false, now) {
             Ok((Decision::Anonymous, _)) => (None, Would::Pass),
             Ok((Decision::Authenticated, identity)) => (identity, Would::Pass),
             Ok((Decision::Refuse(code), _)) if reports => (None, Would::Refuse(code)),
@@ -438,9 +450,10 @@ impl Gate {
         head: &Head<'_>,
         path: &str,
         ruling: Ruling<'_>,
+        websocket: bool,
         now: Timestamp,
     ) -> Result<(Decision, Option<Arc<Identity>>), Refusal> {
-        let credential = decision::credential(head, self.answered.takes_bare_token(path))?;
+        let credential = credential::read(head, self.places(ruling.rule, path, websocket), self.cors.as_ref())?;
         if !decision::needs_token(ruling) {
             return Ok((decision::decide(ruling, TokenState::Missing), None));
         }
@@ -452,6 +465,15 @@ impl Gate {
                 Err(code) => (decision::decide(ruling, TokenState::Invalid(code)), None),
             },
         })
+    }
+
+    /// Where a token may stand in a request on which this rule decides.
+    fn places<'r>(&self, rule: &'r Rule, path: &str, websocket: bool) -> Places<'r> {
+        Places {
+            bare: self.answered.takes_bare_token(path),
+            cookie: rule.token_cookie.as_deref(),
+            query: websocket && rule.token_in_query,
+        }
     }
 
     /// Whether menshen answers this request itself: the auth API every one under its prefix, a dialect those of its routes.
@@ -508,6 +530,16 @@ impl Gate {
                 dropped.extend(HeaderName::from_bytes(name.as_bytes()));
             }
         }
+        // What brought the token ends here; a gate that only reports sends on what came.
+        let spent = if would.is_none() { credential::without_cookies(head, &self.token_cookies) } else { None };
+        let cookie = spent.and_then(|left| {
+            kept.retain(|(kept, _)| !kept.eq_ignore_ascii_case("cookie"));
+            dropped.push(http::header::COOKIE);
+            HeaderValue::from_bytes(&left).ok().filter(|left| !left.is_empty())
+        });
+        let in_query =
+            websocket && would.is_none() && !self.keep_authorization && rule.is_some_and(|rule| rule.token_in_query);
+        let sent_on = if in_query { credential::without_parameter(head.target) } else { None };
         if forged > 0 {
             self.metrics.headers_stripped.inc_by(forged);
         }
@@ -518,10 +550,11 @@ impl Gate {
             extent,
             rule: rule.map(|rule| rule.index),
             identity,
-            target: head.target.to_owned(),
+            target: sent_on.unwrap_or_else(|| head.target.to_owned()),
             path_length: target.path.len(),
             method: http::Method::from_bytes(head.method.as_bytes()).unwrap_or_default(),
             origin,
+            cookie,
             kept: kept.into_iter().map(|(_, field)| field).collect(),
             dropped,
             version: head.version,

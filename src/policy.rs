@@ -10,6 +10,7 @@
 pub mod answered;
 pub mod client_ip;
 pub mod cors;
+pub mod credential;
 pub mod decision;
 pub mod forward_auth;
 pub mod framing;
@@ -23,7 +24,8 @@ pub mod rules;
 pub use answered::{Answered, is_under};
 pub use client_ip::Origin;
 pub use cors::{Cors, CorsFields};
-pub use decision::{Credential, Decision, TokenState};
+pub use credential::{Credential, Places};
+pub use decision::{Decision, TokenState};
 pub use forward_auth::{ForwardAuth, Question};
 pub use framing::{Body, Framing, FramingLimits};
 pub use head::{Head, HttpVersion, Parsed};

@@ -94,12 +94,22 @@ fn one_reading(bytes: &[u8], passage: &Passage) {
     let words: Vec<&[u8]> = line.split(|&byte| byte == b' ').collect();
     assert_eq!(words.len(), 3, "{:?}", line.escape_ascii().to_string());
     assert_eq!(words[0], passage.method.as_str().as_bytes());
-    assert_eq!(words[1], passage.target.as_bytes(), "the target is sent on as it is");
     let path = passage.path().as_bytes();
+    if words[1] == passage.target.as_bytes() {
+        assert!(!in_api(path) || tokens_in_query(words[1]).is_empty() || !passage.websocket, "a token goes on");
+    } else {
+        assert!(passage.websocket && in_api(path), "the target is sent on as it is");
+        let without: Vec<_> = parameters(words[1]).filter(|pair| !pair.starts_with(b"access_token=")).collect();
+        assert_eq!(parameters(passage.target.as_bytes()).collect::<Vec<_>>().join(&b'&'), without.join(&b'&'));
+        assert!(words[1].starts_with(path) && words[1].get(path.len()) == Some(&b'?'));
+    }
     assert!(readers::READINGS.iter().all(|reading| reading(path) == path), "{:?}", passage.path());
 
     let kept: Vec<(&[u8], &[u8])> = passage.kept.iter().map(|field| (&bytes[field.name()], &bytes[field.value()])).collect();
     let mut sent = fields.iter();
+    let cookies = kept.iter().filter(|(name, _)| name.eq_ignore_ascii_case(b"cookie")).map(|(_, value)| *value);
+    let cookies = cookies.chain(passage.cookie.as_ref().map(http::HeaderValue::as_bytes));
+    assert!(cookies.flat_map(crumbs).all(|crumb| !crumb.starts_with(b"at=")), "the cookie of a token goes on");
     for (name, value) in &kept {
         assert!(sent.any(|(n, v)| n == name && v == value), "{:?} was not sent", name.escape_ascii().to_string());
         let folded = readers::fold(name);
@@ -118,12 +128,37 @@ fn one_reading(bytes: &[u8], passage: &Passage) {
     }
 }
 
+/// Whether the rule decides that takes tokens from cookies and queries.
+fn in_api(path: &[u8]) -> bool {
+    path.strip_prefix(b"/api").is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
+}
+
+fn crumbs(cookie: &[u8]) -> impl Iterator<Item = &[u8]> {
+    cookie.split(|&byte| byte == b';').map(<[u8]>::trim_ascii)
+}
+
+fn parameters(target: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let query = target.iter().position(|&byte| byte == b'?').map_or(&b""[..], |at| &target[at + 1..]);
+    query.split(|&byte| byte == b'&')
+}
+
+fn tokens_in_query(target: &[u8]) -> Vec<&[u8]> {
+    parameters(target).filter_map(|pair| pair.strip_prefix(b"access_token=")).collect()
+}
+
 /// Who is named is whom the one token names; who is not named is on an open path.
 fn identity_of_the_token(bytes: &[u8], passage: &Passage) {
-    let (_, fields) = readers::lines(&bytes[..passage.extent.head], b"\r\n");
-    let credentials: Vec<&[u8]> =
-        fields.iter().filter(|(name, _)| name.eq_ignore_ascii_case(b"authorization")).map(|(_, value)| *value).collect();
+    let (line, fields) = readers::lines(&bytes[..passage.extent.head], b"\r\n");
+    let named = |wanted: &'static [u8]| fields.iter().filter(move |(name, _)| name.eq_ignore_ascii_case(wanted));
+    let mut credentials: Vec<&[u8]> = named(b"authorization").map(|(_, value)| *value).collect();
     let path = passage.path().as_bytes();
+    if in_api(path) {
+        let cookies = named(b"cookie").flat_map(|(_, value)| crumbs(value));
+        credentials.extend(cookies.filter_map(|crumb| crumb.strip_prefix(b"at=")).filter(|value| !value.is_empty()));
+    }
+    if in_api(path) && passage.websocket {
+        credentials.extend(tokens_in_query(line.split(|&byte| byte == b' ').nth(1).unwrap_or_default()));
+    }
     let access = world::expected(path, passage.method.as_str());
     assert_ne!(access, Access::Deny);
     match &passage.identity {

@@ -24,14 +24,15 @@ pub const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 /// The secret of HS256, so that any token can be signed here.
 const SECRET: &[u8] = b"a secret of fuzz targets, which guards nothing";
 
-/// A config with a closed corner in an open area, an open page, and an area by token.
+/// A config with a closed corner in an open area, an open page, and an area by token, where a cookie or
+/// the query of a WebSocket may bring it.
 pub fn config() -> Config {
     let config = json!({
         "rule": [
             { "name": "closed", "path": "/public/closed/**", "access": "deny" },
             { "name": "open", "path": "/public/**", "access": "public" },
             { "name": "page", "path": "/page", "methods": ["GET"], "access": "public" },
-            { "name": "members", "path": "/api/**", "access": "required" },
+            { "name": "members", "path": "/api/**", "access": "required", "token_cookie": "at", "token_in_query": true },
         ],
     });
     serde_json::from_value(config).expect("a config")

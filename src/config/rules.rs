@@ -45,6 +45,19 @@ pub struct RuleConfig {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     #[schemars(example = false)]
     pub bad_token_is_anonymous: bool,
+    /// Take the token from the cookie of this name too, for pages whose requests cannot carry `Authorization`. The cookie is not
+    /// sent on, on no path, unless `upstream.authorization = "keep"`. It is worth nothing to a page of another site that sends
+    /// anything but GET, HEAD and OPTIONS or opens a WebSocket (403), unless `cors.allowed_origins` lists it and
+    /// `cors.allow_credentials` is on. A request that has `Authorization` as well is refused (400).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"access_token")]
+    pub token_cookie: Option<String>,
+    /// Take the token of a WebSocket handshake, and of nothing else, from `access_token` in the query too: browsers cannot send
+    /// `Authorization` with one. It is not sent on, unless `upstream.authorization = "keep"`, and in no log of menshen's; it may be
+    /// in those of a proxy in front.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[schemars(example = true)]
+    pub token_in_query: bool,
     /// Longest silence of a WebSocket, an event stream or a long poll on this rule, in place of `upstream.read_timeout`: from
     /// 1ms to 7d. Of an upload, also in place of a shorter `server.body_timeout`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -77,6 +90,8 @@ fn health() -> RuleConfig {
         roles: Vec::new(),
         claims: BTreeMap::new(),
         bad_token_is_anonymous: false,
+        token_cookie: None,
+        token_in_query: false,
         idle_timeout: None,
         cors: false,
         report_only: None,

@@ -15,7 +15,7 @@ use crate::{
     auth::Identity,
     config::{Config, RuleConfig},
     error::ErrorCode,
-    policy::{Credential, Head, HeaderVerdict, Origin, Parsed, decision, head, headers, path},
+    policy::{Credential, Head, HeaderVerdict, Origin, Parsed, Places, credential, head, headers, path},
     types::Timestamp,
 };
 
@@ -138,8 +138,12 @@ impl Gate {
         };
         if let Some(head) = &head {
             // An answer of the auth API has no rule; each of its routes asks for what it needs.
-            let matters = told.rule_index.and_then(|index| self.rules.rules().nth(index)).is_some_and(words::wants_token);
-            told.token = TokenTold { matters, ..self.token(head, &told.path, now) };
+            let rule = told.rule_index.and_then(|index| self.rules.rules().nth(index));
+            let matters = rule.is_some_and(words::wants_token);
+            let websocket = head.values("upgrade").next().is_some();
+            let bare = Places { bare: self.answered.takes_bare_token(&told.path), ..Places::default() };
+            let places = rule.map_or(bare, |rule| self.places(rule, &told.path, websocket));
+            told.token = TokenTold { matters, ..self.token(head, places, now) };
         }
         told
     }
@@ -210,8 +214,8 @@ impl Gate {
     }
 
     /// What the credential would be good for, whether or not anybody asks.
-    fn token(&self, head: &Head<'_>, path: &str, now: Timestamp) -> TokenTold {
-        let token = match decision::credential(head, self.answered.takes_bare_token(path)) {
+    fn token(&self, head: &Head<'_>, places: Places<'_>, now: Timestamp) -> TokenTold {
+        let token = match credential::read(head, places, self.cors.as_ref()) {
             Ok(Credential::None) => return TokenTold::of("none", None),
             Ok(Credential::Bearer(token)) => token,
             Ok(Credential::Malformed) => return TokenTold::of("malformed", Some("it is no bearer token".to_owned())),
@@ -230,7 +234,9 @@ impl Gate {
         let gone = head.headers.iter().filter(|header| !passage.kept.contains(&Field::of(header, bytes)));
         gone.map(|header| {
             let verdict: HeaderVerdict = self.headers.verdict(header.name);
-            Told::new(header.name, words::of_header(verdict, passage.websocket))
+            let spent = header.name.eq_ignore_ascii_case("cookie")
+                && credential::without_cookies(head, &self.token_cookies).is_some();
+            Told::new(header.name, if spent { words::COOKIE } else { words::of_header(verdict, passage.websocket) })
         })
         .collect()
     }

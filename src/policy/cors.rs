@@ -25,6 +25,7 @@ pub struct Cors {
     origins: Origins,
     /// For requests of nobody who is allowed.
     stranger: CorsFields,
+    credentials: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -50,12 +51,16 @@ impl Cors {
             .filter_map(|origin| Some((origin.as_bytes().into(), Allowed::new(config, origin)?)))
             .collect();
         let everybody = config.allowed_origins.iter().any(|origin| origin == "*");
+        let credentials = config.allow_credentials;
         match (everybody, listed.is_empty()) {
-            (true, _) => Some(Self { origins: Origins::Everybody(Allowed::new(config, "*")?), stranger: Arc::new([]) }),
+            (true, _) => {
+                let origins = Origins::Everybody(Allowed::new(config, "*")?);
+                Some(Self { origins, stranger: Arc::new([]), credentials })
+            }
             (false, true) => None,
             (false, false) => {
                 let vary = (header::VARY, HeaderValue::from_static("Origin"));
-                Some(Self { origins: Origins::Listed(listed), stranger: Arc::new([vary]) })
+                Some(Self { origins: Origins::Listed(listed), stranger: Arc::new([vary]), credentials })
             }
         }
     }
@@ -68,6 +73,11 @@ impl Cors {
     /// The fields of the answer to this preflight.
     pub fn preflight(&self, head: &Head<'_>) -> CorsFields {
         self.allowed(head).map_or(&self.stranger, |allowed| &allowed.preflight).clone()
+    }
+
+    /// Whether the page that sent this may use what the browser keeps for us: it is listed, and credentials are allowed.
+    pub fn admits_with_credentials(&self, head: &Head<'_>) -> bool {
+        self.credentials && matches!(self.origins, Origins::Listed(_)) && self.allowed(head).is_some()
     }
 
     fn allowed(&self, head: &Head<'_>) -> Option<&Allowed> {

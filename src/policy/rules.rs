@@ -28,6 +28,10 @@ pub struct Rule {
     pub access: Access,
     /// With `optional`: a bad token counts as no token.
     pub bad_token_is_anonymous: bool,
+    /// The cookie that may bring a token.
+    pub token_cookie: Option<Box<str>>,
+    /// The query of a WebSocket handshake may bring one.
+    pub token_in_query: bool,
     /// Kinds of user that pass. Empty: all.
     pub user_types: Vec<UserType>,
     /// Roles of which one is needed. Empty: none needed.
@@ -218,6 +222,8 @@ fn default_rule(index: usize) -> Rule {
         name: DEFAULT_RULE.into(),
         access: Access::Required,
         bad_token_is_anonymous: false,
+        token_cookie: None,
+        token_in_query: false,
         user_types: Vec::new(),
         roles: Vec::new(),
         idle_timeout: None,
@@ -267,6 +273,19 @@ fn check_combination(config: &RuleConfig, report: &mut impl FnMut(&'static str, 
     if config.bad_token_is_anonymous && config.access != Access::Optional {
         report("bad_token_is_anonymous", "needs access = \"optional\"".to_owned());
     }
+    if let Some(name) = &config.token_cookie {
+        let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+        if name.is_empty() || name.len() > 128 || !name.bytes().all(token) {
+            report("token_cookie", format!("{name:?} is no name of a cookie"));
+        }
+    }
+    let asks = matches!(config.access, Access::Optional | Access::Required);
+    for (key, _) in [("token_cookie", config.token_cookie.is_some()), ("token_in_query", config.token_in_query)]
+        .into_iter()
+        .filter(|(_, set)| *set && !asks)
+    {
+        report(key, "needs access = \"required\" or \"optional\": elsewhere no token is looked at".to_owned());
+    }
     if config.idle_timeout.is_some_and(|idle| !(HumanDuration::millis(1)..=HumanDuration::days(7)).contains(&idle)) {
         report("idle_timeout", "must be from 1ms to 7d".to_owned());
     }
@@ -290,6 +309,8 @@ fn compile_one(index: usize, config: &RuleConfig, report: &mut impl FnMut(&'stat
         name: config.name.as_str().into(),
         access: config.access,
         bad_token_is_anonymous: config.bad_token_is_anonymous,
+        token_cookie: config.token_cookie.as_deref().map(Box::from),
+        token_in_query: config.token_in_query,
         user_types,
         roles: config.roles.clone(),
         idle_timeout: config.idle_timeout.map(HumanDuration::get),

@@ -83,6 +83,9 @@ pub(super) fn of_refusal(code: ErrorCode, rule: &Rule, user: Option<&Identity>) 
     }
 }
 
+/// What happens to a cookie that brings a token.
+pub(super) const COOKIE: &str = "the cookie with the token is taken out; the others go on (token_cookie)";
+
 /// Why the backend does not get a header.
 pub(super) const fn of_header(verdict: HeaderVerdict, websocket: bool) -> &'static str {
     match verdict {

@@ -1,101 +1,12 @@
 //! What `policy::decision` promises.
 
-use std::mem::MaybeUninit;
-
 use super::*;
 use crate::{
     config::RuleConfig,
-    policy::{RuleSet, head, head::Parsed},
+    policy::RuleSet,
     token::{AccessClaims, fixture},
     types::UserType,
 };
-
-fn read(lines: &[&str]) -> Result<String, Refusal> {
-    read_where(lines, false)
-}
-
-fn read_where(lines: &[&str], bare: bool) -> Result<String, Refusal> {
-    let bytes = format!("{}\r\n\r\n", [&["GET / HTTP/1.1", "Host: a"], lines].concat().join("\r\n"));
-    let mut slots = [const { MaybeUninit::uninit() }; 8];
-    let Ok(Parsed::Complete { head, .. }) = head::parse(bytes.as_bytes(), &mut slots) else { panic!("a plain head") };
-    credential(&head, bare).map(|credential| match credential {
-        Credential::None => "none".to_owned(),
-        Credential::Bearer(token) => format!("bearer {token}"),
-        Credential::Malformed => "malformed".to_owned(),
-    })
-}
-
-#[test]
-fn a_bearer_token_is_read() {
-    assert_eq!(read(&[]).unwrap(), "none");
-    assert_eq!(read(&["X-Authorization: Bearer a", "Authorization_: Bearer a"]).unwrap(), "none");
-    for line in ["Authorization: Bearer a.b.c", "authorization: bearer a.b.c", "AUTHORIZATION:BEARER   a.b.c  "] {
-        assert_eq!(read(&[line]).unwrap(), "bearer a.b.c", "{line}");
-    }
-    assert_eq!(read(&["Authorization: Bearer aA0-._~+/=="]).unwrap(), "bearer aA0-._~+/==");
-}
-
-#[test]
-fn a_token_may_stand_alone_where_that_is_said() {
-    let alone = |value: &str| read_where(&[&format!("Authorization: {value}")], true).unwrap();
-    assert_eq!(alone("a.b.c"), "bearer a.b.c");
-    assert_eq!(alone("Bearer a.b.c"), "bearer a.b.c");
-    assert_eq!(alone("bearer"), "bearer bearer", "no token, which is found out when it is looked at");
-    for value in ["", "Basic YTpi", "a.b.c d", "Token a.b.c", "a,b", "=", "Bearer a b"] {
-        assert_eq!(alone(value), "malformed", "{value:?}");
-    }
-    assert!(read_where(&["Authorization: a.b.c", "Authorization: a.b.c"], true).is_err());
-}
-
-#[test]
-fn what_is_no_bearer_token_is_malformed() {
-    let values = [
-        "",
-        "Bearer",
-        "Bearer ",
-        "Bearer =",
-        "Bearer ==",
-        "Bearer a b",
-        "Bearer a,b",
-        "Bearer a, Bearer b",
-        "Bearer a=b",
-        "Bearer a;b",
-        "Bearer \"a\"",
-        "Bearer\ta",
-        "Bearera",
-        "Bearer\u{a0}a",
-        "Basic dXNlcjpwYXNz",
-        "a.b.c",
-        "Token a",
-        "DPoP a",
-        "Bearer é",
-        "Bearer a\\",
-        "Bearer: a",
-        "Bearer a\tb",
-        "éééé a",
-    ];
-    for value in values {
-        assert_eq!(read(&[&format!("Authorization: {value}")]).unwrap(), "malformed", "{value:?}");
-    }
-}
-
-#[test]
-fn several_credentials_are_refused() {
-    // CVE-2020-25017, CVE-2026-26308, section 1 row 28
-    for lines in [
-        ["Authorization: Bearer a", "Authorization: Bearer b"],
-        ["Authorization: Bearer a", "authorization: Bearer a"],
-        ["Authorization: Basic a", "AUTHORIZATION: Bearer a"],
-        ["Authorization:", "Authorization: Bearer a"],
-    ] {
-        assert_eq!(read(&lines).unwrap_err().code, ErrorCode::RequestMalformed, "{lines:?}");
-    }
-}
-
-#[test]
-fn a_credential_does_not_print() {
-    assert_eq!(format!("{:?}", Credential::Bearer("hunter2")), "Bearer(***)");
-}
 
 /// Decides by a rule with this access.
 fn by(access: Access, bad_token_is_anonymous: bool, types: &[&str], token: TokenState<'_>) -> Decision {
@@ -108,6 +19,8 @@ fn by(access: Access, bad_token_is_anonymous: bool, types: &[&str], token: Token
         roles: Vec::new(),
         claims: std::collections::BTreeMap::new(),
         bad_token_is_anonymous,
+        token_cookie: None,
+        token_in_query: false,
         idle_timeout: None,
         cors: false,
         report_only: None,

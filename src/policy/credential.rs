@@ -1,0 +1,177 @@
+//! The one credential of a request: where it may stand, and that there is no second.
+//!
+//! `Authorization: Bearer` always counts (RFC 6750 section 2.1). A bare token, a cookie, and `access_token` in the query of a
+//! WebSocket handshake (section 2.3) count only where the config says so: queries end in logs, and a cookie is sent by the browser
+//! whichever page asks for it.
+//!
+//! Must stay true: several credentials are refused, since proxies and backends differ on which one counts; nothing is decoded or
+//! repaired; a cookie is worth nothing to a page of another site that changes something or opens a WebSocket.
+
+use super::{Cors, Head, Refusal};
+use crate::error::ErrorCode;
+
+/// The parameter that may bring a token (RFC 6750 section 2.3).
+const PARAMETER: &str = "access_token";
+
+/// What a request brings to prove who it is from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Credential<'a> {
+    None,
+    /// A token in the form of RFC 6750 section 2.1; nothing of it is checked yet.
+    Bearer(&'a str),
+    /// Something else: another scheme, no token.
+    Malformed,
+}
+
+/// A token does not print.
+impl std::fmt::Debug for Credential<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::None => "None",
+            Self::Bearer(_) => "Bearer(***)",
+            Self::Malformed => "Malformed",
+        })
+    }
+}
+
+/// Where a token may stand besides `Authorization: Bearer`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Places<'r> {
+    /// In `Authorization`, without a scheme.
+    pub bare: bool,
+    /// In the cookie of this name.
+    pub cookie: Option<&'r str>,
+    /// In the query. The request is a WebSocket handshake.
+    pub query: bool,
+}
+
+/// Reads the credential.
+pub fn read<'a>(head: &Head<'a>, places: Places<'_>, cors: Option<&Cors>) -> Result<Credential<'a>, Refusal> {
+    let credential = in_header(head, places.bare)?;
+    if places.cookie.is_none() && !places.query {
+        return Ok(credential);
+    }
+    in_other_places(head, credential, places, cors)
+}
+
+fn in_header<'a>(head: &Head<'a>, bare: bool) -> Result<Credential<'a>, Refusal> {
+    let mut values = head.values("authorization");
+    let Some(value) = values.next() else { return Ok(Credential::None) };
+    if values.next().is_some() {
+        return Err(Refusal::broken("A request has one Authorization header at most."));
+    }
+    let token = bearer(value).or_else(|| b64token(value).filter(|_| bare));
+    Ok(token.map_or(Credential::Malformed, Credential::Bearer))
+}
+
+fn in_other_places<'a>(
+    head: &Head<'a>,
+    in_header: Credential<'a>,
+    places: Places<'_>,
+    cors: Option<&Cors>,
+) -> Result<Credential<'a>, Refusal> {
+    let as_credential = |text: &'a [u8]| b64token(text).map_or(Credential::Malformed, Credential::Bearer);
+    // A page that takes its cookie back may leave it empty.
+    let cookies = places.cookie.into_iter().flat_map(|name| cookies(head).filter_map(move |crumb| value_of(crumb, name)));
+    let cookies = cookies.filter(|value| !value.is_empty());
+    let query = head.target.split_once('?').filter(|_| places.query).map_or("", |(_, query)| query);
+    let parameters = query.split('&').filter_map(|pair| value_of(pair.as_bytes(), PARAMETER));
+    let mut of_cookie = false;
+    let mut found = in_header;
+    let brought = cookies.map(|value| (value, true)).chain(parameters.map(|value| (value, false)));
+    for (value, is_cookie) in brought {
+        if found != Credential::None {
+            return Err(Refusal::wrong(ErrorCode::RequestMalformed, "A request has one credential at most."));
+        }
+        found = as_credential(value);
+        of_cookie = is_cookie;
+    }
+    if of_cookie && !may_use_cookie(head, cors) {
+        return Err(Refusal::wrong(ErrorCode::Forbidden, "A page of another site may not act with the cookie of this one."));
+    }
+    Ok(found)
+}
+
+/// Whether a cookie counts: what it does is harmless, or the page that does it is of this site or listed, or no page does it.
+///
+/// Browsers say so themselves in `Sec-Fetch-Site` (Fetch Metadata, section 2.3); those that do not send `Origin` with everything that
+/// is not a plain read, and with WebSocket handshakes (RFC 6454, RFC 6455 section 10.2). Neither is there where no browser is.
+fn may_use_cookie(head: &Head<'_>, cors: Option<&Cors>) -> bool {
+    let reads = matches!(head.method, "GET" | "HEAD" | "OPTIONS") && head.values("upgrade").next().is_none();
+    if reads || cors.is_some_and(|cors| cors.admits_with_credentials(head)) {
+        return true;
+    }
+    let mut sites = head.values("sec-fetch-site");
+    if let Some(site) = sites.next() {
+        return (site == b"same-origin" || site == b"none") && sites.next().is_none();
+    }
+    let mut origins = head.values("origin");
+    let Some(origin) = origins.next() else { return true };
+    let authority = origin.strip_prefix(b"https://").or_else(|| origin.strip_prefix(b"http://"));
+    let host = head.values("host").next();
+    origins.next().is_none() && authority.zip(host).is_some_and(|(authority, host)| authority.eq_ignore_ascii_case(host))
+}
+
+/// The pairs of all `Cookie` fields (RFC 6265 section 4.2.1).
+fn cookies<'a>(head: &Head<'a>) -> impl Iterator<Item = &'a [u8]> {
+    head.values("cookie").flat_map(|value| value.split(|&byte| byte == b';')).map(<[u8]>::trim_ascii)
+}
+
+/// What stands after `name=`.
+fn value_of<'a>(pair: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    pair.strip_prefix(name.as_bytes())?.strip_prefix(b"=")
+}
+
+/// All cookies but those of these names, as one field; `None`: none of them is there.
+pub fn without_cookies(head: &Head<'_>, names: &[Box<str>]) -> Option<Vec<u8>> {
+    let is_named = |crumb: &&[u8]| names.iter().any(|name| value_of(crumb, name).is_some());
+    if names.is_empty() || !cookies(head).any(|crumb| is_named(&crumb)) {
+        return None;
+    }
+    let left: Vec<_> = cookies(head).filter(|crumb| !crumb.is_empty() && !is_named(crumb)).collect();
+    Some(left.join(&b"; "[..]))
+}
+
+/// A target without the token in its query; `None`: there is none in it.
+pub fn without_parameter(target: &str) -> Option<String> {
+    let (path, query) = target.split_once('?')?;
+    let is_token = |pair: &&str| value_of(pair.as_bytes(), PARAMETER).is_some();
+    if !query.split('&').any(|pair| is_token(&pair)) {
+        return None;
+    }
+    let left: Vec<_> = query.split('&').filter(|pair| !is_token(pair)).collect();
+    Some(if left.is_empty() { path.to_owned() } else { format!("{path}?{}", left.join("&")) })
+}
+
+/// `Bearer` in any case, spaces, and one b64token (RFC 6750 section 2.1).
+fn bearer(value: &[u8]) -> Option<&str> {
+    let (scheme, rest) = value.split_at_checked(6)?;
+    let token = rest.strip_prefix(b" ")?;
+    let token = &token[token.iter().take_while(|&&byte| byte == b' ').count()..];
+    if scheme.eq_ignore_ascii_case(b"bearer") { b64token(token) } else { None }
+}
+
+/// All of it one b64token.
+fn b64token(token: &[u8]) -> Option<&str> {
+    let padding = token.iter().rev().take_while(|&&byte| byte == b'=').count();
+    let body = &token[..token.len() - padding];
+    let plain = body.iter().all(|&byte| B64TOKEN[byte as usize]);
+    if body.is_empty() || !plain {
+        return None;
+    }
+    str::from_utf8(token).ok()
+}
+
+/// The bytes of a b64token but for its padding. A table, because a token is the longest thing that each request brings.
+const B64TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        table[byte as usize] = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/');
+        byte += 1;
+    }
+    table
+};
+
+#[cfg(test)]
+mod tests;
