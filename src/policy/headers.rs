@@ -22,6 +22,8 @@ pub const AUTH_STATE: &str = "X-Auth-State";
 pub const AUTH_STATE_NAME: HeaderName = HeaderName::from_static("x-auth-state");
 /// Carries a signed statement for the backend; nobody else's may arrive.
 pub const AUTH_ASSERTION: &str = "X-Auth-Assertion";
+/// The same as a name.
+pub const AUTH_ASSERTION_NAME: HeaderName = HeaderName::from_static("x-auth-assertion");
 /// Marks an answer as ours. A backend cannot set it.
 pub const ERROR_HEADER: &str = "X-Menshen-Error";
 

@@ -209,11 +209,8 @@ impl Door {
                         refuse(&snapshot, &mut stream, &mut bytes, &refused, timing, last).await.then_some(stream)
                     }
                     Verdict::Verified(verified) => {
-                        let reply = Reply {
-                            status: StatusCode::OK,
-                            fields: verify::yes(&snapshot, &verified),
-                            outcome: Outcome::Verified,
-                        };
+                        let (status, fields) = verify::yes(&snapshot, &verified, timing.at);
+                        let reply = Reply { status, fields, outcome: Outcome::Verified };
                         let passage = &verified.passage;
                         reply.give(&snapshot, &mut stream, &mut bytes, passage, timing, last).await.then_some(stream)
                     }

@@ -214,8 +214,8 @@ async fn answer(door: &Door, session: HttpSession, peer: Option<IpAddr>, secure:
         Verdict::Incomplete => {}
         Verdict::Refuse(refused) => refuse(&snapshot, session, &refused, &timing).await,
         Verdict::Verified(verified) => {
-            let fields = verify::yes(&snapshot, &verified);
-            give(&snapshot, session, StatusCode::OK, fields, Outcome::Verified, &verified.passage, &timing);
+            let (status, fields) = verify::yes(&snapshot, &verified, timing.at);
+            give(&snapshot, session, status, fields, Outcome::Verified, &verified.passage, &timing);
         }
         Verdict::Preflight(passage) => {
             let fields = passage.cors.iter().flat_map(|fields| fields.iter().cloned()).collect();

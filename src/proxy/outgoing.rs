@@ -11,7 +11,8 @@ use crate::{
     auth::Proofs,
     config::UpstreamConfig,
     gate::Passage,
-    policy::headers::{AUTH_ASSERTION, AUTH_STATE_NAME},
+    policy::headers::{AUTH_ASSERTION_NAME, AUTH_STATE_NAME},
+    token::NotSigned,
     types::{ClientIp, Timestamp},
 };
 
@@ -33,7 +34,7 @@ pub(super) struct Outgoing {
 
 impl Outgoing {
     /// Most fields that are set.
-    pub(super) const FIELDS: usize = 16;
+    pub(super) const FIELDS: usize = 17;
 
     pub(super) fn new(config: &UpstreamConfig, proofs: Proofs) -> Self {
         // What is no header name or value, the checks of the config have refused.
@@ -68,6 +69,18 @@ impl Outgoing {
         set(AUTH_STATE_NAME, state.clone())
     }
 
+    /// What is signed about the caller: the assertion, and the token in the backend's own form. Nothing of who is anonymous.
+    pub(super) fn signed(
+        &self,
+        passage: &Passage,
+        now: Timestamp,
+    ) -> Result<[Option<(HeaderName, HeaderValue)>; 2], NotSigned> {
+        let Some(identity) = &passage.identity else { return Ok([None, None]) };
+        let assertion = self.proofs.assertion(identity, now)?.map(|value| (AUTH_ASSERTION_NAME, value));
+        let minted = self.proofs.minted(identity, now)?.map(|(name, value)| (name.clone(), value));
+        Ok([assertion, minted])
+    }
+
     /// Sets them on a request whose own headers have been filtered.
     pub(super) fn add(
         &self,
@@ -78,15 +91,11 @@ impl Outgoing {
         now: Timestamp,
     ) -> pingora::Result<()> {
         self.identity(passage, |name, value| request.insert_header(name, value))?;
-        if let Some(identity) = &passage.identity
-            && let Some(assertion) = self.proofs.assertion(identity, now).or_err(NO_PROOF, "an assertion")?
-        {
-            request.insert_header(AUTH_ASSERTION, assertion)?;
+        for (name, value) in self.signed(passage, now).or_err(NO_PROOF, "a proof")?.into_iter().flatten() {
+            request.insert_header(name, value)?;
         }
-        if let Some(identity) = &passage.identity
-            && let Some((name, token)) = self.proofs.minted(identity, now).or_err(NO_PROOF, "a token")?
-        {
-            request.insert_header(name, token)?;
+        if let Some(cookie) = &passage.cookie {
+            request.insert_header(header::COOKIE, cookie.clone())?;
         }
         if let Some((name, value)) = &self.secret {
             request.insert_header(name, value.clone())?;

@@ -1,12 +1,13 @@
 //! Answers to a proxy that asks whether it may forward a request: a status and header fields, never a body.
 //!
 //! Must stay true: only a yes is a 2xx, whatever a dialect would make of a refusal; a no is 401 or 403, since nginx takes any
-//! other status for a failure, but a fault of ours stays one; a yes names no user whom the gate would not name to the backend.
+//! other status for a failure, but a fault of ours stays one; a yes names no user whom the gate would not name to the backend, and
+//! has every proof that the config promises.
 
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
 use super::snapshot::Snapshot;
-use crate::{api::problem::Problem, gate::Verified};
+use crate::{api::problem::Problem, error::ErrorCode, gate::Verified, types::Timestamp};
 
 /// Tells Envoy which of the client's headers to remove.
 const TO_REMOVE: HeaderName = HeaderName::from_static("x-envoy-auth-headers-to-remove");
@@ -15,14 +16,20 @@ const ERROR: HeaderName = HeaderName::from_static("x-menshen-error");
 /// Header fields in order.
 pub(super) type Fields = Vec<(HeaderName, HeaderValue)>;
 
-/// The fields of a yes: what the backend is to be told.
-pub(super) fn yes(snapshot: &Snapshot, verified: &Verified) -> Fields {
+/// Status and fields of a yes: what the backend is to be told. Where a proof cannot be made, it is none.
+pub(super) fn yes(snapshot: &Snapshot, verified: &Verified, now: Timestamp) -> (StatusCode, Fields) {
+    let Ok(signed) = snapshot.outgoing.signed(&verified.passage, now) else {
+        return refusal(&Problem::new(ErrorCode::ProofUnavailable));
+    };
     let mut fields = vec![(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
     let Ok(()) = snapshot.outgoing.identity(&verified.passage, |name, value| {
         fields.push((name, value));
         Ok::<_, std::convert::Infallible>(())
     });
-    if let Some(authorization) = &verified.authorization {
+    fields.extend(signed.into_iter().flatten());
+    if let Some(authorization) = &verified.authorization
+        && fields.iter().all(|(name, _)| name != header::AUTHORIZATION)
+    {
         fields.push((header::AUTHORIZATION, authorization.clone()));
     }
     if let Some(forward_auth) = snapshot.gate.forward_auth().filter(|it| it.tells_what_to_remove()) {
@@ -34,11 +41,18 @@ pub(super) fn yes(snapshot: &Snapshot, verified: &Verified) -> Fields {
         remove.dedup();
         fields.extend(HeaderValue::from_str(&remove.join(",")).ok().map(|value| (TO_REMOVE, value)));
     }
-    fields
+    (StatusCode::OK, fields)
 }
 
 /// Status and fields of a no.
 pub(super) fn no(problem: &Problem, request_id: &str) -> (StatusCode, Fields) {
+    let (status, mut fields) = refusal(problem);
+    fields.extend(HeaderValue::from_str(request_id).ok().map(|id| (HeaderName::from_static("x-request-id"), id)));
+    (status, fields)
+}
+
+/// The same without the request's id.
+fn refusal(problem: &Problem) -> (StatusCode, Fields) {
     let status = match problem.status() {
         StatusCode::UNAUTHORIZED => StatusCode::UNAUTHORIZED,
         fault if fault.is_server_error() => fault,
@@ -48,7 +62,6 @@ pub(super) fn no(problem: &Problem, request_id: &str) -> (StatusCode, Fields) {
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
         (ERROR, HeaderValue::from_static(problem.code.as_str())),
     ];
-    fields.extend(HeaderValue::from_str(request_id).ok().map(|id| (HeaderName::from_static("x-request-id"), id)));
     fields.extend(problem.www_authenticate().map(|how| (header::WWW_AUTHENTICATE, HeaderValue::from_static(how))));
     fields.extend(problem.retry_after_secs().map(|secs| (header::RETRY_AFTER, HeaderValue::from(secs))));
     (status, fields)
@@ -57,7 +70,6 @@ pub(super) fn no(problem: &Problem, request_id: &str) -> (StatusCode, Fields) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::ErrorCode;
 
     #[test]
     fn no_refusal_is_a_pass_or_a_status_that_nginx_takes_for_a_failure() {

@@ -422,3 +422,27 @@ fn strangers_are_told_nothing_and_it_is_off_by_default() {
     let answer = off.get("/auth/verify", &asked);
     assert_eq!((answer.status, answer.error()), (404, Some("not_found")));
 }
+
+#[test]
+fn a_yes_has_every_proof_that_the_backend_was_promised() {
+    let backend = Backend::start();
+    let upstream = format!("[upstream]\nurls = [\"http://{}\"]\nauthorization = \"mint\"", backend.address);
+    let mint = "[mint]\nsecret = \"q7Zr0vT2mXk9Lw4Bh8NcYs1GdJ5PfAeU\"\nclaims = { user_id = \"{user.id}\" }";
+    let proofs = format!("{upstream}\n{mint}\n[identity]\nassertion = true");
+    let menshen = asked_by("nginx", backend.address, &proofs);
+    let (good, question) = (menshen.token("alice"), [("X-Original-Method", "GET"), ("X-Original-URI", "/orders")]);
+    let bearer = format!("Bearer {good}");
+    let yes = menshen.get("/auth/verify", &[&question[..], &[("Authorization", bearer.as_str())]].concat());
+    assert_eq!(yes.status, 200, "{yes:?}");
+    let of = |answer: &Answer, name: &str| answer.header(name).map(str::to_owned);
+    let (assertion, minted) = (of(&yes, "X-Auth-Assertion").expect("one"), of(&yes, "Authorization").expect("one"));
+    // What the gate itself would send is the same, and no token of the client's is among it.
+    assert_eq!(menshen.get("/orders", &[("Authorization", &bearer)]).status, 200);
+    assert_eq!(backend.last().folded("authorization"), [minted.as_str()]);
+    assert_eq!(backend.last().folded("x-auth-assertion"), [assertion.as_str()]);
+    assert!(minted != bearer && !assertion.contains(&good));
+    // Nobody is vouched for where nobody is.
+    let open = [("X-Original-Method", "GET"), ("X-Original-URI", "/public/x")];
+    let yes = menshen.get("/auth/verify", &[&open[..], &[("Authorization", bearer.as_str())]].concat());
+    assert_eq!((yes.status, of(&yes, "X-Auth-Assertion"), of(&yes, "Authorization")), (200, None, None));
+}
