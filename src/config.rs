@@ -124,7 +124,7 @@ impl Config {
         self.identity.check(&self.tokens, problems);
         self.auth.check(problems);
         self.gate.check(&self.rule, problems);
-        self.forward_auth.check(problems);
+        self.forward_auth.check(&self.upstream, problems);
         self.cors.check(&self.rule, problems);
         self.tokens.check(problems);
         issuers::check(&self.issuer, &self.tokens, problems);

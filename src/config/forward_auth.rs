@@ -4,7 +4,7 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Problems, values::Network};
+use super::{Problems, UpstreamConfig, values::Network};
 
 /// `GET /auth/verify` (below `auth.prefix`), for a proxy that forwards requests itself and asks about each of them: nginx
 /// `auth_request`, Traefik `forwardAuth`, APISIX `forward-auth`, Envoy `ext_authz`. 200 with the identity headers, 401 or 403.
@@ -27,13 +27,17 @@ pub struct ForwardAuthConfig {
 }
 
 impl ForwardAuthConfig {
-    pub(super) fn check(&self, problems: &mut Problems) {
+    pub(super) fn check(&self, upstream: &UpstreamConfig, problems: &mut Problems) {
         if self.enabled && self.trusted_callers.is_empty() {
             problems.add("forward_auth.trusted_callers", "is empty: list the networks of the proxies that may ask");
         }
         for (n, network) in self.trusted_callers.iter().enumerate().filter(|(_, network)| network.prefix_len() == 0) {
             let key = format!("forward_auth.trusted_callers[{n}]");
             problems.add(&key, format!("{network} is everybody, and who may ask can ask about any path"));
+        }
+        if self.enabled && upstream.shared_secret.is_some() {
+            let says = "is not told to proxies that ask (forward_auth): what they forward has it only if they send it themselves";
+            problems.warn("upstream.shared_secret", says);
         }
         if self.enabled && self.forged_headers == ForgedHeaders::Ignore {
             problems.warn(
