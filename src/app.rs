@@ -178,7 +178,8 @@ impl App {
             stage: stage_seen,
             details: Arc::default(),
         });
-        let (mut generation, snapshot) = Generation::build(&foundation, config, None).await?;
+        // Large, and awaited once.
+        let (mut generation, snapshot) = Box::pin(Generation::build(&foundation, config, None)).await?;
         // By now it is known how long revocations matter.
         denylist.load(&*store).await.context("cannot read the revocations")?;
         denylist.forget(clock.now());

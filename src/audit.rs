@@ -4,7 +4,7 @@
 
 use crate::{
     metrics::Metrics,
-    types::{ClientIp, SessionId, UserId, UserType},
+    types::{ClientIp, SessionId, Timestamp, UserId, UserType},
 };
 
 /// Writes events to the log and counts them.
@@ -66,8 +66,8 @@ pub enum Event<'a> {
     ConfigReloaded { result: &'static str },
     /// An operator took a copy of the whole store, sealed.
     StoreExported,
-    /// A signing key was made, and signs from now on.
-    KeyAdded { kid: &'a str, algorithm: &'a str },
+    /// A signing key was made, by an operator or on schedule, and signs from this time on.
+    KeyAdded { kid: &'a str, algorithm: &'a str, signs_from: Timestamp },
     /// A signing key verifies no more.
     KeyRemoved { kid: &'a str },
 }
@@ -201,9 +201,9 @@ impl Audit {
             Event::StoreExported => {
                 tracing::warn!(target: "audit", event = name, "an operator took a copy of the store");
             }
-            Event::KeyAdded { kid, algorithm } => {
-                tracing::info!(target: "audit", event = name, kid, algorithm, "signing key {kid} added");
-            }
+            Event::KeyAdded { kid, algorithm, signs_from } => tracing::info!(
+                target: "audit", event = name, kid, algorithm, signs_from = signs_from.rfc3339(), "signing key {kid} added"
+            ),
             Event::KeyRemoved { kid } => tracing::info!(target: "audit", event = name, kid, "signing key {kid} removed"),
         }
     }

@@ -37,6 +37,8 @@ pub struct Metrics {
     pub tls_reloads: IntCounterVec,
     /// `menshen_tls_certificate_expiry_seconds`: when our certificate ends, in Unix time.
     pub tls_certificate_expiry: IntGauge,
+    /// `menshen_signing_key_age_seconds`: how long the key that signs has been signing; 0 where keys are given by the config.
+    pub signing_key_age: Gauge,
     /// `menshen_token_checks_total{result}`.
     pub token_checks: IntCounterVec,
     /// `menshen_issuer_token_checks_total{issuer,result}`: `passed`, `invalid`, `expired`, `ended`, `revoked` or `no_keys`.
@@ -146,6 +148,8 @@ impl Metrics {
             tls_reloads: new.counters("tls_reloads_total", "Changed TLS certificates, read anew.", &["result"]),
             tls_certificate_expiry: new
                 .gauge("tls_certificate_expiry_seconds", "When the TLS certificate ends, in Unix time; 0 without TLS."),
+            signing_key_age: new
+                .seconds("signing_key_age_seconds", "How long the key that signs has been signing; 0 for given keys."),
             token_checks: new.counters("token_checks_total", "Access tokens checked.", &["result"]),
             issuer_token_checks: new.counters(
                 "issuer_token_checks_total",

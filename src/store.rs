@@ -557,6 +557,8 @@ pub struct StoredKey {
     /// PKCS#8 DER, or the secret of HS256.
     pub private: Secret<Vec<u8>>,
     pub created_at: Timestamp,
+    /// From when on it signs; before that it is published only.
+    pub signs_from: Timestamp,
 }
 
 /// Figures for metrics.

@@ -36,7 +36,7 @@ pub use inspect::{JwtKind, Looks};
 pub use issue::{AccessToken, IssueError, Issuer};
 pub use key::{KeyError, generate};
 pub use keyring::Keyring;
-pub use keyrings::{KeyringError, Keyrings, Rotated};
+pub use keyrings::{KeyringError, Keyrings, Rotated, Upkeep};
 pub use mint::Minter;
 pub use refresh::{RefreshToken, RefreshTokens};
 pub use trusted_issuer::{Accepted, TrustedIssuer};

@@ -57,6 +57,7 @@ pub static KEYRINGS: LazyLock<Arc<Keyrings>> = LazyLock::new(|| {
         algorithm: "HS256".to_owned(),
         private: Secret::new(SECRET.to_vec()),
         created_at: NOW,
+        signs_from: NOW,
     };
     Arc::new(Keyrings::fixed(&[key]).expect("a keyring"))
 });

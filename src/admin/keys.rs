@@ -20,6 +20,17 @@ pub struct Keys {
     pub algorithm: String,
     /// All that verify, the signing one first.
     pub verifying: Vec<String>,
+    /// The one that signs next, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<NextKey>,
+}
+
+/// A key that is published and does not sign yet.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct NextKey {
+    pub kid: String,
+    /// RFC 3339, UTC.
+    pub signs_from: String,
 }
 
 /// What `menshen keys rotate` did.
@@ -36,6 +47,7 @@ impl Keys {
             signing: keys.signing_kid().to_owned(),
             algorithm: keys.algorithm().as_str().to_owned(),
             verifying: keys.kids().map(str::to_owned).collect(),
+            next: keys.next().map(|(kid, from)| NextKey { kid: kid.to_owned(), signs_from: from.rfc3339() }),
         }
     }
 }
@@ -45,10 +57,11 @@ pub(super) async fn list(State(state): State<Arc<Operations>>) -> Json<Keys> {
 }
 
 pub(super) async fn rotate(State(state): State<Arc<Operations>>) -> Result<Json<KeyRotation>, Refused> {
-    match state.keyrings.rotate(&*state.store, &state.entropy, state.clock.now()).await {
+    let now = state.clock.now();
+    match state.keyrings.rotate(&*state.store, &state.entropy, now).await {
         Ok(Rotated::Added { kid }) => {
             let algorithm = state.keyrings.current().algorithm().as_str();
-            state.audit.record(&Event::KeyAdded { kid: &kid, algorithm });
+            state.audit.record(&Event::KeyAdded { kid: &kid, algorithm, signs_from: now });
             Ok(Json(KeyRotation { signing: kid }))
         }
         Ok(Rotated::Overtaken { kid }) => Ok(Json(KeyRotation { signing: kid })),

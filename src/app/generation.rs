@@ -27,7 +27,7 @@ use crate::{
     proxy::{Snapshot, SnapshotParts, Upstreams},
     store::REVOCATION_RETENTION,
     telemetry::AccessLog,
-    token::{Issuer, Keyrings, RESERVED, RefreshTokens, SessionHandles, TrustedIssuers, Verifier},
+    token::{Issuer, Keyrings, RESERVED, RefreshTokens, SessionHandles, TrustedIssuers, Upkeep, Verifier},
     types::Secret,
 };
 
@@ -236,7 +236,8 @@ impl Generation {
         )));
         let (foundation, keyrings) = (foundation.clone(), self.keyrings.clone());
         self.tasks.push(Task(tokio::spawn(async move {
-            keyrings.follow(&*foundation.store, &foundation.clock, &foundation.audit, std::future::pending()).await;
+            let Foundation { store, clock, entropy, audit, metrics, .. } = &*foundation;
+            keyrings.follow(Upkeep { store: &**store, clock, entropy, audit, metrics }, std::future::pending()).await;
         })));
     }
 }

@@ -63,9 +63,10 @@ async fn change_store_key(operator: &Operator, progress: &mut impl Write) -> any
 }
 
 fn in_words(keys: &Keys) -> String {
-    let rows = keys.verifying.iter().map(|kid| {
-        let does = if *kid == keys.signing { "signs and verifies" } else { "verifies" };
-        format!("{kid}  {does}")
+    let rows = keys.verifying.iter().map(|kid| match &keys.next {
+        _ if *kid == keys.signing => format!("{kid}  signs and verifies"),
+        Some(next) if *kid == next.kid => format!("{kid}  verifies, signs from {} on", next.signs_from),
+        Some(_) | None => format!("{kid}  verifies"),
     });
     std::iter::once(format!("algorithm {}", keys.algorithm)).chain(rows).collect::<Vec<_>>().join("\n")
 }

@@ -35,6 +35,15 @@ pub struct TokenConfig {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(example = ["..."])]
     pub previous_secrets: Vec<SecretText>,
+    /// How long a key that menshen made signs before another takes its place by itself; 1 to 730 days. Unset: until `menshen keys
+    /// rotate`, because a backend that was given a copy of the public key would refuse everybody one night, without anything having
+    /// been changed. Set it where everybody fetches `/auth/jwks.json` again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"90d")]
+    pub rotate_every: Option<HumanDuration>,
+    /// How long before that the next key is published, for those who keep a copy of the published keys. At least 10 minutes: they may
+    /// be kept for 5.
+    pub publish_before: HumanDuration,
     /// How long an access token is valid. Short, because it is not looked up on each request.
     pub access_ttl: HumanDuration,
     /// How long an unused session can still be refreshed.
@@ -58,6 +67,7 @@ impl TokenConfig {
             }
         }
         self.check_secrets(problems);
+        self.check_rotation(problems);
         self.check_spans(problems);
         problems.between("tokens.cache_entries", &self.cache_entries, 1..=10_000_000);
     }
@@ -86,6 +96,26 @@ impl TokenConfig {
                     problems.add_between(key, &["tokens.algorithm"], "is for `algorithm = \"HS256\"` only");
                 }
             }
+        }
+    }
+
+    fn check_rotation(&self, problems: &mut Problems) {
+        let longest = HumanDuration::days(730);
+        problems.between("tokens.publish_before", &self.publish_before, HumanDuration::minutes(10)..=longest);
+        let Some(every) = self.rotate_every else { return };
+        problems.between("tokens.rotate_every", &every, HumanDuration::days(1)..=longest);
+        if self.publish_before >= every {
+            let says = format!("{} is not shorter than `tokens.rotate_every`, which is {every}", self.publish_before);
+            problems.add_between("tokens.publish_before", &["tokens.rotate_every"], says);
+        }
+        let given = [
+            ("tokens.key_dir", self.key_dir.is_some()),
+            ("tokens.secret_file", self.secret_file.is_some()),
+            ("tokens.secret", self.secret.is_some()),
+        ];
+        if let Some((source, _)) = given.into_iter().find(|(_, given)| *given) {
+            let says = format!("is for keys that menshen makes, and `{source}` gives them: put the new one there yourself");
+            problems.add_between("tokens.rotate_every", &[source], says);
         }
     }
 
@@ -169,6 +199,8 @@ impl Default for TokenConfig {
             secret: None,
             secret_file: None,
             previous_secrets: Vec::new(),
+            rotate_every: None,
+            publish_before: HumanDuration::days(1),
             access_ttl: HumanDuration::minutes(15),
             idle_ttl: HumanDuration::days(30),
             absolute_ttl: HumanDuration::days(90),

@@ -26,6 +26,9 @@ pub enum Portable {
         algorithm: String,
         private: Vec<u8>,
         created_at: Timestamp,
+        /// Absent: since it was made.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        signs_from: Option<Timestamp>,
     },
     User(Box<PortableUser>),
     /// The id of a user who is no more.

@@ -192,7 +192,7 @@ impl fmt::Debug for VerifyingKey {
     }
 }
 
-/// Makes a key for the store.
+/// Makes a key for the store, which signs at once.
 pub fn generate(algorithm: Algorithm, entropy: &Entropy, now: Timestamp) -> Result<StoredKey, KeyError> {
     let private = match algorithm {
         Algorithm::EdDsa => Ed25519KeyPair::generate_pkcs8v1(&SystemRandom::new()).map(|der| der.as_ref().to_vec()),
@@ -205,7 +205,8 @@ pub fn generate(algorithm: Algorithm, entropy: &Entropy, now: Timestamp) -> Resu
     };
     let private = Secret::new(private.map_err(|_| KeyError::NotMade)?);
     let pair = KeyPair::new(algorithm, private.expose())?;
-    Ok(StoredKey { kid: pair.verifying.kid, algorithm: algorithm.as_str().to_owned(), private, created_at: now })
+    let (kid, algorithm) = (pair.verifying.kid, algorithm.as_str().to_owned());
+    Ok(StoredKey { kid, algorithm, private, created_at: now, signs_from: now })
 }
 
 /// The library's name for it.

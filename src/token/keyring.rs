@@ -15,7 +15,7 @@ use super::key::{KeyPair, VerifyingKey, jwa};
 use crate::{
     config::Algorithm,
     crypto::{self, Key},
-    types::Secret,
+    types::{Secret, Timestamp},
 };
 
 /// `typ` of our access tokens (RFC 9068 section 2.1), by which no other kind of token passes for one.
@@ -35,9 +35,17 @@ pub struct Keyring {
     header: Header,
     signing: EncodingKey,
     verifying: Vec<VerifyingKey>,
+    dates: Dates,
     /// `None`: the newest key is no good for it, and no companion was asked for.
     asserting: Option<Asserting>,
     jwks: Arc<[u8]>,
+}
+
+/// When the key that signs began to, and which one takes its place when. Nobody knows it of keys that are given.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Dates {
+    pub(super) since: Option<Timestamp>,
+    pub(super) next: Option<(String, Timestamp)>,
 }
 
 /// What assertions are signed with.
@@ -50,7 +58,7 @@ struct Asserting {
 impl Keyring {
     /// The first key signs; of two with one id the first counts. `None` without any key. With `companions` there are keys for
     /// assertions whatever the algorithm.
-    pub(super) fn new(version: u64, keys: Vec<KeyPair>, companions: Option<&Key>) -> Option<Self> {
+    pub(super) fn new(version: u64, keys: Vec<KeyPair>, dates: Dates, companions: Option<&Key>) -> Option<Self> {
         let mut signing = None;
         let mut verifying: Vec<VerifyingKey> = Vec::with_capacity(keys.len());
         for pair in keys {
@@ -73,7 +81,7 @@ impl Keyring {
             }
         }
         let jwks = serde_json::to_vec(&JwkSet { keys: published }).ok()?.into();
-        Some(Self { version, header, signing, verifying, asserting, jwks })
+        Some(Self { version, header, signing, verifying, dates, asserting, jwks })
     }
 
     /// Keys that only verify. `spare` signs, and is told to nobody: what it signed no keyring takes. `None` without any key.
@@ -81,7 +89,8 @@ impl Keyring {
         verifying.first()?;
         let jwks = serde_json::to_vec(&JwkSet { keys: Vec::new() }).ok()?.into();
         let header = header(&spare.verifying, ACCESS_TOKEN);
-        Some(Self { version: 0, header, signing: spare.signing, verifying, asserting: None, jwks })
+        let dates = Dates::default();
+        Some(Self { version: 0, header, signing: spare.signing, verifying, dates, asserting: None, jwks })
     }
 
     /// Whether assertions can be signed.
@@ -97,6 +106,21 @@ impl Keyring {
     /// The id of the key that signs.
     pub fn signing_kid(&self) -> &str {
         &self.verifying[0].kid
+    }
+
+    /// When the key that signs began to, where that is known.
+    pub const fn signs_since(&self) -> Option<Timestamp> {
+        self.dates.since
+    }
+
+    /// The key that will sign next, and from when on, where that is known.
+    pub fn next(&self) -> Option<(&str, Timestamp)> {
+        self.dates.next.as_ref().map(|(kid, from)| (kid.as_str(), *from))
+    }
+
+    /// When the keys change hands, for [`super::keyrings`].
+    pub(super) const fn dates(&self) -> &Dates {
+        &self.dates
     }
 
     /// The algorithm of the key that signs.

@@ -1,10 +1,13 @@
 //! Where the keys come from, and how they change while requests go on.
 //!
-//! Keys made here live in the store, so all replicas share them. A rotation puts a new key in front: it signs at once, and
-//! the one before goes on verifying until no token that it signed can be alive. A replica that meets a key it does not know
-//! reads the store again.
+//! Keys made here live in the store, so all replicas share them. A rotation by an operator puts a new key in front: it signs at
+//! once. A rotation on schedule makes the next key some time before it signs, so that whoever keeps a copy of the published keys
+//! has it by then; each key says itself from when on it signs, so all replicas change over at one time and nothing has to be
+//! written for it. The key before goes on verifying until no token that it signed can be alive. A replica that meets a key it
+//! does not know reads the store again.
 //!
-//! Must stay true: a reader never waits, it takes the snapshot there is; what fails to load changes nothing.
+//! Must stay true: a reader never waits, it takes the snapshot there is; what fails to load changes nothing; of all processes
+//! that find the next key due, one makes it (`add_key` compares the newest one).
 
 use std::{
     future::Future,
@@ -23,7 +26,7 @@ use tokio::sync::{Mutex, Notify};
 use super::{
     claims::Lifetimes,
     key::{self, KeyError, KeyPair, VerifyingKey},
-    keyring::Keyring,
+    keyring::{Dates, Keyring},
     trusted_key::Set,
 };
 use crate::{
@@ -32,6 +35,7 @@ use crate::{
     config::{Algorithm, SecretText, TokenConfig},
     crypto::Key,
     entropy::Entropy,
+    metrics::Metrics,
     store::{Store, StoreError, StoredKey},
     types::Timestamp,
 };
@@ -62,13 +66,32 @@ pub struct Keyrings {
 #[derive(Debug)]
 enum Source {
     /// Made by us; `previous` are former HS256 secrets that verify too.
-    Store { algorithm: Algorithm, previous: Vec<SecretText> },
+    Store { algorithm: Algorithm, previous: Vec<SecretText>, schedule: Option<Schedule> },
     /// Files `*.pem`; the last name in order signs.
     Directory { path: PathBuf, algorithm: Algorithm },
     /// HS256; the first signs.
     Secrets(Vec<SecretText>),
     /// Given once.
     Fixed,
+}
+
+/// When keys are replaced without being asked.
+#[derive(Debug, Clone, Copy)]
+struct Schedule {
+    /// How long a key signs.
+    every: Duration,
+    /// How long before that its successor is published.
+    ahead: Duration,
+}
+
+/// What [`Keyrings::follow`] works with.
+#[derive(Debug, Clone, Copy)]
+pub struct Upkeep<'a> {
+    pub store: &'a dyn Store,
+    pub clock: &'a Clock,
+    pub entropy: &'a Entropy,
+    pub audit: &'a Audit,
+    pub metrics: &'a Metrics,
 }
 
 /// What became of a rotation.
@@ -120,8 +143,8 @@ impl Keyrings {
                 store.add_key(&made(algorithm, entropy, now)?, newest.as_ref().map(|key| key.kid.as_str())).await?;
             }
         }
-        let pairs = source.read(store, verifies_for, now).await?.ok_or(KeyringError::NoKey)?;
-        Self::with(source, verifies_for, pairs)
+        let (pairs, dates) = source.read(store, verifies_for, now).await?.ok_or(KeyringError::NoKey)?;
+        Self::with(source, verifies_for, pairs, dates)
     }
 
     /// From now on there are keys for assertions whatever the algorithm. `root` must be used for nothing else; all replicas share
@@ -134,7 +157,7 @@ impl Keyrings {
     /// A keyring that never changes, for where there is no store. The first key signs.
     pub fn fixed(keys: &[StoredKey]) -> Result<Self, KeyringError> {
         let pairs = keys.iter().map(stored).collect::<Result<_, _>>()?;
-        Self::with(Source::Fixed, Duration::MAX, pairs)
+        Self::with(Source::Fixed, Duration::MAX, pairs, Dates::default())
     }
 
     /// The keys that another process publishes (a JWK set), to verify what it signed. What this signs itself counts nowhere.
@@ -178,6 +201,27 @@ impl Keyrings {
         Ok(if added { Rotated::Added { kid } } else { Rotated::Overtaken { kid } })
     }
 
+    /// Makes the next key when it is due; it signs in its time. `None`: it is not due, or another process has made it.
+    async fn prepare_next(
+        &self,
+        store: &dyn Store,
+        entropy: &Entropy,
+        now: Timestamp,
+    ) -> Result<Option<StoredKey>, KeyringError> {
+        let Source::Store { algorithm, schedule: Some(schedule), .. } = self.source else { return Ok(None) };
+        let _alone = self.changing.lock().await;
+        let Some(newest) = store.keys().await?.into_iter().next() else { return Ok(None) };
+        let over = newest.signs_from.plus(schedule.every);
+        if now < over.minus(schedule.ahead) {
+            return Ok(None);
+        }
+        // Where nobody ran when it was due, it is published as long as any other.
+        let key = StoredKey { signs_from: over.max(now.plus(schedule.ahead)), ..made(algorithm, entropy, now)? };
+        let added = store.add_key(&key, Some(&newest.kid)).await?;
+        self.read_and_swap(store, now).await?;
+        Ok(added.then_some(key))
+    }
+
     /// Removes from the store the replaced keys that no living token can have been signed with. Says which.
     pub async fn retire(&self, store: &dyn Store, now: Timestamp) -> Result<Vec<String>, KeyringError> {
         let Source::Store { .. } = self.source else { return Ok(Vec::new()) };
@@ -206,18 +250,15 @@ impl Keyrings {
         self.reload_wanted.notified().now_or_never().is_some()
     }
 
-    /// Keeps the keys fresh until `shutdown`: reads them every minute, and when a token named an unknown one, but not more
-    /// often than every ten seconds; retires what is over. While the store fails the present keys stay.
-    pub async fn follow(&self, store: &dyn Store, clock: &Clock, audit: &Audit, shutdown: impl Future<Output = ()>) {
+    /// Keeps the keys fresh until `shutdown`: reads them now, every minute, and when a token named an unknown one, but not more
+    /// often than every ten seconds; makes the next one in its time, and retires what is over. While the store fails the present
+    /// keys stay.
+    pub async fn follow(&self, with: Upkeep<'_>, shutdown: impl Future<Output = ()>) {
         let mut shutdown = pin!(shutdown);
         let mut failing = false;
         loop {
-            tokio::select! {
-                () = &mut shutdown => return,
-                () = self.reload_wanted.notified() => {}
-                () = tokio::time::sleep(RELOAD_EVERY) => {}
-            }
-            match self.refresh(store, audit, clock.now()).await {
+            let now = with.clock.now();
+            match self.refresh(with, now).await {
                 Ok(()) => failing = false,
                 Err(error) if !failing => {
                     failing = true;
@@ -225,16 +266,28 @@ impl Keyrings {
                 }
                 Err(_) => {}
             }
+            let age = self.current().signs_since().map_or(Duration::ZERO, |since| now.since(since));
+            with.metrics.signing_key_age.set(age.as_secs_f64());
             tokio::select! {
                 () = &mut shutdown => return,
                 () = tokio::time::sleep(RELOAD_REST) => {}
             }
+            tokio::select! {
+                () = &mut shutdown => return,
+                () = self.reload_wanted.notified() => {}
+                () = tokio::time::sleep(RELOAD_EVERY) => {}
+            }
         }
     }
 
-    async fn refresh(&self, store: &dyn Store, audit: &Audit, now: Timestamp) -> Result<(), KeyringError> {
+    async fn refresh(&self, with: Upkeep<'_>, now: Timestamp) -> Result<(), KeyringError> {
+        let Upkeep { store, clock: _, entropy, audit, metrics: _ } = with;
         if self.reload(store, now).await? {
             tracing::info!(kid = self.current().signing_kid(), "the signing keys have changed");
+        }
+        if let Some(key) = self.prepare_next(store, entropy, now).await? {
+            let StoredKey { kid, algorithm, signs_from, .. } = &key;
+            audit.record(&Event::KeyAdded { kid, algorithm, signs_from: *signs_from });
         }
         for kid in self.retire(store, now).await? {
             audit.record(&Event::KeyRemoved { kid: &kid });
@@ -242,8 +295,8 @@ impl Keyrings {
         Ok(())
     }
 
-    fn with(source: Source, verifies_for: Duration, pairs: Vec<KeyPair>) -> Result<Self, KeyringError> {
-        let first = Keyring::new(0, pairs, None).ok_or(KeyringError::NoKey)?;
+    fn with(source: Source, verifies_for: Duration, pairs: Vec<KeyPair>, dates: Dates) -> Result<Self, KeyringError> {
+        let first = Keyring::new(0, pairs, dates, None).ok_or(KeyringError::NoKey)?;
         Ok(Self::holding(source, verifies_for, first))
     }
 
@@ -260,10 +313,10 @@ impl Keyrings {
     }
 
     async fn read_and_swap(&self, store: &dyn Store, now: Timestamp) -> Result<bool, KeyringError> {
-        let Some(pairs) = self.source.read(store, self.verifies_for, now).await? else { return Ok(false) };
+        let Some((pairs, dates)) = self.source.read(store, self.verifies_for, now).await? else { return Ok(false) };
         let before = self.current.load_full();
-        let next = Keyring::new(before.version() + 1, pairs, self.companions.get()).ok_or(KeyringError::NoKey)?;
-        if next.kids().eq(before.kids()) && next.asserts() == before.asserts() {
+        let next = Keyring::new(before.version() + 1, pairs, dates, self.companions.get()).ok_or(KeyringError::NoKey)?;
+        if next.kids().eq(before.kids()) && next.dates() == before.dates() && next.asserts() == before.asserts() {
             return Ok(false);
         }
         let version = next.version();
@@ -276,44 +329,57 @@ impl Keyrings {
 impl Source {
     fn of(config: &TokenConfig) -> Self {
         let (algorithm, previous) = (config.algorithm, config.previous_secrets.clone());
+        let schedule = config.rotate_every.map(|every| Schedule { every: every.get(), ahead: config.publish_before.get() });
         match (algorithm, &config.secret, &config.key_dir) {
             (Algorithm::Hs256, Some(secret), _) => Self::Secrets([vec![secret.clone()], previous].concat()),
-            (Algorithm::Hs256, None, _) => Self::Store { algorithm, previous },
+            (Algorithm::Hs256, None, _) => Self::Store { algorithm, previous, schedule },
             (Algorithm::EdDsa | Algorithm::Es256 | Algorithm::Rs256, _, Some(path)) => {
                 Self::Directory { path: path.clone(), algorithm }
             }
             (Algorithm::EdDsa | Algorithm::Es256 | Algorithm::Rs256, _, None) => {
-                Self::Store { algorithm, previous: Vec::new() }
+                Self::Store { algorithm, previous: Vec::new(), schedule }
             }
         }
     }
 
-    /// All keys that verify, the one that signs first; `None`: they do not change.
+    /// All keys that verify, the one that signs first, and when they change hands; `None`: they do not change.
     async fn read(
         &self,
         store: &dyn Store,
         verifies_for: Duration,
         now: Timestamp,
-    ) -> Result<Option<Vec<KeyPair>>, KeyringError> {
+    ) -> Result<Option<(Vec<KeyPair>, Dates)>, KeyringError> {
         match self {
             Self::Store { previous, .. } => {
                 let mut keys = store.keys().await?;
                 keys.truncate(living(&keys, verifies_for, now));
+                let dates = signing_first(&mut keys, now);
                 let mut pairs = keys.iter().map(stored).collect::<Result<Vec<_>, _>>()?;
                 pairs.extend(secrets("tokens.previous_secrets", previous)?);
-                Ok(Some(pairs))
+                Ok(Some((pairs, dates)))
             }
-            Self::Directory { path, algorithm } => directory(path, *algorithm).await.map(Some),
-            Self::Secrets(given) => secrets("tokens.secret", given).map(Some),
+            Self::Directory { path, algorithm } => Ok(Some((directory(path, *algorithm).await?, Dates::default()))),
+            Self::Secrets(given) => Ok(Some((secrets("tokens.secret", given)?, Dates::default()))),
             Self::Fixed => Ok(None),
         }
     }
 }
 
+/// Puts the key in front that signs now, of keys that come newest first: the newest whose time has come, and the oldest where the
+/// clock is behind them all. Those before it wait for their time.
+fn signing_first(keys: &mut [StoredKey], now: Timestamp) -> Dates {
+    let signs = keys.iter().position(|key| key.signs_from <= now).unwrap_or(keys.len().saturating_sub(1));
+    let Some((signing, waiting)) = keys.get(..=signs).and_then(<[_]>::split_last) else { return Dates::default() };
+    let next = waiting.last().map(|key| (key.kid.clone(), key.signs_from));
+    let dates = Dates { since: Some(signing.signs_from), next };
+    keys[..=signs].rotate_right(1);
+    dates
+}
+
 /// How many of the keys, newest first, still verify: the newest, and each other until `verifies_for` after the one before
 /// it in the list took its place.
 fn living(keys: &[StoredKey], verifies_for: Duration, now: Timestamp) -> usize {
-    let over = |replaced_by: &StoredKey| now >= replaced_by.created_at.plus(verifies_for);
+    let over = |replaced_by: &StoredKey| now >= replaced_by.signs_from.plus(verifies_for);
     keys.iter().position(over).map_or(keys.len(), |newest_over| newest_over + 1)
 }
 

@@ -3,8 +3,16 @@
 use std::{
     path::{Path, PathBuf},
     process::Command,
+    time::Duration,
 };
 
+use ::menshen::{
+    clock::Clock,
+    config::{self, SecretText, StoreConfig},
+    entropy::Entropy,
+    store::{self, OpenOptions, Store, StoreKeys, StoredKey},
+    token,
+};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{
     Algorithm, DecodingKey, EncodingKey, Header, Validation,
@@ -154,6 +162,70 @@ fn a_running_process_rotates_its_keys_and_old_tokens_go_on() {
     for token in [&old, &new, &newest] {
         assert_eq!(call(&second, token).status, 200);
     }
+}
+
+/// Opens the store of a menshen that does not run, as it would.
+fn with_store(dir: &Path, change: impl AsyncFnOnce(&dyn Store)) {
+    let hex = std::fs::read_to_string(dir.join("store.key")).expect("a key");
+    let config = StoreConfig { encryption_key: Some(SecretText::new(hex)), ..StoreConfig::default() };
+    let keys = StoreKeys::derive(&config.key().expect("a key").expect("a key"), None);
+    let options = OpenOptions { cache_bytes: 1 << 20, lock_wait: Duration::from_secs(10) };
+    let url = format!("sled:{}", dir.join("data").display());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let store = store::open(&url, &options, &keys, Entropy::default()).expect("a store").store;
+        change(&*store).await;
+        store.close().await.expect("closed");
+    });
+}
+
+#[test]
+fn keys_are_replaced_on_schedule_and_the_next_one_is_published_first() {
+    const DAY: Duration = Duration::from_hours(24);
+    let backend = Backend::start();
+    let scheduled = || Setup::before(backend.address).with(ADMIN).with("[tokens]\nrotate_every = \"90d\"");
+    let mut menshen = scheduled().start();
+    let first = menshen.token("alice");
+    assert_eq!(published(&menshen), [kid(&first)]);
+    menshen.stop();
+    let dir = menshen.keep_directory();
+    // A key that has signed for a hundred days, and has replaced the first.
+    with_store(dir.path(), async |store| {
+        let since = Clock::System.now().minus(DAY * 100);
+        let key = token::generate(config::Algorithm::EdDsa, &Entropy::default(), since).expect("a key");
+        assert!(store.add_key(&key, Some(&kid(&first))).await.expect("works"));
+    });
+
+    let mut menshen = scheduled().in_directory(dir.clone()).start();
+    menshen.wait_for_log("key.added");
+    let old = menshen.token("alice");
+    let [signs, next] = published(&menshen).try_into().expect("two keys");
+    assert_eq!(kid(&old), signs);
+    assert!(menshen.metric("menshen_signing_key_age_seconds") >= 100.0 * 86_400.0);
+    assert_eq!(call(&menshen, &old).status, 200);
+    assert_eq!(call(&menshen, &first).status, 401, "of a key that was replaced long ago");
+    let admin = menshen.admin.to_string();
+    let list = keys_command(menshen.directory(), "list", &[("MENSHEN_ADMIN__LISTEN", admin.as_str())]);
+    let expected = format!("algorithm EdDSA\n{signs}  signs and verifies\n{next}  verifies, signs from 20");
+    assert!(list.starts_with(&expected), "{list}");
+    menshen.stop();
+
+    // A restart makes no other; and when its time has come it signs.
+    let menshen = scheduled().in_directory(dir.clone()).start();
+    assert_eq!(published(&menshen), [signs.clone(), next.clone()]);
+    assert_eq!(call(&menshen, &old).status, 200);
+    drop(menshen);
+    with_store(dir.path(), async |store| {
+        let keys = store.keys().await.expect("works");
+        let day = Clock::System.now().plus(DAY);
+        assert!(keys[0].kid == next && keys[0].signs_from <= day && keys[0].signs_from >= day.minus(DAY / 2));
+        let due = StoredKey { signs_from: Clock::System.now(), ..keys[0].clone() };
+        store.remove_key(&next).await.expect("works");
+        assert!(store.add_key(&due, Some(&signs)).await.expect("works"));
+    });
+    let menshen = scheduled().in_directory(dir).start();
+    assert_eq!(published(&menshen), [next.clone(), signs]);
+    assert_eq!((kid(&menshen.token("alice")), call(&menshen, &old).status), (next, 200));
 }
 
 #[test]

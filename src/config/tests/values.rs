@@ -112,6 +112,20 @@ fn what_is_wrong_with_tokens_users_and_their_store_is_told() {
             "[tokens]\nreplay_window = 'always'",
             "3: tokens.replay_window: \"always\" is neither `until_used` nor a duration such as 30s",
         ),
+        ("[tokens]\nrotate_every = '1h'\npublish_before = '10m'", "3: tokens.rotate_every: 1h is not between 1d and 730d"),
+        ("[tokens]\npublish_before = '5m'", "3: tokens.publish_before: 5m is not between 10m and 730d"),
+        (
+            "[tokens]\nrotate_every = '7d'\npublish_before = '7d'",
+            "4: tokens.publish_before: 7d is not shorter than `tokens.rotate_every`, which is 7d",
+        ),
+        (
+            "[tokens]\nrotate_every = '90d'\nkey_dir = 'keys'",
+            "3: tokens.rotate_every: is for keys that menshen makes, and `tokens.key_dir` gives them: put the new one there yourself",
+        ),
+        (
+            "[tokens]\nrotate_every = '90d'\nalgorithm = 'HS256'\nsecret = 'q9Jm4xv7Tz2LwBn8RkYd3GpHs6FcEa1U'",
+            "3: tokens.rotate_every: is for keys that menshen makes, and `tokens.secret` gives them: put the new one there yourself",
+        ),
         ("[tokens]\ncache_entries = 0", "3: tokens.cache_entries: 0 is not between 1 and 10000000"),
         ("[tokens]\nkey_dir = 'keys'\nalgorithm = 'HS256'", "3: tokens.key_dir: holds key pairs, and HS256 has a secret"),
         ("[tokens]\nsecret = 'x'", "3: tokens.secret: is for `algorithm = \"HS256\"` only"),

@@ -48,6 +48,7 @@ pub async fn everything_moves_to_another_store(store: Subject) {
             algorithm: "EdDSA".to_owned(),
             private: Secret::new(kid.as_bytes().to_vec()),
             created_at: later(1),
+            signs_from: later(2),
         };
         assert!(store.add_key(&key, after).await.expect("works"));
     }
@@ -64,7 +65,9 @@ pub async fn everything_moves_to_another_store(store: Subject) {
     assert!(matches!(other.known(&carol.user.id).await.expect("works"), Known::Gone { .. }));
     assert_eq!(whole_log(&other).await, whole_log(&store).await);
     let kids = |keys: Vec<StoredKey>| keys.into_iter().map(|key| key.kid).collect::<Vec<_>>();
-    assert_eq!(kids(other.keys().await.expect("works")), ["two", "one"]);
+    let keys = other.keys().await.expect("works");
+    assert!(keys.iter().all(|key| (key.created_at, key.signs_from) == (later(1), later(2))));
+    assert_eq!(kids(keys), ["two", "one"]);
     assert!(lives(&other, alice.session.id, later(3)).await && !lives(&other, bob.session.id, later(3)).await);
     assert_eq!(moved(&other, &rotation(alice.session.id, 1, later(3))).await, 2);
     let revoked = other.rotate(&rotation(bob.session.id, 0, later(3))).await.expect("works");

@@ -85,6 +85,7 @@ fn key(kid: &str) -> StoredKey {
         algorithm: "EdDSA".to_owned(),
         private: Secret::new(format!("private half of {kid}").into_bytes()),
         created_at: NOW,
+        signs_from: later(60),
     }
 }
 
@@ -114,7 +115,7 @@ pub async fn keys_come_newest_first_and_go(store: Subject) {
     assert_eq!(kids(&store).await, ["c", "b", "a"]);
     let newest = store.keys().await.expect("works").remove(0);
     assert_eq!(newest.private.expose(), key("c").private.expose());
-    assert_eq!((newest.algorithm.as_str(), newest.created_at), ("EdDSA", NOW));
+    assert_eq!((newest.algorithm.as_str(), newest.created_at, newest.signs_from), ("EdDSA", NOW, later(60)));
     for _ in 0..2 {
         store.remove_key("b").await.expect("works");
         assert_eq!(kids(&store).await, ["c", "a"]);

@@ -165,6 +165,9 @@ pub(super) struct KeyRecord {
     algorithm: String,
     private: Vec<u8>,
     created_at: Timestamp,
+    /// Absent: since it was made.
+    #[serde(default)]
+    signs_from: Option<Timestamp>,
 }
 
 impl KeyRecord {
@@ -174,6 +177,7 @@ impl KeyRecord {
             algorithm: key.algorithm.clone(),
             private: key.private.expose().clone(),
             created_at: key.created_at,
+            signs_from: Some(key.signs_from),
         }
     }
 
@@ -183,6 +187,7 @@ impl KeyRecord {
             algorithm: self.algorithm,
             private: Secret::new(self.private),
             created_at: self.created_at,
+            signs_from: self.signs_from.unwrap_or(self.created_at),
         }
     }
 }

@@ -41,8 +41,10 @@ pub(super) fn export(from: &Snapshot, mut hand_on: impl FnMut(Vec<Portable>) -> 
         })
     };
     each(layout::SIGNING_KEYS, &|key, bytes| {
-        let StoredKey { kid, algorithm, private, created_at } = vault.open::<KeyRecord>(key, bytes)?.read();
-        Ok(Portable::SigningKey { kid, algorithm, private: private.expose().clone(), created_at })
+        let key = vault.open::<KeyRecord>(key, bytes)?.read();
+        let StoredKey { kid, algorithm, private, created_at, signs_from } = key;
+        let (private, signs_from) = (private.expose().clone(), Some(signs_from));
+        Ok(Portable::SigningKey { kid, algorithm, private, created_at, signs_from })
     })?;
     each(layout::USERS, &|key, bytes| user(view, vault.open(key, bytes)?))?;
     each(layout::GONE, &|key, bytes| {
@@ -94,10 +96,11 @@ pub(super) fn restore(draft: &mut Draft<'_>, keys: &StoreKeys, things: Vec<Porta
                 reseal::write(draft, keys, &keyring)?;
                 changed = Some(keyring);
             }
-            Portable::SigningKey { kid, algorithm, private, created_at } => {
+            Portable::SigningKey { kid, algorithm, private, created_at, signs_from } => {
                 let last = draft.scan(layout::SIGNING_KEYS, None, usize::MAX)?.pop();
                 let number = last.and_then(|(at, _)| layout::number_at(&at)).unwrap_or_default().saturating_add(1);
-                let key = StoredKey { kid, algorithm, private: Secret::new(private), created_at };
+                let (private, signs_from) = (Secret::new(private), signs_from.unwrap_or(created_at));
+                let key = StoredKey { kid, algorithm, private, created_at, signs_from };
                 draft.put(layout::signing_key(number), &KeyRecord::of(&key))?;
             }
             Portable::User(user) => restore_user(draft, *user)?,

@@ -1,7 +1,10 @@
 //! What `token::keyrings` promises.
 
 use super::*;
-use crate::token::fixture::{NOW, Shelf};
+use crate::{
+    config::HumanDuration,
+    token::fixture::{NOW, Shelf},
+};
 
 const ALL: [Algorithm; 4] = [Algorithm::EdDsa, Algorithm::Es256, Algorithm::Rs256, Algorithm::Hs256];
 
@@ -243,9 +246,11 @@ async fn following_reads_a_new_key_when_it_is_asked_for_and_ends_when_it_is_told
     let other = open(&config(Algorithm::EdDsa), &store).await;
     other.rotate(&store, &Entropy::default(), NOW).await.unwrap();
     keyrings.ask_reload();
-    let audit = Audit::new(crate::metrics::Metrics::new());
+    let audit = Audit::new(Metrics::new());
     let reloaded = until(|| keyrings.version() > 0);
-    sent(keyrings.follow(&store, &Clock::manual(NOW), &audit, reloaded)).await;
+    let (clock, entropy, metrics) = (Clock::manual(NOW), Entropy::default(), Metrics::new());
+    let with = Upkeep { store: &store, clock: &clock, entropy: &entropy, audit: &audit, metrics: &metrics };
+    sent(keyrings.follow(with, reloaded)).await;
     assert_eq!(keyrings.current().signing_kid(), other.current().signing_kid());
 }
 
@@ -255,10 +260,148 @@ async fn following_retires_what_is_over() {
     let keyrings = open(&config(Algorithm::EdDsa), &store).await;
     keyrings.rotate(&store, &Entropy::default(), NOW).await.unwrap();
     keyrings.ask_reload();
-    let metrics = crate::metrics::Metrics::new();
+    let metrics = Metrics::new();
     let removed = metrics.audit_events.with_label_values(&["key.removed"]);
     let retired = until(|| removed.get() > 0);
-    let later = Clock::manual(NOW.plus(Duration::from_hours(24)));
-    keyrings.follow(&store, &later, &Audit::new(metrics.clone()), retired).await;
+    let (later, entropy, audit) =
+        (Clock::manual(NOW.plus(Duration::from_hours(24))), Entropy::default(), Audit::new(metrics.clone()));
+    let with = Upkeep { store: &store, clock: &later, entropy: &entropy, audit: &audit, metrics: &metrics };
+    keyrings.follow(with, retired).await;
     assert_eq!(keyrings.current().kids().count(), 1);
+    assert!((metrics.signing_key_age.get() - 86_400.0).abs() < 1.0);
+}
+
+const DAY: Duration = Duration::from_hours(24);
+
+fn scheduled() -> TokenConfig {
+    TokenConfig { rotate_every: Some(HumanDuration::days(90)), ..config(Algorithm::EdDsa) }
+}
+
+/// One process among several that share a store.
+struct Process<'a> {
+    store: &'a Shelf,
+    keyrings: Keyrings,
+    metrics: Metrics,
+}
+
+impl<'a> Process<'a> {
+    async fn start(store: &'a Shelf, config: &TokenConfig, now: Timestamp) -> Self {
+        let keyrings = Keyrings::open(config, Lifetimes::of(config), store, &Entropy::default(), now).await.unwrap();
+        Self { store, keyrings, metrics: Metrics::new() }
+    }
+
+    /// Does what is done every minute; says which keys there are then, the one that signs first.
+    async fn at(&self, now: Timestamp) -> Vec<String> {
+        let (clock, entropy, audit) = (Clock::manual(now), Entropy::default(), Audit::new(self.metrics.clone()));
+        let with = Upkeep { store: self.store, clock: &clock, entropy: &entropy, audit: &audit, metrics: &self.metrics };
+        self.keyrings.refresh(with, now).await.unwrap();
+        self.keyrings.current().kids().map(str::to_owned).collect()
+    }
+
+    fn audited(&self, event: &str) -> u64 {
+        self.metrics.audit_events.with_label_values(&[event]).get()
+    }
+}
+
+fn day(n: u32) -> Timestamp {
+    NOW.plus(DAY * n)
+}
+
+const MOMENT: Duration = Duration::from_millis(1);
+
+#[tokio::test]
+async fn the_next_key_is_published_before_it_signs_and_the_last_one_verifies_until_its_tokens_are_dead() {
+    let (store, config) = (Shelf::default(), scheduled());
+    let here = Process::start(&store, &config, NOW).await;
+    let there = Process::start(&store, &config, NOW).await;
+    let first = here.at(day(89).minus(MOMENT)).await;
+    assert_eq!((first.len(), here.audited("key.added")), (1, 0));
+
+    let waiting = here.at(day(89)).await;
+    assert_eq!((waiting.len(), &waiting[0]), (2, &first[0]), "the old one signs still");
+    assert_eq!(here.keyrings.current().next(), Some((waiting[1].as_str(), day(90))));
+    let jwks: serde_json::Value = serde_json::from_slice(&here.keyrings.current().jwks()).unwrap();
+    let published: Vec<_> = jwks["keys"].as_array().unwrap().iter().map(|key| key["kid"].as_str().unwrap()).collect();
+    assert_eq!(published, waiting);
+    assert_eq!(there.at(day(89)).await, waiting, "one key, whoever looks");
+    let restarted = Process::start(&store, &config, day(89)).await;
+    assert_eq!(restarted.at(day(90).minus(MOMENT)).await, waiting);
+    assert_eq!(there.at(day(90).minus(MOMENT)).await, waiting);
+
+    for process in [&here, &there, &restarted] {
+        let version = process.keyrings.version();
+        let after = process.at(day(90)).await;
+        assert_eq!(after, [waiting[1].clone(), waiting[0].clone()]);
+        assert_ne!(process.keyrings.version(), version);
+        assert_eq!((process.keyrings.current().signs_since(), process.keyrings.current().next()), (Some(day(90)), None));
+    }
+    let dead = day(90).plus(config.access_ttl.get() + config.leeway.get() + OVERLAP);
+    assert_eq!(here.at(dead.minus(MOMENT)).await.len(), 2);
+    assert_eq!(here.at(dead).await, [waiting[1].clone()]);
+    assert_eq!(there.at(day(179).minus(MOMENT)).await.len(), 1);
+    assert_eq!(there.at(day(179)).await.len(), 2, "and so on");
+    let audited = [&here, &there, &restarted].map(|process| process.audited("key.added"));
+    assert_eq!((audited, here.audited("key.removed")), ([1, 1, 0], 1));
+}
+
+#[tokio::test]
+async fn of_processes_that_find_the_next_key_due_at_once_one_makes_it() {
+    let (store, config) = (Shelf::default(), scheduled());
+    let here = Process::start(&store, &config, NOW).await;
+    let old = here.at(NOW).await;
+    let made = key::generate(Algorithm::EdDsa, &Entropy::default(), day(89)).unwrap();
+    let theirs = StoredKey { signs_from: day(90), ..made };
+    *store.faster.lock().unwrap() = Some(theirs.clone());
+    assert_eq!(here.at(day(89)).await, [old[0].clone(), theirs.kid]);
+    assert_eq!((here.audited("key.added"), store.keys().await.unwrap().len()), (0, 2));
+}
+
+#[tokio::test]
+async fn a_process_that_did_not_run_when_the_next_key_was_due_publishes_it_first_all_the_same() {
+    let (store, config) = (Shelf::default(), scheduled());
+    let old = Process::start(&store, &config, NOW).await.at(NOW).await;
+    let late = Process::start(&store, &config, day(400)).await;
+    let waiting = late.at(day(400)).await;
+    assert_eq!((waiting.len(), &waiting[0]), (2, &old[0]));
+    assert_eq!(late.keyrings.current().next(), Some((waiting[1].as_str(), day(401))));
+    assert_eq!(late.at(day(401)).await[0], waiting[1]);
+}
+
+#[tokio::test]
+async fn a_rotation_by_hand_goes_before_a_key_that_waits() {
+    let (store, config) = (Shelf::default(), scheduled());
+    let here = Process::start(&store, &config, NOW).await;
+    let waiting = here.at(day(89)).await;
+    let Rotated::Added { kid } = here.keyrings.rotate(&store, &Entropy::default(), day(89)).await.unwrap() else {
+        panic!("nobody else rotates");
+    };
+    assert_eq!(here.at(day(89)).await, [kid.as_str(), &waiting[1], &waiting[0]]);
+    assert_eq!(here.at(day(91)).await, [kid.as_str()], "the one that waited never signs");
+    assert_eq!(here.at(day(178).minus(MOMENT)).await, [kid.as_str()]);
+    assert_eq!(here.at(day(178)).await.len(), 2);
+}
+
+#[tokio::test]
+async fn keys_are_replaced_on_schedule_only_where_that_is_asked_for_and_they_are_ours() {
+    let (dir, kids) = key_files(&[("a.pem", Algorithm::EdDsa)]);
+    for config in [
+        config(Algorithm::EdDsa),
+        TokenConfig { key_dir: Some(dir.path().to_owned()), ..scheduled() },
+        TokenConfig { secret: Some(secret("a")), algorithm: Algorithm::Hs256, ..scheduled() },
+    ] {
+        let store = Shelf::default();
+        let process = Process::start(&store, &config, NOW).await;
+        let before = process.at(NOW).await;
+        assert_eq!(process.at(day(1000)).await, before, "{config:?}");
+        assert_eq!(process.audited("key.added"), 0);
+        assert!(config.key_dir.is_none() || before == kids);
+    }
+}
+
+#[tokio::test]
+async fn a_clock_behind_all_keys_signs_with_the_oldest() {
+    let (store, config) = (Shelf::default(), scheduled());
+    let here = Process::start(&store, &config, NOW).await;
+    let waiting = here.at(day(89)).await;
+    assert_eq!(here.at(NOW.minus(DAY)).await, waiting);
 }

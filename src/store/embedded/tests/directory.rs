@@ -55,6 +55,7 @@ async fn the_files_do_not_say_who_is_in_them() {
         algorithm: "EdDSA".to_owned(),
         private: Secret::new(b"a private key of bytes".to_vec()),
         created_at: NOW,
+        signs_from: NOW,
     };
     store.add_key(&key, None).await.unwrap();
     let binding = PhoneBinding {
