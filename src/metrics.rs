@@ -51,7 +51,7 @@ pub struct Metrics {
     pub refresh: IntCounterVec,
     /// `menshen_sessions_opened_total`.
     pub sessions_opened: IntCounter,
-    /// `menshen_revocations_total{reason}`.
+    /// `menshen_revocations_total{reason}`: sessions that were ended; of everybody at once (`everything`) it counts as one.
     pub revocations: IntCounterVec,
     /// `menshen_revocation_lag_seconds`: age of the newest revocation when the poll found it.
     pub revocation_lag: Gauge,

@@ -206,7 +206,13 @@ impl Administration {
     async fn revoke(&self, scope: &'static str, user: Option<&UserId>, what: &Revoke) -> Done<usize> {
         let revoked = self.parts.store.revoke(what, self.now()).await?;
         let ended = revoked.sessions.len();
-        self.bite(&revoked.entries, "operator", ended);
+        match what {
+            // Nobody counts whom it ends, so it counts as one.
+            Revoke::Everything => self.bite(&revoked.entries, "everything", 1),
+            Revoke::Session { .. } | Revoke::Others { .. } | Revoke::User(_) => {
+                self.bite(&revoked.entries, "operator", ended);
+            }
+        }
         self.parts.audit.record(&Event::SessionsRevoked { scope, user, ended });
         Ok(ended)
     }

@@ -290,6 +290,9 @@ fn sessions_are_listed_and_ended_one_a_users_or_everybodys() {
         assert_eq!(call(&menshen, "/orders", session), refused(401, "token_revoked"));
         assert_eq!(refresh(&menshen, session).error(), Some("session_revoked"));
     }
+    assert!((menshen.metric("menshen_revocations_total{reason=\"everything\"}") - 1.0).abs() < 0.1);
+    let audited = menshen.wait_for_log("\"scope\":\"everything\"");
+    assert!(audited.contains("sessions.revoked"), "{audited}");
     let bob = menshen.login("bob");
     assert_eq!(call(&menshen, "/orders", &bob), (200, None));
     menshen.stop();

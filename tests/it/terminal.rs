@@ -103,3 +103,19 @@ fn a_password_is_asked_for_twice_and_never_shown() {
         assert!(ended.3.contains(says), "it is shown again: {:?}", ended.3);
     }
 }
+
+#[test]
+fn whoever_signs_everybody_out_is_asked_first() {
+    let backend = Backend::start();
+    let setup = Setup::before(backend.address).with("[server]\nlisten = [\"127.0.0.1:0\"]\nunready_grace = \"1ms\"");
+    setup.config();
+    let everything = ["sessions", "revoke", "--everything"];
+    for (says, code, out) in [("", Some(1), ""), ("y", Some(1), ""), ("yes", Some(0), "all sessions ended\n")] {
+        let mut asked = Terminal::running(&setup, &everything);
+        asked.answer("This signs everybody out. Type yes to go on: ", says);
+        let ended = asked.end();
+        assert_eq!((ended.0, ended.1.as_str()), (code, out), "{says:?}: {}", ended.2);
+        let is_audited = ended.2.contains("sessions.revoked");
+        assert_eq!((is_audited, ended.2.contains("nothing was done")), (code == Some(0), code == Some(1)), "{}", ended.2);
+    }
+}
