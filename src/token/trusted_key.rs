@@ -120,7 +120,7 @@ impl TrustedKey {
 }
 
 impl Set {
-    /// Reads a JWK set (RFC 7517 section 5). Keys that cannot be used are passed over; a set without any is an error.
+    /// Reads a JWK set (RFC 7517 section 5). Keys that cannot be used are passed over, and there may be no other.
     pub(super) fn parse(bytes: &[u8], algorithms: &[Algorithm]) -> Result<Self, &'static str> {
         let parsed: JwkSet = serde_json::from_slice(bytes).map_err(|_| "is not a JWK set")?;
         if parsed.keys.len() > MOST_KEYS {
@@ -140,13 +140,28 @@ impl Set {
                 Ok(key) => set.keys.push(key),
             }
         }
-        if set.keys.is_empty() { Err("has no key that can be used") } else { Ok(set) }
+        Ok(set)
+    }
+
+    /// The same where a set without a key that can be used is of no use.
+    pub(super) fn with_keys(bytes: &[u8], algorithms: &[Algorithm]) -> Result<Self, &'static str> {
+        let set = Self::parse(bytes, algorithms)?;
+        set.lacks().map_or(Ok(set), Err)
+    }
+
+    /// What is wrong with a set that no signature can be checked with.
+    pub(super) const fn lacks(&self) -> Option<&'static str> {
+        match (self.keys.is_empty(), self.ignored.is_empty()) {
+            (false, _) => None,
+            (true, true) => Some("is an empty set, which says that no key is good"),
+            (true, false) => Some("has no key that can be used"),
+        }
     }
 }
 
 /// How many keys of a JWK set can be used with these algorithms; or why none can.
 pub fn usable_keys(set: &[u8], algorithms: &[Algorithm]) -> Result<usize, &'static str> {
-    Set::parse(set, algorithms).map(|set| set.keys.len())
+    Set::with_keys(set, algorithms).map(|set| set.keys.len())
 }
 
 /// Fit for a log line.

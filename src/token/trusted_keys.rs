@@ -3,8 +3,9 @@
 //! Keys given in the config never change. A JWK set is fetched in the background, or read again when its file changes; each issuer
 //! has a task of its own, so one that is slow or broken hurts no other. A request never waits for keys: it takes those there are.
 //!
-//! Must stay true: what cannot be fetched or read changes nothing, however long that lasts; a stranger who makes up key ids causes
-//! one fetch in ten seconds at most.
+//! Must stay true: what cannot be fetched or read changes nothing, however long that lasts; what can be read takes the place of what
+//! was there, also where it has no key: an issuer that publishes an empty set has taken its keys back; a stranger who makes up key
+//! ids causes one fetch in ten seconds at most.
 
 use std::{
     path::PathBuf,
@@ -82,6 +83,8 @@ pub(super) struct KeySet {
     keys: Vec<TrustedKey>,
     digest: [u8; 32],
     fetched: Option<Instant>,
+    /// The issuer says that no key is good.
+    is_emptied: bool,
 }
 
 /// What a key set says of a signature.
@@ -104,6 +107,8 @@ pub enum KeyHealth {
     /// There are keys, and newer ones could not be had.
     Stale,
     Missing,
+    /// The issuer has taken them back.
+    Withdrawn,
 }
 
 impl KeyHealth {
@@ -113,6 +118,7 @@ impl KeyHealth {
             Self::Ok => "ok",
             Self::Stale => "keys cannot be fetched, the last ones are used",
             Self::Missing => "no keys",
+            Self::Withdrawn => "no keys: it publishes an empty set",
         }
     }
 }
@@ -125,7 +131,8 @@ impl KeySet {
     /// Whether one of the keys made this signature.
     pub(super) fn check(&self, alg: &str, kid: Option<&str>, message: &[u8], signature: &str) -> Signature {
         if self.keys.is_empty() {
-            return Signature::NoKeys;
+            // What is known to be good for nothing is refused as any other; what nobody knows is not.
+            return if self.is_emptied { Signature::UnknownKey } else { Signature::NoKeys };
         }
         let is_named = kid.is_some_and(|kid| self.keys.iter().any(|key| key.kid.as_deref() == Some(kid)));
         let mut candidates = self.keys.iter().filter(|key| match kid {
@@ -149,21 +156,22 @@ impl KeySet {
 impl TrustedKeys {
     /// Keys that the config gives.
     pub(super) fn given(name: Arc<str>, keys: Vec<TrustedKey>, digest: [u8; 32]) -> Self {
-        let set = KeySet { version: 0, keys, digest, fetched: None };
+        let set = KeySet { version: 0, keys, digest, fetched: None, is_emptied: false };
         Self::with(name, KeySource::Given(digest), Vec::new(), set)
     }
 
     /// Keys of a set in a file, which has to be right now.
     pub(super) fn in_file(name: Arc<str>, path: PathBuf, algorithms: Vec<Algorithm>) -> Result<Self, String> {
         let bytes = read_file(&path)?;
-        let set = Set::parse(&bytes, &algorithms).map_err(str::to_owned)?;
-        let set = KeySet { version: 0, keys: set.keys, digest: crypto::sha256(&bytes), fetched: Some(Instant::now()) };
+        let Set { keys, ignored: _ } = Set::with_keys(&bytes, &algorithms).map_err(str::to_owned)?;
+        let (digest, fetched) = (crypto::sha256(&bytes), Some(Instant::now()));
+        let set = KeySet { version: 0, keys, digest, fetched, is_emptied: false };
         Ok(Self::with(name, KeySource::File(path), algorithms, set))
     }
 
     /// Keys that have to be fetched: none yet.
     pub(super) fn at(name: Arc<str>, url: Url, refresh: Duration, algorithms: Vec<Algorithm>) -> Self {
-        let set = KeySet { version: 0, keys: Vec::new(), digest: [0; 32], fetched: None };
+        let set = KeySet { version: 0, keys: Vec::new(), digest: [0; 32], fetched: None, is_emptied: false };
         Self::with(name, KeySource::Url { url, refresh }, algorithms, set)
     }
 
@@ -193,7 +201,10 @@ impl TrustedKeys {
     }
 
     pub(super) fn health(&self) -> KeyHealth {
-        if self.current().keys.is_empty() {
+        let current = self.current();
+        if current.is_emptied {
+            KeyHealth::Withdrawn
+        } else if current.keys.is_empty() {
             KeyHealth::Missing
         } else if self.shelf.failing.load(Ordering::Relaxed) {
             KeyHealth::Stale
@@ -308,25 +319,24 @@ impl Follower {
         }
     }
 
-    /// Takes a set, if it is one with keys.
+    /// Takes a set, whatever is in it. One without keys is told as a failure all the same: a person should look, and it is asked for
+    /// again soon.
     fn take(&self, bytes: &[u8]) -> Result<(), String> {
         let (digest, current) = (crypto::sha256(bytes), self.shelf.current.load());
-        let (version, keys) = (current.version, &current.keys);
-        if digest == current.digest && !keys.is_empty() {
-            // Nothing new, so that what was verified stays so; only the age begins anew.
-            let set = Set::parse(bytes, &self.algorithms)?;
-            let set = KeySet { version, keys: set.keys, digest, fetched: Some(Instant::now()) };
-            self.shelf.current.store(Arc::new(set));
-            return Ok(());
-        }
         let set = Set::parse(bytes, &self.algorithms)?;
-        for (which, why) in &set.ignored {
-            tracing::warn!(issuer = &*self.name, "key {which} of issuer {} {why}: it is not used", self.name);
+        let (lacks, is_emptied) = (set.lacks(), set.keys.is_empty() && set.ignored.is_empty());
+        let is_known = digest == current.digest;
+        if !is_known {
+            for (which, why) in &set.ignored {
+                tracing::warn!(issuer = &*self.name, "key {which} of issuer {} {why}: it is not used", self.name);
+            }
+            tracing::info!(issuer = &*self.name, keys = set.keys.len(), "issuer {} has {} keys", self.name, set.keys.len());
         }
-        tracing::info!(issuer = &*self.name, keys = set.keys.len(), "issuer {} has {} keys", self.name, set.keys.len());
-        let set = KeySet { version: version + 1, keys: set.keys, digest, fetched: Some(Instant::now()) };
+        // Where nothing is new, what was verified stays so; only the age begins anew.
+        let version = current.version + u64::from(!is_known);
+        let set = KeySet { version, keys: set.keys, digest, fetched: Some(Instant::now()), is_emptied };
         self.shelf.current.store(Arc::new(set));
-        Ok(())
+        lacks.map_or(Ok(()), |lacks| Err(lacks.to_owned()))
     }
 
     /// Tells a failure once, and its end.

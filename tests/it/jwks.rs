@@ -149,6 +149,33 @@ fn a_key_that_is_taken_back_verifies_nothing_more() {
 }
 
 #[test]
+fn a_provider_that_publishes_an_empty_set_has_taken_its_keys_back() {
+    let key = Key::new("k");
+    let (backend, provider) = (Backend::start(), Provider::start(keys(&[&key])));
+    let menshen = Setup::before(backend.address).with(&issuer("idp", "https://id.example", &provider.url())).start();
+    let token = key.token();
+    assert_eq!(call(&menshen, &token).0, 200);
+
+    // A set that is not one changes nothing.
+    provider.says(ok(b"{\"keys\":null}"));
+    assert_eq!(call(&menshen, &Key::new("unknown").token()).0, 401);
+    wait("a failure", || ready(&menshen)["issuers"]["idp"] != "ok");
+    assert_eq!(call(&menshen, &token).0, 200);
+
+    provider.says(keys(&[]));
+    wait("the end of the keys", || call(&menshen, &token).0 != 200);
+    assert_eq!(call(&menshen, &token), (401, Some("token_invalid".to_owned())), "it is known to be good for nothing");
+    assert_eq!(ready(&menshen)["issuers"]["idp"], "no keys: it publishes an empty set");
+    menshen.wait_for_log("issuer idp has no keys: is an empty set");
+    assert_eq!(call(&menshen, &menshen.token("alice")).0, 200);
+
+    provider.says(keys(&[&key]));
+    wait("the keys", || call(&menshen, &token).0 == 200);
+    assert_eq!(ready(&menshen)["issuers"]["idp"], "ok");
+    menshen.wait_for_log("the keys of issuer idp can be had again");
+}
+
+#[test]
 fn a_provider_that_fails_hurts_nobody_elses_tokens() {
     let key = Key::new("k");
     let backend = Backend::start();
