@@ -85,13 +85,19 @@ struct Schedule {
 }
 
 /// What [`Keyrings::follow`] works with.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Upkeep<'a> {
     pub store: &'a dyn Store,
     pub clock: &'a Clock,
     pub entropy: &'a Entropy,
     pub audit: &'a Audit,
     pub metrics: &'a Metrics,
+}
+
+impl std::fmt::Debug for Upkeep<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Upkeep")
+    }
 }
 
 /// What became of a rotation.

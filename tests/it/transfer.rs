@@ -1,7 +1,12 @@
 //! Users that come from elsewhere, and what is taken out of a store and put into another.
 
-use std::{fmt::Write, path::Path};
+use std::{
+    fmt::Write,
+    path::Path,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
+use jsonwebtoken::{EncodingKey, Header};
 use serde_json::{Value, json};
 
 use super::{
@@ -12,6 +17,7 @@ use super::{
 
 const APP: &str = "[wechat]\napp_id = \"wx00000000000000aa\"\n[users]\nids = \"integer\"";
 const TEST_PHONE: &str = "[[sms.test_phone]]\nphone = \"+8613800138000\"\ncode = \"246810\"\nuntil = \"2099-12-31\"";
+const LEGACY: &str = "the-secret-that-the-backend-signed-with-before-0123";
 const OLD_USERS: &str = "id,openid,phone,nickname,created_at\n\
     41,alice,,小明,2019-05-06 07:08:09\n\
     7,,+86 138-0013-8000,,\n";
@@ -174,6 +180,43 @@ fn a_backup_of_a_running_menshen_brings_everybody_back_and_nobody_s_session() {
     let again = menshen.login("alice");
     assert_eq!((id(&again), &again["is_new_user"]), (id(&alice), &json!(false)));
     assert_eq!(status(&menshen, &again), 200);
+}
+
+/// A token of another issuer for this user.
+fn of_the_legacy_issuer(user: &str) -> Value {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs();
+    let claims = json!({ "iss": "legacy", "sub": user, "iat": now, "exp": now + 600 });
+    let key = EncodingKey::from_secret(LEGACY.as_bytes());
+    json!({ "access_token": jsonwebtoken::encode(&Header::default(), &claims, &key).expect("a token") })
+}
+
+#[test]
+fn who_is_banned_stays_banned_with_tokens_of_others_whatever_is_imported() {
+    let backend = Backend::start();
+    let issuer =
+        format!("[[issuer]]\nname = \"legacy\"\nissuer = \"legacy\"\nalgorithms = [\"HS256\"]\nsecret = \"{LEGACY}\"");
+    let setup = || importing(&backend).with(&issuer);
+    let mut menshen = setup().start();
+    let [banned, left, free] = ["alice", "bob", "carol"].map(|code| menshen.login(code));
+    let tokens = [&banned, &left, &free].map(|session| of_the_legacy_issuer(id(session)));
+    let all = |menshen: &Menshen| tokens.each_ref().map(|token| status(menshen, token));
+    assert_eq!(all(&menshen), [200, 200, 200]);
+    live(&menshen, &["users", "ban", id(&banned)]).good();
+    live(&menshen, &["sessions", "revoke", "--user", id(&left)]).good();
+    assert_eq!(all(&menshen), [401, 401, 200]);
+    live(&menshen, &["export", "backup"]).good();
+    menshen.stop();
+    let dir = menshen.keep_directory();
+    stopped(dir.path(), &["export", "whole"], "").good();
+    drop(menshen);
+    for import in [&["import", "backup"][..], &["import", "whole", "--with-sessions"]] {
+        std::fs::rename(dir.path().join("data"), dir.path().join(format!("data.before.{}", import[1]))).expect("moved");
+        stopped(dir.path(), import, "").good();
+        let mut menshen = setup().in_directory(dir.clone()).start();
+        assert_eq!(all(&menshen), [401, 401, 200], "{import:?}");
+        assert_eq!(menshen.post("/auth/wechat/login", &[], &json!({ "code": "alice" })).error(), Some("user_disabled"));
+        menshen.stop();
+    }
 }
 
 #[test]

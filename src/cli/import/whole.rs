@@ -1,7 +1,8 @@
 //! `menshen import FILE`: an export into a store that is made for it.
 //!
 //! Must stay true: the store is filled aside and takes its place when it is whole, so a broken import leaves nothing; what was
-//! revoked after the export does not live again unless that was asked for of an export where it cannot have happened.
+//! revoked after the export does not live again unless that was asked for of an export where it cannot have happened; whoever is
+//! banned is banned also with tokens of other issuers, for which the log of revocations speaks and not the user's record.
 
 use std::{
     fs::{self, File},
@@ -102,8 +103,8 @@ async fn fill(
     let mut counts = Counts::default();
     let filled = async {
         while let Some(things) = opener.piece()? {
-            let things: Vec<_> =
-                if with_sessions { things } else { things.into_iter().flat_map(|thing| restored(thing, now)).collect() };
+            let things = things.into_iter().flat_map(|thing| if with_sessions { vec![thing] } else { restored(thing, now) });
+            let things: Vec<_> = things.flat_map(|thing| with_ban(thing, now)).collect();
             for thing in &things {
                 counts.add(thing);
             }
@@ -119,7 +120,8 @@ async fn fill(
 }
 
 /// What of a backup is taken: nobody stays signed in, and every token of before is refused. The global epoch is the time in seconds,
-/// so that it is above whatever it had risen to after the backup.
+/// so that it is above whatever it had risen to after the backup. Of the log only what ended all tokens of a user still says
+/// something: it is about those of other issuers too.
 fn restored(thing: Portable, now: Timestamp) -> Vec<Portable> {
     match thing {
         Portable::Counters { global_epoch, next_user } => {
@@ -131,7 +133,79 @@ fn restored(thing: Portable, now: Timestamp) -> Vec<Portable> {
             user.openids.iter_mut().for_each(|openid| openid.session_key = None);
             vec![Portable::User(user)]
         }
-        Portable::Root(_) | Portable::Session(_) | Portable::Revocation(_) => Vec::new(),
+        Portable::Root(_) | Portable::Session(_) => Vec::new(),
+        Portable::Revocation(entry) => match entry.target {
+            RevocationTarget::User { .. } => vec![Portable::Revocation(entry)],
+            RevocationTarget::Session(_) | RevocationTarget::Everything { .. } => Vec::new(),
+        },
         kept @ (Portable::SigningKey { .. } | Portable::Gone { .. } | Portable::Event { .. }) => vec![kept],
+    }
+}
+
+/// A banned user comes with a line of the log as of now: that of the ban may be so old that it is remembered no more.
+fn with_ban(thing: Portable, now: Timestamp) -> Vec<Portable> {
+    if let Portable::User(user) = &thing
+        && user.user.disabled
+    {
+        let target = RevocationTarget::User { id: user.user.id.clone(), epoch: user.user.epoch };
+        return vec![thing, Portable::Revocation(RevocationEntry { at: now, target })];
+    }
+    vec![thing]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        store::{PortableUser, Profile, User},
+        types::{ExtraClaims, UserId, UserType},
+    };
+
+    const BEFORE: Timestamp = Timestamp::from_secs(1_700_000_000);
+    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+    fn user(disabled: bool) -> Portable {
+        let user = User {
+            id: UserId::parse("7").unwrap(),
+            user_type: UserType::user(),
+            roles: Vec::new(),
+            epoch: 3,
+            disabled,
+            profile: Profile::default(),
+            phone: None,
+            username: None,
+            claims: ExtraClaims::default(),
+            created_at: BEFORE,
+            last_login_at: BEFORE,
+        };
+        Portable::User(Box::new(PortableUser { user, openids: Vec::new(), unionids: Vec::new(), password: None }))
+    }
+
+    fn line(target: RevocationTarget) -> Portable {
+        Portable::Revocation(RevocationEntry { at: BEFORE, target })
+    }
+
+    fn lines(things: Vec<Portable>) -> Vec<RevocationEntry> {
+        let line = |thing| if let Portable::Revocation(entry) = thing { Some(entry) } else { None };
+        things.into_iter().filter_map(line).collect()
+    }
+
+    #[test]
+    fn a_ban_comes_with_a_line_that_is_remembered_from_now_on() {
+        let of_user = RevocationTarget::User { id: UserId::parse("7").unwrap(), epoch: 3 };
+        assert_eq!(lines(with_ban(user(true), NOW)), [RevocationEntry { at: NOW, target: of_user }]);
+        assert_eq!(lines(with_ban(user(false), NOW)), []);
+    }
+
+    #[test]
+    fn of_the_log_what_is_about_users_is_taken() {
+        let of_user = RevocationTarget::User { id: UserId::parse("7").unwrap(), epoch: 3 };
+        assert_eq!(lines(restored(line(of_user.clone()), NOW)), [RevocationEntry { at: BEFORE, target: of_user }]);
+        for target in [
+            RevocationTarget::Session(crate::types::SessionId::from_bits(1)),
+            RevocationTarget::Everything { epoch: 9 },
+        ] {
+            assert_eq!(lines(restored(line(target), NOW)), []);
+        }
     }
 }
