@@ -16,6 +16,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::{
+    administration::stopped,
     backend::{Backend, Received},
     menshen::{Menshen, Setup},
     wire,
@@ -215,4 +216,32 @@ fn who_cancels_in_wechat_is_erased_and_the_backend_hears_of_it() {
     assert_eq!(said(&told)["user"]["id"], alice["user"]["id"]);
     let log = menshen.log().join("\n");
     assert!(!log.contains("msg_signature") && !log.contains("openid"), "{log}");
+}
+
+#[test]
+fn a_question_keeps_its_key_over_a_backup() {
+    let up = Arc::new(AtomicBool::new(false));
+    let now = up.clone();
+    let backend = Backend::answering(move |_, stream| {
+        if now.load(Ordering::Acquire) { answer(stream, "200 OK", "{}") } else { answer(stream, "400 Not now", "") }
+    });
+    let listeners = "[server]\nlisten = [\"127.0.0.1:0\"]\nunready_grace = \"1ms\"";
+    let setup = || Setup::before(backend.address).with(listeners).with(&section(&backend));
+    let mut menshen = setup().start();
+    let refused = menshen.post("/auth/wechat/login", &[], &json!({ "code": "alice" }));
+    assert_eq!(refused.status, 503);
+    menshen.stop();
+    let dir = menshen.keep_directory();
+    stopped(dir.path(), &["export", "backup"], "").good();
+    std::fs::rename(dir.path().join("data"), dir.path().join("data.before")).expect("moved");
+    stopped(dir.path(), &["import", "backup"], "").good();
+    drop(menshen);
+    up.store(true, Ordering::Release);
+    let menshen = setup().in_directory(dir).start();
+    menshen.token("alice");
+    let is_question = |request: &&Received| header(request, "x-menshen-event") == "user.created";
+    let asked: Vec<_> =
+        backend.received().iter().filter(is_question).map(|asked| header(asked, "idempotency-key")).collect();
+    assert_eq!(asked.len(), 2);
+    assert_eq!(asked[0], asked[1], "the same person is the same question");
 }

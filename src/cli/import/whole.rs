@@ -120,8 +120,9 @@ async fn fill(
 }
 
 /// What of a backup is taken: nobody stays signed in, and every token of before is refused. The global epoch is the time in seconds,
-/// so that it is above whatever it had risen to after the backup. Of the log only what ended all tokens of a user still says
-/// something: it is about those of other issuers too.
+/// so that it is above whatever it had risen to after the backup. The root secret is taken, because what hangs from it and counts
+/// (refresh tokens, hashes of codes) is not, and by it the backend knows a question again that it was asked before. Of the log only
+/// what ended all tokens of a user still says something: it is about those of other issuers too.
 fn restored(thing: Portable, now: Timestamp) -> Vec<Portable> {
     match thing {
         Portable::Counters { global_epoch, next_user } => {
@@ -133,12 +134,14 @@ fn restored(thing: Portable, now: Timestamp) -> Vec<Portable> {
             user.openids.iter_mut().for_each(|openid| openid.session_key = None);
             vec![Portable::User(user)]
         }
-        Portable::Root(_) | Portable::Session(_) => Vec::new(),
+        Portable::Session(_) => Vec::new(),
         Portable::Revocation(entry) => match entry.target {
             RevocationTarget::User { .. } => vec![Portable::Revocation(entry)],
             RevocationTarget::Session(_) | RevocationTarget::Everything { .. } => Vec::new(),
         },
-        kept @ (Portable::SigningKey { .. } | Portable::Gone { .. } | Portable::Event { .. }) => vec![kept],
+        kept @ (Portable::Root(_) | Portable::SigningKey { .. } | Portable::Gone { .. } | Portable::Event { .. }) => {
+            vec![kept]
+        }
     }
 }
 
@@ -201,10 +204,9 @@ mod tests {
     fn of_the_log_what_is_about_users_is_taken() {
         let of_user = RevocationTarget::User { id: UserId::parse("7").unwrap(), epoch: 3 };
         assert_eq!(lines(restored(line(of_user.clone()), NOW)), [RevocationEntry { at: BEFORE, target: of_user }]);
-        for target in [
-            RevocationTarget::Session(crate::types::SessionId::from_bits(1)),
-            RevocationTarget::Everything { epoch: 9 },
-        ] {
+        for target in
+            [RevocationTarget::Session(crate::types::SessionId::from_bits(1)), RevocationTarget::Everything { epoch: 9 }]
+        {
             assert_eq!(lines(restored(line(target), NOW)), []);
         }
     }
