@@ -154,8 +154,6 @@ pub struct AuthMemory {
     coalesce: Coalesce,
     known_networks: KnownNetworks,
     turns: Turns,
-    /// Pushes of WeChat that have been carried out.
-    withdrawn: quick_cache::sync::Cache<[u8; 32], ()>,
     /// Places for messages on their way.
     sending: Semaphore,
     /// When the log last said that the day's budget of messages is spent, in seconds since the epoch.
@@ -168,7 +166,6 @@ impl Default for AuthMemory {
             coalesce: Coalesce::default(),
             known_networks: KnownNetworks::new(),
             turns: Turns::default(),
-            withdrawn: quick_cache::sync::Cache::new(withdraw::REMEMBERED),
             sending: Semaphore::new(sms_send::SENDING),
             budget_told: AtomicU64::new(0),
         }

@@ -47,7 +47,7 @@ pub use self::{
     imports::{ImportConflict, Imported, ImportedIdentity, ImportedUser},
     measured::Measured,
     open::{OpenError, OpenOptions, Opening, engine, has_data, open},
-    outbox::{Announce, Backlog, OutboxEntry, OutboxEvent, OutboxPlace, Withdrawal},
+    outbox::{Announce, Backlog, OutboxEntry, OutboxEvent, OutboxPlace, TakenBack, Withdrawal, WithdrawalOutcome},
     phones::{
         BindOutcome, Merged, PhoneBinding, PhoneProof, SmsGuess, SmsId, SmsLimits, SmsReservation, SmsReserved, SmsSlots,
         UnbindOutcome,
@@ -138,14 +138,14 @@ pub trait Store: Send + Sync + 'static {
     /// Changes the profile: `None` leaves a field, `Some(None)` clears it.
     async fn update_profile(&self, id: &UserId, change: &ProfileChange, now: Timestamp) -> Result<Option<User>, StoreError>;
 
-    /// Takes back what the user of an openid no longer lets us have. The user as they are then; `None`: nobody has this openid.
-    /// A second time it finds nothing to take back.
+    /// Takes back what the user of an openid no longer lets us have, and remembers in the same step that this was said: a second
+    /// time, on whatever replica, nothing happens, whoever has the openid by then.
     async fn withdraw(
         &self,
         withdrawal: &Withdrawal,
         announce: Announce,
         now: Timestamp,
-    ) -> Result<Option<User>, StoreError>;
+    ) -> Result<WithdrawalOutcome, StoreError>;
 
     /// Takes events that are due, the longest due first, at most `limit`. Each counts one more attempt, and is due again at
     /// `until` unless it is settled: so another replica, or the next start, goes on where this one was lost.

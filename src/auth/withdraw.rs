@@ -5,18 +5,19 @@ use std::time::Duration;
 use super::{Auth, AuthError};
 use crate::{
     audit::Event,
+    crypto,
     provider::wechat::{AuthorizationChange, AuthorizationEvent},
-    store::{Lookup, Withdrawal},
-    types::UserId,
+    store::{CodeHash, TakenBack, Withdrawal, WithdrawalOutcome},
 };
 
 /// An account that began so much later than the event is another one: the person has come back. It is also how far WeChat's
 /// clock may be behind ours.
 const COME_BACK: Duration = Duration::from_mins(5);
-/// Events that are remembered, so that a repeat does nothing.
-pub(super) const REMEMBERED: usize = 4096;
-/// How often somebody is looked for who is being joined to somebody else at this very moment.
-const LOOKS: usize = 4;
+/// How long an event is remembered: longer than a push is taken after it was signed, and before (`wechat.push.max_age` is an hour at
+/// most).
+const REMEMBERED: Duration = Duration::from_hours(2);
+/// Bytes of the key by which the backend knows an event.
+const KEY_LENGTH: usize = 16;
 /// Kinds of data, by WeChat's numbers.
 const NICKNAME_AND_AVATAR: u16 = 6;
 const PHONE: u16 = 8;
@@ -48,64 +49,49 @@ impl Withdrawn {
 }
 
 impl Auth {
-    /// Does what a push asks for. May be repeated; each event is carried out once while this process remembers it.
+    /// Does what a push asks for. May be repeated: each event is carried out once, on whatever replica.
     pub async fn withdraw(&self, event: &AuthorizationEvent) -> Result<Withdrawn, AuthError> {
-        if self.parts.memory.withdrawn.get(&event.digest).is_some() {
-            return Ok(Withdrawn::Repeated);
-        }
-        let done = match &event.change {
-            AuthorizationChange::Cancelled | AuthorizationChange::Revoked(None) => self.cancel(event).await?,
-            AuthorizationChange::ProfileCleaned => self.take_back(event, vec![NICKNAME_AND_AVATAR]).await?,
-            AuthorizationChange::Revoked(Some(kinds)) => self.take_back(event, kinds.clone()).await?,
-        };
-        self.parts.memory.withdrawn.insert(event.digest, ());
-        Ok(done)
-    }
-
-    /// Erases the user as they could themselves.
-    async fn cancel(&self, event: &AuthorizationEvent) -> Result<Withdrawn, AuthError> {
-        let by = Lookup::OpenId(event.app_id.clone(), event.openid.clone());
-        for _ in 0..LOOKS {
-            let Some(id) = self.parts.store.find_user(&by).await? else { return Ok(Withdrawn::Nobody) };
-            let Some(user) = self.parts.store.user(&id).await? else { continue };
-            if event.at.plus(COME_BACK) < user.created_at {
-                return Ok(Withdrawn::Outdated);
+        let what = match &event.change {
+            AuthorizationChange::Cancelled | AuthorizationChange::Revoked(None) => {
+                TakenBack::Everything { began_by: event.at.plus(COME_BACK) }
             }
-            if self.erase_for_wechat(&id).await? {
-                return Ok(Withdrawn::Done);
+            AuthorizationChange::ProfileCleaned => self.data(event, vec![NICKNAME_AND_AVATAR]),
+            AuthorizationChange::Revoked(Some(kinds)) => self.data(event, kinds.clone()),
+        };
+        let (is_profile, is_phone) = match &what {
+            TakenBack::Everything { .. } => (false, false),
+            TakenBack::Data { profile, phone, .. } => (*profile, *phone),
+        };
+        let now = self.now();
+        let said = CodeHash(crypto::mac(&self.parts.code_key, &[b"wechat push", &event.digest]));
+        let (app_id, openid) = (event.app_id.clone(), event.openid.clone());
+        let withdrawal = Withdrawal { app_id, openid, what, said: (said, now.plus(REMEMBERED)) };
+        match self.parts.store.withdraw(&withdrawal, self.parts.rules.announce, now).await? {
+            WithdrawalOutcome::Cleared(user) => {
+                let event = Event::DataWithdrawn { user: &user.id, profile: is_profile, phone: is_phone };
+                self.parts.audit.record(&event);
             }
+            WithdrawalOutcome::Erased { user, revoked } => {
+                self.bite(&revoked, "erased");
+                self.parts.audit.record(&Event::AccountErased { user: &user, by: "wechat" });
+            }
+            WithdrawalOutcome::Repeated => return Ok(Withdrawn::Repeated),
+            WithdrawalOutcome::Nobody => return Ok(Withdrawn::Nobody),
+            WithdrawalOutcome::Outdated => return Ok(Withdrawn::Outdated),
         }
-        Err(AuthError::Interrupted)
-    }
-
-    /// `false`: the user is gone since, perhaps to be somebody else.
-    async fn erase_for_wechat(&self, id: &UserId) -> Result<bool, AuthError> {
-        let Some(revoked) = self.parts.store.erase_user(id, None, self.parts.rules.announce, self.now()).await? else {
-            return Ok(false);
-        };
-        self.bite(&revoked, "erased");
-        self.parts.audit.record(&Event::AccountErased { user: id, by: "wechat" });
-        self.parts.courier.wake();
-        Ok(true)
-    }
-
-    async fn take_back(&self, event: &AuthorizationEvent, kinds: Vec<u16>) -> Result<Withdrawn, AuthError> {
-        let has = |wanted: &[u16]| wanted.iter().any(|kind| kinds.contains(kind));
-        let withdrawal = Withdrawal {
-            app_id: event.app_id.clone(),
-            openid: event.openid.clone(),
-            profile: has(&[NICKNAME_AND_AVATAR, TYPED_NICKNAME, CHOSEN_AVATAR]),
-            phone: has(&[PHONE]),
-            said_at: event.at,
-            kinds,
-        };
-        let announce = self.parts.rules.announce;
-        let Some(user) = self.parts.store.withdraw(&withdrawal, announce, self.now()).await? else {
-            return Ok(Withdrawn::Nobody);
-        };
-        let (profile, phone) = (withdrawal.profile, withdrawal.phone);
-        self.parts.audit.record(&Event::DataWithdrawn { user: &user.id, profile, phone });
         self.parts.courier.wake();
         Ok(Withdrawn::Done)
+    }
+
+    /// The backend knows the event by a keyed hash of all that it says: two in one second are two, and neither names anybody.
+    fn data(&self, event: &AuthorizationEvent, kinds: Vec<u16>) -> TakenBack {
+        let has = |wanted: &[u16]| wanted.iter().any(|kind| kinds.contains(kind));
+        let key = crypto::mac(&self.parts.hook_key, &[b"withdrawal", &event.digest]);
+        TakenBack::Data {
+            profile: has(&[NICKNAME_AND_AVATAR, TYPED_NICKNAME, CHOSEN_AVATAR]),
+            phone: has(&[PHONE]),
+            key: hex::encode(&key[..KEY_LENGTH]),
+            kinds,
+        }
     }
 }

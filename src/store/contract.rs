@@ -61,6 +61,7 @@ macro_rules! store_contract {
             outbox::parallel_takers_share_the_events,
             outbox::a_late_answer_leaves_what_another_has_taken,
             outbox::what_is_withdrawn_goes,
+            outbox::what_is_taken_back_is_taken_back_once,
             rotations::parallel_rotations_have_one_winner,
             rotations::a_replay_is_answered_until_its_successor_is_used,
             rotations::a_replay_window_closes,
@@ -304,6 +305,6 @@ mod tests {
                 cases += 1;
             }
         }
-        assert_eq!(cases, 115);
+        assert_eq!(cases, 116);
     }
 }

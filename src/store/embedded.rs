@@ -26,6 +26,7 @@ mod sms;
 mod snapshot;
 mod sweep;
 mod transfer;
+mod withdraw;
 mod writer;
 
 pub use self::compact::{CompactError, Compacted, compact};
@@ -48,7 +49,7 @@ use super::{
     LoginOutcome, Lookup, NewAccount, NewLogin, OpenError, OpenOptions, OutboxEntry, OutboxPlace, PhoneBinding, Portable,
     ProfileChange, RefreshSalt, Renewal, Resealing, RevocationPage, Revoke, Revoked, RightsChange, RightsChanged, Rotation,
     RotationOutcome, Session, SmsGuess, SmsId, SmsReservation, SmsReserved, SmsSlots, Store, StoreError, StoreKeys,
-    StoreStats, StoredKey, UnbindOutcome, User, WechatIdentity, WechatSession, Withdrawal,
+    StoreStats, StoredKey, UnbindOutcome, User, WechatIdentity, WechatSession, Withdrawal, WithdrawalOutcome,
     failure::Failure,
     vault::{Keyring, Unwrapped, Vault},
 };
@@ -284,9 +285,9 @@ impl Store for EmbeddedStore {
         withdrawal: &Withdrawal,
         announce: Announce,
         now: Timestamp,
-    ) -> Result<Option<User>, StoreError> {
+    ) -> Result<WithdrawalOutcome, StoreError> {
         let withdrawal = withdrawal.clone();
-        self.writer.run(move |draft| outbox::withdraw(draft, &withdrawal, announce, now)).await
+        self.writer.run(move |draft| withdraw::withdraw(draft, &withdrawal, announce, now)).await
     }
 
     async fn take_outbox(&self, now: Timestamp, until: Timestamp, limit: usize) -> Result<Vec<OutboxEntry>, StoreError> {

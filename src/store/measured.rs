@@ -9,7 +9,7 @@ use super::{
     LoginOutcome, Lookup, NewAccount, NewLogin, OutboxEntry, OutboxPlace, PhoneBinding, Portable, ProfileChange,
     RefreshSalt, Renewal, Resealing, RevocationPage, Revoke, Revoked, RightsChange, RightsChanged, Rotation,
     RotationOutcome, Session, SmsGuess, SmsId, SmsReservation, SmsReserved, SmsSlots, Store, StoreError, StoreStats,
-    StoredKey, UnbindOutcome, User, WechatIdentity, WechatSession, Withdrawal,
+    StoredKey, UnbindOutcome, User, WechatIdentity, WechatSession, Withdrawal, WithdrawalOutcome,
 };
 use crate::{
     metrics::Metrics,
@@ -128,7 +128,7 @@ impl<S: Store + ?Sized> Store for Measured<S> {
         withdrawal: &Withdrawal,
         announce: Announce,
         now: Timestamp,
-    ) -> Result<Option<User>, StoreError> {
+    ) -> Result<WithdrawalOutcome, StoreError> {
         self.timed("withdraw", self.inner.withdraw(withdrawal, announce, now)).await
     }
 

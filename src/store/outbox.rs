@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::{CodeHash, Revoked, User};
 use crate::types::{AppId, OpenId, Timestamp, UserId};
 
 /// Which events an operation puts into the outbox; none by default.
@@ -26,8 +27,8 @@ pub enum OutboxEvent {
     Deleted { user: UserId },
     /// Two users became one; `gone` is no more.
     Merged { user: UserId, gone: UserId },
-    /// A user took back what an app was allowed to have: the numbers of WeChat's `RevokeInfo`, said at this time.
-    Withdrawn { user: UserId, app: AppId, kinds: Vec<u16>, said_at: Timestamp },
+    /// A user took back what an app was allowed to have: the numbers of WeChat's `RevokeInfo`. `key` is of this event alone.
+    Withdrawn { user: UserId, app: AppId, kinds: Vec<u16>, key: String },
 }
 
 /// An event that was taken to be delivered.
@@ -54,18 +55,38 @@ pub struct Backlog {
     pub oldest: Option<Timestamp>,
 }
 
-/// What somebody no longer lets us have, as WeChat said.
+/// What somebody no longer lets us have, as WeChat said. Done once.
 #[derive(Debug, Clone)]
 pub struct Withdrawal {
     pub app_id: AppId,
     pub openid: OpenId,
-    /// Nickname and avatar go.
-    pub profile: bool,
-    /// The phone goes.
-    pub phone: bool,
-    /// All that WeChat named, for the backend.
-    pub kinds: Vec<u16>,
-    pub said_at: Timestamp,
+    pub what: TakenBack,
+    /// Keyed hash of what was said, and until when it is remembered: longer than whoever has seen it can say it again.
+    pub said: (CodeHash, Timestamp),
+}
+
+/// What is taken back.
+#[derive(Debug, Clone)]
+pub enum TakenBack {
+    /// The account, if it began by then: another one is of somebody who has come back.
+    Everything { began_by: Timestamp },
+    /// Nickname and avatar, the phone; and for the backend all that WeChat named, and what the event is known by.
+    Data { profile: bool, phone: bool, kinds: Vec<u16>, key: String },
+}
+
+/// What became of a withdrawal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WithdrawalOutcome {
+    /// The data is gone; the user as they are then.
+    Cleared(Box<User>),
+    /// The user is gone.
+    Erased { user: UserId, revoked: Revoked },
+    /// It had been said before.
+    Repeated,
+    /// Nobody has this openid.
+    Nobody,
+    /// It is about an account before this one.
+    Outdated,
 }
 
 impl OutboxEvent {
@@ -85,9 +106,7 @@ impl OutboxEvent {
             Self::Created { user } => format!("user.created.{user}"),
             Self::Deleted { user } => format!("user.deleted.{user}"),
             Self::Merged { user: _, gone } => format!("user.merged.{gone}"),
-            Self::Withdrawn { user, app, kinds: _, said_at } => {
-                format!("user.withdrawn.{user}.{app}.{}", said_at.as_secs())
-            }
+            Self::Withdrawn { user, app: _, kinds: _, key } => format!("user.withdrawn.{user}.{key}"),
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::{
         ProfileChange, RefreshSalt, Renewal, Resealing, RevocationEntry, RevocationPage, Revoke, Revoked, RightsChange,
         RightsChanged, Rotation, RotationOutcome, Session, SmsGuess, SmsId, SmsReservation, SmsReserved, SmsSlots, Store,
         StoreError, StoreStats, StoredKey, UnbindOutcome, User, WechatIdentity, WechatSession, Withdrawal,
+        WithdrawalOutcome,
     },
     types::{ClientType, ExtraClaims, Phone, SessionId, Timestamp, UserId, UserType, Username},
 };
@@ -249,7 +250,7 @@ impl Store for Shelf {
         Err(StoreError::Closed)
     }
 
-    async fn withdraw(&self, _: &Withdrawal, _: Announce, _: Timestamp) -> Result<Option<User>, StoreError> {
+    async fn withdraw(&self, _: &Withdrawal, _: Announce, _: Timestamp) -> Result<WithdrawalOutcome, StoreError> {
         Err(StoreError::Closed)
     }
 

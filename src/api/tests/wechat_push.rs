@@ -136,6 +136,28 @@ async fn a_withdrawal_of_everything_erases_and_of_something_takes_that() {
 }
 
 #[tokio::test]
+async fn two_withdrawals_in_one_second_are_two_and_one_that_is_said_again_is_one() {
+    let world = world().await;
+    let alice = world.login("alice-1").await;
+    let revoke = async |kinds: &str| {
+        let answered = pushed(&world, "user_authorization_revoke", "alice", json!({ "RevokeInfo": kinds })).await;
+        assert_eq!(answered.body, "success");
+    };
+    for kinds in ["6", "8", "6,8", "8", "6"] {
+        revoke(kinds).await;
+    }
+    pushed(&world, "user_info_modified", "alice", json!({})).await;
+    assert_eq!(counted(&world, "user_authorization_revoke", "done"), 3);
+    assert_eq!(counted(&world, "user_authorization_revoke", "repeated"), 2);
+    let ids: Vec<String> = told(&world).await.iter().map(OutboxEvent::id).collect();
+    assert_eq!((ids.len(), ids.iter().collect::<std::collections::BTreeSet<_>>().len()), (4, 4), "{ids:?}");
+    for id in &ids {
+        assert!(id.starts_with(&format!("user.withdrawn.{}.", alice.user())), "{id}");
+        assert!(!id.contains(&openid(APP, "alice")) && !id.contains(APP), "{id}");
+    }
+}
+
+#[tokio::test]
 async fn a_name_that_wechat_has_cleaned_goes() {
     let world = world().await;
     let alice = world.send(Ask::post("/auth/wechat/login", &json!({ "code": "alice-1", "nickname": "Alice" }))).await;

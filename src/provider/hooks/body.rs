@@ -170,7 +170,7 @@ pub(super) fn told<'a>(told: &Told<'a>, share: &[HookShare]) -> Body<'a> {
                 }
                 OutboxEvent::Deleted { user } => body(id, kind, at, only(user)),
                 OutboxEvent::Merged { user, gone } => Body { gone: Some(only(gone)), ..body(id, kind, at, only(user)) },
-                OutboxEvent::Withdrawn { user, app, kinds, said_at: _ } => {
+                OutboxEvent::Withdrawn { user, app, kinds, key: _ } => {
                     let (app_id, withdrawn) = (Some(app.as_str()), Some(kinds.as_slice()));
                     Body { app_id, withdrawn, ..body(id, kind, at, only(user)) }
                 }

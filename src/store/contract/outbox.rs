@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::{NOW, Subject, later, login_of, opened, together};
+use super::{NOW, Subject, at, later, login_of, opened, together, whole_log};
 use crate::{
     store::{
-        Announce, BindOutcome, NewSession, OutboxEntry, OutboxEvent, PhoneBinding, PhoneProof, Profile, ProfileChange,
-        Withdrawal,
+        Announce, BindOutcome, CodeHash, NewSession, OutboxEntry, OutboxEvent, PhoneBinding, PhoneProof, Profile,
+        ProfileChange, RevocationEntry, Revoked, TakenBack, Withdrawal, WithdrawalOutcome,
     },
     types::{AppId, OpenId, Phone, SessionId, UserId},
 };
@@ -161,22 +161,62 @@ pub async fn what_is_withdrawn_goes(store: Subject) {
         now: NOW,
     };
     store.bind_phone(&binding).await.expect("works");
-    let withdrawal = Withdrawal {
-        app_id: AppId::parse("wx1").expect("an app id"),
-        openid: OpenId::parse("alice").expect("an openid"),
-        profile: true,
-        phone: true,
-        kinds: vec![6, 8],
-        said_at: NOW,
-    };
-    for _ in 0..2 {
-        let user = store.withdraw(&withdrawal, ALL, later(1)).await.expect("works").expect("a user");
+    let data = |key: &str| TakenBack::Data { profile: true, phone: true, kinds: vec![6, 8], key: key.to_owned() };
+    for n in 1..=2 {
+        let outcome = store.withdraw(&withdrawal("alice", n, data("k")), ALL, later(1)).await.expect("works");
+        let WithdrawalOutcome::Cleared(user) = outcome else { panic!("{outcome:?}") };
         assert_eq!((&user.id, &user.phone), (&alice, &None));
         assert_eq!(user.profile, Profile { bio: bio.clone(), ..Profile::default() });
     }
     assert_eq!(store.find_user(&crate::store::Lookup::Phone(phone)).await.expect("works"), None);
     let told = taken(&store, 1, 9).await;
-    assert_eq!(told[0].event.id(), told[1].event.id(), "one event, told twice");
-    let stranger = Withdrawal { openid: OpenId::parse("nobody").expect("an openid"), ..withdrawal };
-    assert_eq!(store.withdraw(&stranger, ALL, later(1)).await.expect("works"), None);
+    assert_eq!(told.iter().map(|entry| entry.event.id()).collect::<Vec<_>>(), vec![format!("user.withdrawn.{alice}.k"); 2]);
+    let nobody = store.withdraw(&withdrawal("nobody", 3, data("k")), ALL, later(1)).await.expect("works");
+    assert_eq!(nobody, WithdrawalOutcome::Nobody);
+}
+
+/// What somebody takes back, said as this.
+fn withdrawal(openid: &str, said: u8, what: TakenBack) -> Withdrawal {
+    Withdrawal {
+        app_id: AppId::parse("wx1").expect("an app id"),
+        openid: OpenId::parse(openid).expect("an openid"),
+        what,
+        said: (CodeHash([said; 32]), later(3600)),
+    }
+}
+
+/// Said again, also by many at once, it does nothing to whoever comes back; and what was said before somebody came is not about them.
+pub async fn what_is_taken_back_is_taken_back_once(store: Subject) {
+    let everything = |began_by| TakenBack::Everything { began_by };
+    let first = opened(&store, &login_of("alice", 1)).await;
+    let together_said =
+        together(
+            (0..20).map(|_| {
+                let store = store.clone();
+                async move {
+                    store.withdraw(&withdrawal("alice", 1, everything(later(300))), ALL, later(1)).await.expect("works")
+                }
+            }),
+        )
+        .await;
+    let erased: Vec<_> = together_said.iter().filter(|outcome| !matches!(outcome, WithdrawalOutcome::Repeated)).collect();
+    let [WithdrawalOutcome::Erased { user, revoked }] = erased.as_slice() else { panic!("{erased:?}") };
+    assert_eq!((user, revoked.sessions.as_slice()), (&first.user.id, [first.session.id].as_slice()));
+    assert_eq!(taken(&store, 1, 9).await.len(), 1, "the backend hears of it once");
+
+    let back = opened(&store, &at(login_of("alice", 2), later(2))).await.user.id;
+    let said = async |said, what, now| store.withdraw(&withdrawal("alice", said, what), ALL, now).await.expect("works");
+    assert_eq!(said(1, everything(later(300)), later(3)).await, WithdrawalOutcome::Repeated);
+    assert_eq!(said(2, everything(later(1)), later(3)).await, WithdrawalOutcome::Outdated);
+    assert_eq!(said(2, everything(later(300)), later(3)).await, WithdrawalOutcome::Repeated, "it had been said");
+    assert!(store.user(&back).await.expect("works").is_some());
+    assert_eq!(
+        said(3, everything(later(300)), later(3)).await,
+        WithdrawalOutcome::Erased { user: back, revoked: revoked_of(&whole_log(&store).await) }
+    );
+}
+
+/// What the last line of the log says.
+fn revoked_of(log: &[RevocationEntry]) -> Revoked {
+    Revoked { sessions: vec![SessionId::from_bits(2)], entries: log.last().cloned().into_iter().collect() }
 }

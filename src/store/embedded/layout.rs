@@ -35,7 +35,7 @@ pub(super) const SIGNING_KEYS: &[u8] = b"k/";
 pub(super) const EXPIRY: &[u8] = b"x/";
 /// Sessions by id.
 pub(super) const SESSIONS: &[u8] = b"s/";
-/// Spent login codes by hash.
+/// Spent login codes, and what else counts once, by hash.
 pub(super) const CODES: &[u8] = b"c/";
 /// Which sessions are whose.
 pub(super) const SESSIONS_OF: &[u8] = b"l/";

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     crypto,
     store::{
-        LoginOutcome, LoginProof, NewLogin, NewSession, NewUserId, Opened, OutboxEvent, Profile, Revoked, Session,
+        CodeHash, LoginOutcome, LoginProof, NewLogin, NewSession, NewUserId, Opened, OutboxEvent, Profile, Revoked, Session,
         WechatIdentity, failure::Failure,
     },
     types::{AppId, ClientType, OpenId, SessionId, Timestamp, UserId, UserType},
@@ -25,7 +25,9 @@ pub(super) fn login(draft: &mut Draft<'_>, login: &NewLogin) -> Result<LoginOutc
     if let Some(before) = records::session(draft, login.session.id)? {
         return repeated(draft, login, &before);
     }
-    if !spend(draft, login)? {
+    if let Some((code, until)) = &login.code
+        && !spend(draft, code, *until, login.now)?
+    {
         return Ok(LoginOutcome::CodeSpent);
     }
     match proven(draft, login)? {
@@ -65,16 +67,15 @@ pub(super) fn login(draft: &mut Draft<'_>, login: &NewLogin) -> Result<LoginOutc
     Ok(LoginOutcome::Opened(Box::new(opened)))
 }
 
-/// Uses up the code of `wx.login`; `false`: somebody has used it.
-fn spend(draft: &mut Draft<'_>, login: &NewLogin) -> Result<bool, Failure> {
-    let Some((code, until)) = &login.code else { return Ok(true) };
+/// Uses up what counts once, such as the code of `wx.login`; `false`: somebody has used it.
+pub(super) fn spend(draft: &mut Draft<'_>, code: &CodeHash, until: Timestamp, now: Timestamp) -> Result<bool, Failure> {
     let key = layout::code(code);
     let spent: Option<SpentCode> = draft.record(&key)?;
-    if spent.is_some_and(|spent| login.now < spent.until) {
+    if spent.is_some_and(|spent| now < spent.until) {
         return Ok(false);
     }
-    draft.mark(layout::expiry(*until, &key));
-    draft.put(key, &SpentCode { until: *until })?;
+    draft.mark(layout::expiry(until, &key));
+    draft.put(key, &SpentCode { until })?;
     Ok(true)
 }
 

@@ -4,11 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     draft::{Draft, View},
-    layout::{self, Handle},
-    records::{self, OpenIdRecord},
+    layout,
 };
 use crate::{
-    store::{Announce, Backlog, OutboxEntry, OutboxEvent, OutboxPlace, User, Withdrawal, failure::Failure},
+    store::{Backlog, OutboxEntry, OutboxEvent, OutboxPlace, failure::Failure},
     types::Timestamp,
 };
 
@@ -86,30 +85,4 @@ pub(super) fn backlog(view: &dyn View) -> Result<Backlog, Failure> {
     let pairs = view.scan(layout::OUTBOX, None, MOST_COUNTED)?;
     let happened = |(key, bytes): &(Vec<u8>, Vec<u8>)| Some(view.vault().open::<OutboxRecord>(key, bytes).ok()?.at);
     Ok(Backlog { waiting: pairs.len(), oldest: pairs.iter().filter_map(happened).min() })
-}
-
-/// Takes back what the user of an openid no longer lets us have.
-pub(super) fn withdraw(
-    draft: &mut Draft<'_>,
-    withdrawal: &Withdrawal,
-    announce: Announce,
-    now: Timestamp,
-) -> Result<Option<User>, Failure> {
-    let Withdrawal { app_id, openid, profile, phone, kinds, said_at } = withdrawal;
-    let Some(owner) = draft.find::<OpenIdRecord>(Handle::OpenId(app_id, openid))? else { return Ok(None) };
-    let mut record = records::owner(draft, &owner.user)?;
-    if *profile {
-        record.user.profile.nickname = None;
-        record.user.profile.avatar_url = None;
-    }
-    // The openid is another way in, so the phone is never the only one.
-    if *phone && let Some(bound) = record.user.phone.take() {
-        draft.remove_under(Handle::Phone(&bound));
-    }
-    records::put_user(draft, &record)?;
-    if announce.withdrawn {
-        let (user, app) = (record.user.id.clone(), app_id.clone());
-        put(draft, OutboxEvent::Withdrawn { user, app, kinds: kinds.clone(), said_at: *said_at }, now)?;
-    }
-    Ok(Some(record.user))
 }

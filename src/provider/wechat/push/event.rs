@@ -1,6 +1,6 @@
 //! The events that are about somebody's data.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{PushRefused, Pushed, xml};
 use crate::{
@@ -21,7 +21,7 @@ pub struct AuthorizationEvent {
     pub change: AuthorizationChange,
     /// When WeChat says it happened.
     pub at: Timestamp,
-    /// Of the whole message: tells a repeat from another event.
+    /// Of all that the event says, in whatever form: tells a repeat from another event.
     pub digest: [u8; 32],
 }
 
@@ -73,8 +73,18 @@ pub(super) fn read(message: &[u8], app: &AppId, is_signed: bool) -> Result<Pushe
     };
     let openid = text("OpenID").and_then(|openid| OpenId::parse(openid).ok()).ok_or(PushRefused::Unreadable)?;
     let at = fields.get("CreateTime").and_then(seconds).ok_or(PushRefused::Unreadable)?;
-    let digest = crypto::sha256(message);
+    let digest = digest(app, &openid, &change, at);
     Ok(Pushed::Authorization(AuthorizationEvent { app_id: app.clone(), openid, change, at, digest }))
+}
+
+/// A list in JSON, so that no two events are one text.
+fn digest(app: &AppId, openid: &OpenId, change: &AuthorizationChange, at: Timestamp) -> [u8; 32] {
+    let kinds = match change {
+        AuthorizationChange::Revoked(kinds) => kinds.as_deref(),
+        AuthorizationChange::ProfileCleaned | AuthorizationChange::Cancelled => None,
+    };
+    let said = json!([app.as_str(), openid.as_str(), change.name(), at.as_secs(), kinds]);
+    crypto::sha256(said.to_string().as_bytes())
 }
 
 fn fields(message: &[u8]) -> Option<Map<String, Value>> {
