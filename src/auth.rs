@@ -61,7 +61,7 @@ pub use withdraw::Withdrawn;
 use crate::{
     audit::Audit,
     clock::Clock,
-    config::{Config, HookEvent, Merge, Mode, OnHookFailure, Registration, ReplayWindow, UserIds},
+    config::{Config, HookEvent, Merge, Mode, OnHookFailure, Registration, ReplayWindow},
     crypto::Key,
     dialect::Terms,
     entropy::Entropy,
@@ -319,10 +319,7 @@ impl AuthRules {
             max_sessions: config.auth.max_sessions,
             single_per_client_type: config.auth.single_session_per_client_type,
             merge: config.users.merge == Merge::Proven,
-            first_integer: match config.users.ids {
-                UserIds::Uuid => None,
-                UserIds::Integer => Some(config.users.first_integer),
-            },
+            first_integer: config.users.counts_from(),
             idle_ttl: config.tokens.idle_ttl.get(),
             absolute_ttl: config.tokens.absolute_ttl.get(),
             replay_window: match config.tokens.replay_window {

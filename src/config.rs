@@ -132,7 +132,7 @@ impl Config {
         self.users.check(problems);
         self.wechat.check(self.mode, problems);
         self.sms.check(self.mode, problems);
-        self.hooks.check(self.mode, problems);
+        self.hooks.check(self.mode, &self.users, problems);
         self.limits.check(problems);
         self.telemetry.check(problems);
         self.reload.check(problems);

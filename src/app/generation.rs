@@ -127,7 +127,7 @@ impl Generation {
         let hooks = if let Some(before) = same_hooks {
             before.hooks.clone()
         } else {
-            let rules = AnswerRules { ids: config.users.ids, reserved: &RESERVED };
+            let rules = AnswerRules { integers_below: config.users.counts_from(), reserved: &RESERVED };
             Hooks::new(&config.hooks, rules, metrics.clone(), clock.clone())?.map(Arc::new)
         };
         let auth = Arc::new(Auth::new(AuthParts {

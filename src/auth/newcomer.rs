@@ -77,6 +77,14 @@ impl Auth {
             Ok(CreatedAnswer { id: Some(id), claims }) => NewLogin { new_user: NewUserId::Told(id), claims, ..new.clone() },
             Ok(CreatedAnswer { id: None, claims }) => NewLogin { new_user: own_id()?, claims, ..new.clone() },
             Err(HookError::Refused) => return Err(AuthError::RegistrationClosed),
+            // Whatever becomes of failures: the backend has a row under an id that menshen may come to.
+            Err(error @ HookError::IdsOverlap) => {
+                tracing::error!(
+                    error = %error,
+                    "nobody was made: {error}; raise it above every id that the backend will ever give"
+                );
+                return Err(AuthError::RegistrationUnavailable);
+            }
             Err(error) if self.parts.rules.hooks.continues => {
                 tracing::warn!(error = %error, "the backend was not asked about a new user, and will be told: {error}");
                 let announce = Announce { created: true, ..new.announce };

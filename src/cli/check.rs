@@ -8,7 +8,7 @@ use std::{
 use super::BAD_USAGE;
 use crate::{
     app,
-    config::{Access, Config, Mode, RuleConfig, SmsProvider, Source, UpstreamAuthorization, UserIds},
+    config::{Access, Config, Mode, RuleConfig, SmsProvider, Source, UpstreamAuthorization},
     dialect::Dialects,
 };
 
@@ -56,10 +56,8 @@ fn summary(config: &Config, out: &mut impl Write) -> io::Result<()> {
     };
     row("upstream", &format!("{}, {token}", config.upstream.urls.join(", ")))?;
     row("tokens", &format!("{}, for {}", config.tokens.algorithm.as_str(), config.tokens.access_ttl))?;
-    let ids = match config.users.ids {
-        UserIds::Uuid => "ids are UUIDs".to_owned(),
-        UserIds::Integer => format!("ids are integers from {}", config.users.first_integer),
-    };
+    let ids = config.users.counts_from();
+    let ids = ids.map_or_else(|| "ids are UUIDs".to_owned(), |first| format!("ids are integers from {first}"));
     row("users", &ids)?;
     row("store", &config.store.url)?;
     row("wechat", &wechat)?;

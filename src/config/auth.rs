@@ -71,8 +71,12 @@ pub enum Registration {
 pub struct UsersConfig {
     /// What a new user's id is: a `uuid` (version 7), or an `integer` that counts up.
     pub ids: UserIds,
-    /// The first integer given, when `ids = "integer"`: above the backend's own last one.
-    pub first_integer: u64,
+    /// The first integer that menshen gives, when `ids = "integer"`: above all that the backend has given or ever will, because
+    /// somebody new under the id of one of its rows would be that person. Unset: 1. Has to be set where the backend is asked for ids
+    /// (`hooks.created = "ask"`): what it answers must be below.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &1_000_000)]
+    pub first_integer: Option<u64>,
     /// What happens when two users turn out to be one person: `never` joins nobody (a phone of somebody else is
     /// `phone_conflict`); `proven` joins them when one request proves both sides. The older user is left, with the identities of
     /// both, and of two phones with the one just proven; the other's sessions end, and its id is never used again. The backend
@@ -90,15 +94,23 @@ pub enum Merge {
 
 impl UsersConfig {
     pub(super) fn check(&self, problems: &mut Problems) {
-        if self.first_integer == 0 {
+        if self.first_integer == Some(0) {
             problems.add("users.first_integer", "is 0: ids start at 1 or above");
+        }
+    }
+
+    /// The first integer that is given; `None`: ids are UUIDs.
+    pub fn counts_from(&self) -> Option<u64> {
+        match self.ids {
+            UserIds::Uuid => None,
+            UserIds::Integer => Some(self.first_integer.unwrap_or(1)),
         }
     }
 }
 
 impl Default for UsersConfig {
     fn default() -> Self {
-        Self { ids: UserIds::Uuid, first_integer: 1, merge: Merge::Never }
+        Self { ids: UserIds::Uuid, first_integer: None, merge: Merge::Never }
     }
 }
 

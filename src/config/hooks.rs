@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    HumanDuration, Mode, Problems, SecretText,
+    HumanDuration, Mode, Problems, SecretText, UserIds, UsersConfig,
     address::{is_loopback, scheme_and_host},
 };
 use crate::types::is_public;
@@ -124,7 +124,7 @@ impl HooksConfig {
         self.has(HookEvent::UserCreated) && self.created == HookCreated::Ask
     }
 
-    pub(super) fn check(&self, mode: Mode, problems: &mut Problems) {
+    pub(super) fn check(&self, mode: Mode, users: &UsersConfig, problems: &mut Problems) {
         let shortest = HumanDuration::millis(100);
         problems.between("hooks.timeout", &self.timeout, shortest..=HumanDuration::secs(30));
         problems.between("hooks.attempts", &self.attempts, 1..=5);
@@ -142,6 +142,10 @@ impl HooksConfig {
                         problems.add("hooks.secret", says);
                     }
                     Some(_) => {}
+                }
+                if self.asks() && users.ids == UserIds::Integer && users.first_integer.is_none() {
+                    let others = ["users.ids", "hooks.url", "hooks.created", "hooks.events"];
+                    problems.add_between("users.first_integer", &others, FIRST_INTEGER_MISSING);
                 }
                 if self.events.is_empty() {
                     problems.warn("hooks.events", "is empty: nothing is asked or told");
@@ -169,6 +173,9 @@ fn check_url(url: &str, mode: Mode, problems: &mut Problems) {
         problems.warn(key, "is plain http: it carries personal data, so it must not leave a private network");
     }
 }
+
+const FIRST_INTEGER_MISSING: &str = "is missing: the backend answers `user.created` with ids of its own, and where it gives none \
+     menshen counts from here, so write a number above every id that the backend will ever give";
 
 const SECRET_MISSING: &str = "is missing: give at least 32 bytes here or in `secret_file`, without which the backend could not \
      tell menshen from anybody else";

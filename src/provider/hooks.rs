@@ -66,6 +66,9 @@ pub enum HookError {
     /// Not HTTP, too long, or not what docs/hooks.md says.
     #[error("the backend's answer cannot be used")]
     Unusable,
+    /// An id that menshen could give to somebody else.
+    #[error("the backend's id is not below users.first_integer")]
+    IdsOverlap,
     /// The message could not be written, which only a bug does.
     #[error("the message could not be made")]
     Unmade,
@@ -120,7 +123,7 @@ impl Hooks {
             return Err(HookError::Busy);
         };
         let message = body::created(person, &self.share, self.clock.now());
-        self.deliver(event, &message, |body| CreatedAnswer::read(body, self.rules).ok_or(HookError::Unusable)).await
+        self.deliver(event, &message, |body| CreatedAnswer::read(body, self.rules)).await
     }
 
     /// Tells of something that has happened.
@@ -181,7 +184,7 @@ impl HookError {
             Self::Status(status) if status.is_redirection() => "redirect",
             Self::Status(status) if status.is_server_error() => "server_error",
             Self::Status(_) => "client_error",
-            Self::Unusable | Self::Unmade => "unusable",
+            Self::Unusable | Self::IdsOverlap | Self::Unmade => "unusable",
         }
     }
 
@@ -192,7 +195,7 @@ impl HookError {
             Self::Status(status) => {
                 status.is_server_error() || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT)
             }
-            Self::Busy | Self::Timeout | Self::Refused | Self::Unusable | Self::Unmade => false,
+            Self::Busy | Self::Timeout | Self::Refused | Self::Unusable | Self::IdsOverlap | Self::Unmade => false,
         }
     }
 }

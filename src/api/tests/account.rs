@@ -208,7 +208,7 @@ async fn an_account_ends_once_and_whoever_finds_it_gone_is_told_so() {
 async fn an_integer_is_never_given_to_anybody_else() {
     let world = World::with(|config| {
         config.users.ids = UserIds::Integer;
-        config.users.first_integer = 7;
+        config.users.first_integer = Some(7);
     })
     .await;
     let alice = world.login("alice-1").await;

@@ -12,7 +12,9 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use super::world::*;
 use crate::{
-    config::{Config, DialectConfig, DialectKind, HookCreated, HookEvent, HookShare, Merge, OnHookFailure, Registration},
+    config::{
+        Config, DialectConfig, DialectKind, HookCreated, HookEvent, HookShare, Merge, OnHookFailure, Registration, UserIds,
+    },
     dev::wechat::openid,
     store::Lookup,
     types::{AppId, OpenId, UserId},
@@ -398,4 +400,24 @@ async fn logins_are_told_in_the_background() {
     );
     assert_eq!(told["session"]["client_type"], "miniprogram");
     carrying.abort();
+}
+
+#[tokio::test]
+async fn the_backend_s_integers_and_menshen_s_never_meet() {
+    let backend = Hooked::start(|_, _| answer(json!({ "id": 1000 }))).await;
+    for on_failure in [OnHookFailure::Refuse, OnHookFailure::Continue] {
+        let world = backend
+            .world_with(|config| {
+                config.users.ids = UserIds::Integer;
+                config.users.first_integer = Some(1000);
+                config.hooks.on_failure = on_failure;
+            })
+            .await;
+        backend.now_says(|_, _| answer(json!({ "id": 1000 })));
+        assert_eq!(world.login("alice-1").await.says(), (503, "registration_unavailable"), "{on_failure:?}");
+        backend.now_says(|_, _| answer(json!({ "id": 999 })));
+        assert_eq!(world.login("alice-2").await.user(), "999");
+        backend.now_says(|_, _| answer(json!({})));
+        assert_eq!(world.login("bob-1").await.user(), "1000");
+    }
 }

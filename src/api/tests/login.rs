@@ -176,7 +176,7 @@ async fn strangers_stay_out_where_registration_is_closed() {
 async fn user_ids_and_openids_follow_the_config() {
     let world = World::with(|config| {
         config.users.ids = UserIds::Integer;
-        config.users.first_integer = 1001;
+        config.users.first_integer = Some(1001);
         config.auth.openid_in_answers = true;
     })
     .await;

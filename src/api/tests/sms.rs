@@ -190,7 +190,7 @@ async fn closed_registration_is_told_to_the_owner_of_the_phone_alone() {
 async fn users_of_phones_and_of_wechat_share_the_integers() {
     let world = World::with(|config| {
         config.users.ids = UserIds::Integer;
-        config.users.first_integer = 1001;
+        config.users.first_integer = Some(1001);
     })
     .await;
     assert_eq!(world.sign_in_by_sms(PHONE).await.user(), "1001");

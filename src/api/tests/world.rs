@@ -107,7 +107,7 @@ impl World {
         let verifier = Verifier::new(Arc::clone(&keyrings), &config.tokens, lifetimes);
         let identity = IdentityHeaders::compile(&config.identity).unwrap();
         let authorizer = Arc::new(Authorizer::new(verifier, Arc::default(), Arc::clone(&denylist), identity, 100, &metrics));
-        let rules = AnswerRules { ids: config.users.ids, reserved: &RESERVED };
+        let rules = AnswerRules { integers_below: config.users.counts_from(), reserved: &RESERVED };
         let hooks = Hooks::new(&config.hooks, rules, metrics.clone(), clock.clone()).unwrap().map(Arc::new);
         let courier = Arc::new(Courier::new(CourierParts {
             store: Arc::clone(&store),

@@ -32,7 +32,7 @@ fn the_environment_wins_over_the_file() {
     assert_eq!(config.server.threads, 3);
     assert_eq!(config.server.max_header_bytes, ByteSize::kib(4));
     assert!(!config.limits.enabled);
-    assert_eq!(config.users.first_integer, 1000);
+    assert_eq!(config.users.first_integer, Some(1000));
     let headers: Vec<_> = config.identity.headers.iter().map(|(name, claim)| (name.as_str(), claim.as_str())).collect();
     assert_eq!(headers, [("X-User-Id", "sub"), ("X-User-Roles", "roles")]);
     assert_eq!((config.rule[0].name.as_str(), config.rule[0].access), ("a", Access::Deny));

@@ -34,6 +34,32 @@ fn hooks_need_an_address_and_a_long_secret() {
 }
 
 #[test]
+fn where_the_backend_is_asked_for_integers_menshen_has_its_own() {
+    let asked = |users: &str, hooks: &str| {
+        says(&format!(
+            "{APP}[users]\nids = 'integer'\n{users}\n[hooks]\nurl = 'http://127.0.0.1/x'\nsecret = '{LONG}'\n{hooks}"
+        ))
+    };
+    let found = asked("", "");
+    assert!(found.len() == 1 && found[0].starts_with("users.first_integer: is missing: "), "{found:?}");
+    for (users, hooks) in [
+        ("first_integer = 1_000_000", ""),
+        ("first_integer = 1", ""),
+        ("", "created = 'tell'"),
+        ("", "events = ['user.deleted']"),
+    ] {
+        let text = format!(
+            "{REST}{APP}[users]\nids = 'integer'\n{users}\n[hooks]\nurl = 'http://127.0.0.1/x'\nsecret = '{LONG}'\n{hooks}\n"
+        );
+        assert_eq!(
+            config(&text, &[]).users.counts_from(),
+            Some(if users.contains("1_000") { 1_000_000 } else { 1 }),
+            "{text}"
+        );
+    }
+}
+
+#[test]
 fn hooks_may_be_plain_at_home() {
     for (url, warned) in [
         ("http://127.0.0.1:3000/x", 0),

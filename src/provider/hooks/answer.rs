@@ -2,15 +2,14 @@
 
 use serde_json::{Map, Value};
 
-use crate::{
-    config::UserIds,
-    types::{ExtraClaims, UserId},
-};
+use super::HookError;
+use crate::types::{ExtraClaims, UserId};
 
 /// What an answer has to keep to.
 #[derive(Debug, Clone, Copy)]
 pub struct AnswerRules {
-    pub ids: UserIds,
+    /// `None`: any id. Otherwise a whole number below this one, from which menshen counts where there is no answer.
+    pub integers_below: Option<u64>,
     /// Names of claims that are menshen's own.
     pub reserved: &'static [&'static str],
 }
@@ -24,9 +23,19 @@ pub struct CreatedAnswer {
 }
 
 impl CreatedAnswer {
-    /// Reads `{"id": "..." or a number, "claims": {...}}`; both may be missing or null, and an empty body says nothing. `None`:
-    /// it cannot be used.
-    pub(super) fn read(body: &[u8], rules: AnswerRules) -> Option<Self> {
+    /// Reads `{"id": "..." or a number, "claims": {...}}`; both may be missing or null, and an empty body says nothing.
+    pub(super) fn read(body: &[u8], rules: AnswerRules) -> Result<Self, HookError> {
+        let said = Self::parse(body, rules).ok_or(HookError::Unusable)?;
+        let (Some(id), Some(below)) = (&said.id, rules.integers_below) else { return Ok(said) };
+        match integer(id) {
+            None => Err(HookError::Unusable),
+            // Sooner or later somebody else would be given it here.
+            Some(number) if number >= below => Err(HookError::IdsOverlap),
+            Some(_) => Ok(said),
+        }
+    }
+
+    fn parse(body: &[u8], rules: AnswerRules) -> Option<Self> {
         if body.iter().all(u8::is_ascii_whitespace) {
             return Some(Self::default());
         }
@@ -37,9 +46,6 @@ impl CreatedAnswer {
             Some(Value::Number(number)) => Some(UserId::parse(&number.as_u64()?.to_string()).ok()?),
             Some(Value::Bool(_) | Value::Array(_) | Value::Object(_)) => return None,
         };
-        if rules.ids == UserIds::Integer && !id.as_ref().is_none_or(is_integer) {
-            return None;
-        }
         let claims = match said.get("claims") {
             None | Some(Value::Null) => ExtraClaims::default(),
             Some(Value::Object(claims)) => ExtraClaims::parse(claims.clone(), rules.reserved).ok()?,
@@ -49,9 +55,9 @@ impl CreatedAnswer {
     }
 }
 
-/// The one spelling of a number: `007` would be another id than 7, and the same column.
-fn is_integer(id: &UserId) -> bool {
-    id.as_str().parse::<u64>().is_ok_and(|number| number.to_string() == id.as_str())
+/// The number, in its one spelling: `007` would be another id than 7, and the same column.
+fn integer(id: &UserId) -> Option<u64> {
+    id.as_str().parse::<u64>().ok().filter(|number| number.to_string() == id.as_str())
 }
 
 #[cfg(test)]
@@ -59,13 +65,13 @@ mod tests {
     use super::*;
     use crate::token::RESERVED;
 
-    const fn rules(ids: UserIds) -> AnswerRules {
-        AnswerRules { ids, reserved: &RESERVED }
+    const fn rules(integers_below: Option<u64>) -> AnswerRules {
+        AnswerRules { integers_below, reserved: &RESERVED }
     }
 
     /// The id as text, `-` for none; `None` where the answer cannot be used.
-    fn id(body: &str, ids: UserIds) -> Option<String> {
-        let answer = CreatedAnswer::read(body.as_bytes(), rules(ids))?;
+    fn id(body: &str) -> Option<String> {
+        let answer = CreatedAnswer::read(body.as_bytes(), rules(None)).ok()?;
         Some(answer.id.map_or_else(|| "-".to_owned(), |id| id.as_str().to_owned()))
     }
 
@@ -90,32 +96,36 @@ mod tests {
             ("<html>", None),
             ("{", None),
         ] {
-            assert_eq!(id(body, UserIds::Uuid), expected, "{body}");
+            assert_eq!(id(body), expected, "{body}");
         }
     }
 
     #[test]
-    fn where_ids_are_integers_it_is_one_in_its_one_spelling() {
-        for (body, is_taken) in [
-            (r#"{"id":"42"}"#, true),
-            (r#"{"id":42}"#, true),
-            (r#"{"id":"007"}"#, false),
-            (r#"{"id":"+7"}"#, false),
-            (r#"{"id":"u-1"}"#, false),
-            (r#"{"id":"99999999999999999999"}"#, false),
-            ("{}", true),
+    fn where_ids_are_integers_it_is_one_in_its_one_spelling_and_below_menshen_s_own() {
+        for (body, fits) in [
+            (r#"{"id":"42"}"#, Ok(())),
+            (r#"{"id":42}"#, Ok(())),
+            (r#"{"id":999}"#, Ok(())),
+            (r#"{"id":1000}"#, Err(HookError::IdsOverlap)),
+            (r#"{"id":"1001"}"#, Err(HookError::IdsOverlap)),
+            (r#"{"id":"007"}"#, Err(HookError::Unusable)),
+            (r#"{"id":"+7"}"#, Err(HookError::Unusable)),
+            (r#"{"id":"u-1"}"#, Err(HookError::Unusable)),
+            (r#"{"id":"99999999999999999999"}"#, Err(HookError::Unusable)),
+            ("{}", Ok(())),
         ] {
-            assert_eq!(id(body, UserIds::Integer).is_some(), is_taken, "{body}");
+            assert_eq!(CreatedAnswer::read(body.as_bytes(), rules(Some(1000))).map(drop), fits, "{body}");
         }
     }
 
     #[test]
     fn claims_of_menshen_s_own_are_refused() {
-        let read = |body: &str| CreatedAnswer::read(body.as_bytes(), rules(UserIds::Uuid));
+        let read = |body: &str| CreatedAnswer::read(body.as_bytes(), rules(None));
         assert_eq!(read(r#"{"claims":{"tenant":"north"}}"#).unwrap().claims.get()["tenant"], "north");
         for name in RESERVED {
-            assert_eq!(read(&format!(r#"{{"claims":{{"{name}":"x"}}}}"#)), None, "{name}");
+            let answer = read(&format!(r#"{{"claims":{{"{name}":"x"}}}}"#));
+            assert_eq!(answer, Err(HookError::Unusable), "{name}");
         }
-        assert_eq!(read(r#"{"claims":["x"]}"#), None);
+        assert_eq!(read(r#"{"claims":["x"]}"#), Err(HookError::Unusable));
     }
 }

@@ -123,7 +123,7 @@ async fn a_name_that_nobody_can_have_is_one_that_nobody_has() {
 async fn an_id_beyond_the_numbers_of_json_is_a_text() {
     let world = World::with(|config: &mut Config| {
         config.users.ids = UserIds::Integer;
-        config.users.first_integer = 9_007_199_254_740_992;
+        config.users.first_integer = Some(9_007_199_254_740_992);
         config.dialect = vec![DialectConfig::of(DialectKind::Simplejwt)];
     })
     .await;
