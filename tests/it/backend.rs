@@ -53,7 +53,12 @@ impl Backend {
 
     /// Answers as `answer` does; `false` from it ends the connection.
     pub fn answering(answer: impl Fn(&Received, &mut TcpStream) -> bool + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        Self::on("127.0.0.1:0", answer)
+    }
+
+    /// The same on this address.
+    pub fn on(address: &str, answer: impl Fn(&Received, &mut TcpStream) -> bool + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind(address).expect("a port");
         let address = listener.local_addr().expect("an address");
         let received = Arc::new(Mutex::new(Vec::new()));
         let over = Arc::new(AtomicBool::new(false));

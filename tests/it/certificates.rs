@@ -38,3 +38,22 @@ pub fn certificate(dir: &Path, authority: &str, name: &str) {
         openssl(dir, &line);
     }
 }
+
+/// Makes a certificate for `localhost` that ended long ago: `NAME.pem` and `NAME.key`.
+pub fn ended(dir: &Path, name: &str) {
+    let config = "[ca]\ndefault_ca = d\n[d]\ndatabase = index.txt\nserial = serial\nnew_certs_dir = .\ndefault_md = sha256\n\
+                  policy = p\nx509_extensions = x\n[p]\ncommonName = supplied\n[x]\nsubjectAltName = DNS:localhost\n";
+    for (file, text) in [("ca.cnf", config), ("index.txt", ""), ("serial", "01\n")] {
+        std::fs::write(dir.join(file), text).expect("a file");
+    }
+    let request = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=localhost";
+    openssl(dir, &format!("req -new {request} -keyout {name}.key -out {name}.csr"));
+    let (from, until) = ("20200101000000Z", "20200102000000Z");
+    openssl(
+        dir,
+        &format!(
+            "ca -batch -config ca.cnf -selfsign -keyfile {name}.key -in {name}.csr -out {name}.pem -startdate {from} -enddate \
+             {until} -notext"
+        ),
+    );
+}

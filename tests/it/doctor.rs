@@ -1,11 +1,22 @@
 //! `menshen doctor`: what it says of what works and of what does not.
 
-use std::{io::Write, net::TcpListener, os::unix::fs::PermissionsExt, path::Path};
+use std::{
+    io::Write,
+    net::{IpAddr, SocketAddr, TcpListener, UdpSocket},
+    os::unix::fs::PermissionsExt,
+    path::Path,
+};
 
+use menshen::{
+    clock::Clock,
+    config::SmsProvider,
+    dev::sms::{KEY_ID, SECRET as SMS_SECRET, SIGN_NAME, SimulatedSms, TEMPLATE},
+};
 use serde_json::Value;
 
 use super::{
     backend::Backend,
+    certificates,
     menshen::{Setup, command},
     wechat::{APP_ID, SECRET, Wechat},
 };
@@ -169,6 +180,175 @@ fn a_key_that_others_may_read_and_one_that_is_gone_are_told() {
     let (_, said) = of(&findings, "store");
     assert_eq!(code, Some(1));
     assert!(said.contains("is missing") && said.contains("bring the key back"), "{findings:#?}");
+}
+
+/// Where nobody listens.
+fn nobody() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("an address")
+}
+
+fn answers(status: &'static str) -> Backend {
+    Backend::answering(move |_, stream| write!(stream, "HTTP/1.1 {status}\r\nContent-Length: 2\r\n\r\n{{}}").is_ok())
+}
+
+/// What the doctor says of one check with these lines in the config.
+fn says(backend: &Backend, lines: &str, check: &str) -> (Option<i32>, Vec<String>, String) {
+    let setup = Setup::before(SocketAddr::new([127, 0, 0, 1].into(), backend.address.port())).with(lines);
+    setup.config();
+    let (code, findings) = doctor(setup.directory().path(), &[]);
+    let (states, said) = of(&findings, check);
+    (code, states, said)
+}
+
+/// By which others know this machine: the source of its way to a network that is for documentation only. Nothing is sent.
+fn own_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind("0.0.0.0:0").expect("a port");
+    socket.connect("203.0.113.1:9").ok()?;
+    socket.local_addr().ok().map(|own| own.ip()).filter(|own| !own.is_loopback() && !own.is_unspecified())
+}
+
+#[test]
+fn a_backend_that_others_reach_past_menshen_is_told() {
+    let ok = |_: &super::backend::Received, stream: &mut std::net::TcpStream| {
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").is_ok()
+    };
+    let (hidden, open) = (Backend::start(), Backend::on("0.0.0.0:0", ok));
+    let secret = "[upstream]\nurls = [\"http://127.0.0.1:PORT\"]\nshared_secret = \"kJ8mQ2vX5tB7nR4wZ9pL3yH6cF1dS0gA\"";
+    let secret = secret.replace("PORT", &open.address.port().to_string());
+    let (alone, seen, told) = (says(&hidden, "", "bypass"), says(&open, "", "bypass"), says(&open, &secret, "bypass"));
+    let state = |said: &(Option<i32>, Vec<String>, String)| (said.0, said.1.join(" "));
+    // A machine that nobody else knows has nothing to show.
+    let Some(own) = own_address() else {
+        for said in [&alone, &seen, &told] {
+            assert_eq!(state(said), (Some(0), "skipped".to_owned()), "{}", said.2);
+            assert!(said.2.contains("no address but loopback"), "{}", said.2);
+        }
+        return;
+    };
+    assert_eq!(state(&alone), (Some(0), "ok".to_owned()), "{}", alone.2);
+    assert!(alone.2.contains("on loopback alone"), "{}", alone.2);
+    assert_eq!(state(&seen), (Some(0), "warning".to_owned()), "{}", seen.2);
+    assert!(seen.2.contains(&own.to_string()) && seen.2.contains("who reaches it past menshen"), "{}", seen.2);
+    assert_eq!(state(&told), (Some(0), "ok".to_owned()), "{}", told.2);
+    assert!(told.2.contains("it has to refuse requests without"), "{}", told.2);
+}
+
+#[test]
+fn a_certificate_is_judged_by_its_end() {
+    let backend = Backend::start();
+    for (name, expected, words) in [
+        ("ended", ("failed", 1), "days ago: clients refuse it"),
+        ("soon", ("warning", 0), "ends in 1 days"),
+        ("late", ("ok", 0), "is good for"),
+    ] {
+        let setup = Setup::before(backend.address).with(&format!(
+            "[server]\nlisten = [\"tls:127.0.0.1:0\"]\n[server.tls]\ncert_file = \"{name}.pem\"\nkey_file = \"{name}.key\""
+        ));
+        setup.config();
+        let dir = setup.directory();
+        let key = format!("-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout {name}.key -out {name}.pem");
+        match name {
+            "ended" => certificates::ended(dir.path(), name),
+            days => {
+                let days = if days == "soon" { 2 } else { 90 };
+                certificates::openssl(dir.path(), &format!("req -x509 {key} -days {days} -subj /CN=localhost"));
+            }
+        }
+        let (code, findings) = doctor(dir.path(), &[]);
+        let (states, said) = of(&findings, "certificate");
+        assert_eq!((states, code), (vec![expected.0.to_owned()], Some(expected.1)), "{name}: {findings:#?}");
+        assert!(said.contains(words), "{name}: {said}");
+    }
+}
+
+#[test]
+fn the_keys_of_other_issuers_are_fetched_and_looked_at() {
+    const KEY: &str =
+        r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"a","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+    let publishes = |set: &'static str| {
+        Backend::answering(move |_, stream| {
+            write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{set}", set.len()).is_ok()
+        })
+    };
+    let (good, empty, page, broken) =
+        (publishes(KEY), publishes(r#"{"keys":[]}"#), publishes("<html>"), answers("500 Oops"));
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let cases = [
+        ("good", good.address, "has 1 keys that can be used"),
+        ("empty", empty.address, "is an empty set"),
+        ("page", page.address, "is not a JWK set"),
+        ("broken", broken.address, "answers 500"),
+        ("silent", silent.local_addr().expect("an address"), "gave nothing"),
+        ("nobody", nobody(), "gave nothing"),
+    ];
+    let issuer = |(name, address, _): &(&str, SocketAddr, &str)| {
+        format!(
+            "[[issuer]]\nname = \"{name}\"\nissuer = \"https://{name}.example\"\naudience = \"api\"\nalgorithms = [\"EdDSA\"]\n\
+             jwks_url = \"http://{address}/keys?key=hunter2\"\n"
+        )
+    };
+    let (code, states, said) = says(&Backend::start(), &cases.iter().map(issuer).collect::<String>(), "issuers");
+    assert_eq!(
+        (code, states),
+        (Some(1), ["ok", "failed", "failed", "failed", "failed", "failed"].map(str::to_owned).into())
+    );
+    for (name, address, words) in cases {
+        assert!(said.contains(&format!("{name}: http://{address} ")) && said.contains(words), "{name}: {said}");
+    }
+    assert!(said.contains("its tokens are refused") && !said.contains("hunter2"), "{said}");
+}
+
+#[test]
+fn whoever_takes_hooks_is_looked_for_and_told_nothing() {
+    let (good, failing, garbage) = (
+        answers("404 Not Found"),
+        answers("500 Oops"),
+        Backend::answering(|_, stream| stream.write_all(b"220 mail.example ESMTP\r\n").is_ok()),
+    );
+    for (address, expected, words) in [
+        (good.address, ("ok", 0), "is reached"),
+        (failing.address, ("warning", 0), "answers / with 500"),
+        (garbage.address, ("failed", 1), "not in HTTP/1.1"),
+        (nobody(), ("failed", 1), "mend hooks.url"),
+    ] {
+        let hooks =
+            format!("[hooks]\nurl = \"http://{address}/internal/hunter2\"\nsecret = \"0123456789abcdef0123456789abcdef\"");
+        let (code, states, said) = says(&Backend::start(), &hooks, "hooks");
+        assert_eq!((states, code), (vec![expected.0.to_owned()], Some(expected.1)), "{said}");
+        assert!(said.contains(words) && !said.contains("hunter2"), "{said}");
+    }
+    for asked in [&good, &failing] {
+        let lines: Vec<_> = asked.received().iter().map(|request| request.line.clone()).collect();
+        assert_eq!(lines, ["GET / HTTP/1.1"], "no hook was sent");
+    }
+}
+
+#[test]
+fn whoever_sends_codes_is_looked_for_and_sends_none() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+    let sms = runtime.block_on(SimulatedSms::start(Clock::System)).expect("a port");
+    let (backend, wechat) = (Backend::start(), Wechat::start());
+    let section = |aliyun: &str| {
+        format!(
+            "[sms]\nproviders = [\"tencent\", \"aliyun\"]\n\
+             [sms.tencent]\nendpoint = \"{}\"\nsecret_id = \"{KEY_ID}\"\nsecret_key = \"{SMS_SECRET}\"\n\
+             sdk_app_id = \"1400006666\"\nsign_name = \"{SIGN_NAME}\"\ntemplate_id = \"{TEMPLATE}\"\n\
+             [sms.aliyun]\nendpoint = \"{aliyun}\"\naccess_key_id = \"{KEY_ID}\"\naccess_key_secret = \"{SMS_SECRET}\"\n\
+             sign_name = \"{SIGN_NAME}\"\ntemplate_code = \"{TEMPLATE}\"\n",
+            sms.base_url()
+        )
+    };
+    let gone = format!("http://{}", nobody());
+    for (aliyun, expected, code) in [(sms.base_url(), ["ok", "ok"], 0), (gone.clone(), ["ok", "failed"], 1)] {
+        let setup = production(&backend, &wechat, SECRET).with(&section(&aliyun));
+        setup.config();
+        let (exit, findings) = doctor(setup.directory().path(), &[]);
+        let (states, said) = of(&findings, "sms");
+        assert_eq!((states, exit), (expected.map(str::to_owned).into(), Some(code)), "{findings:#?}");
+        assert!(said.contains(&aliyun) && !said.contains(KEY_ID) && !said.contains(SMS_SECRET), "{said}");
+        assert_eq!(said.contains("is not reached"), aliyun == gone, "{said}");
+    }
+    assert_eq!((sms.sent().len(), sms.calls(SmsProvider::Tencent), sms.calls(SmsProvider::Aliyun)), (0, 0, 0));
 }
 
 #[test]

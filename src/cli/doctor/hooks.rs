@@ -13,6 +13,10 @@ pub(super) async fn check(patient: &Patient) -> Vec<Finding> {
 /// Whether a server is there at all, whatever it answers.
 pub(super) fn reached(check: &'static str, name: &str, outcome: &Outcome, advice: &str) -> Finding {
     match outcome {
+        Outcome::Answered(head) if head.status >= 500 => {
+            let advice = "look at its log: it may fail at what is meant too";
+            Finding::warning(check, format!("{name} is reached, and answers / with {}", head.status), advice)
+        }
         Outcome::Answered(_) | Outcome::Connected => {
             Finding::ok(check, format!("{name} is reached, and was asked for / alone"))
         }
