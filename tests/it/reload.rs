@@ -9,8 +9,10 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::{SystemTime, UNIX_EPOCH},
 };
 
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use rustix::process::Signal;
 use serde_json::json;
 
@@ -310,4 +312,86 @@ fn a_request_keeps_the_config_that_it_began_with() {
     assert_eq!(client.receive().expect("the answer").status, 200);
     client.send(wire::request("GET", "/menu", &[], b""));
     assert_eq!(client.receive().expect("an answer").status, 403);
+}
+
+const OLD_SECRET: &str = "kJ8mQ2vX5tB7nR4wZ9pL3yH6cF1dS0gA-old";
+const NEW_SECRET: &str = "kJ8mQ2vX5tB7nR4wZ9pL3yH6cF1dS0gA-new";
+
+/// Has menshen read its config, which is good.
+fn reread(menshen: &Menshen, times: u8) {
+    menshen.signal(Signal::HUP);
+    menshen.wait_for_metric(APPLIED, f64::from(times));
+}
+
+#[test]
+fn an_issuer_comes_changes_its_secret_and_goes_while_clients_are_connected() {
+    let backend = Backend::start();
+    let menshen = Setup::before(backend.address).with(BY_SIGNAL).start();
+    let secret = menshen.directory().join("legacy.secret");
+    let config = menshen.directory().join("config.toml");
+    let without = fs::read_to_string(&config).expect("a config");
+    fs::write(&secret, OLD_SECRET).expect("a secret");
+    let signed_with = |secret: &str| {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs();
+        let claims = json!({ "iss": "nest-app", "sub": "42", "iat": now, "exp": now + 600 });
+        jsonwebtoken::encode(&Header::default(), &claims, &EncodingKey::from_secret(secret.as_bytes())).expect("a token")
+    };
+    let (own, old, new) = (menshen.token("alice"), signed_with(OLD_SECRET), signed_with(NEW_SECRET));
+    let mut client = Client::connect(menshen.http);
+    let mut verdicts = || {
+        [&own, &old, &new].map(|token| {
+            client.send(wire::request("GET", "/orders", &[("Authorization", &format!("Bearer {token}"))], b""));
+            client.receive().expect("an answer on the same connection").status
+        })
+    };
+    assert_eq!(verdicts(), [200, 401, 401]);
+    add(
+        &menshen,
+        "\n[[issuer]]\nname = \"legacy\"\nissuer = \"nest-app\"\nalgorithms = [\"HS256\"]\nsecret_file = \"legacy.secret\"\n",
+    );
+    reread(&menshen, 1);
+    assert_eq!(verdicts(), [200, 200, 401]);
+    assert_eq!(backend.last().folded("x-user-id"), ["42"]);
+    assert_eq!(readyz(&menshen)["issuers"]["legacy"], "ok");
+
+    replace(&secret, NEW_SECRET);
+    reread(&menshen, 2);
+    assert_eq!(verdicts(), [200, 401, 200], "what was verified before counts no more");
+
+    replace(&config, &without);
+    reread(&menshen, 3);
+    assert_eq!(verdicts(), [200, 401, 401]);
+    assert_eq!(readyz(&menshen)["issuers"], serde_json::Value::Null);
+}
+
+#[test]
+fn a_changed_secret_of_the_backend_signs_the_very_next_request_of_a_session() {
+    let backend = Backend::start();
+    let setup = Setup::before(backend.address)
+        .with(BY_SIGNAL)
+        .with(&format!("[upstream]\nurls = [\"http://{}\"]\nauthorization = \"mint\"", backend.address))
+        .with("[mint]\nsecret_file = \"backend.secret\"\nclaims = { sub = \"{user.id}\" }");
+    let secret = setup.directory().path().join("backend.secret");
+    fs::write(&secret, OLD_SECRET).expect("a secret");
+    let menshen = setup.start();
+    let bearer = format!("Bearer {}", menshen.token("alice"));
+    let mut client = Client::connect(menshen.http);
+    // Who has signed what the backend is shown.
+    let mut signer = || {
+        client.send(wire::request("GET", "/orders", &[("Authorization", &bearer)], b""));
+        assert_eq!(client.receive().expect("an answer on the same connection").status, 200);
+        let shown = backend.last().folded("authorization");
+        let token = shown[0].strip_prefix("Bearer ").expect("a token").to_owned();
+        let is_of = |secret: &&str| {
+            let mut rules = Validation::new(Algorithm::HS256);
+            rules.validate_aud = false;
+            jsonwebtoken::decode::<serde_json::Value>(&token, &DecodingKey::from_secret(secret.as_bytes()), &rules).is_ok()
+        };
+        [OLD_SECRET, NEW_SECRET].into_iter().find(is_of).expect("one of the two")
+    };
+    assert_eq!((signer(), signer()), (OLD_SECRET, OLD_SECRET));
+    replace(&secret, NEW_SECRET);
+    reread(&menshen, 1);
+    assert_eq!((signer(), signer()), (NEW_SECRET, NEW_SECRET));
+    assert!(!menshen.log().join("\n").contains(NEW_SECRET));
 }
