@@ -25,6 +25,7 @@ mod forward_auth;
 mod fuzz_corpus;
 mod gate;
 mod grpc;
+mod hook_snippets;
 mod hooks;
 mod http2;
 mod issuers;
