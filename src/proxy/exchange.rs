@@ -9,18 +9,18 @@
 //! client's connection, so that half is never taken for whole; a client that leaves takes its request with it; nothing that
 //! was sent is sent again; an answer that goes on for long ends when its session does.
 
-use std::{future::poll_fn, io, pin::pin, task::Poll, time::Duration};
+mod framing;
+
+use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
 use pingora::{
     Error, ErrorType,
-    connectors::http::v1::Connector,
+    connectors::TransportConnector,
     http::{RequestHeader, ResponseHeader},
-    protocols::{
-        Shutdown, Stream,
-        http::{date::get_cached_date, v1::client::HttpSession},
-    },
+    prelude::HttpPeer,
+    protocols::{Shutdown, Stream, http::v1::client::HttpSession},
     upstreams::peer::Peer,
 };
 use tokio::{
@@ -40,12 +40,8 @@ use super::{
     tunnel,
     upstream::{Backend, Upstreams},
 };
-use crate::{
-    api::problem::Problem,
-    error::ErrorCode,
-    gate::Passage,
-    policy::{HttpVersion, headers::backend_may_send},
-};
+use crate::{api::problem::Problem, error::ErrorCode, gate::Passage, policy::HttpVersion};
+use framing::{AnswerFraming, head_text, pass_on};
 
 /// What `Upgrade` says.
 const WEBSOCKET: &str = "websocket";
@@ -54,7 +50,7 @@ const FOREVER: Duration = Duration::from_hours(7 * 24);
 
 /// Carries requests without a body.
 pub(super) struct Exchange {
-    pub(super) connector: Connector,
+    pub(super) connector: TransportConnector,
 }
 
 /// One request on its way.
@@ -67,6 +63,46 @@ pub(super) struct Errand<'a> {
     pub(super) timing: &'a Timing,
     /// The connection ends with this request.
     pub(super) last: bool,
+}
+
+/// A connection to a backend.
+struct Connected<'u> {
+    stream: Stream,
+    backend: &'u Backend,
+    peer: Arc<HttpPeer>,
+}
+
+/// An answer of the backend, as it comes.
+trait Answer {
+    /// Waits for the next head: the answer's own, or an informational one before it.
+    async fn read_head(&mut self) -> pingora::Result<()>;
+
+    /// The head that was read last.
+    fn head(&self) -> Option<&ResponseHeader>;
+
+    /// The backend has agreed to another protocol.
+    fn is_upgraded(&self) -> bool;
+
+    /// Waits for the next part of the body. `None`: it is whole.
+    async fn part(&mut self) -> pingora::Result<Option<&[u8]>>;
+}
+
+impl Answer for HttpSession {
+    async fn read_head(&mut self) -> pingora::Result<()> {
+        self.read_response().await.map(drop)
+    }
+
+    fn head(&self) -> Option<&ResponseHeader> {
+        self.resp_header()
+    }
+
+    fn is_upgraded(&self) -> bool {
+        self.was_upgraded()
+    }
+
+    async fn part(&mut self) -> pingora::Result<Option<&[u8]>> {
+        self.read_body_ref().await
+    }
 }
 
 /// How an exchange ended.
@@ -138,54 +174,46 @@ impl Exchange {
     }
 
     async fn exchange(&self, stream: &mut Stream, errand: &Errand<'_>) -> End {
-        let (mut upstream, backend) = match self.connect(&errand.snapshot.upstreams).await {
+        let Connected { stream: connected, backend, peer } = match self.connect(&errand.snapshot.upstreams).await {
             Ok(connected) => connected,
             Err(fault) => return End::Silent(fault.into_up()),
         };
-        if let Some(idle) = errand.passage.idle_timeout {
-            upstream.read_timeout = Some(idle);
-        }
         let request = match outgoing_request(errand, backend) {
             Ok(request) => request,
             Err(fault) => return End::Silent(fault.into_in()),
         };
+        let mut upstream = HttpSession::new_with_options(connected, &*peer);
+        upstream.read_timeout = errand.passage.idle_timeout.or(peer.options.read_timeout);
+        upstream.write_timeout = peer.options.write_timeout;
         if let Err(fault) = upstream.write_request_header(Box::new(request)).await {
             backend.health.failed();
             return End::Silent(fault.into_up());
         }
-        match final_head(stream, &mut upstream, errand).await {
-            Ok(()) => backend.health.answered(),
-            Err(end) => {
-                if let End::Silent(_) = end {
-                    backend.health.failed();
-                }
-                return end;
-            }
+        if let Err(end) = final_head(stream, &mut upstream, errand, backend).await {
+            return end;
         }
         if upstream.was_upgraded() {
             return End::Upgraded(Box::new(upstream));
         }
         let end = relay(stream, &mut upstream, errand).await;
         if let End::Answered { .. } = end {
-            let peer = backend.peer();
-            self.connector.release_http_session(upstream, &*peer, peer.idle_timeout()).await;
+            upstream.respect_keepalive();
+            if let Some(connected) = upstream.reuse().await {
+                self.connector.release_stream(connected, peer.reuse_hash(), peer.idle_timeout());
+            }
         }
         end
     }
 
     /// A connection to the next backend that takes one.
-    async fn connect<'u>(&self, upstreams: &'u Upstreams) -> pingora::Result<(HttpSession, &'u Backend)> {
+    async fn connect<'u>(&self, upstreams: &'u Upstreams) -> pingora::Result<Connected<'u>> {
         let mut tried = Tried::default();
         let mut fault = None;
         while let Some(at) = upstreams.pick(&mut tried) {
             let backend = upstreams.get(at);
             let peer = backend.peer();
-            match self.connector.get_http_session(&*peer).await {
-                Ok((mut session, _reused)) => {
-                    session.read_timeout = peer.options.read_timeout;
-                    session.write_timeout = peer.options.write_timeout;
-                    return Ok((session, backend));
-                }
+            match self.connector.get_stream(&*peer).await {
+                Ok((stream, _reused)) => return Ok(Connected { stream, backend, peer }),
                 // No connection came about, so nothing was sent: another backend may have it.
                 Err(failed) => {
                     backend.health.failed();
@@ -237,19 +265,34 @@ async fn tunnel(mut stream: Stream, mut upstream: HttpSession, errand: &Errand<'
     }
 }
 
-/// Reads the head of the answer, and passes on the informational ones before it.
-async fn final_head(stream: &mut Stream, upstream: &mut HttpSession, errand: &Errand<'_>) -> Result<(), End> {
+/// Reads the head of the answer, and passes on the informational ones before it. What it came to is the backend's credit.
+async fn final_head(
+    stream: &mut Stream,
+    upstream: &mut impl Answer,
+    errand: &Errand<'_>,
+    backend: &Backend,
+) -> Result<(), End> {
+    let head = read_final_head(stream, upstream, errand).await;
+    match head {
+        Ok(()) => backend.health.answered(),
+        Err(End::Silent(_)) => backend.health.failed(),
+        Err(_) => {}
+    }
+    head
+}
+
+async fn read_final_head(stream: &mut Stream, upstream: &mut impl Answer, errand: &Errand<'_>) -> Result<(), End> {
     let invalid = |why| End::Silent(Error::explain(ErrorType::InvalidHTTPHeader, why).into_up());
     loop {
-        match attended(stream, upstream.read_response()).await {
-            Some(Ok(_)) => {}
+        match attended(stream, upstream.read_head()).await {
+            Some(Ok(())) => {}
             Some(Err(fault)) => return Err(End::Silent(fault.into_up())),
             None => return Err(End::ClientGone(None)),
         }
-        let Some(answer) = upstream.resp_header() else { return Err(invalid("no answer")) };
+        let Some(answer) = upstream.head() else { return Err(invalid("no answer")) };
         if answer.status == StatusCode::SWITCHING_PROTOCOLS {
             let to = answer.headers.get(header::UPGRADE);
-            let asked = errand.passage.websocket && upstream.was_upgraded();
+            let asked = errand.passage.websocket && upstream.is_upgraded();
             return if asked && to.is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(WEBSOCKET.as_bytes())) {
                 Ok(())
             } else {
@@ -270,8 +313,8 @@ async fn final_head(stream: &mut Stream, upstream: &mut HttpSession, errand: &Er
 }
 
 /// Passes the answer on, head and body, as it comes.
-async fn relay(stream: &mut Stream, upstream: &mut HttpSession, errand: &Errand<'_>) -> End {
-    let Some(answer) = upstream.resp_header() else {
+async fn relay(stream: &mut Stream, upstream: &mut impl Answer, errand: &Errand<'_>) -> End {
+    let Some(answer) = upstream.head() else {
         return End::Silent(Error::explain(ErrorType::InvalidHTTPHeader, "no answer").into_up());
     };
     let status = answer.status;
@@ -285,7 +328,7 @@ async fn relay(stream: &mut Stream, upstream: &mut HttpSession, errand: &Errand<
         return End::ClientGone(None);
     }
     loop {
-        let mut read = pin!(upstream.read_body_ref());
+        let mut read = pin!(upstream.part());
         // What there is goes out together; what has to be waited for holds nothing back.
         let part = match poll_fn(|cx| Poll::Ready(read.as_mut().poll(cx))).await {
             Poll::Ready(part) => Some(part),
@@ -364,22 +407,6 @@ async fn break_off(stream: &mut Stream, framing: AnswerFraming) {
     }
 }
 
-/// One part of a body, framed for the client.
-async fn pass_on(stream: &mut Stream, part: &[u8], framing: AnswerFraming) -> io::Result<()> {
-    if part.is_empty() {
-        return Ok(());
-    }
-    match framing {
-        AnswerFraming::Bodiless => Ok(()),
-        AnswerFraming::Length(_) | AnswerFraming::UntilClose => stream.write_all(part).await,
-        AnswerFraming::Chunked => {
-            stream.write_all(format!("{:x}\r\n", part.len()).as_bytes()).await?;
-            stream.write_all(part).await?;
-            stream.write_all(b"\r\n").await
-        }
-    }
-}
-
 /// Does what there is to do with the backend, unless the client leaves first: then `None`.
 ///
 /// The work is never begun again: a client that only sends its next request early ends the watch, not the work.
@@ -405,99 +432,6 @@ pub(super) fn is_event_stream(answer: &ResponseHeader) -> bool {
     const EVENTS: &[u8] = b"text/event-stream";
     let is = |kind: &[u8]| kind.get(..EVENTS.len()).is_some_and(|start| start.eq_ignore_ascii_case(EVENTS));
     answer.headers.get(header::CONTENT_TYPE).is_some_and(|kind| is(kind.as_bytes()))
-}
-
-/// How the client finds the end of an answer (RFC 9112 section 6.3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum AnswerFraming {
-    /// By its status or the request's method there is no body.
-    Bodiless,
-    Length(u64),
-    Chunked,
-    UntilClose,
-}
-
-impl AnswerFraming {
-    fn of(answer: &ResponseHeader, method: &Method, http10: bool) -> Self {
-        if *method == Method::HEAD || answer.status == StatusCode::NO_CONTENT || answer.status == StatusCode::NOT_MODIFIED {
-            return Self::Bodiless;
-        }
-        // pingora has checked it: one number, or the same one several times.
-        let length = answer.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-        let length = length.and_then(|text| text.split(',').next()).and_then(|first| first.trim().parse().ok());
-        match length {
-            Some(length) if !answer.headers.contains_key(header::TRANSFER_ENCODING) => Self::Length(length),
-            Some(_) | None if http10 => Self::UntilClose,
-            Some(_) | None => Self::Chunked,
-        }
-    }
-}
-
-/// The head of an answer as the client gets it. `framing` and `keep`: `None` for an informational one.
-fn head_text(answer: &ResponseHeader, framing: Option<AnswerFraming>, keep: Option<bool>) -> Vec<u8> {
-    let mut out = Vec::with_capacity(512);
-    let mut put = |parts: &[&[u8]]| parts.iter().for_each(|part| out.extend_from_slice(part));
-    let reason = answer.get_reason_phrase().unwrap_or_default();
-    put(&[b"HTTP/1.1 ", answer.status.as_str().as_bytes(), b" ", reason.as_bytes(), b"\r\n"]);
-    let nominated = nominated(answer);
-    let bodiless = framing.is_none_or(|framing| framing == AnswerFraming::Bodiless);
-    for (name, value) in answer.case_header_iter() {
-        let text = name.as_slice();
-        let passes = match text.len() {
-            // The end of the body is said anew, except where there is none and the field only informs (RFC 9110 section 8.6).
-            14 if text.eq_ignore_ascii_case(b"content-length") => {
-                bodiless && framing.is_some() && answer.status != StatusCode::NO_CONTENT
-            }
-            2 | 7 | 10 | 16..=18 if is_hop_by_hop(text) => false,
-            _ => !nominated.iter().any(|nominated| text.eq_ignore_ascii_case(nominated.as_str().as_bytes())),
-        };
-        if passes && str::from_utf8(text).is_ok_and(backend_may_send) {
-            put(&[text, b": ", value.as_bytes(), b"\r\n"]);
-        }
-    }
-    match framing {
-        Some(AnswerFraming::Length(length)) => {
-            put(&[b"Content-Length: ", itoa::Buffer::new().format(length).as_bytes(), b"\r\n"]);
-        }
-        Some(AnswerFraming::Chunked) => put(&[b"Transfer-Encoding: chunked\r\n"]),
-        Some(AnswerFraming::Bodiless | AnswerFraming::UntilClose) | None => {}
-    }
-    if let Some(keep) = keep {
-        if !answer.headers.contains_key(header::DATE) {
-            put(&[b"Date: ", get_cached_date().as_bytes(), b"\r\n"]);
-        }
-        put(&[if keep { b"Connection: keep-alive\r\n" } else { b"Connection: close\r\n" }]);
-    }
-    put(&[b"\r\n"]);
-    out
-}
-
-fn is_hop_by_hop(name: &[u8]) -> bool {
-    const NAMES: [&[u8]; 8] = [
-        b"te",
-        b"trailer",
-        b"upgrade",
-        b"connection",
-        b"keep-alive",
-        b"proxy-connection",
-        b"transfer-encoding",
-        b"proxy-authenticate",
-    ];
-    NAMES.iter().any(|hop| name.eq_ignore_ascii_case(hop))
-}
-
-/// Fields that the answer's `Connection` names, which are for this hop only (RFC 9110 section 7.6.1).
-fn nominated(answer: &ResponseHeader) -> Vec<HeaderName> {
-    answer
-        .headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .map(<[u8]>::trim_ascii)
-        .filter(|option| !option.eq_ignore_ascii_case(b"close") && !option.eq_ignore_ascii_case(b"keep-alive"))
-        .filter_map(|option| HeaderName::from_bytes(option).ok())
-        .filter(|name| name != header::CONTENT_LENGTH)
-        .collect()
 }
 
 impl std::fmt::Debug for Exchange {

@@ -4,7 +4,7 @@ use std::{io, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use pingora::{
-    connectors::{ConnectorOptions, http::v1::Connector},
+    connectors::{ConnectorOptions, TransportConnector},
     proxy::http_proxy,
     server::configuration::ServerConf,
 };
@@ -91,7 +91,7 @@ impl Server {
         let (stop, stop_seen) = watch::channel(false);
         let door = Arc::new(Door {
             current: Arc::new(ArcSwap::from_pointee(snapshot)),
-            exchange: Exchange { connector: Connector::new(Some(ConnectorOptions::from_server_conf(&conf))) },
+            exchange: Exchange { connector: TransportConnector::new(Some(ConnectorOptions::from_server_conf(&conf))) },
             proxy: Arc::new(http_proxy(&conf, Forward)),
             metrics,
             clock,
