@@ -135,6 +135,8 @@ pub struct Passage {
     pub version: HttpVersion,
     /// A WebSocket handshake.
     pub websocket: bool,
+    /// The client takes trailers (RFC 9110 section 10.1.4), and speaks what can carry them.
+    pub trailers: bool,
     /// The rule's own longest silence of a stream.
     pub idle_timeout: Option<Duration>,
     /// The request id of a trusted proxy, where it is fit to be kept.
@@ -187,6 +189,7 @@ impl Passage {
             dropped: Vec::new(),
             version: head.version,
             websocket: false,
+            trailers: false,
             idle_timeout: None,
             request_id: if origin.trusted_peer { request_id(head) } else { None },
             host: None,
@@ -497,6 +500,7 @@ impl Gate {
         let mut kept = Vec::with_capacity(head.headers.len());
         let mut dropped = Vec::new();
         let mut nominates = false;
+        let mut trailers = false;
         let mut forged = 0;
         let mut let_through = 0;
         let mut host = None;
@@ -516,7 +520,9 @@ impl Gate {
                 }
                 // These end at every hop; the long way to the backend makes a handshake anew.
                 HeaderVerdict::Handshake => nominates = true,
-                HeaderVerdict::Drop(DropReason::HopByHop) => {}
+                HeaderVerdict::Drop(DropReason::HopByHop) => {
+                    trailers |= header.name.eq_ignore_ascii_case("te") && says_trailers(header.value);
+                }
                 HeaderVerdict::Drop(reason) => {
                     forged += u64::from(reason != DropReason::Credential);
                     dropped.extend(HeaderName::from_bytes(header.name.as_bytes()));
@@ -559,6 +565,7 @@ impl Gate {
             dropped,
             version: head.version,
             websocket,
+            trailers: trailers && head.version == HttpVersion::Http11,
             idle_timeout: rule.and_then(|rule| rule.idle_timeout),
             request_id: if origin.trusted_peer { request_id(head) } else { None },
             host,
@@ -592,6 +599,11 @@ fn request_id(head: &Head<'_>) -> Option<String> {
     let value = str::from_utf8(values.next()?).ok()?;
     let plain = value.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
     (values.next().is_none() && plain && (1..=64).contains(&value.len())).then(|| value.to_owned())
+}
+
+/// Whether a `TE` says that its sender takes trailers.
+fn says_trailers(value: &[u8]) -> bool {
+    value.split(|&byte| byte == b',').any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
 }
 
 /// The claims, besides those that every token has, that some rule or header of the config asks for.

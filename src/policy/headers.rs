@@ -255,6 +255,18 @@ pub fn backend_may_send(name: &str) -> bool {
     !starts_with_folded(name.as_bytes(), b"x-menshen-")
 }
 
+/// Whether a field of the backend's trailers may go to the client: none that frames or routes a message, says how it is to be
+/// read, stored or answered, or belongs to a connection (RFC 9110 section 6.5.1). Whoever merges trailers into the head, as some
+/// do, would believe them too late.
+pub fn backend_may_trail(name: &str) -> bool {
+    let is = |known: &str| name.len() == known.len() && starts_with_folded(name.as_bytes(), known.as_bytes());
+    let of_connection = |kind| matches!(kind, Kind::HopByHop | Kind::Handshake | Kind::Credential);
+    backend_may_send(name)
+        && !is_standard(name.as_bytes())
+        && !names::BUILT_IN.iter().any(|(known, kind)| of_connection(*kind) && is(known))
+        && !names::NOT_IN_TRAILERS.iter().any(|known| is(known))
+}
+
 /// The header that a minted token is sent in, where that is not the one which every credential comes in.
 fn mint_header(config: &Config) -> Option<&str> {
     let minting = config.upstream.authorization == UpstreamAuthorization::Mint;

@@ -10,11 +10,12 @@
 //! was sent is sent again; an answer that goes on for long ends when its session does.
 
 mod framing;
+mod trailing;
 
 use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts};
 use pingora::{
     Error, ErrorType,
     connectors::TransportConnector,
@@ -41,7 +42,8 @@ use super::{
     upstream::{Backend, Upstreams},
 };
 use crate::{api::problem::Problem, error::ErrorCode, gate::Passage, policy::HttpVersion};
-use framing::{AnswerFraming, head_text, pass_on};
+use framing::{AnswerFraming, announce_trailers, head_text, last_chunk, pass_on};
+use trailing::Trailing;
 
 /// What `Upgrade` says.
 const WEBSOCKET: &str = "websocket";
@@ -74,6 +76,9 @@ struct Connected<'u> {
 
 /// An answer of the backend, as it comes.
 trait Answer {
+    /// Trailers may follow, and the client takes them.
+    const TRAILS: bool = false;
+
     /// Waits for the next head: the answer's own, or an informational one before it.
     async fn read_head(&mut self) -> pingora::Result<()>;
 
@@ -85,6 +90,11 @@ trait Answer {
 
     /// Waits for the next part of the body. `None`: it is whole.
     async fn part(&mut self) -> pingora::Result<Option<&[u8]>>;
+
+    /// What came after it.
+    fn trailers(&self) -> Option<&HeaderMap> {
+        None
+    }
 }
 
 impl Answer for HttpSession {
@@ -182,8 +192,17 @@ impl Exchange {
             Ok(request) => request,
             Err(fault) => return End::Silent(fault.into_in()),
         };
+        let idle = errand.passage.idle_timeout.or(peer.options.read_timeout);
+        if errand.passage.trailers
+            && !errand.passage.websocket
+            && let Some(request) = trailing::request(&request, &errand.passage.target)
+        {
+            let connected = Connected { stream: connected, backend, peer };
+            // Few ask, and every connection would have the room for it in its own task.
+            return Box::pin(self.with_trailers(stream, errand, connected, request, idle)).await;
+        }
         let mut upstream = HttpSession::new_with_options(connected, &*peer);
-        upstream.read_timeout = errand.passage.idle_timeout.or(peer.options.read_timeout);
+        upstream.read_timeout = idle;
         upstream.write_timeout = peer.options.write_timeout;
         if let Err(fault) = upstream.write_request_header(Box::new(request)).await {
             backend.health.failed();
@@ -201,6 +220,32 @@ impl Exchange {
             if let Some(connected) = upstream.reuse().await {
                 self.connector.release_stream(connected, peer.reuse_hash(), peer.idle_timeout());
             }
+        }
+        end
+    }
+
+    /// The same for a client that takes trailers.
+    async fn with_trailers(
+        &self,
+        stream: &mut Stream,
+        errand: &Errand<'_>,
+        connected: Connected<'_>,
+        request: Parts,
+        idle: Option<Duration>,
+    ) -> End {
+        let Connected { stream: connected, backend, peer } = connected;
+        let mut upstream = match Trailing::send(connected, request, idle.unwrap_or(FOREVER)).await {
+            Ok(upstream) => upstream,
+            Err(fault) => return End::Silent(fault),
+        };
+        if let Err(end) = final_head(stream, &mut upstream, errand, backend).await {
+            return end;
+        }
+        let end = relay(stream, &mut upstream, errand).await;
+        if let End::Answered { .. } = end
+            && let Some(connected) = upstream.into_stream().await
+        {
+            self.connector.release_stream(connected, peer.reuse_hash(), peer.idle_timeout());
         }
         end
     }
@@ -313,14 +358,17 @@ async fn read_final_head(stream: &mut Stream, upstream: &mut impl Answer, errand
 }
 
 /// Passes the answer on, head and body, as it comes.
-async fn relay(stream: &mut Stream, upstream: &mut impl Answer, errand: &Errand<'_>) -> End {
+async fn relay<A: Answer>(stream: &mut Stream, upstream: &mut A, errand: &Errand<'_>) -> End {
     let Some(answer) = upstream.head() else {
         return End::Silent(Error::explain(ErrorType::InvalidHTTPHeader, "no answer").into_up());
     };
     let status = answer.status;
     let framing = AnswerFraming::of(answer, &errand.passage.method, errand.passage.version == HttpVersion::Http10);
     let keep = !errand.last && errand.passage.extent.keep_alive && framing != AnswerFraming::UntilClose;
-    let text = head_text(answer, Some(framing), Some(keep));
+    let mut text = head_text(answer, Some(framing), Some(keep));
+    if A::TRAILS && framing == AnswerFraming::Chunked {
+        announce_trailers(&mut text, answer);
+    }
     let register = |kind| errand.snapshot.streams.register(kind, errand.passage.identity.as_ref());
     let mut open = is_event_stream(answer).then(|| register(Kind::Events));
     let long_at = Instant::now() + LONG;
@@ -372,7 +420,9 @@ async fn relay(stream: &mut Stream, upstream: &mut impl Answer, errand: &Errand<
             open = Some(register(Kind::Answer));
         }
     }
-    if framing == AnswerFraming::Chunked && stream.write_all(b"0\r\n\r\n").await.is_err() {
+    if framing == AnswerFraming::Chunked
+        && stream.write_all(&last_chunk(upstream.head(), upstream.trailers())).await.is_err()
+    {
         return End::ClientGone(Some(status));
     }
     match stream.flush().await {

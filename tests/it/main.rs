@@ -47,6 +47,7 @@ mod streams;
 mod terminal;
 mod tls;
 mod token;
+mod trailers;
 mod transfer;
 mod upstream_tls;
 mod upstreams;

@@ -78,6 +78,20 @@ pub(super) const BUILT_IN_PREFIXES: [(&str, DropReason); 6] = [
     ("x-menshen-", DropReason::Managed),
 ];
 
+/// Fields of an answer that come before its body or not at all, besides those of [`STANDARD`].
+pub(super) const NOT_IN_TRAILERS: [&str; 10] = [
+    "age",
+    "authentication-control",
+    "expires",
+    "location",
+    "proxy-status",
+    "refresh",
+    "retry-after",
+    "vary",
+    "warning",
+    "www-authenticate",
+];
+
 /// Names that HTTP or CGI gives a meaning to. They are no identity headers, no look-alike of one may be allowed, and
 /// `Connection` cannot remove them.
 pub(super) const STANDARD: [&str; 35] = [

@@ -441,3 +441,24 @@ fn a_header_that_proves_something_is_nobody_elses() {
         assert!(HeaderPolicy::compile(&config).is_ok());
     }
 }
+
+#[test]
+fn what_frames_routes_or_is_read_before_a_body_does_not_trail_it() {
+    for name in ["Content-Length", "transfer-encoding", "Host", "Connection", "TE", "Trailer", "Keep-Alive", "Set-Cookie"] {
+        for spelling in spellings(name) {
+            assert!(!backend_may_trail(&spelling), "{spelling}");
+        }
+    }
+    for name in
+        ["Authorization", "WWW-Authenticate", "Cache-Control", "Location", "Content-Type", "X-Menshen-Error", "Upgrade"]
+    {
+        for spelling in spellings(name) {
+            assert!(!backend_may_trail(&spelling), "{spelling}");
+        }
+    }
+    for name in
+        ["X-Checksum", "ETag", "Server-Timing", "Content-Digest", "Repr-Digest", "grpc-status", "Authentication-Info"]
+    {
+        assert!(backend_may_trail(name), "{name}");
+    }
+}

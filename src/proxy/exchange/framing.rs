@@ -3,16 +3,16 @@
 //! Must stay true: an answer has one end for every reader (RFC 9112 section 6.3); fields of the backend's own connection end
 //! here, and so do those that only menshen may set.
 
-use std::io;
+use std::{borrow::Cow, io};
 
-use http::{HeaderName, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use pingora::{
     http::ResponseHeader,
     protocols::{Stream, http::date::get_cached_date},
 };
 use tokio::io::AsyncWriteExt;
 
-use crate::policy::headers::backend_may_send;
+use crate::policy::headers::{backend_may_send, backend_may_trail};
 
 /// How the client finds the end of an answer (RFC 9112 section 6.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +77,36 @@ pub(super) fn head_text(answer: &ResponseHeader, framing: Option<AnswerFraming>,
     }
     put(&[b"\r\n"]);
     out
+}
+
+/// Says in a head which trailers the backend has announced, of those that will pass.
+pub(super) fn announce_trailers(text: &mut Vec<u8>, answer: &ResponseHeader) {
+    let nominated = nominated(answer);
+    let announced = answer.headers.get_all(header::TRAILER).iter().filter_map(|value| value.to_str().ok());
+    let names: Vec<_> = announced
+        .flat_map(|value| value.split(',').map(str::trim))
+        .filter(|name| HeaderName::from_bytes(name.as_bytes()).is_ok_and(|name| may_trail(&name, &nominated)))
+        .collect();
+    if !names.is_empty() {
+        text.truncate(text.len() - 2);
+        text.extend_from_slice(format!("Trailer: {}\r\n\r\n", names.join(", ")).as_bytes());
+    }
+}
+
+/// The end of a chunked answer, with the trailers that may pass.
+pub(super) fn last_chunk(answer: Option<&ResponseHeader>, trailers: Option<&HeaderMap>) -> Cow<'static, [u8]> {
+    let (Some(answer), Some(trailers)) = (answer, trailers) else { return Cow::Borrowed(b"0\r\n\r\n") };
+    let nominated = nominated(answer);
+    let mut out = b"0\r\n".to_vec();
+    for (name, value) in trailers.iter().filter(|(name, _)| may_trail(name, &nominated)) {
+        out.extend_from_slice(&[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+    }
+    out.extend_from_slice(b"\r\n");
+    Cow::Owned(out)
+}
+
+fn may_trail(name: &HeaderName, nominated: &[HeaderName]) -> bool {
+    backend_may_trail(name.as_str()) && !nominated.contains(name)
 }
 
 fn is_hop_by_hop(name: &[u8]) -> bool {
