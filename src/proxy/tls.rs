@@ -3,7 +3,8 @@
 //! The files are read again every few seconds and compared by what they hold, so it does not matter how they change: written
 //! anew, renamed over, or swapped by a symbolic link as Kubernetes does. Connections that are open keep what they began with.
 //!
-//! Must stay true: a pair that does not fit, or files that cannot be read, change nothing; session tickets end with the config
+//! Must stay true: a pair that does not fit, or files that cannot be read, change nothing; a look at the files never undoes a
+//! reload that came between; session tickets end with the config
 //! that made them, so nobody resumes past an authority that is no longer believed; no text of a key reaches a log.
 
 use std::{fs, io, path::Path, path::PathBuf, sync::Arc, time::Duration};
@@ -59,7 +60,16 @@ pub struct Tls {
     metrics: Metrics,
 }
 
+/// What a look at the files came to, where it came to anything.
+enum Found {
+    /// With the end of the certificate.
+    Good(Loaded, i64),
+    /// With its mark.
+    Mistake(digest::Digest, TlsError),
+}
+
 /// What the files held.
+#[derive(Clone)]
 struct Loaded {
     config: Arc<ServerConfig>,
     files: TlsConfig,
@@ -112,10 +122,8 @@ impl Tls {
             return Ok(false);
         }
         let loaded = material.compile(files, self.http2)?;
-        self.metrics.tls_certificate_expiry.set(material.expiry());
-        self.metrics.tls_reloads.with_label_values(&["ok"]).inc();
-        tracing::info!("the TLS certificate was read anew");
         self.current.store(Arc::new(loaded));
+        self.taken(material.expiry());
         Ok(true)
     }
 
@@ -132,17 +140,53 @@ impl Tls {
     /// Takes what the files hold now, if it is new and good.
     fn look(&self) {
         let now = self.current.load_full();
-        let Err(fault) = self.reload(&now.files) else { return };
-        let mistake = mistake(&now.files, &fault);
-        if now.refused.as_ref().is_some_and(|told| told.as_ref() == mistake.as_ref()) {
+        if let Some(found) = self.find(&now) {
+            self.settle(&now, found);
+        }
+    }
+
+    /// What the files hold now, where that is something else than `now`.
+    fn find(&self, now: &Loaded) -> Option<Found> {
+        let material = Material::read(&now.files);
+        if material.as_ref().is_ok_and(|material| material.fingerprint.as_ref() == now.fingerprint.as_ref()) {
+            return None;
+        }
+        let compiled = material.and_then(|material| Ok((material.compile(&now.files, self.http2)?, material.expiry())));
+        Some(match compiled {
+            Ok((loaded, expiry)) => Found::Good(loaded, expiry),
+            Err(fault) => Found::Mistake(mistake(&now.files, &fault), fault),
+        })
+    }
+
+    /// Puts what was found in the place of `now`, unless something else has come there meanwhile: a reload of the config, which
+    /// may name other files, counts for more than a look at the ones of before.
+    fn settle(&self, now: &Arc<Loaded>, found: Found) {
+        let next = match &found {
+            Found::Mistake(mistake, _) if now.refused.is_some_and(|told| told.as_ref() == mistake.as_ref()) => return,
+            Found::Mistake(mistake, _) => {
+                let Loaded { config, files, fingerprint, .. } = &**now;
+                Loaded { config: config.clone(), files: files.clone(), fingerprint: *fingerprint, refused: Some(*mistake) }
+            }
+            Found::Good(loaded, _) => loaded.clone(),
+        };
+        let before = self.current.compare_and_swap(now, Arc::new(next));
+        if !Arc::ptr_eq(&before, now) {
             return;
         }
-        self.metrics.tls_reloads.with_label_values(&["failed"]).inc();
-        tracing::warn!(error = %fault, "the TLS certificate could not be read anew; the one before stays");
-        let Loaded { config, files, fingerprint, .. } = &*now;
-        let told =
-            Loaded { config: config.clone(), files: files.clone(), fingerprint: *fingerprint, refused: Some(mistake) };
-        self.current.store(Arc::new(told));
+        match found {
+            Found::Good(_, expiry) => self.taken(expiry),
+            Found::Mistake(_, fault) => {
+                self.metrics.tls_reloads.with_label_values(&["failed"]).inc();
+                tracing::warn!(error = %fault, "the TLS certificate could not be read anew; the one before stays");
+            }
+        }
+    }
+
+    /// Another certificate is in place.
+    fn taken(&self, expiry: i64) {
+        self.metrics.tls_certificate_expiry.set(expiry);
+        self.metrics.tls_reloads.with_label_values(&["ok"]).inc();
+        tracing::info!("the TLS certificate was read anew");
     }
 
     /// Makes the handshake within `patience`. `None`: it failed, which is counted.
@@ -304,3 +348,6 @@ impl std::fmt::Debug for Tls {
         f.debug_struct("Tls").field("files", &self.current.load().files).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;
