@@ -6,7 +6,7 @@
 //! merely come to its end nobody announces, so the store is asked about the sessions of open streams once a minute.
 //!
 //! Must stay true: a stream that is opened while its session is being revoked ends too; while the store fails no stream is
-//! ended for it; an access token that has expired ends none.
+//! ended for it, and while it is slow no revocation waits for it; an access token that has expired ends none.
 
 use std::{
     collections::HashMap,
@@ -204,24 +204,24 @@ impl Streams {
         OpenStream { streams: self.clone(), id, entry }
     }
 
-    /// Ends streams as their sessions end, for as long as it is polled.
-    pub async fn follow(&self, store: &dyn Store, clock: &Clock) {
+    /// Ends streams as their sessions are revoked, for as long as it is polled. It waits for nothing else.
+    pub async fn follow(&self) {
         let mut revoked = self.denylist.changes();
         // What was revoked before we listened counts too.
         revoked.mark_changed();
+        while revoked.changed().await.is_ok() {
+            self.end_revoked();
+            sleep(GATHER).await;
+        }
+    }
+
+    /// Ends streams whose sessions are past their end, for as long as it is polled. The store may take its time.
+    pub async fn look(&self, store: &dyn Store, clock: &Clock) {
         let mut ticks = interval_at(Instant::now() + ASK_EVERY, ASK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            tokio::select! {
-                changed = revoked.changed() => {
-                    if changed.is_err() {
-                        return;
-                    }
-                    self.end_revoked();
-                    sleep(GATHER).await;
-                }
-                _ = ticks.tick() => self.end_those_over(store, clock.now()).await,
-            }
+            ticks.tick().await;
+            self.end_those_over(store, clock.now()).await;
         }
     }
 

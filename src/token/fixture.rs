@@ -116,6 +116,8 @@ pub(crate) struct Shelf {
     pub(crate) page: usize,
     /// While set every call fails.
     pub(crate) down: AtomicBool,
+    /// While set a question about a session is never answered.
+    pub(crate) stuck: AtomicBool,
 }
 
 impl Shelf {
@@ -279,6 +281,9 @@ impl Store for Shelf {
     }
 
     async fn session(&self, _: SessionId, _: Timestamp) -> Result<Option<Session>, StoreError> {
+        if self.stuck.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
         Err(StoreError::Closed)
     }
 

@@ -49,8 +49,7 @@ async fn a_revocation_ends_its_streams_and_no_others() {
     let world = World::new();
     let (mine, also_mine, other) = (world.open(1), world.open(1), world.open(2));
     let anonymous = world.streams.register(Kind::Events, None);
-    let (store, clock) = (Shelf::default(), Clock::manual(NOW));
-    let mut follow = pin!(world.streams.follow(&store, &clock));
+    let mut follow = pin!(world.streams.follow());
     tokio::select! {
         () = follow.as_mut() => panic!("it goes on"),
         // The waker of one and the state of the other.
@@ -62,6 +61,24 @@ async fn a_revocation_ends_its_streams_and_no_others() {
     assert_eq!((world.ended(Ending::Revoked), world.ended(Ending::Closed)), (2, 2));
     assert_eq!(world.metrics.streams_open.with_label_values(&["websocket"]).get(), 0);
     assert!(world.streams.open.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_does_not_answer_delays_no_revocation() {
+    let world = World::new();
+    let (store, clock) = (Shelf { stuck: true.into(), ..Shelf::default() }, Clock::manual(NOW));
+    let open = world.open(1);
+    let (mut follow, mut look) = (pin!(world.streams.follow()), pin!(world.streams.look(&store, &clock)));
+    // By now the store has been asked, and says nothing.
+    let asked = tokio::time::timeout(ASK_EVERY * 2, async { tokio::join!(follow.as_mut(), look.as_mut()) });
+    assert!(asked.await.is_err());
+    world.revoke(1);
+    let begun = Instant::now();
+    tokio::select! {
+        _ = async { tokio::join!(follow, look) } => panic!("they go on"),
+        why = open.ended() => assert_eq!(why, Ending::Revoked),
+    }
+    assert!(begun.elapsed() <= GATHER, "after {:?}", begun.elapsed());
 }
 
 #[test]
