@@ -103,7 +103,8 @@ pub struct Metrics {
     pub report_only_headers: IntCounter,
     /// `menshen_upstream_errors_total{kind}`.
     pub upstream_errors: IntCounterVec,
-    /// `menshen_streams_open{kind}`: `websocket`, `events`, and `answer` for other answers that have been coming for a second.
+    /// `menshen_streams_open{kind}`: `websocket`, `events`, `answer` for other answers that have been coming for a second, and `call` for
+    /// calls of gRPC that have lasted as long.
     pub streams_open: IntGaugeVec,
     /// `menshen_streams_ended_total{reason}`.
     pub streams_ended: IntCounterVec,

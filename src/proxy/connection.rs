@@ -332,6 +332,7 @@ impl Door {
             last,
             te_trailers: false,
             siblings: None,
+            call: false,
             stream: OnceLock::new(),
             progress: Progress::default(),
         };
@@ -341,14 +342,15 @@ impl Door {
         self.long_way(session, &handover).await
     }
 
-    /// Lets pingora carry a request, unless the answer turns out to be a stream that is ended. The connection comes back if it can
+    /// Lets pingora carry a request, unless it turns out to be a stream that is ended. The connection comes back if it can
     /// go on, and is the request's own.
     pub(super) async fn long_way(&self, session: ServerSession, handover: &Handover) -> Option<Stream> {
         let carried = tokio::select! {
             biased;
             carried = self.proxy.process_new_http(session, &self.closing) => carried,
-            // Looked at after each step of the above, which is where the answer turns out to be a stream.
-            ending = poll_fn(|cx| handover.stream.get().map_or(Poll::Pending, |(open, _)| open.poll_ended(cx))) => {
+            () = handover.lengthen() => return None,
+            // Looked at after each step of the above, which is where it turns out to be a stream.
+            ending = poll_fn(|cx| handover.stream.get().map_or(Poll::Pending, |open| open.poll_ended(cx))) => {
                 handover.record_ended(ending);
                 return None;
             }

@@ -33,7 +33,6 @@ use super::{
     answer,
     exchange::is_event_stream,
     failure::Failure,
-    grpc,
     health::Tried,
     http2::{Handed, Siblings},
     record::{Outcome, Record, Timing},
@@ -66,8 +65,10 @@ pub(super) struct Handover {
     pub(super) te_trailers: bool,
     /// The other requests of its connection, on HTTP/2.
     pub(super) siblings: Option<Arc<Siblings>>,
-    /// The answer, once it has turned out to be a stream, and its status.
-    pub(super) stream: OnceLock<(OpenStream, u16)>,
+    /// A call of gRPC, on a way where it is a conversation.
+    pub(super) call: bool,
+    /// What is known as a stream, once it has turned out to be one.
+    pub(super) stream: OnceLock<OpenStream>,
     pub(super) progress: Progress,
 }
 
@@ -85,8 +86,6 @@ pub(super) struct Ctx {
     answered: bool,
     /// Bytes of the body so far.
     received: u64,
-    /// When the first of the answer's body came.
-    answering: Option<Instant>,
     /// Set when menshen answered in the backend's stead.
     failed: Option<ErrorCode>,
 }
@@ -195,20 +194,18 @@ impl ProxyHttp for Forward {
     /// A body may be as long as it likes, not as slow: one byte before each timeout would hold a place for ever.
     async fn request_body_filter(
         &self,
-        session: &mut Session,
+        _session: &mut Session,
         body: &mut Option<Bytes>,
         end: bool,
         ctx: &mut Ctx,
     ) -> pingora::Result<()> {
         let Some(handover) = &ctx.handover else { return Ok(()) };
-        // A conversation, where either side may be silent for long.
         handover.progress.moved(&handover.timing);
         if end {
             handover.progress.received.store(true, Ordering::Relaxed);
         }
-        let request = session.req_header();
-        let http2 = handover.siblings.is_some() && handover.snapshot.upstreams.speak_http2();
-        if http2 && grpc::is_grpc(&request.method, &request.headers) {
+        // Either side of a conversation may be silent for long.
+        if handover.call {
             return Ok(());
         }
         ctx.received = ctx.received.saturating_add(body.as_ref().map_or(0, |part| part.len() as u64));
@@ -236,13 +233,16 @@ impl ProxyHttp for Forward {
         ctx.answered = true;
         if let Some(handover) = &ctx.handover {
             handover.progress.status.store(response.status.as_u16(), Ordering::Relaxed);
+            if !response.status.is_informational() {
+                handover.progress.begun.notify_one();
+            }
             let empty = matches!(response.status.as_u16(), 204 | 304) || handover.passage.method == Method::HEAD;
             if empty || response.headers.get(header::CONTENT_LENGTH).is_some_and(|length| length == "0") {
                 handover.progress.answered();
             }
         }
         if let Some(handover) = ctx.handover.as_ref().filter(|_| is_event_stream(response)) {
-            handover.opened(Kind::Events, response.status.as_u16());
+            handover.opened(Kind::Events);
         }
         let ours: Vec<_> = response.headers.keys().filter(|name| !backend_may_send(name.as_str())).cloned().collect();
         for name in &ours {
@@ -266,10 +266,10 @@ impl ProxyHttp for Forward {
         Ok(None)
     }
 
-    /// An answer that goes on for long becomes a stream. What comes is never held back.
+    /// What comes is never held back.
     fn response_body_filter(
         &self,
-        session: &mut Session,
+        _session: &mut Session,
         _body: &mut Option<Bytes>,
         end: bool,
         ctx: &mut Ctx,
@@ -279,10 +279,6 @@ impl ProxyHttp for Forward {
             if end {
                 handover.progress.answered();
             }
-        }
-        let since = *ctx.answering.get_or_insert_with(Instant::now);
-        if let Some(handover) = ctx.handover.as_ref().filter(|_| since.elapsed() > LONG) {
-            handover.opened(Kind::Answer, session.response_written().map_or(0, |sent| sent.status.as_u16()));
         }
         Ok(None)
     }
@@ -368,6 +364,8 @@ pub(super) struct Progress {
     /// Of the answer; 0 before.
     status: AtomicU16,
     changed: Notify,
+    /// The answer has begun.
+    begun: Notify,
 }
 
 impl Progress {
@@ -428,19 +426,32 @@ impl Handover {
         self.record(Outcome::Failed, status, Some(ErrorCode::RequestMalformed));
     }
 
-    /// The answer has turned out to be a stream.
-    fn opened(&self, kind: Kind, status: u16) {
+    /// Makes a stream of what goes on for long, however quiet it is: an answer from its head on, a call of gRPC from its
+    /// beginning, since its client can be the one who talks. It never resolves: it is polled beside the work.
+    pub(super) async fn lengthen(&self) {
+        if self.call {
+            sleep_until((self.timing.start + LONG).into()).await;
+            self.opened(Kind::Call);
+        } else {
+            self.progress.begun.notified().await;
+            sleep(LONG).await;
+            self.opened(Kind::Answer);
+        }
+        std::future::pending::<()>().await;
+    }
+
+    /// It has turned out to be a stream.
+    fn opened(&self, kind: Kind) {
         if self.stream.get().is_none() {
             let open = self.snapshot.streams.register(kind, self.passage.identity.as_ref());
             // Nobody else sets it: one request is one task.
-            drop(self.stream.set((open, status)));
+            drop(self.stream.set(open));
         }
     }
 
-    /// Records a request that was ended in the middle of its answer, when pingora no longer has it.
+    /// Records a request that was ended while it was under way, when pingora no longer has it.
     pub(super) fn record_ended(&self, ending: Ending) {
-        let status = self.stream.get().map_or(0, |(_, status)| *status);
-        self.record(Outcome::Forwarded, status, ending.code());
+        self.record(Outcome::Forwarded, self.progress.status.load(Ordering::Relaxed), ending.code());
     }
 
     fn record(&self, outcome: Outcome, status: u16, error: Option<ErrorCode>) {

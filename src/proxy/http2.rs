@@ -39,6 +39,7 @@ use super::{
     answer,
     connection::{Door, InFlight},
     forward::{Handover, Progress},
+    grpc,
     record::{Outcome, Record, RuleIndex, Timing},
     snapshot::{Limits, Snapshot},
     socket::Socket,
@@ -271,9 +272,19 @@ async fn forward(
         tracing::error!("a request could not be made anew");
         return;
     };
-    let siblings = Some(siblings.clone());
-    let (stream, progress) = (OnceLock::new(), Progress::new(session.is_body_done()));
-    let handover = Handover { snapshot, passage, timing, request_id, last: false, te_trailers, siblings, stream, progress };
+    let call = snapshot.upstreams.speak_http2() && grpc::is_grpc(&request.method, &request.headers);
+    let handover = Handover {
+        snapshot,
+        passage,
+        timing,
+        request_id,
+        last: false,
+        te_trailers,
+        siblings: Some(siblings.clone()),
+        call,
+        stream: OnceLock::new(),
+        progress: Progress::new(session.is_body_done()),
+    };
     let handover = Arc::new(handover);
     request.extensions.insert(Handed(handover.clone()));
     *session.req_header_mut() = RequestHeader::from(request);

@@ -1,5 +1,5 @@
-//! The streams that are open: each WebSocket, event stream, and answer that has been coming for a second. Each ends when
-//! its session does.
+//! The streams that are open: each WebSocket, event stream, answer that has been coming for a second, and call of gRPC that has
+//! lasted as long. Each ends when its session does.
 //!
 //! A plain request is never in here. A stream is found by looking at all of them, with the very check that the gate makes of
 //! a token: streams are counted in thousands, revocations are rare, and nothing has to be kept in step. That a session has
@@ -33,7 +33,7 @@ use crate::{
     types::Timestamp,
 };
 
-/// An answer that has been coming for as long as this is a stream.
+/// What has gone on for as long as this is a stream: an answer since its head, a call of gRPC since its beginning.
 pub(super) const LONG: Duration = Duration::from_secs(1);
 
 /// How often the store is asked about the sessions of open streams.
@@ -50,16 +50,19 @@ pub(super) enum Kind {
     Events,
     /// Any other answer that takes long.
     Answer,
+    /// A call of gRPC that takes long, whoever talks.
+    Call,
 }
 
 impl Kind {
-    const ALL: [Self; 3] = [Self::WebSocket, Self::Events, Self::Answer];
+    const ALL: [Self; 4] = [Self::WebSocket, Self::Events, Self::Answer, Self::Call];
 
     const fn as_str(self) -> &'static str {
         match self {
             Self::WebSocket => "websocket",
             Self::Events => "events",
             Self::Answer => "answer",
+            Self::Call => "call",
         }
     }
 }

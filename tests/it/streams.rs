@@ -11,10 +11,12 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use serde_json::Value;
 
 use super::{
     backend::{Backend, Received},
+    http2::{self, Http2},
     menshen::{self, Menshen, Setup},
     wire::{self, Client},
 };
@@ -343,18 +345,75 @@ fn an_answer_that_takes_long_is_a_stream_too() {
         let alice = menshen.token("alice");
         let mut client = events(&menshen, method, &alice);
         until(&mut client, b"begun");
-        let end = std::time::Instant::now() + Duration::from_secs(10);
-        // On the long way it is looked at when something comes.
-        while menshen.metric("menshen_streams_open{kind=\"answer\"}") < 0.5 {
-            assert!(std::time::Instant::now() < end, "{method}: it never becomes one");
-            script.say.send(b".".to_vec()).expect("the backend listens");
-            thread::sleep(Duration::from_millis(100));
-        }
+        // However quiet it is.
+        menshen.wait_for_metric("menshen_streams_open{kind=\"answer\"}", 1.0);
         logout(&menshen, &alice, "global");
-        let seen = rest(&mut client);
-        assert!(seen.iter().all(|byte| *byte == b'.'), "{method}");
+        assert_eq!(rest(&mut client), b"", "{method}");
+        let line = menshen.wait_for_log("\"path\":\"/events\"");
+        assert!(line.contains("token_revoked") && line.contains("\"status\":200"), "{method}: {line}");
         script.over.recv_timeout(Duration::from_secs(10)).expect("the backend's connection ends too");
     }
+}
+
+/// Tells each part of a body, and its end. No answer is ever given.
+async fn hear(mut body: h2::RecvStream, unanswered: h2::server::SendResponse<Bytes>, tell: Sender<Option<Bytes>>) {
+    while let Some(Ok(part)) = body.data().await {
+        // The test may be over.
+        let _ = tell.send(Some(part));
+    }
+    let _ = tell.send(None);
+    drop(unanswered);
+}
+
+/// A call of gRPC of which the client talks and the service listens.
+#[test]
+fn a_logout_ends_the_sending_side_of_a_call() {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let (tell, told) = mpsc::channel();
+    runtime.spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.expect("a connection");
+            let tell = tell.clone();
+            tokio::spawn(async move {
+                let mut connection = h2::server::handshake(stream).await.expect("a handshake");
+                while let Some(Ok((request, answer))) = connection.accept().await {
+                    tokio::spawn(hear(request.into_body(), answer, tell.clone()));
+                }
+            });
+        }
+    });
+    let sections = format!(
+        "[server]\nlisten = [\"127.0.0.1:0\"]\nh2c = true\n[upstream]\nurls = [\"http://{address}\"]\nprotocol = \"http2\""
+    );
+    let menshen = Setup::before(address).with(&sections).start();
+    let (alice, bob) = (menshen.token("alice"), menshen.token("bob"));
+    let client = Http2::connect(menshen.http);
+    let call = |token: &str| {
+        let bearer = format!("Bearer {token}");
+        let fields = [("content-type", "application/grpc"), ("te", "trailers"), ("authorization", bearer.as_str())];
+        let request = http2::request("POST", "http://h/test.Echo/Up", &fields);
+        client.runtime.block_on(async {
+            client.send.clone().ready().await.expect("a connection").send_request(request, false).expect("a stream")
+        })
+    };
+    let ((alices, mut hers), (_bobs, mut his)) = (call(&alice), call(&bob));
+    let say = |stream: &mut h2::SendStream<Bytes>| {
+        client.runtime.block_on(async { stream.send_data("part".into(), false) }).expect("an open stream");
+        assert_eq!(told.recv_timeout(Duration::from_secs(20)).expect("a part"), Some("part".into()));
+    };
+    say(&mut hers);
+    say(&mut his);
+    menshen.wait_for_metric("menshen_streams_open{kind=\"call\"}", 2.0);
+    logout(&menshen, &alice, "local");
+    let ended = client.runtime.block_on(async { tokio::time::timeout(Duration::from_secs(20), alices).await });
+    assert!(ended.expect("an end").is_err(), "it was never answered");
+    assert_eq!(told.recv_timeout(Duration::from_secs(20)).expect("an end at the service, too"), None);
+    say(&mut his);
+    menshen.wait_for_metric("menshen_streams_ended_total{reason=\"revoked\"}", 1.0);
+    let line = menshen.wait_for_log("\"path\":\"/test.Echo/Up\"");
+    assert!(line.contains("token_revoked"), "{line}");
 }
 
 #[test]
