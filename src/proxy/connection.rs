@@ -48,7 +48,7 @@ use crate::{
     error::ErrorCode,
     gate::{Passage, Refused, Verdict},
     metrics::Metrics,
-    policy::{Body, head},
+    policy::{Body, HttpVersion, head},
 };
 
 /// What is read at first; grows only for longer heads.
@@ -322,6 +322,8 @@ impl Door {
                 Errand { snapshot: &snapshot, head, passage: &passage, request_id: &request_id, timing: &timing, last };
             return self.exchange.carry(stream, errand).await;
         }
+        let ends_with_connection = passage.version == HttpVersion::Http10;
+        let breaker = stream.as_any().downcast_ref().filter(|_| ends_with_connection).and_then(Socket::breaker);
         let mut session = ServerSession::new_http1(stream);
         session.set_pipelined_prefix(request);
         let handover = Handover {
@@ -333,6 +335,7 @@ impl Door {
             te_trailers: false,
             siblings: None,
             call: false,
+            breaker,
             stream: OnceLock::new(),
             progress: Progress::default(),
         };
@@ -351,6 +354,7 @@ impl Door {
             () = handover.lengthen() => return None,
             // Looked at after each step of the above, which is where it turns out to be a stream.
             ending = poll_fn(|cx| handover.stream.get().map_or(Poll::Pending, |open| open.poll_ended(cx))) => {
+                handover.break_off();
                 handover.record_ended(ending);
                 return None;
             }

@@ -126,7 +126,7 @@ enum End {
     /// The client left; the status that it had been sent by then.
     ClientGone(Option<StatusCode>),
     /// It has to end in the middle of the answer: nobody is signed in with that session any more, for one.
-    Ended(StatusCode, Ending),
+    Ended { status: StatusCode, ending: Ending, in_peace: bool },
     /// The backend has agreed to a WebSocket; the client has not been told.
     Upgraded(Box<HttpSession>),
 }
@@ -142,16 +142,16 @@ impl Exchange {
         let end = self.exchange(&mut stream, &errand).await;
         let outcome = match end {
             End::Silent(_) | End::BrokenOff(..) => Outcome::Failed,
-            End::Answered { .. } | End::ClientGone(_) | End::Ended(..) | End::Upgraded(_) => Outcome::Forwarded,
+            End::Answered { .. } | End::ClientGone(_) | End::Ended { .. } | End::Upgraded(_) => Outcome::Forwarded,
         };
-        let in_peace = matches!(end, End::Answered { .. } | End::Silent(_) | End::Ended(..));
+        let in_peace = matches!(end, End::Answered { .. } | End::Silent(_) | End::Ended { in_peace: true, .. });
         let (status, error, keep) = match end {
             End::Upgraded(upstream) => {
                 tunnel(stream, *upstream, &errand).await;
                 record(&errand, Outcome::Forwarded, StatusCode::SWITCHING_PROTOCOLS.as_u16(), None);
                 return None;
             }
-            End::Ended(status, ending) => (status.as_u16(), ending.code(), false),
+            End::Ended { status, ending, .. } => (status.as_u16(), ending.code(), false),
             End::Answered { status, keep } => (status.as_u16(), None, keep),
             End::ClientGone(status) => {
                 count(errand.snapshot, "client_gone");
@@ -399,7 +399,7 @@ async fn relay<A: Answer>(stream: &mut Stream, upstream: &mut A, errand: &Errand
         };
         if let Some(ending) = open.as_ref().and_then(OpenStream::over) {
             break_off(stream, framing).await;
-            return End::Ended(status, ending);
+            return End::Ended { status, ending, in_peace: framing != AnswerFraming::UntilClose };
         }
         let part = match part {
             Some(Ok(Some(part))) => part,
@@ -451,9 +451,9 @@ fn count(snapshot: &Snapshot, kind: &str) {
 async fn break_off(stream: &mut Stream, framing: AnswerFraming) {
     drop(stream.flush().await);
     if framing == AnswerFraming::UntilClose
-        && let Some(socket) = stream.as_any().downcast_ref::<Socket>()
+        && let Some(breaker) = stream.as_any().downcast_ref::<Socket>().and_then(Socket::breaker)
     {
-        socket.end_with_reset();
+        breaker.arm();
     }
 }
 

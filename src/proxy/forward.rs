@@ -37,6 +37,7 @@ use super::{
     http2::{Handed, Siblings},
     record::{Outcome, Record, Timing},
     snapshot::Snapshot,
+    socket::Breaker,
     streams::{Ending, Kind, LONG, OpenStream},
     upstream::Backend,
 };
@@ -44,7 +45,7 @@ use crate::{
     api::{Said, problem::Problem},
     error::ErrorCode,
     gate::Passage,
-    policy::headers::backend_may_send,
+    policy::{HttpVersion, headers::backend_may_send},
 };
 
 /// Bytes a second below which an upload is given up, once it has lasted longer than `server.body_timeout`.
@@ -67,6 +68,8 @@ pub(super) struct Handover {
     pub(super) siblings: Option<Arc<Siblings>>,
     /// A call of gRPC, on a way where it is a conversation.
     pub(super) call: bool,
+    /// Where nothing but the end of the connection tells that an answer is whole: makes that end tell that it is not.
+    pub(super) breaker: Option<Breaker>,
     /// What is known as a stream, once it has turned out to be one.
     pub(super) stream: OnceLock<OpenStream>,
     pub(super) progress: Progress,
@@ -252,7 +255,21 @@ impl ProxyHttp for Forward {
         Ok(())
     }
 
-    /// The same of trailers.
+    /// A client of HTTP/1.0 reads no chunks (RFC 9112 section 6.1): the end of the connection is the end of such an answer.
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut Ctx,
+    ) -> pingora::Result<()> {
+        let old = ctx.handover.as_ref().is_some_and(|handover| handover.passage.version == HttpVersion::Http10);
+        if old && response.remove_header(&header::TRANSFER_ENCODING).is_some() {
+            session.set_keepalive(None);
+        }
+        Ok(())
+    }
+
+    /// What only menshen may say is no trailer of the backend's either.
     async fn response_trailer_filter(
         &self,
         _session: &mut Session,
@@ -316,7 +333,8 @@ impl ProxyHttp for Forward {
     async fn fail_to_proxy(&self, session: &mut Session, fault: &Error, ctx: &mut Ctx) -> FailToProxy {
         let gone = FailToProxy { error_code: 0, can_reuse_downstream: false };
         // Nothing that was not handed over is forwarded, so nothing of the kind can fail.
-        let Some(Handover { snapshot, passage, request_id, siblings, .. }) = ctx.handover.as_deref() else { return gone };
+        let Some(handover) = ctx.handover.as_deref() else { return gone };
+        let Handover { snapshot, passage, request_id, siblings, .. } = handover;
         let failure = Failure::of(fault);
         snapshot.recorder.metrics().upstream_errors.with_label_values(&[failure.kind]).inc();
         let Some(code) = failure.code else {
@@ -329,6 +347,7 @@ impl ProxyHttp for Forward {
         failure.log(fault, &snapshot.recorder);
         let begun = session.response_written().is_some_and(|sent| !sent.status.is_informational() || sent.status == 101);
         if begun {
+            handover.break_off();
             return gone;
         }
         let problem = Problem::new(code);
@@ -447,6 +466,11 @@ impl Handover {
             // Nobody else sets it: one request is one task.
             drop(self.stream.set(open));
         }
+    }
+
+    /// The answer is not whole, and its end must not say that it is.
+    pub(super) fn break_off(&self) {
+        self.breaker.iter().for_each(Breaker::arm);
     }
 
     /// Records a request that was ended while it was under way, when pingora no longer has it.

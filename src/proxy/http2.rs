@@ -282,6 +282,7 @@ async fn forward(
         te_trailers,
         siblings: Some(siblings.clone()),
         call,
+        breaker: None,
         stream: OnceLock::new(),
         progress: Progress::new(session.is_body_done()),
     };

@@ -10,7 +10,7 @@ use std::{
     future::poll_fn,
     io,
     mem::MaybeUninit,
-    os::fd::{AsFd, AsRawFd, BorrowedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
@@ -115,21 +115,32 @@ fn owned(secured: &mut Mutex<Secured>) -> &mut Secured {
     secured.get_mut().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Ends a connection with a reset, not in peace: for an answer that broke off where nothing but a peaceful end would tell that it is
+/// whole. The connection ends when this has gone as well.
+#[derive(Debug)]
+pub(super) struct Breaker(OwnedFd);
+
+impl Breaker {
+    /// The end, when it comes, is a reset.
+    pub(super) fn arm(&self) {
+        // Where that fails the client is gone.
+        let _ = rustix::net::sockopt::set_socket_linger(&self.0, Some(Duration::ZERO));
+    }
+}
+
 impl Socket {
     pub(super) fn new(raw: Raw, patience: Duration) -> Self {
         Self { io: BufWriter::with_capacity(WRITE_BUFFER, raw), patience, stalled: None }
     }
 
-    /// Ends with a reset, not in peace: for an answer that broke off where nothing but a peaceful end would tell that it is whole.
-    pub(super) fn end_with_reset(&self) {
-        // Where that fails the client is gone.
-        let _ = match self.io.get_ref() {
-            Raw::Tcp(stream) => rustix::net::sockopt::set_socket_linger(stream, Some(Duration::ZERO)),
-            Raw::Tls(secured) => {
-                rustix::net::sockopt::set_socket_linger(held(secured).stream.get_ref().0, Some(Duration::ZERO))
-            }
-            Raw::Unix(_) => Ok(()),
-        };
+    /// A way to end the connection with a reset, also when somebody else has it by then. `None`: there is none.
+    pub(super) fn breaker(&self) -> Option<Breaker> {
+        let duplicate = |socket: BorrowedFd<'_>| socket.try_clone_to_owned().ok().map(Breaker);
+        match self.io.get_ref() {
+            Raw::Tcp(stream) => duplicate(stream.as_fd()),
+            Raw::Tls(secured) => duplicate(held(secured).stream.get_ref().0.as_fd()),
+            Raw::Unix(_) => None,
+        }
     }
 
     /// What a write came to, unless it has come to nothing for too long.

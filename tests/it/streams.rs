@@ -124,6 +124,8 @@ fn scripted(head: &'static [u8]) -> (Backend, Script) {
                 return false;
             }
         }
+        // Also for the handle that is watched. The other side may have ended it already.
+        let _ = stream.shutdown(Shutdown::Both);
         false
     });
     (backend, Script { say, over })
@@ -131,6 +133,9 @@ fn scripted(head: &'static [u8]) -> (Backend, Script) {
 
 const EVENTS: &[u8] =
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n";
+
+/// An answer that is no event stream.
+const QUIET: &[u8] = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
 
 fn chunk(text: &str) -> Vec<u8> {
     format!("{:x}\r\n{text}\r\n", text.len()).into_bytes()
@@ -352,6 +357,31 @@ fn an_answer_that_takes_long_is_a_stream_too() {
         let line = menshen.wait_for_log("\"path\":\"/events\"");
         assert!(line.contains("token_revoked") && line.contains("\"status\":200"), "{method}: {line}");
         script.over.recv_timeout(Duration::from_secs(10)).expect("the backend's connection ends too");
+    }
+}
+
+#[test]
+fn a_logout_ends_an_answer_of_http_1_0_with_a_reset_and_so_does_its_backend() {
+    for (method, head) in [("GET", EVENTS), ("POST", EVENTS), ("GET", QUIET), ("POST", QUIET)] {
+        let (backend, script) = scripted(head);
+        let menshen = Setup::before(backend.address).start();
+        let alice = menshen.token("alice");
+        let mut client = Client::connect(menshen.http);
+        let body = if method == "POST" { "Content-Length: 2\r\n\r\n{}" } else { "\r\n" };
+        client.send(format!("{method} /events HTTP/1.0\r\nHost: a\r\nAuthorization: Bearer {alice}\r\n{body}"));
+        let said = until(&mut client, b"\r\n\r\n");
+        assert!(said.starts_with(b"HTTP/1.") && !said.to_ascii_lowercase().windows(7).any(|part| part == b"chunked"));
+        script.say.send(chunk("data: 1\n\n")).expect("the backend listens");
+        until(&mut client, b"\n\n");
+        if head == EVENTS {
+            logout(&menshen, &alice, "local");
+        } else {
+            // The backend's connection ends in the middle of its answer.
+            drop(script.say);
+        }
+        // An end in peace would say that this was all.
+        let over = client.stream().read_to_end(&mut Vec::new()).map_err(|fault| fault.kind());
+        assert_eq!(over, Err(std::io::ErrorKind::ConnectionReset), "{method} {}", head.escape_ascii());
     }
 }
 
