@@ -25,6 +25,8 @@ pub struct Metrics {
     pub gate_duration: Histogram,
     /// `menshen_requests_in_flight`.
     pub in_flight: IntGauge,
+    /// `menshen_requests_overloaded_total`: turned away, over `server.max_requests`.
+    pub requests_overloaded: IntCounter,
     /// `menshen_connections`: open client connections.
     pub connections: IntGauge,
     /// `menshen_connections_refused_total`: turned away, over `server.max_connections`.
@@ -139,6 +141,7 @@ impl Metrics {
             request_duration: new.histograms("request_duration_seconds", "Whole requests.", &["rule"], CALL_BUCKETS),
             gate_duration: new.histogram("gate_duration_seconds", "The gate's own decision on a request.", GATE_BUCKETS),
             in_flight: new.gauge("requests_in_flight", "Requests now."),
+            requests_overloaded: new.counter("requests_overloaded_total", "Requests over the limit, turned away."),
             connections: new.gauge("connections", "Client connections now."),
             connections_refused: new.counter("connections_refused_total", "Connections over the limit, turned away."),
             http2_connections_cut: new.counter(

@@ -209,7 +209,7 @@ const fn usual_detail(code: ErrorCode) -> &'static str {
         ErrorCode::ProofUnavailable => "What the service behind is shown could not be signed. Try again later.",
         ErrorCode::UpstreamUnavailable => "The service behind is not reachable.",
         ErrorCode::UpstreamTimeout => "The service behind did not answer in time.",
-        ErrorCode::Overloaded => "Too many connections for now. Please try again in a moment.",
+        ErrorCode::Overloaded => "There is too much to do for now. Please try again in a moment.",
         ErrorCode::NotFound => "There is nothing here.",
         ErrorCode::MethodNotAllowed => "This path does not take this method.",
         ErrorCode::Internal => "Something went wrong on our side.",

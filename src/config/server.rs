@@ -40,6 +40,10 @@ pub struct ServerConfig {
     pub http2_streams: u32,
     /// Connections at once; one more is told 503 (`overloaded`), without TLS, and ends. 0: as many as the system allows.
     pub max_connections: usize,
+    /// Requests at once, on all connections together, with every WebSocket and other stream that is open; one more is told 503
+    /// (`overloaded`) and keeps its connection. What is held up may take 64 KiB of memory, on HTTP/2 up to 576 KiB. 0: no bound of its
+    /// own.
+    pub max_requests: u32,
     /// After SIGTERM: how long menshen goes on serving as unready, so that load balancers turn away.
     pub unready_grace: HumanDuration,
     /// After that: how long requests in flight may take to finish.
@@ -118,6 +122,7 @@ impl Default for ServerConfig {
             h2c: false,
             http2_streams: 100,
             max_connections: 20_000,
+            max_requests: 20_000,
             unready_grace: HumanDuration::secs(2),
             drain_timeout: HumanDuration::secs(10),
             threads: 0,

@@ -118,9 +118,16 @@ impl Drop for Place {
 pub(super) struct InFlight<'a>(&'a IntGauge);
 
 impl<'a> InFlight<'a> {
-    pub(super) fn new(metrics: &'a Metrics) -> Self {
+    /// Counts one more, unless that would be more than `most`.
+    pub(super) fn new(metrics: &'a Metrics, most: i64) -> Option<Self> {
         metrics.in_flight.inc();
-        Self(&metrics.in_flight)
+        let counted = Self(&metrics.in_flight);
+        // Whoever comes at the same moment is counted by then, so there are never more; both may be one too many.
+        if counted.0.get() <= most {
+            return Some(counted);
+        }
+        metrics.requests_overloaded.inc();
+        None
     }
 }
 
@@ -219,19 +226,23 @@ impl Door {
                         let reply = Reply { status: StatusCode::NO_CONTENT, fields, outcome: Outcome::Preflight };
                         reply.give(&snapshot, &mut stream, &mut bytes, &passage, timing, last).await.then_some(stream)
                     }
-                    Verdict::AuthApi(passage) => {
-                        let (request, rest) = request_bytes(bytes, &passage);
-                        bytes = rest;
-                        let _in_flight = InFlight::new(&self.metrics);
-                        snapshot.bridge.answer(stream, request, *passage, timing, last).await
-                    }
-                    Verdict::Forward(mut passage) => {
-                        passage.origin.come_by(secure);
-                        let (request, rest) = request_bytes(bytes, &passage);
-                        bytes = rest;
-                        let _in_flight = InFlight::new(&self.metrics);
-                        self.forward(snapshot, stream, request, passage, timing, last).await
-                    }
+                    Verdict::AuthApi(passage) => match InFlight::new(&self.metrics, snapshot.limits.max_requests) {
+                        Some(_in_flight) => {
+                            let (request, rest) = request_bytes(bytes, &passage);
+                            bytes = rest;
+                            snapshot.bridge.answer(stream, request, *passage, timing, last).await
+                        }
+                        None => turn_away(&snapshot, stream, &mut bytes, &passage, timing, last).await,
+                    },
+                    Verdict::Forward(mut passage) => match InFlight::new(&self.metrics, snapshot.limits.max_requests) {
+                        Some(_in_flight) => {
+                            passage.origin.come_by(secure);
+                            let (request, rest) = request_bytes(bytes, &passage);
+                            bytes = rest;
+                            self.forward(snapshot, stream, request, passage, timing, last).await
+                        }
+                        None => turn_away(&snapshot, stream, &mut bytes, &passage, timing, last).await,
+                    },
                 },
             };
             match next {
@@ -374,6 +385,46 @@ impl std::fmt::Debug for Door {
     }
 }
 
+/// Tells a client that there are too many requests. The connection comes back if it can go on.
+async fn turn_away(
+    snapshot: &Snapshot,
+    mut stream: Stream,
+    bytes: &mut BytesMut,
+    passage: &Passage,
+    timing: Timing,
+    last: bool,
+) -> Option<Stream> {
+    refuse(snapshot, &mut stream, bytes, &one_too_many(passage), timing, last).await.then_some(stream)
+}
+
+/// The refusal of a request that could go on but for all the others.
+pub(super) fn one_too_many(passage: &Passage) -> Refused {
+    Refused {
+        code: ErrorCode::Overloaded,
+        detail: None,
+        rule: passage.rule,
+        method: passage.method.as_str().to_owned(),
+        path: passage.path().to_owned(),
+        origin: passage.origin,
+        framing: Some(passage.extent),
+        user: passage.identity.clone(),
+        cors: passage.cors.clone(),
+        asked: false,
+    }
+}
+
+/// What a refused client is told.
+pub(super) fn problem(refused: &Refused) -> Problem {
+    let mut problem = Problem::new(refused.code);
+    if refused.code == ErrorCode::Overloaded {
+        problem = problem.retry_after(RETRY);
+    }
+    if let Some(detail) = refused.detail {
+        problem = problem.detail(detail);
+    }
+    problem
+}
+
 /// Answers a refusal. `true`: the connection goes on.
 async fn refuse(
     snapshot: &Snapshot,
@@ -383,10 +434,7 @@ async fn refuse(
     timing: Timing,
     last: bool,
 ) -> bool {
-    let mut problem = Problem::new(refused.code);
-    if let Some(detail) = refused.detail {
-        problem = problem.detail(detail);
-    }
+    let problem = problem(refused);
     let extent = refused.framing.as_ref();
     let keep = !last && answer::can_keep(extent);
     let request_id = snapshot.recorder.request_id();

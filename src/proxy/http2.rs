@@ -37,7 +37,7 @@ use tokio::{
 
 use super::{
     answer,
-    connection::{Door, InFlight},
+    connection::{Door, InFlight, one_too_many, problem},
     forward::{Handover, Progress},
     grpc,
     record::{Outcome, Record, RuleIndex, Timing},
@@ -46,7 +46,6 @@ use super::{
     verify::{self, Fields},
 };
 use crate::{
-    api::problem::Problem,
     error::ErrorCode,
     gate::{Passage, Refused, Verdict},
     types::Timestamp,
@@ -223,12 +222,16 @@ async fn answer(door: &Door, session: HttpSession, peer: Option<IpAddr>, secure:
             give(&snapshot, session, StatusCode::NO_CONTENT, fields, Outcome::Preflight, &passage, &timing);
         }
         Verdict::AuthApi(passage) => {
-            let _in_flight = InFlight::new(&door.metrics);
+            let Some(_in_flight) = InFlight::new(&door.metrics, snapshot.limits.max_requests) else {
+                return refuse(&snapshot, session, &one_too_many(&passage), &timing).await;
+            };
             // The connection is not its own, so it does not come back.
             snapshot.bridge.serve(ServerSession::new_http2(session), *passage, timing).await;
         }
         Verdict::Forward(mut passage) => {
-            let _in_flight = InFlight::new(&door.metrics);
+            let Some(_in_flight) = InFlight::new(&door.metrics, snapshot.limits.max_requests) else {
+                return refuse(&snapshot, session, &one_too_many(&passage), &timing).await;
+            };
             passage.origin.come_by(secure);
             forward(door, snapshot, session, bytes, passage, timing, &open.0).await;
         }
@@ -314,10 +317,7 @@ fn request(bytes: &Bytes, passage: &Passage) -> Option<Parts> {
 
 /// Answers a refusal.
 async fn refuse(snapshot: &Snapshot, mut session: HttpSession, refused: &Refused, timing: &Timing) {
-    let mut problem = Problem::new(refused.code);
-    if let Some(detail) = refused.detail {
-        problem = problem.detail(detail);
-    }
+    let problem = problem(refused);
     let request_id = snapshot.recorder.request_id();
     if refused.asked {
         let (status, fields) = verify::no(&problem, &request_id);

@@ -58,10 +58,12 @@ pub(super) struct Limits {
     pub(super) http2_streams: u32,
     /// Connections at once, of all clients.
     pub(super) max_connections: usize,
+    /// Requests at once, of all connections.
+    pub(super) max_requests: i64,
 }
 
 impl Limits {
-    const fn new(config: &ServerConfig) -> Self {
+    fn new(config: &ServerConfig) -> Self {
         Self {
             max_header_bytes: config.max_header_bytes.get(),
             header_timeout: config.header_timeout.get(),
@@ -71,6 +73,7 @@ impl Limits {
             h2c: config.h2c,
             http2_streams: config.http2_streams,
             max_connections: if config.max_connections == 0 { usize::MAX } else { config.max_connections },
+            max_requests: if config.max_requests == 0 { i64::MAX } else { config.max_requests.into() },
         }
     }
 }

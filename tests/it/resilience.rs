@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::{
     backend::Backend,
+    http2::{Http2, request},
     menshen::{Menshen, Setup},
     wire::{self, Client},
 };
@@ -239,6 +240,55 @@ fn two_thousand_idle_connections_keep_nobody_out() {
     assert!(took < Duration::from_secs(5), "20 honest clients took {took:?}");
     drop(idle);
     wait_until("all are gone", || menshen.metric("menshen_connections") < 0.5);
+    nobody_panicked(&menshen);
+}
+
+#[test]
+fn a_request_over_the_limit_is_shed_and_its_connection_stays() {
+    let busy = std::sync::Arc::new(std::sync::RwLock::new(()));
+    let held = busy.clone();
+    let backend = Backend::answering(move |request, stream| {
+        if request.line.contains("/busy") {
+            drop(held.read());
+        }
+        std::io::Write::write_all(stream, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").is_ok()
+    });
+    let section = "[server]\nlisten = [\"127.0.0.1:0\"]\nh2c = true\nmax_requests = 3";
+    let menshen = Setup::before(backend.address).with(section).start();
+    let authorization = format!("Bearer {}", menshen.token("alice"));
+    let headers = [("Authorization", authorization.as_str())];
+    let work = busy.write().expect("a lock");
+    let mut inside: Vec<_> = (0..3).map(|_| Client::connect(menshen.http)).collect();
+    for client in &mut inside {
+        client.send(wire::request("GET", "/busy", &headers, b""));
+    }
+    wait_until("three are under way", || menshen.metric("menshen_requests_in_flight") > 2.5);
+    let mut outside = Client::connect(menshen.http);
+    for (method, path, body) in [("GET", "/x", &b""[..]), ("POST", "/x", b"hello"), ("POST", "/auth/wechat/login", b"{}")] {
+        outside.send(wire::request(method, path, &headers, body));
+        let answer = outside.receive().expect("an answer");
+        assert_eq!(
+            (answer.status, answer.error(), answer.header("Retry-After"), answer.header("Connection")),
+            (503, Some("overloaded"), Some("1"), Some("keep-alive")),
+            "{method} {path}"
+        );
+    }
+    let http2 = Http2::connect(menshen.http);
+    let answer = http2.ask(request("GET", "http://h/x", &headers), b"").expect("an answer");
+    assert_eq!((answer.status, answer.headers["retry-after"].as_bytes()), (503, &b"1"[..]));
+    // What the gate refuses by itself is none of them.
+    outside.send(wire::request("GET", "/x", &[], b""));
+    assert_eq!(outside.receive().map(|answer| answer.status), Some(401));
+    assert_eq!(backend.received().len(), 3);
+    assert!((menshen.metric("menshen_requests_overloaded_total") - 4.0).abs() < 0.1);
+    assert!((menshen.metric("menshen_requests_in_flight") - 3.0).abs() < 0.1);
+    drop(work);
+    for client in &mut inside {
+        assert_eq!(client.receive().map(|answer| answer.status), Some(200));
+    }
+    wait_until("a place is free", || menshen.metric("menshen_requests_in_flight") < 2.5);
+    outside.send(wire::request("GET", "/x", &headers, b""));
+    assert_eq!(outside.receive().map(|answer| answer.status), Some(200));
     nobody_panicked(&menshen);
 }
 
