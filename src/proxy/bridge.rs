@@ -2,7 +2,7 @@
 //!
 //! A body is read whole here, within its limit and time, before anything is done with it.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body};
 use bytes::{Bytes, BytesMut};
@@ -15,7 +15,10 @@ use pingora::{
 use tokio::time::timeout;
 use tower::ServiceExt;
 
-use super::record::{Outcome, Record, Recorder, RuleIndex, Timing};
+use super::{
+    http2::Siblings,
+    record::{Outcome, Record, Recorder, RuleIndex, Timing},
+};
 use crate::{
     api::{BODY_TIME, LONGEST_BODY, RequestContext, Voices, problem::Problem},
     error::ErrorCode,
@@ -60,11 +63,17 @@ impl Bridge {
         if last {
             session.set_keepalive(None);
         }
-        self.serve(session, passage, timing).await
+        self.serve(session, passage, timing, None).await
     }
 
-    /// Answers the request of a session. The connection comes back if it can go on.
-    pub(super) async fn serve(&self, mut session: ServerSession, passage: Passage, timing: Timing) -> Option<Stream> {
+    /// Answers the request of a session. The connection comes back if it can go on. `siblings`: those of its connection, on HTTP/2.
+    pub(super) async fn serve(
+        &self,
+        mut session: ServerSession,
+        passage: Passage,
+        timing: Timing,
+        mut siblings: Option<&Siblings>,
+    ) -> Option<Stream> {
         let request_id = passage.request_id.clone().unwrap_or_else(|| self.recorder.request_id());
         session.set_read_timeout(Some(self.timeout));
         session.set_write_timeout(Some(self.timeout));
@@ -72,7 +81,10 @@ impl Bridge {
         let mut response =
             match timeout(self.timeout.min(BODY_TIME), self.body(&mut session, &passage)).await.unwrap_or(Err(NoBody::Late))
             {
-                Ok(body) => self.call(&session, body, &passage, &request_id).await,
+                Ok(body) => {
+                    let answer = self.call(&session, body, &passage, &request_id);
+                    attended(&mut session, answer, &mut siblings).await
+                }
                 Err(fault) => {
                     session.set_keepalive(None);
                     let malformed = Problem::new(ErrorCode::RequestMalformed);
@@ -93,6 +105,9 @@ impl Bridge {
             .get("x-menshen-error")
             .and_then(|code| ErrorCode::ALL.into_iter().find(|known| code == known.as_str()));
         let written = write(&mut session, response).await;
+        if written.is_err() {
+            siblings.take().inspect(|siblings| siblings.abandoned());
+        }
         self.recorder.write(&Record {
             timing: &timing,
             rule: RuleIndex::AuthApi,
@@ -130,17 +145,41 @@ impl Bridge {
         Ok(body.freeze())
     }
 
-    async fn call(&self, session: &ServerSession, body: Bytes, passage: &Passage, request_id: &str) -> Response<Body> {
+    /// The answer to come. It holds nothing of the session.
+    fn call(
+        &self,
+        session: &ServerSession,
+        body: Bytes,
+        passage: &Passage,
+        request_id: &str,
+    ) -> impl Future<Output = Response<Body>> + use<> {
         let mut request = Request::new(Body::from(body));
         *request.method_mut() = passage.method.clone();
         // The path was checked, so it is a URI.
         *request.uri_mut() = passage.target.parse().unwrap_or_default();
         *request.headers_mut() = session.req_header().headers.clone();
         request.extensions_mut().insert(RequestContext { request_id: request_id.to_owned(), client_ip: passage.origin.ip });
-        // A Router cannot fail; its error type is empty.
-        let Ok(response) = self.router.clone().oneshot(request).await;
-        response
+        let answer = self.router.clone().oneshot(request);
+        async move {
+            // A Router cannot fail; its error type is empty.
+            let Ok(response) = answer.await;
+            response
+        }
     }
+}
+
+/// Does the work to its end, whether the client waits for it or not: half a login helps nobody. That it does not is counted at once,
+/// and once (`siblings` are taken for it): each such request costs as much as one that is waited for.
+async fn attended<T>(session: &mut ServerSession, work: impl Future<Output = T>, siblings: &mut Option<&Siblings>) -> T {
+    let (ServerSession::H2(session), Some(_)) = (session, *siblings) else { return work.await };
+    let mut work = pin!(work);
+    tokio::select! {
+        biased;
+        done = work.as_mut() => return done,
+        _ = session.idle() => {}
+    }
+    siblings.take().inspect(|siblings| siblings.abandoned());
+    work.await
 }
 
 async fn write(session: &mut ServerSession, response: Response<Body>) -> pingora::Result<()> {

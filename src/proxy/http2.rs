@@ -226,7 +226,7 @@ async fn answer(door: &Door, session: HttpSession, peer: Option<IpAddr>, secure:
                 return refuse(&snapshot, session, &one_too_many(&passage), &timing).await;
             };
             // The connection is not its own, so it does not come back.
-            snapshot.bridge.serve(ServerSession::new_http2(session), *passage, timing).await;
+            snapshot.bridge.serve(ServerSession::new_http2(session), *passage, timing, Some(&open.0)).await;
         }
         Verdict::Forward(mut passage) => {
             let Some(_in_flight) = InFlight::new(&door.metrics, snapshot.limits.max_requests) else {

@@ -161,6 +161,7 @@ struct Frame {
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RESET: u8 = 3;
+const PING: u8 = 6;
 const GO_AWAY: u8 = 7;
 const CONTINUATION: u8 = 9;
 
@@ -213,6 +214,20 @@ impl Raw {
                 Ok(read) => self.heard.extend_from_slice(&part[..read]),
                 Err(fault) if fault.kind() == ErrorKind::ConnectionReset => return None,
                 Err(fault) => panic!("no frame and no end: {fault}"),
+            }
+        }
+    }
+
+    /// Waits until the other side has heard all that was said. `false`: it has ended the connection.
+    fn ping(&mut self) -> bool {
+        if !self.frame(PING, 0, 0, b"anything") {
+            return false;
+        }
+        loop {
+            match self.next() {
+                Some(Frame { kind: PING, .. }) => return true,
+                Some(Frame { kind: GO_AWAY, .. }) | None => return false,
+                Some(_) => {}
             }
         }
     }
@@ -644,4 +659,53 @@ fn a_body_that_never_comes_is_not_waited_for() {
     }
     raw.headers(1, &fields, false);
     assert_eq!(raw.outcome(1), Outcome::Reset);
+}
+
+#[test]
+fn who_gives_up_login_after_login_loses_the_connection_too() {
+    let (arrived, waits) = std::sync::mpsc::channel::<()>();
+    let (go, may_go) = std::sync::mpsc::channel::<()>();
+    let may_go = std::sync::Mutex::new(may_go);
+    // A new user waits until the backend has said its id.
+    let hooks = Backend::answering(move |request, stream| {
+        if request.folded("x-menshen-event") == ["user.created"] {
+            arrived.send(()).unwrap_or_default();
+            may_go.lock().expect("a lock").recv().unwrap_or_default();
+        }
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}").is_ok()
+    });
+    let section = format!(
+        "[hooks]\nurl = \"http://{}/hooks\"\nsecret = \"0123456789abcdef0123456789abcdef\"\ntimeout = \"30s\"",
+        hooks.address
+    );
+    let menshen = Setup::before(hooks.address).with(&h2c("")).with(&section).start();
+    let mut raw = Raw::connect(menshen.http);
+    let login = [
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":path", "/auth/wechat/login"),
+        (":authority", "h"),
+        ("content-type", "application/json"),
+    ];
+    let mut given_up = 0;
+    while given_up < 300 {
+        let stream = 2 * given_up + 1;
+        let body = format!("{{\"code\": \"user-{given_up}\"}}");
+        if !raw.headers(stream, &login, false) || !raw.frame(DATA, 1, stream, body.as_bytes()) {
+            break;
+        }
+        if waits.recv_timeout(Duration::from_secs(3)).is_err() {
+            break;
+        }
+        raw.frame(RESET, 0, stream, &[0, 0, 0, 8]);
+        given_up += 1;
+        // It has been heard before the login ends.
+        if !raw.ping() {
+            break;
+        }
+        go.send(()).expect("a backend");
+    }
+    drop(go);
+    assert!((100..300).contains(&given_up), "{given_up} were taken");
+    assert!((menshen.metric("menshen_http2_connections_cut_total") - 1.0).abs() < 0.1);
 }
