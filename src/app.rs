@@ -267,7 +267,7 @@ fn start(foundation: &Arc<Foundation>, current: &Arc<Current>, config: &Config, 
         it.denylist.follow(&*it.store, &it.clock, poll, &it.metrics, std::future::pending()).await;
     });
     let it = foundation.clone();
-    tasks.spawn(async move { it.streams.follow().await });
+    tasks.spawn(async move { it.streams.follow(&it.clock).await });
     let it = foundation.clone();
     tasks.spawn(async move { it.streams.look(&*it.store, &it.clock).await });
     let (it, now, every) = (foundation.clone(), current.clone(), config.store.sweep_interval.get());

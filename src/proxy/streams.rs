@@ -6,7 +6,8 @@
 //! merely come to its end nobody announces, so the store is asked about the sessions of open streams once a minute.
 //!
 //! Must stay true: a stream that is opened while its session is being revoked ends too; while the store fails no stream is
-//! ended for it, and while it is slow no revocation waits for it; an access token that has expired ends none.
+//! ended for it, and while it is slow no revocation waits for it; an access token of ours that has expired ends none (its
+//! session may be renewed), one of another issuer does: there is nothing else that could tell the end.
 
 use std::{
     collections::HashMap,
@@ -30,11 +31,15 @@ use crate::{
     error::ErrorCode,
     metrics::Metrics,
     store::Store,
+    token::Verified,
     types::Timestamp,
 };
 
 /// What has gone on for as long as this is a stream: an answer since its head, a call of gRPC since its beginning.
 pub(super) const LONG: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether a token of another issuer has ended.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// How often the store is asked about the sessions of open streams.
 const ASK_EVERY: Duration = Duration::from_mins(1);
@@ -81,16 +86,18 @@ pub(super) enum Ending {
     SessionOver = 3,
     /// menshen stops.
     Stopping = 4,
+    /// The token of another issuer by which it was opened is good no more.
+    TokenOver = 5,
 }
 
 impl Ending {
-    const ALL: [Self; 5] = [Self::Closed, Self::Idle, Self::Revoked, Self::SessionOver, Self::Stopping];
+    const ALL: [Self; 6] = [Self::Closed, Self::Idle, Self::Revoked, Self::SessionOver, Self::Stopping, Self::TokenOver];
 
     /// What the access log says of it.
     pub(super) const fn code(self) -> Option<ErrorCode> {
         match self {
             Self::Revoked => Some(ErrorCode::TokenRevoked),
-            Self::SessionOver => Some(ErrorCode::TokenExpired),
+            Self::SessionOver | Self::TokenOver => Some(ErrorCode::TokenExpired),
             Self::Closed | Self::Idle | Self::Stopping => None,
         }
     }
@@ -103,6 +110,7 @@ impl Ending {
             Self::Revoked => "revoked",
             Self::SessionOver => "session_over",
             Self::Stopping => "stopping",
+            Self::TokenOver => "token_over",
         }
     }
 }
@@ -111,6 +119,8 @@ impl Ending {
 pub struct Streams {
     open: papaya::HashMap<u64, Arc<Entry>, RandomState>,
     next: AtomicU64,
+    /// The earliest end of a token by which one of them was opened, in Unix milliseconds; `u64::MAX`: there is none.
+    earliest: AtomicU64,
     denylist: Arc<Denylist>,
     metrics: Metrics,
 }
@@ -126,6 +136,14 @@ struct Entry {
 }
 
 impl Entry {
+    /// When the token is good no more by which it was opened, where no session of ours is behind it.
+    fn end_of_token(&self) -> Option<Timestamp> {
+        match &self.identity.as_ref()?.claims {
+            Verified::Own(_) => None,
+            Verified::Foreign(claims) => claims.end,
+        }
+    }
+
     /// Tells its carrier to end it; what was said first counts.
     fn end(&self, why: Ending) {
         let first = self.ending.compare_exchange(Ending::Closed as u8, why as u8, Ordering::AcqRel, Ordering::Acquire);
@@ -185,7 +203,13 @@ impl Streams {
         for ending in Ending::ALL {
             metrics.streams_ended.with_label_values(&[ending.as_str()]).inc_by(0);
         }
-        Self { open: papaya::HashMap::default(), next: AtomicU64::new(0), denylist, metrics: metrics.clone() }
+        Self {
+            open: papaya::HashMap::default(),
+            next: AtomicU64::new(0),
+            earliest: AtomicU64::new(u64::MAX),
+            denylist,
+            metrics: metrics.clone(),
+        }
     }
 
     /// Takes a stream in. It may have to end at once.
@@ -204,17 +228,31 @@ impl Streams {
         self.open.pin().insert(id, entry.clone());
         // Only now: a revocation between the gate's check and the line above would be missed otherwise.
         self.end_if_revoked(&entry);
+        if let Some(end) = entry.end_of_token() {
+            self.earliest.fetch_min(end.as_millis(), Ordering::AcqRel);
+        }
         OpenStream { streams: self.clone(), id, entry }
     }
 
-    /// Ends streams as their sessions are revoked, for as long as it is polled. It waits for nothing else.
-    pub async fn follow(&self) {
+    /// Ends streams as their sessions are revoked, or the tokens of others behind them end, for as long as it is polled. It waits for
+    /// nothing else.
+    pub async fn follow(&self, clock: &Clock) {
         let mut revoked = self.denylist.changes();
         // What was revoked before we listened counts too.
         revoked.mark_changed();
-        while revoked.changed().await.is_ok() {
-            self.end_revoked();
-            sleep(GATHER).await;
+        let mut ticks = interval_at(Instant::now() + LOOK_EVERY, LOOK_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                changed = revoked.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    self.end_revoked();
+                    sleep(GATHER).await;
+                }
+                _ = ticks.tick() => self.end_by_token(clock.now()),
+            }
         }
     }
 
@@ -232,6 +270,24 @@ impl Streams {
     fn end_revoked(&self) {
         for entry in self.open.pin().values() {
             self.end_if_revoked(entry);
+        }
+    }
+
+    /// Ends every stream whose token is another issuer's and good no more.
+    fn end_by_token(&self, now: Timestamp) {
+        if now.as_millis() < self.earliest.load(Ordering::Acquire) {
+            return;
+        }
+        // Whoever opens one from here on says so again; all others are looked at now.
+        self.earliest.store(u64::MAX, Ordering::Release);
+        for entry in self.open.pin().values() {
+            match entry.end_of_token() {
+                Some(end) if now >= end => entry.end(Ending::TokenOver),
+                Some(end) => {
+                    self.earliest.fetch_min(end.as_millis(), Ordering::AcqRel);
+                }
+                None => {}
+            }
         }
     }
 

@@ -69,7 +69,7 @@ pub(super) async fn carry(client: Stream, backend: Stream, early: Bytes, idle: D
         Ending::Closed => None,
         // RFC 6455 section 7.4.1 and its registry: going away, policy violation, service restart.
         Ending::Idle => Some(1001),
-        Ending::Revoked | Ending::SessionOver => Some(1008),
+        Ending::Revoked | Ending::SessionOver | Ending::TokenOver => Some(1008),
         Ending::Stopping => Some(1012),
     };
     if let Some(code) = code {

@@ -82,6 +82,7 @@ pub(crate) fn foreign(sub: &str) -> ForeignClaims {
         issuer: "legacy".into(),
         sub: UserId::parse(sub).unwrap(),
         exp: Some(NOW.plus(Duration::from_mins(15))),
+        end: Some(NOW.plus(Duration::from_mins(15))),
         user_type: UserType::user(),
         roles: Vec::new(),
         client_type: None,

@@ -185,6 +185,7 @@ impl TrustedIssuer {
             issuer: self.name.clone(),
             sub: self.user_id(claims)?,
             exp: claims.exp.map(Timestamp::from_secs),
+            end,
             user_type,
             roles: mapped("roles")
                 .map(|theirs| claims.texts(theirs))

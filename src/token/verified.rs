@@ -30,6 +30,8 @@ pub struct ForeignClaims {
     pub sub: UserId,
     /// `None`: it does not expire.
     pub exp: Option<Timestamp>,
+    /// The first instant at which it is good no more, by its `exp` with the leeway or by the end of its issuer; `None`: there is none.
+    pub end: Option<Timestamp>,
     pub user_type: UserType,
     pub roles: Vec<String>,
     /// As the issuer says it: not one of our kinds of client.

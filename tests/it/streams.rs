@@ -447,6 +447,30 @@ fn a_logout_ends_the_sending_side_of_a_call() {
 }
 
 #[test]
+fn a_stream_by_a_token_of_another_issuer_ends_with_that_token() {
+    const SECRET: &str = "the-secret-that-the-backend-signed-with-before-0123";
+    let backend = Backend::answering(|_, stream| {
+        agree(stream);
+        echo(stream)
+    });
+    let issuer = format!(
+        "[[issuer]]\nname = \"legacy\"\nissuer = \"\"\nalgorithms = [\"HS256\"]\nsecret = \"{SECRET}\"\nleeway = \"0s\""
+    );
+    let menshen = Setup::before(backend.address).with(&issuer).start();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock").as_secs();
+    let token = |life: u64| {
+        let claims = serde_json::json!({ "sub": "42", "iat": now, "exp": now + life });
+        let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
+        jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).expect("a token")
+    };
+    let mut short = websocket(&menshen, "/ws", &token(3));
+    let mut long = websocket(&menshen, "/ws", &token(600));
+    closes_with(&mut short, 1008, "token_over");
+    long.send(frame(1, true, b"still here"));
+    assert_eq!(next_frame(long.stream()), Some((1, b"still here".to_vec())));
+}
+
+#[test]
 fn a_ban_and_a_revocation_of_everybody_end_streams_and_a_public_one_goes_on() {
     let backend = Backend::answering(|_, stream| {
         agree(stream);

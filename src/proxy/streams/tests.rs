@@ -9,7 +9,7 @@ use crate::{
     entropy::Entropy,
     store::{self, OpenOptions, RevocationEntry, RevocationTarget, StoreKeys, contract},
     token::{
-        AccessClaims, Verified,
+        AccessClaims, ForeignClaims,
         fixture::{self, NOW, Shelf},
     },
     types::SessionId,
@@ -28,9 +28,16 @@ impl World {
     }
 
     fn open(&self, session: u128) -> OpenStream {
-        let claims = AccessClaims { sid: SessionId::from_bits(session), ..fixture::claims() };
-        let identity =
-            Arc::new(Identity { claims: Verified::Own(claims), headers: Vec::new(), proofs: KeptProofs::default() });
+        self.open_with(Verified::Own(AccessClaims { sid: SessionId::from_bits(session), ..fixture::claims() }))
+    }
+
+    /// By a token of another issuer that is good until then.
+    fn open_until(&self, end: Option<Timestamp>) -> OpenStream {
+        self.open_with(Verified::Foreign(ForeignClaims { end, ..fixture::foreign("u1") }))
+    }
+
+    fn open_with(&self, claims: Verified) -> OpenStream {
+        let identity = Arc::new(Identity { claims, headers: Vec::new(), proofs: KeptProofs::default() });
         self.streams.register(Kind::WebSocket, Some(&identity))
     }
 
@@ -49,7 +56,8 @@ async fn a_revocation_ends_its_streams_and_no_others() {
     let world = World::new();
     let (mine, also_mine, other) = (world.open(1), world.open(1), world.open(2));
     let anonymous = world.streams.register(Kind::Events, None);
-    let mut follow = pin!(world.streams.follow());
+    let clock = Clock::manual(NOW);
+    let mut follow = pin!(world.streams.follow(&clock));
     tokio::select! {
         () = follow.as_mut() => panic!("it goes on"),
         // The waker of one and the state of the other.
@@ -68,7 +76,7 @@ async fn a_store_that_does_not_answer_delays_no_revocation() {
     let world = World::new();
     let (store, clock) = (Shelf { stuck: true.into(), ..Shelf::default() }, Clock::manual(NOW));
     let open = world.open(1);
-    let (mut follow, mut look) = (pin!(world.streams.follow()), pin!(world.streams.look(&store, &clock)));
+    let (mut follow, mut look) = (pin!(world.streams.follow(&clock)), pin!(world.streams.look(&store, &clock)));
     // By now the store has been asked, and says nothing.
     let asked = tokio::time::timeout(ASK_EVERY * 2, async { tokio::join!(follow.as_mut(), look.as_mut()) });
     assert!(asked.await.is_err());
@@ -101,6 +109,28 @@ async fn a_stream_ends_when_its_session_is_past_its_end() {
     assert_eq!((alive.over(), unknown.over()), (None, Some(Ending::SessionOver)));
     world.streams.end_those_over(&*store, now.plus(Duration::from_hours(31 * 24))).await;
     assert_eq!(alive.over(), Some(Ending::SessionOver));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_of_another_issuer_ends_its_streams_with_itself() {
+    let world = World::new();
+    let clock = Clock::manual(NOW);
+    let in_secs = |secs| NOW.plus(Duration::from_secs(secs));
+    let (endless, late, early, ours) =
+        (world.open_until(None), world.open_until(Some(in_secs(20))), world.open_until(Some(in_secs(10))), world.open(1));
+    let mut follow = pin!(world.streams.follow(&clock));
+    for (more, expected) in [(9, [None, None]), (1, [None, Some(Ending::TokenOver)]), (10, [Some(Ending::TokenOver); 2])] {
+        clock.advance(Duration::from_secs(more));
+        let looked = tokio::time::timeout(LOOK_EVERY * 2, follow.as_mut()).await;
+        assert!(looked.is_err(), "it goes on");
+        assert_eq!([late.over(), early.over()], expected, "{more} s later");
+    }
+    assert_eq!((endless.over(), ours.over()), (None, None));
+    // One that is opened later is seen too.
+    let next = world.open_until(Some(in_secs(21)));
+    clock.advance(Duration::from_secs(1));
+    assert!(tokio::time::timeout(LOOK_EVERY * 2, follow).await.is_err());
+    assert_eq!(next.over(), Some(Ending::TokenOver));
 }
 
 #[tokio::test]
