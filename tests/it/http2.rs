@@ -709,3 +709,140 @@ fn who_gives_up_login_after_login_loses_the_connection_too() {
     assert!((100..300).contains(&given_up), "{given_up} were taken");
     assert!((menshen.metric("menshen_http2_connections_cut_total") - 1.0).abs() < 0.1);
 }
+
+/// A backend that reads heads, and says this to each at once or never anything; it reads no body.
+fn reading_heads(answer: Option<&'static str>) -> SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.expect("a connection");
+            std::thread::spawn(move || {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    let mut byte = [0];
+                    if !stream.read(&mut byte).is_ok_and(|n| n > 0) {
+                        return;
+                    }
+                    head.push(byte[0]);
+                }
+                answer.map_or(Ok(()), |answer| stream.write_all(answer.as_bytes())).expect("sent");
+                // Until the other side ends it.
+                while stream.read(&mut [0; 1024]).is_ok_and(|n| n > 0) {}
+            });
+        }
+    });
+    address
+}
+
+/// A request whose body never comes.
+fn unfinished() -> Vec<(&'static str, &'static str)> {
+    but(":method", "POST")
+}
+
+#[test]
+fn a_body_that_never_comes_is_waited_for_only_a_little_after_the_answer() {
+    let address = reading_heads(Some("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"));
+    let menshen = Setup::before(address).with(&h2c("body_timeout = \"1h\"")).with(RULES).start();
+    let mut raw = Raw::connect(menshen.http);
+    raw.headers(1, &unfinished(), false);
+    assert_eq!(raw.outcome(1), Outcome::Status(200));
+    let begun = Instant::now();
+    assert_eq!(raw.outcome(1), Outcome::Reset, "the rest is not wanted");
+    let took = begun.elapsed();
+    assert!((Duration::from_secs(1)..Duration::from_secs(15)).contains(&took), "after {took:?}");
+    // It is a whole answer of the backend, and nobody's fault.
+    menshen.wait_for_metric("menshen_requests_total{decision=\"forwarded\",rule=\"open\",status=\"2xx\"}", 1.0);
+    assert!(!menshen.metrics().contains("menshen_upstream_errors_total{"), "{}", menshen.metrics());
+    // The connection serves on.
+    raw.headers(3, &unfinished(), false);
+    assert_eq!(raw.outcome(3), Outcome::Status(200));
+}
+
+#[test]
+fn a_backend_is_not_blamed_for_a_body_that_its_client_never_sends() {
+    let address = reading_heads(None);
+    let upstream = format!("[upstream]\nurls = [\"http://{address}\"]\nread_timeout = \"100ms\"");
+    let menshen = Setup::before(address).with(&h2c("body_timeout = \"1h\"")).with(&upstream).with(RULES).start();
+    let mut raw = Raw::connect(menshen.http);
+    // More than the failures for which a backend is passed over.
+    for n in 0..8 {
+        raw.headers(2 * n + 1, &unfinished(), false);
+        assert_eq!(raw.outcome(2 * n + 1), Outcome::Status(400), "{n}");
+    }
+    menshen.wait_for_metric("menshen_upstream_errors_total{kind=\"client_slow\"}", 8.0);
+    let metrics = menshen.metrics();
+    assert!(!metrics.contains("kind=\"timeout\""), "{metrics}");
+    assert!(metrics.contains(&format!("menshen_upstream_healthy{{upstream=\"{address}\"}} 1")), "{metrics}");
+    // The same silence to a request without a body is the backend's own.
+    for n in 8..16 {
+        raw.headers(2 * n + 1, &PLAIN, true);
+        assert!(matches!(raw.outcome(2 * n + 1), Outcome::Status(_)), "{n}");
+    }
+    menshen.wait_for_metric("menshen_upstream_errors_total{kind=\"timeout\"}", 8.0);
+    menshen.wait_for_metric(&format!("menshen_upstream_ejections_total{{upstream=\"{address}\"}}"), 1.0);
+}
+
+#[test]
+fn pages_of_listed_origins_are_told_the_same_over_http2() {
+    let backend = Backend::start();
+    let cors =
+        "[cors]\nallowed_origins = [\"https://shop.example\"]\n[[rule]]\nname = \"pages\"\npath = \"/api/**\"\ncors = true";
+    let menshen = Setup::before(backend.address).with(&h2c("")).with(cors).start();
+    let client = Http2::connect(menshen.http);
+    let asked = [("access-control-request-method", "PUT"), ("access-control-request-headers", "authorization")];
+    for path in ["/api/orders", "/auth/me"] {
+        for (origin, allowed) in [("https://shop.example", true), ("https://evil.example", false), ("null", false)] {
+            let fields = [&asked[..], &[("origin", origin)]].concat();
+            let preflight = client.ask(request("OPTIONS", &format!("http://h{path}"), &fields), b"").expect("an answer");
+            assert_eq!((preflight.status, preflight.body.len()), (204, 0), "{path} {origin}");
+            let told = |name: &str| preflight.headers.get(name).map(|value| value.to_str().expect("text"));
+            assert_eq!(told("access-control-allow-origin"), allowed.then_some(origin), "{path} {origin}");
+            assert_eq!(told("access-control-allow-methods").is_some(), allowed, "{path} {origin}");
+            assert_eq!(told("vary"), Some("Origin"), "{path} {origin}");
+            // And the refusals of the gate and of the auth API.
+            let refused = client.ask(request("GET", &format!("http://h{path}"), &[("origin", origin)]), b"");
+            let refused = refused.expect("an answer");
+            assert_eq!((refused.status, refused.headers["x-menshen-error"].as_bytes()), (401, &b"token_missing"[..]));
+            let told = refused.headers.get("access-control-allow-origin").map(|value| value.to_str().expect("text"));
+            assert_eq!(told, allowed.then_some(origin), "{path} {origin}");
+        }
+    }
+    assert!(backend.received().is_empty());
+    menshen.wait_for_metric(r#"menshen_requests_total{decision="preflight",rule="pages",status="2xx"}"#, 3.0);
+}
+
+#[test]
+fn a_gate_that_only_reports_forwards_over_http2_what_it_would_refuse() {
+    let backend = Backend::start();
+    let menshen = Setup::before(backend.address).with(&h2c("")).with("[gate]\nreport_only = true").with(RULES).start();
+    let client = Http2::connect(menshen.http);
+    let forged = [("x-user-id", "1"), ("x-auth-state", "authenticated"), ("authorization", "Bearer legacy")];
+    for (path, rule, code) in [
+        ("/closed", "default", "token_invalid"),
+        ("/open/../closed", "none", "path_ambiguous"),
+        ("/a%2fb;c", "none", "path_ambiguous"),
+    ] {
+        for (method, body) in [("GET", &b""[..]), ("POST", b"body")] {
+            let answer = client.ask(request(method, &format!("http://h{path}"), &forged), body).expect("an answer");
+            assert_eq!((answer.status, answer.headers.get("x-menshen-error")), (200, None), "{method} {path}");
+            let seen = backend.last();
+            assert_eq!(
+                (seen.line.as_str(), &seen.body[..]),
+                (format!("{method} {path} HTTP/1.1").as_str(), body),
+                "as it came"
+            );
+            assert_eq!(seen.folded("x-user-id"), Vec::<String>::new(), "{path}");
+            assert_eq!(seen.folded("x-auth-state"), ["anonymous"], "{path}");
+            assert_eq!(seen.folded("authorization"), ["Bearer legacy"], "{path}");
+        }
+        let series = format!(r#"menshen_report_only_total{{backend="2xx",code="{code}",rule="{rule}"}}"#);
+        menshen.wait_for_metric(&series, 2.0);
+    }
+    // What HTTP/1.1 would say otherwise is refused all the same.
+    let seen = backend.received().len();
+    let mut raw = Raw::connect(menshen.http);
+    raw.headers(1, &and("te", "gzip"), true);
+    assert!(matches!(raw.outcome(1), Outcome::Status(400) | Outcome::Reset));
+    assert_eq!(backend.received().len(), seen);
+}
