@@ -291,10 +291,9 @@ fn a_login_arrives_however_it_is_framed() {
 /// The same header fields on the three ways to a refusal: the router's, the gate's, and pingora's.
 #[test]
 fn a_shape_has_its_header_fields_once_wherever_it_is_written() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let nobody = listener.local_addr().expect("an address");
-    drop(listener);
-    let menshen = Setup::before(nobody)
+    let nobody = wire::Nobody::new();
+    let menshen = Setup::before(nobody.address)
+        .with(&format!("[upstream]\nurls = [\"http://{}\"]\nconnect_timeout = \"30s\"", nobody.address))
         .with(
             "[[dialect]]\nkind = \"custom\"\nprefix = \"/x\"\n[[dialect.route]]\nmethod = \"POST\"\npath = \"/in\"\naction = \"wechat_login\"\n\
              inputs = { code = \"body.code\" }\n[[dialect.error]]\nheaders = { X-Why = \"{code}\", X-Zh = \"不行\" }\nbody = '\"no\"'",

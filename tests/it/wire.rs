@@ -3,9 +3,11 @@
 use std::{
     io::{BufRead, BufReader, ErrorKind, Read, Write},
     net::{SocketAddr, TcpStream},
+    os::fd::OwnedFd,
     time::Duration,
 };
 
+use rustix::net::{AddressFamily, SocketType};
 use serde_json::Value;
 
 /// An answer.
@@ -130,6 +132,22 @@ impl Client {
 
     pub fn stream(&mut self) -> &mut BufReader<TcpStream> {
         &mut self.stream
+    }
+}
+
+/// An address that refuses connections for as long as this lives: the port is taken, so that nobody else comes to listen on it
+/// meanwhile.
+pub struct Nobody {
+    pub address: SocketAddr,
+    _socket: OwnedFd,
+}
+
+impl Nobody {
+    pub fn new() -> Self {
+        let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+        rustix::net::bind(&socket, &SocketAddr::from(([127, 0, 0, 1], 0))).expect("a port");
+        let address = rustix::net::getsockname(&socket).expect("an address").try_into().expect("an address of IP");
+        Self { address, _socket: socket }
     }
 }
 
