@@ -36,7 +36,7 @@ fn call(menshen: &Menshen, token: &str) -> Answer {
 }
 
 /// A part of a token as JSON: 0 is the header, 1 the claims.
-fn part(token: &str, n: usize) -> Value {
+pub(super) fn part(token: &str, n: usize) -> Value {
     let bytes = URL_SAFE_NO_PAD.decode(token.split('.').nth(n).expect("a part")).expect("base64url");
     serde_json::from_slice(&bytes).expect("JSON")
 }
