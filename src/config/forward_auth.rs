@@ -36,7 +36,8 @@ impl ForwardAuthConfig {
             problems.add(&key, format!("{network} is everybody, and who may ask can ask about any path"));
         }
         if self.enabled && upstream.shared_secret.is_some() {
-            let says = "is not told to proxies that ask (forward_auth): what they forward has it only if they send it themselves";
+            let says =
+                "is not told to proxies that ask (forward_auth): what they forward has it only if they send it themselves";
             problems.warn("upstream.shared_secret", says);
         }
         if self.enabled && self.forged_headers == ForgedHeaders::Ignore {

@@ -145,7 +145,7 @@ fn what_is_risky_is_allowed_with_a_warning() {
         ]
     );
     let asked = "[server]\nlisten = ['127.0.0.1:1']\n[forward_auth]\nenabled = true\ntrusted_callers = ['127.0.0.1/32']\n\
-                 [upstream]\nshared_secret = '0123456789abcdef0123456789abcdef'\n";
+                 [upstream]\nshared_secret = 'kJ8mQ2vX5tB7nR4wZ9pL3yH6cF1dS0gA'\n";
     let found = warnings(&development(asked));
     assert!(found.len() == 1 && found[0].contains(": upstream.shared_secret: is not told to proxies"), "{found:?}");
     let quiet = "[store]\nencryption_key_file = 'k'\n[wechat]\napp_id = 'wx1'\nsecret = 's3'\n";
