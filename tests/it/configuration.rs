@@ -62,7 +62,7 @@ fn the_appsecret_comes_from_a_variable_a_file_or_a_file_that_a_variable_names() 
         // With the line end that an editor adds.
         fs::write(dir.path().join("wechat.secret"), format!("{SECRET}\n")).expect("a file");
         let setup = Setup::before(backend.address).in_production().in_directory(dir.clone()).with(section);
-        let mut menshen = variables.iter().fold(setup, |setup, (name, value)| setup.variable(name, *value)).start();
+        let mut menshen = variables.iter().fold(setup, |setup, (name, value)| setup.variable(*name, *value)).start();
         menshen.expect_error("WeChat refuses our credentials or request");
         let answer = menshen.post("/auth/wechat/login", &[], &json!({ "code": format!("alice-{n}") }));
         assert_eq!(answer.status, status, "{name}");

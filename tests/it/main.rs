@@ -16,6 +16,7 @@ mod configuration;
 mod cors;
 mod credentials;
 mod demo;
+mod deploy;
 mod dialects;
 mod doctor;
 mod explain;

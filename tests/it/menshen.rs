@@ -59,8 +59,8 @@ pub struct Setup {
     mode: &'static str,
     upstream: String,
     sections: String,
-    environment: Vec<(&'static str, String)>,
-    shell: Option<&'static str>,
+    environment: Vec<(String, String)>,
+    shell: Option<String>,
     file: Option<PathBuf>,
     dir: Arc<TempDir>,
 }
@@ -93,14 +93,14 @@ impl Setup {
     }
 
     /// With this variable in its environment, which is empty otherwise.
-    pub fn variable(mut self, name: &'static str, value: impl Into<String>) -> Self {
-        self.environment.push((name, value.into()));
+    pub fn variable(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.environment.push((name.into(), value.into()));
         self
     }
 
     /// After these commands of a shell, which becomes the process.
-    pub fn after_shell(mut self, commands: &'static str) -> Self {
-        self.shell = Some(commands);
+    pub fn after_shell(mut self, commands: impl Into<String>) -> Self {
+        self.shell = Some(commands.into());
         self
     }
 
@@ -148,7 +148,7 @@ impl Setup {
     /// Starts it and waits until it is ready.
     pub fn start(self) -> Menshen {
         let config = self.file.clone().unwrap_or_else(|| self.config());
-        let mut command = match self.shell {
+        let mut command = match &self.shell {
             None => Command::new(BINARY),
             Some(commands) => {
                 let mut shell = Command::new("/bin/sh");
