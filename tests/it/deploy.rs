@@ -3,6 +3,7 @@
 
 mod docker;
 mod image;
+mod kubernetes;
 
 use std::{
     io::{BufRead, BufReader},
@@ -41,6 +42,11 @@ fn documents(kind: &str, file: &Path) -> Vec<Value> {
 /// A text at a JSON pointer.
 fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
     value.pointer(pointer).and_then(Value::as_str).unwrap_or_else(|| panic!("no text at {pointer} of {value:#}"))
+}
+
+/// A number at a JSON pointer.
+fn number(value: &Value, pointer: &str) -> u64 {
+    value.pointer(pointer).and_then(Value::as_u64).unwrap_or_else(|| panic!("no number at {pointer} of {value:#}"))
 }
 
 /// The items of a list, none where there is no list.
@@ -86,7 +92,7 @@ impl Drop for ExampleBackend {
 #[test]
 fn every_yaml_file_is_tidy() {
     let lint = tool("yamllint")
-        .args(["--strict", "-c", ".yamllint.yaml", "docker"])
+        .args(["--strict", "-c", ".yamllint.yaml", "docker", "kubernetes"])
         .current_dir(repository("deploy"))
         .output()
         .expect("yamllint");

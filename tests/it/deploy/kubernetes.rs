@@ -1,0 +1,320 @@
+//! `deploy/kubernetes`: each variant as `kubectl kustomize` renders it. Valid by the schemas of Kubernetes, closed where it must be,
+//! and run (`kubernetes/pod.rs`).
+
+mod pod;
+
+use std::{collections::BTreeSet, fs, sync::LazyLock};
+
+use serde_json::{Value, json};
+use toml_edit::DocumentMut;
+
+use super::{documents, image::USER, items, number, printed, repository, seconds, text, tool};
+
+/// One way to put menshen into a cluster.
+struct Variant {
+    name: &'static str,
+    /// The oldest version of Kubernetes that it is for.
+    oldest: &'static str,
+    /// Where the container is in the pod.
+    list: &'static str,
+    /// Who else is in it.
+    beside_the_application: bool,
+}
+
+const VARIANTS: [Variant; 4] = [
+    Variant { name: "unix-socket", oldest: "1.30", list: "initContainers", beside_the_application: true },
+    Variant { name: "loopback", oldest: "1.30", list: "initContainers", beside_the_application: true },
+    Variant { name: "old-cluster", oldest: "1.27", list: "containers", beside_the_application: true },
+    Variant { name: "standalone", oldest: "1.27", list: "containers", beside_the_application: false },
+];
+
+/// The newest version of Kubernetes whose schemas are at hand.
+const NEWEST: &str = "1.37";
+
+/// The port of the application of `examples/app`.
+const APPLICATION: u64 = 3000;
+
+/// Each variant, rendered once for all tests.
+static RENDERED: LazyLock<Vec<Rendered>> =
+    LazyLock::new(|| VARIANTS.iter().map(|variant| Rendered::make(variant.name)).collect());
+
+/// A variant as it reaches the cluster.
+struct Rendered {
+    yaml: String,
+    documents: Vec<Value>,
+}
+
+impl Rendered {
+    fn of(variant: &str) -> &'static Self {
+        let place = VARIANTS.iter().position(|known| known.name == variant).expect("a variant");
+        &RENDERED[place]
+    }
+
+    fn make(variant: &str) -> Self {
+        let yaml = printed(tool("kubectl").arg("kustomize").arg(repository("deploy/kubernetes/examples").join(variant)));
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        fs::write(file.path(), &yaml).expect("a file");
+        Self { documents: documents("yaml", file.path()), yaml }
+    }
+
+    fn all<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Value> {
+        self.documents.iter().filter(move |document| document["kind"] == kind)
+    }
+
+    fn one(&self, kind: &str, name: &str) -> &Value {
+        let mut found = self.documents.iter().filter(|it| it["kind"] == kind && it["metadata"]["name"] == name);
+        let one = found.next().unwrap_or_else(|| panic!("no {kind} {name} in {}", self.yaml));
+        assert!(found.next().is_none());
+        one
+    }
+
+    /// The Deployment that has menshen.
+    fn deployment(&self, variant: &Variant) -> &Value {
+        self.one("Deployment", if variant.beside_the_application { "shop" } else { "menshen" })
+    }
+
+    fn pod(&self, variant: &Variant) -> &Value {
+        &self.deployment(variant)["spec"]["template"]["spec"]
+    }
+
+    /// The container of menshen.
+    fn container(&self, variant: &Variant) -> &Value {
+        let mut found = items(&self.pod(variant)[variant.list]).iter().filter(|it| it["name"] == "menshen");
+        let one = found.next().unwrap_or_else(|| panic!("no menshen in {}", self.yaml));
+        assert!(found.next().is_none());
+        one
+    }
+
+    /// The config that it reads.
+    fn config(&self) -> &str {
+        text(self.one("ConfigMap", "menshen-config"), "/data/config.toml")
+    }
+
+    fn parsed_config(&self) -> DocumentMut {
+        self.config().parse().expect("TOML")
+    }
+}
+
+/// All containers of a pod.
+fn containers(pod: &Value) -> impl Iterator<Item = &Value> {
+    items(&pod["initContainers"]).iter().chain(items(&pod["containers"]))
+}
+
+/// The numbers of a container's ports.
+fn ports(container: &Value) -> Vec<u64> {
+    items(&container["ports"]).iter().map(|port| number(port, "/containerPort")).collect()
+}
+
+/// Whether a label selector picks what has these labels.
+fn picks(selector: &Value, labels: &Value) -> bool {
+    let wanted = selector["matchLabels"].as_object().expect("labels");
+    !wanted.is_empty() && wanted.iter().all(|(name, value)| &labels[name] == value)
+}
+
+/// The port of an address.
+fn port_of(address: &str) -> u64 {
+    address.rsplit(':').next().and_then(|port| port.parse().ok()).unwrap_or_else(|| panic!("no port in {address}"))
+}
+
+#[test]
+fn every_variant_is_valid_by_the_schemas_of_its_oldest_and_the_newest_kubernetes() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = |variant: &Variant| dir.path().join(variant.name).with_extension("yaml");
+    for variant in &VARIANTS {
+        let rendered = Rendered::of(variant.name);
+        fs::write(file(variant), &rendered.yaml).expect("a file");
+        let kinds: BTreeSet<_> = rendered.documents.iter().map(|document| text(document, "/kind")).collect();
+        let wanted = [
+            "ConfigMap",
+            "Deployment",
+            "NetworkPolicy",
+            "PersistentVolumeClaim",
+            "PodDisruptionBudget",
+            "PodMonitor",
+            "Service",
+        ];
+        assert_eq!(kinds, BTreeSet::from(wanted), "{}", variant.name);
+    }
+    for version in BTreeSet::from(VARIANTS.map(|variant| variant.oldest)).into_iter().chain([NEWEST]) {
+        let meant = VARIANTS.iter().filter(|variant| version == NEWEST || variant.oldest == version);
+        printed(tool("kubernetes-validate").args(["--strict", "--no-warn", "-k", version]).args(meant.map(file)));
+    }
+    // The operator's definitions, which kubernetes-validate does not have.
+    let together = dir.path().join("together.yaml");
+    let all: Vec<_> = VARIANTS.iter().map(|variant| Rendered::of(variant.name).yaml.as_str()).collect();
+    fs::write(&together, all.join("---\n")).expect("a file");
+    let monitors = documents("operator", &together);
+    assert_eq!(monitors.iter().filter(|document| document["kind"] == "PodMonitor").count(), VARIANTS.len());
+}
+
+#[test]
+fn no_container_can_do_more_than_it_needs() {
+    let mut seen = 0;
+    for variant in &VARIANTS {
+        let rendered = Rendered::of(variant.name);
+        for deployment in rendered.all("Deployment") {
+            let pod = &deployment["spec"]["template"]["spec"];
+            for host in ["hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace"] {
+                assert_eq!(pod[host], Value::Null, "{}: {host}", variant.name);
+            }
+            for container in containers(pod) {
+                let (name, may) = (text(container, "/name"), &container["securityContext"]);
+                assert_eq!(may["runAsNonRoot"], true, "{}: {name}", variant.name);
+                assert_eq!(may["readOnlyRootFilesystem"], true, "{}: {name}", variant.name);
+                assert_eq!(may["allowPrivilegeEscalation"], false, "{}: {name}", variant.name);
+                assert_eq!(may["privileged"], Value::Null, "{}: {name}", variant.name);
+                assert_eq!(may["capabilities"], json!({ "drop": ["ALL"] }), "{}: {name}", variant.name);
+                assert_eq!(may["seccompProfile"], json!({ "type": "RuntimeDefault" }), "{}: {name}", variant.name);
+                assert!(container["resources"]["requests"]["memory"].is_string(), "{}: {name}", variant.name);
+                assert!(container["resources"]["limits"]["memory"].is_string(), "{}: {name}", variant.name);
+                let image = text(container, "/image");
+                assert!(image.rsplit_once(':').is_some_and(|(_, tag)| tag != "latest"), "{}: {image}", variant.name);
+                for mount in items(&container["volumeMounts"]) {
+                    assert_eq!(mount["subPath"], Value::Null, "{}: what is mounted so never changes", variant.name);
+                }
+                seen += 1;
+            }
+        }
+        let (pod, container) = (rendered.pod(variant), rendered.container(variant));
+        assert_eq!(pod["automountServiceAccountToken"], false, "{}", variant.name);
+        assert_eq!(pod["securityContext"]["fsGroup"], USER, "{}", variant.name);
+        assert_eq!(container["securityContext"]["runAsUser"], USER, "{}", variant.name);
+        assert_eq!(container["securityContext"]["runAsGroup"], USER, "{}", variant.name);
+        assert_eq!(container["lifecycle"], Value::Null, "{}: menshen has no preStop", variant.name);
+        // What is secret is mounted for menshen alone.
+        for other in containers(pod).filter(|it| it["name"] != "menshen") {
+            let mounted: Vec<_> = items(&other["volumeMounts"]).iter().map(|mount| text(mount, "/name")).collect();
+            assert!(mounted.iter().all(|name| *name == "menshen-socket"), "{}: {mounted:?}", variant.name);
+        }
+    }
+    assert_eq!(seen, 8);
+}
+
+#[test]
+fn clients_reach_the_gate_prometheus_the_metrics_and_nobody_the_application() {
+    for variant in &VARIANTS {
+        let rendered = Rendered::of(variant.name);
+        let (config, name) = (rendered.parsed_config(), variant.name);
+        let gate = port_of(config["server"]["listen"][0].as_str().expect("an address"));
+        let admin = port_of(config["admin"]["listen"].as_str().expect("an address"));
+        let labels = &rendered.deployment(variant)["spec"]["template"]["metadata"]["labels"];
+        assert_eq!(ports(rendered.container(variant)), [gate, admin], "{name}");
+
+        // By number: a named port of a native sidecar is not found by every version. To the gate, whichever Service clients use.
+        let service = rendered.one("Service", if variant.beside_the_application { "shop" } else { "menshen" });
+        let targets: Vec<_> = items(&service["spec"]["ports"]).iter().map(|port| number(port, "/targetPort")).collect();
+        assert_eq!(targets, [gate], "{name}");
+        assert!(picks(&json!({ "matchLabels": service["spec"]["selector"] }), labels), "{name}");
+
+        let policy = rendered.one("NetworkPolicy", "menshen");
+        assert!(picks(&policy["spec"]["podSelector"], labels), "{name}");
+        assert_eq!(policy["spec"]["policyTypes"], json!(["Ingress"]), "{name}");
+        let mut open: Vec<u64> = Vec::new();
+        for rule in items(&policy["spec"]["ingress"]) {
+            assert!(!items(&rule["from"]).is_empty(), "{name}: from everywhere");
+            open.extend(items(&rule["ports"]).iter().map(|port| number(port, "/port")));
+        }
+        assert_eq!(open, [gate, admin], "{name}");
+
+        let upstream = config["upstream"]["urls"][0].as_str().expect("an address");
+        if variant.beside_the_application {
+            // No port of the application is named, and it listens where the pod's address does not lead.
+            let shop = items(&rendered.pod(variant)["containers"]).iter().find(|it| it["name"] == "shop").expect("the shop");
+            assert_eq!(ports(shop), [] as [u64; 0], "{name}");
+            let listens = text(shop, "/env/0/value");
+            assert!(upstream == listens || upstream == format!("http://{listens}"), "{name}: {upstream} and {listens}");
+            assert!(listens.starts_with("127.0.0.1:") || listens.starts_with("unix:/run/menshen/"), "{name}: {listens}");
+        } else {
+            let (shop, behind) = (rendered.one("Deployment", "shop"), rendered.one("NetworkPolicy", "behind-menshen"));
+            let its_labels = &shop["spec"]["template"]["metadata"]["labels"];
+            assert!(picks(&behind["spec"]["podSelector"], its_labels), "{name}");
+            let rules = items(&behind["spec"]["ingress"]);
+            assert_eq!(rules.len(), 1, "{name}");
+            let peers = items(&rules[0]["from"]);
+            assert_eq!(peers.len(), 1, "{name}");
+            assert!(picks(&peers[0]["podSelector"], labels) && !picks(&peers[0]["podSelector"], its_labels), "{name}");
+            let service = rendered.one("Service", "shop");
+            assert_eq!(upstream, format!("http://shop:{}", number(service, "/spec/ports/0/port")), "{name}");
+            assert_eq!(number(service, "/spec/ports/0/targetPort"), APPLICATION, "{name}");
+            assert_eq!(shop["spec"]["replicas"], 2, "the application keeps its own");
+        }
+
+        let monitor = rendered.one("PodMonitor", "menshen");
+        assert!(picks(&monitor["spec"]["selector"], labels), "{name}");
+        let scraped = text(monitor, "/spec/podMetricsEndpoints/0/port");
+        let named: Vec<_> = containers(rendered.pod(variant))
+            .flat_map(|container| items(&container["ports"]))
+            .filter(|port| port["name"] == scraped)
+            .map(|port| number(port, "/containerPort"))
+            .collect();
+        assert_eq!(named, [admin], "{name}: the name is unique");
+        assert!(scraped.len() <= 15, "{scraped}");
+    }
+}
+
+#[test]
+fn one_replica_holds_the_store_and_can_be_evicted() {
+    for variant in &VARIANTS {
+        let rendered = Rendered::of(variant.name);
+        let (spec, name) = (&rendered.deployment(variant)["spec"], variant.name);
+        assert_eq!(spec["replicas"], 1, "{name}");
+        assert_eq!(spec["strategy"], json!({ "type": "Recreate" }), "{name}");
+        let claim = rendered.one("PersistentVolumeClaim", "menshen-data");
+        assert_eq!(claim["spec"]["accessModes"], json!(["ReadWriteOncePod"]), "{name}");
+        let volumes = items(&rendered.pod(variant)["volumes"]);
+        let data = volumes.iter().find(|volume| volume["name"] == "menshen-data").expect("a volume");
+        assert_eq!(text(data, "/persistentVolumeClaim/claimName"), "menshen-data", "{name}");
+        let budget = rendered.one("PodDisruptionBudget", "menshen");
+        assert_eq!(budget["spec"]["maxUnavailable"], 1, "{name}");
+        assert!(picks(&budget["spec"]["selector"], &spec["template"]["metadata"]["labels"]), "{name}");
+        let socket = volumes.iter().find(|volume| volume["name"] == "menshen-socket");
+        assert_eq!(socket.is_some(), variant.beside_the_application, "{name}");
+        assert!(socket.is_none_or(|socket| socket["emptyDir"]["medium"] == "Memory"), "{name}");
+    }
+}
+
+#[test]
+fn what_ends_a_pod_adds_up() {
+    // For the application to finish what it began: what gunicorn gives its workers.
+    let own_time = 30;
+    // For menshen to close its store, and for the kubelet.
+    let margin = 5;
+    for variant in &VARIANTS {
+        let rendered = Rendered::of(variant.name);
+        let (pod, config, name) = (rendered.pod(variant), rendered.parsed_config(), variant.name);
+        let limit = number(pod, "/terminationGracePeriodSeconds");
+        assert_eq!(limit, 60, "{name}");
+        let (grace, drain) = (seconds(&config, "server", "unready_grace"), seconds(&config, "server", "drain_timeout"));
+        let menshen = grace + drain;
+        if !variant.beside_the_application {
+            assert!(grace >= 5 && menshen + margin <= limit, "{name}");
+            continue;
+        }
+        let stop =
+            &items(&pod["containers"]).iter().find(|it| it["name"] == "shop").expect("the shop")["lifecycle"]["preStop"];
+        if variant.list == "initContainers" {
+            // First the application sleeps, then it ends, then menshen is told: one after the other.
+            let sleep = number(stop, "/sleep/seconds");
+            assert_eq!(grace, 0, "{name}: nobody is left to wait for");
+            assert!(sleep >= 5 && sleep + own_time + menshen + margin <= limit, "{name}");
+        } else {
+            // Both are told at once: the application is there for as long as menshen forwards, and ends after it.
+            let command: Vec<_> = items(&stop["exec"]["command"]).iter().filter_map(Value::as_str).collect();
+            let ["sleep", sleep] = command[..] else { panic!("{command:?}") };
+            let sleep: u64 = sleep.parse().expect("seconds");
+            assert!(grace >= 5 && sleep >= menshen && sleep + own_time + margin <= limit, "{name}");
+        }
+    }
+}
+
+#[test]
+fn the_same_container_is_added_in_every_way() {
+    let [socket, _, old, alone] = &VARIANTS;
+    let mut sidecar = Rendered::of(socket.name).container(socket).clone();
+    assert_eq!(sidecar["restartPolicy"], "Always");
+    sidecar.as_object_mut().expect("a container").remove("restartPolicy");
+    assert_eq!(&sidecar, Rendered::of(old.name).container(old));
+    let mounts = sidecar["volumeMounts"].as_array_mut().expect("mounts");
+    mounts.retain(|mount| mount["name"] != "menshen-socket");
+    assert_eq!(&sidecar, Rendered::of(alone.name).container(alone));
+}

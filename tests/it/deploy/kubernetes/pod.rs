@@ -1,0 +1,145 @@
+//! Each variant's config carried out by the real binary, in the image, with the mounts that the pod would have.
+//!
+//! That a change of a mounted `ConfigMap` is read (the swap of `..data`) is tested in `reload.rs`.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use serde_json::{Value, json};
+
+use super::{
+    super::{
+        super::{
+            wechat::{APP_ID, SECRET, Wechat},
+            wire,
+        },
+        ExampleBackend,
+        image::{Image, assert_confined, give, share, user_of},
+    },
+    Rendered, VARIANTS, items, number, port_of, printed, repository, text,
+};
+
+/// The files of the Secret, as the README has them made, in a directory.
+fn make_secrets(dir: &Path) -> BTreeSet<String> {
+    let readme = fs::read_to_string(repository("deploy/kubernetes/README.md")).expect("the README");
+    let (_, after) = readme.split_once("kubectl -n shop create secret generic menshen-secrets").expect("the command");
+    let (command, _) = after.split_once("```").expect("its end");
+    let mut names = BTreeSet::new();
+    for part in command.split("--from-file=").skip(1) {
+        let (name, from) = part.split_once('=').expect("NAME=FILE");
+        let from = from.trim_end().trim_end_matches('\\').trim_end();
+        let file = dir.join(name);
+        match from.strip_prefix("<(").and_then(|command| command.strip_suffix(')')) {
+            Some(command) => fs::write(&file, printed(Command::new("/bin/sh").args(["-c", command]))).expect("a file"),
+            None => fs::write(&file, format!("{SECRET}\n")).expect("a file"),
+        }
+        share(&file, 0o440);
+        assert!(names.insert(name.to_owned()), "{name} twice");
+    }
+    names
+}
+
+/// A directory as the kubelet mounts a `ConfigMap`: the files are links through `..data`.
+fn lay_out_config(volume: &Path, config: &str) {
+    let data = volume.join("..2026_11_29");
+    fs::create_dir_all(&data).expect("a directory");
+    fs::write(data.join("config.toml"), config).expect("a config");
+    symlink("..2026_11_29", volume.join("..data")).expect("a link");
+    symlink("..data/config.toml", volume.join("config.toml")).expect("a link");
+}
+
+#[test]
+fn every_config_runs_in_the_image_with_the_mounts_of_its_pod() {
+    let wechat = Wechat::start();
+    let mut idle = Vec::new();
+    for variant in &VARIANTS {
+        let (rendered, name) = (Rendered::of(variant.name), variant.name);
+        let mut image = Image::build();
+
+        // The volumes, by what the pod says they are, and the mounts, by what the container says.
+        let place = |image: &Image, volume: &str| -> PathBuf { image.directory(volume) };
+        lay_out_config(&place(&image, "menshen-config"), rendered.config());
+        let secrets = make_secrets(&place(&image, "menshen-secrets"));
+        let data = place(&image, "menshen-data");
+        share(&data, 0o2770);
+        let socket = place(&image, "menshen-socket");
+        share(&socket, 0o2770);
+        let container = rendered.container(variant);
+        for mount in items(&container["volumeMounts"]) {
+            let (volume, to) = (text(mount, "/name"), text(mount, "/mountPath"));
+            image.mount(&place(&image, volume), to, mount["readOnly"] == true);
+        }
+        let config = rendered.parsed_config();
+        let asked: BTreeSet<_> = [("admin", "token_file"), ("store", "encryption_key_file"), ("wechat", "secret_file")]
+            .iter()
+            .map(|(section, key)| config[section][key].as_str().expect("a file"))
+            .map(|path| path.strip_prefix("/run/secrets/menshen/").expect("a secret").to_owned())
+            .collect();
+        assert_eq!(secrets, asked, "{name}: the README makes what the config reads");
+
+        // As it is, for the one who applies it.
+        let check = image.command(&["check"]);
+        let said = String::from_utf8_lossy(&check.stderr);
+        // The network policy is the answer to it.
+        let known = "admin.listen: 0.0.0.0:9090 can be reached from other machines, and asks nobody who they are";
+        let others = said.lines().filter(|line| !(line.starts_with("warning: ") && line.ends_with(known))).count();
+        assert!(check.status.success() && others == 0, "{name}: {said}");
+
+        // Only what belongs to the machine is another: the ports, and where WeChat is.
+        let upstream = config["upstream"]["urls"][0].as_str().expect("an address");
+        let backend = if let Some(file) = upstream.strip_prefix("unix:/run/menshen/") {
+            ExampleBackend::start(&format!("unix:{}", socket.join(file).display()))
+        } else {
+            let backend = ExampleBackend::start("127.0.0.1:0");
+            image.variable("MENSHEN_UPSTREAM__URLS", format!("http://{}", backend.at));
+            backend
+        };
+        image.variable("MENSHEN_SERVER__LISTEN", "127.0.0.1:0");
+        image.variable("MENSHEN_ADMIN__LISTEN", "127.0.0.1:0");
+        image.variable("MENSHEN_WECHAT__BASE_URL", wechat.server.base_url());
+        image.variable("MENSHEN_WECHAT__APP_ID", APP_ID);
+        // The arithmetic has a test of its own.
+        image.variable("MENSHEN_SERVER__UNREADY_GRACE", "0s");
+        give(&image.root().join("var/lib/menshen"));
+
+        let mut menshen = image.start();
+        assert_confined(&menshen);
+        idle.push(menshen.memory());
+        let named = items(&container["ports"]).iter().find(|port| port["name"] == "menshen-metrics").expect("a port");
+        for probe in ["startupProbe", "readinessProbe", "livenessProbe"] {
+            let asks = &container[probe]["httpGet"];
+            assert_eq!(asks["port"], named["name"], "{name}: {probe}");
+            assert_eq!(wire::ask(menshen.admin, "GET", text(asks, "/path"), &[], b"").status, 200, "{name}: {probe}");
+        }
+        if variant.beside_the_application {
+            // The application's probe goes through the gate.
+            let shop = items(&rendered.pod(variant)["containers"]).iter().find(|it| it["name"] == "shop").expect("the shop");
+            let asks = &shop["readinessProbe"]["httpGet"];
+            assert_eq!(
+                number(asks, "/port"),
+                port_of(config["server"]["listen"][0].as_str().expect("an address")),
+                "{name}"
+            );
+            assert_eq!(menshen.get(text(asks, "/path"), &[]).status, 200, "{name}");
+            assert_eq!(shop["livenessProbe"], Value::Null, "{name}: not through the gate");
+        }
+        let login = menshen.login(&format!("alice-of-{name}"));
+        let bearer = format!("Bearer {}", login["access_token"].as_str().expect("a token"));
+        let answer = menshen.get("/orders", &[("Authorization", &bearer)]);
+        let wanted = json!({ "path": "/orders", "state": "authenticated", "user": user_of(&login) });
+        assert_eq!((answer.status, answer.json()), (200, wanted), "{name}");
+        assert_eq!(menshen.get("/orders", &[]).status, 401, "{name}");
+        menshen.stop();
+        drop(backend);
+        assert!(fs::read_dir(&data).expect("the volume").count() > 0, "{name}: the store is on the volume");
+    }
+    // The request for memory leaves room for what an idle one holds.
+    let request = text(Rendered::of("loopback").container(&VARIANTS[1]), "/resources/requests/memory").to_owned();
+    let request: usize = request.strip_suffix("Mi").and_then(|count| count.parse().ok()).expect("MiB");
+    assert!(idle.iter().all(|kib| kib / 1024 < request), "{idle:?} KiB of {request} MiB");
+}
