@@ -318,3 +318,70 @@ fn the_same_container_is_added_in_every_way() {
     mounts.retain(|mount| mount["name"] != "menshen-socket");
     assert_eq!(&sidecar, Rendered::of(alone.name).container(alone));
 }
+
+/// Somebody's application: an init container, a second container and a volume of its own, and another Deployment that is not meant.
+const APPLICATION_OF_OTHERS: &str = "
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: api, labels: {behind: menshen}}
+spec:
+  replicas: 3
+  strategy: {type: RollingUpdate, rollingUpdate: {maxSurge: 1}}
+  selector: {matchLabels: {app: api}}
+  template:
+    metadata: {labels: {app: api}, annotations: {team: api}}
+    spec:
+      initContainers: [{name: migrate, image: 'api:1', volumeMounts: [{name: files, mountPath: /files}]}]
+      containers:
+        - {name: web, image: 'api:1', ports: [{containerPort: 8000}], volumeMounts: [{name: files, mountPath: /files}]}
+        - {name: logs, image: 'logs:1'}
+      volumes: [{name: files, emptyDir: {}}]
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: worker, labels: {app: worker}}
+spec:
+  selector: {matchLabels: {app: worker}}
+  template: {metadata: {labels: {app: worker}}, spec: {containers: [{name: worker, image: 'api:1'}]}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: api, labels: {behind: menshen}}
+spec: {selector: {app: api}, ports: [{port: 80, targetPort: 8000}]}
+";
+
+#[test]
+fn an_application_with_parts_of_its_own_keeps_them() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let components = repository("deploy/kubernetes/components");
+    printed(std::process::Command::new("cp").arg("-r").arg(components).arg(dir.path()));
+    fs::create_dir(dir.path().join("own")).expect("a directory");
+    fs::write(dir.path().join("own/application.yaml"), APPLICATION_OF_OTHERS).expect("a file");
+    for (component, first, second) in [
+        ("sidecar", vec!["menshen", "migrate"], vec!["web", "logs"]),
+        ("container", vec!["migrate"], vec!["menshen", "web", "logs"]),
+    ] {
+        let overlay = format!("resources: [application.yaml]\ncomponents: [../components/{component}]\n");
+        fs::write(dir.path().join("own/kustomization.yaml"), overlay).expect("a file");
+        let yaml = printed(tool("kubectl").arg("kustomize").arg(dir.path().join("own")));
+        let file = dir.path().join("rendered.yaml");
+        fs::write(&file, &yaml).expect("a file");
+        printed(tool("kubernetes-validate").args(["--strict", "--no-warn", "-k", NEWEST]).arg(&file));
+        let rendered = Rendered { documents: documents("yaml", &file), yaml };
+
+        let api = rendered.one("Deployment", "api");
+        let pod = &api["spec"]["template"]["spec"];
+        let names = |list: &str| -> Vec<&str> { items(&pod[list]).iter().map(|it| text(it, "/name")).collect() };
+        assert_eq!((names("initContainers"), names("containers")), (first, second), "{component}");
+        assert!(names("volumes").contains(&"files"), "{component}");
+        assert_eq!(text(api, "/spec/template/metadata/annotations/team"), "api", "{component}");
+        assert_eq!(api["spec"]["strategy"], json!({ "type": "Recreate" }), "{component}");
+        assert_eq!(api["spec"]["selector"]["matchLabels"], json!({ "app": "api" }), "{component}: it cannot be changed");
+        let sleeping: Vec<_> = containers(pod).filter(|it| !it["lifecycle"].is_null()).map(|it| text(it, "/name")).collect();
+        assert_eq!(sleeping, ["web"], "{component}: the first of its own");
+        assert_eq!(number(rendered.one("Service", "api"), "/spec/ports/0/targetPort"), 8080, "{component}");
+        let worker = &rendered.one("Deployment", "worker")["spec"]["template"];
+        let alone = json!({ "metadata": { "labels": { "app": "worker" } }, "spec": { "containers": [{ "name": "worker", "image": "api:1" }] } });
+        assert_eq!(worker, &alone, "{component}: what has no label is left alone");
+    }
+}
