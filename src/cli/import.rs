@@ -26,7 +26,7 @@ pub(super) struct Args {
 /// What to restore from, and how.
 #[derive(Debug, clap::Args)]
 pub(super) struct FileArgs {
-    /// What `menshen export` made; it becomes the store of this config, which has to be empty
+    /// What `menshen export` made, or `-` for standard input; it becomes the store of this config, which has to be empty
     #[arg(required = true)]
     file: PathBuf,
     /// Everybody stays signed in: for a move, from an export of a stopped menshen. Without it everybody signs in anew

@@ -6,7 +6,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, BufReader, Write},
+    io::{self, BufReader, Read, Write},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -61,7 +61,11 @@ async fn import(config: Config, args: &FileArgs) -> anyhow::Result<(Counts, bool
         None => app::export_key(&config)?,
     };
     let key = key.context("store.encryption_key is needed: the one of the store that was exported (or say --key-file)")?;
-    let file = File::open(&args.file).with_context(|| format!("cannot open {}", args.file.display()))?;
+    let file: Box<dyn Read> = if args.file.as_os_str() == "-" {
+        Box::new(io::stdin())
+    } else {
+        Box::new(File::open(&args.file).with_context(|| format!("cannot open {}", args.file.display()))?)
+    };
     let mut opener = Opener::begin(BufReader::new(file), &key)?;
     if args.with_sessions && opener.said.live {
         bail!(
@@ -92,7 +96,7 @@ async fn import(config: Config, args: &FileArgs) -> anyhow::Result<(Counts, bool
 async fn fill(
     mut config: Config,
     aside: &Path,
-    opener: &mut Opener<BufReader<File>>,
+    opener: &mut Opener<impl Read>,
     with_sessions: bool,
 ) -> anyhow::Result<Counts> {
     // The key belongs to the place where the store will be.

@@ -80,11 +80,11 @@ fn the_image_signs_people_in_from_a_root_that_nobody_can_write() {
 
     // `docker compose exec menshen menshen users list`, and the backup.
     image.variable("MENSHEN_ADMIN__LISTEN", menshen.admin.to_string());
-    let users = image.command(&["users", "list"]);
+    let users = image.command(&["users", "list"], b"");
     let list = String::from_utf8_lossy(&users.stdout);
     assert!(users.status.success() && list.contains(user_of(&login)), "{list}{}", String::from_utf8_lossy(&users.stderr));
-    let backup = image.command(&["export", "-"]);
-    assert!(backup.status.success() && backup.stdout.len() > 100, "{}", String::from_utf8_lossy(&backup.stderr));
+    let backup = image.command(&["export", "-"], b"");
+    assert!(backup.status.success(), "{}", String::from_utf8_lossy(&backup.stderr));
     menshen.stop();
 
     // Another container on the same volume knows her.
@@ -94,6 +94,14 @@ fn the_image_signs_people_in_from_a_root_that_nobody_can_write() {
     let refresh = json!({ "refresh_token": login["refresh_token"] });
     assert_eq!(again.post("/auth/refresh", &[], &refresh).status, 200);
     again.stop();
+
+    // The backup, in another place on the volume.
+    image.variable("MENSHEN_STORE__URL", "sled:/var/lib/menshen/restored");
+    let restored = image.command(&["import", "-"], &backup.stdout);
+    let said = String::from_utf8_lossy(&restored.stdout);
+    assert!(said.starts_with("1 users, 0 sessions"), "{said}{}", String::from_utf8_lossy(&restored.stderr));
+    let refused = image.command(&["import", "-"], &backup.stdout);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("is not empty"));
     assert_eq!(image.files(), before, "nothing came about outside the volume");
     assert!(fs::read_dir(&store).expect("the volume").count() > 0);
 }

@@ -4,11 +4,12 @@
 //! What the base image brings is not here, so it is not needed: of its files there are those libraries alone that the binary links.
 
 use std::{
-    fmt::Write,
+    fmt::Write as _,
     fs,
+    io::Write as _,
     os::unix::fs::{PermissionsExt, chown},
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
     sync::Arc,
 };
 
@@ -188,13 +189,22 @@ impl Image {
         setup.start()
     }
 
-    /// Runs a command in the container's place, as `docker exec` and `kubectl exec` do.
-    pub(super) fn command(&self, arguments: &[&str]) -> Output {
+    /// Runs a command in the container's place, as `docker exec` and `kubectl exec` do, with something to read.
+    pub(super) fn command(&self, arguments: &[&str], input: &[u8]) -> Output {
         let mut words = vec![self.command[0].as_str()];
         words.extend(arguments);
-        let mut command = Command::new("/bin/sh");
-        command.args(["-c", &self.script(&words)]).env_clear();
-        command.envs(self.variables.iter().map(|(name, value)| (name, value))).output().expect("a shell")
+        let mut child = Command::new("/bin/sh")
+            .args(["-c", &self.script(&words)])
+            .env_clear()
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("a shell");
+        // It may end without reading.
+        drop(child.stdin.take().expect("stdin").write_all(input));
+        child.wait_with_output().expect("an end")
     }
 
     /// Every file and directory of the root file system, without what is mounted.

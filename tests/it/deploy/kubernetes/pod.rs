@@ -83,7 +83,7 @@ fn every_config_runs_in_the_image_with_the_mounts_of_its_pod() {
         assert_eq!(secrets, asked, "{name}: the README makes what the config reads");
 
         // As it is, for the one who applies it.
-        let check = image.command(&["check"]);
+        let check = image.command(&["check"], b"");
         let said = String::from_utf8_lossy(&check.stderr);
         // The network policy is the answer to it.
         let known = "admin.listen: 0.0.0.0:9090 can be reached from other machines, and asks nobody who they are";
