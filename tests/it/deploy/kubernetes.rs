@@ -319,6 +319,22 @@ fn the_same_container_is_added_in_every_way() {
     assert_eq!(&sidecar, Rendered::of(alone.name).container(alone));
 }
 
+#[test]
+fn the_pod_that_restores_has_what_menshen_has() {
+    let file = repository("deploy/kubernetes/restore.yaml");
+    printed(tool("kubernetes-validate").args(["--strict", "-k", NEWEST]).arg(&file));
+    let pod = &documents("yaml", &file).remove(0)["spec"];
+    let alone = &VARIANTS[3];
+    let (rendered, restores) = (Rendered::of(alone.name), &pod["containers"][0]);
+    for part in ["image", "volumeMounts", "securityContext", "resources"] {
+        assert_eq!(restores[part], rendered.container(alone)[part], "{part}");
+    }
+    for part in ["volumes", "securityContext", "automountServiceAccountToken"] {
+        assert_eq!(pod[part], rendered.pod(alone)[part], "{part}");
+    }
+    assert_eq!((&restores["args"], &restores["stdin"]), (&json!(["import", "-"]), &json!(true)));
+}
+
 /// Somebody's application: an init container, a second container and a volume of its own, and another Deployment that is not meant.
 const APPLICATION_OF_OTHERS: &str = "
 apiVersion: apps/v1
