@@ -209,9 +209,12 @@ pub async fn serve(listener: TcpListener, routes: Arc<ArcSwap<Router>>) -> io::R
 
 async fn metrics(State(probes): State<Probes>) -> Response {
     // A disk that hangs must not take the other figures with it.
-    if let Ok(Ok(stats)) = timeout(STORE_PATIENCE, probes.store.stats()).await {
+    let (stats, (is_good, _)) = tokio::join!(timeout(STORE_PATIENCE, probes.store.stats()), store_state(&probes));
+    if let Ok(Ok(stats)) = stats {
         probes.metrics.store_size.set(i64::try_from(stats.size_bytes).unwrap_or(i64::MAX));
     }
+    let is_ready = is_good && *probes.stage.borrow() == Stage::Serving;
+    probes.metrics.ready.set(i64::from(is_ready));
     ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], probes.metrics.render()).into_response()
 }
 
@@ -235,12 +238,7 @@ async fn readyz(State(probes): State<Probes>) -> Response {
     if stage != Stage::Serving {
         return report(false, "stage", stage_name(stage));
     }
-    // Without its store menshen signs nobody in, but goes on checking tokens: taking it out of service would stop everybody.
-    let (good, store) = match timeout(STORE_PATIENCE, probes.store.check()).await {
-        Ok(Ok(())) => (true, "ok"),
-        Ok(Err(StoreError::Failed(_) | StoreError::Closed)) => (false, "failed until a restart"),
-        Ok(Err(StoreError::Unavailable(_) | StoreError::Damaged(_))) | Err(_) => (true, "failing"),
-    };
+    let (good, store) = store_state(&probes).await;
     let mut report = json!({ "ok": good, "store": store });
     let details = probes.details.all();
     if !details.is_empty() {
@@ -253,6 +251,16 @@ async fn readyz(State(probes): State<Probes>) -> Response {
         report["issuers"] = issuers.into();
     }
     (status(good), Json(report)).into_response()
+}
+
+/// Whether requests are to come here, as far as the store goes, and what it is called.
+async fn store_state(probes: &Probes) -> (bool, &'static str) {
+    // Without its store menshen signs nobody in, but goes on checking tokens: taking it out of service would stop everybody.
+    match timeout(STORE_PATIENCE, probes.store.check()).await {
+        Ok(Ok(())) => (true, "ok"),
+        Ok(Err(StoreError::Failed(_) | StoreError::Closed)) => (false, "failed until a restart"),
+        Ok(Err(StoreError::Unavailable(_) | StoreError::Damaged(_))) | Err(_) => (true, "failing"),
+    }
 }
 
 const fn stage_name(stage: Stage) -> &'static str {

@@ -100,6 +100,8 @@ enum Command {
     Openapi,
     /// Print the error codes and their meaning (Markdown)
     Errors,
+    /// Print the metrics, their labels and what to do with them (Markdown)
+    Metrics,
 }
 
 /// Does what the command line says.
@@ -128,6 +130,7 @@ pub fn run() -> ExitCode {
         Command::Dialect { which } => dialect::run(which, &mut out),
         Command::Openapi => openapi::contract(&mut out).map(|()| ExitCode::SUCCESS),
         Command::Errors => openapi::errors(&mut out).map(|()| ExitCode::SUCCESS),
+        Command::Metrics => openapi::metrics(&mut out).map(|()| ExitCode::SUCCESS),
     };
     finish(done, &mut err)
 }

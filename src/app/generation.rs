@@ -230,6 +230,9 @@ impl Generation {
     pub(super) fn start(&mut self, foundation: &Arc<Foundation>) {
         foundation.courier.go_to(self.hooks.clone(), self.config.hooks.give_up_after.get());
         self.say_whether_it_reports(foundation);
+        let sms = &self.config.sms;
+        let budget = if sms.asked(self.config.mode).is_empty() { 0 } else { sms.daily_budget };
+        foundation.metrics.sms_daily_budget.set(budget.into());
         let (details, upstreams) = (foundation.details.clone(), self.upstreams.clone());
         self.tasks.push(Task(tokio::spawn(
             upstreams.watch(move |good, all| details.set("upstreams", format!("{good} of {all} healthy"))),

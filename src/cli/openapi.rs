@@ -1,8 +1,9 @@
-//! `menshen openapi` and `menshen errors`: the contract of the auth API, from which the files in `docs` are made.
+//! `menshen openapi`, `menshen errors` and `menshen metrics`: what clients and operators are promised, from which the files in
+//! `docs` are made.
 
 use std::io::{self, Write};
 
-use crate::{api, config::AuthConfig};
+use crate::{api, config::AuthConfig, metrics};
 
 pub(super) fn contract(out: &mut impl Write) -> io::Result<()> {
     out.write_all(api::openapi_json(&AuthConfig::default().prefix).as_bytes())
@@ -10,4 +11,8 @@ pub(super) fn contract(out: &mut impl Write) -> io::Result<()> {
 
 pub(super) fn errors(out: &mut impl Write) -> io::Result<()> {
     out.write_all(api::errors_markdown().as_bytes())
+}
+
+pub(super) fn metrics(out: &mut impl Write) -> io::Result<()> {
+    out.write_all(metrics::markdown().as_bytes())
 }

@@ -154,6 +154,9 @@ impl Sms {
             Ok(Account { vendor, price })
         };
         let accounts = config.asked(mode).into_iter().map(account).collect::<Result<Vec<_>, SetupError>>()?;
+        for account in &accounts {
+            metrics.sms_sent.start(&[account.vendor.provider().as_str()]);
+        }
         Ok((!accounts.is_empty()).then(|| Self { accounts, timeout: config.timeout.get(), metrics }))
     }
 

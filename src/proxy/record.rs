@@ -63,6 +63,8 @@ pub(super) struct Recorder {
     /// Since when, and up to which second of it, a failure has been written about.
     warned: (Instant, AtomicU64),
     watched: Watched,
+    /// In the order of `ErrorCode::ALL`.
+    errors: [IntCounter; ErrorCode::ALL.len()],
 }
 
 #[derive(Debug)]
@@ -157,6 +159,7 @@ impl Recorder {
             ids: RequestIds::new(entropy)?,
             warned: (Instant::now(), AtomicU64::new(0)),
             watched: Watched::default(),
+            errors: ErrorCode::ALL.map(|code| metrics.errors.with_label_values(&[code.as_str()])),
         })
     }
 
@@ -187,6 +190,9 @@ impl Recorder {
         };
         rule.requests[record.outcome as usize][class].inc();
         rule.duration.observe(took.as_secs_f64());
+        if let Some(code) = record.error {
+            self.errors[code as usize].inc();
+        }
         if let Some(would) = record.would {
             self.watched.note(&self.metrics, &rule.name, would, record);
         }

@@ -27,6 +27,7 @@ pub struct Measured<S: ?Sized> {
 impl<S: Store + ?Sized> Measured<S> {
     /// `engine` is the value of the label, see [`super::engine`].
     pub fn new(inner: Arc<S>, engine: &'static str, metrics: Metrics) -> Self {
+        metrics.store_errors.start(&[engine]);
         Self { engine, metrics, inner }
     }
 

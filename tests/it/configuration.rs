@@ -193,7 +193,12 @@ fn a_check_sums_up_what_would_run_and_tells_no_secret() {
 fn what_is_printed_is_what_is_kept_beside_the_source() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let dir = tempfile::tempdir().expect("a directory");
-    for (args, file) in [("config", "config.toml"), ("openapi", "docs/openapi.json"), ("errors", "docs/errors.md")] {
+    for (args, file) in [
+        ("config", "config.toml"),
+        ("openapi", "docs/openapi.json"),
+        ("errors", "docs/errors.md"),
+        ("metrics", "docs/metrics.md"),
+    ] {
         let (code, out, said) = run(dir.path(), &[args], &[]);
         assert_eq!((code, said.as_str()), (Some(0), ""), "{args}");
         let kept = fs::read_to_string(root.join(file)).expect("a file");

@@ -1,0 +1,701 @@
+//! Every metric: its type, what it counts, which label values it can have, and what to do with it.
+//!
+//! `Metrics` is made from this list and `docs/metrics.md` is printed from it, so none of the three can say something else.
+//!
+//! Must stay true: a label has a closed list of values here, or its values come from the config.
+
+use crate::error::ErrorCode;
+
+/// One metric. Its name is without the prefix `menshen_`.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
+    pub(super) help: &'static str,
+    pub(super) labels: &'static [Label],
+    /// For whoever looks at it.
+    pub(super) advice: &'static str,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+#[derive(Debug)]
+pub(super) struct Label {
+    pub(super) name: &'static str,
+    pub(super) values: Values,
+}
+
+#[derive(Debug)]
+pub(super) enum Values {
+    /// These and no other.
+    These(&'static [&'static str]),
+    /// These, and the wire name of each error code.
+    CodesAnd(&'static [&'static str]),
+    /// Few, known when the config is read.
+    Given(&'static str),
+}
+
+impl Entry {
+    pub(super) fn label_names(&self) -> Vec<&'static str> {
+        self.labels.iter().map(|label| label.name).collect()
+    }
+}
+
+impl Values {
+    /// All of them, where the list is closed.
+    pub(super) fn closed(&self) -> Option<Vec<&'static str>> {
+        match self {
+            Self::These(values) => Some(values.to_vec()),
+            Self::CodesAnd(more) => Some(more.iter().copied().chain(ErrorCode::ALL.map(ErrorCode::as_str)).collect()),
+            Self::Given(_) => None,
+        }
+    }
+}
+
+impl Kind {
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
+/// The metric of this name.
+pub(super) fn find(name: &str) -> Option<&'static Entry> {
+    SECTIONS.iter().flat_map(|(_, entries)| *entries).find(|entry| entry.name == name)
+}
+
+const fn counter(name: &'static str, help: &'static str, labels: &'static [Label], advice: &'static str) -> Entry {
+    Entry { name, kind: Kind::Counter, help, labels, advice }
+}
+
+const fn gauge(name: &'static str, help: &'static str, labels: &'static [Label], advice: &'static str) -> Entry {
+    Entry { name, kind: Kind::Gauge, help, labels, advice }
+}
+
+const fn histogram(name: &'static str, help: &'static str, labels: &'static [Label], advice: &'static str) -> Entry {
+    Entry { name, kind: Kind::Histogram, help, labels, advice }
+}
+
+const fn these(name: &'static str, values: &'static [&'static str]) -> Label {
+    Label { name, values: Values::These(values) }
+}
+
+const fn given(name: &'static str, from: &'static str) -> Label {
+    Label { name, values: Values::Given(from) }
+}
+
+const RULE: Label =
+    given("rule", "the name of a rule, `default` where none matches, `auth` for the auth API, `none` before any rule");
+const ISSUER: Label = given("issuer", "`name` of an `[[issuer]]`");
+const UPSTREAM: Label = given("upstream", "an entry of `upstream.urls`");
+const VENDOR: Label = given("provider", "a vendor of `sms.providers`: `aliyun`, `tencent`, `dypns`, `webhook` or `log`");
+const ENGINE: Label = given("engine", "what `store.url` names");
+const API: Label = these("api", &["jscode2session", "stable_token", "getuserphonenumber"]);
+const HOOK: Label = these("event", &["user.created", "user.deleted", "user.merged", "user.withdrawn", "login.succeeded"]);
+const OP: Label = these("op", OPERATIONS);
+
+/// Operations of the store, as `store/measured.rs` names them.
+const OPERATIONS: &[&str] = &[
+    "add_key",
+    "backlog",
+    "bind_phone",
+    "change_rights",
+    "check",
+    "close",
+    "code_spent",
+    "create_account",
+    "credentials",
+    "erase_user",
+    "export",
+    "find_user",
+    "import_users",
+    "keys",
+    "known",
+    "login",
+    "prove_phone",
+    "prove_wechat",
+    "refresh_salt",
+    "release_sms",
+    "remove_key",
+    "renew",
+    "reseal",
+    "reserve_sms",
+    "restore",
+    "revocations",
+    "revoke",
+    "rotate",
+    "rotate_store_key",
+    "session",
+    "sessions",
+    "settle_outbox",
+    "stats",
+    "sweep",
+    "take_outbox",
+    "unbind_phone",
+    "update_profile",
+    "user",
+    "users",
+    "wechat_session",
+    "withdraw",
+];
+
+/// All metrics, by what they are about.
+pub(super) const SECTIONS: &[(&str, &[Entry])] = &[
+    ("The process", PROCESS),
+    ("Requests", REQUESTS),
+    ("Tokens", TOKENS),
+    ("Logins and sessions", LOGINS),
+    ("WeChat", WECHAT),
+    ("SMS", SMS),
+    ("The backend", BACKEND),
+    ("The store", STORE),
+];
+
+const PROCESS: &[Entry] = &[
+    gauge(
+        "build_info",
+        "Always 1.",
+        &[given("version", "the version of the program")],
+        "Which versions run, and since when.",
+    ),
+    gauge(
+        "ready",
+        "Whether /readyz says yes, as of this scrape.",
+        &[],
+        "0 for longer than a start or a drain takes: `/readyz` says what is missing, the log why.",
+    ),
+    gauge(
+        "config_applied",
+        "1: the config that was read last is in use. 0: it was refused.",
+        &[],
+        "0: `menshen check` names the line. The old config works on, but a restart would fail.",
+    ),
+    counter(
+        "config_reloads_total",
+        "Configs read while running.",
+        &[these("result", &["applied", "refused"])],
+        "Whether a change has arrived everywhere.",
+    ),
+    counter("panics_total", "Panics; each is a bug.", &[], "Report it with the log lines around it."),
+    counter(
+        "log_lines_dropped_total",
+        "Log lines given up because their reader did not keep up.",
+        &[],
+        "Lines of the audit log may be among them: look at what reads standard output.",
+    ),
+    counter(
+        "audit_events_total",
+        "Lines of the audit log.",
+        &[these(
+            "event",
+            &[
+                "account.created",
+                "account.erased",
+                "account.exported",
+                "account.not_erased",
+                "account.shown",
+                "config.reloaded",
+                "data.withdrawn",
+                "hook.given_up",
+                "hook.id_taken",
+                "key.added",
+                "key.removed",
+                "login.failed",
+                "login.succeeded",
+                "logout",
+                "phone.bound",
+                "phone.not_unbound",
+                "phone.refused",
+                "phone.unbound",
+                "profile.changed",
+                "refresh.reused",
+                "rights.changed",
+                "sessions.revoked",
+                "sms.requested",
+                "store.exported",
+                "store_key.changed",
+                "users.imported",
+                "users.merged",
+            ],
+        )],
+        "What operators and users did; `store.exported` and `rights.changed` that nobody expected deserve a look.",
+    ),
+    counter(
+        "tls_handshakes_total",
+        "TLS handshakes of clients.",
+        &[these(
+            "result",
+            &[
+                "ok",
+                "closed",
+                "timeout",
+                "certificate_expired",
+                "certificate_missing",
+                "certificate_refused",
+                "refused_by_client",
+                "incompatible",
+                "malformed",
+            ],
+        )],
+        "Many `refused_by_client` after a renewal: the chain is not complete.",
+    ),
+    counter(
+        "tls_reloads_total",
+        "Changed TLS certificates, read anew.",
+        &[these("result", &["ok", "failed"])],
+        "`failed`: the old certificate is served on; the log says what does not fit.",
+    ),
+    gauge(
+        "tls_certificate_expiry_seconds",
+        "When the TLS certificate ends, in Unix time; 0 without TLS.",
+        &[],
+        "Less `time()`: the seconds that are left to renew it.",
+    ),
+];
+
+const REQUESTS: &[Entry] = &[
+    counter(
+        "requests_total",
+        "Requests, by who answered them and the class of the status.",
+        &[
+            RULE,
+            these("decision", &["forwarded", "refused", "auth", "failed", "verified", "preflight"]),
+            these("status", &["1xx", "2xx", "3xx", "4xx", "5xx", "none"]),
+        ],
+        "`refused` is the gate's doing, `failed` the backend's; `none`: the client was gone.",
+    ),
+    counter(
+        "errors_total",
+        "Answers of menshen's own with an error, by its code.",
+        &[Label { name: "code", values: Values::CodesAnd(&[]) }],
+        "Who is refused, and why: [errors.md](errors.md) has the codes. A refusal of the backend's is not here.",
+    ),
+    histogram(
+        "request_duration_seconds",
+        "Whole requests, the backend included.",
+        &[RULE],
+        "What clients wait for. Streams count with all their time.",
+    ),
+    histogram(
+        "gate_duration_seconds",
+        "The gate's own decision on a request.",
+        &[],
+        "What menshen adds: microseconds. Milliseconds mean that the processor is short.",
+    ),
+    gauge("requests_in_flight", "Requests now.", &[], "Growing at a steady rate of requests: the backend is slow."),
+    gauge("connections", "Client connections now.", &[], "Beside `server.max_connections`."),
+    counter(
+        "connections_refused_total",
+        "Connections over the limit, turned away.",
+        &[],
+        "A flood, or `server.max_connections` is too low.",
+    ),
+    counter(
+        "requests_overloaded_total",
+        "Requests over the limit, turned away.",
+        &[],
+        "The backend is slow and requests pile up, or `server.max_requests` is too low.",
+    ),
+    counter(
+        "http2_connections_cut_total",
+        "HTTP/2 connections ended because of malformed or abandoned requests.",
+        &[],
+        "Somebody tries a rapid reset; it is held off already.",
+    ),
+    counter(
+        "rate_limited_total",
+        "Requests over a limit.",
+        &[these(
+            "limit",
+            &[
+                "account_per_user",
+                "admin_login_per_account",
+                "admin_login_per_ip",
+                "api_per_ip",
+                "login_per_ip",
+                "phone_decrypt_per_session",
+                "refresh_per_ip",
+                "sms_daily_budget",
+                "sms_per_ip",
+                "sms_per_phone",
+                "sms_resend",
+                "verify_per_ip",
+            ],
+        )],
+        "Steady and high on a `_per_ip` limit without an attack: all clients share the address of a proxy that `server.trusted_proxies` does not name.",
+    ),
+    counter(
+        "headers_stripped_total",
+        "Headers of clients that did not pass.",
+        &[],
+        "Above zero is usual (some clients send odd names); a jump is somebody who tries to be somebody else.",
+    ),
+    gauge(
+        "report_only",
+        "Whether the gate or a rule only reports.",
+        &[],
+        "1: somebody is let in who would be refused. Not for long.",
+    ),
+    counter(
+        "report_only_total",
+        "What the gate would have said, and what the backend did.",
+        &[
+            RULE,
+            Label { name: "code", values: Values::CodesAnd(&["pass"]) },
+            these("backend", &["1xx", "2xx", "3xx", "401", "403", "4xx", "5xx", "failed", "none", "unknown"]),
+        ],
+        "A code beside `2xx`: somebody would be shut out. `pass` beside `401`: somebody would be let in whom the backend refuses.",
+    ),
+    counter(
+        "report_only_headers_total",
+        "Headers of clients that passed only because the gate reports.",
+        &[],
+        "What clients send that will be missing once the gate refuses.",
+    ),
+    gauge(
+        "streams_open",
+        "Streams now.",
+        &[these("kind", &["websocket", "events", "answer", "call"])],
+        "How many a restart cuts. `answer`: one that has been coming for a second; `call`: one of gRPC that has lasted as long.",
+    ),
+    counter(
+        "streams_ended_total",
+        "Streams that have ended.",
+        &[these("reason", &["closed", "idle", "revoked", "session_over", "stopping", "token_over"])],
+        "Many `idle`: the rule's `idle_timeout` is shorter than the client's pings.",
+    ),
+];
+
+const TOKENS: &[Entry] = &[
+    counter(
+        "token_checks_total",
+        "Access tokens checked.",
+        &[these("result", &["cached", "verified", "invalid", "expired", "revoked", "issuer_ended", "issuer_without_keys"])],
+        "`cached` and `verified` are good ones. Many `invalid`: forged tokens, or keys that are gone.",
+    ),
+    counter(
+        "issuer_token_checks_total",
+        "Tokens of other issuers checked.",
+        &[ISSUER, these("result", &["passed", "invalid", "expired", "ended", "revoked", "no_keys"])],
+        "How far a migration is: `passed` falls towards zero. `ended`: after the issuer's end date.",
+    ),
+    gauge(
+        "jwks_age_seconds",
+        "Age of the keys of another issuer.",
+        &[ISSUER],
+        "Much more than `jwks_refresh`: they cannot be fetched; the old ones hold.",
+    ),
+    gauge(
+        "signing_key_age_seconds",
+        "How long the key that signs has been signing; 0 for given keys.",
+        &[],
+        "Beside `tokens.rotate_every`: older than that, and no new key has taken over.",
+    ),
+    counter(
+        "refresh_total",
+        "Refresh tokens presented.",
+        &[these("result", &["rotated", "kept", "replayed", "reused", "expired", "revoked", "disabled", "invalid"])],
+        "`replayed` is a lost answer and harmless; `reused` is a stolen token or a broken client, and has ended the session.",
+    ),
+    counter(
+        "revocations_total",
+        "Sessions ended before their time; of everybody at once, it counts as one.",
+        &[these(
+            "reason",
+            &[
+                "ban",
+                "erased",
+                "everything",
+                "logout",
+                "logout_global",
+                "logout_others",
+                "merged",
+                "operator",
+                "password",
+                "reuse",
+                "session_ended",
+                "single_session",
+                "unban",
+                "user_type",
+            ],
+        )],
+        "Who ends sessions: users, operators, or menshen itself.",
+    ),
+    gauge(
+        "revocation_lag_seconds",
+        "Age of the newest revocation when it was found.",
+        &[],
+        "How long a ban takes to bite here. Stays as it was until the next revocation.",
+    ),
+    counter(
+        "proof_errors_total",
+        "Signatures for the backend that failed.",
+        &[these("kind", &["assertion", "mint"])],
+        "Those requests got `proof_unavailable`: a signing key is missing.",
+    ),
+];
+
+const LOGINS: &[Entry] = &[
+    counter(
+        "logins_total",
+        "Login attempts.",
+        &[
+            these("method", &["wechat", "sms", "password"]),
+            these(
+                "result",
+                &[
+                    "success",
+                    "code_invalid",
+                    "credentials_invalid",
+                    "internal",
+                    "not_found",
+                    "rate_limited",
+                    "refresh_invalid",
+                    "registration_closed",
+                    "registration_unavailable",
+                    "store_unavailable",
+                    "user_disabled",
+                    "validation_failed",
+                    "wechat_blocked",
+                    "wechat_busy",
+                    "wechat_code_invalid",
+                    "wechat_misconfigured",
+                ],
+            ),
+        ],
+        "Whether people can sign in, and why not: `success`, or the code that the client got.",
+    ),
+    counter("sessions_opened_total", "Sessions opened.", &[], "Logins, and users joined on a proof of both."),
+    counter(
+        "phone_bindings_total",
+        "Phones to bind.",
+        &[
+            these("method", &["sms", "wechat", "wechat_legacy"]),
+            these(
+                "result",
+                &[
+                    "bound",
+                    "code_invalid",
+                    "forbidden",
+                    "internal",
+                    "not_found",
+                    "phone_code_invalid",
+                    "phone_conflict",
+                    "phone_decrypt_failed",
+                    "rate_limited",
+                    "reauthentication_required",
+                    "refresh_invalid",
+                    "session_revoked",
+                    "store_unavailable",
+                    "token_revoked",
+                    "user_disabled",
+                    "validation_failed",
+                    "wechat_blocked",
+                    "wechat_busy",
+                    "wechat_code_invalid",
+                    "wechat_misconfigured",
+                ],
+            ),
+        ],
+        "Many `phone_conflict`: people have two accounts; see `users.merge`.",
+    ),
+];
+
+const WECHAT: &[Entry] = &[
+    counter(
+        "wechat_calls_total",
+        "Calls of WeChat, each try for itself.",
+        &[
+            API,
+            these(
+                "class",
+                &[
+                    "ok",
+                    "blocked",
+                    "busy",
+                    "code_invalid",
+                    "misconfigured",
+                    "rate_limited",
+                    "stale_token",
+                    "timeout",
+                    "unreachable",
+                    "unusable",
+                ],
+            ),
+        ],
+        "`misconfigured` is yours to mend (secret, app id, allowed addresses); `busy`, `timeout`, `unreachable` and `unusable` are WeChat's or the network's; `code_invalid` and `blocked` are the client's.",
+    ),
+    histogram("wechat_call_duration_seconds", "Calls of WeChat.", &[API], "What a login waits for."),
+    counter(
+        "wechat_phone_cost_cny_total",
+        "What WeChat takes for phone numbers, in yuan.",
+        &[],
+        "By `wechat.phone_price`; compare with WeChat's bill.",
+    ),
+    counter(
+        "wechat_pushes_total",
+        "What WeChat pushed, and what became of it.",
+        &[
+            these(
+                "event",
+                &[
+                    "user_info_modified",
+                    "user_authorization_revoke",
+                    "user_authorization_cancellation",
+                    "check",
+                    "other",
+                    "unknown",
+                ],
+            ),
+            these(
+                "result",
+                &["done", "repeated", "nobody", "outdated", "failed", "forged", "stale", "unreadable", "other_app"],
+            ),
+        ],
+        "`forged` in numbers: token or AES key differ from WeChat's console. `failed`: WeChat will push again.",
+    ),
+];
+
+const SMS: &[Entry] = &[
+    counter(
+        "sms_sent_total",
+        "Calls of SMS vendors.",
+        &[
+            VENDOR,
+            these(
+                "result",
+                &[
+                    "sent",
+                    "bad_number",
+                    "balance",
+                    "blocked_number",
+                    "config",
+                    "content",
+                    "perm",
+                    "rate_limited",
+                    "timeout",
+                    "transient",
+                    "unmade",
+                    "unreachable",
+                    "unusable",
+                ],
+            ),
+        ],
+        "`config`, `balance`, `perm` and `content` are for you to mend with the vendor; after `timeout`, `transient` and `unusable` nobody knows whether a message went out.",
+    ),
+    histogram("sms_call_duration_seconds", "Calls of SMS vendors.", &[VENDOR], "What asking for a code waits for."),
+    counter(
+        "sms_codes_verified_total",
+        "SMS codes looked at.",
+        &[these("result", &["right", "wrong", "limited", "failed"])],
+        "`right` far below the messages sent: codes do not arrive, or somebody sends messages for the sake of it.",
+    ),
+    counter(
+        "sms_cost_cny_total",
+        "What sending messages has cost, in yuan.",
+        &[VENDOR],
+        "By the configured price, messages that may have been sent included.",
+    ),
+    gauge(
+        "sms_daily_budget",
+        "Messages a day that the config allows; 0 while there is no vendor.",
+        &[],
+        "Beside what was sent; when it is spent nobody gets a code until midnight in China.",
+    ),
+];
+
+const BACKEND: &[Entry] = &[
+    counter(
+        "upstream_errors_total",
+        "Requests that failed on their way to the backend or back.",
+        &[these(
+            "kind",
+            &[
+                "connect",
+                "connect_timeout",
+                "timeout",
+                "closed_early",
+                "invalid_answer",
+                "proof",
+                "internal",
+                "client_gone",
+                "client_slow",
+                "client_malformed",
+            ],
+        )],
+        "The first five are the backend's, those with `client` are not. `timeout`: the backend took longer than `upstream.read_timeout`.",
+    ),
+    gauge(
+        "upstream_healthy",
+        "Whether a backend is used.",
+        &[UPSTREAM],
+        "0: only where no other is left. Its log, and the path of `upstream.health`.",
+    ),
+    counter(
+        "upstream_ejections_total",
+        "Backends passed over for failing requests.",
+        &[UPSTREAM],
+        "One that goes up and down: it accepts connections and fails then.",
+    ),
+    counter(
+        "hook_calls_total",
+        "Questions and messages to the backend.",
+        &[
+            HOOK,
+            these(
+                "result",
+                &["ok", "busy", "client_error", "redirect", "refused", "server_error", "timeout", "unreachable", "unusable"],
+            ),
+        ],
+        "While `user.created` fails nobody new can sign in (`hooks.on_failure`); the others are told again.",
+    ),
+    histogram(
+        "hook_call_duration_seconds",
+        "Questions and messages to the backend, repeats included.",
+        &[HOOK],
+        "What a first login waits for.",
+    ),
+    counter(
+        "hook_events_lost_total",
+        "Events of which the backend will not hear.",
+        &[HOOK],
+        "The audit log has them (`hook.given_up`): tell the backend by hand.",
+    ),
+    gauge("hook_backlog", "Events that wait for the backend, counted up to 1000.", &[], "Goes back to zero by itself."),
+    gauge(
+        "hook_backlog_age_seconds",
+        "Age of the oldest event that waits.",
+        &[],
+        "After `hooks.give_up_after` it is given up.",
+    ),
+];
+
+const STORE: &[Entry] = &[
+    histogram("store_op_duration_seconds", "Store operations.", &[ENGINE, OP], "A slow disk shows in `login` and `rotate`."),
+    counter(
+        "store_errors_total",
+        "Store operations that failed.",
+        &[ENGINE, OP],
+        "Logins and refreshes fail meanwhile, tokens go on being checked. The log says why.",
+    ),
+    gauge(
+        "store_size_bytes",
+        "The store on disk.",
+        &[],
+        "Beside the disk's free space; `menshen store compact` makes it small.",
+    ),
+    counter(
+        "store_resealed_records_total",
+        "Records looked at for a change of the store's key.",
+        &[],
+        "Whether a change of the key goes on.",
+    ),
+];

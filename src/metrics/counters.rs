@@ -1,0 +1,52 @@
+//! Counters of one name whose label values are known before anything happens.
+//!
+//! All of them are there from the start, at zero: Prometheus sees no step in a series that begins with its first event, so the
+//! first failure would raise no alert.
+//!
+//! Must stay true: no value comes in that the catalog does not have, so that the number of series is known.
+
+use prometheus::{IntCounter, IntCounterVec};
+
+use super::catalog::{Label, Values};
+
+/// `with_label_values` gives one of them.
+#[derive(Debug, Clone)]
+pub struct Counters {
+    name: &'static str,
+    vec: IntCounterVec,
+    labels: &'static [Label],
+}
+
+impl Counters {
+    /// Those whose labels all have closed lists are there at once; for others see [`Self::start`].
+    pub(super) fn new(name: &'static str, vec: IntCounterVec, labels: &'static [Label]) -> Self {
+        let counters = Self { name, vec, labels };
+        counters.start(&[]);
+        counters
+    }
+
+    /// The counter with these values, in the order of the labels.
+    pub fn with_label_values(&self, values: &[&str]) -> IntCounter {
+        debug_assert!(self.knows(values), "{values:?} of {} is not in src/metrics/catalog.rs", self.name);
+        self.vec.with_label_values(values)
+    }
+
+    /// Lets all counters be there whose first labels have these values, if the values of the others are closed lists.
+    pub fn start(&self, first: &[&str]) {
+        let Some(next) = self.labels.get(first.len()) else {
+            self.with_label_values(first);
+            return;
+        };
+        for value in next.values.closed().into_iter().flatten() {
+            self.start(&[first, &[value]].concat());
+        }
+    }
+
+    fn knows(&self, values: &[&str]) -> bool {
+        let is_known = |(label, value): (&Label, &&str)| match &label.values {
+            Values::Given(_) => true,
+            Values::These(_) | Values::CodesAnd(_) => label.values.closed().is_some_and(|known| known.contains(value)),
+        };
+        self.labels.len() == values.len() && self.labels.iter().zip(values).all(is_known)
+    }
+}
