@@ -34,6 +34,7 @@ mod jwks;
 mod keys;
 mod limits;
 mod menshen;
+mod monitoring;
 mod passthrough;
 mod phones;
 mod process;

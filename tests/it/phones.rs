@@ -23,22 +23,27 @@ const LOGIN: &str = "/auth/sms/login";
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 
 /// The vendors, WeChat and the backend.
-struct Town {
-    sms: SimulatedSms,
-    wechat: Wechat,
-    backend: Backend,
+pub(super) struct Town {
+    pub(super) sms: SimulatedSms,
+    pub(super) wechat: Wechat,
+    pub(super) backend: Backend,
     _runtime: tokio::runtime::Runtime,
 }
 
 impl Town {
     fn new() -> Self {
+        Self::before(Backend::start())
+    }
+
+    /// With this backend.
+    pub(super) fn before(backend: Backend) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
         let sms = runtime.block_on(SimulatedSms::start(Clock::System)).expect("a port");
-        Self { sms, wechat: Wechat::start(), backend: Backend::start(), _runtime: runtime }
+        Self { sms, wechat: Wechat::start(), backend, _runtime: runtime }
     }
 
     /// A menshen in production that asks Tencent Cloud, and Aliyun after it; every peer is a trusted proxy.
-    fn setup(&self) -> Setup {
+    pub(super) fn setup(&self) -> Setup {
         let (sms, wechat) = (self.sms.base_url(), self.wechat.server.base_url());
         let (app_id, app_secret) = (wechat::APP_ID, wechat::SECRET);
         Setup::before(self.backend.address).in_production().with(&format!(
@@ -60,7 +65,7 @@ impl Town {
         self.sms.code_on(phone).expect("a message on the phone")
     }
 
-    fn sign_in(&self, menshen: &Menshen, phone: &str) -> Value {
+    pub(super) fn sign_in(&self, menshen: &Menshen, phone: &str) -> Value {
         let code = self.code(menshen, phone, "login");
         let answer = menshen.post(LOGIN, &[], &json!({ "phone": phone, "code": code }));
         assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
