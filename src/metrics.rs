@@ -7,7 +7,7 @@ mod catalog;
 mod counters;
 mod manual;
 
-use std::time::Duration;
+use std::{ops::Deref, sync::Arc, time::Duration};
 
 pub use counters::Counters;
 pub use manual::markdown;
@@ -25,7 +25,10 @@ const CALL_BUCKETS: &[f64] = &[5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1
 
 /// All metrics of one process, created once by `App` and handed down.
 #[derive(Clone)]
-pub struct Metrics {
+pub struct Metrics(Arc<Families>);
+
+/// The metrics themselves.
+pub struct Families {
     registry: Registry,
     /// What the operating system says of the process; its names have no prefix.
     system: Registry,
@@ -154,7 +157,7 @@ impl Metrics {
     pub fn new() -> Self {
         let registry = Registry::new_custom(Some("menshen".to_owned()), None).expect("a prefix is given");
         let new = Registered(&registry);
-        let metrics = Self {
+        let families = Families {
             requests: new.counters("requests_total"),
             errors: new.counters("errors_total"),
             request_duration: new.histograms("request_duration_seconds", CALL_BUCKETS),
@@ -217,8 +220,8 @@ impl Metrics {
         };
         new.gauges("build_info").with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         // What has been read at start is in use.
-        metrics.config_applied.set(1);
-        metrics
+        families.config_applied.set(1);
+        Self(Arc::new(families))
     }
 
     /// Everything in the text exposition format 0.0.4.
@@ -260,9 +263,23 @@ impl Metrics {
     }
 }
 
+impl Deref for Metrics {
+    type Target = Families;
+
+    fn deref(&self) -> &Families {
+        &self.0
+    }
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+impl std::fmt::Debug for Families {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Families")
     }
 }
 

@@ -32,10 +32,10 @@ pub(super) struct Label {
 
 #[derive(Debug)]
 pub(super) enum Values {
-    /// These and no other.
-    These(&'static [&'static str]),
+    /// These and no other, with spaces between them.
+    These(&'static str),
     /// These, and the wire name of each error code.
-    CodesAnd(&'static [&'static str]),
+    CodesAnd(&'static str),
     /// Few, known when the config is read.
     Given(&'static str),
 }
@@ -50,8 +50,8 @@ impl Values {
     /// All of them, where the list is closed.
     pub(super) fn closed(&self) -> Option<Vec<&'static str>> {
         match self {
-            Self::These(values) => Some(values.to_vec()),
-            Self::CodesAnd(more) => Some(more.iter().copied().chain(ErrorCode::ALL.map(ErrorCode::as_str)).collect()),
+            Self::These(values) => Some(values.split_whitespace().collect()),
+            Self::CodesAnd(more) => Some(more.split_whitespace().chain(ErrorCode::ALL.map(ErrorCode::as_str)).collect()),
             Self::Given(_) => None,
         }
     }
@@ -84,7 +84,7 @@ const fn histogram(name: &'static str, help: &'static str, labels: &'static [Lab
     Entry { name, kind: Kind::Histogram, help, labels, advice }
 }
 
-const fn these(name: &'static str, values: &'static [&'static str]) -> Label {
+const fn these(name: &'static str, values: &'static str) -> Label {
     Label { name, values: Values::These(values) }
 }
 
@@ -98,54 +98,15 @@ const ISSUER: Label = given("issuer", "`name` of an `[[issuer]]`");
 const UPSTREAM: Label = given("upstream", "an entry of `upstream.urls`");
 const VENDOR: Label = given("provider", "a vendor of `sms.providers`: `aliyun`, `tencent`, `dypns`, `webhook` or `log`");
 const ENGINE: Label = given("engine", "what `store.url` names");
-const API: Label = these("api", &["jscode2session", "stable_token", "getuserphonenumber"]);
-const HOOK: Label = these("event", &["user.created", "user.deleted", "user.merged", "user.withdrawn", "login.succeeded"]);
+const API: Label = these("api", "jscode2session stable_token getuserphonenumber");
+const HOOK: Label = these("event", "user.created user.deleted user.merged user.withdrawn login.succeeded");
 const OP: Label = these("op", OPERATIONS);
 
 /// Operations of the store, as `store/measured.rs` names them.
-const OPERATIONS: &[&str] = &[
-    "add_key",
-    "backlog",
-    "bind_phone",
-    "change_rights",
-    "check",
-    "close",
-    "code_spent",
-    "create_account",
-    "credentials",
-    "erase_user",
-    "export",
-    "find_user",
-    "import_users",
-    "keys",
-    "known",
-    "login",
-    "prove_phone",
-    "prove_wechat",
-    "refresh_salt",
-    "release_sms",
-    "remove_key",
-    "renew",
-    "reseal",
-    "reserve_sms",
-    "restore",
-    "revocations",
-    "revoke",
-    "rotate",
-    "rotate_store_key",
-    "session",
-    "sessions",
-    "settle_outbox",
-    "stats",
-    "sweep",
-    "take_outbox",
-    "unbind_phone",
-    "update_profile",
-    "user",
-    "users",
-    "wechat_session",
-    "withdraw",
-];
+const OPERATIONS: &str = "add_key backlog bind_phone change_rights check close code_spent create_account credentials erase_user \
+    export find_user import_users keys known login prove_phone prove_wechat refresh_salt release_sms \
+    remove_key renew reseal reserve_sms restore revocations revoke rotate rotate_store_key session sessions \
+    settle_outbox stats sweep take_outbox unbind_phone update_profile user users wechat_session withdraw";
 
 /// All metrics, by what they are about.
 pub(super) const SECTIONS: &[(&str, &[Entry])] = &[
@@ -181,7 +142,7 @@ const PROCESS: &[Entry] = &[
     counter(
         "config_reloads_total",
         "Configs read while running.",
-        &[these("result", &["applied", "refused"])],
+        &[these("result", "applied refused")],
         "Whether a change has arrived everywhere.",
     ),
     counter("panics_total", "Panics; each is a bug.", &[], "Report it with the log lines around it."),
@@ -196,35 +157,10 @@ const PROCESS: &[Entry] = &[
         "Lines of the audit log.",
         &[these(
             "event",
-            &[
-                "account.created",
-                "account.erased",
-                "account.exported",
-                "account.not_erased",
-                "account.shown",
-                "config.reloaded",
-                "data.withdrawn",
-                "hook.given_up",
-                "hook.id_taken",
-                "key.added",
-                "key.removed",
-                "login.failed",
-                "login.succeeded",
-                "logout",
-                "phone.bound",
-                "phone.not_unbound",
-                "phone.refused",
-                "phone.unbound",
-                "profile.changed",
-                "refresh.reused",
-                "rights.changed",
-                "sessions.revoked",
-                "sms.requested",
-                "store.exported",
-                "store_key.changed",
-                "users.imported",
-                "users.merged",
-            ],
+            "account.created account.erased account.exported account.not_erased account.shown config.reloaded \
+                data.withdrawn hook.given_up hook.id_taken key.added key.removed login.failed login.succeeded logout \
+                phone.bound phone.not_unbound phone.refused phone.unbound profile.changed refresh.reused rights.changed \
+                sessions.revoked sms.requested store.exported store_key.changed users.imported users.merged",
         )],
         "What operators and users did; `store.exported` and `rights.changed` that nobody expected deserve a look.",
     ),
@@ -233,24 +169,15 @@ const PROCESS: &[Entry] = &[
         "TLS handshakes of clients.",
         &[these(
             "result",
-            &[
-                "ok",
-                "closed",
-                "timeout",
-                "certificate_expired",
-                "certificate_missing",
-                "certificate_refused",
-                "refused_by_client",
-                "incompatible",
-                "malformed",
-            ],
+            "ok closed timeout certificate_expired certificate_missing certificate_refused refused_by_client \
+                incompatible malformed",
         )],
         "Many `refused_by_client` after a renewal: the chain is not complete.",
     ),
     counter(
         "tls_reloads_total",
         "Changed TLS certificates, read anew.",
-        &[these("result", &["ok", "failed"])],
+        &[these("result", "ok failed")],
         "`failed`: the old certificate is served on; the log says what does not fit.",
     ),
     gauge(
@@ -267,15 +194,15 @@ const REQUESTS: &[Entry] = &[
         "Requests, by who answered them and the class of the status.",
         &[
             RULE,
-            these("decision", &["forwarded", "refused", "auth", "failed", "verified", "preflight"]),
-            these("status", &["1xx", "2xx", "3xx", "4xx", "5xx", "none"]),
+            these("decision", "forwarded refused auth failed verified preflight"),
+            these("status", "1xx 2xx 3xx 4xx 5xx none"),
         ],
         "`refused` is the gate's doing, `failed` the backend's; `none`: the client was gone.",
     ),
     counter(
         "errors_total",
         "Answers of menshen's own with an error, by its code.",
-        &[Label { name: "code", values: Values::CodesAnd(&[]) }],
+        &[Label { name: "code", values: Values::CodesAnd("") }],
         "Who is refused, and why: [errors.md](errors.md) has the codes. A refusal of the backend's is not here.",
     ),
     histogram(
@@ -315,20 +242,9 @@ const REQUESTS: &[Entry] = &[
         "Requests over a limit.",
         &[these(
             "limit",
-            &[
-                "account_per_user",
-                "admin_login_per_account",
-                "admin_login_per_ip",
-                "api_per_ip",
-                "login_per_ip",
-                "phone_decrypt_per_session",
-                "refresh_per_ip",
-                "sms_daily_budget",
-                "sms_per_ip",
-                "sms_per_phone",
-                "sms_resend",
-                "verify_per_ip",
-            ],
+            "account_per_user admin_login_per_account admin_login_per_ip api_per_ip login_per_ip \
+                phone_decrypt_per_session refresh_per_ip sms_daily_budget sms_per_ip sms_per_phone sms_resend \
+                verify_per_ip",
         )],
         "Steady and high on a `_per_ip` limit without an attack: all clients share the address of a proxy that `server.trusted_proxies` does not name.",
     ),
@@ -349,8 +265,8 @@ const REQUESTS: &[Entry] = &[
         "What the gate would have said, and what the backend did.",
         &[
             RULE,
-            Label { name: "code", values: Values::CodesAnd(&["pass"]) },
-            these("backend", &["1xx", "2xx", "3xx", "401", "403", "4xx", "5xx", "failed", "none", "unknown"]),
+            Label { name: "code", values: Values::CodesAnd("pass") },
+            these("backend", "1xx 2xx 3xx 401 403 4xx 5xx failed none unknown"),
         ],
         "A code beside `2xx`: somebody would be shut out. `pass` beside `401`: somebody would be let in whom the backend refuses.",
     ),
@@ -363,13 +279,13 @@ const REQUESTS: &[Entry] = &[
     gauge(
         "streams_open",
         "Streams now.",
-        &[these("kind", &["websocket", "events", "answer", "call"])],
+        &[these("kind", "websocket events answer call")],
         "How many a restart cuts. `answer`: one that has been coming for a second; `call`: one of gRPC that has lasted as long.",
     ),
     counter(
         "streams_ended_total",
         "Streams that have ended.",
-        &[these("reason", &["closed", "idle", "revoked", "session_over", "stopping", "token_over"])],
+        &[these("reason", "closed idle revoked session_over stopping token_over")],
         "Many `idle`: the rule's `idle_timeout` is shorter than the client's pings.",
     ),
 ];
@@ -378,13 +294,13 @@ const TOKENS: &[Entry] = &[
     counter(
         "token_checks_total",
         "Access tokens checked.",
-        &[these("result", &["cached", "verified", "invalid", "expired", "revoked", "issuer_ended", "issuer_without_keys"])],
+        &[these("result", "cached verified invalid expired revoked issuer_ended issuer_without_keys")],
         "`cached` and `verified` are good ones. Many `invalid`: forged tokens, or keys that are gone.",
     ),
     counter(
         "issuer_token_checks_total",
         "Tokens of other issuers checked.",
-        &[ISSUER, these("result", &["passed", "invalid", "expired", "ended", "revoked", "no_keys"])],
+        &[ISSUER, these("result", "passed invalid expired ended revoked no_keys")],
         "How far a migration is: `passed` falls towards zero. `ended`: after the issuer's end date.",
     ),
     gauge(
@@ -402,7 +318,7 @@ const TOKENS: &[Entry] = &[
     counter(
         "refresh_total",
         "Refresh tokens presented.",
-        &[these("result", &["rotated", "kept", "replayed", "reused", "expired", "revoked", "disabled", "invalid"])],
+        &[these("result", "rotated kept replayed reused expired revoked disabled invalid")],
         "`replayed` is a lost answer and harmless; `reused` is a stolen token or a broken client, and has ended the session.",
     ),
     counter(
@@ -410,22 +326,8 @@ const TOKENS: &[Entry] = &[
         "Sessions ended before their time; of everybody at once, it counts as one.",
         &[these(
             "reason",
-            &[
-                "ban",
-                "erased",
-                "everything",
-                "logout",
-                "logout_global",
-                "logout_others",
-                "merged",
-                "operator",
-                "password",
-                "reuse",
-                "session_ended",
-                "single_session",
-                "unban",
-                "user_type",
-            ],
+            "ban erased everything logout logout_global logout_others merged operator password reuse session_ended single_session \
+                unban user_type",
         )],
         "Who ends sessions: users, operators, or menshen itself.",
     ),
@@ -438,7 +340,7 @@ const TOKENS: &[Entry] = &[
     counter(
         "proof_errors_total",
         "Signatures for the backend that failed.",
-        &[these("kind", &["assertion", "mint"])],
+        &[these("kind", "assertion mint")],
         "Those requests got `proof_unavailable`: a signing key is missing.",
     ),
 ];
@@ -448,27 +350,12 @@ const LOGINS: &[Entry] = &[
         "logins_total",
         "Login attempts.",
         &[
-            these("method", &["wechat", "sms", "password"]),
+            these("method", "wechat sms password"),
             these(
                 "result",
-                &[
-                    "success",
-                    "code_invalid",
-                    "credentials_invalid",
-                    "internal",
-                    "not_found",
-                    "rate_limited",
-                    "refresh_invalid",
-                    "registration_closed",
-                    "registration_unavailable",
-                    "store_unavailable",
-                    "user_disabled",
-                    "validation_failed",
-                    "wechat_blocked",
-                    "wechat_busy",
-                    "wechat_code_invalid",
-                    "wechat_misconfigured",
-                ],
+                "success code_invalid credentials_invalid internal not_found rate_limited refresh_invalid \
+                registration_closed registration_unavailable store_unavailable user_disabled validation_failed \
+                wechat_blocked wechat_busy wechat_code_invalid wechat_misconfigured",
             ),
         ],
         "Whether people can sign in, and why not: `success`, or the code that the client got.",
@@ -478,31 +365,12 @@ const LOGINS: &[Entry] = &[
         "phone_bindings_total",
         "Phones to bind.",
         &[
-            these("method", &["sms", "wechat", "wechat_legacy"]),
+            these("method", "sms wechat wechat_legacy"),
             these(
                 "result",
-                &[
-                    "bound",
-                    "code_invalid",
-                    "forbidden",
-                    "internal",
-                    "not_found",
-                    "phone_code_invalid",
-                    "phone_conflict",
-                    "phone_decrypt_failed",
-                    "rate_limited",
-                    "reauthentication_required",
-                    "refresh_invalid",
-                    "session_revoked",
-                    "store_unavailable",
-                    "token_revoked",
-                    "user_disabled",
-                    "validation_failed",
-                    "wechat_blocked",
-                    "wechat_busy",
-                    "wechat_code_invalid",
-                    "wechat_misconfigured",
-                ],
+                "bound code_invalid forbidden internal not_found phone_code_invalid phone_conflict phone_decrypt_failed \
+                rate_limited reauthentication_required refresh_invalid session_revoked store_unavailable token_revoked \
+                user_disabled validation_failed wechat_blocked wechat_busy wechat_code_invalid wechat_misconfigured",
             ),
         ],
         "Many `phone_conflict`: people have two accounts; see `users.merge`.",
@@ -517,18 +385,7 @@ const WECHAT: &[Entry] = &[
             API,
             these(
                 "class",
-                &[
-                    "ok",
-                    "blocked",
-                    "busy",
-                    "code_invalid",
-                    "misconfigured",
-                    "rate_limited",
-                    "stale_token",
-                    "timeout",
-                    "unreachable",
-                    "unusable",
-                ],
+                "ok blocked busy code_invalid misconfigured rate_limited stale_token timeout unreachable unusable",
             ),
         ],
         "`misconfigured` is yours to mend (secret, app id, allowed addresses); `busy`, `timeout`, `unreachable` and `unusable` are WeChat's or the network's; `code_invalid` and `blocked` are the client's.",
@@ -546,19 +403,9 @@ const WECHAT: &[Entry] = &[
         &[
             these(
                 "event",
-                &[
-                    "user_info_modified",
-                    "user_authorization_revoke",
-                    "user_authorization_cancellation",
-                    "check",
-                    "other",
-                    "unknown",
-                ],
+                "user_info_modified user_authorization_revoke user_authorization_cancellation check other unknown",
             ),
-            these(
-                "result",
-                &["done", "repeated", "nobody", "outdated", "failed", "forged", "stale", "unreadable", "other_app"],
-            ),
+            these("result", "done repeated nobody outdated failed forged stale unreadable other_app"),
         ],
         "`forged` in numbers: token or AES key differ from WeChat's console. `failed`: WeChat will push again.",
     ),
@@ -572,21 +419,8 @@ const SMS: &[Entry] = &[
             VENDOR,
             these(
                 "result",
-                &[
-                    "sent",
-                    "bad_number",
-                    "balance",
-                    "blocked_number",
-                    "config",
-                    "content",
-                    "perm",
-                    "rate_limited",
-                    "timeout",
-                    "transient",
-                    "unmade",
-                    "unreachable",
-                    "unusable",
-                ],
+                "sent bad_number balance blocked_number config content perm rate_limited timeout transient unmade \
+                unreachable unusable",
             ),
         ],
         "`config`, `balance`, `perm` and `content` are for you to mend with the vendor; after `timeout`, `transient` and `unusable` nobody knows whether a message went out.",
@@ -595,7 +429,7 @@ const SMS: &[Entry] = &[
     counter(
         "sms_codes_verified_total",
         "SMS codes looked at.",
-        &[these("result", &["right", "wrong", "limited", "failed"])],
+        &[these("result", "right wrong limited failed")],
         "`right` far below the messages sent: codes do not arrive, or somebody sends messages for the sake of it.",
     ),
     counter(
@@ -618,18 +452,8 @@ const BACKEND: &[Entry] = &[
         "Requests that failed on their way to the backend or back.",
         &[these(
             "kind",
-            &[
-                "connect",
-                "connect_timeout",
-                "timeout",
-                "closed_early",
-                "invalid_answer",
-                "proof",
-                "internal",
-                "client_gone",
-                "client_slow",
-                "client_malformed",
-            ],
+            "connect connect_timeout timeout closed_early invalid_answer proof internal client_gone client_slow \
+                client_malformed",
         )],
         "The first five are the backend's, those with `client` are not. `timeout`: the backend took longer than `upstream.read_timeout`.",
     ),
@@ -648,13 +472,7 @@ const BACKEND: &[Entry] = &[
     counter(
         "hook_calls_total",
         "Questions and messages to the backend.",
-        &[
-            HOOK,
-            these(
-                "result",
-                &["ok", "busy", "client_error", "redirect", "refused", "server_error", "timeout", "unreachable", "unusable"],
-            ),
-        ],
+        &[HOOK, these("result", "ok busy client_error redirect refused server_error timeout unreachable unusable")],
         "While `user.created` fails nobody new can sign in (`hooks.on_failure`); the others are told again.",
     ),
     histogram(

@@ -55,7 +55,7 @@ fn describe(page: &mut String, entry: &Entry) {
     for Label { name, values } in *labels {
         let values = match values {
             Values::These(values) => quoted(values),
-            Values::CodesAnd([]) => "any [error code](errors.md)".to_owned(),
+            Values::CodesAnd("") => "any [error code](errors.md)".to_owned(),
             Values::CodesAnd(more) => format!("{}, or any [error code](errors.md)", quoted(more)),
             Values::Given(from) => (*from).to_owned(),
         };
@@ -64,6 +64,6 @@ fn describe(page: &mut String, entry: &Entry) {
     let _ = write!(page, "\n{advice}\n");
 }
 
-fn quoted(values: &[&str]) -> String {
-    values.iter().map(|value| format!("`{value}`")).collect::<Vec<_>>().join(", ")
+fn quoted(values: &str) -> String {
+    values.split_whitespace().map(|value| format!("`{value}`")).collect::<Vec<_>>().join(", ")
 }
