@@ -122,9 +122,8 @@ struct Report {
 impl Report {
     fn is_good(&self, offline: bool) -> bool {
         match (&self.looks, &self.verdict) {
-            (Looks::Nothing(_), _) => false,
+            (Looks::Nothing(_), _) | (_, Some(Verdict::NoKeys(_))) => false,
             (_, None) => offline,
-            (_, Some(Verdict::NoKeys(_))) => false,
             (_, Some(Verdict::Said { told, .. })) => told.state == "valid",
         }
     }
@@ -142,8 +141,7 @@ impl Report {
 
     /// How a time is from now: `2026-01-01T00:00:00Z, 3m ago`.
     fn when(&self, value: &Value) -> Option<String> {
-        let secs = value.as_u64().or_else(|| Some(value.as_f64()?.max(0.0) as u64))?;
-        let at = Timestamp::from_secs(secs);
+        let at = Timestamp::from_secs(value.as_u64()?);
         let (past, ahead) = (self.now.since(at), at.since(self.now));
         let span = if past.is_zero() { format!("in {}", span(ahead)) } else { format!("{} ago", span(past)) };
         Some(format!("{}, {span}", at.rfc3339()))
