@@ -35,6 +35,9 @@ pub(super) struct Bridge {
     pub(super) timeout: Duration,
 }
 
+/// How long the rest of a body that is too large is read and thrown away, once the answer is out.
+const LINGER: Duration = Duration::from_secs(2);
+
 /// Why there is no body.
 enum NoBody {
     TooLarge,
@@ -77,7 +80,8 @@ impl Bridge {
         let request_id = passage.request_id.clone().unwrap_or_else(|| self.recorder.request_id());
         session.set_read_timeout(Some(self.timeout));
         session.set_write_timeout(Some(self.timeout));
-        session.set_total_drain_timeout(Some(self.timeout));
+        session.set_total_drain_timeout(Some(LINGER));
+        let mut unread = false;
         let mut response =
             match timeout(self.timeout.min(BODY_TIME), self.body(&mut session, &passage)).await.unwrap_or(Err(NoBody::Late))
             {
@@ -87,6 +91,7 @@ impl Bridge {
                 }
                 Err(fault) => {
                     session.set_keepalive(None);
+                    unread = matches!(fault, NoBody::TooLarge);
                     let malformed = Problem::new(ErrorCode::RequestMalformed);
                     let problem = match fault {
                         NoBody::TooLarge => Problem::new(ErrorCode::BodyTooLarge),
@@ -122,6 +127,10 @@ impl Bridge {
             client_ip: passage.origin.ip,
         });
         written.ok()?;
+        if unread && !session.is_http2() {
+            // Closed with the rest unread, the connection would be reset, and the client might never see the answer.
+            drop(session.drain_request_body().await);
+        }
         let (stream, _none) = session.finish().await.ok()??.into_parts();
         Some(stream)
     }

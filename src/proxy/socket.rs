@@ -33,9 +33,10 @@ use tokio_rustls::server::TlsStream;
 /// Bytes of an answer that are gathered before they are sent.
 const WRITE_BUFFER: usize = 4096;
 
-/// How long a client whose connection is ended may take to read the last answer, and how much of what it still sends is read.
+/// How long a client whose connection is ended may take to read the last answer, and how much of what it still sends is read: a
+/// proxy that is sending an upload looks for the answer between two writes, and by then can have sent megabytes.
 const LINGER: Duration = Duration::from_secs(2);
-const LINGER_BYTES: usize = 256 * 1024;
+const LINGER_BYTES: usize = 16 << 20;
 
 /// A client's connection over TCP, with TLS or without, or a Unix socket.
 #[derive(Debug)]
@@ -340,7 +341,7 @@ impl Shutdown for Socket {
     async fn shutdown(&mut self) {
         let read_on = async {
             AsyncWriteExt::shutdown(self).await?;
-            let (mut waste, mut left) = ([0; 4096], LINGER_BYTES);
+            let (mut waste, mut left) = ([0; 8 * 1024], LINGER_BYTES);
             while left > 0 {
                 match self.read(&mut waste).await? {
                     0 => break,
