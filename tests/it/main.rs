@@ -35,6 +35,7 @@ mod keys;
 mod limits;
 mod menshen;
 mod monitoring;
+mod ops;
 mod passthrough;
 mod phones;
 mod process;
