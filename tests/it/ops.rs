@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+mod documents;
 mod nginx;
 mod systemd;
 
