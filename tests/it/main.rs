@@ -32,6 +32,7 @@ mod http2;
 mod issuers;
 mod jwks;
 mod keys;
+mod legacy;
 mod limits;
 mod menshen;
 mod monitoring;
