@@ -2,11 +2,12 @@
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
-    net::SocketAddr,
+    net::{SocketAddr, TcpStream},
     os::unix::{net::UnixStream, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex, OnceLock, mpsc},
+    time::Duration,
 };
 
 use serde_json::{Value, json};
@@ -20,6 +21,8 @@ use crate::{
 
 /// The password of the administrator `boss`.
 const PASSWORD: &str = "correct horse battery staple";
+/// For an interpreter to start, on a machine that does other things besides.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// An application, and its API as far as the stories call it.
 pub struct Application {
@@ -253,6 +256,8 @@ impl Server {
             Some(path) => format!("unix:{path}"),
             None => line.split_whitespace().find(|word| word.starts_with("http://127.0.0.1:")).expect("a URL").to_owned(),
         };
+        // Who listens need not be able to answer yet.
+        assert_eq!(server.ask("GET", "/health", &[]).status, 200);
         server
     }
 
@@ -262,24 +267,37 @@ impl Server {
 
     /// Asks it past menshen.
     pub fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
-        if let Some(socket) = self.url.strip_prefix("unix:") {
-            let mut stream = UnixStream::connect(socket).expect("a connection");
-            let headers = [headers, &[("Connection", "close")]].concat();
-            stream.write_all(&wire::request(method, path, &headers, b"")).expect("a request");
-            let mut answer = Vec::new();
-            stream.read_to_end(&mut answer).expect("an answer");
-            let answer = String::from_utf8(answer).expect("text");
-            let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
-            let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status");
-            return Answer { status, headers: Vec::new(), body: body.into() };
-        }
-        wire::ask(self.address(), method, path, headers, b"")
+        let headers = [headers, &[("Connection", "close")]].concat();
+        let request = wire::request(method, path, &headers, b"");
+        let answer = match self.url.strip_prefix("unix:") {
+            Some(socket) => {
+                let stream = UnixStream::connect(socket).expect("a connection");
+                stream.set_read_timeout(Some(PATIENCE)).expect("a socket option");
+                converse(stream, &request)
+            }
+            None => {
+                let stream = TcpStream::connect(self.address()).expect("a connection");
+                stream.set_read_timeout(Some(PATIENCE)).expect("a socket option");
+                converse(stream, &request)
+            }
+        };
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+        let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status");
+        Answer { status, headers: Vec::new(), body: body.into() }
     }
 
     /// The port that it is on.
     pub fn address(&self) -> SocketAddr {
         self.url.strip_prefix("http://").and_then(|at| at.parse().ok()).expect("an address")
     }
+}
+
+/// Says this, and reads to the end.
+fn converse(mut stream: impl Read + Write, request: &[u8]) -> String {
+    stream.write_all(request).expect("a request");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    answer
 }
 
 impl Drop for Server {

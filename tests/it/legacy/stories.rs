@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::servers::{Gate, Program, RECIPES, Server, data, manage, node};
+use crate::wire;
 
 /// A day of a shop, or of recipes.
 fn the_story(program: Program) {
@@ -118,6 +119,41 @@ fn recipes_under_nest_have_users_and_no_login() {
 fn the_guard_of_nest_makes_one_row_where_all_find_none() {
     let said = node(&RECIPES, &["test/first-sight.test.js"]);
     assert!(said.contains(" pass 1\n") && said.contains(" fail 0\n"), "{said}");
+}
+
+/// What stands in a page after these words, up to the next quotation mark.
+fn after(page: &str, words: &str) -> String {
+    let rest = page.split_once(words).unwrap_or_else(|| panic!("no {words} in {page}")).1;
+    rest.split(['"', ';']).next().expect("a value").to_owned()
+}
+
+#[test]
+fn a_browser_works_in_the_admin_site_of_django_by_a_cookie() {
+    let server = Server::on_a_port(Program::Uvicorn, &[]);
+    let gate = Gate::before(server.application, &server.url, &[]);
+    let boss = gate.administrator();
+    let cookie = boss.bearer.replace("Bearer ", "back_office=");
+    let path = "/admin/orders/order/add/";
+    let form = gate.menshen.get(path, &[("Cookie", &cookie)]);
+    assert_eq!(form.status, 200);
+    let (set, page) = (form.header("Set-Cookie").expect("a cookie"), String::from_utf8_lossy(&form.body));
+    let cookies = format!("{cookie}; csrftoken={}", after(set, "csrftoken="));
+    let crumb = after(&page, "name=\"csrfmiddlewaretoken\" value=\"");
+    let post = |origin: &str, crumb: &str| {
+        let body = format!("csrfmiddlewaretoken={crumb}&owner={}&item=tea&_save=Save", boss.id);
+        let headers =
+            [("Cookie", cookies.as_str()), ("Origin", origin), ("Content-Type", "application/x-www-form-urlencoded")];
+        wire::ask(gate.menshen.http, "POST", path, &headers, body.as_bytes())
+    };
+    let own = "http://shop.example";
+    let (foreign, guessed) = (post("https://evil.example", &crumb), post(own, &"x".repeat(crumb.len())));
+    assert_eq!((foreign.status, foreign.error()), (403, Some("forbidden")), "menshen's to refuse");
+    assert_eq!((guessed.status, guessed.error()), (403, None), "Django's to refuse");
+    assert_eq!(boss.get(server.application.things), json!([]));
+    assert_eq!(post(own, &crumb).status, 302);
+    assert_eq!(boss.get(server.application.things)[0]["item"], "tea");
+    // Nowhere else.
+    assert_eq!(gate.menshen.get(server.application.things, &[("Cookie", &cookie)]).status, 401);
 }
 
 #[test]
