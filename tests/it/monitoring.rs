@@ -166,6 +166,7 @@ fn rules_pass_their_own_cases() {
         assert_eq!(code, Some(0), "{said}");
     }
     let (rules, cases) = (prometheus::file(RULES), CASES.map(prometheus::file).concat());
+    let manual = prometheus::file("docs/operations.md");
     let mut alerts = BTreeSet::new();
     for part in rules.split("      - alert: ").skip(1) {
         let (name, rest) = part.split_once('\n').expect("a rule");
@@ -177,6 +178,7 @@ fn rules_pass_their_own_cases() {
         assert!(["critical", "warning", "info"].contains(&severity), "{name} is {severity}");
         let book = format!("          runbook_url: docs/operations.md#{}\n", name.to_lowercase());
         assert!(rest.contains(&book), "{name} has another runbook than {book}");
+        assert!(manual.contains(&format!("\n### {name}\n")), "docs/operations.md does not say what to do about {name}");
         let ill = format!("      - alertname: {name}\n");
         let well = format!("      - {{alertname: {name}, ");
         assert!(
