@@ -343,7 +343,7 @@ impl Gate {
         ];
         variables.extend(more.iter().map(|&(name, value)| (name, value.to_owned())));
         for (name, value) in &variables {
-            setup = setup.variable(name, value);
+            setup = setup.variable(*name, value);
         }
         Self { menshen: setup.start(), application, config, variables, _wechat: wechat }
     }
