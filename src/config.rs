@@ -115,6 +115,22 @@ impl Config {
         self.gate.report_only || self.rule.iter().any(|rule| rule.report_only == Some(true))
     }
 
+    /// What goes with a token in a cookie or a query, and what does not.
+    fn check_places_of_tokens(&self, problems: &mut Problems) {
+        for (n, rule) in self.rule.iter().enumerate() {
+            if rule.token_in_query && self.upstream.protocol == UpstreamProtocol::Http2 {
+                let key = format!("rule[{n}].token_in_query");
+                let says = "is for WebSockets, which do not pass to a backend of HTTP/2";
+                problems.add_between(&key, &["upstream.protocol"], says);
+            }
+            if rule.token_cookie.is_some() && self.forward_auth.enabled {
+                let says = "and forward_auth: the proxy has to show menshen `Origin`, `Sec-Fetch-Site` and the `Sec-WebSocket-` headers, or \
+                            pages of other sites can open a WebSocket with the cookie; and it sends the cookie on to the backend";
+                problems.warn(&format!("rule[{n}].token_cookie"), says);
+            }
+        }
+    }
+
     /// Says what is wrong with the values, and which are risky. Pure: opens nothing.
     pub fn check(&self, problems: &mut Problems) {
         self.server.check(self.mode, problems);
@@ -124,7 +140,8 @@ impl Config {
         self.identity.check(&self.tokens, problems);
         self.auth.check(problems);
         self.gate.check(&self.rule, problems);
-        self.forward_auth.check(&self.upstream, problems);
+        self.check_places_of_tokens(problems);
+        self.forward_auth.check(self, problems);
         self.cors.check(&self.rule, problems);
         self.tokens.check(problems);
         issuers::check(&self.issuer, &self.tokens, problems);

@@ -133,3 +133,12 @@ impl ErrorCode {
         }
     }
 }
+
+/// Counters by code are found by its place in [`ErrorCode::ALL`].
+const _: () = {
+    let mut n = 0;
+    while n < ErrorCode::ALL.len() {
+        assert!(ErrorCode::ALL[n] as usize == n, "ErrorCode::ALL is in another order");
+        n += 1;
+    }
+};

@@ -46,7 +46,6 @@ pub struct Gate {
     cors: Option<Cors>,
     /// Cookies that bring tokens, on whatever path; none where the backend is to get them.
     token_cookies: Vec<Box<str>>,
-    report_only: bool,
     /// Report only for every path: no rule is enforced that a second reading of a request could get around.
     reports_all: bool,
     metrics: Metrics,
@@ -244,6 +243,16 @@ pub struct Extent {
     pub expects_continue: bool,
 }
 
+/// How a request came to the gate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Direct {
+        websocket: bool,
+    },
+    /// A proxy asks about it, and shows as much of it as it likes.
+    Asked,
+}
+
 /// Configuration that cannot be compiled: key and message, for each problem.
 pub type GateProblems = Vec<(String, String)>;
 
@@ -270,7 +279,6 @@ impl Gate {
             keep_authorization,
             cors: Cors::compile(&config.cors),
             token_cookies,
-            report_only: config.gate.report_only,
             reports_all: config.gate.reports_all(&config.rule),
             rules,
             headers,
@@ -362,14 +370,15 @@ impl Gate {
         }
         let ruling = self.rules.find(target.path, head.method);
         let rule = ruling.rule;
-        let reports = rule.report_only.unwrap_or(self.report_only);
+        let reports = ruling.report_only;
         let fields = self.cors.as_ref().filter(|_| rule.cors).map(|cors| cors.answer(&head));
         let forward = |identity, would| {
             let mut passage = passage(target, Some(rule), identity, reports.then_some(would));
             passage.cors.clone_from(&fields);
             Verdict::Forward(passage)
         };
-        match self.judge(&head, target.path, ruling, framing.websocket, now) {
+        let websocket = framing.websocket;
+        match self.judge(&head, target.path, ruling, Way::Direct { websocket }, now) {
             Ok((Decision::Anonymous, _)) => forward(None, Would::Pass),
             Ok((Decision::Authenticated, identity)) => forward(identity, Would::Pass),
             Ok((Decision::Refuse(code), _)) if reports => forward(None, Would::Refuse(code)),
@@ -386,7 +395,10 @@ impl Gate {
                 asked: false,
             })),
             Err(refusal) if reports && !refusal.close => forward(None, Would::Refuse(refusal.code)),
-            Err(refusal) => refuse(&head, refusal, origin, Some(extent)),
+            Err(refusal) => {
+                let refused = refused(&head, refusal, origin, Some(extent));
+                Verdict::Refuse(Box::new(Refused { rule: Some(rule.index), cors: fields, ..refused }))
+            }
         }
     }
 
@@ -410,7 +422,7 @@ impl Gate {
             head.headers.iter().filter(|header| forward_auth.is_forged(header.name, self.headers.verdict(header.name)));
         let forged: Vec<_> = forged.filter_map(|header| HeaderName::from_bytes(header.name.as_bytes()).ok()).collect();
         let ruling = self.rules.find(path, question.method);
-        let reports = ruling.rule.report_only.unwrap_or(self.report_only);
+        let reports = ruling.report_only;
         // The proxy would send it on, and then no rule has seen which path or method the backend takes it for.
         let overrides =
             || forged.iter().any(|name| self.headers.verdict(name.as_str()) == HeaderVerdict::Drop(DropReason::Override));
@@ -419,7 +431,7 @@ impl Gate {
             return wrong(ErrorCode::RequestMalformed, "The request has a header that clients may not send.");
         }
         let rule = Some(ruling.rule.index);
-        let (identity, would) = match self.judge(&asked, path, ruling, false, now) {
+        let (identity, would) = match self.judge(&asked, path, ruling, Way::Asked, now) {
             Ok((Decision::Anonymous, _)) => (None, Would::Pass),
             Ok((Decision::Authenticated, identity)) => (identity, Would::Pass),
             Ok((Decision::Refuse(code), _)) if reports => (None, Would::Refuse(code)),
@@ -427,7 +439,8 @@ impl Gate {
                 let refused = refused(&asked, Refusal::wrong(code, ""), origin, Some(extent));
                 return no(Refused { rule, user, detail: None, ..refused });
             }
-            Err(refusal) => return no(refused(&asked, refusal, origin, Some(extent))),
+            Err(refusal) if reports && !refusal.close => (None, Would::Refuse(refusal.code)),
+            Err(refusal) => return no(Refused { rule, ..refused(&asked, refusal, origin, Some(extent)) }),
         };
         let authorization = head.values("authorization").next().filter(|_| self.keep_authorization || reports);
         Verdict::Verified(Box::new(Verified {
@@ -453,10 +466,10 @@ impl Gate {
         head: &Head<'_>,
         path: &str,
         ruling: Ruling<'_>,
-        websocket: bool,
+        way: Way,
         now: Timestamp,
     ) -> Result<(Decision, Option<Arc<Identity>>), Refusal> {
-        let credential = credential::read(head, self.places(ruling.rule, path, websocket), self.cors.as_ref())?;
+        let credential = credential::read(head, self.places(ruling, path, way), self.cors.as_ref())?;
         if !decision::needs_token(ruling) {
             return Ok((decision::decide(ruling, TokenState::Missing), None));
         }
@@ -470,12 +483,13 @@ impl Gate {
         })
     }
 
-    /// Where a token may stand in a request on which this rule decides.
-    fn places<'r>(&self, rule: &'r Rule, path: &str, websocket: bool) -> Places<'r> {
+    /// Where a token may stand in a request that came this way.
+    fn places<'r>(&self, ruling: Ruling<'r>, path: &str, way: Way) -> Places<'r> {
         Places {
             bare: self.answered.takes_bare_token(path),
-            cookie: rule.token_cookie.as_deref(),
-            query: websocket && rule.token_in_query,
+            cookie: ruling.token_cookie(),
+            query: way == Way::Direct { websocket: true } && ruling.token_in_query(),
+            asked: way == Way::Asked,
         }
     }
 
@@ -615,7 +629,7 @@ pub fn kept_claims(config: &Config) -> Arc<[Arc<str>]> {
 
 /// The rules and header names of a config, compiled; every problem of either.
 pub fn compile_policy(config: &Config) -> Result<(RuleSet, HeaderPolicy), GateProblems> {
-    let rules = RuleSet::compile(&config.rule);
+    let rules = RuleSet::compile(&config.rule).map(|rules| rules.reporting(config.gate.report_only));
     let headers = HeaderPolicy::compile(config);
     match (rules, headers) {
         (Ok(rules), Ok(headers)) => Ok((rules, headers)),

@@ -4,7 +4,7 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Problems, UpstreamConfig, values::Network};
+use super::{Config, Problems, values::Network};
 
 /// `GET /auth/verify` (below `auth.prefix`), for a proxy that forwards requests itself and asks about each of them: nginx
 /// `auth_request`, Traefik `forwardAuth`, APISIX `forward-auth`, Envoy `ext_authz`. 200 with the identity headers, 401 or 403.
@@ -27,7 +27,7 @@ pub struct ForwardAuthConfig {
 }
 
 impl ForwardAuthConfig {
-    pub(super) fn check(&self, upstream: &UpstreamConfig, problems: &mut Problems) {
+    pub(super) fn check(&self, config: &Config, problems: &mut Problems) {
         if self.enabled && self.trusted_callers.is_empty() {
             problems.add("forward_auth.trusted_callers", "is empty: list the networks of the proxies that may ask");
         }
@@ -35,7 +35,7 @@ impl ForwardAuthConfig {
             let key = format!("forward_auth.trusted_callers[{n}]");
             problems.add(&key, format!("{network} is everybody, and who may ask can ask about any path"));
         }
-        if self.enabled && upstream.shared_secret.is_some() {
+        if self.enabled && config.upstream.shared_secret.is_some() {
             let says =
                 "is not told to proxies that ask (forward_auth): what they forward has it only if they send it themselves";
             problems.warn("upstream.shared_secret", says);

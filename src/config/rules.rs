@@ -46,9 +46,8 @@ pub struct RuleConfig {
     #[schemars(example = false)]
     pub bad_token_is_anonymous: bool,
     /// Take the token from the cookie of this name too, for pages whose requests cannot carry `Authorization`. The cookie is not
-    /// sent on, on no path, unless `upstream.authorization = "keep"`. It is worth nothing to a page of another site that sends
-    /// anything but GET, HEAD and OPTIONS or opens a WebSocket (403), unless `cors.allowed_origins` lists it and
-    /// `cors.allow_credentials` is on. A request that has `Authorization` as well is refused (400).
+    /// sent on, on no path, unless `upstream.authorization = "keep"` or a proxy forwards (forward-auth). It is worth nothing to a page of
+    /// another site (403), but for a link to this one, unless `cors.allowed_origins` lists it and `cors.allow_credentials` is on. A request that has `Authorization` as well is refused (400).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"access_token")]
     pub token_cookie: Option<String>,

@@ -41,7 +41,7 @@ pub struct ServerConfig {
     /// Connections at once; one more is told 503 (`overloaded`), without TLS, and ends. 0: as many as the system allows.
     pub max_connections: usize,
     /// Requests at once, on all connections together, with every WebSocket and other stream that is open; one more is told 503
-    /// (`overloaded`) and keeps its connection. What is held up may take 64 KiB of memory, on HTTP/2 up to 576 KiB. 0: no bound of its
+    /// (`overloaded`) and keeps its connection; the auth API is answered up to a sixteenth above it. What is held up may take 64 KiB of memory, on HTTP/2 up to 576 KiB. 0: no bound of its
     /// own.
     pub max_requests: u32,
     /// After SIGTERM: how long menshen goes on serving as unready, so that load balancers turn away.

@@ -148,6 +148,13 @@ fn what_is_risky_is_allowed_with_a_warning() {
                  [upstream]\nshared_secret = 'kJ8mQ2vX5tB7nR4wZ9pL3yH6cF1dS0gA'\n";
     let found = warnings(&development(asked));
     assert!(found.len() == 1 && found[0].contains(": upstream.shared_secret: is not told to proxies"), "{found:?}");
+    let cookie = "[server]\nlisten = ['127.0.0.1:1']\n[forward_auth]\nenabled = true\ntrusted_callers = ['127.0.0.1/32']\n\
+                  [[rule]]\nname = 'a'\npath = '/a'\ntoken_cookie = 'at'\n";
+    let found = warnings(&development(cookie));
+    assert!(found.len() == 1 && found[0].contains(": rule[0].token_cookie: and forward_auth"), "{found:?}");
+    let query = "[upstream]\nprotocol = 'http2'\n[[rule]]\nname = 'a'\npath = '/a'\ntoken_in_query = true\n";
+    let found = problems(&development(query), &[]);
+    assert!(found.len() == 1 && found[0].contains("is for WebSockets"), "{found:?}");
     let quiet = "[store]\nencryption_key_file = 'k'\n[wechat]\napp_id = 'wx1'\nsecret = 's3'\n";
     assert_eq!(warnings(quiet), Vec::<String>::new());
 }

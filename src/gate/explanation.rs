@@ -9,7 +9,7 @@ use std::{mem::MaybeUninit, net::IpAddr};
 
 use serde::Serialize;
 
-use super::{Field, Gate, Passage, Refused, Slot, Verdict};
+use super::{Field, Gate, Passage, Refused, Slot, Verdict, Way};
 use crate::{
     api::problem,
     auth::Identity,
@@ -141,9 +141,14 @@ impl Gate {
             let rule = told.rule_index.and_then(|index| self.rules.rules().nth(index));
             let matters = rule.is_some_and(words::wants_token);
             let websocket = head.values("upgrade").next().is_some();
-            let bare = Places { bare: self.answered.takes_bare_token(&told.path), ..Places::default() };
-            let places = rule.map_or(bare, |rule| self.places(rule, &told.path, websocket));
-            told.token = TokenTold { matters, ..self.token(head, places, now) };
+            let way = if told.forward_auth { Way::Asked } else { Way::Direct { websocket } };
+            let places = match rule {
+                Some(_) => self.places(self.rules.find(&told.path, &told.method), &told.path, way),
+                None => Places { bare: self.answered.takes_bare_token(&told.path), ..Places::default() },
+            };
+            // A proxy's question has a method of its own.
+            let asked = Head { method: &told.method, ..*head };
+            told.token = TokenTold { matters, ..self.token(&asked, places, now) };
         }
         told
     }

@@ -201,9 +201,9 @@ const REQUESTS: &[Entry] = &[
     ),
     counter(
         "errors_total",
-        "Answers of menshen's own with an error, by its code.",
+        "Requests that ended with an error of menshen's own, by its code.",
         &[Label { name: "code", values: Values::CodesAnd("") }],
-        "Who is refused, and why: [errors.md](errors.md) has the codes. A refusal of the backend's is not here.",
+        "Who is refused, and why: [errors.md](errors.md) has the codes. A refusal of the backend's is not here; a stream that ended with its session is, and an answer that broke off.",
     ),
     histogram(
         "request_duration_seconds",

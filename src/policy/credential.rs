@@ -43,6 +43,8 @@ pub struct Places<'r> {
     pub cookie: Option<&'r str>,
     /// In the query. The request is a WebSocket handshake.
     pub query: bool,
+    /// A proxy asks about the request, and may keep some of it to itself.
+    pub asked: bool,
 }
 
 /// Reads the credential.
@@ -86,18 +88,22 @@ fn in_other_places<'a>(
         found = as_credential(value);
         of_cookie = is_cookie;
     }
-    if of_cookie && !may_use_cookie(head, cors) {
+    if of_cookie && !may_use_cookie(head, places.asked, cors) {
         return Err(Refusal::wrong(ErrorCode::Forbidden, "A page of another site may not act with the cookie of this one."));
     }
     Ok(found)
 }
 
-/// Whether a cookie counts: what it does is harmless, or the page that does it is of this site or listed, or no page does it.
+/// Whether a cookie counts: it is a plain read that a link may bring, or the page that asks is of this site or listed, or no page asks.
 ///
 /// Browsers say so themselves in `Sec-Fetch-Site` (Fetch Metadata, section 2.3); those that do not send `Origin` with everything that
-/// is not a plain read, and with WebSocket handshakes (RFC 6454, RFC 6455 section 10.2). Neither is there where no browser is.
-fn may_use_cookie(head: &Head<'_>, cors: Option<&Cors>) -> bool {
-    let reads = matches!(head.method, "GET" | "HEAD" | "OPTIONS") && head.values("upgrade").next().is_none();
+/// is not a plain read, and with WebSocket handshakes (RFC 6454, RFC 6455 section 10.2). Neither is there where no browser is; a
+/// proxy that asks may have kept them, so there what is no read is refused without them.
+fn may_use_cookie(head: &Head<'_>, asked: bool, cors: Option<&Cors>) -> bool {
+    let has = |name| head.values(name).next().is_some();
+    // Proxies that ask do not show `Upgrade`, and some of them none of the others.
+    let websocket = ["upgrade", "sec-websocket-version", "sec-websocket-key", "sec-websocket-protocol"].into_iter().any(has);
+    let reads = matches!(head.method, "GET" | "HEAD" | "OPTIONS") && !websocket && !has("origin");
     if reads || cors.is_some_and(|cors| cors.admits_with_credentials(head)) {
         return true;
     }
@@ -106,7 +112,7 @@ fn may_use_cookie(head: &Head<'_>, cors: Option<&Cors>) -> bool {
         return (site == b"same-origin" || site == b"none") && sites.next().is_none();
     }
     let mut origins = head.values("origin");
-    let Some(origin) = origins.next() else { return true };
+    let Some(origin) = origins.next() else { return !asked };
     let authority = origin.strip_prefix(b"https://").or_else(|| origin.strip_prefix(b"http://"));
     let host = head.values("host").next();
     origins.next().is_none() && authority.zip(host).is_some_and(|(authority, host)| authority.eq_ignore_ascii_case(host))

@@ -40,7 +40,7 @@ pub struct Rule {
     pub idle_timeout: Option<Duration>,
     /// Browsers are answered, and pages of allowed origins may read refusals.
     pub cors: bool,
-    /// `None`: as the gate has it.
+    /// What it would refuse is only told. `None`: as the set has it.
     pub report_only: Option<bool>,
     /// Claims of which one of the values is needed, each. Empty: none needed.
     pub claims: Vec<(Arc<str>, Vec<String>)>,
@@ -84,16 +84,32 @@ pub struct Ruling<'a> {
     pub rule: &'a Rule,
     /// The rule that a lenient backend would have in mind, where it too asks for certain users and neither asks for more.
     also: Option<&'a Rule>,
+    /// Nothing is refused here: every rule that could be meant, by whatever backend, only reports.
+    pub report_only: bool,
 }
 
 impl<'a> Ruling<'a> {
-    /// `exact`: by the path as it stands. `lenient`: the strictest that a lenient backend could have in mind.
-    fn of(exact: &'a Rule, lenient: Option<&'a Rule>) -> Self {
-        match lenient {
-            Some(lenient) if lenient.strictness() > exact.strictness() => Self { rule: lenient, also: None },
-            Some(lenient) if lenient.strictness() == exact.strictness() => Self { rule: exact, also: Some(lenient) },
-            Some(_) | None => Self { rule: exact, also: None },
-        }
+    /// `exact`: by the path as it stands. `lenient`: the strictest that a lenient backend could have in mind; `enforced`: one of those
+    /// is enforced.
+    fn of(exact: &'a Rule, lenient: Option<&'a Rule>, enforced: bool, report_only: bool) -> Self {
+        let (rule, also) = match lenient {
+            Some(lenient) if lenient.strictness() > exact.strictness() => (lenient, None),
+            Some(lenient) if lenient.strictness() == exact.strictness() => (exact, Some(lenient)),
+            Some(_) | None => (exact, None),
+        };
+        let reports = |rule: &Rule| rule.report_only.unwrap_or(report_only);
+        Self { rule, also, report_only: reports(exact) && reports(rule) && !enforced }
+    }
+
+    /// The cookie that may bring a token, by each rule that is asked.
+    pub fn token_cookie(&self) -> Option<&'a str> {
+        let cookie = self.rule.token_cookie.as_deref();
+        cookie.filter(|_| self.also.is_none_or(|also| also.token_cookie == self.rule.token_cookie))
+    }
+
+    /// Whether the query of a WebSocket handshake may bring one, the same.
+    pub fn token_in_query(&self) -> bool {
+        self.rule.token_in_query && self.also.is_none_or(|also| also.token_in_query)
     }
 
     /// Whether whom this token names passes.
@@ -140,10 +156,12 @@ pub struct RuleProblem {
 pub struct RuleSet {
     rules: Vec<Rule>,
     default: Rule,
+    /// What holds where a rule does not say.
+    report_only: bool,
 }
 
 impl RuleSet {
-    /// Compiles the rules of the config, or tells everything that is wrong with them.
+    /// Compiles the rules of the config, or tells everything that is wrong with them. Each is enforced unless it says otherwise.
     pub fn compile(configured: &[RuleConfig]) -> Result<Self, Vec<RuleProblem>> {
         let mut problems = Vec::new();
         let mut names = HashSet::from([DEFAULT_RULE]);
@@ -156,7 +174,17 @@ impl RuleSet {
                 rules.push(rule);
             }
         }
-        if problems.is_empty() { Ok(Self { default: default_rule(rules.len()), rules }) } else { Err(problems) }
+        if problems.is_empty() {
+            Ok(Self { default: default_rule(rules.len()), rules, report_only: false })
+        } else {
+            Err(problems)
+        }
+    }
+
+    /// The same rules, each of which only reports unless it says otherwise.
+    #[must_use]
+    pub fn reporting(self, report_only: bool) -> Self {
+        Self { report_only, ..self }
     }
 
     /// What holds for a path that [`super::path::check`] accepted.
@@ -165,20 +193,22 @@ impl RuleSet {
         // Backends run the handler of GET for HEAD too, so a rule for GET closes HEAD as well, though it does not open it.
         let also = if method == "HEAD" { MethodSet::of("GET") } else { asked };
         let mut lenient: Option<&Rule> = None;
+        let mut enforced = false;
         for rule in &self.rules {
             let exact = rule.methods.contains(asked);
             if !exact && !rule.methods.contains(also) {
                 continue;
             }
             match rule.pattern.covers(path) {
-                Match::Exact if exact => return Ruling::of(rule, lenient),
+                Match::Exact if exact => return Ruling::of(rule, lenient, enforced, self.report_only),
                 Match::Exact | Match::Lenient => {
+                    enforced |= !rule.report_only.unwrap_or(self.report_only) && rule.access != Access::Public;
                     lenient = Some(lenient.filter(|first| first.strictness() >= rule.strictness()).unwrap_or(rule));
                 }
                 Match::No => {}
             }
         }
-        Ruling::of(&self.default, lenient)
+        Ruling::of(&self.default, lenient, enforced, self.report_only)
     }
 
     /// Each rule in order, and why it decides on this request or does not.

@@ -226,7 +226,7 @@ impl Door {
                         let reply = Reply { status: StatusCode::NO_CONTENT, fields, outcome: Outcome::Preflight };
                         reply.give(&snapshot, &mut stream, &mut bytes, &passage, timing, last).await.then_some(stream)
                     }
-                    Verdict::AuthApi(passage) => match InFlight::new(&self.metrics, snapshot.limits.max_requests) {
+                    Verdict::AuthApi(passage) => match InFlight::new(&self.metrics, snapshot.limits.max_auth_requests) {
                         Some(_in_flight) => {
                             let (request, rest) = request_bytes(bytes, &passage);
                             bytes = rest;

@@ -222,7 +222,7 @@ async fn answer(door: &Door, session: HttpSession, peer: Option<IpAddr>, secure:
             give(&snapshot, session, StatusCode::NO_CONTENT, fields, Outcome::Preflight, &passage, &timing);
         }
         Verdict::AuthApi(passage) => {
-            let Some(_in_flight) = InFlight::new(&door.metrics, snapshot.limits.max_requests) else {
+            let Some(_in_flight) = InFlight::new(&door.metrics, snapshot.limits.max_auth_requests) else {
                 return refuse(&snapshot, session, &one_too_many(&passage), &timing).await;
             };
             // The connection is not its own, so it does not come back.

@@ -63,7 +63,7 @@ pub(super) struct Recorder {
     /// Since when, and up to which second of it, a failure has been written about.
     warned: (Instant, AtomicU64),
     watched: Watched,
-    /// In the order of `ErrorCode::ALL`.
+    /// In the order of `ErrorCode::ALL`, which is that of the codes themselves.
     errors: [IntCounter; ErrorCode::ALL.len()],
 }
 

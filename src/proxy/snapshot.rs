@@ -60,10 +60,13 @@ pub(super) struct Limits {
     pub(super) max_connections: usize,
     /// Requests at once, of all connections.
     pub(super) max_requests: i64,
+    /// The same for those of the auth API: who holds streams open at the backend keeps nobody from signing in or out.
+    pub(super) max_auth_requests: i64,
 }
 
 impl Limits {
     fn new(config: &ServerConfig) -> Self {
+        let max_requests = if config.max_requests == 0 { i64::MAX } else { config.max_requests.into() };
         Self {
             max_header_bytes: config.max_header_bytes.get(),
             header_timeout: config.header_timeout.get(),
@@ -73,7 +76,8 @@ impl Limits {
             h2c: config.h2c,
             http2_streams: config.http2_streams,
             max_connections: if config.max_connections == 0 { usize::MAX } else { config.max_connections },
-            max_requests: if config.max_requests == 0 { i64::MAX } else { config.max_requests.into() },
+            max_requests,
+            max_auth_requests: max_requests.saturating_add(max_requests / 16),
         }
     }
 }

@@ -61,6 +61,8 @@ pub struct Withdrawal {
     pub app_id: AppId,
     pub openid: OpenId,
     pub what: TakenBack,
+    /// It is about an account that began by then: a later one is of somebody who has come back.
+    pub began_by: Timestamp,
     /// Keyed hash of what was said, and until when it is remembered: longer than whoever has seen it can say it again.
     pub said: (CodeHash, Timestamp),
 }
@@ -68,8 +70,8 @@ pub struct Withdrawal {
 /// What is taken back.
 #[derive(Debug, Clone)]
 pub enum TakenBack {
-    /// The account, if it began by then: another one is of somebody who has come back.
-    Everything { began_by: Timestamp },
+    /// The account.
+    Everything,
     /// Nickname and avatar, the phone; and for the backend all that WeChat named, and what the event is known by.
     Data { profile: bool, phone: bool, kinds: Vec<u16>, key: String },
 }

@@ -1,7 +1,7 @@
 //! What a text would be if it were a token: its kind and what it says, for people, with nothing of it proven.
 //!
-//! Must stay true: no signature and no MAC is shown, nor a refresh token that stands inside another token; a size limit comes before
-//! everything else; whether it counts is decided elsewhere.
+//! Must stay true: no signature and no MAC is shown, nor a refresh token of ours inside a claim, however deep; nothing longer than the
+//! gate reads is decoded; whether it counts is decided elsewhere.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Map, Value};
@@ -67,7 +67,7 @@ impl Looks {
                 _ => "neither three parts, as a JWT has, nor a token of menshen's own form",
             });
         };
-        let (Some(header), Some(mut claims)) = (object(header), object(payload)) else {
+        let (Some(mut header), Some(mut claims)) = (object(header), object(payload)) else {
             return Self::Nothing("three parts, but the first two are not JSON objects in base64url");
         };
         let kind = match header.get("typ").and_then(Value::as_str) {
@@ -77,10 +77,17 @@ impl Looks {
             Some(_) | None => JwtKind::Other,
         };
         // It is good for a session, wherever it stands.
-        for value in claims.values_mut().filter(|value| value.as_str().and_then(RefreshTokens::parse).is_some()) {
-            *value = "***".into();
-        }
+        claims.values_mut().chain(header.values_mut()).for_each(mask);
         Self::Jwt { kind, header, claims }
+    }
+}
+
+fn mask(value: &mut Value) {
+    match value {
+        Value::String(text) if RefreshTokens::parse(text).is_some() => *value = "***".into(),
+        Value::Array(values) => values.iter_mut().for_each(mask),
+        Value::Object(members) => members.values_mut().for_each(mask),
+        Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 
@@ -114,10 +121,15 @@ mod tests {
             (json!("JWT"), JwtKind::Other),
             (json!(7), JwtKind::Other),
         ] {
-            let (header, claims) = (json!({"alg": "none", "typ": typ}), json!({"sub": "u", "jti": refresh}));
+            let (header, claims) =
+                (json!({"alg": "none", "typ": typ}), json!({"sub": "u", "jti": refresh, "x": [{"y": refresh}]}));
             let Looks::Jwt { kind, header: told, claims } = Looks::of(&jwt(&header, &claims)) else { panic!("a JWT") };
             assert_eq!((kind, told["alg"].as_str(), claims["sub"].as_str()), (expected, Some("none"), Some("u")));
-            assert_eq!(claims["jti"], "***", "a refresh token inside is not shown");
+            assert_eq!(
+                (&claims["jti"], &claims["x"][0]["y"]),
+                (&json!("***"), &json!("***")),
+                "a refresh token inside is not shown"
+            );
         }
     }
 

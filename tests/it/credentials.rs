@@ -164,3 +164,28 @@ fn over_http2_crumbs_are_one_cookie() {
     });
     assert_eq!((status, backend.last().folded("cookie")), (200, vec!["theme=dark".to_owned()]));
 }
+
+#[test]
+fn a_refusal_for_a_cookie_names_its_rule_and_can_be_read_by_a_listed_page() {
+    let backend = Backend::start();
+    let rule = "[[rule]]\nname = \"pages\"\npath = \"/pages/**\"\ntoken_cookie = \"at\"\ncors = true\n\
+                [cors]\nallowed_origins = [\"https://admin.example\"]";
+    let menshen = Setup::before(backend.address).with(rule).start();
+    let sent = [("Cookie", "at=a.b.c"), ("Origin", "https://admin.example")];
+    let refused = wire::ask(menshen.http, "POST", "/pages/1", &sent, b"x");
+    assert_eq!(code(&refused), (403, "forbidden"), "it is listed, but without credentials");
+    assert_eq!(refused.header("Access-Control-Allow-Origin"), Some("https://admin.example"));
+    menshen.wait_for_metric("menshen_requests_total{decision=\"refused\",rule=\"pages\",status=\"4xx\"}", 1.0);
+}
+
+#[test]
+fn a_cookie_opens_no_path_that_a_lenient_backend_takes_for_one_without_it() {
+    let backend = Backend::start();
+    let rules =
+        "[[rule]]\nname = \"api\"\npath = \"/api/**\"\n[[rule]]\nname = \"rest\"\npath = \"/**\"\ntoken_cookie = \"at\"";
+    let menshen = Setup::before(backend.address).with(rules).start();
+    let cookie = format!("at={}", menshen.token("alice"));
+    for (path, status) in [("/x", 200), ("/api/x", 401), ("/API/x", 401)] {
+        assert_eq!(menshen.get(path, &[("Cookie", &cookie)]).status, status, "{path}");
+    }
+}

@@ -446,3 +446,44 @@ fn a_yes_has_every_proof_that_the_backend_was_promised() {
     let yes = menshen.get("/auth/verify", &[&open[..], &[("Authorization", bearer.as_str())]].concat());
     assert_eq!((yes.status, of(&yes, "X-Auth-Assertion"), of(&yes, "Authorization")), (200, None, None));
 }
+
+#[test]
+fn a_page_of_another_site_gets_no_yes_by_a_cookie() {
+    const COOKIE: &str = "[[rule]]\nname = \"pages\"\npath = \"/pages/**\"\ntoken_cookie = \"at\"";
+    let backend = Backend::start();
+    for dialect in ["nginx", "traefik", "envoy"] {
+        let menshen = asked_by(dialect, backend.address, COOKIE);
+        let cookie = format!("at={}", menshen.token("alice"));
+        let ask = |method: &'static str, more: &[(&str, &str)]| {
+            let (path, told): (_, &[(&str, &str)]) = match dialect {
+                "nginx" => ("/auth/verify", &[("X-Original-Method", method), ("X-Original-URI", "/pages/1")]),
+                "traefik" => ("/auth/verify", &[("X-Forwarded-Method", method), ("X-Forwarded-Uri", "/pages/1")]),
+                _ => ("/auth/verify/pages/1", &[]),
+            };
+            let carried = if dialect == "envoy" { method } else { "GET" };
+            let headers = [told, &[("Cookie", cookie.as_str())], more].concat();
+            wire::ask(menshen.http, carried, path, &headers, b"").status
+        };
+        let (evil, cross) = (("Origin", "https://evil.example"), ("Sec-Fetch-Site", "cross-site"));
+        assert_eq!(ask("GET", &[cross]), 200, "{dialect}: a link");
+        assert_eq!(ask("POST", &[("Sec-Fetch-Site", "same-origin")]), 200, "{dialect}");
+        // Proxies keep `Upgrade` to themselves, so a handshake looks like this.
+        let handshake = [("Sec-WebSocket-Version", "13"), ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")];
+        assert_eq!(ask("GET", &[&handshake[..], &[cross]].concat()), 403, "{dialect}");
+        assert_eq!(ask("GET", &[evil]), 403, "{dialect}");
+        assert_eq!(ask("POST", &[evil]), 403, "{dialect}");
+        assert_eq!(ask("POST", &[]), 403, "{dialect}: the proxy has not shown where it is from");
+    }
+}
+
+#[test]
+fn a_gate_that_reports_says_yes_also_where_there_are_two_credentials() {
+    const COOKIE: &str =
+        "[gate]\nreport_only = true\n[[rule]]\nname = \"pages\"\npath = \"/pages/**\"\ntoken_cookie = \"at\"";
+    let backend = Backend::start();
+    let menshen = asked_by("nginx", backend.address, COOKIE);
+    let question = [("X-Original-Method", "GET"), ("X-Original-URI", "/pages/1")];
+    let two = [("Authorization", "Bearer a.b.c"), ("Cookie", "at=a.b.c")];
+    assert_eq!(menshen.get("/auth/verify", &[question, two].concat()).status, 200);
+    assert_eq!(menshen.get("/pages/1", &two).status, 200, "as it is where the gate itself forwards");
+}

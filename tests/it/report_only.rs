@@ -180,6 +180,34 @@ fn nothing_leads_past_a_rule_that_is_enforced() {
     }
 }
 
+/// A backend that ignores case or a slash at the end takes these paths for those of the enforced rule.
+#[test]
+fn no_lenient_spelling_leads_past_a_rule_that_is_enforced() {
+    let backend = backend();
+    let strict = "[gate]\nreport_only = true\n[[rule]]\nname = \"done\"\npath = \"/done/**\"\nreport_only = false\n\
+                  [[rule]]\nname = \"exact\"\npath = \"/exact\"\nreport_only = false\n\
+                  [[rule]]\nname = \"open\"\npath = \"/open\"\naccess = \"public\"\nreport_only = false";
+    let menshen = Setup::before(backend.address).with(strict).start();
+    for path in ["/done/x", "/DONE/x", "/Done/x", "/exact", "/exact/", "/EXACT"] {
+        assert_eq!((menshen.get(path, &[]).status, path), (401, path));
+    }
+    assert!(backend.received().is_empty());
+    let token = format!("Bearer {}", menshen.token("alice"));
+    for path in ["/DONE/x", "/exact/"] {
+        assert_eq!(menshen.get(path, &[("Authorization", &token)]).status, 200, "{path}");
+    }
+    // What is open there is nothing to enforce.
+    for path in ["/open", "/OPEN", "/other"] {
+        assert_eq!(menshen.get(path, &[]).status, 200, "{path}");
+    }
+
+    // And the other way round: a stricter rule that only reports opens nothing of a laxer one that is enforced.
+    let reporting = "[[rule]]\nname = \"trial\"\npath = \"/trial/**\"\nuser_types = [\"admin\"]\nreport_only = true";
+    let menshen = Setup::before(backend.address).with(reporting).start();
+    assert_eq!(menshen.get("/trial/x", &[]).status, 200, "it reports");
+    assert_eq!(menshen.get("/TRIAL/x", &[]).status, 401, "that is a path of the default rule, which does not");
+}
+
 #[test]
 fn the_first_day_ends_with_a_reload() {
     let backend = backend();

@@ -8,10 +8,10 @@ use crate::{
     policy::head::{self, Parsed},
 };
 
-const BARE: Places<'_> = Places { bare: true, cookie: None, query: false };
-const COOKIE: Places<'_> = Places { bare: false, cookie: Some("token"), query: false };
-const QUERY: Places<'_> = Places { bare: false, cookie: None, query: true };
-const BOTH: Places<'_> = Places { bare: false, cookie: Some("token"), query: true };
+const BARE: Places<'_> = Places { bare: true, cookie: None, query: false, asked: false };
+const COOKIE: Places<'_> = Places { bare: false, cookie: Some("token"), query: false, asked: false };
+const QUERY: Places<'_> = Places { bare: false, cookie: None, query: true, asked: false };
+const BOTH: Places<'_> = Places { bare: false, cookie: Some("token"), query: true, asked: false };
 /// A page of this site says so.
 const SAME: &str = "Sec-Fetch-Site: same-origin";
 
@@ -176,8 +176,11 @@ fn a_page_of_another_site_cannot_act_with_a_cookie() {
     for (line, lines, counts) in [
         // What only reads may come from anywhere, or no link to a page would work.
         ("GET /", &["Sec-Fetch-Site: cross-site"][..], true),
-        ("HEAD /", &["Origin: https://evil.example"], true),
-        ("OPTIONS /", &["Origin: https://evil.example"], true),
+        ("HEAD /", &["Sec-Fetch-Site: cross-site"], true),
+        // A link has no `Origin`; whoever has one is a page that reads, or a handshake that a proxy hides.
+        ("GET /", &["Origin: https://evil.example"], false),
+        ("GET /", &["Origin: https://evil.example", "Sec-Fetch-Site: cross-site"], false),
+        ("GET /", &[ours], true),
         ("POST /", &[SAME], true),
         ("POST /", &["Sec-Fetch-Site: none"], true),
         ("POST /", &["Sec-Fetch-Site: same-site"], false),
@@ -201,12 +204,32 @@ fn a_page_of_another_site_cannot_act_with_a_cookie() {
         ("GET /ws", &[upgrade, ours], true),
         ("GET /ws", &[upgrade, "Origin: https://evil.example"], false),
         ("GET /ws", &[upgrade, "Sec-Fetch-Site: cross-site"], false),
+        ("GET /ws", &["Sec-WebSocket-Version: 13", "Sec-Fetch-Site: cross-site"], false),
+        ("GET /ws", &["Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "Sec-Fetch-Site: cross-site"], false),
+        ("GET /ws", &["Sec-WebSocket-Protocol: a", "Sec-Fetch-Site: cross-site"], false),
+        ("GET /ws", &["Sec-WebSocket-Version: 13", SAME], true),
     ] {
         let read = request(line, &[&["Cookie: token=a"], lines].concat(), BOTH, None);
         assert_eq!(read.is_ok(), counts, "{line} {lines:?}");
         assert!(read.is_ok_and(|read| read == "bearer a") || !counts);
         // A header is sent by whoever has the token, and by nobody else.
         assert!(request(line, &[&["Authorization: Bearer a"], lines].concat(), BOTH, None).is_ok(), "{line} {lines:?}");
+    }
+}
+
+#[test]
+fn a_proxy_that_asks_has_to_show_which_page_it_is() {
+    const ASKED: Places<'_> = Places { asked: true, ..COOKIE };
+    for (line, lines, counts) in [
+        ("GET /", &[][..], true),
+        ("POST /", &[], false),
+        ("GET /", &["Sec-WebSocket-Version: 13"], false),
+        ("POST /", &[SAME], true),
+        ("POST /", &["Origin: https://shop.example"], true),
+        ("POST /", &["Origin: https://evil.example"], false),
+    ] {
+        let read = request(line, &[&["Cookie: token=a"], lines].concat(), ASKED, None);
+        assert_eq!(read.is_ok(), counts, "{line} {lines:?}");
     }
 }
 

@@ -8,7 +8,7 @@ use crate::{
         Announce, BindOutcome, CodeHash, NewSession, OutboxEntry, OutboxEvent, PhoneBinding, PhoneProof, Profile,
         ProfileChange, RevocationEntry, Revoked, TakenBack, Withdrawal, WithdrawalOutcome,
     },
-    types::{AppId, OpenId, Phone, SessionId, UserId},
+    types::{AppId, OpenId, Phone, SessionId, Timestamp, UserId},
 };
 
 const ALL: Announce = Announce { created: true, deleted: true, merged: true, withdrawn: true };
@@ -163,7 +163,8 @@ pub async fn what_is_withdrawn_goes(store: Subject) {
     store.bind_phone(&binding).await.expect("works");
     let data = |key: &str| TakenBack::Data { profile: true, phone: true, kinds: vec![6, 8], key: key.to_owned() };
     for n in 1..=2 {
-        let outcome = store.withdraw(&withdrawal("alice", n, data("k")), ALL, later(1)).await.expect("works");
+        let said = withdrawal("alice", n, data("k"), later(300));
+        let outcome = store.withdraw(&said, ALL, later(1)).await.expect("works");
         let WithdrawalOutcome::Cleared(user) = outcome else { panic!("{outcome:?}") };
         assert_eq!((&user.id, &user.phone), (&alice, &None));
         assert_eq!(user.profile, Profile { bio: bio.clone(), ..Profile::default() });
@@ -171,47 +172,49 @@ pub async fn what_is_withdrawn_goes(store: Subject) {
     assert_eq!(store.find_user(&crate::store::Lookup::Phone(phone)).await.expect("works"), None);
     let told = taken(&store, 1, 9).await;
     assert_eq!(told.iter().map(|entry| entry.event.id()).collect::<Vec<_>>(), vec![format!("user.withdrawn.{alice}.k"); 2]);
-    let nobody = store.withdraw(&withdrawal("nobody", 3, data("k")), ALL, later(1)).await.expect("works");
+    let nobody = store.withdraw(&withdrawal("nobody", 3, data("k"), later(300)), ALL, later(1)).await.expect("works");
     assert_eq!(nobody, WithdrawalOutcome::Nobody);
 }
 
 /// What somebody takes back, said as this.
-fn withdrawal(openid: &str, said: u8, what: TakenBack) -> Withdrawal {
+fn withdrawal(openid: &str, said: u8, what: TakenBack, began_by: Timestamp) -> Withdrawal {
     Withdrawal {
         app_id: AppId::parse("wx1").expect("an app id"),
         openid: OpenId::parse(openid).expect("an openid"),
         what,
+        began_by,
         said: (CodeHash([said; 32]), later(3600)),
     }
 }
 
 /// Said again, also by many at once, it does nothing to whoever comes back; and what was said before somebody came is not about them.
 pub async fn what_is_taken_back_is_taken_back_once(store: Subject) {
-    let everything = |began_by| TakenBack::Everything { began_by };
     let first = opened(&store, &login_of("alice", 1)).await;
-    let together_said =
-        together(
-            (0..20).map(|_| {
-                let store = store.clone();
-                async move {
-                    store.withdraw(&withdrawal("alice", 1, everything(later(300))), ALL, later(1)).await.expect("works")
-                }
-            }),
-        )
-        .await;
+    let together_said = together((0..20).map(|_| {
+        let store = store.clone();
+        async move {
+            let everything = withdrawal("alice", 1, TakenBack::Everything, later(300));
+            store.withdraw(&everything, ALL, later(1)).await.expect("works")
+        }
+    }))
+    .await;
     let erased: Vec<_> = together_said.iter().filter(|outcome| !matches!(outcome, WithdrawalOutcome::Repeated)).collect();
     let [WithdrawalOutcome::Erased { user, revoked }] = erased.as_slice() else { panic!("{erased:?}") };
     assert_eq!((user, revoked.sessions.as_slice()), (&first.user.id, [first.session.id].as_slice()));
     assert_eq!(taken(&store, 1, 9).await.len(), 1, "the backend hears of it once");
 
     let back = opened(&store, &at(login_of("alice", 2), later(2))).await.user.id;
-    let said = async |said, what, now| store.withdraw(&withdrawal("alice", said, what), ALL, now).await.expect("works");
-    assert_eq!(said(1, everything(later(300)), later(3)).await, WithdrawalOutcome::Repeated);
-    assert_eq!(said(2, everything(later(1)), later(3)).await, WithdrawalOutcome::Outdated);
-    assert_eq!(said(2, everything(later(300)), later(3)).await, WithdrawalOutcome::Repeated, "it had been said");
+    let said = async |said, what, began_by| {
+        store.withdraw(&withdrawal("alice", said, what, began_by), ALL, later(3)).await.expect("works")
+    };
+    assert_eq!(said(1, TakenBack::Everything, later(300)).await, WithdrawalOutcome::Repeated);
+    assert_eq!(said(2, TakenBack::Everything, later(1)).await, WithdrawalOutcome::Outdated);
+    assert_eq!(said(2, TakenBack::Everything, later(300)).await, WithdrawalOutcome::Repeated, "it had been said");
+    let data = TakenBack::Data { profile: true, phone: true, kinds: vec![6, 8], key: "k".to_owned() };
+    assert_eq!(said(4, data, later(1)).await, WithdrawalOutcome::Outdated, "that was about the account before");
     assert!(store.user(&back).await.expect("works").is_some());
     assert_eq!(
-        said(3, everything(later(300)), later(3)).await,
+        said(3, TakenBack::Everything, later(300)).await,
         WithdrawalOutcome::Erased { user: back, revoked: revoked_of(&whole_log(&store).await) }
     );
 }

@@ -21,7 +21,7 @@ pub(super) fn withdraw(
     announce: Announce,
     now: Timestamp,
 ) -> Result<WithdrawalOutcome, Failure> {
-    let Withdrawal { app_id, openid, what, said: (said, until) } = withdrawal;
+    let Withdrawal { app_id, openid, what, began_by, said: (said, until) } = withdrawal;
     if !login::spend(draft, said, *until, now)? {
         return Ok(WithdrawalOutcome::Repeated);
     }
@@ -29,9 +29,11 @@ pub(super) fn withdraw(
         return Ok(WithdrawalOutcome::Nobody);
     };
     let mut record = records::owner(draft, &owner.user)?;
+    if *began_by < record.user.created_at {
+        return Ok(WithdrawalOutcome::Outdated);
+    }
     match what {
-        TakenBack::Everything { began_by } if *began_by < record.user.created_at => Ok(WithdrawalOutcome::Outdated),
-        TakenBack::Everything { began_by: _ } => {
+        TakenBack::Everything => {
             let user = owner.user;
             let revoked = accounts::erase(draft, &user, None, announce, now)?;
             Ok(revoked.map_or(WithdrawalOutcome::Nobody, |revoked| WithdrawalOutcome::Erased { user, revoked }))

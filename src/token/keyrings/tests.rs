@@ -405,3 +405,18 @@ async fn a_clock_behind_all_keys_signs_with_the_oldest() {
     let waiting = here.at(day(89)).await;
     assert_eq!(here.at(NOW.minus(DAY)).await, waiting);
 }
+
+#[tokio::test]
+async fn a_clock_that_was_years_ahead_for_a_while_does_not_stop_the_schedule() {
+    let (store, config) = (Shelf::default(), scheduled());
+    let here = Process::start(&store, &config, NOW).await;
+    let first = here.at(NOW).await;
+    here.at(day(3650)).await;
+    let now = day(1);
+    assert_eq!(here.at(now).await[0], first[0], "what waits for years signs nothing");
+    let next = here.at(day(2)).await;
+    assert!(next[0] != first[0] && next.len() == 3, "{next:?}");
+    assert_eq!(here.at(day(3)).await[0], next[0]);
+    here.at(day(91)).await;
+    assert_ne!(here.at(day(92)).await[0], next[0], "and so on");
+}
