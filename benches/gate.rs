@@ -143,6 +143,8 @@ fn decide(c: &mut Criterion) {
         roles: Vec::new(),
         claims: std::collections::BTreeMap::new(),
         bad_token_is_anonymous: false,
+        token_cookie: None,
+        token_in_query: false,
         idle_timeout: None,
         cors: false,
         report_only: None,

@@ -22,7 +22,7 @@ use crate::{
 /// The password of the administrator `boss`.
 const PASSWORD: &str = "correct horse battery staple";
 /// For an interpreter to start, on a machine that does other things besides.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// An application, and its API as far as the stories call it.
 pub struct Application {
@@ -269,17 +269,14 @@ impl Server {
     pub fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
         let headers = [headers, &[("Connection", "close")]].concat();
         let request = wire::request(method, path, &headers, b"");
-        let answer = match self.url.strip_prefix("unix:") {
-            Some(socket) => {
-                let stream = UnixStream::connect(socket).expect("a connection");
-                stream.set_read_timeout(Some(PATIENCE)).expect("a socket option");
-                converse(stream, &request)
-            }
-            None => {
-                let stream = TcpStream::connect(self.address()).expect("a connection");
-                stream.set_read_timeout(Some(PATIENCE)).expect("a socket option");
-                converse(stream, &request)
-            }
+        let answer = if let Some(socket) = self.url.strip_prefix("unix:") {
+            let stream = UnixStream::connect(socket).expect("a connection");
+            stream.set_read_timeout(Some(PATIENCE)).expect("a socket option");
+            converse(stream, &request)
+        } else {
+            let stream = TcpStream::connect(self.address()).expect("a connection");
+            stream.set_read_timeout(Some(PATIENCE)).expect("a socket option");
+            converse(stream, &request)
         };
         let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
         let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status");

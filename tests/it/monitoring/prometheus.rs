@@ -17,7 +17,7 @@ use super::query;
 use crate::wire;
 
 /// How long anything here may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -123,7 +123,7 @@ impl Prometheus {
         self.query(query).unwrap_or_else(|said| panic!("{query}: {said}"))
     }
 
-    fn wait_until<T>(&self, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    fn wait_until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         let end = Instant::now() + PATIENCE;
         loop {
             if let Some(found) = look() {
@@ -136,7 +136,7 @@ impl Prometheus {
 
     /// Waits until a query gives something.
     pub fn wait_for(&self, query: &str) {
-        self.wait_until(query, || self.query(query).is_ok_and(|found| !found.is_empty()).then_some(()));
+        Self::wait_until(query, || self.query(query).is_ok_and(|found| !found.is_empty()).then_some(()));
     }
 
     /// Waits until an alert is in this state.
@@ -147,7 +147,7 @@ impl Prometheus {
 
     /// All rules, when each has been evaluated.
     pub fn rules(&self) -> Vec<Value> {
-        self.wait_until("the first evaluation of all rules", || {
+        Self::wait_until("the first evaluation of all rules", || {
             let groups = self.data("/api/v1/rules").ok()?;
             let groups = groups["groups"].as_array()?;
             let rules: Vec<Value> = groups.iter().filter_map(|group| group["rules"].as_array()).flatten().cloned().collect();
@@ -163,7 +163,7 @@ impl Prometheus {
         for selector in selectors {
             let text = selector.text();
             // Recorded series come an evaluation after those that they are made of.
-            self.wait_until(&format!("{text} of {whose}"), || (!self.ask(&text).is_empty()).then_some(()));
+            Self::wait_until(&format!("{text} of {whose}"), || (!self.ask(&text).is_empty()).then_some(()));
         }
     }
 }
