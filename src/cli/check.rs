@@ -100,7 +100,9 @@ fn in_words(rule: &RuleConfig) -> String {
         names => format!(", {what} {}", names.join(" or ")),
     };
     let (user_types, roles) = (one_of("user type", &rule.user_types), one_of("role", &rule.roles));
-    format!("{}: {methods}{} {access}{user_types}{roles}", rule.name, rule.path)
+    let cookie = rule.token_cookie.as_ref().map(|name| format!(", token in cookie {name}")).unwrap_or_default();
+    let query = if rule.token_in_query { ", token in the query of a WebSocket" } else { "" };
+    format!("{}: {methods}{} {access}{user_types}{roles}{cookie}{query}", rule.name, rule.path)
 }
 
 #[cfg(test)]
@@ -124,7 +126,7 @@ mod tests {
     fn a_right_config_is_summed_up() {
         let text = "mode = 'development'\n[server]\nlisten = ['127.0.0.1:8080']\n[limits]\nenabled = false\n[[rule]]\nname = 'health'\n\
                     path = '/health'\nmethods = ['GET', 'HEAD']\naccess = 'public'\n[[rule]]\nname = 'back-office'\npath = '/admin/**'\n\
-                    user_types = ['admin']\nroles = ['a', 'b']\n\
+                    user_types = ['admin']\nroles = ['a', 'b']\ntoken_cookie = 'at'\ntoken_in_query = true\n\
                     [[dialect]]\nkind = 'nest'\n";
         let (code, out, err) = check(text);
         assert_eq!(code, ExitCode::SUCCESS);
@@ -143,7 +145,8 @@ mod tests {
              \x20 wechat    none, a login code is its own openid (unless wechat.base_url is on this machine)\n\
              \x20 sms       log\n\
              \x20 rules     health: GET|HEAD /health public\n\
-             \x20           back-office: /admin/** required, user type admin, role a or b\n\
+             \x20           back-office: /admin/** required, user type admin, role a or b, token in cookie at, \
+             token in the query of a WebSocket\n\
              \x20           everything else: required\n"
         );
         assert_eq!(err, "warning: config.toml:5: limits.enabled: is false: nothing slows down who guesses or floods\n");
