@@ -1,3 +1,5 @@
+//! What `gate::explanation` promises.
+
 use super::*;
 use crate::{app, config::Source};
 
