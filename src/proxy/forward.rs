@@ -206,6 +206,11 @@ impl ProxyHttp for Forward {
         handover.progress.moved(&handover.timing);
         if end {
             handover.progress.received.store(true, Ordering::Relaxed);
+            // pingora writes an empty last part as a chunk of size 0, and then the last chunk: two ends of one message, of which
+            // the backend takes the second for the beginning of the next request (RFC 9112 section 7.1).
+            if body.as_ref().is_some_and(Bytes::is_empty) {
+                *body = None;
+            }
         }
         // Either side of a conversation may be silent for long.
         if handover.call {

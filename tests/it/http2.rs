@@ -64,11 +64,11 @@ fn runtime() -> Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime")
 }
 
-async fn within<T>(work: impl Future<Output = T>) -> T {
+pub async fn within<T>(work: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(20), work).await.expect("an end in time")
 }
 
-async fn whole(answer: Response<h2::RecvStream>) -> Result<Whole, h2::Error> {
+pub async fn whole(answer: Response<h2::RecvStream>) -> Result<Whole, h2::Error> {
     let (head, mut incoming) = answer.into_parts();
     let mut body = Vec::new();
     while let Some(part) = incoming.data().await {

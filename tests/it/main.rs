@@ -10,6 +10,7 @@
 mod administration;
 mod backend;
 mod backends;
+mod byte_backend;
 mod certificates;
 mod clients;
 mod configuration;
@@ -35,6 +36,7 @@ mod keys;
 mod legacy;
 mod limits;
 mod menshen;
+mod message_ends;
 mod monitoring;
 mod ops;
 mod passthrough;
