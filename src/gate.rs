@@ -69,14 +69,19 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// Length of the head in bytes, where it is known.
-    pub fn head_length(&self) -> Option<usize> {
+    /// Where the request ends on its connection, where that is known.
+    pub fn extent(&self) -> Option<&Extent> {
         match self {
             Self::Incomplete => None,
-            Self::Refuse(refused) => refused.framing.map(|extent| extent.head),
-            Self::AuthApi(passage) | Self::Forward(passage) | Self::Preflight(passage) => Some(passage.extent.head),
-            Self::Verified(verified) => Some(verified.passage.extent.head),
+            Self::Refuse(refused) => refused.framing.as_ref(),
+            Self::AuthApi(passage) | Self::Forward(passage) | Self::Preflight(passage) => Some(&passage.extent),
+            Self::Verified(verified) => Some(&verified.passage.extent),
         }
+    }
+
+    /// Length of the head in bytes, where it is known.
+    pub fn head_length(&self) -> Option<usize> {
+        self.extent().map(|extent| extent.head)
     }
 }
 
@@ -665,7 +670,7 @@ fn refused(head: &Head<'_>, refusal: Refusal, origin: Origin, extent: Option<Ext
         // A refused target may hold anything, and a terminal may read the log.
         path: path.chars().map(|c| if c.is_ascii_graphic() { c } else { '?' }).collect(),
         origin,
-        framing: extent.filter(|_| !refusal.close),
+        framing: extent.map(|extent| Extent { keep_alive: extent.keep_alive && !refusal.close, ..extent }),
         user: None,
         cors: None,
         asked: false,

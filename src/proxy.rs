@@ -9,6 +9,7 @@
 mod answer;
 mod bridge;
 mod connection;
+mod connection_tracker;
 mod exchange;
 mod failure;
 mod forward;

@@ -16,8 +16,10 @@ use tokio::time::timeout;
 use tower::ServiceExt;
 
 use super::{
+    connection_tracker::{LINGER_TIMEOUT, UnreadBody},
     http2::Siblings,
     record::{Outcome, Record, Recorder, RuleIndex, Timing},
+    socket::Socket,
 };
 use crate::{
     api::{BODY_TIME, LONGEST_BODY, RequestContext, Voices, problem::Problem},
@@ -35,8 +37,13 @@ pub(super) struct Bridge {
     pub(super) timeout: Duration,
 }
 
-/// How long the rest of a body that is too large is read and thrown away, once the answer is out.
-const LINGER: Duration = Duration::from_secs(2);
+/// What is known of the client of a request.
+pub(super) enum Client<'a> {
+    /// With what it has not sent of its body yet, where that is known.
+    Http1(Option<&'a UnreadBody>),
+    /// With the other requests of its connection.
+    Http2(&'a Siblings),
+}
 
 /// Why there is no body.
 enum NoBody {
@@ -56,6 +63,7 @@ impl Bridge {
         timing: Timing,
         last: bool,
     ) -> Option<Stream> {
+        let unread = stream.as_any().downcast_ref::<Socket>().map(|socket| socket.unread.clone());
         let mut session = ServerSession::new_http1(stream);
         session.set_pipelined_prefix(request);
         // The bytes are there, so this reads nothing; a head that pingora will not have was refused before.
@@ -66,36 +74,43 @@ impl Bridge {
         if last {
             session.set_keepalive(None);
         }
-        self.serve(session, passage, timing, None).await
+        self.serve(session, passage, timing, Client::Http1(unread.as_deref())).await
     }
 
-    /// Answers the request of a session. The connection comes back if it can go on. `siblings`: those of its connection, on HTTP/2.
+    /// Answers the request of a session. The connection comes back if it can go on.
     pub(super) async fn serve(
         &self,
         mut session: ServerSession,
         passage: Passage,
         timing: Timing,
-        mut siblings: Option<&Siblings>,
+        client: Client<'_>,
     ) -> Option<Stream> {
+        let (unread, mut siblings) = match client {
+            Client::Http1(unread) => (unread, None),
+            Client::Http2(siblings) => (None, Some(siblings)),
+        };
         let request_id = passage.request_id.clone().unwrap_or_else(|| self.recorder.request_id());
         session.set_read_timeout(Some(self.timeout));
         session.set_write_timeout(Some(self.timeout));
-        session.set_total_drain_timeout(Some(LINGER));
-        let mut unread = false;
+        session.set_total_drain_timeout(Some(LINGER_TIMEOUT));
         let mut response =
             match timeout(self.timeout.min(BODY_TIME), self.body(&mut session, &passage)).await.unwrap_or(Err(NoBody::Late))
             {
                 Ok(body) => {
+                    unread.inspect(|unread| unread.set(0));
                     let answer = self.call(&session, body, &passage, &request_id);
                     attended(&mut session, answer, &mut siblings).await
                 }
                 Err(fault) => {
                     session.set_keepalive(None);
-                    unread = matches!(fault, NoBody::TooLarge);
                     let malformed = Problem::new(ErrorCode::RequestMalformed);
                     let problem = match fault {
                         NoBody::TooLarge => Problem::new(ErrorCode::BodyTooLarge),
-                        NoBody::Late => malformed.detail("The request body did not arrive in time."),
+                        NoBody::Late => {
+                            // It has had its time, so the connection is not read on.
+                            unread.inspect(|unread| unread.set(0));
+                            malformed.detail("The request body did not arrive in time.")
+                        }
                         NoBody::Broken => malformed.detail("The request body could not be read to its end."),
                     };
                     self.voices.respond(passage.path(), &problem, &request_id)
@@ -127,10 +142,6 @@ impl Bridge {
             client_ip: passage.origin.ip,
         });
         written.ok()?;
-        if unread && !session.is_http2() {
-            // Closed with the rest unread, the connection would be reset, and the client might never see the answer.
-            drop(session.drain_request_body().await);
-        }
         let (stream, _none) = session.finish().await.ok()??.into_parts();
         Some(stream)
     }

@@ -11,7 +11,7 @@ use std::{
     pin::{Pin, pin},
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     task::Poll,
     time::{Duration, Instant},
@@ -28,12 +28,13 @@ use pingora::{
 use prometheus::IntGauge;
 use tokio::{
     io::AsyncReadExt,
-    sync::{Notify, Semaphore, watch},
+    sync::{Semaphore, watch},
     time::{Sleep, sleep_until, timeout},
 };
 
 use super::{
     answer::{self, Afterwards},
+    connection_tracker::{ConnectionPermit, ConnectionTracker, UnreadBody},
     exchange::{Errand, Exchange},
     forward::{Forward, Handover, Progress},
     record::{Outcome, Record, RuleIndex, Timing},
@@ -46,7 +47,7 @@ use crate::{
     api::problem::Problem,
     clock::Clock,
     error::ErrorCode,
-    gate::{Passage, Refused, Verdict},
+    gate::{Extent, Passage, Refused, Verdict},
     metrics::Metrics,
     policy::{Body, HttpVersion, head},
 };
@@ -55,9 +56,6 @@ use crate::{
 const FIRST_READ: usize = 2048;
 /// How long a connection on which nothing was asked yet is kept open after the stop: more than a round trip of a phone.
 const FIRST_WORD: Duration = Duration::from_millis(500);
-/// How long a client whose connection ends may take to read the last answer.
-const LINGER: Duration = Duration::from_secs(2);
-
 /// When somebody who was turned away may come again.
 const RETRY: Duration = Duration::from_secs(1);
 /// Most connections over the limit that are told so at the same time.
@@ -76,42 +74,8 @@ pub(super) struct Door {
     pub(super) closing: watch::Receiver<bool>,
     /// `true`: connections that wait for a request end.
     pub(super) stop: watch::Receiver<bool>,
-    pub(super) places: Arc<Places>,
+    pub(super) connections: Arc<ConnectionTracker>,
     pub(super) turned_away: Arc<Semaphore>,
-}
-
-/// The connections that are open.
-#[derive(Debug, Default)]
-pub(super) struct Places {
-    open: AtomicUsize,
-    emptied: Notify,
-}
-
-impl Places {
-    /// Waits until the last connection has ended.
-    pub(super) async fn emptied(&self) {
-        loop {
-            let mut emptied = pin!(self.emptied.notified());
-            emptied.as_mut().enable();
-            if self.open.load(Ordering::Acquire) == 0 {
-                return;
-            }
-            emptied.await;
-        }
-    }
-}
-
-/// One connection's place; given back when dropped.
-pub(super) struct Place(Arc<Door>);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let places = &self.0.places;
-        self.0.metrics.connections.dec();
-        if places.open.fetch_sub(1, Ordering::AcqRel) == 1 {
-            places.emptied.notify_waiters();
-        }
-    }
 }
 
 /// A request on its way; counted until dropped, whatever happens to it.
@@ -155,16 +119,13 @@ struct Decided {
 }
 
 impl Door {
-    /// A place for one more connection, or `None` when all are taken.
-    pub(super) fn place(self: &Arc<Self>) -> Option<Place> {
-        let metrics = &self.metrics;
-        if self.places.open.fetch_add(1, Ordering::AcqRel) >= self.limits().max_connections {
-            self.places.open.fetch_sub(1, Ordering::AcqRel);
-            metrics.connections_refused.inc();
-            return None;
+    /// A permit for one more connection, or `None` when there are too many.
+    pub(super) fn admit(&self) -> Option<ConnectionPermit> {
+        let permit = self.connections.admit(self.limits().max_connections);
+        if permit.is_none() {
+            self.metrics.connections_refused.inc();
         }
-        metrics.connections.inc();
-        Some(Place(self.clone()))
+        permit
     }
 
     /// What a connection over the limit is told.
@@ -283,6 +244,7 @@ impl Door {
                         return Err(NoHead::Refuse("The request head is too long."));
                     }
                     if !matches!(verdict, Verdict::Incomplete) {
+                        announce(stream, verdict.extent(), bytes.len());
                         return Ok(Decided { verdict, timing, snapshot });
                     }
                 }
@@ -334,7 +296,9 @@ impl Door {
             return self.exchange.carry(stream, errand).await;
         }
         let ends_with_connection = passage.version == HttpVersion::Http10;
-        let breaker = stream.as_any().downcast_ref().filter(|_| ends_with_connection).and_then(Socket::breaker);
+        let socket = stream.as_any().downcast_ref::<Socket>();
+        let breaker = socket.filter(|_| ends_with_connection).and_then(Socket::breaker);
+        let unread = socket.map(|socket| socket.unread.clone());
         let mut session = ServerSession::new_http1(stream);
         session.set_pipelined_prefix(request);
         let handover = Handover {
@@ -344,6 +308,7 @@ impl Door {
             request_id,
             last,
             te_trailers: false,
+            unread,
             siblings: None,
             call: false,
             breaker,
@@ -381,7 +346,10 @@ impl Door {
 
 impl std::fmt::Debug for Door {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Door").field("current", &self.current).field("places", &self.places).finish_non_exhaustive()
+        f.debug_struct("Door")
+            .field("current", &self.current)
+            .field("connections", &self.connections)
+            .finish_non_exhaustive()
     }
 }
 
@@ -445,8 +413,7 @@ async fn refuse(
         let said = snapshot.voices.say(&refused.path, &problem, &request_id).with(refused.cors.as_ref());
         (said.status, answer::refusal(&problem, &said, &request_id, refused.method == "HEAD", keep))
     };
-    let limit = if keep { snapshot.limits.header_timeout } else { LINGER };
-    let written = timeout(limit, answer::write(stream, &text, bytes, extent, keep)).await;
+    let written = timeout(snapshot.limits.body_timeout, answer::write(stream, &text, bytes, extent, keep)).await;
     snapshot.recorder.write(&Record {
         timing: &timing,
         rule: refused.rule.map_or(RuleIndex::None, RuleIndex::Rule),
@@ -486,8 +453,7 @@ impl Reply {
         let request_id = passage.request_id.clone().unwrap_or_else(|| snapshot.recorder.request_id());
         self.fields.extend(HeaderValue::from_str(&request_id).ok().map(|id| (HeaderName::from_static("x-request-id"), id)));
         let text = answer::bodiless(self.status, &self.fields, keep);
-        let limit = if keep { snapshot.limits.header_timeout } else { LINGER };
-        let written = timeout(limit, answer::write(stream, &text, bytes, extent, keep)).await;
+        let written = timeout(snapshot.limits.body_timeout, answer::write(stream, &text, bytes, extent, keep)).await;
         snapshot.recorder.write(&Record {
             timing: &timing,
             rule: passage.rule.map_or(RuleIndex::AuthApi, RuleIndex::Rule),
@@ -531,6 +497,20 @@ async fn in_time<T>(
             () = stopped.as_mut(), if idle => return None,
         }
     }
+}
+
+/// Notes what the client has announced of a body, of which `there` bytes are read with its head.
+fn announce(stream: &Stream, extent: Option<&Extent>, there: usize) {
+    let Some(socket) = stream.as_any().downcast_ref::<Socket>() else { return };
+    socket.unread.set(match extent {
+        // Where a message ends that cannot be read, its client has not said.
+        None => 0,
+        Some(extent) => match extent.body {
+            Body::None => 0,
+            Body::Length(length) => length.saturating_sub(there.saturating_sub(extent.head) as u64),
+            Body::Chunked => UnreadBody::UNKNOWN,
+        },
+    });
 }
 
 /// Splits off the bytes of this request; what follows belongs to the next.

@@ -31,6 +31,7 @@ use tokio::{
 
 use super::{
     answer,
+    connection_tracker::{LINGER_TIMEOUT, MIN_BODY_RATE, UnreadBody},
     exchange::is_event_stream,
     failure::Failure,
     health::Tried,
@@ -48,12 +49,6 @@ use crate::{
     policy::{HttpVersion, headers::backend_may_send},
 };
 
-/// Bytes a second below which an upload is given up, once it has lasted longer than `server.body_timeout`.
-const SLOWEST_UPLOAD: u64 = 512;
-
-/// How long the rest of a body may take once the answer is over.
-const LINGER: Duration = Duration::from_secs(2);
-
 /// The gate's decision, on its way to pingora's hooks.
 pub(super) struct Handover {
     pub(super) snapshot: Arc<Snapshot>,
@@ -64,6 +59,8 @@ pub(super) struct Handover {
     pub(super) last: bool,
     /// The client takes trailers (RFC 9110 section 10.1.4), on a way where they can be sent.
     pub(super) te_trailers: bool,
+    /// What the client has not sent of its body yet, where that is known of the connection.
+    pub(super) unread: Option<Arc<UnreadBody>>,
     /// The other requests of its connection, on HTTP/2.
     pub(super) siblings: Option<Arc<Siblings>>,
     /// A call of gRPC, on a way where it is a conversation.
@@ -206,6 +203,7 @@ impl ProxyHttp for Forward {
         handover.progress.moved(&handover.timing);
         if end {
             handover.progress.received.store(true, Ordering::Relaxed);
+            handover.forget_unread();
             // pingora writes an empty last part as a chunk of size 0, and then the last chunk: two ends of one message, of which
             // the backend takes the second for the beginning of the next request (RFC 9112 section 7.1).
             if body.as_ref().is_some_and(Bytes::is_empty) {
@@ -217,7 +215,7 @@ impl ProxyHttp for Forward {
             return Ok(());
         }
         ctx.received = ctx.received.saturating_add(body.as_ref().map_or(0, |part| part.len() as u64));
-        let allowed = handover.snapshot.limits.body_timeout + Duration::from_secs(ctx.received / SLOWEST_UPLOAD);
+        let allowed = handover.snapshot.limits.body_timeout + Duration::from_secs(ctx.received / MIN_BODY_RATE);
         if handover.timing.start.elapsed() > allowed {
             return Err(Error::explain(ErrorType::ReadTimedout, "the body comes too slowly").into_down());
         }
@@ -351,6 +349,9 @@ impl ProxyHttp for Forward {
         ctx.failed = Some(code);
         failure.log(fault, &snapshot.recorder);
         let begun = session.response_written().is_some_and(|sent| !sent.status.is_informational() || sent.status == 101);
+        if failure.kind == "client_slow" {
+            handover.forget_unread();
+        }
         if begun {
             handover.break_off();
             return gone;
@@ -423,7 +424,7 @@ impl Handover {
                 return std::future::pending().await;
             }
             if progress.answered.load(Ordering::Relaxed) {
-                sleep(LINGER).await;
+                sleep(LINGER_TIMEOUT).await;
                 if !progress.is_received() {
                     return;
                 }
@@ -438,6 +439,11 @@ impl Handover {
                 () = progress.changed.notified() => {}
             }
         }
+    }
+
+    /// The connection ends at once: nothing that the client still sends is read on.
+    fn forget_unread(&self) {
+        self.unread.iter().for_each(|unread| unread.set(0));
     }
 
     /// Records a request whose body was no longer waited for. That is the client's doing, never the backend's.
@@ -475,6 +481,7 @@ impl Handover {
 
     /// The answer is not whole, and its end must not say that it is.
     pub(super) fn break_off(&self) {
+        self.forget_unread();
         self.breaker.iter().for_each(Breaker::arm);
     }
 

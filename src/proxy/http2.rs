@@ -37,6 +37,7 @@ use tokio::{
 
 use super::{
     answer,
+    bridge::Client,
     connection::{Door, InFlight, one_too_many, problem},
     forward::{Handover, Progress},
     grpc,
@@ -226,7 +227,7 @@ async fn answer(door: &Door, session: HttpSession, peer: Option<IpAddr>, secure:
                 return refuse(&snapshot, session, &one_too_many(&passage), &timing).await;
             };
             // The connection is not its own, so it does not come back.
-            snapshot.bridge.serve(ServerSession::new_http2(session), *passage, timing, Some(&open.0)).await;
+            snapshot.bridge.serve(ServerSession::new_http2(session), *passage, timing, Client::Http2(&open.0)).await;
         }
         Verdict::Forward(mut passage) => {
             let Some(_in_flight) = InFlight::new(&door.metrics, snapshot.limits.max_requests) else {
@@ -283,6 +284,7 @@ async fn forward(
         request_id,
         last: false,
         te_trailers,
+        unread: None,
         siblings: Some(siblings.clone()),
         call,
         breaker: None,

@@ -17,6 +17,7 @@ use tokio::{io::AsyncWriteExt, net, runtime::Handle};
 
 use super::{
     connection::Door,
+    connection_tracker::ConnectionPermit,
     http2,
     snapshot::Limits,
     socket::{Raw, Secured, Socket},
@@ -165,17 +166,17 @@ enum Accepted {
 impl Accepted {
     /// Registers the connection, which is non-blocking already, with the runtime that calls, and makes the handshake of TLS.
     /// `None`: the client is gone, or was none.
-    async fn open(self, limits: Limits) -> Option<Opened> {
+    async fn open(self, limits: Limits, permit: Arc<ConnectionPermit>) -> Option<Opened> {
         match self {
             Self::Tcp(stream, tls) => {
                 stream.set_nodelay(true).ok()?;
                 let stream = net::TcpStream::from_std(stream).ok()?;
-                let Some(tls) = tls else { return Some(Opened::plain(Raw::Tcp(stream), limits)) };
+                let Some(tls) = tls else { return Some(Opened::plain(Raw::Tcp(stream), limits, permit)) };
                 let Established { stream, http2 } = tls.accept(stream, limits.header_timeout).await?;
                 let raw = Raw::Tls(Box::new(Mutex::new(Secured::new(stream))));
-                Some(Opened { http2, ..Opened::plain(raw, limits) })
+                Some(Opened { http2, ..Opened::plain(raw, limits, permit) })
             }
-            Self::Unix(stream) => Some(Opened::plain(Raw::Unix(net::UnixStream::from_std(stream).ok()?), limits)),
+            Self::Unix(stream) => Some(Opened::plain(Raw::Unix(net::UnixStream::from_std(stream).ok()?), limits, permit)),
         }
     }
 }
@@ -184,9 +185,9 @@ impl Accepted {
     /// Registers it with the runtime that calls. `None` where it wants TLS, or is gone.
     fn open_plain(self, patience: Duration) -> Option<Socket> {
         match self {
-            Self::Tcp(stream, None) => Some(Socket::new(Raw::Tcp(net::TcpStream::from_std(stream).ok()?), patience)),
+            Self::Tcp(stream, None) => Some(Socket::new(Raw::Tcp(net::TcpStream::from_std(stream).ok()?), patience, None)),
             Self::Tcp(_, Some(_)) => None,
-            Self::Unix(stream) => Some(Socket::new(Raw::Unix(net::UnixStream::from_std(stream).ok()?), patience)),
+            Self::Unix(stream) => Some(Socket::new(Raw::Unix(net::UnixStream::from_std(stream).ok()?), patience, None)),
         }
     }
 }
@@ -199,20 +200,19 @@ struct Opened {
 }
 
 impl Opened {
-    fn plain(raw: Raw, limits: Limits) -> Self {
-        Self { socket: Socket::new(raw, limits.body_timeout), http2: false }
+    fn plain(raw: Raw, limits: Limits, permit: Arc<ConnectionPermit>) -> Self {
+        Self { socket: Socket::new(raw, limits.body_timeout, Some(permit)), http2: false }
     }
 }
 
 fn admit(door: &Arc<Door>, workers: &Workers, accepted: Accepted, peer: Option<IpAddr>) {
-    let Some(place) = door.place() else {
+    let Some(permit) = door.admit().map(Arc::new) else {
         turn_away(door, workers, accepted);
         return;
     };
     let door = door.clone();
     workers.next().spawn(async move {
-        let _place = place;
-        match accepted.open(door.limits()).await {
+        match accepted.open(door.limits(), permit.clone()).await {
             Some(Opened { socket, http2 }) if http2 || begins_http2(&door, &socket).await => {
                 http2::serve(door, socket, peer).await;
             }
@@ -220,6 +220,8 @@ fn admit(door: &Arc<Door>, workers: &Workers, accepted: Accepted, peer: Option<I
             // A client that is gone before we begin needs nothing.
             None => {}
         }
+        // Given back only now, when all is recorded.
+        drop(permit);
     });
 }
 

@@ -16,6 +16,7 @@ use tokio::{
 
 use super::{
     connection::{Door, TURNED_AWAY_AT_ONCE},
+    connection_tracker::ConnectionTracker,
     exchange::Exchange,
     forward::Forward,
     listener::{Listener, Workers},
@@ -89,6 +90,7 @@ impl Server {
         let conf = Arc::new(conf);
         let (closing, closing_seen) = watch::channel(false);
         let (stop, stop_seen) = watch::channel(false);
+        let connections = Arc::new(ConnectionTracker::new(metrics.connections.clone()));
         let door = Arc::new(Door {
             current: Arc::new(ArcSwap::from_pointee(snapshot)),
             exchange: Exchange { connector: TransportConnector::new(Some(ConnectorOptions::from_server_conf(&conf))) },
@@ -98,7 +100,7 @@ impl Server {
             tls,
             closing: closing_seen,
             stop: stop_seen,
-            places: Arc::default(),
+            connections,
             turned_away: Arc::new(Semaphore::new(TURNED_AWAY_AT_ONCE)),
         });
         // One thread, one runtime: a connection stays where it is, and no request waits for another core to take it over.
@@ -157,7 +159,7 @@ impl Server {
         drop(self.listeners);
         self.stop.send_replace(true);
         self.door.current.load().streams.stop();
-        let finished = tokio::time::timeout(patience, self.door.places.emptied()).await.is_ok();
+        let finished = tokio::time::timeout(patience, self.door.connections.drained()).await.is_ok();
         let runtime = self.runtime;
         tokio::task::spawn_blocking(move || runtime.shutdown_timeout(Duration::from_millis(100))).await?;
         Ok(finished)

@@ -30,13 +30,16 @@ use tokio::{
 };
 use tokio_rustls::server::TlsStream;
 
+use super::connection_tracker::{ConnectionPermit, Duplicate, LINGER_TIMEOUT, UnreadBody};
+
 /// Bytes of an answer that are gathered before they are sent.
 const WRITE_BUFFER: usize = 4096;
 
-/// How long a client whose connection is ended may take to read the last answer, and how much of what it still sends is read: a
-/// proxy that is sending an upload looks for the answer between two writes, and by then can have sent megabytes.
-const LINGER: Duration = Duration::from_secs(2);
-const LINGER_BYTES: usize = 16 << 20;
+/// Bytes that are read of a client that has announced none, once its connection is ended.
+const MAX_LINGER_BYTES: usize = 16 << 20;
+
+/// Bytes that TLS may need besides those that it carries, at least.
+const TLS_ALLOWANCE: u64 = 16 * 1024;
 
 /// A client's connection over TCP, with TLS or without, or a Unix socket.
 #[derive(Debug)]
@@ -46,6 +49,10 @@ pub(super) struct Socket {
     patience: Duration,
     /// Runs while a write makes no progress.
     stalled: Option<Pin<Box<Sleep>>>,
+    /// What the client has announced of the present request's body and not sent yet.
+    pub(super) unread: Arc<UnreadBody>,
+    /// `None`: one connection too many.
+    permit: Option<Arc<ConnectionPermit>>,
 }
 
 #[derive(Debug)]
@@ -130,17 +137,35 @@ impl Breaker {
 }
 
 impl Socket {
-    pub(super) fn new(raw: Raw, patience: Duration) -> Self {
-        Self { io: BufWriter::with_capacity(WRITE_BUFFER, raw), patience, stalled: None }
+    pub(super) fn new(raw: Raw, patience: Duration, permit: Option<Arc<ConnectionPermit>>) -> Self {
+        let unread = Arc::new(UnreadBody::none());
+        Self { io: BufWriter::with_capacity(WRITE_BUFFER, raw), patience, stalled: None, unread, permit }
+    }
+
+    /// A second handle of the connection, below TLS. `None`: the system gives none.
+    fn duplicate(&self) -> Option<Duplicate> {
+        let duplicate = |socket: BorrowedFd<'_>| socket.try_clone_to_owned().ok();
+        match self.io.get_ref() {
+            Raw::Tcp(stream) => duplicate(stream.as_fd()).map(Duplicate::Tcp),
+            Raw::Tls(secured) => duplicate(held(secured).stream.get_ref().0.as_fd()).map(Duplicate::Tcp),
+            Raw::Unix(stream) => duplicate(stream.as_fd()).map(Duplicate::Unix),
+        }
     }
 
     /// A way to end the connection with a reset, also when somebody else has it by then. `None`: there is none.
     pub(super) fn breaker(&self) -> Option<Breaker> {
-        let duplicate = |socket: BorrowedFd<'_>| socket.try_clone_to_owned().ok().map(Breaker);
-        match self.io.get_ref() {
-            Raw::Tcp(stream) => duplicate(stream.as_fd()),
-            Raw::Tls(secured) => duplicate(held(secured).stream.get_ref().0.as_fd()),
-            Raw::Unix(_) => None,
+        match self.duplicate()? {
+            Duplicate::Tcp(socket) => Some(Breaker(socket)),
+            Duplicate::Unix(_) => None,
+        }
+    }
+
+    /// Bytes on the network of what is unread: with TLS it is wrapped in records.
+    fn unread_on_the_wire(&self) -> u64 {
+        match (self.unread.get(), self.io.get_ref()) {
+            (0, _) => 0,
+            (unread, Raw::Tls(_)) => unread.saturating_add(unread / 8).saturating_add(TLS_ALLOWANCE),
+            (unread, Raw::Tcp(_) | Raw::Unix(_)) => unread,
         }
     }
 
@@ -304,7 +329,10 @@ impl AsyncRead for Socket {
                 return Poll::Ready(Err(fault));
             }
         }
-        Pin::new(socket.io.get_mut()).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let read = Pin::new(socket.io.get_mut()).poll_read(cx, buf);
+        socket.unread.received(buf.filled().len() - before);
+        read
     }
 }
 
@@ -334,14 +362,17 @@ impl AsyncWrite for Socket {
     }
 }
 
-/// Ends our side and reads on for a little: closing with unread bytes would reset the connection, and the client might never
-/// see the answer.
+/// Ends our side and reads on for a little: closing with unread bytes would reset the connection, and the client might never see
+/// the answer. A body that was announced is read on when the socket is dropped.
 #[async_trait]
 impl Shutdown for Socket {
     async fn shutdown(&mut self) {
         let read_on = async {
             AsyncWriteExt::shutdown(self).await?;
-            let (mut waste, mut left) = ([0; 8 * 1024], LINGER_BYTES);
+            if self.unread.get() > 0 && self.permit.is_some() {
+                return Ok(());
+            }
+            let (mut waste, mut left) = ([0; 8 * 1024], MAX_LINGER_BYTES);
             while left > 0 {
                 match self.read(&mut waste).await? {
                     0 => break,
@@ -351,7 +382,21 @@ impl Shutdown for Socket {
             io::Result::Ok(())
         };
         // A client that is gone already is what we want; one that does not go is left.
-        drop(timeout(LINGER, read_on).await);
+        drop(timeout(LINGER_TIMEOUT, read_on).await);
+    }
+}
+
+/// A client that is still sending a body that it announced is read on, in a task of its own: nothing else waits for it, whoever held
+/// the connection last.
+impl Drop for Socket {
+    fn drop(&mut self) {
+        let unread = self.unread_on_the_wire();
+        if unread == 0 {
+            return;
+        }
+        if let (Some(permit), Some(connection)) = (&self.permit, self.duplicate()) {
+            permit.read_on(connection, unread, self.patience);
+        }
     }
 }
 

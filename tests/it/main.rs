@@ -43,6 +43,7 @@ mod passthrough;
 mod phones;
 mod process;
 mod proof;
+mod refused_uploads;
 mod reload;
 mod report_only;
 mod resilience;

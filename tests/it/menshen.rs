@@ -283,6 +283,15 @@ impl Menshen {
         }
     }
 
+    /// Waits until every connection of a client has ended.
+    pub fn wait_for_no_connections(&self) {
+        let end = Instant::now() + Duration::from_secs(10);
+        while self.metric("menshen_connections") > 0.5 {
+            assert!(Instant::now() < end, "connections stay open:\n{}", self.metrics());
+            std::thread::yield_now();
+        }
+    }
+
     pub fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_raw(self.pid()).expect("a pid");
         rustix::process::kill_process(pid, signal).expect("a signal");

@@ -1,0 +1,279 @@
+//! The connections that are open: how many there are, and which of them only read on after their answer.
+//!
+//! A client that is still sending a body when it is refused has to be read on: closing a connection with unread bytes resets it,
+//! and the client may never see the answer (RFC 9112 section 9.6). What that may take is bounded: the length that the client
+//! announced, the time that the slowest upload may take, and, for all such connections together, a share of those that may be open,
+//! where the oldest makes way.
+
+use std::{
+    collections::BTreeMap,
+    fmt, io,
+    os::fd::OwnedFd,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use prometheus::IntGauge;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt},
+    net::{TcpStream, UnixStream},
+    runtime::Handle,
+    sync::{Notify, oneshot},
+    time::{Instant, timeout, timeout_at},
+};
+
+/// Bytes a second below which a body is no longer waited for, once it has lasted longer than `server.body_timeout`.
+pub(super) const MIN_BODY_RATE: u64 = 512;
+/// How long a client may take to end its side, once nothing more is expected of it.
+pub(super) const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
+/// One in so many of the connections that may be open may read on at the same time.
+const LINGERING_SHARE: usize = 4;
+/// Bytes that are read at once, to be thrown away.
+const DISCARD_BUFFER: usize = 8 * 1024;
+
+/// Counts the connections that are open.
+#[derive(Debug)]
+pub(super) struct ConnectionTracker {
+    open: AtomicUsize,
+    drained: Notify,
+    gauge: IntGauge,
+    /// Those that read on, oldest first; dropping the sender ends one.
+    lingering: Mutex<BTreeMap<u64, oneshot::Sender<()>>>,
+    next_lingering: AtomicU64,
+}
+
+/// One connection's permit; given back when dropped.
+#[derive(Debug)]
+pub(super) struct ConnectionPermit {
+    tracker: Arc<ConnectionTracker>,
+    max_lingering: usize,
+}
+
+/// What a client has announced of a body and not sent yet, in bytes. [`Self::UNKNOWN`]: it ends with a last chunk.
+pub(super) struct UnreadBody(AtomicU64);
+
+impl ConnectionTracker {
+    pub(super) fn new(gauge: IntGauge) -> Self {
+        Self {
+            open: AtomicUsize::new(0),
+            drained: Notify::new(),
+            gauge,
+            lingering: Mutex::default(),
+            next_lingering: AtomicU64::new(0),
+        }
+    }
+
+    /// A permit for one more connection, or `None` when there are `max` already.
+    pub(super) fn admit(self: &Arc<Self>, max: usize) -> Option<ConnectionPermit> {
+        if self.open.fetch_add(1, Ordering::AcqRel) >= max {
+            self.open.fetch_sub(1, Ordering::AcqRel);
+            return None;
+        }
+        self.gauge.inc();
+        Some(ConnectionPermit { tracker: self.clone(), max_lingering: (max / LINGERING_SHARE).max(1) })
+    }
+
+    /// Waits until the last connection has ended.
+    pub(super) async fn drained(&self) {
+        loop {
+            let mut drained = std::pin::pin!(self.drained.notified());
+            drained.as_mut().enable();
+            if self.open.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            drained.await;
+        }
+    }
+
+    /// Registers a connection that reads on. The oldest ends where there would be more than `max`.
+    fn linger(&self, max: usize) -> (u64, oneshot::Receiver<()>) {
+        let (sender, evicted) = oneshot::channel();
+        let id = self.next_lingering.fetch_add(1, Ordering::Relaxed);
+        let mut lingering = self.lingering.lock().unwrap_or_else(PoisonError::into_inner);
+        lingering.insert(id, sender);
+        while lingering.len() > max {
+            lingering.pop_first();
+        }
+        (id, evicted)
+    }
+}
+
+impl Drop for ConnectionPermit {
+    fn drop(&mut self) {
+        self.tracker.gauge.dec();
+        if self.tracker.open.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.tracker.drained.notify_waiters();
+        }
+    }
+}
+
+/// Takes a connection off the list of those that read on.
+struct LingerGuard<'a>(&'a ConnectionTracker, u64);
+
+impl Drop for LingerGuard<'_> {
+    fn drop(&mut self) {
+        self.0.lingering.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1);
+    }
+}
+
+/// A second handle of a connection whose first is about to be closed.
+pub(super) enum Duplicate {
+    Tcp(OwnedFd),
+    Unix(OwnedFd),
+}
+
+impl Duplicate {
+    /// Ends our side, so that the client knows that nothing more comes.
+    fn end_our_side(&self) {
+        let (Self::Tcp(connection) | Self::Unix(connection)) = self;
+        // Where that fails the client is gone, or it is done already.
+        let _ = rustix::net::shutdown(connection, rustix::net::Shutdown::Write);
+    }
+}
+
+impl ConnectionPermit {
+    /// Reads on in a task of its own, until the client ends its side or may take no longer. `body_timeout` is the longest silence.
+    pub(super) fn read_on(self: &Arc<Self>, connection: Duplicate, unread: u64, body_timeout: Duration) {
+        // Without a runtime the process is at its end.
+        let Ok(runtime) = Handle::try_current() else { return };
+        connection.end_our_side();
+        let permit = self.clone();
+        let (id, evicted) = permit.tracker.linger(permit.max_lingering);
+        runtime.spawn(async move {
+            let _guard = LingerGuard(&permit.tracker, id);
+            let reading = async {
+                match connection {
+                    Duplicate::Tcp(fd) => discard(TcpStream::from_std(fd.into())?, unread, body_timeout).await,
+                    Duplicate::Unix(fd) => discard(UnixStream::from_std(fd.into())?, unread, body_timeout).await,
+                }
+                io::Result::Ok(())
+            };
+            tokio::select! {
+                biased;
+                _ = evicted => {}
+                // Where the system gives no second handle, the connection is closed as it is.
+                _ = reading => {}
+            }
+        });
+    }
+}
+
+/// Reads what was announced and throws it away, then waits for the client's end.
+async fn discard(mut connection: impl AsyncRead + Unpin, mut unread: u64, body_timeout: Duration) {
+    let (start, mut received) = (Instant::now(), 0_u64);
+    let mut buffer = vec![0; DISCARD_BUFFER];
+    while unread > 0 {
+        let allowed = start + body_timeout + Duration::from_secs(received / MIN_BODY_RATE);
+        let until = allowed.min(Instant::now() + body_timeout);
+        let max = usize::try_from(unread).unwrap_or(usize::MAX).min(buffer.len());
+        let Ok(Ok(read @ 1..)) = timeout_at(until, connection.read(&mut buffer[..max])).await else { return };
+        let read = read as u64;
+        received = received.saturating_add(read);
+        if unread != UnreadBody::UNKNOWN {
+            unread -= read;
+        }
+    }
+    // All that was announced has come, so anything but the end of the client's side is not for us to read.
+    drop(timeout(LINGER_TIMEOUT, connection.read(&mut buffer[..1])).await);
+}
+
+impl UnreadBody {
+    pub(super) const UNKNOWN: u64 = u64::MAX;
+
+    pub(super) const fn none() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    pub(super) fn set(&self, bytes: u64) {
+        self.0.store(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// So many bytes have come.
+    pub(super) fn received(&self, bytes: usize) {
+        let unread = self.get();
+        if unread != 0 && unread != Self::UNKNOWN {
+            self.set(unread.saturating_sub(bytes as u64));
+        }
+    }
+}
+
+impl fmt::Debug for UnreadBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.get() {
+            Self::UNKNOWN => f.write_str("until the last chunk"),
+            bytes => write!(f, "{bytes} bytes"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tracker() -> Arc<ConnectionTracker> {
+        Arc::new(ConnectionTracker::new(IntGauge::new("open", "open").unwrap()))
+    }
+
+    #[test]
+    fn the_oldest_of_those_that_read_on_makes_way() {
+        let tracker = tracker();
+        let (first, mut first_evicted) = tracker.linger(2);
+        let (_, mut second_evicted) = tracker.linger(2);
+        assert!(first_evicted.try_recv() == Err(oneshot::error::TryRecvError::Empty));
+        let (third, mut third_evicted) = tracker.linger(2);
+        assert!(first_evicted.try_recv() == Err(oneshot::error::TryRecvError::Closed));
+        // One that ends by itself makes room without taking it from another.
+        drop(LingerGuard(&tracker, first));
+        drop(LingerGuard(&tracker, third));
+        let _fourth = tracker.linger(2);
+        assert!(second_evicted.try_recv() == Err(oneshot::error::TryRecvError::Empty));
+        assert!(third_evicted.try_recv() == Err(oneshot::error::TryRecvError::Closed));
+    }
+
+    #[test]
+    fn a_quarter_of_the_connections_may_read_on() {
+        for (max, expected) in [(1, 1), (4, 1), (8, 2), (10_000, 2500), (usize::MAX, usize::MAX / 4)] {
+            assert_eq!(tracker().admit(max).unwrap().max_lingering, expected);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn reading_on_ends_at_the_announced_length_and_with_the_slowest_speed() {
+        const TIMEOUT: Duration = Duration::from_secs(60);
+        // Silence.
+        let (_client, server) = tokio::io::duplex(1 << 20);
+        let start = Instant::now();
+        discard(server, 100, TIMEOUT).await;
+        assert_eq!(start.elapsed(), TIMEOUT);
+        // The announced length, and not a byte more than one.
+        let (mut client, mut server) = tokio::io::duplex(1 << 20);
+        tokio::io::AsyncWriteExt::write_all(&mut client, &[0; 200]).await.unwrap();
+        discard(&mut server, 100, TIMEOUT).await;
+        drop(client);
+        let mut rest = Vec::new();
+        server.read_to_end(&mut rest).await.unwrap();
+        assert_eq!(rest.len(), 99);
+        // A byte every ten seconds is too slow, and 5,120 are not.
+        for (bytes, expected) in [(1, TIMEOUT), (5120, Duration::from_secs(200))] {
+            let (mut client, server) = tokio::io::duplex(1 << 20);
+            tokio::spawn(async move {
+                for _ in 0..20 {
+                    tokio::time::sleep(Duration::from_secs(10)).await;
+                    if tokio::io::AsyncWriteExt::write_all(&mut client, &vec![0; bytes]).await.is_err() {
+                        return;
+                    }
+                }
+            });
+            let start = Instant::now();
+            discard(server, UnreadBody::UNKNOWN, TIMEOUT).await;
+            assert_eq!(start.elapsed(), expected, "{bytes}");
+        }
+    }
+}
