@@ -40,6 +40,7 @@ pub enum ErrorCode {
     ProofUnavailable,
     UpstreamUnavailable,
     UpstreamTimeout,
+    UpstreamBusy,
     Overloaded,
     NotFound,
     MethodNotAllowed,
@@ -48,7 +49,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code, for documents and tests.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 39] = [
         Self::TokenMissing,
         Self::TokenInvalid,
         Self::TokenExpired,
@@ -83,6 +84,7 @@ impl ErrorCode {
         Self::ProofUnavailable,
         Self::UpstreamUnavailable,
         Self::UpstreamTimeout,
+        Self::UpstreamBusy,
         Self::Overloaded,
         Self::NotFound,
         Self::MethodNotAllowed,
@@ -126,6 +128,7 @@ impl ErrorCode {
             Self::ProofUnavailable => "proof_unavailable",
             Self::UpstreamUnavailable => "upstream_unavailable",
             Self::UpstreamTimeout => "upstream_timeout",
+            Self::UpstreamBusy => "upstream_busy",
             Self::Overloaded => "overloaded",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",

@@ -155,6 +155,7 @@ pub const fn status(code: ErrorCode) -> StatusCode {
         | ErrorCode::StoreUnavailable
         | ErrorCode::IssuerUnavailable
         | ErrorCode::ProofUnavailable
+        | ErrorCode::UpstreamBusy
         | ErrorCode::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
         ErrorCode::UpstreamUnavailable => StatusCode::BAD_GATEWAY,
         ErrorCode::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
@@ -209,6 +210,7 @@ const fn usual_detail(code: ErrorCode) -> &'static str {
         ErrorCode::ProofUnavailable => "What the service behind is shown could not be signed. Try again later.",
         ErrorCode::UpstreamUnavailable => "The service behind is not reachable.",
         ErrorCode::UpstreamTimeout => "The service behind did not answer in time.",
+        ErrorCode::UpstreamBusy => "The service behind did not take the request. Please send it again in a moment.",
         ErrorCode::Overloaded => "There is too much to do for now. Please try again in a moment.",
         ErrorCode::NotFound => "There is nothing here.",
         ErrorCode::MethodNotAllowed => "This path does not take this method.",

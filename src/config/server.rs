@@ -36,12 +36,13 @@ pub struct ServerConfig {
     pub http2: bool,
     /// Whether clients may speak HTTP/2 without TLS, by beginning with its preface (RFC 9113 section 3.3).
     pub h2c: bool,
-    /// Requests at once on one HTTP/2 connection.
+    /// Requests at once on one HTTP/2 connection. Each may hold up to 256 KiB of memory while its client or its backend reads nothing;
+    /// for all connections together `max_requests` is the bound.
     pub http2_streams: u32,
     /// Connections at once; one more is told 503 (`overloaded`), without TLS, and ends. 0: as many as the system allows.
     pub max_connections: usize,
     /// Requests at once, on all connections together, with every WebSocket and other stream that is open; one more is told 503
-    /// (`overloaded`) and keeps its connection; the auth API is answered up to a sixteenth above it. What is held up may take 64 KiB of memory, on HTTP/2 up to 576 KiB. 0: no bound of its
+    /// (`overloaded`) and keeps its connection; the auth API is answered up to a sixteenth above it. What is held up may take 64 KiB of memory, on HTTP/2 up to 256 KiB. 0: no bound of its
     /// own.
     pub max_requests: u32,
     /// After SIGTERM: how long menshen goes on serving as unready, so that load balancers turn away.

@@ -452,10 +452,12 @@ const BACKEND: &[Entry] = &[
         "Requests that failed on their way to the backend or back.",
         &[these(
             "kind",
-            "connect connect_timeout timeout closed_early invalid_answer proof internal client_gone client_slow \
-                client_malformed",
+            "connect connect_timeout timeout closed_early invalid_answer refused_stream proof internal client_gone \
+                client_slow client_malformed",
         )],
-        "The first five are the backend's, those with `client` are not. `timeout`: the backend took longer than `upstream.read_timeout`.",
+        "The first five are the backend's, those with `client` are not. `timeout`: the backend took longer than `upstream.read_timeout`. \
+            `refused_stream`: every backend said on HTTP/2 that it does not begin with the request (REFUSED_STREAM, GOAWAY), or a part of \
+            its body was sent already.",
     ),
     gauge(
         "upstream_healthy",

@@ -1,9 +1,21 @@
 //! What a failed exchange is called, and what the client is told of it.
 
+use h2::Reason;
 use pingora::{Error, ErrorSource, ErrorType};
 
 use super::{outgoing::NO_PROOF, record::Recorder};
 use crate::error::ErrorCode;
+
+/// The fault where no backend has begun with a request and it cannot be sent again.
+pub(super) const NOT_PROCESSED: ErrorType = ErrorType::Custom("NotProcessed");
+
+/// Whether the backend says that it has not begun with the request, so that it may be sent again (RFC 9113 section 8.7): it refused
+/// the stream, or its GOAWAY names a stream below it.
+pub(super) fn is_unprocessed(fault: &Error) -> bool {
+    fault.root_cause().downcast_ref::<h2::Error>().is_some_and(|error| {
+        error.is_remote() && (error.is_go_away() || error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM))
+    })
+}
 
 /// A failure, classed.
 #[derive(Debug, Clone, Copy)]
@@ -19,6 +31,9 @@ impl Failure {
         let told = |kind, code| Self { kind, code: Some(code) };
         if *fault.etype() == NO_PROOF {
             return told("proof", ErrorCode::ProofUnavailable);
+        }
+        if *fault.etype() == NOT_PROCESSED {
+            return told("refused_stream", ErrorCode::UpstreamBusy);
         }
         match fault.esource() {
             ErrorSource::Downstream => match fault.etype() {

@@ -33,7 +33,7 @@ use super::{
     answer,
     connection_tracker::{LINGER_TIMEOUT, MIN_BODY_RATE, UnreadBody},
     exchange::is_event_stream,
-    failure::Failure,
+    failure::{Failure, NOT_PROCESSED, is_unprocessed},
     health::Tried,
     http2::{Handed, Siblings},
     record::{Outcome, Record, Timing},
@@ -86,6 +86,10 @@ pub(super) struct Ctx {
     answered: bool,
     /// Bytes of the body so far.
     received: u64,
+    /// A part of the body, or its end, was handed on to a backend.
+    body_begun: bool,
+    /// How often the request was sent again because a backend had not begun with it.
+    sent_again: usize,
     /// Set when menshen answered in the backend's stead.
     failed: Option<ErrorCode>,
 }
@@ -93,6 +97,20 @@ pub(super) struct Ctx {
 impl Ctx {
     fn backend(&self) -> Option<&Backend> {
         Some(self.handover.as_ref()?.snapshot.upstreams.get(self.backend?))
+    }
+
+    /// Whether a request that no backend has begun with is sent again: once more to each backend at most, and only while nothing of
+    /// its body, which is not held back, has gone on.
+    fn may_send_again(&mut self) -> bool {
+        let backends = self.handover.as_ref().map_or(0, |handover| handover.snapshot.upstreams.len());
+        if self.body_begun || self.sent_again >= backends {
+            return false;
+        }
+        self.sent_again += 1;
+        if !self.tried.has_left(backends) {
+            self.tried = Tried::default();
+        }
+        true
     }
 
     /// The backend that was tried last has failed.
@@ -134,6 +152,11 @@ impl ProxyHttp for Forward {
         let (passage, last) = (&handover.passage, handover.last);
         if last || !passage.extent.keep_alive {
             session.set_keepalive(None);
+        }
+        if passage.version == HttpVersion::Http10 {
+            // Its clients know no informational answers, and an expectation of theirs is ignored (RFC 9110 sections 15.2, 10.1.1).
+            session.set_ignore_info_resp(true);
+            session.req_header_mut().remove_header(&header::EXPECT);
         }
         // What `Connection` names, the gate has decided on; pingora would remove more, and refuse what the short way takes.
         if handover.siblings.is_none() {
@@ -201,6 +224,7 @@ impl ProxyHttp for Forward {
     ) -> pingora::Result<()> {
         let Some(handover) = &ctx.handover else { return Ok(()) };
         handover.progress.moved(&handover.timing);
+        ctx.body_begun = true;
         if end {
             handover.progress.received.store(true, Ordering::Relaxed);
             handover.forget_unread();
@@ -255,6 +279,11 @@ impl ProxyHttp for Forward {
             response.remove_header(name);
         }
         response.remove_header(&header::PROXY_AUTHENTICATE);
+        if response.status.is_informational() || response.status == StatusCode::NO_CONTENT {
+            // They have no body, so nothing tells its length (RFC 9110 section 8.6, RFC 9112 section 6.1).
+            response.remove_header(&header::CONTENT_LENGTH);
+            response.remove_header(&header::TRANSFER_ENCODING);
+        }
         Ok(())
     }
 
@@ -305,6 +334,10 @@ impl ProxyHttp for Forward {
 
     /// Another backend is tried only where no connection came about, so nothing can have been sent.
     fn fail_to_connect(&self, _session: &mut Session, _peer: &HttpPeer, ctx: &mut Ctx, mut fault: Box<Error>) -> Box<Error> {
+        // A kept connection on which the backend takes no more requests says nothing against the backend.
+        if is_unprocessed(&fault) {
+            return not_processed(fault, ctx);
+        }
         let most = ctx.handover.as_ref().map_or(0, |handover| handover.snapshot.upstreams.len());
         fault.set_retry(ctx.tried.has_left(most));
         ctx.blame();
@@ -320,6 +353,9 @@ impl ProxyHttp for Forward {
         _reused: bool,
     ) -> Box<Error> {
         fault.set_retry(false);
+        if *fault.esource() == ErrorSource::Upstream && !ctx.answered && is_unprocessed(&fault) {
+            return not_processed(fault, ctx);
+        }
         // The backend waits for a body that does not come.
         if *fault.esource() == ErrorSource::Upstream
             && *fault.etype() == ErrorType::ReadTimedout
@@ -375,6 +411,16 @@ impl ProxyHttp for Forward {
     fn suppress_error_log(&self, _session: &Session, _ctx: &Ctx, _fault: &Error) -> bool {
         true
     }
+}
+
+/// A request that the backend has not begun with: sent again, or refused as one that the client may send again.
+fn not_processed(mut fault: Box<Error>, ctx: &mut Ctx) -> Box<Error> {
+    let again = ctx.may_send_again();
+    fault.set_retry(again);
+    if !again {
+        fault.etype = NOT_PROCESSED;
+    }
+    fault
 }
 
 /// How far a request has come on HTTP/2, where the library waits for a body without a deadline.

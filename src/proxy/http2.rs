@@ -61,9 +61,11 @@ const MOST_MALFORMED: u32 = 32;
 /// Requests on one connection that the client gave up, before it ends, if they are most of all. Each costs a connection to the
 /// backend (CVE-2023-44487 in small).
 const MOST_ABANDONED: u32 = 100;
-/// Bytes of a body that one stream may send, and all of a connection together, before they are taken from it.
-const STREAM_WINDOW: u32 = 256 * 1024;
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// Bytes of a body that one stream may send before they are taken from it (RFC 9113 section 5.2). A connection may send as many for
+/// each of its streams, so that a body which its backend does not take holds up no other.
+const STREAM_WINDOW: u32 = 128 * 1024;
+/// Largest window that there is (RFC 9113 section 6.9.1).
+const MAX_WINDOW: u32 = (1 << 31) - 1;
 /// Bytes of an answer that wait in memory for one stream.
 const SEND_BUFFER: usize = 64 * 1024;
 
@@ -192,7 +194,7 @@ fn options(limits: &Limits) -> H2Options {
         .max_header_list_size(head.saturating_add(32 * 100))
         .max_concurrent_streams(limits.http2_streams)
         .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_connection_window_size(STREAM_WINDOW.saturating_mul(limits.http2_streams).min(MAX_WINDOW))
         .max_send_buffer_size(SEND_BUFFER);
     options
 }

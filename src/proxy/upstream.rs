@@ -32,10 +32,11 @@ use crate::{
 };
 
 /// Requests at once on one HTTP/2 connection to a backend, where it allows as many.
-const MOST_STREAMS: usize = 100;
-/// Bytes of an answer that one HTTP/2 stream may send, and all of a connection together, before they are taken from it.
-const STREAM_WINDOW: u32 = 256 * 1024;
-const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+const MAX_STREAMS: u32 = 100;
+/// Bytes of an answer that one HTTP/2 stream may send before they are taken from it (RFC 9113 section 5.2).
+const STREAM_WINDOW: u32 = 64 * 1024;
+/// The same for all streams of a connection: as many for each, so that a client which reads nothing holds up no other's answer.
+const CONNECTION_WINDOW: u32 = MAX_STREAMS * STREAM_WINDOW;
 /// How often an HTTP/2 connection to a backend is asked whether it is still there.
 const PING_EVERY: Duration = Duration::from_secs(30);
 
@@ -262,7 +263,7 @@ fn peer(url: &str, config: &UpstreamConfig, identity: &Identity) -> Result<HttpP
     options.idle_timeout = Some(config.idle_timeout.get());
     if config.protocol == UpstreamProtocol::Http2 {
         options.alpn = ALPN::H2;
-        options.max_h2_streams = MOST_STREAMS;
+        options.max_h2_streams = MAX_STREAMS as usize;
         options.h2_stream_window_size = Some(STREAM_WINDOW);
         options.h2_connection_window_size = Some(CONNECTION_WINDOW);
         options.h2_ping_interval = Some(PING_EVERY);

@@ -8,6 +8,7 @@
 )]
 
 mod administration;
+mod answer_lengths;
 mod backend;
 mod backends;
 mod byte_backend;
@@ -24,6 +25,7 @@ mod explain;
 mod failures;
 mod fire;
 mod forward_auth;
+mod frame_backend;
 mod fuzz_corpus;
 mod gate;
 mod grpc;
@@ -43,11 +45,13 @@ mod passthrough;
 mod phones;
 mod process;
 mod proof;
+mod refused_streams;
 mod refused_uploads;
 mod reload;
 mod report_only;
 mod resilience;
 mod rule_book;
+mod slow_readers;
 mod smuggling;
 mod story;
 mod streams;

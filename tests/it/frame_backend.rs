@@ -1,0 +1,128 @@
+//! A backend of HTTP/2 made of single frames, for what no library sends on demand: refused streams, and a GOAWAY at any moment.
+
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    sync::{Arc, Mutex},
+};
+
+const PREFACE: usize = 24;
+const DATA: u8 = 0x0;
+const HEADERS: u8 = 0x1;
+const RST_STREAM: u8 = 0x3;
+const SETTINGS: u8 = 0x4;
+const PING: u8 = 0x6;
+const GOAWAY: u8 = 0x7;
+const END_STREAM: u8 = 0x1;
+const END_HEADERS: u8 = 0x4;
+const ACK: u8 = 0x1;
+/// `:status: 200` of HPACK's static table (RFC 7541 appendix A).
+const STATUS_200: u8 = 0x88;
+
+/// What has come on a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// The head; `true`: it is the whole request.
+    Head(bool),
+    /// A part of the body; `true`: the last one.
+    Data(bool),
+}
+
+/// What the backend does then.
+#[derive(Debug, Clone, Copy)]
+pub enum Action {
+    Wait,
+    /// 200 with this body.
+    Answer(&'static str),
+    /// `RST_STREAM(REFUSED_STREAM)`.
+    Refuse,
+    /// GOAWAY for reasons like `NO_ERROR` (0), which says that the streams up to this one before the present were processed.
+    GoAway(u32),
+}
+
+pub struct FrameBackend {
+    pub address: SocketAddr,
+    /// Heads that have come, of every connection.
+    heads: Arc<Mutex<usize>>,
+}
+
+impl FrameBackend {
+    /// `script` is asked with how many heads have come so far, this one included.
+    pub fn start(script: fn(usize, Event) -> Action) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let heads = Arc::new(Mutex::new(0));
+        let counted = heads.clone();
+        // It ends with the program: nothing waits for it.
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let counted = counted.clone();
+                std::thread::spawn(move || drop(converse(stream, script, &counted)));
+            }
+        });
+        Self { address, heads }
+    }
+
+    pub fn heads(&self) -> usize {
+        *self.heads.lock().expect("a lock")
+    }
+}
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).expect("a short frame").to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+fn converse(mut stream: TcpStream, script: fn(usize, Event) -> Action, heads: &Mutex<usize>) -> std::io::Result<()> {
+    let mut preface = [0; PREFACE];
+    stream.read_exact(&mut preface)?;
+    stream.write_all(&frame(SETTINGS, 0, 0, &[]))?;
+    // Which head a stream is.
+    let mut numbers = std::collections::HashMap::new();
+    loop {
+        let mut head = [0; 9];
+        stream.read_exact(&mut head)?;
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+        let (kind, flags) = (head[3], head[4]);
+        let id = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+        let mut payload = vec![0; length];
+        stream.read_exact(&mut payload)?;
+        let last = flags & END_STREAM != 0;
+        let event = match kind {
+            SETTINGS if flags & ACK == 0 => {
+                stream.write_all(&frame(SETTINGS, ACK, 0, &[]))?;
+                continue;
+            }
+            PING if flags & ACK == 0 => {
+                stream.write_all(&frame(PING, ACK, 0, &payload))?;
+                continue;
+            }
+            HEADERS => {
+                let mut heads = heads.lock().expect("a lock");
+                *heads += 1;
+                numbers.insert(id, *heads);
+                Event::Head(last)
+            }
+            DATA => Event::Data(last),
+            _ => continue,
+        };
+        let Some(number) = numbers.get(&id).copied() else { continue };
+        match script(number, event) {
+            Action::Wait => {}
+            Action::Answer(body) => {
+                stream.write_all(&frame(HEADERS, END_HEADERS, id, &[STATUS_200]))?;
+                stream.write_all(&frame(DATA, END_STREAM, id, body.as_bytes()))?;
+                numbers.remove(&id);
+            }
+            Action::Refuse => {
+                stream.write_all(&frame(RST_STREAM, 0, id, &7_u32.to_be_bytes()))?;
+                numbers.remove(&id);
+            }
+            Action::GoAway(reason) => {
+                let last_processed = id.saturating_sub(2);
+                stream.write_all(&frame(GOAWAY, 0, 0, &[last_processed.to_be_bytes(), reason.to_be_bytes()].concat()))?;
+                numbers.remove(&id);
+            }
+        }
+    }
+}
