@@ -162,10 +162,34 @@ def flood(menshen, token, count, good):
     return str(seen), None
 
 
+def refused(menshen, _token, count):
+    """Uploads that are refused and go on all the same, a byte at a time; gives how many were told so, and how many still go on."""
+    held, told = [], 0
+    head = f"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: {1 << 30}\r\n\r\n".encode()
+    for _ in range(count):
+        held.append(socket.create_connection((HOST, menshen.port), timeout=10))
+        held[-1].sendall(head + bytes(64 * 1024))
+    for connection in held:
+        told += connection.recv(12) == b"HTTP/1.1 401"
+    end, going_on = time.monotonic() + 10, held
+    while time.monotonic() < end:
+        still = []
+        for connection in going_on:
+            try:
+                connection.sendall(bytes(1))
+                still.append(connection)
+            except OSError:
+                pass
+        going_on = still
+        time.sleep(0.1)
+    return f"{told} told, {len(going_on)} read on", held
+
+
 def main():
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--binary", default="target/release/menshen")
     options.add_argument("--idle", type=int, default=10000, help="idle connections; as many files here and there")
+    options.add_argument("--refused", type=int, default=1000, help="uploads that are refused and do not stop")
     options.add_argument("--tokens", type=int, default=30000)
     given = options.parse_args()
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -177,6 +201,7 @@ def main():
         token = menshen.token()
         attacks = [
             (f"{given.idle} idle connections", lambda: idle(menshen, token, given.idle)),
+            (f"{given.refused} refused uploads that go on", lambda: refused(menshen, token, given.refused)),
             (f"{given.tokens} forged tokens", lambda: flood(menshen, token, given.tokens, False)),
             (f"{given.tokens} distinct good tokens", lambda: flood(menshen, token, given.tokens, True)),
             (f"{given.tokens} more of them", lambda: flood(menshen, token, given.tokens, True)),
