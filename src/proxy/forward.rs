@@ -336,7 +336,8 @@ impl ProxyHttp for Forward {
     fn fail_to_connect(&self, _session: &mut Session, _peer: &HttpPeer, ctx: &mut Ctx, mut fault: Box<Error>) -> Box<Error> {
         // A kept connection on which the backend takes no more requests says nothing against the backend.
         if is_unprocessed(&fault) {
-            return not_processed(fault, ctx);
+            not_processed(&mut fault, ctx);
+            return fault;
         }
         let most = ctx.handover.as_ref().map_or(0, |handover| handover.snapshot.upstreams.len());
         fault.set_retry(ctx.tried.has_left(most));
@@ -354,7 +355,8 @@ impl ProxyHttp for Forward {
     ) -> Box<Error> {
         fault.set_retry(false);
         if *fault.esource() == ErrorSource::Upstream && !ctx.answered && is_unprocessed(&fault) {
-            return not_processed(fault, ctx);
+            not_processed(&mut fault, ctx);
+            return fault;
         }
         // The backend waits for a body that does not come.
         if *fault.esource() == ErrorSource::Upstream
@@ -414,13 +416,12 @@ impl ProxyHttp for Forward {
 }
 
 /// A request that the backend has not begun with: sent again, or refused as one that the client may send again.
-fn not_processed(mut fault: Box<Error>, ctx: &mut Ctx) -> Box<Error> {
+fn not_processed(fault: &mut Error, ctx: &mut Ctx) {
     let again = ctx.may_send_again();
     fault.set_retry(again);
     if !again {
         fault.etype = NOT_PROCESSED;
     }
-    fault
 }
 
 /// How far a request has come on HTTP/2, where the library waits for a body without a deadline.

@@ -11,10 +11,9 @@ use super::{
 };
 
 /// The backend's answer, by the name of its target.
-fn answer(target: &str) -> Option<Reply> {
+fn answer(target: &str) -> Reply {
     let last = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-    let name = target.strip_prefix("/open/")?.split('/').next()?;
-    let bytes = match name {
+    let bytes = match target.split('/').nth(2).unwrap_or_default() {
         "204" => "HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n".to_owned(),
         "204-with-a-length" => "HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\n".to_owned(),
         "204-in-chunks" => "HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned(),
@@ -22,9 +21,9 @@ fn answer(target: &str) -> Option<Reply> {
         "102-in-chunks" => format!("HTTP/1.1 102 Processing\r\nTransfer-Encoding: chunked\r\n\r\n{last}"),
         "100-unasked" => format!("HTTP/1.1 100 Continue\r\nContent-Length: 2\r\n\r\n{last}"),
         "several" => format!("HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n{last}"),
-        _ => return None,
+        _ => return Reply::naming(target),
     };
-    Some(Reply::bytes(bytes))
+    Reply::bytes(bytes)
 }
 
 const NAMES: [&str; 7] = ["204", "204-with-a-length", "204-in-chunks", "103", "102-in-chunks", "100-unasked", "several"];

@@ -58,14 +58,14 @@ impl Reply {
 #[derive(Clone, Copy)]
 pub struct Answers {
     pub early: fn(&str) -> Option<Reply>,
-    pub late: fn(&str) -> Option<Reply>,
+    pub late: fn(&str) -> Reply,
     /// Whether it reads on after the head.
     pub reads: fn(&str) -> bool,
 }
 
 impl Default for Answers {
     fn default() -> Self {
-        Self { early: |_| None, late: |target| Some(Reply::naming(target)), reads: |_| true }
+        Self { early: |_| None, late: Reply::naming, reads: |_| true }
     }
 }
 
@@ -85,16 +85,10 @@ impl ByteBackend {
         // It ends with the program: nothing waits for it.
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                let kept = kept.clone();
-                let at = {
-                    let mut kept = kept.lock().expect("a lock");
-                    kept.push(Connection::default());
-                    kept.len() - 1
-                };
+                let kept = Kept::new(kept.clone());
                 std::thread::spawn(move || {
-                    let change = |change: &dyn Fn(&mut Connection)| change(&mut kept.lock().expect("a lock")[at]);
-                    converse(stream, answers, &change);
-                    change(&|connection| connection.ended = true);
+                    converse(stream, answers, &kept);
+                    kept.change(|connection| connection.ended = true);
                 });
             }
         });
@@ -140,13 +134,34 @@ impl ByteBackend {
     }
 }
 
-fn converse(mut stream: TcpStream, answers: Answers, change: &dyn Fn(&dyn Fn(&mut Connection))) {
+/// One connection among those that are kept.
+struct Kept {
+    all: Arc<Mutex<Vec<Connection>>>,
+    at: usize,
+}
+
+impl Kept {
+    fn new(all: Arc<Mutex<Vec<Connection>>>) -> Self {
+        let at = {
+            let mut all = all.lock().expect("a lock");
+            all.push(Connection::default());
+            all.len() - 1
+        };
+        Self { all, at }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Connection)) {
+        change(&mut self.all.lock().expect("a lock")[self.at]);
+    }
+}
+
+fn converse(mut stream: TcpStream, answers: Answers, kept: &Kept) {
     let mut bytes = Vec::new();
     let mut answered_early = false;
-    let mut buffer = [0; 64 * 1024];
+    let mut buffer = vec![0; 64 * 1024];
     loop {
         loop {
-            change(&|connection| connection.rest.clone_from(&bytes));
+            kept.change(|connection| connection.rest.clone_from(&bytes));
             let Some((target, whole)) = split(&bytes) else { break };
             if !answered_early && let Some(reply) = (answers.early)(&target) {
                 answered_early = true;
@@ -159,13 +174,10 @@ fn converse(mut stream: TcpStream, answers: Answers, change: &dyn Fn(&dyn Fn(&mu
                 std::thread::park();
             }
             let Some((message, length)) = whole else { break };
-            change(&|connection| connection.messages.push(message.clone()));
+            kept.change(|connection| connection.messages.push(message));
             bytes.drain(..length);
-            if !answered_early
-                && let Some(reply) = (answers.late)(&target)
-                && !say(&mut stream, &reply)
-            {
-                change(&|connection| connection.rest.clone_from(&bytes));
+            if !answered_early && !say(&mut stream, &(answers.late)(&target)) {
+                kept.change(|connection| connection.rest.clone_from(&bytes));
                 return;
             }
             answered_early = false;

@@ -34,11 +34,20 @@ pub enum Action {
     Wait,
     /// 200 with this body.
     Answer(&'static str),
+    /// 200 with a body in these DATA frames, the last of which ends the stream.
+    Frames(&'static [&'static str]),
+    /// The same, where trailers end the stream: a literal field that is indexed nowhere, `x: y`.
+    FramesAndTrailers(&'static [&'static str]),
+    /// 200 without a body.
+    Head,
     /// `RST_STREAM(REFUSED_STREAM)`.
     Refuse,
     /// GOAWAY for reasons like `NO_ERROR` (0), which says that the streams up to this one before the present were processed.
     GoAway(u32),
 }
+
+/// Asked with how many heads have come so far, this one included.
+pub type Script = fn(usize, Event) -> Action;
 
 pub struct FrameBackend {
     pub address: SocketAddr,
@@ -47,8 +56,7 @@ pub struct FrameBackend {
 }
 
 impl FrameBackend {
-    /// `script` is asked with how many heads have come so far, this one included.
-    pub fn start(script: fn(usize, Event) -> Action) -> Self {
+    pub fn start(script: Script) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
         let heads = Arc::new(Mutex::new(0));
@@ -73,7 +81,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-fn converse(mut stream: TcpStream, script: fn(usize, Event) -> Action, heads: &Mutex<usize>) -> std::io::Result<()> {
+fn converse(mut stream: TcpStream, script: Script, heads: &Mutex<usize>) -> std::io::Result<()> {
     let mut preface = [0; PREFACE];
     stream.read_exact(&mut preface)?;
     stream.write_all(&frame(SETTINGS, 0, 0, &[]))?;
@@ -113,6 +121,21 @@ fn converse(mut stream: TcpStream, script: fn(usize, Event) -> Action, heads: &M
                 stream.write_all(&frame(HEADERS, END_HEADERS, id, &[STATUS_200]))?;
                 stream.write_all(&frame(DATA, END_STREAM, id, body.as_bytes()))?;
                 numbers.remove(&id);
+            }
+            Action::Head => stream.write_all(&frame(HEADERS, END_HEADERS | END_STREAM, id, &[STATUS_200]))?,
+            Action::Frames(parts) => {
+                stream.write_all(&frame(HEADERS, END_HEADERS, id, &[STATUS_200]))?;
+                for (at, part) in parts.iter().enumerate() {
+                    let last = if at + 1 == parts.len() { END_STREAM } else { 0 };
+                    stream.write_all(&frame(DATA, last, id, part.as_bytes()))?;
+                }
+            }
+            Action::FramesAndTrailers(parts) => {
+                stream.write_all(&frame(HEADERS, END_HEADERS, id, &[STATUS_200]))?;
+                for part in parts {
+                    stream.write_all(&frame(DATA, 0, id, part.as_bytes()))?;
+                }
+                stream.write_all(&frame(HEADERS, END_HEADERS | END_STREAM, id, b"\x00\x01x\x01y"))?;
             }
             Action::Refuse => {
                 stream.write_all(&frame(RST_STREAM, 0, id, &7_u32.to_be_bytes()))?;

@@ -9,6 +9,7 @@ use http::HeaderMap;
 
 use super::{
     byte_backend::{Answers, ByteBackend, Message, Reply},
+    frame_backend::{Action, FrameBackend, Script},
     http2::{self, Http2},
     menshen::{Menshen, Setup},
     wire::{self, Client},
@@ -62,6 +63,9 @@ fn send_over_http2(client: &Http2, target: &str, fields: &[(&str, &str)], parts:
     answer.body
 }
 
+/// A name, fields, DATA frames, how they end, and the body that they are.
+type Case = (&'static str, &'static [(&'static str, &'static str)], &'static [&'static str], End, &'static str);
+
 #[test]
 fn a_request_of_http2_has_one_end_on_the_backends_wire() {
     const NO_FIELDS: &[(&str, &str)] = &[];
@@ -70,7 +74,7 @@ fn a_request_of_http2_has_one_end_on_the_backends_wire() {
     let backend = ByteBackend::start(Answers::default());
     let menshen = before(&backend);
     let client = Http2::connect(menshen.http);
-    let cases: [(&str, &[(&str, &str)], &[&'static str], End, &str); 14] = [
+    let cases: [Case; 14] = [
         ("nothing", NO_FIELDS, &[], End::Head, ""),
         ("nothing,-of-length-0", ZERO, &[], End::Head, ""),
         ("an-empty-frame", NO_FIELDS, &[], End::EmptyFrame, ""),
@@ -216,10 +220,10 @@ fn a_connection_ends_where_a_request_broke_off() {
 }
 
 /// An answer whose end is not sure, by the name of its target.
-fn unsure(target: &str) -> Option<Reply> {
-    let name = target.strip_prefix("/open/")?.split('/').next()?;
+fn unsure(target: &str) -> Reply {
+    let name = target.split('/').nth(2).unwrap_or_default();
     let evil = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil";
-    Some(match name {
+    match name {
         "longer-than-its-length" => Reply::bytes("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokevil"),
         "two-answers" => Reply::bytes(format!("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok{evil}")),
         "204-with-a-body" => Reply::bytes("HTTP/1.1 204 No Content\r\nContent-Length: 4\r\n\r\nevil"),
@@ -242,8 +246,8 @@ fn unsure(target: &str) -> Option<Reply> {
         }
         "it-says-close" => Reply::bytes("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"),
         "http-1.0" => Reply::bytes("HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok"),
-        _ => return Some(Reply::naming(target)),
-    })
+        _ => Reply::naming(target),
+    }
 }
 
 #[test]
@@ -331,15 +335,12 @@ fn an_early_answer_and_the_rest_of_the_request_are_one_message() {
 #[test]
 fn a_request_that_waits_for_100_has_one_end() {
     fn early(target: &str) -> Option<Reply> {
-        match target.strip_prefix("/open/")? {
-            "continued" => None,
-            "refused" => Some(Reply::bytes("HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n\r\n")),
-            _ => None,
-        }
+        let refused = || Reply::bytes("HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n\r\n");
+        (target == "/open/refused").then(refused)
     }
-    fn late(target: &str) -> Option<Reply> {
+    fn late(target: &str) -> Reply {
         let Reply { bytes, close } = Reply::naming(target);
-        Some(Reply { bytes: [b"HTTP/1.1 100 Continue\r\n\r\n", &bytes[..]].concat(), close })
+        Reply { bytes: [b"HTTP/1.1 100 Continue\r\n\r\n", &bytes[..]].concat(), close }
     }
     let backend = ByteBackend::start(Answers { early, late, ..Answers::default() });
     let menshen = before(&backend);
@@ -354,5 +355,33 @@ fn a_request_that_waits_for_100_has_one_end() {
         assert_eq!(status, if target == "/open/refused" { 417 } else { 200 });
         // Whole, or the connection is not used again.
         backend.wait_until(target, |connection| connection.rest.is_empty() || connection.ended);
+    }
+}
+
+#[test]
+fn an_answer_of_http2_has_one_end_on_the_clients_wire() {
+    let cases: [(&str, Script, &str); 7] = [
+        ("nothing", |_, _| Action::Head, ""),
+        ("one frame", |_, _| Action::Frames(&["hello"]), "hello"),
+        ("an empty frame at the end", |_, _| Action::Frames(&["hello", ""]), "hello"),
+        ("an empty frame between", |_, _| Action::Frames(&["hel", "", "lo"]), "hello"),
+        ("only an empty frame", |_, _| Action::Frames(&[""]), ""),
+        ("trailers", |_, _| Action::FramesAndTrailers(&["hello"]), "hello"),
+        ("an empty frame and trailers", |_, _| Action::FramesAndTrailers(&["hello", ""]), "hello"),
+    ];
+    for (name, script, body) in cases {
+        let backend = FrameBackend::start(script);
+        let config = format!("[upstream]\nurls = [\"http://{}\"]\nprotocol = \"http2\"\n{OPEN}", backend.address);
+        let menshen = Setup::before(backend.address).with(&config).start();
+        // Two answers on one connection: a byte too many would be the beginning of the second.
+        let mut client = Client::connect(menshen.http);
+        for _ in 0..2 {
+            client.send("GET /open/x HTTP/1.1\r\nHost: shop.example\r\n\r\n");
+            let answer = client.receive().unwrap_or_else(|| panic!("{name}: no answer"));
+            assert_eq!((answer.status, &answer.body[..]), (200, body.as_bytes()), "{name}");
+        }
+        let http2 = Http2::connect(menshen.http);
+        let answer = http2.ask(http2::request("GET", "http://shop.example/open/x", &[]), b"").expect("an answer");
+        assert_eq!((answer.status, &answer.body[..]), (200, body.as_bytes()), "{name}");
     }
 }

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 
 use super::{
-    frame_backend::{Action, Event, FrameBackend},
+    frame_backend::{Action, Event, FrameBackend, Script},
     http2::{self, Http2},
     menshen::{Menshen, Setup},
     wire::{self, Answer, Client},
@@ -42,7 +42,7 @@ fn first<const REFUSAL: u32>(number: usize, event: Event) -> Action {
 
 #[test]
 fn a_request_that_was_not_begun_with_is_sent_again_once() {
-    let scripts: [(&str, fn(usize, Event) -> Action); 3] = [
+    let scripts: [(&str, Script); 3] = [
         ("REFUSED_STREAM", first::<{ u32::MAX }>),
         ("GOAWAY(NO_ERROR)", first::<NO_ERROR>),
         ("GOAWAY(ENHANCE_YOUR_CALM)", first::<ENHANCE_YOUR_CALM>),
