@@ -49,6 +49,9 @@ use crate::{
     policy::{HttpVersion, headers::backend_may_send},
 };
 
+/// Kept connections on which a backend takes no more requests that are passed over for one request, fewer than pingora's retries.
+const MAX_STALE_CONNECTIONS: u8 = 8;
+
 /// The gate's decision, on its way to pingora's hooks.
 pub(super) struct Handover {
     pub(super) snapshot: Arc<Snapshot>,
@@ -90,6 +93,8 @@ pub(super) struct Ctx {
     body_begun: bool,
     /// How often the request was sent again because a backend had not begun with it.
     sent_again: usize,
+    /// Kept connections that were found to take no more requests.
+    stale: u8,
     /// Set when menshen answered in the backend's stead.
     failed: Option<ErrorCode>,
 }
@@ -102,15 +107,33 @@ impl Ctx {
     /// Whether a request that no backend has begun with is sent again: once more to each backend at most, and only while nothing of
     /// its body, which is not held back, has gone on.
     fn may_send_again(&mut self) -> bool {
-        let backends = self.handover.as_ref().map_or(0, |handover| handover.snapshot.upstreams.len());
-        if self.body_begun || self.sent_again >= backends {
-            return false;
+        let again = !self.body_begun && self.sent_again < self.backends();
+        if again {
+            self.sent_again += 1;
+            self.try_all_again();
         }
-        self.sent_again += 1;
-        if !self.tried.has_left(backends) {
+        again
+    }
+
+    /// Whether another connection is taken for a request that could not be sent on a kept one, which takes no more.
+    fn may_take_another(&mut self) -> bool {
+        let again = self.stale < MAX_STALE_CONNECTIONS;
+        if again {
+            self.stale += 1;
+            self.try_all_again();
+        }
+        again
+    }
+
+    fn backends(&self) -> usize {
+        self.handover.as_ref().map_or(0, |handover| handover.snapshot.upstreams.len())
+    }
+
+    /// Where every backend has been tried, the first may be tried again.
+    fn try_all_again(&mut self) {
+        if !self.tried.has_left(self.backends()) {
             self.tried = Tried::default();
         }
-        true
     }
 
     /// The backend that was tried last has failed.
@@ -335,12 +358,11 @@ impl ProxyHttp for Forward {
     /// Another backend is tried only where no connection came about, so nothing can have been sent.
     fn fail_to_connect(&self, _session: &mut Session, _peer: &HttpPeer, ctx: &mut Ctx, mut fault: Box<Error>) -> Box<Error> {
         // A kept connection on which the backend takes no more requests says nothing against the backend.
-        if is_unprocessed(&fault) {
-            not_processed(&mut fault, ctx);
+        if is_unprocessed(&fault) && ctx.may_take_another() {
+            fault.set_retry(true);
             return fault;
         }
-        let most = ctx.handover.as_ref().map_or(0, |handover| handover.snapshot.upstreams.len());
-        fault.set_retry(ctx.tried.has_left(most));
+        fault.set_retry(ctx.tried.has_left(ctx.backends()));
         ctx.blame();
         fault
     }
