@@ -43,8 +43,10 @@ fn addresses() {
         let user = UserId::parse(&format!("user-{n}")).expect("an id");
         let name = Username::parse(&format!("name-{n}")).expect("a name");
         let session = menshen::types::SessionId::from_bits(n.into());
-        let by_address = [limits.login(ip), limits.refresh(ip), limits.sms(ip), limits.verify(ip), limits.admin_login(ip)];
+        let by_address =
+            [limits.login(ip), limits.refused_refresh(ip), limits.sms(ip), limits.verify(ip), limits.admin_login(ip)];
         let others = [limits.api(ip), limits.admin_account(&name), limits.account(&user), limits.phone_decrypt(session)];
+        assert_eq!(limits.refresh_in_session(session), Ok(()));
         assert!(by_address.iter().chain(&others).all(Result::is_ok), "everybody is new");
         if n + 1 == 100_000 || n + 1 == STRANGERS {
             println!("limits by address, user and name: +{:.1} MiB after {} of each", resident() - before, n + 1);

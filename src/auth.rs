@@ -25,6 +25,7 @@ mod passwords;
 pub mod profile;
 mod proof;
 mod refresh;
+mod renewal_attempt;
 mod session_handle;
 mod sessions;
 mod sms_login;
@@ -156,6 +157,8 @@ pub struct AuthMemory {
     turns: Turns,
     /// Places for messages on their way.
     sending: Semaphore,
+    /// Turns for the tokens of addresses that have used up their refused renewals.
+    checks_over_limit: Semaphore,
     /// When the log last said that the day's budget of messages is spent, in seconds since the epoch.
     budget_told: AtomicU64,
 }
@@ -167,6 +170,7 @@ impl Default for AuthMemory {
             known_networks: KnownNetworks::new(),
             turns: Turns::default(),
             sending: Semaphore::new(sms_send::SENDING),
+            checks_over_limit: Semaphore::new(renewal_attempt::MAX_CHECKS_OVER_LIMIT),
             budget_told: AtomicU64::new(0),
         }
     }

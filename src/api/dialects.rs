@@ -127,9 +127,8 @@ impl Asked<'_> {
                 session(auth.refresh(Refresh { token: &token, rotates: route.rotates, terms }, from).await?)
             }
             DialectAction::Renew => {
-                auth.limits().refresh(from)?;
-                let claims = api.authorizer.lapsed(&self.token(head, inputs)?, auth.now())?;
-                session(auth.renew(&claims, terms, from).await?)
+                let token = self.token(head, inputs)?;
+                session(auth.renew(|| api.authorizer.lapsed(&token, auth.now()), terms, from).await?)
             }
             DialectAction::Logout => {
                 let whom = self.whom(head, inputs).await?;

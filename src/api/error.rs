@@ -171,6 +171,7 @@ impl From<&AuthError> for Problem {
             | AuthError::RefreshInvalid
             | AuthError::RefreshReused
             | AuthError::SessionRevoked
+            | AuthError::TokenRefused(_)
             | AuthError::UserGone
             | AuthError::NoSession
             | AuthError::SmsCodeInvalid

@@ -12,6 +12,7 @@ mod logs;
 mod password;
 mod phone;
 mod phone_wechat;
+mod renewals;
 mod session;
 mod sms;
 mod sms_abuse;

@@ -50,11 +50,15 @@ impl Auth {
         self.parts.limits.account(caller.user)?;
         self.prove_freshly(caller, proof).await?;
         let result = self.bind(caller, PhoneProof::Sms(self.guess(phone, code, SmsPurpose::Bind))).await;
-        self.count_verification(match &result {
+        let verified = match &result {
             Ok(_) | Err(AuthError::PhoneConflict) => "right",
             Err(AuthError::SmsCodeInvalid) => "wrong",
             Err(_) => "failed",
-        });
+        };
+        if verified == "right" {
+            self.parts.limits.give_back_verify(caller.from);
+        }
+        self.count_verification(verified);
         result
     }
 

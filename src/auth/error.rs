@@ -44,6 +44,9 @@ pub enum AuthError {
     RefreshReused,
     #[error("session revoked")]
     SessionRevoked,
+    /// An access token that does not count where it was shown in place of a refresh token; the code says why.
+    #[error("access token refused")]
+    TokenRefused(ErrorCode),
     /// The token is good, its user is gone.
     #[error("user gone")]
     UserGone,
@@ -131,6 +134,7 @@ impl AuthError {
             Self::RefreshInvalid | Self::Issue(IssueError::SessionOver) => ErrorCode::RefreshInvalid,
             Self::RefreshReused => ErrorCode::RefreshReused,
             Self::SessionRevoked => ErrorCode::SessionRevoked,
+            Self::TokenRefused(code) => *code,
             Self::UserGone => ErrorCode::TokenRevoked,
             Self::NoSession | Self::SmsOff => ErrorCode::NotFound,
             Self::Store(_) => ErrorCode::StoreUnavailable,
@@ -156,6 +160,7 @@ impl AuthError {
             | Self::RefreshInvalid
             | Self::RefreshReused
             | Self::SessionRevoked
+            | Self::TokenRefused(_)
             | Self::UserGone
             | Self::NoSession
             | Self::SmsOff
@@ -178,6 +183,23 @@ impl AuthError {
             | Self::Entropy(_)
             | Self::Interrupted => false,
         }
+    }
+}
+
+impl AuthError {
+    /// Whether a renewal was refused because of its token, and not by a limit or a fault.
+    pub(super) const fn refuses_a_renewal(&self) -> bool {
+        matches!(
+            self.code(),
+            ErrorCode::RefreshInvalid
+                | ErrorCode::RefreshReused
+                | ErrorCode::SessionRevoked
+                | ErrorCode::UserDisabled
+                | ErrorCode::TokenMissing
+                | ErrorCode::TokenInvalid
+                | ErrorCode::TokenExpired
+                | ErrorCode::TokenRevoked
+        )
     }
 }
 

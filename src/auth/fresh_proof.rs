@@ -33,7 +33,11 @@ impl Auth {
                 let phone = store.user(user).await?.and_then(|user| user.phone).ok_or(AuthError::SmsCodeInvalid)?;
                 let is_right = store.prove_phone(user, &self.guess(phone, code, SmsPurpose::Login), now).await?;
                 self.count_verification(if is_right { "right" } else { "wrong" });
-                if is_right { Ok(()) } else { Err(AuthError::SmsCodeInvalid) }
+                if !is_right {
+                    return Err(AuthError::SmsCodeInvalid);
+                }
+                self.parts.limits.give_back_verify(caller.from);
+                Ok(())
             }
             FreshProof::Wechat(code) => {
                 self.parts.limits.login(caller.from)?;

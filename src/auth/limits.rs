@@ -22,6 +22,7 @@ pub struct Limits {
     enabled: bool,
     login_per_ip: Limit<IpAddr>,
     refresh_per_ip: Limit<IpAddr>,
+    refresh_per_session: Limit<SessionId>,
     sms_per_ip: Limit<IpAddr>,
     verify_per_ip: Limit<IpAddr>,
     admin_login_per_ip: Limit<IpAddr>,
@@ -47,6 +48,7 @@ impl Limits {
             enabled: config.enabled,
             login_per_ip: Limit::new("login_per_ip", config.login_per_ip, entries),
             refresh_per_ip: Limit::new("refresh_per_ip", config.refresh_per_ip, entries),
+            refresh_per_session: Limit::new("refresh_per_session", config.refresh_per_session, entries),
             sms_per_ip: Limit::new("sms_per_ip", config.sms_per_ip, entries),
             verify_per_ip: Limit::new("verify_per_ip", config.verify_per_ip, entries),
             admin_login_per_ip: Limit::new("admin_login_per_ip", config.admin_login_per_ip, entries),
@@ -62,9 +64,28 @@ impl Limits {
         self.take(&self.login_per_ip, &from.network())
     }
 
-    /// One refresh from this address.
-    pub fn refresh(&self, from: ClientIp) -> Result<(), Over> {
-        self.take(&self.refresh_per_ip, &from.network())
+    /// One renewal from this address that may be refused. To be given back when it was not. Over the limit it is not refused yet,
+    /// so that is counted apart.
+    pub fn refused_refresh(&self, from: ClientIp) -> Result<(), Over> {
+        if !self.enabled {
+            return Ok(());
+        }
+        self.refresh_per_ip.take(&from.network(), self.clock.now())
+    }
+
+    /// A renewal was refused because its address is over the limit.
+    pub fn count_refused_refresh(&self) {
+        self.count_over(self.refresh_per_ip.name);
+    }
+
+    /// The renewal was not refused: it counts for nothing.
+    pub fn give_back_refused_refresh(&self, from: ClientIp) {
+        self.refresh_per_ip.give_back(&from.network());
+    }
+
+    /// One renewal of this session, by a token that is genuine.
+    pub fn refresh_in_session(&self, session: SessionId) -> Result<(), Over> {
+        self.take(&self.refresh_per_session, &session)
     }
 
     /// One message asked for from this address.
@@ -72,14 +93,24 @@ impl Limits {
         self.take(&self.sms_per_ip, &from.network())
     }
 
-    /// One guess at an SMS code from this address.
+    /// One guess at an SMS code from this address. To be given back when it was right.
     pub fn verify(&self, from: ClientIp) -> Result<(), Over> {
         self.take(&self.verify_per_ip, &from.network())
     }
 
-    /// One login with a password from this address.
+    /// The SMS code was right: it counts for nothing.
+    pub fn give_back_verify(&self, from: ClientIp) {
+        self.verify_per_ip.give_back(&from.network());
+    }
+
+    /// One password from this address. To be given back when it was right.
     pub fn admin_login(&self, from: ClientIp) -> Result<(), Over> {
         self.take(&self.admin_login_per_ip, &from.network())
+    }
+
+    /// The password was right: it counts for nothing.
+    pub fn give_back_admin_login(&self, from: ClientIp) {
+        self.admin_login_per_ip.give_back(&from.network());
     }
 
     /// One password tried for this name. To be given back when it was right.
@@ -97,7 +128,7 @@ impl Limits {
         // Holds even where limits are off: nothing in front can know of it, and whoever may try for ever decrypts anything.
         let taken = self.phone_decrypt_per_session.take(&session, self.clock.now());
         if taken.is_err() {
-            self.metrics.rate_limited.with_label_values(&["phone_decrypt_per_session"]).inc();
+            self.count_over("phone_decrypt_per_session");
         }
         taken
     }
@@ -123,9 +154,13 @@ impl Limits {
         }
         let taken = limit.take(key, self.clock.now());
         if taken.is_err() {
-            self.metrics.rate_limited.with_label_values(&[limit.name]).inc();
+            self.count_over(limit.name);
         }
         taken
+    }
+
+    fn count_over(&self, limit: &'static str) {
+        self.metrics.rate_limited.with_label_values(&[limit]).inc();
     }
 }
 
@@ -313,7 +348,7 @@ mod tests {
         let (limits, _, _) = limits(100);
         let one = ip("192.0.2.1");
         while limits.login(one).is_ok() {}
-        assert_eq!([limits.refresh(one), limits.api(one)], [Ok(()), Ok(())]);
+        assert_eq!([limits.refused_refresh(one), limits.api(one)], [Ok(()), Ok(())]);
     }
 
     #[test]

@@ -44,6 +44,7 @@ impl Auth {
             limits.admin_account(&username)?;
         }
         let give_back = || {
+            limits.give_back_admin_login(from);
             if is_counted {
                 limits.give_back_admin_account(&username);
             }

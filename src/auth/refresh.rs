@@ -1,9 +1,10 @@
 //! A new access token for a session, and the next refresh token.
 
-use super::{Auth, AuthError, SignedIn};
+use super::{Auth, AuthError, SignedIn, renewal_attempt::RenewalAttempt};
 use crate::{
     audit::Event,
     dialect::Terms,
+    error::ErrorCode,
     store::{RefreshSalt, Renewal, RenewalProof, Renewed, Rotation, RotationOutcome},
     token::{AccessClaims, Grant, RefreshToken, RefreshTokens},
     types::{ClientIp, SessionId, Timestamp},
@@ -25,13 +26,32 @@ pub struct Refresh<'a> {
 impl Auth {
     /// Takes a refresh token; gives an access token with the user's rights as of now, and the token's successor if it rotates.
     pub async fn refresh(&self, refresh: Refresh<'_>, from: ClientIp) -> Result<SignedIn, AuthError> {
-        self.parts.limits.refresh(from)?;
-        let now = self.now();
-        let Some(token) = self.genuine(refresh.token).await? else {
-            self.count_refresh("invalid");
-            return Err(AuthError::RefreshInvalid);
+        let attempt = self.renewal_attempt(from);
+        // One of the wrong form costs nothing to refuse, so it waits for nothing.
+        let parsed = RefreshTokens::parse_wrapped(refresh.token).ok_or(AuthError::RefreshInvalid);
+        let proven = match parsed {
+            Ok(token) => attempt.prove(self.genuine(token)).await,
+            Err(error) => Err(attempt.refuse(error)),
         };
-        let RefreshToken { session, counter, .. } = token;
+        let token = proven.inspect_err(|error| {
+            if matches!(error, AuthError::RefreshInvalid) {
+                self.count_refresh("invalid");
+            }
+        })?;
+        attempt.of_session(token.session)?;
+        let result = self.refresh_session(&token, refresh, from).await;
+        attempt.settle(result.as_ref().err());
+        result
+    }
+
+    async fn refresh_session(
+        &self,
+        token: &RefreshToken,
+        refresh: Refresh<'_>,
+        from: ClientIp,
+    ) -> Result<SignedIn, AuthError> {
+        let now = self.now();
+        let RefreshToken { session, counter, .. } = *token;
         let (replay_window, idle_ttl) = (self.parts.rules.replay_window, self.parts.rules.idle_ttl);
         let outcome = if refresh.rotates {
             self.parts.store.rotate(&Rotation { session, counter, replay_window, idle_ttl, now }).await?
@@ -43,9 +63,23 @@ impl Auth {
         self.refreshed(outcome, session, rotated, refresh.terms, from, now).await
     }
 
-    /// Gives an access token for one that may have expired, while its session lives. It is `claims` that have been checked, within
-    /// the limit for refreshes.
-    pub async fn renew(&self, claims: &AccessClaims, terms: &Terms, from: ClientIp) -> Result<SignedIn, AuthError> {
+    /// Gives an access token for one that may have expired, while its session lives. `check` gives the claims of that one, or says
+    /// why it does not count.
+    pub async fn renew(
+        &self,
+        check: impl FnOnce() -> Result<AccessClaims, ErrorCode> + Send,
+        terms: &Terms,
+        from: ClientIp,
+    ) -> Result<SignedIn, AuthError> {
+        let attempt = self.renewal_attempt(from);
+        let claims = attempt.prove(async { check().map_err(AuthError::TokenRefused) }).await?;
+        attempt.of_session(claims.sid)?;
+        let result = self.renew_session(&claims, terms, from).await;
+        attempt.settle(result.as_ref().err());
+        result
+    }
+
+    async fn renew_session(&self, claims: &AccessClaims, terms: &Terms, from: ClientIp) -> Result<SignedIn, AuthError> {
         let now = self.now();
         let proof = RenewalProof::AccessToken { user: claims.sub.clone() };
         let renewal = Renewal { session: claims.sid, proof, idle_ttl: self.parts.rules.idle_ttl, now };
@@ -77,14 +111,15 @@ impl Auth {
         }
     }
 
+    fn renewal_attempt(&self, from: ClientIp) -> RenewalAttempt<'_> {
+        RenewalAttempt::begin(&self.parts.limits, &self.parts.memory.checks_over_limit, from)
+    }
+
     /// The token, if we made it.
-    async fn genuine(&self, text: &str) -> Result<Option<RefreshToken>, AuthError> {
-        let Some(token) = RefreshTokens::parse_wrapped(text) else {
-            return Ok(None);
-        };
+    pub(super) async fn genuine(&self, token: RefreshToken) -> Result<RefreshToken, AuthError> {
         let salt = self.parts.store.refresh_salt(token.session).await?;
         let right = self.parts.refresh_tokens.check(&token, &salt.unwrap_or(NOBODY));
-        Ok((right && salt.is_some()).then_some(token))
+        if right && salt.is_some() { Ok(token) } else { Err(AuthError::RefreshInvalid) }
     }
 
     async fn renewed(

@@ -30,6 +30,9 @@ impl Auth {
             Err(AuthError::Limited(_)) => "limited",
             Err(_) => "failed",
         };
+        if verified == "right" {
+            self.parts.limits.give_back_verify(from);
+        }
         self.count_verification(verified);
         self.record_login(Method::Sms, result.as_ref(), from);
         result

@@ -11,26 +11,35 @@ use super::{HumanDuration, Problems, Rate};
 pub struct LimitsConfig {
     /// Off only where something in front limits already.
     pub enabled: bool,
-    /// Logins from one address. Many people can share one (a school, a carrier).
+    /// Logins with a code of WeChat from one address, good or not: each costs a call to WeChat. Fits a class of 50 on one Wi-Fi. A cloud
+    /// function from which all users come needs as many as all of them at their busiest (such as `"3000/1m"`), unless it says
+    /// whose call it is and is one of `server.trusted_proxies`.
     pub login_per_ip: Rate,
-    /// Refreshes from one address.
+    /// Renewals from one address that are refused. Those that succeed do not count, and succeed also when this is used up. So it fits
+    /// an office, a carrier and a cloud function from which all users come.
     pub refresh_per_ip: Rate,
-    /// Messages with codes asked for from one address.
+    /// Renewals of one session. Fits a client that asks ten times at once whenever its token has expired, and slows one that loops.
+    pub refresh_per_session: Rate,
+    /// Messages with codes asked for from one address. A class of 50 that signs in by message needs `"60/1h"`, a cloud function from
+    /// which all users come as many as all of them ask for in an hour; `sms.daily_budget` holds all the same.
     pub sms_per_ip: Rate,
-    /// Logins and bindings with an SMS code from one address. The guesses at one phone's codes are limited apart from this.
+    /// Wrong SMS codes from one address, at logins and bindings. Right ones do not count, but are refused too when this is used up.
+    /// Fits a class of 50, and a cloud function where few people mistype. The guesses at one phone's codes are limited apart from this.
     pub verify_per_ip: Rate,
-    /// Logins with a password from one address. Low, because it cannot shut anybody else out.
+    /// Wrong passwords from one address. Right ones do not count, but are refused too when this is used up. Fits an office of
+    /// administrators. Low, because it shuts nobody out who is elsewhere.
     pub admin_login_per_ip: Rate,
-    /// Wrong passwords for one name, from addresses that have not signed in with it lately. High, because whoever knows the
+    /// Wrong passwords for one name, from addresses that have not signed in with it lately. High, because anyone who knows the
     /// name could shut its owner out.
     pub admin_login_per_account: Rate,
     /// Legacy decryptions of a phone number that fail, in one session. Counts also while `enabled` is false.
     pub phone_decrypt_per_session: Rate,
-    /// All other calls of the auth API from one address.
+    /// All other calls of the auth API from one address (profile, sessions, logout, keys). Fits a class of 50 with six calls each in a
+    /// minute; a cloud function from which all users come needs as many as all of them make.
     pub api_per_ip: Rate,
     /// Changes of one user to the own account.
     pub account_per_user: Rate,
-    /// Addresses and users remembered by each limit; when it is full, those not seen lately are forgotten. About 130 bytes each, for each of the nine limits.
+    /// Addresses and users remembered by each limit; when it is full, those not seen lately are forgotten. About 130 bytes each, for each of the ten limits.
     pub table_entries: usize,
 }
 
@@ -47,8 +56,9 @@ impl Default for LimitsConfig {
     fn default() -> Self {
         Self {
             enabled: true,
-            login_per_ip: Rate::per_minute(30),
+            login_per_ip: Rate::per_minute(60),
             refresh_per_ip: Rate::per_minute(120),
+            refresh_per_session: Rate::per_minute(60),
             sms_per_ip: Rate::per(20, HumanDuration::hours(1)),
             verify_per_ip: Rate::per_minute(60),
             admin_login_per_ip: Rate::per(10, HumanDuration::minutes(15)),

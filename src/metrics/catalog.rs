@@ -243,7 +243,7 @@ const REQUESTS: &[Entry] = &[
         &[these(
             "limit",
             "account_per_user admin_login_per_account admin_login_per_ip api_per_ip login_per_ip \
-                phone_decrypt_per_session refresh_per_ip sms_daily_budget sms_per_ip sms_per_phone sms_resend \
+                phone_decrypt_per_session refresh_per_ip refresh_per_session sms_daily_budget sms_per_ip sms_per_phone sms_resend \
                 verify_per_ip",
         )],
         "Steady and high on a `_per_ip` limit without an attack: all clients share the address of a proxy that `server.trusted_proxies` does not name.",

@@ -75,8 +75,7 @@ fn an_ipv6_subscriber_is_one_client_and_a_made_up_address_is_none() {
 #[test]
 fn each_limit_counts_its_own_routes() {
     let backend = Backend::start();
-    let limits =
-        "[limits]\nlogin_per_ip = \"10/1h\"\nrefresh_per_ip = \"2/1h\"\napi_per_ip = \"6/1h\"\naccount_per_user = \"1/1h\"";
+    let limits = "[limits]\nlogin_per_ip = \"10/1h\"\nrefresh_per_session = \"2/1h\"\napi_per_ip = \"6/1h\"\naccount_per_user = \"1/1h\"";
     let menshen = Setup::before(backend.address).with(limits).start();
     let session = menshen.login("alice");
     let auth = format!("Bearer {}", session["access_token"].as_str().expect("a token"));
@@ -98,7 +97,7 @@ fn each_limit_counts_its_own_routes() {
     }
     // The gate has no limit of its own: the user goes on working.
     assert!((0..20).all(|_| menshen.get("/x", &as_alice).status == 200));
-    for (limit, count) in [("refresh_per_ip", 1.0), ("account_per_user", 1.0), ("api_per_ip", 6.0)] {
+    for (limit, count) in [("refresh_per_session", 1.0), ("account_per_user", 1.0), ("api_per_ip", 6.0)] {
         let counted = menshen.metric(&format!("menshen_rate_limited_total{{limit=\"{limit}\"}}"));
         assert!((counted - count).abs() < 0.1, "{limit}: {counted}");
     }

@@ -179,6 +179,7 @@ async fn signing_out_everywhere_cannot_be_held_up() {
 async fn every_route_has_its_limit() {
     let world = World::with(|config| {
         config.limits.refresh_per_ip = Rate::per_minute(1);
+        config.limits.refresh_per_session = Rate::per_minute(1);
         config.limits.api_per_ip = Rate::per_minute(8);
         config.limits.account_per_user = Rate::per_minute(1);
     })
@@ -186,6 +187,10 @@ async fn every_route_has_its_limit() {
     let signed_in = world.login("alice-1").await;
     world.refresh("x").await;
     assert_eq!(world.refresh("x").await.says(), (429, "rate_limited"));
+    let renewed = world.refresh(signed_in.text("refresh_token")).await;
+    assert_eq!(renewed.says(), (200, ""), "a good one passes all the same");
+    let once_more = world.refresh(renewed.text("refresh_token")).await;
+    assert_eq!((once_more.says(), once_more.wait()), ((429, "rate_limited"), 60));
 
     let change = || Ask::new(Method::PATCH, "/auth/me").json(&json!({ "bio": "b" })).by(&signed_in);
     assert_eq!(world.send(change()).await.says(), (200, ""));
@@ -203,7 +208,7 @@ async fn every_route_has_its_limit() {
     for path in ["/auth/me", "/auth/sessions", "/auth/jwks.json", "/auth/openapi.json"] {
         assert_eq!(world.send(Ask::get(path).by(&signed_in)).await.says(), (429, "rate_limited"), "{path}");
     }
-    for (limit, times) in [("refresh_per_ip", 1), ("account_per_user", 2), ("api_per_ip", 4)] {
+    for (limit, times) in [("refresh_per_ip", 1), ("refresh_per_session", 1), ("account_per_user", 2), ("api_per_ip", 4)] {
         assert_eq!(world.metrics.rate_limited.with_label_values(&[limit]).get(), times, "{limit}");
     }
 }
