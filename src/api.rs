@@ -8,6 +8,7 @@ mod body;
 mod caller;
 mod dialects;
 mod error;
+mod json_object;
 mod openapi;
 pub mod problem;
 mod routes;

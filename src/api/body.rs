@@ -1,7 +1,8 @@
 //! Reading a JSON body: bounded in size, time and depth, every wrong field named at once.
 //!
-//! Must stay true: whatever is sent, the answer is a 4xx; a field given twice is refused, because two readers could take
-//! different ones; `application/json` is required, because a form on a foreign page cannot send it.
+//! Must stay true: whatever is sent, the answer is a 4xx; a field that is read and given twice is refused, because two readers could
+//! take different ones; what no route reads is passed over ([`json_object`](super::json_object)); `application/json` is required,
+//! because a form on a foreign page cannot send it.
 
 use std::time::Duration;
 
@@ -11,13 +12,12 @@ use axum::{
     http::{HeaderMap, Method, header},
 };
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use serde::{
-    Deserialize, Deserializer,
-    de::{Error, MapAccess, Visitor},
-};
 use serde_json::{Map, Value};
 
-use super::problem::{FieldError, Problem};
+use super::{
+    json_object::{Found, JsonObject},
+    problem::{FieldError, Problem},
+};
 use crate::{error::ErrorCode, types::Malformed};
 
 /// Longest body of any route, in bytes.
@@ -28,11 +28,20 @@ pub const BODY_TIME: Duration = Duration::from_secs(10);
 const NOT_JSON: &str = "Send a JSON object with Content-Type: application/json.";
 const NOT_AN_OBJECT: &str = "The body must be one JSON object in UTF-8, each field once.";
 
-/// The fields of a body, and what was wrong with those looked at. Fields that nobody asks for are ignored.
-#[derive(Debug, Default)]
+/// The fields of a body, and what was wrong with those looked at. Fields that nobody asks for are passed over.
+#[derive(Debug)]
 pub(super) struct Fields {
-    object: Map<String, Value>,
+    source: Source,
     errors: Vec<FieldError>,
+    /// A field that was looked at is there twice, or is not to be read.
+    is_malformed: bool,
+}
+
+#[derive(Debug)]
+enum Source {
+    /// Without a body there are none.
+    Body(Option<JsonObject>),
+    Inputs(Map<String, Value>),
 }
 
 impl Fields {
@@ -40,33 +49,29 @@ impl Fields {
     pub(super) async fn read(request: Request) -> Result<Self, Problem> {
         let (head, body) = request.into_parts();
         check_type(&head.headers, &head.method)?;
-        Self::parse(&read(&head.headers, body).await?)
-    }
-
-    /// Fields that stood elsewhere.
-    pub(super) const fn of(object: Map<String, Value>) -> Self {
-        Self { object, errors: Vec::new() }
-    }
-
-    /// The fields as they came.
-    pub(super) fn into_object(self) -> Map<String, Value> {
-        self.object
+        let object = parse(&read(&head.headers, body).await?)?;
+        Ok(Self::from_source(Source::Body(Some(object))))
     }
 
     /// The body; none is the same as an empty object.
     pub(super) async fn read_if_any(request: Request) -> Result<Self, Problem> {
-        let (head, body) = request.into_parts();
-        let bytes = read(&head.headers, body).await?;
-        if bytes.is_empty() {
-            return Ok(Self::default());
-        }
-        check_type(&head.headers, &head.method)?;
-        Self::parse(&bytes)
+        Ok(Self::from_source(Source::Body(object_if_any(request).await?)))
+    }
+
+    /// Fields that stood elsewhere.
+    pub(super) const fn from_inputs(inputs: Map<String, Value>) -> Self {
+        Self::from_source(Source::Inputs(inputs))
+    }
+
+    const fn from_source(source: Source) -> Self {
+        Self { source, errors: Vec::new(), is_malformed: false }
     }
 
     /// Whether a field was sent, and not as null.
-    pub(super) fn has(&self, field: &str) -> bool {
-        !matches!(self.object.get(field), None | Some(Value::Null))
+    pub(super) fn has(&mut self, field: &str) -> bool {
+        let found = self.find(field);
+        self.is_malformed |= matches!(found, Found::Unreadable | Found::Repeated);
+        !matches!(found, Found::Absent | Found::Value(Value::Null))
     }
 
     /// A text that must be there and have the right form.
@@ -90,6 +95,18 @@ impl Fields {
         self.patch(field, parse).flatten()
     }
 
+    /// A text that is as good as absent where it has not the right form.
+    pub(super) fn if_valid<T>(&mut self, field: &str, parse: impl FnOnce(&str) -> Result<T, Malformed>) -> Option<T> {
+        match self.find(field) {
+            Found::Value(Value::String(text)) => parse(&text).ok(),
+            Found::Repeated => {
+                self.is_malformed = true;
+                None
+            }
+            Found::Absent | Found::Unreadable | Found::Value(_) => None,
+        }
+    }
+
     /// A text of a merge patch (RFC 7396): absent is `None`, null is `Some(None)`.
     #[expect(clippy::option_option, reason = "the store takes a change of a profile in the same form")]
     pub(super) fn patch<T>(
@@ -97,10 +114,17 @@ impl Fields {
         field: &'static str,
         parse: impl FnOnce(&str) -> Result<T, Malformed>,
     ) -> Option<Option<T>> {
-        let read = match self.object.get(field)? {
-            Value::Null => return Some(None),
-            Value::String(text) => parse(text),
-            Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => Err(Malformed("must be a string")),
+        let read = match self.find(field) {
+            Found::Absent => return None,
+            Found::Unreadable | Found::Repeated => {
+                self.is_malformed = true;
+                return None;
+            }
+            Found::Value(Value::Null) => return Some(None),
+            Found::Value(Value::String(text)) => parse(&text),
+            Found::Value(Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
+                Err(Malformed("must be a string"))
+            }
         };
         match read {
             Ok(value) => Some(Some(value)),
@@ -115,6 +139,9 @@ impl Fields {
 
     /// What was built from the fields, or everything that was wrong with them.
     pub(super) fn finish<T>(self, built: Option<T>) -> Result<T, Problem> {
+        if self.is_malformed {
+            return Err(not_readable());
+        }
         match built {
             Some(built) if self.errors.is_empty() => Ok(built),
             Some(_) | None => Err(Problem { errors: self.errors, ..Problem::new(ErrorCode::ValidationFailed) }),
@@ -126,10 +153,33 @@ impl Fields {
         None
     }
 
-    fn parse(bytes: &[u8]) -> Result<Self, Problem> {
-        let object: Object = serde_json::from_slice(bytes).map_err(|_| malformed(NOT_AN_OBJECT))?;
-        Ok(Self { object: object.0, errors: Vec::new() })
+    fn find(&self, field: &str) -> Found {
+        match &self.source {
+            Source::Body(None) => Found::Absent,
+            Source::Body(Some(object)) => object.get(field),
+            Source::Inputs(inputs) => inputs.get(field).cloned().map_or(Found::Absent, Found::Value),
+        }
     }
+}
+
+/// The object that the body is; `None`: there is no body.
+pub(super) async fn object_if_any(request: Request) -> Result<Option<JsonObject>, Problem> {
+    let (head, body) = request.into_parts();
+    let bytes = read(&head.headers, body).await?;
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    check_type(&head.headers, &head.method)?;
+    parse(&bytes).map(Some)
+}
+
+fn parse(bytes: &Bytes) -> Result<JsonObject, Problem> {
+    JsonObject::parse(bytes).ok_or_else(not_readable)
+}
+
+/// The body, or a field of it that is read, is no JSON that can be read in one way.
+pub(super) fn not_readable() -> Problem {
+    malformed(NOT_AN_OBJECT)
 }
 
 /// A body of any kind, within the same limits.
@@ -162,30 +212,5 @@ async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Problem::new(ErrorCode::BodyTooLarge)),
         Ok(Err(_)) => Err(malformed("The body could not be read.")),
         Err(_) => Err(malformed("The body did not arrive in time.")),
-    }
-}
-
-/// An object in which no name is given twice.
-struct Object(Map<String, Value>);
-
-impl<'de> Deserialize<'de> for Object {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct EachOnce;
-        impl<'de> Visitor<'de> for EachOnce {
-            type Value = Object;
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("an object")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<Object, A::Error> {
-                let mut object = Map::new();
-                while let Some((name, value)) = from.next_entry::<String, Value>()? {
-                    if object.insert(name, value).is_some() {
-                        return Err(A::Error::custom("a name is given twice"));
-                    }
-                }
-                Ok(Object(object))
-            }
-        }
-        from.deserialize_map(EachOnce)
     }
 }

@@ -1,8 +1,8 @@
 //! The routes of the dialects: what a client asks in words of its own, carried out by the use cases of the auth API.
 //!
 //! A route's inputs are brought under the names that the auth API has for them, and read by the very code that reads its bodies;
-//! so a dialect can take nothing that the auth API would refuse, but for a profile: a nickname or an avatar that is not valid is
-//! left out there, because the client of an existing API does not know our bounds and must not be kept from signing in.
+//! so a dialect can take nothing that the auth API would refuse, but for the client's type, which is left out where it is not valid:
+//! the client of an existing API may have a field of that name for something else.
 
 mod inputs;
 mod success;
@@ -102,7 +102,7 @@ impl Asked<'_> {
             return Err(No { fields: wrong, ..ErrorCode::ValidationFailed.into() });
         }
         inputs.forgive(route.action);
-        let fields = || Fields::of(inputs.named_as_ours());
+        let fields = || Fields::from_inputs(inputs.named_as_ours());
         Ok(match route.action {
             DialectAction::WechatLogin => {
                 let mut login = wechat_login::read(fields(), terms)?;

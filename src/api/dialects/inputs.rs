@@ -8,7 +8,7 @@ use http::{HeaderMap, request::Parts};
 use serde_json::{Map, Value};
 
 use crate::{
-    api::{body::Fields, problem::Problem, routes::client_type},
+    api::{body, json_object::Found, problem::Problem, routes::client_type},
     auth::profile,
     config::DialectAction,
     dialect::{Route, Whereabouts, WrongField},
@@ -25,16 +25,18 @@ impl<'a> Inputs<'a> {
     /// Reads the body if an input is in it, and every place that has one.
     pub(super) async fn read(route: &'a Route, head: &Parts, body: Body) -> Result<Self, Problem> {
         let in_body = route.inputs.values().any(|place| matches!(place, Whereabouts::Body(_)));
-        let object = if in_body {
-            Fields::read_if_any(Request::from_parts(head.clone(), body)).await?.into_object()
-        } else {
-            Map::new()
-        };
+        let object = if in_body { body::object_if_any(Request::from_parts(head.clone(), body)).await? } else { None };
         let query = Query::<Vec<(String, String)>>::try_from_uri(&head.uri).map(|Query(pairs)| pairs).unwrap_or_default();
         let mut found = Map::new();
         for (name, place) in &route.inputs {
             let value = match place {
-                Whereabouts::Body(_) => place.in_body(&object).cloned(),
+                Whereabouts::Body(path) => match object.as_ref().map_or(Found::Absent, |object| object.at(path)) {
+                    Found::Absent => None,
+                    Found::Value(value) => Some(value),
+                    // As good as absent, like others that are not valid.
+                    Found::Unreadable if is_forgiven(route.action, name) => None,
+                    Found::Unreadable | Found::Repeated => return Err(body::not_readable()),
+                },
                 Whereabouts::Header(header) => in_headers(&head.headers, header.as_str())?,
                 Whereabouts::Query(parameter) => {
                     once(query.iter().filter(|(known, _)| known == parameter).map(|(_, value)| value))?
@@ -58,18 +60,14 @@ impl<'a> Inputs<'a> {
 
     /// Leaves out what a login can do without, where it is not valid.
     pub(super) fn forgive(&mut self, action: DialectAction) {
-        let is_login = matches!(action, DialectAction::WechatLogin | DialectAction::SmsLogin | DialectAction::PasswordLogin);
-        if !is_login {
-            return;
-        }
         self.found.retain(|name, value| {
             let text = value.as_str();
-            match name.as_str() {
-                "nickname" => text.is_some_and(|text| profile::nickname(text).is_ok()),
-                "avatar_url" => text.is_some_and(|text| profile::avatar_url(text).is_ok()),
-                "client_type" => text.is_some_and(|text| client_type(text).is_ok()),
-                _ => true,
-            }
+            !is_forgiven(action, name)
+                || match name.as_str() {
+                    "nickname" => text.is_some_and(|text| profile::nickname(text).is_ok()),
+                    "avatar_url" => text.is_some_and(|text| profile::avatar_url(text).is_ok()),
+                    _ => text.is_some_and(|text| client_type(text).is_ok()),
+                }
         });
     }
 
@@ -99,6 +97,12 @@ impl<'a> Inputs<'a> {
     pub(super) fn text(&self, name: &str) -> Option<&str> {
         self.value(name).and_then(Value::as_str)
     }
+}
+
+/// Whether this input is left out where it is not valid.
+fn is_forgiven(action: DialectAction, name: &str) -> bool {
+    let is_login = matches!(action, DialectAction::WechatLogin | DialectAction::SmsLogin | DialectAction::PasswordLogin);
+    is_login && matches!(name, "nickname" | "avatar_url" | "client_type")
 }
 
 fn in_headers(headers: &HeaderMap, name: &str) -> Result<Option<Value>, Problem> {

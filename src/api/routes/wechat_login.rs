@@ -59,8 +59,8 @@ pub(in crate::api) async fn post(
 
 pub(in crate::api) fn read(mut fields: Fields, terms: &Arc<Terms>) -> Result<WechatLogin, Problem> {
     let code = fields.required("code", LoginCode::parse);
-    let nickname = fields.optional("nickname", profile::nickname).flatten();
-    let avatar_url = fields.optional("avatar_url", profile::avatar_url);
+    let nickname = fields.if_valid("nickname", profile::nickname).flatten();
+    let avatar_url = fields.if_valid("avatar_url", profile::avatar_url);
     let client_type = fields.optional("client_type", client_type).unwrap_or_default();
     let app_id = fields.optional("app_id", AppId::parse);
     let missing = match (fields.has("raw_data"), fields.has("signature")) {

@@ -10,6 +10,7 @@ use futures::stream;
 use serde_json::json;
 
 use super::world::{Ask, World};
+use crate::config::{DialectConfig, DialectKind};
 
 const MALFORMED: (u16, &str) = (400, "request_malformed");
 const INVALID: (u16, &str) = (400, "validation_failed");
@@ -19,7 +20,8 @@ const TOO_LARGE: (u16, &str) = (413, "body_too_large");
 async fn no_body_is_ever_a_fault() {
     let world = World::with(|config| config.limits.enabled = false).await;
     let deep = |n: usize| format!(r#"{{"code":{}{}}}"#, "[".repeat(n), "]".repeat(n));
-    let table: Vec<(Vec<u8>, (u16, &str))> = vec![
+    // What is no object is wrong on every route.
+    let no_object: Vec<(Vec<u8>, (u16, &str))> = vec![
         (b"".into(), MALFORMED),
         (b" ".into(), MALFORMED),
         (b"{".into(), MALFORMED),
@@ -27,17 +29,25 @@ async fn no_body_is_ever_a_fault() {
         (b"[]".into(), MALFORMED),
         (b"\"code\"".into(), MALFORMED),
         (b"1e999".into(), MALFORMED),
-        (b"{\"code\":1e999}".into(), MALFORMED),
         (b"{\"code\":\"a\"}{}".into(), MALFORMED),
         (b"{\"code\":\"a\",}".into(), MALFORMED),
+        (b"{\"code\":\"a\",\"x\":[1}}".into(), MALFORMED),
+        (b"{\"code\":\"a\",\"x\":nul}".into(), MALFORMED),
         (b"{'code':'a'}".into(), MALFORMED),
+        (b"\xef\xbb\xbf".into(), MALFORMED),
+        (b"\xff\xfe{\0}\0".into(), MALFORMED),
+        (b"\x1f\x8b\x08".into(), MALFORMED),
+        (json!({ "code": "x".repeat(16 * 1024) }).to_string().into(), TOO_LARGE),
+        (vec![b' '; 1 << 20], TOO_LARGE),
+    ];
+    // And what is wrong with a field is wrong where it is read.
+    let wrong_code: Vec<(Vec<u8>, (u16, &str))> = vec![
+        (b"{\"code\":1e999}".into(), MALFORMED),
         (b"{\"code\":\"a\",\"code\":\"b\"}".into(), MALFORMED),
-        (b"{\"code\":\"a\",\"x\":1,\"x\":2}".into(), MALFORMED),
         (b"{\"code\":\"a\",\"c\\u006fde\":\"b\"}".into(), MALFORMED),
+        (b"{\"code\":\"a\",\"nickname\":\"A\",\"nickname\":\"B\"}".into(), MALFORMED),
         (b"{\"code\":\"\\ud800\"}".into(), MALFORMED),
         (b"{\"code\":\"\xff\xfe\"}".into(), MALFORMED),
-        (b"\xef\xbb\xbf{\"code\":\"a\"}".into(), MALFORMED),
-        (b"\x1f\x8b\x08".into(), MALFORMED),
         (deep(1000).into(), MALFORMED),
         (deep(100).into(), INVALID),
         (b"{}".into(), INVALID),
@@ -48,29 +58,120 @@ async fn no_body_is_ever_a_fault() {
         (b"{\"code\":\"\\u0000\"}".into(), INVALID),
         (b"{\"Code\":\"a\"}".into(), INVALID),
         (json!({ "code": "x".repeat(257) }).to_string().into(), INVALID),
-        (json!({ "code": "x".repeat(16 * 1024) }).to_string().into(), TOO_LARGE),
-        (vec![b' '; 1 << 20], TOO_LARGE),
     ];
-    for (body, expected) in &table {
-        let shown = String::from_utf8_lossy(&body[..body.len().min(60)]).into_owned();
-        let ask = |path| Ask::new(Method::POST, path).header("content-type", "application/json").raw(body.clone());
-        assert_eq!(world.send(ask("/auth/wechat/login")).await.says(), *expected, "{shown}");
-        if *expected != INVALID {
-            // What is wrong whatever the fields are is wrong on every route.
-            assert_eq!(world.send(ask("/auth/refresh")).await.says(), *expected, "{shown}");
-        }
+    let shown = |body: &[u8]| String::from_utf8_lossy(&body[..body.len().min(60)]).into_owned();
+    let ask = |path, body: &[u8]| Ask::new(Method::POST, path).header("content-type", "application/json").raw(body.to_vec());
+    for (body, expected) in no_object.iter().chain(&wrong_code) {
+        assert_eq!(world.send(ask("/auth/wechat/login", body)).await.says(), *expected, "{}", shown(body));
+    }
+    for (body, expected) in &no_object {
+        assert_eq!(world.send(ask("/auth/refresh", body)).await.says(), *expected, "{}", shown(body));
+    }
+    for (body, _) in &wrong_code {
+        assert_eq!(world.send(ask("/auth/refresh", body)).await.says(), INVALID, "{}", shown(body));
     }
     assert_eq!(world.send(Ask::post("/auth/refresh", &json!({}))).await.says(), INVALID);
     assert_eq!(world.wechat.calls(), 0);
 }
 
+/// What a mini program sends besides, and no backend minds.
+const UNREAD: [&str; 10] = [
+    r#""\ud83d""#,
+    "1e400",
+    r#"{"\udf67":["\ud83d\ud83d"],"x":1,"x":2}"#,
+    "\"\\u0000\u{feff}\"",
+    "99999999999999999999999999999999",
+    "-0.0e-99999",
+    "null",
+    "[]",
+    "[[[[{}]]]]",
+    "DEEP",
+];
+
+/// The body with `odd` in a field before, after and between those that are read, and in a name.
+fn with_unread(fields: &str, odd: &str) -> Vec<String> {
+    let deep = format!("{}{}", "[".repeat(5000), "]".repeat(5000));
+    let odd = if odd == "DEEP" { &deep } else { odd };
+    vec![
+        format!(r#"{{"x":{odd},{fields}}}"#),
+        format!(r#"{{{fields},"x":{odd}}}"#),
+        format!("\u{feff}{{\"x\":{odd} , {fields} ,\r\n\"y\":[], \"x\":1}}"),
+        format!(r#"{{"\ud83d":{odd},{fields}}}"#),
+    ]
+}
+
+#[tokio::test]
+async fn what_no_route_reads_keeps_nobody_from_signing_in() {
+    let world = World::with(|config| {
+        config.limits.enabled = false;
+        let kinds = [DialectKind::Simplejwt, DialectKind::Nest, DialectKind::SuccessData];
+        config.dialect = kinds.map(DialectConfig::of).to_vec();
+        config.dialect[2].prefix = Some("/simple".to_owned());
+        config.wechat.legacy_decrypt = true;
+    })
+    .await;
+    let mut n = 0;
+    for odd in UNREAD {
+        for path in ["/auth/wechat/login", "/api/login/", "/api/v1/auth/wx-login", "/simple/login"] {
+            n += 1;
+            for (part, body) in with_unread(&format!(r#""code":"alice-{n}CODE""#), odd).iter().enumerate() {
+                let body = body.replace("CODE", &part.to_string());
+                let ask = Ask::new(Method::POST, path).header("content-type", "application/json").raw(body);
+                let answer = world.send(ask).await;
+                assert_eq!(answer.status.as_u16(), 200, "{path} {odd}: {}", answer.body);
+            }
+        }
+    }
+    // Every other route that has a body.
+    let signed_in = world.login("alice-0").await;
+    for odd in UNREAD {
+        for body in with_unread(r#""bio":"b""#, odd) {
+            let patch = Ask::new(Method::PATCH, "/auth/me").header("content-type", "application/json").by(&signed_in);
+            assert_eq!(world.send(patch.raw(body)).await.says(), (200, ""), "{odd}");
+        }
+        for body in with_unread(r#""refresh_token":"x""#, odd) {
+            let refresh = Ask::new(Method::POST, "/auth/refresh").header("content-type", "application/json");
+            assert_eq!(world.send(refresh.raw(body)).await.says(), (401, "refresh_invalid"), "{odd}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_nickname_or_avatar_that_is_not_valid_is_left_out() {
+    let world = World::with(|config| {
+        config.limits.enabled = false;
+        config.dialect = vec![DialectConfig::of(DialectKind::Nest)];
+    })
+    .await;
+    let long = format!(r#""{}""#, "字".repeat(65));
+    let odd = [r#""小明\ud83d""#, r#""a\u0000b""#, r#""a\nb""#, "7", "[]", "{\"a\":1}", "1e400", "true", "null", &long];
+    for (n, odd) in odd.iter().enumerate() {
+        let body = format!(r#"{{"code":"odd{n}-1","nickname":{odd},"avatar_url":{odd}}}"#);
+        let login = |path, body| Ask::new(Method::POST, path).header("content-type", "application/json").raw(body);
+        let answer = world.send(login("/auth/wechat/login", body)).await;
+        assert_eq!(answer.says(), (200, ""), "{odd}");
+        assert_eq!((&answer.body["user"]["nickname"], &answer.body["user"]["avatar_url"]), (&json!(null), &json!(null)));
+        let body = format!(r#"{{"code":"odd{n}-2","nickName":{odd},"avatarUrl":{odd}}}"#);
+        let answer = world.send(login("/api/v1/auth/wx-login", body)).await;
+        assert_eq!((answer.status.as_u16(), &answer.body["data"]["user"]["avatar"]), (200, &json!("")), "{odd}");
+        assert_eq!(answer.body["data"]["user"]["nickname"], "微信用户", "{odd}");
+        if *odd != "null" {
+            // Where it is the very thing that was asked for it is said.
+            let patch = Ask::new(Method::PATCH, "/auth/me").header("content-type", "application/json");
+            let signed_in = world.login(&format!("odd{n}-3")).await;
+            let answer = world.send(patch.by(&signed_in).raw(format!(r#"{{"nickname":{odd}}}"#))).await;
+            assert_eq!(answer.status.as_u16(), 400, "{odd}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn every_wrong_field_is_named_at_once() {
     let world = World::new().await;
-    let body = json!({ "nickname": "a\nb", "avatar_url": "javascript:x", "client_type": "tv", "app_id": "a b" });
+    let body = json!({ "raw_data": "javascript", "signature": "x", "client_type": "tv", "app_id": "a b" });
     let answer = world.send(Ask::post("/auth/wechat/login", &body)).await;
     assert_eq!(answer.says(), INVALID);
-    assert_eq!(answer.wrong_fields(), ["code", "nickname", "avatar_url", "client_type", "app_id"]);
+    assert_eq!(answer.wrong_fields(), ["code", "client_type", "app_id", "signature"]);
     assert!(answer.body["errors"][0]["message"] == "is required", "{}", answer.body);
     assert!(!answer.body.to_string().contains("javascript"), "what was sent is not repeated");
     let null = json!({ "code": "alice-1", "nickname": null, "avatar_url": null, "client_type": null, "app_id": null });

@@ -262,7 +262,7 @@ async fn a_hostile_body_gets_a_4xx_in_the_shape_of_the_dialect() {
         ("{\"code\":{\"$ne\":1}}", 400, "validation_failed"),
         (&deep, 400, "request_malformed"),
         (&long, 413, "body_too_large"),
-        ("\u{feff}{\"code\":\"a-1\"}", 400, "request_malformed"),
+        ("\u{feff}\u{feff}{\"code\":\"a-1\"}", 400, "request_malformed"),
     ] {
         let ask = Ask::new(http::Method::POST, "/api/v1/auth/wx-login").header("content-type", "application/json");
         let answer = world.send(ask.raw(body.to_owned())).await;

@@ -1,6 +1,8 @@
 //! What the backend may answer to `user.created`.
 
-use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+
+use serde_json::{Value, value::RawValue};
 
 use super::HookError;
 use crate::types::{ExtraClaims, UserId};
@@ -39,17 +41,19 @@ impl CreatedAnswer {
         if body.iter().all(u8::is_ascii_whitespace) {
             return Some(Self::default());
         }
-        let said: Map<String, Value> = serde_json::from_slice(body).ok()?;
-        let id = match said.get("id") {
-            None | Some(Value::Null) => None,
-            Some(Value::String(text)) => Some(UserId::parse(text).ok()?),
-            Some(Value::Number(number)) => Some(UserId::parse(&number.as_u64()?.to_string()).ok()?),
-            Some(Value::Bool(_) | Value::Array(_) | Value::Object(_)) => return None,
+        // A backend may answer a whole row: what is not asked for is not parsed.
+        let said: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(body).ok()?;
+        let value = |name: &str| said.get(name).map_or(Some(Value::Null), |raw| serde_json::from_str(raw.get()).ok());
+        let id = match value("id")? {
+            Value::Null => None,
+            Value::String(text) => Some(UserId::parse(&text).ok()?),
+            Value::Number(number) => Some(UserId::parse(&number.as_u64()?.to_string()).ok()?),
+            Value::Bool(_) | Value::Array(_) | Value::Object(_) => return None,
         };
-        let claims = match said.get("claims") {
-            None | Some(Value::Null) => ExtraClaims::default(),
-            Some(Value::Object(claims)) => ExtraClaims::parse(claims.clone(), rules.reserved).ok()?,
-            Some(Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_)) => return None,
+        let claims = match value("claims")? {
+            Value::Null => ExtraClaims::default(),
+            Value::Object(claims) => ExtraClaims::parse(claims, rules.reserved).ok()?,
+            Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => return None,
         };
         Some(Self { id, claims })
     }
@@ -83,6 +87,8 @@ mod tests {
             (r#"{"id":42}"#, some("42")),
             (r#"{"id":null}"#, some("-")),
             (r#"{"more":[1]}"#, some("-")),
+            (r#"{"id":"u-1","nickname":"\ud83d","balance":1e400}"#, some("u-1")),
+            (r#"{"id":"\ud83d"}"#, None),
             ("", some("-")),
             (" \n", some("-")),
             (r#"{"id":"a b"}"#, None),
