@@ -52,17 +52,18 @@ pub(super) fn own(identity: &Identity) -> Result<&AccessClaims, ErrorCode> {
 }
 
 /// The one bearer token (RFC 6750 section 2.1; the scheme in any case, RFC 9110 section 11.1); where `bare` says so it may stand
-/// alone.
+/// alone. An empty field is none: it is what a client sends that has no token yet.
 pub(super) fn token(headers: &HeaderMap, bare: bool) -> Result<&str, ErrorCode> {
     let mut sent = headers.get_all(header::AUTHORIZATION).iter();
     let value = match (sent.next(), sent.next()) {
         (None, _) => return Err(ErrorCode::TokenMissing),
         (Some(_), Some(_)) => return Err(ErrorCode::RequestMalformed),
+        (Some(value), None) if value.as_bytes().trim_ascii().is_empty() => return Err(ErrorCode::TokenMissing),
         (Some(value), None) => value.to_str().map_err(|_| ErrorCode::TokenInvalid)?,
     };
     match value.split_once(' ') {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(token.trim_start_matches(' ')),
-        None if bare && !value.is_empty() => Ok(value),
+        None if bare => Ok(value),
         Some(_) | None => Err(ErrorCode::TokenInvalid),
     }
 }
@@ -85,7 +86,12 @@ mod tests {
             (&["Basic YTpi"], Err(TokenInvalid)),
             (&["Bearer"], Err(TokenInvalid)),
             (&["abc"], Err(TokenInvalid)),
-            (&[""], Err(TokenInvalid)),
+            (&[""], Err(TokenMissing)),
+            (&[" \t"], Err(TokenMissing)),
+            (&["", ""], Err(RequestMalformed)),
+            (&["", "Bearer abc"], Err(RequestMalformed)),
+            (&["Bearer "], Ok("")),
+            (&["Bearer undefined"], Ok("undefined")),
             (&["Bearer \u{e9}"], Err(TokenInvalid)),
         ] {
             let mut headers = HeaderMap::new();

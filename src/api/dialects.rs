@@ -168,7 +168,8 @@ impl Asked<'_> {
     /// The access token: where the route has it, else in `Authorization`.
     fn token(&self, head: &Parts, inputs: &Inputs<'_>) -> Result<String, ErrorCode> {
         if self.route.inputs.contains_key(ACCESS_TOKEN) {
-            return inputs.text(ACCESS_TOKEN).map(str::to_owned).ok_or(ErrorCode::TokenMissing);
+            let token = inputs.text(ACCESS_TOKEN).filter(|token| !token.is_empty());
+            return token.map(str::to_owned).ok_or(ErrorCode::TokenMissing);
         }
         caller::token(&head.headers, self.dialect.bare_token).map(str::to_owned)
     }

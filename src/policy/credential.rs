@@ -4,8 +4,11 @@
 //! WebSocket handshake (section 2.3) count only where the config says so: queries end in logs, and a cookie is sent by the browser
 //! whichever page asks for it.
 //!
-//! Must stay true: several credentials are refused, since proxies and backends differ on which one counts; nothing is decoded or
-//! repaired; a cookie is worth nothing to a page of another site that changes something or opens a WebSocket.
+//! An empty field, cookie or parameter is no credential: it is what a client sends that has no token yet
+//! (`wx.getStorageSync("token")` before the first login).
+//!
+//! Must stay true: several credentials are refused, since proxies and backends differ on which one counts, and so are several
+//! `Authorization` fields and several parameters, empty or not; nothing is decoded or repaired; a cookie is worth nothing to a page of another site that changes something or opens a WebSocket.
 
 use super::{Cors, Head, Refusal};
 use crate::error::ErrorCode;
@@ -62,6 +65,9 @@ fn in_header<'a>(head: &Head<'a>, bare: bool) -> Result<Credential<'a>, Refusal>
     if values.next().is_some() {
         return Err(Refusal::broken("A request has one Authorization header at most."));
     }
+    if value.is_empty() {
+        return Ok(Credential::None);
+    }
     let token = bearer(value).or_else(|| b64token(value).filter(|_| bare));
     Ok(token.map_or(Credential::Malformed, Credential::Bearer))
 }
@@ -72,7 +78,10 @@ fn in_other_places<'a>(
     places: Places<'_>,
     cors: Option<&Cors>,
 ) -> Result<Credential<'a>, Refusal> {
-    let as_credential = |text: &'a [u8]| b64token(text).map_or(Credential::Malformed, Credential::Bearer);
+    let as_credential = |text: &'a [u8]| match text {
+        [] => Credential::None,
+        _ => b64token(text).map_or(Credential::Malformed, Credential::Bearer),
+    };
     // A page that takes its cookie back may leave it empty.
     let cookies = places.cookie.into_iter().flat_map(|name| cookies(head).filter_map(move |crumb| value_of(crumb, name)));
     let cookies = cookies.filter(|value| !value.is_empty());
@@ -80,11 +89,13 @@ fn in_other_places<'a>(
     let parameters = query.split('&').filter_map(|pair| value_of(pair.as_bytes(), PARAMETER));
     let mut of_cookie = false;
     let mut found = in_header;
+    let mut is_there = in_header != Credential::None;
     let brought = cookies.map(|value| (value, true)).chain(parameters.map(|value| (value, false)));
     for (value, is_cookie) in brought {
-        if found != Credential::None {
+        if is_there {
             return Err(Refusal::wrong(ErrorCode::RequestMalformed, "A request has one credential at most."));
         }
+        is_there = true;
         found = as_credential(value);
         of_cookie = is_cookie;
     }

@@ -189,3 +189,42 @@ fn a_cookie_opens_no_path_that_a_lenient_backend_takes_for_one_without_it() {
         assert_eq!(menshen.get(path, &[("Cookie", &cookie)]).status, status, "{path}");
     }
 }
+
+#[test]
+fn an_empty_authorization_is_no_token() {
+    let backend = Backend::start();
+    let rules = "[[rule]]\nname = \"maybe\"\npath = \"/maybe/**\"\naccess = \"optional\"\n\
+        [[rule]]\nname = \"pages\"\npath = \"/pages/**\"\ntoken_cookie = \"at\"\n\
+        [[dialect]]\nkind = \"nest\"\nprefix = \"/nest\"\n[[dialect]]\nkind = \"simplejwt\"\nprefix = \"/jwt\"\n\
+        [[dialect]]\nkind = \"success-data\"\nprefix = \"/simple\"\n[[dialect]]\nkind = \"code-data\"\nprefix = \"/code\"\n\
+        [wechat]\nlegacy_decrypt = true\n";
+    let menshen = Setup::before(backend.address).with(rules).start();
+    let (empty, token) = (("Authorization", ""), menshen.token("alice"));
+    assert_eq!(menshen.get("/maybe/1", &[empty]).status, 200);
+    assert_eq!(backend.last().folded("x-auth-state"), ["anonymous"]);
+    assert_eq!(menshen.get("/pages/1", &[empty, ("Cookie", &format!("at={token}"))]).status, 200);
+    let arrived = backend.received().len();
+    for value in ["Bearer", "Bearer undefined", "undefined"] {
+        assert_eq!(code(&menshen.get("/maybe/1", &[("Authorization", value)])), (401, "token_invalid"), "{value}");
+    }
+    assert_eq!(code(&menshen.get("/maybe/1", &[empty, empty])), (400, "request_malformed"));
+    // Said in the shape and the words of the path, as where the field is not there.
+    let mut paths = 0;
+    for path in ["/x", "/nest/x", "/jwt/x", "/simple/x", "/code/x", "/auth/me", "/auth/sessions"] {
+        let (with, without) = (menshen.get(path, &[empty]), menshen.get(path, &[]));
+        assert_eq!((code(&with), code(&without)), ((401, "token_missing"), (401, "token_missing")), "{path}");
+        let said = |answer: &Answer| {
+            let mut said = answer.json();
+            for own in ["timestamp", "request_id"] {
+                said.as_object_mut().expect("an object").remove(own);
+            }
+            said
+        };
+        assert_eq!(said(&with), said(&without), "{path}");
+        paths += 1;
+    }
+    for path in ["/auth/logout", "/nest/auth/logout", "/nest/auth/refresh"] {
+        assert_eq!(code(&wire::ask(menshen.http, "POST", path, &[empty], b"")), (401, "token_missing"), "{path}");
+    }
+    assert_eq!((paths, backend.received().len()), (7, arrived), "nothing that is refused arrives");
+}

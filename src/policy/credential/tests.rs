@@ -57,18 +57,39 @@ fn a_token_may_stand_alone_where_that_is_said() {
     assert_eq!(alone("a.b.c"), "bearer a.b.c");
     assert_eq!(alone("Bearer a.b.c"), "bearer a.b.c");
     assert_eq!(alone("bearer"), "bearer bearer", "no token, which is found out when it is looked at");
-    for value in ["", "Basic YTpi", "a.b.c d", "Token a.b.c", "a,b", "=", "Bearer a b"] {
+    assert_eq!([alone(""), alone("  ")], ["none", "none"]);
+    for value in ["Basic YTpi", "a.b.c d", "Token a.b.c", "a,b", "=", "Bearer a b"] {
         assert_eq!(alone(value), "malformed", "{value:?}");
     }
     assert!(read_in(&["Authorization: a.b.c", "Authorization: a.b.c"], BARE).is_err());
 }
 
 #[test]
+fn an_empty_credential_is_none_wherever_it_stands() {
+    for empty in ["Authorization:", "Authorization: ", "authorization:\t "] {
+        for places in [Places::default(), BARE, COOKIE, QUERY, BOTH] {
+            assert_eq!(read_in(&[empty], places).unwrap(), "none", "{empty:?} {places:?}");
+        }
+        assert_eq!(read_in(&[empty, "Cookie: token=a.b.c"], COOKIE).unwrap(), "bearer a.b.c", "{empty:?}");
+        assert_eq!(request("GET /ws?access_token=a.b.c", &[empty], QUERY, None).unwrap(), "bearer a.b.c", "{empty:?}");
+    }
+    assert_eq!(request("GET /ws?access_token=", &[], QUERY, None).unwrap(), "none");
+    assert_eq!(request("GET /ws?access_token=&x=1", &["Cookie: token="], BOTH, None).unwrap(), "none");
+    // What a template makes of nothing is something.
+    for value in ["Bearer", "Bearer ", "bearer\t"] {
+        assert_eq!(in_header(&[&format!("Authorization: {value}")]).unwrap(), "malformed", "{value:?}");
+    }
+    for value in ["undefined", "null"] {
+        assert_eq!(in_header(&[&format!("Authorization: Bearer {value}")]).unwrap(), format!("bearer {value}"));
+    }
+}
+
+#[test]
 fn what_is_no_bearer_token_is_malformed() {
     let values = [
-        "",
         "Bearer",
         "Bearer ",
+        "Bearer=",
         "Bearer =",
         "Bearer ==",
         "Bearer a b",
@@ -103,6 +124,7 @@ fn several_credentials_are_refused() {
         ["Authorization: Bearer a", "authorization: Bearer a"],
         ["Authorization: Basic a", "AUTHORIZATION: Bearer a"],
         ["Authorization:", "Authorization: Bearer a"],
+        ["Authorization:", "Authorization:"],
     ] {
         assert_eq!(in_header(&lines).unwrap_err().code, ErrorCode::RequestMalformed, "{lines:?}");
     }
@@ -138,7 +160,7 @@ fn the_query_counts_where_it_may_and_as_it_stands() {
     for (target, read) in [
         ("GET /ws?access_token=a.b.c", "bearer a.b.c"),
         ("GET /ws?x=1&access_token=a.b.c&y", "bearer a.b.c"),
-        ("GET /ws?access_token=", "malformed"),
+        ("GET /ws?access_token=", "none"),
         ("GET /ws?access_token=a%2Eb", "malformed"),
         ("GET /ws?access_token=Bearer%20a", "malformed"),
         ("GET /ws?access_token", "none"),
