@@ -11,8 +11,8 @@ use super::{HumanDuration, Problems, Rate};
 pub struct LimitsConfig {
     /// Off only where something in front limits already.
     pub enabled: bool,
-    /// Logins with a code of WeChat from one address, good or not: each costs a call to WeChat. Fits a class of 50 on one Wi-Fi. A cloud
-    /// function from which all users come needs as many as all of them at their busiest (such as `"3000/1m"`), unless it says
+    /// Logins with a code of WeChat from one address, good or not: each costs a call to WeChat. Fits a class of 50 on one Wi-Fi, which
+    /// signs in at once. A cloud function from which all users come needs as many as all of them at their busiest (such as `"3000/1m"`), unless it says
     /// whose call it is and is one of `server.trusted_proxies`.
     pub login_per_ip: Rate,
     /// Renewals from one address that are refused. Those that succeed do not count, and succeed also when this is used up. So it fits
@@ -56,7 +56,7 @@ impl Default for LimitsConfig {
     fn default() -> Self {
         Self {
             enabled: true,
-            login_per_ip: Rate::per_minute(60),
+            login_per_ip: Rate::per(60, HumanDuration::minutes(2)),
             refresh_per_ip: Rate::per_minute(120),
             refresh_per_session: Rate::per_minute(60),
             sms_per_ip: Rate::per(20, HumanDuration::hours(1)),
