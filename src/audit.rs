@@ -22,8 +22,8 @@ pub enum Event<'a> {
     LoginFailed { method: &'static str, reason: &'static str, from: ClientIp },
     /// A refresh token older than the replay window came back; its session was ended.
     RefreshReused { user: &'a UserId, session: SessionId, from: ClientIp },
-    /// Sessions were ended by their user.
-    LoggedOut { user: &'a UserId, session: SessionId, scope: &'static str, ended: usize },
+    /// Sessions were ended by their user, with an `access_token`, an `expired_access_token` or a `refresh_token`.
+    LoggedOut { user: &'a UserId, session: SessionId, scope: &'static str, proof: &'static str, ended: usize },
     /// A user changed the profile.
     ProfileChanged { user: &'a UserId },
     /// A message with a code was asked for; `result` is `sent` or a wire code.
@@ -128,8 +128,8 @@ impl Audit {
                 target: "audit", event = name, user = %user, session = %session, client_ip = %from,
                 "refresh token reused, session ended"
             ),
-            Event::LoggedOut { user, session, scope, ended } => tracing::info!(
-                target: "audit", event = name, user = %user, session = %session, scope, ended, "user {user} signed out"
+            Event::LoggedOut { user, session, scope, proof, ended } => tracing::info!(
+                target: "audit", event = name, user = %user, session = %session, scope, proof, ended, "user {user} signed out"
             ),
             Event::ProfileChanged { user } => {
                 tracing::info!(target: "audit", event = name, user = %user, "user {user} changed the profile");

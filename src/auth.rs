@@ -49,7 +49,7 @@ pub use denylist::Denylist;
 pub use error::AuthError;
 pub use fresh_proof::FreshProof;
 pub use limits::Limits;
-pub use logout::Scope;
+pub use logout::{Scope, SignOutProof};
 pub use password_login::PasswordLogin;
 pub use passwords::{Password, PasswordFault, Passwords};
 pub use proof::{KeptProofs, Minting, Proofs};

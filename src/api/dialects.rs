@@ -131,9 +131,10 @@ impl Asked<'_> {
                 session(auth.renew(|| api.authorizer.lapsed(&token, auth.now()), terms, from).await?)
             }
             DialectAction::Logout => {
-                let whom = self.whom(head, inputs).await?;
-                let scope = logout::read(fields())?;
-                auth.logout(self.caller(&whom, terms), scope).await?;
+                auth.limits().api(from)?;
+                let token = self.token(head, inputs);
+                let asked = logout::read(fields())?;
+                logout::sign_out(api, token.as_deref().map_err(|code| *code), &asked, terms, from).await?;
                 Outcome::Done
             }
             DialectAction::Me => {

@@ -8,6 +8,7 @@ mod dialects;
 mod dialects_custom;
 mod hooks;
 mod login;
+mod logout;
 mod logs;
 mod password;
 mod phone;

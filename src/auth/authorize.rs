@@ -9,7 +9,7 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue};
 use prometheus::IntCounter;
 
-use super::{denylist::Denylist, proof::KeptProofs};
+use super::{denylist::Denylist, logout::SignOutProof, proof::KeptProofs};
 use crate::{
     error::ErrorCode,
     metrics::Metrics,
@@ -145,6 +145,26 @@ impl Authorizer {
     /// to say.
     pub fn lapsed(&self, token: &str, now: Timestamp) -> Result<AccessClaims, ErrorCode> {
         self.verifier.verify_lapsed(token, now).map_err(|error| self.refused(error))
+    }
+
+    /// Whose session a token of ours can end, and what it proves: one that has expired is genuine all the same.
+    pub fn sign_out(&self, token: &str, now: Timestamp) -> Result<(AccessClaims, SignOutProof), ErrorCode> {
+        match self.authorize(token, now) {
+            Ok(identity) => {
+                let claims = identity.claims.own().ok_or(ErrorCode::TokenInvalid)?;
+                Ok((claims.clone(), SignOutProof::AccessToken))
+            }
+            Err(ErrorCode::TokenExpired) => {
+                let genuine = self.verifier.verify_genuine(token, now).map_err(|_| ErrorCode::TokenExpired)?;
+                let claims = Verified::Own(genuine);
+                if self.denylist.refuses(&claims) {
+                    return Err(ErrorCode::TokenRevoked);
+                }
+                let claims = claims.own().ok_or(ErrorCode::TokenInvalid)?;
+                Ok((claims.clone(), SignOutProof::ExpiredAccessToken))
+            }
+            Err(refusal) => Err(refusal),
+        }
     }
 
     fn verify(&self, token: &str, now: Timestamp) -> Result<Arc<Identity>, ErrorCode> {

@@ -1,7 +1,10 @@
 //! Signing out: here, everywhere else, or everywhere.
+//!
+//! Its own session anything ends that proves it: an access token, also an expired one, and a refresh token, also one that has been
+//! replaced. More than that only an access token ends that is good.
 
 use super::{Auth, AuthError, Caller};
-use crate::{audit::Event, store::Revoke};
+use crate::{audit::Event, error::ErrorCode, store::Revoke, token::RefreshTokens};
 
 /// Which of the user's sessions end.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize, utoipa::ToSchema)]
@@ -40,13 +43,36 @@ impl Scope {
     }
 }
 
+/// By what a session is signed out of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SignOutProof {
+    AccessToken,
+    /// Genuine, and its session has not been ended here.
+    ExpiredAccessToken,
+    RefreshToken,
+}
+
+impl SignOutProof {
+    /// As it stands in the audit log.
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::AccessToken => "access_token",
+            Self::ExpiredAccessToken => "expired_access_token",
+            Self::RefreshToken => "refresh_token",
+        }
+    }
+}
+
 impl Auth {
     /// Ends the sessions. Signing out of a session that has ended is no error.
     ///
     /// Signing out everywhere is not counted: it ends the token that asks for it, and whoever holds a stolen one must not be
     /// able to use up the owner's remedy.
-    pub async fn logout(&self, caller: Caller<'_>, scope: Scope) -> Result<(), AuthError> {
+    pub async fn logout(&self, caller: Caller<'_>, scope: Scope, proof: SignOutProof) -> Result<(), AuthError> {
         let (user, session) = (caller.user, caller.session);
+        if scope != Scope::Local && proof == SignOutProof::ExpiredAccessToken {
+            return Err(AuthError::TokenRefused(ErrorCode::TokenExpired));
+        }
         if scope != Scope::Global {
             self.parts.limits.account(user)?;
         }
@@ -57,7 +83,25 @@ impl Auth {
         };
         let revoked = self.parts.store.revoke(&what, self.now()).await?;
         let ended = self.bite(&revoked, scope.reason());
-        self.parts.audit.record(&Event::LoggedOut { user, session, scope: scope.as_str(), ended });
+        let (scope, proof) = (scope.as_str(), proof.as_str());
+        self.parts.audit.record(&Event::LoggedOut { user, session, scope, proof, ended });
+        Ok(())
+    }
+
+    /// Ends the session of a refresh token, whichever of its tokens it is. One that is not known ends nothing, which is no error
+    /// (RFC 7009 section 2.2).
+    pub async fn logout_by_refresh_token(&self, text: &str) -> Result<(), AuthError> {
+        let Some(token) = RefreshTokens::parse_wrapped(text) else { return Ok(()) };
+        let id = match self.genuine(token).await {
+            Ok(token) => token.session,
+            Err(AuthError::RefreshInvalid) => return Ok(()),
+            Err(fault) => return Err(fault),
+        };
+        let Some(session) = self.parts.store.session(id, self.now()).await? else { return Ok(()) };
+        let what = Revoke::Session { user: session.user.clone(), session: id };
+        let ended = self.bite(&self.parts.store.revoke(&what, self.now()).await?, Scope::Local.reason());
+        let (scope, proof) = (Scope::Local.as_str(), SignOutProof::RefreshToken.as_str());
+        self.parts.audit.record(&Event::LoggedOut { user: &session.user, session: id, scope, proof, ended });
         Ok(())
     }
 }

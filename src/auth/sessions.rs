@@ -23,7 +23,7 @@ impl Auth {
         if ended == 0 {
             return Err(AuthError::NoSession);
         }
-        self.parts.audit.record(&Event::LoggedOut { user, session, scope: "session", ended });
+        self.parts.audit.record(&Event::LoggedOut { user, session, scope: "session", proof: "access_token", ended });
         Ok(())
     }
 }

@@ -24,7 +24,7 @@ pub(super) const fn inputs(action: DialectAction) -> Inputs {
         DialectAction::PasswordLogin => (&["username", "password"], &["client_type"]),
         DialectAction::Refresh => (&["refresh_token"], &[]),
         DialectAction::Renew | DialectAction::Me => (&[], &[ACCESS_TOKEN]),
-        DialectAction::Logout => (&[], &[ACCESS_TOKEN, "scope"]),
+        DialectAction::Logout => (&[], &[ACCESS_TOKEN, "scope", "refresh_token"]),
         DialectAction::ChangeMe => (&[], &[ACCESS_TOKEN, "nickname", "avatar_url", "bio", "birthday"]),
         DialectAction::PhoneWechat => (&[], &[ACCESS_TOKEN, "session_handle", "openid", "code", "encrypted_data", "iv"]),
         DialectAction::PhoneSms => (&["phone", "code"], &[ACCESS_TOKEN, "sms_code", "wechat_code"]),
