@@ -11,6 +11,7 @@ mod phone;
 mod secret;
 mod session;
 mod sms;
+mod typed;
 mod username;
 
 pub use address::{ClientIp, is_public};
@@ -21,6 +22,7 @@ pub use phone::Phone;
 pub use secret::Secret;
 pub use session::{ClientType, SessionId};
 pub use sms::{SMS_CODE_DIGITS, SmsCode, SmsPurpose};
+pub use typed::{plain_digits, shows_nothing};
 pub use username::Username;
 
 /// Why a text is not one of our types. Says what would be right, never repeats what was sent.

@@ -25,6 +25,10 @@ pub fn run(data: &[u8]) {
             _ => None,
         })
         .collect();
+    assert!(
+        !text.trim_start().starts_with(['-', '\u{2013}', '\u{2014}', '\u{2212}', '\u{ff0d}']),
+        "{text:?} begins with a dash"
+    );
     let spellings = [seen.clone(), seen.strip_prefix("00").unwrap_or(&seen).to_owned(), format!("86{seen}")];
     assert!(spellings.iter().any(|spelling| spelling == digits), "{text:?} became {number}");
     // What is kept reads as itself, typed again or from the store.

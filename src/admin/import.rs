@@ -220,6 +220,8 @@ mod tests {
         let read = row().read(NOW).unwrap();
         assert_eq!(read.user.phone.unwrap().as_str(), "+8613800138000");
         assert_eq!((read.user.created_at, read.user.user_type), (NOW, UserType::user()));
+        let pasted = ImportRow { phone: Some("\u{202d}138\u{2013}0013\u{2013}8000\u{202c}".to_owned()), ..row() };
+        assert_eq!(pasted.read(NOW).unwrap().user.phone.unwrap().as_str(), "+8613800138000");
     }
 
     #[test]
@@ -235,6 +237,7 @@ mod tests {
         assert_eq!(read(|row| row.openids = vec![row.openids[0].clone(); 17]), "openid");
         assert_eq!(read(|row| row.unionid = Some("a b".to_owned())), "unionid");
         assert_eq!(read(|row| row.phone = Some("12345".to_owned())), "phone");
+        assert_eq!(read(|row| row.phone = Some("-13800138000".to_owned())), "phone");
         assert_eq!(read(|row| row.user_type = Some("a b".to_owned())), "user_type");
         for role in ["", "a b", "a,b", &"x".repeat(65)] {
             assert_eq!(read(|row| row.roles = vec![role.to_owned()]), "roles");

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use super::Malformed;
+use super::{Malformed, typed::TypedDigits};
 
 /// A phone number in E.164 form: `+`, country code, number; 8 to 15 digits in all. Personal: never logged.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -20,7 +20,8 @@ const NOT_SERVED: Malformed =
     Malformed("must be a phone number of a country that is served here, such as +86 138 0013 8000");
 
 impl Phone {
-    /// Reads what a person typed: `138 0013 8000`, `+86-138...`, `0086 138...`, `86138...`, also with full-width digits.
+    /// Reads what a person typed or pasted: `138 0013 8000`, `+86-138...`, `0086 138...`, `86138...`, also with full-width digits, other
+    /// dashes and blanks, and signs that show nothing. A number does not begin with a dash.
     /// Without a country code it is of mainland China. Of other countries (their codes in `countries`) the `+` or `00` has to
     /// be there; only their length is looked at.
     pub fn parse(text: &str, countries: &[String]) -> Result<Self, Malformed> {
@@ -33,7 +34,11 @@ impl Phone {
     }
 
     fn read(text: &str, is_served: impl Fn(&str) -> bool) -> Result<Self, Malformed> {
-        let (international, digits) = plain_digits(text).ok_or(NOT_SERVED)?;
+        let TypedDigits { plus, digits } = TypedDigits::parse(text).ok_or(NOT_SERVED)?;
+        let (international, digits) = match digits.strip_prefix("00") {
+            Some(rest) if !plus => (true, rest),
+            Some(_) | None => (plus, digits.as_str()),
+        };
         let mainland = |national: &str| {
             if is_served(MAINLAND) { Self::mainland(national) } else { Err(NOT_SERVED) }
         };
@@ -41,17 +46,13 @@ impl Phone {
             // Eleven digits, or thirteen with the country code but no sign before it: no other number has that form.
             return match digits.strip_prefix(MAINLAND) {
                 Some(national) if digits.len() == 13 => mainland(national),
-                Some(_) | None => mainland(&digits),
+                Some(_) | None => mainland(digits),
             };
         }
         if let Some(national) = digits.strip_prefix(MAINLAND) {
             return mainland(national);
         }
-        if (1..=3).any(|length| digits.get(..length).is_some_and(&is_served)) {
-            Self::e164(&digits)
-        } else {
-            Err(NOT_SERVED)
-        }
+        if (1..=3).any(|length| digits.get(..length).is_some_and(&is_served)) { Self::e164(digits) } else { Err(NOT_SERVED) }
     }
 
     /// What somebody else has checked: a country code and the number within it, digits only, as WeChat gives them.
@@ -113,29 +114,6 @@ impl Phone {
     }
 }
 
-/// The digits in ASCII without what people write between them, and whether `+` or `00` stood in front. `None` for anything else.
-fn plain_digits(text: &str) -> Option<(bool, String)> {
-    // Far longer than any number with its separators.
-    if text.len() > 128 {
-        return None;
-    }
-    let mut digits = String::new();
-    let mut plus = false;
-    for sign in text.trim().chars() {
-        match sign {
-            '0'..='9' => digits.push(sign),
-            '０'..='９' => digits.push(char::from_digit(u32::from(sign) - u32::from('０'), 10)?),
-            '+' | '＋' if digits.is_empty() && !plus => plus = true,
-            ' ' | '-' | '.' | '(' | ')' | '\u{a0}' | '\u{2009}' | '\u{202f}' | '\u{3000}' | '－' | '（' | '）' => {}
-            _ => return None,
-        }
-    }
-    if !plus && let Some(rest) = digits.strip_prefix("00") {
-        return Some((true, rest.to_owned()));
-    }
-    Some((plus, digits))
-}
-
 impl TryFrom<String> for Phone {
     type Error = Malformed;
 
@@ -185,6 +163,11 @@ mod tests {
             "＋８６　１３８　００１３　８０００",
             "+86\u{a0}138\u{2009}0013\u{202f}8000",
             "+86（138）0013－8000",
+            "\u{202d}13800138000\u{202c}",
+            "\u{202a}+86 138-0013-8000\u{202c}",
+            "\u{feff}138\u{2013}0013\u{2013}8000\u{200b}",
+            "00\u{a0}86\u{3000}138\u{2011}0013\u{2011}8000",
+            "\u{2068}(+86)\u{2069}13800138000\t",
         ] {
             assert_eq!(parse(text).as_deref(), Ok("+8613800138000"), "{text:?}");
         }
@@ -215,6 +198,14 @@ mod tests {
             "0 86 13800138000",
             "13+800138000",
             "13800138000,13900139000",
+            "-13800138000",
+            "\u{2013}13800138000",
+            "\u{ff0d}86 13800138000",
+            "\u{202d}-13800138000\u{202c}",
+            "+-8613800138000",
+            ".13800138000",
+            "\u{200b}",
+            "138001\n38000",
             &"1".repeat(200),
         ] {
             assert!(parse(text).is_err(), "{text:?}");
@@ -282,10 +273,11 @@ mod tests {
         fn separators_and_prefixes_never_make_another_number(
             national in "1[3-9][0-9]{9}",
             prefix in select(vec!["", "+86", "0086", "86", "＋86", "+86 ", "00 86-"]),
-            gaps in prop::collection::vec(select(vec!["", " ", "-", "\u{3000}", "."]), 11),
+            lead in select(vec!["", "\u{202d}", "\u{feff} ", "("]),
+            gaps in prop::collection::vec(select(vec!["", " ", "-", "\u{3000}", ".", "\u{200b}", "\u{2013}", "\u{202c}"]), 11),
             wide in any::<bool>(),
         ) {
-            let mut text = prefix.to_owned();
+            let mut text = format!("{lead}{prefix}");
             for (digit, gap) in national.chars().zip(gaps) {
                 let wide_digit = char::from_u32('０' as u32 + digit.to_digit(10).unwrap()).unwrap();
                 text.push(if wide { wide_digit } else { digit });

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Malformed, Secret};
+use super::{Malformed, Secret, typed::TypedDigits};
 
 /// Digits of a code.
 pub const SMS_CODE_DIGITS: usize = 6;
@@ -14,16 +14,11 @@ pub const SMS_CODE_DIGITS: usize = 6;
 pub struct SmsCode(Secret<String>);
 
 impl SmsCode {
-    /// Six digits, blanks around them ignored; full-width digits are digits.
+    /// Six digits, in whatever spelling people type and paste digits.
     pub fn parse(text: &str) -> Result<Self, Malformed> {
         const SAYS: Malformed = Malformed("must be the code from the text message: 6 digits");
-        let digit = |sign: char| match sign {
-            '0'..='9' => Some(sign),
-            '０'..='９' => char::from_digit(u32::from(sign) - u32::from('０'), 10),
-            _ => None,
-        };
-        let digits: Option<String> = text.trim().chars().take(SMS_CODE_DIGITS + 1).map(digit).collect();
-        digits.filter(|digits| digits.len() == SMS_CODE_DIGITS).map(|digits| Self(Secret::new(digits))).ok_or(SAYS)
+        let typed = TypedDigits::parse(text).filter(|typed| !typed.plus && typed.digits.len() == SMS_CODE_DIGITS);
+        typed.map(|typed| Self(Secret::new(typed.digits))).ok_or(SAYS)
     }
 
     /// The code itself.
@@ -73,10 +68,20 @@ mod tests {
 
     #[test]
     fn a_code_is_six_digits_and_does_not_print() {
-        for text in ["123456", " 123456 ", "１２３４５６"] {
+        for text in [
+            "123456",
+            " 123456 ",
+            "１２３４５６",
+            "123 456",
+            "123-456",
+            "123\u{2013}456",
+            "\u{202d}123456\u{202c}",
+            "\u{200b}1 2 3 4 5 6",
+        ] {
             assert_eq!(SmsCode::parse(text).unwrap().expose(), "123456");
         }
-        for text in ["", "12345", "1234567", "12345a", "12 3456", "١٢٣٤٥٦", "123456\0"] {
+        for text in ["", "12345", "1234567", "12345a", "12 345", "-123456", "+123456", "123\n456", "١٢٣٤٥٦", "123456\0"]
+        {
             assert!(SmsCode::parse(text).is_err(), "{text:?}");
         }
         assert_eq!(format!("{:?}", SmsCode::parse("123456").unwrap()), "***");

@@ -13,6 +13,7 @@ use crate::{
     config::DialectAction,
     dialect::{Route, Whereabouts, WrongField},
     error::ErrorCode,
+    types::plain_digits,
 };
 
 /// What was sent, by the names that the auth API has for it.
@@ -42,6 +43,7 @@ impl<'a> Inputs<'a> {
                     once(query.iter().filter(|(known, _)| known == parameter).map(|(_, value)| value))?
                 }
             };
+            let value = value.map(|value| if is_typed(route.action, name) { as_typed(value) } else { value });
             found.extend(value.map(|value| (name.clone(), value)));
         }
         Ok(Self { route, found })
@@ -96,6 +98,23 @@ impl<'a> Inputs<'a> {
     /// The same, where it is a text.
     pub(super) fn text(&self, name: &str) -> Option<&str> {
         self.value(name).and_then(Value::as_str)
+    }
+}
+
+/// Whether this input is digits that a person types or pastes.
+fn is_typed(action: DialectAction, name: &str) -> bool {
+    match name {
+        "phone" | "sms_code" => true,
+        "code" => matches!(action, DialectAction::SmsLogin | DialectAction::PhoneSms),
+        _ => false,
+    }
+}
+
+/// The digits plainly, so that the checks of the route see what is meant; anything else as it came.
+fn as_typed(value: Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(plain_digits(&text).unwrap_or(text)),
+        other => other,
     }
 }
 

@@ -74,6 +74,22 @@ async fn bad_fields_are_told_as_the_validator_tells_them() {
 }
 
 #[tokio::test]
+async fn a_phone_and_a_code_are_taken_as_they_are_pasted() {
+    let world = speaking(DialectKind::CodeData).await;
+    let sent = post(&world, "/sendsms", &json!({ "phone": "\u{202d}138 0013\u{2013}8000\u{202c}" })).await;
+    assert_eq!(told(&sent).0, 200, "{}", sent.body);
+    let code = world.sms.code_on(E164).expect("a message");
+    let pasted = format!("\u{200b}{} {}", &code[..3], &code[3..]);
+    let body = json!({ "phone": "１３８００１３８０００", "verificationCode": pasted });
+    assert_eq!(told(&post(&world, "/login", &body).await).0, 200);
+    for phone in [json!("-13800138000"), json!(-13_800_138_000_i64), json!("\u{2013}13800138000")] {
+        let answer = post(&world, "/sendsms", &json!({ "phone": phone })).await;
+        assert_eq!((told(&answer).0, &answer.body["errors"][0]["value"]), (400, &phone));
+    }
+    assert!(world.sms.code_on("+8613000000000").is_none());
+}
+
+#[tokio::test]
 async fn a_number_that_the_vendor_refuses_is_a_bad_field() {
     let world = speaking(DialectKind::CodeData).await;
     world.sms.script(SmsProvider::Aliyun, Script::Refuse("isv.MOBILE_NUMBER_ILLEGAL".to_owned()));
