@@ -2,27 +2,28 @@
 
 use time::format_description::well_known::Iso8601;
 
-use crate::types::Malformed;
+use crate::types::{Malformed, shows_nothing};
 
 /// The nickname that WeChat gives every user since 2022-11, in place of the real one: it says nothing.
 const ANONYMOUS_NICKNAME: &str = "微信用户";
 
-/// A nickname, trimmed: 1 to 64 characters, none of them a control character. `None` for WeChat's anonymous one, which is
+/// A nickname, trimmed: 1 to 64 characters, none of them a control character, not all of them invisible. `None` for WeChat's anonymous one, which is
 /// the same as none sent.
 pub fn nickname(text: &str) -> Result<Option<String>, Malformed> {
     let trimmed = text.trim();
     if trimmed == ANONYMOUS_NICKNAME {
         return Ok(None);
     }
-    let good = (1..=64).contains(&trimmed.chars().count()) && !trimmed.chars().any(char::is_control);
+    let good =
+        (1..=64).contains(&trimmed.chars().count()) && !trimmed.chars().any(char::is_control) && !shows_nothing(trimmed);
     if good {
         Ok(Some(trimmed.to_owned()))
     } else {
-        Err(Malformed("must be 1 to 64 characters, without control characters"))
+        Err(Malformed("must be 1 to 64 characters, some of them visible, without control characters"))
     }
 }
 
-/// An absolute `http` or `https` URL of at most 512 bytes, as it was sent.
+/// An absolute `http` or `https` URL of at most 512 bytes, as it was sent; not one of a file that only the mini program itself can see.
 pub fn avatar_url(text: &str) -> Result<String, Malformed> {
     let plain = text.len() <= 512 && text.bytes().all(|b| b.is_ascii_graphic());
     let good = plain
@@ -31,8 +32,16 @@ pub fn avatar_url(text: &str) -> Result<String, Malformed> {
                 && url.has_host()
                 && url.username().is_empty()
                 && url.password().is_none()
+                && !is_own_file(&url)
         });
     if good { Ok(text.to_owned()) } else { Err(Malformed("must be an http or https URL of at most 512 characters")) }
+}
+
+/// What WeChat's tools write for files of the mini program: `http://tmp/`, `http://usr/`, `http://store/`, and `/__tmp__/` and the like
+/// on loopback. On phones they begin with `wxfile://`.
+fn is_own_file(url: &reqwest::Url) -> bool {
+    let is_loopback = matches!(url.host_str(), Some("127.0.0.1" | "localhost"));
+    matches!(url.host_str(), Some("tmp" | "usr" | "store")) || (is_loopback && url.path().starts_with("/__"))
 }
 
 /// At most 500 characters; line breaks and tabs are the only control characters.
@@ -60,14 +69,22 @@ mod tests {
         assert_eq!(nickname("  小明 "), Ok(Some("小明".to_owned())));
         assert_eq!(nickname(&"字".repeat(64)), Ok(Some("字".repeat(64))));
         assert_eq!(nickname(" 微信用户 "), Ok(None), "nobody's name");
-        for text in ["", "  ", "a\0b", "a\nb", "a\u{85}b", &"字".repeat(65)] {
+        assert_eq!(nickname("a\u{200d}b\u{301}"), Ok(Some("a\u{200d}b\u{301}".to_owned())), "as it was sent");
+        for text in
+            ["", "  ", "a\0b", "a\nb", "a\u{85}b", &"字".repeat(65), "\u{3164}", "\u{2800}", "\u{200b} \u{200b}", "\u{202e}"]
+        {
             assert!(nickname(text).is_err(), "{text:?}");
         }
     }
 
     #[test]
     fn an_avatar_is_a_web_address() {
-        for text in ["https://thirdwx.qlogo.cn/mmopen/vi_32/abc/132", "http://127.0.0.1/tmp/a.png?x=1"] {
+        for text in [
+            "https://thirdwx.qlogo.cn/mmopen/vi_32/abc/132",
+            "http://127.0.0.1/tmp/a.png?x=1",
+            "https://tmp.example/a",
+            "https://a.example/__tmp__/a",
+        ] {
             assert_eq!(avatar_url(text).as_deref(), Ok(text));
         }
         for text in [
@@ -77,6 +94,14 @@ mod tests {
             "data:image/png;base64,AA",
             "ftp://x/y",
             "wxfile://tmp/a",
+            "http://tmp/5m9e2fY.jpg",
+            "HTTP://TMP/a.jpg",
+            "https://tmp/a.jpg",
+            "http://usr/avatar.png",
+            "http://store/wxfile/a.png",
+            "http://127.0.0.1:47561/__tmp__/a.jpeg",
+            "http://localhost:47561/__usr__/a.jpeg",
+            "blob:https://servicewechat.com/1",
             "https://",
             "https://user:pass@x/",
             "https://x/ y",

@@ -24,10 +24,10 @@ use crate::{
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "the schema of the body; `Fields` reads it, so that every wrong field is named at once")]
 pub(in crate::api) struct MePatch {
-    /// Trimmed; without control characters. WeChat's anonymous nickname is ignored.
+    /// Trimmed; without control characters, and not all of it invisible. WeChat's anonymous nickname is ignored.
     #[schema(min_length = 1, max_length = 64)]
     nickname: Option<String>,
-    /// An http or https URL.
+    /// An http or https URL, and not of a file that only the mini program can see (`http://tmp/`).
     #[schema(max_length = 512, format = "uri")]
     avatar_url: Option<String>,
     #[schema(max_length = 500)]

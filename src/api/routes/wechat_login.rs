@@ -21,10 +21,12 @@ pub(in crate::api) struct WechatLoginBody {
     /// The code that `wx.login` gave; five minutes, one use. Not the code of the phone number button.
     #[schema(min_length = 1, max_length = 256)]
     code: String,
-    /// Kept where the user has none. WeChat's anonymous nickname is ignored.
+    /// Kept where the user has none. Left out where it is none: empty, nothing visible, too long, with control characters, no string, or
+    /// WeChat's anonymous one.
     #[schema(max_length = 64)]
     nickname: Option<String>,
-    /// Kept where the user has none. An http or https URL.
+    /// Kept where the user has none. An http or https URL. Left out where it is none, or one of a file that only the mini program can see
+    /// (`wxfile://`, `http://tmp/`).
     #[schema(max_length = 512, format = "uri")]
     avatar_url: Option<String>,
     /// `rawData` of `wx.getUserInfo`, as it came. With `signature` beside it, which is checked against this very login.

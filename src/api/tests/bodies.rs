@@ -144,7 +144,23 @@ async fn a_nickname_or_avatar_that_is_not_valid_is_left_out() {
     })
     .await;
     let long = format!(r#""{}""#, "字".repeat(65));
-    let odd = [r#""小明\ud83d""#, r#""a\u0000b""#, r#""a\nb""#, "7", "[]", "{\"a\":1}", "1e400", "true", "null", &long];
+    let odd = [
+        r#""小明\ud83d""#,
+        r#""a\u0000b""#,
+        r#""a\nb""#,
+        "7",
+        "[]",
+        "{\"a\":1}",
+        "1e400",
+        "true",
+        "null",
+        r#""""#,
+        r#""  ""#,
+        r#""\u3164""#,
+        r#""\u200b\u2800""#,
+        r#""wxfile://tmp_\u0001""#,
+        &long,
+    ];
     for (n, odd) in odd.iter().enumerate() {
         let body = format!(r#"{{"code":"odd{n}-1","nickname":{odd},"avatar_url":{odd}}}"#);
         let login = |path, body| Ask::new(Method::POST, path).header("content-type", "application/json").raw(body);
@@ -162,6 +178,29 @@ async fn a_nickname_or_avatar_that_is_not_valid_is_left_out() {
             let answer = world.send(patch.by(&signed_in).raw(format!(r#"{{"nickname":{odd}}}"#))).await;
             assert_eq!(answer.status.as_u16(), 400, "{odd}");
         }
+    }
+}
+
+#[tokio::test]
+async fn an_avatar_that_nobody_else_can_see_is_none() {
+    let world = World::with(|config| {
+        config.limits.enabled = false;
+        config.dialect = vec![DialectConfig::of(DialectKind::Nest)];
+    })
+    .await;
+    for (n, avatar) in ["wxfile://tmp_a.jpg", "http://tmp/a.jpg", "http://usr/a.jpg", "http://127.0.0.1:5000/__tmp__/a.jpg"]
+        .iter()
+        .enumerate()
+    {
+        let body = json!({ "code": format!("odd{n}-1"), "nickname": "小明", "avatar_url": avatar });
+        let native = world.send(Ask::post("/auth/wechat/login", &body)).await;
+        assert_eq!((native.says(), &native.body["user"]["avatar_url"]), ((200, ""), &json!(null)), "{avatar}");
+        assert_eq!(native.body["user"]["nickname"], "小明", "{avatar}");
+        let body = json!({ "code": format!("odd{n}-2"), "avatarUrl": avatar });
+        let nest = world.send(Ask::post("/api/v1/auth/wx-login", &body)).await;
+        assert_eq!(nest.body["data"]["user"]["avatar"], "", "{avatar}");
+        let patch = Ask::new(Method::PATCH, "/auth/me").json(&json!({ "avatar_url": avatar })).by(&native);
+        assert_eq!(world.send(patch).await.wrong_fields(), ["avatar_url"], "{avatar}");
     }
 }
 
