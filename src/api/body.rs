@@ -28,7 +28,7 @@ pub const BODY_TIME: Duration = Duration::from_secs(10);
 const NOT_JSON: &str = "Send a JSON object with Content-Type: application/json.";
 const NOT_AN_OBJECT: &str = "The body must be one JSON object in UTF-8, each field once.";
 
-/// The fields of a body, and what was wrong with those looked at. Fields that nobody asks for are passed over.
+/// The fields of a body, and what was wrong with those looked at. Fields that no route asks for are passed over.
 #[derive(Debug)]
 pub(super) struct Fields {
     source: Source,

@@ -4,7 +4,7 @@
 //! surrogate pair, which JSON carries as `\ud83d` (RFC 8259 section 8.2). So what no route asks for is passed over: its syntax is
 //! checked, and neither its texts, nor its numbers, nor its depth.
 //!
-//! Must stay true: nothing here recurses with what was sent, except within serde_json's limit on depth; a name that is asked for and
+//! Must stay true: nothing here recurses with what was sent, except within `serde_json`'s limit on depth; a name that is asked for and
 //! stands there twice is told, because two readers could take different ones.
 
 use std::ops::Range;
@@ -36,7 +36,7 @@ pub(super) enum Found {
 
 #[derive(Debug)]
 struct Member {
-    /// `None`: not a text, so nobody asks for it.
+    /// `None`: not readable as text, so no route asks for it.
     name: Option<String>,
     value: Range<usize>,
 }
@@ -161,7 +161,7 @@ mod tests {
         JsonObject::parse(&Bytes::from(text.into()))
     }
 
-    /// What nobody asks for, and what `JSON.parse` or Python's `json` takes for a value.
+    /// Values that no route asks for, and that `JSON.parse` or Python's `json` accepts.
     fn odd_values() -> Vec<Vec<u8>> {
         let deep = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
         let objects = format!("{}1{}", r#"{"a":"#.repeat(2000), "}".repeat(2000));

@@ -147,7 +147,7 @@ impl Authorizer {
         self.verifier.verify_lapsed(token, now).map_err(|error| self.refused(error))
     }
 
-    /// Whose session a token of ours can end, and what it proves: one that has expired is genuine all the same.
+    /// The claims of a token of ours for a logout, and whether it has expired: a genuine one ends its own session all the same.
     pub fn sign_out(&self, token: &str, now: Timestamp) -> Result<(AccessClaims, SignOutProof), ErrorCode> {
         match self.authorize(token, now) {
             Ok(identity) => {

@@ -1,7 +1,7 @@
 //! Signing out: here, everywhere else, or everywhere.
 //!
-//! Its own session anything ends that proves it: an access token, also an expired one, and a refresh token, also one that has been
-//! replaced. More than that only an access token ends that is good.
+//! An access token, also an expired one, and a refresh token, also one that has been replaced, end their own session. Only an access
+//! token that is good ends others.
 
 use super::{Auth, AuthError, Caller};
 use crate::{audit::Event, error::ErrorCode, store::Revoke, token::RefreshTokens};

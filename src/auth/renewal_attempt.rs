@@ -2,7 +2,7 @@
 //!
 //! Many people can share an address (an office, a carrier's NAT, a cloud function), and their tokens expire together. So a renewal
 //! that succeeds costs its address nothing, and a genuine token renews although its address has used up its refusals: a client that
-//! loops signs out none of its neighbours. Who holds a genuine token is bounded by `limits.refresh_per_session`.
+//! loops signs out none of its neighbours. Genuine tokens are bounded by `limits.refresh_per_session`, also those of ended sessions.
 //!
 //! What a flood of other tokens costs is bounded, from however many addresses: an address gets `limits.refresh_per_ip` checks as they
 //! come, and what comes over that is checked by [`MAX_CHECKS_OVER_LIMIT`] at a time in the whole process (one read of the store, or one

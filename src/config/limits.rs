@@ -27,7 +27,7 @@ pub struct LimitsConfig {
     /// Fits a class of 50, and a cloud function where few people mistype. The guesses at one phone's codes are limited apart from this.
     pub verify_per_ip: Rate,
     /// Wrong passwords from one address. Right ones do not count, but are refused too when this is used up. Fits an office of
-    /// administrators. Low, because it shuts nobody out who is elsewhere.
+    /// administrators. Low, because it shuts out no other address.
     pub admin_login_per_ip: Rate,
     /// Wrong passwords for one name, from addresses that have not signed in with it lately. High, because anyone who knows the
     /// name could shut its owner out.

@@ -148,7 +148,7 @@ impl Verifier {
         }
     }
 
-    /// The claims of a token of ours whether or not it has expired. It lets nobody pass: it is good to end its own session with.
+    /// The claims of a token of ours whether or not it has expired. They authorize nothing but the end of their own session.
     pub fn verify_genuine(&self, token: &str, now: Timestamp) -> Result<AccessClaims, TokenError> {
         self.check_token(&self.keys(), token, now, Lapsed::IsTaken)
     }

@@ -47,7 +47,7 @@ pub(in crate::api) async fn post(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// What somebody who signs out asks for.
+/// What a logout request asks for.
 pub(in crate::api) struct Logout {
     pub(in crate::api) scope: Scope,
     pub(in crate::api) refresh_token: Option<String>,
@@ -63,8 +63,8 @@ fn scope(text: &str) -> Result<Scope, Malformed> {
     Scope::parse(text).ok_or(Malformed("must be local, others or global"))
 }
 
-/// Signs out by what was shown: an access token, a refresh token, or both, which may be of two sessions. A refresh token is enough by
-/// itself, so an access token beside it that does not count is passed over; but two readings of a request never are.
+/// Signs out by an access token, a refresh token, or both, which may be of two sessions. A refresh token is enough by itself, so an
+/// access token beside it that does not count is ignored; a request with two `Authorization` fields is refused all the same.
 pub(in crate::api) async fn sign_out(
     api: &ApiState,
     token: Result<&str, ErrorCode>,

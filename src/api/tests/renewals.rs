@@ -1,4 +1,4 @@
-//! The limits of renewals, of every API that has one: who shares an address signs nobody else out.
+//! The limits of renewals, in every API that has one: clients that share an address do not sign each other out.
 
 use axum::http::Method;
 use futures::future::join_all;
@@ -16,7 +16,7 @@ enum Api {
 }
 
 const APIS: [Api; 3] = [Api::Native, Api::Simplejwt, Api::Nest];
-/// Right in form, of a session that nobody has.
+/// Right in form, of a session that does not exist.
 const FORGED: &str = "mrt1_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 impl Api {
