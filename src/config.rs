@@ -43,8 +43,8 @@ pub use admin::AdminConfig;
 pub use auth::{AuthConfig, Merge, Registration, UserIds, UsersConfig};
 pub use cors::CorsConfig;
 pub use dialects::{
-    DialectAction, DialectCheck, DialectConfig, DialectError, DialectKind, DialectRoute, Language, ProfileOfLogin,
-    ShownPhone,
+    CheckRule, DialectAction, DialectCheck, DialectConfig, DialectError, DialectKind, DialectRoute, Language,
+    ProfileOfLogin, ShownPhone,
 };
 pub use forward_auth::{ForgedHeaders, ForwardAuthConfig, ForwardAuthDialect};
 pub use gate::GateConfig;

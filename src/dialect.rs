@@ -29,7 +29,7 @@ use http::{HeaderName, Method, StatusCode};
 
 pub use action::ACCESS_TOKEN;
 pub use builtin::source;
-pub use input::{Check, Whereabouts};
+pub use input::{Check, InputLocations, Whereabouts};
 pub use mint::MintClaims;
 pub use person::{Person, PersonForm, national};
 pub use place::{Given, Place, Source};
@@ -75,7 +75,7 @@ pub struct Route {
     pub path: String,
     pub action: DialectAction,
     /// Where each input is, by the name that the auth API has for it.
-    pub inputs: BTreeMap<String, Whereabouts>,
+    pub inputs: BTreeMap<String, InputLocations>,
     pub checks: Vec<Check>,
     pub profile_is_newer: bool,
     pub rotates: bool,
@@ -107,6 +107,11 @@ impl Dialects {
         let longest = under.max_by_key(|dialect| dialect.prefix.len())?;
         let is_auth_api = is_under(path, &self.auth_prefix) && self.auth_prefix.len() > longest.prefix.len();
         (!is_auth_api).then_some(longest)
+    }
+
+    /// The rest of a path of the auth API, after its prefix.
+    pub fn within_auth_api<'p>(&self, path: &'p str) -> Option<&'p str> {
+        path.strip_prefix(&self.auth_prefix).filter(|rest| rest.starts_with('/'))
     }
 
     /// What the gate has to know: which requests are answered here, and where a token may stand alone.

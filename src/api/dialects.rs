@@ -32,7 +32,7 @@ use crate::{
     error::ErrorCode,
     provider::wechat::{Errcode, WechatError},
     store::WechatSession,
-    token::AccessClaims,
+    token::{AccessClaims, IssueError},
 };
 use inputs::Inputs;
 use success::{Outcome, Success};
@@ -124,7 +124,8 @@ impl Asked<'_> {
             }
             DialectAction::Refresh => {
                 let token = refresh::read(fields())?;
-                session(auth.refresh(Refresh { token: &token, rotates: route.rotates, terms }, from).await?)
+                let refreshed = auth.refresh(Refresh { token: &token, rotates: route.rotates, terms }, from).await;
+                session(refreshed.map_err(|error| self.not_refreshed(&error, &token))?)
             }
             DialectAction::Renew => {
                 let token = self.token(head, inputs)?;
@@ -164,6 +165,15 @@ impl Asked<'_> {
                 Outcome::Bound(Box::new(auth.bind_by_sms(self.caller(&whom, terms), phone, &code, &proof).await?))
             }
         })
+    }
+
+    /// Why a token refreshes nothing. That it is a good access token is told to whoever has it, because some backends tell it.
+    fn not_refreshed(&self, error: &AuthError, token: &str) -> No {
+        let is_access_token = || self.api.authorizer.objection(token, self.api.auth.now()).is_none();
+        match error {
+            AuthError::RefreshInvalid if is_access_token() => No { finer: Some("refresh_wrong_type"), ..No::from(error) },
+            _ => No::from(error),
+        }
     }
 
     /// The access token: where the route has it, else in `Authorization`.
@@ -213,7 +223,7 @@ impl Asked<'_> {
         let wrong = no.problem.errors.iter().map(|error| {
             let of_route = self.route.checks.iter().rev().find(|check| check.input == error.field);
             WrongField {
-                name: self.route.inputs.get(error.field).map_or(error.field, |place| place.name()).to_owned(),
+                name: inputs.name_of(error.field).to_owned(),
                 message: of_route.map_or(error.message, |check| &check.message).to_owned(),
                 value: inputs.value(error.field).cloned(),
             }
@@ -264,9 +274,12 @@ impl From<&AuthError> for No {
         let (finer, errcode) = match error {
             AuthError::WechatRefused(_, errcode) => (Some("wechat_refused"), Some(*errcode)),
             AuthError::CodeSpent => (Some("wechat_refused"), Some(Errcode::CODE_BEEN_USED)),
-            AuthError::Wechat(WechatError::Unreachable | WechatError::Timeout) => (Some("wechat_unreachable"), None),
+            AuthError::Wechat(WechatError::Unreachable | WechatError::Timeout | WechatError::Broken) => {
+                (Some("wechat_unreachable"), None)
+            }
             AuthError::Wechat(WechatError::Unusable) => (Some("wechat_unusable"), None),
             AuthError::SmsCodeMissing => (Some("code_missing"), None),
+            AuthError::RefreshExpired | AuthError::Issue(IssueError::SessionOver) => (Some("refresh_expired"), None),
             _ => (None, None),
         };
         Self { finer, errcode, ..Problem::from(error).into() }

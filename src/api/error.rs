@@ -149,7 +149,7 @@ impl From<&AuthError> for Problem {
                 WechatError::Busy { retry_after } | WechatError::RateLimited { retry_after } => {
                     problem.retry_after(*retry_after)
                 }
-                WechatError::Unreachable | WechatError::Timeout | WechatError::Unusable => {
+                WechatError::Unreachable | WechatError::Timeout | WechatError::Broken | WechatError::Unusable => {
                     problem.retry_after(Duration::from_secs(2))
                 }
                 WechatError::CodeInvalid | WechatError::Blocked | WechatError::Misconfigured => problem,
@@ -169,6 +169,7 @@ impl From<&AuthError> for Problem {
             | AuthError::RegistrationClosed
             | AuthError::UserDisabled
             | AuthError::RefreshInvalid
+            | AuthError::RefreshExpired
             | AuthError::RefreshReused
             | AuthError::SessionRevoked
             | AuthError::TokenRefused(_)

@@ -39,6 +39,9 @@ pub enum AuthError {
     /// Not a refresh token of a session that can be refreshed.
     #[error("refresh token not valid")]
     RefreshInvalid,
+    /// A genuine refresh token of a session that has come to its end. Only a dialect that says so tells it from the rest.
+    #[error("refresh token expired")]
+    RefreshExpired,
     /// A refresh token that had been replaced long ago; its session has been ended.
     #[error("refresh token reused")]
     RefreshReused,
@@ -131,7 +134,7 @@ impl AuthError {
             Self::RegistrationUnavailable => ErrorCode::RegistrationUnavailable,
             Self::UserDisabled => ErrorCode::UserDisabled,
             // In the last second of a session there is no token left to give.
-            Self::RefreshInvalid | Self::Issue(IssueError::SessionOver) => ErrorCode::RefreshInvalid,
+            Self::RefreshInvalid | Self::RefreshExpired | Self::Issue(IssueError::SessionOver) => ErrorCode::RefreshInvalid,
             Self::RefreshReused => ErrorCode::RefreshReused,
             Self::SessionRevoked => ErrorCode::SessionRevoked,
             Self::TokenRefused(code) => *code,
@@ -152,12 +155,14 @@ impl AuthError {
                 | WechatError::Misconfigured
                 | WechatError::Unreachable
                 | WechatError::Timeout
+                | WechatError::Broken
                 | WechatError::Unusable => false,
             },
             Self::CodeSpent | Self::RawDataForged | Self::RegistrationClosed | Self::UserDisabled => true,
             Self::Limited(_)
             | Self::UnknownApp
             | Self::RefreshInvalid
+            | Self::RefreshExpired
             | Self::RefreshReused
             | Self::SessionRevoked
             | Self::TokenRefused(_)
@@ -209,9 +214,11 @@ const fn code_of(error: WechatError) -> ErrorCode {
         WechatError::Blocked => ErrorCode::WechatBlocked,
         WechatError::RateLimited { .. } => ErrorCode::RateLimited,
         WechatError::Misconfigured => ErrorCode::WechatMisconfigured,
-        WechatError::Busy { .. } | WechatError::Unreachable | WechatError::Timeout | WechatError::Unusable => {
-            ErrorCode::WechatBusy
-        }
+        WechatError::Busy { .. }
+        | WechatError::Unreachable
+        | WechatError::Timeout
+        | WechatError::Broken
+        | WechatError::Unusable => ErrorCode::WechatBusy,
     }
 }
 

@@ -104,7 +104,7 @@ impl Auth {
                 self.parts.audit.record(&Event::RefreshReused { user: &user, session, from });
                 self.refused("reused", AuthError::RefreshReused)
             }
-            RotationOutcome::Expired => self.refused("expired", AuthError::RefreshInvalid),
+            RotationOutcome::Expired => self.refused("expired", AuthError::RefreshExpired),
             RotationOutcome::Revoked => self.refused("revoked", AuthError::SessionRevoked),
             RotationOutcome::Disabled(_) => self.refused("disabled", AuthError::UserDisabled),
             RotationOutcome::Unknown => self.refused("invalid", AuthError::RefreshInvalid),

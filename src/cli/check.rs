@@ -137,7 +137,8 @@ mod tests {
              \x20 listen    127.0.0.1:8080\n\
              \x20 admin     127.0.0.1:9090\n\
              \x20 auth API  /auth\n\
-             \x20 dialects  nest: POST /api/v1/auth/wx-login, POST /api/v1/auth/refresh, POST /api/v1/auth/logout\n\
+             \x20 dialects  nest: POST /api/v1/auth/wx-login, POST /api/v1/auth/wechat-login, POST /api/v1/auth/refresh, \
+             POST /api/v1/auth/logout\n\
              \x20 upstream  http://127.0.0.1:3000, without the caller's token\n\
              \x20 tokens    EdDSA, for 15m\n\
              \x20 users     ids are UUIDs\n\

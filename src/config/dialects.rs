@@ -54,7 +54,9 @@ pub struct DialectConfig {
     #[schemars(example = pairs(&[("token_type", "refresh")]))]
     pub refresh_claims: BTreeMap<String, String>,
     /// What `{message}` is, by wire code (docs/errors.md) or by one of the finer `code_missing` (a login with no code to compare with),
-    /// `wechat_refused` (WeChat answered with an errcode), `wechat_unreachable` and `wechat_unusable`.
+    /// `wechat_refused` (WeChat answered with an errcode), `wechat_unreachable` (there was no answer of WeChat, or one that is no
+    /// JSON), `wechat_unusable` (it does not say who it is), `refresh_expired` (the session has come to its end) and
+    /// `refresh_wrong_type` (an access token in place of a refresh token).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(example = pairs(&[("token_missing", "please sign in")]))]
     pub messages: BTreeMap<String, String>,
@@ -79,8 +81,9 @@ pub struct DialectRoute {
     /// What it does.
     #[schemars(example = DialectAction::WechatLogin)]
     pub action: DialectAction,
-    /// Where each input is found: `body.field` (`body.data.field` for one inside another), `header.Name` or `query.name`. What is not
-    /// named is not read, but for `access_token`, which is in `Authorization`. docs/migrating.md lists the inputs of each action.
+    /// Where each input is found: `body.field` (`body.data.field` for one inside another), `header.Name` or `query.name`; of several
+    /// (`body.nickName|body.nickname`) the first that has something. What is not named is not read, but for `access_token`, which is
+    /// in `Authorization`. docs/migrating.md lists the inputs of each action.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(example = pairs(&[("code", "body.code"), ("nickname", "body.nickName")]))]
     pub inputs: BTreeMap<String, String>,
@@ -113,13 +116,18 @@ pub struct DialectRoute {
     pub error: Vec<DialectError>,
 }
 
-/// What one input has to look like. With neither a length nor a pattern it has to be a text.
+/// What one input has to look like: one of a rule, a length and a pattern. With none of them it has to be a text.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DialectCheck {
     /// Which.
     #[schemars(example = &"phone")]
     pub input: String,
+    /// `required`: it was sent. `not_null`, `not_blank`: so it says. `string`: a text, or a number for its digits. Each passes what
+    /// another of them is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = CheckRule::Required)]
+    pub rule: Option<CheckRule>,
     /// The fewest and the most characters.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(example = [11, 11])]
@@ -131,6 +139,16 @@ pub struct DialectCheck {
     /// What is said where it does not.
     #[schemars(example = &"not a phone number")]
     pub message: String,
+}
+
+/// One thing about what was sent, as Django REST framework and others tell them apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckRule {
+    Required,
+    NotNull,
+    String,
+    NotBlank,
 }
 
 /// What a refusal looks like.

@@ -8,7 +8,7 @@ use super::{
     place::{Given, Place, Source},
     text::Text,
 };
-use crate::config::DialectCheck;
+use crate::config::{CheckRule, DialectCheck};
 
 /// Where an input is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +33,11 @@ impl Whereabouts {
         }
     }
 
+    /// Whether the body has to be read for it.
+    pub const fn is_in_body(&self) -> bool {
+        matches!(self, Self::Body(_))
+    }
+
     /// The name that the client gives it.
     pub fn name(&self) -> &str {
         match self {
@@ -40,6 +45,27 @@ impl Whereabouts {
             Self::Header(name) => name.as_str(),
             Self::Query(name) => name,
         }
+    }
+}
+
+/// The places of one input, at least one. The first that has something counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InputLocations(Vec<Whereabouts>);
+
+impl InputLocations {
+    /// Reads `body.field|query.name`, as alternatives stand in a placeholder.
+    pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
+        text.split('|').map(|part| Whereabouts::parse(part.trim())).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// In the order in which they are looked at.
+    pub fn iter(&self) -> impl Iterator<Item = &Whereabouts> {
+        self.0.iter()
+    }
+
+    /// The name that the client gives it, at the first place.
+    pub fn name(&self) -> &str {
+        self.0.first().map_or("", Whereabouts::name)
     }
 }
 
@@ -58,6 +84,7 @@ enum Rule {
     /// Characters, from and to.
     Length(usize, usize),
     Pattern(Regex),
+    Named(CheckRule),
 }
 
 /// A message has no places.
@@ -100,7 +127,10 @@ impl Check {
     /// What the config says, for inputs that the route has; else the key in it that is wrong, and how.
     pub(super) fn compile(config: &DialectCheck) -> Result<Self, (&'static str, String)> {
         let rule = match (config.length.as_slice(), &config.pattern) {
-            ([], None) => Rule::Text,
+            ([], None) => config.rule.map_or(Rule::Text, Rule::Named),
+            _ if config.rule.is_some() => {
+                return Err(("rule", "is given together with `length` or `pattern`: write two checks".to_owned()));
+            }
             (&[fewest, most], None) if fewest <= most => Rule::Length(fewest as usize, most as usize),
             ([], Some(pattern)) => {
                 let built = RegexBuilder::new(&with_ascii_classes(pattern)).size_limit(LARGEST_PATTERN).build();
@@ -119,17 +149,34 @@ impl Check {
     /// Whether this is what it has to be. A number passes for its digits; what is missing passes for the empty text, but is none.
     pub fn passes(&self, value: Option<&Value>) -> bool {
         let text = match value {
-            Some(Value::String(text)) => text.clone(),
-            Some(Value::Number(number)) => number.to_string(),
-            None | Some(Value::Null) => String::new(),
-            Some(Value::Bool(_) | Value::Array(_) | Value::Object(_)) => return false,
+            Some(Value::String(text)) => Some(text.clone()),
+            Some(Value::Number(number)) => Some(number.to_string()),
+            None | Some(Value::Null) => Some(String::new()),
+            Some(Value::Bool(_) | Value::Array(_) | Value::Object(_)) => None,
         };
         match &self.rule {
             Rule::Text => matches!(value, Some(Value::String(_))),
-            Rule::Length(fewest, most) => (*fewest..=*most).contains(&text.chars().count()),
-            Rule::Pattern(pattern) => pattern.is_match(&text),
+            Rule::Length(fewest, most) => text.is_some_and(|text| (*fewest..=*most).contains(&text.chars().count())),
+            Rule::Pattern(pattern) => text.is_some_and(|text| pattern.is_match(&text)),
+            Rule::Named(rule) => is_as_ruled(*rule, value),
         }
     }
+}
+
+/// Each rule refuses another kind of value, so at most one of them fails.
+fn is_as_ruled(rule: CheckRule, value: Option<&Value>) -> bool {
+    match (rule, value) {
+        (CheckRule::Required, value) => value.is_some(),
+        (CheckRule::NotNull, value) => !matches!(value, Some(Value::Null)),
+        (CheckRule::String, value) => !matches!(value, Some(Value::Bool(_) | Value::Array(_) | Value::Object(_))),
+        (CheckRule::NotBlank, Some(Value::String(text))) => !text.trim_matches(is_blank).is_empty(),
+        (CheckRule::NotBlank, _) => true,
+    }
+}
+
+/// As Python's `str.strip` has it: the four separators count besides Unicode's blanks.
+const fn is_blank(sign: char) -> bool {
+    sign.is_whitespace() || matches!(sign, '\u{1c}'..='\u{1f}')
 }
 
 #[cfg(test)]
@@ -153,6 +200,7 @@ mod tests {
         let check = |length: &[u32], pattern: Option<&str>| {
             Check::compile(&DialectCheck {
                 input: "phone".to_owned(),
+                rule: None,
                 length: length.to_vec(),
                 pattern: pattern.map(str::to_owned),
                 message: "no".to_owned(),
@@ -190,5 +238,54 @@ mod tests {
         ] {
             assert_eq!(check(&[], Some(pattern)).unwrap().passes(Some(&json!(text))), passes, "{pattern}");
         }
+    }
+
+    #[test]
+    fn an_input_may_have_several_places() {
+        let both = InputLocations::parse("body.nickName | query.nick").unwrap();
+        assert_eq!(both.iter().map(Whereabouts::name).collect::<Vec<_>>(), ["nickName", "nick"]);
+        assert_eq!(both.name(), "nickName");
+        for text in ["", "|", "body.a|", "|body.a", "body.a||body.b", "body.a|cookie.b"] {
+            assert!(InputLocations::parse(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn each_named_rule_refuses_what_the_others_pass() {
+        let check = |rule| {
+            let config = DialectCheck {
+                input: "refresh".to_owned(),
+                rule: Some(rule),
+                length: Vec::new(),
+                pattern: None,
+                message: "no".to_owned(),
+            };
+            Check::compile(&config).unwrap()
+        };
+        let all = [CheckRule::Required, CheckRule::NotNull, CheckRule::String, CheckRule::NotBlank].map(check);
+        for (value, failing) in [
+            (None, Some(0)),
+            (Some(json!(null)), Some(1)),
+            (Some(json!(true)), Some(2)),
+            (Some(json!(["a"])), Some(2)),
+            (Some(json!({})), Some(2)),
+            (Some(json!("")), Some(3)),
+            (Some(json!(" \t\n\u{3000}\u{1f}")), Some(3)),
+            (Some(json!("\u{200b}")), None),
+            (Some(json!("a")), None),
+            (Some(json!(7)), None),
+            (Some(json!(-1.5)), None),
+        ] {
+            let failed: Vec<_> = (0..all.len()).filter(|n| !all[*n].passes(value.as_ref())).collect();
+            assert_eq!(failed, failing.into_iter().collect::<Vec<_>>(), "{value:?}");
+        }
+        let config = DialectCheck {
+            input: "refresh".to_owned(),
+            rule: Some(CheckRule::Required),
+            length: vec![1, 2],
+            pattern: None,
+            message: "no".to_owned(),
+        };
+        assert_eq!(Check::compile(&config).unwrap_err().0, "rule");
     }
 }

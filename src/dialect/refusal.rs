@@ -12,7 +12,8 @@ use super::{
 use crate::{config::Language, error::ErrorCode, types::Timestamp};
 
 /// What a config can name that is finer than a wire code.
-pub(super) const FINER: [&str; 4] = ["code_missing", "wechat_refused", "wechat_unreachable", "wechat_unusable"];
+pub(super) const FINER: [&str; 6] =
+    ["code_missing", "refresh_expired", "refresh_wrong_type", "wechat_refused", "wechat_unreachable", "wechat_unusable"];
 
 /// The shape of some refusals.
 #[derive(Debug, Clone)]

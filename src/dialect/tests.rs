@@ -41,7 +41,11 @@ fn with(lines: &str) -> String {
 fn every_builtin_dialect_compiles_and_has_the_routes_of_its_document() {
     for (kind, routes, ttl) in [
         (DialectKind::Simplejwt, &["/api/login/", "/api/token/refresh/", "/api/admin/login/"][..], None),
-        (DialectKind::Nest, &["/api/v1/auth/wx-login", "/api/v1/auth/refresh", "/api/v1/auth/logout"], Some(7 * 86_400)),
+        (
+            DialectKind::Nest,
+            &["/api/v1/auth/wx-login", "/api/v1/auth/wechat-login", "/api/v1/auth/refresh", "/api/v1/auth/logout"],
+            Some(7 * 86_400),
+        ),
         (DialectKind::SuccessData, &["/api/login", "/api/decrypt-phone"], None),
         (DialectKind::CodeData, &["/sendsms", "/login", "/wechatlogin"], Some(3600)),
     ] {

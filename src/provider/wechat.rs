@@ -165,7 +165,8 @@ impl Wechat {
     }
 
     /// Asks which phone number the code stands for; it has to have been given to this user of this mini program. Each success
-    /// costs `wechat.phone_price`. After [`WechatError::Timeout`] and [`WechatError::Unusable`] the code may be used up.
+    /// costs `wechat.phone_price`. After [`WechatError::Timeout`], [`WechatError::Broken`] and [`WechatError::Unusable`] the
+    /// code may be used up.
     pub async fn phone_number(&self, app: &AppId, openid: &OpenId, code: &PhoneCode) -> Result<Phone, WechatError> {
         match &self.source {
             Source::Live(live) => live.phone_number(app, openid, code).await,

@@ -1,5 +1,7 @@
 //! The inputs of one request, wherever they stand.
 
+use std::collections::BTreeMap;
+
 use axum::{
     body::Body,
     extract::{Query, Request},
@@ -11,7 +13,7 @@ use crate::{
     api::{body, json_object::Found, problem::Problem, routes::client_type},
     auth::profile,
     config::DialectAction,
-    dialect::{Route, Whereabouts, WrongField},
+    dialect::{InputLocations, Route, Whereabouts, WrongField},
     error::ErrorCode,
     types::plain_digits,
 };
@@ -20,40 +22,58 @@ use crate::{
 pub(super) struct Inputs<'a> {
     route: &'a Route,
     found: Map<String, Value>,
+    /// The client's names for those that were found.
+    names: BTreeMap<&'a str, &'a str>,
 }
 
 impl<'a> Inputs<'a> {
     /// Reads the body if an input is in it, and every place that has one.
     pub(super) async fn read(route: &'a Route, head: &Parts, body: Body) -> Result<Self, Problem> {
-        let in_body = route.inputs.values().any(|place| matches!(place, Whereabouts::Body(_)));
+        let in_body = route.inputs.values().flat_map(InputLocations::iter).any(Whereabouts::is_in_body);
         let object = if in_body { body::object_if_any(Request::from_parts(head.clone(), body)).await? } else { None };
         let query = Query::<Vec<(String, String)>>::try_from_uri(&head.uri).map(|Query(pairs)| pairs).unwrap_or_default();
-        let mut found = Map::new();
-        for (name, place) in &route.inputs {
-            let value = match place {
-                Whereabouts::Body(path) => match object.as_ref().map_or(Found::Absent, |object| object.at(path)) {
-                    Found::Absent => None,
-                    Found::Value(value) => Some(value),
-                    // As good as absent, like others that are not valid.
-                    Found::Unreadable if is_forgiven(route.action, name) => None,
-                    Found::Unreadable | Found::Repeated => return Err(body::not_readable()),
-                },
-                Whereabouts::Header(header) => in_headers(&head.headers, header.as_str())?,
-                Whereabouts::Query(parameter) => {
-                    once(query.iter().filter(|(known, _)| known == parameter).map(|(_, value)| value))?
+        let (mut found, mut names) = (Map::new(), BTreeMap::new());
+        for (name, locations) in &route.inputs {
+            for location in locations.iter() {
+                let value = match location {
+                    Whereabouts::Body(path) => match object.as_ref().map_or(Found::Absent, |object| object.at(path)) {
+                        Found::Absent => None,
+                        Found::Value(value) => Some(value),
+                        // As good as absent, like others that are not valid.
+                        Found::Unreadable if is_forgiven(route.action, name) => None,
+                        Found::Unreadable | Found::Repeated => return Err(body::not_readable()),
+                    },
+                    Whereabouts::Header(header) => in_headers(&head.headers, header.as_str())?,
+                    Whereabouts::Query(parameter) => {
+                        once(query.iter().filter(|(known, _)| known == parameter).map(|(_, value)| value))?
+                    }
+                };
+                let value = value.map(|value| if is_typed(route.action, name) { as_typed(value) } else { value });
+                // A null or an empty text counts as long as no later place has more.
+                if let Some(value) = value.filter(|value| has_something(value) || !found.contains_key(name)) {
+                    let is_enough = has_something(&value);
+                    found.insert(name.clone(), value);
+                    names.insert(name.as_str(), location.name());
+                    if is_enough {
+                        break;
+                    }
                 }
-            };
-            let value = value.map(|value| if is_typed(route.action, name) { as_typed(value) } else { value });
-            found.extend(value.map(|value| (name.clone(), value)));
+            }
         }
-        Ok(Self { route, found })
+        Ok(Self { route, found, names })
+    }
+
+    /// The client's name for an input: where it was found, else where it is looked for first.
+    pub(super) fn name_of<'n>(&'n self, input: &'n str) -> &'n str {
+        let found = self.names.get(input).copied();
+        found.or_else(|| self.route.inputs.get(input).map(InputLocations::name)).unwrap_or(input)
     }
 
     /// Everything that the checks of the route find wrong, in their order.
     pub(super) fn wrong(&self) -> Vec<WrongField> {
         let failed = self.route.checks.iter().filter(|check| !check.passes(self.found.get(&check.input)));
         let wrong = failed.map(|check| WrongField {
-            name: self.route.inputs.get(&check.input).map_or(&*check.input, Whereabouts::name).to_owned(),
+            name: self.name_of(&check.input).to_owned(),
             message: check.message.clone(),
             value: self.found.get(&check.input).cloned(),
         });
@@ -78,11 +98,11 @@ impl<'a> Inputs<'a> {
         self.text("nickname").is_some_and(|text| profile::nickname(text) == Ok(None))
     }
 
-    /// As the auth API would have them in a body. A whole number is taken for its digits: clients send phones and codes so.
+    /// As the auth API would have them in a body. A number is taken for its digits: clients send phones and codes so.
     pub(super) fn named_as_ours(&self) -> Map<String, Value> {
         let own = |(name, value): (&String, &Value)| {
             let value = match value {
-                Value::Number(number) if number.is_u64() => Value::String(number.to_string()),
+                Value::Number(number) => Value::String(number.to_string()),
                 other => other.clone(),
             };
             (name.clone(), value)
@@ -122,6 +142,15 @@ fn as_typed(value: Value) -> Value {
 fn is_forgiven(action: DialectAction, name: &str) -> bool {
     let is_login = matches!(action, DialectAction::WechatLogin | DialectAction::SmsLogin | DialectAction::PasswordLogin);
     is_login && matches!(name, "nickname" | "avatar_url" | "client_type")
+}
+
+/// Whether a place has something, as placeholders of a template have it.
+fn has_something(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::String(text) => !text.is_empty(),
+        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => true,
+    }
 }
 
 fn in_headers(headers: &HeaderMap, name: &str) -> Result<Option<Value>, Problem> {

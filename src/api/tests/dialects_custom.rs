@@ -41,7 +41,7 @@ method = "POST"
 path = "/auth/wx-login"
 action = "wechat_login"
 profile = "replace"
-inputs = { avatar_url = "body.avatarUrl", code = "body.code", nickname = "body.nickName" }
+inputs = { avatar_url = "body.avatarUrl|body.avatar", code = "body.code", nickname = "body.nickName|body.nickname" }
 body = '''{"code":200,"message":"success","data":{"access_token":"{access_token}","token_type":"Bearer","expires_in":"{expires_in}","user":{
   "id":"{user.id}","openid?":"{user.openid}","nickname":"{user.nickname|'微信用户'}","avatar":"{user.avatar_url|''}","created_at":"{user.created_at:iso}"}},
   "timestamp":"{now:iso}"}'''
@@ -62,6 +62,10 @@ body = '''{"code":"{status}","message":"退出成功","data":{"message":"退出�
 codes = ["wechat_refused"]
 status = 401
 body = '''{"code":401,"message":"微信登录失败: {wechat.errmsg} (错误码: {wechat.errcode})","error":"Unauthorized","timestamp":"{now:iso}"}'''
+
+[[dialect.error]]
+codes = ["wechat_unreachable"]
+body = '''{"code":503,"message":"微信登录失败: 微信服务暂时不可用，请稍后再试","error":"{reason}","timestamp":"{now:iso}"}'''
 
 [[dialect.error]]
 codes = ["wechat_unusable"]
@@ -95,6 +99,7 @@ fn value<'a>(answer: &'a Answered, pointer: &str) -> &'a str {
 async fn nest_story(world: &World) -> Vec<(u16, String, String)> {
     let mut said = Vec::new();
     let login = "/api/v1/auth/wx-login";
+    world.wechat.write("odd-1", r#"{"session_key":"k","errcode":0}"#);
     for body in [
         json!({ "code": "alice-1", "nickName": "张三", "avatarUrl": "https://a.example/1.png" }),
         json!({ "code": "alice-2", "nickName": "微信用户" }),
@@ -102,6 +107,7 @@ async fn nest_story(world: &World) -> Vec<(u16, String, String)> {
         json!({ "code": "fail.40029-1" }),
         json!({ "code": "fail.40163-1" }),
         json!({ "code": "empty-1" }),
+        json!({ "code": "odd-1" }),
         json!({}),
         json!({ "code": [] }),
     ] {
@@ -124,7 +130,7 @@ async fn nest_in_config_alone_answers_byte_for_byte_the_same() {
     let builtin = speaking(vec![DialectConfig::of(DialectKind::Nest)]).await;
     let custom = speaking(parse(NEST_AGAIN)).await;
     let (expected, got) = (nest_story(&builtin).await, nest_story(&custom).await);
-    assert_eq!(expected.len(), 16);
+    assert_eq!(expected.len(), 17);
     assert!(expected.iter().filter(|(status, ..)| *status == 200).count() >= 5, "{expected:?}");
     for (n, (expected, got)) in expected.iter().zip(&got).enumerate() {
         assert_eq!(expected, got, "request {n}");
@@ -156,7 +162,10 @@ async fn any_story(world: &World, paths: &[&str]) -> Vec<(u16, String, String)> 
 async fn what_is_printed_of_a_builtin_dialect_is_all_of_it() {
     for (kind, paths) in [
         (DialectKind::Simplejwt, &["/api/login/", "/api/token/refresh/", "/api/admin/login/"][..]),
-        (DialectKind::Nest, &["/api/v1/auth/wx-login", "/api/v1/auth/refresh", "/api/v1/auth/logout"]),
+        (
+            DialectKind::Nest,
+            &["/api/v1/auth/wx-login", "/api/v1/auth/wechat-login", "/api/v1/auth/refresh", "/api/v1/auth/logout"],
+        ),
         (DialectKind::SuccessData, &["/api/login", "/api/decrypt-phone"]),
         (DialectKind::CodeData, &["/sendsms", "/login", "/wechatlogin"]),
     ] {

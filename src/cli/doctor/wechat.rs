@@ -60,7 +60,7 @@ fn judge(app: &AppId, tried: Option<Result<(), CredentialsRefused>>) -> Finding 
             failed("see that wechat.base_url is reached from here: DNS, firewall, HTTPS_PROXY, root certificates")
         }
         (WechatError::Timeout, _) => failed("WeChat is reached but slow, or a firewall drops: try api2.weixin.qq.com"),
-        (WechatError::Unusable | WechatError::CodeInvalid | WechatError::Blocked, _) => {
+        (WechatError::Broken | WechatError::Unusable | WechatError::CodeInvalid | WechatError::Blocked, _) => {
             failed("what answers at wechat.base_url is not WeChat, or somebody stands between")
         }
         (WechatError::Busy { .. } | WechatError::RateLimited { .. }, _) => {

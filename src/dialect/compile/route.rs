@@ -9,7 +9,7 @@ use crate::{
     config::{DialectAction, DialectRoute, ProfileOfLogin, nearest},
     dialect::{
         Route, action,
-        input::{Check, Whereabouts},
+        input::{Check, InputLocations, Whereabouts},
         template::Template,
     },
 };
@@ -70,7 +70,7 @@ impl Compiler<'_> {
         })
     }
 
-    fn inputs(&mut self, route: &DialectRoute, key: &str) -> BTreeMap<String, Whereabouts> {
+    fn inputs(&mut self, route: &DialectRoute, key: &str) -> BTreeMap<String, InputLocations> {
         let known = action::inputs(route.action);
         let names: Vec<_> = known.required.iter().chain(known.optional).map(|name| (*name).to_owned()).collect();
         let mut inputs = BTreeMap::new();
@@ -83,18 +83,18 @@ impl Compiler<'_> {
                 };
                 self.add(&key, says);
             }
-            let place = Whereabouts::parse(text).map_err(|says| format!("{text:?} {says}"));
-            inputs.extend(self.or_problem(&key, place).map(|place| (name.clone(), place)));
+            let locations = InputLocations::parse(text).map_err(|says| format!("{text:?} {says}"));
+            inputs.extend(self.or_problem(&key, locations).map(|locations| (name.clone(), locations)));
         }
         for missing in known.required.iter().filter(|name| !route.inputs.contains_key(**name)) {
             self.add(&format!("{key}.inputs"), format!("does not say where `{missing}` is, which this action needs"));
         }
         let has = |name: &str| route.inputs.contains_key(name);
         let is_header = |place: &Whereabouts| matches!(place, Whereabouts::Header(name) if name == header::AUTHORIZATION);
-        if inputs.get(action::ACCESS_TOKEN).is_some_and(is_header) {
+        if inputs.get(action::ACCESS_TOKEN).is_some_and(|locations| locations.iter().any(is_header)) {
             self.add(&format!("{key}.inputs.{}", action::ACCESS_TOKEN), "is looked for there anyway: leave it out");
         }
-        if route.method == "GET" && inputs.values().any(|place| matches!(place, Whereabouts::Body(_))) {
+        if route.method == "GET" && inputs.values().flat_map(InputLocations::iter).any(Whereabouts::is_in_body) {
             self.add(&format!("{key}.inputs"), "are in the body, and a GET has none");
         }
         if route.action == DialectAction::PhoneWechat {

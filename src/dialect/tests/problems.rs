@@ -200,6 +200,7 @@ fn dialects_do_not_stand_in_each_other_s_way() {
             &[
                 "dialect[0].prefix: POST /auth/wx-login is under `auth.prefix`, where the auth API is: give the dialect or the auth API \
                  another one",
+                "dialect[0].prefix: POST /auth/wechat-login is under",
                 "dialect[0].prefix: POST /auth/refresh is under",
                 "dialect[0].prefix: POST /auth/logout is under",
             ][..],

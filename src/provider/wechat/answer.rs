@@ -34,7 +34,8 @@ pub(super) fn read<T: DeserializeOwned>(api: Api, answer: &Answer) -> Result<T, 
             body.bytes = answer.body.len(),
             "WeChat's answer cannot be read"
         );
-        Failure::Error(WechatError::Unusable)
+        let is_json = answer.status.is_success() && serde_json::from_slice::<IgnoredAny>(&answer.body).is_ok();
+        Failure::Error(if is_json { WechatError::Unusable } else { WechatError::Broken })
     };
     if !answer.status.is_success() {
         return Err(unreadable());

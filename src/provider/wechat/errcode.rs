@@ -31,7 +31,10 @@ pub enum WechatError {
     /// No answer in time. The code may be used up.
     #[error("WeChat did not answer in time")]
     Timeout,
-    /// An answer that is none: empty, cut off, too large, not theirs. The code may be used up.
+    /// The exchange broke off, or what came is no JSON, so it is not of WeChat. The code may be used up.
+    #[error("the exchange with WeChat broke off")]
+    Broken,
+    /// An answer that says neither what the code stands for nor why not. The code may be used up.
     #[error("WeChat's answer is not usable")]
     Unusable,
 }
@@ -102,7 +105,7 @@ impl WechatError {
             Self::Misconfigured => "misconfigured",
             Self::Unreachable => "unreachable",
             Self::Timeout => "timeout",
-            Self::Unusable => "unusable",
+            Self::Broken | Self::Unusable => "unusable",
         }
     }
 
@@ -177,7 +180,7 @@ impl From<Fault> for WechatError {
         match fault {
             Fault::Connect => Self::Unreachable,
             Fault::Timeout => Self::Timeout,
-            Fault::Broken | Fault::TooLarge => Self::Unusable,
+            Fault::Broken | Fault::TooLarge => Self::Broken,
         }
     }
 }

@@ -108,12 +108,12 @@ async fn busy_is_asked_again_exactly_once_and_nothing_else_is() {
         ("fail.45011", 1, Some(WechatError::RateLimited { retry_after: Duration::from_mins(1) })),
         ("fail.40125", 1, Some(WechatError::Misconfigured)),
         ("fail.99999", 1, Some(WechatError::Unusable)),
-        ("empty", 1, Some(WechatError::Unusable)),
-        ("garbage", 1, Some(WechatError::Unusable)),
-        ("huge", 1, Some(WechatError::Unusable)),
-        ("cut", 1, Some(WechatError::Unusable)),
-        ("down", 1, Some(WechatError::Unusable)),
-        ("moved", 1, Some(WechatError::Unusable)),
+        ("empty", 1, Some(WechatError::Broken)),
+        ("garbage", 1, Some(WechatError::Broken)),
+        ("huge", 1, Some(WechatError::Broken)),
+        ("cut", 1, Some(WechatError::Broken)),
+        ("down", 1, Some(WechatError::Broken)),
+        ("moved", 1, Some(WechatError::Broken)),
     ] {
         assert_eq!(ask(&client, code).await.err(), expected, "{code}");
         assert_eq!(server.calls_for(code), calls, "{code}");
@@ -138,7 +138,7 @@ async fn nobody_there_is_unreachable() {
     let base_url = simulated().await.base_url();
     let client = new(&config(&base_url, Some(SECRET)), Mode::Production).unwrap();
     let error = ask(&client, "alice-1").await.unwrap_err();
-    assert!(matches!(error, WechatError::Unreachable | WechatError::Unusable), "{error:?}");
+    assert!(matches!(error, WechatError::Unreachable | WechatError::Broken), "{error:?}");
 }
 
 #[tokio::test]

@@ -6,7 +6,8 @@ menshen. `/api/reference/` has the answers of the libraries themselves, to compa
 
     JWT_SECRET=... USER_ID=42 PORT=0 python main.py     prints `listening PORT` when it is ready
 
-When USER_ID is an integer there is a user with that id, the name `reference` and the password `reference-password`.
+When USER_ID is an integer there is a user with that id, the name `reference` and the password `reference-password`, and after it
+one with the name `inactive`, the same password and no active account.
 """
 
 import os
@@ -19,12 +20,18 @@ settings.configure(
     SECRET_KEY="not the secret that signs tokens",
     ALLOWED_HOSTS=["*"],
     ROOT_URLCONF=__name__,
-    INSTALLED_APPS=["django.contrib.contenttypes", "django.contrib.auth", "rest_framework"],
+    INSTALLED_APPS=[
+        "django.contrib.contenttypes",
+        "django.contrib.auth",
+        "rest_framework",
+        # For a refresh token that was good and is taken back.
+        "rest_framework_simplejwt.token_blacklist",
+    ],
     MIDDLEWARE=["django.middleware.common.CommonMiddleware"],
     # In memory, so that a killed process leaves nothing behind; shared, because every connection is served by a thread of its own.
     DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "file:users?mode=memory&cache=shared"}},
     # Tables are made from the models and a password is hashed once: both only to start fast.
-    MIGRATION_MODULES={"auth": None, "contenttypes": None},
+    MIGRATION_MODULES={"auth": None, "contenttypes": None, "token_blacklist": None},
     PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
     USE_TZ=True,
     REST_FRAMEWORK={
@@ -55,7 +62,7 @@ from rest_framework.response import Response
 from rest_framework.throttling import ScopedRateThrottle
 from rest_framework.views import APIView
 from rest_framework_simplejwt.authentication import JWTStatelessUserAuthentication
-from rest_framework_simplejwt.views import TokenObtainPairView, TokenRefreshView
+from rest_framework_simplejwt.views import TokenBlacklistView, TokenObtainPairView, TokenRefreshView
 
 
 class Stateless(APIView):
@@ -118,6 +125,7 @@ urlpatterns = [
     path("api/me/", Me.as_view()),
     path("api/reference/login/", TokenObtainPairView.as_view()),
     path("api/reference/refresh/", TokenRefreshView.as_view()),
+    path("api/reference/blacklist/", TokenBlacklistView.as_view()),
     path("api/reference/echo/", Echo.as_view()),
     path("api/reference/forbidden/", Forbidden.as_view()),
     path("api/reference/missing/", Missing.as_view()),
@@ -131,6 +139,8 @@ def main():
     user_id = os.environ.get("USER_ID", "")
     if re.fullmatch("-?[0-9]+", user_id):
         User.objects.create_user(id=int(user_id), username="reference", password="reference-password")
+        inactive = {"id": int(user_id) + 1, "username": "inactive", "password": "reference-password"}
+        User.objects.create_user(**inactive, is_active=False)
 
     # The server of `runserver` without its reloader and its banner: unlike wsgiref's own it keeps connections alive, and reads a
     # body that no view wanted before it closes, so that a client always gets the answer.

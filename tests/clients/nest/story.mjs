@@ -133,7 +133,7 @@ async function day() {
     for (const [person, says] of [
       ["slow.3000", "微信登录失败: 微信服务暂时不可用，请稍后再试"],
       ["no-openid", "微信登录失败: 微信返回的数据无效"],
-      ["empty", "微信登录失败: 微信返回的数据无效"],
+      ["empty", "微信登录失败: 微信服务暂时不可用，请稍后再试"],
     ]) {
       refused(await refusedLogin(person, says), 503, "wechat_busy", failure(503, "Service Unavailable", says));
     }

@@ -1,6 +1,6 @@
 // The story of seed A: Taro in front of Django REST framework with SimpleJWT.
 //
-// The document has no bodies, so they are those of issue 4, of Django REST framework and of SimpleJWT 5.5.
+// The document has no bodies, so they are those of issue 4, of Django REST framework and of SimpleJWT 5.5.1.
 
 import { Device } from "../stand-in/wx.mjs";
 import {
@@ -28,7 +28,8 @@ const USER = {
 const TOKENS = { access: JWT, refresh: JWT };
 
 const NO_TOKEN = { detail: "Authentication credentials were not provided." };
-const BAD_REFRESH = { detail: "Token is invalid or expired", code: "token_not_valid" };
+const badRefresh = (detail) => ({ detail, code: "token_not_valid" });
+const TAKEN_BACK = badRefresh("Token is blacklisted");
 const badToken = (message) => ({
   detail: "Given token not valid for any token type",
   code: "token_not_valid",
@@ -179,16 +180,16 @@ async function day() {
     refused(busy, 400, "wechat_busy", { error: "WeChat API error", errcode: -1, errmsg: "system error" });
   });
 
-  await step("503 where WeChat does not answer in time, shown", async () => {
-    const answer = await refusedLogin("slow.3000", "WeChat API unavailable");
-    refused(answer, 503, "wechat_busy", { error: "WeChat API unavailable" });
+  await step("503 where WeChat does not answer in time, breaks off, or answers no JSON, shown", async () => {
+    for (const person of ["slow.3000", "empty", "garbage", "cut", "down"]) {
+      const answer = await refusedLogin(person, "Failed to connect to WeChat API");
+      refused(answer, 503, "wechat_busy", { error: "Failed to connect to WeChat API" });
+    }
   });
 
-  await step("500 where the answer has no openid or is none, shown", async () => {
-    for (const person of ["no-openid", "empty", "garbage"]) {
-      const answer = await refusedLogin(person, "Invalid WeChat response");
-      refused(answer, 500, "wechat_busy", { error: "Invalid WeChat response" });
-    }
+  await step("500 where the answer has no openid, shown", async () => {
+    const answer = await refusedLogin("no-openid", "Invalid WeChat response");
+    refused(answer, 500, "wechat_busy", { error: "Invalid WeChat response" });
   });
 
   await step("the user is told where WeChat gives no code, or there is no network", async () => {
@@ -211,9 +212,15 @@ async function day() {
   });
 
   await step("400 for a refresh without a token, 401 for garbage and for an access token", async () => {
-    const missing = { refresh: ["This field is required."] };
-    refused(await ask("POST", "/api/token/refresh/", { body: {} }), 400, "validation_failed", missing);
-    for (const token of ["garbage", first.access]) refused(await refresh(token), 401, "refresh_invalid", BAD_REFRESH);
+    for (const [body, says] of [
+      [{}, "This field is required."],
+      [{ refresh: null }, "This field may not be null."],
+      [{ refresh: "" }, "This field may not be blank."],
+    ]) {
+      refused(await ask("POST", "/api/token/refresh/", { body }), 400, "validation_failed", { refresh: [says] });
+    }
+    refused(await refresh("garbage"), 401, "refresh_invalid", badRefresh("Token is invalid"));
+    refused(await refresh(first.access), 401, "refresh_invalid", badRefresh("Token has wrong type"));
   });
 
   await step("logout: the page forgets its tokens, and the next call has none", async () => {
@@ -229,7 +236,7 @@ async function day() {
     const { access, refresh: kept } = await signIn(carol);
     same((await ask("POST", "/auth/logout", { bearer: access })).status, 204, "status");
     refused(await ask("GET", ME, { bearer: access }), 401, "token_revoked", badToken(/^Token /));
-    refused(await refresh(kept), 401, "session_revoked", BAD_REFRESH);
+    refused(await refresh(kept), 401, "session_revoked", TAKEN_BACK);
     same(await carol.page.load(MINE), undefined);
     same(carol.device.shown(), ["toast 登录已过期，请重新登录"], "what the user saw");
     same([carol.page.isLoggedIn, carol.page.tokens.getRefreshToken()], [false, ""], "the page");
@@ -273,7 +280,7 @@ async function expiry() {
     same((await ask("POST", "/auth/logout", { bearer: access })).status, 204, "status");
     await untilExpired(ME, alice.page.tokens.getAccessToken());
     same(await alice.page.load(MINE), undefined);
-    refused(alice.device.last, 401, "session_revoked", BAD_REFRESH);
+    refused(alice.device.last, 401, "session_revoked", TAKEN_BACK);
     same(alice.device.shown(), ["toast 登录已过期，请重新登录"], "what the user saw");
     same([alice.page.isLoggedIn, alice.page.tokens.getRefreshToken()], [false, ""], "the page");
   });

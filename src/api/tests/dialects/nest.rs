@@ -67,6 +67,37 @@ async fn the_profile_of_each_login_counts_but_nobody_s_name_is_none() {
 }
 
 #[tokio::test]
+async fn the_login_and_its_fields_have_two_names() {
+    let world = speaking(DialectKind::Nest).await;
+    let (one, other) = ("https://a.example/1.png", "https://a.example/2.png");
+    let mut logins = 0;
+    for path in ["/api/v1/auth/wx-login", "/api/v1/auth/wechat-login"] {
+        for (body, nickname, avatar) in [
+            (json!({}), "微信用户", ""),
+            (json!({ "nickName": "张三", "avatarUrl": one }), "张三", one),
+            (json!({ "nickname": "李四", "avatar": other }), "李四", other),
+            // The first that has something counts.
+            (json!({ "nickName": "张三", "nickname": "李四", "avatarUrl": one, "avatar": other }), "张三", one),
+            (json!({ "nickName": "", "nickname": "李四", "avatarUrl": null, "avatar": other }), "李四", other),
+            (json!({ "nickName": "张三", "nickname": null, "avatarUrl": one, "avatar": "" }), "张三", one),
+        ] {
+            logins += 1;
+            let mut body = body;
+            body["code"] = json!(format!("user{logins}-1"));
+            let answer = post(&world, path, &body).await;
+            let user = &answer.body["data"]["user"];
+            assert_eq!((answer.status.as_u16(), &user["nickname"]), (200, &json!(nickname)), "{path} {body}");
+            assert_eq!(user["avatar"], avatar, "{path} {body}");
+        }
+        let empty = post(&world, path, &json!({})).await;
+        assert_eq!((told(&empty).0, &empty.body["message"]), (400, &json!("缺少登录凭证 code")));
+        let refused = post(&world, path, &json!({ "code": format!("fail.40029-{logins}") })).await;
+        assert_eq!((told(&refused).0, &refused.body["error"]), (401, &json!("Unauthorized")));
+    }
+    assert_eq!(logins, 12);
+}
+
+#[tokio::test]
 async fn an_access_token_is_renewed_while_its_session_lives() {
     let world = speaking(DialectKind::Nest).await;
     let first = token(&login(&world, "alice-1", "张三").await);
@@ -143,12 +174,14 @@ async fn a_token_of_another_kind_renews_nothing() {
 #[tokio::test]
 async fn what_wechat_refuses_is_a_401_with_its_number() {
     let world = speaking(DialectKind::Nest).await;
+    world.wechat.write("odd-1", r#"{"session_key":"k","errcode":0}"#);
     for (code, status, message) in [
         ("fail.40029-1", 401, "微信登录失败: invalid code (错误码: 40029)"),
         ("fail.40226-1", 401, "微信登录失败: code blocked (错误码: 40226)"),
         ("fail.45011-1", 401, "微信登录失败: api minute-quota reach limit, retry next minute (错误码: 45011)"),
         ("fail.99999-1", 401, "微信登录失败: refused by wechat (错误码: 99999)"),
-        ("empty-1", 503, "微信登录失败: 微信返回的数据无效"),
+        ("odd-1", 503, "微信登录失败: 微信返回的数据无效"),
+        ("empty-1", 503, "微信登录失败: 微信服务暂时不可用，请稍后再试"),
         ("slow.5000-1", 503, "微信登录失败: 微信服务暂时不可用，请稍后再试"),
     ] {
         let answer = post(&world, "/api/v1/auth/wx-login", &json!({ "code": code })).await;

@@ -93,12 +93,12 @@ async fn misbehaviour_has_a_name_and_busy_alone_is_asked_again() {
         ("fail.45011", 1, Some(WechatError::RateLimited { retry_after: Duration::from_mins(1) })),
         ("fail.48001", 1, Some(WechatError::Misconfigured)),
         ("fail.99999", 1, Some(WechatError::Unusable)),
-        ("empty", 1, Some(WechatError::Unusable)),
-        ("garbage", 1, Some(WechatError::Unusable)),
-        ("huge", 1, Some(WechatError::Unusable)),
-        ("cut", 1, Some(WechatError::Unusable)),
-        ("down", 1, Some(WechatError::Unusable)),
-        ("moved", 1, Some(WechatError::Unusable)),
+        ("empty", 1, Some(WechatError::Broken)),
+        ("garbage", 1, Some(WechatError::Broken)),
+        ("huge", 1, Some(WechatError::Broken)),
+        ("cut", 1, Some(WechatError::Broken)),
+        ("down", 1, Some(WechatError::Broken)),
+        ("moved", 1, Some(WechatError::Broken)),
     ] {
         assert_eq!(ask_phone(&client, &openid, code).await.err(), expected, "{code}");
         assert_eq!(server.calls_for(code), calls, "{code}");
@@ -120,7 +120,7 @@ async fn nobody_there_is_unreachable() {
     let (server, client, openid) = signed_in(&Metrics::new()).await;
     drop(server);
     let error = ask_phone(&client, &openid, "phone.13800138000-1").await.unwrap_err();
-    assert!(matches!(error, WechatError::Unreachable | WechatError::Unusable), "{error:?}");
+    assert!(matches!(error, WechatError::Unreachable | WechatError::Broken), "{error:?}");
 }
 
 #[tokio::test]
