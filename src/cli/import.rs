@@ -1,5 +1,7 @@
 //! `menshen import`: an export, or users of another system with their ids.
 
+mod nothing;
+mod quotes;
 pub(super) mod rows;
 mod users;
 mod whole;
@@ -42,7 +44,8 @@ pub(super) enum Command {
     /// Users of another system, with the ids that they have there
     ///
     /// Columns (or JSON fields): `id`, `openid`, `app_id`, `unionid`, `phone`, `nickname`, `avatar_url`, `user_type`, `roles`,
-    /// `created_at`. All but `id` may be absent or empty. Each row is imported whole or not at all, and a repeat changes nothing.
+    /// `created_at`. All but `id` may be absent or mean nothing: empty, `NULL`, `null` or `\N`; how many of these words there were is
+    /// told. Each row is imported whole or not at all, and a repeat changes nothing.
     Users(UsersArgs),
 }
 
@@ -75,7 +78,9 @@ pub(super) struct UsersArgs {
 pub(super) enum Format {
     /// Commas and quotes (RFC 4180), the names of the columns first
     Csv,
-    /// Tabs, as `mysql --batch` prints them: `NULL` is none, `\t` `\n` `\\` are escapes
+    /// The same as MySQL's `INTO OUTFILE` writes it with `TERMINATED BY ',' ENCLOSED BY '"'`: `\"` and `\\` are escapes
+    MysqlCsv,
+    /// Tabs, as `mysql --batch` prints them: `\t` `\n` `\\` are escapes
     Tsv,
     /// One JSON object a line
     Ndjson,

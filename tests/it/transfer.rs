@@ -94,6 +94,29 @@ fn a_trial_says_what_would_become_of_each_row_and_keeps_nothing() {
 }
 
 #[test]
+fn nobody_is_called_null_and_what_was_taken_for_nothing_is_told() {
+    let backend = Backend::start();
+    let menshen = importing(&backend).start();
+    let rows = "id,openid,unionid,phone,nickname\n1,alice,NULL,NULL,NULL\n2,bob,NULL,\\N,\\N\n3,carol,null,,null\n";
+    let said = live_reading(&menshen, &["import", "users", "-", "--format", "csv"], rows).good();
+    let expected = "3 rows: 3 created, 0 linked, 0 unchanged, 0 refused\n\
+                    taken for nothing: unionid 2 NULL, 1 null; phone 1 NULL, 1 \\N; nickname 1 NULL, 1 \\N, 1 null";
+    assert_eq!(said, expected);
+    for (person, id) in [("alice", "1"), ("bob", "2"), ("carol", "3")] {
+        let session = menshen.login(person);
+        assert_eq!((self::id(&session), &session["user"]["nickname"]), (id, &json!(null)), "{person}");
+    }
+    // MySQL's own quotation marks: refused with their line, and read where it is said what they are.
+    let rows = "id,openid,nickname\n\"4\",\"dave\",\"\\\"D\\\"\"\n\"5\",\"eve\",\\N\n";
+    let args = ["import", "users", "-", "--format"];
+    live_reading(&menshen, &[&args[..], &["csv"]].concat(), rows)
+        .failed(1, "line 2: has \\\", as MySQL writes a quotation mark: say --format mysql-csv");
+    let said = live_reading(&menshen, &[&args[..], &["mysql-csv"]].concat(), rows).good();
+    assert_eq!(said, "2 rows: 2 created, 0 linked, 0 unchanged, 0 refused\ntaken for nothing: nickname 1 \\N");
+    assert_eq!(menshen.login("dave")["user"]["nickname"], "\"D\"");
+}
+
+#[test]
 fn a_file_that_is_not_understood_is_bad_usage_and_changes_nothing() {
     let backend = Backend::start();
     let menshen = importing(&backend).start();

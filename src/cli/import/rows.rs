@@ -13,7 +13,11 @@ use std::{
 use serde_json::Value;
 use time::{Date, Month, PrimitiveDateTime, Time, UtcOffset};
 
-use super::Format;
+use super::{
+    Format,
+    nothing::Nothing,
+    quotes::{BadQuotes, Quotes, bad_quotes},
+};
 use crate::admin::import::ImportRow;
 
 /// Longest row, in bytes.
@@ -110,6 +114,8 @@ pub(super) enum Unreadable {
     Header(String),
     #[error("line {line}: a row of more than {LONGEST_ROW} bytes: is a quotation mark not closed?")]
     TooLong { line: u64 },
+    #[error(transparent)]
+    Quotes(#[from] BadQuotes),
     #[error("cannot read: {0}")]
     Io(#[from] io::Error),
 }
@@ -118,6 +124,7 @@ pub(super) enum Unreadable {
 pub(super) struct Rows<'a> {
     how: &'a Reading,
     source: Source<'a>,
+    nothing: Nothing,
 }
 
 enum Source<'a> {
@@ -137,28 +144,38 @@ enum Source<'a> {
 impl<'a> Rows<'a> {
     /// Begins to read; the header has to be right.
     pub(super) fn open(file: Box<dyn Read + 'a>, how: &'a Reading) -> Result<Self, Unreadable> {
-        let delimiter = match how.format {
-            Format::Csv => b',',
-            Format::Tsv => b'\t',
-            Format::Ndjson => return Ok(Self { how, source: Source::Lines { reader: BufReader::new(file), line: 0 } }),
+        let nothing = Nothing::default();
+        let (delimiter, escape, file): (_, _, Box<dyn Read + 'a>) = match how.format {
+            Format::Csv => (b',', None, Box::new(Quotes::new(file, false))),
+            Format::MysqlCsv => (b',', Some(b'\\'), Box::new(Quotes::new(file, true))),
+            Format::Tsv => (b'\t', None, file),
+            Format::Ndjson => {
+                return Ok(Self { how, source: Source::Lines { reader: BufReader::new(file), line: 0 }, nothing });
+            }
         };
         let room = Rc::new(Cell::new(LONGEST_ROW));
         let bounded = Bounded { inner: file, room: Rc::clone(&room) };
         let mut reader = csv::ReaderBuilder::new()
             .delimiter(delimiter)
-            .quoting(how.format == Format::Csv)
+            .quoting(how.format != Format::Tsv)
+            .escape(escape)
             .flexible(true)
             // A carriage return before it is trimmed with the last value; as part of the end it would put lines out by one.
             .terminator(csv::Terminator::Any(b'\n'))
             .from_reader(bounded);
         let headers = reader.headers().map_err(|error| unreadable(error, 1))?.clone();
         let columns = columns(headers.iter(), how)?;
-        Ok(Self { how, source: Source::Table { reader, columns, room, record: csv::StringRecord::new() } })
+        Ok(Self { how, source: Source::Table { reader, columns, room, record: csv::StringRecord::new() }, nothing })
+    }
+
+    /// What was taken for nothing so far.
+    pub(super) const fn nothing(&self) -> &Nothing {
+        &self.nothing
     }
 
     /// The next row; `None` at the end.
     pub(super) fn next(&mut self) -> Result<Option<Row>, Unreadable> {
-        let how = self.how;
+        let (how, nothing) = (self.how, &mut self.nothing);
         match &mut self.source {
             Source::Table { reader, columns, room, record } => {
                 room.set(LONGEST_ROW);
@@ -167,7 +184,7 @@ impl<'a> Rows<'a> {
                     Ok(false) => Ok(None),
                     Ok(true) => {
                         let line = record.position().map_or(line, csv::Position::line);
-                        Ok(Some(Row { line, read: table_row(how, columns, record) }))
+                        Ok(Some(Row { line, read: table_row(how, columns, record, nothing) }))
                     }
                     Err(error) => match error.kind() {
                         csv::ErrorKind::Utf8 { pos, .. } => {
@@ -183,7 +200,7 @@ impl<'a> Rows<'a> {
                 let Some(text) = next_line(reader, *line)? else { return Ok(None) };
                 let text = if *line == 1 { text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text) } else { &text };
                 if !text.trim_ascii().is_empty() {
-                    return Ok(Some(Row { line: *line, read: json_row(how, text) }));
+                    return Ok(Some(Row { line: *line, read: json_row(how, text, nothing) }));
                 }
             },
         }
@@ -226,15 +243,24 @@ fn field_of(column: &str, how: &Reading) -> Option<Field> {
     renamed.or_else(|| Field::named(&column.to_ascii_lowercase()).filter(|field| !is_elsewhere(field)))
 }
 
-fn table_row(how: &Reading, columns: &[Option<Field>], record: &csv::StringRecord) -> Result<ImportRow, Wrong> {
+fn table_row(
+    how: &Reading,
+    columns: &[Option<Field>],
+    record: &csv::StringRecord,
+    nothing: &mut Nothing,
+) -> Result<ImportRow, Wrong> {
     if record.len() != columns.len() {
         return Err(Wrong::row(format!("has {} columns in place of {}", record.len(), columns.len())));
     }
     let mut values = Values::default();
     for (field, text) in columns.iter().zip(record) {
         let Some(field) = field else { continue };
-        let text = if how.format == Format::Tsv { unescaped(text) } else { Some(text.to_owned()) };
-        if let Some(text) = text.filter(|text| !text.trim().is_empty()) {
+        // As it stands in the file: an escaped `\\N` of a TSV is a text.
+        if nothing.is(*field, text) {
+            continue;
+        }
+        let text = if how.format == Format::Tsv { unescaped(text) } else { text.to_owned() };
+        if !text.trim().is_empty() {
             values.set(*field, text);
         }
     }
@@ -242,10 +268,7 @@ fn table_row(how: &Reading, columns: &[Option<Field>], record: &csv::StringRecor
 }
 
 /// A value of `mysql --batch`.
-fn unescaped(text: &str) -> Option<String> {
-    if text == "NULL" || text == "\\N" {
-        return None;
-    }
+fn unescaped(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut signs = text.chars();
     while let Some(sign) = signs.next() {
@@ -260,10 +283,10 @@ fn unescaped(text: &str) -> Option<String> {
             },
         }
     }
-    Some(plain)
+    plain
 }
 
-fn json_row(how: &Reading, text: &[u8]) -> Result<ImportRow, Wrong> {
+fn json_row(how: &Reading, text: &[u8], nothing: &mut Nothing) -> Result<ImportRow, Wrong> {
     let Ok(Value::Object(members)) = serde_json::from_slice(text) else {
         return Err(Wrong::row("is not a JSON object in UTF-8"));
     };
@@ -281,13 +304,16 @@ fn json_row(how: &Reading, text: &[u8]) -> Result<ImportRow, Wrong> {
             return Err(Wrong::row("has a field of another name: say --column FIELD=NAME, or --ignore-other-columns"));
         };
         match scalar(value, field) {
-            Ok(Some(text)) if !text.trim().is_empty() => {
+            // JSON has a `null` of its own, so a name may be that word; an identity is none.
+            Ok(Some(text)) if field == Field::Nickname && text.trim().is_empty() => {}
+            Ok(Some(text)) if field != Field::Nickname && nothing.is(field, &text) => {}
+            Ok(Some(text)) => {
                 if values.texts.contains_key(&field) {
                     return Err(Wrong::field(field.name(), "is there twice"));
                 }
                 values.set(field, text);
             }
-            Ok(_) => {}
+            Ok(None) => {}
             Err(says) => return Err(Wrong::field(field.name(), says)),
         }
     }
@@ -470,7 +496,7 @@ impl<R: Read> Read for Bounded<R> {
 fn unreadable(error: csv::Error, line: u64) -> Unreadable {
     match error.into_kind() {
         csv::ErrorKind::Io(error) if error.kind() == io::ErrorKind::FileTooLarge => Unreadable::TooLong { line },
-        csv::ErrorKind::Io(error) => Unreadable::Io(error),
+        csv::ErrorKind::Io(error) => bad_quotes(&error).map_or(Unreadable::Io(error), Unreadable::Quotes),
         csv::ErrorKind::Utf8 { .. } => Unreadable::Header("line 1: the names of the columns are not UTF-8".to_owned()),
         // The text of the others may quote the file.
         _ => Unreadable::Header(format!("line {line}: is not a table")),
@@ -523,6 +549,63 @@ mod tests {
         let rows = read(b"id\topenid\tnickname\n17\tNULL\ta\\tb\\\\\"\n", &how(Format::Tsv));
         let row = rows[0].read.as_ref().unwrap();
         assert_eq!((row.openids.len(), row.nickname.as_deref()), (0, Some("a\tb\\\"")));
+    }
+
+    /// Each way to write nothing in each format, and what is a text although it looks like one.
+    #[test]
+    fn nothing_is_nothing_in_every_format() {
+        let header = "id,openid,unionid,phone,nickname,avatar_url,user_type,roles,created_at\n";
+        for word in ["NULL", "null", "\\N", "", " ", "\"NULL\"", "\"\\N\"", "\"\""] {
+            let text = format!("{header}17{}\n", format!(",{word}").repeat(8));
+            for format in [Format::Csv, Format::MysqlCsv, Format::Tsv] {
+                let (text, is_quoted) =
+                    (text.replace(',', if format == Format::Tsv { "\t" } else { "," }), word.contains('"'));
+                // A TSV has no quotation marks, and in MySQL's an escape between them is one.
+                if is_quoted && (format == Format::Tsv || (format == Format::MysqlCsv && word.contains('\\'))) {
+                    continue;
+                }
+                let how = how(format);
+                let mut rows = Rows::open(Box::new(text.as_bytes()), &how).unwrap();
+                let row = rows.next().unwrap().unwrap().read.unwrap();
+                let expected = ImportRow { id: "17".to_owned(), ..ImportRow::default() };
+                let [row, expected] = [&row, &expected].map(|row| serde_json::to_value(row).unwrap());
+                assert_eq!(row, expected, "{format:?} {word:?}");
+                let counted = rows.nothing().in_words().unwrap_or_default();
+                let word = word.trim_matches('"').trim();
+                let expected = if word.is_empty() { String::new() } else { format!("openid 1 {word}; unionid 1 {word}") };
+                assert!(
+                    counted.starts_with(&expected) && counted.is_empty() == word.is_empty(),
+                    "{format:?} {word:?}: {counted}"
+                );
+            }
+        }
+        let rows = read(b"id\nNULL\n\\N\nnull\n", &how(Format::Csv));
+        assert!(rows.iter().all(|row| wrong(row).1 == Some("id")), "no user is called so");
+        let how = how(Format::Ndjson);
+        let text = br#"{"id":"1","openid":"NULL","unionid":"\\N","phone":null,"nickname":"null","avatar_url":""}
+{"id":"NULL"}"#;
+        let mut rows = Rows::open(Box::new(&text[..]), &how).unwrap();
+        let row = rows.next().unwrap().unwrap().read.unwrap();
+        assert_eq!((row.openids.len(), row.unionid, row.nickname.as_deref()), (0, None, Some("null")));
+        assert_eq!(wrong(&rows.next().unwrap().unwrap()).1, Some("id"));
+        assert_eq!(rows.nothing().in_words().as_deref(), Some("id 1 NULL; openid 1 NULL; unionid 1 \\N"));
+        // An escaped backslash of a TSV.
+        let rows = read(b"id\tnickname\n17\t\\\\N\n", &self::how(Format::Tsv));
+        assert_eq!(rows[0].read.as_ref().unwrap().nickname.as_deref(), Some("\\N"));
+    }
+
+    #[test]
+    fn what_mysql_writes_into_a_file_is_read_where_it_is_asked_for_and_else_refused() {
+        let text = "id,nickname,unionid\n\"1\",\"say \\\"hi\\\", 小明\",\\N\n\"2\",\"C:\\\\\",\\N\n";
+        let rows = read(text.as_bytes(), &how(Format::MysqlCsv));
+        let names: Vec<_> = rows.iter().map(|row| row.read.as_ref().unwrap().nickname.as_deref().unwrap()).collect();
+        assert_eq!(names, ["say \"hi\", 小明", "C:\\"]);
+        let how = how(Format::Csv);
+        let text = format!("id,nickname,unionid\n0,ok,\n{}", text.split_once('\n').unwrap().1);
+        let mut rows = Rows::open(Box::new(text.as_bytes()), &how).unwrap();
+        assert_eq!(rows.next().unwrap().unwrap().read.unwrap().id, "0", "what stands before it is read");
+        let error = rows.next().unwrap_err();
+        assert_eq!(error.to_string(), "line 3: has \\\", as MySQL writes a quotation mark: say --format mysql-csv");
     }
 
     #[test]

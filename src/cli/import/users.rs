@@ -37,7 +37,7 @@ const FULL: usize = 1 << 20;
 pub(super) fn run(source: &Source, args: &UsersArgs, out: &mut impl Write, err: &mut impl Write) -> io::Result<ExitCode> {
     let is_stdin = args.file.as_os_str() == "-";
     let Some(format) = args.format.or_else(|| Format::of(&args.file)) else {
-        writeln!(err, "menshen: say --format csv, tsv or ndjson: the name of the file does not tell")?;
+        writeln!(err, "menshen: say --format csv, mysql-csv, tsv or ndjson: the name of the file does not tell")?;
         return Ok(ExitCode::from(BAD_USAGE));
     };
     let file: Box<dyn Read> = if is_stdin {
@@ -75,7 +75,7 @@ pub(super) fn run(source: &Source, args: &UsersArgs, out: &mut impl Write, err: 
         let mut import = Import::new(operator, args.dry_run, &mut report);
         let read = import.all(&mut rows).await;
         refused = import.counts.refused;
-        import.summary(out)?;
+        import.summary(&rows, out)?;
         Ok(read?)
     })?;
     Ok(if refused > 0 && done == ExitCode::SUCCESS { ExitCode::FAILURE } else { done })
@@ -227,7 +227,7 @@ impl<'a, W: Write> Import<'a, W> {
         }
     }
 
-    fn summary(&self, out: &mut impl Write) -> io::Result<()> {
+    fn summary(&self, rows_read: &Rows<'_>, out: &mut impl Write) -> io::Result<()> {
         let Counts { rows, created, linked, unchanged, refused, unreachable, left_out } = &self.counts;
         let trial = if self.is_trial { " (a trial: nothing was kept)" } else { "" };
         writeln!(out, "{rows} rows: {created} created, {linked} linked, {unchanged} unchanged, {refused} refused{trial}")?;
@@ -239,6 +239,9 @@ impl<'a, W: Write> Import<'a, W> {
         }
         if *left_out > 0 {
             writeln!(out, "{left_out} nicknames or pictures were left out: not of a form that is kept")?;
+        }
+        if let Some(words) = rows_read.nothing().in_words() {
+            writeln!(out, "taken for nothing: {words}")?;
         }
         Ok(())
     }

@@ -1,0 +1,63 @@
+//! Values that mean nothing, as databases write them where a format has no other way.
+//!
+//! Somebody may be called `null`, so it is counted what was taken for nothing, and told.
+
+use std::collections::BTreeMap;
+
+use super::rows::Field;
+
+/// MySQL and most tools, `psql` and MySQL's files, and what is made by a program.
+const WORDS: [&str; 3] = ["NULL", "\\N", "null"];
+
+/// How often each word stood in the place of a value.
+#[derive(Debug, Default)]
+pub(super) struct Nothing(BTreeMap<Field, [u64; WORDS.len()]>);
+
+impl Nothing {
+    /// Whether a value means nothing: it is empty, or a word for it, which is counted.
+    pub(super) fn is(&mut self, field: Field, text: &str) -> bool {
+        let text = text.trim();
+        let Some(word) = WORDS.iter().position(|word| *word == text) else { return text.is_empty() };
+        let counts = self.0.entry(field).or_default();
+        counts[word] += 1;
+        true
+    }
+
+    /// What was taken so, by column: `unionid 12 NULL; nickname 1 NULL, 2 null`.
+    pub(super) fn in_words(&self) -> Option<String> {
+        let columns: Vec<_> = self.0.iter().map(|(field, counts)| format!("{} {}", field.name(), counted(counts))).collect();
+        (!columns.is_empty()).then(|| columns.join("; "))
+    }
+}
+
+fn counted(counts: &[u64; WORDS.len()]) -> String {
+    let all = counts.iter().zip(WORDS).filter(|(count, _)| **count > 0);
+    all.map(|(count, word)| format!("{count} {word}")).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_for_nothing_are_counted_and_nothing_else_is_one() {
+        let mut nothing = Nothing::default();
+        assert_eq!(nothing.in_words(), None);
+        for (field, text, is) in [
+            (Field::UnionId, "NULL", true),
+            (Field::UnionId, " NULL ", true),
+            (Field::UnionId, "\\N", true),
+            (Field::Nickname, "null", true),
+            (Field::Nickname, "", true),
+            (Field::Nickname, "  ", true),
+            (Field::Nickname, "Null", false),
+            (Field::Nickname, "nulla", false),
+            (Field::Nickname, "N", false),
+            (Field::Nickname, "\\n", false),
+            (Field::Nickname, "0", false),
+        ] {
+            assert_eq!(nothing.is(field, text), is, "{text:?}");
+        }
+        assert_eq!(nothing.in_words().as_deref(), Some("unionid 2 NULL, 1 \\N; nickname 1 null"));
+    }
+}

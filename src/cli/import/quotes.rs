@@ -1,0 +1,202 @@
+//! Quotation marks in CSV (RFC 4180), looked at on the way to the reader of the table.
+//!
+//! That reader takes anything, and guesses: with the `\"` of MySQL in place of `""` values end early and rows run into each other. What
+//! would have to be guessed is refused here, by line, before it is read as something else.
+
+use std::io::{self, Read};
+
+/// A quotation mark that RFC 4180 does not have there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {fault}")]
+pub(super) struct BadQuotes {
+    line: u64,
+    fault: Fault,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+enum Fault {
+    #[error("has \\\", as MySQL writes a quotation mark: say --format mysql-csv")]
+    Backslash,
+    #[error("has a quotation mark between quotation marks that is not doubled")]
+    NotDoubled,
+    #[error("begins a value with a quotation mark that is not closed")]
+    NotClosed,
+}
+
+/// Passes the bytes of a table on, up to the first quotation mark that is wrong.
+pub(super) struct Quotes<R> {
+    inner: R,
+    /// In quotation marks a backslash stands before a sign that is meant as it is.
+    has_escapes: bool,
+    state: State,
+    /// How much of a byte order mark has been read; more than all of it: what follows is the table.
+    mark: usize,
+    line: u64,
+    /// Where the value with quotation marks begins, and whether `\"` is in it.
+    opened: u64,
+    has_backslash_quote: bool,
+    before: u8,
+    wrong: Option<BadQuotes>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Start,
+    Plain,
+    Quoted,
+    /// After a backslash between quotation marks.
+    Escaped,
+    /// After a quotation mark that ends the value, or is the first of two.
+    Mark,
+    /// After the carriage return behind that.
+    Return,
+}
+
+const BYTE_ORDER_MARK: [u8; 3] = *b"\xef\xbb\xbf";
+
+impl<R> Quotes<R> {
+    pub(super) const fn new(inner: R, has_escapes: bool) -> Self {
+        Self {
+            inner,
+            has_escapes,
+            state: State::Start,
+            mark: 0,
+            line: 1,
+            opened: 1,
+            has_backslash_quote: false,
+            before: 0,
+            wrong: None,
+        }
+    }
+
+    fn step(&mut self, byte: u8) -> Result<(), BadQuotes> {
+        if BYTE_ORDER_MARK.get(self.mark) == Some(&byte) {
+            self.mark += 1;
+            return Ok(());
+        }
+        self.mark = BYTE_ORDER_MARK.len();
+        let after_backslash = self.before == b'\\';
+        self.state = match (self.state, byte) {
+            (State::Start, b'"') => {
+                (self.opened, self.has_backslash_quote) = (self.line, false);
+                State::Quoted
+            }
+            (State::Plain, b'"') if after_backslash => return Err(self.fault(self.line, Fault::Backslash)),
+            (State::Start | State::Plain | State::Mark, b',' | b'\n') | (State::Return, b'\n') => State::Start,
+            (State::Start | State::Plain, _) => State::Plain,
+            (State::Quoted, b'\\') if self.has_escapes => State::Escaped,
+            (State::Quoted, b'"') => {
+                self.has_backslash_quote |= after_backslash;
+                State::Mark
+            }
+            (State::Quoted | State::Escaped, _) | (State::Mark, b'"') => State::Quoted,
+            (State::Mark, b'\r') => State::Return,
+            (State::Mark | State::Return, _) => return Err(self.fault(self.line, Fault::NotDoubled)),
+        };
+        // What a backslash has escaped escapes nothing itself.
+        self.before = if self.has_escapes { 0 } else { byte };
+        self.line += u64::from(byte == b'\n');
+        Ok(())
+    }
+
+    /// At the end of the file.
+    fn end(&self) -> Result<(), BadQuotes> {
+        match self.state {
+            State::Quoted | State::Escaped => Err(self.fault(self.opened, Fault::NotClosed)),
+            State::Start | State::Plain | State::Mark | State::Return => Ok(()),
+        }
+    }
+
+    const fn fault(&self, line: u64, fault: Fault) -> BadQuotes {
+        let fault = if self.has_backslash_quote { Fault::Backslash } else { fault };
+        BadQuotes { line, fault }
+    }
+}
+
+impl<R: Read> Read for Quotes<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if let Some(wrong) = self.wrong {
+            return Err(io::Error::other(wrong));
+        }
+        let read = self.inner.read(buffer)?;
+        if read == 0 && !buffer.is_empty() {
+            return self.end().map(|()| 0).map_err(io::Error::other);
+        }
+        for (n, byte) in buffer[..read].iter().enumerate() {
+            if let Err(wrong) = self.step(*byte) {
+                self.wrong = Some(wrong);
+                // The rows before it are read first.
+                return if n == 0 { Err(io::Error::other(wrong)) } else { Ok(n) };
+            }
+        }
+        Ok(read)
+    }
+}
+
+/// What an error of reading says of quotation marks.
+pub(super) fn bad_quotes(error: &io::Error) -> Option<BadQuotes> {
+    error.get_ref()?.downcast_ref().copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many bytes pass, and what is wrong with the next.
+    fn read(text: &str, has_escapes: bool) -> (usize, Option<String>) {
+        let mut passed = Vec::new();
+        let mut quotes = Quotes::new(text.as_bytes(), has_escapes);
+        let end = quotes.read_to_end(&mut passed);
+        assert_eq!(text.as_bytes()[..passed.len()], passed);
+        (passed.len(), end.err().map(|error| bad_quotes(&error).unwrap().to_string()))
+    }
+
+    #[test]
+    fn what_rfc_4180_has_passes() {
+        for text in [
+            "",
+            "a,b\n1,2\n",
+            "\u{feff}\"a\",\"b\"\r\n\"1\",\"2\"\r\n",
+            "\"a \"\"b\"\" c\",\"\"\"\",\"\"\n",
+            "\"two\nlines, and a comma\",x",
+            // A backslash at the end of a value is a backslash.
+            "\"C:\\\",x\n\"C:\\\"\n",
+            // Not of the RFC, but read in one way: the marks are part of a value without marks.
+            "5\" pipe, \"x\"\n",
+        ] {
+            assert_eq!(read(text, false), (text.len(), None), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_quotation_mark_that_would_have_to_be_guessed_is_refused_with_its_line() {
+        let backslash = "has \\\", as MySQL writes a quotation mark: say --format mysql-csv";
+        let not_doubled = "has a quotation mark between quotation marks that is not doubled";
+        let not_closed = "begins a value with a quotation mark that is not closed";
+        for (text, line, says) in [
+            ("id,n\n1,\"a \\\"b\\\" c\"\n", 2, backslash),
+            // Where the mark ends a value by the RFC the next one tells.
+            ("id,n\n1,\"a \\\"\"\n2,\"b\"\n", 3, backslash),
+            ("id,n\n1,\"a \\\"\"\n2,b\n", 2, backslash),
+            ("id,n\n1,\"a\\\",b\\\"c\"\n", 2, backslash),
+            ("id,n\n1,a\\\"b\n", 2, backslash),
+            ("id,n\n1,\"a\"b\n", 2, not_doubled),
+            ("id,n\n1,\"a\" ,x\n", 2, not_doubled),
+            ("id,n\n1,\"a\"\rb\n", 2, not_doubled),
+            ("id,n\n1,\"a\n2,b\n", 2, not_closed),
+            ("\"", 1, not_closed),
+        ] {
+            let (passed, wrong) = read(text, false);
+            assert_eq!(wrong, Some(format!("line {line}: {says}")), "{text:?}");
+            assert!(passed >= text.find('\n').map_or(1, |end| end + 1), "{text:?}: what stands before it passes");
+        }
+    }
+
+    #[test]
+    fn what_mysql_writes_passes_where_it_is_asked_for() {
+        let text = "1,\"a \\\"b\\\" c\",\\N\n2,\"C:\\\\\",\"\"\"\"\n3,\"\\\"\",\"two\nlines\"\n";
+        assert_eq!(read(text, true), (text.len(), None));
+        let (_, wrong) = read("1,\"a\\\"\n", true);
+        assert_eq!(wrong.unwrap(), "line 1: begins a value with a quotation mark that is not closed");
+    }
+}
