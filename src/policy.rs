@@ -27,7 +27,7 @@ pub use cors::{Cors, CorsFields};
 pub use credential::{Credential, Places};
 pub use decision::{Decision, TokenState};
 pub use forward_auth::{ForwardAuth, Question};
-pub use framing::{Body, Framing, FramingLimits};
+pub use framing::{Body, Framing, FramingLimits, METHODS};
 pub use head::{Head, HttpVersion, Parsed};
 pub use headers::{DropReason, HeaderPolicy, HeaderProblem, HeaderVerdict};
 pub use identity::{Asked, IdentityHeaders};

@@ -18,7 +18,7 @@ pub use address::{ClientIp, is_public};
 pub use extra_claims::ExtraClaims;
 pub use identity::{AppId, OpenId, UnionId, UserId, UserType};
 pub use instant::Timestamp;
-pub use phone::Phone;
+pub use phone::{MAINLAND, Phone};
 pub use secret::Secret;
 pub use session::{ClientType, SessionId};
 pub use sms::{SMS_CODE_DIGITS, SmsCode, SmsPurpose};

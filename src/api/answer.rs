@@ -145,6 +145,7 @@ pub(super) struct Sessions {
 /// One login on one device.
 #[derive(Serialize, ToSchema)]
 struct SessionEntry {
+    #[schema(pattern = "^[0-9a-f]{32}$")]
     id: String,
     client_type: ClientType,
     /// RFC 3339, UTC.

@@ -3,11 +3,13 @@
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use http::StatusCode;
+use serde_json::{Value, json};
 use utoipa::{
     OpenApi,
     openapi::{
-        Content, Paths, Ref, RefOr, ResponseBuilder,
+        Content, Paths, Ref, RefOr, Required, ResponseBuilder, Schema,
         path::Operation,
+        request_body::RequestBody,
         security::{Http, HttpAuthScheme, SecurityScheme},
     },
 };
@@ -23,7 +25,7 @@ use super::{
         wechat_push,
     },
 };
-use crate::error::ErrorCode;
+use crate::{error::ErrorCode, types::MAINLAND};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -75,9 +77,20 @@ use crate::error::ErrorCode;
 )]
 struct Contract;
 
-/// The `OpenAPI` 3.1 document of the API at `prefix`, as pretty JSON.
-pub fn openapi_json(prefix: &str) -> String {
+/// The `OpenAPI` 3.1 document of the API at `prefix`, which takes phones of these countries, as pretty JSON.
+pub fn openapi_json(prefix: &str, countries: &[String]) -> String {
     let mut document = Contract::openapi();
+    for (name, schema) in document.components.iter_mut().flat_map(|components| &mut components.schemas) {
+        let RefOr::T(Schema::Object(object)) = schema else { continue };
+        if name.ends_with("Body")
+            && let Some(RefOr::T(Schema::Object(phone))) = object.properties.get_mut("phone")
+        {
+            phone.pattern = Some(phone_pattern(countries));
+        }
+        if name == "WechatLoginBody" {
+            object.extensions = Some([("oneOf", both_or_neither("raw_data", "signature"))].into_iter().collect());
+        }
+    }
     let bearer = SecurityScheme::Http(
         Http::builder().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").description(Some("The access token.")).build(),
     );
@@ -86,11 +99,42 @@ pub fn openapi_json(prefix: &str) -> String {
     for (path, mut item) in std::mem::take(&mut document.paths.paths) {
         for operation in [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete].into_iter().flatten() {
             add_refusals(operation);
+            if let Some(RefOr::T(body)) = &mut operation.request_body {
+                without_null(body);
+            }
         }
         paths.paths.insert(format!("{prefix}{path}"), item);
     }
     document.paths = paths;
     document.to_pretty_json().unwrap_or_default() + "\n"
+}
+
+/// Two fields that go together; null is as good as absent.
+fn both_or_neither(one: &str, other: &str) -> Value {
+    let both = json!({ "required": [one, other], "properties": { one: { "type": "string" }, other: { "type": "string" } } });
+    let neither = json!({ "properties": { one: { "type": "null" }, other: { "type": "null" } } });
+    json!([both, neither])
+}
+
+/// A body that may be absent: utoipa takes that for one that may be `null`, which is no object.
+fn without_null(body: &mut RequestBody) {
+    for content in body.content.values_mut() {
+        let RefOr::T(content) = content else { continue };
+        let Some(RefOr::T(Schema::OneOf(either))) = &content.schema else { continue };
+        let there = either.items.iter().find(|item| matches!(item, RefOr::Ref(_)));
+        content.schema = there.cloned();
+        body.required = Some(Required::False);
+    }
+}
+
+/// Phones in their plain form, 11 digits of mainland China or E.164; the API takes what people write between and around them, too.
+fn phone_pattern(countries: &[String]) -> String {
+    let forms = countries.iter().map(|code| match code.as_str() {
+        MAINLAND => "1[3-9][0-9]{9}".to_owned(),
+        // Eight to fifteen digits in all.
+        code => format!("\\+{code}[0-9]{{{},{}}}", 8 - code.len().min(3), 15 - code.len().min(3)),
+    });
+    format!("^({})$", forms.collect::<Vec<_>>().join("|"))
 }
 
 /// What each route can refuse with.
@@ -154,7 +198,7 @@ fn add_refusals(operation: &mut Operation) {
         }
     }
     for (status, codes) in by_status {
-        let body = Content::new(Some(RefOr::<utoipa::openapi::Schema>::Ref(Ref::from_schema_name("ProblemDocument"))));
+        let body = Content::new(Some(RefOr::<Schema>::Ref(Ref::from_schema_name("ProblemDocument"))));
         let response = ResponseBuilder::new()
             .description(format!("`{}`", codes.join("`, `")))
             .content("application/problem+json", body)

@@ -22,15 +22,31 @@ use crate::{
     types::{ClientType, Malformed, SmsCode},
 };
 
+/// The methods that a route of the auth API takes, by its path after the prefix.
+pub(super) fn methods(path: &str) -> Option<&'static [&'static str]> {
+    Some(match path {
+        "/wechat/login" | "/password/login" | "/sms/send" | "/sms/login" | "/phone/sms" | "/phone/wechat" | "/refresh"
+        | "/logout" => &["POST"],
+        "/wechat/push" => &["GET", "HEAD", "POST"],
+        "/phone" => &["DELETE"],
+        "/me" => &["GET", "HEAD", "PATCH", "DELETE"],
+        "/me/export" | "/sessions" | "/jwks.json" | "/openapi.json" => &["GET", "HEAD"],
+        _ => {
+            let sid = path.strip_prefix("/sessions/")?;
+            (!sid.is_empty() && !sid.contains('/')).then_some(&["DELETE"])?
+        }
+    })
+}
+
 /// Proof that it is me, where my login is not fresh: one of the two.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "the schema of the body; `Fields` reads it, so that every wrong field is named at once")]
 pub(super) struct FreshProofBody {
     /// A code that was sent to my own phone, with the purpose `login`.
-    #[schema(min_length = 6, max_length = 6)]
+    #[schema(pattern = "^[0-9]{6}$")]
     sms_code: Option<String>,
     /// A code of `wx.login`.
-    #[schema(min_length = 1, max_length = 256)]
+    #[schema(min_length = 1, max_length = 256, pattern = "^[!-~]+$")]
     wechat_code: Option<String>,
 }
 

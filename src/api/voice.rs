@@ -8,11 +8,12 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use super::{
     error,
     problem::{FieldError, Problem},
+    routes,
 };
 use crate::{
     clock::Clock,
     dialect::{Dialect, Dialects, Refusal, WrongField},
-    policy::CorsFields,
+    policy::{CorsFields, METHODS},
 };
 
 /// Says no on behalf of the whole process.
@@ -48,6 +49,13 @@ impl Voices {
             None => Said::plainly(problem, request_id),
             Some(dialect) => Said::in_dialect(dialect, None, &self.refusal(problem, request_id)),
         }
+    }
+
+    /// `Allow` of a 405 of the gate (RFC 9110 section 15.5.6): the methods of a route of the auth API, elsewhere those that are passed
+    /// on.
+    pub fn allow(&self, path: &str) -> String {
+        let of_route = self.dialects.within_auth_api(path).and_then(routes::methods);
+        of_route.unwrap_or(&METHODS).join(", ")
     }
 
     /// The same as a response.

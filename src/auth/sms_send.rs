@@ -33,6 +33,11 @@ pub struct SmsSent {
 }
 
 impl Auth {
+    /// Country codes of the phones that are taken.
+    pub fn countries(&self) -> &[String] {
+        &self.parts.rules.sms.config.countries
+    }
+
     /// The number that somebody typed, where its country is served.
     pub fn phone(&self, text: &str) -> Result<Phone, Malformed> {
         Phone::parse(text, &self.parts.rules.sms.config.countries)

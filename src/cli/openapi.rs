@@ -3,10 +3,15 @@
 
 use std::io::{self, Write};
 
-use crate::{api, config::AuthConfig, metrics};
+use crate::{
+    api,
+    config::{AuthConfig, SmsConfig},
+    metrics,
+};
 
 pub(super) fn contract(out: &mut impl Write) -> io::Result<()> {
-    out.write_all(api::openapi_json(&AuthConfig::default().prefix).as_bytes())
+    let countries = SmsConfig::default().countries;
+    out.write_all(api::openapi_json(&AuthConfig::default().prefix, &countries).as_bytes())
 }
 
 pub(super) fn errors(out: &mut impl Write) -> io::Result<()> {

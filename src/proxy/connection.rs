@@ -382,8 +382,11 @@ pub(super) fn one_too_many(passage: &Passage) -> Refused {
 }
 
 /// What a refused client is told.
-pub(super) fn problem(refused: &Refused) -> Problem {
+pub(super) fn problem(snapshot: &Snapshot, refused: &Refused) -> Problem {
     let mut problem = Problem::new(refused.code);
+    if refused.code == ErrorCode::MethodNotAllowed {
+        problem.allow = Some(snapshot.voices.allow(&refused.path));
+    }
     if refused.code == ErrorCode::Overloaded {
         problem = problem.retry_after(RETRY);
     }
@@ -402,7 +405,7 @@ async fn refuse(
     timing: Timing,
     last: bool,
 ) -> bool {
-    let problem = problem(refused);
+    let problem = problem(snapshot, refused);
     let extent = refused.framing.as_ref();
     let keep = !last && answer::can_keep(extent);
     let request_id = snapshot.recorder.request_id();

@@ -321,7 +321,7 @@ fn request(bytes: &Bytes, passage: &Passage) -> Option<Parts> {
 
 /// Answers a refusal.
 async fn refuse(snapshot: &Snapshot, mut session: HttpSession, refused: &Refused, timing: &Timing) {
-    let problem = problem(refused);
+    let problem = problem(snapshot, refused);
     let request_id = snapshot.recorder.request_id();
     if refused.asked {
         let (status, fields) = verify::no(&problem, &request_id);

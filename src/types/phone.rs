@@ -12,7 +12,7 @@ use super::{Malformed, typed::TypedDigits};
 pub struct Phone(Arc<str>);
 
 /// The country code of mainland China.
-const MAINLAND: &str = "86";
+pub const MAINLAND: &str = "86";
 
 const NOT_E164: Malformed = Malformed("must be a phone number");
 const NOT_MAINLAND: Malformed = Malformed("must be a mobile number of mainland China, 11 digits");

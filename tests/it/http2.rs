@@ -384,6 +384,32 @@ fn what_has_no_single_reading_never_reaches_the_backend() {
     assert_eq!(raw.outcome(1), Outcome::Status(200), "the plain one passes");
 }
 
+/// RFC 9110 section 15.5.6.
+#[test]
+fn a_405_names_the_methods_that_are_taken_over_http2_too() {
+    let backend = Backend::start();
+    let menshen = Setup::before(backend.address).with(&h2c("")).with(RULES).start();
+    let client = Http2::connect(menshen.http);
+    let passed_on = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+    for (method, url, allow) in [
+        ("TRACE", "http://shop.example/open/x", passed_on),
+        ("TRACK", "http://shop.example/open/x", passed_on),
+        ("TRACE", "http://shop.example/auth/me", "GET, HEAD, PATCH, DELETE"),
+        ("PUT", "http://shop.example/auth/wechat/login", "POST"),
+        ("CONNECT", "shop.example:443", passed_on),
+    ] {
+        let answer = client.ask(request(method, url, &[]), b"").expect("an answer");
+        let header = |name: &str| answer.headers.get(name).map(|value| value.to_str().expect("text"));
+        assert_eq!((answer.status, header("x-menshen-error")), (405, Some("method_not_allowed")), "{method} {url}");
+        assert_eq!(
+            header("allow").map(|allow| allow.replace(',', ", ").replace("  ", " ")),
+            Some(allow.to_owned()),
+            "{method} {url}"
+        );
+    }
+    assert!(backend.received().is_empty());
+}
+
 #[test]
 fn trailers_of_a_client_go_nowhere() {
     let backend = Backend::start();

@@ -15,6 +15,7 @@ mod byte_backend;
 mod certificates;
 mod clients;
 mod configuration;
+mod contract;
 mod cors;
 mod credentials;
 mod demo;

@@ -159,13 +159,29 @@ fn methods_that_tunnel_or_echo_are_refused() {
     let backend = Backend::start();
     let menshen =
         Setup::before(backend.address).with("[[rule]]\nname = \"open\"\npath = \"/**\"\naccess = \"public\"").start();
-    for (method, target) in
-        [("TRACE", "/"), ("CONNECT", "a:443"), ("CONNECT", "/"), ("TRACK", "/"), ("get", "/"), ("FOO", "/")]
-    {
+    let passed_on = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+    for (method, target, allow) in [
+        ("TRACE", "/", Some(passed_on)),
+        ("TRACE", "/x?y=1", Some(passed_on)),
+        ("CONNECT", "a:443", Some(passed_on)),
+        ("CONNECT", "/", Some(passed_on)),
+        ("TRACK", "/", Some(passed_on)),
+        ("FOO", "/", Some(passed_on)),
+        // What the auth API answers takes fewer (RFC 9110 section 15.5.6).
+        ("TRACE", "/auth/me?x", Some("GET, HEAD, PATCH, DELETE")),
+        ("TRACE", "/auth/wechat/login", Some("POST")),
+        ("TRACE", "/auth/sessions/0123", Some("DELETE")),
+        ("TRACE", "/auth/nothing", Some(passed_on)),
+        ("TRACE", "/authors", Some(passed_on)),
+        // No method at all: 400.
+        ("get", "/", None),
+    ] {
         let mut client = Client::connect(menshen.http);
         client.send(format!("{method} {target} HTTP/1.1\r\nHost: a\r\n\r\n"));
         let answer = client.receive().unwrap_or_else(|| panic!("{method}: no answer"));
-        assert!(matches!(answer.status, 400 | 405), "{method} {target}: {}", answer.status);
+        let expected = if allow.is_some() { (405, Some("method_not_allowed")) } else { (400, Some("request_malformed")) };
+        assert_eq!((answer.status, answer.error()), expected, "{method} {target}");
+        assert_eq!(answer.header("Allow"), allow, "{method} {target}");
     }
     assert!(backend.received().is_empty());
 }

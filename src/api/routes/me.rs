@@ -25,15 +25,23 @@ use crate::{
 #[expect(dead_code, reason = "the schema of the body; `Fields` reads it, so that every wrong field is named at once")]
 pub(in crate::api) struct MePatch {
     /// Trimmed; without control characters, and not all of it invisible. WeChat's anonymous nickname is ignored.
-    #[schema(min_length = 1, max_length = 64)]
+    #[schema(
+        min_length = 1,
+        max_length = 64,
+        pattern = r"^[^\x00-\x1F\x7F-\x9F]*[0-9A-Za-z\u4E00-\u9FFF][^\x00-\x1F\x7F-\x9F]*$"
+    )]
     nickname: Option<String>,
     /// An http or https URL, and not of a file that only the mini program can see (`http://tmp/`).
-    #[schema(max_length = 512, format = "uri")]
+    #[schema(
+        max_length = 512,
+        pattern = r"^https?://([0-9A-Za-z]+(-[0-9A-Za-z]+)*\.)+[A-Za-z][0-9A-Za-z]*(-[0-9A-Za-z]+)*(:[1-9][0-9]{0,3})?([/?#][!-~]*)?$"
+    )]
     avatar_url: Option<String>,
-    #[schema(max_length = 500)]
+    /// Line breaks and tabs are the only control characters.
+    #[schema(max_length = 500, pattern = r"^[^\x00-\x08\x0B\x0C\x0E-\x1F\x7F-\x9F]*$")]
     bio: Option<String>,
     /// From 1900-01-01 on.
-    #[schema(format = Date)]
+    #[schema(format = Date, pattern = r"^(((19|[2-9][0-9])[0-9]{2})-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-(0[1-9]|1[0-9]|2[0-8]))|((19|[2-9][0-9])(0[48]|[2468][048]|[13579][26])|(2[048]|3[26]|[468][048]|[579][26])00)-02-29)$")]
     birthday: Option<String>,
 }
 

@@ -11,5 +11,5 @@ use crate::api::{ApiState, RequestContext, answer::Document, openapi_json, probl
 )]
 pub(in crate::api) async fn get(State(api): State<ApiState>, context: RequestContext) -> Result<Document, Problem> {
     api.auth.limits().api(context.client_ip)?;
-    Ok(Document(openapi_json(&api.prefix).into()))
+    Ok(Document(openapi_json(&api.prefix, api.auth.countries()).into()))
 }

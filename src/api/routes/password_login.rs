@@ -17,10 +17,10 @@ use crate::{
 #[expect(dead_code, reason = "the schema of the body; `Fields` reads it, so that every wrong field is named at once")]
 pub(in crate::api) struct PasswordLoginBody {
     /// The name that an operator gave, in any case.
-    #[schema(min_length = 1, max_length = 64)]
+    #[schema(min_length = 1, max_length = 64, pattern = "^[0-9A-Za-z_.@-]+$")]
     username: String,
     /// 1 to 256 bytes of UTF-8.
-    #[schema(min_length = 1, max_length = 256, format = "password")]
+    #[schema(min_length = 1, max_length = 256, format = "password", pattern = r"^([ -~]{1,256}|[^\x00-\x1F\x7F]{1,64})$")]
     password: String,
     /// Absent: `web`.
     client_type: Option<ClientType>,

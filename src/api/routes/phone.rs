@@ -5,6 +5,7 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
+use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::{
@@ -26,30 +27,37 @@ use crate::{
 #[expect(dead_code, reason = "the schema of the body; `Fields` reads it, so that every wrong field is named at once")]
 pub(in crate::api) struct PhoneSmsBody {
     /// In any spelling.
-    #[schema(min_length = 1, max_length = 64, example = "13800138000")]
+    #[schema(example = "13800138000")]
     phone: String,
     /// Six digits, sent with the purpose `bind`.
-    #[schema(min_length = 6, max_length = 6, example = "123456")]
+    #[schema(pattern = "^[0-9]{6}$", example = "123456")]
     code: String,
     /// Where my login is not fresh: a code that was sent to the phone that is bound now, with the purpose `login`.
-    #[schema(min_length = 6, max_length = 6)]
+    #[schema(pattern = "^[0-9]{6}$")]
     sms_code: Option<String>,
     /// Where my login is not fresh: a code of `wx.login`.
-    #[schema(min_length = 1, max_length = 256)]
+    #[schema(min_length = 1, max_length = 256, pattern = "^[!-~]+$")]
     wechat_code: Option<String>,
 }
 
 /// What the phone number button gave: `code`, or where the operator allows the old way `encrypted_data` and `iv`.
-#[derive(ToSchema)]
+#[derive(Deserialize, ToSchema)]
+#[serde(untagged)]
 #[expect(dead_code, reason = "the schema of the body; `Fields` reads it, so that every wrong field is named at once")]
-pub(in crate::api) struct PhoneWechatBody {
-    /// `e.detail.code` of the button; five minutes, one use. Not a code of `wx.login`.
-    #[schema(min_length = 1, max_length = 256)]
-    code: Option<String>,
-    /// `e.detail.encryptedData` of the button.
-    encrypted_data: Option<String>,
-    /// `e.detail.iv` of the button.
-    iv: Option<String>,
+pub(in crate::api) enum PhoneWechatBody {
+    Code {
+        /// `e.detail.code` of the button; five minutes, one use. Not a code of `wx.login`.
+        #[schema(min_length = 1, max_length = 256, pattern = "^[!-~]+$")]
+        code: String,
+    },
+    Encrypted {
+        /// `e.detail.encryptedData` of the button.
+        #[schema(max_length = 4096)]
+        encrypted_data: String,
+        /// `e.detail.iv` of the button.
+        #[schema(max_length = 64)]
+        iv: String,
+    },
 }
 
 /// Bind a phone by a code that was sent to it.

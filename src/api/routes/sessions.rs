@@ -26,7 +26,7 @@ pub(in crate::api) async fn list(State(api): State<ApiState>, caller: Caller) ->
 /// Sign one of my devices out.
 #[utoipa::path(
     delete, path = "/sessions/{sid}", operation_id = "end_session", tag = "session", security(("bearer" = [])),
-    params(("sid" = String, Path, description = "The `id` of one of my sessions.")),
+    params(("sid" = String, Path, description = "The `id` of one of my sessions.", pattern = "^[0-9a-f]{32}$")),
     responses((status = 204, description = "Signed out."))
 )]
 pub(in crate::api) async fn end(

@@ -17,10 +17,10 @@ use crate::{
 #[expect(dead_code, reason = "the schema of the body; `Fields` reads it, so that every wrong field is named at once")]
 pub(in crate::api) struct SmsLoginBody {
     /// In any spelling.
-    #[schema(min_length = 1, max_length = 64, example = "13800138000")]
+    #[schema(example = "13800138000")]
     phone: String,
     /// Six digits.
-    #[schema(min_length = 6, max_length = 6, example = "123456")]
+    #[schema(pattern = "^[0-9]{6}$", example = "123456")]
     code: String,
     /// Absent: `miniprogram`.
     client_type: Option<ClientType>,

@@ -16,7 +16,7 @@ use crate::{
 #[expect(dead_code, reason = "the schema of the body; `Fields` reads it, so that every wrong field is named at once")]
 pub(in crate::api) struct SmsSendBody {
     /// In any spelling: `138 0013 8000`, `+86 138...`, `0086138...`.
-    #[schema(min_length = 1, max_length = 64, example = "13800138000")]
+    #[schema(example = "13800138000")]
     phone: String,
     /// What the code is for. Absent: `login`.
     purpose: Option<SmsPurpose>,

@@ -41,10 +41,10 @@ type Parameters = Result<Query<PushParameters>, QueryRejection>;
 #[utoipa::path(
     get, path = "/wechat/push", operation_id = "wechat_push_check", tag = "wechat",
     params(
-        ("signature" = String, Query, description = "SHA-1 of the sorted token, timestamp and nonce."),
-        ("timestamp" = String, Query, description = "Seconds since 1970."),
-        ("nonce" = String, Query),
-        ("echostr" = String, Query)
+        ("signature" = String, Query, description = "SHA-1 of the sorted token, timestamp and nonce.", pattern = "^[0-9a-f]{40}$"),
+        ("timestamp" = String, Query, description = "Seconds since 1970.", pattern = "^[0-9]{1,12}$"),
+        ("nonce" = String, Query, pattern = "^[0-9A-Za-z]{1,64}$"),
+        ("echostr" = String, Query, pattern = "^[0-9A-Za-z+/=_-]{1,256}$")
     ),
     responses((status = 200, description = "The `echostr`.", body = String, content_type = "text/plain"))
 )]
@@ -66,10 +66,10 @@ pub(in crate::api) async fn get(State(api): State<ApiState>, query: Parameters) 
 #[utoipa::path(
     post, path = "/wechat/push", operation_id = "wechat_push", tag = "wechat",
     params(
-        ("signature" = String, Query, description = "SHA-1 of the sorted token, timestamp and nonce."),
+        ("signature" = String, Query, description = "SHA-1 of the sorted token, timestamp and nonce.", pattern = "^[0-9a-f]{40}$"),
         ("msg_signature" = Option<String>, Query, description = "In safe mode: that of the encrypted body too."),
-        ("timestamp" = String, Query, description = "Seconds since 1970."),
-        ("nonce" = String, Query)
+        ("timestamp" = String, Query, description = "Seconds since 1970.", pattern = "^[0-9]{1,12}$"),
+        ("nonce" = String, Query, pattern = "^[0-9A-Za-z]{1,64}$")
     ),
     request_body(content = String, content_type = "text/xml"),
     responses((status = 200, description = "`success`", body = String, content_type = "text/plain"))

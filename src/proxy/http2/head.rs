@@ -7,7 +7,7 @@
 //! stream is, never as the client claims.
 
 use bytes::{BufMut, BytesMut};
-use http::{HeaderName, HeaderValue, header, request::Parts};
+use http::{HeaderName, HeaderValue, Method, header, request::Parts};
 
 /// Fields that belong to a connection of HTTP/1.1 and make an HTTP/2 request malformed (RFC 9113 section 8.2.2).
 const OF_CONNECTIONS: [HeaderName; 5] = [
@@ -20,10 +20,7 @@ const OF_CONNECTIONS: [HeaderName; 5] = [
 
 /// Writes the head, or says why there is none. `bodiless`: the stream has ended with it.
 pub(super) fn write(request: &Parts, bodiless: bool) -> Result<BytesMut, &'static str> {
-    if !matches!(request.uri.scheme_str(), Some("http" | "https")) {
-        return Err("The :scheme is not http or https.");
-    }
-    let target = request.uri.path_and_query().ok_or("The :path is missing.")?.as_str();
+    let target = target(request)?;
     let mut out = BytesMut::with_capacity(512);
     // No line can be ended by one of these: a method is a token, and a `Uri` has no control characters or spaces.
     for part in [request.method.as_str(), " ", target, " HTTP/1.1\r\n"] {
@@ -59,6 +56,17 @@ pub(super) fn write(request: &Parts, bodiless: bool) -> Result<BytesMut, &'stati
     }
     out.put_slice(b"\r\n");
     Ok(out)
+}
+
+/// `:path`. A CONNECT has neither that nor a scheme (RFC 9113 section 8.5); it is written as HTTP/1.1 has it (RFC 9112 section 3.2.3),
+/// so that the gate refuses it as any other.
+fn target(request: &Parts) -> Result<&str, &'static str> {
+    match (request.uri.scheme_str(), request.uri.path_and_query(), request.uri.authority()) {
+        (None, None, Some(authority)) if request.method == Method::CONNECT => Ok(authority.as_str()),
+        (Some("http" | "https"), Some(path), _) => Ok(path.as_str()),
+        (Some("http" | "https"), None, _) => Err("The :path is missing."),
+        (Some(_) | None, _, _) => Err("The :scheme is not http or https."),
+    }
 }
 
 /// `:authority`, or `Host` where that stands alone (RFC 9113 section 8.3.1).
@@ -113,6 +121,18 @@ mod tests {
             written("http://h/p", &[("content-length", "5")], false).unwrap(),
             "POST /p HTTP/1.1\r\nhost: h\r\ncontent-length: 5\r\n\r\n"
         );
+    }
+
+    #[test]
+    fn a_connect_is_written_with_its_authority_and_nothing_else_is() {
+        let asked = |method: &str, uri: &str| {
+            let (parts, ()) = Request::builder().method(method).uri(uri).body(()).unwrap().into_parts();
+            write(&parts, true).map(|head| String::from_utf8(head.to_vec()).unwrap())
+        };
+        assert_eq!(asked("CONNECT", "h:443").unwrap(), "CONNECT h:443 HTTP/1.1\r\nhost: h:443\r\n\r\n");
+        for (method, uri) in [("GET", "h:443"), ("POST", "h:443"), ("CONNECT", "/p"), ("GET", "/p")] {
+            assert!(asked(method, uri).is_err(), "{method} {uri}");
+        }
     }
 
     #[test]
