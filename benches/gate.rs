@@ -147,6 +147,7 @@ fn decide(c: &mut Criterion) {
         token_in_query: false,
         idle_timeout: None,
         cors: false,
+        allow_encoded: Vec::new(),
         report_only: None,
     };
     let others = (0..20).map(|n| rule(n, format!("/area-{n}/*/things/**"), Access::Public));

@@ -57,7 +57,7 @@ pub use mint::MintConfig;
 pub use problems::{Problem, Problems};
 pub use reference::reference;
 pub use reload::ReloadConfig;
-pub use rules::{Access, RuleConfig};
+pub use rules::{Access, EncodedDelimiter, RuleConfig};
 pub use server::ServerConfig;
 pub use sms::{
     AliyunConfig, DypnsConfig, Filling, JsonTemplate, SmsConfig, SmsProvider, Template, TencentConfig, TestPhone,

@@ -17,9 +17,10 @@ use crate::{
     error::ErrorCode,
     metrics::Metrics,
     policy::{
-        Answered, Body, Cors, CorsFields, Credential, Decision, DropReason, ForwardAuth, FramingLimits, Head, HeaderPolicy,
-        HeaderVerdict, HttpVersion, Origin, Parsed, Places, Question, Refusal, Rule, RuleSet, Ruling, Target, TokenState,
-        client_ip, cors, credential, decision, framing, head, headers::AUTH_ASSERTION, identity, is_under, path,
+        AllowedDelimiters, Answered, Body, Cors, CorsFields, Credential, Decision, DropReason, ForwardAuth, FramingLimits,
+        Head, HeaderPolicy, HeaderVerdict, HttpVersion, Origin, Parsed, Places, Question, Refusal, Rule, RuleSet, Ruling,
+        Target, TokenState, client_ip, cors, credential, decision, framing, head, headers::AUTH_ASSERTION, identity,
+        is_under, path,
     },
     types::Timestamp,
 };
@@ -332,7 +333,7 @@ impl Gate {
             .and_then(|framing| framing::check_rest(&framing, &bytes[length..]).map(|()| framing));
         let framing = match framing {
             Ok(framing) => framing,
-            Err(refusal) => return refuse(&head, refusal, origin, None),
+            Err(refusal) => return self.refuse(&head, refusal, origin, None),
         };
         let extent = Extent {
             head: length,
@@ -341,32 +342,24 @@ impl Gate {
             expects_continue: framing.expect_continue,
         };
         if let Some(forward_auth) = self.forward_auth.as_ref().filter(|it| it.is_asked(head.target)) {
-            return match forward_auth.question(&head, peer) {
+            return match forward_auth.question(&head, peer, |target, method| self.target(target, method)) {
                 Ok(question) => self.verify(forward_auth, &head, question, origin, extent, now),
                 Err(refusal) => no(refused(&head, refusal, origin, Some(extent))),
             };
         }
+        if let Some(preflight) = self.preflight(&head, origin, extent) {
+            return preflight;
+        }
         let passage = |target, rule, identity, would| {
             Box::new(self.passage(bytes, &head, target, origin, extent, framing.websocket, rule, identity, would))
         };
-        let target = match (path::check(head.target), self.as_it_came(head.target)) {
+        let target = match (self.target(head.target, head.method), self.as_it_came(head.target)) {
             (Ok(target), _) => target,
             (Err(refusal), Some(target)) => {
                 return Verdict::Forward(passage(target, None, None, Some(Would::Refuse(refusal.code))));
             }
-            (Err(refusal), None) => return refuse(&head, refusal, origin, Some(extent)),
+            (Err(refusal), None) => return self.refuse(&head, refusal, origin, Some(extent)),
         };
-        if let Some(cors) = &self.cors
-            && let Some(method) = cors::asked_method(&head)
-        {
-            let here = self.is_answered_here(method, target.path);
-            let rule = (!here).then(|| self.rules.find(target.path, method).rule);
-            if rule.is_none_or(|rule| rule.cors) {
-                let fields = Some(cors.preflight(&head));
-                let passage = Passage::unsent(&head, head.target, target, origin, extent, rule.map(|rule| rule.index));
-                return Verdict::Preflight(Box::new(Passage { cors: fields, ..passage }));
-            }
-        }
         if self.is_answered_here(head.method, target.path) {
             let fields = self.cors.as_ref().map(|cors| cors.answer(&head));
             let mut passage = passage(target, None, None, None);
@@ -405,6 +398,30 @@ impl Gate {
                 Verdict::Refuse(Box::new(Refused { rule: Some(rule.index), cors: fields, ..refused }))
             }
         }
+    }
+
+    /// The answer to a browser that asks what a page may send, where that is menshen's to give.
+    fn preflight(&self, head: &Head<'_>, origin: Origin, extent: Extent) -> Option<Verdict> {
+        let cors = self.cors.as_ref()?;
+        let method = cors::asked_method(head)?;
+        let (target, rule) = match self.target(head.target, method) {
+            Ok(target) if self.is_answered_here(method, target.path) => (target, None),
+            Ok(target) => {
+                let rule = self.rules.find(target.path, method).rule;
+                if !rule.cors {
+                    return None;
+                }
+                (target, Some(rule.index))
+            }
+            Err(_) if self.as_it_came(head.target).is_some() => return None,
+            // The request itself will be refused, and the page may read why.
+            Err(_) => {
+                let target = path::as_it_came(head.target)?;
+                (target, Some(self.rules.find(target.path, method).rule.index))
+            }
+        };
+        let passage = Passage::unsent(head, head.target, target, origin, extent, rule);
+        Some(Verdict::Preflight(Box::new(Passage { cors: Some(cors.preflight(head)), ..passage })))
     }
 
     /// Answers a proxy's question as if the request that it is about had come here.
@@ -457,6 +474,31 @@ impl Gate {
             },
             authorization: authorization.and_then(|value| HeaderValue::from_bytes(value).ok()),
         }))
+    }
+
+    /// The parts of a target that has one reading, or several that its rule allows.
+    fn target<'t>(&self, target: &'t str, method: &str) -> Result<Target<'t>, Refusal> {
+        path::check(target).or_else(|refusal| {
+            if self.rules.allow_delimiters() { self.target_by_rule(target, method) } else { Err(refusal) }
+        })
+    }
+
+    /// The same where some rule allows delimiters to be percent-encoded.
+    #[cold]
+    fn target_by_rule<'t>(&self, target: &'t str, method: &str) -> Result<Target<'t>, Refusal> {
+        let path = path::split(target).path;
+        let ruling = self.rules.find(path, method);
+        let here = self.is_answered_here(method, path);
+        let allowed = if here { AllowedDelimiters::default() } else { ruling.allowed_delimiters() };
+        path::check_decoded(target, allowed, |decoded| {
+            !self.is_answered_here(method, decoded) && self.rules.find_decoded(decoded, method).is_same(&ruling)
+        })
+    }
+
+    /// A refusal before any rule has been asked, which pages of allowed origins may read.
+    fn refuse(&self, head: &Head<'_>, refusal: Refusal, origin: Origin, extent: Option<Extent>) -> Verdict {
+        let cors = self.cors.as_ref().map(|cors| cors.answer(head));
+        Verdict::Refuse(Box::new(Refused { cors, ..refused(head, refusal, origin, extent) }))
     }
 
     /// The parts of an ambiguous target that the backend gets all the same, because nothing is enforced that it could belong to.
@@ -649,10 +691,6 @@ pub fn compile_policy(config: &Config) -> Result<(RuleSet, HeaderPolicy), GatePr
             Err(of_rules.chain(of_headers).collect())
         }
     }
-}
-
-fn refuse(head: &Head<'_>, refusal: Refusal, origin: Origin, extent: Option<Extent>) -> Verdict {
-    Verdict::Refuse(Box::new(refused(head, refusal, origin, extent)))
 }
 
 /// A refusal that a proxy asked for.

@@ -31,7 +31,7 @@ pub use framing::{Body, Framing, FramingLimits, METHODS};
 pub use head::{Head, HttpVersion, Parsed};
 pub use headers::{DropReason, HeaderPolicy, HeaderProblem, HeaderVerdict};
 pub use identity::{Asked, IdentityHeaders};
-pub use path::Target;
+pub use path::{AllowedDelimiters, Target};
 pub use rules::{Rule, RuleProblem, RuleSet, Ruling, Standing};
 
 use crate::error::ErrorCode;

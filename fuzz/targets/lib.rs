@@ -6,6 +6,7 @@
 
 pub mod config;
 pub mod dialect;
+pub mod encoded;
 pub mod encrypted_phone;
 pub mod forwarded;
 pub mod headers;
@@ -21,9 +22,10 @@ pub mod world;
 pub type Target = fn(&[u8]);
 
 /// Every target by the name of its corpus.
-pub const ALL: [(&str, Target); 10] = [
+pub const ALL: [(&str, Target); 11] = [
     ("config", config::run),
     ("dialect", dialect::run),
+    ("encoded", encoded::run),
     ("encrypted_phone", encrypted_phone::run),
     ("forwarded", forwarded::run),
     ("headers", headers::run),

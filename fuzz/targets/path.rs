@@ -35,6 +35,7 @@ pub fn run(data: &[u8]) {
         let spaces = once.contains(&b' ');
         assert!(read == once || (spaces && read == readers::cut(&once)), "{text:?} decoded");
     }
+    assert_eq!(readers::names(&readers::cut_names(&once)), readers::names(&once), "{text:?} has a name of dots and blanks");
     let depth = |path: &[u8]| path.iter().filter(|&&byte| byte == b'/').count();
     assert_eq!(depth(raw), depth(&once), "{text:?} has a hidden separator");
     let carried = http::uri::PathAndQuery::try_from(text).expect("what carries it on takes it");
@@ -54,9 +55,9 @@ pub fn run(data: &[u8]) {
     }
 }
 
-/// Without case and the slash at the end.
+/// Without case, the slash at the end, and dots and blanks at the end of names.
 fn lenient(path: &[u8]) -> Vec<u8> {
-    let lower = path.to_ascii_lowercase();
+    let lower = readers::cut_names(&path.to_ascii_lowercase());
     match lower.strip_suffix(b"/") {
         Some(shorter) if !shorter.is_empty() => shorter.to_vec(),
         _ => lower,

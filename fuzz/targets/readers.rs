@@ -51,6 +51,20 @@ pub fn cut(path: &[u8]) -> Vec<u8> {
     path.iter().copied().take_while(|byte| !matches!(byte, 0 | b'?' | b'#' | b'\r' | b'\n' | b' ')).collect()
 }
 
+/// Windows cuts dots and blanks off the end of each name.
+pub fn cut_names(path: &[u8]) -> Vec<u8> {
+    let cut = |segment: &[u8]| {
+        let end = segment.iter().rposition(|byte| !matches!(byte, b'.' | b' ')).map_or(0, |last| last + 1);
+        segment[..end].to_vec()
+    };
+    path.split(|&byte| byte == b'/').map(cut).collect::<Vec<_>>().join(&b'/')
+}
+
+/// How many segments have a name.
+pub fn names(path: &[u8]) -> usize {
+    path.split(|&byte| byte == b'/').filter(|segment| !segment.is_empty()).count()
+}
+
 /// What a server makes of a path.
 pub type Reading = fn(&[u8]) -> Vec<u8>;
 

@@ -24,8 +24,8 @@ pub const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 /// The secret of HS256, so that any token can be signed here.
 const SECRET: &[u8] = b"a secret of fuzz targets, which guards nothing";
 
-/// A config with a closed corner in an open area, an open page, and an area by token, where a cookie or
-/// the query of a WebSocket may bring it.
+/// A config with a closed corner in an open area, an open page, an area by token, where a cookie or the query of a WebSocket may
+/// bring it, and an open area, with a closed corner too, whose paths may have delimiters encoded.
 pub fn config() -> Config {
     let config = json!({
         "rule": [
@@ -33,20 +33,35 @@ pub fn config() -> Config {
             { "name": "open", "path": "/public/**", "access": "public" },
             { "name": "page", "path": "/page", "methods": ["GET"], "access": "public" },
             { "name": "members", "path": "/api/**", "access": "required", "token_cookie": "at", "token_in_query": true },
+            { "name": "closed-files", "path": "/files/closed/**", "access": "deny" },
+            { "name": "files", "path": "/files/**", "access": "public", "allow_encoded": ["%2F", "%25"] },
         ],
     });
     serde_json::from_value(config).expect("a config")
 }
 
-/// What these rules say of a path, without anything that menshen has for it.
-pub fn expected(path: &[u8], method: &str) -> Access {
+/// The rule that decides on a path, without anything that menshen has for it.
+pub fn rule(path: &[u8], method: &str) -> &'static str {
     let under = |prefix: &[u8]| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest[0] == b'/');
-    if under(b"/public/closed") {
-        Access::Deny
-    } else if under(b"/public") || (path == b"/page" && method == "GET") {
-        Access::Public
-    } else {
-        Access::Required
+    let areas: [(&[u8], &str); 5] = [
+        (b"/public/closed", "closed"),
+        (b"/public", "open"),
+        (b"/api", "members"),
+        (b"/files/closed", "closed-files"),
+        (b"/files", "files"),
+    ];
+    if path == b"/page" && method == "GET" {
+        return "page";
+    }
+    areas.into_iter().find(|(prefix, _)| under(prefix)).map_or("default", |(_, name)| name)
+}
+
+/// What that rule asks for.
+pub fn expected(path: &[u8], method: &str) -> Access {
+    match rule(path, method) {
+        "closed" | "closed-files" => Access::Deny,
+        "open" | "page" | "files" => Access::Public,
+        _ => Access::Required,
     }
 }
 

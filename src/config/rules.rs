@@ -67,6 +67,15 @@ pub struct RuleConfig {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     #[schemars(example = true)]
     pub cors: bool,
+    /// Let through paths with `%2F` or `%25` (`["%2F"]`, `["%25"]` or both) for a backend whose ids need them; elsewhere they are refused
+    /// (400). **A warning:** what such a path means depends on how often the servers behind decode it, and any of them may take `%2F` for
+    /// a `/`. So a path passes only if it is good and comes to this very rule as sent, decoded once and decoded twice: without a
+    /// segment of dots, an empty one, or another delimiter that was hidden. Rules see a part of an id as a segment of the path then, and
+    /// a rule of the backend's own, or of a proxy behind, may see another path than this one. `%2F` needs a `path` that ends in `/**`,
+    /// best one that has nothing else below it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(example = ["%2F"])]
+    pub allow_encoded: Vec<EncodedDelimiter>,
     /// For its paths alone what `gate.report_only` is for all. Unset: as that says. Paths that could be read in two ways are refused, and
     /// headers that name another path or method removed, unless everything reports.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -93,8 +102,18 @@ fn health() -> RuleConfig {
         token_in_query: false,
         idle_timeout: None,
         cors: false,
+        allow_encoded: Vec::new(),
         report_only: None,
     }
+}
+
+/// A delimiter of paths, percent-encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum EncodedDelimiter {
+    #[serde(rename = "%2F")]
+    Slash,
+    #[serde(rename = "%25")]
+    Percent,
 }
 
 /// What a rule asks for.

@@ -190,13 +190,20 @@ impl Gate {
             outcome,
             answered_by,
             would_refuse: passage.would.and_then(super::Would::code).map(ErrorCode::as_str),
-            path_reading: Some(
-                path::check(&passage.target).map_or_else(|wrong| wrong.detail, |_| words::ONE_READING).to_owned(),
-            ),
+            path_reading: Some(self.reading(passage).to_owned()),
             user: passage.identity.as_ref().map(|identity| identity.claims.sub().as_str().to_owned()),
             ..Explanation::new(passage.method.as_str(), passage.path(), passage.origin)
         };
         self.with_rule(config, told, passage.rule)
+    }
+
+    /// How the path is read.
+    fn reading(&self, passage: &Passage) -> &'static str {
+        match (path::check(&passage.target), self.target(&passage.target, passage.method.as_str())) {
+            (Ok(_), _) => words::ONE_READING,
+            (Err(_), Ok(_)) => words::ALLOWED_READINGS,
+            (Err(_), Err(wrong)) => wrong.detail,
+        }
     }
 
     fn with_rule(&self, config: &Config, told: Explanation, index: Option<usize>) -> Explanation {

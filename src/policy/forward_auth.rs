@@ -12,7 +12,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use http::HeaderName;
 use ipnet::IpNet;
 
-use super::{DropReason, Head, HeaderVerdict, Refusal, Target, framing::METHODS, path};
+use super::{DropReason, Head, HeaderVerdict, Refusal, Target, framing::METHODS};
 use crate::{
     config::{Config, ForgedHeaders, ForwardAuthDialect},
     error::ErrorCode,
@@ -68,8 +68,13 @@ impl ForwardAuth {
         }
     }
 
-    /// What is asked, or why there is no answer but no. `peer`: `None` on a Unix socket.
-    pub fn question<'a>(&self, head: &Head<'a>, peer: Option<IpAddr>) -> Result<Question<'a>, Refusal> {
+    /// What is asked, or why there is no answer but no. `peer`: `None` on a Unix socket. `read` checks a target and finds its parts.
+    pub fn question<'a>(
+        &self,
+        head: &Head<'a>,
+        peer: Option<IpAddr>,
+        read: impl Fn(&'a str, &str) -> Result<Target<'a>, Refusal>,
+    ) -> Result<Question<'a>, Refusal> {
         let peer = ClientIp::new(peer.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))).address();
         if !self.callers.iter().any(|network| network.contains(&peer)) {
             return Err(Refusal::wrong(ErrorCode::Forbidden, "forward_auth.trusted_callers does not list this address."));
@@ -82,7 +87,7 @@ impl ForwardAuth {
         if !METHODS.contains(&method) {
             return Err(Refusal::wrong(ErrorCode::MethodNotAllowed, "This method is not passed on."));
         }
-        Ok(Question { method, target, parts: path::check(target)? })
+        Ok(Question { method, target, parts: read(target, method)? })
     }
 
     /// Whether a header of the client must not reach the backend, which here the proxy has to see to. What the proxy itself
@@ -148,7 +153,7 @@ fn only<'a>(head: &Head<'a>, name: &str) -> Result<&'a str, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::{HeaderPolicy, HttpVersion};
+    use crate::policy::{HeaderPolicy, HttpVersion, path};
 
     fn compiled(dialect: ForwardAuthDialect) -> ForwardAuth {
         let mut config = Config::default();
@@ -163,7 +168,7 @@ mod tests {
         let headers: Vec<_> = sent.iter().map(|(name, value)| httparse::Header { name, value: value.as_bytes() }).collect();
         let head = Head { method: line.0, target: line.1, version: HttpVersion::Http11, headers: &headers };
         let peer = (!peer.is_empty()).then(|| peer.parse().unwrap());
-        let asked = compiled(dialect).question(&head, peer);
+        let asked = compiled(dialect).question(&head, peer, |target, _| path::check(target));
         asked.map(|asked| format!("{} {}", asked.method, asked.target)).map_err(|refusal| refusal.code)
     }
 

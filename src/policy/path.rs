@@ -3,12 +3,17 @@
 //! The rules decide on the very bytes that are forwarded. That is sound only when no decoding, merging or cutting that a
 //! backend may do leads to another path: so neither dot segments, empty segments, `;`, `\`, `#`, nor an encoding of anything
 //! that matters to routing gets through. What remains after one decoding holds nothing that a second one would change.
+//! A rule may allow `%2F` and `%25` in its paths (`allow_encoded`): then the path is checked decoded once and twice as well.
 //!
 //! Must stay true: an accepted path begins with one `/`, is visible ASCII, and its percent-encoded bytes are valid UTF-8
-//! without control characters. The query never decides anything.
+//! without control characters; no segment of it is nothing but dots and blanks, however often it is decoded. The query never
+//! decides anything.
 
 use super::Refusal;
-use crate::error::ErrorCode;
+use crate::{config::EncodedDelimiter, error::ErrorCode};
+
+const BAD_ENCODING: &str = "The path has a bad percent-encoding.";
+const CONTROL: &str = "The path has an encoded control character.";
 
 /// The two parts of a target in origin-form (RFC 9112 section 3.2.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,50 +24,163 @@ pub struct Target<'a> {
     pub query: Option<&'a str>,
 }
 
+/// Delimiters that may be percent-encoded in a path, although servers read such a path in several ways.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AllowedDelimiters {
+    slash: bool,
+    percent: bool,
+}
+
+impl AllowedDelimiters {
+    const NONE: Self = Self { slash: false, percent: false };
+
+    pub fn new(allowed: &[EncodedDelimiter]) -> Self {
+        let has = |delimiter| allowed.contains(&delimiter);
+        Self { slash: has(EncodedDelimiter::Slash), percent: has(EncodedDelimiter::Percent) }
+    }
+
+    /// Those that both allow.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self { slash: self.slash && other.slash, percent: self.percent && other.percent }
+    }
+
+    pub const fn is_empty(self) -> bool {
+        !self.slash && !self.percent
+    }
+}
+
 /// Reads a target. Absolute-form, authority-form and `*` are refused: they name no path below this host.
 pub fn check(target: &str) -> Result<Target<'_>, Refusal> {
-    let (path, query) = match target.split_once('?') {
-        Some((path, query)) => (path, Some(query)),
-        None => (target, None),
-    };
-    check_path(path).map_err(|detail| Refusal::wrong(ErrorCode::PathAmbiguous, detail))?;
-    if let Some(query) = query {
-        check_query(query)?;
+    check_target(target, AllowedDelimiters::NONE)
+}
+
+/// Reads a target whose path may have some delimiters encoded. A server may decode it once or twice, or not at all, so it has to be
+/// a good path each time, and `comes_to_same_rule`, which is asked about the path decoded once and twice.
+pub fn check_decoded(
+    target: &str,
+    allowed: AllowedDelimiters,
+    comes_to_same_rule: impl Fn(&str) -> bool,
+) -> Result<Target<'_>, Refusal> {
+    let parts = check_target(target, allowed)?;
+    let once = decode_path(parts.path).map_err(ambiguous)?;
+    let twice = decode_path(&once).map_err(ambiguous)?;
+    let slashes = |path: &str| memchr::memchr_iter(b'/', path.as_bytes()).count();
+    if !allowed.slash && slashes(&twice) > slashes(parts.path) {
+        return Err(ambiguous("The path has an encoded delimiter."));
     }
-    Ok(Target { path, query })
+    for path in [&once, &twice] {
+        check_plain(path).map_err(ambiguous)?;
+        if !comes_to_same_rule(path) {
+            return Err(ambiguous("Decoded, the path belongs to another rule."));
+        }
+    }
+    if decode_path(&twice).as_ref() != Ok(&twice) {
+        return Err(ambiguous("The path is percent-encoded more than twice."));
+    }
+    Ok(parts)
+}
+
+/// The two parts of a target, unchecked.
+pub fn split(target: &str) -> Target<'_> {
+    let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+    Target { path, query }
+}
+
+fn check_target(target: &str, allowed: AllowedDelimiters) -> Result<Target<'_>, Refusal> {
+    let parts = split(target);
+    check_path_allowing(parts.path, allowed).map_err(ambiguous)?;
+    parts.query.map_or(Ok(()), check_query)?;
+    Ok(parts)
+}
+
+const fn ambiguous(detail: &'static str) -> Refusal {
+    Refusal::wrong(ErrorCode::PathAmbiguous, detail)
 }
 
 /// A target without a single reading, for a gate that only reports: its parts, if it can be sent on exactly as it came.
 pub fn as_it_came(target: &str) -> Option<Target<'_>> {
     let same = http::uri::PathAndQuery::try_from(target).is_ok_and(|read| read.as_str() == target);
     let plain = target.starts_with('/') && target.bytes().all(|b| b.is_ascii_graphic());
-    let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
-    (same && plain).then_some(Target { path, query })
+    (same && plain).then(|| split(target))
 }
 
 /// Why a path has no single reading.
 pub(super) fn check_path(path: &str) -> Result<(), &'static str> {
-    let Some(below) = path.strip_prefix('/') else {
+    check_path_allowing(path, AllowedDelimiters::NONE)
+}
+
+fn check_path_allowing(path: &str, allowed: AllowedDelimiters) -> Result<(), &'static str> {
+    if !path.starts_with('/') {
         return Err("The target has to be a path that begins with '/'.");
-    };
-    check_bytes(path.as_bytes())?;
-    let mut segments = below.split('/').peekable();
+    }
+    check_bytes(path.as_bytes(), allowed)?;
+    check_segments(path)
+}
+
+/// Looks at a path as a server has it that has decoded it.
+fn check_plain(path: &str) -> Result<(), &'static str> {
+    // What IIS takes for a character.
+    let is_wide = |six: &[u8]| matches!(six, [b'%', b'u' | b'U', digits @ ..] if digits.iter().all(u8::is_ascii_hexdigit));
+    if path.contains(char::is_control) {
+        return Err(CONTROL);
+    }
+    if path.contains(['\\', ';', '?', '#']) {
+        return Err("Decoded, the path has a delimiter.");
+    }
+    if path.as_bytes().windows(6).any(is_wide) {
+        return Err(BAD_ENCODING);
+    }
+    check_segments(path)
+}
+
+fn check_segments(path: &str) -> Result<(), &'static str> {
+    let mut segments = path[1..].split('/').peekable();
     while let Some(segment) = segments.next() {
-        let last = segments.peek().is_none();
-        match segment {
-            "" if !last => return Err("The path has an empty segment ('//')."),
-            "." | ".." => return Err("The path has a dot segment."),
-            _ => {}
+        let is_last = segments.peek().is_none();
+        if segment.is_empty() {
+            if !is_last {
+                return Err("The path has an empty segment ('//').");
+            }
+        } else if is_dots_and_blanks(segment) {
+            return Err(if segment.starts_with('.') {
+                "The path has a dot segment."
+            } else {
+                "The path has a segment of nothing but dots and blanks."
+            });
         }
     }
     Ok(())
 }
 
-fn check_bytes(path: &[u8]) -> Result<(), &'static str> {
+/// Whether nothing remains of a segment when dots and blanks are cut off, as Windows does with names and routers do with their
+/// input. `.. ` is `..` then, `...` may be, and a segment of blanks is an empty one.
+fn is_dots_and_blanks(segment: &str) -> bool {
+    let mut rest = segment;
+    while !rest.is_empty() {
+        let Some((sign, length)) = first_sign(rest) else { return false };
+        if sign != '.' && !is_blank(sign) {
+            return false;
+        }
+        rest = rest.get(length..).unwrap_or_default();
+    }
+    true
+}
+
+/// White space, and what shows nothing at all.
+const fn is_blank(sign: char) -> bool {
+    let shows_nothing = matches!(
+        sign,
+        '\u{ad}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
+    );
+    sign.is_whitespace() || shows_nothing
+}
+
+fn check_bytes(path: &[u8], allowed: AllowedDelimiters) -> Result<(), &'static str> {
     let mut at = 0;
     while let Some(&byte) = path.get(at) {
         at += match byte {
-            b'%' => check_encoded(&path[at..])?,
+            b'%' => check_encoded(&path[at..], allowed)?,
             // pchar of RFC 3986 without `;`, which starts a parameter that Java and Ruby servers cut off; and four signs that
             // browsers send as they are (path percent-encode set of the WHATWG URL standard) and no server reads in two ways.
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' => 1,
@@ -77,33 +195,63 @@ fn check_bytes(path: &[u8]) -> Result<(), &'static str> {
 }
 
 /// Looks at what begins with `%`: one ASCII character, or all bytes of one UTF-8 character. Gives the length it takes.
-fn check_encoded(rest: &[u8]) -> Result<usize, &'static str> {
-    const BAD: &str = "The path has a bad percent-encoding.";
-    let first = decode(rest).ok_or(BAD)?;
-    let length = match first {
+fn check_encoded(rest: &[u8], allowed: AllowedDelimiters) -> Result<usize, &'static str> {
+    match decode(rest).ok_or(BAD_ENCODING)? {
+        b'/' if allowed.slash => Ok(3),
+        b'%' if allowed.percent => Ok(3),
         // Whoever decodes once more, or not at all, would see another path: separators, delimiters, `%` itself, and plain
         // characters, for which `/%61dmin` is `/admin`.
-        b'/' | b'\\' | b';' | b'?' | b'#' | b'%' => return Err("The path has an encoded delimiter."),
+        b'/' | b'\\' | b';' | b'?' | b'#' | b'%' => Err("The path has an encoded delimiter."),
         b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-            return Err("The path has an encoded character that needs no encoding.");
+            Err("The path has an encoded character that needs no encoding.")
         }
-        0..=0x1f | 0x7f => return Err("The path has an encoded control character."),
-        0x20..=0x7e => return Ok(3),
+        0..=0x1f | 0x7f => Err(CONTROL),
+        0x20..=0x7e => Ok(3),
+        0x80..=0xff => match encoded_sign(rest) {
+            Some((sign, length)) if !sign.is_control() => Ok(length),
+            Some(_) => Err(CONTROL),
+            None => Err(BAD_ENCODING),
+        },
+    }
+}
+
+/// The first character of a text, decoded where it is percent-encoded, and the length that it takes.
+fn first_sign(text: &str) -> Option<(char, usize)> {
+    if text.starts_with('%')
+        && let Some(encoded) = encoded_sign(text.as_bytes())
+    {
+        return Some(encoded);
+    }
+    text.chars().next().map(|sign| (sign, sign.len_utf8()))
+}
+
+/// The character that stands percent-encoded at the start of `text`, in UTF-8, and the length that it takes. Overlong forms and
+/// surrogates are not UTF-8.
+fn encoded_sign(text: &[u8]) -> Option<(char, usize)> {
+    let count = match decode(text)? {
+        0..=0x7f => 1,
         0xc2..=0xdf => 2,
         0xe0..=0xef => 3,
         0xf0..=0xf4 => 4,
-        0x80..=0xc1 | 0xf5..=0xff => return Err(BAD),
+        0x80..=0xc1 | 0xf5..=0xff => return None,
     };
     let mut bytes = [0; 4];
-    for (index, byte) in bytes[..length].iter_mut().enumerate() {
-        *byte = rest.get(index * 3..).and_then(decode).ok_or(BAD)?;
+    for (index, byte) in bytes[..count].iter_mut().enumerate() {
+        *byte = text.get(index * 3..).and_then(decode)?;
     }
-    // Overlong forms and surrogates are not UTF-8.
-    match str::from_utf8(&bytes[..length]) {
-        Ok(text) if !text.contains(char::is_control) => Ok(length * 3),
-        Ok(_) => Err("The path has an encoded control character."),
-        Err(_) => Err(BAD),
+    str::from_utf8(&bytes[..count]).ok()?.chars().next().map(|sign| (sign, count * 3))
+}
+
+/// A path as a server has it that has decoded it, and leaves alone what it cannot decode.
+fn decode_path(path: &str) -> Result<String, &'static str> {
+    let mut decoded = Vec::with_capacity(path.len());
+    let mut rest = path.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        let byte = decode(rest);
+        decoded.push(byte.unwrap_or(first));
+        rest = if byte.is_some() { &rest[3..] } else { after };
     }
+    String::from_utf8(decoded).map_err(|_| BAD_ENCODING)
 }
 
 /// The byte that `%` and two hex digits stand for, at the start of `text`.
@@ -128,7 +276,7 @@ fn check_query(query: &str) -> Result<(), Refusal> {
     if query.bytes().all(plain) {
         return Ok(());
     }
-    Err(Refusal::wrong(ErrorCode::PathAmbiguous, "The query has a character that has to be percent-encoded."))
+    Err(ambiguous("The query has a character that has to be percent-encoded."))
 }
 
 #[cfg(test)]

@@ -1,18 +1,19 @@
 //! Who may pass where: the first rule that matches the path and method decides; what matches none needs a token.
 //!
-//! Must stay true: a rule opens a path only when the path is, byte by byte, what the pattern says. Case, encoding and a
-//! trailing slash never open one (`/Health` and `/health/` are not `/health`); they do not dodge one either: where a backend
-//! that ignores them would take the path for one of an earlier rule that asks for more, that rule decides, and where both ask
-//! for certain users, only who is one for both passes. Matching allocates nothing.
+//! Must stay true: a rule opens a path only when the path is, byte by byte, what the pattern says. Case, encoding, a trailing
+//! slash, and dots and blanks at the end of a name never open one (`/Health` and `/health/` are not `/health`); they do not dodge
+//! one either: where a backend that ignores them would take the path for one of an earlier rule that asks for more, that rule
+//! decides, and where both ask for certain users, only who is one for both passes. Matching allocates nothing.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use super::{
     framing::METHODS,
+    path::AllowedDelimiters,
     pattern::{Match, Pattern},
 };
 use crate::{
-    config::{Access, HumanDuration, RuleConfig},
+    config::{Access, EncodedDelimiter, HumanDuration, RuleConfig},
     token::{RESERVED, Verified},
     types::UserType,
 };
@@ -44,6 +45,8 @@ pub struct Rule {
     pub report_only: Option<bool>,
     /// Claims of which one of the values is needed, each. Empty: none needed.
     pub claims: Vec<(Arc<str>, Vec<String>)>,
+    /// Delimiters that its paths may have percent-encoded.
+    pub allowed_delimiters: AllowedDelimiters,
     /// Its place among the rules, from 0; the default rule is the last.
     pub index: usize,
     pattern: Pattern,
@@ -110,6 +113,18 @@ impl<'a> Ruling<'a> {
     /// Whether the query of a WebSocket handshake may bring one, the same.
     pub fn token_in_query(&self) -> bool {
         self.rule.token_in_query && self.also.is_none_or(|also| also.token_in_query)
+    }
+
+    /// Delimiters that the path may have percent-encoded, the same.
+    pub fn allowed_delimiters(&self) -> AllowedDelimiters {
+        let allowed = self.rule.allowed_delimiters;
+        self.also.map_or(allowed, |also| allowed.and(also.allowed_delimiters))
+    }
+
+    /// Whether the same rules decide, in the same way.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let of = |ruling: &Self| (ruling.rule.index, ruling.also.map(|also| also.index), ruling.report_only);
+        of(self) == of(other)
     }
 
     /// Whether whom this token names passes.
@@ -189,6 +204,20 @@ impl RuleSet {
 
     /// What holds for a path that [`super::path::check`] accepted.
     pub fn find(&self, path: &str, method: &str) -> Ruling<'_> {
+        self.find_by(method, |pattern| pattern.covers(path))
+    }
+
+    /// The same for a path that has been percent-decoded.
+    pub fn find_decoded(&self, path: &str, method: &str) -> Ruling<'_> {
+        self.find_by(method, |pattern| pattern.covers_decoded(path))
+    }
+
+    /// Whether some rule allows delimiters to be percent-encoded.
+    pub fn allow_delimiters(&self) -> bool {
+        self.rules.iter().any(|rule| !rule.allowed_delimiters.is_empty())
+    }
+
+    fn find_by(&self, method: &str, covers: impl Fn(&Pattern) -> Match) -> Ruling<'_> {
         let asked = MethodSet::of(method);
         // Backends run the handler of GET for HEAD too, so a rule for GET closes HEAD as well, though it does not open it.
         let also = if method == "HEAD" { MethodSet::of("GET") } else { asked };
@@ -199,7 +228,7 @@ impl RuleSet {
             if !exact && !rule.methods.contains(also) {
                 continue;
             }
-            match rule.pattern.covers(path) {
+            match covers(&rule.pattern) {
                 Match::Exact if exact => return Ruling::of(rule, lenient, enforced, self.report_only),
                 Match::Exact | Match::Lenient => {
                     enforced |= !rule.report_only.unwrap_or(self.report_only) && rule.access != Access::Public;
@@ -260,6 +289,7 @@ fn default_rule(index: usize) -> Rule {
         cors: false,
         report_only: None,
         claims: Vec::new(),
+        allowed_delimiters: AllowedDelimiters::default(),
         index,
         pattern: Pattern::everything(),
         methods: MethodSet::ALL,
@@ -319,6 +349,12 @@ fn check_combination(config: &RuleConfig, report: &mut impl FnMut(&'static str, 
     if config.idle_timeout.is_some_and(|idle| !(HumanDuration::millis(1)..=HumanDuration::days(7)).contains(&idle)) {
         report("idle_timeout", "must be from 1ms to 7d".to_owned());
     }
+    if !config.allow_encoded.is_empty() && config.access == Access::Deny {
+        report("allow_encoded", "says nothing where nobody passes".to_owned());
+    }
+    if config.allow_encoded.contains(&EncodedDelimiter::Slash) && !config.path.ends_with("/**") {
+        report("allow_encoded", "\"%2F\" needs a path that ends in /**: decoded, it has one segment more".to_owned());
+    }
     if config.idle_timeout.is_some() && config.access == Access::Deny {
         report("idle_timeout", "says nothing where nobody passes".to_owned());
     }
@@ -347,6 +383,7 @@ fn compile_one(index: usize, config: &RuleConfig, report: &mut impl FnMut(&'stat
         cors: config.cors,
         report_only: config.report_only,
         claims: config.claims.iter().map(|(name, values)| (name.as_str().into(), values.clone())).collect(),
+        allowed_delimiters: AllowedDelimiters::new(&config.allow_encoded),
         index,
         pattern: pattern?,
         methods: methods?,

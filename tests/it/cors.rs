@@ -129,6 +129,26 @@ fn pages_of_listed_origins_may_read_menshens_answers() {
 }
 
 #[test]
+fn a_page_is_told_that_its_path_is_ambiguous() {
+    let backend = backend();
+    let menshen = Setup::before(backend.address).with(CONFIG).start();
+    for path in ["/api/a%2fb", "/api//a", "/api/..%20/a", "/other/a;b", "/auth/a%2fb", "/api/100%"] {
+        // Its browser asks first where the request has a token; then the page sees why it is refused.
+        let answer = preflight(&menshen, path, SHOP, "PUT");
+        assert_eq!((answer.status, answer.error(), allowed(&answer)), (204, None, Some(SHOP)), "{path}");
+        for (origin, may) in [(SHOP, true), (EVIL, false)] {
+            let answer = wire::ask(menshen.http, "PUT", path, &[("Origin", origin)], b"{}");
+            assert_eq!((answer.status, answer.error()), (400, Some("path_ambiguous")), "{path}");
+            assert_eq!((allowed(&answer), answer.header("Vary")), (may.then_some(SHOP), Some("Origin")), "{path}");
+        }
+    }
+    // What can only be written in a log with care is refused at once.
+    let answer = preflight(&menshen, "http://other.example/a", SHOP, "PUT");
+    assert_eq!((answer.status, answer.error(), allowed(&answer)), (400, Some("path_ambiguous"), Some(SHOP)));
+    assert!(backend.received().is_empty());
+}
+
+#[test]
 fn a_backends_own_fields_pass_and_are_never_doubled() {
     let backend = backend();
     let menshen = Setup::before(backend.address).with(CONFIG).start();

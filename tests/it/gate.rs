@@ -595,3 +595,33 @@ fn it_listens_and_reaches_its_backend_over_unix_sockets() {
     let seen = serving.join().expect("a request");
     assert!(seen.starts_with("GET /x HTTP/1.1\r\n") && seen.to_lowercase().contains("x-user-id: "), "{seen}");
 }
+
+#[test]
+fn encoded_delimiters_reach_the_backend_as_they_came_where_the_rule_allows_them() {
+    let backend = Backend::start();
+    let rules = "[[rule]]\nname = \"corner\"\npath = \"/files/corner/**\"\naccess = \"deny\"\n\
+                 [[rule]]\nname = \"files\"\npath = \"/files/**\"\naccess = \"public\"\nallow_encoded = [\"%2F\", \"%25\"]";
+    let menshen = Setup::before(backend.address).with(rules).start();
+    for (path, passes) in [
+        ("/files/group%2Fproject?ref=a%2Fb", true),
+        ("/files/100%25", true),
+        ("/files/a%252Fb", true),
+        ("/files/..%2Fapi", false),
+        ("/files/%252e%252e/api", false),
+        ("/files/corner%2Fa", false),
+        ("/files%2Fa", false),
+        ("/other/a%2Fb", false),
+        ("/auth%2Fme", false),
+    ] {
+        for (method, body) in [("GET", &b""[..]), ("POST", b"body")] {
+            let before = backend.received().len();
+            let answer = wire::ask(menshen.http, method, path, &[], body);
+            let expected = if passes { (200, None) } else { (400, Some("path_ambiguous")) };
+            assert_eq!((answer.status, answer.error()), expected, "{method} {path}");
+            assert_eq!(backend.received().len() - before, usize::from(passes), "{method} {path}");
+            if passes {
+                assert_eq!(backend.last().line, format!("{method} {path} HTTP/1.1"));
+            }
+        }
+    }
+}

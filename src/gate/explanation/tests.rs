@@ -43,6 +43,17 @@ async fn explain_with(more: &str, peer: &str, head: &str) -> Explanation {
     gate.explain(&config, head.as_bytes(), peer.parse().ok(), Timestamp::from_secs(1))
 }
 
+/// With rules before those of the config.
+async fn explain_first(rules: &str, more: &str, peer: &str, head: &str) -> Explanation {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("config.toml");
+    let (top, rest) = CONFIG.split_once("[[rule]]").unwrap();
+    std::fs::write(&file, format!("{top}{rules}[[rule]]{rest}{more}")).unwrap();
+    let config = Config::load_with(&Source { file: Some(file), environment: Vec::new() }, app::check).unwrap().config;
+    let gate = app::explained(&config, false).await.unwrap().gate;
+    gate.explain(&config, head.as_bytes(), peer.parse().ok(), Timestamp::from_secs(1))
+}
+
 async fn explain(line: &str, headers: &str) -> Explanation {
     explain_with("", "127.0.0.1", &format!("{line} HTTP/1.1\r\nHost: x\r\n{headers}\r\n")).await
 }
@@ -162,4 +173,42 @@ async fn a_proxy_that_asks_is_told_of_the_request_it_asks_about() {
     assert_eq!((told.forward_auth, told.code, told.rule.as_deref()), (true, Some("forbidden"), Some("hidden")));
     let told = explain_with(more, "127.0.0.1", &question("/public/a")).await;
     assert_eq!((told.forward_auth, told.passes, told.rule), (true, false, None));
+}
+
+#[tokio::test]
+async fn a_path_with_allowed_delimiters_is_explained_as_it_is_decided() {
+    const FILES: &str = "[forward_auth]\nenabled = true\ndialect = \"nginx\"\ntrusted_callers = [\"10.0.0.0/8\"]\n\
+                         [[rule]]\nname = \"corner\"\npath = \"/files/corner/**\"\naccess = \"deny\"\n\
+                         [[rule]]\nname = \"files\"\npath = \"/files/**\"\nallow_encoded = [\"%2F\", \"%25\"]\naccess = \"public\"\n";
+    for (path, passes, reading) in [
+        ("/files/a/b", true, "one reading"),
+        (
+            "/files/a%2Fb",
+            true,
+            "decoded once or twice it is another, which comes to the same rule, and that allows it (allow_encoded)",
+        ),
+        ("/files/..%2Fadmin/x", false, "The path has a dot segment."),
+        ("/files/corner%2Fx", false, "Decoded, the path belongs to another rule."),
+        ("/files/%2563orner/x", false, "Decoded, the path belongs to another rule."),
+        ("/files%2Fa", false, "The path has an encoded delimiter."),
+        ("/files/a%3Bb", false, "The path has an encoded delimiter."),
+        ("/auth%2Fme", false, "The path has an encoded delimiter."),
+        ("/public/a%2Fb", false, "The path has an encoded delimiter."),
+    ] {
+        let direct = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
+        let told = explain_first(FILES, "", "127.0.0.1", &direct).await;
+        assert_eq!((told.passes, told.path_reading.as_deref()), (passes, Some(reading)), "{path}");
+        assert_eq!(told.code, (!passes).then_some("path_ambiguous"), "{path}");
+        // A proxy that asks is told the same.
+        let question =
+            format!("GET /auth/verify HTTP/1.1\r\nHost: x\r\nX-Original-Method: GET\r\nX-Original-URI: {path}\r\n\r\n");
+        let asked = explain_first(FILES, "", "10.0.0.1", &question).await;
+        assert_eq!((asked.passes, asked.path_reading.as_deref()), (passes, Some(reading)), "{path}");
+        assert_eq!((asked.code, asked.forward_auth), ((!passes).then_some("path_ambiguous"), true), "{path}");
+        // So does a gate that only reports, which sends it on all the same.
+        let told = explain_first(FILES, "[gate]\nreport_only = true\n", "127.0.0.1", &direct).await;
+        let would = (!passes).then_some("path_ambiguous");
+        assert_eq!((told.passes, told.would_refuse), (true, would), "{path}");
+        assert_eq!(told.rule.is_some(), passes, "{path}");
+    }
 }

@@ -13,6 +13,10 @@ pub(super) const SOUND: &str = "sound";
 /// Of a path.
 pub(super) const ONE_READING: &str = "one reading";
 
+/// Of one that a rule allows.
+pub(super) const ALLOWED_READINGS: &str =
+    "decoded once or twice it is another, which comes to the same rule, and that allows it (allow_encoded)";
+
 /// Whether a token makes a difference.
 pub(super) const fn wants_token(rule: &Rule) -> bool {
     match rule.access {
@@ -63,7 +67,8 @@ pub(super) fn of_standing(standing: Standing, rule: Option<&RuleConfig>) -> Stri
 }
 
 /// What lenient backends do.
-const IGNORES: &str = "ignores case, encoding and a slash at the end, or takes HEAD for GET";
+const IGNORES: &str =
+    "ignores case, encoding, a slash at the end, or dots and blanks at the end of a name, or takes HEAD for GET";
 
 /// Why the rule refuses.
 pub(super) fn of_refusal(code: ErrorCode, rule: &Rule, user: Option<&Identity>) -> String {

@@ -23,6 +23,7 @@ fn by(access: Access, bad_token_is_anonymous: bool, types: &[&str], token: Token
         token_in_query: false,
         idle_timeout: None,
         cors: false,
+        allow_encoded: Vec::new(),
         report_only: None,
     };
     decide(RuleSet::compile(&[config]).unwrap().find("/", "GET"), token)

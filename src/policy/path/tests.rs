@@ -21,7 +21,8 @@ fn a_plain_target_passes_as_it_is() {
         ("/u%40example.com", "/u%40example.com", None),
         ("/a%2Cb%3Ac%22%7B%7D", "/a%2Cb%3Ac%22%7B%7D", None),
         ("/[id]|a^b", "/[id]|a^b", None),
-        ("/...", "/...", None),
+        ("/a...", "/a...", None),
+        ("/a%20", "/a%20", None),
         ("/.well-known/x", "/.well-known/x", None),
         ("/a..b", "/a..b", None),
         ("/a?next=/b/../c//d;e%2f%zz&f={}", "/a", Some("next=/b/../c//d;e%2f%zz&f={}")),
@@ -37,6 +38,27 @@ fn a_path_with_two_readings_is_refused() {
         (
             "dot segments: CVE-2026-33494, CVE-2021-29492, CVE-2019-9901, section 1 row 13",
             &["/.", "/..", "/./a", "/../a", "/a/.", "/a/..", "/a/./b", "/a/../b", "/public/../admin", "/a/../"],
+        ),
+        (
+            "segments that a file system or a router cuts down to dots, or to nothing",
+            &[
+                "/public/..%20/api/orders",
+                "/..%20",
+                "/.%20/a",
+                "/.%20.",
+                "/...",
+                "/..../a",
+                "/a/.../b",
+                "/..%20./b",
+                "/..%C2%A0/b",
+                "/..%E3%80%80/b",
+                "/..%E2%80%8B/b",
+                "/.%EF%BB%BF./b",
+                "/%20../b",
+                "/a/%20/b",
+                "/a/%20%20",
+                "/a/%E3%80%80",
+            ],
         ),
         (
             "encoded dots: CVE-2026-48020, CVE-2026-67309",
@@ -160,6 +182,90 @@ fn what_passes_is_forwarded_byte_by_byte() {
     assert!(seen > 200, "{seen}");
 }
 
+fn allowing(allowed: &[EncodedDelimiter], target: &str) -> Result<Vec<String>, &'static str> {
+    let seen = std::cell::RefCell::new(Vec::new());
+    let checked = check_decoded(target, AllowedDelimiters::new(allowed), |decoded| {
+        seen.borrow_mut().push(decoded.to_owned());
+        decoded.starts_with("/files/") && !decoded.starts_with("/files/closed/")
+    });
+    checked.map(|_| seen.into_inner()).map_err(|refusal| refusal.detail)
+}
+
+#[test]
+fn allowed_delimiters_pass_where_each_decoding_is_a_good_path_of_the_same_rule() {
+    use EncodedDelimiter::{Percent, Slash};
+    for (target, once, twice) in [
+        ("/files/a/b", "/files/a/b", "/files/a/b"),
+        ("/files/group%2Fproject?ref=a%2Fb", "/files/group/project", "/files/group/project"),
+        ("/files/@scope%2fname", "/files/@scope/name", "/files/@scope/name"),
+        ("/files/a%2F", "/files/a/", "/files/a/"),
+        ("/files/100%25", "/files/100%", "/files/100%"),
+        ("/files/a%2520b", "/files/a%20b", "/files/a b"),
+        ("/files/a%252Fb", "/files/a%2Fb", "/files/a/b"),
+        ("/files/a%252eb", "/files/a%2eb", "/files/a.b"),
+        ("/files/%25E4%25BD%25A0", "/files/%E4%BD%A0", "/files/\u{4f60}"),
+        ("/files/%E4%BD%A0%2F1", "/files/\u{4f60}/1", "/files/\u{4f60}/1"),
+        ("/files/%2525", "/files/%25", "/files/%"),
+    ] {
+        assert_eq!(allowing(&[Slash, Percent], target), Ok(vec![once.to_owned(), twice.to_owned()]), "{target}");
+    }
+    let dots = "The path has a dot segment.";
+    let delimiter = "Decoded, the path has a delimiter.";
+    let other = "Decoded, the path belongs to another rule.";
+    for (target, why) in [
+        ("/files/..%2Fapi", dots),
+        ("/files/a%2F..%2F..%2Fapi", dots),
+        ("/files/a%2F.", dots),
+        ("/files/%252e%252e/api", "The path has a segment of nothing but dots and blanks."),
+        ("/files/.%252e%252Fapi", dots),
+        ("/files/..%2520/api", dots),
+        ("/files/..%2520%2Fapi", dots),
+        ("/files/%2520%252Fapi", "The path has a segment of nothing but dots and blanks."),
+        ("/files/...%2Fapi", dots),
+        ("/files/..%25C2%25A0%2Fapi", dots),
+        ("/files/a%2F%2Fb", "The path has an empty segment ('//')."),
+        ("/files/a%252F%252Fb", "The path has an empty segment ('//')."),
+        ("/files/a%2F/b", "The path has an empty segment ('//')."),
+        ("/files%2F/b", "The path has an empty segment ('//')."),
+        ("/files/..%253B%2Fapi", delimiter),
+        ("/files/a%255Cb", delimiter),
+        ("/files/a%253Fb", delimiter),
+        ("/files/a%2523b", delimiter),
+        ("/files/a%2500b", CONTROL),
+        ("/files/a%250d%250ab", CONTROL),
+        ("/files/a%25C2%2585b", CONTROL),
+        ("/files/%25c0%25af", BAD_ENCODING),
+        ("/files/%25ff", BAD_ENCODING),
+        ("/files/%25u002e%25u002e%2Fapi", BAD_ENCODING),
+        ("/files/a%25252Fb", "The path is percent-encoded more than twice."),
+        ("/files/%2563losed%252Fa", other),
+        ("/files/closed%2Fa", other),
+        ("/api%2Fx", other),
+        // What is allowed is these two and nothing else.
+        ("/files/a%5Cb%2Fc", "The path has an encoded delimiter."),
+        ("/files/a%3Bb%2Fc", "The path has an encoded delimiter."),
+        ("/files/a;b%2Fc", "The path has a ';'."),
+        ("/files/%61%2Fc", "The path has an encoded character that needs no encoding."),
+        ("/files/a%2Fb%zz", BAD_ENCODING),
+        ("files%2Fa", "The target has to be a path that begins with '/'."),
+    ] {
+        assert_eq!(allowing(&[Slash, Percent], target), Err(why), "{target}");
+    }
+    for (allowed, target, passes) in [
+        (&[][..], "/files/a/b", true),
+        (&[], "/files/a%2Fb", false),
+        (&[], "/files/a%25b", false),
+        (&[Slash], "/files/a%2Fb", true),
+        (&[Slash], "/files/a%25", false),
+        (&[Percent], "/files/a%25", true),
+        (&[Percent], "/files/a%2520b", true),
+        (&[Percent], "/files/a%2Fb", false),
+        (&[Percent], "/files/a%252Fb", false),
+    ] {
+        assert_eq!(allowing(allowed, target).is_ok(), passes, "{allowed:?} {target}");
+    }
+}
+
 /// What servers do to a path, one after another.
 mod backend {
     pub(super) fn decode(path: &[u8]) -> Vec<u8> {
@@ -217,6 +323,8 @@ fn target() -> impl Strategy<Value = String> {
         "admin",
         ".",
         "..",
+        "...",
+        "..%20",
         "%2e",
         "%2E",
         "%2f",
@@ -259,6 +367,8 @@ proptest! {
             prop_assert_eq!(&backend::decode(&once), &once);
             prop_assert!(str::from_utf8(&once).is_ok());
             prop_assert_eq!(once.split(|&b| b == b'/').count(), path.split('/').count());
+            let is_cut_off = |name: &[u8]| !name.is_empty() && name.iter().all(|byte| b". ".contains(byte));
+            prop_assert!(!once.split(|&b| b == b'/').any(is_cut_off));
             for reading in [backend::unslash, backend::strip_parameters, backend::merge_slashes, backend::remove_dots, backend::cut] {
                 prop_assert_eq!(&reading(raw), raw);
                 prop_assert_eq!(&reading(&once), &once);

@@ -19,6 +19,7 @@ fn rule(name: &str, path: &str, access: Access) -> RuleConfig {
         token_in_query: false,
         idle_timeout: None,
         cors: false,
+        allow_encoded: Vec::new(),
         report_only: None,
     }
 }
@@ -296,5 +297,51 @@ proptest! {
         let sent = if slash && plain != "/" { format!("{plain}/") } else { plain.clone() };
         let canonical = plain.replace("%40", "@").to_ascii_lowercase().replace("%e4%bd%a0", "%E4%BD%A0");
         prop_assert!(rules.find(&sent, "GET").rule.strictness() >= rules.find(&canonical, "GET").rule.strictness());
+    }
+}
+
+#[test]
+fn encoded_delimiters_are_allowed_by_the_rule_that_decides() {
+    use EncodedDelimiter::{Percent, Slash};
+    let allowing = |allowed: &[EncodedDelimiter], rule: RuleConfig| RuleConfig { allow_encoded: allowed.to_vec(), ..rule };
+    let rules = RuleSet::compile(&[
+        rule("closed", "/files/closed/**", Access::Deny),
+        allowing(&[Slash, Percent], for_types(&["admin"], rule("files", "/files/**", Access::Required))),
+        allowing(&[Percent], for_types(&["editor"], rule("Files", "/Files/**", Access::Required))),
+        rule("public", "/public/**", Access::Public),
+    ])
+    .expect("valid rules");
+    let allowed = |path: &str| rules.find(path, "GET").allowed_delimiters();
+    assert_eq!(allowed("/files/a%2Fb"), AllowedDelimiters::new(&[Slash, Percent]));
+    // Two rules are asked, so both have to allow it.
+    assert_eq!(allowed("/Files/a%2Fb"), AllowedDelimiters::new(&[Percent]));
+    assert!(allowed("/public/a%2Fb").is_empty() && allowed("/a%2Fb").is_empty() && allowed("/FILES/closed/a").is_empty());
+
+    let sent = rules.find("/files/a%2Fb", "GET");
+    for (decoded, same) in [
+        ("/files/a/b", true),
+        ("/files/a b", true),
+        ("/files/closed/b", false),
+        ("/files/CLOSED/b", false),
+        ("/files/closed./b", false),
+        ("/Files/a/b", false),
+        ("/public/b", false),
+        ("/b", false),
+    ] {
+        assert_eq!(rules.find_decoded(decoded, "GET").is_same(&sent), same, "{decoded}");
+    }
+}
+
+#[test]
+fn encoded_delimiters_that_could_not_pass_are_a_mistake() {
+    for (path, allowed, access) in [
+        ("/a", EncodedDelimiter::Slash, Access::Public),
+        ("/a/*", EncodedDelimiter::Slash, Access::Public),
+        ("/a/**", EncodedDelimiter::Slash, Access::Deny),
+        ("/a/**", EncodedDelimiter::Percent, Access::Deny),
+    ] {
+        let config = RuleConfig { allow_encoded: vec![allowed], ..rule("a", path, access) };
+        let problems = RuleSet::compile(&[config]).expect_err("a mistake");
+        assert_eq!(problems.iter().map(|problem| problem.key).collect::<Vec<_>>(), ["allow_encoded"], "{path}");
     }
 }
