@@ -31,6 +31,8 @@ const NEVER: [&str; 16] = [
 ];
 /// Beginnings of such.
 const NEVER_BEGINS: [&str; 6] = ["X-User-", "X-Auth-", "X-Session-", "X-Client-", "X-Menshen-", "X-Forwarded-"];
+/// Endings of names that bring the client's address.
+const NEVER_ENDS: [&str; 5] = ["-Connecting-IP", "-Client-IP", "-Real-IP", "-Src-IP", "-Forwarded-For"];
 /// What frames, routes or ends with the hop: it passes under its own name or not at all.
 const OWN_NAME: [&str; 7] =
     ["Content-Length", "Transfer-Encoding", "Host", "Cookie", "Content-Type", "Expect", "Sec-WebSocket-Key"];
@@ -80,6 +82,9 @@ fn judge(policy: &HeaderPolicy, name: &str, managed: &str, allow: &[String], kee
     }
     for never in NEVER_BEGINS {
         assert!(!begins(never), "{name:?} passes under {never}");
+    }
+    for never in NEVER_ENDS {
+        assert!(!folded.ends_with(&fold(never.as_bytes())), "{name:?} passes with {never}");
     }
     for own in OWN_NAME {
         assert!(!is(own) || name.eq_ignore_ascii_case(own), "{name:?} passes as {own}");

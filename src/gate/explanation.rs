@@ -120,7 +120,7 @@ impl Gate {
             Verdict::Preflight(passage) => self.of_passage(config, &passage, "preflight", "gate"),
             Verdict::Forward(passage) => {
                 let mut told = self.of_passage(config, &passage, "forwarded", "backend");
-                told.backend_gets = backend_gets(config, &passage);
+                told.backend_gets = backend_gets(config, &passage, bytes);
                 if let Some(head) = &head {
                     told.stripped = self.stripped(head, bytes, &passage);
                 }
@@ -314,7 +314,7 @@ fn of_caller(identity: Option<&Identity>) -> Vec<Told> {
 }
 
 /// Everything that is set on a request to the backend.
-fn backend_gets(config: &Config, passage: &Passage) -> Vec<Told> {
+fn backend_gets(config: &Config, passage: &Passage, bytes: &[u8]) -> Vec<Told> {
     let mut told = of_caller(passage.identity.as_deref());
     let mut say = |name: &str, value: String| told.push(Told::new(&name.to_ascii_lowercase(), value));
     if config.identity.assertion && passage.identity.is_some() {
@@ -324,6 +324,10 @@ fn backend_gets(config: &Config, passage: &Passage) -> Vec<Told> {
         say(&config.upstream.shared_secret_header, "(upstream.shared_secret)".to_owned());
     }
     say("x-forwarded-for", passage.origin.ip.to_string());
+    // Only a gate that reports lets it pass.
+    if !passage.kept.iter().any(|field| bytes[field.name()].eq_ignore_ascii_case(b"x-real-ip")) {
+        say("x-real-ip", passage.origin.ip.to_string());
+    }
     say("x-forwarded-proto", if passage.origin.https { "https" } else { "http" }.to_owned());
     if let Some(host) = &passage.host {
         say("x-forwarded-host", String::from_utf8_lossy(host.as_bytes()).into_owned());

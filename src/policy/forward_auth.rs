@@ -97,7 +97,11 @@ impl ForwardAuth {
             ForwardAuthDialect::Nginx => ["x-original-method", "x-original-uri"].as_slice(),
             ForwardAuthDialect::Traefik => [].as_slice(),
             // Envoy takes its own headers from clients, and puts some of them into its questions.
-            ForwardAuthDialect::Envoy => return is_foreign(verdict) && !begins_with_envoy(name),
+            ForwardAuthDialect::Envoy => {
+                // A CDN in front may have set it, so it is no reason to say no; but it can be removed here.
+                let is_address = verdict == HeaderVerdict::Drop(DropReason::ClientAddress);
+                return (is_foreign(verdict) || is_address) && !begins_with_envoy(name);
+            }
         };
         is_foreign(verdict) && !ours.iter().any(|own| name.eq_ignore_ascii_case(own))
     }
@@ -128,7 +132,7 @@ const fn is_foreign(verdict: HeaderVerdict) -> bool {
             | DropReason::Override
             | DropReason::WechatCloud
             | DropReason::OddName => true,
-            DropReason::Forwarding | DropReason::HopByHop | DropReason::Credential => false,
+            DropReason::Forwarding | DropReason::ClientAddress | DropReason::HopByHop | DropReason::Credential => false,
         },
     }
 }
@@ -269,6 +273,9 @@ mod tests {
             ("X-Forwarded-Uri", [false; 3]),
             ("X-Forwarded-For", [false; 3]),
             ("X-Real-IP", [false; 3]),
+            ("X-Client-IP", [false, false, true]),
+            ("EO-Connecting-IP", [false, false, true]),
+            ("x_vercel_forwarded_for", [false, false, true]),
             ("Authorization", [false; 3]),
             ("Cookie", [false; 3]),
             ("Connection", [false; 3]),

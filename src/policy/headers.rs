@@ -68,6 +68,8 @@ pub enum DropReason {
     Reserved,
     /// Says where a request comes from; that is ours to say.
     Forwarding,
+    /// Says the client's address as a CDN would.
+    ClientAddress,
     /// Would give the backend another path, method or internal state.
     Override,
     /// `X-WX-*`: what the cloud of the same maker vouches for, where it is not in front.
@@ -140,9 +142,11 @@ impl HeaderPolicy {
             DropReason::Managed | DropReason::HopByHop => false,
             DropReason::Override if !everywhere => false,
             DropReason::Credential => true,
-            DropReason::Reserved | DropReason::Forwarding | DropReason::Override | DropReason::WechatCloud => {
-                name.bytes().all(is_plain) && backend_may_send(name)
-            }
+            DropReason::Reserved
+            | DropReason::Forwarding
+            | DropReason::ClientAddress
+            | DropReason::Override
+            | DropReason::WechatCloud => name.bytes().all(is_plain) && backend_may_send(name),
             DropReason::OddName => !is_standard(name.as_bytes()),
         };
         if passes { HeaderVerdict::Pass } else { verdict }
@@ -187,7 +191,7 @@ impl HeaderPolicy {
                 }
             }
         }
-        HeaderVerdict::Pass
+        if is_client_address(name) { HeaderVerdict::Drop(DropReason::ClientAddress) } else { HeaderVerdict::Pass }
     }
 
     fn build(config: &Config) -> Self {
@@ -205,6 +209,7 @@ impl HeaderPolicy {
         for (name, kind) in names::BUILT_IN {
             let verdict = match kind {
                 Kind::Forwarding => HeaderVerdict::Drop(DropReason::Forwarding),
+                Kind::ClientAddress => HeaderVerdict::Drop(DropReason::ClientAddress),
                 Kind::Override => HeaderVerdict::Drop(DropReason::Override),
                 Kind::HopByHop => HeaderVerdict::Drop(DropReason::HopByHop),
                 Kind::Handshake => HeaderVerdict::Handshake,
@@ -331,6 +336,20 @@ const fn is_plain(byte: u8) -> bool {
 /// Compares the beginning of a name with what is folded already.
 fn starts_with_folded(name: &[u8], folded: &[u8]) -> bool {
     name.len() >= folded.len() && name.iter().zip(folded).all(|(&byte, &wanted)| fold_byte(byte) == wanted)
+}
+
+/// Whether the name ends as those do that bring a client's address.
+fn is_client_address(name: &[u8]) -> bool {
+    // Their last letters, which tell nearly all other names apart.
+    if !matches!(name.last(), Some(b'p' | b'P' | b'r' | b'R')) {
+        return false;
+    }
+    names::CLIENT_ADDRESS_ENDINGS.iter().any(|ending| {
+        let start = name.len().checked_sub(ending.len());
+        start.is_some_and(|start| {
+            starts_with_folded(&name[start..], ending.as_bytes()) && (start == 0 || fold_byte(name[start - 1]) == b'-')
+        })
+    })
 }
 
 /// A set of letters, one bit each; all other signs share the highest bit.

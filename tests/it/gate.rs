@@ -510,6 +510,7 @@ fn forwarded_addresses_count_only_from_trusted_hops() {
             [("Authorization", token.as_str()), ("X-Forwarded-For", "evil, 203.0.113.7"), ("X-Forwarded-Proto", "https")];
         assert_eq!(menshen.get("/x", &headers).status, 200);
         assert_eq!(backend.last().folded("x-forwarded-for"), [expected], "{trusted}");
+        assert_eq!(backend.last().folded("x-real-ip"), [expected], "{trusted}");
     }
 }
 
@@ -622,6 +623,40 @@ fn encoded_delimiters_reach_the_backend_as_they_came_where_the_rule_allows_them(
             if passes {
                 assert_eq!(backend.last().line, format!("{method} {path} HTTP/1.1"));
             }
+        }
+    }
+}
+
+#[test]
+fn the_address_of_a_client_is_said_by_menshen_alone() {
+    let backend = Backend::start();
+    let rules = "[[rule]]\nname = \"open\"\npath = \"/public/**\"\naccess = \"public\"";
+    let menshen = Setup::before(backend.address).with(rules).start();
+    let token = format!("Bearer {}", menshen.token("alice"));
+    let names = [
+        "X-Real-IP",
+        "x_real_ip",
+        "EO-Connecting-IP",
+        "EO-Client-IP",
+        "Cdn-Src-Ip",
+        "DO-Connecting-IP",
+        "X-Vercel-Forwarded-For",
+        "CF-Connecting-IP",
+        "True-Client-IP",
+        "Ali-Cdn-Real-Ip",
+        "Cdn_Src_Ip",
+        "X-New-Cdn-Client-IP",
+        "CloudFront-Viewer-Address",
+    ];
+    for path in ["/public/x", "/orders"] {
+        for (method, body) in [("GET", &b""[..]), ("POST", b"12345")] {
+            let mut headers: Vec<_> = names.iter().map(|name| (*name, "6.6.6.6")).collect();
+            headers.push(("Authorization", &token));
+            assert_eq!(wire::ask(menshen.http, method, path, &headers, body).status, 200, "{method} {path}");
+            let seen = backend.last();
+            assert!(seen.headers().iter().all(|(_, value)| value != "6.6.6.6"), "{method} {path}: {:?}", seen.headers());
+            assert_eq!(seen.folded("x-real-ip"), ["127.0.0.1"], "{method} {path}");
+            assert_eq!(seen.folded("x-forwarded-for"), ["127.0.0.1"], "{method} {path}");
         }
     }
 }

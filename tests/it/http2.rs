@@ -92,7 +92,13 @@ fn a_request_over_http2_is_decided_and_forwarded_as_any() {
     let backend = Backend::start();
     let menshen = Setup::before(backend.address).with(&h2c("")).with(RULES).start();
     let client = Http2::connect(menshen.http);
-    let forged = [("x-user-id", "1"), ("x_user_id", "1"), ("x-forwarded-for", "6.6.6.6"), ("x-auth-state", "authenticated")];
+    let forged = [
+        ("x-user-id", "1"),
+        ("x_user_id", "1"),
+        ("x-forwarded-for", "6.6.6.6"),
+        ("x-real-ip", "6.6.6.6"),
+        ("x-auth-state", "authenticated"),
+    ];
     let fields = [&forged[..], &[("cookie", "a=1"), ("cookie", "b=2"), ("te", "trailers")]].concat();
     let answer = client.ask(request("GET", "http://shop.example/open/x?q=1", &fields), b"").expect("an answer");
     assert_eq!((answer.status, &answer.body[..]), (200, &b"ok"[..]));
@@ -103,6 +109,7 @@ fn a_request_over_http2_is_decided_and_forwarded_as_any() {
         ("cookie", &["a=1; b=2"]),
         ("x-user-id", &[]),
         ("x-forwarded-for", &["127.0.0.1"]),
+        ("x-real-ip", &["127.0.0.1"]),
         ("x-forwarded-proto", &["http"]),
         ("x-forwarded-host", &["shop.example"]),
         ("x-auth-state", &["anonymous"]),

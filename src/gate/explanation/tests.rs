@@ -140,6 +140,7 @@ async fn headers_that_do_not_go_on_say_why() {
     let expected = [
         "x-auth-state: anonymous",
         "x-forwarded-for: 127.0.0.1",
+        "x-real-ip: 127.0.0.1",
         "x-forwarded-proto: http",
         "x-forwarded-host: x",
         "x-request-id: (made anew)",

@@ -100,6 +100,7 @@ pub(super) const fn of_header(verdict: HeaderVerdict, websocket: bool) -> &'stat
         HeaderVerdict::Drop(DropReason::Managed) => "only menshen says who is calling",
         HeaderVerdict::Drop(DropReason::Reserved) => "begins as identity.reserved_prefixes has it",
         HeaderVerdict::Drop(DropReason::Forwarding) => "only menshen says where a request comes from",
+        HeaderVerdict::Drop(DropReason::ClientAddress) => "only menshen says what the client's address is",
         HeaderVerdict::Drop(DropReason::Override) => "could give the backend another path, method or internal state",
         HeaderVerdict::Drop(DropReason::WechatCloud) => "only WeChat's cloud vouches for it (identity.wechat_cloud_headers)",
         HeaderVerdict::Drop(DropReason::Credential) => "the credential has been checked (upstream.authorization)",

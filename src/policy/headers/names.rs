@@ -6,6 +6,7 @@ use super::DropReason;
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Kind {
     Forwarding,
+    ClientAddress,
     Override,
     HopByHop,
     Handshake,
@@ -13,7 +14,7 @@ pub(super) enum Kind {
 }
 
 /// Names with a fixed meaning.
-pub(super) const BUILT_IN: [(&str, Kind); 45] = [
+pub(super) const BUILT_IN: [(&str, Kind); 42] = [
     ("authorization", Kind::Credential),
     ("connection", Kind::Handshake),
     ("upgrade", Kind::Handshake),
@@ -25,31 +26,30 @@ pub(super) const BUILT_IN: [(&str, Kind); 45] = [
     ("te", Kind::HopByHop),
     ("trailer", Kind::HopByHop),
     ("http2-settings", Kind::HopByHop),
-    // Where a request comes from, as CDNs, load balancers and servers name it.
+    // What proxies say of a request. The same of this connection is set anew.
     ("forwarded", Kind::Forwarding),
     ("x-forwarded", Kind::Forwarding),
-    ("forwarded-for", Kind::Forwarding),
     ("x-real-ip", Kind::Forwarding),
-    ("x-remote-ip", Kind::Forwarding),
-    ("x-remote-addr", Kind::Forwarding),
-    ("x-originating-ip", Kind::Forwarding),
-    ("x-client-ip", Kind::Forwarding),
-    ("x-cluster-client-ip", Kind::Forwarding),
-    ("client-ip", Kind::Forwarding),
-    ("true-client-ip", Kind::Forwarding),
-    ("cf-connecting-ip", Kind::Forwarding),
-    ("cf-connecting-ipv6", Kind::Forwarding),
-    ("fastly-client-ip", Kind::Forwarding),
-    ("fly-client-ip", Kind::Forwarding),
-    ("x-azure-clientip", Kind::Forwarding),
-    ("x-appengine-user-ip", Kind::Forwarding),
-    ("ali-cdn-real-ip", Kind::Forwarding),
-    ("proxy-client-ip", Kind::Forwarding),
-    ("wl-proxy-client-ip", Kind::Forwarding),
     ("x-scheme", Kind::Forwarding),
     ("x-url-scheme", Kind::Forwarding),
     ("front-end-https", Kind::Forwarding),
     ("x-request-id", Kind::Forwarding),
+    // The client's address as CDNs and load balancers name it, where the name has none of `CLIENT_ADDRESS_ENDINGS`.
+    // Under a reserved prefix as well, which would make it a forged one.
+    ("x-client-ip", Kind::ClientAddress),
+    ("remote-addr", Kind::ClientAddress),
+    ("x-remote-addr", Kind::ClientAddress),
+    ("x-remote-ip", Kind::ClientAddress),
+    ("x-originating-ip", Kind::ClientAddress),
+    ("x-proxyuser-ip", Kind::ClientAddress),
+    ("cf-connecting-ipv6", Kind::ClientAddress),
+    ("cf-pseudo-ipv4", Kind::ClientAddress),
+    ("cloudfront-viewer-address", Kind::ClientAddress),
+    ("x-azure-clientip", Kind::ClientAddress),
+    ("x-azure-socketip", Kind::ClientAddress),
+    ("x-sucuri-clientip", Kind::ClientAddress),
+    ("x-appengine-user-ip", Kind::ClientAddress),
+    ("x-nf-client-connection-ip", Kind::ClientAddress),
     // Another path, method or host than the one that was decided on.
     ("x-rewrite-url", Kind::Override),
     ("x-override-url", Kind::Override),
@@ -77,6 +77,10 @@ pub(super) const BUILT_IN_PREFIXES: [(&str, DropReason); 6] = [
     ("x-accel-", DropReason::Override),
     ("x-menshen-", DropReason::Managed),
 ];
+
+/// How names end that bring the client's address: `EO-Connecting-IP`, `True-Client-IP`, `Ali-Cdn-Real-Ip`, `Cdn-Src-Ip`,
+/// `X-Vercel-Forwarded-For`. Each CDN has a name of its own, so they are known by their last words, alone or after a `-`.
+pub(super) const CLIENT_ADDRESS_ENDINGS: [&str; 5] = ["connecting-ip", "client-ip", "real-ip", "src-ip", "forwarded-for"];
 
 /// Fields of an answer that come before its body or not at all, besides those of [`STANDARD`].
 pub(super) const NOT_IN_TRAILERS: [&str; 10] = [

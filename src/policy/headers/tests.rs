@@ -90,7 +90,7 @@ fn ordinary_headers_pass() {
 
 #[test]
 fn what_only_we_may_set_is_dropped_in_every_spelling() {
-    use DropReason::{Forwarding, HopByHop, Managed, Override, Reserved, WechatCloud};
+    use DropReason::{ClientAddress, Forwarding, HopByHop, Managed, Override, Reserved, WechatCloud};
     let policy = policy();
     let table: &[(&str, DropReason, &[&str])] = &[
         // CVE-2025-64484, CVE-2015-0219, CVE-2026-33433, CVE-2026-39858, CVE-2026-54763, CVE-2026-52845, section 1 row 17
@@ -119,10 +119,42 @@ fn what_only_we_may_set_is_dropped_in_every_spelling() {
                 "X-Forwarded-Prefix",
                 "Forwarded",
                 "X-Real-IP",
+                "X-Request-Id",
+            ],
+        ),
+        // Each CDN has a name of its own for the client's address, and backends believe whichever they know.
+        (
+            "client address",
+            ClientAddress,
+            &[
+                "X-Client-IP",
                 "True-Client-IP",
                 "CF-Connecting-IP",
+                "CF-Connecting-IPv6",
+                "EO-Connecting-IP",
+                "EO-Client-IP",
+                "DO-Connecting-IP",
+                "Cdn-Src-Ip",
+                "Ali-Cdn-Real-Ip",
+                "Ali-Real-Client-IP",
+                "X-Vercel-Forwarded-For",
+                "Fastly-Client-IP",
+                "Fly-Client-IP",
                 "X-Cluster-Client-IP",
-                "X-Request-Id",
+                "WL-Proxy-Client-IP",
+                "Incap-Client-IP",
+                "X-NF-Client-Connection-IP",
+                "X-Azure-ClientIP",
+                "X-Appengine-User-IP",
+                "CloudFront-Viewer-Address",
+                "X-Some-CDN-Of-Next-Year-Connecting-IP",
+                "Client-IP",
+                "Real-IP",
+                "Src-IP",
+                "Forwarded-For",
+                "Connecting-IP",
+                "Remote-Addr",
+                "HTTP-Forwarded-For",
             ],
         ),
         // CVE-2026-40575, CVE-2023-27487, CVE-2025-29927, CVE-2016-5385, CVE-2025-61780
@@ -168,6 +200,35 @@ fn what_only_we_may_set_is_dropped_in_every_spelling() {
             }
         }
     }
+}
+
+#[test]
+fn a_name_that_only_looks_like_a_client_address_passes() {
+    let policy = policy();
+    for name in [
+        "X-Unreal-IP",
+        "MyClient-IP",
+        "X-Client2-IP",
+        "IP",
+        "X-IP",
+        "Skip",
+        "Referer",
+        "X-Ship",
+        "Forwarded-Form",
+        "X-Src-Ips",
+    ] {
+        assert_eq!(policy.verdict(name), HeaderVerdict::Pass, "{name}");
+    }
+}
+
+#[test]
+fn no_list_lets_a_client_name_its_address() {
+    for name in ["EO_Connecting_IP", "x.real.ip", "Cdn_Src_Ip", "X_Vercel_Forwarded_For", "X-Forwarded_For"] {
+        let problems = compiled(&[name.to_owned()], &IdentityConfig::default(), &UpstreamConfig::default()).expect_err(name);
+        assert_eq!(problems[0].key, "server.allow_headers", "{name}");
+    }
+    let problems = compiled(&[], &identity(&["My-Client-IP"], &[]), &UpstreamConfig::default()).expect_err("a meaning");
+    assert_eq!(problems[0].key, "identity.headers");
 }
 
 #[test]
@@ -386,6 +447,8 @@ fn a_gate_that_reports_lets_pass_what_could_not_be_taken_for_ours() {
         ("X-User-Role", true),
         ("X-Client-Version", true),
         ("X-Real-IP", true),
+        ("EO-Connecting-IP", true),
+        ("EO_Connecting_IP", false),
         ("X-Original-URL", true),
         ("X-WX-OPENID", true),
         ("app_version", true),
