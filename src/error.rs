@@ -44,12 +44,13 @@ pub enum ErrorCode {
     Overloaded,
     NotFound,
     MethodNotAllowed,
+    WebsocketVersionUnsupported,
     Internal,
 }
 
 impl ErrorCode {
     /// Every code, for documents and tests.
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 40] = [
         Self::TokenMissing,
         Self::TokenInvalid,
         Self::TokenExpired,
@@ -88,6 +89,7 @@ impl ErrorCode {
         Self::Overloaded,
         Self::NotFound,
         Self::MethodNotAllowed,
+        Self::WebsocketVersionUnsupported,
         Self::Internal,
     ];
 
@@ -132,6 +134,7 @@ impl ErrorCode {
             Self::Overloaded => "overloaded",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
+            Self::WebsocketVersionUnsupported => "websocket_version_unsupported",
             Self::Internal => "internal",
         }
     }

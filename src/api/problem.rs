@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::StatusCode;
 use serde::Serialize;
 
-use crate::error::ErrorCode;
+use crate::{error::ErrorCode, policy::framing::WEBSOCKET_VERSION};
 
 /// A refusal, before it is written in the shape that a path speaks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,6 +107,11 @@ impl Problem {
         }
     }
 
+    /// `Sec-WebSocket-Version` of a 426 (RFC 6455 section 4.4), which has `Upgrade: websocket` too (RFC 9110 section 15.5.22).
+    pub fn websocket_version(&self) -> Option<&'static str> {
+        (self.code == ErrorCode::WebsocketVersionUnsupported).then_some(WEBSOCKET_VERSION)
+    }
+
     /// The body, `application/problem+json`.
     pub fn body(&self, request_id: &str) -> Vec<u8> {
         let status = self.status();
@@ -161,6 +166,7 @@ pub const fn status(code: ErrorCode) -> StatusCode {
         ErrorCode::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
         ErrorCode::NotFound => StatusCode::NOT_FOUND,
         ErrorCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+        ErrorCode::WebsocketVersionUnsupported => StatusCode::UPGRADE_REQUIRED,
         ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
@@ -214,6 +220,7 @@ const fn usual_detail(code: ErrorCode) -> &'static str {
         ErrorCode::Overloaded => "There is too much to do for now. Please try again in a moment.",
         ErrorCode::NotFound => "There is nothing here.",
         ErrorCode::MethodNotAllowed => "This path does not take this method.",
+        ErrorCode::WebsocketVersionUnsupported => "WebSocket is spoken here in version 13 (RFC 6455).",
         ErrorCode::Internal => "Something went wrong on our side.",
     }
 }

@@ -36,6 +36,7 @@ pub(super) const fn zh(code: ErrorCode) -> &'static str {
         ErrorCode::UpstreamTimeout => "服务响应超时，请稍后再试",
         ErrorCode::NotFound => "请求的资源不存在",
         ErrorCode::MethodNotAllowed => "不支持的请求方法",
+        ErrorCode::WebsocketVersionUnsupported => "不支持的 WebSocket 版本",
         ErrorCode::UpstreamBusy | ErrorCode::Overloaded => "服务繁忙，请稍后重试",
         ErrorCode::Internal => "服务器内部错误",
     }

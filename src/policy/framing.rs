@@ -18,6 +18,9 @@ pub const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE",
 /// Longest body that can be announced, in bytes: the largest number that every JSON and floating point reader keeps exact.
 pub const MAX_LENGTH: u64 = 1 << 53;
 
+/// The version of the WebSocket protocol (RFC 6455 section 4.1).
+pub const WEBSOCKET_VERSION: &str = "13";
+
 /// Most options in `Connection`: each names a field to be looked for.
 const MOST_CONNECTION_OPTIONS: usize = 9;
 
@@ -196,13 +199,20 @@ impl<'a> Fields<'a> {
         if !protocols.any(|protocol| protocol.eq_ignore_ascii_case(b"websocket")) {
             return Ok(false);
         }
-        let valid = upgrade.eq_ignore_ascii_case(b"websocket")
+        let asks = upgrade.eq_ignore_ascii_case(b"websocket")
             && head.method == "GET"
             && head.version == HttpVersion::Http11
-            && body == Body::None
-            && self.connection_upgrade
-            && self.websocket_version == Some(b"13")
-            && self.websocket_key.is_some_and(is_websocket_key);
+            && body.is_empty()
+            && self.connection_upgrade;
+        if asks && self.websocket_version != Some(WEBSOCKET_VERSION.as_bytes()) {
+            // Of another version, more may follow the head than HTTP knows of, as the 8 bytes of hixie-76.
+            return Err(Refusal {
+                code: ErrorCode::WebsocketVersionUnsupported,
+                detail: "WebSocket is spoken here in version 13 (RFC 6455).",
+                close: true,
+            });
+        }
+        let valid = asks && self.websocket_key.is_some_and(is_websocket_key);
         if valid { Ok(true) } else { Err(Refusal::broken("The WebSocket handshake is not valid.")) }
     }
 }

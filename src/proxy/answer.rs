@@ -45,7 +45,13 @@ pub(super) fn refusal(problem: &Problem, said: &Said, request_id: &str, head_onl
     if let Some(allow) = &problem.allow {
         put(&["Allow: ", allow, "\r\n"]);
     }
-    put(&["Connection: ", if keep { "keep-alive" } else { "close" }, "\r\n"]);
+    let keep = if keep { "keep-alive" } else { "close" };
+    match problem.websocket_version() {
+        Some(version) => {
+            put(&["Upgrade: websocket\r\nSec-WebSocket-Version: ", version, "\r\nConnection: ", keep, ", Upgrade\r\n"]);
+        }
+        None => put(&["Connection: ", keep, "\r\n"]),
+    }
     for (name, value) in headers {
         out.extend_from_slice(&[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
     }

@@ -245,6 +245,41 @@ fn a_client_that_has_said_all_still_hears_the_rest() {
 }
 
 #[test]
+fn a_handshake_that_says_that_it_has_no_body_is_one() {
+    let backend = Backend::answering(|_, stream| {
+        agree(stream);
+        echo(stream)
+    });
+    let menshen = Setup::before(backend.address).start();
+    let mut client = Client::connect(menshen.http);
+    client.send(handshake("/ws", &menshen.token("alice")).replace("\r\n\r\n", "\r\nContent-Length: 0\r\n\r\n"));
+    assert_eq!(client.receive().expect("an answer").status, 101);
+    client.send(frame(1, true, b"hello"));
+    assert_eq!(next_frame(client.stream()), Some((1, b"hello".to_vec())));
+}
+
+#[test]
+fn a_websocket_of_another_version_is_refused_with_426() {
+    let backend = Backend::start();
+    let menshen = Setup::before(backend.address).start();
+    let handshake = handshake("/ws", &menshen.token("alice"));
+    for sent in [
+        handshake.replace("Sec-WebSocket-Version: 13", "Sec-WebSocket-Version: 8"),
+        handshake.replace("Sec-WebSocket-Version: 13\r\n", ""),
+    ] {
+        let mut client = Client::connect(menshen.http);
+        client.send(sent);
+        let answer = client.receive().expect("an answer");
+        assert_eq!((answer.status, answer.error()), (426, Some("websocket_version_unsupported")));
+        assert_eq!((answer.header("Upgrade"), answer.header("Sec-WebSocket-Version")), (Some("websocket"), Some("13")));
+        assert_eq!(answer.header("Connection"), Some("close, Upgrade"));
+        assert_eq!(answer.json()["code"], "websocket_version_unsupported");
+        assert!(client.ended());
+    }
+    assert!(backend.received().is_empty());
+}
+
+#[test]
 fn a_backend_that_refuses_a_websocket_is_heard() {
     let backend = Backend::answering(|request, stream| {
         let body = if request.folded("upgrade").is_empty() { "plain" } else { "asked" };

@@ -243,6 +243,8 @@ fn a_websocket_handshake_is_whole_or_refused() {
     assert_eq!(get(&[up, ws, KEY, V13]), Ok(true));
     assert_eq!(get(&["Connection: keep-alive, upgrade", "upgrade: WebSocket", KEY, V13]), Ok(true));
     assert_eq!(get(&["Connection: keep-alive", up, ws, KEY, V13]), Ok(true));
+    // No body in so many words.
+    assert_eq!(get(&[up, ws, KEY, V13, "Content-Length: 0"]), Ok(true));
     // CVE-2026-2833, CVE-2025-64763
     let table: &[(&str, &[&str])] = &[
         ("no Connection", &[ws, KEY, V13]),
@@ -251,21 +253,44 @@ fn a_websocket_handshake_is_whole_or_refused() {
         ("empty key", &[up, ws, "Sec-WebSocket-Key:", V13]),
         ("short key", &[up, ws, "Sec-WebSocket-Key: AAAA", V13]),
         ("bad key", &[up, ws, "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZ!==", V13]),
-        ("no version", &[up, ws, KEY]),
-        ("other version", &[up, ws, KEY, "Sec-WebSocket-Version: 8"]),
-        ("odd version", &[up, ws, KEY, "Sec-WebSocket-Version: 13, 8"]),
         ("body", &[up, ws, KEY, V13, "Content-Length: 5"]),
-        ("body of no length", &[up, ws, KEY, V13, "Content-Length: 0"]),
+        ("two versions", &[up, ws, KEY, V13, V13]),
+        ("neither body nor version", &[up, ws, KEY, "Content-Length: 5"]),
         ("chunked", &[up, ws, KEY, V13, "Transfer-Encoding: chunked"]),
         ("two protocols", &[up, "Upgrade: websocket, h2c", KEY, V13]),
         ("two protocols, other order", &[up, "Upgrade: h2c, websocket", KEY, V13]),
         ("two lines", &[up, ws, ws, KEY, V13]),
     ];
     for (name, headers) in table {
-        assert!(get(headers).is_err_and(|refusal| refusal.close), "{name}");
+        let refusal = get(headers).expect_err(name);
+        assert_eq!((refusal.code, refusal.close), (ErrorCode::RequestMalformed, true), "{name}");
     }
     assert!(request("POST /ws HTTP/1.1", &[up, ws, KEY, V13]).is_err(), "not GET");
     assert!(request("GET /ws HTTP/1.0", &[up, ws, KEY, V13]).is_err(), "not HTTP/1.1");
+}
+
+#[test]
+fn a_websocket_of_another_version_is_told_which_is_spoken() {
+    let get = |line: &str, headers: &[&str]| request(line, headers).map(|framing| framing.websocket);
+    let (up, ws) = ("Connection: Upgrade", "Upgrade: websocket");
+    for version in ["", "8", "0", "013", "13, 8", "8, 13", "13.0", "x", "1 3"] {
+        let sent = format!("Sec-WebSocket-Version: {version}");
+        let refusal = get("GET /ws HTTP/1.1", &[up, ws, KEY, &sent]).expect_err(version);
+        assert_eq!((refusal.code, refusal.close), (ErrorCode::WebsocketVersionUnsupported, true), "{version:?}");
+    }
+    // Drafts had neither version nor key.
+    for sent in [&[up, ws][..], &[up, ws, KEY], &[up, ws, "Content-Length: 0"]] {
+        let refusal = get("GET /ws HTTP/1.1", sent).expect_err("another version");
+        assert_eq!((refusal.code, refusal.close), (ErrorCode::WebsocketVersionUnsupported, true), "{sent:?}");
+    }
+    // What is no handshake in any version is only wrong.
+    for (line, sent) in [
+        ("POST /ws HTTP/1.1", &[up, ws, KEY, "Sec-WebSocket-Version: 8"][..]),
+        ("GET /ws HTTP/1.0", &[up, ws, KEY, "Sec-WebSocket-Version: 8"]),
+        ("GET /ws HTTP/1.1", &[ws, KEY, "Sec-WebSocket-Version: 8"]),
+    ] {
+        assert_eq!(get(line, sent).map_err(|refusal| refusal.code), Err(ErrorCode::RequestMalformed), "{line}");
+    }
 }
 
 #[test]
