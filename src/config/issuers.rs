@@ -38,7 +38,8 @@ pub struct IssuerConfig {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     #[schemars(example = false)]
     pub shared_audience: bool,
-    /// How its tokens are signed: `HS256` alone, or any of `RS256`, `ES256` and `EdDSA`. A key is for one of them.
+    /// How its tokens are signed: `HS256` alone, or any of `RS256`, `ES256` and `EdDSA`. A key is for one of them. `Ed25519` is the same
+    /// as `EdDSA`, here and in keys and tokens (RFC 9864); Ed448 is not taken.
     #[schemars(example = ["HS256"])]
     pub algorithms: Vec<Algorithm>,
     /// The secret for HS256, at least 32 bytes; also `secret_file`.

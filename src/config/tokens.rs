@@ -16,7 +16,8 @@ pub struct TokenConfig {
     pub issuer: String,
     /// `aud` of our tokens (RFC 7519 section 4.1.3).
     pub audience: String,
-    /// How access tokens are signed: `EdDSA`, `ES256`, `RS256`, or `HS256` for a backend that shares the secret.
+    /// How access tokens are signed: `EdDSA` (or `Ed25519`, its newer name), `ES256`, `RS256`, or `HS256` for a backend that shares
+    /// the secret.
     pub algorithm: Algorithm,
     /// Directory of PEM private keys (PKCS#8, one a file; the newest name signs, all verify). Unset: keys are made on first
     /// start and kept in the store. Not for HS256.
@@ -213,8 +214,10 @@ impl Default for TokenConfig {
 
 /// JWS algorithms (RFC 7518 section 3.1, RFC 8037 section 3.1) that menshen signs with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("enum" = ["EdDSA", "Ed25519", "ES256", "RS256", "HS256"]))]
 pub enum Algorithm {
-    #[serde(rename = "EdDSA")]
+    // With Ed25519 keys, and no others: `EdDSA` of RFC 8037, `Ed25519` of RFC 9864.
+    #[serde(rename = "EdDSA", alias = "Ed25519")]
     EdDsa,
     #[serde(rename = "ES256")]
     Es256,
@@ -225,7 +228,12 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// As it stands in a token's `alg`.
+    /// Whether `alg` of a token or a JWK means this one. For Ed25519 there are two names (RFC 9864 section 2.2).
+    pub fn is_named(self, alg: &str) -> bool {
+        alg == self.as_str() || (self == Self::EdDsa && alg == "Ed25519")
+    }
+
+    /// As it stands in the `alg` of a token that menshen signs.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::EdDsa => "EdDSA",

@@ -222,7 +222,7 @@ pub(super) const fn jwa(algorithm: Algorithm) -> jsonwebtoken::Algorithm {
 fn by_name(text: &str) -> Option<Algorithm> {
     [Algorithm::EdDsa, Algorithm::Es256, Algorithm::Rs256, Algorithm::Hs256]
         .into_iter()
-        .find(|algorithm| algorithm.as_str() == text)
+        .find(|algorithm| algorithm.is_named(text))
 }
 
 /// The public part, with the thumbprint (RFC 7638) as its `kid`.

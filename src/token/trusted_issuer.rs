@@ -24,7 +24,7 @@ use super::{
     verify::{LATEST, LONGEST},
 };
 use crate::{
-    config::{IssuerConfig, MAPPED, TokenConfig},
+    config::{Algorithm, IssuerConfig, MAPPED, TokenConfig},
     crypto,
     metrics::Metrics,
     types::{Timestamp, UserId, UserType},
@@ -44,7 +44,7 @@ pub struct TrustedIssuer {
     pub(super) iss: Option<String>,
     aud: Option<String>,
     shared_audience: bool,
-    algorithms: Vec<&'static str>,
+    algorithms: Vec<Algorithm>,
     /// In lower case; the empty one stands for none.
     types: Vec<String>,
     user_id_claim: String,
@@ -90,7 +90,7 @@ impl TrustedIssuer {
             iss: Some(config.issuer.clone()).filter(|iss| !iss.is_empty()),
             aud: config.audience.clone(),
             shared_audience: config.shared_audience,
-            algorithms: config.algorithms.iter().map(|algorithm| algorithm.as_str()).collect(),
+            algorithms: config.algorithms.clone(),
             types: types.iter().map(|typ| typ.to_ascii_lowercase()).collect(),
             user_id_claim: config.user_id_claim.clone().unwrap_or_else(|| "sub".to_owned()),
             user_id_prefix: config.user_id_prefix.clone(),
@@ -134,7 +134,7 @@ impl TrustedIssuer {
         let header = URL_SAFE_NO_PAD.decode(header).map_err(|_| TokenError::Malformed)?;
         let header: Header<'_> = strict_json::object(&header).ok_or(TokenError::Header)?;
         let alg = header.alg.ok_or(TokenError::Header)?.0;
-        if !self.algorithms.contains(&&*alg) {
+        if !self.algorithms.iter().any(|algorithm| algorithm.is_named(&alg)) {
             return Err(TokenError::Algorithm);
         }
         let typ = header.typ.map(|typ| typ.0.to_ascii_lowercase()).unwrap_or_default();

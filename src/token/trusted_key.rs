@@ -3,7 +3,7 @@
 //! Must stay true: each key is for one algorithm, which it has from its own type and never from a token; a secret never comes out of
 //! a JWK set, because such sets are published.
 
-use std::fmt;
+use std::{collections::HashSet, fmt};
 
 use aws_lc_rs::{
     hmac,
@@ -24,8 +24,6 @@ const SHORTEST_MODULUS: usize = 256;
 const SHORTEST_RSA_PEM: usize = 290;
 /// The longest one that can be checked.
 const LONGEST_MODULUS: usize = 1024;
-/// Most keys of a set: more is no set of signing keys.
-const MOST_KEYS: usize = 32;
 
 /// A key of another issuer.
 pub(super) struct TrustedKey {
@@ -111,7 +109,7 @@ impl TrustedKey {
             ("oct", _) => return Err("is a secret, and this set is public"),
             _ => return Err("is of a kind that is not supported"),
         };
-        if jwk.alg.is_some_and(|alg| alg != algorithm.as_str()) {
+        if jwk.alg.is_some_and(|alg| !algorithm.is_named(&alg)) {
             return Err("is for another algorithm (alg)");
         }
         let key = key.map_err(|_| "cannot be used")?;
@@ -120,13 +118,12 @@ impl TrustedKey {
 }
 
 impl Set {
-    /// Reads a JWK set (RFC 7517 section 5). Keys that cannot be used are passed over, and there may be no other.
+    /// Reads a JWK set (RFC 7517 section 5). Keys that cannot be used are passed over, and there may be no other. How many there may be,
+    /// the length of the text bounds (`LONGEST_SET`).
     pub(super) fn parse(bytes: &[u8], algorithms: &[Algorithm]) -> Result<Self, &'static str> {
         let parsed: JwkSet = serde_json::from_slice(bytes).map_err(|_| "is not a JWK set")?;
-        if parsed.keys.len() > MOST_KEYS {
-            return Err("has more than 32 keys");
-        }
         let mut set = Self { keys: Vec::new(), ignored: Vec::new() };
+        let mut kids = HashSet::new();
         for (n, jwk) in parsed.keys.into_iter().enumerate() {
             let jwk: Result<Jwk, _> = serde_json::from_value(jwk);
             let name = jwk.as_ref().ok().and_then(|jwk| jwk.kid.clone()).filter(|kid| is_plain(kid));
@@ -134,7 +131,7 @@ impl Set {
             match jwk.map_err(|_| "is not a JWK").and_then(TrustedKey::from_jwk) {
                 Err(why) => set.ignored.push((name, why)),
                 Ok(key) if !algorithms.contains(&key.algorithm) => set.ignored.push((name, "is not among `algorithms`")),
-                Ok(key) if key.kid.is_some() && set.keys.iter().any(|known| known.kid == key.kid) => {
+                Ok(key) if key.kid.as_ref().is_some_and(|kid| !kids.insert(kid.clone())) => {
                     set.ignored.push((name, "has the kid of another key"));
                 }
                 Ok(key) => set.keys.push(key),

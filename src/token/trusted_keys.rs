@@ -41,6 +41,8 @@ const LOOK: Duration = Duration::from_secs(2);
 const TELL: Duration = Duration::from_secs(1);
 /// Most keys tried for one token.
 const MOST_TRIES: usize = 8;
+/// Keys that are not used are told so far; a set may have hundreds.
+const MAX_TOLD: usize = 8;
 
 /// Where keys come from.
 #[derive(Debug, Clone, PartialEq)]
@@ -140,7 +142,7 @@ impl KeySet {
             Some(_) => key.kid.is_none(),
             None => true,
         });
-        let mut fitting = candidates.clone().filter(|key| key.algorithm.as_str() == alg).take(MOST_TRIES).peekable();
+        let mut fitting = candidates.clone().filter(|key| key.algorithm.is_named(alg)).take(MOST_TRIES).peekable();
         if candidates.next().is_none() {
             Signature::UnknownKey
         } else if fitting.peek().is_none() {
@@ -327,8 +329,11 @@ impl Follower {
         let (lacks, is_emptied) = (set.lacks(), set.keys.is_empty() && set.ignored.is_empty());
         let is_known = digest == current.digest;
         if !is_known {
-            for (which, why) in &set.ignored {
+            for (which, why) in set.ignored.iter().take(MAX_TOLD) {
                 tracing::warn!(issuer = &*self.name, "key {which} of issuer {} {why}: it is not used", self.name);
+            }
+            if let Some(more) = set.ignored.len().checked_sub(MAX_TOLD).filter(|&more| more > 0) {
+                tracing::warn!(issuer = &*self.name, "{more} more keys of issuer {} are not used", self.name);
             }
             tracing::info!(issuer = &*self.name, keys = set.keys.len(), "issuer {} has {} keys", self.name, set.keys.len());
         }

@@ -185,7 +185,7 @@ impl Verifier {
             self.keyrings.ask_reload();
             return Err(TokenError::UnknownKey);
         };
-        if alg.0 == key.algorithm.as_str() { Ok(key) } else { Err(TokenError::Algorithm) }
+        if key.algorithm.is_named(&alg.0) { Ok(key) } else { Err(TokenError::Algorithm) }
     }
 
     /// `iss` of our tokens.

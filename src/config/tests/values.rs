@@ -259,3 +259,14 @@ fn the_walk_never_accepts_what_the_structs_refuse() {
     }
     assert!(seen > 900, "only {seen}");
 }
+
+/// RFC 9864: both names are in use, and mean one algorithm.
+#[test]
+fn ed25519_is_another_name_of_eddsa() {
+    for name in ["EdDSA", "Ed25519"] {
+        let read = config(&development(&format!("[tokens]\nalgorithm = '{name}'")), &[]);
+        assert_eq!(read.tokens.algorithm, crate::config::Algorithm::EdDsa, "{name}");
+    }
+    let found = problems(&development("[tokens]\nalgorithm = 'Ed448'"), &[]);
+    assert!(found.iter().any(|problem| problem.contains("tokens.algorithm")), "{found:?}");
+}

@@ -302,3 +302,33 @@ fn of_several_without_a_name_each_looks_with_its_own_key() {
     let Whose::Theirs(claimants) = all.whose(&late, "menshen") else { panic!("whose?") };
     assert_eq!(claimants.verify(&late, NOW).unwrap_err().1, TokenError::Expired);
 }
+
+/// RFC 9864: `Ed25519` says what `EdDSA` meant; each is good wherever the other is, and neither is Ed448.
+#[test]
+fn ed25519_has_two_names() {
+    use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+    let pair = Ed25519KeyPair::generate().unwrap();
+    let x = URL_SAFE_NO_PAD.encode(pair.public_key());
+    let token = |alg: &str| {
+        let header = json!({ "alg": alg, "kid": "k", "typ": "JWT" }).to_string();
+        let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload(&json!({}))));
+        format!("{message}.{}", URL_SAFE_NO_PAD.encode(pair.sign(message.as_bytes())))
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("keys.json");
+    for (n, of_key) in [json!("EdDSA"), json!("Ed25519"), json!(null)].into_iter().enumerate() {
+        let mut jwk = json!({ "kty": "OKP", "crv": "Ed25519", "x": x, "kid": "k", "alg": of_key });
+        jwk.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+        std::fs::write(&file, json!({ "keys": [jwk] }).to_string()).unwrap();
+        for named in ["EdDSA", "Ed25519"] {
+            let algorithms: Vec<Algorithm> = serde_json::from_value(json!([named, "RS256"])).unwrap();
+            let config = IssuerConfig { secret: None, jwks_file: Some(file.clone()), algorithms, ..config() };
+            let issuer = issuer(&config);
+            for (alg, fits) in [("EdDSA", true), ("Ed25519", true), ("Ed448", false), ("RS256", false), ("ed25519", false)] {
+                let outcome = issuer.verify(&token(alg), NOW).map(drop);
+                let expected = if fits { Ok(()) } else { Err(TokenError::Algorithm) };
+                assert_eq!(outcome, expected, "{alg} with {named} and key {n}");
+            }
+        }
+    }
+}

@@ -95,11 +95,48 @@ fn of_two_keys_with_one_id_the_first_counts() {
 
 #[test]
 fn what_is_no_set_of_keys_is_an_error() {
-    let ec = published(&pair(Algorithm::Es256));
     for text in ["", "{}", "[]", "null", "<html>", r#"{"keys":{}}"#] {
         assert!(Set::parse(text.as_bytes(), &PUBLIC).is_err(), "{text:?}");
     }
-    assert!(parse(&vec![ec; 33]).is_err(), "too many");
+}
+
+#[test]
+fn a_set_may_be_long_and_have_keys_of_any_kind() {
+    let wanted = pair(Algorithm::EdDsa);
+    let mut keys = vec![json!({ "kty": "AKP", "alg": "ML-DSA-44", "pub": "AA" }); 500];
+    keys.extend((0..40).map(|_| published(&pair(Algorithm::Es256))));
+    keys.push(published(&wanted));
+    let set = parse(&keys).unwrap();
+    assert_eq!((set.keys.len(), set.ignored.len()), (41, 500));
+    let key = set.keys.iter().find(|key| key.kid.as_ref() == Some(&wanted.verifying.kid)).unwrap();
+    assert!(key.check.accepts(b"message", &signature(&wanted, b"message")));
+    // Those that are not understood are no reason to refuse the others, nor to call the set an empty one.
+    assert!(parse(&keys[..500]).unwrap().lacks().unwrap().contains("can be used"));
+}
+
+/// RFC 9864: `Ed25519` says what `EdDSA` meant on this curve, `Ed448` another algorithm.
+#[test]
+fn a_key_of_ed25519_may_have_either_name() {
+    let key = published(&pair(Algorithm::EdDsa));
+    for (alg, says) in [
+        (json!("EdDSA"), None),
+        (json!("Ed25519"), None),
+        (json!(null), None),
+        (json!("Ed448"), Some("is for another algorithm (alg)")),
+        (json!("ed25519"), Some("is for another algorithm (alg)")),
+        (json!("ES256"), Some("is for another algorithm (alg)")),
+    ] {
+        let mut jwk = key.clone();
+        jwk["alg"] = alg;
+        assert_eq!(refused(jwk.clone()), says, "{jwk}");
+    }
+    for alg in ["EdDSA", "Ed448", "Ed25519"] {
+        let jwk = json!({ "kty": "OKP", "crv": "Ed448", "alg": alg, "x": URL_SAFE_NO_PAD.encode([1; 57]) });
+        assert_eq!(refused(jwk), Some("is of a kind that is not supported"), "{alg}");
+    }
+    let mut other = published(&pair(Algorithm::Es256));
+    other["alg"] = json!("Ed25519");
+    assert_eq!(refused(other), Some("is for another algorithm (alg)"), "the name does not make the key");
 }
 
 #[test]
