@@ -105,6 +105,8 @@ pub struct Refused {
     pub cors: Option<CorsFields>,
     /// A proxy asked; method and path are those of the request that it asked about, as far as they could be told.
     pub asked: bool,
+    /// The request id of a trusted proxy, where it is fit to be kept.
+    pub request_id: Option<String>,
 }
 
 /// The yes to a proxy's question.
@@ -196,7 +198,7 @@ impl Passage {
             websocket: false,
             trailers: false,
             idle_timeout: None,
-            request_id: if origin.trusted_peer { request_id(head) } else { None },
+            request_id: request_id(head, origin),
             host: None,
             cors: None,
             would: None,
@@ -321,7 +323,10 @@ impl Gate {
         let (head, length) = match head::parse(bytes, slots) {
             Ok(Parsed::Complete { head, length }) => (head, length),
             Ok(Parsed::Partial) => return Verdict::Incomplete,
-            Err(refusal) => return Verdict::Refuse(Box::new(Refused::unreadable(refusal.code, refusal.detail, peer))),
+            Err(refusal) => {
+                let ids = head::raw_values(bytes, "x-request-id");
+                return Verdict::Refuse(Box::new(self.unreadable(refusal.detail, peer, ids)));
+            }
         };
         let origin = client_ip::resolve(
             peer,
@@ -391,6 +396,7 @@ impl Gate {
                 user,
                 cors: fields,
                 asked: false,
+                request_id: request_id(&head, origin),
             })),
             Err(refusal) if reports && !refusal.close => forward(None, Would::Refuse(refusal.code)),
             Err(refusal) => {
@@ -493,6 +499,19 @@ impl Gate {
         path::check_decoded(target, allowed, |decoded| {
             !self.is_answered_here(method, decoded) && self.rules.find_decoded(decoded, method).is_same(&ruling)
         })
+    }
+
+    /// The refusal of a request whose head could not be read; its connection ends. `request_ids`: the values of `X-Request-Id`, as far as
+    /// they could be told, which count if a trusted proxy sent them.
+    pub fn unreadable<'v>(
+        &self,
+        detail: &'static str,
+        peer: Option<IpAddr>,
+        request_ids: impl Iterator<Item = &'v [u8]>,
+    ) -> Refused {
+        let refused = Refused::unreadable(ErrorCode::RequestMalformed, detail, peer);
+        let origin = client_ip::resolve(peer, std::iter::empty(), std::iter::empty(), &self.trusted_proxies);
+        Refused { request_id: if origin.trusted_peer { sole_id(request_ids) } else { None }, ..refused }
     }
 
     /// A refusal before any rule has been asked, which pages of allowed origins may read.
@@ -628,7 +647,7 @@ impl Gate {
             websocket,
             trailers: trailers && head.version == HttpVersion::Http11,
             idle_timeout: rule.and_then(|rule| rule.idle_timeout),
-            request_id: if origin.trusted_peer { request_id(head) } else { None },
+            request_id: request_id(head, origin),
             host,
             cors: None,
             would,
@@ -650,13 +669,18 @@ impl Refused {
             user: None,
             cors: None,
             asked: false,
+            request_id: None,
         }
     }
 }
 
+/// The request id that a trusted proxy has given.
+fn request_id(head: &Head<'_>, origin: Origin) -> Option<String> {
+    if origin.trusted_peer { sole_id(head.values("x-request-id")) } else { None }
+}
+
 /// One `X-Request-Id` of 1 to 64 letters, digits, `-`, `_` or `.`: anything else could confuse whoever searches logs for it.
-fn request_id(head: &Head<'_>) -> Option<String> {
-    let mut values = head.values("x-request-id");
+fn sole_id<'v>(mut values: impl Iterator<Item = &'v [u8]>) -> Option<String> {
     let value = str::from_utf8(values.next()?).ok()?;
     let plain = value.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
     (values.next().is_none() && plain && (1..=64).contains(&value.len())).then(|| value.to_owned())
@@ -712,5 +736,6 @@ fn refused(head: &Head<'_>, refusal: Refusal, origin: Origin, extent: Option<Ext
         user: None,
         cors: None,
         asked: false,
+        request_id: request_id(head, origin),
     }
 }

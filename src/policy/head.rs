@@ -92,6 +92,18 @@ pub fn may_be_complete(bytes: &[u8], seen: usize) -> bool {
     memchr::memchr_iter(b'\n', new).any(|at| matches!(new[at + 1..], [b'\n', ..] | [b'\r', b'\n', ..]))
 }
 
+/// Every value of a field in bytes that are no sound head, or not a whole one: of lines that have come whole, up to an empty one. For
+/// what has to be told of a request that is refused, and for nothing else.
+pub fn raw_values<'b>(bytes: &'b [u8], name: &'static str) -> impl Iterator<Item = &'b [u8]> {
+    let lines = bytes.split_inclusive(|&byte| byte == b'\n').map_while(|line| line.strip_suffix(b"\n"));
+    // The first line is the request line.
+    let fields = lines.skip(1).take_while(|line| !line.trim_ascii().is_empty());
+    fields.filter_map(move |line| {
+        let colon = memchr::memchr(b':', line)?;
+        line[..colon].eq_ignore_ascii_case(name.as_bytes()).then(|| line[colon + 1..].trim_ascii())
+    })
+}
+
 /// The parser takes a bare LF for a line end, others do not (RFC 9112 section 2.2, CVE-2025-22871).
 fn lines_end_in_crlf(head: &[u8]) -> bool {
     memchr::memchr_iter(b'\n', head).all(|at| at > 0 && head[at - 1] == b'\r')

@@ -273,9 +273,10 @@ impl Door {
 
     /// Answers a head that never became one, and ends the connection.
     async fn give_up(&self, stream: &mut Stream, bytes: &mut BytesMut, peer: Option<IpAddr>, detail: &'static str) {
-        let refused = Refused::unreadable(ErrorCode::RequestMalformed, detail, peer);
+        let snapshot = self.current.load_full();
+        let refused = snapshot.gate.unreadable(detail, peer, head::raw_values(bytes, "x-request-id"));
         let timing = Timing { at: self.clock.now(), start: Instant::now(), gate_us: 0 };
-        refuse(&self.current.load_full(), stream, bytes, &refused, timing, true).await;
+        refuse(&snapshot, stream, bytes, &refused, timing, true).await;
     }
 
     /// Sends a request to the backend. The connection comes back if it can go on.
@@ -378,6 +379,7 @@ pub(super) fn one_too_many(passage: &Passage) -> Refused {
         user: passage.identity.clone(),
         cors: passage.cors.clone(),
         asked: false,
+        request_id: passage.request_id.clone(),
     }
 }
 
@@ -408,7 +410,7 @@ async fn refuse(
     let problem = problem(snapshot, refused);
     let extent = refused.framing.as_ref();
     let keep = !last && answer::can_keep(extent);
-    let request_id = snapshot.recorder.request_id();
+    let request_id = refused.request_id.clone().unwrap_or_else(|| snapshot.recorder.request_id());
     let (status, text) = if refused.asked {
         let (status, fields) = verify::no(&problem, &request_id);
         (status, answer::bodiless(status, &fields, keep))

@@ -245,7 +245,8 @@ async fn answer(door: &Door, session: HttpSession, peer: Option<IpAddr>, secure:
 /// The gate's decision on the head as HTTP/1.1 says it, and that head.
 fn decide(snapshot: &Snapshot, session: &HttpSession, peer: Option<IpAddr>, now: Timestamp) -> (Verdict, Bytes) {
     let malformed = |detail| {
-        let refused = Refused::unreadable(ErrorCode::RequestMalformed, detail, peer);
+        let ids = session.req_header().headers.get_all("x-request-id").iter().map(HeaderValue::as_bytes);
+        let refused = snapshot.gate.unreadable(detail, peer, ids);
         (Verdict::Refuse(Box::new(refused)), Bytes::new())
     };
     let bytes = match head::write(session.req_header(), session.is_body_done()) {
@@ -322,7 +323,7 @@ fn request(bytes: &Bytes, passage: &Passage) -> Option<Parts> {
 /// Answers a refusal.
 async fn refuse(snapshot: &Snapshot, mut session: HttpSession, refused: &Refused, timing: &Timing) {
     let problem = problem(snapshot, refused);
-    let request_id = snapshot.recorder.request_id();
+    let request_id = refused.request_id.clone().unwrap_or_else(|| snapshot.recorder.request_id());
     if refused.asked {
         let (status, fields) = verify::no(&problem, &request_id);
         record(snapshot, refused, timing, &request_id, status.as_u16());

@@ -515,6 +515,63 @@ fn forwarded_addresses_count_only_from_trusted_hops() {
 }
 
 #[test]
+fn a_refusal_keeps_the_request_id_of_a_trusted_proxy_and_of_nobody_else() {
+    let backend = Backend::start();
+    let long = "x".repeat(20_000);
+    let refused = [
+        ("a token is missing", "GET /x HTTP/1.1\r\nHost: a\r\n{ID}\r\n".to_owned(), 401),
+        ("nobody passes", "GET /internal/x HTTP/1.1\r\nHost: a\r\n{ID}\r\n".to_owned(), 403),
+        (
+            "two credentials",
+            "GET /x HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer a\r\nAuthorization: Bearer b\r\n{ID}\r\n".to_owned(),
+            400,
+        ),
+        ("an ambiguous path", "GET /a/../b HTTP/1.1\r\nHost: a\r\n{ID}\r\n".to_owned(), 400),
+        ("a method", "TRACE / HTTP/1.1\r\nHost: a\r\n{ID}\r\n".to_owned(), 405),
+        ("no host", "GET / HTTP/1.1\r\n{ID}\r\n".to_owned(), 400),
+        (
+            "two lengths",
+            "POST / HTTP/1.1\r\nHost: a\r\n{ID}Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned(),
+            400,
+        ),
+        (
+            "another WebSocket",
+            "GET / HTTP/1.1\r\nHost: a\r\n{ID}Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n".to_owned(),
+            426,
+        ),
+        ("a field that is none", "GET / HTTP/1.1\r\nHost: a\r\n{ID}a b: c\r\n\r\n".to_owned(), 400),
+        ("a bare line feed", "GET / HTTP/1.1\nHost: a\r\n{ID}\r\n".to_owned(), 400),
+        ("another version", "GET / HTTP/3.0\r\n{ID}\r\n".to_owned(), 400),
+        ("a head that is too long", format!("GET / HTTP/1.1\r\nHost: a\r\n{{ID}}X: {long}\r\n\r\n"), 400),
+    ];
+    for (trusted, keeps) in [("[\"127.0.0.0/8\"]", true), ("[]", false)] {
+        let section = format!("[server]\nlisten = [\"127.0.0.1:0\"]\ntrusted_proxies = {trusted}");
+        let menshen = Setup::before(backend.address).with(&section).with(RULES).start();
+        for (n, (why, head, status)) in refused.iter().enumerate() {
+            let id = format!("proxy-{n}");
+            let mut client = Client::connect(menshen.http);
+            client.send(head.replace("{ID}", &format!("X-Request-Id: {id}\r\n")));
+            let answer = client.receive().unwrap_or_else(|| panic!("{why}: no answer"));
+            assert_eq!(answer.status, *status, "{why}");
+            assert_eq!(answer.header("X-Request-Id") == Some(&id), keeps, "{why}, trusted {trusted}");
+            assert_eq!(answer.json()["request_id"].as_str(), answer.header("X-Request-Id"), "{why}");
+            if keeps {
+                menshen.wait_for_log(&format!("\"request_id\":\"{id}\""));
+            }
+        }
+        // One that could be two, or is not fit for a log, is nobody's.
+        for ids in ["X-Request-Id: a\r\nX-Request-Id: b\r\n", "X-Request-Id: a b\r\n", "X-Request-Id:\r\n"] {
+            for line in ["GET /x HTTP/1.1", "GET /x HTTP/3.0"] {
+                let mut client = Client::connect(menshen.http);
+                client.send(format!("{line}\r\nHost: a\r\n{ids}\r\n"));
+                let made = client.receive().expect("an answer");
+                assert!(made.header("X-Request-Id").is_some_and(|id| id.len() > 10), "{ids:?}: {made:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_refused_client_keeps_its_connection_where_framing_is_certain() {
     let backend = Backend::start();
     let menshen = Setup::before(backend.address).start();

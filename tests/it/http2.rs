@@ -418,6 +418,26 @@ fn a_405_names_the_methods_that_are_taken_over_http2_too() {
 }
 
 #[test]
+fn a_refusal_over_http2_keeps_the_request_id_of_a_trusted_proxy() {
+    let backend = Backend::start();
+    for (trusted, keeps) in [("trusted_proxies = [\"127.0.0.0/8\"]", true), ("", false)] {
+        let menshen = Setup::before(backend.address).with(&h2c(trusted)).with(RULES).start();
+        let client = Http2::connect(menshen.http);
+        for (why, path, field, status) in [
+            ("a token is missing", "/x", ("x-app", "1"), 401),
+            ("an ambiguous path", "/a//b", ("x-app", "1"), 400),
+            ("a head that HTTP/1.1 could not say", "/open/x", ("x-app", " 1"), 400),
+            ("an expectation", "/open/x", ("expect", "something"), 400),
+        ] {
+            let url = format!("http://shop.example{path}");
+            let answer = client.ask(request("GET", &url, &[field, ("x-request-id", "proxy-1")]), b"").expect("an answer");
+            assert_eq!(answer.status, status, "{why}");
+            assert_eq!(answer.headers["x-request-id"] == "proxy-1", keeps, "{why}: {:?}", answer.headers);
+        }
+    }
+}
+
+#[test]
 fn trailers_of_a_client_go_nowhere() {
     let backend = Backend::start();
     let menshen = Setup::before(backend.address).with(&h2c("")).with(RULES).start();

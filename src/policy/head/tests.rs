@@ -147,3 +147,22 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_value_is_found_in_what_is_no_head() {
+    let table: [(&[u8], &[&[u8]]); 9] = [
+        (b"GET /\r\nX-Request-Id: a\r\n\r\n", &[b"a"]),
+        (b"GET / HTTP/1.1\nx-request-id:a\nX: \x01\nX-Request-ID: b\n", &[b"a", b"b"]),
+        (b"GET / HTTP/1.1\r\nX-Request-Id: a", &[]),
+        (b"X-Request-Id: a\r\n", &[]),
+        (b"GET / HTTP/1.1\r\n\r\nX-Request-Id: of-the-body\r\n", &[]),
+        (b"GET / HTTP/1.1\r\n X-Request-Id: a\r\nX-Request-Id : b\r\nX_Request_Id: c\r\n", &[]),
+        (b"GET / HTTP/1.1\r\nX-Request-Id\r\nno colon\r\n: x\r\n", &[]),
+        (b"\x16\x03\x01\x00\n\n", &[]),
+        (b"", &[]),
+    ];
+    for (bytes, expected) in table {
+        let found: Vec<_> = raw_values(bytes, "x-request-id").collect();
+        assert_eq!(found, expected, "{}", bytes.escape_ascii());
+    }
+}
