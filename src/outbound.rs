@@ -5,7 +5,6 @@
 //! own: a [`Fault`] is a name, and the library's errors, which print URLs, end in this file.
 
 mod admin;
-mod peer;
 mod public;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
@@ -15,7 +14,6 @@ use bytes::{Bytes, BytesMut};
 use reqwest::{Client, Response, StatusCode, Url, redirect};
 
 pub use admin::{AdminClient, AdminFault, DownloadFault, NoAdminClient, understand};
-pub use peer::Peer;
 use public::PublicNames;
 
 /// Most bytes of an answer; what we ask for fits in one.

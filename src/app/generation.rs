@@ -81,9 +81,9 @@ impl Generation {
         let upstreams = if let Some(before) = same_upstream {
             before.upstreams.clone()
         } else {
-            // It may wait for a resolver.
-            let (section, metrics) = (config.upstream.clone(), metrics.clone());
-            Arc::new(tokio::task::spawn_blocking(move || Upstreams::resolve(&section, &metrics)).await??)
+            let upstreams = Upstreams::new(&config.upstream, metrics, before.map(|before| &*before.upstreams))?;
+            upstreams.resolve().await;
+            Arc::new(upstreams)
         };
         let same_tokens =
             before.filter(|before| before.config.tokens == config.tokens && before.config.dialect == config.dialect);

@@ -17,7 +17,8 @@ const MOST: usize = 64;
 #[serde(default, deny_unknown_fields)]
 pub struct UpstreamConfig {
     /// Where it listens: `http://host:port`, `https://host:port` or `unix:/path/to.sock`. Several take turns, those that are
-    /// healthy. A name means its first IPv4 address where it has one.
+    /// healthy. A name may have several addresses: they are tried in turn, IPv4 first, until one takes a connection, and that one
+    /// is used from then on. A backend whose name cannot be resolved yet is unhealthy until it can be.
     pub urls: Vec<String>,
     /// What it speaks: `http1` (HTTP/1.1), or `http2`, which gRPC needs: over TLS for `https:`, with prior knowledge (h2c) otherwise.
     /// WebSocket needs `http1`.
@@ -36,8 +37,8 @@ pub struct UpstreamConfig {
     pub shared_secret_file: Option<PathBuf>,
     /// The header that it is sent in. A client's own of this name never passes, whether there is a secret or not.
     pub shared_secret_header: String,
-    /// How often names in `urls` are resolved again, in the background. `0s`: only at start. A backend keeps its address while
-    /// that is among those found, and while nothing can be found.
+    /// How often names in `urls` are resolved again, in the background. `0s`: only until they have been once. A backend keeps its
+    /// address while that is among those found, and while nothing can be found.
     pub resolve_interval: HumanDuration,
     /// `Host` as the backend sees it. Unset: as the client sent it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -81,11 +82,11 @@ impl UpstreamConfig {
         if !self.resolve_interval.get().is_zero() {
             problems.between("upstream.resolve_interval", &self.resolve_interval, resolve);
         }
-        if let Some(host) = &self.host
-            && (host.contains('@') || host.parse::<Authority>().is_err())
-        {
-            problems
-                .add("upstream.host", format!("{host:?} is not a host: write a name or address, and :PORT where needed"));
+        check_host("upstream.host", self.host.as_deref(), problems);
+        check_host("upstream.health.host", self.health.host.as_deref(), problems);
+        if self.host.is_some() && self.health.host.is_some() {
+            let says = "is given together with `upstream.host`, which checks have too: keep one of them";
+            problems.add_between("upstream.health.host", &["upstream.host"], says);
         }
         let has_https = self.addresses().iter().any(|address| matches!(address, UpstreamAddress::Http { tls: true, .. }));
         self.tls.check(has_https, problems);
@@ -103,6 +104,14 @@ impl UpstreamConfig {
         problems.between("upstream.read_timeout", &self.read_timeout, shortest..=HumanDuration::days(1));
         problems.between("upstream.write_timeout", &self.write_timeout, shortest..=HumanDuration::days(1));
         problems.between("upstream.idle_timeout", &self.idle_timeout, shortest..=HumanDuration::hours(1));
+    }
+}
+
+fn check_host(key: &str, host: Option<&str>, problems: &mut Problems) {
+    if let Some(host) = host
+        && (host.contains('@') || host.parse::<Authority>().is_err())
+    {
+        problems.add(key, format!("{host:?} is not a host: write a name or address, and :PORT where needed"));
     }
 }
 
@@ -128,16 +137,21 @@ impl Default for UpstreamConfig {
     }
 }
 
-/// Checks of the backends' health. Beside them a backend that fails five requests in a row is passed over for 5 s, for twice as
+/// Checks of the backends' health: requests like others, with `upstream.host` and the shared secret. Beside them a backend that fails five requests in a row is passed over for 5 s, for twice as
 /// long each time it happens again, up to 5 minutes. When no backend would be used, all are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct HealthConfig {
     /// What is asked with GET: 2xx and 3xx are healthy. Unset: whether it takes a connection; one backend alone is not checked
-    /// then. With `protocol = "http2"` it is always that.
+    /// then.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"/health")]
     pub path: Option<String>,
+    /// `Host` of the checks where `upstream.host` is unset, for a backend that takes some alone (Django's `ALLOWED_HOSTS`). Unset:
+    /// host and port of its URL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"shop.example.com")]
+    pub host: Option<String>,
     /// How often. `0s`: never.
     pub interval: HumanDuration,
     /// For connection and answer together.
@@ -171,6 +185,7 @@ impl Default for HealthConfig {
     fn default() -> Self {
         Self {
             path: None,
+            host: None,
             interval: HumanDuration::secs(10),
             timeout: HumanDuration::secs(2),
             unhealthy_after: 3,

@@ -261,7 +261,7 @@ impl Exchange {
                 Ok((stream, _reused)) => return Ok(Connected { stream, backend, peer }),
                 // No connection came about, so nothing was sent: another backend may have it.
                 Err(failed) => {
-                    backend.health.failed();
+                    upstreams.connection_failed(at, &peer, &failed, &mut tried);
                     fault = Some(failed);
                 }
             }

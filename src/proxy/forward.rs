@@ -356,14 +356,16 @@ impl ProxyHttp for Forward {
     }
 
     /// Another backend is tried only where no connection came about, so nothing can have been sent.
-    fn fail_to_connect(&self, _session: &mut Session, _peer: &HttpPeer, ctx: &mut Ctx, mut fault: Box<Error>) -> Box<Error> {
+    fn fail_to_connect(&self, _session: &mut Session, peer: &HttpPeer, ctx: &mut Ctx, mut fault: Box<Error>) -> Box<Error> {
         // A kept connection on which the backend takes no more requests says nothing against the backend.
         if is_unprocessed(&fault) && ctx.may_take_another() {
             fault.set_retry(true);
             return fault;
         }
-        fault.set_retry(ctx.tried.has_left(ctx.backends()));
-        ctx.blame();
+        let (Some(handover), Some(at)) = (&ctx.handover, ctx.backend) else { return fault };
+        let upstreams = &handover.snapshot.upstreams;
+        upstreams.connection_failed(at, peer, &fault, &mut ctx.tried);
+        fault.set_retry(ctx.tried.has_left(upstreams.len()));
         fault
     }
 

@@ -17,6 +17,8 @@ const STRIKES: u32 = 5;
 /// For how long at first; twice as long each time it happens again without an answer between.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_mins(5);
+/// Further addresses of one backend that one request tries where connections come about and are no good.
+const MAX_AGAIN: usize = 3;
 
 /// What is known of one backend.
 #[derive(Debug)]
@@ -30,6 +32,8 @@ pub(super) struct Health {
     pauses: AtomicU32,
     /// Its checks say that it is down.
     down: AtomicBool,
+    /// It is not known where it is.
+    unresolved: AtomicBool,
     name: String,
     gauges: IntGaugeVec,
     ejections: IntCounter,
@@ -51,6 +55,7 @@ impl Health {
             strikes: AtomicU32::new(0),
             pauses: AtomicU32::new(0),
             down: AtomicBool::new(false),
+            unresolved: AtomicBool::new(false),
             name: name.to_owned(),
             gauges: metrics.upstream_healthy.clone(),
             ejections: metrics.upstream_ejections.with_label_values(&[name]),
@@ -59,7 +64,7 @@ impl Health {
 
     /// Whether it is to be used, if there is a choice.
     pub(super) fn is_good(&self) -> bool {
-        if self.down.load(Ordering::Relaxed) {
+        if self.down.load(Ordering::Relaxed) || self.unresolved.load(Ordering::Relaxed) {
             return false;
         }
         let until = self.paused_until.load(Ordering::Relaxed);
@@ -68,6 +73,10 @@ impl Health {
 
     /// A request failed by its doing: no connection, no answer, an answer that is none.
     pub(super) fn failed(&self) {
+        // That no request reaches it then says nothing about it.
+        if self.unresolved.load(Ordering::Relaxed) {
+            return;
+        }
         if self.strikes.fetch_add(1, Ordering::Relaxed) + 1 < STRIKES || !self.is_good() {
             return;
         }
@@ -77,6 +86,11 @@ impl Health {
         self.paused_until.store(until, Ordering::Relaxed);
         self.ejections.inc();
         self.show();
+    }
+
+    /// Whether it is known where it is: a backend whose name cannot be resolved is unhealthy.
+    pub(super) fn set_resolved(&self, resolved: bool) {
+        self.unresolved.store(!resolved, Ordering::Relaxed);
     }
 
     /// It has answered, whatever it said.
@@ -106,6 +120,12 @@ impl Health {
         self.gauges.with_label_values(&[&self.name]).set(i64::from(self.is_good()));
     }
 
+    /// Failures since the last answer.
+    #[cfg(test)]
+    pub(super) fn failures(&self) -> u32 {
+        self.strikes.load(Ordering::Relaxed)
+    }
+
     fn millis(&self) -> u64 {
         u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
@@ -113,7 +133,13 @@ impl Health {
 
 /// The backends that one request has tried.
 #[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Tried(u64);
+pub(super) struct Tried {
+    backends: u64,
+    /// The one to try next, at another address.
+    again: Option<u8>,
+    /// How often that has been so for this backend.
+    times_again: u8,
+}
 
 impl Tried {
     /// Most backends that can be told apart.
@@ -122,20 +148,35 @@ impl Tried {
     /// The next one to try, of those not yet tried: a good one where there is one. `turn` spreads requests. `None`: all were
     /// tried.
     pub(super) fn next(&mut self, all: usize, turn: usize, is_good: impl Fn(usize) -> bool) -> Option<usize> {
+        if let Some(again) = self.again.take() {
+            return Some(again.into());
+        }
         let all = all.min(Self::MOST);
-        let left = |at: usize| self.0 & (1 << at) == 0;
+        let left = |at: usize| self.backends & (1 << at) == 0;
         let nth = |of: &dyn Fn(usize) -> bool| {
             let count = (0..all).filter(|at| of(*at)).count();
             if count == 0 { None } else { (0..all).filter(|at| of(*at)).nth(turn % count) }
         };
         let chosen = nth(&|at| left(at) && is_good(at)).or_else(|| nth(&left))?;
-        self.0 |= 1 << chosen;
+        self.backends |= 1 << chosen;
+        self.times_again = 0;
         Some(chosen)
+    }
+
+    /// The next one to try is this one once more, at another of its addresses, of which there are so many. `false`: those have had
+    /// their turn.
+    pub(super) fn try_again(&mut self, at: usize, others: usize) -> bool {
+        let may = usize::from(self.times_again) < others.min(MAX_AGAIN);
+        if may {
+            self.times_again += 1;
+            self.again = u8::try_from(at).ok();
+        }
+        may
     }
 
     /// Whether there is another one.
     pub(super) fn has_left(self, all: usize) -> bool {
-        (self.0.count_ones() as usize) < all.min(Self::MOST)
+        self.again.is_some() || (self.backends.count_ones() as usize) < all.min(Self::MOST)
     }
 }
 

@@ -25,12 +25,62 @@ const MAX_ADDRESS_BYTES: usize = 48;
 /// The fault where a proof could not be made.
 pub(super) const NO_PROOF: ErrorType = ErrorType::Custom("NoProof");
 
-/// Sets our headers.
-pub(super) struct Outgoing {
+/// What every request to a backend has, whichever client it is for: requests of clients, and those that menshen makes itself
+/// (health checks, `menshen doctor`).
+#[derive(Debug)]
+pub(super) struct FixedFields {
     /// `Host` for the backend; `None`: the client's own.
     host: Option<HeaderValue>,
+    /// `Host` of what menshen asks by itself, where there is none for every request.
+    own_host: Option<HeaderValue>,
     /// By which the backend knows menshen.
     secret: Option<(HeaderName, HeaderValue)>,
+}
+
+impl FixedFields {
+    pub(super) fn new(config: &UpstreamConfig) -> Self {
+        // What is no header name or value, the checks of the config have refused.
+        let host = |text: &Option<String>| text.as_deref().and_then(|host| HeaderValue::from_str(host).ok());
+        let secret = config.shared_secret.as_ref().and_then(|secret| {
+            let name = HeaderName::try_from(&config.shared_secret_header).ok()?;
+            let mut value = HeaderValue::try_from(secret.expose()).ok()?;
+            value.set_sensitive(true);
+            Some((name, value))
+        });
+        Self { host: host(&config.host), own_host: host(&config.health.host), secret }
+    }
+
+    /// Sets them on a request of a client, whose own `Host` is kept where the config has none.
+    fn add_to_forwarded(&self, request: &mut RequestHeader, has_host: bool, backend: &Backend) -> pingora::Result<()> {
+        if let Some((name, value)) = &self.secret {
+            request.insert_header(name, value.clone())?;
+        }
+        match &self.host {
+            Some(host) => request.insert_header(header::HOST, host.clone()),
+            // HTTP/1.0 may come without one, HTTP/1.1 may not go without.
+            None if !has_host => request.insert_header(header::HOST, backend.authority.clone()),
+            None => Ok(()),
+        }
+    }
+
+    /// The key of the config that says which `Host` a request of menshen's own has.
+    pub(super) const fn host_key(&self) -> &'static str {
+        if self.host.is_some() { "upstream.host" } else { "upstream.health.host" }
+    }
+
+    /// Sets them on a request of menshen's own.
+    pub(super) fn add_to_own(&self, request: &mut RequestHeader, backend: &Backend) -> pingora::Result<()> {
+        self.add_to_forwarded(request, false, backend)?;
+        match (&self.host, &self.own_host) {
+            (None, Some(host)) => request.insert_header(header::HOST, host.clone()),
+            (Some(_), _) | (None, None) => Ok(()),
+        }
+    }
+}
+
+/// Sets our headers.
+pub(super) struct Outgoing {
+    fixed: FixedFields,
     proofs: Proofs,
     authenticated: HeaderValue,
     anonymous: HeaderValue,
@@ -43,16 +93,8 @@ impl Outgoing {
     pub(super) const FIELDS: usize = 18;
 
     pub(super) fn new(config: &UpstreamConfig, proofs: Proofs) -> Self {
-        // What is no header name or value, the checks of the config have refused.
-        let secret = config.shared_secret.as_ref().and_then(|secret| {
-            let name = HeaderName::try_from(&config.shared_secret_header).ok()?;
-            let mut value = HeaderValue::try_from(secret.expose()).ok()?;
-            value.set_sensitive(true);
-            Some((name, value))
-        });
         Self {
-            host: config.host.as_deref().and_then(|host| HeaderValue::from_str(host).ok()),
-            secret,
+            fixed: FixedFields::new(config),
             proofs,
             authenticated: HeaderValue::from_static("authenticated"),
             anonymous: HeaderValue::from_static("anonymous"),
@@ -103,9 +145,6 @@ impl Outgoing {
         if let Some(cookie) = &passage.cookie {
             request.insert_header(header::COOKIE, cookie.clone())?;
         }
-        if let Some((name, value)) = &self.secret {
-            request.insert_header(name, value.clone())?;
-        }
         let client = address(passage.origin.ip)?;
         request.insert_header("X-Forwarded-For", client.clone())?;
         // A gate that only reports lets a proxy's own pass, on which the backend may hang.
@@ -117,13 +156,7 @@ impl Outgoing {
             request.insert_header("X-Forwarded-Host", host.clone())?;
         }
         request.insert_header("X-Request-Id", value(request_id)?)?;
-        match &self.host {
-            Some(host) => request.insert_header(header::HOST, host.clone())?,
-            // HTTP/1.0 may come without one, HTTP/1.1 may not go without.
-            None if passage.host.is_none() => request.insert_header(header::HOST, backend.authority.clone())?,
-            None => {}
-        }
-        Ok(())
+        self.fixed.add_to_forwarded(request, passage.host.is_some(), backend)
     }
 }
 

@@ -1,9 +1,10 @@
 //! The backends: their addresses, resolved and made ready before any request, and whose turn it is.
 //!
-//! Must stay true: choosing takes no lock that can wait and allocates nothing.
+//! Must stay true: choosing takes no lock that can wait and allocates nothing; a backend whose name has not been resolved is
+//! unhealthy, and never a reason not to start.
 
 use std::{
-    net::{IpAddr, SocketAddr, ToSocketAddrs},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     path::Path,
     sync::{
         Arc,
@@ -16,14 +17,18 @@ use arc_swap::ArcSwap;
 use aws_lc_rs::digest;
 use http::HeaderValue;
 use pingora::{
-    protocols::tls::CaType,
+    Error, ErrorType,
+    protocols::{l4::socket, tls::CaType},
     upstreams::peer::{ALPN, HttpPeer, Peer as _},
     utils::tls::{CertKey, WrappedX509, parse_x509},
 };
 use prometheus::IntGaugeVec;
+use tokio::{task::JoinSet, time::timeout};
 
 use super::{
+    dial::Addresses,
     health::{Health, Tried},
+    outgoing::FixedFields,
     tls::{self, TlsError},
 };
 use crate::{
@@ -49,14 +54,21 @@ pub struct Upstreams {
     mark: u64,
     gauges: IntGaugeVec,
     health: HealthConfig,
+    /// What requests and checks have alike.
+    fields: FixedFields,
     resolve_every: Duration,
     next: AtomicUsize,
 }
+
+/// How long a start waits for the names of backends.
+const FIRST_LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One backend.
 #[derive(Debug)]
 pub(super) struct Backend {
     peer: ArcSwap<HttpPeer>,
+    /// Of its name, where it has one.
+    addresses: Option<Arc<Addresses>>,
     /// `Host` for a client that named none.
     pub(super) authority: HeaderValue,
     pub(super) health: Health,
@@ -69,7 +81,54 @@ pub(super) struct Backend {
 impl Backend {
     /// Where it is now.
     pub(super) fn peer(&self) -> Arc<HttpPeer> {
-        self.peer.load_full()
+        let peer = self.peer.load_full();
+        let first = self.addresses.as_ref().and_then(|addresses| addresses.first());
+        match first {
+            Some(first) if peer.address().as_inet() != Some(&first) => self.moved(&peer, first),
+            Some(_) | None => peer,
+        }
+    }
+
+    /// Whether it is known where it is.
+    pub(super) fn is_resolved(&self) -> bool {
+        self.addresses.as_ref().is_none_or(|addresses| addresses.first().is_some())
+    }
+
+    /// Its name has these addresses now.
+    pub(super) fn set_addresses(&self, found: &[SocketAddr]) {
+        if let Some(addresses) = &self.addresses {
+            addresses.set(found);
+            self.health.set_resolved(self.is_resolved());
+        }
+    }
+
+    /// Connections to one address are not used for another, so it has a peer of its own.
+    fn moved(&self, before: &HttpPeer, to: SocketAddr) -> Arc<HttpPeer> {
+        let mut peer = HttpPeer::clone(before);
+        peer._address = socket::SocketAddr::Inet(to);
+        let peer = Arc::new(peer);
+        self.peer.store(peer.clone());
+        if before.address().as_inet().is_some_and(|before| !before.ip().is_unspecified()) {
+            tracing::info!(upstream = self.label, address = %to, "a backend is reached at another address");
+        }
+        peer
+    }
+
+    /// Tries another of its addresses first from now on, where this fault came after the connection (no TLS, a certificate that
+    /// is not believed). How many others there are.
+    pub(super) fn leave(&self, peer: &HttpPeer, fault: &Error) -> usize {
+        let is_unusable = matches!(
+            fault.etype(),
+            ErrorType::TLSHandshakeFailure
+                | ErrorType::TLSHandshakeTimedout
+                | ErrorType::InvalidCert
+                | ErrorType::InvalidH2
+                | ErrorType::H2Error
+        );
+        match (&self.addresses, peer.address().as_inet()) {
+            (Some(addresses), Some(address)) if is_unusable => addresses.demote(*address),
+            _ => 0,
+        }
     }
 }
 
@@ -78,26 +137,59 @@ impl Backend {
 pub enum UpstreamError {
     #[error("upstream.urls: {0} is not http://HOST:PORT, https://HOST:PORT or unix:PATH")]
     NotAnUrl(String),
-    #[error("upstream.urls: the name in {url} cannot be resolved: {why}")]
-    Unresolved { url: String, why: std::io::Error },
     #[error("upstream.tls: {0}")]
     Tls(#[from] TlsError),
 }
 
 impl Upstreams {
-    /// Resolves every name now, so that no request ever waits for a resolver.
-    pub fn resolve(config: &UpstreamConfig, metrics: &Metrics) -> Result<Self, UpstreamError> {
+    /// The backends of a config. Those of `before` whose names are the same begin with the addresses that are known.
+    pub fn new(config: &UpstreamConfig, metrics: &Metrics, before: Option<&Self>) -> Result<Self, UpstreamError> {
         let tls = Identity::read(&config.tls)?;
         let backends = config.urls.iter().map(|url| backend(url, config, metrics, &tls)).collect::<Result<Vec<_>, _>>()?;
+        for backend in &backends {
+            let same = before.and_then(|before| before.backends.iter().find(|other| other.name == backend.name));
+            if let Some(addresses) = same.and_then(|same| same.addresses.as_ref()) {
+                backend.set_addresses(&addresses.list());
+            }
+        }
         Ok(Self {
             backends,
             http2: config.protocol == UpstreamProtocol::Http2,
             mark: tls.mark,
             gauges: metrics.upstream_healthy.clone(),
             health: config.health.clone(),
+            fields: FixedFields::new(config),
             resolve_every: config.resolve_interval.get(),
             next: AtomicUsize::new(0),
         })
+    }
+
+    /// Resolves every name, so that no request ever waits for a resolver. What cannot be resolved in time is unhealthy until it
+    /// can be, or keeps the addresses that are known.
+    pub async fn resolve(&self) {
+        let mut lookups = JoinSet::new();
+        for (at, backend) in self.backends.iter().enumerate() {
+            if let Some(name) = backend.name.clone() {
+                lookups.spawn(async move { (at, tokio::net::lookup_host(name).await.map(Iterator::collect::<Vec<_>>)) });
+            }
+        }
+        let resolving = async {
+            while let Some(ended) = lookups.join_next().await {
+                // A lookup that panicked found nothing.
+                let Ok((at, found)) = ended else { continue };
+                match found {
+                    Ok(found) => self.get(at).set_addresses(&found),
+                    Err(fault) => {
+                        tracing::warn!(upstream = self.get(at).label, error = %fault, "the name of a backend cannot be resolved");
+                    }
+                }
+            }
+        };
+        // The lookups that are cut short are made again in the background.
+        drop(timeout(FIRST_LOOKUP_TIMEOUT, resolving).await);
+        for backend in self.backends.iter().filter(|backend| !backend.is_resolved()) {
+            tracing::warn!(upstream = backend.label, "a backend is unhealthy until its name can be resolved");
+        }
     }
 
     /// Whether the files hold what they held when these backends were made.
@@ -120,6 +212,15 @@ impl Upstreams {
         let all = self.backends.len();
         let turn = if all == 1 { 0 } else { self.next.fetch_add(1, Ordering::Relaxed) };
         tried.next(all, turn, |at| self.backends[at].health.is_good())
+    }
+
+    /// No connection to this backend came about by this peer, so nothing was sent. Where another of its addresses is left to try,
+    /// it is the next one to try; where not, it has failed, once.
+    pub(super) fn connection_failed(&self, at: usize, peer: &HttpPeer, fault: &Error, tried: &mut Tried) {
+        let backend = self.get(at);
+        if !tried.try_again(at, backend.leave(peer, fault)) {
+            backend.health.failed();
+        }
     }
 
     /// One of them, by a number that [`Self::turn`] gave.
@@ -147,16 +248,9 @@ impl Upstreams {
         self.resolve_every
     }
 
-    /// These are the addresses that a backend's name now has: it moves when its own is not among them.
-    pub(super) fn found(&self, at: usize, addresses: &[SocketAddr]) {
-        let backend = self.get(at);
-        let peer = backend.peer();
-        let Some(now) = peer.address().as_inet().copied() else { return };
-        let Some(better) = preferred(addresses).filter(|_| !addresses.contains(&now)) else { return };
-        let mut moved = HttpPeer::clone(&peer);
-        moved._address = pingora::protocols::l4::socket::SocketAddr::Inet(better);
-        backend.peer.store(Arc::new(moved));
-        tracing::info!(upstream = backend.label, %better, "a backend has moved to another address");
+    /// The fields that every request to a backend has.
+    pub(super) const fn fields(&self) -> &FixedFields {
+        &self.fields
     }
 }
 
@@ -214,21 +308,26 @@ fn backend(url: &str, config: &UpstreamConfig, metrics: &Metrics, tls: &Identity
         Ok(UpstreamAddress::Unix(path)) => (path.display().to_string(), None),
         Err(_) => return Err(UpstreamError::NotAnUrl(url.to_owned())),
     };
+    let addresses = name.is_some().then(|| Arc::new(Addresses::unresolved(config.connect_timeout.get())));
+    let health = Health::new(&label, metrics);
+    health.set_resolved(addresses.is_none());
     Ok(Backend {
-        peer: ArcSwap::from_pointee(peer(url, config, tls)?),
+        peer: ArcSwap::from_pointee(peer(url, config, tls, addresses.clone())?),
+        addresses,
         authority: HeaderValue::from_str(&authority).map_err(|_| UpstreamError::NotAnUrl(url.to_owned()))?,
-        health: Health::new(&label, metrics),
+        health,
         label,
         name,
     })
 }
 
-/// The one of several addresses that is used. `localhost` often means `::1` first, where an old backend does not listen.
-fn preferred(addresses: &[SocketAddr]) -> Option<SocketAddr> {
-    addresses.iter().find(|address| address.is_ipv4()).or(addresses.first()).copied()
-}
-
-fn peer(url: &str, config: &UpstreamConfig, identity: &Identity) -> Result<HttpPeer, UpstreamError> {
+/// `addresses`: where connections are made to, if the host is a name.
+fn peer(
+    url: &str,
+    config: &UpstreamConfig,
+    identity: &Identity,
+    addresses: Option<Arc<Addresses>>,
+) -> Result<HttpPeer, UpstreamError> {
     let not_an_url = || UpstreamError::NotAnUrl(url.to_owned());
     let mut peer = if let Some(path) = url.strip_prefix("unix:") {
         HttpPeer::new_uds(path, false, String::new()).map_err(|_| not_an_url())?
@@ -242,11 +341,13 @@ fn peer(url: &str, config: &UpstreamConfig, identity: &Identity) -> Result<HttpP
         let host = uri.host().ok_or_else(not_an_url)?;
         let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
         let bare = host.trim_start_matches('[').trim_end_matches(']');
-        let unresolved = |why| UpstreamError::Unresolved { url: url.to_owned(), why };
-        let addresses: Vec<_> = (bare, port).to_socket_addrs().map_err(unresolved)?.collect();
-        let address = preferred(&addresses).ok_or_else(|| unresolved(std::io::Error::other("no address")))?;
+        // Of a name, none yet: this stands for it, and is never connected to.
+        let ip = bare.parse().unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
         let name = config.tls.server_name.as_deref().unwrap_or(bare);
-        let mut peer = HttpPeer::new(address, tls, if tls { name.to_owned() } else { String::new() });
+        let mut peer = HttpPeer::new(SocketAddr::new(ip, port), tls, if tls { name.to_owned() } else { String::new() });
+        if let Some(addresses) = addresses {
+            peer.options.custom_l4 = Some(addresses);
+        }
         if tls {
             peer.options.ca.clone_from(&identity.authorities);
             peer.client_cert_key.clone_from(&identity.own);
@@ -275,22 +376,75 @@ fn peer(url: &str, config: &UpstreamConfig, identity: &Identity) -> Result<HttpP
 mod tests {
     use super::*;
 
+    fn upstreams(url: &str, before: Option<&Upstreams>) -> Upstreams {
+        let config = UpstreamConfig { urls: vec![url.to_owned()], ..UpstreamConfig::default() };
+        Upstreams::new(&config, &Metrics::new(), before).unwrap()
+    }
+
+    fn at(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
     #[test]
-    fn a_backend_moves_only_when_its_address_is_no_longer_its_own() {
-        let config = UpstreamConfig { urls: vec!["http://127.0.0.1:3000".to_owned()], ..UpstreamConfig::default() };
-        let upstreams = Upstreams::resolve(&config, &Metrics::new()).unwrap();
-        let at = |text: &str| text.parse::<SocketAddr>().unwrap();
-        let now = || upstreams.get(0).peer().address().as_inet().copied().unwrap();
-        for (found, expected) in [
-            (vec![at("127.0.0.9:3000"), at("127.0.0.1:3000")], at("127.0.0.1:3000")),
-            (Vec::new(), at("127.0.0.1:3000")),
-            (vec![at("[::1]:3000"), at("127.0.0.2:3000")], at("127.0.0.2:3000")),
-            (vec![at("[::1]:3000")], at("[::1]:3000")),
-        ] {
-            upstreams.found(0, &found);
-            assert_eq!(now(), expected, "{found:?}");
-        }
+    fn a_backend_is_where_its_name_leads_and_unhealthy_until_it_leads_somewhere() {
+        let upstreams = upstreams("http://backend.test:3000", None);
+        let backend = upstreams.get(0);
+        assert!(!backend.is_resolved() && !backend.health.is_good());
+        backend.set_addresses(&[]);
+        assert!(!backend.health.is_good());
+        backend.set_addresses(&[at("[::1]:3000"), at("127.0.0.2:3000")]);
+        assert!(backend.is_resolved() && backend.health.is_good());
+        let peer = backend.peer();
+        assert_eq!(peer.address().as_inet(), Some(&at("127.0.0.2:3000")));
         // What else is known of it goes along.
-        assert_eq!(upstreams.get(0).peer().options.read_timeout, Some(config.read_timeout.get()));
+        assert_eq!(peer.options.read_timeout, Some(UpstreamConfig::default().read_timeout.get()));
+        backend.set_addresses(&[at("127.0.0.3:3000")]);
+        assert_eq!(backend.peer().address().as_inet(), Some(&at("127.0.0.3:3000")));
+        assert_ne!(backend.peer().reuse_hash(), peer.reuse_hash(), "connections to one are not used for the other");
+    }
+
+    #[test]
+    fn an_address_needs_no_resolver() {
+        for url in ["http://127.0.0.1:3000", "http://[::1]:3000", "unix:/run/app.sock"] {
+            let upstreams = upstreams(url, None);
+            assert!(upstreams.get(0).is_resolved() && upstreams.get(0).health.is_good(), "{url}");
+        }
+    }
+
+    /// A reload while the resolver is down takes no backend away.
+    #[test]
+    fn what_is_known_of_a_name_outlives_a_reload() {
+        let before = upstreams("http://backend.test:3000", None);
+        before.get(0).set_addresses(&[at("127.0.0.2:3000")]);
+        let same = upstreams("http://backend.test:3000", Some(&before));
+        assert_eq!(same.get(0).peer().address().as_inet(), Some(&at("127.0.0.2:3000")));
+        assert!(same.get(0).health.is_good());
+        for other in ["http://backend.test:3001", "http://other.test:3000"] {
+            assert!(!upstreams(other, Some(&before)).get(0).is_resolved(), "{other}");
+        }
+    }
+
+    /// However many addresses it has: it is one backend.
+    #[test]
+    fn addresses_that_speak_no_tls_are_tried_in_turn_and_count_as_one_failure() {
+        let upstreams = upstreams("https://backend.test:3000", None);
+        let backend = upstreams.get(0);
+        backend.set_addresses(&[at("127.0.0.1:3000"), at("127.0.0.2:3000")]);
+        let mut tried = Tried::default();
+        let order: Vec<_> = std::iter::from_fn(|| {
+            let n = upstreams.pick(&mut tried)?;
+            let peer = backend.peer();
+            upstreams.connection_failed(n, &peer, &Error::explain(ErrorType::TLSHandshakeFailure, "no TLS"), &mut tried);
+            peer.address().as_inet().copied()
+        })
+        .collect();
+        assert_eq!(order, [at("127.0.0.1:3000"), at("127.0.0.2:3000")]);
+        assert_eq!(backend.health.failures(), 1);
+        // Where no connection came about at all, every address has been tried.
+        let mut tried = Tried::default();
+        let n = upstreams.pick(&mut tried).unwrap();
+        let refused = Error::explain(ErrorType::ConnectRefused, "refused");
+        upstreams.connection_failed(n, &backend.peer(), &refused, &mut tried);
+        assert_eq!((upstreams.pick(&mut tried), backend.health.failures()), (None, 2));
     }
 }

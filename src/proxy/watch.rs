@@ -1,23 +1,26 @@
 //! What is done about backends in the background: checks of their health, and names that may come to mean another address.
 //!
-//! Must stay true: no request waits for any of it; a name that cannot be resolved keeps the address it had.
+//! Must stay true: no request waits for any of it; a name that cannot be resolved keeps the addresses it had.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use http::Method;
-use pingora::{connectors::http::v1::Connector, http::RequestHeader, upstreams::peer::HttpPeer};
+use http::StatusCode;
 use tokio::{
     task::JoinSet,
-    time::{MissedTickBehavior, interval, timeout},
+    time::{MissedTickBehavior, interval, sleep},
 };
 
 use super::{
     health::Tally,
+    probe::{Probe, ProbeError, Prober},
     upstream::{Backend, Upstreams},
 };
+use crate::config::HealthConfig;
 
 /// How often gauges are brought up to date.
 const SHOW_EVERY: Duration = Duration::from_secs(1);
+/// How often a name is looked up that has led nowhere yet.
+const UNRESOLVED_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Upstreams {
     /// Looks after the backends until the future is dropped; only one set of them at a time. `tell` hears how many of them all are
@@ -27,12 +30,10 @@ impl Upstreams {
         let mut tasks = JoinSet::new();
         for at in 0..self.len() {
             if self.are_checked() {
-                let all = self.clone();
-                tasks.spawn(async move { check_all_along(&all, all.get(at)).await });
+                tasks.spawn(check_all_along(self.clone(), at));
             }
-            if self.get(at).name.is_some() && !self.resolve_every().is_zero() {
-                let all = self.clone();
-                tasks.spawn(async move { resolve_all_along(&all, at).await });
+            if self.get(at).name.is_some() {
+                tasks.spawn(resolve_all_along(self.clone(), at));
             }
         }
         let mut ticks = interval(SHOW_EVERY);
@@ -49,60 +50,91 @@ impl Upstreams {
     }
 }
 
-async fn check_all_along(all: &Upstreams, backend: &Backend) {
-    let config = all.health();
-    // Over HTTP/2 nothing is asked: what has agreed to speak it takes connections.
-    let path = config.path.as_deref().filter(|_| !all.speak_http2());
-    // Of its own, so that a check never takes a connection that a request could have, and always makes one.
-    let connector = Connector::new(None);
+async fn check_all_along(all: Arc<Upstreams>, at: usize) {
+    let (config, backend) = (all.health(), all.get(at));
+    let prober = Prober::new(all.clone());
     let (mut ticks, mut tally) = (interval(config.interval.get()), Tally::default());
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let peer = backend.peer();
-        let checked = timeout(config.timeout.get(), check(&connector, &peer, backend, path)).await;
-        let good = matches!(checked, Ok(Ok(true)));
-        if let Some(good) = backend.health.checked(good, &mut tally, config.unhealthy_after, config.healthy_after) {
-            if good {
-                tracing::info!(upstream = backend.label, "a backend is healthy again");
-            } else {
-                tracing::warn!(upstream = backend.label, "a backend does not pass its health checks");
-            }
+        // Its name is looked up again meanwhile, and where that leads somewhere it is healthy at once.
+        if !backend.is_resolved() {
+            continue;
+        }
+        let checked = check(&prober, at, config).await;
+        let changed = backend.health.checked(checked.is_ok(), &mut tally, config.unhealthy_after, config.healthy_after);
+        match (changed, checked) {
+            (Some(true), _) => tracing::info!(upstream = backend.label, "a backend is healthy again"),
+            (Some(false), Err(fault)) => warn_of(&all, backend, fault),
+            (Some(false), Ok(())) | (None, _) => {}
         }
     }
 }
 
-/// Whether it takes a connection, and answers well where there is something to ask.
-async fn check(connector: &Connector, peer: &HttpPeer, backend: &Backend, path: Option<&str>) -> pingora::Result<bool> {
-    let (mut session, _) = connector.get_http_session(peer).await?;
-    let Some(path) = path else { return Ok(true) };
-    let mut request = RequestHeader::build(Method::GET, path.as_bytes(), Some(3))?;
-    request.insert_header(http::header::HOST, backend.authority.clone())?;
-    request.insert_header(http::header::USER_AGENT, concat!("menshen/", env!("CARGO_PKG_VERSION")))?;
-    request.insert_header(http::header::CONNECTION, "close")?;
-    session.write_request_header(Box::new(request)).await?;
-    loop {
-        session.read_response().await?;
-        match session.get_status() {
-            Some(status) if status.is_informational() && status != http::StatusCode::SWITCHING_PROTOCOLS => {}
-            status => return Ok(status.is_some_and(|status| status.is_success() || status.is_redirection())),
+/// Why a check was not passed.
+#[derive(Debug, Clone, Copy)]
+enum CheckError {
+    Probe(ProbeError),
+    Status(StatusCode),
+}
+
+/// Asks where there is something to ask, else connects.
+async fn check(prober: &Prober, at: usize, config: &HealthConfig) -> Result<(), CheckError> {
+    let limit = config.timeout.get();
+    let Some(path) = config.path.as_deref() else {
+        return prober.connects(at, limit).await.map_err(CheckError::Probe);
+    };
+    let probe = Probe { path, field: None, with_body: false };
+    match prober.ask(at, probe, limit).await {
+        Ok(answer) if answer.status.is_success() || answer.status.is_redirection() => Ok(()),
+        Ok(answer) => Err(CheckError::Status(answer.status)),
+        Err(fault) => Err(CheckError::Probe(fault)),
+    }
+}
+
+fn warn_of(all: &Upstreams, backend: &Backend, fault: CheckError) {
+    let upstream = &backend.label;
+    match fault {
+        CheckError::Probe(fault) => {
+            tracing::warn!(upstream, why = %fault, "a backend does not pass its health checks: {fault}");
+        }
+        CheckError::Status(status) if status == StatusCode::BAD_REQUEST => {
+            let key = all.fields().host_key();
+            tracing::warn!(
+                upstream,
+                status = status.as_u16(),
+                "a backend does not pass its health checks: it answers 400. Where it refuses their `Host`, {key} gives them another"
+            );
+        }
+        CheckError::Status(status) => {
+            let status = status.as_u16();
+            tracing::warn!(upstream, status, "a backend does not pass its health checks: it answers {status}");
         }
     }
 }
 
-async fn resolve_all_along(all: &Upstreams, at: usize) {
-    let mut ticks = interval(all.resolve_every());
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // It was resolved at start.
-    ticks.tick().await;
-    let Some((host, port)) = all.get(at).name.clone() else { return };
+/// Looks the name up again from time to time, and often while it has led nowhere yet.
+async fn resolve_all_along(all: Arc<Upstreams>, at: usize) {
+    let backend = all.get(at);
+    let Some(name) = backend.name.clone() else { return };
     loop {
-        ticks.tick().await;
-        match tokio::net::lookup_host((host.as_str(), port)).await {
-            Ok(found) => all.found(at, &found.collect::<Vec<SocketAddr>>()),
-            Err(fault) => {
-                tracing::warn!(upstream = all.get(at).label, error = %fault, "the name of a backend cannot be resolved, it keeps its address");
+        let was_resolved = backend.is_resolved();
+        let wait = if was_resolved { all.resolve_every() } else { UNRESOLVED_RETRY_INTERVAL };
+        if wait.is_zero() {
+            return;
+        }
+        sleep(wait).await;
+        match tokio::net::lookup_host(name.clone()).await {
+            Ok(found) => backend.set_addresses(&found.collect::<Vec<SocketAddr>>()),
+            Err(fault) if was_resolved => {
+                tracing::warn!(upstream = backend.label, error = %fault, "the name of a backend cannot be resolved, it keeps its addresses");
             }
+            // That was said when it began.
+            Err(_) => {}
+        }
+        if !was_resolved && backend.is_resolved() {
+            backend.health.show();
+            tracing::info!(upstream = backend.label, "the name of a backend is resolved");
         }
     }
 }

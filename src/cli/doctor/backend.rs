@@ -1,24 +1,26 @@
 //! Does the backend answer, by the way that the gate takes?
 
-use super::{Finding, Patient, visit::Outcome};
+use super::{
+    Finding, Patient,
+    visit::{Outcome, path},
+};
+use crate::config::UpstreamConfig;
 
 const CHECK: &str = "backend";
 
 #[expect(clippy::unused_async, reason = "checks are called alike, and some of them wait")]
 pub(super) async fn check(patient: &Patient) -> Vec<Finding> {
-    let judged = patient.visits.backends.iter().map(|visit| judge(&visit.name, &visit.outcome));
-    judged.collect()
+    let upstream = &patient.config.upstream;
+    patient.visits.backends.iter().map(|visit| judge(&visit.name, &visit.outcome, upstream)).collect()
 }
 
-fn judge(name: &str, outcome: &Outcome) -> Finding {
+fn judge(name: &str, outcome: &Outcome, upstream: &UpstreamConfig) -> Finding {
     let start_it = "start the backend, or mend upstream.urls: until then every request is answered 502";
+    let path = path(upstream);
     match outcome {
-        Outcome::Answered(head) if head.status >= 500 => {
-            let seen = format!("{name} answers GET / with {}", head.status);
-            Finding::warning(CHECK, seen, "look at the backend's log; menshen hands on what it answers")
+        Outcome::Answered(head) => {
+            judge_answer(format!("{name} answers GET {path} with {}", head.status), head.status, upstream)
         }
-        Outcome::Answered(head) => Finding::ok(CHECK, format!("{name} answers GET / with {}", head.status)),
-        Outcome::Connected => Finding::ok(CHECK, format!("{name} takes connections (HTTP/2 is not asked further)")),
         Outcome::Unreachable(why) => Finding::failed(CHECK, format!("{name} is not reached: {why}"), start_it),
         Outcome::NoTls => Finding::failed(
             CHECK,
@@ -27,13 +29,64 @@ fn judge(name: &str, outcome: &Outcome) -> Finding {
         ),
         Outcome::Silent => Finding::warning(
             CHECK,
-            format!("{name} takes connections, but does not answer GET / in time"),
+            format!("{name} takes connections, but does not answer GET {path} in time"),
             "see whether the backend hangs, or whether this one path is slow",
         ),
         Outcome::NotHttp => Finding::failed(
             CHECK,
-            format!("{name} answers, but not in HTTP/1.1"),
-            "see what listens there; for TLS write https://, for HTTP/2 set upstream.protocol = \"http2\"",
+            format!("{name} answers, but not in the HTTP of upstream.protocol"),
+            "see what listens there; for TLS write https://, for HTTP/2 set upstream.protocol = \"http2\", for HTTP/1.1 \"http1\"",
         ),
+    }
+}
+
+fn judge_answer(seen: String, status: u16, upstream: &UpstreamConfig) -> Finding {
+    match status {
+        400 => {
+            let key = if upstream.host.is_some() { "upstream.host" } else { "upstream.health.host" };
+            let advice = format!(
+                "where it refuses the `Host` that it was asked with (Django's ALLOWED_HOSTS), {key} gives it one that it takes"
+            );
+            Finding::warning(CHECK, seen, advice)
+        }
+        500.. => Finding::warning(CHECK, seen, "look at the backend's log; menshen hands on what it answers"),
+        200..400 => Finding::ok(CHECK, seen),
+        _ if upstream.health.path.is_some() => {
+            let advice = "let upstream.health.path be one that answers 2xx or 3xx to a request without a token: as it is, its \
+                          health checks fail";
+            Finding::warning(CHECK, seen, advice)
+        }
+        _ => Finding::ok(CHECK, seen),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::State, *};
+    use crate::config::HealthConfig;
+
+    #[test]
+    fn what_a_backend_answers_is_judged_as_its_health_checks_judge_it() {
+        let with = |host: Option<&str>, path: Option<&str>| UpstreamConfig {
+            host: host.map(str::to_owned),
+            health: HealthConfig { path: path.map(str::to_owned), ..HealthConfig::default() },
+            ..UpstreamConfig::default()
+        };
+        for (status, path, state) in [
+            (200, None, State::Ok),
+            (302, Some("/health"), State::Ok),
+            (404, None, State::Ok),
+            (404, Some("/health"), State::Warning),
+            (401, Some("/health"), State::Warning),
+            (400, None, State::Warning),
+            (503, None, State::Warning),
+        ] {
+            let finding = judge_answer(String::new(), status, &with(None, path));
+            assert_eq!(finding.state, state, "{status} {path:?}");
+        }
+        for (host, key) in [(None, "upstream.health.host"), (Some("shop.example.com"), "upstream.host")] {
+            let finding = judge_answer(String::new(), 400, &with(host, None)).to_string();
+            assert!(finding.contains(&format!("{key} gives")), "{finding}");
+        }
     }
 }

@@ -4,13 +4,14 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
+use http::StatusCode;
 use serde_json::Value;
 
 use super::{
     Finding, Patient,
-    visit::{Outcome, way_to},
+    visit::{Outcome, prober},
 };
+use crate::proxy::{Probe, ProbeError};
 
 const CHECK: &str = "folding";
 /// Time for the answer of the path that echoes.
@@ -29,7 +30,7 @@ pub(super) async fn check(patient: &Patient) -> Vec<Finding> {
 fn by_name(patient: &Patient) -> Finding {
     let mut names = patient.visits.backends.iter().filter_map(|visit| match &visit.outcome {
         Outcome::Answered(head) => head.server.as_deref(),
-        Outcome::Connected | Outcome::Unreachable(_) | Outcome::NoTls | Outcome::Silent | Outcome::NotHttp => None,
+        Outcome::Unreachable(_) | Outcome::NoTls | Outcome::Silent | Outcome::NotHttp => None,
     });
     let known = names.find(|name| FOLDING.iter().any(|server| name.to_ascii_lowercase().contains(server)));
     match known {
@@ -43,26 +44,26 @@ fn by_name(patient: &Patient) -> Finding {
 const REMOVED: &str = "menshen removes identity headers of clients in every spelling";
 
 async fn by_echo(patient: &Patient, path: &str) -> Finding {
-    let upstream = &patient.config.upstream;
-    let Some(address) = upstream.addresses().into_iter().next() else { return Finding::skipped(CHECK, "no backend") };
     let advice = "give a path of the backend that answers 200 and the request's headers as JSON";
-    let Ok((outbound, url)) = way_to(&address, upstream).await else {
+    if !path.starts_with('/') {
+        return Finding::failed(CHECK, "--echo is not a path", advice);
+    }
+    let Ok(prober) = prober(&patient.config.upstream).await else {
         return Finding::skipped(CHECK, "the backend is not reached");
     };
-    let mut request = match url.join(path) {
-        Ok(there) if there.origin() == url.origin() => http::Request::get(there.as_str()).header(PROBE, "1"),
-        Ok(_) | Err(_) => return Finding::failed(CHECK, "--echo is not a path", advice),
-    };
-    if let Some(host) = &upstream.host {
-        request = request.header(http::header::HOST, host);
-    }
-    let Ok(request) = request.body(Bytes::new()) else { return Finding::failed(CHECK, "--echo is not a path", advice) };
-    match outbound.send(request, ANSWER).await {
-        Err(fault) => Finding::failed(CHECK, format!("--echo: {fault}"), advice),
-        Ok(answer) if answer.status() != 200 => {
-            Finding::failed(CHECK, format!("--echo: the backend answers {}", answer.status().as_u16()), advice)
+    let probe = Probe { path, field: Some((PROBE, "1")), with_body: true };
+    match prober.ask(0, probe, ANSWER).await {
+        Err(ProbeError::NotARequest) => Finding::failed(CHECK, "--echo is not a path", advice),
+        Err(ProbeError::Unresolved | ProbeError::NoConnection(_) | ProbeError::NoTls) => {
+            Finding::skipped(CHECK, "the backend is not reached")
         }
-        Ok(answer) => match serde_json::from_slice(answer.body()) {
+        Err(fault @ (ProbeError::Silent | ProbeError::NotHttp)) => {
+            Finding::failed(CHECK, format!("--echo: {fault}"), advice)
+        }
+        Ok(answer) if answer.status != StatusCode::OK => {
+            Finding::failed(CHECK, format!("--echo: the backend answers {}", answer.status.as_u16()), advice)
+        }
+        Ok(answer) => match serde_json::from_slice(&answer.body) {
             Err(_) => Finding::failed(CHECK, "--echo: what the backend answers is not JSON", advice),
             Ok(told) => judge(spelling(&told)),
         },

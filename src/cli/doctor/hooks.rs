@@ -17,9 +17,7 @@ pub(super) fn reached(check: &'static str, name: &str, outcome: &Outcome, advice
             let advice = "look at its log: it may fail at what is meant too";
             Finding::warning(check, format!("{name} is reached, and answers / with {}", head.status), advice)
         }
-        Outcome::Answered(_) | Outcome::Connected => {
-            Finding::ok(check, format!("{name} is reached, and was asked for / alone"))
-        }
+        Outcome::Answered(_) => Finding::ok(check, format!("{name} is reached, and was asked for / alone")),
         Outcome::Unreachable(why) => Finding::failed(check, format!("{name} is not reached: {why}"), advice),
         Outcome::NoTls => Finding::failed(check, format!("{name} gives no certificate that is believed"), advice),
         Outcome::Silent => Finding::warning(check, format!("{name} takes connections, but does not answer in time"), advice),

@@ -1,9 +1,11 @@
 //! One request to each server that the config names: is it there, what does it call itself, what time does it have?
 //!
-//! The request is `GET /` without any credential, and of the answer only the head is read.
+//! The request is `GET /` without any credential, and of the answer only the head is read. A backend is asked as its health checks
+//! ask it, by the gate's own code: same address, protocol, `Host`, shared secret and path.
 
 use std::{
     net::SocketAddr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -11,22 +13,17 @@ use bytes::Bytes;
 use http::{HeaderMap, header};
 use reqwest::Url;
 use time::{OffsetDateTime, format_description::well_known::Rfc2822};
-use tokio::{
-    net::{TcpStream, UnixStream},
-    task::JoinHandle,
-    time::timeout,
-};
-use zeroize::Zeroizing;
+use tokio::{net::TcpStream, task::JoinHandle, time::timeout};
 
 use crate::{
     clock::Clock,
-    config::{Config, Mode, SmsProvider, UpstreamAddress, UpstreamConfig, UpstreamProtocol},
-    outbound::{Fault, NoClient, Outbound, Peer, is_loopback},
+    config::{Config, Mode, SmsProvider, UpstreamConfig},
+    metrics::Metrics,
+    outbound::{Fault, NoClient, Outbound, is_loopback},
+    proxy::{Probe, ProbeError, Prober, Upstreams},
     types::Timestamp,
 };
 
-/// Time to connect.
-const CONNECT: Duration = Duration::from_secs(2);
 /// Time for an answer, its connection included.
 const ANSWER: Duration = Duration::from_secs(4);
 
@@ -48,15 +45,13 @@ pub(super) struct Visit {
 
 pub(super) enum Outcome {
     Answered(Head),
-    /// A connection, and no question: it does not speak HTTP/1.1.
-    Connected,
     /// No connection, and why.
     Unreachable(String),
     /// A connection, and no TLS that can be believed.
     NoTls,
     /// A connection, and no answer in time.
     Silent,
-    /// An answer that is not HTTP/1.1.
+    /// An answer that is not HTTP of the version that is spoken there.
     NotHttp,
 }
 
@@ -70,13 +65,8 @@ pub(super) struct Head {
 impl Visits {
     /// Visits all of them at once.
     pub(super) async fn pay(config: &Config) -> Self {
-        let backends: Vec<_> = config
-            .upstream
-            .addresses()
-            .into_iter()
-            .zip(&config.upstream.urls)
-            .map(|(address, url)| start(url.clone(), backend(address, config.upstream.clone())))
-            .collect();
+        let upstream = config.upstream.clone();
+        let backends = tokio::spawn(async move { backends(&upstream).await });
         let wechat =
             Url::parse(&config.wechat.base_url).ok().filter(|base| config.mode == Mode::Production || is_loopback(base));
         let wechat = wechat.map(|url| server(&url, Outbound::new(&url)));
@@ -84,7 +74,7 @@ impl Visits {
         let hooks = config.hooks.url.as_deref().and_then(|url| Url::parse(url).ok());
         let hooks = hooks.map(|url| server(&url, Outbound::to_backend(&url)));
         Self {
-            backends: ended(backends).await,
+            backends: backends.await.unwrap_or_default(),
             wechat: ended(wechat.into_iter().collect()).await.pop(),
             sms: ended(sms).await,
             hooks: ended(hooks.into_iter().collect()).await.pop(),
@@ -96,7 +86,7 @@ impl Visits {
         let all = self.backends.iter().chain(&self.wechat).chain(&self.sms);
         all.filter_map(|visit| match &visit.outcome {
             Outcome::Answered(head) => head.ahead.map(|ahead| (visit.name.as_str(), ahead)),
-            Outcome::Connected | Outcome::Unreachable(_) | Outcome::NoTls | Outcome::Silent | Outcome::NotHttp => None,
+            Outcome::Unreachable(_) | Outcome::NoTls | Outcome::Silent | Outcome::NotHttp => None,
         })
     }
 }
@@ -122,7 +112,7 @@ fn server(url: &Url, outbound: Result<Outbound, NoClient>) -> UnderWay {
     let root = url.join("/").ok();
     start(name, async move {
         match (root, outbound) {
-            (Some(root), Ok(outbound)) => ask(&outbound, root.as_str(), None, false).await,
+            (Some(root), Ok(outbound)) => ask(&outbound, root.as_str()).await,
             (None, _) => Outcome::Unreachable("its address is no URL".to_owned()),
             (_, Err(fault)) => Outcome::Unreachable(fault.to_string()),
         }
@@ -145,53 +135,47 @@ fn sender(config: &Config, vendor: SmsProvider) -> Option<UnderWay> {
     Some(server(&url, outbound))
 }
 
-/// A backend.
-async fn backend(address: UpstreamAddress, config: UpstreamConfig) -> Outcome {
-    match way_to(&address, &config).await {
-        Err(outcome) => outcome,
-        Ok(_) if config.protocol == UpstreamProtocol::Http2 => Outcome::Connected,
-        Ok((outbound, url)) => {
-            let is_tls = url.scheme() == "https";
-            ask(&outbound, url.as_str(), config.host.as_deref(), is_tls).await
-        }
-    }
+/// The gate's own way to the backends.
+pub(super) async fn prober(config: &UpstreamConfig) -> Result<Prober, String> {
+    let upstreams = Upstreams::new(config, &Metrics::new(), None).map_err(|fault| fault.to_string())?;
+    upstreams.resolve().await;
+    Ok(Prober::new(Arc::new(upstreams)))
 }
 
-/// A client that reaches a backend as the gate does, and the backend's root. A connection is made first, so that what is wrong
-/// with it can be said.
-pub(super) async fn way_to(address: &UpstreamAddress, config: &UpstreamConfig) -> Result<(Outbound, Url), Outcome> {
-    let mut peer = Peer::default();
-    let url = match address {
-        UpstreamAddress::Unix(path) => {
-            let connected = timeout(CONNECT, UnixStream::connect(path)).await;
-            let connected = connected.map_err(|_| Outcome::Unreachable("no connection in time".to_owned()))?;
-            connected.map_err(|fault| Outcome::Unreachable(fault.kind().to_string()))?;
-            peer.socket = Some(path.clone());
-            "http://localhost/".to_owned()
+/// The path that a backend is asked for.
+pub(super) fn path(config: &UpstreamConfig) -> &str {
+    config.health.path.as_deref().unwrap_or("/")
+}
+
+/// Asks every backend what its health checks ask, or for its root where they ask nothing.
+async fn backends(config: &UpstreamConfig) -> Vec<Visit> {
+    let prober = prober(config).await.map(Arc::new);
+    let visits = config.urls.iter().enumerate().map(|(at, url)| {
+        let (prober, path) = (prober.clone(), path(config).to_owned());
+        let visit = async move {
+            match prober {
+                Ok(prober) => backend(&prober, at, &path).await,
+                Err(why) => Outcome::Unreachable(why),
+            }
+        };
+        start(url.clone(), visit)
+    });
+    ended(visits.collect()).await
+}
+
+async fn backend(prober: &Prober, at: usize, path: &str) -> Outcome {
+    let (before, begun) = (Clock::System.now(), Instant::now());
+    match prober.ask(at, Probe { path, field: None, with_body: false }, ANSWER).await {
+        Ok(answer) => {
+            let after = before.plus(begun.elapsed());
+            Outcome::Answered(Head::new(answer.status.as_u16(), &answer.headers, before, after))
         }
-        UpstreamAddress::Http { tls, host, port } => {
-            let connected = connect(host, *port, CONNECT).await.map_err(Outcome::Unreachable)?;
-            let name = config.tls.server_name.as_ref().filter(|_| *tls).unwrap_or(host).clone();
-            let written = if name.contains(':') { format!("[{name}]") } else { name.clone() };
-            peer.address = Some((name, connected));
-            format!("http{}://{written}:{port}/", if *tls { "s" } else { "" })
+        Err(fault @ (ProbeError::Unresolved | ProbeError::NoConnection(_) | ProbeError::NotARequest)) => {
+            Outcome::Unreachable(fault.to_string())
         }
-    };
-    let unusable = |why: String| Outcome::Unreachable(why);
-    for (file, part) in [(&config.tls.ca_file, &mut peer.authorities), (&config.tls.cert_file, &mut peer.certificate)] {
-        if let Some(file) = file {
-            let text = std::fs::read(file).map_err(|fault| unusable(format!("{}: {fault}", file.display())))?;
-            *part = Some(text);
-        }
-    }
-    if let Some(file) = &config.tls.key_file {
-        let text = std::fs::read(file).map_err(|fault| unusable(format!("{}: {fault}", file.display())))?;
-        peer.key = Some(Zeroizing::new(text));
-    }
-    let url = Url::parse(&url).map_err(|_| unusable("its address is no URL".to_owned()))?;
-    match Outbound::to_peer(&url, &peer) {
-        Ok(outbound) => Ok((outbound, url)),
-        Err(_) => Err(unusable("no client can be made with the files of upstream.tls".to_owned())),
+        Err(ProbeError::NoTls) => Outcome::NoTls,
+        Err(ProbeError::Silent) => Outcome::Silent,
+        Err(ProbeError::NotHttp) => Outcome::NotHttp,
     }
 }
 
@@ -213,25 +197,27 @@ pub(super) async fn connect(host: &str, port: u16, patience: Duration) -> Result
     timeout(patience, connecting).await.unwrap_or_else(|_| Err("no connection in time".to_owned()))
 }
 
-async fn ask(outbound: &Outbound, url: &str, host: Option<&str>, is_tls: bool) -> Outcome {
-    let mut request = http::Request::get(url);
-    if let Some(host) = host {
-        request = request.header(header::HOST, host);
-    }
-    let Ok(request) = request.body(Bytes::new()) else { return Outcome::Unreachable("its address is no URL".to_owned()) };
+async fn ask(outbound: &Outbound, url: &str) -> Outcome {
+    let request = http::Request::get(url).body(Bytes::new());
+    let Ok(request) = request else { return Outcome::Unreachable("its address is no URL".to_owned()) };
     let (before, begun) = (Clock::System.now(), Instant::now());
     match outbound.head_of(request, ANSWER).await {
         Ok((status, headers)) => {
-            let after = before.plus(begun.elapsed());
-            let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-            // Whatever the other side writes ends up on a terminal.
-            let server = text(header::SERVER).map(|name| name.chars().filter(char::is_ascii_graphic).take(60).collect());
-            Outcome::Answered(Head { status: status.as_u16(), server, ahead: ahead(&headers, before, after) })
+            Outcome::Answered(Head::new(status.as_u16(), &headers, before, before.plus(begun.elapsed())))
         }
-        Err(Fault::Connect) if is_tls => Outcome::NoTls,
         Err(Fault::Connect) => Outcome::Unreachable("no connection, or no TLS that is believed".to_owned()),
         Err(Fault::Timeout) => Outcome::Silent,
         Err(Fault::Broken | Fault::TooLarge) => Outcome::NotHttp,
+    }
+}
+
+impl Head {
+    /// What an answer says that came between these times.
+    fn new(status: u16, headers: &HeaderMap, before: Timestamp, after: Timestamp) -> Self {
+        let server = headers.get(header::SERVER).and_then(|value| value.to_str().ok());
+        // Whatever the other side writes ends up on a terminal.
+        let server = server.map(|name| name.chars().filter(char::is_ascii_graphic).take(60).collect());
+        Self { status, server, ahead: ahead(headers, before, after) }
     }
 }
 

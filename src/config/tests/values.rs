@@ -90,6 +90,14 @@ fn what_is_wrong_with_the_doors_is_told() {
             "3: upstream.host: \"a b\" is not a host: write a name or address, and :PORT where needed",
         ),
         (
+            "[upstream.health]\nhost = 'http://a'",
+            "3: upstream.health.host: \"http://a\" is not a host: write a name or address, and :PORT where needed",
+        ),
+        (
+            "[upstream]\nhost = 'a'\nhealth.host = 'b'",
+            "4: upstream.health.host: is given together with `upstream.host`, which checks have too: keep one of them",
+        ),
+        (
             "[auth]\nprefix = '/auth/'",
             "3: auth.prefix: \"/auth/\" is not a plain path: write it like /auth or /api/auth, of letters, digits, - and _",
         ),

@@ -1,0 +1,191 @@
+//! One request of menshen's own to a backend, made as the gate makes requests: health checks, and what `menshen doctor` asks.
+//!
+//! Must stay true: address, protocol, TLS, `Host` and shared secret are those of a client's request, because the same parts decide
+//! them; a connection is made for it and never one taken that a request could have.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use pingora::{
+    Error, ErrorType, connectors::http::Connector, http::RequestHeader, protocols::http::client::HttpSession,
+    upstreams::peer::HttpPeer,
+};
+use tokio::time::{Instant, timeout_at};
+
+use super::upstream::{Backend, Upstreams};
+
+/// Most bytes of an answer's body that are read.
+const MAX_BODY: usize = 64 * 1024;
+
+/// Asks the backends of one config.
+pub struct Prober {
+    upstreams: Arc<Upstreams>,
+    connector: Connector,
+}
+
+/// What is asked with `GET`.
+#[derive(Debug, Clone, Copy)]
+pub struct Probe<'a> {
+    pub path: &'a str,
+    /// A further header field.
+    pub field: Option<(&'static str, &'static str)>,
+    /// The body of the answer is wanted too.
+    pub with_body: bool,
+}
+
+/// An answer.
+#[derive(Debug)]
+pub struct ProbeAnswer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+/// Why there is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProbeError {
+    /// The name of the backend leads nowhere.
+    Unresolved,
+    /// No connection, and why.
+    NoConnection(&'static str),
+    /// A connection, and no TLS that is believed.
+    NoTls,
+    /// A connection, and no answer in time.
+    Silent,
+    /// An answer that is not HTTP of the version that is spoken.
+    NotHttp,
+    /// The path or the header field cannot be sent.
+    NotARequest,
+}
+
+impl fmt::Display for ProbeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unresolved => "its name cannot be resolved",
+            Self::NoConnection(why) => why,
+            Self::NoTls => "no TLS that is believed",
+            Self::Silent => "no answer in time",
+            Self::NotHttp => "no HTTP answer",
+            Self::NotARequest => "the request cannot be written",
+        })
+    }
+}
+
+impl Prober {
+    pub fn new(upstreams: Arc<Upstreams>) -> Self {
+        Self { upstreams, connector: Connector::new(None) }
+    }
+
+    /// Asks one of the backends, all of it within `limit`.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn ask(&self, at: usize, probe: Probe<'_>, limit: Duration) -> Result<ProbeAnswer, ProbeError> {
+        let deadline = Instant::now() + limit;
+        let backend = self.upstreams.get(at);
+        let (mut session, peer) = self.connect(backend, deadline).await?;
+        let request = request(&self.upstreams, backend, &peer, &session, probe)?;
+        let exchange = async {
+            session.write_request_header(Box::new(request)).await?;
+            session.finish_request_body().await?;
+            read(&mut session, probe.with_body).await
+        };
+        match timeout_at(deadline, exchange).await {
+            Err(_) => Err(ProbeError::Silent),
+            Ok(answer) => answer.map_err(|fault| classify(&fault)),
+        }
+    }
+
+    /// Whether one of them takes a connection: with the handshake of TLS, and of HTTP/2, where they are spoken.
+    pub(super) async fn connects(&self, at: usize, limit: Duration) -> Result<(), ProbeError> {
+        self.connect(self.upstreams.get(at), Instant::now() + limit).await.map(drop)
+    }
+
+    async fn connect(&self, backend: &Backend, deadline: Instant) -> Result<(HttpSession, Arc<HttpPeer>), ProbeError> {
+        if !backend.is_resolved() {
+            return Err(ProbeError::Unresolved);
+        }
+        let peer = backend.peer();
+        let mut own = HttpPeer::clone(&peer);
+        // So that the connection is not kept for another probe.
+        own.options.max_h2_streams = 1;
+        match timeout_at(deadline, self.connector.get_http_session(&own)).await {
+            Err(_) => Err(ProbeError::NoConnection("no connection in time")),
+            Ok(Ok((session, _))) => Ok((session, peer)),
+            Ok(Err(fault)) => {
+                backend.leave(&peer, &fault);
+                Err(classify(&fault))
+            }
+        }
+    }
+}
+
+fn request(
+    upstreams: &Upstreams,
+    backend: &Backend,
+    peer: &HttpPeer,
+    session: &HttpSession,
+    probe: Probe<'_>,
+) -> Result<RequestHeader, ProbeError> {
+    let not_a_request = |_| ProbeError::NotARequest;
+    let mut request = RequestHeader::build(Method::GET, probe.path.as_bytes(), Some(6)).map_err(not_a_request)?;
+    let mut set = |name: HeaderName, value: HeaderValue| request.insert_header(name, value).map_err(not_a_request);
+    set(header::USER_AGENT, HeaderValue::from_static(concat!("menshen/", env!("CARGO_PKG_VERSION"))))?;
+    if let Some((name, value)) = probe.field {
+        set(HeaderName::from_static(name), HeaderValue::from_static(value))?;
+    }
+    upstreams.fields().add_to_own(&mut request, backend).map_err(not_a_request)?;
+    if session.as_http2().is_none() {
+        request.insert_header(header::CONNECTION, "close").map_err(not_a_request)?;
+        return Ok(request);
+    }
+    request.set_version(http::Version::HTTP_2);
+    let host = request.remove_header(&header::HOST).ok_or(ProbeError::NotARequest)?;
+    let scheme = if peer.is_tls() { "https" } else { "http" };
+    let target = Uri::builder().scheme(scheme).authority(host.as_bytes()).path_and_query(probe.path).build();
+    request.set_uri(target.map_err(|_| ProbeError::NotARequest)?);
+    Ok(request)
+}
+
+async fn read(session: &mut HttpSession, with_body: bool) -> pingora::Result<ProbeAnswer> {
+    let (status, headers) = loop {
+        session.read_response_header().await?;
+        let Some(head) = session.response_header() else {
+            return Error::e_explain(ErrorType::InvalidHTTPHeader, "no answer");
+        };
+        if !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS {
+            break (head.status, head.headers.clone());
+        }
+        // Of HTTP/2 the library gives none.
+        if session.as_http2().is_some() {
+            return Error::e_explain(ErrorType::InvalidHTTPHeader, "no final answer");
+        }
+    };
+    let mut body = BytesMut::new();
+    while with_body && body.len() < MAX_BODY {
+        let Some(part) = session.read_response_body().await? else { break };
+        body.extend_from_slice(&part);
+    }
+    Ok(ProbeAnswer { status, headers, body: body.freeze() })
+}
+
+fn classify(fault: &Error) -> ProbeError {
+    match fault.etype() {
+        ErrorType::ConnectRefused => ProbeError::NoConnection("connection refused"),
+        ErrorType::ConnectTimedout => ProbeError::NoConnection("no connection in time"),
+        ErrorType::ConnectNoRoute => ProbeError::NoConnection("no way to its address"),
+        ErrorType::ConnectError | ErrorType::SocketError | ErrorType::InternalError => {
+            ProbeError::NoConnection("no connection")
+        }
+        ErrorType::TLSHandshakeFailure | ErrorType::TLSHandshakeTimedout | ErrorType::InvalidCert => ProbeError::NoTls,
+        ErrorType::ReadTimedout | ErrorType::WriteTimedout => ProbeError::Silent,
+        _ => ProbeError::NotHttp,
+    }
+}
+
+impl fmt::Debug for Prober {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Prober").field("upstreams", &self.upstreams).finish_non_exhaustive()
+    }
+}
