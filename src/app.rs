@@ -140,7 +140,7 @@ pub fn with_known_key(config: &StoreConfig) -> anyhow::Result<StoreConfig> {
 
 impl App {
     /// Makes every part. `sink` is where log lines go.
-    pub async fn build(config: Config, clock: Clock, sink: &Sink) -> anyhow::Result<Self> {
+    pub async fn build(mut config: Config, clock: Clock, sink: &Sink) -> anyhow::Result<Self> {
         let entropy = Entropy::default();
         let metrics = Metrics::new();
         let audit = Audit::new(metrics.clone());
@@ -152,6 +152,7 @@ impl App {
         // It may wait for another process, and signals must be heard meanwhile.
         let (store_config, store_entropy) = (config.clone(), entropy.clone());
         let opened = tokio::task::spawn_blocking(move || open_store(&store_config, &store_entropy)).await??;
+        config.store = secrets::with_made_key(config.store)?;
         let engine = store::engine(&config.store.url);
         let store: Arc<dyn Store> = Arc::new(Measured::new(opened.store, engine, metrics.clone()));
         let denylist = Arc::new(Denylist::remembering(Duration::ZERO));

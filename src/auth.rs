@@ -222,7 +222,7 @@ impl Auth {
     /// Lets go of answers that are kept for repeated logins and are too old. To be called every few seconds or minutes;
     /// nothing but memory depends on it.
     pub fn forget(&self) {
-        self.parts.memory.coalesce.forget(self.now());
+        self.parts.memory.coalesce.forget(self.parts.clock.steady());
     }
 
     /// Tokens for a session as it is now.

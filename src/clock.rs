@@ -1,4 +1,9 @@
-//! The only reader of wall time. Everything else is told what time it is.
+//! The only reader of time. Everything else is told what time it is.
+//!
+//! There are two: the wall clock, which says when something is and may be set back, and the steady one, which says how long something
+//! takes. What lasts (tokens, sessions, what is in the store) goes by the wall clock. What is only in this process's memory (rate
+//! limits, answers that are kept for a moment) goes by the steady one, so that setting the clock neither shuts anybody out nor keeps
+//! anything longer.
 
 use std::{
     sync::{
@@ -8,22 +13,32 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use rustix::time::{ClockId, clock_gettime};
+
 use crate::types::Timestamp;
 
 /// Where the time comes from: the system, or a hand that a test turns.
 #[derive(Debug, Clone, Default)]
 pub enum Clock {
-    /// The system's wall clock; a clock before 1970 reads as 1970.
+    /// The system's clocks; a wall clock before 1970 reads as 1970.
     #[default]
     System,
     /// Stands still until it is moved.
-    Manual(Arc<AtomicU64>),
+    Manual(Arc<Hands>),
+}
+
+/// The hands of a manual clock, in milliseconds.
+#[derive(Debug)]
+pub struct Hands {
+    wall: AtomicU64,
+    steady: AtomicU64,
 }
 
 impl Clock {
     /// A clock that stands at `now` until [`Clock::advance`] moves it.
     pub fn manual(now: Timestamp) -> Self {
-        Self::Manual(Arc::new(AtomicU64::new(now.as_millis())))
+        let hand = || AtomicU64::new(now.as_millis());
+        Self::Manual(Arc::new(Hands { wall: hand(), steady: hand() }))
     }
 
     /// What time it is.
@@ -33,14 +48,53 @@ impl Clock {
                 let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
                 Timestamp::from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
             }
-            Self::Manual(millis) => Timestamp::from_millis(millis.load(Ordering::Acquire)),
+            Self::Manual(hands) => Timestamp::from_millis(hands.wall.load(Ordering::Acquire)),
         }
     }
 
-    /// Moves a manual clock; the system's clock is not ours to move, so there it does nothing.
-    pub fn advance(&self, span: Duration) {
-        if let Self::Manual(millis) = self {
-            millis.fetch_add(u64::try_from(span.as_millis()).unwrap_or(u64::MAX), Ordering::AcqRel);
+    /// A time that is never set back, counted from when the system started: only the difference of two means something.
+    pub fn steady(&self) -> Timestamp {
+        match self {
+            Self::System => {
+                let since_boot = clock_gettime(ClockId::Boottime);
+                let secs = u64::try_from(since_boot.tv_sec).unwrap_or_default();
+                let millis = u64::try_from(since_boot.tv_nsec).unwrap_or_default() / 1_000_000;
+                Timestamp::from_millis(secs.saturating_mul(1000).saturating_add(millis))
+            }
+            Self::Manual(hands) => Timestamp::from_millis(hands.steady.load(Ordering::Acquire)),
         }
+    }
+
+    /// Lets time go by on a manual clock; the system's clock is not ours to move, so there it does nothing.
+    pub fn advance(&self, span: Duration) {
+        if let Self::Manual(hands) = self {
+            for hand in [&hands.wall, &hands.steady] {
+                hand.fetch_add(u64::try_from(span.as_millis()).unwrap_or(u64::MAX), Ordering::AcqRel);
+            }
+        }
+    }
+
+    /// Sets the wall clock back on a manual clock, as an operator or NTP does.
+    pub fn set_back(&self, span: Duration) {
+        if let Self::Manual(hands) = self {
+            hands.wall.fetch_sub(u64::try_from(span.as_millis()).unwrap_or_default(), Ordering::AcqRel);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn setting_the_clock_back_leaves_the_steady_one_alone() {
+        let clock = Clock::manual(Timestamp::from_secs(1_800_000_000));
+        let before = clock.steady();
+        clock.set_back(Duration::from_hours(1));
+        clock.advance(Duration::from_secs(5));
+        assert_eq!(clock.steady().since(before), Duration::from_secs(5));
+        assert_eq!(clock.now(), Timestamp::from_secs(1_800_000_000 - 3600 + 5));
+        let system = Clock::System.steady();
+        assert!(Clock::System.steady() >= system && system > Timestamp::default());
     }
 }

@@ -14,7 +14,7 @@ use axum::{
 
 use super::{
     RequestContext,
-    problem::{FieldError, Problem},
+    problem::{FieldError, MISCONFIGURED_RETRY_AFTER, Problem},
     voice::Said,
 };
 use crate::{
@@ -74,23 +74,12 @@ fn complete(response: &mut Response, problem: &Problem, request_id: &str) {
     if let Some(challenge) = problem.www_authenticate().filter(|_| matches!(status.as_u16(), 401 | 403)) {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
     }
-    if let Some(secs) = retry_after(problem, request_id) {
+    if let Some(secs) = problem.retry_after_secs(request_id) {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(secs));
     }
     if let Some(allow) = problem.allow.as_deref().and_then(|allow| HeaderValue::from_str(allow).ok()) {
         headers.insert(header::ALLOW, allow);
     }
-}
-
-/// `Retry-After` in whole seconds.
-pub(super) fn retry_after(problem: &Problem, request_id: &str) -> Option<u64> {
-    problem.retry_after_secs().or_else(|| spread(problem.code, request_id))
-}
-
-/// 1 to 5 seconds, another for each request, so that clients of a store that was down do not all come back at once.
-fn spread(code: ErrorCode, request_id: &str) -> Option<u64> {
-    let sum: u64 = request_id.bytes().map(u64::from).sum();
-    matches!(code, ErrorCode::StoreUnavailable | ErrorCode::IssuerUnavailable).then_some(1 + sum % 5)
 }
 
 fn name_request(response: &mut Response, request_id: &str) {
@@ -132,7 +121,7 @@ impl From<&AuthError> for Problem {
             | AuthError::SmsQuota(wait)
             | AuthError::SmsUnavailable(wait) => problem.retry_after(*wait),
             AuthError::RegistrationUnavailable => problem.retry_after(Duration::from_secs(2)),
-            AuthError::SmsOff => problem.detail("Text messages are not set up here."),
+            AuthError::SmsOff => problem.detail("Text messages are not set up here.").retry_after(MISCONFIGURED_RETRY_AFTER),
             AuthError::PhoneRefused => {
                 Self { errors: vec![FieldError { field: "phone", message: "cannot be reached by text message" }], ..problem }
             }

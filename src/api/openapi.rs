@@ -212,7 +212,7 @@ pub fn errors_markdown() -> String {
     let mut page = String::from(
         "# Error codes\n\nPrinted from `src/error.rs` and `src/api/problem.rs`. A refusal by menshen has the code in the header \
          `X-Menshen-Error`; its body is a problem document (RFC 9457) with the same `code`. A refusal without that header is \
-         the backend's.\n\n| code | status | meaning |\n| --- | --- | --- |\n",
+         the backend's. Every 503 has `Retry-After`, in whatever it is written.\n\n| code | status | meaning |\n| --- | --- | --- |\n",
     );
     for code in ErrorCode::ALL {
         let problem = Problem::new(code);

@@ -9,6 +9,9 @@ use serde::Serialize;
 
 use crate::{error::ErrorCode, policy::framing::WEBSOCKET_VERSION};
 
+/// `Retry-After` where trying again helps only once an operator has changed something.
+pub(super) const MISCONFIGURED_RETRY_AFTER: Duration = Duration::from_mins(1);
+
 /// A refusal, before it is written in the shape that a path speaks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -86,11 +89,11 @@ impl Problem {
         status(self.code)
     }
 
-    /// `Retry-After` in whole seconds, at least 1.
-    pub fn retry_after_secs(&self) -> Option<u64> {
-        self.retry_after
-            .map(|wait| wait.as_millis().div_ceil(1000).max(1))
-            .map(|secs| u64::try_from(secs).unwrap_or(u64::MAX))
+    /// `Retry-After` in whole seconds, at least 1: its own, or what its code has. Every way of writing a refusal asks here, so
+    /// that header and body of one refusal say the same number, whatever they are written in.
+    pub fn retry_after_secs(&self, request_id: &str) -> Option<u64> {
+        let own = self.retry_after.map(|wait| u64::try_from(wait.as_millis().div_ceil(1000).max(1)).unwrap_or(u64::MAX));
+        own.or_else(|| default_retry_after(self.code, request_id))
     }
 
     /// `WWW-Authenticate` (RFC 6750 section 3) of a 401 or 403 that is about the access token.
@@ -125,6 +128,21 @@ impl Problem {
             errors: &self.errors,
         })
         .unwrap_or_default()
+    }
+}
+
+/// `Retry-After` of a 503 that has none of its own.
+fn default_retry_after(code: ErrorCode, request_id: &str) -> Option<u64> {
+    match code {
+        // An operator has to change something first.
+        ErrorCode::WechatMisconfigured => Some(MISCONFIGURED_RETRY_AFTER.as_secs()),
+        ErrorCode::Overloaded | ErrorCode::UpstreamBusy => Some(1),
+        // 1 to 5 seconds, another for each request: clients of what was down must not all come back at once.
+        _ if status(code) == StatusCode::SERVICE_UNAVAILABLE => {
+            let sum: u64 = request_id.bytes().map(u64::from).sum();
+            Some(1 + sum % 5)
+        }
+        _ => None,
     }
 }
 

@@ -80,7 +80,7 @@ pub(super) fn refusal<'a>(problem: &'a Problem, request_id: &'a str, now: crate:
         finer: None,
         status: problem.status(),
         detail: problem.detail,
-        retry_after: error::retry_after(problem, request_id),
+        retry_after: problem.retry_after_secs(request_id),
         errcode: None,
         fields: problem.errors.iter().map(field).collect(),
         request_id,

@@ -25,7 +25,7 @@ use tokio::{
 use super::{foundation::Foundation, generation::Generation};
 use crate::{
     audit::Event,
-    config::{Config, Loaded, Source},
+    config::{Config, Loaded, Source, StoreConfig},
     proxy::Replace,
     telemetry::LogLevel,
     types::Timestamp,
@@ -182,11 +182,24 @@ fn for_a_running_process(before: &Config, mut new: Config) -> (Config, Vec<&'sta
         waiting.push("mode");
         new.mode = before.mode;
     }
-    if new.store != before.store {
+    if is_another_store(&before.store, &new.store) {
         waiting.push("store");
         new.store = before.store.clone();
     }
     (new, waiting)
+}
+
+/// Whether a process with the one would have to start anew for the other. What only a start looks at (the key of before, how long to
+/// wait for a predecessor) is nothing to start for, and neither is the same key given in another way.
+fn is_another_store(before: &StoreConfig, new: &StoreConfig) -> bool {
+    let lasting = |store: &StoreConfig| StoreConfig {
+        encryption_key_file: store.encryption_key_file.clone().filter(|_| store.encryption_key.is_none()),
+        previous_encryption_key: None,
+        previous_encryption_key_file: None,
+        lock_wait: before.lock_wait,
+        ..store.clone()
+    };
+    lasting(before) != lasting(new)
 }
 
 /// What there is to see of the files, without reading them.
@@ -225,5 +238,42 @@ impl Seen {
 impl std::fmt::Debug for Current {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Current")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{ByteSize, HumanDuration, SecretText};
+
+    #[test]
+    fn only_another_store_needs_a_restart() {
+        let key = |text: &str| Some(SecretText::new(text.repeat(32)));
+        let before = StoreConfig {
+            encryption_key: key("ab"),
+            encryption_key_file: Some("store.key".into()),
+            ..StoreConfig::default()
+        };
+        let same = [
+            before.clone(),
+            StoreConfig { encryption_key_file: None, ..before.clone() },
+            StoreConfig { encryption_key_file: Some("elsewhere.key".into()), ..before.clone() },
+            StoreConfig { previous_encryption_key: key("cd"), ..before.clone() },
+            StoreConfig { lock_wait: HumanDuration::secs(1), ..before.clone() },
+        ];
+        for new in &same {
+            assert!(!is_another_store(&before, new), "{new:?}");
+        }
+        let others = [
+            StoreConfig { encryption_key: key("cd"), ..before.clone() },
+            StoreConfig { encryption_key: None, ..before.clone() },
+            StoreConfig { url: "sled:./other".to_owned(), ..before.clone() },
+            StoreConfig { cache: ByteSize::mib(1), ..before.clone() },
+            StoreConfig { revocation_poll: HumanDuration::secs(2), ..before.clone() },
+            StoreConfig { sweep_interval: HumanDuration::secs(2), ..before.clone() },
+        ];
+        for new in &others {
+            assert!(is_another_store(&before, new), "{new:?}");
+        }
     }
 }

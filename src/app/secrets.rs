@@ -45,6 +45,13 @@ pub(super) fn encryption_key(config: &StoreConfig, entropy: &Entropy) -> anyhow:
         .context("there is no key")
 }
 
+/// The store's config with the key that a first start has written to its file, as reading the config again finds it there.
+pub(super) fn with_made_key(config: StoreConfig) -> anyhow::Result<StoreConfig> {
+    let (None, Some(path)) = (&config.encryption_key, &config.encryption_key_file) else { return Ok(config) };
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(StoreConfig { encryption_key: Some(crate::config::SecretText::new(text.trim().to_owned())), ..config })
+}
+
 /// Where the key is, or is to be made, unless it is given or in memory alone.
 pub(super) fn key_file(config: &StoreConfig) -> anyhow::Result<Option<PathBuf>> {
     Ok(match (&config.encryption_key_file, config.engine()?) {

@@ -2,7 +2,7 @@
 //!
 //! The generic cell rate algorithm (ITU-T I.371, annex A): for each key one instant, by which the client would be back at
 //! zero if it stopped now. A burst of COUNT, then an even flow. Tables are bounded; a flood of addresses makes old ones
-//! forgotten, never the process larger. A clock that is set back costs at most one period.
+//! forgotten, never the process larger. They go by the steady clock: setting the wall clock refuses nobody.
 
 use std::{hash::Hash, net::IpAddr, time::Duration};
 
@@ -70,7 +70,7 @@ impl Limits {
         if !self.enabled {
             return Ok(());
         }
-        self.refresh_per_ip.take(&from.network(), self.clock.now())
+        self.refresh_per_ip.take(&from.network(), self.clock.steady())
     }
 
     /// A renewal was refused because its address is over the limit.
@@ -126,7 +126,7 @@ impl Limits {
     /// One legacy decryption in this session. To be given back when it succeeded.
     pub fn phone_decrypt(&self, session: SessionId) -> Result<(), Over> {
         // Holds even where limits are off: nothing in front can know of it, and whoever may try for ever decrypts anything.
-        let taken = self.phone_decrypt_per_session.take(&session, self.clock.now());
+        let taken = self.phone_decrypt_per_session.take(&session, self.clock.steady());
         if taken.is_err() {
             self.count_over("phone_decrypt_per_session");
         }
@@ -152,7 +152,7 @@ impl Limits {
         if !self.enabled {
             return Ok(());
         }
-        let taken = limit.take(key, self.clock.now());
+        let taken = limit.take(key, self.clock.steady());
         if taken.is_err() {
             self.count_over(limit.name);
         }
@@ -360,6 +360,23 @@ mod tests {
         let over = limits.login_per_ip.take(&one, earlier).unwrap_err();
         assert!(over.retry_after <= Duration::from_mins(1), "{over:?}");
         assert_eq!(limits.login_per_ip.take(&one, earlier.plus(over.retry_after)), Ok(()), "what it was told comes true");
+    }
+
+    /// Each limit, with room left and used up: an operator or NTP that sets the clock back changes nothing.
+    #[test]
+    fn a_clock_that_is_set_back_shuts_nobody_out() {
+        let (limits, clock, _) = limits(100);
+        let (one, session) = (ip("192.0.2.1"), SessionId::from_bits(1));
+        assert_eq!(limits.login(one), Ok(()));
+        for _ in 0..5 {
+            assert_eq!(limits.phone_decrypt(session), Ok(()));
+        }
+        clock.set_back(Duration::from_hours(24));
+        assert_eq!([limits.login(one), limits.login(one)], [Ok(()), Ok(())]);
+        assert_eq!(limits.login(one), Err(Over { retry_after: Duration::from_secs(20) }));
+        assert_eq!(limits.phone_decrypt(session), Err(Over { retry_after: Duration::from_mins(1) }));
+        clock.advance(Duration::from_mins(1));
+        assert_eq!((limits.login(one), limits.phone_decrypt(session)), (Ok(()), Ok(())));
     }
 
     #[test]

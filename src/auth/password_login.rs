@@ -37,7 +37,7 @@ impl Auth {
         let PasswordLogin { username, password, client_type, terms } = login;
         let limits = &self.parts.limits;
         limits.admin_login(from)?;
-        let is_known = self.parts.memory.known_networks.knows(&username, from, self.now());
+        let is_known = self.parts.memory.known_networks.knows(&username, from, self.parts.clock.steady());
         let (is_counted, asker) = if is_known { (false, Asker::Known) } else { (true, Asker::Stranger) };
         // A guess is counted before it is compared, so parallel ones share one budget.
         if is_counted {
@@ -63,7 +63,7 @@ impl Auth {
         let proof = LoginProof::Password(username.clone(), credentials);
         let new = self.new_login(proof, client_type, now)?;
         let signed_in = self.sign_in(&new, from, &terms, AuthError::CredentialsInvalid).await?;
-        self.parts.memory.known_networks.remember(&username, from, now);
+        self.parts.memory.known_networks.remember(&username, from, self.parts.clock.steady());
         Ok(signed_in)
     }
 }

@@ -70,7 +70,7 @@ impl Auth {
             return work().await.map(Arc::new).map_err(Arc::new);
         }
         let clock = self.parts.clock.clone();
-        self.parts.memory.coalesce.once(code, by, move || clock.now(), work).await.unwrap_or_else(|coalesce::Spent| {
+        self.parts.memory.coalesce.once(code, by, move || clock.steady(), work).await.unwrap_or_else(|coalesce::Spent| {
             self.record_login(Method::Wechat, Err(&AuthError::CodeSpent), from);
             Err(Arc::new(AuthError::CodeSpent))
         })

@@ -39,7 +39,7 @@ pub(super) fn refusal(problem: &Problem, said: &Said, request_id: &str, head_onl
     if let Some(challenge) = problem.www_authenticate().filter(|_| matches!(status.as_u16(), 401 | 403)) {
         put(&["WWW-Authenticate: ", challenge, "\r\n"]);
     }
-    if let Some(secs) = problem.retry_after_secs() {
+    if let Some(secs) = problem.retry_after_secs(request_id) {
         put(&["Retry-After: ", itoa::Buffer::new().format(secs), "\r\n"]);
     }
     if let Some(allow) = &problem.allow {
@@ -90,7 +90,7 @@ pub(super) fn head(problem: &Problem, said: Said, request_id: &str) -> pingora::
     if let Some(challenge) = problem.www_authenticate().filter(|_| matches!(status.as_u16(), 401 | 403)) {
         head.insert_header(header::WWW_AUTHENTICATE, challenge)?;
     }
-    if let Some(secs) = problem.retry_after_secs() {
+    if let Some(secs) = problem.retry_after_secs(request_id) {
         head.insert_header(header::RETRY_AFTER, HeaderValue::from(secs))?;
     }
     if let Some(allow) = &problem.allow {
@@ -109,13 +109,21 @@ pub(super) async fn on_http2(
 ) -> pingora::Result<()> {
     let request = session.req_header();
     if grpc::is_grpc(&request.method, &request.headers) {
-        let mut head = grpc::refusal(said.status, problem.detail)?;
-        mark(&mut head, problem, request_id)?;
-        return session.write_response_header(Box::new(head), true);
+        return session.write_response_header(Box::new(grpc_head(problem, said.status, request_id)?), true);
     }
     let body = if request.method == Method::HEAD { Bytes::new() } else { said.body.clone().into() };
     session.write_response_header(Box::new(head(problem, said, request_id)?), body.is_empty())?;
     if body.is_empty() { Ok(()) } else { session.write_body(body, true).await }
+}
+
+/// The head of a refusal to a call of gRPC, which is all of it.
+fn grpc_head(problem: &Problem, status: StatusCode, request_id: &str) -> pingora::Result<ResponseHeader> {
+    let mut head = grpc::refusal(status, problem.detail)?;
+    if let Some(secs) = problem.retry_after_secs(request_id) {
+        head.insert_header(header::RETRY_AFTER, HeaderValue::from(secs))?;
+    }
+    mark(&mut head, problem, request_id)?;
+    Ok(head)
 }
 
 /// Says that the answer is ours.
@@ -178,4 +186,85 @@ pub(super) async fn write(
         *bytes = BytesMut::new();
     }
     Afterwards::Open
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Duration};
+
+    use super::*;
+    use crate::{
+        api::{self, Voices},
+        clock::Clock,
+        config::{Config, Source},
+        dialect::Dialects,
+        error::ErrorCode,
+        proxy::verify,
+        types::Timestamp,
+    };
+
+    const DIALECT: &str = "mode = 'development'\n[[dialect]]\nkind = 'custom'\nprefix = '/old'\n\
+                           [[dialect.route]]\nmethod = 'POST'\npath = '/in'\naction = 'wechat_login'\n\
+                           inputs = { code = 'body.code' }\nbody = '{}'\n\
+                           [[dialect.error]]\nbody = '{ \"wait\": \"{retry_after}\" }'\n";
+
+    fn voices() -> Voices {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("config.toml");
+        std::fs::write(&file, DIALECT).unwrap();
+        let config = Config::load(&Source { file: Some(file), environment: Vec::new() }).unwrap().config;
+        Voices::new(Arc::new(Dialects::compile(&config).unwrap()), Clock::manual(Timestamp::from_secs(1_800_000_000)))
+    }
+
+    fn field(text: &[u8]) -> Option<u64> {
+        let text = str::from_utf8(text).unwrap().to_ascii_lowercase();
+        let mut values = text.lines().filter_map(|line| line.strip_prefix("retry-after: ")?.parse().ok());
+        let value = values.next();
+        assert_eq!(values.next(), None);
+        value
+    }
+
+    /// Whatever a refusal is written in, a client is told the same number, and with 503 it is always told one.
+    #[test]
+    fn every_way_of_writing_a_refusal_says_the_same_retry_after() {
+        let voices = voices();
+        let said_in = |header: Option<&HeaderValue>| header.map(|value| value.to_str().unwrap().parse().unwrap());
+        let mut unavailable = 0;
+        for code in ErrorCode::ALL {
+            for problem in [Problem::new(code), Problem::new(code).retry_after(Duration::from_millis(61_001))] {
+                for request_id in ["", "r1", "01900000-0000-7000-8000-00000000002a"] {
+                    let expected: Option<u64> = problem.retry_after_secs(request_id);
+                    let said = || voices.say("/x", &problem, request_id);
+                    let in_dialect = voices.say("/old/x", &problem, request_id);
+                    let in_body: serde_json::Value = serde_json::from_slice(&in_dialect.body).unwrap();
+                    let (_, fields) = verify::no(&problem, request_id);
+                    let asked = fields.iter().find(|(name, _)| *name == header::RETRY_AFTER).map(|(_, value)| value);
+                    let ways = [
+                        ("HTTP/1", field(&refusal(&problem, &said(), request_id, false, true))),
+                        ("HTTP/1 in a dialect", field(&refusal(&problem, &in_dialect, request_id, false, true))),
+                        ("HTTP/2", said_in(head(&problem, said(), request_id).unwrap().headers.get(header::RETRY_AFTER))),
+                        (
+                            "gRPC",
+                            said_in(grpc_head(&problem, problem.status(), request_id).unwrap().headers.get("retry-after")),
+                        ),
+                        ("forward-auth", said_in(asked)),
+                        ("the auth API", said_in(api::respond(&problem, request_id).headers().get(header::RETRY_AFTER))),
+                        (
+                            "a dialect's route",
+                            said_in(voices.respond("/old/x", &problem, request_id).headers().get("retry-after")),
+                        ),
+                        ("a dialect's body", in_body["wait"].as_u64()),
+                    ];
+                    for (way, said) in ways {
+                        assert_eq!(said, expected, "{code:?} {request_id:?} in {way}");
+                    }
+                    if problem.status() == StatusCode::SERVICE_UNAVAILABLE {
+                        assert!(expected.is_some_and(|secs| secs > 0), "{code:?}");
+                        unavailable += 1;
+                    }
+                }
+            }
+        }
+        assert!(unavailable >= 6 * 8, "{unavailable}");
+    }
 }

@@ -56,8 +56,6 @@ use crate::{
 const FIRST_READ: usize = 2048;
 /// How long a connection on which nothing was asked yet is kept open after the stop: more than a round trip of a phone.
 const FIRST_WORD: Duration = Duration::from_millis(500);
-/// When somebody who was turned away may come again.
-const RETRY: Duration = Duration::from_secs(1);
 /// Most connections over the limit that are told so at the same time.
 pub(super) const TURNED_AWAY_AT_ONCE: usize = 1024;
 
@@ -130,7 +128,7 @@ impl Door {
 
     /// What a connection over the limit is told.
     pub(super) fn overloaded(&self) -> Vec<u8> {
-        let (snapshot, problem) = (self.current.load(), Problem::new(ErrorCode::Overloaded).retry_after(RETRY));
+        let (snapshot, problem) = (self.current.load(), Problem::new(ErrorCode::Overloaded));
         let request_id = snapshot.recorder.request_id();
         let said = snapshot.voices.say("", &problem, &request_id);
         answer::refusal(&problem, &said, &request_id, false, false)
@@ -389,13 +387,10 @@ pub(super) fn problem(snapshot: &Snapshot, refused: &Refused) -> Problem {
     if refused.code == ErrorCode::MethodNotAllowed {
         problem.allow = Some(snapshot.voices.allow(&refused.path));
     }
-    if refused.code == ErrorCode::Overloaded {
-        problem = problem.retry_after(RETRY);
+    match refused.detail {
+        Some(detail) => problem.detail(detail),
+        None => problem,
     }
-    if let Some(detail) = refused.detail {
-        problem = problem.detail(detail);
-    }
-    problem
 }
 
 /// Answers a refusal. `true`: the connection goes on.

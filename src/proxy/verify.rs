@@ -19,7 +19,8 @@ pub(super) type Fields = Vec<(HeaderName, HeaderValue)>;
 /// Status and fields of a yes: what the backend is to be told. Where a proof cannot be made, it is none.
 pub(super) fn yes(snapshot: &Snapshot, verified: &Verified, now: Timestamp) -> (StatusCode, Fields) {
     let Ok(signed) = snapshot.outgoing.signed(&verified.passage, now) else {
-        return refusal(&Problem::new(ErrorCode::ProofUnavailable));
+        let request_id = verified.passage.request_id.as_deref().unwrap_or_default();
+        return refusal(&Problem::new(ErrorCode::ProofUnavailable), request_id);
     };
     let mut fields = vec![(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
     let Ok(()) = snapshot.outgoing.identity(&verified.passage, |name, value| {
@@ -46,13 +47,13 @@ pub(super) fn yes(snapshot: &Snapshot, verified: &Verified, now: Timestamp) -> (
 
 /// Status and fields of a no.
 pub(super) fn no(problem: &Problem, request_id: &str) -> (StatusCode, Fields) {
-    let (status, mut fields) = refusal(problem);
+    let (status, mut fields) = refusal(problem, request_id);
     fields.extend(HeaderValue::from_str(request_id).ok().map(|id| (HeaderName::from_static("x-request-id"), id)));
     (status, fields)
 }
 
-/// The same without the request's id.
-fn refusal(problem: &Problem) -> (StatusCode, Fields) {
+/// The same without the field of the request's id.
+fn refusal(problem: &Problem, request_id: &str) -> (StatusCode, Fields) {
     let status = match problem.status() {
         StatusCode::UNAUTHORIZED => StatusCode::UNAUTHORIZED,
         fault if fault.is_server_error() => fault,
@@ -63,7 +64,7 @@ fn refusal(problem: &Problem) -> (StatusCode, Fields) {
         (ERROR, HeaderValue::from_static(problem.code.as_str())),
     ];
     fields.extend(problem.www_authenticate().map(|how| (header::WWW_AUTHENTICATE, HeaderValue::from_static(how))));
-    fields.extend(problem.retry_after_secs().map(|secs| (header::RETRY_AFTER, HeaderValue::from(secs))));
+    fields.extend(problem.retry_after_secs(request_id).map(|secs| (header::RETRY_AFTER, HeaderValue::from(secs))));
     (status, fields)
 }
 

@@ -96,6 +96,7 @@ macro_rules! store_contract {
             sms::messages_to_a_phone_are_counted,
             sms::the_service_has_a_budget,
             sms::a_clock_that_was_far_ahead_is_got_over,
+            sms::a_clock_that_was_set_back_is_not_waited_for,
             sms::a_repeated_reservation_is_the_same,
             sms::a_released_message_was_never_sent,
             sms::a_message_that_is_not_sent_leaves_the_code_before_it,
@@ -305,6 +306,6 @@ mod tests {
                 cases += 1;
             }
         }
-        assert_eq!(cases, 116);
+        assert_eq!(cases, 117);
     }
 }

@@ -395,3 +395,24 @@ fn a_changed_secret_of_the_backend_signs_the_very_next_request_of_a_session() {
     assert_eq!((signer(), signer()), (NEW_SECRET, NEW_SECRET));
     assert!(!menshen.log().join("\n").contains(NEW_SECRET));
 }
+
+/// The first start writes the key of the store to its file, so the config reads differently from then on, and means the same.
+#[test]
+fn a_reload_after_the_start_that_made_the_keys_needs_no_restart() {
+    let (backend, wechat) = (Backend::start(), super::wechat::Wechat::start());
+    let setup = Setup::before(backend.address).in_production().with(&format!(
+        "[wechat]\nbase_url = \"{}\"\napp_id = \"{}\"\nsecret = \"{}\"\n",
+        wechat.server.base_url(),
+        super::wechat::APP_ID,
+        super::wechat::SECRET,
+    ));
+    let menshen = setup.start();
+    assert!(menshen.directory().join("store.key").exists());
+    menshen.signal(Signal::HUP);
+    menshen.wait_for_log("the new config is in use");
+    let restart: Vec<_> = menshen.log().into_iter().filter(|line| line.contains("restart")).collect();
+    assert!(restart.is_empty(), "{restart:?}");
+    let ready = wire::ask(menshen.admin, "GET", "/readyz", &[], b"").json();
+    let config = ready["details"]["config"].as_str().expect("a text").to_owned();
+    assert!(config.starts_with("read again at ") && !config.contains("restart"), "{config}");
+}

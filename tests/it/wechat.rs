@@ -112,7 +112,7 @@ fn every_published_answer_of_wechat_has_its_code_and_status() {
             "rate_limited" => (429, Some("rate_limited"), Some("60")),
             "retryable" => (503, Some("wechat_busy"), Some("1")),
             "upstream_error" => (503, Some("wechat_busy"), Some("2")),
-            "config_error" => (503, Some("wechat_misconfigured"), None),
+            "config_error" => (503, Some("wechat_misconfigured"), Some("60")),
             other => panic!("{id} is of a class without a meaning: {other}"),
         };
         let got = post(&menshen, id);

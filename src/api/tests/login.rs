@@ -80,7 +80,7 @@ async fn each_failure_of_wechat_has_its_code() {
         ("fail.40163", (401, "wechat_code_invalid"), ""),
         ("fail.40226", (403, "wechat_blocked"), ""),
         ("fail.45011", (429, "rate_limited"), "60"),
-        ("fail.40125", (503, "wechat_misconfigured"), ""),
+        ("fail.40125", (503, "wechat_misconfigured"), "60"),
         ("busy", (503, "wechat_busy"), "1"),
         ("empty", (503, "wechat_busy"), "2"),
         ("garbage", (503, "wechat_busy"), "2"),

@@ -72,6 +72,22 @@ async fn guesses_from_one_address_are_limited() {
     assert_eq!(world.metrics.sms_codes_verified.with_label_values(&["limited"]).get(), 1);
 }
 
+/// What each limit says when the clock is set back by hours: wait as long as ever, not until it has caught up.
+#[tokio::test]
+async fn a_clock_that_was_set_back_keeps_nobody_waiting_for_it() {
+    let world = World::new().await;
+    world.sign_in_by_sms(PHONE).await;
+    world.clock.set_back(std::time::Duration::from_hours(5));
+    let refused = world.ask_code(PHONE).await;
+    assert_eq!((refused.says(), refused.wait()), ((429, "sms_cooldown"), 60));
+    world.advance(59);
+    assert_eq!(world.ask_code(PHONE).await.wait(), 1);
+    world.advance(1);
+    assert_eq!(world.ask_code(PHONE).await.says(), (200, ""));
+    let code = world.sms.code_on(PHONE).unwrap();
+    assert_eq!(world.sms_login(PHONE, &code).await.says(), (200, ""));
+}
+
 #[tokio::test]
 async fn nobody_learns_whether_a_phone_has_an_account() {
     let world = World::new().await;

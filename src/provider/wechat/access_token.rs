@@ -108,7 +108,7 @@ impl TokenKeeper {
 
     /// A token to use now. One that is near its end is given too, and is being renewed meanwhile.
     pub(super) async fn token(&self, deadline: Instant) -> Fetched {
-        let now = self.0.clock.now();
+        let now = self.0.clock.steady();
         let outcome = {
             let mut state = self.0.state();
             if let Some(kept) = state.kept.as_ref().filter(|kept| now < kept.good_until) {
@@ -172,7 +172,7 @@ impl Keeper {
 
     /// Asks WeChat, and keeps what it gives.
     async fn ask(&self) -> Fetched {
-        let asked_at = self.clock.now();
+        let asked_at = self.clock.steady();
         let deadline = Instant::now() + self.timeout;
         let answered = self.calls.call(API, &self.request(), deadline, StableToken::checked).await;
         let mut state = self.state();
@@ -184,7 +184,7 @@ impl Keeper {
             }
             Err(failure) => {
                 if let Some(kept) = &mut state.kept {
-                    kept.renew_from = self.clock.now().plus(BETWEEN_RENEWALS);
+                    kept.renew_from = self.clock.steady().plus(BETWEEN_RENEWALS);
                 }
                 Err(failure.at_last(API))
             }

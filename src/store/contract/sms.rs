@@ -156,6 +156,49 @@ pub async fn a_clock_that_was_far_ahead_is_got_over(store: Subject) {
     assert!(matches!(reserved(&store, &small(3, later(60))).await, SmsReserved::Budget(_)), "and today's is today's");
 }
 
+/// A clock that was set back by hours: each limit of a phone holds for its own time from then on, however often the phone asks
+/// meanwhile, and not until the clock has caught up.
+pub async fn a_clock_that_was_set_back_is_not_waited_for(store: Subject) {
+    let secs = Duration::from_secs;
+    for (last, back) in [(1, secs(30)), (2, Duration::from_hours(3)), (3, Duration::from_hours(23))] {
+        let id = u128::from(last) * 100;
+        sent(&store, &message(id, last, 1, NOW)).await;
+        let now = NOW.minus(back);
+        for (after, left) in [(0, 60), (1, 59), (30, 30), (59, 1)] {
+            let asked = reserved(&store, &message(id + 1, last, 2, now.plus(secs(after)))).await;
+            assert_eq!(asked, SmsReserved::Cooldown(secs(left)), "{back:?} {after}");
+        }
+        sent(&store, &message(id + 1, last, 2, now.plus(secs(60)))).await;
+        // The code of before is no better for it, and the new one is good.
+        assert!(matches!(
+            store.login(&sms_login(last, 1, id, now.plus(secs(60)))).await,
+            Ok(LoginOutcome::NotProven { .. })
+        ));
+        opened(&store, &sms_login(last, 2, id + 1, now.plus(secs(60)))).await;
+    }
+
+    // Guesses that are used up, and the messages of an hour.
+    let back = Duration::from_hours(3);
+    sent(&store, &message(900, 9, 1, NOW)).await;
+    for n in 0..6 {
+        assert!(matches!(store.login(&sms_login(9, 100, 900 + n, NOW)).await, Ok(LoginOutcome::NotProven { .. })));
+    }
+    let now = NOW.minus(back);
+    assert_eq!(reserved(&store, &message(901, 9, 2, now)).await, SmsReserved::Cooldown(LIMITS.code_ttl));
+    let asked = reserved(&store, &message(901, 9, 2, now.plus(secs(299)))).await;
+    assert_eq!(asked, SmsReserved::Cooldown(secs(1)));
+    sent(&store, &message(901, 9, 2, now.plus(secs(300)))).await;
+
+    for n in 0..5 {
+        sent(&store, &message(800 + n, 8, 1, NOW.plus(Duration::from_mins(u64::try_from(n).expect("small"))))).await;
+    }
+    let hour = reserved(&store, &message(850, 8, 1, now.plus(secs(60)))).await;
+    assert_eq!(hour, SmsReserved::Cooldown(secs(60)));
+    let hour = reserved(&store, &message(850, 8, 1, now.plus(secs(120)))).await;
+    assert_eq!(hour, SmsReserved::PhoneQuota(Duration::from_mins(59)));
+    sent(&store, &message(850, 8, 1, now.plus(Duration::from_mins(61)))).await;
+}
+
 /// After a lost answer the caller asks again and no second slot is taken.
 pub async fn a_repeated_reservation_is_the_same(store: Subject) {
     for _ in 0..3 {

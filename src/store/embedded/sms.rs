@@ -37,28 +37,41 @@ pub(super) fn reserve(draft: &mut Draft<'_>, new: &SmsReservation) -> Result<Sms
     if record.code.as_ref().is_some_and(|code| code.id == new.id.0) {
         return Ok(SmsReserved::Granted);
     }
-    let SmsReservation { limits, now, .. } = new;
-    record.forget_what_cannot_be(*now);
+    let now = &new.now;
+    let was_set_back = record.set_right(new);
     record.sent.retain(|(_, at)| now.since(*at) < DAY);
-    if let Some(wait) = record.wait_for_attempts(limits.max_attempts, *now) {
-        return Ok(SmsReserved::Cooldown(wait));
+    if let Some(refused) = refuse(draft, &record, new)? {
+        if was_set_back {
+            // Times that lay ahead count from now on, not from each refusal.
+            put(draft, &record)?;
+        }
+        return Ok(refused);
     }
     if !new.is_test {
-        if let Some(wait) = record.wait(limits.resend_after, 1, *now) {
-            return Ok(SmsReserved::Cooldown(wait));
-        }
-        let over = |most, window| record.wait(window, most, *now);
-        if let Some(wait) = over(limits.per_phone_hour, HOUR).or_else(|| over(limits.per_phone_day, DAY)) {
-            return Ok(SmsReserved::PhoneQuota(wait));
-        }
-        if let Some(wait) = spend(draft, limits, *now)? {
-            return Ok(SmsReserved::Budget(wait));
-        }
         record.sent.push((new.id.0, *now));
     }
     record.begin(new);
     put(draft, &record)?;
     Ok(SmsReserved::Granted)
+}
+
+/// What is in the way of a message; where nothing is, one is taken out of the day's budget.
+fn refuse(draft: &mut Draft<'_>, record: &SmsRecord, new: &SmsReservation) -> Result<Option<SmsReserved>, Failure> {
+    let SmsReservation { limits, now, .. } = new;
+    if let Some(wait) = record.wait_for_attempts(limits.max_attempts, *now) {
+        return Ok(Some(SmsReserved::Cooldown(wait)));
+    }
+    if new.is_test {
+        return Ok(None);
+    }
+    if let Some(wait) = record.wait(limits.resend_after, 1, *now) {
+        return Ok(Some(SmsReserved::Cooldown(wait)));
+    }
+    let over = |most, window| record.wait(window, most, *now);
+    if let Some(wait) = over(limits.per_phone_hour, HOUR).or_else(|| over(limits.per_phone_day, DAY)) {
+        return Ok(Some(SmsReserved::PhoneQuota(wait)));
+    }
+    Ok(spend(draft, limits, *now)?.map(SmsReserved::Budget))
 }
 
 /// Takes back a message that was not sent, once.
@@ -179,6 +192,15 @@ fn day(now: Timestamp) -> u64 {
     now.plus(UTC_8).as_secs() / DAY.as_secs()
 }
 
+impl SmsReservation {
+    /// Until when guesses at its code are counted.
+    fn attempts_counted_until(&self) -> Timestamp {
+        let until = self.now.plus(self.limits.code_ttl);
+        // A code that never changes has to last against more than one evening of guessing.
+        if self.is_test { self.now.plus(HOUR).max(until) } else { until }
+    }
+}
+
 impl SmsRecord {
     fn of(phone: &Phone) -> Self {
         Self {
@@ -192,13 +214,24 @@ impl SmsRecord {
         }
     }
 
-    /// What lies more than a day ahead was written under a clock that was wrong, and would count for as long as it was.
-    fn forget_what_cannot_be(&mut self, now: Timestamp) {
+    /// Brings times that lie ahead, because the clock has been set back since, to what they can be at most: what was sent, was sent
+    /// by now, and guesses that are used up come back as soon as after a new code. What lies more than a day ahead was written under
+    /// a clock that was wrong, and does not count at all. `true`: there was something of the kind.
+    fn set_right(&mut self, new: &SmsReservation) -> bool {
+        let (now, before) = (new.now, (self.sent.clone(), self.attempts_until));
         let tomorrow = now.plus(DAY);
         self.sent.retain(|(_, at)| *at <= tomorrow);
+        self.sent.iter_mut().for_each(|(_, at)| *at = (*at).min(now));
         if self.attempts_until > tomorrow {
             (self.attempts, self.attempts_until) = (0, Timestamp::default());
         }
+        self.attempts_until = self.attempts_until.min(new.attempts_counted_until());
+        // A code that was good for longer than guesses at it are counted could be guessed at for ever.
+        let until = now.plus(new.limits.code_ttl);
+        for code in [&mut self.code, &mut self.replaced, &mut self.used].into_iter().flatten() {
+            code.until = code.until.min(until);
+        }
+        (&self.sent, self.attempts_until) != (&before.0, before.1)
     }
 
     /// The code of this message counts from now on. Guesses are counted on while codes follow one another; they begin anew
@@ -208,9 +241,7 @@ impl SmsRecord {
             self.attempts = 0;
         }
         let until = new.now.plus(new.limits.code_ttl);
-        // A code that never changes has to last against more than one evening of guessing.
-        let counted_until = if new.is_test { new.now.plus(HOUR).max(until) } else { until };
-        self.attempts_until = self.attempts_until.max(counted_until);
+        self.attempts_until = self.attempts_until.max(new.attempts_counted_until());
         let code = SmsCodeRecord { id: new.id.0, hash: new.code.0, purpose: new.purpose, until };
         self.replaced = self.code.replace(code);
     }
