@@ -1,9 +1,9 @@
 //! Secrets that are made on first start: written once, for their owner alone, and never again.
 
 use std::{
-    fs::{self, OpenOptions},
+    fs::{self, DirBuilder, OpenOptions},
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -113,7 +113,7 @@ fn read_or_make(path: &Path, entropy: &Entropy) -> anyhow::Result<String> {
     let hex = |half: &[u8]| half.try_into().map(u128::from_be_bytes).map(|bits| format!("{bits:032x}"));
     let text = hex(high)? + &hex(low)?;
     if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        fs::create_dir_all(parent)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
     }
     // Written aside and linked into place: nobody ever reads half a key, and an existing file is never replaced.
     let aside = aside(path, entropy)?;
@@ -166,6 +166,8 @@ mod tests {
         assert_eq!(read_or_make(&path, &entropy).expect("the key"), first);
         let mode = fs::metadata(&path).expect("a file").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+        let mode = fs::metadata(dir.path().join("deep")).expect("a directory").permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
         assert_eq!(fs::read_dir(dir.path().join("deep")).expect("a directory").count(), 1, "nothing is left aside");
     }
 

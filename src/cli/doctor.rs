@@ -16,6 +16,7 @@ mod hooks;
 mod issuers;
 mod running;
 mod sms;
+mod sockets;
 mod store;
 mod visit;
 mod wechat;
@@ -91,7 +92,7 @@ async fn examine(config: Config, echo: Option<String>) -> Vec<Finding> {
             }),*]
         };
     }
-    let checks = start![backend, bypass, folding, wechat, clock, store, certificate, running, issuers, hooks, sms];
+    let checks = start![backend, bypass, folding, wechat, clock, store, certificate, sockets, running, issuers, hooks, sms];
     let mut findings = Vec::new();
     for (name, check) in checks {
         match check.await {

@@ -79,7 +79,14 @@ pub(super) fn run(source: &Source, args: &Args, out: &mut impl Write, err: &mut 
 }
 
 async fn save(operator: &Operator, part: &Path) -> anyhow::Result<()> {
-    let opened = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(part);
+    // What an export that was broken off has left may be readable for others, or lead elsewhere: it is made anew.
+    match fs::remove_file(part) {
+        Err(fault) if fault.kind() != io::ErrorKind::NotFound => {
+            return Err(fault).with_context(|| format!("cannot remove {}", part.display()));
+        }
+        Ok(()) | Err(_) => {}
+    }
+    let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(part);
     let mut file = opened.with_context(|| format!("cannot make {}", part.display()))?;
     let (mut written, mut told) = (0, 0);
     operator

@@ -11,7 +11,8 @@ use crate::types::Malformed;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ServerConfig {
-    /// Addresses to listen on: `IP:PORT`, `tls:IP:PORT` with the certificate of [server.tls], or `unix:/path/to.sock`.
+    /// Addresses to listen on: `IP:PORT`, `tls:IP:PORT` with the certificate of [server.tls], or `unix:/path/to.sock`. Who may
+    /// connect to a socket, the umask says: a proxy of another user needs 007 and a common group (systemd: `UMask=0007`).
     pub listen: Vec<String>,
     /// Networks (CIDR) whose `X-Forwarded-For`, `X-Forwarded-Proto` and `X-Request-Id` are believed. Empty: nobody's, the peer is
     /// the client.

@@ -25,7 +25,11 @@ const NONE_MIB: u64 = 100;
 #[expect(clippy::unused_async, reason = "checks are called alike, and some of them wait")]
 pub(super) async fn check(patient: &Patient) -> Vec<Finding> {
     match patient.config.store.engine() {
-        Ok(StoreEngine::Sled(data)) => vec![directory(&data), room(&data), key(&patient.config, &data)],
+        Ok(StoreEngine::Sled(data)) => {
+            let mut findings = vec![directory(&data), room(&data), key(&patient.config, &data)];
+            findings.extend(files(&data));
+            findings
+        }
         Ok(StoreEngine::Memory) => vec![Finding::skipped(CHECK, "it is in memory, and gone with the process")],
         Err(fault) => vec![Finding::failed(CHECK, format!("store.url {}", fault.0), "mend store.url")],
     }
@@ -71,6 +75,27 @@ fn judge_room(free_mib: u64) -> Finding {
     }
 }
 
+/// Whether others may read what is in it. It is encrypted as far as it is personal, and still nobody's business.
+fn files(data: &Path) -> Option<Finding> {
+    let entries = fs::read_dir(data).ok()?;
+    let mut readable: Vec<_> = entries
+        .flatten()
+        .filter_map(|entry| Some((entry.file_name(), entry.metadata().ok()?.permissions().mode() & 0o777)))
+        .filter(|(_, mode)| mode & 0o077 != 0)
+        .map(|(name, mode)| format!("{} (mode {mode:o})", name.display()))
+        .collect();
+    readable.sort();
+    let name = data.display();
+    Some(match readable.as_slice() {
+        [] => Finding::ok(CHECK, format!("what is in {name} is for its owner alone")),
+        [first, others @ ..] => {
+            let more = if others.is_empty() { String::new() } else { format!(" and {} more", others.len()) };
+            let advice = format!("chmod -R go= {name}, as the user that menshen runs as; its next start does so too");
+            Finding::warning(CHECK, format!("others may use {first}{more} in {name}"), advice)
+        }
+    })
+}
+
 fn key(config: &Config, data: &Path) -> Finding {
     let store = &config.store;
     if store.encryption_key.is_some() && store.encryption_key_file.is_none() {
@@ -112,6 +137,23 @@ mod tests {
             assert_eq!(judge_room(free).state, state, "{free}");
         }
         assert_eq!(judge_room(1024).state, State::Ok);
+    }
+
+    #[test]
+    fn files_that_others_may_use_are_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("data");
+        assert_eq!(files(&data), None, "there is none yet");
+        fs::create_dir(&data).unwrap();
+        for (name, mode, state) in
+            [("conf", 0o600, State::Ok), ("db", 0o640, State::Warning), ("blobs", 0o644, State::Warning)]
+        {
+            fs::write(data.join(name), "").unwrap();
+            fs::set_permissions(data.join(name), fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(files(&data).unwrap().state, state, "{name}");
+        }
+        let said = files(&data).unwrap().to_string();
+        assert!(said.contains("blobs (mode 644) and 1 more") && said.contains("chmod -R go="), "{said}");
     }
 
     #[test]

@@ -7,13 +7,16 @@
 //! Where sled finds its log damaged it starts from what is before, without a word: later logins are gone and revoked
 //! sessions live again. So each batch carries a number, and a file beside the log knows the number of the last one.
 //!
+//! All of its files are for their owner alone. sled makes its own with the modes that the umask leaves, now and whenever its log grows,
+//! so the process has a umask that leaves nothing to others from here on; the sockets of `server.listen` are bound before.
+//!
 //! Must stay true: one thread commits; `flush_async` and transactions are never used (both can hang); the periodic flusher
 //! stays on, because garbage is collected only there.
 
 use std::{
     fs::{self, DirBuilder, File},
     io::{self, ErrorKind, Read, Write},
-    os::unix::fs::{DirBuilderExt, FileExt},
+    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt},
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{
@@ -24,6 +27,7 @@ use std::{
 };
 
 use ::sled::{Batch, Config, Db};
+use rustix::{fs::Mode, process::umask};
 
 use super::kv::{Changes, Kv, Pair};
 use crate::store::{OpenError, OpenOptions, failure::Failure};
@@ -44,6 +48,9 @@ const FLUSH_EVERY_MS: u64 = 500;
 const SMALLEST_CACHE: u64 = 1 << 20;
 /// Below this free space no commit is tried: a write that fails half-way costs a restart, one that is refused does not.
 const ROOM: u64 = 4 << 20;
+/// Modes of what is for its owner alone.
+const PRIVATE_FILE: u32 = 0o600;
+const PRIVATE_DIRECTORY: u32 = 0o700;
 /// How long to wait between two tries for a lock.
 const LOCK_RETRY: Duration = Duration::from_millis(50);
 
@@ -69,7 +76,12 @@ impl SledKv {
     pub(super) fn open(path: &Path, options: &OpenOptions) -> Result<Self, OpenError> {
         let deadline = Instant::now() + options.lock_wait;
         let trouble = Trouble { path, waited: options.lock_wait };
-        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| trouble.not_writable(&error))?;
+        umask(Mode::RWXG | Mode::RWXO);
+        DirBuilder::new()
+            .recursive(true)
+            .mode(PRIVATE_DIRECTORY)
+            .create(path)
+            .map_err(|error| trouble.not_writable(&error))?;
         let mut marker = marker(path, &trouble)?;
         lock(&marker, deadline, &trouble)?;
         let mut text = Vec::new();
@@ -86,6 +98,7 @@ impl SledKv {
         let log = File::options().read(true).write(true).open(path.join("db")).map_err(|error| trouble.io(&error))?;
         log.sync_all().and_then(|()| sync_names(path)).map_err(|error| trouble.io(&error))?;
         let commits = Commits::open(path, &db, &trouble)?;
+        make_private(path).map_err(|error| trouble.io(&error))?;
         let blobs = Blobs::new(path);
         let open = Open { db, log, blobs, commits, marker };
         Ok(Self { path: path.to_owned(), settled, open: RwLock::new(Some(open)) })
@@ -219,6 +232,7 @@ impl Commits {
             .write(true)
             .create(true)
             .truncate(false)
+            .mode(PRIVATE_FILE)
             .open(name)
             .map_err(|error| trouble.io(&error))?;
         let mut text = Vec::new();
@@ -295,8 +309,45 @@ fn marker(path: &Path, trouble: &Trouble<'_>) -> Result<File, OpenError> {
         .write(true)
         .create(true)
         .truncate(false)
+        .mode(PRIVATE_FILE)
         .open(file)
         .map_err(|error| trouble.not_writable(&error))
+}
+
+/// Takes the store's files from everybody but their owner: an older version, or a copy with `cp`, may have left them readable. The
+/// directory itself stays as it is where it was there before: whoever made it may mean it so.
+fn make_private(directory: &Path) -> io::Result<()> {
+    let is_ours = |name: &str| {
+        SLEDS.contains(&name) || name == "blobs" || ["snap.", "menshen."].iter().any(|start| name.starts_with(start))
+    };
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if !entry.file_name().to_str().is_some_and(is_ours) {
+            continue;
+        }
+        let path = entry.path();
+        if entry.file_type()?.is_dir() {
+            for blob in fs::read_dir(&path)? {
+                take_from_others(&blob?.path(), PRIVATE_FILE)?;
+            }
+            take_from_others(&path, PRIVATE_DIRECTORY)?;
+        } else {
+            take_from_others(&path, PRIVATE_FILE)?;
+        }
+    }
+    Ok(())
+}
+
+fn take_from_others(path: &Path, mode: u32) -> io::Result<()> {
+    let set = || match fs::metadata(path)?.permissions().mode() & 0o077 {
+        0 => Ok(()),
+        _ => fs::set_permissions(path, fs::Permissions::from_mode(mode)),
+    };
+    match set() {
+        // Collected as garbage meanwhile, or another user's who lets us write: `menshen doctor` tells of that.
+        Err(error) if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::NotFound) => Ok(()),
+        set => set,
+    }
 }
 
 /// Takes the lock that tells processes apart, waiting until the deadline.

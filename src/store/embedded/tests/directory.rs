@@ -1,6 +1,6 @@
 //! What a directory can be like, and what a person is told of it.
 
-use std::fs;
+use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
 
 use super::*;
 use crate::{
@@ -27,6 +27,54 @@ async fn reopening_keeps_everything() {
             store.close().await.unwrap();
         }
     }
+}
+
+/// Paths below a directory with modes that leave something to others, and how many there are in all.
+fn readable_for_others(directory: &Path) -> (Vec<(PathBuf, u32)>, usize) {
+    let (mut open, mut seen) = (Vec::new(), 0);
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        let metadata = fs::metadata(&path).unwrap();
+        seen += 1;
+        if metadata.permissions().mode() & 0o077 != 0 {
+            open.push((path.clone(), metadata.permissions().mode() & 0o777));
+        }
+        if metadata.is_dir() {
+            let (below, more) = readable_for_others(&path);
+            open.extend(below);
+            seen += more;
+        }
+    }
+    (open, seen)
+}
+
+/// Also in a directory that was there and is open to everybody, and where an older version or a copy left files so.
+#[tokio::test]
+async fn its_files_are_for_their_owner_alone() {
+    let open = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    let parent = tempfile::tempdir().unwrap();
+    let there = parent.path().join("there");
+    fs::create_dir(&there).unwrap();
+    open(&there, 0o777);
+    for directory in [there.clone(), parent.path().join("deep/new")] {
+        for round in 1..=2 {
+            let store = on_disk(&directory).unwrap();
+            for n in 0..200 {
+                store.login(&login_of("alice", round * 1000 + n)).await.unwrap();
+            }
+            let (readable, seen) = readable_for_others(&directory);
+            assert!(readable.is_empty() && seen >= 4, "{readable:?} of {seen} in round {round}");
+            store.close().await.unwrap();
+            assert_eq!(readable_for_others(&directory).0, []);
+            for name in ["db", "conf", "menshen.store", "menshen.commits"] {
+                open(&directory.join(name), 0o644);
+            }
+            open(&directory.join("blobs"), 0o755);
+        }
+    }
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&there), 0o777, "what was there is left as it was meant");
+    assert_eq!([mode(&parent.path().join("deep")), mode(&parent.path().join("deep/new"))], [0o700; 2]);
 }
 
 #[tokio::test]

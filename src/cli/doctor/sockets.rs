@@ -1,0 +1,74 @@
+//! Who may connect to the Unix sockets of `server.listen`? A proxy that runs as another user needs the right to write to them.
+
+use std::{
+    fs, io,
+    os::unix::fs::{FileTypeExt, PermissionsExt},
+    path::Path,
+};
+
+use super::{Finding, Patient};
+use crate::config::ListenAddress;
+
+const CHECK: &str = "sockets";
+
+#[expect(clippy::unused_async, reason = "checks are called alike, and some of them wait")]
+pub(super) async fn check(patient: &Patient) -> Vec<Finding> {
+    let sockets = patient.config.server.listen.iter().filter_map(|text| match text.parse() {
+        Ok(ListenAddress::Unix(path)) => Some(judge(&path)),
+        Ok(ListenAddress::Tcp(_) | ListenAddress::Tls(_)) | Err(_) => None,
+    });
+    let findings: Vec<_> = sockets.collect();
+    if findings.is_empty() {
+        return vec![Finding::skipped(CHECK, "no address of server.listen begins with unix:")];
+    }
+    findings
+}
+
+fn judge(path: &Path) -> Finding {
+    let name = path.display();
+    let socket = match fs::metadata(path) {
+        Ok(socket) => socket,
+        Err(fault) if fault.kind() == io::ErrorKind::NotFound => {
+            return Finding::skipped(CHECK, format!("{name} is not there: menshen makes it when it starts"));
+        }
+        Err(fault) => return Finding::skipped(CHECK, format!("{name} cannot be looked at: {fault}")),
+    };
+    if !socket.file_type().is_socket() {
+        let advice = "move it away, or name another place in server.listen";
+        return Finding::failed(CHECK, format!("{name} is no socket"), advice);
+    }
+    let mode = socket.permissions().mode() & 0o777;
+    let seen = format!("{name} has mode {mode:o}");
+    match (mode & 0o002 != 0, mode & 0o020 != 0) {
+        (true, _) => Finding::ok(CHECK, format!("{seen}: every process that its directory lets through may connect")),
+        (false, true) => Finding::ok(CHECK, format!("{seen}: its owner and its group may connect")),
+        (false, false) => Finding::warning(
+            CHECK,
+            format!("{seen}: only its owner may connect, so a proxy that runs as another user is shut out"),
+            "start menshen with umask 007 (systemd: UMask=0007) in a group of both; the files of the store stay its owner's",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::super::State;
+    use super::*;
+
+    #[test]
+    fn a_socket_that_only_its_owner_may_use_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("http.sock");
+        assert_eq!(judge(&path).state, State::Skipped);
+        let _listener = UnixListener::bind(&path).unwrap();
+        for (mode, state) in [(0o700, State::Warning), (0o755, State::Warning), (0o770, State::Ok), (0o777, State::Ok)] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(judge(&path).state, state, "{mode:o}");
+        }
+        let file = dir.path().join("file");
+        fs::write(&file, "").unwrap();
+        assert_eq!(judge(&file).state, State::Failed);
+    }
+}
