@@ -23,6 +23,7 @@ mod problems;
 mod reference;
 mod reload;
 mod rules;
+mod secret_form;
 mod server;
 mod shape;
 mod sms;

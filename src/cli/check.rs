@@ -10,6 +10,7 @@ use crate::{
     app,
     config::{Access, Config, Mode, RuleConfig, SmsProvider, Source, UpstreamAuthorization},
     dialect::Dialects,
+    provider::wechat::Wechat,
 };
 
 /// Prints a summary to `out`, or every problem to `err`; warnings go to `err` too.
@@ -37,9 +38,13 @@ fn summary(config: &Config, out: &mut impl Write) -> io::Result<()> {
         Mode::Production => "production",
         Mode::Development => "development",
     };
+    let apps = config.wechat.apps().into_iter().map(|app| app.app_id).collect::<Vec<_>>().join(", ");
     let wechat = match config.mode {
-        Mode::Production => config.wechat.apps().into_iter().map(|app| app.app_id).collect::<Vec<_>>().join(", "),
-        Mode::Development => "none, a login code is its own openid (unless wechat.base_url is on this machine)".to_owned(),
+        Mode::Production => apps,
+        Mode::Development if Wechat::asks(&config.wechat, config.mode) => {
+            format!("{apps}, asked of {} on this machine", config.wechat.base_url)
+        }
+        Mode::Development => "nobody is asked: a login code is its own openid".to_owned(),
     };
     let mut row = |name: &str, value: &str| writeln!(out, "  {name:<9} {value}");
     row("mode", mode)?;
@@ -143,7 +148,7 @@ mod tests {
              \x20 tokens    EdDSA, for 15m\n\
              \x20 users     ids are UUIDs\n\
              \x20 store     sled:./data\n\
-             \x20 wechat    none, a login code is its own openid (unless wechat.base_url is on this machine)\n\
+             \x20 wechat    nobody is asked: a login code is its own openid\n\
              \x20 sms       log\n\
              \x20 rules     health: GET|HEAD /health public\n\
              \x20           back-office: /admin/** required, user type admin, role a or b, token in cookie at, \
@@ -151,6 +156,49 @@ mod tests {
              \x20           everything else: required\n"
         );
         assert_eq!(err, "warning: config.toml:5: limits.enabled: is false: nothing slows down who guesses or floods\n");
+    }
+
+    #[test]
+    fn the_line_about_wechat_says_who_is_asked() {
+        let app = "app_id = 'wx0123456789abcdef'\n";
+        let secret = "secret = '0123456789abcdef0123456789abcdef'\n";
+        let here = "base_url = 'http://127.0.0.1:9000'\n";
+        for (mode, keys, expected) in [
+            ("development", vec![], "nobody is asked: a login code is its own openid"),
+            ("development", vec![app, secret], "nobody is asked: a login code is its own openid"),
+            ("development", vec![app, here], "nobody is asked: a login code is its own openid"),
+            ("development", vec![app, secret, here], "wx0123456789abcdef, asked of http://127.0.0.1:9000 on this machine"),
+            ("production", vec![app, secret], "wx0123456789abcdef"),
+        ] {
+            let text = format!("mode = '{mode}'\nstore.encryption_key_file = 'store.key'\n[wechat]\n{}", keys.concat());
+            let (_, out, err) = check(&text);
+            let line = out.lines().find_map(|line| line.strip_prefix("  wechat    "));
+            assert_eq!(line, Some(expected), "{mode} {keys:?} {err}");
+        }
+    }
+
+    /// Copied with a blank, saved with a byte order mark: no error, since a simulated WeChat takes any.
+    #[test]
+    fn an_app_secret_that_cannot_be_one_is_a_warning() {
+        let with = |secret: &str| {
+            check(&format!(
+                "mode = 'development'\nserver.listen = ['127.0.0.1:8080']\n[wechat]\napp_id = 'wx0123456789abcdef'\nsecret = \"{secret}\"\n"
+            ))
+        };
+        let good = "0123456789abcdef0123456789abcdef";
+        assert_eq!(with(good).2, "");
+        for (secret, flaw) in [
+            (format!("\\uFEFF{good}"), "byte order mark"),
+            (format!("{good} "), "blanks"),
+            (format!("{good}\\n{good}"), "a second line"),
+            (format!("'{good}'"), "quotation marks"),
+            (good[1..].to_owned(), "31 characters"),
+        ] {
+            let (code, _, err) = with(&secret);
+            assert_eq!(code, ExitCode::SUCCESS, "{err}");
+            let says = "warning: config.toml:5: wechat.secret: cannot be an AppSecret, which has 32 hex digits: it";
+            assert!(err.starts_with(says) && err.contains(flaw) && !err.contains(&good[1..9]), "{err}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ListenAddress, Problems, SecretText, ServerConfig};
+use super::{ListenAddress, Problems, SecretText, ServerConfig, secret_form::SecretForm};
 
 /// Metrics and probes (`/metrics`, `/livez`, `/readyz`, `/startupz`), on their own listener.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -32,6 +32,7 @@ impl AdminConfig {
         if self.token.as_ref().is_some_and(|token| token.expose().len() < SHORTEST_TOKEN) {
             problems.add("admin.token", "is shorter than 32 characters: `openssl rand -hex 32` prints a good one");
         }
+        SecretForm::BearerToken.check("admin.token", self.token.as_ref(), problems);
         let Ok(address) = self.listen.parse::<SocketAddr>() else {
             problems.add("admin.listen", format!("{:?} is not an address: write IP:PORT", self.listen));
             return;

@@ -155,7 +155,8 @@ fn what_is_risky_is_allowed_with_a_warning() {
     let query = "[upstream]\nprotocol = 'http2'\n[[rule]]\nname = 'a'\npath = '/a'\ntoken_in_query = true\n";
     let found = problems(&development(query), &[]);
     assert!(found.len() == 1 && found[0].contains("is for WebSockets"), "{found:?}");
-    let quiet = "[store]\nencryption_key_file = 'k'\n[wechat]\napp_id = 'wx1'\nsecret = 's3'\n";
+    let quiet =
+        "[store]\nencryption_key_file = 'k'\n[wechat]\napp_id = 'wx1'\nsecret = '0123456789abcdef0123456789abcdef'\n";
     assert_eq!(warnings(quiet), Vec::<String>::new());
 }
 

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     HumanDuration, Mode, Problems, PushConfig, SecretText, UpstreamAddress, address::is_loopback, admin::SHORTEST_TOKEN,
+    secret_form::SecretForm,
 };
 use crate::types::{AppId, Malformed};
 
@@ -105,6 +106,7 @@ impl WechatConfig {
         if self.lend_token.as_ref().is_some_and(|token| token.expose().len() < SHORTEST_TOKEN) {
             problems.add("wechat.lend_token", "is shorter than 32 characters: `openssl rand -hex 32` prints a good one");
         }
+        SecretForm::BearerToken.check("wechat.lend_token", self.lend_token.as_ref(), problems);
         problems.between("wechat.phone_price", &self.phone_price, 0..=100_000);
         let ages = HumanDuration::secs(1)..=HumanDuration::days(1);
         problems.between("wechat.watermark_max_age", &self.watermark_max_age, ages);
@@ -136,6 +138,7 @@ impl WechatConfig {
                 }
                 Some(_) | None => {}
             }
+            SecretForm::WechatAppSecret.check(&secret_key, app.secret.as_ref(), problems);
             seen.push(app.app_id);
         }
     }

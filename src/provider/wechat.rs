@@ -122,13 +122,19 @@ impl Wechat {
         let named = named_apps(config)?;
         let max_age = config.watermark_max_age.get();
         let decryption = config.legacy_decrypt.then(|| PhoneDecryption::new(max_age, clock.clone()));
-        let source = if mode == Mode::Development && !(is_loopback(&base) && has_credentials(&named)) {
-            Source::Development(named.into_iter().map(|app| app.app_id).collect())
-        } else {
+        let source = if is_asked(mode, &base, &named) {
             let calls = Arc::new(Calls::new(&base, metrics)?);
             Source::Live(Box::new(Live::new(config, named, &calls, clock, entropy)?))
+        } else {
+            Source::Development(named.into_iter().map(|app| app.app_id).collect())
         };
         Ok(Self { source, decryption })
+    }
+
+    /// Whether a login asks WeChat, or what the config has for it. Where not, a login code is its own openid.
+    pub fn asks(config: &WechatConfig, mode: Mode) -> bool {
+        let (Ok(base), Ok(named)) = (Url::parse(&config.base_url), named_apps(config)) else { return false };
+        is_asked(mode, &base, &named)
     }
 
     /// The app id that a login is for: the one asked for if it is ours, the first without a wish.
@@ -238,6 +244,11 @@ fn named_apps(config: &WechatConfig) -> Result<Vec<NamedApp>, SetupError> {
             Ok(NamedApp { app_id, secret: secret.cloned().map(Secret::new) })
         })
         .collect()
+}
+
+/// In development, only what is on this machine.
+fn is_asked(mode: Mode, base: &Url, named: &[NamedApp]) -> bool {
+    mode == Mode::Production || is_loopback(base) && has_credentials(named)
 }
 
 fn has_credentials(named: &[NamedApp]) -> bool {

@@ -165,10 +165,11 @@ fn a_check_sums_up_what_would_run_and_tells_no_secret() {
     let dir = tempfile::tempdir().expect("a directory");
     let text = "mode = \"production\"\n[server]\nlisten = [\"127.0.0.1:8080\", \"unix:/run/menshen.sock\"]\n\
                 [upstream]\nurls = [\"http://127.0.0.1:3000\"]\n[store]\nurl = \"sled:data\"\nencryption_key_file = \"store.key\"\n\
-                [wechat]\napp_id = \"wx1\"\n[[wechat.app]]\napp_id = \"wx2\"\nsecret = \"hunter2hunter2\"\n\
+                [wechat]\napp_id = \"wx1\"\n[[wechat.app]]\napp_id = \"wx2\"\nsecret = \"0123456789abcdef0123456789abcdef\"\n\
                 [[rule]]\nname = \"health\"\npath = \"/health\"\nmethods = [\"GET\"]\naccess = \"public\"\n";
     fs::write(dir.path().join("config.toml"), text).expect("a file");
-    let variables = [("MENSHEN_WECHAT__SECRET", "hunter3hunter3"), ("MENSHEN_ADMIN__LISTEN", "127.0.0.1:9191")];
+    let variables =
+        [("MENSHEN_WECHAT__SECRET", "fedcba9876543210fedcba9876543210"), ("MENSHEN_ADMIN__LISTEN", "127.0.0.1:9191")];
     let (code, out, said) = run(dir.path(), &["check"], &variables);
     assert_eq!((code, said.as_str()), (Some(0), ""));
     assert_eq!(

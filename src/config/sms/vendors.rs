@@ -13,6 +13,7 @@ use crate::{
         Mode, Problems, SecretText, UpstreamAddress,
         address::{is_loopback, scheme_and_host},
         problems::within,
+        secret_form::SecretForm,
     },
     types::{Malformed, is_public},
 };
@@ -153,6 +154,7 @@ impl AliyunConfig {
         table.is_used(*self == Self::default());
         table.id("access_key_id", self.access_key_id.as_deref());
         table.secret("access_key_secret", self.access_key_secret.as_ref());
+        table.form(SecretForm::AliyunAccessKeySecret, "access_key_secret", self.access_key_secret.as_ref());
         table.text("sign_name", self.sign_name.as_deref());
         table.text("template_code", self.template_code.as_deref());
         table.parsed::<JsonTemplate>("template_param", &self.template_param);
@@ -166,6 +168,7 @@ impl DypnsConfig {
         table.is_used(*self == Self::default());
         table.id("access_key_id", self.access_key_id.as_deref());
         table.secret("access_key_secret", self.access_key_secret.as_ref());
+        table.form(SecretForm::AliyunAccessKeySecret, "access_key_secret", self.access_key_secret.as_ref());
         table.text("sign_name", self.sign_name.as_deref());
         table.text("template_code", self.template_code.as_deref());
         table.parsed::<JsonTemplate>("template_param", &self.template_param);
@@ -179,6 +182,7 @@ impl TencentConfig {
         table.is_used(*self == Self::default());
         table.id("secret_id", self.secret_id.as_deref());
         table.secret("secret_key", self.secret_key.as_ref());
+        table.form(SecretForm::TencentSecretKey, "secret_key", self.secret_key.as_ref());
         table.text("sdk_app_id", self.sdk_app_id.as_deref());
         table.text("sign_name", self.sign_name.as_deref());
         table.text("template_id", self.template_id.as_deref());
@@ -253,6 +257,11 @@ impl Table<'_> {
 
     fn secret(&mut self, name: &str, value: Option<&SecretText>) {
         self.text(name, value.map(|secret| secret.expose().trim()));
+    }
+
+    /// Warns of a secret that cannot be one, where it is used.
+    fn form(&mut self, form: SecretForm, name: &str, value: Option<&SecretText>) {
+        form.check(&within(self.key, name), value.filter(|_| self.is_asked), self.problems);
     }
 
     /// A text that travels in a header.

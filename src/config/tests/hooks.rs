@@ -3,7 +3,7 @@
 use super::*;
 
 const REST: &str = "[store]\nencryption_key_file = 'k'\n";
-const APP: &str = "[wechat]\napp_id = 'wx1'\nsecret = 's3'\n";
+const APP: &str = "[wechat]\napp_id = 'wx1'\nsecret = '0123456789abcdef0123456789abcdef'\n";
 const LONG: &str = "0123456789abcdef0123456789abcdef";
 const KEY: &str = "jWmYm7qr5nMoAUwZRjGtBxmz3KA1tkAj3ykkR6q2B2C";
 

@@ -3,10 +3,10 @@
 use super::*;
 use crate::types::{Phone, Timestamp};
 
-const REST: &str = "[store]\nencryption_key_file = 'k'\n[wechat]\napp_id = 'wx1'\nsecret = 's3'\n";
-const ALIYUN: &str = "access_key_id = 'LTAI1'\naccess_key_secret = 'hunter2'\nsign_name = '门神'\ntemplate_code = 'SMS_1'\n";
-const TENCENT: &str =
-    "secret_id = 'AKID1'\nsecret_key = 'hunter2'\nsdk_app_id = '1400000000'\nsign_name = '门神'\ntemplate_id = '1110'\n";
+const REST: &str =
+    "[store]\nencryption_key_file = 'k'\n[wechat]\napp_id = 'wx1'\nsecret = '0123456789abcdef0123456789abcdef'\n";
+const ALIYUN: &str = "access_key_id = 'LTAI1'\naccess_key_secret = 'hunter2hunter2hunter2hunter2hu'\nsign_name = '门神'\ntemplate_code = 'SMS_1'\n";
+const TENCENT: &str = "secret_id = 'AKID1'\nsecret_key = 'hunter2hunter2hunter2hunter2hunt'\nsdk_app_id = '1400000000'\nsign_name = '门神'\ntemplate_id = '1110'\n";
 
 fn production(text: &str) -> String {
     format!("{REST}{text}")
