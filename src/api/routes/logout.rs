@@ -22,7 +22,6 @@ pub(in crate::api) struct LogoutBody {
     scope: Option<Scope>,
     /// With `local`: ends its own session too, and needs no access token beside it. One that is not known ends nothing, which is no
     /// error (RFC 7009).
-    #[schema(max_length = 8192)]
     refresh_token: Option<String>,
 }
 
