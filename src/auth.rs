@@ -158,7 +158,7 @@ pub struct AuthMemory {
     /// Places for messages on their way.
     sending: Semaphore,
     /// Turns for the tokens of addresses that have used up their refused renewals.
-    checks_over_limit: Semaphore,
+    renewals_over_limit: renewal_attempt::OverLimitQueue,
     /// When the log last said that the day's budget of messages is spent, in seconds since the epoch.
     budget_told: AtomicU64,
 }
@@ -170,7 +170,7 @@ impl Default for AuthMemory {
             known_networks: KnownNetworks::new(),
             turns: Turns::default(),
             sending: Semaphore::new(sms_send::SENDING),
-            checks_over_limit: Semaphore::new(renewal_attempt::MAX_CHECKS_OVER_LIMIT),
+            renewals_over_limit: renewal_attempt::OverLimitQueue::new(),
             budget_told: AtomicU64::new(0),
         }
     }

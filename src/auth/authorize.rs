@@ -154,8 +154,9 @@ impl Authorizer {
                 let claims = identity.claims.own().ok_or(ErrorCode::TokenInvalid)?;
                 Ok((claims.clone(), SignOutProof::AccessToken))
             }
-            Err(ErrorCode::TokenExpired) => {
-                let genuine = self.verifier.verify_genuine(token, now).map_err(|_| ErrorCode::TokenExpired)?;
+            // Invalid is also one that lives longer than tokens may since the config was changed; it still renews.
+            Err(refusal @ (ErrorCode::TokenExpired | ErrorCode::TokenInvalid)) => {
+                let genuine = self.verifier.verify_genuine(token, now).map_err(|_| refusal)?;
                 let claims = Verified::Own(genuine);
                 if self.denylist.refuses(&claims) {
                     return Err(ErrorCode::TokenRevoked);

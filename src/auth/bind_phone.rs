@@ -46,18 +46,16 @@ impl Auth {
         if self.parts.sms.is_none() {
             return Err(AuthError::SmsOff);
         }
-        self.parts.limits.verify(caller.from)?;
         self.parts.limits.account(caller.user)?;
         self.prove_freshly(caller, proof).await?;
+        self.parts.limits.verify(caller.from)?;
         let result = self.bind(caller, PhoneProof::Sms(self.guess(phone, code, SmsPurpose::Bind))).await;
         let verified = match &result {
             Ok(_) | Err(AuthError::PhoneConflict) => "right",
             Err(AuthError::SmsCodeInvalid) => "wrong",
             Err(_) => "failed",
         };
-        if verified == "right" {
-            self.parts.limits.give_back_verify(caller.from);
-        }
+        self.settle_guess(result.as_ref().err(), caller.from);
         self.count_verification(verified);
         result
     }

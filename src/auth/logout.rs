@@ -73,7 +73,8 @@ impl Auth {
         if scope != Scope::Local && proof == SignOutProof::ExpiredAccessToken {
             return Err(AuthError::TokenRefused(ErrorCode::TokenExpired));
         }
-        if scope != Scope::Global {
+        // An old token that somebody found must not use up what its owner may do.
+        if scope != Scope::Global && proof != SignOutProof::ExpiredAccessToken {
             self.parts.limits.account(user)?;
         }
         let what = match scope {
@@ -83,8 +84,10 @@ impl Auth {
         };
         let revoked = self.parts.store.revoke(&what, self.now()).await?;
         let ended = self.bite(&revoked, scope.reason());
-        let (scope, proof) = (scope.as_str(), proof.as_str());
-        self.parts.audit.record(&Event::LoggedOut { user, session, scope, proof, ended });
+        if ended > 0 || proof != SignOutProof::ExpiredAccessToken {
+            let (scope, proof) = (scope.as_str(), proof.as_str());
+            self.parts.audit.record(&Event::LoggedOut { user, session, scope, proof, ended });
+        }
         Ok(())
     }
 

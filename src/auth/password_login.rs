@@ -50,13 +50,12 @@ impl Auth {
             }
         };
 
-        let found = self.parts.store.credentials(&username).await?;
+        // What was not compared was not wrong.
+        let found = self.parts.store.credentials(&username).await.inspect_err(|_| give_back())?;
         let hash = found.as_ref().map(|found| &found.password);
         let compared = self.parts.passwords.is_right(&password, hash, asker).await;
-        if let Err(PasswordFault::Busy) = compared {
-            give_back();
-        }
-        let (true, Some(credentials)) = (compared?, found) else { return Err(AuthError::CredentialsInvalid) };
+        let is_right = compared.inspect_err(|_| give_back())?;
+        let (true, Some(credentials)) = (is_right, found) else { return Err(AuthError::CredentialsInvalid) };
         give_back();
 
         let now = self.now();

@@ -112,7 +112,7 @@ impl Auth {
     }
 
     fn renewal_attempt(&self, from: ClientIp) -> RenewalAttempt<'_> {
-        RenewalAttempt::begin(&self.parts.limits, &self.parts.memory.checks_over_limit, from)
+        RenewalAttempt::begin(&self.parts.limits, &self.parts.memory.renewals_over_limit, from)
     }
 
     /// The token, if we made it.

@@ -6,8 +6,9 @@
 //!
 //! What a flood of other tokens costs is bounded, from however many addresses: an address gets `limits.refresh_per_ip` checks as they
 //! come, and what comes over that is checked by [`MAX_CHECKS_OVER_LIMIT`] at a time in the whole process (one read of the store, or one
-//! signature), in the order of arrival, and is answered 429 where it proves nothing. Tokens of the wrong form wait for nothing and
-//! read nothing. Those that wait are connections, which `server.max_connections` bounds.
+//! signature), in the order of arrival, and is answered 429 where it proves nothing. At most [`MAX_WAITING_OVER_LIMIT`] wait, more are
+//! 429 at once. A renewal over the limit of its session counts against its address too, so that one token cannot be checked without
+//! end. Refresh tokens of the wrong form wait for nothing and read nothing.
 //!
 //! Must stay true: a refusal is counted before the token is checked, so that parallel ones share one budget, and given back when it
 //! was none.
@@ -25,26 +26,46 @@ use crate::types::{ClientIp, SessionId};
 /// Tokens of addresses over their limit that are checked at a time.
 pub(super) const MAX_CHECKS_OVER_LIMIT: usize = 4;
 
+/// Renewals of addresses over their limit that wait to be checked, those that are checked among them.
+const MAX_WAITING_OVER_LIMIT: usize = 256;
+
+/// The queue of renewals of addresses over their limit.
+#[derive(Debug)]
+pub(super) struct OverLimitQueue {
+    waiting: Semaphore,
+    checks: Semaphore,
+}
+
+impl OverLimitQueue {
+    pub(super) const fn new() -> Self {
+        Self { waiting: Semaphore::const_new(MAX_WAITING_OVER_LIMIT), checks: Semaphore::const_new(MAX_CHECKS_OVER_LIMIT) }
+    }
+}
+
 /// One renewal, which counts as refused until it is known not to be.
 pub(super) struct RenewalAttempt<'a> {
     limits: &'a Limits,
-    checks_over_limit: &'a Semaphore,
+    queue: &'a OverLimitQueue,
     from: ClientIp,
     /// The address has used up its refusals.
     over: Option<Over>,
 }
 
 impl<'a> RenewalAttempt<'a> {
-    pub(super) fn begin(limits: &'a Limits, checks_over_limit: &'a Semaphore, from: ClientIp) -> Self {
+    pub(super) fn begin(limits: &'a Limits, queue: &'a OverLimitQueue, from: ClientIp) -> Self {
         let over = limits.refused_refresh(from).err();
-        Self { limits, checks_over_limit, from, over }
+        Self { limits, queue, from, over }
     }
 
     /// Checks the token. One that proves nothing is refused by the limit where that is used up.
     pub(super) async fn prove<P>(&self, check: impl Future<Output = Result<P, AuthError>>) -> Result<P, AuthError> {
-        let checked = if self.over.is_some() {
+        let checked = if let Some(over) = self.over {
+            let Ok(_waiting) = self.queue.waiting.try_acquire() else {
+                self.limits.count_refused_refresh();
+                return Err(over.into());
+            };
             // The semaphore is never closed.
-            let _turn = self.checks_over_limit.acquire().await;
+            let _turn = self.queue.checks.acquire().await;
             check.await
         } else {
             check.await
@@ -66,13 +87,10 @@ impl<'a> RenewalAttempt<'a> {
         }
     }
 
-    /// Counts a renewal of a session that the token has proven.
+    /// Counts a renewal of a session that the token has proven. Where the session is over its limit, so that the token was checked
+    /// for nothing, it stays counted against the address.
     pub(super) fn of_session(&self, session: SessionId) -> Result<(), AuthError> {
-        self.limits.refresh_in_session(session).map_err(|over| {
-            let error = over.into();
-            self.settle(Some(&error));
-            error
-        })
+        self.limits.refresh_in_session(session).map_err(AuthError::from)
     }
 
     /// The outcome of the renewal is known: it stays counted only where it was refused.
@@ -101,7 +119,7 @@ mod tests {
     async fn an_address_over_its_refusals_is_checked_a_few_at_a_time() {
         let config = LimitsConfig { refresh_per_ip: Rate::per_minute(2), ..LimitsConfig::default() };
         let limits = Limits::new(&config, Clock::manual(Timestamp::from_secs(1_800_000_000)), Metrics::new());
-        let turns = Semaphore::new(MAX_CHECKS_OVER_LIMIT);
+        let queue = OverLimitQueue::new();
         let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let check = async || {
             most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
@@ -112,10 +130,10 @@ mod tests {
             Err::<(), _>(AuthError::RefreshInvalid)
         };
         let flood = |last: u8| {
-            let (limits, turns, check) = (&limits, &turns, &check);
+            let (limits, queue, check) = (&limits, &queue, &check);
             async move {
                 let from = ClientIp::new([192, 0, 2, last].into());
-                RenewalAttempt::begin(limits, turns, from).prove(check()).await.unwrap_err().code().as_str()
+                RenewalAttempt::begin(limits, queue, from).prove(check()).await.unwrap_err().code().as_str()
             }
         };
         let used_up = join_all([1, 1, 2, 2].map(flood)).await;
@@ -124,5 +142,20 @@ mod tests {
         let over = join_all((0..100).map(|n| flood(1 + n % 2))).await;
         assert!(over.iter().all(|code| *code == "rate_limited"));
         assert_eq!(most.load(Ordering::SeqCst), MAX_CHECKS_OVER_LIMIT, "of both addresses together");
+        // Those for which there is no room are not checked at all, and whose turn came leave it to the next ones.
+        let checked = AtomicUsize::new(0);
+        let counted = async || {
+            checked.fetch_add(1, Ordering::SeqCst);
+            check().await
+        };
+        let (limits, queue, counted) = (&limits, &queue, &counted);
+        let from = ClientIp::new([192, 0, 2, 1].into());
+        for _ in 0..2 {
+            let crowd = (0..2 * MAX_WAITING_OVER_LIMIT).map(async |_| {
+                RenewalAttempt::begin(limits, queue, from).prove(counted()).await.unwrap_err().code().as_str()
+            });
+            assert!(join_all(crowd).await.iter().all(|code| *code == "rate_limited"));
+        }
+        assert_eq!(checked.load(Ordering::SeqCst), 2 * MAX_WAITING_OVER_LIMIT);
     }
 }

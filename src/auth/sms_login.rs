@@ -30,9 +30,6 @@ impl Auth {
             Err(AuthError::Limited(_)) => "limited",
             Err(_) => "failed",
         };
-        if verified == "right" {
-            self.parts.limits.give_back_verify(from);
-        }
         self.count_verification(verified);
         self.record_login(Method::Sms, result.as_ref(), from);
         result
@@ -46,7 +43,19 @@ impl Auth {
         self.parts.limits.verify(from)?;
         let proof = LoginProof::Sms(self.guess(phone, &code, SmsPurpose::Login));
         let new = self.new_login(proof, client_type, self.now())?;
-        self.sign_in(&new, from, &terms, AuthError::SmsCodeInvalid).await
+        let result = self.sign_in(&new, from, &terms, AuthError::SmsCodeInvalid).await;
+        self.settle_guess(result.as_ref().err(), from);
+        result
+    }
+
+    /// A guess stays counted against its address only where it was wrong.
+    pub(super) fn settle_guess(&self, error: Option<&AuthError>, from: ClientIp) {
+        let stays = |error: &AuthError| {
+            matches!(error, AuthError::SmsCodeInvalid | AuthError::SmsCodeMissing | AuthError::Limited(_))
+        };
+        if !error.is_some_and(stays) {
+            self.parts.limits.give_back_verify(from);
+        }
     }
 
     /// `menshen_sms_codes_verified_total{result}`.

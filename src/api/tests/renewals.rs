@@ -77,6 +77,9 @@ async fn good_renewals_cost_their_address_nothing() {
             assert!(answers.iter().all(|answer| answer.status == 200), "{api:?} {person}");
         }
         assert_eq!(world.metrics.rate_limited.with_label_values(&["refresh_per_ip"]).get(), 0);
+        // What the address may be refused is all there still.
+        let statuses = [api.renew(&world, FORGED).await, api.renew(&world, FORGED).await, api.renew(&world, FORGED).await];
+        assert_eq!(statuses.map(|answer| answer.status.as_u16()), [401, 401, 429], "{api:?}");
     }
 }
 
