@@ -322,13 +322,17 @@ fn make_private(directory: &Path) -> io::Result<()> {
     };
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
-        if !entry.file_name().to_str().is_some_and(is_ours) {
+        // A link leads to a file that is not the store's.
+        if !entry.file_name().to_str().is_some_and(is_ours) || entry.file_type()?.is_symlink() {
             continue;
         }
         let path = entry.path();
         if entry.file_type()?.is_dir() {
             for blob in fs::read_dir(&path)? {
-                take_from_others(&blob?.path(), PRIVATE_FILE)?;
+                let blob = blob?;
+                if !blob.file_type()?.is_symlink() {
+                    take_from_others(&blob.path(), PRIVATE_FILE)?;
+                }
             }
             take_from_others(&path, PRIVATE_DIRECTORY)?;
         } else {
