@@ -205,7 +205,11 @@ impl Door {
                 },
             };
             match next {
-                Some(same) if !last => stream = same,
+                Some(same) if !last => {
+                    // Its message has ended, whoever read it.
+                    announce(&same, None, 0);
+                    stream = same;
+                }
                 Some(_) | None => return,
             }
             limits = self.limits();
@@ -327,9 +331,15 @@ impl Door {
             biased;
             carried = self.proxy.process_new_http(session, &self.closing) => carried,
             () = handover.lengthen() => return None,
-            // Looked at after each step of the above, which is where it turns out to be a stream.
-            ending = poll_fn(|cx| handover.stream.get().map_or(Poll::Pending, |open| open.poll_ended(cx))) => {
-                handover.break_off();
+            // Looked at after each step of the above, which is where it turns out to be a stream. It breaks off in here: the
+            // connection has gone by the time that the arm runs.
+            ending = poll_fn(|cx| {
+                let ended = handover.stream.get().map_or(Poll::Pending, |open| open.poll_ended(cx));
+                ended.map(|ending| {
+                    handover.break_off();
+                    ending
+                })
+            }) => {
                 handover.record_ended(ending);
                 return None;
             }

@@ -2,7 +2,7 @@
 //!
 //! A client that is still sending a body when it is refused has to be read on: closing a connection with unread bytes resets it,
 //! and the client may never see the answer (RFC 9112 section 9.6). What that may take is bounded: the length that the client
-//! announced, the time that the slowest upload may take, and, for all such connections together, a share of those that may be open,
+//! announced (1 GiB where it sends chunks), the time that the slowest upload may take, and, for all such connections together, a share of those that may be open,
 //! where the oldest makes way.
 
 use std::{
@@ -29,8 +29,13 @@ use tokio::{
 pub(super) const MIN_BODY_RATE: u64 = 512;
 /// How long a client may take to end its side, once nothing more is expected of it.
 pub(super) const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
-/// One in so many of the connections that may be open may read on at the same time.
+/// One in so many of the connections that may be open may read on at the same time, and never more than [`MAX_LINGERING`].
 const LINGERING_SHARE: usize = 4;
+const MAX_LINGERING: usize = 5000;
+/// Bytes that are read of a body whose length was not announced.
+const MAX_UNANNOUNCED: u64 = 1 << 30;
+/// With what a body in chunks ends, where it has no trailers (RFC 9112 section 7.1).
+const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 /// Bytes that are read at once, to be thrown away.
 const DISCARD_BUFFER: usize = 8 * 1024;
 
@@ -73,11 +78,19 @@ impl ConnectionTracker {
             return None;
         }
         self.gauge.inc();
-        Some(ConnectionPermit { tracker: self.clone(), max_lingering: (max / LINGERING_SHARE).max(1) })
+        Some(ConnectionPermit { tracker: self.clone(), max_lingering: (max / LINGERING_SHARE).clamp(1, MAX_LINGERING) })
+    }
+
+    /// Waits until the last connection has ended. Those that only read on have a moment for that.
+    pub(super) async fn stop(&self) {
+        if timeout(LINGER_TIMEOUT, self.drained()).await.is_err() {
+            self.lingering.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            self.drained().await;
+        }
     }
 
     /// Waits until the last connection has ended.
-    pub(super) async fn drained(&self) {
+    async fn drained(&self) {
         loop {
             let mut drained = std::pin::pin!(self.drained.notified());
             drained.as_mut().enable();
@@ -165,15 +178,18 @@ impl ConnectionPermit {
 async fn discard(mut connection: impl AsyncRead + Unpin, mut unread: u64, body_timeout: Duration) {
     let (start, mut received) = (Instant::now(), 0_u64);
     let mut buffer = vec![0; DISCARD_BUFFER];
-    while unread > 0 {
+    let mut silence = body_timeout;
+    while unread > 0 && (unread != UnreadBody::UNKNOWN || received < MAX_UNANNOUNCED) {
         let allowed = start + body_timeout + Duration::from_secs(received / MIN_BODY_RATE);
-        let until = allowed.min(Instant::now() + body_timeout);
+        let until = allowed.min(Instant::now() + silence);
         let max = usize::try_from(unread).unwrap_or(usize::MAX).min(buffer.len());
         let Ok(Ok(read @ 1..)) = timeout_at(until, connection.read(&mut buffer[..max])).await else { return };
-        let read = read as u64;
-        received = received.saturating_add(read);
-        if unread != UnreadBody::UNKNOWN {
-            unread -= read;
+        received = received.saturating_add(read as u64);
+        if unread == UnreadBody::UNKNOWN {
+            // Perhaps its end; then the client's is all that is waited for.
+            silence = if buffer[..read].ends_with(LAST_CHUNK) { LINGER_TIMEOUT.min(body_timeout) } else { body_timeout };
+        } else {
+            unread -= read as u64;
         }
     }
     // All that was announced has come, so anything but the end of the client's side is not for us to read.
@@ -239,9 +255,21 @@ mod tests {
 
     #[test]
     fn a_quarter_of_the_connections_may_read_on() {
-        for (max, expected) in [(1, 1), (4, 1), (8, 2), (10_000, 2500), (usize::MAX, usize::MAX / 4)] {
+        for (max, expected) in [(1, 1), (4, 1), (8, 2), (10_000, 2500), (usize::MAX, MAX_LINGERING)] {
             assert_eq!(tracker().admit(max).unwrap().max_lingering, expected);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_does_not_wait_for_those_that_only_read_on() {
+        let tracker = tracker();
+        let permit = Arc::new(tracker.admit(8).unwrap());
+        let (_client, server) = tokio::net::UnixStream::pair().unwrap();
+        permit.read_on(Duplicate::Unix(server.into_std().unwrap().into()), 1 << 40, Duration::from_mins(1));
+        drop(permit);
+        let start = Instant::now();
+        tracker.stop().await;
+        assert_eq!(start.elapsed(), LINGER_TIMEOUT);
     }
 
     #[tokio::test(start_paused = true)]
@@ -260,6 +288,12 @@ mod tests {
         let mut rest = Vec::new();
         server.read_to_end(&mut rest).await.unwrap();
         assert_eq!(rest.len(), 99);
+        // What may be the last chunk.
+        let (mut client, server) = tokio::io::duplex(1 << 20);
+        tokio::io::AsyncWriteExt::write_all(&mut client, b"2\r\nok\r\n0\r\n\r\n").await.unwrap();
+        let start = Instant::now();
+        discard(server, UnreadBody::UNKNOWN, TIMEOUT).await;
+        assert_eq!(start.elapsed(), LINGER_TIMEOUT);
         // A byte every ten seconds is too slow, and 5,120 are not.
         for (bytes, expected) in [(1, TIMEOUT), (5120, Duration::from_secs(200))] {
             let (mut client, server) = tokio::io::duplex(1 << 20);

@@ -49,8 +49,8 @@ use crate::{
     policy::{HttpVersion, headers::backend_may_send},
 };
 
-/// Kept connections on which a backend takes no more requests that are passed over for one request, fewer than pingora's retries.
-const MAX_STALE_CONNECTIONS: u8 = 8;
+/// Connections on which a backend takes no more requests that are passed over for one request.
+const MAX_STALE_CONNECTIONS: u8 = 4;
 
 /// The gate's decision, on its way to pingora's hooks.
 pub(super) struct Handover {
@@ -91,9 +91,11 @@ pub(super) struct Ctx {
     received: u64,
     /// A part of the body, or its end, was handed on to a backend.
     body_begun: bool,
-    /// How often the request was sent again because a backend had not begun with it.
-    sent_again: usize,
-    /// Kept connections that were found to take no more requests.
+    /// Backends that have refused the stream of this request, a bit for each.
+    refused: u64,
+    /// Those that are not tried again: they refused it twice, or take no connections.
+    spent: u64,
+    /// Connections that were found to take no more requests.
     stale: u8,
     /// Set when menshen answered in the backend's stead.
     failed: Option<ErrorCode>,
@@ -104,36 +106,40 @@ impl Ctx {
         Some(self.handover.as_ref()?.snapshot.upstreams.get(self.backend?))
     }
 
-    /// Whether a request that no backend has begun with is sent again: once more to each backend at most, and only while nothing of
-    /// its body, which is not held back, has gone on.
+    /// Whether a request that the backend has not begun with is sent again: once more to each backend at most, and only while
+    /// nothing of its body, which is not held back, has gone on.
     fn may_send_again(&mut self) -> bool {
-        let again = !self.body_begun && self.sent_again < self.backends();
-        if again {
-            self.sent_again += 1;
-            self.try_all_again();
+        let refused = self.bit();
+        if self.refused & refused != 0 {
+            self.spent |= refused;
         }
-        again
+        self.refused |= refused;
+        !self.body_begun && self.begin_again()
     }
 
-    /// Whether another connection is taken for a request that could not be sent on a kept one, which takes no more.
+    /// Whether another connection is taken for a request that could not be sent on one which takes no more.
     fn may_take_another(&mut self) -> bool {
-        let again = self.stale < MAX_STALE_CONNECTIONS;
-        if again {
-            self.stale += 1;
-            self.try_all_again();
-        }
-        again
+        self.stale += 1;
+        self.stale <= MAX_STALE_CONNECTIONS && self.begin_again()
     }
 
-    fn backends(&self) -> usize {
-        self.handover.as_ref().map_or(0, |handover| handover.snapshot.upstreams.len())
+    /// The backend that was tried last takes no connections, so it is not tried again.
+    fn give_up_backend(&mut self) {
+        self.spent |= self.bit();
     }
 
-    /// Where every backend has been tried, the first may be tried again.
-    fn try_all_again(&mut self) {
-        if !self.tried.has_left(self.backends()) {
-            self.tried = Tried::default();
+    /// The backend that was tried last, as a bit.
+    fn bit(&self) -> u64 {
+        self.backend.and_then(|at| u32::try_from(at).ok()).and_then(|at| 1_u64.checked_shl(at)).unwrap_or(0)
+    }
+
+    /// Whether there is a backend to try. Where each has been, the first may be tried again, but for those that are spent.
+    fn begin_again(&mut self) -> bool {
+        let backends = self.handover.as_ref().map_or(0, |handover| handover.snapshot.upstreams.len());
+        if !self.tried.has_left(backends) {
+            self.tried = Tried::begin_again(self.spent);
         }
+        self.tried.has_left(backends)
     }
 
     /// The backend that was tried last has failed.
@@ -357,15 +363,19 @@ impl ProxyHttp for Forward {
 
     /// Another backend is tried only where no connection came about, so nothing can have been sent.
     fn fail_to_connect(&self, _session: &mut Session, peer: &HttpPeer, ctx: &mut Ctx, mut fault: Box<Error>) -> Box<Error> {
-        // A kept connection on which the backend takes no more requests says nothing against the backend.
-        if is_unprocessed(&fault) && ctx.may_take_another() {
-            fault.set_retry(true);
+        // A connection on which the backend takes no more requests says nothing against the backend.
+        if is_unprocessed(&fault) {
+            let again = ctx.may_take_another();
+            settle_unprocessed(&mut fault, again);
             return fault;
         }
         let (Some(handover), Some(at)) = (&ctx.handover, ctx.backend) else { return fault };
         let upstreams = &handover.snapshot.upstreams;
-        upstreams.connection_failed(at, peer, &fault, &mut ctx.tried);
-        fault.set_retry(ctx.tried.has_left(upstreams.len()));
+        let has_failed = upstreams.connection_failed(at, peer, &fault, &mut ctx.tried);
+        if has_failed {
+            ctx.give_up_backend();
+        }
+        fault.set_retry(ctx.begin_again());
         fault
     }
 
@@ -379,7 +389,8 @@ impl ProxyHttp for Forward {
     ) -> Box<Error> {
         fault.set_retry(false);
         if *fault.esource() == ErrorSource::Upstream && !ctx.answered && is_unprocessed(&fault) {
-            not_processed(&mut fault, ctx);
+            let again = ctx.may_send_again();
+            settle_unprocessed(&mut fault, again);
             return fault;
         }
         // The backend waits for a body that does not come.
@@ -440,8 +451,7 @@ impl ProxyHttp for Forward {
 }
 
 /// A request that the backend has not begun with: sent again, or refused as one that the client may send again.
-fn not_processed(fault: &mut Error, ctx: &mut Ctx) {
-    let again = ctx.may_send_again();
+fn settle_unprocessed(fault: &mut Error, again: bool) {
     fault.set_retry(again);
     if !again {
         fault.etype = NOT_PROCESSED;

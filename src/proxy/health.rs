@@ -174,6 +174,11 @@ impl Tried {
         may
     }
 
+    /// Begins again with those that are not in `spent`, a bit for each backend.
+    pub(super) const fn begin_again(spent: u64) -> Self {
+        Self { backends: spent, again: None, times_again: 0 }
+    }
+
     /// Whether there is another one.
     pub(super) fn has_left(self, all: usize) -> bool {
         self.again.is_some() || (self.backends.count_ones() as usize) < all.min(Self::MOST)

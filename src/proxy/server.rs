@@ -159,7 +159,7 @@ impl Server {
         drop(self.listeners);
         self.stop.send_replace(true);
         self.door.current.load().streams.stop();
-        let finished = tokio::time::timeout(patience, self.door.connections.drained()).await.is_ok();
+        let finished = tokio::time::timeout(patience, self.door.connections.stop()).await.is_ok();
         let runtime = self.runtime;
         tokio::task::spawn_blocking(move || runtime.shutdown_timeout(Duration::from_millis(100))).await?;
         Ok(finished)

@@ -97,7 +97,13 @@ impl Backend {
     /// Its name has these addresses now.
     pub(super) fn set_addresses(&self, found: &[SocketAddr]) {
         if let Some(addresses) = &self.addresses {
+            let before = addresses.first();
             addresses.set(found);
+            if let (Some(before), Some(now)) = (before, addresses.first())
+                && before != now
+            {
+                tracing::info!(upstream = self.label, address = %now, "a backend has moved to another address");
+            }
             self.health.set_resolved(self.is_resolved());
         }
     }
@@ -109,7 +115,8 @@ impl Backend {
         let peer = Arc::new(peer);
         self.peer.store(peer.clone());
         if before.address().as_inet().is_some_and(|before| !before.ip().is_unspecified()) {
-            tracing::info!(upstream = self.label, address = %to, "a backend is reached at another address");
+            // While no address works, each request moves it.
+            tracing::debug!(upstream = self.label, address = %to, "a backend is reached at another address");
         }
         peer
     }
@@ -120,11 +127,11 @@ impl Backend {
         let is_unusable = matches!(
             fault.etype(),
             ErrorType::TLSHandshakeFailure
-                | ErrorType::TLSHandshakeTimedout
+                | ErrorType::HandshakeError
                 | ErrorType::InvalidCert
                 | ErrorType::InvalidH2
                 | ErrorType::H2Error
-        );
+        ) || peer.is_tls() && *fault.etype() == ErrorType::ConnectTimedout; // pingora's word for a handshake that hangs, too
         match (&self.addresses, peer.address().as_inet()) {
             (Some(addresses), Some(address)) if is_unusable => addresses.demote(*address),
             _ => 0,
@@ -215,12 +222,14 @@ impl Upstreams {
     }
 
     /// No connection to this backend came about by this peer, so nothing was sent. Where another of its addresses is left to try,
-    /// it is the next one to try; where not, it has failed, once.
-    pub(super) fn connection_failed(&self, at: usize, peer: &HttpPeer, fault: &Error, tried: &mut Tried) {
+    /// it is the next one to try; where not, it has failed, once (`true`).
+    pub(super) fn connection_failed(&self, at: usize, peer: &HttpPeer, fault: &Error, tried: &mut Tried) -> bool {
         let backend = self.get(at);
-        if !tried.try_again(at, backend.leave(peer, fault)) {
+        let has_failed = !tried.try_again(at, backend.leave(peer, fault));
+        if has_failed {
             backend.health.failed();
         }
+        has_failed
     }
 
     /// One of them, by a number that [`Self::turn`] gave.

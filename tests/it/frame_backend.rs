@@ -4,6 +4,7 @@ use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{Arc, Mutex},
+    time::{Duration, Instant},
 };
 
 const PREFACE: usize = 24;
@@ -69,6 +70,15 @@ impl FrameBackend {
             }
         });
         Self { address, heads }
+    }
+
+    /// Waits until so many heads have come.
+    pub fn wait_for_heads(&self, count: usize) {
+        let end = Instant::now() + Duration::from_secs(20);
+        while self.heads() < count {
+            assert!(Instant::now() < end, "only {} heads", self.heads());
+            std::thread::yield_now();
+        }
     }
 
     pub fn heads(&self) -> usize {

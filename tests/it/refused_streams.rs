@@ -116,9 +116,7 @@ fn a_request_whose_body_has_not_begun_is_sent_again() {
     let menshen = before(&[&backend]);
     let mut client = Client::connect(menshen.http);
     client.send("POST /open/x HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n");
-    while backend.heads() < 2 {
-        std::thread::yield_now();
-    }
+    backend.wait_for_heads(2);
     client.send("hello");
     assert_eq!(client.receive().map(|answer| answer.status), Some(200));
     assert_eq!(backend.heads(), 2);
@@ -129,11 +127,28 @@ fn a_request_whose_body_has_not_begun_is_sent_again() {
         let mut send = client.send.clone().ready().await.expect("a stream");
         let (answer, mut stream) =
             send.send_request(http2::request("POST", "http://h/open/x", &[]), false).expect("a stream");
-        while backend.heads() < 2 {
-            tokio::task::yield_now().await;
-        }
+        tokio::task::block_in_place(|| backend.wait_for_heads(2));
         stream.send_data(Bytes::from_static(b"hello"), true).expect("a frame");
         answer.await.expect("an answer").status()
     }));
     assert_eq!((status.as_u16(), backend.heads()), (200, 2));
+}
+
+#[test]
+fn a_backend_that_takes_no_connection_is_tried_once_beside_one_that_refuses() {
+    let refusing = FrameBackend::start(|_, _| Action::Refuse);
+    let nobody = wire::Nobody::new();
+    let config = format!(
+        "[upstream]\nurls = [\"http://{}\", \"http://{}\"]\nprotocol = \"http2\"\n\
+         [[rule]]\nname = \"open\"\npath = \"/open/**\"\naccess = \"public\"",
+        nobody.address, refusing.address
+    );
+    let menshen = Setup::before(nobody.address).with(&config).start();
+    for n in 1..=3 {
+        assert_busy(&menshen.get("/open/x", &[]), "beside nobody");
+        assert_eq!(refusing.heads(), 2 * n, "once more to it, and no more");
+    }
+    // One failure for each request, so it is not ejected yet.
+    let ejections = format!("menshen_upstream_ejections_total{{upstream=\"{}\"}}", nobody.address);
+    assert!(menshen.metric(&ejections) < 0.5);
 }

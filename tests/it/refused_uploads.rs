@@ -111,9 +111,7 @@ fn a_refusal_reaches_such_a_client_over_tls_and_when_there_are_too_many_requests
     let menshen = tls::setup(backend.address).with(&tls::server("max_requests = 1", "")).start();
     let mut inside = Client::connect(menshen.http);
     inside.send(wire::request("GET", "/busy", &[], b""));
-    while menshen.metric("menshen_requests_in_flight") < 0.5 {
-        std::thread::yield_now();
-    }
+    menshen.wait_for_metric("menshen_requests_in_flight", 1.0);
     for framed in [Framed::Length, Framed::Chunks] {
         assert_eq!(upload(connect(menshen.http), "/x", "", framed), (503, "overloaded".to_owned()), "{framed:?}");
         let config = tls::client_config(menshen.directory(), None);

@@ -16,6 +16,7 @@ use serde_json::Value;
 
 use super::{
     backend::{Backend, Received},
+    byte_backend::{Answers, ByteBackend, Reply},
     http2::{self, Http2},
     menshen::{self, Menshen, Setup},
     wire::{self, Client},
@@ -418,6 +419,24 @@ fn a_logout_ends_an_answer_of_http_1_0_with_a_reset_and_so_does_its_backend() {
         let over = client.stream().read_to_end(&mut Vec::new()).map_err(|fault| fault.kind());
         assert_eq!(over, Err(std::io::ErrorKind::ConnectionReset), "{method} {}", head.escape_ascii());
     }
+}
+
+/// The client is not read on to what it announced, which would end its connection in peace first.
+#[test]
+fn a_logout_ends_an_answer_of_http_1_0_with_a_reset_in_the_middle_of_an_upload_too() {
+    fn early(_: &str) -> Option<Reply> {
+        Some(Reply::bytes([EVENTS, b"9\r\ndata: 1\n\n\r\n"].concat()))
+    }
+    let backend = ByteBackend::start(Answers { early, ..Answers::default() });
+    let menshen = Setup::before(backend.address).start();
+    let alice = menshen.token("alice");
+    let mut client = Client::connect(menshen.http);
+    let head = format!("POST /x HTTP/1.0\r\nHost: a\r\nAuthorization: Bearer {alice}\r\nContent-Length: 100\r\n\r\n{{}}");
+    client.send(head);
+    until(&mut client, b"\n\n");
+    logout(&menshen, &alice, "local");
+    let over = client.stream().read_to_end(&mut Vec::new()).map_err(|fault| fault.kind());
+    assert_eq!(over, Err(std::io::ErrorKind::ConnectionReset));
 }
 
 /// Tells each part of a body, and its end. No answer is ever given.
