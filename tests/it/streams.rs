@@ -424,8 +424,8 @@ fn a_logout_ends_an_answer_of_http_1_0_with_a_reset_and_so_does_its_backend() {
 /// The client is not read on to what it announced, which would end its connection in peace first.
 #[test]
 fn a_logout_ends_an_answer_of_http_1_0_with_a_reset_in_the_middle_of_an_upload_too() {
-    fn early(_: &str) -> Option<Reply> {
-        Some(Reply::bytes([EVENTS, b"9\r\ndata: 1\n\n\r\n"].concat()))
+    fn early(target: &str) -> Option<Reply> {
+        (target == "/x").then(|| Reply::bytes([EVENTS, b"9\r\ndata: 1\n\n\r\n"].concat()))
     }
     let backend = ByteBackend::start(Answers { early, ..Answers::default() });
     let menshen = Setup::before(backend.address).start();
