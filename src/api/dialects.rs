@@ -167,7 +167,7 @@ impl Asked<'_> {
         })
     }
 
-    /// Why a token refreshes nothing. That it is a good access token is told to whoever has it, because some backends tell it.
+    /// Why a token refreshes nothing. Its bearer is told that it is a good access token, because some backends tell it.
     fn not_refreshed(&self, error: &AuthError, token: &str) -> No {
         let is_access_token = || self.api.authorizer.objection(token, self.api.auth.now()).is_none();
         match error {

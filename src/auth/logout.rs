@@ -73,7 +73,7 @@ impl Auth {
         if scope != Scope::Local && proof == SignOutProof::ExpiredAccessToken {
             return Err(AuthError::TokenRefused(ErrorCode::TokenExpired));
         }
-        // An old token that somebody found must not use up what its owner may do.
+        // An old token that was found in a log must not use up what its owner may do.
         if scope != Scope::Global && proof != SignOutProof::ExpiredAccessToken {
             self.parts.limits.account(user)?;
         }

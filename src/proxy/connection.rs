@@ -206,7 +206,7 @@ impl Door {
             };
             match next {
                 Some(same) if !last => {
-                    // Its message has ended, whoever read it.
+                    // Its message has ended, whichever task read it.
                     announce(&same, None, 0);
                     stream = same;
                 }

@@ -386,8 +386,8 @@ impl Shutdown for Socket {
     }
 }
 
-/// A client that is still sending a body that it announced is read on, in a task of its own: nothing else waits for it, whoever held
-/// the connection last.
+/// A client that is still sending a body that it announced is read on, in a task of its own, whichever task held the connection
+/// last: nothing else waits for it.
 impl Drop for Socket {
     fn drop(&mut self) {
         let unread = self.unread_on_the_wire();

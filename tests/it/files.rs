@@ -1,4 +1,4 @@
-//! Whom the files are for that menshen makes: their owner alone, whatever the umask; and sockets for whom the umask says.
+//! Modes of the files that menshen makes: for their owner alone, whatever the umask; those of sockets follow the umask.
 
 use std::{
     collections::BTreeMap,

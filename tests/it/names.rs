@@ -34,7 +34,7 @@ impl Names {
     fn new(dir: Arc<TempDir>, hosts: &str) -> Self {
         let names = Self { dir };
         names.mean(hosts);
-        // What is not in there is asked of this machine alone, where nobody answers.
+        // What is not in there is asked of this machine alone, where no server answers.
         fs::write(names.file("resolv.conf"), "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n").expect("a file");
         names
     }
@@ -71,7 +71,7 @@ fn answer(request: &Received, stream: &mut std::net::TcpStream) -> bool {
     stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").is_ok()
 }
 
-/// A backend on an address of one family, and its port on that of the other, where nobody listens.
+/// A backend on an address of one family, and its port on that of the other, where nothing listens.
 fn backend_on(ip: &str) -> (Backend, OwnedFd) {
     let (family, other) = match ip {
         "[::1]" => (AddressFamily::INET, "127.0.0.1"),
@@ -207,7 +207,7 @@ fn a_backend_whose_name_means_nothing_yet_is_unhealthy_until_it_does() {
     }
 }
 
-/// Where there is another, nobody notices.
+/// Where there is another backend, clients notice nothing.
 #[test]
 fn a_name_that_means_nothing_costs_nobody_an_answer_and_a_reload_none_either() {
     let (good, _dead) = backend_on("127.0.0.1");

@@ -75,7 +75,7 @@ fn judge_room(free_mib: u64) -> Finding {
     }
 }
 
-/// Whether others may read what is in it. It is encrypted as far as it is personal, and still nobody's business.
+/// Whether others may read what is in it. It is encrypted as far as it is personal, and still private.
 fn files(data: &Path) -> Option<Finding> {
     let entries = fs::read_dir(data).ok()?;
     let mut readable: Vec<_> = entries

@@ -1,6 +1,6 @@
 //! Values that mean nothing, as databases write them where a format has no other way.
 //!
-//! Somebody may be called `null`, so it is counted what was taken for nothing, and told.
+//! A user may be called `null`, so the summary counts what was taken for nothing.
 
 use std::collections::BTreeMap;
 

@@ -315,7 +315,7 @@ fn marker(path: &Path, trouble: &Trouble<'_>) -> Result<File, OpenError> {
 }
 
 /// Takes the store's files from everybody but their owner: an older version, or a copy with `cp`, may have left them readable. The
-/// directory itself stays as it is where it was there before: whoever made it may mean it so.
+/// directory itself stays as it is where it was there before: its mode may be meant so.
 fn make_private(directory: &Path) -> io::Result<()> {
     let is_ours = |name: &str| {
         SLEDS.contains(&name) || name == "blobs" || ["snap.", "menshen."].iter().any(|start| name.starts_with(start))
