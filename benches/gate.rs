@@ -1,6 +1,6 @@
 //! What does the gate's own decision cost?
 //!
-//! `decide_*`: the whole of it, from the bytes of a head to the verdict (parsing, framing, path, headers, rule, token), on a
+//! `decide_*`: the whole of it, from the bytes of a head to the decision (parsing, framing, path, headers, rule, token), on a
 //! head as a mini program sends it, with twenty rules before the one that decides. `authorize_warm_token`: a token seen before. `authorize_cold_*`: a token never seen before, the cache in place.
 //! `verify_*` and `issue_*`: the two halves alone. `naive_*`: the same token through `jsonwebtoken::decode` with a key made
 //! for each call, as a first version would do it.
@@ -14,9 +14,9 @@ use menshen::{
     config::{Access, Algorithm, Config, DialectConfig, DialectKind, IdentityConfig, RuleConfig, TokenConfig},
     dialect::Dialects,
     entropy::Entropy,
-    gate::{Gate, Verdict},
+    gate::{Decision, Gate},
     metrics::Metrics,
-    policy::{Answered, IdentityHeaders},
+    policy::{IdentityHeaders, LocalRoutes},
     store::{Profile, RefreshSalt, Session, StoredKey, User},
     token::{AccessForm, Grant, Issuer, Keyrings, Lifetimes, Verifier, generate},
     types::{ClientType, ExtraClaims, SessionId, Timestamp, UserId, UserType},
@@ -156,14 +156,14 @@ fn decide(c: &mut Criterion) {
     let compiled = |answered| {
         Gate::compile(&config, answered, Arc::new(world.authorizer(20_000)), Metrics::new()).expect("rules that compile")
     };
-    let gate = compiled(Answered::default());
+    let gate = compiled(LocalRoutes::default());
     let peer = Some([192, 0, 2, 7].into());
     let good = head(&format!("Authorization: Bearer {}\r\n", world.token()));
     let (none, forged) = (head(""), head("X-User-Id: 1\r\nX_User_Id: 1\r\n"));
-    assert!(matches!(gate.decide(good.as_bytes(), peer, NOW), Verdict::Forward(_)));
-    assert!(matches!(gate.decide(none.as_bytes(), peer, NOW), Verdict::Refuse(_)));
+    assert!(matches!(gate.decide_http1(good.as_bytes(), peer, NOW), Some(Decision::Forward(_))));
+    assert!(matches!(gate.decide_http1(none.as_bytes(), peer, NOW), Some(Decision::Reject(_))));
     for (name, head) in [("decide_warm_token", &good), ("decide_no_token", &none), ("decide_forged_headers", &forged)] {
-        c.bench_function(name, |b| b.iter(|| gate.decide(black_box(head.as_bytes()), peer, NOW)));
+        c.bench_function(name, |b| b.iter(|| gate.decide_http1(black_box(head.as_bytes()), peer, NOW)));
     }
     // Every built-in dialect, under prefixes that the path is compared with to its end.
     let kinds = [DialectKind::Simplejwt, DialectKind::Nest, DialectKind::SuccessData, DialectKind::CodeData];
@@ -173,9 +173,9 @@ fn decide(c: &mut Criterion) {
     });
     let mut speaking = Config { dialect: dialects.collect(), ..Config::default() };
     speaking.wechat.legacy_decrypt = true;
-    let gate = compiled(Dialects::compile(&speaking).expect("built-in dialects").answered());
-    assert!(matches!(gate.decide(good.as_bytes(), peer, NOW), Verdict::Forward(_)));
-    c.bench_function("decide_four_dialects", |b| b.iter(|| gate.decide(black_box(good.as_bytes()), peer, NOW)));
+    let gate = compiled(Dialects::compile(&speaking).expect("built-in dialects").local_routes());
+    assert!(matches!(gate.decide_http1(good.as_bytes(), peer, NOW), Some(Decision::Forward(_))));
+    c.bench_function("decide_four_dialects", |b| b.iter(|| gate.decide_http1(black_box(good.as_bytes()), peer, NOW)));
 }
 
 fn verify(c: &mut Criterion) {

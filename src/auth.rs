@@ -67,7 +67,7 @@ use crate::{
     dialect::Terms,
     entropy::Entropy,
     metrics::Metrics,
-    policy::Asked,
+    policy::RequestedClaims,
     provider::{hooks::Hooks, sms::Sms, wechat::Wechat},
     store::{Announce, Known, RevocationEntry, RevocationTarget, Revoked, Session, Store, User},
     token::{Grant, Issuer, RefreshTokens, SessionHandles, Told},
@@ -126,7 +126,7 @@ pub struct AuthRules {
     /// How old a login may be for its session to delete the account.
     pub recent_login: Duration,
     /// What tokens say of the person.
-    pub asked: Asked,
+    pub asked: RequestedClaims,
     pub sms: SmsRules,
     /// What the backend is told of, besides what it is asked.
     pub announce: Announce,
@@ -331,7 +331,7 @@ impl AuthRules {
                 ReplayWindow::For(window) => Some(window.get()),
             },
             recent_login: config.auth.recent_login.get(),
-            asked: Asked::of(&config.identity),
+            asked: RequestedClaims::from_config(&config.identity),
             sms: SmsRules::of(&config.sms),
             announce: Announce {
                 created: config.hooks.has(HookEvent::UserCreated) && !config.hooks.asks(),

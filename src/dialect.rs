@@ -38,7 +38,7 @@ pub use terms::Terms;
 
 use crate::{
     config::{Config, DialectAction, Language, TokenConfig},
-    policy::{Answered, is_under},
+    policy::{LocalRoutes, is_under},
     token::Lifetimes,
 };
 use refusal::Shape;
@@ -115,9 +115,9 @@ impl Dialects {
     }
 
     /// What the gate has to know: which requests are answered here, and where a token may stand alone.
-    pub fn answered(&self) -> Answered {
+    pub fn local_routes(&self) -> LocalRoutes {
         let routes = self.all.iter().flat_map(|dialect| &dialect.routes);
-        Answered {
+        LocalRoutes {
             routes: routes.map(|route| (route.method.to_string(), route.path.clone())).collect(),
             bare_token: self.all.iter().filter(|dialect| dialect.bare_token).map(|dialect| dialect.prefix.clone()).collect(),
         }

@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 use menshen::{
-    gate::{Passage, Verdict},
+    gate::{AdmittedRequest, Decision},
     policy::path,
 };
 
@@ -24,19 +24,23 @@ pub fn run(data: &[u8]) {
     }
     for method in ["GET", "HEAD", "POST"] {
         let head = [method.as_bytes(), b" ", data, b" HTTP/1.1\r\nHost: a\r\n\r\n"].concat();
-        match GATE.decide(&head, PEER, NOW) {
-            Verdict::Forward(passage) => one_rule(data, method, &passage),
-            Verdict::AuthApi(passage) => assert!(path::check(&passage.target).is_ok(), "menshen's own paths are plain"),
-            Verdict::Incomplete | Verdict::Refuse(_) => {}
-            Verdict::Preflight(_) | Verdict::Verified(_) => panic!("neither CORS nor forward-auth is configured"),
+        match GATE.decide_http1(&head, PEER, NOW) {
+            Some(Decision::Forward(request)) => one_rule(data, method, &request),
+            Some(Decision::AuthApi(request)) => {
+                assert!(path::check(&request.forward.target).is_ok(), "menshen's own paths are plain")
+            }
+            None | Some(Decision::Reject(_)) => {}
+            Some(Decision::Preflight(_) | Decision::AllowForwardAuth(_)) => {
+                panic!("neither CORS nor forward-auth is configured")
+            }
         }
     }
 }
 
-fn one_rule(sent: &[u8], method: &str, passage: &Passage) {
-    assert_eq!(passage.target.as_bytes(), sent, "it is sent on as it is");
+fn one_rule(sent: &[u8], method: &str, request: &AdmittedRequest) {
+    assert_eq!(request.forward.target.as_bytes(), sent, "it is sent on as it is");
     let said = sent.escape_ascii();
-    let raw = passage.path().as_bytes();
+    let raw = request.path().as_bytes();
     let once = readers::decode(raw);
     let twice = readers::decode(&once);
     assert_eq!(readers::decode(&twice), twice, "{said} can be decoded more than twice");
@@ -54,7 +58,7 @@ fn one_rule(sent: &[u8], method: &str, passage: &Passage) {
         assert!(!path.iter().any(|byte| matches!(byte, b'?' | b'#')), "{said} ends early");
         assert_eq!(readers::names(&readers::cut_names(path)), readers::names(path), "{said} has a name of dots and blanks");
     }
-    if path::check(&passage.target).is_err() {
+    if path::check(&request.forward.target).is_err() {
         assert_eq!(rule, "files", "{said} is allowed nowhere");
     }
 }

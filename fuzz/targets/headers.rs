@@ -1,6 +1,6 @@
 //! No header that passes folds, under any folding, to a name that only menshen may set, or to one that frames a message.
 //!
-//! Input: lines. The first may allow odd names (`server.allow_headers`, by commas), the second is one more managed name, the
+//! Input: lines. The first may allow odd names (`server.allow_headers`, by commas), the second is one more reserved name, the
 //! others are names that a client sends.
 
 use menshen::{
@@ -45,10 +45,10 @@ pub fn run(data: &[u8]) {
     let mut lines = text.split('\n');
     let allow: Vec<String> =
         lines.next().unwrap_or_default().split(',').filter(|n| !n.is_empty()).map(str::to_owned).collect();
-    let managed = lines.next().unwrap_or_default();
+    let reserved = lines.next().unwrap_or_default();
     let mut identity = IdentityConfig::default();
-    if !managed.is_empty() {
-        identity.headers.insert(managed.to_owned(), "sub".to_owned());
+    if !reserved.is_empty() {
+        identity.headers.insert(reserved.to_owned(), "sub".to_owned());
     }
     let policies = [UpstreamAuthorization::Remove, UpstreamAuthorization::Keep].map(|authorization| {
         let mut config = Config { identity: identity.clone(), ..Config::default() };
@@ -60,18 +60,18 @@ pub fn run(data: &[u8]) {
     for (keeps, policy) in policies.into_iter().enumerate() {
         let Ok(policy) = policy else { continue };
         for name in &names {
-            judge(&policy, name, managed, &allow, keeps == 1);
+            judge(&policy, name, reserved, &allow, keeps == 1);
         }
     }
 }
 
-fn judge(policy: &HeaderPolicy, name: &str, managed: &str, allow: &[String], keeps_authorization: bool) {
+fn judge(policy: &HeaderPolicy, name: &str, reserved: &str, allow: &[String], keeps_authorization: bool) {
     let verdict = policy.verdict(name);
     let folded = fold(name.as_bytes());
     let is = |known: &str| folded == fold(known.as_bytes());
     let begins = |known: &str| folded.starts_with(&fold(known.as_bytes()));
-    if is(managed) && !managed.is_empty() {
-        assert_eq!(verdict, HeaderVerdict::Drop(DropReason::Managed), "{name:?} is {managed:?}");
+    if is(reserved) && !reserved.is_empty() {
+        assert_eq!(verdict, HeaderVerdict::Drop(DropReason::Reserved), "{name:?} is {reserved:?}");
     }
     if verdict != HeaderVerdict::Pass {
         return;

@@ -8,8 +8,8 @@ use std::net::IpAddr;
 use menshen::{
     config::Access,
     error::ErrorCode,
-    gate::{Extent, Passage, Verdict},
-    policy::Body,
+    gate::{AdmittedRequest, Decision, MessageFraming},
+    policy::BodyLength,
 };
 
 use super::{
@@ -22,26 +22,28 @@ const PEER: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 
 /// A panic is a broken promise.
 pub fn run(data: &[u8]) {
     let bytes = with_token(data);
-    match GATE.decide(&bytes, PEER, NOW) {
-        Verdict::Incomplete => {}
-        Verdict::Refuse(refused) => {
+    match GATE.decide_http1(&bytes, PEER, NOW) {
+        None => {}
+        Some(Decision::Reject(refused)) => {
             assert_ne!(refused.code, ErrorCode::Internal);
-            if let Some(extent) = &refused.framing {
-                one_length(&bytes, extent);
+            if let Some(framing) = &refused.framing {
+                one_length(&bytes, framing);
             }
         }
-        Verdict::AuthApi(passage) => {
-            assert!(passage.path() == "/auth" || passage.path().starts_with("/auth/"), "{}", passage.path());
-            assert!(passage.identity.is_none(), "the auth API reads tokens itself");
-            one_length(&bytes, &passage.extent);
-            one_reading(&bytes, &passage);
+        Some(Decision::AuthApi(request)) => {
+            assert!(request.path() == "/auth" || request.path().starts_with("/auth/"), "{}", request.path());
+            assert!(request.identity.is_none(), "the auth API reads tokens itself");
+            one_length(&bytes, &request.framing);
+            one_reading(&bytes, &request);
         }
-        Verdict::Forward(passage) => {
-            one_length(&bytes, &passage.extent);
-            one_reading(&bytes, &passage);
-            identity_of_the_token(&bytes, &passage);
+        Some(Decision::Forward(request)) => {
+            one_length(&bytes, &request.framing);
+            one_reading(&bytes, &request);
+            identity_of_the_token(&bytes, &request);
         }
-        Verdict::Preflight(_) | Verdict::Verified(_) => panic!("neither CORS nor forward-auth is configured"),
+        Some(Decision::Preflight(_) | Decision::AllowForwardAuth(_)) => {
+            panic!("neither CORS nor forward-auth is configured")
+        }
     }
 }
 
@@ -60,8 +62,8 @@ fn with_token(data: &[u8]) -> Vec<u8> {
 }
 
 /// Every kind of reader finds the end of the message where the gate does, whatever has arrived with it or not yet.
-fn one_length(bytes: &[u8], extent: &Extent) {
-    let head = &bytes[..extent.head];
+fn one_length(bytes: &[u8], framing: &MessageFraming) {
+    let head = &bytes[..framing.head_len];
     assert!(head.ends_with(b"\r\n\r\n"));
     for (at, byte) in head.iter().enumerate() {
         match byte {
@@ -70,10 +72,10 @@ fn one_length(bytes: &[u8], extent: &Extent) {
             _ => assert!(*byte != 0, "a NUL"),
         }
     }
-    let ours = match extent.body {
-        Body::None => Length::Bytes(0),
-        Body::Length(length) => Length::Bytes(length.into()),
-        Body::Chunked => Length::Chunked,
+    let ours = match framing.body {
+        BodyLength::None => Length::Bytes(0),
+        BodyLength::Length(length) => Length::Bytes(length.into()),
+        BodyLength::Unknown => Length::Chunked,
     };
     for end in [&b"\r\n"[..], b"\n"] {
         let (_, fields) = readers::lines(head, end);
@@ -82,33 +84,34 @@ fn one_length(bytes: &[u8], extent: &Extent) {
         }
     }
     // A head is one whether the rest has come or not, and none before it is whole.
-    let verdict = GATE.decide(&bytes[..extent.head - 1], PEER, NOW);
-    assert!(matches!(verdict, Verdict::Incomplete), "a head without its end: {verdict:?}");
-    let alone = GATE.decide(head, PEER, NOW);
-    assert_eq!(alone.head_length(), Some(extent.head));
+    let decision = GATE.decide_http1(&bytes[..framing.head_len - 1], PEER, NOW);
+    assert!(decision.is_none(), "a head without its end: {decision:?}");
+    let alone = GATE.decide_http1(head, PEER, NOW);
+    assert_eq!(alone.as_ref().and_then(Decision::head_len), Some(framing.head_len));
 }
 
 /// What is sent on is part of what came, and reads the same with names folded.
-fn one_reading(bytes: &[u8], passage: &Passage) {
-    let (line, fields) = readers::lines(&bytes[..passage.extent.head], b"\r\n");
+fn one_reading(bytes: &[u8], request: &AdmittedRequest) {
+    let (line, fields) = readers::lines(&bytes[..request.framing.head_len], b"\r\n");
     let words: Vec<&[u8]> = line.split(|&byte| byte == b' ').collect();
     assert_eq!(words.len(), 3, "{:?}", line.escape_ascii().to_string());
-    assert_eq!(words[0], passage.method.as_str().as_bytes());
-    let path = passage.path().as_bytes();
-    if words[1] == passage.target.as_bytes() {
-        assert!(!in_api(path) || tokens_in_query(words[1]).is_empty() || !passage.websocket, "a token goes on");
+    assert_eq!(words[0], request.forward.method.as_str().as_bytes());
+    let path = request.path().as_bytes();
+    if words[1] == request.forward.target.as_bytes() {
+        assert!(!in_api(path) || tokens_in_query(words[1]).is_empty() || !request.forward.websocket, "a token goes on");
     } else {
-        assert!(passage.websocket && in_api(path), "the target is sent on as it is");
+        assert!(request.forward.websocket && in_api(path), "the target is sent on as it is");
         let without: Vec<_> = parameters(words[1]).filter(|pair| !pair.starts_with(b"access_token=")).collect();
-        assert_eq!(parameters(passage.target.as_bytes()).collect::<Vec<_>>().join(&b'&'), without.join(&b'&'));
+        assert_eq!(parameters(request.forward.target.as_bytes()).collect::<Vec<_>>().join(&b'&'), without.join(&b'&'));
         assert!(words[1].starts_with(path) && words[1].get(path.len()) == Some(&b'?'));
     }
-    assert!(readers::READINGS.iter().all(|reading| reading(path) == path), "{:?}", passage.path());
+    assert!(readers::READINGS.iter().all(|reading| reading(path) == path), "{:?}", request.path());
 
-    let kept: Vec<(&[u8], &[u8])> = passage.kept.iter().map(|field| (&bytes[field.name()], &bytes[field.value()])).collect();
+    let kept: Vec<(&[u8], &[u8])> =
+        request.forward.forwarded_headers.iter().map(|field| (&bytes[field.name()], &bytes[field.value()])).collect();
     let mut sent = fields.iter();
     let cookies = kept.iter().filter(|(name, _)| name.eq_ignore_ascii_case(b"cookie")).map(|(_, value)| *value);
-    let cookies = cookies.chain(passage.cookie.as_ref().map(http::HeaderValue::as_bytes));
+    let cookies = cookies.chain(request.forward.cookie.as_ref().map(http::HeaderValue::as_bytes));
     assert!(cookies.flat_map(crumbs).all(|crumb| !crumb.starts_with(b"at=")), "the cookie of a token goes on");
     for (name, value) in &kept {
         assert!(sent.any(|(n, v)| n == name && v == value), "{:?} was not sent", name.escape_ascii().to_string());
@@ -147,27 +150,27 @@ fn tokens_in_query(target: &[u8]) -> Vec<&[u8]> {
 }
 
 /// Who is named is whom the one token names; who is not named is on an open path.
-fn identity_of_the_token(bytes: &[u8], passage: &Passage) {
-    let (line, fields) = readers::lines(&bytes[..passage.extent.head], b"\r\n");
+fn identity_of_the_token(bytes: &[u8], request: &AdmittedRequest) {
+    let (line, fields) = readers::lines(&bytes[..request.framing.head_len], b"\r\n");
     let named = |wanted: &'static [u8]| fields.iter().filter(move |(name, _)| name.eq_ignore_ascii_case(wanted));
     let mut credentials: Vec<&[u8]> = named(b"authorization").map(|(_, value)| *value).collect();
-    let path = passage.path().as_bytes();
+    let path = request.path().as_bytes();
     if in_api(path) {
         let cookies = named(b"cookie").flat_map(|(_, value)| crumbs(value));
         credentials.extend(cookies.filter_map(|crumb| crumb.strip_prefix(b"at=")).filter(|value| !value.is_empty()));
     }
-    if in_api(path) && passage.websocket {
+    if in_api(path) && request.forward.websocket {
         credentials.extend(tokens_in_query(line.split(|&byte| byte == b' ').nth(1).unwrap_or_default()));
     }
-    let access = world::expected(path, passage.method.as_str());
+    let access = world::expected(path, request.forward.method.as_str());
     assert_ne!(access, Access::Deny);
-    match &passage.identity {
+    match &request.identity {
         Some(identity) => {
             assert_eq!(identity.claims.sub().as_str(), "42");
             let [credential] = credentials[..] else { panic!("{} credentials", credentials.len()) };
             assert!(credential.ends_with(TOKEN.as_bytes()), "an identity without its token");
             assert_eq!(access, Access::Required, "a token has no say on an open path");
         }
-        None => assert_eq!(access, Access::Public, "{:?} passes without a token", passage.path()),
+        None => assert_eq!(access, Access::Public, "{:?} passes without a token", request.path()),
     }
 }

@@ -11,7 +11,7 @@ use menshen::{
     config::{Access, Config, IdentityConfig, TokenConfig},
     gate::Gate,
     metrics::Metrics,
-    policy::{Answered, IdentityHeaders},
+    policy::{IdentityHeaders, LocalRoutes},
     store::StoredKey,
     token::{Keyrings, Lifetimes, Verifier},
     types::{Secret, Timestamp},
@@ -116,7 +116,7 @@ pub static GATE: LazyLock<Gate> = LazyLock::new(|| {
     let headers = IdentityHeaders::compile(&IdentityConfig::default()).expect("the default headers");
     let metrics = Metrics::new();
     let authorizer = Authorizer::new(verifier(), Arc::default(), Arc::new(Denylist::new()), headers, 100, &metrics);
-    let gate = Gate::compile(&config, Answered::default(), Arc::new(authorizer), metrics).expect("rules that compile");
+    let gate = Gate::compile(&config, LocalRoutes::default(), Arc::new(authorizer), metrics).expect("rules that compile");
     assert!(verifier().verify(&TOKEN, NOW).is_ok() && verifier().verify(&TOKEN, NOW.plus(Duration::from_hours(1))).is_err());
     gate
 });

@@ -58,7 +58,7 @@ pub async fn explained(config: &Config, with_keys: bool) -> anyhow::Result<Expla
     let identity_headers = IdentityHeaders::compile(&config.identity).map_err(unchecked)?;
     let remembered = config.tokens.cache_entries;
     let authorizer = Authorizer::new(verifier, Arc::new(issuers), denylist, identity_headers, remembered, &metrics);
-    let gate = Gate::compile(config, dialects.answered(), Arc::new(authorizer), metrics).map_err(unchecked)?;
+    let gate = Gate::compile(config, dialects.local_routes(), Arc::new(authorizer), metrics).map_err(unchecked)?;
     let knows_revocation = keys.as_ref().is_some_and(|keys| *keys == Keys::Store);
     Ok(Explained { gate, keys: keys.map(Keys::in_words), knows_revocation })
 }

@@ -163,7 +163,8 @@ impl Generation {
             terms: Arc::new(Terms::plain()),
             dialects: dialects.clone(),
         });
-        let gate = Gate::compile(&config, dialects.answered(), authorizer.clone(), metrics.clone()).map_err(unchecked)?;
+        let gate =
+            Gate::compile(&config, dialects.local_routes(), authorizer.clone(), metrics.clone()).map_err(unchecked)?;
         let access_log = config.telemetry.access_log.then(|| (foundation.sink.clone(), config.telemetry.log_format));
         let snapshot = Snapshot::new(SnapshotParts {
             config: &config,

@@ -11,7 +11,7 @@ use crate::{
     app::{self, Explained},
     clock::Clock,
     config::{Config, Source},
-    gate::{Explanation, Told},
+    gate::{Explanation, HeaderNote},
     types::Secret,
 };
 
@@ -163,7 +163,7 @@ fn in_words(told: &Explanation, explained: &Explained, config: &Config, out: &mu
         row("revocation", said)?;
     }
     row("outcome", &outcome(told))?;
-    let mut list = |name: &str, all: &[Told]| -> io::Result<()> {
+    let mut list = |name: &str, all: &[HeaderNote]| -> io::Result<()> {
         for (n, one) in all.iter().enumerate() {
             row(if n == 0 { name } else { "" }, &format!("{}: {}", one.name, one.value))?;
         }

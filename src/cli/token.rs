@@ -15,7 +15,7 @@ use crate::{
     app::{self, Explained},
     clock::Clock,
     config::{Config, Source},
-    gate::TokenTold,
+    gate::TokenReport,
     token::{JwtKind, Looks},
     types::{Secret, Timestamp},
 };
@@ -92,7 +92,7 @@ fn token(args: &Inspect, input: &mut impl Read) -> io::Result<Secret<String>> {
 /// What the gate says of it.
 enum Verdict {
     Said {
-        told: TokenTold,
+        told: TokenReport,
         keys: Option<String>,
         revocation: Option<&'static str>,
     },
@@ -182,7 +182,7 @@ impl Report {
         }
     }
 
-    fn said(&self, told: &TokenTold) -> String {
+    fn said(&self, told: &TokenReport) -> String {
         if told.state == "valid" {
             let of = told.issuer.as_ref().map_or_else(String::new, |issuer| format!(", by issuer {issuer}"));
             return format!("good: the gate takes it for user {}{of}", told.user.as_deref().unwrap_or_default());

@@ -3,19 +3,19 @@
 //! Must stay true: the outcome is that of [`Gate::decide`] itself, on a head as a client sends it; nothing here decides. No
 //! credential is in an explanation, nor a query or the value of a header that was given.
 
-mod words;
+mod text;
 
 use std::{mem::MaybeUninit, net::IpAddr};
 
 use serde::Serialize;
 
-use super::{Field, Gate, Passage, Refused, Slot, Verdict, Way};
+use super::{AdmittedRequest, Decision, DryRunDecision, Gate, Rejection, Slot, access::RequestKind};
 use crate::{
     api::problem,
     auth::Identity,
     config::{Config, RuleConfig},
     error::ErrorCode,
-    policy::{Credential, Head, HeaderVerdict, Origin, Parsed, Places, credential, head, headers, path},
+    policy::{Credential, Head, HeaderVerdict, Origin, Parsed, TokenLocations, credential, head, headers, path},
     types::Timestamp,
 };
 
@@ -32,7 +32,7 @@ pub struct Explanation {
     pub code: Option<&'static str>,
     pub status: Option<u16>,
     pub detail: Option<String>,
-    /// The gate only reports here: the code with which it would have refused.
+    /// The gate only reports here: the code with which it would have rejected.
     pub would_refuse: Option<&'static str>,
     pub method: String,
     /// Without the query.
@@ -50,19 +50,19 @@ pub struct Explanation {
     /// What that rule asks for.
     pub asks: Option<String>,
     /// Every rule in order.
-    pub rules: Vec<Considered>,
-    pub token: TokenTold,
+    pub rules: Vec<CheckedRule>,
+    pub token: TokenReport,
     /// Whom the backend is told of; `None`: nobody.
     pub user: Option<String>,
     /// What the backend is told, names and values.
-    pub backend_gets: Vec<Told>,
+    pub backend_gets: Vec<HeaderNote>,
     /// Headers of the client that the backend does not get, and why.
-    pub stripped: Vec<Told>,
+    pub stripped: Vec<HeaderNote>,
 }
 
 /// What a rule has to do with it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Considered {
+pub struct CheckedRule {
     pub index: usize,
     pub name: String,
     pub decides: bool,
@@ -71,7 +71,7 @@ pub struct Considered {
 
 /// What the credential is good for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct TokenTold {
+pub struct TokenReport {
     /// `none`, `malformed`, `valid`, or the code of what is wrong with it.
     pub state: &'static str,
     pub why: Option<String>,
@@ -88,12 +88,12 @@ pub struct TokenTold {
 
 /// The name of a header, and its value or what is to be said of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Told {
+pub struct HeaderNote {
     pub name: String,
     pub value: String,
 }
 
-impl Told {
+impl HeaderNote {
     fn new(name: &str, value: impl Into<String>) -> Self {
         Self { name: name.to_owned(), value: value.into() }
     }
@@ -104,84 +104,88 @@ impl Gate {
     pub fn explain(&self, config: &Config, bytes: &[u8], peer: Option<IpAddr>, now: Timestamp) -> Explanation {
         let mut slots: Vec<Slot<'_>> = (0..=self.limits.max_headers).map(|_| MaybeUninit::uninit()).collect();
         let head = match head::parse(bytes, &mut slots) {
-            Ok(Parsed::Complete { head, .. }) => Some(head),
+            Ok(Parsed::Complete(head)) => Some(head),
             Ok(Parsed::Partial) | Err(_) => None,
         };
-        let mut told = match self.decide(bytes, peer, now) {
-            Verdict::Incomplete => {
-                let refused = Refused::unreadable(ErrorCode::RequestMalformed, "The head does not end.", peer);
-                self.of_refusal(config, &refused)
+        let mut told = match self.decide_http1(bytes, peer, now) {
+            None => {
+                let rejection = Rejection::malformed(ErrorCode::RequestMalformed, "The head does not end.", peer);
+                self.of_refusal(config, &rejection)
             }
-            Verdict::Refuse(refused) => self.of_refusal(config, &refused),
-            Verdict::AuthApi(passage) => {
-                let dialect = self.answered.has(passage.method.as_str(), passage.path());
-                self.of_passage(config, &passage, "answered", if dialect { "dialect" } else { "auth_api" })
+            Some(Decision::Reject(rejection)) => self.of_refusal(config, &rejection),
+            Some(Decision::AuthApi(request)) => {
+                let dialect = self.access.local_routes.has(request.forward.method.as_str(), request.path());
+                self.of_request(config, &request, "answered", if dialect { "dialect" } else { "auth_api" })
             }
-            Verdict::Preflight(passage) => self.of_passage(config, &passage, "preflight", "gate"),
-            Verdict::Forward(passage) => {
-                let mut told = self.of_passage(config, &passage, "forwarded", "backend");
-                told.backend_gets = backend_gets(config, &passage, bytes);
+            Some(Decision::Preflight(request)) => self.of_request(config, &request, "preflight", "gate"),
+            Some(Decision::Forward(request)) => {
+                let mut told = self.of_request(config, &request, "forwarded", "backend");
+                told.backend_gets = backend_gets(config, &request, bytes);
                 if let Some(head) = &head {
-                    told.stripped = self.stripped(head, bytes, &passage);
+                    told.stripped = self.stripped(head, &request);
                 }
                 told
             }
-            Verdict::Verified(verified) => {
-                let mut told = self.of_passage(config, &verified.passage, "verified", "gate");
+            Some(Decision::AllowForwardAuth(allowed)) => {
+                let mut told = self.of_request(config, &allowed.request, "verified", "gate");
                 told.forward_auth = true;
-                told.backend_gets = of_caller(verified.passage.identity.as_deref());
-                let names = verified.passage.dropped.iter().map(http::HeaderName::as_str);
-                told.stripped =
-                    names.map(|name| Told::new(name, words::of_header(self.headers.verdict(name), false))).collect();
+                told.backend_gets = of_caller(allowed.request.identity.as_deref());
+                let names = allowed.request.forward.removed_headers.iter().map(http::HeaderName::as_str);
+                told.stripped = names
+                    .map(|name| HeaderNote::new(name, text::of_header(self.headers.policy.verdict(name), false)))
+                    .collect();
                 told
             }
         };
         if let Some(head) = &head {
             // An answer of the auth API has no rule; each of its routes asks for what it needs.
-            let rule = told.rule_index.and_then(|index| self.rules.rules().nth(index));
-            let matters = rule.is_some_and(words::wants_token);
+            let rule = told.rule_index.and_then(|index| self.access.rules.rules().nth(index));
+            let matters = rule.is_some_and(text::wants_token);
             let websocket = head.values("upgrade").next().is_some();
-            let way = if told.forward_auth { Way::Asked } else { Way::Direct { websocket } };
-            let places = match rule {
-                Some(_) => self.places(self.rules.find(&told.path, &told.method), &told.path, way),
-                None => Places { bare: self.answered.takes_bare_token(&told.path), ..Places::default() },
+            let kind = if told.forward_auth { RequestKind::ForwardAuth } else { RequestKind::Proxied { websocket } };
+            let locations = match rule {
+                Some(_) => self.access.token_locations(self.access.rules.find(&told.path, &told.method), &told.path, kind),
+                None => TokenLocations {
+                    bare: self.access.local_routes.takes_bare_token(&told.path),
+                    ..TokenLocations::default()
+                },
             };
             // A proxy's question has a method of its own.
             let asked = Head { method: &told.method, ..*head };
-            told.token = TokenTold { matters, ..self.token(&asked, places, now) };
+            told.token = TokenReport { matters, ..self.token(&asked, locations, now) };
         }
         told
     }
 
-    fn of_refusal(&self, config: &Config, refused: &Refused) -> Explanation {
-        let detail = refused.detail.filter(|detail| !detail.is_empty()).map(str::to_owned);
-        let about_path = refused.code == ErrorCode::PathAmbiguous;
+    fn of_refusal(&self, config: &Config, rejection: &Rejection) -> Explanation {
+        let detail = rejection.detail.filter(|detail| !detail.is_empty()).map(str::to_owned);
+        let about_path = rejection.code == ErrorCode::PathAmbiguous;
         let wrong = detail.clone().unwrap_or_default();
-        let in_head = refused.rule.is_none() && !about_path && !refused.asked;
-        let path_reading = match refused.rule {
-            Some(_) => Some(words::ONE_READING.to_owned()),
+        let in_head = rejection.rule.is_none() && !about_path && !rejection.forward_auth;
+        let path_reading = match rejection.rule {
+            Some(_) => Some(text::ONE_READING.to_owned()),
             None => about_path.then(|| wrong.clone()),
         };
         let told = Explanation {
-            code: Some(refused.code.as_str()),
-            status: Some(problem::status(refused.code).as_u16()),
-            head: if in_head { wrong } else { words::SOUND.to_owned() },
+            code: Some(rejection.code.as_str()),
+            status: Some(problem::status(rejection.code).as_u16()),
+            head: if in_head { wrong } else { text::SOUND.to_owned() },
             path_reading,
-            forward_auth: refused.asked,
-            ..Explanation::new(&refused.method, &refused.path, refused.origin)
+            forward_auth: rejection.forward_auth,
+            ..Explanation::new(&rejection.method, &rejection.path, rejection.origin)
         };
-        let mut told = self.with_rule(config, told, refused.rule);
+        let mut told = self.with_rule(config, told, rejection.rule);
         told.detail = detail.or_else(|| {
-            let rule = self.rules.rules().nth(refused.rule?)?;
-            Some(words::of_refusal(refused.code, rule, refused.user.as_deref()))
+            let rule = self.access.rules.rules().nth(rejection.rule?)?;
+            Some(text::of_refusal(rejection.code, rule, rejection.identity.as_deref()))
         });
         told
     }
 
-    fn of_passage(
+    fn of_request(
         &self,
         config: &Config,
-        passage: &Passage,
+        request: &AdmittedRequest,
         outcome: &'static str,
         answered_by: &'static str,
     ) -> Explanation {
@@ -189,66 +193,72 @@ impl Gate {
             passes: true,
             outcome,
             answered_by,
-            would_refuse: passage.would.and_then(super::Would::code).map(ErrorCode::as_str),
-            path_reading: Some(self.reading(passage).to_owned()),
-            user: passage.identity.as_ref().map(|identity| identity.claims.sub().as_str().to_owned()),
-            ..Explanation::new(passage.method.as_str(), passage.path(), passage.origin)
+            would_refuse: request.log.dry_run.and_then(DryRunDecision::code).map(ErrorCode::as_str),
+            path_reading: Some(self.reading(request).to_owned()),
+            user: request.identity.as_ref().map(|identity| identity.claims.sub().as_str().to_owned()),
+            ..Explanation::new(request.forward.method.as_str(), request.path(), request.origin)
         };
-        self.with_rule(config, told, passage.rule)
+        self.with_rule(config, told, request.log.rule)
     }
 
     /// How the path is read.
-    fn reading(&self, passage: &Passage) -> &'static str {
-        match (path::check(&passage.target), self.target(&passage.target, passage.method.as_str())) {
-            (Ok(_), _) => words::ONE_READING,
-            (Err(_), Ok(_)) => words::ALLOWED_READINGS,
+    fn reading(&self, request: &AdmittedRequest) -> &'static str {
+        match (
+            path::check(&request.forward.target),
+            self.access.target(&request.forward.target, request.forward.method.as_str()),
+        ) {
+            (Ok(_), _) => text::ONE_READING,
+            (Err(_), Ok(_)) => text::ALLOWED_READINGS,
             (Err(_), Err(wrong)) => wrong.detail,
         }
     }
 
     fn with_rule(&self, config: &Config, told: Explanation, index: Option<usize>) -> Explanation {
         let Some(index) = index else { return told };
-        let considered = |(rule, standing): (&crate::policy::Rule, _)| Considered {
+        let considered = |(rule, standing): (&crate::policy::Rule, _)| CheckedRule {
             index: rule.index,
             name: rule.name.to_string(),
             decides: rule.index == index,
-            why: words::of_standing(standing, config.rule.get(rule.index)),
+            why: text::of_standing(standing, config.rule.get(rule.index)),
         };
-        let rules: Vec<_> = self.rules.standings(&told.path, &told.method).into_iter().map(considered).collect();
-        let rule = self.rules.rules().nth(index);
+        let rules: Vec<_> = self.access.rules.outcomes(&told.path, &told.method).into_iter().map(considered).collect();
+        let rule = self.access.rules.rules().nth(index);
         Explanation {
             rule: rule.map(|rule| rule.name.to_string()),
             rule_index: Some(index),
-            asks: rule.map(words::of_access),
+            asks: rule.map(text::of_access),
             rules,
             ..told
         }
     }
 
     /// What the credential would be good for, whether or not anybody asks.
-    fn token(&self, head: &Head<'_>, places: Places<'_>, now: Timestamp) -> TokenTold {
-        let token = match credential::read(head, places, self.cors.as_ref()) {
-            Ok(Credential::None) => return TokenTold::of("none", None),
+    fn token(&self, head: &Head<'_>, locations: TokenLocations<'_>, now: Timestamp) -> TokenReport {
+        let token = match credential::read(head, locations, self.access.cors.as_ref()) {
+            Ok(Credential::None) => return TokenReport::of("none", None),
             Ok(Credential::Bearer(token)) => token,
-            Ok(Credential::Malformed) => return TokenTold::of("malformed", Some("it is no bearer token".to_owned())),
-            Err(refusal) => return TokenTold::of("malformed", Some(refusal.detail.to_owned())),
+            Ok(Credential::Malformed) => return TokenReport::of("malformed", Some("it is no bearer token".to_owned())),
+            Err(refusal) => return TokenReport::of("malformed", Some(refusal.detail.to_owned())),
         };
-        match self.authorizer.authorize(token, now) {
-            Ok(identity) => TokenTold::valid(&identity),
+        match self.access.authorizer.authorize(token, now) {
+            Ok(identity) => TokenReport::valid(&identity),
             Err(code) => {
-                let why = self.authorizer.objection(token, now).map(|error| error.to_string());
-                TokenTold::of(code.as_str(), why)
+                let why = self.access.authorizer.objection(token, now).map(|error| error.to_string());
+                TokenReport::of(code.as_str(), why)
             }
         }
     }
 
-    fn stripped(&self, head: &Head<'_>, bytes: &[u8], passage: &Passage) -> Vec<Told> {
-        let gone = head.headers.iter().filter(|header| !passage.kept.contains(&Field::of(header, bytes)));
+    fn stripped(&self, head: &Head<'_>, request: &AdmittedRequest) -> Vec<HeaderNote> {
+        let gone = head.headers.iter().filter(|header| !request.forward.forwarded_headers.contains(&head.range(header)));
         gone.map(|header| {
-            let verdict: HeaderVerdict = self.headers.verdict(header.name);
+            let verdict: HeaderVerdict = self.headers.policy.verdict(header.name);
             let spent = header.name.eq_ignore_ascii_case("cookie")
-                && credential::without_cookies(head, &self.token_cookies).is_some();
-            Told::new(header.name, if spent { words::COOKIE } else { words::of_header(verdict, passage.websocket) })
+                && credential::without_cookies(head, &self.headers.token_cookies).is_some();
+            HeaderNote::new(
+                header.name,
+                if spent { text::COOKIE } else { text::of_header(verdict, request.forward.websocket) },
+            )
         })
         .collect()
     }
@@ -266,7 +276,7 @@ impl Explanation {
             would_refuse: None,
             method: method.to_owned(),
             path: path.to_owned(),
-            head: words::SOUND.to_owned(),
+            head: text::SOUND.to_owned(),
             path_reading: None,
             forward_auth: false,
             client_ip: origin.ip.to_string(),
@@ -274,7 +284,7 @@ impl Explanation {
             rule_index: None,
             asks: None,
             rules: Vec::new(),
-            token: TokenTold::of("none", None),
+            token: TokenReport::of("none", None),
             user: None,
             backend_gets: Vec::new(),
             stripped: Vec::new(),
@@ -282,7 +292,7 @@ impl Explanation {
     }
 }
 
-impl TokenTold {
+impl TokenReport {
     const fn of(state: &'static str, why: Option<String>) -> Self {
         Self { state, why, matters: false, user: None, user_type: None, roles: Vec::new(), issuer: None, expires: None }
     }
@@ -305,34 +315,37 @@ impl TokenTold {
 }
 
 /// Who is calling, as the backend is told.
-fn of_caller(identity: Option<&Identity>) -> Vec<Told> {
+fn of_caller(identity: Option<&Identity>) -> Vec<HeaderNote> {
     let headers = identity.into_iter().flat_map(|identity| &identity.headers);
     let mut told: Vec<_> =
-        headers.map(|(name, value)| Told::new(name.as_str(), String::from_utf8_lossy(value.as_bytes()))).collect();
-    told.push(Told::new(headers::AUTH_STATE_NAME.as_str(), if identity.is_some() { "authenticated" } else { "anonymous" }));
+        headers.map(|(name, value)| HeaderNote::new(name.as_str(), String::from_utf8_lossy(value.as_bytes()))).collect();
+    told.push(HeaderNote::new(
+        headers::AUTH_STATE_NAME.as_str(),
+        if identity.is_some() { "authenticated" } else { "anonymous" },
+    ));
     told
 }
 
 /// Everything that is set on a request to the backend.
-fn backend_gets(config: &Config, passage: &Passage, bytes: &[u8]) -> Vec<Told> {
-    let mut told = of_caller(passage.identity.as_deref());
-    let mut say = |name: &str, value: String| told.push(Told::new(&name.to_ascii_lowercase(), value));
-    if config.identity.assertion && passage.identity.is_some() {
+fn backend_gets(config: &Config, request: &AdmittedRequest, bytes: &[u8]) -> Vec<HeaderNote> {
+    let mut told = of_caller(request.identity.as_deref());
+    let mut say = |name: &str, value: String| told.push(HeaderNote::new(&name.to_ascii_lowercase(), value));
+    if config.identity.assertion && request.identity.is_some() {
         say(headers::AUTH_ASSERTION, "(signed anew)".to_owned());
     }
     if config.upstream.shared_secret.is_some() {
         say(&config.upstream.shared_secret_header, "(upstream.shared_secret)".to_owned());
     }
-    say("x-forwarded-for", passage.origin.ip.to_string());
+    say("x-forwarded-for", request.origin.ip.to_string());
     // Only a gate that reports lets it pass.
-    if !passage.kept.iter().any(|field| bytes[field.name()].eq_ignore_ascii_case(b"x-real-ip")) {
-        say("x-real-ip", passage.origin.ip.to_string());
+    if !request.forward.forwarded_headers.iter().any(|field| bytes[field.name()].eq_ignore_ascii_case(b"x-real-ip")) {
+        say("x-real-ip", request.origin.ip.to_string());
     }
-    say("x-forwarded-proto", if passage.origin.https { "https" } else { "http" }.to_owned());
-    if let Some(host) = &passage.host {
+    say("x-forwarded-proto", if request.origin.https { "https" } else { "http" }.to_owned());
+    if let Some(host) = &request.forward.host {
         say("x-forwarded-host", String::from_utf8_lossy(host.as_bytes()).into_owned());
     }
-    say("x-request-id", passage.request_id.clone().unwrap_or_else(|| "(made anew)".to_owned()));
+    say("x-request-id", request.log.request_id.clone().unwrap_or_else(|| "(made anew)".to_owned()));
     told
 }
 

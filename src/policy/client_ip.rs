@@ -24,7 +24,7 @@ pub struct Origin {
 
 impl Origin {
     /// The connection itself is safe or not; of one from a trusted proxy, the proxy says what the client's was.
-    pub const fn come_by(&mut self, tls: bool) {
+    pub const fn mark_tls(&mut self, tls: bool) {
         self.https |= tls && !self.trusted_peer;
     }
 }

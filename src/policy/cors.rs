@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, header};
 
-use super::Head;
+use super::head::Head;
 use crate::config::CorsConfig;
 
 /// Header fields for an answer of ours.
@@ -24,7 +24,7 @@ const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PAT
 pub struct Cors {
     origins: Origins,
     /// For requests of nobody who is allowed.
-    stranger: CorsFields,
+    default: CorsFields,
     credentials: bool,
 }
 
@@ -55,24 +55,24 @@ impl Cors {
         match (everybody, listed.is_empty()) {
             (true, _) => {
                 let origins = Origins::Everybody(Allowed::new(config, "*")?);
-                Some(Self { origins, stranger: Arc::new([]), credentials })
+                Some(Self { origins, default: Arc::new([]), credentials })
             }
             (false, true) => None,
             (false, false) => {
                 let vary = (header::VARY, HeaderValue::from_static("Origin"));
-                Some(Self { origins: Origins::Listed(listed), stranger: Arc::new([vary]), credentials })
+                Some(Self { origins: Origins::Listed(listed), default: Arc::new([vary]), credentials })
             }
         }
     }
 
     /// The fields of an answer to this request.
     pub fn answer(&self, head: &Head<'_>) -> CorsFields {
-        self.allowed(head).map_or(&self.stranger, |allowed| &allowed.answer).clone()
+        self.allowed(head).map_or(&self.default, |allowed| &allowed.answer).clone()
     }
 
     /// The fields of the answer to this preflight.
     pub fn preflight(&self, head: &Head<'_>) -> CorsFields {
-        self.allowed(head).map_or(&self.stranger, |allowed| &allowed.preflight).clone()
+        self.allowed(head).map_or(&self.default, |allowed| &allowed.preflight).clone()
     }
 
     /// Whether the page that sent this may use what the browser keeps for us: it is listed, and credentials are allowed.
@@ -113,7 +113,7 @@ impl Allowed {
 }
 
 /// The method that a preflight asks about; `None` for every other request, `OPTIONS` of other kinds too.
-pub fn asked_method<'a>(head: &Head<'a>) -> Option<&'a str> {
+pub fn requested_method<'a>(head: &Head<'a>) -> Option<&'a str> {
     if head.method != "OPTIONS" {
         return None;
     }
@@ -145,7 +145,7 @@ mod tests {
 
     fn with_head<T>(method: &str, sent: &[(&str, &str)], look: impl FnOnce(&Head<'_>) -> T) -> T {
         let headers: Vec<_> = sent.iter().map(|(name, value)| httparse::Header { name, value: value.as_bytes() }).collect();
-        look(&Head { method, target: "/", version: HttpVersion::Http11, headers: &headers })
+        look(&Head { method, target: "/", version: HttpVersion::Http11, headers: &headers, bytes: b"", is_followed: false })
     }
 
     fn lines(fields: &CorsFields) -> Vec<String> {
@@ -237,7 +237,7 @@ mod tests {
             ("GET", &[origin, method], None),
             ("POST", &[origin, method], None),
         ] {
-            let is = with_head(request, sent, |head| asked_method(head).map(str::to_owned));
+            let is = with_head(request, sent, |head| requested_method(head).map(str::to_owned));
             assert_eq!(is.as_deref(), asked, "{request} {sent:?}");
         }
     }

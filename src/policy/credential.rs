@@ -10,7 +10,7 @@
 //! Must stay true: several credentials are refused, since proxies and backends differ on which one counts, and so are several
 //! `Authorization` fields and several parameters, empty or not; nothing is decoded or repaired; a cookie is worth nothing to a page of another site that changes something or opens a WebSocket.
 
-use super::{Cors, Head, Refusal};
+use super::{cors::Cors, head::Head, reject_reason::RejectReason};
 use crate::error::ErrorCode;
 
 /// The parameter that may bring a token (RFC 6750 section 2.3).
@@ -39,7 +39,7 @@ impl std::fmt::Debug for Credential<'_> {
 
 /// Where a token may stand besides `Authorization: Bearer`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Places<'r> {
+pub struct TokenLocations<'r> {
     /// In `Authorization`, without a scheme.
     pub bare: bool,
     /// In the cookie of this name.
@@ -47,11 +47,11 @@ pub struct Places<'r> {
     /// In the query. The request is a WebSocket handshake.
     pub query: bool,
     /// A proxy asks about the request, and may keep some of it to itself.
-    pub asked: bool,
+    pub forward_auth: bool,
 }
 
 /// Reads the credential.
-pub fn read<'a>(head: &Head<'a>, places: Places<'_>, cors: Option<&Cors>) -> Result<Credential<'a>, Refusal> {
+pub fn read<'a>(head: &Head<'a>, places: TokenLocations<'_>, cors: Option<&Cors>) -> Result<Credential<'a>, RejectReason> {
     let credential = in_header(head, places.bare)?;
     if places.cookie.is_none() && !places.query {
         return Ok(credential);
@@ -59,11 +59,11 @@ pub fn read<'a>(head: &Head<'a>, places: Places<'_>, cors: Option<&Cors>) -> Res
     in_other_places(head, credential, places, cors)
 }
 
-fn in_header<'a>(head: &Head<'a>, bare: bool) -> Result<Credential<'a>, Refusal> {
+fn in_header<'a>(head: &Head<'a>, bare: bool) -> Result<Credential<'a>, RejectReason> {
     let mut values = head.values("authorization");
     let Some(value) = values.next() else { return Ok(Credential::None) };
     if values.next().is_some() {
-        return Err(Refusal::broken("A request has one Authorization header at most."));
+        return Err(RejectReason::malformed("A request has one Authorization header at most."));
     }
     if value.is_empty() {
         return Ok(Credential::None);
@@ -75,9 +75,9 @@ fn in_header<'a>(head: &Head<'a>, bare: bool) -> Result<Credential<'a>, Refusal>
 fn in_other_places<'a>(
     head: &Head<'a>,
     in_header: Credential<'a>,
-    places: Places<'_>,
+    places: TokenLocations<'_>,
     cors: Option<&Cors>,
-) -> Result<Credential<'a>, Refusal> {
+) -> Result<Credential<'a>, RejectReason> {
     let as_credential = |text: &'a [u8]| match text {
         [] => Credential::None,
         _ => b64token(text).map_or(Credential::Malformed, Credential::Bearer),
@@ -93,14 +93,17 @@ fn in_other_places<'a>(
     let brought = cookies.map(|value| (value, true)).chain(parameters.map(|value| (value, false)));
     for (value, is_cookie) in brought {
         if is_there {
-            return Err(Refusal::wrong(ErrorCode::RequestMalformed, "A request has one credential at most."));
+            return Err(RejectReason::new(ErrorCode::RequestMalformed, "A request has one credential at most."));
         }
         is_there = true;
         found = as_credential(value);
         of_cookie = is_cookie;
     }
-    if of_cookie && !may_use_cookie(head, places.asked, cors) {
-        return Err(Refusal::wrong(ErrorCode::Forbidden, "A page of another site may not act with the cookie of this one."));
+    if of_cookie && !may_use_cookie(head, places.forward_auth, cors) {
+        return Err(RejectReason::new(
+            ErrorCode::Forbidden,
+            "A page of another site may not act with the cookie of this one.",
+        ));
     }
     Ok(found)
 }
@@ -110,7 +113,7 @@ fn in_other_places<'a>(
 /// Browsers say so themselves in `Sec-Fetch-Site` (Fetch Metadata, section 2.3); those that do not send `Origin` with everything that
 /// is not a plain read, and with WebSocket handshakes (RFC 6454, RFC 6455 section 10.2). Neither is there where no browser is; a
 /// proxy that asks may have kept them, so there what is no read is refused without them.
-fn may_use_cookie(head: &Head<'_>, asked: bool, cors: Option<&Cors>) -> bool {
+fn may_use_cookie(head: &Head<'_>, forward_auth: bool, cors: Option<&Cors>) -> bool {
     let has = |name| head.values(name).next().is_some();
     // Proxies that ask do not show `Upgrade`, and some of them none of the others.
     let websocket = ["upgrade", "sec-websocket-version", "sec-websocket-key", "sec-websocket-protocol"].into_iter().any(has);
@@ -123,7 +126,7 @@ fn may_use_cookie(head: &Head<'_>, asked: bool, cors: Option<&Cors>) -> bool {
         return (site == b"same-origin" || site == b"none") && sites.next().is_none();
     }
     let mut origins = head.values("origin");
-    let Some(origin) = origins.next() else { return !asked };
+    let Some(origin) = origins.next() else { return !forward_auth };
     let authority = origin.strip_prefix(b"https://").or_else(|| origin.strip_prefix(b"http://"));
     let host = head.values("host").next();
     origins.next().is_none() && authority.zip(host).is_some_and(|(authority, host)| authority.eq_ignore_ascii_case(host))

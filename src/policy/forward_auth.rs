@@ -12,7 +12,13 @@ use std::net::{IpAddr, Ipv4Addr};
 use http::HeaderName;
 use ipnet::IpNet;
 
-use super::{DropReason, Head, HeaderVerdict, Refusal, Target, framing::METHODS};
+use super::{
+    framing::METHODS,
+    head::Head,
+    headers::{DropReason, HeaderVerdict},
+    path::Target,
+    reject_reason::RejectReason,
+};
 use crate::{
     config::{Config, ForgedHeaders, ForwardAuthDialect},
     error::ErrorCode,
@@ -29,14 +35,14 @@ pub struct ForwardAuth {
     route: String,
     dialect: ForwardAuthDialect,
     callers: Vec<IpNet>,
-    refuses_forged: bool,
+    rejects_spoofed: bool,
     /// What the proxy has to take from the client's request wherever the answer does not set it.
-    managed: Vec<HeaderName>,
+    reserved: Vec<HeaderName>,
 }
 
 /// A question of a proxy: may this request pass?
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Question<'a> {
+pub struct AuthRequest<'a> {
     pub method: &'a str,
     /// As the client sent it: path and query.
     pub target: &'a str,
@@ -45,20 +51,20 @@ pub struct Question<'a> {
 }
 
 impl ForwardAuth {
-    /// `None`: off. `managed`: names that only menshen may set.
-    pub fn compile(config: &Config, managed: impl Iterator<Item = HeaderName>) -> Option<Self> {
+    /// `None`: off. `reserved`: names that only menshen may set.
+    pub fn compile(config: &Config, reserved: impl Iterator<Item = HeaderName>) -> Option<Self> {
         let section = &config.forward_auth;
         section.enabled.then(|| Self {
             route: format!("{}{ROUTE}", config.auth.prefix),
             dialect: section.dialect,
             callers: section.trusted_callers.clone(),
-            refuses_forged: section.forged_headers == ForgedHeaders::Refuse,
-            managed: managed.collect(),
+            rejects_spoofed: section.forged_headers == ForgedHeaders::Refuse,
+            reserved: reserved.collect(),
         })
     }
 
     /// Whether a request with this target, as sent, is a question.
-    pub fn is_asked(&self, target: &str) -> bool {
+    pub fn is_auth_request(&self, target: &str) -> bool {
         match (target.strip_prefix(&self.route), self.dialect) {
             (None, _) => false,
             (Some(rest), ForwardAuthDialect::Envoy) => rest.starts_with('/'),
@@ -69,15 +75,15 @@ impl ForwardAuth {
     }
 
     /// What is asked, or why there is no answer but no. `peer`: `None` on a Unix socket. `read` checks a target and finds its parts.
-    pub fn question<'a>(
+    pub fn auth_request<'a>(
         &self,
         head: &Head<'a>,
         peer: Option<IpAddr>,
-        read: impl Fn(&'a str, &str) -> Result<Target<'a>, Refusal>,
-    ) -> Result<Question<'a>, Refusal> {
+        read: impl Fn(&'a str, &str) -> Result<Target<'a>, RejectReason>,
+    ) -> Result<AuthRequest<'a>, RejectReason> {
         let peer = ClientIp::new(peer.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))).address();
         if !self.callers.iter().any(|network| network.contains(&peer)) {
-            return Err(Refusal::wrong(ErrorCode::Forbidden, "forward_auth.trusted_callers does not list this address."));
+            return Err(RejectReason::new(ErrorCode::Forbidden, "forward_auth.trusted_callers does not list this address."));
         }
         let (method, target) = match self.dialect {
             ForwardAuthDialect::Nginx => (only(head, "x-original-method")?, only(head, "x-original-uri")?),
@@ -85,14 +91,14 @@ impl ForwardAuth {
             ForwardAuthDialect::Envoy => (head.method, head.target.get(self.route.len()..).unwrap_or_default()),
         };
         if !METHODS.contains(&method) {
-            return Err(Refusal::wrong(ErrorCode::MethodNotAllowed, "This method is not passed on."));
+            return Err(RejectReason::new(ErrorCode::MethodNotAllowed, "This method is not passed on."));
         }
-        Ok(Question { method, target, parts: read(target, method)? })
+        Ok(AuthRequest { method, target, parts: read(target, method)? })
     }
 
     /// Whether a header of the client must not reach the backend, which here the proxy has to see to. What the proxy itself
     /// adds is not meant.
-    pub fn is_forged(&self, name: &str, verdict: HeaderVerdict) -> bool {
+    pub fn is_spoofed(&self, name: &str, verdict: HeaderVerdict) -> bool {
         let ours = match self.dialect {
             ForwardAuthDialect::Nginx => ["x-original-method", "x-original-uri"].as_slice(),
             ForwardAuthDialect::Traefik => [].as_slice(),
@@ -107,8 +113,8 @@ impl ForwardAuth {
     }
 
     /// Whether a forged header is a reason to say no. Envoy removes them instead.
-    pub fn refuses_forged(&self) -> bool {
-        self.refuses_forged && !self.tells_what_to_remove()
+    pub fn rejects_spoofed(&self) -> bool {
+        self.rejects_spoofed && !self.tells_what_to_remove()
     }
 
     /// Whether this proxy removes the headers that the answer names.
@@ -117,8 +123,8 @@ impl ForwardAuth {
     }
 
     /// Names that only menshen may set.
-    pub fn managed(&self) -> &[HeaderName] {
-        &self.managed
+    pub fn reserved(&self) -> &[HeaderName] {
+        &self.reserved
     }
 }
 
@@ -127,8 +133,8 @@ const fn is_foreign(verdict: HeaderVerdict) -> bool {
     match verdict {
         HeaderVerdict::Pass | HeaderVerdict::Handshake => false,
         HeaderVerdict::Drop(reason) => match reason {
-            DropReason::Managed
-            | DropReason::Reserved
+            DropReason::Reserved
+            | DropReason::ReservedPrefix
             | DropReason::Override
             | DropReason::WechatCloud
             | DropReason::OddName => true,
@@ -142,12 +148,12 @@ fn begins_with_envoy(name: &str) -> bool {
 }
 
 /// The one value of a header that a proxy sets.
-fn only<'a>(head: &Head<'a>, name: &str) -> Result<&'a str, Refusal> {
+fn only<'a>(head: &Head<'a>, name: &str) -> Result<&'a str, RejectReason> {
     let mut values = head.values(name);
     let value = values.next().and_then(|value| str::from_utf8(value).ok()).filter(|value| !value.is_empty());
     match (value, values.next()) {
         (Some(value), None) => Ok(value),
-        (_, _) => Err(Refusal::wrong(
+        (_, _) => Err(RejectReason::new(
             ErrorCode::RequestMalformed,
             "The question does not say once which request it is about, as forward_auth.dialect has it.",
         )),
@@ -167,13 +173,20 @@ mod tests {
         ForwardAuth::compile(&config, std::iter::empty()).unwrap()
     }
 
-    /// Method and target asked about, or the code of the refusal.
+    /// Method and target asked about, or the code of the reason.
     fn ask(dialect: ForwardAuthDialect, peer: &str, line: (&str, &str), sent: &[(&str, &str)]) -> Result<String, ErrorCode> {
         let headers: Vec<_> = sent.iter().map(|(name, value)| httparse::Header { name, value: value.as_bytes() }).collect();
-        let head = Head { method: line.0, target: line.1, version: HttpVersion::Http11, headers: &headers };
+        let head = Head {
+            method: line.0,
+            target: line.1,
+            version: HttpVersion::Http11,
+            headers: &headers,
+            bytes: b"",
+            is_followed: false,
+        };
         let peer = (!peer.is_empty()).then(|| peer.parse().unwrap());
-        let asked = compiled(dialect).question(&head, peer, |target, _| path::check(target));
-        asked.map(|asked| format!("{} {}", asked.method, asked.target)).map_err(|refusal| refusal.code)
+        let asked = compiled(dialect).auth_request(&head, peer, |target, _| path::check(target));
+        asked.map(|asked| format!("{} {}", asked.method, asked.target)).map_err(|reason| reason.code)
     }
 
     #[test]
@@ -195,9 +208,9 @@ mod tests {
             ("/AUTH/verify", false, false),
             ("/x/auth/verify", false, false),
         ] {
-            assert_eq!(compiled(ForwardAuthDialect::Nginx).is_asked(target), header, "{target}");
-            assert_eq!(compiled(ForwardAuthDialect::Traefik).is_asked(target), header, "{target}");
-            assert_eq!(compiled(ForwardAuthDialect::Envoy).is_asked(target), prefix, "{target}");
+            assert_eq!(compiled(ForwardAuthDialect::Nginx).is_auth_request(target), header, "{target}");
+            assert_eq!(compiled(ForwardAuthDialect::Traefik).is_auth_request(target), header, "{target}");
+            assert_eq!(compiled(ForwardAuthDialect::Envoy).is_auth_request(target), prefix, "{target}");
         }
     }
 
@@ -280,7 +293,7 @@ mod tests {
             ("Cookie", [false; 3]),
             ("Connection", [false; 3]),
         ] {
-            let forged = |dialect| compiled(dialect).is_forged(name, policy.verdict(name));
+            let forged = |dialect| compiled(dialect).is_spoofed(name, policy.verdict(name));
             assert_eq!(forged(ForwardAuthDialect::Nginx), nginx, "{name}");
             assert_eq!(forged(ForwardAuthDialect::Traefik), traefik, "{name}");
             assert_eq!(forged(ForwardAuthDialect::Envoy), envoy, "{name}");

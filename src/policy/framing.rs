@@ -6,7 +6,10 @@
 //! Must stay true: at most one of `Content-Length` and `Transfer-Encoding`, once, in its one canonical spelling; exactly one
 //! valid `Host`; no second value of a field that decides anything. Every refusal closes, since what follows is in doubt.
 
-use super::{Head, HttpVersion, Refusal};
+use super::{
+    head::{Head, HttpVersion},
+    reject_reason::RejectReason,
+};
 use crate::error::ErrorCode;
 
 /// Methods that pass, for `Allow` too: those of RFC 9110 and RFC 5789 whose meaning backends agree on.
@@ -16,26 +19,26 @@ use crate::error::ErrorCode;
 pub const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
 /// Longest body that can be announced, in bytes: the largest number that every JSON and floating point reader keeps exact.
-pub const MAX_LENGTH: u64 = 1 << 53;
+pub const MAX_BODY_LEN: u64 = 1 << 53;
 
 /// The version of the WebSocket protocol (RFC 6455 section 4.1).
 pub const WEBSOCKET_VERSION: &str = "13";
 
 /// Most options in `Connection`: each names a field to be looked for.
-const MOST_CONNECTION_OPTIONS: usize = 9;
+const MAX_CONNECTION_OPTIONS: usize = 9;
 
 /// How long the body is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Body {
+pub enum BodyLength {
     /// Nothing announced: a request without a body (RFC 9112 section 6.3).
     None,
-    /// So many bytes, 0 to [`MAX_LENGTH`].
+    /// So many bytes, 0 to [`MAX_BODY_LEN`].
     Length(u64),
-    /// Chunked transfer coding.
-    Chunked,
+    /// Not announced: chunked transfer coding.
+    Unknown,
 }
 
-impl Body {
+impl BodyLength {
     /// Whether no byte of a body follows the head.
     pub const fn is_empty(self) -> bool {
         matches!(self, Self::None | Self::Length(0))
@@ -45,11 +48,11 @@ impl Body {
 /// What the head says of the message and the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Framing {
-    pub body: Body,
+    pub body: BodyLength,
     /// A valid WebSocket handshake (RFC 6455 section 4.1). No other upgrade is one: their header has no effect.
     pub websocket: bool,
     /// The client waits for a 100 before it sends the body.
-    pub expect_continue: bool,
+    pub expects_continue: bool,
     /// The client wants to send more on this connection (RFC 9112 section 9.3).
     pub keep_alive: bool,
 }
@@ -62,42 +65,38 @@ pub struct FramingLimits {
 }
 
 /// Reads the framing of a head, or says why it has none.
-pub fn check(head: &Head<'_>, limits: &FramingLimits) -> Result<Framing, Refusal> {
+pub fn check(head: &Head<'_>, limits: &FramingLimits) -> Result<Framing, RejectReason> {
     if head.headers.len() > limits.max_headers {
-        return Err(Refusal::broken("There are too many header fields."));
+        return Err(RejectReason::malformed("There are too many header fields."));
     }
     check_method(head.method)?;
-    let fields = Fields::collect(head)?;
+    let fields = DecidingFields::collect(head)?;
     fields.check_host(head.version)?;
     let body = fields.body(head.version)?;
-    let expect_continue = fields.expect_continue(head.version, body)?;
+    let expects_continue = fields.expects_continue(head.version, body)?;
     let websocket = fields.websocket(head, body)?;
-    let keep_alive = !fields.close && (head.version == HttpVersion::Http11 || fields.keep_alive);
-    Ok(Framing { body, websocket, expect_continue, keep_alive })
-}
-
-/// Bytes that came together with the head of a WebSocket handshake: there can be none before the answer (CVE-2026-2833).
-pub const fn check_rest(framing: &Framing, rest: &[u8]) -> Result<(), Refusal> {
-    if framing.websocket && !rest.is_empty() {
-        return Err(Refusal::broken("A WebSocket handshake is not followed by anything before its answer."));
+    if websocket && head.is_followed {
+        // There can be nothing before the answer (CVE-2026-2833).
+        return Err(RejectReason::malformed("A WebSocket handshake is not followed by anything before its answer."));
     }
-    Ok(())
+    let keep_alive = !fields.close && (head.version == HttpVersion::Http11 || fields.keep_alive);
+    Ok(Framing { body, websocket, expects_continue, keep_alive })
 }
 
-fn check_method(method: &str) -> Result<(), Refusal> {
+fn check_method(method: &str) -> Result<(), RejectReason> {
     if METHODS.contains(&method) {
         return Ok(());
     }
     // Some backends fold case, so `get` may become a GET behind rules that saw none.
     if method.is_empty() || !method.bytes().all(|b| b.is_ascii_uppercase()) {
-        return Err(Refusal::broken("The method is not valid."));
+        return Err(RejectReason::malformed("The method is not valid."));
     }
-    Err(Refusal { code: ErrorCode::MethodNotAllowed, detail: "This method is not passed on.", close: true })
+    Err(RejectReason { code: ErrorCode::MethodNotAllowed, detail: "This method is not passed on.", close: true })
 }
 
 /// The fields that decide, each at most once, and the options in `Connection`.
 #[derive(Default)]
-struct Fields<'a> {
+struct DecidingFields<'a> {
     host: Option<&'a [u8]>,
     content_length: Option<&'a [u8]>,
     transfer_encoding: Option<&'a [u8]>,
@@ -113,8 +112,8 @@ struct Fields<'a> {
     connection_options: usize,
 }
 
-impl<'a> Fields<'a> {
-    fn collect(head: &Head<'a>) -> Result<Self, Refusal> {
+impl<'a> DecidingFields<'a> {
+    fn collect(head: &Head<'a>) -> Result<Self, RejectReason> {
         let mut fields = Self::default();
         for header in head.headers {
             // The length tells nearly all other headers apart at once.
@@ -139,11 +138,11 @@ impl<'a> Fields<'a> {
                 _ => continue,
             };
             if header.name.eq_ignore_ascii_case(name) && slot.replace(header.value).is_some() {
-                return Err(Refusal::broken("A header that may be there once is there twice."));
+                return Err(RejectReason::malformed("A header that may be there once is there twice."));
             }
         }
-        if fields.connection_options > MOST_CONNECTION_OPTIONS {
-            return Err(Refusal::broken("The Connection header has too many options."));
+        if fields.connection_options > MAX_CONNECTION_OPTIONS {
+            return Err(RejectReason::malformed("The Connection header has too many options."));
         }
         Ok(fields)
     }
@@ -159,41 +158,43 @@ impl<'a> Fields<'a> {
     }
 
     /// HTTP/1.0 has no `Host` of its own, and simple health checks send none.
-    fn check_host(&self, version: HttpVersion) -> Result<(), Refusal> {
+    fn check_host(&self, version: HttpVersion) -> Result<(), RejectReason> {
         match (self.host, version) {
             (Some(host), _) if is_host(host) => Ok(()),
-            (Some(_), _) => Err(Refusal::broken("The Host header is not a host name with an optional port.")),
+            (Some(_), _) => Err(RejectReason::malformed("The Host header is not a host name with an optional port.")),
             (None, HttpVersion::Http10) => Ok(()),
-            (None, HttpVersion::Http11) => Err(Refusal::broken("The Host header is missing.")),
+            (None, HttpVersion::Http11) => Err(RejectReason::malformed("The Host header is missing.")),
         }
     }
 
-    fn body(&self, version: HttpVersion) -> Result<Body, Refusal> {
+    fn body(&self, version: HttpVersion) -> Result<BodyLength, RejectReason> {
         match (self.content_length, self.transfer_encoding) {
-            (None, None) => Ok(Body::None),
-            (Some(_), Some(_)) => Err(Refusal::broken("Content-Length and Transfer-Encoding exclude each other.")),
+            (None, None) => Ok(BodyLength::None),
+            (Some(_), Some(_)) => Err(RejectReason::malformed("Content-Length and Transfer-Encoding exclude each other.")),
             (Some(length), None) => canonical_length(length)
-                .map(Body::Length)
-                .ok_or(Refusal::broken("Content-Length is not one plain decimal number.")),
-            (None, Some(_)) if version == HttpVersion::Http10 => Err(Refusal::broken("HTTP/1.0 has no Transfer-Encoding.")),
-            (None, Some(coding)) if coding.eq_ignore_ascii_case(b"chunked") => Ok(Body::Chunked),
-            (None, Some(_)) => Err(Refusal::broken("Transfer-Encoding can only be chunked.")),
+                .map(BodyLength::Length)
+                .ok_or(RejectReason::malformed("Content-Length is not one plain decimal number.")),
+            (None, Some(_)) if version == HttpVersion::Http10 => {
+                Err(RejectReason::malformed("HTTP/1.0 has no Transfer-Encoding."))
+            }
+            (None, Some(coding)) if coding.eq_ignore_ascii_case(b"chunked") => Ok(BodyLength::Unknown),
+            (None, Some(_)) => Err(RejectReason::malformed("Transfer-Encoding can only be chunked.")),
         }
     }
 
     /// RFC 9110 section 10.1.1. An expectation without a body to wait for has been a smuggling vector of its own.
-    fn expect_continue(&self, version: HttpVersion, body: Body) -> Result<bool, Refusal> {
+    fn expects_continue(&self, version: HttpVersion, body: BodyLength) -> Result<bool, RejectReason> {
         let Some(expect) = self.expect else { return Ok(false) };
         if !expect.eq_ignore_ascii_case(b"100-continue") {
-            return Err(Refusal::broken("Expect can only be 100-continue."));
+            return Err(RejectReason::malformed("Expect can only be 100-continue."));
         }
-        if body == Body::None {
-            return Err(Refusal::broken("Expect needs a body."));
+        if body == BodyLength::None {
+            return Err(RejectReason::malformed("Expect needs a body."));
         }
         Ok(version == HttpVersion::Http11 && !body.is_empty())
     }
 
-    fn websocket(&self, head: &Head<'_>, body: Body) -> Result<bool, Refusal> {
+    fn websocket(&self, head: &Head<'_>, body: BodyLength) -> Result<bool, RejectReason> {
         let Some(upgrade) = self.upgrade else { return Ok(false) };
         let mut protocols = upgrade.split(|&b| b == b',').map(<[u8]>::trim_ascii);
         if !protocols.any(|protocol| protocol.eq_ignore_ascii_case(b"websocket")) {
@@ -206,14 +207,14 @@ impl<'a> Fields<'a> {
             && self.connection_upgrade;
         if asks && self.websocket_version != Some(WEBSOCKET_VERSION.as_bytes()) {
             // Of another version, more may follow the head than HTTP knows of, as the 8 bytes of hixie-76.
-            return Err(Refusal {
+            return Err(RejectReason {
                 code: ErrorCode::WebsocketVersionUnsupported,
                 detail: "WebSocket is spoken here in version 13 (RFC 6455).",
                 close: true,
             });
         }
         let valid = asks && self.websocket_key.is_some_and(is_websocket_key);
-        if valid { Ok(true) } else { Err(Refusal::broken("The WebSocket handshake is not valid.")) }
+        if valid { Ok(true) } else { Err(RejectReason::malformed("The WebSocket handshake is not valid.")) }
     }
 }
 
@@ -224,7 +225,7 @@ fn canonical_length(value: &[u8]) -> Option<u64> {
         return None;
     }
     let length = value.iter().fold(0_u64, |sum, digit| sum * 10 + u64::from(digit - b'0'));
-    (length <= MAX_LENGTH).then_some(length)
+    (length <= MAX_BODY_LEN).then_some(length)
 }
 
 /// `host [":" port]` (RFC 9110 section 7.2), the host a name, an IPv4 address or an IPv6 address in brackets. Of RFC 3986's

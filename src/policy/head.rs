@@ -4,16 +4,16 @@
 //! a line end, any number of empty lines in front) is refused here, because a server behind may not forgive it.
 //!
 //! Must stay true: every line of a parsed head ends in CRLF; names are tokens (RFC 9110 section 5.6.2) of at most
-//! [`MAX_NAME_BYTES`]; values hold no NUL, CR, LF or other control byte but the tab; no line is folded.
+//! [`MAX_NAME_LEN`]; values hold no NUL, CR, LF or other control byte but the tab; no line is folded.
 
-use std::{fmt, mem::MaybeUninit};
+use std::{fmt, mem::MaybeUninit, ops::Range};
 
 use httparse::{Error, Header, Status};
 
-use super::Refusal;
+use super::reject_reason::RejectReason;
 
 /// Longest header name. Real ones stay below 50; beyond 255 a proxy has wrapped its counter (CVE-2021-40346).
-pub const MAX_NAME_BYTES: usize = 128;
+pub const MAX_NAME_LEN: usize = 128;
 
 /// The version in a request line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub enum HttpVersion {
 /// A request head, borrowed from the bytes it came in.
 #[derive(Clone, Copy)]
 pub struct Head<'a> {
+    /// All of the head. Everything else here is part of it.
+    pub bytes: &'a [u8],
     /// As sent; case matters (RFC 9110 section 9.1).
     pub method: &'a str,
     /// The request target as sent, query included.
@@ -32,12 +34,43 @@ pub struct Head<'a> {
     pub version: HttpVersion,
     /// In the order they came, duplicates included; values without the white space around them.
     pub headers: &'a [Header<'a>],
+    /// Bytes have come with the head that follow it.
+    pub is_followed: bool,
+}
+
+/// A header field, as ranges of the bytes of its head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeaderRange {
+    name: (u32, u32),
+    value: (u32, u32),
+}
+
+impl HeaderRange {
+    /// Where the name is.
+    pub const fn name(self) -> Range<usize> {
+        self.name.0 as usize..self.name.1 as usize
+    }
+
+    /// Where the value is, without the white space around it.
+    pub const fn value(self) -> Range<usize> {
+        self.value.0 as usize..self.value.1 as usize
+    }
 }
 
 impl<'a> Head<'a> {
     /// Every value of a header, in order; the name in any case.
     pub fn values(&self, name: &str) -> impl DoubleEndedIterator<Item = &'a [u8]> {
         self.headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value)
+    }
+
+    /// Where a header of this head is in its bytes.
+    pub fn range(&self, header: &Header<'_>) -> HeaderRange {
+        let range = |part: &[u8]| {
+            let start = part.as_ptr().addr().wrapping_sub(self.bytes.as_ptr().addr());
+            let end = start.saturating_add(part.len());
+            (u32::try_from(start).unwrap_or(u32::MAX), u32::try_from(end).unwrap_or(u32::MAX))
+        };
+        HeaderRange { name: range(header.name.as_bytes()), value: range(header.value) }
     }
 }
 
@@ -51,36 +84,37 @@ impl fmt::Debug for Head<'_> {
 /// What the bytes read so far are.
 #[derive(Debug, Clone, Copy)]
 pub enum Parsed<'a> {
-    /// A whole head; `length` bytes of it, and what follows is the body or the next request.
-    Complete { head: Head<'a>, length: usize },
+    /// A whole head; what follows its bytes is the body or the next request.
+    Complete(Head<'a>),
     /// The beginning of one.
     Partial,
 }
 
 /// Reads a head. There are as many header fields at most as there are `slots`.
-pub fn parse<'b: 'h, 'h>(bytes: &'b [u8], slots: &'h mut [MaybeUninit<Header<'b>>]) -> Result<Parsed<'h>, Refusal> {
+pub fn parse<'b: 'h, 'h>(bytes: &'b [u8], slots: &'h mut [MaybeUninit<Header<'b>>]) -> Result<Parsed<'h>, RejectReason> {
     // One empty line in front is forgiven, as RFC 9112 section 2.2 asks; a stream of them is not a request.
     if bytes.starts_with(b"\n") || bytes.starts_with(b"\r\n\r\n") || bytes.starts_with(b"\r\n\n") {
-        return Err(Refusal::broken("The request does not begin with a request line."));
+        return Err(RejectReason::malformed("The request does not begin with a request line."));
     }
     let mut request = httparse::Request::new(&mut []);
     let length = match request.parse_with_uninit_headers(bytes, slots) {
         Ok(Status::Complete(length)) => length,
         Ok(Status::Partial) => return Ok(Parsed::Partial),
-        Err(error) => return Err(refusal(error)),
+        Err(error) => return Err(reason(error)),
     };
     let (Some(method), Some(target), Some(version)) = (request.method, request.path, request.version) else {
-        return Err(Refusal::broken("The request line is not complete."));
+        return Err(RejectReason::malformed("The request line is not complete."));
     };
     let version = if version == 0 { HttpVersion::Http10 } else { HttpVersion::Http11 };
     if !lines_end_in_crlf(&bytes[..length]) {
-        return Err(Refusal::broken("Lines of a request head end in CRLF."));
+        return Err(RejectReason::malformed("Lines of a request head end in CRLF."));
     }
     let headers: &[Header<'_>] = request.headers;
-    if headers.iter().any(|header| header.name.len() > MAX_NAME_BYTES) {
-        return Err(Refusal::broken("A header name is too long."));
+    if headers.iter().any(|header| header.name.len() > MAX_NAME_LEN) {
+        return Err(RejectReason::malformed("A header name is too long."));
     }
-    Ok(Parsed::Complete { head: Head { method, target, version, headers }, length })
+    let (bytes, rest) = bytes.split_at(length);
+    Ok(Parsed::Complete(Head { bytes, method, target, version, headers, is_followed: !rest.is_empty() }))
 }
 
 /// Whether `bytes` may hold a whole head, when nothing but the bytes after the first `seen` is new.
@@ -109,8 +143,8 @@ fn lines_end_in_crlf(head: &[u8]) -> bool {
     memchr::memchr_iter(b'\n', head).all(|at| at > 0 && head[at - 1] == b'\r')
 }
 
-const fn refusal(error: Error) -> Refusal {
-    Refusal::broken(match error {
+const fn reason(error: Error) -> RejectReason {
+    RejectReason::malformed(match error {
         Error::HeaderName => "A header name is not valid, or a header line is folded.",
         Error::HeaderValue => "A header value has a control character.",
         Error::NewLine => "Lines of a request head end in CRLF.",

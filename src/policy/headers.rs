@@ -12,7 +12,7 @@ use std::collections::HashSet;
 
 use http::HeaderName;
 
-use super::Head;
+use super::head::Head;
 use crate::config::{Config, IdentityConfig, UpstreamAuthorization};
 use names::{Kind, STANDARD};
 
@@ -63,9 +63,9 @@ pub enum HeaderVerdict {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DropReason {
     /// An identity header in some spelling.
-    Managed,
-    /// Under one of `identity.reserved_prefixes`.
     Reserved,
+    /// Under one of `identity.reserved_prefixes`.
+    ReservedPrefix,
     /// Says where a request comes from; that is ours to say.
     Forwarding,
     /// Says the client's address as a CDN would.
@@ -136,13 +136,13 @@ impl HeaderPolicy {
     ///
     /// What gives the backend another path or method passes only if the gate reports `everywhere`: elsewhere it would lead past rules
     /// that are enforced.
-    pub fn verdict_of_report(&self, name: &str, verdict: HeaderVerdict, everywhere: bool) -> HeaderVerdict {
+    pub fn dry_run_verdict(&self, name: &str, verdict: HeaderVerdict, everywhere: bool) -> HeaderVerdict {
         let HeaderVerdict::Drop(reason) = verdict else { return verdict };
         let passes = match reason {
-            DropReason::Managed | DropReason::HopByHop => false,
+            DropReason::Reserved | DropReason::HopByHop => false,
             DropReason::Override if !everywhere => false,
             DropReason::Credential => true,
-            DropReason::Reserved
+            DropReason::ReservedPrefix
             | DropReason::Forwarding
             | DropReason::ClientAddress
             | DropReason::Override
@@ -201,10 +201,10 @@ impl HeaderPolicy {
             Self { by_length: Vec::new(), prefixes: Vec::new(), prefix_letters: [Letters(0); 2], allowed: Vec::new() };
         let others = [AUTH_STATE, AUTH_ASSERTION, &upstream.shared_secret_header];
         for name in identity.headers.keys().map(String::as_str).chain(others).chain(mint_header(config)) {
-            policy.add_name(name, HeaderVerdict::Drop(DropReason::Managed));
+            policy.add_name(name, HeaderVerdict::Drop(DropReason::Reserved));
         }
         for prefix in &identity.reserved_prefixes {
-            policy.add_prefix(prefix, DropReason::Reserved);
+            policy.add_prefix(prefix, DropReason::ReservedPrefix);
         }
         for (name, kind) in names::BUILT_IN {
             let verdict = match kind {
@@ -292,7 +292,7 @@ fn check_names(config: &Config) -> Vec<HeaderProblem> {
     let built_in = HeaderPolicy::build(&Config { identity: nothing, ..Config::default() });
     let has_meaning = |name: &str| {
         let verdict = built_in.verdict(name);
-        !matches!(verdict, HeaderVerdict::Pass | HeaderVerdict::Drop(DropReason::Managed)) || is_standard(name.as_bytes())
+        !matches!(verdict, HeaderVerdict::Pass | HeaderVerdict::Drop(DropReason::Reserved)) || is_standard(name.as_bytes())
     };
     let set = [("upstream.shared_secret_header", &*upstream.shared_secret_header)];
     let set = set.into_iter().chain(mint_header(config).map(|name| ("mint.header", name)));

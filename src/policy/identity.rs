@@ -148,7 +148,7 @@ impl IdentityHeaders {
         if problems.is_empty() { Ok(Self { headers }) } else { Err(problems) }
     }
 
-    /// The names that are set, all of them managed.
+    /// The names that are set, all of them reserved.
     pub fn names(&self) -> impl Iterator<Item = &HeaderName> {
         self.headers.iter().map(|(name, _)| name)
     }
@@ -177,22 +177,22 @@ fn escaped(text: &str) -> Cow<'_, str> {
 /// What the tokens of ours have to say of the person, so that the headers can.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is asked for by itself")]
-pub struct Asked {
+pub struct RequestedClaims {
     pub openid: bool,
     pub unionid: bool,
     pub phone: bool,
     pub nickname: bool,
 }
 
-impl Asked {
+impl RequestedClaims {
     /// As `identity.headers` has it.
-    pub fn of(config: &IdentityConfig) -> Self {
-        let is_asked = |claim: &str| config.headers.values().any(|asked| asked == claim);
+    pub fn from_config(config: &IdentityConfig) -> Self {
+        let is_auth_request = |claim: &str| config.headers.values().any(|asked| asked == claim);
         Self {
-            openid: is_asked("openid"),
-            unionid: is_asked("unionid"),
-            phone: is_asked("phone"),
-            nickname: is_asked("nickname"),
+            openid: is_auth_request("openid"),
+            unionid: is_auth_request("unionid"),
+            phone: is_auth_request("phone"),
+            nickname: is_auth_request("nickname"),
         }
     }
 }

@@ -9,7 +9,7 @@
 //! without control characters; no segment of it is nothing but dots and blanks, however often it is decoded. The query never
 //! decides anything.
 
-use super::Refusal;
+use super::reject_reason::RejectReason;
 use crate::{config::EncodedDelimiter, error::ErrorCode};
 
 const BAD_ENCODING: &str = "The path has a bad percent-encoding.";
@@ -51,7 +51,7 @@ impl AllowedDelimiters {
 }
 
 /// Reads a target. Absolute-form, authority-form and `*` are refused: they name no path below this host.
-pub fn check(target: &str) -> Result<Target<'_>, Refusal> {
+pub fn check(target: &str) -> Result<Target<'_>, RejectReason> {
     check_target(target, AllowedDelimiters::NONE)
 }
 
@@ -61,7 +61,7 @@ pub fn check_decoded(
     target: &str,
     allowed: AllowedDelimiters,
     comes_to_same_rule: impl Fn(&str) -> bool,
-) -> Result<Target<'_>, Refusal> {
+) -> Result<Target<'_>, RejectReason> {
     let parts = check_target(target, allowed)?;
     let once = decode_path(parts.path).map_err(ambiguous)?;
     let twice = decode_path(&once).map_err(ambiguous)?;
@@ -87,19 +87,19 @@ pub fn split(target: &str) -> Target<'_> {
     Target { path, query }
 }
 
-fn check_target(target: &str, allowed: AllowedDelimiters) -> Result<Target<'_>, Refusal> {
+fn check_target(target: &str, allowed: AllowedDelimiters) -> Result<Target<'_>, RejectReason> {
     let parts = split(target);
     check_path_allowing(parts.path, allowed).map_err(ambiguous)?;
     parts.query.map_or(Ok(()), check_query)?;
     Ok(parts)
 }
 
-const fn ambiguous(detail: &'static str) -> Refusal {
-    Refusal::wrong(ErrorCode::PathAmbiguous, detail)
+const fn ambiguous(detail: &'static str) -> RejectReason {
+    RejectReason::new(ErrorCode::PathAmbiguous, detail)
 }
 
 /// A target without a single reading, for a gate that only reports: its parts, if it can be sent on exactly as it came.
-pub fn as_it_came(target: &str) -> Option<Target<'_>> {
+pub fn raw_target(target: &str) -> Option<Target<'_>> {
     let same = http::uri::PathAndQuery::try_from(target).is_ok_and(|read| read.as_str() == target);
     let plain = target.starts_with('/') && target.bytes().all(|b| b.is_ascii_graphic());
     (same && plain).then(|| split(target))
@@ -158,7 +158,7 @@ fn check_segments(path: &str) -> Result<(), &'static str> {
 fn is_dots_and_blanks(segment: &str) -> bool {
     let mut rest = segment;
     while !rest.is_empty() {
-        let Some((sign, length)) = first_sign(rest) else { return false };
+        let Some((sign, length)) = first_char(rest) else { return false };
         if sign != '.' && !is_blank(sign) {
             return false;
         }
@@ -207,7 +207,7 @@ fn check_encoded(rest: &[u8], allowed: AllowedDelimiters) -> Result<usize, &'sta
         }
         0..=0x1f | 0x7f => Err(CONTROL),
         0x20..=0x7e => Ok(3),
-        0x80..=0xff => match encoded_sign(rest) {
+        0x80..=0xff => match encoded_char(rest) {
             Some((sign, length)) if !sign.is_control() => Ok(length),
             Some(_) => Err(CONTROL),
             None => Err(BAD_ENCODING),
@@ -216,9 +216,9 @@ fn check_encoded(rest: &[u8], allowed: AllowedDelimiters) -> Result<usize, &'sta
 }
 
 /// The first character of a text, decoded where it is percent-encoded, and the length that it takes.
-fn first_sign(text: &str) -> Option<(char, usize)> {
+fn first_char(text: &str) -> Option<(char, usize)> {
     if text.starts_with('%')
-        && let Some(encoded) = encoded_sign(text.as_bytes())
+        && let Some(encoded) = encoded_char(text.as_bytes())
     {
         return Some(encoded);
     }
@@ -227,7 +227,7 @@ fn first_sign(text: &str) -> Option<(char, usize)> {
 
 /// The character that stands percent-encoded at the start of `text`, in UTF-8, and the length that it takes. Overlong forms and
 /// surrogates are not UTF-8.
-fn encoded_sign(text: &[u8]) -> Option<(char, usize)> {
+fn encoded_char(text: &[u8]) -> Option<(char, usize)> {
     let count = match decode(text)? {
         0..=0x7f => 1,
         0xc2..=0xdf => 2,
@@ -271,7 +271,7 @@ pub(super) fn decode(text: &[u8]) -> Option<u8> {
 }
 
 /// A query is the backend's own; it only has to stay in its line and in its part of the target.
-fn check_query(query: &str) -> Result<(), Refusal> {
+fn check_query(query: &str) -> Result<(), RejectReason> {
     let plain = |b: u8| (0x21..=0x7e).contains(&b) && !matches!(b, b'"' | b'#' | b'<' | b'>');
     if query.bytes().all(plain) {
         return Ok(());

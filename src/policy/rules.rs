@@ -82,7 +82,7 @@ impl Rule {
 
 /// What the rules say of one request.
 #[derive(Debug, Clone, Copy)]
-pub struct Ruling<'a> {
+pub struct RuleMatch<'a> {
     /// The rule that decides.
     pub rule: &'a Rule,
     /// The rule that a lenient backend would have in mind, where it too asks for certain users and neither asks for more.
@@ -91,7 +91,7 @@ pub struct Ruling<'a> {
     pub report_only: bool,
 }
 
-impl<'a> Ruling<'a> {
+impl<'a> RuleMatch<'a> {
     /// `exact`: by the path as it stands. `lenient`: the strictest that a lenient backend could have in mind; `enforced`: one of those
     /// is enforced.
     fn of(exact: &'a Rule, lenient: Option<&'a Rule>, enforced: bool, report_only: bool) -> Self {
@@ -123,7 +123,7 @@ impl<'a> Ruling<'a> {
 
     /// Whether the same rules decide, in the same way.
     pub fn is_same(&self, other: &Self) -> bool {
-        let of = |ruling: &Self| (ruling.rule.index, ruling.also.map(|also| also.index), ruling.report_only);
+        let of = |matched: &Self| (matched.rule.index, matched.also.map(|also| also.index), matched.report_only);
         of(self) == of(other)
     }
 
@@ -135,7 +135,7 @@ impl<'a> Ruling<'a> {
 
 /// What a rule has to do with a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum RuleOutcome {
     /// It is the first that matches.
     Decides,
     /// It matches for a lenient backend alone, and asks for more than the first that matches.
@@ -198,17 +198,17 @@ impl RuleSet {
 
     /// The same rules, each of which only reports unless it says otherwise.
     #[must_use]
-    pub fn reporting(self, report_only: bool) -> Self {
+    pub fn with_report_only(self, report_only: bool) -> Self {
         Self { report_only, ..self }
     }
 
     /// What holds for a path that [`super::path::check`] accepted.
-    pub fn find(&self, path: &str, method: &str) -> Ruling<'_> {
+    pub fn find(&self, path: &str, method: &str) -> RuleMatch<'_> {
         self.find_by(method, |pattern| pattern.covers(path))
     }
 
     /// The same for a path that has been percent-decoded.
-    pub fn find_decoded(&self, path: &str, method: &str) -> Ruling<'_> {
+    pub fn find_decoded(&self, path: &str, method: &str) -> RuleMatch<'_> {
         self.find_by(method, |pattern| pattern.covers_decoded(path))
     }
 
@@ -217,7 +217,7 @@ impl RuleSet {
         self.rules.iter().any(|rule| !rule.allowed_delimiters.is_empty())
     }
 
-    fn find_by(&self, method: &str, covers: impl Fn(&Pattern) -> Match) -> Ruling<'_> {
+    fn find_by(&self, method: &str, covers: impl Fn(&Pattern) -> Match) -> RuleMatch<'_> {
         let asked = MethodSet::of(method);
         // Backends run the handler of GET for HEAD too, so a rule for GET closes HEAD as well, though it does not open it.
         let also = if method == "HEAD" { MethodSet::of("GET") } else { asked };
@@ -229,7 +229,7 @@ impl RuleSet {
                 continue;
             }
             match covers(&rule.pattern) {
-                Match::Exact if exact => return Ruling::of(rule, lenient, enforced, self.report_only),
+                Match::Exact if exact => return RuleMatch::of(rule, lenient, enforced, self.report_only),
                 Match::Exact | Match::Lenient => {
                     enforced |= !rule.report_only.unwrap_or(self.report_only) && rule.access != Access::Public;
                     lenient = Some(lenient.filter(|first| first.strictness() >= rule.strictness()).unwrap_or(rule));
@@ -237,34 +237,34 @@ impl RuleSet {
                 Match::No => {}
             }
         }
-        Ruling::of(&self.default, lenient, enforced, self.report_only)
+        RuleMatch::of(&self.default, lenient, enforced, self.report_only)
     }
 
     /// Each rule in order, and why it decides on this request or does not.
-    pub fn standings(&self, path: &str, method: &str) -> Vec<(&Rule, Standing)> {
-        let ruling = self.find(path, method);
+    pub fn outcomes(&self, path: &str, method: &str) -> Vec<(&Rule, RuleOutcome)> {
+        let matched = self.find(path, method);
         let asked = MethodSet::of(method);
         let also = if method == "HEAD" { MethodSet::of("GET") } else { asked };
         let mut over = false;
         let mut standing = |rule: &Rule| {
             if over {
-                return Standing::Later;
+                return RuleOutcome::Later;
             }
             let exact = rule.methods.contains(asked);
             let covers = rule.pattern.covers(path);
             over = exact && covers == Match::Exact;
-            if rule.index == ruling.rule.index {
-                return if over { Standing::Decides } else { Standing::DecidesLeniently };
+            if rule.index == matched.rule.index {
+                return if over { RuleOutcome::Decides } else { RuleOutcome::DecidesLeniently };
             }
-            if ruling.also.is_some_and(|also| also.index == rule.index && also.is_conditional()) {
-                return Standing::AsksToo;
+            if matched.also.is_some_and(|also| also.index == rule.index && also.is_conditional()) {
+                return RuleOutcome::AsksToo;
             }
             match (covers, exact || rule.methods.contains(also)) {
-                (Match::No, true) => Standing::Path,
-                (Match::No, false) => Standing::PathAndMethod,
-                (Match::Exact | Match::Lenient, false) => Standing::Method,
-                (Match::Exact, true) if exact => Standing::Yields,
-                (Match::Exact | Match::Lenient, true) => Standing::Lenient,
+                (Match::No, true) => RuleOutcome::Path,
+                (Match::No, false) => RuleOutcome::PathAndMethod,
+                (Match::Exact | Match::Lenient, false) => RuleOutcome::Method,
+                (Match::Exact, true) if exact => RuleOutcome::Yields,
+                (Match::Exact | Match::Lenient, true) => RuleOutcome::Lenient,
             }
         };
         self.rules().map(|rule| (rule, standing(rule))).collect()

@@ -12,8 +12,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::grpc;
 use crate::{
     api::{Said, problem::Problem},
-    gate::Extent,
-    policy::Body,
+    gate::MessageFraming,
+    policy::BodyLength,
 };
 
 /// The longest body that is read and thrown away so that a refused client may keep its connection.
@@ -137,16 +137,16 @@ fn value(text: &str) -> pingora::Result<HeaderValue> {
 }
 
 /// Whether a connection can go on after this request is refused unread: its end must be certain and near.
-pub(super) const fn can_keep(extent: Option<&Extent>) -> bool {
+pub(super) const fn can_keep(extent: Option<&MessageFraming>) -> bool {
     match extent {
         None => false,
         Some(extent) => {
             extent.keep_alive
                 && match extent.body {
-                    Body::None => true,
+                    BodyLength::None => true,
                     // A client that waits for 100 Continue may or may not send its body now.
-                    Body::Length(length) => length <= DRAIN_AT_MOST && !extent.expects_continue,
-                    Body::Chunked => false,
+                    BodyLength::Length(length) => length <= DRAIN_AT_MOST && !extent.expects_continue,
+                    BodyLength::Unknown => false,
                 }
         }
     }
@@ -158,7 +158,7 @@ pub(super) async fn write(
     stream: &mut Stream,
     answer: &[u8],
     bytes: &mut BytesMut,
-    extent: Option<&Extent>,
+    extent: Option<&MessageFraming>,
     keep: bool,
 ) -> Afterwards {
     if stream.write_all(answer).await.is_err() || stream.flush().await.is_err() {
@@ -169,11 +169,11 @@ pub(super) async fn write(
         return Afterwards::Closed;
     };
     let length = match extent.body {
-        Body::None => 0,
-        Body::Length(length) => usize::try_from(length).unwrap_or(usize::MAX),
-        Body::Chunked => return Afterwards::Closed,
+        BodyLength::None => 0,
+        BodyLength::Length(length) => usize::try_from(length).unwrap_or(usize::MAX),
+        BodyLength::Unknown => return Afterwards::Closed,
     };
-    let end = extent.head.saturating_add(length);
+    let end = extent.head_len.saturating_add(length);
     while bytes.len() < end {
         match stream.read_buf(bytes).await {
             Ok(0) | Err(_) => return Afterwards::Closed,

@@ -24,8 +24,8 @@ use super::{
 use crate::{
     api::{BODY_TIME, LONGEST_BODY, RequestContext, Voices, problem::Problem},
     error::ErrorCode,
-    gate::Passage,
-    policy::Body as Framed,
+    gate::AdmittedRequest,
+    policy::BodyLength as Framed,
 };
 
 /// The auth API behind the connections.
@@ -59,7 +59,7 @@ impl Bridge {
         &self,
         stream: Stream,
         request: BytesMut,
-        passage: Passage,
+        passage: AdmittedRequest,
         timing: Timing,
         last: bool,
     ) -> Option<Stream> {
@@ -67,7 +67,9 @@ impl Bridge {
         let mut session = ServerSession::new_http1(stream);
         session.set_pipelined_prefix(request);
         // The bytes are there, so this reads nothing; a head that pingora will not have was refused before.
-        if !session.read_request().await.unwrap_or(false) || session.req_header().raw_path() != passage.target.as_bytes() {
+        if !session.read_request().await.unwrap_or(false)
+            || session.req_header().raw_path() != passage.forward.target.as_bytes()
+        {
             session.shutdown().await;
             return None;
         }
@@ -81,7 +83,7 @@ impl Bridge {
     pub(super) async fn serve(
         &self,
         mut session: ServerSession,
-        passage: Passage,
+        passage: AdmittedRequest,
         timing: Timing,
         client: Client<'_>,
     ) -> Option<Stream> {
@@ -89,7 +91,7 @@ impl Bridge {
             Client::Http1(unread) => (unread, None),
             Client::Http2(siblings) => (None, Some(siblings)),
         };
-        let request_id = passage.request_id.clone().unwrap_or_else(|| self.recorder.request_id());
+        let request_id = passage.log.request_id.clone().unwrap_or_else(|| self.recorder.request_id());
         session.set_read_timeout(Some(self.timeout));
         session.set_write_timeout(Some(self.timeout));
         session.set_total_drain_timeout(Some(LINGER_TIMEOUT));
@@ -133,7 +135,7 @@ impl Bridge {
             rule: RuleIndex::AuthApi,
             outcome: Outcome::Auth,
             request_id: &request_id,
-            method: passage.method.as_str(),
+            method: passage.forward.method.as_str(),
             path: passage.path(),
             status: if written.is_ok() { status.as_u16() } else { 0 },
             error,
@@ -146,13 +148,13 @@ impl Bridge {
         Some(stream)
     }
 
-    async fn body(&self, session: &mut ServerSession, passage: &Passage) -> Result<Bytes, NoBody> {
-        match passage.extent.body {
+    async fn body(&self, session: &mut ServerSession, passage: &AdmittedRequest) -> Result<Bytes, NoBody> {
+        match passage.framing.body {
             Framed::None => return Ok(Bytes::new()),
             Framed::Length(length) if length > LONGEST_BODY as u64 => return Err(NoBody::TooLarge),
-            Framed::Length(_) | Framed::Chunked => {}
+            Framed::Length(_) | Framed::Unknown => {}
         }
-        if passage.extent.expects_continue {
+        if passage.framing.expects_continue {
             session.write_continue_response().await.map_err(|_| NoBody::Broken)?;
         }
         let mut body = BytesMut::new();
@@ -170,13 +172,13 @@ impl Bridge {
         &self,
         session: &ServerSession,
         body: Bytes,
-        passage: &Passage,
+        passage: &AdmittedRequest,
         request_id: &str,
     ) -> impl Future<Output = Response<Body>> + use<> {
         let mut request = Request::new(Body::from(body));
-        *request.method_mut() = passage.method.clone();
+        *request.method_mut() = passage.forward.method.clone();
         // The path was checked, so it is a URI.
-        *request.uri_mut() = passage.target.parse().unwrap_or_default();
+        *request.uri_mut() = passage.forward.target.parse().unwrap_or_default();
         *request.headers_mut() = session.req_header().headers.clone();
         request.extensions_mut().insert(RequestContext { request_id: request_id.to_owned(), client_ip: passage.origin.ip });
         let answer = self.router.clone().oneshot(request);

@@ -47,9 +47,9 @@ use crate::{
     api::problem::Problem,
     clock::Clock,
     error::ErrorCode,
-    gate::{Extent, Passage, Refused, Verdict},
+    gate::{AdmittedRequest, Decision, MessageFraming, Rejection},
     metrics::Metrics,
-    policy::{Body, HttpVersion, head},
+    policy::{BodyLength, HttpVersion, head},
 };
 
 /// What is read at first; grows only for longer heads.
@@ -109,7 +109,7 @@ enum NoHead {
 
 /// A decided head.
 struct Decided {
-    verdict: Verdict,
+    decision: Decision,
     /// When it was there.
     timing: Timing,
     /// What decided, and goes on with it.
@@ -169,23 +169,22 @@ impl Door {
                     None
                 }
                 Err(NoHead::Over) => None,
-                Ok(Decided { verdict, timing, snapshot }) => match verdict {
-                    Verdict::Incomplete => None,
-                    Verdict::Refuse(refused) => {
+                Ok(Decided { decision, timing, snapshot }) => match decision {
+                    Decision::Reject(refused) => {
                         refuse(&snapshot, &mut stream, &mut bytes, &refused, timing, last).await.then_some(stream)
                     }
-                    Verdict::Verified(verified) => {
-                        let (status, fields) = verify::yes(&snapshot, &verified, timing.at);
+                    Decision::AllowForwardAuth(allowed) => {
+                        let (status, fields) = verify::yes(&snapshot, &allowed, timing.at);
                         let reply = Reply { status, fields, outcome: Outcome::Verified };
-                        let passage = &verified.passage;
+                        let passage = &allowed.request;
                         reply.give(&snapshot, &mut stream, &mut bytes, passage, timing, last).await.then_some(stream)
                     }
-                    Verdict::Preflight(passage) => {
+                    Decision::Preflight(passage) => {
                         let fields = passage.cors.iter().flat_map(|fields| fields.iter().cloned()).collect();
                         let reply = Reply { status: StatusCode::NO_CONTENT, fields, outcome: Outcome::Preflight };
                         reply.give(&snapshot, &mut stream, &mut bytes, &passage, timing, last).await.then_some(stream)
                     }
-                    Verdict::AuthApi(passage) => match InFlight::new(&self.metrics, snapshot.limits.max_auth_requests) {
+                    Decision::AuthApi(passage) => match InFlight::new(&self.metrics, snapshot.limits.max_auth_requests) {
                         Some(_in_flight) => {
                             let (request, rest) = request_bytes(bytes, &passage);
                             bytes = rest;
@@ -193,9 +192,9 @@ impl Door {
                         }
                         None => turn_away(&snapshot, stream, &mut bytes, &passage, timing, last).await,
                     },
-                    Verdict::Forward(mut passage) => match InFlight::new(&self.metrics, snapshot.limits.max_requests) {
+                    Decision::Forward(mut passage) => match InFlight::new(&self.metrics, snapshot.limits.max_requests) {
                         Some(_in_flight) => {
-                            passage.origin.come_by(secure);
+                            passage.origin.mark_tls(secure);
                             let (request, rest) = request_bytes(bytes, &passage);
                             bytes = rest;
                             self.forward(snapshot, stream, request, passage, timing, last).await
@@ -240,14 +239,15 @@ impl Door {
                 if hopeless || head::may_be_complete(bytes, looked_at) {
                     let snapshot = self.current.load_full();
                     let (now, start) = (self.clock.now(), Instant::now());
-                    let verdict = snapshot.gate.decide(bytes, peer, now);
+                    let decision = snapshot.gate.decide_http1(bytes, peer, now);
                     let timing = snapshot.recorder.decided(now, start);
-                    if verdict.head_length().is_some_and(|length| length > limits.max_header_bytes) {
+                    if decision.as_ref().and_then(Decision::head_len).is_some_and(|length| length > limits.max_header_bytes)
+                    {
                         return Err(NoHead::Refuse("The request head is too long."));
                     }
-                    if !matches!(verdict, Verdict::Incomplete) {
-                        announce(stream, verdict.extent(), bytes.len());
-                        return Ok(Decided { verdict, timing, snapshot });
+                    if let Some(decision) = decision {
+                        announce(stream, decision.framing(), bytes.len());
+                        return Ok(Decided { decision, timing, snapshot });
                     }
                 }
                 if bytes.len() > limits.max_header_bytes {
@@ -276,7 +276,7 @@ impl Door {
     /// Answers a head that never became one, and ends the connection.
     async fn give_up(&self, stream: &mut Stream, bytes: &mut BytesMut, peer: Option<IpAddr>, detail: &'static str) {
         let snapshot = self.current.load_full();
-        let refused = snapshot.gate.unreadable(detail, peer, head::raw_values(bytes, "x-request-id"));
+        let refused = snapshot.gate.malformed(detail, peer, head::raw_values(bytes, "x-request-id"));
         let timing = Timing { at: self.clock.now(), start: Instant::now(), gate_us: 0 };
         refuse(&snapshot, stream, bytes, &refused, timing, true).await;
     }
@@ -287,18 +287,18 @@ impl Door {
         snapshot: Arc<Snapshot>,
         stream: Stream,
         request: BytesMut,
-        passage: Box<Passage>,
+        passage: Box<AdmittedRequest>,
         timing: Timing,
         last: bool,
     ) -> Option<Stream> {
-        let request_id = passage.request_id.clone().unwrap_or_else(|| snapshot.recorder.request_id());
+        let request_id = passage.log.request_id.clone().unwrap_or_else(|| snapshot.recorder.request_id());
         if Exchange::takes(&passage) && !snapshot.upstreams.speak_http2() {
             let head = request.freeze();
             let errand =
                 Errand { snapshot: &snapshot, head, passage: &passage, request_id: &request_id, timing: &timing, last };
             return self.exchange.carry(stream, errand).await;
         }
-        let ends_with_connection = passage.version == HttpVersion::Http10;
+        let ends_with_connection = passage.framing.version == HttpVersion::Http10;
         let socket = stream.as_any().downcast_ref::<Socket>();
         let breaker = socket.filter(|_| ends_with_connection).and_then(Socket::breaker);
         let unread = socket.map(|socket| socket.unread.clone());
@@ -367,7 +367,7 @@ async fn turn_away(
     snapshot: &Snapshot,
     mut stream: Stream,
     bytes: &mut BytesMut,
-    passage: &Passage,
+    passage: &AdmittedRequest,
     timing: Timing,
     last: bool,
 ) -> Option<Stream> {
@@ -375,24 +375,24 @@ async fn turn_away(
 }
 
 /// The refusal of a request that could go on but for all the others.
-pub(super) fn one_too_many(passage: &Passage) -> Refused {
-    Refused {
+pub(super) fn one_too_many(passage: &AdmittedRequest) -> Rejection {
+    Rejection {
         code: ErrorCode::Overloaded,
         detail: None,
-        rule: passage.rule,
-        method: passage.method.as_str().to_owned(),
+        rule: passage.log.rule,
+        method: passage.forward.method.as_str().to_owned(),
         path: passage.path().to_owned(),
         origin: passage.origin,
-        framing: Some(passage.extent),
-        user: passage.identity.clone(),
+        framing: Some(passage.framing),
+        identity: passage.identity.clone(),
         cors: passage.cors.clone(),
-        asked: false,
-        request_id: passage.request_id.clone(),
+        forward_auth: false,
+        request_id: passage.log.request_id.clone(),
     }
 }
 
 /// What a refused client is told.
-pub(super) fn problem(snapshot: &Snapshot, refused: &Refused) -> Problem {
+pub(super) fn problem(snapshot: &Snapshot, refused: &Rejection) -> Problem {
     let mut problem = Problem::new(refused.code);
     if refused.code == ErrorCode::MethodNotAllowed {
         problem.allow = Some(snapshot.voices.allow(&refused.path));
@@ -408,7 +408,7 @@ async fn refuse(
     snapshot: &Snapshot,
     stream: &mut Stream,
     bytes: &mut BytesMut,
-    refused: &Refused,
+    refused: &Rejection,
     timing: Timing,
     last: bool,
 ) -> bool {
@@ -416,7 +416,7 @@ async fn refuse(
     let extent = refused.framing.as_ref();
     let keep = !last && answer::can_keep(extent);
     let request_id = refused.request_id.clone().unwrap_or_else(|| snapshot.recorder.request_id());
-    let (status, text) = if refused.asked {
+    let (status, text) = if refused.forward_auth {
         let (status, fields) = verify::no(&problem, &request_id);
         (status, answer::bodiless(status, &fields, keep))
     } else {
@@ -434,7 +434,7 @@ async fn refuse(
         status: status.as_u16(),
         error: Some(refused.code),
         would: None,
-        user: refused.user.as_ref().map(|identity| identity.claims.sub().as_str()),
+        user: refused.identity.as_ref().map(|identity| identity.claims.sub().as_str()),
         client_ip: refused.origin.ip,
     });
     written == Ok(Afterwards::Open)
@@ -454,26 +454,26 @@ impl Reply {
         snapshot: &Snapshot,
         stream: &mut Stream,
         bytes: &mut BytesMut,
-        passage: &Passage,
+        passage: &AdmittedRequest,
         timing: Timing,
         last: bool,
     ) -> bool {
-        let extent = Some(&passage.extent);
+        let extent = Some(&passage.framing);
         let keep = !last && answer::can_keep(extent);
-        let request_id = passage.request_id.clone().unwrap_or_else(|| snapshot.recorder.request_id());
+        let request_id = passage.log.request_id.clone().unwrap_or_else(|| snapshot.recorder.request_id());
         self.fields.extend(HeaderValue::from_str(&request_id).ok().map(|id| (HeaderName::from_static("x-request-id"), id)));
         let text = answer::bodiless(self.status, &self.fields, keep);
         let written = timeout(snapshot.limits.body_timeout, answer::write(stream, &text, bytes, extent, keep)).await;
         snapshot.recorder.write(&Record {
             timing: &timing,
-            rule: passage.rule.map_or(RuleIndex::AuthApi, RuleIndex::Rule),
+            rule: passage.log.rule.map_or(RuleIndex::AuthApi, RuleIndex::Rule),
             outcome: self.outcome,
             request_id: &request_id,
-            method: passage.method.as_str(),
+            method: passage.forward.method.as_str(),
             path: passage.path(),
             status: self.status.as_u16(),
             error: None,
-            would: passage.would,
+            would: passage.log.dry_run,
             user: passage.identity.as_ref().map(|identity| identity.claims.sub().as_str()),
             client_ip: passage.origin.ip,
         });
@@ -510,26 +510,28 @@ async fn in_time<T>(
 }
 
 /// Notes what the client has announced of a body, of which `there` bytes are read with its head.
-fn announce(stream: &Stream, extent: Option<&Extent>, there: usize) {
+fn announce(stream: &Stream, extent: Option<&MessageFraming>, there: usize) {
     let Some(socket) = stream.as_any().downcast_ref::<Socket>() else { return };
     socket.unread.set(match extent {
         // Where a message ends that cannot be read, its client has not said.
         None => 0,
         Some(extent) => match extent.body {
-            Body::None => 0,
-            Body::Length(length) => length.saturating_sub(there.saturating_sub(extent.head) as u64),
-            Body::Chunked => UnreadBody::UNKNOWN,
+            BodyLength::None => 0,
+            BodyLength::Length(length) => length.saturating_sub(there.saturating_sub(extent.head_len) as u64),
+            BodyLength::Unknown => UnreadBody::UNKNOWN,
         },
     });
 }
 
 /// Splits off the bytes of this request; what follows belongs to the next.
-fn request_bytes(mut bytes: BytesMut, passage: &Passage) -> (BytesMut, BytesMut) {
-    let extent = &passage.extent;
+fn request_bytes(mut bytes: BytesMut, passage: &AdmittedRequest) -> (BytesMut, BytesMut) {
+    let extent = &passage.framing;
     let end = match extent.body {
-        Body::None => extent.head,
-        Body::Chunked => bytes.len(),
-        Body::Length(length) => usize::try_from(length).unwrap_or(usize::MAX).saturating_add(extent.head).min(bytes.len()),
+        BodyLength::None => extent.head_len,
+        BodyLength::Unknown => bytes.len(),
+        BodyLength::Length(length) => {
+            usize::try_from(length).unwrap_or(usize::MAX).saturating_add(extent.head_len).min(bytes.len())
+        }
     };
     if end >= bytes.len() {
         return (bytes, BytesMut::new());

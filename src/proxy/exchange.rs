@@ -41,7 +41,7 @@ use super::{
     tunnel,
     upstream::{Backend, Upstreams},
 };
-use crate::{api::problem::Problem, error::ErrorCode, gate::Passage, policy::HttpVersion};
+use crate::{api::problem::Problem, error::ErrorCode, gate::AdmittedRequest, policy::HttpVersion};
 use framing::{AnswerFraming, announce_trailers, head_text, last_chunk, pass_on};
 use trailing::Trailing;
 
@@ -60,7 +60,7 @@ pub(super) struct Errand<'a> {
     pub(super) snapshot: &'a Snapshot,
     /// The head as the client sent it.
     pub(super) head: Bytes,
-    pub(super) passage: &'a Passage,
+    pub(super) passage: &'a AdmittedRequest,
     pub(super) request_id: &'a str,
     pub(super) timing: &'a Timing,
     /// The connection ends with this request.
@@ -133,8 +133,8 @@ enum End {
 
 impl Exchange {
     /// Whether this request can take the short way.
-    pub(super) fn takes(passage: &Passage) -> bool {
-        passage.extent.body.is_empty() && !passage.extent.expects_continue
+    pub(super) fn takes(passage: &AdmittedRequest) -> bool {
+        passage.framing.body.is_empty() && !passage.framing.expects_continue
     }
 
     /// Carries one request. The connection comes back if it can go on.
@@ -164,13 +164,13 @@ impl Exchange {
             End::Silent(fault) => {
                 let failure = failed(errand.snapshot, &fault);
                 let problem = failure.code.map(Problem::new)?;
-                let keep = !errand.last && errand.passage.extent.keep_alive;
+                let keep = !errand.last && errand.passage.framing.keep_alive;
                 let said = errand
                     .snapshot
                     .voices
                     .say(errand.passage.path(), &problem, errand.request_id)
                     .with(errand.passage.cors.as_ref());
-                let head_only = errand.passage.method == Method::HEAD;
+                let head_only = errand.passage.forward.method == Method::HEAD;
                 let text = answer::refusal(&problem, &said, errand.request_id, head_only, keep);
                 let sent = stream.write_all(&text).await.is_ok() && stream.flush().await.is_ok();
                 (said.status.as_u16(), failure.code, keep && sent)
@@ -192,10 +192,10 @@ impl Exchange {
             Ok(request) => request,
             Err(fault) => return End::Silent(fault.into_in()),
         };
-        let idle = errand.passage.idle_timeout.or(peer.options.read_timeout);
-        if errand.passage.trailers
-            && !errand.passage.websocket
-            && let Some(request) = trailing::request(&request, &errand.passage.target)
+        let idle = errand.passage.forward.idle_timeout.or(peer.options.read_timeout);
+        if errand.passage.forward.trailers
+            && !errand.passage.forward.websocket
+            && let Some(request) = trailing::request(&request, &errand.passage.forward.target)
         {
             let connected = Connected { stream: connected, backend, peer };
             // Few ask, and every connection would have the room for it in its own task.
@@ -273,15 +273,15 @@ impl Exchange {
 /// The request as the backend gets it: the client's own fields that may pass, then ours.
 fn outgoing_request(errand: &Errand<'_>, backend: &Backend) -> pingora::Result<RequestHeader> {
     let Errand { head, passage, .. } = errand;
-    let fields = passage.kept.len() + Outgoing::FIELDS;
-    let mut request = RequestHeader::build(passage.method.clone(), passage.target.as_bytes(), Some(fields))?;
-    for field in &passage.kept {
+    let fields = passage.forward.forwarded_headers.len() + Outgoing::FIELDS;
+    let mut request = RequestHeader::build(passage.forward.method.clone(), passage.forward.target.as_bytes(), Some(fields))?;
+    for field in &passage.forward.forwarded_headers {
         let value = HeaderValue::from_maybe_shared(head.slice(field.value()))
             .map_err(|_| Error::explain(ErrorType::InvalidHTTPHeader, "not a header value"))?;
         request.append_header(head.slice(field.name()), value)?;
     }
     errand.snapshot.outgoing.add(&mut request, passage, errand.request_id, backend, errand.timing.at)?;
-    if passage.websocket {
+    if passage.forward.websocket {
         // Each hop asks for itself (RFC 9110 section 7.8).
         request.insert_header(header::CONNECTION, "Upgrade")?;
         request.insert_header(header::UPGRADE, WEBSOCKET)?;
@@ -337,7 +337,7 @@ async fn read_final_head(stream: &mut Stream, upstream: &mut impl Answer, errand
         let Some(answer) = upstream.head() else { return Err(invalid("no answer")) };
         if answer.status == StatusCode::SWITCHING_PROTOCOLS {
             let to = answer.headers.get(header::UPGRADE);
-            let asked = errand.passage.websocket && upstream.is_upgraded();
+            let asked = errand.passage.forward.websocket && upstream.is_upgraded();
             return if asked && to.is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(WEBSOCKET.as_bytes())) {
                 Ok(())
             } else {
@@ -348,7 +348,7 @@ async fn read_final_head(stream: &mut Stream, upstream: &mut impl Answer, errand
             return Ok(());
         }
         // RFC 9110 section 15.2: passed on, but not to HTTP/1.0 clients, and nobody asked for a 100 here.
-        if errand.passage.version != HttpVersion::Http10 && answer.status != StatusCode::CONTINUE {
+        if errand.passage.framing.version != HttpVersion::Http10 && answer.status != StatusCode::CONTINUE {
             let text = head_text(answer, None, None);
             if stream.write_all(&text).await.is_err() || stream.flush().await.is_err() {
                 return Err(End::ClientGone(None));
@@ -363,8 +363,9 @@ async fn relay<A: Answer>(stream: &mut Stream, upstream: &mut A, errand: &Errand
         return End::Silent(Error::explain(ErrorType::InvalidHTTPHeader, "no answer").into_up());
     };
     let status = answer.status;
-    let framing = AnswerFraming::of(answer, &errand.passage.method, errand.passage.version == HttpVersion::Http10);
-    let keep = !errand.last && errand.passage.extent.keep_alive && framing != AnswerFraming::UntilClose;
+    let framing =
+        AnswerFraming::of(answer, &errand.passage.forward.method, errand.passage.framing.version == HttpVersion::Http10);
+    let keep = !errand.last && errand.passage.framing.keep_alive && framing != AnswerFraming::UntilClose;
     let mut text = head_text(answer, Some(framing), Some(keep));
     if A::TRAILS && framing == AnswerFraming::Chunked {
         announce_trailers(&mut text, answer);

@@ -45,7 +45,7 @@ use super::{
 use crate::{
     api::{Said, problem::Problem},
     error::ErrorCode,
-    gate::Passage,
+    gate::AdmittedRequest,
     policy::{HttpVersion, headers::backend_may_send},
 };
 
@@ -55,7 +55,7 @@ const MAX_STALE_CONNECTIONS: u8 = 4;
 /// The gate's decision, on its way to pingora's hooks.
 pub(super) struct Handover {
     pub(super) snapshot: Arc<Snapshot>,
-    pub(super) passage: Box<Passage>,
+    pub(super) passage: Box<AdmittedRequest>,
     pub(super) timing: Timing,
     pub(super) request_id: String,
     /// The connection ends with this request.
@@ -172,33 +172,33 @@ impl ProxyHttp for Forward {
         let agreed = ctx
             .handover
             .as_ref()
-            .is_some_and(|handover| session.req_header().raw_path() == handover.passage.target.as_bytes());
+            .is_some_and(|handover| session.req_header().raw_path() == handover.passage.forward.target.as_bytes());
         let Some(handover) = ctx.handover.as_ref().filter(|_| agreed) else {
             // Decided on something else than what pingora read, or not at all: never forwarded.
             tracing::error!("a request reached the proxy that the gate had not decided on");
             return Error::e_explain(ErrorType::InternalError, "no decision");
         };
         let (passage, last) = (&handover.passage, handover.last);
-        if last || !passage.extent.keep_alive {
+        if last || !passage.framing.keep_alive {
             session.set_keepalive(None);
         }
-        if passage.version == HttpVersion::Http10 {
+        if passage.framing.version == HttpVersion::Http10 {
             // Its clients know no informational answers, and an expectation of theirs is ignored (RFC 9110 sections 15.2, 10.1.1).
             session.set_ignore_info_resp(true);
             session.req_header_mut().remove_header(&header::EXPECT);
         }
         // What `Connection` names, the gate has decided on; pingora would remove more, and refuse what the short way takes.
         if handover.siblings.is_none() {
-            let connection = if passage.extent.keep_alive { "keep-alive" } else { "close" };
+            let connection = if passage.framing.keep_alive { "keep-alive" } else { "close" };
             session.req_header_mut().insert_header(header::CONNECTION, connection)?;
         }
-        if passage.extent.expects_continue && handover.snapshot.upstreams.speak_http2() {
+        if passage.framing.expects_continue && handover.snapshot.upstreams.speak_http2() {
             // No 100 of the backend would come back on that way.
             session.req_header_mut().remove_header(&header::EXPECT);
             session.write_continue_response().await?;
         }
         let body_timeout = handover.snapshot.limits.body_timeout;
-        session.set_read_timeout(Some(passage.idle_timeout.unwrap_or_default().max(body_timeout)));
+        session.set_read_timeout(Some(passage.forward.idle_timeout.unwrap_or_default().max(body_timeout)));
         session.set_write_timeout(Some(body_timeout));
         session.set_total_drain_timeout(Some(body_timeout));
         Ok(false)
@@ -214,7 +214,7 @@ impl ProxyHttp for Forward {
         };
         ctx.backend = Some(at);
         let mut peer = Box::new(HttpPeer::clone(&upstreams.get(at).peer()));
-        if let Some(idle) = handover.passage.idle_timeout {
+        if let Some(idle) = handover.passage.forward.idle_timeout {
             peer.options.read_timeout = Some(idle);
         }
         Ok(peer)
@@ -230,7 +230,7 @@ impl ProxyHttp for Forward {
             return Error::e_explain(ErrorType::InternalError, "no decision");
         };
         let passage = &handover.passage;
-        for name in &passage.dropped {
+        for name in &passage.forward.removed_headers {
             request.remove_header(name);
         }
         let snapshot = &handover.snapshot;
@@ -295,7 +295,7 @@ impl ProxyHttp for Forward {
             if !response.status.is_informational() {
                 handover.progress.begun.notify_one();
             }
-            let empty = matches!(response.status.as_u16(), 204 | 304) || handover.passage.method == Method::HEAD;
+            let empty = matches!(response.status.as_u16(), 204 | 304) || handover.passage.forward.method == Method::HEAD;
             if empty || response.headers.get(header::CONTENT_LENGTH).is_some_and(|length| length == "0") {
                 handover.progress.answered();
             }
@@ -323,7 +323,7 @@ impl ProxyHttp for Forward {
         response: &mut ResponseHeader,
         ctx: &mut Ctx,
     ) -> pingora::Result<()> {
-        let old = ctx.handover.as_ref().is_some_and(|handover| handover.passage.version == HttpVersion::Http10);
+        let old = ctx.handover.as_ref().is_some_and(|handover| handover.passage.framing.version == HttpVersion::Http10);
         if old && response.remove_header(&header::TRANSFER_ENCODING).is_some() {
             session.set_keepalive(None);
         }
@@ -499,7 +499,7 @@ impl Handover {
     /// Resolves when the rest of a body on HTTP/2 is no longer waited for: nothing came for too long, or the answer is over.
     pub(super) async fn stalled(&self) {
         let progress = &self.progress;
-        let patience = self.passage.idle_timeout.unwrap_or_default().max(self.snapshot.limits.body_timeout);
+        let patience = self.passage.forward.idle_timeout.unwrap_or_default().max(self.snapshot.limits.body_timeout);
         loop {
             if self.siblings.is_none() || progress.is_received() {
                 return std::future::pending().await;

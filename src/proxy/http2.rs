@@ -48,7 +48,7 @@ use super::{
 };
 use crate::{
     error::ErrorCode,
-    gate::{Passage, Refused, Verdict},
+    gate::{AdmittedRequest, Decision, Rejection},
     types::Timestamp,
 };
 
@@ -201,7 +201,7 @@ fn options(limits: &Limits) -> H2Options {
 
 /// pingora has answered a malformed request itself, or ended its stream.
 fn rejected(door: &Door, peer: Option<IpAddr>) {
-    let refused = Refused::unreadable(ErrorCode::RequestMalformed, "", peer);
+    let refused = Rejection::malformed(ErrorCode::RequestMalformed, "", peer);
     let timing = Timing { at: door.clock.now(), start: Instant::now(), gate_us: 0 };
     let snapshot = door.current.load();
     record(&snapshot, &refused, &timing, &snapshot.recorder.request_id(), 400);
@@ -211,31 +211,30 @@ fn rejected(door: &Door, peer: Option<IpAddr>) {
 async fn answer(door: &Door, session: HttpSession, peer: Option<IpAddr>, secure: bool, open: Open) {
     let snapshot = door.current.load_full();
     let (now, start) = (door.clock.now(), Instant::now());
-    let (verdict, bytes) = decide(&snapshot, &session, peer, now);
+    let (decision, bytes) = decide(&snapshot, &session, peer, now);
     let timing = snapshot.recorder.decided(now, start);
-    match verdict {
-        Verdict::Incomplete => {}
-        Verdict::Refuse(refused) => refuse(&snapshot, session, &refused, &timing).await,
-        Verdict::Verified(verified) => {
-            let (status, fields) = verify::yes(&snapshot, &verified, timing.at);
-            give(&snapshot, session, status, fields, Outcome::Verified, &verified.passage, &timing);
+    match decision {
+        Decision::Reject(refused) => refuse(&snapshot, session, &refused, &timing).await,
+        Decision::AllowForwardAuth(allowed) => {
+            let (status, fields) = verify::yes(&snapshot, &allowed, timing.at);
+            give(&snapshot, session, status, fields, Outcome::Verified, &allowed.request, &timing);
         }
-        Verdict::Preflight(passage) => {
+        Decision::Preflight(passage) => {
             let fields = passage.cors.iter().flat_map(|fields| fields.iter().cloned()).collect();
             give(&snapshot, session, StatusCode::NO_CONTENT, fields, Outcome::Preflight, &passage, &timing);
         }
-        Verdict::AuthApi(passage) => {
+        Decision::AuthApi(passage) => {
             let Some(_in_flight) = InFlight::new(&door.metrics, snapshot.limits.max_auth_requests) else {
                 return refuse(&snapshot, session, &one_too_many(&passage), &timing).await;
             };
             // The connection is not its own, so it does not come back.
             snapshot.bridge.serve(ServerSession::new_http2(session), *passage, timing, Client::Http2(&open.0)).await;
         }
-        Verdict::Forward(mut passage) => {
+        Decision::Forward(mut passage) => {
             let Some(_in_flight) = InFlight::new(&door.metrics, snapshot.limits.max_requests) else {
                 return refuse(&snapshot, session, &one_too_many(&passage), &timing).await;
             };
-            passage.origin.come_by(secure);
+            passage.origin.mark_tls(secure);
             forward(door, snapshot, session, bytes, passage, timing, &open.0).await;
         }
     }
@@ -243,11 +242,11 @@ async fn answer(door: &Door, session: HttpSession, peer: Option<IpAddr>, secure:
 }
 
 /// The gate's decision on the head as HTTP/1.1 says it, and that head.
-fn decide(snapshot: &Snapshot, session: &HttpSession, peer: Option<IpAddr>, now: Timestamp) -> (Verdict, Bytes) {
+fn decide(snapshot: &Snapshot, session: &HttpSession, peer: Option<IpAddr>, now: Timestamp) -> (Decision, Bytes) {
     let malformed = |detail| {
         let ids = session.req_header().headers.get_all("x-request-id").iter().map(HeaderValue::as_bytes);
-        let refused = snapshot.gate.unreadable(detail, peer, ids);
-        (Verdict::Refuse(Box::new(refused)), Bytes::new())
+        let refused = snapshot.gate.malformed(detail, peer, ids);
+        (Decision::Reject(Box::new(refused)), Bytes::new())
     };
     let bytes = match head::write(session.req_header(), session.is_body_done()) {
         Ok(bytes) => bytes.freeze(),
@@ -256,10 +255,13 @@ fn decide(snapshot: &Snapshot, session: &HttpSession, peer: Option<IpAddr>, now:
     if bytes.len() > snapshot.limits.max_header_bytes {
         return malformed("The request head is too long.");
     }
-    let verdict = snapshot.gate.decide(&bytes, peer, now);
-    let whole = matches!(verdict, Verdict::Refuse(_)) || verdict.head_length() == Some(bytes.len());
     // It was written as one head, so it is read as one.
-    if whole { (verdict, bytes) } else { malformed("The request head is not valid.") }
+    let decision = snapshot.gate.decide_http1(&bytes, peer, now);
+    let whole = |decision: &Decision| matches!(decision, Decision::Reject(_)) || decision.head_len() == Some(bytes.len());
+    match decision.filter(whole) {
+        Some(decision) => (decision, bytes),
+        None => malformed("The request head is not valid."),
+    }
 }
 
 /// Hands the request to pingora, made anew of what the gate lets through.
@@ -268,11 +270,11 @@ async fn forward(
     snapshot: Arc<Snapshot>,
     mut session: HttpSession,
     bytes: Bytes,
-    passage: Box<Passage>,
+    passage: Box<AdmittedRequest>,
     timing: Timing,
     siblings: &Arc<Siblings>,
 ) {
-    let request_id = passage.request_id.clone().unwrap_or_else(|| snapshot.recorder.request_id());
+    let request_id = passage.log.request_id.clone().unwrap_or_else(|| snapshot.recorder.request_id());
     let te_trailers = session.req_header().headers.contains_key(header::TE);
     let Some(mut request) = request(&bytes, &passage) else {
         // It was read from such bytes, so it can be made of them.
@@ -302,13 +304,13 @@ async fn forward(
 }
 
 /// The request without what does not go on.
-fn request(bytes: &Bytes, passage: &Passage) -> Option<Parts> {
+fn request(bytes: &Bytes, passage: &AdmittedRequest) -> Option<Parts> {
     let (mut request, ()) = http::Request::new(()).into_parts();
-    request.method = passage.method.clone();
-    request.uri = passage.target.parse().ok()?;
+    request.method = passage.forward.method.clone();
+    request.uri = passage.forward.target.parse().ok()?;
     request.version = Version::HTTP_2;
-    request.headers.reserve(passage.kept.len());
-    for field in &passage.kept {
+    request.headers.reserve(passage.forward.forwarded_headers.len());
+    for field in &passage.forward.forwarded_headers {
         let name = HeaderName::from_bytes(bytes.get(field.name())?).ok()?;
         // It frames the bytes that were decided on; the stream frames itself.
         if name == header::TRANSFER_ENCODING {
@@ -321,10 +323,10 @@ fn request(bytes: &Bytes, passage: &Passage) -> Option<Parts> {
 }
 
 /// Answers a refusal.
-async fn refuse(snapshot: &Snapshot, mut session: HttpSession, refused: &Refused, timing: &Timing) {
+async fn refuse(snapshot: &Snapshot, mut session: HttpSession, refused: &Rejection, timing: &Timing) {
     let problem = problem(snapshot, refused);
     let request_id = refused.request_id.clone().unwrap_or_else(|| snapshot.recorder.request_id());
-    if refused.asked {
+    if refused.forward_auth {
         let (status, fields) = verify::no(&problem, &request_id);
         record(snapshot, refused, timing, &request_id, status.as_u16());
         say(session, status, fields);
@@ -344,22 +346,22 @@ fn give(
     status: StatusCode,
     mut fields: Fields,
     outcome: Outcome,
-    passage: &Passage,
+    passage: &AdmittedRequest,
     timing: &Timing,
 ) {
-    let request_id = passage.request_id.clone().unwrap_or_else(|| snapshot.recorder.request_id());
+    let request_id = passage.log.request_id.clone().unwrap_or_else(|| snapshot.recorder.request_id());
     fields.extend(HeaderValue::from_str(&request_id).ok().map(|id| (HeaderName::from_static("x-request-id"), id)));
     say(session, status, fields);
     snapshot.recorder.write(&Record {
         timing,
-        rule: passage.rule.map_or(RuleIndex::AuthApi, RuleIndex::Rule),
+        rule: passage.log.rule.map_or(RuleIndex::AuthApi, RuleIndex::Rule),
         outcome,
         request_id: &request_id,
-        method: passage.method.as_str(),
+        method: passage.forward.method.as_str(),
         path: passage.path(),
         status: status.as_u16(),
         error: None,
-        would: passage.would,
+        would: passage.log.dry_run,
         user: passage.identity.as_ref().map(|identity| identity.claims.sub().as_str()),
         client_ip: passage.origin.ip,
     });
@@ -377,7 +379,7 @@ fn say(mut session: HttpSession, status: StatusCode, fields: Fields) {
     drop(session.write_response_header(Box::new(head), true));
 }
 
-fn record(snapshot: &Snapshot, refused: &Refused, timing: &Timing, request_id: &str, status: u16) {
+fn record(snapshot: &Snapshot, refused: &Rejection, timing: &Timing, request_id: &str, status: u16) {
     snapshot.recorder.write(&Record {
         timing,
         rule: refused.rule.map_or(RuleIndex::None, RuleIndex::Rule),
@@ -388,7 +390,7 @@ fn record(snapshot: &Snapshot, refused: &Refused, timing: &Timing, request_id: &
         status,
         error: Some(refused.code),
         would: None,
-        user: refused.user.as_ref().map(|identity| identity.claims.sub().as_str()),
+        user: refused.identity.as_ref().map(|identity| identity.claims.sub().as_str()),
         client_ip: refused.origin.ip,
     });
 }

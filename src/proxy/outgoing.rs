@@ -13,7 +13,7 @@ use super::upstream::Backend;
 use crate::{
     auth::Proofs,
     config::UpstreamConfig,
-    gate::Passage,
+    gate::AdmittedRequest,
     policy::headers::{AUTH_ASSERTION_NAME, AUTH_STATE_NAME},
     token::NotSigned,
     types::{ClientIp, Timestamp},
@@ -106,7 +106,7 @@ impl Outgoing {
     /// Who is calling, and that it is menshen who says so: what a proxy that asks is told as well.
     pub(super) fn identity<E>(
         &self,
-        passage: &Passage,
+        passage: &AdmittedRequest,
         mut set: impl FnMut(HeaderName, HeaderValue) -> Result<(), E>,
     ) -> Result<(), E> {
         let identity = passage.identity.as_ref();
@@ -120,7 +120,7 @@ impl Outgoing {
     /// What is signed about the caller: the assertion, and the token in the backend's own form. Nothing of who is anonymous.
     pub(super) fn signed(
         &self,
-        passage: &Passage,
+        passage: &AdmittedRequest,
         now: Timestamp,
     ) -> Result<[Option<(HeaderName, HeaderValue)>; 2], NotSigned> {
         let Some(identity) = &passage.identity else { return Ok([None, None]) };
@@ -133,7 +133,7 @@ impl Outgoing {
     pub(super) fn add(
         &self,
         request: &mut RequestHeader,
-        passage: &Passage,
+        passage: &AdmittedRequest,
         request_id: &str,
         backend: &Backend,
         now: Timestamp,
@@ -142,21 +142,21 @@ impl Outgoing {
         for (name, value) in self.signed(passage, now).or_err(NO_PROOF, "a proof")?.into_iter().flatten() {
             request.insert_header(name, value)?;
         }
-        if let Some(cookie) = &passage.cookie {
+        if let Some(cookie) = &passage.forward.cookie {
             request.insert_header(header::COOKIE, cookie.clone())?;
         }
         let client = address(passage.origin.ip)?;
         request.insert_header("X-Forwarded-For", client.clone())?;
         // A gate that only reports lets a proxy's own pass, on which the backend may hang.
-        if passage.would.is_none() || !request.headers.contains_key("x-real-ip") {
+        if passage.log.dry_run.is_none() || !request.headers.contains_key("x-real-ip") {
             request.insert_header("X-Real-IP", client)?;
         }
         request.insert_header("X-Forwarded-Proto", if passage.origin.https { &self.https } else { &self.http }.clone())?;
-        if let Some(host) = &passage.host {
+        if let Some(host) = &passage.forward.host {
             request.insert_header("X-Forwarded-Host", host.clone())?;
         }
         request.insert_header("X-Request-Id", value(request_id)?)?;
-        self.fixed.add_to_forwarded(request, passage.host.is_some(), backend)
+        self.fixed.add_to_forwarded(request, passage.forward.host.is_some(), backend)
     }
 }
 

@@ -14,7 +14,7 @@ use super::watched::Watched;
 use crate::{
     entropy::{Entropy, NoEntropy},
     error::ErrorCode,
-    gate::{Passage, Would},
+    gate::{AdmittedRequest, DryRunDecision},
     metrics::Metrics,
     telemetry::{AccessLine, AccessLog},
     types::{ClientIp, Timestamp},
@@ -89,7 +89,7 @@ pub(super) struct Record<'a> {
     pub(super) status: u16,
     pub(super) error: Option<ErrorCode>,
     /// The gate only reports: what it would have done.
-    pub(super) would: Option<Would>,
+    pub(super) would: Option<DryRunDecision>,
     pub(super) user: Option<&'a str>,
     pub(super) client_ip: ClientIp,
 }
@@ -97,7 +97,7 @@ pub(super) struct Record<'a> {
 impl<'a> Record<'a> {
     /// Of a request that went to the backend.
     pub(super) fn forwarded(
-        passage: &'a Passage,
+        passage: &'a AdmittedRequest,
         timing: &'a Timing,
         request_id: &'a str,
         outcome: Outcome,
@@ -106,14 +106,14 @@ impl<'a> Record<'a> {
     ) -> Self {
         Self {
             timing,
-            rule: passage.rule.map_or(RuleIndex::None, RuleIndex::Rule),
+            rule: passage.log.rule.map_or(RuleIndex::None, RuleIndex::Rule),
             outcome,
             request_id,
-            method: passage.method.as_str(),
+            method: passage.forward.method.as_str(),
             path: passage.path(),
             status,
             error,
-            would: passage.would,
+            would: passage.log.dry_run,
             user: passage.identity.as_ref().map(|identity| identity.claims.sub().as_str()),
             client_ip: passage.origin.ip,
         }
@@ -205,7 +205,7 @@ impl Recorder {
             rule: &rule.name,
             decision: record.outcome.as_str(),
             error: record.error.map(ErrorCode::as_str),
-            would_refuse: record.would.and_then(Would::code).map(ErrorCode::as_str),
+            would_refuse: record.would.and_then(DryRunDecision::code).map(ErrorCode::as_str),
             user: record.user,
             client_ip: record.client_ip,
             duration_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),

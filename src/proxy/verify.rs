@@ -7,7 +7,7 @@
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
 use super::snapshot::Snapshot;
-use crate::{api::problem::Problem, error::ErrorCode, gate::Verified, types::Timestamp};
+use crate::{api::problem::Problem, error::ErrorCode, gate::ForwardAuthAllowed, types::Timestamp};
 
 /// Tells Envoy which of the client's headers to remove.
 const TO_REMOVE: HeaderName = HeaderName::from_static("x-envoy-auth-headers-to-remove");
@@ -17,25 +17,25 @@ const ERROR: HeaderName = HeaderName::from_static("x-menshen-error");
 pub(super) type Fields = Vec<(HeaderName, HeaderValue)>;
 
 /// Status and fields of a yes: what the backend is to be told. Where a proof cannot be made, it is none.
-pub(super) fn yes(snapshot: &Snapshot, verified: &Verified, now: Timestamp) -> (StatusCode, Fields) {
-    let Ok(signed) = snapshot.outgoing.signed(&verified.passage, now) else {
-        let request_id = verified.passage.request_id.as_deref().unwrap_or_default();
+pub(super) fn yes(snapshot: &Snapshot, allowed: &ForwardAuthAllowed, now: Timestamp) -> (StatusCode, Fields) {
+    let Ok(signed) = snapshot.outgoing.signed(&allowed.request, now) else {
+        let request_id = allowed.request.log.request_id.as_deref().unwrap_or_default();
         return refusal(&Problem::new(ErrorCode::ProofUnavailable), request_id);
     };
     let mut fields = vec![(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
-    let Ok(()) = snapshot.outgoing.identity(&verified.passage, |name, value| {
+    let Ok(()) = snapshot.outgoing.identity(&allowed.request, |name, value| {
         fields.push((name, value));
         Ok::<_, std::convert::Infallible>(())
     });
     fields.extend(signed.into_iter().flatten());
-    if let Some(authorization) = &verified.authorization
+    if let Some(authorization) = &allowed.authorization
         && fields.iter().all(|(name, _)| name != header::AUTHORIZATION)
     {
         fields.push((header::AUTHORIZATION, authorization.clone()));
     }
     if let Some(forward_auth) = snapshot.gate.forward_auth().filter(|it| it.tells_what_to_remove()) {
         // Envoy removes after it has set, so what is set here must not be named.
-        let names = forward_auth.managed().iter().chain(&verified.passage.dropped);
+        let names = forward_auth.reserved().iter().chain(&allowed.request.forward.removed_headers);
         let mut remove: Vec<_> =
             names.filter(|name| fields.iter().all(|(set, _)| set != *name)).map(HeaderName::as_str).collect();
         remove.sort_unstable();

@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::record::{Outcome, Record};
-use crate::{error::ErrorCode, gate::Would, metrics::Metrics};
+use crate::{error::ErrorCode, gate::DryRunDecision, metrics::Metrics};
 
 /// How often a line is written about one rule and code.
 const LINE_EVERY: Duration = Duration::from_mins(1);
@@ -29,7 +29,7 @@ struct Noted {
 }
 
 impl Watched {
-    pub(super) fn note(&self, metrics: &Metrics, rule: &Arc<str>, would: Would, record: &Record<'_>) {
+    pub(super) fn note(&self, metrics: &Metrics, rule: &Arc<str>, would: DryRunDecision, record: &Record<'_>) {
         let code = would.code().map_or("pass", ErrorCode::as_str);
         metrics.report_only_requests.with_label_values(&[rule, code, backend(record)]).inc();
         if !disagree(would, record) {
@@ -38,7 +38,7 @@ impl Watched {
         let Some(count) = self.line_is_due(rule, code) else { return };
         let (request_id, status) = (record.request_id, record.status);
         match would {
-            Would::Refuse(_) => tracing::warn!(
+            DryRunDecision::Reject(_) => tracing::warn!(
                 rule = &**rule,
                 code,
                 status,
@@ -46,7 +46,7 @@ impl Watched {
                 request_id,
                 "report only: the backend let pass what would have been refused"
             ),
-            Would::Pass => tracing::warn!(
+            DryRunDecision::Allow => tracing::warn!(
                 rule = &**rule,
                 status,
                 count,
@@ -79,13 +79,13 @@ impl Watched {
 
 /// Somebody would be shut out who is let in today, or the other way round. That an anonymous caller is refused by the backend (a wrong
 /// password on a public path, say) is no disagreement about the gate.
-const fn disagree(would: Would, record: &Record<'_>) -> bool {
+const fn disagree(would: DryRunDecision, record: &Record<'_>) -> bool {
     if !matches!(record.outcome, Outcome::Forwarded) {
         return false;
     }
     match would {
-        Would::Refuse(_) => matches!(record.status, 100..=399),
-        Would::Pass => record.user.is_some() && matches!(record.status, 401 | 403),
+        DryRunDecision::Reject(_) => matches!(record.status, 100..=399),
+        DryRunDecision::Allow => record.user.is_some() && matches!(record.status, 401 | 403),
     }
 }
 

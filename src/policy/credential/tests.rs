@@ -8,22 +8,22 @@ use crate::{
     policy::head::{self, Parsed},
 };
 
-const BARE: Places<'_> = Places { bare: true, cookie: None, query: false, asked: false };
-const COOKIE: Places<'_> = Places { bare: false, cookie: Some("token"), query: false, asked: false };
-const QUERY: Places<'_> = Places { bare: false, cookie: None, query: true, asked: false };
-const BOTH: Places<'_> = Places { bare: false, cookie: Some("token"), query: true, asked: false };
+const BARE: TokenLocations<'_> = TokenLocations { bare: true, cookie: None, query: false, forward_auth: false };
+const COOKIE: TokenLocations<'_> = TokenLocations { bare: false, cookie: Some("token"), query: false, forward_auth: false };
+const QUERY: TokenLocations<'_> = TokenLocations { bare: false, cookie: None, query: true, forward_auth: false };
+const BOTH: TokenLocations<'_> = TokenLocations { bare: false, cookie: Some("token"), query: true, forward_auth: false };
 /// A page of this site says so.
 const SAME: &str = "Sec-Fetch-Site: same-origin";
 
-fn in_header(lines: &[&str]) -> Result<String, Refusal> {
-    read_in(lines, Places::default())
+fn in_header(lines: &[&str]) -> Result<String, RejectReason> {
+    read_in(lines, TokenLocations::default())
 }
 
-fn read_in(lines: &[&str], places: Places<'_>) -> Result<String, Refusal> {
+fn read_in(lines: &[&str], places: TokenLocations<'_>) -> Result<String, RejectReason> {
     request("GET /", lines, places, None)
 }
 
-fn request(line: &str, lines: &[&str], places: Places<'_>, cors: Option<&Cors>) -> Result<String, Refusal> {
+fn request(line: &str, lines: &[&str], places: TokenLocations<'_>, cors: Option<&Cors>) -> Result<String, RejectReason> {
     with_head(line, lines, |head| {
         super::read(head, places, cors).map(|credential| match credential {
             Credential::None => "none".to_owned(),
@@ -37,7 +37,7 @@ fn with_head<T>(line: &str, lines: &[&str], look: impl FnOnce(&Head<'_>) -> T) -
     let bytes = format!("{line} HTTP/1.1\r\nHost: shop.example\r\n{}\r\n\r\n", lines.join("\r\n"));
     let bytes = bytes.replace("\r\n\r\n\r\n", "\r\n\r\n");
     let mut slots = [const { MaybeUninit::uninit() }; 8];
-    let Ok(Parsed::Complete { head, .. }) = head::parse(bytes.as_bytes(), &mut slots) else { panic!("a plain head") };
+    let Ok(Parsed::Complete(head)) = head::parse(bytes.as_bytes(), &mut slots) else { panic!("a plain head") };
     look(&head)
 }
 
@@ -67,7 +67,7 @@ fn a_token_may_stand_alone_where_that_is_said() {
 #[test]
 fn an_empty_credential_is_none_wherever_it_stands() {
     for empty in ["Authorization:", "Authorization: ", "authorization:\t "] {
-        for places in [Places::default(), BARE, COOKIE, QUERY, BOTH] {
+        for places in [TokenLocations::default(), BARE, COOKIE, QUERY, BOTH] {
             assert_eq!(read_in(&[empty], places).unwrap(), "none", "{empty:?} {places:?}");
         }
         assert_eq!(read_in(&[empty, "Cookie: token=a.b.c"], COOKIE).unwrap(), "bearer a.b.c", "{empty:?}");
@@ -171,7 +171,7 @@ fn the_query_counts_where_it_may_and_as_it_stands() {
     ] {
         assert_eq!(request(target, &[], QUERY, None).unwrap(), read, "{target}");
     }
-    assert_eq!(request("GET /ws?access_token=a", &[], Places::default(), None).unwrap(), "none");
+    assert_eq!(request("GET /ws?access_token=a", &[], TokenLocations::default(), None).unwrap(), "none");
 }
 
 #[test]
@@ -241,7 +241,7 @@ fn a_page_of_another_site_cannot_act_with_a_cookie() {
 
 #[test]
 fn a_proxy_that_asks_has_to_show_which_page_it_is() {
-    const ASKED: Places<'_> = Places { asked: true, ..COOKIE };
+    const ASKED: TokenLocations<'_> = TokenLocations { forward_auth: true, ..COOKIE };
     for (line, lines, counts) in [
         ("GET /", &[][..], true),
         ("POST /", &[], false),

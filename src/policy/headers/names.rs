@@ -75,7 +75,7 @@ pub(super) const BUILT_IN_PREFIXES: [(&str, DropReason); 6] = [
     // CVE-2025-29927: `x-middleware-subrequest` skipped the middleware.
     ("x-middleware-", DropReason::Override),
     ("x-accel-", DropReason::Override),
-    ("x-menshen-", DropReason::Managed),
+    ("x-menshen-", DropReason::Reserved),
 ];
 
 /// How names end that bring the client's address: `EO-Connecting-IP`, `True-Client-IP`, `Ali-Cdn-Real-Ip`, `Cdn-Src-Ip`,

@@ -90,22 +90,22 @@ fn ordinary_headers_pass() {
 
 #[test]
 fn what_only_we_may_set_is_dropped_in_every_spelling() {
-    use DropReason::{Forwarding, HopByHop, Managed, Override, Reserved, WechatCloud};
+    use DropReason::{Forwarding, HopByHop, Override, Reserved, ReservedPrefix, WechatCloud};
     let policy = policy();
     let table: &[(&str, DropReason, &[&str])] = &[
         // CVE-2025-64484, CVE-2015-0219, CVE-2026-33433, CVE-2026-39858, CVE-2026-54763, CVE-2026-52845, section 1 row 17
         (
             "identity",
-            Managed,
+            Reserved,
             &["X-User-Id", "X-User-Type", "X-Session-Id", "X-Client-Type", "X-Auth-State", "X-Auth-Assertion"],
         ),
         // CVE-2026-30851: also where we set none.
         (
             "reserved",
-            Reserved,
+            ReservedPrefix,
             &["X-User-Role", "X-User-Phone", "X-Auth-Token", "X-Session-Key", "X-Client-Version", "X-User-"],
         ),
-        ("our own", Reserved, &["X-Menshen-Error", "X-Menshen-Anything"]),
+        ("our own", ReservedPrefix, &["X-Menshen-Error", "X-Menshen-Anything"]),
         // CVE-2024-45614, CVE-2026-45045, CVE-2024-45806, GHSA-93m4-mfpg-c3xf, CVE-2025-64101, section 1 row 16
         (
             "forwarding",
@@ -324,7 +324,7 @@ fn wechat_cloud_headers_pass_where_the_config_says_so() {
     assert_eq!(compiled(&[], &cloud, &UpstreamConfig::default()).unwrap().verdict("X-WX-OPENID"), HeaderVerdict::Pass);
     let ours = IdentityConfig { wechat_cloud_headers: true, ..identity(&["X-WX-OPENID"], &[]) };
     let policy = compiled(&[], &ours, &UpstreamConfig::default()).unwrap();
-    assert_eq!(policy.verdict("x_wx_openid"), HeaderVerdict::Drop(DropReason::Managed));
+    assert_eq!(policy.verdict("x_wx_openid"), HeaderVerdict::Drop(DropReason::Reserved));
 }
 
 #[test]
@@ -360,7 +360,7 @@ fn an_identity_header_has_a_name_of_its_own() {
     assert!(compiled(&[], &identity(&["X-User-Id", "x-user-id"], &[]), &UpstreamConfig::default()).is_err());
     for name in ["Remote-User", "X-Menshen-User", "uid", "X-Uid2"] {
         let policy = compiled(&[], &identity(&[name], &[]), &UpstreamConfig::default()).expect(name);
-        assert_eq!(policy.verdict(&name.to_ascii_uppercase()), HeaderVerdict::Drop(DropReason::Managed), "{name}");
+        assert_eq!(policy.verdict(&name.to_ascii_uppercase()), HeaderVerdict::Drop(DropReason::Reserved), "{name}");
     }
 }
 
@@ -371,14 +371,14 @@ fn a_reserved_prefix_leaves_what_every_request_needs() {
     }
     let policy = compiled(&[], &identity(&[], &["Tenant-", "7-", "Zz", "Q-9-"]), &UpstreamConfig::default()).unwrap();
     for name in ["zz", "Zz1", "ZZ-top", "q-9-", "Q_9_x"] {
-        assert_eq!(policy.verdict(name), HeaderVerdict::Drop(DropReason::Reserved), "{name}");
+        assert_eq!(policy.verdict(name), HeaderVerdict::Drop(DropReason::ReservedPrefix), "{name}");
     }
     assert_eq!(policy.verdict("z"), HeaderVerdict::Pass);
-    assert_eq!(policy.verdict("tenant_id"), HeaderVerdict::Drop(DropReason::Reserved));
-    assert_eq!(policy.verdict("7-x"), HeaderVerdict::Drop(DropReason::Reserved));
+    assert_eq!(policy.verdict("tenant_id"), HeaderVerdict::Drop(DropReason::ReservedPrefix));
+    assert_eq!(policy.verdict("7-x"), HeaderVerdict::Drop(DropReason::ReservedPrefix));
     assert_eq!(policy.verdict("8-x"), HeaderVerdict::Pass);
     // Ours stay ours, whatever the list says.
-    assert_eq!(policy.verdict("X_Menshen_Error"), HeaderVerdict::Drop(DropReason::Managed));
+    assert_eq!(policy.verdict("X_Menshen_Error"), HeaderVerdict::Drop(DropReason::Reserved));
 }
 
 #[test]
@@ -388,7 +388,7 @@ fn connection_names_only_what_a_client_may_remove() {
         b"GET / HTTP/1.1\r\nHost: a\r\nConnection: X-Custom, x-user-id,X-Forwarded-For , close\r\nconnection: X_User_Id, \
         content-length, Transfer-Encoding, HOST, X-Auth-State, , authorization, x-two\r\n\r\n";
     let mut slots = [const { MaybeUninit::uninit() }; 8];
-    let Ok(Parsed::Complete { head, .. }) = head::parse(bytes, &mut slots) else { panic!("a plain head") };
+    let Ok(Parsed::Complete(head)) = head::parse(bytes, &mut slots) else { panic!("a plain head") };
     assert_eq!(policy().nominated(&head).collect::<Vec<_>>(), ["X-Custom", "close", "x-two"]);
 }
 
@@ -430,7 +430,7 @@ proptest! {
         }).collect();
         for allow in [vec![], vec![allowed.clone()], vec![sent.clone()]] {
             if let Ok(policy) = compiled(&allow, &config, &keeping()) {
-                prop_assert_eq!(policy.verdict(&sent), HeaderVerdict::Drop(DropReason::Managed));
+                prop_assert_eq!(policy.verdict(&sent), HeaderVerdict::Drop(DropReason::Reserved));
             }
         }
     }
@@ -474,7 +474,7 @@ fn a_gate_that_reports_lets_pass_what_could_not_be_taken_for_ours() {
         ("TE", false),
     ] {
         let strict = policy.verdict(name);
-        let verdict = |everywhere| policy.verdict_of_report(name, strict, everywhere);
+        let verdict = |everywhere| policy.dry_run_verdict(name, strict, everywhere);
         assert_eq!(verdict(true) == HeaderVerdict::Pass, passes, "{name}");
         let leads_elsewhere = strict == HeaderVerdict::Drop(DropReason::Override);
         assert_eq!(verdict(false) == HeaderVerdict::Pass, passes && !leads_elsewhere, "{name}");
@@ -493,7 +493,7 @@ fn a_header_that_proves_something_is_nobody_elses() {
     let policy = HeaderPolicy::compile(&config).unwrap();
     for name in ["Gate-Key", "Legacy-Token", "X-Auth-Assertion"] {
         for spelling in spellings(name) {
-            assert_eq!(policy.verdict(&spelling), HeaderVerdict::Drop(DropReason::Managed), "{spelling}");
+            assert_eq!(policy.verdict(&spelling), HeaderVerdict::Drop(DropReason::Reserved), "{spelling}");
         }
     }
     assert_eq!(policy.verdict("Authorization"), HeaderVerdict::Drop(DropReason::Credential));

@@ -140,8 +140,8 @@ fn a_lenient_reading_dodges_no_condition() {
     .unwrap();
     // Neither of two rules with conditions asks for more than the other, so both are asked.
     for path in ["/Admin/users", "/%61dmin/users", "/OFFICE"] {
-        let ruling = rules.find(path, "GET");
-        assert!(ruling.admits(&caller("admin", &[])) && !ruling.admits(&caller("user", &[])), "{path}");
+        let matched = rules.find(path, "GET");
+        assert!(matched.admits(&caller("admin", &[])) && !matched.admits(&caller("user", &[])), "{path}");
     }
     assert!(rules.find("/orders", "GET").admits(&caller("user", &[])));
 }

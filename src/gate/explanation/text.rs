@@ -5,7 +5,7 @@ use crate::{
     auth::Identity,
     config::{Access, RuleConfig},
     error::ErrorCode,
-    policy::{DropReason, HeaderVerdict, Rule, Standing},
+    policy::{DropReason, HeaderVerdict, Rule, RuleOutcome},
 };
 
 /// Of a head.
@@ -47,22 +47,22 @@ fn one_of(what: &str, names: impl Iterator<Item = String>) -> String {
 }
 
 /// Why a rule decides or does not.
-pub(super) fn of_standing(standing: Standing, rule: Option<&RuleConfig>) -> String {
+pub(super) fn of_standing(standing: RuleOutcome, rule: Option<&RuleConfig>) -> String {
     let covers = covers(rule);
     match standing {
-        Standing::Decides if rule.is_none() => "no other rule matches".to_owned(),
-        Standing::Decides => format!("{covers} is the first that matches"),
-        Standing::DecidesLeniently => {
+        RuleOutcome::Decides if rule.is_none() => "no other rule matches".to_owned(),
+        RuleOutcome::Decides => format!("{covers} is the first that matches"),
+        RuleOutcome::DecidesLeniently => {
             format!("{covers} matches for a backend that {IGNORES}, and asks for more than the first that matches exactly")
         }
-        Standing::AsksToo => format!("{covers} matches for a backend that {IGNORES}, so its users are asked for too"),
-        Standing::Yields if rule.is_none() => "a rule before asks for more".to_owned(),
-        Standing::Yields => format!("{covers} matches, but a rule before it asks for more"),
-        Standing::Lenient => format!("{covers} matches only for a backend that {IGNORES}, which opens nothing"),
-        Standing::Method => format!("another method: it is for {covers}"),
-        Standing::Path => format!("another path: it is for {covers}"),
-        Standing::PathAndMethod => format!("another path and method: it is for {covers}"),
-        Standing::Later => "a rule before it matches".to_owned(),
+        RuleOutcome::AsksToo => format!("{covers} matches for a backend that {IGNORES}, so its users are asked for too"),
+        RuleOutcome::Yields if rule.is_none() => "a rule before asks for more".to_owned(),
+        RuleOutcome::Yields => format!("{covers} matches, but a rule before it asks for more"),
+        RuleOutcome::Lenient => format!("{covers} matches only for a backend that {IGNORES}, which opens nothing"),
+        RuleOutcome::Method => format!("another method: it is for {covers}"),
+        RuleOutcome::Path => format!("another path: it is for {covers}"),
+        RuleOutcome::PathAndMethod => format!("another path and method: it is for {covers}"),
+        RuleOutcome::Later => "a rule before it matches".to_owned(),
     }
 }
 
@@ -97,8 +97,8 @@ pub(super) const fn of_header(verdict: HeaderVerdict, websocket: bool) -> &'stat
         HeaderVerdict::Pass => "the Connection header says that it is for this connection only",
         HeaderVerdict::Handshake if websocket => "set anew for the WebSocket handshake",
         HeaderVerdict::Handshake | HeaderVerdict::Drop(DropReason::HopByHop) => "for this connection only",
-        HeaderVerdict::Drop(DropReason::Managed) => "only menshen says who is calling",
-        HeaderVerdict::Drop(DropReason::Reserved) => "begins as identity.reserved_prefixes has it",
+        HeaderVerdict::Drop(DropReason::Reserved) => "only menshen says who is calling",
+        HeaderVerdict::Drop(DropReason::ReservedPrefix) => "begins as identity.reserved_prefixes has it",
         HeaderVerdict::Drop(DropReason::Forwarding) => "only menshen says where a request comes from",
         HeaderVerdict::Drop(DropReason::ClientAddress) => "only menshen says what the client's address is",
         HeaderVerdict::Drop(DropReason::Override) => "could give the backend another path, method or internal state",

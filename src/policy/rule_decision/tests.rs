@@ -1,4 +1,4 @@
-//! What `policy::decision` promises.
+//! What `policy::rule_decision` promises.
 
 use super::*;
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Decides by a rule with this access.
-fn by(access: Access, bad_token_is_anonymous: bool, types: &[&str], token: TokenState<'_>) -> Decision {
+fn by(access: Access, bad_token_is_anonymous: bool, types: &[&str], token: TokenState<'_>) -> RuleDecision {
     let config = RuleConfig {
         name: "r".to_owned(),
         path: "/**".to_owned(),
@@ -53,7 +53,7 @@ fn a_public_path_is_anonymous_whatever_the_token() {
     // CVE-2021-21378, CVE-2020-8595: an invalid token on an open path is never half-trusted.
     let user = caller("user");
     for token in BAD.into_iter().chain([TokenState::Valid(&user), TokenState::Missing]) {
-        assert_eq!(by(Access::Public, false, &[], token), Decision::Anonymous, "{token:?}");
+        assert_eq!(by(Access::Public, false, &[], token), RuleDecision::Anonymous, "{token:?}");
     }
 }
 
@@ -61,7 +61,7 @@ fn a_public_path_is_anonymous_whatever_the_token() {
 fn a_denied_path_is_nobodys() {
     let user = caller("user");
     for token in BAD.into_iter().chain([TokenState::Valid(&user), TokenState::Missing]) {
-        assert_eq!(by(Access::Deny, false, &[], token), Decision::Refuse(ErrorCode::Forbidden), "{token:?}");
+        assert_eq!(by(Access::Deny, false, &[], token), RuleDecision::Reject(ErrorCode::Forbidden), "{token:?}");
     }
 }
 
@@ -71,21 +71,21 @@ fn an_unreadable_credential_is_refused_even_on_an_optional_path() {
     let good = TokenState::Valid(&user);
     for token in BAD {
         for access in [Access::Optional, Access::Required] {
-            assert_eq!(by(access, false, &[], token), Decision::Refuse(code(token)), "{token:?}");
+            assert_eq!(by(access, false, &[], token), RuleDecision::Reject(code(token)), "{token:?}");
         }
-        assert_eq!(by(Access::Optional, true, &[], token), Decision::Anonymous, "{token:?}");
+        assert_eq!(by(Access::Optional, true, &[], token), RuleDecision::Anonymous, "{token:?}");
     }
-    assert_eq!(by(Access::Optional, false, &[], TokenState::Missing), Decision::Anonymous);
-    assert_eq!(by(Access::Optional, false, &[], good), Decision::Authenticated);
-    assert_eq!(by(Access::Required, false, &[], TokenState::Missing), Decision::Refuse(ErrorCode::TokenMissing));
-    assert_eq!(by(Access::Required, false, &[], good), Decision::Authenticated);
+    assert_eq!(by(Access::Optional, false, &[], TokenState::Missing), RuleDecision::Anonymous);
+    assert_eq!(by(Access::Optional, false, &[], good), RuleDecision::Authenticated);
+    assert_eq!(by(Access::Required, false, &[], TokenState::Missing), RuleDecision::Reject(ErrorCode::TokenMissing));
+    assert_eq!(by(Access::Required, false, &[], good), RuleDecision::Authenticated);
 }
 
 #[test]
 fn a_fault_is_never_taken_for_a_bad_token() {
     // CVE-2022-29226, CVE-2026-54762: failed open when something was missing.
     for code in [ErrorCode::StoreUnavailable, ErrorCode::Internal, ErrorCode::UserDisabled] {
-        assert_eq!(by(Access::Optional, true, &[], TokenState::Invalid(code)), Decision::Refuse(code), "{code:?}");
+        assert_eq!(by(Access::Optional, true, &[], TokenState::Invalid(code)), RuleDecision::Reject(code), "{code:?}");
     }
 }
 
@@ -93,9 +93,9 @@ fn a_fault_is_never_taken_for_a_bad_token() {
 fn a_user_of_another_kind_is_forbidden() {
     let (user, admin) = (caller("user"), caller("admin"));
     let by_kind = |kind| by(Access::Required, false, &["admin"], TokenState::Valid(kind));
-    assert_eq!(by_kind(&user), Decision::Refuse(ErrorCode::Forbidden));
-    assert_eq!(by_kind(&admin), Decision::Authenticated);
-    assert_eq!(by(Access::Required, false, &["admin"], TokenState::Missing), Decision::Refuse(ErrorCode::TokenMissing));
+    assert_eq!(by_kind(&user), RuleDecision::Reject(ErrorCode::Forbidden));
+    assert_eq!(by_kind(&admin), RuleDecision::Authenticated);
+    assert_eq!(by(Access::Required, false, &["admin"], TokenState::Missing), RuleDecision::Reject(ErrorCode::TokenMissing));
 }
 
 #[test]

@@ -2,14 +2,14 @@
 
 /// What the gate knows of the APIs behind it.
 #[derive(Debug, Clone, Default)]
-pub struct Answered {
+pub struct LocalRoutes {
     /// Method and whole path of each route of a dialect. Any other method of the path is the backend's.
     pub routes: Vec<(String, String)>,
     /// Prefixes under which `Authorization` may be a token alone.
     pub bare_token: Vec<String>,
 }
 
-impl Answered {
+impl LocalRoutes {
     /// Whether a dialect has a route for it.
     pub fn has(&self, method: &str, path: &str) -> bool {
         self.routes.iter().any(|(known, route)| route == path && known == method)
@@ -49,7 +49,7 @@ mod tests {
     #[test]
     fn a_route_is_one_method_of_one_path() {
         let routes = vec![("POST".to_owned(), "/login".to_owned())];
-        let answered = Answered { routes, bare_token: vec!["/api".to_owned()] };
+        let answered = LocalRoutes { routes, bare_token: vec!["/api".to_owned()] };
         assert!(answered.has("POST", "/login"));
         for (method, path) in [("GET", "/login"), ("post", "/login"), ("POST", "/login/"), ("POST", "/Login"), ("POST", "/")]
         {

@@ -1,0 +1,110 @@
+//! A request that goes on: what is forwarded, what is logged, and where it ends on its connection.
+
+use std::{sync::Arc, time::Duration};
+
+use http::{HeaderName, HeaderValue, Method};
+
+use super::{dry_run::DryRunDecision, message_framing::MessageFraming, request_id};
+use crate::{
+    auth::Identity,
+    policy::{CorsFields, Head, HeaderRange, Origin, Target},
+};
+
+/// A request that goes on, and all that is to be done to it.
+#[derive(Debug)]
+pub struct AdmittedRequest {
+    pub forward: ForwardedRequest,
+    /// Where it comes from.
+    pub origin: Origin,
+    /// The user of its token; `None`: anonymous.
+    pub identity: Option<Arc<Identity>>,
+    /// Header fields for a page that may read a response of menshen; those of the backend have their own.
+    pub cors: Option<CorsFields>,
+    pub log: LoggedRequest,
+    pub framing: MessageFraming,
+}
+
+/// What the backend gets of the client's request.
+#[derive(Debug)]
+pub struct ForwardedRequest {
+    pub method: Method,
+    /// The request target as it is forwarded: path and query.
+    pub target: String,
+    /// Length of the path in `target`.
+    pub path_len: usize,
+    /// The client's header fields that are forwarded, as ranges of the bytes of the head.
+    pub forwarded_headers: Vec<HeaderRange>,
+    /// Names of those that are not.
+    pub removed_headers: Vec<HeaderName>,
+    /// The client's cookies without the one that brought a token, where there was one; then no `Cookie` is among
+    /// `forwarded_headers`.
+    pub cookie: Option<HeaderValue>,
+    /// The client's own `Host`, for `X-Forwarded-Host`.
+    pub host: Option<HeaderValue>,
+    /// It is a WebSocket handshake.
+    pub websocket: bool,
+    /// The client takes trailers (RFC 9110 section 10.1.4), and its HTTP version can carry them.
+    pub trailers: bool,
+    /// The rule's own idle timeout of streams.
+    pub idle_timeout: Option<Duration>,
+}
+
+/// What the access log says of the decision.
+#[derive(Debug)]
+pub struct LoggedRequest {
+    /// Index of the rule that decided; `None`: no rule was asked.
+    pub rule: Option<usize>,
+    /// The request id of a trusted proxy, where it is fit to be kept.
+    pub request_id: Option<String>,
+    /// The gate only reports here: what it would have done.
+    pub dry_run: Option<DryRunDecision>,
+}
+
+impl AdmittedRequest {
+    /// A request that is not forwarded from here: a preflight, or one that a proxy asks about and forwards itself.
+    pub(super) fn not_forwarded(
+        head: &Head<'_>,
+        target: &str,
+        parts: Target<'_>,
+        origin: Origin,
+        framing: MessageFraming,
+        rule: Option<usize>,
+    ) -> Self {
+        Self {
+            forward: ForwardedRequest {
+                method: method(head),
+                target: target.to_owned(),
+                path_len: parts.path.len(),
+                forwarded_headers: Vec::new(),
+                removed_headers: Vec::new(),
+                cookie: None,
+                host: None,
+                websocket: false,
+                trailers: false,
+                idle_timeout: None,
+            },
+            origin,
+            identity: None,
+            cors: None,
+            log: LoggedRequest { rule, request_id: request_id::from_proxy(head, origin), dry_run: None },
+            framing,
+        }
+    }
+
+    /// The path, without the query.
+    pub fn path(&self) -> &str {
+        self.forward.path()
+    }
+}
+
+impl ForwardedRequest {
+    /// The path, without the query.
+    pub fn path(&self) -> &str {
+        &self.target[..self.path_len]
+    }
+}
+
+/// The method of a head that [`crate::policy::framing::check`] accepted, so it is one that `http` knows.
+pub(super) fn method(head: &Head<'_>) -> Method {
+    Method::from_bytes(head.method.as_bytes()).unwrap_or_default()
+}
