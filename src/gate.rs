@@ -25,8 +25,8 @@ use crate::{
     error::ErrorCode,
     metrics::Metrics,
     policy::{
-        Cors, ForwardAuth, FramingLimits, Head, LocalRoutes, Origin, Parsed, RejectReason, RuleDecision, RuleSet, client_ip,
-        framing, head, headers::AUTH_ASSERTION,
+        Cors, ForwardAuth, FramingLimits, Head, Http2Head, LocalRoutes, Origin, Parsed, RejectReason, RuleDecision, RuleSet,
+        client_ip, framing, head, headers::AUTH_ASSERTION,
     },
     types::Timestamp,
 };
@@ -160,7 +160,12 @@ impl Gate {
         }
     }
 
-    /// Decides on a request. `peer`: `None` on a Unix socket.
+    /// Decides on an HTTP/2 request.
+    pub fn decide_http2(&self, head: &Http2Head, peer: Option<IpAddr>, now: Timestamp) -> Decision {
+        head.lend(|head| self.decide(head, peer, now))
+    }
+
+    /// Decides on a request, whichever front end has read its head. `peer`: `None` on a Unix socket.
     pub fn decide(&self, head: &Head<'_>, peer: Option<IpAddr>, now: Timestamp) -> Decision {
         let origin = client_ip::resolve(
             peer,

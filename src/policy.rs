@@ -27,7 +27,7 @@ pub use cors::{Cors, CorsFields};
 pub use credential::{Credential, TokenLocations};
 pub use forward_auth::{AuthRequest, ForwardAuth};
 pub use framing::{BodyLength, Framing, FramingLimits, METHODS};
-pub use head::{Head, HeaderRange, HttpVersion, Parsed};
+pub use head::{Head, HeaderRange, HttpVersion, Parsed, http2::Http2Head};
 pub use headers::{DropReason, HeaderPolicy, HeaderProblem, HeaderVerdict};
 pub use identity::{IdentityHeaders, RequestedClaims};
 pub use local_routes::{LocalRoutes, is_under};

@@ -118,7 +118,7 @@ impl HeaderFilter {
                 cookie,
                 host,
                 websocket,
-                trailers: trailers && head.version == HttpVersion::Http11,
+                trailers: trailers && head.version != HttpVersion::Http10,
                 idle_timeout: rule.and_then(|rule| rule.idle_timeout),
             },
             origin,

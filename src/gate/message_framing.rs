@@ -6,7 +6,7 @@ use crate::policy::{BodyLength, Framing, Head, HttpVersion};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MessageFraming {
     pub version: HttpVersion,
-    /// Length of the head in bytes, its blank line included.
+    /// Length of the head in bytes; of HTTP/1, its blank line included.
     pub head_len: usize,
     pub body: BodyLength,
     /// The client wants to send more requests on this connection.

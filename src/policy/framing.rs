@@ -34,7 +34,7 @@ pub enum BodyLength {
     None,
     /// So many bytes, 0 to [`MAX_BODY_LEN`].
     Length(u64),
-    /// Not announced: chunked transfer coding.
+    /// Not announced: chunked transfer coding on HTTP/1.1, as long as the stream on HTTP/2.
     Unknown,
 }
 
@@ -72,14 +72,14 @@ pub fn check(head: &Head<'_>, limits: &FramingLimits) -> Result<Framing, RejectR
     check_method(head.method)?;
     let fields = DecidingFields::collect(head)?;
     fields.check_host(head.version)?;
-    let body = fields.body(head.version)?;
+    let body = fields.body(head)?;
     let expects_continue = fields.expects_continue(head.version, body)?;
     let websocket = fields.websocket(head, body)?;
     if websocket && head.is_followed {
         // There can be nothing before the answer (CVE-2026-2833).
         return Err(RejectReason::malformed("A WebSocket handshake is not followed by anything before its answer."));
     }
-    let keep_alive = !fields.close && (head.version == HttpVersion::Http11 || fields.keep_alive);
+    let keep_alive = !fields.close && (head.version != HttpVersion::Http10 || fields.keep_alive);
     Ok(Framing { body, websocket, expects_continue, keep_alive })
 }
 
@@ -163,23 +163,47 @@ impl<'a> DecidingFields<'a> {
             (Some(host), _) if is_host(host) => Ok(()),
             (Some(_), _) => Err(RejectReason::malformed("The Host header is not a host name with an optional port.")),
             (None, HttpVersion::Http10) => Ok(()),
-            (None, HttpVersion::Http11) => Err(RejectReason::malformed("The Host header is missing.")),
+            (None, HttpVersion::Http11 | HttpVersion::Http2) => Err(RejectReason::malformed("The Host header is missing.")),
         }
     }
 
-    fn body(&self, version: HttpVersion) -> Result<BodyLength, RejectReason> {
-        match (self.content_length, self.transfer_encoding) {
-            (None, None) => Ok(BodyLength::None),
-            (Some(_), Some(_)) => Err(RejectReason::malformed("Content-Length and Transfer-Encoding exclude each other.")),
-            (Some(length), None) => canonical_length(length)
-                .map(BodyLength::Length)
-                .ok_or(RejectReason::malformed("Content-Length is not one plain decimal number.")),
-            (None, Some(_)) if version == HttpVersion::Http10 => {
+    fn body(&self, head: &Head<'_>) -> Result<BodyLength, RejectReason> {
+        if head.version == HttpVersion::Http2 {
+            return self.body_of_stream(head.is_followed);
+        }
+        match (self.announced(), self.transfer_encoding) {
+            (Ok(None), None) => Ok(BodyLength::None),
+            (Ok(Some(_)) | Err(_), Some(_)) => {
+                Err(RejectReason::malformed("Content-Length and Transfer-Encoding exclude each other."))
+            }
+            (Ok(Some(length)), None) => Ok(BodyLength::Length(length)),
+            (Err(reason), None) => Err(reason),
+            (Ok(None), Some(_)) if head.version == HttpVersion::Http10 => {
                 Err(RejectReason::malformed("HTTP/1.0 has no Transfer-Encoding."))
             }
-            (None, Some(coding)) if coding.eq_ignore_ascii_case(b"chunked") => Ok(BodyLength::Unknown),
-            (None, Some(_)) => Err(RejectReason::malformed("Transfer-Encoding can only be chunked.")),
+            (Ok(None), Some(coding)) if coding.eq_ignore_ascii_case(b"chunked") => Ok(BodyLength::Unknown),
+            (Ok(None), Some(_)) => Err(RejectReason::malformed("Transfer-Encoding can only be chunked.")),
         }
+    }
+
+    /// The body of an HTTP/2 request, which is framed by its stream (RFC 9113 section 8.1.1).
+    fn body_of_stream(&self, goes_on: bool) -> Result<BodyLength, RejectReason> {
+        if self.transfer_encoding.is_some() {
+            return Err(RejectReason::malformed("HTTP/2 has no Transfer-Encoding."));
+        }
+        match (self.announced()?, goes_on) {
+            (Some(1..), false) => Err(RejectReason::malformed("Content-Length announces a body, and there is none.")),
+            (Some(length), _) => Ok(BodyLength::Length(length)),
+            (None, true) => Ok(BodyLength::Unknown),
+            (None, false) => Ok(BodyLength::None),
+        }
+    }
+
+    /// What `Content-Length` says.
+    fn announced(&self) -> Result<Option<u64>, RejectReason> {
+        let Some(value) = self.content_length else { return Ok(None) };
+        let length = canonical_length(value);
+        length.map(Some).ok_or(RejectReason::malformed("Content-Length is not one plain decimal number."))
     }
 
     /// RFC 9110 section 10.1.1. An expectation without a body to wait for has been a smuggling vector of its own.

@@ -1,10 +1,14 @@
-//! A request head, read strictly from the bytes it came in.
+//! A request head: what both front ends fill, and the gate decides on.
+//!
+//! That of HTTP/1 is read strictly from the bytes it came in; that of HTTP/2 is copied into bytes of its own ([`http2`]).
 //!
 //! The parser is the one that the proxy library uses too, so both read the same bytes alike; what it forgives (a bare LF as
 //! a line end, any number of empty lines in front) is refused here, because a server behind may not forgive it.
 //!
 //! Must stay true: every line of a parsed head ends in CRLF; names are tokens (RFC 9110 section 5.6.2) of at most
 //! [`MAX_NAME_LEN`]; values hold no NUL, CR, LF or other control byte but the tab; no line is folded.
+
+pub mod http2;
 
 use std::{fmt, mem::MaybeUninit, ops::Range};
 
@@ -15,11 +19,12 @@ use super::reject_reason::RejectReason;
 /// Longest header name. Real ones stay below 50; beyond 255 a proxy has wrapped its counter (CVE-2021-40346).
 pub const MAX_NAME_LEN: usize = 128;
 
-/// The version in a request line.
+/// The version of HTTP that a request came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HttpVersion {
     Http10,
     Http11,
+    Http2,
 }
 
 /// A request head, borrowed from the bytes it came in.
@@ -34,7 +39,7 @@ pub struct Head<'a> {
     pub version: HttpVersion,
     /// In the order they came, duplicates included; values without the white space around them.
     pub headers: &'a [Header<'a>],
-    /// Bytes have come with the head that follow it.
+    /// Whether anything follows the head. Of HTTP/1: bytes that came together with it. Of HTTP/2: a body, since the stream goes on.
     pub is_followed: bool,
 }
 
@@ -46,6 +51,14 @@ pub struct HeaderRange {
 }
 
 impl HeaderRange {
+    fn new(name: Range<usize>, value: Range<usize>) -> Self {
+        // A head is much shorter than 4 GiB; a range that could not be is empty of anything.
+        let range = |range: Range<usize>| {
+            (u32::try_from(range.start).unwrap_or(u32::MAX), u32::try_from(range.end).unwrap_or(u32::MAX))
+        };
+        Self { name: range(name), value: range(value) }
+    }
+
     /// Where the name is.
     pub const fn name(self) -> Range<usize> {
         self.name.0 as usize..self.name.1 as usize
@@ -67,10 +80,9 @@ impl<'a> Head<'a> {
     pub fn range(&self, header: &Header<'_>) -> HeaderRange {
         let range = |part: &[u8]| {
             let start = part.as_ptr().addr().wrapping_sub(self.bytes.as_ptr().addr());
-            let end = start.saturating_add(part.len());
-            (u32::try_from(start).unwrap_or(u32::MAX), u32::try_from(end).unwrap_or(u32::MAX))
+            start..start.saturating_add(part.len())
         };
-        HeaderRange { name: range(header.name.as_bytes()), value: range(header.value) }
+        HeaderRange::new(range(header.name.as_bytes()), range(header.value))
     }
 }
 

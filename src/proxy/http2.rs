@@ -5,9 +5,7 @@
 //! empty frames, and windows of bodies. Here are the bounds of what it lets through: malformed and abandoned requests, idle
 //! connections, and the end of a connection, which loses no request (GOAWAY, RFC 9113 section 6.8).
 //!
-//! Must stay true: what is decided on and forwarded is the one head that [`head`] writes; trailers of a client go nowhere.
-
-mod head;
+//! Must stay true: what is decided on and forwarded is the one copy of the head in [`Http2Head`]; trailers of a client go nowhere.
 
 use std::{
     net::IpAddr,
@@ -19,7 +17,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, StatusCode, Version, header, request::Parts};
+use http::{HeaderName, HeaderValue, StatusCode, Version, request::Parts};
 use pingora::{
     http::{RequestHeader, ResponseHeader},
     protocols::{
@@ -49,6 +47,7 @@ use super::{
 use crate::{
     error::ErrorCode,
     gate::{AdmittedRequest, Decision, Rejection},
+    policy::Http2Head,
     types::Timestamp,
 };
 
@@ -241,27 +240,21 @@ async fn answer(door: &Door, session: HttpSession, peer: Option<IpAddr>, secure:
     drop(open);
 }
 
-/// The gate's decision on the head as HTTP/1.1 says it, and that head.
+/// The gate's decision on the head, and the bytes that it decided on.
 fn decide(snapshot: &Snapshot, session: &HttpSession, peer: Option<IpAddr>, now: Timestamp) -> (Decision, Bytes) {
     let malformed = |detail| {
         let ids = session.req_header().headers.get_all("x-request-id").iter().map(HeaderValue::as_bytes);
         let refused = snapshot.gate.malformed(detail, peer, ids);
         (Decision::Reject(Box::new(refused)), Bytes::new())
     };
-    let bytes = match head::write(session.req_header(), session.is_body_done()) {
-        Ok(bytes) => bytes.freeze(),
+    let head = match Http2Head::new(session.req_header(), session.is_body_done()) {
+        Ok(head) => head,
         Err(detail) => return malformed(detail),
     };
-    if bytes.len() > snapshot.limits.max_header_bytes {
+    if head.http1_len() > snapshot.limits.max_header_bytes {
         return malformed("The request head is too long.");
     }
-    // It was written as one head, so it is read as one.
-    let decision = snapshot.gate.decide_http1(&bytes, peer, now);
-    let whole = |decision: &Decision| matches!(decision, Decision::Reject(_)) || decision.head_len() == Some(bytes.len());
-    match decision.filter(whole) {
-        Some(decision) => (decision, bytes),
-        None => malformed("The request head is not valid."),
-    }
+    (snapshot.gate.decide_http2(&head, peer, now), head.bytes().clone())
 }
 
 /// Hands the request to pingora, made anew of what the gate lets through.
@@ -275,7 +268,7 @@ async fn forward(
     siblings: &Arc<Siblings>,
 ) {
     let request_id = passage.log.request_id.clone().unwrap_or_else(|| snapshot.recorder.request_id());
-    let te_trailers = session.req_header().headers.contains_key(header::TE);
+    let te_trailers = passage.forward.trailers;
     let Some(mut request) = request(&bytes, &passage) else {
         // It was read from such bytes, so it can be made of them.
         tracing::error!("a request could not be made anew");
@@ -312,10 +305,6 @@ fn request(bytes: &Bytes, passage: &AdmittedRequest) -> Option<Parts> {
     request.headers.reserve(passage.forward.forwarded_headers.len());
     for field in &passage.forward.forwarded_headers {
         let name = HeaderName::from_bytes(bytes.get(field.name())?).ok()?;
-        // It frames the bytes that were decided on; the stream frames itself.
-        if name == header::TRANSFER_ENCODING {
-            continue;
-        }
         let value = HeaderValue::from_maybe_shared(bytes.slice(field.value())).ok()?;
         request.headers.append(name, value);
     }
