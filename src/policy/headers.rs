@@ -6,6 +6,7 @@
 //! Must stay true: the verdict is asked for every header of every request, public routes too, before anything of ours is
 //! set; it does not depend on what `Connection` says; there is one folding function. A verdict allocates nothing.
 
+mod common;
 mod names;
 
 use std::collections::HashSet;
@@ -14,6 +15,7 @@ use http::HeaderName;
 
 use super::head::Head;
 use crate::config::{Config, IdentityConfig, UpstreamAuthorization};
+use common::CommonNames;
 use names::{Kind, STANDARD};
 
 /// Set on every request, from the rule and token: `authenticated` or `anonymous`.
@@ -103,6 +105,8 @@ pub struct HeaderPolicy {
     prefix_letters: [Letters; 2],
     /// Odd names that pass, in lower case.
     allowed: Vec<Box<str>>,
+    /// The verdicts on the names that nearly all requests are made of.
+    common: CommonNames,
 }
 
 impl HeaderPolicy {
@@ -120,11 +124,15 @@ impl HeaderPolicy {
             return Err(problems);
         }
         let allowed = allow_headers.iter().map(|entry| entry.to_ascii_lowercase().into()).collect();
-        Ok(Self { allowed, ..policy })
+        let common = CommonNames::new(|name| policy.plain_verdict(name));
+        Ok(Self { allowed, common, ..policy })
     }
 
     /// What happens to a header of the client before anything of ours is set.
     pub fn verdict(&self, name: &str) -> HeaderVerdict {
+        if let Some(verdict) = self.common.get(name) {
+            return verdict;
+        }
         if name.bytes().fold(false, |odd, byte| odd | !is_plain(byte)) {
             return self.odd_verdict(name);
         }
@@ -197,8 +205,13 @@ impl HeaderPolicy {
     fn build(config: &Config) -> Self {
         let Config { identity, upstream, .. } = config;
         let keep_authorization = upstream.authorization == UpstreamAuthorization::Keep;
-        let mut policy =
-            Self { by_length: Vec::new(), prefixes: Vec::new(), prefix_letters: [Letters(0); 2], allowed: Vec::new() };
+        let mut policy = Self {
+            by_length: Vec::new(),
+            prefixes: Vec::new(),
+            prefix_letters: [Letters(0); 2],
+            allowed: Vec::new(),
+            common: CommonNames::default(),
+        };
         let others = [AUTH_STATE, AUTH_ASSERTION, &upstream.shared_secret_header];
         for name in identity.headers.keys().map(String::as_str).chain(others).chain(mint_header(config)) {
             policy.add_name(name, HeaderVerdict::Drop(DropReason::Reserved));

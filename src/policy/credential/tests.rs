@@ -52,6 +52,18 @@ fn a_bearer_token_is_read() {
 }
 
 #[test]
+fn a_token_is_made_of_the_signs_of_a_b64token() {
+    for byte in 0..=u8::MAX {
+        let plain = byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte);
+        // Alone, and among so many that they are compared at once.
+        for around in [0, 1, 15, 16, 17, 40] {
+            let token = [vec![b'a'; around], vec![byte], vec![b'Z'; around]].concat();
+            assert_eq!(b64token(&token).is_some(), plain, "{byte:#x} among {around}");
+        }
+    }
+}
+
+#[test]
 fn a_token_may_stand_alone_where_that_is_said() {
     let alone = |value: &str| read_in(&[&format!("Authorization: {value}")], BARE).unwrap();
     assert_eq!(alone("a.b.c"), "bearer a.b.c");

@@ -88,6 +88,25 @@ fn ordinary_headers_pass() {
     }
 }
 
+/// A common name is looked up; the verdict is the one that its letters get.
+#[test]
+fn a_common_name_gets_the_verdict_of_any_other() {
+    let named = identity(&["X-Requested-With", "X-User-Id"], &["Sec-Ch-", "Acc"]);
+    for (config, upstream) in [(IdentityConfig::default(), UpstreamConfig::default()), (named, keeping())] {
+        let Ok(policy) = compiled(&[], &config, &upstream) else { continue };
+        for name in common::NAMES {
+            assert!(policy.common.get(name).is_some(), "{name} shares its place");
+            for spelling in [(*name).to_owned(), name.to_ascii_uppercase(), name.replacen('a', "A", 1)] {
+                assert_eq!(policy.verdict(&spelling), policy.plain_verdict(&spelling), "{spelling}");
+            }
+        }
+        // What differs in one sign is another name.
+        for other in ["host ", "hos", "hostt", "h-st", "user_agent", "cookies", "x_forwarded_for", ""] {
+            assert_eq!(policy.common.get(other), None, "{other:?}");
+        }
+    }
+}
+
 #[test]
 fn what_only_we_may_set_is_dropped_in_every_spelling() {
     use DropReason::{Forwarding, HopByHop, Override, Reserved, ReservedPrefix, WechatCloud};

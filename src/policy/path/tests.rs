@@ -387,6 +387,16 @@ proptest! {
     }
 
     #[test]
+    fn the_quick_look_passes_nothing_that_the_thorough_one_rejects(target in target(), text in "/[a-z./%;]{0,12}") {
+        for path in [split(&target).path, text.as_str()] {
+            if is_plain(path) {
+                prop_assert_eq!(check_bytes(path.as_bytes(), AllowedDelimiters::NONE), Ok(()));
+                prop_assert_eq!(check_segments(path), Ok(()));
+            }
+        }
+    }
+
+    #[test]
     fn no_text_makes_the_check_panic(target in "\\PC{0,40}") {
         let _ = check(&target);
     }
