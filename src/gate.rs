@@ -9,11 +9,12 @@ mod access;
 mod admitted;
 mod compile;
 mod dry_run;
-mod explanation;
 mod forward_auth;
 mod header_filter;
 mod message_framing;
+mod observer;
 mod preflight;
+mod received;
 mod rejection;
 mod request_id;
 
@@ -25,20 +26,21 @@ use crate::{
     error::ErrorCode,
     metrics::Metrics,
     policy::{
-        Cors, ForwardAuth, FramingLimits, Head, Http2Head, LocalRoutes, Origin, Parsed, RejectReason, RuleDecision, RuleSet,
-        client_ip, framing, head, headers::AUTH_ASSERTION,
+        Cors, ForwardAuth, FramingLimits, Head, Http2Head, LocalRoutes, Origin, Parsed, RejectReason, RuleSet, client_ip,
+        framing, head, headers::AUTH_ASSERTION,
     },
     types::Timestamp,
 };
-use access::{AccessPolicy, RequestKind};
+use access::{AccessPolicy, Allowed, Denied, RequestKind};
 use header_filter::{Admission, HeaderFilter};
+use received::Received;
 
 pub use admitted::{AdmittedRequest, ForwardedRequest, LoggedRequest};
 pub use compile::{GateProblems, compile_policy, kept_claims};
 pub use dry_run::DryRunDecision;
-pub use explanation::{CheckedRule, Explanation, HeaderNote, TokenReport};
 pub use forward_auth::ForwardAuthAllowed;
 pub use message_framing::MessageFraming;
+pub use observer::{DecisionObserver, LocalRoute, PathReading, RemovalReason};
 pub use rejection::Rejection;
 
 /// Header slots on the stack; more only where the config allows more.
@@ -132,14 +134,35 @@ impl Gate {
         self.forward_auth.as_ref()
     }
 
+    /// Whether a token without `Bearer` is taken on this path.
+    pub fn takes_bare_token(&self, path: &str) -> bool {
+        self.access.local_routes.takes_bare_token(path)
+    }
+
+    /// What tokens are checked by.
+    pub fn authorizer(&self) -> &Authorizer {
+        &self.access.authorizer
+    }
+
     /// Decides on the HTTP/1 request that starts at `bytes[0]`; `None`: its head has not arrived whole. `peer`: `None` on a Unix
     /// socket.
     pub fn decide_http1(&self, bytes: &[u8], peer: Option<IpAddr>, now: Timestamp) -> Option<Decision> {
+        self.decide_http1_observed(bytes, peer, now, &mut ())
+    }
+
+    /// The same, seen step by step.
+    pub fn decide_http1_observed(
+        &self,
+        bytes: &[u8],
+        peer: Option<IpAddr>,
+        now: Timestamp,
+        observer: &mut impl DecisionObserver,
+    ) -> Option<Decision> {
         if self.limits.max_headers < STACK_SLOTS {
-            self.decide_http1_within(bytes, peer, now, &mut [const { Slot::uninit() }; STACK_SLOTS])
+            self.decide_http1_within(bytes, peer, now, &mut [const { Slot::uninit() }; STACK_SLOTS], observer)
         } else {
             let mut slots: Vec<Slot<'_>> = (0..=self.limits.max_headers).map(|_| Slot::uninit()).collect();
-            self.decide_http1_within(bytes, peer, now, &mut slots)
+            self.decide_http1_within(bytes, peer, now, &mut slots, observer)
         }
     }
 
@@ -149,11 +172,13 @@ impl Gate {
         peer: Option<IpAddr>,
         now: Timestamp,
         slots: &mut [Slot<'b>],
+        observer: &mut impl DecisionObserver,
     ) -> Option<Decision> {
         match head::parse(bytes, slots) {
-            Ok(Parsed::Complete(head)) => Some(self.decide(&head, peer, now)),
+            Ok(Parsed::Complete(head)) => Some(self.decide_observed(&head, peer, now, observer)),
             Ok(Parsed::Partial) => None,
             Err(reason) => {
+                observer.head_rejected(reason.detail);
                 let ids = head::raw_values(bytes, "x-request-id");
                 Some(Decision::Reject(Box::new(self.malformed(reason.detail, peer, ids))))
             }
@@ -167,87 +192,78 @@ impl Gate {
 
     /// Decides on a request, whichever front end has read its head. `peer`: `None` on a Unix socket.
     pub fn decide(&self, head: &Head<'_>, peer: Option<IpAddr>, now: Timestamp) -> Decision {
-        let origin = client_ip::resolve(
-            peer,
-            head.values("x-forwarded-for"),
-            head.values("x-forwarded-proto"),
-            &self.trusted_proxies,
-        );
-        let checked = match framing::check(head, &self.limits) {
-            Ok(checked) => checked,
-            Err(reason) => return self.reject_before_rules(head, reason, origin, None),
-        };
-        let framing = MessageFraming::new(head, &checked);
-        if let Some(forward_auth) = self.forward_auth.as_ref().filter(|it| it.is_auth_request(head.target)) {
-            return self.decide_forward_auth(forward_auth, head, origin, framing, peer, now);
-        }
-        if let Some(preflight) = preflight::decide(&self.access, head, origin, framing) {
-            return Decision::Preflight(Box::new(preflight));
-        }
-        let websocket = checked.websocket;
-        let admit = |target, admission| {
-            let admission = Admission { websocket, ..admission };
-            Box::new(self.headers.admit(head, target, origin, framing, admission))
-        };
-        let target = match self.access.target(head.target, head.method) {
-            Ok(target) => target,
-            Err(reason) => {
-                let Some(target) = self.access.raw_target(head.target) else {
-                    return self.reject_before_rules(head, reason, origin, Some(framing));
-                };
-                let dry_run = Some(DryRunDecision::Reject(reason.code));
-                return Decision::Forward(admit(target, Admission { dry_run, ..Admission::default() }));
-            }
-        };
-        if self.access.is_local(head.method, target.path) {
-            let mut request = admit(target, Admission::default());
-            request.cors = self.access.cors.as_ref().map(|cors| cors.answer(head));
-            return Decision::AuthApi(request);
-        }
-        let matched = self.access.rules.find(target.path, head.method);
-        let (rule, report_only) = (matched.rule, matched.report_only);
-        let cors = || self.access.cors.as_ref().filter(|_| rule.cors).map(|cors| cors.answer(head));
-        let kind = RequestKind::Proxied { websocket };
-        let (identity, would) = match self.access.check_credential(head, target.path, matched, kind, now) {
-            Ok((RuleDecision::Anonymous, _)) => (None, DryRunDecision::Allow),
-            Ok((RuleDecision::Authenticated, identity)) => (identity, DryRunDecision::Allow),
-            Ok((RuleDecision::Reject(code), _)) if report_only => (None, DryRunDecision::Reject(code)),
-            Ok((RuleDecision::Reject(code), identity)) => {
-                let rejection = Rejection::new(head, RejectReason::new(code, ""), origin, Some(framing));
-                let rule = Some(rule.index);
-                return Decision::Reject(Box::new(Rejection { detail: None, rule, identity, cors: cors(), ..rejection }));
-            }
-            Err(reason) if report_only && !reason.close => (None, DryRunDecision::Reject(reason.code)),
-            Err(reason) => {
-                let rejection = Rejection::new(head, reason, origin, Some(framing));
-                return Decision::Reject(Box::new(Rejection { rule: Some(rule.index), cors: cors(), ..rejection }));
-            }
-        };
-        let dry_run = report_only.then_some(would);
-        let mut request = admit(target, Admission { rule: Some(rule), identity, dry_run, ..Admission::default() });
-        request.cors = cors();
-        Decision::Forward(request)
+        self.decide_observed(head, peer, now, &mut ())
     }
 
-    fn decide_forward_auth(
+    fn decide_observed(
         &self,
-        forward_auth: &ForwardAuth,
         head: &Head<'_>,
-        origin: Origin,
-        framing: MessageFraming,
         peer: Option<IpAddr>,
         now: Timestamp,
+        observer: &mut impl DecisionObserver,
     ) -> Decision {
-        let decided = forward_auth
-            .auth_request(head, peer, |target, method| self.access.target(target, method))
-            .map_err(|reason| forward_auth::rejection(head, reason, origin, framing))
-            .and_then(|asked| {
-                forward_auth::decide(forward_auth, &self.access, &self.headers, head, asked, origin, framing, now)
-            });
-        match decided {
-            Ok(allowed) => Decision::AllowForwardAuth(Box::new(allowed)),
-            Err(rejection) => Decision::Reject(Box::new(rejection)),
+        self.admit(head, peer, now, observer).unwrap_or_else(Decision::Reject)
+    }
+
+    /// The decision, in its fixed order.
+    fn admit(
+        &self,
+        head: &Head<'_>,
+        peer: Option<IpAddr>,
+        now: Timestamp,
+        observer: &mut impl DecisionObserver,
+    ) -> Result<Decision, Box<Rejection>> {
+        // Where it comes from, and where it ends.
+        let (forwarded_for, forwarded_proto) = (head.values("x-forwarded-for"), head.values("x-forwarded-proto"));
+        let origin = client_ip::resolve(peer, forwarded_for, forwarded_proto, &self.trusted_proxies);
+        let checked = framing::check(head, &self.limits).map_err(|reason| {
+            observer.head_rejected(reason.detail);
+            self.reject(head, reason, origin, None)
+        })?;
+        let framing = MessageFraming::new(head, &checked);
+        let received = Received { head, origin, framing, websocket: checked.websocket };
+
+        // Questions about a request that is not this one.
+        if let Some(forward_auth) = self.forward_auth.as_ref().filter(|it| it.is_auth_request(head.target)) {
+            let allowed = forward_auth::decide(forward_auth, &self.access, &self.headers, received, peer, now, observer)?;
+            return Ok(Decision::AllowForwardAuth(Box::new(allowed)));
         }
+        if let Some(preflight) = preflight::decide(&self.access, received, observer) {
+            return Ok(Decision::Preflight(Box::new(preflight)));
+        }
+
+        // The path that is decided on is the one that is forwarded.
+        let target = match self.access.target(head.target, head.method, observer) {
+            Ok(target) => target,
+            Err(reason) => {
+                let raw = self.access.raw_target(head.target);
+                let raw = raw.ok_or_else(|| self.reject(head, reason, origin, Some(framing)))?;
+                let dry_run = Some(DryRunDecision::Reject(reason.code));
+                let admission = Admission { dry_run, ..Admission::default() };
+                return Ok(Decision::Forward(self.headers.admit(received, raw, admission, observer)));
+            }
+        };
+        if let Some(route) = self.access.local_route(head.method, target.path) {
+            observer.local_route_found(route);
+            let mut request = self.headers.admit(received, target, Admission::default(), observer);
+            request.cors = self.access.cors_fields(head, None);
+            return Ok(Decision::AuthApi(request));
+        }
+
+        // Its rule, the token that the rule asks for, and the headers that go on.
+        let matched = self.access.rule(target.path, head.method, observer);
+        let rule = matched.rule;
+        let kind = RequestKind::Proxied { websocket: checked.websocket };
+        let Allowed { identity, dry_run } =
+            self.access.check(head, target.path, matched, kind, now, observer).map_err(|Denied { reason, identity }| {
+                let cors = self.access.cors_fields(head, Some(rule));
+                let rejection = Rejection::new(head, reason, origin, Some(framing));
+                Box::new(Rejection { rule: Some(rule.index), identity, cors, ..rejection })
+            })?;
+        let admission = Admission { rule: Some(rule), identity, dry_run };
+        let mut request = self.headers.admit(received, target, admission, observer);
+        request.cors = self.access.cors_fields(head, Some(rule));
+        Ok(Decision::Forward(request))
     }
 
     /// The rejection of a request whose head could not be read; its connection ends. `request_ids`: the values of `X-Request-Id`, as
@@ -264,14 +280,14 @@ impl Gate {
     }
 
     /// A rejection before any rule has been asked, which pages of allowed origins may read.
-    fn reject_before_rules(
+    fn reject(
         &self,
         head: &Head<'_>,
         reason: RejectReason,
         origin: Origin,
         framing: Option<MessageFraming>,
-    ) -> Decision {
-        let cors = self.access.cors.as_ref().map(|cors| cors.answer(head));
-        Decision::Reject(Box::new(Rejection { cors, ..Rejection::new(head, reason, origin, framing) }))
+    ) -> Box<Rejection> {
+        let cors = self.access.cors_fields(head, None);
+        Box::new(Rejection { cors, ..Rejection::new(head, reason, origin, framing) })
     }
 }

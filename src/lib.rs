@@ -28,6 +28,7 @@ pub mod token;
 pub mod api;
 pub mod auth;
 pub mod dialect;
+pub mod explain;
 pub mod gate;
 pub mod policy;
 

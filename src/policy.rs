@@ -34,4 +34,4 @@ pub use local_routes::{LocalRoutes, is_under};
 pub use path::{AllowedDelimiters, Target};
 pub use reject_reason::RejectReason;
 pub use rule_decision::{RuleDecision, TokenState};
-pub use rules::{Rule, RuleMatch, RuleOutcome, RuleProblem, RuleSet};
+pub use rules::{Rule, RuleCheck, RuleMatch, RuleOutcome, RuleProblem, RuleSet};

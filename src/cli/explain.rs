@@ -11,7 +11,7 @@ use crate::{
     app::{self, Explained},
     clock::Clock,
     config::{Config, Source},
-    gate::{Explanation, HeaderNote},
+    explain::{self, Explanation, HeaderNote},
     types::Secret,
 };
 
@@ -67,7 +67,7 @@ pub(super) fn run(source: &Source, args: &Args, out: &mut impl Write, err: &mut 
             return Ok(ExitCode::FAILURE);
         }
     };
-    let explanation = explained.gate.explain(&config, head.expose(), Some(args.from), Clock::System.now());
+    let explanation = explain::explain(&explained.gate, &config, head.expose(), Some(args.from), Clock::System.now());
     if args.json {
         writeln!(out, "{}", in_json(&explanation, &explained)?)?;
     } else {

@@ -15,7 +15,7 @@ use crate::{
     app::{self, Explained},
     clock::Clock,
     config::{Config, Source},
-    gate::TokenReport,
+    explain::{self, TokenReport},
     token::{JwtKind, Looks},
     types::{Secret, Timestamp},
 };
@@ -109,7 +109,7 @@ fn verdict(config: &Config, token: &Secret<String>, now: Timestamp) -> io::Resul
     };
     let head = format!("GET / HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n\r\n", token.expose());
     let head = Secret::new(head.into_bytes());
-    let told = explained.gate.explain(config, head.expose(), Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), now).token;
+    let told = explain::explain(&explained.gate, config, head.expose(), Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), now).token;
     Ok(Verdict::Said { told, revocation: on_revocation(&explained), keys: explained.keys })
 }
 

@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 
+use super::{
+    dry_run::DryRunDecision,
+    observer::{DecisionObserver, LocalRoute, PathReading},
+};
 use crate::{
     auth::{Authorizer, Identity},
     policy::{
-        AllowedDelimiters, Cors, Credential, Head, LocalRoutes, RejectReason, RuleDecision, RuleMatch, RuleSet, Target,
-        TokenLocations, TokenState, credential, is_under, path, rule_decision,
+        AllowedDelimiters, Cors, CorsFields, Credential, Head, LocalRoutes, RejectReason, Rule, RuleDecision, RuleMatch,
+        RuleSet, Target, TokenLocations, TokenState, credential, is_under, path, rule_decision,
     },
     types::Timestamp,
 };
@@ -32,11 +36,40 @@ pub(super) enum RequestKind {
     ForwardAuth,
 }
 
+/// What a rule lets pass.
+pub(super) struct Allowed {
+    /// The user of the token; `None`: anonymous.
+    pub(super) identity: Option<Arc<Identity>>,
+    /// The rule only reports: what it would have done.
+    pub(super) dry_run: Option<DryRunDecision>,
+}
+
+/// What a rule does not let pass.
+pub(super) struct Denied {
+    pub(super) reason: RejectReason,
+    /// The user of a good token that the rule does not admit.
+    pub(super) identity: Option<Arc<Identity>>,
+}
+
 impl AccessPolicy {
     /// The parts of a target that has one reading, or several that its rule allows.
-    pub(super) fn target<'t>(&self, target: &'t str, method: &str) -> Result<Target<'t>, RejectReason> {
-        path::check(target)
-            .or_else(|reason| if self.rules.allow_delimiters() { self.target_by_rule(target, method) } else { Err(reason) })
+    pub(super) fn target<'t>(
+        &self,
+        target: &'t str,
+        method: &str,
+        observer: &mut impl DecisionObserver,
+    ) -> Result<Target<'t>, RejectReason> {
+        let plain = path::check(target);
+        let read = match plain {
+            Err(_) if self.rules.allow_delimiters() => self.target_by_rule(target, method),
+            Ok(_) | Err(_) => plain,
+        };
+        observer.path_read(match (plain, read) {
+            (Ok(_), _) => PathReading::One,
+            (Err(_), Ok(_)) => PathReading::Allowed,
+            (Err(_), Err(reason)) => PathReading::Ambiguous(reason.detail),
+        });
+        read
     }
 
     /// The same where some rule allows delimiters to be percent-encoded.
@@ -44,10 +77,10 @@ impl AccessPolicy {
     fn target_by_rule<'t>(&self, target: &'t str, method: &str) -> Result<Target<'t>, RejectReason> {
         let path = path::split(target).path;
         let matched = self.rules.find(path, method);
-        let is_local = self.is_local(method, path);
-        let allowed = if is_local { AllowedDelimiters::default() } else { matched.allowed_delimiters() };
+        let is_local = |path: &str| self.local_route(method, path).is_some();
+        let allowed = if is_local(path) { AllowedDelimiters::default() } else { matched.allowed_delimiters() };
         path::check_decoded(target, allowed, |decoded| {
-            !self.is_local(method, decoded) && self.rules.find_decoded(decoded, method).is_same(&matched)
+            !is_local(decoded) && self.rules.find_decoded(decoded, method).is_same(&matched)
         })
     }
 
@@ -57,41 +90,90 @@ impl AccessPolicy {
         (!is_under(parts.path, &self.auth_prefix)).then_some(parts)
     }
 
-    /// Whether menshen answers this request itself: the auth API every one under its prefix, a dialect those of its routes.
-    pub(super) fn is_local(&self, method: &str, path: &str) -> bool {
-        is_under(path, &self.auth_prefix) || self.local_routes.has(method, path)
+    /// Who of menshen answers this request itself: the auth API every one under its prefix, a dialect those of its routes.
+    pub(super) fn local_route(&self, method: &str, path: &str) -> Option<LocalRoute> {
+        if self.local_routes.has(method, path) {
+            return Some(LocalRoute::Dialect);
+        }
+        is_under(path, &self.auth_prefix).then_some(LocalRoute::AuthApi)
     }
 
-    /// What the rule decides on the credential of a request, and the user of a good token.
-    pub(super) fn check_credential(
+    /// The rule that decides on a request for this path.
+    pub(super) fn rule(&self, path: &str, method: &str, observer: &mut impl DecisionObserver) -> RuleMatch<'_> {
+        let matched = self.rules.find_observed(path, method, |rule, check| observer.rule_checked(rule, check));
+        observer.rule_matched(&self.rules, path, matched);
+        matched
+    }
+
+    /// What the rule makes of the credential of a request.
+    pub(super) fn check(
         &self,
         head: &Head<'_>,
         path: &str,
         matched: RuleMatch<'_>,
         kind: RequestKind,
         now: Timestamp,
-    ) -> Result<(RuleDecision, Option<Arc<Identity>>), RejectReason> {
-        let credential = credential::read(head, self.token_locations(matched, path, kind), self.cors.as_ref())?;
-        if !rule_decision::needs_token(matched) {
-            return Ok((rule_decision::decide(matched, TokenState::Missing), None));
+        observer: &mut impl DecisionObserver,
+    ) -> Result<Allowed, Denied> {
+        let credential = credential::read(head, self.token_locations(matched, path, kind), self.cors.as_ref());
+        observer.credential_read(credential);
+        let dry_run = |decision| matched.report_only.then_some(decision);
+        let credential = match credential {
+            Ok(credential) => credential,
+            Err(reason) if matched.report_only && !reason.close => {
+                return Ok(Allowed { identity: None, dry_run: dry_run(DryRunDecision::Reject(reason.code)) });
+            }
+            Err(reason) => return Err(Denied { reason, identity: None }),
+        };
+        let (decision, identity) = self.decide(credential, matched, now, observer);
+        match decision {
+            RuleDecision::Anonymous => Ok(Allowed { identity: None, dry_run: dry_run(DryRunDecision::Allow) }),
+            RuleDecision::Authenticated => Ok(Allowed { identity, dry_run: dry_run(DryRunDecision::Allow) }),
+            RuleDecision::Reject(code) if matched.report_only => {
+                Ok(Allowed { identity: None, dry_run: Some(DryRunDecision::Reject(code)) })
+            }
+            RuleDecision::Reject(code) => Err(Denied { reason: RejectReason::new(code, ""), identity }),
         }
-        Ok(match credential {
-            Credential::None => (rule_decision::decide(matched, TokenState::Missing), None),
-            Credential::Malformed => (rule_decision::decide(matched, TokenState::Malformed), None),
-            Credential::Bearer(token) => match self.authorizer.authorize(token, now) {
-                Ok(identity) => (rule_decision::decide(matched, TokenState::Valid(&identity.claims)), Some(identity)),
-                Err(code) => (rule_decision::decide(matched, TokenState::Invalid(code)), None),
-            },
-        })
+    }
+
+    fn decide(
+        &self,
+        credential: Credential<'_>,
+        matched: RuleMatch<'_>,
+        now: Timestamp,
+        observer: &mut impl DecisionObserver,
+    ) -> (RuleDecision, Option<Arc<Identity>>) {
+        let token = match credential {
+            Credential::Bearer(token) if rule_decision::needs_token(matched) => token,
+            Credential::Malformed => return (rule_decision::decide(matched, TokenState::Malformed), None),
+            // A rule that has no use for a token does not look at it.
+            Credential::None | Credential::Bearer(_) => return (rule_decision::decide(matched, TokenState::Missing), None),
+        };
+        match self.authorizer.authorize(token, now) {
+            Ok(identity) => {
+                observer.token_checked(Ok(&identity));
+                (rule_decision::decide(matched, TokenState::Valid(&identity.claims)), Some(identity))
+            }
+            Err(code) => {
+                observer.token_checked(Err(code));
+                (rule_decision::decide(matched, TokenState::Invalid(code)), None)
+            }
+        }
     }
 
     /// Where a token may stand in a request of this kind.
-    pub(super) fn token_locations<'r>(&self, matched: RuleMatch<'r>, path: &str, kind: RequestKind) -> TokenLocations<'r> {
+    fn token_locations<'r>(&self, matched: RuleMatch<'r>, path: &str, kind: RequestKind) -> TokenLocations<'r> {
         TokenLocations {
             bare: self.local_routes.takes_bare_token(path),
             cookie: matched.token_cookie(),
             query: kind == RequestKind::Proxied { websocket: true } && matched.token_in_query(),
             forward_auth: kind == RequestKind::ForwardAuth,
         }
+    }
+
+    /// Header fields for a page that may read what menshen answers where this rule decides, or where none was asked.
+    pub(super) fn cors_fields(&self, head: &Head<'_>, rule: Option<&Rule>) -> Option<CorsFields> {
+        let cors = self.cors.as_ref().filter(|_| rule.is_none_or(|rule| rule.cors));
+        cors.map(|cors| cors.answer(head))
     }
 }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use http::{HeaderName, HeaderValue, Method};
 
-use super::{dry_run::DryRunDecision, message_framing::MessageFraming, request_id};
+use super::{dry_run::DryRunDecision, message_framing::MessageFraming, received::Received, request_id};
 use crate::{
     auth::Identity,
     policy::{CorsFields, Head, HeaderRange, Origin, Target},
@@ -62,14 +62,8 @@ pub struct LoggedRequest {
 
 impl AdmittedRequest {
     /// A request that is not forwarded from here: a preflight, or one that a proxy asks about and forwards itself.
-    pub(super) fn not_forwarded(
-        head: &Head<'_>,
-        target: &str,
-        parts: Target<'_>,
-        origin: Origin,
-        framing: MessageFraming,
-        rule: Option<usize>,
-    ) -> Self {
+    pub(super) fn not_forwarded(received: Received<'_>, target: &str, parts: Target<'_>, rule: Option<usize>) -> Self {
+        let Received { head, origin, framing, websocket: _ } = received;
         Self {
             forward: ForwardedRequest {
                 method: method(head),

@@ -1,18 +1,20 @@
 //! The decision on a request that a proxy asks about and forwards itself, as if it had come here.
 
+use std::net::IpAddr;
+
 use http::{HeaderName, HeaderValue};
 
 use super::{
-    access::{AccessPolicy, RequestKind},
+    access::{AccessPolicy, Allowed, Denied, RequestKind},
     admitted::{AdmittedRequest, ForwardedRequest, LoggedRequest},
-    dry_run::DryRunDecision,
     header_filter::HeaderFilter,
-    message_framing::MessageFraming,
+    observer::{DecisionObserver, RemovalReason},
+    received::Received,
     rejection::Rejection,
 };
 use crate::{
     error::ErrorCode,
-    policy::{AuthRequest, DropReason, ForwardAuth, Head, HeaderVerdict, Origin, RejectReason, RuleDecision},
+    policy::{DropReason, ForwardAuth, Head, HeaderVerdict, RejectReason},
     types::Timestamp,
 };
 
@@ -26,67 +28,77 @@ pub struct ForwardAuthAllowed {
     pub authorization: Option<HeaderValue>,
 }
 
-/// Decides on the request that `head` asks about.
+/// Decides on the request that the received one asks about.
 pub(super) fn decide(
     forward_auth: &ForwardAuth,
     access: &AccessPolicy,
     headers: &HeaderFilter,
-    head: &Head<'_>,
-    asked: AuthRequest<'_>,
-    origin: Origin,
-    framing: MessageFraming,
+    received: Received<'_>,
+    peer: Option<IpAddr>,
     now: Timestamp,
-) -> Result<ForwardAuthAllowed, Rejection> {
-    let path = asked.parts.path;
+    observer: &mut impl DecisionObserver,
+) -> Result<ForwardAuthAllowed, Box<Rejection>> {
+    let head = received.head;
+    let asked = forward_auth
+        .auth_request(head, peer, |target, method| access.target(target, method, observer))
+        .map_err(|reason| reject(received, reason))?;
     let subject = Head { method: asked.method, target: asked.target, ..*head };
-    let reject = |reason| rejection(&subject, reason, origin, framing);
-    if access.is_local(asked.method, path) {
+    let received = Received { head: &subject, ..received };
+    let path = asked.parts.path;
+    if access.local_route(asked.method, path).is_some() {
         let detail = "menshen answers this path itself: the proxy has to send it here, unasked.";
-        return Err(reject(RejectReason::new(ErrorCode::Forbidden, detail)));
+        return Err(reject(received, RejectReason::new(ErrorCode::Forbidden, detail)));
     }
-    let spoofed: Vec<_> = head
-        .headers
-        .iter()
-        .filter(|header| forward_auth.is_spoofed(header.name, headers.policy.verdict(header.name)))
-        .filter_map(|header| HeaderName::from_bytes(header.name.as_bytes()).ok())
-        .collect();
-    let matched = access.rules.find(path, asked.method);
-    let report_only = matched.report_only;
+    let spoofed = spoofed_headers(forward_auth, headers, head, observer);
+    let matched = access.rule(path, asked.method, observer);
     // The proxy would forward it, and then no rule has seen which path or method the backend takes it for.
-    let has_override =
-        || spoofed.iter().any(|name| headers.policy.verdict(name.as_str()) == HeaderVerdict::Drop(DropReason::Override));
-    let is_excused = report_only && (access.report_only_everywhere || !has_override());
+    let has_override = || {
+        let is_override = HeaderVerdict::Drop(DropReason::Override);
+        spoofed.iter().any(|name| headers.policy.verdict(name.as_str()) == is_override)
+    };
+    let is_excused = matched.report_only && (access.report_only_everywhere || !has_override());
     if !spoofed.is_empty() && forward_auth.rejects_spoofed() && !is_excused {
         let detail = "The request has a header that clients may not send.";
-        return Err(reject(RejectReason::new(ErrorCode::RequestMalformed, detail)));
+        return Err(reject(received, RejectReason::new(ErrorCode::RequestMalformed, detail)));
     }
     let rule = Some(matched.rule.index);
-    let (identity, would) = match access.check_credential(&subject, path, matched, RequestKind::ForwardAuth, now) {
-        Ok((RuleDecision::Anonymous, _)) => (None, DryRunDecision::Allow),
-        Ok((RuleDecision::Authenticated, identity)) => (identity, DryRunDecision::Allow),
-        Ok((RuleDecision::Reject(code), _)) if report_only => (None, DryRunDecision::Reject(code)),
-        Ok((RuleDecision::Reject(code), identity)) => {
-            let rejection = reject(RejectReason::new(code, ""));
-            return Err(Rejection { rule, identity, detail: None, ..rejection });
-        }
-        Err(reason) if report_only && !reason.close => (None, DryRunDecision::Reject(reason.code)),
-        Err(reason) => return Err(Rejection { rule, ..reject(reason) }),
-    };
-    let keep_authorization = headers.keep_authorization || report_only;
+    let Allowed { identity, dry_run } = access
+        .check(&subject, path, matched, RequestKind::ForwardAuth, now, observer)
+        .map_err(|Denied { reason, identity }| Box::new(Rejection { rule, identity, ..*reject(received, reason) }))?;
+    let keep_authorization = headers.keep_authorization || matched.report_only;
     let authorization = head.values("authorization").next().filter(|_| keep_authorization);
-    let request = AdmittedRequest::not_forwarded(&subject, asked.target, asked.parts, origin, framing, rule);
+    let request = AdmittedRequest::not_forwarded(received, asked.target, asked.parts, rule);
     Ok(ForwardAuthAllowed {
         request: AdmittedRequest {
             identity,
             forward: ForwardedRequest { removed_headers: spoofed, ..request.forward },
-            log: LoggedRequest { dry_run: report_only.then_some(would), ..request.log },
+            log: LoggedRequest { dry_run, ..request.log },
             ..request
         },
         authorization: authorization.and_then(|value| HeaderValue::from_bytes(value).ok()),
     })
 }
 
+/// Names of headers that the client has set and only menshen may.
+fn spoofed_headers(
+    forward_auth: &ForwardAuth,
+    headers: &HeaderFilter,
+    head: &Head<'_>,
+    observer: &mut impl DecisionObserver,
+) -> Vec<HeaderName> {
+    let mut spoofed = Vec::new();
+    for (index, header) in head.headers.iter().enumerate() {
+        let verdict = headers.policy.verdict(header.name);
+        if forward_auth.is_spoofed(header.name, verdict) {
+            observer.header_removed(index, header.name, RemovalReason::Name(verdict));
+            spoofed.extend(HeaderName::from_bytes(header.name.as_bytes()));
+        }
+    }
+    spoofed
+}
+
 /// The rejection of a forward-auth request.
-pub(super) fn rejection(head: &Head<'_>, reason: RejectReason, origin: Origin, framing: MessageFraming) -> Rejection {
-    Rejection { forward_auth: true, ..Rejection::new(head, reason, origin, Some(framing)) }
+fn reject(received: Received<'_>, reason: RejectReason) -> Box<Rejection> {
+    let rejection = Rejection::new(received.head, reason, received.origin, Some(received.framing));
+    Box::new(Rejection { forward_auth: true, ..rejection })
 }

@@ -5,18 +5,19 @@
 
 use std::sync::Arc;
 
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, header};
 
 use super::{
     admitted::{self, AdmittedRequest, ForwardedRequest, LoggedRequest},
     dry_run::DryRunDecision,
-    message_framing::MessageFraming,
+    observer::{DecisionObserver, RemovalReason},
+    received::Received,
     request_id,
 };
 use crate::{
     auth::Identity,
     metrics::Metrics,
-    policy::{DropReason, Head, HeaderPolicy, HeaderVerdict, HttpVersion, Origin, Rule, Target, credential},
+    policy::{DropReason, Head, HeaderPolicy, HeaderRange, HeaderVerdict, HttpVersion, Rule, Target, credential},
 };
 
 /// Filters the requests of clients.
@@ -38,82 +39,45 @@ pub(super) struct Admission<'a> {
     /// `None`: no rule was asked.
     pub(super) rule: Option<&'a Rule>,
     pub(super) identity: Option<Arc<Identity>>,
-    pub(super) websocket: bool,
     pub(super) dry_run: Option<DryRunDecision>,
+}
+
+/// The header fields of a request, sorted.
+struct Filtered {
+    forwarded: Vec<HeaderRange>,
+    removed: Vec<HeaderName>,
+    host: Option<HeaderValue>,
+    cookie: Option<HeaderValue>,
+    trailers: bool,
 }
 
 impl HeaderFilter {
     /// The request as it is forwarded.
     pub(super) fn admit(
         &self,
-        head: &Head<'_>,
+        received: Received<'_>,
         target: Target<'_>,
-        origin: Origin,
-        framing: MessageFraming,
         admission: Admission<'_>,
-    ) -> AdmittedRequest {
-        let Admission { rule, identity, websocket, dry_run } = admission;
-        let mut forwarded = Vec::with_capacity(head.headers.len());
-        let mut removed = Vec::new();
-        let mut nominates = false;
-        let mut trailers = false;
-        let mut spoofed = 0;
-        let mut let_through = 0;
-        let mut host = None;
-        for header in head.headers {
-            let mut verdict = self.policy.verdict(header.name);
-            if dry_run.is_some() && matches!(verdict, HeaderVerdict::Drop(_)) {
-                let strict = verdict;
-                verdict = self.policy.dry_run_verdict(header.name, strict, self.report_only_everywhere);
-                let_through += u64::from(verdict != strict && strict != HeaderVerdict::Drop(DropReason::Credential));
-            }
-            match verdict {
-                HeaderVerdict::Pass => {
-                    if header.name.len() == 4 && header.name.eq_ignore_ascii_case("host") {
-                        host = HeaderValue::from_bytes(header.value).ok();
-                    }
-                    forwarded.push((header.name, head.range(header)));
-                }
-                // These end at every hop; the exchange with the backend makes a handshake anew.
-                HeaderVerdict::Handshake => nominates = true,
-                HeaderVerdict::Drop(DropReason::HopByHop) => {
-                    trailers |= header.name.eq_ignore_ascii_case("te") && accepts_trailers(header.value);
-                }
-                HeaderVerdict::Drop(reason) => {
-                    spoofed += u64::from(reason != DropReason::Credential);
-                    removed.extend(HeaderName::from_bytes(header.name.as_bytes()));
-                }
-            }
-        }
-        // What `Connection` names is for this hop only.
-        if nominates {
-            for name in self.policy.nominated(head) {
-                forwarded.retain(|(forwarded, _)| !forwarded.eq_ignore_ascii_case(name));
-                removed.extend(HeaderName::from_bytes(name.as_bytes()));
-            }
-        }
+        observer: &mut impl DecisionObserver,
+    ) -> Box<AdmittedRequest> {
+        let Received { head, origin, framing, websocket } = received;
+        let Admission { rule, identity, dry_run } = admission;
+        let mut filtered = self.filter(head, dry_run.is_some(), observer);
+        let mut sent_target = None;
         // What brought the token ends here; a gate that only reports forwards what came.
-        let other_cookies = if dry_run.is_none() { credential::without_cookies(head, &self.token_cookies) } else { None };
-        let cookie = other_cookies.and_then(|others| {
-            forwarded.retain(|(forwarded, _)| !forwarded.eq_ignore_ascii_case("cookie"));
-            removed.push(http::header::COOKIE);
-            HeaderValue::from_bytes(&others).ok().filter(|others| !others.is_empty())
-        });
-        let in_query =
-            websocket && dry_run.is_none() && !self.keep_authorization && rule.is_some_and(|rule| rule.token_in_query);
-        let without_token = if in_query { credential::without_parameter(head.target) } else { None };
-        if spoofed > 0 {
-            self.metrics.headers_stripped.inc_by(spoofed);
+        if dry_run.is_none() {
+            self.remove_token_cookies(head, &mut filtered, observer);
+            if websocket && !self.keep_authorization && rule.is_some_and(|rule| rule.token_in_query) {
+                sent_target = credential::without_parameter(head.target);
+            }
         }
-        if let_through > 0 {
-            self.metrics.report_only_headers.inc_by(let_through);
-        }
-        AdmittedRequest {
+        let Filtered { forwarded, removed, host, cookie, trailers } = filtered;
+        Box::new(AdmittedRequest {
             forward: ForwardedRequest {
                 method: admitted::method(head),
-                target: without_token.unwrap_or_else(|| head.target.to_owned()),
+                target: sent_target.unwrap_or_else(|| head.target.to_owned()),
                 path_len: target.path.len(),
-                forwarded_headers: forwarded.into_iter().map(|(_, range)| range).collect(),
+                forwarded_headers: forwarded,
                 removed_headers: removed,
                 cookie,
                 host,
@@ -130,8 +94,86 @@ impl HeaderFilter {
                 dry_run,
             },
             framing,
+        })
+    }
+
+    fn filter(&self, head: &Head<'_>, is_dry_run: bool, observer: &mut impl DecisionObserver) -> Filtered {
+        let mut filtered = Filtered {
+            forwarded: Vec::with_capacity(head.headers.len()),
+            removed: Vec::new(),
+            host: None,
+            cookie: None,
+            trailers: false,
+        };
+        let (mut nominates, mut spoofed, mut let_through) = (false, 0, 0);
+        for (index, header) in head.headers.iter().enumerate() {
+            let mut verdict = self.policy.verdict(header.name);
+            if is_dry_run && matches!(verdict, HeaderVerdict::Drop(_)) {
+                let strict = verdict;
+                verdict = self.policy.dry_run_verdict(header.name, strict, self.report_only_everywhere);
+                let_through += u64::from(verdict != strict && strict != HeaderVerdict::Drop(DropReason::Credential));
+            }
+            match verdict {
+                HeaderVerdict::Pass => {
+                    if header.name.eq_ignore_ascii_case("host") {
+                        filtered.host = HeaderValue::from_bytes(header.value).ok();
+                    }
+                    filtered.forwarded.push(head.range(header));
+                    continue;
+                }
+                // These end at every hop; the exchange with the backend makes a handshake anew.
+                HeaderVerdict::Handshake => nominates = true,
+                HeaderVerdict::Drop(DropReason::HopByHop) => {
+                    filtered.trailers |= header.name.eq_ignore_ascii_case("te") && accepts_trailers(header.value);
+                }
+                HeaderVerdict::Drop(DropReason::Credential) => filtered.removed.push(header::AUTHORIZATION),
+                HeaderVerdict::Drop(_) => {
+                    spoofed += 1;
+                    filtered.removed.extend(HeaderName::from_bytes(header.name.as_bytes()));
+                }
+            }
+            observer.header_removed(index, header.name, RemovalReason::Name(verdict));
+        }
+        // What `Connection` names is for this hop only.
+        if nominates {
+            for name in self.policy.nominated(head) {
+                remove(head, name, RemovalReason::Connection, &mut filtered.forwarded, observer);
+                filtered.removed.extend(HeaderName::from_bytes(name.as_bytes()));
+            }
+        }
+        if spoofed > 0 {
+            self.metrics.headers_stripped.inc_by(spoofed);
+        }
+        if let_through > 0 {
+            self.metrics.report_only_headers.inc_by(let_through);
+        }
+        filtered
+    }
+
+    fn remove_token_cookies(&self, head: &Head<'_>, filtered: &mut Filtered, observer: &mut impl DecisionObserver) {
+        let Some(others) = credential::without_cookies(head, &self.token_cookies) else { return };
+        remove(head, "cookie", RemovalReason::TokenCookie, &mut filtered.forwarded, observer);
+        filtered.removed.push(header::COOKIE);
+        filtered.cookie = HeaderValue::from_bytes(&others).ok().filter(|others| !others.is_empty());
+    }
+}
+
+/// Takes a name out of the header fields that are forwarded.
+fn remove<O: DecisionObserver>(
+    head: &Head<'_>,
+    name: &str,
+    reason: RemovalReason,
+    forwarded: &mut Vec<HeaderRange>,
+    observer: &mut O,
+) {
+    if O::OBSERVES {
+        for (index, header) in head.headers.iter().enumerate() {
+            if header.name.eq_ignore_ascii_case(name) && forwarded.contains(&head.range(header)) {
+                observer.header_removed(index, header.name, reason);
+            }
         }
     }
+    forwarded.retain(|range| !head.bytes[range.name()].eq_ignore_ascii_case(name.as_bytes()));
 }
 
 /// Whether a `TE` says that its sender takes trailers.

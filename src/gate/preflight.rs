@@ -1,21 +1,21 @@
 //! The response to a CORS preflight, where that is menshen's to give.
 
-use super::{access::AccessPolicy, admitted::AdmittedRequest, message_framing::MessageFraming};
-use crate::policy::{Head, Origin, cors, path};
+use super::{access::AccessPolicy, admitted::AdmittedRequest, observer::DecisionObserver, received::Received};
+use crate::policy::{cors, path};
 
 /// A preflight that menshen answers; `None`: every other request.
 pub(super) fn decide(
     access: &AccessPolicy,
-    head: &Head<'_>,
-    origin: Origin,
-    framing: MessageFraming,
+    received: Received<'_>,
+    observer: &mut impl DecisionObserver,
 ) -> Option<AdmittedRequest> {
     let cors = access.cors.as_ref()?;
+    let head = received.head;
     let method = cors::requested_method(head)?;
-    let (target, rule) = match access.target(head.target, method) {
-        Ok(target) if access.is_local(method, target.path) => (target, None),
+    let (target, rule) = match access.target(head.target, method, observer) {
+        Ok(target) if access.local_route(method, target.path).is_some() => (target, None),
         Ok(target) => {
-            let rule = access.rules.find(target.path, method).rule;
+            let rule = access.rule(target.path, method, observer).rule;
             if !rule.cors {
                 return None;
             }
@@ -25,9 +25,9 @@ pub(super) fn decide(
         // The request itself will be rejected, and the page may read why.
         Err(_) => {
             let target = path::raw_target(head.target)?;
-            (target, Some(access.rules.find(target.path, method).rule.index))
+            (target, Some(access.rule(target.path, method, observer).rule.index))
         }
     };
-    let request = AdmittedRequest::not_forwarded(head, head.target, target, origin, framing, rule);
+    let request = AdmittedRequest::not_forwarded(received, head.target, target, rule);
     Some(AdmittedRequest { cors: Some(cors.preflight(head)), ..request })
 }

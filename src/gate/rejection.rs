@@ -56,7 +56,7 @@ impl Rejection {
         let path = head.target.split(['?', '#']).next().unwrap_or_default();
         Self {
             code: reason.code,
-            detail: Some(reason.detail),
+            detail: Some(reason.detail).filter(|detail| !detail.is_empty()),
             rule: None,
             method: head.method.to_owned(),
             // A rejected target may hold anything, and a terminal may show the log.

@@ -79,7 +79,7 @@ impl ForwardAuth {
         &self,
         head: &Head<'a>,
         peer: Option<IpAddr>,
-        read: impl Fn(&'a str, &str) -> Result<Target<'a>, RejectReason>,
+        read: impl FnOnce(&'a str, &str) -> Result<Target<'a>, RejectReason>,
     ) -> Result<AuthRequest<'a>, RejectReason> {
         let peer = ClientIp::new(peer.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))).address();
         if !self.callers.iter().any(|network| network.contains(&peer)) {

@@ -2,17 +2,16 @@
 //!
 //! A pattern is compared segment by segment, so `/public/**` never covers `/publicx`. Two readings are told apart: the path
 //! byte by byte, and the path as a lenient backend may take it (letter case, percent-encoding and a trailing slash ignored,
-//! as Express does by default; dots and blanks at the end of a name, as Windows does). Only the first may open a path; the second
-//! may close one.
+//! as Express does by default; dots and blanks at the end of a name, as Windows does). Only the first may open a path; the second may close one.
 
-use super::path;
+use super::path::{self, is_blank};
 
 /// How a pattern covers a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Match {
     /// Byte by byte.
     Exact,
-    /// Only for a backend that ignores case, encoding, a trailing slash, or dots and blanks at the end of a name.
+    /// Only for a backend that ignores case, encoding, a trailing slash, blanks around a name, or dots at its end.
     Lenient,
     No,
 }
@@ -31,8 +30,67 @@ pub(super) struct Pattern {
 enum Segment {
     /// `*`
     Any,
-    /// `decoded` is `text` percent-decoded; `folded` is that in lower case, without dots and blanks at the end.
+    /// `decoded` is `text` percent-decoded; `folded` is that in lower case, without blanks around it and dots at its end.
     Literal { text: Box<str>, decoded: Box<[u8]>, folded: Box<[u8]> },
+}
+
+/// A path cut into its names, once for all the patterns that it is compared with.
+pub(super) struct PathNames<'p> {
+    first: [&'p str; MAX_CUT],
+    /// What follows those.
+    rest: &'p str,
+    count: usize,
+    /// A slash follows the last name.
+    slash: bool,
+    /// Each name folds to itself.
+    is_folded: bool,
+}
+
+/// Names of a path that are cut beforehand; the few paths that have more are cut again for the patterns that do.
+const MAX_CUT: usize = 16;
+
+impl<'p> PathNames<'p> {
+    pub(super) fn new(path: &'p str) -> Self {
+        let names = path.strip_prefix('/').unwrap_or(path);
+        let (names, slash) = match names.strip_suffix('/') {
+            Some(names) => (names, true),
+            None => (names, false),
+        };
+        let mut cut = Self { first: [""; MAX_CUT], rest: "", count: 0, slash, is_folded: true };
+        let mut start = 0;
+        for (at, &byte) in names.as_bytes().iter().enumerate() {
+            match byte {
+                b'/' => {
+                    cut.push(names, start, at);
+                    start = at + 1;
+                }
+                b'%' | b'A'..=b'Z' | 0x80.. => cut.is_folded = false,
+                _ => {}
+            }
+        }
+        cut.push(names, start, names.len());
+        cut
+    }
+
+    fn push(&mut self, names: &'p str, start: usize, end: usize) {
+        let name = &names[start..end];
+        // Servers that merge slashes find no name between them.
+        let (Some(first), Some(last)) = (name.bytes().next(), name.bytes().next_back()) else { return };
+        self.is_folded &= last != b'.' && !is_blank(char::from(last)) && !is_blank(char::from(first));
+        match self.first.get_mut(self.count) {
+            Some(slot) => *slot = name,
+            None if self.count == MAX_CUT => self.rest = &names[start..],
+            None => {}
+        }
+        self.count += 1;
+    }
+
+    fn get(&self, index: usize) -> &'p str {
+        match self.first.get(index) {
+            Some(name) => name,
+            None => self.rest.split('/').filter(|name| !name.is_empty()).nth(index - MAX_CUT).unwrap_or_default(),
+        }
+    }
 }
 
 impl Pattern {
@@ -43,9 +101,9 @@ impl Pattern {
             Some(fixed) => (fixed, true),
             None => (text, false),
         };
-        let (names, slash) = split(fixed);
-        let segments = names.map(Segment::parse).collect::<Result<_, _>>()?;
-        Ok(Self { segments, below, slash })
+        let names = PathNames::new(fixed);
+        let segments = (0..names.count).map(|index| Segment::parse(names.get(index))).collect::<Result<_, _>>()?;
+        Ok(Self { segments, below, slash: names.slash })
     }
 
     /// `/**`
@@ -54,32 +112,32 @@ impl Pattern {
     }
 
     /// Whether it covers a path that [`path::check`] accepted.
-    pub(super) fn covers(&self, path: &str) -> Match {
+    pub(super) fn covers(&self, path: &PathNames<'_>) -> Match {
         self.covers_by(path, |text, _, name| *text == *name)
     }
 
     /// The same of a path that has been percent-decoded.
-    pub(super) fn covers_decoded(&self, path: &str) -> Match {
+    pub(super) fn covers_decoded(&self, path: &PathNames<'_>) -> Match {
         self.covers_by(path, |_, decoded, name| *decoded == *name.as_bytes())
     }
 
-    fn covers_by(&self, path: &str, is_exact: impl Fn(&str, &[u8], &str) -> bool) -> Match {
-        let (mut names, slash) = split(path);
-        let mut exact = true;
-        for segment in &self.segments {
-            let Some(name) = names.next() else { return Match::No };
-            match segment {
-                Segment::Any => {}
-                Segment::Literal { text, decoded, .. } if is_exact(text, decoded, name) => {}
-                Segment::Literal { folded, .. } if folds_to(name, folded) => exact = false,
-                Segment::Literal { .. } => return Match::No,
-            }
+    fn covers_by(&self, path: &PathNames<'_>, is_exact: impl Fn(&str, &[u8], &str) -> bool) -> Match {
+        let wanted = self.segments.len();
+        if path.count < wanted || (path.count > wanted && !self.below) {
+            return Match::No;
         }
-        if !self.below {
-            if names.next().is_some() {
+        let mut exact = self.below || path.slash == self.slash;
+        for (index, segment) in self.segments.iter().enumerate() {
+            let Segment::Literal { text, decoded, folded } = segment else { continue };
+            let name = path.get(index);
+            if is_exact(text, decoded, name) {
+                continue;
+            }
+            let folds = if path.is_folded { **folded == *name.as_bytes() } else { folds_to(name, folded) };
+            if !folds {
                 return Match::No;
             }
-            exact &= slash == self.slash;
+            exact = false;
         }
         if exact { Match::Exact } else { Match::Lenient }
     }
@@ -96,27 +154,22 @@ impl Segment {
     }
 }
 
-/// The segments of a path, and whether a slash follows the last.
-fn split(path: &str) -> (impl Iterator<Item = &str>, bool) {
-    let names = path.strip_prefix('/').unwrap_or(path);
-    let (names, slash) = match names.strip_suffix('/') {
-        Some(names) => (names, true),
-        None => (names, false),
-    };
-    (names.split('/').filter(|name| !name.is_empty()), slash)
-}
-
 fn folds_to(name: &str, folded: &[u8]) -> bool {
     name.len() >= folded.len() && fold(name).eq(folded.iter().copied())
 }
 
-/// The bytes of a segment, decoded and in lower case, without dots and blanks at the end.
+/// The bytes of a segment, decoded and in lower case, without blanks around it and dots at its end.
 fn fold(name: &str) -> impl Iterator<Item = u8> + '_ {
+    decode(trim(name)).map(|byte| byte.to_ascii_lowercase())
+}
+
+/// A segment without dots and blanks at its end, encoded or not.
+fn trim(name: &str) -> &str {
     let mut name = name;
     while let Some(shorter) = name.strip_suffix(['.', ' ']).or_else(|| name.strip_suffix("%20")) {
         name = shorter;
     }
-    decode(name).map(|byte| byte.to_ascii_lowercase())
+    name
 }
 
 /// The bytes of a segment, decoded.
@@ -132,6 +185,8 @@ fn decode(name: &str) -> impl Iterator<Item = u8> + '_ {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -170,7 +225,7 @@ mod tests {
             ("/%E4%BD%A0", "/%E4%BD%A0", Exact),
             ("/%E4%BD%A0", "/%e4%bd%a0", Lenient),
             ("/a%2Ab", "/a*b", Lenient),
-            // Windows cuts dots and blanks off the end of each name.
+            // Windows cuts dots and blanks off the end of each name, other servers trim names.
             ("/admin/**", "/admin./x", Lenient),
             ("/admin/**", "/Admin%20/x", Lenient),
             ("/admin/**", "/admin.%20./x", Lenient),
@@ -180,7 +235,7 @@ mod tests {
             ("/a.", "/a.", Exact),
         ];
         for (pattern, path, expected) in table {
-            assert_eq!(Pattern::parse(pattern).unwrap().covers(path), expected, "{pattern} {path}");
+            assert_eq!(Pattern::parse(pattern).unwrap().covers(&PathNames::new(path)), expected, "{pattern} {path}");
         }
     }
 
@@ -197,7 +252,24 @@ mod tests {
             ("/files/*", "/files/a/b", No),
             ("/files/**", "/filesa/b", No),
         ] {
-            assert_eq!(Pattern::parse(pattern).unwrap().covers_decoded(path), expected, "{pattern} {path}");
+            assert_eq!(Pattern::parse(pattern).unwrap().covers_decoded(&PathNames::new(path)), expected, "{pattern} {path}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// A path that is said to fold to itself is compared without folding it.
+        #[test]
+        fn a_path_is_cut_and_folded_as_its_names_are(path in "(/|/?[a-cA.% \u{a0}]{0,3}|%20|%C2%A0|%41|\u{200b}){0,40}") {
+            let cut = PathNames::new(&path);
+            let inner = path.strip_prefix('/').unwrap_or(&path);
+            let names: Vec<&str> = inner.split('/').filter(|name| !name.is_empty()).collect();
+            prop_assert_eq!((0..cut.count).map(|index| cut.get(index)).collect::<Vec<_>>(), names.clone());
+            prop_assert_eq!(cut.slash, inner.ends_with('/'));
+            if cut.is_folded {
+                prop_assert!(names.iter().all(|name| fold(name).eq(name.bytes())), "{:?}", path);
+            }
         }
     }
 

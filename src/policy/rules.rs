@@ -10,7 +10,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use super::{
     framing::METHODS,
     path::AllowedDelimiters,
-    pattern::{Match, Pattern},
+    pattern::{Match, PathNames, Pattern},
 };
 use crate::{
     config::{Access, EncodedDelimiter, HumanDuration, RuleConfig},
@@ -94,7 +94,7 @@ pub struct RuleMatch<'a> {
 impl<'a> RuleMatch<'a> {
     /// `exact`: by the path as it stands. `lenient`: the strictest that a lenient backend could have in mind; `enforced`: one of those
     /// is enforced.
-    fn of(exact: &'a Rule, lenient: Option<&'a Rule>, enforced: bool, report_only: bool) -> Self {
+    fn new(exact: &'a Rule, lenient: Option<&'a Rule>, enforced: bool, report_only: bool) -> Self {
         let (rule, also) = match lenient {
             Some(lenient) if lenient.strictness() > exact.strictness() => (lenient, None),
             Some(lenient) if lenient.strictness() == exact.strictness() => (exact, Some(lenient)),
@@ -127,10 +127,43 @@ impl<'a> RuleMatch<'a> {
         of(self) == of(other)
     }
 
+    /// What a rule has to do with a request for this path, by how it compared (`None`: the search had ended before it).
+    pub fn outcome(&self, rule: &Rule, check: Option<RuleCheck>, path: &str) -> RuleOutcome {
+        let decides = rule.index == self.rule.index;
+        match check {
+            None => RuleOutcome::Later,
+            Some(RuleCheck::First) if decides => RuleOutcome::Decides,
+            Some(RuleCheck::First) => RuleOutcome::Yields,
+            Some(RuleCheck::Lenient) if decides => RuleOutcome::DecidesLeniently,
+            Some(RuleCheck::Lenient) if self.also.is_some_and(|also| also.index == rule.index && also.is_conditional()) => {
+                RuleOutcome::AsksToo
+            }
+            Some(RuleCheck::Lenient) => RuleOutcome::Lenient,
+            Some(RuleCheck::OtherPath) => RuleOutcome::Path,
+            Some(RuleCheck::OtherMethod) => match rule.pattern.covers(&PathNames::new(path)) {
+                Match::Exact | Match::Lenient => RuleOutcome::Method,
+                Match::No => RuleOutcome::PathAndMethod,
+            },
+        }
+    }
+
     /// Whether whom this token names passes.
     pub fn admits(&self, caller: &Verified) -> bool {
         self.rule.admits(caller) && self.also.is_none_or(|also| also.admits(caller))
     }
+}
+
+/// How a rule compares with a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RuleCheck {
+    /// It is the first that matches.
+    First,
+    /// It matches for a lenient backend alone.
+    Lenient,
+    /// It is for other methods.
+    OtherMethod,
+    /// It is for other paths.
+    OtherPath,
 }
 
 /// What a rule has to do with a request.
@@ -204,12 +237,19 @@ impl RuleSet {
 
     /// What holds for a path that [`super::path::check`] accepted.
     pub fn find(&self, path: &str, method: &str) -> RuleMatch<'_> {
-        self.find_by(method, |pattern| pattern.covers(path))
+        self.find_observed(path, method, |_, _| ())
     }
 
-    /// The same for a path that has been percent-decoded.
+    /// The same, and tells how each rule that is looked at compares with the request.
+    pub fn find_observed(&self, path: &str, method: &str, observe: impl FnMut(&Rule, RuleCheck)) -> RuleMatch<'_> {
+        let path = PathNames::new(path);
+        self.find_by(method, |pattern| pattern.covers(&path), observe)
+    }
+
+    /// What holds for a path that has been percent-decoded.
     pub fn find_decoded(&self, path: &str, method: &str) -> RuleMatch<'_> {
-        self.find_by(method, |pattern| pattern.covers_decoded(path))
+        let path = PathNames::new(path);
+        self.find_by(method, |pattern| pattern.covers_decoded(&path), |_, _| ())
     }
 
     /// Whether some rule allows delimiters to be percent-encoded.
@@ -217,7 +257,12 @@ impl RuleSet {
         self.rules.iter().any(|rule| !rule.allowed_delimiters.is_empty())
     }
 
-    fn find_by(&self, method: &str, covers: impl Fn(&Pattern) -> Match) -> RuleMatch<'_> {
+    fn find_by(
+        &self,
+        method: &str,
+        covers: impl Fn(&Pattern) -> Match,
+        mut observe: impl FnMut(&Rule, RuleCheck),
+    ) -> RuleMatch<'_> {
         let asked = MethodSet::of(method);
         // Backends run the handler of GET for HEAD too, so a rule for GET closes HEAD as well, though it does not open it.
         let also = if method == "HEAD" { MethodSet::of("GET") } else { asked };
@@ -226,48 +271,24 @@ impl RuleSet {
         for rule in &self.rules {
             let exact = rule.methods.contains(asked);
             if !exact && !rule.methods.contains(also) {
+                observe(rule, RuleCheck::OtherMethod);
                 continue;
             }
             match covers(&rule.pattern) {
-                Match::Exact if exact => return RuleMatch::of(rule, lenient, enforced, self.report_only),
+                Match::Exact if exact => {
+                    observe(rule, RuleCheck::First);
+                    return RuleMatch::new(rule, lenient, enforced, self.report_only);
+                }
                 Match::Exact | Match::Lenient => {
+                    observe(rule, RuleCheck::Lenient);
                     enforced |= !rule.report_only.unwrap_or(self.report_only) && rule.access != Access::Public;
                     lenient = Some(lenient.filter(|first| first.strictness() >= rule.strictness()).unwrap_or(rule));
                 }
-                Match::No => {}
+                Match::No => observe(rule, RuleCheck::OtherPath),
             }
         }
-        RuleMatch::of(&self.default, lenient, enforced, self.report_only)
-    }
-
-    /// Each rule in order, and why it decides on this request or does not.
-    pub fn outcomes(&self, path: &str, method: &str) -> Vec<(&Rule, RuleOutcome)> {
-        let matched = self.find(path, method);
-        let asked = MethodSet::of(method);
-        let also = if method == "HEAD" { MethodSet::of("GET") } else { asked };
-        let mut over = false;
-        let mut standing = |rule: &Rule| {
-            if over {
-                return RuleOutcome::Later;
-            }
-            let exact = rule.methods.contains(asked);
-            let covers = rule.pattern.covers(path);
-            over = exact && covers == Match::Exact;
-            if rule.index == matched.rule.index {
-                return if over { RuleOutcome::Decides } else { RuleOutcome::DecidesLeniently };
-            }
-            if matched.also.is_some_and(|also| also.index == rule.index && also.is_conditional()) {
-                return RuleOutcome::AsksToo;
-            }
-            match (covers, exact || rule.methods.contains(also)) {
-                (Match::No, true) => RuleOutcome::Path,
-                (Match::No, false) => RuleOutcome::PathAndMethod,
-                (Match::Exact | Match::Lenient, false) => RuleOutcome::Method,
-                (Match::Exact, true) if exact => RuleOutcome::Yields,
-                (Match::Exact | Match::Lenient, true) => RuleOutcome::Lenient,
-            }
-        };
-        self.rules().map(|rule| (rule, standing(rule))).collect()
+        observe(&self.default, RuleCheck::First);
+        RuleMatch::new(&self.default, lenient, enforced, self.report_only)
     }
 
     /// Every rule in order, the default one last.

@@ -1,10 +1,10 @@
 //! Explanations in words.
 
-use super::covers;
 use crate::{
     auth::Identity,
     config::{Access, RuleConfig},
     error::ErrorCode,
+    gate::RemovalReason,
     policy::{DropReason, HeaderVerdict, Rule, RuleOutcome},
 };
 
@@ -47,9 +47,9 @@ fn one_of(what: &str, names: impl Iterator<Item = String>) -> String {
 }
 
 /// Why a rule decides or does not.
-pub(super) fn of_standing(standing: RuleOutcome, rule: Option<&RuleConfig>) -> String {
+pub(super) fn of_outcome(outcome: RuleOutcome, rule: Option<&RuleConfig>) -> String {
     let covers = covers(rule);
-    match standing {
+    match outcome {
         RuleOutcome::Decides if rule.is_none() => "no other rule matches".to_owned(),
         RuleOutcome::Decides => format!("{covers} is the first that matches"),
         RuleOutcome::DecidesLeniently => {
@@ -71,7 +71,7 @@ const IGNORES: &str =
     "ignores case, encoding, a slash at the end, or dots and blanks at the end of a name, or takes HEAD for GET";
 
 /// Why the rule refuses.
-pub(super) fn of_refusal(code: ErrorCode, rule: &Rule, user: Option<&Identity>) -> String {
+pub(super) fn of_rejection(code: ErrorCode, rule: &Rule, user: Option<&Identity>) -> String {
     match (code, user) {
         (ErrorCode::TokenMissing, _) => "the rule asks for a token, and there is none".to_owned(),
         (ErrorCode::Forbidden, _) if rule.access == Access::Deny => "nobody passes here".to_owned(),
@@ -89,12 +89,20 @@ pub(super) fn of_refusal(code: ErrorCode, rule: &Rule, user: Option<&Identity>) 
 }
 
 /// What happens to a cookie that brings a token.
-pub(super) const COOKIE: &str = "the cookie with the token is taken out; the others go on (token_cookie)";
+const COOKIE: &str = "the cookie with the token is taken out; the others go on (token_cookie)";
 
 /// Why the backend does not get a header.
-pub(super) const fn of_header(verdict: HeaderVerdict, websocket: bool) -> &'static str {
+pub(super) const fn of_removal(reason: RemovalReason, websocket: bool) -> &'static str {
+    match reason {
+        RemovalReason::TokenCookie => COOKIE,
+        RemovalReason::Connection => "the Connection header says that it is for this connection only",
+        RemovalReason::Name(verdict) => of_verdict(verdict, websocket),
+    }
+}
+
+const fn of_verdict(verdict: HeaderVerdict, websocket: bool) -> &'static str {
     match verdict {
-        HeaderVerdict::Pass => "the Connection header says that it is for this connection only",
+        HeaderVerdict::Pass => "it passes",
         HeaderVerdict::Handshake if websocket => "set anew for the WebSocket handshake",
         HeaderVerdict::Handshake | HeaderVerdict::Drop(DropReason::HopByHop) => "for this connection only",
         HeaderVerdict::Drop(DropReason::Reserved) => "only menshen says who is calling",
@@ -106,4 +114,12 @@ pub(super) const fn of_header(verdict: HeaderVerdict, websocket: bool) -> &'stat
         HeaderVerdict::Drop(DropReason::Credential) => "the credential has been checked (upstream.authorization)",
         HeaderVerdict::Drop(DropReason::OddName) => "backends fold a sign in its name (server.allow_headers)",
     }
+}
+
+/// The pattern and methods of a rule, as its config has them; nothing for the default rule.
+fn covers(rule: Option<&RuleConfig>) -> String {
+    rule.map_or_else(String::new, |rule| {
+        let methods = if rule.methods.is_empty() { String::new() } else { format!("{} ", rule.methods.join("|")) };
+        format!("{methods}{}", rule.path)
+    })
 }

@@ -1,4 +1,4 @@
-//! What `gate::explanation` promises.
+//! What `explain` promises.
 
 use super::*;
 use crate::{app, config::Source};
@@ -40,7 +40,7 @@ fn config(more: &str) -> Config {
 async fn explain_with(more: &str, peer: &str, head: &str) -> Explanation {
     let config = config(more);
     let gate = app::explained(&config, false).await.unwrap().gate;
-    gate.explain(&config, head.as_bytes(), peer.parse().ok(), Timestamp::from_secs(1))
+    super::explain(&gate, &config, head.as_bytes(), peer.parse().ok(), Timestamp::from_secs(1))
 }
 
 /// With rules before those of the config.
@@ -51,7 +51,7 @@ async fn explain_first(rules: &str, more: &str, peer: &str, head: &str) -> Expla
     std::fs::write(&file, format!("{top}{rules}[[rule]]{rest}{more}")).unwrap();
     let config = Config::load_with(&Source { file: Some(file), environment: Vec::new() }, app::check).unwrap().config;
     let gate = app::explained(&config, false).await.unwrap().gate;
-    gate.explain(&config, head.as_bytes(), peer.parse().ok(), Timestamp::from_secs(1))
+    super::explain(&gate, &config, head.as_bytes(), peer.parse().ok(), Timestamp::from_secs(1))
 }
 
 async fn explain(line: &str, headers: &str) -> Explanation {

@@ -1,0 +1,14 @@
+//! A request as it was received, once its head is framed.
+
+use super::message_framing::MessageFraming;
+use crate::policy::{Head, Origin};
+
+/// A request as it was received.
+#[derive(Clone, Copy)]
+pub(super) struct Received<'r> {
+    pub(super) head: &'r Head<'r>,
+    pub(super) origin: Origin,
+    pub(super) framing: MessageFraming,
+    /// It is a WebSocket handshake.
+    pub(super) websocket: bool,
+}
