@@ -51,11 +51,20 @@ pub fn cut(path: &[u8]) -> Vec<u8> {
     path.iter().copied().take_while(|byte| !matches!(byte, 0 | b'?' | b'#' | b'\r' | b'\n' | b' ')).collect()
 }
 
-/// Windows cuts dots and blanks off the end of each name.
+/// Windows cuts dots and blanks off the end of each name, and many a router trims names, of all that shows nothing.
 pub fn cut_names(path: &[u8]) -> Vec<u8> {
-    let cut = |segment: &[u8]| {
-        let end = segment.iter().rposition(|byte| !matches!(byte, b'.' | b' ')).map_or(0, |last| last + 1);
-        segment[..end].to_vec()
+    let is_blank = |sign: char| {
+        let shows_nothing = "\u{ad}\u{180e}\u{feff}".contains(sign)
+            || ('\u{200b}'..='\u{200f}').contains(&sign)
+            || ('\u{202a}'..='\u{202e}').contains(&sign)
+            || ('\u{2060}'..='\u{206f}').contains(&sign);
+        sign.is_whitespace() || shows_nothing
+    };
+    let cut = |segment: &[u8]| match std::str::from_utf8(segment) {
+        Ok(text) => {
+            text.trim_end_matches(|sign| sign == '.' || is_blank(sign)).trim_start_matches(is_blank).as_bytes().to_vec()
+        }
+        Err(_) => segment.to_vec(),
     };
     path.split(|&byte| byte == b'/').map(cut).collect::<Vec<_>>().join(&b'/')
 }

@@ -68,7 +68,7 @@ pub(super) fn of_outcome(outcome: RuleOutcome, rule: Option<&RuleConfig>) -> Str
 
 /// What lenient backends do.
 const IGNORES: &str =
-    "ignores case, encoding, a slash at the end, or dots and blanks at the end of a name, or takes HEAD for GET";
+    "ignores case, encoding, a slash at the end, blanks around a name or dots at its end, or takes HEAD for GET";
 
 /// Why the rule refuses.
 pub(super) fn of_rejection(code: ErrorCode, rule: &Rule, user: Option<&Identity>) -> String {

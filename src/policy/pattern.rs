@@ -2,9 +2,10 @@
 //!
 //! A pattern is compared segment by segment, so `/public/**` never covers `/publicx`. Two readings are told apart: the path
 //! byte by byte, and the path as a lenient backend may take it (letter case, percent-encoding and a trailing slash ignored,
-//! as Express does by default; dots and blanks at the end of a name, as Windows does). Only the first may open a path; the second may close one.
+//! as Express does by default; dots and blanks at the end of a name, as Windows does, and blanks in front of it, as servers do that trim
+//! names). Only the first may open a path; the second may close one.
 
-use super::path::{self, is_blank};
+use super::path::{self, first_char, is_blank};
 
 /// How a pattern covers a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -163,13 +164,18 @@ fn fold(name: &str) -> impl Iterator<Item = u8> + '_ {
     decode(trim(name)).map(|byte| byte.to_ascii_lowercase())
 }
 
-/// A segment without dots and blanks at its end, encoded or not.
+/// A segment without blanks around it and dots at its end, encoded or not.
 fn trim(name: &str) -> &str {
-    let mut name = name;
-    while let Some(shorter) = name.strip_suffix(['.', ' ']).or_else(|| name.strip_suffix("%20")) {
-        name = shorter;
+    let (mut start, mut end, mut at) = (0, 0, 0);
+    while let Some((sign, length)) = name.get(at..).and_then(first_char) {
+        at += length;
+        if !is_blank(sign) && sign != '.' {
+            end = at;
+        } else if is_blank(sign) && start + length == at {
+            start = at;
+        }
     }
-    name
+    name.get(start..end.max(start)).unwrap_or_default()
 }
 
 /// The bytes of a segment, decoded.
@@ -230,7 +236,14 @@ mod tests {
             ("/admin/**", "/Admin%20/x", Lenient),
             ("/admin/**", "/admin.%20./x", Lenient),
             ("/admin/**", "/admin.x/x", No),
-            ("/admin/**", "/%20admin/x", No),
+            ("/admin/**", "/%20admin/x", Lenient),
+            ("/admin/**", "/admin%C2%A0/x", Lenient),
+            ("/admin/**", "/%E3%80%80ADMIN%E2%80%8B.%20/x", Lenient),
+            ("/admin/**", "/%20%20admin/x", Lenient),
+            ("/admin/**", "/.admin/x", No),
+            ("/admin/**", "/.%20admin/x", No),
+            ("/admin/**", "/ad%20min/x", No),
+            ("/.well-known", "/%20.well-known", Lenient),
             ("/a.", "/a", Lenient),
             ("/a.", "/a.", Exact),
         ];

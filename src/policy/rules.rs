@@ -1,7 +1,7 @@
 //! Who may pass where: the first rule that matches the path and method decides; what matches none needs a token.
 //!
 //! Must stay true: a rule opens a path only when the path is, byte by byte, what the pattern says. Case, encoding, a trailing
-//! slash, and dots and blanks at the end of a name never open one (`/Health` and `/health/` are not `/health`); they do not dodge
+//! slash, blanks around a name and dots at its end never open one (`/Health` and `/health/` are not `/health`); they do not dodge
 //! one either: where a backend that ignores them would take the path for one of an earlier rule that asks for more, that rule
 //! decides, and where both ask for certain users, only who is one for both passes. Matching allocates nothing.
 

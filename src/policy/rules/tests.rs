@@ -98,6 +98,11 @@ fn case_encoding_and_a_trailing_slash_do_not_dodge_a_stricter_rule() {
         ("/public/Private/x", "private"),
         ("/Internal", "internal"),
         ("/internal/", "internal"),
+        // Routers trim names, of whatever shows nothing.
+        ("/%20admin/users", "back-office"),
+        ("/admin%C2%A0/users", "back-office"),
+        ("/public/%E2%80%8BPrivate%E3%80%80/x", "private"),
+        ("/%EF%BB%BFinternal.", "internal"),
     ];
     for (path, expected) in table {
         assert_eq!(&*rules.find(path, "GET").rule.name, expected, "{path}");
