@@ -8,6 +8,7 @@
 
 use std::{
     future::Future,
+    hash::Hash,
     pin::pin,
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
@@ -84,15 +85,12 @@ impl Denylist {
     pub fn apply(&self, entry: &RevocationEntry) {
         match &entry.target {
             RevocationTarget::Session(id) => {
-                self.sessions.pin().update_or_insert(*id, |at| entry.at.max(*at), entry.at);
+                update_or_insert(&self.sessions, id, entry.at, |at| entry.at.max(*at));
             }
             RevocationTarget::User { id, epoch } => {
                 let new = UserEpoch { epoch: *epoch, at: entry.at };
-                self.users.pin().update_or_insert(
-                    id.clone(),
-                    |old| UserEpoch { epoch: new.epoch.max(old.epoch), at: new.at.max(old.at) },
-                    new,
-                );
+                let newest = |old: &UserEpoch| UserEpoch { epoch: new.epoch.max(old.epoch), at: new.at.max(old.at) };
+                update_or_insert(&self.users, id, new, newest);
             }
             RevocationTarget::Everything { epoch } => {
                 self.everything.fetch_max(*epoch, Ordering::AcqRel);
@@ -199,6 +197,20 @@ impl Denylist {
             }
         }
     }
+}
+
+/// Inserts a value, or updates the one that is there.
+///
+/// The map's own operation of this name never finishes a resize, so each lookup after it goes through every table that the map ever
+/// had (papaya 0.2.5): with 10,000 sessions in it that was a microsecond for each request.
+fn update_or_insert<K, V>(map: &papaya::HashMap<K, V, RandomState>, key: &K, new: V, update: impl Fn(&V) -> V)
+where
+    K: Clone + Eq + Hash,
+    V: Copy,
+{
+    let map = map.pin();
+    // What another thread forgets between the two is inserted after all.
+    while map.try_insert(key.clone(), new).is_err() && map.update(key.clone(), &update).is_none() {}
 }
 
 #[cfg(test)]
