@@ -336,8 +336,8 @@ fn backend_gets(config: &Config, request: &AdmittedRequest, bytes: &[u8]) -> Vec
         note("x-real-ip", request.origin.ip.to_string());
     }
     note("x-forwarded-proto", if request.origin.https { "https" } else { "http" }.to_owned());
-    if let Some(host) = &request.forward.host {
-        note("x-forwarded-host", String::from_utf8_lossy(host.as_bytes()).into_owned());
+    if let Some(host) = request.forward.host {
+        note("x-forwarded-host", String::from_utf8_lossy(&bytes[host.value()]).into_owned());
     }
     note("x-request-id", request.log.request_id.clone().unwrap_or_else(|| "(made anew)".to_owned()));
     notes

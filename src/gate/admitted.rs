@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::{HeaderName, HeaderValue, Method};
+use http::{HeaderValue, Method};
 
 use super::{dry_run::DryRunDecision, message_framing::MessageFraming, received::Received, request_id};
 use crate::{
@@ -34,13 +34,13 @@ pub struct ForwardedRequest {
     pub path_len: usize,
     /// The client's header fields that are forwarded, as ranges of the bytes of the head.
     pub forwarded_headers: Vec<HeaderRange>,
-    /// Names of those that are not.
-    pub removed_headers: Vec<HeaderName>,
+    /// Those that are not, but for what is of this hop alone.
+    pub removed_headers: Vec<HeaderRange>,
     /// The client's cookies without the one that brought a token, where there was one; then no `Cookie` is among
     /// `forwarded_headers`.
     pub cookie: Option<HeaderValue>,
-    /// The client's own `Host`, for `X-Forwarded-Host`.
-    pub host: Option<HeaderValue>,
+    /// The client's own `Host`, for `X-Forwarded-Host`. It is among `forwarded_headers`.
+    pub host: Option<HeaderRange>,
     /// It is a WebSocket handshake.
     pub websocket: bool,
     /// The client takes trailers (RFC 9110 section 10.1.4), and its HTTP version can carry them.

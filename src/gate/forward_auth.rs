@@ -6,7 +6,7 @@ use http::{HeaderName, HeaderValue};
 
 use super::{
     access::{AccessPolicy, Allowed, Denied, RequestKind},
-    admitted::{AdmittedRequest, ForwardedRequest, LoggedRequest},
+    admitted::{AdmittedRequest, LoggedRequest},
     header_filter::HeaderFilter,
     observer::{DecisionObserver, RemovalReason},
     received::Received,
@@ -22,8 +22,9 @@ use crate::{
 #[derive(Debug)]
 pub struct ForwardAuthAllowed {
     /// The request that the proxy asked about, which this connection does not carry; `framing` is that of the forward-auth request.
-    /// `removed_headers` are names that the client sent and the backend must not get.
     pub request: AdmittedRequest,
+    /// Names that the client sent and the backend must not get.
+    pub removed_headers: Vec<HeaderName>,
     /// The client's credential, where the backend is to get it.
     pub authorization: Option<HeaderValue>,
 }
@@ -69,12 +70,8 @@ pub(super) fn decide(
     let authorization = head.values("authorization").next().filter(|_| keep_authorization);
     let request = AdmittedRequest::not_forwarded(received, asked.target, asked.parts, rule);
     Ok(ForwardAuthAllowed {
-        request: AdmittedRequest {
-            identity,
-            forward: ForwardedRequest { removed_headers: spoofed, ..request.forward },
-            log: LoggedRequest { dry_run, ..request.log },
-            ..request
-        },
+        request: AdmittedRequest { identity, log: LoggedRequest { dry_run, ..request.log }, ..request },
+        removed_headers: spoofed,
         authorization: authorization.and_then(|value| HeaderValue::from_bytes(value).ok()),
     })
 }

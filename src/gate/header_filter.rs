@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderName, HeaderValue, header};
+use http::HeaderValue;
 
 use super::{
     admitted::{self, AdmittedRequest, ForwardedRequest, LoggedRequest},
@@ -45,8 +45,8 @@ pub(super) struct Admission<'a> {
 /// The header fields of a request, sorted.
 struct Filtered {
     forwarded: Vec<HeaderRange>,
-    removed: Vec<HeaderName>,
-    host: Option<HeaderValue>,
+    removed: Vec<HeaderRange>,
+    host: Option<HeaderRange>,
     cookie: Option<HeaderValue>,
     trailers: bool,
 }
@@ -115,10 +115,11 @@ impl HeaderFilter {
             }
             match verdict {
                 HeaderVerdict::Pass => {
+                    let range = head.range(header);
                     if header.name.eq_ignore_ascii_case("host") {
-                        filtered.host = HeaderValue::from_bytes(header.value).ok();
+                        filtered.host = Some(range);
                     }
-                    filtered.forwarded.push(head.range(header));
+                    filtered.forwarded.push(range);
                     continue;
                 }
                 // These end at every hop; the exchange with the backend makes a handshake anew.
@@ -126,10 +127,9 @@ impl HeaderFilter {
                 HeaderVerdict::Drop(DropReason::HopByHop) => {
                     filtered.trailers |= header.name.eq_ignore_ascii_case("te") && accepts_trailers(header.value);
                 }
-                HeaderVerdict::Drop(DropReason::Credential) => filtered.removed.push(header::AUTHORIZATION),
-                HeaderVerdict::Drop(_) => {
-                    spoofed += 1;
-                    filtered.removed.extend(HeaderName::from_bytes(header.name.as_bytes()));
+                HeaderVerdict::Drop(reason) => {
+                    spoofed += u64::from(reason != DropReason::Credential);
+                    filtered.removed.push(head.range(header));
                 }
             }
             observer.header_removed(index, header.name, RemovalReason::Name(verdict));
@@ -137,8 +137,7 @@ impl HeaderFilter {
         // What `Connection` names is for this hop only.
         if nominates {
             for name in self.policy.nominated(head) {
-                remove(head, name, RemovalReason::Connection, &mut filtered.forwarded, observer);
-                filtered.removed.extend(HeaderName::from_bytes(name.as_bytes()));
+                filtered.remove(head, name, RemovalReason::Connection, observer);
             }
         }
         if spoofed > 0 {
@@ -152,28 +151,24 @@ impl HeaderFilter {
 
     fn remove_token_cookies(&self, head: &Head<'_>, filtered: &mut Filtered, observer: &mut impl DecisionObserver) {
         let Some(others) = credential::without_cookies(head, &self.token_cookies) else { return };
-        remove(head, "cookie", RemovalReason::TokenCookie, &mut filtered.forwarded, observer);
-        filtered.removed.push(header::COOKIE);
+        filtered.remove(head, "cookie", RemovalReason::TokenCookie, observer);
         filtered.cookie = HeaderValue::from_bytes(&others).ok().filter(|others| !others.is_empty());
     }
 }
 
-/// Takes a name out of the header fields that are forwarded.
-fn remove<O: DecisionObserver>(
-    head: &Head<'_>,
-    name: &str,
-    reason: RemovalReason,
-    forwarded: &mut Vec<HeaderRange>,
-    observer: &mut O,
-) {
-    if O::OBSERVES {
-        for (index, header) in head.headers.iter().enumerate() {
-            if header.name.eq_ignore_ascii_case(name) && forwarded.contains(&head.range(header)) {
-                observer.header_removed(index, header.name, reason);
+impl Filtered {
+    /// Takes the fields of a name out of those that are forwarded.
+    fn remove<O: DecisionObserver>(&mut self, head: &Head<'_>, name: &str, reason: RemovalReason, observer: &mut O) {
+        if O::OBSERVES {
+            for (index, header) in head.headers.iter().enumerate() {
+                if header.name.eq_ignore_ascii_case(name) && self.forwarded.contains(&head.range(header)) {
+                    observer.header_removed(index, header.name, reason);
+                }
             }
         }
+        let is_it = |range: &mut HeaderRange| head.bytes[range.name()].eq_ignore_ascii_case(name.as_bytes());
+        self.removed.extend(self.forwarded.extract_if(.., is_it));
     }
-    forwarded.retain(|range| !head.bytes[range.name()].eq_ignore_ascii_case(name.as_bytes()));
 }
 
 /// Whether a `TE` says that its sender takes trailers.

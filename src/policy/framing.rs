@@ -116,25 +116,24 @@ impl<'a> DecidingFields<'a> {
     fn collect(head: &Head<'a>) -> Result<Self, RejectReason> {
         let mut fields = Self::default();
         for header in head.headers {
-            // The length tells nearly all other headers apart at once.
-            let (name, slot) = match header.name.len() {
-                4 => ("host", &mut fields.host),
-                6 => ("expect", &mut fields.expect),
-                7 => ("upgrade", &mut fields.upgrade),
-                10 => {
+            let Some(first) = header.name.bytes().next() else { continue };
+            // The length and the first letter tell nearly all other headers apart at once.
+            let (name, slot) = match (header.name.len(), first | 0x20) {
+                (4, b'h') => ("host", &mut fields.host),
+                (6, b'e') => ("expect", &mut fields.expect),
+                (7, b'u') => ("upgrade", &mut fields.upgrade),
+                (10, b'c') => {
                     if header.name.eq_ignore_ascii_case("connection") {
                         fields.read_connection(header.value);
                     }
                     continue;
                 }
-                12 => ("content-type", &mut fields.content_type),
-                13 => ("authorization", &mut fields.authorization),
-                14 => ("content-length", &mut fields.content_length),
-                17 if header.name.eq_ignore_ascii_case("sec-websocket-key") => {
-                    ("sec-websocket-key", &mut fields.websocket_key)
-                }
-                17 => ("transfer-encoding", &mut fields.transfer_encoding),
-                21 => ("sec-websocket-version", &mut fields.websocket_version),
+                (12, b'c') => ("content-type", &mut fields.content_type),
+                (13, b'a') => ("authorization", &mut fields.authorization),
+                (14, b'c') => ("content-length", &mut fields.content_length),
+                (17, b's') => ("sec-websocket-key", &mut fields.websocket_key),
+                (17, b't') => ("transfer-encoding", &mut fields.transfer_encoding),
+                (21, b's') => ("sec-websocket-version", &mut fields.websocket_version),
                 _ => continue,
             };
             if header.name.eq_ignore_ascii_case(name) && slot.replace(header.value).is_some() {
@@ -255,26 +254,28 @@ fn canonical_length(value: &[u8]) -> Option<u64> {
 /// `host [":" port]` (RFC 9110 section 7.2), the host a name, an IPv4 address or an IPv6 address in brackets. Of RFC 3986's
 /// names only those with letters, digits, `.`, `-` and `_`: the rest does not occur and is read in several ways.
 pub fn is_host(value: &[u8]) -> bool {
-    let Ok(text) = str::from_utf8(value) else { return false };
-    let port = if let Some(inner) = text.strip_prefix('[') {
-        let Some((address, port)) = inner.split_once(']') else { return false };
-        if address.parse::<std::net::Ipv6Addr>().is_err() {
-            return false;
-        }
-        port
-    } else {
-        let end = text.find(':').unwrap_or(text.len());
-        let name = &text[..end];
-        let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'));
-        if !plain || name.len() > 253 || !name.bytes().any(|b| b.is_ascii_alphanumeric()) {
-            return false;
-        }
-        &text[end..]
-    };
-    match port.strip_prefix(':') {
-        None => port.is_empty(),
-        Some(digits) => digits.bytes().all(|b| b.is_ascii_digit()) && digits.parse::<u16>().is_ok(),
+    let end = value.iter().position(|&b| b == b':' || b == b'[').unwrap_or(value.len());
+    let (name, rest) = value.split_at(end);
+    if rest.starts_with(b"[") {
+        return name.is_empty() && is_address_with_port(rest);
     }
+    let plain = name.iter().all(|&b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'));
+    plain && name.len() <= 253 && name.iter().any(u8::is_ascii_alphanumeric) && is_port_or_nothing(rest)
+}
+
+/// `"[" IPv6address "]" [":" port]`
+fn is_address_with_port(value: &[u8]) -> bool {
+    let Some((address, port)) = str::from_utf8(value).ok().and_then(|text| text.strip_prefix('[')?.split_once(']')) else {
+        return false;
+    };
+    address.parse::<std::net::Ipv6Addr>().is_ok() && is_port_or_nothing(port.as_bytes())
+}
+
+/// `[":" port]`
+fn is_port_or_nothing(rest: &[u8]) -> bool {
+    let Some((b':', digits)) = rest.split_first() else { return rest.is_empty() };
+    let number = str::from_utf8(digits).ok().and_then(|text| text.parse::<u16>().ok());
+    digits.iter().all(u8::is_ascii_digit) && number.is_some()
 }
 
 /// 16 bytes in base64 (RFC 6455 section 4.1).

@@ -72,11 +72,13 @@ impl HeaderRange {
 
 impl<'a> Head<'a> {
     /// Every value of a header, in order; the name in any case.
+    #[inline]
     pub fn values(&self, name: &str) -> impl DoubleEndedIterator<Item = &'a [u8]> {
         self.headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value)
     }
 
     /// Where a header of this head is in its bytes.
+    #[inline]
     pub fn range(&self, header: &Header<'_>) -> HeaderRange {
         let range = |part: &[u8]| {
             let start = part.as_ptr().addr().wrapping_sub(self.bytes.as_ptr().addr());
@@ -118,15 +120,16 @@ pub fn parse<'b: 'h, 'h>(bytes: &'b [u8], slots: &'h mut [MaybeUninit<Header<'b>
         return Err(RejectReason::malformed("The request line is not complete."));
     };
     let version = if version == 0 { HttpVersion::Http10 } else { HttpVersion::Http11 };
-    if !lines_end_in_crlf(&bytes[..length]) {
+    let headers: &[Header<'_>] = request.headers;
+    let (bytes, rest) = bytes.split_at(length);
+    let head = Head { bytes, method, target, version, headers, is_followed: !rest.is_empty() };
+    if !lines_end_in_crlf(&head) {
         return Err(RejectReason::malformed("Lines of a request head end in CRLF."));
     }
-    let headers: &[Header<'_>] = request.headers;
     if headers.iter().any(|header| header.name.len() > MAX_NAME_LEN) {
         return Err(RejectReason::malformed("A header name is too long."));
     }
-    let (bytes, rest) = bytes.split_at(length);
-    Ok(Parsed::Complete(Head { bytes, method, target, version, headers, is_followed: !rest.is_empty() }))
+    Ok(Parsed::Complete(head))
 }
 
 /// Whether `bytes` may hold a whole head, when nothing but the bytes after the first `seen` is new.
@@ -151,8 +154,16 @@ pub fn raw_values<'b>(bytes: &'b [u8], name: &'static str) -> impl Iterator<Item
 }
 
 /// The parser takes a bare LF for a line end, others do not (RFC 9112 section 2.2, CVE-2025-22871).
-fn lines_end_in_crlf(head: &[u8]) -> bool {
-    memchr::memchr_iter(b'\n', head).all(|at| at > 0 && head[at - 1] == b'\r')
+///
+/// A line feed stands only where a line ends: before each name, and at the end of the last field and of the head. The beginning has been
+/// looked at.
+fn lines_end_in_crlf(head: &Head<'_>) -> bool {
+    let ends_so = |end: usize| head.bytes.get(..end).is_some_and(|line| line.ends_with(b"\r\n"));
+    let is_so = head.headers.iter().all(|header| ends_so(head.range(header).name().start))
+        && ends_so(head.bytes.len())
+        && ends_so(head.bytes.len().saturating_sub(2));
+    debug_assert_eq!(is_so, memchr::memchr_iter(b'\n', head.bytes).all(|at| at > 0 && head.bytes[at - 1] == b'\r'));
+    is_so
 }
 
 const fn reason(error: Error) -> RejectReason {

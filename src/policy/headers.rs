@@ -8,6 +8,7 @@
 
 mod common;
 mod names;
+mod verdict;
 
 use std::collections::HashSet;
 
@@ -17,6 +18,8 @@ use super::head::Head;
 use crate::config::{Config, IdentityConfig, UpstreamAuthorization};
 use common::CommonNames;
 use names::{Kind, STANDARD};
+
+pub use verdict::{DropReason, HeaderVerdict};
 
 /// Set on every request, from the rule and token: `authenticated` or `anonymous`.
 pub const AUTH_STATE: &str = "X-Auth-State";
@@ -50,38 +53,6 @@ const FOLDED: [u8; 256] = {
 /// A folded name.
 pub fn fold(name: &str) -> String {
     name.bytes().map(|byte| char::from(fold_byte(byte))).collect()
-}
-
-/// What happens to one header of a client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HeaderVerdict {
-    Pass,
-    /// `Connection` and `Upgrade`: for a WebSocket handshake they are set anew, otherwise dropped.
-    Handshake,
-    Drop(DropReason),
-}
-
-/// Why a header does not pass.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DropReason {
-    /// An identity header in some spelling.
-    Reserved,
-    /// Under one of `identity.reserved_prefixes`.
-    ReservedPrefix,
-    /// Says where a request comes from; that is ours to say.
-    Forwarding,
-    /// Says the client's address as a CDN would.
-    ClientAddress,
-    /// Would give the backend another path, method or internal state.
-    Override,
-    /// `X-WX-*`: what the cloud of the same maker vouches for, where it is not in front.
-    WechatCloud,
-    /// For this connection only (RFC 9110 section 7.6.1).
-    HopByHop,
-    /// The credential that has been checked.
-    Credential,
-    /// A sign in its name that backends fold away.
-    OddName,
 }
 
 /// What is wrong in the config of headers.

@@ -48,7 +48,7 @@ pub(super) struct PathNames<'p> {
 }
 
 /// Names of a path that are cut beforehand; the few paths that have more are cut again for the patterns that do.
-const MAX_CUT: usize = 16;
+const MAX_CUT: usize = 8;
 
 impl<'p> PathNames<'p> {
     pub(super) fn new(path: &'p str) -> Self {
@@ -73,11 +73,13 @@ impl<'p> PathNames<'p> {
         cut
     }
 
+    #[inline]
     fn push(&mut self, names: &'p str, start: usize, end: usize) {
         let name = &names[start..end];
         // Servers that merge slashes find no name between them.
         let (Some(first), Some(last)) = (name.bytes().next(), name.bytes().next_back()) else { return };
-        self.is_folded &= last != b'.' && !is_blank(char::from(last)) && !is_blank(char::from(first));
+        // Other blanks are not ASCII.
+        self.is_folded &= last != b'.' && last > b' ' && first > b' ';
         match self.first.get_mut(self.count) {
             Some(slot) => *slot = name,
             None if self.count == MAX_CUT => self.rest = &names[start..],
@@ -86,6 +88,7 @@ impl<'p> PathNames<'p> {
         self.count += 1;
     }
 
+    #[inline]
     fn get(&self, index: usize) -> &'p str {
         match self.first.get(index) {
             Some(name) => name,
@@ -122,6 +125,7 @@ impl Pattern {
         self.covers_by(path, |_, decoded, name| *decoded == *name.as_bytes())
     }
 
+    #[inline]
     fn covers_by(&self, path: &PathNames<'_>, is_exact: impl Fn(&str, &[u8], &str) -> bool) -> Match {
         let wanted = self.segments.len();
         if path.count < wanted || (path.count > wanted && !self.below) {

@@ -303,10 +303,13 @@ impl Door {
         let breaker = socket.filter(|_| ends_with_connection).and_then(Socket::breaker);
         let unread = socket.map(|socket| socket.unread.clone());
         let mut session = ServerSession::new_http1(stream);
+        let removed = passage.forward.removed_headers.iter();
+        let removed = removed.filter_map(|range| HeaderName::from_bytes(&request[range.name()]).ok()).collect();
         session.set_pipelined_prefix(request);
         let handover = Handover {
             snapshot,
             passage,
+            removed,
             timing,
             request_id,
             last,

@@ -15,7 +15,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use pingora::{
     Error, ErrorSource, ErrorType,
     http::{RequestHeader, ResponseHeader},
@@ -56,6 +56,8 @@ const MAX_STALE_CONNECTIONS: u8 = 4;
 pub(super) struct Handover {
     pub(super) snapshot: Arc<Snapshot>,
     pub(super) passage: Box<AdmittedRequest>,
+    /// Names of the client's headers that do not go on.
+    pub(super) removed: Vec<HeaderName>,
     pub(super) timing: Timing,
     pub(super) request_id: String,
     /// The connection ends with this request.
@@ -230,7 +232,7 @@ impl ProxyHttp for Forward {
             return Error::e_explain(ErrorType::InternalError, "no decision");
         };
         let passage = &handover.passage;
-        for name in &passage.forward.removed_headers {
+        for name in &handover.removed {
             request.remove_header(name);
         }
         let snapshot = &handover.snapshot;

@@ -278,6 +278,8 @@ async fn forward(
     let handover = Handover {
         snapshot,
         passage,
+        // The request is made of what goes on.
+        removed: Vec::new(),
         timing,
         request_id,
         last: false,

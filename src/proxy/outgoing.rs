@@ -152,8 +152,9 @@ impl Outgoing {
             request.insert_header("X-Real-IP", client)?;
         }
         request.insert_header("X-Forwarded-Proto", if passage.origin.https { &self.https } else { &self.http }.clone())?;
-        if let Some(host) = &passage.forward.host {
-            request.insert_header("X-Forwarded-Host", host.clone())?;
+        // It was forwarded as it came, and ours is set below.
+        if let Some(host) = request.headers.get(header::HOST).filter(|_| passage.forward.host.is_some()).cloned() {
+            request.insert_header("X-Forwarded-Host", host)?;
         }
         request.insert_header("X-Request-Id", value(request_id)?)?;
         self.fixed.add_to_forwarded(request, passage.forward.host.is_some(), backend)

@@ -35,7 +35,7 @@ pub(super) fn yes(snapshot: &Snapshot, allowed: &ForwardAuthAllowed, now: Timest
     }
     if let Some(forward_auth) = snapshot.gate.forward_auth().filter(|it| it.tells_what_to_remove()) {
         // Envoy removes after it has set, so what is set here must not be named.
-        let names = forward_auth.reserved().iter().chain(&allowed.request.forward.removed_headers);
+        let names = forward_auth.reserved().iter().chain(&allowed.removed_headers);
         let mut remove: Vec<_> =
             names.filter(|name| fields.iter().all(|(set, _)| set != *name)).map(HeaderName::as_str).collect();
         remove.sort_unstable();

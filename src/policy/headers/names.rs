@@ -1,6 +1,6 @@
 //! Header names that mean something to proxies and frameworks, whatever the config says. Written folded.
 
-use super::DropReason;
+use super::verdict::DropReason;
 
 /// What kind of header a built-in name is.
 #[derive(Debug, Clone, Copy)]

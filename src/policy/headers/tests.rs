@@ -100,7 +100,17 @@ fn a_common_name_gets_the_verdict_of_any_other() {
                 assert_eq!(policy.verdict(&spelling), policy.plain_verdict(&spelling), "{spelling}");
             }
         }
-        // What differs in one sign is another name.
+        // What differs in one bit is another name, unless that is the case of a letter.
+        for name in common::NAMES {
+            for (at, byte) in name.bytes().enumerate() {
+                for bit in 0..7 {
+                    let mut other = name.as_bytes().to_vec();
+                    other[at] = byte ^ 1 << bit;
+                    let other = String::from_utf8(other).unwrap();
+                    assert_eq!(policy.common.get(&other).is_some(), other.eq_ignore_ascii_case(name), "{other:?}");
+                }
+            }
+        }
         for other in ["host ", "hos", "hostt", "h-st", "user_agent", "cookies", "x_forwarded_for", ""] {
             assert_eq!(policy.common.get(other), None, "{other:?}");
         }
