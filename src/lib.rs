@@ -29,6 +29,7 @@ pub mod api;
 pub mod auth;
 pub mod dialect;
 pub mod gate;
+pub mod http1;
 pub mod policy;
 
 // The platform.
