@@ -43,3 +43,6 @@ pub enum Peer {
     /// Blanks after a chunk size and printable text as a chunk extension are accepted too, since every reader finds the same end.
     Backend,
 }
+
+#[cfg(test)]
+mod tests;

@@ -162,3 +162,6 @@ impl BodyDecoder {
         if self.is_complete() { self.trailers.take() } else { None }
     }
 }
+
+#[cfg(test)]
+mod tests;

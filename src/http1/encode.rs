@@ -105,3 +105,6 @@ fn push_size_line(len: usize, out: &mut Vec<u8>) {
     }
     out.extend_from_slice(b"\r\n");
 }
+
+#[cfg(test)]
+mod tests;

@@ -207,3 +207,6 @@ fn is_kept_alive(head: &ResponseHead<'_, '_>) -> bool {
     }
     keeps
 }
+
+#[cfg(test)]
+mod tests;

@@ -194,3 +194,6 @@ impl TrailerSection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
