@@ -167,6 +167,19 @@ fn every_line_ends_in_crlf() {
 }
 
 #[test]
+fn only_a_line_feed_follows_a_carriage_return() {
+    for byte in (0..=u8::MAX).filter(|byte| *byte != b'\n') {
+        for before in ["5\r", "5;a\r", "5;a=\"b\"\r", "0\r\n\r", "0\r\nA:\r", "0\r\nA: b\r"] {
+            let after: &[u8] = if before.starts_with('5') { b"hello\r\n0\r\n\r\n" } else { b"\r\n\r\n" };
+            let bytes = [before.as_bytes(), &[byte], after].concat();
+            assert_eq!(both(&bytes), InvalidBody::LineEnd, "{}", bytes.escape_ascii());
+        }
+        let bytes = [b"5\r\nhello\r", &[byte][..], b"0\r\n\r\n"].concat();
+        assert_eq!(both(&bytes), InvalidBody::ChunkEnd, "{}", bytes.escape_ascii());
+    }
+}
+
+#[test]
 fn a_chunk_ends_where_its_size_says() {
     // TERM.SPILL: bytes between a chunk and the next size that somebody takes for the CRLF.
     let bodies = [

@@ -2,18 +2,28 @@
 
 use super::*;
 
+/// A head that was read.
+#[derive(Debug, PartialEq, Eq)]
+struct Parsed {
+    status: u16,
+    reason: String,
+    version: Version,
+    fields: Vec<(String, String)>,
+    length: usize,
+}
+
 /// Reads one whole head, unfolding it where it has to be.
-fn parse(text: &str) -> Result<(u16, String, Version, Vec<(String, String)>, usize), InvalidHead> {
+fn parse(text: &str) -> Result<Parsed, InvalidHead> {
     let mut bytes = text.as_bytes().to_vec();
     if parse_slots(&bytes, |_, _| ()) == Err(InvalidHead::Folded) {
         unfold(&mut bytes);
     }
-    parse_slots(&bytes, |head, length| {
+    let parsed = parse_slots(&bytes, |head, length| {
         let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
         let fields = head.fields.iter().map(|field| (field.name.to_owned(), text(field.value))).collect();
-        (head.status, head.reason.to_owned(), head.version, fields, length)
-    })
-    .map(|parsed| parsed.unwrap_or_else(|| panic!("not whole: {}", bytes.escape_ascii())))
+        Parsed { status: head.status, reason: head.reason.to_owned(), version: head.version, fields, length }
+    });
+    parsed.map(|whole| whole.unwrap_or_else(|| panic!("not whole: {}", bytes.escape_ascii())))
 }
 
 fn parse_slots<T>(bytes: &[u8], then: impl FnOnce(ResponseHead<'_, '_>, usize) -> T) -> Result<Option<T>, InvalidHead> {
@@ -34,13 +44,16 @@ fn body(fields: &[&str]) -> Result<BodyLength, InvalidHead> {
 
 #[test]
 fn a_head_is_read() {
-    let (status, reason, version, fields, length) =
-        parse("HTTP/1.1 404 Nothing There\r\nContent-Length: 5\r\nx-EMPTY:\r\nA: \t b c \t\r\nA:d\r\n\r\nhello")
-            .expect("a head");
-    assert_eq!((status, &*reason, version), (404, "Nothing There", Version::HTTP_11));
-    let expected = [("Content-Length", "5"), ("x-EMPTY", ""), ("A", "b c"), ("A", "d")];
-    assert_eq!(fields, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
-    assert_eq!(length, "HTTP/1.1 404 Nothing There\r\nContent-Length: 5\r\nx-EMPTY:\r\nA: \t b c \t\r\nA:d\r\n\r\n".len());
+    let text = "HTTP/1.1 404 Nothing There\r\nContent-Length: 5\r\nx-EMPTY:\r\nA: \t b c \t\r\nA:d\r\n\r\n";
+    let fields = [("Content-Length", "5"), ("x-EMPTY", ""), ("A", "b c"), ("A", "d")];
+    let expected = Parsed {
+        status: 404,
+        reason: "Nothing There".to_owned(),
+        version: Version::HTTP_11,
+        fields: fields.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
+        length: text.len(),
+    };
+    assert_eq!(parse(&format!("{text}hello")), Ok(expected));
     for (line, status, reason, version) in [
         ("HTTP/1.0 200 OK", 200, "OK", Version::HTTP_10),
         ("HTTP/1.1 100 Continue", 100, "Continue", Version::HTTP_11),
@@ -51,7 +64,7 @@ fn a_head_is_read() {
         ("HTTP/1.1 200 gefällt", 200, "", Version::HTTP_11),
         ("\r\n\r\nHTTP/1.1 200 OK", 200, "OK", Version::HTTP_11),
     ] {
-        let read = parse(&format!("{line}\r\n\r\n")).map(|(status, reason, version, ..)| (status, reason, version));
+        let read = parse(&format!("{line}\r\n\r\n")).map(|head| (head.status, head.reason, head.version));
         assert_eq!(read, Ok((status, reason.to_owned(), version)), "{line:?}");
     }
 }
@@ -67,7 +80,7 @@ fn an_untidy_head_with_one_reading_is_read() {
         "HTTP/1.1 200 OK\r\nA:\r\n \r\n\tb\r\n \r\nC: d\r\n\r\n",
         "HTTP/1.1 200 OK\nA:\n b\nC: d\n \n\n",
     ] {
-        assert_eq!(parse(text).map(|(.., fields, _)| fields), Ok(expected.clone()), "{text:?}");
+        assert_eq!(parse(text).map(|head| head.fields), Ok(expected.clone()), "{text:?}");
     }
 }
 
