@@ -117,21 +117,17 @@ pub fn unfold(bytes: &mut [u8]) {
 fn folds(bytes: &[u8]) -> impl Iterator<Item = usize> {
     // Empty lines in front are skipped by the parser, and the status line cannot be continued.
     let first = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).unwrap_or(bytes.len());
-    let mut ends = memchr::memchr_iter(b'\n', &bytes[first..]).map(move |at| first + at).peekable();
+    let ends = memchr::memchr_iter(b'\n', &bytes[first..]).map(move |at| first + at);
     let mut in_field = false;
-    std::iter::from_fn(move || {
-        loop {
-            let end = ends.next()?;
-            match bytes[end + 1..] {
-                [b' ' | b'\t', ..] if in_field => return Some(end),
-                [] | [b' ' | b'\t' | b'\n', ..] | [b'\r', b'\n', ..] => {
-                    ends.by_ref().for_each(drop);
-                    return None;
-                }
-                _ => in_field = true,
-            }
+    let folds = ends.map_while(move |end| match bytes[end + 1..] {
+        [b' ' | b'\t', ..] if in_field => Some(Some(end)),
+        [] | [b' ' | b'\t' | b'\n', ..] | [b'\r', b'\n', ..] => None,
+        _ => {
+            in_field = true;
+            Some(None)
         }
-    })
+    });
+    folds.flatten()
 }
 
 /// Where a response ends, and whether another request may follow it on its connection.
@@ -146,34 +142,89 @@ pub struct ResponseFraming {
 
 /// The body that follows a head (RFC 9112 section 6.3). After a 101 there is none: what follows is another protocol.
 pub fn response_body(head: &ResponseHead<'_, '_>, request_is_head: bool) -> Result<ResponseFraming, InvalidHead> {
-    let is_coded = head.values("transfer-encoding").next().is_some();
-    let content_length = if is_coded { None } else { content_length(head)? };
+    let fields = FramingFields::collect(head.fields);
+    let content_length = fields.content_length()?;
+    let is_coded = fields.codings > 0;
     let body = if request_is_head || matches!(head.status, 100..=199 | 204 | 304) {
         BodyLength::None
     } else if is_coded {
-        check_chunked(head)?;
+        // Another coding would have to be undone, HTTP/1.0 knows none, and a length says something else to another reader.
+        if !fields.is_chunked || fields.codings > 1 || fields.has_length || head.version != Version::HTTP_11 {
+            return Err(InvalidHead::TransferEncoding);
+        }
         BodyLength::Chunked
     } else {
         content_length.map_or(BodyLength::UntilClose, BodyLength::Known)
     };
     // A 204 that announces a body is wrong about one of both, so nobody knows whether a body follows.
-    let is_sure = head.status != 101
-        && body != BodyLength::UntilClose
-        && (head.status != 204 || !is_coded && content_length.is_none_or(|length| length == 0));
-    Ok(ResponseFraming { body, keep_alive: is_sure && is_kept_alive(head), content_length })
+    let announces_body = is_coded || content_length.is_some_and(|length| length > 0);
+    let is_sure = match head.status {
+        101 => false,
+        204 => !announces_body,
+        _ => body != BodyLength::UntilClose,
+    };
+    // RFC 9112 section 9.3.
+    let is_kept = !fields.close && (head.version == Version::HTTP_11 || fields.keep_alive);
+    Ok(ResponseFraming { body, keep_alive: is_sure && is_kept, content_length })
 }
 
-/// One number, however often: `1*DIGIT`, also as a list of the same number (RFC 9110 section 8.6).
-fn content_length(head: &ResponseHead<'_, '_>) -> Result<Option<u64>, InvalidHead> {
-    let mut known = None;
-    for value in head.values("content-length").flat_map(|value| value.split(|&byte| byte == b',')) {
-        let length = parse_decimal(trim_blanks(value)).ok_or(InvalidHead::ContentLength)?;
-        if known.is_some_and(|known| known != length) {
-            return Err(InvalidHead::ContentLength);
+/// The fields that say where a response ends.
+#[derive(Default)]
+struct FramingFields {
+    has_length: bool,
+    /// A `Content-Length` that is no number, or another one than before.
+    is_length_invalid: bool,
+    length: Option<u64>,
+    /// Number of `Transfer-Encoding` fields.
+    codings: usize,
+    /// The last one of them is chunked and nothing else.
+    is_chunked: bool,
+    close: bool,
+    keep_alive: bool,
+}
+
+impl FramingFields {
+    fn collect(fields: &[Header<'_>]) -> Self {
+        let mut framing = Self::default();
+        for field in fields {
+            // The length tells nearly all other fields apart at once.
+            match field.name.len() {
+                10 if field.name.eq_ignore_ascii_case("connection") => framing.read_connection(field.value),
+                14 if field.name.eq_ignore_ascii_case("content-length") => framing.read_length(field.value),
+                17 if field.name.eq_ignore_ascii_case("transfer-encoding") => {
+                    framing.codings += 1;
+                    framing.is_chunked = field.value.eq_ignore_ascii_case(b"chunked");
+                }
+                _ => {}
+            }
         }
-        known = Some(length);
+        framing
     }
-    Ok(known)
+
+    fn read_connection(&mut self, value: &[u8]) {
+        for option in value.split(|&byte| byte == b',').map(trim_blanks) {
+            self.close |= option.eq_ignore_ascii_case(b"close");
+            self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+        }
+    }
+
+    /// One number, however often: `1*DIGIT`, also as a list of the same number (RFC 9110 section 8.6).
+    fn read_length(&mut self, value: &[u8]) {
+        self.has_length = true;
+        for length in value.split(|&byte| byte == b',').map(|part| parse_decimal(trim_blanks(part))) {
+            self.is_length_invalid |= length.is_none() || self.length.is_some_and(|known| Some(known) != length);
+            self.length = length;
+        }
+    }
+
+    /// `None` where a transfer coding overrides it, too.
+    fn content_length(&self) -> Result<Option<u64>, InvalidHead> {
+        match self.codings {
+            0 if self.is_length_invalid => Err(InvalidHead::ContentLength),
+            0 => Ok(self.length),
+            _ => Ok(None),
+        }
+    }
 }
 
 fn parse_decimal(digits: &[u8]) -> Option<u64> {
@@ -184,28 +235,6 @@ fn parse_decimal(digits: &[u8]) -> Option<u64> {
         let number = number * 10 + u64::from(digit.is_ascii_digit().then(|| digit - b'0')?);
         (number <= MAX_LENGTH).then_some(number)
     })
-}
-
-/// One `chunked` and nothing else: another coding would have to be undone, HTTP/1.0 knows none, and a length beside it says
-/// something else to another reader.
-fn check_chunked(head: &ResponseHead<'_, '_>) -> Result<(), InvalidHead> {
-    let mut codings = head.values("transfer-encoding");
-    let is_chunked = codings.next().is_some_and(|coding| coding.eq_ignore_ascii_case(b"chunked"));
-    let is_alone = codings.next().is_none() && head.values("content-length").next().is_none();
-    if is_chunked && is_alone && head.version == Version::HTTP_11 { Ok(()) } else { Err(InvalidHead::TransferEncoding) }
-}
-
-/// RFC 9112 section 9.3.
-fn is_kept_alive(head: &ResponseHead<'_, '_>) -> bool {
-    let mut keeps = head.version == Version::HTTP_11;
-    for option in head.values("connection").flat_map(|value| value.split(|&byte| byte == b',')) {
-        let option = trim_blanks(option);
-        if option.eq_ignore_ascii_case(b"close") {
-            return false;
-        }
-        keeps |= option.eq_ignore_ascii_case(b"keep-alive");
-    }
-    keeps
 }
 
 #[cfg(test)]

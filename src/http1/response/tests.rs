@@ -115,7 +115,7 @@ fn a_folded_value_is_one_line_before_anything_reads_it() {
 
 #[test]
 fn unfolding_leaves_everything_else_as_it_is() {
-    let table: [&[u8]; 12] = [
+    let table: [&[u8]; 13] = [
         b"",
         b"\n",
         b"\r\n\r\n",
@@ -129,6 +129,7 @@ fn unfolding_leaves_everything_else_as_it_is() {
         b"HTTP/1.1 200 OK\r\n A: b\r\n\r\n",
         b"HTTP/1.1 200 OK\n\tA: b\r\n c\r\n\r\n",
         b"\r\n HTTP/1.1 200 OK\r\n A: b\r\n\r\n",
+        b"\r\n\nHTTP/1.1 200 OK\r\n A: b\r\n\r\n",
     ];
     for bytes in table {
         let mut unfolded = bytes.to_vec();
