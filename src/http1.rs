@@ -5,7 +5,7 @@
 //!
 //! Must stay true: no byte of a chunk extension or of a line end that came in is part of what goes out, because a body is framed
 //! anew; what a client sends is read to the letter of the RFC; what a backend sends may be untidy, but has one reading; every byte
-//! of framing is looked at once, however the bytes are split into reads; what is kept of a body is bounded.
+//! of framing is looked at once, however the bytes are split into reads; the memory that a body takes is bounded.
 
 mod decode;
 mod encode;

@@ -126,7 +126,7 @@ fn one_end(bytes: &[u8], reading: &Reading) {
     }
 }
 
-/// Reads a chunked body as somebody would who looks at the digits of a size and forgives the rest: data, and what follows it.
+/// Reads a chunked body like a server that looks at the digits of a size and forgives the rest: its data, and the bytes behind it.
 fn lenient(bytes: &[u8], line_end: LineEnd, reads_line_after_chunk: bool) -> Option<(Vec<u8>, &[u8])> {
     let (mut data, mut rest) = (Vec::new(), bytes);
     loop {

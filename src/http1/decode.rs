@@ -29,7 +29,7 @@ pub enum InvalidBody {
     Incomplete,
 }
 
-/// What the front of the input is: `skip` bytes of framing, which are used up whatever the event, and then the event.
+/// The front of the input: `skip` bytes of framing, which are used up whatever the event, and then the event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Decoded {
     pub skip: usize,

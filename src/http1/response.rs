@@ -149,32 +149,30 @@ pub fn response_body(head: &ResponseHead<'_, '_>, request_is_head: bool) -> Resu
         BodyLength::None
     } else if is_coded {
         // Another coding would have to be undone, HTTP/1.0 knows none, and a length says something else to another reader.
-        if !fields.is_chunked || fields.codings > 1 || fields.has_length || head.version != Version::HTTP_11 {
+        if !fields.is_chunked || fields.codings > 1 || fields.length.is_some() || head.version != Version::HTTP_11 {
             return Err(InvalidHead::TransferEncoding);
         }
         BodyLength::Chunked
     } else {
         content_length.map_or(BodyLength::UntilClose, BodyLength::Known)
     };
-    // A 204 that announces a body is wrong about one of both, so nobody knows whether a body follows.
+    // A 204 that announces a body contradicts itself, so its end is not sure.
     let announces_body = is_coded || content_length.is_some_and(|length| length > 0);
     let is_sure = match head.status {
         101 => false,
         204 => !announces_body,
         _ => body != BodyLength::UntilClose,
     };
-    // RFC 9112 section 9.3.
-    let is_kept = !fields.close && (head.version == Version::HTTP_11 || fields.keep_alive);
+    // RFC 9112 section 9.3, and of HTTP/1.0 with a transfer coding section 6.1.
+    let is_kept = !fields.close && (head.version == Version::HTTP_11 || fields.keep_alive && !is_coded);
     Ok(ResponseFraming { body, keep_alive: is_sure && is_kept, content_length })
 }
 
 /// The fields that say where a response ends.
 #[derive(Default)]
 struct FramingFields {
-    has_length: bool,
-    /// A `Content-Length` that is no number, or another one than before.
-    is_length_invalid: bool,
-    length: Option<u64>,
+    /// An error where a `Content-Length` is no number, or another one than before.
+    length: Option<Result<u64, InvalidHead>>,
     /// Number of `Transfer-Encoding` fields.
     codings: usize,
     /// The last one of them is chunked and nothing else.
@@ -210,18 +208,17 @@ impl FramingFields {
 
     /// One number, however often: `1*DIGIT`, also as a list of the same number (RFC 9110 section 8.6).
     fn read_length(&mut self, value: &[u8]) {
-        self.has_length = true;
-        for length in value.split(|&byte| byte == b',').map(|part| parse_decimal(trim_blanks(part))) {
-            self.is_length_invalid |= length.is_none() || self.length.is_some_and(|known| Some(known) != length);
-            self.length = length;
+        for part in value.split(|&byte| byte == b',') {
+            let length = parse_decimal(trim_blanks(part)).ok_or(InvalidHead::ContentLength);
+            let is_same = self.length.is_none_or(|known| known == length);
+            self.length = Some(if is_same { length } else { Err(InvalidHead::ContentLength) });
         }
     }
 
-    /// `None` where a transfer coding overrides it, too.
+    /// `None` also where there is a transfer coding, which overrides it.
     fn content_length(&self) -> Result<Option<u64>, InvalidHead> {
         match self.codings {
-            0 if self.is_length_invalid => Err(InvalidHead::ContentLength),
-            0 => Ok(self.length),
+            0 => self.length.transpose(),
             _ => Ok(None),
         }
     }

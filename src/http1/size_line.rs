@@ -81,7 +81,7 @@ impl SizeLine {
             b' ' | b'\t' => return Ok(Position::BeforeSemicolon),
             _ => return Err(InvalidBody::ChunkSize),
         };
-        // Sixteen digits fit, so only the comparison can fail.
+        // What was not too large before leaves room for one digit more.
         self.size = (self.size << 4) | u64::from(digit);
         self.digits += 1;
         if self.size > MAX_LENGTH || self.digits > MAX_DIGITS {

@@ -101,7 +101,7 @@ async fn hyper_client(method: &Method, response: &[u8]) -> Option<Vec<u8>> {
         drop(near.shutdown().await);
         near
     };
-    let (data, _, _near) = tokio::join!(exchange, async { drop(connection.await) }, backend);
+    let (data, (), _near) = tokio::join!(exchange, async { drop(connection.await) }, backend);
     data
 }
 
@@ -428,7 +428,7 @@ fn a_response_is_read_as_others_read_it_or_refused() {
         (get("Content-Length: 9007199254740993\r\n", "hello"), length(), NEITHER),
         // hyper does not look at a length where no body follows; it would be passed on.
         (status("304 X", "Content-Length: 5, 6\r\n", ""), length(), [true, false]),
-        // Two lengths, codings that nobody undoes, and a coding of HTTP/1.0 (RFC 9112 section 6.1): others read past them.
+        // Two lengths, codings that are not undone, and a coding of HTTP/1.0 (RFC 9112 section 6.1): others read past them.
         (get("Transfer-Encoding: chunked\r\nContent-Length: 5\r\n", chunks), coding(), BOTH),
         (get("Content-Length: x\r\nTransfer-Encoding: chunked\r\n", chunks), coding(), BOTH),
         (get("Transfer-Encoding: gzip, chunked\r\n", chunks), coding(), BOTH),

@@ -111,7 +111,7 @@ fn a_size_is_hexadecimal_digits_and_nothing_else() {
         assert_eq!(both(format!("{size}\r\nhello\r\n0\r\n\r\n")), InvalidBody::ChunkSize, "{size:?}");
     }
     assert_eq!(both("\nhello"), InvalidBody::ChunkSize);
-    // A second size behind blanks is one for nobody.
+    // No reader takes a second size behind blanks.
     for size in ["5 5", "5\t0", "0 5"] {
         assert_eq!(both(format!("{size}\r\nhello\r\n0\r\n\r\n")), InvalidBody::ChunkExtension, "{size:?}");
     }
@@ -181,7 +181,7 @@ fn only_a_line_feed_follows_a_carriage_return() {
 
 #[test]
 fn a_chunk_ends_where_its_size_says() {
-    // TERM.SPILL: bytes between a chunk and the next size that somebody takes for the CRLF.
+    // TERM.SPILL: bytes between a chunk and the next size that a reader takes for the CRLF.
     let bodies = [
         "3\r\nabcd\r\n0\r\n\r\n",
         "5\r\nhelloX\r0\r\n\r\n",

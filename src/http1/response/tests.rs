@@ -370,6 +370,8 @@ fn a_connection_is_kept_only_where_the_backend_keeps_it_and_the_end_is_sure() {
         ("HTTP/1.0 200 OK", &[KNOWN, "Connection: x, keep-alive"], true),
         ("HTTP/1.0 200 OK", &[KNOWN, "Connection: keep-alive, close"], false),
         ("HTTP/1.0 200 OK", &["Connection: keep-alive"], false),
+        ("HTTP/1.0 304 Not Modified", &["Connection: keep-alive"], true),
+        ("HTTP/1.0 304 Not Modified", &["Connection: keep-alive", "Transfer-Encoding: chunked"], false),
         ("HTTP/1.1 204 No Content", &[], true),
         ("HTTP/1.1 204 No Content", &["Content-Length: 0"], true),
         // A body may follow although none can.
