@@ -79,6 +79,7 @@ fn an_untidy_head_with_one_reading_is_read() {
         "HTTP/1.1 200 OK\r\nA:\r\n b\r\nC: d\r\n\r\n",
         "HTTP/1.1 200 OK\r\nA:\r\n \r\n\tb\r\n \r\nC: d\r\n\r\n",
         "HTTP/1.1 200 OK\nA:\n b\nC: d\n \n\n",
+        "\r\n\r\nHTTP/1.1 200 OK\r\nA:\r\n b\r\nC: d\r\n\r\n",
     ] {
         assert_eq!(parse(text).map(|head| head.fields), Ok(expected.clone()), "{text:?}");
     }
@@ -129,7 +130,7 @@ fn unfolding_leaves_everything_else_as_it_is() {
         b"HTTP/1.1 200 OK\r\n A: b\r\n\r\n",
         b"HTTP/1.1 200 OK\n\tA: b\r\n c\r\n\r\n",
         b"\r\n HTTP/1.1 200 OK\r\n A: b\r\n\r\n",
-        b"\r\n\nHTTP/1.1 200 OK\r\n A: b\r\n\r\n",
+        b"\r\nHTTP/1.1 200 OK\r\n A: b\r\n\r\n",
     ];
     for bytes in table {
         let mut unfolded = bytes.to_vec();
@@ -368,6 +369,7 @@ fn a_connection_is_kept_only_where_the_backend_keeps_it_and_the_end_is_sure() {
         ("HTTP/1.0 200 OK", &[KNOWN], false),
         ("HTTP/1.0 200 OK", &[KNOWN, "Connection: Keep-Alive"], true),
         ("HTTP/1.0 200 OK", &[KNOWN, "Connection: x, keep-alive"], true),
+        ("HTTP/1.0 200 OK", &[KNOWN, "Connection: keep-alive, x"], true),
         ("HTTP/1.0 200 OK", &[KNOWN, "Connection: keep-alive, close"], false),
         ("HTTP/1.0 200 OK", &["Connection: keep-alive"], false),
         ("HTTP/1.0 304 Not Modified", &["Connection: keep-alive"], true),
