@@ -30,6 +30,7 @@ pub mod auth;
 pub mod dialect;
 pub mod explain;
 pub mod gate;
+pub mod http1;
 pub mod policy;
 
 // The platform.

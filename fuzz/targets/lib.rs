@@ -4,6 +4,7 @@
 //! (`tests/it/fuzz_corpus.rs`), so that what fuzzing has found stays found. Only menshen's public items are used, and the
 //! readings that menshen's are compared with are written here anew: an oracle that shared code would share its mistakes.
 
+pub mod body;
 pub mod config;
 pub mod dialect;
 pub mod encoded;
@@ -22,7 +23,8 @@ pub mod world;
 pub type Target = fn(&[u8]);
 
 /// Every target by the name of its corpus.
-pub const ALL: [(&str, Target); 11] = [
+pub const ALL: [(&str, Target); 12] = [
+    ("body", body::run),
     ("config", config::run),
     ("dialect", dialect::run),
     ("encoded", encoded::run),

@@ -34,6 +34,7 @@ mod grpc;
 mod health_checks;
 mod hook_snippets;
 mod hooks;
+mod http1_readers;
 mod http2;
 mod issuers;
 mod jwks;

@@ -1,0 +1,238 @@
+//! Response heads of a backend: the status, the fields, and where the response ends (RFC 9112 sections 4 to 6).
+//!
+//! A backend may be old and untidy: a bare LF ends a line, blanks may precede a colon, lines may be folded. Each of these has one
+//! reading. What has two readings is an error: lengths that differ, a length beside a transfer coding, a coding other than chunked.
+//!
+//! Must stay true: no field of a parsed head has a control character but the tab, so any of them can be written on one line.
+
+use std::{fmt, mem::MaybeUninit};
+
+use http::Version;
+use httparse::{Error, Header, ParserConfig, Status};
+
+use super::{BodyLength, MAX_LENGTH, grammar::trim_blanks};
+
+/// Why bytes are not a response head. Nothing of the bytes is quoted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidHead {
+    #[error("the status line is not valid")]
+    StatusLine,
+    #[error("the HTTP version is not 1.0 or 1.1")]
+    Version,
+    #[error("a field name is not valid")]
+    FieldName,
+    #[error("a field value has a control character")]
+    FieldValue,
+    #[error("a line of the head does not end in CRLF or LF")]
+    LineEnd,
+    #[error("there are too many fields")]
+    TooManyFields,
+    /// [`unfold`] makes such a head readable.
+    #[error("a field line is folded")]
+    Folded,
+    #[error("Content-Length is not one number")]
+    ContentLength,
+    #[error("Transfer-Encoding is not chunked, or not alone")]
+    TransferEncoding,
+}
+
+/// A response head, borrowed from the bytes in which it came.
+#[derive(Clone, Copy)]
+pub struct ResponseHead<'b, 'h> {
+    /// 100 to 999.
+    pub status: u16,
+    /// Empty where there was none, or where it was not ASCII.
+    pub reason: &'b str,
+    /// `HTTP_10` or `HTTP_11`.
+    pub version: Version,
+    /// In their order, duplicates included; values without the white space around them.
+    pub fields: &'h [Header<'b>],
+}
+
+impl<'b> ResponseHead<'b, '_> {
+    /// Every value of a field, in order; the name in any case.
+    pub fn values(&self, name: &str) -> impl Iterator<Item = &'b [u8]> {
+        self.fields.iter().filter(move |field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
+    }
+}
+
+/// Values may be personal, so they do not print.
+impl fmt::Debug for ResponseHead<'_, '_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseHead")
+            .field("status", &self.status)
+            .field("version", &self.version)
+            .field("fields", &self.fields.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Reads a head: the head and its length, or `None` where it is not whole yet. It has as many fields at most as there are `slots`.
+///
+/// Each call reads from the beginning, so a caller that gets a head in small pieces first looks whether it may be whole.
+pub fn parse_response<'b, 'h>(
+    bytes: &'b [u8],
+    slots: &'h mut [MaybeUninit<Header<'b>>],
+) -> Result<Option<(ResponseHead<'b, 'h>, usize)>, InvalidHead> {
+    let mut parser = ParserConfig::default();
+    parser.allow_spaces_after_header_name_in_responses(true);
+    let mut response = httparse::Response::new(&mut []);
+    let length = match parser.parse_response_with_uninit_headers(&mut response, bytes, slots) {
+        Ok(Status::Complete(length)) => length,
+        Ok(Status::Partial) => return Ok(None),
+        Err(error) => return Err(explain(error, bytes)),
+    };
+    let (Some(status @ 100..), Some(version)) = (response.code, response.version) else {
+        return Err(InvalidHead::StatusLine);
+    };
+    let version = if version == 0 { Version::HTTP_10 } else { Version::HTTP_11 };
+    let reason = response.reason.unwrap_or_default();
+    Ok(Some((ResponseHead { status, reason, version, fields: response.headers }, length)))
+}
+
+fn explain(error: Error, bytes: &[u8]) -> InvalidHead {
+    match error {
+        Error::HeaderName if folds(bytes).next().is_some() => InvalidHead::Folded,
+        Error::HeaderName => InvalidHead::FieldName,
+        Error::HeaderValue => InvalidHead::FieldValue,
+        Error::NewLine => InvalidHead::LineEnd,
+        Error::Status | Error::Token => InvalidHead::StatusLine,
+        Error::TooManyHeaders => InvalidHead::TooManyFields,
+        Error::Version => InvalidHead::Version,
+    }
+}
+
+/// Joins folded field lines by writing spaces over their line ends (RFC 9112 section 5.2). Does nothing to what follows the head.
+pub fn unfold(bytes: &mut [u8]) {
+    let ends: Vec<usize> = folds(bytes).collect();
+    for end in ends {
+        bytes[end] = b' ';
+        if bytes[end - 1] == b'\r' {
+            bytes[end - 1] = b' ';
+        }
+    }
+}
+
+/// The LF before each line that continues the field line before it.
+fn folds(bytes: &[u8]) -> impl Iterator<Item = usize> {
+    // Empty lines in front are skipped by the parser, and the status line cannot be continued.
+    let first = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).unwrap_or(bytes.len());
+    let ends = memchr::memchr_iter(b'\n', &bytes[first..]).map(move |at| first + at);
+    let mut in_field = false;
+    let folds = ends.map_while(move |end| match bytes[end + 1..] {
+        [b' ' | b'\t', ..] if in_field => Some(Some(end)),
+        [] | [b' ' | b'\t' | b'\n', ..] | [b'\r', b'\n', ..] => None,
+        _ => {
+            in_field = true;
+            Some(None)
+        }
+    });
+    folds.flatten()
+}
+
+/// Where a response ends, and whether another request may follow it on its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResponseFraming {
+    pub body: BodyLength,
+    /// The backend keeps the connection open, and the end of the response is sure.
+    pub keep_alive: bool,
+    /// What `Content-Length` says, also where no body follows: the length that the response to a `GET` would have had.
+    pub content_length: Option<u64>,
+}
+
+/// The body that follows a head (RFC 9112 section 6.3). After a 101 there is none: what follows is another protocol.
+pub fn response_body(head: &ResponseHead<'_, '_>, request_is_head: bool) -> Result<ResponseFraming, InvalidHead> {
+    let fields = FramingFields::collect(head.fields);
+    let content_length = fields.content_length()?;
+    let is_coded = fields.codings > 0;
+    let body = if request_is_head || matches!(head.status, 100..=199 | 204 | 304) {
+        BodyLength::None
+    } else if is_coded {
+        // Another coding would have to be undone, HTTP/1.0 knows none, and a length says something else to another reader.
+        if !fields.is_chunked || fields.codings > 1 || fields.length.is_some() || head.version != Version::HTTP_11 {
+            return Err(InvalidHead::TransferEncoding);
+        }
+        BodyLength::Chunked
+    } else {
+        content_length.map_or(BodyLength::UntilClose, BodyLength::Known)
+    };
+    // A 204 that announces a body contradicts itself, so its end is not sure.
+    let announces_body = is_coded || content_length.is_some_and(|length| length > 0);
+    let is_sure = match head.status {
+        101 => false,
+        204 => !announces_body,
+        _ => body != BodyLength::UntilClose,
+    };
+    // RFC 9112 section 9.3, and of HTTP/1.0 with a transfer coding section 6.1.
+    let is_kept = !fields.close && (head.version == Version::HTTP_11 || fields.keep_alive && !is_coded);
+    Ok(ResponseFraming { body, keep_alive: is_sure && is_kept, content_length })
+}
+
+/// The fields that say where a response ends.
+#[derive(Default)]
+struct FramingFields {
+    /// An error where a `Content-Length` is no number, or another one than before.
+    length: Option<Result<u64, InvalidHead>>,
+    /// Number of `Transfer-Encoding` fields.
+    codings: usize,
+    /// The last one of them is chunked and nothing else.
+    is_chunked: bool,
+    close: bool,
+    keep_alive: bool,
+}
+
+impl FramingFields {
+    fn collect(fields: &[Header<'_>]) -> Self {
+        let mut framing = Self::default();
+        for field in fields {
+            // The length tells nearly all other fields apart at once.
+            match field.name.len() {
+                10 if field.name.eq_ignore_ascii_case("connection") => framing.read_connection(field.value),
+                14 if field.name.eq_ignore_ascii_case("content-length") => framing.read_length(field.value),
+                17 if field.name.eq_ignore_ascii_case("transfer-encoding") => {
+                    framing.codings += 1;
+                    framing.is_chunked = field.value.eq_ignore_ascii_case(b"chunked");
+                }
+                _ => {}
+            }
+        }
+        framing
+    }
+
+    fn read_connection(&mut self, value: &[u8]) {
+        for option in value.split(|&byte| byte == b',').map(trim_blanks) {
+            self.close |= option.eq_ignore_ascii_case(b"close");
+            self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+        }
+    }
+
+    /// One number, however often: `1*DIGIT`, also as a list of the same number (RFC 9110 section 8.6).
+    fn read_length(&mut self, value: &[u8]) {
+        for part in value.split(|&byte| byte == b',') {
+            let length = parse_decimal(trim_blanks(part)).ok_or(InvalidHead::ContentLength);
+            let is_same = self.length.is_none_or(|known| known == length);
+            self.length = Some(if is_same { length } else { Err(InvalidHead::ContentLength) });
+        }
+    }
+
+    /// `None` also where there is a transfer coding, which overrides it.
+    fn content_length(&self) -> Result<Option<u64>, InvalidHead> {
+        match self.codings {
+            0 => self.length.transpose(),
+            _ => Ok(None),
+        }
+    }
+}
+
+fn parse_decimal(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0_u64, |number, digit| {
+        let number = number * 10 + u64::from(digit.is_ascii_digit().then(|| digit - b'0')?);
+        (number <= MAX_LENGTH).then_some(number)
+    })
+}
+
+#[cfg(test)]
+mod tests;
