@@ -1,394 +1,252 @@
 #!/usr/bin/env python3
-"""The load comparison: what an authenticated request costs in menshen, in a bare pingora pass-through and in HAProxy.
+"""The load comparison: what a request costs in menshen, bare pingora, nginx (which check nothing), HAProxy and Envoy.
 
-    ./run load                          everything, as in benches/README.md (about half an hour)
-    ./run load --rounds 1 --seconds 2   a quick look
-    ./run load --phases cpu --algorithms HS256 --without menshen
+    ./run load                          everything, as in benches/README.md (about 45 minutes)
+    ./run load --quick                  a few seconds for each row: shows that all rows work, and nothing else
+    ./run load --phases cpu --algorithms HS256 --kinds one post1k --without Envoy
+    ./run load --quick --menshen target/debug/menshen   with this binary; nothing is built
 
-The measure is CPU time per request of the proxy's process, all threads, user and system: it does not depend on how fast the load
+The measure is CPU time per request of the proxy's processes, all threads, user and system: it does not depend on how fast the load
 comes, and the other processes do not blur it. Peers are measured one after the other within each round, so that a slow minute of the
 machine meets all of them; the figure is the median of the rounds.
 
-Exit status: 0 when every target that was measured is met, 1 when one is missed, 2 when a measurement is not valid.
+Exit status: 0 when every target that was measured is met (or in a quick run), 1 when one is missed, 2 when a measurement is not valid.
 """
 
-import argparse
-import json
-import os
-import platform
 import shutil
-import signal
-import socket
 import statistics
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
-import peers
+import clients
+import command
+import kinds
+import report
+import results
+import targets
 import tokens
+from bare import Bare
+from certificate import Certificate
+from envoy import Envoy
+from haproxy import OPEN, HAProxy
+from load import Load, TokenFiles
+from menshen import Menshen
+from nginx import Nginx
+from peer import TLS
+from process import LOAD_CORE, PROXY_CORE, Invalid, free_port
+from results import ROOT
+from upstream import Upstream
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent.parent
-CONNECTIONS = 64
 MIB = 1024 * 1024
-
-# Several times what menshen's cache holds, so that a token's turn comes long after it was forgotten.
-FRESH_TOKENS = 100_000
-MANY_TOKENS = 10_000
 USERS = 100_000
 
-# What a request carries.
-ONE, MANY, FRESH, NONE, FORGED = "one token", "10,000 tokens", "token never seen", "no token (401)", "forged token (401)"
 
-
-class Invalid(Exception):
-    """What was measured is not what was meant."""
-
-
-def wrk(port, seconds, script, *args, connections=CONNECTIONS, path="/api/items"):
-    """Runs the load on its own core; returns the script's summary."""
-    argv = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", script,
-            f"http://{peers.HOST}:{port}{path}", "--", *map(str, args)]
-    # From their own directory the scripts find each other.
-    out = subprocess.run(argv, check=True, capture_output=True, text=True, cwd=HERE,
-                         preexec_fn=lambda: os.sched_setaffinity(0, {peers.LOAD_CORE})).stdout
-    return json.loads(out.strip().splitlines()[-1])
-
-
-class Load:
-    """One case against one peer: where it is, what is sent, and what has to come back."""
-
-    def __init__(self, peer, process, port, alg, kind, file, menshen=None):
-        self.peer, self.process, self.port, self.alg, self.kind = peer, process, port, alg, kind
-        self.file, self.menshen = file, menshen
-        self.refused = kind in (NONE, FORGED) and peer != "bare"
-        self.next = 0
-        self.costs, self.rates, self.p99 = [], [], []
-
-    def run(self, seconds):
-        # Connections and caches warm up first, but nothing warms a token that is to be new.
-        self.load(2 if self.kind == MANY else 1)
-        before = self.counts()
-        spent = self.process.cpu()
-        summary = self.load(seconds)
-        spent = self.process.cpu() - spent
-        self.prove(before, summary)
-        self.costs.append(spent / summary["requests"] / 1000)
-        self.rates.append(summary["requests"] / summary["microseconds"] * 1e6)
-        self.p99.append(summary["p99"])
-        if self.menshen:
-            self.menshen.empty_log()
-
-    def load(self, seconds):
-        summary = wrk(self.port, seconds, "tokens.lua", self.file or "-", self.next)
-        if self.kind == FRESH:
-            self.next += summary["requests"] + CONNECTIONS
-        wrong = summary["requests"] - summary["refused"] if self.refused else summary["refused"]
-        if wrong or summary["broken"]:
-            raise Invalid(f"{self.name()}: {wrong} wrong answers, {summary['broken']} broken connections: {summary}")
-        return summary
-
-    def counts(self):
-        if not self.menshen:
-            return None
-        counts = {result: self.menshen.metric("menshen_token_checks_total", result=result) for result in ("cached", "verified")}
-        return counts | {"dropped": self.menshen.metric("menshen_log_lines_dropped_total")}
-
-    def prove(self, before, summary):
-        """menshen's own counters say whether tokens were met in its cache as the case claims, and its log that it wrote one."""
-        if not self.menshen:
-            return
-        if self.menshen.log_size() < summary["requests"] * 50:
-            raise Invalid(f"{self.name()}: the access log is off")
-        after = self.counts()
-        if after["dropped"] - before["dropped"] > 0.01 * summary["requests"]:
-            raise Invalid(f"{self.name()}: the access log lost {after['dropped'] - before['dropped']:.0f} lines")
-        hits, checks = after["cached"] - before["cached"], after["verified"] - before["verified"]
-        if self.kind in (ONE, MANY) and hits < 0.99 * summary["requests"]:
-            raise Invalid(f"{self.name()}: only {hits:.0f} of {summary['requests']} checks were met in the cache")
-        if self.kind == FRESH and checks < 0.99 * summary["requests"]:
-            raise Invalid(f"{self.name()}: only {checks:.0f} of {summary['requests']} checks were full ones")
-
-    def name(self):
-        return f"{self.peer} {self.alg} {self.kind}"
-
-    def cost(self):
-        return statistics.median(self.costs)
-
-
-def keeps_its_connection(port):
-    """Whether 20 refusals come over one connection."""
-    with socket.create_connection((peers.HOST, port), 5) as sock:
-        file = sock.makefile("rb")
-        for _ in range(20):
-            try:
-                sock.sendall(b"GET /api/items HTTP/1.1\r\nHost: localhost\r\n\r\n")
-                status = file.readline()
-            except OSError:
-                return False
-            if b" 401 " not in status:
-                return False
-            length = 0
-            while (line := file.readline()) not in (b"\r\n", b""):
-                name, _, value = line.partition(b":")
-                if name.lower() == b"content-length":
-                    length = int(value)
-            file.read(length)
-    return True
-
-
-def measure_cpu(args, keys, work, report):
-    """CPU time per request, every peer, algorithm and kind of load."""
-    upstream, upstream_port = peers.start_upstream(work)
-    running, loads = [upstream], []
-    try:
-        bare = haproxy = None
-        if "bare" not in args.without:
-            bare, bare_port = peers.start_bare(args.bare, upstream_port)
-            running.append(bare)
-        if "haproxy" not in args.without:
-            haproxy, haproxy_ports = peers.start_haproxy(work, upstream_port, keys)
-            running.append(haproxy)
-            loads.append(Load("haproxy", haproxy, haproxy_ports[None], "-", "pass-through", None))
-        menshens = {}
-        for key in keys:
-            sample = None
-            if "menshen" not in args.without:
-                data = work / f"data-{key.alg}"
-                shutil.rmtree(data, ignore_errors=True)
-                menshens[key.alg] = peers.Menshen(args.menshen, work, key, upstream_port, data)
-                running.append(menshens[key.alg])
-                sample = menshens[key.alg].login()
-            print(f"minting {key.alg} tokens", file=sys.stderr)
-            many = tokens.token_file(key, work / "tokens", MANY_TOKENS, sample)
-            one = work / "tokens" / f"one-{many.name}"
-            one.write_text(many.read_text(encoding="ascii").split("\n", 1)[0] + "\n", encoding="ascii")
-            files = {
-                ONE: one, MANY: many, NONE: None, FORGED: tokens.forged_file(many, work / "tokens"),
-                FRESH: tokens.token_file(key, work / "tokens", FRESH_TOKENS, sample),
-            }
-            for kind, file in files.items():
-                if bare and kind == ONE:
-                    loads.append(Load("bare", bare, bare_port, key.alg, kind, file))
-                if haproxy and key.alg in haproxy_ports:
-                    loads.append(Load("haproxy", haproxy, haproxy_ports[key.alg], key.alg, kind, file))
-                if key.alg in menshens:
-                    gate = menshens[key.alg]
-                    loads.append(Load("menshen", gate.process, gate.port, key.alg, kind, file, gate))
-        for number in range(1, args.rounds + 1):
-            # Peers of one case are neighbours; who comes first changes with each round.
-            for load in loads if number % 2 else reversed(loads):
-                load.run(args.seconds)
-                print(f"round {number}: {load.name()}: {load.costs[-1]:.1f} µs, {load.rates[-1]:.0f}/s", file=sys.stderr)
-        report.cpu(loads)
-        for alg, gate in menshens.items():
-            report.target(f"a 401 keeps its connection ({alg})", keeps_its_connection(gate.port), True, "is")
-    finally:
-        stop(running)
-
-
-def measure_memory_and_logins(args, keys, work, report):
-    """Durable logins with one client and with 64, memory with 100,000 users, and memory after a minute of load."""
-    key = next((key for key in keys if key.alg == "EdDSA"), keys[0])
-    upstream, upstream_port = peers.start_upstream(work)
-    running = [upstream]
-    # The rates are measured on a store of their own: how many users they leave depends on how fast they are.
-    rated, data = work / "data-logins", work / "data-users"
-    for directory in (rated, data):
-        shutil.rmtree(directory, ignore_errors=True)
-
-    def start(directory, cores, threads):
-        gate = peers.Menshen(args.menshen, work, key, upstream_port, directory, cores, threads)
-        running.append(gate)
-        return gate
-
-    try:
-        # Logins are the whole program's work, so they get the whole machine; the load shares it.
-        gate = start(rated, {peers.PROXY_CORE, peers.LOAD_CORE}, 0)
-        rates = {1: [], CONNECTIONS: []}
-        for number in range(args.rounds):
-            for clients, seen in rates.items():
-                summary = wrk(gate.port, args.seconds, "logins.lua", f"r{number}c{clients}n", connections=clients,
-                              path="/auth/wechat/login")
-                if summary["refused"] or summary["broken"]:
-                    raise Invalid(f"logins with {clients} clients failed: {summary}")
-                seen.append(summary["requests"] / summary["microseconds"] * 1e6)
-        alone, together = (statistics.median(rates[clients]) for clients in (1, CONNECTIONS))
-        report.figure("durable logins a second, 1 client", f"{alone:.0f}")
-        report.figure("durable logins a second, 64 clients", f"{together:.0f}")
-        report.target("durable logins: 64 clients / 1 client", together / alone, 8.0, "at least")
-
-        gate.stop()
-
-        gate, part = start(data, {peers.PROXY_CORE, peers.LOAD_CORE}, 0), 0
-        while (users := gate.metric("menshen_sessions_opened_total")) < USERS:
-            part += 1
-            # Slowly at the end, so that it does not overshoot by much.
-            few = 4 if users > USERS * 0.8 else CONNECTIONS
-            summary = wrk(gate.port, 1, "logins.lua", f"fill{part}n", connections=few, path="/auth/wechat/login")
-            if not summary["requests"] or summary["refused"] == summary["requests"]:
-                raise Invalid(f"no login succeeds: {summary}")
-        report.figure("users in the store", f"{users:.0f}")
-        began = time.monotonic()
-        report.target("exit code after SIGTERM", gate.stop(), 0, "is")
-        report.figure("stopping takes", f"{time.monotonic() - began:.1f} s")
-
-        gate = start(data, {peers.PROXY_CORE}, 1)
-        report.figure("start to ready with these users", f"{gate.ready_after * 1000:.0f} ms")
-        time.sleep(args.idle)
-        report.target("memory idle with 100,000 users, MiB", gate.process.memory()[0] / MIB, 25.0, "at most")
-
-        file = tokens.token_file(key, work / "tokens", MANY_TOKENS, gate.login())
-        summary = wrk(gate.port, args.minute, "tokens.lua", file, 0)
-        if summary["refused"] or summary["broken"]:
-            raise Invalid(f"the minute of load failed: {summary}")
-        now, highest = gate.process.memory()
-        report.target(f"memory after {args.minute} s of load, MiB", now / MIB, 64.0, "at most")
-        report.figure("memory at its highest in that time", f"{highest / MIB:.1f} MiB")
-    finally:
-        stop(running)
-
-
-def measure_start_and_size(args, keys, work, report):
-    """Start to ready with an empty store, and the size of the binary."""
-    key = next((key for key in keys if key.alg == "EdDSA"), keys[0])
-    took = []
-    for _ in range(10):
-        data = work / "data-empty"
-        shutil.rmtree(data, ignore_errors=True)
-        gate = peers.Menshen(args.menshen, work, key, peers.free_port(), data)
-        took.append(gate.ready_after * 1000)
-        gate.stop()
-    report.target("start to ready, empty store, ms", statistics.median(took), 200.0, "at most")
-    stripped = work / "menshen.stripped"
-    subprocess.run(["strip", "-o", str(stripped), str(args.menshen)], check=True)
-    report.target("stripped binary, MiB", stripped.stat().st_size / MIB, 25.0, "at most")
-
-
-def stop(running):
-    for process in reversed(running):
-        process.stop()
-
-
-class Report:
-    """Collects figures and targets; prints them as Markdown, for benches/README.md."""
+class Measured:
+    """What a run measured: tables and figures as text, values for the targets."""
 
     def __init__(self):
-        self.lines, self.targets, self.figures, self.raw = [], [], [], []
-
-    def cpu(self, loads):
-        table = {}
-        for load in loads:
-            table.setdefault((load.alg, load.kind), {})[load.peer] = load
-            self.raw.append({"peer": load.peer, "algorithm": load.alg, "kind": load.kind, "cpu_us": load.costs,
-                             "requests_per_second": load.rates, "p99_us": load.p99})
-        self.lines += ["| algorithm | load | bare pingora | HAProxy | menshen | menshen / bare | menshen / HAProxy |",
-                       "| --- | --- | --- | --- | --- | --- | --- |"]
-        for (alg, kind), row in table.items():
-            cells = [spread(row.get(peer)) for peer in ("bare", "haproxy", "menshen")]
-            ratios = [ratio(row.get("menshen"), row.get(peer)) for peer in ("bare", "haproxy")]
-            self.lines.append("| " + " | ".join([alg, kind, *cells, *(f"{r:.2f}" if r else "n/a" for r in ratios)]) + " |")
-            self.cpu_targets(alg, kind, row, table)
-
-    def cpu_targets(self, alg, kind, row, table):
-        menshen = row.get("menshen")
-        if menshen is None:
-            return
-        by_bare, by_haproxy = ratio(menshen, row.get("bare")), ratio(menshen, row.get("haproxy"))
-        if kind == ONE and by_bare:
-            self.target(f"{alg}, seen before / bare pingora", by_bare, 1.0, "at most")
-        limit = {(ONE, "HS256"): 1.15, (ONE, "RS256"): 0.5, (FRESH, "RS256"): 0.9, (FRESH, "ES256"): 0.9,
-                 (NONE, alg): 1.2, (FORGED, alg): 1.2}.get((kind, alg))
-        if limit and by_haproxy:
-            self.target(f"{alg}, {kind} / HAProxy", by_haproxy, limit, "at most")
-        if kind == MANY:
-            one = table.get((alg, ONE), {}).get("menshen")
-            self.target(f"{alg}, 10,000 tokens / one token", ratio(menshen, one), 1.15, "at most")
+        self.texts, self.figures, self.values = [], [], {}
 
     def figure(self, name, value):
         self.figures.append((name, value))
 
-    def target(self, name, value, limit, sense):
-        # As precise as it is printed: 1.004 is not "more than 1.0".
-        met = {"at most": lambda: round(value, 2) <= limit, "at least": lambda: round(value, 2) >= limit,
-               "is": lambda: value == limit}[sense]()
-        self.targets.append((name, value, limit, sense, met))
-
     def text(self, args):
-        out = [f"Measured {time.strftime('%Y-%m-%d')} on {cpu_model()}, {os.cpu_count()} cores, Linux {platform.release()}; "
-               f"{args.rounds} rounds of {args.seconds} s, {CONNECTIONS} connections."]
-        if self.lines:
-            out += ["", "CPU time per request, µs: median (lowest to highest).", "", *self.lines]
+        out = [f"Measured {time.strftime('%Y-%m-%d')} on {results.machine()}; {args.rounds} rounds of {args.seconds} s, "
+               f"{clients.CONNECTIONS} connections (h2c: {clients.H2_CONNECTIONS} with {clients.H2_STREAMS} streams each).", *self.texts]
+        if args.quick:
+            out.insert(0, "**A quick run: it shows that the rows work. Its figures mean nothing.**")
         if self.figures:
-            out += ["", "| figure | value |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in self.figures)]
-        if self.targets:
-            out += ["", "| target | measured | wanted | met |", "| --- | --- | --- | --- |"]
-            out += [f"| {name} | {shown(value)} | {sense} {shown(limit)} | {'yes' if met else '**no**'} |"
-                    for name, value, limit, sense, met in self.targets]
-        return "\n".join(out)
+            out.append(report.markdown(["figure", "value"], self.figures))
+        if table := targets.table(self.values, {"load"}):
+            out.append(table)
+        return "\n\n".join(out)
 
 
-def shown(value):
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:.2f}" if isinstance(value, float) else str(value)
+def start_peers(args, keys, work, upstream, stack):
+    """Those that check nothing or know all algorithms at once, and a menshen for each algorithm."""
+    certificate = Certificate(work / "tls").make()
+    started = []
+
+    def start(name, make):
+        if name not in args.without:
+            peer = make()
+            stack.callback(peer.stop)
+            started.append(peer)
+
+    start(kinds.BARE, lambda: Bare(args.bare, upstream.port))
+    start(kinds.NGINX, lambda: Nginx(work, upstream.port, certificate))
+    start(kinds.HAPROXY, lambda: HAProxy(work, upstream.port, keys, certificate))
+    start(kinds.ENVOY, lambda: Envoy(args.envoy, work, upstream.port, keys))
+    for key in keys:
+        data = work / f"data-{key.alg}"
+        shutil.rmtree(data, ignore_errors=True)
+        start(kinds.MENSHEN, lambda key=key, data=data: Menshen(
+            args.menshen, work, key, upstream.port, data, certificate=certificate if key.alg == "HS256" else None))
+    return started
 
 
-def spread(load):
-    if load is None:
-        return "n/a"
-    return f"{load.cost():.1f} ({min(load.costs):.1f} to {max(load.costs):.1f})"
+def measure_cpu(args, keys, work, measured):
+    """CPU time per request, every kind of load, algorithm and peer."""
+    with ExitStack() as stack:
+        upstream = Upstream(work)
+        stack.callback(upstream.stop)
+        peers = start_peers(args, keys, work, upstream, stack)
+        menshens = {peer.alg: peer for peer in peers if isinstance(peer, Menshen)}
+        files = {OPEN: {}}
+        for key in keys:
+            sample = menshens[key.alg].login() if key.alg in menshens else None
+            files[key.alg] = TokenFiles(key, work, sample)
+        # Peers of one row are neighbours; which comes first changes with each round.
+        loads = [Load(kind, alg, peer, upstream, files[alg], work)
+                 for alg in files for kind in kinds.KINDS if kind.key in args.kinds and alg in kind.algorithms
+                 for peer in sorted(peers, key=lambda peer: kinds.PEERS.index(peer.name))
+                 if peer.name in kind.peers and peer.port(kind.protocol, alg)]
+        ciphers = {load.cipher() for load in loads if load.kind.protocol == TLS}
+        if len(ciphers) > 1:
+            raise Invalid(f"TLS differs: {ciphers}")
+        for number in range(1, args.rounds + 1):
+            for load in loads if number % 2 else reversed(loads):
+                load.run(args.seconds)
+                print(f"round {number}: {load.name()}: {load.costs[-1]:.1f} µs, {load.rates[-1]:.0f}/s", file=sys.stderr, flush=True)
+        for alg, menshen in menshens.items():
+            if not keeps_its_connection(menshen.http1):
+                raise Invalid(f"a 401 ends its connection ({alg})")
+    measured.texts += ["CPU time per request, µs: median (lowest to highest).", report.cpu_table(loads),
+                       "Requests a second, median:", report.rate_table(loads)]
+    if ciphers:
+        measured.figure("TLS", ciphers.pop())
+    raw = {load.key(): {"cpu_us": load.costs, "requests_per_second": load.rates, "p99_us": load.p99} for load in loads}
+    return {load.key(): load.cost() for load in loads}, raw
 
 
-def ratio(over, under):
-    return over.cost() / under.cost() if over and under else None
+def keeps_its_connection(port):
+    """Whether 20 refusals come over one connection."""
+    connection = clients.Connection(port)
+    try:
+        return all(connection.request().status == 401 for _ in range(20))
+    except (OSError, Invalid):
+        return False
+    finally:
+        connection.close()
 
 
-def cpu_model():
-    with open("/proc/cpuinfo", encoding="utf-8") as file:
-        return next((line.split(":")[1].strip() for line in file if line.startswith("model name")), platform.machine())
+def measure_users_and_logins(args, keys, work, measured):
+    """Durable logins with one client and with 64, memory with 100,000 users, and memory after a minute of load on top."""
+    key = next((key for key in keys if key.alg == "EdDSA"), keys[0])
+    users = 1000 if args.quick else USERS
+    values = {}
+    # The rates are measured on a store of their own: how many users they leave depends on how fast they are.
+    rated, data = work / "data-logins", work / "data-users"
+    for directory in (rated, data):
+        shutil.rmtree(directory, ignore_errors=True)
+    with ExitStack() as stack:
+        upstream = Upstream(work)
+        stack.callback(upstream.stop)
+
+        def start(directory, cores, threads):
+            menshen = Menshen(args.menshen, work, key, upstream.port, directory, cores=cores, threads=threads)
+            stack.callback(menshen.stop)
+            return menshen
+
+        def login(menshen, seconds, prefix, connections):
+            summary = clients.wrk(menshen.http1, seconds, "logins.lua", prefix, connections=connections, path="/auth/wechat/login")
+            if summary.refused or summary.broken or not summary.requests:
+                raise Invalid(f"logins with {connections} clients failed: {summary}")
+            return summary.rate
+
+        # Logins are the whole program's work, so they get the whole machine; the load shares it.
+        both = {PROXY_CORE, LOAD_CORE}
+        menshen = start(rated, both, 0)
+        rates = {1: [], clients.CONNECTIONS: []}
+        for number in range(args.rounds):
+            for connections, seen in rates.items():
+                seen.append(login(menshen, args.seconds, f"r{number}c{connections}n", connections))
+        menshen.stop()
+        for connections, seen in rates.items():
+            values[f"logins/{connections}"] = statistics.median(seen)
+            measured.figure(f"durable logins a second, {connections} clients", f"{statistics.median(seen):.0f}")
+
+        menshen, part = start(data, both, 0), 0
+        while (opened := menshen.metric("menshen_sessions_opened_total")) < users:
+            part += 1
+            # Slowly at the end, so that it does not overshoot by much.
+            login(menshen, 1, f"fill{part}n", 4 if opened > users * 0.8 else clients.CONNECTIONS)
+        measured.figure("users in the store", f"{opened:.0f}")
+        began = time.monotonic()
+        if code := menshen.stop():
+            raise Invalid(f"after SIGTERM menshen ended with {code}")
+        measured.figure("stopping takes", f"{time.monotonic() - began:.1f} s")
+
+        menshen = start(data, {PROXY_CORE}, 1)
+        measured.figure("start to ready with these users", f"{menshen.ready_after * 1000:.0f} ms")
+        time.sleep(args.idle)
+        values["users/idle"] = menshen.process.memory() / MIB
+        file = TokenFiles(key, work, menshen.login())["many"]
+        summary = clients.wrk(menshen.http1, args.minute, "tokens.lua", file, 0)
+        if summary.refused or summary.broken:
+            raise Invalid(f"the minute of load failed: {summary}")
+        values["users/load"] = menshen.process.memory() / MIB
+        measured.figure("memory at its highest in that time", f"{menshen.process.memory('VmHWM') / MIB:.1f} MiB")
+    return values, rates
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def measure_start_and_size(args, keys, work, _measured):
+    """Start to ready with an empty store, and the size of the binary."""
+    key = next((key for key in keys if key.alg == "EdDSA"), keys[0])
+    took = []
+    for _ in range(2 if args.quick else 10):
+        data = work / "data-empty"
+        shutil.rmtree(data, ignore_errors=True)
+        menshen = Menshen(args.menshen, work, key, free_port(), data)
+        took.append(menshen.ready_after * 1000)
+        menshen.stop()
+    stripped = work / "menshen.stripped"
+    subprocess.run(["strip", "-o", str(stripped), str(args.menshen)], check=True)
+    return {"start/ready": statistics.median(took), "start/binary": stripped.stat().st_size / MIB}, took
+
+
+PHASES = {"cpu": measure_cpu, "memory": measure_users_and_logins, "start": measure_start_and_size}
+
+
+def parse():
+    parser = command.parser(__doc__)
     parser.add_argument("--phases", nargs="+", choices=PHASES, default=list(PHASES))
-    parser.add_argument("--algorithms", nargs="+", choices=tokens.ALGORITHMS, default=list(tokens.ALGORITHMS))
-    parser.add_argument("--without", nargs="+", choices=["bare", "haproxy", "menshen"], default=[])
+    parser.add_argument("--algorithms", nargs="+", choices=kinds.ALGORITHMS, default=list(kinds.ALGORITHMS))
+    names = [kind.key for kind in kinds.KINDS]
+    parser.add_argument("--kinds", nargs="+", choices=names, default=names, help="rows of the table of CPU time")
+    parser.add_argument("--without", nargs="+", choices=kinds.PEERS, default=[])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=5, help="length of one measurement")
     parser.add_argument("--minute", type=int, default=60, help="length of the load before memory is read, in seconds")
     parser.add_argument("--idle", type=int, default=5, help="rest before idle memory is read, in seconds")
-    parser.add_argument("--menshen", type=Path, default=ROOT / "target/release/menshen")
     parser.add_argument("--bare", type=Path, default=ROOT / "target/bare-pingora/release/bare-pingora")
-    parser.add_argument("--work", type=Path, default=ROOT / "target/load", help="keys, tokens, stores and results")
-    args = parser.parse_args()
-    if not os.sched_getaffinity(0) >= {peers.PROXY_CORE, peers.LOAD_CORE}:
-        parser.error("two cores are needed: one for the proxies, one for the upstream and the load")
+    parser.add_argument("--envoy", type=Path, default=ROOT / "target/backends/envoy/bin/envoy")
+    args = command.parse(parser)
+    if args.quick:
+        args.rounds, args.seconds, args.minute, args.idle = 1, 1, 2, 1
+    return args
 
-    # So that the peers are stopped as well.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    args.work.mkdir(parents=True, exist_ok=True)
+
+def main(args):
     keys = [tokens.Key(alg, args.work / "keys").make() for alg in args.algorithms]
-    report = Report()
+    measured = Measured()
     try:
         for phase in args.phases:
-            if "menshen" in args.without and phase != "cpu":
-                continue
-            PHASES[phase](args, keys, args.work, report)
-    except Invalid as invalid:
-        print(f"not valid: {invalid}", file=sys.stderr)
-        return 2
+            if kinds.MENSHEN not in args.without or phase == "cpu":
+                values, raw = PHASES[phase](args, keys, args.work, measured)
+                measured.values |= values
+                results.save(args.results, f"load-{phase}", values, raw=raw, rounds=args.rounds, seconds=args.seconds,
+                             binary=str(args.menshen))
     finally:
-        if report.raw:
-            (args.work / "result.json").write_text(json.dumps(report.raw, indent=1) + "\n", encoding="utf-8")
-        text = report.text(args)
-        (args.work / "result.md").write_text(text + "\n", encoding="utf-8")
+        text = measured.text(args)
+        args.results.mkdir(parents=True, exist_ok=True)
+        (args.results / "load.md").write_text(text + "\n", encoding="utf-8")
         print(text)
-    return 0 if all(met for *_, met in report.targets) else 1
+    return 0 if args.quick or targets.all_met(measured.values) else 1
 
-
-PHASES = {"cpu": measure_cpu, "memory": measure_memory_and_logins, "start": measure_start_and_size}
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command.run(main, parse()))

@@ -18,7 +18,6 @@ from cryptography.hazmat.primitives import hashes, hmac, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
-ALGORITHMS = ("HS256", "RS256", "ES256", "EdDSA")
 LIFETIME = 24 * 3600
 
 # What menshen's tokens looked like when this was written.
@@ -35,6 +34,10 @@ def b64(data):
 
 def unb64(text):
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+def big_endian(number):
+    return number.to_bytes((number.bit_length() + 7) // 8, "big")
 
 
 class Key:
@@ -66,6 +69,19 @@ class Key:
         write_private(self.private, key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
         return self
+
+    def jwk(self):
+        """What verifies it, as a JSON Web Key (RFC 7517, 7518, 8037); of HS256 the secret itself."""
+        if self.alg == "HS256":
+            return {"kty": "oct", "alg": self.alg, "k": b64(self.secret_file.read_bytes())}
+        public = serialization.load_pem_public_key(self.public.read_bytes())
+        if self.alg == "EdDSA":
+            raw = public.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+            return {"kty": "OKP", "crv": "Ed25519", "alg": self.alg, "x": b64(raw)}
+        numbers = public.public_numbers()
+        if self.alg == "RS256":
+            return {"kty": "RSA", "alg": self.alg, "n": b64(big_endian(numbers.n)), "e": b64(big_endian(numbers.e))}
+        return {"kty": "EC", "crv": "P-256", "alg": self.alg, "x": b64(numbers.x.to_bytes(32, "big")), "y": b64(numbers.y.to_bytes(32, "big"))}
 
     def signer(self):
         """A function from signing input to signature (RFC 7518 section 3, RFC 8037 section 3.1)."""
@@ -143,8 +159,13 @@ def key_time(key):
 
 def forged_file(good, directory):
     """The first token of `good` with the first sign of its signature changed: well formed, wrongly signed."""
-    token = good.read_text(encoding="ascii").split("\n", 1)[0]
-    signed, signature = token.rsplit(".", 1)
+    signed, signature = first(good).rsplit(".", 1)
     path = Path(directory) / f"forged-{good.name}"
     path.write_text(f"{signed}.{'B' if signature[0] == 'A' else 'A'}{signature[1:]}\n", encoding="ascii")
     return path
+
+
+def first(path):
+    """The first token of a file."""
+    with open(path, encoding="ascii") as file:
+        return file.readline().strip()
