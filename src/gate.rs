@@ -83,6 +83,15 @@ impl Decision {
         }
     }
 
+    /// The request id of a trusted proxy, where it is fit to be kept.
+    pub fn request_id(&self) -> Option<&str> {
+        match self {
+            Self::Reject(rejection) => rejection.request_id.as_deref(),
+            Self::AuthApi(request) | Self::Forward(request) | Self::Preflight(request) => request.log.request_id.as_deref(),
+            Self::AllowForwardAuth(allowed) => allowed.request.log.request_id.as_deref(),
+        }
+    }
+
     /// Length of the head in bytes, where it is known.
     pub fn head_len(&self) -> Option<usize> {
         self.framing().map(|framing| framing.head_len)
@@ -247,6 +256,8 @@ impl Gate {
             observer.local_route_found(route);
             let mut request = self.headers.admit(received, target, Admission::default(), observer);
             request.cors = self.access.cors_fields(head, None);
+            // The auth API gets everything that the client sent.
+            request.forward.forwarded_headers = head.headers.iter().map(|header| head.range(header)).collect();
             return Ok(Decision::AuthApi(request));
         }
 

@@ -38,6 +38,8 @@ pub struct Families {
     pub errors: Counters,
     /// `menshen_request_duration_seconds{rule}`: the whole of a request, the backend included.
     pub request_duration: HistogramVec,
+    /// `menshen_upstream_response_seconds{upstream}`: until the head of a backend's response came.
+    pub upstream_response: HistogramVec,
     /// `menshen_gate_duration_seconds`: the gate's own decision.
     pub gate_duration: Histogram,
     /// `menshen_requests_in_flight`.
@@ -161,6 +163,7 @@ impl Metrics {
             requests: new.counters("requests_total"),
             errors: new.counters("errors_total"),
             request_duration: new.histograms("request_duration_seconds", CALL_BUCKETS),
+            upstream_response: new.histograms("upstream_response_seconds", CALL_BUCKETS),
             gate_duration: new.histogram("gate_duration_seconds", GATE_BUCKETS),
             in_flight: new.gauge("requests_in_flight"),
             connections: new.gauge("connections"),

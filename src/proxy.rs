@@ -1,42 +1,41 @@
-//! The platform: connections of clients, the backend behind, and pingora between them. The only module that names pingora.
+//! The platform: connections of clients, the backends behind, and what passes between them. The only module that names pingora
+//! and h2.
 //!
-//! A connection belongs to `connection`: it reads a request head under a total deadline, asks the gate, and then answers a
-//! refusal itself (`answer`), lets the auth API answer (`bridge`), or sends the request to the backend: the short way
-//! (`exchange`) when it has no body, the long way (`forward`) when it has one. A WebSocket leaves the short way for a `tunnel`.
-//! What stays open is known to `streams`, and ends with its session. A proxy that only
-//! asks is told by `verify`.
+//! `connection` reads a head under a deadline and asks the gate; `serve` does what it decided. A `client` is the client of one
+//! request, on either protocol; an `upstream` session is one exchange with a backend, on either protocol; `exchange` is the one way
+//! between them. What stays open is known to `streams`, and is closed with its session.
 
-mod answer;
-mod bridge;
+mod access_record;
+mod auth_api;
+mod client;
 mod connection;
 mod connection_tracker;
-mod dial;
+mod dry_run;
 mod exchange;
 mod failure;
-mod forward;
-mod frames;
+mod forward_auth;
 mod grpc;
-mod health;
-mod http2;
 mod listener;
-mod outgoing;
-mod probe;
-mod record;
+mod message;
+mod rejection;
+mod request_context;
+mod response_head;
+mod serve;
 mod server;
 mod snapshot;
 mod socket;
 mod streams;
 mod tls;
-mod tunnel;
 mod upstream;
-mod verify;
-mod watch;
-mod watched;
+mod upstream_request;
+mod websocket;
 
 pub use listener::Listener;
-pub use probe::{Probe, ProbeAnswer, ProbeError, Prober};
 pub use server::{Parts, Replace, Server};
 pub use snapshot::{Snapshot, SnapshotParts};
 pub use streams::Streams;
 pub use tls::{Tls, TlsError, install_crypto};
-pub use upstream::{UpstreamError, Upstreams};
+pub use upstream::{
+    UpstreamError, Upstreams,
+    probe::{Probe, ProbeAnswer, ProbeError, Prober},
+};

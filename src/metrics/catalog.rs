@@ -459,6 +459,12 @@ const BACKEND: &[Entry] = &[
             `refused_stream`: every backend said on HTTP/2 that it does not begin with the request (REFUSED_STREAM, GOAWAY), or a part of \
             its body was sent already.",
     ),
+    histogram(
+        "upstream_response_seconds",
+        "Until the head of a backend's response came.",
+        &[UPSTREAM],
+        "A backend that is slower than the others. The rest of `menshen_request_duration_seconds` is bodies, and clients that read slowly.",
+    ),
     gauge(
         "upstream_healthy",
         "Whether a backend is used.",

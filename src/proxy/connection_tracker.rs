@@ -7,8 +7,6 @@
 
 use std::{
     collections::BTreeMap,
-    fmt, io,
-    os::fd::OwnedFd,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -32,6 +30,8 @@ pub(super) const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 /// One in so many of the connections that may be open may read on at the same time, and never more than [`MAX_LINGERING`].
 const LINGERING_SHARE: usize = 4;
 const MAX_LINGERING: usize = 5000;
+/// Stands for the length of a body that ends with a last chunk.
+pub(super) const UNKNOWN_LENGTH: u64 = u64::MAX;
 /// Bytes that are read of a body whose length was not announced.
 const MAX_UNANNOUNCED: u64 = 1 << 30;
 /// With what a body in chunks ends, where it has no trailers (RFC 9112 section 7.1).
@@ -56,9 +56,6 @@ pub(super) struct ConnectionPermit {
     tracker: Arc<ConnectionTracker>,
     max_lingering: usize,
 }
-
-/// What a client has announced of a body and not sent yet, in bytes. [`Self::UNKNOWN`]: it ends with a last chunk.
-pub(super) struct UnreadBody(AtomicU64);
 
 impl ConnectionTracker {
     pub(super) fn new(gauge: IntGauge) -> Self {
@@ -132,43 +129,30 @@ impl Drop for LingerGuard<'_> {
     }
 }
 
-/// A second handle of a connection whose first is about to be closed.
-pub(super) enum Duplicate {
-    Tcp(OwnedFd),
-    Unix(OwnedFd),
-}
-
-impl Duplicate {
-    /// Ends our side, so that the client knows that nothing more comes.
-    fn end_our_side(&self) {
-        let (Self::Tcp(connection) | Self::Unix(connection)) = self;
-        // Where that fails the client is gone, or it is done already.
-        let _ = rustix::net::shutdown(connection, rustix::net::Shutdown::Write);
-    }
+/// A client's connection below TLS, of which our side has ended.
+pub(super) enum Transport {
+    Tcp(TcpStream),
+    Unix(UnixStream),
 }
 
 impl ConnectionPermit {
     /// Reads on in a task of its own, until the client ends its side or may take no longer. `body_timeout` is the longest silence.
-    pub(super) fn read_on(self: &Arc<Self>, connection: Duplicate, unread: u64, body_timeout: Duration) {
+    pub(super) fn read_on(self: Arc<Self>, transport: Transport, unread: u64, body_timeout: Duration) {
         // Without a runtime the process is at its end.
         let Ok(runtime) = Handle::try_current() else { return };
-        connection.end_our_side();
-        let permit = self.clone();
-        let (id, evicted) = permit.tracker.linger(permit.max_lingering);
+        let (id, evicted) = self.tracker.linger(self.max_lingering);
         runtime.spawn(async move {
-            let _guard = LingerGuard(&permit.tracker, id);
+            let _guard = LingerGuard(&self.tracker, id);
             let reading = async {
-                match connection {
-                    Duplicate::Tcp(fd) => discard(TcpStream::from_std(fd.into())?, unread, body_timeout).await,
-                    Duplicate::Unix(fd) => discard(UnixStream::from_std(fd.into())?, unread, body_timeout).await,
+                match transport {
+                    Transport::Tcp(stream) => discard(stream, unread, body_timeout).await,
+                    Transport::Unix(stream) => discard(stream, unread, body_timeout).await,
                 }
-                io::Result::Ok(())
             };
             tokio::select! {
                 biased;
                 _ = evicted => {}
-                // Where the system gives no second handle, the connection is closed as it is.
-                _ = reading => {}
+                () = reading => {}
             }
         });
     }
@@ -179,13 +163,13 @@ async fn discard(mut connection: impl AsyncRead + Unpin, mut unread: u64, body_t
     let (start, mut received) = (Instant::now(), 0_u64);
     let mut buffer = vec![0; DISCARD_BUFFER];
     let mut silence = body_timeout;
-    while unread > 0 && (unread != UnreadBody::UNKNOWN || received < MAX_UNANNOUNCED) {
+    while unread > 0 && (unread != UNKNOWN_LENGTH || received < MAX_UNANNOUNCED) {
         let allowed = start + body_timeout + Duration::from_secs(received / MIN_BODY_RATE);
         let until = allowed.min(Instant::now() + silence);
         let max = usize::try_from(unread).unwrap_or(usize::MAX).min(buffer.len());
         let Ok(Ok(read @ 1..)) = timeout_at(until, connection.read(&mut buffer[..max])).await else { return };
         received = received.saturating_add(read as u64);
-        if unread == UnreadBody::UNKNOWN {
+        if unread == UNKNOWN_LENGTH {
             // Perhaps its end; then the client's is all that is waited for.
             silence = if buffer[..read].ends_with(LAST_CHUNK) { LINGER_TIMEOUT.min(body_timeout) } else { body_timeout };
         } else {
@@ -194,39 +178,6 @@ async fn discard(mut connection: impl AsyncRead + Unpin, mut unread: u64, body_t
     }
     // All that was announced has come, so anything but the end of the client's side is not for us to read.
     drop(timeout(LINGER_TIMEOUT, connection.read(&mut buffer[..1])).await);
-}
-
-impl UnreadBody {
-    pub(super) const UNKNOWN: u64 = u64::MAX;
-
-    pub(super) const fn none() -> Self {
-        Self(AtomicU64::new(0))
-    }
-
-    pub(super) fn set(&self, bytes: u64) {
-        self.0.store(bytes, Ordering::Relaxed);
-    }
-
-    pub(super) fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    /// So many bytes have come.
-    pub(super) fn received(&self, bytes: usize) {
-        let unread = self.get();
-        if unread != 0 && unread != Self::UNKNOWN {
-            self.set(unread.saturating_sub(bytes as u64));
-        }
-    }
-}
-
-impl fmt::Debug for UnreadBody {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.get() {
-            Self::UNKNOWN => f.write_str("until the last chunk"),
-            bytes => write!(f, "{bytes} bytes"),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -265,8 +216,7 @@ mod tests {
         let tracker = tracker();
         let permit = Arc::new(tracker.admit(8).unwrap());
         let (_client, server) = tokio::net::UnixStream::pair().unwrap();
-        permit.read_on(Duplicate::Unix(server.into_std().unwrap().into()), 1 << 40, Duration::from_mins(1));
-        drop(permit);
+        permit.read_on(Transport::Unix(server), 1 << 40, Duration::from_mins(1));
         let start = Instant::now();
         tracker.stop().await;
         assert_eq!(start.elapsed(), LINGER_TIMEOUT);
@@ -292,7 +242,7 @@ mod tests {
         let (mut client, server) = tokio::io::duplex(1 << 20);
         tokio::io::AsyncWriteExt::write_all(&mut client, b"2\r\nok\r\n0\r\n\r\n").await.unwrap();
         let start = Instant::now();
-        discard(server, UnreadBody::UNKNOWN, TIMEOUT).await;
+        discard(server, UNKNOWN_LENGTH, TIMEOUT).await;
         assert_eq!(start.elapsed(), LINGER_TIMEOUT);
         // A byte every ten seconds is too slow, and 5,120 are not.
         for (bytes, expected) in [(1, TIMEOUT), (5120, Duration::from_secs(200))] {
@@ -306,7 +256,7 @@ mod tests {
                 }
             });
             let start = Instant::now();
-            discard(server, UnreadBody::UNKNOWN, TIMEOUT).await;
+            discard(server, UNKNOWN_LENGTH, TIMEOUT).await;
             assert_eq!(start.elapsed(), expected, "{bytes}");
         }
     }

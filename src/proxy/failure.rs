@@ -1,98 +1,170 @@
-//! What a failed exchange is called, and what the client is told of it.
+//! Why an exchange with a backend failed, and what the client is told of it.
+
+use std::{borrow::Cow, io};
 
 use h2::Reason;
-use pingora::{Error, ErrorSource, ErrorType};
+use pingora::ErrorType;
 
-use super::{outgoing::NO_PROOF, record::Recorder};
-use crate::error::ErrorCode;
+use super::{access_record::Recorder, client::ClientError, message::ReadError};
+use crate::{error::ErrorCode, http1};
 
-/// The fault where no backend has begun with a request and it cannot be sent again.
-pub(super) const NOT_PROCESSED: ErrorType = ErrorType::Custom("NotProcessed");
-
-/// Whether the backend says that it has not begun with the request, so that it may be sent again (RFC 9113 section 8.7): it refused
-/// the stream, or its GOAWAY names a stream below it.
-pub(super) fn is_unprocessed(fault: &Error) -> bool {
-    fault.root_cause().downcast_ref::<h2::Error>().is_some_and(|error| {
-        error.is_remote() && (error.is_go_away() || error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM))
-    })
-}
-
-/// A failure, classed.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Failure {
-    /// `menshen_upstream_errors_total{kind}`.
-    pub(super) kind: &'static str,
-    /// `None`: the client is gone.
-    pub(super) code: Option<ErrorCode>,
+/// What failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// The proof of the caller's identity could not be signed.
+    Proof,
+    /// No backend has begun with the request, and it cannot be sent again.
+    NotProcessed,
+    ClientGone,
+    /// The request's body comes too slowly.
+    ClientSlow,
+    ClientMalformed,
+    /// No connection to a backend came about, in time or at all.
+    ConnectTimeout,
+    Connect,
+    /// The backend was silent for too long.
+    Timeout,
+    /// The backend closed the connection before the end of its response.
+    ClosedEarly,
+    InvalidResponse,
+    Internal,
 }
 
 impl Failure {
-    pub(super) fn of(fault: &Error) -> Self {
-        let told = |kind, code| Self { kind, code: Some(code) };
-        if *fault.etype() == NO_PROOF {
-            return told("proof", ErrorCode::ProofUnavailable);
-        }
-        if *fault.etype() == NOT_PROCESSED {
-            return told("refused_stream", ErrorCode::UpstreamBusy);
-        }
-        match fault.esource() {
-            ErrorSource::Downstream => match fault.etype() {
-                ErrorType::WriteError
-                | ErrorType::ReadError
-                | ErrorType::ConnectionClosed
-                | ErrorType::WriteTimedout
-                // A reset while the backend is waited for.
-                | ErrorType::H2Error
-                | ErrorType::ConnectError => Self { kind: "client_gone", code: None },
-                ErrorType::ReadTimedout => told("client_slow", ErrorCode::RequestMalformed),
-                _ => told("client_malformed", ErrorCode::RequestMalformed),
-            },
-            ErrorSource::Upstream => match fault.etype() {
-                ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => {
-                    told("connect_timeout", ErrorCode::UpstreamTimeout)
-                }
-                ErrorType::ReadTimedout | ErrorType::WriteTimedout => told("timeout", ErrorCode::UpstreamTimeout),
-                ErrorType::ConnectRefused
-                | ErrorType::ConnectNoRoute
-                | ErrorType::ConnectError
-                | ErrorType::SocketError
-                | ErrorType::TLSHandshakeFailure
-                | ErrorType::InvalidCert => told("connect", ErrorCode::UpstreamUnavailable),
-                ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError => {
-                    told("closed_early", ErrorCode::UpstreamUnavailable)
-                }
-                _ => told("invalid_answer", ErrorCode::UpstreamUnavailable),
-            },
-            ErrorSource::Internal | ErrorSource::Unset => told("internal", ErrorCode::Internal),
+    /// The label of `menshen_upstream_errors_total`.
+    pub(super) const fn kind(self) -> &'static str {
+        match self {
+            Self::Proof => "proof",
+            Self::NotProcessed => "refused_stream",
+            Self::ClientGone => "client_gone",
+            Self::ClientSlow => "client_slow",
+            Self::ClientMalformed => "client_malformed",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::Connect => "connect",
+            Self::Timeout => "timeout",
+            Self::ClosedEarly => "closed_early",
+            Self::InvalidResponse => "invalid_answer",
+            Self::Internal => "internal",
         }
     }
 
-    /// Says it in the log, where it is not the client's doing, once a second at most: each such request has its access line
-    /// and is counted anyway. The library's own text may quote what was sent, so only the kind of fault is written.
-    pub(super) fn log(self, fault: &Error, recorder: &Recorder) {
-        if !recorder.may_warn() {
-            return;
+    /// `None`: the client is gone.
+    pub(super) const fn code(self) -> Option<ErrorCode> {
+        match self {
+            Self::ClientGone => None,
+            Self::ClientSlow | Self::ClientMalformed => Some(ErrorCode::RequestMalformed),
+            Self::Proof => Some(ErrorCode::ProofUnavailable),
+            Self::NotProcessed => Some(ErrorCode::UpstreamBusy),
+            Self::ConnectTimeout | Self::Timeout => Some(ErrorCode::UpstreamTimeout),
+            Self::Connect | Self::ClosedEarly | Self::InvalidResponse => Some(ErrorCode::UpstreamUnavailable),
+            Self::Internal => Some(ErrorCode::Internal),
         }
-        match fault.esource() {
-            ErrorSource::Downstream => {}
-            ErrorSource::Upstream => {
-                tracing::warn!(kind = self.kind, cause = fault.etype().as_str(), "the backend failed a request");
-            }
-            ErrorSource::Internal | ErrorSource::Unset => {
-                tracing::error!(kind = self.kind, cause = fault.etype().as_str(), "a request could not be forwarded");
-            }
+    }
+
+    const fn is_clients(self) -> bool {
+        matches!(self, Self::ClientGone | Self::ClientSlow | Self::ClientMalformed)
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        match error {
+            ClientError::Gone => Self::ClientGone,
+            ClientError::Malformed => Self::ClientMalformed,
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// A failed exchange.
+#[derive(Debug)]
+pub(super) struct ExchangeError {
+    pub(super) failure: Failure,
+    /// For the log. Never a text of another library, which may quote what was sent.
+    cause: Cow<'static, str>,
+    /// The backend says that it has not begun with the request, so that it may be sent again (RFC 9113 section 8.7): it refused the
+    /// stream, or its GOAWAY names a stream below it.
+    pub(super) is_unprocessed: bool,
+}
 
-    #[test]
-    fn a_client_that_resets_its_stream_is_gone() {
-        let fault = Error::explain(ErrorType::H2Error, "Client closed H2, reason: CANCEL").into_down();
-        let failure = Failure::of(&fault);
-        assert_eq!((failure.kind, failure.code), ("client_gone", None));
+impl ExchangeError {
+    pub(super) fn new(failure: Failure, cause: impl Into<Cow<'static, str>>) -> Self {
+        Self { failure, cause: cause.into(), is_unprocessed: false }
+    }
+
+    /// The same, where the request cannot be sent again.
+    pub(super) fn not_processed(self) -> Self {
+        Self { failure: Failure::NotProcessed, ..self }
+    }
+
+    /// No connection came about, or no stream on one.
+    pub(super) fn connecting(error: &pingora::Error) -> Self {
+        let failure = match error.etype() {
+            ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => Failure::ConnectTimeout,
+            ErrorType::ConnectRefused
+            | ErrorType::ConnectNoRoute
+            | ErrorType::ConnectError
+            | ErrorType::SocketError
+            | ErrorType::TLSHandshakeFailure
+            | ErrorType::InvalidCert => Failure::Connect,
+            ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError => Failure::ClosedEarly,
+            _ => Failure::InvalidResponse,
+        };
+        let is_unprocessed = error.root_cause().downcast_ref::<h2::Error>().is_some_and(is_unprocessed);
+        Self { failure, cause: error.etype().as_str().to_owned().into(), is_unprocessed }
+    }
+
+    /// Of a stream to a backend.
+    pub(super) fn http2(error: &h2::Error) -> Self {
+        let (failure, cause) =
+            if error.is_io() || error.is_reset() && error.is_remote() || error.is_go_away() && error.is_remote() {
+                (Failure::ClosedEarly, "the stream was reset")
+            } else {
+                (Failure::InvalidResponse, "not HTTP/2")
+            };
+        Self { failure, cause: cause.into(), is_unprocessed: is_unprocessed(error) }
+    }
+
+    /// Says it in the log, where it is not the client's doing, once a second at most: each such request has its access line and is
+    /// counted anyway.
+    pub(super) fn log(&self, recorder: &Recorder) {
+        if self.failure.is_clients() || !recorder.may_warn() {
+            return;
+        }
+        let (kind, cause) = (self.failure.kind(), &*self.cause);
+        match self.failure {
+            Failure::Internal | Failure::Proof => tracing::error!(kind, cause, "a request could not be forwarded"),
+            _ => tracing::warn!(kind, cause, "the backend failed a request"),
+        }
+    }
+}
+
+fn is_unprocessed(error: &h2::Error) -> bool {
+    error.is_remote() && (error.is_go_away() || error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM))
+}
+
+impl From<ReadError> for ExchangeError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Closed => Self::new(Failure::ClosedEarly, "the connection ended within a body"),
+            ReadError::Invalid => Self::new(Failure::InvalidResponse, "not a body"),
+        }
+    }
+}
+
+impl From<http1::InvalidHead> for ExchangeError {
+    fn from(error: http1::InvalidHead) -> Self {
+        Self::new(Failure::InvalidResponse, error.to_string())
+    }
+}
+
+impl From<io::Error> for ExchangeError {
+    fn from(error: io::Error) -> Self {
+        Self::new(Failure::ClosedEarly, format!("the connection failed: {}", error.kind()))
+    }
+}
+
+impl From<ClientError> for ExchangeError {
+    fn from(error: ClientError) -> Self {
+        Self::new(error.into(), "the client")
     }
 }

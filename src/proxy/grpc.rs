@@ -1,8 +1,10 @@
-//! Refusals as gRPC clients read them: HTTP 200, and the status in the trailers, which here are the head itself ("Trailers-Only" of
+//! Rejections as gRPC clients read them: HTTP 200, and the status in the trailers, which here are the head itself ("Trailers-Only" of
 //! the gRPC over HTTP/2 specification).
 
-use http::{HeaderMap, Method, StatusCode, header};
-use pingora::http::ResponseHeader;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+
+pub(super) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 /// Whether a request is a call of gRPC: a POST of one `application/grpc`, with `+proto` and the like or parameters, or without.
 pub(super) fn is_grpc(method: &Method, headers: &HeaderMap) -> bool {
@@ -12,16 +14,17 @@ pub(super) fn is_grpc(method: &Method, headers: &HeaderMap) -> bool {
     kind.as_bytes().strip_prefix(b"application/grpc").is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
 
-/// The answer to a call that is refused with this status.
-pub(super) fn refusal(status: StatusCode, message: &str) -> pingora::Result<ResponseHeader> {
-    let mut head = ResponseHeader::build(StatusCode::OK, Some(7))?;
-    head.insert_header(header::CONTENT_TYPE, "application/grpc")?;
-    head.insert_header(header::CACHE_CONTROL, "no-store")?;
-    head.insert_header("grpc-status", code(status))?;
+/// The fields of the response to a call that is rejected with this status.
+pub(super) fn rejection(status: StatusCode, message: &str) -> Vec<(HeaderName, HeaderValue)> {
     // Percent-encoded where it is not visible ASCII; our texts are.
     let plain: String = message.chars().filter(|c| *c == ' ' || c.is_ascii_graphic() && *c != '%').collect();
-    head.insert_header("grpc-message", plain)?;
-    Ok(head)
+    let mut fields = vec![
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/grpc")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        (GRPC_STATUS, HeaderValue::from_static(code(status))),
+    ];
+    fields.extend(HeaderValue::try_from(plain).ok().map(|message| (GRPC_MESSAGE, message)));
+    fields
 }
 
 /// The status code of gRPC for one of HTTP: those of the specification's table, and 400 and 5xx as our codes mean them.
@@ -61,13 +64,12 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_a_status_that_clients_know() {
+    fn a_rejection_is_a_status_that_clients_know() {
         for (status, expected) in [(400, "13"), (401, "16"), (403, "7"), (404, "12"), (502, "14"), (503, "14"), (500, "2")] {
-            let head = refusal(StatusCode::from_u16(status).unwrap(), "Sign in.").unwrap();
-            assert_eq!(head.status, 200);
-            assert_eq!(head.headers["grpc-status"], expected, "{status}");
-            assert_eq!(head.headers[header::CACHE_CONTROL], "no-store");
-            assert_eq!(head.headers["grpc-message"], "Sign in.");
+            let fields: HeaderMap = rejection(StatusCode::from_u16(status).unwrap(), "Sign in.").into_iter().collect();
+            assert_eq!(fields["grpc-status"], expected, "{status}");
+            assert_eq!(fields[header::CACHE_CONTROL], "no-store");
+            assert_eq!(fields["grpc-message"], "Sign in.");
         }
     }
 }

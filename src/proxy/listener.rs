@@ -6,21 +6,19 @@ use std::{
     os::unix::{fs::FileTypeExt, net::UnixListener},
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
-use pingora::protocols::Shutdown;
-use tokio::{io::AsyncWriteExt, net, runtime::Handle};
+use tokio::{net, runtime::Handle};
 
 use super::{
-    connection::Door,
+    connection::{ConnectionService, http1, http2},
     connection_tracker::ConnectionPermit,
-    http2,
     snapshot::Limits,
-    socket::{Raw, Secured, Socket},
+    socket::{MaybeTls, Socket},
     tls::{Established, Tls},
 };
 
@@ -28,8 +26,8 @@ use super::{
 /// after a second.
 const BACKLOG: u32 = 4096;
 
-/// How long somebody who is turned away may take nothing of what is said.
-const TURNING_AWAY: Duration = Duration::from_secs(1);
+/// How long a client over the limit may take nothing of its response.
+const OVERLOADED_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A socket that is bound and listens.
 #[derive(Debug)]
@@ -75,22 +73,22 @@ impl Listener {
     }
 
     /// What its handshakes are made with, if it makes any.
-    fn tls(&self, door: &Door) -> io::Result<Option<Arc<Tls>>> {
+    fn tls(&self, service: &ConnectionService) -> io::Result<Option<Arc<Tls>>> {
         match self {
-            Self::Tls(_) => door.tls.clone().map(Some).ok_or_else(|| io::Error::other("no certificate")),
+            Self::Tls(_) => service.tls.clone().map(Some).ok_or_else(|| io::Error::other("no certificate")),
             Self::Tcp(_) | Self::Unix(..) => Ok(None),
         }
     }
 
     /// Accepts until the task is dropped, each connection on the next worker.
-    pub(super) async fn accept_all(&self, door: Arc<Door>, workers: Workers) -> io::Result<()> {
+    pub(super) async fn accept_all(&self, service: Arc<ConnectionService>, workers: Workers) -> io::Result<()> {
         match self {
             Self::Tcp(listener) | Self::Tls(listener) => {
-                let tls = self.tls(&door)?;
+                let tls = self.tls(&service)?;
                 let listener = net::TcpListener::from_std(listener.try_clone()?)?;
                 loop {
                     match listener.accept().await.and_then(|(stream, peer)| Ok((stream.into_std()?, peer))) {
-                        Ok((stream, peer)) => admit(&door, &workers, Accepted::Tcp(stream, tls.clone()), Some(peer.ip())),
+                        Ok((stream, peer)) => admit(&service, &workers, Accepted::Tcp(stream, tls.clone()), Some(peer.ip())),
                         Err(fault) => rest(&fault).await,
                     }
                 }
@@ -99,7 +97,7 @@ impl Listener {
                 let listener = net::UnixListener::from_std(listener.try_clone()?)?;
                 loop {
                     match listener.accept().await.and_then(|(stream, _)| stream.into_std()) {
-                        Ok(stream) => admit(&door, &workers, Accepted::Unix(stream), None),
+                        Ok(stream) => admit(&service, &workers, Accepted::Unix(stream), None),
                         Err(fault) => rest(&fault).await,
                     }
                 }
@@ -109,21 +107,21 @@ impl Listener {
 
     /// Admits whoever is connected and waits to be accepted: closing the socket would reset them, though they may have asked for
     /// something already.
-    pub(super) fn accept_waiting(&self, door: &Arc<Door>, workers: &Workers) {
+    pub(super) fn accept_waiting(&self, service: &Arc<ConnectionService>, workers: &Workers) {
         // The socket does not block: a fault is the end of the queue, or of the attempt.
         match self {
             Self::Tcp(listener) | Self::Tls(listener) => {
-                let Ok(tls) = self.tls(door) else { return };
+                let Ok(tls) = self.tls(service) else { return };
                 while let Ok((stream, peer)) = listener.accept() {
                     if stream.set_nonblocking(true).is_ok() {
-                        admit(door, workers, Accepted::Tcp(stream, tls.clone()), Some(peer.ip()));
+                        admit(service, workers, Accepted::Tcp(stream, tls.clone()), Some(peer.ip()));
                     }
                 }
             }
             Self::Unix(listener, _) => {
                 while let Ok((stream, _)) = listener.accept() {
                     if stream.set_nonblocking(true).is_ok() {
-                        admit(door, workers, Accepted::Unix(stream), None);
+                        admit(service, workers, Accepted::Unix(stream), None);
                     }
                 }
             }
@@ -152,8 +150,14 @@ impl Workers {
         Self { handles: handles.into(), next: Arc::default() }
     }
 
-    fn next(&self) -> &Handle {
-        &self.handles[self.next.fetch_add(1, Ordering::Relaxed) % self.handles.len()]
+    fn next(&self) -> (usize, &Handle) {
+        let worker = self.next.fetch_add(1, Ordering::Relaxed) % self.handles.len();
+        (worker, &self.handles[worker])
+    }
+
+    /// All of them, in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Handle> {
+        self.handles.iter()
     }
 }
 
@@ -171,12 +175,14 @@ impl Accepted {
             Self::Tcp(stream, tls) => {
                 stream.set_nodelay(true).ok()?;
                 let stream = net::TcpStream::from_std(stream).ok()?;
-                let Some(tls) = tls else { return Some(Opened::plain(Raw::Tcp(stream), limits, permit)) };
+                let Some(tls) = tls else { return Some(Opened::plain(MaybeTls::Tcp(stream), limits, permit)) };
                 let Established { stream, http2 } = tls.accept(stream, limits.header_timeout).await?;
-                let raw = Raw::Tls(Box::new(Mutex::new(Secured::new(stream))));
+                let raw = MaybeTls::Tls(Box::new(stream));
                 Some(Opened { http2, ..Opened::plain(raw, limits, permit) })
             }
-            Self::Unix(stream) => Some(Opened::plain(Raw::Unix(net::UnixStream::from_std(stream).ok()?), limits, permit)),
+            Self::Unix(stream) => {
+                Some(Opened::plain(MaybeTls::Unix(net::UnixStream::from_std(stream).ok()?), limits, permit))
+            }
         }
     }
 }
@@ -185,9 +191,11 @@ impl Accepted {
     /// Registers it with the runtime that calls. `None` where it wants TLS, or is gone.
     fn open_plain(self, patience: Duration) -> Option<Socket> {
         match self {
-            Self::Tcp(stream, None) => Some(Socket::new(Raw::Tcp(net::TcpStream::from_std(stream).ok()?), patience, None)),
+            Self::Tcp(stream, None) => {
+                Some(Socket::new(MaybeTls::Tcp(net::TcpStream::from_std(stream).ok()?), patience, None))
+            }
             Self::Tcp(_, Some(_)) => None,
-            Self::Unix(stream) => Some(Socket::new(Raw::Unix(net::UnixStream::from_std(stream).ok()?), patience, None)),
+            Self::Unix(stream) => Some(Socket::new(MaybeTls::Unix(net::UnixStream::from_std(stream).ok()?), patience, None)),
         }
     }
 }
@@ -200,23 +208,26 @@ struct Opened {
 }
 
 impl Opened {
-    fn plain(raw: Raw, limits: Limits, permit: Arc<ConnectionPermit>) -> Self {
+    fn plain(raw: MaybeTls, limits: Limits, permit: Arc<ConnectionPermit>) -> Self {
         Self { socket: Socket::new(raw, limits.body_timeout, Some(permit)), http2: false }
     }
 }
 
-fn admit(door: &Arc<Door>, workers: &Workers, accepted: Accepted, peer: Option<IpAddr>) {
-    let Some(permit) = door.admit().map(Arc::new) else {
-        turn_away(door, workers, accepted);
+fn admit(service: &Arc<ConnectionService>, workers: &Workers, accepted: Accepted, peer: Option<IpAddr>) {
+    let Some(permit) = service.admit().map(Arc::new) else {
+        reject_overloaded(service, workers, accepted);
         return;
     };
-    let door = door.clone();
-    workers.next().spawn(async move {
-        match accepted.open(door.limits(), permit.clone()).await {
-            Some(Opened { socket, http2 }) if http2 || begins_http2(&door, &socket).await => {
-                http2::serve(door, socket, peer).await;
+    let service = service.clone();
+    let (worker, handle) = workers.next();
+    handle.spawn(async move {
+        match accepted.open(service.limits(), permit.clone()).await {
+            Some(Opened { socket, http2 }) if http2 || begins_http2(&service, &socket).await => {
+                http2::serve_connection(service, worker, socket, peer).await;
             }
-            Some(Opened { socket, .. }) => door.serve(socket, peer).await,
+            Some(Opened { socket, .. }) => {
+                http1::serve_connection(&service, &service.connections[worker], socket, peer).await
+            }
             // A client that is gone before we begin needs nothing.
             None => {}
         }
@@ -226,31 +237,30 @@ fn admit(door: &Arc<Door>, workers: &Workers, accepted: Accepted, peer: Option<I
 }
 
 /// Whether a client without TLS speaks HTTP/2, where it may.
-async fn begins_http2(door: &Door, socket: &Socket) -> bool {
-    let limits = door.limits();
+async fn begins_http2(service: &ConnectionService, socket: &Socket) -> bool {
+    let limits = service.limits();
     if !limits.h2c || socket.is_tls() {
         return false;
     }
-    let mut stop = door.stop.clone();
+    let mut stop = service.stop.clone();
     tokio::select! {
         biased;
-        begins = socket.begins_with(http2::PREFACE) => begins,
+        begins = socket.peek_matches(http2::PREFACE) => begins,
         () = tokio::time::sleep(limits.header_timeout) => false,
         // An error says that the server is gone, which is a stop too.
         _ = stop.wait_for(|stop| *stop) => false,
     }
 }
 
-/// Over the limit: says so and ends, without looking at what was asked. Who comes when there are too many of these is told
-/// nothing, nor is who speaks TLS, of which the handshake would cost more than the answer: dropping the stream closes it.
-fn turn_away(door: &Arc<Door>, workers: &Workers, accepted: Accepted) {
-    let Ok(seat) = door.turned_away.clone().try_acquire_owned() else { return };
-    let text = door.overloaded();
-    workers.next().spawn(async move {
+/// Tells a connection over the limit so, and closes it. One that comes when there are too many of these is told nothing, nor is one
+/// that speaks TLS, whose handshake would cost more than the response: dropping the stream closes it.
+fn reject_overloaded(service: &Arc<ConnectionService>, workers: &Workers, accepted: Accepted) {
+    let Ok(seat) = service.overloaded.clone().try_acquire_owned() else { return };
+    let service = service.clone();
+    workers.next().1.spawn(async move {
         let _seat = seat;
-        let Some(mut socket) = accepted.open_plain(TURNING_AWAY) else { return };
-        if socket.write_all(&text).await.is_ok() {
-            Shutdown::shutdown(&mut socket).await;
+        if let Some(socket) = accepted.open_plain(OVERLOADED_TIMEOUT) {
+            service.reject_overloaded(socket).await;
         }
     });
 }

@@ -3,11 +3,6 @@
 use std::{io, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use pingora::{
-    connectors::{ConnectorOptions, TransportConnector},
-    proxy::http_proxy,
-    server::configuration::ServerConf,
-};
 use pingora_runtime::Runtime;
 use tokio::{
     sync::{Semaphore, watch},
@@ -15,13 +10,12 @@ use tokio::{
 };
 
 use super::{
-    connection::{Door, TURNED_AWAY_AT_ONCE},
+    connection::{ConnectionService, MAX_OVERLOADED_RESPONSES},
     connection_tracker::ConnectionTracker,
-    exchange::Exchange,
-    forward::Forward,
     listener::{Listener, Workers},
     snapshot::Snapshot,
     tls::{Tls, TlsError},
+    upstream::session::Connections,
 };
 use crate::{
     clock::Clock,
@@ -44,7 +38,7 @@ pub struct Parts<'a> {
 
 /// Serves clients until it is told to stop.
 pub struct Server {
-    door: Arc<Door>,
+    service: Arc<ConnectionService>,
     listeners: Arc<[Listener]>,
     runtime: Runtime,
     accepting: JoinSet<()>,
@@ -79,38 +73,28 @@ impl Server {
             0 => std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get),
             given => given,
         };
-        let conf = ServerConf {
-            threads,
-            work_stealing: false,
-            upstream_keepalive_pool_size: config.upstream.idle_connections,
-            // How often another backend is tried, `Forward` says.
-            max_retries: usize::from(u16::MAX),
-            ..ServerConf::default()
-        };
-        let conf = Arc::new(conf);
         let (closing, closing_seen) = watch::channel(false);
         let (stop, stop_seen) = watch::channel(false);
-        let connections = Arc::new(ConnectionTracker::new(metrics.connections.clone()));
-        let door = Arc::new(Door {
+        let tracker = Arc::new(ConnectionTracker::new(metrics.connections.clone()));
+        let service = Arc::new(ConnectionService {
             current: Arc::new(ArcSwap::from_pointee(snapshot)),
-            exchange: Exchange { connector: TransportConnector::new(Some(ConnectorOptions::from_server_conf(&conf))) },
-            proxy: Arc::new(http_proxy(&conf, Forward)),
+            connections: Connections::new(threads, config.upstream.idle_connections),
             metrics,
             clock,
             tls,
             closing: closing_seen,
             stop: stop_seen,
-            connections,
-            turned_away: Arc::new(Semaphore::new(TURNED_AWAY_AT_ONCE)),
+            tracker,
+            overloaded: Arc::new(Semaphore::new(MAX_OVERLOADED_RESPONSES)),
         });
         // One thread, one runtime: a connection stays where it is, and no request waits for another core to take it over.
         let runtime = Runtime::new_no_steal(threads, "gate");
-        Self { door, listeners: listeners.into(), runtime, accepting: JoinSet::new(), closing, stop }
+        Self { service, listeners: listeners.into(), runtime, accepting: JoinSet::new(), closing, stop }
     }
 
     /// The way to another config while it runs.
     pub fn replace(&self) -> Replace {
-        Replace(self.door.current.clone(), self.door.tls.clone())
+        Replace(self.service.current.clone(), self.service.tls.clone())
     }
 
     /// Where clients reach it.
@@ -121,13 +105,17 @@ impl Server {
     /// Accepts connections from now on, on the runtime that calls.
     pub fn serve(&mut self) {
         let workers = self.workers();
-        if let Some(tls) = &self.door.tls {
+        if let Some(tls) = &self.service.tls {
             self.accepting.spawn(tls.clone().follow());
         }
+        for (worker, handle) in workers.iter().enumerate() {
+            let connections = self.service.connections.clone();
+            self.accepting.spawn_on(async move { connections[worker].sweep().await }, handle);
+        }
         for at in 0..self.listeners.len() {
-            let (listeners, door, workers) = (self.listeners.clone(), self.door.clone(), workers.clone());
+            let (listeners, service, workers) = (self.listeners.clone(), self.service.clone(), workers.clone());
             self.accepting.spawn(async move {
-                if let Err(fault) = listeners[at].accept_all(door, workers).await {
+                if let Err(fault) = listeners[at].accept_all(service, workers).await {
                     tracing::error!(error = %fault, address = listeners[at].address(), "cannot accept connections");
                 }
             });
@@ -153,13 +141,13 @@ impl Server {
         self.accepting.shutdown().await;
         let workers = self.workers();
         for listener in self.listeners.iter() {
-            listener.accept_waiting(&self.door, &workers);
+            listener.accept_waiting(&self.service, &workers);
         }
         // Closed, so that new clients are refused at once instead of waiting for nobody.
         drop(self.listeners);
         self.stop.send_replace(true);
-        self.door.current.load().streams.stop();
-        let finished = tokio::time::timeout(patience, self.door.connections.stop()).await.is_ok();
+        self.service.current.load().streams.stop();
+        let finished = tokio::time::timeout(patience, self.service.tracker.stop()).await.is_ok();
         let runtime = self.runtime;
         tokio::task::spawn_blocking(move || runtime.shutdown_timeout(Duration::from_millis(100))).await?;
         Ok(finished)

@@ -6,7 +6,9 @@ use std::{sync::Arc, time::Duration};
 
 use axum::Router;
 
-use super::{bridge::Bridge, outgoing::Outgoing, record::Recorder, streams::Streams, upstream::Upstreams};
+use super::{
+    access_record::Recorder, auth_api::AuthApi, streams::Streams, upstream::Upstreams, upstream_request::UpstreamHeaders,
+};
 use crate::{
     api::Voices,
     auth::Proofs,
@@ -20,10 +22,10 @@ use crate::{
 /// One config, ready to handle requests.
 pub struct Snapshot {
     pub(super) gate: Gate,
-    pub(super) bridge: Bridge,
+    pub(super) auth_api: AuthApi,
     pub(super) upstreams: Arc<Upstreams>,
-    pub(super) outgoing: Outgoing,
-    pub(super) recorder: Arc<Recorder>,
+    pub(super) upstream_headers: UpstreamHeaders,
+    pub(super) recorder: Recorder,
     pub(super) voices: Voices,
     /// Of the whole process: it outlives every snapshot.
     pub(super) streams: Arc<Streams>,
@@ -90,13 +92,13 @@ impl Snapshot {
     pub fn new(parts: SnapshotParts<'_>) -> Result<Self, NoEntropy> {
         let SnapshotParts { config, gate, api, voices, upstreams, streams, proofs, metrics, access_log, entropy } = parts;
         let names = gate.rules().rules().map(|rule| &*rule.name);
-        let recorder = Arc::new(Recorder::new(names, metrics, access_log, entropy)?);
+        let recorder = Recorder::new(names, metrics, access_log, entropy)?;
         let limits = Limits::new(&config.server);
         Ok(Self {
-            bridge: Bridge { router: api, recorder: recorder.clone(), voices: voices.clone(), timeout: limits.body_timeout },
+            auth_api: AuthApi { router: api, timeout: limits.body_timeout },
             gate,
             upstreams,
-            outgoing: Outgoing::new(&config.upstream, proofs),
+            upstream_headers: UpstreamHeaders::new(&config.upstream, proofs),
             recorder,
             voices,
             streams,

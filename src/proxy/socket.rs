@@ -1,206 +1,112 @@
-//! A client's connection, as pingora wants to see it.
+//! A client's connection: TCP, with TLS or without, or a Unix socket.
 //!
-//! Small writes are gathered, so that an answer's head and a short body leave in one system call. Nothing is held for reading:
-//! an idle connection costs its write buffer and a task.
+//! Nothing is held for reading or writing: an idle connection costs a task.
 //!
-//! Must stay true: whoever writes to a client that takes nothing is told so in time, whichever of pingora's or our own writes
-//! it is; a connection that is ended lets the client read what it was told last.
+//! Must stay true: a write to a client that takes nothing fails in time, whichever part of menshen writes; a connection that is
+//! closed lets the client read what it was told last.
 
 use std::{
-    future::poll_fn,
     io,
     mem::MaybeUninit,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
-use async_trait::async_trait;
-use pingora::protocols::{
-    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest, UniqueID,
-    raw_connect::ProxyDigest,
+use rustix::{
+    event::{PollFd, PollFlags, Timespec},
+    net::RecvFlags,
 };
-use rustix::net::RecvFlags;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter, Interest, ReadBuf},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest, ReadBuf},
     net::{TcpStream, UnixStream},
     time::{Sleep, sleep, timeout},
 };
 use tokio_rustls::server::TlsStream;
 
-use super::connection_tracker::{ConnectionPermit, Duplicate, LINGER_TIMEOUT, UnreadBody};
+use super::connection_tracker::{ConnectionPermit, LINGER_TIMEOUT, Transport, UNKNOWN_LENGTH};
 
-/// Bytes of an answer that are gathered before they are sent.
-const WRITE_BUFFER: usize = 4096;
-
-/// Bytes that are read of a client that has announced none, once its connection is ended.
+/// Bytes that are read of a client that has announced none, once its connection is closed.
 const MAX_LINGER_BYTES: usize = 16 << 20;
 
 /// Bytes that TLS may need besides those that it carries, at least.
 const TLS_ALLOWANCE: u64 = 16 * 1024;
 
-/// A client's connection over TCP, with TLS or without, or a Unix socket.
+/// A client's connection.
 #[derive(Debug)]
 pub(super) struct Socket {
-    io: BufWriter<Raw>,
+    io: MaybeTls,
     /// Longest time in which the client may take no bytes.
-    patience: Duration,
+    write_timeout: Duration,
     /// Runs while a write makes no progress.
     stalled: Option<Pin<Box<Sleep>>>,
-    /// What the client has announced of the present request's body and not sent yet.
-    pub(super) unread: Arc<UnreadBody>,
     /// `None`: one connection too many.
     permit: Option<Arc<ConnectionPermit>>,
 }
 
 #[derive(Debug)]
-pub(super) enum Raw {
+pub(super) enum MaybeTls {
     Tcp(TcpStream),
     Unix(UnixStream),
-    /// Where only `&self` is at hand it takes reading to know what is there. The lock is free but for that, and never held
-    /// while waiting.
-    Tls(Box<Mutex<Secured>>),
-}
-
-/// A TLS session, and what had to be read of it too early.
-#[derive(Debug)]
-pub(super) struct Secured {
-    stream: TlsStream<TcpStream>,
-    early: Option<u8>,
-}
-
-impl Secured {
-    pub(super) const fn new(stream: TlsStream<TcpStream>) -> Self {
-        Self { stream, early: None }
-    }
-
-    /// Ready when there may be something to read. Bytes of the network may turn out to be none of the client's.
-    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let (tcp, session) = self.stream.get_ref();
-        // A session that wants no bytes has some for us, or has come to its end.
-        if self.early.is_some() || !session.wants_read() { Poll::Ready(Ok(())) } else { tcp.poll_read_ready(cx) }
-    }
-
-    /// As [`Socket::left`].
-    fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
-        if self.early.is_some() {
-            return Poll::Ready(false);
-        }
-        let mut byte = [0];
-        let mut buffer = ReadBuf::new(&mut byte);
-        match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(Err(_)) => Poll::Ready(true),
-            Poll::Ready(Ok(())) => {
-                self.early = buffer.filled().first().copied();
-                Poll::Ready(self.early.is_none())
-            }
-        }
-    }
-
-    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.early.take() {
-            Some(byte) if buf.remaining() > 0 => {
-                buf.put_slice(&[byte]);
-                Poll::Ready(Ok(()))
-            }
-            early => {
-                self.early = early;
-                Pin::new(&mut self.stream).poll_read(cx, buf)
-            }
-        }
-    }
-}
-
-/// What only one task uses is whole whatever happened to it.
-fn held(secured: &Mutex<Secured>) -> MutexGuard<'_, Secured> {
-    secured.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn owned(secured: &mut Mutex<Secured>) -> &mut Secured {
-    secured.get_mut().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Ends a connection with a reset, not in peace: for an answer that broke off where nothing but a peaceful end would tell that it is
-/// whole. The connection ends when this has gone as well.
-#[derive(Debug)]
-pub(super) struct Breaker(OwnedFd);
-
-impl Breaker {
-    /// The end, when it comes, is a reset.
-    pub(super) fn arm(&self) {
-        // Where that fails the client is gone.
-        let _ = rustix::net::sockopt::set_socket_linger(&self.0, Some(Duration::ZERO));
-    }
+    Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl Socket {
-    pub(super) fn new(raw: Raw, patience: Duration, permit: Option<Arc<ConnectionPermit>>) -> Self {
-        let unread = Arc::new(UnreadBody::none());
-        Self { io: BufWriter::with_capacity(WRITE_BUFFER, raw), patience, stalled: None, unread, permit }
+    pub(super) const fn new(io: MaybeTls, write_timeout: Duration, permit: Option<Arc<ConnectionPermit>>) -> Self {
+        Self { io, write_timeout, stalled: None, permit }
     }
 
-    /// A second handle of the connection, below TLS. `None`: the system gives none.
-    fn duplicate(&self) -> Option<Duplicate> {
-        let duplicate = |socket: BorrowedFd<'_>| socket.try_clone_to_owned().ok();
-        match self.io.get_ref() {
-            Raw::Tcp(stream) => duplicate(stream.as_fd()).map(Duplicate::Tcp),
-            Raw::Tls(secured) => duplicate(held(secured).stream.get_ref().0.as_fd()).map(Duplicate::Tcp),
-            Raw::Unix(stream) => duplicate(stream.as_fd()).map(Duplicate::Unix),
+    /// Whether strangers on the way cannot read along.
+    pub(super) const fn is_tls(&self) -> bool {
+        matches!(self.io, MaybeTls::Tls(_))
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        match &self.io {
+            MaybeTls::Tcp(stream) => stream.as_fd(),
+            MaybeTls::Unix(stream) => stream.as_fd(),
+            MaybeTls::Tls(stream) => stream.get_ref().0.as_fd(),
         }
     }
 
-    /// A way to end the connection with a reset, also when somebody else has it by then. `None`: there is none.
-    pub(super) fn breaker(&self) -> Option<Breaker> {
-        match self.duplicate()? {
-            Duplicate::Tcp(socket) => Some(Breaker(socket)),
-            Duplicate::Unix(_) => None,
+    /// Its end, when it comes, is a reset: for a response that broke off where nothing but a peaceful end would tell that it is
+    /// whole.
+    pub(super) fn reset_on_close(&self) {
+        if !matches!(self.io, MaybeTls::Unix(_)) {
+            // Where that fails the client is gone.
+            let _ = rustix::net::sockopt::set_socket_linger(self.fd(), Some(Duration::ZERO));
         }
     }
 
-    /// Bytes on the network of what is unread: with TLS it is wrapped in records.
-    fn unread_on_the_wire(&self) -> u64 {
-        match (self.unread.get(), self.io.get_ref()) {
-            (0, _) => 0,
-            (unread, Raw::Tls(_)) => unread.saturating_add(unread / 8).saturating_add(TLS_ALLOWANCE),
-            (unread, Raw::Tcp(_) | Raw::Unix(_)) => unread,
-        }
+    /// Whether the client has closed its side, although something that it sent before is still to be read.
+    pub(super) fn closed_by_peer(&self) -> bool {
+        let mut fds = [PollFd::from_borrowed_fd(self.fd(), PollFlags::RDHUP)];
+        // Where the system cannot tell, reading will.
+        rustix::event::poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
     }
 
-    /// What a write came to, unless it has come to nothing for too long.
-    fn in_time<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if written.is_ready() {
-            self.stalled = None;
-            return written;
-        }
-        let patience = self.patience;
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(patience)));
-        match stalled.as_mut().poll(cx) {
-            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-            Poll::Pending => Poll::Pending,
-        }
-    }
-
-    /// Whether strangers on the way can read along.
-    pub(super) fn is_tls(&self) -> bool {
-        matches!(self.io.get_ref(), Raw::Tls(_))
+    /// A second handle, to look at the connection while it is used. `None`: the system gives none.
+    pub(super) fn watch(&self) -> Option<SocketWatch> {
+        self.fd().try_clone_to_owned().ok().map(SocketWatch)
     }
 
     /// Waits until there is something to read, or the end. With TLS there may be less than a byte: reading may wait on.
     pub(super) async fn readable(&self) -> io::Result<()> {
-        match self.io.get_ref() {
-            Raw::Tcp(stream) => stream.readable().await,
-            Raw::Unix(stream) => stream.readable().await,
-            Raw::Tls(secured) => poll_fn(|cx| held(secured).poll_readable(cx)).await,
+        match &self.io {
+            MaybeTls::Tcp(stream) => stream.readable().await,
+            MaybeTls::Unix(stream) => stream.readable().await,
+            MaybeTls::Tls(stream) => {
+                let (tcp, session) = stream.get_ref();
+                // A session that wants no bytes has some for us, or has come to its end.
+                if session.wants_read() { tcp.readable().await } else { Ok(()) }
+            }
         }
     }
-}
 
-impl Socket {
     /// Waits until the client's first bytes are these or are not, and leaves them to be read. Not for TLS.
-    pub(super) async fn begins_with<const N: usize>(&self, wanted: &[u8; N]) -> bool {
+    pub(super) async fn peek_matches<const N: usize>(&self, wanted: &[u8; N]) -> bool {
         let mut seen = 0;
         loop {
             let mut bytes = [MaybeUninit::uninit(); N];
@@ -213,105 +119,127 @@ impl Socket {
                     Ok((there.len(), *there == wanted[..there.len()]))
                 }
             };
-            let (ready, looked) = match self.io.get_ref() {
-                Raw::Tcp(stream) => {
+            let (ready, looked) = match &self.io {
+                MaybeTls::Tcp(stream) => {
                     let ready = stream.ready(Interest::READABLE).await;
                     (ready, stream.try_io(Interest::READABLE, || look(stream.as_fd())))
                 }
-                Raw::Unix(stream) => {
+                MaybeTls::Unix(stream) => {
                     let ready = stream.ready(Interest::READABLE).await;
                     (ready, stream.try_io(Interest::READABLE, || look(stream.as_fd())))
                 }
-                Raw::Tls(_) => return false,
+                MaybeTls::Tls(_) => return false,
             };
             match looked {
                 Ok((length, true)) if length == N => return true,
                 Ok((length, true)) => seen = length,
                 // There may be more, unless the client has ended its side.
-                Err(fault)
-                    if fault.kind() == io::ErrorKind::WouldBlock && ready.is_ok_and(|ready| !ready.is_read_closed()) => {}
+                Err(error)
+                    if error.kind() == io::ErrorKind::WouldBlock && ready.is_ok_and(|ready| !ready.is_read_closed()) => {}
                 Ok((_, false)) | Err(_) => return false,
             }
         }
     }
 
-    /// Resolves when the client has ended the connection (`true`), or has sent something although it is not its turn
-    /// (`false`), which stays to be read.
-    pub(super) async fn left(&self) -> bool {
-        if let Raw::Tls(secured) = self.io.get_ref() {
-            return poll_fn(|cx| held(secured).poll_left(cx)).await;
-        }
-        loop {
-            if self.readable().await.is_err() {
-                return true;
+    /// Closes the connection in peace: ends our side, and reads on, since closing with unread bytes would reset the connection, and
+    /// the client might never see the response (RFC 9112 section 9.6). `unread`: bytes that the client has announced and not sent;
+    /// those are read in a task of their own.
+    pub(super) async fn close(mut self, unread: u64) {
+        let end = async {
+            self.shutdown().await?;
+            let (mut waste, mut left) = ([0; 8 * 1024], MAX_LINGER_BYTES);
+            while unread == 0 && left > 0 {
+                match self.read(&mut waste).await? {
+                    0 => break,
+                    count => left = left.saturating_sub(count),
+                }
             }
-            let mut byte = [MaybeUninit::uninit(); 1];
-            let peeked = match self.io.get_ref() {
-                Raw::Tcp(stream) => stream.try_io(Interest::READABLE, || peek(stream, &mut byte)),
-                Raw::Unix(stream) => stream.try_io(Interest::READABLE, || peek(stream, &mut byte)),
-                Raw::Tls(_) => return false,
-            };
-            match peeked {
-                Ok(there) => return there == 0,
-                Err(fault) if fault.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => return true,
-            }
+            io::Result::Ok(())
+        };
+        // A client that is gone already is what we want; one that does not go is left.
+        drop(timeout(LINGER_TIMEOUT, end).await);
+        if unread > 0 {
+            self.read_on(unread);
         }
+    }
+
+    /// Reads on in a task of its own, until what was announced has come or may take no longer.
+    fn read_on(self, unread: u64) {
+        let Some(permit) = self.permit else { return };
+        // With TLS it is wrapped in records.
+        let wrapped = unread.saturating_add(unread / 8).saturating_add(TLS_ALLOWANCE);
+        let (transport, unread) = match self.io {
+            MaybeTls::Tcp(stream) => (Transport::Tcp(stream), unread),
+            MaybeTls::Unix(stream) => (Transport::Unix(stream), unread),
+            MaybeTls::Tls(stream) => {
+                (Transport::Tcp(stream.into_inner().0), if unread == UNKNOWN_LENGTH { unread } else { wrapped })
+            }
+        };
+        permit.read_on(transport, unread, self.write_timeout);
+    }
+
+    /// The result of a write, unless it has made no progress for too long.
+    fn in_time<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        let write_timeout = self.write_timeout;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(write_timeout)));
+        stalled.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
-fn peek(socket: impl AsFd, byte: &mut [MaybeUninit<u8>; 1]) -> io::Result<usize> {
-    let ((there, _), _) = rustix::net::recv(socket, byte, RecvFlags::PEEK)?;
-    Ok(there.len())
-}
+/// Looks at a connection that something else uses.
+#[derive(Debug)]
+pub(super) struct SocketWatch(OwnedFd);
 
-impl Raw {
-    /// Whether bytes that were taken wait to be sent.
-    fn has_unsent(&mut self) -> bool {
-        match self {
-            Self::Tcp(_) | Self::Unix(_) => false,
-            Self::Tls(secured) => owned(secured).stream.get_ref().1.wants_write(),
-        }
+impl SocketWatch {
+    /// Whether the connection has failed, although something that was sent before is still to be read.
+    pub(super) fn is_reset(&self) -> bool {
+        // Errors are told without being asked for.
+        let mut fds = [PollFd::new(&self.0, PollFlags::empty())];
+        rustix::event::poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
     }
 }
 
-impl AsyncRead for Raw {
+impl AsyncRead for MaybeTls {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
-            Self::Tls(secured) => owned(secured).poll_read(cx, buf),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_read(cx, buf),
         }
     }
 }
 
-impl AsyncWrite for Raw {
+impl AsyncWrite for MaybeTls {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
-            Self::Tls(secured) => Pin::new(&mut owned(secured).stream).poll_write(cx, buf),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_write(cx, buf),
         }
     }
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
             Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Tls(secured) => Pin::new(&mut owned(secured).stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_flush(cx),
         }
     }
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Tls(secured) => Pin::new(&mut owned(secured).stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_shutdown(cx),
         }
     }
     fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-            Self::Tls(secured) => Pin::new(&mut owned(secured).stream).poll_write_vectored(cx, bufs),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_write_vectored(cx, bufs),
         }
     }
     fn is_write_vectored(&self) -> bool {
@@ -319,20 +247,9 @@ impl AsyncWrite for Raw {
     }
 }
 
-/// Whoever waits for the client must not keep from it what is already written: half an answer, for one.
 impl AsyncRead for Socket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let socket = self.get_mut();
-        if !socket.io.buffer().is_empty() || socket.io.get_mut().has_unsent() {
-            let flushed = Pin::new(&mut socket.io).poll_flush(cx);
-            if let Poll::Ready(Err(fault)) = socket.in_time(cx, flushed) {
-                return Poll::Ready(Err(fault));
-            }
-        }
-        let before = buf.filled().len();
-        let read = Pin::new(socket.io.get_mut()).poll_read(cx, buf);
-        socket.unread.received(buf.filled().len() - before);
-        read
+        Pin::new(&mut self.get_mut().io).poll_read(cx, buf)
     }
 }
 
@@ -358,76 +275,6 @@ impl AsyncWrite for Socket {
         socket.in_time(cx, written)
     }
     fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
-}
-
-/// Ends our side and reads on for a little: closing with unread bytes would reset the connection, and the client might never see
-/// the answer. A body that was announced is read on when the socket is dropped.
-#[async_trait]
-impl Shutdown for Socket {
-    async fn shutdown(&mut self) {
-        let read_on = async {
-            AsyncWriteExt::shutdown(self).await?;
-            if self.unread.get() > 0 && self.permit.is_some() {
-                return Ok(());
-            }
-            let (mut waste, mut left) = ([0; 8 * 1024], MAX_LINGER_BYTES);
-            while left > 0 {
-                match self.read(&mut waste).await? {
-                    0 => break,
-                    n => left = left.saturating_sub(n),
-                }
-            }
-            io::Result::Ok(())
-        };
-        // A client that is gone already is what we want; one that does not go is left.
-        drop(timeout(LINGER_TIMEOUT, read_on).await);
-    }
-}
-
-/// A client that is still sending a body that it announced is read on, in a task of its own, whichever task held the connection
-/// last: nothing else waits for it.
-impl Drop for Socket {
-    fn drop(&mut self) {
-        let unread = self.unread_on_the_wire();
-        if unread == 0 {
-            return;
-        }
-        if let (Some(permit), Some(connection)) = (&self.permit, self.duplicate()) {
-            permit.read_on(connection, unread, self.patience);
-        }
-    }
-}
-
-impl UniqueID for Socket {
-    fn id(&self) -> i32 {
-        match self.io.get_ref() {
-            Raw::Tcp(stream) => stream.as_raw_fd(),
-            Raw::Unix(stream) => stream.as_raw_fd(),
-            Raw::Tls(secured) => held(secured).stream.get_ref().0.as_raw_fd(),
-        }
-    }
-}
-
-impl Ssl for Socket {}
-impl Peek for Socket {}
-
-impl GetTimingDigest for Socket {
-    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
-        Vec::new()
-    }
-}
-
-impl GetProxyDigest for Socket {
-    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        None
-    }
-}
-
-/// The peer's address is ours to know ([`super::connection`]); pingora need not ask the system for it on each request.
-impl GetSocketDigest for Socket {
-    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        None
+        true
     }
 }

@@ -75,7 +75,7 @@ impl Kind {
 /// Why a stream ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub(super) enum Ending {
+pub(super) enum CloseReason {
     /// One of its sides ended it.
     Closed = 0,
     /// Both were silent too long.
@@ -90,7 +90,7 @@ pub(super) enum Ending {
     TokenOver = 5,
 }
 
-impl Ending {
+impl CloseReason {
     const ALL: [Self; 6] = [Self::Closed, Self::Idle, Self::Revoked, Self::SessionOver, Self::Stopping, Self::TokenOver];
 
     /// What the access log says of it.
@@ -128,7 +128,7 @@ pub struct Streams {
 struct Entry {
     kind: Kind,
     identity: Option<Arc<Identity>>,
-    /// An [`Ending`].
+    /// A [`CloseReason`].
     ending: AtomicU8,
     /// Whoever carries the stream.
     carrier: AtomicWaker,
@@ -145,16 +145,16 @@ impl Entry {
     }
 
     /// Tells its carrier to end it; what was said first counts.
-    fn end(&self, why: Ending) {
-        let first = self.ending.compare_exchange(Ending::Closed as u8, why as u8, Ordering::AcqRel, Ordering::Acquire);
+    fn end(&self, why: CloseReason) {
+        let first = self.ending.compare_exchange(CloseReason::Closed as u8, why as u8, Ordering::AcqRel, Ordering::Acquire);
         if first.is_ok() {
             self.carrier.wake();
         }
     }
 
-    fn ending(&self) -> Ending {
+    fn ending(&self) -> CloseReason {
         let said = self.ending.load(Ordering::Acquire);
-        Ending::ALL.into_iter().find(|ending| *ending as u8 == said).unwrap_or(Ending::Closed)
+        CloseReason::ALL.into_iter().find(|ending| *ending as u8 == said).unwrap_or(CloseReason::Closed)
     }
 }
 
@@ -167,22 +167,22 @@ pub(super) struct OpenStream {
 
 impl OpenStream {
     /// Resolves when somebody else has ended the stream. For one waiter.
-    pub(super) async fn ended(&self) -> Ending {
-        poll_fn(|cx| self.poll_ended(cx)).await
+    pub(super) async fn closed(&self) -> CloseReason {
+        poll_fn(|cx| self.poll_closed(cx)).await
     }
 
-    pub(super) fn poll_ended(&self, cx: &mut Context<'_>) -> Poll<Ending> {
+    pub(super) fn poll_closed(&self, cx: &mut Context<'_>) -> Poll<CloseReason> {
         self.entry.carrier.register(cx.waker());
-        self.over().map_or(Poll::Pending, Poll::Ready)
+        self.close_reason().map_or(Poll::Pending, Poll::Ready)
     }
 
     /// Why it has to end, if it has to.
-    pub(super) fn over(&self) -> Option<Ending> {
-        Some(self.entry.ending()).filter(|ending| *ending != Ending::Closed)
+    fn close_reason(&self) -> Option<CloseReason> {
+        Some(self.entry.ending()).filter(|ending| *ending != CloseReason::Closed)
     }
 
     /// Its carrier has found out itself.
-    pub(super) fn end(&self, why: Ending) {
+    pub(super) fn end(&self, why: CloseReason) {
         self.entry.end(why);
     }
 }
@@ -200,7 +200,7 @@ impl Streams {
         for kind in Kind::ALL {
             metrics.streams_open.with_label_values(&[kind.as_str()]).set(0);
         }
-        for ending in Ending::ALL {
+        for ending in CloseReason::ALL {
             metrics.streams_ended.with_label_values(&[ending.as_str()]).inc_by(0);
         }
         Self {
@@ -220,7 +220,7 @@ impl Streams {
         let entry = Entry {
             kind,
             identity: identity.cloned(),
-            ending: AtomicU8::new(Ending::Closed as u8),
+            ending: AtomicU8::new(CloseReason::Closed as u8),
             carrier: AtomicWaker::new(),
             gauge,
         };
@@ -282,7 +282,7 @@ impl Streams {
         self.earliest.store(u64::MAX, Ordering::Release);
         for entry in self.open.pin().values() {
             match entry.end_of_token() {
-                Some(end) if now >= end => entry.end(Ending::TokenOver),
+                Some(end) if now >= end => entry.end(CloseReason::TokenOver),
                 Some(end) => {
                     self.earliest.fetch_min(end.as_millis(), Ordering::AcqRel);
                 }
@@ -293,7 +293,7 @@ impl Streams {
 
     fn end_if_revoked(&self, entry: &Entry) {
         if entry.identity.as_ref().is_some_and(|identity| self.denylist.refuses(&identity.claims)) {
-            entry.end(Ending::Revoked);
+            entry.end(CloseReason::Revoked);
         }
     }
 
@@ -308,7 +308,7 @@ impl Streams {
         for (session, entries) in sessions {
             match store.session(session, now).await {
                 Ok(Some(_)) => {}
-                Ok(None) => entries.iter().for_each(|entry| entry.end(Ending::SessionOver)),
+                Ok(None) => entries.iter().for_each(|entry| entry.end(CloseReason::SessionOver)),
                 Err(fault) => {
                     tracing::debug!(error = %fault, "the sessions of open streams could not be looked at");
                     return;
@@ -320,7 +320,7 @@ impl Streams {
     /// Ends each WebSocket, which would never end by itself; what else is open may finish.
     pub(super) fn stop(&self) {
         for entry in self.open.pin().values().filter(|entry| entry.kind == Kind::WebSocket) {
-            entry.end(Ending::Stopping);
+            entry.end(CloseReason::Stopping);
         }
     }
 }

@@ -3,8 +3,16 @@
 //! Must stay true: choosing takes no lock that can wait and allocates nothing; a backend whose name has not been resolved is
 //! unhealthy, and never a reason not to start.
 
+mod dial;
+pub(super) mod health;
+mod health_checks;
+mod idle_connections;
+pub(super) mod probe;
+pub(super) mod session;
+
 use std::{
     net::{IpAddr, Ipv6Addr, SocketAddr},
+    ops::Deref,
     path::Path,
     sync::{
         Arc,
@@ -22,19 +30,19 @@ use pingora::{
     upstreams::peer::{ALPN, HttpPeer, Peer as _},
     utils::tls::{CertKey, WrappedX509, parse_x509},
 };
-use prometheus::IntGaugeVec;
+use prometheus::{Histogram, IntGaugeVec};
 use tokio::{task::JoinSet, time::timeout};
 
 use super::{
-    dial::Addresses,
-    health::{Health, Tried},
-    outgoing::FixedFields,
     tls::{self, TlsError},
+    upstream_request::FixedFields,
 };
 use crate::{
     config::{HealthConfig, UpstreamAddress, UpstreamConfig, UpstreamProtocol, UpstreamTlsConfig},
     metrics::Metrics,
 };
+use dial::Addresses;
+use health::{Health, Tried};
 
 /// Requests at once on one HTTP/2 connection to a backend, where it allows as many.
 const MAX_STREAMS: u32 = 100;
@@ -57,6 +65,8 @@ pub struct Upstreams {
     /// What requests and checks have alike.
     fields: FixedFields,
     resolve_every: Duration,
+    read_timeout: Duration,
+    write_timeout: Duration,
     next: AtomicUsize,
 }
 
@@ -66,7 +76,7 @@ const FIRST_LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 /// One backend.
 #[derive(Debug)]
 pub(super) struct Backend {
-    peer: ArcSwap<HttpPeer>,
+    peer: ArcSwap<UpstreamPeer>,
     /// Of its name, where it has one.
     addresses: Option<Arc<Addresses>>,
     /// `Host` for a client that named none.
@@ -76,11 +86,35 @@ pub(super) struct Backend {
     pub(super) label: String,
     /// Host and port, where the host is a name.
     pub(super) name: Option<(String, u16)>,
+    /// How long until the heads of its responses come.
+    pub(super) response_seconds: Histogram,
+}
+
+/// Where a backend is, and how it is spoken to.
+#[derive(Debug)]
+pub(super) struct UpstreamPeer {
+    pub(super) peer: HttpPeer,
+    /// The same for connections that may be used for each other.
+    pub(super) key: u64,
+}
+
+impl UpstreamPeer {
+    fn new(peer: HttpPeer) -> Self {
+        Self { key: peer.reuse_hash(), peer }
+    }
+}
+
+impl Deref for UpstreamPeer {
+    type Target = HttpPeer;
+
+    fn deref(&self) -> &HttpPeer {
+        &self.peer
+    }
 }
 
 impl Backend {
     /// Where it is now.
-    pub(super) fn peer(&self) -> Arc<HttpPeer> {
+    pub(super) fn peer(&self) -> Arc<UpstreamPeer> {
         let peer = self.peer.load_full();
         let first = self.addresses.as_ref().and_then(|addresses| addresses.first());
         match first {
@@ -109,10 +143,10 @@ impl Backend {
     }
 
     /// Connections to one address are not used for another, so it has a peer of its own.
-    fn moved(&self, before: &HttpPeer, to: SocketAddr) -> Arc<HttpPeer> {
+    fn moved(&self, before: &HttpPeer, to: SocketAddr) -> Arc<UpstreamPeer> {
         let mut peer = HttpPeer::clone(before);
         peer._address = socket::SocketAddr::Inet(to);
-        let peer = Arc::new(peer);
+        let peer = Arc::new(UpstreamPeer::new(peer));
         self.peer.store(peer.clone());
         if before.address().as_inet().is_some_and(|before| !before.ip().is_unspecified()) {
             // While no address works, each request moves it.
@@ -167,6 +201,8 @@ impl Upstreams {
             health: config.health.clone(),
             fields: FixedFields::new(config),
             resolve_every: config.resolve_interval.get(),
+            read_timeout: config.read_timeout.get(),
+            write_timeout: config.write_timeout.get(),
             next: AtomicUsize::new(0),
         })
     }
@@ -257,6 +293,16 @@ impl Upstreams {
         self.resolve_every
     }
 
+    /// Longest silence of a backend, where the rule has none of its own.
+    pub(super) const fn read_timeout(&self) -> Duration {
+        self.read_timeout
+    }
+
+    /// Longest time in which a backend may take nothing of a request.
+    pub(super) const fn write_timeout(&self) -> Duration {
+        self.write_timeout
+    }
+
     /// The fields that every request to a backend has.
     pub(super) const fn fields(&self) -> &FixedFields {
         &self.fields
@@ -321,10 +367,11 @@ fn backend(url: &str, config: &UpstreamConfig, metrics: &Metrics, tls: &Identity
     let health = Health::new(&label, metrics);
     health.set_resolved(addresses.is_none());
     Ok(Backend {
-        peer: ArcSwap::from_pointee(peer(url, config, tls, addresses.clone())?),
+        peer: ArcSwap::from_pointee(UpstreamPeer::new(peer(url, config, tls, addresses.clone())?)),
         addresses,
         authority: HeaderValue::from_str(&authority).map_err(|_| UpstreamError::NotAnUrl(url.to_owned()))?,
         health,
+        response_seconds: metrics.upstream_response.with_label_values(&[&label]),
         label,
         name,
     })

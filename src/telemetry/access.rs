@@ -19,6 +19,9 @@ pub struct AccessLine<'a> {
     pub method: &'a str,
     /// Path without the query; empty when the head could not be read.
     pub path: &'a str,
+    /// `HTTP/1.0`, `HTTP/1.1` or `HTTP/2`.
+    pub protocol: &'static str,
+    /// 0 when the client had left before a response.
     pub status: u16,
     /// Name of the rule that decided.
     pub rule: &'a str,
@@ -30,6 +33,16 @@ pub struct AccessLine<'a> {
     pub would_refuse: Option<&'static str>,
     pub user: Option<&'a str>,
     pub client_ip: ClientIp,
+    /// The backend that was sent the request.
+    pub upstream: Option<&'a str>,
+    /// Microseconds until the head of its response came.
+    pub upstream_us: Option<u64>,
+    /// Bytes of the request's body that were read.
+    pub received: u64,
+    /// Bytes of the response's body that were sent, of a response of the backend.
+    pub sent: u64,
+    /// `complete`, `client_gone`, `failed`, or why a stream was closed.
+    pub ended: &'static str,
     /// Microseconds from the head's last byte to the answer's last byte.
     pub duration_us: u64,
     /// Microseconds of that which the gate's decision took.
@@ -128,6 +141,17 @@ fn json(line: &AccessLine<'_>) -> Vec<u8> {
     }
     // Writing to memory cannot fail, and an address has nothing to escape.
     drop(write!(out, r#","client_ip":"{}""#, line.client_ip));
+    put(&mut out, &[r#","protocol":""#, line.protocol, r#"""#]);
+    if let Some(upstream) = line.upstream {
+        put(&mut out, &[r#","upstream":"#]);
+        quote(&mut out, upstream);
+    }
+    if let Some(micros) = line.upstream_us {
+        put(&mut out, &[r#","upstream_us":"#, number.format(micros)]);
+    }
+    put(&mut out, &[r#","received":"#, number.format(line.received)]);
+    put(&mut out, &[r#","sent":"#, number.format(line.sent)]);
+    put(&mut out, &[r#","ended":""#, line.ended, r#"""#]);
     put(&mut out, &[r#","duration_us":"#, number.format(line.duration_us)]);
     put(&mut out, &[r#","gate_us":"#, number.format(line.gate_us), "}\n"]);
     out
@@ -152,8 +176,13 @@ fn quote(out: &mut Vec<u8>, text: &str) {
 fn text(line: &AccessLine<'_>) -> Vec<u8> {
     let error = line.error.map(|code| format!(" ({code})")).unwrap_or_default();
     let would = line.would_refuse.map(|code| format!(" would_refuse={code}")).unwrap_or_default();
+    let upstream = match (line.upstream, line.upstream_us) {
+        (Some(upstream), Some(micros)) => format!(" upstream={upstream} upstream_us={micros}"),
+        (Some(upstream), None) => format!(" upstream={upstream}"),
+        (None, _) => String::new(),
+    };
     format!(
-        "{}  {} {} {} {}{error}{would}  rule={} user={} ip={} {}us gate={}us id={}\n",
+        "{}  {} {} {} {}{error}{would}  rule={} user={} ip={} {}{upstream} received={} sent={} {} {}us gate={}us id={}\n",
         stamp(line.at),
         line.method,
         masked(line.path),
@@ -162,6 +191,10 @@ fn text(line: &AccessLine<'_>) -> Vec<u8> {
         line.rule,
         line.user.unwrap_or("-"),
         line.client_ip,
+        line.protocol,
+        line.received,
+        line.sent,
+        line.ended,
         line.duration_us,
         line.gate_us,
         line.request_id,
@@ -178,6 +211,7 @@ mod tests {
         request_id: "r1",
         method: "GET",
         path: "/a\"b",
+        protocol: "HTTP/1.1",
         status: 401,
         rule: "default",
         decision: "refused",
@@ -185,6 +219,11 @@ mod tests {
         would_refuse: None,
         user: None,
         client_ip: ClientIp::LOOPBACK,
+        upstream: None,
+        upstream_us: None,
+        received: 0,
+        sent: 0,
+        ended: "complete",
         duration_us: 12,
         gate_us: 1,
     };

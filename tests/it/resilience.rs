@@ -140,9 +140,12 @@ fn a_request_cut_at_any_byte_harms_nobody_else() {
         honest.join().expect("the honest client")
     });
     assert!(served > 10, "{served}");
+    // Where five bytes were announced, the beginning of what came next may be among them.
+    let five: Vec<_> = (0..=5).map(|cut| [&b"hello"[..cut], &b"GET /"[..5 - cut]].concat()).collect();
     for received in backend.received() {
         let body = received.body.as_slice();
-        assert!([&b"hello"[..], b"helloworld", b"all of it", b""].contains(&body), "{}", body.escape_ascii());
+        let whole = [&b"helloworld"[..], b"all of it", b""].contains(&body) || five.iter().any(|five| five == body);
+        assert!(whole, "{}", body.escape_ascii());
     }
     wait_until("all are gone", || menshen.metric("menshen_connections") < 0.5);
     assert!(menshen.metric("menshen_requests_in_flight").abs() < 0.1);

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashSet,
-    io::{Read, Write},
+    io::{ErrorKind, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{Arc, Mutex, mpsc},
     time::Duration,
@@ -73,7 +73,7 @@ fn trailers_reach_who_asks_for_them_and_only_those_that_may() {
         {
             assert_eq!(lower.matches(there).count(), 1, "{there} in {head}");
         }
-        assert_eq!(body, "5\r\nhello\r\n0\r\nx-checksum: abc\r\nx-checksum: def\r\nserver-timing: db\r\n\r\n");
+        assert_eq!(body, "5\r\nhello\r\n0\r\nX-Checksum: abc\r\nX-Checksum: def\r\nServer-Timing: db\r\n\r\n");
         let asked = backend.last();
         assert_eq!(
             (asked.line.as_str(), asked.folded("te"), asked.folded("connection")),
@@ -221,7 +221,9 @@ fn a_client_that_leaves_takes_its_request_with_it() {
     let mut stream = accept(&listener);
     stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").expect("sent");
     drop(client);
-    assert_eq!(stream.read(&mut [0]).expect("an end"), 0);
+    // What was not read of the response makes a reset of the end.
+    let end = stream.read(&mut [0]);
+    assert!(matches!(&end, Ok(0)) || end.as_ref().is_err_and(|end| end.kind() == ErrorKind::ConnectionReset), "{end:?}");
     menshen.wait_for_metric("menshen_upstream_errors_total{kind=\"client_gone\"}", 1.0);
 }
 

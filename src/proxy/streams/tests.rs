@@ -46,7 +46,7 @@ impl World {
         self.denylist.apply(&RevocationEntry { at: NOW, target });
     }
 
-    fn ended(&self, why: Ending) -> u64 {
+    fn ended(&self, why: CloseReason) -> u64 {
         self.metrics.streams_ended.with_label_values(&[why.as_str()]).get()
     }
 }
@@ -61,12 +61,12 @@ async fn a_revocation_ends_its_streams_and_no_others() {
     tokio::select! {
         () = follow.as_mut() => panic!("it goes on"),
         // The waker of one and the state of the other.
-        why = async { world.revoke(1); also_mine.ended().await } => assert_eq!(why, Ending::Revoked),
+        why = async { world.revoke(1); also_mine.closed().await } => assert_eq!(why, CloseReason::Revoked),
     }
-    assert_eq!(mine.over(), Some(Ending::Revoked));
-    assert_eq!((other.over(), anonymous.over()), (None, None));
+    assert_eq!(mine.close_reason(), Some(CloseReason::Revoked));
+    assert_eq!((other.close_reason(), anonymous.close_reason()), (None, None));
     drop((mine, also_mine, other, anonymous));
-    assert_eq!((world.ended(Ending::Revoked), world.ended(Ending::Closed)), (2, 2));
+    assert_eq!((world.ended(CloseReason::Revoked), world.ended(CloseReason::Closed)), (2, 2));
     assert_eq!(world.metrics.streams_open.with_label_values(&["websocket"]).get(), 0);
     assert!(world.streams.open.is_empty());
 }
@@ -84,7 +84,7 @@ async fn a_store_that_does_not_answer_delays_no_revocation() {
     let begun = Instant::now();
     tokio::select! {
         _ = async { tokio::join!(follow, look) } => panic!("they go on"),
-        why = open.ended() => assert_eq!(why, Ending::Revoked),
+        why = open.closed() => assert_eq!(why, CloseReason::Revoked),
     }
     assert!(begun.elapsed() <= GATHER, "after {:?}", begun.elapsed());
 }
@@ -93,7 +93,7 @@ async fn a_store_that_does_not_answer_delays_no_revocation() {
 fn a_stream_that_opens_just_after_its_session_was_revoked_ends_at_once() {
     let world = World::new();
     world.revoke(1);
-    assert_eq!(world.open(1).over(), Some(Ending::Revoked));
+    assert_eq!(world.open(1).close_reason(), Some(CloseReason::Revoked));
 }
 
 #[tokio::test]
@@ -106,9 +106,9 @@ async fn a_stream_ends_when_its_session_is_past_its_end() {
     store.login(&login).await.unwrap();
     let (alive, unknown) = (world.open(1), world.open(2));
     world.streams.end_those_over(&*store, now).await;
-    assert_eq!((alive.over(), unknown.over()), (None, Some(Ending::SessionOver)));
+    assert_eq!((alive.close_reason(), unknown.close_reason()), (None, Some(CloseReason::SessionOver)));
     world.streams.end_those_over(&*store, now.plus(Duration::from_hours(31 * 24))).await;
-    assert_eq!(alive.over(), Some(Ending::SessionOver));
+    assert_eq!(alive.close_reason(), Some(CloseReason::SessionOver));
 }
 
 #[tokio::test(start_paused = true)]
@@ -119,18 +119,20 @@ async fn a_token_of_another_issuer_ends_its_streams_with_itself() {
     let (endless, late, early, ours) =
         (world.open_until(None), world.open_until(Some(in_secs(20))), world.open_until(Some(in_secs(10))), world.open(1));
     let mut follow = pin!(world.streams.follow(&clock));
-    for (more, expected) in [(9, [None, None]), (1, [None, Some(Ending::TokenOver)]), (10, [Some(Ending::TokenOver); 2])] {
+    for (more, expected) in
+        [(9, [None, None]), (1, [None, Some(CloseReason::TokenOver)]), (10, [Some(CloseReason::TokenOver); 2])]
+    {
         clock.advance(Duration::from_secs(more));
         let looked = tokio::time::timeout(LOOK_EVERY * 2, follow.as_mut()).await;
         assert!(looked.is_err(), "it goes on");
-        assert_eq!([late.over(), early.over()], expected, "{more} s later");
+        assert_eq!([late.close_reason(), early.close_reason()], expected, "{more} s later");
     }
-    assert_eq!((endless.over(), ours.over()), (None, None));
+    assert_eq!((endless.close_reason(), ours.close_reason()), (None, None));
     // One that is opened later is seen too.
     let next = world.open_until(Some(in_secs(21)));
     clock.advance(Duration::from_secs(1));
     assert!(tokio::time::timeout(LOOK_EVERY * 2, follow).await.is_err());
-    assert_eq!(next.over(), Some(Ending::TokenOver));
+    assert_eq!(next.close_reason(), Some(CloseReason::TokenOver));
 }
 
 #[tokio::test]
@@ -140,7 +142,7 @@ async fn a_store_that_fails_ends_no_stream() {
     let store = Shelf::default();
     store.down.store(true, Ordering::Relaxed);
     world.streams.end_those_over(&store, NOW).await;
-    assert_eq!(open.over(), None);
+    assert_eq!(open.close_reason(), None);
 }
 
 #[test]
@@ -148,8 +150,8 @@ fn what_was_said_first_is_why_it_ended() {
     let world = World::new();
     let open = world.open(1);
     world.streams.stop();
-    open.end(Ending::Idle);
+    open.end(CloseReason::Idle);
     world.revoke(1);
     world.streams.end_revoked();
-    assert_eq!(open.over(), Some(Ending::Stopping));
+    assert_eq!(open.close_reason(), Some(CloseReason::Stopping));
 }

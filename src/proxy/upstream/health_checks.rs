@@ -11,9 +11,9 @@ use tokio::{
 };
 
 use super::{
+    Backend, Upstreams,
     health::Tally,
     probe::{Probe, ProbeError, Prober},
-    upstream::{Backend, Upstreams},
 };
 use crate::config::HealthConfig;
 

@@ -1,32 +1,26 @@
-//! Answers to a proxy that asks whether it may forward a request: a status and header fields, never a body.
+//! Responses to a proxy that asks whether it may forward a request: a status and header fields, never a body.
 //!
-//! Must stay true: only a yes is a 2xx, whatever a dialect would make of a refusal; a no is 401 or 403, since nginx takes any
-//! other status for a failure, but a fault of ours stays one; a yes names no user whom the gate would not name to the backend, and
-//! has every proof that the config promises.
+//! Must stay true: only the decision to allow is a 2xx, whatever a dialect would make of a rejection; to deny is 401 or 403, since
+//! nginx takes any other status for a failure, but an error of menshen stays one; to allow names no user whom the gate would not
+//! name to the backend, and has every proof that the config promises.
 
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
-use super::snapshot::Snapshot;
-use crate::{api::problem::Problem, error::ErrorCode, gate::ForwardAuthAllowed, types::Timestamp};
+use super::{client::LocalResponse, request_context::RequestContext};
+use crate::{api::problem::Problem, error::ErrorCode, gate::ForwardAuthAllowed};
 
 /// Tells Envoy which of the client's headers to remove.
 const TO_REMOVE: HeaderName = HeaderName::from_static("x-envoy-auth-headers-to-remove");
 const ERROR: HeaderName = HeaderName::from_static("x-menshen-error");
 
-/// Header fields in order.
-pub(super) type Fields = Vec<(HeaderName, HeaderValue)>;
-
-/// Status and fields of a yes: what the backend is to be told. Where a proof cannot be made, it is none.
-pub(super) fn yes(snapshot: &Snapshot, allowed: &ForwardAuthAllowed, now: Timestamp) -> (StatusCode, Fields) {
-    let Ok(signed) = snapshot.outgoing.signed(&allowed.request, now) else {
-        let request_id = allowed.request.log.request_id.as_deref().unwrap_or_default();
-        return refusal(&Problem::new(ErrorCode::ProofUnavailable), request_id);
-    };
+/// The decision to allow, and what the backend is to be told. Where a proof cannot be made, it is none.
+pub(super) fn allow(context: &RequestContext, allowed: &ForwardAuthAllowed) -> Result<LocalResponse, Problem> {
+    let snapshot = &context.snapshot;
+    let headers = &snapshot.upstream_headers;
+    let unsigned = |_| Problem::new(ErrorCode::ProofUnavailable);
+    let signed = headers.signed(&allowed.request, context.timing.at).map_err(unsigned)?;
     let mut fields = vec![(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
-    let Ok(()) = snapshot.outgoing.identity(&allowed.request, |name, value| {
-        fields.push((name, value));
-        Ok::<_, std::convert::Infallible>(())
-    });
+    fields.extend(headers.identity(&allowed.request));
     fields.extend(signed.into_iter().flatten());
     if let Some(authorization) = &allowed.authorization
         && fields.iter().all(|(name, _)| name != header::AUTHORIZATION)
@@ -42,21 +36,15 @@ pub(super) fn yes(snapshot: &Snapshot, allowed: &ForwardAuthAllowed, now: Timest
         remove.dedup();
         fields.extend(HeaderValue::from_str(&remove.join(",")).ok().map(|value| (TO_REMOVE, value)));
     }
-    (StatusCode::OK, fields)
+    fields.extend(request_id(&context.request_id));
+    Ok(LocalResponse::bodiless(StatusCode::OK, fields))
 }
 
-/// Status and fields of a no.
-pub(super) fn no(problem: &Problem, request_id: &str) -> (StatusCode, Fields) {
-    let (status, mut fields) = refusal(problem, request_id);
-    fields.extend(HeaderValue::from_str(request_id).ok().map(|id| (HeaderName::from_static("x-request-id"), id)));
-    (status, fields)
-}
-
-/// The same without the field of the request's id.
-fn refusal(problem: &Problem, request_id: &str) -> (StatusCode, Fields) {
+/// The decision to deny.
+pub(super) fn deny(problem: &Problem, id: &str) -> LocalResponse {
     let status = match problem.status() {
         StatusCode::UNAUTHORIZED => StatusCode::UNAUTHORIZED,
-        fault if fault.is_server_error() => fault,
+        error if error.is_server_error() => error,
         _ => StatusCode::FORBIDDEN,
     };
     let mut fields = vec![
@@ -64,8 +52,13 @@ fn refusal(problem: &Problem, request_id: &str) -> (StatusCode, Fields) {
         (ERROR, HeaderValue::from_static(problem.code.as_str())),
     ];
     fields.extend(problem.www_authenticate().map(|how| (header::WWW_AUTHENTICATE, HeaderValue::from_static(how))));
-    fields.extend(problem.retry_after_secs(request_id).map(|secs| (header::RETRY_AFTER, HeaderValue::from(secs))));
-    (status, fields)
+    fields.extend(problem.retry_after_secs(id).map(|secs| (header::RETRY_AFTER, HeaderValue::from(secs))));
+    fields.extend(request_id(id));
+    LocalResponse::bodiless(status, fields)
+}
+
+fn request_id(id: &str) -> Option<(HeaderName, HeaderValue)> {
+    HeaderValue::from_str(id).ok().map(|id| (HeaderName::from_static("x-request-id"), id))
 }
 
 #[cfg(test)]
@@ -75,7 +68,7 @@ mod tests {
     #[test]
     fn no_refusal_is_a_pass_or_a_status_that_nginx_takes_for_a_failure() {
         for code in ErrorCode::ALL {
-            let (status, fields) = no(&Problem::new(code), "r1");
+            let LocalResponse { status, fields, .. } = deny(&Problem::new(code), "r1");
             let expected = match Problem::new(code).status().as_u16() {
                 401 => 401,
                 fault @ 500..=599 => fault,

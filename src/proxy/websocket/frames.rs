@@ -4,7 +4,7 @@
 
 /// Follows one direction of a connection, byte by byte.
 #[derive(Debug, Default)]
-pub(super) struct Frames {
+pub(in crate::proxy) struct Frames {
     /// The frame's head, as far as it is there.
     head: [u8; LONGEST_HEAD],
     /// How much of the head is there. 0 while the payload passes.
@@ -22,12 +22,12 @@ const LONGEST_REASON: usize = 123;
 
 impl Frames {
     /// Bytes that certainly belong to the frame under way; 0 between two frames.
-    pub(super) fn owed(&self) -> usize {
+    pub(in crate::proxy) fn owed(&self) -> usize {
         if self.have > 0 { self.head_length() - self.have } else { usize::try_from(self.payload).unwrap_or(usize::MAX) }
     }
 
     /// Counts bytes that have been passed on.
-    pub(super) fn pass(&mut self, mut bytes: &[u8]) {
+    pub(in crate::proxy) fn pass(&mut self, mut bytes: &[u8]) {
         while let Some(&first) = bytes.first() {
             if self.payload > 0 {
                 let part = usize::try_from(self.payload).unwrap_or(usize::MAX).min(bytes.len());
@@ -70,7 +70,7 @@ impl Frames {
 }
 
 /// A Close frame of a server, which is not masked (section 5.1). A reason that is too long is left out.
-pub(super) fn close(code: u16, reason: &str) -> Vec<u8> {
+pub(in crate::proxy) fn close(code: u16, reason: &str) -> Vec<u8> {
     let reason = if reason.len() > LONGEST_REASON { "" } else { reason };
     let length = u8::try_from(2 + reason.len()).unwrap_or(2);
     [&[CLOSE, length][..], &code.to_be_bytes(), reason.as_bytes()].concat()

@@ -13,7 +13,7 @@ use pingora::{
 };
 use tokio::time::{Instant, timeout_at};
 
-use super::upstream::{Backend, Upstreams};
+use super::{Backend, UpstreamPeer, Upstreams};
 
 /// Most bytes of an answer's body that are read.
 const MAX_BODY: usize = 64 * 1024;
@@ -98,16 +98,16 @@ impl Prober {
     }
 
     /// Whether one of them takes a connection: with the handshake of TLS, and of HTTP/2, where they are spoken.
-    pub(super) async fn connects(&self, at: usize, limit: Duration) -> Result<(), ProbeError> {
+    pub(in crate::proxy) async fn connects(&self, at: usize, limit: Duration) -> Result<(), ProbeError> {
         self.connect(self.upstreams.get(at), Instant::now() + limit).await.map(drop)
     }
 
-    async fn connect(&self, backend: &Backend, deadline: Instant) -> Result<(HttpSession, Arc<HttpPeer>), ProbeError> {
+    async fn connect(&self, backend: &Backend, deadline: Instant) -> Result<(HttpSession, Arc<UpstreamPeer>), ProbeError> {
         if !backend.is_resolved() {
             return Err(ProbeError::Unresolved);
         }
         let peer = backend.peer();
-        let mut own = HttpPeer::clone(&peer);
+        let mut own = HttpPeer::clone(&peer.peer);
         // So that the connection is not kept for another probe.
         own.options.max_h2_streams = 1;
         match timeout_at(deadline, self.connector.get_http_session(&own)).await {

@@ -22,7 +22,7 @@ const MAX_AGAIN: usize = 3;
 
 /// What is known of one backend.
 #[derive(Debug)]
-pub(super) struct Health {
+pub(in crate::proxy) struct Health {
     since: Instant,
     /// Milliseconds from `since`, until which it is passed over; 0: it is not.
     paused_until: AtomicU64,
@@ -41,14 +41,14 @@ pub(super) struct Health {
 
 /// How the checks of one backend have gone lately.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(in crate::proxy) struct Tally {
     good: u32,
     bad: u32,
 }
 
 impl Health {
     /// `name` is the backend's label: from the config, so one of few.
-    pub(super) fn new(name: &str, metrics: &Metrics) -> Self {
+    pub(in crate::proxy) fn new(name: &str, metrics: &Metrics) -> Self {
         Self {
             since: Instant::now(),
             paused_until: AtomicU64::new(0),
@@ -63,7 +63,7 @@ impl Health {
     }
 
     /// Whether it is to be used, if there is a choice.
-    pub(super) fn is_good(&self) -> bool {
+    pub(in crate::proxy) fn is_good(&self) -> bool {
         if self.down.load(Ordering::Relaxed) || self.unresolved.load(Ordering::Relaxed) {
             return false;
         }
@@ -72,7 +72,7 @@ impl Health {
     }
 
     /// A request failed by its doing: no connection, no answer, an answer that is none.
-    pub(super) fn failed(&self) {
+    pub(in crate::proxy) fn failed(&self) {
         // That no request reaches it then says nothing about it.
         if self.unresolved.load(Ordering::Relaxed) {
             return;
@@ -89,12 +89,12 @@ impl Health {
     }
 
     /// Whether it is known where it is: a backend whose name cannot be resolved is unhealthy.
-    pub(super) fn set_resolved(&self, resolved: bool) {
+    pub(in crate::proxy) fn set_resolved(&self, resolved: bool) {
         self.unresolved.store(!resolved, Ordering::Relaxed);
     }
 
     /// It has answered, whatever it said.
-    pub(super) fn answered(&self) {
+    pub(in crate::proxy) fn answered(&self) {
         // Looked at first: nearly always there is nothing to change, and cores need not fight over it.
         if self.strikes.load(Ordering::Relaxed) != 0 {
             self.strikes.store(0, Ordering::Relaxed);
@@ -104,7 +104,7 @@ impl Health {
     }
 
     /// One more check has gone so. `down_after` and `up_after`: how many in a row make a difference.
-    pub(super) fn checked(&self, good: bool, tally: &mut Tally, down_after: u32, up_after: u32) -> Option<bool> {
+    pub(in crate::proxy) fn checked(&self, good: bool, tally: &mut Tally, down_after: u32, up_after: u32) -> Option<bool> {
         (tally.good, tally.bad) = if good { (tally.good + 1, 0) } else { (0, tally.bad + 1) };
         let down = self.down.load(Ordering::Relaxed);
         let changed = if down { tally.good >= up_after } else { tally.bad >= down_after };
@@ -116,13 +116,13 @@ impl Health {
     }
 
     /// Brings the gauge up to date: a pause ends without anybody noticing.
-    pub(super) fn show(&self) {
+    pub(in crate::proxy) fn show(&self) {
         self.gauges.with_label_values(&[&self.name]).set(i64::from(self.is_good()));
     }
 
     /// Failures since the last answer.
     #[cfg(test)]
-    pub(super) fn failures(&self) -> u32 {
+    pub(in crate::proxy) fn failures(&self) -> u32 {
         self.strikes.load(Ordering::Relaxed)
     }
 
@@ -133,7 +133,7 @@ impl Health {
 
 /// The backends that one request has tried.
 #[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Tried {
+pub(in crate::proxy) struct Tried {
     backends: u64,
     /// The one to try next, at another address.
     again: Option<u8>,
@@ -143,11 +143,11 @@ pub(super) struct Tried {
 
 impl Tried {
     /// Most backends that can be told apart.
-    pub(super) const MOST: usize = 64;
+    pub(in crate::proxy) const MOST: usize = 64;
 
     /// The next one to try, of those not yet tried: a good one where there is one. `turn` spreads requests. `None`: all were
     /// tried.
-    pub(super) fn next(&mut self, all: usize, turn: usize, is_good: impl Fn(usize) -> bool) -> Option<usize> {
+    pub(in crate::proxy) fn next(&mut self, all: usize, turn: usize, is_good: impl Fn(usize) -> bool) -> Option<usize> {
         if let Some(again) = self.again.take() {
             return Some(again.into());
         }
@@ -165,7 +165,7 @@ impl Tried {
 
     /// The next one to try is this one once more, at another of its addresses, of which there are so many. `false`: those have had
     /// their turn.
-    pub(super) fn try_again(&mut self, at: usize, others: usize) -> bool {
+    pub(in crate::proxy) fn try_again(&mut self, at: usize, others: usize) -> bool {
         let may = usize::from(self.times_again) < others.min(MAX_AGAIN);
         if may {
             self.times_again += 1;
@@ -175,12 +175,12 @@ impl Tried {
     }
 
     /// Begins again with those that are not in `spent`, a bit for each backend.
-    pub(super) const fn begin_again(spent: u64) -> Self {
+    pub(in crate::proxy) const fn begin_again(spent: u64) -> Self {
         Self { backends: spent, again: None, times_again: 0 }
     }
 
     /// Whether there is another one.
-    pub(super) fn has_left(self, all: usize) -> bool {
+    pub(in crate::proxy) fn has_left(self, all: usize) -> bool {
         self.again.is_some() || (self.backends.count_ones() as usize) < all.min(Self::MOST)
     }
 }

@@ -30,30 +30,30 @@ const MIN_ATTEMPT_DELAY: Duration = Duration::from_millis(10);
 
 /// The addresses of one backend's name, the one to begin with first. None: the name has never been resolved.
 #[derive(Debug)]
-pub(super) struct Addresses {
+pub(in crate::proxy) struct Addresses {
     list: ArcSwap<Vec<SocketAddr>>,
     /// Time for a connection, whichever address it is to.
     connect_timeout: Duration,
 }
 
 impl Addresses {
-    pub(super) fn unresolved(connect_timeout: Duration) -> Self {
+    pub(in crate::proxy) fn unresolved(connect_timeout: Duration) -> Self {
         Self { list: ArcSwap::default(), connect_timeout }
     }
 
     /// All of them, in the order in which they are tried.
-    pub(super) fn list(&self) -> Arc<Vec<SocketAddr>> {
+    pub(in crate::proxy) fn list(&self) -> Arc<Vec<SocketAddr>> {
         self.list.load_full()
     }
 
     /// The one that is tried first.
-    pub(super) fn first(&self) -> Option<SocketAddr> {
+    pub(in crate::proxy) fn first(&self) -> Option<SocketAddr> {
         self.list.load().first().copied()
     }
 
     /// The name has these addresses now. The one in use stays first while it is among them. Where nothing was found, nothing
     /// changes.
-    pub(super) fn set(&self, found: &[SocketAddr]) {
+    pub(in crate::proxy) fn set(&self, found: &[SocketAddr]) {
         if found.is_empty() {
             return;
         }
@@ -82,7 +82,7 @@ impl Addresses {
     }
 
     /// This one takes connections and is no server that can be used: it is tried last. How many others there are.
-    pub(super) fn demote(&self, bad: SocketAddr) -> usize {
+    pub(in crate::proxy) fn demote(&self, bad: SocketAddr) -> usize {
         self.list.rcu(|before| {
             let mut list = Vec::clone(before);
             if list.first() == Some(&bad) {

@@ -1,21 +1,23 @@
-//! What each request leaves in the metrics and the access log, whoever answered it.
+//! What each request leaves in the metrics and the access log, whoever responded to it.
 
 use std::{
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
+use http::StatusCode;
 use prometheus::{Histogram, IntCounter};
 
-use super::watched::Watched;
+use super::{dry_run::DryRunLog, streams::CloseReason, upstream::Backend};
 use crate::{
     entropy::{Entropy, NoEntropy},
     error::ErrorCode,
-    gate::{AdmittedRequest, DryRunDecision},
+    gate::{AdmittedRequest, DryRunDecision, Rejection},
     metrics::Metrics,
+    policy::HttpVersion,
     telemetry::{AccessLine, AccessLog},
     types::{ClientIp, Timestamp},
 };
@@ -62,7 +64,7 @@ pub(super) struct Recorder {
     ids: RequestIds,
     /// Since when, and up to which second of it, a failure has been written about.
     warned: (Instant, AtomicU64),
-    watched: Watched,
+    dry_run: DryRunLog,
     /// In the order of `ErrorCode::ALL`, which is that of the codes themselves.
     errors: [IntCounter; ErrorCode::ALL.len()],
 }
@@ -75,49 +77,100 @@ struct RuleCounters {
     requests: [[IntCounter; 6]; Outcome::ALL.len()],
 }
 
-/// A request at its end.
-#[derive(Debug)]
-pub(super) struct Record<'a> {
-    pub(super) timing: &'a Timing,
-    /// Index of the rule; `None`: no rule was reached.
+/// How a request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// With a whole response.
+    Complete,
+    /// The client left before that.
+    ClientGone,
+    /// The backend, or the client's body, failed.
+    Failed,
+    /// menshen closed the stream that it had become.
+    Closed(CloseReason),
+}
+
+impl Ended {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::ClientGone => "client_gone",
+            Self::Failed => "failed",
+            Self::Closed(reason) => reason.as_str(),
+        }
+    }
+}
+
+/// What a request was, and what the gate decided of it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Subject<'a> {
     pub(super) rule: RuleIndex,
-    pub(super) outcome: Outcome,
-    pub(super) request_id: &'a str,
     pub(super) method: &'a str,
     pub(super) path: &'a str,
-    /// 0 when the client was gone before an answer.
-    pub(super) status: u16,
-    pub(super) error: Option<ErrorCode>,
     /// The gate only reports: what it would have done.
-    pub(super) would: Option<DryRunDecision>,
+    pub(super) dry_run: Option<DryRunDecision>,
     pub(super) user: Option<&'a str>,
     pub(super) client_ip: ClientIp,
 }
 
-impl<'a> Record<'a> {
-    /// Of a request that went to the backend.
-    pub(super) fn forwarded(
-        passage: &'a AdmittedRequest,
-        timing: &'a Timing,
-        request_id: &'a str,
-        outcome: Outcome,
-        status: u16,
-        error: Option<ErrorCode>,
-    ) -> Self {
+impl<'a> Subject<'a> {
+    /// `without_rule`: what stands for a request that no rule was asked about.
+    pub(super) fn admitted(admitted: &'a AdmittedRequest, without_rule: RuleIndex) -> Self {
         Self {
-            timing,
-            rule: passage.log.rule.map_or(RuleIndex::None, RuleIndex::Rule),
-            outcome,
-            request_id,
-            method: passage.forward.method.as_str(),
-            path: passage.path(),
-            status,
-            error,
-            would: passage.log.dry_run,
-            user: passage.identity.as_ref().map(|identity| identity.claims.sub().as_str()),
-            client_ip: passage.origin.ip,
+            rule: admitted.log.rule.map_or(without_rule, RuleIndex::Rule),
+            method: admitted.forward.method.as_str(),
+            path: admitted.path(),
+            dry_run: admitted.log.dry_run,
+            user: admitted.identity.as_ref().map(|identity| identity.claims.sub().as_str()),
+            client_ip: admitted.origin.ip,
         }
     }
+
+    pub(super) fn rejected(rejection: &'a Rejection) -> Self {
+        Self {
+            rule: rejection.rule.map_or(RuleIndex::None, RuleIndex::Rule),
+            method: &rejection.method,
+            path: &rejection.path,
+            dry_run: None,
+            user: rejection.identity.as_ref().map(|identity| identity.claims.sub().as_str()),
+            client_ip: rejection.origin.ip,
+        }
+    }
+}
+
+/// What came of a request.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Served<'a> {
+    pub(super) outcome: Outcome,
+    /// `None`: the client had left before a response.
+    pub(super) status: Option<StatusCode>,
+    pub(super) error: Option<ErrorCode>,
+    pub(super) ended: Ended,
+    /// The backend that was sent the request.
+    pub(super) upstream: Option<&'a Backend>,
+    /// Microseconds until the head of its response came.
+    pub(super) upstream_us: Option<u64>,
+    /// Bytes of the request's body that went on, and of the response's.
+    pub(super) received: u64,
+    pub(super) sent: u64,
+}
+
+impl Served<'_> {
+    /// With a response of menshen's own.
+    pub(super) const fn locally(outcome: Outcome, status: Option<StatusCode>, error: Option<ErrorCode>) -> Self {
+        let ended = if status.is_some() { Ended::Complete } else { Ended::ClientGone };
+        Self { outcome, status, error, ended, upstream: None, upstream_us: None, received: 0, sent: 0 }
+    }
+}
+
+/// A request at its end.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Record<'a> {
+    pub(super) timing: &'a Timing,
+    pub(super) request_id: &'a str,
+    pub(super) version: HttpVersion,
+    pub(super) subject: Subject<'a>,
+    pub(super) served: Served<'a>,
 }
 
 /// Which line of the rules decided.
@@ -132,7 +185,7 @@ pub(super) enum RuleIndex {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Timing {
     pub(super) at: Timestamp,
-    pub(super) start: Instant,
+    pub(super) start: tokio::time::Instant,
     pub(super) gate_us: u64,
 }
 
@@ -158,7 +211,7 @@ impl Recorder {
             access,
             ids: RequestIds::new(entropy)?,
             warned: (Instant::now(), AtomicU64::new(0)),
-            watched: Watched::default(),
+            dry_run: DryRunLog::default(),
             errors: ErrorCode::ALL.map(|code| metrics.errors.with_label_values(&[code.as_str()])),
         })
     }
@@ -169,47 +222,62 @@ impl Recorder {
     }
 
     /// The gate has decided.
-    pub(super) fn decided(&self, at: Timestamp, start: Instant) -> Timing {
+    pub(super) fn decided(&self, at: Timestamp, start: tokio::time::Instant) -> Timing {
         let took = start.elapsed();
         self.metrics.gate_duration.observe(took.as_secs_f64());
         Timing { at, start, gate_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX) }
     }
 
     pub(super) fn write(&self, record: &Record<'_>) {
-        let took = record.timing.start.elapsed();
+        let Record { timing, request_id, version, subject, served } = *record;
+        let took = timing.start.elapsed();
         let auth_api = self.rules.len() - 2;
-        let at = match record.rule {
+        let at = match subject.rule {
             RuleIndex::Rule(index) => index.min(auth_api.saturating_sub(1)),
             RuleIndex::AuthApi => auth_api,
             RuleIndex::None => auth_api + 1,
         };
         let rule = &self.rules[at];
-        let class = match record.status / 100 {
+        let status = served.status.map_or(0, |status| status.as_u16());
+        let class = match status / 100 {
             class @ 1..=5 => usize::from(class) - 1,
             _ => 5,
         };
-        rule.requests[record.outcome as usize][class].inc();
+        rule.requests[served.outcome as usize][class].inc();
         rule.duration.observe(took.as_secs_f64());
-        if let Some(code) = record.error {
+        if let Some(code) = served.error {
             self.errors[code as usize].inc();
         }
-        if let Some(would) = record.would {
-            self.watched.note(&self.metrics, &rule.name, would, record);
+        if let (Some(backend), Some(micros)) = (served.upstream, served.upstream_us) {
+            backend.response_seconds.observe(Duration::from_micros(micros).as_secs_f64());
+        }
+        if let Some(dry_run) = subject.dry_run {
+            self.dry_run.note(&self.metrics, &rule.name, dry_run, record);
         }
         self.access.write(&AccessLine {
-            at: record.timing.at.plus(took),
-            request_id: record.request_id,
-            method: record.method,
-            path: record.path,
-            status: record.status,
+            at: timing.at.plus(took),
+            request_id,
+            method: subject.method,
+            path: subject.path,
+            protocol: match version {
+                HttpVersion::Http10 => "HTTP/1.0",
+                HttpVersion::Http11 => "HTTP/1.1",
+                HttpVersion::Http2 => "HTTP/2",
+            },
+            status,
             rule: &rule.name,
-            decision: record.outcome.as_str(),
-            error: record.error.map(ErrorCode::as_str),
-            would_refuse: record.would.and_then(DryRunDecision::code).map(ErrorCode::as_str),
-            user: record.user,
-            client_ip: record.client_ip,
+            decision: served.outcome.as_str(),
+            error: served.error.map(ErrorCode::as_str),
+            would_refuse: subject.dry_run.and_then(DryRunDecision::code).map(ErrorCode::as_str),
+            user: subject.user,
+            client_ip: subject.client_ip,
+            upstream: served.upstream.map(|backend| &*backend.label),
+            upstream_us: served.upstream_us,
+            received: served.received,
+            sent: served.sent,
+            ended: served.ended.as_str(),
             duration_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
-            gate_us: record.timing.gate_us,
+            gate_us: timing.gate_us,
         });
     }
 

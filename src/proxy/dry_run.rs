@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::record::{Outcome, Record};
+use super::access_record::{Outcome, Record};
 use crate::{error::ErrorCode, gate::DryRunDecision, metrics::Metrics};
 
 /// How often a line is written about one rule and code.
@@ -19,7 +19,7 @@ const LINE_EVERY: Duration = Duration::from_mins(1);
 
 /// Disagreements, by rule and what the gate would have said.
 #[derive(Debug, Default)]
-pub(super) struct Watched(Mutex<HashMap<(Arc<str>, &'static str), Noted>>);
+pub(super) struct DryRunLog(Mutex<HashMap<(Arc<str>, &'static str), Noted>>);
 
 #[derive(Debug)]
 struct Noted {
@@ -28,15 +28,16 @@ struct Noted {
     count: u64,
 }
 
-impl Watched {
+impl DryRunLog {
     pub(super) fn note(&self, metrics: &Metrics, rule: &Arc<str>, would: DryRunDecision, record: &Record<'_>) {
         let code = would.code().map_or("pass", ErrorCode::as_str);
         metrics.report_only_requests.with_label_values(&[rule, code, backend(record)]).inc();
+        let status = status(record);
         if !disagree(would, record) {
             return;
         }
         let Some(count) = self.line_is_due(rule, code) else { return };
-        let (request_id, status) = (record.request_id, record.status);
+        let request_id = record.request_id;
         match would {
             DryRunDecision::Reject(_) => tracing::warn!(
                 rule = &**rule,
@@ -79,19 +80,19 @@ impl Watched {
 
 /// Somebody would be shut out who is let in today, or the other way round. That an anonymous caller is refused by the backend (a wrong
 /// password on a public path, say) is no disagreement about the gate.
-const fn disagree(would: DryRunDecision, record: &Record<'_>) -> bool {
-    if !matches!(record.outcome, Outcome::Forwarded) {
+fn disagree(would: DryRunDecision, record: &Record<'_>) -> bool {
+    if !matches!(record.served.outcome, Outcome::Forwarded) {
         return false;
     }
     match would {
-        DryRunDecision::Reject(_) => matches!(record.status, 100..=399),
-        DryRunDecision::Allow => record.user.is_some() && matches!(record.status, 401 | 403),
+        DryRunDecision::Reject(_) => matches!(status(record), 100..=399),
+        DryRunDecision::Allow => record.subject.user.is_some() && matches!(status(record), 401 | 403),
     }
 }
 
 /// What the backend did, in a closed list.
-const fn backend(record: &Record<'_>) -> &'static str {
-    match (record.outcome, record.status) {
+fn backend(record: &Record<'_>) -> &'static str {
+    match (record.served.outcome, status(record)) {
         (Outcome::Failed, _) => "failed",
         // Whoever asked forwards by itself; what came of it is not known here.
         (Outcome::Verified | Outcome::Preflight | Outcome::Refused | Outcome::Auth, _) => "unknown",
@@ -106,4 +107,9 @@ const fn backend(record: &Record<'_>) -> &'static str {
             _ => "none",
         },
     }
+}
+
+/// 0 when the client was gone.
+fn status(record: &Record<'_>) -> u16 {
+    record.served.status.map_or(0, |status| status.as_u16())
 }

@@ -16,19 +16,19 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
-use pingora::protocols::{Shutdown, Stream};
 use tokio::{
-    io::{AsyncRead, AsyncWriteExt, ReadBuf, ReadHalf, WriteHalf, split},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, ReadHalf, WriteHalf, split},
     time::{Instant, sleep, timeout},
 };
 
-use super::{
-    frames::{self, Frames},
-    streams::{Ending, OpenStream},
-};
+use super::frames::{self, Frames};
+use crate::proxy::streams::{CloseReason, OpenStream};
 
 /// Bytes that are read at once, in one direction.
 const PART: usize = 16 * 1024;
+
+/// How often it is looked whether a client is still there of which nothing is read.
+const DEPARTURE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// How long the rest of a frame is waited for when the stream has to end.
 const REST_OF_FRAME: Duration = Duration::from_secs(1);
@@ -37,9 +37,9 @@ const REST_OF_FRAME: Duration = Duration::from_secs(1);
 const HALF_CLOSED: Duration = Duration::from_mins(1);
 
 /// One direction.
-struct Direction {
-    from: ReadHalf<Stream>,
-    to: WriteHalf<Stream>,
+struct Direction<R, W> {
+    from: ReadHalf<R>,
+    to: WriteHalf<W>,
     /// What was read and is not yet written.
     waiting: Bytes,
     unflushed: bool,
@@ -58,43 +58,68 @@ enum Step {
 }
 
 /// Carries both directions to their end. `early`: what the backend sent together with its 101. `idle`: longest silence of both.
-pub(super) async fn carry(client: Stream, backend: Stream, early: Bytes, idle: Duration, open: &OpenStream) {
+/// The client's connection is left to be closed.
+/// `is_reset` says whether the client's connection has failed, although nothing is read of it.
+pub(in crate::proxy) async fn carry<C, B>(
+    client: C,
+    is_reset: impl Fn() -> bool,
+    backend: B,
+    early: Bytes,
+    idle: Duration,
+    open: &OpenStream,
+) where
+    C: AsyncRead + AsyncWrite + Unpin,
+    B: AsyncRead + AsyncWrite + Unpin,
+{
     let (client_in, client_out) = split(client);
     let (backend_in, backend_out) = split(backend);
     let mut up = Direction::new(client_in, backend_out, Bytes::new());
     let mut down = Direction::new(backend_in, client_out, early);
-    let ending = both_ways(&mut up, &mut down, idle, open).await;
+    let ending = both_ways(&mut up, &mut down, is_reset, idle, open).await;
     open.end(ending);
     let code = match ending {
-        Ending::Closed => None,
+        CloseReason::Closed => None,
         // RFC 6455 section 7.4.1 and its registry: going away, policy violation, service restart.
-        Ending::Idle => Some(1001),
-        Ending::Revoked | Ending::SessionOver | Ending::TokenOver => Some(1008),
-        Ending::Stopping => Some(1012),
+        CloseReason::Idle => Some(1001),
+        CloseReason::Revoked | CloseReason::SessionOver | CloseReason::TokenOver => Some(1008),
+        CloseReason::Stopping => Some(1012),
     };
     if let Some(code) = code {
         // Whoever does not take it in time finds the connection ended.
         drop(timeout(REST_OF_FRAME, down.say_goodbye(&frames::close(code, ending.as_str()))).await);
     }
-    let Direction { from: client_in, to: backend_out, .. } = up;
-    let Direction { from: backend_in, to: client_out, .. } = down;
-    drop(backend_in.unsplit(backend_out));
-    Shutdown::shutdown(&mut *client_in.unsplit(client_out)).await;
 }
 
-async fn both_ways(up: &mut Direction, down: &mut Direction, idle: Duration, open: &OpenStream) -> Ending {
+async fn both_ways<C, B>(
+    up: &mut Direction<C, B>,
+    down: &mut Direction<B, C>,
+    is_reset: impl Fn() -> bool,
+    idle: Duration,
+    open: &OpenStream,
+) -> CloseReason
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+    B: AsyncRead + AsyncWrite + Unpin,
+{
     let mut patience = idle;
     let mut last = Instant::now();
     let mut timer = pin!(sleep(patience));
     while up.open || down.open {
         // In no fixed order: a side that always has something to say must not keep the other waiting.
         let moved = tokio::select! {
-            ending = open.ended() => return ending,
+            ending = open.closed() => return ending,
             () = timer.as_mut() => {
                 if last.elapsed() >= patience {
-                    return Ending::Idle;
+                    return CloseReason::Idle;
                 }
                 timer.as_mut().reset(last + patience);
+                continue;
+            }
+            // The client is not read while the backend takes nothing of it.
+            () = sleep(DEPARTURE_CHECK_INTERVAL), if !up.waiting.is_empty() => {
+                if is_reset() {
+                    return CloseReason::Closed;
+                }
                 continue;
             }
             moved = up.step(usize::MAX), if up.open => moved,
@@ -108,14 +133,18 @@ async fn both_ways(up: &mut Direction, down: &mut Direction, idle: Duration, ope
                 timer.as_mut().reset(last + patience);
             }
             // One side is gone, so the other has nobody to talk to.
-            Err(_) => return Ending::Closed,
+            Err(_) => return CloseReason::Closed,
         }
     }
-    Ending::Closed
+    CloseReason::Closed
 }
 
-impl Direction {
-    fn new(from: ReadHalf<Stream>, to: WriteHalf<Stream>, waiting: Bytes) -> Self {
+impl<R, W> Direction<R, W>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    fn new(from: ReadHalf<R>, to: WriteHalf<W>, waiting: Bytes) -> Self {
         Self { from, to, waiting, unflushed: false, frames: Frames::default(), ended: false, open: true }
     }
 
@@ -165,7 +194,7 @@ impl Direction {
 }
 
 /// What there is, as soon as there is something; empty at the end. Until then no memory is held for it.
-async fn read(from: &mut ReadHalf<Stream>) -> io::Result<Bytes> {
+async fn read<R: AsyncRead>(from: &mut ReadHalf<R>) -> io::Result<Bytes> {
     poll_fn(|cx| {
         let mut space = [const { MaybeUninit::uninit() }; PART];
         let mut part = ReadBuf::uninit(&mut space);

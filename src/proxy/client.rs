@@ -1,0 +1,267 @@
+//! The client of one request, on either protocol: its request body as it comes, and the response as it goes.
+//!
+//! Must stay true: no part of a request is read before the last one has gone on; nothing is written of a second response before
+//! the first is whole; trailers of a client go nowhere.
+
+mod http1;
+mod http2;
+
+use std::{
+    future::poll_fn,
+    io,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use h2::Reason;
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+use tokio::time::timeout;
+
+use super::{message::Part, response_head::ResponseHead};
+use crate::http1::{BodyLength, Trailers};
+
+pub(super) use http1::{Http1Client, RequestFraming};
+pub(super) use http2::Http2Client;
+
+/// The client of one request.
+#[derive(Debug)]
+pub(super) enum Client<'c> {
+    Http1(&'c mut Http1Client),
+    Http2(&'c mut Http2Client),
+}
+
+/// Why nothing more can be done with a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ClientError {
+    /// It has left, has reset its stream, or takes nothing.
+    Gone,
+    /// Its body is not framed as its protocol says.
+    Malformed,
+}
+
+impl From<io::Error> for ClientError {
+    fn from(_: io::Error) -> Self {
+        Self::Gone
+    }
+}
+
+/// Why there is no request body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NoBody {
+    TooLarge,
+    Late,
+    /// It broke off, or its framing did.
+    Broken,
+}
+
+/// A response of menshen's own.
+#[derive(Debug, Clone)]
+pub(super) struct LocalResponse {
+    pub(super) status: StatusCode,
+    /// All but those that frame the body or are about the connection.
+    pub(super) fields: Vec<(HeaderName, HeaderValue)>,
+    /// `Content-Length` where it is not that of `body`.
+    pub(super) content_length: Option<u64>,
+    pub(super) body: Bytes,
+}
+
+impl LocalResponse {
+    /// A response without a body.
+    pub(super) const fn bodiless(status: StatusCode, fields: Vec<(HeaderName, HeaderValue)>) -> Self {
+        Self { status, fields, content_length: None, body: Bytes::new() }
+    }
+}
+
+impl Client<'_> {
+    /// Waits for the next part of the request's body.
+    pub(super) fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<Part, ClientError>> {
+        match self {
+            Self::Http1(client) => client.poll_part(cx),
+            Self::Http2(client) => client.poll_part(cx),
+        }
+    }
+
+    /// The part that came last, as far as it has not been consumed.
+    pub(super) fn part(&self) -> &[u8] {
+        match self {
+            Self::Http1(client) => client.part(),
+            Self::Http2(client) => client.part(),
+        }
+    }
+
+    /// So many bytes of the part have gone on.
+    pub(super) fn consume(&mut self, length: usize) {
+        match self {
+            Self::Http1(client) => client.consume(length),
+            Self::Http2(client) => client.consume(length),
+        }
+    }
+
+    /// Whether the whole request has been read.
+    pub(super) fn is_request_complete(&self) -> bool {
+        match self {
+            Self::Http1(client) => client.is_request_complete(),
+            Self::Http2(client) => client.is_request_complete(),
+        }
+    }
+
+    /// Whether the client waits for `100 Continue`, as far as is known: none was sent, and no byte of the body has come.
+    pub(super) fn awaits_continue(&self) -> bool {
+        match self {
+            Self::Http1(client) => client.awaits_continue(),
+            Self::Http2(_) => false,
+        }
+    }
+
+    /// Resolves when the client leaves, once its whole request has been read.
+    pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Http1(client) => client.poll_gone(cx),
+            Self::Http2(client) => client.poll_reset(cx),
+        }
+    }
+
+    /// Sends an informational response, where the client's protocol has them (RFC 9110 section 15.2).
+    pub(super) fn send_informational(&mut self, head: ResponseHead<'_>) {
+        match self {
+            Self::Http1(client) => client.send_informational(head),
+            Self::Http2(client) => client.send_informational(head),
+        }
+    }
+
+    /// Tells the client to go on with its body.
+    pub(super) fn send_continue(&mut self) {
+        match self {
+            Self::Http1(client) => client.send_continue(),
+            Self::Http2(_) => {}
+        }
+    }
+
+    /// Begins the response. `length`: of the body as the backend has it. `reads_on`: the backend reads what is left of the request.
+    pub(super) fn send_head(
+        &mut self,
+        head: ResponseHead<'_>,
+        length: BodyLength,
+        reads_on: bool,
+    ) -> Result<(), ClientError> {
+        match self {
+            Self::Http1(client) => {
+                client.send_head(head, length, reads_on);
+                Ok(())
+            }
+            Self::Http2(client) => client.send_head(head, length),
+        }
+    }
+
+    /// Sends from the front of `part`, which is not empty; says how many of its bytes went.
+    pub(super) fn poll_send(&mut self, cx: &mut Context<'_>, part: &[u8]) -> Poll<Result<usize, ClientError>> {
+        match self {
+            Self::Http1(client) => client.poll_send(cx, part),
+            Self::Http2(client) => client.poll_send(cx, part),
+        }
+    }
+
+    /// Ends the response, with these trailers where the client takes them.
+    pub(super) fn finish(&mut self, trailers: Option<&Trailers>) -> Result<(), ClientError> {
+        match self {
+            Self::Http1(client) => client.finish(trailers),
+            Self::Http2(client) => client.finish(trailers),
+        }
+    }
+
+    /// Writes what waits to be written.
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ClientError>> {
+        match self {
+            Self::Http1(client) => client.poll_flush(cx),
+            // The task of the connection writes.
+            Self::Http2(_) => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// The response is not whole, and its end must not say that it is.
+    pub(super) fn break_off(&mut self, reason: Reason) {
+        match self {
+            Self::Http1(client) => client.break_off(),
+            Self::Http2(client) => client.break_off(reason),
+        }
+    }
+
+    /// The client has given the request up.
+    pub(super) fn note_reset(&mut self) {
+        if let Self::Http2(client) = self {
+            client.note_reset();
+        }
+    }
+
+    /// Whether the client has closed its connection, as far as that shows without reading on.
+    pub(super) fn has_left(&self) -> bool {
+        match self {
+            Self::Http1(client) => client.socket.closed_by_peer(),
+            // The library tells of a reset.
+            Self::Http2(_) => false,
+        }
+    }
+
+    /// Whether the request is a call of gRPC, which reads rejections in its own form.
+    pub(super) fn is_grpc(&self) -> bool {
+        match self {
+            Self::Http1(_) => false,
+            Self::Http2(client) => client.is_grpc,
+        }
+    }
+
+    /// The body has had its time: nothing that still comes of it is waited for.
+    pub(super) fn give_up_body(&mut self) {
+        if let Self::Http1(client) = self {
+            client.give_up_body();
+        }
+    }
+
+    /// Bytes of the request's body that have gone on.
+    pub(super) fn received(&self) -> u64 {
+        match self {
+            Self::Http1(client) => client.received,
+            Self::Http2(client) => client.received,
+        }
+    }
+
+    /// Reads the whole body of a request, of at most `max` bytes.
+    pub(super) async fn read_body(&mut self, max: usize, length: BodyLength, time: Duration) -> Result<Bytes, NoBody> {
+        match length {
+            BodyLength::None => return Ok(Bytes::new()),
+            BodyLength::Known(length) if length > max as u64 => return Err(NoBody::TooLarge),
+            BodyLength::Known(_) | BodyLength::Chunked | BodyLength::UntilClose => {}
+        }
+        if self.awaits_continue() {
+            self.send_continue();
+        }
+        let mut body = BytesMut::new();
+        let reading = async {
+            poll_fn(|cx| self.poll_flush(cx)).await.map_err(|_| NoBody::Broken)?;
+            while poll_fn(|cx| self.poll_part(cx)).await.map_err(|_| NoBody::Broken)? == Part::Data {
+                let part = self.part();
+                if body.len() + part.len() > max {
+                    return Err(NoBody::TooLarge);
+                }
+                body.extend_from_slice(part);
+                let length = part.len();
+                self.consume(length);
+            }
+            Ok(())
+        };
+        let read = timeout(time, reading).await.unwrap_or(Err(NoBody::Late));
+        if read == Err(NoBody::Late) {
+            self.give_up_body();
+        }
+        read.map(|()| body.freeze())
+    }
+
+    /// Sends a response of menshen's own to the request that was made with `method`.
+    pub(super) async fn respond(&mut self, method: &Method, response: LocalResponse) -> Result<(), ClientError> {
+        match self {
+            Self::Http1(client) => client.respond(method, &response).await,
+            Self::Http2(client) => client.respond(method, response).await,
+        }
+    }
+}

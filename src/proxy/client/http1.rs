@@ -1,0 +1,314 @@
+//! A client of HTTP/1 and its connection.
+
+use std::{
+    future::poll_fn,
+    pin::pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Bytes, BytesMut};
+use http::{Method, StatusCode};
+use tokio::io::AsyncReadExt;
+
+use super::{ClientError, LocalResponse};
+use crate::{
+    http1::{BodyLength, Peer, Trailers},
+    policy::HttpVersion,
+    proxy::{
+        connection_tracker::UNKNOWN_LENGTH,
+        message::{MessageReader, MessageWriter, Part, ReadError},
+        response_head::ResponseHead,
+        socket::Socket,
+    },
+};
+
+/// Longest body that is read and thrown away so that a refused client may keep its connection.
+const MAX_DRAIN: u64 = 16 * 1024;
+/// Bytes that a client may send before its turn. More of them are not read, so that its end is not noticed.
+const MAX_PIPELINED: usize = 64 * 1024;
+
+/// What a request says of itself, its connection and its response.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::proxy) struct RequestFraming {
+    pub(in crate::proxy) version: HttpVersion,
+    pub(in crate::proxy) body: BodyLength,
+    /// The connection goes on after the response.
+    pub(in crate::proxy) keep_alive: bool,
+    /// The client waits for `100 Continue` before it sends the body.
+    pub(in crate::proxy) expects_continue: bool,
+    pub(in crate::proxy) takes_trailers: bool,
+}
+
+/// A client of HTTP/1.
+#[expect(clippy::struct_excessive_bools, reason = "each is about another part of the exchange, in any combination")]
+#[derive(Debug)]
+pub(in crate::proxy) struct Http1Client {
+    pub(in crate::proxy) socket: Socket,
+    reader: MessageReader,
+    writer: MessageWriter,
+    framing: RequestFraming,
+    /// No `100 Continue` was sent, and no byte of the body has come.
+    awaits_continue: bool,
+    /// The response ends with the connection.
+    until_close: bool,
+    /// The response has been written to its end.
+    responded: bool,
+    /// Nothing of the body is read on.
+    body_given_up: bool,
+    /// The connection ends with a reset.
+    reset: bool,
+    pub(super) received: u64,
+}
+
+impl Http1Client {
+    pub(in crate::proxy) fn new(socket: Socket) -> Self {
+        let framing = RequestFraming {
+            version: HttpVersion::Http11,
+            body: BodyLength::None,
+            keep_alive: false,
+            expects_continue: false,
+            takes_trailers: false,
+        };
+        Self {
+            socket,
+            reader: MessageReader::new(BytesMut::new()),
+            writer: MessageWriter::new(),
+            framing,
+            awaits_continue: false,
+            until_close: false,
+            responded: false,
+            body_given_up: false,
+            reset: false,
+            received: 0,
+        }
+    }
+
+    /// Bytes that were read and belong to no message yet.
+    pub(in crate::proxy) fn input(&mut self) -> &mut BytesMut {
+        &mut self.reader.input
+    }
+
+    /// Socket and input, for reading a head.
+    pub(in crate::proxy) fn head_reader(&mut self) -> (&mut Socket, &mut BytesMut) {
+        (&mut self.socket, &mut self.reader.input)
+    }
+
+    /// Takes the head, which is so long, from the input, and begins with the request.
+    pub(in crate::proxy) fn begin(&mut self, head_len: usize, framing: RequestFraming) -> Bytes {
+        let head = self.reader.input.split_to(head_len).freeze();
+        self.reader.begin_body(framing.body, Peer::Client);
+        self.framing = framing;
+        self.awaits_continue = framing.expects_continue && self.reader.input.is_empty();
+        (self.until_close, self.responded, self.body_given_up, self.received) = (false, false, false, 0);
+        head
+    }
+
+    /// Whether another request may come on the connection.
+    pub(in crate::proxy) fn is_reusable(&self) -> bool {
+        self.framing.keep_alive && self.responded && self.reader.is_complete()
+    }
+
+    /// Bytes that the client has announced and not sent yet.
+    fn unread(&self) -> u64 {
+        if self.body_given_up || self.reader.is_complete() {
+            return 0;
+        }
+        match self.framing.body {
+            BodyLength::None | BodyLength::UntilClose => 0,
+            BodyLength::Known(length) => length.saturating_sub(self.received).saturating_sub(self.reader.input.len() as u64),
+            BodyLength::Chunked => UNKNOWN_LENGTH,
+        }
+    }
+
+    /// Ends the connection after a response.
+    pub(in crate::proxy) async fn close(self) {
+        // A peaceful end would say that the response is whole.
+        if !self.reset {
+            let unread = self.unread();
+            self.socket.close(unread).await;
+        }
+    }
+
+    pub(super) fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<Part, ClientError>> {
+        self.reader.poll_part(&mut self.socket, cx).map_err(|error| {
+            self.framing.keep_alive = false;
+            match error {
+                ReadError::Closed => ClientError::Gone,
+                ReadError::Invalid => ClientError::Malformed,
+            }
+        })
+    }
+
+    pub(super) fn part(&self) -> &[u8] {
+        self.reader.part()
+    }
+
+    pub(super) fn consume(&mut self, length: usize) {
+        self.awaits_continue = false;
+        self.received += length as u64;
+        self.reader.consume(length);
+    }
+
+    pub(super) fn is_request_complete(&self) -> bool {
+        self.reader.is_complete()
+    }
+
+    pub(super) const fn awaits_continue(&self) -> bool {
+        self.awaits_continue
+    }
+
+    /// What comes meanwhile is the client's next request.
+    pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.reader.is_complete() {
+            return Poll::Pending;
+        }
+        loop {
+            let input = &mut self.reader.input;
+            if input.len() >= MAX_PIPELINED {
+                return Poll::Pending;
+            }
+            match ready!(pin!(self.socket.read_buf(input)).poll(cx)) {
+                Ok(0) | Err(_) => return Poll::Ready(()),
+                Ok(_) => {}
+            }
+        }
+    }
+
+    pub(super) fn send_informational(&mut self, head: ResponseHead<'_>) {
+        let is_continue = head.status == StatusCode::CONTINUE;
+        // Nobody else waits for a 100, and HTTP/1.0 has none of them.
+        if self.framing.version == HttpVersion::Http11 && (!is_continue || self.framing.expects_continue) {
+            self.awaits_continue &= !is_continue;
+            head.put_informational(self.writer.out());
+        }
+    }
+
+    pub(super) fn send_continue(&mut self) {
+        self.awaits_continue = false;
+        self.writer.out().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+    }
+
+    pub(super) fn send_head(&mut self, head: ResponseHead<'_>, length: BodyLength, reads_on: bool) {
+        let length = match length {
+            BodyLength::Chunked | BodyLength::UntilClose if self.framing.version == HttpVersion::Http10 => {
+                BodyLength::UntilClose
+            }
+            BodyLength::UntilClose => BodyLength::Chunked,
+            known => known,
+        };
+        self.until_close = length == BodyLength::UntilClose;
+        // What is left of the request may not be read by a backend that closes, and may not come from a client that waits for a 100.
+        self.framing.keep_alive &= !self.until_close && (self.reader.is_complete() || reads_on && !self.awaits_continue);
+        head.put(self.writer.out(), length, self.framing.keep_alive, self.framing.takes_trailers);
+        self.writer.begin_body(length);
+    }
+
+    /// Puts the head with which a WebSocket begins.
+    pub(in crate::proxy) fn send_upgrade(&mut self, head: ResponseHead<'_>) {
+        head.put_upgrade(self.writer.out());
+        self.framing.keep_alive = false;
+    }
+
+    pub(super) fn poll_send(&mut self, cx: &mut Context<'_>, part: &[u8]) -> Poll<Result<usize, ClientError>> {
+        self.writer.poll_part(&mut self.socket, cx, part).map_err(Into::into)
+    }
+
+    pub(super) fn finish(&mut self, trailers: Option<&Trailers>) -> Result<(), ClientError> {
+        let trailers = trailers.filter(|_| self.framing.takes_trailers);
+        self.responded = true;
+        Ok(self.writer.finish(trailers)?)
+    }
+
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ClientError>> {
+        self.writer.poll_flush(&mut self.socket, cx).map_err(Into::into)
+    }
+
+    pub(in crate::proxy) async fn flush(&mut self) -> Result<(), ClientError> {
+        poll_fn(|cx| self.poll_flush(cx)).await
+    }
+
+    pub(super) fn break_off(&mut self) {
+        if self.until_close {
+            self.socket.reset_on_close();
+            self.reset = true;
+        }
+        self.framing.keep_alive = false;
+        self.give_up_body();
+    }
+
+    pub(super) const fn give_up_body(&mut self) {
+        self.body_given_up = true;
+    }
+
+    /// A short rest of the request is read, so that the connection may go on; after a longer one it ends.
+    pub(super) async fn respond(&mut self, method: &Method, response: &LocalResponse) -> Result<(), ClientError> {
+        let can_drain = match self.framing.body {
+            BodyLength::None => true,
+            BodyLength::Known(length) => length <= MAX_DRAIN && !self.awaits_continue,
+            BodyLength::Chunked | BodyLength::UntilClose => false,
+        };
+        self.framing.keep_alive &= can_drain || self.reader.is_complete();
+        self.put_response(method, response);
+        self.responded = true;
+        poll_fn(|cx| self.poll_flush(cx)).await?;
+        while self.framing.keep_alive && poll_fn(|cx| self.poll_part(cx)).await? == Part::Data {
+            let length = self.part().len();
+            self.consume(length);
+        }
+        Ok(())
+    }
+
+    fn put_response(&mut self, method: &Method, response: &LocalResponse) {
+        let keep_alive = self.framing.keep_alive;
+        let out = self.writer.out();
+        out.reserve(512 + response.body.len());
+        let mut put = |parts: &[&[u8]]| parts.iter().for_each(|part| out.extend_from_slice(part));
+        let status = response.status;
+        put(&[
+            b"HTTP/1.1 ",
+            status.as_str().as_bytes(),
+            b" ",
+            status.canonical_reason().unwrap_or("Error").as_bytes(),
+            b"\r\n",
+        ]);
+        let mut upgrade = false;
+        for (name, value) in &response.fields {
+            upgrade |= *name == http::header::UPGRADE;
+            put(&[title_case(name.as_str(), &mut [0; 64]), b": ", value.as_bytes(), b"\r\n"]);
+        }
+        if status != StatusCode::NO_CONTENT {
+            let length = response.content_length.unwrap_or(response.body.len() as u64);
+            put(&[b"Content-Length: ", itoa::Buffer::new().format(length).as_bytes(), b"\r\n"]);
+        }
+        put(&[b"Connection: ", if keep_alive { b"keep-alive" } else { b"close" }]);
+        put(&[if upgrade { b", Upgrade\r\n\r\n" } else { b"\r\n\r\n" }]);
+        if *method != Method::HEAD {
+            put(&[&response.body]);
+        }
+    }
+}
+
+/// `Content-Type` of `content-type`, as most clients of HTTP/1 expect to read it. Names that are too long stay as they are.
+fn title_case<'b>(name: &'b str, buffer: &'b mut [u8; 64]) -> &'b [u8] {
+    let Some(title) = buffer.get_mut(..name.len()) else { return name.as_bytes() };
+    let mut first = true;
+    for (to, from) in title.iter_mut().zip(name.bytes()) {
+        *to = if first { from.to_ascii_uppercase() } else { from };
+        first = from == b'-';
+    }
+    title
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_written_in_title_case() {
+        for (name, expected) in [("content-type", "Content-Type"), ("x", "X"), ("a--b", "A--B"), ("", "")] {
+            assert_eq!(title_case(name, &mut [0; 64]), expected.as_bytes());
+        }
+        let long = "x".repeat(65);
+        assert_eq!(title_case(&long, &mut [0; 64]), long.as_bytes());
+    }
+}

@@ -1,0 +1,196 @@
+//! A client of HTTP/2: one stream of its connection.
+
+use std::{
+    future::poll_fn,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::{Buf, Bytes};
+use h2::{Reason, RecvStream, SendStream, server::SendResponse};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
+use tokio::time::timeout;
+
+use super::{ClientError, LocalResponse};
+use crate::{
+    http1::{BodyLength, Trailers},
+    proxy::{connection::http2::StreamTracker, message::Part, response_head::ResponseHead},
+};
+
+/// A stream of a client.
+#[expect(clippy::struct_excessive_bools, reason = "each is about another part of the exchange, in any combination")]
+#[derive(Debug)]
+pub(in crate::proxy) struct Http2Client {
+    receive: RecvStream,
+    respond: SendResponse<Bytes>,
+    /// Of the response, once its head has been sent.
+    send: Option<SendStream<Bytes>>,
+    part: Bytes,
+    complete: bool,
+    /// The response's head has ended it.
+    ended: bool,
+    streams: Arc<StreamTracker>,
+    write_timeout: Duration,
+    /// The request is a call of gRPC.
+    pub(super) is_grpc: bool,
+    reset_noted: bool,
+    pub(super) received: u64,
+}
+
+impl Http2Client {
+    pub(in crate::proxy) fn new(
+        receive: RecvStream,
+        respond: SendResponse<Bytes>,
+        streams: Arc<StreamTracker>,
+        write_timeout: Duration,
+        is_grpc: bool,
+    ) -> Self {
+        let complete = receive.is_end_stream();
+        Self {
+            receive,
+            respond,
+            send: None,
+            part: Bytes::new(),
+            complete,
+            ended: false,
+            streams,
+            write_timeout,
+            is_grpc,
+            reset_noted: false,
+            received: 0,
+        }
+    }
+
+    pub(super) fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<Part, ClientError>> {
+        loop {
+            if !self.part.is_empty() {
+                return Poll::Ready(Ok(Part::Data));
+            }
+            if self.complete {
+                return Poll::Ready(Ok(Part::Complete));
+            }
+            match ready!(self.receive.poll_data(cx)) {
+                Some(Ok(part)) => self.part = part,
+                Some(Err(_)) => return Poll::Ready(Err(ClientError::Gone)),
+                None => {
+                    ready!(self.receive.poll_trailers(cx)).map_err(|_| ClientError::Gone)?;
+                    self.complete = true;
+                }
+            }
+        }
+    }
+
+    pub(super) fn part(&self) -> &[u8] {
+        &self.part
+    }
+
+    pub(super) fn consume(&mut self, length: usize) {
+        self.received += length as u64;
+        self.part.advance(length);
+        // It fails only for what was never received.
+        drop(self.receive.flow_control().release_capacity(length));
+    }
+
+    pub(super) fn is_request_complete(&self) -> bool {
+        self.complete && self.part.is_empty()
+    }
+
+    pub(super) fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.send {
+            Some(send) => send.poll_reset(cx).map(drop),
+            None => self.respond.poll_reset(cx).map(drop),
+        }
+    }
+
+    pub(super) fn send_informational(&mut self, head: ResponseHead<'_>) {
+        // A 100 answers an expectation, which is not sent on (RFC 9110 section 10.1.1).
+        if head.status != StatusCode::CONTINUE {
+            // Where it fails the stream is over, which whatever comes next will tell.
+            drop(self.respond.send_informational(head.to_http2(BodyLength::None)));
+        }
+    }
+
+    pub(super) fn send_head(&mut self, head: ResponseHead<'_>, length: BodyLength) -> Result<(), ClientError> {
+        self.begin(head.to_http2(length), matches!(length, BodyLength::None | BodyLength::Known(0)))
+    }
+
+    fn begin(&mut self, head: Response<()>, end: bool) -> Result<(), ClientError> {
+        self.send = Some(self.respond.send_response(head, end).map_err(|_| ClientError::Gone)?);
+        self.ended = end;
+        Ok(())
+    }
+
+    pub(super) fn poll_send(&mut self, cx: &mut Context<'_>, part: &[u8]) -> Poll<Result<usize, ClientError>> {
+        let Some(stream) = self.send.as_mut().filter(|_| !self.ended) else { return Poll::Ready(Err(ClientError::Gone)) };
+        stream.reserve_capacity(part.len());
+        loop {
+            let length = stream.capacity().min(part.len());
+            if length > 0 {
+                let sent = stream.send_data(Bytes::copy_from_slice(&part[..length]), false);
+                return Poll::Ready(sent.map(|()| length).map_err(|_| ClientError::Gone));
+            }
+            match ready!(stream.poll_capacity(cx)) {
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return Poll::Ready(Err(ClientError::Gone)),
+            }
+        }
+    }
+
+    pub(super) fn finish(&mut self, trailers: Option<&Trailers>) -> Result<(), ClientError> {
+        let Some(stream) = self.send.as_mut().filter(|_| !self.ended) else { return Ok(()) };
+        self.ended = true;
+        let trailers: HeaderMap = trailers.into_iter().flat_map(Trailers::iter).filter_map(field).collect();
+        let ended = if trailers.is_empty() { stream.send_data(Bytes::new(), true) } else { stream.send_trailers(trailers) };
+        ended.map_err(|_| ClientError::Gone)
+    }
+
+    /// Resets the stream, so that what was sent is not taken for the whole response.
+    pub(super) fn break_off(&mut self, reason: Reason) {
+        match &mut self.send {
+            Some(send) => send.send_reset(reason),
+            None => self.respond.send_reset(reason),
+        }
+    }
+
+    /// Resolves when the client resets the stream.
+    pub(in crate::proxy) async fn reset(&mut self) {
+        poll_fn(|cx| self.poll_reset(cx)).await;
+    }
+
+    /// The client has given the request up. Counted once.
+    pub(super) fn note_reset(&mut self) {
+        if !self.reset_noted {
+            self.reset_noted = true;
+            self.streams.reset_by_peer();
+        }
+    }
+
+    pub(super) async fn respond(&mut self, method: &Method, response: LocalResponse) -> Result<(), ClientError> {
+        let LocalResponse { status, fields, content_length, body } = response;
+        let mut head = Response::new(());
+        *head.status_mut() = status;
+        head.headers_mut().extend(fields);
+        // Of a connection of HTTP/1 (RFC 9113 section 8.2.2).
+        head.headers_mut().remove(header::UPGRADE);
+        // A response of gRPC has none, nor has one that never has a body.
+        let is_grpc = head.headers().contains_key("grpc-status");
+        if status != StatusCode::NO_CONTENT && !is_grpc {
+            let length = content_length.unwrap_or(body.len() as u64);
+            head.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+        }
+        let mut rest = if *method == Method::HEAD { Bytes::new() } else { body };
+        self.begin(head, rest.is_empty())?;
+        let write_timeout = self.write_timeout;
+        while !rest.is_empty() {
+            let sent = timeout(write_timeout, poll_fn(|cx| self.poll_send(cx, &rest)));
+            let length = sent.await.map_err(|_| ClientError::Gone)??;
+            rest.advance(length);
+        }
+        self.finish(None)
+    }
+}
+
+fn field((name, value): (&[u8], &[u8])) -> Option<(HeaderName, HeaderValue)> {
+    Some((HeaderName::from_bytes(name).ok()?, HeaderValue::from_bytes(value).ok()?))
+}

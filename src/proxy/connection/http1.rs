@@ -1,0 +1,240 @@
+//! One client's connection of HTTP/1: request after request, each head read under a deadline.
+//!
+//! Must stay true: what is forwarded is read from the very bytes that the gate decided on; a connection whose framing is in doubt
+//! ends; nobody holds a place here by sending slowly or by reading nothing.
+
+use std::{
+    net::IpAddr,
+    pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use tokio::{
+    io::AsyncReadExt,
+    time::{Instant, Sleep, sleep, sleep_until},
+};
+
+use super::ConnectionService;
+use crate::{
+    gate::Decision,
+    http1::BodyLength,
+    policy::{HttpVersion, head},
+    proxy::{
+        access_record::Timing,
+        client::{Client, Http1Client, RequestFraming},
+        serve::{DecidedRequest, body_length, serve},
+        snapshot::{Limits, Snapshot},
+        socket::Socket,
+        upstream::session::Connections,
+    },
+};
+
+/// What is read at first; grows only for longer heads.
+const FIRST_READ: usize = 2048;
+/// How long a connection on which nothing was asked yet is kept open after the stop: more than a round trip of a phone.
+const FIRST_REQUEST_GRACE: Duration = Duration::from_millis(500);
+
+/// Why no head was read.
+enum NoHead {
+    /// The client has gone, has been silent too long between requests, or menshen is stopping.
+    Over,
+    /// The head is late or too long; say so and end.
+    Reject(&'static str),
+}
+
+/// A head on which the gate has decided.
+struct DecidedHead {
+    decision: Decision,
+    timing: Timing,
+    snapshot: Arc<Snapshot>,
+}
+
+/// How a head is waited for.
+struct HeadWait {
+    limits: Limits,
+    /// For its first byte. From there the header timeout runs, however the bytes dribble in.
+    patience: Duration,
+}
+
+/// Serves a connection to its end. `peer`: `None` on a Unix socket.
+pub(in crate::proxy) async fn serve_connection(
+    service: &ConnectionService,
+    connections: &Connections,
+    socket: Socket,
+    peer: Option<IpAddr>,
+) {
+    let is_tls = socket.is_tls();
+    let mut client = Http1Client::new(socket);
+    let mut stop = service.stop.clone();
+    let is_new = AtomicBool::new(true);
+    let mut stopped = pin!(async {
+        // An error says that the server is gone, which is a stop too.
+        drop(stop.wait_for(|stop| *stop).await);
+        // A client that has just connected is about to ask: its request may be on its way already.
+        if is_new.load(Ordering::Relaxed) {
+            sleep(FIRST_REQUEST_GRACE).await;
+        }
+    });
+    let mut timer = pin!(sleep_until(Instant::now()));
+    let limits = service.limits();
+    let mut wait = HeadWait { limits, patience: limits.header_timeout };
+    let mut served = 0;
+    loop {
+        let head = read_head(service, &mut client, peer, &wait, timer.as_mut(), stopped.as_mut()).await;
+        served += 1;
+        is_new.store(false, Ordering::Relaxed);
+        let last = served >= wait.limits.keepalive_requests || *service.closing.borrow();
+        let request = match head {
+            Err(NoHead::Over) => return,
+            Err(NoHead::Reject(detail)) => malformed(service, &mut client, peer, detail),
+            Ok(head) => begin(&mut client, head, last, is_tls),
+        };
+        // Few connections serve a request at a time, and each would have the room for it in its own task.
+        Box::pin(serve(service, connections, &mut Client::Http1(&mut client), request, timer.as_mut())).await;
+        if !client.is_reusable() || last {
+            break;
+        }
+        let limits = service.limits();
+        wait = HeadWait { limits, patience: limits.keepalive_timeout };
+    }
+    client.close().await;
+}
+
+/// Begins with a request whose head is there.
+fn begin(client: &mut Http1Client, head: DecidedHead, last: bool, is_tls: bool) -> DecidedRequest {
+    let DecidedHead { decision, timing, snapshot } = head;
+    let framing = decision.framing().copied();
+    let version = framing.map_or(HttpVersion::Http11, |framing| framing.version);
+    let request = match &decision {
+        Decision::Forward(admitted) => Some(&admitted.forward),
+        _ => None,
+    };
+    let bytes = match framing {
+        // Where it ends is in doubt, so nothing is read on.
+        None => {
+            client.begin(0, RequestFraming::last(version));
+            Bytes::new()
+        }
+        Some(framing) => client.begin(
+            framing.head_len,
+            RequestFraming {
+                version,
+                body: body_length(framing.body),
+                keep_alive: framing.keep_alive && !last,
+                expects_continue: framing.expects_continue,
+                takes_trailers: request.is_some_and(|request| request.trailers),
+            },
+        ),
+    };
+    let context = ConnectionService::context(snapshot, timing, Some(&decision), version);
+    DecidedRequest { decision, context, head: bytes, is_tls }
+}
+
+/// The rejection of a head that never became one, which ends the connection.
+fn malformed(
+    service: &ConnectionService,
+    client: &mut Http1Client,
+    peer: Option<IpAddr>,
+    detail: &'static str,
+) -> DecidedRequest {
+    let snapshot = service.current.load_full();
+    let ids = head::raw_values(client.input(), "x-request-id");
+    let decision = Decision::Reject(Box::new(snapshot.gate.malformed(detail, peer, ids)));
+    client.begin(0, RequestFraming::last(HttpVersion::Http11));
+    let context = ConnectionService::context(snapshot, service.timing(), Some(&decision), HttpVersion::Http11);
+    DecidedRequest { decision, context, head: Bytes::new(), is_tls: false }
+}
+
+/// Reads until a head is there and decided on.
+async fn read_head(
+    service: &ConnectionService,
+    client: &mut Http1Client,
+    peer: Option<IpAddr>,
+    wait: &HeadWait,
+    mut timer: Pin<&mut Sleep>,
+    mut stopped: Pin<&mut impl Future<Output = ()>>,
+) -> Result<DecidedHead, NoHead> {
+    let HeadWait { limits, patience } = *wait;
+    let (socket, input) = client.head_reader();
+    let mut until = Instant::now() + if input.is_empty() { patience } else { limits.header_timeout };
+    let mut looked_at = 0;
+    loop {
+        if input.len() > looked_at {
+            // What begins like no method (TLS, for one) never becomes a head, so it is rejected before it is whole.
+            let hopeless = looked_at == 0 && !input[0].is_ascii_alphabetic();
+            if hopeless || head::may_be_complete(input, looked_at) {
+                let snapshot = service.current.load_full();
+                let (decision, timing) = service.decide(&snapshot, |now| snapshot.gate.decide_http1(input, peer, now));
+                if let Some(decision) = decision {
+                    return if decision.head_len().is_some_and(|length| length > limits.max_header_bytes) {
+                        Err(NoHead::Reject("The request head is too long."))
+                    } else {
+                        Ok(DecidedHead { decision, timing, snapshot })
+                    };
+                }
+            }
+            if input.len() > limits.max_header_bytes {
+                return Err(NoHead::Reject("The request head is too long."));
+            }
+            looked_at = input.len();
+        }
+        let first = input.is_empty();
+        if first && input.capacity() > 0 {
+            // An idle connection holds no memory for a head that may never come.
+            *input = BytesMut::new();
+        }
+        let late = if first { NoHead::Over } else { NoHead::Reject("The request head did not arrive in time.") };
+        match in_time(socket.readable(), until, timer.as_mut(), stopped.as_mut(), first).await {
+            Some(Ok(())) => {}
+            Some(Err(_)) | None => return Err(late),
+        }
+        input.reserve(FIRST_READ);
+        // There at once, but for a TLS record that has not come whole.
+        match in_time(socket.read_buf(input), until, timer.as_mut(), stopped.as_mut(), first).await {
+            None => return Err(late),
+            Some(Ok(0) | Err(_)) => return Err(NoHead::Over),
+            Some(Ok(_)) if first => until = Instant::now() + limits.header_timeout,
+            Some(Ok(_)) => {}
+        }
+    }
+}
+
+/// The result of the work. `None`: the time is over, or menshen stops and no request has begun.
+async fn in_time<T>(
+    work: impl Future<Output = T>,
+    until: Instant,
+    mut timer: Pin<&mut Sleep>,
+    mut stopped: Pin<&mut impl Future<Output = ()>>,
+    idle: bool,
+) -> Option<T> {
+    // The timer is moved only when it goes off early or stands too late: on a busy connection that is almost never.
+    if timer.deadline() > until {
+        timer.as_mut().reset(until);
+    }
+    let mut work = pin!(work);
+    loop {
+        tokio::select! {
+            biased;
+            done = work.as_mut() => return Some(done),
+            () = timer.as_mut() => {
+                if Instant::now() >= until {
+                    return None;
+                }
+                timer.as_mut().reset(until);
+            }
+            () = stopped.as_mut(), if idle => return None,
+        }
+    }
+}
+
+impl RequestFraming {
+    /// Of a request after which its connection ends, because its end is in doubt.
+    const fn last(version: HttpVersion) -> Self {
+        Self { version, body: BodyLength::None, keep_alive: false, expects_continue: false, takes_trailers: false }
+    }
+}

@@ -1,0 +1,245 @@
+//! HTTP/2 of clients: one connection, many streams, each a request like any other.
+//!
+//! The h2 library speaks the protocol and bounds what a client can make it hold: open streams, the bytes of a header list and
+//! its CONTINUATION frames, streams that are reset before anybody has looked at them, its own resets for malformed frames,
+//! empty frames, and windows of bodies. Here are the bounds of what it lets through: malformed and reset requests, idle
+//! connections, and the end of a connection, which loses no request (GOAWAY, RFC 9113 section 6.8).
+//!
+//! Must stay true: each stream has one decision and one response; trailers of a client go nowhere.
+
+use std::{
+    net::IpAddr,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use h2::{
+    Reason, RecvStream,
+    server::{Builder, SendResponse},
+};
+use http::{HeaderValue, Request};
+use tokio::{
+    sync::Notify,
+    time::{sleep, sleep_until, timeout},
+};
+
+use super::ConnectionService;
+use crate::{
+    gate::Decision,
+    policy::{Http2Head, HttpVersion},
+    proxy::{
+        client::{Client, Http2Client},
+        grpc,
+        serve::{DecidedRequest, serve},
+        snapshot::{Limits, Snapshot},
+        socket::Socket,
+        upstream::session::Connections,
+    },
+    types::Timestamp,
+};
+
+/// What every HTTP/2 connection begins with (RFC 9113 section 3.4).
+pub(in crate::proxy) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// How long a client may take to leave, once it was told to and has no request open.
+const LINGER: Duration = Duration::from_secs(2);
+/// Malformed requests on one connection before it ends. They cost work and come from nobody honest.
+const MAX_MALFORMED: u32 = 32;
+/// Requests on one connection that the client reset, before it ends, if they are most of all. Each costs a connection to the backend
+/// (CVE-2023-44487 in small).
+const MAX_RESET: u32 = 100;
+/// Bytes of a body that one stream may send before they are taken from it (RFC 9113 section 5.2). A connection may send as many for
+/// each of its streams, so that a body which its backend does not take holds up no other.
+const STREAM_WINDOW: u32 = 128 * 1024;
+/// Largest window that there is (RFC 9113 section 6.9.1).
+const MAX_WINDOW: u32 = (1 << 31) - 1;
+/// Bytes of a response that wait in memory for one stream.
+const SEND_BUFFER: usize = 64 * 1024;
+
+/// The streams of one connection.
+#[derive(Debug, Default)]
+pub(in crate::proxy) struct StreamTracker {
+    open: AtomicUsize,
+    drained: Notify,
+    reset: AtomicU32,
+    malformed: AtomicU32,
+}
+
+impl StreamTracker {
+    /// The client has given up a request.
+    pub(in crate::proxy) fn reset_by_peer(&self) {
+        self.reset.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Resolves when no stream has been open for `patience`.
+    async fn idle(&self, patience: Duration) {
+        while self.open.load(Ordering::Acquire) > 0 {
+            self.drained.notified().await;
+        }
+        sleep(patience).await;
+    }
+}
+
+/// One stream; counted until dropped.
+struct StreamGuard(Arc<StreamTracker>);
+
+impl StreamGuard {
+    fn new(streams: &Arc<StreamTracker>) -> Self {
+        streams.open.fetch_add(1, Ordering::AcqRel);
+        Self(streams.clone())
+    }
+}
+
+impl Drop for StreamGuard {
+    fn drop(&mut self) {
+        if self.0.open.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.drained.notify_one();
+        }
+    }
+}
+
+/// A request of a stream, and the way to respond to it.
+type Accepted = Result<(Request<RecvStream>, SendResponse<Bytes>), h2::Error>;
+
+/// What comes next on a connection.
+#[expect(clippy::large_enum_variant, reason = "lives on the stack for one turn of a loop")]
+enum Next {
+    Stream(Option<Accepted>),
+    /// menshen stops, or wants clients elsewhere.
+    Leave,
+    /// No request for longer than a client may wait.
+    Idle,
+}
+
+/// Serves a connection to its end. `peer`: `None` on a Unix socket.
+/// `worker`: the one that serves it.
+pub(in crate::proxy) async fn serve_connection(
+    service: Arc<ConnectionService>,
+    worker: usize,
+    socket: Socket,
+    peer: Option<IpAddr>,
+) {
+    let limits = service.limits();
+    let is_tls = socket.is_tls();
+    let Ok(Ok(mut connection)) = timeout(limits.header_timeout, options(&limits).handshake::<_, Bytes>(socket)).await else {
+        return;
+    };
+    let streams = Arc::new(StreamTracker::default());
+    let (mut closing, mut stop) = (service.closing.clone(), service.stop.clone());
+    let mut served = 0_u32;
+    // How many had been served when the client was told to leave.
+    let mut left_at = None;
+    let mut patience = limits.header_timeout;
+    loop {
+        // An error of the watches says that the server is gone, which is a stop too.
+        let next = tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop), if left_at.is_none() => Next::Leave,
+            // A client that comes while menshen wants to go is served once: none is sent away unheard.
+            _ = closing.wait_for(|closing| *closing), if left_at.is_none() && served > 0 => Next::Leave,
+            accepted = connection.accept() => Next::Stream(accepted),
+            () = streams.idle(patience) => Next::Idle,
+        };
+        let leave = match next {
+            Next::Stream(Some(Err(_)) | None) => return,
+            Next::Stream(Some(Ok((request, respond)))) => {
+                served = served.saturating_add(1);
+                let (service, guard) = (service.clone(), StreamGuard::new(&streams));
+                tokio::spawn(async move {
+                    let connections = &service.connections[worker];
+                    serve_stream(&service, connections, request, respond, peer, is_tls, &guard.0).await;
+                });
+                served >= limits.keepalive_requests
+            }
+            Next::Idle if left_at.is_some() => return,
+            Next::Leave | Next::Idle => true,
+        };
+        let reset = streams.reset.load(Ordering::Relaxed);
+        if streams.malformed.load(Ordering::Relaxed) >= MAX_MALFORMED || reset >= MAX_RESET && reset > served / 2 {
+            service.metrics.http2_connections_cut.inc();
+            connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+            // Once, so that what is left of it is sent.
+            drop(timeout(LINGER, connection.accept()).await);
+            return;
+        }
+        match left_at {
+            None if leave => {
+                connection.graceful_shutdown();
+                left_at = Some(served);
+            }
+            // One that goes on although it was told to leave is not waited for.
+            Some(at) if served - at > limits.http2_streams => return,
+            None | Some(_) => {}
+        }
+        patience = if left_at.is_some() { LINGER } else { service.limits().keepalive_timeout };
+    }
+}
+
+/// The limits of one connection, of those that the library keeps.
+fn options(limits: &Limits) -> Builder {
+    let mut options = Builder::new();
+    let head = u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX);
+    options
+        // The library counts 32 bytes for each field besides (RFC 9113 section 6.5.2); what passes here is measured again.
+        .max_header_list_size(head.saturating_add(32 * 100))
+        .max_concurrent_streams(limits.http2_streams)
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(STREAM_WINDOW.saturating_mul(limits.http2_streams).min(MAX_WINDOW))
+        .max_send_buffer_size(SEND_BUFFER);
+    options
+}
+
+/// Serves one request.
+async fn serve_stream(
+    service: &ConnectionService,
+    connections: &Connections,
+    request: Request<RecvStream>,
+    respond: SendResponse<Bytes>,
+    peer: Option<IpAddr>,
+    is_tls: bool,
+    streams: &Arc<StreamTracker>,
+) {
+    let snapshot = service.current.load_full();
+    let (request, receive) = request.into_parts();
+    let ends_stream = receive.is_end_stream();
+    let ((decision, head), timing) =
+        service.decide(&snapshot, |now| decide(&snapshot, &request, ends_stream, peer, now, streams));
+    let is_grpc = grpc::is_grpc(&request.method, &request.headers);
+    drop(request);
+    let context = ConnectionService::context(snapshot, timing, Some(&decision), HttpVersion::Http2);
+    let write_timeout = context.snapshot.limits.body_timeout;
+    let mut client = Http2Client::new(receive, respond, streams.clone(), write_timeout, is_grpc);
+    let mut timer = pin!(sleep_until(timing.start + write_timeout));
+    let request = DecidedRequest { decision, context, head, is_tls };
+    serve(service, connections, &mut Client::Http2(&mut client), request, timer.as_mut()).await;
+}
+
+/// The gate's decision, and the bytes that its ranges are in.
+fn decide(
+    snapshot: &Snapshot,
+    request: &http::request::Parts,
+    ends_stream: bool,
+    peer: Option<IpAddr>,
+    now: Timestamp,
+    streams: &StreamTracker,
+) -> (Decision, Bytes) {
+    let malformed = |detail| {
+        let ids = request.headers.get_all("x-request-id").iter().map(HeaderValue::as_bytes);
+        (Decision::Reject(Box::new(snapshot.gate.malformed(detail, peer, ids))), Bytes::new())
+    };
+    let head = match Http2Head::new(request, ends_stream) {
+        Ok(head) => head,
+        Err(detail) => {
+            streams.malformed.fetch_add(1, Ordering::Relaxed);
+            return malformed(detail);
+        }
+    };
+    if head.http1_len() > snapshot.limits.max_header_bytes {
+        return malformed("The request head is too long.");
+    }
+    (snapshot.gate.decide_http2(&head, peer, now), head.bytes().clone())
+}

@@ -1,0 +1,430 @@
+//! Both messages of an exchange at once: the request's body up, the response's head, body and trailers down.
+//!
+//! One task does both, a step of one and a step of the other in turn, so neither waits for the other: a backend may respond before it
+//! has read, a client may read while it still sends. What a side does not take is not read from the other.
+//!
+//! Must stay true: what there is goes on at once, and nothing is held back while something is waited for; whoever leaves is noticed,
+//! whichever side waits; each wait has an end.
+
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use h2::Reason;
+use http::StatusCode;
+use tokio::time::{Instant, Sleep};
+
+use super::{
+    super::{
+        client::{Client, ClientError},
+        connection_tracker::{LINGER_TIMEOUT, MIN_BODY_RATE},
+        failure::{ExchangeError, Failure},
+        message::Part,
+        streams::{CloseReason, Kind, LONG, OpenStream},
+        upstream::{
+            Backend,
+            session::{HeadEvent, UpstreamSession},
+        },
+    },
+    Exchange,
+};
+use crate::http1::BodyLength;
+
+/// How often it is looked whether a client is still there whose body is not read because the backend takes none of it.
+const DEPARTURE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
+
+/// How both messages ended.
+pub(super) enum RelayEnd {
+    /// The response is whole.
+    Complete,
+    /// The backend has agreed to a WebSocket. The client has not been told.
+    Upgraded,
+    /// It had to end in the middle: nobody is signed in with its session any more, for one.
+    Closed(CloseReason),
+    Failed(ExchangeError),
+}
+
+/// Where the request is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Upload {
+    /// Its body comes, and goes on.
+    Body,
+    /// All of it has come.
+    Flushing,
+    /// All of it has gone on. The client is watched.
+    Complete,
+    /// The backend takes no more of it.
+    Stopped,
+}
+
+/// Where the response is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Download {
+    Head,
+    Body,
+    Flushing,
+    Complete,
+}
+
+/// What a step came to.
+enum Step {
+    Moved,
+    /// Nothing, until this side does something.
+    Waits(Side),
+    Ends(RelayEnd),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Client,
+    Backend,
+    /// There is nothing left to do.
+    Neither,
+}
+
+/// An exchange under way.
+pub(super) struct Relay<'r, 'c> {
+    exchange: Exchange<'r>,
+    client: &'r mut Client<'c>,
+    session: &'r mut UpstreamSession,
+    backend: &'r Backend,
+    upload: Upload,
+    download: Download,
+    /// A call of gRPC on a backend that speaks it: either side may be silent for long.
+    is_call: bool,
+    /// Of the response that the client was sent.
+    status: Option<StatusCode>,
+    /// Bytes of its body.
+    sent: u64,
+    /// When its head came.
+    head_at: Option<Instant>,
+    /// When something last went on.
+    active_at: Instant,
+    /// When the response was whole.
+    responded_at: Option<Instant>,
+    /// It is registered among the open streams.
+    stream: Option<OpenStream>,
+}
+
+impl<'r, 'c> Relay<'r, 'c> {
+    pub(super) fn new(
+        exchange: Exchange<'r>,
+        client: &'r mut Client<'c>,
+        session: &'r mut UpstreamSession,
+        backend: &'r Backend,
+    ) -> Self {
+        let is_call = session.is_http2() && client.is_grpc();
+        Self {
+            exchange,
+            client,
+            session,
+            backend,
+            upload: Upload::Body,
+            download: Download::Head,
+            is_call,
+            status: None,
+            sent: 0,
+            head_at: None,
+            active_at: exchange.context.timing.start,
+            responded_at: None,
+            stream: None,
+        }
+    }
+
+    /// Status of the response that the client was sent, microseconds until its head came, and bytes of its body.
+    pub(super) fn sent(&self) -> (Option<StatusCode>, Option<u64>, u64) {
+        let waited = self.head_at.map(|at| at.duration_since(self.exchange.context.timing.start));
+        (self.status, waited.map(|waited| u64::try_from(waited.as_micros()).unwrap_or(u64::MAX)), self.sent)
+    }
+
+    pub(super) async fn run(&mut self, mut timer: Pin<&mut Sleep>) -> RelayEnd {
+        let end = poll_fn(|cx| self.poll(cx, timer.as_mut())).await;
+        match &end {
+            RelayEnd::Failed(error) => {
+                let is_backends =
+                    !matches!(error.failure, Failure::ClientGone | Failure::ClientSlow | Failure::ClientMalformed);
+                if is_backends && self.status.is_none() && !error.is_unprocessed {
+                    self.backend.health.failed();
+                }
+                if error.failure == Failure::Timeout
+                    && let Some(stream) = &self.stream
+                {
+                    stream.end(CloseReason::Idle);
+                }
+            }
+            RelayEnd::Closed(_) => self.client.break_off(Reason::CANCEL),
+            RelayEnd::Complete | RelayEnd::Upgraded => {}
+        }
+        end
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, timer: Pin<&mut Sleep>) -> Poll<RelayEnd> {
+        let (mut upload, mut download) = (None, None);
+        let mut moved = false;
+        while upload.is_none() || download.is_none() {
+            if upload.is_none() {
+                match self.poll_upload(cx) {
+                    Step::Moved => moved = true,
+                    Step::Waits(side) => upload = Some(side),
+                    Step::Ends(end) => return Poll::Ready(end),
+                }
+            }
+            if download.is_none() {
+                match self.poll_download(cx) {
+                    Step::Moved => moved = true,
+                    Step::Waits(side) => download = Some(side),
+                    Step::Ends(end) => return Poll::Ready(end),
+                }
+            }
+            if self.download == Download::Complete && self.has_ended() {
+                return Poll::Ready(RelayEnd::Complete);
+            }
+        }
+        self.wait(cx, timer, moved, upload.unwrap_or(Side::Neither), download.unwrap_or(Side::Neither))
+    }
+
+    /// Whether nothing more is done for a request whose response is whole.
+    fn has_ended(&self) -> bool {
+        match self.upload {
+            Upload::Complete | Upload::Stopped => true,
+            // A client that waits for a 100 has its final response, and sends no body.
+            Upload::Body => self.client.awaits_continue(),
+            Upload::Flushing => false,
+        }
+    }
+
+    fn poll_upload(&mut self, cx: &mut Context<'_>) -> Step {
+        match self.upload {
+            Upload::Body => match self.client.poll_part(cx) {
+                Poll::Pending => match self.session.poll_flush(cx) {
+                    Poll::Ready(Err(error)) => self.stop_upload(&error),
+                    Poll::Ready(Ok(())) | Poll::Pending => Step::Waits(Side::Client),
+                },
+                Poll::Ready(Ok(Part::Data)) => match self.session.poll_send(cx, self.client.part()) {
+                    Poll::Pending => self.watch(cx, Side::Backend),
+                    Poll::Ready(Ok(length)) => {
+                        self.client.consume(length);
+                        Step::Moved
+                    }
+                    Poll::Ready(Err(error)) => self.stop_upload(&error),
+                },
+                Poll::Ready(Ok(Part::Complete)) => match self.session.finish() {
+                    Ok(()) => {
+                        self.upload = Upload::Flushing;
+                        Step::Moved
+                    }
+                    Err(error) => self.stop_upload(&error),
+                },
+                Poll::Ready(Err(error)) => Step::Ends(RelayEnd::Failed(error.into())),
+            },
+            Upload::Flushing => match self.session.poll_flush(cx) {
+                Poll::Pending => self.watch(cx, Side::Backend),
+                Poll::Ready(Ok(())) => {
+                    self.upload = Upload::Complete;
+                    Step::Moved
+                }
+                Poll::Ready(Err(error)) => self.stop_upload(&error),
+            },
+            Upload::Complete | Upload::Stopped => self.watch(cx, Side::Neither),
+        }
+    }
+
+    /// The backend takes no more. It may have responded before, or may be about to.
+    fn stop_upload(&mut self, _: &ExchangeError) -> Step {
+        self.upload = Upload::Stopped;
+        Step::Moved
+    }
+
+    /// Notices when the client leaves while something else is waited for.
+    fn watch(&mut self, cx: &mut Context<'_>, side: Side) -> Step {
+        match self.client.poll_gone(cx) {
+            Poll::Ready(()) => Step::Ends(RelayEnd::Failed(ClientError::Gone.into())),
+            Poll::Pending => Step::Waits(side),
+        }
+    }
+
+    fn poll_download(&mut self, cx: &mut Context<'_>) -> Step {
+        match self.download {
+            Download::Head => match self.session.poll_head(cx) {
+                Poll::Pending => self.flush(cx),
+                Poll::Ready(Err(error)) => Step::Ends(RelayEnd::Failed(error)),
+                Poll::Ready(Ok(event)) => self.take_head(event),
+            },
+            Download::Body => match self.session.poll_part(cx) {
+                Poll::Pending => self.flush(cx),
+                Poll::Ready(Err(error)) => {
+                    // What came before goes; that it is not all, the end says.
+                    let _ = self.client.poll_flush(cx);
+                    Step::Ends(RelayEnd::Failed(error))
+                }
+                Poll::Ready(Ok(Part::Data)) => match self.client.poll_send(cx, self.session.part()) {
+                    Poll::Pending => Step::Waits(Side::Client),
+                    Poll::Ready(Ok(length)) => {
+                        self.session.consume(length);
+                        self.sent += length as u64;
+                        Step::Moved
+                    }
+                    Poll::Ready(Err(error)) => Step::Ends(RelayEnd::Failed(error.into())),
+                },
+                Poll::Ready(Ok(Part::Complete)) => self.finish(),
+            },
+            Download::Flushing => match self.client.poll_flush(cx) {
+                Poll::Pending => Step::Waits(Side::Client),
+                Poll::Ready(Ok(())) => {
+                    self.download = Download::Complete;
+                    Step::Moved
+                }
+                Poll::Ready(Err(error)) => Step::Ends(RelayEnd::Failed(error.into())),
+            },
+            Download::Complete => Step::Waits(Side::Neither),
+        }
+    }
+
+    /// Holds nothing back from the client while the backend is waited for.
+    fn flush(&mut self, cx: &mut Context<'_>) -> Step {
+        match self.client.poll_flush(cx) {
+            Poll::Ready(Err(error)) => Step::Ends(RelayEnd::Failed(error.into())),
+            Poll::Ready(Ok(())) | Poll::Pending => Step::Waits(Side::Backend),
+        }
+    }
+
+    fn take_head(&mut self, event: HeadEvent) -> Step {
+        let Some(head) = self.session.head() else {
+            return Step::Ends(RelayEnd::Failed(ExchangeError::new(Failure::InvalidResponse, "there is no head")));
+        };
+        let length = match event {
+            HeadEvent::Upgraded => {
+                self.backend.health.answered();
+                return Step::Ends(RelayEnd::Upgraded);
+            }
+            HeadEvent::Informational => {
+                self.client.send_informational(head);
+                return Step::Moved;
+            }
+            HeadEvent::Final(length) => length,
+        };
+        self.backend.health.answered();
+        self.head_at = Some(Instant::now());
+        self.status = Some(head.status);
+        if self.stream.is_none() && head.is_event_stream() {
+            self.stream = Some(self.exchange.register(Kind::Events));
+        }
+        if let Err(error) = self.client.send_head(head, length, self.session.reads_on()) {
+            return Step::Ends(RelayEnd::Failed(error.into()));
+        }
+        if length == BodyLength::None { self.finish() } else { self.download_body() }
+    }
+
+    fn download_body(&mut self) -> Step {
+        self.download = Download::Body;
+        Step::Moved
+    }
+
+    /// The response has come to its end.
+    fn finish(&mut self) -> Step {
+        let trailers = self.session.take_trailers();
+        let trailers = trailers.and_then(|trailers| self.session.head()?.end_to_end_trailers(trailers));
+        match self.client.finish(trailers.as_ref()) {
+            Ok(()) => {
+                self.download = Download::Flushing;
+                Step::Moved
+            }
+            Err(error) => Step::Ends(RelayEnd::Failed(error.into())),
+        }
+    }
+
+    /// Both sides wait: when that has to end.
+    fn wait(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut timer: Pin<&mut Sleep>,
+        moved: bool,
+        upload: Side,
+        download: Side,
+    ) -> Poll<RelayEnd> {
+        let now = Instant::now();
+        if self.download == Download::Complete {
+            self.responded_at.get_or_insert(now);
+        }
+        if moved {
+            self.active_at = now;
+            if self.is_too_slow(now) {
+                return Poll::Ready(failed(Failure::ClientSlow, "the body comes too slowly"));
+            }
+        }
+        if self.stream.is_none() && self.long_at().is_some_and(|at| now >= at) {
+            self.stream = Some(self.exchange.register(if self.is_call { Kind::Call } else { Kind::Answer }));
+        }
+        if let Some(Poll::Ready(reason)) = self.stream.as_ref().map(|stream| stream.poll_closed(cx)) {
+            return Poll::Ready(RelayEnd::Closed(reason));
+        }
+        loop {
+            let now = Instant::now();
+            let (due, failure) = self.deadline(upload, download);
+            if now >= due {
+                return Poll::Ready(match failure {
+                    Some(failure) => failed(failure, "it took too long"),
+                    None => RelayEnd::Complete,
+                });
+            }
+            let mut wake = due;
+            if upload != Side::Client && !self.client.is_request_complete() {
+                if self.client.has_left() {
+                    return Poll::Ready(failed(Failure::ClientGone, "the client"));
+                }
+                wake = wake.min(now + DEPARTURE_CHECK_INTERVAL);
+            }
+            if self.stream.is_none() {
+                wake = self.long_at().map_or(wake, |at| wake.min(at));
+            }
+            // The timer is moved only when it goes off early or stands too late: on a busy connection that is almost never.
+            if timer.deadline() > wake || timer.is_elapsed() {
+                timer.as_mut().reset(wake);
+            }
+            if timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// From when on it counts as a stream.
+    fn long_at(&self) -> Option<Instant> {
+        let since = if self.is_call { Some(self.exchange.context.timing.start) } else { self.head_at };
+        since.map(|since| since + LONG)
+    }
+
+    /// A body may be as long as it likes, not as slow: one byte before each timeout would hold a place for ever.
+    fn is_too_slow(&self, now: Instant) -> bool {
+        let received = self.client.received();
+        let is_uploading = self.upload == Upload::Body && received > 0 && !self.is_call;
+        let allowed = self.exchange.context.snapshot.limits.body_timeout + Duration::from_secs(received / MIN_BODY_RATE);
+        is_uploading && now.duration_since(self.exchange.context.timing.start) > allowed
+    }
+
+    /// Until when the sides that are waited for may take, and what it is when they take longer. `None`: nothing went wrong.
+    fn deadline(&self, upload: Side, download: Side) -> (Instant, Option<Failure>) {
+        let snapshot = &self.exchange.context.snapshot;
+        let rule_timeout = self.exchange.admitted.forward.idle_timeout;
+        let body_timeout = snapshot.limits.body_timeout;
+        let upstreams = &snapshot.upstreams;
+        let (timeout, failure) = match (upload, download) {
+            // The rest of a request whose response is whole is waited for a moment, so that the connections can go on.
+            (_, Side::Neither) => (LINGER_TIMEOUT, None),
+            (_, Side::Client) => (body_timeout, Some(Failure::ClientGone)),
+            (Side::Client, Side::Backend) => {
+                let silence = rule_timeout.unwrap_or(upstreams.read_timeout());
+                (rule_timeout.unwrap_or_default().max(body_timeout).min(silence), Some(Failure::ClientSlow))
+            }
+            (Side::Backend, Side::Backend) => (upstreams.write_timeout(), Some(Failure::Timeout)),
+            (Side::Neither, Side::Backend) => (rule_timeout.unwrap_or(upstreams.read_timeout()), Some(Failure::Timeout)),
+        };
+        (self.responded_at.unwrap_or(self.active_at) + timeout, failure)
+    }
+}
+
+fn failed(failure: Failure, cause: &'static str) -> RelayEnd {
+    RelayEnd::Failed(ExchangeError::new(failure, cause))
+}

@@ -1,0 +1,216 @@
+//! HTTP/1 messages on a connection: reading and writing for the codec of [`crate::http1`], which does neither.
+//!
+//! Both hold what one turn of a relay needs and no more: a reader reads on only when its last part has been taken, and a writer
+//! gathers small parts and passes large ones on without a copy.
+
+use std::{
+    io::{self, IoSlice},
+    mem,
+    pin::{Pin, pin},
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+
+use crate::http1::{BodyDecoder, BodyEncoder, BodyEvent, BodyLength, Decoded, InvalidBody, Peer, Trailers};
+
+/// Bytes of a body that are read at once.
+const READ_SIZE: usize = 16 * 1024;
+/// Bytes up to which parts are gathered before they are written.
+const GATHER_SIZE: usize = 16 * 1024;
+
+/// What comes next of a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    /// Bytes, which [`MessageReader::part`] shows.
+    Data,
+    /// Its end. Trailers may have come with it.
+    Complete,
+}
+
+/// Why the rest of a body cannot be read.
+#[derive(Debug)]
+pub(super) enum ReadError {
+    /// The connection has ended or failed before the end of the body.
+    Closed,
+    /// The framing of the body is not valid.
+    Invalid,
+}
+
+impl From<InvalidBody> for ReadError {
+    fn from(error: InvalidBody) -> Self {
+        if matches!(error, InvalidBody::Incomplete) { Self::Closed } else { Self::Invalid }
+    }
+}
+
+/// Reads the bodies of one connection's messages.
+#[derive(Debug)]
+pub(super) struct MessageReader {
+    /// Bytes that were read and not taken. Behind the end of one message they belong to the next.
+    pub(super) input: BytesMut,
+    decoder: BodyDecoder,
+    /// Length of the part at the front of `input`.
+    part_len: usize,
+}
+
+impl MessageReader {
+    pub(super) fn new(input: BytesMut) -> Self {
+        Self { input, decoder: BodyDecoder::new(BodyLength::None, Peer::Client), part_len: 0 }
+    }
+
+    /// Begins with the body that follows a head which has been taken from the input.
+    pub(super) fn begin_body(&mut self, length: BodyLength, peer: Peer) {
+        (self.decoder, self.part_len) = (BodyDecoder::new(length, peer), 0);
+    }
+
+    pub(super) fn poll_part<R>(&mut self, io: &mut R, cx: &mut Context<'_>) -> Poll<Result<Part, ReadError>>
+    where
+        R: AsyncRead + Unpin + ?Sized,
+    {
+        loop {
+            if self.part_len > 0 {
+                return Poll::Ready(Ok(Part::Data));
+            }
+            let Decoded { skip, event } = self.decoder.decode(&self.input)?;
+            self.input.advance(skip);
+            match event {
+                BodyEvent::Data(length) => self.part_len = length,
+                BodyEvent::Complete => return Poll::Ready(Ok(Part::Complete)),
+                BodyEvent::NeedMore => match ready!(poll_fill(io, cx, &mut self.input)) {
+                    Ok(0) => {
+                        self.decoder.end_of_input()?;
+                        return Poll::Ready(Ok(Part::Complete));
+                    }
+                    Ok(_) => {}
+                    Err(_) => return Poll::Ready(Err(ReadError::Closed)),
+                },
+            }
+        }
+    }
+
+    /// The part that was read last, as far as it has not been taken.
+    pub(super) fn part(&self) -> &[u8] {
+        &self.input[..self.part_len]
+    }
+
+    /// So many bytes of the part have gone on.
+    pub(super) fn consume(&mut self, length: usize) {
+        self.decoder.take_data(length);
+        self.input.advance(length);
+        self.part_len -= length;
+    }
+
+    /// Whether the body has been read to its end.
+    pub(super) fn is_complete(&self) -> bool {
+        self.part_len == 0 && self.decoder.is_complete()
+    }
+
+    pub(super) fn take_trailers(&mut self) -> Option<Trailers> {
+        self.decoder.take_trailers()
+    }
+}
+
+/// Reads what there is. 0: the other side has ended.
+pub(super) fn poll_fill<R>(io: &mut R, cx: &mut Context<'_>, input: &mut BytesMut) -> Poll<io::Result<usize>>
+where
+    R: AsyncRead + Unpin + ?Sized,
+{
+    if input.capacity() - input.len() < READ_SIZE / 4 {
+        input.reserve(READ_SIZE);
+    }
+    pin!(io.read_buf(input)).poll(cx)
+}
+
+/// Writes the messages of one connection.
+#[derive(Debug)]
+pub(super) struct MessageWriter {
+    /// Heads, framing and small parts that wait to be written, from `written` on.
+    out: Vec<u8>,
+    written: usize,
+    encoder: BodyEncoder,
+    /// Bytes of a part that was begun and has not been written whole.
+    part_left: usize,
+}
+
+impl MessageWriter {
+    pub(super) fn new() -> Self {
+        Self { out: Vec::new(), written: 0, encoder: BodyEncoder::new(BodyLength::None), part_left: 0 }
+    }
+
+    /// Where a head is put.
+    pub(super) fn out(&mut self) -> &mut Vec<u8> {
+        &mut self.out
+    }
+
+    /// Begins the body of the message whose head has been put.
+    pub(super) fn begin_body(&mut self, length: BodyLength) {
+        (self.encoder, self.part_left) = (BodyEncoder::new(length), 0);
+    }
+
+    /// Writes from the front of `part`, which is not empty, and says how many of its bytes went. A caller that was told to wait offers
+    /// the same bytes again.
+    pub(super) fn poll_part<W>(&mut self, io: &mut W, cx: &mut Context<'_>, part: &[u8]) -> Poll<io::Result<usize>>
+    where
+        W: AsyncWrite + Unpin + ?Sized,
+    {
+        if self.part_left == 0 {
+            self.encoder.begin_part(part.len(), &mut self.out).map_err(|_| io::ErrorKind::InvalidData)?;
+            if self.out.len() + part.len() <= GATHER_SIZE {
+                self.out.extend_from_slice(part);
+                self.encoder.end_part(&mut self.out);
+                return Poll::Ready(Ok(part.len()));
+            }
+            self.part_left = part.len();
+        }
+        let part = &part[..part.len().min(self.part_left)];
+        loop {
+            let waiting = &self.out[self.written..];
+            let slices = [IoSlice::new(waiting), IoSlice::new(part)];
+            let slices = if waiting.is_empty() { &slices[1..] } else { &slices[..] };
+            let count = match ready!(Pin::new(&mut *io).poll_write_vectored(cx, slices))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                count => count,
+            };
+            let Some(taken) = count.checked_sub(waiting.len()) else {
+                self.written += count;
+                continue;
+            };
+            self.out.clear();
+            self.written = 0;
+            if taken > 0 {
+                self.part_left -= taken;
+                if self.part_left == 0 {
+                    self.encoder.end_part(&mut self.out);
+                }
+                return Poll::Ready(Ok(taken));
+            }
+        }
+    }
+
+    /// Ends the body.
+    ///
+    /// # Errors
+    /// When it is shorter than its announced length.
+    pub(super) fn finish(&mut self, trailers: Option<&Trailers>) -> io::Result<()> {
+        self.encoder.finish(trailers, &mut self.out).map_err(|_| io::ErrorKind::InvalidData.into())
+    }
+
+    /// Writes what waits. Its memory goes, too.
+    pub(super) fn poll_flush<W>(&mut self, io: &mut W, cx: &mut Context<'_>) -> Poll<io::Result<()>>
+    where
+        W: AsyncWrite + Unpin + ?Sized,
+    {
+        while self.written < self.out.len() {
+            match ready!(Pin::new(&mut *io).poll_write(cx, &self.out[self.written..]))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                count => self.written += count,
+            }
+        }
+        if !self.out.is_empty() {
+            drop(mem::take(&mut self.out));
+            self.written = 0;
+        }
+        Pin::new(io).poll_flush(cx)
+    }
+}

@@ -1,0 +1,28 @@
+//! What every step of a request needs: the snapshot that decided, its times, its id.
+
+use std::sync::Arc;
+
+use super::{
+    access_record::{Record, Served, Subject, Timing},
+    snapshot::Snapshot,
+};
+use crate::policy::HttpVersion;
+
+/// One request, from its head to its record.
+#[derive(Debug)]
+pub(super) struct RequestContext {
+    /// What decided, and goes on with it.
+    pub(super) snapshot: Arc<Snapshot>,
+    pub(super) timing: Timing,
+    /// The id of a trusted proxy, or a new one.
+    pub(super) request_id: String,
+    pub(super) version: HttpVersion,
+}
+
+impl RequestContext {
+    /// Records the request at its end.
+    pub(super) fn record(&self, subject: Subject<'_>, served: Served<'_>) {
+        let Self { snapshot, timing, request_id, version } = self;
+        snapshot.recorder.write(&Record { timing, request_id, version: *version, subject, served });
+    }
+}

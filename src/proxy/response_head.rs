@@ -1,0 +1,246 @@
+//! The head of a backend's response, whichever protocol brought it, and what a client gets of it.
+//!
+//! Must stay true: a response has one end for every reader (RFC 9112 section 6.3); fields of the backend's own connection end
+//! here, and so do those that only menshen may set, in the head and in the trailers.
+
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use pingora::protocols::http::date::get_cached_date;
+
+use crate::{
+    http1::{BodyLength, Trailers},
+    policy::headers::{backend_may_send, backend_may_trail},
+};
+
+/// Server-sent events.
+const EVENT_STREAM: &[u8] = b"text/event-stream";
+
+/// A response head, borrowed from its connection.
+#[derive(Clone, Copy)]
+pub(super) struct ResponseHead<'a> {
+    pub(super) status: StatusCode,
+    /// Empty on HTTP/2, which has none.
+    pub(super) reason: &'a [u8],
+    /// The one number that `Content-Length` says, also where no body follows.
+    pub(super) content_length: Option<u64>,
+    pub(super) fields: Fields<'a>,
+}
+
+/// Header fields, in the form of their protocol.
+#[derive(Clone, Copy)]
+pub(super) enum Fields<'a> {
+    /// Names and values as ranges of the bytes.
+    Http1(&'a [u8], &'a [FieldRange]),
+    Http2(&'a HeaderMap),
+}
+
+/// Where a field is in the bytes of its head.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct FieldRange {
+    name: (u32, u32),
+    value: (u32, u32),
+}
+
+impl FieldRange {
+    /// Of a field that was read from these bytes.
+    pub(super) fn new(bytes: &[u8], name: &[u8], value: &[u8]) -> Self {
+        let range = |part: &[u8]| {
+            let start = part.as_ptr().addr().wrapping_sub(bytes.as_ptr().addr());
+            let end = start.saturating_add(part.len());
+            (u32::try_from(start).unwrap_or(u32::MAX), u32::try_from(end).unwrap_or(u32::MAX))
+        };
+        Self { name: range(name), value: range(value) }
+    }
+
+    fn slice(bytes: &[u8], (start, end): (u32, u32)) -> &[u8] {
+        bytes.get(start as usize..end as usize).unwrap_or_default()
+    }
+
+    pub(super) fn name(self, bytes: &[u8]) -> &[u8] {
+        Self::slice(bytes, self.name)
+    }
+
+    fn field(self, bytes: &[u8]) -> (&[u8], &[u8]) {
+        (Self::slice(bytes, self.name), Self::slice(bytes, self.value))
+    }
+}
+
+impl<'a> Fields<'a> {
+    /// Names and values, in order.
+    pub(super) fn iter(self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        let (ranges, map) = match self {
+            Self::Http1(bytes, ranges) => (Some(ranges.iter().map(|range| range.field(bytes))), None),
+            Self::Http2(map) => (None, Some(map.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes())))),
+        };
+        ranges.into_iter().flatten().chain(map.into_iter().flatten())
+    }
+
+    /// Every value of a field; the name in any case.
+    pub(super) fn values(self, name: &'static str) -> impl Iterator<Item = &'a [u8]> {
+        self.iter().filter(move |(known, _)| known.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
+    }
+}
+
+impl<'a> ResponseHead<'a> {
+    /// Whether it begins a stream of server-sent events, which are meant to go on.
+    pub(super) fn is_event_stream(&self) -> bool {
+        let mut kinds = self.fields.values("content-type");
+        kinds
+            .next()
+            .is_some_and(|kind| kind.get(..EVENT_STREAM.len()).is_some_and(|start| start.eq_ignore_ascii_case(EVENT_STREAM)))
+    }
+
+    /// Fields that its `Connection` names, which are for the backend's connection only (RFC 9110 section 7.6.1).
+    fn nominated(&self) -> Vec<&'a [u8]> {
+        self.fields
+            .values("connection")
+            .flat_map(|value| value.split(|byte| *byte == b','))
+            .map(<[u8]>::trim_ascii)
+            .filter(|option| {
+                ["close", "keep-alive", "content-length"].iter().all(|known| !option.eq_ignore_ascii_case(known.as_bytes()))
+            })
+            .filter(|option| !option.is_empty())
+            .collect()
+    }
+
+    /// The fields that go on to a client, without those that frame the body: the client's connection frames it anew.
+    fn end_to_end(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        let nominated = self.nominated();
+        self.fields.iter().filter(move |(name, _)| {
+            let passes = match name.len() {
+                14 if name.eq_ignore_ascii_case(b"content-length") => false,
+                2 | 7 | 10 | 16..=18 if is_hop_by_hop(name) => false,
+                _ => !nominated.iter().any(|nominated| name.eq_ignore_ascii_case(nominated)),
+            };
+            passes && str::from_utf8(name).is_ok_and(backend_may_send)
+        })
+    }
+
+    /// What `Content-Length` says to a client, where the body is so long, or where none follows and it only informs (RFC 9110
+    /// section 8.6).
+    fn length_field(&self, length: BodyLength) -> Option<u64> {
+        match length {
+            BodyLength::Known(length) => Some(length),
+            BodyLength::None if self.status == StatusCode::NO_CONTENT => None,
+            BodyLength::None => self.content_length,
+            BodyLength::Chunked | BodyLength::UntilClose => None,
+        }
+    }
+
+    /// Names of its `Trailer` that may follow, joined. `None`: there are none.
+    fn announced_trailers(&self) -> Option<Vec<u8>> {
+        let names: Vec<_> = self
+            .fields
+            .values("trailer")
+            .flat_map(|value| value.split(|byte| *byte == b','))
+            .map(<[u8]>::trim_ascii)
+            .filter(|name| self.may_trail(name))
+            .collect();
+        (!names.is_empty()).then(|| names.join(&b", "[..]))
+    }
+
+    fn may_trail(&self, name: &[u8]) -> bool {
+        HeaderName::from_bytes(name).is_ok_and(|name| backend_may_trail(name.as_str()))
+            && !self.nominated().iter().any(|nominated| name.eq_ignore_ascii_case(nominated))
+    }
+
+    /// The trailers that go on to a client.
+    pub(super) fn end_to_end_trailers(&self, mut trailers: Trailers) -> Option<Trailers> {
+        trailers.retain(|name, _| self.may_trail(name));
+        (!trailers.is_empty()).then_some(trailers)
+    }
+
+    /// Puts the head of an informational response for a client of HTTP/1.1 (RFC 9110 section 15.2).
+    pub(super) fn put_informational(&self, out: &mut Vec<u8>) {
+        self.put_status_line(out);
+        for (name, value) in self.end_to_end() {
+            put(out, &[name, b": ", value, b"\r\n"]);
+        }
+        put(out, &[b"\r\n"]);
+    }
+
+    /// Puts the head for a client of HTTP/1. `trailers`: it takes them.
+    pub(super) fn put(&self, out: &mut Vec<u8>, length: BodyLength, keep_alive: bool, trailers: bool) {
+        self.put_status_line(out);
+        let mut has_date = false;
+        for (name, value) in self.end_to_end() {
+            has_date |= name.len() == 4 && name.eq_ignore_ascii_case(b"date");
+            put(out, &[name, b": ", value, b"\r\n"]);
+        }
+        if let Some(length) = self.length_field(length) {
+            put(out, &[b"Content-Length: ", itoa::Buffer::new().format(length).as_bytes(), b"\r\n"]);
+        }
+        if length == BodyLength::Chunked {
+            put(out, &[b"Transfer-Encoding: chunked\r\n"]);
+        }
+        if trailers
+            && length == BodyLength::Chunked
+            && let Some(names) = self.announced_trailers()
+        {
+            put(out, &[b"Trailer: ", &names, b"\r\n"]);
+        }
+        if !has_date {
+            put(out, &[b"Date: ", get_cached_date().as_bytes(), b"\r\n"]);
+        }
+        put(out, &[if keep_alive { b"Connection: keep-alive\r\n\r\n" } else { b"Connection: close\r\n\r\n" }]);
+    }
+
+    /// Puts a `101 Switching Protocols` for a WebSocket.
+    pub(super) fn put_upgrade(&self, out: &mut Vec<u8>) {
+        self.put_status_line(out);
+        for (name, value) in self.end_to_end() {
+            put(out, &[name, b": ", value, b"\r\n"]);
+        }
+        put(out, &[b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"]);
+    }
+
+    fn put_status_line(&self, out: &mut Vec<u8>) {
+        out.reserve(512);
+        let reason = match self.fields {
+            Fields::Http1(..) => self.reason,
+            Fields::Http2(_) => self.status.canonical_reason().unwrap_or_default().as_bytes(),
+        };
+        put(out, &[b"HTTP/1.1 ", self.status.as_str().as_bytes(), b" ", reason, b"\r\n"]);
+    }
+
+    /// The head for a client of HTTP/2. `length`: of the body that follows.
+    pub(super) fn to_http2(self, length: BodyLength) -> Response<()> {
+        let mut response = Response::new(());
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        for (name, value) in self.end_to_end() {
+            // What was read as a field is one.
+            if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
+                headers.append(name, value);
+            }
+        }
+        let length = self.length_field(length).filter(|_| !self.status.is_informational());
+        headers.extend(length.map(|length| (header::CONTENT_LENGTH, HeaderValue::from(length))));
+        if let Some(names) = self.announced_trailers().and_then(|names| HeaderValue::try_from(names).ok()) {
+            headers.insert(header::TRAILER, names);
+        }
+        if !self.status.is_informational() && !headers.contains_key(header::DATE) {
+            headers.extend([(header::DATE, get_cached_date())]);
+        }
+        response
+    }
+}
+
+fn put(out: &mut Vec<u8>, parts: &[&[u8]]) {
+    for part in parts {
+        out.extend_from_slice(part);
+    }
+}
+
+fn is_hop_by_hop(name: &[u8]) -> bool {
+    const NAMES: [&[u8]; 8] = [
+        b"te",
+        b"trailer",
+        b"upgrade",
+        b"connection",
+        b"keep-alive",
+        b"proxy-connection",
+        b"transfer-encoding",
+        b"proxy-authenticate",
+    ];
+    NAMES.iter().any(|hop| name.eq_ignore_ascii_case(hop))
+}

@@ -1,0 +1,144 @@
+//! What is done with a request once the gate has decided, whichever protocol brought it.
+//!
+//! Must stay true: every request ends with one response, or none that says it is whole, and with one record.
+
+use std::pin::Pin;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+use prometheus::IntGauge;
+use tokio::time::Sleep;
+
+use super::{
+    access_record::{Outcome, RuleIndex, Served, Subject},
+    client::{Client, LocalResponse},
+    connection::ConnectionService,
+    exchange::Exchange,
+    forward_auth,
+    rejection::RenderedRejection,
+    request_context::RequestContext,
+    upstream::session::Connections,
+};
+use crate::{
+    api::problem::Problem,
+    error::ErrorCode,
+    gate::{AdmittedRequest, Decision, ForwardAuthAllowed, Rejection},
+    http1::BodyLength,
+    metrics::Metrics,
+    policy,
+};
+
+/// A request on its way; counted until dropped, whatever happens to it.
+struct InFlightGuard<'a>(&'a IntGauge);
+
+impl<'a> InFlightGuard<'a> {
+    /// Counts one more, unless that would be more than `max`.
+    fn new(metrics: &'a Metrics, max: i64) -> Option<Self> {
+        metrics.in_flight.inc();
+        let counted = Self(&metrics.in_flight);
+        // Requests that come at the same moment are counted by then, so there are never more; both may be one too many.
+        if counted.0.get() <= max {
+            return Some(counted);
+        }
+        metrics.requests_overloaded.inc();
+        None
+    }
+}
+
+impl Drop for InFlightGuard<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// A request that the gate has decided on.
+pub(super) struct DecidedRequest {
+    pub(super) decision: Decision,
+    pub(super) context: RequestContext,
+    /// The bytes that the ranges of the decision are in.
+    pub(super) head: Bytes,
+    /// The client's connection has TLS.
+    pub(super) is_tls: bool,
+}
+
+/// Serves one request to its end.
+pub(super) async fn serve(
+    service: &ConnectionService,
+    connections: &Connections,
+    client: &mut Client<'_>,
+    request: DecidedRequest,
+    timer: Pin<&mut Sleep>,
+) {
+    let DecidedRequest { decision, context, head, is_tls } = request;
+    let (metrics, limits) = (&service.metrics, context.snapshot.limits);
+    match decision {
+        Decision::Reject(rejection) => reject(&context, client, &rejection).await,
+        Decision::AllowForwardAuth(allowed) => allow_forward_auth(&context, client, &allowed).await,
+        Decision::Preflight(admitted) => preflight(&context, client, &admitted).await,
+        Decision::AuthApi(admitted) => match InFlightGuard::new(metrics, limits.max_auth_requests) {
+            Some(_in_flight) => Box::pin(context.snapshot.auth_api.serve(&context, client, &admitted, &head)).await,
+            None => reject_overloaded(&context, client, &admitted).await,
+        },
+        Decision::Forward(mut admitted) => match InFlightGuard::new(metrics, limits.max_requests) {
+            Some(_in_flight) => {
+                admitted.origin.mark_tls(is_tls);
+                let body = body_length(admitted.framing.body);
+                let exchange = Exchange { context: &context, admitted: &admitted, head: &head, body };
+                exchange.run(connections, client, timer).await;
+            }
+            None => reject_overloaded(&context, client, &admitted).await,
+        },
+    }
+}
+
+/// How the end of the body is found.
+pub(super) const fn body_length(length: policy::BodyLength) -> BodyLength {
+    match length {
+        policy::BodyLength::None => BodyLength::None,
+        policy::BodyLength::Length(length) => BodyLength::Known(length),
+        policy::BodyLength::Unknown => BodyLength::Chunked,
+    }
+}
+
+/// A method that the gate has read, and may have rejected.
+fn method(rejection: &Rejection) -> Method {
+    Method::from_bytes(rejection.method.as_bytes()).unwrap_or_default()
+}
+
+async fn reject(context: &RequestContext, client: &mut Client<'_>, rejection: &Rejection) {
+    let RenderedRejection { response, status } = context.render_rejection(client, rejection);
+    let sent = client.respond(&method(rejection), response).await;
+    let served = Served::locally(Outcome::Refused, sent.is_ok().then_some(status), Some(rejection.code));
+    context.record(Subject::rejected(rejection), served);
+}
+
+/// Rejects a request that could go on but for all the others.
+async fn reject_overloaded(context: &RequestContext, client: &mut Client<'_>, admitted: &AdmittedRequest) {
+    let problem = Problem::new(ErrorCode::Overloaded);
+    let RenderedRejection { response, status } = context.render_problem(client, admitted, &problem);
+    let sent = client.respond(&admitted.forward.method, response).await;
+    let subject = Subject { dry_run: None, ..Subject::admitted(admitted, RuleIndex::None) };
+    context.record(subject, Served::locally(Outcome::Refused, sent.is_ok().then_some(status), Some(problem.code)));
+}
+
+async fn allow_forward_auth(context: &RequestContext, client: &mut Client<'_>, allowed: &ForwardAuthAllowed) {
+    let (response, error) = match forward_auth::allow(context, allowed) {
+        Ok(response) => (response, None),
+        Err(problem) => (forward_auth::deny(&problem, &context.request_id), Some(problem.code)),
+    };
+    let status = response.status;
+    // The method of the request that the proxy asks with is not kept; its responses have no body.
+    let sent = client.respond(&Method::GET, response).await;
+    let subject = Subject::admitted(&allowed.request, RuleIndex::AuthApi);
+    context.record(subject, Served::locally(Outcome::Verified, sent.is_ok().then_some(status), error));
+}
+
+async fn preflight(context: &RequestContext, client: &mut Client<'_>, admitted: &AdmittedRequest) {
+    let mut fields: Vec<_> = admitted.cors.iter().flat_map(|fields| fields.iter().cloned()).collect();
+    let request_id = HeaderValue::from_str(&context.request_id).ok();
+    fields.extend(request_id.map(|id| (HeaderName::from_static("x-request-id"), id)));
+    let response = LocalResponse::bodiless(StatusCode::NO_CONTENT, fields);
+    let sent = client.respond(&admitted.forward.method, response).await;
+    let status = sent.is_ok().then_some(StatusCode::NO_CONTENT);
+    context.record(Subject::admitted(admitted, RuleIndex::AuthApi), Served::locally(Outcome::Preflight, status, None));
+}

@@ -1,0 +1,225 @@
+//! One request to a backend and its response, on either protocol.
+//!
+//! Must stay true: a request goes to one backend once; a response that is not whole is an error, never an end; a connection is used
+//! again only when both messages on it have ended and nothing more has come.
+
+mod http1;
+mod http2;
+
+use std::{
+    fmt,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use pingora::{
+    connectors::{ConnectorOptions, TransportConnector, http::v2},
+    protocols::http::client::HttpSession,
+    upstreams::peer::{HttpPeer, Peer as _},
+};
+
+use super::super::{failure::ExchangeError, message::Part, response_head::ResponseHead, upstream_request::UpstreamRequest};
+use crate::http1::{BodyLength, Trailers};
+
+use super::{UpstreamPeer, idle_connections::IdleConnections};
+use http1::Http1Session;
+use http2::Http2Session;
+
+/// One worker's connections to all backends: those in use, and those that wait for the next request.
+pub(in crate::proxy) struct Connections {
+    connector: Arc<TransportConnector>,
+    /// Of HTTP/1, made by this worker.
+    idle: IdleConnections,
+    /// Those of HTTP/2, which all workers share, as each carries many requests.
+    http2: Arc<v2::Connector>,
+}
+
+/// One exchange with a backend.
+#[expect(clippy::large_enum_variant, reason = "one for each request, which is not moved")]
+pub(in crate::proxy) enum UpstreamSession {
+    Http1(Http1Session),
+    Http2(Http2Session),
+}
+
+/// What comes of a response before its body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::proxy) enum HeadEvent {
+    /// An informational response, 101 aside.
+    Informational,
+    Final(BodyLength),
+    /// `101 Switching Protocols`, to what was asked.
+    Upgraded,
+}
+
+impl Connections {
+    /// Of each worker. `idle`: connections that may wait for a request, of all workers.
+    pub(in crate::proxy) fn new(workers: usize, idle: usize) -> Arc<[Self]> {
+        let options = ConnectorOptions::new(idle);
+        let (connector, http2) =
+            (Arc::new(TransportConnector::new(Some(options.clone()))), Arc::new(v2::Connector::new(Some(options))));
+        let of_worker = |_| Self {
+            connector: connector.clone(),
+            idle: IdleConnections::new(idle.div_ceil(workers.max(1))),
+            http2: http2.clone(),
+        };
+        (0..workers).map(of_worker).collect()
+    }
+
+    /// Closes idle connections when their time is over, for as long as it is polled.
+    pub(in crate::proxy) async fn sweep(&self) {
+        self.idle.sweep().await;
+    }
+
+    /// A connection to a backend, or a stream on one.
+    pub(in crate::proxy) async fn connect(&self, peer: &UpstreamPeer, http2: bool) -> pingora::Result<UpstreamSession> {
+        if !http2 {
+            let stream = match self.idle.take(peer.key) {
+                Some(stream) => stream,
+                // Seldom, and every request would have the room for it.
+                None => Box::pin(self.connector.new_stream(&peer.peer)).await?,
+            };
+            return Ok(UpstreamSession::Http1(Http1Session::new(stream)));
+        }
+        Box::pin(self.connect_http2(&peer.peer)).await
+    }
+
+    async fn connect_http2(&self, peer: &HttpPeer) -> pingora::Result<UpstreamSession> {
+        if let Some(session) = self.http2.reused_http_session(peer).await? {
+            return Ok(UpstreamSession::Http2(Http2Session::new(session)));
+        }
+        match self.http2.new_http_session::<_, ()>(peer).await? {
+            HttpSession::H2(session) => Ok(UpstreamSession::Http2(Http2Session::new(session))),
+            // The backend speaks TLS and chose HTTP/1.
+            HttpSession::H1(session) => Ok(UpstreamSession::Http1(Http1Session::new(session.into_inner()))),
+            HttpSession::Custom(()) => {
+                pingora::Error::e_explain(pingora::ErrorType::InternalError, "not a protocol of ours")
+            }
+        }
+    }
+
+    /// Takes a session back after its response. Where another request may follow, its connection waits for it.
+    pub(in crate::proxy) fn release(&self, session: UpstreamSession, peer: &UpstreamPeer) {
+        match session {
+            UpstreamSession::Http1(session) => {
+                if let Some(stream) = session.into_reusable() {
+                    self.idle.put(peer.key, stream, peer.idle_timeout().unwrap_or_default());
+                }
+            }
+            UpstreamSession::Http2(session) => {
+                self.http2.release_http_session(session.into_inner(), &peer.peer, peer.idle_timeout());
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Connections {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Connections")
+    }
+}
+
+impl UpstreamSession {
+    pub(in crate::proxy) const fn is_http2(&self) -> bool {
+        matches!(self, Self::Http2(_))
+    }
+
+    /// Begins the request.
+    pub(in crate::proxy) fn send_head(&mut self, request: &UpstreamRequest<'_>) -> Result<(), ExchangeError> {
+        match self {
+            Self::Http1(session) => {
+                session.send_head(request);
+                Ok(())
+            }
+            Self::Http2(session) => session.send_head(request),
+        }
+    }
+
+    /// Sends from the front of `part`, which is not empty; says how many of its bytes went.
+    pub(in crate::proxy) fn poll_send(&mut self, cx: &mut Context<'_>, part: &[u8]) -> Poll<Result<usize, ExchangeError>> {
+        match self {
+            Self::Http1(session) => session.poll_send(cx, part),
+            Self::Http2(session) => session.poll_send(cx, part),
+        }
+    }
+
+    /// Ends the request.
+    pub(in crate::proxy) fn finish(&mut self) -> Result<(), ExchangeError> {
+        match self {
+            Self::Http1(session) => session.finish(),
+            Self::Http2(session) => session.finish(),
+        }
+    }
+
+    /// Writes what waits to be written.
+    pub(in crate::proxy) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ExchangeError>> {
+        match self {
+            Self::Http1(session) => session.poll_flush(cx),
+            // The task of the connection writes.
+            Self::Http2(_) => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Waits for the next head of the response, which [`Self::head`] then shows.
+    pub(in crate::proxy) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<HeadEvent, ExchangeError>> {
+        match self {
+            Self::Http1(session) => session.poll_head(cx),
+            Self::Http2(session) => session.poll_head(cx),
+        }
+    }
+
+    /// The head that came last.
+    pub(in crate::proxy) fn head(&self) -> Option<ResponseHead<'_>> {
+        match self {
+            Self::Http1(session) => session.head(),
+            Self::Http2(session) => session.head(),
+        }
+    }
+
+    /// Whether the backend reads what is left of the request, although it has begun to respond.
+    pub(in crate::proxy) const fn reads_on(&self) -> bool {
+        match self {
+            Self::Http1(session) => session.keeps_alive(),
+            Self::Http2(_) => true,
+        }
+    }
+
+    /// Waits for the next part of the response's body.
+    pub(in crate::proxy) fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<Part, ExchangeError>> {
+        match self {
+            Self::Http1(session) => session.poll_part(cx),
+            Self::Http2(session) => session.poll_part(cx),
+        }
+    }
+
+    /// The part that came last, as far as it has not been consumed.
+    pub(in crate::proxy) fn part(&self) -> &[u8] {
+        match self {
+            Self::Http1(session) => session.part(),
+            Self::Http2(session) => session.part(),
+        }
+    }
+
+    /// So many bytes of the part have gone on.
+    pub(in crate::proxy) fn consume(&mut self, length: usize) {
+        match self {
+            Self::Http1(session) => session.consume(length),
+            Self::Http2(session) => session.consume(length),
+        }
+    }
+
+    /// The trailers of a response that is complete.
+    pub(in crate::proxy) fn take_trailers(&mut self) -> Option<Trailers> {
+        match self {
+            Self::Http1(session) => session.take_trailers(),
+            Self::Http2(session) => session.take_trailers(),
+        }
+    }
+
+    /// The connection after a 101, and what came together with it.
+    pub(in crate::proxy) fn into_upgraded(self) -> Option<(pingora::protocols::Stream, bytes::Bytes)> {
+        match self {
+            Self::Http1(session) => Some(session.into_upgraded()),
+            Self::Http2(_) => None,
+        }
+    }
+}

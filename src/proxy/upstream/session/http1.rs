@@ -1,0 +1,208 @@
+//! An exchange on a connection of HTTP/1.
+
+use std::{
+    mem::MaybeUninit,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Bytes, BytesMut};
+use http::{StatusCode, header};
+use pingora::protocols::Stream;
+
+use super::HeadEvent;
+use crate::{
+    http1::{self, BodyLength, InvalidHead, Peer, ResponseFraming, Trailers},
+    policy::head::may_be_complete,
+    proxy::{
+        failure::{ExchangeError, Failure},
+        message::{MessageReader, MessageWriter, Part, poll_fill},
+        response_head::{FieldRange, Fields, ResponseHead},
+        upstream_request::UpstreamRequest,
+    },
+};
+
+/// Most fields of a response head.
+const MAX_FIELDS: usize = 256;
+/// Longest response head, in bytes.
+const MAX_HEAD_LEN: usize = 256 * 1024;
+/// Most informational responses before the final one.
+const MAX_INFORMATIONAL: u32 = 32;
+
+#[expect(clippy::struct_excessive_bools, reason = "each is about another part of the exchange, in any combination")]
+pub(in crate::proxy) struct Http1Session {
+    stream: Stream,
+    reader: MessageReader,
+    writer: MessageWriter,
+    head: Option<Head>,
+    is_head_request: bool,
+    /// The request asks for a WebSocket.
+    is_websocket: bool,
+    /// The whole request has been written.
+    requested: bool,
+    /// The response lets the connection be used again.
+    keep_alive: bool,
+    /// Bytes of the input that hold no whole head.
+    looked_at: usize,
+    informational: u32,
+}
+
+/// A head that was read.
+struct Head {
+    bytes: BytesMut,
+    status: StatusCode,
+    reason: FieldRange,
+    content_length: Option<u64>,
+    fields: Vec<FieldRange>,
+}
+
+impl Http1Session {
+    pub(super) fn new(stream: Stream) -> Self {
+        Self {
+            stream,
+            reader: MessageReader::new(BytesMut::new()),
+            writer: MessageWriter::new(),
+            head: None,
+            is_head_request: false,
+            is_websocket: false,
+            requested: false,
+            keep_alive: false,
+            looked_at: 0,
+            informational: 0,
+        }
+    }
+
+    pub(super) fn send_head(&mut self, request: &UpstreamRequest<'_>) {
+        self.is_head_request = *request.method() == http::Method::HEAD;
+        self.is_websocket = request.is_websocket();
+        request.put_http1(self.writer.out());
+        self.writer.begin_body(request.body_length());
+    }
+
+    pub(super) fn poll_send(&mut self, cx: &mut Context<'_>, part: &[u8]) -> Poll<Result<usize, ExchangeError>> {
+        self.writer.poll_part(&mut *self.stream, cx, part).map_err(Into::into)
+    }
+
+    pub(super) fn finish(&mut self) -> Result<(), ExchangeError> {
+        self.requested = true;
+        Ok(self.writer.finish(None)?)
+    }
+
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ExchangeError>> {
+        self.writer.poll_flush(&mut *self.stream, cx).map_err(Into::into)
+    }
+
+    pub(super) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<HeadEvent, ExchangeError>> {
+        loop {
+            if let Some(framing) = self.parse()? {
+                return Poll::Ready(self.classify(framing));
+            }
+            if self.reader.input.len() > MAX_HEAD_LEN {
+                return Poll::Ready(Err(ExchangeError::new(Failure::InvalidResponse, "the head is too long")));
+            }
+            if ready!(poll_fill(&mut *self.stream, cx, &mut self.reader.input))? == 0 {
+                return Poll::Ready(Err(ExchangeError::new(Failure::ClosedEarly, "the connection ended before a response")));
+            }
+        }
+    }
+
+    /// Takes a head from the input, where it is whole.
+    fn parse(&mut self) -> Result<Option<ResponseFraming>, ExchangeError> {
+        let input = &mut self.reader.input;
+        if !may_be_complete(input, self.looked_at) {
+            self.looked_at = input.len();
+            return Ok(None);
+        }
+        let mut slots = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+        let parsed = match http1::parse_response(input, &mut slots) {
+            Err(InvalidHead::Folded) => {
+                http1::unfold(input);
+                slots = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+                http1::parse_response(input, &mut slots)?
+            }
+            parsed => parsed?,
+        };
+        let Some((head, length)) = parsed else {
+            self.looked_at = input.len();
+            return Ok(None);
+        };
+        let framing = http1::response_body(&head, self.is_head_request)?;
+        let status = StatusCode::from_u16(head.status).map_err(|_| InvalidHead::StatusLine)?;
+        let reason = FieldRange::new(input, head.reason.as_bytes(), b"");
+        let fields = head.fields.iter().map(|field| FieldRange::new(input, field.name.as_bytes(), field.value)).collect();
+        self.looked_at = 0;
+        let bytes = self.reader.input.split_to(length);
+        self.head = Some(Head { bytes, status, reason, content_length: framing.content_length, fields });
+        Ok(Some(framing))
+    }
+
+    fn classify(&mut self, framing: ResponseFraming) -> Result<HeadEvent, ExchangeError> {
+        let invalid = |cause| Err(ExchangeError::new(Failure::InvalidResponse, cause));
+        let Some(head) = self.head() else { return invalid("there is no head") };
+        if head.status == StatusCode::SWITCHING_PROTOCOLS {
+            let mut protocols = head.fields.values(header::UPGRADE.as_str());
+            let is_websocket = protocols.next().is_some_and(|protocol| protocol.eq_ignore_ascii_case(b"websocket"));
+            // What followed another one would be taken for the next response.
+            return if self.is_websocket && is_websocket {
+                Ok(HeadEvent::Upgraded)
+            } else {
+                invalid("an upgrade that was not asked for")
+            };
+        }
+        if head.status.is_informational() {
+            self.informational += 1;
+            return if self.informational > MAX_INFORMATIONAL {
+                invalid("too many informational responses")
+            } else {
+                Ok(HeadEvent::Informational)
+            };
+        }
+        self.keep_alive = framing.keep_alive;
+        self.reader.begin_body(framing.body, Peer::Backend);
+        // What `Content-Length` says of a body that does not follow, the fields say.
+        Ok(HeadEvent::Final(framing.body))
+    }
+
+    pub(super) fn head(&self) -> Option<ResponseHead<'_>> {
+        self.head.as_ref().map(|head| ResponseHead {
+            status: head.status,
+            reason: head.reason.name(&head.bytes),
+            content_length: head.content_length,
+            fields: Fields::Http1(&head.bytes, &head.fields),
+        })
+    }
+
+    pub(super) const fn keeps_alive(&self) -> bool {
+        self.keep_alive
+    }
+
+    pub(super) fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<Part, ExchangeError>> {
+        self.reader.poll_part(&mut *self.stream, cx).map_err(Into::into)
+    }
+
+    pub(super) fn part(&self) -> &[u8] {
+        self.reader.part()
+    }
+
+    pub(super) fn consume(&mut self, length: usize) {
+        self.reader.consume(length);
+    }
+
+    pub(super) fn take_trailers(&mut self) -> Option<Trailers> {
+        self.reader.take_trailers()
+    }
+
+    /// The connection, where another request may follow. Bytes behind the response belong to none.
+    pub(super) fn into_reusable(self) -> Option<Stream> {
+        let is_reusable = self.requested && self.keep_alive && self.reader.is_complete() && self.reader.input.is_empty();
+        is_reusable.then_some(self.stream)
+    }
+
+    pub(super) fn into_upgraded(self) -> (Stream, Bytes) {
+        (self.stream, self.reader.input.freeze())
+    }
+}
+
+/// Whether a body of such a length is none.
+pub(super) const fn is_bodiless(length: BodyLength) -> bool {
+    matches!(length, BodyLength::None | BodyLength::Known(0))
+}

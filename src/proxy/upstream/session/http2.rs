@@ -1,0 +1,146 @@
+//! An exchange on a stream of HTTP/2.
+
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use h2::SendStream;
+use http::{HeaderMap, StatusCode, header};
+use pingora::protocols::http::v2::client;
+
+use super::{HeadEvent, http1::is_bodiless};
+use crate::{
+    http1::{BodyLength, Trailers},
+    proxy::{
+        failure::{ExchangeError, Failure},
+        message::Part,
+        response_head::{Fields, ResponseHead},
+        upstream_request::UpstreamRequest,
+    },
+};
+
+pub(in crate::proxy) struct Http2Session {
+    session: client::Http2Session,
+    /// Of the request, until its end has been sent.
+    send: Option<SendStream<Bytes>>,
+    is_head_request: bool,
+    part: Bytes,
+    complete: bool,
+    trailers: Option<Trailers>,
+}
+
+impl Http2Session {
+    pub(super) const fn new(session: client::Http2Session) -> Self {
+        Self { session, send: None, is_head_request: false, part: Bytes::new(), complete: false, trailers: None }
+    }
+
+    pub(super) fn send_head(&mut self, request: &UpstreamRequest<'_>) -> Result<(), ExchangeError> {
+        self.is_head_request = *request.method() == http::Method::HEAD;
+        let head = request.to_http2()?;
+        let end = is_bodiless(request.body_length());
+        self.session.write_request_header(Box::new(head), end).map_err(|error| ExchangeError::connecting(&error))?;
+        self.send = self.session.take_request_body_writer().filter(|_| !end);
+        Ok(())
+    }
+
+    pub(super) fn poll_send(&mut self, cx: &mut Context<'_>, part: &[u8]) -> Poll<Result<usize, ExchangeError>> {
+        let closed = || ExchangeError::new(Failure::ClosedEarly, "the stream takes no more");
+        let Some(stream) = &mut self.send else { return Poll::Ready(Err(closed())) };
+        stream.reserve_capacity(part.len());
+        loop {
+            let length = stream.capacity().min(part.len());
+            if length > 0 {
+                let sent = stream.send_data(Bytes::copy_from_slice(&part[..length]), false);
+                return Poll::Ready(sent.map(|()| length).map_err(|error| ExchangeError::http2(&error)));
+            }
+            match ready!(stream.poll_capacity(cx)) {
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Poll::Ready(Err(ExchangeError::http2(&error))),
+                None => return Poll::Ready(Err(closed())),
+            }
+        }
+    }
+
+    pub(super) fn finish(&mut self) -> Result<(), ExchangeError> {
+        let Some(mut send) = self.send.take() else { return Ok(()) };
+        send.send_data(Bytes::new(), true).map_err(|error| ExchangeError::http2(&error))
+    }
+
+    pub(super) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<HeadEvent, ExchangeError>> {
+        if let Err(error) = ready!(self.session.poll_read_response_header(cx)) {
+            return Poll::Ready(Err(ExchangeError::http2(&error)));
+        }
+        let Some(head) = self.session.response_header() else {
+            return Poll::Ready(Err(ExchangeError::new(Failure::InvalidResponse, "there is no head")));
+        };
+        if head.status == StatusCode::SWITCHING_PROTOCOLS {
+            return Poll::Ready(Err(ExchangeError::new(Failure::InvalidResponse, "HTTP/2 has no upgrade")));
+        }
+        let bodiless = self.is_head_request || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let length = match content_length(&head.headers) {
+            _ if bodiless => BodyLength::None,
+            Some(length) => BodyLength::Known(length),
+            None if self.session.response_finished() => BodyLength::Known(0),
+            None => BodyLength::Chunked,
+        };
+        Poll::Ready(Ok(HeadEvent::Final(length)))
+    }
+
+    pub(super) fn head(&self) -> Option<ResponseHead<'_>> {
+        let head = self.session.response_header()?;
+        Some(ResponseHead {
+            status: head.status,
+            reason: b"",
+            content_length: content_length(&head.headers),
+            fields: Fields::Http2(&head.headers),
+        })
+    }
+
+    pub(super) fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<Part, ExchangeError>> {
+        loop {
+            if !self.part.is_empty() {
+                return Poll::Ready(Ok(Part::Data));
+            }
+            if self.complete {
+                return Poll::Ready(Ok(Part::Complete));
+            }
+            match ready!(self.session.poll_read_response_body(cx)) {
+                Some(Ok(part)) => self.part = part,
+                Some(Err(error)) => return Poll::Ready(Err(ExchangeError::http2(&error))),
+                None => {
+                    let trailers = ready!(std::pin::pin!(self.session.read_trailers()).poll(cx));
+                    let trailers = trailers.map_err(|error| ExchangeError::connecting(&error))?;
+                    self.trailers = trailers.map(|fields| {
+                        let mut trailers = Trailers::new();
+                        for (name, value) in &fields {
+                            // What cannot be written as a line of HTTP/1 is left out.
+                            let _ = trailers.append(name.as_str().as_bytes(), value.as_bytes());
+                        }
+                        trailers
+                    });
+                    self.complete = true;
+                }
+            }
+        }
+    }
+
+    pub(super) fn part(&self) -> &[u8] {
+        &self.part
+    }
+
+    pub(super) fn consume(&mut self, length: usize) {
+        self.part.advance(length);
+    }
+
+    pub(super) fn take_trailers(&mut self) -> Option<Trailers> {
+        self.trailers.take()
+    }
+
+    pub(super) fn into_inner(self) -> client::Http2Session {
+        self.session
+    }
+}
+
+/// The library has checked that it is one number, and holds the body to it.
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.split(',').next()?.trim().parse().ok()
+}

@@ -1,0 +1,305 @@
+//! A request as the backend gets it: the client's own fields that may pass, then menshen's: who is calling, from where, under which
+//! id, and the proof of it.
+//!
+//! Must stay true: menshen's fields replace those of the client, whatever the gate let pass; the body is framed anew; on HTTP/1 no
+//! byte of the request goes that the gate has not decided on.
+
+use std::{fmt, io::Write};
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, header};
+use pingora::http::RequestHeader;
+
+use super::{
+    failure::{ExchangeError, Failure},
+    upstream::Backend,
+};
+use crate::{
+    auth::Proofs,
+    config::UpstreamConfig,
+    gate::{AdmittedRequest, ForwardedRequest},
+    http1::BodyLength,
+    policy::headers::{AUTH_ASSERTION_NAME, AUTH_STATE_NAME},
+    token::NotSigned,
+    types::{ClientIp, Timestamp},
+};
+
+/// More than any address is long, so that a text of it is shared and not copied.
+const MAX_ADDRESS_LEN: usize = 48;
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// A header field of menshen's.
+pub(super) type Field = (HeaderName, HeaderValue);
+
+/// The fields that every request to a backend has, whichever client it is for: requests of clients, and those that menshen makes
+/// itself (health checks, `menshen doctor`).
+#[derive(Debug)]
+pub(super) struct FixedFields {
+    /// `Host` for the backend; `None`: the client's own.
+    host: Option<HeaderValue>,
+    /// `Host` of menshen's own requests, where there is none for every request.
+    own_host: Option<HeaderValue>,
+    /// By which the backend knows menshen.
+    secret: Option<Field>,
+}
+
+impl FixedFields {
+    pub(super) fn new(config: &UpstreamConfig) -> Self {
+        // What is no header name or value, the checks of the config have refused.
+        let host = |text: &Option<String>| text.as_deref().and_then(|host| HeaderValue::from_str(host).ok());
+        let secret = config.shared_secret.as_ref().and_then(|secret| {
+            let name = HeaderName::try_from(&config.shared_secret_header).ok()?;
+            let mut value = HeaderValue::try_from(secret.expose()).ok()?;
+            value.set_sensitive(true);
+            Some((name, value))
+        });
+        Self { host: host(&config.host), own_host: host(&config.health.host), secret }
+    }
+
+    /// Those of a request of a client, whose own `Host` is kept where the config has none.
+    fn of_client(&self, has_host: bool, backend: &Backend) -> impl Iterator<Item = Field> {
+        let host = match &self.host {
+            Some(host) => Some(host.clone()),
+            // HTTP/1.0 may come without one, HTTP/1.1 may not go without.
+            None if !has_host => Some(backend.authority.clone()),
+            None => None,
+        };
+        self.secret.clone().into_iter().chain(host.map(|host| (header::HOST, host)))
+    }
+
+    /// The key of the config that says which `Host` a request of menshen's own has.
+    pub(super) const fn host_key(&self) -> &'static str {
+        if self.host.is_some() { "upstream.host" } else { "upstream.health.host" }
+    }
+
+    /// Sets them on a request of menshen's own.
+    pub(super) fn add_to_own(&self, request: &mut RequestHeader, backend: &Backend) -> pingora::Result<()> {
+        for (name, value) in self.of_client(false, backend) {
+            request.insert_header(name, value)?;
+        }
+        match (&self.host, &self.own_host) {
+            (None, Some(host)) => request.insert_header(header::HOST, host.clone()),
+            (Some(_), _) | (None, None) => Ok(()),
+        }
+    }
+}
+
+/// Makes menshen's fields of requests.
+pub(super) struct UpstreamHeaders {
+    fixed: FixedFields,
+    proofs: Proofs,
+    authenticated: HeaderValue,
+    anonymous: HeaderValue,
+    http: HeaderValue,
+    https: HeaderValue,
+}
+
+impl UpstreamHeaders {
+    /// Most fields that are usually set.
+    const CAPACITY: usize = 14;
+
+    pub(super) fn new(config: &UpstreamConfig, proofs: Proofs) -> Self {
+        Self {
+            fixed: FixedFields::new(config),
+            proofs,
+            authenticated: HeaderValue::from_static("authenticated"),
+            anonymous: HeaderValue::from_static("anonymous"),
+            http: HeaderValue::from_static("http"),
+            https: HeaderValue::from_static("https"),
+        }
+    }
+
+    /// The caller's identity, and that it is menshen who says so: what a forward-auth response tells as well.
+    pub(super) fn identity(&self, admitted: &AdmittedRequest) -> impl Iterator<Item = Field> {
+        let identity = admitted.identity.as_ref();
+        let fields = identity.into_iter().flat_map(|identity| &identity.headers);
+        let state = if identity.is_some() { &self.authenticated } else { &self.anonymous };
+        fields.cloned().chain([(AUTH_STATE_NAME, state.clone())])
+    }
+
+    /// What is signed about the caller: the assertion, and the token in the backend's own form. Nothing about an anonymous one.
+    pub(super) fn signed(&self, admitted: &AdmittedRequest, now: Timestamp) -> Result<[Option<Field>; 2], NotSigned> {
+        let Some(identity) = &admitted.identity else { return Ok([None, None]) };
+        let assertion = self.proofs.assertion(identity, now)?.map(|value| (AUTH_ASSERTION_NAME, value));
+        let minted = self.proofs.minted(identity, now)?.map(|(name, value)| (name.clone(), value));
+        Ok([assertion, minted])
+    }
+
+    /// All fields of menshen's for one request.
+    fn fields(
+        &self,
+        admitted: &AdmittedRequest,
+        head: &Bytes,
+        request_id: &str,
+        backend: &Backend,
+        now: Timestamp,
+    ) -> Result<Vec<Field>, ExchangeError> {
+        let internal = || ExchangeError::new(Failure::Internal, "not a header value");
+        let mut fields = Vec::with_capacity(Self::CAPACITY);
+        fields.extend(self.identity(admitted));
+        let signed = self.signed(admitted, now).map_err(|_| ExchangeError::new(Failure::Proof, "a proof"))?;
+        fields.extend(signed.into_iter().flatten());
+        let forward = &admitted.forward;
+        fields.extend(forward.cookie.clone().map(|cookie| (header::COOKIE, cookie)));
+        let client = address(admitted.origin.ip).ok_or_else(internal)?;
+        fields.push((X_FORWARDED_FOR, client.clone()));
+        fields.push((X_REAL_IP, client));
+        fields.push((X_FORWARDED_PROTO, if admitted.origin.https { &self.https } else { &self.http }.clone()));
+        if let Some(host) = forward.host {
+            let host = HeaderValue::from_maybe_shared(head.slice(host.value())).map_err(|_| internal())?;
+            fields.push((X_FORWARDED_HOST, host));
+        }
+        fields.push((X_REQUEST_ID, HeaderValue::from_str(request_id).map_err(|_| internal())?));
+        fields.extend(self.fixed.of_client(forward.host.is_some(), backend));
+        Ok(fields)
+    }
+}
+
+impl fmt::Debug for UpstreamHeaders {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("UpstreamHeaders")
+    }
+}
+
+/// One request for one backend.
+pub(super) struct UpstreamRequest<'a> {
+    admitted: &'a AdmittedRequest,
+    /// The bytes that the ranges of the client's fields are in.
+    head: &'a Bytes,
+    /// Menshen's fields.
+    fields: Vec<Field>,
+    body: BodyLength,
+    takes_trailers: bool,
+}
+
+/// What a request is made of besides what the gate has decided.
+#[derive(Clone, Copy)]
+pub(super) struct RequestParts<'a> {
+    pub(super) headers: &'a UpstreamHeaders,
+    pub(super) head: &'a Bytes,
+    pub(super) request_id: &'a str,
+    pub(super) now: Timestamp,
+    pub(super) body: BodyLength,
+    /// The client takes trailers.
+    pub(super) takes_trailers: bool,
+}
+
+impl<'a> UpstreamRequest<'a> {
+    pub(super) fn new(
+        admitted: &'a AdmittedRequest,
+        parts: RequestParts<'a>,
+        backend: &Backend,
+    ) -> Result<Self, ExchangeError> {
+        let RequestParts { headers, head, request_id, now, body, takes_trailers } = parts;
+        let mut fields = headers.fields(admitted, head, request_id, backend, now)?;
+        if admitted.log.dry_run.is_some() && has(&admitted.forward, head, &X_REAL_IP) {
+            // A gate that only reports lets a proxy's own pass, on which the backend may hang.
+            fields.retain(|(name, _)| *name != X_REAL_IP);
+        }
+        Ok(Self { admitted, head, fields, body, takes_trailers })
+    }
+
+    pub(super) const fn method(&self) -> &Method {
+        &self.admitted.forward.method
+    }
+
+    pub(super) const fn body_length(&self) -> BodyLength {
+        self.body
+    }
+
+    pub(super) const fn is_websocket(&self) -> bool {
+        self.admitted.forward.websocket
+    }
+
+    /// The client's fields that go on: neither those that menshen sets, nor those that frame the body.
+    fn client_fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let forward = &self.admitted.forward;
+        forward.forwarded_headers.iter().map(|range| (&self.head[range.name()], &self.head[range.value()])).filter(
+            |(name, _)| {
+                let frames = match name.len() {
+                    // A client of HTTP/1.0 has none that counts (RFC 9110 section 10.1.1).
+                    6 => !self.admitted.framing.expects_continue && name.eq_ignore_ascii_case(b"expect"),
+                    14 => name.eq_ignore_ascii_case(b"content-length"),
+                    17 => name.eq_ignore_ascii_case(b"transfer-encoding"),
+                    _ => false,
+                };
+                !frames && !self.fields.iter().any(|(ours, _)| is(name, ours))
+            },
+        )
+    }
+
+    /// Puts the head for a backend of HTTP/1.
+    pub(super) fn put_http1(&self, out: &mut Vec<u8>) {
+        let forward = &self.admitted.forward;
+        out.reserve(self.head.len() + 512);
+        let mut put = |parts: &[&[u8]]| parts.iter().for_each(|part| out.extend_from_slice(part));
+        put(&[forward.method.as_str().as_bytes(), b" ", forward.target.as_bytes(), b" HTTP/1.1\r\n"]);
+        for (name, value) in self.client_fields() {
+            put(&[name, b": ", value, b"\r\n"]);
+        }
+        for (name, value) in &self.fields {
+            put(&[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"]);
+        }
+        match self.body {
+            BodyLength::Known(length) => {
+                put(&[b"Content-Length: ", itoa::Buffer::new().format(length).as_bytes(), b"\r\n"]);
+            }
+            BodyLength::Chunked => put(&[b"Transfer-Encoding: chunked\r\n"]),
+            BodyLength::None | BodyLength::UntilClose => {}
+        }
+        // Each hop asks for itself (RFC 9110 sections 7.8 and 10.1.4).
+        if forward.websocket {
+            put(&[b"Connection: Upgrade\r\nUpgrade: websocket\r\n"]);
+        } else if self.takes_trailers {
+            put(&[b"TE: trailers\r\nConnection: TE\r\n"]);
+        }
+        put(&[b"\r\n"]);
+    }
+
+    /// The head for a backend of HTTP/2.
+    pub(super) fn to_http2(&self) -> Result<RequestHeader, ExchangeError> {
+        let internal = || ExchangeError::new(Failure::Internal, "not a request");
+        let forward = &self.admitted.forward;
+        let capacity = forward.forwarded_headers.len() + self.fields.len() + 2;
+        let mut request = RequestHeader::build_no_case(forward.method.clone(), forward.target.as_bytes(), Some(capacity))
+            .map_err(|_| internal())?;
+        for (name, value) in self.client_fields() {
+            // An expectation is met by menshen (RFC 9110 section 10.1.1).
+            if name.eq_ignore_ascii_case(b"expect") {
+                continue;
+            }
+            let name = HeaderName::from_bytes(name).map_err(|_| internal())?;
+            let value = HeaderValue::from_bytes(value).map_err(|_| internal())?;
+            request.append_header(name, value).map_err(|_| internal())?;
+        }
+        for (name, value) in &self.fields {
+            request.append_header(name, value.clone()).map_err(|_| internal())?;
+        }
+        if let BodyLength::Known(length) = self.body {
+            request.insert_header(header::CONTENT_LENGTH, HeaderValue::from(length)).map_err(|_| internal())?;
+        }
+        if self.takes_trailers {
+            request.insert_header(header::TE, "trailers").map_err(|_| internal())?;
+        }
+        Ok(request)
+    }
+}
+
+fn is(name: &[u8], known: &HeaderName) -> bool {
+    name.len() == known.as_str().len() && name.eq_ignore_ascii_case(known.as_str().as_bytes())
+}
+
+fn has(forward: &ForwardedRequest, head: &Bytes, known: &HeaderName) -> bool {
+    forward.forwarded_headers.iter().any(|range| is(&head[range.name()], known))
+}
+
+/// The address as a value, whose copies share its bytes: so two headers cost as many allocations as one.
+fn address(ip: ClientIp) -> Option<HeaderValue> {
+    let mut text = Vec::with_capacity(MAX_ADDRESS_LEN);
+    write!(text, "{ip}").ok()?;
+    HeaderValue::from_maybe_shared(Bytes::from(text)).ok()
+}

@@ -1,0 +1,4 @@
+//! WebSockets after their handshake.
+
+mod frames;
+pub(super) mod tunnel;
