@@ -8,61 +8,39 @@ use tokio::{sync::Semaphore, task::JoinHandle};
 
 use super::{
     endpoints::{
-        Answer, BackendEnd, BodyLength, BodyReader, BodyWriter, Broken, ClientEnd, Exchange, PAIRS, Pending, Protocol,
-        menshen_before, runtime, within,
+        Answer, BodyLength, BodyReader, BodyWriter, Broken, ClientEnd, Exchange, Pair, Pending, Protocol, for_each_pair,
+        runtime, within,
     },
-    menshen::Menshen,
     patterns::{Pace, Pattern, TOKEN, read_body, write_body, write_part},
 };
 
-/// More than all the buffers and windows between the two ends.
+/// More than the buffers and windows between the two ends, as far as they grow where all goes on.
 const LARGE: usize = 24 << 20;
+/// More than all of them: of sockets they are 33 MiB each, if the system likes.
+const HUGE: usize = 80 << 20;
 
 /// The bodies of one exchange.
 const UP: Pattern = Pattern::of_body(1);
 const DOWN: Pattern = Pattern::of_body(2);
 
-/// Gives each pair of protocols to `test`.
-fn for_each_pair(test: impl AsyncFn(Pair)) {
-    let runtime = runtime();
-    for (client, backend) in PAIRS {
-        runtime.block_on(async {
-            let pair = Pair::start(client, backend).await;
-            let name = pair.name.clone();
-            within(&name, test(pair)).await;
-        });
-    }
-}
-
-/// A client and a backend with menshen between them.
-struct Pair {
-    name: String,
-    client_protocol: Protocol,
-    client: ClientEnd,
-    backend: BackendEnd,
-    menshen: Menshen,
-}
-
 impl Pair {
-    async fn start(client_protocol: Protocol, backend: Protocol) -> Self {
-        let name = format!("{client_protocol:?} to {backend:?}");
-        let backend = BackendEnd::start(backend);
-        let menshen = menshen_before(&backend, "");
-        let client = ClientEnd::connect(menshen.http, client_protocol).await;
-        Self { name, client_protocol, client, backend, menshen }
-    }
-
     /// A request whose head is at the backend.
-    async fn begin(&self, method: &str, fields: &[(&str, &str)], body: BodyLength) -> (BodyWriter, Pending, Exchange) {
-        let (writer, answer) = self.client.send(method, "/open/both", fields, body).await;
+    async fn begin(
+        &self,
+        client: &ClientEnd,
+        method: &str,
+        fields: &[(&str, &str)],
+        body: BodyLength,
+    ) -> (BodyWriter, Pending, Exchange) {
+        let (writer, answer) = client.send(method, "/open/both", fields, body).await;
         let exchange = self.backend.next().await;
         assert_eq!((exchange.method.as_str(), exchange.target.as_str()), (method, "/open/both"), "{}", self.name);
         (writer, answer, exchange)
     }
 
     /// A request with a body of unknown length, whose answer's body has begun.
-    async fn open(&self, fields: &[(&str, &str)]) -> Open {
-        let (up, answer, exchange) = self.begin("POST", fields, BodyLength::Unknown).await;
+    async fn open(&self, client: &ClientEnd, fields: &[(&str, &str)]) -> Open {
+        let (up, answer, exchange) = self.begin(client, "POST", fields, BodyLength::Unknown).await;
         let kind: Vec<_> = fields.iter().copied().filter(|(name, _)| *name == "content-type").collect();
         let down = exchange.respond.respond(200, &kind, BodyLength::Unknown).await.expect("an answer");
         let answer = self.head(answer).await;
@@ -74,15 +52,6 @@ impl Pair {
         let answer = answer.unwrap_or_else(|broken| panic!("{}: {broken:?}", self.name));
         assert_eq!(answer.status, 200, "{}", self.name);
         answer
-    }
-
-    /// The client's connection takes the next request.
-    async fn serves_on(&self) {
-        let (_, answer) = self.client.send("GET", "/open/next", &[], BodyLength::None).await;
-        let exchange = self.backend.next().await;
-        assert_eq!(exchange.target, "/open/next", "{}", self.name);
-        exchange.respond.answer(200, "next").await.expect("an answer");
-        assert_eq!(self.head(answer).await.body.text().await.expect("a body"), "next", "{}", self.name);
     }
 }
 
@@ -100,7 +69,8 @@ const PARTS: [usize; 12] = [1, 2, 1000, 4096, 16_384, 16_385, 65_535, 65_536, 70
 #[test]
 fn each_part_is_echoed_before_the_next_is_sent() {
     for_each_pair(async |pair| {
-        let Open { mut up, mut up_at_backend, mut down, mut answer } = pair.open(&[]).await;
+        let client = pair.connect().await;
+        let Open { mut up, mut up_at_backend, mut down, mut answer } = pair.open(&client, &[]).await;
         let backend = tokio::spawn(async move {
             while let Some(part) = up_at_backend.part().await.expect("a part") {
                 down.write(part).await.expect("an open connection");
@@ -124,14 +94,14 @@ fn each_part_is_echoed_before_the_next_is_sent() {
         up.finish().await.expect("an open connection");
         assert_eq!(answer.body.rest().await.expect("the end"), 0);
         backend.await.expect("the whole request");
-        pair.serves_on().await;
+        pair.serves_on(&client).await;
     });
 }
 
 /// Both bodies at once and to their ends, through a backend that answers each part with what `filter` makes of it before it reads the
 /// next: `req.pipe(res)` of Node.
-async fn pipe(pair: &Pair, length: usize, framed: BodyLength, filter: fn(&Bytes) -> usize) {
-    let (mut up, answer, exchange) = pair.begin("POST", &[], framed).await;
+async fn pipe(pair: &Pair, client: &ClientEnd, length: usize, framed: BodyLength, filter: fn(&Bytes) -> usize) {
+    let (mut up, answer, exchange) = pair.begin(client, "POST", &[], framed).await;
     let Exchange { mut body, respond, .. } = exchange;
     // What an echo writes is as long as what it reads.
     let mut down = respond.respond(200, &[], framed).await.expect("an answer");
@@ -161,16 +131,18 @@ async fn pipe(pair: &Pair, length: usize, framed: BodyLength, filter: fn(&Bytes)
 #[test]
 fn an_echo_of_any_size_goes_on_by_itself() {
     for_each_pair(async |pair| {
-        pipe(&pair, LARGE, BodyLength::Unknown, Bytes::len).await;
-        pair.serves_on().await;
+        let client = pair.connect().await;
+        pipe(&pair, &client, LARGE, BodyLength::Unknown, Bytes::len).await;
+        pair.serves_on(&client).await;
     });
 }
 
 #[test]
 fn an_echo_of_a_known_length_goes_on_by_itself() {
     for_each_pair(async |pair| {
-        pipe(&pair, LARGE, BodyLength::Known(LARGE), Bytes::len).await;
-        pair.serves_on().await;
+        let client = pair.connect().await;
+        pipe(&pair, &client, LARGE, BodyLength::Known(LARGE), Bytes::len).await;
+        pair.serves_on(&client).await;
     });
 }
 
@@ -178,9 +150,10 @@ fn an_echo_of_a_known_length_goes_on_by_itself() {
 #[test]
 fn an_answer_may_be_shorter_or_longer_than_what_it_is_made_of() {
     for_each_pair(async |pair| {
-        pipe(&pair, LARGE, BodyLength::Unknown, |part| part.len() / 9).await;
-        pipe(&pair, LARGE / 8, BodyLength::Unknown, |part| part.len() * 8).await;
-        pair.serves_on().await;
+        let client = pair.connect().await;
+        pipe(&pair, &client, LARGE, BodyLength::Unknown, |part| part.len() / 9).await;
+        pipe(&pair, &client, LARGE / 8, BodyLength::Unknown, |part| part.len() * 8).await;
+        pair.serves_on(&client).await;
     });
 }
 
@@ -199,7 +172,7 @@ fn an_early_answer_is_heard_while_the_client_sends_on() {
         for_each_pair(async |pair| {
             for framed in [BodyLength::Unknown, BodyLength::Known(LARGE)] {
                 // A connection of its own: it may end with this.
-                let client = ClientEnd::connect(pair.menshen.http, pair.client_protocol).await;
+                let client = pair.connect().await;
                 let (mut up, answer) = client.send("POST", "/open/both", &[], framed).await;
                 let mut exchange = pair.backend.next().await;
                 let sending = tokio::spawn(async move {
@@ -245,8 +218,9 @@ fn an_early_answer_is_heard_while_the_client_sends_on() {
 #[test]
 fn events_come_during_an_upload_and_after_it() {
     for_each_pair(async |pair| {
+        let client = pair.connect().await;
         let Open { mut up, mut up_at_backend, mut down, mut answer } =
-            pair.open(&[("content-type", "text/event-stream")]).await;
+            pair.open(&client, &[("content-type", "text/event-stream")]).await;
         let (mut sent, mut received, pace) = (UP, UP, Pace::free());
         for round in 0..40 {
             let event = format!("data: {round}\n\n");
@@ -279,7 +253,7 @@ fn events_come_during_an_upload_and_after_it() {
         }
         down.finish().await.expect("an open connection");
         assert_eq!(answer.body.rest().await.expect("the end"), 0);
-        pair.serves_on().await;
+        pair.serves_on(&client).await;
     });
 }
 
@@ -297,11 +271,11 @@ fn message(pattern: &mut Pattern, length: usize) -> Bytes {
 }
 
 /// A bidirectional call of 60 messages of 1 MiB. `waits`: for the echo of each before the next.
-async fn call(pair: &Pair, waits: bool) {
+async fn call(pair: &Pair, client: &ClientEnd, waits: bool) {
     const MESSAGES: usize = 60;
     const LENGTH: usize = 1 << 20;
     let fields = [("content-type", "application/grpc"), ("te", "trailers")];
-    let Open { mut up, mut up_at_backend, mut down, mut answer } = pair.open(&fields).await;
+    let Open { mut up, mut up_at_backend, mut down, mut answer } = pair.open(client, &fields).await;
     let service = tokio::spawn(async move {
         while let Some(part) = up_at_backend.part().await.expect("a part") {
             down.write(part).await.expect("an open stream");
@@ -348,10 +322,11 @@ async fn call(pair: &Pair, waits: bool) {
 fn a_bidirectional_call_of_grpc_goes_on_by_itself() {
     let runtime = runtime();
     runtime.block_on(async {
-        let pair = Pair::start(Protocol::Http2, Protocol::Http2).await;
-        within("a call", call(&pair, false)).await;
-        within("a call that waits for each echo", call(&pair, true)).await;
-        pair.serves_on().await;
+        let pair = Pair::start(Protocol::Http2, Protocol::Http2);
+        let client = pair.connect().await;
+        within("a call", call(&pair, &client, false)).await;
+        within("a call that waits for each echo", call(&pair, &client, true)).await;
+        pair.serves_on(&client).await;
     });
 }
 
@@ -367,20 +342,22 @@ enum Slow {
 /// The direction without the slow side comes to its end first, then the other goes on as the tokens come.
 fn a_slow_side_holds_up_its_own_direction_alone(slow: Slow) {
     for_each_pair(async |pair| {
-        let Open { mut up, mut up_at_backend, mut down, mut answer } = pair.open(&[]).await;
+        let client = pair.connect().await;
+        let Open { mut up, mut up_at_backend, mut down, mut answer } = pair.open(&client, &[]).await;
         let name = format!("{}, {slow:?}", pair.name);
         let pace = |side| if side == slow { Pace::slow() } else { Pace::free() };
         let sides = [Slow::ClientWrites, Slow::BackendReads, Slow::BackendWrites, Slow::ClientReads];
         let paces = sides.map(pace);
         let [client_writes, backend_reads, backend_writes, client_reads] = paces.clone();
+        let uploads = matches!(slow, Slow::ClientWrites | Slow::BackendReads);
+        let (up_length, down_length) = if uploads { (HUGE, LARGE) } else { (LARGE, HUGE) };
         let tasks = [
-            spawn(async move { write_body(&mut up, UP, LARGE, &client_writes).await }),
-            spawn(async move { read_body(&mut up_at_backend, UP, LARGE, &backend_reads).await }),
-            spawn(async move { write_body(&mut down, DOWN, LARGE, &backend_writes).await }),
-            spawn(async move { read_body(&mut answer.body, DOWN, LARGE, &client_reads).await }),
+            spawn(async move { write_body(&mut up, UP, up_length, &client_writes).await }),
+            spawn(async move { read_body(&mut up_at_backend, UP, up_length, &backend_reads).await }),
+            spawn(async move { write_body(&mut down, DOWN, down_length, &backend_writes).await }),
+            spawn(async move { read_body(&mut answer.body, DOWN, down_length, &client_reads).await }),
         ];
         let [first, second, third, fourth] = tasks;
-        let uploads = matches!(slow, Slow::ClientWrites | Slow::BackendReads);
         let (held, free) = if uploads { ([first, second], [third, fourth]) } else { ([third, fourth], [first, second]) };
         for task in free {
             within(&format!("{name}: the free direction"), task).await.expect("no panic");
@@ -389,16 +366,16 @@ fn a_slow_side_holds_up_its_own_direction_alone(slow: Slow) {
         assert_eq!(paces[side].done(), 0, "{name}: it has had no token");
         assert!(held.iter().all(|task| !task.is_finished()), "{name}: the buffers hold all of it");
         // The reader takes one more to see the end.
-        for token in 1..=LARGE / TOKEN + 1 {
+        for token in 1..=HUGE / TOKEN + 1 {
             paces[side].give(1);
-            while paces[side].done() < (token * TOKEN).min(LARGE) {
+            while paces[side].done() < (token * TOKEN).min(HUGE) {
                 tokio::task::yield_now().await;
             }
         }
         for task in held {
             within(&format!("{name}: the slow direction"), task).await.expect("no panic");
         }
-        pair.serves_on().await;
+        pair.serves_on(&client).await;
     });
 }
 

@@ -4,6 +4,7 @@
 mod backend;
 mod body;
 mod client;
+mod pair;
 mod wire;
 
 use std::{net, time::Duration};
@@ -15,9 +16,10 @@ use rustix::net::{
 use tokio::{net::TcpStream, runtime::Runtime};
 
 pub use self::{
-    backend::{BackendEnd, Exchange, Responder},
+    backend::{BackendEnd, Exchange, Leave, Responder},
     body::{BodyReader, BodyWriter},
     client::{Answer, ClientEnd, Pending},
+    pair::{Pair, for_each_pair},
 };
 use super::menshen::{Menshen, Setup};
 
@@ -33,14 +35,6 @@ pub enum Protocol {
     Http1,
     Http2,
 }
-
-/// What the client and what the backend speak.
-pub const PAIRS: [(Protocol, Protocol); 4] = [
-    (Protocol::Http1, Protocol::Http1),
-    (Protocol::Http1, Protocol::Http2),
-    (Protocol::Http2, Protocol::Http1),
-    (Protocol::Http2, Protocol::Http2),
-];
 
 /// What the head of a message says of its body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,14 +66,14 @@ pub async fn within<T>(what: &str, work: impl Future<Output = T>) -> T {
 }
 
 /// A menshen before this backend whose own timeouts are an hour, with `/open/**` for everybody.
-pub fn menshen_before(backend: &BackendEnd, more: &str) -> Menshen {
+fn menshen_before(backend: &BackendEnd) -> Menshen {
     let protocol = if backend.protocol == Protocol::Http1 { "http1" } else { "http2" };
     let config = format!(
         "[server]\nlisten = [\"127.0.0.1:0\"]\nunready_grace = \"100ms\"\nh2c = true\nbody_timeout = \"1h\"\n\
          keepalive_timeout = \"1h\"\n\
          [upstream]\nurls = [\"http://{}\"]\nprotocol = \"{protocol}\"\nread_timeout = \"1h\"\nwrite_timeout = \"1h\"\n\
          idle_timeout = \"1h\"\n\
-         [[rule]]\nname = \"open\"\npath = \"/open/**\"\naccess = \"public\"\n{more}",
+         [[rule]]\nname = \"open\"\npath = \"/open/**\"\naccess = \"public\"",
         backend.address
     );
     Setup::before(backend.address).with(&config).start()

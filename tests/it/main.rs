@@ -20,6 +20,7 @@ mod contract;
 mod cors;
 mod credentials;
 mod demo;
+mod departures;
 mod deploy;
 mod dialects;
 mod doctor;

@@ -48,19 +48,23 @@ pub struct Exchange {
 #[derive(Debug, Clone)]
 pub struct Leave {
     pub socket: Arc<Socket>,
-    /// Sends GOAWAY: `None` when all streams may end first.
-    go_away: mpsc::UnboundedSender<Option<Reason>>,
+    go_away: mpsc::UnboundedSender<GoAway>,
 }
+
+/// GOAWAY is to be sent. No reason: when all streams may end first. The sender hears that what is sent from then on comes after it.
+type GoAway = (Option<Reason>, oneshot::Sender<()>);
 
 impl Leave {
     /// GOAWAY, and the end of the connection.
     pub fn go_away(&self, reason: Reason) {
-        self.go_away.send(Some(reason)).expect("a connection");
+        self.go_away.send((Some(reason), oneshot::channel().0)).expect("a connection");
     }
 
-    /// GOAWAY, and the end of the connection when the streams have ended.
-    pub fn go_away_in_peace(&self) {
-        self.go_away.send(None).expect("a connection");
+    /// GOAWAY, before all that is sent from now on, and the end of the connection when the streams have ended.
+    pub async fn go_away_in_peace(&self) {
+        let (told, heard) = oneshot::channel();
+        self.go_away.send((None, told)).expect("a connection");
+        heard.await.expect("a connection");
     }
 }
 
@@ -125,7 +129,7 @@ async fn serve_http2(
     stream: TcpStream,
     connection: usize,
     leave: Leave,
-    mut commands: mpsc::UnboundedReceiver<Option<Reason>>,
+    mut commands: mpsc::UnboundedReceiver<GoAway>,
     tell: mpsc::UnboundedSender<Exchange>,
 ) {
     let mut builder = h2::server::Builder::new();
@@ -135,10 +139,13 @@ async fn serve_http2(
         let accepted = tokio::select! {
             accepted = carried.accept() => accepted,
             command = commands.recv() => {
-                match command {
-                    Some(Some(reason)) => carried.abrupt_shutdown(reason),
-                    Some(None) | None => carried.graceful_shutdown(),
+                let Some((reason, told)) = command else { return };
+                match reason {
+                    Some(reason) => carried.abrupt_shutdown(reason),
+                    None => carried.graceful_shutdown(),
                 }
+                // Not everybody waits for it.
+                let _ = told.send(());
                 continue;
             }
         };

@@ -75,11 +75,6 @@ impl ClientEnd {
             }
         }
     }
-
-    /// Asks without a body.
-    pub async fn get(&self, path: &str) -> Result<Answer, Broken> {
-        self.send("GET", path, &[], BodyLength::None).await.1.head().await
-    }
 }
 
 /// An answer that has not come.
