@@ -96,6 +96,21 @@ pub struct Answer {
 }
 
 impl Pending {
+    /// Waits for what comes first: `true` where it is a 100.
+    pub async fn continued(mut self) -> (bool, Self) {
+        let continued = match &mut self {
+            Self::Http1(wire, _) => {
+                let head = wire.until(b"\r\n\r\n").await.expect("an answer").expect("an answer");
+                head.starts_with("HTTP/1.1 100 ")
+            }
+            Self::Http2(answer) => {
+                let first = poll_fn(|cx| answer.poll_informational(cx)).await;
+                first.is_some_and(|first| first.expect("an answer").status() == 100)
+            }
+        };
+        (continued, self)
+    }
+
     pub async fn head(self) -> Result<Answer, Broken> {
         let mut informational = Vec::new();
         match self {
