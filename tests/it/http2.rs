@@ -152,20 +152,20 @@ fn http2_without_tls_is_off_unless_the_config_says_so() {
 }
 
 /// A connection on which each frame is written by hand.
-struct Raw {
-    stream: TcpStream,
+pub struct Raw {
+    pub stream: TcpStream,
     heard: Vec<u8>,
 }
 
 /// A frame as it came.
 #[derive(Debug, Clone)]
-struct Frame {
-    kind: u8,
-    stream: u32,
-    payload: Vec<u8>,
+pub struct Frame {
+    pub kind: u8,
+    pub stream: u32,
+    pub payload: Vec<u8>,
 }
 
-const DATA: u8 = 0;
+pub const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RESET: u8 = 3;
 const PING: u8 = 6;
@@ -173,7 +173,7 @@ const GO_AWAY: u8 = 7;
 const CONTINUATION: u8 = 9;
 
 impl Raw {
-    fn connect(to: SocketAddr) -> Self {
+    pub fn connect(to: SocketAddr) -> Self {
         let mut stream = TcpStream::connect(to).expect("a connection");
         stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a socket option");
         stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").expect("a write");
@@ -181,18 +181,18 @@ impl Raw {
     }
 
     /// `false`: the other side has ended the connection.
-    fn frame(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> bool {
+    pub fn frame(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> bool {
         let length = u32::try_from(payload.len()).expect("a short payload").to_be_bytes();
         let head = [&length[1..], &[kind, flags], &stream.to_be_bytes()].concat();
         self.stream.write_all(&[&head, payload].concat()).is_ok()
     }
 
-    fn headers(&mut self, stream: u32, fields: &[(&str, &str)], last: bool) -> bool {
+    pub fn headers(&mut self, stream: u32, fields: &[(&str, &str)], last: bool) -> bool {
         self.frame(HEADERS, if last { 5 } else { 4 }, stream, &block(fields))
     }
 
     /// The answer to a stream: its status, or what ended it.
-    fn outcome(&mut self, stream: u32) -> Outcome {
+    pub fn outcome(&mut self, stream: u32) -> Outcome {
         loop {
             let Some(frame) = self.next() else { return Outcome::Ended };
             match frame.kind {
@@ -204,7 +204,7 @@ impl Raw {
         }
     }
 
-    fn next(&mut self) -> Option<Frame> {
+    pub fn next(&mut self) -> Option<Frame> {
         loop {
             if let [a, b, c, kind, _flags, s, t, u, v, rest @ ..] = &self.heard[..] {
                 let length = u32::from_be_bytes([0, *a, *b, *c]) as usize;
@@ -247,14 +247,14 @@ impl Raw {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Outcome {
+pub enum Outcome {
     Status(u16),
     Reset,
     Ended,
 }
 
 /// A header block of literals that are not indexed (RFC 7541 section 6.2.2).
-fn block(fields: &[(&str, &str)]) -> Vec<u8> {
+pub fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     let mut out = Vec::new();
     let text = |out: &mut Vec<u8>, text: &str| {
         let mut rest = text.len();
@@ -290,7 +290,7 @@ fn status(block: &[u8]) -> u16 {
     }
 }
 
-const PLAIN: [(&str, &str); 4] =
+pub const PLAIN: [(&str, &str); 4] =
     [(":method", "GET"), (":scheme", "http"), (":path", "/open/x"), (":authority", "shop.example")];
 
 /// A good request but for one field.

@@ -2,7 +2,7 @@
 //! connection to a backend is used again only where both messages on it surely ended. Otherwise one client would get the answer of
 //! another.
 
-use std::io::BufRead;
+use std::{io::BufRead, net::Shutdown};
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -173,6 +173,100 @@ fn a_request_of_http1_has_one_end_on_the_backends_wire() {
     assert!(unanswered < cases.len());
 }
 
+/// The next requests come in the same packet as the last piece of this one.
+#[test]
+fn requests_behind_a_body_in_pieces_are_answered() {
+    let backend = ByteBackend::start(Answers::default());
+    let menshen = before(&backend);
+    let bodies = [
+        ("length", "Content-Length: 5", "hello"),
+        ("chunks", "Transfer-Encoding: chunked", "2\r\nhe\r\n3;a=b\r\nllo\r\n0\r\nX: 1\r\n\r\n"),
+    ];
+    let mut sent = 0;
+    for (name, field, body) in bodies {
+        // The body is cut at each of its bytes.
+        for cut in 0..=body.len() {
+            let target = format!("/open/behind-{name}-{cut}");
+            let mut client = Client::connect(menshen.http);
+            client.send(format!("POST {target} HTTP/1.1\r\nHost: shop.example\r\n{field}\r\n\r\n{}", &body[..cut]));
+            backend.wait_for(&target);
+            client.send(format!(
+                "{}GET {target}-a HTTP/1.1\r\nHost: shop.example\r\n\r\n\
+                 POST {target}-b HTTP/1.1\r\nHost: shop.example\r\n{field}\r\n\r\n{body}\
+                 GET {target}-c HTTP/1.1\r\nHost: shop.example\r\n\r\n",
+                &body[cut..]
+            ));
+            for behind in ["", "-a", "-b", "-c"] {
+                let answer = client.receive().unwrap_or_else(|| panic!("{target}{behind}: no answer"));
+                assert_eq!((answer.status, answer.body), (200, format!("{target}{behind}").into_bytes()));
+                sent += 1;
+            }
+            for (behind, body) in [("", "hello"), ("-a", ""), ("-b", "hello"), ("-c", "")] {
+                let target = format!("{target}{behind}");
+                let connection = backend.of(&target);
+                let message = connection.messages.iter().find(|message| message.target == target).expect("a whole message");
+                assert_eq!(message.body, body.as_bytes(), "{target}: {message:?}");
+            }
+        }
+    }
+    assert_each_came_once(&backend, sent);
+}
+
+/// Payload and padding of DATA frames (RFC 9113 section 6.1), the last of which ends the stream.
+type Padded = &'static [(&'static str, Option<u8>)];
+
+#[test]
+fn padding_and_empty_frames_are_no_part_of_a_message() {
+    let backend = ByteBackend::start(Answers::default());
+    let menshen = before(&backend);
+    let cases: [(&str, Padded, &str); 9] = [
+        ("padded", &[("hello", Some(7))], "hello"),
+        ("padded-with-nothing", &[("hello", Some(0))], "hello"),
+        ("all-padding", &[("", Some(255))], ""),
+        ("padding-last", &[("hello", None), ("", Some(255))], "hello"),
+        ("padding-first", &[("", Some(255)), ("hello", None)], "hello"),
+        ("padding-between", &[("hel", Some(1)), ("", Some(255)), ("", Some(0)), ("lo", Some(255))], "hello"),
+        ("empty-first", &[("", None), ("", None), ("hello", None)], "hello"),
+        ("empty-between", &[("hel", None), ("", None), ("", None), ("lo", None), ("", None)], "hello"),
+        ("empty-only", &[("", None), ("", None), ("", None)], ""),
+    ];
+    let mut sent = 0;
+    for (name, frames, body) in cases {
+        for known in [false, true] {
+            let target = format!("/open/{name}-{known}");
+            let length = body.len().to_string();
+            let mut fields =
+                vec![(":method", "POST"), (":scheme", "http"), (":path", &target), (":authority", "shop.example")];
+            if known {
+                fields.push(("content-length", &length));
+            }
+            let mut raw = http2::Raw::connect(menshen.http);
+            raw.headers(1, &fields, false);
+            for (at, (part, padding)) in frames.iter().enumerate() {
+                let last = u8::from(at + 1 == frames.len());
+                match padding {
+                    None => raw.frame(http2::DATA, last, 1, part.as_bytes()),
+                    Some(padding) => {
+                        let payload = [&[*padding], part.as_bytes(), &vec![0; usize::from(*padding)]].concat();
+                        raw.frame(http2::DATA, last | 8, 1, &payload)
+                    }
+                };
+            }
+            assert_eq!(raw.outcome(1), http2::Outcome::Status(200), "{target}");
+            let connection = backend.of(&target);
+            let message = connection.messages.iter().find(|message| message.target == target).expect("a whole message");
+            assert_eq!(message.body, body.as_bytes(), "{target}: {message:?}");
+            let head = message.head.to_ascii_lowercase();
+            let framing =
+                if known { format!("content-length: {length}\r\n") } else { "transfer-encoding: chunked\r\n".into() };
+            assert!(head.contains(&framing), "{target}: {head}");
+            probe(&menshen, &format!("{target}-after"));
+            sent += 2;
+        }
+    }
+    assert_each_came_once(&backend, sent);
+}
+
 #[test]
 fn a_connection_ends_where_a_request_broke_off() {
     let backend = ByteBackend::start(Answers::default());
@@ -184,20 +278,31 @@ fn a_connection_ends_where_a_request_broke_off() {
         ("between-chunks", "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", ""),
         ("before-the-first-chunk", "Transfer-Encoding: chunked\r\n\r\n", ""),
         ("within-the-last-chunk", "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n", ""),
+        ("within-trailers", "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX: 1\r\n", ""),
         // What is wrong at once never reaches a backend.
         ("a-chunk-of-no-size", "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", "zz\r\n\r\n"),
         ("a-chunk-that-is-too-long", "Transfer-Encoding: chunked\r\n\r\n5\r\nhello", "o\r\n0\r\n\r\n"),
     ];
     for (name, rest, wrong) in cases {
-        let target = format!("/open/{name}");
-        let mut client = Client::connect(menshen.http);
-        client.send(format!("POST {target} HTTP/1.1\r\nHost: shop.example\r\n{rest}"));
-        backend.wait_for(&target);
-        client.send(wrong);
-        drop(client);
-        let connection = backend.wait_for_end(&target);
-        assert!(connection.messages.iter().all(|message| message.target != target), "{name}: {connection:?}");
-        probe(&menshen, &format!("/open/after-{name}"));
+        // The client has gone, or has said all that it says and listens.
+        for listens in [false, true] {
+            let target = format!("/open/{name}-{listens}");
+            let mut client = Client::connect(menshen.http);
+            client.send(format!("POST {target} HTTP/1.1\r\nHost: shop.example\r\n{rest}"));
+            backend.wait_for(&target);
+            client.send(wrong);
+            if listens {
+                client.stream().get_ref().shutdown(Shutdown::Write).expect("half a connection");
+                if let Some(answer) = client.receive() {
+                    assert!((400..600).contains(&answer.status), "{target}: {}", answer.status);
+                }
+            } else {
+                drop(client);
+            }
+            let connection = backend.wait_for_end(&target);
+            assert!(connection.messages.iter().all(|message| message.target != target), "{target}: {connection:?}");
+            probe(&menshen, &format!("{target}-after"));
+        }
     }
     let client = Http2::connect(menshen.http);
     for (name, fields, part) in [
@@ -331,6 +436,64 @@ fn an_early_answer_and_the_rest_of_the_request_are_one_message() {
         let connection = backend.wait_for_end(&target);
         assert!(connection.messages.iter().all(|message| message.target != target), "{name}: {connection:?}");
         probe(&menshen, &format!("/open/after-{name}-left"));
+    }
+}
+
+#[test]
+fn an_early_answer_over_http2_and_the_rest_of_the_request_are_one_message() {
+    fn early(target: &str) -> Option<Reply> {
+        target.starts_with("/open/early").then(|| Reply::naming(target))
+    }
+    let backend = ByteBackend::start(Answers { early, ..Answers::default() });
+    let menshen = before(&backend);
+    let client = Http2::connect(menshen.http);
+    for known in [false, true] {
+        for goes_on in [false, true] {
+            let target = format!("/open/early-{known}-{goes_on}");
+            let fields: &[_] = if known { &[("content-length", "10")] } else { &[] };
+            let request = http2::request("POST", &format!("http://shop.example{target}"), fields);
+            client.runtime.block_on(http2::within(async {
+                let mut send = client.send.clone().ready().await.expect("a stream");
+                let (answer, mut stream) = send.send_request(request, false).expect("a stream");
+                stream.send_data(Bytes::from_static(b"hello"), false).expect("a frame");
+                let answer = http2::whole(answer.await.expect("an answer")).await.expect("a whole answer");
+                assert_eq!((answer.status, answer.body), (200, target.clone().into_bytes()));
+                if goes_on {
+                    // It may have been told that nobody wants the rest.
+                    drop(stream.send_data(Bytes::from_static(b"world"), true));
+                }
+            }));
+            // The rest has come, or the connection has ended.
+            let is_message = |message: &Message| message.target == target;
+            let connection = backend
+                .wait_until(&target, |connection| connection.ended || goes_on && connection.messages.iter().any(is_message));
+            for message in connection.messages.iter().filter(|message| is_message(message)) {
+                assert!(goes_on, "{target}: {message:?}");
+                assert_eq!(message.body, b"helloworld", "{target}: {message:?}");
+            }
+            probe(&menshen, &format!("/open/after-early-{known}-{goes_on}"));
+        }
+    }
+}
+
+#[test]
+fn a_connection_of_http2_that_ends_in_the_middle_leaves_a_broken_message() {
+    let backend = ByteBackend::start(Answers::default());
+    let menshen = before(&backend);
+    for (name, fields) in [("a-body", &[][..]), ("a-length", &[("content-length", "10")][..])] {
+        let target = format!("/open/ends-within-{name}");
+        let client = Http2::connect(menshen.http);
+        let request = http2::request("POST", &format!("http://shop.example{target}"), fields);
+        client.runtime.block_on(http2::within(async {
+            let mut send = client.send.clone().ready().await.expect("a stream");
+            let (_, mut stream) = send.send_request(request, false).expect("a stream");
+            stream.send_data(Bytes::from_static(b"hello"), false).expect("a frame");
+            tokio::task::block_in_place(|| backend.wait_for(&target));
+        }));
+        drop(client);
+        let connection = backend.wait_for_end(&target);
+        assert!(connection.messages.iter().all(|message| message.target != target), "{name}: {connection:?}");
+        probe(&menshen, &format!("{target}-after"));
     }
 }
 
