@@ -240,8 +240,8 @@ impl HeaderPolicy {
 }
 
 /// Whether a header of the backend's answer may go to the client. Only we say that an answer is ours.
-pub fn backend_may_send(name: &str) -> bool {
-    !starts_with_folded(name.as_bytes(), b"x-menshen-")
+pub fn backend_may_send(name: impl AsRef<[u8]>) -> bool {
+    !starts_with_folded(name.as_ref(), b"x-menshen-")
 }
 
 /// Whether a field of the backend's trailers may go to the client: none that frames or routes a message, says how it is to be

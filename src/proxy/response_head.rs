@@ -111,7 +111,7 @@ impl<'a> ResponseHead<'a> {
                 2 | 7 | 10 | 16..=18 if is_hop_by_hop(name) => false,
                 _ => !nominated.iter().any(|nominated| name.eq_ignore_ascii_case(nominated)),
             };
-            passes && str::from_utf8(name).is_ok_and(backend_may_send)
+            passes && backend_may_send(name)
         })
     }
 
