@@ -176,7 +176,7 @@ impl Accepted {
                 stream.set_nodelay(true).ok()?;
                 let stream = net::TcpStream::from_std(stream).ok()?;
                 let Some(tls) = tls else { return Some(Opened::plain(MaybeTls::Tcp(stream), limits, permit)) };
-                let Established { stream, http2 } = tls.accept(stream, limits.header_timeout).await?;
+                let Established { stream, http2 } = Box::pin(tls.accept(stream, limits.header_timeout)).await?;
                 let raw = MaybeTls::Tls(Box::new(stream));
                 Some(Opened { http2, ..Opened::plain(raw, limits, permit) })
             }
@@ -223,10 +223,11 @@ fn admit(service: &Arc<ConnectionService>, workers: &Workers, accepted: Accepted
     handle.spawn(async move {
         match accepted.open(service.limits(), permit.clone()).await {
             Some(Opened { socket, http2 }) if http2 || begins_http2(&service, &socket).await => {
-                http2::serve_connection(service, worker, socket, peer).await;
+                // A connection of HTTP/1 that waits has no room for this in its task.
+                Box::pin(http2::serve_connection(service, worker, socket, peer)).await;
             }
             Some(Opened { socket, .. }) => {
-                http1::serve_connection(&service, &service.connections[worker], socket, peer).await
+                http1::serve_connection(&service, &service.connections[worker], socket, peer).await;
             }
             // A client that is gone before we begin needs nothing.
             None => {}
