@@ -222,12 +222,11 @@ impl Explainer<'_> {
     /// What the credential is good for. Where the gate did not look at it, what it would be good for.
     fn token(&self, path: &str, bytes: &[u8], now: Timestamp) -> TokenReport {
         let unseen;
-        let credential = match &self.trace.credential {
-            Some(credential) => credential,
-            None => {
-                unseen = self.unseen_credential(path, bytes);
-                &unseen
-            }
+        let credential = if let Some(credential) = &self.trace.credential {
+            credential
+        } else {
+            unseen = self.unseen_credential(path, bytes);
+            &unseen
         };
         let token = match credential {
             SeenCredential::None => return TokenReport::new("none", None),

@@ -1,5 +1,5 @@
 //! Whatever bytes a client sends: what goes on has one reading, an identity comes from the token alone, and what comes without one
-//! is on an open path.
+//! is on an open path. Over HTTP/2 the same request gets the same decision.
 //!
 //! Input: the bytes of a connection; `{T}` in them stands for a good token.
 
@@ -9,7 +9,7 @@ use menshen::{
     config::Access,
     error::ErrorCode,
     gate::{AdmittedRequest, Decision, MessageFraming},
-    policy::BodyLength,
+    policy::{BodyLength, Http2Head},
 };
 
 use super::{
@@ -22,7 +22,9 @@ const PEER: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 
 /// A panic is a broken promise.
 pub fn run(data: &[u8]) {
     let bytes = with_token(data);
-    match GATE.decide_http1(&bytes, PEER, NOW) {
+    let decision = GATE.decide_http1(&bytes, PEER, NOW);
+    decision.iter().for_each(|decision| same_over_http2(&bytes, decision));
+    match decision {
         None => {}
         Some(Decision::Reject(refused)) => {
             assert_ne!(refused.code, ErrorCode::Internal);
@@ -88,6 +90,59 @@ fn one_length(bytes: &[u8], framing: &MessageFraming) {
     assert!(decision.is_none(), "a head without its end: {decision:?}");
     let alone = GATE.decide_http1(head, PEER, NOW);
     assert_eq!(alone.as_ref().and_then(Decision::head_len), Some(framing.head_len));
+}
+
+/// The same request over HTTP/2 gets the same decision, and the backend gets the same of it.
+fn same_over_http2(bytes: &[u8], decision: &Decision) {
+    let Some((head, framing)) = decision.framing().map(|framing| (&bytes[..framing.head_len], framing)) else { return };
+    let Some(request) = as_http2(head) else { return };
+    let ends_stream = matches!(framing.body, BodyLength::None | BodyLength::Length(0));
+    let copied = Http2Head::new(&request, ends_stream).expect("a well-formed request");
+    match (decision, &GATE.decide_http2(&copied, PEER, NOW)) {
+        (Decision::Reject(one), Decision::Reject(two)) => {
+            assert_eq!((one.code, one.rule, &one.path), (two.code, two.rule, &two.path));
+        }
+        (Decision::AuthApi(one), Decision::AuthApi(two)) | (Decision::Forward(one), Decision::Forward(two)) => {
+            assert_eq!(forwarded(bytes, one), forwarded(copied.bytes(), two));
+        }
+        (one, two) => panic!("{one:?} over HTTP/1.1, {two:?} over HTTP/2"),
+    }
+}
+
+/// A head of HTTP/1.1 as HTTP/2 has it; `None`: HTTP/2 cannot say it, or says it otherwise.
+fn as_http2(head: &[u8]) -> Option<http::request::Parts> {
+    let (line, fields) = readers::lines(head, b"\r\n");
+    let [method, target, b"HTTP/1.1"] = line.split(|&byte| byte == b' ').collect::<Vec<_>>()[..] else { return None };
+    let of_connection = ["connection", "keep-alive", "proxy-connection", "upgrade", "te", "expect"];
+    let is = |name: &[u8], known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+    if fields.len() > 90 || fields.iter().any(|(name, _)| of_connection.iter().any(|known| is(name, known))) {
+        return None;
+    }
+    let host = fields.iter().find(|(name, _)| is(name, "host")).map(|(_, value)| *value)?;
+    let uri = http::Uri::builder().scheme("http").authority(host).path_and_query(target).build().ok()?;
+    if uri.path_and_query()?.as_str().as_bytes() != target || uri.authority()?.as_str().as_bytes() != host {
+        return None;
+    }
+    let mut request = http::Request::builder().method(method).uri(uri).body(()).ok()?.into_parts().0;
+    for (name, value) in fields.iter().filter(|(name, _)| !is(name, "host") && !is(name, "transfer-encoding")) {
+        request.headers.append(http::HeaderName::from_bytes(name).ok()?, http::HeaderValue::from_bytes(value).ok()?);
+    }
+    Some(request)
+}
+
+/// What the backend gets of a request: its target, who it is from, its cookies, and its fields in some order.
+fn forwarded(bytes: &[u8], request: &AdmittedRequest) -> (String, Option<String>, Vec<Vec<u8>>, Vec<(String, Vec<u8>)>) {
+    let user = request.identity.as_ref().map(|identity| identity.claims.sub().as_str().to_owned());
+    let fields = request.forward.forwarded_headers.iter();
+    let fields =
+        fields.map(|range| (String::from_utf8_lossy(&bytes[range.name()]).to_lowercase(), bytes[range.value()].to_vec()));
+    let (cookies, mut fields): (Vec<_>, Vec<_>) = fields.partition(|(name, _)| name == "cookie");
+    fields.retain(|(name, _)| name != "transfer-encoding");
+    fields.sort();
+    let cookies =
+        cookies.iter().map(|(_, value)| &value[..]).chain(request.forward.cookie.as_ref().map(http::HeaderValue::as_bytes));
+    let crumbs = cookies.flat_map(crumbs).filter(|crumb| !crumb.is_empty()).map(<[u8]>::to_vec).collect();
+    (request.forward.target.clone(), user, crumbs, fields)
 }
 
 /// What is sent on is part of what came, and reads the same with names folded.

@@ -18,7 +18,7 @@ pub struct ServerConfig {
     /// the client.
     #[schemars(with = "Vec<Network>")]
     pub trusted_proxies: Vec<IpNet>,
-    /// Headers that pass although their name has a sign besides letters, digits and `-`. Never a managed header, nor one that says
+    /// Headers that pass although their name has a sign besides letters, digits and `-`. Never a reserved header, nor one that says
     /// where the client is (`*_real_ip`, `*_client_ip`, `*_connecting_ip`, `*_src_ip`, `*_forwarded_for`): those never pass, and the
     /// backend reads `X-Real-IP` or `X-Forwarded-For`, which menshen sets.
     pub allow_headers: Vec<String>,

@@ -53,14 +53,14 @@ impl Rejection {
 
     /// The rejection of a request whose head could be read.
     pub(super) fn new(head: &Head<'_>, reason: RejectReason, origin: Origin, framing: Option<MessageFraming>) -> Self {
-        let path = head.target.split(['?', '#']).next().unwrap_or_default();
+        let end = memchr::memchr2(b'?', b'#', head.target.as_bytes()).unwrap_or(head.target.len());
+        let path = &head.target[..end];
         Self {
             code: reason.code,
             detail: Some(reason.detail).filter(|detail| !detail.is_empty()),
             rule: None,
             method: head.method.to_owned(),
-            // A rejected target may hold anything, and a terminal may show the log.
-            path: path.chars().map(|c| if c.is_ascii_graphic() { c } else { '?' }).collect(),
+            path: if path.bytes().all(|byte| byte.is_ascii_graphic()) { path.to_owned() } else { printable(path) },
             origin,
             framing: framing.map(|framing| MessageFraming { keep_alive: framing.keep_alive && !reason.close, ..framing }),
             identity: None,
@@ -69,4 +69,10 @@ impl Rejection {
             request_id: request_id::from_proxy(head, origin),
         }
     }
+}
+
+/// A rejected target may hold anything, and a terminal may show the log.
+#[cold]
+fn printable(path: &str) -> String {
+    path.chars().map(|c| if c.is_ascii_graphic() { c } else { '?' }).collect()
 }

@@ -7,7 +7,7 @@
 //! valid `Host`; no second value of a field that decides anything. Every refusal closes, since what follows is in doubt.
 
 use super::{
-    head::{Head, HttpVersion},
+    head::{Head, HttpVersion, is_name},
     reject_reason::RejectReason,
 };
 use crate::error::ErrorCode;
@@ -123,7 +123,7 @@ impl<'a> DecidingFields<'a> {
                 (6, b'e') => ("expect", &mut fields.expect),
                 (7, b'u') => ("upgrade", &mut fields.upgrade),
                 (10, b'c') => {
-                    if header.name.eq_ignore_ascii_case("connection") {
+                    if is_name(header.name, "connection") {
                         fields.read_connection(header.value);
                     }
                     continue;
@@ -136,7 +136,7 @@ impl<'a> DecidingFields<'a> {
                 (21, b's') => ("sec-websocket-version", &mut fields.websocket_version),
                 _ => continue,
             };
-            if header.name.eq_ignore_ascii_case(name) && slot.replace(header.value).is_some() {
+            if is_name(header.name, name) && slot.replace(header.value).is_some() {
                 return Err(RejectReason::malformed("A header that may be there once is there twice."));
             }
         }

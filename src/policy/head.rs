@@ -95,6 +95,31 @@ impl fmt::Debug for Head<'_> {
     }
 }
 
+/// Whether a header name is, in any case, this one, which is in lower case and has letters, digits and `-` alone. Eight bytes are compared
+/// at once.
+#[inline]
+pub(super) fn is_name(name: &str, known: &str) -> bool {
+    let (name, known) = (name.as_bytes(), known.as_bytes());
+    if name.len() != known.len() {
+        return false;
+    }
+    let (Some(last), Some(last_known)) = (name.last_chunk(), known.last_chunk()) else {
+        return name.eq_ignore_ascii_case(known);
+    };
+    // The last eight may be compared twice.
+    let chunks = name.as_chunks().0.iter().zip(known.as_chunks().0);
+    is_same_eight(*last, *last_known) && chunks.into_iter().all(|(eight, known)| is_same_eight(*eight, *known))
+}
+
+/// A letter in lower case, a digit and `-` have the bit by which the cases of a letter differ; no control character that would be one of
+/// them with that bit has it or the next.
+#[inline]
+const fn is_same_eight(name: [u8; 8], known: [u8; 8]) -> bool {
+    const CASE: u64 = 0x2020_2020_2020_2020;
+    let (name, known) = (u64::from_le_bytes(name), u64::from_le_bytes(known));
+    (name | CASE) == known && (name | name >> 1) & CASE == CASE
+}
+
 /// What the bytes read so far are.
 #[derive(Debug, Clone, Copy)]
 pub enum Parsed<'a> {

@@ -92,8 +92,13 @@ impl<'p> PathNames<'p> {
     fn get(&self, index: usize) -> &'p str {
         match self.first.get(index) {
             Some(name) => name,
-            None => self.rest.split('/').filter(|name| !name.is_empty()).nth(index - MAX_CUT).unwrap_or_default(),
+            None => self.get_further(index - MAX_CUT),
         }
+    }
+
+    #[cold]
+    fn get_further(&self, index: usize) -> &'p str {
+        self.rest.split('/').filter(|name| !name.is_empty()).nth(index).unwrap_or_default()
     }
 }
 

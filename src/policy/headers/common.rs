@@ -2,7 +2,7 @@
 //!
 //! Must stay true: what is found is the verdict that the name itself has got, when the config was compiled.
 
-use super::verdict::HeaderVerdict;
+use super::{super::head::is_name, verdict::HeaderVerdict};
 
 /// Names that clients and the proxies in front send all the time. Plain, in lower case.
 pub(super) const NAMES: [&str; 46] = [
@@ -84,7 +84,7 @@ impl CommonNames {
     #[inline]
     pub(super) fn get(&self, name: &str) -> Option<HeaderVerdict> {
         let (known, verdict) = self.0.get(place(name.as_bytes())).copied().flatten()?;
-        is_same(name.as_bytes(), known.as_bytes()).then_some(verdict)
+        is_name(name, known).then_some(verdict)
     }
 }
 
@@ -95,29 +95,4 @@ fn place(name: &[u8]) -> usize {
     let letter = |at: usize| usize::from(name.get(at).copied().unwrap_or_default() & 0x1f);
     let length = name.len();
     (length * 3 + letter(0) * 48 + letter(length.wrapping_sub(4)) * 29 + letter(length.wrapping_sub(1)) * 16) % PLACES
-}
-
-/// Whether a name is, in any case, one that is known: letters in lower case, digits and `-`. Eight bytes are compared at once.
-#[inline]
-fn is_same(name: &[u8], known: &[u8]) -> bool {
-    if name.len() != known.len() {
-        return false;
-    }
-    let (mut name, mut known) = (name, known);
-    while let (Some((eight, name_rest)), Some((wanted, known_rest))) =
-        (name.split_first_chunk::<8>(), known.split_first_chunk())
-    {
-        if !is_same_eight(u64::from_le_bytes(*eight), u64::from_le_bytes(*wanted)) {
-            return false;
-        }
-        (name, known) = (name_rest, known_rest);
-    }
-    name.eq_ignore_ascii_case(known)
-}
-
-/// A letter in lower case, a digit and `-` have the bit by which the cases of a letter differ; so has no control character that would be
-/// one of them with it.
-const fn is_same_eight(name: u64, known: u64) -> bool {
-    const CASE: u64 = 0x2020_2020_2020_2020;
-    (name | CASE) == known && (name | name >> 1) & CASE == CASE
 }
