@@ -98,19 +98,11 @@ impl Client<'_> {
         }
     }
 
-    /// Whether the whole request has been read.
-    pub(super) fn is_request_complete(&self) -> bool {
-        match self {
-            Self::Http1(client) => client.is_request_complete(),
-            Self::Http2(client) => client.is_request_complete(),
-        }
-    }
-
     /// Whether the client waits for `100 Continue`, as far as is known: none was sent, and no byte of the body has come.
     pub(super) fn awaits_continue(&self) -> bool {
         match self {
             Self::Http1(client) => client.awaits_continue(),
-            Self::Http2(_) => false,
+            Self::Http2(client) => client.awaits_continue(),
         }
     }
 
@@ -134,7 +126,7 @@ impl Client<'_> {
     pub(super) fn send_continue(&mut self) {
         match self {
             Self::Http1(client) => client.send_continue(),
-            Self::Http2(_) => {}
+            Self::Http2(client) => client.send_continue(),
         }
     }
 
@@ -203,11 +195,38 @@ impl Client<'_> {
         }
     }
 
+    /// Whether it is noticed only by looking that the client has left.
+    pub(super) fn is_unwatched(&self) -> bool {
+        match self {
+            Self::Http1(client) => !client.is_request_complete() || client.is_unwatched(),
+            Self::Http2(_) => false,
+        }
+    }
+
     /// Whether the request is a call of gRPC, which reads rejections in its own form.
     pub(super) fn is_grpc(&self) -> bool {
         match self {
             Self::Http1(_) => false,
             Self::Http2(client) => client.is_grpc,
+        }
+    }
+
+    pub(super) const fn is_http2(&self) -> bool {
+        matches!(self, Self::Http2(_))
+    }
+
+    /// Whether bytes have come that follow the request, on a connection of its own.
+    pub(super) fn is_followed(&self) -> bool {
+        match self {
+            Self::Http1(client) => client.is_followed(),
+            Self::Http2(_) => false,
+        }
+    }
+
+    /// The connection, where it is the request's own, ends with it.
+    pub(super) fn end_connection(&mut self) {
+        if let Self::Http1(client) = self {
+            client.end_connection();
         }
     }
 

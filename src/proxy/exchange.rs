@@ -83,14 +83,18 @@ impl Exchange<'_> {
                 match error.failure.code() {
                     None => {
                         client.note_reset();
+                        // It may read on, and must not take what it has for the whole.
+                        client.break_off(Reason::CANCEL);
                         served.ended = Ended::ClientGone;
                     }
                     Some(code) => {
                         served.outcome = Outcome::Failed;
                         served.error = Some(code);
                         served.ended = Ended::Failed;
-                        if error.failure == Failure::ClientSlow {
-                            client.give_up_body();
+                        match error.failure {
+                            Failure::ClientSlow => client.give_up_body(),
+                            Failure::ClientMalformed => client.end_connection(),
+                            _ => {}
                         }
                         match status {
                             Some(_) => client.break_off(Reason::INTERNAL_ERROR),
@@ -129,8 +133,8 @@ impl Exchange<'_> {
                 }
                 return Exchanged::failed(error, Some(backend));
             }
-            if session.is_http2() && client.awaits_continue() {
-                // No 100 of the backend comes back on that way.
+            if (session.is_http2() || client.is_http2()) && client.awaits_continue() {
+                // Over HTTP/2 the backend is not asked for a 100.
                 client.send_continue();
             }
             let mut relay = Relay::new(*self, client, &mut session, backend);
@@ -145,6 +149,11 @@ impl Exchange<'_> {
                     }
                     return exchanged(RelayEnd::Failed(error.not_processed()));
                 }
+                RelayEnd::Upgraded if client.is_followed() => {
+                    // What came before the answer belongs to no protocol (CVE-2026-2833).
+                    let error = ExchangeError::new(Failure::ClientMalformed, "bytes before the answer to a handshake");
+                    return exchanged(RelayEnd::Failed(error));
+                }
                 RelayEnd::Upgraded => {
                     Box::pin(self.tunnel(client, session)).await;
                     return Exchanged { status: Some(StatusCode::SWITCHING_PROTOCOLS), ..exchanged(RelayEnd::Upgraded) };
@@ -153,7 +162,13 @@ impl Exchange<'_> {
                     connections.release(session, &peer);
                     return exchanged(RelayEnd::Complete);
                 }
-                end => return exchanged(end),
+                end => {
+                    if session.is_http2() {
+                        // Its stream ends; the connection may go on.
+                        connections.release(session, &peer);
+                    }
+                    return exchanged(end);
+                }
             }
         }
     }

@@ -131,15 +131,23 @@ pub(super) struct MessageWriter {
     encoder: BodyEncoder,
     /// Bytes of a part that was begun and has not been written whole.
     part_left: usize,
+    /// Everything that was put has been written and flushed.
+    flushed: bool,
 }
 
 impl MessageWriter {
     pub(super) fn new() -> Self {
-        Self { out: Vec::new(), written: 0, encoder: BodyEncoder::new(BodyLength::None), part_left: 0 }
+        Self { out: Vec::new(), written: 0, encoder: BodyEncoder::new(BodyLength::None), part_left: 0, flushed: true }
+    }
+
+    /// Whether nothing waits to be written.
+    pub(super) const fn is_flushed(&self) -> bool {
+        self.flushed && self.part_left == 0
     }
 
     /// Where a head is put.
     pub(super) fn out(&mut self) -> &mut Vec<u8> {
+        self.flushed = false;
         &mut self.out
     }
 
@@ -154,6 +162,7 @@ impl MessageWriter {
     where
         W: AsyncWrite + Unpin + ?Sized,
     {
+        self.flushed = false;
         if self.part_left == 0 {
             self.encoder.begin_part(part.len(), &mut self.out).map_err(|_| io::ErrorKind::InvalidData)?;
             if self.out.len() + part.len() <= GATHER_SIZE {
@@ -193,6 +202,7 @@ impl MessageWriter {
     /// # Errors
     /// When it is shorter than its announced length.
     pub(super) fn finish(&mut self, trailers: Option<&Trailers>) -> io::Result<()> {
+        self.flushed = false;
         self.encoder.finish(trailers, &mut self.out).map_err(|_| io::ErrorKind::InvalidData.into())
     }
 
@@ -211,6 +221,43 @@ impl MessageWriter {
             drop(mem::take(&mut self.out));
             self.written = 0;
         }
-        Pin::new(io).poll_flush(cx)
+        ready!(Pin::new(io).poll_flush(cx))?;
+        self.flushed = true;
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::io::{AsyncReadExt, duplex};
+
+    use super::*;
+
+    /// A connection whose message has not been written whole is never taken for one that another message may follow.
+    #[tokio::test]
+    async fn a_message_is_flushed_when_all_of_it_is_written() {
+        let (mut ours, mut theirs) = duplex(10);
+        let mut writer = MessageWriter::new();
+        assert!(writer.is_flushed());
+        writer.out().extend_from_slice(b"head\r\n\r\n");
+        writer.begin_body(BodyLength::Chunked);
+        assert_eq!(poll_fn(|cx| writer.poll_part(&mut ours, cx, &[b'x'; 50])).await.unwrap(), 50);
+        writer.finish(None).unwrap();
+        let mut read = Vec::new();
+        loop {
+            let flushed = poll_fn(|cx| Poll::Ready(writer.poll_flush(&mut ours, cx))).await;
+            assert_eq!(writer.is_flushed(), flushed.is_ready());
+            if flushed.is_ready() {
+                break;
+            }
+            let mut bytes = [0; 3];
+            let count = theirs.read(&mut bytes).await.unwrap();
+            read.extend_from_slice(&bytes[..count]);
+        }
+        drop(ours);
+        theirs.read_to_end(&mut read).await.unwrap();
+        assert!(read.starts_with(b"head\r\n\r\n32\r\n") && read.ends_with(b"x\r\n0\r\n\r\n"), "{}", read.escape_ascii());
     }
 }

@@ -99,11 +99,6 @@ impl Socket {
         // It may have ended already.
         let _ = rustix::net::connect_unspec(&self.0);
     }
-
-    /// Nothing more comes, but it reads on.
-    pub fn half_close(&self) {
-        rustix::net::shutdown(&self.0, Shutdown::Write).expect("a connected socket");
-    }
 }
 
 fn prepare(stream: net::TcpStream) -> (TcpStream, Socket) {

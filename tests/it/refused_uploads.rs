@@ -178,3 +178,51 @@ fn a_small_refused_body_leaves_the_connection_open() {
     client.send(wire::request("GET", "/open/x", &[], b""));
     assert_eq!(client.receive().map(|answer| answer.status), Some(200));
 }
+
+/// The rest of a refused request is waited for only for a moment, and while nobody holds a place for it.
+#[test]
+fn a_short_body_that_never_comes_holds_no_place() {
+    let backend = Backend::start();
+    let config = "[server]\nbody_timeout = \"1s\"\n[[rule]]\nname = \"open\"\npath = \"/open/**\"\naccess = \"public\"";
+    let menshen = Setup::before(backend.address).with(config).start();
+    // A refusal of the gate, one of the auth API, and a body that is late on its way to the backend.
+    for (target, status) in [("/x", 401), ("/auth/wechat/login", 400), ("/open/x", 400)] {
+        let mut client = Client::connect(menshen.http);
+        client.send(format!(
+            "POST {target} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n"
+        ));
+        assert_eq!(client.receive().expect("a refusal").status, status, "{target}");
+        // The client is still there, and still says nothing.
+        menshen.wait_for_connections(0);
+        assert!(menshen.metric("menshen_requests_in_flight").abs() < 0.1);
+        drop(client);
+    }
+}
+
+/// What a client sends before the answer to its handshake would be lost, or be taken for frames from their middle.
+#[test]
+fn nothing_that_comes_before_the_answer_to_a_handshake_is_a_frame() {
+    let (sent, wait) = std::sync::mpsc::channel::<()>();
+    let wait = std::sync::Mutex::new(wait);
+    let backend = Backend::answering(move |_, stream| {
+        wait.lock().expect("a lock").recv().expect("the client");
+        let head = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+        // It may be gone.
+        drop(stream.write_all(head.as_bytes()));
+        false
+    });
+    let config = "[[rule]]\nname = \"open\"\npath = \"/open/**\"\naccess = \"public\"";
+    let menshen = Setup::before(backend.address).with(config).start();
+    let mut client = Client::connect(menshen.http);
+    client.send(
+        "GET /open/ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+    );
+    menshen.wait_for_metric("menshen_requests_in_flight", 1.0);
+    client.send("early");
+    sent.send(()).expect("the backend");
+    assert_eq!(client.receive().expect("a refusal").status, 400);
+    let mut rest = Vec::new();
+    client.stream().read_to_end(&mut rest).expect("the end of the connection");
+    assert_eq!(rest, b"");
+}

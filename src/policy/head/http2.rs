@@ -60,7 +60,7 @@ impl Http2Head {
                 // The one is copied above, the others are joined below.
                 header::HOST | header::COOKIE => {}
                 header::TE if value != "trailers" => return Err("TE can only be trailers."),
-                // There is no 100 to send on this way, and clients do not wait for it for ever (RFC 9110 section 10.1.1).
+                // Met by menshen itself, so it does not go on (RFC 9110 section 10.1.1).
                 header::EXPECT if value.as_bytes().eq_ignore_ascii_case(b"100-continue") && !ends_stream => {}
                 _ => buffer.field(name.as_str(), value.as_bytes())?,
             }

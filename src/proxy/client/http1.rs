@@ -8,14 +8,14 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use http::{Method, StatusCode};
-use tokio::io::AsyncReadExt;
+use tokio::{io::AsyncReadExt, time::timeout};
 
 use super::{ClientError, LocalResponse};
 use crate::{
     http1::{BodyLength, Peer, Trailers},
     policy::HttpVersion,
     proxy::{
-        connection_tracker::UNKNOWN_LENGTH,
+        connection_tracker::{LINGER_TIMEOUT, UNKNOWN_LENGTH},
         message::{MessageReader, MessageWriter, Part, ReadError},
         response_head::ResponseHead,
         socket::Socket,
@@ -105,7 +105,40 @@ impl Http1Client {
 
     /// Whether another request may come on the connection.
     pub(in crate::proxy) fn is_reusable(&self) -> bool {
-        self.framing.keep_alive && self.responded && self.reader.is_complete()
+        self.framing.keep_alive && self.responded && self.writer.is_flushed() && self.reader.is_complete()
+    }
+
+    /// Reads and throws away a short rest of a request that was answered without it, so that the connection may go on. It does not
+    /// where the rest is late.
+    pub(in crate::proxy) async fn drain(&mut self) {
+        let is_short = matches!(self.framing.body, BodyLength::Known(length) if length <= MAX_DRAIN);
+        if !self.framing.keep_alive || !self.responded || self.reader.is_complete() || !is_short {
+            return;
+        }
+        let draining = async {
+            while poll_fn(|cx| self.poll_part(cx)).await? == Part::Data {
+                let length = self.part().len();
+                self.consume(length);
+            }
+            Ok::<_, ClientError>(())
+        };
+        // What has not come is still read on for as long as any upload may take, without a place being held for it.
+        drop(timeout(LINGER_TIMEOUT, draining).await);
+    }
+
+    /// The connection ends with this request.
+    pub(in crate::proxy) const fn end_connection(&mut self) {
+        self.framing.keep_alive = false;
+    }
+
+    /// Whether bytes have come that follow the request.
+    pub(in crate::proxy) fn is_followed(&self) -> bool {
+        !self.reader.input.is_empty()
+    }
+
+    /// Whether so much has come behind the request that nothing more is read, so that the client's end is not noticed.
+    pub(super) fn is_unwatched(&self) -> bool {
+        self.reader.is_complete() && self.reader.input.len() >= MAX_PIPELINED
     }
 
     /// Bytes that the client has announced and not sent yet.
@@ -215,8 +248,9 @@ impl Http1Client {
 
     pub(super) fn finish(&mut self, trailers: Option<&Trailers>) -> Result<(), ClientError> {
         let trailers = trailers.filter(|_| self.framing.takes_trailers);
+        self.writer.finish(trailers)?;
         self.responded = true;
-        Ok(self.writer.finish(trailers)?)
+        Ok(())
     }
 
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ClientError>> {
@@ -240,22 +274,17 @@ impl Http1Client {
         self.body_given_up = true;
     }
 
-    /// A short rest of the request is read, so that the connection may go on; after a longer one it ends.
+    /// The connection goes on where what is left of the request is short: see [`Self::drain`].
     pub(super) async fn respond(&mut self, method: &Method, response: &LocalResponse) -> Result<(), ClientError> {
         let can_drain = match self.framing.body {
             BodyLength::None => true,
-            BodyLength::Known(length) => length <= MAX_DRAIN && !self.awaits_continue,
+            BodyLength::Known(length) => length <= MAX_DRAIN && !self.awaits_continue && !self.body_given_up,
             BodyLength::Chunked | BodyLength::UntilClose => false,
         };
         self.framing.keep_alive &= can_drain || self.reader.is_complete();
         self.put_response(method, response);
         self.responded = true;
-        poll_fn(|cx| self.poll_flush(cx)).await?;
-        while self.framing.keep_alive && poll_fn(|cx| self.poll_part(cx)).await? == Part::Data {
-            let length = self.part().len();
-            self.consume(length);
-        }
-        Ok(())
+        poll_fn(|cx| self.poll_flush(cx)).await
     }
 
     fn put_response(&mut self, method: &Method, response: &LocalResponse) {

@@ -35,6 +35,8 @@ pub(in crate::proxy) struct Http2Client {
     /// The request is a call of gRPC.
     pub(super) is_grpc: bool,
     reset_noted: bool,
+    /// The client waits for `100 Continue`, which has not been sent.
+    awaits_continue: bool,
     pub(super) received: u64,
 }
 
@@ -45,6 +47,7 @@ impl Http2Client {
         streams: Arc<StreamTracker>,
         write_timeout: Duration,
         is_grpc: bool,
+        expects_continue: bool,
     ) -> Self {
         let complete = receive.is_end_stream();
         Self {
@@ -58,6 +61,7 @@ impl Http2Client {
             write_timeout,
             is_grpc,
             reset_noted: false,
+            awaits_continue: expects_continue && !complete,
             received: 0,
         }
     }
@@ -92,10 +96,6 @@ impl Http2Client {
         drop(self.receive.flow_control().release_capacity(length));
     }
 
-    pub(super) fn is_request_complete(&self) -> bool {
-        self.complete && self.part.is_empty()
-    }
-
     pub(super) fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.send {
             Some(send) => send.poll_reset(cx).map(drop),
@@ -103,8 +103,20 @@ impl Http2Client {
         }
     }
 
+    pub(super) const fn awaits_continue(&self) -> bool {
+        self.awaits_continue
+    }
+
+    pub(super) fn send_continue(&mut self) {
+        self.awaits_continue = false;
+        let mut head = Response::new(());
+        *head.status_mut() = StatusCode::CONTINUE;
+        // Where it fails the stream is over, which whatever comes next will tell.
+        drop(self.respond.send_informational(head));
+    }
+
     pub(super) fn send_informational(&mut self, head: ResponseHead<'_>) {
-        // A 100 answers an expectation, which is not sent on (RFC 9110 section 10.1.1).
+        // A 100 answers an expectation, which menshen has met itself (RFC 9110 section 10.1.1).
         if head.status != StatusCode::CONTINUE {
             // Where it fails the stream is over, which whatever comes next will tell.
             drop(self.respond.send_informational(head.to_http2(BodyLength::None)));

@@ -96,6 +96,7 @@ pub(in crate::proxy) async fn serve_connection(
         };
         // Few connections serve a request at a time, and each would have the room for it in its own task.
         Box::pin(serve(service, connections, &mut Client::Http1(&mut client), request, timer.as_mut())).await;
+        client.drain().await;
         if !client.is_reusable() || last {
             break;
         }

@@ -22,7 +22,7 @@ use h2::{
     Reason, RecvStream,
     server::{Builder, SendResponse},
 };
-use http::{HeaderValue, Request};
+use http::{HeaderValue, Request, header};
 use tokio::{
     sync::Notify,
     time::{sleep, sleep_until, timeout},
@@ -209,10 +209,12 @@ async fn serve_stream(
     let ((decision, head), timing) =
         service.decide(&snapshot, |now| decide(&snapshot, &request, ends_stream, peer, now, streams));
     let is_grpc = grpc::is_grpc(&request.method, &request.headers);
+    let expects_continue =
+        request.headers.get(header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     drop(request);
     let context = ConnectionService::context(snapshot, timing, Some(&decision), HttpVersion::Http2);
     let write_timeout = context.snapshot.limits.body_timeout;
-    let mut client = Http2Client::new(receive, respond, streams.clone(), write_timeout, is_grpc);
+    let mut client = Http2Client::new(receive, respond, streams.clone(), write_timeout, is_grpc, expects_continue);
     let mut timer = pin!(sleep_until(timing.start + write_timeout));
     let request = DecidedRequest { decision, context, head, is_tls };
     serve(service, connections, &mut Client::Http2(&mut client), request, timer.as_mut()).await;

@@ -355,14 +355,14 @@ impl<'r, 'c> Relay<'r, 'c> {
                 return Poll::Ready(failed(Failure::ClientSlow, "the body comes too slowly"));
             }
         }
-        if self.stream.is_none() && self.long_at().is_some_and(|at| now >= at) {
-            self.stream = Some(self.exchange.register(if self.is_call { Kind::Call } else { Kind::Answer }));
-        }
-        if let Some(Poll::Ready(reason)) = self.stream.as_ref().map(|stream| stream.poll_closed(cx)) {
-            return Poll::Ready(RelayEnd::Closed(reason));
-        }
         loop {
             let now = Instant::now();
+            if self.stream.is_none() && self.long_at().is_some_and(|at| now >= at) {
+                self.stream = Some(self.exchange.register(if self.is_call { Kind::Call } else { Kind::Answer }));
+            }
+            if let Some(Poll::Ready(reason)) = self.stream.as_ref().map(|stream| stream.poll_closed(cx)) {
+                return Poll::Ready(RelayEnd::Closed(reason));
+            }
             let (due, failure) = self.deadline(upload, download);
             if now >= due {
                 return Poll::Ready(match failure {
@@ -371,7 +371,7 @@ impl<'r, 'c> Relay<'r, 'c> {
                 });
             }
             let mut wake = due;
-            if upload != Side::Client && !self.client.is_request_complete() {
+            if upload != Side::Client && self.client.is_unwatched() {
                 if self.client.has_left() {
                     return Poll::Ready(failed(Failure::ClientGone, "the client"));
                 }
@@ -414,6 +414,10 @@ impl<'r, 'c> Relay<'r, 'c> {
             // The rest of a request whose response is whole is waited for a moment, so that the connections can go on.
             (_, Side::Neither) => (LINGER_TIMEOUT, None),
             (_, Side::Client) => (body_timeout, Some(Failure::ClientGone)),
+            // The client has not been told to go on, and the backend has not said so.
+            (Side::Client, Side::Backend) if self.client.awaits_continue() => {
+                (rule_timeout.unwrap_or(upstreams.read_timeout()), Some(Failure::Timeout))
+            }
             (Side::Client, Side::Backend) => {
                 let silence = rule_timeout.unwrap_or(upstreams.read_timeout());
                 (rule_timeout.unwrap_or_default().max(body_timeout).min(silence), Some(Failure::ClientSlow))

@@ -15,7 +15,7 @@ use std::{
 use pingora::{
     connectors::{ConnectorOptions, TransportConnector, http::v2},
     protocols::http::client::HttpSession,
-    upstreams::peer::{HttpPeer, Peer as _},
+    upstreams::peer::Peer as _,
 };
 
 use super::super::{failure::ExchangeError, message::Part, response_head::ResponseHead, upstream_request::UpstreamRequest};
@@ -80,14 +80,18 @@ impl Connections {
             };
             return Ok(UpstreamSession::Http1(Http1Session::new(stream)));
         }
-        Box::pin(self.connect_http2(&peer.peer)).await
+        Box::pin(self.connect_http2(peer)).await
     }
 
-    async fn connect_http2(&self, peer: &HttpPeer) -> pingora::Result<UpstreamSession> {
-        if let Some(session) = self.http2.reused_http_session(peer).await? {
+    async fn connect_http2(&self, peer: &UpstreamPeer) -> pingora::Result<UpstreamSession> {
+        if let Some(session) = self.http2.reused_http_session(&peer.peer).await? {
             return Ok(UpstreamSession::Http2(Http2Session::new(session)));
         }
-        match self.http2.new_http_session::<_, ()>(peer).await? {
+        // Of a backend that chose HTTP/1 before.
+        if let Some(stream) = self.idle.take(peer.key) {
+            return Ok(UpstreamSession::Http1(Http1Session::new(stream)));
+        }
+        match self.http2.new_http_session::<_, ()>(&peer.peer).await? {
             HttpSession::H2(session) => Ok(UpstreamSession::Http2(Http2Session::new(session))),
             // The backend speaks TLS and chose HTTP/1.
             HttpSession::H1(session) => Ok(UpstreamSession::Http1(Http1Session::new(session.into_inner()))),

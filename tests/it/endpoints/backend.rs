@@ -38,7 +38,6 @@ pub struct Exchange {
     pub connection: usize,
     pub method: String,
     pub target: String,
-    pub fields: HeaderMap,
     pub body: BodyReader,
     pub respond: Responder,
     pub leave: Leave,
@@ -117,7 +116,7 @@ async fn serve_http1(stream: TcpStream, connection: usize, leave: Leave, tell: m
         let body = BodyReader::http1(&wire, framing, Some(complete));
         let respond = Responder::Http1(wire.clone());
         // The test may be over.
-        let _ = tell.send(Exchange { connection, method, target, fields, body, respond, leave: leave.clone() });
+        let _ = tell.send(Exchange { connection, method, target, body, respond, leave: leave.clone() });
         // The next request comes after the body of this one, and never where that is not read to its end.
         if upgrades || completed.await.is_err() {
             return;
@@ -156,7 +155,6 @@ async fn serve_http2(
             connection,
             method: head.method.to_string(),
             target: head.uri.path_and_query().map_or_else(String::new, ToString::to_string),
-            fields: head.headers,
             body: BodyReader::http2(body),
             respond: Responder::Http2(respond),
             leave: leave.clone(),

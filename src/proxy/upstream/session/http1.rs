@@ -24,7 +24,7 @@ use crate::{
 /// Most fields of a response head.
 const MAX_FIELDS: usize = 256;
 /// Longest response head, in bytes.
-const MAX_HEAD_LEN: usize = 256 * 1024;
+pub(super) const MAX_HEAD_LEN: usize = 256 * 1024;
 /// Most informational responses before the final one.
 const MAX_INFORMATIONAL: u32 = 32;
 
@@ -37,7 +37,7 @@ pub(in crate::proxy) struct Http1Session {
     is_head_request: bool,
     /// The request asks for a WebSocket.
     is_websocket: bool,
-    /// The whole request has been written.
+    /// The end of the request has been put, behind all of it.
     requested: bool,
     /// The response lets the connection be used again.
     keep_alive: bool,
@@ -83,8 +83,9 @@ impl Http1Session {
     }
 
     pub(super) fn finish(&mut self) -> Result<(), ExchangeError> {
+        self.writer.finish(None)?;
         self.requested = true;
-        Ok(self.writer.finish(None)?)
+        Ok(())
     }
 
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ExchangeError>> {
@@ -191,10 +192,12 @@ impl Http1Session {
         self.reader.take_trailers()
     }
 
-    /// The connection, where another request may follow. Bytes behind the response belong to none.
+    /// The connection, where another request may follow: where the backend has got all of this one, or else the next would be taken for
+    /// the rest of it. Bytes behind the response belong to none.
     pub(super) fn into_reusable(self) -> Option<Stream> {
-        let is_reusable = self.requested && self.keep_alive && self.reader.is_complete() && self.reader.input.is_empty();
-        is_reusable.then_some(self.stream)
+        let is_requested = self.requested && self.writer.is_flushed();
+        let is_responded = self.keep_alive && self.reader.is_complete() && self.reader.input.is_empty();
+        (is_requested && is_responded).then_some(self.stream)
     }
 
     pub(super) fn into_upgraded(self) -> (Stream, Bytes) {

@@ -7,7 +7,10 @@ use h2::SendStream;
 use http::{HeaderMap, StatusCode, header};
 use pingora::protocols::http::v2::client;
 
-use super::{HeadEvent, http1::is_bodiless};
+use super::{
+    HeadEvent,
+    http1::{MAX_HEAD_LEN, is_bodiless},
+};
 use crate::{
     http1::{BodyLength, Trailers},
     proxy::{
@@ -74,6 +77,10 @@ impl Http2Session {
         };
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             return Poll::Ready(Err(ExchangeError::new(Failure::InvalidResponse, "HTTP/2 has no upgrade")));
+        }
+        let length: usize = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+        if length > MAX_HEAD_LEN {
+            return Poll::Ready(Err(ExchangeError::new(Failure::InvalidResponse, "the head is too long")));
         }
         let bodiless = self.is_head_request || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let length = match content_length(&head.headers) {
