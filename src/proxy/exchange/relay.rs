@@ -103,8 +103,6 @@ pub(super) struct Relay<'r, 'c> {
     head_at: Option<Instant>,
     /// When something last went on.
     active_at: Instant,
-    /// When the response was whole.
-    responded_at: Option<Instant>,
     /// It is registered among the open streams.
     stream: Option<OpenStream>,
 }
@@ -129,7 +127,6 @@ impl<'r, 'c> Relay<'r, 'c> {
             sent: 0,
             head_at: None,
             active_at: exchange.context.timing.start,
-            responded_at: None,
             stream: None,
         }
     }
@@ -346,9 +343,6 @@ impl<'r, 'c> Relay<'r, 'c> {
         download: Side,
     ) -> Poll<RelayEnd> {
         let now = Instant::now();
-        if self.download == Download::Complete {
-            self.responded_at.get_or_insert(now);
-        }
         if moved {
             self.active_at = now;
             if self.is_too_slow(now) {
@@ -411,7 +405,7 @@ impl<'r, 'c> Relay<'r, 'c> {
         let body_timeout = snapshot.limits.body_timeout;
         let upstreams = &snapshot.upstreams;
         let (timeout, failure) = match (upload, download) {
-            // The rest of a request whose response is whole is waited for a moment, so that the connections can go on.
+            // The rest of a request whose response is whole may go on coming, no slower than any, but is not waited for.
             (_, Side::Neither) => (LINGER_TIMEOUT, None),
             (_, Side::Client) => (body_timeout, Some(Failure::ClientGone)),
             // The client has not been told to go on, and the backend has not said so.
@@ -425,7 +419,7 @@ impl<'r, 'c> Relay<'r, 'c> {
             (Side::Backend, Side::Backend) => (upstreams.write_timeout(), Some(Failure::Timeout)),
             (Side::Neither, Side::Backend) => (rule_timeout.unwrap_or(upstreams.read_timeout()), Some(Failure::Timeout)),
         };
-        (self.responded_at.unwrap_or(self.active_at) + timeout, failure)
+        (self.active_at + timeout, failure)
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use h2::Reason;
-use http::{HeaderMap, HeaderName, Request, Response, StatusCode, header};
+use http::{HeaderName, Request, Response, StatusCode, header};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{mpsc, oneshot},
