@@ -130,19 +130,31 @@ fn as_http2(head: &[u8]) -> Option<http::request::Parts> {
     Some(request)
 }
 
-/// What the backend gets of a request: its target, who it is from, its cookies, and its fields in some order.
-fn forwarded(bytes: &[u8], request: &AdmittedRequest) -> (String, Option<String>, Vec<Vec<u8>>, Vec<(String, Vec<u8>)>) {
-    let user = request.identity.as_ref().map(|identity| identity.claims.sub().as_str().to_owned());
+/// What the backend gets of a request.
+#[derive(Debug, PartialEq, Eq)]
+struct Forwarded {
+    target: String,
+    user: Option<String>,
+    cookies: Vec<Vec<u8>>,
+    /// In an order of their own.
+    fields: Vec<(String, Vec<u8>)>,
+}
+
+fn forwarded(bytes: &[u8], request: &AdmittedRequest) -> Forwarded {
     let fields = request.forward.forwarded_headers.iter();
     let fields =
         fields.map(|range| (String::from_utf8_lossy(&bytes[range.name()]).to_lowercase(), bytes[range.value()].to_vec()));
     let (cookies, mut fields): (Vec<_>, Vec<_>) = fields.partition(|(name, _)| name == "cookie");
     fields.retain(|(name, _)| name != "transfer-encoding");
     fields.sort();
-    let cookies =
-        cookies.iter().map(|(_, value)| &value[..]).chain(request.forward.cookie.as_ref().map(http::HeaderValue::as_bytes));
-    let crumbs = cookies.flat_map(crumbs).filter(|crumb| !crumb.is_empty()).map(<[u8]>::to_vec).collect();
-    (request.forward.target.clone(), user, crumbs, fields)
+    let cookies = cookies.iter().map(|(_, value)| &value[..]);
+    let cookies = cookies.chain(request.forward.cookie.as_ref().map(http::HeaderValue::as_bytes));
+    Forwarded {
+        target: request.forward.target.clone(),
+        user: request.identity.as_ref().map(|identity| identity.claims.sub().as_str().to_owned()),
+        cookies: cookies.flat_map(crumbs).filter(|crumb| !crumb.is_empty()).map(<[u8]>::to_vec).collect(),
+        fields,
+    }
 }
 
 /// What is sent on is part of what came, and reads the same with names folded.

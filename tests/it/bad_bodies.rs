@@ -252,7 +252,8 @@ const TRAILERS: [&str; 14] = [
 fn no_trailer_of_a_client_reaches_the_backend_in_any_place() {
     let backend = ByteBackend::start(Answers::default());
     let menshen = before(&backend);
-    let lines: String = TRAILERS.iter().chain(&["transfer-encoding"]).map(|name| format!("{name}: forged\r\n")).collect();
+    let names = TRAILERS.iter().chain(&["transfer-encoding"]).copied();
+    let lines = names.map(|name| [name, ": forged\r\n"].concat()).collect::<String>();
     let mut client = Client::connect(menshen.http);
     for target in ["/open/first", "/open/second"] {
         client.send(format!(
@@ -496,8 +497,7 @@ fn bad_chunks_of_a_backend_never_look_whole_and_untidy_ones_are_tidied() {
     let backend = ByteBackend::start(Answers { late: bad_answer, ..Answers::default() });
     let menshen = before(&backend);
     let http2 = Http2::connect(menshen.http);
-    for at in 0..BAD_ANSWERS.len() {
-        let name = BAD_ANSWERS[at];
+    for (at, name) in BAD_ANSWERS.iter().enumerate() {
         for fields in ["", "TE: trailers\r\nConnection: TE\r\n"] {
             let target = format!("/open/bad-{at}-{}", fields.len());
             let mut client = Client::connect(menshen.http);
@@ -516,8 +516,7 @@ fn bad_chunks_of_a_backend_never_look_whole_and_untidy_ones_are_tidied() {
         backend.wait_for_end(&target);
         probe(&menshen, &format!("/open/after-{at}"));
     }
-    for at in 0..UNTIDY_ANSWERS.len() {
-        let name = UNTIDY_ANSWERS[at];
+    for (at, name) in UNTIDY_ANSWERS.iter().enumerate() {
         let mut client = Client::connect(menshen.http);
         client.send(format!("GET /open/untidy-{at} HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n"));
         let mut all = String::new();

@@ -11,7 +11,7 @@ use super::{
         Answer, BodyLength, BodyReader, BodyWriter, Broken, ClientEnd, Exchange, Pair, Pending, Protocol, for_each_pair,
         runtime, within,
     },
-    patterns::{Pace, Pattern, TOKEN, read_body, write_body, write_part},
+    patterns::{Pace, Pattern, TOKEN, read_body, read_part, write_body, write_part},
 };
 
 /// More than the buffers and windows between the two ends, as far as they grow where all goes on.
@@ -132,7 +132,7 @@ async fn pipe(pair: &Pair, client: &ClientEnd, length: usize, framed: BodyLength
 fn an_echo_of_any_size_goes_on_by_itself() {
     for_each_pair(async |pair| {
         let client = pair.connect().await;
-        pipe(&pair, &client, LARGE, BodyLength::Unknown, Bytes::len).await;
+        pipe(pair, &client, LARGE, BodyLength::Unknown, Bytes::len).await;
         pair.serves_on(&client).await;
     });
 }
@@ -141,7 +141,7 @@ fn an_echo_of_any_size_goes_on_by_itself() {
 fn an_echo_of_a_known_length_goes_on_by_itself() {
     for_each_pair(async |pair| {
         let client = pair.connect().await;
-        pipe(&pair, &client, LARGE, BodyLength::Known(LARGE), Bytes::len).await;
+        pipe(pair, &client, LARGE, BodyLength::Known(LARGE), Bytes::len).await;
         pair.serves_on(&client).await;
     });
 }
@@ -151,8 +151,8 @@ fn an_echo_of_a_known_length_goes_on_by_itself() {
 fn an_answer_may_be_shorter_or_longer_than_what_it_is_made_of() {
     for_each_pair(async |pair| {
         let client = pair.connect().await;
-        pipe(&pair, &client, LARGE, BodyLength::Unknown, |part| part.len() / 9).await;
-        pipe(&pair, &client, LARGE / 8, BodyLength::Unknown, |part| part.len() * 8).await;
+        pipe(pair, &client, LARGE, BodyLength::Unknown, |part| part.len() / 9).await;
+        pipe(pair, &client, LARGE / 8, BodyLength::Unknown, |part| part.len() * 8).await;
         pair.serves_on(&client).await;
     });
 }
@@ -312,7 +312,7 @@ async fn call(pair: &Pair, client: &ClientEnd, waits: bool) {
             }
         }
         assert_eq!((heard, expected.len()), (MESSAGES, 0));
-        assert_eq!(answer.body.trailers.get("grpc-status").map(|value| value.as_bytes()), Some(&b"0"[..]));
+        assert_eq!(answer.body.trailers.get("grpc-status").map(http::HeaderValue::as_bytes), Some(&b"0"[..]));
     };
     tokio::join!(talking, hearing);
     service.await.expect("the whole call");
@@ -330,75 +330,105 @@ fn a_bidirectional_call_of_grpc_goes_on_by_itself() {
     });
 }
 
-/// Who is slower than the others.
+/// Which side of a body is slower than the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Slow {
-    ClientWrites,
-    BackendReads,
-    BackendWrites,
-    ClientReads,
+    Writer,
+    Reader,
 }
 
-/// The direction without the slow side comes to its end first, then the other goes on as the tokens come.
-fn a_slow_side_holds_up_its_own_direction_alone(slow: Slow) {
-    for_each_pair(async |pair| {
-        let client = pair.connect().await;
-        let Open { mut up, mut up_at_backend, mut down, mut answer } = pair.open(&client, &[]).await;
-        let name = format!("{}, {slow:?}", pair.name);
-        let pace = |side| if side == slow { Pace::slow() } else { Pace::free() };
-        let sides = [Slow::ClientWrites, Slow::BackendReads, Slow::BackendWrites, Slow::ClientReads];
-        let paces = sides.map(pace);
-        let [client_writes, backend_reads, backend_writes, client_reads] = paces.clone();
-        let uploads = matches!(slow, Slow::ClientWrites | Slow::BackendReads);
-        let (up_length, down_length) = if uploads { (HUGE, LARGE) } else { (LARGE, HUGE) };
-        let tasks = [
-            spawn(async move { write_body(&mut up, UP, up_length, &client_writes).await }),
-            spawn(async move { read_body(&mut up_at_backend, UP, up_length, &backend_reads).await }),
-            spawn(async move { write_body(&mut down, DOWN, down_length, &backend_writes).await }),
-            spawn(async move { read_body(&mut answer.body, DOWN, down_length, &client_reads).await }),
-        ];
-        let [first, second, third, fourth] = tasks;
-        let (held, free) = if uploads { ([first, second], [third, fourth]) } else { ([third, fourth], [first, second]) };
-        for task in free {
-            within(&format!("{name}: the free direction"), task).await.expect("no panic");
-        }
-        let side = sides.iter().position(|side| *side == slow).expect("one of them");
-        assert_eq!(paces[side].done(), 0, "{name}: it has had no token");
-        assert!(held.iter().all(|task| !task.is_finished()), "{name}: the buffers hold all of it");
-        // The reader takes one more to see the end.
+/// A body that goes on as the tokens come, a mebibyte for each.
+struct Held {
+    pace: Pace,
+    writing: JoinHandle<()>,
+    reading: JoinHandle<()>,
+}
+
+impl Held {
+    fn begin(slow: Slow, pattern: Pattern, mut writer: BodyWriter, mut reader: BodyReader) -> Self {
+        let pace = Pace::slow();
+        let (writing_pace, reading_pace) = match slow {
+            Slow::Writer => (pace.clone(), Pace::free()),
+            Slow::Reader => (Pace::free(), pace.clone()),
+        };
+        let same = pattern.clone();
+        let writing = spawn(async move { write_body(&mut writer, pattern, HUGE, &writing_pace).await });
+        let reading = spawn(async move { read_body(&mut reader, same, HUGE, &reading_pace).await });
+        Self { pace, writing, reading }
+    }
+
+    /// Lets it come to its end.
+    async fn release(self, name: &str) {
+        assert_eq!(self.pace.done(), 0, "{name}: it has had no token");
+        assert!(!self.writing.is_finished() && !self.reading.is_finished(), "{name}: the buffers hold all of it");
+        // A reader takes one more to see the end.
         for token in 1..=HUGE / TOKEN + 1 {
-            paces[side].give(1);
-            while paces[side].done() < (token * TOKEN).min(HUGE) {
+            self.pace.give(1);
+            while self.pace.done() < (token * TOKEN).min(HUGE) && !self.reading.is_finished() {
                 tokio::task::yield_now().await;
             }
         }
-        for task in held {
-            within(&format!("{name}: the slow direction"), task).await.expect("no panic");
-        }
-        pair.serves_on(&client).await;
-    });
+        within(name, self.writing).await.expect("no panic");
+        within(name, self.reading).await.expect("no panic");
+    }
 }
 
 fn spawn(work: impl Future<Output = Result<(), Broken>> + Send + 'static) -> JoinHandle<()> {
     tokio::spawn(async move { work.await.expect("a whole body") })
 }
 
+/// All of the answer has come but its end, before any of the upload goes on: what is left of a request is waited for only a little
+/// after the whole answer.
+fn a_slow_upload_holds_up_nothing_else(slow: Slow) {
+    for_each_pair(async |pair| {
+        let client = pair.connect().await;
+        let Open { up, up_at_backend, mut down, mut answer } = pair.open(&client, &[]).await;
+        let upload = Held::begin(slow, UP, up, up_at_backend);
+        let (mut sent, mut received, pace) = (DOWN, DOWN, Pace::free());
+        let download = async {
+            tokio::join!(write_part(&mut down, &mut sent, LARGE, &pace), read_part(&mut answer.body, &mut received, LARGE))
+        };
+        let (written, read) = within(&format!("{}: the answer", pair.name), download).await;
+        written.and(read).expect("all of it");
+        upload.release(&format!("{}: the upload", pair.name)).await;
+        down.finish().await.expect("an open connection");
+        assert_eq!(answer.body.rest().await.expect("the end"), 0);
+        pair.serves_on(&client).await;
+    });
+}
+
+/// The whole upload has come before any of the answer goes on.
+fn a_slow_answer_holds_up_nothing_else(slow: Slow) {
+    for_each_pair(async |pair| {
+        let client = pair.connect().await;
+        let Open { mut up, mut up_at_backend, down, answer } = pair.open(&client, &[]).await;
+        let download = Held::begin(slow, DOWN, down, answer.body);
+        let pace = Pace::free();
+        let upload =
+            async { tokio::join!(write_body(&mut up, UP, LARGE, &pace), read_body(&mut up_at_backend, UP, LARGE, &pace)) };
+        let (written, read) = within(&format!("{}: the upload", pair.name), upload).await;
+        written.and(read).expect("all of it");
+        download.release(&format!("{}: the answer", pair.name)).await;
+        pair.serves_on(&client).await;
+    });
+}
+
 #[test]
 fn a_client_that_writes_slowly_holds_up_its_upload_alone() {
-    a_slow_side_holds_up_its_own_direction_alone(Slow::ClientWrites);
+    a_slow_upload_holds_up_nothing_else(Slow::Writer);
 }
 
 #[test]
 fn a_backend_that_reads_slowly_holds_up_the_upload_alone() {
-    a_slow_side_holds_up_its_own_direction_alone(Slow::BackendReads);
+    a_slow_upload_holds_up_nothing_else(Slow::Reader);
 }
 
 #[test]
 fn a_backend_that_writes_slowly_holds_up_its_answer_alone() {
-    a_slow_side_holds_up_its_own_direction_alone(Slow::BackendWrites);
+    a_slow_answer_holds_up_nothing_else(Slow::Writer);
 }
 
 #[test]
 fn a_client_that_reads_slowly_holds_up_its_answer_alone() {
-    a_slow_side_holds_up_its_own_direction_alone(Slow::ClientReads);
+    a_slow_answer_holds_up_nothing_else(Slow::Reader);
 }

@@ -24,7 +24,7 @@ pub use self::{
 use super::menshen::{Menshen, Setup};
 
 /// Longer than anything here takes on a busy machine. What ends only by a timeout of menshen's takes an hour.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 /// Buffers of the endpoints' sockets: what an endpoint does not read is soon held up at its sender.
 const SOCKET_BUFFER: usize = 128 * 1024;
 /// Window of a connection of HTTP/2, so that one stream that is not read holds up no other.

@@ -243,6 +243,11 @@ impl Menshen {
         self.lines.lock().expect("a lock").clone()
     }
 
+    /// The newest log line that is one of these.
+    pub fn newest_line(&self, is_one: impl Fn(&str) -> bool) -> Option<String> {
+        self.lines.lock().expect("a lock").iter().rev().find(|line| is_one(line)).cloned()
+    }
+
     /// Waits for a log line that contains `text`.
     pub fn wait_for_log(&self, text: &str) -> String {
         let end = Instant::now() + Duration::from_secs(10);

@@ -139,3 +139,15 @@ pub async fn read_body(reader: &mut BodyReader, mut pattern: Pattern, length: us
     assert_eq!(read, length, "the length of the body");
     Ok(())
 }
+
+/// Reads so many bytes of a body that goes on.
+pub async fn read_part(reader: &mut BodyReader, pattern: &mut Pattern, length: usize) -> Result<(), Broken> {
+    let mut read = 0;
+    while read < length {
+        let part = reader.part().await?.expect("more of the body");
+        pattern.check(&part);
+        read += part.len();
+    }
+    assert_eq!(read, length, "no more than that was sent");
+    Ok(())
+}

@@ -21,6 +21,7 @@ pub struct Pair {
 }
 
 /// Gives each pair of protocols to `test`.
+#[expect(clippy::needless_pass_by_value, reason = "a closure is written where it is used")]
 pub fn for_each_pair(test: impl AsyncFn(&Pair)) {
     let runtime = runtime();
     for (client, backend) in PAIRS {
