@@ -28,7 +28,7 @@ pub struct Explanation {
     pub passes: bool,
     /// `forwarded`, `answered`, `preflight`, `verified` or `refused`.
     pub outcome: &'static str,
-    /// Who answers the client: `backend`, `auth_api`, `dialect` or `gate`.
+    /// What responds to the client: `backend`, `auth_api`, `dialect` or `gate`.
     pub answered_by: &'static str,
     /// Code and HTTP status of the refusal, and what was wrong.
     pub code: Option<&'static str>,
@@ -54,7 +54,7 @@ pub struct Explanation {
     /// Every rule in order.
     pub rules: Vec<CheckedRule>,
     pub token: TokenReport,
-    /// Whom the backend is told of; `None`: nobody.
+    /// The user that the backend is told; `None`: anonymous.
     pub user: Option<String>,
     /// What the backend is told, names and values.
     pub backend_gets: Vec<HeaderNote>,

@@ -15,6 +15,7 @@ mod exchange;
 mod failure;
 mod forward_auth;
 mod grpc;
+mod http2_stream;
 mod listener;
 mod message;
 mod rejection;

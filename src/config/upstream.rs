@@ -52,7 +52,7 @@ pub struct UpstreamConfig {
     pub write_timeout: HumanDuration,
     /// How long an unused connection is kept. Below the backend's own: Node closes after 5 s, gunicorn after 2 s.
     pub idle_timeout: HumanDuration,
-    /// Most unused connections kept, for each worker, by each of the two ways to the backend (with and without a request body).
+    /// Most unused connections kept, for each worker.
     pub idle_connections: usize,
     pub tls: UpstreamTlsConfig,
     pub health: HealthConfig,

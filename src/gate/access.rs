@@ -1,4 +1,4 @@
-//! Who may pass where: the target, the rule that matches it, and the credential, without anything of HTTP around them.
+//! Which requests pass: the target, the rule that matches it, and the credential, without anything of HTTP around them.
 
 use std::sync::Arc;
 

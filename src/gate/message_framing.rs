@@ -1,4 +1,4 @@
-//! Where a request ends on its connection, for whoever reads what follows.
+//! Where a request ends on its connection, for the reader of what follows.
 
 use crate::policy::{BodyLength, Framing, Head, HttpVersion};
 

@@ -1,7 +1,7 @@
 //! What can be seen of a decision while it is taken. `menshen explain` prints what it saw, so that it cannot say anything else than what
 //! the gate does.
 //!
-//! Must stay true: nothing is decided here, and where nobody looks (`()`) an observation costs nothing.
+//! Must stay true: nothing is decided here, and without an observer (`()`) an observation costs nothing.
 
 use std::sync::Arc;
 
@@ -68,7 +68,7 @@ pub enum RemovalReason {
     TokenCookie,
 }
 
-/// Nobody looks.
+/// No observer.
 impl DecisionObserver for () {
     const OBSERVES: bool = false;
 

@@ -43,6 +43,12 @@ pub struct Head<'a> {
     pub is_followed: bool,
 }
 
+/// Where a slice of these bytes is in them. Of a slice of anything else, a range that is not in them.
+pub fn range_within(bytes: &[u8], part: &[u8]) -> Range<usize> {
+    let start = part.as_ptr().addr().wrapping_sub(bytes.as_ptr().addr());
+    start..start.saturating_add(part.len())
+}
+
 /// A header field, as ranges of the bytes of its head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HeaderRange {
@@ -51,6 +57,11 @@ pub struct HeaderRange {
 }
 
 impl HeaderRange {
+    /// Of a header that was read from these bytes: its name and its value are slices of them.
+    pub fn within(bytes: &[u8], name: &[u8], value: &[u8]) -> Self {
+        Self::new(range_within(bytes, name), range_within(bytes, value))
+    }
+
     fn new(name: Range<usize>, value: Range<usize>) -> Self {
         // A head is much shorter than 4 GiB; a range that could not be is empty of anything.
         let range = |range: Range<usize>| {
@@ -80,11 +91,7 @@ impl<'a> Head<'a> {
     /// Where a header of this head is in its bytes.
     #[inline]
     pub fn range(&self, header: &Header<'_>) -> HeaderRange {
-        let range = |part: &[u8]| {
-            let start = part.as_ptr().addr().wrapping_sub(self.bytes.as_ptr().addr());
-            start..start.saturating_add(part.len())
-        };
-        HeaderRange::new(range(header.name.as_bytes()), range(header.value))
+        HeaderRange::within(self.bytes, header.name.as_bytes(), header.value)
     }
 }
 

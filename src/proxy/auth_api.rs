@@ -101,7 +101,7 @@ impl AuthApi {
     }
 }
 
-/// Does the work to its end, whether the client waits for it or not: half a login helps nobody. That a client of HTTP/2 has reset its
+/// Does the work to its end, whether the client waits for it or not: half a login is of no use. That a client of HTTP/2 has reset its
 /// stream is counted at once: each such request costs as much as one that is waited for.
 async fn attended<T>(client: &mut Client<'_>, work: impl Future<Output = T>) -> T {
     let Client::Http2(stream) = client else { return work.await };

@@ -19,13 +19,13 @@ use super::{
     failure::{ExchangeError, Failure},
     request_context::RequestContext,
     socket::SocketWatch,
-    streams::{Kind, OpenStream},
+    streams::{CloseReason, Kind, OpenStream},
     upstream::{
         Backend, UpstreamPeer, Upstreams,
         session::{Connections, UpstreamSession},
     },
     upstream_request::{RequestParts, UpstreamRequest},
-    websocket::tunnel,
+    websocket::tunnel::{self, Carried},
 };
 use crate::{api::problem::Problem, error::ErrorCode, gate::AdmittedRequest, http1::BodyLength};
 use attempts::Attempts;
@@ -55,13 +55,16 @@ struct Exchanged<'u> {
     end: RelayEnd,
     backend: Option<&'u Backend>,
     upstream_us: Option<u64>,
+    /// Bytes of the client and of the backend that went on.
+    received: u64,
     sent: u64,
 }
 
 impl Exchange<'_> {
     /// Sends the request to a backend and the response to the client.
     pub(super) async fn run(self, connections: &Connections, client: &mut Client<'_>, timer: Pin<&mut Sleep>) {
-        let Exchanged { status, end, backend, upstream_us, sent } = self.exchange(connections, client, timer).await;
+        let Exchanged { status, end, backend, upstream_us, received, sent } =
+            self.exchange(connections, client, timer).await;
         let snapshot = &self.context.snapshot;
         let mut served = Served {
             outcome: Outcome::Forwarded,
@@ -70,7 +73,7 @@ impl Exchange<'_> {
             ended: Ended::Complete,
             upstream: backend,
             upstream_us,
-            received: client.received(),
+            received,
             sent,
         };
         match end {
@@ -107,7 +110,7 @@ impl Exchange<'_> {
         self.context.record(Subject::admitted(self.admitted, RuleIndex::None), served);
     }
 
-    /// Answers in the backend's stead. The client may be gone by now; there is nobody else to tell.
+    /// Responds in the backend's stead. `None`: the client is gone.
     async fn reject(&self, client: &mut Client<'_>, code: ErrorCode) -> Option<StatusCode> {
         let (context, admitted) = (self.context, self.admitted);
         let rejected = context.render_problem(client, admitted, &Problem::new(code));
@@ -140,11 +143,12 @@ impl Exchange<'_> {
             let mut relay = Relay::new(*self, client, &mut session, backend);
             let end = relay.run(timer.as_mut()).await;
             let (status, upstream_us, sent) = relay.sent();
-            let exchanged = |end| Exchanged { status, end, backend: Some(backend), upstream_us, sent };
+            let received = client.received();
+            let exchanged = |end| Exchanged { status, end, backend: Some(backend), upstream_us, received, sent };
             match end {
                 RelayEnd::Failed(error) if error.is_unprocessed && status.is_none() => {
                     // What has gone of the body is not held back for another time.
-                    if client.received() == 0 && attempts.may_send_again() {
+                    if received == 0 && attempts.may_send_again() {
                         continue;
                     }
                     return exchanged(RelayEnd::Failed(error.not_processed()));
@@ -155,8 +159,9 @@ impl Exchange<'_> {
                     return exchanged(RelayEnd::Failed(error));
                 }
                 RelayEnd::Upgraded => {
-                    Box::pin(self.tunnel(client, session)).await;
-                    return Exchanged { status: Some(StatusCode::SWITCHING_PROTOCOLS), ..exchanged(RelayEnd::Upgraded) };
+                    let Carried { reason, received, sent } = Box::pin(self.tunnel(client, session)).await;
+                    let status = Some(StatusCode::SWITCHING_PROTOCOLS);
+                    return Exchanged { status, received, sent, ..exchanged(RelayEnd::Closed(reason)) };
                 }
                 RelayEnd::Complete => {
                     connections.release(session, &peer);
@@ -188,20 +193,21 @@ impl Exchange<'_> {
     }
 
     /// Carries a WebSocket from the backend's 101 to its end.
-    async fn tunnel(&self, client: &mut Client<'_>, session: UpstreamSession) {
-        let Client::Http1(client) = client else { return };
-        let Some(head) = session.head() else { return };
+    async fn tunnel(&self, client: &mut Client<'_>, session: UpstreamSession) -> Carried {
+        let nothing = Carried { reason: CloseReason::Closed, received: 0, sent: 0 };
+        // Only HTTP/1 upgrades.
+        let (Client::Http1(client), Some(head)) = (client, session.head()) else { return nothing };
         client.send_upgrade(head);
         let snapshot = &self.context.snapshot;
         let open = snapshot.streams.register(Kind::WebSocket, self.admitted.identity.as_ref());
-        if client.flush().await.is_ok()
-            && let Some((backend, early)) = session.into_upgraded()
-        {
-            let idle_timeout = self.admitted.forward.idle_timeout.unwrap_or(snapshot.upstreams.read_timeout());
-            let watch = client.socket.watch();
-            let is_reset = || watch.as_ref().is_some_and(SocketWatch::is_reset);
-            tunnel::carry(&mut client.socket, is_reset, backend, early, idle_timeout, &open).await;
+        if client.flush().await.is_err() {
+            return nothing;
         }
+        let Some((backend, early)) = session.into_upgraded() else { return nothing };
+        let idle_timeout = self.admitted.forward.idle_timeout.unwrap_or(snapshot.upstreams.read_timeout());
+        let watch = client.socket.watch();
+        let is_reset = || watch.as_ref().is_some_and(SocketWatch::is_reset);
+        tunnel::carry(&mut client.socket, is_reset, backend, early, idle_timeout, &open).await
     }
 
     /// Registers what has turned out to be a stream.
@@ -212,7 +218,7 @@ impl Exchange<'_> {
 
 impl<'u> Exchanged<'u> {
     fn failed(error: ExchangeError, backend: Option<&'u Backend>) -> Self {
-        Self { status: None, end: RelayEnd::Failed(error), backend, upstream_us: None, sent: 0 }
+        Self { status: None, end: RelayEnd::Failed(error), backend, upstream_us: None, received: 0, sent: 0 }
     }
 }
 

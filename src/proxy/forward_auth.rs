@@ -6,12 +6,15 @@
 
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
-use super::{client::LocalResponse, request_context::RequestContext};
+use super::{
+    client::LocalResponse,
+    rejection::X_MENSHEN_ERROR,
+    request_context::{RequestContext, request_id_field},
+};
 use crate::{api::problem::Problem, error::ErrorCode, gate::ForwardAuthAllowed};
 
 /// Tells Envoy which of the client's headers to remove.
 const TO_REMOVE: HeaderName = HeaderName::from_static("x-envoy-auth-headers-to-remove");
-const ERROR: HeaderName = HeaderName::from_static("x-menshen-error");
 
 /// The decision to allow, and what the backend is to be told. Where a proof cannot be made, it is none.
 pub(super) fn allow(context: &RequestContext, allowed: &ForwardAuthAllowed) -> Result<LocalResponse, Problem> {
@@ -36,7 +39,7 @@ pub(super) fn allow(context: &RequestContext, allowed: &ForwardAuthAllowed) -> R
         remove.dedup();
         fields.extend(HeaderValue::from_str(&remove.join(",")).ok().map(|value| (TO_REMOVE, value)));
     }
-    fields.extend(request_id(&context.request_id));
+    fields.extend(request_id_field(&context.request_id));
     Ok(LocalResponse::bodiless(StatusCode::OK, fields))
 }
 
@@ -49,16 +52,12 @@ pub(super) fn deny(problem: &Problem, id: &str) -> LocalResponse {
     };
     let mut fields = vec![
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-        (ERROR, HeaderValue::from_static(problem.code.as_str())),
+        (X_MENSHEN_ERROR, HeaderValue::from_static(problem.code.as_str())),
     ];
     fields.extend(problem.www_authenticate().map(|how| (header::WWW_AUTHENTICATE, HeaderValue::from_static(how))));
     fields.extend(problem.retry_after_secs(id).map(|secs| (header::RETRY_AFTER, HeaderValue::from(secs))));
-    fields.extend(request_id(id));
+    fields.extend(request_id_field(id));
     LocalResponse::bodiless(status, fields)
-}
-
-fn request_id(id: &str) -> Option<(HeaderName, HeaderValue)> {
-    HeaderValue::from_str(id).ok().map(|id| (HeaderName::from_static("x-request-id"), id))
 }
 
 #[cfg(test)]
@@ -75,7 +74,7 @@ mod tests {
                 _ => 403,
             };
             assert_eq!(status.as_u16(), expected, "{code:?}");
-            let error = fields.iter().find(|(name, _)| *name == ERROR).map(|(_, value)| value.as_bytes());
+            let error = fields.iter().find(|(name, _)| *name == X_MENSHEN_ERROR).map(|(_, value)| value.as_bytes());
             assert_eq!(error, Some(code.as_str().as_bytes()));
         }
     }

@@ -111,6 +111,13 @@ impl MessageReader {
     }
 }
 
+/// Puts bytes of a head, one part after the other.
+pub(super) fn put(out: &mut Vec<u8>, parts: &[&[u8]]) {
+    for part in parts {
+        out.extend_from_slice(part);
+    }
+}
+
 /// Reads what there is. 0: the other side has ended.
 pub(super) fn poll_fill<R>(io: &mut R, cx: &mut Context<'_>, input: &mut BytesMut) -> Poll<io::Result<usize>>
 where

@@ -10,7 +10,7 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use super::{
     client::{Client, LocalResponse},
     forward_auth, grpc,
-    request_context::RequestContext,
+    request_context::{RequestContext, request_id_field},
 };
 use crate::{
     api::{Voices, problem::Problem},
@@ -19,8 +19,7 @@ use crate::{
     policy::CorsFields,
 };
 
-const X_MENSHEN_ERROR: HeaderName = HeaderName::from_static("x-menshen-error");
-const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const X_MENSHEN_ERROR: HeaderName = HeaderName::from_static("x-menshen-error");
 
 /// The form in which a request is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,7 +120,7 @@ fn retry_after(problem: &Problem, request_id: &str) -> Option<(HeaderName, Heade
 /// The fields that say that the response is menshen's, and which request it was.
 fn marks(problem: &Problem, request_id: &str) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
     let code = (X_MENSHEN_ERROR, HeaderValue::from_static(problem.code.as_str()));
-    [code].into_iter().chain(HeaderValue::from_str(request_id).ok().map(|id| (X_REQUEST_ID, id)))
+    [code].into_iter().chain(request_id_field(request_id))
 }
 
 #[cfg(test)]

@@ -3,12 +3,18 @@
 //! Must stay true: a response has one end for every reader (RFC 9112 section 6.3); fields of the backend's own connection end
 //! here, and so do those that only menshen may set, in the head and in the trailers.
 
+use std::ops::Range;
+
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use pingora::protocols::http::date::get_cached_date;
 
+use super::message::put;
 use crate::{
     http1::{BodyLength, Trailers},
-    policy::headers::{backend_may_send, backend_may_trail},
+    policy::{
+        HeaderRange,
+        headers::{backend_may_send, backend_may_trail},
+    },
 };
 
 /// Server-sent events.
@@ -29,46 +35,18 @@ pub(super) struct ResponseHead<'a> {
 #[derive(Clone, Copy)]
 pub(super) enum Fields<'a> {
     /// Names and values as ranges of the bytes.
-    Http1(&'a [u8], &'a [FieldRange]),
+    Http1(&'a [u8], &'a [HeaderRange]),
     Http2(&'a HeaderMap),
-}
-
-/// Where a field is in the bytes of its head.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct FieldRange {
-    name: (u32, u32),
-    value: (u32, u32),
-}
-
-impl FieldRange {
-    /// Of a field that was read from these bytes.
-    pub(super) fn new(bytes: &[u8], name: &[u8], value: &[u8]) -> Self {
-        let range = |part: &[u8]| {
-            let start = part.as_ptr().addr().wrapping_sub(bytes.as_ptr().addr());
-            let end = start.saturating_add(part.len());
-            (u32::try_from(start).unwrap_or(u32::MAX), u32::try_from(end).unwrap_or(u32::MAX))
-        };
-        Self { name: range(name), value: range(value) }
-    }
-
-    fn slice(bytes: &[u8], (start, end): (u32, u32)) -> &[u8] {
-        bytes.get(start as usize..end as usize).unwrap_or_default()
-    }
-
-    pub(super) fn name(self, bytes: &[u8]) -> &[u8] {
-        Self::slice(bytes, self.name)
-    }
-
-    fn field(self, bytes: &[u8]) -> (&[u8], &[u8]) {
-        (Self::slice(bytes, self.name), Self::slice(bytes, self.value))
-    }
 }
 
 impl<'a> Fields<'a> {
     /// Names and values, in order.
     pub(super) fn iter(self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        let slice = |bytes: &'a [u8], range: Range<usize>| bytes.get(range).unwrap_or_default();
         let (ranges, map) = match self {
-            Self::Http1(bytes, ranges) => (Some(ranges.iter().map(|range| range.field(bytes))), None),
+            Self::Http1(bytes, ranges) => {
+                (Some(ranges.iter().map(move |range| (slice(bytes, range.name()), slice(bytes, range.value())))), None)
+            }
             Self::Http2(map) => (None, Some(map.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes())))),
         };
         ranges.into_iter().flatten().chain(map.into_iter().flatten())
@@ -222,12 +200,6 @@ impl<'a> ResponseHead<'a> {
             headers.extend([(header::DATE, get_cached_date())]);
         }
         response
-    }
-}
-
-fn put(out: &mut Vec<u8>, parts: &[&[u8]]) {
-    for part in parts {
-        out.extend_from_slice(part);
     }
 }
 

@@ -5,7 +5,7 @@
 use std::pin::Pin;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, StatusCode};
+use http::{Method, StatusCode};
 use prometheus::IntGauge;
 use tokio::time::Sleep;
 
@@ -16,7 +16,7 @@ use super::{
     exchange::Exchange,
     forward_auth,
     rejection::RenderedRejection,
-    request_context::RequestContext,
+    request_context::{RequestContext, request_id_field},
     upstream::session::Connections,
 };
 use crate::{
@@ -135,8 +135,7 @@ async fn allow_forward_auth(context: &RequestContext, client: &mut Client<'_>, a
 
 async fn preflight(context: &RequestContext, client: &mut Client<'_>, admitted: &AdmittedRequest) {
     let mut fields: Vec<_> = admitted.cors.iter().flat_map(|fields| fields.iter().cloned()).collect();
-    let request_id = HeaderValue::from_str(&context.request_id).ok();
-    fields.extend(request_id.map(|id| (HeaderName::from_static("x-request-id"), id)));
+    fields.extend(request_id_field(&context.request_id));
     let response = LocalResponse::bodiless(StatusCode::NO_CONTENT, fields);
     let sent = client.respond(&admitted.forward.method, response).await;
     let status = sent.is_ok().then_some(StatusCode::NO_CONTENT);

@@ -12,6 +12,8 @@ use pingora::http::RequestHeader;
 
 use super::{
     failure::{ExchangeError, Failure},
+    message::put,
+    request_context::X_REQUEST_ID,
     upstream::Backend,
 };
 use crate::{
@@ -30,7 +32,6 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// A header field of menshen's.
 pub(super) type Field = (HeaderName, HeaderValue);
@@ -236,28 +237,27 @@ impl<'a> UpstreamRequest<'a> {
     pub(super) fn put_http1(&self, out: &mut Vec<u8>) {
         let forward = &self.admitted.forward;
         out.reserve(self.head.len() + 512);
-        let mut put = |parts: &[&[u8]]| parts.iter().for_each(|part| out.extend_from_slice(part));
-        put(&[forward.method.as_str().as_bytes(), b" ", forward.target.as_bytes(), b" HTTP/1.1\r\n"]);
+        put(out, &[forward.method.as_str().as_bytes(), b" ", forward.target.as_bytes(), b" HTTP/1.1\r\n"]);
         for (name, value) in self.client_fields() {
-            put(&[name, b": ", value, b"\r\n"]);
+            put(out, &[name, b": ", value, b"\r\n"]);
         }
         for (name, value) in &self.fields {
-            put(&[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"]);
+            put(out, &[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"]);
         }
         match self.body {
             BodyLength::Known(length) => {
-                put(&[b"Content-Length: ", itoa::Buffer::new().format(length).as_bytes(), b"\r\n"]);
+                put(out, &[b"Content-Length: ", itoa::Buffer::new().format(length).as_bytes(), b"\r\n"]);
             }
-            BodyLength::Chunked => put(&[b"Transfer-Encoding: chunked\r\n"]),
+            BodyLength::Chunked => put(out, &[b"Transfer-Encoding: chunked\r\n"]),
             BodyLength::None | BodyLength::UntilClose => {}
         }
         // Each hop asks for itself (RFC 9110 sections 7.8 and 10.1.4).
         if forward.websocket {
-            put(&[b"Connection: Upgrade\r\nUpgrade: websocket\r\n"]);
+            put(out, &[b"Connection: Upgrade\r\nUpgrade: websocket\r\n"]);
         } else if self.takes_trailers {
-            put(&[b"TE: trailers\r\nConnection: TE\r\n"]);
+            put(out, &[b"TE: trailers\r\nConnection: TE\r\n"]);
         }
-        put(&[b"\r\n"]);
+        put(out, &[b"\r\n"]);
     }
 
     /// The head for a backend of HTTP/2.

@@ -16,6 +16,10 @@ use http::HeaderMap;
 use super::{
     byte_backend::{Answers, ByteBackend, Reply},
     http2::{self, Http2},
+    http2_frames::{
+        CONTINUATION, DATA, END_HEADERS, END_STREAM, FRAME_HEAD_LEN, HEADERS, PREFACE_LEN, SETTINGS, STATUS_200, frame,
+        payload_len,
+    },
     menshen::{Menshen, Setup},
     wire::{self, Client},
 };
@@ -368,7 +372,7 @@ fn a_body_of_http2_that_is_not_its_length_never_comes_whole_or_longer() {
                 if !together && at > 0 {
                     backend.wait_for(&target);
                 }
-                raw.frame(http2::DATA, u8::from(at + 1 == parts.len()), 1, part.as_bytes());
+                raw.frame(DATA, u8::from(at + 1 == parts.len()), 1, part.as_bytes());
             }
             let outcome = raw.outcome(1);
             if parts[0] == "hello" {
@@ -428,7 +432,7 @@ fn bodies_that_dribble_are_given_up_in_either_protocol_and_framing() {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(_) => return true,
             }
-            ends_stream(&all) || !raw.frame(http2::DATA, 0, 1, part)
+            ends_stream(&all) || !raw.frame(DATA, 0, 1, part)
         });
         assert!(cut, "{name}: 10 seconds of dribbling were taken");
         assert_never_whole(&backend, &target, name);
@@ -556,8 +560,8 @@ fn bare_line_feeds_of_a_backend_reach_no_client() {
     }
 }
 
-/// A backend that says `begin` to each request and then `part` until nobody takes it, and how often that has been so.
-fn flooding(begin: &'static [u8], part: Vec<u8>) -> (SocketAddr, Arc<AtomicUsize>) {
+/// A backend that does this with each connection, and how often it could not go on.
+fn flooding(pour: impl Fn(TcpStream) -> std::io::Result<()> + Clone + Send + 'static) -> (SocketAddr, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
     let cut = Arc::new(AtomicUsize::new(0));
@@ -565,9 +569,9 @@ fn flooding(begin: &'static [u8], part: Vec<u8>) -> (SocketAddr, Arc<AtomicUsize
     // It ends with the program: nothing waits for it.
     std::thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
-            let (part, count) = (part.clone(), count.clone());
+            let (pour, count) = (pour.clone(), count.clone());
             std::thread::spawn(move || {
-                if pour(stream, begin, &part).is_err() {
+                if pour(stream).is_err() {
                     count.fetch_add(1, Ordering::AcqRel);
                 }
             });
@@ -612,7 +616,7 @@ fn floods_of_a_backend_before_its_answer_are_cut() {
         ("a reason", b"HTTP/1.1 200 ", vec![b'x'; 50_000]),
     ];
     for (name, begin, part) in floods {
-        let (address, cut) = flooding(begin, part);
+        let (address, cut) = flooding(move |stream| pour(stream, begin, &part));
         let menshen = Setup::before(address).with(OPEN).start();
         let known = menshen.memory();
         let mut client = Client::connect(menshen.http);
@@ -643,23 +647,15 @@ fn floods_of_a_backend_before_its_answer_are_cut() {
     }
 }
 
-/// A frame of HTTP/2 on stream 1.
-fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).expect("a short payload").to_be_bytes();
-    [&length[1..], &[kind, flags, 0, 0, 0, 1], payload].concat()
-}
-
 /// Says the preface's answer, waits for the head of stream 1, and then goes on as [`pour`] does.
 fn pour_frames(mut stream: TcpStream, begin: &[u8], part: &[u8]) -> std::io::Result<()> {
-    // An empty SETTINGS frame.
-    stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0])?;
-    stream.read_exact(&mut [0; 24])?;
+    stream.write_all(&frame(SETTINGS, 0, 0, &[]))?;
+    stream.read_exact(&mut [0; PREFACE_LEN])?;
     loop {
-        let mut head = [0; 9];
+        let mut head = [0; FRAME_HEAD_LEN];
         stream.read_exact(&mut head)?;
-        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
-        stream.read_exact(&mut vec![0; length])?;
-        if head[3] == 1 {
+        stream.read_exact(&mut vec![0; payload_len(&head)])?;
+        if head[3] == HEADERS {
             break;
         }
     }
@@ -676,31 +672,6 @@ fn pour_frames(mut stream: TcpStream, begin: &[u8], part: &[u8]) -> std::io::Res
     }
 }
 
-/// A backend of HTTP/2 that says this, and how often it could say no more of it.
-fn flooding_http2(begin: Vec<u8>, part: Vec<u8>) -> (SocketAddr, Arc<AtomicUsize>) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("an address");
-    let cut = Arc::new(AtomicUsize::new(0));
-    let count = cut.clone();
-    // It ends with the program: nothing waits for it.
-    std::thread::spawn(move || {
-        for stream in listener.incoming().map_while(Result::ok) {
-            let (begin, part, count) = (begin.clone(), part.clone(), count.clone());
-            std::thread::spawn(move || {
-                if pour_frames(stream, &begin, &part).is_err() {
-                    count.fetch_add(1, Ordering::AcqRel);
-                }
-            });
-        }
-    });
-    (address, cut)
-}
-
-const HEADERS: u8 = 1;
-const CONTINUATION: u8 = 9;
-const END_HEADERS: u8 = 4;
-/// `:status: 200` of HPACK's static table (RFC 7541 appendix A).
-const STATUS_200: &[u8] = &[0x88];
 /// `:status: 103`, as a literal for the name of index 8 (RFC 7541 section 6.2.2).
 const STATUS_103: &[u8] = b"\x08\x03103";
 
@@ -717,14 +688,14 @@ fn before_http2(address: SocketAddr) -> Menshen {
 #[test]
 fn floods_of_a_backend_of_http2_are_cut() {
     let floods = [
-        ("CONTINUATION", frame(HEADERS, 0, STATUS_200), frame(CONTINUATION, 0, &field().repeat(100)).repeat(10)),
-        ("empty CONTINUATION", frame(HEADERS, 0, STATUS_200), frame(CONTINUATION, 0, &[]).repeat(1000)),
-        ("informational answers", Vec::new(), frame(HEADERS, END_HEADERS, STATUS_103).repeat(1000)),
+        ("CONTINUATION", frame(HEADERS, 0, 1, &[STATUS_200]), frame(CONTINUATION, 0, 1, &field().repeat(100)).repeat(10)),
+        ("empty CONTINUATION", frame(HEADERS, 0, 1, &[STATUS_200]), frame(CONTINUATION, 0, 1, &[]).repeat(1000)),
+        ("informational answers", Vec::new(), frame(HEADERS, END_HEADERS, 1, STATUS_103).repeat(1000)),
     ];
     for (name, begin, part) in floods {
         // Those of a stream that was given up are read on, as all of it: the library cannot know yet that the backend has heard.
         let goes_on = name == "informational answers";
-        let (address, cut) = flooding_http2(begin, part);
+        let (address, cut) = flooding(move |stream| pour_frames(stream, &begin, &part));
         let menshen = before_http2(address);
         let known = menshen.memory();
         let answer = wire::ask(menshen.http, "GET", "/open/flood", &[], b"");
@@ -742,10 +713,13 @@ fn floods_of_a_backend_of_http2_are_cut() {
 /// As one of HTTP/1.1 is.
 #[test]
 fn a_head_of_a_mebibyte_of_a_backend_of_http2_is_refused() {
-    let rest = frame(CONTINUATION, 0, &field().repeat(150)).repeat(70);
-    let head = [frame(HEADERS, 0, STATUS_200), rest, frame(CONTINUATION, END_HEADERS, &field())].concat();
-    let end = frame(0, 1, b"ok");
-    let (address, _) = flooding_http2([head, end].concat(), Vec::new());
+    let rest = frame(CONTINUATION, 0, 1, &field().repeat(150)).repeat(70);
+    let head = [frame(HEADERS, 0, 1, &[STATUS_200]), rest, frame(CONTINUATION, END_HEADERS, 1, &field())].concat();
+    let end = frame(DATA, END_STREAM, 1, b"ok");
+    let (address, _) = {
+        let begin = [head, end].concat();
+        flooding(move |stream| pour_frames(stream, &begin, &[]))
+    };
     let menshen = before_http2(address);
     let answer = wire::ask(menshen.http, "GET", "/open/large", &[], b"");
     assert_eq!((answer.status, answer.error(), answer.headers.len() < 50), (502, Some("upstream_unavailable"), true));

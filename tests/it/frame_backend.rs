@@ -7,18 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-const PREFACE: usize = 24;
-const DATA: u8 = 0x0;
-const HEADERS: u8 = 0x1;
-const RST_STREAM: u8 = 0x3;
-const SETTINGS: u8 = 0x4;
-const PING: u8 = 0x6;
-const GOAWAY: u8 = 0x7;
-const END_STREAM: u8 = 0x1;
-const END_HEADERS: u8 = 0x4;
-const ACK: u8 = 0x1;
-/// `:status: 200` of HPACK's static table (RFC 7541 appendix A).
-const STATUS_200: u8 = 0x88;
+use super::http2_frames::{
+    ACK, DATA, END_HEADERS, END_STREAM, FRAME_HEAD_LEN, GOAWAY, HEADERS, PING, PREFACE_LEN, RST_STREAM, SETTINGS,
+    STATUS_200, frame, payload_len,
+};
 
 /// What has come on a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,24 +78,18 @@ impl FrameBackend {
     }
 }
 
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).expect("a short frame").to_be_bytes();
-    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
-}
-
 fn converse(mut stream: TcpStream, script: Script, heads: &Mutex<usize>) -> std::io::Result<()> {
-    let mut preface = [0; PREFACE];
+    let mut preface = [0; PREFACE_LEN];
     stream.read_exact(&mut preface)?;
     stream.write_all(&frame(SETTINGS, 0, 0, &[]))?;
     // Which head a stream is.
     let mut numbers = std::collections::HashMap::new();
     loop {
-        let mut head = [0; 9];
+        let mut head = [0; FRAME_HEAD_LEN];
         stream.read_exact(&mut head)?;
-        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
         let (kind, flags) = (head[3], head[4]);
         let id = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
-        let mut payload = vec![0; length];
+        let mut payload = vec![0; payload_len(&head)];
         stream.read_exact(&mut payload)?;
         let last = flags & END_STREAM != 0;
         let event = match kind {

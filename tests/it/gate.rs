@@ -430,13 +430,18 @@ fn a_client_that_leaves_takes_its_request_with_it() {
     });
     let menshen = Setup::before(backend.address).start();
     let token = format!("Bearer {}", menshen.token("alice"));
-    let mut client = Client::connect(menshen.http);
-    client.send(wire::request("GET", "/long", &[("Authorization", &token)], b""));
-    while backend.received().is_empty() {
-        std::thread::yield_now();
+    // Also one with so much behind its request that nothing more is read of it.
+    for (at, behind) in [0, 100_000].into_iter().enumerate() {
+        let mut client = Client::connect(menshen.http);
+        client.send(wire::request("GET", "/long", &[("Authorization", &token)], b""));
+        while backend.received().len() <= at {
+            std::thread::yield_now();
+        }
+        client.send(vec![b'G'; behind]);
+        drop(client);
+        let ended = gone.recv_timeout(Duration::from_secs(10));
+        assert!(ended.expect("the end of the request at the backend"), "{behind}");
     }
-    drop(client);
-    assert!(gone.recv_timeout(Duration::from_secs(10)).expect("the end of the request at the backend"));
 }
 
 #[test]

@@ -13,6 +13,7 @@ use tokio::runtime::Runtime;
 
 use super::{
     backend::Backend,
+    http2_frames::{CONTINUATION, DATA, GOAWAY, HEADERS, PING, RST_STREAM, frame},
     menshen::{Menshen, Setup},
     tls,
 };
@@ -165,13 +166,6 @@ pub struct Frame {
     pub payload: Vec<u8>,
 }
 
-pub const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RESET: u8 = 3;
-const PING: u8 = 6;
-const GO_AWAY: u8 = 7;
-const CONTINUATION: u8 = 9;
-
 impl Raw {
     pub fn connect(to: SocketAddr) -> Self {
         let mut stream = TcpStream::connect(to).expect("a connection");
@@ -182,9 +176,7 @@ impl Raw {
 
     /// `false`: the other side has ended the connection.
     pub fn frame(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> bool {
-        let length = u32::try_from(payload.len()).expect("a short payload").to_be_bytes();
-        let head = [&length[1..], &[kind, flags], &stream.to_be_bytes()].concat();
-        self.stream.write_all(&[&head, payload].concat()).is_ok()
+        self.stream.write_all(&frame(kind, flags, stream, payload)).is_ok()
     }
 
     pub fn headers(&mut self, stream: u32, fields: &[(&str, &str)], last: bool) -> bool {
@@ -197,8 +189,8 @@ impl Raw {
             let Some(frame) = self.next() else { return Outcome::Ended };
             match frame.kind {
                 HEADERS if frame.stream == stream => return Outcome::Status(status(&frame.payload)),
-                RESET if frame.stream == stream => return Outcome::Reset,
-                GO_AWAY => return Outcome::Ended,
+                RST_STREAM if frame.stream == stream => return Outcome::Reset,
+                GOAWAY => return Outcome::Ended,
                 _ => {}
             }
         }
@@ -233,7 +225,7 @@ impl Raw {
         loop {
             match self.next() {
                 Some(Frame { kind: PING, .. }) => return true,
-                Some(Frame { kind: GO_AWAY, .. }) | None => return false,
+                Some(Frame { kind: GOAWAY, .. }) | None => return false,
                 Some(_) => {}
             }
         }
@@ -485,7 +477,7 @@ fn floods_of_frames_end_their_connection_and_nobody_elses() {
         // CVE-2023-44487.
         (
             "rapid reset",
-            Box::new(|raw, n| raw.headers(2 * n + 1, &PLAIN, true) && raw.frame(RESET, 0, 2 * n + 1, &[0, 0, 0, 8])),
+            Box::new(|raw, n| raw.headers(2 * n + 1, &PLAIN, true) && raw.frame(RST_STREAM, 0, 2 * n + 1, &[0, 0, 0, 8])),
         ),
         // VU#421644: a head that never ends.
         (
@@ -642,7 +634,7 @@ fn a_connection_ends_after_its_requests_and_after_silence() {
     raw.headers(1, &PLAIN, true);
     assert_eq!(raw.outcome(1), Outcome::Status(200));
     while let Some(frame) = raw.next() {
-        if frame.kind == GO_AWAY {
+        if frame.kind == GOAWAY {
             return;
         }
     }
@@ -691,7 +683,7 @@ fn who_gives_up_request_after_request_that_a_backend_works_on_loses_the_connecti
     let mut given_up = 0;
     while given_up < 300 && raw.headers(2 * given_up + 1, &PLAIN, true) && waits.recv_timeout(Duration::from_secs(3)).is_ok()
     {
-        raw.frame(RESET, 0, 2 * given_up + 1, &[0, 0, 0, 8]);
+        raw.frame(RST_STREAM, 0, 2 * given_up + 1, &[0, 0, 0, 8]);
         given_up += 1;
     }
     assert!((100..300).contains(&given_up), "{given_up} were taken");
@@ -750,7 +742,7 @@ fn who_gives_up_login_after_login_loses_the_connection_too() {
         if waits.recv_timeout(Duration::from_secs(3)).is_err() {
             break;
         }
-        raw.frame(RESET, 0, stream, &[0, 0, 0, 8]);
+        raw.frame(RST_STREAM, 0, stream, &[0, 0, 0, 8]);
         given_up += 1;
         // It has been heard before the login ends.
         if !raw.ping() {

@@ -40,6 +40,7 @@ mod hook_snippets;
 mod hooks;
 mod http1_readers;
 mod http2;
+mod http2_frames;
 mod informational;
 mod issuers;
 mod jwks;

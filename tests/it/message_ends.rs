@@ -11,6 +11,7 @@ use super::{
     byte_backend::{Answers, ByteBackend, Message, Reply},
     frame_backend::{Action, FrameBackend, Script},
     http2::{self, Http2},
+    http2_frames,
     menshen::{Menshen, Setup},
     wire::{self, Client},
 };
@@ -245,10 +246,10 @@ fn padding_and_empty_frames_are_no_part_of_a_message() {
             for (at, (part, padding)) in frames.iter().enumerate() {
                 let last = u8::from(at + 1 == frames.len());
                 match padding {
-                    None => raw.frame(http2::DATA, last, 1, part.as_bytes()),
+                    None => raw.frame(http2_frames::DATA, last, 1, part.as_bytes()),
                     Some(padding) => {
                         let payload = [&[*padding], part.as_bytes(), &vec![0; usize::from(*padding)]].concat();
-                        raw.frame(http2::DATA, last | 8, 1, &payload)
+                        raw.frame(http2_frames::DATA, last | 8, 1, &payload)
                     }
                 };
             }

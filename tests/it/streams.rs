@@ -96,6 +96,25 @@ fn agree(stream: &mut TcpStream) {
     stream.write_all(AGREED).expect("sent");
 }
 
+/// Not before it is over does a line say what it carried, and why it ended.
+#[test]
+fn the_access_log_counts_what_a_websocket_carried() {
+    let backend = Backend::answering(|_, stream| {
+        agree(stream);
+        echo(stream)
+    });
+    let menshen = Setup::before(backend.address).start();
+    let token = menshen.token("alice");
+    let mut client = websocket(&menshen, "/ws", &token);
+    client.send(frame(1, true, b"hello"));
+    assert_eq!(next_frame(client.stream()), Some((1, b"hello".to_vec())));
+    drop(client);
+    let line = menshen.wait_for_log(r#""path":"/ws","status":101"#);
+    let line: Value = serde_json::from_str(&line).expect("JSON");
+    // Two bytes and the payload, and of a client four of the mask.
+    assert_eq!((&line["received"], &line["sent"], &line["ended"]), (&11.into(), &7.into(), &"closed".into()), "{line}");
+}
+
 /// What the test wants said on the one stream that it opens.
 struct Script {
     say: Sender<Vec<u8>>,

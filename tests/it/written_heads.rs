@@ -13,16 +13,13 @@ use tokio::{
     net::{TcpStream, tcp::OwnedWriteHalf},
 };
 
-use super::http2::{self, Whole};
+use super::{
+    http2::{self, Whole},
+    http2_frames::{CONTINUATION, END_HEADERS, END_STREAM, FRAME_HEAD_LEN, HEADERS, PREFACE_LEN, frame, payload_len},
+};
 
-const PREFACE: usize = 24;
-const FRAME_HEAD: usize = 9;
 /// Longest payload of a frame (RFC 9113 section 4.2).
 const MAX_FRAME: usize = 16_384;
-const HEADERS: u8 = 1;
-const CONTINUATION: u8 = 9;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
 
 type Heads = Arc<Mutex<VecDeque<Vec<u8>>>>;
 
@@ -67,24 +64,24 @@ impl WrittenHeads {
 
 /// Passes frames on, with other heads.
 async fn rewrite(mut from: tokio::io::ReadHalf<DuplexStream>, mut to: OwnedWriteHalf, heads: Heads) {
-    let mut preface = [0; PREFACE];
+    let mut preface = [0; PREFACE_LEN];
     if from.read_exact(&mut preface).await.is_err() || to.write_all(&preface).await.is_err() {
         return;
     }
     loop {
-        let mut head = [0; FRAME_HEAD];
+        let mut head = [0; FRAME_HEAD_LEN];
         if from.read_exact(&mut head).await.is_err() {
             return;
         }
-        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
-        let mut payload = vec![0; length];
+        let mut payload = vec![0; payload_len(&head)];
         if from.read_exact(&mut payload).await.is_err() {
             return;
         }
         let frames = match head[3] {
             HEADERS => {
                 let block = heads.lock().expect("a lock").pop_front().expect("a head for each request");
-                head_frames(&block, head[4] & END_STREAM, &head[5..])
+                let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+                head_frames(&block, head[4] & END_STREAM, stream)
             }
             CONTINUATION => continue,
             _ => [&head[..], &payload].concat(),
@@ -96,15 +93,14 @@ async fn rewrite(mut from: tokio::io::ReadHalf<DuplexStream>, mut to: OwnedWrite
 }
 
 /// A head in as many frames as it needs.
-fn head_frames(block: &[u8], end_stream: u8, stream: &[u8]) -> Vec<u8> {
+fn head_frames(block: &[u8], end_stream: u8, stream: u32) -> Vec<u8> {
     let mut out = Vec::new();
     let count = block.chunks(MAX_FRAME).count();
     for (at, part) in block.chunks(MAX_FRAME).enumerate() {
         let kind = if at == 0 { HEADERS } else { CONTINUATION };
         let last = if at + 1 == count { END_HEADERS } else { 0 };
         let flags = last | if at == 0 { end_stream } else { 0 };
-        let length = u32::try_from(part.len()).expect("a short part").to_be_bytes();
-        out.extend_from_slice(&[&length[1..], &[kind, flags], stream, part].concat());
+        out.extend(frame(kind, flags, stream, part));
     }
     out
 }

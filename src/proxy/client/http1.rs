@@ -16,7 +16,7 @@ use crate::{
     policy::HttpVersion,
     proxy::{
         connection_tracker::{LINGER_TIMEOUT, UNKNOWN_LENGTH},
-        message::{MessageReader, MessageWriter, Part, ReadError},
+        message::{MessageReader, MessageWriter, Part, ReadError, put},
         response_head::ResponseHead,
         socket::Socket,
     },
@@ -24,8 +24,8 @@ use crate::{
 
 /// Longest body that is read and thrown away so that a refused client may keep its connection.
 const MAX_DRAIN: u64 = 16 * 1024;
-/// Bytes that a client may send before its turn. More of them are not read, so that its end is not noticed.
-const MAX_PIPELINED: usize = 64 * 1024;
+/// Bytes that are read of a client before its turn. With more of them its end is noticed only by looking.
+const MAX_PIPELINED: usize = 8 * 1024;
 
 /// What a request says of itself, its connection and its response.
 #[derive(Debug, Clone, Copy)]
@@ -209,7 +209,7 @@ impl Http1Client {
 
     pub(super) fn send_informational(&mut self, head: ResponseHead<'_>) {
         let is_continue = head.status == StatusCode::CONTINUE;
-        // Nobody else waits for a 100, and HTTP/1.0 has none of them.
+        // A 100 is for a client that waits for one, and HTTP/1.0 has no informational responses.
         if self.framing.version == HttpVersion::Http11 && (!is_continue || self.framing.expects_continue) {
             self.awaits_continue &= !is_continue;
             head.put_informational(self.writer.out());
@@ -291,28 +291,30 @@ impl Http1Client {
         let keep_alive = self.framing.keep_alive;
         let out = self.writer.out();
         out.reserve(512 + response.body.len());
-        let mut put = |parts: &[&[u8]]| parts.iter().for_each(|part| out.extend_from_slice(part));
         let status = response.status;
-        put(&[
-            b"HTTP/1.1 ",
-            status.as_str().as_bytes(),
-            b" ",
-            status.canonical_reason().unwrap_or("Error").as_bytes(),
-            b"\r\n",
-        ]);
+        put(
+            out,
+            &[
+                b"HTTP/1.1 ",
+                status.as_str().as_bytes(),
+                b" ",
+                status.canonical_reason().unwrap_or("Error").as_bytes(),
+                b"\r\n",
+            ],
+        );
         let mut upgrade = false;
         for (name, value) in &response.fields {
             upgrade |= *name == http::header::UPGRADE;
-            put(&[title_case(name.as_str(), &mut [0; 64]), b": ", value.as_bytes(), b"\r\n"]);
+            put(out, &[title_case(name.as_str(), &mut [0; 64]), b": ", value.as_bytes(), b"\r\n"]);
         }
         if status != StatusCode::NO_CONTENT {
             let length = response.content_length.unwrap_or(response.body.len() as u64);
-            put(&[b"Content-Length: ", itoa::Buffer::new().format(length).as_bytes(), b"\r\n"]);
+            put(out, &[b"Content-Length: ", itoa::Buffer::new().format(length).as_bytes(), b"\r\n"]);
         }
-        put(&[b"Connection: ", if keep_alive { b"keep-alive" } else { b"close" }]);
-        put(&[if upgrade { b", Upgrade\r\n\r\n" } else { b"\r\n\r\n" }]);
+        put(out, &[b"Connection: ", if keep_alive { b"keep-alive" } else { b"close" }]);
+        put(out, &[if upgrade { b", Upgrade\r\n\r\n" } else { b"\r\n\r\n" }]);
         if *method != Method::HEAD {
-            put(&[&response.body]);
+            put(out, &[&response.body]);
         }
     }
 }

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::{ClientError, LocalResponse};
 use crate::{
     http1::{BodyLength, Trailers},
-    proxy::{connection::http2::StreamTracker, message::Part, response_head::ResponseHead},
+    proxy::{connection::http2::StreamTracker, http2_stream, message::Part, response_head::ResponseHead},
 };
 
 /// A stream of a client.
@@ -134,18 +134,9 @@ impl Http2Client {
     }
 
     pub(super) fn poll_send(&mut self, cx: &mut Context<'_>, part: &[u8]) -> Poll<Result<usize, ClientError>> {
-        let Some(stream) = self.send.as_mut().filter(|_| !self.ended) else { return Poll::Ready(Err(ClientError::Gone)) };
-        stream.reserve_capacity(part.len());
-        loop {
-            let length = stream.capacity().min(part.len());
-            if length > 0 {
-                let sent = stream.send_data(Bytes::copy_from_slice(&part[..length]), false);
-                return Poll::Ready(sent.map(|()| length).map_err(|_| ClientError::Gone));
-            }
-            match ready!(stream.poll_capacity(cx)) {
-                Some(Ok(_)) => {}
-                Some(Err(_)) | None => return Poll::Ready(Err(ClientError::Gone)),
-            }
+        match self.send.as_mut().filter(|_| !self.ended) {
+            Some(stream) => http2_stream::poll_send(stream, cx, part).map_err(|_| ClientError::Gone),
+            None => Poll::Ready(Err(ClientError::Gone)),
         }
     }
 

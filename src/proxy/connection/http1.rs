@@ -1,7 +1,7 @@
 //! One client's connection of HTTP/1: request after request, each head read under a deadline.
 //!
 //! Must stay true: what is forwarded is read from the very bytes that the gate decided on; a connection whose framing is in doubt
-//! ends; nobody holds a place here by sending slowly or by reading nothing.
+//! ends; a client that sends slowly or reads nothing loses its place.
 
 use std::{
     net::IpAddr,

@@ -3,8 +3,8 @@
 //! One task does both, a step of one and a step of the other in turn, so neither waits for the other: a backend may respond before it
 //! has read, a client may read while it still sends. What a side does not take is not read from the other.
 //!
-//! Must stay true: what there is goes on at once, and nothing is held back while something is waited for; whoever leaves is noticed,
-//! whichever side waits; each wait has an end.
+//! Must stay true: what there is goes on at once, and nothing is held back while something is waited for; a client or backend that
+//! leaves is noticed, whichever side waits; each wait has an end.
 
 use std::{
     future::poll_fn,
@@ -42,7 +42,7 @@ pub(super) enum RelayEnd {
     Complete,
     /// The backend has agreed to a WebSocket. The client has not been told.
     Upgraded,
-    /// It had to end in the middle: nobody is signed in with its session any more, for one.
+    /// It had to end in the middle: its session has ended, for one.
     Closed(CloseReason),
     Failed(ExchangeError),
 }
@@ -197,7 +197,7 @@ impl<'r, 'c> Relay<'r, 'c> {
         match self.upload {
             Upload::Body => match self.client.poll_part(cx) {
                 Poll::Pending => match self.session.poll_flush(cx) {
-                    Poll::Ready(Err(error)) => self.stop_upload(&error),
+                    Poll::Ready(Err(_)) => self.stop_upload(),
                     Poll::Ready(Ok(())) | Poll::Pending => Step::Waits(Side::Client),
                 },
                 Poll::Ready(Ok(Part::Data)) => match self.session.poll_send(cx, self.client.part()) {
@@ -206,14 +206,14 @@ impl<'r, 'c> Relay<'r, 'c> {
                         self.client.consume(length);
                         Step::Moved
                     }
-                    Poll::Ready(Err(error)) => self.stop_upload(&error),
+                    Poll::Ready(Err(_)) => self.stop_upload(),
                 },
                 Poll::Ready(Ok(Part::Complete)) => match self.session.finish() {
                     Ok(()) => {
                         self.upload = Upload::Flushing;
                         Step::Moved
                     }
-                    Err(error) => self.stop_upload(&error),
+                    Err(_) => self.stop_upload(),
                 },
                 Poll::Ready(Err(error)) => Step::Ends(RelayEnd::Failed(error.into())),
             },
@@ -223,14 +223,14 @@ impl<'r, 'c> Relay<'r, 'c> {
                     self.upload = Upload::Complete;
                     Step::Moved
                 }
-                Poll::Ready(Err(error)) => self.stop_upload(&error),
+                Poll::Ready(Err(_)) => self.stop_upload(),
             },
             Upload::Complete | Upload::Stopped => self.watch(cx, Side::Neither),
         }
     }
 
     /// The backend takes no more. It may have responded before, or may be about to.
-    fn stop_upload(&mut self, _: &ExchangeError) -> Step {
+    fn stop_upload(&mut self) -> Step {
         self.upload = Upload::Stopped;
         Step::Moved
     }
@@ -312,12 +312,8 @@ impl<'r, 'c> Relay<'r, 'c> {
         if let Err(error) = self.client.send_head(head, length, self.session.reads_on()) {
             return Step::Ends(RelayEnd::Failed(error.into()));
         }
-        if length == BodyLength::None { self.finish() } else { self.download_body() }
-    }
-
-    fn download_body(&mut self) -> Step {
         self.download = Download::Body;
-        Step::Moved
+        if length == BodyLength::None { self.finish() } else { Step::Moved }
     }
 
     /// The response has come to its end.

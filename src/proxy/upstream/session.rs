@@ -52,16 +52,12 @@ pub(in crate::proxy) enum HeadEvent {
 }
 
 impl Connections {
-    /// Of each worker. `idle`: connections that may wait for a request, of all workers.
+    /// Of each worker. `idle`: connections that may wait for a request, of one of them.
     pub(in crate::proxy) fn new(workers: usize, idle: usize) -> Arc<[Self]> {
         let options = ConnectorOptions::new(idle);
         let (connector, http2) =
             (Arc::new(TransportConnector::new(Some(options.clone()))), Arc::new(v2::Connector::new(Some(options))));
-        let of_worker = |_| Self {
-            connector: connector.clone(),
-            idle: IdleConnections::new(idle.div_ceil(workers.max(1))),
-            http2: http2.clone(),
-        };
+        let of_worker = |_| Self { connector: connector.clone(), idle: IdleConnections::new(idle), http2: http2.clone() };
         (0..workers).map(of_worker).collect()
     }
 

@@ -48,6 +48,17 @@ struct Direction<R, W> {
     ended: bool,
     /// Its receiver has not been told so.
     open: bool,
+    /// Bytes that have gone on.
+    moved: u64,
+}
+
+/// What a tunnel has carried, and why it ended.
+pub(in crate::proxy) struct Carried {
+    pub(in crate::proxy) reason: CloseReason,
+    /// Bytes of the client.
+    pub(in crate::proxy) received: u64,
+    /// Bytes of the backend.
+    pub(in crate::proxy) sent: u64,
 }
 
 /// What one step came to.
@@ -67,7 +78,8 @@ pub(in crate::proxy) async fn carry<C, B>(
     early: Bytes,
     idle: Duration,
     open: &OpenStream,
-) where
+) -> Carried
+where
     C: AsyncRead + AsyncWrite + Unpin,
     B: AsyncRead + AsyncWrite + Unpin,
 {
@@ -75,9 +87,9 @@ pub(in crate::proxy) async fn carry<C, B>(
     let (backend_in, backend_out) = split(backend);
     let mut up = Direction::new(client_in, backend_out, Bytes::new());
     let mut down = Direction::new(backend_in, client_out, early);
-    let ending = both_ways(&mut up, &mut down, is_reset, idle, open).await;
-    open.end(ending);
-    let code = match ending {
+    let reason = both_ways(&mut up, &mut down, is_reset, idle, open).await;
+    open.end(reason);
+    let code = match reason {
         CloseReason::Closed => None,
         // RFC 6455 section 7.4.1 and its registry: going away, policy violation, service restart.
         CloseReason::Idle => Some(1001),
@@ -85,9 +97,10 @@ pub(in crate::proxy) async fn carry<C, B>(
         CloseReason::Stopping => Some(1012),
     };
     if let Some(code) = code {
-        // Whoever does not take it in time finds the connection ended.
-        drop(timeout(REST_OF_FRAME, down.say_goodbye(&frames::close(code, ending.as_str()))).await);
+        // A client that does not take it in time finds the connection ended.
+        drop(timeout(REST_OF_FRAME, down.say_goodbye(&frames::close(code, reason.as_str()))).await);
     }
+    Carried { reason, received: up.moved, sent: down.moved }
 }
 
 async fn both_ways<C, B>(
@@ -145,7 +158,7 @@ where
     W: AsyncWrite + Unpin,
 {
     fn new(from: ReadHalf<R>, to: WriteHalf<W>, waiting: Bytes) -> Self {
-        Self { from, to, waiting, unflushed: false, frames: Frames::default(), ended: false, open: true }
+        Self { from, to, waiting, unflushed: false, frames: Frames::default(), ended: false, open: true, moved: 0 }
     }
 
     /// Moves something on, at most so many bytes. Dropped while it waits, it has lost nothing.
@@ -169,6 +182,7 @@ where
             return Err(io::ErrorKind::WriteZero.into());
         }
         self.unflushed = true;
+        self.moved += written as u64;
         self.frames.pass(&part[..written]);
         self.waiting.advance(written);
         if self.waiting.is_empty() {

@@ -2,6 +2,7 @@
 
 use std::{
     mem::MaybeUninit,
+    ops::Range,
     task::{Context, Poll, ready},
 };
 
@@ -12,11 +13,14 @@ use pingora::protocols::Stream;
 use super::HeadEvent;
 use crate::{
     http1::{self, BodyLength, InvalidHead, Peer, ResponseFraming, Trailers},
-    policy::head::may_be_complete,
+    policy::{
+        HeaderRange,
+        head::{may_be_complete, range_within},
+    },
     proxy::{
         failure::{ExchangeError, Failure},
         message::{MessageReader, MessageWriter, Part, poll_fill},
-        response_head::{FieldRange, Fields, ResponseHead},
+        response_head::{Fields, ResponseHead},
         upstream_request::UpstreamRequest,
     },
 };
@@ -50,9 +54,9 @@ pub(in crate::proxy) struct Http1Session {
 struct Head {
     bytes: BytesMut,
     status: StatusCode,
-    reason: FieldRange,
+    reason: Range<usize>,
     content_length: Option<u64>,
-    fields: Vec<FieldRange>,
+    fields: Vec<HeaderRange>,
 }
 
 impl Http1Session {
@@ -128,8 +132,9 @@ impl Http1Session {
         };
         let framing = http1::response_body(&head, self.is_head_request)?;
         let status = StatusCode::from_u16(head.status).map_err(|_| InvalidHead::StatusLine)?;
-        let reason = FieldRange::new(input, head.reason.as_bytes(), b"");
-        let fields = head.fields.iter().map(|field| FieldRange::new(input, field.name.as_bytes(), field.value)).collect();
+        let reason = range_within(input, head.reason.as_bytes());
+        let fields =
+            head.fields.iter().map(|field| HeaderRange::within(input, field.name.as_bytes(), field.value)).collect();
         self.looked_at = 0;
         let bytes = self.reader.input.split_to(length);
         self.head = Some(Head { bytes, status, reason, content_length: framing.content_length, fields });
@@ -166,7 +171,8 @@ impl Http1Session {
     pub(super) fn head(&self) -> Option<ResponseHead<'_>> {
         self.head.as_ref().map(|head| ResponseHead {
             status: head.status,
-            reason: head.reason.name(&head.bytes),
+            // One that was not given is not in the bytes.
+            reason: head.bytes.get(head.reason.clone()).unwrap_or_default(),
             content_length: head.content_length,
             fields: Fields::Http1(&head.bytes, &head.fields),
         })

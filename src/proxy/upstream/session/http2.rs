@@ -15,6 +15,7 @@ use crate::{
     http1::{BodyLength, Trailers},
     proxy::{
         failure::{ExchangeError, Failure},
+        http2_stream,
         message::Part,
         response_head::{Fields, ResponseHead},
         upstream_request::UpstreamRequest,
@@ -46,20 +47,9 @@ impl Http2Session {
     }
 
     pub(super) fn poll_send(&mut self, cx: &mut Context<'_>, part: &[u8]) -> Poll<Result<usize, ExchangeError>> {
-        let closed = || ExchangeError::new(Failure::ClosedEarly, "the stream takes no more");
-        let Some(stream) = &mut self.send else { return Poll::Ready(Err(closed())) };
-        stream.reserve_capacity(part.len());
-        loop {
-            let length = stream.capacity().min(part.len());
-            if length > 0 {
-                let sent = stream.send_data(Bytes::copy_from_slice(&part[..length]), false);
-                return Poll::Ready(sent.map(|()| length).map_err(|error| ExchangeError::http2(&error)));
-            }
-            match ready!(stream.poll_capacity(cx)) {
-                Some(Ok(_)) => {}
-                Some(Err(error)) => return Poll::Ready(Err(ExchangeError::http2(&error))),
-                None => return Poll::Ready(Err(closed())),
-            }
+        match &mut self.send {
+            Some(stream) => http2_stream::poll_send(stream, cx, part).map_err(|error| ExchangeError::http2(&error)),
+            None => Poll::Ready(Err(ExchangeError::new(Failure::ClosedEarly, "the stream takes no more"))),
         }
     }
 
