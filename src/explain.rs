@@ -309,7 +309,7 @@ impl TokenReport {
 
 /// The headers that say who is calling.
 fn identity_headers(identity: Option<&Identity>) -> Vec<HeaderNote> {
-    let headers = identity.into_iter().flat_map(|identity| &identity.headers);
+    let headers = identity.into_iter().flat_map(|identity| identity.headers.iter());
     let mut notes: Vec<_> =
         headers.map(|(name, value)| HeaderNote::new(name.as_str(), String::from_utf8_lossy(value.as_bytes()))).collect();
     notes.push(HeaderNote::new(

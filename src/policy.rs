@@ -29,7 +29,7 @@ pub use forward_auth::{AuthRequest, ForwardAuth};
 pub use framing::{BodyLength, Framing, FramingLimits, METHODS};
 pub use head::{Head, HeaderRange, HttpVersion, Parsed, http2::Http2Head};
 pub use headers::{DropReason, HeaderPolicy, HeaderProblem, HeaderVerdict};
-pub use identity::{IdentityHeaders, RequestedClaims};
+pub use identity::{IdentityFields, IdentityHeaders, RequestedClaims};
 pub use local_routes::{LocalRoutes, is_under};
 pub use path::{AllowedDelimiters, Target};
 pub use reject_reason::RejectReason;

@@ -6,14 +6,13 @@
 
 use std::sync::Arc;
 
-use http::{HeaderName, HeaderValue};
 use prometheus::IntCounter;
 
 use super::{denylist::Denylist, logout::SignOutProof, proof::KeptProofs};
 use crate::{
     error::ErrorCode,
     metrics::Metrics,
-    policy::IdentityHeaders,
+    policy::{IdentityFields, IdentityHeaders},
     token::{Accepted, AccessClaims, TokenCache, TokenError, TrustedIssuer, TrustedIssuers, Verified, Verifier, Whose},
     types::Timestamp,
 };
@@ -23,7 +22,7 @@ use crate::{
 pub struct Identity {
     pub claims: Verified,
     /// What is set on the request to the backend.
-    pub headers: Vec<(HeaderName, HeaderValue)>,
+    pub headers: IdentityFields,
     /// What was signed about it for the backend.
     pub proofs: KeptProofs,
 }
@@ -203,7 +202,7 @@ impl Authorizer {
         by: Option<&Arc<Other>>,
         claims: Verified,
     ) -> Result<Arc<Identity>, ErrorCode> {
-        let headers = self.identity_headers.values(&claims).inspect_err(|_| self.results.invalid.inc())?;
+        let headers = self.identity_headers.fields(&claims).inspect_err(|_| self.results.invalid.inc())?;
         let identity = Arc::new(Identity { claims, headers, proofs: KeptProofs::default() });
         // A revoked token is remembered too: refusing it again must not cost a signature check.
         self.seen.insert(token, Seen { keys, end, by: by.cloned(), identity: Arc::clone(&identity) });

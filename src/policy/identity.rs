@@ -3,8 +3,9 @@
 //! Must stay true: a claim becomes a header only when it is visible ASCII and not empty; a claim that is absent sets no
 //! header, and never an empty one. What people chose themselves (a nickname) and what others say is percent-encoded, so that it is.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, fmt, sync::Arc};
 
+use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
@@ -38,7 +39,17 @@ const TAKEN: [&str; 16] = [
 /// The headers that tell the backend who is calling.
 #[derive(Debug, Clone)]
 pub struct IdentityHeaders {
-    headers: Vec<(HeaderName, Claim)>,
+    names: Arc<[HeaderName]>,
+    /// Of each name, in the same order.
+    claims: Vec<Claim>,
+}
+
+/// The identity headers of one caller. As many of these are kept as tokens are remembered, so all values share one buffer.
+#[derive(Clone, PartialEq, Eq)]
+pub struct IdentityFields {
+    names: Arc<[HeaderName]>,
+    /// A line for each name: its value, or nothing where there is no such header.
+    lines: Bytes,
 }
 
 /// A claim that can be told to the backend.
@@ -127,7 +138,7 @@ impl Claim {
 impl IdentityHeaders {
     /// Reads `identity.headers`. Every problem comes with its key.
     pub fn compile(config: &IdentityConfig) -> Result<Self, Vec<(String, String)>> {
-        let mut headers: Vec<(HeaderName, Claim)> = Vec::with_capacity(config.headers.len());
+        let (mut names, mut claims) = (Vec::new(), Vec::new());
         let mut problems = Vec::new();
         for (name, claim) in &config.headers {
             let mut problem = |says: String| problems.push((format!("identity.headers.{name}"), says));
@@ -138,35 +149,66 @@ impl IdentityHeaders {
                 (Some(parsed), _) if TAKEN.contains(&parsed.as_str()) => {
                     problem("this header cannot carry an identity".to_owned());
                 }
-                (Some(parsed), _) if headers.iter().any(|(other, _)| other == parsed) => {
+                (Some(parsed), _) if names.contains(parsed) => {
                     problem("this header is named twice: case does not count".to_owned());
                 }
                 (Some(_), Err(says)) => problem(says),
-                (Some(parsed), Ok(claim)) => headers.push((parsed.clone(), claim)),
+                (Some(parsed), Ok(claim)) => {
+                    names.push(parsed.clone());
+                    claims.push(claim);
+                }
             }
         }
-        if problems.is_empty() { Ok(Self { headers }) } else { Err(problems) }
+        if problems.is_empty() { Ok(Self { names: names.into(), claims }) } else { Err(problems) }
     }
 
     /// The names that are set, all of them reserved.
     pub fn names(&self) -> impl Iterator<Item = &HeaderName> {
-        self.headers.iter().map(|(name, _)| name)
+        self.names.iter()
     }
 
     /// The headers for these claims. A claim that could not be one header value makes the token invalid.
-    pub fn values(&self, claims: &Verified) -> Result<Vec<(HeaderName, HeaderValue)>, ErrorCode> {
+    pub fn fields(&self, claims: &Verified) -> Result<IdentityFields, ErrorCode> {
         // A comma in a role would make two roles of one.
         if claims.roles().iter().any(|role| role.contains(',') || !is_visible(role)) {
             return Err(ErrorCode::TokenInvalid);
         }
-        self.headers
-            .iter()
-            .filter_map(|(name, claim)| Some((name, claim.of(claims)?)))
-            .map(|(name, value)| match header_value(&value) {
-                Some(header) if is_visible(&value) => Ok((name.clone(), header)),
-                Some(_) | None => Err(ErrorCode::TokenInvalid),
-            })
-            .collect()
+        let mut lines = String::new();
+        for claim in &self.claims {
+            if let Some(value) = claim.of(claims) {
+                if !is_visible(&value) {
+                    return Err(ErrorCode::TokenInvalid);
+                }
+                lines.push_str(&value);
+            }
+            lines.push('\n');
+        }
+        Ok(IdentityFields { names: Arc::clone(&self.names), lines: lines.into_boxed_str().into_boxed_bytes().into() })
+    }
+}
+
+impl IdentityFields {
+    /// Name and value of each.
+    pub fn iter(&self) -> impl Iterator<Item = (&HeaderName, HeaderValue)> {
+        let values = self.lines.split(|&byte| byte == b'\n').map(|line| self.lines.slice_ref(line));
+        self.names.iter().zip(values).filter_map(|(name, value)| {
+            // All of them are visible ASCII.
+            Some((name, HeaderValue::from_maybe_shared(value).ok().filter(|value| !value.is_empty())?))
+        })
+    }
+}
+
+#[cfg(test)]
+impl Default for IdentityFields {
+    fn default() -> Self {
+        Self { names: Arc::from([]), lines: Bytes::new() }
+    }
+}
+
+/// The values are personal.
+impl fmt::Debug for IdentityFields {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter().map(|(name, _)| name)).finish()
     }
 }
 
@@ -202,18 +244,6 @@ pub fn custom_claims(config: &IdentityConfig) -> impl Iterator<Item = &str> {
     config.headers.values().filter_map(|claim| claim.strip_prefix(CUSTOM))
 }
 
-/// The value as a header has it; the few that nearly every token has are not made anew each time.
-fn header_value(text: &str) -> Option<HeaderValue> {
-    match text {
-        "user" => Some(HeaderValue::from_static("user")),
-        "admin" => Some(HeaderValue::from_static("admin")),
-        "miniprogram" => Some(HeaderValue::from_static("miniprogram")),
-        "app" => Some(HeaderValue::from_static("app")),
-        "web" => Some(HeaderValue::from_static("web")),
-        text => HeaderValue::from_str(text).ok(),
-    }
-}
-
 fn is_visible(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic())
 }
@@ -232,8 +262,8 @@ mod tests {
 
     fn told(claims: &AccessClaims) -> Result<Vec<String>, ErrorCode> {
         let all = [("A", "sub"), ("B", "user_type"), ("C", "sid"), ("D", "client_type"), ("E", "roles")];
-        let values = IdentityHeaders::compile(&config(&all)).unwrap().values(&Verified::Own(claims.clone()))?;
-        Ok(values.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect())
+        let fields = IdentityHeaders::compile(&config(&all)).unwrap().fields(&Verified::Own(claims.clone()))?;
+        Ok(fields.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect())
     }
 
     #[test]
@@ -261,9 +291,9 @@ mod tests {
     fn what_a_token_of_another_issuer_does_not_say_sets_no_header() {
         let all = [("A", "sub"), ("B", "user_type"), ("C", "sid"), ("D", "client_type"), ("E", "roles")];
         let headers = IdentityHeaders::compile(&config(&all)).unwrap();
-        let values = headers.values(&Verified::Foreign(fixture::foreign("7"))).unwrap();
-        let told: Vec<_> = values.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
-        assert_eq!(told, [("a", "7"), ("b", "user")]);
+        let fields = headers.fields(&Verified::Foreign(fixture::foreign("7"))).unwrap();
+        let told: Vec<_> = fields.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
+        assert_eq!(told, ["a: 7", "b: user"]);
     }
 
     #[test]
@@ -282,9 +312,9 @@ mod tests {
             let text = |text: &str| Some(text.to_owned());
             let told = Told { phone: text("+8613800138000"), nickname: text(nickname), ..Told::default() };
             let kept = KeptClaims::of([("tenant", tenant)].into_iter());
-            let values = headers.values(&Verified::Own(AccessClaims { told, kept, ..fixture::claims() })).unwrap();
-            let line = |(name, value): &(HeaderName, HeaderValue)| format!("{name}: {}", value.to_str().unwrap());
-            values.iter().map(line).collect::<Vec<_>>().join("; ")
+            let fields = headers.fields(&Verified::Own(AccessClaims { told, kept, ..fixture::claims() })).unwrap();
+            let line = |(name, value): (&HeaderName, HeaderValue)| format!("{name}: {}", value.to_str().unwrap());
+            fields.iter().map(line).collect::<Vec<_>>().join("; ")
         };
         for (nickname, tenant, expected) in [
             ("张三", serde_json::json!("shop"), "c: +8613800138000; d: %E5%BC%A0%E4%B8%89; e: shop"),

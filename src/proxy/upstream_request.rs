@@ -117,9 +117,9 @@ impl UpstreamHeaders {
     /// The caller's identity, and that it is menshen who says so: what a forward-auth response tells as well.
     pub(super) fn identity(&self, admitted: &AdmittedRequest) -> impl Iterator<Item = Field> {
         let identity = admitted.identity.as_ref();
-        let fields = identity.into_iter().flat_map(|identity| &identity.headers);
+        let fields = identity.into_iter().flat_map(|identity| identity.headers.iter());
         let state = if identity.is_some() { &self.authenticated } else { &self.anonymous };
-        fields.cloned().chain([(AUTH_STATE_NAME, state.clone())])
+        fields.map(|(name, value)| (name.clone(), value)).chain([(AUTH_STATE_NAME, state.clone())])
     }
 
     /// What is signed about the caller: the assertion, and the token in the backend's own form. Nothing about an anonymous one.

@@ -104,7 +104,8 @@ fn what_prometheus_reads_answers_every_rule_and_every_panel() {
     let prometheus = Prometheus::reading(menshen.admin);
     prometheus.wait_for("menshen_ready == 1");
     a_day(&town, &menshen);
-    prometheus.wait_for("menshen_config_reloads_total{result=\"applied\"} == 1");
+    // A rate needs two samples of a series, and the reload came last.
+    prometheus.wait_for("count_over_time((menshen_config_reloads_total{result=\"applied\"} == 1)[1m:250ms]) >= 3");
 
     // The page itself, and the manual.
     let (page, manual) = (menshen.metrics(), Manual::printed());

@@ -5,6 +5,7 @@ use crate::{
     config::{Algorithm, IdentityConfig, MintConfig, SecretText, TokenConfig, UserIds},
     crypto::Key,
     entropy::Entropy,
+    policy::IdentityFields,
     token::{
         self, Keyrings, Lifetimes, Verified,
         fixture::{self, NOW, Shelf},
@@ -32,7 +33,7 @@ impl World {
 }
 
 fn identity() -> Identity {
-    Identity { claims: Verified::Own(fixture::claims()), headers: Vec::new(), proofs: KeptProofs::default() }
+    Identity { claims: Verified::Own(fixture::claims()), headers: IdentityFields::default(), proofs: KeptProofs::default() }
 }
 
 fn at(secs: u64) -> Timestamp {

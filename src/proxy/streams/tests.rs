@@ -7,6 +7,7 @@ use crate::{
     auth::KeptProofs,
     crypto::Key,
     entropy::Entropy,
+    policy::IdentityFields,
     store::{self, OpenOptions, RevocationEntry, RevocationTarget, StoreKeys, contract},
     token::{
         AccessClaims, ForeignClaims,
@@ -37,7 +38,7 @@ impl World {
     }
 
     fn open_with(&self, claims: Verified) -> OpenStream {
-        let identity = Arc::new(Identity { claims, headers: Vec::new(), proofs: KeptProofs::default() });
+        let identity = Arc::new(Identity { claims, headers: IdentityFields::default(), proofs: KeptProofs::default() });
         self.streams.register(Kind::WebSocket, Some(&identity))
     }
 
