@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::{
     body::Body,
     extract::Request,
-    http::{HeaderName, HeaderValue, header},
+    http::{HeaderValue, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -20,12 +20,10 @@ use super::{
 use crate::{
     auth::{AuthError, limits::Over},
     error::ErrorCode,
+    policy::headers::{X_MENSHEN_ERROR, X_REQUEST_ID},
     provider::wechat::WechatError,
     token::IssueError,
 };
-
-const MENSHEN_ERROR: HeaderName = HeaderName::from_static("x-menshen-error");
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// A refusal as a problem document of its own, for places outside the router.
 pub fn respond(problem: &Problem, request_id: &str) -> Response {
@@ -70,7 +68,7 @@ fn write(mut response: Response, problem: &Problem, request_id: &str) -> Respons
 fn complete(response: &mut Response, problem: &Problem, request_id: &str) {
     let status = response.status();
     let headers = response.headers_mut();
-    headers.insert(MENSHEN_ERROR, HeaderValue::from_static(problem.code.as_str()));
+    headers.insert(X_MENSHEN_ERROR, HeaderValue::from_static(problem.code.as_str()));
     if let Some(challenge) = problem.www_authenticate().filter(|_| matches!(status.as_u16(), 401 | 403)) {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
     }
@@ -86,7 +84,7 @@ fn name_request(response: &mut Response, request_id: &str) {
     if let Ok(id) = HeaderValue::from_str(request_id)
         && !id.is_empty()
     {
-        response.headers_mut().insert(REQUEST_ID, id);
+        response.headers_mut().insert(X_REQUEST_ID, id);
     }
 }
 

@@ -31,6 +31,10 @@ pub const AUTH_ASSERTION: &str = "X-Auth-Assertion";
 pub const AUTH_ASSERTION_NAME: HeaderName = HeaderName::from_static("x-auth-assertion");
 /// Marks an answer as ours. A backend cannot set it.
 pub const ERROR_HEADER: &str = "X-Menshen-Error";
+/// The same as a name.
+pub const X_MENSHEN_ERROR: HeaderName = HeaderName::from_static("x-menshen-error");
+/// Which request it is, in requests to the backend, in responses, and in the logs.
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// One byte of a folded name: lower case, and `-` for everything that is not a letter or digit. The one folding function.
 pub const fn fold_byte(byte: u8) -> u8 {

@@ -11,7 +11,11 @@ use std::{
 use http::StatusCode;
 use prometheus::{Histogram, IntCounter};
 
-use super::{dry_run::DryRunLog, streams::CloseReason, upstream::Backend};
+use super::{
+    dry_run::{BackendResult, DryRunLog, Reported},
+    streams::CloseReason,
+    upstream::Backend,
+};
 use crate::{
     entropy::{Entropy, NoEntropy},
     error::ErrorCode,
@@ -251,8 +255,15 @@ impl Recorder {
         if let (Some(backend), Some(micros)) = (served.upstream, served.upstream_us) {
             backend.response_seconds.observe(Duration::from_micros(micros).as_secs_f64());
         }
-        if let Some(dry_run) = subject.dry_run {
-            self.dry_run.note(&self.metrics, &rule.name, dry_run, record);
+        if let Some(decision) = subject.dry_run {
+            let backend = match served.outcome {
+                Outcome::Forwarded => BackendResult::Status(status),
+                Outcome::Failed => BackendResult::Failed,
+                // Whoever asked forwards by itself; what came of it is not known here.
+                Outcome::Verified | Outcome::Preflight | Outcome::Refused | Outcome::Auth => BackendResult::Unknown,
+            };
+            let reported = Reported { decision, backend, is_authenticated: subject.user.is_some(), request_id };
+            self.dry_run.note(&self.metrics, &rule.name, reported);
         }
         self.access.write(&AccessLine {
             at: timing.at.plus(took),

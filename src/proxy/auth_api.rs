@@ -1,8 +1,8 @@
 //! Between a client and the auth API: the request's body is read whole, within its limits, and axum routes it.
 
-use std::{pin::pin, time::Duration};
+use std::pin::pin;
 
-use axum::{Router, body::Body};
+use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, Response, header};
 use http_body_util::BodyExt;
@@ -10,94 +10,76 @@ use tower::ServiceExt;
 
 use super::{
     access_record::{Outcome, RuleIndex, Served, Subject},
-    client::{Client, LocalResponse, NoBody},
+    client::{Client, NoBody},
+    local_response::LocalResponse,
+    message::body_length,
     request_context::RequestContext,
-    serve::body_length,
 };
 use crate::{
     api::{self, BODY_TIME, LONGEST_BODY, problem::Problem},
     error::ErrorCode,
     gate::AdmittedRequest,
+    policy::headers::X_MENSHEN_ERROR,
 };
 
-/// The auth API behind the connections.
-pub(super) struct AuthApi {
-    pub(super) router: Router,
-    /// For the whole body of a request, where [`BODY_TIME`] is not shorter.
-    pub(super) timeout: Duration,
+/// Serves one request.
+pub(super) async fn serve(context: &RequestContext, client: &mut Client<'_>, admitted: &AdmittedRequest, head: &Bytes) {
+    let time = context.snapshot.limits.body_timeout.min(BODY_TIME);
+    let mut response = match client.read_body(LONGEST_BODY, body_length(admitted.framing.body), time).await {
+        Ok(body) => attended(client, call(context, admitted, head, body)).await,
+        Err(error) => {
+            let malformed = Problem::new(ErrorCode::RequestMalformed);
+            let problem = match error {
+                NoBody::TooLarge => Problem::new(ErrorCode::BodyTooLarge),
+                NoBody::Late => malformed.detail("The request body did not arrive in time."),
+                NoBody::Broken => malformed.detail("The request body could not be read to its end."),
+            };
+            context.snapshot.voices.respond(admitted.path(), &problem, &context.request_id)
+        }
+    };
+    for (name, value) in admitted.cors.iter().flat_map(|fields| fields.iter()) {
+        response.headers_mut().append(name, value.clone());
+    }
+    let status = response.status();
+    let error = response
+        .headers()
+        .get(X_MENSHEN_ERROR)
+        .and_then(|code| ErrorCode::ALL.into_iter().find(|known| code == known.as_str()));
+    let sent = client.respond(&admitted.forward.method, local_response(response).await).await;
+    if sent.is_err() {
+        client.note_reset();
+    }
+    let served = Served::locally(Outcome::Auth, sent.is_ok().then_some(status), error);
+    let subject =
+        Subject { rule: RuleIndex::AuthApi, dry_run: None, user: None, ..Subject::admitted(admitted, RuleIndex::AuthApi) };
+    context.record(subject, Served { received: client.received(), ..served });
 }
 
-impl AuthApi {
-    /// Serves one request.
-    pub(super) async fn serve(
-        &self,
-        context: &RequestContext,
-        client: &mut Client<'_>,
-        admitted: &AdmittedRequest,
-        head: &Bytes,
-    ) {
-        let time = self.timeout.min(BODY_TIME);
-        let mut response = match client.read_body(LONGEST_BODY, body_length(admitted.framing.body), time).await {
-            Ok(body) => attended(client, self.call(context, admitted, head, body)).await,
-            Err(error) => {
-                let malformed = Problem::new(ErrorCode::RequestMalformed);
-                let problem = match error {
-                    NoBody::TooLarge => Problem::new(ErrorCode::BodyTooLarge),
-                    NoBody::Late => malformed.detail("The request body did not arrive in time."),
-                    NoBody::Broken => malformed.detail("The request body could not be read to its end."),
-                };
-                context.snapshot.voices.respond(admitted.path(), &problem, &context.request_id)
-            }
-        };
-        for (name, value) in admitted.cors.iter().flat_map(|fields| fields.iter()) {
-            response.headers_mut().append(name, value.clone());
-        }
-        let status = response.status();
-        let error = response
-            .headers()
-            .get("x-menshen-error")
-            .and_then(|code| ErrorCode::ALL.into_iter().find(|known| code == known.as_str()));
-        let sent = client.respond(&admitted.forward.method, local_response(response).await).await;
-        if sent.is_err() {
-            client.note_reset();
-        }
-        let served = Served::locally(Outcome::Auth, sent.is_ok().then_some(status), error);
-        let subject = Subject {
-            rule: RuleIndex::AuthApi,
-            dry_run: None,
-            user: None,
-            ..Subject::admitted(admitted, RuleIndex::AuthApi)
-        };
-        context.record(subject, Served { received: client.received(), ..served });
+/// The response to come. It holds nothing of the client.
+fn call(
+    context: &RequestContext,
+    admitted: &AdmittedRequest,
+    head: &Bytes,
+    body: Bytes,
+) -> impl Future<Output = Response<Body>> + use<> {
+    let mut request = Request::new(Body::from(body));
+    *request.method_mut() = admitted.forward.method.clone();
+    // The path was checked, so it is a URI.
+    *request.uri_mut() = admitted.forward.target.parse().unwrap_or_default();
+    let fields = admitted.forward.forwarded_headers.iter().filter_map(|range| {
+        let name = HeaderName::from_bytes(&head[range.name()]).ok()?;
+        Some((name, HeaderValue::from_maybe_shared(head.slice(range.value())).ok()?))
+    });
+    for (name, value) in fields {
+        request.headers_mut().append(name, value);
     }
-
-    /// The response to come. It holds nothing of the client.
-    fn call(
-        &self,
-        context: &RequestContext,
-        admitted: &AdmittedRequest,
-        head: &Bytes,
-        body: Bytes,
-    ) -> impl Future<Output = Response<Body>> + use<> {
-        let mut request = Request::new(Body::from(body));
-        *request.method_mut() = admitted.forward.method.clone();
-        // The path was checked, so it is a URI.
-        *request.uri_mut() = admitted.forward.target.parse().unwrap_or_default();
-        let fields = admitted.forward.forwarded_headers.iter().filter_map(|range| {
-            let name = HeaderName::from_bytes(&head[range.name()]).ok()?;
-            Some((name, HeaderValue::from_maybe_shared(head.slice(range.value())).ok()?))
-        });
-        for (name, value) in fields {
-            request.headers_mut().append(name, value);
-        }
-        let (request_id, client_ip) = (context.request_id.clone(), admitted.origin.ip);
-        request.extensions_mut().insert(api::RequestContext { request_id, client_ip });
-        let response = self.router.clone().oneshot(request);
-        async move {
-            // A Router cannot fail; its error type is empty.
-            let Ok(response) = response.await;
-            response
-        }
+    let (request_id, client_ip) = (context.request_id.clone(), admitted.origin.ip);
+    request.extensions_mut().insert(api::RequestContext { request_id, client_ip });
+    let response = context.snapshot.api.clone().oneshot(request);
+    async move {
+        // A Router cannot fail; its error type is empty.
+        let Ok(response) = response.await;
+        response
     }
 }
 

@@ -8,17 +8,16 @@ mod http2;
 
 use std::{
     future::poll_fn,
-    io,
     task::{Context, Poll},
     time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
 use h2::Reason;
-use http::{HeaderName, HeaderValue, Method, StatusCode};
+use http::Method;
 use tokio::time::timeout;
 
-use super::{message::Part, response_head::ResponseHead};
+use super::{failure::ClientError, local_response::LocalResponse, message::Part, response_head::ResponseHead};
 use crate::http1::{BodyLength, Trailers};
 
 pub(super) use http1::{Http1Client, RequestFraming};
@@ -31,21 +30,6 @@ pub(super) enum Client<'c> {
     Http2(&'c mut Http2Client),
 }
 
-/// Why nothing more can be done with a client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ClientError {
-    /// It has left, has reset its stream, or takes nothing.
-    Gone,
-    /// Its body is not framed as its protocol says.
-    Malformed,
-}
-
-impl From<io::Error> for ClientError {
-    fn from(_: io::Error) -> Self {
-        Self::Gone
-    }
-}
-
 /// Why there is no request body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NoBody {
@@ -53,24 +37,6 @@ pub(super) enum NoBody {
     Late,
     /// It broke off, or its framing did.
     Broken,
-}
-
-/// A response of menshen's own.
-#[derive(Debug, Clone)]
-pub(super) struct LocalResponse {
-    pub(super) status: StatusCode,
-    /// All but those that frame the body or are about the connection.
-    pub(super) fields: Vec<(HeaderName, HeaderValue)>,
-    /// `Content-Length` where it is not that of `body`.
-    pub(super) content_length: Option<u64>,
-    pub(super) body: Bytes,
-}
-
-impl LocalResponse {
-    /// A response without a body.
-    pub(super) const fn bodiless(status: StatusCode, fields: Vec<(HeaderName, HeaderValue)>) -> Self {
-        Self { status, fields, content_length: None, body: Bytes::new() }
-    }
 }
 
 impl Client<'_> {

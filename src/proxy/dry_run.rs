@@ -11,11 +11,29 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::access_record::{Outcome, Record};
 use crate::{error::ErrorCode, gate::DryRunDecision, metrics::Metrics};
 
 /// How often a line is written about one rule and code.
 const LINE_EVERY: Duration = Duration::from_mins(1);
+
+/// What a request came to that the gate only reports on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reported<'a> {
+    pub(super) decision: DryRunDecision,
+    pub(super) backend: BackendResult,
+    pub(super) is_authenticated: bool,
+    pub(super) request_id: &'a str,
+}
+
+/// What the backend did.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum BackendResult {
+    /// It responded with this status; 0 when the client was gone.
+    Status(u16),
+    Failed,
+    /// It was not asked, or not by menshen.
+    Unknown,
+}
 
 /// Disagreements, by rule and what the gate would have said.
 #[derive(Debug, Default)]
@@ -29,16 +47,16 @@ struct Noted {
 }
 
 impl DryRunLog {
-    pub(super) fn note(&self, metrics: &Metrics, rule: &Arc<str>, would: DryRunDecision, record: &Record<'_>) {
-        let code = would.code().map_or("pass", ErrorCode::as_str);
-        metrics.report_only_requests.with_label_values(&[rule, code, backend(record)]).inc();
-        let status = status(record);
-        if !disagree(would, record) {
+    pub(super) fn note(&self, metrics: &Metrics, rule: &Arc<str>, reported: Reported<'_>) {
+        let Reported { decision, backend, request_id, .. } = reported;
+        let code = decision.code().map_or("pass", ErrorCode::as_str);
+        metrics.report_only_requests.with_label_values(&[rule, code, backend.label()]).inc();
+        let BackendResult::Status(status) = backend else { return };
+        if !disagree(decision, status, reported.is_authenticated) {
             return;
         }
         let Some(count) = self.line_is_due(rule, code) else { return };
-        let request_id = record.request_id;
-        match would {
+        match decision {
             DryRunDecision::Reject(_) => tracing::warn!(
                 rule = &**rule,
                 code,
@@ -80,36 +98,29 @@ impl DryRunLog {
 
 /// Somebody would be shut out who is let in today, or the other way round. That an anonymous caller is refused by the backend (a wrong
 /// password on a public path, say) is no disagreement about the gate.
-fn disagree(would: DryRunDecision, record: &Record<'_>) -> bool {
-    if !matches!(record.served.outcome, Outcome::Forwarded) {
-        return false;
-    }
-    match would {
-        DryRunDecision::Reject(_) => matches!(status(record), 100..=399),
-        DryRunDecision::Allow => record.subject.user.is_some() && matches!(status(record), 401 | 403),
+fn disagree(decision: DryRunDecision, status: u16, is_authenticated: bool) -> bool {
+    match decision {
+        DryRunDecision::Reject(_) => matches!(status, 100..=399),
+        DryRunDecision::Allow => is_authenticated && matches!(status, 401 | 403),
     }
 }
 
-/// What the backend did, in a closed list.
-fn backend(record: &Record<'_>) -> &'static str {
-    match (record.served.outcome, status(record)) {
-        (Outcome::Failed, _) => "failed",
-        // Whoever asked forwards by itself; what came of it is not known here.
-        (Outcome::Verified | Outcome::Preflight | Outcome::Refused | Outcome::Auth, _) => "unknown",
-        (Outcome::Forwarded, status) => match status {
-            401 => "401",
-            403 => "403",
-            100..=199 => "1xx",
-            200..=299 => "2xx",
-            300..=399 => "3xx",
-            400..=499 => "4xx",
-            500..=599 => "5xx",
-            _ => "none",
-        },
+impl BackendResult {
+    /// In a closed list.
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Unknown => "unknown",
+            Self::Status(status) => match status {
+                401 => "401",
+                403 => "403",
+                100..=199 => "1xx",
+                200..=299 => "2xx",
+                300..=399 => "3xx",
+                400..=499 => "4xx",
+                500..=599 => "5xx",
+                _ => "none",
+            },
+        }
     }
-}
-
-/// 0 when the client was gone.
-fn status(record: &Record<'_>) -> u16 {
-    record.served.status.map_or(0, |status| status.as_u16())
 }

@@ -19,7 +19,7 @@ use super::{
     failure::{ExchangeError, Failure},
     request_context::RequestContext,
     socket::SocketWatch,
-    streams::{CloseReason, Kind, OpenStream},
+    streams::{CloseReason, Kind},
     upstream::{
         Backend, UpstreamPeer, Upstreams,
         session::{Connections, UpstreamSession},
@@ -140,7 +140,7 @@ impl Exchange<'_> {
                 // Over HTTP/2 the backend is not asked for a 100.
                 client.send_continue();
             }
-            let mut relay = Relay::new(*self, client, &mut session, backend);
+            let mut relay = Relay::new(self.context, self.admitted, client, &mut session, backend);
             let end = relay.run(timer.as_mut()).await;
             let (status, upstream_us, sent) = relay.sent();
             let received = client.received();
@@ -208,11 +208,6 @@ impl Exchange<'_> {
         let watch = client.socket.watch();
         let is_reset = || watch.as_ref().is_some_and(SocketWatch::is_reset);
         tunnel::carry(&mut client.socket, is_reset, backend, early, idle_timeout, &open).await
-    }
-
-    /// Registers what has turned out to be a stream.
-    fn register(&self, kind: Kind) -> OpenStream {
-        self.context.snapshot.streams.register(kind, self.admitted.identity.as_ref())
     }
 }
 

@@ -5,7 +5,7 @@ use std::{borrow::Cow, io};
 use h2::Reason;
 use pingora::ErrorType;
 
-use super::{access_record::Recorder, client::ClientError, message::ReadError};
+use super::{access_record::Recorder, message::ReadError};
 use crate::{error::ErrorCode, http1};
 
 /// What failed.
@@ -63,6 +63,21 @@ impl Failure {
 
     const fn is_clients(self) -> bool {
         matches!(self, Self::ClientGone | Self::ClientSlow | Self::ClientMalformed)
+    }
+}
+
+/// Why nothing more can be done with a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ClientError {
+    /// It has left, has reset its stream, or takes nothing.
+    Gone,
+    /// Its body is not framed as its protocol says.
+    Malformed,
+}
+
+impl From<io::Error> for ClientError {
+    fn from(_: io::Error) -> Self {
+        Self::Gone
     }
 }
 

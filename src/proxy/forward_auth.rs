@@ -7,11 +7,10 @@
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
 use super::{
-    client::LocalResponse,
-    rejection::X_MENSHEN_ERROR,
-    request_context::{RequestContext, request_id_field},
+    local_response::{LocalResponse, request_id_field},
+    request_context::RequestContext,
 };
-use crate::{api::problem::Problem, error::ErrorCode, gate::ForwardAuthAllowed};
+use crate::{api::problem::Problem, error::ErrorCode, gate::ForwardAuthAllowed, policy::headers::X_MENSHEN_ERROR};
 
 /// Tells Envoy which of the client's headers to remove.
 const TO_REMOVE: HeaderName = HeaderName::from_static("x-envoy-auth-headers-to-remove");

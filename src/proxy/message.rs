@@ -13,7 +13,10 @@ use std::{
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 
-use crate::http1::{BodyDecoder, BodyEncoder, BodyEvent, BodyLength, Decoded, InvalidBody, Peer, Trailers};
+use crate::{
+    http1::{BodyDecoder, BodyEncoder, BodyEvent, BodyLength, Decoded, InvalidBody, Peer, Trailers},
+    policy,
+};
 
 /// Bytes of a body that are read at once.
 const READ_SIZE: usize = 16 * 1024;
@@ -108,6 +111,15 @@ impl MessageReader {
 
     pub(super) fn take_trailers(&mut self) -> Option<Trailers> {
         self.decoder.take_trailers()
+    }
+}
+
+/// How the end of the body is found.
+pub(super) const fn body_length(length: policy::BodyLength) -> BodyLength {
+    match length {
+        policy::BodyLength::None => BodyLength::None,
+        policy::BodyLength::Length(length) => BodyLength::Known(length),
+        policy::BodyLength::Unknown => BodyLength::Chunked,
     }
 }
 

@@ -8,18 +8,17 @@
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
 use super::{
-    client::{Client, LocalResponse},
+    client::Client,
     forward_auth, grpc,
-    request_context::{RequestContext, request_id_field},
+    local_response::{LocalResponse, request_id_field},
+    request_context::RequestContext,
 };
 use crate::{
     api::{Voices, problem::Problem},
     error::ErrorCode,
     gate::{AdmittedRequest, Rejection},
-    policy::CorsFields,
+    policy::{CorsFields, headers::X_MENSHEN_ERROR},
 };
-
-pub(super) const X_MENSHEN_ERROR: HeaderName = HeaderName::from_static("x-menshen-error");
 
 /// The form in which a request is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

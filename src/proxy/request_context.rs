@@ -2,20 +2,11 @@
 
 use std::sync::Arc;
 
-use http::{HeaderName, HeaderValue};
-
 use super::{
     access_record::{Record, Served, Subject, Timing},
     snapshot::Snapshot,
 };
 use crate::policy::HttpVersion;
-
-pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
-/// The field of a response that says its request's id. `None`: it would be no field.
-pub(super) fn request_id_field(id: &str) -> Option<(HeaderName, HeaderValue)> {
-    HeaderValue::from_str(id).ok().map(|id| (X_REQUEST_ID, id))
-}
 
 /// One request, from its head to its record.
 #[derive(Debug)]

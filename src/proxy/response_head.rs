@@ -20,6 +20,16 @@ use crate::{
 /// Server-sent events.
 const EVENT_STREAM: &[u8] = b"text/event-stream";
 
+/// What comes of a response before its body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum HeadEvent {
+    /// An informational response, 101 aside.
+    Informational,
+    Final(BodyLength),
+    /// `101 Switching Protocols`, to what was asked.
+    Upgraded,
+}
+
 /// A response head, borrowed from its connection.
 #[derive(Clone, Copy)]
 pub(super) struct ResponseHead<'a> {

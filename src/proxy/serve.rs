@@ -11,21 +11,22 @@ use tokio::time::Sleep;
 
 use super::{
     access_record::{Outcome, RuleIndex, Served, Subject},
-    client::{Client, LocalResponse},
+    auth_api,
+    client::Client,
     connection::ConnectionService,
     exchange::Exchange,
     forward_auth,
+    local_response::{LocalResponse, request_id_field},
+    message::body_length,
     rejection::RenderedRejection,
-    request_context::{RequestContext, request_id_field},
+    request_context::RequestContext,
     upstream::session::Connections,
 };
 use crate::{
     api::problem::Problem,
     error::ErrorCode,
     gate::{AdmittedRequest, Decision, ForwardAuthAllowed, Rejection},
-    http1::BodyLength,
     metrics::Metrics,
-    policy,
 };
 
 /// A request on its way; counted until dropped, whatever happens to it.
@@ -76,7 +77,7 @@ pub(super) async fn serve(
         Decision::AllowForwardAuth(allowed) => allow_forward_auth(&context, client, &allowed).await,
         Decision::Preflight(admitted) => preflight(&context, client, &admitted).await,
         Decision::AuthApi(admitted) => match InFlightGuard::new(metrics, limits.max_auth_requests) {
-            Some(_in_flight) => Box::pin(context.snapshot.auth_api.serve(&context, client, &admitted, &head)).await,
+            Some(_in_flight) => Box::pin(auth_api::serve(&context, client, &admitted, &head)).await,
             None => reject_overloaded(&context, client, &admitted).await,
         },
         Decision::Forward(mut admitted) => match InFlightGuard::new(metrics, limits.max_requests) {
@@ -88,15 +89,6 @@ pub(super) async fn serve(
             }
             None => reject_overloaded(&context, client, &admitted).await,
         },
-    }
-}
-
-/// How the end of the body is found.
-pub(super) const fn body_length(length: policy::BodyLength) -> BodyLength {
-    match length {
-        policy::BodyLength::None => BodyLength::None,
-        policy::BodyLength::Length(length) => BodyLength::Known(length),
-        policy::BodyLength::Unknown => BodyLength::Chunked,
     }
 }
 

@@ -6,9 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::Router;
 
-use super::{
-    access_record::Recorder, auth_api::AuthApi, streams::Streams, upstream::Upstreams, upstream_request::UpstreamHeaders,
-};
+use super::{access_record::Recorder, streams::Streams, upstream::Upstreams, upstream_request::UpstreamHeaders};
 use crate::{
     api::Voices,
     auth::Proofs,
@@ -22,7 +20,8 @@ use crate::{
 /// One config, ready to handle requests.
 pub struct Snapshot {
     pub(super) gate: Gate,
-    pub(super) auth_api: AuthApi,
+    /// The auth API.
+    pub(super) api: Router,
     pub(super) upstreams: Arc<Upstreams>,
     pub(super) upstream_headers: UpstreamHeaders,
     pub(super) recorder: Recorder,
@@ -95,8 +94,8 @@ impl Snapshot {
         let recorder = Recorder::new(names, metrics, access_log, entropy)?;
         let limits = Limits::new(&config.server);
         Ok(Self {
-            auth_api: AuthApi { router: api, timeout: limits.body_timeout },
             gate,
+            api,
             upstreams,
             upstream_headers: UpstreamHeaders::new(&config.upstream, proofs),
             recorder,

@@ -147,7 +147,8 @@ impl Socket {
     pub(super) async fn close(mut self, unread: u64) {
         let end = async {
             self.shutdown().await?;
-            let (mut waste, mut left) = ([0; 8 * 1024], MAX_LINGER_BYTES);
+            // Not in the task, where every connection would have the room for it all the time.
+            let (mut waste, mut left) = (vec![0; 8 * 1024], MAX_LINGER_BYTES);
             while unread == 0 && left > 0 {
                 match self.read(&mut waste).await? {
                     0 => break,

@@ -4,6 +4,7 @@
 //! unhealthy, and never a reason not to start.
 
 mod dial;
+pub(super) mod fixed_fields;
 pub(super) mod health;
 mod health_checks;
 mod idle_connections;
@@ -33,15 +34,13 @@ use pingora::{
 use prometheus::{Histogram, IntGaugeVec};
 use tokio::{task::JoinSet, time::timeout};
 
-use super::{
-    tls::{self, TlsError},
-    upstream_request::FixedFields,
-};
+use super::tls::{self, TlsError};
 use crate::{
     config::{HealthConfig, UpstreamAddress, UpstreamConfig, UpstreamProtocol, UpstreamTlsConfig},
     metrics::Metrics,
 };
 use dial::Addresses;
+use fixed_fields::FixedFields;
 use health::{Health, Tried};
 
 /// Requests at once on one HTTP/2 connection to a backend, where it allows as many.

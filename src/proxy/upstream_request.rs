@@ -13,15 +13,17 @@ use pingora::http::RequestHeader;
 use super::{
     failure::{ExchangeError, Failure},
     message::put,
-    request_context::X_REQUEST_ID,
-    upstream::Backend,
+    upstream::{
+        Backend,
+        fixed_fields::{Field, FixedFields},
+    },
 };
 use crate::{
     auth::Proofs,
     config::UpstreamConfig,
     gate::{AdmittedRequest, ForwardedRequest},
     http1::BodyLength,
-    policy::headers::{AUTH_ASSERTION_NAME, AUTH_STATE_NAME},
+    policy::headers::{AUTH_ASSERTION_NAME, AUTH_STATE_NAME, X_REQUEST_ID},
     token::NotSigned,
     types::{ClientIp, Timestamp},
 };
@@ -32,62 +34,6 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-
-/// A header field of menshen's.
-pub(super) type Field = (HeaderName, HeaderValue);
-
-/// The fields that every request to a backend has, whichever client it is for: requests of clients, and those that menshen makes
-/// itself (health checks, `menshen doctor`).
-#[derive(Debug)]
-pub(super) struct FixedFields {
-    /// `Host` for the backend; `None`: the client's own.
-    host: Option<HeaderValue>,
-    /// `Host` of menshen's own requests, where there is none for every request.
-    own_host: Option<HeaderValue>,
-    /// By which the backend knows menshen.
-    secret: Option<Field>,
-}
-
-impl FixedFields {
-    pub(super) fn new(config: &UpstreamConfig) -> Self {
-        // What is no header name or value, the checks of the config have refused.
-        let host = |text: &Option<String>| text.as_deref().and_then(|host| HeaderValue::from_str(host).ok());
-        let secret = config.shared_secret.as_ref().and_then(|secret| {
-            let name = HeaderName::try_from(&config.shared_secret_header).ok()?;
-            let mut value = HeaderValue::try_from(secret.expose()).ok()?;
-            value.set_sensitive(true);
-            Some((name, value))
-        });
-        Self { host: host(&config.host), own_host: host(&config.health.host), secret }
-    }
-
-    /// Those of a request of a client, whose own `Host` is kept where the config has none.
-    fn of_client(&self, has_host: bool, backend: &Backend) -> impl Iterator<Item = Field> {
-        let host = match &self.host {
-            Some(host) => Some(host.clone()),
-            // HTTP/1.0 may come without one, HTTP/1.1 may not go without.
-            None if !has_host => Some(backend.authority.clone()),
-            None => None,
-        };
-        self.secret.clone().into_iter().chain(host.map(|host| (header::HOST, host)))
-    }
-
-    /// The key of the config that says which `Host` a request of menshen's own has.
-    pub(super) const fn host_key(&self) -> &'static str {
-        if self.host.is_some() { "upstream.host" } else { "upstream.health.host" }
-    }
-
-    /// Sets them on a request of menshen's own.
-    pub(super) fn add_to_own(&self, request: &mut RequestHeader, backend: &Backend) -> pingora::Result<()> {
-        for (name, value) in self.of_client(false, backend) {
-            request.insert_header(name, value)?;
-        }
-        match (&self.host, &self.own_host) {
-            (None, Some(host)) => request.insert_header(header::HOST, host.clone()),
-            (Some(_), _) | (None, None) => Ok(()),
-        }
-    }
-}
 
 /// Makes menshen's fields of requests.
 pub(super) struct UpstreamHeaders {
@@ -155,7 +101,7 @@ impl UpstreamHeaders {
             fields.push((X_FORWARDED_HOST, host));
         }
         fields.push((X_REQUEST_ID, HeaderValue::from_str(request_id).map_err(|_| internal())?));
-        fields.extend(self.fixed.of_client(forward.host.is_some(), backend));
+        fields.extend(self.fixed.of_client(forward.host.is_some(), &backend.authority));
         Ok(fields)
     }
 }

@@ -440,6 +440,42 @@ fn an_early_answer_and_the_rest_of_the_request_are_one_message() {
     }
 }
 
+/// An answer does not end the upload that it answers early: all of it reaches the backend, and the connection goes on.
+#[test]
+fn an_upload_goes_on_after_its_whole_answer() {
+    fn early(target: &str) -> Option<Reply> {
+        target.starts_with("/open/early").then(|| Reply::naming(target))
+    }
+    let backend = ByteBackend::start(Answers { early, ..Answers::default() });
+    let menshen = before(&backend);
+    let part = vec![b'x'; 64 * 1024];
+    let body = part.repeat(32);
+    for (name, field) in
+        [("length", format!("Content-Length: {}", body.len())), ("chunks", "Transfer-Encoding: chunked".into())]
+    {
+        let target = format!("/open/early-{name}");
+        let mut client = Client::connect(menshen.http);
+        client.send(format!("POST {target} HTTP/1.1\r\nHost: shop.example\r\n{field}\r\n\r\n"));
+        let answer = client.receive().expect("an answer");
+        assert_eq!((answer.status, &answer.body[..]), (200, target.as_bytes()), "{name}");
+        for part in body.chunks(part.len()) {
+            match name {
+                "length" => client.send(part),
+                _ => client.send([format!("{:x}\r\n", part.len()).as_bytes(), part, b"\r\n"].concat()),
+            }
+        }
+        if name == "chunks" {
+            client.send("0\r\n\r\n");
+        }
+        client.send(format!("GET {target}-next HTTP/1.1\r\nHost: shop.example\r\n\r\n"));
+        assert_eq!(client.receive().expect("the next answer").body, format!("{target}-next").into_bytes(), "{name}");
+        let is_message = |message: &Message| message.target == target;
+        let connection = backend.wait_until(&target, |connection| connection.messages.iter().any(is_message));
+        let message = connection.messages.into_iter().find(is_message).expect("the message");
+        assert!(message.body == body, "{name}: {} bytes came", message.body.len());
+    }
+}
+
 #[test]
 fn an_early_answer_over_http2_and_the_rest_of_the_request_are_one_message() {
     fn early(target: &str) -> Option<Reply> {

@@ -10,12 +10,13 @@ use bytes::{Bytes, BytesMut};
 use http::{Method, StatusCode};
 use tokio::{io::AsyncReadExt, time::timeout};
 
-use super::{ClientError, LocalResponse};
 use crate::{
     http1::{BodyLength, Peer, Trailers},
     policy::HttpVersion,
     proxy::{
         connection_tracker::{LINGER_TIMEOUT, UNKNOWN_LENGTH},
+        failure::ClientError,
+        local_response::LocalResponse,
         message::{MessageReader, MessageWriter, Part, ReadError, put},
         response_head::ResponseHead,
         socket::Socket,

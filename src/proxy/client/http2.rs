@@ -12,10 +12,12 @@ use h2::{Reason, RecvStream, SendStream, server::SendResponse};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use tokio::time::timeout;
 
-use super::{ClientError, LocalResponse};
 use crate::{
     http1::{BodyLength, Trailers},
-    proxy::{connection::http2::StreamTracker, http2_stream, message::Part, response_head::ResponseHead},
+    proxy::{
+        failure::ClientError, http2_stream, local_response::LocalResponse, message::Part, response_head::ResponseHead,
+        stream_tracker::StreamTracker,
+    },
 };
 
 /// A stream of a client.
@@ -165,7 +167,7 @@ impl Http2Client {
     pub(super) fn note_reset(&mut self) {
         if !self.reset_noted {
             self.reset_noted = true;
-            self.streams.reset_by_peer();
+            self.streams.note_reset();
         }
     }
 

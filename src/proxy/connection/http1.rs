@@ -27,7 +27,8 @@ use crate::{
     proxy::{
         access_record::Timing,
         client::{Client, Http1Client, RequestFraming},
-        serve::{DecidedRequest, body_length, serve},
+        message::body_length,
+        serve::{DecidedRequest, serve},
         snapshot::{Limits, Snapshot},
         socket::Socket,
         upstream::session::Connections,

@@ -7,15 +7,7 @@
 //!
 //! Must stay true: each stream has one decision and one response; trailers of a client go nowhere.
 
-use std::{
-    net::IpAddr,
-    pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{net::IpAddr, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use h2::{
@@ -23,10 +15,7 @@ use h2::{
     server::{Builder, SendResponse},
 };
 use http::{HeaderValue, Request, header};
-use tokio::{
-    sync::Notify,
-    time::{sleep, sleep_until, timeout},
-};
+use tokio::time::{sleep_until, timeout};
 
 use super::ConnectionService;
 use crate::{
@@ -38,6 +27,7 @@ use crate::{
         serve::{DecidedRequest, serve},
         snapshot::{Limits, Snapshot},
         socket::Socket,
+        stream_tracker::{StreamGuard, StreamTracker},
         upstream::session::Connections,
     },
     types::Timestamp,
@@ -59,48 +49,6 @@ const STREAM_WINDOW: u32 = 128 * 1024;
 const MAX_WINDOW: u32 = (1 << 31) - 1;
 /// Bytes of a response that wait in memory for one stream.
 const SEND_BUFFER: usize = 64 * 1024;
-
-/// The streams of one connection.
-#[derive(Debug, Default)]
-pub(in crate::proxy) struct StreamTracker {
-    open: AtomicUsize,
-    drained: Notify,
-    reset: AtomicU32,
-    malformed: AtomicU32,
-}
-
-impl StreamTracker {
-    /// The client has given up a request.
-    pub(in crate::proxy) fn reset_by_peer(&self) {
-        self.reset.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Resolves when no stream has been open for `patience`.
-    async fn idle(&self, patience: Duration) {
-        while self.open.load(Ordering::Acquire) > 0 {
-            self.drained.notified().await;
-        }
-        sleep(patience).await;
-    }
-}
-
-/// One stream; counted until dropped.
-struct StreamGuard(Arc<StreamTracker>);
-
-impl StreamGuard {
-    fn new(streams: &Arc<StreamTracker>) -> Self {
-        streams.open.fetch_add(1, Ordering::AcqRel);
-        Self(streams.clone())
-    }
-}
-
-impl Drop for StreamGuard {
-    fn drop(&mut self) {
-        if self.0.open.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.drained.notify_one();
-        }
-    }
-}
 
 /// A request of a stream, and the way to respond to it.
 type Accepted = Result<(Request<RecvStream>, SendResponse<Bytes>), h2::Error>;
@@ -151,15 +99,15 @@ pub(in crate::proxy) async fn serve_connection(
                 let (service, guard) = (service.clone(), StreamGuard::new(&streams));
                 tokio::spawn(async move {
                     let connections = &service.connections[worker];
-                    serve_stream(&service, connections, request, respond, peer, is_tls, &guard.0).await;
+                    serve_stream(&service, connections, request, respond, peer, is_tls, guard.streams()).await;
                 });
                 served >= limits.keepalive_requests
             }
             Next::Idle if left_at.is_some() => return,
             Next::Leave | Next::Idle => true,
         };
-        let reset = streams.reset.load(Ordering::Relaxed);
-        if streams.malformed.load(Ordering::Relaxed) >= MAX_MALFORMED || reset >= MAX_RESET && reset > served / 2 {
+        let reset = streams.reset_count();
+        if streams.malformed_count() >= MAX_MALFORMED || reset >= MAX_RESET && reset > served / 2 {
             service.metrics.http2_connections_cut.inc();
             connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
             // Once, so that what is left of it is sent.
@@ -236,7 +184,7 @@ fn decide(
     let head = match Http2Head::new(request, ends_stream) {
         Ok(head) => head,
         Err(detail) => {
-            streams.malformed.fetch_add(1, Ordering::Relaxed);
+            streams.note_malformed();
             return malformed(detail);
         }
     };

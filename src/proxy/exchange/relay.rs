@@ -17,21 +17,20 @@ use h2::Reason;
 use http::StatusCode;
 use tokio::time::{Instant, Sleep};
 
-use super::{
-    super::{
-        client::{Client, ClientError},
+use crate::{
+    gate::AdmittedRequest,
+    http1::BodyLength,
+    proxy::{
+        client::Client,
         connection_tracker::{LINGER_TIMEOUT, MIN_BODY_RATE},
-        failure::{ExchangeError, Failure},
+        failure::{ClientError, ExchangeError, Failure},
         message::Part,
+        request_context::RequestContext,
+        response_head::HeadEvent,
         streams::{CloseReason, Kind, LONG, OpenStream},
-        upstream::{
-            Backend,
-            session::{HeadEvent, UpstreamSession},
-        },
+        upstream::{Backend, session::UpstreamSession},
     },
-    Exchange,
 };
-use crate::http1::BodyLength;
 
 /// How often it is looked whether a client is still there whose body is not read because the backend takes none of it.
 const DEPARTURE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
@@ -87,7 +86,8 @@ enum Side {
 
 /// An exchange under way.
 pub(super) struct Relay<'r, 'c> {
-    exchange: Exchange<'r>,
+    context: &'r RequestContext,
+    admitted: &'r AdmittedRequest,
     client: &'r mut Client<'c>,
     session: &'r mut UpstreamSession,
     backend: &'r Backend,
@@ -109,14 +109,16 @@ pub(super) struct Relay<'r, 'c> {
 
 impl<'r, 'c> Relay<'r, 'c> {
     pub(super) fn new(
-        exchange: Exchange<'r>,
+        context: &'r RequestContext,
+        admitted: &'r AdmittedRequest,
         client: &'r mut Client<'c>,
         session: &'r mut UpstreamSession,
         backend: &'r Backend,
     ) -> Self {
         let is_call = session.is_http2() && client.is_grpc();
         Self {
-            exchange,
+            context,
+            admitted,
             client,
             session,
             backend,
@@ -126,14 +128,14 @@ impl<'r, 'c> Relay<'r, 'c> {
             status: None,
             sent: 0,
             head_at: None,
-            active_at: exchange.context.timing.start,
+            active_at: context.timing.start,
             stream: None,
         }
     }
 
     /// Status of the response that the client was sent, microseconds until its head came, and bytes of its body.
     pub(super) fn sent(&self) -> (Option<StatusCode>, Option<u64>, u64) {
-        let waited = self.head_at.map(|at| at.duration_since(self.exchange.context.timing.start));
+        let waited = self.head_at.map(|at| at.duration_since(self.context.timing.start));
         (self.status, waited.map(|waited| u64::try_from(waited.as_micros()).unwrap_or(u64::MAX)), self.sent)
     }
 
@@ -307,7 +309,7 @@ impl<'r, 'c> Relay<'r, 'c> {
         self.head_at = Some(Instant::now());
         self.status = Some(head.status);
         if self.stream.is_none() && head.is_event_stream() {
-            self.stream = Some(self.exchange.register(Kind::Events));
+            self.stream = Some(self.register(Kind::Events));
         }
         if let Err(error) = self.client.send_head(head, length, self.session.reads_on()) {
             return Step::Ends(RelayEnd::Failed(error.into()));
@@ -348,7 +350,7 @@ impl<'r, 'c> Relay<'r, 'c> {
         loop {
             let now = Instant::now();
             if self.stream.is_none() && self.long_at().is_some_and(|at| now >= at) {
-                self.stream = Some(self.exchange.register(if self.is_call { Kind::Call } else { Kind::Answer }));
+                self.stream = Some(self.register(if self.is_call { Kind::Call } else { Kind::Answer }));
             }
             if let Some(Poll::Ready(reason)) = self.stream.as_ref().map(|stream| stream.poll_closed(cx)) {
                 return Poll::Ready(RelayEnd::Closed(reason));
@@ -380,9 +382,14 @@ impl<'r, 'c> Relay<'r, 'c> {
         }
     }
 
+    /// Registers what has turned out to be a stream.
+    fn register(&self, kind: Kind) -> OpenStream {
+        self.context.snapshot.streams.register(kind, self.admitted.identity.as_ref())
+    }
+
     /// From when on it counts as a stream.
     fn long_at(&self) -> Option<Instant> {
-        let since = if self.is_call { Some(self.exchange.context.timing.start) } else { self.head_at };
+        let since = if self.is_call { Some(self.context.timing.start) } else { self.head_at };
         since.map(|since| since + LONG)
     }
 
@@ -390,14 +397,14 @@ impl<'r, 'c> Relay<'r, 'c> {
     fn is_too_slow(&self, now: Instant) -> bool {
         let received = self.client.received();
         let is_uploading = self.upload == Upload::Body && received > 0 && !self.is_call;
-        let allowed = self.exchange.context.snapshot.limits.body_timeout + Duration::from_secs(received / MIN_BODY_RATE);
-        is_uploading && now.duration_since(self.exchange.context.timing.start) > allowed
+        let allowed = self.context.snapshot.limits.body_timeout + Duration::from_secs(received / MIN_BODY_RATE);
+        is_uploading && now.duration_since(self.context.timing.start) > allowed
     }
 
     /// Until when the sides that are waited for may take, and what it is when they take longer. `None`: nothing went wrong.
     fn deadline(&self, upload: Side, download: Side) -> (Instant, Option<Failure>) {
-        let snapshot = &self.exchange.context.snapshot;
-        let rule_timeout = self.exchange.admitted.forward.idle_timeout;
+        let snapshot = &self.context.snapshot;
+        let rule_timeout = self.admitted.forward.idle_timeout;
         let body_timeout = snapshot.limits.body_timeout;
         let upstreams = &snapshot.upstreams;
         let (timeout, failure) = match (upload, download) {

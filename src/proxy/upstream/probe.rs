@@ -135,7 +135,7 @@ fn request(
     if let Some((name, value)) = probe.field {
         set(HeaderName::from_static(name), HeaderValue::from_static(value))?;
     }
-    upstreams.fields().add_to_own(&mut request, backend).map_err(not_a_request)?;
+    upstreams.fields().add_to_own(&mut request, &backend.authority).map_err(not_a_request)?;
     if session.as_http2().is_none() {
         request.insert_header(header::CONNECTION, "close").map_err(not_a_request)?;
         return Ok(request);

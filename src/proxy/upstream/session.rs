@@ -18,8 +18,13 @@ use pingora::{
     upstreams::peer::Peer as _,
 };
 
-use super::super::{failure::ExchangeError, message::Part, response_head::ResponseHead, upstream_request::UpstreamRequest};
-use crate::http1::{BodyLength, Trailers};
+use super::super::{
+    failure::ExchangeError,
+    message::Part,
+    response_head::{HeadEvent, ResponseHead},
+    upstream_request::UpstreamRequest,
+};
+use crate::http1::Trailers;
 
 use super::{UpstreamPeer, idle_connections::IdleConnections};
 use http1::Http1Session;
@@ -39,16 +44,6 @@ pub(in crate::proxy) struct Connections {
 pub(in crate::proxy) enum UpstreamSession {
     Http1(Http1Session),
     Http2(Http2Session),
-}
-
-/// What comes of a response before its body.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::proxy) enum HeadEvent {
-    /// An informational response, 101 aside.
-    Informational,
-    Final(BodyLength),
-    /// `101 Switching Protocols`, to what was asked.
-    Upgraded,
 }
 
 impl Connections {

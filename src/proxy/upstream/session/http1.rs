@@ -10,7 +10,6 @@ use bytes::{Bytes, BytesMut};
 use http::{StatusCode, header};
 use pingora::protocols::Stream;
 
-use super::HeadEvent;
 use crate::{
     http1::{self, BodyLength, InvalidHead, Peer, ResponseFraming, Trailers},
     policy::{
@@ -20,7 +19,7 @@ use crate::{
     proxy::{
         failure::{ExchangeError, Failure},
         message::{MessageReader, MessageWriter, Part, poll_fill},
-        response_head::{Fields, ResponseHead},
+        response_head::{Fields, HeadEvent, ResponseHead},
         upstream_request::UpstreamRequest,
     },
 };

@@ -7,17 +7,14 @@ use h2::SendStream;
 use http::{HeaderMap, StatusCode, header};
 use pingora::protocols::http::v2::client;
 
-use super::{
-    HeadEvent,
-    http1::{MAX_HEAD_LEN, is_bodiless},
-};
+use super::http1::{MAX_HEAD_LEN, is_bodiless};
 use crate::{
     http1::{BodyLength, Trailers},
     proxy::{
         failure::{ExchangeError, Failure},
         http2_stream,
         message::Part,
-        response_head::{Fields, ResponseHead},
+        response_head::{Fields, HeadEvent, ResponseHead},
         upstream_request::UpstreamRequest,
     },
 };
