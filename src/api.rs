@@ -12,6 +12,7 @@ mod json_object;
 mod openapi;
 pub mod problem;
 mod routes;
+mod said;
 mod voice;
 
 use std::sync::Arc;
@@ -27,7 +28,8 @@ use axum::{
 pub use body::{BODY_TIME, LONGEST_BODY};
 pub use error::respond;
 pub use openapi::{errors_markdown, openapi_json};
-pub use voice::{Said, Voices};
+pub use said::Said;
+pub use voice::Voices;
 
 use crate::{
     auth::{Auth, Authorizer},

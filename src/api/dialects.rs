@@ -23,7 +23,8 @@ use super::{
     caller, error,
     problem::Problem,
     routes::{logout, me, password_login, phone, refresh, sms_login, sms_send, wechat_login},
-    voice::{self, Said},
+    said::Said,
+    voice,
 };
 use crate::{
     auth::{AuthError, Caller, Refresh, SignedIn},

@@ -15,7 +15,7 @@ use axum::{
 use super::{
     RequestContext,
     problem::{FieldError, MISCONFIGURED_RETRY_AFTER, Problem},
-    voice::Said,
+    said::Said,
 };
 use crate::{
     auth::{AuthError, limits::Over},

@@ -4,6 +4,8 @@
 //! them as a mini program would, and says nothing that it has not checked. Whatever is written to disk is in one temporary
 //! directory, which is gone at the end: after Ctrl-C, after SIGTERM, and after a step that failed.
 
+mod call;
+mod ink;
 mod invitation;
 mod json;
 mod page;
@@ -29,7 +31,8 @@ use crate::{
     clock::Clock,
     telemetry::{self, Sink},
 };
-use page::{Ink, Page};
+use ink::Ink;
+use page::Page;
 use stage::Stage;
 
 #[derive(Debug, Parser)]

@@ -1,5 +1,6 @@
 //! `menshen import`: an export, or users of another system with their ids.
 
+pub(super) mod field;
 mod nothing;
 mod quotes;
 pub(super) mod rows;
@@ -15,6 +16,7 @@ use std::{
 use clap::{Subcommand, ValueEnum};
 
 use crate::config::Source;
+use field::Field;
 
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true, arg_required_else_help = true)]
@@ -61,7 +63,7 @@ pub(super) struct UsersArgs {
     app_id: Option<String>,
     /// Take a field from a column of another name, such as `id=_id`; may be repeated
     #[arg(long = "column", value_name = "FIELD=COLUMN", value_parser = renamed)]
-    columns: Vec<(rows::Field, String)>,
+    columns: Vec<(Field, String)>,
     /// Pass over columns that are no field
     #[arg(long)]
     ignore_other_columns: bool,
@@ -94,9 +96,9 @@ pub(super) fn run(source: &Source, args: &Args, out: &mut impl Write, err: &mut 
     }
 }
 
-fn renamed(text: &str) -> Result<(rows::Field, String), String> {
+fn renamed(text: &str) -> Result<(Field, String), String> {
     let (field, column) = text.split_once('=').filter(|(_, column)| !column.is_empty()).ok_or("must be FIELD=COLUMN")?;
-    let field = rows::Field::named(field).ok_or_else(|| format!("there is no field {field}: {}", rows::Field::names()))?;
+    let field = Field::named(field).ok_or_else(|| format!("there is no field {field}: {}", Field::names()))?;
     Ok((field, column.to_owned()))
 }
 

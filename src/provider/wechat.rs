@@ -10,6 +10,7 @@
 
 mod access_token;
 mod answer;
+mod api;
 mod call;
 mod code;
 mod encrypted_data;

@@ -6,7 +6,7 @@ use axum::{body::Body, response::Response};
 use http::{HeaderValue, header};
 
 use crate::{
-    api::{RequestContext, voice::JSON},
+    api::{RequestContext, said::JSON},
     auth::{Auth, Bound, SignedIn, SmsSent},
     dialect::{Dialect, Given, Person, Place, Shaped, Source, national},
     store::User,

@@ -2,7 +2,7 @@
 //!
 //! It is laid out from the text that was received, not from a parsed value, which would forget the order.
 
-use super::page::{Ink, Tone};
+use super::ink::{Ink, Tone};
 
 /// Words longer than this are tokens; a UUID (36) is not.
 const LONGEST_WORD: usize = 44;

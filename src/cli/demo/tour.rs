@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use anyhow::Context;
 use bytes::Bytes;
-use http::{Method, Request, Response};
+use http::{Request, Response};
 use reqwest::Url;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
     Failure,
+    call::{Call, FORGED},
     page::{Page, Seen},
     stage::Stage,
 };
@@ -34,14 +35,6 @@ const IDENTITY: [Seen; 4] = [
 /// Alice's phone number, as she would type it and as E.164. Nobody has it.
 const NUMBER: &str = "13800138000";
 const PHONE: &str = "+8613800138000";
-
-/// A request, as it is sent and shown.
-pub(super) struct Call {
-    pub(super) method: Method,
-    pub(super) path: &'static str,
-    pub(super) headers: Vec<(&'static str, String)>,
-    pub(super) body: Option<String>,
-}
 
 /// What a login or a refresh gives.
 #[derive(Deserialize)]
@@ -123,7 +116,7 @@ impl Tour<'_, '_> {
             "menshen checks the signature and tells the backend who is calling, in headers. That is all your backend has to \
              read.",
         )?;
-        let call = Call::get("/orders").bearing(alice);
+        let call = Call::get("/orders").bearing(&alice.access_token);
         let received = self.ask_backend(&call, &[Seen::Other("Authorization")]).await?;
         self.prove(received.header("x-user-id").eq([alice.user.id.as_str()]), "X-User-Id is the id that the login gave")?;
         self.prove(received.header("x-auth-state").eq(["authenticated"]), "X-Auth-State says that the caller signed in")?;
@@ -136,7 +129,7 @@ impl Tour<'_, '_> {
             "A backend that believes X-User-Id must never get it from a client, in any spelling that some framework reads as \
              the same name. menshen removes them all before it sets its own.",
         )?;
-        let call = Call::get("/orders").bearing(alice).claiming_to_be_somebody_else();
+        let call = Call::get("/orders").bearing(&alice.access_token).claiming_to_be_somebody_else();
         let received = self.ask_backend(&call, &[Seen::Other("X-User-Role")]).await?;
         let mine = received.headers.iter().filter(|(name, _)| name.replace('_', "-") == "x-user-id");
         let mine: Vec<_> = mine.map(|(_, value)| value.as_str()).collect();
@@ -179,7 +172,7 @@ impl Tour<'_, '_> {
             "Alice signs out",
             "Her session ends on this device. With the scope \"global\" it would end on all of them.",
         )?;
-        let call = Call::post("/auth/logout", &json!({ "scope": "local" })).bearing(alice);
+        let call = Call::post("/auth/logout", &json!({ "scope": "local" })).bearing(&alice.access_token);
         let answer = self.ask(&call).await?;
         self.page.answer(&answer)?;
         self.prove(answer.status() == 204, "menshen says that her session has ended")
@@ -192,7 +185,7 @@ impl Tour<'_, '_> {
              remembers which sessions have ended.",
         )?;
         let before = self.stage.backend.requests();
-        let answer = self.ask(&Call::get("/orders").bearing(alice)).await?;
+        let answer = self.ask(&Call::get("/orders").bearing(&alice.access_token)).await?;
         self.page.answer(&answer)?;
         self.prove_refused(&answer, "token_revoked")?;
         self.prove(self.stage.backend.requests() == before, "the backend never heard of it")
@@ -219,7 +212,8 @@ impl Tour<'_, '_> {
              that nobody can use a code of somebody else.",
         )?;
         let code = format!("phone.{NUMBER}-1");
-        let answer = self.ask(&Call::post("/auth/phone/wechat", &json!({ "code": code })).bearing(alice)).await?;
+        let answer =
+            self.ask(&Call::post("/auth/phone/wechat", &json!({ "code": code })).bearing(&alice.access_token)).await?;
         self.page.answer(&answer)?;
         let said: Value = serde_json::from_slice(answer.body()).unwrap_or_default();
         self.prove(answer.status() == 200 && said["phone"] == PHONE, "the number is hers now")
@@ -293,7 +287,7 @@ impl Tour<'_, '_> {
 
     /// Proves by a call that is not shown that a session's access token is good, and that it is this user's.
     async fn prove_known(&mut self, session: &Session, user: &Session, claim: &str) -> Result<(), Failure> {
-        let answer = self.send(&Call::get("/orders").bearing(session)).await?;
+        let answer = self.send(&Call::get("/orders").bearing(&session.access_token)).await?;
         let known = received(&answer).is_some_and(|received| received.header("x-user-id").eq([user.user.id.as_str()]));
         self.prove(known, claim)
     }
@@ -316,31 +310,6 @@ impl Session {
     }
 }
 
-impl Call {
-    fn get(path: &'static str) -> Self {
-        Self { method: Method::GET, path, headers: Vec::new(), body: None }
-    }
-
-    fn post(path: &'static str, body: &serde_json::Value) -> Self {
-        let headers = vec![("Content-Type", "application/json".to_owned())];
-        Self { method: Method::POST, path, headers, body: Some(body.to_string()) }
-    }
-
-    fn bearing(mut self, session: &Session) -> Self {
-        self.headers.push(("Authorization", format!("Bearer {}", session.access_token)));
-        self
-    }
-
-    /// Adds [`FORGED`].
-    fn claiming_to_be_somebody_else(mut self) -> Self {
-        self.headers.extend(FORGED.map(|(name, value)| (name, value.to_owned())));
-        self
-    }
-}
-
-/// The user id twice, once in a spelling that CGI-style backends take for the same; and a header that menshen sets nowhere.
-const FORGED: [(&str, &str); 3] = [("X-User-Id", "1"), ("x_user_id", "1"), ("X-User-Role", "administrator")];
-
 /// Whether one of the forged fields arrived, in whatever spelling.
 fn has_forgery(received: &Received) -> bool {
     let folded = |name: &str| name.to_ascii_lowercase().replace('_', "-");
@@ -356,7 +325,7 @@ fn received(answer: &Response<Bytes>) -> Option<Received> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::page::Ink, *};
+    use super::{super::ink::Ink, *};
 
     #[tokio::test]
     async fn a_tour_without_menshen_tells_nothing_and_fails() {

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::rows::Field;
+use super::field::Field;
 
 /// MySQL and most tools, `psql` and MySQL's files, and what is made by a program.
 const WORDS: [&str; 3] = ["NULL", "\\N", "null"];

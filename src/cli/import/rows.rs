@@ -15,6 +15,7 @@ use time::{Date, Month, PrimitiveDateTime, Time, UtcOffset};
 
 use super::{
     Format,
+    field::Field,
     nothing::Nothing,
     quotes::{BadQuotes, Quotes, bad_quotes},
 };
@@ -22,62 +23,6 @@ use crate::admin::import::ImportRow;
 
 /// Longest row, in bytes.
 const LONGEST_ROW: usize = 256 * 1024;
-
-/// A field of a user.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::cli) enum Field {
-    Id,
-    OpenId,
-    AppId,
-    UnionId,
-    Phone,
-    Nickname,
-    AvatarUrl,
-    UserType,
-    Roles,
-    CreatedAt,
-}
-
-impl Field {
-    const ALL: [Self; 10] = [
-        Self::Id,
-        Self::OpenId,
-        Self::AppId,
-        Self::UnionId,
-        Self::Phone,
-        Self::Nickname,
-        Self::AvatarUrl,
-        Self::UserType,
-        Self::Roles,
-        Self::CreatedAt,
-    ];
-
-    /// Its name, also that of its column.
-    pub(in crate::cli) const fn name(self) -> &'static str {
-        match self {
-            Self::Id => "id",
-            Self::OpenId => "openid",
-            Self::AppId => "app_id",
-            Self::UnionId => "unionid",
-            Self::Phone => "phone",
-            Self::Nickname => "nickname",
-            Self::AvatarUrl => "avatar_url",
-            Self::UserType => "user_type",
-            Self::Roles => "roles",
-            Self::CreatedAt => "created_at",
-        }
-    }
-
-    /// The field of this name.
-    pub(in crate::cli) fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|field| field.name() == name)
-    }
-
-    /// All names, for a message.
-    pub(in crate::cli) fn names() -> String {
-        Self::ALL.map(Self::name).join(", ")
-    }
-}
 
 /// How to read a file.
 #[derive(Debug)]

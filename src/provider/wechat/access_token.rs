@@ -19,7 +19,8 @@ use tokio::sync::watch;
 
 use super::{
     WechatError,
-    call::{Api, Calls, Failure, Request},
+    api::{Api, Failure},
+    call::{Calls, Request},
 };
 use crate::{
     clock::Clock,

@@ -7,7 +7,7 @@ use serde::{
 
 use super::{
     WechatError,
-    call::{Api, Failure},
+    api::{Api, Failure},
     object::Object,
 };
 use crate::outbound::Answer;

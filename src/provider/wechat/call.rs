@@ -7,7 +7,10 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use reqwest::Url;
 use serde::de::DeserializeOwned;
 
-use super::{Errcode, SetupError, WechatError, answer};
+use super::{
+    SetupError, WechatError, answer,
+    api::{Api, Failure},
+};
 use crate::{
     metrics::Metrics,
     outbound::{Answer, Fault, Outbound},
@@ -15,24 +18,6 @@ use crate::{
 
 /// How long WeChat gets to recover from "system busy" before it is asked once more.
 const RETRY_AFTER_BUSY: Duration = Duration::from_millis(200);
-
-/// What we ask of WeChat.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Api {
-    CodeToSession,
-    StableToken,
-    PhoneNumber,
-}
-
-/// Why a call gave nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Failure {
-    /// The access token is not valid, or not any more; nothing was done.
-    StaleToken,
-    Error(WechatError),
-    /// WeChat answered with this number.
-    Refused(WechatError, Errcode),
-}
 
 pub(super) enum Request {
     Get(Url),
@@ -46,54 +31,6 @@ pub(super) struct Calls {
     outbound: Outbound,
     base: Url,
     metrics: Metrics,
-}
-
-impl Api {
-    /// Its name in metrics and logs.
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::CodeToSession => "jscode2session",
-            Self::StableToken => "stable_token",
-            Self::PhoneNumber => "getuserphonenumber",
-        }
-    }
-
-    const fn path(self) -> &'static str {
-        match self {
-            Self::CodeToSession => "/sns/jscode2session",
-            Self::StableToken => "/cgi-bin/stable_token",
-            Self::PhoneNumber => "/wxa/business/getuserphonenumber",
-        }
-    }
-}
-
-impl Failure {
-    const fn class(self) -> &'static str {
-        match self {
-            Self::StaleToken => "stale_token",
-            Self::Error(error) | Self::Refused(error, _) => error.class(),
-        }
-    }
-
-    /// The number that WeChat gave for it.
-    pub(super) const fn errcode(self) -> Option<Errcode> {
-        match self {
-            Self::Refused(_, errcode) => Some(errcode),
-            Self::StaleToken | Self::Error(_) => None,
-        }
-    }
-
-    /// What it comes to where no other token can be tried.
-    pub(super) fn at_last(self, api: Api) -> WechatError {
-        match self {
-            Self::Error(error) | Self::Refused(error, _) => error,
-            Self::StaleToken => {
-                let name = api.name();
-                tracing::error!(wechat.api = name, "WeChat refuses the access token that it has just given: {name}");
-                WechatError::Misconfigured
-            }
-        }
-    }
 }
 
 impl Calls {

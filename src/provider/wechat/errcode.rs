@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::call::{Api, Failure};
+use super::api::{Api, Failure};
 use crate::outbound::Fault;
 
 /// Why WeChat did not say what a code stands for.

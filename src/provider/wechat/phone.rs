@@ -12,7 +12,8 @@ use serde_json::json;
 use super::{
     Live, PhoneCode, WechatError,
     access_token::AccessToken,
-    call::{Api, Failure, Request},
+    api::{Api, Failure},
+    call::Request,
     object::Object,
     phone_info::PhoneInfo,
 };

@@ -4,11 +4,7 @@ use std::time::Instant;
 
 use serde::Deserialize;
 
-use super::{
-    Live, LoginCode, LoginRefused, WechatError,
-    answer::text_or_nothing,
-    call::{Api, Request},
-};
+use super::{Live, LoginCode, LoginRefused, WechatError, answer::text_or_nothing, api::Api, call::Request};
 use crate::{
     store::WechatIdentity,
     types::{AppId, OpenId, Secret, UnionId},
@@ -60,7 +56,7 @@ mod tests {
     use reqwest::StatusCode;
 
     use super::{
-        super::{answer, call::Failure},
+        super::{answer, api::Failure},
         *,
     };
     use crate::outbound;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Errcode, Source, Wechat, WechatError, call::Api};
+use super::{Errcode, Source, Wechat, WechatError, api::Api};
 use crate::types::AppId;
 
 /// Why WeChat gave no access token, with its own number where it gave one.
