@@ -170,7 +170,7 @@ impl Backend {
 
     /// Whether a connection of HTTP/1, or a stream, is not ended by menshen and is not closed.
     pub(super) fn is_held(&self) -> bool {
-        self.http1.iter().any(|connection| !connection.link.is_over && !connection.link.is_closed())
+        self.http1.iter().any(|connection| !connection.link.has_ended())
             || self.http2_connections.iter().any(|connection| match connection {
                 Http2Connection::Open { streams, .. } => streams.iter().any(|stream| !stream.is_over()),
                 Http2Connection::Beginning(_) | Http2Connection::Over => false,

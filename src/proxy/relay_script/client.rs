@@ -47,9 +47,20 @@ impl Client {
     pub(super) async fn new(socket: UnixStream, http2: bool) -> Self {
         let wire = if http2 {
             let (requests, connection) = h2::client::handshake(socket).await.expect("room for a preface");
-            ClientWire::Http2(Box::new(Http2Client { requests, connection, is_over: false, streams: [const { None }; REQUESTS] }))
+            ClientWire::Http2(Box::new(Http2Client {
+                requests,
+                connection,
+                is_over: false,
+                streams: [const { None }; REQUESTS],
+            }))
         } else {
-            ClientWire::Http1(Http1Client { link: Http1Link::new(socket), chunked: false, front: 0, body: None, closing: false })
+            ClientWire::Http1(Http1Client {
+                link: Http1Link::new(socket),
+                chunked: false,
+                front: 0,
+                body: None,
+                closing: false,
+            })
         };
         Self { room: Room::ALL, begun: 0, wire }
     }

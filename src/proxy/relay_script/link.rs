@@ -8,7 +8,10 @@ use std::{
 use bytes::Bytes;
 use h2::{RecvStream, SendStream};
 use http::HeaderMap;
-use rustix::net::Shutdown;
+use rustix::{
+    event::{PollFd, PollFlags, Timespec},
+    net::Shutdown,
+};
 use tokio::net::UnixStream;
 
 use super::{
@@ -93,6 +96,15 @@ impl Http1Link {
         self.socket.is_none()
     }
 
+    /// Whether the other side has ended, although something that it sent before is still to be read, or our side has.
+    pub(super) fn has_ended(&self) -> bool {
+        self.is_over
+            || self.socket.as_ref().is_none_or(|socket| {
+                let mut fds = [PollFd::new(socket, PollFlags::RDHUP)];
+                rustix::event::poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+            })
+    }
+
     /// Sends and reads what goes at once. Whether anything did.
     pub(super) fn pump(&mut self, room: &mut Room) -> bool {
         let Some(socket) = &self.socket else { return false };
@@ -155,7 +167,7 @@ impl Http2Sender {
 
     /// Whether the other side has reset the stream.
     pub(super) fn is_reset(&mut self, cx: &mut Context<'_>) -> bool {
-        !self.is_over && self.stream.poll_reset(cx).is_ready()
+        self.stream.poll_reset(cx).is_ready()
     }
 
     /// Whether its end has been sent, or nothing is taken any more.
