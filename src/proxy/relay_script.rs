@@ -173,7 +173,7 @@ impl<'s> Play<'s> {
         let tracker = Arc::new(ConnectionTracker::new(stage.metrics.connections.clone()));
         let service = Arc::new(ConnectionService {
             current: stage.snapshot.clone(),
-            connections: Connections::new(1, 8),
+            connections: Connections::without_tls(8),
             metrics: stage.metrics.clone(),
             clock: Clock::manual(NOW),
             tls: None,
