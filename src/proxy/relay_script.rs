@@ -85,6 +85,9 @@ thread_local! {
 pub(super) fn run(bytes: &[u8]) {
     let script = Script::decode(bytes);
     let runtime = Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime");
+    // Rust's own `main` has SIGPIPE ignored and libFuzzer's has not: with a handler, a write to an end that is gone is an error there, too.
+    #[cfg(fuzzing)]
+    runtime.block_on(async { drop(tokio::signal::unix::signal(tokio::signal::unix::SignalKind::pipe())) });
     STAGES.with(|stages| {
         let stage = &stages[usize::from(script.backend_http2)];
         runtime.block_on(async { Play::begin(stage, &script).await.perform(&script).await });
