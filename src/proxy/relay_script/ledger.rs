@@ -22,6 +22,7 @@ static TEXT: LazyLock<Vec<u8>> = LazyLock::new(|| {
 });
 
 /// One message: a request or its response.
+#[expect(clippy::struct_excessive_bools, reason = "each is about another part of the message, in any combination")]
 #[derive(Debug)]
 pub(super) struct Message {
     name: String,

@@ -42,6 +42,7 @@ pub(super) enum Op {
 }
 
 /// What happens in one run.
+#[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 #[derive(Debug)]
 pub(super) struct Script {
     pub(super) client_http2: bool,
