@@ -20,6 +20,8 @@ mod listener;
 mod local_response;
 mod message;
 mod rejection;
+#[cfg(any(test, fuzzing))]
+mod relay_script;
 mod request_context;
 mod response_head;
 mod serve;
@@ -42,3 +44,12 @@ pub use upstream::{
     UpstreamError, Upstreams,
     probe::{Probe, ProbeAnswer, ProbeError, Prober},
 };
+
+/// Runs the script that these bytes are against the relay; for fuzz/targets alone.
+///
+/// # Panics
+/// When a promise of the relay is broken.
+#[cfg(fuzzing)]
+pub fn run_relay_script(bytes: &[u8]) {
+    relay_script::run(bytes);
+}

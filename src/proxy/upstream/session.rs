@@ -49,7 +49,18 @@ pub(in crate::proxy) enum UpstreamSession {
 impl Connections {
     /// Of each worker. `idle`: connections that may wait for a request, of one of them.
     pub(in crate::proxy) fn new(workers: usize, idle: usize) -> Arc<[Self]> {
-        let options = ConnectorOptions::new(idle);
+        Self::with_options(workers, idle, ConnectorOptions::new(idle))
+    }
+
+    /// The same for one worker, without TLS: reading the system's certificates takes longer than all else that a script does.
+    #[cfg(any(test, fuzzing))]
+    pub(in crate::proxy) fn without_tls(idle: usize) -> Arc<[Self]> {
+        let mut options = ConnectorOptions::new(idle);
+        options.ca_file = Some("/dev/null".to_owned());
+        Self::with_options(1, idle, options)
+    }
+
+    fn with_options(workers: usize, idle: usize, options: ConnectorOptions) -> Arc<[Self]> {
         let (connector, http2) =
             (Arc::new(TransportConnector::new(Some(options.clone()))), Arc::new(v2::Connector::new(Some(options))));
         let of_worker = |_| Self { connector: connector.clone(), idle: IdleConnections::new(idle), http2: http2.clone() };

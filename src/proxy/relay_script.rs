@@ -1,0 +1,409 @@
+//! The relay under a script: one client and one backend that send, read, wait and leave in any order, and what has to hold whatever they
+//! do. For tests and fuzzing only.
+//!
+//! The connection code is the real one, on local sockets, in one thread under a clock that only the script moves. The script itself never
+//! waits: it yields, so that everything else takes what has come, until nothing moves at either end. So each run of a script is
+//! the same, and a timeout of a minute costs no time.
+//!
+//! What has to hold (a panic says what does not):
+//! 1. The backend gets well framed requests, none twice; each body is the front of what the client sent, and is taken for whole only
+//!    where it is.
+//! 2. The client gets well framed responses, each to its own request, and the same of their bodies. Menshen answers in the backend's stead
+//!    only where something has happened.
+//! 3. When everything rests nothing is held back that its receiver has room for.
+//! 4. In peace both messages arrive whole.
+//! 5. Once the client has left, what the backend holds of its requests ends, and so does the connection, in time; then nothing is counted
+//!    as open.
+
+mod backend;
+mod client;
+mod ledger;
+mod link;
+mod script;
+mod wire;
+
+use std::{future::poll_fn, net::IpAddr, sync::Arc, task::Poll, time::Duration};
+
+use arc_swap::ArcSwap;
+use axum::Router;
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::{
+    net::{UnixListener, UnixStream},
+    runtime::Builder,
+    sync::{Semaphore, watch},
+    task::{JoinHandle, yield_now},
+    time::advance,
+};
+
+use super::{
+    Snapshot, SnapshotParts, Streams, Upstreams,
+    connection::{ConnectionService, http1, http2},
+    connection_tracker::ConnectionTracker,
+    socket::{MaybeTls, Socket},
+    upstream::session::Connections,
+};
+use crate::{
+    api::Voices,
+    auth::{Authorizer, Denylist, Proofs},
+    clock::Clock,
+    config::{Config, IdentityConfig, TokenConfig},
+    dialect::Dialects,
+    entropy::Entropy,
+    gate::Gate,
+    metrics::Metrics,
+    policy::{IdentityHeaders, LocalRoutes},
+    store::StoredKey,
+    telemetry::AccessLog,
+    token::{Keyrings, Lifetimes, Verifier},
+    types::{Secret, Timestamp},
+};
+use backend::Backend;
+use client::Client;
+use ledger::{Ledger, REQUESTS};
+use link::keep_small;
+use script::{Framing, Op, Script};
+
+const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+/// Every timeout that a script may meet, but for those of a second or two.
+const TIMEOUT: u64 = 60;
+/// Turns in which nothing moves at either end before everything rests: more than the tasks and sockets between them.
+const RESTING_TURNS: usize = 12;
+/// Seconds within which the backend is rid of a client that has left, and within which its connection has ended.
+const DEPARTURE: u64 = 5;
+const END: u64 = 120;
+
+thread_local! {
+    /// For backends of HTTP/1 and of HTTP/2.
+    static STAGES: [Stage; 2] = [Stage::new(false), Stage::new(true)];
+}
+
+/// Runs the script that these bytes are.
+///
+/// # Panics
+/// When a promise is broken.
+pub(super) fn run(bytes: &[u8]) {
+    let script = Script::decode(bytes);
+    let runtime = Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime");
+    // Rust's own `main` has SIGPIPE ignored and libFuzzer's has not: with a handler, a write to an end that is gone is an error there, too.
+    #[cfg(fuzzing)]
+    runtime.block_on(async { drop(tokio::signal::unix::signal(tokio::signal::unix::SignalKind::pipe())) });
+    STAGES.with(|stages| {
+        let stage = &stages[usize::from(script.backend_http2)];
+        runtime.block_on(async { Play::begin(stage, &script).await.perform(&script).await });
+    });
+}
+
+/// What runs share.
+struct Stage {
+    snapshot: Arc<ArcSwap<Snapshot>>,
+    metrics: Metrics,
+    listener: std::os::unix::net::UnixListener,
+    _directory: TempDir,
+}
+
+impl Stage {
+    fn new(http2: bool) -> Self {
+        let directory = TempDir::new().expect("a directory");
+        let path = directory.path().join("backend");
+        let listener = std::os::unix::net::UnixListener::bind(&path).expect("a listener");
+        listener.set_nonblocking(true).expect("a listener that does not wait");
+        let timeout = format!("{TIMEOUT}s");
+        let config = json!({
+            "server": { "header_timeout": timeout, "keepalive_timeout": timeout, "body_timeout": timeout },
+            "upstream": {
+                "urls": [format!("unix:{}", path.display())],
+                "protocol": if http2 { "http2" } else { "http1" },
+                "read_timeout": timeout,
+                "write_timeout": timeout,
+            },
+            "rule": [{ "name": "open", "path": "/open/**", "access": "public" }],
+        });
+        let config = serde_json::from_value(config).expect("a config");
+        let metrics = Metrics::new();
+        let snapshot = snapshot(&config, &metrics);
+        Self { snapshot: Arc::new(ArcSwap::from_pointee(snapshot)), metrics, listener, _directory: directory }
+    }
+}
+
+fn snapshot(config: &Config, metrics: &Metrics) -> Snapshot {
+    let key = StoredKey {
+        kid: String::new(),
+        algorithm: "HS256".to_owned(),
+        private: Secret::new(vec![7; 32]),
+        created_at: NOW,
+        signs_from: NOW,
+    };
+    let tokens = TokenConfig::default();
+    let verifier = Verifier::new(Arc::new(Keyrings::fixed(&[key]).expect("a key")), &tokens, Lifetimes::of(&tokens));
+    let headers = IdentityHeaders::compile(&IdentityConfig::default()).expect("the default headers");
+    let denylist = Arc::new(Denylist::new());
+    let authorizer = Arc::new(Authorizer::new(verifier, Arc::default(), denylist.clone(), headers, 100, metrics));
+    let dialects = Arc::new(Dialects::compile(config).expect("no dialects"));
+    let snapshot = Snapshot::new(SnapshotParts {
+        config,
+        gate: Gate::compile(config, LocalRoutes::default(), authorizer, metrics.clone()).expect("a rule"),
+        api: Router::new(),
+        voices: Voices::new(dialects, Clock::manual(NOW)),
+        upstreams: Arc::new(Upstreams::new(&config.upstream, metrics, None).expect("a backend")),
+        streams: Arc::new(Streams::new(denylist, metrics)),
+        proofs: Proofs::new(None, None, metrics),
+        metrics,
+        access_log: AccessLog::new(None),
+        entropy: &Entropy::default(),
+    });
+    snapshot.expect("randomness")
+}
+
+/// One run.
+struct Play<'s> {
+    stage: &'s Stage,
+    ledger: Ledger,
+    client: Client,
+    backend: Backend,
+    /// The connection, until it has ended.
+    serving: Option<JoinHandle<()>>,
+    /// Seconds that have passed.
+    waited: u64,
+    /// While they are there menshen does not stop.
+    _running: [watch::Sender<bool>; 2],
+}
+
+impl<'s> Play<'s> {
+    async fn begin(stage: &'s Stage, script: &Script) -> Self {
+        let (closing, closing_seen) = watch::channel(false);
+        let (stop, stop_seen) = watch::channel(false);
+        let tracker = Arc::new(ConnectionTracker::new(stage.metrics.connections.clone()));
+        let service = Arc::new(ConnectionService {
+            current: stage.snapshot.clone(),
+            connections: Connections::without_tls(8),
+            metrics: stage.metrics.clone(),
+            clock: Clock::manual(NOW),
+            tls: None,
+            closing: closing_seen,
+            stop: stop_seen,
+            tracker,
+            overloaded: Arc::new(Semaphore::new(1)),
+        });
+        let connections = service.connections.clone();
+        tokio::spawn(async move { connections[0].sweep().await });
+        // What a run before has left.
+        while stage.listener.accept().is_ok() {}
+        let listener = stage.listener.try_clone().and_then(UnixListener::from_std).expect("a listener");
+
+        let (ours, theirs) = UnixStream::pair().expect("a pair of sockets");
+        if script.small_client {
+            keep_small(&ours);
+            keep_small(&theirs);
+        }
+        let permit = service.admit().map(Arc::new);
+        let socket = Socket::new(MaybeTls::Unix(theirs), Duration::from_secs(TIMEOUT), permit);
+        let peer = Some(IpAddr::from([192, 0, 2, 1]));
+        let http2 = script.client_http2;
+        let serving = tokio::spawn(async move {
+            if http2 {
+                http2::serve_connection(service, 0, socket, peer).await;
+            } else {
+                http1::serve_connection(&service, &service.connections[0], socket, peer).await;
+            }
+        });
+        Self {
+            stage,
+            ledger: Ledger::new(!http2),
+            client: Client::new(ours, http2).await,
+            backend: Backend::new(listener, script.backend_http2, script.small_backend),
+            serving: Some(serving),
+            waited: 0,
+            _running: [closing, stop],
+        }
+    }
+
+    async fn perform(mut self, script: &Script) {
+        for &op in &script.ops {
+            self.step(op).await;
+        }
+        if script.in_peace && !self.ledger.late {
+            self.finish().await;
+        }
+        self.end().await;
+    }
+
+    async fn step(&mut self, op: Op) {
+        let Self { client, backend, ledger, .. } = self;
+        match op {
+            Op::Begin(framing) => client.begin(framing, ledger),
+            Op::Upload(n, size) => client.upload(n, size, ledger),
+            Op::EndUpload(n) => client.end_upload(n, ledger),
+            Op::ClientReads(size) => client.room.set(size),
+            Op::ClientResets(n) => client.reset(n, ledger),
+            Op::ClientLeaves => client.leave(ledger),
+            Op::ClientGarbage(at) => client.send_garbage(at, ledger),
+            Op::Inform(n) => backend.inform(n, ledger),
+            Op::Respond(n, framing) => backend.respond(n, framing, ledger),
+            Op::Download(n, size) => backend.download(n, size, ledger),
+            Op::EndDownload(n) => backend.end_download(n, ledger),
+            Op::BackendReads(size) => backend.room.set(size),
+            Op::BackendCloses(n) => backend.close(n, ledger),
+            Op::BackendGarbage(n, at) => backend.send_garbage(n, at, ledger),
+            Op::Settle => {
+                self.settle().await;
+                self.assert_nothing_held_back();
+            }
+            Op::Wait(seconds) => {
+                self.settle().await;
+                self.wait(seconds).await;
+                self.assert_nothing_held_back();
+            }
+        }
+        self.turn().await;
+    }
+
+    /// Everything that is ready takes its turn, and both ends theirs. Whether either end moved.
+    async fn turn(&mut self) -> bool {
+        let Self { client, backend, ledger, .. } = self;
+        let moved = poll_fn(|cx| Poll::Ready(client.pump(cx, ledger) | backend.pump(cx, ledger))).await;
+        yield_now().await;
+        if let Some(serving) = self.serving.take_if(|serving| serving.is_finished()) {
+            serving.await.expect("no panic while the connection is served");
+        }
+        moved
+    }
+
+    /// Lets everything come to rest.
+    async fn settle(&mut self) {
+        let mut resting = 0;
+        while resting < RESTING_TURNS {
+            resting = if self.turn().await { 0 } else { resting + 1 };
+        }
+    }
+
+    async fn wait(&mut self, seconds: u64) {
+        for exchange in &mut self.ledger.exchanges {
+            exchange.may_cut |= exchange.down.ended && !exchange.up.whole;
+        }
+        self.waited += seconds;
+        self.ledger.late |= self.waited > TIMEOUT - 5;
+        let step = if seconds > DEPARTURE { 5 } else { 1 };
+        for _ in 0..seconds / step {
+            advance(Duration::from_secs(step)).await;
+            self.settle().await;
+        }
+    }
+
+    /// Whether what happens to a request is for its two ends alone to decide.
+    fn is_undisturbed(&self, n: usize) -> bool {
+        let exchanges = &self.ledger.exchanges;
+        let is_its_turn = self.client.front().is_none_or(|front| {
+            n < front || n == front && !self.client.is_closing() && (n == 0 || exchanges[n - 1].up.whole)
+        });
+        let is_known = !exchanges[n].rough && !exchanges[n].own && !self.ledger.late && !self.ledger.hostile_client;
+        is_known && is_its_turn && !(self.ledger.in_order && exchanges[..n].iter().any(|before| before.may_cut))
+    }
+
+    /// The third promise, when everything rests.
+    fn assert_nothing_held_back(&self) {
+        for (n, exchange) in self.ledger.exchanges.iter().enumerate() {
+            if !exchange.up.begun || !self.is_undisturbed(n) {
+                continue;
+            }
+            if self.backend.room.is_unlimited() && !exchange.may_cut {
+                exchange.up.assert_not_held_back();
+            }
+            if self.client.room.is_unlimited() && exchange.down.begun {
+                exchange.down.assert_not_held_back();
+            }
+            if self.client.room.is_unlimited() {
+                let (sent, came) = exchange.informational;
+                assert_eq!(sent, came, "response {n}: informational responses are held back");
+            }
+            assert!(!self.client.is_cut() || exchange.may_cut, "request {n}: the client was cut off");
+        }
+    }
+
+    /// Both sides do what is left to do. The fourth promise.
+    async fn finish(&mut self) {
+        self.client.room.set(usize::MAX);
+        self.backend.room.set(usize::MAX);
+        for _ in 0..=REQUESTS {
+            for n in 0..REQUESTS {
+                self.client.end_upload(n, &mut self.ledger);
+                if self.ledger.exchanges[n].up.arrived {
+                    self.backend.respond(n, Framing::Length(100), &mut self.ledger);
+                    self.backend.end_download(n, &mut self.ledger);
+                }
+            }
+            self.settle().await;
+        }
+        self.assert_nothing_held_back();
+        for (n, exchange) in self.ledger.exchanges.iter().enumerate() {
+            if exchange.up.begun && self.is_undisturbed(n) {
+                assert!(exchange.down.whole, "response {n} has not come");
+                assert!(exchange.up.whole || exchange.may_cut, "request {n} has not come");
+            }
+        }
+    }
+
+    /// The client leaves. The fifth promise.
+    async fn end(mut self) {
+        self.settle().await;
+        self.client.leave(&mut self.ledger);
+        self.settle().await;
+        for _ in 0..DEPARTURE {
+            if !self.backend.is_held() {
+                break;
+            }
+            self.wait(1).await;
+        }
+        assert!(!self.backend.is_held(), "the client has left, and the backend is not told");
+        // What is left of it is in order, too.
+        self.backend.room.set(usize::MAX);
+        self.settle().await;
+        let Stage { metrics, .. } = self.stage;
+        let is_idle = || {
+            let streams =
+                ["websocket", "events", "answer", "call"].map(|kind| metrics.streams_open.with_label_values(&[kind]).get());
+            metrics.in_flight.get() == 0 && metrics.connections.get() == 0 && streams == [0; 4]
+        };
+        for _ in 0..END / 5 {
+            if self.serving.is_none() && is_idle() {
+                return;
+            }
+            self.wait(5).await;
+        }
+        assert!(self.serving.is_none(), "the connection does not end");
+        assert!(is_idle(), "something is counted that is not there");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, panic::catch_unwind};
+
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+
+    #[test]
+    fn what_fuzzing_keeps_of_the_relay_is_replayed() {
+        let (mut seen, mut broken) = (0, Vec::new());
+        for entry in fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/relay")).expect("a corpus") {
+            let path = entry.expect("an entry").path();
+            let input = fs::read(&path).expect("an input");
+            seen += 1;
+            if catch_unwind(|| run(&input)).is_err() {
+                broken.push((path, Script::decode(&input)));
+            }
+        }
+        assert!(broken.is_empty(), "{broken:#?}");
+        assert!(seen >= 12, "only {seen} inputs");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn the_relay_keeps_its_promises_whatever_both_ends_do(bytes in vec(any::<u8>(), 0..64)) {
+            run(&bytes);
+        }
+    }
+}
