@@ -349,12 +349,12 @@ impl<'s> Play<'s> {
         self.client.leave(&mut self.ledger);
         self.settle().await;
         for _ in 0..DEPARTURE {
-            if !self.backend.is_held() {
+            if !self.backend.is_held(&self.ledger) {
                 break;
             }
             self.wait(1).await;
         }
-        assert!(!self.backend.is_held(), "the client has left, and the backend is not told");
+        assert!(!self.backend.is_held(&self.ledger), "the client has left, and the backend is not told");
         // What is left of it is in order, too.
         self.backend.room.set(usize::MAX);
         self.settle().await;

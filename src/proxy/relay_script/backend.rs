@@ -29,6 +29,9 @@ const GARBAGE: [&[u8]; 4] = [
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n",
 ];
 
+/// Bytes of a request's body for which every stream has a window, whatever the others hold.
+const ALWAYS_FITS: usize = 16 * 1024;
+
 /// Accepts connections, and does on them what the script says.
 pub(super) struct Backend {
     listener: UnixListener,
@@ -169,10 +172,10 @@ impl Backend {
     }
 
     /// Whether a connection of HTTP/1, or a stream, is not ended by menshen and is not closed.
-    pub(super) fn is_held(&self) -> bool {
+    pub(super) fn is_held(&self, ledger: &Ledger) -> bool {
         self.http1.iter().any(|connection| !connection.link.has_ended())
             || self.http2_connections.iter().any(|connection| match connection {
-                Http2Connection::Open { streams, .. } => streams.iter().any(|stream| !stream.is_over()),
+                Http2Connection::Open { streams, .. } => streams.iter().any(|stream| !stream.is_over(ledger)),
                 Http2Connection::Beginning(_) | Http2Connection::Over => false,
             })
     }
@@ -327,7 +330,10 @@ impl BackendStream {
     }
 
     /// Both messages have ended, or one was reset.
-    fn is_over(&self) -> bool {
-        self.is_reset || self.body.is_none() && self.sender.as_ref().is_none_or(Http2Sender::is_over)
+    fn is_over(&self, ledger: &Ledger) -> bool {
+        let request = &ledger.exchanges[self.n].up;
+        // Of a body that is not read, its end does not show; one that is ended and fits into the window has come.
+        let is_requested = self.body.is_none() || request.ended && request.queued <= ALWAYS_FITS;
+        self.is_reset || is_requested && self.sender.as_ref().is_none_or(Http2Sender::is_over)
     }
 }
