@@ -40,12 +40,11 @@ pub(super) fn decide(
     observer: &mut impl DecisionObserver,
 ) -> Result<ForwardAuthAllowed, Box<Rejection>> {
     let head = received.head;
-    let asked = forward_auth
-        .auth_request(head, peer, |target, method| access.target(target, method, observer))
-        .map_err(|reason| reject(received, reason))?;
+    let asked = forward_auth.auth_request(head, peer).map_err(|reason| reject(received, reason))?;
     let subject = Head { method: asked.method, target: asked.target, ..*head };
     let received = Received { head: &subject, ..received };
-    let path = asked.parts.path;
+    let parts = access.target(asked.target, asked.method, observer).map_err(|reason| reject(received, reason))?;
+    let path = parts.path;
     if access.local_route(asked.method, path).is_some() {
         let detail = "menshen answers this path itself: the proxy has to send it here, unasked.";
         return Err(reject(received, RejectReason::new(ErrorCode::Forbidden, detail)));
@@ -68,7 +67,7 @@ pub(super) fn decide(
         .map_err(|Denied { reason, identity }| Box::new(Rejection { rule, identity, ..*reject(received, reason) }))?;
     let keep_authorization = headers.keep_authorization || matched.report_only;
     let authorization = head.values("authorization").next().filter(|_| keep_authorization);
-    let request = AdmittedRequest::not_forwarded(received, asked.target, asked.parts, rule);
+    let request = AdmittedRequest::not_forwarded(received, asked.target, parts, rule);
     Ok(ForwardAuthAllowed {
         request: AdmittedRequest { identity, log: LoggedRequest { dry_run, ..request.log }, ..request },
         removed_headers: spoofed,

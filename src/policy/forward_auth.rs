@@ -16,7 +16,6 @@ use super::{
     framing::METHODS,
     head::Head,
     headers::{DropReason, HeaderVerdict},
-    path::Target,
     reject_reason::RejectReason,
 };
 use crate::{
@@ -44,10 +43,8 @@ pub struct ForwardAuth {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AuthRequest<'a> {
     pub method: &'a str,
-    /// As the client sent it: path and query.
+    /// As the client sent it: path and query. Not checked.
     pub target: &'a str,
-    /// The parts of `target`, checked.
-    pub parts: Target<'a>,
 }
 
 impl ForwardAuth {
@@ -74,13 +71,8 @@ impl ForwardAuth {
         }
     }
 
-    /// What is asked, or why there is no answer but no. `peer`: `None` on a Unix socket. `read` checks a target and finds its parts.
-    pub fn auth_request<'a>(
-        &self,
-        head: &Head<'a>,
-        peer: Option<IpAddr>,
-        read: impl FnOnce(&'a str, &str) -> Result<Target<'a>, RejectReason>,
-    ) -> Result<AuthRequest<'a>, RejectReason> {
+    /// What is asked, or why there is no answer but no. `peer`: `None` on a Unix socket.
+    pub fn auth_request<'a>(&self, head: &Head<'a>, peer: Option<IpAddr>) -> Result<AuthRequest<'a>, RejectReason> {
         let peer = ClientIp::new(peer.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))).address();
         if !self.callers.iter().any(|network| network.contains(&peer)) {
             return Err(RejectReason::new(ErrorCode::Forbidden, "forward_auth.trusted_callers does not list this address."));
@@ -93,7 +85,7 @@ impl ForwardAuth {
         if !METHODS.contains(&method) {
             return Err(RejectReason::new(ErrorCode::MethodNotAllowed, "This method is not passed on."));
         }
-        Ok(AuthRequest { method, target, parts: read(target, method)? })
+        Ok(AuthRequest { method, target })
     }
 
     /// Whether a header of the client must not reach the backend, which here the proxy has to see to. What the proxy itself
@@ -185,8 +177,11 @@ mod tests {
             is_followed: false,
         };
         let peer = (!peer.is_empty()).then(|| peer.parse().unwrap());
-        let asked = compiled(dialect).auth_request(&head, peer, |target, _| path::check(target));
-        asked.map(|asked| format!("{} {}", asked.method, asked.target)).map_err(|reason| reason.code)
+        let asked = compiled(dialect).auth_request(&head, peer);
+        asked
+            .and_then(|asked| path::check(asked.target).map(|_| asked))
+            .map(|asked| format!("{} {}", asked.method, asked.target))
+            .map_err(|reason| reason.code)
     }
 
     #[test]

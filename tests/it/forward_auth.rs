@@ -380,6 +380,8 @@ fn the_questions_of_traefik_and_apisix_are_answered() {
     assert!(backend.received().is_empty(), "nothing is forwarded");
     menshen.wait_for_log(r#""path":"/api/orders","status":200,"rule":"default","decision":"verified""#);
     menshen.wait_for_log(r#""client_ip":"203.0.113.9""#);
+    // A refused one, too, is named as the client sent it.
+    menshen.wait_for_log(r#""method":"GET","path":"/public/../admin","status":403"#);
 }
 
 #[test]
