@@ -36,10 +36,12 @@ pub fn run(data: &[u8]) {
             assert!(request.path() == "/auth" || request.path().starts_with("/auth/"), "{}", request.path());
             assert!(request.identity.is_none(), "the auth API reads tokens itself");
             one_length(&bytes, &request.framing);
-            one_reading(&bytes, &request);
+            // It gets all that the client sent, and believes no header but the credential.
+            one_target(&bytes, &request);
         }
         Some(Decision::Forward(request)) => {
             one_length(&bytes, &request.framing);
+            one_target(&bytes, &request);
             one_reading(&bytes, &request);
             identity_of_the_token(&bytes, &request);
         }
@@ -157,9 +159,9 @@ fn forwarded(bytes: &[u8], request: &AdmittedRequest) -> Forwarded {
     }
 }
 
-/// What is sent on is part of what came, and reads the same with names folded.
-fn one_reading(bytes: &[u8], request: &AdmittedRequest) {
-    let (line, fields) = readers::lines(&bytes[..request.framing.head_len], b"\r\n");
+/// Method and target are sent on as they came, but for tokens, and every reader finds the same path.
+fn one_target(bytes: &[u8], request: &AdmittedRequest) {
+    let (line, _) = readers::lines(&bytes[..request.framing.head_len], b"\r\n");
     let words: Vec<&[u8]> = line.split(|&byte| byte == b' ').collect();
     assert_eq!(words.len(), 3, "{:?}", line.escape_ascii().to_string());
     assert_eq!(words[0], request.forward.method.as_str().as_bytes());
@@ -173,7 +175,11 @@ fn one_reading(bytes: &[u8], request: &AdmittedRequest) {
         assert!(words[1].starts_with(path) && words[1].get(path.len()) == Some(&b'?'));
     }
     assert!(readers::READINGS.iter().all(|reading| reading(path) == path), "{:?}", request.path());
+}
 
+/// What is sent on is part of what came, and reads the same with names folded.
+fn one_reading(bytes: &[u8], request: &AdmittedRequest) {
+    let (_, fields) = readers::lines(&bytes[..request.framing.head_len], b"\r\n");
     let kept: Vec<(&[u8], &[u8])> =
         request.forward.forwarded_headers.iter().map(|field| (&bytes[field.name()], &bytes[field.value()])).collect();
     let mut sent = fields.iter();

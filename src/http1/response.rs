@@ -156,12 +156,13 @@ pub fn response_body(head: &ResponseHead<'_, '_>, request_is_head: bool) -> Resu
     } else {
         content_length.map_or(BodyLength::UntilClose, BodyLength::Known)
     };
-    // A 204 that announces a body contradicts itself, so its end is not sure.
     let announces_body = is_coded || content_length.is_some_and(|length| length > 0);
-    let is_sure = match head.status {
-        101 => false,
-        204 => !announces_body,
-        _ => body != BodyLength::UntilClose,
+    let is_sure = match body {
+        _ if head.status == 101 => false,
+        BodyLength::UntilClose => false,
+        // A backend may send what it announces, although it should not, and after its head has gone on.
+        BodyLength::None => !announces_body,
+        BodyLength::Known(_) | BodyLength::Chunked => true,
     };
     // RFC 9112 section 9.3, and of HTTP/1.0 with a transfer coding section 6.1.
     let is_kept = !fields.close && (head.version == Version::HTTP_11 || fields.keep_alive && !is_coded);

@@ -46,9 +46,6 @@ pub(super) async fn serve(context: &RequestContext, client: &mut Client<'_>, adm
         .get(X_MENSHEN_ERROR)
         .and_then(|code| ErrorCode::ALL.into_iter().find(|known| code == known.as_str()));
     let sent = client.respond(&admitted.forward.method, local_response(response).await).await;
-    if sent.is_err() {
-        client.note_reset();
-    }
     let served = Served::locally(Outcome::Auth, sent.is_ok().then_some(status), error);
     let subject =
         Subject { rule: RuleIndex::AuthApi, dry_run: None, user: None, ..Subject::admitted(admitted, RuleIndex::AuthApi) };

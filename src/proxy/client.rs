@@ -128,12 +128,12 @@ impl Client<'_> {
         }
     }
 
-    /// Writes what waits to be written.
+    /// Writes what waits to be written; of a response that is complete, all of it.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ClientError>> {
         match self {
             Self::Http1(client) => client.poll_flush(cx),
             // The task of the connection writes.
-            Self::Http2(_) => Poll::Ready(Ok(())),
+            Self::Http2(client) => client.poll_flush(cx),
         }
     }
 

@@ -1,11 +1,21 @@
 //! Sending a body on a stream of HTTP/2, towards a client or a backend.
+//!
+//! The library takes bytes at once and writes them when the other side takes them; [`Unsent`] knows how many still wait with it.
 
-use std::task::{Context, Poll, ready};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, ready},
+};
 
+use atomic_waker::AtomicWaker;
 use bytes::Bytes;
 use h2::{Reason, SendStream};
 
-/// Sends from the front of `part`, which is not empty, as much as the other side takes; says how many bytes went.
+/// Sends from the front of `part`, which is not empty, as much as the other side takes; says how many bytes went. `copy`: makes what is
+/// handed to the library.
 ///
 /// # Errors
 /// When the stream takes no more.
@@ -13,18 +23,61 @@ pub(super) fn poll_send(
     stream: &mut SendStream<Bytes>,
     cx: &mut Context<'_>,
     part: &[u8],
+    copy: impl FnOnce(&[u8]) -> Bytes,
 ) -> Poll<Result<usize, h2::Error>> {
     stream.reserve_capacity(part.len());
     loop {
         let length = stream.capacity().min(part.len());
         if length > 0 {
-            let sent = stream.send_data(Bytes::copy_from_slice(&part[..length]), false);
+            let sent = stream.send_data(copy(&part[..length]), false);
             return Poll::Ready(sent.map(|()| length));
         }
         match ready!(stream.poll_capacity(cx)) {
             Some(Ok(_)) => {}
             Some(Err(error)) => return Poll::Ready(Err(error)),
             None => return Poll::Ready(Err(Reason::STREAM_CLOSED.into())),
+        }
+    }
+}
+
+/// Bytes of a stream that the library holds. A response is not over before they are gone: until then they take memory, and the end of the
+/// connection would lose them.
+#[derive(Debug, Default)]
+pub(super) struct Unsent {
+    bytes: AtomicUsize,
+    waker: AtomicWaker,
+}
+
+impl Unsent {
+    /// A copy that is counted until the library has written it, or given it up.
+    pub(super) fn copy(self: &Arc<Self>, part: &[u8]) -> Bytes {
+        self.bytes.fetch_add(part.len(), Ordering::Relaxed);
+        Bytes::from_owner(CountedBytes { bytes: part.into(), unsent: Arc::clone(self) })
+    }
+
+    /// Resolves when the library holds none. One task waits.
+    pub(super) fn poll_none(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.waker.register(cx.waker());
+        if self.bytes.load(Ordering::Acquire) == 0 { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+struct CountedBytes {
+    bytes: Box<[u8]>,
+    unsent: Arc<Unsent>,
+}
+
+impl AsRef<[u8]> for CountedBytes {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for CountedBytes {
+    fn drop(&mut self) {
+        let length = self.bytes.len();
+        if self.unsent.bytes.fetch_sub(length, Ordering::AcqRel) == length {
+            self.unsent.waker.wake();
         }
     }
 }

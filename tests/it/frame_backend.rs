@@ -31,6 +31,8 @@ pub enum Action {
     Frames(&'static [&'static str]),
     /// The same, where trailers end the stream: a literal field that is indexed nowhere, `x: y`.
     FramesAndTrailers(&'static [&'static str]),
+    /// 200 with `content-length: 0` and these trailers: `x: y`.
+    TrailersAfterNothing,
     /// 200 without a body.
     Head,
     /// `RST_STREAM(REFUSED_STREAM)`.
@@ -131,6 +133,12 @@ fn converse(mut stream: TcpStream, script: Script, heads: &Mutex<usize>) -> std:
                 for part in parts {
                     stream.write_all(&frame(DATA, 0, id, part.as_bytes()))?;
                 }
+                stream.write_all(&frame(HEADERS, END_HEADERS | END_STREAM, id, b"\x00\x01x\x01y"))?;
+            }
+            Action::TrailersAfterNothing => {
+                // Index 28 of HPACK's static table is `content-length`.
+                let head = [&[STATUS_200], &b"\x0f\x0d\x010"[..]].concat();
+                stream.write_all(&frame(HEADERS, END_HEADERS, id, &head))?;
                 stream.write_all(&frame(HEADERS, END_HEADERS | END_STREAM, id, b"\x00\x01x\x01y"))?;
             }
             Action::Refuse => {

@@ -20,7 +20,7 @@ use super::{
 
 const RULES: &str = "[[rule]]\nname = \"open\"\npath = \"/open/**\"\naccess = \"public\"";
 
-fn h2c(more: &str) -> String {
+pub fn h2c(more: &str) -> String {
     format!("[server]\nlisten = [\"127.0.0.1:0\"]\nunready_grace = \"100ms\"\nh2c = true\n{more}")
 }
 
@@ -29,6 +29,7 @@ pub struct Whole {
     pub status: u16,
     pub headers: HeaderMap,
     pub body: Vec<u8>,
+    pub trailers: HeaderMap,
 }
 
 /// A client's connection, without TLS.
@@ -77,7 +78,8 @@ pub async fn whole(answer: Response<h2::RecvStream>) -> Result<Whole, h2::Error>
         incoming.flow_control().release_capacity(part.len())?;
         body.extend_from_slice(&part);
     }
-    Ok(Whole { status: head.status.as_u16(), headers: head.headers, body })
+    let trailers = incoming.trailers().await?.unwrap_or_default();
+    Ok(Whole { status: head.status.as_u16(), headers: head.headers, body, trailers })
 }
 
 pub fn request(method: &str, url: &str, fields: &[(&str, &str)]) -> Request<()> {
@@ -218,7 +220,7 @@ impl Raw {
     }
 
     /// Waits until the other side has heard all that was said. `false`: it has ended the connection.
-    fn ping(&mut self) -> bool {
+    pub fn ping(&mut self) -> bool {
         if !self.frame(PING, 0, 0, b"anything") {
             return false;
         }
@@ -229,6 +231,11 @@ impl Raw {
                 Some(_) => {}
             }
         }
+    }
+
+    /// The same on a connection that has been told to end.
+    pub fn ping_through_goaway(&mut self) -> bool {
+        self.frame(PING, 0, 0, b"anything") && std::iter::from_fn(|| self.next()).any(|frame| frame.kind == PING)
     }
 
     /// All that is said until the end.

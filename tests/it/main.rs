@@ -41,6 +41,7 @@ mod hooks;
 mod http1_readers;
 mod http2;
 mod http2_frames;
+mod http2_unsent;
 mod informational;
 mod issuers;
 mod jwks;

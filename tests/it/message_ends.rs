@@ -562,7 +562,8 @@ fn a_request_that_waits_for_100_has_one_end() {
 
 #[test]
 fn an_answer_of_http2_has_one_end_on_the_clients_wire() {
-    let cases: [(&str, Script, &str); 7] = [
+    let cases: [(&str, Script, &str); 8] = [
+        ("nothing, and trailers", |_, _| Action::TrailersAfterNothing, ""),
         ("nothing", |_, _| Action::Head, ""),
         ("one frame", |_, _| Action::Frames(&["hello"]), "hello"),
         ("an empty frame at the end", |_, _| Action::Frames(&["hello", ""]), "hello"),
@@ -585,5 +586,8 @@ fn an_answer_of_http2_has_one_end_on_the_clients_wire() {
         let http2 = Http2::connect(menshen.http);
         let answer = http2.ask(http2::request("GET", "http://shop.example/open/x", &[]), b"").expect("an answer");
         assert_eq!((answer.status, &answer.body[..]), (200, body.as_bytes()), "{name}");
+        let trailers = answer.trailers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().expect("text")));
+        let expected: &[&str] = if name.ends_with("trailers") { &["x: y"] } else { &[] };
+        assert_eq!(trailers.collect::<Vec<_>>(), expected, "{name}");
     }
 }

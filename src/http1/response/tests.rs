@@ -379,7 +379,8 @@ fn a_connection_is_kept_only_where_the_backend_keeps_it_and_the_end_is_sure() {
         // A body may follow although none can.
         ("HTTP/1.1 204 No Content", &[KNOWN], false),
         ("HTTP/1.1 204 No Content", &["Transfer-Encoding: chunked"], false),
-        ("HTTP/1.1 304 Not Modified", &[KNOWN], true),
+        ("HTTP/1.1 304 Not Modified", &[], true),
+        ("HTTP/1.1 304 Not Modified", &[KNOWN], false),
         ("HTTP/1.1 304 Not Modified", &["Connection: close"], false),
         ("HTTP/1.1 101 Switching Protocols", &["Connection: Upgrade"], false),
     ];
@@ -387,4 +388,9 @@ fn a_connection_is_kept_only_where_the_backend_keeps_it_and_the_end_is_sure() {
         assert_eq!(framing(line, fields, false).map(|framing| framing.keep_alive), Ok(*keeps), "{line} {fields:?}");
     }
     assert_eq!(framing("HTTP/1.1 200 OK", &[], true).map(|framing| framing.keep_alive), Ok(true), "a HEAD without a length");
+    assert_eq!(
+        framing("HTTP/1.1 200 OK", &[KNOWN], true).map(|framing| framing.keep_alive),
+        Ok(false),
+        "a HEAD with a length"
+    );
 }

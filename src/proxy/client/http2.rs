@@ -15,7 +15,11 @@ use tokio::time::timeout;
 use crate::{
     http1::{BodyLength, Trailers},
     proxy::{
-        failure::ClientError, http2_stream, local_response::LocalResponse, message::Part, response_head::ResponseHead,
+        failure::ClientError,
+        http2_stream::{self, Unsent},
+        local_response::LocalResponse,
+        message::Part,
+        response_head::ResponseHead,
         stream_tracker::StreamTracker,
     },
 };
@@ -24,10 +28,13 @@ use crate::{
 #[expect(clippy::struct_excessive_bools, reason = "each is about another part of the exchange, in any combination")]
 #[derive(Debug)]
 pub(in crate::proxy) struct Http2Client {
-    receive: RecvStream,
+    /// `None`: nothing of the request's body is wanted any more.
+    receive: Option<RecvStream>,
     respond: SendResponse<Bytes>,
     /// Of the response, once its head has been sent.
     send: Option<SendStream<Bytes>>,
+    /// Of the response's body.
+    unsent: Arc<Unsent>,
     part: Bytes,
     complete: bool,
     /// The response's head has ended it.
@@ -53,9 +60,10 @@ impl Http2Client {
     ) -> Self {
         let complete = receive.is_end_stream();
         Self {
-            receive,
+            receive: Some(receive),
             respond,
             send: None,
+            unsent: Arc::default(),
             part: Bytes::new(),
             complete,
             ended: false,
@@ -76,11 +84,12 @@ impl Http2Client {
             if self.complete {
                 return Poll::Ready(Ok(Part::Complete));
             }
-            match ready!(self.receive.poll_data(cx)) {
+            let Some(receive) = &mut self.receive else { return Poll::Ready(Err(ClientError::Gone)) };
+            match ready!(receive.poll_data(cx)) {
                 Some(Ok(part)) => self.part = part,
                 Some(Err(_)) => return Poll::Ready(Err(ClientError::Gone)),
                 None => {
-                    ready!(self.receive.poll_trailers(cx)).map_err(|_| ClientError::Gone)?;
+                    ready!(receive.poll_trailers(cx)).map_err(|_| ClientError::Gone)?;
                     self.complete = true;
                 }
             }
@@ -94,8 +103,10 @@ impl Http2Client {
     pub(super) fn consume(&mut self, length: usize) {
         self.received += length as u64;
         self.part.advance(length);
-        // It fails only for what was never received.
-        drop(self.receive.flow_control().release_capacity(length));
+        if let Some(receive) = &mut self.receive {
+            // It fails only for what was never received.
+            drop(receive.flow_control().release_capacity(length));
+        }
     }
 
     pub(super) fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -137,7 +148,10 @@ impl Http2Client {
 
     pub(super) fn poll_send(&mut self, cx: &mut Context<'_>, part: &[u8]) -> Poll<Result<usize, ClientError>> {
         match self.send.as_mut().filter(|_| !self.ended) {
-            Some(stream) => http2_stream::poll_send(stream, cx, part).map_err(|_| ClientError::Gone),
+            Some(stream) => {
+                let copy = |part: &[u8]| self.unsent.copy(part);
+                http2_stream::poll_send(stream, cx, part, copy).map_err(|_| ClientError::Gone)
+            }
             None => Poll::Ready(Err(ClientError::Gone)),
         }
     }
@@ -148,6 +162,18 @@ impl Http2Client {
         let trailers: HeaderMap = trailers.into_iter().flat_map(Trailers::iter).filter_map(field).collect();
         let ended = if trailers.is_empty() { stream.send_data(Bytes::new(), true) } else { stream.send_trailers(trailers) };
         ended.map_err(|_| ClientError::Gone)
+    }
+
+    /// Waits until a response that is complete has left the library, where the client can still get it.
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ClientError>> {
+        if !self.ended {
+            return Poll::Ready(Ok(()));
+        }
+        // A reset takes the bytes away, too.
+        if self.poll_reset(cx).is_ready() {
+            return Poll::Ready(Err(ClientError::Gone));
+        }
+        self.unsent.poll_none(cx).map(Ok)
     }
 
     /// Resets the stream, so that what was sent is not taken for the whole response.
@@ -171,7 +197,19 @@ impl Http2Client {
         }
     }
 
+    /// What comes of the request's body is thrown away meanwhile. A client that does not take the response in time is taken for gone.
     pub(super) async fn respond(&mut self, method: &Method, response: LocalResponse) -> Result<(), ClientError> {
+        (self.receive, self.part) = (None, Bytes::new());
+        let sent = self.send_response(method, response).await;
+        if sent.is_err() {
+            // Frees what waits to be sent.
+            self.break_off(Reason::CANCEL);
+            self.note_reset();
+        }
+        sent
+    }
+
+    async fn send_response(&mut self, method: &Method, response: LocalResponse) -> Result<(), ClientError> {
         let LocalResponse { status, fields, content_length, body } = response;
         let mut head = Response::new(());
         *head.status_mut() = status;
@@ -192,7 +230,8 @@ impl Http2Client {
             let length = sent.await.map_err(|_| ClientError::Gone)??;
             rest.advance(length);
         }
-        self.finish(None)
+        self.finish(None)?;
+        timeout(write_timeout, poll_fn(|cx| self.poll_flush(cx))).await.map_err(|_| ClientError::Gone)?
     }
 }
 

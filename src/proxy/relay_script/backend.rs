@@ -29,8 +29,8 @@ const GARBAGE: [&[u8]; 4] = [
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n",
 ];
 
-/// Bytes of a request's body for which every stream has a window, whatever the others hold.
-const ALWAYS_FITS: usize = 16 * 1024;
+/// Bytes of a request's body for which every stream has a window, whatever the others hold and however late windows are given back.
+const ALWAYS_FITS: usize = 8 * 1024;
 
 /// Accepts connections, and does on them what the script says.
 pub(super) struct Backend {
@@ -333,7 +333,7 @@ impl BackendStream {
     fn is_over(&self, ledger: &Ledger) -> bool {
         let request = &ledger.exchanges[self.n].up;
         // Of a body that is not read, its end does not show; one that is ended and fits into the window has come.
-        let is_requested = self.body.is_none() || request.ended && request.queued <= ALWAYS_FITS;
+        let is_requested = self.body.is_none() || request.ended && request.queued - request.received <= ALWAYS_FITS;
         self.is_reset || is_requested && self.sender.as_ref().is_none_or(Http2Sender::is_over)
     }
 }

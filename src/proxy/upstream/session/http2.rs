@@ -45,7 +45,8 @@ impl Http2Session {
 
     pub(super) fn poll_send(&mut self, cx: &mut Context<'_>, part: &[u8]) -> Poll<Result<usize, ExchangeError>> {
         match &mut self.send {
-            Some(stream) => http2_stream::poll_send(stream, cx, part).map_err(|error| ExchangeError::http2(&error)),
+            Some(stream) => http2_stream::poll_send(stream, cx, part, Bytes::copy_from_slice)
+                .map_err(|error| ExchangeError::http2(&error)),
             None => Poll::Ready(Err(ExchangeError::new(Failure::ClosedEarly, "the stream takes no more"))),
         }
     }
@@ -72,6 +73,8 @@ impl Http2Session {
         let bodiless = self.is_head_request || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let length = match content_length(&head.headers) {
             _ if bodiless => BodyLength::None,
+            // Trailers may follow.
+            Some(0) if !self.session.response_finished() => BodyLength::Chunked,
             Some(length) => BodyLength::Known(length),
             None if self.session.response_finished() => BodyLength::Known(0),
             None => BodyLength::Chunked,
