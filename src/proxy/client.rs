@@ -96,11 +96,13 @@ impl Client<'_> {
         }
     }
 
-    /// Begins the response. `length`: of the body as the backend has it. `reads_on`: the backend reads what is left of the request.
+    /// Begins the response. `length`: of the body as the backend has it. `is_complete`: nothing follows, not even trailers. `reads_on`: the
+    /// backend reads what is left of the request.
     pub(super) fn send_head(
         &mut self,
         head: ResponseHead<'_>,
         length: BodyLength,
+        is_complete: bool,
         reads_on: bool,
     ) -> Result<(), ClientError> {
         match self {
@@ -108,7 +110,7 @@ impl Client<'_> {
                 client.send_head(head, length, reads_on);
                 Ok(())
             }
-            Self::Http2(client) => client.send_head(head, length),
+            Self::Http2(client) => client.send_head(head, length, is_complete),
         }
     }
 

@@ -136,8 +136,13 @@ impl Http2Client {
         }
     }
 
-    pub(super) fn send_head(&mut self, head: ResponseHead<'_>, length: BodyLength) -> Result<(), ClientError> {
-        self.begin(head.to_http2(length), matches!(length, BodyLength::None | BodyLength::Known(0)))
+    pub(super) fn send_head(
+        &mut self,
+        head: ResponseHead<'_>,
+        length: BodyLength,
+        is_complete: bool,
+    ) -> Result<(), ClientError> {
+        self.begin(head.to_http2(length), is_complete || length == BodyLength::None)
     }
 
     fn begin(&mut self, head: Response<()>, end: bool) -> Result<(), ClientError> {

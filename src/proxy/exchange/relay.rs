@@ -311,7 +311,8 @@ impl<'r, 'c> Relay<'r, 'c> {
         if self.stream.is_none() && head.is_event_stream() {
             self.stream = Some(self.register(Kind::Events));
         }
-        if let Err(error) = self.client.send_head(head, length, self.session.reads_on()) {
+        if let Err(error) = self.client.send_head(head, length, self.session.is_response_complete(), self.session.reads_on())
+        {
             return Step::Ends(RelayEnd::Failed(error.into()));
         }
         self.download = Download::Body;

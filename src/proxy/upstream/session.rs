@@ -189,6 +189,14 @@ impl UpstreamSession {
         }
     }
 
+    /// Whether nothing follows the final head: neither a body nor trailers.
+    pub(in crate::proxy) fn is_response_complete(&self) -> bool {
+        match self {
+            Self::Http1(session) => session.is_response_complete(),
+            Self::Http2(session) => session.is_response_complete(),
+        }
+    }
+
     /// Waits for the next part of the response's body.
     pub(in crate::proxy) fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<Part, ExchangeError>> {
         match self {

@@ -181,6 +181,11 @@ impl Http1Session {
         self.keep_alive
     }
 
+    /// Neither a body nor trailers follow the head.
+    pub(super) fn is_response_complete(&self) -> bool {
+        self.reader.is_complete()
+    }
+
     pub(super) fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<Part, ExchangeError>> {
         self.reader.poll_part(&mut *self.stream, cx).map_err(Into::into)
     }

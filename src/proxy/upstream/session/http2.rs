@@ -73,8 +73,6 @@ impl Http2Session {
         let bodiless = self.is_head_request || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let length = match content_length(&head.headers) {
             _ if bodiless => BodyLength::None,
-            // Trailers may follow.
-            Some(0) if !self.session.response_finished() => BodyLength::Chunked,
             Some(length) => BodyLength::Known(length),
             None if self.session.response_finished() => BodyLength::Known(0),
             None => BodyLength::Chunked,
@@ -90,6 +88,11 @@ impl Http2Session {
             content_length: content_length(&head.headers),
             fields: Fields::Http2(&head.headers),
         })
+    }
+
+    /// Neither a body nor trailers follow the head.
+    pub(super) fn is_response_complete(&self) -> bool {
+        self.session.response_finished()
     }
 
     pub(super) fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<Part, ExchangeError>> {
