@@ -226,7 +226,9 @@ fn tokens_in_query(target: &[u8]) -> Vec<&[u8]> {
 fn identity_of_the_token(bytes: &[u8], request: &AdmittedRequest) {
     let (line, fields) = readers::lines(&bytes[..request.framing.head_len], b"\r\n");
     let named = |wanted: &'static [u8]| fields.iter().filter(move |(name, _)| name.eq_ignore_ascii_case(wanted));
-    let mut credentials: Vec<&[u8]> = named(b"authorization").map(|(_, value)| *value).collect();
+    // An empty field is none.
+    let mut credentials: Vec<&[u8]> =
+        named(b"authorization").map(|(_, value)| *value).filter(|value| !value.is_empty()).collect();
     let path = request.path().as_bytes();
     if in_api(path) {
         let cookies = named(b"cookie").flat_map(|(_, value)| crumbs(value));
