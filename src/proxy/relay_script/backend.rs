@@ -29,6 +29,8 @@ const GARBAGE: [&[u8]; 4] = [
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n",
 ];
 
+/// Most informational responses that menshen takes before the final one.
+const MAX_INFORMATIONAL: usize = 32;
 /// Bytes of a request's body for which every stream has a window, whatever the others hold and however late windows are given back.
 const ALWAYS_FITS: usize = 8 * 1024;
 
@@ -83,6 +85,10 @@ impl Backend {
     }
 
     pub(super) fn inform(&mut self, n: usize, ledger: &mut Ledger) {
+        // More of them are no response, and menshen says so.
+        if ledger.exchanges[n].informational.0 >= MAX_INFORMATIONAL {
+            return;
+        }
         let exchange = &mut ledger.exchanges[n];
         // The library that menshen reads HTTP/2 with passes over those of a backend.
         if !exchange.down.begun
