@@ -64,7 +64,7 @@ fn of_a_rejected_request_nothing_is_kept() {
 #[test]
 fn a_response_counts_until_the_client_has_taken_it_or_its_time_is_over() {
     let backend = Backend::start();
-    let menshen = before(&backend, "body_timeout = \"1s\"");
+    let menshen = before(&backend, "body_timeout = \"3s\"");
     let mut raw = without_windows(&menshen);
     raw.headers(1, &PLAIN, true);
     assert_eq!(raw.outcome(1), Outcome::Status(200));
