@@ -259,7 +259,7 @@ impl Recorder {
             let backend = match served.outcome {
                 Outcome::Forwarded => BackendResult::Status(status),
                 Outcome::Failed => BackendResult::Failed,
-                // Whoever asked forwards by itself; what came of it is not known here.
+                // A proxy that asks forwards by itself; what came of it is not known here.
                 Outcome::Verified | Outcome::Preflight | Outcome::Refused | Outcome::Auth => BackendResult::Unknown,
             };
             let reported = Reported { decision, backend, is_authenticated: subject.user.is_some(), request_id };

@@ -29,6 +29,14 @@ fn without_windows(menshen: &Menshen) -> Raw {
     raw
 }
 
+/// One whose first stream has the head of a response, and no window for its body.
+fn with_a_response_that_waits(menshen: &Menshen) -> Raw {
+    let mut raw = without_windows(menshen);
+    raw.headers(1, &PLAIN, true);
+    assert_eq!(raw.outcome(1), Outcome::Status(200));
+    raw
+}
+
 /// The next frame of a kind; `None`: the connection has ended.
 fn wait_for(raw: &mut Raw, kind: u8) -> Option<Vec<u8>> {
     loop {
@@ -65,9 +73,7 @@ fn of_a_rejected_request_nothing_is_kept() {
 fn a_response_counts_until_the_client_has_taken_it_or_its_time_is_over() {
     let backend = Backend::start();
     let menshen = before(&backend, "body_timeout = \"3s\"");
-    let mut raw = without_windows(&menshen);
-    raw.headers(1, &PLAIN, true);
-    assert_eq!(raw.outcome(1), Outcome::Status(200));
+    let mut raw = with_a_response_that_waits(&menshen);
     assert!((menshen.metric(IN_FLIGHT) - 1.0).abs() < 0.1);
     assert!(wait_for(&mut raw, RST_STREAM).is_some());
     menshen.wait_for_log(r#""path":"/open/x","status":200"#);
@@ -84,9 +90,7 @@ fn a_response_counts_until_the_client_has_taken_it_or_its_time_is_over() {
 fn a_response_on_its_way_outlives_the_beginning_of_the_end() {
     let backend = Backend::start();
     let menshen = before(&backend, "");
-    let mut raw = without_windows(&menshen);
-    raw.headers(1, &PLAIN, true);
-    assert_eq!(raw.outcome(1), Outcome::Status(200));
+    let mut raw = with_a_response_that_waits(&menshen);
     menshen.signal(Signal::TERM);
     assert!(wait_for(&mut raw, GOAWAY).is_some());
     // Longer than a connection without a request is kept.

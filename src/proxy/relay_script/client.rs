@@ -220,7 +220,7 @@ impl Http1Client {
         let status = status.parse().expect("a status");
         if status < 200 {
             assert_eq!(head.body(), None);
-            assert!(status != 101, "an upgrade that nobody asked for");
+            assert!(status != 101, "an upgrade that was not asked for");
             if let Some(n) = Some(self.front).filter(|&n| n < REQUESTS && !ledger.hostile_client) {
                 ledger.informational_arrived(n);
             }

@@ -113,7 +113,7 @@ impl Http1Link {
             match socket.try_write(&self.out[self.written..]) {
                 Ok(count) => (self.written, moved) = (self.written + count, true),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                // Nobody reads it any more.
+                // The other end reads no more.
                 Err(_) => self.written = self.out.len(),
             }
         }
@@ -235,7 +235,10 @@ pub(super) fn receive(stream: &mut RecvStream, cx: &mut Context<'_>, room: &mut 
                     Poll::Pending => break,
                     Poll::Ready(Err(_)) => {}
                     Poll::Ready(Ok(trailers)) => {
-                        assert!(trailers.is_none_or(|trailers: HeaderMap| trailers.is_empty()), "trailers that nobody sent");
+                        assert!(
+                            trailers.is_none_or(|trailers: HeaderMap| trailers.is_empty()),
+                            "trailers that were not sent"
+                        );
                         message.complete();
                     }
                 }
