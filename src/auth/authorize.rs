@@ -1,8 +1,7 @@
 //! The hot path: from the text of a token to who is calling.
 //!
-//! Must stay true: no store is read, no lock is waited for, and a token seen before allocates nothing (but once for each turn
-//! of the cache, when it moves to the younger generation). What was remembered
-//! is checked again for all that can change: the time, revocation, and the keys.
+//! Must stay true: no store is read, no lock is waited for, and a token seen before allocates nothing. What was
+//! remembered is checked again for all that can change: the time, revocation, and the keys.
 
 use std::sync::Arc;
 

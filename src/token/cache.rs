@@ -1,8 +1,7 @@
 //! Verified tokens remembered, so that a token seen before costs no signature check.
 //!
-//! Two generations: what is verified goes into the younger; when that holds half of what is allowed, it becomes the older
-//! and the one before is dropped whole. A token in use moves along, a token out of use is gone after two turns, and no
-//! reader ever waits for either.
+//! A CLOCK cache: tokens stand in a queue in the order in which they came, and a token that was used since it was last looked
+//! at goes to the back of the queue instead of out of the cache. A reader only sets a flag, and neither readers nor writers wait.
 //!
 //! Must stay true: only what has been verified gets in; the whole token is compared, never a digest; whoever takes a value
 //! out still checks what time and revocation can change.
@@ -11,74 +10,82 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
 };
 
-use arc_swap::ArcSwap;
+use crossbeam_queue::SegQueue;
 use foldhash::fast::RandomState;
 
 /// A bounded map from token to what is known of it.
 pub struct TokenCache<V> {
-    generations: ArcSwap<Generations<V>>,
-    /// Most tokens in one generation; 0: nothing is remembered.
-    half: usize,
+    /// The hash has a random seed, and only verified tokens are put in, so nobody can make it slow.
+    entries: papaya::HashMap<Arc<str>, Entry<V>, RandomState>,
+    /// Every token of `entries` once, the next candidate for eviction first.
+    queue: SegQueue<Arc<str>>,
+    /// Most tokens; 0: nothing is remembered.
+    capacity: usize,
 }
 
-struct Generations<V> {
-    young: Arc<Generation<V>>,
-    old: Arc<Generation<V>>,
+struct Entry<V> {
+    value: V,
+    /// Set by a reader, cleared when the token gets its second chance.
+    used: AtomicBool,
 }
 
-/// The hash has a random seed, and strangers cannot put anything in, so nobody can make it slow.
-struct Generation<V> {
-    tokens: papaya::HashMap<Box<str>, V, RandomState>,
-    held: AtomicUsize,
-}
+/// How many used tokens get their second chance for one that comes: it bounds the work of an insertion.
+const MAX_SECOND_CHANCES: usize = 16;
 
-impl<V: Clone + Send + Sync + 'static> TokenCache<V> {
-    /// Remembers `entries` tokens at most, give or take one for each thread; 0 remembers none.
-    pub fn new(entries: usize) -> Self {
-        let generations = Generations { young: Generation::with_room(0), old: Generation::with_room(0) };
-        Self { generations: ArcSwap::from_pointee(generations), half: entries.div_ceil(2) }
+impl<V: Clone> TokenCache<V> {
+    /// Remembers `capacity` tokens at most, give or take one for each thread; 0 remembers none.
+    pub fn new(capacity: usize) -> Self {
+        Self { entries: papaya::HashMap::with_hasher(RandomState::default()), queue: SegQueue::new(), capacity }
     }
 
     /// What is known of this very token.
     pub fn get(&self, token: &str) -> Option<V> {
-        let generations = self.generations.load();
-        if let Some(value) = generations.young.tokens.pin().get(token) {
-            return Some(value.clone());
+        let entries = self.entries.pin();
+        let entry = entries.get(token)?;
+        // Writing takes the flag away from the other cores, reading does not.
+        if !entry.used.load(Ordering::Relaxed) {
+            entry.used.store(true, Ordering::Relaxed);
         }
-        let value = generations.old.tokens.pin().get(token).cloned()?;
-        // In use: it moves to the younger generation, once for each turn.
-        self.insert(token, value.clone());
-        Some(value)
+        Some(entry.value.clone())
     }
 
     /// Remembers a token that has been verified.
     pub fn insert(&self, token: &str, value: V) {
-        if self.half == 0 {
+        if self.capacity == 0 {
             return;
         }
-        let generations = self.generations.load();
-        let young = &generations.young;
-        let another = young.tokens.pin().insert(token.into(), value).is_none();
-        if another && young.held.fetch_add(1, Ordering::Relaxed) + 1 >= self.half {
-            let turned = Generations { young: Generation::with_room(self.half), old: Arc::clone(young) };
-            let forgotten = Arc::clone(&generations.old);
-            // Of several that find it full one turns it.
-            let found = self.generations.compare_and_swap(&generations, Arc::new(turned));
-            drop(generations);
-            if Arc::ptr_eq(&found.old, &forgotten) {
-                forget(forgotten);
+        let token: Arc<str> = token.into();
+        let known = self.entries.pin().insert(Arc::clone(&token), Entry { value, used: AtomicBool::new(false) }).is_some();
+        if !known {
+            self.queue.push(token);
+            if self.queue.len() > self.capacity {
+                self.evict();
             }
         }
     }
 
-    /// How many tokens are remembered; one in both generations counts twice.
+    /// Forgets one token: the first in the queue that was not used since it was last looked at.
+    fn evict(&self) {
+        let entries = self.entries.pin();
+        for chances_left in (0..=MAX_SECOND_CHANCES).rev() {
+            let Some(token) = self.queue.pop() else { return };
+            let was_used = entries.get(&token).is_some_and(|entry| entry.used.swap(false, Ordering::Relaxed));
+            if was_used && chances_left > 0 {
+                self.queue.push(token);
+            } else {
+                entries.remove(&token);
+                return;
+            }
+        }
+    }
+
+    /// How many tokens are remembered.
     pub fn len(&self) -> usize {
-        let generations = self.generations.load();
-        generations.young.tokens.len() + generations.old.tokens.len()
+        self.queue.len()
     }
 
     /// Whether none is.
@@ -87,23 +94,9 @@ impl<V: Clone + Send + Sync + 'static> TokenCache<V> {
     }
 }
 
-impl<V> Generation<V> {
-    /// An empty one; room beforehand spares a busy gate from moving what it has just put in.
-    fn with_room(tokens: usize) -> Arc<Self> {
-        let tokens = papaya::HashMap::with_capacity_and_hasher(tokens, RandomState::default());
-        Arc::new(Self { tokens, held: AtomicUsize::new(0) })
-    }
-}
-
-/// Frees a generation in a thread of its own: thousands of tokens at once would hold up every request of this worker.
-fn forget<V: Send + Sync + 'static>(generation: Arc<Generation<V>>) {
-    // Where there is no thread to be had, it is freed here after all.
-    drop(std::thread::Builder::new().name("forget-tokens".to_owned()).spawn(move || drop(generation)));
-}
-
 impl<V> fmt::Debug for TokenCache<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TokenCache").field("half", &self.half).finish_non_exhaustive()
+        f.debug_struct("TokenCache").field("capacity", &self.capacity).finish_non_exhaustive()
     }
 }
 
@@ -144,6 +137,29 @@ mod tests {
             assert_eq!(cache.get("used"), Some(0), "after {n}");
         }
         assert_eq!(cache.get("unused"), None);
+    }
+
+    #[test]
+    fn as_many_as_may_be_remembered_are_remembered_in_whatever_order_they_come_again() {
+        let cache = TokenCache::new(1000);
+        for n in 0..1000 {
+            cache.insert(&n.to_string(), n);
+        }
+        for n in (0..1000).chain((0..1000).rev()).chain(0..1000) {
+            assert_eq!(cache.get(&n.to_string()), Some(n));
+        }
+        assert_eq!(cache.len(), 1000);
+    }
+
+    #[test]
+    fn where_all_tokens_are_in_use_one_that_comes_is_remembered_all_the_same() {
+        let cache = TokenCache::new(100);
+        for n in 0..1000 {
+            cache.insert(&n.to_string(), n);
+            let in_use = (0..=n).filter(|n| cache.get(&n.to_string()).is_some()).count();
+            assert_eq!((in_use, cache.get(&n.to_string())), (cache.len(), Some(n)));
+        }
+        assert_eq!(cache.len(), 100);
     }
 
     #[test]
