@@ -11,7 +11,10 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use jsonwebtoken::{DecodingKey, Validation, jwk::JwkSet};
 use menshen::{
     auth::{Authorizer, Denylist},
-    config::{Access, Algorithm, Config, DialectConfig, DialectKind, IdentityConfig, RuleConfig, TokenConfig},
+    config::{
+        Access, Algorithm, Config, DialectConfig, DialectKind, IdentityConfig, RuleConfig,
+        TokenConfig,
+    },
     dialect::Dialects,
     entropy::Entropy,
     gate::{Decision, Gate},
@@ -23,8 +26,12 @@ use menshen::{
 };
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
-const ALGORITHMS: [(&str, Algorithm); 4] =
-    [("eddsa", Algorithm::EdDsa), ("es256", Algorithm::Es256), ("rs256", Algorithm::Rs256), ("hs256", Algorithm::Hs256)];
+const ALGORITHMS: [(&str, Algorithm); 4] = [
+    ("eddsa", Algorithm::EdDsa),
+    ("es256", Algorithm::Es256),
+    ("rs256", Algorithm::Rs256),
+    ("hs256", Algorithm::Hs256),
+];
 
 /// One user with one session, and all that issues and checks their tokens.
 struct World {
@@ -39,7 +46,11 @@ impl World {
     fn new(algorithm: Algorithm) -> Self {
         let key = generate(algorithm, &Entropy::default(), NOW).expect("a key");
         let keyrings = Arc::new(Keyrings::fixed(std::slice::from_ref(&key)).expect("a keyring"));
-        let issuer = Issuer::new(Arc::clone(&keyrings), &TokenConfig::default(), Entropy::default());
+        let issuer = Issuer::new(
+            Arc::clone(&keyrings),
+            &TokenConfig::default(),
+            Entropy::default(),
+        );
         let id = UserId::parse("0192f0c1-7a3e-7e1b-9d7a-0b6f3f8e2d11").expect("a user id");
         let user = User {
             id: id.clone(),
@@ -67,16 +78,33 @@ impl World {
             absolute_end: NOW.plus(Duration::from_hours(240)),
             salt: RefreshSalt([1; 16]),
         };
-        Self { key, keyrings, issuer, user, session }
+        Self {
+            key,
+            keyrings,
+            issuer,
+            user,
+            session,
+        }
     }
 
     fn token(&self) -> String {
-        let grant = Grant { user: &self.user, session: &self.session, global_epoch: 0 };
-        self.issuer.access(&grant, &AccessForm::default(), NOW).expect("a token").text
+        let grant = Grant {
+            user: &self.user,
+            session: &self.session,
+            global_epoch: 0,
+        };
+        self.issuer
+            .access(&grant, &AccessForm::default(), NOW)
+            .expect("a token")
+            .text
     }
 
     fn verifier(&self) -> Verifier {
-        Verifier::new(Arc::clone(&self.keyrings), &TokenConfig::default(), Lifetimes::of(&TokenConfig::default()))
+        Verifier::new(
+            Arc::clone(&self.keyrings),
+            &TokenConfig::default(),
+            Lifetimes::of(&TokenConfig::default()),
+        )
     }
 
     /// With some other sessions revoked, as in life.
@@ -84,15 +112,27 @@ impl World {
         use menshen::store::{RevocationEntry, RevocationTarget};
         let denylist = Denylist::new();
         for n in 0..10_000 {
-            denylist.apply(&RevocationEntry { at: NOW, target: RevocationTarget::Session(SessionId::from_bits(n)) });
+            denylist.apply(&RevocationEntry {
+                at: NOW,
+                target: RevocationTarget::Session(SessionId::from_bits(n)),
+            });
         }
-        let headers = IdentityHeaders::compile(&IdentityConfig::default()).expect("the default headers");
-        Authorizer::new(self.verifier(), Arc::default(), Arc::new(denylist), headers, cache_entries, &Metrics::new())
+        let headers =
+            IdentityHeaders::compile(&IdentityConfig::default()).expect("the default headers");
+        Authorizer::new(
+            self.verifier(),
+            Arc::default(),
+            Arc::new(denylist),
+            headers,
+            cache_entries,
+            &Metrics::new(),
+        )
     }
 
     /// A key as it would be made for each call.
     fn decoding_key(&self) -> DecodingKey {
-        let published: JwkSet = serde_json::from_slice(&self.keyrings.current().jwks()).expect("a JWK set");
+        let published: JwkSet =
+            serde_json::from_slice(&self.keyrings.current().jwks()).expect("a JWK set");
         match published.keys.first() {
             Some(jwk) => DecodingKey::from_jwk(jwk).expect("a public key"),
             None => DecodingKey::from_secret(self.key.private.expose()),
@@ -107,17 +147,25 @@ fn authorize(c: &mut Criterion) {
     for token in &tokens {
         authorizer.authorize(token, NOW).expect("a good token");
     }
-    c.bench_function("authorize_warm_token", |b| b.iter(|| authorizer.authorize(black_box(&tokens[0]), NOW)));
+    c.bench_function("authorize_warm_token", |b| {
+        b.iter(|| authorizer.authorize(black_box(&tokens[0]), NOW))
+    });
     let mut turn = tokens.iter().cycle();
     c.bench_function("authorize_warm_token_of_10000", |b| {
         b.iter(|| authorizer.authorize(turn.next().expect("a cycle has no end"), NOW));
     });
-    c.bench_function("authorize_rubbish", |b| b.iter(|| authorizer.authorize(black_box("e30.e30.e30"), NOW)));
+    c.bench_function("authorize_rubbish", |b| {
+        b.iter(|| authorizer.authorize(black_box("e30.e30.e30"), NOW))
+    });
     for (name, algorithm) in ALGORITHMS {
         let world = World::new(algorithm);
         let authorizer = world.authorizer(20_000);
         c.bench_function(&format!("authorize_cold_{name}"), |b| {
-            b.iter_batched_ref(|| world.token(), |token| authorizer.authorize(token, NOW), BatchSize::SmallInput);
+            b.iter_batched_ref(
+                || world.token(),
+                |token| authorizer.authorize(token, NOW),
+                BatchSize::SmallInput,
+            );
         });
     }
 }
@@ -152,37 +200,85 @@ fn decide(c: &mut Criterion) {
     };
     let others = (0..20).map(|n| rule(n, format!("/area-{n}/*/things/**"), Access::Public));
     let ours = rule(20, "/api/**".to_owned(), Access::Required);
-    let config = Config { rule: others.chain([ours]).collect(), ..Config::default() };
+    let config = Config {
+        rule: others.chain([ours]).collect(),
+        ..Config::default()
+    };
     let compiled = |answered| {
-        Gate::compile(&config, answered, Arc::new(world.authorizer(20_000)), Metrics::new()).expect("rules that compile")
+        Gate::compile(
+            &config,
+            answered,
+            Arc::new(world.authorizer(20_000)),
+            Metrics::new(),
+        )
+        .expect("rules that compile")
     };
     let gate = compiled(LocalRoutes::default());
     let peer = Some([192, 0, 2, 7].into());
     let good = head(&format!("Authorization: Bearer {}\r\n", world.token()));
     let (none, forged) = (head(""), head("X-User-Id: 1\r\nX_User_Id: 1\r\n"));
-    assert!(matches!(gate.decide_http1(good.as_bytes(), peer, NOW), Some(Decision::Forward(_))));
-    assert!(matches!(gate.decide_http1(none.as_bytes(), peer, NOW), Some(Decision::Reject(_))));
-    for (name, head) in [("decide_warm_token", &good), ("decide_no_token", &none), ("decide_forged_headers", &forged)] {
-        c.bench_function(name, |b| b.iter(|| gate.decide_http1(black_box(head.as_bytes()), peer, NOW)));
+    assert!(matches!(
+        gate.decide_http1(good.as_bytes(), peer, NOW),
+        Some(Decision::Forward(_))
+    ));
+    assert!(matches!(
+        gate.decide_http1(none.as_bytes(), peer, NOW),
+        Some(Decision::Reject(_))
+    ));
+    for (name, head) in [
+        ("decide_warm_token", &good),
+        ("decide_no_token", &none),
+        ("decide_forged_headers", &forged),
+    ] {
+        c.bench_function(name, |b| {
+            b.iter(|| gate.decide_http1(black_box(head.as_bytes()), peer, NOW))
+        });
     }
     // Every built-in dialect, under prefixes that the path is compared with to its end.
-    let kinds = [DialectKind::Simplejwt, DialectKind::Nest, DialectKind::SuccessData, DialectKind::CodeData];
+    let kinds = [
+        DialectKind::Simplejwt,
+        DialectKind::Nest,
+        DialectKind::SuccessData,
+        DialectKind::CodeData,
+    ];
     let dialects = kinds.iter().enumerate().map(|(n, kind)| {
-        let prefix = if n == 0 { "/api/v1".to_owned() } else { format!("/api/v1/{n}") };
-        DialectConfig { prefix: Some(prefix), bare_token: Some(true), ..DialectConfig::of(*kind) }
+        let prefix = if n == 0 {
+            "/api/v1".to_owned()
+        } else {
+            format!("/api/v1/{n}")
+        };
+        DialectConfig {
+            prefix: Some(prefix),
+            bare_token: Some(true),
+            ..DialectConfig::of(*kind)
+        }
     });
-    let mut speaking = Config { dialect: dialects.collect(), ..Config::default() };
+    let mut speaking = Config {
+        dialect: dialects.collect(),
+        ..Config::default()
+    };
     speaking.wechat.legacy_decrypt = true;
-    let gate = compiled(Dialects::compile(&speaking).expect("built-in dialects").local_routes());
-    assert!(matches!(gate.decide_http1(good.as_bytes(), peer, NOW), Some(Decision::Forward(_))));
-    c.bench_function("decide_four_dialects", |b| b.iter(|| gate.decide_http1(black_box(good.as_bytes()), peer, NOW)));
+    let gate = compiled(
+        Dialects::compile(&speaking)
+            .expect("built-in dialects")
+            .local_routes(),
+    );
+    assert!(matches!(
+        gate.decide_http1(good.as_bytes(), peer, NOW),
+        Some(Decision::Forward(_))
+    ));
+    c.bench_function("decide_four_dialects", |b| {
+        b.iter(|| gate.decide_http1(black_box(good.as_bytes()), peer, NOW))
+    });
 }
 
 fn verify(c: &mut Criterion) {
     for (name, algorithm) in ALGORITHMS {
         let world = World::new(algorithm);
         let (verifier, token) = (world.verifier(), world.token());
-        c.bench_function(&format!("verify_{name}"), |b| b.iter(|| verifier.verify(black_box(&token), NOW)));
+        c.bench_function(&format!("verify_{name}"), |b| {
+            b.iter(|| verifier.verify(black_box(&token), NOW))
+        });
 
         let mut validation = Validation::new(world.decoding_algorithm());
         validation.set_issuer(&["menshen"]);
@@ -190,7 +286,8 @@ fn verify(c: &mut Criterion) {
         c.bench_function(&format!("naive_{name}"), |b| {
             b.iter(|| {
                 let key = world.decoding_key();
-                jsonwebtoken::decode::<serde_json::Value>(black_box(&token), &key, &validation).expect("a good token")
+                jsonwebtoken::decode::<serde_json::Value>(black_box(&token), &key, &validation)
+                    .expect("a good token")
             });
         });
     }

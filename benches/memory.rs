@@ -13,7 +13,10 @@ use menshen::{
     crypto::Key,
     entropy::Entropy,
     metrics::Metrics,
-    store::{self, CodeHash, OpenOptions, SmsId, SmsLimits, SmsReservation, SmsReserved, StoreKeys, contract::NOW},
+    store::{
+        self, CodeHash, OpenOptions, SmsId, SmsLimits, SmsReservation, SmsReserved, StoreKeys,
+        contract::NOW,
+    },
     types::{ClientIp, Phone, SmsPurpose, UserId, Username},
 };
 
@@ -22,8 +25,16 @@ const STRANGERS: u32 = 1_000_000;
 /// Resident memory of this process, in MiB.
 fn resident() -> f64 {
     let status = fs::read_to_string("/proc/self/status").expect("Linux");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
-    line.trim().trim_end_matches(" kB").trim().parse::<f64>().expect("a number") / 1024.0
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .expect("VmRSS");
+    line.trim()
+        .trim_end_matches(" kB")
+        .trim()
+        .parse::<f64>()
+        .expect("a number")
+        / 1024.0
 }
 
 fn main() {
@@ -43,13 +54,30 @@ fn addresses() {
         let user = UserId::parse(&format!("user-{n}")).expect("an id");
         let name = Username::parse(&format!("name-{n}")).expect("a name");
         let session = menshen::types::SessionId::from_bits(n.into());
-        let by_address =
-            [limits.login(ip), limits.refused_refresh(ip), limits.sms(ip), limits.verify(ip), limits.admin_login(ip)];
-        let others = [limits.api(ip), limits.admin_account(&name), limits.account(&user), limits.phone_decrypt(session)];
+        let by_address = [
+            limits.login(ip),
+            limits.refused_refresh(ip),
+            limits.sms(ip),
+            limits.verify(ip),
+            limits.admin_login(ip),
+        ];
+        let others = [
+            limits.api(ip),
+            limits.admin_account(&name),
+            limits.account(&user),
+            limits.phone_decrypt(session),
+        ];
         assert_eq!(limits.refresh_in_session(session), Ok(()));
-        assert!(by_address.iter().chain(&others).all(Result::is_ok), "everybody is new");
+        assert!(
+            by_address.iter().chain(&others).all(Result::is_ok),
+            "everybody is new"
+        );
         if n + 1 == 100_000 || n + 1 == STRANGERS {
-            println!("limits by address, user and name: +{:.1} MiB after {} of each", resident() - before, n + 1);
+            println!(
+                "limits by address, user and name: +{:.1} MiB after {} of each",
+                resident() - before,
+                n + 1
+            );
         }
     }
 }
@@ -58,7 +86,9 @@ fn phones() {
     let directory = tempfile::tempdir().expect("a directory");
     let url = format!("sled:{}", directory.path().display());
     let keys = StoreKeys::derive(&Key::new([1; 32]), None);
-    let store = store::open(&url, &OpenOptions::default(), &keys, Entropy::default()).expect("a store").store;
+    let store = store::open(&url, &OpenOptions::default(), &keys, Entropy::default())
+        .expect("a store")
+        .store;
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let limits = SmsLimits {
         code_ttl: std::time::Duration::from_mins(5),
@@ -72,14 +102,30 @@ fn phones() {
     let send = |n: u32| {
         let store = Arc::clone(&store);
         async move {
-            let phone = Phone::from_parts("86", &(13_000_000_000 + u64::from(n)).to_string()).expect("a phone");
+            let phone = Phone::from_parts("86", &(13_000_000_000 + u64::from(n)).to_string())
+                .expect("a phone");
             let (id, code) = (SmsId(n.into()), CodeHash([1; 32]));
-            let reservation =
-                SmsReservation { id, phone, purpose: SmsPurpose::Login, code, limits, is_test: false, now: NOW };
-            assert_eq!(store.reserve_sms(&reservation).await.expect("a store"), SmsReserved::Granted);
+            let reservation = SmsReservation {
+                id,
+                phone,
+                purpose: SmsPurpose::Login,
+                code,
+                limits,
+                is_test: false,
+                now: NOW,
+            };
+            assert_eq!(
+                store.reserve_sms(&reservation).await.expect("a store"),
+                SmsReserved::Granted
+            );
         }
     };
-    runtime.block_on(stream::iter(0..STRANGERS).map(send).buffer_unordered(256).for_each(|()| async {}));
+    runtime.block_on(
+        stream::iter(0..STRANGERS)
+            .map(send)
+            .buffer_unordered(256)
+            .for_each(|()| async {}),
+    );
     let size = runtime.block_on(store.stats()).expect("figures").size_bytes;
     println!(
         "limits by phone: +{:.1} MiB after {STRANGERS} phones in {:.0} s, {} MiB on disk",
@@ -87,7 +133,10 @@ fn phones() {
         begun.elapsed().as_secs_f64(),
         size >> 20
     );
-    let (begun, later) = (Instant::now(), NOW.plus(std::time::Duration::from_hours(25)));
+    let (begun, later) = (
+        Instant::now(),
+        NOW.plus(std::time::Duration::from_hours(25)),
+    );
     let swept = runtime.block_on(async {
         let mut swept = 0;
         loop {
@@ -98,5 +147,9 @@ fn phones() {
             }
         }
     });
-    println!("swept {swept} entries a day later in {:.0} s: +{:.1} MiB", begun.elapsed().as_secs_f64(), resident() - before);
+    println!(
+        "swept {swept} entries a day later in {:.0} s: +{:.1} MiB",
+        begun.elapsed().as_secs_f64(),
+        resident() - before
+    );
 }

@@ -9,14 +9,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime};
+use criterion::{
+    BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime,
+};
 use futures::future::BoxFuture;
 use menshen::{
     crypto::Key,
     entropy::Entropy,
     store::{
-        self, CodeHash, LoginOutcome, LoginProof, NewLogin, OpenOptions, Rotation, RotationOutcome, SmsGuess, SmsId,
-        SmsLimits, SmsReservation, SmsReserved, Store, StoreKeys,
+        self, CodeHash, LoginOutcome, LoginProof, NewLogin, OpenOptions, Rotation, RotationOutcome,
+        SmsGuess, SmsId, SmsLimits, SmsReservation, SmsReserved, Store, StoreKeys,
         contract::{NOW, login_of},
     },
     types::{Phone, SessionId, SmsPurpose},
@@ -34,10 +36,15 @@ type Operation = Arc<dyn Fn(u64) -> BoxFuture<'static, ()> + Send + Sync>;
 fn benches(criterion: &mut Criterion) {
     let runtime = Runtime::new().expect("a runtime");
     let directory = tempfile::tempdir().expect("a directory");
-    let urls = [("memory", "memory:".to_owned()), ("sled", format!("sled:{}", directory.path().display()))];
+    let urls = [
+        ("memory", "memory:".to_owned()),
+        ("sled", format!("sled:{}", directory.path().display())),
+    ];
     for (engine, url) in urls {
         let keys = StoreKeys::derive(&Key::new([1; 32]), None);
-        let store = store::open(&url, &OpenOptions::default(), &keys, Entropy::default()).expect("a store").store;
+        let store = store::open(&url, &OpenOptions::default(), &keys, Entropy::default())
+            .expect("a store")
+            .store;
         runtime.block_on(fill(&store));
         let mut group = criterion.benchmark_group(format!("store_{engine}"));
         let operations = [
@@ -60,7 +67,13 @@ fn benches(criterion: &mut Criterion) {
 
 /// Criterion's iterations are shared among the callers; the time is that of all together, so its inverse is operations per
 /// second.
-fn bench(group: &mut BenchmarkGroup<'_, WallTime>, runtime: &Runtime, name: &str, callers: u64, operation: &Operation) {
+fn bench(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    runtime: &Runtime,
+    name: &str,
+    callers: u64,
+    operation: &Operation,
+) {
     group.throughput(Throughput::Elements(1));
     group.bench_function(format!("{name}/{callers}"), |bencher| {
         bencher.iter_custom(|iterations| runtime.block_on(share(iterations, callers, operation)));
@@ -90,7 +103,10 @@ async fn share(iterations: u64, callers: u64, operation: &Operation) -> Duration
 
 async fn fill(store: &Arc<dyn Store>) {
     for n in 0..SESSIONS {
-        let outcome = store.login(&login_of(&format!("person-{n}"), n.into())).await.expect("a login");
+        let outcome = store
+            .login(&login_of(&format!("person-{n}"), n.into()))
+            .await
+            .expect("a login");
         assert!(matches!(outcome, LoginOutcome::Opened(_)));
     }
 }
@@ -111,12 +127,15 @@ fn login(store: &Arc<dyn Store>) -> Operation {
 /// The present token of one of the sessions. Each session has one caller at a time, as a client is.
 fn rotate(store: &Arc<dyn Store>) -> Operation {
     let store = Arc::clone(store);
-    let counters: Arc<Vec<tokio::sync::Mutex<u64>>> = Arc::new((0..SESSIONS).map(|_| 0.into()).collect());
+    let counters: Arc<Vec<tokio::sync::Mutex<u64>>> =
+        Arc::new((0..SESSIONS).map(|_| 0.into()).collect());
     Arc::new(move |number| {
         let (store, counters) = (Arc::clone(&store), Arc::clone(&counters));
         Box::pin(async move {
             let place = number % SESSIONS;
-            let mut counter = counters[usize::try_from(place).expect("small")].lock().await;
+            let mut counter = counters[usize::try_from(place).expect("small")]
+                .lock()
+                .await;
             let rotation = Rotation {
                 session: SessionId::from_bits(place.into()),
                 counter: *counter,
@@ -138,7 +157,10 @@ fn session(store: &Arc<dyn Store>) -> Operation {
     Arc::new(move |number| {
         let store = Arc::clone(&store);
         Box::pin(async move {
-            let found = store.session(SessionId::from_bits((number % SESSIONS).into()), NOW).await.expect("a read");
+            let found = store
+                .session(SessionId::from_bits((number % SESSIONS).into()), NOW)
+                .await
+                .expect("a read");
             assert!(found.is_some());
         })
     })
@@ -158,7 +180,10 @@ static PHONES: AtomicU64 = AtomicU64::new(0);
 
 fn next_phone() -> (u64, Phone) {
     let number = PHONES.fetch_add(1, Ordering::Relaxed);
-    (number, Phone::from_parts("86", &(13_000_000_000 + number).to_string()).expect("a phone"))
+    (
+        number,
+        Phone::from_parts("86", &(13_000_000_000 + number).to_string()).expect("a phone"),
+    )
 }
 
 async fn reserve(store: &Arc<dyn Store>) -> (u64, Phone) {
@@ -172,12 +197,20 @@ async fn reserve(store: &Arc<dyn Store>) -> (u64, Phone) {
         is_test: false,
         now: NOW,
     };
-    assert_eq!(store.reserve_sms(&reservation).await.expect("a store"), SmsReserved::Granted);
+    assert_eq!(
+        store.reserve_sms(&reservation).await.expect("a store"),
+        SmsReserved::Granted
+    );
     (number, phone)
 }
 
 fn guess(phone: Phone, code: u8) -> SmsGuess {
-    SmsGuess { phone, purpose: SmsPurpose::Login, code: CodeHash([code; 32]), max_attempts: u32::MAX }
+    SmsGuess {
+        phone,
+        purpose: SmsPurpose::Login,
+        code: CodeHash([code; 32]),
+        max_attempts: u32::MAX,
+    }
 }
 
 /// The slots of a message to a phone that has had none.
@@ -192,13 +225,28 @@ fn sms_send(store: &Arc<dyn Store>) -> Operation {
 /// A wrong code, counted, for one of the phones that wait for one.
 fn sms_wrong_code(store: &Arc<dyn Store>, runtime: &Runtime) -> Operation {
     let waiting = async { futures::future::join_all((0..SESSIONS).map(|_| reserve(store))).await };
-    let phones: Arc<Vec<Phone>> = Arc::new(runtime.block_on(waiting).into_iter().map(|(_, phone)| phone).collect());
+    let phones: Arc<Vec<Phone>> = Arc::new(
+        runtime
+            .block_on(waiting)
+            .into_iter()
+            .map(|(_, phone)| phone)
+            .collect(),
+    );
     let store = Arc::clone(store);
     Arc::new(move |number| {
-        let (store, phone) = (Arc::clone(&store), phones[usize::try_from(number % SESSIONS).expect("small")].clone());
+        let (store, phone) = (
+            Arc::clone(&store),
+            phones[usize::try_from(number % SESSIONS).expect("small")].clone(),
+        );
         Box::pin(async move {
-            let login = NewLogin { proof: LoginProof::Sms(guess(phone, 2)), ..login_of("nobody", u128::MAX) };
-            assert!(matches!(store.login(&login).await.expect("a store"), LoginOutcome::NotProven { .. }));
+            let login = NewLogin {
+                proof: LoginProof::Sms(guess(phone, 2)),
+                ..login_of("nobody", u128::MAX)
+            };
+            assert!(matches!(
+                store.login(&login).await.expect("a store"),
+                LoginOutcome::NotProven { .. }
+            ));
         })
     })
 }
@@ -211,8 +259,14 @@ fn sms_login(store: &Arc<dyn Store>) -> Operation {
         Box::pin(async move {
             let (number, phone) = reserve(&store).await;
             let session = u128::from(number) + (1 << 64);
-            let login = NewLogin { proof: LoginProof::Sms(guess(phone, 1)), ..login_of("nobody", session) };
-            assert!(matches!(store.login(&login).await.expect("a store"), LoginOutcome::Opened(_)));
+            let login = NewLogin {
+                proof: LoginProof::Sms(guess(phone, 1)),
+                ..login_of("nobody", session)
+            };
+            assert!(matches!(
+                store.login(&login).await.expect("a store"),
+                LoginOutcome::Opened(_)
+            ));
         })
     })
 }

@@ -89,17 +89,25 @@ pub struct Details(Mutex<BTreeMap<&'static str, String>>);
 impl Details {
     /// The state of a part is this from now on.
     pub fn set(&self, part: &'static str, state: impl Into<String>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(part, state.into());
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(part, state.into());
     }
 
     fn all(&self) -> BTreeMap<&'static str, String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
 impl std::fmt::Debug for Probes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Probes").field("stage", &self.stage).finish_non_exhaustive()
+        f.debug_struct("Probes")
+            .field("stage", &self.stage)
+            .finish_non_exhaustive()
     }
 }
 
@@ -132,7 +140,10 @@ pub fn router(probes: Probes, token: Option<Secret<String>>, state: Operations) 
         .route("/readyz", get(readyz))
         .with_state(probes);
     match token {
-        Some(token) => open.merge(operations(state).layer(middleware::from_fn_with_state(Arc::new(token), require_token))),
+        Some(token) => open.merge(operations(state).layer(middleware::from_fn_with_state(
+            Arc::new(token),
+            require_token,
+        ))),
         None => open,
     }
 }
@@ -167,15 +178,30 @@ pub fn operations(state: Operations) -> Router {
 /// What was begun is finished, recorded and bites, also when whoever asked for it has gone away meanwhile.
 async fn to_the_end(request: Request, next: Next) -> Response {
     let done = tokio::spawn(next.run(request)).await;
-    done.unwrap_or_else(|_| Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "menshen failed: see its log").into_response())
+    done.unwrap_or_else(|_| {
+        Refused::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "menshen failed: see its log",
+        )
+        .into_response()
+    })
 }
 
 /// Lets only the bearer of this token pass.
-async fn require_token(State(token): State<Arc<Secret<String>>>, request: Request, next: Next) -> Response {
-    let sent = request.headers().get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+async fn require_token(
+    State(token): State<Arc<Secret<String>>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let sent = request
+        .headers()
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
     match sent {
         Some(sent) if crypto::same(token.expose().as_bytes(), sent) => next.run(request).await,
-        Some(_) | None => Refused::new(StatusCode::UNAUTHORIZED, "the token is missing or wrong").into_response(),
+        Some(_) | None => {
+            Refused::new(StatusCode::UNAUTHORIZED, "the token is missing or wrong").into_response()
+        }
     }
 }
 
@@ -209,18 +235,31 @@ pub async fn serve(listener: TcpListener, routes: Arc<ArcSwap<Router>>) -> io::R
 
 async fn metrics(State(probes): State<Probes>) -> Response {
     // A disk that hangs must not take the other figures with it.
-    let (stats, (is_good, _)) = tokio::join!(timeout(STORE_PATIENCE, probes.store.stats()), store_state(&probes));
+    let (stats, (is_good, _)) = tokio::join!(
+        timeout(STORE_PATIENCE, probes.store.stats()),
+        store_state(&probes)
+    );
     if let Ok(Ok(stats)) = stats {
-        probes.metrics.store_size.set(i64::try_from(stats.size_bytes).unwrap_or(i64::MAX));
+        probes
+            .metrics
+            .store_size
+            .set(i64::try_from(stats.size_bytes).unwrap_or(i64::MAX));
     }
     let is_ready = is_good && *probes.stage.borrow() == Stage::Serving;
     probes.metrics.ready.set(i64::from(is_ready));
-    ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], probes.metrics.render()).into_response()
+    (
+        [(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)],
+        probes.metrics.render(),
+    )
+        .into_response()
 }
 
 async fn livez(State(probes): State<Probes>) -> Response {
     // A store that has failed for good does not heal while the process lives: a restart may. One that takes long may heal.
-    match timeout(STORE_PATIENCE, probes.store.check()).await.unwrap_or(Ok(())) {
+    match timeout(STORE_PATIENCE, probes.store.check())
+        .await
+        .unwrap_or(Ok(()))
+    {
         Err(StoreError::Failed(_)) => report(false, "store", "failed until a restart"),
         Ok(()) | Err(StoreError::Unavailable(_) | StoreError::Damaged(_) | StoreError::Closed) => {
             report(true, "process", "ok")
@@ -245,8 +284,11 @@ async fn readyz(State(probes): State<Probes>) -> Response {
         report["details"] = json!(details);
     }
     // Without the keys of another issuer its tokens alone are refused.
-    let issuers: Map<String, Value> =
-        probes.issuers.health().map(|(name, health)| (name.to_owned(), health.as_str().into())).collect();
+    let issuers: Map<String, Value> = probes
+        .issuers
+        .health()
+        .map(|(name, health)| (name.to_owned(), health.as_str().into()))
+        .collect();
     if !issuers.is_empty() {
         report["issuers"] = issuers.into();
     }
@@ -272,7 +314,11 @@ const fn stage_name(stage: Stage) -> &'static str {
 }
 
 const fn status(good: bool) -> StatusCode {
-    if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
+    if good {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    }
 }
 
 fn report(good: bool, part: &'static str, state: &'static str) -> Response {
@@ -288,14 +334,20 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_begun_is_finished_though_its_caller_has_gone() {
-        let (begun, go_on, done) = (Arc::new(Notify::new()), Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (begun, go_on, done) = (
+            Arc::new(Notify::new()),
+            Arc::new(Notify::new()),
+            Arc::new(Notify::new()),
+        );
         let (begins, waits, ends) = (begun.clone(), go_on.clone(), done.clone());
         let change = async move || {
             begins.notify_one();
             waits.notified().await;
             ends.notify_one();
         };
-        let router: Router = Router::new().route("/", post(change)).layer(middleware::from_fn(to_the_end));
+        let router: Router = Router::new()
+            .route("/", post(change))
+            .layer(middleware::from_fn(to_the_end));
         let request = Request::post("/").body(Body::empty()).unwrap();
         let asked = tokio::spawn(router.oneshot(request));
         begun.notified().await;

@@ -74,7 +74,10 @@ pub fn router(state: ApiState) -> Router {
     let router = dialects::mount(Router::new(), &state);
     router
         .route(&at("/wechat/login"), post(routes::wechat_login::post))
-        .route(&at("/wechat/push"), get(routes::wechat_push::get).post(routes::wechat_push::post))
+        .route(
+            &at("/wechat/push"),
+            get(routes::wechat_push::get).post(routes::wechat_push::post),
+        )
         .route(&at("/password/login"), post(routes::password_login::post))
         .route(&at("/sms/send"), post(routes::sms_send::post))
         .route(&at("/sms/login"), post(routes::sms_login::post))
@@ -83,7 +86,12 @@ pub fn router(state: ApiState) -> Router {
         .route(&at("/phone/wechat"), post(routes::phone::wechat))
         .route(&at("/refresh"), post(routes::refresh::post))
         .route(&at("/logout"), post(routes::logout::post))
-        .route(&at("/me"), get(routes::me::get).patch(routes::me::patch).delete(routes::me::delete))
+        .route(
+            &at("/me"),
+            get(routes::me::get)
+                .patch(routes::me::patch)
+                .delete(routes::me::delete),
+        )
         .route(&at("/me/export"), get(routes::me::export))
         .route(&at("/sessions"), get(routes::sessions::list))
         .route(&at("/sessions/{sid}"), delete(routes::sessions::end))
@@ -108,7 +116,9 @@ impl<S: Send + Sync> FromRequestParts<S> for RequestContext {
 
 impl std::fmt::Debug for ApiState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ApiState").field("prefix", &self.prefix).finish_non_exhaustive()
+        f.debug_struct("ApiState")
+            .field("prefix", &self.prefix)
+            .finish_non_exhaustive()
     }
 }
 

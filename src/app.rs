@@ -64,12 +64,19 @@ pub fn check(config: &Config, problems: &mut Problems) {
     for (key, message) in gate::compile_policy(config).err().unwrap_or_default() {
         problems.add(&key, message);
     }
-    for (key, message) in IdentityHeaders::compile(&config.identity).err().unwrap_or_default() {
+    for (key, message) in IdentityHeaders::compile(&config.identity)
+        .err()
+        .unwrap_or_default()
+    {
         problems.add(&key, message);
     }
     // Files that are not named were reported already.
     let named = config.server.tls.cert_file.is_some() && config.server.tls.key_file.is_some();
-    if let Err(fault) = if config.server.wants_tls() && named { Tls::check(&config.server.tls) } else { Ok(()) } {
+    if let Err(fault) = if config.server.wants_tls() && named {
+        Tls::check(&config.server.tls)
+    } else {
+        Ok(())
+    } {
         problems.add("server.tls", fault.to_string());
     }
     for (key, message) in proofs::minting(config).err().unwrap_or_default() {
@@ -80,7 +87,10 @@ pub fn check(config: &Config, problems: &mut Problems) {
     }
     // Issuers are compiled once their keys are known to be given in a way that can be.
     if problems.is_empty() {
-        for (key, message) in TrustedIssuers::compile(config, &gate::kept_claims(config)).err().unwrap_or_default() {
+        for (key, message) in TrustedIssuers::compile(config, &gate::kept_claims(config))
+            .err()
+            .unwrap_or_default()
+        {
             problems.add(&key, message);
         }
     }
@@ -91,14 +101,23 @@ pub fn check(config: &Config, problems: &mut Problems) {
 
 /// A client for the admin API of a process that runs with this config; `None` where it has none, or has never started.
 pub fn admin_client(config: &Config) -> anyhow::Result<Option<AdminClient>> {
-    let Some(token) = secrets::known_admin_token(&config.admin)? else { return Ok(None) };
+    let Some(token) = secrets::known_admin_token(&config.admin)? else {
+        return Ok(None);
+    };
     Ok(Some(AdminClient::new(&config.admin.listen, token)?))
 }
 
 /// The ports of clients, and that of the admin listener.
 fn listen(config: &Config) -> anyhow::Result<(Vec<Listener>, TcpListener)> {
-    let bind = |address: &String| Listener::bind(address).with_context(|| format!("cannot listen on {address}"));
-    let listeners = config.server.listen.iter().map(bind).collect::<anyhow::Result<_>>()?;
+    let bind = |address: &String| {
+        Listener::bind(address).with_context(|| format!("cannot listen on {address}"))
+    };
+    let listeners = config
+        .server
+        .listen
+        .iter()
+        .map(bind)
+        .collect::<anyhow::Result<_>>()?;
     let admin = TcpListener::bind(&config.admin.listen)
         .with_context(|| format!("cannot listen on {} (admin.listen)", config.admin.listen))?;
     Ok((listeners, admin))
@@ -106,7 +125,10 @@ fn listen(config: &Config) -> anyhow::Result<(Vec<Listener>, TcpListener)> {
 
 /// The certificate for clients, where an address to listen on needs it.
 fn tls(config: &Config, metrics: &Metrics) -> anyhow::Result<Option<Arc<Tls>>> {
-    let tls = config.server.wants_tls().then(|| Tls::load(&config.server.tls, config.server.http2, metrics.clone()));
+    let tls = config
+        .server
+        .wants_tls()
+        .then(|| Tls::load(&config.server.tls, config.server.http2, metrics.clone()));
     tls.transpose().context("cannot speak TLS (server.tls)")
 }
 
@@ -115,8 +137,16 @@ pub fn open_store(config: &Config, entropy: &Entropy) -> anyhow::Result<Opening>
     let key = secrets::encryption_key(&config.store, entropy)?;
     let keys = StoreKeys::derive(&key, config.store.previous_key()?.as_ref());
     let cache_bytes = u64::try_from(config.store.cache.get()).unwrap_or(u64::MAX);
-    let options = OpenOptions { cache_bytes, lock_wait: config.store.lock_wait.get() };
-    Ok(store::open(&config.store.url, &options, &keys, entropy.clone())?)
+    let options = OpenOptions {
+        cache_bytes,
+        lock_wait: config.store.lock_wait.get(),
+    };
+    Ok(store::open(
+        &config.store.url,
+        &options,
+        &keys,
+        entropy.clone(),
+    )?)
 }
 
 /// What exports of the store of this config are sealed with; `None` where its key is in no file and not in the config.
@@ -126,8 +156,12 @@ pub fn export_key(config: &Config) -> anyhow::Result<Option<Key>> {
 
 /// The same for a key in this file.
 pub fn export_key_in(config: &Config, file: &Path) -> anyhow::Result<Option<Key>> {
-    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let given = StoreConfig { encryption_key: Some(SecretText::new(text)), ..config.store.clone() };
+    let text =
+        std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let given = StoreConfig {
+        encryption_key: Some(SecretText::new(text)),
+        ..config.store.clone()
+    };
     Ok(given.key()?.map(|key| backup::key_of(&key)))
 }
 
@@ -135,7 +169,10 @@ pub fn export_key_in(config: &Config, file: &Path) -> anyhow::Result<Option<Key>
 /// is made if there is none.
 pub fn with_known_key(config: &StoreConfig) -> anyhow::Result<StoreConfig> {
     let file = secrets::key_file(config)?;
-    Ok(StoreConfig { encryption_key_file: file.or(config.encryption_key_file.clone()), ..config.clone() })
+    Ok(StoreConfig {
+        encryption_key_file: file.or(config.encryption_key_file.clone()),
+        ..config.clone()
+    })
 }
 
 impl App {
@@ -151,7 +188,8 @@ impl App {
 
         // It may wait for another process, and signals must be heard meanwhile.
         let (store_config, store_entropy) = (config.clone(), entropy.clone());
-        let opened = tokio::task::spawn_blocking(move || open_store(&store_config, &store_entropy)).await??;
+        let opened = tokio::task::spawn_blocking(move || open_store(&store_config, &store_entropy))
+            .await??;
         config.store = secrets::with_made_key(config.store)?;
         let engine = store::engine(&config.store.url);
         let store: Arc<dyn Store> = Arc::new(Measured::new(opened.store, engine, metrics.clone()));
@@ -180,18 +218,36 @@ impl App {
             details: Arc::default(),
         });
         // Large, and awaited once.
-        let (mut generation, snapshot) = Box::pin(Generation::build(&foundation, config, None)).await?;
+        let (mut generation, snapshot) =
+            Box::pin(Generation::build(&foundation, config, None)).await?;
         // By now it is known how long revocations matter.
-        denylist.load(&*store).await.context("cannot read the revocations")?;
+        denylist
+            .load(&*store)
+            .await
+            .context("cannot read the revocations")?;
         denylist.forget(clock.now());
         generation.start(&foundation);
-        let server = Server::new(Parts { config: &generation.config, snapshot, listeners, tls, metrics, clock });
+        let server = Server::new(Parts {
+            config: &generation.config,
+            snapshot,
+            listeners,
+            tls,
+            metrics,
+            clock,
+        });
         let current = Arc::new(Current {
             admin_routes: Arc::new(ArcSwap::from_pointee(generation.admin_routes.clone())),
             server: server.replace(),
             generation: ArcSwap::from_pointee(generation),
         });
-        Ok(Self { foundation, current, server, admin, stage, reload: None })
+        Ok(Self {
+            foundation,
+            current,
+            server,
+            admin,
+            stage,
+            reload: None,
+        })
     }
 
     /// With another config whenever there is one.
@@ -207,7 +263,10 @@ impl App {
 
     /// Where the admin listener is.
     pub fn admin_address(&self) -> String {
-        self.admin.local_addr().map(|at| at.to_string()).unwrap_or_default()
+        self.admin
+            .local_addr()
+            .map(|at| at.to_string())
+            .unwrap_or_default()
     }
 
     /// The metrics, for what counts outside of requests.
@@ -217,14 +276,26 @@ impl App {
 
     /// Serves until `stop` resolves, then stops in order: unready, serve on, drain, close the store. `hurry` cuts waiting
     /// short.
-    pub async fn run(mut self, stop: impl Future<Output = ()>, hurry: impl Future<Output = ()>) -> anyhow::Result<()> {
+    pub async fn run(
+        mut self,
+        stop: impl Future<Output = ()>,
+        hurry: impl Future<Output = ()>,
+    ) -> anyhow::Result<()> {
         let addresses = self.addresses();
         let mut tasks = JoinSet::new();
-        tasks.spawn(serve_admin(self.admin.try_clone()?, self.current.admin_routes.clone()));
+        tasks.spawn(serve_admin(
+            self.admin.try_clone()?,
+            self.current.admin_routes.clone(),
+        ));
         let config = self.current.generation.load_full().config.clone();
         start(&self.foundation, &self.current, &config, &mut tasks);
         if let Some(reload) = self.reload.take() {
-            tasks.spawn(reload::follow(reload, self.foundation.clone(), self.current.clone(), config.reload.interval.get()));
+            tasks.spawn(reload::follow(
+                reload,
+                self.foundation.clone(),
+                self.current.clone(),
+                config.reload.interval.get(),
+            ));
         }
         self.server.serve();
         self.stage.send_replace(Stage::Serving);
@@ -255,23 +326,44 @@ impl App {
             () = hurry.as_mut() => tracing::warn!("told twice to stop: not waiting for requests in flight"),
         }
         tasks.shutdown().await;
-        self.foundation.store.close().await.context("the store did not close")?;
+        self.foundation
+            .store
+            .close()
+            .await
+            .context("the store did not close")?;
         tracing::info!("stopped");
         Ok(())
     }
 }
 
 /// Starts what goes on in the background whatever the config. Each task is dropped at an await when its time is over.
-fn start(foundation: &Arc<Foundation>, current: &Arc<Current>, config: &Config, tasks: &mut JoinSet<()>) {
+fn start(
+    foundation: &Arc<Foundation>,
+    current: &Arc<Current>,
+    config: &Config,
+    tasks: &mut JoinSet<()>,
+) {
     let (it, poll) = (foundation.clone(), config.store.revocation_poll.get());
     tasks.spawn(async move {
-        it.denylist.follow(&*it.store, &it.clock, poll, &it.metrics, std::future::pending()).await;
+        it.denylist
+            .follow(
+                &*it.store,
+                &it.clock,
+                poll,
+                &it.metrics,
+                std::future::pending(),
+            )
+            .await;
     });
     let it = foundation.clone();
     tasks.spawn(async move { it.streams.follow(&it.clock).await });
     let it = foundation.clone();
     tasks.spawn(async move { it.streams.look(&*it.store, &it.clock).await });
-    let (it, now, every) = (foundation.clone(), current.clone(), config.store.sweep_interval.get());
+    let (it, now, every) = (
+        foundation.clone(),
+        current.clone(),
+        config.store.sweep_interval.get(),
+    );
     tasks.spawn(async move {
         let mut ticks = interval(every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -314,7 +406,11 @@ async fn reseal(administration: &Administration) {
 /// Removes what has expired, a batch at a time.
 async fn sweep(foundation: &Foundation) {
     loop {
-        match foundation.store.sweep(foundation.clock.now(), SWEEP_BATCH).await {
+        match foundation
+            .store
+            .sweep(foundation.clock.now(), SWEEP_BATCH)
+            .await
+        {
             Ok(SWEEP_BATCH) => {}
             Ok(_) => return,
             Err(fault) => {
@@ -333,6 +429,9 @@ async fn serve_admin(listener: TcpListener, routes: Arc<ArcSwap<Router>>) {
 
 /// Problems that [`check`] finds, for a config that nobody has checked.
 fn unchecked(problems: Vec<(String, String)>) -> anyhow::Error {
-    let lines: Vec<_> = problems.into_iter().map(|(key, message)| format!("{key}: {message}")).collect();
+    let lines: Vec<_> = problems
+        .into_iter()
+        .map(|(key, message)| format!("{key}: {message}"))
+        .collect();
     anyhow::anyhow!(lines.join("\n"))
 }

@@ -108,7 +108,10 @@ pub struct AuthParts {
 
 /// What the config says about signing in.
 #[derive(Debug, Clone)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the config, and none depends on another")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the config, and none depends on another"
+)]
 pub struct AuthRules {
     /// Development: a code that starts with `admin` signs in an administrator.
     pub admin_codes: bool,
@@ -263,23 +266,44 @@ impl Auth {
     }
 
     /// What the token is to say of the person: what the config has a header for.
-    async fn told(&self, user: &User, session: SessionId, now: Timestamp) -> Result<Told, AuthError> {
+    async fn told(
+        &self,
+        user: &User,
+        session: SessionId,
+        now: Timestamp,
+    ) -> Result<Told, AuthError> {
         let (asked, store) = (self.parts.rules.asked, &self.parts.store);
-        let openid = if asked.openid { store.wechat_session(session, now).await? } else { None };
-        let unionid = match if asked.unionid { store.known(&user.id).await? } else { Known::Never } {
+        let openid = if asked.openid {
+            store.wechat_session(session, now).await?
+        } else {
+            None
+        };
+        let unionid = match if asked.unionid {
+            store.known(&user.id).await?
+        } else {
+            Known::Never
+        } {
             Known::User(identities) => identities.unionids.into_iter().next(),
             Known::Gone { .. } | Known::Never => None,
         };
         Ok(Told {
             openid: openid.map(|known| known.openid.as_str().to_owned()),
             unionid: unionid.map(|unionid| unionid.as_str().to_owned()),
-            phone: user.phone.as_ref().filter(|_| asked.phone).map(|phone| phone.as_str().to_owned()),
+            phone: user
+                .phone
+                .as_ref()
+                .filter(|_| asked.phone)
+                .map(|phone| phone.as_str().to_owned()),
             nickname: user.profile.nickname.clone().filter(|_| asked.nickname),
         })
     }
 
     /// By which WeChat knows who is behind a session, where the terms have a place for it.
-    pub async fn openid_for(&self, session: SessionId, terms: &Terms) -> Result<Option<OpenId>, AuthError> {
+    pub async fn openid_for(
+        &self,
+        session: SessionId,
+        terms: &Terms,
+    ) -> Result<Option<OpenId>, AuthError> {
         if !terms.names_openid {
             return Ok(None);
         }
@@ -304,13 +328,20 @@ impl Auth {
     /// The same for sessions that the store ended as part of something else.
     fn bite_sessions(&self, ended: &[SessionId], reason: &'static str, now: Timestamp) {
         for session in ended {
-            self.parts.denylist.apply(&RevocationEntry { at: now, target: RevocationTarget::Session(*session) });
+            self.parts.denylist.apply(&RevocationEntry {
+                at: now,
+                target: RevocationTarget::Session(*session),
+            });
         }
         self.count_revocations(reason, ended.len());
     }
 
     fn count_revocations(&self, reason: &'static str, ended: usize) {
-        self.parts.metrics.revocations.with_label_values(&[reason]).inc_by(ended as u64);
+        self.parts
+            .metrics
+            .revocations
+            .with_label_values(&[reason])
+            .inc_by(ended as u64);
     }
 }
 
@@ -350,19 +381,25 @@ impl AuthRules {
 
 impl std::fmt::Debug for AuthParts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("AuthParts").field("rules", &self.rules).finish_non_exhaustive()
+        f.debug_struct("AuthParts")
+            .field("rules", &self.rules)
+            .finish_non_exhaustive()
     }
 }
 
 impl std::fmt::Debug for Auth {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Auth").field("rules", &self.parts.rules).finish_non_exhaustive()
+        f.debug_struct("Auth")
+            .field("rules", &self.parts.rules)
+            .finish_non_exhaustive()
     }
 }
 
 /// It holds tokens.
 impl std::fmt::Debug for SignedIn {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SignedIn").field("session", &self.session.id).finish_non_exhaustive()
+        f.debug_struct("SignedIn")
+            .field("session", &self.session.id)
+            .finish_non_exhaustive()
     }
 }

@@ -139,7 +139,11 @@ pub fn run() -> ExitCode {
 fn explain(said: &clap::Error) -> ExitCode {
     // Nobody is left to tell when this fails.
     let _ = said.print();
-    if said.use_stderr() { ExitCode::from(BAD_USAGE) } else { ExitCode::SUCCESS }
+    if said.use_stderr() {
+        ExitCode::from(BAD_USAGE)
+    } else {
+        ExitCode::SUCCESS
+    }
 }
 
 /// Nobody reads the output any more (`menshen config | head`): that is no fault.
@@ -172,10 +176,19 @@ mod tests {
             (&["menshen", "check", "--help"], ExitCode::SUCCESS),
             (&["menshen", "--version"], ExitCode::SUCCESS),
             (&["menshen", "chekc"], ExitCode::from(BAD_USAGE)),
-            (&["menshen", "check", "--nonsense"], ExitCode::from(BAD_USAGE)),
+            (
+                &["menshen", "check", "--nonsense"],
+                ExitCode::from(BAD_USAGE),
+            ),
             (&["menshen", "check", "--config"], ExitCode::from(BAD_USAGE)),
         ] {
-            assert_eq!(Cli::try_parse_from(line).map_err(|said| explain(&said)).unwrap_err(), code, "{line:?}");
+            assert_eq!(
+                Cli::try_parse_from(line)
+                    .map_err(|said| explain(&said))
+                    .unwrap_err(),
+                code,
+                "{line:?}"
+            );
         }
     }
 }

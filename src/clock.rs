@@ -38,14 +38,19 @@ impl Clock {
     /// A clock that stands at `now` until [`Clock::advance`] moves it.
     pub fn manual(now: Timestamp) -> Self {
         let hand = || AtomicU64::new(now.as_millis());
-        Self::Manual(Arc::new(Hands { wall: hand(), steady: hand() }))
+        Self::Manual(Arc::new(Hands {
+            wall: hand(),
+            steady: hand(),
+        }))
     }
 
     /// What time it is.
     pub fn now(&self) -> Timestamp {
         match self {
             Self::System => {
-                let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                let since = SystemTime::now()
+                    .duration_since(UNIX_EPOCH)
+                    .unwrap_or_default();
                 Timestamp::from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
             }
             Self::Manual(hands) => Timestamp::from_millis(hands.wall.load(Ordering::Acquire)),
@@ -69,7 +74,10 @@ impl Clock {
     pub fn advance(&self, span: Duration) {
         if let Self::Manual(hands) = self {
             for hand in [&hands.wall, &hands.steady] {
-                hand.fetch_add(u64::try_from(span.as_millis()).unwrap_or(u64::MAX), Ordering::AcqRel);
+                hand.fetch_add(
+                    u64::try_from(span.as_millis()).unwrap_or(u64::MAX),
+                    Ordering::AcqRel,
+                );
             }
         }
     }
@@ -77,7 +85,10 @@ impl Clock {
     /// Sets the wall clock back on a manual clock, as an operator or NTP does.
     pub fn set_back(&self, span: Duration) {
         if let Self::Manual(hands) = self {
-            hands.wall.fetch_sub(u64::try_from(span.as_millis()).unwrap_or_default(), Ordering::AcqRel);
+            hands.wall.fetch_sub(
+                u64::try_from(span.as_millis()).unwrap_or_default(),
+                Ordering::AcqRel,
+            );
         }
     }
 }

@@ -44,8 +44,8 @@ pub use admin::AdminConfig;
 pub use auth::{AuthConfig, Merge, Registration, UserIds, UsersConfig};
 pub use cors::CorsConfig;
 pub use dialects::{
-    CheckRule, DialectAction, DialectCheck, DialectConfig, DialectError, DialectKind, DialectRoute, Language,
-    ProfileOfLogin, ShownPhone,
+    CheckRule, DialectAction, DialectCheck, DialectConfig, DialectError, DialectKind, DialectRoute,
+    Language, ProfileOfLogin, ShownPhone,
 };
 pub use forward_auth::{ForgedHeaders, ForwardAuthConfig, ForwardAuthDialect};
 pub use gate::GateConfig;
@@ -61,8 +61,8 @@ pub use reload::ReloadConfig;
 pub use rules::{Access, EncodedDelimiter, RuleConfig};
 pub use server::ServerConfig;
 pub use sms::{
-    AliyunConfig, DypnsConfig, Filling, JsonTemplate, SmsConfig, SmsProvider, Template, TencentConfig, TestPhone,
-    WebhookConfig,
+    AliyunConfig, DypnsConfig, Filling, JsonTemplate, SmsConfig, SmsProvider, Template,
+    TencentConfig, TestPhone, WebhookConfig,
 };
 pub use store::{StoreConfig, StoreEngine};
 pub(crate) use suggestion::nearest;

@@ -53,16 +53,37 @@ pub fn same(left: &[u8], right: &[u8]) -> bool {
 
 /// AES-256-GCM (NIST SP 800-38D) with a random 96-bit nonce in front; `context` is authenticated, not stored, so a value
 /// moved to another record does not open.
-pub fn seal(key: &Key, entropy: &Entropy, context: &[u8], plain: &[u8]) -> Result<Vec<u8>, NoEntropy> {
+pub fn seal(
+    key: &Key,
+    entropy: &Entropy,
+    context: &[u8],
+    plain: &[u8],
+) -> Result<Vec<u8>, NoEntropy> {
     let nonce: [u8; 12] = entropy.bytes()?;
-    let sealed = cipher(key).encrypt(&Nonce::from(nonce), Payload { msg: plain, aad: context }).map_err(|_| NoEntropy)?;
+    let sealed = cipher(key)
+        .encrypt(
+            &Nonce::from(nonce),
+            Payload {
+                msg: plain,
+                aad: context,
+            },
+        )
+        .map_err(|_| NoEntropy)?;
     Ok([nonce.as_slice(), &sealed].concat())
 }
 
 /// Opens what [`seal`] closed; `None` for a wrong key, a wrong context or a changed byte.
 pub fn open(key: &Key, context: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
     let (nonce, sealed) = sealed.split_first_chunk::<12>()?;
-    cipher(key).decrypt(&Nonce::from(*nonce), Payload { msg: sealed, aad: context }).ok()
+    cipher(key)
+        .decrypt(
+            &Nonce::from(*nonce),
+            Payload {
+                msg: sealed,
+                aad: context,
+            },
+        )
+        .ok()
 }
 
 fn cipher(key: &Key) -> Aes256Gcm {
@@ -79,7 +100,10 @@ mod tests {
     fn what_is_sealed_opens_only_with_the_same_key_and_context() {
         let (key, entropy) = (Key::new(KEY), Entropy::default());
         let sealed = seal(&key, &entropy, b"user 1", b"hello").expect("random bytes");
-        assert_eq!(open(&key, b"user 1", &sealed).as_deref(), Some(&b"hello"[..]));
+        assert_eq!(
+            open(&key, b"user 1", &sealed).as_deref(),
+            Some(&b"hello"[..])
+        );
         assert_eq!(open(&key, b"user 2", &sealed), None);
         assert_eq!(open(&Key::new([8; 32]), b"user 1", &sealed), None);
         for at in 0..sealed.len() {
@@ -94,7 +118,10 @@ mod tests {
     fn an_hmac_is_the_published_one() {
         // RFC 4231 section 4.3.
         let tag = hmac_sha256(b"Jefe", b"what do ya want for nothing?");
-        assert_eq!(hex::encode(tag), "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+        assert_eq!(
+            hex::encode(tag),
+            "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
+        );
     }
 
     #[test]

@@ -93,7 +93,10 @@ pub type DialectProblems = Vec<(String, String)>;
 impl Dialects {
     /// Compiles all dialects of a config; reports every problem at once.
     pub fn compile(config: &Config) -> Result<Self, DialectProblems> {
-        compile::all(config).map(|all| Self { all, auth_prefix: config.auth.prefix.clone() })
+        compile::all(config).map(|all| Self {
+            all,
+            auth_prefix: config.auth.prefix.clone(),
+        })
     }
 
     /// Each of them.
@@ -103,35 +106,59 @@ impl Dialects {
 
     /// The one whose shape refusals on this path have: that with the longest prefix, unless the path is the auth API's.
     pub fn speaking(&self, path: &str) -> Option<&Dialect> {
-        let under = self.all.iter().filter(|dialect| is_under(path, &dialect.prefix));
+        let under = self
+            .all
+            .iter()
+            .filter(|dialect| is_under(path, &dialect.prefix));
         let longest = under.max_by_key(|dialect| dialect.prefix.len())?;
-        let is_auth_api = is_under(path, &self.auth_prefix) && self.auth_prefix.len() > longest.prefix.len();
+        let is_auth_api =
+            is_under(path, &self.auth_prefix) && self.auth_prefix.len() > longest.prefix.len();
         (!is_auth_api).then_some(longest)
     }
 
     /// The rest of a path of the auth API, after its prefix.
     pub fn within_auth_api<'p>(&self, path: &'p str) -> Option<&'p str> {
-        path.strip_prefix(&self.auth_prefix).filter(|rest| rest.starts_with('/'))
+        path.strip_prefix(&self.auth_prefix)
+            .filter(|rest| rest.starts_with('/'))
     }
 
     /// What the gate has to know: which requests are answered here, and where a token may stand alone.
     pub fn local_routes(&self) -> LocalRoutes {
         let routes = self.all.iter().flat_map(|dialect| &dialect.routes);
         LocalRoutes {
-            routes: routes.map(|route| (route.method.to_string(), route.path.clone())).collect(),
-            bare_token: self.all.iter().filter(|dialect| dialect.bare_token).map(|dialect| dialect.prefix.clone()).collect(),
+            routes: routes
+                .map(|route| (route.method.to_string(), route.path.clone()))
+                .collect(),
+            bare_token: self
+                .all
+                .iter()
+                .filter(|dialect| dialect.bare_token)
+                .map(|dialect| dialect.prefix.clone())
+                .collect(),
         }
     }
 
     /// How long tokens live over all dialects.
     pub fn lifetimes(&self, tokens: &TokenConfig) -> Lifetimes {
         let plain = Lifetimes::of(tokens);
-        let longest = self.all.iter().filter_map(|dialect| dialect.terms.access_ttl).max();
+        let longest = self
+            .all
+            .iter()
+            .filter_map(|dialect| dialect.terms.access_ttl)
+            .max();
         let routes = self.all.iter().flat_map(|dialect| &dialect.routes);
-        let renews = routes.into_iter().any(|route| route.action == DialectAction::Renew);
+        let renews = routes
+            .into_iter()
+            .any(|route| route.action == DialectAction::Renew);
         Lifetimes {
-            longest_access: longest.map_or(plain.longest_access, |longest| longest.max(plain.longest_access)),
-            renewable_for: if renews { tokens.idle_ttl.get() } else { Duration::ZERO },
+            longest_access: longest.map_or(plain.longest_access, |longest| {
+                longest.max(plain.longest_access)
+            }),
+            renewable_for: if renews {
+                tokens.idle_ttl.get()
+            } else {
+                Duration::ZERO
+            },
         }
     }
 }
@@ -139,11 +166,17 @@ impl Dialects {
 impl Route {
     /// The answer to a success.
     pub fn answer(&self, from: &impl Source) -> Shaped {
-        let all = Answer { status: self.status, from };
+        let all = Answer {
+            status: self.status,
+            from,
+        };
         Shaped {
             status: self.status,
             headers: refusal::fill_headers(&self.headers, &all),
-            body: self.body.as_ref().map_or_else(Vec::new, |body| body.fill(&all)),
+            body: self
+                .body
+                .as_ref()
+                .map_or_else(Vec::new, |body| body.fill(&all)),
         }
     }
 }

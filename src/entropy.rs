@@ -31,14 +31,17 @@ impl Entropy {
         loop {
             let number = u32::from_be_bytes(self.bytes()?);
             if number < FAIR {
-                return SmsCode::parse(&format!("{:0SMS_CODE_DIGITS$}", number % CODES)).map_err(|_| NoEntropy);
+                return SmsCode::parse(&format!("{:0SMS_CODE_DIGITS$}", number % CODES))
+                    .map_err(|_| NoEntropy);
             }
         }
     }
 
     /// A new session id.
     pub fn session_id(&self) -> Result<SessionId, NoEntropy> {
-        self.bytes().map(u128::from_be_bytes).map(SessionId::from_bits)
+        self.bytes()
+            .map(u128::from_be_bytes)
+            .map(SessionId::from_bits)
     }
 }
 
@@ -49,10 +52,14 @@ mod tests {
     #[test]
     fn codes_have_six_digits_and_differ() {
         let entropy = Entropy::default();
-        let codes: std::collections::BTreeSet<_> =
-            (0..1000).map(|_| entropy.sms_code().unwrap().expose().to_owned()).collect();
+        let codes: std::collections::BTreeSet<_> = (0..1000)
+            .map(|_| entropy.sms_code().unwrap().expose().to_owned())
+            .collect();
         assert!(codes.iter().all(|code| code.len() == 6), "{codes:?}");
         assert!(codes.len() > 980, "only {} different codes", codes.len());
-        assert!(codes.iter().any(|code| code.starts_with('0')), "leading zeros are digits");
+        assert!(
+            codes.iter().any(|code| code.starts_with('0')),
+            "leading zeros are digits"
+        );
     }
 }

@@ -144,7 +144,10 @@ impl ErrorCode {
 const _: () = {
     let mut n = 0;
     while n < ErrorCode::ALL.len() {
-        assert!(ErrorCode::ALL[n] as usize == n, "ErrorCode::ALL is in another order");
+        assert!(
+            ErrorCode::ALL[n] as usize == n,
+            "ErrorCode::ALL is in another order"
+        );
         n += 1;
     }
 };

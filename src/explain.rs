@@ -15,7 +15,10 @@ use crate::{
     auth::Identity,
     config::Config,
     error::ErrorCode,
-    gate::{AdmittedRequest, Decision, DryRunDecision, ForwardAuthAllowed, Gate, LocalRoute, PathReading, Rejection},
+    gate::{
+        AdmittedRequest, Decision, DryRunDecision, ForwardAuthAllowed, Gate, LocalRoute,
+        PathReading, Rejection,
+    },
     policy::{Origin, Parsed, TokenLocations, credential, head, headers},
     types::Timestamp,
 };
@@ -97,33 +100,59 @@ pub struct HeaderNote {
 
 impl HeaderNote {
     fn new(name: &str, value: impl Into<String>) -> Self {
-        Self { name: name.to_owned(), value: value.into() }
+        Self {
+            name: name.to_owned(),
+            value: value.into(),
+        }
     }
 }
 
 /// Explains what the gate makes of `bytes`, a whole head. `config` is the one that this gate was compiled from.
-pub fn explain(gate: &Gate, config: &Config, bytes: &[u8], peer: Option<IpAddr>, now: Timestamp) -> Explanation {
+pub fn explain(
+    gate: &Gate,
+    config: &Config,
+    bytes: &[u8],
+    peer: Option<IpAddr>,
+    now: Timestamp,
+) -> Explanation {
     let mut trace = Trace::default();
     let decision = gate.decide_http1_observed(bytes, peer, now, &mut trace);
     trace.removed.sort_by_key(|(index, _, _)| *index);
-    let explainer = Explainer { gate, config, trace };
+    let explainer = Explainer {
+        gate,
+        config,
+        trace,
+    };
     let explanation = match decision {
         None => {
             let detail = "The head does not end.";
             let rejection = Rejection::malformed(ErrorCode::RequestMalformed, detail, peer);
-            Explanation { head: detail.to_owned(), ..explainer.rejection(&rejection) }
+            Explanation {
+                head: detail.to_owned(),
+                ..explainer.rejection(&rejection)
+            }
         }
         Some(Decision::Reject(rejection)) => explainer.rejection(&rejection),
-        Some(Decision::AuthApi(request)) => explainer.admitted(&request, "answered", explainer.local_route()),
+        Some(Decision::AuthApi(request)) => {
+            explainer.admitted(&request, "answered", explainer.local_route())
+        }
         Some(Decision::Preflight(request)) => explainer.admitted(&request, "preflight", "gate"),
         Some(Decision::Forward(request)) => explainer.forwarded(&request, bytes),
         Some(Decision::AllowForwardAuth(allowed)) => explainer.forward_auth_allowed(&allowed),
     };
-    let rule = explanation.rule_index.and_then(|index| gate.rules().rules().nth(index));
+    let rule = explanation
+        .rule_index
+        .and_then(|index| gate.rules().rules().nth(index));
     // A request for the auth API has no rule; each of its routes asks for what it needs.
     let matters = rule.is_some_and(text::wants_token);
-    let token = TokenReport { matters, ..explainer.token(&explanation.path, bytes, now) };
-    Explanation { token, ..explanation }
+    let token = TokenReport {
+        matters,
+        ..explainer.token(&explanation.path, bytes, now)
+    };
+    Explanation {
+        token,
+        ..explanation
+    }
 }
 
 /// A decision with all that was seen of it.
@@ -135,7 +164,10 @@ struct Explainer<'a> {
 
 impl Explainer<'_> {
     fn rejection(&self, rejection: &Rejection) -> Explanation {
-        let detail = rejection.detail.filter(|detail| !detail.is_empty()).map(str::to_owned);
+        let detail = rejection
+            .detail
+            .filter(|detail| !detail.is_empty())
+            .map(str::to_owned);
         let explanation = Explanation {
             code: Some(rejection.code.as_str()),
             status: Some(problem::status(rejection.code).as_u16()),
@@ -145,7 +177,11 @@ impl Explainer<'_> {
         let mut explanation = self.with_rule(explanation, rejection.rule);
         explanation.detail = detail.or_else(|| {
             let rule = self.gate.rules().rules().nth(rejection.rule?)?;
-            Some(text::of_rejection(rejection.code, rule, rejection.identity.as_deref()))
+            Some(text::of_rejection(
+                rejection.code,
+                rule,
+                rejection.identity.as_deref(),
+            ))
         });
         explanation
     }
@@ -167,14 +203,30 @@ impl Explainer<'_> {
         }
     }
 
-    fn admitted(&self, request: &AdmittedRequest, outcome: &'static str, answered_by: &'static str) -> Explanation {
+    fn admitted(
+        &self,
+        request: &AdmittedRequest,
+        outcome: &'static str,
+        answered_by: &'static str,
+    ) -> Explanation {
         let explanation = Explanation {
             passes: true,
             outcome,
             answered_by,
-            would_refuse: request.log.dry_run.and_then(DryRunDecision::code).map(ErrorCode::as_str),
-            user: request.identity.as_ref().map(|identity| identity.claims.sub().as_str().to_owned()),
-            ..self.explanation(request.forward.method.as_str(), request.path(), request.origin)
+            would_refuse: request
+                .log
+                .dry_run
+                .and_then(DryRunDecision::code)
+                .map(ErrorCode::as_str),
+            user: request
+                .identity
+                .as_ref()
+                .map(|identity| identity.claims.sub().as_str().to_owned()),
+            ..self.explanation(
+                request.forward.method.as_str(),
+                request.path(),
+                request.origin,
+            )
         };
         self.with_rule(explanation, request.log.rule)
     }
@@ -201,14 +253,18 @@ impl Explainer<'_> {
     }
 
     fn with_rule(&self, explanation: Explanation, index: Option<usize>) -> Explanation {
-        let Some(index) = index else { return explanation };
+        let Some(index) = index else {
+            return explanation;
+        };
         let rules = || self.gate.rules().rules();
-        let checked = rules().zip(&self.trace.rules).map(|(rule, outcome)| CheckedRule {
-            index: rule.index,
-            name: rule.name.to_string(),
-            decides: rule.index == index,
-            why: text::of_outcome(*outcome, self.config.rule.get(rule.index)),
-        });
+        let checked = rules()
+            .zip(&self.trace.rules)
+            .map(|(rule, outcome)| CheckedRule {
+                index: rule.index,
+                name: rule.name.to_string(),
+                decides: rule.index == index,
+                why: text::of_outcome(*outcome, self.config.rule.get(rule.index)),
+            });
         let rule = rules().nth(index);
         Explanation {
             rule: rule.map(|rule| rule.name.to_string()),
@@ -230,14 +286,23 @@ impl Explainer<'_> {
         };
         let token = match credential {
             SeenCredential::None => return TokenReport::new("none", None),
-            SeenCredential::Malformed(why) => return TokenReport::new("malformed", Some((*why).to_owned())),
+            SeenCredential::Malformed(why) => {
+                return TokenReport::new("malformed", Some((*why).to_owned()));
+            }
             SeenCredential::Bearer(token) => token.expose(),
         };
         let authorizer = self.gate.authorizer();
-        match self.trace.token.clone().unwrap_or_else(|| authorizer.authorize(token, now)) {
+        match self
+            .trace
+            .token
+            .clone()
+            .unwrap_or_else(|| authorizer.authorize(token, now))
+        {
             Ok(identity) => TokenReport::valid(&identity),
             Err(code) => {
-                let why = authorizer.objection(token, now).map(|error| error.to_string());
+                let why = authorizer
+                    .objection(token, now)
+                    .map(|error| error.to_string());
                 TokenReport::new(code.as_str(), why)
             }
         }
@@ -245,15 +310,24 @@ impl Explainer<'_> {
 
     /// The credential that the gate leaves to the auth API, or never came to.
     fn unseen_credential(&self, path: &str, bytes: &[u8]) -> SeenCredential {
-        let mut slots: Vec<_> = (0..=self.config.server.max_headers).map(|_| MaybeUninit::uninit()).collect();
-        let Ok(Parsed::Complete(head)) = head::parse(bytes, &mut slots) else { return SeenCredential::None };
-        let locations = TokenLocations { bare: self.gate.takes_bare_token(path), ..TokenLocations::default() };
+        let mut slots: Vec<_> = (0..=self.config.server.max_headers)
+            .map(|_| MaybeUninit::uninit())
+            .collect();
+        let Ok(Parsed::Complete(head)) = head::parse(bytes, &mut slots) else {
+            return SeenCredential::None;
+        };
+        let locations = TokenLocations {
+            bare: self.gate.takes_bare_token(path),
+            ..TokenLocations::default()
+        };
         credential::read(&head, locations, None).into()
     }
 
     fn stripped(&self, websocket: bool) -> Vec<HeaderNote> {
         let removed = self.trace.removed.iter();
-        removed.map(|(_, name, reason)| HeaderNote::new(name, text::of_removal(*reason, websocket))).collect()
+        removed
+            .map(|(_, name, reason)| HeaderNote::new(name, text::of_removal(*reason, websocket)))
+            .collect()
     }
 }
 
@@ -287,7 +361,16 @@ impl Explanation {
 
 impl TokenReport {
     const fn new(state: &'static str, why: Option<String>) -> Self {
-        Self { state, why, matters: false, user: None, user_type: None, roles: Vec::new(), issuer: None, expires: None }
+        Self {
+            state,
+            why,
+            matters: false,
+            user: None,
+            user_type: None,
+            roles: Vec::new(),
+            issuer: None,
+            expires: None,
+        }
     }
 
     fn valid(identity: &Identity) -> Self {
@@ -309,12 +392,21 @@ impl TokenReport {
 
 /// The headers that say who is calling.
 fn identity_headers(identity: Option<&Identity>) -> Vec<HeaderNote> {
-    let headers = identity.into_iter().flat_map(|identity| identity.headers.iter());
-    let mut notes: Vec<_> =
-        headers.map(|(name, value)| HeaderNote::new(name.as_str(), String::from_utf8_lossy(value.as_bytes()))).collect();
+    let headers = identity
+        .into_iter()
+        .flat_map(|identity| identity.headers.iter());
+    let mut notes: Vec<_> = headers
+        .map(|(name, value)| {
+            HeaderNote::new(name.as_str(), String::from_utf8_lossy(value.as_bytes()))
+        })
+        .collect();
     notes.push(HeaderNote::new(
         headers::AUTH_STATE_NAME.as_str(),
-        if identity.is_some() { "authenticated" } else { "anonymous" },
+        if identity.is_some() {
+            "authenticated"
+        } else {
+            "anonymous"
+        },
     ));
     notes
 }
@@ -322,23 +414,50 @@ fn identity_headers(identity: Option<&Identity>) -> Vec<HeaderNote> {
 /// Everything that is set on a request to the backend.
 fn backend_gets(config: &Config, request: &AdmittedRequest, bytes: &[u8]) -> Vec<HeaderNote> {
     let mut notes = identity_headers(request.identity.as_deref());
-    let mut note = |name: &str, value: String| notes.push(HeaderNote::new(&name.to_ascii_lowercase(), value));
+    let mut note =
+        |name: &str, value: String| notes.push(HeaderNote::new(&name.to_ascii_lowercase(), value));
     if config.identity.assertion && request.identity.is_some() {
         note(headers::AUTH_ASSERTION, "(signed anew)".to_owned());
     }
     if config.upstream.shared_secret.is_some() {
-        note(&config.upstream.shared_secret_header, "(upstream.shared_secret)".to_owned());
+        note(
+            &config.upstream.shared_secret_header,
+            "(upstream.shared_secret)".to_owned(),
+        );
     }
     note("x-forwarded-for", request.origin.ip.to_string());
     // Only a gate that reports lets it pass.
-    if !request.forward.forwarded_headers.iter().any(|range| bytes[range.name()].eq_ignore_ascii_case(b"x-real-ip")) {
+    if !request
+        .forward
+        .forwarded_headers
+        .iter()
+        .any(|range| bytes[range.name()].eq_ignore_ascii_case(b"x-real-ip"))
+    {
         note("x-real-ip", request.origin.ip.to_string());
     }
-    note("x-forwarded-proto", if request.origin.https { "https" } else { "http" }.to_owned());
+    note(
+        "x-forwarded-proto",
+        if request.origin.https {
+            "https"
+        } else {
+            "http"
+        }
+        .to_owned(),
+    );
     if let Some(host) = request.forward.host {
-        note("x-forwarded-host", String::from_utf8_lossy(&bytes[host.value()]).into_owned());
+        note(
+            "x-forwarded-host",
+            String::from_utf8_lossy(&bytes[host.value()]).into_owned(),
+        );
     }
-    note("x-request-id", request.log.request_id.clone().unwrap_or_else(|| "(made anew)".to_owned()));
+    note(
+        "x-request-id",
+        request
+            .log
+            .request_id
+            .clone()
+            .unwrap_or_else(|| "(made anew)".to_owned()),
+    );
     notes
 }
 

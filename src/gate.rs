@@ -26,8 +26,8 @@ use crate::{
     error::ErrorCode,
     metrics::Metrics,
     policy::{
-        Cors, ForwardAuth, FramingLimits, Head, Http2Head, LocalRoutes, Origin, Parsed, RejectReason, RuleSet, client_ip,
-        framing, head, headers::AUTH_ASSERTION,
+        Cors, ForwardAuth, FramingLimits, Head, Http2Head, LocalRoutes, Origin, Parsed,
+        RejectReason, RuleSet, client_ip, framing, head, headers::AUTH_ASSERTION,
     },
     types::Timestamp,
 };
@@ -78,7 +78,9 @@ impl Decision {
     pub fn framing(&self) -> Option<&MessageFraming> {
         match self {
             Self::Reject(rejection) => rejection.framing.as_ref(),
-            Self::AuthApi(request) | Self::Forward(request) | Self::Preflight(request) => Some(&request.framing),
+            Self::AuthApi(request) | Self::Forward(request) | Self::Preflight(request) => {
+                Some(&request.framing)
+            }
             Self::AllowForwardAuth(allowed) => Some(&allowed.request.framing),
         }
     }
@@ -87,7 +89,9 @@ impl Decision {
     pub fn request_id(&self) -> Option<&str> {
         match self {
             Self::Reject(rejection) => rejection.request_id.as_deref(),
-            Self::AuthApi(request) | Self::Forward(request) | Self::Preflight(request) => request.log.request_id.as_deref(),
+            Self::AuthApi(request) | Self::Forward(request) | Self::Preflight(request) => {
+                request.log.request_id.as_deref()
+            }
             Self::AllowForwardAuth(allowed) => allowed.request.log.request_id.as_deref(),
         }
     }
@@ -108,9 +112,17 @@ impl Gate {
     ) -> Result<Self, GateProblems> {
         let (rules, policy) = compile_policy(config)?;
         let keep_authorization = config.upstream.authorization == UpstreamAuthorization::Keep;
-        let reserved = config.identity.headers.keys().map(String::as_str).chain([AUTH_ASSERTION, "authorization"]);
+        let reserved = config
+            .identity
+            .headers
+            .keys()
+            .map(String::as_str)
+            .chain([AUTH_ASSERTION, "authorization"]);
         let reserved = reserved.filter_map(|name| name.parse().ok());
-        let mut token_cookies: Vec<_> = rules.rules().filter_map(|rule| rule.token_cookie.clone()).collect();
+        let mut token_cookies: Vec<_> = rules
+            .rules()
+            .filter_map(|rule| rule.token_cookie.clone())
+            .collect();
         if keep_authorization {
             token_cookies.clear();
         }
@@ -126,9 +138,17 @@ impl Gate {
                 cors: Cors::compile(&config.cors),
                 report_only_everywhere,
             },
-            headers: HeaderFilter { policy, keep_authorization, token_cookies, report_only_everywhere, metrics },
+            headers: HeaderFilter {
+                policy,
+                keep_authorization,
+                token_cookies,
+                report_only_everywhere,
+                metrics,
+            },
             forward_auth: ForwardAuth::compile(config, reserved),
-            limits: FramingLimits { max_headers: config.server.max_headers },
+            limits: FramingLimits {
+                max_headers: config.server.max_headers,
+            },
             trusted_proxies: config.server.trusted_proxies.clone(),
         })
     }
@@ -155,7 +175,12 @@ impl Gate {
 
     /// Decides on the HTTP/1 request that starts at `bytes[0]`; `None`: its head has not arrived whole. `peer`: `None` on a Unix
     /// socket.
-    pub fn decide_http1(&self, bytes: &[u8], peer: Option<IpAddr>, now: Timestamp) -> Option<Decision> {
+    pub fn decide_http1(
+        &self,
+        bytes: &[u8],
+        peer: Option<IpAddr>,
+        now: Timestamp,
+    ) -> Option<Decision> {
         self.decide_http1_observed(bytes, peer, now, &mut ())
     }
 
@@ -168,9 +193,17 @@ impl Gate {
         observer: &mut impl DecisionObserver,
     ) -> Option<Decision> {
         if self.limits.max_headers < STACK_SLOTS {
-            self.decide_http1_within(bytes, peer, now, &mut [const { Slot::uninit() }; STACK_SLOTS], observer)
+            self.decide_http1_within(
+                bytes,
+                peer,
+                now,
+                &mut [const { Slot::uninit() }; STACK_SLOTS],
+                observer,
+            )
         } else {
-            let mut slots: Vec<Slot<'_>> = (0..=self.limits.max_headers).map(|_| Slot::uninit()).collect();
+            let mut slots: Vec<Slot<'_>> = (0..=self.limits.max_headers)
+                .map(|_| Slot::uninit())
+                .collect();
             self.decide_http1_within(bytes, peer, now, &mut slots, observer)
         }
     }
@@ -189,7 +222,11 @@ impl Gate {
             Err(reason) => {
                 observer.head_rejected(reason.detail);
                 let ids = head::raw_values(bytes, "x-request-id");
-                Some(Decision::Reject(Box::new(self.malformed(reason.detail, peer, ids))))
+                Some(Decision::Reject(Box::new(self.malformed(
+                    reason.detail,
+                    peer,
+                    ids,
+                ))))
             }
         }
     }
@@ -211,7 +248,8 @@ impl Gate {
         now: Timestamp,
         observer: &mut impl DecisionObserver,
     ) -> Decision {
-        self.admit(head, peer, now, observer).unwrap_or_else(Decision::Reject)
+        self.admit(head, peer, now, observer)
+            .unwrap_or_else(Decision::Reject)
     }
 
     /// The decision, in its fixed order.
@@ -223,18 +261,39 @@ impl Gate {
         observer: &mut impl DecisionObserver,
     ) -> Result<Decision, Box<Rejection>> {
         // Where it comes from, and where it ends.
-        let (forwarded_for, forwarded_proto) = (head.values("x-forwarded-for"), head.values("x-forwarded-proto"));
-        let origin = client_ip::resolve(peer, forwarded_for, forwarded_proto, &self.trusted_proxies);
+        let (forwarded_for, forwarded_proto) = (
+            head.values("x-forwarded-for"),
+            head.values("x-forwarded-proto"),
+        );
+        let origin =
+            client_ip::resolve(peer, forwarded_for, forwarded_proto, &self.trusted_proxies);
         let checked = framing::check(head, &self.limits).map_err(|reason| {
             observer.head_rejected(reason.detail);
             self.reject(head, reason, origin, None)
         })?;
         let framing = MessageFraming::new(head, &checked);
-        let received = Received { head, origin, framing, websocket: checked.websocket };
+        let received = Received {
+            head,
+            origin,
+            framing,
+            websocket: checked.websocket,
+        };
 
         // Questions about a request that is not this one.
-        if let Some(forward_auth) = self.forward_auth.as_ref().filter(|it| it.is_auth_request(head.target)) {
-            let allowed = forward_auth::decide(forward_auth, &self.access, &self.headers, received, peer, now, observer)?;
+        if let Some(forward_auth) = self
+            .forward_auth
+            .as_ref()
+            .filter(|it| it.is_auth_request(head.target))
+        {
+            let allowed = forward_auth::decide(
+                forward_auth,
+                &self.access,
+                &self.headers,
+                received,
+                peer,
+                now,
+                observer,
+            )?;
             return Ok(Decision::AllowForwardAuth(Box::new(allowed)));
         }
         if let Some(preflight) = preflight::decide(&self.access, received, observer) {
@@ -248,30 +307,54 @@ impl Gate {
                 let raw = self.access.raw_target(head.target);
                 let raw = raw.ok_or_else(|| self.reject(head, reason, origin, Some(framing)))?;
                 let dry_run = Some(DryRunDecision::Reject(reason.code));
-                let admission = Admission { dry_run, ..Admission::default() };
-                return Ok(Decision::Forward(self.headers.admit(received, raw, admission, observer)));
+                let admission = Admission {
+                    dry_run,
+                    ..Admission::default()
+                };
+                return Ok(Decision::Forward(
+                    self.headers.admit(received, raw, admission, observer),
+                ));
             }
         };
         if let Some(route) = self.access.local_route(head.method, target.path) {
             observer.local_route_found(route);
-            let mut request = self.headers.admit(received, target, Admission::default(), observer);
+            let mut request = self
+                .headers
+                .admit(received, target, Admission::default(), observer);
             request.cors = self.access.cors_fields(head, None);
             // The auth API gets everything that the client sent.
-            request.forward.forwarded_headers = head.headers.iter().map(|header| head.range(header)).collect();
+            request.forward.forwarded_headers = head
+                .headers
+                .iter()
+                .map(|header| head.range(header))
+                .collect();
             return Ok(Decision::AuthApi(request));
         }
 
         // Its rule, the token that the rule asks for, and the headers that go on.
         let matched = self.access.rule(target.path, head.method, observer);
         let rule = matched.rule;
-        let kind = RequestKind::Proxied { websocket: checked.websocket };
-        let Allowed { identity, dry_run } =
-            self.access.check(head, target.path, matched, kind, now, observer).map_err(|Denied { reason, identity }| {
+        let kind = RequestKind::Proxied {
+            websocket: checked.websocket,
+        };
+        let Allowed { identity, dry_run } = self
+            .access
+            .check(head, target.path, matched, kind, now, observer)
+            .map_err(|Denied { reason, identity }| {
                 let cors = self.access.cors_fields(head, Some(rule));
                 let rejection = Rejection::new(head, reason, origin, Some(framing));
-                Box::new(Rejection { rule: Some(rule.index), identity, cors, ..rejection })
+                Box::new(Rejection {
+                    rule: Some(rule.index),
+                    identity,
+                    cors,
+                    ..rejection
+                })
             })?;
-        let admission = Admission { rule: Some(rule), identity, dry_run };
+        let admission = Admission {
+            rule: Some(rule),
+            identity,
+            dry_run,
+        };
         let mut request = self.headers.admit(received, target, admission, observer);
         request.cors = self.access.cors_fields(head, Some(rule));
         Ok(Decision::Forward(request))
@@ -286,8 +369,20 @@ impl Gate {
         request_ids: impl Iterator<Item = &'v [u8]>,
     ) -> Rejection {
         let rejection = Rejection::malformed(ErrorCode::RequestMalformed, detail, peer);
-        let origin = client_ip::resolve(peer, std::iter::empty(), std::iter::empty(), &self.trusted_proxies);
-        Rejection { request_id: if origin.trusted_peer { request_id::only_valid(request_ids) } else { None }, ..rejection }
+        let origin = client_ip::resolve(
+            peer,
+            std::iter::empty(),
+            std::iter::empty(),
+            &self.trusted_proxies,
+        );
+        Rejection {
+            request_id: if origin.trusted_peer {
+                request_id::only_valid(request_ids)
+            } else {
+                None
+            },
+            ..rejection
+        }
     }
 
     /// A rejection before any rule has been asked, which pages of allowed origins may read.
@@ -299,6 +394,9 @@ impl Gate {
         framing: Option<MessageFraming>,
     ) -> Box<Rejection> {
         let cors = self.access.cors_fields(head, None);
-        Box::new(Rejection { cors, ..Rejection::new(head, reason, origin, framing) })
+        Box::new(Rejection {
+            cors,
+            ..Rejection::new(head, reason, origin, framing)
+        })
     }
 }

@@ -16,7 +16,9 @@ mod trailers;
 
 pub use decode::{BodyDecoder, BodyEvent, Decoded, InvalidBody};
 pub use encode::{BodyEncoder, TooLong, Unfinished};
-pub use response::{InvalidHead, ResponseFraming, ResponseHead, parse_response, response_body, unfold};
+pub use response::{
+    InvalidHead, ResponseFraming, ResponseHead, parse_response, response_body, unfold,
+};
 pub use trailers::{InvalidTrailer, Trailers};
 
 /// Largest `Content-Length` and largest chunk, in bytes: the largest number that every JSON and floating point reader keeps exact.

@@ -12,16 +12,20 @@ use std::{ops::Deref, sync::Arc, time::Duration};
 pub use counters::Counters;
 pub use manual::markdown;
 use prometheus::{
-    Counter, CounterVec, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry, TextEncoder,
+    Counter, CounterVec, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter,
+    IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 use self::catalog::{Entry, Kind};
 
 /// Seconds, for what the gate itself adds: 0.5 microseconds to 10 ms.
-const GATE_BUCKETS: &[f64] = &[5e-7, 1e-6, 2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 1e-2];
+const GATE_BUCKETS: &[f64] = &[
+    5e-7, 1e-6, 2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 1e-2,
+];
 /// Seconds, for whole requests and calls: 0.5 ms to 30 s.
-const CALL_BUCKETS: &[f64] = &[5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+const CALL_BUCKETS: &[f64] = &[
+    5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+];
 
 /// All metrics of one process, created once by `App` and handed down.
 #[derive(Clone)]
@@ -157,7 +161,8 @@ impl Metrics {
     /// # Panics
     /// When a metric is not in the catalog, or two have one name: mistakes in these files.
     pub fn new() -> Self {
-        let registry = Registry::new_custom(Some("menshen".to_owned()), None).expect("a prefix is given");
+        let registry =
+            Registry::new_custom(Some("menshen".to_owned()), None).expect("a prefix is given");
         let new = Registered(&registry);
         let families = Families {
             requests: new.counters("requests_total"),
@@ -221,7 +226,9 @@ impl Metrics {
             registry: registry.clone(),
             system: system(),
         };
-        new.gauges("build_info").with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        new.gauges("build_info")
+            .with_label_values(&[env!("CARGO_PKG_VERSION")])
+            .set(1);
         // What has been read at start is in use.
         families.config_applied.set(1);
         Self(Arc::new(families))
@@ -230,34 +237,52 @@ impl Metrics {
     /// Everything in the text exposition format 0.0.4.
     pub fn render(&self) -> String {
         let families = [self.registry.gather(), self.system.gather()].concat();
-        TextEncoder::new().encode_to_string(&families).unwrap_or_default()
+        TextEncoder::new()
+            .encode_to_string(&families)
+            .unwrap_or_default()
     }
 
     /// One store operation.
     pub fn store_op(&self, engine: &'static str, op: &'static str, took: Duration, failed: bool) {
-        self.store_op_duration.with_label_values(&[engine, op]).observe(took.as_secs_f64());
+        self.store_op_duration
+            .with_label_values(&[engine, op])
+            .observe(took.as_secs_f64());
         if failed {
             self.store_errors.with_label_values(&[engine, op]).inc();
         }
     }
 
     /// One call of an SMS provider. `cost` is in thousandths of a yuan.
-    pub fn sms_call(&self, provider: &'static str, result: &'static str, took: Duration, cost: u32) {
+    pub fn sms_call(
+        &self,
+        provider: &'static str,
+        result: &'static str,
+        took: Duration,
+        cost: u32,
+    ) {
         self.sms_sent.with_label_values(&[provider, result]).inc();
-        self.sms_call_duration.with_label_values(&[provider]).observe(took.as_secs_f64());
-        self.sms_cost.with_label_values(&[provider]).inc_by(f64::from(cost) / 1000.0);
+        self.sms_call_duration
+            .with_label_values(&[provider])
+            .observe(took.as_secs_f64());
+        self.sms_cost
+            .with_label_values(&[provider])
+            .inc_by(f64::from(cost) / 1000.0);
     }
 
     /// One question or message to the backend.
     pub fn hook_call(&self, event: &'static str, result: &'static str, took: Duration) {
         self.hook_calls.with_label_values(&[event, result]).inc();
-        self.hook_call_duration.with_label_values(&[event]).observe(took.as_secs_f64());
+        self.hook_call_duration
+            .with_label_values(&[event])
+            .observe(took.as_secs_f64());
     }
 
     /// One call of WeChat.
     pub fn wechat_call(&self, api: &'static str, class: &'static str, took: Duration) {
         self.wechat_calls.with_label_values(&[api, class]).inc();
-        self.wechat_call_duration.with_label_values(&[api]).observe(took.as_secs_f64());
+        self.wechat_call_duration
+            .with_label_values(&[api])
+            .observe(took.as_secs_f64());
     }
 
     /// One phone number from WeChat, at so many thousandths of a yuan.
@@ -308,12 +333,19 @@ struct Registered<'a>(&'a Registry);
 
 impl Registered<'_> {
     fn entry(name: &str, kind: Kind) -> (&'static Entry, Opts) {
-        let entry = catalog::find(name).filter(|entry| entry.kind == kind).expect("a metric of the catalog");
+        let entry = catalog::find(name)
+            .filter(|entry| entry.kind == kind)
+            .expect("a metric of the catalog");
         (entry, Opts::new(entry.name, entry.help))
     }
-    fn add<C: prometheus::core::Collector + Clone + 'static>(&self, made: prometheus::Result<C>) -> C {
+    fn add<C: prometheus::core::Collector + Clone + 'static>(
+        &self,
+        made: prometheus::Result<C>,
+    ) -> C {
         let metric = made.expect("a valid metric");
-        self.0.register(Box::new(metric.clone())).expect("a name of its own");
+        self.0
+            .register(Box::new(metric.clone()))
+            .expect("a name of its own");
         metric
     }
     fn counter(&self, name: &str) -> IntCounter {
@@ -324,7 +356,11 @@ impl Registered<'_> {
     }
     fn counters(&self, name: &str) -> Counters {
         let (entry, opts) = Self::entry(name, Kind::Counter);
-        Counters::new(entry.name, self.add(IntCounterVec::new(opts, &entry.label_names())), entry.labels)
+        Counters::new(
+            entry.name,
+            self.add(IntCounterVec::new(opts, &entry.label_names())),
+            entry.labels,
+        )
     }
     /// Counters that grow by fractions.
     fn sums(&self, name: &str) -> CounterVec {
@@ -348,11 +384,16 @@ impl Registered<'_> {
     }
     fn histogram(&self, name: &str, buckets: &[f64]) -> Histogram {
         let (_, opts) = Self::entry(name, Kind::Histogram);
-        self.add(Histogram::with_opts(HistogramOpts::from(opts).buckets(buckets.to_vec())))
+        self.add(Histogram::with_opts(
+            HistogramOpts::from(opts).buckets(buckets.to_vec()),
+        ))
     }
     fn histograms(&self, name: &str, buckets: &[f64]) -> HistogramVec {
         let (entry, opts) = Self::entry(name, Kind::Histogram);
-        self.add(HistogramVec::new(HistogramOpts::from(opts).buckets(buckets.to_vec()), &entry.label_names()))
+        self.add(HistogramVec::new(
+            HistogramOpts::from(opts).buckets(buckets.to_vec()),
+            &entry.label_names(),
+        ))
     }
 }
 
@@ -377,27 +418,47 @@ mod tests {
             "menshen_config_applied 1",
             "menshen_panics_total 0",
         ] {
-            assert!(text.lines().any(|line| line == series), "{series} is not there:\n{text}");
+            assert!(
+                text.lines().any(|line| line == series),
+                "{series} is not there:\n{text}"
+            );
         }
         // What depends on the config waits for it.
-        assert!(!text.contains("menshen_sms_sent_total{") && !text.contains("menshen_requests_total{"), "{text}");
+        assert!(
+            !text.contains("menshen_sms_sent_total{") && !text.contains("menshen_requests_total{"),
+            "{text}"
+        );
     }
 
     #[test]
     fn every_metric_of_the_catalog_is_made_once() {
-        let named: Vec<&str> = catalog::SECTIONS.iter().flat_map(|(_, entries)| *entries).map(|entry| entry.name).collect();
+        let named: Vec<&str> = catalog::SECTIONS
+            .iter()
+            .flat_map(|(_, entries)| *entries)
+            .map(|entry| entry.name)
+            .collect();
         let different: BTreeSet<&str> = named.iter().copied().collect();
-        assert_eq!(named.len(), different.len(), "a name stands twice in the catalog");
+        assert_eq!(
+            named.len(),
+            different.len(),
+            "a name stands twice in the catalog"
+        );
         // One line for each in this file, and what is not in the catalog cannot be made.
-        let (code, _tests) = include_str!("metrics.rs").split_once("#[cfg(test)]").unwrap();
-        let made = code.lines().filter(|line| line.contains(": new.") || line.contains(" new.gauges(\"build_info"));
+        let (code, _tests) = include_str!("metrics.rs")
+            .split_once("#[cfg(test)]")
+            .unwrap();
+        let made = code
+            .lines()
+            .filter(|line| line.contains(": new.") || line.contains(" new.gauges(\"build_info"));
         assert_eq!(made.count(), named.len(), "in the catalog, but not made");
     }
 
     #[test]
     #[should_panic(expected = "is not in src/metrics/catalog.rs")]
     fn a_value_that_the_catalog_does_not_have_stops_a_test() {
-        Metrics::new().logins.with_label_values(&["wechat", "+8613800138000"]);
+        Metrics::new()
+            .logins
+            .with_label_values(&["wechat", "+8613800138000"]);
     }
 
     #[cfg(target_os = "linux")]
@@ -409,7 +470,10 @@ mod tests {
             .filter_map(|line| line.strip_prefix("# TYPE "))
             .filter(|line| line.starts_with("process_"))
             .collect();
-        let said: Vec<String> = manual::OF_THE_SYSTEM.iter().map(|(name, kind, _)| format!("{name} {kind}")).collect();
+        let said: Vec<String> = manual::OF_THE_SYSTEM
+            .iter()
+            .map(|(name, kind, _)| format!("{name} {kind}"))
+            .collect();
         assert_eq!(told, said.iter().map(String::as_str).collect());
     }
 }

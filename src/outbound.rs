@@ -68,13 +68,19 @@ impl Outbound {
                 client = client.tls_certs_only([]);
             }
         }
-        client.build().map(|client| Self { client }).map_err(|_| NoClient)
+        client
+            .build()
+            .map(|client| Self { client })
+            .map_err(|_| NoClient)
     }
 
     /// A client that connects to public addresses alone, whatever the name in a URL resolves to, and to no proxy, which would
     /// look names up by itself. A URL with an address in it is for the caller to check, with [`is_private_address`].
     pub fn to_public() -> Result<Self, NoClient> {
-        let client = Self::builder().no_proxy().dns_resolver(Arc::new(PublicNames)).build();
+        let client = Self::builder()
+            .no_proxy()
+            .dns_resolver(Arc::new(PublicNames))
+            .build();
         client.map(|client| Self { client }).map_err(|_| NoClient)
     }
 
@@ -84,7 +90,10 @@ impl Outbound {
         if base.scheme() == "http" {
             client = client.tls_certs_only([]);
         }
-        client.build().map(|client| Self { client }).map_err(|_| NoClient)
+        client
+            .build()
+            .map(|client| Self { client })
+            .map_err(|_| NoClient)
     }
 
     /// A client that goes to no proxy and needs no certificates: for plain HTTP to a process of our own, with its token.
@@ -103,17 +112,27 @@ impl Outbound {
     }
 
     /// Any request, as it is given, all of it within `limit`.
-    pub async fn send(&self, request: http::Request<Bytes>, limit: Duration) -> Result<http::Response<Bytes>, Fault> {
+    pub async fn send(
+        &self,
+        request: http::Request<Bytes>,
+        limit: Duration,
+    ) -> Result<http::Response<Bytes>, Fault> {
         let exchange = async {
             let request = request.try_into().map_err(|error| fault(&error))?;
-            let mut response = self.client.execute(request).await.map_err(|error| fault(&error))?;
+            let mut response = self
+                .client
+                .execute(request)
+                .await
+                .map_err(|error| fault(&error))?;
             let mut answer = http::Response::new(Bytes::new());
             *answer.status_mut() = response.status();
             *answer.headers_mut() = std::mem::take(response.headers_mut());
             *answer.body_mut() = read(response).await?;
             Ok(answer)
         };
-        tokio::time::timeout(limit, exchange).await.unwrap_or(Err(Fault::Timeout))
+        tokio::time::timeout(limit, exchange)
+            .await
+            .unwrap_or(Err(Fault::Timeout))
     }
 
     /// Any request, of whose answer only status and headers are read; within `limit`.
@@ -124,33 +143,58 @@ impl Outbound {
     ) -> Result<(StatusCode, http::HeaderMap), Fault> {
         let exchange = async {
             let request = request.try_into().map_err(|error| fault(&error))?;
-            let mut response = self.client.execute(request).await.map_err(|error| fault(&error))?;
+            let mut response = self
+                .client
+                .execute(request)
+                .await
+                .map_err(|error| fault(&error))?;
             Ok((response.status(), std::mem::take(response.headers_mut())))
         };
-        tokio::time::timeout(limit, exchange).await.unwrap_or(Err(Fault::Timeout))
+        tokio::time::timeout(limit, exchange)
+            .await
+            .unwrap_or(Err(Fault::Timeout))
     }
 
     /// `GET` with the head of the answer, whose body may have `most` bytes; all of it within `limit`.
-    pub async fn fetch(&self, url: Url, most: usize, limit: Duration) -> Result<http::Response<Bytes>, Fault> {
+    pub async fn fetch(
+        &self,
+        url: Url,
+        most: usize,
+        limit: Duration,
+    ) -> Result<http::Response<Bytes>, Fault> {
         let exchange = async {
-            let mut response = self.client.get(url).send().await.map_err(|error| fault(&error))?;
+            let mut response = self
+                .client
+                .get(url)
+                .send()
+                .await
+                .map_err(|error| fault(&error))?;
             let mut answer = http::Response::new(Bytes::new());
             *answer.status_mut() = response.status();
             *answer.headers_mut() = std::mem::take(response.headers_mut());
             *answer.body_mut() = read_up_to(response, most).await?;
             Ok(answer)
         };
-        tokio::time::timeout(limit, exchange).await.unwrap_or(Err(Fault::Timeout))
+        tokio::time::timeout(limit, exchange)
+            .await
+            .unwrap_or(Err(Fault::Timeout))
     }
 
     /// `GET`, all of it within `limit`.
     pub async fn get(&self, url: Url, limit: Duration) -> Result<Answer, Fault> {
         let exchange = async {
-            let response = self.client.get(url).send().await.map_err(|error| fault(&error))?;
+            let response = self
+                .client
+                .get(url)
+                .send()
+                .await
+                .map_err(|error| fault(&error))?;
             let status = response.status();
             read(response).await.map(|body| Answer { status, body })
         };
-        tokio::time::timeout(limit, exchange).await.unwrap_or(Err(Fault::Timeout))
+        tokio::time::timeout(limit, exchange)
+            .await
+            .unwrap_or(Err(Fault::Timeout))
     }
 }
 
@@ -163,13 +207,17 @@ impl std::fmt::Debug for Outbound {
 /// The body can be a credential.
 impl std::fmt::Debug for Answer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Answer").field("status", &self.status).field("bytes", &self.body.len()).finish()
+        f.debug_struct("Answer")
+            .field("status", &self.status)
+            .field("bytes", &self.body.len())
+            .finish()
     }
 }
 
 /// Whether the server is on this machine.
 pub fn is_loopback(url: &Url) -> bool {
-    url.host_str() == Some("localhost") || address_in(url).is_some_and(|address| address.is_loopback())
+    url.host_str() == Some("localhost")
+        || address_in(url).is_some_and(|address| address.is_loopback())
 }
 
 /// Whether the URL names the server by an address, and not one of the public internet.
@@ -179,7 +227,10 @@ pub fn is_private_address(url: &Url) -> bool {
 
 fn address_in(url: &Url) -> Option<IpAddr> {
     let host = url.host_str().unwrap_or_default();
-    host.trim_start_matches('[').trim_end_matches(']').parse().ok()
+    host.trim_start_matches('[')
+        .trim_end_matches(']')
+        .parse()
+        .ok()
 }
 
 async fn read(response: Response) -> Result<Bytes, Fault> {
@@ -215,12 +266,20 @@ mod tests {
     #[test]
     fn only_this_machine_is_loopback() {
         let says = |text: &str| is_loopback(&Url::parse(text).unwrap());
-        for here in ["http://127.0.0.1:9", "http://127.8.8.8", "http://[::1]:9", "http://localhost"] {
+        for here in [
+            "http://127.0.0.1:9",
+            "http://127.8.8.8",
+            "http://[::1]:9",
+            "http://localhost",
+        ] {
             assert!(says(here), "{here}");
         }
-        for elsewhere in
-            ["https://api.weixin.qq.com", "http://10.0.0.1", "http://localhost.example.com", "http://[2001:db8::1]"]
-        {
+        for elsewhere in [
+            "https://api.weixin.qq.com",
+            "http://10.0.0.1",
+            "http://localhost.example.com",
+            "http://[2001:db8::1]",
+        ] {
             assert!(!says(elsewhere), "{elsewhere}");
         }
     }
@@ -228,21 +287,39 @@ mod tests {
     #[test]
     fn an_address_is_seen_however_it_is_spelled() {
         let says = |text: &str| is_private_address(&Url::parse(text).unwrap());
-        for private in ["http://10.0.0.1", "http://127.1", "http://0x7f.1", "http://2130706433", "http://[::ffff:127.0.0.1]"]
-        {
+        for private in [
+            "http://10.0.0.1",
+            "http://127.1",
+            "http://0x7f.1",
+            "http://2130706433",
+            "http://[::ffff:127.0.0.1]",
+        ] {
             assert!(says(private), "{private}");
         }
-        for other in ["http://1.1.1.1", "https://sms.example.com", "http://localhost"] {
+        for other in [
+            "http://1.1.1.1",
+            "https://sms.example.com",
+            "http://localhost",
+        ] {
             assert!(!says(other), "{other}");
         }
     }
 
     #[tokio::test]
     async fn a_name_of_this_machine_is_not_connected_to() {
-        let here = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let here = tokio::net::TcpListener::bind(("127.0.0.1", 0))
+            .await
+            .unwrap();
         let url = format!("http://localhost:{}/", here.local_addr().unwrap().port());
-        let ask = async |client: Outbound| client.get(Url::parse(&url).unwrap(), Duration::from_millis(300)).await;
-        assert_eq!(ask(Outbound::to_public().unwrap()).await, Err(Fault::Connect));
+        let ask = async |client: Outbound| {
+            client
+                .get(Url::parse(&url).unwrap(), Duration::from_millis(300))
+                .await
+        };
+        assert_eq!(
+            ask(Outbound::to_public().unwrap()).await,
+            Err(Fault::Connect)
+        );
         // The same server is there for a client that may: it takes the connection, and says nothing.
         assert_eq!(ask(Outbound::direct().unwrap()).await, Err(Fault::Timeout));
     }

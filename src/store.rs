@@ -35,22 +35,26 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::types::{
-    AppId, ClientType, ExtraClaims, OpenId, Phone, Secret, SessionId, Timestamp, UnionId, UserId, UserType, Username,
+    AppId, ClientType, ExtraClaims, OpenId, Phone, Secret, SessionId, Timestamp, UnionId, UserId,
+    UserType, Username,
 };
 
 pub use self::{
     accounts::{
-        AccountOutcome, Credentials, Identities, Known, Lookup, NewAccount, PasswordHash, Resealing, RightsChange,
-        RightsChanged, WechatSession,
+        AccountOutcome, Credentials, Identities, Known, Lookup, NewAccount, PasswordHash,
+        Resealing, RightsChange, RightsChanged, WechatSession,
     },
     embedded::{CompactError, Compacted, compact},
     imports::{ImportConflict, Imported, ImportedIdentity, ImportedUser},
     measured::Measured,
     open::{OpenError, OpenOptions, Opening, engine, has_data, open},
-    outbox::{Announce, Backlog, OutboxEntry, OutboxEvent, OutboxPlace, TakenBack, Withdrawal, WithdrawalOutcome},
+    outbox::{
+        Announce, Backlog, OutboxEntry, OutboxEvent, OutboxPlace, TakenBack, Withdrawal,
+        WithdrawalOutcome,
+    },
     phones::{
-        BindOutcome, Merged, PhoneBinding, PhoneProof, SmsGuess, SmsId, SmsLimits, SmsReservation, SmsReserved, SmsSlots,
-        UnbindOutcome,
+        BindOutcome, Merged, PhoneBinding, PhoneProof, SmsGuess, SmsId, SmsLimits, SmsReservation,
+        SmsReserved, SmsSlots, UnbindOutcome,
     },
     transfer::{Export, Portable, PortableOpenId, PortableSession, PortableUser},
     vault::StoreKeys,
@@ -77,22 +81,47 @@ pub trait Store: Send + Sync + 'static {
 
     /// Takes back a message that surely was not sent: the code before it is good again, and its slots are free where `slots`
     /// says so. A second time it does nothing.
-    async fn release_sms(&self, phone: &Phone, id: SmsId, slots: SmsSlots, now: Timestamp) -> Result<(), StoreError>;
+    async fn release_sms(
+        &self,
+        phone: &Phone,
+        id: SmsId,
+        slots: SmsSlots,
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
 
     /// Binds a phone to the user of a living session, on proof. Repeating it gives the same.
     async fn bind_phone(&self, binding: &PhoneBinding) -> Result<BindOutcome, StoreError>;
 
     /// Takes the phone away from the user of a living session, unless it is the only way in.
-    async fn unbind_phone(&self, user: &UserId, session: SessionId, now: Timestamp) -> Result<UnbindOutcome, StoreError>;
+    async fn unbind_phone(
+        &self,
+        user: &UserId,
+        session: SessionId,
+        now: Timestamp,
+    ) -> Result<UnbindOutcome, StoreError>;
 
     /// Whether this code was sent to the user's own phone: the same guess as a login with it, which it spends.
-    async fn prove_phone(&self, user: &UserId, guess: &SmsGuess, now: Timestamp) -> Result<bool, StoreError>;
+    async fn prove_phone(
+        &self,
+        user: &UserId,
+        guess: &SmsGuess,
+        now: Timestamp,
+    ) -> Result<bool, StoreError>;
 
     /// Whether this is the user whom WeChat names. The `session_key` that came with it is kept, as after a login.
-    async fn prove_wechat(&self, user: &UserId, said: &WechatIdentity, now: Timestamp) -> Result<bool, StoreError>;
+    async fn prove_wechat(
+        &self,
+        user: &UserId,
+        said: &WechatIdentity,
+        now: Timestamp,
+    ) -> Result<bool, StoreError>;
 
     /// What WeChat knows a living session by; `None` where it has ended or did not begin with WeChat.
-    async fn wechat_session(&self, id: SessionId, now: Timestamp) -> Result<Option<WechatSession>, StoreError>;
+    async fn wechat_session(
+        &self,
+        id: SessionId,
+        now: Timestamp,
+    ) -> Result<Option<WechatSession>, StoreError>;
 
     /// The user, unless there is none.
     async fn user(&self, id: &UserId) -> Result<Option<User>, StoreError>;
@@ -112,7 +141,11 @@ pub trait Store: Send + Sync + 'static {
     /// Makes users of another system under the ids that they have there, in this order; says for each what became of it. Each is
     /// imported whole or not at all, and a repeat changes nothing. Integers given to new users later are above the highest of
     /// them. `is_trial`: nothing is kept of it.
-    async fn import_users(&self, users: &[ImportedUser], is_trial: bool) -> Result<Vec<Imported>, StoreError>;
+    async fn import_users(
+        &self,
+        users: &[ImportedUser],
+        is_trial: bool,
+    ) -> Result<Vec<Imported>, StoreError>;
 
     /// What the password of this name is checked against.
     async fn credentials(&self, username: &Username) -> Result<Option<Credentials>, StoreError>;
@@ -136,7 +169,12 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<Option<Revoked>, StoreError>;
 
     /// Changes the profile: `None` leaves a field, `Some(None)` clears it.
-    async fn update_profile(&self, id: &UserId, change: &ProfileChange, now: Timestamp) -> Result<Option<User>, StoreError>;
+    async fn update_profile(
+        &self,
+        id: &UserId,
+        change: &ProfileChange,
+        now: Timestamp,
+    ) -> Result<Option<User>, StoreError>;
 
     /// Takes back what the user of an openid no longer lets us have, and remembers in the same step that this was said: a second
     /// time, on whatever replica, nothing happens, whoever has the openid by then.
@@ -149,10 +187,19 @@ pub trait Store: Send + Sync + 'static {
 
     /// Takes events that are due, the longest due first, at most `limit`. Each counts one more attempt, and is due again at
     /// `until` unless it is settled: so another replica, or the next start, goes on where this one was lost.
-    async fn take_outbox(&self, now: Timestamp, until: Timestamp, limit: usize) -> Result<Vec<OutboxEntry>, StoreError>;
+    async fn take_outbox(
+        &self,
+        now: Timestamp,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<OutboxEntry>, StoreError>;
 
     /// Forgets an event that was taken, or makes it due at another time. One that somebody else has taken since stays as it is.
-    async fn settle_outbox(&self, place: &OutboxPlace, again: Option<Timestamp>) -> Result<(), StoreError>;
+    async fn settle_outbox(
+        &self,
+        place: &OutboxPlace,
+        again: Option<Timestamp>,
+    ) -> Result<(), StoreError>;
 
     /// How much waits in the outbox.
     async fn backlog(&self) -> Result<Backlog, StoreError>;
@@ -179,7 +226,11 @@ pub trait Store: Send + Sync + 'static {
 
     /// Revocations after `cursor`, in order of arrival, at most `limit`. Reads whatever is new since, and may give an entry
     /// twice; never skips one. `None` starts at the oldest that still matters.
-    async fn revocations(&self, cursor: Option<&LogCursor>, limit: usize) -> Result<RevocationPage, StoreError>;
+    async fn revocations(
+        &self,
+        cursor: Option<&LogCursor>,
+        limit: usize,
+    ) -> Result<RevocationPage, StoreError>;
 
     /// The signing keys that are kept in the store, newest first.
     async fn keys(&self) -> Result<Vec<StoredKey>, StoreError>;
@@ -325,7 +376,10 @@ pub struct CodeHash(pub [u8; 32]);
 
 /// Everything one login needs, decided beforehand, so that the operation can be repeated.
 #[derive(Debug, Clone)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the config, and none depends on another")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the config, and none depends on another"
+)]
 pub struct NewLogin {
     pub proof: LoginProof,
     /// Set for a new user; for a user who exists a nickname or avatar is filled in only where there is none.

@@ -11,7 +11,9 @@ mod sink;
 pub use access::{AccessLine, AccessLog};
 pub use sink::Sink;
 
-use tracing_subscriber::{EnvFilter, Registry, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt};
+use tracing_subscriber::{
+    EnvFilter, Registry, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt,
+};
 
 use crate::{
     config::{LogFormat, TelemetryConfig},
@@ -35,10 +37,18 @@ pub fn init(config: &TelemetryConfig, sink: &Sink) -> LogLevel {
     let (filter, handle) = reload::Layer::new(filter(&config.log_level));
     let registry = tracing_subscriber::registry().with(filter);
     let started = match config.log_format {
-        LogFormat::Json => {
-            registry.with(fmt::layer().json().flatten_event(true).with_span_list(false).with_writer(sink.clone())).try_init()
-        }
-        LogFormat::Text => registry.with(fmt::layer().with_ansi(false).with_writer(sink.clone())).try_init(),
+        LogFormat::Json => registry
+            .with(
+                fmt::layer()
+                    .json()
+                    .flatten_event(true)
+                    .with_span_list(false)
+                    .with_writer(sink.clone()),
+            )
+            .try_init(),
+        LogFormat::Text => registry
+            .with(fmt::layer().with_ansi(false).with_writer(sink.clone()))
+            .try_init(),
     };
     // Tests start several apps in one process; the first one's sink serves.
     drop(started);
@@ -51,7 +61,10 @@ pub fn count_panics(metrics: &Metrics) {
     let (panics, usual) = (metrics.panics.clone(), std::panic::take_hook());
     std::panic::set_hook(Box::new(move |panic| {
         panics.inc();
-        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let place = panic
+            .location()
+            .map(ToString::to_string)
+            .unwrap_or_default();
         tracing::error!(place, "panicked");
         usual(panic);
     }));

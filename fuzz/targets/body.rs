@@ -6,8 +6,8 @@
 use std::mem::MaybeUninit;
 
 use menshen::http1::{
-    BodyDecoder, BodyEncoder, BodyEvent, BodyLength, Decoded, InvalidBody, InvalidHead, Peer, Trailers, parse_response,
-    response_body, unfold,
+    BodyDecoder, BodyEncoder, BodyEvent, BodyLength, Decoded, InvalidBody, InvalidHead, Peer,
+    Trailers, parse_response, response_body, unfold,
 };
 
 use super::readers::{self, Length};
@@ -21,11 +21,22 @@ type Field<'a> = (&'a [u8], &'a [u8]);
 
 /// A panic is a broken promise.
 pub fn run(data: &[u8]) {
-    let Some((&seed, bytes)) = data.split_first() else { return };
-    for length in [BodyLength::Chunked, BodyLength::Known(u64::from(seed)), BodyLength::UntilClose, BodyLength::None] {
+    let Some((&seed, bytes)) = data.split_first() else {
+        return;
+    };
+    for length in [
+        BodyLength::Chunked,
+        BodyLength::Known(u64::from(seed)),
+        BodyLength::UntilClose,
+        BodyLength::None,
+    ] {
         let [client, backend] = [Peer::Client, Peer::Backend].map(|peer| {
             let whole = decode(length, peer, bytes, None);
-            assert_eq!(decode(length, peer, bytes, Some(seed)), whole, "{length:?} {peer:?}: another split, another body");
+            assert_eq!(
+                decode(length, peer, bytes, Some(seed)),
+                whole,
+                "{length:?} {peer:?}: another split, another body"
+            );
             whole
         });
         if client.end == Ok(true) {
@@ -55,7 +66,12 @@ struct Reading {
 /// Decodes all at once, or in pieces that the seed decides.
 fn decode(length: BodyLength, peer: Peer, bytes: &[u8], seed: Option<u8>) -> Reading {
     let mut decoder = BodyDecoder::new(length, peer);
-    let mut reading = Reading { data: Vec::new(), trailers: None, used: 0, end: Ok(false) };
+    let mut reading = Reading {
+        data: Vec::new(),
+        trailers: None,
+        used: 0,
+        end: Ok(false),
+    };
     let mut random = u32::from(seed.unwrap_or_default());
     let mut next = |most: usize| match seed {
         None => most,
@@ -70,8 +86,16 @@ fn decode(length: BodyLength, peer: Peer, bytes: &[u8], seed: Option<u8>) -> Rea
         let Decoded { skip, event } = match decoder.decode(rest) {
             Ok(decoded) => decoded,
             Err(error) => {
-                assert_eq!(decoder.decode(b"0\r\n\r\n"), Err(error), "an error is final");
-                return Reading { used: 0, end: Err(error), ..reading };
+                assert_eq!(
+                    decoder.decode(b"0\r\n\r\n"),
+                    Err(error),
+                    "an error is final"
+                );
+                return Reading {
+                    used: 0,
+                    end: Err(error),
+                    ..reading
+                };
             }
         };
         reading.used += skip;
@@ -119,20 +143,33 @@ fn one_end(bytes: &[u8], reading: &Reading) {
     for line_end in [LineEnd::CrLf, LineEnd::Lf, LineEnd::Either] {
         for reads_line_after_chunk in [false, true] {
             let lenient = lenient(bytes, line_end, reads_line_after_chunk);
-            let (data, rest) = lenient.unwrap_or_else(|| panic!("{line_end:?} finds no end in {}", bytes.escape_ascii()));
+            let (data, rest) = lenient
+                .unwrap_or_else(|| panic!("{line_end:?} finds no end in {}", bytes.escape_ascii()));
             assert_eq!(data, reading.data, "{line_end:?}: {}", bytes.escape_ascii());
-            assert_eq!(rest, &bytes[reading.used..], "{line_end:?}: {}", bytes.escape_ascii());
+            assert_eq!(
+                rest,
+                &bytes[reading.used..],
+                "{line_end:?}: {}",
+                bytes.escape_ascii()
+            );
         }
     }
 }
 
 /// Reads a chunked body like a server that looks at the digits of a size and forgives the rest: its data, and the bytes behind it.
-fn lenient(bytes: &[u8], line_end: LineEnd, reads_line_after_chunk: bool) -> Option<(Vec<u8>, &[u8])> {
+fn lenient(
+    bytes: &[u8],
+    line_end: LineEnd,
+    reads_line_after_chunk: bool,
+) -> Option<(Vec<u8>, &[u8])> {
     let (mut data, mut rest) = (Vec::new(), bytes);
     loop {
         let (line, after) = cut_line(rest, line_end)?;
         let digits = line.trim_ascii_start();
-        let digits = &digits[..digits.iter().take_while(|byte| byte.is_ascii_hexdigit()).count()];
+        let digits = &digits[..digits
+            .iter()
+            .take_while(|byte| byte.is_ascii_hexdigit())
+            .count()];
         let size = usize::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
         rest = after;
         if size == 0 {
@@ -146,7 +183,11 @@ fn lenient(bytes: &[u8], line_end: LineEnd, reads_line_after_chunk: bool) -> Opt
         }
         data.extend_from_slice(rest.get(..size)?);
         rest = &rest[size..];
-        rest = if reads_line_after_chunk { cut_line(rest, line_end)?.1 } else { rest.get(2..)? };
+        rest = if reads_line_after_chunk {
+            cut_line(rest, line_end)?.1
+        } else {
+            rest.get(2..)?
+        };
     }
 }
 
@@ -158,11 +199,20 @@ fn cut_line(bytes: &[u8], line_end: LineEnd) -> Option<(&[u8], &[u8])> {
         }
         LineEnd::Lf => {
             let at = bytes.iter().position(|&byte| byte == b'\n')?;
-            Some((bytes[..at].strip_suffix(b"\r").unwrap_or(&bytes[..at]), &bytes[at + 1..]))
+            Some((
+                bytes[..at].strip_suffix(b"\r").unwrap_or(&bytes[..at]),
+                &bytes[at + 1..],
+            ))
         }
         LineEnd::Either => {
-            let at = bytes.iter().position(|&byte| matches!(byte, b'\r' | b'\n'))?;
-            let end = if bytes[at..].starts_with(b"\r\n") { at + 2 } else { at + 1 };
+            let at = bytes
+                .iter()
+                .position(|&byte| matches!(byte, b'\r' | b'\n'))?;
+            let end = if bytes[at..].starts_with(b"\r\n") {
+                at + 2
+            } else {
+                at + 1
+            };
             Some((&bytes[..at], &bytes[end..]))
         }
     }
@@ -186,12 +236,16 @@ fn strict(bytes: &[u8]) -> Option<(Vec<u8>, Vec<Field<'_>>, &[u8])> {
     let (mut data, mut rest) = (Vec::new(), bytes);
     loop {
         let (line, after) = cut_line(rest, LineEnd::CrLf)?;
-        let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+        let digits = line
+            .iter()
+            .take_while(|byte| byte.is_ascii_hexdigit())
+            .count();
         if !(1..=MAX_DIGITS).contains(&digits) || !are_extensions(&line[digits..]) {
             return None;
         }
-        let size =
-            u64::from_str_radix(std::str::from_utf8(&line[..digits]).ok()?, 16).ok().filter(|size| *size <= MAX_SIZE)?;
+        let size = u64::from_str_radix(std::str::from_utf8(&line[..digits]).ok()?, 16)
+            .ok()
+            .filter(|size| *size <= MAX_SIZE)?;
         if size == 0 {
             let (trailers, rest) = strict_trailers(after)?;
             return Some((data, trailers, rest));
@@ -219,7 +273,11 @@ fn strict_trailers(mut rest: &[u8]) -> Option<(Vec<Field<'_>>, &[u8])> {
         {
             return None;
         }
-        let blanks_after = value.iter().rev().take_while(|&&byte| is_blank(byte)).count();
+        let blanks_after = value
+            .iter()
+            .rev()
+            .take_while(|&&byte| is_blank(byte))
+            .count();
         trailers.push((name, after_blanks(&value[..value.len() - blanks_after])));
     }
 }
@@ -227,14 +285,18 @@ fn strict_trailers(mut rest: &[u8]) -> Option<(Vec<Field<'_>>, &[u8])> {
 /// `*( BWS ";" BWS chunk-ext-name [ BWS "=" BWS chunk-ext-val ] )`
 fn are_extensions(mut rest: &[u8]) -> bool {
     while !rest.is_empty() {
-        let Some(after) = after_blanks(rest).strip_prefix(b";") else { return false };
+        let Some(after) = after_blanks(rest).strip_prefix(b";") else {
+            return false;
+        };
         rest = after_blanks(after);
         let name = token(rest);
         if name == 0 {
             return false;
         }
         rest = &rest[name..];
-        let Some(after) = after_blanks(rest).strip_prefix(b"=") else { continue };
+        let Some(after) = after_blanks(rest).strip_prefix(b"=") else {
+            continue;
+        };
         rest = after_blanks(after);
         if let Some(quoted) = rest.strip_prefix(b"\"") {
             let mut escaped = false;
@@ -243,7 +305,10 @@ fn are_extensions(mut rest: &[u8]) -> bool {
                 escaped = byte == b'\\' && !escaped;
                 ends
             });
-            let Some(end) = end.filter(|end| quoted[..*end].iter().all(|&byte| is_text(byte))) else { return false };
+            let Some(end) = end.filter(|end| quoted[..*end].iter().all(|&byte| is_text(byte)))
+            else {
+                return false;
+            };
             rest = &quoted[end + 1..];
         } else {
             let value = token(rest);
@@ -257,7 +322,10 @@ fn are_extensions(mut rest: &[u8]) -> bool {
 }
 
 fn token(bytes: &[u8]) -> usize {
-    bytes.iter().take_while(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte)).count()
+    bytes
+        .iter()
+        .take_while(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte))
+        .count()
 }
 
 fn after_blanks(bytes: &[u8]) -> &[u8] {
@@ -284,7 +352,9 @@ fn read_back(reading: &Reading, seed: u8) {
         encoder.end_part(&mut wire);
     }
     for _ in 0..2 {
-        encoder.finish(reading.trailers.as_ref(), &mut wire).expect("an end");
+        encoder
+            .finish(reading.trailers.as_ref(), &mut wire)
+            .expect("an end");
     }
     let again = decode(BodyLength::Chunked, Peer::Backend, &wire, Some(seed));
     assert_eq!(
@@ -292,7 +362,11 @@ fn read_back(reading: &Reading, seed: u8) {
         (&reading.data, &reading.trailers, wire.len(), Ok(true))
     );
     one_end(&wire, &again);
-    if reading.trailers.as_ref().is_none_or(|trailers| trailers.len() <= MAX_TRAILERS) {
+    if reading
+        .trailers
+        .as_ref()
+        .is_none_or(|trailers| trailers.len() <= MAX_TRAILERS)
+    {
         assert!(strict(&wire).is_some(), "{}", wire.escape_ascii());
     }
 }
@@ -304,29 +378,53 @@ fn response(bytes: &[u8]) {
     if let Err(InvalidHead::Folded) = parse_response(&bytes, &mut slots) {
         let before = bytes.clone();
         unfold(&mut bytes);
-        let changed = before.iter().zip(&bytes).filter(|(before, after)| before != after);
+        let changed = before
+            .iter()
+            .zip(&bytes)
+            .filter(|(before, after)| before != after);
         assert!(changed.clone().count() > 0, "folded, and nothing to unfold");
-        assert!(changed.into_iter().all(|(before, after)| matches!(before, b'\r' | b'\n') && *after == b' '));
+        assert!(
+            changed
+                .into_iter()
+                .all(|(before, after)| matches!(before, b'\r' | b'\n') && *after == b' ')
+        );
     }
     let mut slots = [const { MaybeUninit::uninit() }; 64];
     let (head, length) = match parse_response(&bytes, &mut slots) {
         Ok(Some(whole)) => whole,
         Ok(None) => return,
         Err(error) => {
-            assert_ne!(error, InvalidHead::Folded, "unfolded and still folded: {}", bytes.escape_ascii());
+            assert_ne!(
+                error,
+                InvalidHead::Folded,
+                "unfolded and still folded: {}",
+                bytes.escape_ascii()
+            );
             return;
         }
     };
     assert!(bytes[..length].ends_with(b"\n") && (100..=999).contains(&head.status));
     for field in head.fields {
         assert!(!field.name.is_empty() && token(field.name.as_bytes()) == field.name.len());
-        assert!(field.value.iter().all(|&byte| is_text(byte)) && after_blanks(field.value).len() == field.value.len());
+        assert!(
+            field.value.iter().all(|&byte| is_text(byte))
+                && after_blanks(field.value).len() == field.value.len()
+        );
     }
     let mut fewer = [const { MaybeUninit::uninit() }; 64];
-    assert!(matches!(parse_response(&bytes[..length - 1], &mut fewer), Ok(None)), "whole without its last byte");
-    let fields: Vec<Field> = head.fields.iter().map(|field| (field.name.as_bytes(), field.value)).collect();
+    assert!(
+        matches!(parse_response(&bytes[..length - 1], &mut fewer), Ok(None)),
+        "whole without its last byte"
+    );
+    let fields: Vec<Field> = head
+        .fields
+        .iter()
+        .map(|field| (field.name.as_bytes(), field.value))
+        .collect();
     for request_is_head in [false, true] {
-        let Ok(framing) = response_body(&head, request_is_head) else { continue };
+        let Ok(framing) = response_body(&head, request_is_head) else {
+            continue;
+        };
         let is_bodiless = request_is_head || matches!(head.status, 100..=199 | 204 | 304);
         assert_eq!(framing.body == BodyLength::None, is_bodiless);
         let expected = match framing.body {
@@ -337,7 +435,12 @@ fn response(bytes: &[u8]) {
         };
         assert!(framing.body != BodyLength::UntilClose || !framing.keep_alive);
         for (last, coding_wins) in [(false, false), (false, true), (true, false), (true, true)] {
-            assert_eq!(readers::length(&fields, false, last, coding_wins), expected, "{}", bytes.escape_ascii());
+            assert_eq!(
+                readers::length(&fields, false, last, coding_wins),
+                expected,
+                "{}",
+                bytes.escape_ascii()
+            );
         }
     }
 }

@@ -30,7 +30,9 @@ impl Source for Sent<'_> {
 
 /// A panic is a broken promise.
 pub fn run(data: &[u8]) {
-    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
     let mut parts = text.split('\0');
     let success = parts.next().unwrap_or_default();
     let refusal = parts.next().unwrap_or("{}");
@@ -56,7 +58,12 @@ pub fn run(data: &[u8]) {
     let dialects = match Dialects::compile(&config) {
         Ok(dialects) => dialects,
         Err(problems) => {
-            assert!(problems.iter().all(|(key, says)| key.starts_with("dialect[0]") && !says.is_empty()), "{problems:?}");
+            assert!(
+                problems
+                    .iter()
+                    .all(|(key, says)| key.starts_with("dialect[0]") && !says.is_empty()),
+                "{problems:?}"
+            );
             return;
         }
     };
@@ -64,17 +71,35 @@ pub fn run(data: &[u8]) {
     let answers = |sent: &str| {
         let answer = dialect.routes[0].answer(&Sent(sent));
         assert!(answer.headers.len() <= 1);
-        assert!(answer.headers.iter().all(|(_, value)| value.as_bytes() == sent.as_bytes()), "a header of its own");
+        assert!(
+            answer
+                .headers
+                .iter()
+                .all(|(_, value)| value.as_bytes() == sent.as_bytes()),
+            "a header of its own"
+        );
         let refused = dialect.refuse(Some(0), &refusal_about(sent));
         (parsed(&answer.body), parsed(&refused.body))
     };
     let (plain, hostile) = (answers("a"), answers(sent));
-    assert_eq!(shape(&plain.0), shape(&hostile.0), "a success changes its shape");
-    assert_eq!(shape(&plain.1), shape(&hostile.1), "a refusal changes its shape");
+    assert_eq!(
+        shape(&plain.0),
+        shape(&hostile.0),
+        "a success changes its shape"
+    );
+    assert_eq!(
+        shape(&plain.1),
+        shape(&hostile.1),
+        "a refusal changes its shape"
+    );
 }
 
 fn refusal_about(sent: &str) -> Refusal<'_> {
-    let field = |value| WrongField { name: sent.to_owned(), message: "not valid".to_owned(), value };
+    let field = |value| WrongField {
+        name: sent.to_owned(),
+        message: "not valid".to_owned(),
+        value,
+    };
     Refusal {
         code: ErrorCode::CodeInvalid,
         finer: None,
@@ -89,7 +114,8 @@ fn refusal_about(sent: &str) -> Refusal<'_> {
 }
 
 fn parsed(body: &[u8]) -> Value {
-    serde_json::from_slice(body).unwrap_or_else(|fault| panic!("{fault} in {:?}", String::from_utf8_lossy(body)))
+    serde_json::from_slice(body)
+        .unwrap_or_else(|fault| panic!("{fault} in {:?}", String::from_utf8_lossy(body)))
 }
 
 /// What is left of a document when its texts are taken away; the names of `{errors.by_field}` are the client's.
@@ -99,13 +125,26 @@ fn shape(value: &Value) -> String {
         Value::Bool(_) => "truth".to_owned(),
         Value::Number(_) => "number".to_owned(),
         Value::String(_) => "text".to_owned(),
-        Value::Array(items) => format!("[{}]", items.iter().map(shape).collect::<Vec<_>>().join(",")),
+        Value::Array(items) => format!(
+            "[{}]",
+            items.iter().map(shape).collect::<Vec<_>>().join(",")
+        ),
         Value::Object(members) => {
-            let by_field = members.len() == 1 && members.values().all(|value| value == &json!(["not valid", "not valid"]));
+            let by_field = members.len() == 1
+                && members
+                    .values()
+                    .all(|value| value == &json!(["not valid", "not valid"]));
             let of_member = |(name, value): (&String, &Value)| {
-                if by_field { format!("name:{}", shape(value)) } else { format!("{name:?}:{}", shape(value)) }
+                if by_field {
+                    format!("name:{}", shape(value))
+                } else {
+                    format!("{name:?}:{}", shape(value))
+                }
             };
-            format!("{{{}}}", members.iter().map(of_member).collect::<Vec<_>>().join(","))
+            format!(
+                "{{{}}}",
+                members.iter().map(of_member).collect::<Vec<_>>().join(",")
+            )
         }
     }
 }

@@ -25,8 +25,18 @@ const KEY: [u8; 16] = *b"sixteen bytes ok";
 const IV: [u8; 16] = *b"and sixteen more";
 
 static WECHAT: LazyLock<Wechat> = LazyLock::new(|| {
-    let config = WechatConfig { legacy_decrypt: true, ..WechatConfig::default() };
-    Wechat::new(&config, Mode::Development, Metrics::new(), &Clock::manual(NOW), &Entropy::default()).expect("WeChat")
+    let config = WechatConfig {
+        legacy_decrypt: true,
+        ..WechatConfig::default()
+    };
+    Wechat::new(
+        &config,
+        Mode::Development,
+        Metrics::new(),
+        &Clock::manual(NOW),
+        &Entropy::default(),
+    )
+    .expect("WeChat")
 });
 
 /// A panic is a broken promise.
@@ -36,28 +46,49 @@ pub fn run(data: &[u8]) {
     let decryption = WECHAT.phone_decryption().expect("switched on");
     match data.split_first() {
         Some((b'r', rest)) => {
-            let Ok(text) = std::str::from_utf8(rest) else { return };
+            let Ok(text) = std::str::from_utf8(rest) else {
+                return;
+            };
             let (encrypted_data, iv) = text.split_once('\n').unwrap_or((text, ""));
             let sent = EncryptedPhone { encrypted_data, iv };
             if let Ok(found) = decryption.phone(&app, &keys, &sent) {
                 // Only whole blocks in canonical base64 come so far.
-                assert_eq!(STANDARD.encode(STANDARD.decode(encrypted_data).expect("base64")), encrypted_data);
+                assert_eq!(
+                    STANDARD.encode(STANDARD.decode(encrypted_data).expect("base64")),
+                    encrypted_data
+                );
                 assert!(found.phone.as_str().starts_with('+'));
             }
         }
         Some((b'p', plain)) => {
             let sealed = STANDARD.encode(encrypt(plain));
             let iv = STANDARD.encode(IV);
-            let sent = EncryptedPhone { encrypted_data: &sealed, iv: &iv };
-            let Ok(found) = decryption.phone(&app, &keys, &sent) else { return };
+            let sent = EncryptedPhone {
+                encrypted_data: &sealed,
+                iv: &iv,
+            };
+            let Ok(found) = decryption.phone(&app, &keys, &sent) else {
+                return;
+            };
             let said: Value = serde_json::from_slice(plain).expect("JSON");
             let members: Vec<&String> = said.as_object().expect("an object").keys().collect();
-            assert_eq!(members, ["countryCode", "phoneNumber", "purePhoneNumber", "watermark"]);
+            assert_eq!(
+                members,
+                ["countryCode", "phoneNumber", "purePhoneNumber", "watermark"]
+            );
             assert_eq!(said["watermark"]["appid"], "wx0000000000000000");
-            let made = Timestamp::from_secs(said["watermark"]["timestamp"].as_u64().expect("a time"));
-            assert!(NOW.since(made) <= Duration::from_hours(24) && made.since(NOW) <= Duration::from_mins(5));
+            let made =
+                Timestamp::from_secs(said["watermark"]["timestamp"].as_u64().expect("a time"));
+            assert!(
+                NOW.since(made) <= Duration::from_hours(24)
+                    && made.since(NOW) <= Duration::from_mins(5)
+            );
             let national = said["purePhoneNumber"].as_str().expect("a text");
-            assert!(found.phone.as_str().ends_with(national), "{:?}", found.phone.as_str());
+            assert!(
+                found.phone.as_str().ends_with(national),
+                "{:?}",
+                found.phone.as_str()
+            );
         }
         _ => {}
     }

@@ -14,15 +14,26 @@ use super::{
     world,
 };
 
-static RULES: LazyLock<RuleSet> = LazyLock::new(|| RuleSet::compile(&world::config().rule).expect("rules that compile"));
+static RULES: LazyLock<RuleSet> =
+    LazyLock::new(|| RuleSet::compile(&world::config().rule).expect("rules that compile"));
 
 /// A panic is a broken promise.
 pub fn run(data: &[u8]) {
-    let Ok(text) = std::str::from_utf8(data) else { return };
-    let Ok(target) = path::check(text) else { return };
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let Ok(target) = path::check(text) else {
+        return;
+    };
     let raw = target.path.as_bytes();
     assert!(text.starts_with('/') && text.is_ascii(), "{text:?}");
-    assert_eq!(text, target.query.map_or_else(|| target.path.to_owned(), |query| format!("{}?{query}", target.path)));
+    assert_eq!(
+        text,
+        target.query.map_or_else(
+            || target.path.to_owned(),
+            |query| format!("{}?{query}", target.path)
+        )
+    );
 
     // One decoding is all there is, and nothing that a server does before or after it leads elsewhere.
     let once = readers::decode(raw);
@@ -33,9 +44,16 @@ pub fn run(data: &[u8]) {
         assert_eq!(reading(raw), raw, "{text:?}");
         let read = reading(&once);
         let spaces = once.contains(&b' ');
-        assert!(read == once || (spaces && read == readers::cut(&once)), "{text:?} decoded");
+        assert!(
+            read == once || (spaces && read == readers::cut(&once)),
+            "{text:?} decoded"
+        );
     }
-    assert_eq!(readers::names(&readers::cut_names(&once)), readers::names(&once), "{text:?} has a name of dots and blanks");
+    assert_eq!(
+        readers::names(&readers::cut_names(&once)),
+        readers::names(&once),
+        "{text:?} has a name of dots and blanks"
+    );
     let depth = |path: &[u8]| path.iter().filter(|&&byte| byte == b'/').count();
     assert_eq!(depth(raw), depth(&once), "{text:?} has a hidden separator");
     let carried = http::uri::PathAndQuery::try_from(text).expect("what carries it on takes it");
@@ -47,10 +65,19 @@ pub fn run(data: &[u8]) {
         let lenient = world::expected(&lenient(&once), method);
         match access {
             // Only what is listed is open, byte by byte, and nothing that a lenient backend reads as closed.
-            Access::Public => assert!(exact == Access::Public && lenient == Access::Public, "{method} {text:?} is open"),
+            Access::Public => assert!(
+                exact == Access::Public && lenient == Access::Public,
+                "{method} {text:?} is open"
+            ),
             Access::Optional => panic!("no rule is optional"),
-            Access::Required => assert!(lenient != Access::Deny, "{method} {text:?} passes with a token"),
-            Access::Deny => assert!(exact == Access::Deny || lenient == Access::Deny, "{method} {text:?} is closed"),
+            Access::Required => assert!(
+                lenient != Access::Deny,
+                "{method} {text:?} passes with a token"
+            ),
+            Access::Deny => assert!(
+                exact == Access::Deny || lenient == Access::Deny,
+                "{method} {text:?} is closed"
+            ),
         }
     }
 }

@@ -7,7 +7,9 @@ pub fn decode(path: &[u8]) -> Vec<u8> {
     while let Some((&first, after)) = rest.split_first() {
         let digits = after.get(..2).and_then(|two| std::str::from_utf8(two).ok());
         let plain = digits.filter(|text| text.bytes().all(|byte| byte.is_ascii_hexdigit()));
-        let byte = plain.filter(|_| first == b'%').and_then(|text| u8::from_str_radix(text, 16).ok());
+        let byte = plain
+            .filter(|_| first == b'%')
+            .and_then(|text| u8::from_str_radix(text, 16).ok());
         out.push(byte.unwrap_or(first));
         rest = if byte.is_some() { &after[2..] } else { after };
     }
@@ -16,13 +18,22 @@ pub fn decode(path: &[u8]) -> Vec<u8> {
 
 /// IIS and some of Java take a backslash for a slash.
 pub fn unslash(path: &[u8]) -> Vec<u8> {
-    path.iter().map(|&byte| if byte == b'\\' { b'/' } else { byte }).collect()
+    path.iter()
+        .map(|&byte| if byte == b'\\' { b'/' } else { byte })
+        .collect()
 }
 
 /// Tomcat, Jetty and Rack cut parameters off each segment.
 pub fn strip_parameters(path: &[u8]) -> Vec<u8> {
     let segments = path.split(|&byte| byte == b'/');
-    let cut: Vec<&[u8]> = segments.map(|segment| segment.split(|&byte| byte == b';').next().unwrap_or_default()).collect();
+    let cut: Vec<&[u8]> = segments
+        .map(|segment| {
+            segment
+                .split(|&byte| byte == b';')
+                .next()
+                .unwrap_or_default()
+        })
+        .collect();
     cut.join(&b'/')
 }
 
@@ -48,7 +59,10 @@ pub fn remove_dots(path: &[u8]) -> Vec<u8> {
 
 /// C and everything that ends a path where its own syntax says so.
 pub fn cut(path: &[u8]) -> Vec<u8> {
-    path.iter().copied().take_while(|byte| !matches!(byte, 0 | b'?' | b'#' | b'\r' | b'\n' | b' ')).collect()
+    path.iter()
+        .copied()
+        .take_while(|byte| !matches!(byte, 0 | b'?' | b'#' | b'\r' | b'\n' | b' '))
+        .collect()
 }
 
 /// Windows cuts dots and blanks off the end of each name, and many a router trims names, of all that shows nothing.
@@ -61,17 +75,24 @@ pub fn cut_names(path: &[u8]) -> Vec<u8> {
         sign.is_whitespace() || shows_nothing
     };
     let cut = |segment: &[u8]| match std::str::from_utf8(segment) {
-        Ok(text) => {
-            text.trim_end_matches(|sign| sign == '.' || is_blank(sign)).trim_start_matches(is_blank).as_bytes().to_vec()
-        }
+        Ok(text) => text
+            .trim_end_matches(|sign| sign == '.' || is_blank(sign))
+            .trim_start_matches(is_blank)
+            .as_bytes()
+            .to_vec(),
         Err(_) => segment.to_vec(),
     };
-    path.split(|&byte| byte == b'/').map(cut).collect::<Vec<_>>().join(&b'/')
+    path.split(|&byte| byte == b'/')
+        .map(cut)
+        .collect::<Vec<_>>()
+        .join(&b'/')
 }
 
 /// How many segments have a name.
 pub fn names(path: &[u8]) -> usize {
-    path.split(|&byte| byte == b'/').filter(|segment| !segment.is_empty()).count()
+    path.split(|&byte| byte == b'/')
+        .filter(|segment| !segment.is_empty())
+        .count()
 }
 
 /// What a server makes of a path.
@@ -82,7 +103,15 @@ pub const READINGS: [Reading; 5] = [unslash, strip_parameters, merge_slashes, re
 
 /// A header name as an environment of CGI or WSGI has it: what is no letter or digit is one sign.
 pub fn fold(name: &[u8]) -> Vec<u8> {
-    name.iter().map(|byte| if byte.is_ascii_alphanumeric() { byte.to_ascii_uppercase() } else { b'_' }).collect()
+    name.iter()
+        .map(|byte| {
+            if byte.is_ascii_alphanumeric() {
+                byte.to_ascii_uppercase()
+            } else {
+                b'_'
+            }
+        })
+        .collect()
 }
 
 /// Name and value of a header field.
@@ -96,12 +125,18 @@ pub fn lines<'a>(head: &'a [u8], end: &[u8]) -> (&'a [u8], Vec<Field<'a>>) {
         all.push(&rest[..at]);
         rest = &rest[at + end.len()..];
     }
-    let first = all.iter().position(|line| !line.trim_ascii().is_empty()).unwrap_or(all.len());
+    let first = all
+        .iter()
+        .position(|line| !line.trim_ascii().is_empty())
+        .unwrap_or(all.len());
     let fields = all.iter().skip(first + 1).filter_map(|line| {
         let colon = line.iter().position(|&byte| byte == b':')?;
         Some((&line[..colon], line[colon + 1..].trim_ascii()))
     });
-    (all.get(first).copied().unwrap_or_default(), fields.collect())
+    (
+        all.get(first).copied().unwrap_or_default(),
+        fields.collect(),
+    )
 }
 
 /// How long one of the many kinds of server takes a body to be.
@@ -116,18 +151,43 @@ pub enum Length {
 pub fn length(fields: &[Field<'_>], folds: bool, last: bool, coding_wins: bool) -> Length {
     let named = |name: &[u8]| {
         let mut values = fields.iter().filter(|(sent, _)| {
-            if folds { fold(sent.trim_ascii()) == fold(name) } else { sent.trim_ascii().eq_ignore_ascii_case(name) }
+            if folds {
+                fold(sent.trim_ascii()) == fold(name)
+            } else {
+                sent.trim_ascii().eq_ignore_ascii_case(name)
+            }
         });
-        if last { values.next_back() } else { values.next() }.map(|(_, value)| *value)
+        if last {
+            values.next_back()
+        } else {
+            values.next()
+        }
+        .map(|(_, value)| *value)
     };
     let coding = named(b"transfer-encoding")
-        .filter(|value| value.to_ascii_lowercase().windows(7).any(|window| window == b"chunked"))
+        .filter(|value| {
+            value
+                .to_ascii_lowercase()
+                .windows(7)
+                .any(|window| window == b"chunked")
+        })
         .map(|_| Length::Chunked);
     let bytes = named(b"content-length").map(|value| {
         // The most lenient reader of numbers: a sign, zeros, underscores, and whatever follows the digits.
         let text = value.strip_prefix(b"+").unwrap_or(value);
-        let digits = text.iter().take_while(|byte| byte.is_ascii_digit() || **byte == b'_').filter(|byte| **byte != b'_');
-        Length::Bytes(digits.fold(0, |sum: u128, digit| sum.saturating_mul(10).saturating_add(u128::from(digit - b'0'))))
+        let digits = text
+            .iter()
+            .take_while(|byte| byte.is_ascii_digit() || **byte == b'_')
+            .filter(|byte| **byte != b'_');
+        Length::Bytes(digits.fold(0, |sum: u128, digit| {
+            sum.saturating_mul(10)
+                .saturating_add(u128::from(digit - b'0'))
+        }))
     });
-    if coding_wins { coding.or(bytes) } else { bytes.or(coding) }.unwrap_or(Length::Bytes(0))
+    if coding_wins {
+        coding.or(bytes)
+    } else {
+        bytes.or(coding)
+    }
+    .unwrap_or(Length::Bytes(0))
 }

@@ -14,7 +14,9 @@ static VERIFIER: LazyLock<Verifier> = LazyLock::new(world::verifier);
 
 /// A panic is a broken promise.
 pub fn run(data: &[u8]) {
-    let Some((&kind, rest)) = data.split_first() else { return };
+    let Some((&kind, rest)) = data.split_first() else {
+        return;
+    };
     match kind {
         b'r' => as_it_stands(rest),
         b'm' => changed(rest),
@@ -24,7 +26,9 @@ pub fn run(data: &[u8]) {
 }
 
 fn as_it_stands(data: &[u8]) {
-    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
     let text = text.replacen("{T}", &TOKEN, 2);
     let passes = VERIFIER.verify(&text, NOW).is_ok();
     assert_eq!(passes, text == *TOKEN, "{text}");
@@ -47,32 +51,74 @@ fn changed(data: &[u8]) {
             return;
         }
     }
-    let Ok(text) = std::str::from_utf8(&bytes) else { return };
+    let Ok(text) = std::str::from_utf8(&bytes) else {
+        return;
+    };
     assert_eq!(VERIFIER.verify(text, NOW).is_ok(), text == *TOKEN, "{text}");
 }
 
 /// With the right signature, so that the checks on header and claims are all there is.
 fn signed(data: &[u8]) {
-    let at = data.iter().position(|&byte| byte == b'\n').unwrap_or(data.len());
+    let at = data
+        .iter()
+        .position(|&byte| byte == b'\n')
+        .unwrap_or(data.len());
     let (header, payload) = (&data[..at], data.get(at + 1..).unwrap_or_default());
     let kid = world::KEYRINGS.current().signing_kid().to_owned();
-    let header = String::from_utf8_lossy(header).replacen("{K}", &kid, 2).into_bytes();
-    let Ok(claims) = VERIFIER.verify(&world::signed(&header, payload), NOW) else { return };
+    let header = String::from_utf8_lossy(header)
+        .replacen("{K}", &kid, 2)
+        .into_bytes();
+    let Ok(claims) = VERIFIER.verify(&world::signed(&header, payload), NOW) else {
+        return;
+    };
 
     let header = members(&header);
     assert_eq!(header.len(), 3, "a header has three members");
-    let of = |name: &str| header.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
-    assert_eq!((of("alg"), of("typ"), of("kid")), (Some("HS256".into()), Some("at+jwt".into()), Some(kid.into())));
+    let of = |name: &str| {
+        header
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.clone())
+    };
+    assert_eq!(
+        (of("alg"), of("typ"), of("kid")),
+        (
+            Some("HS256".into()),
+            Some("at+jwt".into()),
+            Some(kid.into())
+        )
+    );
     let payload = members(payload);
-    let of =
-        |name: &str| payload.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone()).unwrap_or_default();
-    assert_eq!((of("iss"), of("aud"), of("token_use")), ("menshen".into(), "backend".into(), "access".into()));
+    let of = |name: &str| {
+        payload
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.clone())
+            .unwrap_or_default()
+    };
+    assert_eq!(
+        (of("iss"), of("aud"), of("token_use")),
+        ("menshen".into(), "backend".into(), "access".into())
+    );
     assert_eq!(of("sub"), Value::from(claims.sub.as_str()));
-    assert!(!claims.sub.as_str().is_empty() && claims.sub.as_str().bytes().all(|byte| byte.is_ascii_graphic()));
+    assert!(
+        !claims.sub.as_str().is_empty()
+            && claims
+                .sub
+                .as_str()
+                .bytes()
+                .all(|byte| byte.is_ascii_graphic())
+    );
     assert_eq!(of("sid"), Value::from(claims.sid.to_string()));
-    let (issued, expires) = (of("iat").as_u64().expect("whole seconds"), of("exp").as_u64().expect("whole seconds"));
+    let (issued, expires) = (
+        of("iat").as_u64().expect("whole seconds"),
+        of("exp").as_u64().expect("whole seconds"),
+    );
     let now = NOW.as_secs();
-    assert!(issued <= now + 60 && expires + 60 > now && expires <= issued + 30 * 86_400, "{issued} to {expires}");
+    assert!(
+        issued <= now + 60 && expires + 60 > now && expires <= issued + 30 * 86_400,
+        "{issued} to {expires}"
+    );
     assert!(of("nbf").is_null() || of("nbf").as_u64().is_some_and(|start| start <= now + 60));
     assert!(of("jti").as_str().is_some_and(|id| !id.is_empty()));
 }
@@ -101,7 +147,12 @@ fn members(json: &[u8]) -> Vec<(String, Value)> {
     }
     let Members(all) = serde_json::from_slice(json).expect("an object of JSON");
     for (n, (name, _)) in all.iter().enumerate() {
-        assert!(all[..n].iter().all(|(other, _)| other != name), "{name} twice");
+        assert!(
+            all[..n].iter().all(|(other, _)| other != name),
+            "{name} twice"
+        );
     }
-    all.into_iter().map(|(name, value)| (name, serde_json::from_str(value.get()).unwrap_or_default())).collect()
+    all.into_iter()
+        .map(|(name, value)| (name, serde_json::from_str(value.get()).unwrap_or_default()))
+        .collect()
 }

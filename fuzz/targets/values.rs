@@ -11,8 +11,12 @@ use menshen::{
 
 /// A panic is a broken promise.
 pub fn run(data: &[u8]) {
-    let Ok(text) = std::str::from_utf8(data) else { return };
-    round(text, |value: &HumanDuration| assert!(value.get().as_secs() <= 36_500 * 86_400));
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    round(text, |value: &HumanDuration| {
+        assert!(value.get().as_secs() <= 36_500 * 86_400)
+    });
     round::<ByteSize>(text, |_| {});
     round(text, |rate: &Rate| assert!(!rate.per.get().is_zero()));
     round::<ReplayWindow>(text, |_| {});
@@ -25,7 +29,10 @@ pub fn run(data: &[u8]) {
     ];
     for kept in ids.into_iter().flatten() {
         assert_eq!(kept, text);
-        assert!(!kept.is_empty() && kept.bytes().all(|byte| byte.is_ascii_graphic()), "{kept:?}");
+        assert!(
+            !kept.is_empty() && kept.bytes().all(|byte| byte.is_ascii_graphic()),
+            "{kept:?}"
+        );
     }
 }
 
@@ -33,5 +40,9 @@ fn round<T: FromStr + fmt::Display + PartialEq + fmt::Debug>(text: &str, holds: 
     let Ok(value) = text.parse::<T>() else { return };
     holds(&value);
     let written = value.to_string();
-    assert_eq!(written.parse::<T>().ok(), Some(value), "{text:?} is written {written:?}");
+    assert_eq!(
+        written.parse::<T>().ok(),
+        Some(value),
+        "{text:?} is written {written:?}"
+    );
 }

@@ -42,7 +42,10 @@ pub fn config() -> Config {
 
 /// The rule that decides on a path, without anything that menshen has for it.
 pub fn rule(path: &[u8], method: &str) -> &'static str {
-    let under = |prefix: &[u8]| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest[0] == b'/');
+    let under = |prefix: &[u8]| {
+        path.strip_prefix(prefix)
+            .is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
+    };
     let areas: [(&[u8], &str); 5] = [
         (b"/public/closed", "closed"),
         (b"/public", "open"),
@@ -53,7 +56,10 @@ pub fn rule(path: &[u8], method: &str) -> &'static str {
     if path == b"/page" && method == "GET" {
         return "page";
     }
-    areas.into_iter().find(|(prefix, _)| under(prefix)).map_or("default", |(_, name)| name)
+    areas
+        .into_iter()
+        .find(|(prefix, _)| under(prefix))
+        .map_or("default", |(_, name)| name)
 }
 
 /// What that rule asks for.
@@ -100,23 +106,50 @@ pub fn claims() -> Value {
 
 /// A token of exactly these bytes, signed as it should be.
 pub fn signed(header: &[u8], payload: &[u8]) -> String {
-    let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
+    let message = format!(
+        "{}.{}",
+        URL_SAFE_NO_PAD.encode(header),
+        URL_SAFE_NO_PAD.encode(payload)
+    );
     let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, SECRET);
     let tag = aws_lc_rs::hmac::sign(&key, message.as_bytes());
     format!("{message}.{}", URL_SAFE_NO_PAD.encode(tag.as_ref()))
 }
 
 /// A good token; always the same.
-pub static TOKEN: LazyLock<String> =
-    LazyLock::new(|| signed(header().to_string().as_bytes(), claims().to_string().as_bytes()));
+pub static TOKEN: LazyLock<String> = LazyLock::new(|| {
+    signed(
+        header().to_string().as_bytes(),
+        claims().to_string().as_bytes(),
+    )
+});
 
 /// A gate with the rules and the key.
 pub static GATE: LazyLock<Gate> = LazyLock::new(|| {
     let config = config();
-    let headers = IdentityHeaders::compile(&IdentityConfig::default()).expect("the default headers");
+    let headers =
+        IdentityHeaders::compile(&IdentityConfig::default()).expect("the default headers");
     let metrics = Metrics::new();
-    let authorizer = Authorizer::new(verifier(), Arc::default(), Arc::new(Denylist::new()), headers, 100, &metrics);
-    let gate = Gate::compile(&config, LocalRoutes::default(), Arc::new(authorizer), metrics).expect("rules that compile");
-    assert!(verifier().verify(&TOKEN, NOW).is_ok() && verifier().verify(&TOKEN, NOW.plus(Duration::from_hours(1))).is_err());
+    let authorizer = Authorizer::new(
+        verifier(),
+        Arc::default(),
+        Arc::new(Denylist::new()),
+        headers,
+        100,
+        &metrics,
+    );
+    let gate = Gate::compile(
+        &config,
+        LocalRoutes::default(),
+        Arc::new(authorizer),
+        metrics,
+    )
+    .expect("rules that compile");
+    assert!(
+        verifier().verify(&TOKEN, NOW).is_ok()
+            && verifier()
+                .verify(&TOKEN, NOW.plus(Duration::from_hours(1)))
+                .is_err()
+    );
     gate
 });

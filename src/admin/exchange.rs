@@ -34,7 +34,10 @@ impl Refused {
     /// A fault, which is logged here, once. What the caller is told says nothing of the inside.
     pub(super) fn fault(fault: &impl std::error::Error) -> Self {
         tracing::error!(error = %fault, "the admin API failed: {fault}");
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "the store failed: nothing was changed, or nobody knows")
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the store failed: nothing was changed, or nobody knows",
+        )
     }
 }
 
@@ -52,18 +55,27 @@ impl From<Malformed> for Refused {
 
 impl From<QueryRejection> for Refused {
     fn from(_: QueryRejection) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "the query is not one of this route")
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "the query is not one of this route",
+        )
     }
 }
 
 impl From<AdministrationError> for Refused {
     fn from(error: AdministrationError) -> Self {
         let status = match &error {
-            AdministrationError::NoSuchUser | AdministrationError::NoSession => StatusCode::NOT_FOUND,
+            AdministrationError::NoSuchUser | AdministrationError::NoSession => {
+                StatusCode::NOT_FOUND
+            }
             AdministrationError::Gone { .. } => StatusCode::GONE,
-            AdministrationError::UsernameTaken | AdministrationError::NoUsername => StatusCode::CONFLICT,
+            AdministrationError::UsernameTaken | AdministrationError::NoUsername => {
+                StatusCode::CONFLICT
+            }
             AdministrationError::Password(PasswordFault::Busy) => StatusCode::TOO_MANY_REQUESTS,
-            AdministrationError::Password(PasswordFault::Unreadable | PasswordFault::Entropy(_) | PasswordFault::Failed)
+            AdministrationError::Password(
+                PasswordFault::Unreadable | PasswordFault::Entropy(_) | PasswordFault::Failed,
+            )
             | AdministrationError::Store(_)
             | AdministrationError::Entropy(_) => return Self::fault(&error),
         };
@@ -81,10 +93,23 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Sent<T> {
     async fn from_request(request: Request, state: &S) -> Result<Self, Refused> {
         let bytes = tokio::time::timeout(BODY_TIME, Bytes::from_request(request, state))
             .await
-            .map_err(|_| Refused::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"))?
-            .map_err(|rejection| Refused::new(rejection.status(), "the body is too long, or cannot be read"))?;
+            .map_err(|_| {
+                Refused::new(
+                    StatusCode::REQUEST_TIMEOUT,
+                    "the body did not arrive in time",
+                )
+            })?
+            .map_err(|rejection| {
+                Refused::new(
+                    rejection.status(),
+                    "the body is too long, or cannot be read",
+                )
+            })?;
         serde_json::from_slice(&bytes).map(Self).map_err(|_| {
-            Refused::new(StatusCode::BAD_REQUEST, "the body must be a JSON object with the fields of this route")
+            Refused::new(
+                StatusCode::BAD_REQUEST,
+                "the body must be a JSON object with the fields of this route",
+            )
         })
     }
 }

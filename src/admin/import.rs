@@ -97,15 +97,30 @@ pub(super) async fn users(
     }
     let now = state.clock.now();
     // What cannot be read keeps its place among the outcomes.
-    let read: Vec<Result<ImportedUser, WrongField>> =
-        batch.users.iter().map(|row| row.read(now).map(|read| read.user)).collect();
-    let users: Vec<ImportedUser> = read.iter().filter_map(|read| read.as_ref().ok().cloned()).collect();
-    let mut done = state.administration.import(&users, batch.is_trial).await?.into_iter();
+    let read: Vec<Result<ImportedUser, WrongField>> = batch
+        .users
+        .iter()
+        .map(|row| row.read(now).map(|read| read.user))
+        .collect();
+    let users: Vec<ImportedUser> = read
+        .iter()
+        .filter_map(|read| read.as_ref().ok().cloned())
+        .collect();
+    let mut done = state
+        .administration
+        .import(&users, batch.is_trial)
+        .await?
+        .into_iter();
     let outcomes = read.into_iter().map(|read| match read {
-        Ok(_) => done.next().map_or_else(|| Outcome::refused("id", "was not looked at"), Outcome::from),
+        Ok(_) => done.next().map_or_else(
+            || Outcome::refused("id", "was not looked at"),
+            Outcome::from,
+        ),
         Err(WrongField { field, says }) => Outcome::refused(field, says),
     });
-    Ok(Json(Outcomes { outcomes: outcomes.collect() }))
+    Ok(Json(Outcomes {
+        outcomes: outcomes.collect(),
+    }))
 }
 
 impl ImportRow {
@@ -113,28 +128,63 @@ impl ImportRow {
     pub fn read(&self, now: Timestamp) -> Result<ReadRow, WrongField> {
         let id = UserId::parse(&self.id).map_err(wrong("id"))?;
         if self.openids.len() > MOST_OPENIDS {
-            return Err(WrongField { field: "openid", says: "must be 16 or fewer" });
+            return Err(WrongField {
+                field: "openid",
+                says: "must be 16 or fewer",
+            });
         }
         let openid = |(app, openid): &(String, String)| {
-            Ok((AppId::parse(app).map_err(wrong("app_id"))?, OpenId::parse(openid).map_err(wrong("openid"))?))
+            Ok((
+                AppId::parse(app).map_err(wrong("app_id"))?,
+                OpenId::parse(openid).map_err(wrong("openid"))?,
+            ))
         };
-        let openids = self.openids.iter().map(openid).collect::<Result<_, WrongField>>()?;
-        let unionid = self.unionid.as_deref().map(UnionId::parse).transpose().map_err(wrong("unionid"))?;
-        let phone = self.phone.as_deref().map(Phone::parse_any).transpose().map_err(wrong("phone"))?;
-        let user_type = self.user_type.as_deref().map_or_else(|| Ok(UserType::user()), UserType::parse);
+        let openids = self
+            .openids
+            .iter()
+            .map(openid)
+            .collect::<Result<_, WrongField>>()?;
+        let unionid = self
+            .unionid
+            .as_deref()
+            .map(UnionId::parse)
+            .transpose()
+            .map_err(wrong("unionid"))?;
+        let phone = self
+            .phone
+            .as_deref()
+            .map(Phone::parse_any)
+            .transpose()
+            .map_err(wrong("phone"))?;
+        let user_type = self
+            .user_type
+            .as_deref()
+            .map_or_else(|| Ok(UserType::user()), UserType::parse);
         let user_type = user_type.map_err(wrong("user_type"))?;
         // What a token can carry, and a header can tell.
-        let plain =
-            |role: &String| (1..=64).contains(&role.len()) && role.bytes().all(|b| b.is_ascii_graphic() && b != b',');
+        let plain = |role: &String| {
+            (1..=64).contains(&role.len())
+                && role.bytes().all(|b| b.is_ascii_graphic() && b != b',')
+        };
         if self.roles.len() > MOST_ROLES || !self.roles.iter().all(plain) {
-            return Err(WrongField { field: "roles", says: "must be at most 32 names of visible ASCII without commas" });
+            return Err(WrongField {
+                field: "roles",
+                says: "must be at most 32 names of visible ASCII without commas",
+            });
         }
         let created_at = self.created_at.map_or(now, Timestamp::from_millis);
         if created_at > now {
-            return Err(WrongField { field: "created_at", says: "is in the future" });
+            return Err(WrongField {
+                field: "created_at",
+                says: "is in the future",
+            });
         }
         let nickname = self.nickname.as_deref().map(profile::nickname).transpose();
-        let avatar_url = self.avatar_url.as_deref().map(profile::avatar_url).transpose();
+        let avatar_url = self
+            .avatar_url
+            .as_deref()
+            .map(profile::avatar_url)
+            .transpose();
         let left_out = usize::from(nickname.is_err()) + usize::from(avatar_url.is_err());
         let profile = Profile {
             nickname: nickname.ok().flatten().flatten(),
@@ -143,7 +193,16 @@ impl ImportRow {
             birthday: None,
         };
         let roles = self.roles.clone();
-        let user = ImportedUser { id, openids, unionid, phone, user_type, roles, profile, created_at };
+        let user = ImportedUser {
+            id,
+            openids,
+            unionid,
+            phone,
+            user_type,
+            roles,
+            profile,
+            created_at,
+        };
         Ok(ReadRow { user, left_out })
     }
 }
@@ -154,7 +213,10 @@ fn wrong(field: &'static str) -> impl Fn(Malformed) -> WrongField {
 
 impl Outcome {
     fn refused(field: impl Into<String>, says: impl Into<String>) -> Self {
-        Self::Refused { field: field.into(), says: says.into() }
+        Self::Refused {
+            field: field.into(),
+            says: says.into(),
+        }
     }
 }
 
@@ -169,12 +231,14 @@ impl From<Imported> for Outcome {
             Imported::Created => Self::Created,
             Imported::Linked => Self::Linked,
             Imported::Unchanged => Self::Unchanged,
-            Imported::Refused(ImportConflict::IdTaken) => {
-                Self::refused("id", "is that of a user here to whom none of these identities leads")
-            }
-            Imported::Refused(ImportConflict::IdGone) => {
-                Self::refused("id", "was that of a user here who was erased, or joined to another one")
-            }
+            Imported::Refused(ImportConflict::IdTaken) => Self::refused(
+                "id",
+                "is that of a user here to whom none of these identities leads",
+            ),
+            Imported::Refused(ImportConflict::IdGone) => Self::refused(
+                "id",
+                "was that of a user here who was erased, or joined to another one",
+            ),
             Imported::Refused(ImportConflict::Belongs { identity, to }) => {
                 Self::refused(name(identity), format!("leads to user {to} here"))
             }
@@ -219,9 +283,18 @@ mod tests {
     fn a_row_is_read_as_a_login_would_be() {
         let read = row().read(NOW).unwrap();
         assert_eq!(read.user.phone.unwrap().as_str(), "+8613800138000");
-        assert_eq!((read.user.created_at, read.user.user_type), (NOW, UserType::user()));
-        let pasted = ImportRow { phone: Some("\u{202d}138\u{2013}0013\u{2013}8000\u{202c}".to_owned()), ..row() };
-        assert_eq!(pasted.read(NOW).unwrap().user.phone.unwrap().as_str(), "+8613800138000");
+        assert_eq!(
+            (read.user.created_at, read.user.user_type),
+            (NOW, UserType::user())
+        );
+        let pasted = ImportRow {
+            phone: Some("\u{202d}138\u{2013}0013\u{2013}8000\u{202c}".to_owned()),
+            ..row()
+        };
+        assert_eq!(
+            pasted.read(NOW).unwrap().user.phone.unwrap().as_str(),
+            "+8613800138000"
+        );
     }
 
     #[test]
@@ -234,23 +307,46 @@ mod tests {
         assert_eq!(read(|row| row.id = "a b".to_owned()), "id");
         assert_eq!(read(|row| row.openids[0].0 = String::new()), "app_id");
         assert_eq!(read(|row| row.openids[0].1 = "a b".to_owned()), "openid");
-        assert_eq!(read(|row| row.openids = vec![row.openids[0].clone(); 17]), "openid");
+        assert_eq!(
+            read(|row| row.openids = vec![row.openids[0].clone(); 17]),
+            "openid"
+        );
         assert_eq!(read(|row| row.unionid = Some("a b".to_owned())), "unionid");
         assert_eq!(read(|row| row.phone = Some("12345".to_owned())), "phone");
-        assert_eq!(read(|row| row.phone = Some("-13800138000".to_owned())), "phone");
-        assert_eq!(read(|row| row.user_type = Some("a b".to_owned())), "user_type");
+        assert_eq!(
+            read(|row| row.phone = Some("-13800138000".to_owned())),
+            "phone"
+        );
+        assert_eq!(
+            read(|row| row.user_type = Some("a b".to_owned())),
+            "user_type"
+        );
         for role in ["", "a b", "a,b", &"x".repeat(65)] {
             assert_eq!(read(|row| row.roles = vec![role.to_owned()]), "roles");
         }
-        assert_eq!(read(|row| row.created_at = Some(NOW.as_millis() + 1)), "created_at");
+        assert_eq!(
+            read(|row| row.created_at = Some(NOW.as_millis() + 1)),
+            "created_at"
+        );
     }
 
     #[test]
     fn a_profile_that_has_no_form_to_keep_is_left_out() {
-        let row = ImportRow { nickname: Some("x".repeat(65)), avatar_url: Some("/media/a.png".to_owned()), ..row() };
+        let row = ImportRow {
+            nickname: Some("x".repeat(65)),
+            avatar_url: Some("/media/a.png".to_owned()),
+            ..row()
+        };
         let read = row.read(NOW).unwrap();
         assert_eq!((read.left_out, read.user.profile), (2, Profile::default()));
-        let row = ImportRow { nickname: Some("微信用户".to_owned()), ..row };
-        assert_eq!(row.read(NOW).unwrap().left_out, 1, "nobody's name is nothing to tell about");
+        let row = ImportRow {
+            nickname: Some("微信用户".to_owned()),
+            ..row
+        };
+        assert_eq!(
+            row.read(NOW).unwrap().left_out,
+            1,
+            "nobody's name is nothing to tell about"
+        );
     }
 }

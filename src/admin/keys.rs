@@ -47,7 +47,10 @@ impl Keys {
             signing: keys.signing_kid().to_owned(),
             algorithm: keys.algorithm().as_str().to_owned(),
             verifying: keys.kids().map(str::to_owned).collect(),
-            next: keys.next().map(|(kid, from)| NextKey { kid: kid.to_owned(), signs_from: from.rfc3339() }),
+            next: keys.next().map(|(kid, from)| NextKey {
+                kid: kid.to_owned(),
+                signs_from: from.rfc3339(),
+            }),
         }
     }
 }
@@ -56,16 +59,28 @@ pub(super) async fn list(State(state): State<Arc<Operations>>) -> Json<Keys> {
     Json(Keys::of(&state.keyrings))
 }
 
-pub(super) async fn rotate(State(state): State<Arc<Operations>>) -> Result<Json<KeyRotation>, Refused> {
+pub(super) async fn rotate(
+    State(state): State<Arc<Operations>>,
+) -> Result<Json<KeyRotation>, Refused> {
     let now = state.clock.now();
-    match state.keyrings.rotate(&*state.store, &state.entropy, now).await {
+    match state
+        .keyrings
+        .rotate(&*state.store, &state.entropy, now)
+        .await
+    {
         Ok(Rotated::Added { kid }) => {
             let algorithm = state.keyrings.current().algorithm().as_str();
-            state.audit.record(&Event::KeyAdded { kid: &kid, algorithm, signs_from: now });
+            state.audit.record(&Event::KeyAdded {
+                kid: &kid,
+                algorithm,
+                signs_from: now,
+            });
             Ok(Json(KeyRotation { signing: kid }))
         }
         Ok(Rotated::Overtaken { kid }) => Ok(Json(KeyRotation { signing: kid })),
-        Err(fault @ KeyringError::NotOurs) => Err(Refused::new(StatusCode::CONFLICT, fault.to_string())),
+        Err(fault @ KeyringError::NotOurs) => {
+            Err(Refused::new(StatusCode::CONFLICT, fault.to_string()))
+        }
         Err(fault) => Err(Refused::fault(&fault)),
     }
 }

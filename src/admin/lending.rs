@@ -33,7 +33,10 @@ struct Wanted {
 pub fn router(wechat: Arc<Wechat>, secret: Secret<String>) -> Router {
     Router::new()
         .route("/wechat/access_token", get(lend))
-        .layer(middleware::from_fn_with_state(Arc::new(secret), require_token))
+        .layer(middleware::from_fn_with_state(
+            Arc::new(secret),
+            require_token,
+        ))
         .with_state(wechat)
 }
 
@@ -43,14 +46,22 @@ async fn lend(
 ) -> Result<Response, Refused> {
     let Query(Wanted { app_id }) = wanted?;
     let app_id = app_id.as_deref().map(AppId::parse).transpose()?;
-    let unknown = || Refused::new(StatusCode::NOT_FOUND, "this is no mini program of the config");
+    let unknown = || {
+        Refused::new(
+            StatusCode::NOT_FOUND,
+            "this is no mini program of the config",
+        )
+    };
     let app = wechat.app(app_id.as_ref()).ok_or_else(unknown)?;
     match wechat.access_token(&app).await {
         Ok(Some(token)) => {
             let said = Json(json!({ "app_id": app, "access_token": token.expose() }));
             Ok(([(header::CACHE_CONTROL, "no-store")], said).into_response())
         }
-        Ok(None) => Err(Refused::new(StatusCode::NOT_FOUND, "this menshen has no access token: development, or token_mode")),
+        Ok(None) => Err(Refused::new(
+            StatusCode::NOT_FOUND,
+            "this menshen has no access token: development, or token_mode",
+        )),
         Err(error) => Err(Refused::new(StatusCode::BAD_GATEWAY, error.to_string())),
     }
 }

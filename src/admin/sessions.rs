@@ -48,9 +48,14 @@ pub(super) enum Revocation {
     Everything(bool),
 }
 
-pub(super) async fn list(State(state): State<Arc<Operations>>, Path(id): Path<String>) -> Result<Json<Sessions>, Refused> {
+pub(super) async fn list(
+    State(state): State<Arc<Operations>>,
+    Path(id): Path<String>,
+) -> Result<Json<Sessions>, Refused> {
     let sessions = state.administration.sessions(&UserId::parse(&id)?).await?;
-    Ok(Json(Sessions { sessions: sessions.iter().map(SessionRow::from).collect() }))
+    Ok(Json(Sessions {
+        sessions: sessions.iter().map(SessionRow::from).collect(),
+    }))
 }
 
 pub(super) async fn revoke(
@@ -59,10 +64,18 @@ pub(super) async fn revoke(
 ) -> Result<Json<Ended>, Refused> {
     let administration = &state.administration;
     let sessions = match what {
-        Revocation::Session(id) => administration.revoke_session(SessionId::parse(&id)?).await?,
+        Revocation::Session(id) => {
+            administration
+                .revoke_session(SessionId::parse(&id)?)
+                .await?
+        }
         Revocation::User(id) => administration.revoke_user(&UserId::parse(&id)?).await?,
         Revocation::Everything(true) => administration.revoke_everything().await?,
-        Revocation::Everything(false) => return Err(Refused::from(Malformed("everything must be true, or left out"))),
+        Revocation::Everything(false) => {
+            return Err(Refused::from(Malformed(
+                "everything must be true, or left out",
+            )));
+        }
     };
     Ok(Json(Ended { sessions }))
 }

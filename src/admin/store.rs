@@ -42,13 +42,22 @@ pub struct ResealStep {
     pub finished: bool,
 }
 
-pub(super) async fn rotate_key(State(state): State<Arc<Operations>>) -> Result<Json<KeyChange>, Refused> {
-    Ok(Json(KeyChange { begun: state.administration.rotate_store_key().await? }))
+pub(super) async fn rotate_key(
+    State(state): State<Arc<Operations>>,
+) -> Result<Json<KeyChange>, Refused> {
+    Ok(Json(KeyChange {
+        begun: state.administration.rotate_store_key().await?,
+    }))
 }
 
-pub(super) async fn reseal(State(state): State<Arc<Operations>>) -> Result<Json<ResealStep>, Refused> {
+pub(super) async fn reseal(
+    State(state): State<Arc<Operations>>,
+) -> Result<Json<ResealStep>, Refused> {
     let step = state.administration.reseal().await?;
-    Ok(Json(ResealStep { records: step.records, finished: step.finished }))
+    Ok(Json(ResealStep {
+        records: step.records,
+        finished: step.finished,
+    }))
 }
 
 pub(super) async fn export(State(state): State<Arc<Operations>>) -> Result<Response, Refused> {
@@ -56,22 +65,32 @@ pub(super) async fn export(State(state): State<Arc<Operations>>) -> Result<Respo
         let says = "this store has no key that outlives it, so nothing could read an export";
         return Err(Refused::new(StatusCode::CONFLICT, says));
     };
-    let mut export = state.store.export().await.map_err(|fault| Refused::fault(&fault))?;
-    let (mut sealer, header) =
-        Sealer::begin(key, state.clock.now(), state.is_live, &state.entropy).map_err(|fault| Refused::fault(&fault))?;
+    let mut export = state
+        .store
+        .export()
+        .await
+        .map_err(|fault| Refused::fault(&fault))?;
+    let (mut sealer, header) = Sealer::begin(key, state.clock.now(), state.is_live, &state.entropy)
+        .map_err(|fault| Refused::fault(&fault))?;
     state.audit.record(&Event::StoreExported);
     let (hand, body) = mpsc::channel(2);
     tokio::spawn(async move {
         let handed = async {
-            hand.send(Ok(Bytes::from(header))).await.map_err(io::Error::other)?;
+            hand.send(Ok(Bytes::from(header)))
+                .await
+                .map_err(io::Error::other)?;
             while let Some(things) = export.next().await {
                 for piece in things.map_err(io::Error::other)?.chunks(PIECE) {
                     let bytes = sealer.piece(piece, false).map_err(io::Error::other)?;
-                    hand.send(Ok(Bytes::from(bytes))).await.map_err(io::Error::other)?;
+                    hand.send(Ok(Bytes::from(bytes)))
+                        .await
+                        .map_err(io::Error::other)?;
                 }
             }
             let end = sealer.piece(&[], true).map_err(io::Error::other)?;
-            hand.send(Ok(Bytes::from(end))).await.map_err(io::Error::other)
+            hand.send(Ok(Bytes::from(end)))
+                .await
+                .map_err(io::Error::other)
         };
         if let Err(fault) = handed.await {
             tracing::warn!(error = %fault, "an export was broken off: {fault}");
@@ -79,7 +98,11 @@ pub(super) async fn export(State(state): State<Arc<Operations>>) -> Result<Respo
             drop(hand.send(Err(fault)).await);
         }
     });
-    Ok(([(header::CONTENT_TYPE, "application/octet-stream")], Body::new(Pieces(body))).into_response())
+    Ok((
+        [(header::CONTENT_TYPE, "application/octet-stream")],
+        Body::new(Pieces(body)),
+    )
+        .into_response())
 }
 
 /// A body that comes as it is made.
@@ -89,7 +112,12 @@ impl axum::body::HttpBody for Pieces {
     type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        self.0.poll_recv(context).map(|piece| piece.map(|piece| piece.map(Frame::data)))
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        self.0
+            .poll_recv(context)
+            .map(|piece| piece.map(|piece| piece.map(Frame::data)))
     }
 }

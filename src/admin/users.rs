@@ -139,29 +139,49 @@ pub(super) async fn list(State(state): Shared, wanted: Asked<PageWanted>) -> Ans
     let after = wanted.after.as_deref().map(UserId::parse).transpose()?;
     let limit = wanted.limit.unwrap_or(PAGE).clamp(1, PAGE);
     let users = state.administration.users(after.as_ref(), limit).await?;
-    let next = users.last().filter(|_| users.len() == limit).map(|user| user.id.clone());
-    Ok(Json(Users { users: users.into_iter().map(UserRow::from).collect(), next }))
+    let next = users
+        .last()
+        .filter(|_| users.len() == limit)
+        .map(|user| user.id.clone());
+    Ok(Json(Users {
+        users: users.into_iter().map(UserRow::from).collect(),
+        next,
+    }))
 }
 
-pub(super) async fn show(State(state): Shared, Path(id): Path<String>, wanted: Asked<DetailWanted>) -> Answer<UserAnswer> {
+pub(super) async fn show(
+    State(state): Shared,
+    Path(id): Path<String>,
+    wanted: Asked<DetailWanted>,
+) -> Answer<UserAnswer> {
     let Query(wanted) = wanted?;
     let found = state.administration.user(&UserId::parse(&id)?).await?;
     if wanted.personal {
-        state.audit.record(&Event::AccountShown { user: &found.user.id });
+        state.audit.record(&Event::AccountShown {
+            user: &found.user.id,
+        });
     }
     Ok(Json(UserAnswer::new(found, wanted.personal)))
 }
 
 pub(super) async fn find(State(state): Shared, Sent(wanted): Sent<Wanted>) -> Answer<UserRef> {
     let by = wanted.lookup()?;
-    Ok(Json(UserRef { id: state.administration.find(&by).await? }))
+    Ok(Json(UserRef {
+        id: state.administration.find(&by).await?,
+    }))
 }
 
-pub(super) async fn add(State(state): Shared, Sent(new): Sent<NewUser>) -> Result<(StatusCode, Json<UserRow>), Refused> {
+pub(super) async fn add(
+    State(state): Shared,
+    Sent(new): Sent<NewUser>,
+) -> Result<(StatusCode, Json<UserRow>), Refused> {
     let username = Username::parse(&new.username).map_err(|says| wrong("username", says))?;
     let user_type = UserType::parse(&new.user_type).map_err(|says| wrong("user_type", says))?;
     let password = chosen(new.password)?;
-    let user = state.administration.add(username, &password, user_type).await?;
+    let user = state
+        .administration
+        .add(username, &password, user_type)
+        .await?;
     Ok((StatusCode::CREATED, Json(UserRow::from(user))))
 }
 
@@ -173,21 +193,36 @@ pub(super) async fn unban(state: Shared, id: Path<String>) -> Answer<Ended> {
     change(state, id, Change::Unban).await
 }
 
-pub(super) async fn promote(state: Shared, id: Path<String>, Sent(to): Sent<Promotion>) -> Answer<Ended> {
+pub(super) async fn promote(
+    state: Shared,
+    id: Path<String>,
+    Sent(to): Sent<Promotion>,
+) -> Answer<Ended> {
     let kind = UserType::parse(&to.user_type).map_err(|says| wrong("user_type", says))?;
     change(state, id, Change::UserType(kind)).await
 }
 
-pub(super) async fn password(state: Shared, id: Path<String>, Sent(new): Sent<NewPassword>) -> Answer<Ended> {
+pub(super) async fn password(
+    state: Shared,
+    id: Path<String>,
+    Sent(new): Sent<NewPassword>,
+) -> Answer<Ended> {
     change(state, id, Change::Password(chosen(new.password)?)).await
 }
 
 pub(super) async fn erase(State(state): Shared, Path(id): Path<String>) -> Answer<Ended> {
-    Ok(Json(Ended { sessions: state.administration.erase(&UserId::parse(&id)?).await? }))
+    Ok(Json(Ended {
+        sessions: state.administration.erase(&UserId::parse(&id)?).await?,
+    }))
 }
 
 async fn change(State(state): Shared, Path(id): Path<String>, change: Change) -> Answer<Ended> {
-    Ok(Json(Ended { sessions: state.administration.change(&UserId::parse(&id)?, change).await? }))
+    Ok(Json(Ended {
+        sessions: state
+            .administration
+            .change(&UserId::parse(&id)?, change)
+            .await?,
+    }))
 }
 
 fn chosen(text: String) -> Result<Password, Refused> {
@@ -204,7 +239,9 @@ impl Wanted {
             // Exactly as it is stored: which countries are served does not matter here.
             Self::Phone(text) => Lookup::Phone(Phone::parse_any(&text)?),
             Self::Username(text) => Lookup::Username(Username::parse(&text)?),
-            Self::Openid { app_id, openid } => Lookup::OpenId(AppId::parse(&app_id)?, OpenId::parse(&openid)?),
+            Self::Openid { app_id, openid } => {
+                Lookup::OpenId(AppId::parse(&app_id)?, OpenId::parse(&openid)?)
+            }
         })
     }
 }
@@ -226,10 +263,26 @@ impl From<User> for UserRow {
 
 impl UserAnswer {
     fn new(found: Identities, with_personal: bool) -> Self {
-        let Identities { user, openids, unionids } = found;
+        let Identities {
+            user,
+            openids,
+            unionids,
+        } = found;
         let app_ids = openids.iter().map(|(app_id, _)| app_id.clone()).collect();
-        let openids = openids.into_iter().map(|(app_id, openid)| OpenIdIn { app_id, openid }).collect();
-        let personal = Personal { phone: user.phone.clone(), profile: user.profile.clone(), openids, unionids };
-        Self { user: UserRow::from(user), app_ids, personal: with_personal.then_some(personal) }
+        let openids = openids
+            .into_iter()
+            .map(|(app_id, openid)| OpenIdIn { app_id, openid })
+            .collect();
+        let personal = Personal {
+            phone: user.phone.clone(),
+            profile: user.profile.clone(),
+            openids,
+            unionids,
+        };
+        Self {
+            user: UserRow::from(user),
+            app_ids,
+            personal: with_personal.then_some(personal),
+        }
     }
 }

@@ -163,7 +163,15 @@ struct SessionEntry {
 
 impl TokenAnswer {
     pub(super) fn new(signed_in: &SignedIn, with_openid: bool) -> Self {
-        let User { id, user_type, profile, phone, created_at, last_login_at, .. } = &signed_in.user;
+        let User {
+            id,
+            user_type,
+            profile,
+            phone,
+            created_at,
+            last_login_at,
+            ..
+        } = &signed_in.user;
         let openid = signed_in.openid.as_ref().filter(|_| with_openid);
         Self {
             access_token: signed_in.access_token.clone(),
@@ -188,7 +196,10 @@ impl TokenAnswer {
 
 impl From<SmsSent> for SmsSentAnswer {
     fn from(sent: SmsSent) -> Self {
-        Self { expires_in: sent.expires_in.as_secs(), resend_after: sent.resend_after.as_secs() }
+        Self {
+            expires_in: sent.expires_in.as_secs(),
+            resend_after: sent.resend_after.as_secs(),
+        }
     }
 }
 
@@ -199,7 +210,10 @@ impl PhoneAnswer {
             masked: bound.phone.masked(),
             country_code: bound.phone.country_code().to_owned(),
             merged: bound.merged,
-            tokens: bound.signed_in.as_ref().map(|signed_in| TokenAnswer::new(signed_in, with_openid)),
+            tokens: bound
+                .signed_in
+                .as_ref()
+                .map(|signed_in| TokenAnswer::new(signed_in, with_openid)),
         }
     }
 
@@ -211,15 +225,29 @@ impl PhoneAnswer {
 
 impl Export {
     pub(super) fn new(copy: AccountCopy, mine: SessionId) -> Self {
-        let AccountCopy { identities: Identities { user, openids, unionids }, sessions } = copy;
+        let AccountCopy {
+            identities:
+                Identities {
+                    user,
+                    openids,
+                    unionids,
+                },
+            sessions,
+        } = copy;
         let openid = |(app_id, openid): (AppId, OpenId)| ExportedOpenId {
             app_id: app_id.to_string(),
             openid: openid.as_str().to_owned(),
         };
         Self {
             openids: openids.into_iter().map(openid).collect(),
-            unionids: unionids.iter().map(|unionid| unionid.as_str().to_owned()).collect(),
-            sessions: sessions.iter().map(|session| SessionEntry::new(session, mine)).collect(),
+            unionids: unionids
+                .iter()
+                .map(|unionid| unionid.as_str().to_owned())
+                .collect(),
+            sessions: sessions
+                .iter()
+                .map(|session| SessionEntry::new(session, mine))
+                .collect(),
             user: ExportedUser {
                 phone: user.phone.clone().map(String::from),
                 username: user.username.clone().map(String::from),
@@ -236,7 +264,10 @@ pub(super) struct Document(pub(super) Bytes);
 
 impl IntoResponse for Document {
     fn into_response(self) -> Response {
-        let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "public, max-age=300")];
+        let headers = [
+            (header::CONTENT_TYPE, "application/json"),
+            (header::CACHE_CONTROL, "public, max-age=300"),
+        ];
         (headers, self.0).into_response()
     }
 }
@@ -249,14 +280,23 @@ impl IntoResponse for TokenAnswer {
 }
 
 fn uncached(mut response: Response) -> Response {
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response.headers_mut().insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+        .headers_mut()
+        .insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
     response
 }
 
 impl From<User> for Me {
     fn from(user: User) -> Self {
-        let Profile { nickname, avatar_url, bio, birthday } = user.profile;
+        let Profile {
+            nickname,
+            avatar_url,
+            bio,
+            birthday,
+        } = user.profile;
         Self {
             id: user.id.to_string(),
             user_type: user.user_type.to_string(),
@@ -273,7 +313,12 @@ impl From<User> for Me {
 
 impl Sessions {
     pub(super) fn new(sessions: &[Session], mine: SessionId) -> Self {
-        Self { sessions: sessions.iter().map(|session| SessionEntry::new(session, mine)).collect() }
+        Self {
+            sessions: sessions
+                .iter()
+                .map(|session| SessionEntry::new(session, mine))
+                .collect(),
+        }
     }
 }
 

@@ -55,7 +55,9 @@ impl Fields {
 
     /// The body; none is the same as an empty object.
     pub(super) async fn read_if_any(request: Request) -> Result<Self, Problem> {
-        Ok(Self::from_source(Source::Body(object_if_any(request).await?)))
+        Ok(Self::from_source(Source::Body(
+            object_if_any(request).await?,
+        )))
     }
 
     /// Fields that stood elsewhere.
@@ -64,7 +66,11 @@ impl Fields {
     }
 
     const fn from_source(source: Source) -> Self {
-        Self { source, errors: Vec::new(), is_malformed: false }
+        Self {
+            source,
+            errors: Vec::new(),
+            is_malformed: false,
+        }
     }
 
     /// Whether a field was sent, and not as null.
@@ -96,7 +102,11 @@ impl Fields {
     }
 
     /// A text that is as good as absent where it has not the right form.
-    pub(super) fn if_valid<T>(&mut self, field: &str, parse: impl FnOnce(&str) -> Result<T, Malformed>) -> Option<T> {
+    pub(super) fn if_valid<T>(
+        &mut self,
+        field: &str,
+        parse: impl FnOnce(&str) -> Result<T, Malformed>,
+    ) -> Option<T> {
         match self.find(field) {
             Found::Value(Value::String(text)) => parse(&text).ok(),
             Found::Repeated => {
@@ -108,7 +118,10 @@ impl Fields {
     }
 
     /// A text of a merge patch (RFC 7396): absent is `None`, null is `Some(None)`.
-    #[expect(clippy::option_option, reason = "the store takes a change of a profile in the same form")]
+    #[expect(
+        clippy::option_option,
+        reason = "the store takes a change of a profile in the same form"
+    )]
     pub(super) fn patch<T>(
         &mut self,
         field: &'static str,
@@ -122,9 +135,9 @@ impl Fields {
             }
             Found::Value(Value::Null) => return Some(None),
             Found::Value(Value::String(text)) => parse(&text),
-            Found::Value(Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
-                Err(Malformed("must be a string"))
-            }
+            Found::Value(
+                Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_),
+            ) => Err(Malformed("must be a string")),
         };
         match read {
             Ok(value) => Some(Some(value)),
@@ -144,7 +157,10 @@ impl Fields {
         }
         match built {
             Some(built) if self.errors.is_empty() => Ok(built),
-            Some(_) | None => Err(Problem { errors: self.errors, ..Problem::new(ErrorCode::ValidationFailed) }),
+            Some(_) | None => Err(Problem {
+                errors: self.errors,
+                ..Problem::new(ErrorCode::ValidationFailed)
+            }),
         }
     }
 
@@ -157,7 +173,10 @@ impl Fields {
         match &self.source {
             Source::Body(None) => Found::Absent,
             Source::Body(Some(object)) => object.get(field),
-            Source::Inputs(inputs) => inputs.get(field).cloned().map_or(Found::Absent, Found::Value),
+            Source::Inputs(inputs) => inputs
+                .get(field)
+                .cloned()
+                .map_or(Found::Absent, Found::Value),
         }
     }
 }
@@ -194,22 +213,33 @@ fn malformed(detail: &'static str) -> Problem {
 
 /// `application/json`, or `application/merge-patch+json` for what is one.
 fn check_type(headers: &HeaderMap, method: &Method) -> Result<(), Problem> {
-    let of = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let of = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
     let essence = of.split(';').next().unwrap_or_default().trim();
     let is = |expected: &str| essence.eq_ignore_ascii_case(expected);
-    let is_json = is("application/json") || (*method == Method::PATCH && is("application/merge-patch+json"));
+    let is_json =
+        is("application/json") || (*method == Method::PATCH && is("application/merge-patch+json"));
     let once = headers.get_all(header::CONTENT_TYPE).iter().count() == 1;
-    if is_json && once { Ok(()) } else { Err(malformed(NOT_JSON)) }
+    if is_json && once {
+        Ok(())
+    } else {
+        Err(malformed(NOT_JSON))
+    }
 }
 
 async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
     if headers.contains_key(header::CONTENT_ENCODING) {
         return Err(malformed("Send the body without Content-Encoding."));
     }
-    let collected = tokio::time::timeout(BODY_TIME, Limited::new(body, LONGEST_BODY).collect()).await;
+    let collected =
+        tokio::time::timeout(BODY_TIME, Limited::new(body, LONGEST_BODY).collect()).await;
     match collected {
         Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Problem::new(ErrorCode::BodyTooLarge)),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            Err(Problem::new(ErrorCode::BodyTooLarge))
+        }
         Ok(Err(_)) => Err(malformed("The body could not be read.")),
         Err(_) => Err(malformed("The body did not arrive in time.")),
     }

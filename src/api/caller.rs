@@ -27,8 +27,19 @@ pub(super) struct Caller {
 impl Caller {
     /// As the use cases take it.
     pub(super) fn get(&self) -> auth::Caller<'_> {
-        let AccessClaims { sub, sid, client_type, .. } = &self.claims;
-        auth::Caller { user: sub, session: *sid, client_type: *client_type, from: self.from, terms: &self.terms }
+        let AccessClaims {
+            sub,
+            sid,
+            client_type,
+            ..
+        } = &self.claims;
+        auth::Caller {
+            user: sub,
+            session: *sid,
+            client_type: *client_type,
+            from: self.from,
+            terms: &self.terms,
+        }
     }
 }
 
@@ -41,7 +52,11 @@ impl FromRequestParts<ApiState> for Caller {
         let token = token(&parts.headers, false)?;
         let identity = api.authorizer.authorize(token, api.auth.now())?;
         let claims = own(&identity)?.clone();
-        Ok(Self { claims, from: context.client_ip, terms: Arc::clone(&api.terms) })
+        Ok(Self {
+            claims,
+            from: context.client_ip,
+            terms: Arc::clone(&api.terms),
+        })
     }
 }
 
@@ -58,11 +73,15 @@ pub(super) fn token(headers: &HeaderMap, bare: bool) -> Result<&str, ErrorCode> 
     let value = match (sent.next(), sent.next()) {
         (None, _) => return Err(ErrorCode::TokenMissing),
         (Some(_), Some(_)) => return Err(ErrorCode::RequestMalformed),
-        (Some(value), None) if value.as_bytes().trim_ascii().is_empty() => return Err(ErrorCode::TokenMissing),
+        (Some(value), None) if value.as_bytes().trim_ascii().is_empty() => {
+            return Err(ErrorCode::TokenMissing);
+        }
         (Some(value), None) => value.to_str().map_err(|_| ErrorCode::TokenInvalid)?,
     };
     match value.split_once(' ') {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(token.trim_start_matches(' ')),
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
+            Ok(token.trim_start_matches(' '))
+        }
         None if bare => Ok(value),
         Some(_) | None => Err(ErrorCode::TokenInvalid),
     }
@@ -96,10 +115,17 @@ mod tests {
         ] {
             let mut headers = HeaderMap::new();
             for value in sent {
-                headers.append(header::AUTHORIZATION, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+                headers.append(
+                    header::AUTHORIZATION,
+                    HeaderValue::from_bytes(value.as_bytes()).unwrap(),
+                );
             }
             assert_eq!(token(&headers, false), expected, "{sent:?}");
-            let alone = if let ["abc" | "Bearer"] = sent { Ok(sent[0]) } else { expected };
+            let alone = if let ["abc" | "Bearer"] = sent {
+                Ok(sent[0])
+            } else {
+                expected
+            };
             assert_eq!(token(&headers, true), alone, "{sent:?}");
         }
     }

@@ -43,8 +43,12 @@ pub(super) fn mount(mut router: Router<ApiState>, state: &ApiState) -> Router<Ap
     for (d, dialect) in state.dialects.iter().enumerate() {
         for (n, route) in dialect.routes.iter().enumerate() {
             // Checked with the config: one of five.
-            let Ok(method) = MethodFilter::try_from(route.method.clone()) else { continue };
-            let handler = move |State(api): State<ApiState>, context: RequestContext, request: Request| async move {
+            let Ok(method) = MethodFilter::try_from(route.method.clone()) else {
+                continue;
+            };
+            let handler = move |State(api): State<ApiState>,
+                                context: RequestContext,
+                                request: Request| async move {
                 answer(&api, d, n, &context, request).await
             };
             router = router.route(&route.path, on(method, handler));
@@ -53,10 +57,27 @@ pub(super) fn mount(mut router: Router<ApiState>, state: &ApiState) -> Router<Ap
     router
 }
 
-async fn answer(api: &ApiState, d: usize, n: usize, context: &RequestContext, request: Request) -> Response {
-    let found = api.dialects.iter().nth(d).and_then(|dialect| Some((dialect, dialect.routes.get(n)?)));
-    let Some((dialect, route)) = found else { return super::respond(&ErrorCode::NotFound.into(), &context.request_id) };
-    let asked = Asked { api, dialect, route, context };
+async fn answer(
+    api: &ApiState,
+    d: usize,
+    n: usize,
+    context: &RequestContext,
+    request: Request,
+) -> Response {
+    let found = api
+        .dialects
+        .iter()
+        .nth(d)
+        .and_then(|dialect| Some((dialect, dialect.routes.get(n)?)));
+    let Some((dialect, route)) = found else {
+        return super::respond(&ErrorCode::NotFound.into(), &context.request_id);
+    };
+    let asked = Asked {
+        api,
+        dialect,
+        route,
+        context,
+    };
     let (head, body) = request.into_parts();
     let mut inputs = match Inputs::read(route, &head, body).await {
         Ok(inputs) => inputs,
@@ -64,7 +85,13 @@ async fn answer(api: &ApiState, d: usize, n: usize, context: &RequestContext, re
     };
     match asked.carry_out(&head, &mut inputs).await {
         Ok(outcome) => {
-            let success = Success { outcome, auth: &api.auth, dialect, context, now: api.auth.now() };
+            let success = Success {
+                outcome,
+                auth: &api.auth,
+                dialect,
+                context,
+                now: api.auth.now(),
+            };
             success::response(route.answer(&success))
         }
         Err(no) => asked.refuse(n, asked.named(no, &inputs)),
@@ -96,11 +123,19 @@ enum Whom {
 
 impl Asked<'_> {
     async fn carry_out(&self, head: &Parts, inputs: &mut Inputs<'_>) -> Result<Outcome, No> {
-        let Self { api, route, context, .. } = self;
+        let Self {
+            api,
+            route,
+            context,
+            ..
+        } = self;
         let (auth, terms, from) = (&api.auth, &self.dialect.terms, context.client_ip);
         let wrong = inputs.wrong();
         if !wrong.is_empty() {
-            return Err(No { fields: wrong, ..ErrorCode::ValidationFailed.into() });
+            return Err(No {
+                fields: wrong,
+                ..ErrorCode::ValidationFailed.into()
+            });
         }
         inputs.forgive(route.action);
         let fields = || Fields::from_inputs(inputs.named_as_ours());
@@ -108,48 +143,86 @@ impl Asked<'_> {
             DialectAction::WechatLogin => {
                 let mut login = wechat_login::read(fields(), terms)?;
                 login.profile_is_newer = route.profile_is_newer && !inputs.is_nobody();
-                Outcome::Session(auth.wechat_login(login, from).await.map_err(|error| No::from(&*error))?)
+                Outcome::Session(
+                    auth.wechat_login(login, from)
+                        .await
+                        .map_err(|error| No::from(&*error))?,
+                )
             }
             DialectAction::SmsSend => {
                 let (phone, purpose) = sms_send::read(fields(), api)?;
                 Outcome::Sent(auth.sms_send(phone, purpose, from).await?)
             }
-            DialectAction::SmsLogin => session(auth.sms_login(sms_login::read(fields(), api, terms)?, from).await?),
+            DialectAction::SmsLogin => session(
+                auth.sms_login(sms_login::read(fields(), api, terms)?, from)
+                    .await?,
+            ),
             DialectAction::PasswordLogin => {
                 // A name that nobody can have is one that nobody has.
-                let is_given =
-                    ["username", "password"].iter().all(|name| inputs.text(name).is_some_and(|text| !text.is_empty()));
-                let login = password_login::read(fields(), terms)
-                    .map_err(|problem| if is_given { ErrorCode::CredentialsInvalid.into() } else { problem })?;
+                let is_given = ["username", "password"]
+                    .iter()
+                    .all(|name| inputs.text(name).is_some_and(|text| !text.is_empty()));
+                let login = password_login::read(fields(), terms).map_err(|problem| {
+                    if is_given {
+                        ErrorCode::CredentialsInvalid.into()
+                    } else {
+                        problem
+                    }
+                })?;
                 session(auth.password_login(login, from).await?)
             }
             DialectAction::Refresh => {
                 let token = refresh::read(fields())?;
-                let refreshed = auth.refresh(Refresh { token: &token, rotates: route.rotates, terms }, from).await;
+                let refreshed = auth
+                    .refresh(
+                        Refresh {
+                            token: &token,
+                            rotates: route.rotates,
+                            terms,
+                        },
+                        from,
+                    )
+                    .await;
                 session(refreshed.map_err(|error| self.not_refreshed(&error, &token))?)
             }
             DialectAction::Renew => {
                 let token = self.token(head, inputs)?;
-                session(auth.renew(|| api.authorizer.lapsed(&token, auth.now()), terms, from).await?)
+                session(
+                    auth.renew(|| api.authorizer.lapsed(&token, auth.now()), terms, from)
+                        .await?,
+                )
             }
             DialectAction::Logout => {
                 auth.limits().api(from)?;
                 let token = self.token(head, inputs);
                 let asked = logout::read(fields())?;
-                logout::sign_out(api, token.as_deref().map_err(|code| *code), &asked, terms, from).await?;
+                logout::sign_out(
+                    api,
+                    token.as_deref().map_err(|code| *code),
+                    &asked,
+                    terms,
+                    from,
+                )
+                .await?;
                 Outcome::Done
             }
             DialectAction::Me => {
                 let whom = self.whom(head, inputs).await?;
                 let caller = self.caller(&whom, terms);
-                Outcome::User(Box::new((auth.me(caller).await?, auth.openid_for(caller.session, terms).await?)))
+                Outcome::User(Box::new((
+                    auth.me(caller).await?,
+                    auth.openid_for(caller.session, terms).await?,
+                )))
             }
             DialectAction::ChangeMe => {
                 let whom = self.whom(head, inputs).await?;
                 let change = me::read(fields())?;
                 let caller = self.caller(&whom, terms);
                 let changed = auth.change_profile(caller, &change).await?;
-                Outcome::User(Box::new((changed, auth.openid_for(caller.session, terms).await?)))
+                Outcome::User(Box::new((
+                    changed,
+                    auth.openid_for(caller.session, terms).await?,
+                )))
             }
             DialectAction::PhoneWechat => {
                 let whom = self.whom(head, inputs).await?;
@@ -158,21 +231,34 @@ impl Asked<'_> {
                     // By a handle everything that fails is one answer, also what is not there.
                     Whom::Handle(_) => AuthError::PhoneDecryptFailed.into(),
                 })?;
-                Outcome::Bound(Box::new(button.bind(auth, self.caller(&whom, terms)).await?))
+                Outcome::Bound(Box::new(
+                    button.bind(auth, self.caller(&whom, terms)).await?,
+                ))
             }
             DialectAction::PhoneSms => {
                 let whom = self.whom(head, inputs).await?;
                 let (phone, code, proof) = phone::read_sms(fields(), api)?;
-                Outcome::Bound(Box::new(auth.bind_by_sms(self.caller(&whom, terms), phone, &code, &proof).await?))
+                Outcome::Bound(Box::new(
+                    auth.bind_by_sms(self.caller(&whom, terms), phone, &code, &proof)
+                        .await?,
+                ))
             }
         })
     }
 
     /// Why a token refreshes nothing. Its bearer is told that it is a good access token, because some backends tell it.
     fn not_refreshed(&self, error: &AuthError, token: &str) -> No {
-        let is_access_token = || self.api.authorizer.objection(token, self.api.auth.now()).is_none();
+        let is_access_token = || {
+            self.api
+                .authorizer
+                .objection(token, self.api.auth.now())
+                .is_none()
+        };
         match error {
-            AuthError::RefreshInvalid if is_access_token() => No { finer: Some("refresh_wrong_type"), ..No::from(error) },
+            AuthError::RefreshInvalid if is_access_token() => No {
+                finer: Some("refresh_wrong_type"),
+                ..No::from(error)
+            },
             _ => No::from(error),
         }
     }
@@ -191,7 +277,9 @@ impl Asked<'_> {
         let (auth, from) = (&self.api.auth, self.context.client_ip);
         if self.route.inputs.contains_key("session_handle") {
             let refused = AuthError::PhoneDecryptFailed;
-            let Some(handle) = inputs.text("session_handle") else { return Err(refused.into()) };
+            let Some(handle) = inputs.text("session_handle") else {
+                return Err(refused.into());
+            };
             let session = auth.session_of_handle(handle, from).await?;
             let is_other = |openid: &str| openid != session.openid.as_str();
             let openid = inputs.text("openid");
@@ -209,12 +297,22 @@ impl Asked<'_> {
     fn caller<'c>(&self, whom: &'c Whom, terms: &'c Terms) -> Caller<'c> {
         let from = self.context.client_ip;
         match whom {
-            Whom::Token(claims) => {
-                Caller { user: &claims.sub, session: claims.sid, client_type: claims.client_type, from, terms }
-            }
+            Whom::Token(claims) => Caller {
+                user: &claims.sub,
+                session: claims.sid,
+                client_type: claims.client_type,
+                from,
+                terms,
+            },
             Whom::Handle(known) => {
                 let session = &known.session;
-                Caller { user: &session.user, session: session.id, client_type: session.client_type, from, terms }
+                Caller {
+                    user: &session.user,
+                    session: session.id,
+                    client_type: session.client_type,
+                    from,
+                    terms,
+                }
             }
         }
     }
@@ -222,10 +320,17 @@ impl Asked<'_> {
     /// What the auth API finds wrong with a field, under the client's name for it and in the words of the route.
     fn named(&self, no: No, inputs: &Inputs<'_>) -> No {
         let wrong = no.problem.errors.iter().map(|error| {
-            let of_route = self.route.checks.iter().rev().find(|check| check.input == error.field);
+            let of_route = self
+                .route
+                .checks
+                .iter()
+                .rev()
+                .find(|check| check.input == error.field);
             WrongField {
                 name: inputs.name_of(error.field).to_owned(),
-                message: of_route.map_or(error.message, |check| &check.message).to_owned(),
+                message: of_route
+                    .map_or(error.message, |check| &check.message)
+                    .to_owned(),
                 value: inputs.value(error.field).cloned(),
             }
         });
@@ -234,11 +339,25 @@ impl Asked<'_> {
     }
 
     fn refuse(&self, n: usize, no: No) -> Response {
-        let No { problem, finer, errcode, fields } = no;
+        let No {
+            problem,
+            finer,
+            errcode,
+            fields,
+        } = no;
         let request_id = &self.context.request_id;
         let errcode = errcode.map(|errcode| (errcode.get(), errcode.text()));
-        let refusal = Refusal { finer, errcode, fields, ..voice::refusal(&problem, request_id, self.api.auth.now()) };
-        error::response(&problem, Said::in_dialect(self.dialect, Some(n), &refusal), request_id)
+        let refusal = Refusal {
+            finer,
+            errcode,
+            fields,
+            ..voice::refusal(&problem, request_id, self.api.auth.now())
+        };
+        error::response(
+            &problem,
+            Said::in_dialect(self.dialect, Some(n), &refusal),
+            request_id,
+        )
     }
 }
 
@@ -248,7 +367,12 @@ fn session(signed_in: SignedIn) -> Outcome {
 
 impl From<Problem> for No {
     fn from(problem: Problem) -> Self {
-        Self { problem, finer: None, errcode: None, fields: Vec::new() }
+        Self {
+            problem,
+            finer: None,
+            errcode: None,
+            fields: Vec::new(),
+        }
     }
 }
 
@@ -275,14 +399,20 @@ impl From<&AuthError> for No {
         let (finer, errcode) = match error {
             AuthError::WechatRefused(_, errcode) => (Some("wechat_refused"), Some(*errcode)),
             AuthError::CodeSpent => (Some("wechat_refused"), Some(Errcode::CODE_BEEN_USED)),
-            AuthError::Wechat(WechatError::Unreachable | WechatError::Timeout | WechatError::Broken) => {
-                (Some("wechat_unreachable"), None)
-            }
+            AuthError::Wechat(
+                WechatError::Unreachable | WechatError::Timeout | WechatError::Broken,
+            ) => (Some("wechat_unreachable"), None),
             AuthError::Wechat(WechatError::Unusable) => (Some("wechat_unusable"), None),
             AuthError::SmsCodeMissing => (Some("code_missing"), None),
-            AuthError::RefreshExpired | AuthError::Issue(IssueError::SessionOver) => (Some("refresh_expired"), None),
+            AuthError::RefreshExpired | AuthError::Issue(IssueError::SessionOver) => {
+                (Some("refresh_expired"), None)
+            }
             _ => (None, None),
         };
-        Self { finer, errcode, ..Problem::from(error).into() }
+        Self {
+            finer,
+            errcode,
+            ..Problem::from(error).into()
+        }
     }
 }

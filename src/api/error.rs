@@ -34,7 +34,9 @@ pub fn respond(problem: &Problem, request_id: &str) -> Response {
 pub(super) fn response(problem: &Problem, said: Said, request_id: &str) -> Response {
     let mut response = said.into_response();
     complete(&mut response, problem, request_id);
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     name_request(&mut response, request_id);
     response
 }
@@ -42,12 +44,20 @@ pub(super) fn response(problem: &Problem, said: Said, request_id: &str) -> Respo
 /// Around every route: writes refusals, names the request, and keeps what is personal out of caches. The body of an answer to
 /// `HEAD` is left to the router, which takes it away when it has counted it for `Content-Length`.
 pub(super) async fn finish(request: Request, next: Next) -> Response {
-    let request_id = request.extensions().get().map_or_else(String::new, |known: &RequestContext| known.request_id.clone());
+    let request_id = request
+        .extensions()
+        .get()
+        .map_or_else(String::new, |known: &RequestContext| {
+            known.request_id.clone()
+        });
     let mut response = next.run(request).await;
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         response = write(response, &problem, &request_id);
     }
-    response.headers_mut().entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+        .headers_mut()
+        .entry(header::CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
     name_request(&mut response, &request_id);
     response
 }
@@ -68,14 +78,27 @@ fn write(mut response: Response, problem: &Problem, request_id: &str) -> Respons
 fn complete(response: &mut Response, problem: &Problem, request_id: &str) {
     let status = response.status();
     let headers = response.headers_mut();
-    headers.insert(X_MENSHEN_ERROR, HeaderValue::from_static(problem.code.as_str()));
-    if let Some(challenge) = problem.www_authenticate().filter(|_| matches!(status.as_u16(), 401 | 403)) {
-        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    headers.insert(
+        X_MENSHEN_ERROR,
+        HeaderValue::from_static(problem.code.as_str()),
+    );
+    if let Some(challenge) = problem
+        .www_authenticate()
+        .filter(|_| matches!(status.as_u16(), 401 | 403))
+    {
+        headers.insert(
+            header::WWW_AUTHENTICATE,
+            HeaderValue::from_static(challenge),
+        );
     }
     if let Some(secs) = problem.retry_after_secs(request_id) {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(secs));
     }
-    if let Some(allow) = problem.allow.as_deref().and_then(|allow| HeaderValue::from_str(allow).ok()) {
+    if let Some(allow) = problem
+        .allow
+        .as_deref()
+        .and_then(|allow| HeaderValue::from_str(allow).ok())
+    {
         headers.insert(header::ALLOW, allow);
     }
 }
@@ -119,27 +142,47 @@ impl From<&AuthError> for Problem {
             | AuthError::SmsQuota(wait)
             | AuthError::SmsUnavailable(wait) => problem.retry_after(*wait),
             AuthError::RegistrationUnavailable => problem.retry_after(Duration::from_secs(2)),
-            AuthError::SmsOff => problem.detail("Text messages are not set up here.").retry_after(MISCONFIGURED_RETRY_AFTER),
-            AuthError::PhoneRefused => {
-                Self { errors: vec![FieldError { field: "phone", message: "cannot be reached by text message" }], ..problem }
+            AuthError::SmsOff => problem
+                .detail("Text messages are not set up here.")
+                .retry_after(MISCONFIGURED_RETRY_AFTER),
+            AuthError::PhoneRefused => Self {
+                errors: vec![FieldError {
+                    field: "phone",
+                    message: "cannot be reached by text message",
+                }],
+                ..problem
+            },
+            AuthError::RawDataForged => Self {
+                errors: vec![FieldError {
+                    field: "signature",
+                    message: "does not fit raw_data",
+                }],
+                ..problem
+            },
+            AuthError::OnlyIdentity => {
+                problem.detail("This phone number is the only way to sign in to this account.")
             }
-            AuthError::RawDataForged => {
-                Self { errors: vec![FieldError { field: "signature", message: "does not fit raw_data" }], ..problem }
+            AuthError::NotFromWechat => {
+                problem.detail("This needs a session that began with a WeChat login.")
             }
-            AuthError::OnlyIdentity => problem.detail("This phone number is the only way to sign in to this account."),
-            AuthError::NotFromWechat => problem.detail("This needs a session that began with a WeChat login."),
             AuthError::UnknownApp => Self {
-                errors: vec![FieldError { field: "app_id", message: "must be a mini program of this server" }],
+                errors: vec![FieldError {
+                    field: "app_id",
+                    message: "must be a mini program of this server",
+                }],
                 ..problem
             },
             AuthError::Wechat(refusal) | AuthError::WechatRefused(refusal, _) => match refusal {
                 WechatError::Busy { retry_after } | WechatError::RateLimited { retry_after } => {
                     problem.retry_after(*retry_after)
                 }
-                WechatError::Unreachable | WechatError::Timeout | WechatError::Broken | WechatError::Unusable => {
-                    problem.retry_after(Duration::from_secs(2))
+                WechatError::Unreachable
+                | WechatError::Timeout
+                | WechatError::Broken
+                | WechatError::Unusable => problem.retry_after(Duration::from_secs(2)),
+                WechatError::CodeInvalid | WechatError::Blocked | WechatError::Misconfigured => {
+                    problem
                 }
-                WechatError::CodeInvalid | WechatError::Blocked | WechatError::Misconfigured => problem,
             },
             AuthError::Store(fault) => {
                 tracing::error!(error = %fault, "the store failed: {fault}");

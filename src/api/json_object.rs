@@ -44,7 +44,11 @@ struct Member {
 impl JsonObject {
     /// The bytes as one object; `None` where they are anything else.
     pub(super) fn parse(bytes: &Bytes) -> Option<Self> {
-        let bytes = if bytes.starts_with(BOM) { bytes.slice(BOM.len()..) } else { bytes.clone() };
+        let bytes = if bytes.starts_with(BOM) {
+            bytes.slice(BOM.len()..)
+        } else {
+            bytes.clone()
+        };
         let members = members(&bytes)?;
         Some(Self { bytes, members })
     }
@@ -59,8 +63,11 @@ impl JsonObject {
 
     /// The value at the end of a way through objects, each inside the one before.
     pub(super) fn at(&self, path: &[String]) -> Found {
-        let Some((first, rest)) = path.split_first() else { return Found::Absent };
-        let mut found = once(&self.members, first).map(|range| self.bytes.get(range).unwrap_or_default());
+        let Some((first, rest)) = path.split_first() else {
+            return Found::Absent;
+        };
+        let mut found =
+            once(&self.members, first).map(|range| self.bytes.get(range).unwrap_or_default());
         for step in rest {
             found = found.and_then(|object| {
                 let range = once(&members(object).unwrap_or_default(), step)?;
@@ -77,7 +84,9 @@ fn value(bytes: &[u8]) -> Found {
 
 /// Where the one value of this name is.
 fn once(members: &[Member], name: &str) -> Result<Range<usize>, Found> {
-    let mut named = members.iter().filter(|member| member.name.as_deref() == Some(name));
+    let mut named = members
+        .iter()
+        .filter(|member| member.name.as_deref() == Some(name));
     match (named.next(), named.next()) {
         (None, _) => Err(Found::Absent),
         (Some(member), None) => Ok(member.value.clone()),
@@ -101,7 +110,9 @@ fn members(bytes: &[u8]) -> Option<Vec<Member>> {
         let name = reader.pass_over()?;
         reader.expect(b':')?;
         let value = reader.pass_over()?;
-        let name = bytes.get(name).and_then(|name| serde_json::from_slice(name).ok());
+        let name = bytes
+            .get(name)
+            .and_then(|name| serde_json::from_slice(name).ok());
         members.push(Member { name, value });
         if reader.peek() != Some(b',') {
             break;
@@ -124,7 +135,11 @@ impl<'a> Reader<'a> {
     }
 
     fn peek(&mut self) -> Option<u8> {
-        self.at += self.rest().iter().take_while(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r')).count();
+        self.at += self
+            .rest()
+            .iter()
+            .take_while(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r'))
+            .count();
         self.rest().first().copied()
     }
 
@@ -185,7 +200,8 @@ mod tests {
     fn what_is_not_asked_for_is_passed_over_wherever_it_stands() {
         for odd in odd_values() {
             let shown = String::from_utf8_lossy(&odd[..odd.len().min(40)]).into_owned();
-            let around = |before: &[u8], after: &[u8]| object([before, &odd, after].concat()).expect(&shown);
+            let around =
+                |before: &[u8], after: &[u8]| object([before, &odd, after].concat()).expect(&shown);
             for sent in [
                 around(br#"{"x":"#, br#","code":"a"}"#),
                 around(br#"{"code":"a","x":"#, b"}"),
@@ -199,9 +215,14 @@ mod tests {
             let inside = around(br#"{"a":{"x":"#, br#","b":{"code":"a"}},"z":[]}"#);
             let at = |path: [&str; 3]| inside.at(&path.map(str::to_owned));
             assert_eq!(at(["a", "b", "code"]), Found::Value(json!("a")), "{shown}");
-            assert_eq!((at(["a", "b", "c"]), at(["a", "c", "code"]), at(["z", "b", "code"])), {
-                (Found::Absent, Found::Absent, Found::Absent)
-            });
+            assert_eq!(
+                (
+                    at(["a", "b", "c"]),
+                    at(["a", "c", "code"]),
+                    at(["z", "b", "code"])
+                ),
+                { (Found::Absent, Found::Absent, Found::Absent) }
+            );
         }
     }
 
@@ -214,21 +235,44 @@ mod tests {
             ("1", Found::Value(json!(1))),
             (" null ", Found::Value(Value::Null)),
         ] {
-            assert_eq!(object(format!(r#"{{"x":{value}}}"#)).unwrap().get("x"), found, "{value}");
+            assert_eq!(
+                object(format!(r#"{{"x":{value}}}"#)).unwrap().get("x"),
+                found,
+                "{value}"
+            );
         }
-        let deep = |n: usize| object(format!(r#"{{"x":{}{}}}"#, "[".repeat(n), "]".repeat(n))).unwrap().get("x");
+        let deep = |n: usize| {
+            object(format!(r#"{{"x":{}{}}}"#, "[".repeat(n), "]".repeat(n)))
+                .unwrap()
+                .get("x")
+        };
         assert_eq!(deep(1000), Found::Unreadable);
         assert!(matches!(deep(100), Found::Value(_)));
-        assert_eq!(object(b"{\"x\":\"\xff\"}".to_vec()).unwrap().get("x"), Found::Unreadable);
+        assert_eq!(
+            object(b"{\"x\":\"\xff\"}".to_vec()).unwrap().get("x"),
+            Found::Unreadable
+        );
     }
 
     #[test]
     fn a_name_twice_is_told_to_who_asks_for_it() {
-        let sent = object(r#"{"code":"a","c\u006fde":"b","x":1,"x":2,"o":{"y":1,"y":1},"o2":{},"o2":{"y":1}}"#).unwrap();
+        let sent = object(
+            r#"{"code":"a","c\u006fde":"b","x":1,"x":2,"o":{"y":1,"y":1},"o2":{},"o2":{"y":1}}"#,
+        )
+        .unwrap();
         let at = |a: &str, b: &str| sent.at(&[a.to_owned(), b.to_owned()]);
-        assert_eq!([sent.get("code"), sent.get("x")], [Found::Repeated, Found::Repeated]);
-        assert_eq!((at("o", "y"), at("o2", "y"), at("x", "y")), (Found::Repeated, Found::Repeated, Found::Repeated));
-        assert_eq!((sent.get("o"), at("o", "z")), (Found::Value(json!({ "y": 1 })), Found::Absent));
+        assert_eq!(
+            [sent.get("code"), sent.get("x")],
+            [Found::Repeated, Found::Repeated]
+        );
+        assert_eq!(
+            (at("o", "y"), at("o2", "y"), at("x", "y")),
+            (Found::Repeated, Found::Repeated, Found::Repeated)
+        );
+        assert_eq!(
+            (sent.get("o"), at("o", "z")),
+            (Found::Value(json!({ "y": 1 })), Found::Absent)
+        );
     }
 
     #[test]
@@ -272,7 +316,13 @@ mod tests {
         ] {
             assert!(object(text).is_none(), "{text:?}");
         }
-        for text in ["{}", " { } ", "\u{feff}{}", "\u{feff} {\"a\":1}\r\n", "{\"\":0}"] {
+        for text in [
+            "{}",
+            " { } ",
+            "\u{feff}{}",
+            "\u{feff} {\"a\":1}\r\n",
+            "{\"\":0}",
+        ] {
             assert!(object(text).is_some(), "{text:?}");
         }
         assert!(object(b"\xff\xfe{\0}\0".to_vec()).is_none(), "no UTF-16");

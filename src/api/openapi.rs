@@ -80,24 +80,49 @@ struct Contract;
 /// The `OpenAPI` 3.1 document of the API at `prefix`, which takes phones of these countries, as pretty JSON.
 pub fn openapi_json(prefix: &str, countries: &[String]) -> String {
     let mut document = Contract::openapi();
-    for (name, schema) in document.components.iter_mut().flat_map(|components| &mut components.schemas) {
-        let RefOr::T(Schema::Object(object)) = schema else { continue };
+    for (name, schema) in document
+        .components
+        .iter_mut()
+        .flat_map(|components| &mut components.schemas)
+    {
+        let RefOr::T(Schema::Object(object)) = schema else {
+            continue;
+        };
         if name.ends_with("Body")
             && let Some(RefOr::T(Schema::Object(phone))) = object.properties.get_mut("phone")
         {
             phone.pattern = Some(phone_pattern(countries));
         }
         if name == "WechatLoginBody" {
-            object.extensions = Some([("oneOf", both_or_neither("raw_data", "signature"))].into_iter().collect());
+            object.extensions = Some(
+                [("oneOf", both_or_neither("raw_data", "signature"))]
+                    .into_iter()
+                    .collect(),
+            );
         }
     }
     let bearer = SecurityScheme::Http(
-        Http::builder().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").description(Some("The access token.")).build(),
+        Http::builder()
+            .scheme(HttpAuthScheme::Bearer)
+            .bearer_format("JWT")
+            .description(Some("The access token."))
+            .build(),
     );
-    document.components.get_or_insert_default().add_security_scheme("bearer", bearer);
+    document
+        .components
+        .get_or_insert_default()
+        .add_security_scheme("bearer", bearer);
     let mut paths = Paths::new();
     for (path, mut item) in std::mem::take(&mut document.paths.paths) {
-        for operation in [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete].into_iter().flatten() {
+        for operation in [
+            &mut item.get,
+            &mut item.post,
+            &mut item.patch,
+            &mut item.delete,
+        ]
+        .into_iter()
+        .flatten()
+        {
             add_refusals(operation);
             if let Some(RefOr::T(body)) = &mut operation.request_body {
                 without_null(body);
@@ -120,8 +145,13 @@ fn both_or_neither(one: &str, other: &str) -> Value {
 fn without_null(body: &mut RequestBody) {
     for content in body.content.values_mut() {
         let RefOr::T(content) = content else { continue };
-        let Some(RefOr::T(Schema::OneOf(either))) = &content.schema else { continue };
-        let there = either.items.iter().find(|item| matches!(item, RefOr::Ref(_)));
+        let Some(RefOr::T(Schema::OneOf(either))) = &content.schema else {
+            continue;
+        };
+        let there = either
+            .items
+            .iter()
+            .find(|item| matches!(item, RefOr::Ref(_)));
         content.schema = there.cloned();
         body.required = Some(Required::False);
     }
@@ -132,7 +162,11 @@ fn phone_pattern(countries: &[String]) -> String {
     let forms = countries.iter().map(|code| match code.as_str() {
         MAINLAND => "1[3-9][0-9]{9}".to_owned(),
         // Eight to fifteen digits in all.
-        code => format!("\\+{code}[0-9]{{{},{}}}", 8 - code.len().min(3), 15 - code.len().min(3)),
+        code => format!(
+            "\\+{code}[0-9]{{{},{}}}",
+            8 - code.len().min(3),
+            15 - code.len().min(3)
+        ),
     });
     format!("^({})$", forms.collect::<Vec<_>>().join("|"))
 }
@@ -140,14 +174,21 @@ fn phone_pattern(countries: &[String]) -> String {
 /// What each route can refuse with.
 fn refusals(operation: &str) -> Vec<ErrorCode> {
     use ErrorCode::{
-        BodyTooLarge, CodeInvalid, CredentialsInvalid, Forbidden, Internal, NotFound, PhoneCodeInvalid, PhoneConflict,
-        PhoneDecryptFailed, RateLimited, ReauthenticationRequired, RefreshInvalid, RefreshReused, RegistrationClosed,
-        RegistrationUnavailable, RequestMalformed, SessionRevoked, SmsCooldown, SmsQuota, SmsUnavailable, StoreUnavailable,
-        TokenExpired, TokenInvalid, TokenMissing, TokenRevoked, UserDisabled, ValidationFailed, WechatBlocked, WechatBusy,
-        WechatCodeInvalid, WechatMisconfigured,
+        BodyTooLarge, CodeInvalid, CredentialsInvalid, Forbidden, Internal, NotFound,
+        PhoneCodeInvalid, PhoneConflict, PhoneDecryptFailed, RateLimited, ReauthenticationRequired,
+        RefreshInvalid, RefreshReused, RegistrationClosed, RegistrationUnavailable,
+        RequestMalformed, SessionRevoked, SmsCooldown, SmsQuota, SmsUnavailable, StoreUnavailable,
+        TokenExpired, TokenInvalid, TokenMissing, TokenRevoked, UserDisabled, ValidationFailed,
+        WechatBlocked, WechatBusy, WechatCodeInvalid, WechatMisconfigured,
     };
     const BODY: &[ErrorCode] = &[RequestMalformed, ValidationFailed, BodyTooLarge];
-    const TOKEN: &[ErrorCode] = &[RequestMalformed, TokenMissing, TokenInvalid, TokenExpired, TokenRevoked];
+    const TOKEN: &[ErrorCode] = &[
+        RequestMalformed,
+        TokenMissing,
+        TokenInvalid,
+        TokenExpired,
+        TokenRevoked,
+    ];
     const ANY: &[ErrorCode] = &[RateLimited, Internal];
     const LOGIN: &[ErrorCode] = &[
         WechatCodeInvalid,
@@ -160,24 +201,80 @@ fn refusals(operation: &str) -> Vec<ErrorCode> {
         StoreUnavailable,
     ];
     const BIND: &[ErrorCode] = &[PhoneConflict, UserDisabled, StoreUnavailable];
-    const FRESH: &[ErrorCode] = &[ReauthenticationRequired, SessionRevoked, CodeInvalid, WechatCodeInvalid, Forbidden];
+    const FRESH: &[ErrorCode] = &[
+        ReauthenticationRequired,
+        SessionRevoked,
+        CodeInvalid,
+        WechatCodeInvalid,
+        Forbidden,
+    ];
     const WECHAT: &[ErrorCode] = &[WechatBlocked, WechatBusy, WechatMisconfigured];
-    const REFRESH: &[ErrorCode] = &[RefreshInvalid, RefreshReused, SessionRevoked, UserDisabled, StoreUnavailable];
+    const REFRESH: &[ErrorCode] = &[
+        RefreshInvalid,
+        RefreshReused,
+        SessionRevoked,
+        UserDisabled,
+        StoreUnavailable,
+    ];
     let parts: &[&[ErrorCode]] = match operation {
         "wechat_login" => &[BODY, LOGIN, ANY],
-        "password_login" => &[BODY, &[CredentialsInvalid, UserDisabled, StoreUnavailable], ANY],
-        "sms_send" => &[BODY, &[SmsCooldown, SmsQuota, SmsUnavailable, NotFound, StoreUnavailable], ANY],
+        "password_login" => &[
+            BODY,
+            &[CredentialsInvalid, UserDisabled, StoreUnavailable],
+            ANY,
+        ],
+        "sms_send" => &[
+            BODY,
+            &[
+                SmsCooldown,
+                SmsQuota,
+                SmsUnavailable,
+                NotFound,
+                StoreUnavailable,
+            ],
+            ANY,
+        ],
         "sms_login" => &[
             BODY,
-            &[CodeInvalid, RegistrationClosed, RegistrationUnavailable, UserDisabled, NotFound, StoreUnavailable],
+            &[
+                CodeInvalid,
+                RegistrationClosed,
+                RegistrationUnavailable,
+                UserDisabled,
+                NotFound,
+                StoreUnavailable,
+            ],
             ANY,
         ],
         "phone_sms" => &[BODY, TOKEN, FRESH, BIND, WECHAT, &[NotFound], ANY],
-        "phone_wechat" => &[BODY, TOKEN, BIND, WECHAT, &[PhoneCodeInvalid, PhoneDecryptFailed, Forbidden], ANY],
-        "unbind_phone" => &[BODY, TOKEN, FRESH, WECHAT, &[PhoneConflict, StoreUnavailable], ANY],
+        "phone_wechat" => &[
+            BODY,
+            TOKEN,
+            BIND,
+            WECHAT,
+            &[PhoneCodeInvalid, PhoneDecryptFailed, Forbidden],
+            ANY,
+        ],
+        "unbind_phone" => &[
+            BODY,
+            TOKEN,
+            FRESH,
+            WECHAT,
+            &[PhoneConflict, StoreUnavailable],
+            ANY,
+        ],
         "erase_me" => &[BODY, TOKEN, FRESH, WECHAT, &[StoreUnavailable], ANY],
         "wechat_push_check" => &[&[Forbidden, NotFound, Internal]],
-        "wechat_push" => &[&[RequestMalformed, BodyTooLarge, Forbidden, NotFound, StoreUnavailable], &[Internal]],
+        "wechat_push" => &[
+            &[
+                RequestMalformed,
+                BodyTooLarge,
+                Forbidden,
+                NotFound,
+                StoreUnavailable,
+            ],
+            &[Internal],
+        ],
         "refresh" => &[BODY, REFRESH, ANY],
         "logout" => &[BODY, TOKEN, &[StoreUnavailable], ANY],
         "me" | "export_me" => &[TOKEN, &[UserDisabled, StoreUnavailable], ANY],
@@ -198,12 +295,17 @@ fn add_refusals(operation: &mut Operation) {
         }
     }
     for (status, codes) in by_status {
-        let body = Content::new(Some(RefOr::<Schema>::Ref(Ref::from_schema_name("ProblemDocument"))));
+        let body = Content::new(Some(RefOr::<Schema>::Ref(Ref::from_schema_name(
+            "ProblemDocument",
+        ))));
         let response = ResponseBuilder::new()
             .description(format!("`{}`", codes.join("`, `")))
             .content("application/problem+json", body)
             .build();
-        operation.responses.responses.insert(status.to_string(), RefOr::T(response));
+        operation
+            .responses
+            .responses
+            .insert(status.to_string(), RefOr::T(response));
     }
 }
 
@@ -217,7 +319,13 @@ pub fn errors_markdown() -> String {
     for code in ErrorCode::ALL {
         let problem = Problem::new(code);
         let status: StatusCode = problem.status();
-        let _ = writeln!(page, "| `{}` | {} | {} |", code.as_str(), status.as_u16(), problem.detail);
+        let _ = writeln!(
+            page,
+            "| `{}` | {} | {} |",
+            code.as_str(),
+            status.as_u16(),
+            problem.detail
+        );
     }
     page
 }

@@ -69,7 +69,13 @@ fn every_code() -> utoipa::openapi::schema::Object {
 impl Problem {
     /// A refusal with the code's usual text.
     pub const fn new(code: ErrorCode) -> Self {
-        Self { code, detail: usual_detail(code), retry_after: None, errors: Vec::new(), allow: None }
+        Self {
+            code,
+            detail: usual_detail(code),
+            retry_after: None,
+            errors: Vec::new(),
+            allow: None,
+        }
     }
 
     #[must_use]
@@ -92,7 +98,9 @@ impl Problem {
     /// `Retry-After` in whole seconds, at least 1: its own, or what its code has. Every way of writing a refusal asks here, so
     /// that header and body of one refusal say the same number, whatever they are written in.
     pub fn retry_after_secs(&self, request_id: &str) -> Option<u64> {
-        let own = self.retry_after.map(|wait| u64::try_from(wait.as_millis().div_ceil(1000).max(1)).unwrap_or(u64::MAX));
+        let own = self
+            .retry_after
+            .map(|wait| u64::try_from(wait.as_millis().div_ceil(1000).max(1)).unwrap_or(u64::MAX));
         own.or_else(|| default_retry_after(self.code, request_id))
     }
 
@@ -100,11 +108,17 @@ impl Problem {
     pub const fn www_authenticate(&self) -> Option<&'static str> {
         match self.code {
             ErrorCode::TokenMissing => Some("Bearer"),
-            ErrorCode::TokenInvalid | ErrorCode::TokenRevoked => Some("Bearer error=\"invalid_token\""),
-            ErrorCode::TokenExpired => Some("Bearer error=\"invalid_token\", error_description=\"expired\""),
+            ErrorCode::TokenInvalid | ErrorCode::TokenRevoked => {
+                Some("Bearer error=\"invalid_token\"")
+            }
+            ErrorCode::TokenExpired => {
+                Some("Bearer error=\"invalid_token\", error_description=\"expired\"")
+            }
             ErrorCode::Forbidden => Some("Bearer error=\"insufficient_scope\""),
             // RFC 9470 section 3.
-            ErrorCode::ReauthenticationRequired => Some("Bearer error=\"insufficient_user_authentication\""),
+            ErrorCode::ReauthenticationRequired => {
+                Some("Bearer error=\"insufficient_user_authentication\"")
+            }
             _ if status(self.code).as_u16() == 401 => Some("Bearer"),
             _ => None,
         }
@@ -159,9 +173,10 @@ pub const fn status(code: ErrorCode) -> StatusCode {
         | ErrorCode::WechatCodeInvalid
         | ErrorCode::CredentialsInvalid
         | ErrorCode::ReauthenticationRequired => StatusCode::UNAUTHORIZED,
-        ErrorCode::Forbidden | ErrorCode::UserDisabled | ErrorCode::WechatBlocked | ErrorCode::RegistrationClosed => {
-            StatusCode::FORBIDDEN
-        }
+        ErrorCode::Forbidden
+        | ErrorCode::UserDisabled
+        | ErrorCode::WechatBlocked
+        | ErrorCode::RegistrationClosed => StatusCode::FORBIDDEN,
         ErrorCode::PathAmbiguous
         | ErrorCode::RequestMalformed
         | ErrorCode::ValidationFailed
@@ -170,7 +185,9 @@ pub const fn status(code: ErrorCode) -> StatusCode {
         | ErrorCode::PhoneDecryptFailed => StatusCode::BAD_REQUEST,
         ErrorCode::PhoneConflict => StatusCode::CONFLICT,
         ErrorCode::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-        ErrorCode::RateLimited | ErrorCode::SmsCooldown | ErrorCode::SmsQuota => StatusCode::TOO_MANY_REQUESTS,
+        ErrorCode::RateLimited | ErrorCode::SmsCooldown | ErrorCode::SmsQuota => {
+            StatusCode::TOO_MANY_REQUESTS
+        }
         ErrorCode::RegistrationUnavailable
         | ErrorCode::WechatBusy
         | ErrorCode::WechatMisconfigured
@@ -197,15 +214,23 @@ const fn usual_detail(code: ErrorCode) -> &'static str {
         ErrorCode::TokenExpired => "The access token has expired. Refresh it.",
         ErrorCode::TokenRevoked => "The session of this access token has ended. Sign in again.",
         ErrorCode::Forbidden => "This user may not do that.",
-        ErrorCode::PathAmbiguous => "The path could be read in two ways. Send it in its plain form.",
+        ErrorCode::PathAmbiguous => {
+            "The path could be read in two ways. Send it in its plain form."
+        }
         ErrorCode::RequestMalformed => "The request is not well formed.",
         ErrorCode::BodyTooLarge => "The request body is too large.",
         ErrorCode::ValidationFailed => "Some fields are not valid.",
         ErrorCode::RateLimited => "Too many requests. Wait and try again.",
-        ErrorCode::SmsCooldown => "A message was sent a moment ago. Wait before asking for another.",
+        ErrorCode::SmsCooldown => {
+            "A message was sent a moment ago. Wait before asking for another."
+        }
         ErrorCode::SmsQuota => "No more messages for now. Try again later.",
-        ErrorCode::SmsUnavailable => "The message could not be sent, or nobody knows whether it was. Try again later.",
-        ErrorCode::CodeInvalid => "The code is wrong or has expired. After some wrong codes in a row a new one is needed.",
+        ErrorCode::SmsUnavailable => {
+            "The message could not be sent, or nobody knows whether it was. Try again later."
+        }
+        ErrorCode::CodeInvalid => {
+            "The code is wrong or has expired. After some wrong codes in a row a new one is needed."
+        }
         ErrorCode::RefreshInvalid => "The refresh token is not valid. Sign in again.",
         ErrorCode::RefreshReused => "The refresh token was used before. Sign in again.",
         ErrorCode::SessionRevoked => "The session has ended. Sign in again.",
@@ -215,7 +240,9 @@ const fn usual_detail(code: ErrorCode) -> &'static str {
         }
         ErrorCode::WechatBlocked => "WeChat has blocked this login.",
         ErrorCode::WechatBusy => "WeChat is busy. Try again.",
-        ErrorCode::WechatMisconfigured => "WeChat login is not set up correctly. The operator has to look.",
+        ErrorCode::WechatMisconfigured => {
+            "WeChat login is not set up correctly. The operator has to look."
+        }
         ErrorCode::PhoneCodeInvalid => {
             "The code of the phone number button is not valid. Ask for the number again; a code of wx.login does not do here."
         }
@@ -228,17 +255,27 @@ const fn usual_detail(code: ErrorCode) -> &'static str {
             "Signed in too long ago for this. Send a fresh code as well, or sign in again."
         }
         ErrorCode::RegistrationClosed => "New accounts are not open.",
-        ErrorCode::RegistrationUnavailable => "A new account cannot be made right now. Sign in again in a moment.",
+        ErrorCode::RegistrationUnavailable => {
+            "A new account cannot be made right now. Sign in again in a moment."
+        }
         ErrorCode::StoreUnavailable => "Please try again in a moment.",
-        ErrorCode::IssuerUnavailable => "The token cannot be checked, because its issuer has no keys here yet. Try again.",
-        ErrorCode::ProofUnavailable => "What the service behind is shown could not be signed. Try again later.",
+        ErrorCode::IssuerUnavailable => {
+            "The token cannot be checked, because its issuer has no keys here yet. Try again."
+        }
+        ErrorCode::ProofUnavailable => {
+            "What the service behind is shown could not be signed. Try again later."
+        }
         ErrorCode::UpstreamUnavailable => "The service behind is not reachable.",
         ErrorCode::UpstreamTimeout => "The service behind did not answer in time.",
-        ErrorCode::UpstreamBusy => "The service behind did not take the request. Please send it again in a moment.",
+        ErrorCode::UpstreamBusy => {
+            "The service behind did not take the request. Please send it again in a moment."
+        }
         ErrorCode::Overloaded => "There is too much to do for now. Please try again in a moment.",
         ErrorCode::NotFound => "There is nothing here.",
         ErrorCode::MethodNotAllowed => "This path does not take this method.",
-        ErrorCode::WebsocketVersionUnsupported => "WebSocket is spoken here in version 13 (RFC 6455).",
+        ErrorCode::WebsocketVersionUnsupported => {
+            "WebSocket is spoken here in version 13 (RFC 6455)."
+        }
         ErrorCode::Internal => "Something went wrong on our side.",
     }
 }

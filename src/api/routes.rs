@@ -25,8 +25,8 @@ use crate::{
 /// The methods that a route of the auth API takes, by its path after the prefix.
 pub(super) fn methods(path: &str) -> Option<&'static [&'static str]> {
     Some(match path {
-        "/wechat/login" | "/password/login" | "/sms/send" | "/sms/login" | "/phone/sms" | "/phone/wechat" | "/refresh"
-        | "/logout" => &["POST"],
+        "/wechat/login" | "/password/login" | "/sms/send" | "/sms/login" | "/phone/sms"
+        | "/phone/wechat" | "/refresh" | "/logout" => &["POST"],
         "/wechat/push" => &["GET", "HEAD", "POST"],
         "/phone" => &["DELETE"],
         "/me" => &["GET", "HEAD", "PATCH", "DELETE"],
@@ -40,7 +40,10 @@ pub(super) fn methods(path: &str) -> Option<&'static [&'static str]> {
 
 /// Proof that it is me, where my login is not fresh: one of the two.
 #[derive(ToSchema)]
-#[expect(dead_code, reason = "the schema of the body; `Fields` reads it, so that every wrong field is named at once")]
+#[expect(
+    dead_code,
+    reason = "the schema of the body; `Fields` reads it, so that every wrong field is named at once"
+)]
 pub(super) struct FreshProofBody {
     /// A code that was sent to my own phone, with the purpose `login`.
     #[schema(pattern = "^[0-9]{6}$")]
@@ -52,8 +55,12 @@ pub(super) struct FreshProofBody {
 
 /// Reads the fields of a [`FreshProofBody`].
 fn fresh_proof(fields: &mut Fields) -> FreshProof {
-    let sms = fields.optional("sms_code", SmsCode::parse).map(FreshProof::Sms);
-    let wechat = fields.optional("wechat_code", LoginCode::parse).map(FreshProof::Wechat);
+    let sms = fields
+        .optional("sms_code", SmsCode::parse)
+        .map(FreshProof::Sms);
+    let wechat = fields
+        .optional("wechat_code", LoginCode::parse)
+        .map(FreshProof::Wechat);
     sms.or(wechat).unwrap_or(FreshProof::None)
 }
 

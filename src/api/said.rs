@@ -27,19 +27,34 @@ impl Said {
     /// With further header fields.
     #[must_use]
     pub fn with(mut self, fields: Option<&CorsFields>) -> Self {
-        self.headers.extend(fields.into_iter().flat_map(|fields| fields.iter().cloned()));
+        self.headers
+            .extend(fields.into_iter().flat_map(|fields| fields.iter().cloned()));
         self
     }
 
     /// A problem document (RFC 9457).
     pub(super) fn plainly(problem: &Problem, request_id: &str) -> Self {
-        Self { status: problem.status(), content_type: PROBLEM_JSON, headers: Vec::new(), body: problem.body(request_id) }
+        Self {
+            status: problem.status(),
+            content_type: PROBLEM_JSON,
+            headers: Vec::new(),
+            body: problem.body(request_id),
+        }
     }
 
     /// In the shape of a dialect, or of one of its routes.
-    pub(super) fn in_dialect(dialect: &Dialect, route: Option<usize>, refusal: &Refusal<'_>) -> Self {
+    pub(super) fn in_dialect(
+        dialect: &Dialect,
+        route: Option<usize>,
+        refusal: &Refusal<'_>,
+    ) -> Self {
         let shaped = dialect.refuse(route, refusal);
-        Self { status: shaped.status, content_type: JSON, headers: shaped.headers, body: shaped.body }
+        Self {
+            status: shaped.status,
+            content_type: JSON,
+            headers: shaped.headers,
+            body: shaped.body,
+        }
     }
 
     /// A response with nothing but this.
@@ -47,7 +62,10 @@ impl Said {
         let mut response = Response::new(Body::from(self.body));
         *response.status_mut() = self.status;
         response.headers_mut().extend(self.headers);
-        response.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static(self.content_type));
+        response.headers_mut().insert(
+            http::header::CONTENT_TYPE,
+            HeaderValue::from_static(self.content_type),
+        );
         response
     }
 }

@@ -40,7 +40,10 @@ impl Voices {
     /// `Allow` of a 405 of the gate (RFC 9110 section 15.5.6): the methods of a route of the auth API, elsewhere those that are passed
     /// on.
     pub fn allow(&self, path: &str) -> String {
-        let of_route = self.dialects.within_auth_api(path).and_then(routes::methods);
+        let of_route = self
+            .dialects
+            .within_auth_api(path)
+            .and_then(routes::methods);
         of_route.unwrap_or(&METHODS).join(", ")
     }
 
@@ -55,7 +58,11 @@ impl Voices {
 }
 
 /// What a dialect has to know of a refusal.
-pub(super) fn refusal<'a>(problem: &'a Problem, request_id: &'a str, now: crate::types::Timestamp) -> Refusal<'a> {
+pub(super) fn refusal<'a>(
+    problem: &'a Problem,
+    request_id: &'a str,
+    now: crate::types::Timestamp,
+) -> Refusal<'a> {
     let field = |FieldError { field, message }: &FieldError| WrongField {
         name: (*field).into(),
         message: (*message).into(),

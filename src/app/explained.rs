@@ -52,15 +52,35 @@ pub async fn explained(config: &Config, with_keys: bool) -> anyhow::Result<Expla
         let (keyrings, keys) = known_keys(config, lifetimes, &denylist, &entropy, now).await?;
         (keyrings, Some(keys))
     } else {
-        (Keyrings::fixed(&[generate(Algorithm::EdDsa, &entropy, now)?])?, None)
+        (
+            Keyrings::fixed(&[generate(Algorithm::EdDsa, &entropy, now)?])?,
+            None,
+        )
     };
     let verifier = Verifier::new(Arc::new(keyrings), &config.tokens, lifetimes).keeping(kept);
     let identity_headers = IdentityHeaders::compile(&config.identity).map_err(unchecked)?;
     let remembered = config.tokens.cache_entries;
-    let authorizer = Authorizer::new(verifier, Arc::new(issuers), denylist, identity_headers, remembered, &metrics);
-    let gate = Gate::compile(config, dialects.local_routes(), Arc::new(authorizer), metrics).map_err(unchecked)?;
+    let authorizer = Authorizer::new(
+        verifier,
+        Arc::new(issuers),
+        denylist,
+        identity_headers,
+        remembered,
+        &metrics,
+    );
+    let gate = Gate::compile(
+        config,
+        dialects.local_routes(),
+        Arc::new(authorizer),
+        metrics,
+    )
+    .map_err(unchecked)?;
     let knows_revocation = keys.as_ref().is_some_and(|keys| *keys == Keys::Store);
-    Ok(Explained { gate, keys: keys.map(Keys::in_words), knows_revocation })
+    Ok(Explained {
+        gate,
+        keys: keys.map(Keys::in_words),
+        knows_revocation,
+    })
 }
 
 /// Where keys are from.
@@ -96,8 +116,14 @@ async fn known_keys(
     if given {
         let key = Secret::new(entropy.bytes::<32>()?);
         // Such keys are not in a store, so an empty one will do.
-        let empty = store::open("memory:", &OpenOptions::default(), &StoreKeys::derive(&key, None), entropy.clone())?;
-        let keyrings = Keyrings::open(&config.tokens, lifetimes, &*empty.store, entropy, now).await?;
+        let empty = store::open(
+            "memory:",
+            &OpenOptions::default(),
+            &StoreKeys::derive(&key, None),
+            entropy.clone(),
+        )?;
+        let keyrings =
+            Keyrings::open(&config.tokens, lifetimes, &*empty.store, entropy, now).await?;
         return Ok((keyrings, Keys::Config));
     }
     if let Some((jwks, url)) = published(config).await? {
@@ -106,13 +132,18 @@ async fn known_keys(
         })?;
         return Ok((keyrings, Keys::Running(url)));
     }
-    Ok((stored(config, lifetimes, denylist, entropy, now).await?, Keys::Store))
+    Ok((
+        stored(config, lifetimes, denylist, entropy, now).await?,
+        Keys::Store,
+    ))
 }
 
 /// The JWK set of the process that runs with this config, and its URL; `None`: nobody listens where it can be asked.
 async fn published(config: &Config) -> anyhow::Result<Option<(Vec<u8>, String)>> {
     for listen in &config.server.listen {
-        let Ok(ListenAddress::Tcp(mut address)) = listen.parse() else { continue };
+        let Ok(ListenAddress::Tcp(mut address)) = listen.parse() else {
+            continue;
+        };
         if address.ip().is_unspecified() {
             address.set_ip(match address {
                 std::net::SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
@@ -122,8 +153,13 @@ async fn published(config: &Config) -> anyhow::Result<Option<(Vec<u8>, String)>>
         let text = format!("http://{address}{}/jwks.json", config.auth.prefix);
         let url: reqwest::Url = text.parse().with_context(|| format!("{text} is no URL"))?;
         match Outbound::to_backend(&url)?.get(url, LIMIT).await {
-            Ok(answer) if answer.status.is_success() => return Ok(Some((answer.body.to_vec(), text))),
-            Ok(answer) => bail!("{text} answers {}: that is no menshen with this config", answer.status),
+            Ok(answer) if answer.status.is_success() => {
+                return Ok(Some((answer.body.to_vec(), text)));
+            }
+            Ok(answer) => bail!(
+                "{text} answers {}: that is no menshen with this config",
+                answer.status
+            ),
             Err(Fault::Connect) => {}
             Err(fault) => bail!("the running menshen was asked for its keys at {text}: {fault}"),
         }
@@ -139,7 +175,11 @@ async fn stored(
     entropy: &Entropy,
     now: Timestamp,
 ) -> anyhow::Result<Keyrings> {
-    let there = config.store.url.strip_prefix("sled:").is_some_and(|path| std::path::Path::new(path).exists());
+    let there = config
+        .store
+        .url
+        .strip_prefix("sled:")
+        .is_some_and(|path| std::path::Path::new(path).exists());
     if !there {
         bail!(
             "a token can be looked at only with the keys: no menshen answers on a plain address of server.listen, and there is \
@@ -154,7 +194,9 @@ async fn stored(
         .store;
     let read = async {
         let keys = store.keys().await?;
-        let newest = keys.first().context("no menshen has run with this store yet, so it has no keys")?;
+        let newest = keys
+            .first()
+            .context("no menshen has run with this store yet, so it has no keys")?;
         denylist.load(&*store).await?;
         // A start would make a key of another algorithm; nothing is to be made here.
         if newest.algorithm == config.tokens.algorithm.as_str() {

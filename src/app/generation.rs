@@ -27,7 +27,9 @@ use crate::{
     proxy::{Snapshot, SnapshotParts, Upstreams},
     store::REVOCATION_RETENTION,
     telemetry::AccessLog,
-    token::{Issuer, Keyrings, RESERVED, RefreshTokens, SessionHandles, TrustedIssuers, Upkeep, Verifier},
+    token::{
+        Issuer, Keyrings, RESERVED, RefreshTokens, SessionHandles, TrustedIssuers, Upkeep, Verifier,
+    },
     types::Secret,
 };
 
@@ -62,40 +64,69 @@ impl Drop for Task {
 }
 
 impl Generation {
-    #[expect(clippy::too_many_lines, reason = "the parts in their order, each made once")]
+    #[expect(
+        clippy::too_many_lines,
+        reason = "the parts in their order, each made once"
+    )]
     /// Makes all parts; `before` is the generation that works now.
     pub(super) async fn build(
         foundation: &Arc<Foundation>,
         config: Config,
         before: Option<&Self>,
     ) -> anyhow::Result<(Self, Snapshot)> {
-        let Foundation { store, root, denylist, passwords, memory, metrics, audit, clock, entropy, .. } = &**foundation;
+        let Foundation {
+            store,
+            root,
+            denylist,
+            passwords,
+            memory,
+            metrics,
+            audit,
+            clock,
+            entropy,
+            ..
+        } = &**foundation;
         let dialects = Arc::new(Dialects::compile(&config).map_err(unchecked)?);
         let lifetimes = dialects.lifetimes(&config.tokens);
         // Tokens of others live as long as they say, so revocations are remembered as long as they can be.
         let longest = lifetimes.longest_accepted() + config.tokens.leeway.get();
-        denylist.remember_for(if config.issuer.is_empty() { longest } else { REVOCATION_RETENTION });
+        denylist.remember_for(if config.issuer.is_empty() {
+            longest
+        } else {
+            REVOCATION_RETENTION
+        });
 
-        let same_upstream = before
-            .filter(|before| before.config.upstream == config.upstream && before.upstreams.trust_as(&config.upstream.tls));
+        let same_upstream = before.filter(|before| {
+            before.config.upstream == config.upstream
+                && before.upstreams.trust_as(&config.upstream.tls)
+        });
         let upstreams = if let Some(before) = same_upstream {
             before.upstreams.clone()
         } else {
-            let upstreams = Upstreams::new(&config.upstream, metrics, before.map(|before| &*before.upstreams))?;
+            let upstreams = Upstreams::new(
+                &config.upstream,
+                metrics,
+                before.map(|before| &*before.upstreams),
+            )?;
             upstreams.resolve().await;
             Arc::new(upstreams)
         };
-        let same_tokens =
-            before.filter(|before| before.config.tokens == config.tokens && before.config.dialect == config.dialect);
+        let same_tokens = before.filter(|before| {
+            before.config.tokens == config.tokens && before.config.dialect == config.dialect
+        });
         let keyrings = match same_tokens {
             Some(before) => before.keyrings.clone(),
-            None => Arc::new(Keyrings::open(&config.tokens, lifetimes, &**store, entropy, clock.now()).await?),
+            None => Arc::new(
+                Keyrings::open(&config.tokens, lifetimes, &**store, entropy, clock.now()).await?,
+            ),
         };
         // The files of their keys are read in any case: what is in them is not in the config.
         let kept = gate::kept_claims(&config);
         let issuers = TrustedIssuers::compile(&config, &kept).map_err(unchecked)?;
         let same_issuers = before.filter(|before| {
-            before.config.issuer == config.issuer && before.kept == kept && before.issuers.have_keys_like(&issuers)
+            before.config.issuer == config.issuer
+                && before.kept == kept
+                && before.issuers.have_keys_like(&issuers)
         });
         let issuers = match (same_issuers, before) {
             (Some(before), _) => before.issuers.clone(),
@@ -111,9 +142,17 @@ impl Generation {
             before.authorizer.clone()
         } else {
             let identity_headers = IdentityHeaders::compile(&config.identity).map_err(unchecked)?;
-            let verifier = Verifier::new(keyrings.clone(), &config.tokens, lifetimes).keeping(kept.clone());
+            let verifier =
+                Verifier::new(keyrings.clone(), &config.tokens, lifetimes).keeping(kept.clone());
             let remembered = config.tokens.cache_entries;
-            Arc::new(Authorizer::new(verifier, issuers.clone(), denylist.clone(), identity_headers, remembered, metrics))
+            Arc::new(Authorizer::new(
+                verifier,
+                issuers.clone(),
+                denylist.clone(),
+                identity_headers,
+                remembered,
+                metrics,
+            ))
         };
         let limits = match before.filter(|before| before.config.limits == config.limits) {
             Some(before) => before.limits.clone(),
@@ -121,20 +160,35 @@ impl Generation {
         };
         let wechat = match before.filter(|before| before.config.wechat == config.wechat) {
             Some(before) => before.wechat.clone(),
-            None => Arc::new(Wechat::new(&config.wechat, config.mode, metrics.clone(), clock, entropy)?),
+            None => Arc::new(Wechat::new(
+                &config.wechat,
+                config.mode,
+                metrics.clone(),
+                clock,
+                entropy,
+            )?),
         };
-        let same_hooks = before.filter(|before| before.config.hooks == config.hooks && before.config.users == config.users);
+        let same_hooks = before.filter(|before| {
+            before.config.hooks == config.hooks && before.config.users == config.users
+        });
         let hooks = if let Some(before) = same_hooks {
             before.hooks.clone()
         } else {
-            let rules = AnswerRules { integers_below: config.users.counts_from(), reserved: &RESERVED };
+            let rules = AnswerRules {
+                integers_below: config.users.counts_from(),
+                reserved: &RESERVED,
+            };
             Hooks::new(&config.hooks, rules, metrics.clone(), clock.clone())?.map(Arc::new)
         };
         let auth = Arc::new(Auth::new(AuthParts {
             store: store.clone(),
             wechat: wechat.clone(),
             sms: Sms::new(&config.sms, config.mode, metrics.clone(), entropy)?,
-            issuer: Arc::new(Issuer::new(keyrings.clone(), &config.tokens, entropy.clone())),
+            issuer: Arc::new(Issuer::new(
+                keyrings.clone(),
+                &config.tokens,
+                entropy.clone(),
+            )),
             refresh_tokens: Arc::new(RefreshTokens::new(crypto::derive(root, "refresh tokens"))),
             session_handles: SessionHandles::new(crypto::derive(root, "session handles")),
             denylist: denylist.clone(),
@@ -163,9 +217,17 @@ impl Generation {
             terms: Arc::new(Terms::plain()),
             dialects: dialects.clone(),
         });
-        let gate =
-            Gate::compile(&config, dialects.local_routes(), authorizer.clone(), metrics.clone()).map_err(unchecked)?;
-        let access_log = config.telemetry.access_log.then(|| (foundation.sink.clone(), config.telemetry.log_format));
+        let gate = Gate::compile(
+            &config,
+            dialects.local_routes(),
+            authorizer.clone(),
+            metrics.clone(),
+        )
+        .map_err(unchecked)?;
+        let access_log = config
+            .telemetry
+            .access_log
+            .then(|| (foundation.sink.clone(), config.telemetry.log_format));
         let snapshot = Snapshot::new(SnapshotParts {
             config: &config,
             gate,
@@ -193,7 +255,14 @@ impl Generation {
                 announce: AuthRules::of(&config).announce,
             })),
         };
-        let admin_routes = admin_routes(foundation, &config, &administration, &keyrings, &wechat, &issuers)?;
+        let admin_routes = admin_routes(
+            foundation,
+            &config,
+            &administration,
+            &keyrings,
+            &wechat,
+            &issuers,
+        )?;
         let tasks = Vec::new();
         let generation = Self {
             config,
@@ -219,9 +288,14 @@ impl Generation {
         let said_before = gauge.get() == 1;
         gauge.set(i64::from(self.config.reports_only()));
         if self.config.gate.report_only {
-            foundation.details.set("gate", "report only: nobody is refused by path, token or rule");
+            foundation.details.set(
+                "gate",
+                "report only: nobody is refused by path, token or rule",
+            );
         } else if self.config.reports_only() {
-            foundation.details.set("gate", "report only on the paths of some rules");
+            foundation
+                .details
+                .set("gate", "report only on the paths of some rules");
         } else if said_before {
             foundation.details.set("gate", "refuses");
         }
@@ -229,19 +303,44 @@ impl Generation {
 
     /// Starts what this generation does in the background; it ends when the generation is dropped.
     pub(super) fn start(&mut self, foundation: &Arc<Foundation>) {
-        foundation.courier.go_to(self.hooks.clone(), self.config.hooks.give_up_after.get());
+        foundation
+            .courier
+            .go_to(self.hooks.clone(), self.config.hooks.give_up_after.get());
         self.say_whether_it_reports(foundation);
         let sms = &self.config.sms;
-        let budget = if sms.asked(self.config.mode).is_empty() { 0 } else { sms.daily_budget };
+        let budget = if sms.asked(self.config.mode).is_empty() {
+            0
+        } else {
+            sms.daily_budget
+        };
         foundation.metrics.sms_daily_budget.set(budget.into());
         let (details, upstreams) = (foundation.details.clone(), self.upstreams.clone());
-        self.tasks.push(Task(tokio::spawn(
-            upstreams.watch(move |good, all| details.set("upstreams", format!("{good} of {all} healthy"))),
-        )));
+        self.tasks
+            .push(Task(tokio::spawn(upstreams.watch(move |good, all| {
+                details.set("upstreams", format!("{good} of {all} healthy"))
+            }))));
         let (foundation, keyrings) = (foundation.clone(), self.keyrings.clone());
         self.tasks.push(Task(tokio::spawn(async move {
-            let Foundation { store, clock, entropy, audit, metrics, .. } = &*foundation;
-            keyrings.follow(Upkeep { store: &**store, clock, entropy, audit, metrics }, std::future::pending()).await;
+            let Foundation {
+                store,
+                clock,
+                entropy,
+                audit,
+                metrics,
+                ..
+            } = &*foundation;
+            keyrings
+                .follow(
+                    Upkeep {
+                        store: &**store,
+                        clock,
+                        entropy,
+                        audit,
+                        metrics,
+                    },
+                    std::future::pending(),
+                )
+                .await;
         })));
     }
 }
@@ -254,7 +353,14 @@ fn admin_routes(
     wechat: &Arc<Wechat>,
     issuers: &Arc<TrustedIssuers>,
 ) -> anyhow::Result<Router> {
-    let Foundation { store, metrics, audit, clock, entropy, .. } = foundation;
+    let Foundation {
+        store,
+        metrics,
+        audit,
+        clock,
+        entropy,
+        ..
+    } = foundation;
     let probes = Probes {
         stage: foundation.stage.clone(),
         store: store.clone(),
@@ -275,7 +381,10 @@ fn admin_routes(
     };
     let routes = admin::router(probes, token, operations);
     Ok(match &config.wechat.lend_token {
-        Some(secret) => routes.merge(admin::lending::router(wechat.clone(), Secret::new(secret.expose().clone()))),
+        Some(secret) => routes.merge(admin::lending::router(
+            wechat.clone(),
+            Secret::new(secret.expose().clone()),
+        )),
         None => routes,
     })
 }

@@ -15,10 +15,22 @@ use crate::{
 };
 
 /// Makes them; from now on there are keys for them.
-pub(super) async fn made(foundation: &Foundation, config: &Config, keyrings: &Arc<Keyrings>) -> anyhow::Result<Proofs> {
-    let Foundation { root, store, clock, metrics, .. } = foundation;
+pub(super) async fn made(
+    foundation: &Foundation,
+    config: &Config,
+    keyrings: &Arc<Keyrings>,
+) -> anyhow::Result<Proofs> {
+    let Foundation {
+        root,
+        store,
+        clock,
+        metrics,
+        ..
+    } = foundation;
     if config.identity.assertion {
-        keyrings.assert_with(crypto::derive(root, "assertions"), &**store, clock.now()).await?;
+        keyrings
+            .assert_with(crypto::derive(root, "assertions"), &**store, clock.now())
+            .await?;
     }
     let assertions = Assertions::new(keyrings.clone(), &config.tokens, &config.identity);
     let minting = minting(config).map_err(unchecked)?;
@@ -35,7 +47,9 @@ pub(super) fn minting(config: &Config) -> Result<Option<Minting>, Vec<(String, S
         return Ok(None);
     }
     let mut problems = Vec::new();
-    let claims = MintClaims::compile(mint, config.users.ids).map_err(|found| problems.extend(found)).ok();
+    let claims = MintClaims::compile(mint, config.users.ids)
+        .map_err(|found| problems.extend(found))
+        .ok();
     let minter = Minter::new(mint).unwrap_or_else(|fault| {
         // What is wrong with a secret has been told.
         if mint.private_key.is_some() {
@@ -47,11 +61,14 @@ pub(super) fn minting(config: &Config) -> Result<Option<Minting>, Vec<(String, S
         return Err(problems);
     }
     let header = HeaderName::try_from(&mint.header).ok();
-    Ok(minter.zip(claims).zip(header).map(|((minter, claims), header)| Minting {
-        minter,
-        claims,
-        header,
-        prefix: mint.prefix.clone(),
-        entropy: Entropy::default(),
-    }))
+    Ok(minter
+        .zip(claims)
+        .zip(header)
+        .map(|((minter, claims), header)| Minting {
+            minter,
+            claims,
+            header,
+            prefix: mint.prefix.clone(),
+            entropy: Entropy::default(),
+        }))
 }

@@ -70,11 +70,20 @@ impl Outcome {
 }
 
 /// Follows the files and the wishes until the task is dropped.
-pub(super) async fn follow(mut reload: Reload, foundation: Arc<Foundation>, current: Arc<Current>, every: Duration) {
+pub(super) async fn follow(
+    mut reload: Reload,
+    foundation: Arc<Foundation>,
+    current: Arc<Current>,
+    every: Duration,
+) {
     let mut seen = Look::at(&reload);
     let mut changing = None;
     // Looking at nothing is looking very rarely.
-    let mut ticks = interval(if every.is_zero() { Duration::from_hours(24 * 365) } else { every });
+    let mut ticks = interval(if every.is_zero() {
+        Duration::from_hours(24 * 365)
+    } else {
+        every
+    });
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
@@ -96,9 +105,18 @@ pub(super) async fn follow(mut reload: Reload, foundation: Arc<Foundation>, curr
         seen = Look::at(&reload);
         changing = None;
         let outcome = once(&mut reload, &foundation, &current).await;
-        foundation.metrics.config_reloads.with_label_values(&[outcome.as_str()]).inc();
-        foundation.metrics.config_applied.set(i64::from(outcome == Outcome::Applied));
-        foundation.audit.record(&Event::ConfigReloaded { result: outcome.as_str() });
+        foundation
+            .metrics
+            .config_reloads
+            .with_label_values(&[outcome.as_str()])
+            .inc();
+        foundation
+            .metrics
+            .config_applied
+            .set(i64::from(outcome == Outcome::Applied));
+        foundation.audit.record(&Event::ConfigReloaded {
+            result: outcome.as_str(),
+        });
     }
 }
 
@@ -106,15 +124,24 @@ pub(super) async fn follow(mut reload: Reload, foundation: Arc<Foundation>, curr
 async fn once(reload: &mut Reload, foundation: &Arc<Foundation>, current: &Current) -> Outcome {
     let now = foundation.clock.now();
     let source = reload.source.clone();
-    let loaded = tokio::task::spawn_blocking(move || Config::load_with(&source, super::check)).await;
-    let Loaded { config, warnings, files } = match loaded {
+    let loaded =
+        tokio::task::spawn_blocking(move || Config::load_with(&source, super::check)).await;
+    let Loaded {
+        config,
+        warnings,
+        files,
+    } = match loaded {
         Ok(Ok(loaded)) => loaded,
         Ok(Err(problems)) => {
             let count = problems.iter().count();
             for problem in problems.iter().take(MOST_PROBLEMS) {
                 tracing::error!("{problem}");
             }
-            return refused(foundation, now, &format!("{count} problems in it: see the log, or `menshen check`"));
+            return refused(
+                foundation,
+                now,
+                &format!("{count} problems in it: see the log, or `menshen check`"),
+            );
         }
         Err(_) => return refused(foundation, now, "reading it failed"),
     };
@@ -123,21 +150,28 @@ async fn once(reload: &mut Reload, foundation: &Arc<Foundation>, current: &Curre
     }
     let before = current.generation.load_full();
     let (config, waiting) = for_a_running_process(&before.config, config);
-    let (mut generation, snapshot) = match Generation::build(foundation, config, Some(&before)).await {
-        Ok(built) => built,
-        Err(fault) => {
-            tracing::error!("{fault:#}");
-            return refused(foundation, now, "it cannot be used: see the log");
-        }
-    };
+    let (mut generation, snapshot) =
+        match Generation::build(foundation, config, Some(&before)).await {
+            Ok(built) => built,
+            Err(fault) => {
+                tracing::error!("{fault:#}");
+                return refused(foundation, now, "it cannot be used: see the log");
+            }
+        };
     if let Err(fault) = current.server.certificate(&generation.config.server.tls) {
         tracing::error!("server.tls: {fault}");
-        return refused(foundation, now, "its certificate cannot be used: see the log");
+        return refused(
+            foundation,
+            now,
+            "its certificate cannot be used: see the log",
+        );
     }
     generation.start(foundation);
     reload.log_level.set(&generation.config.telemetry.log_level);
     current.server.with(snapshot);
-    current.admin_routes.store(Arc::new(generation.admin_routes.clone()));
+    current
+        .admin_routes
+        .store(Arc::new(generation.admin_routes.clone()));
     current.generation.store(Arc::new(generation));
     reload.files = files;
     let state = if waiting.is_empty() {
@@ -153,7 +187,13 @@ async fn once(reload: &mut Reload, foundation: &Arc<Foundation>, current: &Curre
 }
 
 fn refused(foundation: &Foundation, now: Timestamp, why: &str) -> Outcome {
-    foundation.details.set("config", format!("the one of {} was refused, the one before is in use: {why}", now.rfc3339()));
+    foundation.details.set(
+        "config",
+        format!(
+            "the one of {} was refused, the one before is in use: {why}",
+            now.rfc3339()
+        ),
+    );
     tracing::error!("the new config is refused and the one before stays in use: {why}");
     Outcome::Refused
 }
@@ -193,7 +233,10 @@ fn for_a_running_process(before: &Config, mut new: Config) -> (Config, Vec<&'sta
 /// wait for a predecessor) is nothing to start for, and neither is the same key given in another way.
 fn is_another_store(before: &StoreConfig, new: &StoreConfig) -> bool {
     let lasting = |store: &StoreConfig| StoreConfig {
-        encryption_key_file: store.encryption_key_file.clone().filter(|_| store.encryption_key.is_none()),
+        encryption_key_file: store
+            .encryption_key_file
+            .clone()
+            .filter(|_| store.encryption_key.is_none()),
         previous_encryption_key: None,
         previous_encryption_key_file: None,
         lock_wait: before.lock_wait,
@@ -218,7 +261,15 @@ struct Seen {
 
 impl Look {
     fn at(reload: &Reload) -> Self {
-        Self(reload.source.file.iter().chain(&reload.files).map(|path| Seen::of(path)).collect())
+        Self(
+            reload
+                .source
+                .file
+                .iter()
+                .chain(&reload.files)
+                .map(|path| Seen::of(path))
+                .collect(),
+        )
     }
 }
 
@@ -256,21 +307,51 @@ mod tests {
         };
         let same = [
             before.clone(),
-            StoreConfig { encryption_key_file: None, ..before.clone() },
-            StoreConfig { encryption_key_file: Some("elsewhere.key".into()), ..before.clone() },
-            StoreConfig { previous_encryption_key: key("cd"), ..before.clone() },
-            StoreConfig { lock_wait: HumanDuration::secs(1), ..before.clone() },
+            StoreConfig {
+                encryption_key_file: None,
+                ..before.clone()
+            },
+            StoreConfig {
+                encryption_key_file: Some("elsewhere.key".into()),
+                ..before.clone()
+            },
+            StoreConfig {
+                previous_encryption_key: key("cd"),
+                ..before.clone()
+            },
+            StoreConfig {
+                lock_wait: HumanDuration::secs(1),
+                ..before.clone()
+            },
         ];
         for new in &same {
             assert!(!is_another_store(&before, new), "{new:?}");
         }
         let others = [
-            StoreConfig { encryption_key: key("cd"), ..before.clone() },
-            StoreConfig { encryption_key: None, ..before.clone() },
-            StoreConfig { url: "sled:./other".to_owned(), ..before.clone() },
-            StoreConfig { cache: ByteSize::mib(1), ..before.clone() },
-            StoreConfig { revocation_poll: HumanDuration::secs(2), ..before.clone() },
-            StoreConfig { sweep_interval: HumanDuration::secs(2), ..before.clone() },
+            StoreConfig {
+                encryption_key: key("cd"),
+                ..before.clone()
+            },
+            StoreConfig {
+                encryption_key: None,
+                ..before.clone()
+            },
+            StoreConfig {
+                url: "sled:./other".to_owned(),
+                ..before.clone()
+            },
+            StoreConfig {
+                cache: ByteSize::mib(1),
+                ..before.clone()
+            },
+            StoreConfig {
+                revocation_poll: HumanDuration::secs(2),
+                ..before.clone()
+            },
+            StoreConfig {
+                sweep_interval: HumanDuration::secs(2),
+                ..before.clone()
+            },
         ];
         for new in &others {
             assert!(is_another_store(&before, new), "{new:?}");

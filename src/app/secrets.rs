@@ -26,7 +26,9 @@ pub(super) fn encryption_key(config: &StoreConfig, entropy: &Entropy) -> anyhow:
         return Ok(key);
     }
     // What is kept in memory is gone with its key.
-    let Some(path) = key_file(config)? else { return Ok(Key::new(entropy.bytes()?)) };
+    let Some(path) = key_file(config)? else {
+        return Ok(Key::new(entropy.bytes()?));
+    };
     if let StoreEngine::Sled(data) = config.engine()?
         && store::has_data(&data)
         && !path.exists()
@@ -38,25 +40,39 @@ pub(super) fn encryption_key(config: &StoreConfig, entropy: &Entropy) -> anyhow:
             path.display()
         );
     }
-    let text = read_or_make(&path, entropy).with_context(|| format!("cannot read or make the key in {}", path.display()))?;
-    StoreConfig { encryption_key: Some(crate::config::SecretText::new(text)), ..config.clone() }
-        .key()
-        .with_context(|| format!("the key in {} is not usable", path.display()))?
-        .context("there is no key")
+    let text = read_or_make(&path, entropy)
+        .with_context(|| format!("cannot read or make the key in {}", path.display()))?;
+    StoreConfig {
+        encryption_key: Some(crate::config::SecretText::new(text)),
+        ..config.clone()
+    }
+    .key()
+    .with_context(|| format!("the key in {} is not usable", path.display()))?
+    .context("there is no key")
 }
 
 /// The store's config with the key that a first start has written to its file, as reading the config again finds it there.
 pub(super) fn with_made_key(config: StoreConfig) -> anyhow::Result<StoreConfig> {
-    let (None, Some(path)) = (&config.encryption_key, &config.encryption_key_file) else { return Ok(config) };
-    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(StoreConfig { encryption_key: Some(crate::config::SecretText::new(text.trim().to_owned())), ..config })
+    let (None, Some(path)) = (&config.encryption_key, &config.encryption_key_file) else {
+        return Ok(config);
+    };
+    let text =
+        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(StoreConfig {
+        encryption_key: Some(crate::config::SecretText::new(text.trim().to_owned())),
+        ..config
+    })
 }
 
 /// Where the key is, or is to be made, unless it is given or in memory alone.
 pub(super) fn key_file(config: &StoreConfig) -> anyhow::Result<Option<PathBuf>> {
     Ok(match (&config.encryption_key_file, config.engine()?) {
         (Some(path), _) => Some(path.clone()),
-        (None, StoreEngine::Sled(data)) => Some(data.parent().unwrap_or_else(|| Path::new("")).join(KEY_FILE)),
+        (None, StoreEngine::Sled(data)) => Some(
+            data.parent()
+                .unwrap_or_else(|| Path::new(""))
+                .join(KEY_FILE),
+        ),
         (None, StoreEngine::Memory) => None,
     })
 }
@@ -66,11 +82,18 @@ pub(super) fn known_encryption_key(config: &StoreConfig) -> anyhow::Result<Optio
     if let Some(key) = config.key()? {
         return Ok(Some(key));
     }
-    let Some(path) = key_file(config)? else { return Ok(None) };
+    let Some(path) = key_file(config)? else {
+        return Ok(None);
+    };
     match fs::read_to_string(&path) {
         Ok(text) => {
-            let given = StoreConfig { encryption_key: Some(crate::config::SecretText::new(text)), ..config.clone() };
-            Ok(given.key().with_context(|| format!("the key in {} is not usable", path.display()))?)
+            let given = StoreConfig {
+                encryption_key: Some(crate::config::SecretText::new(text)),
+                ..config.clone()
+            };
+            Ok(given
+                .key()
+                .with_context(|| format!("the key in {} is not usable", path.display()))?)
         }
         Err(fault) if fault.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(fault) => Err(fault).with_context(|| format!("cannot read {}", path.display())),
@@ -78,13 +101,18 @@ pub(super) fn known_encryption_key(config: &StoreConfig) -> anyhow::Result<Optio
 }
 
 /// The token of the admin API; `None`: there is no admin API.
-pub(super) fn admin_token(config: &AdminConfig, entropy: &Entropy) -> anyhow::Result<Option<Secret<String>>> {
+pub(super) fn admin_token(
+    config: &AdminConfig,
+    entropy: &Entropy,
+) -> anyhow::Result<Option<Secret<String>>> {
     if let Some(token) = &config.token {
         return Ok(Some(Secret::new(token.expose().clone())));
     }
-    let Some(path) = &config.token_file else { return Ok(None) };
-    let text =
-        read_or_make(path, entropy).with_context(|| format!("cannot read or make the token in {}", path.display()))?;
+    let Some(path) = &config.token_file else {
+        return Ok(None);
+    };
+    let text = read_or_make(path, entropy)
+        .with_context(|| format!("cannot read or make the token in {}", path.display()))?;
     Ok(Some(Secret::new(text)))
 }
 
@@ -93,7 +121,9 @@ pub(super) fn known_admin_token(config: &AdminConfig) -> anyhow::Result<Option<S
     if let Some(token) = &config.token {
         return Ok(Some(Secret::new(token.expose().clone())));
     }
-    let Some(path) = &config.token_file else { return Ok(None) };
+    let Some(path) = &config.token_file else {
+        return Ok(None);
+    };
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(Secret::new(text.trim().to_owned()))),
         Err(fault) if fault.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -110,10 +140,20 @@ fn read_or_make(path: &Path, entropy: &Entropy) -> anyhow::Result<String> {
     }
     let bytes: [u8; 32] = entropy.bytes()?;
     let (high, low) = bytes.split_at(16);
-    let hex = |half: &[u8]| half.try_into().map(u128::from_be_bytes).map(|bits| format!("{bits:032x}"));
+    let hex = |half: &[u8]| {
+        half.try_into()
+            .map(u128::from_be_bytes)
+            .map(|bits| format!("{bits:032x}"))
+    };
     let text = hex(high)? + &hex(low)?;
-    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
+    if let Some(parent) = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+    {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(parent)?;
     }
     // Written aside and linked into place: nobody ever reads half a key, and an existing file is never replaced.
     let aside = aside(path, entropy)?;
@@ -125,13 +165,19 @@ fn read_or_make(path: &Path, entropy: &Entropy) -> anyhow::Result<String> {
             sync_directory(path)?;
             Ok(text)
         }
-        Err(fault) if fault.kind() == io::ErrorKind::AlreadyExists => Ok(fs::read_to_string(path)?.trim().to_owned()),
+        Err(fault) if fault.kind() == io::ErrorKind::AlreadyExists => {
+            Ok(fs::read_to_string(path)?.trim().to_owned())
+        }
         Err(fault) => Err(fault.into()),
     }
 }
 
 fn write_aside(aside: &Path, text: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(aside)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(aside)?;
     file.write_all(text.as_bytes())?;
     file.write_all(b"\n")?;
     file.sync_all()
@@ -140,13 +186,19 @@ fn write_aside(aside: &Path, text: &str) -> io::Result<()> {
 /// A name that nobody else uses: in containers every process has the same id.
 fn aside(path: &Path, entropy: &Entropy) -> anyhow::Result<PathBuf> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".new-{:016x}", u64::from_be_bytes(entropy.bytes()?)));
+    name.push(format!(
+        ".new-{:016x}",
+        u64::from_be_bytes(entropy.bytes()?)
+    ));
     Ok(path.with_file_name(name))
 }
 
 /// Makes the new name durable: a key that is lost with the power is data lost.
 fn sync_directory(path: &Path) -> io::Result<()> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or_else(|| Path::new("."));
     fs::File::open(parent)?.sync_all()
 }
 
@@ -166,9 +218,18 @@ mod tests {
         assert_eq!(read_or_make(&path, &entropy).expect("the key"), first);
         let mode = fs::metadata(&path).expect("a file").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        let mode = fs::metadata(dir.path().join("deep")).expect("a directory").permissions().mode();
+        let mode = fs::metadata(dir.path().join("deep"))
+            .expect("a directory")
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o700);
-        assert_eq!(fs::read_dir(dir.path().join("deep")).expect("a directory").count(), 1, "nothing is left aside");
+        assert_eq!(
+            fs::read_dir(dir.path().join("deep"))
+                .expect("a directory")
+                .count(),
+            1,
+            "nothing is left aside"
+        );
     }
 
     #[test]
@@ -176,11 +237,23 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("store.key");
         let keys: Vec<_> = std::thread::scope(|scope| {
-            let starts: Vec<_> =
-                (0..8).map(|_| scope.spawn(|| read_or_make(&path, &Entropy::default()).expect("a key"))).collect();
-            starts.into_iter().map(|start| start.join().expect("a start")).collect()
+            let starts: Vec<_> = (0..8)
+                .map(|_| scope.spawn(|| read_or_make(&path, &Entropy::default()).expect("a key")))
+                .collect();
+            starts
+                .into_iter()
+                .map(|start| start.join().expect("a start"))
+                .collect()
         });
-        assert!(keys.iter().all(|key| *key == keys[0]), "{} keys", keys.len());
-        assert_eq!(fs::read_dir(dir.path()).expect("a directory").count(), 1, "nothing is left aside");
+        assert!(
+            keys.iter().all(|key| *key == keys[0]),
+            "{} keys",
+            keys.len()
+        );
+        assert_eq!(
+            fs::read_dir(dir.path()).expect("a directory").count(),
+            1,
+            "nothing is left aside"
+        );
     }
 }

@@ -22,7 +22,8 @@ pub async fn operations(config: &Config) -> anyhow::Result<Operations> {
     let store: Arc<dyn Store> = super::open_store(config, &entropy)?.store;
     let dialects = Dialects::compile(config).map_err(super::unchecked)?;
     let lifetimes = dialects.lifetimes(&config.tokens);
-    let keyrings = Arc::new(Keyrings::open(&config.tokens, lifetimes, &*store, &entropy, clock.now()).await?);
+    let keyrings =
+        Arc::new(Keyrings::open(&config.tokens, lifetimes, &*store, &entropy, clock.now()).await?);
     let administration = Arc::new(Administration::new(AdministrationParts {
         store: store.clone(),
         passwords: Arc::new(Passwords::new(entropy.clone())),

@@ -18,32 +18,62 @@ impl Auth {
     pub async fn export_account(&self, caller: Caller<'_>) -> Result<AccountCopy, AuthError> {
         let user = caller.user;
         self.parts.limits.account(user)?;
-        let Known::User(identities) = self.parts.store.known(user).await? else { return Err(AuthError::UserGone) };
+        let Known::User(identities) = self.parts.store.known(user).await? else {
+            return Err(AuthError::UserGone);
+        };
         if identities.user.disabled {
             return Err(AuthError::UserDisabled);
         }
         let sessions = self.parts.store.sessions(user, self.now()).await?;
-        self.parts.audit.record(&Event::AccountExported { user, from: caller.from });
-        Ok(AccountCopy { identities: *identities, sessions })
+        self.parts.audit.record(&Event::AccountExported {
+            user,
+            from: caller.from,
+        });
+        Ok(AccountCopy {
+            identities: *identities,
+            sessions,
+        })
     }
 
     /// Erases the caller's account. A login that is not fresh needs a code as well.
-    pub async fn erase_account(&self, caller: Caller<'_>, proof: FreshProof) -> Result<(), AuthError> {
+    pub async fn erase_account(
+        &self,
+        caller: Caller<'_>,
+        proof: FreshProof,
+    ) -> Result<(), AuthError> {
         let (user, session, from) = (caller.user, caller.session, caller.from);
         let erased = self.prove_and_erase(caller, proof).await;
         self.parts.audit.record(&match &erased {
             Ok(()) => Event::AccountErased { user, by: "user" },
-            Err(error) => Event::AccountNotErased { user, session, reason: error.code().as_str(), from },
+            Err(error) => Event::AccountNotErased {
+                user,
+                session,
+                reason: error.code().as_str(),
+                from,
+            },
         });
         erased
     }
 
-    async fn prove_and_erase(&self, caller: Caller<'_>, proof: FreshProof) -> Result<(), AuthError> {
+    async fn prove_and_erase(
+        &self,
+        caller: Caller<'_>,
+        proof: FreshProof,
+    ) -> Result<(), AuthError> {
         let user = caller.user;
         self.parts.limits.account(user)?;
         self.prove_freshly(caller, &proof).await?;
         // Only while the session lives: a logout, a ban, an erasure or a merge may have come in between.
-        let revoked = self.parts.store.erase_user(user, Some(caller.session), self.parts.rules.announce, self.now()).await?;
+        let revoked = self
+            .parts
+            .store
+            .erase_user(
+                user,
+                Some(caller.session),
+                self.parts.rules.announce,
+                self.now(),
+            )
+            .await?;
         self.bite(&revoked.ok_or(AuthError::UserGone)?, "erased");
         self.parts.courier.wake();
         Ok(())

@@ -16,8 +16,8 @@ use crate::{
     entropy::{Entropy, NoEntropy},
     metrics::Metrics,
     store::{
-        AccountOutcome, Announce, Identities, Imported, ImportedUser, Known, Lookup, NewAccount, Resealing, RevocationEntry,
-        Revoke, RightsChange, Session, Store, StoreError, User,
+        AccountOutcome, Announce, Identities, Imported, ImportedUser, Known, Lookup, NewAccount,
+        Resealing, RevocationEntry, Revoke, RightsChange, Session, Store, StoreError, User,
     },
     types::{SessionId, Timestamp, UserId, UserType, Username},
 };
@@ -55,7 +55,10 @@ pub enum AdministrationError {
     NoSuchUser,
     /// The id was a user's.
     #[error("{}", gone(*at, merged_into.as_ref()))]
-    Gone { at: Timestamp, merged_into: Option<UserId> },
+    Gone {
+        at: Timestamp,
+        merged_into: Option<UserId>,
+    },
     #[error("somebody has this name already")]
     UsernameTaken,
     #[error("this user has no name to sign in with, so there is no password to change")]
@@ -101,7 +104,10 @@ type Done<T> = Result<T, AdministrationError>;
 
 impl Administration {
     pub const fn new(parts: AdministrationParts) -> Self {
-        Self { parts, is_changing_key: AtomicBool::new(false) }
+        Self {
+            parts,
+            is_changing_key: AtomicBool::new(false),
+        }
     }
 
     /// Users in the order of their ids as text, after this one, at most `limit`.
@@ -120,18 +126,36 @@ impl Administration {
 
     /// Whose identity it is.
     pub async fn find(&self, by: &Lookup) -> Done<UserId> {
-        self.parts.store.find_user(by).await?.ok_or(AdministrationError::NoSuchUser)
+        self.parts
+            .store
+            .find_user(by)
+            .await?
+            .ok_or(AdministrationError::NoSuchUser)
     }
 
     /// Makes a user who signs in with a name and a password.
-    pub async fn add(&self, username: Username, password: &Password, user_type: UserType) -> Done<User> {
+    pub async fn add(
+        &self,
+        username: Username,
+        password: &Password,
+        user_type: UserType,
+    ) -> Done<User> {
         let password = self.parts.passwords.hash(password).await?;
         let now = self.now();
         let new_user = new_user_id(self.parts.first_integer, &self.parts.entropy, now)?;
-        let account = NewAccount { new_user, username, password, user_type, now };
+        let account = NewAccount {
+            new_user,
+            username,
+            password,
+            user_type,
+            now,
+        };
         match self.parts.store.create_account(&account).await? {
             AccountOutcome::Created(user) => {
-                self.parts.audit.record(&Event::AccountCreated { user: &user.id, user_type: &user.user_type });
+                self.parts.audit.record(&Event::AccountCreated {
+                    user: &user.id,
+                    user_type: &user.user_type,
+                });
                 Ok(*user)
             }
             AccountOutcome::UsernameTaken => Err(AdministrationError::UsernameTaken),
@@ -141,12 +165,17 @@ impl Administration {
     /// Makes users of another system under their ids, or tries whether that would go (`is_trial`). An outcome for each.
     pub async fn import(&self, users: &[ImportedUser], is_trial: bool) -> Done<Vec<Imported>> {
         let outcomes = self.parts.store.import_users(users, is_trial).await?;
-        let count = |is: fn(&Imported) -> bool| outcomes.iter().filter(|outcome| is(outcome)).count();
+        let count =
+            |is: fn(&Imported) -> bool| outcomes.iter().filter(|outcome| is(outcome)).count();
         let created = count(|outcome| *outcome == Imported::Created);
         let linked = count(|outcome| *outcome == Imported::Linked);
         let refused = count(|outcome| matches!(outcome, Imported::Refused(_)));
         if !is_trial && created + linked > 0 {
-            self.parts.audit.record(&Event::UsersImported { created, linked, refused });
+            self.parts.audit.record(&Event::UsersImported {
+                created,
+                linked,
+                refused,
+            });
         }
         Ok(outcomes)
     }
@@ -158,25 +187,52 @@ impl Administration {
             Change::Ban => RightsChange::Ban,
             Change::Unban => RightsChange::Unban,
             Change::UserType(kind) => RightsChange::UserType(kind),
-            Change::Password(password) => RightsChange::Password(self.parts.passwords.hash(&password).await?),
+            Change::Password(password) => {
+                RightsChange::Password(self.parts.passwords.hash(&password).await?)
+            }
         };
-        let Some(changed) = self.parts.store.change_rights(id, &change, self.now()).await? else {
+        let Some(changed) = self
+            .parts
+            .store
+            .change_rights(id, &change, self.now())
+            .await?
+        else {
             // Either of the two; asked only now, for the answer's sake.
-            return Err(self.user(id).await.err().unwrap_or(AdministrationError::NoUsername));
+            return Err(self
+                .user(id)
+                .await
+                .err()
+                .unwrap_or(AdministrationError::NoUsername));
         };
         self.bite(&changed.entries, name, changed.ended);
-        self.parts.audit.record(&Event::RightsChanged { user: id, change: name, ended: changed.ended });
+        self.parts.audit.record(&Event::RightsChanged {
+            user: id,
+            change: name,
+            ended: changed.ended,
+        });
         Ok(changed.ended)
     }
 
     /// Erases a user. Says how many sessions ended.
     pub async fn erase(&self, id: &UserId) -> Done<usize> {
-        let Some(revoked) = self.parts.store.erase_user(id, None, self.parts.announce, self.now()).await? else {
+        let Some(revoked) = self
+            .parts
+            .store
+            .erase_user(id, None, self.parts.announce, self.now())
+            .await?
+        else {
             // Asked only now, for the answer's sake.
-            return Err(self.user(id).await.err().unwrap_or(AdministrationError::NoSuchUser));
+            return Err(self
+                .user(id)
+                .await
+                .err()
+                .unwrap_or(AdministrationError::NoSuchUser));
         };
         self.bite(&revoked.entries, "erased", revoked.sessions.len());
-        self.parts.audit.record(&Event::AccountErased { user: id, by: "operator" });
+        self.parts.audit.record(&Event::AccountErased {
+            user: id,
+            by: "operator",
+        });
         Ok(revoked.sessions.len())
     }
 
@@ -188,14 +244,28 @@ impl Administration {
 
     /// Ends one session, whoever's it is.
     pub async fn revoke_session(&self, session: SessionId) -> Done<usize> {
-        let found = self.parts.store.session(session, self.now()).await?.ok_or(AdministrationError::NoSession)?;
-        self.revoke("session", Some(&found.user), &Revoke::Session { user: found.user.clone(), session }).await
+        let found = self
+            .parts
+            .store
+            .session(session, self.now())
+            .await?
+            .ok_or(AdministrationError::NoSession)?;
+        self.revoke(
+            "session",
+            Some(&found.user),
+            &Revoke::Session {
+                user: found.user.clone(),
+                session,
+            },
+        )
+        .await
     }
 
     /// Ends all sessions of a user, and refuses every access token made for them.
     pub async fn revoke_user(&self, id: &UserId) -> Done<usize> {
         self.user(id).await?;
-        self.revoke("user", Some(id), &Revoke::User(id.clone())).await
+        self.revoke("user", Some(id), &Revoke::User(id.clone()))
+            .await
     }
 
     /// Ends all sessions of everybody, which are not counted.
@@ -203,7 +273,12 @@ impl Administration {
         self.revoke("everything", None, &Revoke::Everything).await
     }
 
-    async fn revoke(&self, scope: &'static str, user: Option<&UserId>, what: &Revoke) -> Done<usize> {
+    async fn revoke(
+        &self,
+        scope: &'static str,
+        user: Option<&UserId>,
+        what: &Revoke,
+    ) -> Done<usize> {
         let revoked = self.parts.store.revoke(what, self.now()).await?;
         let ended = revoked.sessions.len();
         match what {
@@ -213,7 +288,9 @@ impl Administration {
                 self.bite(&revoked.entries, "operator", ended);
             }
         }
-        self.parts.audit.record(&Event::SessionsRevoked { scope, user, ended });
+        self.parts
+            .audit
+            .record(&Event::SessionsRevoked { scope, user, ended });
         Ok(ended)
     }
 
@@ -225,17 +302,24 @@ impl Administration {
         }
         self.parts.store.rotate_store_key().await?;
         self.is_changing_key.store(true, Ordering::Release);
-        self.parts.audit.record(&Event::StoreKeyChanged { step: "begun" });
+        self.parts
+            .audit
+            .record(&Event::StoreKeyChanged { step: "begun" });
         Ok(true)
     }
 
     /// Takes the next step of a change of the store's key, if there is one.
     pub async fn reseal(&self) -> Done<Resealing> {
         let step = self.parts.store.reseal(RESEAL_BATCH).await?;
-        self.parts.metrics.store_resealed.inc_by(step.records as u64);
+        self.parts
+            .metrics
+            .store_resealed
+            .inc_by(step.records as u64);
         let was_changing = self.is_changing_key.swap(!step.finished, Ordering::AcqRel);
         if step.finished && (was_changing || step.records > 0) {
-            self.parts.audit.record(&Event::StoreKeyChanged { step: "finished" });
+            self.parts
+                .audit
+                .record(&Event::StoreKeyChanged { step: "finished" });
         }
         Ok(step)
     }
@@ -247,7 +331,11 @@ impl Administration {
                 denylist.apply(entry);
             }
         }
-        self.parts.metrics.revocations.with_label_values(&[reason]).inc_by(ended as u64);
+        self.parts
+            .metrics
+            .revocations
+            .with_label_values(&[reason])
+            .inc_by(ended as u64);
     }
 
     fn now(&self) -> Timestamp {

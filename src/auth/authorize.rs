@@ -12,7 +12,10 @@ use crate::{
     error::ErrorCode,
     metrics::Metrics,
     policy::{IdentityFields, IdentityHeaders},
-    token::{Accepted, AccessClaims, TokenCache, TokenError, TrustedIssuer, TrustedIssuers, Verified, Verifier, Whose},
+    token::{
+        Accepted, AccessClaims, TokenCache, TokenError, TrustedIssuer, TrustedIssuers, Verified,
+        Verifier, Whose,
+    },
     types::Timestamp,
 };
 
@@ -78,7 +81,11 @@ struct Results {
 
 impl Other {
     fn new(issuer: &Arc<TrustedIssuer>, metrics: &Metrics) -> Self {
-        let result = |name: &str| metrics.issuer_token_checks.with_label_values(&[&issuer.name, name]);
+        let result = |name: &str| {
+            metrics
+                .issuer_token_checks
+                .with_label_values(&[&issuer.name, name])
+        };
         Self {
             issuer: Arc::clone(issuer),
             passed: result("passed"),
@@ -110,8 +117,19 @@ impl Authorizer {
             ended: result("issuer_ended"),
             no_keys: result("issuer_without_keys"),
         };
-        let others = issuers.iter().map(|issuer| Arc::new(Other::new(issuer, metrics))).collect();
-        Self { verifier, issuers, others, denylist, identity_headers, seen: TokenCache::new(cache_entries), results }
+        let others = issuers
+            .iter()
+            .map(|issuer| Arc::new(Other::new(issuer, metrics)))
+            .collect();
+        Self {
+            verifier,
+            issuers,
+            others,
+            denylist,
+            identity_headers,
+            seen: TokenCache::new(cache_entries),
+            results,
+        }
     }
 
     /// Who the bearer of this token is; `TokenInvalid`, `TokenExpired` or `TokenRevoked` when nobody, `IssuerUnavailable` when nobody
@@ -136,17 +154,26 @@ impl Authorizer {
     }
 
     fn keys_version(&self, by: Option<&Other>) -> u64 {
-        by.map_or_else(|| self.verifier.keys_version(), |other| other.issuer.keys_version())
+        by.map_or_else(
+            || self.verifier.keys_version(),
+            |other| other.issuer.keys_version(),
+        )
     }
 
     /// What a token says that may have expired; it is worth no more than a refresh token. Whether its session lives is the store's
     /// to say.
     pub fn lapsed(&self, token: &str, now: Timestamp) -> Result<AccessClaims, ErrorCode> {
-        self.verifier.verify_lapsed(token, now).map_err(|error| self.refused(error))
+        self.verifier
+            .verify_lapsed(token, now)
+            .map_err(|error| self.refused(error))
     }
 
     /// The claims of a token of ours for a logout, and whether it has expired: a genuine one ends its own session all the same.
-    pub fn sign_out(&self, token: &str, now: Timestamp) -> Result<(AccessClaims, SignOutProof), ErrorCode> {
+    pub fn sign_out(
+        &self,
+        token: &str,
+        now: Timestamp,
+    ) -> Result<(AccessClaims, SignOutProof), ErrorCode> {
         match self.authorize(token, now) {
             Ok(identity) => {
                 let claims = identity.claims.own().ok_or(ErrorCode::TokenInvalid)?;
@@ -154,7 +181,10 @@ impl Authorizer {
             }
             // Invalid is also one that lives longer than tokens may since the config was changed; it still renews.
             Err(refusal @ (ErrorCode::TokenExpired | ErrorCode::TokenInvalid)) => {
-                let genuine = self.verifier.verify_genuine(token, now).map_err(|_| refusal)?;
+                let genuine = self
+                    .verifier
+                    .verify_genuine(token, now)
+                    .map_err(|_| refusal)?;
                 let claims = Verified::Own(genuine);
                 if self.denylist.refuses(&claims) {
                     return Err(ErrorCode::TokenRevoked);
@@ -170,14 +200,21 @@ impl Authorizer {
         match self.issuers.whose(token, self.verifier.issuer()) {
             Whose::Ours => {
                 let keys = self.verifier.keys();
-                let claims = self.verifier.verify_with(&keys, token, now).map_err(|error| self.refused(error))?;
+                let claims = self
+                    .verifier
+                    .verify_with(&keys, token, now)
+                    .map_err(|error| self.refused(error))?;
                 let (keys, end) = (keys.version(), self.verifier.end(&claims));
                 self.remember(token, keys, end, None, Verified::Own(claims))
             }
             Whose::Theirs(claimants) => match claimants.verify(token, now) {
-                Ok((issuer, Accepted { claims, end, keys })) => {
-                    self.remember(token, keys, end.unwrap_or(NEVER), self.other(issuer).as_ref(), Verified::Foreign(claims))
-                }
+                Ok((issuer, Accepted { claims, end, keys })) => self.remember(
+                    token,
+                    keys,
+                    end.unwrap_or(NEVER),
+                    self.other(issuer).as_ref(),
+                    Verified::Foreign(claims),
+                ),
                 Err((issuer, error)) => {
                     if let Some(other) = self.other(issuer) {
                         other.refused(error);
@@ -190,7 +227,10 @@ impl Authorizer {
     }
 
     fn other(&self, issuer: &Arc<TrustedIssuer>) -> Option<Arc<Other>> {
-        self.others.iter().find(|other| Arc::ptr_eq(&other.issuer, issuer)).cloned()
+        self.others
+            .iter()
+            .find(|other| Arc::ptr_eq(&other.issuer, issuer))
+            .cloned()
     }
 
     fn remember(
@@ -201,10 +241,25 @@ impl Authorizer {
         by: Option<&Arc<Other>>,
         claims: Verified,
     ) -> Result<Arc<Identity>, ErrorCode> {
-        let headers = self.identity_headers.fields(&claims).inspect_err(|_| self.results.invalid.inc())?;
-        let identity = Arc::new(Identity { claims, headers, proofs: KeptProofs::default() });
+        let headers = self
+            .identity_headers
+            .fields(&claims)
+            .inspect_err(|_| self.results.invalid.inc())?;
+        let identity = Arc::new(Identity {
+            claims,
+            headers,
+            proofs: KeptProofs::default(),
+        });
         // A revoked token is remembered too: refusing it again must not cost a signature check.
-        self.seen.insert(token, Seen { keys, end, by: by.cloned(), identity: Arc::clone(&identity) });
+        self.seen.insert(
+            token,
+            Seen {
+                keys,
+                end,
+                by: by.cloned(),
+                identity: Arc::clone(&identity),
+            },
+        );
         self.unless_revoked(identity, by.map(Arc::as_ref), &self.results.verified)
     }
 
@@ -225,7 +280,13 @@ impl Authorizer {
     }
 
     fn refused(&self, error: TokenError) -> ErrorCode {
-        let Results { invalid, expired, ended, no_keys, .. } = &self.results;
+        let Results {
+            invalid,
+            expired,
+            ended,
+            no_keys,
+            ..
+        } = &self.results;
         counter(error, invalid, expired, ended, no_keys).inc();
         error.code()
     }
@@ -233,7 +294,14 @@ impl Authorizer {
 
 impl Other {
     fn refused(&self, error: TokenError) {
-        counter(error, &self.invalid, &self.expired, &self.ended, &self.no_keys).inc();
+        counter(
+            error,
+            &self.invalid,
+            &self.expired,
+            &self.ended,
+            &self.no_keys,
+        )
+        .inc();
     }
 }
 

@@ -49,7 +49,12 @@ impl Auth {
         self.parts.limits.account(caller.user)?;
         self.prove_freshly(caller, proof).await?;
         self.parts.limits.verify(caller.from)?;
-        let result = self.bind(caller, PhoneProof::Sms(self.guess(phone, code, SmsPurpose::Bind))).await;
+        let result = self
+            .bind(
+                caller,
+                PhoneProof::Sms(self.guess(phone, code, SmsPurpose::Bind)),
+            )
+            .await;
         let verified = match &result {
             Ok(_) | Err(AuthError::PhoneConflict) => "right",
             Err(AuthError::SmsCodeInvalid) => "wrong",
@@ -62,7 +67,11 @@ impl Auth {
 
     /// Binds the phone that a code of the phone number button stands for. The code is the fresh proof: WeChat gives one for this
     /// openid to nobody but the person behind it.
-    pub async fn bind_by_wechat(&self, caller: Caller<'_>, code: &PhoneCode) -> Result<Bound, AuthError> {
+    pub async fn bind_by_wechat(
+        &self,
+        caller: Caller<'_>,
+        code: &PhoneCode,
+    ) -> Result<Bound, AuthError> {
         let result = self.bind_wechat(caller, code).await;
         self.record_binding(caller, "wechat", &result);
         result
@@ -71,10 +80,15 @@ impl Auth {
     async fn bind_wechat(&self, caller: Caller<'_>, code: &PhoneCode) -> Result<Bound, AuthError> {
         self.parts.limits.account(caller.user)?;
         let WechatSession { app_id, openid, .. } = self.wechat_session(caller).await?;
-        let phone = self.parts.wechat.phone_number(&app_id, &openid, code).await.map_err(|error| match error {
-            WechatError::CodeInvalid => AuthError::PhoneCodeInvalid,
-            other => AuthError::Wechat(other),
-        })?;
+        let phone = self
+            .parts
+            .wechat
+            .phone_number(&app_id, &openid, code)
+            .await
+            .map_err(|error| match error {
+                WechatError::CodeInvalid => AuthError::PhoneCodeInvalid,
+                other => AuthError::Wechat(other),
+            })?;
         self.bind(caller, PhoneProof::Wechat(phone)).await
     }
 
@@ -84,39 +98,81 @@ impl Auth {
     }
 
     /// Binds the phone that the old phone number button encrypted under the session's `session_key`.
-    pub async fn bind_by_encrypted_data(&self, caller: Caller<'_>, sent: EncryptedPhone<'_>) -> Result<Bound, AuthError> {
+    pub async fn bind_by_encrypted_data(
+        &self,
+        caller: Caller<'_>,
+        sent: EncryptedPhone<'_>,
+    ) -> Result<Bound, AuthError> {
         let result = self.bind_encrypted(caller, sent).await;
         self.record_binding(caller, "wechat_legacy", &result);
         result
     }
 
-    async fn bind_encrypted(&self, caller: Caller<'_>, sent: EncryptedPhone<'_>) -> Result<Bound, AuthError> {
-        let Some(decryption) = self.parts.wechat.phone_decryption() else { return Err(AuthError::PhoneDecryptFailed) };
+    async fn bind_encrypted(
+        &self,
+        caller: Caller<'_>,
+        sent: EncryptedPhone<'_>,
+    ) -> Result<Bound, AuthError> {
+        let Some(decryption) = self.parts.wechat.phone_decryption() else {
+            return Err(AuthError::PhoneDecryptFailed);
+        };
         self.parts.limits.account(caller.user)?;
         // Counted before anything is looked at: whoever could try often enough could decrypt anything.
         self.parts.limits.phone_decrypt(caller.session)?;
-        let WechatSession { app_id, session_keys, .. } = self.wechat_session(caller).await?;
-        let decrypted = decryption.phone(&app_id, &session_keys, &sent).map_err(|_| AuthError::PhoneDecryptFailed)?;
+        let WechatSession {
+            app_id,
+            session_keys,
+            ..
+        } = self.wechat_session(caller).await?;
+        let decrypted = decryption
+            .phone(&app_id, &session_keys, &sent)
+            .map_err(|_| AuthError::PhoneDecryptFailed)?;
         self.parts.limits.give_back_phone_decrypt(caller.session);
-        let bound = self.bind(caller, PhoneProof::Wechat(decrypted.phone)).await?;
-        Ok(Bound { watermark: Some(decrypted.watermark), ..bound })
+        let bound = self
+            .bind(caller, PhoneProof::Wechat(decrypted.phone))
+            .await?;
+        Ok(Bound {
+            watermark: Some(decrypted.watermark),
+            ..bound
+        })
     }
 
     async fn wechat_session(&self, caller: Caller<'_>) -> Result<WechatSession, AuthError> {
-        self.parts.store.wechat_session(caller.session, self.now()).await?.ok_or(AuthError::NotFromWechat)
+        self.parts
+            .store
+            .wechat_session(caller.session, self.now())
+            .await?
+            .ok_or(AuthError::NotFromWechat)
     }
 
     async fn bind(&self, caller: Caller<'_>, proof: PhoneProof) -> Result<Bound, AuthError> {
         let now = self.now();
         // Where the caller's own account goes, its session is opened anew, of the same client type.
-        let merge = if self.parts.rules.merge { Some(self.new_session(caller.client_type)?) } else { None };
+        let merge = if self.parts.rules.merge {
+            Some(self.new_session(caller.client_type)?)
+        } else {
+            None
+        };
         let phone = proof.phone().clone();
         let (user, session) = (caller.user.clone(), caller.session);
         let single_per_client_type = self.parts.rules.single_per_client_type;
         let announce = self.parts.rules.announce;
-        let binding = PhoneBinding { user, session, proof, merge, single_per_client_type, announce, now };
+        let binding = PhoneBinding {
+            user,
+            session,
+            proof,
+            merge,
+            single_per_client_type,
+            announce,
+            now,
+        };
         match self.parts.store.bind_phone(&binding).await? {
-            BindOutcome::Bound(_) => Ok(Bound { phone, watermark: None, merged: false, signed_in: None }),
+            BindOutcome::Bound(_) => Ok(Bound {
+                phone,
+                watermark: None,
+                merged: false,
+                signed_in: None,
+            }),
             BindOutcome::Merged(merged) => self.joined(caller, phone, &merged, now).await,
             BindOutcome::CodeWrong => Err(AuthError::SmsCodeInvalid),
             BindOutcome::Conflict => Err(AuthError::PhoneConflict),
@@ -125,49 +181,104 @@ impl Auth {
         }
     }
 
-    async fn joined(&self, caller: Caller<'_>, phone: Phone, merged: &Merged, now: Timestamp) -> Result<Bound, AuthError> {
+    async fn joined(
+        &self,
+        caller: Caller<'_>,
+        phone: Phone,
+        merged: &Merged,
+        now: Timestamp,
+    ) -> Result<Bound, AuthError> {
         self.bite(&merged.revoked, "merged");
-        self.parts.audit.record(&Event::UsersMerged { user: &merged.user.id, gone: &merged.gone, from: caller.from });
+        self.parts.audit.record(&Event::UsersMerged {
+            user: &merged.user.id,
+            gone: &merged.gone,
+            from: caller.from,
+        });
         let signed_in = match &merged.session {
             Some(session) => {
                 self.parts.metrics.sessions_opened.inc();
-                let grant = Grant { user: &merged.user, session, global_epoch: merged.global_epoch };
+                let grant = Grant {
+                    user: &merged.user,
+                    session,
+                    global_epoch: merged.global_epoch,
+                };
                 let openid = self.openid_for(session.id, caller.terms).await?;
                 Some(self.sign(&grant, openid, caller.terms, now).await?)
             }
             None => None,
         };
-        Ok(Bound { phone, watermark: None, merged: true, signed_in })
+        Ok(Bound {
+            phone,
+            watermark: None,
+            merged: true,
+            signed_in,
+        })
     }
 
-    fn record_binding(&self, caller: Caller<'_>, method: &'static str, result: &Result<Bound, AuthError>) {
+    fn record_binding(
+        &self,
+        caller: Caller<'_>,
+        method: &'static str,
+        result: &Result<Bound, AuthError>,
+    ) {
         let (user, session, from) = (caller.user, caller.session, caller.from);
         let said = match result {
             Ok(bound) => {
                 // After a merge the caller's own user may be gone.
-                let (user, session) = bound.signed_in.as_ref().map_or((user, session), |now| (&now.user.id, now.session.id));
-                self.parts.audit.record(&Event::PhoneBound { user, session, method, from });
+                let (user, session) = bound
+                    .signed_in
+                    .as_ref()
+                    .map_or((user, session), |now| (&now.user.id, now.session.id));
+                self.parts.audit.record(&Event::PhoneBound {
+                    user,
+                    session,
+                    method,
+                    from,
+                });
                 "bound"
             }
             Err(error) => {
                 let reason = error.code().as_str();
-                self.parts.audit.record(&Event::PhoneRefused { user, session, method, reason, from });
+                self.parts.audit.record(&Event::PhoneRefused {
+                    user,
+                    session,
+                    method,
+                    reason,
+                    from,
+                });
                 reason
             }
         };
-        self.parts.metrics.phone_bindings.with_label_values(&[method, said]).inc();
+        self.parts
+            .metrics
+            .phone_bindings
+            .with_label_values(&[method, said])
+            .inc();
     }
 
     /// Takes the caller's phone away, on fresh proof. None is as good as one.
-    pub async fn unbind_phone(&self, caller: Caller<'_>, proof: &FreshProof) -> Result<User, AuthError> {
+    pub async fn unbind_phone(
+        &self,
+        caller: Caller<'_>,
+        proof: &FreshProof,
+    ) -> Result<User, AuthError> {
         let (user, session, from) = (caller.user, caller.session, caller.from);
         let unbound = self.prove_and_unbind(caller, proof).await;
         match &unbound {
-            Ok(UnbindOutcome::Unbound(_)) => self.parts.audit.record(&Event::PhoneUnbound { user, session, from }),
+            Ok(UnbindOutcome::Unbound(_)) => self.parts.audit.record(&Event::PhoneUnbound {
+                user,
+                session,
+                from,
+            }),
             Ok(_) => {}
             Err(error) => {
                 let reason = error.code().as_str();
-                self.parts.audit.record(&Event::PhoneNotUnbound { user, session, reason, from });
+                self.parts.audit.record(&Event::PhoneNotUnbound {
+                    user,
+                    session,
+                    reason,
+                    from,
+                });
             }
         }
         match unbound? {
@@ -177,10 +288,18 @@ impl Auth {
         }
     }
 
-    async fn prove_and_unbind(&self, caller: Caller<'_>, proof: &FreshProof) -> Result<UnbindOutcome, AuthError> {
+    async fn prove_and_unbind(
+        &self,
+        caller: Caller<'_>,
+        proof: &FreshProof,
+    ) -> Result<UnbindOutcome, AuthError> {
         let user = caller.user;
         self.parts.limits.account(user)?;
         self.prove_freshly(caller, proof).await?;
-        Ok(self.parts.store.unbind_phone(user, caller.session, self.now()).await?)
+        Ok(self
+            .parts
+            .store
+            .unbind_phone(user, caller.session, self.now())
+            .await?)
     }
 }

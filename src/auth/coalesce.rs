@@ -64,7 +64,10 @@ struct Outcome {
 /// What a post of a code is.
 enum Role {
     /// The first: it does the work and tells the others.
-    First(watch::Sender<Option<Outcome>>, watch::Receiver<Option<Outcome>>),
+    First(
+        watch::Sender<Option<Outcome>>,
+        watch::Receiver<Option<Outcome>>,
+    ),
     /// One that shares the work of the first.
     Repeat(watch::Receiver<Option<Outcome>>),
     /// One too late, or from elsewhere.
@@ -73,7 +76,9 @@ enum Role {
 
 impl Default for Coalesce {
     fn default() -> Self {
-        Self { table: Cache::new(CODES) }
+        Self {
+            table: Cache::new(CODES),
+        }
     }
 }
 
@@ -96,7 +101,10 @@ impl Coalesce {
                 let work = work();
                 tokio::spawn(async move {
                     let result = work.await.map(Arc::new).map_err(Arc::new);
-                    teller.send_replace(Some(Outcome { at: clock(), result }));
+                    teller.send_replace(Some(Outcome {
+                        at: clock(),
+                        result,
+                    }));
                 });
                 outcome
             }
@@ -114,7 +122,9 @@ impl Coalesce {
             State::Running => true,
             State::Free => false,
             // The store remembers the code of a login that succeeded.
-            State::Finished { age, succeeded } => age <= if succeeded { SAME_ANSWER } else { REMEMBERED },
+            State::Finished { age, succeeded } => {
+                age <= if succeeded { SAME_ANSWER } else { REMEMBERED }
+            }
         });
     }
 
@@ -135,18 +145,25 @@ impl Coalesce {
             EntryResult::Retained(Some(earlier)) => Role::Repeat(earlier),
             EntryResult::Vacant(guard) | EntryResult::Replaced(guard, _) => {
                 // Fails only when the entry was removed meanwhile; then this login is just not shared.
-                let _ = guard.insert(Attempt { by, outcome: outcome.clone() });
+                let _ = guard.insert(Attempt {
+                    by,
+                    outcome: outcome.clone(),
+                });
                 Role::First(teller, outcome)
             }
             // `Removed` and `Timeout` are not asked for above.
-            EntryResult::Retained(None) | EntryResult::Removed(..) | EntryResult::Timeout => Role::Spent,
+            EntryResult::Retained(None) | EntryResult::Removed(..) | EntryResult::Timeout => {
+                Role::Spent
+            }
         }
     }
 }
 
 impl std::fmt::Debug for Coalesce {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Coalesce").field("codes", &self.table.len()).finish()
+        f.debug_struct("Coalesce")
+            .field("codes", &self.table.len())
+            .finish()
     }
 }
 
@@ -167,8 +184,14 @@ impl Attempt {
             None if died => State::Free,
             None => State::Running,
             Some(outcome) => match &outcome.result {
-                Ok(_) => State::Finished { age: now.since(outcome.at), succeeded: true },
-                Err(error) if error.settles_the_code() => State::Finished { age: now.since(outcome.at), succeeded: false },
+                Ok(_) => State::Finished {
+                    age: now.since(outcome.at),
+                    succeeded: true,
+                },
+                Err(error) if error.settles_the_code() => State::Finished {
+                    age: now.since(outcome.at),
+                    succeeded: false,
+                },
                 Err(_) => State::Free,
             },
         }
@@ -188,11 +211,19 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
     fn ip(last: u8) -> Client {
-        Client { from: ClientIp::new([192, 0, 2, last].into()), terms: 0 }
+        Client {
+            from: ClientIp::new([192, 0, 2, last].into()),
+            terms: 0,
+        }
     }
 
     /// Posts the code with work that fails as said; gives the answer's code and whether the work ran.
-    async fn post(table: &Coalesce, from: Client, now: Timestamp, error: AuthError) -> (&'static str, bool) {
+    async fn post(
+        table: &Coalesce,
+        from: Client,
+        now: Timestamp,
+        error: AuthError,
+    ) -> (&'static str, bool) {
         let ran = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&ran);
         let work = || async move {
@@ -200,7 +231,9 @@ mod tests {
             Err(error)
         };
         let answer = table.once(CODE, from, move || now, work).await;
-        let says = answer.map_or(AuthError::CodeSpent.code(), |shared| shared.unwrap_err().code());
+        let says = answer.map_or(AuthError::CodeSpent.code(), |shared| {
+            shared.unwrap_err().code()
+        });
         (says.as_str(), ran.load(Ordering::SeqCst) == 1)
     }
 
@@ -208,10 +241,16 @@ mod tests {
     async fn a_refused_code_is_not_asked_about_again() {
         let table = Coalesce::default();
         let invalid = || AuthError::Wechat(WechatError::CodeInvalid);
-        assert_eq!(post(&table, ip(1), NOW, invalid()).await, ("wechat_code_invalid", true));
+        assert_eq!(
+            post(&table, ip(1), NOW, invalid()).await,
+            ("wechat_code_invalid", true)
+        );
         for (from, after) in [(1, 1), (1, 11), (2, 1), (2, 11)] {
             let now = NOW.plus(Duration::from_secs(after));
-            assert_eq!(post(&table, ip(from), now, AuthError::Interrupted).await, ("wechat_code_invalid", false));
+            assert_eq!(
+                post(&table, ip(from), now, AuthError::Interrupted).await,
+                ("wechat_code_invalid", false)
+            );
         }
     }
 
@@ -220,14 +259,29 @@ mod tests {
         let table = Coalesce::default();
         for (from, error, says) in [
             (1, AuthError::Wechat(WechatError::Timeout), "wechat_busy"),
-            (1, AuthError::Wechat(WechatError::Misconfigured), "wechat_misconfigured"),
-            (2, AuthError::Store(crate::store::StoreError::Closed), "store_unavailable"),
+            (
+                1,
+                AuthError::Wechat(WechatError::Misconfigured),
+                "wechat_misconfigured",
+            ),
+            (
+                2,
+                AuthError::Store(crate::store::StoreError::Closed),
+                "store_unavailable",
+            ),
             (1, AuthError::Wechat(WechatError::Blocked), "wechat_blocked"),
         ] {
             assert_eq!(post(&table, ip(from), NOW, error).await, (says, true));
         }
-        assert_eq!(post(&table, ip(1), NOW, AuthError::Interrupted).await, ("wechat_blocked", false), "the same answer");
-        assert_eq!(post(&table, ip(2), NOW, AuthError::Interrupted).await, ("wechat_code_invalid", false));
+        assert_eq!(
+            post(&table, ip(1), NOW, AuthError::Interrupted).await,
+            ("wechat_blocked", false),
+            "the same answer"
+        );
+        assert_eq!(
+            post(&table, ip(2), NOW, AuthError::Interrupted).await,
+            ("wechat_code_invalid", false)
+        );
         let elsewhere = Client { terms: 1, ..ip(1) };
         assert_eq!(
             post(&table, elsewhere, NOW, AuthError::Interrupted).await,
@@ -255,7 +309,11 @@ mod tests {
         has_begun.await.unwrap();
         first.abort();
         assert!(first.await.unwrap_err().is_cancelled());
-        assert_eq!(post(&table, ip(2), NOW, AuthError::Interrupted).await, ("wechat_code_invalid", false), "in flight");
+        assert_eq!(
+            post(&table, ip(2), NOW, AuthError::Interrupted).await,
+            ("wechat_code_invalid", false),
+            "in flight"
+        );
         let second = post(&table, ip(1), NOW, AuthError::Interrupted);
         let (second, ()) = tokio::join!(second, async { go.send(()).unwrap() });
         assert_eq!(second, ("user_disabled", false));
@@ -264,15 +322,34 @@ mod tests {
     #[tokio::test]
     async fn work_that_panics_fails_its_clients_and_frees_the_code() {
         let table = Coalesce::default();
-        let answer = table.once(CODE, ip(1), || NOW, || async { panic!("as the test wants") }).await;
-        assert!(matches!(*answer.unwrap().unwrap_err(), AuthError::Interrupted));
-        assert_eq!(post(&table, ip(1), NOW, AuthError::UserDisabled).await, ("user_disabled", true));
+        let answer = table
+            .once(
+                CODE,
+                ip(1),
+                || NOW,
+                || async { panic!("as the test wants") },
+            )
+            .await;
+        assert!(matches!(
+            *answer.unwrap().unwrap_err(),
+            AuthError::Interrupted
+        ));
+        assert_eq!(
+            post(&table, ip(1), NOW, AuthError::UserDisabled).await,
+            ("user_disabled", true)
+        );
     }
 
     #[tokio::test]
     async fn what_is_too_old_is_forgotten() {
         let table = Coalesce::default();
-        post(&table, ip(1), NOW, AuthError::Wechat(WechatError::CodeInvalid)).await;
+        post(
+            &table,
+            ip(1),
+            NOW,
+            AuthError::Wechat(WechatError::CodeInvalid),
+        )
+        .await;
         table.forget(NOW.plus(REMEMBERED));
         assert_eq!(table.table.len(), 1);
         table.forget(NOW.plus(REMEMBERED + Duration::from_secs(1)));

@@ -69,12 +69,23 @@ impl Courier {
     pub fn new(parts: CourierParts) -> Self {
         let (logins, waiting) = mpsc::channel(LOGINS);
         let (route, waiting) = (ArcSwapOption::empty(), Mutex::new(waiting));
-        Self { parts, route, woken: Notify::new(), logins, waiting }
+        Self {
+            parts,
+            route,
+            woken: Notify::new(),
+            logins,
+            waiting,
+        }
     }
 
     /// Tells these hooks from now on, or nobody. What is in the outbox stays.
     pub fn go_to(&self, hooks: Option<Arc<Hooks>>, give_up_after: Duration) {
-        self.route.store(hooks.map(|hooks| Arc::new(Route { hooks, give_up_after })));
+        self.route.store(hooks.map(|hooks| {
+            Arc::new(Route {
+                hooks,
+                give_up_after,
+            })
+        }));
         self.woken.notify_one();
     }
 
@@ -86,7 +97,11 @@ impl Courier {
     /// Tells of a login, unless too many wait already.
     pub fn tell_login(&self, login: LoginTold) {
         if self.logins.try_send(login).is_err() {
-            self.parts.metrics.hook_events_lost.with_label_values(&["login.succeeded"]).inc();
+            self.parts
+                .metrics
+                .hook_events_lost
+                .with_label_values(&["login.succeeded"])
+                .inc();
         }
     }
 
@@ -114,16 +129,29 @@ impl Courier {
     pub async fn carry_logins(&self) {
         let mut waiting = self.waiting.lock().await;
         while let Some(login) = waiting.recv().await {
-            let Some(route) = self.route.load_full() else { continue };
-            if route.hooks.tell(&Told::Login { login: &login }).await.is_err() {
-                self.parts.metrics.hook_events_lost.with_label_values(&["login.succeeded"]).inc();
+            let Some(route) = self.route.load_full() else {
+                continue;
+            };
+            if route
+                .hooks
+                .tell(&Told::Login { login: &login })
+                .await
+                .is_err()
+            {
+                self.parts
+                    .metrics
+                    .hook_events_lost
+                    .with_label_values(&["login.succeeded"])
+                    .inc();
             }
         }
     }
 
     /// Tells everything that is due now; says how much was told.
     pub async fn carry(&self) -> Result<usize, StoreError> {
-        let Some(route) = self.route.load_full() else { return Ok(0) };
+        let Some(route) = self.route.load_full() else {
+            return Ok(0);
+        };
         let mut told = 0;
         loop {
             let now = self.parts.clock.now();
@@ -143,16 +171,32 @@ impl Courier {
     }
 
     async fn count(&self) {
-        let Ok(backlog) = self.parts.store.backlog().await else { return };
-        let age = backlog.oldest.map_or(Duration::ZERO, |oldest| self.parts.clock.now().since(oldest));
-        self.parts.metrics.hook_backlog.set(i64::try_from(backlog.waiting).unwrap_or(i64::MAX));
+        let Ok(backlog) = self.parts.store.backlog().await else {
+            return;
+        };
+        let age = backlog.oldest.map_or(Duration::ZERO, |oldest| {
+            self.parts.clock.now().since(oldest)
+        });
+        self.parts
+            .metrics
+            .hook_backlog
+            .set(i64::try_from(backlog.waiting).unwrap_or(i64::MAX));
         self.parts.metrics.hook_backlog_age.set(age.as_secs_f64());
     }
 }
 
 /// Tells one event and settles it; says whether the backend has heard.
-async fn deliver(parts: CourierParts, route: Arc<Route>, entry: OutboxEntry) -> Result<bool, StoreError> {
-    let OutboxEntry { event, at, attempts, place } = &entry;
+async fn deliver(
+    parts: CourierParts,
+    route: Arc<Route>,
+    entry: OutboxEntry,
+) -> Result<bool, StoreError> {
+    let OutboxEntry {
+        event,
+        at,
+        attempts,
+        place,
+    } = &entry;
     let known = match event {
         OutboxEvent::Created { user } => match parts.store.known(user).await? {
             Known::User(known) => Some(known),
@@ -162,29 +206,53 @@ async fn deliver(parts: CourierParts, route: Arc<Route>, entry: OutboxEntry) -> 
                 return Ok(false);
             }
         },
-        OutboxEvent::Deleted { .. } | OutboxEvent::Merged { .. } | OutboxEvent::Withdrawn { .. } => None,
+        OutboxEvent::Deleted { .. }
+        | OutboxEvent::Merged { .. }
+        | OutboxEvent::Withdrawn { .. } => None,
     };
-    let Err(error) = route.hooks.tell(&Told::Kept { event, at: *at, user: known.as_deref() }).await else {
+    let Err(error) = route
+        .hooks
+        .tell(&Told::Kept {
+            event,
+            at: *at,
+            user: known.as_deref(),
+        })
+        .await
+    else {
         parts.store.settle_outbox(place, None).await?;
         return Ok(true);
     };
     let (now, id) = (parts.clock.now(), event.id());
     if now.since(*at) >= route.give_up_after {
         let name = event.name();
-        parts.metrics.hook_events_lost.with_label_values(&[name]).inc();
-        parts.audit.record(&Event::HookGivenUp { event: name, id: &id });
+        parts
+            .metrics
+            .hook_events_lost
+            .with_label_values(&[name])
+            .inc();
+        parts.audit.record(&Event::HookGivenUp {
+            event: name,
+            id: &id,
+        });
         tracing::error!(event = name, id, error = %error, "the backend was not told, and will not be: {error}");
         parts.store.settle_outbox(place, None).await?;
         return Ok(false);
     }
     tracing::warn!(event = event.name(), id, attempts, error = %error, "the backend was not told yet: {error}");
-    parts.store.settle_outbox(place, Some(again(*attempts, now))).await?;
+    parts
+        .store
+        .settle_outbox(place, Some(again(*attempts, now)))
+        .await?;
     Ok(false)
 }
 
 /// When an event that has been told so often in vain is told again.
 fn again(attempts: u32, now: Timestamp) -> Timestamp {
-    let doubled = FIRST_PAUSE.saturating_mul(1_u32.checked_shl(attempts.saturating_sub(1)).unwrap_or(u32::MAX));
+    let doubled = FIRST_PAUSE.saturating_mul(
+        1_u32
+            .checked_shl(attempts.saturating_sub(1))
+            .unwrap_or(u32::MAX),
+    );
     now.plus(doubled.min(LONGEST_PAUSE))
 }
 
@@ -207,7 +275,8 @@ mod tests {
     #[test]
     fn pauses_double_up_to_ten_minutes() {
         let now = Timestamp::from_secs(1_800_000_000);
-        let pauses = [1, 2, 3, 10, 11, 40, u32::MAX].map(|attempts| again(attempts, now).since(now).as_secs());
+        let pauses = [1, 2, 3, 10, 11, 40, u32::MAX]
+            .map(|attempts| again(attempts, now).since(now).as_secs());
         assert_eq!(pauses, [1, 2, 4, 512, 600, 600, 600]);
     }
 }

@@ -20,7 +20,9 @@ use tokio::sync::{Mutex, watch};
 use crate::{
     clock::Clock,
     metrics::Metrics,
-    store::{LogCursor, REVOCATION_RETENTION, RevocationEntry, RevocationTarget, Store, StoreError},
+    store::{
+        LogCursor, REVOCATION_RETENTION, RevocationEntry, RevocationTarget, Store, StoreError,
+    },
     token::{AccessClaims, Verified},
     types::{SessionId, Timestamp, UserId},
 };
@@ -78,7 +80,8 @@ impl Denylist {
 
     /// Remembers entries for this long at least, which must be longer than any access token is accepted.
     pub fn remember_for(&self, memory: Duration) {
-        self.memory.fetch_max(memory.min(REVOCATION_RETENTION).as_secs(), Ordering::AcqRel);
+        self.memory
+            .fetch_max(memory.min(REVOCATION_RETENTION).as_secs(), Ordering::AcqRel);
     }
 
     /// Refuses from now on what the entry names. The same entry twice is as good as once, in any order.
@@ -88,8 +91,14 @@ impl Denylist {
                 update_or_insert(&self.sessions, id, entry.at, |at| entry.at.max(*at));
             }
             RevocationTarget::User { id, epoch } => {
-                let new = UserEpoch { epoch: *epoch, at: entry.at };
-                let newest = |old: &UserEpoch| UserEpoch { epoch: new.epoch.max(old.epoch), at: new.at.max(old.at) };
+                let new = UserEpoch {
+                    epoch: *epoch,
+                    at: entry.at,
+                };
+                let newest = |old: &UserEpoch| UserEpoch {
+                    epoch: new.epoch.max(old.epoch),
+                    at: new.at.max(old.at),
+                };
                 update_or_insert(&self.users, id, new, newest);
             }
             RevocationTarget::Everything { epoch } => {
@@ -119,7 +128,11 @@ impl Denylist {
     fn refuses_own(&self, claims: &AccessClaims) -> bool {
         claims.gep < self.everything.load(Ordering::Acquire)
             || self.sessions.pin().contains_key(&claims.sid)
-            || self.users.pin().get(&claims.sub).is_some_and(|user| claims.ep < user.epoch)
+            || self
+                .users
+                .pin()
+                .get(&claims.sub)
+                .is_some_and(|user| claims.ep < user.epoch)
     }
 
     /// Forgets entries from before any token that still lives. The global epoch is one number and stays.
@@ -182,7 +195,9 @@ impl Denylist {
                         tracing::info!("revocations are followed again");
                     }
                     if let Some(at) = newest {
-                        metrics.revocation_lag.set(clock.now().since(at).as_secs_f64());
+                        metrics
+                            .revocation_lag
+                            .set(clock.now().since(at).as_secs_f64());
                     }
                 }
                 Err(error) if !failing => {
@@ -203,8 +218,12 @@ impl Denylist {
 ///
 /// The map's own operation of this name never finishes a resize, so each lookup after it goes through every table that the map ever
 /// had (papaya 0.2.5): with 10,000 sessions in it that was a microsecond for each request.
-fn update_or_insert<K, V>(map: &papaya::HashMap<K, V, RandomState>, key: &K, new: V, update: impl Fn(&V) -> V)
-where
+fn update_or_insert<K, V>(
+    map: &papaya::HashMap<K, V, RandomState>,
+    key: &K,
+    new: V,
+    update: impl Fn(&V) -> V,
+) where
     K: Clone + Eq + Hash,
     V: Copy,
 {

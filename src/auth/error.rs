@@ -118,7 +118,9 @@ impl AuthError {
         match self {
             Self::Limited(_) => ErrorCode::RateLimited,
             Self::Wechat(error) | Self::WechatRefused(error, _) => code_of(*error),
-            Self::UnknownApp | Self::PhoneRefused | Self::RawDataForged => ErrorCode::ValidationFailed,
+            Self::UnknownApp | Self::PhoneRefused | Self::RawDataForged => {
+                ErrorCode::ValidationFailed
+            }
             Self::SmsCooldown(_) => ErrorCode::SmsCooldown,
             Self::SmsQuota(_) => ErrorCode::SmsQuota,
             Self::SmsUnavailable(_) => ErrorCode::SmsUnavailable,
@@ -134,7 +136,9 @@ impl AuthError {
             Self::RegistrationUnavailable => ErrorCode::RegistrationUnavailable,
             Self::UserDisabled => ErrorCode::UserDisabled,
             // In the last second of a session there is no token left to give.
-            Self::RefreshInvalid | Self::RefreshExpired | Self::Issue(IssueError::SessionOver) => ErrorCode::RefreshInvalid,
+            Self::RefreshInvalid | Self::RefreshExpired | Self::Issue(IssueError::SessionOver) => {
+                ErrorCode::RefreshInvalid
+            }
             Self::RefreshReused => ErrorCode::RefreshReused,
             Self::SessionRevoked => ErrorCode::SessionRevoked,
             Self::TokenRefused(code) => *code,
@@ -158,7 +162,10 @@ impl AuthError {
                 | WechatError::Broken
                 | WechatError::Unusable => false,
             },
-            Self::CodeSpent | Self::RawDataForged | Self::RegistrationClosed | Self::UserDisabled => true,
+            Self::CodeSpent
+            | Self::RawDataForged
+            | Self::RegistrationClosed
+            | Self::UserDisabled => true,
             Self::Limited(_)
             | Self::UnknownApp
             | Self::RefreshInvalid
@@ -224,7 +231,9 @@ const fn code_of(error: WechatError) -> ErrorCode {
 
 impl From<LoginRefused> for AuthError {
     fn from(LoginRefused { why, errcode }: LoginRefused) -> Self {
-        errcode.map_or(Self::Wechat(why), |errcode| Self::WechatRefused(why, errcode))
+        errcode.map_or(Self::Wechat(why), |errcode| {
+            Self::WechatRefused(why, errcode)
+        })
     }
 }
 

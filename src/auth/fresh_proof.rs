@@ -22,16 +22,31 @@ pub enum FreshProof {
 
 impl Auth {
     /// Whether it is the caller, as of now.
-    pub(super) async fn prove_freshly(&self, caller: Caller<'_>, proof: &FreshProof) -> Result<(), AuthError> {
+    pub(super) async fn prove_freshly(
+        &self,
+        caller: Caller<'_>,
+        proof: &FreshProof,
+    ) -> Result<(), AuthError> {
         let (user, store, now) = (caller.user, &self.parts.store, self.now());
-        let session = store.session(caller.session, now).await?.ok_or(AuthError::SessionRevoked)?;
+        let session = store
+            .session(caller.session, now)
+            .await?
+            .ok_or(AuthError::SessionRevoked)?;
         match proof {
-            FreshProof::None if now.since(session.created_at) <= self.parts.rules.recent_login => Ok(()),
+            FreshProof::None if now.since(session.created_at) <= self.parts.rules.recent_login => {
+                Ok(())
+            }
             FreshProof::None => Err(AuthError::ReauthenticationRequired),
             FreshProof::Sms(code) => {
                 self.parts.limits.verify(caller.from)?;
-                let phone = store.user(user).await?.and_then(|user| user.phone).ok_or(AuthError::SmsCodeInvalid)?;
-                let is_right = store.prove_phone(user, &self.guess(phone, code, SmsPurpose::Login), now).await?;
+                let phone = store
+                    .user(user)
+                    .await?
+                    .and_then(|user| user.phone)
+                    .ok_or(AuthError::SmsCodeInvalid)?;
+                let is_right = store
+                    .prove_phone(user, &self.guess(phone, code, SmsPurpose::Login), now)
+                    .await?;
                 self.count_verification(if is_right { "right" } else { "wrong" });
                 if !is_right {
                     return Err(AuthError::SmsCodeInvalid);
@@ -43,7 +58,11 @@ impl Auth {
                 self.parts.limits.login(caller.from)?;
                 let app = session.app_id.ok_or(AuthError::NotFromWechat)?;
                 let said = self.parts.wechat.code_to_session(&app, code).await?;
-                if store.prove_wechat(user, &said, now).await? { Ok(()) } else { Err(AuthError::CodeSpent) }
+                if store.prove_wechat(user, &said, now).await? {
+                    Ok(())
+                } else {
+                    Err(AuthError::CodeSpent)
+                }
             }
         }
     }

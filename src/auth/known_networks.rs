@@ -35,7 +35,9 @@ impl KnownNetworks {
 
     /// Whether the owner of this name has signed in from there lately.
     pub(super) fn knows(&self, name: &Username, from: ClientIp, now: Timestamp) -> bool {
-        self.0.get(&(name.clone(), from.network())).is_some_and(|at| now.since(at) < REMEMBERED)
+        self.0
+            .get(&(name.clone(), from.network()))
+            .is_some_and(|at| now.since(at) < REMEMBERED)
     }
 }
 
@@ -50,7 +52,10 @@ mod tests {
         let ip = |text: &str| ClientIp::new(text.parse().unwrap());
         let start = Timestamp::from_secs(1_800_000_000);
         known.remember(&name("root"), ip("2001:db8::1"), start);
-        assert!(known.knows(&name("ROOT"), ip("2001:db8::2"), start), "a /64 is one subscriber");
+        assert!(
+            known.knows(&name("ROOT"), ip("2001:db8::2"), start),
+            "a /64 is one subscriber"
+        );
         assert!(!known.knows(&name("root"), ip("2001:db8:0:1::1"), start));
         assert!(!known.knows(&name("admin"), ip("2001:db8::1"), start));
         let last = start.plus(REMEMBERED).minus(Duration::from_millis(1));

@@ -48,11 +48,23 @@ impl Limits {
             enabled: config.enabled,
             login_per_ip: Limit::new("login_per_ip", config.login_per_ip, entries),
             refresh_per_ip: Limit::new("refresh_per_ip", config.refresh_per_ip, entries),
-            refresh_per_session: Limit::new("refresh_per_session", config.refresh_per_session, entries),
+            refresh_per_session: Limit::new(
+                "refresh_per_session",
+                config.refresh_per_session,
+                entries,
+            ),
             sms_per_ip: Limit::new("sms_per_ip", config.sms_per_ip, entries),
             verify_per_ip: Limit::new("verify_per_ip", config.verify_per_ip, entries),
-            admin_login_per_ip: Limit::new("admin_login_per_ip", config.admin_login_per_ip, entries),
-            admin_login_per_account: Limit::new("admin_login_per_account", config.admin_login_per_account, entries),
+            admin_login_per_ip: Limit::new(
+                "admin_login_per_ip",
+                config.admin_login_per_ip,
+                entries,
+            ),
+            admin_login_per_account: Limit::new(
+                "admin_login_per_account",
+                config.admin_login_per_account,
+                entries,
+            ),
             phone_decrypt_per_session: Window::new(config.phone_decrypt_per_session, entries),
             api_per_ip: Limit::new("api_per_ip", config.api_per_ip, entries),
             account_per_user: Limit::new("account_per_user", config.account_per_user, entries),
@@ -70,7 +82,8 @@ impl Limits {
         if !self.enabled {
             return Ok(());
         }
-        self.refresh_per_ip.take(&from.network(), self.clock.steady())
+        self.refresh_per_ip
+            .take(&from.network(), self.clock.steady())
     }
 
     /// A renewal was refused because its address is over the limit.
@@ -126,7 +139,9 @@ impl Limits {
     /// One legacy decryption in this session. To be given back when it succeeded.
     pub fn phone_decrypt(&self, session: SessionId) -> Result<(), Over> {
         // Holds even where limits are off: nothing in front can know of it, and whoever may try for ever decrypts anything.
-        let taken = self.phone_decrypt_per_session.take(&session, self.clock.steady());
+        let taken = self
+            .phone_decrypt_per_session
+            .take(&session, self.clock.steady());
         if taken.is_err() {
             self.count_over("phone_decrypt_per_session");
         }
@@ -166,7 +181,9 @@ impl Limits {
 
 impl std::fmt::Debug for Limits {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Limits").field("enabled", &self.enabled).finish_non_exhaustive()
+        f.debug_struct("Limits")
+            .field("enabled", &self.enabled)
+            .finish_non_exhaustive()
     }
 }
 
@@ -186,7 +203,12 @@ impl<K: Eq + Hash + Clone> Limit<K> {
     fn new(name: &'static str, rate: Rate, entries: usize) -> Self {
         let cost = nanos(rate.per.get()) / u64::from(rate.count.get());
         let burst = cost.saturating_mul(rate.count.get().into());
-        Self { name, cost, burst, table: Cache::new(entries.max(1)) }
+        Self {
+            name,
+            cost,
+            burst,
+            table: Cache::new(entries.max(1)),
+        }
     }
 
     fn take(&self, key: &K, now: Timestamp) -> Result<(), Over> {
@@ -197,7 +219,9 @@ impl<K: Eq + Hash + Clone> Limit<K> {
             *zero_at = now.saturating_add(owed);
             let after = owed.saturating_add(self.cost);
             if after > self.burst {
-                return EntryAction::Retain(Err(Over { retry_after: Duration::from_nanos(after - self.burst) }));
+                return EntryAction::Retain(Err(Over {
+                    retry_after: Duration::from_nanos(after - self.burst),
+                }));
             }
             *zero_at = now.saturating_add(after);
             EntryAction::Retain(Ok(()))
@@ -227,20 +251,30 @@ struct Window<K> {
 impl<K: Eq + Hash + Clone> Window<K> {
     fn new(rate: Rate, entries: usize) -> Self {
         let most = usize::try_from(rate.count.get()).unwrap_or(usize::MAX);
-        Self { most, length: rate.per.get(), table: Cache::new(entries.max(1)) }
+        Self {
+            most,
+            length: rate.per.get(),
+            table: Cache::new(entries.max(1)),
+        }
     }
 
     fn take(&self, key: &K, now: Timestamp) -> Result<(), Over> {
-        let entry = self.table.entry(key, None, |_, taken: &mut Vec<Timestamp>| {
-            // Of a clock that was set back the later times count as now.
-            taken.retain(|at| now.since(*at) < self.length);
-            if let Some(oldest) = taken.len().checked_sub(self.most).and_then(|oldest| taken.get(oldest)) {
-                let retry_after = self.length.saturating_sub(now.since(*oldest));
-                return EntryAction::Retain(Err(Over { retry_after }));
-            }
-            taken.push(now);
-            EntryAction::Retain(Ok(()))
-        });
+        let entry = self
+            .table
+            .entry(key, None, |_, taken: &mut Vec<Timestamp>| {
+                // Of a clock that was set back the later times count as now.
+                taken.retain(|at| now.since(*at) < self.length);
+                if let Some(oldest) = taken
+                    .len()
+                    .checked_sub(self.most)
+                    .and_then(|oldest| taken.get(oldest))
+                {
+                    let retry_after = self.length.saturating_sub(now.since(*oldest));
+                    return EntryAction::Retain(Err(Over { retry_after }));
+                }
+                taken.push(now);
+                EntryAction::Retain(Ok(()))
+            });
         match entry {
             EntryResult::Retained(taken) => taken,
             EntryResult::Vacant(guard) | EntryResult::Replaced(guard, _) => {
@@ -255,10 +289,12 @@ impl<K: Eq + Hash + Clone> Window<K> {
 
     /// Takes the last one back.
     fn give_back(&self, key: &K) {
-        let entry = self.table.entry(key, None, |_, taken: &mut Vec<Timestamp>| {
-            taken.pop();
-            EntryAction::<()>::Retain(())
-        });
+        let entry = self
+            .table
+            .entry(key, None, |_, taken: &mut Vec<Timestamp>| {
+                taken.pop();
+                EntryAction::<()>::Retain(())
+            });
         // Where it is not known any more there is nothing to give back.
         drop(entry);
     }
@@ -294,7 +330,11 @@ mod tests {
             table_entries: entries,
             ..LimitsConfig::default()
         };
-        (Limits::new(&config, clock.clone(), metrics.clone()), clock, metrics)
+        (
+            Limits::new(&config, clock.clone(), metrics.clone()),
+            clock,
+            metrics,
+        )
     }
 
     fn ip(text: &str) -> ClientIp {
@@ -308,26 +348,55 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(limits.login(one), Ok(()));
         }
-        assert_eq!(limits.login(one), Err(Over { retry_after: Duration::from_secs(20) }));
+        assert_eq!(
+            limits.login(one),
+            Err(Over {
+                retry_after: Duration::from_secs(20)
+            })
+        );
         clock.advance(Duration::from_secs(19));
-        assert_eq!(limits.login(one), Err(Over { retry_after: Duration::from_secs(1) }), "a refusal costs nothing");
+        assert_eq!(
+            limits.login(one),
+            Err(Over {
+                retry_after: Duration::from_secs(1)
+            }),
+            "a refusal costs nothing"
+        );
         clock.advance(Duration::from_secs(1));
         assert_eq!(limits.login(one), Ok(()));
         assert!(limits.login(one).is_err());
         clock.advance(Duration::from_hours(1));
-        assert_eq!((0..10).filter(|_| limits.login(one).is_ok()).count(), 3, "a long pause saves up one burst");
-        assert_eq!(metrics.rate_limited.with_label_values(&["login_per_ip"]).get(), 10);
+        assert_eq!(
+            (0..10).filter(|_| limits.login(one).is_ok()).count(),
+            3,
+            "a long pause saves up one burst"
+        );
+        assert_eq!(
+            metrics
+                .rate_limited
+                .with_label_values(&["login_per_ip"])
+                .get(),
+            10
+        );
     }
 
     #[test]
     fn a_window_holds_wherever_it_begins() {
         let window = Window::new(Rate::per_minute(5), 100);
-        let take = |secs: u64| window.take(&1, START.plus(Duration::from_secs(secs))).map_err(|over| over.retry_after);
+        let take = |secs: u64| {
+            window
+                .take(&1, START.plus(Duration::from_secs(secs)))
+                .map_err(|over| over.retry_after)
+        };
         let times = [0, 10, 20, 30, 40];
         assert!(times.iter().all(|secs| take(*secs).is_ok()));
         assert_eq!(take(50), Err(Duration::from_secs(10)));
         assert_eq!(take(59), Err(Duration::from_secs(1)));
-        assert_eq!((take(60), take(61)), (Ok(()), Err(Duration::from_secs(9))), "one went out, one came in");
+        assert_eq!(
+            (take(60), take(61)),
+            (Ok(()), Err(Duration::from_secs(9))),
+            "one went out, one came in"
+        );
         window.give_back(&1);
         assert_eq!((take(62), take(62)), (Ok(()), Err(Duration::from_secs(8))));
         assert!(window.take(&2, START).is_ok());
@@ -336,7 +405,12 @@ mod tests {
     #[test]
     fn one_ipv6_subscriber_is_one_client_and_others_are_others() {
         let (limits, _, _) = limits(100);
-        assert_eq!((0..9).filter(|n| limits.login(ip(&format!("2001:db8::{n}"))).is_ok()).count(), 3);
+        assert_eq!(
+            (0..9)
+                .filter(|n| limits.login(ip(&format!("2001:db8::{n}"))).is_ok())
+                .count(),
+            3
+        );
         assert_eq!(limits.login(ip("2001:db8:0:1::1")), Ok(()));
         assert_eq!(limits.login(ip("192.0.2.1")), Ok(()));
         let user = |id: &str| limits.account(&UserId::parse(id).unwrap()).is_ok();
@@ -348,7 +422,10 @@ mod tests {
         let (limits, _, _) = limits(100);
         let one = ip("192.0.2.1");
         while limits.login(one).is_ok() {}
-        assert_eq!([limits.refused_refresh(one), limits.api(one)], [Ok(()), Ok(())]);
+        assert_eq!(
+            [limits.refused_refresh(one), limits.api(one)],
+            [Ok(()), Ok(())]
+        );
     }
 
     #[test]
@@ -359,7 +436,13 @@ mod tests {
         let earlier = START.minus(Duration::from_hours(1));
         let over = limits.login_per_ip.take(&one, earlier).unwrap_err();
         assert!(over.retry_after <= Duration::from_mins(1), "{over:?}");
-        assert_eq!(limits.login_per_ip.take(&one, earlier.plus(over.retry_after)), Ok(()), "what it was told comes true");
+        assert_eq!(
+            limits
+                .login_per_ip
+                .take(&one, earlier.plus(over.retry_after)),
+            Ok(()),
+            "what it was told comes true"
+        );
     }
 
     /// Each limit, with room left and used up: an operator or NTP that sets the clock back changes nothing.
@@ -373,10 +456,23 @@ mod tests {
         }
         clock.set_back(Duration::from_hours(24));
         assert_eq!([limits.login(one), limits.login(one)], [Ok(()), Ok(())]);
-        assert_eq!(limits.login(one), Err(Over { retry_after: Duration::from_secs(20) }));
-        assert_eq!(limits.phone_decrypt(session), Err(Over { retry_after: Duration::from_mins(1) }));
+        assert_eq!(
+            limits.login(one),
+            Err(Over {
+                retry_after: Duration::from_secs(20)
+            })
+        );
+        assert_eq!(
+            limits.phone_decrypt(session),
+            Err(Over {
+                retry_after: Duration::from_mins(1)
+            })
+        );
         clock.advance(Duration::from_mins(1));
-        assert_eq!((limits.login(one), limits.phone_decrypt(session)), (Ok(()), Ok(())));
+        assert_eq!(
+            (limits.login(one), limits.phone_decrypt(session)),
+            (Ok(()), Ok(()))
+        );
     }
 
     #[test]
@@ -385,15 +481,25 @@ mod tests {
         for n in 0..50_000_u32 {
             let _ = limits.login(ClientIp::new(n.to_be_bytes().into()));
         }
-        assert!(limits.login_per_ip.table.len() <= 1100, "{}", limits.login_per_ip.table.len());
+        assert!(
+            limits.login_per_ip.table.len() <= 1100,
+            "{}",
+            limits.login_per_ip.table.len()
+        );
     }
 
     #[test]
     fn switched_off_limits_refuse_nobody() {
-        let config = LimitsConfig { enabled: false, login_per_ip: Rate::per_minute(1), ..LimitsConfig::default() };
+        let config = LimitsConfig {
+            enabled: false,
+            login_per_ip: Rate::per_minute(1),
+            ..LimitsConfig::default()
+        };
         let limits = Limits::new(&config, Clock::manual(START), Metrics::new());
         assert!((0..100).all(|_| limits.login(ip("192.0.2.1")).is_ok()));
-        let decrypted = (0..100).filter(|_| limits.phone_decrypt(SessionId::from_bits(1)).is_ok()).count();
+        let decrypted = (0..100)
+            .filter(|_| limits.phone_decrypt(SessionId::from_bits(1)).is_ok())
+            .count();
         assert_eq!(decrypted, 5, "but one that nothing in front can take over");
     }
 }

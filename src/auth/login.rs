@@ -8,7 +8,9 @@ use crate::{
     dialect::Terms,
     entropy::NoEntropy,
     provider::hooks::LoginTold,
-    store::{LoginOutcome, LoginProof, NewLogin, NewSession, NewUserId, Opened, Profile, RefreshSalt},
+    store::{
+        LoginOutcome, LoginProof, NewLogin, NewSession, NewUserId, Opened, Profile, RefreshSalt,
+    },
     token::Grant,
     types::{ClientIp, ClientType, ExtraClaims, Malformed, Timestamp, UserId, UserType},
 };
@@ -45,7 +47,11 @@ impl Auth {
             profile: Profile::default(),
             profile_is_newer: false,
             user_type: UserType::user(),
-            new_user: if rules.hooks.asks { NewUserId::Ask } else { self.new_user_id(now)? },
+            new_user: if rules.hooks.asks {
+                NewUserId::Ask
+            } else {
+                self.new_user_id(now)?
+            },
             claims: ExtraClaims::default(),
             announce: rules.announce,
             registration_open: rules.registration_open,
@@ -82,40 +88,99 @@ impl Auth {
         }
     }
 
-    async fn open(&self, login: Opened, new: &NewLogin, from: ClientIp, terms: &Terms) -> Result<SignedIn, AuthError> {
+    async fn open(
+        &self,
+        login: Opened,
+        new: &NewLogin,
+        from: ClientIp,
+        terms: &Terms,
+    ) -> Result<SignedIn, AuthError> {
         let now = new.now;
         let openid = match &new.proof {
             LoginProof::Wechat(identity) => Some(identity.openid.clone()),
             LoginProof::Sms(_) | LoginProof::Password(..) => None,
         };
-        let Opened { user, session, is_new_user, global_epoch, ended, merged } = login;
+        let Opened {
+            user,
+            session,
+            is_new_user,
+            global_epoch,
+            ended,
+            merged,
+        } = login;
         self.bite_sessions(&ended, "single_session", now);
         if let Some((gone, revoked)) = &merged {
             self.bite(revoked, "merged");
-            self.parts.audit.record(&Event::UsersMerged { user: &user.id, gone, from });
+            self.parts.audit.record(&Event::UsersMerged {
+                user: &user.id,
+                gone,
+                from,
+            });
         }
-        let grant = Grant { user: &user, session: &session, global_epoch };
-        Ok(SignedIn { is_new_user, ..self.sign(&grant, openid, terms, now).await? })
+        let grant = Grant {
+            user: &user,
+            session: &session,
+            global_epoch,
+        };
+        Ok(SignedIn {
+            is_new_user,
+            ..self.sign(&grant, openid, terms, now).await?
+        })
     }
 
     /// Counts a login and writes it down.
-    pub(super) fn record_login(&self, method: Method, result: Result<&SignedIn, &AuthError>, from: ClientIp) {
+    pub(super) fn record_login(
+        &self,
+        method: Method,
+        result: Result<&SignedIn, &AuthError>,
+        from: ClientIp,
+    ) {
         let method = method.as_str();
         match result {
             Ok(signed_in) => {
-                let (user, session, is_new_user) = (&signed_in.user.id, signed_in.session.id, signed_in.is_new_user);
-                self.parts.metrics.logins.with_label_values(&[method, "success"]).inc();
+                let (user, session, is_new_user) = (
+                    &signed_in.user.id,
+                    signed_in.session.id,
+                    signed_in.is_new_user,
+                );
+                self.parts
+                    .metrics
+                    .logins
+                    .with_label_values(&[method, "success"])
+                    .inc();
                 self.parts.metrics.sessions_opened.inc();
-                self.parts.audit.record(&Event::LoginSucceeded { method, user, session, is_new_user, from });
+                self.parts.audit.record(&Event::LoginSucceeded {
+                    method,
+                    user,
+                    session,
+                    is_new_user,
+                    from,
+                });
                 if self.parts.rules.hooks.logins {
-                    let (user, client_type, at) = (user.clone(), signed_in.session.client_type, self.now());
-                    self.parts.courier.tell_login(LoginTold { user, session, client_type, method, is_new_user, at });
+                    let (user, client_type, at) =
+                        (user.clone(), signed_in.session.client_type, self.now());
+                    self.parts.courier.tell_login(LoginTold {
+                        user,
+                        session,
+                        client_type,
+                        method,
+                        is_new_user,
+                        at,
+                    });
                 }
             }
             Err(error) => {
                 let reason = error.code().as_str();
-                self.parts.metrics.logins.with_label_values(&[method, reason]).inc();
-                self.parts.audit.record(&Event::LoginFailed { method, reason, from });
+                self.parts
+                    .metrics
+                    .logins
+                    .with_label_values(&[method, reason])
+                    .inc();
+                self.parts.audit.record(&Event::LoginFailed {
+                    method,
+                    reason,
+                    from,
+                });
             }
         }
     }
@@ -145,6 +210,10 @@ pub(super) fn new_user_id(
     if let Some(first) = first_integer {
         return Ok(NewUserId::NextInteger { first });
     }
-    let id = Builder::from_unix_timestamp_millis(now.as_millis(), &entropy.bytes()?).into_uuid().to_string();
-    UserId::parse(&id).map(NewUserId::Given).map_err(|Malformed(_)| NoEntropy)
+    let id = Builder::from_unix_timestamp_millis(now.as_millis(), &entropy.bytes()?)
+        .into_uuid()
+        .to_string();
+    UserId::parse(&id)
+        .map(NewUserId::Given)
+        .map_err(|Malformed(_)| NoEntropy)
 }

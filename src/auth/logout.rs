@@ -31,7 +31,9 @@ impl Scope {
 
     /// Reads what [`Scope::as_str`] writes.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Local, Self::Others, Self::Global].into_iter().find(|scope| scope.as_str() == text)
+        [Self::Local, Self::Others, Self::Global]
+            .into_iter()
+            .find(|scope| scope.as_str() == text)
     }
 
     const fn reason(self) -> &'static str {
@@ -68,7 +70,12 @@ impl Auth {
     ///
     /// Signing out everywhere is not counted: it ends the token that asks for it, and whoever holds a stolen one must not be
     /// able to use up the owner's remedy.
-    pub async fn logout(&self, caller: Caller<'_>, scope: Scope, proof: SignOutProof) -> Result<(), AuthError> {
+    pub async fn logout(
+        &self,
+        caller: Caller<'_>,
+        scope: Scope,
+        proof: SignOutProof,
+    ) -> Result<(), AuthError> {
         let (user, session) = (caller.user, caller.session);
         if scope != Scope::Local && proof == SignOutProof::ExpiredAccessToken {
             return Err(AuthError::TokenRefused(ErrorCode::TokenExpired));
@@ -78,15 +85,27 @@ impl Auth {
             self.parts.limits.account(user)?;
         }
         let what = match scope {
-            Scope::Local => Revoke::Session { user: user.clone(), session },
-            Scope::Others => Revoke::Others { user: user.clone(), keep: session },
+            Scope::Local => Revoke::Session {
+                user: user.clone(),
+                session,
+            },
+            Scope::Others => Revoke::Others {
+                user: user.clone(),
+                keep: session,
+            },
             Scope::Global => Revoke::User(user.clone()),
         };
         let revoked = self.parts.store.revoke(&what, self.now()).await?;
         let ended = self.bite(&revoked, scope.reason());
         if ended > 0 || proof != SignOutProof::ExpiredAccessToken {
             let (scope, proof) = (scope.as_str(), proof.as_str());
-            self.parts.audit.record(&Event::LoggedOut { user, session, scope, proof, ended });
+            self.parts.audit.record(&Event::LoggedOut {
+                user,
+                session,
+                scope,
+                proof,
+                ended,
+            });
         }
         Ok(())
     }
@@ -94,17 +113,33 @@ impl Auth {
     /// Ends the session of a refresh token, whichever of its tokens it is. One that is not known ends nothing, which is no error
     /// (RFC 7009 section 2.2).
     pub async fn logout_by_refresh_token(&self, text: &str) -> Result<(), AuthError> {
-        let Some(token) = RefreshTokens::parse_wrapped(text) else { return Ok(()) };
+        let Some(token) = RefreshTokens::parse_wrapped(text) else {
+            return Ok(());
+        };
         let id = match self.genuine(token).await {
             Ok(token) => token.session,
             Err(AuthError::RefreshInvalid) => return Ok(()),
             Err(fault) => return Err(fault),
         };
-        let Some(session) = self.parts.store.session(id, self.now()).await? else { return Ok(()) };
-        let what = Revoke::Session { user: session.user.clone(), session: id };
-        let ended = self.bite(&self.parts.store.revoke(&what, self.now()).await?, Scope::Local.reason());
+        let Some(session) = self.parts.store.session(id, self.now()).await? else {
+            return Ok(());
+        };
+        let what = Revoke::Session {
+            user: session.user.clone(),
+            session: id,
+        };
+        let ended = self.bite(
+            &self.parts.store.revoke(&what, self.now()).await?,
+            Scope::Local.reason(),
+        );
         let (scope, proof) = (Scope::Local.as_str(), SignOutProof::RefreshToken.as_str());
-        self.parts.audit.record(&Event::LoggedOut { user: &session.user, session: id, scope, proof, ended });
+        self.parts.audit.record(&Event::LoggedOut {
+            user: &session.user,
+            session: id,
+            scope,
+            proof,
+            ended,
+        });
         Ok(())
     }
 }

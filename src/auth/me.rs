@@ -14,14 +14,31 @@ impl Auth {
     }
 
     /// Changes the caller's profile and gives it as it is then. A change of nothing writes nothing.
-    pub async fn change_profile(&self, caller: Caller<'_>, change: &ProfileChange) -> Result<User, AuthError> {
+    pub async fn change_profile(
+        &self,
+        caller: Caller<'_>,
+        change: &ProfileChange,
+    ) -> Result<User, AuthError> {
         let user = caller.user;
         self.parts.limits.account(user)?;
-        let ProfileChange { nickname, avatar_url, bio, birthday } = change;
-        if [nickname, avatar_url, bio, birthday].into_iter().all(Option::is_none) {
+        let ProfileChange {
+            nickname,
+            avatar_url,
+            bio,
+            birthday,
+        } = change;
+        if [nickname, avatar_url, bio, birthday]
+            .into_iter()
+            .all(Option::is_none)
+        {
             return self.me(caller).await;
         }
-        let changed = present(self.parts.store.update_profile(user, change, self.now()).await?)?;
+        let changed = present(
+            self.parts
+                .store
+                .update_profile(user, change, self.now())
+                .await?,
+        )?;
         self.parts.audit.record(&Event::ProfileChanged { user });
         Ok(changed)
     }

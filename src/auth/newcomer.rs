@@ -31,10 +31,17 @@ type Who = [u8; 32];
 impl Auth {
     /// Goes on with the login of somebody whom the store does not know.
     pub(super) async fn welcome(&self, new: &NewLogin) -> Result<LoginOutcome, AuthError> {
-        let Some(hooks) = &self.parts.hooks else { return Err(AuthError::Interrupted) };
+        let Some(hooks) = &self.parts.hooks else {
+            return Err(AuthError::Interrupted);
+        };
         let who = self.who(&new.proof);
-        let (_turn, has_waited) =
-            self.parts.memory.turns.take(who, hooks.timeout()).await.ok_or(AuthError::RegistrationUnavailable)?;
+        let (_turn, has_waited) = self
+            .parts
+            .memory
+            .turns
+            .take(who, hooks.timeout())
+            .await
+            .ok_or(AuthError::RegistrationUnavailable)?;
         if has_waited {
             match self.parts.store.login(new).await? {
                 LoginOutcome::Stranger => {}
@@ -43,11 +50,17 @@ impl Auth {
         }
         let mut refused_id = None;
         for round in 0..ROUNDS {
-            let login = self.answered(hooks, new, who, round, refused_id.as_ref()).await?;
+            let login = self
+                .answered(hooks, new, who, round, refused_id.as_ref())
+                .await?;
             match self.parts.store.login(&login).await? {
                 LoginOutcome::IdTaken { gone } => {
-                    let NewUserId::Told(id) = login.new_user else { return Err(AuthError::Interrupted) };
-                    self.parts.audit.record(&Event::HookIdTaken { user: &id, gone });
+                    let NewUserId::Told(id) = login.new_user else {
+                        return Err(AuthError::Interrupted);
+                    };
+                    self.parts
+                        .audit
+                        .record(&Event::HookIdTaken { user: &id, gone });
                     if !gone {
                         tracing::error!(user = %id, "the backend gave a new user the id of another one: nobody was made");
                         return Err(AuthError::RegistrationUnavailable);
@@ -70,12 +83,36 @@ impl Auth {
         round: u8,
         refused_id: Option<&UserId>,
     ) -> Result<NewLogin, AuthError> {
-        let id = format!("user.created.{}", hex::encode(if round == 0 { who } else { self.again(who, round) }));
-        let person = NewPerson { id: &id, proof: &new.proof, user_type: &new.user_type, profile: &new.profile, refused_id };
+        let id = format!(
+            "user.created.{}",
+            hex::encode(if round == 0 {
+                who
+            } else {
+                self.again(who, round)
+            })
+        );
+        let person = NewPerson {
+            id: &id,
+            proof: &new.proof,
+            user_type: &new.user_type,
+            profile: &new.profile,
+            refused_id,
+        };
         let own_id = || self.new_user_id(new.now);
         Ok(match hooks.ask_created(&person).await {
-            Ok(CreatedAnswer { id: Some(id), claims }) => NewLogin { new_user: NewUserId::Told(id), claims, ..new.clone() },
-            Ok(CreatedAnswer { id: None, claims }) => NewLogin { new_user: own_id()?, claims, ..new.clone() },
+            Ok(CreatedAnswer {
+                id: Some(id),
+                claims,
+            }) => NewLogin {
+                new_user: NewUserId::Told(id),
+                claims,
+                ..new.clone()
+            },
+            Ok(CreatedAnswer { id: None, claims }) => NewLogin {
+                new_user: own_id()?,
+                claims,
+                ..new.clone()
+            },
             Err(HookError::Refused) => return Err(AuthError::RegistrationClosed),
             // Whatever becomes of failures: the backend has a row under an id that menshen may come to.
             Err(error @ HookError::IdsOverlap) => {
@@ -87,8 +124,15 @@ impl Auth {
             }
             Err(error) if self.parts.rules.hooks.continues => {
                 tracing::warn!(error = %error, "the backend was not asked about a new user, and will be told: {error}");
-                let announce = Announce { created: true, ..new.announce };
-                NewLogin { new_user: own_id()?, announce, ..new.clone() }
+                let announce = Announce {
+                    created: true,
+                    ..new.announce
+                };
+                NewLogin {
+                    new_user: own_id()?,
+                    announce,
+                    ..new.clone()
+                }
             }
             Err(error) => {
                 tracing::warn!(error = %error, "the backend was not asked about a new user, so nobody was made: {error}");
@@ -103,7 +147,11 @@ impl Auth {
         match proof {
             LoginProof::Wechat(said) => match &said.unionid {
                 Some(unionid) => mac(&[b"unionid", unionid.as_str().as_bytes()]),
-                None => mac(&[b"openid", said.app_id.as_str().as_bytes(), said.openid.as_str().as_bytes()]),
+                None => mac(&[
+                    b"openid",
+                    said.app_id.as_str().as_bytes(),
+                    said.openid.as_str().as_bytes(),
+                ]),
             },
             LoginProof::Sms(guess) => mac(&[b"phone", guess.phone.as_str().as_bytes()]),
             LoginProof::Password(name, _) => mac(&[b"username", name.as_str().as_bytes()]),
@@ -133,13 +181,26 @@ pub(super) struct Turn {
 impl Turns {
     /// Waits for the turn, at most so long; says whether it had to wait.
     async fn take(&self, who: Who, most: Duration) -> Option<(Turn, bool)> {
-        let turn = Arc::clone(self.taken.lock().unwrap_or_else(PoisonError::into_inner).entry(who).or_default());
+        let turn = Arc::clone(
+            self.taken
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .entry(who)
+                .or_default(),
+        );
         let (guard, has_waited) = match Arc::clone(&turn).try_lock_owned() {
             Ok(guard) => (Some(guard), false),
-            Err(_) => (tokio::time::timeout(most, turn.lock_owned()).await.ok(), true),
+            Err(_) => (
+                tokio::time::timeout(most, turn.lock_owned()).await.ok(),
+                true,
+            ),
         };
         // Whoever gave up waiting leaves the table as whoever is done does.
-        let turn = Turn { who, taken: Arc::clone(&self.taken), guard };
+        let turn = Turn {
+            who,
+            taken: Arc::clone(&self.taken),
+            guard,
+        };
         turn.guard.is_some().then_some((turn, has_waited))
     }
 }
@@ -149,7 +210,10 @@ impl Drop for Turn {
         drop(self.guard.take());
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         // The table's own is the last one: nobody waits, and nobody can come while the table is held.
-        if taken.get(&self.who).is_some_and(|turn| Arc::strong_count(turn) == 1) {
+        if taken
+            .get(&self.who)
+            .is_some_and(|turn| Arc::strong_count(turn) == 1)
+        {
             taken.remove(&self.who);
         }
     }
@@ -169,8 +233,16 @@ mod tests {
         let (other, has_waited) = turns.take([2; 32], LONG).await.unwrap();
         assert!(!has_waited, "somebody else is not held up");
         let (waiting, theirs) = (Arc::clone(&turns), Arc::clone(&turns));
-        let second = tokio::spawn(async move { waiting.take([1; 32], LONG).await.map(|(_, has_waited)| has_waited) });
-        assert!(theirs.take([1; 32], Duration::ZERO).await.is_none(), "the time is over");
+        let second = tokio::spawn(async move {
+            waiting
+                .take([1; 32], LONG)
+                .await
+                .map(|(_, has_waited)| has_waited)
+        });
+        assert!(
+            theirs.take([1; 32], Duration::ZERO).await.is_none(),
+            "the time is over"
+        );
         drop((first, other));
         assert_eq!(second.await.unwrap(), Some(true));
         assert!(turns.taken.lock().unwrap().is_empty());

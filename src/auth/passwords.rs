@@ -54,7 +54,9 @@ impl Password {
     }
 
     fn of_length(text: &str, least: usize) -> Option<Self> {
-        (least..=256).contains(&text.len()).then(|| Self(Secret::new(text.to_owned())))
+        (least..=256)
+            .contains(&text.len())
+            .then(|| Self(Secret::new(text.to_owned())))
     }
 }
 
@@ -108,7 +110,8 @@ impl Passwords {
         let password = password.clone();
         self.compute(Asker::Known, move || {
             let hash = hasher()?.hash_password_with_salt(password.expose().as_bytes(), &salt);
-            hash.map(|hash| PasswordHash(Secret::new(hash.to_string()))).map_err(|_| PasswordFault::Failed)
+            hash.map(|hash| PasswordHash(Secret::new(hash.to_string())))
+                .map_err(|_| PasswordFault::Failed)
         })
         .await
     }
@@ -144,7 +147,12 @@ impl Passwords {
         work: impl FnOnce() -> Result<T, PasswordFault> + Send + 'static,
     ) -> Result<T, PasswordFault> {
         let place = self.place(asker).ok_or(PasswordFault::Busy)?;
-        let turn = self.running.clone().acquire_owned().await.map_err(|_| PasswordFault::Failed)?;
+        let turn = self
+            .running
+            .clone()
+            .acquire_owned()
+            .await
+            .map_err(|_| PasswordFault::Failed)?;
         let held = (place, turn);
         let task = tokio::task::spawn_blocking(move || {
             let done = work();
@@ -165,7 +173,8 @@ impl Passwords {
 
 fn hasher() -> Result<Argon2<'static>, PasswordFault> {
     let (memory, passes, lanes) = COST;
-    let params = Params::new(memory, passes, lanes, Some(OUTPUT)).map_err(|_| PasswordFault::Failed)?;
+    let params =
+        Params::new(memory, passes, lanes, Some(OUTPUT)).map_err(|_| PasswordFault::Failed)?;
     Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
 }
 
@@ -181,26 +190,78 @@ mod tests {
     async fn a_password_fits_its_own_hash_and_no_other() {
         let passwords = Passwords::new(Entropy::default());
         let hash = passwords.hash(&password("correct horse")).await.unwrap();
-        assert!(hash.0.expose().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{}", hash.0.expose());
-        assert!(passwords.is_right(&password("correct horse"), Some(&hash), Asker::Stranger).await.unwrap());
-        assert!(!passwords.is_right(&password("correct horsf"), Some(&hash), Asker::Stranger).await.unwrap());
-        assert!(!passwords.is_right(&password("correct horse"), None, Asker::Stranger).await.unwrap());
+        assert!(
+            hash.0
+                .expose()
+                .starts_with("$argon2id$v=19$m=19456,t=2,p=1$"),
+            "{}",
+            hash.0.expose()
+        );
+        assert!(
+            passwords
+                .is_right(&password("correct horse"), Some(&hash), Asker::Stranger)
+                .await
+                .unwrap()
+        );
+        assert!(
+            !passwords
+                .is_right(&password("correct horsf"), Some(&hash), Asker::Stranger)
+                .await
+                .unwrap()
+        );
+        assert!(
+            !passwords
+                .is_right(&password("correct horse"), None, Asker::Stranger)
+                .await
+                .unwrap()
+        );
         let other = passwords.hash(&password("correct horse")).await.unwrap();
-        assert_ne!(hash.0.expose(), other.0.expose(), "each has a salt of its own");
+        assert_ne!(
+            hash.0.expose(),
+            other.0.expose(),
+            "each has a salt of its own"
+        );
     }
 
     #[tokio::test]
     async fn a_hash_with_other_parameters_is_read_by_its_own() {
         let passwords = Passwords::new(Entropy::default());
-        let weaker = Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(64, 1, 1, None).unwrap());
-        let weaker = weaker.hash_password_with_salt(b"an old password", b"some salt").unwrap().to_string();
+        let weaker = Argon2::new(
+            Algorithm::Argon2id,
+            Version::V0x13,
+            Params::new(64, 1, 1, None).unwrap(),
+        );
+        let weaker = weaker
+            .hash_password_with_salt(b"an old password", b"some salt")
+            .unwrap()
+            .to_string();
         let hash = PasswordHash(Secret::new(weaker));
-        assert!(passwords.is_right(&password("an old password"), Some(&hash), Asker::Stranger).await.unwrap());
-        assert!(!passwords.is_right(&password("another password"), Some(&hash), Asker::Stranger).await.unwrap());
-        for text in ["", "plain", "$2b$12$abc", "$argon2id$v=19$m=1,t=2,p=1$AAAA$AAAA"] {
+        assert!(
+            passwords
+                .is_right(&password("an old password"), Some(&hash), Asker::Stranger)
+                .await
+                .unwrap()
+        );
+        assert!(
+            !passwords
+                .is_right(&password("another password"), Some(&hash), Asker::Stranger)
+                .await
+                .unwrap()
+        );
+        for text in [
+            "",
+            "plain",
+            "$2b$12$abc",
+            "$argon2id$v=19$m=1,t=2,p=1$AAAA$AAAA",
+        ] {
             let hash = PasswordHash(Secret::new(text.to_owned()));
-            let read = passwords.is_right(&password("x"), Some(&hash), Asker::Stranger).await;
-            assert!(matches!(read, Err(PasswordFault::Unreadable)), "{text:?} {read:?}");
+            let read = passwords
+                .is_right(&password("x"), Some(&hash), Asker::Stranger)
+                .await;
+            assert!(
+                matches!(read, Err(PasswordFault::Unreadable)),
+                "{text:?} {read:?}"
+            );
         }
     }
 
@@ -208,9 +269,20 @@ mod tests {
     #[test]
     fn the_decoy_costs_what_a_real_hash_costs() {
         let decoy = argon2::PasswordHash::new(DECOY).unwrap();
-        let real = hasher().unwrap().hash_password_with_salt(b"a password", &[7; 16]).unwrap();
-        assert_eq!((decoy.algorithm, decoy.version, decoy.params.clone()), (real.algorithm, real.version, real.params));
-        let lengths = |hash: &argon2::PasswordHash| (hash.salt.as_ref().unwrap().len(), hash.hash.as_ref().unwrap().len());
+        let real = hasher()
+            .unwrap()
+            .hash_password_with_salt(b"a password", &[7; 16])
+            .unwrap();
+        assert_eq!(
+            (decoy.algorithm, decoy.version, decoy.params.clone()),
+            (real.algorithm, real.version, real.params)
+        );
+        let lengths = |hash: &argon2::PasswordHash| {
+            (
+                hash.salt.as_ref().unwrap().len(),
+                hash.hash.as_ref().unwrap().len(),
+            )
+        };
         assert_eq!(lengths(&decoy), (16, OUTPUT));
         assert!(matches!(
             hasher().unwrap().verify_password(b"a password", &decoy),
@@ -222,14 +294,27 @@ mod tests {
     async fn more_at_once_than_there_are_places_are_turned_away() {
         let passwords = Passwords::new(Entropy::default());
         let one = password("a password");
-        let asked = (0..RUNNING + WAITING + 5).map(|_| passwords.is_right(&one, None, Asker::Stranger));
+        let asked =
+            (0..RUNNING + WAITING + 5).map(|_| passwords.is_right(&one, None, Asker::Stranger));
         let known = (0..=KNOWN_WAITING).map(|_| passwords.is_right(&one, None, Asker::Known));
-        let (answers, known) = futures::join!(futures::future::join_all(asked), futures::future::join_all(known));
+        let (answers, known) = futures::join!(
+            futures::future::join_all(asked),
+            futures::future::join_all(known)
+        );
         let busy = |answers: &[Result<bool, PasswordFault>]| {
-            answers.iter().filter(|answer| matches!(answer, Err(PasswordFault::Busy))).count()
+            answers
+                .iter()
+                .filter(|answer| matches!(answer, Err(PasswordFault::Busy)))
+                .count()
         };
         assert_eq!((busy(&answers), busy(&known)), (5, 1));
-        assert!(!passwords.is_right(&one, None, Asker::Stranger).await.unwrap(), "the places are free again");
+        assert!(
+            !passwords
+                .is_right(&one, None, Asker::Stranger)
+                .await
+                .unwrap(),
+            "the places are free again"
+        );
     }
 
     #[test]
@@ -244,7 +329,14 @@ mod tests {
             (&"x".repeat(256), true, true),
             (&"x".repeat(257), false, false),
         ] {
-            assert_eq!((Password::parse(text).is_ok(), Password::chosen(text).is_ok()), (to_compare, to_set), "{text:?}");
+            assert_eq!(
+                (
+                    Password::parse(text).is_ok(),
+                    Password::chosen(text).is_ok()
+                ),
+                (to_compare, to_set),
+                "{text:?}"
+            );
         }
         assert!(!format!("{:?}", password("hunter2")).contains("hunter2"));
     }

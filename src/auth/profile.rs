@@ -14,12 +14,15 @@ pub fn nickname(text: &str) -> Result<Option<String>, Malformed> {
     if trimmed == ANONYMOUS_NICKNAME {
         return Ok(None);
     }
-    let good =
-        (1..=64).contains(&trimmed.chars().count()) && !trimmed.chars().any(char::is_control) && !shows_nothing(trimmed);
+    let good = (1..=64).contains(&trimmed.chars().count())
+        && !trimmed.chars().any(char::is_control)
+        && !shows_nothing(trimmed);
     if good {
         Ok(Some(trimmed.to_owned()))
     } else {
-        Err(Malformed("must be 1 to 64 characters, some of them visible, without control characters"))
+        Err(Malformed(
+            "must be 1 to 64 characters, some of them visible, without control characters",
+        ))
     }
 }
 
@@ -34,20 +37,36 @@ pub fn avatar_url(text: &str) -> Result<String, Malformed> {
                 && url.password().is_none()
                 && !is_own_file(&url)
         });
-    if good { Ok(text.to_owned()) } else { Err(Malformed("must be an http or https URL of at most 512 characters")) }
+    if good {
+        Ok(text.to_owned())
+    } else {
+        Err(Malformed(
+            "must be an http or https URL of at most 512 characters",
+        ))
+    }
 }
 
 /// What WeChat's tools write for files of the mini program: `http://tmp/`, `http://usr/`, `http://store/`, and `/__tmp__/` and the like
 /// on loopback. On phones they begin with `wxfile://`.
 fn is_own_file(url: &reqwest::Url) -> bool {
     let is_loopback = matches!(url.host_str(), Some("127.0.0.1" | "localhost"));
-    matches!(url.host_str(), Some("tmp" | "usr" | "store")) || (is_loopback && url.path().starts_with("/__"))
+    matches!(url.host_str(), Some("tmp" | "usr" | "store"))
+        || (is_loopback && url.path().starts_with("/__"))
 }
 
 /// At most 500 characters; line breaks and tabs are the only control characters.
 pub fn bio(text: &str) -> Result<String, Malformed> {
-    let good = text.chars().count() <= 500 && !text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t'));
-    if good { Ok(text.to_owned()) } else { Err(Malformed("must be at most 500 characters, without control characters")) }
+    let good = text.chars().count() <= 500
+        && !text
+            .chars()
+            .any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t'));
+    if good {
+        Ok(text.to_owned())
+    } else {
+        Err(Malformed(
+            "must be at most 500 characters, without control characters",
+        ))
+    }
 }
 
 /// A day of the calendar, `YYYY-MM-DD`, from 1900 on.
@@ -69,10 +88,23 @@ mod tests {
         assert_eq!(nickname("  小明 "), Ok(Some("小明".to_owned())));
         assert_eq!(nickname(&"字".repeat(64)), Ok(Some("字".repeat(64))));
         assert_eq!(nickname(" 微信用户 "), Ok(None), "nobody's name");
-        assert_eq!(nickname("a\u{200d}b\u{301}"), Ok(Some("a\u{200d}b\u{301}".to_owned())), "as it was sent");
-        for text in
-            ["", "  ", "a\0b", "a\nb", "a\u{85}b", &"字".repeat(65), "\u{3164}", "\u{2800}", "\u{200b} \u{200b}", "\u{202e}"]
-        {
+        assert_eq!(
+            nickname("a\u{200d}b\u{301}"),
+            Ok(Some("a\u{200d}b\u{301}".to_owned())),
+            "as it was sent"
+        );
+        for text in [
+            "",
+            "  ",
+            "a\0b",
+            "a\nb",
+            "a\u{85}b",
+            &"字".repeat(65),
+            "\u{3164}",
+            "\u{2800}",
+            "\u{200b} \u{200b}",
+            "\u{202e}",
+        ] {
             assert!(nickname(text).is_err(), "{text:?}");
         }
     }
@@ -114,8 +146,12 @@ mod tests {
 
     #[test]
     fn a_bio_may_have_lines() {
-        assert!(bio("line\r\n\tline 字").is_ok() && bio("").is_ok() && bio(&"字".repeat(500)).is_ok());
-        assert!(bio("a\0").is_err() && bio("\u{1b}[0m").is_err() && bio(&"字".repeat(501)).is_err());
+        assert!(
+            bio("line\r\n\tline 字").is_ok() && bio("").is_ok() && bio(&"字".repeat(500)).is_ok()
+        );
+        assert!(
+            bio("a\0").is_err() && bio("\u{1b}[0m").is_err() && bio(&"字".repeat(501)).is_err()
+        );
     }
 
     #[test]
@@ -123,9 +159,16 @@ mod tests {
         for text in ["2000-02-29", "1900-01-01", "2024-12-31"] {
             assert_eq!(birthday(text).as_deref(), Ok(text));
         }
-        for text in
-            ["2001-02-29", "2000-2-9", "2000-13-01", "1899-12-31", "", "2000-01-01T00:00:00Z", "+2000-01-01", "0000-00-00"]
-        {
+        for text in [
+            "2001-02-29",
+            "2000-2-9",
+            "2000-13-01",
+            "1899-12-31",
+            "",
+            "2000-01-01T00:00:00Z",
+            "+2000-01-01",
+            "0000-00-00",
+        ] {
             assert!(birthday(text).is_err(), "{text:?}");
         }
     }

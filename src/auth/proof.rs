@@ -62,31 +62,61 @@ struct Kept {
 
 impl Proofs {
     /// `None` for what is not promised.
-    pub fn new(assertions: Option<Assertions>, minting: Option<Minting>, metrics: &Metrics) -> Self {
+    pub fn new(
+        assertions: Option<Assertions>,
+        minting: Option<Minting>,
+        metrics: &Metrics,
+    ) -> Self {
         let errors = |kind: &str| metrics.proof_errors.with_label_values(&[kind]);
         let (assertion_errors, minting_errors) = (errors("assertion"), errors("mint"));
-        Self { assertions, minting, maker: Arc::default(), assertion_errors, minting_errors }
+        Self {
+            assertions,
+            minting,
+            maker: Arc::default(),
+            assertion_errors,
+            minting_errors,
+        }
     }
 
     /// The signed statement about the caller; `None`: none is promised.
-    pub fn assertion(&self, identity: &Identity, now: Timestamp) -> Result<Option<HeaderValue>, NotSigned> {
-        let Some(assertions) = &self.assertions else { return Ok(None) };
+    pub fn assertion(
+        &self,
+        identity: &Identity,
+        now: Timestamp,
+    ) -> Result<Option<HeaderValue>, NotSigned> {
+        let Some(assertions) = &self.assertions else {
+            return Ok(None);
+        };
         let kept = &identity.proofs.assertion;
-        let value = self.kept_or_made(kept, assertions.keys_version(), now, assertions.ttl(), || {
-            let (text, keys) = assertions.sign(&identity.claims, now)?;
-            Ok((HeaderValue::try_from(text).map_err(|_| NotSigned)?, keys))
-        });
+        let value = self.kept_or_made(
+            kept,
+            assertions.keys_version(),
+            now,
+            assertions.ttl(),
+            || {
+                let (text, keys) = assertions.sign(&identity.claims, now)?;
+                Ok((HeaderValue::try_from(text).map_err(|_| NotSigned)?, keys))
+            },
+        );
         value.map(Some).inspect_err(|_| self.assertion_errors.inc())
     }
 
     /// The token in the backend's own form, and the header that it is sent in; `None`: none is promised.
-    pub fn minted(&self, identity: &Identity, now: Timestamp) -> Result<Option<(&HeaderName, HeaderValue)>, NotSigned> {
-        let Some(minting) = &self.minting else { return Ok(None) };
+    pub fn minted(
+        &self,
+        identity: &Identity,
+        now: Timestamp,
+    ) -> Result<Option<(&HeaderName, HeaderValue)>, NotSigned> {
+        let Some(minting) = &self.minting else {
+            return Ok(None);
+        };
         let kept = &identity.proofs.minted;
         // Its key is the config's: another key comes with another maker.
         let sign = || Ok((minting.sign(&identity.claims, now)?, 0));
         let value = self.kept_or_made(kept, 0, now, minting.minter.ttl(), sign);
-        value.map(|value| Some((&minting.header, value))).inspect_err(|_| self.minting_errors.inc())
+        value
+            .map(|value| Some((&minting.header, value)))
+            .inspect_err(|_| self.minting_errors.inc())
     }
 
     fn kept_or_made(
@@ -107,7 +137,13 @@ impl Proofs {
         }
         let (mut value, keys) = sign()?;
         value.set_sensitive(true);
-        let made = Kept { maker: self.maker.clone(), keys, made_at: now, renew_at: now.plus(ttl / 2), value: value.clone() };
+        let made = Kept {
+            maker: self.maker.clone(),
+            keys,
+            made_at: now,
+            renew_at: now.plus(ttl / 2),
+            value: value.clone(),
+        };
         kept.store(Some(Arc::new(made)));
         Ok(value)
     }

@@ -25,7 +25,11 @@ pub struct Refresh<'a> {
 
 impl Auth {
     /// Takes a refresh token; gives an access token with the user's rights as of now, and the token's successor if it rotates.
-    pub async fn refresh(&self, refresh: Refresh<'_>, from: ClientIp) -> Result<SignedIn, AuthError> {
+    pub async fn refresh(
+        &self,
+        refresh: Refresh<'_>,
+        from: ClientIp,
+    ) -> Result<SignedIn, AuthError> {
         let attempt = self.renewal_attempt(from);
         // One of the wrong form costs nothing to refuse, so it waits for nothing.
         let parsed = RefreshTokens::parse_wrapped(refresh.token).ok_or(AuthError::RefreshInvalid);
@@ -51,16 +55,36 @@ impl Auth {
         from: ClientIp,
     ) -> Result<SignedIn, AuthError> {
         let now = self.now();
-        let RefreshToken { session, counter, .. } = *token;
+        let RefreshToken {
+            session, counter, ..
+        } = *token;
         let (replay_window, idle_ttl) = (self.parts.rules.replay_window, self.parts.rules.idle_ttl);
         let outcome = if refresh.rotates {
-            self.parts.store.rotate(&Rotation { session, counter, replay_window, idle_ttl, now }).await?
+            self.parts
+                .store
+                .rotate(&Rotation {
+                    session,
+                    counter,
+                    replay_window,
+                    idle_ttl,
+                    now,
+                })
+                .await?
         } else {
             let proof = RenewalProof::RefreshToken { counter };
-            self.parts.store.renew(&Renewal { session, proof, idle_ttl, now }).await?
+            self.parts
+                .store
+                .renew(&Renewal {
+                    session,
+                    proof,
+                    idle_ttl,
+                    now,
+                })
+                .await?
         };
         let rotated = if refresh.rotates { "rotated" } else { "kept" };
-        self.refreshed(outcome, session, rotated, refresh.terms, from, now).await
+        self.refreshed(outcome, session, rotated, refresh.terms, from, now)
+            .await
     }
 
     /// Gives an access token for one that may have expired, while its session lives. `check` gives the claims of that one, or says
@@ -72,19 +96,34 @@ impl Auth {
         from: ClientIp,
     ) -> Result<SignedIn, AuthError> {
         let attempt = self.renewal_attempt(from);
-        let claims = attempt.prove(async { check().map_err(AuthError::TokenRefused) }).await?;
+        let claims = attempt
+            .prove(async { check().map_err(AuthError::TokenRefused) })
+            .await?;
         attempt.of_session(claims.sid)?;
         let result = self.renew_session(&claims, terms, from).await;
         attempt.settle(result.as_ref().err());
         result
     }
 
-    async fn renew_session(&self, claims: &AccessClaims, terms: &Terms, from: ClientIp) -> Result<SignedIn, AuthError> {
+    async fn renew_session(
+        &self,
+        claims: &AccessClaims,
+        terms: &Terms,
+        from: ClientIp,
+    ) -> Result<SignedIn, AuthError> {
         let now = self.now();
-        let proof = RenewalProof::AccessToken { user: claims.sub.clone() };
-        let renewal = Renewal { session: claims.sid, proof, idle_ttl: self.parts.rules.idle_ttl, now };
+        let proof = RenewalProof::AccessToken {
+            user: claims.sub.clone(),
+        };
+        let renewal = Renewal {
+            session: claims.sid,
+            proof,
+            idle_ttl: self.parts.rules.idle_ttl,
+            now,
+        };
         let outcome = self.parts.store.renew(&renewal).await?;
-        self.refreshed(outcome, claims.sid, "kept", terms, from, now).await
+        self.refreshed(outcome, claims.sid, "kept", terms, from, now)
+            .await
     }
 
     async fn refreshed(
@@ -98,10 +137,16 @@ impl Auth {
     ) -> Result<SignedIn, AuthError> {
         match outcome {
             RotationOutcome::Rotated(renewed) => self.renewed(&renewed, rotated, terms, now).await,
-            RotationOutcome::Replayed(renewed) => self.renewed(&renewed, "replayed", terms, now).await,
+            RotationOutcome::Replayed(renewed) => {
+                self.renewed(&renewed, "replayed", terms, now).await
+            }
             RotationOutcome::Reused(user) => {
                 self.bite_sessions(&[session], "reuse", now);
-                self.parts.audit.record(&Event::RefreshReused { user: &user, session, from });
+                self.parts.audit.record(&Event::RefreshReused {
+                    user: &user,
+                    session,
+                    from,
+                });
                 self.refused("reused", AuthError::RefreshReused)
             }
             RotationOutcome::Expired => self.refused("expired", AuthError::RefreshExpired),
@@ -112,14 +157,25 @@ impl Auth {
     }
 
     fn renewal_attempt(&self, from: ClientIp) -> RenewalAttempt<'_> {
-        RenewalAttempt::begin(&self.parts.limits, &self.parts.memory.renewals_over_limit, from)
+        RenewalAttempt::begin(
+            &self.parts.limits,
+            &self.parts.memory.renewals_over_limit,
+            from,
+        )
     }
 
     /// The token, if we made it.
     pub(super) async fn genuine(&self, token: RefreshToken) -> Result<RefreshToken, AuthError> {
         let salt = self.parts.store.refresh_salt(token.session).await?;
-        let right = self.parts.refresh_tokens.check(&token, &salt.unwrap_or(NOBODY));
-        if right && salt.is_some() { Ok(token) } else { Err(AuthError::RefreshInvalid) }
+        let right = self
+            .parts
+            .refresh_tokens
+            .check(&token, &salt.unwrap_or(NOBODY));
+        if right && salt.is_some() {
+            Ok(token)
+        } else {
+            Err(AuthError::RefreshInvalid)
+        }
     }
 
     async fn renewed(
@@ -130,9 +186,23 @@ impl Auth {
         now: Timestamp,
     ) -> Result<SignedIn, AuthError> {
         self.count_refresh(result);
-        let Renewed { user, session, global_epoch } = renewed;
+        let Renewed {
+            user,
+            session,
+            global_epoch,
+        } = renewed;
         let openid = self.openid_for(session.id, terms).await?;
-        self.sign(&Grant { user, session, global_epoch: *global_epoch }, openid, terms, now).await
+        self.sign(
+            &Grant {
+                user,
+                session,
+                global_epoch: *global_epoch,
+            },
+            openid,
+            terms,
+            now,
+        )
+        .await
     }
 
     fn refused(&self, result: &'static str, error: AuthError) -> Result<SignedIn, AuthError> {
@@ -141,6 +211,10 @@ impl Auth {
     }
 
     fn count_refresh(&self, result: &'static str) {
-        self.parts.metrics.refresh.with_label_values(&[result]).inc();
+        self.parts
+            .metrics
+            .refresh
+            .with_label_values(&[result])
+            .inc();
     }
 }

@@ -38,7 +38,10 @@ pub(super) struct OverLimitQueue {
 
 impl OverLimitQueue {
     pub(super) const fn new() -> Self {
-        Self { waiting: Semaphore::const_new(MAX_WAITING_OVER_LIMIT), checks: Semaphore::const_new(MAX_CHECKS_OVER_LIMIT) }
+        Self {
+            waiting: Semaphore::const_new(MAX_WAITING_OVER_LIMIT),
+            checks: Semaphore::const_new(MAX_CHECKS_OVER_LIMIT),
+        }
     }
 }
 
@@ -54,11 +57,19 @@ pub(super) struct RenewalAttempt<'a> {
 impl<'a> RenewalAttempt<'a> {
     pub(super) fn begin(limits: &'a Limits, queue: &'a OverLimitQueue, from: ClientIp) -> Self {
         let over = limits.refused_refresh(from).err();
-        Self { limits, queue, from, over }
+        Self {
+            limits,
+            queue,
+            from,
+            over,
+        }
     }
 
     /// Checks the token. One that proves nothing is refused by the limit where that is used up.
-    pub(super) async fn prove<P>(&self, check: impl Future<Output = Result<P, AuthError>>) -> Result<P, AuthError> {
+    pub(super) async fn prove<P>(
+        &self,
+        check: impl Future<Output = Result<P, AuthError>>,
+    ) -> Result<P, AuthError> {
         let checked = if let Some(over) = self.over {
             let Ok(_waiting) = self.queue.waiting.try_acquire() else {
                 self.limits.count_refused_refresh();
@@ -90,7 +101,9 @@ impl<'a> RenewalAttempt<'a> {
     /// Counts a renewal of a session that the token has proven. Where the session is over its limit, so that the token was checked
     /// for nothing, it stays counted against the address.
     pub(super) fn of_session(&self, session: SessionId) -> Result<(), AuthError> {
-        self.limits.refresh_in_session(session).map_err(AuthError::from)
+        self.limits
+            .refresh_in_session(session)
+            .map_err(AuthError::from)
     }
 
     /// The outcome of the renewal is known: it stays counted only where it was refused.
@@ -117,8 +130,15 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_over_its_refusals_is_checked_a_few_at_a_time() {
-        let config = LimitsConfig { refresh_per_ip: Rate::per_minute(2), ..LimitsConfig::default() };
-        let limits = Limits::new(&config, Clock::manual(Timestamp::from_secs(1_800_000_000)), Metrics::new());
+        let config = LimitsConfig {
+            refresh_per_ip: Rate::per_minute(2),
+            ..LimitsConfig::default()
+        };
+        let limits = Limits::new(
+            &config,
+            Clock::manual(Timestamp::from_secs(1_800_000_000)),
+            Metrics::new(),
+        );
         let queue = OverLimitQueue::new();
         let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let check = async || {
@@ -133,7 +153,12 @@ mod tests {
             let (limits, queue, check) = (&limits, &queue, &check);
             async move {
                 let from = ClientIp::new([192, 0, 2, last].into());
-                RenewalAttempt::begin(limits, queue, from).prove(check()).await.unwrap_err().code().as_str()
+                RenewalAttempt::begin(limits, queue, from)
+                    .prove(check())
+                    .await
+                    .unwrap_err()
+                    .code()
+                    .as_str()
             }
         };
         let used_up = join_all([1, 1, 2, 2].map(flood)).await;
@@ -141,7 +166,11 @@ mod tests {
         most.store(0, Ordering::SeqCst);
         let over = join_all((0..100).map(|n| flood(1 + n % 2))).await;
         assert!(over.iter().all(|code| *code == "rate_limited"));
-        assert_eq!(most.load(Ordering::SeqCst), MAX_CHECKS_OVER_LIMIT, "of both addresses together");
+        assert_eq!(
+            most.load(Ordering::SeqCst),
+            MAX_CHECKS_OVER_LIMIT,
+            "of both addresses together"
+        );
         // Those for which there is no room are not checked at all, and whose turn came leave it to the next ones.
         let checked = AtomicUsize::new(0);
         let counted = async || {
@@ -152,9 +181,19 @@ mod tests {
         let from = ClientIp::new([192, 0, 2, 1].into());
         for _ in 0..2 {
             let crowd = (0..2 * MAX_WAITING_OVER_LIMIT).map(async |_| {
-                RenewalAttempt::begin(limits, queue, from).prove(counted()).await.unwrap_err().code().as_str()
+                RenewalAttempt::begin(limits, queue, from)
+                    .prove(counted())
+                    .await
+                    .unwrap_err()
+                    .code()
+                    .as_str()
             });
-            assert!(join_all(crowd).await.iter().all(|code| *code == "rate_limited"));
+            assert!(
+                join_all(crowd)
+                    .await
+                    .iter()
+                    .all(|code| *code == "rate_limited")
+            );
         }
         assert_eq!(checked.load(Ordering::SeqCst), 2 * MAX_WAITING_OVER_LIMIT);
     }

@@ -5,15 +5,26 @@ use crate::{store::WechatSession, token::SessionHandles, types::ClientIp};
 
 impl Auth {
     /// The living session of a handle, if it began with WeChat. Everything that can be wrong with one is one answer.
-    pub async fn session_of_handle(&self, text: &str, from: ClientIp) -> Result<WechatSession, AuthError> {
+    pub async fn session_of_handle(
+        &self,
+        text: &str,
+        from: ClientIp,
+    ) -> Result<WechatSession, AuthError> {
         self.parts.limits.api(from)?;
         let handle = SessionHandles::parse(text).ok_or(AuthError::PhoneDecryptFailed)?;
         let salt = self.parts.store.refresh_salt(handle.session).await?;
-        let is_right = self.parts.session_handles.check(&handle, &salt.unwrap_or(NOBODY));
+        let is_right = self
+            .parts
+            .session_handles
+            .check(&handle, &salt.unwrap_or(NOBODY));
         if !(is_right && salt.is_some()) {
             return Err(AuthError::PhoneDecryptFailed);
         }
-        let session = self.parts.store.wechat_session(handle.session, self.now()).await?;
+        let session = self
+            .parts
+            .store
+            .wechat_session(handle.session, self.now())
+            .await?;
         session.ok_or(AuthError::PhoneDecryptFailed)
     }
 }

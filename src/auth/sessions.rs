@@ -14,16 +14,29 @@ impl Auth {
     }
 
     /// Signs one of the caller's own sessions out; of anybody else's the answer is the same as of none.
-    pub async fn end_session(&self, caller: Caller<'_>, session: SessionId) -> Result<(), AuthError> {
+    pub async fn end_session(
+        &self,
+        caller: Caller<'_>,
+        session: SessionId,
+    ) -> Result<(), AuthError> {
         let user = caller.user;
         self.parts.limits.account(user)?;
-        let what = Revoke::Session { user: user.clone(), session };
+        let what = Revoke::Session {
+            user: user.clone(),
+            session,
+        };
         let revoked = self.parts.store.revoke(&what, self.now()).await?;
         let ended = self.bite(&revoked, "session_ended");
         if ended == 0 {
             return Err(AuthError::NoSession);
         }
-        self.parts.audit.record(&Event::LoggedOut { user, session, scope: "session", proof: "access_token", ended });
+        self.parts.audit.record(&Event::LoggedOut {
+            user,
+            session,
+            scope: "session",
+            proof: "access_token",
+            ended,
+        });
         Ok(())
     }
 }

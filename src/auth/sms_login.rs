@@ -36,14 +36,21 @@ impl Auth {
     }
 
     async fn login_with_sms(&self, login: SmsLogin, from: ClientIp) -> Result<SignedIn, AuthError> {
-        let SmsLogin { phone, code, client_type, terms } = login;
+        let SmsLogin {
+            phone,
+            code,
+            client_type,
+            terms,
+        } = login;
         if self.parts.sms.is_none() {
             return Err(AuthError::SmsOff);
         }
         self.parts.limits.verify(from)?;
         let proof = LoginProof::Sms(self.guess(phone, &code, SmsPurpose::Login));
         let new = self.new_login(proof, client_type, self.now())?;
-        let result = self.sign_in(&new, from, &terms, AuthError::SmsCodeInvalid).await;
+        let result = self
+            .sign_in(&new, from, &terms, AuthError::SmsCodeInvalid)
+            .await;
         self.settle_guess(result.as_ref().err(), from);
         result
     }
@@ -51,7 +58,10 @@ impl Auth {
     /// A guess stays counted against its address only where it was wrong.
     pub(super) fn settle_guess(&self, error: Option<&AuthError>, from: ClientIp) {
         let stays = |error: &AuthError| {
-            matches!(error, AuthError::SmsCodeInvalid | AuthError::SmsCodeMissing | AuthError::Limited(_))
+            matches!(
+                error,
+                AuthError::SmsCodeInvalid | AuthError::SmsCodeMissing | AuthError::Limited(_)
+            )
         };
         if !error.is_some_and(stays) {
             self.parts.limits.give_back_verify(from);
@@ -60,6 +70,10 @@ impl Auth {
 
     /// `menshen_sms_codes_verified_total{result}`.
     pub(super) fn count_verification(&self, result: &'static str) {
-        self.parts.metrics.sms_codes_verified.with_label_values(&[result]).inc();
+        self.parts
+            .metrics
+            .sms_codes_verified
+            .with_label_values(&[result])
+            .inc();
     }
 }

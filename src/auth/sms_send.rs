@@ -55,15 +55,28 @@ impl Auth {
         // nothing in the records.
         let task = tokio::spawn(async move {
             let result = this.reserve_and_send(phone, purpose, from).await;
-            let said = result.as_ref().map_or_else(|error| error.code().as_str(), |_| "sent");
-            this.parts.audit.record(&Event::SmsRequested { purpose: purpose.as_str(), result: said, from });
+            let said = result
+                .as_ref()
+                .map_or_else(|error| error.code().as_str(), |_| "sent");
+            this.parts.audit.record(&Event::SmsRequested {
+                purpose: purpose.as_str(),
+                result: said,
+                from,
+            });
             result
         });
         task.await.unwrap_or(Err(AuthError::Interrupted))
     }
 
-    async fn reserve_and_send(&self, phone: Phone, purpose: SmsPurpose, from: ClientIp) -> Result<SmsSent, AuthError> {
-        let Some(vendors) = &self.parts.sms else { return Err(AuthError::SmsOff) };
+    async fn reserve_and_send(
+        &self,
+        phone: Phone,
+        purpose: SmsPurpose,
+        from: ClientIp,
+    ) -> Result<SmsSent, AuthError> {
+        let Some(vendors) = &self.parts.sms else {
+            return Err(AuthError::SmsOff);
+        };
         self.parts.limits.sms(from)?;
         // A vendor that hangs must not gather an army here.
         let Ok(_place) = self.parts.memory.sending.try_acquire() else {
@@ -87,13 +100,25 @@ impl Auth {
             now,
         };
         self.granted(self.parts.store.reserve_sms(&reservation).await?)?;
-        let sent = SmsSent { expires_in: rules.limits.code_ttl, resend_after: rules.limits.resend_after };
+        let sent = SmsSent {
+            expires_in: rules.limits.code_ttl,
+            resend_after: rules.limits.resend_after,
+        };
         if is_test {
             return Ok(sent);
         }
         let name = format!("{:032x}", id.0);
-        let message = Message { id: &name, phone: &phone, code: &code, purpose, ttl: rules.limits.code_ttl, now };
-        let Err(error) = vendors.send(&message).await else { return Ok(sent) };
+        let message = Message {
+            id: &name,
+            phone: &phone,
+            code: &code,
+            purpose,
+            ttl: rules.limits.code_ttl,
+            now,
+        };
+        let Err(error) = vendors.send(&message).await else {
+            return Ok(sent);
+        };
         let slots = match error.sent() {
             Sent::No => Some(SmsSlots::Free),
             Sent::Never => Some(SmsSlots::FreeBudget),
@@ -102,11 +127,16 @@ impl Auth {
             Sent::Perhaps => None,
         };
         if let Some(slots) = slots {
-            self.parts.store.release_sms(&phone, id, slots, self.now()).await?;
+            self.parts
+                .store
+                .release_sms(&phone, id, slots, self.now())
+                .await?;
         }
         Err(match error {
             // Its slot stays taken, so coming back before that is of no use.
-            SmsError::RateLimited { retry_after } => AuthError::SmsQuota(retry_after.max(rules.limits.resend_after)),
+            SmsError::RateLimited { retry_after } => {
+                AuthError::SmsQuota(retry_after.max(rules.limits.resend_after))
+            }
             // A number that wants no messages looks like one that cannot be reached.
             SmsError::BadNumber | SmsError::BlockedNumber => AuthError::PhoneRefused,
             SmsError::Unavailable => AuthError::SmsUnavailable(Duration::from_secs(30)),
@@ -125,28 +155,51 @@ impl Auth {
                 ("sms_daily_budget", AuthError::SmsQuota(wait))
             }
         };
-        self.parts.metrics.rate_limited.with_label_values(&[limit]).inc();
+        self.parts
+            .metrics
+            .rate_limited
+            .with_label_values(&[limit])
+            .inc();
         Err(refusal)
     }
 
     /// Once in a while: whoever asks on must not fill the log.
     fn tell_of_the_budget(&self) {
-        let (now, told) = (self.now().as_secs(), self.parts.memory.budget_told.load(Ordering::Relaxed));
+        let (now, told) = (
+            self.now().as_secs(),
+            self.parts.memory.budget_told.load(Ordering::Relaxed),
+        );
         let is_due = now.saturating_sub(told) >= BETWEEN_TELLINGS.as_secs();
-        if is_due && self.parts.memory.budget_told.compare_exchange(told, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        if is_due
+            && self
+                .parts
+                .memory
+                .budget_told
+                .compare_exchange(told, now, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
         {
-            tracing::error!("the day's budget of messages (sms.daily_budget) is spent: no more are sent today");
+            tracing::error!(
+                "the day's budget of messages (sms.daily_budget) is spent: no more are sent today"
+            );
         }
     }
 
     /// A guess as the store takes it. Only the hash of a code is ever stored or compared.
     pub(super) fn guess(&self, phone: Phone, code: &SmsCode, purpose: SmsPurpose) -> SmsGuess {
         let hash = self.hash_of_sms(&phone, code);
-        SmsGuess { phone, purpose, code: hash, max_attempts: self.parts.rules.sms.limits.max_attempts }
+        SmsGuess {
+            phone,
+            purpose,
+            code: hash,
+            max_attempts: self.parts.rules.sms.limits.max_attempts,
+        }
     }
 
     fn hash_of_sms(&self, phone: &Phone, code: &SmsCode) -> CodeHash {
-        CodeHash(crypto::mac(&self.parts.sms_key, &[phone.as_str().as_bytes(), code.expose().as_bytes()]))
+        CodeHash(crypto::mac(
+            &self.parts.sms_key,
+            &[phone.as_str().as_bytes(), code.expose().as_bytes()],
+        ))
     }
 }
 

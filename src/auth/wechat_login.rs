@@ -48,13 +48,18 @@ impl std::fmt::Debug for SignedData {
 impl SignedData {
     /// Whether WeChat signed it.
     fn is_genuine(&self, session_key: Option<&Secret<String>>) -> bool {
-        session_key.is_some_and(|key| raw_data_is_signed(self.raw_data.as_bytes(), &self.signature, key))
+        session_key
+            .is_some_and(|key| raw_data_is_signed(self.raw_data.as_bytes(), &self.signature, key))
     }
 }
 
 impl Auth {
     /// Signs a user in. Repeated posts of one code by one client share one login, so the result is shared too.
-    pub async fn wechat_login(self: &Arc<Self>, login: WechatLogin, from: ClientIp) -> coalesce::Shared {
+    pub async fn wechat_login(
+        self: &Arc<Self>,
+        login: WechatLogin,
+        from: ClientIp,
+    ) -> coalesce::Shared {
         let app = match self.admit_login(&login, from) {
             Ok(app) => app,
             Err(refused) => {
@@ -63,23 +68,34 @@ impl Auth {
             }
         };
         let code = self.hash_of(&app, &login.code);
-        let by = coalesce::Client { from, terms: login.terms.number };
+        let by = coalesce::Client {
+            from,
+            terms: login.terms.number,
+        };
         let this = Arc::clone(self);
         let work = || async move { this.login_and_record(login, app, code, from).await };
         if self.parts.wechat.codes_are_reusable() {
             return work().await.map(Arc::new).map_err(Arc::new);
         }
         let clock = self.parts.clock.clone();
-        self.parts.memory.coalesce.once(code, by, move || clock.steady(), work).await.unwrap_or_else(|coalesce::Spent| {
-            self.record_login(Method::Wechat, Err(&AuthError::CodeSpent), from);
-            Err(Arc::new(AuthError::CodeSpent))
-        })
+        self.parts
+            .memory
+            .coalesce
+            .once(code, by, move || clock.steady(), work)
+            .await
+            .unwrap_or_else(|coalesce::Spent| {
+                self.record_login(Method::Wechat, Err(&AuthError::CodeSpent), from);
+                Err(Arc::new(AuthError::CodeSpent))
+            })
     }
 
     /// What can be said before anybody is asked: the limit, and which mini program it is.
     fn admit_login(&self, login: &WechatLogin, from: ClientIp) -> Result<AppId, AuthError> {
         self.parts.limits.login(from)?;
-        self.parts.wechat.app(login.app_id.as_ref()).ok_or(AuthError::UnknownApp)
+        self.parts
+            .wechat
+            .app(login.app_id.as_ref())
+            .ok_or(AuthError::UnknownApp)
     }
 
     async fn login_and_record(
@@ -107,7 +123,11 @@ impl Auth {
             return Err(AuthError::CodeSpent);
         }
         let identity = self.parts.wechat.code_to_session(&app, &login.code).await?;
-        if login.signed.as_ref().is_some_and(|signed| !reusable && !signed.is_genuine(identity.session_key.as_ref())) {
+        if login
+            .signed
+            .as_ref()
+            .is_some_and(|signed| !reusable && !signed.is_genuine(identity.session_key.as_ref()))
+        {
             return Err(AuthError::RawDataForged);
         }
         let now = self.now();
@@ -115,14 +135,22 @@ impl Auth {
         let new = NewLogin {
             profile: login.profile,
             profile_is_newer: login.profile_is_newer,
-            user_type: if is_admin { UserType::admin() } else { UserType::user() },
+            user_type: if is_admin {
+                UserType::admin()
+            } else {
+                UserType::user()
+            },
             code: (!reusable).then(|| (code, now.plus(coalesce::REMEMBERED))),
             ..self.new_login(LoginProof::Wechat(identity), login.client_type, now)?
         };
-        self.sign_in(&new, from, &login.terms, AuthError::CodeSpent).await
+        self.sign_in(&new, from, &login.terms, AuthError::CodeSpent)
+            .await
     }
 
     fn hash_of(&self, app: &AppId, code: &LoginCode) -> CodeHash {
-        CodeHash(crypto::mac(&self.parts.code_key, &[app.as_str().as_bytes(), code.expose().as_bytes()]))
+        CodeHash(crypto::mac(
+            &self.parts.code_key,
+            &[app.as_str().as_bytes(), code.expose().as_bytes()],
+        ))
     }
 }

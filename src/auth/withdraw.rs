@@ -52,7 +52,9 @@ impl Auth {
     /// Does what a push asks for. May be repeated: each event is carried out once, on whatever replica.
     pub async fn withdraw(&self, event: &AuthorizationEvent) -> Result<Withdrawn, AuthError> {
         let what = match &event.change {
-            AuthorizationChange::Cancelled | AuthorizationChange::Revoked(None) => TakenBack::Everything,
+            AuthorizationChange::Cancelled | AuthorizationChange::Revoked(None) => {
+                TakenBack::Everything
+            }
             AuthorizationChange::ProfileCleaned => self.data(event, vec![NICKNAME_AND_AVATAR]),
             AuthorizationChange::Revoked(Some(kinds)) => self.data(event, kinds.clone()),
         };
@@ -61,18 +63,39 @@ impl Auth {
             TakenBack::Data { profile, phone, .. } => (*profile, *phone),
         };
         let now = self.now();
-        let said = CodeHash(crypto::mac(&self.parts.code_key, &[b"wechat push", &event.digest]));
+        let said = CodeHash(crypto::mac(
+            &self.parts.code_key,
+            &[b"wechat push", &event.digest],
+        ));
         let (app_id, openid) = (event.app_id.clone(), event.openid.clone());
         let began_by = event.at.plus(COME_BACK);
-        let withdrawal = Withdrawal { app_id, openid, what, began_by, said: (said, now.plus(REMEMBERED)) };
-        match self.parts.store.withdraw(&withdrawal, self.parts.rules.announce, now).await? {
+        let withdrawal = Withdrawal {
+            app_id,
+            openid,
+            what,
+            began_by,
+            said: (said, now.plus(REMEMBERED)),
+        };
+        match self
+            .parts
+            .store
+            .withdraw(&withdrawal, self.parts.rules.announce, now)
+            .await?
+        {
             WithdrawalOutcome::Cleared(user) => {
-                let event = Event::DataWithdrawn { user: &user.id, profile: is_profile, phone: is_phone };
+                let event = Event::DataWithdrawn {
+                    user: &user.id,
+                    profile: is_profile,
+                    phone: is_phone,
+                };
                 self.parts.audit.record(&event);
             }
             WithdrawalOutcome::Erased { user, revoked } => {
                 self.bite(&revoked, "erased");
-                self.parts.audit.record(&Event::AccountErased { user: &user, by: "wechat" });
+                self.parts.audit.record(&Event::AccountErased {
+                    user: &user,
+                    by: "wechat",
+                });
             }
             WithdrawalOutcome::Repeated => return Ok(Withdrawn::Repeated),
             WithdrawalOutcome::Nobody => return Ok(Withdrawn::Nobody),

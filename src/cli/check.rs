@@ -14,14 +14,20 @@ use crate::{
 };
 
 /// Prints a summary to `out`, or every problem to `err`; warnings go to `err` too.
-pub(super) fn run(source: &Source, out: &mut impl Write, err: &mut impl Write) -> io::Result<ExitCode> {
+pub(super) fn run(
+    source: &Source,
+    out: &mut impl Write,
+    err: &mut impl Write,
+) -> io::Result<ExitCode> {
     match Config::load_with(source, app::check) {
         Ok(loaded) => {
             for warning in &loaded.warnings {
                 writeln!(err, "warning: {warning}")?;
             }
-            let name =
-                source.file.as_ref().map_or_else(|| "built-in defaults".to_owned(), |file| file.display().to_string());
+            let name = source.file.as_ref().map_or_else(
+                || "built-in defaults".to_owned(),
+                |file| file.display().to_string(),
+            );
             writeln!(out, "{name}: ok")?;
             summary(&loaded.config, out)?;
             Ok(ExitCode::SUCCESS)
@@ -38,11 +44,20 @@ fn summary(config: &Config, out: &mut impl Write) -> io::Result<()> {
         Mode::Production => "production",
         Mode::Development => "development",
     };
-    let apps = config.wechat.apps().into_iter().map(|app| app.app_id).collect::<Vec<_>>().join(", ");
+    let apps = config
+        .wechat
+        .apps()
+        .into_iter()
+        .map(|app| app.app_id)
+        .collect::<Vec<_>>()
+        .join(", ");
     let wechat = match config.mode {
         Mode::Production => apps,
         Mode::Development if Wechat::asks(&config.wechat, config.mode) => {
-            format!("{apps}, asked of {} on this machine", config.wechat.base_url)
+            format!(
+                "{apps}, asked of {} on this machine",
+                config.wechat.base_url
+            )
         }
         Mode::Development => "nobody is asked: a login code is its own openid".to_owned(),
     };
@@ -59,10 +74,23 @@ fn summary(config: &Config, out: &mut impl Write) -> io::Result<()> {
         UpstreamAuthorization::Remove => "without the caller's token",
         UpstreamAuthorization::Mint => "with a token of its own form",
     };
-    row("upstream", &format!("{}, {token}", config.upstream.urls.join(", ")))?;
-    row("tokens", &format!("{}, for {}", config.tokens.algorithm.as_str(), config.tokens.access_ttl))?;
+    row(
+        "upstream",
+        &format!("{}, {token}", config.upstream.urls.join(", ")),
+    )?;
+    row(
+        "tokens",
+        &format!(
+            "{}, for {}",
+            config.tokens.algorithm.as_str(),
+            config.tokens.access_ttl
+        ),
+    )?;
     let ids = config.users.counts_from();
-    let ids = ids.map_or_else(|| "ids are UUIDs".to_owned(), |first| format!("ids are integers from {first}"));
+    let ids = ids.map_or_else(
+        || "ids are UUIDs".to_owned(),
+        |first| format!("ids are integers from {first}"),
+    );
     row("users", &ids)?;
     row("store", &config.store.url)?;
     row("wechat", &wechat)?;
@@ -70,7 +98,10 @@ fn summary(config: &Config, out: &mut impl Write) -> io::Result<()> {
     for (n, rule) in config.rule.iter().enumerate() {
         row(if n == 0 { "rules" } else { "" }, &in_words(rule))?;
     }
-    row(if config.rule.is_empty() { "rules" } else { "" }, "everything else: required")
+    row(
+        if config.rule.is_empty() { "rules" } else { "" },
+        "everything else: required",
+    )
 }
 
 /// Each dialect with its routes: `nest: POST /api/v1/auth/wx-login, ...`.
@@ -79,7 +110,11 @@ fn spoken(config: &Config) -> Vec<String> {
     let dialects = Dialects::compile(config).unwrap_or_default();
     let kinds = config.dialect.iter().map(|dialect| dialect.kind.as_str());
     let lines = kinds.zip(dialects.iter()).map(|(kind, dialect)| {
-        let routes: Vec<_> = dialect.routes.iter().map(|route| format!("{} {}", route.method, route.path)).collect();
+        let routes: Vec<_> = dialect
+            .routes
+            .iter()
+            .map(|route| format!("{} {}", route.method, route.path))
+            .collect();
         format!("{kind}: {}", routes.join(", "))
     });
     lines.collect()
@@ -87,8 +122,17 @@ fn spoken(config: &Config) -> Vec<String> {
 
 /// Who sends codes, in the order in which they are asked.
 fn vendors(config: &Config) -> String {
-    let asked: Vec<_> = config.sms.asked(config.mode).into_iter().map(SmsProvider::as_str).collect();
-    if asked.is_empty() { "off: sms.providers is empty".to_owned() } else { asked.join(", then ") }
+    let asked: Vec<_> = config
+        .sms
+        .asked(config.mode)
+        .into_iter()
+        .map(SmsProvider::as_str)
+        .collect();
+    if asked.is_empty() {
+        "off: sms.providers is empty".to_owned()
+    } else {
+        asked.join(", then ")
+    }
 }
 
 /// A rule on one line: `back-office: GET /admin/** required, user type admin`.
@@ -99,15 +143,33 @@ fn in_words(rule: &RuleConfig) -> String {
         Access::Required => "required",
         Access::Deny => "deny",
     };
-    let methods = if rule.methods.is_empty() { String::new() } else { format!("{} ", rule.methods.join("|")) };
+    let methods = if rule.methods.is_empty() {
+        String::new()
+    } else {
+        format!("{} ", rule.methods.join("|"))
+    };
     let one_of = |what: &str, names: &[String]| match names {
         [] => String::new(),
         names => format!(", {what} {}", names.join(" or ")),
     };
-    let (user_types, roles) = (one_of("user type", &rule.user_types), one_of("role", &rule.roles));
-    let cookie = rule.token_cookie.as_ref().map(|name| format!(", token in cookie {name}")).unwrap_or_default();
-    let query = if rule.token_in_query { ", token in the query of a WebSocket" } else { "" };
-    format!("{}: {methods}{} {access}{user_types}{roles}{cookie}{query}", rule.name, rule.path)
+    let (user_types, roles) = (
+        one_of("user type", &rule.user_types),
+        one_of("role", &rule.roles),
+    );
+    let cookie = rule
+        .token_cookie
+        .as_ref()
+        .map(|name| format!(", token in cookie {name}"))
+        .unwrap_or_default();
+    let query = if rule.token_in_query {
+        ", token in the query of a WebSocket"
+    } else {
+        ""
+    };
+    format!(
+        "{}: {methods}{} {access}{user_types}{roles}{cookie}{query}",
+        rule.name, rule.path
+    )
 }
 
 #[cfg(test)]
@@ -122,8 +184,20 @@ mod tests {
         let file = directory.path().join("config.toml");
         fs::write(&file, text).unwrap();
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let code = run(&Source { file: Some(file), environment: Vec::new() }, &mut out, &mut err).unwrap();
-        let local = |bytes| String::from_utf8(bytes).unwrap().replace(&format!("{}/", directory.path().display()), "");
+        let code = run(
+            &Source {
+                file: Some(file),
+                environment: Vec::new(),
+            },
+            &mut out,
+            &mut err,
+        )
+        .unwrap();
+        let local = |bytes| {
+            String::from_utf8(bytes)
+                .unwrap()
+                .replace(&format!("{}/", directory.path().display()), "")
+        };
         (code, local(out), local(err))
     }
 
@@ -155,7 +229,10 @@ mod tests {
              token in the query of a WebSocket\n\
              \x20           everything else: required\n"
         );
-        assert_eq!(err, "warning: config.toml:5: limits.enabled: is false: nothing slows down who guesses or floods\n");
+        assert_eq!(
+            err,
+            "warning: config.toml:5: limits.enabled: is false: nothing slows down who guesses or floods\n"
+        );
     }
 
     #[test]
@@ -164,15 +241,36 @@ mod tests {
         let secret = "secret = '0123456789abcdef0123456789abcdef'\n";
         let here = "base_url = 'http://127.0.0.1:9000'\n";
         for (mode, keys, expected) in [
-            ("development", vec![], "nobody is asked: a login code is its own openid"),
-            ("development", vec![app, secret], "nobody is asked: a login code is its own openid"),
-            ("development", vec![app, here], "nobody is asked: a login code is its own openid"),
-            ("development", vec![app, secret, here], "wx0123456789abcdef, asked of http://127.0.0.1:9000 on this machine"),
+            (
+                "development",
+                vec![],
+                "nobody is asked: a login code is its own openid",
+            ),
+            (
+                "development",
+                vec![app, secret],
+                "nobody is asked: a login code is its own openid",
+            ),
+            (
+                "development",
+                vec![app, here],
+                "nobody is asked: a login code is its own openid",
+            ),
+            (
+                "development",
+                vec![app, secret, here],
+                "wx0123456789abcdef, asked of http://127.0.0.1:9000 on this machine",
+            ),
             ("production", vec![app, secret], "wx0123456789abcdef"),
         ] {
-            let text = format!("mode = '{mode}'\nstore.encryption_key_file = 'store.key'\n[wechat]\n{}", keys.concat());
+            let text = format!(
+                "mode = '{mode}'\nstore.encryption_key_file = 'store.key'\n[wechat]\n{}",
+                keys.concat()
+            );
             let (_, out, err) = check(&text);
-            let line = out.lines().find_map(|line| line.strip_prefix("  wechat    "));
+            let line = out
+                .lines()
+                .find_map(|line| line.strip_prefix("  wechat    "));
             assert_eq!(line, Some(expected), "{mode} {keys:?} {err}");
         }
     }
@@ -197,13 +295,17 @@ mod tests {
             let (code, _, err) = with(&secret);
             assert_eq!(code, ExitCode::SUCCESS, "{err}");
             let says = "warning: config.toml:5: wechat.secret: cannot be an AppSecret, which has 32 hex digits: it";
-            assert!(err.starts_with(says) && err.contains(flaw) && !err.contains(&good[1..9]), "{err}");
+            assert!(
+                err.starts_with(says) && err.contains(flaw) && !err.contains(&good[1..9]),
+                "{err}"
+            );
         }
     }
 
     #[test]
     fn a_wrong_config_is_bad_usage() {
-        let (code, out, err) = check("mode = 'development'\n[server]\nlistens = []\nthreads = 'x'\n");
+        let (code, out, err) =
+            check("mode = 'development'\n[server]\nlistens = []\nthreads = 'x'\n");
         assert_eq!((code, out.as_str()), (ExitCode::from(BAD_USAGE), ""));
         assert_eq!(
             err,
@@ -227,6 +329,9 @@ mod tests {
         );
         let (_, _, err) = check(text);
         let kinds = "`simplejwt`, `nest`, `success-data`, `code-data`, `custom`";
-        assert_eq!(err, format!("config.toml:20: dialect[1].kind: \"nst\" is none of {kinds}\n"));
+        assert_eq!(
+            err,
+            format!("config.toml:20: dialect[1].kind: \"nst\" is none of {kinds}\n")
+        );
     }
 }

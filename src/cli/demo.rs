@@ -59,21 +59,30 @@ enum Failure {
 }
 
 pub(super) fn run(args: &Args, out: &mut impl Write, err: &mut impl Write) -> io::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let performed = runtime.block_on(perform(args, &mut Page::new(out, Ink::of_stdout())));
     drop(runtime);
     verdict(performed, args, err)
 }
 
 /// Says what went wrong, if anything.
-fn verdict(performed: Result<(), Failure>, args: &Args, err: &mut impl Write) -> io::Result<ExitCode> {
+fn verdict(
+    performed: Result<(), Failure>,
+    args: &Args,
+    err: &mut impl Write,
+) -> io::Result<ExitCode> {
     match performed {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(Failure::Output(fault)) => Err(fault),
         Err(failure @ Failure::NotAsPromised { .. }) => {
             writeln!(err, "menshen demo: {failure}")?;
             if !args.log {
-                writeln!(err, "`menshen demo --log` shows what menshen says about it.")?;
+                writeln!(
+                    err,
+                    "`menshen demo --log` shows what menshen says about it."
+                )?;
             }
             Ok(ExitCode::FAILURE)
         }
@@ -89,7 +98,11 @@ async fn perform(args: &Args, page: &mut Page<'_>) -> Result<(), Failure> {
     // Signals are caught before there is anything to remove.
     let mut interrupts = Interrupts::new().context("cannot listen for signals")?;
     let stage = Stage::set().await?;
-    let sink = if args.log { Sink::to(io::stderr()) } else { File::create(stage.log_file()).and_then(Sink::to) };
+    let sink = if args.log {
+        Sink::to(io::stderr())
+    } else {
+        File::create(stage.log_file()).and_then(Sink::to)
+    };
     let sink = sink.context("cannot start the log")?;
     // On the heap, since it holds a whole config.
     let played = Box::pin(play(args, page, &stage, &sink, &mut interrupts)).await;
@@ -124,7 +137,12 @@ async fn play(
             let log = (!args.log).then(|| stage.log_file());
             invitation::print(
                 page,
-                &invitation::Offer { http: &http, admin: &admin, session: &session, log: log.as_deref() },
+                &invitation::Offer {
+                    http: &http,
+                    admin: &admin,
+                    session: &session,
+                    log: log.as_deref(),
+                },
             )?;
             std::future::pending::<()>().await;
         }
@@ -154,7 +172,11 @@ struct Interrupts([Signal; 3]);
 
 impl Interrupts {
     fn new() -> io::Result<Self> {
-        Ok(Self([signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, signal(SignalKind::hangup())?]))
+        Ok(Self([
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::hangup())?,
+        ]))
     }
 
     async fn next(&mut self) {
@@ -176,17 +198,36 @@ mod tests {
         let said = |performed, log| {
             let mut err = Vec::new();
             let code = verdict(performed, &Args { once: true, log }, &mut err);
-            (code.map_err(|fault| fault.kind()), String::from_utf8(err).unwrap())
+            (
+                code.map_err(|fault| fault.kind()),
+                String::from_utf8(err).unwrap(),
+            )
         };
-        let broken = || Err(Failure::NotAsPromised { step: 4, claim: "nothing forged arrived".to_owned() });
+        let broken = || {
+            Err(Failure::NotAsPromised {
+                step: 4,
+                claim: "nothing forged arrived".to_owned(),
+            })
+        };
         let (code, text) = said(broken(), false);
         assert_eq!(code, Ok(ExitCode::FAILURE));
-        assert!(text.contains("step 4") && text.contains("nothing forged arrived") && text.contains("--log"), "{text}");
+        assert!(
+            text.contains("step 4")
+                && text.contains("nothing forged arrived")
+                && text.contains("--log"),
+            "{text}"
+        );
         assert!(!said(broken(), true).1.contains("--log"));
         let (code, text) = said(Err(anyhow!("inner").context("outer").into()), false);
-        assert_eq!((code, text.as_str()), (Ok(ExitCode::FAILURE), "menshen demo: outer: inner\n"));
+        assert_eq!(
+            (code, text.as_str()),
+            (Ok(ExitCode::FAILURE), "menshen demo: outer: inner\n")
+        );
         let left = || Err(Failure::Output(io::ErrorKind::BrokenPipe.into()));
-        assert_eq!(said(left(), false), (Err(io::ErrorKind::BrokenPipe), String::new()));
+        assert_eq!(
+            said(left(), false),
+            (Err(io::ErrorKind::BrokenPipe), String::new())
+        );
         assert_eq!(said(Ok(()), false), (Ok(ExitCode::SUCCESS), String::new()));
     }
 }

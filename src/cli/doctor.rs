@@ -59,17 +59,26 @@ struct Patient {
 }
 
 /// Prints what every check found. Fails when one of them did.
-pub(super) fn run(source: &Source, args: &Args, out: &mut impl Write, err: &mut impl Write) -> io::Result<ExitCode> {
+pub(super) fn run(
+    source: &Source,
+    args: &Args,
+    out: &mut impl Write,
+    err: &mut impl Write,
+) -> io::Result<ExitCode> {
     let config = match load(source, err)? {
         Ok(config) => config,
         Err(code) => return Ok(code),
     };
     install_crypto();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let findings = runtime.block_on(examine(config, args.echo.clone()));
     // A look-up of a name that hangs is not waited for.
     runtime.shutdown_background();
-    let good = findings.iter().all(|finding| finding.state != State::Failed);
+    let good = findings
+        .iter()
+        .all(|finding| finding.state != State::Failed);
     if args.json {
         writeln!(out, "{:#}", json!({ "ok": good, "checks": findings }))?;
     } else {
@@ -77,12 +86,20 @@ pub(super) fn run(source: &Source, args: &Args, out: &mut impl Write, err: &mut 
             writeln!(out, "{finding}")?;
         }
     }
-    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 async fn examine(config: Config, echo: Option<String>) -> Vec<Finding> {
     let visits = Visits::pay(&config).await;
-    let patient = Arc::new(Patient { config, echo, visits });
+    let patient = Arc::new(Patient {
+        config,
+        echo,
+        visits,
+    });
     macro_rules! start {
         ($($check:ident),*) => {
             [$({
@@ -92,15 +109,36 @@ async fn examine(config: Config, echo: Option<String>) -> Vec<Finding> {
             }),*]
         };
     }
-    let checks = start![backend, bypass, folding, wechat, clock, store, certificate, sockets, running, issuers, hooks, sms];
+    let checks = start![
+        backend,
+        bypass,
+        folding,
+        wechat,
+        clock,
+        store,
+        certificate,
+        sockets,
+        running,
+        issuers,
+        hooks,
+        sms
+    ];
     let mut findings = Vec::new();
     for (name, check) in checks {
         match check.await {
             Ok(Ok(found)) => findings.extend(found),
             Ok(Err(_)) => {
-                findings.push(Finding::failed(name, "did not come to an end in 6 s", "ask again; then look at the network"));
+                findings.push(Finding::failed(
+                    name,
+                    "did not come to an end in 6 s",
+                    "ask again; then look at the network",
+                ));
             }
-            Err(_) => findings.push(Finding::failed(name, "broke off", "this is a mistake in menshen: report it")),
+            Err(_) => findings.push(Finding::failed(
+                name,
+                "broke off",
+                "this is a mistake in menshen: report it",
+            )),
         }
     }
     findings

@@ -37,14 +37,21 @@ pub(super) struct Args {
 /// Tokens and headers do not print.
 impl std::fmt::Debug for Args {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Args").field("method", &self.method).finish_non_exhaustive()
+        f.debug_struct("Args")
+            .field("method", &self.method)
+            .finish_non_exhaustive()
     }
 }
 
 /// Most bytes of a token that are read: the gate refuses shorter ones.
 const LONGEST_TOKEN: u64 = 64 * 1024;
 
-pub(super) fn run(source: &Source, args: &Args, out: &mut impl Write, err: &mut impl Write) -> io::Result<ExitCode> {
+pub(super) fn run(
+    source: &Source,
+    args: &Args,
+    out: &mut impl Write,
+    err: &mut impl Write,
+) -> io::Result<ExitCode> {
     let config = match load(source, err)? {
         Ok(config) => config,
         Err(code) => return Ok(code),
@@ -57,9 +64,15 @@ pub(super) fn run(source: &Source, args: &Args, out: &mut impl Write, err: &mut 
         }
     };
     let has_credential = args.token.is_some()
-        || names(args).any(|name| ["authorization", "cookie"].iter().any(|brings| name.eq_ignore_ascii_case(brings)))
+        || names(args).any(|name| {
+            ["authorization", "cookie"]
+                .iter()
+                .any(|brings| name.eq_ignore_ascii_case(brings))
+        })
         || args.path.contains("access_token=");
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let explained = match runtime.block_on(app::explained(&config, has_credential)) {
         Ok(explained) => explained,
         Err(fault) => {
@@ -67,13 +80,23 @@ pub(super) fn run(source: &Source, args: &Args, out: &mut impl Write, err: &mut 
             return Ok(ExitCode::FAILURE);
         }
     };
-    let explanation = explain::explain(&explained.gate, &config, head.expose(), Some(args.from), Clock::System.now());
+    let explanation = explain::explain(
+        &explained.gate,
+        &config,
+        head.expose(),
+        Some(args.from),
+        Clock::System.now(),
+    );
     if args.json {
         writeln!(out, "{}", in_json(&explanation, &explained)?)?;
     } else {
         in_words(&explanation, &explained, &config, out)?;
     }
-    Ok(if explanation.passes { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if explanation.passes {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// The head as a client sends it, or what could not be one.
@@ -85,9 +108,15 @@ fn head(args: &Args, input: &mut impl Read) -> io::Result<Result<Secret<Vec<u8>>
     }
     let token = Secret::new(token);
     let breaks = |text: &str| text.contains(['\r', '\n', '\0']);
-    if [&args.method, &args.path].into_iter().chain(&args.headers).any(|text| breaks(text)) || breaks(token.expose().trim())
+    if [&args.method, &args.path]
+        .into_iter()
+        .chain(&args.headers)
+        .any(|text| breaks(text))
+        || breaks(token.expose().trim())
     {
-        return Ok(Err("a line break or NUL would make another request of it".to_owned()));
+        return Ok(Err(
+            "a line break or NUL would make another request of it".to_owned()
+        ));
     }
     if names(args).any(str::is_empty) || args.headers.iter().any(|header| !header.contains(':')) {
         return Ok(Err("--header is NAME: VALUE".to_owned()));
@@ -111,7 +140,9 @@ fn head(args: &Args, input: &mut impl Read) -> io::Result<Result<Secret<Vec<u8>>
 
 /// The names of the headers that were given.
 fn names(args: &Args) -> impl Iterator<Item = &str> {
-    args.headers.iter().map(|header| header.split(':').next().unwrap_or_default().trim())
+    args.headers
+        .iter()
+        .map(|header| header.split(':').next().unwrap_or_default().trim())
 }
 
 /// What revocation was looked at, if a token was.
@@ -131,11 +162,22 @@ fn in_json(explanation: &Explanation, explained: &Explained) -> io::Result<Strin
     Ok(serde_json::to_string_pretty(&value)?)
 }
 
-fn in_words(told: &Explanation, explained: &Explained, config: &Config, out: &mut impl Write) -> io::Result<()> {
+fn in_words(
+    told: &Explanation,
+    explained: &Explained,
+    config: &Config,
+    out: &mut impl Write,
+) -> io::Result<()> {
     let mut row = |name: &str, value: &str| writeln!(out, "{name:<11} {value}");
-    row("request", &format!("{} {} from {}", told.method, told.path, told.client_ip))?;
+    row(
+        "request",
+        &format!("{} {} from {}", told.method, told.path, told.client_ip),
+    )?;
     row("head", &told.head)?;
-    row("path", told.path_reading.as_deref().unwrap_or("not looked at"))?;
+    row(
+        "path",
+        told.path_reading.as_deref().unwrap_or("not looked at"),
+    )?;
     if told.forward_auth {
         row("asked by", "a proxy (forward-auth)")?;
     }
@@ -143,14 +185,20 @@ fn in_words(told: &Explanation, explained: &Explained, config: &Config, out: &mu
         "answered by",
         &match told.answered_by {
             "backend" => "the backend".to_owned(),
-            "auth_api" => format!("the auth API under {}; each of its routes asks for what it needs", config.auth.prefix),
+            "auth_api" => format!(
+                "the auth API under {}; each of its routes asks for what it needs",
+                config.auth.prefix
+            ),
             "dialect" => "a route of a dialect, which asks for what it needs".to_owned(),
             _ => "the gate".to_owned(),
         },
     )?;
     for (n, rule) in told.rules.iter().enumerate() {
         let mark = if rule.decides { '>' } else { ' ' };
-        row(if n == 0 { "rules" } else { "" }, &format!("{mark} {} {}: {}", rule.index, rule.name, rule.why))?;
+        row(
+            if n == 0 { "rules" } else { "" },
+            &format!("{mark} {} {}: {}", rule.index, rule.name, rule.why),
+        )?;
     }
     if let Some(asks) = &told.asks {
         row("asks for", asks)?;
@@ -165,7 +213,10 @@ fn in_words(told: &Explanation, explained: &Explained, config: &Config, out: &mu
     row("outcome", &outcome(told))?;
     let mut list = |name: &str, all: &[HeaderNote]| -> io::Result<()> {
         for (n, one) in all.iter().enumerate() {
-            row(if n == 0 { name } else { "" }, &format!("{}: {}", one.name, one.value))?;
+            row(
+                if n == 0 { name } else { "" },
+                &format!("{}: {}", one.name, one.value),
+            )?;
         }
         Ok(())
     };
@@ -178,7 +229,10 @@ fn token(told: &Explanation) -> String {
     let mut text = match (token.state, &token.user) {
         ("none", _) => return "none".to_owned(),
         ("valid", Some(user)) => {
-            let mut text = format!("valid, of user {user}, type {}", token.user_type.as_deref().unwrap_or_default());
+            let mut text = format!(
+                "valid, of user {user}, type {}",
+                token.user_type.as_deref().unwrap_or_default()
+            );
             if !token.roles.is_empty() {
                 text = format!("{text}, roles {}", token.roles.join(", "));
             }
@@ -202,15 +256,26 @@ fn token(told: &Explanation) -> String {
 }
 
 fn outcome(told: &Explanation) -> String {
-    let as_whom = told.user.as_ref().map_or_else(|| "as nobody".to_owned(), |user| format!("as user {user}"));
+    let as_whom = told
+        .user
+        .as_ref()
+        .map_or_else(|| "as nobody".to_owned(), |user| format!("as user {user}"));
     let mut text = match told.outcome {
         "forwarded" => format!("passes {as_whom}"),
         "verified" => format!("the proxy may pass it on {as_whom}"),
         "answered" => "is answered here".to_owned(),
         "preflight" => "is answered here: a browser asks what a page may send".to_owned(),
         _ => {
-            let why = told.detail.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
-            format!("refused, {} {}{why}", told.status.unwrap_or_default(), told.code.unwrap_or_default())
+            let why = told
+                .detail
+                .as_ref()
+                .map(|why| format!(": {why}"))
+                .unwrap_or_default();
+            format!(
+                "refused, {} {}{why}",
+                told.status.unwrap_or_default(),
+                told.code.unwrap_or_default()
+            )
         }
     };
     if let Some(code) = told.would_refuse {

@@ -50,7 +50,12 @@ impl Counts {
     }
 }
 
-pub(super) fn run(source: &Source, args: &Args, out: &mut impl Write, err: &mut impl Write) -> io::Result<ExitCode> {
+pub(super) fn run(
+    source: &Source,
+    args: &Args,
+    out: &mut impl Write,
+    err: &mut impl Write,
+) -> io::Result<ExitCode> {
     let config = match super::run::load(source, err)? {
         Ok(config) => config,
         Err(code) => return Ok(code),
@@ -58,23 +63,35 @@ pub(super) fn run(source: &Source, args: &Args, out: &mut impl Write, err: &mut 
     let key = app::export_key(&config);
     operator::work_with(config, err, async |operator| {
         if args.file.as_os_str() == "-" {
-            return Ok(operator.download("/admin/store/export", |bytes| out.write_all(bytes)).await?);
+            return Ok(operator
+                .download("/admin/store/export", |bytes| out.write_all(bytes))
+                .await?);
         }
         let key = key?.context("this store has no key of its own (store.encryption_key_file), so it cannot be exported")?;
         let part = PathBuf::from(format!("{}.part", args.file.display()));
         if args.file.exists() {
             bail!("{} is there already", args.file.display());
         }
-        let written = save(operator, &part).await.and_then(|()| verify(&part, &key)).and_then(|counts| {
-            fs::rename(&part, &args.file)?;
-            Ok(counts)
-        });
+        let written = save(operator, &part)
+            .await
+            .and_then(|()| verify(&part, &key))
+            .and_then(|counts| {
+                fs::rename(&part, &args.file)?;
+                Ok(counts)
+            });
         if written.is_err() {
             // It may not even have come about.
             drop(fs::remove_file(&part));
         }
-        let Counts { users, sessions, keys } = written?;
-        Ok(writeln!(out, "{users} users, {sessions} sessions, {keys} signing keys; read again and found whole")?)
+        let Counts {
+            users,
+            sessions,
+            keys,
+        } = written?;
+        Ok(writeln!(
+            out,
+            "{users} users, {sessions} sessions, {keys} signing keys; read again and found whole"
+        )?)
     })
 }
 
@@ -86,7 +103,11 @@ async fn save(operator: &Operator, part: &Path) -> anyhow::Result<()> {
         }
         Ok(()) | Err(_) => {}
     }
-    let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(part);
+    let opened = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(part);
     let mut file = opened.with_context(|| format!("cannot make {}", part.display()))?;
     let (mut written, mut told) = (0, 0);
     operator

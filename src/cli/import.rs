@@ -19,7 +19,11 @@ use crate::config::Source;
 use field::Field;
 
 #[derive(Debug, clap::Args)]
-#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true, arg_required_else_help = true)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    arg_required_else_help = true
+)]
 pub(super) struct Args {
     #[command(flatten)]
     file: Option<FileArgs>,
@@ -88,7 +92,12 @@ pub(super) enum Format {
     Ndjson,
 }
 
-pub(super) fn run(source: &Source, args: &Args, out: &mut impl Write, err: &mut impl Write) -> io::Result<ExitCode> {
+pub(super) fn run(
+    source: &Source,
+    args: &Args,
+    out: &mut impl Write,
+    err: &mut impl Write,
+) -> io::Result<ExitCode> {
     match (&args.command, &args.file) {
         (Some(Command::Users(args)), _) => users::run(source, args, out, err),
         (None, Some(args)) => whole::run(source, args, out, err),
@@ -97,8 +106,12 @@ pub(super) fn run(source: &Source, args: &Args, out: &mut impl Write, err: &mut 
 }
 
 fn renamed(text: &str) -> Result<(Field, String), String> {
-    let (field, column) = text.split_once('=').filter(|(_, column)| !column.is_empty()).ok_or("must be FIELD=COLUMN")?;
-    let field = Field::named(field).ok_or_else(|| format!("there is no field {field}: {}", Field::names()))?;
+    let (field, column) = text
+        .split_once('=')
+        .filter(|(_, column)| !column.is_empty())
+        .ok_or("must be FIELD=COLUMN")?;
+    let field = Field::named(field)
+        .ok_or_else(|| format!("there is no field {field}: {}", Field::names()))?;
     Ok((field, column.to_owned()))
 }
 

@@ -29,7 +29,12 @@ pub(super) enum Command {
     },
 }
 
-pub(super) fn run(source: &Source, command: &Command, out: &mut impl Write, err: &mut impl Write) -> io::Result<ExitCode> {
+pub(super) fn run(
+    source: &Source,
+    command: &Command,
+    out: &mut impl Write,
+    err: &mut impl Write,
+) -> io::Result<ExitCode> {
     // Progress has a handle of its own, because a failure is told on the other.
     let mut progress = io::stderr();
     operator::work(source, err, async |operator| {
@@ -46,10 +51,16 @@ pub(super) fn run(source: &Source, command: &Command, out: &mut impl Write, err:
 }
 
 /// Begins a change, or takes up one that was begun, and goes on until every record is under the new key.
-async fn change_store_key(operator: &Operator, progress: &mut impl Write) -> anyhow::Result<String> {
+async fn change_store_key(
+    operator: &Operator,
+    progress: &mut impl Write,
+) -> anyhow::Result<String> {
     let change: KeyChange = operator.post("/admin/store/rotate-key", &json!({})).await?;
     if !change.begun {
-        writeln!(progress, "a change was under way already: going on with that one")?;
+        writeln!(
+            progress,
+            "a change was under way already: going on with that one"
+        )?;
     }
     let mut records = 0;
     loop {
@@ -65,8 +76,13 @@ async fn change_store_key(operator: &Operator, progress: &mut impl Write) -> any
 fn in_words(keys: &Keys) -> String {
     let rows = keys.verifying.iter().map(|kid| match &keys.next {
         _ if *kid == keys.signing => format!("{kid}  signs and verifies"),
-        Some(next) if *kid == next.kid => format!("{kid}  verifies, signs from {} on", next.signs_from),
+        Some(next) if *kid == next.kid => {
+            format!("{kid}  verifies, signs from {} on", next.signs_from)
+        }
         Some(_) | None => format!("{kid}  verifies"),
     });
-    std::iter::once(format!("algorithm {}", keys.algorithm)).chain(rows).collect::<Vec<_>>().join("\n")
+    std::iter::once(format!("algorithm {}", keys.algorithm))
+        .chain(rows)
+        .collect::<Vec<_>>()
+        .join("\n")
 }

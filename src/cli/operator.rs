@@ -65,7 +65,9 @@ pub(super) fn work_with(
     err: &mut impl Write,
     work: impl AsyncFnOnce(&Operator) -> anyhow::Result<()>,
 ) -> io::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let done = runtime.block_on(async {
         let operator = Operator::find(config).await?;
         let done = work(&operator).await;
@@ -85,7 +87,10 @@ pub(super) fn work_with(
 impl Operator {
     async fn find(config: Config) -> anyhow::Result<Self> {
         if let Some(running) = app::admin_client(&config)? {
-            match running.call::<IgnoredAny>(Method::GET, "/admin/keys", None).await {
+            match running
+                .call::<IgnoredAny>(Method::GET, "/admin/keys", None)
+                .await
+            {
                 Ok(_) => return Ok(Self::Running(running)),
                 Err(AdminFault::NotThere) => {}
                 Err(fault) => return Err(fault).context("the running menshen was asked"),
@@ -96,7 +101,9 @@ impl Operator {
 
     async fn on_the_store(mut config: Config) -> anyhow::Result<Self> {
         if config.store.url.starts_with("memory:") {
-            bail!("a store in memory is in the running process only: set admin.token_file, and ask it");
+            bail!(
+                "a store in memory is in the running process only: set admin.token_file, and ask it"
+            );
         }
         config.store.lock_wait = LOCK_WAIT.min(config.store.lock_wait);
         let log = Sink::to(io::stderr())?;
@@ -104,7 +111,11 @@ impl Operator {
         match app::operations(&config).await {
             Ok(operations) => {
                 let store = operations.store.clone();
-                Ok(Self::Stopped { routes: admin::operations(operations), store, log })
+                Ok(Self::Stopped {
+                    routes: admin::operations(operations),
+                    store,
+                    log,
+                })
             }
             Err(fault) => {
                 log.close();
@@ -119,7 +130,11 @@ impl Operator {
         self.call(Method::GET, target, None).await
     }
 
-    pub(super) async fn post<T: DeserializeOwned>(&self, target: &str, body: &Value) -> Result<T, AdminFault> {
+    pub(super) async fn post<T: DeserializeOwned>(
+        &self,
+        target: &str,
+        body: &Value,
+    ) -> Result<T, AdminFault> {
         self.call(Method::POST, target, Some(body)).await
     }
 
@@ -127,16 +142,27 @@ impl Operator {
         self.call(Method::DELETE, target, None).await
     }
 
-    async fn call<T: DeserializeOwned>(&self, method: Method, target: &str, body: Option<&Value>) -> Result<T, AdminFault> {
+    async fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        target: &str,
+        body: Option<&Value>,
+    ) -> Result<T, AdminFault> {
         let routes = match self {
             Self::Running(client) => return client.call(method, target, body).await,
             Self::Stopped { routes, .. } => routes.clone(),
         };
         let body = body.map_or_else(Body::empty, |body| Body::from(body.to_string()));
-        let request = Request::builder().method(method).uri(target).body(body).map_err(|_| AdminFault::Unreadable)?;
+        let request = Request::builder()
+            .method(method)
+            .uri(target)
+            .body(body)
+            .map_err(|_| AdminFault::Unreadable)?;
         let Ok(response) = routes.oneshot(request).await;
         let (head, body) = response.into_parts();
-        let body = to_bytes(body, usize::MAX).await.map_err(|_| AdminFault::Unreadable)?;
+        let body = to_bytes(body, usize::MAX)
+            .await
+            .map_err(|_| AdminFault::Unreadable)?;
         understand(head.status, &body)
     }
 
@@ -150,12 +176,20 @@ impl Operator {
             Self::Running(client) => return client.download(target, take).await,
             Self::Stopped { routes, .. } => routes.clone(),
         };
-        let request = Request::builder().uri(target).body(Body::empty()).map_err(|_| AdminFault::Unreadable)?;
+        let request = Request::builder()
+            .uri(target)
+            .body(Body::empty())
+            .map_err(|_| AdminFault::Unreadable)?;
         let Ok(response) = routes.oneshot(request).await;
         let (head, mut body) = response.into_parts();
         if !head.status.is_success() {
-            let body = to_bytes(body, usize::MAX).await.map_err(|_| AdminFault::Unreadable)?;
-            return Err(understand::<Value>(head.status, &body).err().unwrap_or(AdminFault::Unreadable).into());
+            let body = to_bytes(body, usize::MAX)
+                .await
+                .map_err(|_| AdminFault::Unreadable)?;
+            return Err(understand::<Value>(head.status, &body)
+                .err()
+                .unwrap_or(AdminFault::Unreadable)
+                .into());
         }
         while let Some(frame) = body.frame().await {
             if let Ok(bytes) = frame.map_err(|_| DownloadFault::BrokenOff)?.into_data() {

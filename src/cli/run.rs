@@ -37,7 +37,11 @@ fn load_all(source: &Source, err: &mut impl Write) -> io::Result<Result<Loaded, 
 }
 
 pub(super) fn run(source: &Source, err: &mut impl Write) -> io::Result<ExitCode> {
-    let Loaded { config, files, warnings: _ } = match load_all(source, err)? {
+    let Loaded {
+        config,
+        files,
+        warnings: _,
+    } = match load_all(source, err)? {
         Ok(loaded) => loaded,
         Err(code) => return Ok(code),
     };
@@ -46,8 +50,15 @@ pub(super) fn run(source: &Source, err: &mut impl Write) -> io::Result<ExitCode>
     let sink = Sink::stdout()?;
     let log_level = telemetry::init(&config.telemetry, &sink);
     // One thread beside the workers: signals, probes, metrics and upkeep go on while every worker is busy.
-    let control = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let reload = Reload { source: source.clone(), files, asked: Arc::default(), log_level };
+    let control = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let reload = Reload {
+        source: source.clone(),
+        files,
+        asked: Arc::default(),
+        log_level,
+    };
     let served = control.block_on(serve(config, reload, &sink));
     // Told to stop while it waits for the store, it does not wait any longer.
     control.shutdown_background();

@@ -56,9 +56,17 @@ struct Target {
     everything: bool,
 }
 
-pub(super) fn run(source: &Source, command: &Command, out: &mut impl Write, err: &mut impl Write) -> io::Result<ExitCode> {
+pub(super) fn run(
+    source: &Source,
+    command: &Command,
+    out: &mut impl Write,
+    err: &mut impl Write,
+) -> io::Result<ExitCode> {
     match command {
-        Command::List { named: Named { user }, json } => operator::work(source, err, async |operator| {
+        Command::List {
+            named: Named { user },
+            json,
+        } => operator::work(source, err, async |operator| {
             let id = user.id(operator).await?;
             let found: Sessions = operator.get(&format!("/admin/users/{id}/sessions")).await?;
             for session in &found.sessions {
@@ -67,8 +75,16 @@ pub(super) fn run(source: &Source, command: &Command, out: &mut impl Write, err:
                     continue;
                 }
                 let app = session.app_id.as_ref().map_or("-", |app| app.as_str());
-                let (kind, created, used) = (session.client_type.as_str(), &session.created_at, &session.last_used_at);
-                writeln!(out, "{}  {kind:<11}  since {created}  used {used}  {app}", session.id)?;
+                let (kind, created, used) = (
+                    session.client_type.as_str(),
+                    &session.created_at,
+                    &session.last_used_at,
+                );
+                writeln!(
+                    out,
+                    "{}  {kind:<11}  since {created}  used {used}  {app}",
+                    session.id
+                )?;
             }
             Ok(())
         }),
@@ -76,7 +92,12 @@ pub(super) fn run(source: &Source, command: &Command, out: &mut impl Write, err:
     }
 }
 
-fn revoke(source: &Source, what: &What, out: &mut impl Write, err: &mut impl Write) -> io::Result<ExitCode> {
+fn revoke(
+    source: &Source,
+    what: &What,
+    out: &mut impl Write,
+    err: &mut impl Write,
+) -> io::Result<ExitCode> {
     let What { target, yes } = what;
     if target.everything
         && let Some(code) = users::unless_sure(*yes, "This signs everybody out.", err)?
@@ -90,7 +111,11 @@ fn revoke(source: &Source, what: &What, out: &mut impl Write, err: &mut impl Wri
             (None, None) => json!({ "everything": true }),
         };
         let ended: Ended = operator.post("/admin/sessions/revoke", &body).await?;
-        let said = if target.everything { "all sessions ended".to_owned() } else { users::sessions(&ended) };
+        let said = if target.everything {
+            "all sessions ended".to_owned()
+        } else {
+            users::sessions(&ended)
+        };
         Ok(writeln!(out, "{said}")?)
     })
 }

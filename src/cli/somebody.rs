@@ -27,7 +27,10 @@ impl Somebody {
     pub(super) async fn id(&self, operator: &Operator) -> Result<UserId, AdminFault> {
         match self {
             Self::Id(id) => Ok(id.clone()),
-            Self::By(wanted) => Ok(operator.post::<UserRef>("/admin/users/find", wanted).await?.id),
+            Self::By(wanted) => Ok(operator
+                .post::<UserRef>("/admin/users/find", wanted)
+                .await?
+                .id),
         }
     }
 }
@@ -39,12 +42,16 @@ impl FromStr for Somebody {
         let says = "must be a user's id, phone:+8613800138000, name:NAME or openid:APPID/OPENID";
         // No id has a colon in it.
         match text.split_once(':') {
-            None => UserId::parse(text).map(Self::Id).map_err(|_| says.to_owned()),
+            None => UserId::parse(text)
+                .map(Self::Id)
+                .map_err(|_| says.to_owned()),
             Some(("phone", number)) => Ok(Self::By(json!({ "phone": number }))),
             Some(("name", name)) => Ok(Self::By(json!({ "username": name }))),
             Some(("openid", pair)) => {
                 let (app_id, openid) = pair.split_once('/').ok_or(says)?;
-                Ok(Self::By(json!({ "openid": { "app_id": app_id, "openid": openid } })))
+                Ok(Self::By(
+                    json!({ "openid": { "app_id": app_id, "openid": openid } }),
+                ))
             }
             Some(_) => Err(says.to_owned()),
         }

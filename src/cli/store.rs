@@ -22,7 +22,12 @@ pub(super) enum Command {
     Compact,
 }
 
-pub(super) fn run(source: &Source, command: &Command, out: &mut impl Write, err: &mut impl Write) -> io::Result<ExitCode> {
+pub(super) fn run(
+    source: &Source,
+    command: &Command,
+    out: &mut impl Write,
+    err: &mut impl Write,
+) -> io::Result<ExitCode> {
     let config = match load(source, err)? {
         Ok(config) => config,
         Err(code) => return Ok(code),
@@ -32,7 +37,10 @@ pub(super) fn run(source: &Source, command: &Command, out: &mut impl Write, err:
         writeln!(err, "menshen: only a store on sled has files to compact")?;
         return Ok(ExitCode::FAILURE);
     };
-    let options = OpenOptions { lock_wait: std::time::Duration::from_secs(1), ..OpenOptions::default() };
+    let options = OpenOptions {
+        lock_wait: std::time::Duration::from_secs(1),
+        ..OpenOptions::default()
+    };
     let mut told = 0;
     let done = compact(&path, &options, |pairs| {
         if pairs - told >= TELL_EVERY {
@@ -44,7 +52,13 @@ pub(super) fn run(source: &Source, command: &Command, out: &mut impl Write, err:
     match done {
         Ok(done) => {
             let kib = |bytes: u64| bytes.div_ceil(1024);
-            writeln!(out, "{} records; {} KiB before, {} KiB after", done.pairs, kib(done.before), kib(done.after))?;
+            writeln!(
+                out,
+                "{} records; {} KiB before, {} KiB after",
+                done.pairs,
+                kib(done.before),
+                kib(done.after)
+            )?;
             Ok(ExitCode::SUCCESS)
         }
         Err(fault) => {

@@ -11,7 +11,10 @@ use crate::{auth::Password, types::Malformed};
 const LONGEST_LINE: u64 = 4096;
 
 /// A new password: typed twice at a terminal, or the first line of standard input. `Err` says what is wrong with it.
-pub(super) fn new_password(from_stdin: bool, err: &mut impl Write) -> io::Result<Result<Password, &'static str>> {
+pub(super) fn new_password(
+    from_stdin: bool,
+    err: &mut impl Write,
+) -> io::Result<Result<Password, &'static str>> {
     let stdin = io::stdin();
     let typed = if from_stdin || !stdin.is_terminal() {
         line(&stdin)?

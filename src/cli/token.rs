@@ -29,7 +29,12 @@ pub(super) enum Command {
 #[derive(clap::Args)]
 pub(super) struct Inspect {
     /// The token; `-`, or nothing, reads it from standard input, where no list of processes shows it
-    #[arg(value_name = "TOKEN|-", default_value = "-", hide_default_value = true, allow_hyphen_values = true)]
+    #[arg(
+        value_name = "TOKEN|-",
+        default_value = "-",
+        hide_default_value = true,
+        allow_hyphen_values = true
+    )]
     token: String,
     /// Only read it: ask for no keys, and say nothing of whether it counts; needs no config
     #[arg(long)]
@@ -42,7 +47,9 @@ pub(super) struct Inspect {
 /// A token does not print.
 impl std::fmt::Debug for Inspect {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Inspect").field("offline", &self.offline).finish_non_exhaustive()
+        f.debug_struct("Inspect")
+            .field("offline", &self.offline)
+            .finish_non_exhaustive()
     }
 }
 
@@ -52,11 +59,20 @@ const LONGEST_INPUT: u64 = 64 * 1024;
 /// Claims that are times (RFC 7519 section 4.1), and what they are the time of.
 const TIMES: [(&str, &str); 3] = [("iat", "issued"), ("nbf", "not before"), ("exp", "expires")];
 
-pub(super) fn run(source: &Source, command: &Command, out: &mut impl Write, err: &mut impl Write) -> io::Result<ExitCode> {
+pub(super) fn run(
+    source: &Source,
+    command: &Command,
+    out: &mut impl Write,
+    err: &mut impl Write,
+) -> io::Result<ExitCode> {
     let Command::Inspect(args) = command;
     let token = token(args, &mut io::stdin())?;
     let looks = Looks::of(token.expose());
-    let mut report = Report { now: Clock::System.now(), looks, verdict: None };
+    let mut report = Report {
+        now: Clock::System.now(),
+        looks,
+        verdict: None,
+    };
     if !args.offline && matches!(report.looks, Looks::Jwt { .. }) {
         let config = match load(source, err)? {
             Ok(config) => config,
@@ -69,7 +85,11 @@ pub(super) fn run(source: &Source, command: &Command, out: &mut impl Write, err:
     } else {
         report.in_words(out)?;
     }
-    Ok(if report.is_good(args.offline) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if report.is_good(args.offline) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// The token, without what is around it; people paste a whole header, too.
@@ -102,15 +122,31 @@ enum Verdict {
 
 /// Asks the gate itself, by a request that has this token.
 fn verdict(config: &Config, token: &Secret<String>, now: Timestamp) -> io::Result<Verdict> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let explained: Explained = match runtime.block_on(app::explained(config, true)) {
         Ok(explained) => explained,
         Err(fault) => return Ok(Verdict::NoKeys(format!("{fault:#}"))),
     };
-    let head = format!("GET / HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n\r\n", token.expose());
+    let head = format!(
+        "GET / HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n\r\n",
+        token.expose()
+    );
     let head = Secret::new(head.into_bytes());
-    let told = explain::explain(&explained.gate, config, head.expose(), Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), now).token;
-    Ok(Verdict::Said { told, revocation: on_revocation(&explained), keys: explained.keys })
+    let told = explain::explain(
+        &explained.gate,
+        config,
+        head.expose(),
+        Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        now,
+    )
+    .token;
+    Ok(Verdict::Said {
+        told,
+        revocation: on_revocation(&explained),
+        keys: explained.keys,
+    })
 }
 
 struct Report {
@@ -131,9 +167,12 @@ impl Report {
     fn kind(&self) -> String {
         match &self.looks {
             Looks::Refresh { .. } => {
-                "refresh token: opaque, for POST /auth/refresh alone; no request passes with it".to_owned()
+                "refresh token: opaque, for POST /auth/refresh alone; no request passes with it"
+                    .to_owned()
             }
-            Looks::Handle { .. } => "session handle of a dialect; no request passes with it".to_owned(),
+            Looks::Handle { .. } => {
+                "session handle of a dialect; no request passes with it".to_owned()
+            }
             Looks::Jwt { kind, .. } => kind.as_str().to_owned(),
             Looks::Nothing(why) => format!("no token: {why}"),
         }
@@ -143,7 +182,11 @@ impl Report {
     fn when(&self, value: &Value) -> Option<String> {
         let at = Timestamp::from_secs(value.as_u64()?);
         let (past, ahead) = (self.now.since(at), at.since(self.now));
-        let span = if past.is_zero() { format!("in {}", span(ahead)) } else { format!("{} ago", span(past)) };
+        let span = if past.is_zero() {
+            format!("in {}", span(ahead))
+        } else {
+            format!("{} ago", span(past))
+        };
         Some(format!("{}, {span}", at.rfc3339()))
     }
 
@@ -154,26 +197,45 @@ impl Report {
             Looks::Refresh { session, counter } => {
                 row("session", &session.to_string())?;
                 row("counter", &counter.to_string())?;
-                row("verdict", "not checked: only the store knows which one counts (menshen sessions list)")?;
+                row(
+                    "verdict",
+                    "not checked: only the store knows which one counts (menshen sessions list)",
+                )?;
             }
             Looks::Handle { session } => row("session", &session.to_string())?,
             Looks::Nothing(_) => {}
             Looks::Jwt { header, claims, .. } => {
                 for (n, (name, value)) in header.iter().enumerate() {
-                    row(if n == 0 { "header" } else { "" }, &format!("{}: {}", plain(name), plain(&value.to_string())))?;
+                    row(
+                        if n == 0 { "header" } else { "" },
+                        &format!("{}: {}", plain(name), plain(&value.to_string())),
+                    )?;
                 }
                 for (n, (name, value)) in claims.iter().enumerate() {
                     let time = TIMES.iter().find(|(known, _)| known == name);
-                    let time = time.and_then(|(_, what)| Some(format!(" ({what} {})", self.when(value)?)));
-                    let line = format!("{}: {}{}", plain(name), plain(&value.to_string()), time.unwrap_or_default());
+                    let time =
+                        time.and_then(|(_, what)| Some(format!(" ({what} {})", self.when(value)?)));
+                    let line = format!(
+                        "{}: {}{}",
+                        plain(name),
+                        plain(&value.to_string()),
+                        time.unwrap_or_default()
+                    );
                     row(if n == 0 { "says" } else { "" }, &line)?;
                 }
             }
         }
         match &self.verdict {
             None => Ok(()),
-            Some(Verdict::NoKeys(why)) => row("verdict", &format!("not checked, so nothing above is proven: {why}")),
-            Some(Verdict::Said { told, keys, revocation }) => {
+            Some(Verdict::NoKeys(why)) => row(
+                "verdict",
+                &format!("not checked, so nothing above is proven: {why}"),
+            ),
+            Some(Verdict::Said {
+                told,
+                keys,
+                revocation,
+            }) => {
                 for (name, value) in [("keys", keys.as_deref()), ("revocation", *revocation)] {
                     value.map_or(Ok(()), |value| row(name, value))?;
                 }
@@ -184,44 +246,87 @@ impl Report {
 
     fn said(&self, told: &TokenReport) -> String {
         if told.state == "valid" {
-            let of = told.issuer.as_ref().map_or_else(String::new, |issuer| format!(", by issuer {issuer}"));
-            return format!("good: the gate takes it for user {}{of}", told.user.as_deref().unwrap_or_default());
+            let of = told
+                .issuer
+                .as_ref()
+                .map_or_else(String::new, |issuer| format!(", by issuer {issuer}"));
+            return format!(
+                "good: the gate takes it for user {}{of}",
+                told.user.as_deref().unwrap_or_default()
+            );
         }
-        let why = told.why.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
+        let why = told
+            .why
+            .as_deref()
+            .map(|why| format!(": {why}"))
+            .unwrap_or_default();
         let kind = match self.looks {
-            Looks::Jwt { kind: JwtKind::Refresh, .. } => "; a refresh token is never an access token",
-            Looks::Jwt { kind: JwtKind::Assertion, .. } => "; an assertion is for the backend, which checks it itself",
+            Looks::Jwt {
+                kind: JwtKind::Refresh,
+                ..
+            } => "; a refresh token is never an access token",
+            Looks::Jwt {
+                kind: JwtKind::Assertion,
+                ..
+            } => "; an assertion is for the backend, which checks it itself",
             _ => "",
         };
-        format!("refused, {}{why}{kind}; nothing above is proven", told.state)
+        format!(
+            "refused, {}{why}{kind}; nothing above is proven",
+            told.state
+        )
     }
 
     fn in_json(&self) -> Value {
         let mut value = match &self.looks {
-            Looks::Refresh { session, counter } => json!({"session": session.to_string(), "counter": counter}),
+            Looks::Refresh { session, counter } => {
+                json!({"session": session.to_string(), "counter": counter})
+            }
             Looks::Handle { session } => json!({"session": session.to_string()}),
             Looks::Nothing(why) => json!({"why": why}),
             Looks::Jwt { header, claims, .. } => {
                 let times = TIMES.iter().filter_map(|(name, _)| {
                     let secs = claims.get(*name)?.as_u64()?;
-                    Some(((*name).to_owned(), Timestamp::from_secs(secs).rfc3339().into()))
+                    Some((
+                        (*name).to_owned(),
+                        Timestamp::from_secs(secs).rfc3339().into(),
+                    ))
                 });
                 json!({"header": header, "claims": claims, "times": times.collect::<Map<_, Value>>()})
             }
         };
         value["kind"] = match &self.looks {
-            Looks::Refresh { .. } | Looks::Jwt { kind: JwtKind::Refresh, .. } => "refresh_token",
+            Looks::Refresh { .. }
+            | Looks::Jwt {
+                kind: JwtKind::Refresh,
+                ..
+            } => "refresh_token",
             Looks::Handle { .. } => "session_handle",
-            Looks::Jwt { kind: JwtKind::Access, .. } => "access_token",
-            Looks::Jwt { kind: JwtKind::Assertion, .. } => "assertion",
-            Looks::Jwt { kind: JwtKind::Other, .. } => "jwt",
+            Looks::Jwt {
+                kind: JwtKind::Access,
+                ..
+            } => "access_token",
+            Looks::Jwt {
+                kind: JwtKind::Assertion,
+                ..
+            } => "assertion",
+            Looks::Jwt {
+                kind: JwtKind::Other,
+                ..
+            } => "jwt",
             Looks::Nothing(_) => "none",
         }
         .into();
         match &self.verdict {
             None => value["verdict"] = Value::Null,
-            Some(Verdict::NoKeys(why)) => value["verdict"] = json!({"state": "not_checked", "why": why}),
-            Some(Verdict::Said { told, keys, revocation }) => {
+            Some(Verdict::NoKeys(why)) => {
+                value["verdict"] = json!({"state": "not_checked", "why": why})
+            }
+            Some(Verdict::Said {
+                told,
+                keys,
+                revocation,
+            }) => {
                 value["verdict"] = json!({
                     "state": told.state,
                     "why": told.why,
@@ -238,22 +343,40 @@ impl Report {
 
 /// Text of a token for a terminal and one line: its control characters are written as escapes.
 fn plain(text: &str) -> String {
-    text.chars().map(|sign| if sign.is_control() { sign.escape_default().to_string() } else { sign.to_string() }).collect()
+    text.chars()
+        .map(|sign| {
+            if sign.is_control() {
+                sign.escape_default().to_string()
+            } else {
+                sign.to_string()
+            }
+        })
+        .collect()
 }
 
 /// A span in its two largest units: `14m 59s`, `3d 4h`.
 fn span(span: Duration) -> String {
     let secs = span.as_secs();
     let units = [(86_400, "d"), (3600, "h"), (60, "m"), (1, "s")];
-    let at = units.iter().position(|(unit, _)| secs >= *unit).unwrap_or(units.len() - 1);
+    let at = units
+        .iter()
+        .position(|(unit, _)| secs >= *unit)
+        .unwrap_or(units.len() - 1);
     let mut left = secs;
     let parts = units[at..].iter().take(2).map(|(unit, name)| {
         let count = left / unit;
         left %= unit;
         (count, *name)
     });
-    let parts: Vec<_> = parts.enumerate().filter(|(n, (count, _))| *n == 0 || *count > 0).collect();
-    parts.into_iter().map(|(_, (count, name))| format!("{count}{name}")).collect::<Vec<_>>().join(" ")
+    let parts: Vec<_> = parts
+        .enumerate()
+        .filter(|(n, (count, _))| *n == 0 || *count > 0)
+        .collect();
+    parts
+        .into_iter()
+        .map(|(_, (count, name))| format!("{count}{name}"))
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 #[cfg(test)]
@@ -262,17 +385,37 @@ mod tests {
 
     #[test]
     fn a_span_is_told_in_two_units() {
-        for (secs, said) in [(0, "0s"), (59, "59s"), (60, "1m"), (899, "14m 59s"), (3600, "1h"), (273_600, "3d 4h")] {
+        for (secs, said) in [
+            (0, "0s"),
+            (59, "59s"),
+            (60, "1m"),
+            (899, "14m 59s"),
+            (3600, "1h"),
+            (273_600, "3d 4h"),
+        ] {
             assert_eq!(span(Duration::from_secs(secs)), said);
         }
     }
 
     #[test]
     fn a_token_is_found_in_what_people_paste() {
-        for pasted in ["a.b.c", " a.b.c\n", "Bearer a.b.c", "Authorization: Bearer a.b.c\r\n", "authorization:bearer a.b.c"]
-        {
-            let args = Inspect { token: "-".to_owned(), offline: true, json: false };
-            assert_eq!(token(&args, &mut pasted.as_bytes()).unwrap().expose(), "a.b.c", "{pasted:?}");
+        for pasted in [
+            "a.b.c",
+            " a.b.c\n",
+            "Bearer a.b.c",
+            "Authorization: Bearer a.b.c\r\n",
+            "authorization:bearer a.b.c",
+        ] {
+            let args = Inspect {
+                token: "-".to_owned(),
+                offline: true,
+                json: false,
+            };
+            assert_eq!(
+                token(&args, &mut pasted.as_bytes()).unwrap().expose(),
+                "a.b.c",
+                "{pasted:?}"
+            );
         }
     }
 

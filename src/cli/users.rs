@@ -95,13 +95,24 @@ struct Kind {
     user_type: Option<UserType>,
 }
 
-pub(super) fn run(source: &Source, command: &Command, out: &mut impl Write, err: &mut impl Write) -> io::Result<ExitCode> {
+pub(super) fn run(
+    source: &Source,
+    command: &Command,
+    out: &mut impl Write,
+    err: &mut impl Write,
+) -> io::Result<ExitCode> {
     match command {
         Command::Add(new) => add(source, new, out, err),
-        Command::List { json } => operator::work(source, err, async |operator| list(operator, *json, out).await),
-        Command::Show { named: Named { user }, personal, json } => {
-            operator::work(source, err, async |operator| show(operator, user, *personal, *json, out).await)
-        }
+        Command::List { json } => operator::work(source, err, async |operator| {
+            list(operator, *json, out).await
+        }),
+        Command::Show {
+            named: Named { user },
+            personal,
+            json,
+        } => operator::work(source, err, async |operator| {
+            show(operator, user, *personal, *json, out).await
+        }),
         Command::Ban(Named { user }) => operator::work(source, err, async |operator| {
             let ended: Ended = post(operator, user, "ban", &json!({})).await?;
             Ok(writeln!(out, "banned, {}", sessions(&ended))?)
@@ -110,21 +121,42 @@ pub(super) fn run(source: &Source, command: &Command, out: &mut impl Write, err:
             post(operator, user, "unban", &json!({})).await?;
             Ok(writeln!(out, "may sign in again")?)
         }),
-        Command::Promote { named: Named { user }, user_type } => operator::work(source, err, async |operator| {
-            post(operator, user, "promote", &json!({ "user_type": user_type })).await?;
+        Command::Promote {
+            named: Named { user },
+            user_type,
+        } => operator::work(source, err, async |operator| {
+            post(
+                operator,
+                user,
+                "promote",
+                &json!({ "user_type": user_type }),
+            )
+            .await?;
             Ok(writeln!(out, "is {user_type} from now on")?)
         }),
-        Command::SetPassword { named: Named { user }, password_stdin } => {
-            set_password(source, user, *password_stdin, out, err)
-        }
-        Command::Delete { named: Named { user }, yes } => delete(source, user, *yes, out, err),
+        Command::SetPassword {
+            named: Named { user },
+            password_stdin,
+        } => set_password(source, user, *password_stdin, out, err),
+        Command::Delete {
+            named: Named { user },
+            yes,
+        } => delete(source, user, *yes, out, err),
     }
 }
 
-fn add(source: &Source, new: &New, out: &mut impl Write, err: &mut impl Write) -> io::Result<ExitCode> {
-    let Some(password) = password(new.password_stdin, err)? else { return Ok(ExitCode::from(BAD_USAGE)) };
+fn add(
+    source: &Source,
+    new: &New,
+    out: &mut impl Write,
+    err: &mut impl Write,
+) -> io::Result<ExitCode> {
+    let Some(password) = password(new.password_stdin, err)? else {
+        return Ok(ExitCode::from(BAD_USAGE));
+    };
     let user_type = new.kind.user_type.clone().unwrap_or_else(UserType::admin);
-    let body = json!({ "username": new.name, "password": password.expose(), "user_type": user_type });
+    let body =
+        json!({ "username": new.name, "password": password.expose(), "user_type": user_type });
     operator::work(source, err, async |operator| {
         let made: UserRow = operator.post("/admin/users", &body).await?;
         Ok(writeln!(out, "{}", made.id)?)
@@ -138,15 +170,33 @@ fn set_password(
     out: &mut impl Write,
     err: &mut impl Write,
 ) -> io::Result<ExitCode> {
-    let Some(password) = password(from_stdin, err)? else { return Ok(ExitCode::from(BAD_USAGE)) };
+    let Some(password) = password(from_stdin, err)? else {
+        return Ok(ExitCode::from(BAD_USAGE));
+    };
     operator::work(source, err, async |operator| {
-        let ended = post(operator, user, "password", &json!({ "password": password.expose() })).await?;
+        let ended = post(
+            operator,
+            user,
+            "password",
+            &json!({ "password": password.expose() }),
+        )
+        .await?;
         Ok(writeln!(out, "has another password, {}", sessions(&ended))?)
     })
 }
 
-fn delete(source: &Source, user: &Somebody, yes: bool, out: &mut impl Write, err: &mut impl Write) -> io::Result<ExitCode> {
-    if let Some(code) = unless_sure(yes, "This erases the user and everything personal for good.", err)? {
+fn delete(
+    source: &Source,
+    user: &Somebody,
+    yes: bool,
+    out: &mut impl Write,
+    err: &mut impl Write,
+) -> io::Result<ExitCode> {
+    if let Some(code) = unless_sure(
+        yes,
+        "This erases the user and everything personal for good.",
+        err,
+    )? {
         return Ok(code);
     }
     operator::work(source, err, async |operator| {
@@ -159,12 +209,28 @@ fn delete(source: &Source, user: &Somebody, yes: bool, out: &mut impl Write, err
 async fn list(operator: &Operator, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
     let mut target = "/admin/users".to_owned();
     if !json {
-        writeln!(out, "{}", columns("ID", "TYPE", "STATE", "CREATED", "LAST LOGIN", "NAME", "PHONE"))?;
+        writeln!(
+            out,
+            "{}",
+            columns(
+                "ID",
+                "TYPE",
+                "STATE",
+                "CREATED",
+                "LAST LOGIN",
+                "NAME",
+                "PHONE"
+            )
+        )?;
     }
     loop {
         let page: Users = operator.get(&target).await?;
         for user in &page.users {
-            let line = if json { serde_json::to_string(user)? } else { row(user) };
+            let line = if json {
+                serde_json::to_string(user)?
+            } else {
+                row(user)
+            };
             writeln!(out, "{line}")?;
         }
         let Some(next) = page.next else { return Ok(()) };
@@ -172,9 +238,17 @@ async fn list(operator: &Operator, json: bool, out: &mut impl Write) -> anyhow::
     }
 }
 
-async fn show(operator: &Operator, user: &Somebody, personal: bool, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
+async fn show(
+    operator: &Operator,
+    user: &Somebody,
+    personal: bool,
+    json: bool,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
     let id = user.id(operator).await?;
-    let found: UserAnswer = operator.get(&format!("/admin/users/{id}?personal={personal}")).await?;
+    let found: UserAnswer = operator
+        .get(&format!("/admin/users/{id}?personal={personal}"))
+        .await?;
     if json {
         return Ok(writeln!(out, "{}", serde_json::to_string_pretty(&found)?)?);
     }
@@ -184,9 +258,16 @@ async fn show(operator: &Operator, user: &Somebody, personal: bool, json: bool, 
     Ok(())
 }
 
-async fn post(operator: &Operator, user: &Somebody, what: &str, body: &serde_json::Value) -> anyhow::Result<Ended> {
+async fn post(
+    operator: &Operator,
+    user: &Somebody,
+    what: &str,
+    body: &serde_json::Value,
+) -> anyhow::Result<Ended> {
     let id = user.id(operator).await?;
-    Ok(operator.post(&format!("/admin/users/{id}/{what}"), body).await?)
+    Ok(operator
+        .post(&format!("/admin/users/{id}/{what}"), body)
+        .await?)
 }
 
 fn password(from_stdin: bool, err: &mut impl Write) -> io::Result<Option<Password>> {
@@ -200,7 +281,11 @@ fn password(from_stdin: bool, err: &mut impl Write) -> io::Result<Option<Passwor
 }
 
 /// The exit code where somebody is not sure, or cannot be asked.
-pub(super) fn unless_sure(yes: bool, question: &str, err: &mut impl Write) -> io::Result<Option<ExitCode>> {
+pub(super) fn unless_sure(
+    yes: bool,
+    question: &str,
+    err: &mut impl Write,
+) -> io::Result<Option<ExitCode>> {
     match terminal::is_sure(yes, question, err)? {
         Some(true) => Ok(None),
         Some(false) => {
@@ -226,41 +311,81 @@ fn row(user: &UserRow) -> String {
     let state = if user.disabled { "banned" } else { "active" };
     let name = user.username.as_ref().map_or("-", Username::as_str);
     let phone = user.phone_masked.as_deref().unwrap_or("-");
-    columns(user.id.as_str(), user.user_type.as_str(), state, &user.created_at, &user.last_login_at, name, phone)
+    columns(
+        user.id.as_str(),
+        user.user_type.as_str(),
+        state,
+        &user.created_at,
+        &user.last_login_at,
+        name,
+        phone,
+    )
 }
 
-fn columns(id: &str, kind: &str, state: &str, created: &str, last_login: &str, name: &str, phone: &str) -> String {
+fn columns(
+    id: &str,
+    kind: &str,
+    state: &str,
+    created: &str,
+    last_login: &str,
+    name: &str,
+    phone: &str,
+) -> String {
     format!("{id:<36}  {kind:<8}  {state:<6}  {created:<20}  {last_login:<20}  {name:<16}  {phone}")
 }
 
 /// Names and values, for a person to read.
 fn details(found: &UserAnswer) -> Vec<(&'static str, String)> {
-    let UserAnswer { user, app_ids, personal } = found;
+    let UserAnswer {
+        user,
+        app_ids,
+        personal,
+    } = found;
     let app_ids: Vec<_> = app_ids.iter().map(AppId::as_str).collect();
     let mut rows = vec![
         ("id", user.id.to_string()),
         ("type", user.user_type.to_string()),
         ("roles", user.roles.join(" ")),
-        ("state", if user.disabled { "banned" } else { "active" }.to_owned()),
+        (
+            "state",
+            if user.disabled { "banned" } else { "active" }.to_owned(),
+        ),
         ("created", user.created_at.clone()),
         ("last login", user.last_login_at.clone()),
-        ("name", user.username.as_ref().map(|name| name.as_str().to_owned()).unwrap_or_default()),
+        (
+            "name",
+            user.username
+                .as_ref()
+                .map(|name| name.as_str().to_owned())
+                .unwrap_or_default(),
+        ),
         ("phone", user.phone_masked.clone().unwrap_or_default()),
         ("app ids", app_ids.join(" ")),
     ];
     if let Some(personal) = personal {
         let profile = &personal.profile;
         let field = |value: &Option<String>| value.clone().unwrap_or_default();
-        rows.extend(personal.phone.iter().map(|phone| ("whole phone", phone.as_str().to_owned())));
+        rows.extend(
+            personal
+                .phone
+                .iter()
+                .map(|phone| ("whole phone", phone.as_str().to_owned())),
+        );
         rows.extend([
             ("nickname", field(&profile.nickname)),
             ("avatar", field(&profile.avatar_url)),
             ("bio", field(&profile.bio)),
             ("birthday", field(&profile.birthday)),
         ]);
-        let openid = |of: &crate::admin::users::OpenIdIn| format!("{}/{}", of.app_id, of.openid.as_str());
+        let openid =
+            |of: &crate::admin::users::OpenIdIn| format!("{}/{}", of.app_id, of.openid.as_str());
         rows.extend(personal.openids.iter().map(|of| ("openid", openid(of))));
-        rows.extend(personal.unionids.iter().map(|unionid| ("unionid", unionid.as_str().to_owned())));
+        rows.extend(
+            personal
+                .unionids
+                .iter()
+                .map(|unionid| ("unionid", unionid.as_str().to_owned())),
+        );
     }
     rows.retain(|(_, value)| !value.is_empty());
     // What people wrote of themselves may hold anything: none of it may talk to the terminal.

@@ -38,9 +38,11 @@ impl FromStr for ListenAddress {
         if let Some(path) = text.strip_prefix("unix:") {
             return unix(path).map(Self::Unix);
         }
-        let (address, variant): (_, fn(SocketAddr) -> Self) =
-            text.strip_prefix("tls:").map_or((text, Self::Tcp), |address| (address, Self::Tls));
-        let wrong = Malformed("is not an address: write IP:PORT, tls:IP:PORT or unix:/path/to.sock");
+        let (address, variant): (_, fn(SocketAddr) -> Self) = text
+            .strip_prefix("tls:")
+            .map_or((text, Self::Tcp), |address| (address, Self::Tls));
+        let wrong =
+            Malformed("is not an address: write IP:PORT, tls:IP:PORT or unix:/path/to.sock");
         address.parse().map(variant).map_err(|_| wrong)
     }
 }
@@ -73,8 +75,9 @@ impl FromStr for UpstreamAddress {
 
     /// Paths, queries and passwords are refused: what would be lost silently was meant by somebody.
     fn from_str(text: &str) -> Result<Self, Malformed> {
-        const WRONG: Malformed =
-            Malformed("is not a server: write http://host:port, https://host:port or unix:/path/to.sock");
+        const WRONG: Malformed = Malformed(
+            "is not a server: write http://host:port, https://host:port or unix:/path/to.sock",
+        );
         if let Some(path) = text.strip_prefix("unix:") {
             return unix(path).map(Self::Unix);
         }
@@ -82,7 +85,9 @@ impl FromStr for UpstreamAddress {
             return Err(Malformed("has a user name: menshen sends none"));
         }
         if text.contains(['?', '#']) {
-            return Err(Malformed("has a query or a fragment: give the server alone"));
+            return Err(Malformed(
+                "has a query or a fragment: give the server alone",
+            ));
         }
         let url: Uri = text.parse().map_err(|_| WRONG)?;
         let tls = match url.scheme_str() {
@@ -91,12 +96,23 @@ impl FromStr for UpstreamAddress {
             Some(_) | None => return Err(WRONG),
         };
         if !matches!(url.path(), "" | "/") {
-            return Err(Malformed("has a path: give the server alone, every request keeps its own path"));
+            return Err(Malformed(
+                "has a path: give the server alone, every request keeps its own path",
+            ));
         }
         let authority = url.authority().ok_or(WRONG)?;
-        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+        let host = authority
+            .host()
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .to_owned();
         let port = match (authority.port(), authority.as_str().ends_with(':')) {
-            (Some(port), _) => port.as_str().parse().ok().filter(|port| *port != 0).ok_or(WRONG)?,
+            (Some(port), _) => port
+                .as_str()
+                .parse()
+                .ok()
+                .filter(|port| *port != 0)
+                .ok_or(WRONG)?,
             (None, true) => return Err(WRONG),
             // `Uri` takes a port that is no number for none.
             (None, false) if authority.as_str() != authority.host() => return Err(WRONG),
@@ -108,26 +124,39 @@ impl FromStr for UpstreamAddress {
                 }
             }
         };
-        if host.is_empty() { Err(WRONG) } else { Ok(Self::Http { tls, host, port }) }
+        if host.is_empty() {
+            Err(WRONG)
+        } else {
+            Ok(Self::Http { tls, host, port })
+        }
     }
 }
 
 /// `http` or `https`, and the host without brackets.
 pub(super) fn scheme_and_host(url: &str) -> Option<(String, String)> {
     let uri: http::Uri = url.parse().ok().filter(|_| !url.contains(['@', '#']))?;
-    let scheme = uri.scheme_str().filter(|scheme| matches!(*scheme, "http" | "https"))?;
+    let scheme = uri
+        .scheme_str()
+        .filter(|scheme| matches!(*scheme, "http" | "https"))?;
     let host = uri.host()?.trim_start_matches('[').trim_end_matches(']');
     (!host.is_empty()).then(|| (scheme.to_owned(), host.to_owned()))
 }
 
 /// Whether a host of a URL is this machine.
 pub(super) fn is_loopback(host: &str) -> bool {
-    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    host.eq_ignore_ascii_case("localhost")
+        || host
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
 }
 
 fn unix(path: &str) -> Result<PathBuf, Malformed> {
     let path = PathBuf::from(path);
-    if path.is_absolute() { Ok(path) } else { Err(Malformed("needs a whole path: write unix:/path/to.sock")) }
+    if path.is_absolute() {
+        Ok(path)
+    } else {
+        Err(Malformed("needs a whole path: write unix:/path/to.sock"))
+    }
 }
 
 #[cfg(test)]
@@ -136,8 +165,17 @@ mod tests {
 
     #[test]
     fn a_listen_address_is_an_address_and_a_port_or_a_socket() {
-        for text in ["0.0.0.0:8080", "[::1]:0", "tls:[::]:8443", "unix:/run/menshen.sock"] {
-            assert_eq!(text.parse::<ListenAddress>().map(|address| address.to_string()), Ok(text.to_owned()));
+        for text in [
+            "0.0.0.0:8080",
+            "[::1]:0",
+            "tls:[::]:8443",
+            "unix:/run/menshen.sock",
+        ] {
+            assert_eq!(
+                text.parse::<ListenAddress>()
+                    .map(|address| address.to_string()),
+                Ok(text.to_owned())
+            );
         }
         for text in [
             "",
@@ -158,7 +196,11 @@ mod tests {
 
     #[test]
     fn an_upstream_is_a_server_and_nothing_more() {
-        let http = |tls, host: &str, port| UpstreamAddress::Http { tls, host: host.to_owned(), port };
+        let http = |tls, host: &str, port| UpstreamAddress::Http {
+            tls,
+            host: host.to_owned(),
+            port,
+        };
         for (text, expected) in [
             ("http://127.0.0.1:3000", http(false, "127.0.0.1", 3000)),
             ("http://app/", http(false, "app", 80)),
@@ -166,7 +208,10 @@ mod tests {
             ("HTTP://App:81", http(false, "App", 81)),
             ("http://[::1]:3000", http(false, "::1", 3000)),
             ("https://[::1]", http(true, "::1", 443)),
-            ("unix:/run/app.sock", UpstreamAddress::Unix("/run/app.sock".into())),
+            (
+                "unix:/run/app.sock",
+                UpstreamAddress::Unix("/run/app.sock".into()),
+            ),
         ] {
             assert_eq!(text.parse(), Ok(expected), "{text}");
         }
@@ -200,7 +245,13 @@ mod tests {
         for host in ["localhost", "LOCALHOST", "127.0.0.1", "127.9.9.9", "::1"] {
             assert!(is_loopback(host), "{host}");
         }
-        for host in ["localhost.example.com", "0.0.0.0", "10.0.0.1", "api.weixin.qq.com", ""] {
+        for host in [
+            "localhost.example.com",
+            "0.0.0.0",
+            "10.0.0.1",
+            "api.weixin.qq.com",
+            "",
+        ] {
             assert!(!is_loopback(host), "{host}");
         }
     }

@@ -29,12 +29,22 @@ pub(super) const SHORTEST_TOKEN: usize = 32;
 
 impl AdminConfig {
     pub(super) fn check(&self, server: &ServerConfig, problems: &mut Problems) {
-        if self.token.as_ref().is_some_and(|token| token.expose().len() < SHORTEST_TOKEN) {
-            problems.add("admin.token", "is shorter than 32 characters: `openssl rand -hex 32` prints a good one");
+        if self
+            .token
+            .as_ref()
+            .is_some_and(|token| token.expose().len() < SHORTEST_TOKEN)
+        {
+            problems.add(
+                "admin.token",
+                "is shorter than 32 characters: `openssl rand -hex 32` prints a good one",
+            );
         }
         SecretForm::BearerToken.check("admin.token", self.token.as_ref(), problems);
         let Ok(address) = self.listen.parse::<SocketAddr>() else {
-            problems.add("admin.listen", format!("{:?} is not an address: write IP:PORT", self.listen));
+            problems.add(
+                "admin.listen",
+                format!("{:?} is not an address: write IP:PORT", self.listen),
+            );
             return;
         };
         if address.port() != 0
@@ -42,17 +52,29 @@ impl AdminConfig {
                 .iter()
                 .any(|same| server.addresses().contains(same))
         {
-            problems.add_between("admin.listen", &["server.listen"], "is an address of `server.listen` too");
+            problems.add_between(
+                "admin.listen",
+                &["server.listen"],
+                "is an address of `server.listen` too",
+            );
         }
         if !address.ip().is_loopback() {
-            problems
-                .warn("admin.listen", format!("{address} can be reached from other machines, and asks nobody who they are"));
+            problems.warn(
+                "admin.listen",
+                format!(
+                    "{address} can be reached from other machines, and asks nobody who they are"
+                ),
+            );
         }
     }
 }
 
 impl Default for AdminConfig {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:9090".to_owned(), token: None, token_file: None }
+        Self {
+            listen: "127.0.0.1:9090".to_owned(),
+            token: None,
+            token_file: None,
+        }
     }
 }

@@ -28,11 +28,23 @@ pub struct AuthConfig {
 impl AuthConfig {
     pub(super) fn check(&self, problems: &mut Problems) {
         problems.between("auth.max_sessions", &self.max_sessions, 1..=1000);
-        problems.between("auth.recent_login", &self.recent_login, HumanDuration::secs(0)..=HumanDuration::days(90));
-        let plain =
-            |segment: &str| !segment.is_empty() && segment.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+        problems.between(
+            "auth.recent_login",
+            &self.recent_login,
+            HumanDuration::secs(0)..=HumanDuration::days(90),
+        );
+        let plain = |segment: &str| {
+            !segment.is_empty()
+                && segment
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+        };
         // Letters, digits and few signs: every server reads such a path in one way.
-        if !self.prefix.strip_prefix('/').is_some_and(|rest| rest.split('/').all(plain)) {
+        if !self
+            .prefix
+            .strip_prefix('/')
+            .is_some_and(|rest| rest.split('/').all(plain))
+        {
             problems.add(
                 "auth.prefix",
                 format!(
@@ -110,7 +122,11 @@ impl UsersConfig {
 
 impl Default for UsersConfig {
     fn default() -> Self {
-        Self { ids: UserIds::Uuid, first_integer: None, merge: Merge::Never }
+        Self {
+            ids: UserIds::Uuid,
+            first_integer: None,
+            merge: Merge::Never,
+        }
     }
 }
 

@@ -29,7 +29,10 @@ impl CorsConfig {
     pub(super) fn check(&self, rules: &[RuleConfig], problems: &mut Problems) {
         let everybody = self.allowed_origins.iter().any(|origin| origin == "*");
         if everybody && self.allow_credentials {
-            problems.add("cors.allow_credentials", "goes only with origins that are listed: browsers refuse it with \"*\"");
+            problems.add(
+                "cors.allow_credentials",
+                "goes only with origins that are listed: browsers refuse it with \"*\"",
+            );
         }
         for (n, origin) in self.allowed_origins.iter().enumerate() {
             let key = format!("cors.allowed_origins[{n}]");
@@ -41,17 +44,35 @@ impl CorsConfig {
                 problems.add(&key, format!("{origin:?} {message}"));
             }
         }
-        for (key, names) in [("allowed_headers", &self.allowed_headers), ("expose_headers", &self.expose_headers)] {
+        for (key, names) in [
+            ("allowed_headers", &self.allowed_headers),
+            ("expose_headers", &self.expose_headers),
+        ] {
             for (n, name) in names.iter().enumerate() {
-                if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
-                    problems.add(&format!("cors.{key}[{n}]"), format!("{name:?} is not a header name"));
+                if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+                {
+                    problems.add(
+                        &format!("cors.{key}[{n}]"),
+                        format!("{name:?} is not a header name"),
+                    );
                 }
             }
         }
-        problems.between("cors.max_age", &self.max_age, HumanDuration::secs(0)..=HumanDuration::days(1));
+        problems.between(
+            "cors.max_age",
+            &self.max_age,
+            HumanDuration::secs(0)..=HumanDuration::days(1),
+        );
         if self.allowed_origins.is_empty() {
-            for n in rules.iter().enumerate().filter_map(|(n, rule)| rule.cors.then_some(n)) {
-                problems.add(&format!("rule[{n}].cors"), "needs cors.allowed_origins: no page is allowed yet");
+            for n in rules
+                .iter()
+                .enumerate()
+                .filter_map(|(n, rule)| rule.cors.then_some(n))
+            {
+                problems.add(
+                    &format!("rule[{n}].cors"),
+                    "needs cors.allowed_origins: no page is allowed yet",
+                );
             }
         }
     }
@@ -63,7 +84,14 @@ impl Default for CorsConfig {
             allowed_origins: Vec::new(),
             allow_credentials: false,
             allowed_headers: ["Authorization", "Content-Type"].map(str::to_owned).into(),
-            expose_headers: ["X-Menshen-Error", "X-Request-Id", "Retry-After", "WWW-Authenticate"].map(str::to_owned).into(),
+            expose_headers: [
+                "X-Menshen-Error",
+                "X-Request-Id",
+                "Retry-After",
+                "WWW-Authenticate",
+            ]
+            .map(str::to_owned)
+            .into(),
             max_age: HumanDuration::minutes(10),
         }
     }
@@ -72,23 +100,33 @@ impl Default for CorsConfig {
 /// What browsers send is `scheme://host[:port]`, in lower case, without the scheme's own port (RFC 6454 section 6.2). Anything else
 /// would never match, or stand for something that is nobody's (`null`).
 fn check_origin(origin: &str) -> Result<(), &'static str> {
-    const FORM: &str = "is not an origin: write it like https://shop.example, in lower case and without a path";
+    const FORM: &str =
+        "is not an origin: write it like https://shop.example, in lower case and without a path";
     let (scheme, rest) = origin.split_once("://").ok_or(FORM)?;
     let plain = scheme.starts_with(|c: char| c.is_ascii_lowercase())
-        && scheme.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+.-".contains(&b));
+        && scheme
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+.-".contains(&b));
     if !plain || rest.bytes().any(|b| b.is_ascii_uppercase()) || !is_authority(rest) {
         return Err(FORM);
     }
     match (scheme, rest.rsplit_once(':').map(|(_, port)| port)) {
-        ("https", Some("443")) | ("http", Some("80")) | (_, Some("")) => Err("has a port that browsers leave out"),
+        ("https", Some("443")) | ("http", Some("80")) | (_, Some("")) => {
+            Err("has a port that browsers leave out")
+        }
         _ => Ok(()),
     }
 }
 
 /// A name or address, with a port or without.
 fn is_authority(text: &str) -> bool {
-    let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b));
-    plain && text.parse::<Authority>().is_ok_and(|authority| !authority.host().is_empty() && text.len() <= 261)
+    let plain = text
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b));
+    plain
+        && text
+            .parse::<Authority>()
+            .is_ok_and(|authority| !authority.host().is_empty() && text.len() <= 261)
 }
 
 #[cfg(test)]

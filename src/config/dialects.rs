@@ -277,9 +277,15 @@ impl DialectConfig {
 
 /// The one that the most teams write.
 fn nest() -> DialectConfig {
-    DialectConfig { prefix: Some("/api/v1".to_owned()), ..DialectConfig::of(DialectKind::Nest) }
+    DialectConfig {
+        prefix: Some("/api/v1".to_owned()),
+        ..DialectConfig::of(DialectKind::Nest)
+    }
 }
 
 fn pairs(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    pairs
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect()
 }

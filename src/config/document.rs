@@ -54,21 +54,37 @@ pub(super) fn parse(text: &str) -> Result<Node, NotToml> {
     let lines = Lines::of(text);
     let document = Document::parse(text).map_err(|error| {
         let at = error.span().map_or(0, |span| span.start);
-        NotToml { line: lines.at(at), column: column(text, at), message: error.message().replace('\n', ", ") }
+        NotToml {
+            line: lines.at(at),
+            column: column(text, at),
+            message: error.message().replace('\n', ", "),
+        }
     })?;
-    Ok(Node { origin: Origin::Nowhere, raw: table(document.as_table(), &lines) })
+    Ok(Node {
+        origin: Origin::Nowhere,
+        raw: table(document.as_table(), &lines),
+    })
 }
 
 fn table(table: &dyn TableLike, lines: &Lines) -> Raw {
-    let entries = table.iter().filter(|(_, item)| !item.is_none()).map(|(name, item)| {
-        let key = table.get_key_value(name).and_then(|(key, _)| key.span());
-        let at = match item {
-            // `[a.b]` has the header's line; a table that only others imply has its first key's.
-            Item::Table(_) | Item::ArrayOfTables(_) => item.span().or(key),
-            Item::None | Item::Value(_) => key.or_else(|| item.span()),
-        };
-        (name.to_owned(), Node { origin: lines.origin(at), raw: item_raw(item, lines) })
-    });
+    let entries = table
+        .iter()
+        .filter(|(_, item)| !item.is_none())
+        .map(|(name, item)| {
+            let key = table.get_key_value(name).and_then(|(key, _)| key.span());
+            let at = match item {
+                // `[a.b]` has the header's line; a table that only others imply has its first key's.
+                Item::Table(_) | Item::ArrayOfTables(_) => item.span().or(key),
+                Item::None | Item::Value(_) => key.or_else(|| item.span()),
+            };
+            (
+                name.to_owned(),
+                Node {
+                    origin: lines.origin(at),
+                    raw: item_raw(item, lines),
+                },
+            )
+        });
     Raw::Table(entries.collect())
 }
 
@@ -78,7 +94,12 @@ fn item_raw(item: &Item, lines: &Lines) -> Raw {
         Item::Value(value) => value_raw(value, lines),
         Item::Table(inner) => table(inner, lines),
         Item::ArrayOfTables(list) => Raw::List(
-            list.iter().map(|inner| Node { origin: lines.origin(inner.span()), raw: table(inner, lines) }).collect(),
+            list.iter()
+                .map(|inner| Node {
+                    origin: lines.origin(inner.span()),
+                    raw: table(inner, lines),
+                })
+                .collect(),
         ),
     }
 }
@@ -91,7 +112,12 @@ fn value_raw(value: &Value, lines: &Lines) -> Raw {
         Value::Float(_) => Raw::Float,
         Value::Datetime(_) => Raw::Datetime,
         Value::Array(list) => Raw::List(
-            list.iter().map(|item| Node { origin: lines.origin(item.span()), raw: value_raw(item, lines) }).collect(),
+            list.iter()
+                .map(|item| Node {
+                    origin: lines.origin(item.span()),
+                    raw: value_raw(item, lines),
+                })
+                .collect(),
         ),
         Value::InlineTable(inner) => table(inner, lines),
     }
@@ -102,7 +128,11 @@ struct Lines(Vec<usize>);
 
 impl Lines {
     fn of(text: &str) -> Self {
-        Self(std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect())
+        Self(
+            std::iter::once(0)
+                .chain(text.match_indices('\n').map(|(at, _)| at + 1))
+                .collect(),
+        )
     }
 
     fn at(&self, offset: usize) -> usize {
@@ -116,7 +146,13 @@ impl Lines {
 
 fn column(text: &str, offset: usize) -> usize {
     let before = text.get(..offset).unwrap_or(text);
-    before.rsplit('\n').next().unwrap_or_default().chars().count() + 1
+    before
+        .rsplit('\n')
+        .next()
+        .unwrap_or_default()
+        .chars()
+        .count()
+        + 1
 }
 
 #[cfg(test)]
@@ -160,11 +196,23 @@ mod tests {
 
     #[test]
     fn a_mistake_has_a_line_and_a_column() {
-        for (text, line, column) in [("a = 1\nb = \n", 2, 5), ("[server\n", 1, 8), ("é = 1", 1, 1), ("a = 1\na = 2\n", 2, 1)]
-        {
+        for (text, line, column) in [
+            ("a = 1\nb = \n", 2, 5),
+            ("[server\n", 1, 8),
+            ("é = 1", 1, 1),
+            ("a = 1\na = 2\n", 2, 1),
+        ] {
             let wrong = parse(text).unwrap_err();
-            assert_eq!((wrong.line, wrong.column), (line, column), "{text:?}: {}", wrong.message);
-            assert!(!wrong.message.is_empty() && !wrong.message.contains('\n'), "{text:?}");
+            assert_eq!(
+                (wrong.line, wrong.column),
+                (line, column),
+                "{text:?}: {}",
+                wrong.message
+            );
+            assert!(
+                !wrong.message.is_empty() && !wrong.message.contains('\n'),
+                "{text:?}"
+            );
         }
     }
 }

@@ -18,7 +18,11 @@ const PREFIX: &str = "MENSHEN_";
 const FILE: &str = "MENSHEN_CONFIG";
 
 /// Lays the variables over the tree.
-pub(super) fn overlay(root: &mut Node, variables: &[(OsString, OsString)], problems: &mut Problems) {
+pub(super) fn overlay(
+    root: &mut Node,
+    variables: &[(OsString, OsString)],
+    problems: &mut Problems,
+) {
     for (steps, name, value) in ours(variables, problems) {
         let origin = Origin::Variable(name.clone());
         match set(root, Schema::root(), &steps, &value, &origin) {
@@ -42,10 +46,15 @@ enum Refused {
 }
 
 /// The variables that are for us, outer before inner and `2` before `10`, so that entries are added in their order.
-fn ours(variables: &[(OsString, OsString)], problems: &mut Problems) -> Vec<(Vec<Step>, String, String)> {
+fn ours(
+    variables: &[(OsString, OsString)],
+    problems: &mut Problems,
+) -> Vec<(Vec<Step>, String, String)> {
     let mut ours = Vec::new();
     for (name, value) in variables {
-        let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX) && *name != FILE && !is_service_link(name))
+        let Some(name) = name
+            .to_str()
+            .filter(|name| name.starts_with(PREFIX) && *name != FILE && !is_service_link(name))
         else {
             continue;
         };
@@ -53,10 +62,12 @@ fn ours(variables: &[(OsString, OsString)], problems: &mut Problems) -> Vec<(Vec
             problems.report_at(Origin::Variable(name.to_owned()), "is not UTF-8");
             continue;
         };
-        let steps = name[PREFIX.len()..].split("__").map(|step| match step.parse() {
-            Ok(index) if step.bytes().all(|b| b.is_ascii_digit()) => Step::Index(index),
-            _ => Step::Name(step.to_lowercase()),
-        });
+        let steps = name[PREFIX.len()..]
+            .split("__")
+            .map(|step| match step.parse() {
+                Ok(index) if step.bytes().all(|b| b.is_ascii_digit()) => Step::Index(index),
+                _ => Step::Name(step.to_lowercase()),
+            });
         ours.push((steps.collect(), name.to_owned(), value.to_owned()));
     }
     ours.sort();
@@ -69,15 +80,26 @@ fn is_service_link(name: &str) -> bool {
     let name = name.trim_start_matches(PREFIX);
     let has_port = |at: usize| {
         let rest = &name[at + "PORT".len()..];
-        rest.is_empty() || rest.strip_prefix('_').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+        rest.is_empty()
+            || rest
+                .strip_prefix('_')
+                .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
     };
     !name.contains("__")
         && (name.ends_with("SERVICE_HOST")
             || name.contains("SERVICE_PORT")
-            || name.match_indices("PORT").any(|(at, _)| (at == 0 || name[..at].ends_with('_')) && has_port(at)))
+            || name
+                .match_indices("PORT")
+                .any(|(at, _)| (at == 0 || name[..at].ends_with('_')) && has_port(at)))
 }
 
-fn set(node: &mut Node, schema: Schema, steps: &[Step], value: &str, origin: &Origin) -> Result<(), Refused> {
+fn set(
+    node: &mut Node,
+    schema: Schema,
+    steps: &[Step],
+    value: &str,
+    origin: &Origin,
+) -> Result<(), Refused> {
     let shape = schema.shape();
     let Some((step, rest)) = steps.split_first() else {
         node.raw = whole(&shape, value, origin)?;
@@ -88,7 +110,9 @@ fn set(node: &mut Node, schema: Schema, steps: &[Step], value: &str, origin: &Or
         (Shape::Table, Step::Name(name)) => {
             let property = schema.property(name).ok_or(Refused::Unknown)?;
             // Something else than a table in the file is reported when the file is looked at.
-            let Raw::Table(entries) = &mut node.raw else { return Ok(()) };
+            let Raw::Table(entries) = &mut node.raw else {
+                return Ok(());
+            };
             if let Some(entry) = entries.get_mut(name) {
                 return set(entry, property, rest, value, origin);
             }
@@ -96,7 +120,9 @@ fn set(node: &mut Node, schema: Schema, steps: &[Step], value: &str, origin: &Or
             Ok(())
         }
         (Shape::List(item), Step::Index(index)) => {
-            let Raw::List(items) = &mut node.raw else { return Ok(()) };
+            let Raw::List(items) = &mut node.raw else {
+                return Ok(());
+            };
             let written = items.len();
             match items.get_mut(*index) {
                 Some(entry) => set(entry, item, rest, value, origin),
@@ -109,33 +135,51 @@ fn set(node: &mut Node, schema: Schema, steps: &[Step], value: &str, origin: &Or
                 ))),
             }
         }
-        (Shape::Map(_), _) => {
-            Err(Refused::Because("goes too deep: write all pairs in one variable, as name=value,name=value".to_owned()))
-        }
-        (Shape::Table | Shape::List(_) | Shape::Choice(_) | Shape::Text(_) | Shape::Integer(_) | Shape::Boolean, _) => {
-            Err(Refused::Unknown)
-        }
+        (Shape::Map(_), _) => Err(Refused::Because(
+            "goes too deep: write all pairs in one variable, as name=value,name=value".to_owned(),
+        )),
+        (
+            Shape::Table
+            | Shape::List(_)
+            | Shape::Choice(_)
+            | Shape::Text(_)
+            | Shape::Integer(_)
+            | Shape::Boolean,
+            _,
+        ) => Err(Refused::Unknown),
     }
 }
 
 /// A variable's value for a whole key.
 fn whole(shape: &Shape, value: &str, origin: &Origin) -> Result<Raw, Refused> {
-    let text = |text: &str| Node { origin: origin.clone(), raw: Raw::Text(text.trim().to_owned()) };
+    let text = |text: &str| Node {
+        origin: origin.clone(),
+        raw: Raw::Text(text.trim().to_owned()),
+    };
     let parts = || value.split(',').filter(|part| !part.trim().is_empty());
     match shape {
-        Shape::Table => Err(Refused::Because("names a section: add `__` and a key of it".to_owned())),
+        Shape::Table => Err(Refused::Because(
+            "names a section: add `__` and a key of it".to_owned(),
+        )),
         Shape::List(item) => match item.shape() {
-            Shape::Table => Err(Refused::Because("names a list of tables: add `__0__` and a key".to_owned())),
+            Shape::Table => Err(Refused::Because(
+                "names a list of tables: add `__0__` and a key".to_owned(),
+            )),
             _ => Ok(Raw::List(parts().map(text).collect())),
         },
         Shape::Map(_) => {
-            let pairs = parts().map(|part| part.split_once('=').map(|(name, value)| (name.trim().to_owned(), text(value))));
+            let pairs = parts().map(|part| {
+                part.split_once('=')
+                    .map(|(name, value)| (name.trim().to_owned(), text(value)))
+            });
             let pairs: Option<BTreeMap<_, _>> = pairs.collect();
-            pairs
-                .map(Raw::Table)
-                .ok_or_else(|| Refused::Because("must be name=value pairs with commas between them".to_owned()))
+            pairs.map(Raw::Table).ok_or_else(|| {
+                Refused::Because("must be name=value pairs with commas between them".to_owned())
+            })
         }
-        Shape::Choice(_) | Shape::Text(_) | Shape::Integer(_) | Shape::Boolean => Ok(Raw::Text(value.to_owned())),
+        Shape::Choice(_) | Shape::Text(_) | Shape::Integer(_) | Shape::Boolean => {
+            Ok(Raw::Text(value.to_owned()))
+        }
     }
 }
 
@@ -150,9 +194,14 @@ fn empty(schema: Schema, origin: &Origin) -> Node {
     let raw = match schema.shape() {
         Shape::Table | Shape::Map(_) => Raw::Table(BTreeMap::new()),
         Shape::List(_) => Raw::List(Vec::new()),
-        Shape::Choice(_) | Shape::Text(_) | Shape::Integer(_) | Shape::Boolean => Raw::Text(String::new()),
+        Shape::Choice(_) | Shape::Text(_) | Shape::Integer(_) | Shape::Boolean => {
+            Raw::Text(String::new())
+        }
     };
-    Node { origin: origin.clone(), raw }
+    Node {
+        origin: origin.clone(),
+        raw,
+    }
 }
 
 #[cfg(test)]
@@ -174,7 +223,13 @@ mod tests {
         ] {
             assert!(is_service_link(name), "{name}");
         }
-        for name in ["MENSHEN_MODE", "MENSHEN_SERVER__LISTEN", "MENSHEN_SERVER__PORT", "MENSHEN_IMPORT", "MENSHEN_PORTS"] {
+        for name in [
+            "MENSHEN_MODE",
+            "MENSHEN_SERVER__LISTEN",
+            "MENSHEN_SERVER__PORT",
+            "MENSHEN_IMPORT",
+            "MENSHEN_PORTS",
+        ] {
             assert!(!is_service_link(name), "{name}");
         }
     }

@@ -29,15 +29,25 @@ pub struct ForwardAuthConfig {
 impl ForwardAuthConfig {
     pub(super) fn check(&self, config: &Config, problems: &mut Problems) {
         if self.enabled && self.trusted_callers.is_empty() {
-            problems.add("forward_auth.trusted_callers", "is empty: list the networks of the proxies that may ask");
+            problems.add(
+                "forward_auth.trusted_callers",
+                "is empty: list the networks of the proxies that may ask",
+            );
         }
-        for (n, network) in self.trusted_callers.iter().enumerate().filter(|(_, network)| network.prefix_len() == 0) {
+        for (n, network) in self
+            .trusted_callers
+            .iter()
+            .enumerate()
+            .filter(|(_, network)| network.prefix_len() == 0)
+        {
             let key = format!("forward_auth.trusted_callers[{n}]");
-            problems.add(&key, format!("{network} is everybody, and who may ask can ask about any path"));
+            problems.add(
+                &key,
+                format!("{network} is everybody, and who may ask can ask about any path"),
+            );
         }
         if self.enabled && config.upstream.shared_secret.is_some() {
-            let says =
-                "is not told to proxies that ask (forward_auth): what they forward has it only if they send it themselves";
+            let says = "is not told to proxies that ask (forward_auth): what they forward has it only if they send it themselves";
             problems.warn("upstream.shared_secret", says);
         }
         if self.enabled && self.forged_headers == ForgedHeaders::Ignore {

@@ -31,8 +31,15 @@ impl GateConfig {
         if self.report_only {
             problems.warn("gate.report_only", format!("is true: {WARNING}"));
         }
-        for n in rules.iter().enumerate().filter_map(|(n, rule)| (rule.report_only == Some(true)).then_some(n)) {
-            problems.warn(&format!("rule[{n}].report_only"), format!("is true: on its paths {WARNING}"));
+        for n in rules
+            .iter()
+            .enumerate()
+            .filter_map(|(n, rule)| (rule.report_only == Some(true)).then_some(n))
+        {
+            problems.warn(
+                &format!("rule[{n}].report_only"),
+                format!("is true: on its paths {WARNING}"),
+            );
         }
     }
 }

@@ -70,8 +70,13 @@ pub enum HookEvent {
 }
 
 impl HookEvent {
-    pub const ALL: [Self; 5] =
-        [Self::UserCreated, Self::LoginSucceeded, Self::UserDeleted, Self::UserMerged, Self::UserWithdrawn];
+    pub const ALL: [Self; 5] = [
+        Self::UserCreated,
+        Self::LoginSucceeded,
+        Self::UserDeleted,
+        Self::UserMerged,
+        Self::UserWithdrawn,
+    ];
 
     /// As it stands in the config and on the wire; also a metric label.
     pub const fn as_str(self) -> &'static str {
@@ -126,19 +131,31 @@ impl HooksConfig {
 
     pub(super) fn check(&self, mode: Mode, users: &UsersConfig, problems: &mut Problems) {
         let shortest = HumanDuration::millis(100);
-        problems.between("hooks.timeout", &self.timeout, shortest..=HumanDuration::secs(30));
+        problems.between(
+            "hooks.timeout",
+            &self.timeout,
+            shortest..=HumanDuration::secs(30),
+        );
         problems.between("hooks.attempts", &self.attempts, 1..=5);
         problems.between("hooks.max_waiting", &self.max_waiting, 1..=10_000);
-        problems.between("hooks.give_up_after", &self.give_up_after, HumanDuration::minutes(1)..=HumanDuration::days(30));
+        problems.between(
+            "hooks.give_up_after",
+            &self.give_up_after,
+            HumanDuration::minutes(1)..=HumanDuration::days(30),
+        );
         match (&self.url, &self.secret) {
             (None, None) => {}
-            (None, Some(_)) => problems.add("hooks.url", "is missing: `hooks.secret` signs what is posted there"),
+            (None, Some(_)) => problems.add(
+                "hooks.url",
+                "is missing: `hooks.secret` signs what is posted there",
+            ),
             (Some(url), secret) => {
                 check_url(url, mode, problems);
                 match secret {
                     None => problems.add_between("hooks.secret", &["hooks.url"], SECRET_MISSING),
                     Some(secret) if secret.expose().len() < SHORTEST_SECRET => {
-                        let says = "is shorter than 32 bytes: `openssl rand -hex 32` prints a good one";
+                        let says =
+                            "is shorter than 32 bytes: `openssl rand -hex 32` prints a good one";
                         problems.add("hooks.secret", says);
                     }
                     Some(_) => {}
@@ -168,9 +185,16 @@ fn check_url(url: &str, mode: Mode, problems: &mut Problems) {
     let is_public_address = host.parse().is_ok_and(is_public);
     let is_full_name = host.parse::<std::net::IpAddr>().is_err() && host.contains('.');
     if is_public_address {
-        problems.add_between(key, &["mode"], "must be https: it carries personal data over the internet");
+        problems.add_between(
+            key,
+            &["mode"],
+            "must be https: it carries personal data over the internet",
+        );
     } else if is_full_name {
-        problems.warn(key, "is plain http: it carries personal data, so it must not leave a private network");
+        problems.warn(
+            key,
+            "is plain http: it carries personal data, so it must not leave a private network",
+        );
     }
 }
 

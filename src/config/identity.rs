@@ -40,13 +40,19 @@ impl IdentityConfig {
         }
         let key = "identity.assertion_audience";
         if self.assertion_audience.trim().is_empty() {
-            problems.add(key, "is empty: an assertion that names nobody would be for everybody");
+            problems.add(
+                key,
+                "is empty: an assertion that names nobody would be for everybody",
+            );
         } else if self.assertion_audience == tokens.audience {
-            let says =
-                "is `tokens.audience` too: a backend that compares only that would take an access token for an assertion";
+            let says = "is `tokens.audience` too: a backend that compares only that would take an access token for an assertion";
             problems.add_between(key, &["tokens.audience"], says);
         }
-        problems.between("identity.assertion_ttl", &self.assertion_ttl, HumanDuration::secs(2)..=HumanDuration::minutes(10));
+        problems.between(
+            "identity.assertion_ttl",
+            &self.assertion_ttl,
+            HumanDuration::secs(2)..=HumanDuration::minutes(10),
+        );
     }
 }
 
@@ -64,7 +70,15 @@ impl Default for IdentityConfig {
             assertion: false,
             assertion_audience: "upstream".to_owned(),
             assertion_ttl: HumanDuration::secs(60),
-            reserved_prefixes: ["X-User-", "X-Auth-", "X-Session-", "X-Client-", "X-Menshen-"].map(str::to_owned).into(),
+            reserved_prefixes: [
+                "X-User-",
+                "X-Auth-",
+                "X-Session-",
+                "X-Client-",
+                "X-Menshen-",
+            ]
+            .map(str::to_owned)
+            .into(),
             wechat_cloud_headers: false,
         }
     }

@@ -6,7 +6,10 @@ use reqwest::Url;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Algorithm, HumanDuration, Problems, SecretText, TokenConfig, tokens::weakness, values::end_of_day};
+use super::{
+    Algorithm, HumanDuration, Problems, SecretText, TokenConfig, tokens::weakness,
+    values::end_of_day,
+};
 use crate::{
     outbound::is_loopback,
     store::REVOCATION_RETENTION,
@@ -20,7 +23,10 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(example = legacy())]
-#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the config, and none depends on another")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the config, and none depends on another"
+)]
 pub struct IssuerConfig {
     /// Its name in metrics, logs and `/readyz`: 1 to 64 letters, digits, `-` or `_`.
     #[schemars(example = &"legacy")]
@@ -130,7 +136,16 @@ pub struct IssuerConfig {
 }
 
 /// What `issuer.claims` may name.
-pub const MAPPED: [&str; 8] = ["user_type", "roles", "client_type", "sid", "openid", "unionid", "phone", "nickname"];
+pub const MAPPED: [&str; 8] = [
+    "user_type",
+    "roles",
+    "client_type",
+    "sid",
+    "openid",
+    "unionid",
+    "phone",
+    "nickname",
+];
 
 /// Claims that are read by themselves, so that none of them says anything else (RFC 7519 section 4.1).
 const REGISTERED: [&str; 5] = ["iss", "aud", "exp", "nbf", "iat"];
@@ -144,22 +159,33 @@ const NOTICE: std::time::Duration = std::time::Duration::from_hours(30 * 24);
 impl IssuerConfig {
     /// The longest life of a token.
     pub fn longest_life(&self) -> std::time::Duration {
-        self.max_lifetime.map_or(REVOCATION_RETENTION.saturating_sub(std::time::Duration::from_hours(1)), HumanDuration::get)
+        self.max_lifetime.map_or(
+            REVOCATION_RETENTION.saturating_sub(std::time::Duration::from_hours(1)),
+            HumanDuration::get,
+        )
     }
 
     /// The first instant at which its tokens are accepted no more; `None`: there is no such day.
     pub fn ends(&self) -> Option<Timestamp> {
-        self.accept_until.as_deref().and_then(|day| end_of_day(day).ok())
+        self.accept_until
+            .as_deref()
+            .and_then(|day| end_of_day(day).ok())
     }
 
     /// Warns when its last day is near or over.
     pub fn warn_of_end(&self, index: usize, now: Timestamp, problems: &mut Problems) {
         let key = format!("issuer[{index}].accept_until");
         match self.ends() {
-            Some(end) if now >= end => problems.warn(&key, "is over: its tokens are refused, and the issuer can be removed"),
+            Some(end) if now >= end => problems.warn(
+                &key,
+                "is over: its tokens are refused, and the issuer can be removed",
+            ),
             Some(end) if now.plus(NOTICE) >= end => {
                 let days = end.since(now).as_secs() / 86_400;
-                problems.warn(&key, format!("is near: its tokens are refused in {days} days"));
+                problems.warn(
+                    &key,
+                    format!("is near: its tokens are refused in {days} days"),
+                );
             }
             Some(_) | None => {}
         }
@@ -167,33 +193,61 @@ impl IssuerConfig {
 
     fn check(&self, index: usize, tokens: &TokenConfig, problems: &mut Problems) {
         let key = |name: &str| format!("issuer[{index}].{name}");
-        let plain = self.name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+        let plain = self
+            .name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
         if self.name.is_empty() || self.name.len() > 64 || !plain {
             problems.add(&key("name"), "must be 1 to 64 letters, digits, '-' or '_'");
         }
         if !self.issuer.is_empty() && self.issuer == tokens.issuer {
-            problems.add_between(&key("issuer"), &["tokens.issuer"], "is menshen's own `tokens.issuer`");
+            problems.add_between(
+                &key("issuer"),
+                &["tokens.issuer"],
+                "is menshen's own `tokens.issuer`",
+            );
         }
         if self.audience.as_ref().is_some_and(String::is_empty) {
-            problems.add(&key("audience"), "is empty: leave it out where the tokens have no `aud`");
+            problems.add(
+                &key("audience"),
+                "is empty: leave it out where the tokens have no `aud`",
+            );
         }
         self.check_keys(index, problems);
         self.check_claims(index, problems);
         if let Some(Err(Malformed(what))) = self.accept_until.as_deref().map(end_of_day) {
             problems.add(&key("accept_until"), what);
         }
-        for (name, given) in [("allow_no_exp", self.allow_no_exp), ("allow_weak_secret", self.allow_weak_secret)] {
+        for (name, given) in [
+            ("allow_no_exp", self.allow_no_exp),
+            ("allow_weak_secret", self.allow_weak_secret),
+        ] {
             if given && self.accept_until.is_none() {
-                problems.add(&key(name), "needs `accept_until`: what is so weak must have an end");
+                problems.add(
+                    &key(name),
+                    "needs `accept_until`: what is so weak must have an end",
+                );
             }
         }
         if let Some(leeway) = &self.leeway {
-            problems.between(&key("leeway"), leeway, HumanDuration::millis(0)..=HumanDuration::minutes(5));
+            problems.between(
+                &key("leeway"),
+                leeway,
+                HumanDuration::millis(0)..=HumanDuration::minutes(5),
+            );
         }
         if let Some(life) = &self.max_lifetime {
-            problems.between(&key("max_lifetime"), life, HumanDuration::secs(1)..=HumanDuration::days(400));
-            if life.get() > REVOCATION_RETENTION.saturating_sub(std::time::Duration::from_hours(1)) {
-                problems.warn(&key("max_lifetime"), "is longer than a ban is remembered: a token can outlive it");
+            problems.between(
+                &key("max_lifetime"),
+                life,
+                HumanDuration::secs(1)..=HumanDuration::days(400),
+            );
+            if life.get() > REVOCATION_RETENTION.saturating_sub(std::time::Duration::from_hours(1))
+            {
+                problems.warn(
+                    &key("max_lifetime"),
+                    "is longer than a ban is remembered: a token can outlive it",
+                );
             }
         }
     }
@@ -201,12 +255,19 @@ impl IssuerConfig {
     fn check_keys(&self, index: usize, problems: &mut Problems) {
         let key = |name: &str| format!("issuer[{index}].{name}");
         let sources = [
-            ("secret", self.secret.is_some() || self.secret_file.is_some()),
+            (
+                "secret",
+                self.secret.is_some() || self.secret_file.is_some(),
+            ),
             ("public_key_file", self.public_key_file.is_some()),
             ("jwks_file", self.jwks_file.is_some()),
             ("jwks_url", self.jwks_url.is_some()),
         ];
-        let given: Vec<_> = sources.into_iter().filter(|(_, given)| *given).map(|(name, _)| name).collect();
+        let given: Vec<_> = sources
+            .into_iter()
+            .filter(|(_, given)| *given)
+            .map(|(name, _)| name)
+            .collect();
         let symmetric = self.algorithms.contains(&Algorithm::Hs256);
         match given.as_slice() {
             [] => {
@@ -214,20 +275,30 @@ impl IssuerConfig {
                     .add(&key("name"), "has no key: give one of `secret`, `public_key_file`, `jwks_file` and `jwks_url`");
             }
             ["secret"] if self.algorithms != [Algorithm::Hs256] => {
-                problems.add(&key("algorithms"), "must be [\"HS256\"], because there is a `secret`");
+                problems.add(
+                    &key("algorithms"),
+                    "must be [\"HS256\"], because there is a `secret`",
+                );
             }
             [name] if symmetric && *name != "secret" => {
-                problems
-                    .add(&key("algorithms"), format!("has HS256, and `{name}` has public keys: nobody may sign with one"));
+                problems.add(
+                    &key("algorithms"),
+                    format!("has HS256, and `{name}` has public keys: nobody may sign with one"),
+                );
             }
             [_] => {}
-            [_, second, ..] => problems.add(&key(second), "is given with other keys: keep one of them"),
+            [_, second, ..] => {
+                problems.add(&key(second), "is given with other keys: keep one of them")
+            }
         }
         if self.algorithms.is_empty() {
             problems.add(&key("algorithms"), "is empty: no token could be right");
         }
         if self.previous_secrets.len() > MOST_PREVIOUS {
-            problems.add(&key("previous_secrets"), format!("has more than {MOST_PREVIOUS} secrets"));
+            problems.add(
+                &key("previous_secrets"),
+                format!("has more than {MOST_PREVIOUS} secrets"),
+            );
         }
         for (name, secret) in self.secrets() {
             match weakness(secret.expose()) {
@@ -238,35 +309,67 @@ impl IssuerConfig {
         }
         match self.jwks_url.as_deref().map(Url::parse) {
             None => {
-                let unused = [("jwks_refresh", self.jwks_refresh.is_some()), ("allow_plain_http", self.allow_plain_http)];
+                let unused = [
+                    ("jwks_refresh", self.jwks_refresh.is_some()),
+                    ("allow_plain_http", self.allow_plain_http),
+                ];
                 for (name, _) in unused.into_iter().filter(|(_, given)| *given) {
                     problems.add(&key(name), "is for `jwks_url` only");
                 }
             }
             Some(Err(_)) => problems.add(&key("jwks_url"), "is not a URL"),
-            Some(Ok(url)) if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() => {
-                problems.add(&key("jwks_url"), "must have no user, no password and no fragment");
+            Some(Ok(url))
+                if !url.username().is_empty()
+                    || url.password().is_some()
+                    || url.fragment().is_some() =>
+            {
+                problems.add(
+                    &key("jwks_url"),
+                    "must have no user, no password and no fragment",
+                );
             }
             Some(Ok(url)) if url.scheme() == "https" => {}
-            Some(Ok(url)) if url.scheme() == "http" && (is_loopback(&url) || self.allow_plain_http) => {
+            Some(Ok(url))
+                if url.scheme() == "http" && (is_loopback(&url) || self.allow_plain_http) =>
+            {
                 if !is_loopback(&url) {
-                    problems.warn(&key("jwks_url"), "is plain HTTP: whoever sits between can make tokens for anybody");
+                    problems.warn(
+                        &key("jwks_url"),
+                        "is plain HTTP: whoever sits between can make tokens for anybody",
+                    );
                 }
             }
-            Some(Ok(_)) => problems.add(&key("jwks_url"), "must be https (`allow_plain_http` says otherwise)"),
+            Some(Ok(_)) => problems.add(
+                &key("jwks_url"),
+                "must be https (`allow_plain_http` says otherwise)",
+            ),
         }
         if let Some(every) = &self.jwks_refresh {
-            problems.between(&key("jwks_refresh"), every, HumanDuration::minutes(1)..=HumanDuration::days(1));
+            problems.between(
+                &key("jwks_refresh"),
+                every,
+                HumanDuration::minutes(1)..=HumanDuration::days(1),
+            );
         }
     }
 
     fn check_claims(&self, index: usize, problems: &mut Problems) {
         let key = |name: &str| format!("issuer[{index}].{name}");
-        if self.user_id_claim.as_deref().is_some_and(|claim| claim.is_empty() || REGISTERED.contains(&claim)) {
-            problems.add(&key("user_id_claim"), "is no claim that could hold a user's id");
+        if self
+            .user_id_claim
+            .as_deref()
+            .is_some_and(|claim| claim.is_empty() || REGISTERED.contains(&claim))
+        {
+            problems.add(
+                &key("user_id_claim"),
+                "is no claim that could hold a user's id",
+            );
         }
         if !self.user_id_prefix.is_empty() && UserId::parse(&self.user_id_prefix).is_err() {
-            problems.add(&key("user_id_prefix"), "must be letters, digits, '-' or '_'");
+            problems.add(
+                &key("user_id_prefix"),
+                "must be letters, digits, '-' or '_'",
+            );
         }
         if let Some(Err(Malformed(what))) = self.user_type.as_deref().map(UserType::parse) {
             problems.add(&key("user_type"), what);
@@ -276,11 +379,21 @@ impl IssuerConfig {
             if !MAPPED.contains(&ours.as_str()) {
                 problems.add(&key(&entry), format!("is none of {}", MAPPED.join(", ")));
             } else if theirs.is_empty() || REGISTERED.contains(&theirs.as_str()) {
-                problems.add(&key(&entry), format!("{theirs:?} is no claim that could say this"));
+                problems.add(
+                    &key(&entry),
+                    format!("{theirs:?} is no claim that could say this"),
+                );
             }
         }
-        for name in self.required_claims.keys().filter(|name| REGISTERED.contains(&name.as_str())) {
-            problems.add(&key(&format!("required_claims.{name}")), "is checked anyway");
+        for name in self
+            .required_claims
+            .keys()
+            .filter(|name| REGISTERED.contains(&name.as_str()))
+        {
+            problems.add(
+                &key(&format!("required_claims.{name}")),
+                "is checked anyway",
+            );
         }
         if self.issuer.is_empty() && self.required_claims.is_empty() {
             problems.warn(
@@ -294,7 +407,10 @@ impl IssuerConfig {
     fn secrets(&self) -> impl Iterator<Item = (String, &SecretText)> {
         let former = self.previous_secrets.iter().enumerate();
         let former = former.map(|(n, secret)| (format!("previous_secrets[{n}]"), secret));
-        self.secret.iter().map(|secret| ("secret".to_owned(), secret)).chain(former)
+        self.secret
+            .iter()
+            .map(|secret| ("secret".to_owned(), secret))
+            .chain(former)
     }
 }
 
@@ -310,22 +426,46 @@ pub(super) fn check(issuers: &[IssuerConfig], tokens: &TokenConfig, problems: &m
             problems.add(&key("name"), "is the name of another issuer");
         }
         if !issuer.issuer.is_empty() && before.iter().any(|other| other.issuer == issuer.issuer) {
-            problems.add(&key("issuer"), "is that of another issuer: nobody could tell whose a token is");
+            problems.add(
+                &key("issuer"),
+                "is that of another issuer: nobody could tell whose a token is",
+            );
         }
         // Who knows the secret of one could sign for the other.
         for (name, secret) in issuer.secrets() {
-            if let Some((whose, _)) =
-                known.iter().find(|(whose, other)| *whose != issuer.name && other.expose() == secret.expose())
+            if let Some((whose, _)) = known
+                .iter()
+                .find(|(whose, other)| *whose != issuer.name && other.expose() == secret.expose())
             {
-                let whose =
-                    if *whose == "tokens" { "menshen's own tokens".to_owned() } else { format!("issuer \"{whose}\"") };
-                problems.add(&key(&name), format!("is the secret of {whose} too: each would pass for the other"));
+                let whose = if *whose == "tokens" {
+                    "menshen's own tokens".to_owned()
+                } else {
+                    format!("issuer \"{whose}\"")
+                };
+                problems.add(
+                    &key(&name),
+                    format!("is the secret of {whose} too: each would pass for the other"),
+                );
             }
         }
-        known.extend(issuer.secrets().map(|(_, secret)| (issuer.name.as_str(), secret)));
+        known.extend(
+            issuer
+                .secrets()
+                .map(|(_, secret)| (issuer.name.as_str(), secret)),
+        );
     }
-    if issuers.iter().filter(|issuer| issuer.issuer.is_empty()).count() > MOST_NAMELESS {
-        problems.add("issuer", format!("has more than {MOST_NAMELESS} whose tokens have no `iss`: each would be tried"));
+    if issuers
+        .iter()
+        .filter(|issuer| issuer.issuer.is_empty())
+        .count()
+        > MOST_NAMELESS
+    {
+        problems.add(
+            "issuer",
+            format!(
+                "has more than {MOST_NAMELESS} whose tokens have no `iss`: each would be tried"
+            ),
+        );
     }
 }
 
@@ -375,5 +515,8 @@ impl IssuerConfig {
 }
 
 fn pairs(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    pairs
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect()
 }

@@ -46,7 +46,10 @@ pub struct LimitsConfig {
 impl LimitsConfig {
     pub(super) fn check(&self, problems: &mut Problems) {
         if !self.enabled {
-            problems.warn("limits.enabled", "is false: nothing slows down who guesses or floods");
+            problems.warn(
+                "limits.enabled",
+                "is false: nothing slows down who guesses or floods",
+            );
         }
         problems.between("limits.table_entries", &self.table_entries, 1..=10_000_000);
     }

@@ -28,10 +28,15 @@ pub struct Source {
 impl Source {
     /// The file named, or `config.toml` in the working directory if there is one. An empty name is none: that is what a
     /// variable left blank in a compose file gives.
-    pub fn new(file: Option<PathBuf>, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
+    pub fn new(
+        file: Option<PathBuf>,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Self {
         let usual = || Some(PathBuf::from(USUAL_FILE)).filter(|file| file.exists());
         Self {
-            file: file.filter(|file| !file.as_os_str().is_empty()).or_else(usual),
+            file: file
+                .filter(|file| !file.as_os_str().is_empty())
+                .or_else(usual),
             environment: environment.into_iter().collect(),
         }
     }
@@ -59,34 +64,64 @@ impl Config {
     }
 
     /// The same, with checks of somebody who knows more about the values: they are told with the rest, each at its line.
-    pub fn load_with(source: &Source, also: impl FnOnce(&Self, &mut Problems)) -> Result<Loaded, Problems> {
+    pub fn load_with(
+        source: &Source,
+        also: impl FnOnce(&Self, &mut Problems),
+    ) -> Result<Loaded, Problems> {
         let mut problems = Problems::about(source.file.clone());
-        let Some(mut tree) = read(source.file.as_deref(), &mut problems) else { return Err(problems) };
+        let Some(mut tree) = read(source.file.as_deref(), &mut problems) else {
+            return Err(problems);
+        };
         environment::overlay(&mut tree, &source.environment, &mut problems);
-        let directory = source.file.as_deref().and_then(Path::parent).unwrap_or_else(|| Path::new(""));
-        let mut intake = Intake { problems: &mut problems, directory, files: BTreeSet::new() };
+        let directory = source
+            .file
+            .as_deref()
+            .and_then(Path::parent)
+            .unwrap_or_else(|| Path::new(""));
+        let mut intake = Intake {
+            problems: &mut problems,
+            directory,
+            files: BTreeSet::new(),
+        };
         let accepted = intake.accept(Schema::root(), &tree, "");
         let files = intake.files;
         let Ok(config) = serde_json::from_value::<Self>(accepted.unwrap_or_default()) else {
             // The walk accepts what the structs accept; if they ever part, nothing starts. The error may quote a value.
-            problems.report_at(Origin::Nowhere, "has a value that passes its description and still does not fit");
+            problems.report_at(
+                Origin::Nowhere,
+                "has a value that passes its description and still does not fit",
+            );
             return Err(problems);
         };
         config.check(&mut problems);
         also(&config, &mut problems);
-        if problems.is_empty() { Ok(Loaded { config, warnings: problems.into_warnings(), files }) } else { Err(problems) }
+        if problems.is_empty() {
+            Ok(Loaded {
+                config,
+                warnings: problems.into_warnings(),
+                files,
+            })
+        } else {
+            Err(problems)
+        }
     }
 }
 
 /// The file as a tree; an empty one when there is no file.
 fn read(file: Option<&Path>, problems: &mut Problems) -> Option<Node> {
     let Some(file) = file else {
-        return Some(Node { origin: Origin::Nowhere, raw: Raw::Table(std::collections::BTreeMap::new()) });
+        return Some(Node {
+            origin: Origin::Nowhere,
+            raw: Raw::Table(std::collections::BTreeMap::new()),
+        });
     };
     let bytes = match fs::read(file) {
         Ok(bytes) => bytes,
         Err(error) => {
-            problems.report_at(Origin::Nowhere, format!("cannot be read ({})", error.kind()));
+            problems.report_at(
+                Origin::Nowhere,
+                format!("cannot be read ({})", error.kind()),
+            );
             return None;
         }
     };

@@ -75,15 +75,22 @@ impl MintConfig {
     pub(super) fn check(&self, config: &Config, problems: &mut Problems) {
         if config.upstream.authorization != UpstreamAuthorization::Mint {
             if *self != Self::default() {
-                problems.warn("mint", "is not used: `upstream.authorization` is not `mint`");
+                problems.warn(
+                    "mint",
+                    "is not used: `upstream.authorization` is not `mint`",
+                );
             }
             return;
         }
         let asked = ["upstream.authorization"];
         match (&self.secret, &self.private_key) {
-            (Some(_), Some(_)) => problems.add("mint.private_key", "is given together with `secret`: keep one of them"),
+            (Some(_), Some(_)) => problems.add(
+                "mint.private_key",
+                "is given together with `secret`: keep one of them",
+            ),
             (None, None) if !problems.is_unread("mint.private_key") => {
-                let says = "is missing, and so is `private_key`: `upstream.authorization` is `mint`";
+                let says =
+                    "is missing, and so is `private_key`: `upstream.authorization` is `mint`";
                 problems.add_between("mint.secret", &asked, says);
             }
             _ => {}
@@ -92,18 +99,33 @@ impl MintConfig {
             check_secret(secret, config, problems);
         }
         if self.claims.is_empty() {
-            problems.add_between("mint.claims", &asked, "is empty: the token would name nobody");
+            problems.add_between(
+                "mint.claims",
+                &asked,
+                "is empty: the token would name nobody",
+            );
         }
-        for (key, value) in [("key_id", &self.key_id), ("issuer", &self.issuer), ("audience", &self.audience)] {
+        for (key, value) in [
+            ("key_id", &self.key_id),
+            ("issuer", &self.issuer),
+            ("audience", &self.audience),
+        ] {
             if value.as_ref().is_some_and(|value| value.trim().is_empty()) {
                 problems.add(&format!("mint.{key}"), "is empty: leave it out");
             }
         }
         let printable = |b: u8| b.is_ascii_graphic() || b == b' ';
         if !self.prefix.bytes().all(printable) || self.prefix.starts_with(' ') {
-            problems.add("mint.prefix", "is no beginning of a header's value: write visible ASCII, and a space at its end");
+            problems.add(
+                "mint.prefix",
+                "is no beginning of a header's value: write visible ASCII, and a space at its end",
+            );
         }
-        problems.between("mint.ttl", &self.ttl, HumanDuration::secs(2)..=HumanDuration::days(1));
+        problems.between(
+            "mint.ttl",
+            &self.ttl,
+            HumanDuration::secs(2)..=HumanDuration::days(1),
+        );
     }
 }
 
@@ -114,9 +136,13 @@ fn check_secret(secret: &SecretText, config: &Config, problems: &mut Problems) {
         problems.add(key, what);
     }
     let tokens = &config.tokens;
-    if tokens.secret.iter().chain(&tokens.previous_secrets).any(|ours| ours == secret) {
-        let says =
-            "is a secret of `[tokens]` too: the backend could sign access tokens. Give `[tokens]` another one, or `EdDSA`";
+    if tokens
+        .secret
+        .iter()
+        .chain(&tokens.previous_secrets)
+        .any(|ours| ours == secret)
+    {
+        let says = "is a secret of `[tokens]` too: the backend could sign access tokens. Give `[tokens]` another one, or `EdDSA`";
         problems.add_between(key, &["tokens.secret", "tokens.previous_secrets"], says);
     }
     if config.upstream.shared_secret.as_ref() == Some(secret) {

@@ -44,9 +44,13 @@ impl fmt::Display for Problem {
         match (&self.file, &self.origin) {
             (_, Origin::Variable(name)) => write!(f, "environment {name}: ")?,
             (Some(file), Origin::Line(line)) => write!(f, "{}:{line}: ", file.display())?,
-            (Some(file), Origin::Place(line, column)) => write!(f, "{}:{line}:{column}: ", file.display())?,
+            (Some(file), Origin::Place(line, column)) => {
+                write!(f, "{}:{line}:{column}: ", file.display())?
+            }
             (Some(file), Origin::Nowhere) => write!(f, "{}: ", file.display())?,
-            (None, Origin::Line(_) | Origin::Place(..) | Origin::Nowhere) => f.write_str("configuration: ")?,
+            (None, Origin::Line(_) | Origin::Place(..) | Origin::Nowhere) => {
+                f.write_str("configuration: ")?
+            }
         }
         if !self.key.is_empty() {
             write!(f, "{}: ", Visible(&self.key))?;
@@ -61,7 +65,11 @@ struct Visible<'a>(&'a str);
 impl fmt::Display for Visible<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for sign in self.0.chars() {
-            if sign.is_control() { write!(f, "{}", sign.escape_default())? } else { f.write_char(sign)? }
+            if sign.is_control() {
+                write!(f, "{}", sign.escape_default())?
+            } else {
+                f.write_char(sign)?
+            }
         }
         Ok(())
     }
@@ -80,7 +88,10 @@ pub struct Problems {
 impl Problems {
     /// None yet, about this file.
     pub(super) fn about(file: Option<PathBuf>) -> Self {
-        Self { file, ..Self::default() }
+        Self {
+            file,
+            ..Self::default()
+        }
     }
 
     /// Reports that the value of `key` (`rule[2].path`) is wrong. Nothing is said about a value that could not even be read:
@@ -110,7 +121,14 @@ impl Problems {
         range: std::ops::RangeInclusive<T>,
     ) {
         if !range.contains(value) {
-            self.add(key, format!("{value} is not between {} and {}", range.start(), range.end()));
+            self.add(
+                key,
+                format!(
+                    "{value} is not between {} and {}",
+                    range.start(),
+                    range.end()
+                ),
+            );
         }
     }
 
@@ -156,7 +174,12 @@ impl Problems {
 
     /// Reports something that belongs to no key.
     pub(super) fn report_at(&mut self, origin: Origin, message: impl Into<String>) {
-        self.found.push(Problem { file: self.file.clone(), origin, key: String::new(), message: message.into() });
+        self.found.push(Problem {
+            file: self.file.clone(),
+            origin,
+            key: String::new(),
+            message: message.into(),
+        });
     }
 
     /// Reports without looking whether the value was read.
@@ -166,8 +189,16 @@ impl Problems {
     }
 
     fn at(&self, key: &str, message: String) -> Problem {
-        let origin = with_ancestors(key).find_map(|key| self.origins.get(key)).cloned().unwrap_or(Origin::Nowhere);
-        Problem { file: self.file.clone(), origin, key: key.to_owned(), message }
+        let origin = with_ancestors(key)
+            .find_map(|key| self.origins.get(key))
+            .cloned()
+            .unwrap_or(Origin::Nowhere);
+        Problem {
+            file: self.file.clone(),
+            origin,
+            key: key.to_owned(),
+            message,
+        }
     }
 
     /// Whether nothing more is to be said about `key`, because it could not be read.
@@ -193,12 +224,18 @@ impl std::error::Error for Problems {}
 
 /// The key of `name` in the table `key`.
 pub(super) fn within(key: &str, name: &str) -> String {
-    if key.is_empty() { name.to_owned() } else { format!("{key}.{name}") }
+    if key.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{key}.{name}")
+    }
 }
 
 /// The key, then what it is in, outwards: `rule[2].path`, `rule[2]`, `rule`.
 fn with_ancestors(key: &str) -> impl Iterator<Item = &str> {
-    std::iter::successors(Some(key), |key| key.rfind(['.', '[']).map(|end| &key[..end]))
+    std::iter::successors(Some(key), |key| {
+        key.rfind(['.', '[']).map(|end| &key[..end])
+    })
 }
 
 #[cfg(test)]
@@ -210,14 +247,23 @@ mod tests {
         problems.locate("rule", Origin::Line(10));
         problems.locate("rule[1]", Origin::Line(20));
         problems.locate("rule[1].path", Origin::Line(22));
-        problems.locate("tokens.leeway", Origin::Variable("MENSHEN_TOKENS__LEEWAY".to_owned()));
+        problems.locate(
+            "tokens.leeway",
+            Origin::Variable("MENSHEN_TOKENS__LEEWAY".to_owned()),
+        );
         problems
     }
 
     #[test]
     fn a_problem_stands_where_its_key_or_what_it_is_in_was_written() {
         let mut problems = problems();
-        for key in ["wechat.secret", "tokens.leeway", "rule[1].path", "rule[1].name", "rule[0].name"] {
+        for key in [
+            "wechat.secret",
+            "tokens.leeway",
+            "rule[1].path",
+            "rule[1].name",
+            "rule[0].name",
+        ] {
             problems.add(key, "no");
         }
         problems.report_at(Origin::Line(3), "not TOML");
@@ -239,7 +285,10 @@ mod tests {
         problems.add("rule[1].path", "is empty");
         problems.add("rule[1]", "is never reached");
         problems.add_between("server.listen", &["rule[1].name"], "does not fit");
-        assert_eq!(problems.to_string(), "config.toml:20: rule[1]: is not a table");
+        assert_eq!(
+            problems.to_string(),
+            "config.toml:20: rule[1]: is not a table"
+        );
         problems.add("rule[10].path", "is another one");
         assert_eq!(problems.iter().count(), 2);
     }
@@ -251,7 +300,10 @@ mod tests {
         problems.report_at(Origin::Line(1), "has `a\r\nb`");
         problems.locate("rule\u{1b}[2J", Origin::Line(2));
         problems.add("rule\u{1b}[2J", "is no key \u{9b}é");
-        assert_eq!(problems.to_string(), "config.toml:1: has `a\\r\\nb`\nconfig.toml:2: rule\\u{1b}[2J: is no key \\u{9b}é");
+        assert_eq!(
+            problems.to_string(),
+            "config.toml:1: has `a\\r\\nb`\nconfig.toml:2: rule\\u{1b}[2J: is no key \\u{9b}é"
+        );
     }
 
     #[test]
@@ -259,7 +311,14 @@ mod tests {
         let mut problems = problems();
         problems.warn("tokens.leeway", "is long");
         assert!(problems.is_empty());
-        let warnings: Vec<_> = problems.into_warnings().iter().map(ToString::to_string).collect();
-        assert_eq!(warnings, ["environment MENSHEN_TOKENS__LEEWAY: tokens.leeway: is long"]);
+        let warnings: Vec<_> = problems
+            .into_warnings()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(
+            warnings,
+            ["environment MENSHEN_TOKENS__LEEWAY: tokens.leeway: is long"]
+        );
     }
 }

@@ -53,7 +53,8 @@ struct Page(String);
 impl Page {
     /// The keys of a table, then the tables in it.
     fn table(&mut self, path: &str, schema: Schema, defaults: &Value) {
-        let (tables, keys): (Vec<_>, Vec<_>) = in_order(schema).partition(|(_, schema)| is_table(*schema));
+        let (tables, keys): (Vec<_>, Vec<_>) =
+            in_order(schema).partition(|(_, schema)| is_table(*schema));
         for (name, schema) in keys {
             self.key(path, name, schema, defaults.get(name));
         }
@@ -68,7 +69,11 @@ impl Page {
             match schema.shape() {
                 Shape::List(item) => self.list_of_tables(&path, item),
                 Shape::Map(_) => self.map(&path, default),
-                Shape::Table | Shape::Choice(_) | Shape::Text(_) | Shape::Integer(_) | Shape::Boolean => {
+                Shape::Table
+                | Shape::Choice(_)
+                | Shape::Text(_)
+                | Shape::Integer(_)
+                | Shape::Boolean => {
                     self.line(&format!("[{path}]"));
                     self.table(&path, schema, default);
                 }
@@ -160,9 +165,15 @@ fn toml(value: &Value) -> String {
     match value {
         Value::String(text) => toml_edit::Value::from(text.as_str()).to_string(),
         Value::Number(number) => grouped(&number.to_string()),
-        Value::Array(items) => format!("[{}]", items.iter().map(toml).collect::<Vec<_>>().join(", ")),
+        Value::Array(items) => format!(
+            "[{}]",
+            items.iter().map(toml).collect::<Vec<_>>().join(", ")
+        ),
         Value::Object(entries) => {
-            let entries: Vec<_> = entries.iter().map(|(name, value)| format!("{name} = {}", toml(value))).collect();
+            let entries: Vec<_> = entries
+                .iter()
+                .map(|(name, value)| format!("{name} = {}", toml(value)))
+                .collect();
             format!("{{ {} }}", entries.join(", "))
         }
         Value::Null | Value::Bool(_) => value.to_string(),
@@ -174,7 +185,9 @@ fn grouped(digits: &str) -> String {
     let from_end = |at: usize| digits.len() - at;
     let group = |(at, digit): (usize, char)| {
         let starts_group = digits.len() > 4 && at > 0 && from_end(at).is_multiple_of(3);
-        [starts_group.then_some('_'), Some(digit)].into_iter().flatten()
+        [starts_group.then_some('_'), Some(digit)]
+            .into_iter()
+            .flatten()
     };
     digits.char_indices().flat_map(group).collect()
 }
@@ -195,7 +208,12 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("config.toml");
         std::fs::write(&file, text).unwrap();
-        Config::load(&Source { file: Some(file), environment: Vec::<(OsString, OsString)>::new() }).unwrap().config
+        Config::load(&Source {
+            file: Some(file),
+            environment: Vec::<(OsString, OsString)>::new(),
+        })
+        .unwrap()
+        .config
     }
 
     /// The text with every switched-off key live.
@@ -210,32 +228,47 @@ mod tests {
     #[test]
     fn the_file_in_the_repository_is_fresh() {
         let file = include_str!("../../config.toml");
-        assert!(file == reference(), "config.toml is stale: run `cargo run -- config > config.toml`");
+        assert!(
+            file == reference(),
+            "config.toml is stale: run `cargo run -- config > config.toml`"
+        );
     }
 
     #[test]
     fn it_runs_as_it_is_and_differs_from_the_defaults_in_the_mode_alone() {
-        assert_eq!(load(&reference()), Config { mode: Mode::Development, ..Config::default() });
+        assert_eq!(
+            load(&reference()),
+            Config {
+                mode: Mode::Development,
+                ..Config::default()
+            }
+        );
     }
 
     #[test]
     fn every_key_is_there_and_every_example_has_its_type() {
         let text = all_live();
-        let tree = document::parse(&text).map_err(|wrong| wrong.message).unwrap();
+        let tree = document::parse(&text)
+            .map_err(|wrong| wrong.message)
+            .unwrap();
         let mut problems = Problems::default();
         let directory = tempfile::tempdir().unwrap();
         for file in ["tokens.secret", "wechat.secret"] {
             std::fs::write(directory.path().join(file), "x").unwrap();
         }
-        let accepted = Intake { problems: &mut problems, directory: directory.path(), files: BTreeSet::new() }.accept(
-            Schema::root(),
-            &tree,
-            "",
-        );
+        let accepted = Intake {
+            problems: &mut problems,
+            directory: directory.path(),
+            files: BTreeSet::new(),
+        }
+        .accept(Schema::root(), &tree, "");
         assert!(accepted.is_some());
         // A secret and its file exclude each other; that is all that may be wrong when everything is live.
-        let rest: Vec<_> =
-            problems.iter().filter(|problem| !problem.key().ends_with("_file")).map(ToString::to_string).collect();
+        let rest: Vec<_> = problems
+            .iter()
+            .filter(|problem| !problem.key().ends_with("_file"))
+            .map(ToString::to_string)
+            .collect();
         assert_eq!(rest, Vec::<String>::new());
         let all = Schema::root().walk("");
         assert!(all.len() > 60, "only {} keys", all.len());
@@ -250,7 +283,9 @@ mod tests {
             let next = match &at.raw {
                 Raw::Table(entries) => entries.get(step),
                 Raw::List(items) => step.parse::<usize>().ok().and_then(|n| items.get(n)),
-                Raw::Text(_) | Raw::Integer(_) | Raw::Boolean(_) | Raw::Float | Raw::Datetime => None,
+                Raw::Text(_) | Raw::Integer(_) | Raw::Boolean(_) | Raw::Float | Raw::Datetime => {
+                    None
+                }
             };
             let Some(next) = next else { return false };
             at = next;
@@ -262,7 +297,10 @@ mod tests {
     fn lines_are_short_enough_to_read() {
         for line in reference().lines() {
             assert!(line.chars().count() <= WIDTH + 20, "{line}");
-            assert!(!line.starts_with("# ") || line.chars().count() <= WIDTH, "{line}");
+            assert!(
+                !line.starts_with("# ") || line.chars().count() <= WIDTH,
+                "{line}"
+            );
             assert_eq!(line, line.trim_end());
         }
     }

@@ -17,12 +17,18 @@ pub struct ReloadConfig {
 
 impl ReloadConfig {
     pub(super) fn check(&self, problems: &mut Problems) {
-        problems.between("reload.interval", &self.interval, HumanDuration::secs(0)..=HumanDuration::hours(24));
+        problems.between(
+            "reload.interval",
+            &self.interval,
+            HumanDuration::secs(0)..=HumanDuration::hours(24),
+        );
     }
 }
 
 impl Default for ReloadConfig {
     fn default() -> Self {
-        Self { interval: HumanDuration::secs(2) }
+        Self {
+            interval: HumanDuration::secs(2),
+        }
     }
 }

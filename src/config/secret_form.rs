@@ -22,12 +22,17 @@ impl SecretForm {
     /// Warns where the secret at this key cannot be one.
     pub(super) fn check(self, key: &str, secret: Option<&SecretText>, problems: &mut Problems) {
         // What is empty or still the example is an error of its own.
-        let Some(text) = secret.map(|secret| secret.expose().as_str()).filter(|text| !matches!(text.trim(), "" | "..."))
+        let Some(text) = secret
+            .map(|secret| secret.expose().as_str())
+            .filter(|text| !matches!(text.trim(), "" | "..."))
         else {
             return;
         };
         if !self.fits(text) {
-            problems.warn(key, format!("cannot be {}: {}", self.in_words(), self.flaw(text)));
+            problems.warn(
+                key,
+                format!("cannot be {}: {}", self.in_words(), self.flaw(text)),
+            );
         }
     }
 
@@ -36,7 +41,9 @@ impl SecretForm {
         let has_length = Some(text.len()) == self.length();
         match self {
             Self::WechatAppSecret => has_length && all(u8::is_ascii_hexdigit),
-            Self::AliyunAccessKeySecret | Self::TencentSecretKey => has_length && all(u8::is_ascii_alphanumeric),
+            Self::AliyunAccessKeySecret | Self::TencentSecretKey => {
+                has_length && all(u8::is_ascii_alphanumeric)
+            }
             Self::BearerToken => all(u8::is_ascii_graphic),
         }
     }
@@ -52,7 +59,9 @@ impl SecretForm {
 
     /// The likeliest reason.
     fn flaw(self, text: &str) -> String {
-        const QUOTES: [char; 8] = ['"', '\'', '`', '\u{201c}', '\u{201d}', '\u{2018}', '\u{2019}', '\u{300c}'];
+        const QUOTES: [char; 8] = [
+            '"', '\'', '`', '\u{201c}', '\u{201d}', '\u{2018}', '\u{2019}', '\u{300c}',
+        ];
         if text.starts_with('\u{feff}') {
             "it begins with a byte order mark (save the file as UTF-8 without BOM)".to_owned()
         } else if text.trim_end_matches(['\r', '\n']).contains(['\r', '\n']) {
@@ -87,7 +96,11 @@ mod tests {
 
     fn warning(form: SecretForm, text: &str) -> Option<String> {
         let mut problems = Problems::about(None);
-        form.check("a.secret", Some(&SecretText::new(text.to_owned())), &mut problems);
+        form.check(
+            "a.secret",
+            Some(&SecretText::new(text.to_owned())),
+            &mut problems,
+        );
         assert!(problems.is_empty(), "never an error");
         problems.into_warnings().first().map(ToString::to_string)
     }
@@ -98,9 +111,21 @@ mod tests {
         let aliyun = "abcdefghijABCDEFGHIJ0123456789";
         let forms = [
             (SecretForm::WechatAppSecret, hex, "32 hex digits"),
-            (SecretForm::AliyunAccessKeySecret, aliyun, "30 letters and digits"),
-            (SecretForm::TencentSecretKey, "ghijkl6789abcdefABCDEF0123456789", "32 letters and digits"),
-            (SecretForm::BearerToken, "any-visible_ASCII.signs/+=~of-a-token", "visible ASCII"),
+            (
+                SecretForm::AliyunAccessKeySecret,
+                aliyun,
+                "30 letters and digits",
+            ),
+            (
+                SecretForm::TencentSecretKey,
+                "ghijkl6789abcdefABCDEF0123456789",
+                "32 letters and digits",
+            ),
+            (
+                SecretForm::BearerToken,
+                "any-visible_ASCII.signs/+=~of-a-token",
+                "visible ASCII",
+            ),
         ];
         for (form, good, of_form) in forms {
             assert_eq!(warning(form, good), None, "{form:?}");
@@ -112,15 +137,23 @@ mod tests {
                 (format!("{good}\t"), "blanks"),
                 (format!("{good}\n"), "empty line"),
                 (format!("\u{201c}{good}\u{201d}"), "quotation marks"),
-                (format!("{}\u{200b}{}", &good[..9], &good[9..]), "besides visible ASCII"),
+                (
+                    format!("{}\u{200b}{}", &good[..9], &good[9..]),
+                    "besides visible ASCII",
+                ),
                 (format!("{} {}", &good[..9], &good[9..]), "blanks"),
             ] {
                 let said = warning(form, &bad).unwrap_or_else(|| panic!("{form:?} {bad:?}"));
                 assert!(
-                    said.contains("a.secret: cannot be") && said.contains(of_form) && said.contains(flaw),
+                    said.contains("a.secret: cannot be")
+                        && said.contains(of_form)
+                        && said.contains(flaw),
                     "{bad:?}: {said}"
                 );
-                assert!(!said.contains(&good[..9]) && !said.contains(&good[9..]), "{said}");
+                assert!(
+                    !said.contains(&good[..9]) && !said.contains(&good[9..]),
+                    "{said}"
+                );
             }
             for nothing in ["", "...", " "] {
                 assert_eq!(warning(form, nothing), None, "that is an error already");
@@ -128,8 +161,16 @@ mod tests {
         }
         for (form, bad, flaw) in [
             (SecretForm::WechatAppSecret, &hex[1..], "31 characters"),
-            (SecretForm::WechatAppSecret, "0123456789abcdefghij0123456789ab", "other characters"),
-            (SecretForm::WechatAppSecret, "\"0123456789abcdef0123456789abcd\"", "quotation marks"),
+            (
+                SecretForm::WechatAppSecret,
+                "0123456789abcdefghij0123456789ab",
+                "other characters",
+            ),
+            (
+                SecretForm::WechatAppSecret,
+                "\"0123456789abcdef0123456789abcd\"",
+                "quotation marks",
+            ),
             (SecretForm::AliyunAccessKeySecret, hex, "32 characters"),
             (SecretForm::TencentSecretKey, aliyun, "30 characters"),
         ] {

@@ -60,12 +60,17 @@ pub struct ServerConfig {
 impl ServerConfig {
     /// The addresses to listen on; those that are none are left out, which [`Config::load`](super::Config::load) refuses.
     pub fn addresses(&self) -> Vec<ListenAddress> {
-        self.listen.iter().filter_map(|text| text.parse().ok()).collect()
+        self.listen
+            .iter()
+            .filter_map(|text| text.parse().ok())
+            .collect()
     }
 
     /// Whether an address to listen on speaks TLS.
     pub fn wants_tls(&self) -> bool {
-        self.addresses().iter().any(|address| matches!(address, ListenAddress::Tls(_)))
+        self.addresses()
+            .iter()
+            .any(|address| matches!(address, ListenAddress::Tls(_)))
     }
 
     pub(super) fn check(&self, mode: Mode, problems: &mut Problems) {
@@ -76,26 +81,68 @@ impl ServerConfig {
             let key = format!("server.listen[{n}]");
             match text.parse::<ListenAddress>() {
                 Err(Malformed(what)) => problems.add(&key, format!("{text:?} {what}")),
-                Ok(_) if self.listen[..n].contains(text) => problems.add(&key, format!("{text:?} is listed twice")),
+                Ok(_) if self.listen[..n].contains(text) => {
+                    problems.add(&key, format!("{text:?} is listed twice"))
+                }
                 Ok(address) if mode == Mode::Development && address.is_public() => {
                     problems.warn(&key, "development mode signs in anybody, and other machines can reach this address");
                 }
                 Ok(_) => {}
             }
         }
-        for (n, network) in self.trusted_proxies.iter().enumerate().filter(|(_, network)| network.prefix_len() == 0) {
+        for (n, network) in self
+            .trusted_proxies
+            .iter()
+            .enumerate()
+            .filter(|(_, network)| network.prefix_len() == 0)
+        {
             let key = format!("server.trusted_proxies[{n}]");
-            problems.warn(&key, format!("{network} lets every client say what its address is"));
+            problems.warn(
+                &key,
+                format!("{network} lets every client say what its address is"),
+            );
         }
-        problems.between("server.max_header_bytes", &self.max_header_bytes, ByteSize::kib(1)..=ByteSize::mib(1));
+        problems.between(
+            "server.max_header_bytes",
+            &self.max_header_bytes,
+            ByteSize::kib(1)..=ByteSize::mib(1),
+        );
         problems.between("server.max_headers", &self.max_headers, 8..=MOST_HEADERS);
-        problems.between("server.header_timeout", &self.header_timeout, SHORTEST..=HumanDuration::minutes(10));
-        problems.between("server.keepalive_timeout", &self.keepalive_timeout, SHORTEST..=HumanDuration::hours(1));
-        problems.between("server.body_timeout", &self.body_timeout, SHORTEST..=HumanDuration::days(1));
-        problems.between("server.keepalive_requests", &self.keepalive_requests, 1..=u32::MAX);
-        problems.between("server.http2_streams", &self.http2_streams, 1..=MOST_STREAMS);
-        problems.between("server.unready_grace", &self.unready_grace, HumanDuration::secs(0)..=HumanDuration::minutes(10));
-        problems.between("server.drain_timeout", &self.drain_timeout, HumanDuration::secs(0)..=HumanDuration::hours(1));
+        problems.between(
+            "server.header_timeout",
+            &self.header_timeout,
+            SHORTEST..=HumanDuration::minutes(10),
+        );
+        problems.between(
+            "server.keepalive_timeout",
+            &self.keepalive_timeout,
+            SHORTEST..=HumanDuration::hours(1),
+        );
+        problems.between(
+            "server.body_timeout",
+            &self.body_timeout,
+            SHORTEST..=HumanDuration::days(1),
+        );
+        problems.between(
+            "server.keepalive_requests",
+            &self.keepalive_requests,
+            1..=u32::MAX,
+        );
+        problems.between(
+            "server.http2_streams",
+            &self.http2_streams,
+            1..=MOST_STREAMS,
+        );
+        problems.between(
+            "server.unready_grace",
+            &self.unready_grace,
+            HumanDuration::secs(0)..=HumanDuration::minutes(10),
+        );
+        problems.between(
+            "server.drain_timeout",
+            &self.drain_timeout,
+            HumanDuration::secs(0)..=HumanDuration::hours(1),
+        );
         problems.between("server.threads", &self.threads, 0..=1024);
         self.tls.check(&self.addresses(), problems);
     }

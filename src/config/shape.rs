@@ -66,9 +66,11 @@ impl Schema {
             Some("object") => Shape::Map(Self(&at["additionalProperties"])),
             Some("array") => Shape::List(Self(&at["items"])),
             Some("string") => Shape::Text(format(at)),
-            Some("integer") => {
-                Shape::Integer(if at["format"] == "uint32" { u64::from(u32::MAX) } else { i64::MAX.unsigned_abs() })
-            }
+            Some("integer") => Shape::Integer(if at["format"] == "uint32" {
+                u64::from(u32::MAX)
+            } else {
+                i64::MAX.unsigned_abs()
+            }),
             Some("boolean") => Shape::Boolean,
             other => unreachable!("a config field of type {other:?}"),
         }
@@ -77,7 +79,10 @@ impl Schema {
     /// The keys of a table with their schemas, in the order of the alphabet; empty for anything else.
     pub(super) fn properties(self) -> impl Iterator<Item = (&'static str, Self)> {
         let properties = self.resolved().get("properties").and_then(Value::as_object);
-        properties.into_iter().flatten().map(|(name, schema)| (name.as_str(), Self(schema)))
+        properties
+            .into_iter()
+            .flatten()
+            .map(|(name, schema)| (name.as_str(), Self(schema)))
     }
 
     /// The schema of one key of a table.
@@ -87,22 +92,34 @@ impl Schema {
 
     /// Whether a table must have this key.
     pub(super) fn requires(self, name: &str) -> bool {
-        self.resolved().get("required").and_then(Value::as_array).is_some_and(|names| names.iter().any(|n| n == name))
+        self.resolved()
+            .get("required")
+            .and_then(Value::as_array)
+            .is_some_and(|names| names.iter().any(|n| n == name))
     }
 
     /// The doc comment: the field's, or that of its type.
     pub(super) fn description(self) -> &'static str {
-        [self.0, self.resolved()].into_iter().find_map(|at| at.get("description")?.as_str()).unwrap_or_default()
+        [self.0, self.resolved()]
+            .into_iter()
+            .find_map(|at| at.get("description")?.as_str())
+            .unwrap_or_default()
     }
 
     /// The doc comment of the type alone.
     pub(super) fn type_description(self) -> &'static str {
-        self.resolved().get("description").and_then(Value::as_str).unwrap_or_default()
+        self.resolved()
+            .get("description")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
     }
 
     /// An example of a value.
     pub(super) fn example(self) -> Option<&'static Value> {
-        self.0.get("examples").or_else(|| self.resolved().get("examples"))?.get(0)
+        self.0
+            .get("examples")
+            .or_else(|| self.resolved().get("examples"))?
+            .get(0)
     }
 
     /// Whether a file named here may be missing, because the program makes it.
@@ -133,7 +150,10 @@ impl Schema {
 
     /// The name of the struct behind a table.
     pub(super) fn type_name(self) -> &'static str {
-        self.0.get("$ref").and_then(Value::as_str).map_or("Config", |path| path.trim_start_matches("#/$defs/"))
+        self.0
+            .get("$ref")
+            .and_then(Value::as_str)
+            .map_or("Config", |path| path.trim_start_matches("#/$defs/"))
     }
 
     /// Follows `$ref`, and takes the other half of "or null".
@@ -141,9 +161,14 @@ impl Schema {
         let mut at = self.0;
         loop {
             if let Some(target) = at.get("$ref").and_then(Value::as_str) {
-                at = ROOT.pointer(target.trim_start_matches('#')).unwrap_or(&Value::Null);
+                at = ROOT
+                    .pointer(target.trim_start_matches('#'))
+                    .unwrap_or(&Value::Null);
             } else if let Some(halves) = at.get("anyOf").and_then(Value::as_array) {
-                at = halves.iter().find(|half| half["type"] != "null").unwrap_or(&Value::Null);
+                at = halves
+                    .iter()
+                    .find(|half| half["type"] != "null")
+                    .unwrap_or(&Value::Null);
             } else {
                 return at;
             }
@@ -153,7 +178,10 @@ impl Schema {
 
 fn type_name(at: &'static Value) -> Option<&'static str> {
     match &at["type"] {
-        Value::Array(names) => names.iter().filter_map(Value::as_str).find(|name| *name != "null"),
+        Value::Array(names) => names
+            .iter()
+            .filter_map(Value::as_str)
+            .find(|name| *name != "null"),
         name => name.as_str(),
     }
 }
@@ -163,7 +191,11 @@ fn choices(at: &'static Value) -> Option<Vec<&'static str>> {
     if let Some(names) = at.get("enum").and_then(Value::as_array) {
         return names.iter().map(Value::as_str).collect();
     }
-    at.get("oneOf")?.as_array()?.iter().map(|variant| variant.get("const")?.as_str()).collect()
+    at.get("oneOf")?
+        .as_array()?
+        .iter()
+        .map(|variant| variant.get("const")?.as_str())
+        .collect()
 }
 
 fn format(at: &Value) -> Format {

@@ -100,7 +100,10 @@ impl TestPhone {
     /// The code, as it is compared.
     pub fn sms_code(&self) -> Result<SmsCode, Malformed> {
         let is_plain = self.code.expose().bytes().all(|b| b.is_ascii_digit());
-        SmsCode::parse(self.code.expose()).ok().filter(|_| is_plain).ok_or(Malformed("is not 6 digits"))
+        SmsCode::parse(self.code.expose())
+            .ok()
+            .filter(|_| is_plain)
+            .ok_or(Malformed("is not 6 digits"))
     }
 
     /// The first instant at which it works no more.
@@ -123,23 +126,43 @@ impl SmsConfig {
     pub fn test_code(&self, phone: &Phone, now: Timestamp) -> Option<SmsCode> {
         let is_it = |test: &&TestPhone| test.number(&self.countries).as_ref() == Ok(phone);
         let test = self.test_phone.iter().find(is_it)?;
-        if now < test.ends().ok()? { test.sms_code().ok() } else { None }
+        if now < test.ends().ok()? {
+            test.sms_code().ok()
+        } else {
+            None
+        }
     }
 
     pub(super) fn check(&self, mode: Mode, problems: &mut Problems) {
         self.check_providers(mode, problems);
         self.check_countries(problems);
-        problems.between("sms.timeout", &self.timeout, HumanDuration::millis(100)..=HumanDuration::secs(30));
-        problems.between("sms.code_ttl", &self.code_ttl, HumanDuration::secs(30)..=HumanDuration::hours(1));
-        problems.between("sms.resend_after", &self.resend_after, HumanDuration::secs(1)..=HumanDuration::hours(1));
+        problems.between(
+            "sms.timeout",
+            &self.timeout,
+            HumanDuration::millis(100)..=HumanDuration::secs(30),
+        );
+        problems.between(
+            "sms.code_ttl",
+            &self.code_ttl,
+            HumanDuration::secs(30)..=HumanDuration::hours(1),
+        );
+        problems.between(
+            "sms.resend_after",
+            &self.resend_after,
+            HumanDuration::secs(1)..=HumanDuration::hours(1),
+        );
         problems.between("sms.max_attempts", &self.max_attempts, 1..=10);
         problems.between("sms.per_phone_hour", &self.per_phone_hour, 1..=1000);
         problems.between("sms.per_phone_day", &self.per_phone_day, 1..=1000);
         problems.between("sms.daily_budget", &self.daily_budget, 1..=100_000_000);
-        self.aliyun.check(self.asks(SmsProvider::Aliyun), mode, problems);
-        self.dypns.check(self.asks(SmsProvider::Dypns), mode, problems);
-        self.tencent.check(self.asks(SmsProvider::Tencent), mode, problems);
-        self.webhook.check(self.asks(SmsProvider::Webhook), mode, problems);
+        self.aliyun
+            .check(self.asks(SmsProvider::Aliyun), mode, problems);
+        self.dypns
+            .check(self.asks(SmsProvider::Dypns), mode, problems);
+        self.tencent
+            .check(self.asks(SmsProvider::Tencent), mode, problems);
+        self.webhook
+            .check(self.asks(SmsProvider::Webhook), mode, problems);
         self.check_test_phones(mode, problems);
     }
 
@@ -161,7 +184,11 @@ impl SmsConfig {
                 );
             }
         }
-        let only_dypns = !self.providers.is_empty() && self.providers.iter().all(|named| *named == SmsProvider::Dypns);
+        let only_dypns = !self.providers.is_empty()
+            && self
+                .providers
+                .iter()
+                .all(|named| *named == SmsProvider::Dypns);
         if only_dypns && self.countries.iter().any(|code| code != "86") {
             problems.add_between(
                 "sms.countries",
@@ -177,10 +204,14 @@ impl SmsConfig {
         }
         for (n, code) in self.countries.iter().enumerate() {
             let key = format!("sms.countries[{n}]");
-            let is_code =
-                (1..=3).contains(&code.len()) && code.bytes().all(|b| b.is_ascii_digit()) && !code.starts_with('0');
+            let is_code = (1..=3).contains(&code.len())
+                && code.bytes().all(|b| b.is_ascii_digit())
+                && !code.starts_with('0');
             if !is_code {
-                problems.add(&key, format!("{code:?} is not a country code: write 1 to 3 digits, such as 86"));
+                problems.add(
+                    &key,
+                    format!("{code:?} is not a country code: write 1 to 3 digits, such as 86"),
+                );
             } else if self.countries[..n].contains(code) {
                 problems.add(&key, format!("{code:?} is listed twice"));
             }
@@ -193,7 +224,9 @@ impl SmsConfig {
         for (n, test) in self.test_phone.iter().enumerate() {
             let key = |name: &str| format!("sms.test_phone[{n}].{name}");
             match test.number(&self.countries) {
-                Err(Malformed(what)) => problems.add_between(&key("phone"), &["sms.countries"], what),
+                Err(Malformed(what)) => {
+                    problems.add_between(&key("phone"), &["sms.countries"], what)
+                }
                 Ok(phone) if seen.contains(&phone) => problems.add(&key("phone"), "is given twice"),
                 Ok(phone) => seen.push(phone),
             }
@@ -205,7 +238,10 @@ impl SmsConfig {
             }
         }
         if mode == Mode::Production && !self.test_phone.is_empty() {
-            problems.warn("sms.test_phone", "whoever knows a test phone and its code can sign in with them");
+            problems.warn(
+                "sms.test_phone",
+                "whoever knows a test phone and its code can sign in with them",
+            );
         }
     }
 }

@@ -52,12 +52,18 @@ impl StoreConfig {
 
     /// The key that encrypts what is personal; `None` where none is given and one is to be made.
     pub fn key(&self) -> Result<Option<Key>, Malformed> {
-        self.encryption_key.as_ref().map(|text| read_key(text.expose())).transpose()
+        self.encryption_key
+            .as_ref()
+            .map(|text| read_key(text.expose()))
+            .transpose()
     }
 
     /// The key before it.
     pub fn previous_key(&self) -> Result<Option<Key>, Malformed> {
-        self.previous_encryption_key.as_ref().map(|text| read_key(text.expose())).transpose()
+        self.previous_encryption_key
+            .as_ref()
+            .map(|text| read_key(text.expose()))
+            .transpose()
     }
 
     pub(super) fn check(&self, mode: Mode, problems: &mut Problems) {
@@ -75,7 +81,10 @@ impl StoreConfig {
         if let Err(Malformed(what)) = self.previous_key() {
             problems.add("store.previous_encryption_key", what);
         }
-        if mode == Mode::Production && self.encryption_key.is_none() && self.encryption_key_file.is_none() {
+        if mode == Mode::Production
+            && self.encryption_key.is_none()
+            && self.encryption_key_file.is_none()
+        {
             problems.add_between(
                 "store.encryption_key_file",
                 &["mode", "store.encryption_key"],
@@ -83,11 +92,27 @@ impl StoreConfig {
                  `store.encryption_key`",
             );
         }
-        problems.between("store.cache", &self.cache, ByteSize::mib(1)..=ByteSize::mib(65_536));
+        problems.between(
+            "store.cache",
+            &self.cache,
+            ByteSize::mib(1)..=ByteSize::mib(65_536),
+        );
         let shortest = HumanDuration::millis(1);
-        problems.between("store.revocation_poll", &self.revocation_poll, shortest..=HumanDuration::minutes(1));
-        problems.between("store.lock_wait", &self.lock_wait, shortest..=HumanDuration::minutes(10));
-        problems.between("store.sweep_interval", &self.sweep_interval, shortest..=HumanDuration::days(1));
+        problems.between(
+            "store.revocation_poll",
+            &self.revocation_poll,
+            shortest..=HumanDuration::minutes(1),
+        );
+        problems.between(
+            "store.lock_wait",
+            &self.lock_wait,
+            shortest..=HumanDuration::minutes(10),
+        );
+        problems.between(
+            "store.sweep_interval",
+            &self.sweep_interval,
+            shortest..=HumanDuration::days(1),
+        );
     }
 }
 
@@ -108,7 +133,9 @@ impl FromStr for StoreEngine {
             Some(("sled", path)) if !path.is_empty() => Ok(Self::Sled(path.into())),
             Some(("sled", _)) => Err(Malformed("names no directory: write sled:PATH")),
             // The text is not repeated: a database URL holds a password.
-            Some(_) | None => Err(Malformed("names a store that this version does not know: use sled:PATH or memory:")),
+            Some(_) | None => Err(Malformed(
+                "names a store that this version does not know: use sled:PATH or memory:",
+            )),
         }
     }
 }
@@ -117,14 +144,24 @@ impl FromStr for StoreEngine {
 fn read_key(text: &str) -> Result<Key, Malformed> {
     let text = text.trim();
     let mut bytes = if text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit()) {
-        (0..32).map(|n| u8::from_str_radix(text.get(2 * n..2 * n + 2)?, 16).ok()).collect()
+        (0..32)
+            .map(|n| u8::from_str_radix(text.get(2 * n..2 * n + 2)?, 16).ok())
+            .collect()
     } else {
-        let standard = text.trim_end_matches('=').replace('-', "+").replace('_', "/");
+        let standard = text
+            .trim_end_matches('=')
+            .replace('-', "+")
+            .replace('_', "/");
         STANDARD_NO_PAD.decode(standard).ok()
     };
-    let key = bytes.as_deref().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok()).map(Key::new);
+    let key = bytes
+        .as_deref()
+        .and_then(|bytes| <[u8; 32]>::try_from(bytes).ok())
+        .map(Key::new);
     bytes.zeroize();
-    key.ok_or(Malformed("is not 32 bytes: write 64 hex digits or base64, as `openssl rand -hex 32` prints"))
+    key.ok_or(Malformed(
+        "is not 32 bytes: write 64 hex digits or base64, as `openssl rand -hex 32` prints",
+    ))
 }
 
 impl Default for StoreConfig {

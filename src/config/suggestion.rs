@@ -7,7 +7,10 @@ use super::{
 
 /// What to say about the unknown key `name` of the table `inside`.
 pub(super) fn for_key(table: Schema, inside: &str, name: &str) -> String {
-    let siblings: Vec<String> = table.properties().map(|(sibling, _)| sibling.to_owned()).collect();
+    let siblings: Vec<String> = table
+        .properties()
+        .map(|(sibling, _)| sibling.to_owned())
+        .collect();
     if let Some(meant) = nearest(name, &siblings) {
         return format!("is not a key; did you mean `{meant}`?");
     }
@@ -28,9 +31,15 @@ pub(super) fn for_variable(name: &str) -> String {
     let is_value = |schema: &Schema| match schema.shape() {
         Shape::Table => false,
         Shape::List(item) => !matches!(item.shape(), Shape::Table),
-        Shape::Map(_) | Shape::Choice(_) | Shape::Text(_) | Shape::Integer(_) | Shape::Boolean => true,
+        Shape::Map(_) | Shape::Choice(_) | Shape::Text(_) | Shape::Integer(_) | Shape::Boolean => {
+            true
+        }
     };
-    let variables: Vec<String> = all.iter().filter(|(_, schema)| is_value(schema)).map(|(key, _)| variable(key)).collect();
+    let variables: Vec<String> = all
+        .iter()
+        .filter(|(_, schema)| is_value(schema))
+        .map(|(key, _)| variable(key))
+        .collect();
     match nearest(name, &variables) {
         Some(meant) => format!("names no key; did you mean {meant}?"),
         None => "names no key; write MENSHEN_SECTION__KEY, with two `_` between them".to_owned(),
@@ -45,7 +54,9 @@ pub(super) fn variable(key: &str) -> String {
 
 /// The candidate that is the fewest slips away, if that is few for its length.
 pub(crate) fn nearest<'a>(name: &str, candidates: &'a [String]) -> Option<&'a str> {
-    let slips = |candidate: &&String| strsim::damerau_levenshtein(&name.to_lowercase(), &candidate.to_lowercase());
+    let slips = |candidate: &&String| {
+        strsim::damerau_levenshtein(&name.to_lowercase(), &candidate.to_lowercase())
+    };
     let best = candidates.iter().min_by_key(slips)?;
     (slips(&best) <= (name.chars().count() / 3).clamp(1, 4)).then_some(best)
 }
@@ -58,20 +69,48 @@ mod tests {
     fn a_slip_and_a_wrong_section_are_recognised() {
         for (inside, name, says) in [
             ("server", "listens", "is not a key; did you mean `listen`?"),
-            ("server", "headerTimeout", "is not a key; did you mean `header_timeout`?"),
-            ("server", "max-header-bytes", "is not a key; did you mean `max_header_bytes`?"),
+            (
+                "server",
+                "headerTimeout",
+                "is not a key; did you mean `header_timeout`?",
+            ),
+            (
+                "server",
+                "max-header-bytes",
+                "is not a key; did you mean `max_header_bytes`?",
+            ),
             ("", "tokns", "is not a key; did you mean `tokens`?"),
-            ("server", "access_ttl", "is not a key here; there is `dialect.access_ttl` and `tokens.access_ttl`"),
+            (
+                "server",
+                "access_ttl",
+                "is not a key here; there is `dialect.access_ttl` and `tokens.access_ttl`",
+            ),
             (
                 "server",
                 "timeout",
                 "is not a key here; there is `hooks.timeout` and `sms.timeout` and `upstream.health.timeout` and `wechat.timeout`",
             ),
-            ("tokens", "listen", "is not a key here; there is `admin.listen` and `server.listen`"),
-            ("", "app_id", "is not a key here; there is `wechat.app.app_id` and `wechat.app_id`"),
-            ("server", "zzz", "is not a key; `menshen config` prints all there are"),
+            (
+                "tokens",
+                "listen",
+                "is not a key here; there is `admin.listen` and `server.listen`",
+            ),
+            (
+                "",
+                "app_id",
+                "is not a key here; there is `wechat.app.app_id` and `wechat.app_id`",
+            ),
+            (
+                "server",
+                "zzz",
+                "is not a key; `menshen config` prints all there are",
+            ),
         ] {
-            let table = if inside.is_empty() { Schema::root() } else { Schema::root().property(inside).unwrap() };
+            let table = if inside.is_empty() {
+                Schema::root()
+            } else {
+                Schema::root().property(inside).unwrap()
+            };
             assert_eq!(for_key(table, inside, name), says, "{inside}.{name}");
         }
     }
@@ -79,10 +118,22 @@ mod tests {
     #[test]
     fn a_variable_with_a_slip_is_recognised() {
         for (name, says) in [
-            ("MENSHEN_WECHAT_SECRET", "names no key; did you mean MENSHEN_WECHAT__SECRET?"),
-            ("MENSHEN_SERVR__LISTEN", "names no key; did you mean MENSHEN_SERVER__LISTEN?"),
-            ("MENSHEN_RULE__0__PTH", "names no key; did you mean MENSHEN_RULE__0__PATH?"),
-            ("MENSHEN_COLOUR", "names no key; write MENSHEN_SECTION__KEY, with two `_` between them"),
+            (
+                "MENSHEN_WECHAT_SECRET",
+                "names no key; did you mean MENSHEN_WECHAT__SECRET?",
+            ),
+            (
+                "MENSHEN_SERVR__LISTEN",
+                "names no key; did you mean MENSHEN_SERVER__LISTEN?",
+            ),
+            (
+                "MENSHEN_RULE__0__PTH",
+                "names no key; did you mean MENSHEN_RULE__0__PATH?",
+            ),
+            (
+                "MENSHEN_COLOUR",
+                "names no key; write MENSHEN_SECTION__KEY, with two `_` between them",
+            ),
         ] {
             assert_eq!(for_variable(name), says, "{name}");
         }

@@ -20,7 +20,10 @@ pub struct TelemetryConfig {
 impl TelemetryConfig {
     pub(super) fn check(&self, problems: &mut Problems) {
         if !["error", "warn", "info", "debug", "trace"].contains(&self.log_level.as_str()) {
-            let says = format!("{:?} is none of `error`, `warn`, `info`, `debug`, `trace`", self.log_level);
+            let says = format!(
+                "{:?} is none of `error`, `warn`, `info`, `debug`, `trace`",
+                self.log_level
+            );
             problems.add("telemetry.log_level", says);
         }
     }
@@ -28,7 +31,11 @@ impl TelemetryConfig {
 
 impl Default for TelemetryConfig {
     fn default() -> Self {
-        Self { log_format: LogFormat::Json, log_level: "info".to_owned(), access_log: true }
+        Self {
+            log_format: LogFormat::Json,
+            log_level: "info".to_owned(),
+            access_log: true,
+        }
     }
 }
 

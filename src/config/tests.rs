@@ -30,9 +30,20 @@ impl Place {
     }
 
     fn load(&self, environment: &[(&str, &str)]) -> Result<Loaded, Vec<String>> {
-        let environment = environment.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
-        let source = Source { file: Some(self.path("config.toml")), environment: environment.collect() };
-        Config::load(&source).map_err(|problems| problems.to_string().lines().map(|line| self.local(line)).collect())
+        let environment = environment
+            .iter()
+            .map(|(name, value)| (OsString::from(name), OsString::from(value)));
+        let source = Source {
+            file: Some(self.path("config.toml")),
+            environment: environment.collect(),
+        };
+        Config::load(&source).map_err(|problems| {
+            problems
+                .to_string()
+                .lines()
+                .map(|line| self.local(line))
+                .collect()
+        })
     }
 
     /// The line without the directory, whose name is another one each time.
@@ -46,16 +57,29 @@ fn development(text: &str) -> String {
 }
 
 fn problems(text: &str, environment: &[(&str, &str)]) -> Vec<String> {
-    Place::with(text).load(environment).map(|_| ()).expect_err(text)
+    Place::with(text)
+        .load(environment)
+        .map(|_| ())
+        .expect_err(text)
 }
 
 fn config(text: &str, environment: &[(&str, &str)]) -> Config {
-    Place::with(text).load(environment).map_err(|problems| problems.join("\n")).unwrap().config
+    Place::with(text)
+        .load(environment)
+        .map_err(|problems| problems.join("\n"))
+        .unwrap()
+        .config
 }
 
 fn warnings(text: &str) -> Vec<String> {
     let place = Place::with(text);
-    place.load(&[]).unwrap().warnings.iter().map(|warning| place.local(&warning.to_string())).collect()
+    place
+        .load(&[])
+        .unwrap()
+        .warnings
+        .iter()
+        .map(|warning| place.local(&warning.to_string()))
+        .collect()
 }
 
 #[test]
@@ -76,7 +100,13 @@ fn production_with_credentials_is_right() {
     let config = config(text, &[]);
     assert_eq!(config.mode, Mode::Production);
     assert_eq!(config.store.encryption_key, None);
-    assert!(config.store.encryption_key_file.unwrap().ends_with("store.key"));
+    assert!(
+        config
+            .store
+            .encryption_key_file
+            .unwrap()
+            .ends_with("store.key")
+    );
 }
 
 #[test]
@@ -86,7 +116,13 @@ fn everything_that_is_wrong_is_told_at_once() {
          [[rule]]\nname = 7\npath = '/'\n[[wechat.app]]\napp_id = 'a b'\nsecret = 3\n",
     );
     assert_eq!(
-        problems(&text, &[("MENSHEN_LIMITS__ENABLED", "no"), ("MENSHEN_WECHAT_SECRET", "hunter2")]),
+        problems(
+            &text,
+            &[
+                ("MENSHEN_LIMITS__ENABLED", "no"),
+                ("MENSHEN_WECHAT_SECRET", "hunter2")
+            ]
+        ),
         [
             "config.toml:3: server.listens: is not a key; did you mean `listen`?",
             "config.toml:4: server.header_timeout: \"x\" is not a duration: write a whole number and ms, s, m, h or d",
@@ -104,8 +140,13 @@ fn everything_that_is_wrong_is_told_at_once() {
 
 #[test]
 fn others_who_know_more_can_tell_problems_with_their_lines() {
-    let place = Place::with(&development("[[rule]]\nname = 'a'\npath = '/x'\n[[rule]]\nname = 'b'\npath = 7\n"));
-    let source = Source { file: Some(place.path("config.toml")), environment: Vec::new() };
+    let place = Place::with(&development(
+        "[[rule]]\nname = 'a'\npath = '/x'\n[[rule]]\nname = 'b'\npath = 7\n",
+    ));
+    let source = Source {
+        file: Some(place.path("config.toml")),
+        environment: Vec::new(),
+    };
     let found = Config::load_with(&source, |config, problems| {
         for n in 0..config.rule.len() {
             problems.add(&format!("rule[{n}].path"), "is not liked");
@@ -122,15 +163,20 @@ fn others_who_know_more_can_tell_problems_with_their_lines() {
 fn a_file_that_cannot_be_read_is_told() {
     let place = Place::with("");
     place.file("config.toml", b"\xff");
-    assert_eq!(place.load(&[]).unwrap_err(), ["config.toml: is not UTF-8 text"]);
+    assert_eq!(
+        place.load(&[]).unwrap_err(),
+        ["config.toml: is not UTF-8 text"]
+    );
     fs::remove_file(place.path("config.toml")).unwrap();
-    assert_eq!(place.load(&[]).unwrap_err(), ["config.toml: cannot be read (entity not found)"]);
+    assert_eq!(
+        place.load(&[]).unwrap_err(),
+        ["config.toml: cannot be read (entity not found)"]
+    );
 }
 
 #[test]
 fn what_is_risky_is_allowed_with_a_warning() {
-    let public =
-        "config.toml: server.listen[0]: development mode signs in anybody, and other machines can reach this address";
+    let public = "config.toml: server.listen[0]: development mode signs in anybody, and other machines can reach this address";
     assert_eq!(warnings(&development("")), [public]);
     let text = development(
         "[server]\nlisten = ['127.0.0.1:1']\ntrusted_proxies = ['10.0.0.0/8', '::/0']\n[admin]\nlisten = '0.0.0.0:9090'\n\
@@ -147,22 +193,36 @@ fn what_is_risky_is_allowed_with_a_warning() {
     let asked = "[server]\nlisten = ['127.0.0.1:1']\n[forward_auth]\nenabled = true\ntrusted_callers = ['127.0.0.1/32']\n\
                  [upstream]\nshared_secret = 'kJ8mQ2vX5tB7nR4wZ9pL3yH6cF1dS0gA'\n";
     let found = warnings(&development(asked));
-    assert!(found.len() == 1 && found[0].contains(": upstream.shared_secret: is not told to proxies"), "{found:?}");
+    assert!(
+        found.len() == 1 && found[0].contains(": upstream.shared_secret: is not told to proxies"),
+        "{found:?}"
+    );
     let cookie = "[server]\nlisten = ['127.0.0.1:1']\n[forward_auth]\nenabled = true\ntrusted_callers = ['127.0.0.1/32']\n\
                   [[rule]]\nname = 'a'\npath = '/a'\ntoken_cookie = 'at'\n";
     let found = warnings(&development(cookie));
-    assert!(found.len() == 1 && found[0].contains(": rule[0].token_cookie: and forward_auth"), "{found:?}");
+    assert!(
+        found.len() == 1 && found[0].contains(": rule[0].token_cookie: and forward_auth"),
+        "{found:?}"
+    );
     let query = "[upstream]\nprotocol = 'http2'\n[[rule]]\nname = 'a'\npath = '/a'\ntoken_in_query = true\n";
     let found = problems(&development(query), &[]);
-    assert!(found.len() == 1 && found[0].contains("is for WebSockets"), "{found:?}");
-    let quiet =
-        "[store]\nencryption_key_file = 'k'\n[wechat]\napp_id = 'wx1'\nsecret = '0123456789abcdef0123456789abcdef'\n";
+    assert!(
+        found.len() == 1 && found[0].contains("is for WebSockets"),
+        "{found:?}"
+    );
+    let quiet = "[store]\nencryption_key_file = 'k'\n[wechat]\napp_id = 'wx1'\nsecret = '0123456789abcdef0123456789abcdef'\n";
     assert_eq!(warnings(quiet), Vec::<String>::new());
 }
 
 #[test]
 fn short_form_and_list_are_one_list_of_apps() {
-    let text = "[wechat]\napp_id = 'wx1'\nsecret = 'a'\n[[wechat.app]]\napp_id = 'wx2'\nsecret = 'b'\n";
-    let apps: Vec<_> = config(&development(text), &[]).wechat.apps().into_iter().map(|app| app.app_id).collect();
+    let text =
+        "[wechat]\napp_id = 'wx1'\nsecret = 'a'\n[[wechat.app]]\napp_id = 'wx2'\nsecret = 'b'\n";
+    let apps: Vec<_> = config(&development(text), &[])
+        .wechat
+        .apps()
+        .into_iter()
+        .map(|app| app.app_id)
+        .collect();
     assert_eq!(apps, ["wx1", "wx2"]);
 }

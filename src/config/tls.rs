@@ -40,14 +40,26 @@ pub enum ClientCertificates {
 
 impl TlsConfig {
     pub(super) fn check(&self, listen: &[ListenAddress], problems: &mut Problems) {
-        let wanted = listen.iter().any(|address| matches!(address, ListenAddress::Tls(_)));
-        for (key, file) in [("server.tls.cert_file", &self.cert_file), ("server.tls.key_file", &self.key_file)] {
+        let wanted = listen
+            .iter()
+            .any(|address| matches!(address, ListenAddress::Tls(_)));
+        for (key, file) in [
+            ("server.tls.cert_file", &self.cert_file),
+            ("server.tls.key_file", &self.key_file),
+        ] {
             if wanted && file.is_none() {
-                problems.add_between(key, &["server.listen"], "is needed for a `tls:` address of `server.listen`");
+                problems.add_between(
+                    key,
+                    &["server.listen"],
+                    "is needed for a `tls:` address of `server.listen`",
+                );
             }
         }
         if !wanted && *self != Self::default() {
-            problems.warn("server.tls", "has no effect: no address of `server.listen` begins with `tls:`");
+            problems.warn(
+                "server.tls",
+                "has no effect: no address of `server.listen` begins with `tls:`",
+            );
         }
         match (self.client_certificates, &self.client_ca_file) {
             (ClientCertificates::Off, Some(_)) => {
@@ -55,9 +67,13 @@ impl TlsConfig {
                 problems.warn("server.tls.client_ca_file", message);
             }
             (ClientCertificates::Optional | ClientCertificates::Required, None) => {
-                problems.add("server.tls.client_ca_file", "is needed to believe the certificates of clients");
+                problems.add(
+                    "server.tls.client_ca_file",
+                    "is needed to believe the certificates of clients",
+                );
             }
-            (ClientCertificates::Off, None) | (ClientCertificates::Optional | ClientCertificates::Required, Some(_)) => {}
+            (ClientCertificates::Off, None)
+            | (ClientCertificates::Optional | ClientCertificates::Required, Some(_)) => {}
         }
     }
 }
@@ -94,11 +110,17 @@ impl UpstreamTlsConfig {
         if let Some(name) = &self.server_name {
             let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
             if name.is_empty() || name.len() > 253 || !name.bytes().all(plain) {
-                problems.add("upstream.tls.server_name", format!("{name:?} is not a host name"));
+                problems.add(
+                    "upstream.tls.server_name",
+                    format!("{name:?} is not a host name"),
+                );
             }
         }
         if !has_https && *self != Self::default() {
-            problems.warn("upstream.tls", "has no effect: no address of `upstream.urls` begins with `https:`");
+            problems.warn(
+                "upstream.tls",
+                "has no effect: no address of `upstream.urls` begins with `https:`",
+            );
         }
     }
 }

@@ -62,9 +62,15 @@ pub struct TokenConfig {
 
 impl TokenConfig {
     pub(super) fn check(&self, problems: &mut Problems) {
-        for (key, value) in [("tokens.issuer", &self.issuer), ("tokens.audience", &self.audience)] {
+        for (key, value) in [
+            ("tokens.issuer", &self.issuer),
+            ("tokens.audience", &self.audience),
+        ] {
             if value.trim().is_empty() {
-                problems.add(key, "is empty: a token that names none would pass for another's");
+                problems.add(
+                    key,
+                    "is empty: a token that names none would pass for another's",
+                );
             }
         }
         self.check_secrets(problems);
@@ -74,27 +80,48 @@ impl TokenConfig {
     }
 
     fn check_secrets(&self, problems: &mut Problems) {
-        let previous: Vec<_> = (0..self.previous_secrets.len()).map(|n| format!("tokens.previous_secrets[{n}]")).collect();
-        let previous = previous.iter().map(String::as_str).zip(&self.previous_secrets);
+        let previous: Vec<_> = (0..self.previous_secrets.len())
+            .map(|n| format!("tokens.previous_secrets[{n}]"))
+            .collect();
+        let previous = previous
+            .iter()
+            .map(String::as_str)
+            .zip(&self.previous_secrets);
         match self.algorithm {
             Algorithm::Hs256 => {
-                for (key, secret) in self.secret.iter().map(|secret| ("tokens.secret", secret)).chain(previous) {
+                for (key, secret) in self
+                    .secret
+                    .iter()
+                    .map(|secret| ("tokens.secret", secret))
+                    .chain(previous)
+                {
                     if let Some(what) = weakness(secret.expose()) {
                         problems.add(key, what);
                     }
                 }
                 if self.key_dir.is_some() {
-                    problems.add_between("tokens.key_dir", &["tokens.algorithm"], "holds key pairs, and HS256 has a secret");
+                    problems.add_between(
+                        "tokens.key_dir",
+                        &["tokens.algorithm"],
+                        "holds key pairs, and HS256 has a secret",
+                    );
                 }
             }
             Algorithm::EdDsa | Algorithm::Es256 | Algorithm::Rs256 => {
                 let given = [
-                    ("tokens.secret", self.secret.is_some() && self.secret_file.is_none()),
+                    (
+                        "tokens.secret",
+                        self.secret.is_some() && self.secret_file.is_none(),
+                    ),
                     ("tokens.secret_file", self.secret_file.is_some()),
                     ("tokens.previous_secrets", !self.previous_secrets.is_empty()),
                 ];
                 for (key, _) in given.into_iter().filter(|(_, given)| *given) {
-                    problems.add_between(key, &["tokens.algorithm"], "is for `algorithm = \"HS256\"` only");
+                    problems.add_between(
+                        key,
+                        &["tokens.algorithm"],
+                        "is for `algorithm = \"HS256\"` only",
+                    );
                 }
             }
         }
@@ -102,11 +129,24 @@ impl TokenConfig {
 
     fn check_rotation(&self, problems: &mut Problems) {
         let longest = HumanDuration::days(730);
-        problems.between("tokens.publish_before", &self.publish_before, HumanDuration::minutes(10)..=longest);
-        let Some(every) = self.rotate_every else { return };
-        problems.between("tokens.rotate_every", &every, HumanDuration::days(1)..=longest);
+        problems.between(
+            "tokens.publish_before",
+            &self.publish_before,
+            HumanDuration::minutes(10)..=longest,
+        );
+        let Some(every) = self.rotate_every else {
+            return;
+        };
+        problems.between(
+            "tokens.rotate_every",
+            &every,
+            HumanDuration::days(1)..=longest,
+        );
         if self.publish_before >= every {
-            let says = format!("{} is not shorter than `tokens.rotate_every`, which is {every}", self.publish_before);
+            let says = format!(
+                "{} is not shorter than `tokens.rotate_every`, which is {every}",
+                self.publish_before
+            );
             problems.add_between("tokens.publish_before", &["tokens.rotate_every"], says);
         }
         let given = [
@@ -115,7 +155,9 @@ impl TokenConfig {
             ("tokens.secret", self.secret.is_some()),
         ];
         if let Some((source, _)) = given.into_iter().find(|(_, given)| *given) {
-            let says = format!("is for keys that menshen makes, and `{source}` gives them: put the new one there yourself");
+            let says = format!(
+                "is for keys that menshen makes, and `{source}` gives them: put the new one there yourself"
+            );
             problems.add_between("tokens.rotate_every", &[source], says);
         }
     }
@@ -134,10 +176,18 @@ impl TokenConfig {
         }
         for ((shorter, short), (longer, long)) in spans.into_iter().zip(spans.into_iter().skip(1)) {
             if long < short && long > nothing {
-                problems.add_between(longer, &[shorter], format!("{long} is shorter than `{shorter}`, which is {short}"));
+                problems.add_between(
+                    longer,
+                    &[shorter],
+                    format!("{long} is shorter than `{shorter}`, which is {short}"),
+                );
             }
         }
-        problems.between("tokens.leeway", &self.leeway, nothing..=HumanDuration::minutes(5));
+        problems.between(
+            "tokens.leeway",
+            &self.leeway,
+            nothing..=HumanDuration::minutes(5),
+        );
         // A revocation is remembered for this long; a token that outlived it would be valid again.
         if self.access_ttl.get() + self.leeway.get() > REVOCATION_RETENTION {
             let days = REVOCATION_RETENTION.as_secs() / 86_400;
@@ -262,7 +312,10 @@ impl FromStr for ReplayWindow {
     fn from_str(text: &str) -> Result<Self, Malformed> {
         match text {
             "until_used" => Ok(Self::UntilUsed),
-            _ => text.parse().map(Self::For).map_err(|_| Malformed("is neither `until_used` nor a duration such as 30s")),
+            _ => text
+                .parse()
+                .map(Self::For)
+                .map_err(|_| Malformed("is neither `until_used` nor a duration such as 30s")),
         }
     }
 }

@@ -6,7 +6,9 @@ use http::uri::Authority;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{HumanDuration, Problems, SecretText, UpstreamAddress, UpstreamTlsConfig, tokens::weakness};
+use super::{
+    HumanDuration, Problems, SecretText, UpstreamAddress, UpstreamTlsConfig, tokens::weakness,
+};
 use crate::types::Malformed;
 
 /// Most backends.
@@ -61,7 +63,10 @@ pub struct UpstreamConfig {
 impl UpstreamConfig {
     /// Where the backend is; what is no address is left out, which [`Config::load`](super::Config::load) refuses.
     pub fn addresses(&self) -> Vec<UpstreamAddress> {
-        self.urls.iter().filter_map(|text| text.parse().ok()).collect()
+        self.urls
+            .iter()
+            .filter_map(|text| text.parse().ok())
+            .collect()
     }
 
     pub(super) fn check(&self, problems: &mut Problems) {
@@ -75,7 +80,10 @@ impl UpstreamConfig {
             }
         }
         if self.urls.len() > MOST {
-            problems.add("upstream.urls", format!("has {} backends, and may have {MOST}", self.urls.len()));
+            problems.add(
+                "upstream.urls",
+                format!("has {} backends, and may have {MOST}", self.urls.len()),
+            );
         }
         self.health.check(problems);
         let resolve = HumanDuration::secs(1)..=HumanDuration::days(1);
@@ -83,27 +91,53 @@ impl UpstreamConfig {
             problems.between("upstream.resolve_interval", &self.resolve_interval, resolve);
         }
         check_host("upstream.host", self.host.as_deref(), problems);
-        check_host("upstream.health.host", self.health.host.as_deref(), problems);
+        check_host(
+            "upstream.health.host",
+            self.health.host.as_deref(),
+            problems,
+        );
         if self.host.is_some() && self.health.host.is_some() {
-            let says = "is given together with `upstream.host`, which checks have too: keep one of them";
+            let says =
+                "is given together with `upstream.host`, which checks have too: keep one of them";
             problems.add_between("upstream.health.host", &["upstream.host"], says);
         }
-        let has_https = self.addresses().iter().any(|address| matches!(address, UpstreamAddress::Http { tls: true, .. }));
+        let has_https = self
+            .addresses()
+            .iter()
+            .any(|address| matches!(address, UpstreamAddress::Http { tls: true, .. }));
         self.tls.check(has_https, problems);
         if let Some(secret) = &self.shared_secret {
             let text = secret.expose();
             if !text.bytes().all(|b| b.is_ascii_graphic()) {
-                problems
-                    .add("upstream.shared_secret", "has other characters than visible ASCII, which a header cannot carry");
+                problems.add(
+                    "upstream.shared_secret",
+                    "has other characters than visible ASCII, which a header cannot carry",
+                );
             } else if let Some(what) = weakness(text) {
                 problems.add("upstream.shared_secret", what);
             }
         }
         let shortest = HumanDuration::millis(1);
-        problems.between("upstream.connect_timeout", &self.connect_timeout, shortest..=HumanDuration::minutes(5));
-        problems.between("upstream.read_timeout", &self.read_timeout, shortest..=HumanDuration::days(1));
-        problems.between("upstream.write_timeout", &self.write_timeout, shortest..=HumanDuration::days(1));
-        problems.between("upstream.idle_timeout", &self.idle_timeout, shortest..=HumanDuration::hours(1));
+        problems.between(
+            "upstream.connect_timeout",
+            &self.connect_timeout,
+            shortest..=HumanDuration::minutes(5),
+        );
+        problems.between(
+            "upstream.read_timeout",
+            &self.read_timeout,
+            shortest..=HumanDuration::days(1),
+        );
+        problems.between(
+            "upstream.write_timeout",
+            &self.write_timeout,
+            shortest..=HumanDuration::days(1),
+        );
+        problems.between(
+            "upstream.idle_timeout",
+            &self.idle_timeout,
+            shortest..=HumanDuration::hours(1),
+        );
     }
 }
 
@@ -111,7 +145,10 @@ fn check_host(key: &str, host: Option<&str>, problems: &mut Problems) {
     if let Some(host) = host
         && (host.contains('@') || host.parse::<Authority>().is_err())
     {
-        problems.add(key, format!("{host:?} is not a host: write a name or address, and :PORT where needed"));
+        problems.add(
+            key,
+            format!("{host:?} is not a host: write a name or address, and :PORT where needed"),
+        );
     }
 }
 
@@ -164,9 +201,14 @@ pub struct HealthConfig {
 
 impl HealthConfig {
     fn check(&self, problems: &mut Problems) {
-        let plain = |path: &str| path.starts_with('/') && path.bytes().all(|b| b.is_ascii_graphic() && b != b'#');
+        let plain = |path: &str| {
+            path.starts_with('/') && path.bytes().all(|b| b.is_ascii_graphic() && b != b'#')
+        };
         if self.path.as_deref().is_some_and(|path| !plain(path)) {
-            problems.add("upstream.health.path", "is not a path: write one that begins with '/'");
+            problems.add(
+                "upstream.health.path",
+                "is not a path: write one that begins with '/'",
+            );
         }
         if !self.interval.get().is_zero() {
             problems.between(
@@ -175,9 +217,21 @@ impl HealthConfig {
                 HumanDuration::millis(10)..=HumanDuration::hours(1),
             );
         }
-        problems.between("upstream.health.timeout", &self.timeout, HumanDuration::millis(1)..=HumanDuration::minutes(5));
-        problems.between("upstream.health.unhealthy_after", &self.unhealthy_after, 1..=100);
-        problems.between("upstream.health.healthy_after", &self.healthy_after, 1..=100);
+        problems.between(
+            "upstream.health.timeout",
+            &self.timeout,
+            HumanDuration::millis(1)..=HumanDuration::minutes(5),
+        );
+        problems.between(
+            "upstream.health.unhealthy_after",
+            &self.unhealthy_after,
+            1..=100,
+        );
+        problems.between(
+            "upstream.health.healthy_after",
+            &self.healthy_after,
+            1..=100,
+        );
     }
 }
 

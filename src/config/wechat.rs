@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    HumanDuration, Mode, Problems, PushConfig, SecretText, UpstreamAddress, address::is_loopback, admin::SHORTEST_TOKEN,
-    secret_form::SecretForm,
+    HumanDuration, Mode, Problems, PushConfig, SecretText, UpstreamAddress, address::is_loopback,
+    admin::SHORTEST_TOKEN, secret_form::SecretForm,
 };
 use crate::types::{AppId, Malformed};
 
@@ -102,23 +102,40 @@ impl WechatConfig {
 
     pub(super) fn check(&self, mode: Mode, problems: &mut Problems) {
         self.check_base_url(mode, problems);
-        problems.between("wechat.timeout", &self.timeout, HumanDuration::millis(1)..=HumanDuration::minutes(1));
-        if self.lend_token.as_ref().is_some_and(|token| token.expose().len() < SHORTEST_TOKEN) {
-            problems.add("wechat.lend_token", "is shorter than 32 characters: `openssl rand -hex 32` prints a good one");
+        problems.between(
+            "wechat.timeout",
+            &self.timeout,
+            HumanDuration::millis(1)..=HumanDuration::minutes(1),
+        );
+        if self
+            .lend_token
+            .as_ref()
+            .is_some_and(|token| token.expose().len() < SHORTEST_TOKEN)
+        {
+            problems.add(
+                "wechat.lend_token",
+                "is shorter than 32 characters: `openssl rand -hex 32` prints a good one",
+            );
         }
         SecretForm::BearerToken.check("wechat.lend_token", self.lend_token.as_ref(), problems);
         problems.between("wechat.phone_price", &self.phone_price, 0..=100_000);
         let ages = HumanDuration::secs(1)..=HumanDuration::days(1);
         problems.between("wechat.watermark_max_age", &self.watermark_max_age, ages);
         if self.app_id.is_none() && self.secret.is_some() {
-            problems.add("wechat.app_id", "is missing: `wechat.secret` belongs to an app id");
+            problems.add(
+                "wechat.app_id",
+                "is missing: `wechat.secret` belongs to an app id",
+            );
         }
         if mode == Mode::Production && self.apps().is_empty() && self.secret.is_none() {
             let others = ["mode", "wechat.app_id", "wechat.secret", "wechat.app"];
             problems.add_between("wechat", &others, NO_CREDENTIALS);
         }
-        let keys =
-            self.app_id.iter().map(|_| "wechat".to_owned()).chain((0..self.app.len()).map(|n| format!("wechat.app[{n}]")));
+        let keys = self
+            .app_id
+            .iter()
+            .map(|_| "wechat".to_owned())
+            .chain((0..self.app.len()).map(|n| format!("wechat.app[{n}]")));
         let apps: Vec<_> = keys.zip(self.apps()).collect();
         self.push.check(mode, &apps, problems);
         let mut seen: Vec<String> = Vec::new();
@@ -130,10 +147,17 @@ impl WechatConfig {
                 problems.add(&id_key, format!("{:?} is given twice", app.app_id));
             }
             match &app.secret {
-                Some(secret) if secret.expose().trim().is_empty() => problems.add(&secret_key, "is empty"),
-                Some(secret) if secret.expose() == "..." => problems.add(&secret_key, "is still the example"),
+                Some(secret) if secret.expose().trim().is_empty() => {
+                    problems.add(&secret_key, "is empty")
+                }
+                Some(secret) if secret.expose() == "..." => {
+                    problems.add(&secret_key, "is still the example")
+                }
                 None if mode == Mode::Production => {
-                    let says = format!("is missing: give the AppSecret of {:?} here or in `secret_file`", app.app_id);
+                    let says = format!(
+                        "is missing: give the AppSecret of {:?} here or in `secret_file`",
+                        app.app_id
+                    );
                     problems.add_between(&secret_key, &["mode", &id_key], says);
                 }
                 Some(_) | None => {}
@@ -152,7 +176,9 @@ impl WechatConfig {
         };
         match url {
             UpstreamAddress::Unix(_) => problems.add(key, "is not a URL: write https://host"),
-            UpstreamAddress::Http { tls: false, host, .. } if mode == Mode::Production && !is_loopback(&host) => {
+            UpstreamAddress::Http {
+                tls: false, host, ..
+            } if mode == Mode::Production && !is_loopback(&host) => {
                 problems.add_between(key, &["mode"], "must be https: it carries the AppSecret");
             }
             UpstreamAddress::Http { .. } => {}

@@ -28,8 +28,14 @@ impl PushConfig {
         let ages = HumanDuration::secs(10)..=HumanDuration::hours(1);
         problems.between("wechat.push.max_age", &self.max_age, ages);
         if !self.enabled {
-            for (key, _) in apps.iter().filter(|(_, app)| app.push_token.is_some() || app.push_aes_key.is_some()) {
-                problems.warn(&format!("{key}.push_token"), "is not used: `wechat.push.enabled` is false");
+            for (key, _) in apps
+                .iter()
+                .filter(|(_, app)| app.push_token.is_some() || app.push_aes_key.is_some())
+            {
+                problems.warn(
+                    &format!("{key}.push_token"),
+                    "is not used: `wechat.push.enabled` is false",
+                );
             }
             return;
         }
@@ -41,8 +47,10 @@ impl PushConfig {
             );
         }
         if self.plain && mode == Mode::Production {
-            problems
-                .warn("wechat.push.plain", "takes pushes whose text nobody has signed: prefer safe mode and `push_aes_key`");
+            problems.warn(
+                "wechat.push.plain",
+                "takes pushes whose text nobody has signed: prefer safe mode and `push_aes_key`",
+            );
         }
         for (key, app) in apps {
             self.check_app(key, app, problems);
@@ -53,9 +61,16 @@ impl PushConfig {
         let (token_key, aes_key) = (format!("{key}.push_token"), format!("{key}.push_aes_key"));
         let is_plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric());
         match app.push_token.as_ref().map(|token| token.expose().as_str()) {
-            None => problems.add_between(&token_key, &["wechat.push.enabled"], "is missing: the Token of the message push"),
+            None => problems.add_between(
+                &token_key,
+                &["wechat.push.enabled"],
+                "is missing: the Token of the message push",
+            ),
             Some(token) if !(3..=32).contains(&token.len()) || !is_plain(token) => {
-                problems.add(&token_key, "is not 3 to 32 letters and digits, as WeChat's console takes them");
+                problems.add(
+                    &token_key,
+                    "is not 3 to 32 letters and digits, as WeChat's console takes them",
+                );
             }
             Some(_) => {}
         }
@@ -63,7 +78,11 @@ impl PushConfig {
             None if self.plain => {}
             None => {
                 let says = "is missing: the EncodingAESKey of the message push (safe mode), or `wechat.push.plain = true`";
-                problems.add_between(&aes_key, &["wechat.push.enabled", "wechat.push.plain"], says);
+                problems.add_between(
+                    &aes_key,
+                    &["wechat.push.enabled", "wechat.push.plain"],
+                    says,
+                );
             }
             Some(key) if key.len() != KEY_LENGTH || !is_plain(key) => {
                 problems.add(&aes_key, "is not an EncodingAESKey: 43 letters and digits");
@@ -75,6 +94,10 @@ impl PushConfig {
 
 impl Default for PushConfig {
     fn default() -> Self {
-        Self { enabled: false, plain: false, max_age: HumanDuration::minutes(10) }
+        Self {
+            enabled: false,
+            plain: false,
+            max_age: HumanDuration::minutes(10),
+        }
     }
 }

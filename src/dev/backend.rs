@@ -75,13 +75,23 @@ impl SampleBackend {
 impl Received {
     /// All values of a header, by its lower-case name.
     pub fn header<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.headers.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .filter(move |(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// JSON with a line for each header, since `curl` shows it to people as it is.
     fn page(&self) -> String {
-        let Self { method, target, headers, body_bytes } = self;
-        let fields = headers.iter().map(|(name, value)| format!("    {}", json!([name, value])));
+        let Self {
+            method,
+            target,
+            headers,
+            body_bytes,
+        } = self;
+        let fields = headers
+            .iter()
+            .map(|(name, value)| format!("    {}", json!([name, value])));
         let fields = fields.collect::<Vec<_>>().join(",\n");
         let (method, target) = (json!(method), json!(target));
         format!(
@@ -95,14 +105,27 @@ async fn answer(request: Request<Body>) -> Response {
     let Ok(body) = to_bytes(body, LONGEST_BODY).await else {
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();
     };
-    let shown = |bytes: &[u8]| bytes.iter().map(|&b| if b.is_ascii() { char::from(b) } else { '?' }).collect();
+    let shown = |bytes: &[u8]| {
+        bytes
+            .iter()
+            .map(|&b| if b.is_ascii() { char::from(b) } else { '?' })
+            .collect()
+    };
     let received = Received {
         method: head.method.to_string(),
         target: head.uri.to_string(),
-        headers: head.headers.iter().map(|(name, value)| (name.to_string(), shown(value.as_bytes()))).collect(),
+        headers: head
+            .headers
+            .iter()
+            .map(|(name, value)| (name.to_string(), shown(value.as_bytes())))
+            .collect(),
         body_bytes: body.len(),
     };
-    ([(header::CONTENT_TYPE, "application/json")], received.page()).into_response()
+    (
+        [(header::CONTENT_TYPE, "application/json")],
+        received.page(),
+    )
+        .into_response()
 }
 
 #[cfg(test)]
@@ -112,11 +135,21 @@ mod tests {
     #[tokio::test]
     async fn it_answers_what_it_received() {
         let backend = SampleBackend::start().await.unwrap();
-        let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
-        let sent =
-            client.post(format!("{}/a/b?c=%20d", backend.url())).header("X-One", "1").header("X-One", "2").body("hello");
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .tls_certs_only([])
+            .build()
+            .unwrap();
+        let sent = client
+            .post(format!("{}/a/b?c=%20d", backend.url()))
+            .header("X-One", "1")
+            .header("X-One", "2")
+            .body("hello");
         let received: Received = sent.send().await.unwrap().json().await.unwrap();
-        assert_eq!((received.method.as_str(), received.target.as_str()), ("POST", "/a/b?c=%20d"));
+        assert_eq!(
+            (received.method.as_str(), received.target.as_str()),
+            ("POST", "/a/b?c=%20d")
+        );
         assert_eq!(received.header("x-one").collect::<Vec<_>>(), ["1", "2"]);
         assert_eq!(received.body_bytes, 5);
         assert_eq!(backend.requests(), 1);
@@ -124,9 +157,23 @@ mod tests {
 
     #[test]
     fn what_it_answers_can_be_read_back_whatever_it_received() {
-        for headers in [vec![], vec![("x-a".to_owned(), "\"\\ ?".to_owned()), ("x-a".to_owned(), String::new())]] {
-            let received = Received { method: "GET".to_owned(), target: "/\"".to_owned(), headers, body_bytes: 0 };
-            assert_eq!(serde_json::from_str::<Received>(&received.page()).unwrap(), received);
+        for headers in [
+            vec![],
+            vec![
+                ("x-a".to_owned(), "\"\\ ?".to_owned()),
+                ("x-a".to_owned(), String::new()),
+            ],
+        ] {
+            let received = Received {
+                method: "GET".to_owned(),
+                target: "/\"".to_owned(),
+                headers,
+                body_bytes: 0,
+            };
+            assert_eq!(
+                serde_json::from_str::<Received>(&received.page()).unwrap(),
+                received
+            );
         }
     }
 }

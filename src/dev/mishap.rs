@@ -18,7 +18,14 @@ pub(super) const PAGE: &str = "<html><body>It works!</body></html>";
 
 /// Half an answer, then the connection ends.
 pub(super) fn cut() -> Response {
-    ([(header::CONTENT_TYPE, "text/plain"), (header::CONTENT_LENGTH, "100")], Body::new(Half::Whole)).into_response()
+    (
+        [
+            (header::CONTENT_TYPE, "text/plain"),
+            (header::CONTENT_LENGTH, "100"),
+        ],
+        Body::new(Half::Whole),
+    )
+        .into_response()
 }
 
 /// A body that breaks off.
@@ -32,11 +39,16 @@ impl HttpBody for Half {
     type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         match *self {
             Self::Whole => {
                 *self = Self::Broken;
-                Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"{\"openid\":\"o1\"")))))
+                Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(
+                    b"{\"openid\":\"o1\"",
+                )))))
             }
             Self::Broken => Poll::Ready(Some(Err(io::Error::other("as scripted")))),
         }

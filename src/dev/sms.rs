@@ -25,7 +25,9 @@ use axum::{
 use super::{listener::Listener, mishap};
 use crate::{
     clock::Clock,
-    config::{AliyunConfig, DypnsConfig, SecretText, SmsConfig, SmsProvider, TencentConfig, WebhookConfig},
+    config::{
+        AliyunConfig, DypnsConfig, SecretText, SmsConfig, SmsProvider, TencentConfig, WebhookConfig,
+    },
 };
 pub use received::SentMessage;
 
@@ -96,7 +98,10 @@ struct Book {
 impl SimulatedSms {
     /// Starts them on a free loopback port. Signatures are checked against the time of `clock`.
     pub async fn start(clock: Clock) -> io::Result<Self> {
-        let desk = Arc::new(Desk { clock, book: Mutex::default() });
+        let desk = Arc::new(Desk {
+            clock,
+            book: Mutex::default(),
+        });
         let router = Router::new().fallback(serve).with_state(Arc::clone(&desk));
         let listener = Listener::start(router).await?;
         Ok(Self { listener, desk })
@@ -160,7 +165,12 @@ impl SimulatedSms {
 
     /// How often a vendor was asked.
     pub fn calls(&self, provider: SmsProvider) -> usize {
-        self.desk.book().calls.get(provider.as_str()).copied().unwrap_or_default()
+        self.desk
+            .book()
+            .calls
+            .get(provider.as_str())
+            .copied()
+            .unwrap_or_default()
     }
 
     /// How often somebody followed a redirect.
@@ -175,7 +185,13 @@ impl SimulatedSms {
 
     /// The newest code on a phone, by its number in E.164 form.
     pub fn code_on(&self, phone: &str) -> Option<String> {
-        self.desk.book().sent.iter().rev().find(|message| message.phone == phone).map(|message| message.code.clone())
+        self.desk
+            .book()
+            .sent
+            .iter()
+            .rev()
+            .find(|message| message.phone == phone)
+            .map(|message| message.code.clone())
     }
 }
 
@@ -185,7 +201,12 @@ impl Desk {
     }
 
     /// The message of a request that is signed rightly; else the vendor's code for what is wrong with it.
-    fn accept(&self, provider: SmsProvider, head: &Parts, body: &[u8]) -> Result<SentMessage, &'static str> {
+    fn accept(
+        &self,
+        provider: SmsProvider,
+        head: &Parts,
+        body: &[u8],
+    ) -> Result<SentMessage, &'static str> {
         let now = self.clock.now();
         match provider {
             SmsProvider::Aliyun | SmsProvider::Dypns => {
@@ -217,11 +238,16 @@ async fn serve(State(desk): State<Arc<Desk>>, request: Request) -> Response {
         desk.book().moved += 1;
         return StatusCode::OK.into_response();
     }
-    let Some(provider) = asked_of(&head) else { return StatusCode::NOT_FOUND.into_response() };
+    let Some(provider) = asked_of(&head) else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
     let script = {
         let mut book = desk.book();
         *book.calls.entry(provider.as_str()).or_default() += 1;
-        book.scripts.get(provider.as_str()).cloned().unwrap_or_default()
+        book.scripts
+            .get(provider.as_str())
+            .cloned()
+            .unwrap_or_default()
     };
     let message = match desk.accept(provider, &head, &body) {
         Ok(message) => message,
@@ -241,16 +267,27 @@ async fn serve(State(desk): State<Arc<Desk>>, request: Request) -> Response {
         }
         Script::Empty => StatusCode::OK.into_response(),
         Script::Garbage(status) => (answer::status(status), mishap::PAGE).into_response(),
-        Script::Huge => format!(r#"{{"Code":"OK","padding":"{}"}}"#, "x".repeat(1024 * 1024)).into_response(),
+        Script::Huge => {
+            format!(r#"{{"Code":"OK","padding":"{}"}}"#, "x".repeat(1024 * 1024)).into_response()
+        }
         Script::Cut => mishap::cut(),
-        Script::Moved => (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, MOVED_PATH)], Bytes::new()).into_response(),
+        Script::Moved => (
+            StatusCode::TEMPORARY_REDIRECT,
+            [(header::LOCATION, MOVED_PATH)],
+            Bytes::new(),
+        )
+            .into_response(),
     }
 }
 
 /// Which vendor a request is for.
 fn asked_of(head: &Parts) -> Option<SmsProvider> {
     let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
-    match (header("x-acs-action"), header("x-tc-action"), head.uri.path()) {
+    match (
+        header("x-acs-action"),
+        header("x-tc-action"),
+        head.uri.path(),
+    ) {
         (Some("SendSms"), None, "/") => Some(SmsProvider::Aliyun),
         (Some("SendSmsVerifyCode"), None, "/") => Some(SmsProvider::Dypns),
         (None, Some("SendSms"), "/") => Some(SmsProvider::Tencent),

@@ -74,11 +74,17 @@ struct Book {
 impl SimulatedWechat {
     /// Starts it on a free loopback port.
     pub async fn start(apps: Vec<KnownApp>) -> io::Result<Self> {
-        let desk = Arc::new(Desk { apps, book: Mutex::default() });
+        let desk = Arc::new(Desk {
+            apps,
+            book: Mutex::default(),
+        });
         let router = Router::new()
             .route("/sns/jscode2session", get(code_to_session))
             .route("/cgi-bin/stable_token", post(token::stable_token))
-            .route("/wxa/business/getuserphonenumber", post(phone::phone_number))
+            .route(
+                "/wxa/business/getuserphonenumber",
+                post(phone::phone_number),
+            )
             .with_state(Arc::clone(&desk));
         let listener = Listener::start(router).await?;
         Ok(Self { listener, desk })
@@ -101,7 +107,12 @@ impl SimulatedWechat {
 
     /// How often it was asked about this code.
     pub fn calls_for(&self, code: &str) -> usize {
-        self.desk.book().calls.get(code).copied().unwrap_or_default()
+        self.desk
+            .book()
+            .calls
+            .get(code)
+            .copied()
+            .unwrap_or_default()
     }
 
     /// How often it was asked for an access token.
@@ -123,7 +134,11 @@ impl SimulatedWechat {
 
     /// The next to ask for an access token gets a new one; the present ones stay good.
     pub fn renew_tokens(&self) {
-        self.desk.book().tokens.values_mut().for_each(Tokens::are_superseded);
+        self.desk
+            .book()
+            .tokens
+            .values_mut()
+            .for_each(Tokens::are_superseded);
     }
 
     /// Takes this long to give an access token.
@@ -133,7 +148,10 @@ impl SimulatedWechat {
 
     /// Answers this code with exactly this body from now on; the code `stable_token` is that call.
     pub fn write(&self, code: &str, body: &str) {
-        self.desk.book().written.insert(code.to_owned(), body.to_owned());
+        self.desk
+            .book()
+            .written
+            .insert(code.to_owned(), body.to_owned());
     }
 }
 
@@ -146,7 +164,11 @@ impl Desk {
         let Some(app) = self.apps.iter().find(|app| app.app_id == app_id) else {
             return Err(failure(40013, "invalid appid, rid: 0a0a0a0a-simulated"));
         };
-        if app.secret == secret { Ok(()) } else { Err(failure(40125, "invalid appsecret, rid: 0b0b0b0b-simulated")) }
+        if app.secret == secret {
+            Ok(())
+        } else {
+            Err(failure(40125, "invalid appsecret, rid: 0b0b0b0b-simulated"))
+        }
     }
 
     /// A login, the first time a code is seen.
@@ -166,7 +188,10 @@ impl Desk {
     }
 }
 
-async fn code_to_session(State(desk): State<Arc<Desk>>, Query(asked): Query<HashMap<String, String>>) -> Response {
+async fn code_to_session(
+    State(desk): State<Arc<Desk>>,
+    Query(asked): Query<HashMap<String, String>>,
+) -> Response {
     let of = |name: &str| asked.get(name).map_or("", String::as_str);
     let (app_id, code) = (of("appid"), of("js_code"));
     let (times, written) = {
@@ -187,7 +212,9 @@ async fn code_to_session(State(desk): State<Arc<Desk>>, Query(asked): Query<Hash
     if code.is_empty() {
         return plain(failure(41008, "missing code"));
     }
-    Script::of(code).play(times, || desk.login(app_id, code)).await
+    Script::of(code)
+        .play(times, || desk.login(app_id, code))
+        .await
 }
 
 /// Who a person is to a mini program.
@@ -204,5 +231,8 @@ fn session_key(app_id: &str, code: &str) -> [u8; 16] {
 /// 32 letters and digits that are always the same for the same name.
 fn letters(name: &str) -> String {
     const SIGNS: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
-    sha256(name.as_bytes()).iter().map(|&byte| char::from(SIGNS[usize::from(byte) % SIGNS.len()])).collect()
+    sha256(name.as_bytes())
+        .iter()
+        .map(|&byte| char::from(SIGNS[usize::from(byte) % SIGNS.len()]))
+        .collect()
 }

@@ -16,18 +16,42 @@ pub const ACCESS_TOKEN: &str = "access_token";
 /// What it takes.
 pub(super) const fn inputs(action: DialectAction) -> Inputs {
     let (required, optional): (&[_], &[_]) = match action {
-        DialectAction::WechatLogin => {
-            (&["code"], &["nickname", "avatar_url", "client_type", "app_id", "raw_data", "signature"])
-        }
+        DialectAction::WechatLogin => (
+            &["code"],
+            &[
+                "nickname",
+                "avatar_url",
+                "client_type",
+                "app_id",
+                "raw_data",
+                "signature",
+            ],
+        ),
         DialectAction::SmsSend => (&["phone"], &["purpose"]),
         DialectAction::SmsLogin => (&["phone", "code"], &["client_type"]),
         DialectAction::PasswordLogin => (&["username", "password"], &["client_type"]),
         DialectAction::Refresh => (&["refresh_token"], &[]),
         DialectAction::Renew | DialectAction::Me => (&[], &[ACCESS_TOKEN]),
         DialectAction::Logout => (&[], &[ACCESS_TOKEN, "scope", "refresh_token"]),
-        DialectAction::ChangeMe => (&[], &[ACCESS_TOKEN, "nickname", "avatar_url", "bio", "birthday"]),
-        DialectAction::PhoneWechat => (&[], &[ACCESS_TOKEN, "session_handle", "openid", "code", "encrypted_data", "iv"]),
-        DialectAction::PhoneSms => (&["phone", "code"], &[ACCESS_TOKEN, "sms_code", "wechat_code"]),
+        DialectAction::ChangeMe => (
+            &[],
+            &[ACCESS_TOKEN, "nickname", "avatar_url", "bio", "birthday"],
+        ),
+        DialectAction::PhoneWechat => (
+            &[],
+            &[
+                ACCESS_TOKEN,
+                "session_handle",
+                "openid",
+                "code",
+                "encrypted_data",
+                "iv",
+            ],
+        ),
+        DialectAction::PhoneSms => (
+            &["phone", "code"],
+            &[ACCESS_TOKEN, "sms_code", "wechat_code"],
+        ),
     };
     Inputs { required, optional }
 }
@@ -44,6 +68,8 @@ pub(super) const fn places(action: DialectAction) -> &'static [&'static [Place]]
         DialectAction::Logout => &[place::COMMON],
         DialectAction::Me | DialectAction::ChangeMe => &[place::COMMON, place::PERSON],
         // Where two accounts become one there may be a new session.
-        DialectAction::PhoneWechat | DialectAction::PhoneSms => &[place::COMMON, place::PHONE, place::SESSION],
+        DialectAction::PhoneWechat | DialectAction::PhoneSms => {
+            &[place::COMMON, place::PHONE, place::SESSION]
+        }
     }
 }

@@ -27,9 +27,15 @@ struct File {
 
 /// What the config says, laid over the built-in dialect that it names.
 pub(super) fn whole(config: &DialectConfig) -> Result<DialectConfig, String> {
-    let Some(source) = source(config.kind) else { return Ok(config.clone()) };
+    let Some(source) = source(config.kind) else {
+        return Ok(config.clone());
+    };
     let file: File = toml_edit::de::from_str(source).map_err(|error| error.to_string())?;
-    let mut whole = file.dialect.into_iter().next().ok_or("a built-in dialect is empty")?;
+    let mut whole = file
+        .dialect
+        .into_iter()
+        .next()
+        .ok_or("a built-in dialect is empty")?;
     let DialectConfig {
         kind,
         prefix,

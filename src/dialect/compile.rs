@@ -16,7 +16,9 @@ use super::{
     text::Text,
 };
 use crate::{
-    config::{Config, DialectAction, DialectConfig, DialectError, DialectKind, HumanDuration, nearest},
+    config::{
+        Config, DialectAction, DialectConfig, DialectError, DialectKind, HumanDuration, nearest,
+    },
     error::ErrorCode,
     policy::is_under,
     token::RESERVED,
@@ -52,33 +54,68 @@ pub(super) fn all(config: &Config) -> Result<Vec<Dialect>, DialectProblems> {
     let mut dialects = Vec::new();
     for (n, given) in config.dialect.iter().enumerate() {
         let key = format!("dialect[{n}]");
-        let mut compiler = Compiler { config, problems: &mut problems };
-        dialects.extend(compiler.dialect(given, n + 1, &key).map(|dialect| (key, dialect)));
+        let mut compiler = Compiler {
+            config,
+            problems: &mut problems,
+        };
+        dialects.extend(
+            compiler
+                .dialect(given, n + 1, &key)
+                .map(|dialect| (key, dialect)),
+        );
     }
     among_each_other(&dialects, config, &mut problems);
-    if problems.is_empty() { Ok(dialects.into_iter().map(|(_, dialect)| dialect).collect()) } else { Err(problems) }
+    if problems.is_empty() {
+        Ok(dialects.into_iter().map(|(_, dialect)| dialect).collect())
+    } else {
+        Err(problems)
+    }
 }
 
 /// What can only be said of all of them together: no path may have two meanings.
-fn among_each_other(dialects: &[(String, Dialect)], config: &Config, problems: &mut DialectProblems) {
+fn among_each_other(
+    dialects: &[(String, Dialect)],
+    config: &Config,
+    problems: &mut DialectProblems,
+) {
     let mut seen: Vec<(&Method, &str)> = Vec::new();
     for (n, (key, dialect)) in dialects.iter().enumerate() {
-        if dialects[..n].iter().any(|(_, other)| other.prefix == dialect.prefix) {
-            let says =
-                format!("{:?} is the prefix of another dialect: refusals under it can have one shape only", dialect.prefix);
+        if dialects[..n]
+            .iter()
+            .any(|(_, other)| other.prefix == dialect.prefix)
+        {
+            let says = format!(
+                "{:?} is the prefix of another dialect: refusals under it can have one shape only",
+                dialect.prefix
+            );
             problems.push((format!("{key}.prefix"), says));
         }
-        for Route { method, path, number, .. } in &dialect.routes {
-            let is_custom =
-                config.dialect.get(dialect.terms.number - 1).is_some_and(|given| given.kind == DialectKind::Custom);
-            let key = if is_custom { format!("{key}.route[{number}].path") } else { format!("{key}.prefix") };
+        for Route {
+            method,
+            path,
+            number,
+            ..
+        } in &dialect.routes
+        {
+            let is_custom = config
+                .dialect
+                .get(dialect.terms.number - 1)
+                .is_some_and(|given| given.kind == DialectKind::Custom);
+            let key = if is_custom {
+                format!("{key}.route[{number}].path")
+            } else {
+                format!("{key}.prefix")
+            };
             if is_under(path, &config.auth.prefix) {
                 let says = format!(
                     "{method} {path} is under `auth.prefix`, where the auth API is: give the dialect or the auth API another one"
                 );
                 problems.push((key, says));
             } else if seen.contains(&(method, path)) {
-                problems.push((key, format!("{method} {path} is answered by another route already")));
+                problems.push((
+                    key,
+                    format!("{method} {path} is answered by another route already"),
+                ));
             }
             seen.push((method, path));
         }
@@ -102,10 +139,15 @@ impl Compiler<'_> {
 
     fn dialect(&mut self, given: &DialectConfig, number: usize, key: &str) -> Option<Dialect> {
         if given.kind != DialectKind::Custom {
-            let extra = [("route", !given.route.is_empty()), ("error", !given.error.is_empty())];
+            let extra = [
+                ("route", !given.route.is_empty()),
+                ("error", !given.error.is_empty()),
+            ];
             for (name, _) in extra.into_iter().filter(|(_, is_given)| *is_given) {
                 let kind = given.kind.as_str();
-                let says = format!("is for `kind = \"custom\"` only: `menshen dialect {kind}` prints {kind} as one");
+                let says = format!(
+                    "is for `kind = \"custom\"` only: `menshen dialect {kind}` prints {kind} as one"
+                );
                 self.add(&format!("{key}.{name}"), says);
             }
         }
@@ -115,7 +157,10 @@ impl Compiler<'_> {
             self.add(key, "has no [[dialect.route]]: it would answer nothing");
         }
         if whole.error.iter().all(|error| !error.codes.is_empty()) {
-            self.add(key, "has no [[dialect.error]] without `codes`: some refusals would have no shape");
+            self.add(
+                key,
+                "has no [[dialect.error]] without `codes`: some refusals would have no shape",
+            );
         }
         let prefix = whole.prefix.clone().unwrap_or_default();
         let is_prefix = prefix.is_empty() || (is_plain(&prefix) && !prefix.ends_with('/'));
@@ -135,21 +180,31 @@ impl Compiler<'_> {
             .collect();
         let errors = self.errors(&whole.error, key);
         let claims = self.claims(&whole.claims, &RESERVED, &format!("{key}.claims"));
-        let refresh_claims = self.claims(&whole.refresh_claims, &RESERVED_IN_REFRESH, &format!("{key}.refresh_claims"));
+        let refresh_claims = self.claims(
+            &whole.refresh_claims,
+            &RESERVED_IN_REFRESH,
+            &format!("{key}.refresh_claims"),
+        );
         let uses = |place| {
             routes.iter().any(|route| {
                 route.body.as_ref().is_some_and(|body| body.uses(place))
                     || route.headers.iter().any(|(_, text)| text.uses(place))
             })
         };
-        let names_openid = |claims: &[(String, Text)]| claims.iter().any(|(_, text)| text.uses(Place::UserOpenid));
+        let names_openid =
+            |claims: &[(String, Text)]| claims.iter().any(|(_, text)| text.uses(Place::UserOpenid));
         // A custom dialect has the openid where it asks for it.
         let openid = whole.openid.unwrap_or(given.kind == DialectKind::Custom);
         let terms = Terms {
             number,
             access_ttl: whole.access_ttl.map(HumanDuration::get),
-            names_openid: openid && (uses(Place::UserOpenid) || names_openid(&claims) || names_openid(&refresh_claims)),
-            renews: routes.iter().any(|route| route.action == DialectAction::Renew),
+            names_openid: openid
+                && (uses(Place::UserOpenid)
+                    || names_openid(&claims)
+                    || names_openid(&refresh_claims)),
+            renews: routes
+                .iter()
+                .any(|route| route.action == DialectAction::Renew),
             wraps_refresh_token: uses(Place::RefreshJwt),
             person: PersonForm {
                 ids: self.config.users.ids,
@@ -176,11 +231,20 @@ impl Compiler<'_> {
         let key = format!("{key}.access_ttl");
         let idle = self.config.tokens.idle_ttl;
         if ttl < HumanDuration::secs(1) {
-            self.add(&key, format!("{ttl} is less than a second: nobody could stay signed in"));
+            self.add(
+                &key,
+                format!("{ttl} is less than a second: nobody could stay signed in"),
+            );
         } else if ttl.get() > LONGEST_TTL {
-            self.add(&key, format!("{ttl} is longer than a revocation is remembered: 7d at most"));
+            self.add(
+                &key,
+                format!("{ttl} is longer than a revocation is remembered: 7d at most"),
+            );
         } else if ttl > idle {
-            self.add(&key, format!("{ttl} is longer than `tokens.idle_ttl`, which is {idle}"));
+            self.add(
+                &key,
+                format!("{ttl} is longer than `tokens.idle_ttl`, which is {idle}"),
+            );
         }
     }
 
@@ -198,25 +262,43 @@ impl Compiler<'_> {
     }
 
     fn known_code(&mut self, code: &str, key: &str) -> bool {
-        let all: Vec<_> = ErrorCode::ALL.iter().map(|code| code.as_str()).chain(FINER).map(str::to_owned).collect();
+        let all: Vec<_> = ErrorCode::ALL
+            .iter()
+            .map(|code| code.as_str())
+            .chain(FINER)
+            .map(str::to_owned)
+            .collect();
         let is_known = all.iter().any(|known| known == code);
         if !is_known {
-            let near = nearest(code, &all)
-                .map_or_else(|| "docs/errors.md has them all".to_owned(), |near| format!("did you mean `{near}`?"));
+            let near = nearest(code, &all).map_or_else(
+                || "docs/errors.md has them all".to_owned(),
+                |near| format!("did you mean `{near}`?"),
+            );
             self.add(key, format!("{code:?} is no code of a refusal; {near}"));
         }
         is_known
     }
 
-    fn claims(&mut self, claims: &BTreeMap<String, String>, reserved: &[&str], key: &str) -> Vec<(String, Text)> {
+    fn claims(
+        &mut self,
+        claims: &BTreeMap<String, String>,
+        reserved: &[&str],
+        key: &str,
+    ) -> Vec<(String, Text)> {
         let mut compiled = Vec::new();
         for (name, text) in claims {
             let key = format!("{key}.{name}");
             if reserved.contains(&name.as_str()) {
-                self.add(&key, "is a claim of menshen's own, which no dialect changes");
+                self.add(
+                    &key,
+                    "is a claim of menshen's own, which no dialect changes",
+                );
                 continue;
             }
-            let text = self.or_problem(&key, Text::parse(text, &[&[Place::Now], place::CLAIM, place::PERSON]));
+            let text = self.or_problem(
+                &key,
+                Text::parse(text, &[&[Place::Now], place::CLAIM, place::PERSON]),
+            );
             compiled.extend(text.map(|text| (name.clone(), text)));
         }
         compiled
@@ -232,19 +314,34 @@ impl Compiler<'_> {
             let given = error.status.is_some();
             let status = self.status(error.status, 200..=599, &format!("{key}.status"));
             if given && status.is_some_and(has_no_body) {
-                self.add(&format!("{key}.status"), "has no body, and a refusal has one");
+                self.add(
+                    &format!("{key}.status"),
+                    "has no body, and a refusal has one",
+                );
             }
             let allowed: &[_] = &[place::COMMON, place::REFUSAL];
-            let body = self.or_problem(&format!("{key}.body"), Template::parse(&error.body, allowed));
-            let item = error.item.as_deref().map(|item| Template::parse(item, &[place::FIELD]));
+            let body = self.or_problem(
+                &format!("{key}.body"),
+                Template::parse(&error.body, allowed),
+            );
+            let item = error
+                .item
+                .as_deref()
+                .map(|item| Template::parse(item, &[place::FIELD]));
             let item = item.and_then(|item| self.or_problem(&format!("{key}.item"), item));
             let lists = body.as_ref().is_some_and(|body| body.uses(Place::Errors));
             if lists && error.item.is_none() {
-                self.add(&format!("{key}.body"), "has `{errors}`, and there is no `item` that says what one looks like");
+                self.add(
+                    &format!("{key}.body"),
+                    "has `{errors}`, and there is no `item` that says what one looks like",
+                );
             }
             let headers = self.headers(&error.headers, &[place::COMMON, place::MESSAGE], &key);
             if shapes.iter().any(|before: &Shape| before.codes.is_empty()) {
-                self.add(&key, "is never reached: one before it, without `codes`, fits everything");
+                self.add(
+                    &key,
+                    "is never reached: one before it, without `codes`, fits everything",
+                );
             }
             shapes.extend(body.map(|body| Shape {
                 codes: error.codes.clone(),
@@ -257,19 +354,29 @@ impl Compiler<'_> {
         shapes
     }
 
-    fn headers(&mut self, headers: &BTreeMap<String, String>, allowed: &[&[Place]], key: &str) -> Vec<(HeaderName, Text)> {
+    fn headers(
+        &mut self,
+        headers: &BTreeMap<String, String>,
+        allowed: &[&[Place]],
+        key: &str,
+    ) -> Vec<(HeaderName, Text)> {
         let mut compiled = Vec::new();
         for (name, text) in headers {
             let key = format!("{key}.headers.{name}");
             if text.chars().any(char::is_control) {
-                self.add(&key, "has a control character, which no header field can have");
+                self.add(
+                    &key,
+                    "has a control character, which no header field can have",
+                );
             }
             let text = self.or_problem(&key, Text::parse(text, allowed));
             match HeaderName::try_from(name.as_str()) {
                 Ok(name) if compiled.iter().any(|(known, _)| *known == name) => {
                     self.add(&key, "is given twice, in another case");
                 }
-                Ok(name) if RESERVED_HEADERS.contains(&name.as_str()) => self.add(&key, "is menshen's to set"),
+                Ok(name) if RESERVED_HEADERS.contains(&name.as_str()) => {
+                    self.add(&key, "is menshen's to set")
+                }
                 Ok(name) => compiled.extend(text.map(|text| (name, text))),
                 Err(_) => self.add(&key, "is no name of a header field"),
             }
@@ -277,27 +384,51 @@ impl Compiler<'_> {
         compiled
     }
 
-    fn status(&mut self, status: Option<u32>, range: std::ops::RangeInclusive<u16>, key: &str) -> Option<StatusCode> {
-        let Some(number) = status else { return Some(StatusCode::OK) };
-        let read = u16::try_from(number).ok().filter(|number| range.contains(number));
+    fn status(
+        &mut self,
+        status: Option<u32>,
+        range: std::ops::RangeInclusive<u16>,
+        key: &str,
+    ) -> Option<StatusCode> {
+        let Some(number) = status else {
+            return Some(StatusCode::OK);
+        };
+        let read = u16::try_from(number)
+            .ok()
+            .filter(|number| range.contains(number));
         let read = read.and_then(|number| StatusCode::from_u16(number).ok());
         if read.is_none() {
-            self.add(key, format!("{number} is not a status from {} to {}", range.start(), range.end()));
+            self.add(
+                key,
+                format!(
+                    "{number} is not a status from {} to {}",
+                    range.start(),
+                    range.end()
+                ),
+            );
         }
         read
     }
 }
 
 fn has_no_body(status: StatusCode) -> bool {
-    matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED)
+    matches!(
+        status,
+        StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED
+    )
 }
 
 /// A path that every server reads in one way: segments of letters, digits, `-`, `_` and `.`; a slash may stand at its end.
 fn is_plain(path: &str) -> bool {
-    let Some(rest) = path.strip_prefix('/') else { return false };
+    let Some(rest) = path.strip_prefix('/') else {
+        return false;
+    };
     let rest = rest.strip_suffix('/').unwrap_or(rest);
     rest.split('/').all(|segment| {
         let is_dots = segment.bytes().all(|b| b == b'.');
-        !is_dots && segment.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+        !is_dots
+            && segment
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
     })
 }

@@ -27,7 +27,9 @@ impl Whereabouts {
             "body" if name.split('.').all(|step| !step.is_empty()) => {
                 Ok(Self::Body(name.split('.').map(str::to_owned).collect()))
             }
-            "header" => HeaderName::try_from(name).map(Self::Header).map_err(|_| "names no header field"),
+            "header" => HeaderName::try_from(name)
+                .map(Self::Header)
+                .map_err(|_| "names no header field"),
             "query" if !name.is_empty() => Ok(Self::Query(name.to_owned())),
             _ => Err("is no place of an input: write body.field, header.Name or query.name"),
         }
@@ -55,7 +57,10 @@ pub struct InputLocations(Vec<Whereabouts>);
 impl InputLocations {
     /// Reads `body.field|query.name`, as alternatives stand in a placeholder.
     pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
-        text.split('|').map(|part| Whereabouts::parse(part.trim())).collect::<Result<_, _>>().map(Self)
+        text.split('|')
+            .map(|part| Whereabouts::parse(part.trim()))
+            .collect::<Result<_, _>>()
+            .map(Self)
     }
 
     /// In the order in which they are looked at.
@@ -129,21 +134,49 @@ impl Check {
         let rule = match (config.length.as_slice(), &config.pattern) {
             ([], None) => config.rule.map_or(Rule::Text, Rule::Named),
             _ if config.rule.is_some() => {
-                return Err(("rule", "is given together with `length` or `pattern`: write two checks".to_owned()));
+                return Err((
+                    "rule",
+                    "is given together with `length` or `pattern`: write two checks".to_owned(),
+                ));
             }
-            (&[fewest, most], None) if fewest <= most => Rule::Length(fewest as usize, most as usize),
+            (&[fewest, most], None) if fewest <= most => {
+                Rule::Length(fewest as usize, most as usize)
+            }
             ([], Some(pattern)) => {
-                let built = RegexBuilder::new(&with_ascii_classes(pattern)).size_limit(LARGEST_PATTERN).build();
+                let built = RegexBuilder::new(&with_ascii_classes(pattern))
+                    .size_limit(LARGEST_PATTERN)
+                    .build();
                 Rule::Pattern(built.map_err(|error| {
-                    let lines: Vec<_> = error.to_string().lines().map(|line| line.trim().to_owned()).collect();
-                    ("pattern", format!("is no regular expression: {}", lines.last().map_or("", String::as_str)))
+                    let lines: Vec<_> = error
+                        .to_string()
+                        .lines()
+                        .map(|line| line.trim().to_owned())
+                        .collect();
+                    (
+                        "pattern",
+                        format!(
+                            "is no regular expression: {}",
+                            lines.last().map_or("", String::as_str)
+                        ),
+                    )
                 })?)
             }
-            (_, Some(_)) => return Err(("pattern", "is given together with `length`: write two checks".to_owned())),
+            (_, Some(_)) => {
+                return Err((
+                    "pattern",
+                    "is given together with `length`: write two checks".to_owned(),
+                ));
+            }
             (_, None) => return Err(("length", "must be [fewest, most]".to_owned())),
         };
-        let message = Text::parse(&config.message, &[]).map_err(|says| ("message", says))?.fill(&Nothing);
-        Ok(Self { input: config.input.clone(), rule, message })
+        let message = Text::parse(&config.message, &[])
+            .map_err(|says| ("message", says))?
+            .fill(&Nothing);
+        Ok(Self {
+            input: config.input.clone(),
+            rule,
+            message,
+        })
     }
 
     /// Whether this is what it has to be. A number passes for its digits; what is missing passes for the empty text, but is none.
@@ -156,7 +189,9 @@ impl Check {
         };
         match &self.rule {
             Rule::Text => matches!(value, Some(Value::String(_))),
-            Rule::Length(fewest, most) => text.is_some_and(|text| (*fewest..=*most).contains(&text.chars().count())),
+            Rule::Length(fewest, most) => {
+                text.is_some_and(|text| (*fewest..=*most).contains(&text.chars().count()))
+            }
             Rule::Pattern(pattern) => text.is_some_and(|text| pattern.is_match(&text)),
             Rule::Named(rule) => is_as_ruled(*rule, value),
         }
@@ -168,7 +203,10 @@ fn is_as_ruled(rule: CheckRule, value: Option<&Value>) -> bool {
     match (rule, value) {
         (CheckRule::Required, value) => value.is_some(),
         (CheckRule::NotNull, value) => !matches!(value, Some(Value::Null)),
-        (CheckRule::String, value) => !matches!(value, Some(Value::Bool(_) | Value::Array(_) | Value::Object(_))),
+        (CheckRule::String, value) => !matches!(
+            value,
+            Some(Value::Bool(_) | Value::Array(_) | Value::Object(_))
+        ),
         (CheckRule::NotBlank, Some(Value::String(text))) => !text.trim_matches(is_blank).is_empty(),
         (CheckRule::NotBlank, _) => true,
     }
@@ -189,8 +227,21 @@ mod tests {
     fn an_input_is_in_the_body_a_header_or_the_query() {
         let path = Whereabouts::Body(vec!["a".to_owned(), "b".to_owned()]);
         assert_eq!(Whereabouts::parse("body.a.b"), Ok(path));
-        assert_eq!(Whereabouts::parse("header.X-Token").unwrap().name(), "x-token");
-        for text in ["", "body", "body.", "body..a", "header.", "header.a b", "query.", "cookie.a", "code"] {
+        assert_eq!(
+            Whereabouts::parse("header.X-Token").unwrap().name(),
+            "x-token"
+        );
+        for text in [
+            "",
+            "body",
+            "body.",
+            "body..a",
+            "header.",
+            "header.a b",
+            "query.",
+            "cookie.a",
+            "code",
+        ] {
             assert!(Whereabouts::parse(text).is_err(), "{text:?}");
         }
     }
@@ -206,7 +257,10 @@ mod tests {
                 message: "no".to_owned(),
             })
         };
-        let (eleven, digits) = (check(&[11, 11], None).unwrap(), check(&[], Some(r"^[1-9]\d{10}$")).unwrap());
+        let (eleven, digits) = (
+            check(&[11, 11], None).unwrap(),
+            check(&[], Some(r"^[1-9]\d{10}$")).unwrap(),
+        );
         let text = check(&[], None).unwrap();
         for (value, passes) in [
             (Some(json!("13800138000")), [true, true, true]),
@@ -226,8 +280,15 @@ mod tests {
         assert_eq!(check(&[2, 1], None).unwrap_err().0, "length");
         assert_eq!(check(&[1, 2], Some("a")).unwrap_err().0, "pattern");
         let (key, says) = check(&[], Some("(a")).unwrap_err();
-        assert_eq!((key, says.as_str()), ("pattern", "is no regular expression: error: unclosed group"));
-        assert_eq!(check(&[], Some("(a{1000}){1000}")).unwrap_err().0, "pattern", "too large");
+        assert_eq!(
+            (key, says.as_str()),
+            ("pattern", "is no regular expression: error: unclosed group")
+        );
+        assert_eq!(
+            check(&[], Some("(a{1000}){1000}")).unwrap_err().0,
+            "pattern",
+            "too large"
+        );
         for (pattern, text, passes) in [
             ("^.{2,4}$", "小明", true),
             ("^[一-龥]+$", "小明", true),
@@ -236,16 +297,32 @@ mod tests {
             (r"^\w+$", "é", false),
             (r"^\S\s\D\W\b?$", "é x ", true),
         ] {
-            assert_eq!(check(&[], Some(pattern)).unwrap().passes(Some(&json!(text))), passes, "{pattern}");
+            assert_eq!(
+                check(&[], Some(pattern))
+                    .unwrap()
+                    .passes(Some(&json!(text))),
+                passes,
+                "{pattern}"
+            );
         }
     }
 
     #[test]
     fn an_input_may_have_several_places() {
         let both = InputLocations::parse("body.nickName | query.nick").unwrap();
-        assert_eq!(both.iter().map(Whereabouts::name).collect::<Vec<_>>(), ["nickName", "nick"]);
+        assert_eq!(
+            both.iter().map(Whereabouts::name).collect::<Vec<_>>(),
+            ["nickName", "nick"]
+        );
         assert_eq!(both.name(), "nickName");
-        for text in ["", "|", "body.a|", "|body.a", "body.a||body.b", "body.a|cookie.b"] {
+        for text in [
+            "",
+            "|",
+            "body.a|",
+            "|body.a",
+            "body.a||body.b",
+            "body.a|cookie.b",
+        ] {
             assert!(InputLocations::parse(text).is_err(), "{text:?}");
         }
     }
@@ -262,7 +339,13 @@ mod tests {
             };
             Check::compile(&config).unwrap()
         };
-        let all = [CheckRule::Required, CheckRule::NotNull, CheckRule::String, CheckRule::NotBlank].map(check);
+        let all = [
+            CheckRule::Required,
+            CheckRule::NotNull,
+            CheckRule::String,
+            CheckRule::NotBlank,
+        ]
+        .map(check);
         for (value, failing) in [
             (None, Some(0)),
             (Some(json!(null)), Some(1)),
@@ -276,7 +359,9 @@ mod tests {
             (Some(json!(7)), None),
             (Some(json!(-1.5)), None),
         ] {
-            let failed: Vec<_> = (0..all.len()).filter(|n| !all[*n].passes(value.as_ref())).collect();
+            let failed: Vec<_> = (0..all.len())
+                .filter(|n| !all[*n].passes(value.as_ref()))
+                .collect();
             assert_eq!(failed, failing.into_iter().collect::<Vec<_>>(), "{value:?}");
         }
         let config = DialectCheck {

@@ -31,7 +31,9 @@ pub(super) const fn zh(code: ErrorCode) -> &'static str {
         ErrorCode::CredentialsInvalid => "用户名或密码错误",
         ErrorCode::RegistrationClosed => "暂未开放注册",
         ErrorCode::RegistrationUnavailable => "暂时无法注册，请稍后重新登录",
-        ErrorCode::StoreUnavailable | ErrorCode::IssuerUnavailable | ErrorCode::ProofUnavailable => "服务繁忙，请稍后再试",
+        ErrorCode::StoreUnavailable
+        | ErrorCode::IssuerUnavailable
+        | ErrorCode::ProofUnavailable => "服务繁忙，请稍后再试",
         ErrorCode::UpstreamUnavailable => "服务暂时不可用，请稍后再试",
         ErrorCode::UpstreamTimeout => "服务响应超时，请稍后再试",
         ErrorCode::NotFound => "请求的资源不存在",

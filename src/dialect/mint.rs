@@ -67,11 +67,19 @@ impl MintClaims {
                 Err(says) => problems.push((key, says)),
             }
         }
-        let names_nobody = !claims.is_empty() && claims.iter().all(|(_, text)| !text.uses(Place::UserId));
+        let names_nobody =
+            !claims.is_empty() && claims.iter().all(|(_, text)| !text.uses(Place::UserId));
         if problems.is_empty() && names_nobody {
-            problems.push(("mint.claims".to_owned(), "has no `{user.id}`: the backend would not know who calls".to_owned()));
+            problems.push((
+                "mint.claims".to_owned(),
+                "has no `{user.id}`: the backend would not know who calls".to_owned(),
+            ));
         }
-        if problems.is_empty() { Ok(Self { claims, ids }) } else { Err(problems) }
+        if problems.is_empty() {
+            Ok(Self { claims, ids })
+        } else {
+            Err(problems)
+        }
     }
 
     /// Whether a token has a name of its own.
@@ -81,8 +89,16 @@ impl MintClaims {
 
     /// The claims of a token for this caller. One that has nothing to say is left out.
     pub fn fill(&self, claims: &Verified, jti: &str, now: Timestamp) -> Map<String, Value> {
-        let caller = Caller { claims, ids: self.ids, jti, now };
-        let filled = self.claims.iter().map(|(name, text)| (name.clone(), text.value(&caller)));
+        let caller = Caller {
+            claims,
+            ids: self.ids,
+            jti,
+            now,
+        };
+        let filled = self
+            .claims
+            .iter()
+            .map(|(name, text)| (name.clone(), text.value(&caller)));
         filled.filter(|(_, value)| !value.is_null()).collect()
     }
 }
@@ -95,11 +111,20 @@ impl Source for Caller<'_> {
             Place::Jti => Given::text(Some(self.jti)),
             Place::UserId => person::id(self.claims.sub(), self.ids),
             Place::UserType => Given::text(Some(user_type.as_str())),
-            Place::UserRoles => Given::Json(self.claims.roles().iter().map(|role| Value::from(role.as_str())).collect()),
+            Place::UserRoles => Given::Json(
+                self.claims
+                    .roles()
+                    .iter()
+                    .map(|role| Value::from(role.as_str()))
+                    .collect(),
+            ),
             Place::UserIsStaff => Given::Truth(*user_type == UserType::admin()),
             Place::UserIsSuperuser if *user_type == UserType::admin() => Given::Truth(true),
             Place::ClientType => Given::text(self.claims.client_type()),
-            Place::SessionId => self.claims.sid().map_or(Given::Nothing, |sid| Given::owned(sid.into_owned())),
+            Place::SessionId => self
+                .claims
+                .sid()
+                .map_or(Given::Nothing, |sid| Given::owned(sid.into_owned())),
             _ => Given::Nothing,
         }
     }
@@ -113,8 +138,13 @@ mod tests {
     use crate::token::fixture::{self, NOW};
 
     fn config(claims: &[(&str, &str)]) -> MintConfig {
-        let claims = claims.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
-        MintConfig { claims: claims.collect(), ..MintConfig::default() }
+        let claims = claims
+            .iter()
+            .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
+        MintConfig {
+            claims: claims.collect(),
+            ..MintConfig::default()
+        }
     }
 
     #[test]
@@ -131,16 +161,29 @@ mod tests {
             ("at", "{now:unix}"),
         ]);
         let own = Verified::Own(fixture::claims());
-        let filled = MintClaims::compile(&config, UserIds::Integer).unwrap().fill(&own, "j", NOW);
+        let filled = MintClaims::compile(&config, UserIds::Integer)
+            .unwrap()
+            .fill(&own, "j", NOW);
         let expected = json!({
             "user_id": 42, "sub": "42", "token_type": "access", "jti": "j", "groups": ["editor"], "admin": false,
             "sid": fixture::session().id.to_string(), "via": "app web", "at": NOW.as_secs(),
         });
         assert_eq!(Value::Object(filled), expected);
         let foreign = Verified::Foreign(fixture::foreign("seven"));
-        let filled = MintClaims::compile(&config, UserIds::Integer).unwrap().fill(&foreign, "j", NOW);
-        assert_eq!((&filled["user_id"], filled.get("sid")), (&json!("seven"), None), "no number, no session");
-        assert_eq!(MintClaims::compile(&config, UserIds::Uuid).unwrap().fill(&own, "j", NOW)["user_id"], "42");
+        let filled = MintClaims::compile(&config, UserIds::Integer)
+            .unwrap()
+            .fill(&foreign, "j", NOW);
+        assert_eq!(
+            (&filled["user_id"], filled.get("sid")),
+            (&json!("seven"), None),
+            "no number, no session"
+        );
+        assert_eq!(
+            MintClaims::compile(&config, UserIds::Uuid)
+                .unwrap()
+                .fill(&own, "j", NOW)["user_id"],
+            "42"
+        );
     }
 
     #[test]

@@ -34,13 +34,23 @@ pub struct Person<'a> {
 impl<'a> Person<'a> {
     /// What stands at a place of a user; nothing at any other.
     pub fn give(self, place: Place) -> Given<'a> {
-        let User { id, user_type, roles, profile, phone, username, .. } = self.user;
+        let User {
+            id,
+            user_type,
+            roles,
+            profile,
+            phone,
+            username,
+            ..
+        } = self.user;
         let phone = phone.as_ref();
         match place {
             Place::UserId => self::id(id, self.form.ids),
             Place::UserType => {
                 let own = user_type.as_str();
-                Given::text(Some(self.form.user_types.get(own).map_or(own, String::as_str)))
+                Given::text(Some(
+                    self.form.user_types.get(own).map_or(own, String::as_str),
+                ))
             }
             Place::UserName => Given::text(username.as_ref().map(crate::types::Username::as_str)),
             Place::UserNickname => Given::text(profile.nickname.as_deref()),
@@ -52,10 +62,17 @@ impl<'a> Person<'a> {
                 ShownPhone::Full => Given::text(phone.map(national)),
             },
             Place::UserPhoneMasked => masked(phone),
-            Place::UserOpenid => Given::text(self.openid.filter(|_| self.form.openid).map(OpenId::as_str)),
+            Place::UserOpenid => {
+                Given::text(self.openid.filter(|_| self.form.openid).map(OpenId::as_str))
+            }
             Place::UserIsStaff => Given::Truth(*user_type == UserType::admin()),
             Place::UserIsSuperuser if *user_type == UserType::admin() => Given::Truth(true),
-            Place::UserRoles => Given::Json(roles.iter().map(|role| Value::from(role.as_str())).collect()),
+            Place::UserRoles => Given::Json(
+                roles
+                    .iter()
+                    .map(|role| Value::from(role.as_str()))
+                    .collect(),
+            ),
             Place::UserCreatedAt => Given::Time(self.user.created_at),
             Place::UserLastLoginAt => Given::Time(self.user.last_login_at),
             _ => Given::Nothing,
@@ -65,7 +82,13 @@ impl<'a> Person<'a> {
 
 /// An id; a number where ids are that, unless it is too large for the numbers of JSON.
 pub(super) fn id(id: &UserId, ids: UserIds) -> Given<'_> {
-    match id.as_str().parse().ok().filter(|_| ids == UserIds::Integer).map(Given::count) {
+    match id
+        .as_str()
+        .parse()
+        .ok()
+        .filter(|_| ids == UserIds::Integer)
+        .map(Given::count)
+    {
         None | Some(Given::Nothing) => Given::text(Some(id.as_str())),
         Some(number) => number,
     }

@@ -116,7 +116,10 @@ places! {
 impl Place {
     /// Whether it is an instant, which has formats of its own.
     pub(super) const fn is_time(self) -> bool {
-        matches!(self, Self::Now | Self::UserCreatedAt | Self::UserLastLoginAt)
+        matches!(
+            self,
+            Self::Now | Self::UserCreatedAt | Self::UserLastLoginAt
+        )
     }
 }
 
@@ -184,8 +187,13 @@ pub(super) const REFUSAL: &[Place] = &[
 ];
 
 /// Of a message about a refusal.
-pub(super) const MESSAGE: &[Place] =
-    &[Place::Code, Place::RetryAfter, Place::RetryAfterSeconds, Place::WechatErrcode, Place::WechatErrmsg];
+pub(super) const MESSAGE: &[Place] = &[
+    Place::Code,
+    Place::RetryAfter,
+    Place::RetryAfterSeconds,
+    Place::WechatErrcode,
+    Place::WechatErrmsg,
+];
 
 /// Of one field that was not valid.
 pub(super) const FIELD: &[Place] = &[Place::FieldName, Place::FieldMessage, Place::FieldValue];
@@ -217,7 +225,10 @@ impl<'a> Given<'a> {
 
     /// A count; one that no JSON reader takes for the same number is nothing.
     pub fn count(count: u64) -> Self {
-        i64::try_from(count).ok().filter(|count| *count <= 1 << 53).map_or(Self::Nothing, Self::Number)
+        i64::try_from(count)
+            .ok()
+            .filter(|count| *count <= 1 << 53)
+            .map_or(Self::Nothing, Self::Number)
     }
 }
 

@@ -12,8 +12,14 @@ use super::{
 use crate::{config::Language, error::ErrorCode, types::Timestamp};
 
 /// What a config can name that is finer than a wire code.
-pub(super) const FINER: [&str; 6] =
-    ["code_missing", "refresh_expired", "refresh_wrong_type", "wechat_refused", "wechat_unreachable", "wechat_unusable"];
+pub(super) const FINER: [&str; 6] = [
+    "code_missing",
+    "refresh_expired",
+    "refresh_wrong_type",
+    "wechat_refused",
+    "wechat_unreachable",
+    "wechat_unusable",
+];
 
 /// The shape of some refusals.
 #[derive(Debug, Clone)]
@@ -80,10 +86,20 @@ impl Refusal<'_> {
 impl Dialect {
     /// A refusal on any path under the prefix, or on one of the routes.
     pub fn refuse(&self, route: Option<usize>, refusal: &Refusal<'_>) -> Shaped {
-        let own = route.and_then(|n| self.routes.get(n)).map_or(&[][..], |route| &route.errors);
-        let Some(shape) = own.iter().chain(&self.errors).find(|shape| shape.fits(refusal)) else {
+        let own = route
+            .and_then(|n| self.routes.get(n))
+            .map_or(&[][..], |route| &route.errors);
+        let Some(shape) = own
+            .iter()
+            .chain(&self.errors)
+            .find(|shape| shape.fits(refusal))
+        else {
             // A dialect without a shape for it; the check of the config asks for one.
-            return Shaped { status: refusal.status, headers: Vec::new(), body: Vec::new() };
+            return Shaped {
+                status: refusal.status,
+                headers: Vec::new(),
+                body: Vec::new(),
+            };
         };
         let told = Told {
             refusal,
@@ -91,14 +107,23 @@ impl Dialect {
             message: self.message(refusal),
             item: shape.item.as_ref(),
         };
-        Shaped { status: told.status, headers: fill_headers(&shape.headers, &told), body: shape.body.fill(&told) }
+        Shaped {
+            status: told.status,
+            headers: fill_headers(&shape.headers, &told),
+            body: shape.body.fill(&told),
+        }
     }
 
     fn message(&self, refusal: &Refusal<'_>) -> String {
         // A finer text comes before that of the wire code.
         let finer = refusal.finer.and_then(|finer| self.messages.get(finer));
         match finer.or_else(|| self.messages.get(refusal.code.as_str())) {
-            Some(text) => text.fill(&Told { refusal, status: refusal.status, message: String::new(), item: None }),
+            Some(text) => text.fill(&Told {
+                refusal,
+                status: refusal.status,
+                message: String::new(),
+                item: None,
+            }),
             None => match self.language {
                 Language::En => refusal.detail.to_owned(),
                 Language::Zh => language::zh(refusal.code).to_owned(),
@@ -108,7 +133,10 @@ impl Dialect {
 }
 
 /// Header fields with places. One that cannot stand in a header is left out.
-pub(super) fn fill_headers(headers: &[(HeaderName, Text)], from: &impl Source) -> Vec<(HeaderName, HeaderValue)> {
+pub(super) fn fill_headers(
+    headers: &[(HeaderName, Text)],
+    from: &impl Source,
+) -> Vec<(HeaderName, HeaderValue)> {
     let filled = headers.iter().filter_map(|(name, text)| {
         let value = HeaderValue::from_str(&text.fill(from)).ok()?;
         Some((name.clone(), value))
@@ -125,7 +153,15 @@ struct Told<'a> {
 
 impl Source for Told<'_> {
     fn give(&self, place: Place) -> Given<'_> {
-        let Refusal { code, retry_after, errcode, fields, request_id, now, .. } = self.refusal;
+        let Refusal {
+            code,
+            retry_after,
+            errcode,
+            fields,
+            request_id,
+            now,
+            ..
+        } = self.refusal;
         match place {
             Place::Now => Given::Time(*now),
             Place::RequestId => Given::text(Some(request_id)),
@@ -134,11 +170,16 @@ impl Source for Told<'_> {
             Place::Code => Given::text(Some(code.as_str())),
             Place::Message => Given::text(Some(&self.message)),
             Place::RetryAfter => retry_after.map_or(Given::Nothing, Given::count),
-            Place::RetryAfterSeconds => retry_after
-                .map_or(Given::Nothing, |secs| Given::owned(format!("{secs} second{}", if secs == 1 { "" } else { "s" }))),
-            Place::WechatErrcode => errcode.map_or(Given::Nothing, |(errcode, _)| Given::Number(errcode)),
+            Place::RetryAfterSeconds => retry_after.map_or(Given::Nothing, |secs| {
+                Given::owned(format!("{secs} second{}", if secs == 1 { "" } else { "s" }))
+            }),
+            Place::WechatErrcode => {
+                errcode.map_or(Given::Nothing, |(errcode, _)| Given::Number(errcode))
+            }
             Place::WechatErrmsg => Given::text(errcode.map(|(_, errmsg)| errmsg)),
-            Place::Errors => self.item.map_or(Given::Nothing, |item| Given::Written(listed(item, fields))),
+            Place::Errors => self
+                .item
+                .map_or(Given::Nothing, |item| Given::Written(listed(item, fields))),
             Place::ErrorsByField => Given::Written(by_field(fields)),
             _ => Given::Nothing,
         }
@@ -147,7 +188,10 @@ impl Source for Told<'_> {
 
 /// `[item, item]`
 fn listed(item: &Template, fields: &[WrongField]) -> String {
-    let items: Vec<_> = fields.iter().map(|field| String::from_utf8(item.fill(field)).unwrap_or_default()).collect();
+    let items: Vec<_> = fields
+        .iter()
+        .map(|field| String::from_utf8(item.fill(field)).unwrap_or_default())
+        .collect();
     format!("[{}]", items.join(","))
 }
 
@@ -160,7 +204,10 @@ fn by_field(fields: &[WrongField]) -> String {
             None => all.push((&field.name, vec![&field.message])),
         }
     }
-    let members: Vec<_> = all.into_iter().map(|(name, messages)| format!("{}:{}", json!(name), json!(messages))).collect();
+    let members: Vec<_> = all
+        .into_iter()
+        .map(|(name, messages)| format!("{}:{}", json!(name), json!(messages)))
+        .collect();
     format!("{{{}}}", members.join(","))
 }
 

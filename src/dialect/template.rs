@@ -44,7 +44,11 @@ impl Template {
         let raw: Raw = serde_json::from_str(json).map_err(|error| {
             let text = error.to_string();
             let reason = text.split(" at line ").next().unwrap_or_default();
-            format!("is not JSON: {reason} in line {}, column {} of the template", error.line(), error.column())
+            format!(
+                "is not JSON: {reason} in line {}, column {} of the template",
+                error.line(),
+                error.column()
+            )
         })?;
         Ok(Self(Node::of(raw, allowed)?))
     }
@@ -69,7 +73,12 @@ impl Node {
             Raw::Bool(truth) => Self::Fixed(truth.into()),
             Raw::Number(number) => Self::Fixed(Value::Number(number)),
             Raw::Text(text) => Self::Text(Text::parse(&text, allowed)?),
-            Raw::List(items) => Self::List(items.into_iter().map(|item| Self::of(item, allowed)).collect::<Result<_, _>>()?),
+            Raw::List(items) => Self::List(
+                items
+                    .into_iter()
+                    .map(|item| Self::of(item, allowed))
+                    .collect::<Result<_, _>>()?,
+            ),
             Raw::Object(members) => {
                 let members = members.into_iter().map(|(name, value)| {
                     if name.contains(['{', '}']) {
@@ -83,10 +92,14 @@ impl Node {
                     Ok(Member { name, is_optional, value })
                 });
                 let members = members.collect::<Result<Vec<_>, String>>()?;
-                let twice =
-                    members.iter().enumerate().find(|(n, one)| members[..*n].iter().any(|other| other.name == one.name));
+                let twice = members
+                    .iter()
+                    .enumerate()
+                    .find(|(n, one)| members[..*n].iter().any(|other| other.name == one.name));
                 match twice {
-                    Some((_, twice)) => return Err(format!("has the member `{}` twice", twice.name)),
+                    Some((_, twice)) => {
+                        return Err(format!("has the member `{}` twice", twice.name));
+                    }
                     None => Self::Object(members),
                 }
             }
@@ -185,7 +198,9 @@ impl<'de> Deserialize<'de> for Raw {
                 Ok(Raw::Number(number.into()))
             }
             fn visit_f64<E: Error>(self, number: f64) -> Result<Raw, E> {
-                Number::from_f64(number).map(Raw::Number).ok_or_else(|| E::custom("a number out of range"))
+                Number::from_f64(number)
+                    .map(Raw::Number)
+                    .ok_or_else(|| E::custom("a number out of range"))
             }
             fn visit_str<E: Error>(self, text: &str) -> Result<Raw, E> {
                 Ok(Raw::Text(text.to_owned()))
@@ -227,7 +242,12 @@ mod tests {
     }
 
     fn fill(json: &str, sent: &str) -> String {
-        String::from_utf8(Template::parse(json, &[COMMON, FIELD]).unwrap().fill(&Sent(sent))).unwrap()
+        String::from_utf8(
+            Template::parse(json, &[COMMON, FIELD])
+                .unwrap()
+                .fill(&Sent(sent)),
+        )
+        .unwrap()
     }
 
     #[test]
@@ -240,22 +260,40 @@ mod tests {
             ),
             r#"{"z":1,"a":[true,null,1.5,"x"],"s":200,"c":null,"d":{},"e":200}"#
         );
-        assert_eq!(fill(r#""{status}""#, ""), "200", "a document may be one value");
+        assert_eq!(
+            fill(r#""{status}""#, ""),
+            "200",
+            "a document may be one value"
+        );
     }
 
     #[test]
     fn what_a_client_sent_is_a_value_and_nothing_else() {
         let sent = "\",\"admin\":true,\"x\":\"\n\u{2028}{status}</script>";
-        let whole: Value = serde_json::from_str(&fill(r#"{"v":"{field.value}","w":"a{field.value}"}"#, sent)).unwrap();
-        assert_eq!(whole, serde_json::json!({ "v": sent, "w": format!("a{sent}") }));
+        let whole: Value =
+            serde_json::from_str(&fill(r#"{"v":"{field.value}","w":"a{field.value}"}"#, sent))
+                .unwrap();
+        assert_eq!(
+            whole,
+            serde_json::json!({ "v": sent, "w": format!("a{sent}") })
+        );
     }
 
     #[test]
     fn what_is_wrong_is_said_with_its_place() {
         for (json, says) in [
-            ("{\n  \"a\": }", "is not JSON: expected value in line 2, column 8 of the template"),
-            ("{\"a\": 1,}", "is not JSON: trailing comma in line 1, column 9 of the template"),
-            ("", "is not JSON: EOF while parsing a value in line 1, column 0 of the template"),
+            (
+                "{\n  \"a\": }",
+                "is not JSON: expected value in line 2, column 8 of the template",
+            ),
+            (
+                "{\"a\": 1,}",
+                "is not JSON: trailing comma in line 1, column 9 of the template",
+            ),
+            (
+                "",
+                "is not JSON: EOF while parsing a value in line 1, column 0 of the template",
+            ),
             ("{\"a\": \"{now\"}", "has a `{` without a `}`"),
             ("{\"a\":1,\"a\":2}", "has the member `a` twice"),
             ("{\"a\":1,\"a?\":2}", "has the member `a` twice"),

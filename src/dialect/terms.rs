@@ -61,8 +61,22 @@ impl Terms {
     }
 
     /// The form of an access token.
-    pub fn access_form(&self, user: &User, openid: Option<&OpenId>, session: &Session, now: Timestamp) -> AccessForm {
-        let bearer = Bearer { person: Person { user, openid, form: &self.person }, session, now };
+    pub fn access_form(
+        &self,
+        user: &User,
+        openid: Option<&OpenId>,
+        session: &Session,
+        now: Timestamp,
+    ) -> AccessForm {
+        let bearer = Bearer {
+            person: Person {
+                user,
+                openid,
+                form: &self.person,
+            },
+            session,
+            now,
+        };
         AccessForm {
             ttl: self.access_ttl,
             renewable: self.renews,
@@ -79,14 +93,24 @@ impl Terms {
         session: &Session,
         now: Timestamp,
     ) -> Map<String, Value> {
-        let bearer = Bearer { person: Person { user, openid, form: &self.person }, session, now };
+        let bearer = Bearer {
+            person: Person {
+                user,
+                openid,
+                form: &self.person,
+            },
+            session,
+            now,
+        };
         filled(&self.refresh_claims, &bearer)
     }
 }
 
 /// A claim that has nothing to say is left out.
 fn filled(claims: &[(String, Text)], bearer: &Bearer<'_>) -> Map<String, Value> {
-    let filled = claims.iter().map(|(name, text)| (name.clone(), text.value(bearer)));
+    let filled = claims
+        .iter()
+        .map(|(name, text)| (name.clone(), text.value(bearer)));
     filled.filter(|(_, value)| !value.is_null()).collect()
 }
 

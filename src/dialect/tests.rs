@@ -11,12 +11,19 @@ use crate::{
     types::Timestamp,
 };
 
-const BUILTIN: [DialectKind; 4] =
-    [DialectKind::Simplejwt, DialectKind::Nest, DialectKind::SuccessData, DialectKind::CodeData];
+const BUILTIN: [DialectKind; 4] = [
+    DialectKind::Simplejwt,
+    DialectKind::Nest,
+    DialectKind::SuccessData,
+    DialectKind::CodeData,
+];
 
 /// A config with these dialects, which may decrypt phones.
 fn config(dialects: Vec<DialectConfig>) -> Config {
-    let mut config = Config { dialect: dialects, ..Config::default() };
+    let mut config = Config {
+        dialect: dialects,
+        ..Config::default()
+    };
     config.wechat.legacy_decrypt = true;
     config
 }
@@ -26,7 +33,10 @@ fn custom(toml: &str) -> DialectConfig {
     struct File {
         dialect: Vec<DialectConfig>,
     }
-    toml_edit::de::from_str::<File>(toml).unwrap().dialect.remove(0)
+    toml_edit::de::from_str::<File>(toml)
+        .unwrap()
+        .dialect
+        .remove(0)
 }
 
 /// One right dialect, with more lines before its first route.
@@ -40,21 +50,52 @@ fn with(lines: &str) -> String {
 #[test]
 fn every_builtin_dialect_compiles_and_has_the_routes_of_its_document() {
     for (kind, routes, ttl) in [
-        (DialectKind::Simplejwt, &["/api/login/", "/api/token/refresh/", "/api/admin/login/"][..], None),
+        (
+            DialectKind::Simplejwt,
+            &["/api/login/", "/api/token/refresh/", "/api/admin/login/"][..],
+            None,
+        ),
         (
             DialectKind::Nest,
-            &["/api/v1/auth/wx-login", "/api/v1/auth/wechat-login", "/api/v1/auth/refresh", "/api/v1/auth/logout"],
+            &[
+                "/api/v1/auth/wx-login",
+                "/api/v1/auth/wechat-login",
+                "/api/v1/auth/refresh",
+                "/api/v1/auth/logout",
+            ],
             Some(7 * 86_400),
         ),
-        (DialectKind::SuccessData, &["/api/login", "/api/decrypt-phone"], None),
-        (DialectKind::CodeData, &["/sendsms", "/login", "/wechatlogin"], Some(3600)),
+        (
+            DialectKind::SuccessData,
+            &["/api/login", "/api/decrypt-phone"],
+            None,
+        ),
+        (
+            DialectKind::CodeData,
+            &["/sendsms", "/login", "/wechatlogin"],
+            Some(3600),
+        ),
     ] {
         let dialects = Dialects::compile(&config(vec![DialectConfig::of(kind)])).unwrap();
         let answered = dialects.local_routes();
-        let paths: Vec<_> = answered.routes.iter().map(|(method, path)| (method.as_str(), path.as_str())).collect();
-        assert_eq!(paths, routes.iter().map(|path| ("POST", *path)).collect::<Vec<_>>());
+        let paths: Vec<_> = answered
+            .routes
+            .iter()
+            .map(|(method, path)| (method.as_str(), path.as_str()))
+            .collect();
+        assert_eq!(
+            paths,
+            routes
+                .iter()
+                .map(|path| ("POST", *path))
+                .collect::<Vec<_>>()
+        );
         let dialect = dialects.iter().next().unwrap();
-        assert_eq!(dialect.terms.access_ttl, ttl.map(Duration::from_secs), "{kind:?}");
+        assert_eq!(
+            dialect.terms.access_ttl,
+            ttl.map(Duration::from_secs),
+            "{kind:?}"
+        );
         assert_eq!(dialect.bare_token, kind == DialectKind::CodeData);
     }
 }
@@ -70,7 +111,12 @@ fn what_the_config_says_is_laid_over_a_builtin_dialect() {
     let dialect = dialects.iter().next().unwrap();
     assert_eq!(dialect.routes[0].path, "/v2/login/");
     assert!(dialect.terms.person.openid && dialect.terms.names_openid);
-    let claims: Vec<_> = dialect.terms.claims.iter().map(|(name, _)| name.as_str()).collect();
+    let claims: Vec<_> = dialect
+        .terms
+        .claims
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .collect();
     assert_eq!(claims, ["tenant", "token_type", "user_id"]);
 }
 
@@ -79,7 +125,10 @@ fn a_builtin_dialect_can_be_written_as_a_custom_one() {
     for kind in BUILTIN {
         let written = custom(source(kind).unwrap());
         assert_eq!(written.kind, DialectKind::Custom);
-        assert!(Dialects::compile(&config(vec![written])).is_ok(), "{kind:?}");
+        assert!(
+            Dialects::compile(&config(vec![written])).is_ok(),
+            "{kind:?}"
+        );
     }
 }
 
@@ -89,7 +138,12 @@ fn refusals_speak_the_dialect_of_the_longest_prefix() {
     root.prefix = Some(String::new());
     let mut under_auth = DialectConfig::of(DialectKind::SuccessData);
     under_auth.prefix = Some("/api".to_owned());
-    let dialects = Dialects::compile(&config(vec![root, under_auth, DialectConfig::of(DialectKind::Nest)])).unwrap();
+    let dialects = Dialects::compile(&config(vec![
+        root,
+        under_auth,
+        DialectConfig::of(DialectKind::Nest),
+    ]))
+    .unwrap();
     for (path, prefix) in [
         ("/", Some("")),
         ("/orders", Some("")),
@@ -102,7 +156,13 @@ fn refusals_speak_the_dialect_of_the_longest_prefix() {
         ("/auth", None),
         ("/authors", Some("")),
     ] {
-        assert_eq!(dialects.speaking(path).map(|dialect| dialect.prefix.as_str()), prefix, "{path}");
+        assert_eq!(
+            dialects
+                .speaking(path)
+                .map(|dialect| dialect.prefix.as_str()),
+            prefix,
+            "{path}"
+        );
     }
     assert!(Dialects::default().speaking("/x").is_none());
 }
@@ -145,19 +205,39 @@ fn a_refusal_takes_the_first_shape_that_fits_and_the_finest_message() {
          body = '{ \"s\": \"{status}\", \"m\": \"{message}\", \"r\": \"{retry_after.seconds}\" }'\n\
          [[dialect.error]]\ncodes = ['wechat_code_invalid']\nbody = '{ \"only\": \"{message}\" }'\n[[dialect.error]]",
         );
-    let dialects = Dialects::compile(&config(vec![custom(&text.replace("body = '{}'", "body = '\"{message}\"'"))])).unwrap();
+    let dialects = Dialects::compile(&config(vec![custom(
+        &text.replace("body = '{}'", "body = '\"{message}\"'"),
+    )]))
+    .unwrap();
     let dialect = dialects.iter().next().unwrap();
     let say = |route, refusal: &Refusal<'_>| {
         let shaped = dialect.refuse(route, refusal);
-        (shaped.status.as_u16(), String::from_utf8(shaped.body).unwrap(), shaped.headers.len())
+        (
+            shaped.status.as_u16(),
+            String::from_utf8(shaped.body).unwrap(),
+            shaped.headers.len(),
+        )
     };
     let code = refusal(ErrorCode::WechatCodeInvalid);
-    let refused = Refusal { finer: Some("wechat_refused"), ..code.clone() };
+    let refused = Refusal {
+        finer: Some("wechat_refused"),
+        ..code.clone()
+    };
     let (status, body, headers) = say(Some(0), &refused);
-    assert_eq!((status, body.as_str(), headers), (418, r#"{"s":418,"m":"no 40029","r":"1 second"}"#, 1));
-    assert_eq!(say(None, &refused).1, r#"{"only":"no 40029"}"#, "a route's shape is for the route");
+    assert_eq!(
+        (status, body.as_str(), headers),
+        (418, r#"{"s":418,"m":"no 40029","r":"1 second"}"#, 1)
+    );
+    assert_eq!(
+        say(None, &refused).1,
+        r#"{"only":"no 40029"}"#,
+        "a route's shape is for the route"
+    );
     assert_eq!(say(Some(0), &code).1, r#"{"only":"never"}"#);
-    assert_eq!(say(Some(7), &refusal(ErrorCode::TokenMissing)), (401, "\"请先登录\"".to_owned(), 0));
+    assert_eq!(
+        say(Some(7), &refusal(ErrorCode::TokenMissing)),
+        (401, "\"请先登录\"".to_owned(), 0)
+    );
 }
 
 #[test]
@@ -168,14 +248,24 @@ fn what_a_field_was_is_listed_in_the_order_of_its_template() {
          body = '{ \"e\": \"{errors}\", \"by\": \"{errors.by_field}\" }'",
     );
     let dialects = Dialects::compile(&config(vec![custom(&text)])).unwrap();
-    let field = |name: &str, message: &str, value| WrongField { name: name.to_owned(), message: message.to_owned(), value };
+    let field = |name: &str, message: &str, value| WrongField {
+        name: name.to_owned(),
+        message: message.to_owned(),
+        value,
+    };
     let fields = vec![
         field("z", "1", Some(json!("\"}]"))),
         field("a", "2", Some(json!({ "b": [1] }))),
         field("z", "3", Some(Value::Null)),
         field("b", "4", None),
     ];
-    let shaped = dialects.iter().next().unwrap().refuse(None, &Refusal { fields, ..refusal(ErrorCode::ValidationFailed) });
+    let shaped = dialects.iter().next().unwrap().refuse(
+        None,
+        &Refusal {
+            fields,
+            ..refusal(ErrorCode::ValidationFailed)
+        },
+    );
     assert_eq!(
         String::from_utf8(shaped.body).unwrap(),
         concat!(

@@ -109,7 +109,9 @@ impl Text {
                 Part::Plain(plain) => out.push_str(plain),
                 Part::Slot(slot) => match slot.fill(from) {
                     Filled::Value(Value::Null) => {}
-                    Filled::Value(Value::String(text)) | Filled::Written(text) => out.push_str(&text),
+                    Filled::Value(Value::String(text)) | Filled::Written(text) => {
+                        out.push_str(&text)
+                    }
                     Filled::Value(other) => out.push_str(&other.to_string()),
                 },
             }
@@ -119,7 +121,10 @@ impl Text {
 
     /// What fills a lone slot as it is, anything else as a text.
     pub(super) fn filled(&self, from: &impl Source) -> Filled {
-        self.lone_slot().map_or_else(|| Filled::Value(Value::String(self.fill(from))), |slot| slot.fill(from))
+        self.lone_slot().map_or_else(
+            || Filled::Value(Value::String(self.fill(from))),
+            |slot| slot.fill(from),
+        )
     }
 
     /// The same as a value.
@@ -134,7 +139,10 @@ impl Text {
     pub(super) fn uses(&self, place: Place) -> bool {
         self.0.iter().any(|part| match part {
             Part::Plain(_) => false,
-            Part::Slot(slot) => slot.choices.iter().any(|choice| matches!(choice, Choice::Place(used) if *used == place)),
+            Part::Slot(slot) => slot
+                .choices
+                .iter()
+                .any(|choice| matches!(choice, Choice::Place(used) if *used == place)),
         })
     }
 }
@@ -147,7 +155,9 @@ impl Slot {
         let mut rest = text;
         loop {
             let (choice, after) = if let Some(quoted) = rest.strip_prefix('\'') {
-                let (plain, after) = quoted.split_once('\'').ok_or("has a `'` that does not end")?;
+                let (plain, after) = quoted
+                    .split_once('\'')
+                    .ok_or("has a `'` that does not end")?;
                 (Choice::Plain(plain.to_owned()), after)
             } else {
                 let end = rest.find(['|', ':', '}']).ok_or(OPEN)?;
@@ -156,9 +166,21 @@ impl Slot {
             let is_last = matches!(choice, Choice::Plain(_));
             choices.push(choice);
             match after.as_bytes().first() {
-                Some(b'|') if is_last => return Err("has something after a text in quotes, which always counts".to_owned()),
+                Some(b'|') if is_last => {
+                    return Err(
+                        "has something after a text in quotes, which always counts".to_owned()
+                    );
+                }
                 Some(b'|') => rest = &after[1..],
-                Some(b'}') => return Ok((Self { choices, format: Format::Own }, &after[1..])),
+                Some(b'}') => {
+                    return Ok((
+                        Self {
+                            choices,
+                            format: Format::Own,
+                        },
+                        &after[1..],
+                    ));
+                }
                 Some(b':') => {
                     let (name, after) = after[1..].split_once('}').ok_or(OPEN)?;
                     let format = format(name, &choices)?;
@@ -175,7 +197,9 @@ impl Slot {
             Choice::Place(place) => self.format.write(from.give(*place)),
             Choice::Plain(text) => Filled::Value(Value::String(text.clone())),
         });
-        filled.find(|filled| !filled.is_null()).unwrap_or(Filled::Value(Value::Null))
+        filled
+            .find(|filled| !filled.is_null())
+            .unwrap_or(Filled::Value(Value::Null))
     }
 }
 
@@ -229,17 +253,27 @@ fn place(name: &str, allowed: &[&[Place]]) -> Result<Place, String> {
     }
     let elsewhere = Place::ALL.iter().any(|place| place.as_str() == name);
     let names: Vec<_> = possible().map(|place| place.as_str().to_owned()).collect();
-    let what = if elsewhere { "not to be had here" } else { "no placeholder" };
+    let what = if elsewhere {
+        "not to be had here"
+    } else {
+        "no placeholder"
+    };
     Err(match nearest(name, &names) {
         Some(near) => format!("has `{{{name}}}`, which is {what}; did you mean `{{{near}}}`?"),
-        None => format!("has `{{{name}}}`, which is {what}; there are {}", names.join(", ")),
+        None => format!(
+            "has `{{{name}}}`, which is {what}; there are {}",
+            names.join(", ")
+        ),
     })
 }
 
 fn format(name: &str, choices: &[Choice]) -> Result<Format, String> {
     let Some((_, format)) = FORMATS.iter().find(|(known, _)| *known == name) else {
         let known: Vec<_> = FORMATS.iter().map(|(known, _)| *known).collect();
-        return Err(format!("has the format `{name}`, which is none of {}", known.join(", ")));
+        return Err(format!(
+            "has the format `{name}`, which is none of {}",
+            known.join(", ")
+        ));
     };
     let is_time = |choice: &Choice| matches!(choice, Choice::Place(place) if place.is_time());
     if *format != Format::Text && !choices.iter().any(is_time) {
@@ -298,7 +332,10 @@ mod tests {
             ("{now:unix}", json!(1_729_080_000)),
             ("{now:unix_ms}", json!(1_729_080_000_007_u64)),
             ("{user.created_at:iso}", json!("2024-10-16T12:00:00.000Z")),
-            ("{user.created_at:iso_micros}", json!("2024-10-16T12:00:00Z")),
+            (
+                "{user.created_at:iso_micros}",
+                json!("2024-10-16T12:00:00Z"),
+            ),
             ("at {now:unix}", json!("at 1729080000")),
         ] {
             assert_eq!(parse(text).unwrap().value(&Somebody), expected, "{text:?}");
@@ -308,8 +345,14 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said() {
         for (text, says) in [
-            ("{user.nicknam}", "has `{user.nicknam}`, which is no placeholder; did you mean `{user.nickname}`?"),
-            ("{access_token}", "has `{access_token}`, which is not to be had here; there are now, request_id, "),
+            (
+                "{user.nicknam}",
+                "has `{user.nicknam}`, which is no placeholder; did you mean `{user.nickname}`?",
+            ),
+            (
+                "{access_token}",
+                "has `{access_token}`, which is not to be had here; there are now, request_id, ",
+            ),
             ("{}", "has `{}`, which is no placeholder; there are "),
             ("{user.id", "has a `{` without a `}`"),
             ("{user.id|", "has a `{` without a `}`"),
@@ -317,8 +360,14 @@ mod tests {
             ("a}", "has a `}` without a `{`"),
             ("{'x}", "has a `'` that does not end"),
             ("{'x'|user.id}", "has something after a text in quotes"),
-            ("{user.id:ISO}", "has the format `ISO`, which is none of text, iso, iso_micros, unix, unix_ms"),
-            ("{user.id:iso}", "has the format `iso`, which is for times only"),
+            (
+                "{user.id:ISO}",
+                "has the format `ISO`, which is none of text, iso, iso_micros, unix, unix_ms",
+            ),
+            (
+                "{user.id:iso}",
+                "has the format `iso`, which is for times only",
+            ),
         ] {
             let error = parse(text).unwrap_err();
             assert!(error.starts_with(says), "{text:?}: {error}");

@@ -14,8 +14,7 @@ pub(super) const SOUND: &str = "sound";
 pub(super) const ONE_READING: &str = "one reading";
 
 /// Of one that a rule allows.
-pub(super) const ALLOWED_READINGS: &str =
-    "decoded once or twice it is another, which comes to the same rule, and that allows it (allow_encoded)";
+pub(super) const ALLOWED_READINGS: &str = "decoded once or twice it is another, which comes to the same rule, and that allows it (allow_encoded)";
 
 /// Whether a token makes a difference.
 pub(super) const fn wants_token(rule: &Rule) -> bool {
@@ -30,20 +29,37 @@ pub(super) fn of_access(rule: &Rule) -> String {
     match rule.access {
         Access::Public => "public: nobody is asked, and no token is looked at".to_owned(),
         Access::Deny => "deny: nobody passes".to_owned(),
-        Access::Optional if rule.bad_token_is_anonymous => "optional: a token, if there is a good one".to_owned(),
+        Access::Optional if rule.bad_token_is_anonymous => {
+            "optional: a token, if there is a good one".to_owned()
+        }
         Access::Optional => "optional: a token or none, but no bad one".to_owned(),
         Access::Required => {
-            let types = one_of("user type", rule.user_types.iter().map(|wanted| wanted.as_str().to_owned()));
+            let types = one_of(
+                "user type",
+                rule.user_types
+                    .iter()
+                    .map(|wanted| wanted.as_str().to_owned()),
+            );
             let roles = one_of("role", rule.roles.iter().cloned());
-            let claims = rule.claims.iter().map(|(name, values)| one_of(&format!("claim {name}"), values.iter().cloned()));
-            format!("required: a good token{types}{roles}{}", claims.collect::<String>())
+            let claims = rule
+                .claims
+                .iter()
+                .map(|(name, values)| one_of(&format!("claim {name}"), values.iter().cloned()));
+            format!(
+                "required: a good token{types}{roles}{}",
+                claims.collect::<String>()
+            )
         }
     }
 }
 
 fn one_of(what: &str, names: impl Iterator<Item = String>) -> String {
     let names: Vec<_> = names.collect();
-    if names.is_empty() { String::new() } else { format!(", {what} {}", names.join(" or ")) }
+    if names.is_empty() {
+        String::new()
+    } else {
+        format!(", {what} {}", names.join(" or "))
+    }
 }
 
 /// Why a rule decides or does not.
@@ -53,12 +69,18 @@ pub(super) fn of_outcome(outcome: RuleOutcome, rule: Option<&RuleConfig>) -> Str
         RuleOutcome::Decides if rule.is_none() => "no other rule matches".to_owned(),
         RuleOutcome::Decides => format!("{covers} is the first that matches"),
         RuleOutcome::DecidesLeniently => {
-            format!("{covers} matches for a backend that {IGNORES}, and asks for more than the first that matches exactly")
+            format!(
+                "{covers} matches for a backend that {IGNORES}, and asks for more than the first that matches exactly"
+            )
         }
-        RuleOutcome::AsksToo => format!("{covers} matches for a backend that {IGNORES}, so its users are asked for too"),
+        RuleOutcome::AsksToo => {
+            format!("{covers} matches for a backend that {IGNORES}, so its users are asked for too")
+        }
         RuleOutcome::Yields if rule.is_none() => "a rule before asks for more".to_owned(),
         RuleOutcome::Yields => format!("{covers} matches, but a rule before it asks for more"),
-        RuleOutcome::Lenient => format!("{covers} matches only for a backend that {IGNORES}, which opens nothing"),
+        RuleOutcome::Lenient => {
+            format!("{covers} matches only for a backend that {IGNORES}, which opens nothing")
+        }
         RuleOutcome::Method => format!("another method: it is for {covers}"),
         RuleOutcome::Path => format!("another path: it is for {covers}"),
         RuleOutcome::PathAndMethod => format!("another path and method: it is for {covers}"),
@@ -67,8 +89,7 @@ pub(super) fn of_outcome(outcome: RuleOutcome, rule: Option<&RuleConfig>) -> Str
 }
 
 /// What lenient backends do.
-const IGNORES: &str =
-    "ignores case, encoding, a slash at the end, blanks around a name or dots at its end, or takes HEAD for GET";
+const IGNORES: &str = "ignores case, encoding, a slash at the end, blanks around a name or dots at its end, or takes HEAD for GET";
 
 /// Why the rule refuses.
 pub(super) fn of_rejection(code: ErrorCode, rule: &Rule, user: Option<&Identity>) -> String {
@@ -77,7 +98,10 @@ pub(super) fn of_rejection(code: ErrorCode, rule: &Rule, user: Option<&Identity>
         (ErrorCode::Forbidden, _) if rule.access == Access::Deny => "nobody passes here".to_owned(),
         (ErrorCode::Forbidden, Some(user)) => {
             let claims = &user.claims;
-            let roles = one_of("roles", std::iter::once(claims.roles().join(", ")).filter(|roles| !roles.is_empty()));
+            let roles = one_of(
+                "roles",
+                std::iter::once(claims.roles().join(", ")).filter(|roles| !roles.is_empty()),
+            );
             format!(
                 "the token is good, but user {} (type {}{roles}) is not among those whom the rule asks for",
                 claims.sub().as_str(),
@@ -95,7 +119,9 @@ const COOKIE: &str = "the cookie with the token is taken out; the others go on (
 pub(super) const fn of_removal(reason: RemovalReason, websocket: bool) -> &'static str {
     match reason {
         RemovalReason::TokenCookie => COOKIE,
-        RemovalReason::Connection => "the Connection header says that it is for this connection only",
+        RemovalReason::Connection => {
+            "the Connection header says that it is for this connection only"
+        }
         RemovalReason::Name(verdict) => of_verdict(verdict, websocket),
     }
 }
@@ -104,22 +130,42 @@ const fn of_verdict(verdict: HeaderVerdict, websocket: bool) -> &'static str {
     match verdict {
         HeaderVerdict::Pass => "it passes",
         HeaderVerdict::Handshake if websocket => "set anew for the WebSocket handshake",
-        HeaderVerdict::Handshake | HeaderVerdict::Drop(DropReason::HopByHop) => "for this connection only",
+        HeaderVerdict::Handshake | HeaderVerdict::Drop(DropReason::HopByHop) => {
+            "for this connection only"
+        }
         HeaderVerdict::Drop(DropReason::Reserved) => "only menshen says who is calling",
-        HeaderVerdict::Drop(DropReason::ReservedPrefix) => "begins as identity.reserved_prefixes has it",
-        HeaderVerdict::Drop(DropReason::Forwarding) => "only menshen says where a request comes from",
-        HeaderVerdict::Drop(DropReason::ClientAddress) => "only menshen says what the client's address is",
-        HeaderVerdict::Drop(DropReason::Override) => "could give the backend another path, method or internal state",
-        HeaderVerdict::Drop(DropReason::WechatCloud) => "only WeChat's cloud vouches for it (identity.wechat_cloud_headers)",
-        HeaderVerdict::Drop(DropReason::Credential) => "the credential has been checked (upstream.authorization)",
-        HeaderVerdict::Drop(DropReason::OddName) => "backends fold a sign in its name (server.allow_headers)",
+        HeaderVerdict::Drop(DropReason::ReservedPrefix) => {
+            "begins as identity.reserved_prefixes has it"
+        }
+        HeaderVerdict::Drop(DropReason::Forwarding) => {
+            "only menshen says where a request comes from"
+        }
+        HeaderVerdict::Drop(DropReason::ClientAddress) => {
+            "only menshen says what the client's address is"
+        }
+        HeaderVerdict::Drop(DropReason::Override) => {
+            "could give the backend another path, method or internal state"
+        }
+        HeaderVerdict::Drop(DropReason::WechatCloud) => {
+            "only WeChat's cloud vouches for it (identity.wechat_cloud_headers)"
+        }
+        HeaderVerdict::Drop(DropReason::Credential) => {
+            "the credential has been checked (upstream.authorization)"
+        }
+        HeaderVerdict::Drop(DropReason::OddName) => {
+            "backends fold a sign in its name (server.allow_headers)"
+        }
     }
 }
 
 /// The pattern and methods of a rule, as its config has them; nothing for the default rule.
 fn covers(rule: Option<&RuleConfig>) -> String {
     rule.map_or_else(String::new, |rule| {
-        let methods = if rule.methods.is_empty() { String::new() } else { format!("{} ", rule.methods.join("|")) };
+        let methods = if rule.methods.is_empty() {
+            String::new()
+        } else {
+            format!("{} ", rule.methods.join("|"))
+        };
         format!("{methods}{}", rule.path)
     })
 }

@@ -66,8 +66,16 @@ impl DecisionObserver for Trace {
 
     fn rule_matched(&mut self, rules: &RuleSet, path: &str, matched: RuleMatch<'_>) {
         let checks = std::mem::take(&mut self.checks);
-        let check = |rule: &Rule| checks.iter().find(|(index, _)| *index == rule.index).map(|(_, check)| *check);
-        self.rules = rules.rules().map(|rule| matched.outcome(rule, check(rule), path)).collect();
+        let check = |rule: &Rule| {
+            checks
+                .iter()
+                .find(|(index, _)| *index == rule.index)
+                .map(|(_, check)| *check)
+        };
+        self.rules = rules
+            .rules()
+            .map(|rule| matched.outcome(rule, check(rule), path))
+            .collect();
     }
 
     fn credential_read(&mut self, credential: Result<Credential<'_>, RejectReason>) {

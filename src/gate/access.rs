@@ -9,8 +9,9 @@ use super::{
 use crate::{
     auth::{Authorizer, Identity},
     policy::{
-        AllowedDelimiters, Cors, CorsFields, Credential, Head, LocalRoutes, RejectReason, Rule, RuleDecision, RuleMatch,
-        RuleSet, Target, TokenLocations, TokenState, credential, is_under, path, rule_decision,
+        AllowedDelimiters, Cors, CorsFields, Credential, Head, LocalRoutes, RejectReason, Rule,
+        RuleDecision, RuleMatch, RuleSet, Target, TokenLocations, TokenState, credential, is_under,
+        path, rule_decision,
     },
     types::Timestamp,
 };
@@ -74,11 +75,19 @@ impl AccessPolicy {
 
     /// The same where some rule allows delimiters to be percent-encoded.
     #[cold]
-    fn target_by_rule<'t>(&self, target: &'t str, method: &str) -> Result<Target<'t>, RejectReason> {
+    fn target_by_rule<'t>(
+        &self,
+        target: &'t str,
+        method: &str,
+    ) -> Result<Target<'t>, RejectReason> {
         let path = path::split(target).path;
         let matched = self.rules.find(path, method);
         let is_local = |path: &str| self.local_route(method, path).is_some();
-        let allowed = if is_local(path) { AllowedDelimiters::default() } else { matched.allowed_delimiters() };
+        let allowed = if is_local(path) {
+            AllowedDelimiters::default()
+        } else {
+            matched.allowed_delimiters()
+        };
         path::check_decoded(target, allowed, |decoded| {
             !is_local(decoded) && self.rules.find_decoded(decoded, method).is_same(&matched)
         })
@@ -86,7 +95,10 @@ impl AccessPolicy {
 
     /// The parts of an ambiguous target that the backend gets all the same, because no rule is enforced that it could belong to.
     pub(super) fn raw_target<'t>(&self, target: &'t str) -> Option<Target<'t>> {
-        let parts = self.report_only_everywhere.then(|| path::raw_target(target)).flatten()?;
+        let parts = self
+            .report_only_everywhere
+            .then(|| path::raw_target(target))
+            .flatten()?;
         (!is_under(parts.path, &self.auth_prefix)).then_some(parts)
     }
 
@@ -99,8 +111,15 @@ impl AccessPolicy {
     }
 
     /// The rule that decides on a request for this path.
-    pub(super) fn rule(&self, path: &str, method: &str, observer: &mut impl DecisionObserver) -> RuleMatch<'_> {
-        let matched = self.rules.find_observed(path, method, |rule, check| observer.rule_checked(rule, check));
+    pub(super) fn rule(
+        &self,
+        path: &str,
+        method: &str,
+        observer: &mut impl DecisionObserver,
+    ) -> RuleMatch<'_> {
+        let matched = self.rules.find_observed(path, method, |rule, check| {
+            observer.rule_checked(rule, check)
+        });
         observer.rule_matched(&self.rules, path, matched);
         matched
     }
@@ -115,24 +134,46 @@ impl AccessPolicy {
         now: Timestamp,
         observer: &mut impl DecisionObserver,
     ) -> Result<Allowed, Denied> {
-        let credential = credential::read(head, self.token_locations(matched, path, kind), self.cors.as_ref());
+        let credential = credential::read(
+            head,
+            self.token_locations(matched, path, kind),
+            self.cors.as_ref(),
+        );
         observer.credential_read(credential);
         let dry_run = |decision| matched.report_only.then_some(decision);
         let credential = match credential {
             Ok(credential) => credential,
             Err(reason) if matched.report_only && !reason.close => {
-                return Ok(Allowed { identity: None, dry_run: dry_run(DryRunDecision::Reject(reason.code)) });
+                return Ok(Allowed {
+                    identity: None,
+                    dry_run: dry_run(DryRunDecision::Reject(reason.code)),
+                });
             }
-            Err(reason) => return Err(Denied { reason, identity: None }),
+            Err(reason) => {
+                return Err(Denied {
+                    reason,
+                    identity: None,
+                });
+            }
         };
         let (decision, identity) = self.decide(credential, matched, now, observer);
         match decision {
-            RuleDecision::Anonymous => Ok(Allowed { identity: None, dry_run: dry_run(DryRunDecision::Allow) }),
-            RuleDecision::Authenticated => Ok(Allowed { identity, dry_run: dry_run(DryRunDecision::Allow) }),
-            RuleDecision::Reject(code) if matched.report_only => {
-                Ok(Allowed { identity: None, dry_run: Some(DryRunDecision::Reject(code)) })
-            }
-            RuleDecision::Reject(code) => Err(Denied { reason: RejectReason::new(code, ""), identity }),
+            RuleDecision::Anonymous => Ok(Allowed {
+                identity: None,
+                dry_run: dry_run(DryRunDecision::Allow),
+            }),
+            RuleDecision::Authenticated => Ok(Allowed {
+                identity,
+                dry_run: dry_run(DryRunDecision::Allow),
+            }),
+            RuleDecision::Reject(code) if matched.report_only => Ok(Allowed {
+                identity: None,
+                dry_run: Some(DryRunDecision::Reject(code)),
+            }),
+            RuleDecision::Reject(code) => Err(Denied {
+                reason: RejectReason::new(code, ""),
+                identity,
+            }),
         }
     }
 
@@ -145,24 +186,39 @@ impl AccessPolicy {
     ) -> (RuleDecision, Option<Arc<Identity>>) {
         let token = match credential {
             Credential::Bearer(token) if rule_decision::needs_token(matched) => token,
-            Credential::Malformed => return (rule_decision::decide(matched, TokenState::Malformed), None),
+            Credential::Malformed => {
+                return (rule_decision::decide(matched, TokenState::Malformed), None);
+            }
             // A rule that has no use for a token does not look at it.
-            Credential::None | Credential::Bearer(_) => return (rule_decision::decide(matched, TokenState::Missing), None),
+            Credential::None | Credential::Bearer(_) => {
+                return (rule_decision::decide(matched, TokenState::Missing), None);
+            }
         };
         match self.authorizer.authorize(token, now) {
             Ok(identity) => {
                 observer.token_checked(Ok(&identity));
-                (rule_decision::decide(matched, TokenState::Valid(&identity.claims)), Some(identity))
+                (
+                    rule_decision::decide(matched, TokenState::Valid(&identity.claims)),
+                    Some(identity),
+                )
             }
             Err(code) => {
                 observer.token_checked(Err(code));
-                (rule_decision::decide(matched, TokenState::Invalid(code)), None)
+                (
+                    rule_decision::decide(matched, TokenState::Invalid(code)),
+                    None,
+                )
             }
         }
     }
 
     /// Where a token may stand in a request of this kind.
-    fn token_locations<'r>(&self, matched: RuleMatch<'r>, path: &str, kind: RequestKind) -> TokenLocations<'r> {
+    fn token_locations<'r>(
+        &self,
+        matched: RuleMatch<'r>,
+        path: &str,
+        kind: RequestKind,
+    ) -> TokenLocations<'r> {
         TokenLocations {
             bare: self.local_routes.takes_bare_token(path),
             cookie: matched.token_cookie(),
@@ -173,7 +229,10 @@ impl AccessPolicy {
 
     /// Header fields for a page that may read what menshen answers where this rule decides, or where none was asked.
     pub(super) fn cors_fields(&self, head: &Head<'_>, rule: Option<&Rule>) -> Option<CorsFields> {
-        let cors = self.cors.as_ref().filter(|_| rule.is_none_or(|rule| rule.cors));
+        let cors = self
+            .cors
+            .as_ref()
+            .filter(|_| rule.is_none_or(|rule| rule.cors));
         cors.map(|cors| cors.answer(head))
     }
 }

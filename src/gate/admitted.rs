@@ -4,7 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use http::{HeaderValue, Method};
 
-use super::{dry_run::DryRunDecision, message_framing::MessageFraming, received::Received, request_id};
+use super::{
+    dry_run::DryRunDecision, message_framing::MessageFraming, received::Received, request_id,
+};
 use crate::{
     auth::Identity,
     policy::{CorsFields, Head, HeaderRange, Origin, Target},
@@ -62,8 +64,18 @@ pub struct LoggedRequest {
 
 impl AdmittedRequest {
     /// A request that is not forwarded from here: a preflight, or one that a proxy asks about and forwards itself.
-    pub(super) fn not_forwarded(received: Received<'_>, target: &str, parts: Target<'_>, rule: Option<usize>) -> Self {
-        let Received { head, origin, framing, websocket: _ } = received;
+    pub(super) fn not_forwarded(
+        received: Received<'_>,
+        target: &str,
+        parts: Target<'_>,
+        rule: Option<usize>,
+    ) -> Self {
+        let Received {
+            head,
+            origin,
+            framing,
+            websocket: _,
+        } = received;
         Self {
             forward: ForwardedRequest {
                 method: method(head),
@@ -80,7 +92,11 @@ impl AdmittedRequest {
             origin,
             identity: None,
             cors: None,
-            log: LoggedRequest { rule, request_id: request_id::from_proxy(head, origin), dry_run: None },
+            log: LoggedRequest {
+                rule,
+                request_id: request_id::from_proxy(head, origin),
+                dry_run: None,
+            },
             framing,
         }
     }

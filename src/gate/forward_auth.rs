@@ -40,36 +40,78 @@ pub(super) fn decide(
     observer: &mut impl DecisionObserver,
 ) -> Result<ForwardAuthAllowed, Box<Rejection>> {
     let head = received.head;
-    let asked = forward_auth.auth_request(head, peer).map_err(|reason| reject(received, reason))?;
-    let subject = Head { method: asked.method, target: asked.target, ..*head };
-    let received = Received { head: &subject, ..received };
-    let parts = access.target(asked.target, asked.method, observer).map_err(|reason| reject(received, reason))?;
+    let asked = forward_auth
+        .auth_request(head, peer)
+        .map_err(|reason| reject(received, reason))?;
+    let subject = Head {
+        method: asked.method,
+        target: asked.target,
+        ..*head
+    };
+    let received = Received {
+        head: &subject,
+        ..received
+    };
+    let parts = access
+        .target(asked.target, asked.method, observer)
+        .map_err(|reason| reject(received, reason))?;
     let path = parts.path;
     if access.local_route(asked.method, path).is_some() {
         let detail = "menshen answers this path itself: the proxy has to send it here, unasked.";
-        return Err(reject(received, RejectReason::new(ErrorCode::Forbidden, detail)));
+        return Err(reject(
+            received,
+            RejectReason::new(ErrorCode::Forbidden, detail),
+        ));
     }
     let spoofed = spoofed_headers(forward_auth, headers, head, observer);
     let matched = access.rule(path, asked.method, observer);
     // The proxy would forward it, and then no rule has seen which path or method the backend takes it for.
     let has_override = || {
         let is_override = HeaderVerdict::Drop(DropReason::Override);
-        spoofed.iter().any(|name| headers.policy.verdict(name.as_str()) == is_override)
+        spoofed
+            .iter()
+            .any(|name| headers.policy.verdict(name.as_str()) == is_override)
     };
     let is_excused = matched.report_only && (access.report_only_everywhere || !has_override());
     if !spoofed.is_empty() && forward_auth.rejects_spoofed() && !is_excused {
         let detail = "The request has a header that clients may not send.";
-        return Err(reject(received, RejectReason::new(ErrorCode::RequestMalformed, detail)));
+        return Err(reject(
+            received,
+            RejectReason::new(ErrorCode::RequestMalformed, detail),
+        ));
     }
     let rule = Some(matched.rule.index);
     let Allowed { identity, dry_run } = access
-        .check(&subject, path, matched, RequestKind::ForwardAuth, now, observer)
-        .map_err(|Denied { reason, identity }| Box::new(Rejection { rule, identity, ..*reject(received, reason) }))?;
+        .check(
+            &subject,
+            path,
+            matched,
+            RequestKind::ForwardAuth,
+            now,
+            observer,
+        )
+        .map_err(|Denied { reason, identity }| {
+            Box::new(Rejection {
+                rule,
+                identity,
+                ..*reject(received, reason)
+            })
+        })?;
     let keep_authorization = headers.keep_authorization || matched.report_only;
-    let authorization = head.values("authorization").next().filter(|_| keep_authorization);
+    let authorization = head
+        .values("authorization")
+        .next()
+        .filter(|_| keep_authorization);
     let request = AdmittedRequest::not_forwarded(received, asked.target, parts, rule);
     Ok(ForwardAuthAllowed {
-        request: AdmittedRequest { identity, log: LoggedRequest { dry_run, ..request.log }, ..request },
+        request: AdmittedRequest {
+            identity,
+            log: LoggedRequest {
+                dry_run,
+                ..request.log
+            },
+            ..request
+        },
         removed_headers: spoofed,
         authorization: authorization.and_then(|value| HeaderValue::from_bytes(value).ok()),
     })
@@ -95,6 +137,14 @@ fn spoofed_headers(
 
 /// The rejection of a forward-auth request.
 fn reject(received: Received<'_>, reason: RejectReason) -> Box<Rejection> {
-    let rejection = Rejection::new(received.head, reason, received.origin, Some(received.framing));
-    Box::new(Rejection { forward_auth: true, ..rejection })
+    let rejection = Rejection::new(
+        received.head,
+        reason,
+        received.origin,
+        Some(received.framing),
+    );
+    Box::new(Rejection {
+        forward_auth: true,
+        ..rejection
+    })
 }

@@ -17,7 +17,10 @@ use super::{
 use crate::{
     auth::Identity,
     metrics::Metrics,
-    policy::{DropReason, Head, HeaderPolicy, HeaderRange, HeaderVerdict, HttpVersion, Rule, Target, credential},
+    policy::{
+        DropReason, Head, HeaderPolicy, HeaderRange, HeaderVerdict, HttpVersion, Rule, Target,
+        credential,
+    },
 };
 
 /// Filters the requests of clients.
@@ -60,18 +63,34 @@ impl HeaderFilter {
         admission: Admission<'_>,
         observer: &mut impl DecisionObserver,
     ) -> Box<AdmittedRequest> {
-        let Received { head, origin, framing, websocket } = received;
-        let Admission { rule, identity, dry_run } = admission;
+        let Received {
+            head,
+            origin,
+            framing,
+            websocket,
+        } = received;
+        let Admission {
+            rule,
+            identity,
+            dry_run,
+        } = admission;
         let mut filtered = self.filter(head, dry_run.is_some(), observer);
         let mut sent_target = None;
         // What brought the token ends here; a gate that only reports forwards what came.
         if dry_run.is_none() {
             self.remove_token_cookies(head, &mut filtered, observer);
-            if websocket && !self.keep_authorization && rule.is_some_and(|rule| rule.token_in_query) {
+            if websocket && !self.keep_authorization && rule.is_some_and(|rule| rule.token_in_query)
+            {
                 sent_target = credential::without_parameter(head.target);
             }
         }
-        let Filtered { forwarded, removed, host, cookie, trailers } = filtered;
+        let Filtered {
+            forwarded,
+            removed,
+            host,
+            cookie,
+            trailers,
+        } = filtered;
         Box::new(AdmittedRequest {
             forward: ForwardedRequest {
                 method: admitted::method(head),
@@ -97,7 +116,12 @@ impl HeaderFilter {
         })
     }
 
-    fn filter(&self, head: &Head<'_>, is_dry_run: bool, observer: &mut impl DecisionObserver) -> Filtered {
+    fn filter(
+        &self,
+        head: &Head<'_>,
+        is_dry_run: bool,
+        observer: &mut impl DecisionObserver,
+    ) -> Filtered {
         let mut filtered = Filtered {
             forwarded: Vec::with_capacity(head.headers.len()),
             removed: Vec::new(),
@@ -110,8 +134,12 @@ impl HeaderFilter {
             let mut verdict = self.policy.verdict(header.name);
             if is_dry_run && matches!(verdict, HeaderVerdict::Drop(_)) {
                 let strict = verdict;
-                verdict = self.policy.dry_run_verdict(header.name, strict, self.report_only_everywhere);
-                let_through += u64::from(verdict != strict && strict != HeaderVerdict::Drop(DropReason::Credential));
+                verdict =
+                    self.policy
+                        .dry_run_verdict(header.name, strict, self.report_only_everywhere);
+                let_through += u64::from(
+                    verdict != strict && strict != HeaderVerdict::Drop(DropReason::Credential),
+                );
             }
             match verdict {
                 HeaderVerdict::Pass => {
@@ -125,7 +153,8 @@ impl HeaderFilter {
                 // These end at every hop; the exchange with the backend makes a handshake anew.
                 HeaderVerdict::Handshake => nominates = true,
                 HeaderVerdict::Drop(DropReason::HopByHop) => {
-                    filtered.trailers |= header.name.eq_ignore_ascii_case("te") && accepts_trailers(header.value);
+                    filtered.trailers |=
+                        header.name.eq_ignore_ascii_case("te") && accepts_trailers(header.value);
                 }
                 HeaderVerdict::Drop(reason) => {
                     spoofed += u64::from(reason != DropReason::Credential);
@@ -149,29 +178,50 @@ impl HeaderFilter {
         filtered
     }
 
-    fn remove_token_cookies(&self, head: &Head<'_>, filtered: &mut Filtered, observer: &mut impl DecisionObserver) {
-        let Some(others) = credential::without_cookies(head, &self.token_cookies) else { return };
+    fn remove_token_cookies(
+        &self,
+        head: &Head<'_>,
+        filtered: &mut Filtered,
+        observer: &mut impl DecisionObserver,
+    ) {
+        let Some(others) = credential::without_cookies(head, &self.token_cookies) else {
+            return;
+        };
         filtered.remove(head, "cookie", RemovalReason::TokenCookie, observer);
-        filtered.cookie = HeaderValue::from_bytes(&others).ok().filter(|others| !others.is_empty());
+        filtered.cookie = HeaderValue::from_bytes(&others)
+            .ok()
+            .filter(|others| !others.is_empty());
     }
 }
 
 impl Filtered {
     /// Takes the fields of a name out of those that are forwarded.
-    fn remove<O: DecisionObserver>(&mut self, head: &Head<'_>, name: &str, reason: RemovalReason, observer: &mut O) {
+    fn remove<O: DecisionObserver>(
+        &mut self,
+        head: &Head<'_>,
+        name: &str,
+        reason: RemovalReason,
+        observer: &mut O,
+    ) {
         if O::OBSERVES {
             for (index, header) in head.headers.iter().enumerate() {
-                if header.name.eq_ignore_ascii_case(name) && self.forwarded.contains(&head.range(header)) {
+                if header.name.eq_ignore_ascii_case(name)
+                    && self.forwarded.contains(&head.range(header))
+                {
                     observer.header_removed(index, header.name, reason);
                 }
             }
         }
-        let is_it = |range: &mut HeaderRange| head.bytes[range.name()].eq_ignore_ascii_case(name.as_bytes());
+        let is_it = |range: &mut HeaderRange| {
+            head.bytes[range.name()].eq_ignore_ascii_case(name.as_bytes())
+        };
         self.removed.extend(self.forwarded.extract_if(.., is_it));
     }
 }
 
 /// Whether a `TE` says that its sender takes trailers.
 fn accepts_trailers(value: &[u8]) -> bool {
-    value.split(|&byte| byte == b',').any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+    value
+        .split(|&byte| byte == b',')
+        .any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
 }

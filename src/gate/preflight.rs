@@ -1,6 +1,8 @@
 //! The response to a CORS preflight, where that is menshen's to give.
 
-use super::{access::AccessPolicy, admitted::AdmittedRequest, observer::DecisionObserver, received::Received};
+use super::{
+    access::AccessPolicy, admitted::AdmittedRequest, observer::DecisionObserver, received::Received,
+};
 use crate::policy::{cors, path};
 
 /// A preflight that menshen answers; `None`: every other request.
@@ -25,9 +27,15 @@ pub(super) fn decide(
         // The request itself will be rejected, and the page may read why.
         Err(_) => {
             let target = path::raw_target(head.target)?;
-            (target, Some(access.rule(target.path, method, observer).rule.index))
+            (
+                target,
+                Some(access.rule(target.path, method, observer).rule.index),
+            )
         }
     };
     let request = AdmittedRequest::not_forwarded(received, head.target, target, rule);
-    Some(AdmittedRequest { cors: Some(cors.preflight(head)), ..request })
+    Some(AdmittedRequest {
+        cors: Some(cors.preflight(head)),
+        ..request
+    })
 }

@@ -52,7 +52,12 @@ impl Rejection {
     }
 
     /// The rejection of a request whose head could be read.
-    pub(super) fn new(head: &Head<'_>, reason: RejectReason, origin: Origin, framing: Option<MessageFraming>) -> Self {
+    pub(super) fn new(
+        head: &Head<'_>,
+        reason: RejectReason,
+        origin: Origin,
+        framing: Option<MessageFraming>,
+    ) -> Self {
         let end = memchr::memchr2(b'?', b'#', head.target.as_bytes()).unwrap_or(head.target.len());
         let path = &head.target[..end];
         Self {
@@ -60,9 +65,16 @@ impl Rejection {
             detail: Some(reason.detail).filter(|detail| !detail.is_empty()),
             rule: None,
             method: head.method.to_owned(),
-            path: if path.bytes().all(|byte| byte.is_ascii_graphic()) { path.to_owned() } else { printable(path) },
+            path: if path.bytes().all(|byte| byte.is_ascii_graphic()) {
+                path.to_owned()
+            } else {
+                printable(path)
+            },
             origin,
-            framing: framing.map(|framing| MessageFraming { keep_alive: framing.keep_alive && !reason.close, ..framing }),
+            framing: framing.map(|framing| MessageFraming {
+                keep_alive: framing.keep_alive && !reason.close,
+                ..framing
+            }),
             identity: None,
             cors: None,
             forward_auth: false,
@@ -74,5 +86,7 @@ impl Rejection {
 /// A rejected target may hold anything, and a terminal may show the log.
 #[cold]
 fn printable(path: &str) -> String {
-    path.chars().map(|c| if c.is_ascii_graphic() { c } else { '?' }).collect()
+    path.chars()
+        .map(|c| if c.is_ascii_graphic() { c } else { '?' })
+        .collect()
 }

@@ -4,12 +4,18 @@ use crate::policy::{Head, Origin};
 
 /// The request id that a trusted proxy has given.
 pub(super) fn from_proxy(head: &Head<'_>, origin: Origin) -> Option<String> {
-    if origin.trusted_peer { only_valid(head.values("x-request-id")) } else { None }
+    if origin.trusted_peer {
+        only_valid(head.values("x-request-id"))
+    } else {
+        None
+    }
 }
 
 /// One `X-Request-Id` of 1 to 64 letters, digits, `-`, `_` or `.`: anything else could mislead a search in the logs.
 pub(super) fn only_valid<'v>(mut values: impl Iterator<Item = &'v [u8]>) -> Option<String> {
     let value = str::from_utf8(values.next()?).ok()?;
-    let plain = value.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+    let plain = value
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
     (values.next().is_none() && plain && (1..=64).contains(&value.len())).then(|| value.to_owned())
 }

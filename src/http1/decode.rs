@@ -80,7 +80,12 @@ impl BodyDecoder {
             BodyLength::Chunked => State::SizeLine(SizeLine::new()),
             BodyLength::UntilClose => State::UntilClose,
         };
-        Self { state, peer, extension_len: 0, trailers: TrailerSection::default() }
+        Self {
+            state,
+            peer,
+            extension_len: 0,
+            trailers: TrailerSection::default(),
+        }
     }
 
     /// Reads the front of `input`, the bytes that the caller has not used up yet. The caller then removes `skip` bytes, and those of
@@ -96,9 +101,11 @@ impl BodyDecoder {
                 State::Failed(error) => return Err(error),
                 _ if rest.is_empty() => BodyEvent::NeedMore,
                 State::UntilClose => BodyEvent::Data(rest.len()),
-                State::Known(missing) | State::Chunk(missing) => {
-                    BodyEvent::Data(usize::try_from(missing).unwrap_or(usize::MAX).min(rest.len()))
-                }
+                State::Known(missing) | State::Chunk(missing) => BodyEvent::Data(
+                    usize::try_from(missing)
+                        .unwrap_or(usize::MAX)
+                        .min(rest.len()),
+                ),
                 State::SizeLine(_) | State::ChunkCr | State::ChunkLf | State::Trailers => {
                     skip += 1;
                     self.state = self.read(rest[0]).unwrap_or_else(State::Failed);
@@ -112,11 +119,13 @@ impl BodyDecoder {
     /// Reads one byte of framing.
     fn read(&mut self, byte: u8) -> Result<State, InvalidBody> {
         match self.state {
-            State::SizeLine(mut line) => Ok(match line.read(byte, self.peer, &mut self.extension_len)? {
-                None => State::SizeLine(line),
-                Some(0) => State::Trailers,
-                Some(size) => State::Chunk(size),
-            }),
+            State::SizeLine(mut line) => {
+                Ok(match line.read(byte, self.peer, &mut self.extension_len)? {
+                    None => State::SizeLine(line),
+                    Some(0) => State::Trailers,
+                    Some(size) => State::Chunk(size),
+                })
+            }
             State::ChunkCr if byte == b'\r' => Ok(State::ChunkLf),
             State::ChunkLf if byte == b'\n' => {
                 if self.peer == Peer::Backend {
@@ -149,7 +158,11 @@ impl BodyDecoder {
             failed @ State::Failed(_) => failed,
             _ => State::Failed(InvalidBody::Incomplete),
         };
-        if let State::Failed(error) = self.state { Err(error) } else { Ok(()) }
+        if let State::Failed(error) = self.state {
+            Err(error)
+        } else {
+            Ok(())
+        }
     }
 
     /// Whether the body is whole and all of its data was taken.
@@ -159,7 +172,11 @@ impl BodyDecoder {
 
     /// The trailer fields of a whole body. `None`: there were none, or they have been taken.
     pub fn take_trailers(&mut self) -> Option<Trailers> {
-        if self.is_complete() { self.trailers.take() } else { None }
+        if self.is_complete() {
+            self.trailers.take()
+        } else {
+            None
+        }
     }
 }
 

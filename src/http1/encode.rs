@@ -40,7 +40,10 @@ impl BodyEncoder {
             BodyLength::Chunked => State::Chunked,
             BodyLength::UntilClose => State::UntilClose,
         };
-        Self { state, in_part: false }
+        Self {
+            state,
+            in_part: false,
+        }
     }
 
     /// Begins a part of exactly `len` bytes: appends to `out` what goes in front of it. The caller then sends the part, and
@@ -70,7 +73,11 @@ impl BodyEncoder {
 
     /// Ends the body: appends to `out` what goes behind it. Only a chunked body has trailers; of others they are dropped. A second
     /// call appends nothing.
-    pub fn finish(&mut self, trailers: Option<&Trailers>, out: &mut Vec<u8>) -> Result<(), Unfinished> {
+    pub fn finish(
+        &mut self,
+        trailers: Option<&Trailers>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Unfinished> {
         if self.in_part {
             return Err(Unfinished);
         }

@@ -5,7 +5,20 @@ pub(super) const fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(
             byte,
-            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+            b'!' | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'-'
+                | b'.'
+                | b'^'
+                | b'_'
+                | b'`'
+                | b'|'
+                | b'~'
         )
 }
 
@@ -21,7 +34,13 @@ pub(super) const fn is_text(byte: u8) -> bool {
 
 /// `bytes` without the blanks around them.
 pub(super) fn trim_blanks(bytes: &[u8]) -> &[u8] {
-    let start = bytes.iter().position(|&byte| !is_blank(byte)).unwrap_or(bytes.len());
-    let end = bytes.iter().rposition(|&byte| !is_blank(byte)).map_or(start, |last| last + 1);
+    let start = bytes
+        .iter()
+        .position(|&byte| !is_blank(byte))
+        .unwrap_or(bytes.len());
+    let end = bytes
+        .iter()
+        .rposition(|&byte| !is_blank(byte))
+        .map_or(start, |last| last + 1);
     &bytes[start..end]
 }

@@ -52,7 +52,10 @@ pub struct ResponseHead<'b, 'h> {
 impl<'b> ResponseHead<'b, '_> {
     /// Every value of a field, in order; the name in any case.
     pub fn values(&self, name: &str) -> impl Iterator<Item = &'b [u8]> {
-        self.fields.iter().filter(move |field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
+        self.fields
+            .iter()
+            .filter(move |field| field.name.eq_ignore_ascii_case(name))
+            .map(|field| field.value)
     }
 }
 
@@ -85,9 +88,21 @@ pub fn parse_response<'b, 'h>(
     let (Some(status @ 100..), Some(version)) = (response.code, response.version) else {
         return Err(InvalidHead::StatusLine);
     };
-    let version = if version == 0 { Version::HTTP_10 } else { Version::HTTP_11 };
+    let version = if version == 0 {
+        Version::HTTP_10
+    } else {
+        Version::HTTP_11
+    };
     let reason = response.reason.unwrap_or_default();
-    Ok(Some((ResponseHead { status, reason, version, fields: response.headers }, length)))
+    Ok(Some((
+        ResponseHead {
+            status,
+            reason,
+            version,
+            fields: response.headers,
+        },
+        length,
+    )))
 }
 
 fn explain(error: Error, bytes: &[u8]) -> InvalidHead {
@@ -116,7 +131,10 @@ pub fn unfold(bytes: &mut [u8]) {
 /// The LF before each line that continues the field line before it.
 fn folds(bytes: &[u8]) -> impl Iterator<Item = usize> {
     // Empty lines in front are skipped by the parser, and the status line cannot be continued.
-    let first = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).unwrap_or(bytes.len());
+    let first = bytes
+        .iter()
+        .position(|byte| !matches!(byte, b'\r' | b'\n'))
+        .unwrap_or(bytes.len());
     let ends = memchr::memchr_iter(b'\n', &bytes[first..]).map(move |at| first + at);
     let mut in_field = false;
     let folds = ends.map_while(move |end| match bytes[end + 1..] {
@@ -141,7 +159,10 @@ pub struct ResponseFraming {
 }
 
 /// The body that follows a head (RFC 9112 section 6.3). After a 101 there is none: what follows is another protocol.
-pub fn response_body(head: &ResponseHead<'_, '_>, request_is_head: bool) -> Result<ResponseFraming, InvalidHead> {
+pub fn response_body(
+    head: &ResponseHead<'_, '_>,
+    request_is_head: bool,
+) -> Result<ResponseFraming, InvalidHead> {
     let fields = FramingFields::collect(head.fields);
     let content_length = fields.content_length()?;
     let is_coded = fields.codings > 0;
@@ -149,7 +170,11 @@ pub fn response_body(head: &ResponseHead<'_, '_>, request_is_head: bool) -> Resu
         BodyLength::None
     } else if is_coded {
         // Another coding would have to be undone, HTTP/1.0 knows none, and a length says something else to another reader.
-        if !fields.is_chunked || fields.codings > 1 || fields.length.is_some() || head.version != Version::HTTP_11 {
+        if !fields.is_chunked
+            || fields.codings > 1
+            || fields.length.is_some()
+            || head.version != Version::HTTP_11
+        {
             return Err(InvalidHead::TransferEncoding);
         }
         BodyLength::Chunked
@@ -165,8 +190,13 @@ pub fn response_body(head: &ResponseHead<'_, '_>, request_is_head: bool) -> Resu
         BodyLength::Known(_) | BodyLength::Chunked => true,
     };
     // RFC 9112 section 9.3, and of HTTP/1.0 with a transfer coding section 6.1.
-    let is_kept = !fields.close && (head.version == Version::HTTP_11 || fields.keep_alive && !is_coded);
-    Ok(ResponseFraming { body, keep_alive: is_sure && is_kept, content_length })
+    let is_kept =
+        !fields.close && (head.version == Version::HTTP_11 || fields.keep_alive && !is_coded);
+    Ok(ResponseFraming {
+        body,
+        keep_alive: is_sure && is_kept,
+        content_length,
+    })
 }
 
 /// The fields that say where a response ends.
@@ -188,8 +218,12 @@ impl FramingFields {
         for field in fields {
             // The length tells nearly all other fields apart at once.
             match field.name.len() {
-                10 if field.name.eq_ignore_ascii_case("connection") => framing.read_connection(field.value),
-                14 if field.name.eq_ignore_ascii_case("content-length") => framing.read_length(field.value),
+                10 if field.name.eq_ignore_ascii_case("connection") => {
+                    framing.read_connection(field.value)
+                }
+                14 if field.name.eq_ignore_ascii_case("content-length") => {
+                    framing.read_length(field.value)
+                }
                 17 if field.name.eq_ignore_ascii_case("transfer-encoding") => {
                     framing.codings += 1;
                     framing.is_chunked = field.value.eq_ignore_ascii_case(b"chunked");
@@ -212,7 +246,11 @@ impl FramingFields {
         for part in value.split(|&byte| byte == b',') {
             let length = parse_decimal(trim_blanks(part)).ok_or(InvalidHead::ContentLength);
             let is_same = self.length.is_none_or(|known| known == length);
-            self.length = Some(if is_same { length } else { Err(InvalidHead::ContentLength) });
+            self.length = Some(if is_same {
+                length
+            } else {
+                Err(InvalidHead::ContentLength)
+            });
         }
     }
 

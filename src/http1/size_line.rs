@@ -3,7 +3,9 @@
 //! Readers disagree on whatever this line has besides digits, and each disagreement has been a way to smuggle a request
 //! (CVE-2025-22871, CVE-2025-55315). So there is one state for each place in the grammar, and each byte is looked at once.
 
-use super::{InvalidBody, MAX_LENGTH, Peer, grammar::is_blank, grammar::is_text, grammar::is_token};
+use super::{
+    InvalidBody, MAX_LENGTH, Peer, grammar::is_blank, grammar::is_text, grammar::is_token,
+};
 
 /// Most hexadecimal digits of a size. More can only be zeros in front, or too large.
 const MAX_DIGITS: u8 = 16;
@@ -44,22 +46,41 @@ enum Position {
 
 impl SizeLine {
     pub(super) const fn new() -> Self {
-        Self { size: 0, digits: 0, position: Position::Size }
+        Self {
+            size: 0,
+            digits: 0,
+            position: Position::Size,
+        }
     }
 
     /// Reads one byte. The size, where it was the last one of the line; 0 for the last chunk.
     ///
     /// `extension_len`: length of all extensions so far.
-    pub(super) fn read(&mut self, byte: u8, peer: Peer, extension_len: &mut u32) -> Result<Option<u64>, InvalidBody> {
+    pub(super) fn read(
+        &mut self,
+        byte: u8,
+        peer: Peer,
+        extension_len: &mut u32,
+    ) -> Result<Option<u64>, InvalidBody> {
         if self.position == Position::Lf {
-            return if byte == b'\n' { Ok(Some(self.size)) } else { Err(InvalidBody::LineEnd) };
+            return if byte == b'\n' {
+                Ok(Some(self.size))
+            } else {
+                Err(InvalidBody::LineEnd)
+            };
         }
         if byte == b'\n' {
-            return Err(if self.digits == 0 { InvalidBody::ChunkSize } else { InvalidBody::LineEnd });
+            return Err(if self.digits == 0 {
+                InvalidBody::ChunkSize
+            } else {
+                InvalidBody::LineEnd
+            });
         }
         self.position = match self.position {
             Position::Size => self.read_size(byte, peer)?,
-            in_extension => next_in_extension(in_extension, byte, peer).ok_or(InvalidBody::ChunkExtension)?,
+            in_extension => {
+                next_in_extension(in_extension, byte, peer).ok_or(InvalidBody::ChunkExtension)?
+            }
         };
         if !matches!(self.position, Position::Size | Position::Lf) {
             *extension_len += 1;
@@ -117,7 +138,9 @@ fn next_in_extension(position: Position, byte: u8, peer: Peer) -> Option<Positio
         (Position::Quoted | Position::QuotedPair, _) if is_text(byte) => Position::Quoted,
         (Position::Value | Position::AfterQuoted, b';') => Position::BeforeName,
         (Position::Value | Position::AfterQuoted, _) if is_blank(byte) => Position::BeforeSemicolon,
-        (Position::Name | Position::Value | Position::AfterQuoted | Position::Text, b'\r') => Position::Lf,
+        (Position::Name | Position::Value | Position::AfterQuoted | Position::Text, b'\r') => {
+            Position::Lf
+        }
         (Position::Text, _) if is_text(byte) => Position::Text,
         _ => return None,
     };

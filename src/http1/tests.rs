@@ -18,7 +18,15 @@ struct Reading {
 /// Decodes `input` as it comes in pieces of these lengths, of whose data at most so many bytes are taken at once.
 fn decode(length: BodyLength, peer: Peer, input: &[u8], pieces: &[usize], most: usize) -> Reading {
     let mut decoder = BodyDecoder::new(length, peer);
-    let (mut reading, mut arrived) = (Reading { data: Vec::new(), trailers: None, used: 0, end: None }, 0);
+    let (mut reading, mut arrived) = (
+        Reading {
+            data: Vec::new(),
+            trailers: None,
+            used: 0,
+            end: None,
+        },
+        0,
+    );
     for piece in pieces.iter().copied().chain([input.len()]) {
         arrived = input.len().min(arrived + piece);
         loop {
@@ -26,7 +34,13 @@ fn decode(length: BodyLength, peer: Peer, input: &[u8], pieces: &[usize], most: 
             let Decoded { skip, event } = match decoder.decode(rest) {
                 Ok(next) => next,
                 // How much of the framing was used up before it depends on the split.
-                Err(error) => return Reading { used: 0, end: Some(Err(error)), ..reading },
+                Err(error) => {
+                    return Reading {
+                        used: 0,
+                        end: Some(Err(error)),
+                        ..reading
+                    };
+                }
             };
             reading.used += skip;
             match event {
@@ -106,18 +120,29 @@ const BITS: &[&str] = &[
 
 /// Chunked bodies, mostly sound, with bits that are not.
 fn chunked() -> impl Strategy<Value = Vec<u8>> {
-    let chunk = (proptest::collection::vec(any::<u8>(), 1..20), 0..8_usize).prop_map(|(data, style)| {
-        let extension = ["", "", "", "", ";a", ";a=\"b\"", " ;a = b", " "][style];
-        [format!("{:x}{extension}\r\n", data.len()).as_bytes(), &data, b"\r\n"].concat()
-    });
+    let chunk =
+        (proptest::collection::vec(any::<u8>(), 1..20), 0..8_usize).prop_map(|(data, style)| {
+            let extension = ["", "", "", "", ";a", ";a=\"b\"", " ;a = b", " "][style];
+            [
+                format!("{:x}{extension}\r\n", data.len()).as_bytes(),
+                &data,
+                b"\r\n",
+            ]
+            .concat()
+        });
     let bit = proptest::sample::select(BITS).prop_map(|bit| bit.as_bytes().to_vec());
-    let end = proptest::sample::select(&["0\r\n\r\n", "0\r\nA: b\r\nB:c\r\n\r\n", "0;a\r\n\r\n", ""][..]);
+    let end =
+        proptest::sample::select(&["0\r\n\r\n", "0\r\nA: b\r\nB:c\r\n\r\n", "0;a\r\n\r\n", ""][..]);
     let part = prop_oneof![6 => chunk, 1 => bit, 1 => proptest::collection::vec(any::<u8>(), 0..4)];
-    (proptest::collection::vec(part, 0..8), end).prop_map(|(parts, end)| [parts.concat(), end.as_bytes().to_vec()].concat())
+    (proptest::collection::vec(part, 0..8), end)
+        .prop_map(|(parts, end)| [parts.concat(), end.as_bytes().to_vec()].concat())
 }
 
 fn trailer() -> impl Strategy<Value = (String, String)> {
-    ("[!#$%&'*+.^_`|~0-9A-Za-z-]{1,8}", "([!-~é]([ -~\té]{0,6}[!-~é])?)?")
+    (
+        "[!#$%&'*+.^_`|~0-9A-Za-z-]{1,8}",
+        "([!-~é]([ -~\té]{0,6}[!-~é])?)?",
+    )
 }
 
 proptest! {

@@ -43,7 +43,10 @@ pub struct InvalidTrailer;
 
 impl Trailers {
     pub const fn new() -> Self {
-        Self { bytes: Vec::new(), fields: Vec::new() }
+        Self {
+            bytes: Vec::new(),
+            fields: Vec::new(),
+        }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -59,7 +62,10 @@ impl Trailers {
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let mut start = 0;
         self.fields.iter().map(move |end| {
-            let field = (&self.bytes[start..end.name], &self.bytes[end.name..end.value]);
+            let field = (
+                &self.bytes[start..end.name],
+                &self.bytes[end.name..end.value],
+            );
             start = end.value;
             field
         })
@@ -67,13 +73,19 @@ impl Trailers {
 
     /// Appends a field, without the blanks around its value.
     pub fn append(&mut self, name: &[u8], value: &[u8]) -> Result<(), InvalidTrailer> {
-        if name.is_empty() || !name.iter().all(|&byte| is_token(byte)) || !value.iter().all(|&byte| is_text(byte)) {
+        if name.is_empty()
+            || !name.iter().all(|&byte| is_token(byte))
+            || !value.iter().all(|&byte| is_text(byte))
+        {
             return Err(InvalidTrailer);
         }
         self.bytes.extend_from_slice(name);
         let name = self.bytes.len();
         self.bytes.extend_from_slice(trim_blanks(value));
-        self.fields.push(FieldEnd { name, value: self.bytes.len() });
+        self.fields.push(FieldEnd {
+            name,
+            value: self.bytes.len(),
+        });
         Ok(())
     }
 
@@ -86,7 +98,10 @@ impl Trailers {
             let keeps = keep(&bytes[start..name], &bytes[name..value]);
             if keeps {
                 bytes.copy_within(start..value, kept);
-                *end = FieldEnd { name: kept + (name - start), value: kept + (value - start) };
+                *end = FieldEnd {
+                    name: kept + (name - start),
+                    value: kept + (value - start),
+                };
                 kept = end.value;
             }
             start = value;
@@ -99,7 +114,9 @@ impl Trailers {
 /// Values may be personal, so they do not print.
 impl fmt::Debug for Trailers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Trailers").field("fields", &self.fields.len()).finish_non_exhaustive()
+        f.debug_struct("Trailers")
+            .field("fields", &self.fields.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -138,10 +155,16 @@ impl TrailerSection {
                 self.end_field();
                 Position::LineStart
             }
-            (Position::FieldLf | Position::LastLf, _) | (_, b'\n') => return Err(InvalidBody::LineEnd),
+            (Position::FieldLf | Position::LastLf, _) | (_, b'\n') => {
+                return Err(InvalidBody::LineEnd);
+            }
             (Position::LineStart, b'\r') => Position::LastLf,
             (Position::LineStart, _) if is_token(byte) => {
-                if self.trailers.as_ref().is_some_and(|trailers| trailers.len() >= max_trailers(peer)) {
+                if self
+                    .trailers
+                    .as_ref()
+                    .is_some_and(|trailers| trailers.len() >= max_trailers(peer))
+                {
                     return Err(InvalidBody::TooManyTrailers);
                 }
                 self.push(byte);
@@ -188,7 +211,11 @@ impl TrailerSection {
         if let Some(trailers) = &mut self.trailers
             && let Some(end) = trailers.fields.last_mut()
         {
-            let blanks = trailers.bytes[end.name..].iter().rev().take_while(|&&byte| is_blank(byte)).count();
+            let blanks = trailers.bytes[end.name..]
+                .iter()
+                .rev()
+                .take_while(|&&byte| is_blank(byte))
+                .count();
             end.value = trailers.bytes.len() - blanks;
             trailers.bytes.truncate(end.value);
         }

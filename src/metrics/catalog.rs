@@ -51,7 +51,11 @@ impl Values {
     pub(super) fn closed(&self) -> Option<Vec<&'static str>> {
         match self {
             Self::These(values) => Some(values.split_whitespace().collect()),
-            Self::CodesAnd(more) => Some(more.split_whitespace().chain(ErrorCode::ALL.map(ErrorCode::as_str)).collect()),
+            Self::CodesAnd(more) => Some(
+                more.split_whitespace()
+                    .chain(ErrorCode::ALL.map(ErrorCode::as_str))
+                    .collect(),
+            ),
             Self::Given(_) => None,
         }
     }
@@ -69,37 +73,87 @@ impl Kind {
 
 /// The metric of this name.
 pub(super) fn find(name: &str) -> Option<&'static Entry> {
-    SECTIONS.iter().flat_map(|(_, entries)| *entries).find(|entry| entry.name == name)
+    SECTIONS
+        .iter()
+        .flat_map(|(_, entries)| *entries)
+        .find(|entry| entry.name == name)
 }
 
-const fn counter(name: &'static str, help: &'static str, labels: &'static [Label], advice: &'static str) -> Entry {
-    Entry { name, kind: Kind::Counter, help, labels, advice }
+const fn counter(
+    name: &'static str,
+    help: &'static str,
+    labels: &'static [Label],
+    advice: &'static str,
+) -> Entry {
+    Entry {
+        name,
+        kind: Kind::Counter,
+        help,
+        labels,
+        advice,
+    }
 }
 
-const fn gauge(name: &'static str, help: &'static str, labels: &'static [Label], advice: &'static str) -> Entry {
-    Entry { name, kind: Kind::Gauge, help, labels, advice }
+const fn gauge(
+    name: &'static str,
+    help: &'static str,
+    labels: &'static [Label],
+    advice: &'static str,
+) -> Entry {
+    Entry {
+        name,
+        kind: Kind::Gauge,
+        help,
+        labels,
+        advice,
+    }
 }
 
-const fn histogram(name: &'static str, help: &'static str, labels: &'static [Label], advice: &'static str) -> Entry {
-    Entry { name, kind: Kind::Histogram, help, labels, advice }
+const fn histogram(
+    name: &'static str,
+    help: &'static str,
+    labels: &'static [Label],
+    advice: &'static str,
+) -> Entry {
+    Entry {
+        name,
+        kind: Kind::Histogram,
+        help,
+        labels,
+        advice,
+    }
 }
 
 const fn these(name: &'static str, values: &'static str) -> Label {
-    Label { name, values: Values::These(values) }
+    Label {
+        name,
+        values: Values::These(values),
+    }
 }
 
 const fn given(name: &'static str, from: &'static str) -> Label {
-    Label { name, values: Values::Given(from) }
+    Label {
+        name,
+        values: Values::Given(from),
+    }
 }
 
-const RULE: Label =
-    given("rule", "the name of a rule, `default` where none matches, `auth` for the auth API, `none` before any rule");
+const RULE: Label = given(
+    "rule",
+    "the name of a rule, `default` where none matches, `auth` for the auth API, `none` before any rule",
+);
 const ISSUER: Label = given("issuer", "`name` of an `[[issuer]]`");
 const UPSTREAM: Label = given("upstream", "an entry of `upstream.urls`");
-const VENDOR: Label = given("provider", "a vendor of `sms.providers`: `aliyun`, `tencent`, `dypns`, `webhook` or `log`");
+const VENDOR: Label = given(
+    "provider",
+    "a vendor of `sms.providers`: `aliyun`, `tencent`, `dypns`, `webhook` or `log`",
+);
 const ENGINE: Label = given("engine", "what `store.url` names");
 const API: Label = these("api", "jscode2session stable_token getuserphonenumber");
-const HOOK: Label = these("event", "user.created user.deleted user.merged user.withdrawn login.succeeded");
+const HOOK: Label = these(
+    "event",
+    "user.created user.deleted user.merged user.withdrawn login.succeeded",
+);
 const OP: Label = these("op", OPERATIONS);
 
 /// Operations of the store, as `store/measured.rs` names them.
@@ -145,7 +199,12 @@ const PROCESS: &[Entry] = &[
         &[these("result", "applied refused")],
         "Whether a change has arrived everywhere.",
     ),
-    counter("panics_total", "Panics; each is a bug.", &[], "Report it with the log lines around it."),
+    counter(
+        "panics_total",
+        "Panics; each is a bug.",
+        &[],
+        "Report it with the log lines around it.",
+    ),
     counter(
         "log_lines_dropped_total",
         "Log lines given up because their reader did not keep up.",
@@ -194,7 +253,10 @@ const REQUESTS: &[Entry] = &[
         "Requests, by who answered them and the class of the status.",
         &[
             RULE,
-            these("decision", "forwarded refused auth failed verified preflight"),
+            these(
+                "decision",
+                "forwarded refused auth failed verified preflight",
+            ),
             these("status", "1xx 2xx 3xx 4xx 5xx none"),
         ],
         "`refused` is the gate's doing, `failed` the backend's; `none`: the client was gone.",
@@ -202,7 +264,10 @@ const REQUESTS: &[Entry] = &[
     counter(
         "errors_total",
         "Requests that ended with an error of menshen's own, by its code.",
-        &[Label { name: "code", values: Values::CodesAnd("") }],
+        &[Label {
+            name: "code",
+            values: Values::CodesAnd(""),
+        }],
         "Who is refused, and why: [errors.md](errors.md) has the codes. A refusal of the backend's is not here; a stream that ended with its session is, and an answer that broke off.",
     ),
     histogram(
@@ -217,8 +282,18 @@ const REQUESTS: &[Entry] = &[
         &[],
         "What menshen adds: microseconds. Milliseconds mean that the processor is short.",
     ),
-    gauge("requests_in_flight", "Requests now.", &[], "Growing at a steady rate of requests: the backend is slow."),
-    gauge("connections", "Client connections now.", &[], "Beside `server.max_connections`."),
+    gauge(
+        "requests_in_flight",
+        "Requests now.",
+        &[],
+        "Growing at a steady rate of requests: the backend is slow.",
+    ),
+    gauge(
+        "connections",
+        "Client connections now.",
+        &[],
+        "Beside `server.max_connections`.",
+    ),
     counter(
         "connections_refused_total",
         "Connections over the limit, turned away.",
@@ -265,7 +340,10 @@ const REQUESTS: &[Entry] = &[
         "What the gate would have said, and what the backend did.",
         &[
             RULE,
-            Label { name: "code", values: Values::CodesAnd("pass") },
+            Label {
+                name: "code",
+                values: Values::CodesAnd("pass"),
+            },
             these("backend", "1xx 2xx 3xx 401 403 4xx 5xx failed none unknown"),
         ],
         "A code beside `2xx`: somebody would be shut out. `pass` beside `401`: somebody would be let in whom the backend refuses.",
@@ -285,7 +363,10 @@ const REQUESTS: &[Entry] = &[
     counter(
         "streams_ended_total",
         "Streams that have ended.",
-        &[these("reason", "closed idle revoked session_over stopping token_over")],
+        &[these(
+            "reason",
+            "closed idle revoked session_over stopping token_over",
+        )],
         "Many `idle`: the rule's `idle_timeout` is shorter than the client's pings.",
     ),
 ];
@@ -294,13 +375,19 @@ const TOKENS: &[Entry] = &[
     counter(
         "token_checks_total",
         "Access tokens checked.",
-        &[these("result", "cached verified invalid expired revoked issuer_ended issuer_without_keys")],
+        &[these(
+            "result",
+            "cached verified invalid expired revoked issuer_ended issuer_without_keys",
+        )],
         "`cached` and `verified` are good ones. Many `invalid`: forged tokens, or keys that are gone.",
     ),
     counter(
         "issuer_token_checks_total",
         "Tokens of other issuers checked.",
-        &[ISSUER, these("result", "passed invalid expired ended revoked no_keys")],
+        &[
+            ISSUER,
+            these("result", "passed invalid expired ended revoked no_keys"),
+        ],
         "How far a migration is: `passed` falls towards zero. `ended`: after the issuer's end date.",
     ),
     gauge(
@@ -318,7 +405,10 @@ const TOKENS: &[Entry] = &[
     counter(
         "refresh_total",
         "Refresh tokens presented.",
-        &[these("result", "rotated kept replayed reused expired revoked disabled invalid")],
+        &[these(
+            "result",
+            "rotated kept replayed reused expired revoked disabled invalid",
+        )],
         "`replayed` is a lost answer and harmless; `reused` is a stolen token or a broken client, and has ended the session.",
     ),
     counter(
@@ -360,7 +450,12 @@ const LOGINS: &[Entry] = &[
         ],
         "Whether people can sign in, and why not: `success`, or the code that the client got.",
     ),
-    counter("sessions_opened_total", "Sessions opened.", &[], "Logins, and users joined on a proof of both."),
+    counter(
+        "sessions_opened_total",
+        "Sessions opened.",
+        &[],
+        "Logins, and users joined on a proof of both.",
+    ),
     counter(
         "phone_bindings_total",
         "Phones to bind.",
@@ -390,7 +485,12 @@ const WECHAT: &[Entry] = &[
         ],
         "`misconfigured` is yours to mend (secret, app id, allowed addresses); `busy`, `timeout`, `unreachable` and `unusable` are WeChat's or the network's; `code_invalid` and `blocked` are the client's.",
     ),
-    histogram("wechat_call_duration_seconds", "Calls of WeChat.", &[API], "What a login waits for."),
+    histogram(
+        "wechat_call_duration_seconds",
+        "Calls of WeChat.",
+        &[API],
+        "What a login waits for.",
+    ),
     counter(
         "wechat_phone_cost_cny_total",
         "What WeChat takes for phone numbers, in yuan.",
@@ -405,7 +505,10 @@ const WECHAT: &[Entry] = &[
                 "event",
                 "user_info_modified user_authorization_revoke user_authorization_cancellation check other unknown",
             ),
-            these("result", "done repeated nobody outdated failed forged stale unreadable other_app"),
+            these(
+                "result",
+                "done repeated nobody outdated failed forged stale unreadable other_app",
+            ),
         ],
         "`forged` in numbers: token or AES key differ from WeChat's console. `failed`: WeChat will push again.",
     ),
@@ -425,7 +528,12 @@ const SMS: &[Entry] = &[
         ],
         "`config`, `balance`, `perm` and `content` are for you to mend with the vendor; after `timeout`, `transient` and `unusable` nobody knows whether a message went out.",
     ),
-    histogram("sms_call_duration_seconds", "Calls of SMS vendors.", &[VENDOR], "What asking for a code waits for."),
+    histogram(
+        "sms_call_duration_seconds",
+        "Calls of SMS vendors.",
+        &[VENDOR],
+        "What asking for a code waits for.",
+    ),
     counter(
         "sms_codes_verified_total",
         "SMS codes looked at.",
@@ -480,7 +588,13 @@ const BACKEND: &[Entry] = &[
     counter(
         "hook_calls_total",
         "Questions and messages to the backend.",
-        &[HOOK, these("result", "ok busy client_error redirect refused server_error timeout unreachable unusable")],
+        &[
+            HOOK,
+            these(
+                "result",
+                "ok busy client_error redirect refused server_error timeout unreachable unusable",
+            ),
+        ],
         "While `user.created` fails nobody new can sign in (`hooks.on_failure`); the others are told again.",
     ),
     histogram(
@@ -495,7 +609,12 @@ const BACKEND: &[Entry] = &[
         &[HOOK],
         "The audit log has them (`hook.given_up`): tell the backend by hand.",
     ),
-    gauge("hook_backlog", "Events that wait for the backend, counted up to 1000.", &[], "Goes back to zero by itself."),
+    gauge(
+        "hook_backlog",
+        "Events that wait for the backend, counted up to 1000.",
+        &[],
+        "Goes back to zero by itself.",
+    ),
     gauge(
         "hook_backlog_age_seconds",
         "Age of the oldest event that waits.",
@@ -505,7 +624,12 @@ const BACKEND: &[Entry] = &[
 ];
 
 const STORE: &[Entry] = &[
-    histogram("store_op_duration_seconds", "Store operations.", &[ENGINE, OP], "A slow disk shows in `login` and `rotate`."),
+    histogram(
+        "store_op_duration_seconds",
+        "Store operations.",
+        &[ENGINE, OP],
+        "A slow disk shows in `login` and `rotate`.",
+    ),
     counter(
         "store_errors_total",
         "Store operations that failed.",

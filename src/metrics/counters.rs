@@ -27,7 +27,11 @@ impl Counters {
 
     /// The counter with these values, in the order of the labels.
     pub fn with_label_values(&self, values: &[&str]) -> IntCounter {
-        debug_assert!(self.knows(values), "{values:?} of {} is not in src/metrics/catalog.rs", self.name);
+        debug_assert!(
+            self.knows(values),
+            "{values:?} of {} is not in src/metrics/catalog.rs",
+            self.name
+        );
         self.vec.with_label_values(values)
     }
 
@@ -45,7 +49,10 @@ impl Counters {
     fn knows(&self, values: &[&str]) -> bool {
         let is_known = |(label, value): (&Label, &&str)| match &label.values {
             Values::Given(_) => true,
-            Values::These(_) | Values::CodesAnd(_) => label.values.closed().is_some_and(|known| known.contains(value)),
+            Values::These(_) | Values::CodesAnd(_) => label
+                .values
+                .closed()
+                .is_some_and(|known| known.contains(value)),
         };
         self.labels.len() == values.len() && self.labels.iter().zip(values).all(is_known)
     }

@@ -6,13 +6,37 @@ use super::catalog::{Entry, Label, SECTIONS, Values};
 
 /// What the collector of the operating system's figures gives, where there is `/proc`: Prometheus' usual names.
 pub(super) const OF_THE_SYSTEM: &[(&str, &str, &str)] = &[
-    ("process_cpu_seconds_total", "counter", "Processor time, of the program and the kernel for it."),
-    ("process_resident_memory_bytes", "gauge", "Memory in use; to be seen beside the container's limit."),
-    ("process_virtual_memory_bytes", "gauge", "Address space; says little."),
-    ("process_open_fds", "gauge", "Open file descriptors; a connection has one, and another one to the backend."),
-    ("process_max_fds", "gauge", "How many there can be (`LimitNOFILE`, `ulimit -n`)."),
+    (
+        "process_cpu_seconds_total",
+        "counter",
+        "Processor time, of the program and the kernel for it.",
+    ),
+    (
+        "process_resident_memory_bytes",
+        "gauge",
+        "Memory in use; to be seen beside the container's limit.",
+    ),
+    (
+        "process_virtual_memory_bytes",
+        "gauge",
+        "Address space; says little.",
+    ),
+    (
+        "process_open_fds",
+        "gauge",
+        "Open file descriptors; a connection has one, and another one to the backend.",
+    ),
+    (
+        "process_max_fds",
+        "gauge",
+        "How many there can be (`LimitNOFILE`, `ulimit -n`).",
+    ),
     ("process_threads", "gauge", "Threads."),
-    ("process_start_time_seconds", "gauge", "When the process began, in Unix time; changes are restarts."),
+    (
+        "process_start_time_seconds",
+        "gauge",
+        "When the process began, in Unix time; changes are restarts.",
+    ),
 ];
 
 const INTRODUCTION: &str = "\
@@ -47,8 +71,18 @@ pub fn markdown() -> String {
 }
 
 fn describe(page: &mut String, entry: &Entry) {
-    let Entry { name, kind, help, labels, advice } = entry;
-    let _ = write!(page, "\n### `menshen_{name}`\n\n*{}.* {help}\n", kind.as_str());
+    let Entry {
+        name,
+        kind,
+        help,
+        labels,
+        advice,
+    } = entry;
+    let _ = write!(
+        page,
+        "\n### `menshen_{name}`\n\n*{}.* {help}\n",
+        kind.as_str()
+    );
     if !labels.is_empty() {
         page.push('\n');
     }
@@ -65,5 +99,9 @@ fn describe(page: &mut String, entry: &Entry) {
 }
 
 fn quoted(values: &str) -> String {
-    values.split_whitespace().map(|value| format!("`{value}`")).collect::<Vec<_>>().join(", ")
+    values
+        .split_whitespace()
+        .map(|value| format!("`{value}`"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }

@@ -53,7 +53,8 @@ pub enum NoAdminClient {
 impl AdminClient {
     /// `listen` as in the config; an unspecified address (`0.0.0.0`, `::`) is asked on this machine.
     pub fn new(listen: &str, token: Secret<String>) -> Result<Self, NoAdminClient> {
-        let mut address: std::net::SocketAddr = listen.parse().map_err(|_| NoAdminClient::Address)?;
+        let mut address: std::net::SocketAddr =
+            listen.parse().map_err(|_| NoAdminClient::Address)?;
         if address.ip().is_unspecified() {
             address.set_ip(match address.ip() {
                 std::net::IpAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
@@ -61,7 +62,11 @@ impl AdminClient {
             });
         }
         let base = Url::parse(&format!("http://{address}")).map_err(|_| NoAdminClient::Address)?;
-        Ok(Self { outbound: Outbound::direct()?, base, token })
+        Ok(Self {
+            outbound: Outbound::direct()?,
+            base,
+            token,
+        })
     }
 
     /// Asks for `target`, a path with its query.
@@ -72,16 +77,26 @@ impl AdminClient {
         body: Option<&Value>,
     ) -> Result<T, AdminFault> {
         let url = self.base.join(target).map_err(|_| AdminFault::Unreadable)?;
-        let mut request = self.outbound.client.request(method, url).bearer_auth(self.token.expose()).timeout(LIMIT);
+        let mut request = self
+            .outbound
+            .client
+            .request(method, url)
+            .bearer_auth(self.token.expose())
+            .timeout(LIMIT);
         if let Some(body) = body {
             request = request.json(body);
         }
-        let response = request
-            .send()
-            .await
-            .map_err(|fault| if fault.is_connect() { AdminFault::NotThere } else { AdminFault::Unreadable })?;
+        let response = request.send().await.map_err(|fault| {
+            if fault.is_connect() {
+                AdminFault::NotThere
+            } else {
+                AdminFault::Unreadable
+            }
+        })?;
         let status = response.status();
-        let body = read_up_to(response, LONGEST_ANSWER).await.map_err(|_| AdminFault::Unreadable)?;
+        let body = read_up_to(response, LONGEST_ANSWER)
+            .await
+            .map_err(|_| AdminFault::Unreadable)?;
         understand(status, &body)
     }
 }
@@ -94,17 +109,34 @@ impl AdminClient {
         mut take: impl FnMut(&[u8]) -> std::io::Result<()>,
     ) -> Result<(), DownloadFault> {
         let url = self.base.join(target).map_err(|_| AdminFault::Unreadable)?;
-        let request = self.outbound.client.request(Method::GET, url).bearer_auth(self.token.expose()).timeout(LONG_LIMIT);
-        let mut response = request
-            .send()
-            .await
-            .map_err(|fault| if fault.is_connect() { AdminFault::NotThere } else { AdminFault::Unreadable })?;
+        let request = self
+            .outbound
+            .client
+            .request(Method::GET, url)
+            .bearer_auth(self.token.expose())
+            .timeout(LONG_LIMIT);
+        let mut response = request.send().await.map_err(|fault| {
+            if fault.is_connect() {
+                AdminFault::NotThere
+            } else {
+                AdminFault::Unreadable
+            }
+        })?;
         let status = response.status();
         if !status.is_success() {
-            let body = read_up_to(response, LONGEST_ANSWER).await.map_err(|_| AdminFault::Unreadable)?;
-            return Err(understand::<Value>(status, &body).err().unwrap_or(AdminFault::Unreadable).into());
+            let body = read_up_to(response, LONGEST_ANSWER)
+                .await
+                .map_err(|_| AdminFault::Unreadable)?;
+            return Err(understand::<Value>(status, &body)
+                .err()
+                .unwrap_or(AdminFault::Unreadable)
+                .into());
         }
-        while let Some(bytes) = response.chunk().await.map_err(|_| DownloadFault::BrokenOff)? {
+        while let Some(bytes) = response
+            .chunk()
+            .await
+            .map_err(|_| DownloadFault::BrokenOff)?
+        {
             take(&bytes)?;
         }
         Ok(())
@@ -132,5 +164,8 @@ pub fn understand<T: DeserializeOwned>(status: StatusCode, body: &[u8]) -> Resul
     }
     let said: Option<Value> = serde_json::from_slice(body).ok();
     let text = said.as_ref().and_then(|said| said["error"].as_str());
-    Err(AdminFault::Failed { status, text: text.map_or_else(|| format!("it answered {status}"), str::to_owned) })
+    Err(AdminFault::Failed {
+        status,
+        text: text.map_or_else(|| format!("it answered {status}"), str::to_owned),
+    })
 }

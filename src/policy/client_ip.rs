@@ -40,13 +40,24 @@ pub fn resolve<'a>(
     forwarded_proto: impl Iterator<Item = &'a [u8]>,
     trusted: &[IpNet],
 ) -> Origin {
-    let is_trusted = |ip: ClientIp| trusted.iter().any(|network| network.contains(&ip.address()));
+    let is_trusted = |ip: ClientIp| {
+        trusted
+            .iter()
+            .any(|network| network.contains(&ip.address()))
+    };
     let peer = ClientIp::new(peer.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)));
     if !is_trusted(peer) {
-        return Origin { ip: peer, https: false, trusted_peer: false };
+        return Origin {
+            ip: peer,
+            https: false,
+            trusted_peer: false,
+        };
     }
     let mut ip = peer;
-    for entry in forwarded_for.rev().flat_map(|value| value.rsplit(|&byte| byte == b',')) {
+    for entry in forwarded_for
+        .rev()
+        .flat_map(|value| value.rsplit(|&byte| byte == b','))
+    {
         // What cannot be read was not written by a proxy that we know, nor was anything left of it.
         let Some(hop) = parse_hop(entry) else { break };
         ip = hop;
@@ -54,24 +65,36 @@ pub fn resolve<'a>(
             break;
         }
     }
-    Origin { ip, https: all_https(forwarded_proto), trusted_peer: true }
+    Origin {
+        ip,
+        https: all_https(forwarded_proto),
+        trusted_peer: true,
+    }
 }
 
 /// An address as proxies write it: alone, with a port, IPv6 with brackets or without.
 fn parse_hop(entry: &[u8]) -> Option<ClientIp> {
     let text = str::from_utf8(entry).ok()?.trim_matches([' ', '\t']);
-    let bare = text.strip_prefix('[').and_then(|inner| inner.strip_suffix(']'));
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|inner| inner.strip_suffix(']'));
     let address = match bare {
         Some(inner) => IpAddr::V6(inner.parse().ok()?),
-        None => text.parse::<IpAddr>().or_else(|_| text.parse::<SocketAddr>().map(|socket| socket.ip())).ok()?,
+        None => text
+            .parse::<IpAddr>()
+            .or_else(|_| text.parse::<SocketAddr>().map(|socket| socket.ip()))
+            .ok()?,
     };
     Some(ClientIp::new(address))
 }
 
 /// A chain is as safe as its weakest part.
 fn all_https<'a>(values: impl Iterator<Item = &'a [u8]>) -> bool {
-    let mut entries = values.flat_map(|value| value.split(|&byte| byte == b',')).peekable();
-    entries.peek().is_some() && entries.all(|entry| entry.trim_ascii().eq_ignore_ascii_case(b"https"))
+    let mut entries = values
+        .flat_map(|value| value.split(|&byte| byte == b','))
+        .peekable();
+    entries.peek().is_some()
+        && entries.all(|entry| entry.trim_ascii().eq_ignore_ascii_case(b"https"))
 }
 
 #[cfg(test)]
@@ -81,16 +104,32 @@ mod tests {
     fn from(peer: &str, forwarded_for: &[&str], trusted: &[&str]) -> String {
         let trusted: Vec<IpNet> = trusted.iter().map(|text| text.parse().unwrap()).collect();
         let peer = (!peer.is_empty()).then(|| peer.parse().unwrap());
-        resolve(peer, forwarded_for.iter().map(|text| text.as_bytes()), std::iter::empty(), &trusted).ip.to_string()
+        resolve(
+            peer,
+            forwarded_for.iter().map(|text| text.as_bytes()),
+            std::iter::empty(),
+            &trusted,
+        )
+        .ip
+        .to_string()
     }
 
     #[test]
     fn nobody_is_believed_unless_trusted() {
         // CVE-2024-45806: no address is trusted by default, private ones neither.
-        for peer in ["198.51.100.7", "127.0.0.1", "10.0.0.1", "192.168.1.1", "::1"] {
+        for peer in [
+            "198.51.100.7",
+            "127.0.0.1",
+            "10.0.0.1",
+            "192.168.1.1",
+            "::1",
+        ] {
             assert_eq!(from(peer, &["203.0.113.9"], &[]), peer);
         }
-        assert_eq!(from("198.51.100.7", &["203.0.113.9"], &["10.0.0.0/8"]), "198.51.100.7");
+        assert_eq!(
+            from("198.51.100.7", &["203.0.113.9"], &["10.0.0.0/8"]),
+            "198.51.100.7"
+        );
         assert_eq!(from("", &["203.0.113.9"], &["10.0.0.0/8"]), "127.0.0.1");
     }
 
@@ -104,21 +143,37 @@ mod tests {
             // What a client wrote itself stands left of what a proxy saw.
             ("10.0.0.1", &["1.1.1.1, 203.0.113.9"], "203.0.113.9"),
             ("10.0.0.1", &["1.1.1.1", "203.0.113.9"], "203.0.113.9"),
-            ("10.0.0.1", &["127.0.0.1, 203.0.113.9, 10.0.0.3"], "203.0.113.9"),
-            ("10.0.0.1", &["1.1.1.1, 203.0.113.9", "10.0.0.3 , 10.0.0.2"], "203.0.113.9"),
+            (
+                "10.0.0.1",
+                &["127.0.0.1, 203.0.113.9, 10.0.0.3"],
+                "203.0.113.9",
+            ),
+            (
+                "10.0.0.1",
+                &["1.1.1.1, 203.0.113.9", "10.0.0.3 , 10.0.0.2"],
+                "203.0.113.9",
+            ),
             ("10.0.0.1", &["10.0.0.9, 10.0.0.8"], "10.0.0.9"),
             // An entry that cannot be read stops the walk.
             ("10.0.0.1", &["203.0.113.9, unknown, 10.0.0.8"], "10.0.0.8"),
             ("10.0.0.1", &["203.0.113.9,"], "10.0.0.1"),
             ("10.0.0.1", &["_hidden"], "10.0.0.1"),
             ("10.0.0.1", &["203.0.113.9:5678"], "203.0.113.9"),
-            ("10.0.0.1", &["[2001:db9::5]:80, 2001:db8::1"], "2001:db9::5"),
+            (
+                "10.0.0.1",
+                &["[2001:db9::5]:80, 2001:db8::1"],
+                "2001:db9::5",
+            ),
             ("10.0.0.1", &["[2001:db9::5]"], "2001:db9::5"),
             ("::ffff:10.0.0.1", &["203.0.113.9"], "203.0.113.9"),
             ("10.0.0.1", &["203.0.113.9, ::ffff:10.0.0.2"], "203.0.113.9"),
         ];
         for (peer, forwarded_for, expected) in table {
-            assert_eq!(from(peer, forwarded_for, &trusted), expected, "{peer} {forwarded_for:?}");
+            assert_eq!(
+                from(peer, forwarded_for, &trusted),
+                expected,
+                "{peer} {forwarded_for:?}"
+            );
         }
     }
 
@@ -127,11 +182,24 @@ mod tests {
         let trusted = ["10.0.0.0/8".parse().unwrap()];
         let https = |peer: &str, values: &[&str]| {
             let values = values.iter().map(|text| text.as_bytes());
-            resolve(Some(peer.parse().unwrap()), std::iter::empty(), values, &trusted).https
+            resolve(
+                Some(peer.parse().unwrap()),
+                std::iter::empty(),
+                values,
+                &trusted,
+            )
+            .https
         };
         assert!(https("10.0.0.1", &["https"]));
         assert!(https("10.0.0.1", &["HTTPS, https"]));
-        for values in [&[][..], &["http"], &["https, http"], &["https", "http"], &[""], &["https,"]] {
+        for values in [
+            &[][..],
+            &["http"],
+            &["https, http"],
+            &["https", "http"],
+            &[""],
+            &["https,"],
+        ] {
             assert!(!https("10.0.0.1", values), "{values:?}");
         }
         assert!(!https("198.51.100.7", &["https"]));

@@ -55,36 +55,53 @@ impl Cors {
         match (everybody, listed.is_empty()) {
             (true, _) => {
                 let origins = Origins::Everybody(Allowed::new(config, "*")?);
-                Some(Self { origins, default: Arc::new([]), credentials })
+                Some(Self {
+                    origins,
+                    default: Arc::new([]),
+                    credentials,
+                })
             }
             (false, true) => None,
             (false, false) => {
                 let vary = (header::VARY, HeaderValue::from_static("Origin"));
-                Some(Self { origins: Origins::Listed(listed), default: Arc::new([vary]), credentials })
+                Some(Self {
+                    origins: Origins::Listed(listed),
+                    default: Arc::new([vary]),
+                    credentials,
+                })
             }
         }
     }
 
     /// The fields of an answer to this request.
     pub fn answer(&self, head: &Head<'_>) -> CorsFields {
-        self.allowed(head).map_or(&self.default, |allowed| &allowed.answer).clone()
+        self.allowed(head)
+            .map_or(&self.default, |allowed| &allowed.answer)
+            .clone()
     }
 
     /// The fields of the answer to this preflight.
     pub fn preflight(&self, head: &Head<'_>) -> CorsFields {
-        self.allowed(head).map_or(&self.default, |allowed| &allowed.preflight).clone()
+        self.allowed(head)
+            .map_or(&self.default, |allowed| &allowed.preflight)
+            .clone()
     }
 
     /// Whether the page that sent this may use what the browser keeps for us: it is listed, and credentials are allowed.
     pub fn admits_with_credentials(&self, head: &Head<'_>) -> bool {
-        self.credentials && matches!(self.origins, Origins::Listed(_)) && self.allowed(head).is_some()
+        self.credentials
+            && matches!(self.origins, Origins::Listed(_))
+            && self.allowed(head).is_some()
     }
 
     fn allowed(&self, head: &Head<'_>) -> Option<&Allowed> {
         let origin = only(head, "origin")?;
         match &self.origins {
             Origins::Everybody(allowed) => Some(allowed),
-            Origins::Listed(listed) => listed.iter().find(|(known, _)| **known == *origin).map(|(_, allowed)| allowed),
+            Origins::Listed(listed) => listed
+                .iter()
+                .find(|(known, _)| **known == *origin)
+                .map(|(_, allowed)| allowed),
         }
     }
 }
@@ -96,19 +113,34 @@ impl Allowed {
         if origin != "*" {
             common.push((header::VARY, HeaderValue::from_static("Origin")));
             if config.allow_credentials {
-                common.push((header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true")));
+                common.push((
+                    header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
+                    HeaderValue::from_static("true"),
+                ));
             }
         }
         let (mut answer, mut preflight) = (common.clone(), common);
         if !config.expose_headers.is_empty() {
-            answer.push((header::ACCESS_CONTROL_EXPOSE_HEADERS, text(&config.expose_headers.join(", "))?));
+            answer.push((
+                header::ACCESS_CONTROL_EXPOSE_HEADERS,
+                text(&config.expose_headers.join(", "))?,
+            ));
         }
         preflight.push((header::ACCESS_CONTROL_ALLOW_METHODS, METHODS));
         if !config.allowed_headers.is_empty() {
-            preflight.push((header::ACCESS_CONTROL_ALLOW_HEADERS, text(&config.allowed_headers.join(", "))?));
+            preflight.push((
+                header::ACCESS_CONTROL_ALLOW_HEADERS,
+                text(&config.allowed_headers.join(", "))?,
+            ));
         }
-        preflight.push((header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from(config.max_age.get().as_secs())));
-        Some(Self { answer: answer.into(), preflight: preflight.into() })
+        preflight.push((
+            header::ACCESS_CONTROL_MAX_AGE,
+            HeaderValue::from(config.max_age.get().as_secs()),
+        ));
+        Some(Self {
+            answer: answer.into(),
+            preflight: preflight.into(),
+        })
     }
 }
 
@@ -144,12 +176,28 @@ mod tests {
     }
 
     fn with_head<T>(method: &str, sent: &[(&str, &str)], look: impl FnOnce(&Head<'_>) -> T) -> T {
-        let headers: Vec<_> = sent.iter().map(|(name, value)| httparse::Header { name, value: value.as_bytes() }).collect();
-        look(&Head { method, target: "/", version: HttpVersion::Http11, headers: &headers, bytes: b"", is_followed: false })
+        let headers: Vec<_> = sent
+            .iter()
+            .map(|(name, value)| httparse::Header {
+                name,
+                value: value.as_bytes(),
+            })
+            .collect();
+        look(&Head {
+            method,
+            target: "/",
+            version: HttpVersion::Http11,
+            headers: &headers,
+            bytes: b"",
+            is_followed: false,
+        })
     }
 
     fn lines(fields: &CorsFields) -> Vec<String> {
-        fields.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect()
+        fields
+            .iter()
+            .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+            .collect()
     }
 
     fn answer(cors: &Cors, origins: &[&str]) -> Vec<String> {
@@ -196,22 +244,30 @@ mod tests {
         let said = answer(&cors, &["https://any.example"]);
         assert_eq!(said[0], "access-control-allow-origin: *");
         assert_eq!(said.len(), 2, "{said:?}");
-        assert_eq!(answer(&cors, &["null"])[0], "access-control-allow-origin: *");
+        assert_eq!(
+            answer(&cors, &["null"])[0],
+            "access-control-allow-origin: *"
+        );
         assert_eq!(answer(&cors, &[]), Vec::<String>::new());
     }
 
     #[test]
     fn credentials_are_allowed_to_listed_origins() {
         let cors = Cors::compile(&config(&[SHOP], true)).unwrap();
-        assert!(answer(&cors, &[SHOP]).contains(&"access-control-allow-credentials: true".to_owned()));
+        assert!(
+            answer(&cors, &[SHOP]).contains(&"access-control-allow-credentials: true".to_owned())
+        );
         assert_eq!(answer(&cors, &["https://evil.example"]), ["vary: Origin"]);
     }
 
     #[test]
     fn a_preflight_is_told_what_is_configured_and_nothing_of_what_it_said() {
         let cors = Cors::compile(&config(&[SHOP], false)).unwrap();
-        let sent =
-            [("Origin", SHOP), ("Access-Control-Request-Method", "BREW"), ("Access-Control-Request-Headers", "x-evil")];
+        let sent = [
+            ("Origin", SHOP),
+            ("Access-Control-Request-Method", "BREW"),
+            ("Access-Control-Request-Headers", "x-evil"),
+        ];
         assert_eq!(
             with_head("OPTIONS", &sent, |head| lines(&cors.preflight(head))),
             [
@@ -237,7 +293,9 @@ mod tests {
             ("GET", &[origin, method], None),
             ("POST", &[origin, method], None),
         ] {
-            let is = with_head(request, sent, |head| requested_method(head).map(str::to_owned));
+            let is = with_head(request, sent, |head| {
+                requested_method(head).map(str::to_owned)
+            });
             assert_eq!(is.as_deref(), asked, "{request} {sent:?}");
         }
     }

@@ -51,7 +51,11 @@ pub struct TokenLocations<'r> {
 }
 
 /// Reads the credential.
-pub fn read<'a>(head: &Head<'a>, places: TokenLocations<'_>, cors: Option<&Cors>) -> Result<Credential<'a>, RejectReason> {
+pub fn read<'a>(
+    head: &Head<'a>,
+    places: TokenLocations<'_>,
+    cors: Option<&Cors>,
+) -> Result<Credential<'a>, RejectReason> {
     let credential = in_header(head, places.bare)?;
     if places.cookie.is_none() && !places.query {
         return Ok(credential);
@@ -61,9 +65,13 @@ pub fn read<'a>(head: &Head<'a>, places: TokenLocations<'_>, cors: Option<&Cors>
 
 fn in_header<'a>(head: &Head<'a>, bare: bool) -> Result<Credential<'a>, RejectReason> {
     let mut values = head.values("authorization");
-    let Some(value) = values.next() else { return Ok(Credential::None) };
+    let Some(value) = values.next() else {
+        return Ok(Credential::None);
+    };
     if values.next().is_some() {
-        return Err(RejectReason::malformed("A request has one Authorization header at most."));
+        return Err(RejectReason::malformed(
+            "A request has one Authorization header at most.",
+        ));
     }
     if value.is_empty() {
         return Ok(Credential::None);
@@ -83,17 +91,31 @@ fn in_other_places<'a>(
         _ => b64token(text).map_or(Credential::Malformed, Credential::Bearer),
     };
     // A page that takes its cookie back may leave it empty.
-    let cookies = places.cookie.into_iter().flat_map(|name| cookies(head).filter_map(move |crumb| value_of(crumb, name)));
+    let cookies = places
+        .cookie
+        .into_iter()
+        .flat_map(|name| cookies(head).filter_map(move |crumb| value_of(crumb, name)));
     let cookies = cookies.filter(|value| !value.is_empty());
-    let query = head.target.split_once('?').filter(|_| places.query).map_or("", |(_, query)| query);
-    let parameters = query.split('&').filter_map(|pair| value_of(pair.as_bytes(), PARAMETER));
+    let query = head
+        .target
+        .split_once('?')
+        .filter(|_| places.query)
+        .map_or("", |(_, query)| query);
+    let parameters = query
+        .split('&')
+        .filter_map(|pair| value_of(pair.as_bytes(), PARAMETER));
     let mut of_cookie = false;
     let mut found = in_header;
     let mut is_there = in_header != Credential::None;
-    let brought = cookies.map(|value| (value, true)).chain(parameters.map(|value| (value, false)));
+    let brought = cookies
+        .map(|value| (value, true))
+        .chain(parameters.map(|value| (value, false)));
     for (value, is_cookie) in brought {
         if is_there {
-            return Err(RejectReason::new(ErrorCode::RequestMalformed, "A request has one credential at most."));
+            return Err(RejectReason::new(
+                ErrorCode::RequestMalformed,
+                "A request has one credential at most.",
+            ));
         }
         is_there = true;
         found = as_credential(value);
@@ -116,7 +138,14 @@ fn in_other_places<'a>(
 fn may_use_cookie(head: &Head<'_>, forward_auth: bool, cors: Option<&Cors>) -> bool {
     let has = |name| head.values(name).next().is_some();
     // Proxies that ask do not show `Upgrade`, and some of them none of the others.
-    let websocket = ["upgrade", "sec-websocket-version", "sec-websocket-key", "sec-websocket-protocol"].into_iter().any(has);
+    let websocket = [
+        "upgrade",
+        "sec-websocket-version",
+        "sec-websocket-key",
+        "sec-websocket-protocol",
+    ]
+    .into_iter()
+    .any(has);
     let reads = matches!(head.method, "GET" | "HEAD" | "OPTIONS") && !websocket && !has("origin");
     if reads || cors.is_some_and(|cors| cors.admits_with_credentials(head)) {
         return true;
@@ -126,15 +155,24 @@ fn may_use_cookie(head: &Head<'_>, forward_auth: bool, cors: Option<&Cors>) -> b
         return (site == b"same-origin" || site == b"none") && sites.next().is_none();
     }
     let mut origins = head.values("origin");
-    let Some(origin) = origins.next() else { return !forward_auth };
-    let authority = origin.strip_prefix(b"https://").or_else(|| origin.strip_prefix(b"http://"));
+    let Some(origin) = origins.next() else {
+        return !forward_auth;
+    };
+    let authority = origin
+        .strip_prefix(b"https://")
+        .or_else(|| origin.strip_prefix(b"http://"));
     let host = head.values("host").next();
-    origins.next().is_none() && authority.zip(host).is_some_and(|(authority, host)| authority.eq_ignore_ascii_case(host))
+    origins.next().is_none()
+        && authority
+            .zip(host)
+            .is_some_and(|(authority, host)| authority.eq_ignore_ascii_case(host))
 }
 
 /// The pairs of all `Cookie` fields (RFC 6265 section 4.2.1).
 fn cookies<'a>(head: &Head<'a>) -> impl Iterator<Item = &'a [u8]> {
-    head.values("cookie").flat_map(|value| value.split(|&byte| byte == b';')).map(<[u8]>::trim_ascii)
+    head.values("cookie")
+        .flat_map(|value| value.split(|&byte| byte == b';'))
+        .map(<[u8]>::trim_ascii)
 }
 
 /// What stands after `name=`.
@@ -148,7 +186,9 @@ pub fn without_cookies(head: &Head<'_>, names: &[Box<str>]) -> Option<Vec<u8>> {
     if names.is_empty() || !cookies(head).any(|crumb| is_named(&crumb)) {
         return None;
     }
-    let left: Vec<_> = cookies(head).filter(|crumb| !crumb.is_empty() && !is_named(crumb)).collect();
+    let left: Vec<_> = cookies(head)
+        .filter(|crumb| !crumb.is_empty() && !is_named(crumb))
+        .collect();
     Some(left.join(&b"; "[..]))
 }
 
@@ -160,7 +200,11 @@ pub fn without_parameter(target: &str) -> Option<String> {
         return None;
     }
     let left: Vec<_> = query.split('&').filter(|pair| !is_token(pair)).collect();
-    Some(if left.is_empty() { path.to_owned() } else { format!("{path}?{}", left.join("&")) })
+    Some(if left.is_empty() {
+        path.to_owned()
+    } else {
+        format!("{path}?{}", left.join("&"))
+    })
 }
 
 /// `Bearer` in any case, spaces, and one b64token (RFC 6750 section 2.1).
@@ -168,7 +212,11 @@ fn bearer(value: &[u8]) -> Option<&str> {
     let (scheme, rest) = value.split_at_checked(6)?;
     let token = rest.strip_prefix(b" ")?;
     let token = &token[token.iter().take_while(|&&byte| byte == b' ').count()..];
-    if scheme.eq_ignore_ascii_case(b"bearer") { b64token(token) } else { None }
+    if scheme.eq_ignore_ascii_case(b"bearer") {
+        b64token(token)
+    } else {
+        None
+    }
 }
 
 /// All of it one b64token.
@@ -183,7 +231,10 @@ fn b64token(token: &[u8]) -> Option<&str> {
 
 /// Whether all of it are letters, digits or `-._~+/`. Without a branch for a byte, so that many are compared at once: a token is the
 /// longest thing that each request brings.
-#[expect(clippy::needless_bitwise_bool, reason = "a branch for each byte would keep them from being compared at once")]
+#[expect(
+    clippy::needless_bitwise_bool,
+    reason = "a branch for each byte would keep them from being compared at once"
+)]
 fn is_b64token_body(body: &[u8]) -> bool {
     body.iter().fold(true, |is_plain, &byte| {
         let letter = (byte | 0x20).wrapping_sub(b'a') < 26;

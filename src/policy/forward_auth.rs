@@ -72,18 +72,37 @@ impl ForwardAuth {
     }
 
     /// What is asked, or why there is no answer but no. `peer`: `None` on a Unix socket.
-    pub fn auth_request<'a>(&self, head: &Head<'a>, peer: Option<IpAddr>) -> Result<AuthRequest<'a>, RejectReason> {
+    pub fn auth_request<'a>(
+        &self,
+        head: &Head<'a>,
+        peer: Option<IpAddr>,
+    ) -> Result<AuthRequest<'a>, RejectReason> {
         let peer = ClientIp::new(peer.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))).address();
         if !self.callers.iter().any(|network| network.contains(&peer)) {
-            return Err(RejectReason::new(ErrorCode::Forbidden, "forward_auth.trusted_callers does not list this address."));
+            return Err(RejectReason::new(
+                ErrorCode::Forbidden,
+                "forward_auth.trusted_callers does not list this address.",
+            ));
         }
         let (method, target) = match self.dialect {
-            ForwardAuthDialect::Nginx => (only(head, "x-original-method")?, only(head, "x-original-uri")?),
-            ForwardAuthDialect::Traefik => (only(head, "x-forwarded-method")?, only(head, "x-forwarded-uri")?),
-            ForwardAuthDialect::Envoy => (head.method, head.target.get(self.route.len()..).unwrap_or_default()),
+            ForwardAuthDialect::Nginx => (
+                only(head, "x-original-method")?,
+                only(head, "x-original-uri")?,
+            ),
+            ForwardAuthDialect::Traefik => (
+                only(head, "x-forwarded-method")?,
+                only(head, "x-forwarded-uri")?,
+            ),
+            ForwardAuthDialect::Envoy => (
+                head.method,
+                head.target.get(self.route.len()..).unwrap_or_default(),
+            ),
         };
         if !METHODS.contains(&method) {
-            return Err(RejectReason::new(ErrorCode::MethodNotAllowed, "This method is not passed on."));
+            return Err(RejectReason::new(
+                ErrorCode::MethodNotAllowed,
+                "This method is not passed on.",
+            ));
         }
         Ok(AuthRequest { method, target })
     }
@@ -130,19 +149,26 @@ const fn is_foreign(verdict: HeaderVerdict) -> bool {
             | DropReason::Override
             | DropReason::WechatCloud
             | DropReason::OddName => true,
-            DropReason::Forwarding | DropReason::ClientAddress | DropReason::HopByHop | DropReason::Credential => false,
+            DropReason::Forwarding
+            | DropReason::ClientAddress
+            | DropReason::HopByHop
+            | DropReason::Credential => false,
         },
     }
 }
 
 fn begins_with_envoy(name: &str) -> bool {
-    name.get(..8).is_some_and(|start| start.eq_ignore_ascii_case("x-envoy-"))
+    name.get(..8)
+        .is_some_and(|start| start.eq_ignore_ascii_case("x-envoy-"))
 }
 
 /// The one value of a header that a proxy sets.
 fn only<'a>(head: &Head<'a>, name: &str) -> Result<&'a str, RejectReason> {
     let mut values = head.values(name);
-    let value = values.next().and_then(|value| str::from_utf8(value).ok()).filter(|value| !value.is_empty());
+    let value = values
+        .next()
+        .and_then(|value| str::from_utf8(value).ok())
+        .filter(|value| !value.is_empty());
     match (value, values.next()) {
         (Some(value), None) => Ok(value),
         (_, _) => Err(RejectReason::new(
@@ -166,8 +192,19 @@ mod tests {
     }
 
     /// Method and target asked about, or the code of the reason.
-    fn ask(dialect: ForwardAuthDialect, peer: &str, line: (&str, &str), sent: &[(&str, &str)]) -> Result<String, ErrorCode> {
-        let headers: Vec<_> = sent.iter().map(|(name, value)| httparse::Header { name, value: value.as_bytes() }).collect();
+    fn ask(
+        dialect: ForwardAuthDialect,
+        peer: &str,
+        line: (&str, &str),
+        sent: &[(&str, &str)],
+    ) -> Result<String, ErrorCode> {
+        let headers: Vec<_> = sent
+            .iter()
+            .map(|(name, value)| httparse::Header {
+                name,
+                value: value.as_bytes(),
+            })
+            .collect();
         let head = Head {
             method: line.0,
             target: line.1,
@@ -203,61 +240,168 @@ mod tests {
             ("/AUTH/verify", false, false),
             ("/x/auth/verify", false, false),
         ] {
-            assert_eq!(compiled(ForwardAuthDialect::Nginx).is_auth_request(target), header, "{target}");
-            assert_eq!(compiled(ForwardAuthDialect::Traefik).is_auth_request(target), header, "{target}");
-            assert_eq!(compiled(ForwardAuthDialect::Envoy).is_auth_request(target), prefix, "{target}");
+            assert_eq!(
+                compiled(ForwardAuthDialect::Nginx).is_auth_request(target),
+                header,
+                "{target}"
+            );
+            assert_eq!(
+                compiled(ForwardAuthDialect::Traefik).is_auth_request(target),
+                header,
+                "{target}"
+            );
+            assert_eq!(
+                compiled(ForwardAuthDialect::Envoy).is_auth_request(target),
+                prefix,
+                "{target}"
+            );
         }
     }
 
     #[test]
     fn only_listed_callers_may_ask() {
         let nginx = [("X-Original-Method", "GET"), ("X-Original-URI", "/x")];
-        for (peer, may) in [("10.1.2.3", true), ("::ffff:10.1.2.3", true), ("127.0.0.1", false), ("", false), ("::1", false)]
-        {
-            let asked = ask(ForwardAuthDialect::Nginx, peer, ("GET", "/auth/verify"), &nginx);
-            assert_eq!(asked, if may { Ok("GET /x".to_owned()) } else { Err(ErrorCode::Forbidden) }, "{peer}");
+        for (peer, may) in [
+            ("10.1.2.3", true),
+            ("::ffff:10.1.2.3", true),
+            ("127.0.0.1", false),
+            ("", false),
+            ("::1", false),
+        ] {
+            let asked = ask(
+                ForwardAuthDialect::Nginx,
+                peer,
+                ("GET", "/auth/verify"),
+                &nginx,
+            );
+            assert_eq!(
+                asked,
+                if may {
+                    Ok("GET /x".to_owned())
+                } else {
+                    Err(ErrorCode::Forbidden)
+                },
+                "{peer}"
+            );
         }
     }
 
     /// Dialect, request line, header fields; what is asked about.
-    type Row<'a> = (ForwardAuthDialect, (&'a str, &'a str), &'a [(&'a str, &'a str)], Result<&'a str, ErrorCode>);
+    type Row<'a> = (
+        ForwardAuthDialect,
+        (&'a str, &'a str),
+        &'a [(&'a str, &'a str)],
+        Result<&'a str, ErrorCode>,
+    );
 
     #[test]
     fn one_convention_is_read_and_no_other() {
         use ErrorCode::{MethodNotAllowed, PathAmbiguous, RequestMalformed};
         use ForwardAuthDialect::{Envoy, Nginx, Traefik};
         let nginx = [("X-Original-Method", "POST"), ("x-original-uri", "/a?b=c")];
-        let traefik = [("X-Forwarded-Method", "GET"), ("X-Forwarded-Uri", "/public")];
+        let traefik = [
+            ("X-Forwarded-Method", "GET"),
+            ("X-Forwarded-Uri", "/public"),
+        ];
         let both = [nginx, traefik].concat();
         let verify = ("GET", "/auth/verify");
         let table: &[Row<'_>] = &[
             (Nginx, verify, &nginx, Ok("POST /a?b=c")),
             (Nginx, verify, &both, Ok("POST /a?b=c")),
             (Traefik, verify, &both, Ok("GET /public")),
-            (Envoy, ("PUT", "/auth/verify/a?b=c"), &both, Ok("PUT /a?b=c")),
+            (
+                Envoy,
+                ("PUT", "/auth/verify/a?b=c"),
+                &both,
+                Ok("PUT /a?b=c"),
+            ),
             (Envoy, ("GET", "/auth/verify/"), &[], Ok("GET /")),
             (Nginx, verify, &traefik, Err(RequestMalformed)),
             (Traefik, verify, &nginx, Err(RequestMalformed)),
             (Nginx, verify, &nginx[..1], Err(RequestMalformed)),
             (Nginx, verify, &nginx[1..], Err(RequestMalformed)),
-            (Nginx, verify, &[nginx[0], nginx[1], nginx[1]], Err(RequestMalformed)),
-            (Nginx, verify, &[nginx[0], nginx[0], nginx[1]], Err(RequestMalformed)),
-            (Nginx, verify, &[nginx[0], ("X-Original-URI", "")], Err(RequestMalformed)),
-            (Nginx, verify, &[nginx[0], ("X-Original-URL", "/a")], Err(RequestMalformed)),
-            (Nginx, verify, &[nginx[0], ("X_Original_URI", "/a")], Err(RequestMalformed)),
-            (Nginx, verify, &[nginx[0], ("X-Original-URI", "/a/../b")], Err(PathAmbiguous)),
-            (Nginx, verify, &[nginx[0], ("X-Original-URI", "/a%2fb")], Err(PathAmbiguous)),
-            (Nginx, verify, &[nginx[0], ("X-Original-URI", "//a")], Err(PathAmbiguous)),
-            (Nginx, verify, &[nginx[0], ("X-Original-URI", "http://x/a")], Err(PathAmbiguous)),
-            (Nginx, verify, &[("X-Original-Method", "TRACE"), nginx[1]], Err(MethodNotAllowed)),
-            (Nginx, verify, &[("X-Original-Method", "post"), nginx[1]], Err(MethodNotAllowed)),
+            (
+                Nginx,
+                verify,
+                &[nginx[0], nginx[1], nginx[1]],
+                Err(RequestMalformed),
+            ),
+            (
+                Nginx,
+                verify,
+                &[nginx[0], nginx[0], nginx[1]],
+                Err(RequestMalformed),
+            ),
+            (
+                Nginx,
+                verify,
+                &[nginx[0], ("X-Original-URI", "")],
+                Err(RequestMalformed),
+            ),
+            (
+                Nginx,
+                verify,
+                &[nginx[0], ("X-Original-URL", "/a")],
+                Err(RequestMalformed),
+            ),
+            (
+                Nginx,
+                verify,
+                &[nginx[0], ("X_Original_URI", "/a")],
+                Err(RequestMalformed),
+            ),
+            (
+                Nginx,
+                verify,
+                &[nginx[0], ("X-Original-URI", "/a/../b")],
+                Err(PathAmbiguous),
+            ),
+            (
+                Nginx,
+                verify,
+                &[nginx[0], ("X-Original-URI", "/a%2fb")],
+                Err(PathAmbiguous),
+            ),
+            (
+                Nginx,
+                verify,
+                &[nginx[0], ("X-Original-URI", "//a")],
+                Err(PathAmbiguous),
+            ),
+            (
+                Nginx,
+                verify,
+                &[nginx[0], ("X-Original-URI", "http://x/a")],
+                Err(PathAmbiguous),
+            ),
+            (
+                Nginx,
+                verify,
+                &[("X-Original-Method", "TRACE"), nginx[1]],
+                Err(MethodNotAllowed),
+            ),
+            (
+                Nginx,
+                verify,
+                &[("X-Original-Method", "post"), nginx[1]],
+                Err(MethodNotAllowed),
+            ),
             (Envoy, ("GET", "/auth/verify//a"), &[], Err(PathAmbiguous)),
             (Envoy, ("GET", "/auth/verify/../a"), &[], Err(PathAmbiguous)),
-            (Envoy, ("GET", "/auth/verify/a%2f..%2fb"), &[], Err(PathAmbiguous)),
+            (
+                Envoy,
+                ("GET", "/auth/verify/a%2f..%2fb"),
+                &[],
+                Err(PathAmbiguous),
+            ),
         ];
         for (dialect, line, sent, expected) in table {
             let asked = ask(*dialect, "10.0.0.1", *line, sent);
-            assert_eq!(asked, expected.map(str::to_owned), "{dialect:?} {line:?} {sent:?}");
+            assert_eq!(
+                asked,
+                expected.map(str::to_owned),
+                "{dialect:?} {line:?} {sent:?}"
+            );
         }
     }
 

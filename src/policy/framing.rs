@@ -77,10 +77,17 @@ pub fn check(head: &Head<'_>, limits: &FramingLimits) -> Result<Framing, RejectR
     let websocket = fields.websocket(head, body)?;
     if websocket && head.is_followed {
         // There can be nothing before the answer (CVE-2026-2833).
-        return Err(RejectReason::malformed("A WebSocket handshake is not followed by anything before its answer."));
+        return Err(RejectReason::malformed(
+            "A WebSocket handshake is not followed by anything before its answer.",
+        ));
     }
     let keep_alive = !fields.close && (head.version != HttpVersion::Http10 || fields.keep_alive);
-    Ok(Framing { body, websocket, expects_continue, keep_alive })
+    Ok(Framing {
+        body,
+        websocket,
+        expects_continue,
+        keep_alive,
+    })
 }
 
 fn check_method(method: &str) -> Result<(), RejectReason> {
@@ -91,7 +98,11 @@ fn check_method(method: &str) -> Result<(), RejectReason> {
     if method.is_empty() || !method.bytes().all(|b| b.is_ascii_uppercase()) {
         return Err(RejectReason::malformed("The method is not valid."));
     }
-    Err(RejectReason { code: ErrorCode::MethodNotAllowed, detail: "This method is not passed on.", close: true })
+    Err(RejectReason {
+        code: ErrorCode::MethodNotAllowed,
+        detail: "This method is not passed on.",
+        close: true,
+    })
 }
 
 /// The fields that decide, each at most once, and the options in `Connection`.
@@ -116,7 +127,9 @@ impl<'a> DecidingFields<'a> {
     fn collect(head: &Head<'a>) -> Result<Self, RejectReason> {
         let mut fields = Self::default();
         for header in head.headers {
-            let Some(first) = header.name.bytes().next() else { continue };
+            let Some(first) = header.name.bytes().next() else {
+                continue;
+            };
             // The length and the first letter tell nearly all other headers apart at once.
             let (name, slot) = match (header.name.len(), first | 0x20) {
                 (4, b'h') => ("host", &mut fields.host),
@@ -137,11 +150,15 @@ impl<'a> DecidingFields<'a> {
                 _ => continue,
             };
             if is_name(header.name, name) && slot.replace(header.value).is_some() {
-                return Err(RejectReason::malformed("A header that may be there once is there twice."));
+                return Err(RejectReason::malformed(
+                    "A header that may be there once is there twice.",
+                ));
             }
         }
         if fields.connection_options > MAX_CONNECTION_OPTIONS {
-            return Err(RejectReason::malformed("The Connection header has too many options."));
+            return Err(RejectReason::malformed(
+                "The Connection header has too many options.",
+            ));
         }
         Ok(fields)
     }
@@ -160,9 +177,13 @@ impl<'a> DecidingFields<'a> {
     fn check_host(&self, version: HttpVersion) -> Result<(), RejectReason> {
         match (self.host, version) {
             (Some(host), _) if is_host(host) => Ok(()),
-            (Some(_), _) => Err(RejectReason::malformed("The Host header is not a host name with an optional port.")),
+            (Some(_), _) => Err(RejectReason::malformed(
+                "The Host header is not a host name with an optional port.",
+            )),
             (None, HttpVersion::Http10) => Ok(()),
-            (None, HttpVersion::Http11 | HttpVersion::Http2) => Err(RejectReason::malformed("The Host header is missing.")),
+            (None, HttpVersion::Http11 | HttpVersion::Http2) => {
+                Err(RejectReason::malformed("The Host header is missing."))
+            }
         }
     }
 
@@ -172,16 +193,20 @@ impl<'a> DecidingFields<'a> {
         }
         match (self.announced(), self.transfer_encoding) {
             (Ok(None), None) => Ok(BodyLength::None),
-            (Ok(Some(_)) | Err(_), Some(_)) => {
-                Err(RejectReason::malformed("Content-Length and Transfer-Encoding exclude each other."))
-            }
+            (Ok(Some(_)) | Err(_), Some(_)) => Err(RejectReason::malformed(
+                "Content-Length and Transfer-Encoding exclude each other.",
+            )),
             (Ok(Some(length)), None) => Ok(BodyLength::Length(length)),
             (Err(reason), None) => Err(reason),
-            (Ok(None), Some(_)) if head.version == HttpVersion::Http10 => {
-                Err(RejectReason::malformed("HTTP/1.0 has no Transfer-Encoding."))
+            (Ok(None), Some(_)) if head.version == HttpVersion::Http10 => Err(
+                RejectReason::malformed("HTTP/1.0 has no Transfer-Encoding."),
+            ),
+            (Ok(None), Some(coding)) if coding.eq_ignore_ascii_case(b"chunked") => {
+                Ok(BodyLength::Unknown)
             }
-            (Ok(None), Some(coding)) if coding.eq_ignore_ascii_case(b"chunked") => Ok(BodyLength::Unknown),
-            (Ok(None), Some(_)) => Err(RejectReason::malformed("Transfer-Encoding can only be chunked.")),
+            (Ok(None), Some(_)) => Err(RejectReason::malformed(
+                "Transfer-Encoding can only be chunked.",
+            )),
         }
     }
 
@@ -191,7 +216,9 @@ impl<'a> DecidingFields<'a> {
             return Err(RejectReason::malformed("HTTP/2 has no Transfer-Encoding."));
         }
         match (self.announced()?, goes_on) {
-            (Some(1..), false) => Err(RejectReason::malformed("Content-Length announces a body, and there is none.")),
+            (Some(1..), false) => Err(RejectReason::malformed(
+                "Content-Length announces a body, and there is none.",
+            )),
             (Some(length), _) => Ok(BodyLength::Length(length)),
             (None, true) => Ok(BodyLength::Unknown),
             (None, false) => Ok(BodyLength::None),
@@ -200,14 +227,24 @@ impl<'a> DecidingFields<'a> {
 
     /// What `Content-Length` says.
     fn announced(&self) -> Result<Option<u64>, RejectReason> {
-        let Some(value) = self.content_length else { return Ok(None) };
+        let Some(value) = self.content_length else {
+            return Ok(None);
+        };
         let length = canonical_length(value);
-        length.map(Some).ok_or(RejectReason::malformed("Content-Length is not one plain decimal number."))
+        length.map(Some).ok_or(RejectReason::malformed(
+            "Content-Length is not one plain decimal number.",
+        ))
     }
 
     /// RFC 9110 section 10.1.1. An expectation without a body to wait for has been a smuggling vector of its own.
-    fn expects_continue(&self, version: HttpVersion, body: BodyLength) -> Result<bool, RejectReason> {
-        let Some(expect) = self.expect else { return Ok(false) };
+    fn expects_continue(
+        &self,
+        version: HttpVersion,
+        body: BodyLength,
+    ) -> Result<bool, RejectReason> {
+        let Some(expect) = self.expect else {
+            return Ok(false);
+        };
         if !expect.eq_ignore_ascii_case(b"100-continue") {
             return Err(RejectReason::malformed("Expect can only be 100-continue."));
         }
@@ -218,7 +255,9 @@ impl<'a> DecidingFields<'a> {
     }
 
     fn websocket(&self, head: &Head<'_>, body: BodyLength) -> Result<bool, RejectReason> {
-        let Some(upgrade) = self.upgrade else { return Ok(false) };
+        let Some(upgrade) = self.upgrade else {
+            return Ok(false);
+        };
         let mut protocols = upgrade.split(|&b| b == b',').map(<[u8]>::trim_ascii);
         if !protocols.any(|protocol| protocol.eq_ignore_ascii_case(b"websocket")) {
             return Ok(false);
@@ -237,7 +276,13 @@ impl<'a> DecidingFields<'a> {
             });
         }
         let valid = asks && self.websocket_key.is_some_and(is_websocket_key);
-        if valid { Ok(true) } else { Err(RejectReason::malformed("The WebSocket handshake is not valid.")) }
+        if valid {
+            Ok(true)
+        } else {
+            Err(RejectReason::malformed(
+                "The WebSocket handshake is not valid.",
+            ))
+        }
     }
 }
 
@@ -247,25 +292,38 @@ fn canonical_length(value: &[u8]) -> Option<u64> {
     if !shortest || value.len() > 16 || !value.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    let length = value.iter().fold(0_u64, |sum, digit| sum * 10 + u64::from(digit - b'0'));
+    let length = value
+        .iter()
+        .fold(0_u64, |sum, digit| sum * 10 + u64::from(digit - b'0'));
     (length <= MAX_BODY_LEN).then_some(length)
 }
 
 /// `host [":" port]` (RFC 9110 section 7.2), the host a name, an IPv4 address or an IPv6 address in brackets. Of RFC 3986's
 /// names only those with letters, digits, `.`, `-` and `_`: the rest does not occur and is read in several ways.
 pub fn is_host(value: &[u8]) -> bool {
-    let end = value.iter().position(|&b| b == b':' || b == b'[').unwrap_or(value.len());
+    let end = value
+        .iter()
+        .position(|&b| b == b':' || b == b'[')
+        .unwrap_or(value.len());
     let (name, rest) = value.split_at(end);
     if rest.starts_with(b"[") {
         return name.is_empty() && is_address_with_port(rest);
     }
-    let plain = name.iter().all(|&b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'));
-    plain && name.len() <= 253 && name.iter().any(u8::is_ascii_alphanumeric) && is_port_or_nothing(rest)
+    let plain = name
+        .iter()
+        .all(|&b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'));
+    plain
+        && name.len() <= 253
+        && name.iter().any(u8::is_ascii_alphanumeric)
+        && is_port_or_nothing(rest)
 }
 
 /// `"[" IPv6address "]" [":" port]`
 fn is_address_with_port(value: &[u8]) -> bool {
-    let Some((address, port)) = str::from_utf8(value).ok().and_then(|text| text.strip_prefix('[')?.split_once(']')) else {
+    let Some((address, port)) = str::from_utf8(value)
+        .ok()
+        .and_then(|text| text.strip_prefix('[')?.split_once(']'))
+    else {
         return false;
     };
     address.parse::<std::net::Ipv6Addr>().is_ok() && is_port_or_nothing(port.as_bytes())
@@ -273,15 +331,24 @@ fn is_address_with_port(value: &[u8]) -> bool {
 
 /// `[":" port]`
 fn is_port_or_nothing(rest: &[u8]) -> bool {
-    let Some((b':', digits)) = rest.split_first() else { return rest.is_empty() };
-    let number = str::from_utf8(digits).ok().and_then(|text| text.parse::<u16>().ok());
+    let Some((b':', digits)) = rest.split_first() else {
+        return rest.is_empty();
+    };
+    let number = str::from_utf8(digits)
+        .ok()
+        .and_then(|text| text.parse::<u16>().ok());
     digits.iter().all(u8::is_ascii_digit) && number.is_some()
 }
 
 /// 16 bytes in base64 (RFC 6455 section 4.1).
 fn is_websocket_key(value: &[u8]) -> bool {
-    let [digits @ .., b'=', b'='] = value else { return false };
-    digits.len() == 22 && digits.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/'))
+    let [digits @ .., b'=', b'='] = value else {
+        return false;
+    };
+    digits.len() == 22
+        && digits
+            .iter()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/'))
 }
 
 #[cfg(test)]

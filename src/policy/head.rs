@@ -65,9 +65,15 @@ impl HeaderRange {
     fn new(name: Range<usize>, value: Range<usize>) -> Self {
         // A head is much shorter than 4 GiB; a range that could not be is empty of anything.
         let range = |range: Range<usize>| {
-            (u32::try_from(range.start).unwrap_or(u32::MAX), u32::try_from(range.end).unwrap_or(u32::MAX))
+            (
+                u32::try_from(range.start).unwrap_or(u32::MAX),
+                u32::try_from(range.end).unwrap_or(u32::MAX),
+            )
         };
-        Self { name: range(name), value: range(value) }
+        Self {
+            name: range(name),
+            value: range(value),
+        }
     }
 
     /// Where the name is.
@@ -85,7 +91,10 @@ impl<'a> Head<'a> {
     /// Every value of a header, in order; the name in any case.
     #[inline]
     pub fn values(&self, name: &str) -> impl DoubleEndedIterator<Item = &'a [u8]> {
-        self.headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value)
+        self.headers
+            .iter()
+            .filter(move |header| header.name.eq_ignore_ascii_case(name))
+            .map(|header| header.value)
     }
 
     /// Where a header of this head is in its bytes.
@@ -98,7 +107,10 @@ impl<'a> Head<'a> {
 /// Targets and header values carry tokens and personal data, so they do not print.
 impl fmt::Debug for Head<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Head").field("version", &self.version).field("headers", &self.headers.len()).finish_non_exhaustive()
+        f.debug_struct("Head")
+            .field("version", &self.version)
+            .field("headers", &self.headers.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -115,7 +127,10 @@ pub(super) fn is_name(name: &str, known: &str) -> bool {
     };
     // The last eight may be compared twice.
     let chunks = name.as_chunks().0.iter().zip(known.as_chunks().0);
-    is_same_eight(*last, *last_known) && chunks.into_iter().all(|(eight, known)| is_same_eight(*eight, *known))
+    is_same_eight(*last, *last_known)
+        && chunks
+            .into_iter()
+            .all(|(eight, known)| is_same_eight(*eight, *known))
 }
 
 /// A letter in lower case, a digit and `-` have the bit by which the cases of a letter differ; no control character that would be one of
@@ -137,10 +152,15 @@ pub enum Parsed<'a> {
 }
 
 /// Reads a head. There are as many header fields at most as there are `slots`.
-pub fn parse<'b: 'h, 'h>(bytes: &'b [u8], slots: &'h mut [MaybeUninit<Header<'b>>]) -> Result<Parsed<'h>, RejectReason> {
+pub fn parse<'b: 'h, 'h>(
+    bytes: &'b [u8],
+    slots: &'h mut [MaybeUninit<Header<'b>>],
+) -> Result<Parsed<'h>, RejectReason> {
     // One empty line in front is forgiven, as RFC 9112 section 2.2 asks; a stream of them is not a request.
     if bytes.starts_with(b"\n") || bytes.starts_with(b"\r\n\r\n") || bytes.starts_with(b"\r\n\n") {
-        return Err(RejectReason::malformed("The request does not begin with a request line."));
+        return Err(RejectReason::malformed(
+            "The request does not begin with a request line.",
+        ));
     }
     let mut request = httparse::Request::new(&mut []);
     let length = match request.parse_with_uninit_headers(bytes, slots) {
@@ -148,17 +168,35 @@ pub fn parse<'b: 'h, 'h>(bytes: &'b [u8], slots: &'h mut [MaybeUninit<Header<'b>
         Ok(Status::Partial) => return Ok(Parsed::Partial),
         Err(error) => return Err(reason(error)),
     };
-    let (Some(method), Some(target), Some(version)) = (request.method, request.path, request.version) else {
+    let (Some(method), Some(target), Some(version)) =
+        (request.method, request.path, request.version)
+    else {
         return Err(RejectReason::malformed("The request line is not complete."));
     };
-    let version = if version == 0 { HttpVersion::Http10 } else { HttpVersion::Http11 };
+    let version = if version == 0 {
+        HttpVersion::Http10
+    } else {
+        HttpVersion::Http11
+    };
     let headers: &[Header<'_>] = request.headers;
     let (bytes, rest) = bytes.split_at(length);
-    let head = Head { bytes, method, target, version, headers, is_followed: !rest.is_empty() };
+    let head = Head {
+        bytes,
+        method,
+        target,
+        version,
+        headers,
+        is_followed: !rest.is_empty(),
+    };
     if !lines_end_in_crlf(&head) {
-        return Err(RejectReason::malformed("Lines of a request head end in CRLF."));
+        return Err(RejectReason::malformed(
+            "Lines of a request head end in CRLF.",
+        ));
     }
-    if headers.iter().any(|header| header.name.len() > MAX_NAME_LEN) {
+    if headers
+        .iter()
+        .any(|header| header.name.len() > MAX_NAME_LEN)
+    {
         return Err(RejectReason::malformed("A header name is too long."));
     }
     Ok(Parsed::Complete(head))
@@ -170,18 +208,25 @@ pub fn parse<'b: 'h, 'h>(bytes: &'b [u8], slots: &'h mut [MaybeUninit<Header<'b>
 /// wrongly.
 pub fn may_be_complete(bytes: &[u8], seen: usize) -> bool {
     let new = &bytes[seen.saturating_sub(2).min(bytes.len())..];
-    memchr::memchr_iter(b'\n', new).any(|at| matches!(new[at + 1..], [b'\n', ..] | [b'\r', b'\n', ..]))
+    memchr::memchr_iter(b'\n', new)
+        .any(|at| matches!(new[at + 1..], [b'\n', ..] | [b'\r', b'\n', ..]))
 }
 
 /// Every value of a field in bytes that are no sound head, or not a whole one: of lines that have come whole, up to an empty one. For
 /// what has to be told of a request that is refused, and for nothing else.
 pub fn raw_values<'b>(bytes: &'b [u8], name: &'static str) -> impl Iterator<Item = &'b [u8]> {
-    let lines = bytes.split_inclusive(|&byte| byte == b'\n').map_while(|line| line.strip_suffix(b"\n"));
+    let lines = bytes
+        .split_inclusive(|&byte| byte == b'\n')
+        .map_while(|line| line.strip_suffix(b"\n"));
     // The first line is the request line.
-    let fields = lines.skip(1).take_while(|line| !line.trim_ascii().is_empty());
+    let fields = lines
+        .skip(1)
+        .take_while(|line| !line.trim_ascii().is_empty());
     fields.filter_map(move |line| {
         let colon = memchr::memchr(b':', line)?;
-        line[..colon].eq_ignore_ascii_case(name.as_bytes()).then(|| line[colon + 1..].trim_ascii())
+        line[..colon]
+            .eq_ignore_ascii_case(name.as_bytes())
+            .then(|| line[colon + 1..].trim_ascii())
     })
 }
 
@@ -190,11 +235,21 @@ pub fn raw_values<'b>(bytes: &'b [u8], name: &'static str) -> impl Iterator<Item
 /// A line feed stands only where a line ends: before each name, and at the end of the last field and of the head. The beginning has been
 /// looked at.
 fn lines_end_in_crlf(head: &Head<'_>) -> bool {
-    let ends_so = |end: usize| head.bytes.get(..end).is_some_and(|line| line.ends_with(b"\r\n"));
-    let is_so = head.headers.iter().all(|header| ends_so(head.range(header).name().start))
+    let ends_so = |end: usize| {
+        head.bytes
+            .get(..end)
+            .is_some_and(|line| line.ends_with(b"\r\n"))
+    };
+    let is_so = head
+        .headers
+        .iter()
+        .all(|header| ends_so(head.range(header).name().start))
         && ends_so(head.bytes.len())
         && ends_so(head.bytes.len().saturating_sub(2));
-    debug_assert_eq!(is_so, memchr::memchr_iter(b'\n', head.bytes).all(|at| at > 0 && head.bytes[at - 1] == b'\r'));
+    debug_assert_eq!(
+        is_so,
+        memchr::memchr_iter(b'\n', head.bytes).all(|at| at > 0 && head.bytes[at - 1] == b'\r')
+    );
     is_so
 }
 

@@ -56,7 +56,9 @@ const FOLDED: [u8; 256] = {
 
 /// A folded name.
 pub fn fold(name: &str) -> String {
-    name.bytes().map(|byte| char::from(fold_byte(byte))).collect()
+    name.bytes()
+        .map(|byte| char::from(fold_byte(byte)))
+        .collect()
 }
 
 /// What is wrong in the config of headers.
@@ -92,15 +94,26 @@ impl HeaderPolicy {
         let policy = Self::build(config);
         for entry in allow_headers {
             if let Some(message) = policy.objection(entry, identity) {
-                problems.push(HeaderProblem { key: "server.allow_headers", entry: entry.clone(), message });
+                problems.push(HeaderProblem {
+                    key: "server.allow_headers",
+                    entry: entry.clone(),
+                    message,
+                });
             }
         }
         if !problems.is_empty() {
             return Err(problems);
         }
-        let allowed = allow_headers.iter().map(|entry| entry.to_ascii_lowercase().into()).collect();
+        let allowed = allow_headers
+            .iter()
+            .map(|entry| entry.to_ascii_lowercase().into())
+            .collect();
         let common = CommonNames::new(|name| policy.plain_verdict(name));
-        Ok(Self { allowed, common, ..policy })
+        Ok(Self {
+            allowed,
+            common,
+            ..policy
+        })
     }
 
     /// What happens to a header of the client before anything of ours is set.
@@ -119,8 +132,15 @@ impl HeaderPolicy {
     ///
     /// What gives the backend another path or method passes only if the gate reports `everywhere`: elsewhere it would lead past rules
     /// that are enforced.
-    pub fn dry_run_verdict(&self, name: &str, verdict: HeaderVerdict, everywhere: bool) -> HeaderVerdict {
-        let HeaderVerdict::Drop(reason) = verdict else { return verdict };
+    pub fn dry_run_verdict(
+        &self,
+        name: &str,
+        verdict: HeaderVerdict,
+        everywhere: bool,
+    ) -> HeaderVerdict {
+        let HeaderVerdict::Drop(reason) = verdict else {
+            return verdict;
+        };
         let passes = match reason {
             DropReason::Reserved | DropReason::HopByHop => false,
             DropReason::Override if !everywhere => false,
@@ -141,7 +161,11 @@ impl HeaderPolicy {
         head.values("connection")
             .flat_map(|value| value.split(|&byte| byte == b','))
             .filter_map(|option| str::from_utf8(option.trim_ascii()).ok())
-            .filter(|name| !name.is_empty() && self.verdict(name) == HeaderVerdict::Pass && !is_standard(name.as_bytes()))
+            .filter(|name| {
+                !name.is_empty()
+                    && self.verdict(name) == HeaderVerdict::Pass
+                    && !is_standard(name.as_bytes())
+            })
     }
 
     /// A name with a sign that some backend folds: it passes only when it is allowed by name.
@@ -149,17 +173,26 @@ impl HeaderPolicy {
     fn odd_verdict(&self, name: &str) -> HeaderVerdict {
         match self.plain_verdict(name) {
             HeaderVerdict::Drop(reason) => HeaderVerdict::Drop(reason),
-            HeaderVerdict::Pass if self.allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(name)) => {
+            HeaderVerdict::Pass
+                if self
+                    .allowed
+                    .iter()
+                    .any(|allowed| allowed.eq_ignore_ascii_case(name)) =>
+            {
                 HeaderVerdict::Pass
             }
-            HeaderVerdict::Pass | HeaderVerdict::Handshake => HeaderVerdict::Drop(DropReason::OddName),
+            HeaderVerdict::Pass | HeaderVerdict::Handshake => {
+                HeaderVerdict::Drop(DropReason::OddName)
+            }
         }
     }
 
     /// The verdict on the folded name.
     fn plain_verdict(&self, name: &str) -> HeaderVerdict {
         let name = name.as_bytes();
-        let Some(&first) = name.first() else { return HeaderVerdict::Drop(DropReason::OddName) };
+        let Some(&first) = name.first() else {
+            return HeaderVerdict::Drop(DropReason::OddName);
+        };
         let own = self.by_length.get(name.len()).into_iter().flatten();
         for (folded, verdict) in own {
             if starts_with_folded(name, folded) {
@@ -174,11 +207,17 @@ impl HeaderPolicy {
                 }
             }
         }
-        if is_client_address(name) { HeaderVerdict::Drop(DropReason::ClientAddress) } else { HeaderVerdict::Pass }
+        if is_client_address(name) {
+            HeaderVerdict::Drop(DropReason::ClientAddress)
+        } else {
+            HeaderVerdict::Pass
+        }
     }
 
     fn build(config: &Config) -> Self {
-        let Config { identity, upstream, .. } = config;
+        let Config {
+            identity, upstream, ..
+        } = config;
         let keep_authorization = upstream.authorization == UpstreamAuthorization::Keep;
         let mut policy = Self {
             by_length: Vec::new(),
@@ -188,7 +227,13 @@ impl HeaderPolicy {
             common: CommonNames::default(),
         };
         let others = [AUTH_STATE, AUTH_ASSERTION, &upstream.shared_secret_header];
-        for name in identity.headers.keys().map(String::as_str).chain(others).chain(mint_header(config)) {
+        for name in identity
+            .headers
+            .keys()
+            .map(String::as_str)
+            .chain(others)
+            .chain(mint_header(config))
+        {
             policy.add_name(name, HeaderVerdict::Drop(DropReason::Reserved));
         }
         for prefix in &identity.reserved_prefixes {
@@ -235,8 +280,12 @@ impl HeaderPolicy {
         if entry.is_empty() || !entry.bytes().all(token) {
             return Some("is not a header name");
         }
-        let vouched = identity.wechat_cloud_headers && starts_with_folded(entry.as_bytes(), b"x-wx-");
-        if vouched || self.plain_verdict(entry) != HeaderVerdict::Pass || is_standard(entry.as_bytes()) {
+        let vouched =
+            identity.wechat_cloud_headers && starts_with_folded(entry.as_bytes(), b"x-wx-");
+        if vouched
+            || self.plain_verdict(entry) != HeaderVerdict::Pass
+            || is_standard(entry.as_bytes())
+        {
             return Some("is, to a backend that folds names, a header that clients may not set");
         }
         None
@@ -252,11 +301,15 @@ pub fn backend_may_send(name: impl AsRef<[u8]>) -> bool {
 /// read, stored or answered, or belongs to a connection (RFC 9110 section 6.5.1). Whoever merges trailers into the head, as some
 /// do, would believe them too late.
 pub fn backend_may_trail(name: &str) -> bool {
-    let is = |known: &str| name.len() == known.len() && starts_with_folded(name.as_bytes(), known.as_bytes());
+    let is = |known: &str| {
+        name.len() == known.len() && starts_with_folded(name.as_bytes(), known.as_bytes())
+    };
     let of_connection = |kind| matches!(kind, Kind::HopByHop | Kind::Handshake | Kind::Credential);
     backend_may_send(name)
         && !is_standard(name.as_bytes())
-        && !names::BUILT_IN.iter().any(|(known, kind)| of_connection(*kind) && is(known))
+        && !names::BUILT_IN
+            .iter()
+            .any(|(known, kind)| of_connection(*kind) && is(known))
         && !names::NOT_IN_TRAILERS.iter().any(|known| is(known))
 }
 
@@ -268,7 +321,9 @@ fn mint_header(config: &Config) -> Option<&str> {
 
 /// What is wrong with the names that we set.
 fn check_names(config: &Config) -> Vec<HeaderProblem> {
-    let Config { identity, upstream, .. } = config;
+    let Config {
+        identity, upstream, ..
+    } = config;
     let mut problems = Vec::new();
     let mut seen = HashSet::from([AUTH_STATE, AUTH_ASSERTION, ERROR_HEADER].map(fold));
     let nothing = IdentityConfig {
@@ -277,15 +332,32 @@ fn check_names(config: &Config) -> Vec<HeaderProblem> {
         wechat_cloud_headers: true,
         ..IdentityConfig::default()
     };
-    let built_in = HeaderPolicy::build(&Config { identity: nothing, ..Config::default() });
+    let built_in = HeaderPolicy::build(&Config {
+        identity: nothing,
+        ..Config::default()
+    });
     let has_meaning = |name: &str| {
         let verdict = built_in.verdict(name);
-        !matches!(verdict, HeaderVerdict::Pass | HeaderVerdict::Drop(DropReason::Reserved)) || is_standard(name.as_bytes())
+        !matches!(
+            verdict,
+            HeaderVerdict::Pass | HeaderVerdict::Drop(DropReason::Reserved)
+        ) || is_standard(name.as_bytes())
     };
-    let set = [("upstream.shared_secret_header", &*upstream.shared_secret_header)];
-    let set = set.into_iter().chain(mint_header(config).map(|name| ("mint.header", name)));
-    for (key, name) in set.chain(identity.headers.keys().map(|name| ("identity.headers", name.as_str()))) {
-        let plain = name.bytes().all(is_plain) && name.starts_with(|first: char| first.is_ascii_alphabetic());
+    let set = [(
+        "upstream.shared_secret_header",
+        &*upstream.shared_secret_header,
+    )];
+    let set = set
+        .into_iter()
+        .chain(mint_header(config).map(|name| ("mint.header", name)));
+    for (key, name) in set.chain(
+        identity
+            .headers
+            .keys()
+            .map(|name| ("identity.headers", name.as_str())),
+    ) {
+        let plain = name.bytes().all(is_plain)
+            && name.starts_with(|first: char| first.is_ascii_alphabetic());
         let message = if !plain || name.len() > 64 {
             "must be 1 to 64 letters, digits and '-', and begin with a letter"
         } else if has_meaning(name) {
@@ -295,10 +367,18 @@ fn check_names(config: &Config) -> Vec<HeaderProblem> {
         } else {
             continue;
         };
-        problems.push(HeaderProblem { key, entry: name.to_owned(), message });
+        problems.push(HeaderProblem {
+            key,
+            entry: name.to_owned(),
+            message,
+        });
     }
     for prefix in &identity.reserved_prefixes {
-        let covers_standard = || STANDARD.iter().any(|name| starts_with_folded(name.as_bytes(), fold(prefix).as_bytes()));
+        let covers_standard = || {
+            STANDARD
+                .iter()
+                .any(|name| starts_with_folded(name.as_bytes(), fold(prefix).as_bytes()))
+        };
         let message = if prefix.is_empty() || !prefix.bytes().all(is_plain) {
             "must be letters, digits and '-'"
         } else if covers_standard() {
@@ -306,14 +386,20 @@ fn check_names(config: &Config) -> Vec<HeaderProblem> {
         } else {
             continue;
         };
-        problems.push(HeaderProblem { key: "identity.reserved_prefixes", entry: prefix.clone(), message });
+        problems.push(HeaderProblem {
+            key: "identity.reserved_prefixes",
+            entry: prefix.clone(),
+            message,
+        });
     }
     problems
 }
 
 /// Whether the folded name is one that HTTP itself gives a meaning.
 fn is_standard(name: &[u8]) -> bool {
-    STANDARD.iter().any(|standard| name.len() == standard.len() && starts_with_folded(name, standard.as_bytes()))
+    STANDARD.iter().any(|standard| {
+        name.len() == standard.len() && starts_with_folded(name, standard.as_bytes())
+    })
 }
 
 /// Letters, digits and `-`: what every server reads as the same name.
@@ -323,7 +409,11 @@ const fn is_plain(byte: u8) -> bool {
 
 /// Compares the beginning of a name with what is folded already.
 fn starts_with_folded(name: &[u8], folded: &[u8]) -> bool {
-    name.len() >= folded.len() && name.iter().zip(folded).all(|(&byte, &wanted)| fold_byte(byte) == wanted)
+    name.len() >= folded.len()
+        && name
+            .iter()
+            .zip(folded)
+            .all(|(&byte, &wanted)| fold_byte(byte) == wanted)
 }
 
 /// Whether the name ends as those do that bring a client's address.
@@ -335,7 +425,8 @@ fn is_client_address(name: &[u8]) -> bool {
     names::CLIENT_ADDRESS_ENDINGS.iter().any(|ending| {
         let start = name.len().checked_sub(ending.len());
         start.is_some_and(|start| {
-            starts_with_folded(&name[start..], ending.as_bytes()) && (start == 0 || fold_byte(name[start - 1]) == b'-')
+            starts_with_folded(&name[start..], ending.as_bytes())
+                && (start == 0 || fold_byte(name[start - 1]) == b'-')
         })
     })
 }

@@ -89,12 +89,23 @@ impl Claim {
 
     fn parse(text: &str) -> Result<Self, String> {
         match text.strip_prefix(CUSTOM) {
-            Some(name) if !name.is_empty() && !RESERVED.contains(&name) => Ok(Self::Custom(name.into())),
-            Some(name) => Err(format!("{name:?} is not the name of a claim that a dialect or an issuer could have")),
-            None => Self::NAMED.into_iter().find(|known| known.name() == text).ok_or_else(|| {
-                let names = Self::NAMED.iter().map(Self::name).collect::<Vec<_>>().join(", ");
-                format!("there is no claim \"{text}\": it is one of {names}, or claim:NAME")
-            }),
+            Some(name) if !name.is_empty() && !RESERVED.contains(&name) => {
+                Ok(Self::Custom(name.into()))
+            }
+            Some(name) => Err(format!(
+                "{name:?} is not the name of a claim that a dialect or an issuer could have"
+            )),
+            None => Self::NAMED
+                .into_iter()
+                .find(|known| known.name() == text)
+                .ok_or_else(|| {
+                    let names = Self::NAMED
+                        .iter()
+                        .map(Self::name)
+                        .collect::<Vec<_>>()
+                        .join(", ");
+                    format!("there is no claim \"{text}\": it is one of {names}, or claim:NAME")
+                }),
         }
     }
 
@@ -115,7 +126,8 @@ impl Claim {
 
     /// `None`: absent.
     fn of<'c>(&self, claims: &'c Verified) -> Option<Cow<'c, str>> {
-        let told = |text: &'c Option<String>| text.as_deref().filter(|text| !text.is_empty()).map(escaped);
+        let told =
+            |text: &'c Option<String>| text.as_deref().filter(|text| !text.is_empty()).map(escaped);
         match self {
             Self::Subject => Some(claims.sub().as_str().into()),
             Self::UserType => Some(claims.user_type().as_str().into()),
@@ -128,8 +140,15 @@ impl Claim {
             Self::Phone => told(&claims.told().phone),
             Self::Nickname => told(&claims.told().nickname),
             Self::Custom(name) => {
-                let values: Vec<_> = claims.kept().get(name).iter().map(|value| escaped(value)).collect();
-                Some(values.join(",")).filter(|joined| !joined.is_empty()).map(Cow::from)
+                let values: Vec<_> = claims
+                    .kept()
+                    .get(name)
+                    .iter()
+                    .map(|value| escaped(value))
+                    .collect();
+                Some(values.join(","))
+                    .filter(|joined| !joined.is_empty())
+                    .map(Cow::from)
             }
         }
     }
@@ -141,9 +160,13 @@ impl IdentityHeaders {
         let (mut names, mut claims) = (Vec::new(), Vec::new());
         let mut problems = Vec::new();
         for (name, claim) in &config.headers {
-            let mut problem = |says: String| problems.push((format!("identity.headers.{name}"), says));
-            let plain = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-            let parsed = HeaderName::from_bytes(name.as_bytes()).ok().filter(|_| plain);
+            let mut problem =
+                |says: String| problems.push((format!("identity.headers.{name}"), says));
+            let plain =
+                !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+            let parsed = HeaderName::from_bytes(name.as_bytes())
+                .ok()
+                .filter(|_| plain);
             match (&parsed, Claim::parse(claim)) {
                 (None, _) => problem("a header name is letters, digits and '-'".to_owned()),
                 (Some(parsed), _) if TAKEN.contains(&parsed.as_str()) => {
@@ -159,7 +182,14 @@ impl IdentityHeaders {
                 }
             }
         }
-        if problems.is_empty() { Ok(Self { names: names.into(), claims }) } else { Err(problems) }
+        if problems.is_empty() {
+            Ok(Self {
+                names: names.into(),
+                claims,
+            })
+        } else {
+            Err(problems)
+        }
     }
 
     /// The names that are set, all of them reserved.
@@ -170,7 +200,11 @@ impl IdentityHeaders {
     /// The headers for these claims. A claim that could not be one header value makes the token invalid.
     pub fn fields(&self, claims: &Verified) -> Result<IdentityFields, ErrorCode> {
         // A comma in a role would make two roles of one.
-        if claims.roles().iter().any(|role| role.contains(',') || !is_visible(role)) {
+        if claims
+            .roles()
+            .iter()
+            .any(|role| role.contains(',') || !is_visible(role))
+        {
             return Err(ErrorCode::TokenInvalid);
         }
         let mut lines = String::new();
@@ -183,17 +217,28 @@ impl IdentityHeaders {
             }
             lines.push('\n');
         }
-        Ok(IdentityFields { names: Arc::clone(&self.names), lines: lines.into_boxed_str().into_boxed_bytes().into() })
+        Ok(IdentityFields {
+            names: Arc::clone(&self.names),
+            lines: lines.into_boxed_str().into_boxed_bytes().into(),
+        })
     }
 }
 
 impl IdentityFields {
     /// Name and value of each.
     pub fn iter(&self) -> impl Iterator<Item = (&HeaderName, HeaderValue)> {
-        let values = self.lines.split(|&byte| byte == b'\n').map(|line| self.lines.slice_ref(line));
+        let values = self
+            .lines
+            .split(|&byte| byte == b'\n')
+            .map(|line| self.lines.slice_ref(line));
         self.names.iter().zip(values).filter_map(|(name, value)| {
             // All of them are visible ASCII.
-            Some((name, HeaderValue::from_maybe_shared(value).ok().filter(|value| !value.is_empty())?))
+            Some((
+                name,
+                HeaderValue::from_maybe_shared(value)
+                    .ok()
+                    .filter(|value| !value.is_empty())?,
+            ))
         })
     }
 }
@@ -201,14 +246,19 @@ impl IdentityFields {
 #[cfg(test)]
 impl Default for IdentityFields {
     fn default() -> Self {
-        Self { names: Arc::from([]), lines: Bytes::new() }
+        Self {
+            names: Arc::from([]),
+            lines: Bytes::new(),
+        }
     }
 }
 
 /// The values are personal.
 impl fmt::Debug for IdentityFields {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.iter().map(|(name, _)| name)).finish()
+        f.debug_list()
+            .entries(self.iter().map(|(name, _)| name))
+            .finish()
     }
 }
 
@@ -241,7 +291,10 @@ impl RequestedClaims {
 
 /// The claims that are not ours which `identity.headers` asks for.
 pub fn custom_claims(config: &IdentityConfig) -> impl Iterator<Item = &str> {
-    config.headers.values().filter_map(|claim| claim.strip_prefix(CUSTOM))
+    config
+        .headers
+        .values()
+        .filter_map(|claim| claim.strip_prefix(CUSTOM))
 }
 
 fn is_visible(text: &str) -> bool {
@@ -256,14 +309,30 @@ mod tests {
     use crate::token::{AccessClaims, KeptClaims, Told, fixture};
 
     fn config(headers: &[(&str, &str)]) -> IdentityConfig {
-        let headers = headers.iter().map(|(name, claim)| ((*name).to_owned(), (*claim).to_owned()));
-        IdentityConfig { headers: headers.collect::<BTreeMap<_, _>>(), ..IdentityConfig::default() }
+        let headers = headers
+            .iter()
+            .map(|(name, claim)| ((*name).to_owned(), (*claim).to_owned()));
+        IdentityConfig {
+            headers: headers.collect::<BTreeMap<_, _>>(),
+            ..IdentityConfig::default()
+        }
     }
 
     fn told(claims: &AccessClaims) -> Result<Vec<String>, ErrorCode> {
-        let all = [("A", "sub"), ("B", "user_type"), ("C", "sid"), ("D", "client_type"), ("E", "roles")];
-        let fields = IdentityHeaders::compile(&config(&all)).unwrap().fields(&Verified::Own(claims.clone()))?;
-        Ok(fields.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect())
+        let all = [
+            ("A", "sub"),
+            ("B", "user_type"),
+            ("C", "sid"),
+            ("D", "client_type"),
+            ("E", "roles"),
+        ];
+        let fields = IdentityHeaders::compile(&config(&all))
+            .unwrap()
+            .fields(&Verified::Own(claims.clone()))?;
+        Ok(fields
+            .iter()
+            .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+            .collect())
     }
 
     #[test]
@@ -283,43 +352,101 @@ mod tests {
 
     #[test]
     fn no_roles_set_no_header() {
-        let claims = AccessClaims { roles: Vec::new(), ..fixture::claims() };
+        let claims = AccessClaims {
+            roles: Vec::new(),
+            ..fixture::claims()
+        };
         assert_eq!(told(&claims).unwrap().len(), 4);
     }
 
     #[test]
     fn what_a_token_of_another_issuer_does_not_say_sets_no_header() {
-        let all = [("A", "sub"), ("B", "user_type"), ("C", "sid"), ("D", "client_type"), ("E", "roles")];
+        let all = [
+            ("A", "sub"),
+            ("B", "user_type"),
+            ("C", "sid"),
+            ("D", "client_type"),
+            ("E", "roles"),
+        ];
         let headers = IdentityHeaders::compile(&config(&all)).unwrap();
-        let fields = headers.fields(&Verified::Foreign(fixture::foreign("7"))).unwrap();
-        let told: Vec<_> = fields.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
+        let fields = headers
+            .fields(&Verified::Foreign(fixture::foreign("7")))
+            .unwrap();
+        let told: Vec<_> = fields
+            .iter()
+            .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+            .collect();
         assert_eq!(told, ["a: 7", "b: user"]);
     }
 
     #[test]
     fn a_claim_that_is_no_plain_value_makes_the_token_invalid() {
-        for role in ["", " ", "a b", "a\r\nX: y", "a\0", "a\tb", "a,b", "管理", "a\u{7f}", "\u{a0}"] {
-            let claims = AccessClaims { roles: vec!["fine".to_owned(), role.to_owned()], ..fixture::claims() };
+        for role in [
+            "",
+            " ",
+            "a b",
+            "a\r\nX: y",
+            "a\0",
+            "a\tb",
+            "a,b",
+            "管理",
+            "a\u{7f}",
+            "\u{a0}",
+        ] {
+            let claims = AccessClaims {
+                roles: vec!["fine".to_owned(), role.to_owned()],
+                ..fixture::claims()
+            };
             assert_eq!(told(&claims), Err(ErrorCode::TokenInvalid), "{role:?}");
         }
     }
 
     #[test]
     fn what_a_person_chose_is_percent_encoded() {
-        let all = [("A", "openid"), ("B", "unionid"), ("C", "phone"), ("D", "nickname"), ("E", "claim:tenant")];
+        let all = [
+            ("A", "openid"),
+            ("B", "unionid"),
+            ("C", "phone"),
+            ("D", "nickname"),
+            ("E", "claim:tenant"),
+        ];
         let headers = IdentityHeaders::compile(&config(&all)).unwrap();
         let with = |nickname: &str, tenant: serde_json::Value| {
             let text = |text: &str| Some(text.to_owned());
-            let told = Told { phone: text("+8613800138000"), nickname: text(nickname), ..Told::default() };
+            let told = Told {
+                phone: text("+8613800138000"),
+                nickname: text(nickname),
+                ..Told::default()
+            };
             let kept = KeptClaims::of([("tenant", tenant)].into_iter());
-            let fields = headers.fields(&Verified::Own(AccessClaims { told, kept, ..fixture::claims() })).unwrap();
-            let line = |(name, value): (&HeaderName, HeaderValue)| format!("{name}: {}", value.to_str().unwrap());
+            let fields = headers
+                .fields(&Verified::Own(AccessClaims {
+                    told,
+                    kept,
+                    ..fixture::claims()
+                }))
+                .unwrap();
+            let line = |(name, value): (&HeaderName, HeaderValue)| {
+                format!("{name}: {}", value.to_str().unwrap())
+            };
             fields.iter().map(line).collect::<Vec<_>>().join("; ")
         };
         for (nickname, tenant, expected) in [
-            ("张三", serde_json::json!("shop"), "c: +8613800138000; d: %E5%BC%A0%E4%B8%89; e: shop"),
-            ("a b\r\nX: y", serde_json::json!(["a,b", "c"]), "c: +8613800138000; d: a%20b%0D%0AX:%20y; e: a%2Cb,c"),
-            ("100%", serde_json::json!(null), "c: +8613800138000; d: 100%25"),
+            (
+                "张三",
+                serde_json::json!("shop"),
+                "c: +8613800138000; d: %E5%BC%A0%E4%B8%89; e: shop",
+            ),
+            (
+                "a b\r\nX: y",
+                serde_json::json!(["a,b", "c"]),
+                "c: +8613800138000; d: a%20b%0D%0AX:%20y; e: a%2Cb,c",
+            ),
+            (
+                "100%",
+                serde_json::json!(null),
+                "c: +8613800138000; d: 100%25",
+            ),
             ("", serde_json::json!(""), "c: +8613800138000"),
         ] {
             assert_eq!(with(nickname, tenant), expected);
@@ -353,7 +480,11 @@ mod tests {
             assert_eq!(problems.len(), 1, "{name:?} = {claim:?}");
             assert_eq!(problems[0].0, format!("identity.headers.{name}"));
         }
-        let twice = IdentityHeaders::compile(&config(&[("X-User-Id", "sub"), ("x-user-id", "sid"), ("a_b", "sub")]));
+        let twice = IdentityHeaders::compile(&config(&[
+            ("X-User-Id", "sub"),
+            ("x-user-id", "sid"),
+            ("a_b", "sub"),
+        ]));
         assert_eq!(twice.unwrap_err().len(), 2, "all problems are told at once");
     }
 }

@@ -12,7 +12,9 @@ pub struct LocalRoutes {
 impl LocalRoutes {
     /// Whether a dialect has a route for it.
     pub fn has(&self, method: &str, path: &str) -> bool {
-        self.routes.iter().any(|(known, route)| route == path && known == method)
+        self.routes
+            .iter()
+            .any(|(known, route)| route == path && known == method)
     }
 
     /// Whether a token without `Bearer` is taken on this path.
@@ -23,7 +25,8 @@ impl LocalRoutes {
 
 /// Whether a path is under a prefix, which is of whole segments (`/authors` is not under `/auth`); all are under the empty one.
 pub fn is_under(path: &str, prefix: &str) -> bool {
-    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    path.strip_prefix(prefix)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 #[cfg(test)]
@@ -49,10 +52,18 @@ mod tests {
     #[test]
     fn a_route_is_one_method_of_one_path() {
         let routes = vec![("POST".to_owned(), "/login".to_owned())];
-        let answered = LocalRoutes { routes, bare_token: vec!["/api".to_owned()] };
+        let answered = LocalRoutes {
+            routes,
+            bare_token: vec!["/api".to_owned()],
+        };
         assert!(answered.has("POST", "/login"));
-        for (method, path) in [("GET", "/login"), ("post", "/login"), ("POST", "/login/"), ("POST", "/Login"), ("POST", "/")]
-        {
+        for (method, path) in [
+            ("GET", "/login"),
+            ("post", "/login"),
+            ("POST", "/login/"),
+            ("POST", "/Login"),
+            ("POST", "/"),
+        ] {
             assert!(!answered.has(method, path), "{method} {path}");
         }
         assert!(answered.takes_bare_token("/api/x") && !answered.takes_bare_token("/x"));

@@ -32,17 +32,26 @@ pub struct AllowedDelimiters {
 }
 
 impl AllowedDelimiters {
-    const NONE: Self = Self { slash: false, percent: false };
+    const NONE: Self = Self {
+        slash: false,
+        percent: false,
+    };
 
     pub fn new(allowed: &[EncodedDelimiter]) -> Self {
         let has = |delimiter| allowed.contains(&delimiter);
-        Self { slash: has(EncodedDelimiter::Slash), percent: has(EncodedDelimiter::Percent) }
+        Self {
+            slash: has(EncodedDelimiter::Slash),
+            percent: has(EncodedDelimiter::Percent),
+        }
     }
 
     /// Those that both allow.
     #[must_use]
     pub const fn and(self, other: Self) -> Self {
-        Self { slash: self.slash && other.slash, percent: self.percent && other.percent }
+        Self {
+            slash: self.slash && other.slash,
+            percent: self.percent && other.percent,
+        }
     }
 
     pub const fn is_empty(self) -> bool {
@@ -84,8 +93,14 @@ pub fn check_decoded(
 /// The two parts of a target, unchecked.
 pub fn split(target: &str) -> Target<'_> {
     match memchr::memchr(b'?', target.as_bytes()) {
-        Some(at) => Target { path: &target[..at], query: Some(&target[at + 1..]) },
-        None => Target { path: target, query: None },
+        Some(at) => Target {
+            path: &target[..at],
+            query: Some(&target[at + 1..]),
+        },
+        None => Target {
+            path: target,
+            query: None,
+        },
     }
 }
 
@@ -233,7 +248,9 @@ fn check_segments(path: &str) -> Result<(), &'static str> {
 fn is_dots_and_blanks(segment: &str) -> bool {
     let mut rest = segment;
     while !rest.is_empty() {
-        let Some((sign, length)) = first_char(rest) else { return false };
+        let Some((sign, length)) = first_char(rest) else {
+            return false;
+        };
         if sign != '.' && !is_blank(sign) {
             return false;
         }
@@ -311,7 +328,11 @@ fn encoded_char(text: &[u8]) -> Option<(char, usize)> {
     for (index, byte) in bytes[..count].iter_mut().enumerate() {
         *byte = text.get(index * 3..).and_then(decode)?;
     }
-    str::from_utf8(&bytes[..count]).ok()?.chars().next().map(|sign| (sign, count * 3))
+    str::from_utf8(&bytes[..count])
+        .ok()?
+        .chars()
+        .next()
+        .map(|sign| (sign, count * 3))
 }
 
 /// A path as a server has it that has decoded it, and leaves alone what it cannot decode.
@@ -348,7 +369,9 @@ fn check_query(query: &str) -> Result<(), RejectReason> {
     if query.bytes().all(plain) {
         return Ok(());
     }
-    Err(ambiguous("The query has a character that has to be percent-encoded."))
+    Err(ambiguous(
+        "The query has a character that has to be percent-encoded.",
+    ))
 }
 
 #[cfg(test)]

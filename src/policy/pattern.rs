@@ -32,7 +32,11 @@ enum Segment {
     /// `*`
     Any,
     /// `decoded` is `text` percent-decoded; `folded` is that in lower case, without blanks around it and dots at its end.
-    Literal { text: Box<str>, decoded: Box<[u8]>, folded: Box<[u8]> },
+    Literal {
+        text: Box<str>,
+        decoded: Box<[u8]>,
+        folded: Box<[u8]>,
+    },
 }
 
 /// A path cut into its names, once for all the patterns that it is compared with.
@@ -57,7 +61,13 @@ impl<'p> PathNames<'p> {
             Some(names) => (names, true),
             None => (names, false),
         };
-        let mut cut = Self { first: [""; MAX_CUT], rest: "", count: 0, slash, is_folded: true };
+        let mut cut = Self {
+            first: [""; MAX_CUT],
+            rest: "",
+            count: 0,
+            slash,
+            is_folded: true,
+        };
         let mut start = 0;
         for (at, &byte) in names.as_bytes().iter().enumerate() {
             match byte {
@@ -77,7 +87,9 @@ impl<'p> PathNames<'p> {
     fn push(&mut self, names: &'p str, start: usize, end: usize) {
         let name = &names[start..end];
         // Servers that merge slashes find no name between them.
-        let (Some(first), Some(last)) = (name.bytes().next(), name.bytes().next_back()) else { return };
+        let (Some(first), Some(last)) = (name.bytes().next(), name.bytes().next_back()) else {
+            return;
+        };
         // Other blanks are not ASCII.
         self.is_folded &= last != b'.' && last > b' ' && first > b' ';
         match self.first.get_mut(self.count) {
@@ -98,7 +110,11 @@ impl<'p> PathNames<'p> {
 
     #[cold]
     fn get_further(&self, index: usize) -> &'p str {
-        self.rest.split('/').filter(|name| !name.is_empty()).nth(index).unwrap_or_default()
+        self.rest
+            .split('/')
+            .filter(|name| !name.is_empty())
+            .nth(index)
+            .unwrap_or_default()
     }
 }
 
@@ -111,13 +127,23 @@ impl Pattern {
             None => (text, false),
         };
         let names = PathNames::new(fixed);
-        let segments = (0..names.count).map(|index| Segment::parse(names.get(index))).collect::<Result<_, _>>()?;
-        Ok(Self { segments, below, slash: names.slash })
+        let segments = (0..names.count)
+            .map(|index| Segment::parse(names.get(index)))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            segments,
+            below,
+            slash: names.slash,
+        })
     }
 
     /// `/**`
     pub(super) fn everything() -> Self {
-        Self { segments: Box::default(), below: true, slash: false }
+        Self {
+            segments: Box::default(),
+            below: true,
+            slash: false,
+        }
     }
 
     /// Whether it covers a path that [`path::check`] accepted.
@@ -131,19 +157,34 @@ impl Pattern {
     }
 
     #[inline]
-    fn covers_by(&self, path: &PathNames<'_>, is_exact: impl Fn(&str, &[u8], &str) -> bool) -> Match {
+    fn covers_by(
+        &self,
+        path: &PathNames<'_>,
+        is_exact: impl Fn(&str, &[u8], &str) -> bool,
+    ) -> Match {
         let wanted = self.segments.len();
         if path.count < wanted || (path.count > wanted && !self.below) {
             return Match::No;
         }
         let mut exact = self.below || path.slash == self.slash;
         for (index, segment) in self.segments.iter().enumerate() {
-            let Segment::Literal { text, decoded, folded } = segment else { continue };
+            let Segment::Literal {
+                text,
+                decoded,
+                folded,
+            } = segment
+            else {
+                continue;
+            };
             let name = path.get(index);
             if is_exact(text, decoded, name) {
                 continue;
             }
-            let folds = if path.is_folded { **folded == *name.as_bytes() } else { folds_to(name, folded) };
+            let folds = if path.is_folded {
+                **folded == *name.as_bytes()
+            } else {
+                folds_to(name, folded)
+            };
             if !folds {
                 return Match::No;
             }
@@ -158,8 +199,14 @@ impl Segment {
         match name {
             "*" => Ok(Self::Any),
             "**" => Err("'**' may only be the last segment".to_owned()),
-            _ if name.contains('*') => Err("'*' stands for a whole segment; write %2A for the character".to_owned()),
-            _ => Ok(Self::Literal { text: name.into(), decoded: decode(name).collect(), folded: fold(name).collect() }),
+            _ if name.contains('*') => {
+                Err("'*' stands for a whole segment; write %2A for the character".to_owned())
+            }
+            _ => Ok(Self::Literal {
+                text: name.into(),
+                decoded: decode(name).collect(),
+                folded: fold(name).collect(),
+            }),
         }
     }
 }
@@ -257,7 +304,13 @@ mod tests {
             ("/a.", "/a.", Exact),
         ];
         for (pattern, path, expected) in table {
-            assert_eq!(Pattern::parse(pattern).unwrap().covers(&PathNames::new(path)), expected, "{pattern} {path}");
+            assert_eq!(
+                Pattern::parse(pattern)
+                    .unwrap()
+                    .covers(&PathNames::new(path)),
+                expected,
+                "{pattern} {path}"
+            );
         }
     }
 
@@ -274,7 +327,13 @@ mod tests {
             ("/files/*", "/files/a/b", No),
             ("/files/**", "/filesa/b", No),
         ] {
-            assert_eq!(Pattern::parse(pattern).unwrap().covers_decoded(&PathNames::new(path)), expected, "{pattern} {path}");
+            assert_eq!(
+                Pattern::parse(pattern)
+                    .unwrap()
+                    .covers_decoded(&PathNames::new(path)),
+                expected,
+                "{pattern} {path}"
+            );
         }
     }
 
@@ -298,8 +357,8 @@ mod tests {
     #[test]
     fn a_pattern_that_no_request_can_meet_is_refused() {
         for text in [
-            "", "health", "*", "/a//b", "/a/../b", "/a/.../b", "/a/%20", "/a%2Fb", "/a%25", "/a/**/b", "/a*", "/a**",
-            "/**x", "/a;b", "/%61", "/a b", "/a?b", "/a#b",
+            "", "health", "*", "/a//b", "/a/../b", "/a/.../b", "/a/%20", "/a%2Fb", "/a%25",
+            "/a/**/b", "/a*", "/a**", "/**x", "/a;b", "/%61", "/a b", "/a?b", "/a#b",
         ] {
             assert!(Pattern::parse(text).is_err(), "{text:?}");
         }

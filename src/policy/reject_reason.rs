@@ -16,11 +16,19 @@ pub struct RejectReason {
 impl RejectReason {
     /// The bytes have no certain reading: the connection ends.
     pub const fn malformed(detail: &'static str) -> Self {
-        Self { code: ErrorCode::RequestMalformed, detail, close: true }
+        Self {
+            code: ErrorCode::RequestMalformed,
+            detail,
+            close: true,
+        }
     }
 
     /// The request is well framed, and wrong in itself.
     pub const fn new(code: ErrorCode, detail: &'static str) -> Self {
-        Self { code, detail, close: false }
+        Self {
+            code,
+            detail,
+            close: false,
+        }
     }
 }

@@ -50,8 +50,14 @@ fn optional(matched: RuleMatch<'_>, token: TokenState<'_>) -> RuleDecision {
     match token {
         TokenState::Missing => RuleDecision::Anonymous,
         TokenState::Malformed if matched.rule.bad_token_is_anonymous => RuleDecision::Anonymous,
-        TokenState::Invalid(code) if matched.rule.bad_token_is_anonymous && is_token_error(code) => RuleDecision::Anonymous,
-        TokenState::Malformed | TokenState::Invalid(_) | TokenState::Valid(_) => required(matched, token),
+        TokenState::Invalid(code)
+            if matched.rule.bad_token_is_anonymous && is_token_error(code) =>
+        {
+            RuleDecision::Anonymous
+        }
+        TokenState::Malformed | TokenState::Invalid(_) | TokenState::Valid(_) => {
+            required(matched, token)
+        }
     }
 }
 
@@ -67,7 +73,10 @@ fn required(matched: RuleMatch<'_>, token: TokenState<'_>) -> RuleDecision {
 
 /// The client sent a bad token, as opposed to a fault of ours while looking at it.
 const fn is_token_error(code: ErrorCode) -> bool {
-    matches!(code, ErrorCode::TokenInvalid | ErrorCode::TokenExpired | ErrorCode::TokenRevoked)
+    matches!(
+        code,
+        ErrorCode::TokenInvalid | ErrorCode::TokenExpired | ErrorCode::TokenRevoked
+    )
 }
 
 #[cfg(test)]

@@ -57,9 +57,18 @@ impl Rule {
     /// Whether whom this token names passes.
     fn admits(&self, caller: &Verified) -> bool {
         let type_fits = self.user_types.is_empty() || self.user_types.contains(caller.user_type());
-        let role_fits = self.roles.is_empty() || self.roles.iter().any(|wanted| caller.roles().contains(wanted));
-        let claim_fits =
-            |(name, wanted): &(Arc<str>, Vec<String>)| caller.kept().get(name).iter().any(|value| wanted.contains(value));
+        let role_fits = self.roles.is_empty()
+            || self
+                .roles
+                .iter()
+                .any(|wanted| caller.roles().contains(wanted));
+        let claim_fits = |(name, wanted): &(Arc<str>, Vec<String>)| {
+            caller
+                .kept()
+                .get(name)
+                .iter()
+                .any(|value| wanted.contains(value))
+        };
         type_fits && role_fits && self.claims.iter().all(claim_fits)
     }
 
@@ -101,13 +110,20 @@ impl<'a> RuleMatch<'a> {
             Some(_) | None => (exact, None),
         };
         let reports = |rule: &Rule| rule.report_only.unwrap_or(report_only);
-        Self { rule, also, report_only: reports(exact) && reports(rule) && !enforced }
+        Self {
+            rule,
+            also,
+            report_only: reports(exact) && reports(rule) && !enforced,
+        }
     }
 
     /// The cookie that may bring a token, by each rule that is asked.
     pub fn token_cookie(&self) -> Option<&'a str> {
         let cookie = self.rule.token_cookie.as_deref();
-        cookie.filter(|_| self.also.is_none_or(|also| also.token_cookie == self.rule.token_cookie))
+        cookie.filter(|_| {
+            self.also
+                .is_none_or(|also| also.token_cookie == self.rule.token_cookie)
+        })
     }
 
     /// Whether the query of a WebSocket handshake may bring one, the same.
@@ -118,12 +134,19 @@ impl<'a> RuleMatch<'a> {
     /// Delimiters that the path may have percent-encoded, the same.
     pub fn allowed_delimiters(&self) -> AllowedDelimiters {
         let allowed = self.rule.allowed_delimiters;
-        self.also.map_or(allowed, |also| allowed.and(also.allowed_delimiters))
+        self.also
+            .map_or(allowed, |also| allowed.and(also.allowed_delimiters))
     }
 
     /// Whether the same rules decide, in the same way.
     pub fn is_same(&self, other: &Self) -> bool {
-        let of = |matched: &Self| (matched.rule.index, matched.also.map(|also| also.index), matched.report_only);
+        let of = |matched: &Self| {
+            (
+                matched.rule.index,
+                matched.also.map(|also| also.index),
+                matched.report_only,
+            )
+        };
         of(self) == of(other)
     }
 
@@ -135,7 +158,11 @@ impl<'a> RuleMatch<'a> {
             Some(RuleCheck::First) if decides => RuleOutcome::Decides,
             Some(RuleCheck::First) => RuleOutcome::Yields,
             Some(RuleCheck::Lenient) if decides => RuleOutcome::DecidesLeniently,
-            Some(RuleCheck::Lenient) if self.also.is_some_and(|also| also.index == rule.index && also.is_conditional()) => {
+            Some(RuleCheck::Lenient)
+                if self
+                    .also
+                    .is_some_and(|also| also.index == rule.index && also.is_conditional()) =>
+            {
                 RuleOutcome::AsksToo
             }
             Some(RuleCheck::Lenient) => RuleOutcome::Lenient,
@@ -215,7 +242,13 @@ impl RuleSet {
         let mut names = HashSet::from([DEFAULT_RULE]);
         let mut rules = Vec::with_capacity(configured.len());
         for (index, config) in configured.iter().enumerate() {
-            let mut report = |key, message: String| problems.push(RuleProblem { index, key, message });
+            let mut report = |key, message: String| {
+                problems.push(RuleProblem {
+                    index,
+                    key,
+                    message,
+                })
+            };
             check_name(&config.name, &mut names, &mut report);
             check_combination(config, &mut report);
             if let Some(rule) = compile_one(index, config, &mut report) {
@@ -223,7 +256,11 @@ impl RuleSet {
             }
         }
         if problems.is_empty() {
-            Ok(Self { default: default_rule(rules.len()), rules, report_only: false })
+            Ok(Self {
+                default: default_rule(rules.len()),
+                rules,
+                report_only: false,
+            })
         } else {
             Err(problems)
         }
@@ -232,7 +269,10 @@ impl RuleSet {
     /// The same rules, each of which only reports unless it says otherwise.
     #[must_use]
     pub fn with_report_only(self, report_only: bool) -> Self {
-        Self { report_only, ..self }
+        Self {
+            report_only,
+            ..self
+        }
     }
 
     /// What holds for a path that [`super::path::check`] accepted.
@@ -241,7 +281,12 @@ impl RuleSet {
     }
 
     /// The same, and tells how each rule that is looked at compares with the request.
-    pub fn find_observed(&self, path: &str, method: &str, observe: impl FnMut(&Rule, RuleCheck)) -> RuleMatch<'_> {
+    pub fn find_observed(
+        &self,
+        path: &str,
+        method: &str,
+        observe: impl FnMut(&Rule, RuleCheck),
+    ) -> RuleMatch<'_> {
         let path = PathNames::new(path);
         self.find_by(method, |pattern| pattern.covers(&path), observe)
     }
@@ -254,7 +299,9 @@ impl RuleSet {
 
     /// Whether some rule allows delimiters to be percent-encoded.
     pub fn allow_delimiters(&self) -> bool {
-        self.rules.iter().any(|rule| !rule.allowed_delimiters.is_empty())
+        self.rules
+            .iter()
+            .any(|rule| !rule.allowed_delimiters.is_empty())
     }
 
     fn find_by(
@@ -265,7 +312,11 @@ impl RuleSet {
     ) -> RuleMatch<'_> {
         let asked = MethodSet::of(method);
         // Backends run the handler of GET for HEAD too, so a rule for GET closes HEAD as well, though it does not open it.
-        let also = if method == "HEAD" { MethodSet::of("GET") } else { asked };
+        let also = if method == "HEAD" {
+            MethodSet::of("GET")
+        } else {
+            asked
+        };
         let mut lenient: Option<&Rule> = None;
         let mut enforced = false;
         for rule in &self.rules {
@@ -281,8 +332,13 @@ impl RuleSet {
                 }
                 Match::Exact | Match::Lenient => {
                     observe(rule, RuleCheck::Lenient);
-                    enforced |= !rule.report_only.unwrap_or(self.report_only) && rule.access != Access::Public;
-                    lenient = Some(lenient.filter(|first| first.strictness() >= rule.strictness()).unwrap_or(rule));
+                    enforced |= !rule.report_only.unwrap_or(self.report_only)
+                        && rule.access != Access::Public;
+                    lenient = Some(
+                        lenient
+                            .filter(|first| first.strictness() >= rule.strictness())
+                            .unwrap_or(rule),
+                    );
                 }
                 Match::No => observe(rule, RuleCheck::OtherPath),
             }
@@ -317,12 +373,24 @@ fn default_rule(index: usize) -> Rule {
     }
 }
 
-fn check_name<'a>(name: &'a str, seen: &mut HashSet<&'a str>, report: &mut impl FnMut(&'static str, String)) {
-    let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+fn check_name<'a>(
+    name: &'a str,
+    seen: &mut HashSet<&'a str>,
+    report: &mut impl FnMut(&'static str, String),
+) {
+    let plain = name
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
     if name.is_empty() || name.len() > 64 || !plain {
-        report("name", "must be 1 to 64 letters, digits, '-' or '_'".to_owned());
+        report(
+            "name",
+            "must be 1 to 64 letters, digits, '-' or '_'".to_owned(),
+        );
     } else if name == DEFAULT_RULE {
-        report("name", format!("'{DEFAULT_RULE}' is the rule for what matches no other"));
+        report(
+            "name",
+            format!("'{DEFAULT_RULE}' is the rule for what matches no other"),
+        );
     } else if !seen.insert(name) {
         report("name", format!("there is another rule named '{name}'"));
     }
@@ -332,27 +400,44 @@ fn check_name<'a>(name: &'a str, seen: &mut HashSet<&'a str>, report: &mut impl 
 fn check_combination(config: &RuleConfig, report: &mut impl FnMut(&'static str, String)) {
     let conditional = config.access == Access::Required;
     if !config.user_types.is_empty() && !conditional {
-        report("user_types", "needs access = \"required\": nobody else is asked for a type".to_owned());
+        report(
+            "user_types",
+            "needs access = \"required\": nobody else is asked for a type".to_owned(),
+        );
     }
     if !config.roles.is_empty() && !conditional {
-        report("roles", "needs access = \"required\": nobody else is asked for a role".to_owned());
+        report(
+            "roles",
+            "needs access = \"required\": nobody else is asked for a role".to_owned(),
+        );
     }
     if !config.claims.is_empty() && !conditional {
-        report("claims", "needs access = \"required\": nobody else is asked for a claim".to_owned());
+        report(
+            "claims",
+            "needs access = \"required\": nobody else is asked for a claim".to_owned(),
+        );
     }
     for (name, values) in &config.claims {
         if name.is_empty() || RESERVED.contains(&name.as_str()) {
             report(
                 "claims",
-                format!("{name:?} is a claim of menshen's own: `user_types` and `roles` ask for what can be asked"),
+                format!(
+                    "{name:?} is a claim of menshen's own: `user_types` and `roles` ask for what can be asked"
+                ),
             );
         }
         if values.is_empty() {
-            report("claims", format!("{name:?} has no values: nobody could pass"));
+            report(
+                "claims",
+                format!("{name:?} has no values: nobody could pass"),
+            );
         }
     }
     if config.bad_token_is_anonymous && config.access != Access::Optional {
-        report("bad_token_is_anonymous", "needs access = \"optional\"".to_owned());
+        report(
+            "bad_token_is_anonymous",
+            "needs access = \"optional\"".to_owned(),
+        );
     }
     if let Some(name) = &config.token_cookie {
         let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
@@ -361,36 +446,72 @@ fn check_combination(config: &RuleConfig, report: &mut impl FnMut(&'static str, 
         }
     }
     let asks = matches!(config.access, Access::Optional | Access::Required);
-    for (key, _) in [("token_cookie", config.token_cookie.is_some()), ("token_in_query", config.token_in_query)]
-        .into_iter()
-        .filter(|(_, set)| *set && !asks)
+    for (key, _) in [
+        ("token_cookie", config.token_cookie.is_some()),
+        ("token_in_query", config.token_in_query),
+    ]
+    .into_iter()
+    .filter(|(_, set)| *set && !asks)
     {
-        report(key, "needs access = \"required\" or \"optional\": elsewhere no token is looked at".to_owned());
+        report(
+            key,
+            "needs access = \"required\" or \"optional\": elsewhere no token is looked at"
+                .to_owned(),
+        );
     }
-    if config.idle_timeout.is_some_and(|idle| !(HumanDuration::millis(1)..=HumanDuration::days(7)).contains(&idle)) {
+    if config
+        .idle_timeout
+        .is_some_and(|idle| !(HumanDuration::millis(1)..=HumanDuration::days(7)).contains(&idle))
+    {
         report("idle_timeout", "must be from 1ms to 7d".to_owned());
     }
     if !config.allow_encoded.is_empty() && config.access == Access::Deny {
-        report("allow_encoded", "says nothing where nobody passes".to_owned());
+        report(
+            "allow_encoded",
+            "says nothing where nobody passes".to_owned(),
+        );
     }
     if config.allow_encoded.contains(&EncodedDelimiter::Slash) && !config.path.ends_with("/**") {
-        report("allow_encoded", "\"%2F\" needs a path that ends in /**: decoded, it has one segment more".to_owned());
+        report(
+            "allow_encoded",
+            "\"%2F\" needs a path that ends in /**: decoded, it has one segment more".to_owned(),
+        );
     }
     if config.idle_timeout.is_some() && config.access == Access::Deny {
-        report("idle_timeout", "says nothing where nobody passes".to_owned());
+        report(
+            "idle_timeout",
+            "says nothing where nobody passes".to_owned(),
+        );
     }
 }
 
-fn compile_one(index: usize, config: &RuleConfig, report: &mut impl FnMut(&'static str, String)) -> Option<Rule> {
-    let pattern = Pattern::parse(&config.path).map_err(|message| report("path", message)).ok();
-    let methods = MethodSet::parse(&config.methods).map_err(|message| report("methods", message)).ok();
+fn compile_one(
+    index: usize,
+    config: &RuleConfig,
+    report: &mut impl FnMut(&'static str, String),
+) -> Option<Rule> {
+    let pattern = Pattern::parse(&config.path)
+        .map_err(|message| report("path", message))
+        .ok();
+    let methods = MethodSet::parse(&config.methods)
+        .map_err(|message| report("methods", message))
+        .ok();
     let user_types: Vec<_> = config
         .user_types
         .iter()
-        .filter_map(|text| UserType::parse(text).map_err(|wrong| report("user_types", wrong.to_string())).ok())
+        .filter_map(|text| {
+            UserType::parse(text)
+                .map_err(|wrong| report("user_types", wrong.to_string()))
+                .ok()
+        })
         .collect();
-    if config.roles.iter().any(|role| role.trim().is_empty() || role.contains(',') || role.chars().any(char::is_control)) {
-        report("roles", "must be names without ',' and control characters".to_owned());
+    if config.roles.iter().any(|role| {
+        role.trim().is_empty() || role.contains(',') || role.chars().any(char::is_control)
+    }) {
+        report(
+            "roles",
+            "must be names without ',' and control characters".to_owned(),
+        );
     }
     Some(Rule {
         name: config.name.as_str().into(),
@@ -403,7 +524,11 @@ fn compile_one(index: usize, config: &RuleConfig, report: &mut impl FnMut(&'stat
         idle_timeout: config.idle_timeout.map(HumanDuration::get),
         cors: config.cors,
         report_only: config.report_only,
-        claims: config.claims.iter().map(|(name, values)| (name.as_str().into(), values.clone())).collect(),
+        claims: config
+            .claims
+            .iter()
+            .map(|(name, values)| (name.as_str().into(), values.clone()))
+            .collect(),
         allowed_delimiters: AllowedDelimiters::new(&config.allow_encoded),
         index,
         pattern: pattern?,
@@ -419,7 +544,12 @@ impl MethodSet {
     const ALL: Self = Self(u8::MAX);
 
     fn of(method: &str) -> Self {
-        Self(METHODS.iter().position(|known| *known == method).map_or(1 << METHODS.len(), |bit| 1 << bit))
+        Self(
+            METHODS
+                .iter()
+                .position(|known| *known == method)
+                .map_or(1 << METHODS.len(), |bit| 1 << bit),
+        )
     }
 
     fn parse(names: &[String]) -> Result<Self, String> {
@@ -429,7 +559,9 @@ impl MethodSet {
         if names.iter().any(|name| !METHODS.contains(&name.as_str())) {
             return Err(format!("must be among {}", METHODS.join(", ")));
         }
-        Ok(Self(names.iter().fold(0, |bits, name| bits | Self::of(name).0)))
+        Ok(Self(
+            names.iter().fold(0, |bits, name| bits | Self::of(name).0),
+        ))
     }
 
     const fn contains(self, other: Self) -> bool {

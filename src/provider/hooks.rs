@@ -93,7 +93,9 @@ impl Hooks {
         metrics: Metrics,
         clock: Clock,
     ) -> Result<Option<Self>, HooksSetupError> {
-        let Some(url) = &config.url else { return Ok(None) };
+        let Some(url) = &config.url else {
+            return Ok(None);
+        };
         let url = Url::parse(url).map_err(|_| HooksSetupError::NoUrl)?;
         let secret = config.secret.as_ref().ok_or(HooksSetupError::NoSecret)?;
         Ok(Some(Self {
@@ -119,11 +121,15 @@ impl Hooks {
     pub async fn ask_created(&self, person: &NewPerson<'_>) -> Result<CreatedAnswer, HookError> {
         let event = HookEvent::UserCreated;
         let Ok(_place) = self.waiting.try_acquire() else {
-            self.metrics.hook_call(event.as_str(), HookError::Busy.class(), Duration::ZERO);
+            self.metrics
+                .hook_call(event.as_str(), HookError::Busy.class(), Duration::ZERO);
             return Err(HookError::Busy);
         };
         let message = body::created(person, &self.share, self.clock.now());
-        self.deliver(event, &message, |body| CreatedAnswer::read(body, self.rules)).await
+        self.deliver(event, &message, |body| {
+            CreatedAnswer::read(body, self.rules)
+        })
+        .await
     }
 
     /// Tells of something that has happened.
@@ -149,21 +155,34 @@ impl Hooks {
             outcome = self.send(message, left).await.and_then(|body| read(&body));
             let pause = PAUSE.saturating_mul(1 << (attempt - 1));
             let may_repeat = matches!(&outcome, Err(error) if error.may_pass());
-            if !may_repeat || attempt == self.attempts || self.timeout.saturating_sub(started.elapsed()) <= pause {
+            if !may_repeat
+                || attempt == self.attempts
+                || self.timeout.saturating_sub(started.elapsed()) <= pause
+            {
                 break;
             }
             tokio::time::sleep(pause).await;
         }
         let class = outcome.as_ref().err().map_or("ok", |error| error.class());
-        self.metrics.hook_call(event.as_str(), class, started.elapsed());
+        self.metrics
+            .hook_call(event.as_str(), class, started.elapsed());
         outcome
     }
 
     async fn send(&self, message: &body::Body<'_>, limit: Duration) -> Result<Bytes, HookError> {
         let body = serde_json::to_vec(message).map_err(|_| HookError::Unmade)?;
-        let mut request =
-            signed_post(&self.url, &self.secret, message.id(), self.clock.now(), body).map_err(|_| HookError::Unmade)?;
-        request.headers_mut().insert("x-menshen-event", http::HeaderValue::from_static(message.event()));
+        let mut request = signed_post(
+            &self.url,
+            &self.secret,
+            message.id(),
+            self.clock.now(),
+            body,
+        )
+        .map_err(|_| HookError::Unmade)?;
+        request.headers_mut().insert(
+            "x-menshen-event",
+            http::HeaderValue::from_static(message.event()),
+        );
         let answer = self.outbound.send(request, limit).await?;
         match answer.status() {
             status if status.is_success() => Ok(answer.into_body()),
@@ -193,9 +212,18 @@ impl HookError {
         match self {
             Self::Unreachable => true,
             Self::Status(status) => {
-                status.is_server_error() || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT)
+                status.is_server_error()
+                    || matches!(
+                        status,
+                        StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT
+                    )
             }
-            Self::Busy | Self::Timeout | Self::Refused | Self::Unusable | Self::IdsOverlap | Self::Unmade => false,
+            Self::Busy
+            | Self::Timeout
+            | Self::Refused
+            | Self::Unusable
+            | Self::IdsOverlap
+            | Self::Unmade => false,
         }
     }
 }

@@ -135,7 +135,12 @@ pub enum SetupError {
 impl Sms {
     /// The vendors that the config asks for; `None` where SMS login is off. Secrets in files have been read by now. Opens no
     /// socket.
-    pub fn new(config: &SmsConfig, mode: Mode, metrics: Metrics, entropy: &Entropy) -> Result<Option<Self>, SetupError> {
+    pub fn new(
+        config: &SmsConfig,
+        mode: Mode,
+        metrics: Metrics,
+        entropy: &Entropy,
+    ) -> Result<Option<Self>, SetupError> {
         let account = |provider| {
             let (vendor, price) = match provider {
                 SmsProvider::Aliyun => {
@@ -146,26 +151,50 @@ impl Sms {
                     let account = Aliyun::verify_codes(&config.dypns, entropy.clone())?;
                     (Vendor::Dypns(account.into()), config.dypns.price)
                 }
-                SmsProvider::Tencent => (Vendor::Tencent(Tencent::new(&config.tencent)?.into()), config.tencent.price),
-                SmsProvider::Webhook => (Vendor::Webhook(Webhook::new(&config.webhook)?.into()), config.webhook.price),
-                SmsProvider::Log if mode == Mode::Production => return Err(SetupError::LogInProduction),
+                SmsProvider::Tencent => (
+                    Vendor::Tencent(Tencent::new(&config.tencent)?.into()),
+                    config.tencent.price,
+                ),
+                SmsProvider::Webhook => (
+                    Vendor::Webhook(Webhook::new(&config.webhook)?.into()),
+                    config.webhook.price,
+                ),
+                SmsProvider::Log if mode == Mode::Production => {
+                    return Err(SetupError::LogInProduction);
+                }
                 SmsProvider::Log => (Vendor::Log, 0),
             };
             Ok(Account { vendor, price })
         };
-        let accounts = config.asked(mode).into_iter().map(account).collect::<Result<Vec<_>, SetupError>>()?;
+        let accounts = config
+            .asked(mode)
+            .into_iter()
+            .map(account)
+            .collect::<Result<Vec<_>, SetupError>>()?;
         for account in &accounts {
-            metrics.sms_sent.start(&[account.vendor.provider().as_str()]);
+            metrics
+                .sms_sent
+                .start(&[account.vendor.provider().as_str()]);
         }
-        Ok((!accounts.is_empty()).then(|| Self { accounts, timeout: config.timeout.get(), metrics }))
+        Ok((!accounts.is_empty()).then(|| Self {
+            accounts,
+            timeout: config.timeout.get(),
+            metrics,
+        }))
     }
 
     /// Sends the code. Takes up to the configured timeout for each vendor; a caller that gives up meanwhile does not know
     /// whether it was sent.
     pub async fn send(&self, message: &Message<'_>) -> Result<(), SmsError> {
         let mut outcome = Err(SmsError::BadNumber);
-        for account in self.accounts.iter().filter(|account| account.vendor.serves(message.phone)) {
-            let Err(failure) = self.ask(account, message).await else { return Ok(()) };
+        for account in self
+            .accounts
+            .iter()
+            .filter(|account| account.vendor.serves(message.phone))
+        {
+            let Err(failure) = self.ask(account, message).await else {
+                return Ok(());
+            };
             outcome = Err(SmsError::Unavailable);
             if let Some(error) = failure.ends_with() {
                 return Err(error);
@@ -185,7 +214,12 @@ impl Sms {
                 (failure.name(), failure.may_have_sent())
             }
         };
-        self.metrics.sms_call(provider, result, begun.elapsed(), if is_paid { account.price } else { 0 });
+        self.metrics.sms_call(
+            provider,
+            result,
+            begun.elapsed(),
+            if is_paid { account.price } else { 0 },
+        );
         sent
     }
 }
@@ -224,27 +258,44 @@ impl Vendor {
 
 impl<'a> Message<'a> {
     fn filling(&self) -> Filling<'a> {
-        Filling { code: self.code, minutes: (self.ttl.as_secs() / 60).max(1) }
+        Filling {
+            code: self.code,
+            minutes: (self.ttl.as_secs() / 60).max(1),
+        }
     }
 }
 
 fn required((key, value): (&'static str, &Option<String>)) -> Result<String, SetupError> {
-    value.clone().filter(|text| !text.is_empty()).ok_or(SetupError::Missing(key))
+    value
+        .clone()
+        .filter(|text| !text.is_empty())
+        .ok_or(SetupError::Missing(key))
 }
 
-fn required_secret((key, value): (&'static str, &Option<SecretText>)) -> Result<Secret<String>, SetupError> {
-    let text = value.as_ref().map(SecretText::expose).filter(|text| !text.is_empty());
-    text.cloned().map(Secret::new).ok_or(SetupError::Missing(key))
+fn required_secret(
+    (key, value): (&'static str, &Option<SecretText>),
+) -> Result<Secret<String>, SetupError> {
+    let text = value
+        .as_ref()
+        .map(SecretText::expose)
+        .filter(|text| !text.is_empty());
+    text.cloned()
+        .map(Secret::new)
+        .ok_or(SetupError::Missing(key))
 }
 
 fn endpoint((key, text): (&'static str, &str)) -> Result<Url, SetupError> {
-    Url::parse(text).ok().filter(Url::has_host).ok_or(SetupError::NoUrl(key))
+    Url::parse(text)
+        .ok()
+        .filter(Url::has_host)
+        .ok_or(SetupError::NoUrl(key))
 }
 
 /// As it stands in `Host`, which is signed.
 fn host_of(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
-    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+    url.port()
+        .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 fn failed_template(key: &'static str) -> impl Fn(Malformed) -> SetupError {

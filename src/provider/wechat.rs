@@ -122,7 +122,9 @@ impl Wechat {
         let base = Url::parse(&config.base_url).map_err(|_| SetupError::BaseUrl)?;
         let named = named_apps(config)?;
         let max_age = config.watermark_max_age.get();
-        let decryption = config.legacy_decrypt.then(|| PhoneDecryption::new(max_age, clock.clone()));
+        let decryption = config
+            .legacy_decrypt
+            .then(|| PhoneDecryption::new(max_age, clock.clone()));
         let source = if is_asked(mode, &base, &named) {
             let calls = Arc::new(Calls::new(&base, metrics)?);
             Source::Live(Box::new(Live::new(config, named, &calls, clock, entropy)?))
@@ -134,7 +136,9 @@ impl Wechat {
 
     /// Whether a login asks WeChat, or what the config has for it. Where not, a login code is its own openid.
     pub fn asks(config: &WechatConfig, mode: Mode) -> bool {
-        let (Ok(base), Ok(named)) = (Url::parse(&config.base_url), named_apps(config)) else { return false };
+        let (Ok(base), Ok(named)) = (Url::parse(&config.base_url), named_apps(config)) else {
+            return false;
+        };
         is_asked(mode, &base, &named)
     }
 
@@ -161,12 +165,21 @@ impl Wechat {
     }
 
     /// Asks who the code stands for. `app` is one that [`Wechat::app`] gave.
-    pub async fn code_to_session(&self, app: &AppId, code: &LoginCode) -> Result<WechatIdentity, LoginRefused> {
+    pub async fn code_to_session(
+        &self,
+        app: &AppId,
+        code: &LoginCode,
+    ) -> Result<WechatIdentity, LoginRefused> {
         match &self.source {
             Source::Live(live) => live.code_to_session(app, code).await,
             Source::Development(_) => {
                 let openid = OpenId::parse(code.expose()).map_err(|_| WechatError::CodeInvalid)?;
-                Ok(WechatIdentity { app_id: app.clone(), openid, unionid: None, session_key: None })
+                Ok(WechatIdentity {
+                    app_id: app.clone(),
+                    openid,
+                    unionid: None,
+                    session_key: None,
+                })
             }
         }
     }
@@ -174,7 +187,12 @@ impl Wechat {
     /// Asks which phone number the code stands for; it has to have been given to this user of this mini program. Each success
     /// costs `wechat.phone_price`. After [`WechatError::Timeout`], [`WechatError::Broken`] and [`WechatError::Unusable`] the
     /// code may be used up.
-    pub async fn phone_number(&self, app: &AppId, openid: &OpenId, code: &PhoneCode) -> Result<Phone, WechatError> {
+    pub async fn phone_number(
+        &self,
+        app: &AppId,
+        openid: &OpenId,
+        code: &PhoneCode,
+    ) -> Result<Phone, WechatError> {
         match &self.source {
             Source::Live(live) => live.phone_number(app, openid, code).await,
             Source::Development(_) => {
@@ -213,36 +231,71 @@ impl Live {
         }
         let timeout = config.timeout.get();
         let live_app = |NamedApp { app_id, secret }| {
-            let Some(secret) = secret else { return Err(SetupError::NoSecret(app_id)) };
-            let tokens = (config.token_mode == TokenMode::Stable)
-                .then(|| TokenKeeper::new(&app_id, &secret, Arc::clone(calls), timeout, clock.clone(), entropy.clone()));
-            Ok(LiveApp { app_id, secret, tokens })
+            let Some(secret) = secret else {
+                return Err(SetupError::NoSecret(app_id));
+            };
+            let tokens = (config.token_mode == TokenMode::Stable).then(|| {
+                TokenKeeper::new(
+                    &app_id,
+                    &secret,
+                    Arc::clone(calls),
+                    timeout,
+                    clock.clone(),
+                    entropy.clone(),
+                )
+            });
+            Ok(LiveApp {
+                app_id,
+                secret,
+                tokens,
+            })
         };
         let apps = named.into_iter().map(live_app).collect::<Result<_, _>>()?;
-        Ok(Self { calls: Arc::clone(calls), timeout, apps, phone_price: config.phone_price })
+        Ok(Self {
+            calls: Arc::clone(calls),
+            timeout,
+            apps,
+            phone_price: config.phone_price,
+        })
     }
 
     async fn access_token(&self, app: &AppId) -> Result<Option<Secret<String>>, WechatError> {
-        let Some(tokens) = &self.app(app)?.tokens else { return Ok(None) };
+        let Some(tokens) = &self.app(app)?.tokens else {
+            return Ok(None);
+        };
         let token = tokens.token(Instant::now() + self.timeout).await?;
         Ok(Some(Secret::new(token.expose().to_owned())))
     }
 
     fn app(&self, app: &AppId) -> Result<&LiveApp, WechatError> {
-        self.apps.iter().find(|known| known.app_id == *app).ok_or(WechatError::Misconfigured)
+        self.apps
+            .iter()
+            .find(|known| known.app_id == *app)
+            .ok_or(WechatError::Misconfigured)
     }
 }
 
 /// Every mini program that the config names, in order.
 fn named_apps(config: &WechatConfig) -> Result<Vec<NamedApp>, SetupError> {
-    let single = config.app_id.iter().map(|app_id| (app_id, config.secret.as_ref()));
-    let listed = config.app.iter().map(|app| (&app.app_id, app.secret.as_ref()));
+    let single = config
+        .app_id
+        .iter()
+        .map(|app_id| (app_id, config.secret.as_ref()));
+    let listed = config
+        .app
+        .iter()
+        .map(|app| (&app.app_id, app.secret.as_ref()));
     single
         .chain(listed)
         .map(|(app_id, secret)| {
             let app_id = AppId::parse(app_id).map_err(|_| SetupError::AppId(app_id.clone()))?;
-            let secret = secret.map(SecretText::expose).filter(|text| !text.is_empty());
-            Ok(NamedApp { app_id, secret: secret.cloned().map(Secret::new) })
+            let secret = secret
+                .map(SecretText::expose)
+                .filter(|text| !text.is_empty());
+            Ok(NamedApp {
+                app_id,
+                secret: secret.cloned().map(Secret::new),
+            })
         })
         .collect()
 }

@@ -44,7 +44,14 @@ pub(super) enum Outcome {
 }
 
 impl Outcome {
-    const ALL: [Self; 6] = [Self::Forwarded, Self::Refused, Self::Auth, Self::Failed, Self::Verified, Self::Preflight];
+    const ALL: [Self; 6] = [
+        Self::Forwarded,
+        Self::Refused,
+        Self::Auth,
+        Self::Failed,
+        Self::Verified,
+        Self::Preflight,
+    ];
 
     const fn as_str(self) -> &'static str {
         match self {
@@ -125,7 +132,10 @@ impl<'a> Subject<'a> {
             method: admitted.forward.method.as_str(),
             path: admitted.path(),
             dry_run: admitted.log.dry_run,
-            user: admitted.identity.as_ref().map(|identity| identity.claims.sub().as_str()),
+            user: admitted
+                .identity
+                .as_ref()
+                .map(|identity| identity.claims.sub().as_str()),
             client_ip: admitted.origin.ip,
         }
     }
@@ -136,7 +146,10 @@ impl<'a> Subject<'a> {
             method: &rejection.method,
             path: &rejection.path,
             dry_run: None,
-            user: rejection.identity.as_ref().map(|identity| identity.claims.sub().as_str()),
+            user: rejection
+                .identity
+                .as_ref()
+                .map(|identity| identity.claims.sub().as_str()),
             client_ip: rejection.origin.ip,
         }
     }
@@ -161,9 +174,26 @@ pub(super) struct Served<'a> {
 
 impl Served<'_> {
     /// With a response of menshen's own.
-    pub(super) const fn locally(outcome: Outcome, status: Option<StatusCode>, error: Option<ErrorCode>) -> Self {
-        let ended = if status.is_some() { Ended::Complete } else { Ended::ClientGone };
-        Self { outcome, status, error, ended, upstream: None, upstream_us: None, received: 0, sent: 0 }
+    pub(super) const fn locally(
+        outcome: Outcome,
+        status: Option<StatusCode>,
+        error: Option<ErrorCode>,
+    ) -> Self {
+        let ended = if status.is_some() {
+            Ended::Complete
+        } else {
+            Ended::ClientGone
+        };
+        Self {
+            outcome,
+            status,
+            error,
+            ended,
+            upstream: None,
+            upstream_us: None,
+            received: 0,
+            sent: 0,
+        }
     }
 }
 
@@ -204,8 +234,11 @@ impl Recorder {
             name: name.into(),
             duration: metrics.request_duration.with_label_values(&[name]),
             requests: Outcome::ALL.map(|outcome| {
-                ["1xx", "2xx", "3xx", "4xx", "5xx", "none"]
-                    .map(|status| metrics.requests.with_label_values(&[name, outcome.as_str(), status]))
+                ["1xx", "2xx", "3xx", "4xx", "5xx", "none"].map(|status| {
+                    metrics
+                        .requests
+                        .with_label_values(&[name, outcome.as_str(), status])
+                })
             }),
         };
         let rules = rules.chain(["auth", "none"]).map(counters).collect();
@@ -229,11 +262,21 @@ impl Recorder {
     pub(super) fn decided(&self, at: Timestamp, start: tokio::time::Instant) -> Timing {
         let took = start.elapsed();
         self.metrics.gate_duration.observe(took.as_secs_f64());
-        Timing { at, start, gate_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX) }
+        Timing {
+            at,
+            start,
+            gate_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+        }
     }
 
     pub(super) fn write(&self, record: &Record<'_>) {
-        let Record { timing, request_id, version, subject, served } = *record;
+        let Record {
+            timing,
+            request_id,
+            version,
+            subject,
+            served,
+        } = *record;
         let took = timing.start.elapsed();
         let auth_api = self.rules.len() - 2;
         let at = match subject.rule {
@@ -253,16 +296,25 @@ impl Recorder {
             self.errors[code as usize].inc();
         }
         if let (Some(backend), Some(micros)) = (served.upstream, served.upstream_us) {
-            backend.response_seconds.observe(Duration::from_micros(micros).as_secs_f64());
+            backend
+                .response_seconds
+                .observe(Duration::from_micros(micros).as_secs_f64());
         }
         if let Some(decision) = subject.dry_run {
             let backend = match served.outcome {
                 Outcome::Forwarded => BackendResult::Status(status),
                 Outcome::Failed => BackendResult::Failed,
                 // A proxy that asks forwards by itself; what came of it is not known here.
-                Outcome::Verified | Outcome::Preflight | Outcome::Refused | Outcome::Auth => BackendResult::Unknown,
+                Outcome::Verified | Outcome::Preflight | Outcome::Refused | Outcome::Auth => {
+                    BackendResult::Unknown
+                }
             };
-            let reported = Reported { decision, backend, is_authenticated: subject.user.is_some(), request_id };
+            let reported = Reported {
+                decision,
+                backend,
+                is_authenticated: subject.user.is_some(),
+                request_id,
+            };
             self.dry_run.note(&self.metrics, &rule.name, reported);
         }
         self.access.write(&AccessLine {
@@ -279,7 +331,10 @@ impl Recorder {
             rule: &rule.name,
             decision: served.outcome.as_str(),
             error: served.error.map(ErrorCode::as_str),
-            would_refuse: subject.dry_run.and_then(DryRunDecision::code).map(ErrorCode::as_str),
+            would_refuse: subject
+                .dry_run
+                .and_then(DryRunDecision::code)
+                .map(ErrorCode::as_str),
             user: subject.user,
             client_ip: subject.client_ip,
             upstream: served.upstream.map(|backend| &*backend.label),
@@ -313,10 +368,17 @@ struct RequestIds {
 
 impl RequestIds {
     fn new(entropy: &Entropy) -> Result<Self, NoEntropy> {
-        Ok(Self { process: u64::from_be_bytes(entropy.bytes()?), count: AtomicU64::new(0) })
+        Ok(Self {
+            process: u64::from_be_bytes(entropy.bytes()?),
+            count: AtomicU64::new(0),
+        })
     }
 
     fn next(&self) -> String {
-        format!("{:016x}-{:08x}", self.process, self.count.fetch_add(1, Ordering::Relaxed))
+        format!(
+            "{:016x}-{:08x}",
+            self.process,
+            self.count.fetch_add(1, Ordering::Relaxed)
+        )
     }
 }

@@ -23,33 +23,59 @@ use crate::{
 };
 
 /// Serves one request.
-pub(super) async fn serve(context: &RequestContext, client: &mut Client<'_>, admitted: &AdmittedRequest, head: &Bytes) {
+pub(super) async fn serve(
+    context: &RequestContext,
+    client: &mut Client<'_>,
+    admitted: &AdmittedRequest,
+    head: &Bytes,
+) {
     let time = context.snapshot.limits.body_timeout.min(BODY_TIME);
-    let mut response = match client.read_body(LONGEST_BODY, body_length(admitted.framing.body), time).await {
+    let mut response = match client
+        .read_body(LONGEST_BODY, body_length(admitted.framing.body), time)
+        .await
+    {
         Ok(body) => attended(client, call(context, admitted, head, body)).await,
         Err(error) => {
             let malformed = Problem::new(ErrorCode::RequestMalformed);
             let problem = match error {
                 NoBody::TooLarge => Problem::new(ErrorCode::BodyTooLarge),
                 NoBody::Late => malformed.detail("The request body did not arrive in time."),
-                NoBody::Broken => malformed.detail("The request body could not be read to its end."),
+                NoBody::Broken => {
+                    malformed.detail("The request body could not be read to its end.")
+                }
             };
-            context.snapshot.voices.respond(admitted.path(), &problem, &context.request_id)
+            context
+                .snapshot
+                .voices
+                .respond(admitted.path(), &problem, &context.request_id)
         }
     };
     for (name, value) in admitted.cors.iter().flat_map(|fields| fields.iter()) {
         response.headers_mut().append(name, value.clone());
     }
     let status = response.status();
-    let error = response
-        .headers()
-        .get(X_MENSHEN_ERROR)
-        .and_then(|code| ErrorCode::ALL.into_iter().find(|known| code == known.as_str()));
-    let sent = client.respond(&admitted.forward.method, local_response(response).await).await;
+    let error = response.headers().get(X_MENSHEN_ERROR).and_then(|code| {
+        ErrorCode::ALL
+            .into_iter()
+            .find(|known| code == known.as_str())
+    });
+    let sent = client
+        .respond(&admitted.forward.method, local_response(response).await)
+        .await;
     let served = Served::locally(Outcome::Auth, sent.is_ok().then_some(status), error);
-    let subject =
-        Subject { rule: RuleIndex::AuthApi, dry_run: None, user: None, ..Subject::admitted(admitted, RuleIndex::AuthApi) };
-    context.record(subject, Served { received: client.received(), ..served });
+    let subject = Subject {
+        rule: RuleIndex::AuthApi,
+        dry_run: None,
+        user: None,
+        ..Subject::admitted(admitted, RuleIndex::AuthApi)
+    };
+    context.record(
+        subject,
+        Served {
+            received: client.received(),
+            ..served
+        },
+    );
 }
 
 /// The response to come. It holds nothing of the client.
@@ -63,15 +89,25 @@ fn call(
     *request.method_mut() = admitted.forward.method.clone();
     // The path was checked, so it is a URI.
     *request.uri_mut() = admitted.forward.target.parse().unwrap_or_default();
-    let fields = admitted.forward.forwarded_headers.iter().filter_map(|range| {
-        let name = HeaderName::from_bytes(&head[range.name()]).ok()?;
-        Some((name, HeaderValue::from_maybe_shared(head.slice(range.value())).ok()?))
-    });
+    let fields = admitted
+        .forward
+        .forwarded_headers
+        .iter()
+        .filter_map(|range| {
+            let name = HeaderName::from_bytes(&head[range.name()]).ok()?;
+            Some((
+                name,
+                HeaderValue::from_maybe_shared(head.slice(range.value())).ok()?,
+            ))
+        });
     for (name, value) in fields {
         request.headers_mut().append(name, value);
     }
     let (request_id, client_ip) = (context.request_id.clone(), admitted.origin.ip);
-    request.extensions_mut().insert(api::RequestContext { request_id, client_ip });
+    request.extensions_mut().insert(api::RequestContext {
+        request_id,
+        client_ip,
+    });
     let response = context.snapshot.api.clone().oneshot(request);
     async move {
         // A Router cannot fail; its error type is empty.
@@ -83,7 +119,9 @@ fn call(
 /// Does the work to its end, whether the client waits for it or not: half a login is of no use. That a client of HTTP/2 has reset its
 /// stream is counted at once: each such request costs as much as one that is waited for.
 async fn attended<T>(client: &mut Client<'_>, work: impl Future<Output = T>) -> T {
-    let Client::Http2(stream) = client else { return work.await };
+    let Client::Http2(stream) = client else {
+        return work.await;
+    };
     let mut work = pin!(work);
     tokio::select! {
         biased;
@@ -98,10 +136,25 @@ async fn attended<T>(client: &mut Client<'_>, work: impl Future<Output = T>) -> 
 async fn local_response(response: Response<Body>) -> LocalResponse {
     let (parts, body) = response.into_parts();
     // Our own bodies are in memory; collecting them cannot fail.
-    let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-    let announced = parts.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    let fields =
-        parts.headers.iter().filter(|(name, _)| **name != header::CONTENT_LENGTH && **name != header::TRANSFER_ENCODING);
-    let fields = fields.map(|(name, value)| (name.clone(), value.clone())).collect();
-    LocalResponse { status: parts.status, fields, content_length: announced.filter(|_| body.is_empty()), body }
+    let body = body
+        .collect()
+        .await
+        .map(http_body_util::Collected::to_bytes)
+        .unwrap_or_default();
+    let announced = parts
+        .headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse().ok());
+    let fields = parts.headers.iter().filter(|(name, _)| {
+        **name != header::CONTENT_LENGTH && **name != header::TRANSFER_ENCODING
+    });
+    let fields = fields
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    LocalResponse {
+        status: parts.status,
+        fields,
+        content_length: announced.filter(|_| body.is_empty()),
+        body,
+    }
 }

@@ -17,7 +17,9 @@ use h2::Reason;
 use http::Method;
 use tokio::time::timeout;
 
-use super::{failure::ClientError, local_response::LocalResponse, message::Part, response_head::ResponseHead};
+use super::{
+    failure::ClientError, local_response::LocalResponse, message::Part, response_head::ResponseHead,
+};
 use crate::http1::{BodyLength, Trailers};
 
 pub(super) use http1::{Http1Client, RequestFraming};
@@ -115,7 +117,11 @@ impl Client<'_> {
     }
 
     /// Sends from the front of `part`, which is not empty; says how many of its bytes went.
-    pub(super) fn poll_send(&mut self, cx: &mut Context<'_>, part: &[u8]) -> Poll<Result<usize, ClientError>> {
+    pub(super) fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        part: &[u8],
+    ) -> Poll<Result<usize, ClientError>> {
         match self {
             Self::Http1(client) => client.poll_send(cx, part),
             Self::Http2(client) => client.poll_send(cx, part),
@@ -214,7 +220,12 @@ impl Client<'_> {
     }
 
     /// Reads the whole body of a request, of at most `max` bytes.
-    pub(super) async fn read_body(&mut self, max: usize, length: BodyLength, time: Duration) -> Result<Bytes, NoBody> {
+    pub(super) async fn read_body(
+        &mut self,
+        max: usize,
+        length: BodyLength,
+        time: Duration,
+    ) -> Result<Bytes, NoBody> {
         match length {
             BodyLength::None => return Ok(Bytes::new()),
             BodyLength::Known(length) if length > max as u64 => return Err(NoBody::TooLarge),
@@ -225,8 +236,14 @@ impl Client<'_> {
         }
         let mut body = BytesMut::new();
         let reading = async {
-            poll_fn(|cx| self.poll_flush(cx)).await.map_err(|_| NoBody::Broken)?;
-            while poll_fn(|cx| self.poll_part(cx)).await.map_err(|_| NoBody::Broken)? == Part::Data {
+            poll_fn(|cx| self.poll_flush(cx))
+                .await
+                .map_err(|_| NoBody::Broken)?;
+            while poll_fn(|cx| self.poll_part(cx))
+                .await
+                .map_err(|_| NoBody::Broken)?
+                == Part::Data
+            {
                 let part = self.part();
                 if body.len() + part.len() > max {
                     return Err(NoBody::TooLarge);
@@ -245,7 +262,11 @@ impl Client<'_> {
     }
 
     /// Sends a response of menshen's own to the request that was made with `method`.
-    pub(super) async fn respond(&mut self, method: &Method, response: LocalResponse) -> Result<(), ClientError> {
+    pub(super) async fn respond(
+        &mut self,
+        method: &Method,
+        response: LocalResponse,
+    ) -> Result<(), ClientError> {
         match self {
             Self::Http1(client) => client.respond(method, &response).await,
             Self::Http2(client) => client.respond(method, response).await,

@@ -24,8 +24,8 @@ use super::{
     upstream::session::Connections,
 };
 use crate::{
-    api::problem::Problem, clock::Clock, error::ErrorCode, gate::Decision, metrics::Metrics, policy::HttpVersion,
-    types::Timestamp,
+    api::problem::Problem, clock::Clock, error::ErrorCode, gate::Decision, metrics::Metrics,
+    policy::HttpVersion, types::Timestamp,
 };
 
 /// Most connections over the limit that are told so at the same time.
@@ -62,9 +62,23 @@ impl ConnectionService {
     pub(super) async fn reject_overloaded(&self, socket: Socket) {
         let snapshot = self.current.load_full();
         let mut client = Http1Client::new(socket);
-        let (problem, request_id) = (Problem::new(ErrorCode::Overloaded), snapshot.recorder.request_id());
-        let RenderedRejection { response, .. } = render(&snapshot.voices, Form::Http, "", &problem, &request_id, None);
-        if Client::Http1(&mut client).respond(&Method::GET, response).await.is_ok() {
+        let (problem, request_id) = (
+            Problem::new(ErrorCode::Overloaded),
+            snapshot.recorder.request_id(),
+        );
+        let RenderedRejection { response, .. } = render(
+            &snapshot.voices,
+            Form::Http,
+            "",
+            &problem,
+            &request_id,
+            None,
+        );
+        if Client::Http1(&mut client)
+            .respond(&Method::GET, response)
+            .await
+            .is_ok()
+        {
             client.close().await;
         }
     }
@@ -76,7 +90,11 @@ impl ConnectionService {
 
     /// Of a request that comes now, on which the gate did not decide.
     fn timing(&self) -> Timing {
-        Timing { at: self.clock.now(), start: Instant::now(), gate_us: 0 }
+        Timing {
+            at: self.clock.now(),
+            start: Instant::now(),
+            gate_us: 0,
+        }
     }
 
     /// `decision`: of the request, which may have an id already.
@@ -88,7 +106,12 @@ impl ConnectionService {
     ) -> RequestContext {
         let known = decision.and_then(Decision::request_id);
         let request_id = known.map_or_else(|| snapshot.recorder.request_id(), str::to_owned);
-        RequestContext { snapshot, timing, request_id, version }
+        RequestContext {
+            snapshot,
+            timing,
+            request_id,
+            version,
+        }
     }
 
     /// Has the gate decide, and says when.

@@ -75,13 +75,19 @@ impl ConnectionTracker {
             return None;
         }
         self.gauge.inc();
-        Some(ConnectionPermit { tracker: self.clone(), max_lingering: (max / LINGERING_SHARE).clamp(1, MAX_LINGERING) })
+        Some(ConnectionPermit {
+            tracker: self.clone(),
+            max_lingering: (max / LINGERING_SHARE).clamp(1, MAX_LINGERING),
+        })
     }
 
     /// Waits until the last connection has ended. Those that only read on have a moment for that.
     pub(super) async fn stop(&self) {
         if timeout(LINGER_TIMEOUT, self.drained()).await.is_err() {
-            self.lingering.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            self.lingering
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clear();
             self.drained().await;
         }
     }
@@ -102,7 +108,10 @@ impl ConnectionTracker {
     fn linger(&self, max: usize) -> (u64, oneshot::Receiver<()>) {
         let (sender, evicted) = oneshot::channel();
         let id = self.next_lingering.fetch_add(1, Ordering::Relaxed);
-        let mut lingering = self.lingering.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lingering = self
+            .lingering
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         lingering.insert(id, sender);
         while lingering.len() > max {
             lingering.pop_first();
@@ -125,7 +134,11 @@ struct LingerGuard<'a>(&'a ConnectionTracker, u64);
 
 impl Drop for LingerGuard<'_> {
     fn drop(&mut self) {
-        self.0.lingering.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1);
+        self.0
+            .lingering
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&self.1);
     }
 }
 
@@ -137,9 +150,16 @@ pub(super) enum Transport {
 
 impl ConnectionPermit {
     /// Reads on in a task of its own, until the client ends its side or may take no longer. `body_timeout` is the longest silence.
-    pub(super) fn read_on(self: Arc<Self>, transport: Transport, unread: u64, body_timeout: Duration) {
+    pub(super) fn read_on(
+        self: Arc<Self>,
+        transport: Transport,
+        unread: u64,
+        body_timeout: Duration,
+    ) {
         // Without a runtime the process is at its end.
-        let Ok(runtime) = Handle::try_current() else { return };
+        let Ok(runtime) = Handle::try_current() else {
+            return;
+        };
         let (id, evicted) = self.tracker.linger(self.max_lingering);
         runtime.spawn(async move {
             let _guard = LingerGuard(&self.tracker, id);
@@ -166,12 +186,21 @@ async fn discard(mut connection: impl AsyncRead + Unpin, mut unread: u64, body_t
     while unread > 0 && (unread != UNKNOWN_LENGTH || received < MAX_UNANNOUNCED) {
         let allowed = start + body_timeout + Duration::from_secs(received / MIN_BODY_RATE);
         let until = allowed.min(Instant::now() + silence);
-        let max = usize::try_from(unread).unwrap_or(usize::MAX).min(buffer.len());
-        let Ok(Ok(read @ 1..)) = timeout_at(until, connection.read(&mut buffer[..max])).await else { return };
+        let max = usize::try_from(unread)
+            .unwrap_or(usize::MAX)
+            .min(buffer.len());
+        let Ok(Ok(read @ 1..)) = timeout_at(until, connection.read(&mut buffer[..max])).await
+        else {
+            return;
+        };
         received = received.saturating_add(read as u64);
         if unread == UNKNOWN_LENGTH {
             // Perhaps its end; then the client's is all that is waited for.
-            silence = if buffer[..read].ends_with(LAST_CHUNK) { LINGER_TIMEOUT.min(body_timeout) } else { body_timeout };
+            silence = if buffer[..read].ends_with(LAST_CHUNK) {
+                LINGER_TIMEOUT.min(body_timeout)
+            } else {
+                body_timeout
+            };
         } else {
             unread -= read as u64;
         }
@@ -185,7 +214,9 @@ mod tests {
     use super::*;
 
     fn tracker() -> Arc<ConnectionTracker> {
-        Arc::new(ConnectionTracker::new(IntGauge::new("open", "open").unwrap()))
+        Arc::new(ConnectionTracker::new(
+            IntGauge::new("open", "open").unwrap(),
+        ))
     }
 
     #[test]
@@ -206,7 +237,13 @@ mod tests {
 
     #[test]
     fn a_quarter_of_the_connections_may_read_on() {
-        for (max, expected) in [(1, 1), (4, 1), (8, 2), (10_000, 2500), (usize::MAX, MAX_LINGERING)] {
+        for (max, expected) in [
+            (1, 1),
+            (4, 1),
+            (8, 2),
+            (10_000, 2500),
+            (usize::MAX, MAX_LINGERING),
+        ] {
             assert_eq!(tracker().admit(max).unwrap().max_lingering, expected);
         }
     }
@@ -232,7 +269,9 @@ mod tests {
         assert_eq!(start.elapsed(), TIMEOUT);
         // The announced length, and not a byte more than one.
         let (mut client, mut server) = tokio::io::duplex(1 << 20);
-        tokio::io::AsyncWriteExt::write_all(&mut client, &[0; 200]).await.unwrap();
+        tokio::io::AsyncWriteExt::write_all(&mut client, &[0; 200])
+            .await
+            .unwrap();
         discard(&mut server, 100, TIMEOUT).await;
         drop(client);
         let mut rest = Vec::new();
@@ -240,7 +279,9 @@ mod tests {
         assert_eq!(rest.len(), 99);
         // What may be the last chunk.
         let (mut client, server) = tokio::io::duplex(1 << 20);
-        tokio::io::AsyncWriteExt::write_all(&mut client, b"2\r\nok\r\n0\r\n\r\n").await.unwrap();
+        tokio::io::AsyncWriteExt::write_all(&mut client, b"2\r\nok\r\n0\r\n\r\n")
+            .await
+            .unwrap();
         let start = Instant::now();
         discard(server, UNKNOWN_LENGTH, TIMEOUT).await;
         assert_eq!(start.elapsed(), LINGER_TIMEOUT);
@@ -250,7 +291,10 @@ mod tests {
             tokio::spawn(async move {
                 for _ in 0..20 {
                     tokio::time::sleep(Duration::from_secs(10)).await;
-                    if tokio::io::AsyncWriteExt::write_all(&mut client, &vec![0; bytes]).await.is_err() {
+                    if tokio::io::AsyncWriteExt::write_all(&mut client, &vec![0; bytes])
+                        .await
+                        .is_err()
+                    {
                         return;
                     }
                 }

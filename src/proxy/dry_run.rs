@@ -48,14 +48,26 @@ struct Noted {
 
 impl DryRunLog {
     pub(super) fn note(&self, metrics: &Metrics, rule: &Arc<str>, reported: Reported<'_>) {
-        let Reported { decision, backend, request_id, .. } = reported;
+        let Reported {
+            decision,
+            backend,
+            request_id,
+            ..
+        } = reported;
         let code = decision.code().map_or("pass", ErrorCode::as_str);
-        metrics.report_only_requests.with_label_values(&[rule, code, backend.label()]).inc();
-        let BackendResult::Status(status) = backend else { return };
+        metrics
+            .report_only_requests
+            .with_label_values(&[rule, code, backend.label()])
+            .inc();
+        let BackendResult::Status(status) = backend else {
+            return;
+        };
         if !disagree(decision, status, reported.is_authenticated) {
             return;
         }
-        let Some(count) = self.line_is_due(rule, code) else { return };
+        let Some(count) = self.line_is_due(rule, code) else {
+            return;
+        };
         match decision {
             DryRunDecision::Reject(_) => tracing::warn!(
                 rule = &**rule,
@@ -84,7 +96,13 @@ impl DryRunLog {
         };
         let now = Instant::now();
         let Some(known) = noted.get_mut(&(rule.clone(), code)) else {
-            noted.insert((rule.clone(), code), Noted { line: now, count: 0 });
+            noted.insert(
+                (rule.clone(), code),
+                Noted {
+                    line: now,
+                    count: 0,
+                },
+            );
             return Some(1);
         };
         known.count += 1;

@@ -62,9 +62,20 @@ struct Exchanged<'u> {
 
 impl Exchange<'_> {
     /// Sends the request to a backend and the response to the client.
-    pub(super) async fn run(self, connections: &Connections, client: &mut Client<'_>, timer: Pin<&mut Sleep>) {
-        let Exchanged { status, end, backend, upstream_us, received, sent } =
-            self.exchange(connections, client, timer).await;
+    pub(super) async fn run(
+        self,
+        connections: &Connections,
+        client: &mut Client<'_>,
+        timer: Pin<&mut Sleep>,
+    ) {
+        let Exchanged {
+            status,
+            end,
+            backend,
+            upstream_us,
+            received,
+            sent,
+        } = self.exchange(connections, client, timer).await;
         let snapshot = &self.context.snapshot;
         let mut served = Served {
             outcome: Outcome::Forwarded,
@@ -78,10 +89,15 @@ impl Exchange<'_> {
         };
         match end {
             RelayEnd::Complete | RelayEnd::Upgraded => {}
-            RelayEnd::Closed(reason) => (served.error, served.ended) = (reason.code(), Ended::Closed(reason)),
+            RelayEnd::Closed(reason) => {
+                (served.error, served.ended) = (reason.code(), Ended::Closed(reason))
+            }
             RelayEnd::Failed(error) => {
                 let metrics = snapshot.recorder.metrics();
-                metrics.upstream_errors.with_label_values(&[error.failure.kind()]).inc();
+                metrics
+                    .upstream_errors
+                    .with_label_values(&[error.failure.kind()])
+                    .inc();
                 error.log(&snapshot.recorder);
                 match error.failure.code() {
                     None => {
@@ -107,14 +123,19 @@ impl Exchange<'_> {
                 }
             }
         }
-        self.context.record(Subject::admitted(self.admitted, RuleIndex::None), served);
+        self.context
+            .record(Subject::admitted(self.admitted, RuleIndex::None), served);
     }
 
     /// Responds in the backend's stead. `None`: the client is gone.
     async fn reject(&self, client: &mut Client<'_>, code: ErrorCode) -> Option<StatusCode> {
         let (context, admitted) = (self.context, self.admitted);
         let rejected = context.render_problem(client, admitted, &Problem::new(code));
-        client.respond(&admitted.forward.method, rejected.response).await.ok().map(|()| rejected.status)
+        client
+            .respond(&admitted.forward.method, rejected.response)
+            .await
+            .ok()
+            .map(|()| rejected.status)
     }
 
     async fn exchange<'u>(
@@ -126,7 +147,11 @@ impl Exchange<'_> {
         let upstreams = &*self.context.snapshot.upstreams;
         let mut attempts = Attempts::new(upstreams);
         loop {
-            let Connected { mut session, backend, peer } = match connect(connections, upstreams, &mut attempts).await {
+            let Connected {
+                mut session,
+                backend,
+                peer,
+            } = match connect(connections, upstreams, &mut attempts).await {
                 Ok(connected) => connected,
                 Err(error) => return Exchanged::failed(error, None),
             };
@@ -144,7 +169,14 @@ impl Exchange<'_> {
             let end = relay.run(timer.as_mut()).await;
             let (status, upstream_us, sent) = relay.sent();
             let received = client.received();
-            let exchanged = |end| Exchanged { status, end, backend: Some(backend), upstream_us, received, sent };
+            let exchanged = |end| Exchanged {
+                status,
+                end,
+                backend: Some(backend),
+                upstream_us,
+                received,
+                sent,
+            };
             match end {
                 RelayEnd::Failed(error) if error.is_unprocessed && status.is_none() => {
                     // What has gone of the body is not held back for another time.
@@ -155,13 +187,25 @@ impl Exchange<'_> {
                 }
                 RelayEnd::Upgraded if client.is_followed() => {
                     // What came before the answer belongs to no protocol (CVE-2026-2833).
-                    let error = ExchangeError::new(Failure::ClientMalformed, "bytes before the answer to a handshake");
+                    let error = ExchangeError::new(
+                        Failure::ClientMalformed,
+                        "bytes before the answer to a handshake",
+                    );
                     return exchanged(RelayEnd::Failed(error));
                 }
                 RelayEnd::Upgraded => {
-                    let Carried { reason, received, sent } = Box::pin(self.tunnel(client, session)).await;
+                    let Carried {
+                        reason,
+                        received,
+                        sent,
+                    } = Box::pin(self.tunnel(client, session)).await;
                     let status = Some(StatusCode::SWITCHING_PROTOCOLS);
-                    return Exchanged { status, received, sent, ..exchanged(RelayEnd::Closed(reason)) };
+                    return Exchanged {
+                        status,
+                        received,
+                        sent,
+                        ..exchanged(RelayEnd::Closed(reason))
+                    };
                 }
                 RelayEnd::Complete => {
                     connections.release(session, &peer);
@@ -180,7 +224,12 @@ impl Exchange<'_> {
 
     /// Sends the request's head.
     fn begin(&self, session: &mut UpstreamSession, backend: &Backend) -> Result<(), ExchangeError> {
-        let RequestContext { snapshot, timing, request_id, .. } = self.context;
+        let RequestContext {
+            snapshot,
+            timing,
+            request_id,
+            ..
+        } = self.context;
         let parts = RequestParts {
             headers: &snapshot.upstream_headers,
             head: self.head,
@@ -194,26 +243,55 @@ impl Exchange<'_> {
 
     /// Carries a WebSocket from the backend's 101 to its end.
     async fn tunnel(&self, client: &mut Client<'_>, session: UpstreamSession) -> Carried {
-        let nothing = Carried { reason: CloseReason::Closed, received: 0, sent: 0 };
+        let nothing = Carried {
+            reason: CloseReason::Closed,
+            received: 0,
+            sent: 0,
+        };
         // Only HTTP/1 upgrades.
-        let (Client::Http1(client), Some(head)) = (client, session.head()) else { return nothing };
+        let (Client::Http1(client), Some(head)) = (client, session.head()) else {
+            return nothing;
+        };
         client.send_upgrade(head);
         let snapshot = &self.context.snapshot;
-        let open = snapshot.streams.register(Kind::WebSocket, self.admitted.identity.as_ref());
+        let open = snapshot
+            .streams
+            .register(Kind::WebSocket, self.admitted.identity.as_ref());
         if client.flush().await.is_err() {
             return nothing;
         }
-        let Some((backend, early)) = session.into_upgraded() else { return nothing };
-        let idle_timeout = self.admitted.forward.idle_timeout.unwrap_or(snapshot.upstreams.read_timeout());
+        let Some((backend, early)) = session.into_upgraded() else {
+            return nothing;
+        };
+        let idle_timeout = self
+            .admitted
+            .forward
+            .idle_timeout
+            .unwrap_or(snapshot.upstreams.read_timeout());
         let watch = client.socket.watch();
         let is_reset = || watch.as_ref().is_some_and(SocketWatch::is_reset);
-        tunnel::carry(&mut client.socket, is_reset, backend, early, idle_timeout, &open).await
+        tunnel::carry(
+            &mut client.socket,
+            is_reset,
+            backend,
+            early,
+            idle_timeout,
+            &open,
+        )
+        .await
     }
 }
 
 impl<'u> Exchanged<'u> {
     fn failed(error: ExchangeError, backend: Option<&'u Backend>) -> Self {
-        Self { status: None, end: RelayEnd::Failed(error), backend, upstream_us: None, received: 0, sent: 0 }
+        Self {
+            status: None,
+            end: RelayEnd::Failed(error),
+            backend,
+            upstream_us: None,
+            received: 0,
+            sent: 0,
+        }
     }
 }
 
@@ -227,7 +305,13 @@ async fn connect<'u>(
     while let Some((at, backend)) = attempts.next() {
         let peer = backend.peer();
         match connections.connect(&peer, upstreams.speak_http2()).await {
-            Ok(session) => return Ok(Connected { session, backend, peer }),
+            Ok(session) => {
+                return Ok(Connected {
+                    session,
+                    backend,
+                    peer,
+                });
+            }
             // No connection came about, so nothing was sent: another backend may have it.
             Err(error) => {
                 let found = ExchangeError::connecting(&error);

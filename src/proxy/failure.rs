@@ -56,13 +56,18 @@ impl Failure {
             Self::Proof => Some(ErrorCode::ProofUnavailable),
             Self::NotProcessed => Some(ErrorCode::UpstreamBusy),
             Self::ConnectTimeout | Self::Timeout => Some(ErrorCode::UpstreamTimeout),
-            Self::Connect | Self::ClosedEarly | Self::InvalidResponse => Some(ErrorCode::UpstreamUnavailable),
+            Self::Connect | Self::ClosedEarly | Self::InvalidResponse => {
+                Some(ErrorCode::UpstreamUnavailable)
+            }
             Self::Internal => Some(ErrorCode::Internal),
         }
     }
 
     const fn is_clients(self) -> bool {
-        matches!(self, Self::ClientGone | Self::ClientSlow | Self::ClientMalformed)
+        matches!(
+            self,
+            Self::ClientGone | Self::ClientSlow | Self::ClientMalformed
+        )
     }
 }
 
@@ -103,12 +108,19 @@ pub(super) struct ExchangeError {
 
 impl ExchangeError {
     pub(super) fn new(failure: Failure, cause: impl Into<Cow<'static, str>>) -> Self {
-        Self { failure, cause: cause.into(), is_unprocessed: false }
+        Self {
+            failure,
+            cause: cause.into(),
+            is_unprocessed: false,
+        }
     }
 
     /// The same, where the request cannot be sent again.
     pub(super) fn not_processed(self) -> Self {
-        Self { failure: Failure::NotProcessed, ..self }
+        Self {
+            failure: Failure::NotProcessed,
+            ..self
+        }
     }
 
     /// No connection came about, or no stream on one.
@@ -121,22 +133,37 @@ impl ExchangeError {
             | ErrorType::SocketError
             | ErrorType::TLSHandshakeFailure
             | ErrorType::InvalidCert => Failure::Connect,
-            ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError => Failure::ClosedEarly,
+            ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError => {
+                Failure::ClosedEarly
+            }
             _ => Failure::InvalidResponse,
         };
-        let is_unprocessed = error.root_cause().downcast_ref::<h2::Error>().is_some_and(is_unprocessed);
-        Self { failure, cause: error.etype().as_str().to_owned().into(), is_unprocessed }
+        let is_unprocessed = error
+            .root_cause()
+            .downcast_ref::<h2::Error>()
+            .is_some_and(is_unprocessed);
+        Self {
+            failure,
+            cause: error.etype().as_str().to_owned().into(),
+            is_unprocessed,
+        }
     }
 
     /// Of a stream to a backend.
     pub(super) fn http2(error: &h2::Error) -> Self {
-        let (failure, cause) =
-            if error.is_io() || error.is_reset() && error.is_remote() || error.is_go_away() && error.is_remote() {
-                (Failure::ClosedEarly, "the stream was reset")
-            } else {
-                (Failure::InvalidResponse, "not HTTP/2")
-            };
-        Self { failure, cause: cause.into(), is_unprocessed: is_unprocessed(error) }
+        let (failure, cause) = if error.is_io()
+            || error.is_reset() && error.is_remote()
+            || error.is_go_away() && error.is_remote()
+        {
+            (Failure::ClosedEarly, "the stream was reset")
+        } else {
+            (Failure::InvalidResponse, "not HTTP/2")
+        };
+        Self {
+            failure,
+            cause: cause.into(),
+            is_unprocessed: is_unprocessed(error),
+        }
     }
 
     /// Says it in the log, where it is not the client's doing, once a second at most: each such request has its access line and is
@@ -147,20 +174,26 @@ impl ExchangeError {
         }
         let (kind, cause) = (self.failure.kind(), &*self.cause);
         match self.failure {
-            Failure::Internal | Failure::Proof => tracing::error!(kind, cause, "a request could not be forwarded"),
+            Failure::Internal | Failure::Proof => {
+                tracing::error!(kind, cause, "a request could not be forwarded")
+            }
             _ => tracing::warn!(kind, cause, "the backend failed a request"),
         }
     }
 }
 
 fn is_unprocessed(error: &h2::Error) -> bool {
-    error.is_remote() && (error.is_go_away() || error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM))
+    error.is_remote()
+        && (error.is_go_away()
+            || error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM))
 }
 
 impl From<ReadError> for ExchangeError {
     fn from(error: ReadError) -> Self {
         match error {
-            ReadError::Closed => Self::new(Failure::ClosedEarly, "the connection ended within a body"),
+            ReadError::Closed => {
+                Self::new(Failure::ClosedEarly, "the connection ended within a body")
+            }
             ReadError::Invalid => Self::new(Failure::InvalidResponse, "not a body"),
         }
     }
@@ -174,7 +207,10 @@ impl From<http1::InvalidHead> for ExchangeError {
 
 impl From<io::Error> for ExchangeError {
     fn from(error: io::Error) -> Self {
-        Self::new(Failure::ClosedEarly, format!("the connection failed: {}", error.kind()))
+        Self::new(
+            Failure::ClosedEarly,
+            format!("the connection failed: {}", error.kind()),
+        )
     }
 }
 

@@ -10,17 +10,25 @@ use super::{
     local_response::{LocalResponse, request_id_field},
     request_context::RequestContext,
 };
-use crate::{api::problem::Problem, error::ErrorCode, gate::ForwardAuthAllowed, policy::headers::X_MENSHEN_ERROR};
+use crate::{
+    api::problem::Problem, error::ErrorCode, gate::ForwardAuthAllowed,
+    policy::headers::X_MENSHEN_ERROR,
+};
 
 /// Tells Envoy which of the client's headers to remove.
 const TO_REMOVE: HeaderName = HeaderName::from_static("x-envoy-auth-headers-to-remove");
 
 /// The decision to allow, and what the backend is to be told. Where a proof cannot be made, it is none.
-pub(super) fn allow(context: &RequestContext, allowed: &ForwardAuthAllowed) -> Result<LocalResponse, Problem> {
+pub(super) fn allow(
+    context: &RequestContext,
+    allowed: &ForwardAuthAllowed,
+) -> Result<LocalResponse, Problem> {
     let snapshot = &context.snapshot;
     let headers = &snapshot.upstream_headers;
     let unsigned = |_| Problem::new(ErrorCode::ProofUnavailable);
-    let signed = headers.signed(&allowed.request, context.timing.at).map_err(unsigned)?;
+    let signed = headers
+        .signed(&allowed.request, context.timing.at)
+        .map_err(unsigned)?;
     let mut fields = vec![(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
     fields.extend(headers.identity(&allowed.request));
     fields.extend(signed.into_iter().flatten());
@@ -29,14 +37,27 @@ pub(super) fn allow(context: &RequestContext, allowed: &ForwardAuthAllowed) -> R
     {
         fields.push((header::AUTHORIZATION, authorization.clone()));
     }
-    if let Some(forward_auth) = snapshot.gate.forward_auth().filter(|it| it.tells_what_to_remove()) {
+    if let Some(forward_auth) = snapshot
+        .gate
+        .forward_auth()
+        .filter(|it| it.tells_what_to_remove())
+    {
         // Envoy removes after it has set, so what is set here must not be named.
-        let names = forward_auth.reserved().iter().chain(&allowed.removed_headers);
-        let mut remove: Vec<_> =
-            names.filter(|name| fields.iter().all(|(set, _)| set != *name)).map(HeaderName::as_str).collect();
+        let names = forward_auth
+            .reserved()
+            .iter()
+            .chain(&allowed.removed_headers);
+        let mut remove: Vec<_> = names
+            .filter(|name| fields.iter().all(|(set, _)| set != *name))
+            .map(HeaderName::as_str)
+            .collect();
         remove.sort_unstable();
         remove.dedup();
-        fields.extend(HeaderValue::from_str(&remove.join(",")).ok().map(|value| (TO_REMOVE, value)));
+        fields.extend(
+            HeaderValue::from_str(&remove.join(","))
+                .ok()
+                .map(|value| (TO_REMOVE, value)),
+        );
     }
     fields.extend(request_id_field(&context.request_id));
     Ok(LocalResponse::bodiless(StatusCode::OK, fields))
@@ -51,10 +72,21 @@ pub(super) fn deny(problem: &Problem, id: &str) -> LocalResponse {
     };
     let mut fields = vec![
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-        (X_MENSHEN_ERROR, HeaderValue::from_static(problem.code.as_str())),
+        (
+            X_MENSHEN_ERROR,
+            HeaderValue::from_static(problem.code.as_str()),
+        ),
     ];
-    fields.extend(problem.www_authenticate().map(|how| (header::WWW_AUTHENTICATE, HeaderValue::from_static(how))));
-    fields.extend(problem.retry_after_secs(id).map(|secs| (header::RETRY_AFTER, HeaderValue::from(secs))));
+    fields.extend(
+        problem
+            .www_authenticate()
+            .map(|how| (header::WWW_AUTHENTICATE, HeaderValue::from_static(how))),
+    );
+    fields.extend(
+        problem
+            .retry_after_secs(id)
+            .map(|secs| (header::RETRY_AFTER, HeaderValue::from(secs))),
+    );
     fields.extend(request_id_field(id));
     LocalResponse::bodiless(status, fields)
 }
@@ -73,7 +105,10 @@ mod tests {
                 _ => 403,
             };
             assert_eq!(status.as_u16(), expected, "{code:?}");
-            let error = fields.iter().find(|(name, _)| *name == X_MENSHEN_ERROR).map(|(_, value)| value.as_bytes());
+            let error = fields
+                .iter()
+                .find(|(name, _)| *name == X_MENSHEN_ERROR)
+                .map(|(_, value)| value.as_bytes());
             assert_eq!(error, Some(code.as_str().as_bytes()));
         }
     }

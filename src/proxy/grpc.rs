@@ -9,21 +9,35 @@ const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 /// Whether a request is a call of gRPC: a POST of one `application/grpc`, with `+proto` and the like or parameters, or without.
 pub(super) fn is_grpc(method: &Method, headers: &HeaderMap) -> bool {
     let mut kinds = headers.get_all(header::CONTENT_TYPE).iter();
-    let (Some(kind), None, true) = (kinds.next(), kinds.next(), *method == Method::POST) else { return false };
+    let (Some(kind), None, true) = (kinds.next(), kinds.next(), *method == Method::POST) else {
+        return false;
+    };
     // `application/grpc-web` is another protocol.
-    kind.as_bytes().strip_prefix(b"application/grpc").is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+    kind.as_bytes()
+        .strip_prefix(b"application/grpc")
+        .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
 
 /// The fields of the response to a call that is rejected with this status.
 pub(super) fn rejection(status: StatusCode, message: &str) -> Vec<(HeaderName, HeaderValue)> {
     // Percent-encoded where it is not visible ASCII; our texts are.
-    let plain: String = message.chars().filter(|c| *c == ' ' || c.is_ascii_graphic() && *c != '%').collect();
+    let plain: String = message
+        .chars()
+        .filter(|c| *c == ' ' || c.is_ascii_graphic() && *c != '%')
+        .collect();
     let mut fields = vec![
-        (header::CONTENT_TYPE, HeaderValue::from_static("application/grpc")),
+        (
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/grpc"),
+        ),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
         (GRPC_STATUS, HeaderValue::from_static(code(status))),
     ];
-    fields.extend(HeaderValue::try_from(plain).ok().map(|message| (GRPC_MESSAGE, message)));
+    fields.extend(
+        HeaderValue::try_from(plain)
+            .ok()
+            .map(|message| (GRPC_MESSAGE, message)),
+    );
     fields
 }
 
@@ -48,25 +62,50 @@ mod tests {
 
     #[test]
     fn only_calls_of_grpc_are_such() {
-        let of = |kind: &'static str| HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(kind))]);
+        let of = |kind: &'static str| {
+            HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(kind))])
+        };
         let is = |kind| is_grpc(&Method::POST, &of(kind));
-        for kind in ["application/grpc", "application/grpc+proto", "application/grpc;x=y"] {
+        for kind in [
+            "application/grpc",
+            "application/grpc+proto",
+            "application/grpc;x=y",
+        ] {
             assert!(is(kind), "{kind}");
         }
-        for kind in ["application/grpc-web", "application/grpc-web+proto", "application/grpcx", "application/json", ""] {
+        for kind in [
+            "application/grpc-web",
+            "application/grpc-web+proto",
+            "application/grpcx",
+            "application/json",
+            "",
+        ] {
             assert!(!is(kind), "{kind}");
         }
         assert!(!is_grpc(&Method::POST, &HeaderMap::new()));
         assert!(!is_grpc(&Method::GET, &of("application/grpc")));
         let mut twice = of("application/grpc");
-        twice.append(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        twice.append(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        );
         assert!(!is_grpc(&Method::POST, &twice));
     }
 
     #[test]
     fn a_rejection_is_a_status_that_clients_know() {
-        for (status, expected) in [(400, "13"), (401, "16"), (403, "7"), (404, "12"), (502, "14"), (503, "14"), (500, "2")] {
-            let fields: HeaderMap = rejection(StatusCode::from_u16(status).unwrap(), "Sign in.").into_iter().collect();
+        for (status, expected) in [
+            (400, "13"),
+            (401, "16"),
+            (403, "7"),
+            (404, "12"),
+            (502, "14"),
+            (503, "14"),
+            (500, "2"),
+        ] {
+            let fields: HeaderMap = rejection(StatusCode::from_u16(status).unwrap(), "Sign in.")
+                .into_iter()
+                .collect();
             assert_eq!(fields["grpc-status"], expected, "{status}");
             assert_eq!(fields[header::CACHE_CONTROL], "no-store");
             assert_eq!(fields["grpc-message"], "Sign in.");

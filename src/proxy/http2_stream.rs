@@ -52,13 +52,20 @@ impl Unsent {
     /// A copy that is counted until the library has written it, or given it up.
     pub(super) fn copy(self: &Arc<Self>, part: &[u8]) -> Bytes {
         self.bytes.fetch_add(part.len(), Ordering::Relaxed);
-        Bytes::from_owner(CountedBytes { bytes: part.into(), unsent: Arc::clone(self) })
+        Bytes::from_owner(CountedBytes {
+            bytes: part.into(),
+            unsent: Arc::clone(self),
+        })
     }
 
     /// Resolves when the library holds none. One task waits.
     pub(super) fn poll_none(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.waker.register(cx.waker());
-        if self.bytes.load(Ordering::Acquire) == 0 { Poll::Ready(()) } else { Poll::Pending }
+        if self.bytes.load(Ordering::Acquire) == 0 {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
     }
 }
 

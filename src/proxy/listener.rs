@@ -44,7 +44,8 @@ impl Listener {
     pub fn bind(address: &str) -> io::Result<Self> {
         if let Some(path) = address.strip_prefix("unix:") {
             let path = Path::new(path);
-            let is_socket = fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
+            let is_socket =
+                fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
             if is_socket && std::os::unix::net::UnixStream::connect(path).is_err() {
                 fs::remove_file(path)?;
             }
@@ -52,11 +53,19 @@ impl Listener {
             listener.set_nonblocking(true)?;
             return Ok(Self::Unix(listener, path.to_owned()));
         }
-        let (address, variant): (_, fn(TcpListener) -> Self) =
-            address.strip_prefix("tls:").map_or((address, Self::Tcp), |address| (address, Self::Tls));
-        let not_an_address = io::Error::new(io::ErrorKind::InvalidInput, "not IP:PORT, tls:IP:PORT or unix:PATH");
+        let (address, variant): (_, fn(TcpListener) -> Self) = address
+            .strip_prefix("tls:")
+            .map_or((address, Self::Tcp), |address| (address, Self::Tls));
+        let not_an_address = io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "not IP:PORT, tls:IP:PORT or unix:PATH",
+        );
         let address: SocketAddr = address.parse().map_err(|_| not_an_address)?;
-        let socket = if address.is_ipv4() { net::TcpSocket::new_v4()? } else { net::TcpSocket::new_v6()? };
+        let socket = if address.is_ipv4() {
+            net::TcpSocket::new_v4()?
+        } else {
+            net::TcpSocket::new_v6()?
+        };
         // So that a restart need not wait for old connections to fade.
         socket.set_reuseaddr(true)?;
         socket.bind(address)?;
@@ -66,8 +75,14 @@ impl Listener {
     /// Where clients reach it: `127.0.0.1:8080` (with the port that was taken for port 0), `tls:127.0.0.1:8443` or `unix:PATH`.
     pub fn address(&self) -> String {
         match self {
-            Self::Tcp(listener) => listener.local_addr().map(|at| at.to_string()).unwrap_or_default(),
-            Self::Tls(listener) => listener.local_addr().map(|at| format!("tls:{at}")).unwrap_or_default(),
+            Self::Tcp(listener) => listener
+                .local_addr()
+                .map(|at| at.to_string())
+                .unwrap_or_default(),
+            Self::Tls(listener) => listener
+                .local_addr()
+                .map(|at| format!("tls:{at}"))
+                .unwrap_or_default(),
             Self::Unix(_, path) => format!("unix:{}", path.display()),
         }
     }
@@ -75,20 +90,37 @@ impl Listener {
     /// What its handshakes are made with, if it makes any.
     fn tls(&self, service: &ConnectionService) -> io::Result<Option<Arc<Tls>>> {
         match self {
-            Self::Tls(_) => service.tls.clone().map(Some).ok_or_else(|| io::Error::other("no certificate")),
+            Self::Tls(_) => service
+                .tls
+                .clone()
+                .map(Some)
+                .ok_or_else(|| io::Error::other("no certificate")),
             Self::Tcp(_) | Self::Unix(..) => Ok(None),
         }
     }
 
     /// Accepts until the task is dropped, each connection on the next worker.
-    pub(super) async fn accept_all(&self, service: Arc<ConnectionService>, workers: Workers) -> io::Result<()> {
+    pub(super) async fn accept_all(
+        &self,
+        service: Arc<ConnectionService>,
+        workers: Workers,
+    ) -> io::Result<()> {
         match self {
             Self::Tcp(listener) | Self::Tls(listener) => {
                 let tls = self.tls(&service)?;
                 let listener = net::TcpListener::from_std(listener.try_clone()?)?;
                 loop {
-                    match listener.accept().await.and_then(|(stream, peer)| Ok((stream.into_std()?, peer))) {
-                        Ok((stream, peer)) => admit(&service, &workers, Accepted::Tcp(stream, tls.clone()), Some(peer.ip())),
+                    match listener
+                        .accept()
+                        .await
+                        .and_then(|(stream, peer)| Ok((stream.into_std()?, peer)))
+                    {
+                        Ok((stream, peer)) => admit(
+                            &service,
+                            &workers,
+                            Accepted::Tcp(stream, tls.clone()),
+                            Some(peer.ip()),
+                        ),
                         Err(fault) => rest(&fault).await,
                     }
                 }
@@ -96,7 +128,11 @@ impl Listener {
             Self::Unix(listener, _) => {
                 let listener = net::UnixListener::from_std(listener.try_clone()?)?;
                 loop {
-                    match listener.accept().await.and_then(|(stream, _)| stream.into_std()) {
+                    match listener
+                        .accept()
+                        .await
+                        .and_then(|(stream, _)| stream.into_std())
+                    {
                         Ok(stream) => admit(&service, &workers, Accepted::Unix(stream), None),
                         Err(fault) => rest(&fault).await,
                     }
@@ -114,7 +150,12 @@ impl Listener {
                 let Ok(tls) = self.tls(service) else { return };
                 while let Ok((stream, peer)) = listener.accept() {
                     if stream.set_nonblocking(true).is_ok() {
-                        admit(service, workers, Accepted::Tcp(stream, tls.clone()), Some(peer.ip()));
+                        admit(
+                            service,
+                            workers,
+                            Accepted::Tcp(stream, tls.clone()),
+                            Some(peer.ip()),
+                        );
                     }
                 }
             }
@@ -147,7 +188,10 @@ pub(super) struct Workers {
 
 impl Workers {
     pub(super) fn new(handles: Vec<Handle>) -> Self {
-        Self { handles: handles.into(), next: Arc::default() }
+        Self {
+            handles: handles.into(),
+            next: Arc::default(),
+        }
     }
 
     fn next(&self) -> (usize, &Handle) {
@@ -175,14 +219,22 @@ impl Accepted {
             Self::Tcp(stream, tls) => {
                 stream.set_nodelay(true).ok()?;
                 let stream = net::TcpStream::from_std(stream).ok()?;
-                let Some(tls) = tls else { return Some(Opened::plain(MaybeTls::Tcp(stream), limits, permit)) };
-                let Established { stream, http2 } = Box::pin(tls.accept(stream, limits.header_timeout)).await?;
+                let Some(tls) = tls else {
+                    return Some(Opened::plain(MaybeTls::Tcp(stream), limits, permit));
+                };
+                let Established { stream, http2 } =
+                    Box::pin(tls.accept(stream, limits.header_timeout)).await?;
                 let raw = MaybeTls::Tls(Box::new(stream));
-                Some(Opened { http2, ..Opened::plain(raw, limits, permit) })
+                Some(Opened {
+                    http2,
+                    ..Opened::plain(raw, limits, permit)
+                })
             }
-            Self::Unix(stream) => {
-                Some(Opened::plain(MaybeTls::Unix(net::UnixStream::from_std(stream).ok()?), limits, permit))
-            }
+            Self::Unix(stream) => Some(Opened::plain(
+                MaybeTls::Unix(net::UnixStream::from_std(stream).ok()?),
+                limits,
+                permit,
+            )),
         }
     }
 }
@@ -191,11 +243,17 @@ impl Accepted {
     /// Registers it with the runtime that calls. `None` where it wants TLS, or is gone.
     fn open_plain(self, patience: Duration) -> Option<Socket> {
         match self {
-            Self::Tcp(stream, None) => {
-                Some(Socket::new(MaybeTls::Tcp(net::TcpStream::from_std(stream).ok()?), patience, None))
-            }
+            Self::Tcp(stream, None) => Some(Socket::new(
+                MaybeTls::Tcp(net::TcpStream::from_std(stream).ok()?),
+                patience,
+                None,
+            )),
             Self::Tcp(_, Some(_)) => None,
-            Self::Unix(stream) => Some(Socket::new(MaybeTls::Unix(net::UnixStream::from_std(stream).ok()?), patience, None)),
+            Self::Unix(stream) => Some(Socket::new(
+                MaybeTls::Unix(net::UnixStream::from_std(stream).ok()?),
+                patience,
+                None,
+            )),
         }
     }
 }
@@ -209,11 +267,19 @@ struct Opened {
 
 impl Opened {
     fn plain(raw: MaybeTls, limits: Limits, permit: Arc<ConnectionPermit>) -> Self {
-        Self { socket: Socket::new(raw, limits.body_timeout, Some(permit)), http2: false }
+        Self {
+            socket: Socket::new(raw, limits.body_timeout, Some(permit)),
+            http2: false,
+        }
     }
 }
 
-fn admit(service: &Arc<ConnectionService>, workers: &Workers, accepted: Accepted, peer: Option<IpAddr>) {
+fn admit(
+    service: &Arc<ConnectionService>,
+    workers: &Workers,
+    accepted: Accepted,
+    peer: Option<IpAddr>,
+) {
     let Some(permit) = service.admit().map(Arc::new) else {
         reject_overloaded(service, workers, accepted);
         return;
@@ -256,7 +322,9 @@ async fn begins_http2(service: &ConnectionService, socket: &Socket) -> bool {
 /// Tells a connection over the limit so, and closes it. One that comes when there are too many of these is told nothing, nor is one
 /// that speaks TLS, whose handshake would cost more than the response: dropping the stream closes it.
 fn reject_overloaded(service: &Arc<ConnectionService>, workers: &Workers, accepted: Accepted) {
-    let Ok(seat) = service.overloaded.clone().try_acquire_owned() else { return };
+    let Ok(seat) = service.overloaded.clone().try_acquire_owned() else {
+        return;
+    };
     let service = service.clone();
     workers.next().1.spawn(async move {
         let _seat = seat;

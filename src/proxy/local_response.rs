@@ -18,8 +18,16 @@ pub(super) struct LocalResponse {
 
 impl LocalResponse {
     /// A response without a body.
-    pub(super) const fn bodiless(status: StatusCode, fields: Vec<(HeaderName, HeaderValue)>) -> Self {
-        Self { status, fields, content_length: None, body: Bytes::new() }
+    pub(super) const fn bodiless(
+        status: StatusCode,
+        fields: Vec<(HeaderName, HeaderValue)>,
+    ) -> Self {
+        Self {
+            status,
+            fields,
+            content_length: None,
+            body: Bytes::new(),
+        }
     }
 }
 

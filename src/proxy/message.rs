@@ -14,7 +14,9 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 
 use crate::{
-    http1::{BodyDecoder, BodyEncoder, BodyEvent, BodyLength, Decoded, InvalidBody, Peer, Trailers},
+    http1::{
+        BodyDecoder, BodyEncoder, BodyEvent, BodyLength, Decoded, InvalidBody, Peer, Trailers,
+    },
     policy,
 };
 
@@ -43,7 +45,11 @@ pub(super) enum ReadError {
 
 impl From<InvalidBody> for ReadError {
     fn from(error: InvalidBody) -> Self {
-        if matches!(error, InvalidBody::Incomplete) { Self::Closed } else { Self::Invalid }
+        if matches!(error, InvalidBody::Incomplete) {
+            Self::Closed
+        } else {
+            Self::Invalid
+        }
     }
 }
 
@@ -59,7 +65,11 @@ pub(super) struct MessageReader {
 
 impl MessageReader {
     pub(super) fn new(input: BytesMut) -> Self {
-        Self { input, decoder: BodyDecoder::new(BodyLength::None, Peer::Client), part_len: 0 }
+        Self {
+            input,
+            decoder: BodyDecoder::new(BodyLength::None, Peer::Client),
+            part_len: 0,
+        }
     }
 
     /// Begins with the body that follows a head which has been taken from the input.
@@ -67,7 +77,11 @@ impl MessageReader {
         (self.decoder, self.part_len) = (BodyDecoder::new(length, peer), 0);
     }
 
-    pub(super) fn poll_part<R>(&mut self, io: &mut R, cx: &mut Context<'_>) -> Poll<Result<Part, ReadError>>
+    pub(super) fn poll_part<R>(
+        &mut self,
+        io: &mut R,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Part, ReadError>>
     where
         R: AsyncRead + Unpin + ?Sized,
     {
@@ -131,7 +145,11 @@ pub(super) fn put(out: &mut Vec<u8>, parts: &[&[u8]]) {
 }
 
 /// Reads what there is. 0: the other side has ended.
-pub(super) fn poll_fill<R>(io: &mut R, cx: &mut Context<'_>, input: &mut BytesMut) -> Poll<io::Result<usize>>
+pub(super) fn poll_fill<R>(
+    io: &mut R,
+    cx: &mut Context<'_>,
+    input: &mut BytesMut,
+) -> Poll<io::Result<usize>>
 where
     R: AsyncRead + Unpin + ?Sized,
 {
@@ -156,7 +174,13 @@ pub(super) struct MessageWriter {
 
 impl MessageWriter {
     pub(super) fn new() -> Self {
-        Self { out: Vec::new(), written: 0, encoder: BodyEncoder::new(BodyLength::None), part_left: 0, flushed: true }
+        Self {
+            out: Vec::new(),
+            written: 0,
+            encoder: BodyEncoder::new(BodyLength::None),
+            part_left: 0,
+            flushed: true,
+        }
     }
 
     /// Whether nothing waits to be written.
@@ -177,13 +201,20 @@ impl MessageWriter {
 
     /// Writes from the front of `part`, which is not empty, and says how many of its bytes went. A caller that was told to wait offers
     /// the same bytes again.
-    pub(super) fn poll_part<W>(&mut self, io: &mut W, cx: &mut Context<'_>, part: &[u8]) -> Poll<io::Result<usize>>
+    pub(super) fn poll_part<W>(
+        &mut self,
+        io: &mut W,
+        cx: &mut Context<'_>,
+        part: &[u8],
+    ) -> Poll<io::Result<usize>>
     where
         W: AsyncWrite + Unpin + ?Sized,
     {
         self.flushed = false;
         if self.part_left == 0 {
-            self.encoder.begin_part(part.len(), &mut self.out).map_err(|_| io::ErrorKind::InvalidData)?;
+            self.encoder
+                .begin_part(part.len(), &mut self.out)
+                .map_err(|_| io::ErrorKind::InvalidData)?;
             if self.out.len() + part.len() <= GATHER_SIZE {
                 self.out.extend_from_slice(part);
                 self.encoder.end_part(&mut self.out);
@@ -195,7 +226,11 @@ impl MessageWriter {
         loop {
             let waiting = &self.out[self.written..];
             let slices = [IoSlice::new(waiting), IoSlice::new(part)];
-            let slices = if waiting.is_empty() { &slices[1..] } else { &slices[..] };
+            let slices = if waiting.is_empty() {
+                &slices[1..]
+            } else {
+                &slices[..]
+            };
             let count = match ready!(Pin::new(&mut *io).poll_write_vectored(cx, slices))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 count => count,
@@ -222,7 +257,9 @@ impl MessageWriter {
     /// When it is shorter than its announced length.
     pub(super) fn finish(&mut self, trailers: Option<&Trailers>) -> io::Result<()> {
         self.flushed = false;
-        self.encoder.finish(trailers, &mut self.out).map_err(|_| io::ErrorKind::InvalidData.into())
+        self.encoder
+            .finish(trailers, &mut self.out)
+            .map_err(|_| io::ErrorKind::InvalidData.into())
     }
 
     /// Writes what waits. Its memory goes, too.
@@ -262,7 +299,12 @@ mod tests {
         assert!(writer.is_flushed());
         writer.out().extend_from_slice(b"head\r\n\r\n");
         writer.begin_body(BodyLength::Chunked);
-        assert_eq!(poll_fn(|cx| writer.poll_part(&mut ours, cx, &[b'x'; 50])).await.unwrap(), 50);
+        assert_eq!(
+            poll_fn(|cx| writer.poll_part(&mut ours, cx, &[b'x'; 50]))
+                .await
+                .unwrap(),
+            50
+        );
         writer.finish(None).unwrap();
         let mut read = Vec::new();
         loop {
@@ -277,6 +319,10 @@ mod tests {
         }
         drop(ours);
         theirs.read_to_end(&mut read).await.unwrap();
-        assert!(read.starts_with(b"head\r\n\r\n32\r\n") && read.ends_with(b"x\r\n0\r\n\r\n"), "{}", read.escape_ascii());
+        assert!(
+            read.starts_with(b"head\r\n\r\n32\r\n") && read.ends_with(b"x\r\n0\r\n\r\n"),
+            "{}",
+            read.escape_ascii()
+        );
     }
 }

@@ -41,7 +41,11 @@ pub(super) struct RenderedRejection {
 
 impl RequestContext {
     /// Renders what the gate rejects.
-    pub(super) fn render_rejection(&self, client: &Client<'_>, rejection: &Rejection) -> RenderedRejection {
+    pub(super) fn render_rejection(
+        &self,
+        client: &Client<'_>,
+        rejection: &Rejection,
+    ) -> RenderedRejection {
         let mut problem = Problem::new(rejection.code);
         if rejection.code == ErrorCode::MethodNotAllowed {
             problem.allow = Some(self.snapshot.voices.allow(&rejection.path));
@@ -49,8 +53,19 @@ impl RequestContext {
         if let Some(detail) = rejection.detail {
             problem = problem.detail(detail);
         }
-        let form = if rejection.forward_auth { Form::ForwardAuth } else { form_of(client) };
-        render(&self.snapshot.voices, form, &rejection.path, &problem, &self.request_id, rejection.cors.as_ref())
+        let form = if rejection.forward_auth {
+            Form::ForwardAuth
+        } else {
+            form_of(client)
+        };
+        render(
+            &self.snapshot.voices,
+            form,
+            &rejection.path,
+            &problem,
+            &self.request_id,
+            rejection.cors.as_ref(),
+        )
     }
 
     /// Renders a problem that an admitted request has met.
@@ -61,12 +76,23 @@ impl RequestContext {
         problem: &Problem,
     ) -> RenderedRejection {
         let (path, cors) = (admitted.path(), admitted.cors.as_ref());
-        render(&self.snapshot.voices, form_of(client), path, problem, &self.request_id, cors)
+        render(
+            &self.snapshot.voices,
+            form_of(client),
+            path,
+            problem,
+            &self.request_id,
+            cors,
+        )
     }
 }
 
 fn form_of(client: &Client<'_>) -> Form {
-    if client.is_grpc() { Form::Grpc } else { Form::Http }
+    if client.is_grpc() {
+        Form::Grpc
+    } else {
+        Form::Http
+    }
 }
 
 /// Renders a problem for a request with this path.
@@ -81,44 +107,78 @@ pub(super) fn render(
     match form {
         Form::ForwardAuth => {
             let response = forward_auth::deny(problem, request_id);
-            return RenderedRejection { status: response.status, response };
+            return RenderedRejection {
+                status: response.status,
+                response,
+            };
         }
         Form::Grpc => {
             let status = voices.say(path, problem, request_id).status;
             let mut fields = grpc::rejection(status, problem.detail);
             fields.extend(retry_after(problem, request_id));
             fields.extend(marks(problem, request_id));
-            return RenderedRejection { response: LocalResponse::bodiless(StatusCode::OK, fields), status };
+            return RenderedRejection {
+                response: LocalResponse::bodiless(StatusCode::OK, fields),
+                status,
+            };
         }
         Form::Http => {}
     }
     let rendered = voices.say(path, problem, request_id).with(cors);
     let status = rendered.status;
     let mut fields = Vec::with_capacity(8 + rendered.headers.len());
-    fields.push((header::CONTENT_TYPE, HeaderValue::from_static(rendered.content_type)));
+    fields.push((
+        header::CONTENT_TYPE,
+        HeaderValue::from_static(rendered.content_type),
+    ));
     fields.push((header::CACHE_CONTROL, HeaderValue::from_static("no-store")));
     fields.extend(marks(problem, request_id));
-    let challenge = problem.www_authenticate().filter(|_| matches!(status.as_u16(), 401 | 403));
-    fields.extend(challenge.map(|challenge| (header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge))));
+    let challenge = problem
+        .www_authenticate()
+        .filter(|_| matches!(status.as_u16(), 401 | 403));
+    fields.extend(challenge.map(|challenge| {
+        (
+            header::WWW_AUTHENTICATE,
+            HeaderValue::from_static(challenge),
+        )
+    }));
     fields.extend(retry_after(problem, request_id));
-    fields.extend(problem.allow.as_ref().and_then(|allow| Some((header::ALLOW, HeaderValue::from_str(allow).ok()?))));
+    fields.extend(
+        problem
+            .allow
+            .as_ref()
+            .and_then(|allow| Some((header::ALLOW, HeaderValue::from_str(allow).ok()?))),
+    );
     if let Some(version) = problem.websocket_version() {
         fields.push((header::UPGRADE, HeaderValue::from_static("websocket")));
-        fields.push((header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static(version)));
+        fields.push((
+            header::SEC_WEBSOCKET_VERSION,
+            HeaderValue::from_static(version),
+        ));
     }
     fields.extend(rendered.headers);
-    let response = LocalResponse { status, fields, content_length: None, body: rendered.body.into() };
+    let response = LocalResponse {
+        status,
+        fields,
+        content_length: None,
+        body: rendered.body.into(),
+    };
     RenderedRejection { response, status }
 }
 
 /// `Retry-After`, where there is one.
 fn retry_after(problem: &Problem, request_id: &str) -> Option<(HeaderName, HeaderValue)> {
-    problem.retry_after_secs(request_id).map(|secs| (header::RETRY_AFTER, HeaderValue::from(secs)))
+    problem
+        .retry_after_secs(request_id)
+        .map(|secs| (header::RETRY_AFTER, HeaderValue::from(secs)))
 }
 
 /// The fields that say that the response is menshen's, and which request it was.
 fn marks(problem: &Problem, request_id: &str) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
-    let code = (X_MENSHEN_ERROR, HeaderValue::from_static(problem.code.as_str()));
+    let code = (
+        X_MENSHEN_ERROR,
+        HeaderValue::from_static(problem.code.as_str()),
+    );
     [code].into_iter().chain(request_id_field(request_id))
 }
 
@@ -144,13 +204,27 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("config.toml");
         std::fs::write(&file, DIALECT).unwrap();
-        let config = Config::load(&Source { file: Some(file), environment: Vec::new() }).unwrap().config;
-        Voices::new(Arc::new(Dialects::compile(&config).unwrap()), Clock::manual(Timestamp::from_secs(1_800_000_000)))
+        let config = Config::load(&Source {
+            file: Some(file),
+            environment: Vec::new(),
+        })
+        .unwrap()
+        .config;
+        Voices::new(
+            Arc::new(Dialects::compile(&config).unwrap()),
+            Clock::manual(Timestamp::from_secs(1_800_000_000)),
+        )
     }
 
     fn seconds(response: &LocalResponse) -> Option<u64> {
-        let mut values = response.fields.iter().filter(|(name, _)| *name == header::RETRY_AFTER).map(|(_, value)| value);
-        let value = values.next().map(|value| value.to_str().unwrap().parse().unwrap());
+        let mut values = response
+            .fields
+            .iter()
+            .filter(|(name, _)| *name == header::RETRY_AFTER)
+            .map(|(_, value)| value);
+        let value = values
+            .next()
+            .map(|value| value.to_str().unwrap().parse().unwrap());
         assert_eq!(values.next(), None);
         value
     }
@@ -159,25 +233,39 @@ mod tests {
     #[test]
     fn every_form_of_a_rejection_says_the_same_retry_after() {
         let voices = voices();
-        let read = |value: Option<&HeaderValue>| value.map(|value| value.to_str().unwrap().parse().unwrap());
+        let read = |value: Option<&HeaderValue>| {
+            value.map(|value| value.to_str().unwrap().parse().unwrap())
+        };
         let mut unavailable = 0;
         for code in ErrorCode::ALL {
-            for problem in [Problem::new(code), Problem::new(code).retry_after(Duration::from_millis(61_001))] {
+            for problem in [
+                Problem::new(code),
+                Problem::new(code).retry_after(Duration::from_millis(61_001)),
+            ] {
                 for request_id in ["", "r1", "01900000-0000-7000-8000-00000000002a"] {
                     let expected: Option<u64> = problem.retry_after_secs(request_id);
                     for form in [Form::Http, Form::Grpc, Form::ForwardAuth] {
                         for path in ["/x", "/old/x"] {
                             let rendered = render(&voices, form, path, &problem, request_id, None);
-                            assert_eq!(seconds(&rendered.response), expected, "{code:?} {request_id:?} {form:?} {path}");
+                            assert_eq!(
+                                seconds(&rendered.response),
+                                expected,
+                                "{code:?} {request_id:?} {form:?} {path}"
+                            );
                         }
                     }
-                    let rendered = render(&voices, Form::Http, "/old/x", &problem, request_id, None);
-                    let body: serde_json::Value = serde_json::from_slice(&rendered.response.body).unwrap();
+                    let rendered =
+                        render(&voices, Form::Http, "/old/x", &problem, request_id, None);
+                    let body: serde_json::Value =
+                        serde_json::from_slice(&rendered.response.body).unwrap();
                     let api = api::respond(&problem, request_id);
                     let route = voices.respond("/old/x", &problem, request_id);
                     for (form, told) in [
                         ("the auth API", read(api.headers().get(header::RETRY_AFTER))),
-                        ("a dialect's route", read(route.headers().get(header::RETRY_AFTER))),
+                        (
+                            "a dialect's route",
+                            read(route.headers().get(header::RETRY_AFTER)),
+                        ),
                         ("a dialect's body", body["wait"].as_u64()),
                     ] {
                         assert_eq!(told, expected, "{code:?} {request_id:?} in {form}");

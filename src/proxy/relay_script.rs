@@ -84,10 +84,18 @@ thread_local! {
 /// When a promise is broken.
 pub(super) fn run(bytes: &[u8]) {
     let script = Script::decode(bytes);
-    let runtime = Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime");
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .expect("a runtime");
     // Rust's own `main` has SIGPIPE ignored and libFuzzer's has not: with a handler, a write to an end that is gone is an error there, too.
     #[cfg(fuzzing)]
-    runtime.block_on(async { drop(tokio::signal::unix::signal(tokio::signal::unix::SignalKind::pipe())) });
+    runtime.block_on(async {
+        drop(tokio::signal::unix::signal(
+            tokio::signal::unix::SignalKind::pipe(),
+        ))
+    });
     STAGES.with(|stages| {
         let stage = &stages[usize::from(script.backend_http2)];
         runtime.block_on(async { Play::begin(stage, &script).await.perform(&script).await });
@@ -107,7 +115,9 @@ impl Stage {
         let directory = TempDir::new().expect("a directory");
         let path = directory.path().join("backend");
         let listener = std::os::unix::net::UnixListener::bind(&path).expect("a listener");
-        listener.set_nonblocking(true).expect("a listener that does not wait");
+        listener
+            .set_nonblocking(true)
+            .expect("a listener that does not wait");
         let timeout = format!("{TIMEOUT}s");
         let config = json!({
             "server": { "header_timeout": timeout, "keepalive_timeout": timeout, "body_timeout": timeout },
@@ -122,7 +132,12 @@ impl Stage {
         let config = serde_json::from_value(config).expect("a config");
         let metrics = Metrics::new();
         let snapshot = snapshot(&config, &metrics);
-        Self { snapshot: Arc::new(ArcSwap::from_pointee(snapshot)), metrics, listener, _directory: directory }
+        Self {
+            snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
+            metrics,
+            listener,
+            _directory: directory,
+        }
     }
 }
 
@@ -135,14 +150,27 @@ fn snapshot(config: &Config, metrics: &Metrics) -> Snapshot {
         signs_from: NOW,
     };
     let tokens = TokenConfig::default();
-    let verifier = Verifier::new(Arc::new(Keyrings::fixed(&[key]).expect("a key")), &tokens, Lifetimes::of(&tokens));
-    let headers = IdentityHeaders::compile(&IdentityConfig::default()).expect("the default headers");
+    let verifier = Verifier::new(
+        Arc::new(Keyrings::fixed(&[key]).expect("a key")),
+        &tokens,
+        Lifetimes::of(&tokens),
+    );
+    let headers =
+        IdentityHeaders::compile(&IdentityConfig::default()).expect("the default headers");
     let denylist = Arc::new(Denylist::new());
-    let authorizer = Arc::new(Authorizer::new(verifier, Arc::default(), denylist.clone(), headers, 100, metrics));
+    let authorizer = Arc::new(Authorizer::new(
+        verifier,
+        Arc::default(),
+        denylist.clone(),
+        headers,
+        100,
+        metrics,
+    ));
     let dialects = Arc::new(Dialects::compile(config).expect("no dialects"));
     let snapshot = Snapshot::new(SnapshotParts {
         config,
-        gate: Gate::compile(config, LocalRoutes::default(), authorizer, metrics.clone()).expect("a rule"),
+        gate: Gate::compile(config, LocalRoutes::default(), authorizer, metrics.clone())
+            .expect("a rule"),
         api: Router::new(),
         voices: Voices::new(dialects, Clock::manual(NOW)),
         upstreams: Arc::new(Upstreams::new(&config.upstream, metrics, None).expect("a backend")),
@@ -189,7 +217,11 @@ impl<'s> Play<'s> {
         tokio::spawn(async move { connections[0].sweep().await });
         // What a run before has left.
         while stage.listener.accept().is_ok() {}
-        let listener = stage.listener.try_clone().and_then(UnixListener::from_std).expect("a listener");
+        let listener = stage
+            .listener
+            .try_clone()
+            .and_then(UnixListener::from_std)
+            .expect("a listener");
 
         let (ours, theirs) = UnixStream::pair().expect("a pair of sockets");
         if script.small_client {
@@ -229,7 +261,12 @@ impl<'s> Play<'s> {
     }
 
     async fn step(&mut self, op: Op) {
-        let Self { client, backend, ledger, .. } = self;
+        let Self {
+            client,
+            backend,
+            ledger,
+            ..
+        } = self;
         match op {
             Op::Begin(framing) => client.begin(framing, ledger),
             Op::Upload(n, size) => client.upload(n, size, ledger),
@@ -260,11 +297,19 @@ impl<'s> Play<'s> {
 
     /// Everything that is ready takes its turn, and both ends theirs. Whether either end moved.
     async fn turn(&mut self) -> bool {
-        let Self { client, backend, ledger, .. } = self;
-        let moved = poll_fn(|cx| Poll::Ready(client.pump(cx, ledger) | backend.pump(cx, ledger))).await;
+        let Self {
+            client,
+            backend,
+            ledger,
+            ..
+        } = self;
+        let moved =
+            poll_fn(|cx| Poll::Ready(client.pump(cx, ledger) | backend.pump(cx, ledger))).await;
         yield_now().await;
         if let Some(serving) = self.serving.take_if(|serving| serving.is_finished()) {
-            serving.await.expect("no panic while the connection is served");
+            serving
+                .await
+                .expect("no panic while the connection is served");
         }
         moved
     }
@@ -294,10 +339,16 @@ impl<'s> Play<'s> {
     fn is_undisturbed(&self, n: usize) -> bool {
         let exchanges = &self.ledger.exchanges;
         let is_its_turn = self.client.front().is_none_or(|front| {
-            n < front || n == front && !self.client.is_closing() && (n == 0 || exchanges[n - 1].up.whole)
+            n < front
+                || n == front && !self.client.is_closing() && (n == 0 || exchanges[n - 1].up.whole)
         });
-        let is_known = !exchanges[n].rough && !exchanges[n].own && !self.ledger.late && !self.ledger.hostile_client;
-        is_known && is_its_turn && !(self.ledger.in_order && exchanges[..n].iter().any(|before| before.may_cut))
+        let is_known = !exchanges[n].rough
+            && !exchanges[n].own
+            && !self.ledger.late
+            && !self.ledger.hostile_client;
+        is_known
+            && is_its_turn
+            && !(self.ledger.in_order && exchanges[..n].iter().any(|before| before.may_cut))
     }
 
     /// The third promise, when everything rests.
@@ -314,11 +365,21 @@ impl<'s> Play<'s> {
             }
             if self.client.room.is_unlimited() {
                 let (sent, came) = exchange.informational;
-                assert_eq!(sent, came, "response {n}: informational responses are held back");
+                assert_eq!(
+                    sent, came,
+                    "response {n}: informational responses are held back"
+                );
             }
             // The connection ends with a request that is given up, whichever it is.
-            let may_cut = self.ledger.exchanges.iter().any(|exchange| exchange.may_cut || exchange.rough);
-            assert!(!self.client.is_cut() || may_cut, "request {n}: the client was cut off");
+            let may_cut = self
+                .ledger
+                .exchanges
+                .iter()
+                .any(|exchange| exchange.may_cut || exchange.rough);
+            assert!(
+                !self.client.is_cut() || may_cut,
+                "request {n}: the client was cut off"
+            );
         }
     }
 
@@ -330,7 +391,8 @@ impl<'s> Play<'s> {
             for n in 0..REQUESTS {
                 self.client.end_upload(n, &mut self.ledger);
                 if self.ledger.exchanges[n].up.arrived {
-                    self.backend.respond(n, Framing::Length(100), &mut self.ledger);
+                    self.backend
+                        .respond(n, Framing::Length(100), &mut self.ledger);
                     self.backend.end_download(n, &mut self.ledger);
                 }
             }
@@ -340,7 +402,10 @@ impl<'s> Play<'s> {
         for (n, exchange) in self.ledger.exchanges.iter().enumerate() {
             if exchange.up.begun && self.is_undisturbed(n) {
                 assert!(exchange.down.whole, "response {n} has not come");
-                assert!(exchange.up.whole || exchange.may_cut, "request {n} has not come");
+                assert!(
+                    exchange.up.whole || exchange.may_cut,
+                    "request {n} has not come"
+                );
             }
         }
     }
@@ -356,14 +421,17 @@ impl<'s> Play<'s> {
             }
             self.wait(1).await;
         }
-        assert!(!self.backend.is_held(&self.ledger), "the client has left, and the backend is not told");
+        assert!(
+            !self.backend.is_held(&self.ledger),
+            "the client has left, and the backend is not told"
+        );
         // What is left of it is in order, too.
         self.backend.room.set(usize::MAX);
         self.settle().await;
         let Stage { metrics, .. } = self.stage;
         let is_idle = || {
-            let streams =
-                ["websocket", "events", "answer", "call"].map(|kind| metrics.streams_open.with_label_values(&[kind]).get());
+            let streams = ["websocket", "events", "answer", "call"]
+                .map(|kind| metrics.streams_open.with_label_values(&[kind]).get());
             metrics.in_flight.get() == 0 && metrics.connections.get() == 0 && streams == [0; 4]
         };
         for _ in 0..END / 5 {
@@ -388,7 +456,9 @@ mod tests {
     #[test]
     fn what_fuzzing_keeps_of_the_relay_is_replayed() {
         let (mut seen, mut broken) = (0, Vec::new());
-        for entry in fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/relay")).expect("a corpus") {
+        for entry in fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/relay"))
+            .expect("a corpus")
+        {
             let path = entry.expect("an entry").path();
             let input = fs::read(&path).expect("an input");
             seen += 1;

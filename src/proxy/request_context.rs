@@ -22,7 +22,18 @@ pub(super) struct RequestContext {
 impl RequestContext {
     /// Records the request at its end.
     pub(super) fn record(&self, subject: Subject<'_>, served: Served<'_>) {
-        let Self { snapshot, timing, request_id, version } = self;
-        snapshot.recorder.write(&Record { timing, request_id, version: *version, subject, served });
+        let Self {
+            snapshot,
+            timing,
+            request_id,
+            version,
+        } = self;
+        snapshot.recorder.write(&Record {
+            timing,
+            request_id,
+            version: *version,
+            subject,
+            served,
+        });
     }
 }

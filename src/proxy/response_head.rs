@@ -53,18 +53,33 @@ impl<'a> Fields<'a> {
     /// Names and values, in order.
     pub(super) fn iter(self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
         let slice = |bytes: &'a [u8], range: Range<usize>| bytes.get(range).unwrap_or_default();
-        let (ranges, map) = match self {
-            Self::Http1(bytes, ranges) => {
-                (Some(ranges.iter().map(move |range| (slice(bytes, range.name()), slice(bytes, range.value())))), None)
-            }
-            Self::Http2(map) => (None, Some(map.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes())))),
-        };
-        ranges.into_iter().flatten().chain(map.into_iter().flatten())
+        let (ranges, map) =
+            match self {
+                Self::Http1(bytes, ranges) => (
+                    Some(ranges.iter().map(move |range| {
+                        (slice(bytes, range.name()), slice(bytes, range.value()))
+                    })),
+                    None,
+                ),
+                Self::Http2(map) => (
+                    None,
+                    Some(
+                        map.iter()
+                            .map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes())),
+                    ),
+                ),
+            };
+        ranges
+            .into_iter()
+            .flatten()
+            .chain(map.into_iter().flatten())
     }
 
     /// Every value of a field; the name in any case.
     pub(super) fn values(self, name: &'static str) -> impl Iterator<Item = &'a [u8]> {
-        self.iter().filter(move |(known, _)| known.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
+        self.iter()
+            .filter(move |(known, _)| known.eq_ignore_ascii_case(name.as_bytes()))
+            .map(|(_, value)| value)
     }
 }
 
@@ -72,9 +87,10 @@ impl<'a> ResponseHead<'a> {
     /// Whether it begins a stream of server-sent events, which are meant to go on.
     pub(super) fn is_event_stream(&self) -> bool {
         let mut kinds = self.fields.values("content-type");
-        kinds
-            .next()
-            .is_some_and(|kind| kind.get(..EVENT_STREAM.len()).is_some_and(|start| start.eq_ignore_ascii_case(EVENT_STREAM)))
+        kinds.next().is_some_and(|kind| {
+            kind.get(..EVENT_STREAM.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(EVENT_STREAM))
+        })
     }
 
     /// Fields that its `Connection` names, which are for the backend's connection only (RFC 9110 section 7.6.1).
@@ -84,7 +100,9 @@ impl<'a> ResponseHead<'a> {
             .flat_map(|value| value.split(|byte| *byte == b','))
             .map(<[u8]>::trim_ascii)
             .filter(|option| {
-                ["close", "keep-alive", "content-length"].iter().all(|known| !option.eq_ignore_ascii_case(known.as_bytes()))
+                ["close", "keep-alive", "content-length"]
+                    .iter()
+                    .all(|known| !option.eq_ignore_ascii_case(known.as_bytes()))
             })
             .filter(|option| !option.is_empty())
             .collect()
@@ -97,7 +115,9 @@ impl<'a> ResponseHead<'a> {
             let passes = match name.len() {
                 14 if name.eq_ignore_ascii_case(b"content-length") => false,
                 2 | 7 | 10 | 16..=18 if is_hop_by_hop(name) => false,
-                _ => !nominated.iter().any(|nominated| name.eq_ignore_ascii_case(nominated)),
+                _ => !nominated
+                    .iter()
+                    .any(|nominated| name.eq_ignore_ascii_case(nominated)),
             };
             passes && backend_may_send(name)
         })
@@ -128,7 +148,10 @@ impl<'a> ResponseHead<'a> {
 
     fn may_trail(&self, name: &[u8]) -> bool {
         HeaderName::from_bytes(name).is_ok_and(|name| backend_may_trail(name.as_str()))
-            && !self.nominated().iter().any(|nominated| name.eq_ignore_ascii_case(nominated))
+            && !self
+                .nominated()
+                .iter()
+                .any(|nominated| name.eq_ignore_ascii_case(nominated))
     }
 
     /// The trailers that go on to a client.
@@ -147,7 +170,13 @@ impl<'a> ResponseHead<'a> {
     }
 
     /// Puts the head for a client of HTTP/1. `trailers`: it takes them.
-    pub(super) fn put(&self, out: &mut Vec<u8>, length: BodyLength, keep_alive: bool, trailers: bool) {
+    pub(super) fn put(
+        &self,
+        out: &mut Vec<u8>,
+        length: BodyLength,
+        keep_alive: bool,
+        trailers: bool,
+    ) {
         self.put_status_line(out);
         let mut has_date = false;
         for (name, value) in self.end_to_end() {
@@ -155,7 +184,14 @@ impl<'a> ResponseHead<'a> {
             put(out, &[name, b": ", value, b"\r\n"]);
         }
         if let Some(length) = self.length_field(length) {
-            put(out, &[b"Content-Length: ", itoa::Buffer::new().format(length).as_bytes(), b"\r\n"]);
+            put(
+                out,
+                &[
+                    b"Content-Length: ",
+                    itoa::Buffer::new().format(length).as_bytes(),
+                    b"\r\n",
+                ],
+            );
         }
         if length == BodyLength::Chunked {
             put(out, &[b"Transfer-Encoding: chunked\r\n"]);
@@ -169,7 +205,14 @@ impl<'a> ResponseHead<'a> {
         if !has_date {
             put(out, &[b"Date: ", get_cached_date().as_bytes(), b"\r\n"]);
         }
-        put(out, &[if keep_alive { b"Connection: keep-alive\r\n\r\n" } else { b"Connection: close\r\n\r\n" }]);
+        put(
+            out,
+            &[if keep_alive {
+                b"Connection: keep-alive\r\n\r\n"
+            } else {
+                b"Connection: close\r\n\r\n"
+            }],
+        );
     }
 
     /// Puts a `101 Switching Protocols` for a WebSocket.
@@ -185,9 +228,22 @@ impl<'a> ResponseHead<'a> {
         out.reserve(512);
         let reason = match self.fields {
             Fields::Http1(..) => self.reason,
-            Fields::Http2(_) => self.status.canonical_reason().unwrap_or_default().as_bytes(),
+            Fields::Http2(_) => self
+                .status
+                .canonical_reason()
+                .unwrap_or_default()
+                .as_bytes(),
         };
-        put(out, &[b"HTTP/1.1 ", self.status.as_str().as_bytes(), b" ", reason, b"\r\n"]);
+        put(
+            out,
+            &[
+                b"HTTP/1.1 ",
+                self.status.as_str().as_bytes(),
+                b" ",
+                reason,
+                b"\r\n",
+            ],
+        );
     }
 
     /// The head for a client of HTTP/2. `length`: of the body that follows.
@@ -197,13 +253,20 @@ impl<'a> ResponseHead<'a> {
         let headers = response.headers_mut();
         for (name, value) in self.end_to_end() {
             // What was read as a field is one.
-            if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
+            if let (Ok(name), Ok(value)) =
+                (HeaderName::from_bytes(name), HeaderValue::from_bytes(value))
+            {
                 headers.append(name, value);
             }
         }
-        let length = self.length_field(length).filter(|_| !self.status.is_informational());
+        let length = self
+            .length_field(length)
+            .filter(|_| !self.status.is_informational());
         headers.extend(length.map(|length| (header::CONTENT_LENGTH, HeaderValue::from(length))));
-        if let Some(names) = self.announced_trailers().and_then(|names| HeaderValue::try_from(names).ok()) {
+        if let Some(names) = self
+            .announced_trailers()
+            .and_then(|names| HeaderValue::try_from(names).ok())
+        {
             headers.insert(header::TRAILER, names);
         }
         if !self.status.is_informational() && !headers.contains_key(header::DATE) {

@@ -70,21 +70,35 @@ pub(super) async fn serve(
     request: DecidedRequest,
     timer: Pin<&mut Sleep>,
 ) {
-    let DecidedRequest { decision, context, head, is_tls } = request;
+    let DecidedRequest {
+        decision,
+        context,
+        head,
+        is_tls,
+    } = request;
     let (metrics, limits) = (&service.metrics, context.snapshot.limits);
     match decision {
         Decision::Reject(rejection) => reject(&context, client, &rejection).await,
         Decision::AllowForwardAuth(allowed) => allow_forward_auth(&context, client, &allowed).await,
         Decision::Preflight(admitted) => preflight(&context, client, &admitted).await,
-        Decision::AuthApi(admitted) => match InFlightGuard::new(metrics, limits.max_auth_requests) {
-            Some(_in_flight) => Box::pin(auth_api::serve(&context, client, &admitted, &head)).await,
-            None => reject_overloaded(&context, client, &admitted).await,
-        },
+        Decision::AuthApi(admitted) => {
+            match InFlightGuard::new(metrics, limits.max_auth_requests) {
+                Some(_in_flight) => {
+                    Box::pin(auth_api::serve(&context, client, &admitted, &head)).await
+                }
+                None => reject_overloaded(&context, client, &admitted).await,
+            }
+        }
         Decision::Forward(mut admitted) => match InFlightGuard::new(metrics, limits.max_requests) {
             Some(_in_flight) => {
                 admitted.origin.mark_tls(is_tls);
                 let body = body_length(admitted.framing.body);
-                let exchange = Exchange { context: &context, admitted: &admitted, head: &head, body };
+                let exchange = Exchange {
+                    context: &context,
+                    admitted: &admitted,
+                    head: &head,
+                    body,
+                };
                 exchange.run(connections, client, timer).await;
             }
             None => reject_overloaded(&context, client, &admitted).await,
@@ -100,36 +114,71 @@ fn method(rejection: &Rejection) -> Method {
 async fn reject(context: &RequestContext, client: &mut Client<'_>, rejection: &Rejection) {
     let RenderedRejection { response, status } = context.render_rejection(client, rejection);
     let sent = client.respond(&method(rejection), response).await;
-    let served = Served::locally(Outcome::Refused, sent.is_ok().then_some(status), Some(rejection.code));
+    let served = Served::locally(
+        Outcome::Refused,
+        sent.is_ok().then_some(status),
+        Some(rejection.code),
+    );
     context.record(Subject::rejected(rejection), served);
 }
 
 /// Rejects a request that could go on but for all the others.
-async fn reject_overloaded(context: &RequestContext, client: &mut Client<'_>, admitted: &AdmittedRequest) {
+async fn reject_overloaded(
+    context: &RequestContext,
+    client: &mut Client<'_>,
+    admitted: &AdmittedRequest,
+) {
     let problem = Problem::new(ErrorCode::Overloaded);
     let RenderedRejection { response, status } = context.render_problem(client, admitted, &problem);
     let sent = client.respond(&admitted.forward.method, response).await;
-    let subject = Subject { dry_run: None, ..Subject::admitted(admitted, RuleIndex::None) };
-    context.record(subject, Served::locally(Outcome::Refused, sent.is_ok().then_some(status), Some(problem.code)));
+    let subject = Subject {
+        dry_run: None,
+        ..Subject::admitted(admitted, RuleIndex::None)
+    };
+    context.record(
+        subject,
+        Served::locally(
+            Outcome::Refused,
+            sent.is_ok().then_some(status),
+            Some(problem.code),
+        ),
+    );
 }
 
-async fn allow_forward_auth(context: &RequestContext, client: &mut Client<'_>, allowed: &ForwardAuthAllowed) {
+async fn allow_forward_auth(
+    context: &RequestContext,
+    client: &mut Client<'_>,
+    allowed: &ForwardAuthAllowed,
+) {
     let (response, error) = match forward_auth::allow(context, allowed) {
         Ok(response) => (response, None),
-        Err(problem) => (forward_auth::deny(&problem, &context.request_id), Some(problem.code)),
+        Err(problem) => (
+            forward_auth::deny(&problem, &context.request_id),
+            Some(problem.code),
+        ),
     };
     let status = response.status;
     // The method of the request that the proxy asks with is not kept; its responses have no body.
     let sent = client.respond(&Method::GET, response).await;
     let subject = Subject::admitted(&allowed.request, RuleIndex::AuthApi);
-    context.record(subject, Served::locally(Outcome::Verified, sent.is_ok().then_some(status), error));
+    context.record(
+        subject,
+        Served::locally(Outcome::Verified, sent.is_ok().then_some(status), error),
+    );
 }
 
 async fn preflight(context: &RequestContext, client: &mut Client<'_>, admitted: &AdmittedRequest) {
-    let mut fields: Vec<_> = admitted.cors.iter().flat_map(|fields| fields.iter().cloned()).collect();
+    let mut fields: Vec<_> = admitted
+        .cors
+        .iter()
+        .flat_map(|fields| fields.iter().cloned())
+        .collect();
     fields.extend(request_id_field(&context.request_id));
     let response = LocalResponse::bodiless(StatusCode::NO_CONTENT, fields);
     let sent = client.respond(&admitted.forward.method, response).await;
     let status = sent.is_ok().then_some(StatusCode::NO_CONTENT);
-    context.record(Subject::admitted(admitted, RuleIndex::AuthApi), Served::locally(Outcome::Preflight, status, None));
+    context.record(
+        Subject::admitted(admitted, RuleIndex::AuthApi),
+        Served::locally(Outcome::Preflight, status, None),
+    );
 }

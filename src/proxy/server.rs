@@ -61,14 +61,23 @@ impl Replace {
     /// # Errors
     /// When they cannot be used; then those of before stay.
     pub fn certificate(&self, files: &TlsConfig) -> Result<(), TlsError> {
-        self.1.as_ref().map_or(Ok(()), |tls| tls.reload(files).map(drop))
+        self.1
+            .as_ref()
+            .map_or(Ok(()), |tls| tls.reload(files).map(drop))
     }
 }
 
 impl Server {
     /// Starts the worker threads. Nothing is accepted before [`Server::serve`].
     pub fn new(parts: Parts<'_>) -> Self {
-        let Parts { config, snapshot, listeners, tls, metrics, clock } = parts;
+        let Parts {
+            config,
+            snapshot,
+            listeners,
+            tls,
+            metrics,
+            clock,
+        } = parts;
         let threads = match config.server.threads {
             0 => std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get),
             given => given,
@@ -89,7 +98,14 @@ impl Server {
         });
         // One thread, one runtime: a connection stays where it is, and no request waits for another core to take it over.
         let runtime = Runtime::new_no_steal(threads, "gate");
-        Self { service, listeners: listeners.into(), runtime, accepting: JoinSet::new(), closing, stop }
+        Self {
+            service,
+            listeners: listeners.into(),
+            runtime,
+            accepting: JoinSet::new(),
+            closing,
+            stop,
+        }
     }
 
     /// The way to another config while it runs.
@@ -110,10 +126,15 @@ impl Server {
         }
         for (worker, handle) in workers.iter().enumerate() {
             let connections = self.service.connections.clone();
-            self.accepting.spawn_on(async move { connections[worker].sweep().await }, handle);
+            self.accepting
+                .spawn_on(async move { connections[worker].sweep().await }, handle);
         }
         for at in 0..self.listeners.len() {
-            let (listeners, service, workers) = (self.listeners.clone(), self.service.clone(), workers.clone());
+            let (listeners, service, workers) = (
+                self.listeners.clone(),
+                self.service.clone(),
+                workers.clone(),
+            );
             self.accepting.spawn(async move {
                 if let Err(fault) = listeners[at].accept_all(service, workers).await {
                     tracing::error!(error = %fault, address = listeners[at].address(), "cannot accept connections");
@@ -124,7 +145,9 @@ impl Server {
 
     fn workers(&self) -> Workers {
         let handles = match &self.runtime {
-            Runtime::NoSteal(workers) => (0..workers.threads()).map(|at| workers.get_runtime_at(at).clone()).collect(),
+            Runtime::NoSteal(workers) => (0..workers.threads())
+                .map(|at| workers.get_runtime_at(at).clone())
+                .collect(),
             Runtime::Steal { .. } => vec![self.runtime.get_handle().clone()],
         };
         Workers::new(handles)
@@ -147,15 +170,20 @@ impl Server {
         drop(self.listeners);
         self.stop.send_replace(true);
         self.service.current.load().streams.stop();
-        let finished = tokio::time::timeout(patience, self.service.tracker.stop()).await.is_ok();
+        let finished = tokio::time::timeout(patience, self.service.tracker.stop())
+            .await
+            .is_ok();
         let runtime = self.runtime;
-        tokio::task::spawn_blocking(move || runtime.shutdown_timeout(Duration::from_millis(100))).await?;
+        tokio::task::spawn_blocking(move || runtime.shutdown_timeout(Duration::from_millis(100)))
+            .await?;
         Ok(finished)
     }
 }
 
 impl std::fmt::Debug for Server {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Server").field("listeners", &self.listeners).finish_non_exhaustive()
+        f.debug_struct("Server")
+            .field("listeners", &self.listeners)
+            .finish_non_exhaustive()
     }
 }

@@ -6,7 +6,10 @@ use std::{sync::Arc, time::Duration};
 
 use axum::Router;
 
-use super::{access_record::Recorder, streams::Streams, upstream::Upstreams, upstream_request::UpstreamHeaders};
+use super::{
+    access_record::Recorder, streams::Streams, upstream::Upstreams,
+    upstream_request::UpstreamHeaders,
+};
 use crate::{
     api::Voices,
     auth::Proofs,
@@ -67,7 +70,11 @@ pub(super) struct Limits {
 
 impl Limits {
     fn new(config: &ServerConfig) -> Self {
-        let max_requests = if config.max_requests == 0 { i64::MAX } else { config.max_requests.into() };
+        let max_requests = if config.max_requests == 0 {
+            i64::MAX
+        } else {
+            config.max_requests.into()
+        };
         Self {
             max_header_bytes: config.max_header_bytes.get(),
             header_timeout: config.header_timeout.get(),
@@ -76,7 +83,11 @@ impl Limits {
             keepalive_requests: config.keepalive_requests,
             h2c: config.h2c,
             http2_streams: config.http2_streams,
-            max_connections: if config.max_connections == 0 { usize::MAX } else { config.max_connections },
+            max_connections: if config.max_connections == 0 {
+                usize::MAX
+            } else {
+                config.max_connections
+            },
             max_requests,
             max_auth_requests: max_requests.saturating_add(max_requests / 16),
         }
@@ -89,7 +100,18 @@ impl Snapshot {
     /// # Errors
     /// When the system gives no randomness for request ids.
     pub fn new(parts: SnapshotParts<'_>) -> Result<Self, NoEntropy> {
-        let SnapshotParts { config, gate, api, voices, upstreams, streams, proofs, metrics, access_log, entropy } = parts;
+        let SnapshotParts {
+            config,
+            gate,
+            api,
+            voices,
+            upstreams,
+            streams,
+            proofs,
+            metrics,
+            access_log,
+            entropy,
+        } = parts;
         let names = gate.rules().rules().map(|rule| &*rule.name);
         let recorder = Recorder::new(names, metrics, access_log, entropy)?;
         let limits = Limits::new(&config.server);
@@ -108,7 +130,9 @@ impl Snapshot {
 
 impl std::fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Snapshot").field("limits", &self.limits).finish_non_exhaustive()
+        f.debug_struct("Snapshot")
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
     }
 }
 

@@ -54,8 +54,17 @@ pub(super) enum MaybeTls {
 }
 
 impl Socket {
-    pub(super) const fn new(io: MaybeTls, write_timeout: Duration, permit: Option<Arc<ConnectionPermit>>) -> Self {
-        Self { io, write_timeout, stalled: None, permit }
+    pub(super) const fn new(
+        io: MaybeTls,
+        write_timeout: Duration,
+        permit: Option<Arc<ConnectionPermit>>,
+    ) -> Self {
+        Self {
+            io,
+            write_timeout,
+            stalled: None,
+            permit,
+        }
     }
 
     /// Whether strangers on the way cannot read along.
@@ -100,7 +109,11 @@ impl Socket {
             MaybeTls::Tls(stream) => {
                 let (tcp, session) = stream.get_ref();
                 // A session that wants no bytes has some for us, or has come to its end.
-                if session.wants_read() { tcp.readable().await } else { Ok(()) }
+                if session.wants_read() {
+                    tcp.readable().await
+                } else {
+                    Ok(())
+                }
             }
         }
     }
@@ -122,11 +135,17 @@ impl Socket {
             let (ready, looked) = match &self.io {
                 MaybeTls::Tcp(stream) => {
                     let ready = stream.ready(Interest::READABLE).await;
-                    (ready, stream.try_io(Interest::READABLE, || look(stream.as_fd())))
+                    (
+                        ready,
+                        stream.try_io(Interest::READABLE, || look(stream.as_fd())),
+                    )
                 }
                 MaybeTls::Unix(stream) => {
                     let ready = stream.ready(Interest::READABLE).await;
-                    (ready, stream.try_io(Interest::READABLE, || look(stream.as_fd())))
+                    (
+                        ready,
+                        stream.try_io(Interest::READABLE, || look(stream.as_fd())),
+                    )
                 }
                 MaybeTls::Tls(_) => return false,
             };
@@ -135,7 +154,8 @@ impl Socket {
                 Ok((length, true)) => seen = length,
                 // There may be more, unless the client has ended its side.
                 Err(error)
-                    if error.kind() == io::ErrorKind::WouldBlock && ready.is_ok_and(|ready| !ready.is_read_closed()) => {}
+                    if error.kind() == io::ErrorKind::WouldBlock
+                        && ready.is_ok_and(|ready| !ready.is_read_closed()) => {}
                 Ok((_, false)) | Err(_) => return false,
             }
         }
@@ -168,26 +188,42 @@ impl Socket {
     fn read_on(self, unread: u64) {
         let Some(permit) = self.permit else { return };
         // With TLS it is wrapped in records.
-        let wrapped = unread.saturating_add(unread / 8).saturating_add(TLS_ALLOWANCE);
+        let wrapped = unread
+            .saturating_add(unread / 8)
+            .saturating_add(TLS_ALLOWANCE);
         let (transport, unread) = match self.io {
             MaybeTls::Tcp(stream) => (Transport::Tcp(stream), unread),
             MaybeTls::Unix(stream) => (Transport::Unix(stream), unread),
-            MaybeTls::Tls(stream) => {
-                (Transport::Tcp(stream.into_inner().0), if unread == UNKNOWN_LENGTH { unread } else { wrapped })
-            }
+            MaybeTls::Tls(stream) => (
+                Transport::Tcp(stream.into_inner().0),
+                if unread == UNKNOWN_LENGTH {
+                    unread
+                } else {
+                    wrapped
+                },
+            ),
         };
         permit.read_on(transport, unread, self.write_timeout);
     }
 
     /// The result of a write, unless it has made no progress for too long.
-    fn in_time<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    fn in_time<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.stalled = None;
             return written;
         }
         let write_timeout = self.write_timeout;
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(write_timeout)));
-        stalled.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+        let stalled = self
+            .stalled
+            .get_or_insert_with(|| Box::pin(sleep(write_timeout)));
+        stalled
+            .as_mut()
+            .poll(cx)
+            .map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
@@ -205,7 +241,11 @@ impl SocketWatch {
 }
 
 impl AsyncRead for MaybeTls {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
@@ -215,7 +255,11 @@ impl AsyncRead for MaybeTls {
 }
 
 impl AsyncWrite for MaybeTls {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
@@ -236,7 +280,11 @@ impl AsyncWrite for MaybeTls {
             Self::Tls(stream) => Pin::new(&mut **stream).poll_shutdown(cx),
         }
     }
-    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
@@ -249,13 +297,21 @@ impl AsyncWrite for MaybeTls {
 }
 
 impl AsyncRead for Socket {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().io).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for Socket {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let socket = self.get_mut();
         let written = Pin::new(&mut socket.io).poll_write(cx, buf);
         socket.in_time(cx, written)
@@ -270,7 +326,11 @@ impl AsyncWrite for Socket {
         let ended = Pin::new(&mut socket.io).poll_shutdown(cx);
         socket.in_time(cx, ended)
     }
-    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         let socket = self.get_mut();
         let written = Pin::new(&mut socket.io).poll_write_vectored(cx, bufs);
         socket.in_time(cx, written)

@@ -91,7 +91,14 @@ pub(super) enum CloseReason {
 }
 
 impl CloseReason {
-    const ALL: [Self; 6] = [Self::Closed, Self::Idle, Self::Revoked, Self::SessionOver, Self::Stopping, Self::TokenOver];
+    const ALL: [Self; 6] = [
+        Self::Closed,
+        Self::Idle,
+        Self::Revoked,
+        Self::SessionOver,
+        Self::Stopping,
+        Self::TokenOver,
+    ];
 
     /// What the access log says of it.
     pub(super) const fn code(self) -> Option<ErrorCode> {
@@ -146,7 +153,12 @@ impl Entry {
 
     /// Tells its carrier to end it; what was said first counts.
     fn end(&self, why: CloseReason) {
-        let first = self.ending.compare_exchange(CloseReason::Closed as u8, why as u8, Ordering::AcqRel, Ordering::Acquire);
+        let first = self.ending.compare_exchange(
+            CloseReason::Closed as u8,
+            why as u8,
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        );
         if first.is_ok() {
             self.carrier.wake();
         }
@@ -154,7 +166,10 @@ impl Entry {
 
     fn ending(&self) -> CloseReason {
         let said = self.ending.load(Ordering::Acquire);
-        CloseReason::ALL.into_iter().find(|ending| *ending as u8 == said).unwrap_or(CloseReason::Closed)
+        CloseReason::ALL
+            .into_iter()
+            .find(|ending| *ending as u8 == said)
+            .unwrap_or(CloseReason::Closed)
     }
 }
 
@@ -191,17 +206,27 @@ impl Drop for OpenStream {
     fn drop(&mut self) {
         self.streams.open.pin().remove(&self.id);
         self.entry.gauge.dec();
-        self.streams.metrics.streams_ended.with_label_values(&[self.entry.ending().as_str()]).inc();
+        self.streams
+            .metrics
+            .streams_ended
+            .with_label_values(&[self.entry.ending().as_str()])
+            .inc();
     }
 }
 
 impl Streams {
     pub fn new(denylist: Arc<Denylist>, metrics: &Metrics) -> Self {
         for kind in Kind::ALL {
-            metrics.streams_open.with_label_values(&[kind.as_str()]).set(0);
+            metrics
+                .streams_open
+                .with_label_values(&[kind.as_str()])
+                .set(0);
         }
         for ending in CloseReason::ALL {
-            metrics.streams_ended.with_label_values(&[ending.as_str()]).inc_by(0);
+            metrics
+                .streams_ended
+                .with_label_values(&[ending.as_str()])
+                .inc_by(0);
         }
         Self {
             open: papaya::HashMap::default(),
@@ -213,9 +238,16 @@ impl Streams {
     }
 
     /// Takes a stream in. It may have to end at once.
-    pub(super) fn register(self: &Arc<Self>, kind: Kind, identity: Option<&Arc<Identity>>) -> OpenStream {
+    pub(super) fn register(
+        self: &Arc<Self>,
+        kind: Kind,
+        identity: Option<&Arc<Identity>>,
+    ) -> OpenStream {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let gauge = self.metrics.streams_open.with_label_values(&[kind.as_str()]);
+        let gauge = self
+            .metrics
+            .streams_open
+            .with_label_values(&[kind.as_str()]);
         gauge.inc();
         let entry = Entry {
             kind,
@@ -231,7 +263,11 @@ impl Streams {
         if let Some(end) = entry.end_of_token() {
             self.earliest.fetch_min(end.as_millis(), Ordering::AcqRel);
         }
-        OpenStream { streams: self.clone(), id, entry }
+        OpenStream {
+            streams: self.clone(),
+            id,
+            entry,
+        }
     }
 
     /// Ends streams as their sessions are revoked, or the tokens of others behind them end, for as long as it is polled. It waits for
@@ -292,7 +328,11 @@ impl Streams {
     }
 
     fn end_if_revoked(&self, entry: &Entry) {
-        if entry.identity.as_ref().is_some_and(|identity| self.denylist.refuses(&identity.claims)) {
+        if entry
+            .identity
+            .as_ref()
+            .is_some_and(|identity| self.denylist.refuses(&identity.claims))
+        {
             entry.end(CloseReason::Revoked);
         }
     }
@@ -301,14 +341,20 @@ impl Streams {
     async fn end_those_over(&self, store: &dyn Store, now: Timestamp) {
         let mut sessions: HashMap<_, Vec<Arc<Entry>>> = HashMap::new();
         for entry in self.open.pin().values() {
-            if let Some(claims) = entry.identity.as_ref().and_then(|identity| identity.claims.own()) {
+            if let Some(claims) = entry
+                .identity
+                .as_ref()
+                .and_then(|identity| identity.claims.own())
+            {
                 sessions.entry(claims.sid).or_default().push(entry.clone());
             }
         }
         for (session, entries) in sessions {
             match store.session(session, now).await {
                 Ok(Some(_)) => {}
-                Ok(None) => entries.iter().for_each(|entry| entry.end(CloseReason::SessionOver)),
+                Ok(None) => entries
+                    .iter()
+                    .for_each(|entry| entry.end(CloseReason::SessionOver)),
                 Err(fault) => {
                     tracing::debug!(error = %fault, "the sessions of open streams could not be looked at");
                     return;
@@ -319,7 +365,12 @@ impl Streams {
 
     /// Ends each WebSocket, which would never end by itself; what else is open may finish.
     pub(super) fn stop(&self) {
-        for entry in self.open.pin().values().filter(|entry| entry.kind == Kind::WebSocket) {
+        for entry in self
+            .open
+            .pin()
+            .values()
+            .filter(|entry| entry.kind == Kind::WebSocket)
+        {
             entry.end(CloseReason::Stopping);
         }
     }
@@ -327,7 +378,9 @@ impl Streams {
 
 impl std::fmt::Debug for Streams {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Streams").field("open", &self.open.len()).finish_non_exhaustive()
+        f.debug_struct("Streams")
+            .field("open", &self.open.len())
+            .finish_non_exhaustive()
     }
 }
 

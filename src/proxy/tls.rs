@@ -94,7 +94,11 @@ impl Tls {
         let material = Material::read(files)?;
         let loaded = material.compile(files, http2)?;
         metrics.tls_certificate_expiry.set(material.expiry());
-        Ok(Arc::new(Self { current: ArcSwap::from_pointee(loaded), http2, metrics }))
+        Ok(Arc::new(Self {
+            current: ArcSwap::from_pointee(loaded),
+            http2,
+            metrics,
+        }))
     }
 
     /// Whether TLS could be spoken with these files: the check of a config.
@@ -148,10 +152,15 @@ impl Tls {
     /// What the files hold now, where that is something else than `now`.
     fn find(&self, now: &Loaded) -> Option<Found> {
         let material = Material::read(&now.files);
-        if material.as_ref().is_ok_and(|material| material.fingerprint.as_ref() == now.fingerprint.as_ref()) {
+        if material
+            .as_ref()
+            .is_ok_and(|material| material.fingerprint.as_ref() == now.fingerprint.as_ref())
+        {
             return None;
         }
-        let compiled = material.and_then(|material| Ok((material.compile(&now.files, self.http2)?, material.expiry())));
+        let compiled = material.and_then(|material| {
+            Ok((material.compile(&now.files, self.http2)?, material.expiry()))
+        });
         Some(match compiled {
             Ok((loaded, expiry)) => Found::Good(loaded, expiry),
             Err(fault) => Found::Mistake(mistake(&now.files, &fault), fault),
@@ -162,10 +171,26 @@ impl Tls {
     /// may name other files, counts for more than a look at the ones of before.
     fn settle(&self, now: &Arc<Loaded>, found: Found) {
         let next = match &found {
-            Found::Mistake(mistake, _) if now.refused.is_some_and(|told| told.as_ref() == mistake.as_ref()) => return,
+            Found::Mistake(mistake, _)
+                if now
+                    .refused
+                    .is_some_and(|told| told.as_ref() == mistake.as_ref()) =>
+            {
+                return;
+            }
             Found::Mistake(mistake, _) => {
-                let Loaded { config, files, fingerprint, .. } = &**now;
-                Loaded { config: config.clone(), files: files.clone(), fingerprint: *fingerprint, refused: Some(*mistake) }
+                let Loaded {
+                    config,
+                    files,
+                    fingerprint,
+                    ..
+                } = &**now;
+                Loaded {
+                    config: config.clone(),
+                    files: files.clone(),
+                    fingerprint: *fingerprint,
+                    refused: Some(*mistake),
+                }
             }
             Found::Good(loaded, _) => loaded.clone(),
         };
@@ -176,7 +201,10 @@ impl Tls {
         match found {
             Found::Good(_, expiry) => self.taken(expiry),
             Found::Mistake(_, fault) => {
-                self.metrics.tls_reloads.with_label_values(&["failed"]).inc();
+                self.metrics
+                    .tls_reloads
+                    .with_label_values(&["failed"])
+                    .inc();
                 tracing::warn!(error = %fault, "the TLS certificate could not be read anew; the one before stays");
             }
         }
@@ -190,7 +218,11 @@ impl Tls {
     }
 
     /// Makes the handshake within `patience`. `None`: it failed, which is counted.
-    pub(super) async fn accept(&self, stream: TcpStream, patience: Duration) -> Option<Established> {
+    pub(super) async fn accept(
+        &self,
+        stream: TcpStream,
+        patience: Duration,
+    ) -> Option<Established> {
         let acceptor = TlsAcceptor::from(self.current.load().config.clone());
         let (result, established) = match timeout(patience, acceptor.accept(stream)).await {
             Err(_) => ("timeout", None),
@@ -200,22 +232,30 @@ impl Tls {
                 ("ok", Some(Established { stream, http2 }))
             }
         };
-        self.metrics.tls_handshakes.with_label_values(&[result]).inc();
+        self.metrics
+            .tls_handshakes
+            .with_label_values(&[result])
+            .inc();
         established
     }
 }
 
 /// What a failed handshake is called: a closed list.
 fn outcome(fault: &io::Error) -> &'static str {
-    match fault.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+    match fault
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>())
+    {
         None => "closed",
         Some(rustls::Error::NoCertificatesPresented) => "certificate_missing",
-        Some(rustls::Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. })) => {
-            "certificate_expired"
-        }
+        Some(rustls::Error::InvalidCertificate(
+            CertificateError::Expired | CertificateError::ExpiredContext { .. },
+        )) => "certificate_expired",
         Some(rustls::Error::InvalidCertificate(_)) => "certificate_refused",
         Some(rustls::Error::AlertReceived(_)) => "refused_by_client",
-        Some(rustls::Error::PeerIncompatible(_) | rustls::Error::NoApplicationProtocol) => "incompatible",
+        Some(rustls::Error::PeerIncompatible(_) | rustls::Error::NoApplicationProtocol) => {
+            "incompatible"
+        }
         Some(_) => "malformed",
     }
 }
@@ -240,8 +280,14 @@ struct Material {
 
 impl Material {
     fn read(files: &TlsConfig) -> Result<Self, TlsError> {
-        let cert_file = files.cert_file.as_ref().ok_or(TlsError::Unset("server.tls.cert_file"))?;
-        let key_file = files.key_file.as_ref().ok_or(TlsError::Unset("server.tls.key_file"))?;
+        let cert_file = files
+            .cert_file
+            .as_ref()
+            .ok_or(TlsError::Unset("server.tls.cert_file"))?;
+        let key_file = files
+            .key_file
+            .as_ref()
+            .ok_or(TlsError::Unset("server.tls.key_file"))?;
         let mut context = digest::Context::new(&digest::SHA256);
         let mut read = |file: &Path| {
             let bytes = bytes_of(file)?;
@@ -261,13 +307,20 @@ impl Material {
             }
             (_, ClientCertificates::Off) => None,
         };
-        Ok(Self { chain, key, authorities, fingerprint: context.finish() })
+        Ok(Self {
+            chain,
+            key,
+            authorities,
+            fingerprint: context.finish(),
+        })
     }
 
     fn compile(&self, files: &TlsConfig, http2: bool) -> Result<Loaded, TlsError> {
         let crypto = Arc::new(provider::default_provider());
         let builder = ServerConfig::builder_with_provider(crypto.clone());
-        let builder = builder.with_protocol_versions(&VERSIONS).map_err(TlsError::Unfit)?;
+        let builder = builder
+            .with_protocol_versions(&VERSIONS)
+            .map_err(TlsError::Unfit)?;
         let builder = match &self.authorities {
             None => builder.with_no_client_auth(),
             Some((file, authorities)) => {
@@ -275,18 +328,32 @@ impl Material {
                 builder.with_client_cert_verifier(verifier(file, authorities, optional, crypto)?)
             }
         };
-        let mut config = builder.with_single_cert(self.chain.clone(), self.key.clone_key()).map_err(TlsError::Unfit)?;
-        config.alpn_protocols = if http2 { vec![b"h2".to_vec(), b"http/1.1".to_vec()] } else { vec![b"http/1.1".to_vec()] };
+        let mut config = builder
+            .with_single_cert(self.chain.clone(), self.key.clone_key())
+            .map_err(TlsError::Unfit)?;
+        config.alpn_protocols = if http2 {
+            vec![b"h2".to_vec(), b"http/1.1".to_vec()]
+        } else {
+            vec![b"http/1.1".to_vec()]
+        };
         // Sessions go on by tickets, which cost no memory here. Their keys change every few hours.
         config.ticketer = provider::Ticketer::new().map_err(TlsError::Unfit)?;
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.ignore_client_order = true;
-        Ok(Loaded { config: Arc::new(config), files: files.clone(), fingerprint: self.fingerprint, refused: None })
+        Ok(Loaded {
+            config: Arc::new(config),
+            files: files.clone(),
+            fingerprint: self.fingerprint,
+            refused: None,
+        })
     }
 
     /// When the server's own certificate ends, in Unix seconds; 0 where it does not say so in a way that can be read.
     fn expiry(&self) -> i64 {
-        let parsed = self.chain.first().and_then(|own| x509_parser::parse_x509_certificate(own).ok());
+        let parsed = self
+            .chain
+            .first()
+            .and_then(|own| x509_parser::parse_x509_certificate(own).ok());
         parsed.map_or(0, |(_, own)| own.validity().not_after.timestamp())
     }
 }
@@ -297,31 +364,57 @@ fn verifier(
     optional: bool,
     crypto: Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
-    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(file, authorities)?), crypto);
-    let builder = if optional { builder.allow_unauthenticated() } else { builder };
-    builder.build().map_err(|fault| TlsError::NoAuthority { file: file.to_owned(), why: fault.to_string() })
+    let builder =
+        WebPkiClientVerifier::builder_with_provider(Arc::new(roots(file, authorities)?), crypto);
+    let builder = if optional {
+        builder.allow_unauthenticated()
+    } else {
+        builder
+    };
+    builder.build().map_err(|fault| TlsError::NoAuthority {
+        file: file.to_owned(),
+        why: fault.to_string(),
+    })
 }
 
 /// Authorities, each of which can be used.
-pub(super) fn roots(file: &Path, authorities: &[CertificateDer<'static>]) -> Result<RootCertStore, TlsError> {
+pub(super) fn roots(
+    file: &Path,
+    authorities: &[CertificateDer<'static>],
+) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     for authority in authorities {
         let added = roots.add(authority.clone());
-        added.map_err(|fault| TlsError::NoAuthority { file: file.to_owned(), why: fault.to_string() })?;
+        added.map_err(|fault| TlsError::NoAuthority {
+            file: file.to_owned(),
+            why: fault.to_string(),
+        })?;
     }
     Ok(roots)
 }
 
 /// Whether a certificate and a key belong together.
-pub(super) fn fits(chain: &[CertificateDer<'static>], key: &PrivateKeyDer<'static>) -> Result<(), TlsError> {
+pub(super) fn fits(
+    chain: &[CertificateDer<'static>],
+    key: &PrivateKeyDer<'static>,
+) -> Result<(), TlsError> {
     let crypto = Arc::new(provider::default_provider());
-    let builder = ServerConfig::builder_with_provider(crypto).with_protocol_versions(&VERSIONS).map_err(TlsError::Unfit)?;
-    builder.with_no_client_auth().with_single_cert(chain.to_vec(), key.clone_key()).map(drop).map_err(TlsError::Unfit)
+    let builder = ServerConfig::builder_with_provider(crypto)
+        .with_protocol_versions(&VERSIONS)
+        .map_err(TlsError::Unfit)?;
+    builder
+        .with_no_client_auth()
+        .with_single_cert(chain.to_vec(), key.clone_key())
+        .map(drop)
+        .map_err(TlsError::Unfit)
 }
 
 /// A file, as long as it may be.
 pub(super) fn bytes_of(file: &Path) -> Result<Vec<u8>, TlsError> {
-    let unreadable = |why| TlsError::Unreadable { file: file.to_owned(), why };
+    let unreadable = |why| TlsError::Unreadable {
+        file: file.to_owned(),
+        why,
+    };
     let length = fs::metadata(file).map_err(unreadable)?.len();
     if length > LONGEST_FILE {
         return Err(unreadable(io::Error::other("is too long")));
@@ -330,22 +423,38 @@ pub(super) fn bytes_of(file: &Path) -> Result<Vec<u8>, TlsError> {
 }
 
 /// All certificates in PEM text, at least one.
-pub(super) fn certificates(file: &Path, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+pub(super) fn certificates(
+    file: &Path,
+    text: &[u8],
+) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
     found
         .ok()
-        .filter(|found| !found.is_empty() && found.iter().all(|one| x509_parser::parse_x509_certificate(one).is_ok()))
-        .ok_or_else(|| TlsError::NotPem { file: file.to_owned(), what: "a certificate" })
+        .filter(|found| {
+            !found.is_empty()
+                && found
+                    .iter()
+                    .all(|one| x509_parser::parse_x509_certificate(one).is_ok())
+        })
+        .ok_or_else(|| TlsError::NotPem {
+            file: file.to_owned(),
+            what: "a certificate",
+        })
 }
 
 /// The private key in PEM text.
 pub(super) fn private_key(file: &Path, text: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
-    PrivateKeyDer::from_pem_slice(text).map_err(|_| TlsError::NotPem { file: file.to_owned(), what: "a private key" })
+    PrivateKeyDer::from_pem_slice(text).map_err(|_| TlsError::NotPem {
+        file: file.to_owned(),
+        what: "a private key",
+    })
 }
 
 impl std::fmt::Debug for Tls {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tls").field("files", &self.current.load().files).finish_non_exhaustive()
+        f.debug_struct("Tls")
+            .field("files", &self.current.load().files)
+            .finish_non_exhaustive()
     }
 }
 

@@ -99,7 +99,10 @@ pub(super) struct UpstreamPeer {
 
 impl UpstreamPeer {
     fn new(peer: HttpPeer) -> Self {
-        Self { key: peer.reuse_hash(), peer }
+        Self {
+            key: peer.reuse_hash(),
+            peer,
+        }
     }
 }
 
@@ -115,7 +118,10 @@ impl Backend {
     /// Where it is now.
     pub(super) fn peer(&self) -> Arc<UpstreamPeer> {
         let peer = self.peer.load_full();
-        let first = self.addresses.as_ref().and_then(|addresses| addresses.first());
+        let first = self
+            .addresses
+            .as_ref()
+            .and_then(|addresses| addresses.first());
         match first {
             Some(first) if peer.address().as_inet() != Some(&first) => self.moved(&peer, first),
             Some(_) | None => peer,
@@ -124,7 +130,9 @@ impl Backend {
 
     /// Whether it is known where it is.
     pub(super) fn is_resolved(&self) -> bool {
-        self.addresses.as_ref().is_none_or(|addresses| addresses.first().is_some())
+        self.addresses
+            .as_ref()
+            .is_none_or(|addresses| addresses.first().is_some())
     }
 
     /// Its name has these addresses now.
@@ -147,7 +155,11 @@ impl Backend {
         peer._address = socket::SocketAddr::Inet(to);
         let peer = Arc::new(UpstreamPeer::new(peer));
         self.peer.store(peer.clone());
-        if before.address().as_inet().is_some_and(|before| !before.ip().is_unspecified()) {
+        if before
+            .address()
+            .as_inet()
+            .is_some_and(|before| !before.ip().is_unspecified())
+        {
             // While no address works, each request moves it.
             tracing::debug!(upstream = self.label, address = %to, "a backend is reached at another address");
         }
@@ -183,11 +195,24 @@ pub enum UpstreamError {
 
 impl Upstreams {
     /// The backends of a config. Those of `before` whose names are the same begin with the addresses that are known.
-    pub fn new(config: &UpstreamConfig, metrics: &Metrics, before: Option<&Self>) -> Result<Self, UpstreamError> {
+    pub fn new(
+        config: &UpstreamConfig,
+        metrics: &Metrics,
+        before: Option<&Self>,
+    ) -> Result<Self, UpstreamError> {
         let tls = Identity::read(&config.tls)?;
-        let backends = config.urls.iter().map(|url| backend(url, config, metrics, &tls)).collect::<Result<Vec<_>, _>>()?;
+        let backends = config
+            .urls
+            .iter()
+            .map(|url| backend(url, config, metrics, &tls))
+            .collect::<Result<Vec<_>, _>>()?;
         for backend in &backends {
-            let same = before.and_then(|before| before.backends.iter().find(|other| other.name == backend.name));
+            let same = before.and_then(|before| {
+                before
+                    .backends
+                    .iter()
+                    .find(|other| other.name == backend.name)
+            });
             if let Some(addresses) = same.and_then(|same| same.addresses.as_ref()) {
                 backend.set_addresses(&addresses.list());
             }
@@ -212,7 +237,14 @@ impl Upstreams {
         let mut lookups = JoinSet::new();
         for (at, backend) in self.backends.iter().enumerate() {
             if let Some(name) = backend.name.clone() {
-                lookups.spawn(async move { (at, tokio::net::lookup_host(name).await.map(Iterator::collect::<Vec<_>>)) });
+                lookups.spawn(async move {
+                    (
+                        at,
+                        tokio::net::lookup_host(name)
+                            .await
+                            .map(Iterator::collect::<Vec<_>>),
+                    )
+                });
             }
         }
         let resolving = async {
@@ -229,8 +261,15 @@ impl Upstreams {
         };
         // The lookups that are cut short are made again in the background.
         drop(timeout(FIRST_LOOKUP_TIMEOUT, resolving).await);
-        for backend in self.backends.iter().filter(|backend| !backend.is_resolved()) {
-            tracing::warn!(upstream = backend.label, "a backend is unhealthy until its name can be resolved");
+        for backend in self
+            .backends
+            .iter()
+            .filter(|backend| !backend.is_resolved())
+        {
+            tracing::warn!(
+                upstream = backend.label,
+                "a backend is unhealthy until its name can be resolved"
+            );
         }
     }
 
@@ -252,13 +291,23 @@ impl Upstreams {
     /// The next one to try for a request that has tried these: a healthy one where there is one.
     pub(super) fn pick(&self, tried: &mut Tried) -> Option<usize> {
         let all = self.backends.len();
-        let turn = if all == 1 { 0 } else { self.next.fetch_add(1, Ordering::Relaxed) };
+        let turn = if all == 1 {
+            0
+        } else {
+            self.next.fetch_add(1, Ordering::Relaxed)
+        };
         tried.next(all, turn, |at| self.backends[at].health.is_good())
     }
 
     /// No connection to this backend came about by this peer, so nothing was sent. Where another of its addresses is left to try,
     /// it is the next one to try; where not, it has failed, once (`true`).
-    pub(super) fn connection_failed(&self, at: usize, peer: &HttpPeer, fault: &Error, tried: &mut Tried) -> bool {
+    pub(super) fn connection_failed(
+        &self,
+        at: usize,
+        peer: &HttpPeer,
+        fault: &Error,
+        tried: &mut Tried,
+    ) -> bool {
         let backend = self.get(at);
         let has_failed = !tried.try_again(at, backend.leave(peer, fault));
         if has_failed {
@@ -284,7 +333,8 @@ impl Upstreams {
 
     /// Whether they are: where there is a choice, or something to ask.
     pub(super) fn are_checked(&self) -> bool {
-        !self.health.interval.get().is_zero() && (self.backends.len() > 1 || self.health.path.is_some())
+        !self.health.interval.get().is_zero()
+            && (self.backends.len() > 1 || self.health.path.is_some())
     }
 
     /// How often names are resolved again; zero for never.
@@ -329,7 +379,9 @@ impl Identity {
             Some(file) => {
                 let authorities = tls::certificates(file, &read(file)?)?;
                 tls::roots(file, &authorities)?;
-                let authorities = authorities.into_iter().map(|der| WrappedX509::new(der.to_vec(), parse_x509));
+                let authorities = authorities
+                    .into_iter()
+                    .map(|der| WrappedX509::new(der.to_vec(), parse_x509));
                 Some(Arc::from(authorities.collect::<Vec<_>>()))
             }
         };
@@ -346,14 +398,31 @@ impl Identity {
             (None, None) => None,
         };
         let mark = context.finish();
-        let mark = mark.as_ref().first_chunk().map_or(0, |first| u64::from_be_bytes(*first));
-        Ok(Self { authorities, own, mark })
+        let mark = mark
+            .as_ref()
+            .first_chunk()
+            .map_or(0, |first| u64::from_be_bytes(*first));
+        Ok(Self {
+            authorities,
+            own,
+            mark,
+        })
     }
 }
 
-fn backend(url: &str, config: &UpstreamConfig, metrics: &Metrics, tls: &Identity) -> Result<Backend, UpstreamError> {
-    let authority = url.parse::<http::Uri>().ok().and_then(|uri| uri.authority().map(ToString::to_string));
-    let authority = authority.filter(|_| !url.starts_with("unix:")).unwrap_or_else(|| "localhost".to_owned());
+fn backend(
+    url: &str,
+    config: &UpstreamConfig,
+    metrics: &Metrics,
+    tls: &Identity,
+) -> Result<Backend, UpstreamError> {
+    let authority = url
+        .parse::<http::Uri>()
+        .ok()
+        .and_then(|uri| uri.authority().map(ToString::to_string));
+    let authority = authority
+        .filter(|_| !url.starts_with("unix:"))
+        .unwrap_or_else(|| "localhost".to_owned());
     let (label, name) = match url.parse() {
         Ok(UpstreamAddress::Http { host, port, .. }) => {
             let is_name = host.parse::<IpAddr>().is_err();
@@ -362,13 +431,21 @@ fn backend(url: &str, config: &UpstreamConfig, metrics: &Metrics, tls: &Identity
         Ok(UpstreamAddress::Unix(path)) => (path.display().to_string(), None),
         Err(_) => return Err(UpstreamError::NotAnUrl(url.to_owned())),
     };
-    let addresses = name.is_some().then(|| Arc::new(Addresses::unresolved(config.connect_timeout.get())));
+    let addresses = name
+        .is_some()
+        .then(|| Arc::new(Addresses::unresolved(config.connect_timeout.get())));
     let health = Health::new(&label, metrics);
     health.set_resolved(addresses.is_none());
     Ok(Backend {
-        peer: ArcSwap::from_pointee(UpstreamPeer::new(peer(url, config, tls, addresses.clone())?)),
+        peer: ArcSwap::from_pointee(UpstreamPeer::new(peer(
+            url,
+            config,
+            tls,
+            addresses.clone(),
+        )?)),
         addresses,
-        authority: HeaderValue::from_str(&authority).map_err(|_| UpstreamError::NotAnUrl(url.to_owned()))?,
+        authority: HeaderValue::from_str(&authority)
+            .map_err(|_| UpstreamError::NotAnUrl(url.to_owned()))?,
         health,
         response_seconds: metrics.upstream_response.with_label_values(&[&label]),
         label,
@@ -399,7 +476,11 @@ fn peer(
         // Of a name, none yet: this stands for it, and is never connected to.
         let ip = bare.parse().unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
         let name = config.tls.server_name.as_deref().unwrap_or(bare);
-        let mut peer = HttpPeer::new(SocketAddr::new(ip, port), tls, if tls { name.to_owned() } else { String::new() });
+        let mut peer = HttpPeer::new(
+            SocketAddr::new(ip, port),
+            tls,
+            if tls { name.to_owned() } else { String::new() },
+        );
         if let Some(addresses) = addresses {
             peer.options.custom_l4 = Some(addresses);
         }
@@ -432,7 +513,10 @@ mod tests {
     use super::*;
 
     fn upstreams(url: &str, before: Option<&Upstreams>) -> Upstreams {
-        let config = UpstreamConfig { urls: vec![url.to_owned()], ..UpstreamConfig::default() };
+        let config = UpstreamConfig {
+            urls: vec![url.to_owned()],
+            ..UpstreamConfig::default()
+        };
         Upstreams::new(&config, &Metrics::new(), before).unwrap()
     }
 
@@ -452,17 +536,34 @@ mod tests {
         let peer = backend.peer();
         assert_eq!(peer.address().as_inet(), Some(&at("127.0.0.2:3000")));
         // What else is known of it goes along.
-        assert_eq!(peer.options.read_timeout, Some(UpstreamConfig::default().read_timeout.get()));
+        assert_eq!(
+            peer.options.read_timeout,
+            Some(UpstreamConfig::default().read_timeout.get())
+        );
         backend.set_addresses(&[at("127.0.0.3:3000")]);
-        assert_eq!(backend.peer().address().as_inet(), Some(&at("127.0.0.3:3000")));
-        assert_ne!(backend.peer().reuse_hash(), peer.reuse_hash(), "connections to one are not used for the other");
+        assert_eq!(
+            backend.peer().address().as_inet(),
+            Some(&at("127.0.0.3:3000"))
+        );
+        assert_ne!(
+            backend.peer().reuse_hash(),
+            peer.reuse_hash(),
+            "connections to one are not used for the other"
+        );
     }
 
     #[test]
     fn an_address_needs_no_resolver() {
-        for url in ["http://127.0.0.1:3000", "http://[::1]:3000", "unix:/run/app.sock"] {
+        for url in [
+            "http://127.0.0.1:3000",
+            "http://[::1]:3000",
+            "unix:/run/app.sock",
+        ] {
             let upstreams = upstreams(url, None);
-            assert!(upstreams.get(0).is_resolved() && upstreams.get(0).health.is_good(), "{url}");
+            assert!(
+                upstreams.get(0).is_resolved() && upstreams.get(0).health.is_good(),
+                "{url}"
+            );
         }
     }
 
@@ -472,10 +573,16 @@ mod tests {
         let before = upstreams("http://backend.test:3000", None);
         before.get(0).set_addresses(&[at("127.0.0.2:3000")]);
         let same = upstreams("http://backend.test:3000", Some(&before));
-        assert_eq!(same.get(0).peer().address().as_inet(), Some(&at("127.0.0.2:3000")));
+        assert_eq!(
+            same.get(0).peer().address().as_inet(),
+            Some(&at("127.0.0.2:3000"))
+        );
         assert!(same.get(0).health.is_good());
         for other in ["http://backend.test:3001", "http://other.test:3000"] {
-            assert!(!upstreams(other, Some(&before)).get(0).is_resolved(), "{other}");
+            assert!(
+                !upstreams(other, Some(&before)).get(0).is_resolved(),
+                "{other}"
+            );
         }
     }
 
@@ -489,7 +596,12 @@ mod tests {
         let order: Vec<_> = std::iter::from_fn(|| {
             let n = upstreams.pick(&mut tried)?;
             let peer = backend.peer();
-            upstreams.connection_failed(n, &peer, &Error::explain(ErrorType::TLSHandshakeFailure, "no TLS"), &mut tried);
+            upstreams.connection_failed(
+                n,
+                &peer,
+                &Error::explain(ErrorType::TLSHandshakeFailure, "no TLS"),
+                &mut tried,
+            );
             peer.address().as_inet().copied()
         })
         .collect();
@@ -500,6 +612,9 @@ mod tests {
         let n = upstreams.pick(&mut tried).unwrap();
         let refused = Error::explain(ErrorType::ConnectRefused, "refused");
         upstreams.connection_failed(n, &backend.peer(), &refused, &mut tried);
-        assert_eq!((upstreams.pick(&mut tried), backend.health.failures()), (None, 2));
+        assert_eq!(
+            (upstreams.pick(&mut tried), backend.health.failures()),
+            (None, 2)
+        );
     }
 }

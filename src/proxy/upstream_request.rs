@@ -63,16 +63,36 @@ impl UpstreamHeaders {
     /// The caller's identity, and that it is menshen who says so: what a forward-auth response tells as well.
     pub(super) fn identity(&self, admitted: &AdmittedRequest) -> impl Iterator<Item = Field> {
         let identity = admitted.identity.as_ref();
-        let fields = identity.into_iter().flat_map(|identity| identity.headers.iter());
-        let state = if identity.is_some() { &self.authenticated } else { &self.anonymous };
-        fields.map(|(name, value)| (name.clone(), value)).chain([(AUTH_STATE_NAME, state.clone())])
+        let fields = identity
+            .into_iter()
+            .flat_map(|identity| identity.headers.iter());
+        let state = if identity.is_some() {
+            &self.authenticated
+        } else {
+            &self.anonymous
+        };
+        fields
+            .map(|(name, value)| (name.clone(), value))
+            .chain([(AUTH_STATE_NAME, state.clone())])
     }
 
     /// What is signed about the caller: the assertion, and the token in the backend's own form. Nothing about an anonymous one.
-    pub(super) fn signed(&self, admitted: &AdmittedRequest, now: Timestamp) -> Result<[Option<Field>; 2], NotSigned> {
-        let Some(identity) = &admitted.identity else { return Ok([None, None]) };
-        let assertion = self.proofs.assertion(identity, now)?.map(|value| (AUTH_ASSERTION_NAME, value));
-        let minted = self.proofs.minted(identity, now)?.map(|(name, value)| (name.clone(), value));
+    pub(super) fn signed(
+        &self,
+        admitted: &AdmittedRequest,
+        now: Timestamp,
+    ) -> Result<[Option<Field>; 2], NotSigned> {
+        let Some(identity) = &admitted.identity else {
+            return Ok([None, None]);
+        };
+        let assertion = self
+            .proofs
+            .assertion(identity, now)?
+            .map(|value| (AUTH_ASSERTION_NAME, value));
+        let minted = self
+            .proofs
+            .minted(identity, now)?
+            .map(|(name, value)| (name.clone(), value));
         Ok([assertion, minted])
     }
 
@@ -88,20 +108,42 @@ impl UpstreamHeaders {
         let internal = || ExchangeError::new(Failure::Internal, "not a header value");
         let mut fields = Vec::with_capacity(Self::CAPACITY);
         fields.extend(self.identity(admitted));
-        let signed = self.signed(admitted, now).map_err(|_| ExchangeError::new(Failure::Proof, "a proof"))?;
+        let signed = self
+            .signed(admitted, now)
+            .map_err(|_| ExchangeError::new(Failure::Proof, "a proof"))?;
         fields.extend(signed.into_iter().flatten());
         let forward = &admitted.forward;
-        fields.extend(forward.cookie.clone().map(|cookie| (header::COOKIE, cookie)));
+        fields.extend(
+            forward
+                .cookie
+                .clone()
+                .map(|cookie| (header::COOKIE, cookie)),
+        );
         let client = address(admitted.origin.ip).ok_or_else(internal)?;
         fields.push((X_FORWARDED_FOR, client.clone()));
         fields.push((X_REAL_IP, client));
-        fields.push((X_FORWARDED_PROTO, if admitted.origin.https { &self.https } else { &self.http }.clone()));
+        fields.push((
+            X_FORWARDED_PROTO,
+            if admitted.origin.https {
+                &self.https
+            } else {
+                &self.http
+            }
+            .clone(),
+        ));
         if let Some(host) = forward.host {
-            let host = HeaderValue::from_maybe_shared(head.slice(host.value())).map_err(|_| internal())?;
+            let host =
+                HeaderValue::from_maybe_shared(head.slice(host.value())).map_err(|_| internal())?;
             fields.push((X_FORWARDED_HOST, host));
         }
-        fields.push((X_REQUEST_ID, HeaderValue::from_str(request_id).map_err(|_| internal())?));
-        fields.extend(self.fixed.of_client(forward.host.is_some(), &backend.authority));
+        fields.push((
+            X_REQUEST_ID,
+            HeaderValue::from_str(request_id).map_err(|_| internal())?,
+        ));
+        fields.extend(
+            self.fixed
+                .of_client(forward.host.is_some(), &backend.authority),
+        );
         Ok(fields)
     }
 }
@@ -141,13 +183,26 @@ impl<'a> UpstreamRequest<'a> {
         parts: RequestParts<'a>,
         backend: &Backend,
     ) -> Result<Self, ExchangeError> {
-        let RequestParts { headers, head, request_id, now, body, takes_trailers } = parts;
+        let RequestParts {
+            headers,
+            head,
+            request_id,
+            now,
+            body,
+            takes_trailers,
+        } = parts;
         let mut fields = headers.fields(admitted, head, request_id, backend, now)?;
         if admitted.log.dry_run.is_some() && has(&admitted.forward, head, &X_REAL_IP) {
             // A gate that only reports lets a proxy's own pass, on which the backend may hang.
             fields.retain(|(name, _)| *name != X_REAL_IP);
         }
-        Ok(Self { admitted, head, fields, body, takes_trailers })
+        Ok(Self {
+            admitted,
+            head,
+            fields,
+            body,
+            takes_trailers,
+        })
     }
 
     pub(super) const fn method(&self) -> &Method {
@@ -165,34 +220,57 @@ impl<'a> UpstreamRequest<'a> {
     /// The client's fields that go on: neither those that menshen sets, nor those that frame the body.
     fn client_fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let forward = &self.admitted.forward;
-        forward.forwarded_headers.iter().map(|range| (&self.head[range.name()], &self.head[range.value()])).filter(
-            |(name, _)| {
+        forward
+            .forwarded_headers
+            .iter()
+            .map(|range| (&self.head[range.name()], &self.head[range.value()]))
+            .filter(|(name, _)| {
                 let frames = match name.len() {
                     // A client of HTTP/1.0 has none that counts (RFC 9110 section 10.1.1).
-                    6 => !self.admitted.framing.expects_continue && name.eq_ignore_ascii_case(b"expect"),
+                    6 => {
+                        !self.admitted.framing.expects_continue
+                            && name.eq_ignore_ascii_case(b"expect")
+                    }
                     14 => name.eq_ignore_ascii_case(b"content-length"),
                     17 => name.eq_ignore_ascii_case(b"transfer-encoding"),
                     _ => false,
                 };
                 !frames && !self.fields.iter().any(|(ours, _)| is(name, ours))
-            },
-        )
+            })
     }
 
     /// Puts the head for a backend of HTTP/1.
     pub(super) fn put_http1(&self, out: &mut Vec<u8>) {
         let forward = &self.admitted.forward;
         out.reserve(self.head.len() + 512);
-        put(out, &[forward.method.as_str().as_bytes(), b" ", forward.target.as_bytes(), b" HTTP/1.1\r\n"]);
+        put(
+            out,
+            &[
+                forward.method.as_str().as_bytes(),
+                b" ",
+                forward.target.as_bytes(),
+                b" HTTP/1.1\r\n",
+            ],
+        );
         for (name, value) in self.client_fields() {
             put(out, &[name, b": ", value, b"\r\n"]);
         }
         for (name, value) in &self.fields {
-            put(out, &[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"]);
+            put(
+                out,
+                &[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"],
+            );
         }
         match self.body {
             BodyLength::Known(length) => {
-                put(out, &[b"Content-Length: ", itoa::Buffer::new().format(length).as_bytes(), b"\r\n"]);
+                put(
+                    out,
+                    &[
+                        b"Content-Length: ",
+                        itoa::Buffer::new().format(length).as_bytes(),
+                        b"\r\n",
+                    ],
+                );
             }
             BodyLength::Chunked => put(out, &[b"Transfer-Encoding: chunked\r\n"]),
             BodyLength::None | BodyLength::UntilClose => {}
@@ -211,8 +289,12 @@ impl<'a> UpstreamRequest<'a> {
         let internal = || ExchangeError::new(Failure::Internal, "not a request");
         let forward = &self.admitted.forward;
         let capacity = forward.forwarded_headers.len() + self.fields.len() + 2;
-        let mut request = RequestHeader::build_no_case(forward.method.clone(), forward.target.as_bytes(), Some(capacity))
-            .map_err(|_| internal())?;
+        let mut request = RequestHeader::build_no_case(
+            forward.method.clone(),
+            forward.target.as_bytes(),
+            Some(capacity),
+        )
+        .map_err(|_| internal())?;
         for (name, value) in self.client_fields() {
             // An expectation is met by menshen (RFC 9110 section 10.1.1).
             if name.eq_ignore_ascii_case(b"expect") {
@@ -223,13 +305,19 @@ impl<'a> UpstreamRequest<'a> {
             request.append_header(name, value).map_err(|_| internal())?;
         }
         for (name, value) in &self.fields {
-            request.append_header(name, value.clone()).map_err(|_| internal())?;
+            request
+                .append_header(name, value.clone())
+                .map_err(|_| internal())?;
         }
         if let BodyLength::Known(length) = self.body {
-            request.insert_header(header::CONTENT_LENGTH, HeaderValue::from(length)).map_err(|_| internal())?;
+            request
+                .insert_header(header::CONTENT_LENGTH, HeaderValue::from(length))
+                .map_err(|_| internal())?;
         }
         if self.takes_trailers {
-            request.insert_header(header::TE, "trailers").map_err(|_| internal())?;
+            request
+                .insert_header(header::TE, "trailers")
+                .map_err(|_| internal())?;
         }
         Ok(request)
     }
@@ -240,7 +328,10 @@ fn is(name: &[u8], known: &HeaderName) -> bool {
 }
 
 fn has(forward: &ForwardedRequest, head: &Bytes, known: &HeaderName) -> bool {
-    forward.forwarded_headers.iter().any(|range| is(&head[range.name()], known))
+    forward
+        .forwarded_headers
+        .iter()
+        .any(|range| is(&head[range.name()], known))
 }
 
 /// The address as a value, whose copies share its bytes: so two headers cost as many allocations as one.

@@ -60,7 +60,11 @@ pub enum BackupError {
 
 impl From<io::Error> for BackupError {
     fn from(error: io::Error) -> Self {
-        if error.kind() == io::ErrorKind::UnexpectedEof { Self::Truncated } else { Self::Io(error) }
+        if error.kind() == io::ErrorKind::UnexpectedEof {
+            Self::Truncated
+        } else {
+            Self::Io(error)
+        }
     }
 }
 
@@ -79,12 +83,27 @@ pub struct Sealer {
 
 impl Sealer {
     /// Begins a file; the bytes are its header.
-    pub fn begin(key: &Key, at: Timestamp, live: bool, entropy: &Entropy) -> Result<(Self, Vec<u8>), BackupError> {
+    pub fn begin(
+        key: &Key,
+        at: Timestamp,
+        live: bool,
+        entropy: &Entropy,
+    ) -> Result<(Self, Vec<u8>), BackupError> {
         let salt = hex::encode(entropy.bytes::<32>()?);
-        let header = Header { menshen_export: FORMAT, at, live, salt };
+        let header = Header {
+            menshen_export: FORMAT,
+            at,
+            live,
+            salt,
+        };
         let mut bytes = serde_json::to_vec(&header).map_err(|_| BackupError::Unknown)?;
         bytes.push(b'\n');
-        let sealer = Self { key: file_key(key, &header), header: bytes.clone(), number: 0, entropy: entropy.clone() };
+        let sealer = Self {
+            key: file_key(key, &header),
+            header: bytes.clone(),
+            number: 0,
+            entropy: entropy.clone(),
+        };
         Ok((sealer, bytes))
     }
 
@@ -128,19 +147,33 @@ impl<R: Read> Opener<R> {
             }
             header.push(byte[0]);
         }
-        let version: serde_json::Value = serde_json::from_slice(&header).map_err(|_| BackupError::NotOurs)?;
-        let form = version["menshen_export"].as_u64().ok_or(BackupError::NotOurs)?;
+        let version: serde_json::Value =
+            serde_json::from_slice(&header).map_err(|_| BackupError::NotOurs)?;
+        let form = version["menshen_export"]
+            .as_u64()
+            .ok_or(BackupError::NotOurs)?;
         if form != u64::from(FORMAT) {
             return Err(BackupError::Newer(u32::try_from(form).unwrap_or(u32::MAX)));
         }
         let said: Header = serde_json::from_value(version).map_err(|_| BackupError::NotOurs)?;
-        Ok(Self { source, key: file_key(key, &said), header, said, number: 0, is_over: false })
+        Ok(Self {
+            source,
+            key: file_key(key, &said),
+            header,
+            said,
+            number: 0,
+            is_over: false,
+        })
     }
 
     /// The next ones; `None` after the last.
     pub fn piece(&mut self) -> Result<Option<Vec<Portable>>, BackupError> {
         if self.is_over {
-            return if self.source.read(&mut [0])? == 0 { Ok(None) } else { Err(BackupError::Trailing) };
+            return if self.source.read(&mut [0])? == 0 {
+                Ok(None)
+            } else {
+                Err(BackupError::Trailing)
+            };
         }
         let mut head = [0; 5];
         self.source.read_exact(&mut head)?;
@@ -152,11 +185,18 @@ impl<R: Read> Opener<R> {
         let mut sealed = vec![0; length];
         self.source.read_exact(&mut sealed)?;
         let context = context(&self.header, self.number, last == 1);
-        let plain = crypto::open(&self.key, &context, &sealed).map(zeroize::Zeroizing::new).ok_or(BackupError::Sealed)?;
+        let plain = crypto::open(&self.key, &context, &sealed)
+            .map(zeroize::Zeroizing::new)
+            .ok_or(BackupError::Sealed)?;
         self.number += 1;
         self.is_over = last == 1;
-        let lines = plain.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
-        lines.map(|line| serde_json::from_slice(line).map_err(|_| BackupError::Unknown)).collect::<Result<_, _>>().map(Some)
+        let lines = plain
+            .split(|&byte| byte == b'\n')
+            .filter(|line| !line.is_empty());
+        lines
+            .map(|line| serde_json::from_slice(line).map_err(|_| BackupError::Unknown))
+            .collect::<Result<_, _>>()
+            .map(Some)
     }
 }
 
@@ -188,12 +228,21 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
     fn gone(id: &str) -> Portable {
-        Portable::Gone { id: UserId::parse(id).unwrap(), at: NOW, merged_into: None }
+        Portable::Gone {
+            id: UserId::parse(id).unwrap(),
+            at: NOW,
+            merged_into: None,
+        }
     }
 
     fn file() -> Vec<u8> {
-        let (mut sealer, mut bytes) = Sealer::begin(&Key::new([1; 32]), NOW, true, &Entropy::default()).unwrap();
-        bytes.extend(sealer.piece(&[gone("first-user"), gone("second-user")], false).unwrap());
+        let (mut sealer, mut bytes) =
+            Sealer::begin(&Key::new([1; 32]), NOW, true, &Entropy::default()).unwrap();
+        bytes.extend(
+            sealer
+                .piece(&[gone("first-user"), gone("second-user")], false)
+                .unwrap(),
+        );
         bytes.extend(sealer.piece(&[gone("third-user")], false).unwrap());
         bytes.extend(sealer.piece(&[], true).unwrap());
         bytes
@@ -225,14 +274,23 @@ mod tests {
             assert!(read(&changed, [1; 32]).is_err(), "byte {at}");
             assert!(read(&file[..at], [1; 32]).is_err(), "cut at {at}");
         }
-        assert!(matches!(read(&[file.clone(), vec![0]].concat(), [1; 32]), Err(BackupError::Trailing)));
-        assert!(matches!(read(&file[..file.len() - 33], [1; 32]), Err(BackupError::Truncated)));
+        assert!(matches!(
+            read(&[file.clone(), vec![0]].concat(), [1; 32]),
+            Err(BackupError::Trailing)
+        ));
+        assert!(matches!(
+            read(&file[..file.len() - 33], [1; 32]),
+            Err(BackupError::Truncated)
+        ));
     }
 
     #[test]
     fn a_newer_form_is_refused_by_its_name() {
         let newer = b"{\"menshen_export\":2,\"more\":true}\nwhatever";
         assert!(matches!(read(newer, [1; 32]), Err(BackupError::Newer(2))));
-        assert!(matches!(read(b"PK\x03\x04", [1; 32]), Err(BackupError::NotOurs)));
+        assert!(matches!(
+            read(b"PK\x03\x04", [1; 32]),
+            Err(BackupError::NotOurs)
+        ));
     }
 }

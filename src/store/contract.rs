@@ -17,10 +17,12 @@ pub mod upkeep;
 use std::{future::Future, sync::Arc, time::Duration};
 
 use super::{
-    Announce, CodeHash, LoginOutcome, LoginProof, NewLogin, NewSession, NewUserId, Opened, Profile, RefreshSalt,
-    RevocationEntry, Rotation, RotationOutcome, Store, WechatIdentity,
+    Announce, CodeHash, LoginOutcome, LoginProof, NewLogin, NewSession, NewUserId, Opened, Profile,
+    RefreshSalt, RevocationEntry, Rotation, RotationOutcome, Store, WechatIdentity,
 };
-use crate::types::{AppId, ClientType, ExtraClaims, OpenId, Secret, SessionId, Timestamp, UnionId, UserId, UserType};
+use crate::types::{
+    AppId, ClientType, ExtraClaims, OpenId, Secret, SessionId, Timestamp, UnionId, UserId, UserType,
+};
 
 /// One test for each case. Takes an expression that makes an empty store, and whatever has to outlive it: `(Arc<dyn Store>, _)`.
 #[macro_export]
@@ -243,7 +245,13 @@ async fn opened(store: &Subject, login: &NewLogin) -> Opened {
 }
 
 fn rotation(session: SessionId, counter: u64, now: Timestamp) -> Rotation {
-    Rotation { session, counter, replay_window: None, idle_ttl: IDLE, now }
+    Rotation {
+        session,
+        counter,
+        replay_window: None,
+        idle_ttl: IDLE,
+        now,
+    }
 }
 
 async fn rotated(store: &Subject, rotation: &Rotation) -> RotationOutcome {
@@ -259,14 +267,21 @@ async fn moved(store: &Subject, rotation: &Rotation) -> u64 {
 }
 
 async fn lives(store: &Subject, id: SessionId, now: Timestamp) -> bool {
-    store.session(id, now).await.expect("the store works").is_some()
+    store
+        .session(id, now)
+        .await
+        .expect("the store works")
+        .is_some()
 }
 
 /// The whole log, read in pieces.
 async fn whole_log(store: &Subject) -> Vec<RevocationEntry> {
     let (mut entries, mut cursor) = (Vec::new(), None);
     loop {
-        let page = store.revocations(cursor.as_ref(), 7).await.expect("the store works");
+        let page = store
+            .revocations(cursor.as_ref(), 7)
+            .await
+            .expect("the store works");
         entries.extend(page.entries);
         if !page.more {
             return entries;
@@ -276,7 +291,9 @@ async fn whole_log(store: &Subject) -> Vec<RevocationEntry> {
 }
 
 /// Runs all at once, on real threads; the outcomes in no order.
-async fn together<T: Send + 'static>(tasks: impl IntoIterator<Item = impl Future<Output = T> + Send + 'static>) -> Vec<T> {
+async fn together<T: Send + 'static>(
+    tasks: impl IntoIterator<Item = impl Future<Output = T> + Send + 'static>,
+) -> Vec<T> {
     let set: tokio::task::JoinSet<T> = tasks.into_iter().collect();
     set.join_all().await
 }
@@ -302,7 +319,10 @@ mod tests {
         for (group, text) in groups {
             for part in text.split("pub async fn ").skip(1) {
                 let name = part.split('(').next().unwrap();
-                assert!(list.contains(&format!("{group}::{name},")), "{group}::{name} is run by no engine");
+                assert!(
+                    list.contains(&format!("{group}::{name},")),
+                    "{group}::{name} is run by no engine"
+                );
                 cases += 1;
             }
         }

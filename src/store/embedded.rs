@@ -45,11 +45,13 @@ use self::{
     writer::{Health, Writer},
 };
 use super::{
-    AccountOutcome, Announce, Backlog, BindOutcome, CodeHash, Credentials, Export, Imported, ImportedUser, Known, LogCursor,
-    LoginOutcome, Lookup, NewAccount, NewLogin, OpenError, OpenOptions, OutboxEntry, OutboxPlace, PhoneBinding, Portable,
-    ProfileChange, RefreshSalt, Renewal, Resealing, RevocationPage, Revoke, Revoked, RightsChange, RightsChanged, Rotation,
-    RotationOutcome, Session, SmsGuess, SmsId, SmsReservation, SmsReserved, SmsSlots, Store, StoreError, StoreKeys,
-    StoreStats, StoredKey, UnbindOutcome, User, WechatIdentity, WechatSession, Withdrawal, WithdrawalOutcome,
+    AccountOutcome, Announce, Backlog, BindOutcome, CodeHash, Credentials, Export, Imported,
+    ImportedUser, Known, LogCursor, LoginOutcome, Lookup, NewAccount, NewLogin, OpenError,
+    OpenOptions, OutboxEntry, OutboxPlace, PhoneBinding, Portable, ProfileChange, RefreshSalt,
+    Renewal, Resealing, RevocationPage, Revoke, Revoked, RightsChange, RightsChanged, Rotation,
+    RotationOutcome, Session, SmsGuess, SmsId, SmsReservation, SmsReserved, SmsSlots, Store,
+    StoreError, StoreKeys, StoreStats, StoredKey, UnbindOutcome, User, WechatIdentity,
+    WechatSession, Withdrawal, WithdrawalOutcome,
     failure::Failure,
     vault::{Keyring, Unwrapped, Vault},
 };
@@ -81,26 +83,68 @@ impl std::fmt::Debug for EmbeddedStore {
 impl EmbeddedStore {
     /// An empty store that ends with the process. Fails only when the system gives no thread or no random bytes.
     pub fn memory(keys: &StoreKeys, entropy: Entropy) -> Result<Self, OpenError> {
-        Self::over(Arc::new(MemoryKv::new()), keys, entropy, Path::new("memory"), false)
+        Self::over(
+            Arc::new(MemoryKv::new()),
+            keys,
+            entropy,
+            Path::new("memory"),
+            false,
+        )
     }
 
     /// The store in a directory, which is made when it is not there.
-    pub fn sled(path: &Path, options: &OpenOptions, keys: &StoreKeys, entropy: Entropy) -> Result<Self, OpenError> {
+    pub fn sled(
+        path: &Path,
+        options: &OpenOptions,
+        keys: &StoreKeys,
+        entropy: Entropy,
+    ) -> Result<Self, OpenError> {
         let kv = Arc::new(SledKv::open(path, options)?);
-        let store = Self::over(Arc::<SledKv>::clone(&kv), keys, entropy, path, kv.is_settled())?;
+        let store = Self::over(
+            Arc::<SledKv>::clone(&kv),
+            keys,
+            entropy,
+            path,
+            kv.is_settled(),
+        )?;
         kv.settle()?;
         Ok(store)
     }
 
     /// `settled`: it has been opened before, so if it is empty now, something was lost.
-    fn over(kv: Arc<dyn Kv>, keys: &StoreKeys, entropy: Entropy, path: &Path, settled: bool) -> Result<Self, OpenError> {
+    fn over(
+        kv: Arc<dyn Kv>,
+        keys: &StoreKeys,
+        entropy: Entropy,
+        path: &Path,
+        settled: bool,
+    ) -> Result<Self, OpenError> {
         let keyring = keyring(kv.as_ref(), keys, &entropy, path, settled)?;
-        let (vault, health) = (Arc::new(Vault::new(keyring, entropy)), Arc::new(Health::default()));
+        let (vault, health) = (
+            Arc::new(Vault::new(keyring, entropy)),
+            Arc::new(Health::default()),
+        );
         let snapshots = Arc::new(Snapshots::default());
-        let writer = Writer::start(Arc::clone(&kv), Arc::clone(&vault), Arc::clone(&health), Arc::clone(&snapshots))
-            .map_err(|error| OpenError::Io { path: path.to_owned(), why: format!("no thread: {error}") })?;
+        let writer = Writer::start(
+            Arc::clone(&kv),
+            Arc::clone(&vault),
+            Arc::clone(&health),
+            Arc::clone(&snapshots),
+        )
+        .map_err(|error| OpenError::Io {
+            path: path.to_owned(),
+            why: format!("no thread: {error}"),
+        })?;
         let changing_keys = tokio::sync::Mutex::default();
-        Ok(Self { kv, vault, keys: keys.clone(), changing_keys, health, snapshots, writer })
+        Ok(Self {
+            kv,
+            vault,
+            keys: keys.clone(),
+            changing_keys,
+            health,
+            snapshots,
+            writer,
+        })
     }
 
     /// What other secrets are derived from, see [`super::Opening::root`].
@@ -120,10 +164,18 @@ impl EmbeddedStore {
         F: FnOnce(&dyn View) -> Result<T, Failure> + Send + 'static,
     {
         self.health.check()?;
-        let (kv, vault, health) = (Arc::clone(&self.kv), Arc::clone(&self.vault), Arc::clone(&self.health));
+        let (kv, vault, health) = (
+            Arc::clone(&self.kv),
+            Arc::clone(&self.vault),
+            Arc::clone(&self.health),
+        );
         let inline = kv.reads_inline();
         let run = move || {
-            query(&Committed { kv: kv.as_ref(), vault: &vault }).map_err(|failure| StoreError::from(health.note(failure)))
+            query(&Committed {
+                kv: kv.as_ref(),
+                vault: &vault,
+            })
+            .map_err(|failure| StoreError::from(health.note(failure)))
         };
         if inline {
             return run();
@@ -131,9 +183,10 @@ impl EmbeddedStore {
         match tokio::task::spawn_blocking(run).await {
             Ok(outcome) => outcome,
             // The engine is as little to be trusted after this as after a write that panicked.
-            Err(end) if end.is_panic() => {
-                Err(self.health.note(Failure::Fault("a read of the store panicked".to_owned())).into())
-            }
+            Err(end) if end.is_panic() => Err(self
+                .health
+                .note(Failure::Fault("a read of the store panicked".to_owned()))
+                .into()),
             Err(_) => Err(Failure::Closed.into()),
         }
     }
@@ -141,10 +194,22 @@ impl EmbeddedStore {
 
 /// The store's own keys, which prove that it is ours, whole, and that our encryption key is right. A new store gets new ones; one
 /// that is still under the previous encryption key comes under the present one.
-fn keyring(kv: &dyn Kv, keys: &StoreKeys, entropy: &Entropy, path: &Path, settled: bool) -> Result<Keyring, OpenError> {
+fn keyring(
+    kv: &dyn Kv,
+    keys: &StoreKeys,
+    entropy: &Entropy,
+    path: &Path,
+    settled: bool,
+) -> Result<Keyring, OpenError> {
     let path = || path.to_owned();
-    let corrupt = |why: &str| OpenError::Corrupt { path: path(), why: why.to_owned() };
-    let failed = |failure: Failure| OpenError::Io { path: path(), why: StoreError::from(failure).to_string() };
+    let corrupt = |why: &str| OpenError::Corrupt {
+        path: path(),
+        why: why.to_owned(),
+    };
+    let failed = |failure: Failure| OpenError::Io {
+        path: path(),
+        why: StoreError::from(failure).to_string(),
+    };
     let keep = |keyring: &Keyring| {
         let wrapped = keyring.wrap(keys, entropy, layout::KEYRING)?;
         kv.commit(&Changes::from([(layout::KEYRING.to_vec(), Some(wrapped))]))
@@ -155,17 +220,24 @@ fn keyring(kv: &dyn Kv, keys: &StoreKeys, entropy: &Entropy, path: &Path, settle
         };
         if with == Unwrapped::Previous {
             keep(&keyring).map_err(failed)?;
-            tracing::info!("the store is under the new encryption key now: the previous one is not needed any more");
+            tracing::info!(
+                "the store is under the new encryption key now: the previous one is not needed any more"
+            );
         }
         return Ok(keyring);
     }
     if settled {
-        return Err(corrupt("what was in it is gone, or it was made by another version of menshen"));
+        return Err(corrupt(
+            "what was in it is gone, or it was made by another version of menshen",
+        ));
     }
     if !kv.scan(b"", None, 1).map_err(failed)?.is_empty() {
         return Err(corrupt("it holds data that is not menshen's"));
     }
-    let keyring = Keyring::generate(entropy).map_err(|error| OpenError::Io { path: path(), why: error.to_string() })?;
+    let keyring = Keyring::generate(entropy).map_err(|error| OpenError::Io {
+        path: path(),
+        why: error.to_string(),
+    })?;
     keep(&keyring).map_err(failed)?;
     Ok(keyring)
 }
@@ -174,51 +246,97 @@ fn keyring(kv: &dyn Kv, keys: &StoreKeys, entropy: &Entropy, path: &Path, settle
 impl Store for EmbeddedStore {
     async fn login(&self, login: &NewLogin) -> Result<LoginOutcome, StoreError> {
         let login = login.clone();
-        self.writer.run(move |draft| login::login(draft, &login)).await
+        self.writer
+            .run(move |draft| login::login(draft, &login))
+            .await
     }
 
     async fn code_spent(&self, code: &CodeHash, now: Timestamp) -> Result<bool, StoreError> {
         let key = layout::code(code);
-        self.read(move |view| Ok(view.record::<records::SpentCode>(&key)?.is_some_and(|spent| now < spent.until))).await
+        self.read(move |view| {
+            Ok(view
+                .record::<records::SpentCode>(&key)?
+                .is_some_and(|spent| now < spent.until))
+        })
+        .await
     }
 
     async fn reserve_sms(&self, reservation: &SmsReservation) -> Result<SmsReserved, StoreError> {
         let reservation = reservation.clone();
-        self.writer.run(move |draft| sms::reserve(draft, &reservation)).await
+        self.writer
+            .run(move |draft| sms::reserve(draft, &reservation))
+            .await
     }
 
-    async fn release_sms(&self, phone: &Phone, id: SmsId, slots: SmsSlots, now: Timestamp) -> Result<(), StoreError> {
+    async fn release_sms(
+        &self,
+        phone: &Phone,
+        id: SmsId,
+        slots: SmsSlots,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         let phone = phone.clone();
-        self.writer.run(move |draft| sms::release(draft, &phone, id, slots, now)).await
+        self.writer
+            .run(move |draft| sms::release(draft, &phone, id, slots, now))
+            .await
     }
 
     async fn bind_phone(&self, binding: &PhoneBinding) -> Result<BindOutcome, StoreError> {
         let binding = binding.clone();
-        self.writer.run(move |draft| phone::bind(draft, &binding)).await
+        self.writer
+            .run(move |draft| phone::bind(draft, &binding))
+            .await
     }
 
-    async fn unbind_phone(&self, user: &UserId, session: SessionId, now: Timestamp) -> Result<UnbindOutcome, StoreError> {
+    async fn unbind_phone(
+        &self,
+        user: &UserId,
+        session: SessionId,
+        now: Timestamp,
+    ) -> Result<UnbindOutcome, StoreError> {
         let user = user.clone();
-        self.writer.run(move |draft| phone::unbind(draft, &user, session, now)).await
+        self.writer
+            .run(move |draft| phone::unbind(draft, &user, session, now))
+            .await
     }
 
-    async fn prove_phone(&self, user: &UserId, guess: &SmsGuess, now: Timestamp) -> Result<bool, StoreError> {
+    async fn prove_phone(
+        &self,
+        user: &UserId,
+        guess: &SmsGuess,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
         let (user, guess) = (user.clone(), guess.clone());
-        self.writer.run(move |draft| phone::prove(draft, &user, &guess, now)).await
+        self.writer
+            .run(move |draft| phone::prove(draft, &user, &guess, now))
+            .await
     }
 
-    async fn prove_wechat(&self, user: &UserId, said: &WechatIdentity, now: Timestamp) -> Result<bool, StoreError> {
+    async fn prove_wechat(
+        &self,
+        user: &UserId,
+        said: &WechatIdentity,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
         let (user, said) = (user.clone(), said.clone());
-        self.writer.run(move |draft| accounts::prove_wechat(draft, &user, &said, now)).await
+        self.writer
+            .run(move |draft| accounts::prove_wechat(draft, &user, &said, now))
+            .await
     }
 
-    async fn wechat_session(&self, id: SessionId, now: Timestamp) -> Result<Option<WechatSession>, StoreError> {
-        self.read(move |view| accounts::wechat_session(view, id, now)).await
+    async fn wechat_session(
+        &self,
+        id: SessionId,
+        now: Timestamp,
+    ) -> Result<Option<WechatSession>, StoreError> {
+        self.read(move |view| accounts::wechat_session(view, id, now))
+            .await
     }
 
     async fn user(&self, id: &UserId) -> Result<Option<User>, StoreError> {
         let id = id.clone();
-        self.read(move |view| Ok(records::user(view, &id)?.map(|record| record.user))).await
+        self.read(move |view| Ok(records::user(view, &id)?.map(|record| record.user)))
+            .await
     }
 
     async fn known(&self, id: &UserId) -> Result<Known, StoreError> {
@@ -233,15 +351,22 @@ impl Store for EmbeddedStore {
 
     async fn users(&self, after: Option<&UserId>, limit: usize) -> Result<Vec<User>, StoreError> {
         let after = after.cloned();
-        self.read(move |view| accounts::page(view, after.as_ref(), limit)).await
+        self.read(move |view| accounts::page(view, after.as_ref(), limit))
+            .await
     }
 
     async fn create_account(&self, account: &NewAccount) -> Result<AccountOutcome, StoreError> {
         let account = account.clone();
-        self.writer.run(move |draft| accounts::create(draft, &account)).await
+        self.writer
+            .run(move |draft| accounts::create(draft, &account))
+            .await
     }
 
-    async fn import_users(&self, users: &[ImportedUser], is_trial: bool) -> Result<Vec<Imported>, StoreError> {
+    async fn import_users(
+        &self,
+        users: &[ImportedUser],
+        is_trial: bool,
+    ) -> Result<Vec<Imported>, StoreError> {
         let users = users.to_vec();
         self.writer
             .run(move |draft| {
@@ -256,7 +381,8 @@ impl Store for EmbeddedStore {
 
     async fn credentials(&self, username: &Username) -> Result<Option<Credentials>, StoreError> {
         let username = username.clone();
-        self.read(move |view| accounts::credentials(view, &username)).await
+        self.read(move |view| accounts::credentials(view, &username))
+            .await
     }
 
     async fn change_rights(
@@ -266,7 +392,9 @@ impl Store for EmbeddedStore {
         now: Timestamp,
     ) -> Result<Option<RightsChanged>, StoreError> {
         let (id, change) = (id.clone(), change.clone());
-        self.writer.run(move |draft| accounts::change_rights(draft, &id, &change, now)).await
+        self.writer
+            .run(move |draft| accounts::change_rights(draft, &id, &change, now))
+            .await
     }
 
     async fn erase_user(
@@ -277,7 +405,9 @@ impl Store for EmbeddedStore {
         now: Timestamp,
     ) -> Result<Option<Revoked>, StoreError> {
         let id = id.clone();
-        self.writer.run(move |draft| accounts::erase(draft, &id, wanted_by, announce, now)).await
+        self.writer
+            .run(move |draft| accounts::erase(draft, &id, wanted_by, announce, now))
+            .await
     }
 
     async fn withdraw(
@@ -287,19 +417,34 @@ impl Store for EmbeddedStore {
         now: Timestamp,
     ) -> Result<WithdrawalOutcome, StoreError> {
         let withdrawal = withdrawal.clone();
-        self.writer.run(move |draft| withdraw::withdraw(draft, &withdrawal, announce, now)).await
+        self.writer
+            .run(move |draft| withdraw::withdraw(draft, &withdrawal, announce, now))
+            .await
     }
 
-    async fn take_outbox(&self, now: Timestamp, until: Timestamp, limit: usize) -> Result<Vec<OutboxEntry>, StoreError> {
+    async fn take_outbox(
+        &self,
+        now: Timestamp,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<OutboxEntry>, StoreError> {
         if !self.read(move |view| outbox::is_due(view, now)).await? {
             return Ok(Vec::new());
         }
-        self.writer.run(move |draft| outbox::take(draft, now, until, limit)).await
+        self.writer
+            .run(move |draft| outbox::take(draft, now, until, limit))
+            .await
     }
 
-    async fn settle_outbox(&self, place: &OutboxPlace, again: Option<Timestamp>) -> Result<(), StoreError> {
+    async fn settle_outbox(
+        &self,
+        place: &OutboxPlace,
+        again: Option<Timestamp>,
+    ) -> Result<(), StoreError> {
         let place = place.clone();
-        self.writer.run(move |draft| outbox::settle(draft, &place, again)).await
+        self.writer
+            .run(move |draft| outbox::settle(draft, &place, again))
+            .await
     }
 
     async fn backlog(&self) -> Result<Backlog, StoreError> {
@@ -313,13 +458,19 @@ impl Store for EmbeddedStore {
         _now: Timestamp,
     ) -> Result<Option<User>, StoreError> {
         let (id, change) = (id.clone(), change.clone());
-        self.writer.run(move |draft| profile::change(draft, &id, &change)).await
+        self.writer
+            .run(move |draft| profile::change(draft, &id, &change))
+            .await
     }
 
     async fn session(&self, id: SessionId, now: Timestamp) -> Result<Option<Session>, StoreError> {
         self.read(move |view| {
-            let Some(record) = records::session(view, id)? else { return Ok(None) };
-            Ok(record.lives(records::global_epoch(view)?, now).then_some(record.session))
+            let Some(record) = records::session(view, id)? else {
+                return Ok(None);
+            };
+            Ok(record
+                .lives(records::global_epoch(view)?, now)
+                .then_some(record.session))
         })
         .await
     }
@@ -338,27 +489,39 @@ impl Store for EmbeddedStore {
     }
 
     async fn refresh_salt(&self, id: SessionId) -> Result<Option<RefreshSalt>, StoreError> {
-        self.read(move |view| Ok(records::session(view, id)?.map(|record| record.salt()))).await
+        self.read(move |view| Ok(records::session(view, id)?.map(|record| record.salt())))
+            .await
     }
 
     async fn rotate(&self, rotation: &Rotation) -> Result<RotationOutcome, StoreError> {
         let rotation = rotation.clone();
-        self.writer.run(move |draft| rotate::rotate(draft, &rotation)).await
+        self.writer
+            .run(move |draft| rotate::rotate(draft, &rotation))
+            .await
     }
 
     async fn renew(&self, renewal: &Renewal) -> Result<RotationOutcome, StoreError> {
         let renewal = renewal.clone();
-        self.writer.run(move |draft| rotate::renew(draft, &renewal)).await
+        self.writer
+            .run(move |draft| rotate::renew(draft, &renewal))
+            .await
     }
 
     async fn revoke(&self, what: &Revoke, now: Timestamp) -> Result<Revoked, StoreError> {
         let what = what.clone();
-        self.writer.run(move |draft| revoke::revoke(draft, &what, now)).await
+        self.writer
+            .run(move |draft| revoke::revoke(draft, &what, now))
+            .await
     }
 
-    async fn revocations(&self, cursor: Option<&LogCursor>, limit: usize) -> Result<RevocationPage, StoreError> {
+    async fn revocations(
+        &self,
+        cursor: Option<&LogCursor>,
+        limit: usize,
+    ) -> Result<RevocationPage, StoreError> {
         let cursor = cursor.cloned();
-        self.read(move |view| revoke::page(view, cursor.as_ref(), limit)).await
+        self.read(move |view| revoke::page(view, cursor.as_ref(), limit))
+            .await
     }
 
     async fn keys(&self) -> Result<Vec<StoredKey>, StoreError> {
@@ -367,19 +530,27 @@ impl Store for EmbeddedStore {
 
     async fn add_key(&self, key: &StoredKey, after: Option<&str>) -> Result<bool, StoreError> {
         let (key, after) = (key.clone(), after.map(str::to_owned));
-        self.writer.run(move |draft| signing_keys::add(draft, &key, after.as_deref())).await
+        self.writer
+            .run(move |draft| signing_keys::add(draft, &key, after.as_deref()))
+            .await
     }
 
     async fn remove_key(&self, kid: &str) -> Result<(), StoreError> {
         let kid = kid.to_owned();
-        self.writer.run(move |draft| signing_keys::remove(draft, &kid)).await
+        self.writer
+            .run(move |draft| signing_keys::remove(draft, &kid))
+            .await
     }
 
     async fn rotate_store_key(&self) -> Result<(), StoreError> {
         let _changing = self.changing_keys.lock().await;
         let keys = self.keys.clone();
         // The key is used only when it is durable: what it sealed would be lost with it.
-        if let Some(keyring) = self.writer.run(move |draft| reseal::begin(draft, &keys)).await? {
+        if let Some(keyring) = self
+            .writer
+            .run(move |draft| reseal::begin(draft, &keys))
+            .await?
+        {
             self.vault.install(keyring);
         }
         Ok(())
@@ -388,7 +559,10 @@ impl Store for EmbeddedStore {
     async fn reseal(&self, limit: usize) -> Result<Resealing, StoreError> {
         let _changing = self.changing_keys.lock().await;
         let keys = self.keys.clone();
-        let (done, keyring) = self.writer.run(move |draft| reseal::step(draft, &keys, limit)).await?;
+        let (done, keyring) = self
+            .writer
+            .run(move |draft| reseal::step(draft, &keys, limit))
+            .await?;
         if let Some(keyring) = keyring {
             self.vault.install(keyring);
         }
@@ -396,7 +570,9 @@ impl Store for EmbeddedStore {
     }
 
     async fn sweep(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
-        self.writer.run(move |draft| sweep::sweep(draft, now, limit)).await
+        self.writer
+            .run(move |draft| sweep::sweep(draft, now, limit))
+            .await
     }
 
     async fn check(&self) -> Result<(), StoreError> {
@@ -415,12 +591,17 @@ impl Store for EmbeddedStore {
     async fn export(&self) -> Result<Export, StoreError> {
         let (snapshots, kv) = (Arc::clone(&self.snapshots), Arc::clone(&self.kv));
         // In its turn among the writes, so that it is of one moment.
-        let snapshot = self.writer.run(move |draft| Ok(snapshots.begin(kv, draft.vault().snapshot()))).await?;
+        let snapshot = self
+            .writer
+            .run(move |draft| Ok(snapshots.begin(kv, draft.vault().snapshot())))
+            .await?;
         let (hand, taken) = tokio::sync::mpsc::channel(2);
         let health = Arc::clone(&self.health);
         tokio::task::spawn_blocking(move || {
             let gone = Failure::Refused("nobody takes the export any more");
-            let done = transfer::export(&snapshot, |things| hand.blocking_send(Ok(things)).map_err(|_| gone.clone()));
+            let done = transfer::export(&snapshot, |things| {
+                hand.blocking_send(Ok(things)).map_err(|_| gone.clone())
+            });
             if let Err(failure) = done {
                 drop(hand.blocking_send(Err(StoreError::from(health.note(failure)))));
             }
@@ -430,7 +611,11 @@ impl Store for EmbeddedStore {
 
     async fn restore(&self, things: Vec<Portable>) -> Result<(), StoreError> {
         let keys = self.keys.clone();
-        if let Some(keyring) = self.writer.run(move |draft| transfer::restore(draft, &keys, things)).await? {
+        if let Some(keyring) = self
+            .writer
+            .run(move |draft| transfer::restore(draft, &keys, things))
+            .await?
+        {
             self.vault.install(keyring);
         }
         Ok(())

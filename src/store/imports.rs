@@ -38,7 +38,10 @@ pub enum ImportConflict {
     /// The id was that of a user who was erased, or joined to another one.
     IdGone,
     /// An identity leads to this other user.
-    Belongs { identity: ImportedIdentity, to: UserId },
+    Belongs {
+        identity: ImportedIdentity,
+        to: UserId,
+    },
     /// The user has another one of the kind, and can have one only (of openids, one in each app).
     HasAnother(ImportedIdentity),
 }

@@ -5,10 +5,11 @@ use std::{future::Future, sync::Arc, time::Instant};
 use async_trait::async_trait;
 
 use super::{
-    AccountOutcome, Announce, Backlog, BindOutcome, CodeHash, Credentials, Export, Imported, ImportedUser, Known, LogCursor,
-    LoginOutcome, Lookup, NewAccount, NewLogin, OutboxEntry, OutboxPlace, PhoneBinding, Portable, ProfileChange,
-    RefreshSalt, Renewal, Resealing, RevocationPage, Revoke, Revoked, RightsChange, RightsChanged, Rotation,
-    RotationOutcome, Session, SmsGuess, SmsId, SmsReservation, SmsReserved, SmsSlots, Store, StoreError, StoreStats,
+    AccountOutcome, Announce, Backlog, BindOutcome, CodeHash, Credentials, Export, Imported,
+    ImportedUser, Known, LogCursor, LoginOutcome, Lookup, NewAccount, NewLogin, OutboxEntry,
+    OutboxPlace, PhoneBinding, Portable, ProfileChange, RefreshSalt, Renewal, Resealing,
+    RevocationPage, Revoke, Revoked, RightsChange, RightsChanged, Rotation, RotationOutcome,
+    Session, SmsGuess, SmsId, SmsReservation, SmsReserved, SmsSlots, Store, StoreError, StoreStats,
     StoredKey, UnbindOutcome, User, WechatIdentity, WechatSession, Withdrawal, WithdrawalOutcome,
 };
 use crate::{
@@ -28,13 +29,22 @@ impl<S: Store + ?Sized> Measured<S> {
     /// `engine` is the value of the label, see [`super::engine`].
     pub fn new(inner: Arc<S>, engine: &'static str, metrics: Metrics) -> Self {
         metrics.store_errors.start(&[engine]);
-        Self { engine, metrics, inner }
+        Self {
+            engine,
+            metrics,
+            inner,
+        }
     }
 
-    async fn timed<T>(&self, op: &'static str, run: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    async fn timed<T>(
+        &self,
+        op: &'static str,
+        run: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
         let started = Instant::now();
         let outcome = run.await;
-        self.metrics.store_op(self.engine, op, started.elapsed(), outcome.is_err());
+        self.metrics
+            .store_op(self.engine, op, started.elapsed(), outcome.is_err());
         outcome
     }
 }
@@ -46,7 +56,8 @@ impl<S: Store + ?Sized> Store for Measured<S> {
     }
 
     async fn code_spent(&self, code: &CodeHash, now: Timestamp) -> Result<bool, StoreError> {
-        self.timed("code_spent", self.inner.code_spent(code, now)).await
+        self.timed("code_spent", self.inner.code_spent(code, now))
+            .await
     }
 
     async fn user(&self, id: &UserId) -> Result<Option<User>, StoreError> {
@@ -54,31 +65,63 @@ impl<S: Store + ?Sized> Store for Measured<S> {
     }
 
     async fn reserve_sms(&self, reservation: &SmsReservation) -> Result<SmsReserved, StoreError> {
-        self.timed("reserve_sms", self.inner.reserve_sms(reservation)).await
+        self.timed("reserve_sms", self.inner.reserve_sms(reservation))
+            .await
     }
 
-    async fn release_sms(&self, phone: &Phone, id: SmsId, slots: SmsSlots, now: Timestamp) -> Result<(), StoreError> {
-        self.timed("release_sms", self.inner.release_sms(phone, id, slots, now)).await
+    async fn release_sms(
+        &self,
+        phone: &Phone,
+        id: SmsId,
+        slots: SmsSlots,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.timed("release_sms", self.inner.release_sms(phone, id, slots, now))
+            .await
     }
 
     async fn bind_phone(&self, binding: &PhoneBinding) -> Result<BindOutcome, StoreError> {
-        self.timed("bind_phone", self.inner.bind_phone(binding)).await
+        self.timed("bind_phone", self.inner.bind_phone(binding))
+            .await
     }
 
-    async fn unbind_phone(&self, user: &UserId, session: SessionId, now: Timestamp) -> Result<UnbindOutcome, StoreError> {
-        self.timed("unbind_phone", self.inner.unbind_phone(user, session, now)).await
+    async fn unbind_phone(
+        &self,
+        user: &UserId,
+        session: SessionId,
+        now: Timestamp,
+    ) -> Result<UnbindOutcome, StoreError> {
+        self.timed("unbind_phone", self.inner.unbind_phone(user, session, now))
+            .await
     }
 
-    async fn prove_phone(&self, user: &UserId, guess: &SmsGuess, now: Timestamp) -> Result<bool, StoreError> {
-        self.timed("prove_phone", self.inner.prove_phone(user, guess, now)).await
+    async fn prove_phone(
+        &self,
+        user: &UserId,
+        guess: &SmsGuess,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.timed("prove_phone", self.inner.prove_phone(user, guess, now))
+            .await
     }
 
-    async fn prove_wechat(&self, user: &UserId, said: &WechatIdentity, now: Timestamp) -> Result<bool, StoreError> {
-        self.timed("prove_wechat", self.inner.prove_wechat(user, said, now)).await
+    async fn prove_wechat(
+        &self,
+        user: &UserId,
+        said: &WechatIdentity,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.timed("prove_wechat", self.inner.prove_wechat(user, said, now))
+            .await
     }
 
-    async fn wechat_session(&self, id: SessionId, now: Timestamp) -> Result<Option<WechatSession>, StoreError> {
-        self.timed("wechat_session", self.inner.wechat_session(id, now)).await
+    async fn wechat_session(
+        &self,
+        id: SessionId,
+        now: Timestamp,
+    ) -> Result<Option<WechatSession>, StoreError> {
+        self.timed("wechat_session", self.inner.wechat_session(id, now))
+            .await
     }
 
     async fn known(&self, id: &UserId) -> Result<Known, StoreError> {
@@ -94,15 +137,22 @@ impl<S: Store + ?Sized> Store for Measured<S> {
     }
 
     async fn create_account(&self, account: &NewAccount) -> Result<AccountOutcome, StoreError> {
-        self.timed("create_account", self.inner.create_account(account)).await
+        self.timed("create_account", self.inner.create_account(account))
+            .await
     }
 
-    async fn import_users(&self, users: &[ImportedUser], is_trial: bool) -> Result<Vec<Imported>, StoreError> {
-        self.timed("import_users", self.inner.import_users(users, is_trial)).await
+    async fn import_users(
+        &self,
+        users: &[ImportedUser],
+        is_trial: bool,
+    ) -> Result<Vec<Imported>, StoreError> {
+        self.timed("import_users", self.inner.import_users(users, is_trial))
+            .await
     }
 
     async fn credentials(&self, username: &Username) -> Result<Option<Credentials>, StoreError> {
-        self.timed("credentials", self.inner.credentials(username)).await
+        self.timed("credentials", self.inner.credentials(username))
+            .await
     }
 
     async fn change_rights(
@@ -111,7 +161,8 @@ impl<S: Store + ?Sized> Store for Measured<S> {
         change: &RightsChange,
         now: Timestamp,
     ) -> Result<Option<RightsChanged>, StoreError> {
-        self.timed("change_rights", self.inner.change_rights(id, change, now)).await
+        self.timed("change_rights", self.inner.change_rights(id, change, now))
+            .await
     }
 
     async fn erase_user(
@@ -121,7 +172,11 @@ impl<S: Store + ?Sized> Store for Measured<S> {
         announce: Announce,
         now: Timestamp,
     ) -> Result<Option<Revoked>, StoreError> {
-        self.timed("erase_user", self.inner.erase_user(id, wanted_by, announce, now)).await
+        self.timed(
+            "erase_user",
+            self.inner.erase_user(id, wanted_by, announce, now),
+        )
+        .await
     }
 
     async fn withdraw(
@@ -130,15 +185,27 @@ impl<S: Store + ?Sized> Store for Measured<S> {
         announce: Announce,
         now: Timestamp,
     ) -> Result<WithdrawalOutcome, StoreError> {
-        self.timed("withdraw", self.inner.withdraw(withdrawal, announce, now)).await
+        self.timed("withdraw", self.inner.withdraw(withdrawal, announce, now))
+            .await
     }
 
-    async fn take_outbox(&self, now: Timestamp, until: Timestamp, limit: usize) -> Result<Vec<OutboxEntry>, StoreError> {
-        self.timed("take_outbox", self.inner.take_outbox(now, until, limit)).await
+    async fn take_outbox(
+        &self,
+        now: Timestamp,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<OutboxEntry>, StoreError> {
+        self.timed("take_outbox", self.inner.take_outbox(now, until, limit))
+            .await
     }
 
-    async fn settle_outbox(&self, place: &OutboxPlace, again: Option<Timestamp>) -> Result<(), StoreError> {
-        self.timed("settle_outbox", self.inner.settle_outbox(place, again)).await
+    async fn settle_outbox(
+        &self,
+        place: &OutboxPlace,
+        again: Option<Timestamp>,
+    ) -> Result<(), StoreError> {
+        self.timed("settle_outbox", self.inner.settle_outbox(place, again))
+            .await
     }
 
     async fn backlog(&self) -> Result<Backlog, StoreError> {
@@ -146,15 +213,22 @@ impl<S: Store + ?Sized> Store for Measured<S> {
     }
 
     async fn rotate_store_key(&self) -> Result<(), StoreError> {
-        self.timed("rotate_store_key", self.inner.rotate_store_key()).await
+        self.timed("rotate_store_key", self.inner.rotate_store_key())
+            .await
     }
 
     async fn reseal(&self, limit: usize) -> Result<Resealing, StoreError> {
         self.timed("reseal", self.inner.reseal(limit)).await
     }
 
-    async fn update_profile(&self, id: &UserId, change: &ProfileChange, now: Timestamp) -> Result<Option<User>, StoreError> {
-        self.timed("update_profile", self.inner.update_profile(id, change, now)).await
+    async fn update_profile(
+        &self,
+        id: &UserId,
+        change: &ProfileChange,
+        now: Timestamp,
+    ) -> Result<Option<User>, StoreError> {
+        self.timed("update_profile", self.inner.update_profile(id, change, now))
+            .await
     }
 
     async fn session(&self, id: SessionId, now: Timestamp) -> Result<Option<Session>, StoreError> {
@@ -166,7 +240,8 @@ impl<S: Store + ?Sized> Store for Measured<S> {
     }
 
     async fn refresh_salt(&self, id: SessionId) -> Result<Option<RefreshSalt>, StoreError> {
-        self.timed("refresh_salt", self.inner.refresh_salt(id)).await
+        self.timed("refresh_salt", self.inner.refresh_salt(id))
+            .await
     }
 
     async fn rotate(&self, rotation: &Rotation) -> Result<RotationOutcome, StoreError> {
@@ -181,8 +256,13 @@ impl<S: Store + ?Sized> Store for Measured<S> {
         self.timed("revoke", self.inner.revoke(what, now)).await
     }
 
-    async fn revocations(&self, cursor: Option<&LogCursor>, limit: usize) -> Result<RevocationPage, StoreError> {
-        self.timed("revocations", self.inner.revocations(cursor, limit)).await
+    async fn revocations(
+        &self,
+        cursor: Option<&LogCursor>,
+        limit: usize,
+    ) -> Result<RevocationPage, StoreError> {
+        self.timed("revocations", self.inner.revocations(cursor, limit))
+            .await
     }
 
     async fn keys(&self) -> Result<Vec<StoredKey>, StoreError> {
@@ -233,7 +313,13 @@ mod tests {
 
     fn measured(metrics: &Metrics) -> Measured<dyn Store> {
         let keys = StoreKeys::derive(&Key::new([1; 32]), None);
-        let opened = open("memory:", &OpenOptions::default(), &keys, Entropy::default()).unwrap();
+        let opened = open(
+            "memory:",
+            &OpenOptions::default(),
+            &keys,
+            Entropy::default(),
+        )
+        .unwrap();
         Measured::new(opened.store, "memory", metrics.clone())
     }
 

@@ -37,7 +37,10 @@ pub struct OpenOptions {
 
 impl Default for OpenOptions {
     fn default() -> Self {
-        Self { cache_bytes: 16 << 20, lock_wait: Duration::from_secs(30) }
+        Self {
+            cache_bytes: 16 << 20,
+            lock_wait: Duration::from_secs(30),
+        }
     }
 }
 
@@ -54,7 +57,9 @@ pub enum OpenError {
     )]
     Locked { path: PathBuf, waited: Duration },
     /// It cannot be written.
-    #[error("the store in {path} cannot be written: {why}. menshen's user needs to read and write this directory")]
+    #[error(
+        "the store in {path} cannot be written: {why}. menshen's user needs to read and write this directory"
+    )]
     NotWritable { path: PathBuf, why: String },
     /// What is there is not a store that can be read.
     #[error(
@@ -76,14 +81,24 @@ pub enum OpenError {
 
 /// Opens the store that a URL names: `sled:PATH` or `memory:`. Blocks while another process holds it, at most
 /// [`OpenOptions::lock_wait`], so it is not for a thread that serves requests.
-pub fn open(url: &str, options: &OpenOptions, keys: &StoreKeys, entropy: Entropy) -> Result<Opening, OpenError> {
+pub fn open(
+    url: &str,
+    options: &OpenOptions,
+    keys: &StoreKeys,
+    entropy: Entropy,
+) -> Result<Opening, OpenError> {
     let store = match url.split_once(':') {
         Some(("memory", "")) => EmbeddedStore::memory(keys, entropy)?,
-        Some(("sled", path)) if !path.is_empty() => EmbeddedStore::sled(path.as_ref(), options, keys, entropy)?,
+        Some(("sled", path)) if !path.is_empty() => {
+            EmbeddedStore::sled(path.as_ref(), options, keys, entropy)?
+        }
         Some(_) | None => return Err(OpenError::UnknownUrl),
     };
     let root = store.root();
-    Ok(Opening { store: Arc::new(store), root })
+    Ok(Opening {
+        store: Arc::new(store),
+        root,
+    })
 }
 
 /// Whether an embedded store in this directory has been written to, so that its key must exist too.
@@ -106,10 +121,25 @@ mod tests {
 
     #[test]
     fn a_url_names_an_engine_or_nothing_is_opened() {
-        let open =
-            |url| open(url, &OpenOptions::default(), &StoreKeys::derive(&Key::new([1; 32]), None), Entropy::default());
+        let open = |url| {
+            open(
+                url,
+                &OpenOptions::default(),
+                &StoreKeys::derive(&Key::new([1; 32]), None),
+                Entropy::default(),
+            )
+        };
         assert!(open("memory:").is_ok());
-        for url in ["", "memory", "memory:x", "sled:", "sled", "redis://localhost", "postgres://x", "./data"] {
+        for url in [
+            "",
+            "memory",
+            "memory:x",
+            "sled:",
+            "sled",
+            "redis://localhost",
+            "postgres://x",
+            "./data",
+        ] {
             assert!(matches!(open(url), Err(OpenError::UnknownUrl)), "{url}");
         }
     }

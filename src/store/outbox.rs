@@ -10,7 +10,10 @@ use crate::types::{AppId, OpenId, Timestamp, UserId};
 
 /// Which events an operation puts into the outbox; none by default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the config, and none depends on another")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the config, and none depends on another"
+)]
 pub struct Announce {
     pub created: bool,
     pub deleted: bool,
@@ -28,7 +31,12 @@ pub enum OutboxEvent {
     /// Two users became one; `gone` is no more.
     Merged { user: UserId, gone: UserId },
     /// A user took back what an app was allowed to have: the numbers of WeChat's `RevokeInfo`. `key` is of this event alone.
-    Withdrawn { user: UserId, app: AppId, kinds: Vec<u16>, key: String },
+    Withdrawn {
+        user: UserId,
+        app: AppId,
+        kinds: Vec<u16>,
+        key: String,
+    },
 }
 
 /// An event that was taken to be delivered.
@@ -73,7 +81,12 @@ pub enum TakenBack {
     /// The account.
     Everything,
     /// Nickname and avatar, the phone; and for the backend all that WeChat named, and what the event is known by.
-    Data { profile: bool, phone: bool, kinds: Vec<u16>, key: String },
+    Data {
+        profile: bool,
+        phone: bool,
+        kinds: Vec<u16>,
+        key: String,
+    },
 }
 
 /// What became of a withdrawal.
@@ -108,7 +121,12 @@ impl OutboxEvent {
             Self::Created { user } => format!("user.created.{user}"),
             Self::Deleted { user } => format!("user.deleted.{user}"),
             Self::Merged { user: _, gone } => format!("user.merged.{gone}"),
-            Self::Withdrawn { user, app: _, kinds: _, key } => format!("user.withdrawn.{user}.{key}"),
+            Self::Withdrawn {
+                user,
+                app: _,
+                kinds: _,
+                key,
+            } => format!("user.withdrawn.{user}.{key}"),
         }
     }
 }

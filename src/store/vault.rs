@@ -38,7 +38,10 @@ impl StoreKeys {
     /// store may still be.
     pub fn derive(key: &Key, previous: Option<&Key>) -> Self {
         let wrap = |key: &Key| crypto::derive(key, "store wrap");
-        Self { wrap: wrap(key), previous: previous.map(wrap) }
+        Self {
+            wrap: wrap(key),
+            previous: previous.map(wrap),
+        }
     }
 }
 
@@ -78,27 +81,48 @@ pub(super) enum Unwrapped {
 impl Keyring {
     /// A new one.
     pub(super) fn generate(entropy: &Entropy) -> Result<Self, NoEntropy> {
-        Ok(Self { root: Key::new(entropy.bytes()?), keys: vec![DataKey::generate(1, entropy)?], retired: Vec::new() })
+        Ok(Self {
+            root: Key::new(entropy.bytes()?),
+            keys: vec![DataKey::generate(1, entropy)?],
+            retired: Vec::new(),
+        })
     }
 
     /// With a new key in front.
     pub(super) fn with_new_key(&self, entropy: &Entropy) -> Result<Self, NoEntropy> {
-        let id = self.keys.iter().chain(&self.retired).map(|key| key.id).max().unwrap_or_default().wrapping_add(1);
+        let id = self
+            .keys
+            .iter()
+            .chain(&self.retired)
+            .map(|key| key.id)
+            .max()
+            .unwrap_or_default()
+            .wrapping_add(1);
         let mut keys = self.keys.clone();
         keys.insert(0, DataKey::generate(id, entropy)?);
-        Ok(Self { keys, ..self.clone() })
+        Ok(Self {
+            keys,
+            ..self.clone()
+        })
     }
 
     /// With the key in front alone.
     pub(super) fn newest_alone(&self) -> Self {
         let mut keys = self.keys.clone();
         let retired = keys.split_off(keys.len().min(1));
-        Self { root: self.root.clone(), keys, retired }
+        Self {
+            root: self.root.clone(),
+            keys,
+            retired,
+        }
     }
 
     /// With another secret from which others are derived.
     pub(super) fn with_root(&self, root: Key) -> Self {
-        Self { root, ..self.clone() }
+        Self {
+            root,
+            ..self.clone()
+        }
     }
 
     /// Whether older keys are still needed.
@@ -112,28 +136,60 @@ impl Keyring {
     }
 
     /// The bytes to be stored at `at`.
-    pub(super) fn wrap(&self, keys: &StoreKeys, entropy: &Entropy, at: &[u8]) -> Result<Vec<u8>, Failure> {
+    pub(super) fn wrap(
+        &self,
+        keys: &StoreKeys,
+        entropy: &Entropy,
+        at: &[u8],
+    ) -> Result<Vec<u8>, Failure> {
         let each = |key: &DataKey| (key.id, *key.seal.expose(), *key.lookup.expose());
-        let record = KeyringRecord { root: *self.root.expose(), keys: self.keys.iter().map(each).collect() };
-        let plain = Zeroizing::new(rmp_serde::to_vec(&record).map_err(|_| Failure::damaged(at, "cannot be written"))?);
+        let record = KeyringRecord {
+            root: *self.root.expose(),
+            keys: self.keys.iter().map(each).collect(),
+        };
+        let plain = Zeroizing::new(
+            rmp_serde::to_vec(&record).map_err(|_| Failure::damaged(at, "cannot be written"))?,
+        );
         crypto::seal(&keys.wrap, entropy, at, &plain).map_err(|NoEntropy| NO_RANDOM)
     }
 
     /// The keyring in these bytes, found at `at`; `None` when neither encryption key opens it.
     pub(super) fn unwrap(keys: &StoreKeys, at: &[u8], bytes: &[u8]) -> Option<(Self, Unwrapped)> {
         let present = crypto::open(&keys.wrap, at, bytes).map(|plain| (plain, Unwrapped::Present));
-        let previous = || Some((crypto::open(keys.previous.as_ref()?, at, bytes)?, Unwrapped::Previous));
+        let previous = || {
+            Some((
+                crypto::open(keys.previous.as_ref()?, at, bytes)?,
+                Unwrapped::Previous,
+            ))
+        };
         let (plain, with) = present.or_else(previous)?;
         let record: KeyringRecord = rmp_serde::from_slice(&Zeroizing::new(plain)).ok()?;
-        let each = |(id, seal, lookup)| DataKey { id, seal: Key::new(seal), lookup: Key::new(lookup) };
+        let each = |(id, seal, lookup)| DataKey {
+            id,
+            seal: Key::new(seal),
+            lookup: Key::new(lookup),
+        };
         let keys: Vec<_> = record.keys.into_iter().map(each).collect();
-        (!keys.is_empty()).then(|| (Self { root: Key::new(record.root), keys, retired: Vec::new() }, with))
+        (!keys.is_empty()).then(|| {
+            (
+                Self {
+                    root: Key::new(record.root),
+                    keys,
+                    retired: Vec::new(),
+                },
+                with,
+            )
+        })
     }
 }
 
 impl DataKey {
     fn generate(id: u32, entropy: &Entropy) -> Result<Self, NoEntropy> {
-        Ok(Self { id, seal: Key::new(entropy.bytes()?), lookup: Key::new(entropy.bytes()?) })
+        Ok(Self {
+            id,
+            seal: Key::new(entropy.bytes()?),
+            lookup: Key::new(entropy.bytes()?),
+        })
     }
 }
 
@@ -148,7 +204,10 @@ const NO_RANDOM: Failure = Failure::Refused("the operating system's random sourc
 
 impl Vault {
     pub(super) fn new(keyring: Keyring, entropy: Entropy) -> Self {
-        Self { keyring: ArcSwap::from_pointee(keyring), entropy }
+        Self {
+            keyring: ArcSwap::from_pointee(keyring),
+            entropy,
+        }
     }
 
     /// The keys as they are now.
@@ -158,7 +217,10 @@ impl Vault {
 
     /// A vault whose keys stay as they are now: places and seals of one operation must come from the same ones.
     pub(super) fn snapshot(&self) -> Self {
-        Self { keyring: ArcSwap::new(self.keyring.load_full()), entropy: self.entropy.clone() }
+        Self {
+            keyring: ArcSwap::new(self.keyring.load_full()),
+            entropy: self.entropy.clone(),
+        }
     }
 
     /// Uses these keys from now on. They must be durable already: what is sealed with a key that is lost is lost.
@@ -173,12 +235,20 @@ impl Vault {
 
     /// What something is found by: its keyed hash under each key, the newest first.
     pub(super) fn lookup_hashes(&self, parts: &[&[u8]]) -> Vec<[u8; 32]> {
-        self.keyring.load().keys.iter().map(|key| crypto::mac(&key.lookup, parts)).collect()
+        self.keyring
+            .load()
+            .keys
+            .iter()
+            .map(|key| crypto::mac(&key.lookup, parts))
+            .collect()
     }
 
     /// The bytes of a record that will be stored at `at`.
     pub(super) fn seal<R: Serialize>(&self, at: &[u8], record: &R) -> Result<Vec<u8>, Failure> {
-        let plain = Zeroizing::new(rmp_serde::to_vec_named(record).map_err(|_| Failure::damaged(at, "cannot be written"))?);
+        let plain = Zeroizing::new(
+            rmp_serde::to_vec_named(record)
+                .map_err(|_| Failure::damaged(at, "cannot be written"))?,
+        );
         self.seal_plain(at, &plain)
     }
 
@@ -196,7 +266,8 @@ impl Vault {
     /// The record in these bytes, found at `at`.
     pub(super) fn open<R: DeserializeOwned>(&self, at: &[u8], bytes: &[u8]) -> Result<R, Failure> {
         let plain = self.open_plain(at, bytes)?;
-        rmp_serde::from_slice(&plain).map_err(|_| Failure::damaged(at, "has fields of another version"))
+        rmp_serde::from_slice(&plain)
+            .map_err(|_| Failure::damaged(at, "has fields of another version"))
     }
 
     fn seal_plain(&self, at: &[u8], plain: &[u8]) -> Result<Vec<u8>, Failure> {
@@ -204,8 +275,12 @@ impl Vault {
             return Err(Failure::Refused("a record is too large"));
         }
         let keyring = self.keyring.load();
-        let key = keyring.keys.first().ok_or(Failure::Refused("the store has no key"))?;
-        let sealed = crypto::seal(&key.for_record(at), &self.entropy, at, plain).map_err(|NoEntropy| NO_RANDOM)?;
+        let key = keyring
+            .keys
+            .first()
+            .ok_or(Failure::Refused("the store has no key"))?;
+        let sealed = crypto::seal(&key.for_record(at), &self.entropy, at, plain)
+            .map_err(|NoEntropy| NO_RANDOM)?;
         let mut bytes = Vec::with_capacity(5 + sealed.len());
         bytes.push(FORMAT);
         bytes.extend_from_slice(&key.id.to_be_bytes());
@@ -217,12 +292,19 @@ impl Vault {
         if bytes.is_empty() {
             return Err(Failure::damaged(at, "is empty"));
         }
-        let (id, sealed) = key_id(bytes).ok_or_else(|| Failure::damaged(at, "has a format of another version"))?;
+        let (id, sealed) =
+            key_id(bytes).ok_or_else(|| Failure::damaged(at, "has a format of another version"))?;
         let keyring = self.keyring.load();
-        let key = keyring.keys.iter().chain(&keyring.retired).find(|key| key.id == id);
+        let key = keyring
+            .keys
+            .iter()
+            .chain(&keyring.retired)
+            .find(|key| key.id == id);
         key.and_then(|key| crypto::open(&key.for_record(at), at, sealed))
             .map(Zeroizing::new)
-            .ok_or_else(|| Failure::damaged(at, "does not open: changed, or sealed with another key"))
+            .ok_or_else(|| {
+                Failure::damaged(at, "does not open: changed, or sealed with another key")
+            })
     }
 }
 
@@ -245,7 +327,10 @@ mod tests {
     use super::*;
 
     fn vault() -> Vault {
-        Vault::new(Keyring::generate(&Entropy::default()).unwrap(), Entropy::default())
+        Vault::new(
+            Keyring::generate(&Entropy::default()).unwrap(),
+            Entropy::default(),
+        )
     }
 
     #[test]
@@ -254,7 +339,11 @@ mod tests {
         let sealed = vault.seal(b"u/1", &"hello").unwrap();
         assert_eq!(vault.open::<String>(b"u/1", &sealed).unwrap(), "hello");
         assert!(vault.open::<String>(b"u/2", &sealed).is_err());
-        assert!(super::tests::vault().open::<String>(b"u/1", &sealed).is_err());
+        assert!(
+            super::tests::vault()
+                .open::<String>(b"u/1", &sealed)
+                .is_err()
+        );
         assert!(vault.open::<u64>(b"u/1", &sealed).is_err());
         assert!(vault.open::<String>(b"u/1", &[]).is_err());
         for at in 0..sealed.len() {
@@ -272,16 +361,28 @@ mod tests {
 
     #[test]
     fn a_record_without_bounds_is_refused() {
-        assert!(matches!(vault().seal(b"u/1", &"x".repeat(LONGEST)), Err(Failure::Refused(_))));
+        assert!(matches!(
+            vault().seal(b"u/1", &"x".repeat(LONGEST)),
+            Err(Failure::Refused(_))
+        ));
     }
 
     #[test]
     fn a_hash_is_of_its_parts_and_its_store() {
         let (one, other) = (vault(), vault());
         let hash = |vault: &Vault, parts: &[&[u8]]| vault.lookup_hashes(parts);
-        assert_eq!(hash(&one, &[b"openid", b"wx1", b"o"]), hash(&one, &[b"openid", b"wx1", b"o"]));
-        assert_ne!(hash(&one, &[b"openid", b"wx1", b"o"]), hash(&one, &[b"openid", b"wx", b"1o"]));
-        assert_ne!(hash(&one, &[b"openid", b"wx1", b"o"]), hash(&other, &[b"openid", b"wx1", b"o"]));
+        assert_eq!(
+            hash(&one, &[b"openid", b"wx1", b"o"]),
+            hash(&one, &[b"openid", b"wx1", b"o"])
+        );
+        assert_ne!(
+            hash(&one, &[b"openid", b"wx1", b"o"]),
+            hash(&one, &[b"openid", b"wx", b"1o"])
+        );
+        assert_ne!(
+            hash(&one, &[b"openid", b"wx1", b"o"]),
+            hash(&other, &[b"openid", b"wx1", b"o"])
+        );
     }
 
     #[test]
@@ -297,24 +398,45 @@ mod tests {
         vault.install(vault.keyring().newest_alone());
         assert_eq!(vault.open::<u8>(b"u/2", &after).unwrap(), 1);
         assert_eq!(vault.lookup_hashes(&[b"x"]).len(), 1);
-        assert_eq!(vault.open::<u8>(b"u/1", &before).unwrap(), 1, "whoever has read it just before can still open it");
+        assert_eq!(
+            vault.open::<u8>(b"u/1", &before).unwrap(),
+            1,
+            "whoever has read it just before can still open it"
+        );
         let keys = StoreKeys::derive(&Key::new([1; 32]), None);
-        let wrapped = vault.keyring().wrap(&keys, &Entropy::default(), b"m/keyring").unwrap();
+        let wrapped = vault
+            .keyring()
+            .wrap(&keys, &Entropy::default(), b"m/keyring")
+            .unwrap();
         let (restarted, _) = Keyring::unwrap(&keys, b"m/keyring", &wrapped).unwrap();
-        assert!(Vault::new(restarted, Entropy::default()).open::<u8>(b"u/1", &before).is_err());
+        assert!(
+            Vault::new(restarted, Entropy::default())
+                .open::<u8>(b"u/1", &before)
+                .is_err()
+        );
     }
 
     #[test]
     fn a_keyring_opens_with_its_encryption_key_or_the_one_before() {
         let key = |byte: u8| Key::new([byte; 32]);
-        let (old, new) = (StoreKeys::derive(&key(1), None), StoreKeys::derive(&key(2), Some(&key(1))));
+        let (old, new) = (
+            StoreKeys::derive(&key(1), None),
+            StoreKeys::derive(&key(2), Some(&key(1))),
+        );
         let keyring = Keyring::generate(&Entropy::default()).unwrap();
         let wrapped = keyring.wrap(&old, &Entropy::default(), b"m/keys").unwrap();
         let root = |keys: &StoreKeys, bytes: &[u8]| {
-            Keyring::unwrap(keys, b"m/keys", bytes).map(|(keyring, with)| (*keyring.root().expose(), with))
+            Keyring::unwrap(keys, b"m/keys", bytes)
+                .map(|(keyring, with)| (*keyring.root().expose(), with))
         };
-        assert_eq!(root(&old, &wrapped), Some((*keyring.root().expose(), Unwrapped::Present)));
-        assert_eq!(root(&new, &wrapped), Some((*keyring.root().expose(), Unwrapped::Previous)));
+        assert_eq!(
+            root(&old, &wrapped),
+            Some((*keyring.root().expose(), Unwrapped::Present))
+        );
+        assert_eq!(
+            root(&new, &wrapped),
+            Some((*keyring.root().expose(), Unwrapped::Previous))
+        );
         assert_eq!(root(&StoreKeys::derive(&key(3), None), &wrapped), None);
         assert_eq!(root(&old, b"short"), None);
     }

@@ -63,7 +63,9 @@ impl AccessLog {
 
     /// Writes one line.
     pub fn write(&self, line: &AccessLine<'_>) {
-        let Some((sink, format)) = &self.to else { return };
+        let Some((sink, format)) = &self.to else {
+            return;
+        };
         sink.offer(match format {
             LogFormat::Json => json(line),
             LogFormat::Text => text(line),
@@ -76,7 +78,11 @@ const PHONE_DIGITS: usize = 11;
 
 /// The path with every run of digits that could be a phone number masked.
 fn masked(path: &str) -> std::borrow::Cow<'_, str> {
-    let long_run = |text: &str| text.as_bytes().split(|b| !b.is_ascii_digit()).any(|run| run.len() >= PHONE_DIGITS);
+    let long_run = |text: &str| {
+        text.as_bytes()
+            .split(|b| !b.is_ascii_digit())
+            .any(|run| run.len() >= PHONE_DIGITS)
+    };
     if !long_run(path) {
         return path.into();
     }
@@ -84,10 +90,16 @@ fn masked(path: &str) -> std::borrow::Cow<'_, str> {
     let mut rest = path;
     while let Some(start) = rest.find(|c: char| c.is_ascii_digit()) {
         let (before, from) = rest.split_at(start);
-        let end = from.find(|c: char| !c.is_ascii_digit()).unwrap_or(from.len());
+        let end = from
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(from.len());
         let (digits, after) = from.split_at(end);
         out.push_str(before);
-        out.push_str(if digits.len() >= PHONE_DIGITS { "***" } else { digits });
+        out.push_str(if digits.len() >= PHONE_DIGITS {
+            "***"
+        } else {
+            digits
+        });
         rest = after;
     }
     out.push_str(rest);
@@ -120,13 +132,23 @@ fn stamp(at: Timestamp) -> String {
 fn json(line: &AccessLine<'_>) -> Vec<u8> {
     let mut out = Vec::with_capacity(384);
     let mut number = itoa::Buffer::new();
-    put(&mut out, &[r#"{"timestamp":""#, &stamp(line.at), r#"","level":"INFO","target":"access","request_id":"#]);
+    put(
+        &mut out,
+        &[
+            r#"{"timestamp":""#,
+            &stamp(line.at),
+            r#"","level":"INFO","target":"access","request_id":"#,
+        ],
+    );
     quote(&mut out, line.request_id);
     put(&mut out, &[r#","method":"#]);
     quote(&mut out, line.method);
     put(&mut out, &[r#","path":"#]);
     quote(&mut out, &masked(line.path));
-    put(&mut out, &[r#","status":"#, number.format(line.status), r#","rule":"#]);
+    put(
+        &mut out,
+        &[r#","status":"#, number.format(line.status), r#","rule":"#],
+    );
     quote(&mut out, line.rule);
     put(&mut out, &[r#","decision":""#, line.decision, r#"""#]);
     if let Some(error) = line.error {
@@ -152,8 +174,14 @@ fn json(line: &AccessLine<'_>) -> Vec<u8> {
     put(&mut out, &[r#","received":"#, number.format(line.received)]);
     put(&mut out, &[r#","sent":"#, number.format(line.sent)]);
     put(&mut out, &[r#","ended":""#, line.ended, r#"""#]);
-    put(&mut out, &[r#","duration_us":"#, number.format(line.duration_us)]);
-    put(&mut out, &[r#","gate_us":"#, number.format(line.gate_us), "}\n"]);
+    put(
+        &mut out,
+        &[r#","duration_us":"#, number.format(line.duration_us)],
+    );
+    put(
+        &mut out,
+        &[r#","gate_us":"#, number.format(line.gate_us), "}\n"],
+    );
     out
 }
 
@@ -165,7 +193,10 @@ fn put(out: &mut Vec<u8>, parts: &[&str]) {
 
 /// A JSON string. What is plain, and nearly all is, is copied as it stands.
 fn quote(out: &mut Vec<u8>, text: &str) {
-    if text.bytes().all(|byte| (0x20..0x7f).contains(&byte) && byte != b'"' && byte != b'\\') {
+    if text
+        .bytes()
+        .all(|byte| (0x20..0x7f).contains(&byte) && byte != b'"' && byte != b'\\')
+    {
         put(out, &["\"", text, "\""]);
     } else {
         // Writing to memory cannot fail.
@@ -174,8 +205,14 @@ fn quote(out: &mut Vec<u8>, text: &str) {
 }
 
 fn text(line: &AccessLine<'_>) -> Vec<u8> {
-    let error = line.error.map(|code| format!(" ({code})")).unwrap_or_default();
-    let would = line.would_refuse.map(|code| format!(" would_refuse={code}")).unwrap_or_default();
+    let error = line
+        .error
+        .map(|code| format!(" ({code})"))
+        .unwrap_or_default();
+    let would = line
+        .would_refuse
+        .map(|code| format!(" would_refuse={code}"))
+        .unwrap_or_default();
     let upstream = match (line.upstream, line.upstream_us) {
         (Some(upstream), Some(micros)) => format!(" upstream={upstream} upstream_us={micros}"),
         (Some(upstream), None) => format!(" upstream={upstream}"),
@@ -251,9 +288,18 @@ mod tests {
 
     #[test]
     fn a_stamp_is_right_in_every_second() {
-        for (millis, text) in [(0, "00.000Z"), (7, "00.007Z"), (1_089, "01.089Z"), (1_999, "01.999Z"), (60_123, "00.123Z")] {
+        for (millis, text) in [
+            (0, "00.000Z"),
+            (7, "00.007Z"),
+            (1_089, "01.089Z"),
+            (1_999, "01.999Z"),
+            (60_123, "00.123Z"),
+        ] {
             let stamp = stamp(Timestamp::from_millis(1_700_000_040_000 + millis));
-            assert!(stamp.starts_with("2023-11-14T22:1") && stamp.ends_with(text), "{stamp}");
+            assert!(
+                stamp.starts_with("2023-11-14T22:1") && stamp.ends_with(text),
+                "{stamp}"
+            );
         }
     }
 }

@@ -39,7 +39,11 @@ impl Heard {
         // With a second listener registered, `tracing` asks each of them about a line that another test's thread, where nobody
         // listens, is the first to reach; with one alone it would take that thread's answer for everybody's.
         let second = Dispatch::new(tracing_subscriber::registry());
-        Self { lines, listening: tracing::subscriber::set_default(subscriber), _second: second }
+        Self {
+            lines,
+            listening: tracing::subscriber::set_default(subscriber),
+            _second: second,
+        }
     }
 
     /// Stops, and gives what was said.

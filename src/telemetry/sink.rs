@@ -53,11 +53,18 @@ impl Sink {
         let (ending, ended) = sync_channel::<()>(0);
         let queued = Arc::new(AtomicUsize::new(0));
         let waiting = queued.clone();
-        std::thread::Builder::new().name("log".to_owned()).spawn(move || {
-            write_all(&queue, &waiting, out);
-            drop(ending);
-        })?;
-        Ok(Self { lines, queued, given_up: Arc::default(), ended: Arc::new(Mutex::new(ended)) })
+        std::thread::Builder::new()
+            .name("log".to_owned())
+            .spawn(move || {
+                write_all(&queue, &waiting, out);
+                drop(ending);
+            })?;
+        Ok(Self {
+            lines,
+            queued,
+            given_up: Arc::default(),
+            ended: Arc::new(Mutex::new(ended)),
+        })
     }
 
     /// Gives a line of which there are many (with its newline) away; a fast stream of them leaves room for the rare ones.
@@ -133,7 +140,10 @@ fn write_all(queue: &Receiver<Message>, queued: &AtomicUsize, mut out: impl Writ
 impl<'a> MakeWriter<'a> for Sink {
     type Writer = Line<'a>;
     fn make_writer(&'a self) -> Line<'a> {
-        Line { sink: self, text: Vec::with_capacity(256) }
+        Line {
+            sink: self,
+            text: Vec::with_capacity(256),
+        }
     }
 }
 

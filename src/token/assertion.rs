@@ -27,7 +27,11 @@ pub struct NotSigned;
 
 impl Assertions {
     /// `None`: the config asks for none.
-    pub fn new(keyrings: Arc<Keyrings>, tokens: &TokenConfig, identity: &IdentityConfig) -> Option<Self> {
+    pub fn new(
+        keyrings: Arc<Keyrings>,
+        tokens: &TokenConfig,
+        identity: &IdentityConfig,
+    ) -> Option<Self> {
         identity.assertion.then(|| Self {
             keyrings,
             iss: tokens.issuer.clone(),
@@ -53,7 +57,12 @@ impl Assertions {
         Ok((text, keys.version()))
     }
 
-    fn sign_with(&self, keys: &Keyring, claims: &Verified, now: Timestamp) -> Result<String, NotSigned> {
+    fn sign_with(
+        &self,
+        keys: &Keyring,
+        claims: &Verified,
+        now: Timestamp,
+    ) -> Result<String, NotSigned> {
         let written = WrittenAssertion {
             iss: &self.iss,
             aud: &self.aud,

@@ -39,7 +39,11 @@ const MAX_SECOND_CHANCES: usize = 16;
 impl<V: Clone> TokenCache<V> {
     /// Remembers `capacity` tokens at most, give or take one for each thread; 0 remembers none.
     pub fn new(capacity: usize) -> Self {
-        Self { entries: papaya::HashMap::with_hasher(RandomState::default()), queue: SegQueue::new(), capacity }
+        Self {
+            entries: papaya::HashMap::with_hasher(RandomState::default()),
+            queue: SegQueue::new(),
+            capacity,
+        }
     }
 
     /// What is known of this very token.
@@ -59,7 +63,17 @@ impl<V: Clone> TokenCache<V> {
             return;
         }
         let token: Arc<str> = token.into();
-        let known = self.entries.pin().insert(Arc::clone(&token), Entry { value, used: AtomicBool::new(false) }).is_some();
+        let known = self
+            .entries
+            .pin()
+            .insert(
+                Arc::clone(&token),
+                Entry {
+                    value,
+                    used: AtomicBool::new(false),
+                },
+            )
+            .is_some();
         if !known {
             self.queue.push(token);
             if self.queue.len() > self.capacity {
@@ -72,8 +86,12 @@ impl<V: Clone> TokenCache<V> {
     fn evict(&self) {
         let entries = self.entries.pin();
         for chances_left in (0..=MAX_SECOND_CHANCES).rev() {
-            let Some(token) = self.queue.pop() else { return };
-            let was_used = entries.get(&token).is_some_and(|entry| entry.used.swap(false, Ordering::Relaxed));
+            let Some(token) = self.queue.pop() else {
+                return;
+            };
+            let was_used = entries
+                .get(&token)
+                .is_some_and(|entry| entry.used.swap(false, Ordering::Relaxed));
             if was_used && chances_left > 0 {
                 self.queue.push(token);
             } else {
@@ -96,7 +114,9 @@ impl<V: Clone> TokenCache<V> {
 
 impl<V> fmt::Debug for TokenCache<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TokenCache").field("capacity", &self.capacity).finish_non_exhaustive()
+        f.debug_struct("TokenCache")
+            .field("capacity", &self.capacity)
+            .finish_non_exhaustive()
     }
 }
 
@@ -156,7 +176,9 @@ mod tests {
         let cache = TokenCache::new(100);
         for n in 0..1000 {
             cache.insert(&n.to_string(), n);
-            let in_use = (0..=n).filter(|n| cache.get(&n.to_string()).is_some()).count();
+            let in_use = (0..=n)
+                .filter(|n| cache.get(&n.to_string()).is_some())
+                .count();
             assert_eq!((in_use, cache.get(&n.to_string())), (cache.len(), Some(n)));
         }
         assert_eq!(cache.len(), 100);

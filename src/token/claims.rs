@@ -28,14 +28,19 @@ pub struct Lifetimes {
 impl Lifetimes {
     /// As the config has them where no dialect says otherwise.
     pub fn of(config: &TokenConfig) -> Self {
-        Self { longest_access: config.access_ttl.get(), renewable_for: Duration::ZERO }
+        Self {
+            longest_access: config.access_ttl.get(),
+            renewable_for: Duration::ZERO,
+        }
     }
 
     /// The longest life of a token that is accepted: what is given now, but a day at least, so that shortening it leaves the
     /// tokens of the hour before alone (as long as their key is kept, which follows the new one). Revocations have to be
     /// remembered no longer than this.
     pub fn longest_accepted(self) -> Duration {
-        self.longest_access.max(Duration::from_hours(24)).min(LONGEST_LIFE)
+        self.longest_access
+            .max(Duration::from_hours(24))
+            .min(LONGEST_LIFE)
     }
 }
 

@@ -15,12 +15,13 @@ use serde_json::Value;
 use super::{AccessClaims, ForeignClaims, KeptClaims, Told};
 use crate::{
     store::{
-        AccountOutcome, Announce, Backlog, BindOutcome, CodeHash, Credentials, Export, Imported, ImportedUser, Known,
-        LogCursor, LoginOutcome, Lookup, NewAccount, NewLogin, OutboxEntry, OutboxPlace, PhoneBinding, Portable, Profile,
-        ProfileChange, RefreshSalt, Renewal, Resealing, RevocationEntry, RevocationPage, Revoke, Revoked, RightsChange,
-        RightsChanged, Rotation, RotationOutcome, Session, SmsGuess, SmsId, SmsReservation, SmsReserved, SmsSlots, Store,
-        StoreError, StoreStats, StoredKey, UnbindOutcome, User, WechatIdentity, WechatSession, Withdrawal,
-        WithdrawalOutcome,
+        AccountOutcome, Announce, Backlog, BindOutcome, CodeHash, Credentials, Export, Imported,
+        ImportedUser, Known, LogCursor, LoginOutcome, Lookup, NewAccount, NewLogin, OutboxEntry,
+        OutboxPlace, PhoneBinding, Portable, Profile, ProfileChange, RefreshSalt, Renewal,
+        Resealing, RevocationEntry, RevocationPage, Revoke, Revoked, RightsChange, RightsChanged,
+        Rotation, RotationOutcome, Session, SmsGuess, SmsId, SmsReservation, SmsReserved, SmsSlots,
+        Store, StoreError, StoreStats, StoredKey, UnbindOutcome, User, WechatIdentity,
+        WechatSession, Withdrawal, WithdrawalOutcome,
     },
     types::{ClientType, ExtraClaims, Phone, SessionId, Timestamp, UserId, UserType, Username},
 };
@@ -103,7 +104,12 @@ pub(crate) fn jws_claims(text: &str) -> Value {
 }
 
 fn jws_part(text: &str, part: usize) -> Value {
-    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(text.split('.').nth(part).unwrap()).unwrap()).unwrap()
+    serde_json::from_slice(
+        &URL_SAFE_NO_PAD
+            .decode(text.split('.').nth(part).unwrap())
+            .unwrap(),
+    )
+    .unwrap()
 }
 
 /// Keys and revocations in memory. Everything else fails.
@@ -127,7 +133,11 @@ impl Shelf {
     }
 
     fn up(&self) -> Result<(), StoreError> {
-        if self.down.load(Ordering::Relaxed) { Err(StoreError::Unavailable("down".to_owned())) } else { Ok(()) }
+        if self.down.load(Ordering::Relaxed) {
+            Err(StoreError::Unavailable("down".to_owned()))
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -157,14 +167,24 @@ impl Store for Shelf {
         Ok(())
     }
 
-    async fn revocations(&self, cursor: Option<&LogCursor>, limit: usize) -> Result<RevocationPage, StoreError> {
+    async fn revocations(
+        &self,
+        cursor: Option<&LogCursor>,
+        limit: usize,
+    ) -> Result<RevocationPage, StoreError> {
         self.up()?;
         let log = self.log.lock().unwrap();
-        let from = cursor.map_or(0, |cursor| usize::from_be_bytes(cursor.0.as_slice().try_into().unwrap()));
+        let from = cursor.map_or(0, |cursor| {
+            usize::from_be_bytes(cursor.0.as_slice().try_into().unwrap())
+        });
         let limit = if self.page == 0 { limit } else { self.page };
         let to = log.len().min(from + limit);
         let next = LogCursor(to.to_be_bytes().to_vec());
-        Ok(RevocationPage { entries: log[from..to].to_vec(), next, more: to < log.len() })
+        Ok(RevocationPage {
+            entries: log[from..to].to_vec(),
+            next,
+            more: to < log.len(),
+        })
     }
 
     async fn import_users(&self, _: &[ImportedUser], _: bool) -> Result<Vec<Imported>, StoreError> {
@@ -195,7 +215,13 @@ impl Store for Shelf {
         Err(StoreError::Closed)
     }
 
-    async fn release_sms(&self, _: &Phone, _: SmsId, _: SmsSlots, _: Timestamp) -> Result<(), StoreError> {
+    async fn release_sms(
+        &self,
+        _: &Phone,
+        _: SmsId,
+        _: SmsSlots,
+        _: Timestamp,
+    ) -> Result<(), StoreError> {
         Err(StoreError::Closed)
     }
 
@@ -203,19 +229,38 @@ impl Store for Shelf {
         Err(StoreError::Closed)
     }
 
-    async fn unbind_phone(&self, _: &UserId, _: SessionId, _: Timestamp) -> Result<UnbindOutcome, StoreError> {
+    async fn unbind_phone(
+        &self,
+        _: &UserId,
+        _: SessionId,
+        _: Timestamp,
+    ) -> Result<UnbindOutcome, StoreError> {
         Err(StoreError::Closed)
     }
 
-    async fn prove_phone(&self, _: &UserId, _: &SmsGuess, _: Timestamp) -> Result<bool, StoreError> {
+    async fn prove_phone(
+        &self,
+        _: &UserId,
+        _: &SmsGuess,
+        _: Timestamp,
+    ) -> Result<bool, StoreError> {
         Err(StoreError::Closed)
     }
 
-    async fn prove_wechat(&self, _: &UserId, _: &WechatIdentity, _: Timestamp) -> Result<bool, StoreError> {
+    async fn prove_wechat(
+        &self,
+        _: &UserId,
+        _: &WechatIdentity,
+        _: Timestamp,
+    ) -> Result<bool, StoreError> {
         Err(StoreError::Closed)
     }
 
-    async fn wechat_session(&self, _: SessionId, _: Timestamp) -> Result<Option<WechatSession>, StoreError> {
+    async fn wechat_session(
+        &self,
+        _: SessionId,
+        _: Timestamp,
+    ) -> Result<Option<WechatSession>, StoreError> {
         Err(StoreError::Closed)
     }
 
@@ -239,7 +284,12 @@ impl Store for Shelf {
         Err(StoreError::Closed)
     }
 
-    async fn change_rights(&self, _: &UserId, _: &RightsChange, _: Timestamp) -> Result<Option<RightsChanged>, StoreError> {
+    async fn change_rights(
+        &self,
+        _: &UserId,
+        _: &RightsChange,
+        _: Timestamp,
+    ) -> Result<Option<RightsChanged>, StoreError> {
         Err(StoreError::Closed)
     }
 
@@ -253,11 +303,21 @@ impl Store for Shelf {
         Err(StoreError::Closed)
     }
 
-    async fn withdraw(&self, _: &Withdrawal, _: Announce, _: Timestamp) -> Result<WithdrawalOutcome, StoreError> {
+    async fn withdraw(
+        &self,
+        _: &Withdrawal,
+        _: Announce,
+        _: Timestamp,
+    ) -> Result<WithdrawalOutcome, StoreError> {
         Err(StoreError::Closed)
     }
 
-    async fn take_outbox(&self, _: Timestamp, _: Timestamp, _: usize) -> Result<Vec<OutboxEntry>, StoreError> {
+    async fn take_outbox(
+        &self,
+        _: Timestamp,
+        _: Timestamp,
+        _: usize,
+    ) -> Result<Vec<OutboxEntry>, StoreError> {
         Err(StoreError::Closed)
     }
 
@@ -277,7 +337,12 @@ impl Store for Shelf {
         Err(StoreError::Closed)
     }
 
-    async fn update_profile(&self, _: &UserId, _: &ProfileChange, _: Timestamp) -> Result<Option<User>, StoreError> {
+    async fn update_profile(
+        &self,
+        _: &UserId,
+        _: &ProfileChange,
+        _: Timestamp,
+    ) -> Result<Option<User>, StoreError> {
         Err(StoreError::Closed)
     }
 

@@ -37,7 +37,9 @@ pub struct SessionHandle {
 /// It is a credential.
 impl fmt::Debug for SessionHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SessionHandle").field("session", &self.session).finish_non_exhaustive()
+        f.debug_struct("SessionHandle")
+            .field("session", &self.session)
+            .finish_non_exhaustive()
     }
 }
 
@@ -60,9 +62,16 @@ impl SessionHandles {
         if text.len() != LENGTH {
             return None;
         }
-        let bytes: [u8; BYTES] = URL_SAFE_NO_PAD.decode(text.strip_prefix(PREFIX)?).ok()?.try_into().ok()?;
+        let bytes: [u8; BYTES] = URL_SAFE_NO_PAD
+            .decode(text.strip_prefix(PREFIX)?)
+            .ok()?
+            .try_into()
+            .ok()?;
         let (session, mac) = bytes.split_first_chunk::<16>()?;
-        Some(SessionHandle { session: SessionId::from_bits(u128::from_be_bytes(*session)), mac: mac.try_into().ok()? })
+        Some(SessionHandle {
+            session: SessionId::from_bits(u128::from_be_bytes(*session)),
+            mac: mac.try_into().ok()?,
+        })
     }
 
     /// Whether we made it, for the session with this salt. Takes the same time wherever the difference is.
@@ -71,7 +80,10 @@ impl SessionHandles {
     }
 
     fn mac(&self, session: SessionId, salt: &RefreshSalt) -> [u8; 32] {
-        crypto::mac(&self.key, &[b"session handle", &salt.0, &session.bits().to_be_bytes()])
+        crypto::mac(
+            &self.key,
+            &[b"session handle", &salt.0, &session.bits().to_be_bytes()],
+        )
     }
 }
 
@@ -89,7 +101,13 @@ mod tests {
         assert_eq!(handle.session, session.id);
         assert!(handles.check(&handle, &session.salt));
         assert!(!handles.check(&handle, &RefreshSalt([1; 16])));
-        assert!(!handles.check(&SessionHandle { session: SessionId::from_bits(2), ..handle.clone() }, &session.salt));
+        assert!(!handles.check(
+            &SessionHandle {
+                session: SessionId::from_bits(2),
+                ..handle.clone()
+            },
+            &session.salt
+        ));
         assert!(!SessionHandles::new(Key::new([8; 32])).check(&handle, &session.salt));
         assert!(!format!("{handle:?}").contains("mac"));
     }
@@ -97,10 +115,19 @@ mod tests {
     #[test]
     fn a_handle_and_a_refresh_token_are_not_each_other() {
         let (key, session) = (Key::new([9; 32]), fixture::session());
-        let (handle, token) = (SessionHandles::new(key.clone()).issue(&session), RefreshTokens::new(key).issue(&session));
+        let (handle, token) = (
+            SessionHandles::new(key.clone()).issue(&session),
+            RefreshTokens::new(key).issue(&session),
+        );
         assert!(RefreshTokens::parse(&handle).is_none() && SessionHandles::parse(&token).is_none());
         assert!(RefreshTokens::parse(&handle.replacen(PREFIX, "mrt1_", 1)).is_none());
-        for text in ["", "msh1_", &format!("{handle}="), &format!(" {handle}"), &handle.replacen("msh1_", "msh2_", 1)] {
+        for text in [
+            "",
+            "msh1_",
+            &format!("{handle}="),
+            &format!(" {handle}"),
+            &handle.replacen("msh1_", "msh2_", 1),
+        ] {
             assert!(SessionHandles::parse(text).is_none(), "{text:?}");
         }
     }

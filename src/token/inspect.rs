@@ -21,7 +21,11 @@ pub enum Looks {
     /// The handle of a session, which a dialect gives out in place of WeChat's `session_key`.
     Handle { session: SessionId },
     /// A signed JWT (RFC 7519, in the compact form of RFC 7515).
-    Jwt { kind: JwtKind, header: Map<String, Value>, claims: Map<String, Value> },
+    Jwt {
+        kind: JwtKind,
+        header: Map<String, Value>,
+        claims: Map<String, Value>,
+    },
     /// Something else, and why it is none of these.
     Nothing(&'static str),
 }
@@ -52,10 +56,15 @@ impl Looks {
     /// Looks at a text.
     pub fn of(text: &str) -> Self {
         if let Some(token) = RefreshTokens::parse(text) {
-            return Self::Refresh { session: token.session, counter: token.counter };
+            return Self::Refresh {
+                session: token.session,
+                counter: token.counter,
+            };
         }
         if let Some(handle) = SessionHandles::parse(text) {
-            return Self::Handle { session: handle.session };
+            return Self::Handle {
+                session: handle.session,
+            };
         }
         if text.len() > LONGEST {
             return Self::Nothing("longer than 8 KiB");
@@ -68,7 +77,9 @@ impl Looks {
             });
         };
         let (Some(mut header), Some(mut claims)) = (object(header), object(payload)) else {
-            return Self::Nothing("three parts, but the first two are not JSON objects in base64url");
+            return Self::Nothing(
+                "three parts, but the first two are not JSON objects in base64url",
+            );
         };
         let kind = match header.get("typ").and_then(Value::as_str) {
             Some(ACCESS_TOKEN) => JwtKind::Access,
@@ -77,8 +88,15 @@ impl Looks {
             Some(_) | None => JwtKind::Other,
         };
         // It is good for a session, wherever it stands.
-        claims.values_mut().chain(header.values_mut()).for_each(mask);
-        Self::Jwt { kind, header, claims }
+        claims
+            .values_mut()
+            .chain(header.values_mut())
+            .for_each(mask);
+        Self::Jwt {
+            kind,
+            header,
+            claims,
+        }
     }
 }
 
@@ -112,8 +130,19 @@ mod tests {
         let session = fixture::session();
         let refresh = RefreshTokens::new(Key::new([9; 32])).issue(&session);
         let handle = SessionHandles::new(Key::new([9; 32])).issue(&session);
-        assert_eq!(Looks::of(&refresh), Looks::Refresh { session: session.id, counter: session.counter });
-        assert_eq!(Looks::of(&handle), Looks::Handle { session: session.id });
+        assert_eq!(
+            Looks::of(&refresh),
+            Looks::Refresh {
+                session: session.id,
+                counter: session.counter
+            }
+        );
+        assert_eq!(
+            Looks::of(&handle),
+            Looks::Handle {
+                session: session.id
+            }
+        );
         for (typ, expected) in [
             (json!("at+jwt"), JwtKind::Access),
             (json!("rt+jwt"), JwtKind::Refresh),
@@ -121,10 +150,22 @@ mod tests {
             (json!("JWT"), JwtKind::Other),
             (json!(7), JwtKind::Other),
         ] {
-            let (header, claims) =
-                (json!({"alg": "none", "typ": typ}), json!({"sub": "u", "jti": refresh, "x": [{"y": refresh}]}));
-            let Looks::Jwt { kind, header: told, claims } = Looks::of(&jwt(&header, &claims)) else { panic!("a JWT") };
-            assert_eq!((kind, told["alg"].as_str(), claims["sub"].as_str()), (expected, Some("none"), Some("u")));
+            let (header, claims) = (
+                json!({"alg": "none", "typ": typ}),
+                json!({"sub": "u", "jti": refresh, "x": [{"y": refresh}]}),
+            );
+            let Looks::Jwt {
+                kind,
+                header: told,
+                claims,
+            } = Looks::of(&jwt(&header, &claims))
+            else {
+                panic!("a JWT")
+            };
+            assert_eq!(
+                (kind, told["alg"].as_str(), claims["sub"].as_str()),
+                (expected, Some("none"), Some("u"))
+            );
             assert_eq!(
                 (&claims["jti"], &claims["x"][0]["y"]),
                 (&json!("***"), &json!("***")),
@@ -137,7 +178,18 @@ mod tests {
     fn what_is_no_token_is_told_as_such() {
         let five = "a.b.c.d.e";
         let long = "a".repeat(LONGEST + 1);
-        for text in ["", "rubbish", "a.b", "a.b.c", "a.b.c.d", five, "a.b.c.d.e.f", "...", &long, "W10.W10.x"] {
+        for text in [
+            "",
+            "rubbish",
+            "a.b",
+            "a.b.c",
+            "a.b.c.d",
+            five,
+            "a.b.c.d.e.f",
+            "...",
+            &long,
+            "W10.W10.x",
+        ] {
             assert!(matches!(Looks::of(text), Looks::Nothing(_)), "{text:?}");
         }
     }

@@ -38,7 +38,10 @@ pub struct AccessToken {
 
 impl fmt::Debug for AccessToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AccessToken").field("text", &"***").field("expires_in", &self.expires_in).finish()
+        f.debug_struct("AccessToken")
+            .field("text", &"***")
+            .field("expires_in", &self.expires_in)
+            .finish()
     }
 }
 
@@ -67,9 +70,20 @@ impl Issuer {
     }
 
     /// A token for this session, good for the time of its form and never past the session's absolute end.
-    pub fn access(&self, grant: &Grant<'_>, form: &AccessForm, now: Timestamp) -> Result<AccessToken, IssueError> {
-        let Grant { user, session, global_epoch } = grant;
-        let ttl = form.ttl.map_or(self.access_ttl, |ttl| ttl.min(LONGEST_LIFE));
+    pub fn access(
+        &self,
+        grant: &Grant<'_>,
+        form: &AccessForm,
+        now: Timestamp,
+    ) -> Result<AccessToken, IssueError> {
+        let Grant {
+            user,
+            session,
+            global_epoch,
+        } = grant;
+        let ttl = form
+            .ttl
+            .map_or(self.access_ttl, |ttl| ttl.min(LONGEST_LIFE));
         let exp = now.plus(ttl).min(session.absolute_end).as_secs();
         // From second to second, as the claims count: a client is told what the token says.
         let life = exp.saturating_sub(now.as_secs());
@@ -94,8 +108,15 @@ impl Issuer {
             told: &form.told,
             extra: &form.claims,
         };
-        let text = self.keyrings.current().sign(&claims).map_err(|_| IssueError::NotSigned)?;
-        Ok(AccessToken { text, expires_in: Duration::from_secs(life) })
+        let text = self
+            .keyrings
+            .current()
+            .sign(&claims)
+            .map_err(|_| IssueError::NotSigned)?;
+        Ok(AccessToken {
+            text,
+            expires_in: Duration::from_secs(life),
+        })
     }
 
     /// A refresh token in the shape of a JWT that ends with its session, for clients that look inside.
@@ -115,6 +136,9 @@ impl Issuer {
             token_use: "refresh",
             extra: claims,
         };
-        self.keyrings.current().sign_refresh(&claims).map_err(|_| IssueError::NotSigned)
+        self.keyrings
+            .current()
+            .sign_refresh(&claims)
+            .map_err(|_| IssueError::NotSigned)
     }
 }

@@ -11,8 +11,9 @@ use aws_lc_rs::{
     rand::SystemRandom,
     rsa::KeySize,
     signature::{
-        ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, ED25519, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _,
-        ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RsaKeyPair, RsaPublicKeyComponents,
+        ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, ED25519, EcdsaKeyPair,
+        Ed25519KeyPair, KeyPair as _, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RsaKeyPair,
+        RsaPublicKeyComponents,
     },
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -85,7 +86,9 @@ impl KeyPair {
     /// A PKCS#8 private key in PEM (RFC 7468 section 10). Its own type says the algorithm.
     pub(super) fn from_pem(text: &[u8]) -> Result<Self, KeyError> {
         let mut blocks = pem::parse_many(text).map_err(|_| KeyError::NotPem)?;
-        let block = blocks.pop().filter(|block| blocks.is_empty() && block.tag() == "PRIVATE KEY");
+        let block = blocks
+            .pop()
+            .filter(|block| blocks.is_empty() && block.tag() == "PRIVATE KEY");
         let der = Secret::new(block.ok_or(KeyError::NotPem)?.into_contents());
         [Algorithm::EdDsa, Algorithm::Es256, Algorithm::Rs256]
             .into_iter()
@@ -101,51 +104,86 @@ impl KeyPair {
     /// The Ed25519 key with this seed (RFC 8032 section 5.1.5), for what is derived and never kept.
     pub(super) fn from_ed25519_seed(seed: &crypto::Key) -> Result<Self, KeyError> {
         /// PKCS#8 of an Ed25519 key without its seed (RFC 8410 section 7).
-        const PREFIX: [u8; 16] = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
+        const PREFIX: [u8; 16] = [
+            0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20,
+        ];
         let der = Secret::new([&PREFIX[..], seed.expose()].concat());
         Self::new(Algorithm::EdDsa, der.expose())
     }
 
     fn new(algorithm: Algorithm, private: &[u8]) -> Result<Self, KeyError> {
         let parsed = |algorithm, public: &[u8]| {
-            ParsedPublicKey::new(algorithm, public).map(Check::Public).map_err(|_| KeyError::Unsupported)
+            ParsedPublicKey::new(algorithm, public)
+                .map(Check::Public)
+                .map_err(|_| KeyError::Unsupported)
         };
         let (signing, decoding, check) = match algorithm {
             Algorithm::EdDsa => {
-                let pair = Ed25519KeyPair::from_pkcs8(private).map_err(|_| KeyError::Unsupported)?;
+                let pair =
+                    Ed25519KeyPair::from_pkcs8(private).map_err(|_| KeyError::Unsupported)?;
                 let public = pair.public_key().as_ref();
-                (EncodingKey::from_ed_der(private), DecodingKey::from_ed_der(public), parsed(&ED25519, public)?)
+                (
+                    EncodingKey::from_ed_der(private),
+                    DecodingKey::from_ed_der(public),
+                    parsed(&ED25519, public)?,
+                )
             }
             Algorithm::Es256 => {
                 let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, private)
                     .map_err(|_| KeyError::Unsupported)?;
                 let public = pair.public_key().as_ref();
                 let check = parsed(&ECDSA_P256_SHA256_FIXED, public)?;
-                (EncodingKey::from_ec_der(private), DecodingKey::from_ec_der(public), check)
+                (
+                    EncodingKey::from_ec_der(private),
+                    DecodingKey::from_ec_der(public),
+                    check,
+                )
             }
             Algorithm::Rs256 => {
                 let pair = RsaKeyPair::from_pkcs8(private).map_err(|_| KeyError::Unsupported)?;
                 let public = RsaPublicKeyComponents::<Vec<u8>>::from(pair.public_key());
                 // jsonwebtoken signs with the PKCS#1 part of the key, and takes it out of PEM only.
                 let pem = Secret::new(pem::encode(&pem::Pem::new("PRIVATE KEY", private)));
-                let signing = EncodingKey::from_rsa_pem(pem.expose().as_bytes()).map_err(|_| KeyError::Unsupported)?;
+                let signing = EncodingKey::from_rsa_pem(pem.expose().as_bytes())
+                    .map_err(|_| KeyError::Unsupported)?;
                 let check = parsed(&RSA_PKCS1_2048_8192_SHA256, pair.public_key().as_ref())?;
-                (signing, DecodingKey::from_rsa_raw_components(&public.n, &public.e), check)
+                (
+                    signing,
+                    DecodingKey::from_rsa_raw_components(&public.n, &public.e),
+                    check,
+                )
             }
-            Algorithm::Hs256 if private.len() < SHORTEST_SECRET => return Err(KeyError::ShortSecret),
+            Algorithm::Hs256 if private.len() < SHORTEST_SECRET => {
+                return Err(KeyError::ShortSecret);
+            }
             Algorithm::Hs256 => {
                 let check = Check::Secret(Box::new(hmac::Key::new(hmac::HMAC_SHA256, private)));
-                (EncodingKey::from_secret(private), DecodingKey::from_secret(private), check)
+                (
+                    EncodingKey::from_secret(private),
+                    DecodingKey::from_secret(private),
+                    check,
+                )
             }
         };
         let (kid, jwk) = match algorithm {
             Algorithm::EdDsa | Algorithm::Es256 | Algorithm::Rs256 => {
                 let jwk = public_jwk(&decoding, algorithm)?;
-                (jwk.common.key_id.clone().ok_or(KeyError::Unsupported)?, Some(jwk))
+                (
+                    jwk.common.key_id.clone().ok_or(KeyError::Unsupported)?,
+                    Some(jwk),
+                )
             }
             Algorithm::Hs256 => (secret_kid(private), None),
         };
-        let pair = Self { signing, verifying: VerifyingKey { kid, algorithm, check, jwk } };
+        let pair = Self {
+            signing,
+            verifying: VerifyingKey {
+                kid,
+                algorithm,
+                check,
+                jwk,
+            },
+        };
         pair.self_test()?;
         Ok(pair)
     }
@@ -153,10 +191,16 @@ impl KeyPair {
     /// Signs and verifies once, so that a key or a cryptographic backend that does not work is found at start.
     fn self_test(&self) -> Result<(), KeyError> {
         const MESSAGE: &[u8] = b"menshen self test";
-        let signature = jsonwebtoken::crypto::sign(MESSAGE, &self.signing, jwa(self.verifying.algorithm))
-            .map_err(|_| KeyError::SelfTest)?;
-        let good = self.verifying.accepts(MESSAGE, &signature) && !self.verifying.accepts(b"another message", &signature);
-        if good { Ok(()) } else { Err(KeyError::SelfTest) }
+        let signature =
+            jsonwebtoken::crypto::sign(MESSAGE, &self.signing, jwa(self.verifying.algorithm))
+                .map_err(|_| KeyError::SelfTest)?;
+        let good = self.verifying.accepts(MESSAGE, &signature)
+            && !self.verifying.accepts(b"another message", &signature);
+        if good {
+            Ok(())
+        } else {
+            Err(KeyError::SelfTest)
+        }
     }
 }
 
@@ -171,7 +215,9 @@ impl Check {
     /// See [`VerifyingKey::accepts`].
     pub(super) fn accepts(&self, message: &[u8], signature: &str) -> bool {
         let mut bytes = [0; LONGEST_SIGNATURE];
-        let Ok(length) = URL_SAFE_NO_PAD.decode_slice(signature, &mut bytes) else { return false };
+        let Ok(length) = URL_SAFE_NO_PAD.decode_slice(signature, &mut bytes) else {
+            return false;
+        };
         let signature = &bytes[..length];
         match self {
             Self::Public(key) => key.verify_sig(message, signature).is_ok(),
@@ -193,20 +239,37 @@ impl fmt::Debug for VerifyingKey {
 }
 
 /// Makes a key for the store, which signs at once.
-pub fn generate(algorithm: Algorithm, entropy: &Entropy, now: Timestamp) -> Result<StoredKey, KeyError> {
+pub fn generate(
+    algorithm: Algorithm,
+    entropy: &Entropy,
+    now: Timestamp,
+) -> Result<StoredKey, KeyError> {
     let private = match algorithm {
-        Algorithm::EdDsa => Ed25519KeyPair::generate_pkcs8v1(&SystemRandom::new()).map(|der| der.as_ref().to_vec()),
-        Algorithm::Es256 => EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new())
-            .map(|der| der.as_ref().to_vec()),
-        Algorithm::Rs256 => {
-            RsaKeyPair::generate(KeySize::Rsa2048).and_then(|pair| pair.as_der()).map(|der| der.as_ref().to_vec())
+        Algorithm::EdDsa => {
+            Ed25519KeyPair::generate_pkcs8v1(&SystemRandom::new()).map(|der| der.as_ref().to_vec())
         }
-        Algorithm::Hs256 => Ok(entropy.bytes::<32>().map_err(|_| KeyError::NotMade)?.to_vec()),
+        Algorithm::Es256 => {
+            EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new())
+                .map(|der| der.as_ref().to_vec())
+        }
+        Algorithm::Rs256 => RsaKeyPair::generate(KeySize::Rsa2048)
+            .and_then(|pair| pair.as_der())
+            .map(|der| der.as_ref().to_vec()),
+        Algorithm::Hs256 => Ok(entropy
+            .bytes::<32>()
+            .map_err(|_| KeyError::NotMade)?
+            .to_vec()),
     };
     let private = Secret::new(private.map_err(|_| KeyError::NotMade)?);
     let pair = KeyPair::new(algorithm, private.expose())?;
     let (kid, algorithm) = (pair.verifying.kid, algorithm.as_str().to_owned());
-    Ok(StoredKey { kid, algorithm, private, created_at: now, signs_from: now })
+    Ok(StoredKey {
+        kid,
+        algorithm,
+        private,
+        created_at: now,
+        signs_from: now,
+    })
 }
 
 /// The library's name for it.
@@ -220,16 +283,25 @@ pub(super) const fn jwa(algorithm: Algorithm) -> jsonwebtoken::Algorithm {
 }
 
 fn by_name(text: &str) -> Option<Algorithm> {
-    [Algorithm::EdDsa, Algorithm::Es256, Algorithm::Rs256, Algorithm::Hs256]
-        .into_iter()
-        .find(|algorithm| algorithm.is_named(text))
+    [
+        Algorithm::EdDsa,
+        Algorithm::Es256,
+        Algorithm::Rs256,
+        Algorithm::Hs256,
+    ]
+    .into_iter()
+    .find(|algorithm| algorithm.is_named(text))
 }
 
 /// The public part, with the thumbprint (RFC 7638) as its `kid`.
 fn public_jwk(decoding: &DecodingKey, algorithm: Algorithm) -> Result<Jwk, KeyError> {
-    let mut jwk = Jwk::from_decoding_key(decoding, Some(jwa(algorithm))).map_err(|_| KeyError::Unsupported)?;
+    let mut jwk = Jwk::from_decoding_key(decoding, Some(jwa(algorithm)))
+        .map_err(|_| KeyError::Unsupported)?;
     jwk.common.public_key_use = Some(PublicKeyUse::Signature);
-    jwk.common.key_id = Some(jwk.thumbprint(ThumbprintHash::SHA256).map_err(|_| KeyError::Unsupported)?);
+    jwk.common.key_id = Some(
+        jwk.thumbprint(ThumbprintHash::SHA256)
+            .map_err(|_| KeyError::Unsupported)?,
+    );
     Ok(jwk)
 }
 
@@ -243,7 +315,12 @@ fn secret_kid(secret: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    const ALL: [Algorithm; 4] = [Algorithm::EdDsa, Algorithm::Es256, Algorithm::Rs256, Algorithm::Hs256];
+    const ALL: [Algorithm; 4] = [
+        Algorithm::EdDsa,
+        Algorithm::Es256,
+        Algorithm::Rs256,
+        Algorithm::Hs256,
+    ];
 
     fn made(algorithm: Algorithm) -> StoredKey {
         generate(algorithm, &Entropy::default(), Timestamp::from_secs(1)).unwrap()
@@ -256,7 +333,11 @@ mod tests {
             let pair = KeyPair::from_stored(&stored).unwrap();
             assert_eq!(pair.verifying.kid, stored.kid);
             assert_eq!(pair.verifying.algorithm, algorithm);
-            assert_ne!(made(algorithm).kid, stored.kid, "two keys of one name: {algorithm:?}");
+            assert_ne!(
+                made(algorithm).kid,
+                stored.kid,
+                "two keys of one name: {algorithm:?}"
+            );
         }
     }
 
@@ -264,15 +345,24 @@ mod tests {
     fn a_key_file_says_its_algorithm_itself() {
         for algorithm in [Algorithm::EdDsa, Algorithm::Es256, Algorithm::Rs256] {
             let stored = made(algorithm);
-            let text = pem::encode(&pem::Pem::new("PRIVATE KEY", stored.private.expose().as_slice()));
+            let text = pem::encode(&pem::Pem::new(
+                "PRIVATE KEY",
+                stored.private.expose().as_slice(),
+            ));
             let pair = KeyPair::from_pem(text.as_bytes()).unwrap();
-            assert_eq!((pair.verifying.algorithm, pair.verifying.kid), (algorithm, stored.kid));
+            assert_eq!(
+                (pair.verifying.algorithm, pair.verifying.kid),
+                (algorithm, stored.kid)
+            );
         }
     }
 
     #[test]
     fn what_is_no_private_key_is_refused() {
-        let good = pem::encode(&pem::Pem::new("PRIVATE KEY", made(Algorithm::EdDsa).private.expose().as_slice()));
+        let good = pem::encode(&pem::Pem::new(
+            "PRIVATE KEY",
+            made(Algorithm::EdDsa).private.expose().as_slice(),
+        ));
         let public = pem::encode(&pem::Pem::new("PUBLIC KEY", vec![1; 44]));
         let noise = pem::encode(&pem::Pem::new("PRIVATE KEY", vec![1; 48]));
         for (text, says) in [
@@ -282,13 +372,20 @@ mod tests {
             (format!("{good}\n{good}"), KeyError::NotPem),
             (noise, KeyError::Unsupported),
         ] {
-            assert_eq!(KeyPair::from_pem(text.as_bytes()).err(), Some(says), "{text:?}");
+            assert_eq!(
+                KeyPair::from_pem(text.as_bytes()).err(),
+                Some(says),
+                "{text:?}"
+            );
         }
     }
 
     #[test]
     fn a_short_secret_is_refused() {
-        assert_eq!(KeyPair::from_secret(&[7; 31]).err(), Some(KeyError::ShortSecret));
+        assert_eq!(
+            KeyPair::from_secret(&[7; 31]).err(),
+            Some(KeyError::ShortSecret)
+        );
         assert!(KeyPair::from_secret(&[7; 32]).is_ok());
     }
 
@@ -309,17 +406,29 @@ mod tests {
         ] {
             let pair = KeyPair::from_stored(&made(algorithm)).unwrap();
             let jwk = serde_json::to_value(&pair.verifying.jwk).unwrap();
-            let parts: Vec<String> = members.iter().map(|name| format!("\"{name}\":{}", jwk[name])).collect();
+            let parts: Vec<String> = members
+                .iter()
+                .map(|name| format!("\"{name}\":{}", jwk[name]))
+                .collect();
             let canonical = format!("{{{}}}", parts.join(","));
-            assert_eq!(pair.verifying.kid, URL_SAFE_NO_PAD.encode(crypto::sha256(canonical.as_bytes())), "{algorithm:?}");
+            assert_eq!(
+                pair.verifying.kid,
+                URL_SAFE_NO_PAD.encode(crypto::sha256(canonical.as_bytes())),
+                "{algorithm:?}"
+            );
         }
     }
 
     /// The example of RFC 8037 appendix A.1 to A.3.
     #[test]
     fn the_kid_is_the_thumbprint_of_the_rfc() {
-        let seed = URL_SAFE_NO_PAD.decode("nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A").unwrap();
+        let seed = URL_SAFE_NO_PAD
+            .decode("nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A")
+            .unwrap();
         let pair = KeyPair::from_ed25519_seed(&Secret::new(seed.try_into().unwrap())).unwrap();
-        assert_eq!(pair.verifying.kid, "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
+        assert_eq!(
+            pair.verifying.kid,
+            "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"
+        );
     }
 }

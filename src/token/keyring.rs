@@ -58,11 +58,19 @@ struct Asserting {
 impl Keyring {
     /// The first key signs; of two with one id the first counts. `None` without any key. With `companions` there are keys for
     /// assertions whatever the algorithm.
-    pub(super) fn new(version: u64, keys: Vec<KeyPair>, dates: Dates, companions: Option<&Key>) -> Option<Self> {
+    pub(super) fn new(
+        version: u64,
+        keys: Vec<KeyPair>,
+        dates: Dates,
+        companions: Option<&Key>,
+    ) -> Option<Self> {
         let mut signing = None;
         let mut verifying: Vec<VerifyingKey> = Vec::with_capacity(keys.len());
         for pair in keys {
-            if verifying.iter().all(|known| known.kid != pair.verifying.kid) {
+            if verifying
+                .iter()
+                .all(|known| known.kid != pair.verifying.kid)
+            {
                 signing.get_or_insert(pair.signing);
                 verifying.push(pair.verifying);
             }
@@ -70,27 +78,52 @@ impl Keyring {
         let (newest, signing) = (verifying.first()?, signing?);
         let header = header(newest, ACCESS_TOKEN);
         let mut published: Vec<_> = verifying.iter().filter_map(|key| key.jwk.clone()).collect();
-        let mut asserting = is_quick(newest.algorithm)
-            .then(|| Asserting { header: self::header(newest, ASSERTION), signing: signing.clone() });
+        let mut asserting = is_quick(newest.algorithm).then(|| Asserting {
+            header: self::header(newest, ASSERTION),
+            signing: signing.clone(),
+        });
         for key in verifying.iter().filter(|key| !is_quick(key.algorithm)) {
-            let Some(companion) = companions.and_then(|root| companion(root, key)) else { continue };
+            let Some(companion) = companions.and_then(|root| companion(root, key)) else {
+                continue;
+            };
             published.extend(companion.verifying.jwk.clone());
             if key.kid == newest.kid {
                 let header = self::header(&companion.verifying, ASSERTION);
-                asserting = Some(Asserting { header, signing: companion.signing });
+                asserting = Some(Asserting {
+                    header,
+                    signing: companion.signing,
+                });
             }
         }
         let jwks = serde_json::to_vec(&JwkSet { keys: published }).ok()?.into();
-        Some(Self { version, header, signing, verifying, dates, asserting, jwks })
+        Some(Self {
+            version,
+            header,
+            signing,
+            verifying,
+            dates,
+            asserting,
+            jwks,
+        })
     }
 
     /// Keys that only verify. `spare` signs, and is told to nobody: what it signed no keyring takes. `None` without any key.
     pub(super) fn published(spare: KeyPair, verifying: Vec<VerifyingKey>) -> Option<Self> {
         verifying.first()?;
-        let jwks = serde_json::to_vec(&JwkSet { keys: Vec::new() }).ok()?.into();
+        let jwks = serde_json::to_vec(&JwkSet { keys: Vec::new() })
+            .ok()?
+            .into();
         let header = header(&spare.verifying, ACCESS_TOKEN);
         let dates = Dates::default();
-        Some(Self { version: 0, header, signing: spare.signing, verifying, dates, asserting: None, jwks })
+        Some(Self {
+            version: 0,
+            header,
+            signing: spare.signing,
+            verifying,
+            dates,
+            asserting: None,
+            jwks,
+        })
     }
 
     /// Whether assertions can be signed.
@@ -115,7 +148,10 @@ impl Keyring {
 
     /// The key that will sign next, and from when on, where that is known.
     pub fn next(&self) -> Option<(&str, Timestamp)> {
-        self.dates.next.as_ref().map(|(kid, from)| (kid.as_str(), *from))
+        self.dates
+            .next
+            .as_ref()
+            .map(|(kid, from)| (kid.as_str(), *from))
     }
 
     /// When the keys change hands, for [`super::keyrings`].
@@ -144,13 +180,22 @@ impl Keyring {
     }
 
     /// A signed token with these claims.
-    pub(super) fn sign(&self, claims: &impl Serialize) -> Result<String, jsonwebtoken::errors::Error> {
+    pub(super) fn sign(
+        &self,
+        claims: &impl Serialize,
+    ) -> Result<String, jsonwebtoken::errors::Error> {
         jsonwebtoken::encode(&self.header, claims, &self.signing)
     }
 
     /// The same for a refresh token that has the shape of a JWT.
-    pub(super) fn sign_refresh(&self, claims: &impl Serialize) -> Result<String, jsonwebtoken::errors::Error> {
-        let header = Header { typ: Some(REFRESH_TOKEN.to_owned()), ..self.header.clone() };
+    pub(super) fn sign_refresh(
+        &self,
+        claims: &impl Serialize,
+    ) -> Result<String, jsonwebtoken::errors::Error> {
+        let header = Header {
+            typ: Some(REFRESH_TOKEN.to_owned()),
+            ..self.header.clone()
+        };
         jsonwebtoken::encode(&header, claims, &self.signing)
     }
 

@@ -66,7 +66,11 @@ pub struct Keyrings {
 #[derive(Debug)]
 enum Source {
     /// Made by us; `previous` are former HS256 secrets that verify too.
-    Store { algorithm: Algorithm, previous: Vec<SecretText>, schedule: Option<Schedule> },
+    Store {
+        algorithm: Algorithm,
+        previous: Vec<SecretText>,
+        schedule: Option<Schedule>,
+    },
     /// Files `*.pem`; the last name in order signs.
     Directory { path: PathBuf, algorithm: Algorithm },
     /// HS256; the first signs.
@@ -117,7 +121,10 @@ pub enum KeyringError {
     #[error("key {name}: {reason}")]
     Key { name: String, reason: KeyError },
     #[error("{path}: {error}")]
-    Unreadable { path: PathBuf, error: std::io::Error },
+    Unreadable {
+        path: PathBuf,
+        error: std::io::Error,
+    },
     #[error("{0}: no file *.pem")]
     NoKeyFile(PathBuf),
     #[error("{path}: the key that signs is not for {wanted}, which tokens.algorithm asks for")]
@@ -141,21 +148,38 @@ impl Keyrings {
         now: Timestamp,
     ) -> Result<Self, KeyringError> {
         let source = Source::of(config);
-        let verifies_for = lifetimes.longest_access + lifetimes.renewable_for + config.leeway.get() + OVERLAP;
+        let verifies_for =
+            lifetimes.longest_access + lifetimes.renewable_for + config.leeway.get() + OVERLAP;
         if let Source::Store { algorithm, .. } = source {
             let newest = store.keys().await?.into_iter().next();
-            if newest.as_ref().is_none_or(|key| key.algorithm != algorithm.as_str()) {
+            if newest
+                .as_ref()
+                .is_none_or(|key| key.algorithm != algorithm.as_str())
+            {
                 // Where another replica is faster, its key is as good as ours.
-                store.add_key(&made(algorithm, entropy, now)?, newest.as_ref().map(|key| key.kid.as_str())).await?;
+                store
+                    .add_key(
+                        &made(algorithm, entropy, now)?,
+                        newest.as_ref().map(|key| key.kid.as_str()),
+                    )
+                    .await?;
             }
         }
-        let (pairs, dates) = source.read(store, verifies_for, now).await?.ok_or(KeyringError::NoKey)?;
+        let (pairs, dates) = source
+            .read(store, verifies_for, now)
+            .await?
+            .ok_or(KeyringError::NoKey)?;
         Self::with(source, verifies_for, pairs, dates)
     }
 
     /// From now on there are keys for assertions whatever the algorithm. `root` must be used for nothing else; all replicas share
     /// it. Once is enough, and cannot be taken back.
-    pub async fn assert_with(&self, root: Key, store: &dyn Store, now: Timestamp) -> Result<(), KeyringError> {
+    pub async fn assert_with(
+        &self,
+        root: Key,
+        store: &dyn Store,
+        now: Timestamp,
+    ) -> Result<(), KeyringError> {
         drop(self.companions.set(root));
         self.reload(store, now).await.map(drop)
     }
@@ -170,10 +194,14 @@ impl Keyrings {
     pub fn published(jwks: &[u8], entropy: &Entropy, now: Timestamp) -> Result<Self, KeyringError> {
         let algorithms = [Algorithm::EdDsa, Algorithm::Es256, Algorithm::Rs256];
         let set = Set::parse(jwks, &algorithms).map_err(|_| KeyringError::NoKey)?;
-        let named = set
-            .keys
-            .into_iter()
-            .filter_map(|key| Some(VerifyingKey { kid: key.kid?, algorithm: key.algorithm, check: key.check, jwk: None }));
+        let named = set.keys.into_iter().filter_map(|key| {
+            Some(VerifyingKey {
+                kid: key.kid?,
+                algorithm: key.algorithm,
+                check: key.check,
+                jwk: None,
+            })
+        });
         let spare = stored(&made(Algorithm::EdDsa, entropy, now)?)?;
         let ring = Keyring::published(spare, named.collect()).ok_or(KeyringError::NoKey)?;
         Ok(Self::holding(Source::Fixed, Duration::MAX, ring))
@@ -196,15 +224,28 @@ impl Keyrings {
     }
 
     /// Makes a new key of the configured algorithm, which signs from now on.
-    pub async fn rotate(&self, store: &dyn Store, entropy: &Entropy, now: Timestamp) -> Result<Rotated, KeyringError> {
-        let Source::Store { algorithm, .. } = self.source else { return Err(KeyringError::NotOurs) };
+    pub async fn rotate(
+        &self,
+        store: &dyn Store,
+        entropy: &Entropy,
+        now: Timestamp,
+    ) -> Result<Rotated, KeyringError> {
+        let Source::Store { algorithm, .. } = self.source else {
+            return Err(KeyringError::NotOurs);
+        };
         let _alone = self.changing.lock().await;
         let newest = store.keys().await?.into_iter().next();
         let key = made(algorithm, entropy, now)?;
-        let added = store.add_key(&key, newest.as_ref().map(|key| key.kid.as_str())).await?;
+        let added = store
+            .add_key(&key, newest.as_ref().map(|key| key.kid.as_str()))
+            .await?;
         self.read_and_swap(store, now).await?;
         let kid = self.current().signing_kid().to_owned();
-        Ok(if added { Rotated::Added { kid } } else { Rotated::Overtaken { kid } })
+        Ok(if added {
+            Rotated::Added { kid }
+        } else {
+            Rotated::Overtaken { kid }
+        })
     }
 
     /// Makes the next key when it is due; it signs in its time. `None`: it is not due, or another process has made it.
@@ -214,9 +255,18 @@ impl Keyrings {
         entropy: &Entropy,
         now: Timestamp,
     ) -> Result<Option<StoredKey>, KeyringError> {
-        let Source::Store { algorithm, schedule: Some(schedule), .. } = self.source else { return Ok(None) };
+        let Source::Store {
+            algorithm,
+            schedule: Some(schedule),
+            ..
+        } = self.source
+        else {
+            return Ok(None);
+        };
         let _alone = self.changing.lock().await;
-        let Some(newest) = store.keys().await?.into_iter().next() else { return Ok(None) };
+        let Some(newest) = store.keys().await?.into_iter().next() else {
+            return Ok(None);
+        };
         let over = newest.signs_from.plus(schedule.every);
         // A key that waits for twice as long as one signs was made by a clock that was far ahead: it must not hold up the others.
         let astray = newest.signs_from > now.plus(schedule.every * 2);
@@ -226,19 +276,31 @@ impl Keyrings {
         // Where nobody ran when it was due, it is published as long as any other.
         let soonest = now.plus(schedule.ahead);
         let signs_from = if astray { soonest } else { over.max(soonest) };
-        let key = StoredKey { signs_from, ..made(algorithm, entropy, now)? };
+        let key = StoredKey {
+            signs_from,
+            ..made(algorithm, entropy, now)?
+        };
         let added = store.add_key(&key, Some(&newest.kid)).await?;
         self.read_and_swap(store, now).await?;
         Ok(added.then_some(key))
     }
 
     /// Removes from the store the replaced keys that no living token can have been signed with. Says which.
-    pub async fn retire(&self, store: &dyn Store, now: Timestamp) -> Result<Vec<String>, KeyringError> {
-        let Source::Store { .. } = self.source else { return Ok(Vec::new()) };
+    pub async fn retire(
+        &self,
+        store: &dyn Store,
+        now: Timestamp,
+    ) -> Result<Vec<String>, KeyringError> {
+        let Source::Store { .. } = self.source else {
+            return Ok(Vec::new());
+        };
         let _alone = self.changing.lock().await;
         let mut keys = store.keys().await?;
-        let retired: Vec<String> =
-            keys.split_off(living(&keys, self.verifies_for, now)).into_iter().map(|key| key.kid).collect();
+        let retired: Vec<String> = keys
+            .split_off(living(&keys, self.verifies_for, now))
+            .into_iter()
+            .map(|key| key.kid)
+            .collect();
         for kid in &retired {
             store.remove_key(kid).await?;
         }
@@ -276,7 +338,10 @@ impl Keyrings {
                 }
                 Err(_) => {}
             }
-            let age = self.current().signs_since().map_or(Duration::ZERO, |since| now.since(since));
+            let age = self
+                .current()
+                .signs_since()
+                .map_or(Duration::ZERO, |since| now.since(since));
             with.metrics.signing_key_age.set(age.as_secs_f64());
             tokio::select! {
                 () = &mut shutdown => return,
@@ -291,13 +356,31 @@ impl Keyrings {
     }
 
     async fn refresh(&self, with: Upkeep<'_>, now: Timestamp) -> Result<(), KeyringError> {
-        let Upkeep { store, clock: _, entropy, audit, metrics: _ } = with;
+        let Upkeep {
+            store,
+            clock: _,
+            entropy,
+            audit,
+            metrics: _,
+        } = with;
         if self.reload(store, now).await? {
-            tracing::info!(kid = self.current().signing_kid(), "the signing keys have changed");
+            tracing::info!(
+                kid = self.current().signing_kid(),
+                "the signing keys have changed"
+            );
         }
         if let Some(key) = self.prepare_next(store, entropy, now).await? {
-            let StoredKey { kid, algorithm, signs_from, .. } = &key;
-            audit.record(&Event::KeyAdded { kid, algorithm, signs_from: *signs_from });
+            let StoredKey {
+                kid,
+                algorithm,
+                signs_from,
+                ..
+            } = &key;
+            audit.record(&Event::KeyAdded {
+                kid,
+                algorithm,
+                signs_from: *signs_from,
+            });
         }
         for kid in self.retire(store, now).await? {
             audit.record(&Event::KeyRemoved { kid: &kid });
@@ -305,7 +388,12 @@ impl Keyrings {
         Ok(())
     }
 
-    fn with(source: Source, verifies_for: Duration, pairs: Vec<KeyPair>, dates: Dates) -> Result<Self, KeyringError> {
+    fn with(
+        source: Source,
+        verifies_for: Duration,
+        pairs: Vec<KeyPair>,
+        dates: Dates,
+    ) -> Result<Self, KeyringError> {
         let first = Keyring::new(0, pairs, dates, None).ok_or(KeyringError::NoKey)?;
         Ok(Self::holding(source, verifies_for, first))
     }
@@ -323,10 +411,16 @@ impl Keyrings {
     }
 
     async fn read_and_swap(&self, store: &dyn Store, now: Timestamp) -> Result<bool, KeyringError> {
-        let Some((pairs, dates)) = self.source.read(store, self.verifies_for, now).await? else { return Ok(false) };
+        let Some((pairs, dates)) = self.source.read(store, self.verifies_for, now).await? else {
+            return Ok(false);
+        };
         let before = self.current.load_full();
-        let next = Keyring::new(before.version() + 1, pairs, dates, self.companions.get()).ok_or(KeyringError::NoKey)?;
-        if next.kids().eq(before.kids()) && next.dates() == before.dates() && next.asserts() == before.asserts() {
+        let next = Keyring::new(before.version() + 1, pairs, dates, self.companions.get())
+            .ok_or(KeyringError::NoKey)?;
+        if next.kids().eq(before.kids())
+            && next.dates() == before.dates()
+            && next.asserts() == before.asserts()
+        {
             return Ok(false);
         }
         let version = next.version();
@@ -339,16 +433,30 @@ impl Keyrings {
 impl Source {
     fn of(config: &TokenConfig) -> Self {
         let (algorithm, previous) = (config.algorithm, config.previous_secrets.clone());
-        let schedule = config.rotate_every.map(|every| Schedule { every: every.get(), ahead: config.publish_before.get() });
+        let schedule = config.rotate_every.map(|every| Schedule {
+            every: every.get(),
+            ahead: config.publish_before.get(),
+        });
         match (algorithm, &config.secret, &config.key_dir) {
-            (Algorithm::Hs256, Some(secret), _) => Self::Secrets([vec![secret.clone()], previous].concat()),
-            (Algorithm::Hs256, None, _) => Self::Store { algorithm, previous, schedule },
+            (Algorithm::Hs256, Some(secret), _) => {
+                Self::Secrets([vec![secret.clone()], previous].concat())
+            }
+            (Algorithm::Hs256, None, _) => Self::Store {
+                algorithm,
+                previous,
+                schedule,
+            },
             (Algorithm::EdDsa | Algorithm::Es256 | Algorithm::Rs256, _, Some(path)) => {
-                Self::Directory { path: path.clone(), algorithm }
+                Self::Directory {
+                    path: path.clone(),
+                    algorithm,
+                }
             }
-            (Algorithm::EdDsa | Algorithm::Es256 | Algorithm::Rs256, _, None) => {
-                Self::Store { algorithm, previous: Vec::new(), schedule }
-            }
+            (Algorithm::EdDsa | Algorithm::Es256 | Algorithm::Rs256, _, None) => Self::Store {
+                algorithm,
+                previous: Vec::new(),
+                schedule,
+            },
         }
     }
 
@@ -368,7 +476,9 @@ impl Source {
                 pairs.extend(secrets("tokens.previous_secrets", previous)?);
                 Ok(Some((pairs, dates)))
             }
-            Self::Directory { path, algorithm } => Ok(Some((directory(path, *algorithm).await?, Dates::default()))),
+            Self::Directory { path, algorithm } => {
+                Ok(Some((directory(path, *algorithm).await?, Dates::default())))
+            }
             Self::Secrets(given) => Ok(Some((secrets("tokens.secret", given)?, Dates::default()))),
             Self::Fixed => Ok(None),
         }
@@ -378,10 +488,18 @@ impl Source {
 /// Puts the key in front that signs now, of keys that come newest first: the newest whose time has come, and the oldest where the
 /// clock is behind them all. Those before it wait for their time.
 fn signing_first(keys: &mut [StoredKey], now: Timestamp) -> Dates {
-    let signs = keys.iter().position(|key| key.signs_from <= now).unwrap_or(keys.len().saturating_sub(1));
-    let Some((signing, waiting)) = keys.get(..=signs).and_then(<[_]>::split_last) else { return Dates::default() };
+    let signs = keys
+        .iter()
+        .position(|key| key.signs_from <= now)
+        .unwrap_or(keys.len().saturating_sub(1));
+    let Some((signing, waiting)) = keys.get(..=signs).and_then(<[_]>::split_last) else {
+        return Dates::default();
+    };
     let next = waiting.last().map(|key| (key.kid.clone(), key.signs_from));
-    let dates = Dates { since: Some(signing.signs_from), next };
+    let dates = Dates {
+        since: Some(signing.signs_from),
+        next,
+    };
     keys[..=signs].rotate_right(1);
     dates
 }
@@ -390,16 +508,27 @@ fn signing_first(keys: &mut [StoredKey], now: Timestamp) -> Dates {
 /// it in the list took its place.
 fn living(keys: &[StoredKey], verifies_for: Duration, now: Timestamp) -> usize {
     let over = |replaced_by: &StoredKey| now >= replaced_by.signs_from.plus(verifies_for);
-    keys.iter().position(over).map_or(keys.len(), |newest_over| newest_over + 1)
+    keys.iter()
+        .position(over)
+        .map_or(keys.len(), |newest_over| newest_over + 1)
 }
 
-fn made(algorithm: Algorithm, entropy: &Entropy, now: Timestamp) -> Result<StoredKey, KeyringError> {
-    key::generate(algorithm, entropy, now)
-        .map_err(|reason| KeyringError::Key { name: algorithm.as_str().to_owned(), reason })
+fn made(
+    algorithm: Algorithm,
+    entropy: &Entropy,
+    now: Timestamp,
+) -> Result<StoredKey, KeyringError> {
+    key::generate(algorithm, entropy, now).map_err(|reason| KeyringError::Key {
+        name: algorithm.as_str().to_owned(),
+        reason,
+    })
 }
 
 fn stored(key: &StoredKey) -> Result<KeyPair, KeyringError> {
-    KeyPair::from_stored(key).map_err(|reason| KeyringError::Key { name: key.kid.clone(), reason })
+    KeyPair::from_stored(key).map_err(|reason| KeyringError::Key {
+        name: key.kid.clone(),
+        reason,
+    })
 }
 
 fn secrets(name: &str, given: &[SecretText]) -> Result<Vec<KeyPair>, KeyringError> {
@@ -407,7 +536,10 @@ fn secrets(name: &str, given: &[SecretText]) -> Result<Vec<KeyPair>, KeyringErro
         .iter()
         .map(|secret| KeyPair::from_secret(secret.expose().as_bytes()))
         .collect::<Result<_, _>>()
-        .map_err(|reason| KeyringError::Key { name: name.to_owned(), reason })
+        .map_err(|reason| KeyringError::Key {
+            name: name.to_owned(),
+            reason,
+        })
 }
 
 /// The key files, last name first.
@@ -427,14 +559,20 @@ async fn directory(path: &Path, algorithm: Algorithm) -> Result<Vec<KeyPair>, Ke
     files.sort_unstable_by(|left, right| right.cmp(left));
     let mut pairs = Vec::with_capacity(files.len());
     for file in &files {
-        let text = crate::types::Secret::new(tokio::fs::read(file).await.map_err(unreadable(file))?);
-        let pair = KeyPair::from_pem(text.expose())
-            .map_err(|reason| KeyringError::Key { name: file.display().to_string(), reason })?;
+        let text =
+            crate::types::Secret::new(tokio::fs::read(file).await.map_err(unreadable(file))?);
+        let pair = KeyPair::from_pem(text.expose()).map_err(|reason| KeyringError::Key {
+            name: file.display().to_string(),
+            reason,
+        })?;
         pairs.push(pair);
     }
     match (files.into_iter().next(), pairs.first()) {
         (Some(_), Some(signs)) if signs.verifying.algorithm == algorithm => Ok(pairs),
-        (Some(path), _) => Err(KeyringError::WrongAlgorithm { path, wanted: algorithm.as_str() }),
+        (Some(path), _) => Err(KeyringError::WrongAlgorithm {
+            path,
+            wanted: algorithm.as_str(),
+        }),
         (None, _) => Err(KeyringError::NoKeyFile(path.to_owned())),
     }
 }

@@ -61,7 +61,11 @@ impl Minter {
     }
 
     /// A token with these claims, and those that say whose it is and for how long.
-    pub fn sign(&self, mut claims: Map<String, Value>, now: Timestamp) -> Result<String, NotSigned> {
+    pub fn sign(
+        &self,
+        mut claims: Map<String, Value>,
+        now: Timestamp,
+    ) -> Result<String, NotSigned> {
         claims.insert("iat".to_owned(), now.minus(DRIFT).as_secs().into());
         claims.insert("exp".to_owned(), now.plus(self.ttl).as_secs().into());
         for (name, value) in [("iss", &self.issuer), ("aud", &self.audience)] {
@@ -76,7 +80,9 @@ impl Minter {
 /// Its key is a secret.
 impl std::fmt::Debug for Minter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Minter").field("ttl", &self.ttl).finish_non_exhaustive()
+        f.debug_struct("Minter")
+            .field("ttl", &self.ttl)
+            .finish_non_exhaustive()
     }
 }
 
@@ -106,22 +112,45 @@ mod tests {
             key_id: Some("k1".to_owned()),
             ..MintConfig::default()
         };
-        let text = Minter::new(&config).unwrap().unwrap().sign(claims(), NOW).unwrap();
-        assert_eq!(fixture::jws_header(&text), json!({ "typ": "JWT", "alg": "HS256", "kid": "k1", "menshen": "minted" }));
+        let text = Minter::new(&config)
+            .unwrap()
+            .unwrap()
+            .sign(claims(), NOW)
+            .unwrap();
+        assert_eq!(
+            fixture::jws_header(&text),
+            json!({ "typ": "JWT", "alg": "HS256", "kid": "k1", "menshen": "minted" })
+        );
         let (iat, exp) = (NOW.as_secs() - 5, NOW.as_secs() + 300);
-        assert_eq!(fixture::jws_claims(&text), json!({ "user_id": 42, "iat": iat, "exp": exp, "iss": "shop" }));
+        assert_eq!(
+            fixture::jws_claims(&text),
+            json!({ "user_id": 42, "iat": iat, "exp": exp, "iss": "shop" })
+        );
     }
 
     #[test]
     fn a_private_key_says_its_algorithm_itself() {
         for algorithm in [Algorithm::EdDsa, Algorithm::Es256, Algorithm::Rs256] {
             let key = token::generate(algorithm, &Entropy::default(), NOW).unwrap();
-            let pem = pem::encode(&pem::Pem::new("PRIVATE KEY", key.private.expose().as_slice()));
-            let config = MintConfig { private_key: Some(SecretText::new(pem)), ..MintConfig::default() };
-            let text = Minter::new(&config).unwrap().unwrap().sign(claims(), NOW).unwrap();
+            let pem = pem::encode(&pem::Pem::new(
+                "PRIVATE KEY",
+                key.private.expose().as_slice(),
+            ));
+            let config = MintConfig {
+                private_key: Some(SecretText::new(pem)),
+                ..MintConfig::default()
+            };
+            let text = Minter::new(&config)
+                .unwrap()
+                .unwrap()
+                .sign(claims(), NOW)
+                .unwrap();
             assert_eq!(fixture::jws_header(&text)["alg"], algorithm.as_str());
         }
-        let config = MintConfig { private_key: Some(SecretText::new("key".to_owned())), ..MintConfig::default() };
+        let config = MintConfig {
+            private_key: Some(SecretText::new("key".to_owned())),
+            ..MintConfig::default()
+        };
         assert_eq!(Minter::new(&config).err(), Some(KeyError::NotPem));
         assert!(Minter::new(&MintConfig::default()).unwrap().is_none());
     }

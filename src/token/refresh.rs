@@ -74,8 +74,12 @@ impl RefreshTokens {
         struct Inside {
             jti: String,
         }
-        let mut parts = Some(text).filter(|text| text.len() <= LONGEST_WRAPPED)?.split('.');
-        let (Some(_), Some(payload), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+        let mut parts = Some(text)
+            .filter(|text| text.len() <= LONGEST_WRAPPED)?
+            .split('.');
+        let (Some(_), Some(payload), Some(_), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
             return Self::parse(text);
         };
         let inside: Inside = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()?;
@@ -87,7 +91,11 @@ impl RefreshTokens {
         if text.len() != LENGTH {
             return None;
         }
-        let bytes: [u8; BYTES] = URL_SAFE_NO_PAD.decode(text.strip_prefix(PREFIX)?).ok()?.try_into().ok()?;
+        let bytes: [u8; BYTES] = URL_SAFE_NO_PAD
+            .decode(text.strip_prefix(PREFIX)?)
+            .ok()?
+            .try_into()
+            .ok()?;
         let (session, rest) = bytes.split_first_chunk::<16>()?;
         let (counter, mac) = rest.split_first_chunk::<8>()?;
         Some(RefreshToken {
@@ -104,7 +112,10 @@ impl RefreshTokens {
 
     fn mac(&self, session: SessionId, counter: u64, salt: &RefreshSalt) -> [u8; 32] {
         let key = Secret::new(crypto::mac(&self.key, &[b"refresh token", &salt.0]));
-        crypto::mac(&key, &[&session.bits().to_be_bytes(), &counter.to_be_bytes()])
+        crypto::mac(
+            &key,
+            &[&session.bits().to_be_bytes(), &counter.to_be_bytes()],
+        )
     }
 }
 
@@ -122,13 +133,20 @@ mod tests {
     #[test]
     fn what_was_issued_reads_back_and_checks() {
         for counter in [0, 1, u64::MAX] {
-            let session = Session { counter, ..fixture::session() };
+            let session = Session {
+                counter,
+                ..fixture::session()
+            };
             let text = tokens().issue(&session);
             assert_eq!(text.len(), LENGTH);
             let token = RefreshTokens::parse(&text).unwrap();
             assert_eq!((token.session, token.counter), (session.id, counter));
             assert!(tokens().check(&token, &session.salt));
-            assert_eq!(tokens().issue(&session), text, "a replay has to give the same text");
+            assert_eq!(
+                tokens().issue(&session),
+                text,
+                "a replay has to give the same text"
+            );
         }
     }
 
@@ -138,8 +156,20 @@ mod tests {
         let token = RefreshTokens::parse(&tokens().issue(&session)).unwrap();
         assert!(!RefreshTokens::new(Key::new([8; 32])).check(&token, &session.salt));
         assert!(!tokens().check(&token, &RefreshSalt([1; 16])));
-        assert!(!tokens().check(&RefreshToken { counter: token.counter + 1, ..token.clone() }, &session.salt));
-        assert!(!tokens().check(&RefreshToken { session: SessionId::from_bits(2), ..token }, &session.salt));
+        assert!(!tokens().check(
+            &RefreshToken {
+                counter: token.counter + 1,
+                ..token.clone()
+            },
+            &session.salt
+        ));
+        assert!(!tokens().check(
+            &RefreshToken {
+                session: SessionId::from_bits(2),
+                ..token
+            },
+            &session.salt
+        ));
     }
 
     #[test]
@@ -148,7 +178,9 @@ mod tests {
         let last = good.chars().last().unwrap();
         // 448 bits leave two in the last sign; the signs next to it differ in those alone.
         let body = &good[..good.len() - 1];
-        let respelt = ('0'..='z').filter(|c| *c != last).map(|c| format!("{body}{c}"));
+        let respelt = ('0'..='z')
+            .filter(|c| *c != last)
+            .map(|c| format!("{body}{c}"));
         for text in respelt.chain([
             String::new(),
             "mrt1_".to_owned(),
@@ -159,7 +191,8 @@ mod tests {
             good.replacen("mrt1_", "mrt2_", 1),
             good.replacen("mrt1_", "MRT1_", 1),
         ]) {
-            let passes = RefreshTokens::parse(&text).is_some_and(|token| tokens().check(&token, &fixture::session().salt));
+            let passes = RefreshTokens::parse(&text)
+                .is_some_and(|token| tokens().check(&token, &fixture::session().salt));
             assert!(!passes, "{text:?}");
         }
     }
@@ -180,7 +213,10 @@ mod tests {
             &jwt(r#"{"jti":1}"#),
             &jwt(&format!(r#"{{"jti":"{token}","jti":"{token}"}}"#)),
             &format!("{inside}.x"),
-            &jwt(&format!(r#"{{"pad":"{}","jti":"{token}"}}"#, "x".repeat(LONGEST_WRAPPED))),
+            &jwt(&format!(
+                r#"{{"pad":"{}","jti":"{token}"}}"#,
+                "x".repeat(LONGEST_WRAPPED)
+            )),
         ] {
             assert!(RefreshTokens::parse_wrapped(text).is_none(), "{text:?}");
         }

@@ -33,7 +33,12 @@ pub(super) fn object<'de, M: Members<'de> + Default>(bytes: &'de [u8]) -> Option
 /// The same for members that have to be told first what they are after.
 pub(super) fn object_into<'de, M: Members<'de>>(bytes: &'de [u8], members: M) -> Option<M> {
     let mut json = serde_json::Deserializer::from_str(str::from_utf8(bytes).ok()?);
-    let members = json.deserialize_map(Object { members, input: PhantomData }).ok()?;
+    let members = json
+        .deserialize_map(Object {
+            members,
+            input: PhantomData,
+        })
+        .ok()?;
     json.end().ok()?;
     Some(members)
 }
@@ -71,8 +76,12 @@ impl<'de, M: Members<'de>> Visitor<'de> for Object<'de, M> {
         while let Some(Text(name)) = map.next_key()? {
             match members.take(&name, &mut map)? {
                 Known::Yes => {}
-                Known::No if unknown.contains(&name) => return Err(A::Error::custom("a name twice")),
-                Known::No if unknown.len() == MOST_UNKNOWN => return Err(A::Error::custom("too many names")),
+                Known::No if unknown.contains(&name) => {
+                    return Err(A::Error::custom("a name twice"));
+                }
+                Known::No if unknown.len() == MOST_UNKNOWN => {
+                    return Err(A::Error::custom("too many names"));
+                }
                 Known::No => {
                     map.next_value::<IgnoredAny>()?;
                     unknown.push(name);

@@ -82,8 +82,13 @@ impl TrustedIssuer {
     ) -> Result<Self, (&'static str, String)> {
         let name: Arc<str> = config.name.as_str().into();
         let user_type = config.user_type.as_deref().unwrap_or("user");
-        let types = config.types.clone().unwrap_or_else(|| ["", "jwt", "at+jwt"].map(str::to_owned).into());
-        let claims = MAPPED.into_iter().filter_map(|ours| Some((ours, config.claims.get(ours)?.clone())));
+        let types = config
+            .types
+            .clone()
+            .unwrap_or_else(|| ["", "jwt", "at+jwt"].map(str::to_owned).into());
+        let claims = MAPPED
+            .into_iter()
+            .filter_map(|ours| Some((ours, config.claims.get(ours)?.clone())));
         Ok(Self {
             keys: Arc::new(keys(config, name.clone())?),
             name,
@@ -92,9 +97,13 @@ impl TrustedIssuer {
             shared_audience: config.shared_audience,
             algorithms: config.algorithms.clone(),
             types: types.iter().map(|typ| typ.to_ascii_lowercase()).collect(),
-            user_id_claim: config.user_id_claim.clone().unwrap_or_else(|| "sub".to_owned()),
+            user_id_claim: config
+                .user_id_claim
+                .clone()
+                .unwrap_or_else(|| "sub".to_owned()),
             user_id_prefix: config.user_id_prefix.clone(),
-            user_type: UserType::parse(user_type).map_err(|wrong| ("user_type", wrong.to_string()))?,
+            user_type: UserType::parse(user_type)
+                .map_err(|wrong| ("user_type", wrong.to_string()))?,
             claims: claims.collect(),
             required: config.required_claims.clone().into_iter().collect(),
             kept,
@@ -131,24 +140,42 @@ impl TrustedIssuer {
         if signature.is_empty() {
             return Err(TokenError::Malformed);
         }
-        let header = URL_SAFE_NO_PAD.decode(header).map_err(|_| TokenError::Malformed)?;
+        let header = URL_SAFE_NO_PAD
+            .decode(header)
+            .map_err(|_| TokenError::Malformed)?;
         let header: Header<'_> = strict_json::object(&header).ok_or(TokenError::Header)?;
         let alg = header.alg.ok_or(TokenError::Header)?.0;
-        if !self.algorithms.iter().any(|algorithm| algorithm.is_named(&alg)) {
+        if !self
+            .algorithms
+            .iter()
+            .any(|algorithm| algorithm.is_named(&alg))
+        {
             return Err(TokenError::Algorithm);
         }
-        let typ = header.typ.map(|typ| typ.0.to_ascii_lowercase()).unwrap_or_default();
+        let typ = header
+            .typ
+            .map(|typ| typ.0.to_ascii_lowercase())
+            .unwrap_or_default();
         if !self.types.contains(&typ) {
             return Err(TokenError::Kind);
         }
-        let payload = URL_SAFE_NO_PAD.decode(payload).map_err(|_| TokenError::Malformed)?;
-        let claims = Claims { of: Some(self), ..Claims::default() };
+        let payload = URL_SAFE_NO_PAD
+            .decode(payload)
+            .map_err(|_| TokenError::Malformed)?;
+        let claims = Claims {
+            of: Some(self),
+            ..Claims::default()
+        };
         let claims = strict_json::object_into(&payload, claims).ok_or(TokenError::Malformed)?;
         let (claims, end) = self.check(&claims, now)?;
         let keys = self.keys.current();
         let kid = header.kid.as_ref().map(|kid| &*kid.0);
         match keys.check(&alg, kid, message.as_bytes(), signature) {
-            Signature::Right => Ok(Accepted { claims, end, keys: keys.version() }),
+            Signature::Right => Ok(Accepted {
+                claims,
+                end,
+                keys: keys.version(),
+            }),
             Signature::Wrong => Err(TokenError::Signature),
             Signature::OtherAlgorithm => Err(TokenError::Algorithm),
             Signature::NoKeys => Err(TokenError::NoKeys),
@@ -160,7 +187,11 @@ impl TrustedIssuer {
     }
 
     /// All but the signature: what the token says, and when it ends.
-    fn check(&self, claims: &Claims<'_>, now: Timestamp) -> Result<(ForeignClaims, Option<Timestamp>), TokenError> {
+    fn check(
+        &self,
+        claims: &Claims<'_>,
+        now: Timestamp,
+    ) -> Result<(ForeignClaims, Option<Timestamp>), TokenError> {
         if claims.iss.as_ref().map(|iss| &*iss.0) != self.iss.as_deref() {
             return Err(TokenError::Foreign);
         }
@@ -169,18 +200,35 @@ impl TrustedIssuer {
             [text] => Some(text.clone()),
             _ => None,
         };
-        if self.required.iter().any(|(name, value)| one(name).as_ref() != Some(value)) {
+        if self
+            .required
+            .iter()
+            .any(|(name, value)| one(name).as_ref() != Some(value))
+        {
             return Err(TokenError::Kind);
         }
         let end = self.check_times(claims, now)?;
-        let mapped = |ours: &str| self.claims.iter().find(|(name, _)| *name == ours).map(|(_, theirs)| theirs.as_str());
-        let text = |ours: &str| mapped(ours).and_then(one).filter(|text| !text.is_empty() && text.len() <= LONGEST_TEXT);
+        let mapped = |ours: &str| {
+            self.claims
+                .iter()
+                .find(|(name, _)| *name == ours)
+                .map(|(_, theirs)| theirs.as_str())
+        };
+        let text = |ours: &str| {
+            mapped(ours)
+                .and_then(one)
+                .filter(|text| !text.is_empty() && text.len() <= LONGEST_TEXT)
+        };
         let user_type = match mapped("user_type").filter(|theirs| claims.value(theirs).is_some()) {
             None => self.user_type.clone(),
-            Some(theirs) => one(theirs).and_then(|text| UserType::parse(&text).ok()).ok_or(TokenError::Claims)?,
+            Some(theirs) => one(theirs)
+                .and_then(|text| UserType::parse(&text).ok())
+                .ok_or(TokenError::Claims)?,
         };
         // A role that is no plain name could not be told to the backend; without it the user may do less.
-        let is_role = |role: &String| !role.is_empty() && role.bytes().all(|b| b.is_ascii_graphic() && b != b',');
+        let is_role = |role: &String| {
+            !role.is_empty() && role.bytes().all(|b| b.is_ascii_graphic() && b != b',')
+        };
         let verified = ForeignClaims {
             issuer: self.name.clone(),
             sub: self.user_id(claims)?,
@@ -201,36 +249,62 @@ impl TrustedIssuer {
                 phone: text("phone"),
                 nickname: text("nickname"),
             },
-            kept: KeptClaims(self.kept.iter().map(|name| (name.clone(), claims.texts(name))).collect()),
+            kept: KeptClaims(
+                self.kept
+                    .iter()
+                    .map(|name| (name.clone(), claims.texts(name)))
+                    .collect(),
+            ),
         };
         Ok((verified, end))
     }
 
     /// RFC 7519 section 4.1.3: who is not named has to refuse it.
     fn check_audience(&self, aud: Option<&Value>) -> Result<(), TokenError> {
-        let is_ours = |value: &Value| value.as_str().is_some_and(|aud| self.aud.as_deref() == Some(aud));
+        let is_ours = |value: &Value| {
+            value
+                .as_str()
+                .is_some_and(|aud| self.aud.as_deref() == Some(aud))
+        };
         let fits = match (aud, &self.aud) {
             (None, None) => true,
             (None, Some(_)) | (Some(_), None) => false,
             (Some(Value::Array(list)), Some(_)) => match list.as_slice() {
                 [only] => is_ours(only),
-                list => self.shared_audience && list.iter().all(Value::is_string) && list.iter().any(is_ours),
+                list => {
+                    self.shared_audience
+                        && list.iter().all(Value::is_string)
+                        && list.iter().any(is_ours)
+                }
             },
             (Some(value), Some(_)) => is_ours(value),
         };
-        if fits { Ok(()) } else { Err(TokenError::Foreign) }
+        if fits {
+            Ok(())
+        } else {
+            Err(TokenError::Foreign)
+        }
     }
 
-    fn check_times(&self, claims: &Claims<'_>, now: Timestamp) -> Result<Option<Timestamp>, TokenError> {
+    fn check_times(
+        &self,
+        claims: &Claims<'_>,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>, TokenError> {
         if self.ends.is_some_and(|end| now >= end) {
             return Err(TokenError::Ended);
         }
-        let is_missing = (claims.exp.is_none() && self.needs_exp) || (claims.iat.is_none() && self.needs_iat);
-        let too_large = [claims.exp, claims.iat, claims.nbf].into_iter().flatten().any(|secs| secs > LATEST);
+        let is_missing =
+            (claims.exp.is_none() && self.needs_exp) || (claims.iat.is_none() && self.needs_iat);
+        let too_large = [claims.exp, claims.iat, claims.nbf]
+            .into_iter()
+            .flatten()
+            .any(|secs| secs > LATEST);
         if is_missing || too_large {
             return Err(TokenError::Claims);
         }
-        let [exp, iat, nbf] = [claims.exp, claims.iat, claims.nbf].map(|secs| secs.map(Timestamp::from_secs));
+        let [exp, iat, nbf] =
+            [claims.exp, claims.iat, claims.nbf].map(|secs| secs.map(Timestamp::from_secs));
         let latest_start = now.plus(self.leeway);
         if iat.is_some_and(|iat| iat > latest_start) || nbf.is_some_and(|nbf| nbf > latest_start) {
             return Err(TokenError::TooEarly);
@@ -249,9 +323,14 @@ impl TrustedIssuer {
     /// A text, or an integer that every reader takes for the same number, as `SimpleJWT` writes it.
     fn user_id(&self, claims: &Claims<'_>) -> Result<UserId, TokenError> {
         let id = match claims.value(&self.user_id_claim) {
-            Some(Value::String(text)) if !text.is_empty() => format!("{}{text}", self.user_id_prefix),
+            Some(Value::String(text)) if !text.is_empty() => {
+                format!("{}{text}", self.user_id_prefix)
+            }
             Some(Value::Number(number)) => {
-                let number = number.as_u64().filter(|&number| number <= LATEST).ok_or(TokenError::Claims)?;
+                let number = number
+                    .as_u64()
+                    .filter(|&number| number <= LATEST)
+                    .ok_or(TokenError::Claims)?;
                 format!("{}{number}", self.user_id_prefix)
             }
             Some(_) | None => return Err(TokenError::Claims),
@@ -271,9 +350,16 @@ impl TrustedIssuer {
 fn keys(config: &IssuerConfig, name: Arc<str>) -> Result<TrustedKeys, (&'static str, String)> {
     if let Some(path) = &config.public_key_file {
         let text = read_file(path).map_err(|why| ("public_key_file", why))?;
-        let key = TrustedKey::from_pem(&text).map_err(|why| ("public_key_file", format!("{} {why}", path.display())))?;
+        let key = TrustedKey::from_pem(&text)
+            .map_err(|why| ("public_key_file", format!("{} {why}", path.display())))?;
         if !config.algorithms.contains(&key.algorithm) {
-            return Err(("algorithms", format!("lacks {}, which the public key is for", key.algorithm.as_str())));
+            return Err((
+                "algorithms",
+                format!(
+                    "lacks {}, which the public key is for",
+                    key.algorithm.as_str()
+                ),
+            ));
         }
         return Ok(TrustedKeys::given(name, vec![key], crypto::sha256(&text)));
     }
@@ -283,13 +369,28 @@ fn keys(config: &IssuerConfig, name: Arc<str>) -> Result<TrustedKeys, (&'static 
     }
     if let Some(url) = &config.jwks_url {
         let url = Url::parse(url).map_err(|_| ("jwks_url", "is not a URL".to_owned()))?;
-        let refresh = config.jwks_refresh.map_or(REFRESH, crate::config::HumanDuration::get);
-        return Ok(TrustedKeys::at(name, url, refresh, config.algorithms.clone()));
+        let refresh = config
+            .jwks_refresh
+            .map_or(REFRESH, crate::config::HumanDuration::get);
+        return Ok(TrustedKeys::at(
+            name,
+            url,
+            refresh,
+            config.algorithms.clone(),
+        ));
     }
-    let secrets: Vec<_> =
-        config.secret.iter().chain(&config.previous_secrets).map(|secret| secret.expose().as_bytes()).collect();
+    let secrets: Vec<_> = config
+        .secret
+        .iter()
+        .chain(&config.previous_secrets)
+        .map(|secret| secret.expose().as_bytes())
+        .collect();
     let digest = crypto::sha256(&secrets.join(&0));
-    Ok(TrustedKeys::given(name, secrets.into_iter().map(TrustedKey::from_secret).collect(), digest))
+    Ok(TrustedKeys::given(
+        name,
+        secrets.into_iter().map(TrustedKey::from_secret).collect(),
+        digest,
+    ))
 }
 
 fn is_graphic(text: &str) -> bool {
@@ -336,7 +437,11 @@ struct Claims<'a> {
 
 impl Claims<'_> {
     fn value(&self, name: &str) -> Option<&Value> {
-        self.further.iter().find(|(known, _)| known == name).map(|(_, value)| value).filter(|value| !value.is_null())
+        self.further
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value)
+            .filter(|value| !value.is_null())
     }
 
     fn texts(&self, name: &str) -> Vec<String> {

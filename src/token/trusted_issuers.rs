@@ -46,7 +46,11 @@ impl TrustedIssuers {
                 Err((key, message)) => problems.push((format!("issuer[{index}].{key}"), message)),
             }
         }
-        if problems.is_empty() { Ok(Self(issuers)) } else { Err(problems) }
+        if problems.is_empty() {
+            Ok(Self(issuers))
+        } else {
+            Err(problems)
+        }
     }
 
     /// Whether both have the same issuers with keys from the same places.
@@ -60,7 +64,10 @@ impl TrustedIssuers {
     #[must_use]
     pub fn going_on_from(mut self, before: &Self) -> Self {
         for issuer in &mut self.0 {
-            if let Some(known) = before.0.iter().find(|known| known.keys.is_like(&issuer.keys))
+            if let Some(known) = before
+                .0
+                .iter()
+                .find(|known| known.keys.is_like(&issuer.keys))
                 && let Some(issuer) = Arc::get_mut(issuer)
             {
                 issuer.keys = known.keys.clone();
@@ -107,7 +114,10 @@ impl TrustedIssuers {
         let mut theirs = self.0.iter().filter(|issuer| issuer.iss == iss);
         match theirs.next() {
             None => Whose::Nobodys(TokenError::Foreign),
-            Some(first) => Whose::Theirs(Claimants { first, rest: theirs.collect() }),
+            Some(first) => Whose::Theirs(Claimants {
+                first,
+                rest: theirs.collect(),
+            }),
         }
     }
 }
@@ -117,7 +127,11 @@ type By<'a, T> = (&'a Arc<TrustedIssuer>, T);
 
 impl<'a> Claimants<'a> {
     /// Asks each in turn; the first whose token it is answers. Where it is nobody's, the refusal that says most.
-    pub fn verify(&self, token: &str, now: Timestamp) -> Result<By<'a, Accepted>, By<'a, TokenError>> {
+    pub fn verify(
+        &self,
+        token: &str,
+        now: Timestamp,
+    ) -> Result<By<'a, Accepted>, By<'a, TokenError>> {
         let mut refusal = match self.first.verify(token, now) {
             Ok(accepted) => return Ok((self.first, accepted)),
             Err(error) => (self.first, error),
@@ -158,10 +172,14 @@ fn iss(token: &str) -> Result<Option<String>, TokenError> {
         return Err(TokenError::TooLong);
     }
     let mut parts = token.split('.');
-    let (Some(_), Some(payload), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+    let (Some(_), Some(payload), Some(_), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
         return Err(TokenError::Malformed);
     };
-    let payload = URL_SAFE_NO_PAD.decode(payload).map_err(|_| TokenError::Malformed)?;
+    let payload = URL_SAFE_NO_PAD
+        .decode(payload)
+        .map_err(|_| TokenError::Malformed)?;
     let Iss(iss) = strict_json::object(&payload).ok_or(TokenError::Malformed)?;
     Ok(iss.map(|iss| iss.0.into_owned()))
 }

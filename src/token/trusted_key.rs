@@ -8,8 +8,8 @@ use std::{collections::HashSet, fmt};
 use aws_lc_rs::{
     hmac,
     signature::{
-        ECDSA_P256_SHA256_FIXED, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents,
-        VerificationAlgorithm,
+        ECDSA_P256_SHA256_FIXED, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256,
+        RsaPublicKeyComponents, VerificationAlgorithm,
     },
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -43,14 +43,21 @@ impl TrustedKey {
     /// A secret for HS256.
     pub(super) fn from_secret(secret: &[u8]) -> Self {
         let check = Check::Secret(Box::new(hmac::Key::new(hmac::HMAC_SHA256, secret)));
-        Self { kid: None, algorithm: Algorithm::Hs256, check }
+        Self {
+            kid: None,
+            algorithm: Algorithm::Hs256,
+            check,
+        }
     }
 
     /// One public key in PEM (RFC 7468 section 13). Its own type says the algorithm.
     pub(super) fn from_pem(text: &[u8]) -> Result<Self, &'static str> {
         const SAYS: &str = "is not a PEM file with one public key (BEGIN PUBLIC KEY)";
         let mut blocks = pem::parse_many(text).map_err(|_| SAYS)?;
-        let block = blocks.pop().filter(|block| blocks.is_empty() && block.tag() == "PUBLIC KEY").ok_or(SAYS)?;
+        let block = blocks
+            .pop()
+            .filter(|block| blocks.is_empty() && block.tag() == "PUBLIC KEY")
+            .ok_or(SAYS)?;
         let der = block.contents();
         let is_of = |oid: &[u8]| memchr::memmem::find(&der[..der.len().min(32)], oid).is_some();
         // The object identifiers of RFC 8410, RFC 5480 and RFC 8017.
@@ -68,35 +75,52 @@ impl TrustedKey {
                 return Err("is not an Ed25519, P-256 or RSA key");
             };
         let key = ParsedPublicKey::new(how, der).map_err(|_| "has a key that cannot be used")?;
-        Ok(Self { kid: None, algorithm, check: Check::Public(key) })
+        Ok(Self {
+            kid: None,
+            algorithm,
+            check: Check::Public(key),
+        })
     }
 
     fn from_jwk(jwk: Jwk) -> Result<Self, &'static str> {
         if jwk.usage.is_some_and(|usage| usage != "sig") {
             return Err("is not for signatures (use)");
         }
-        if jwk.key_ops.is_some_and(|ops| !ops.iter().any(|op| op == "verify")) {
+        if jwk
+            .key_ops
+            .is_some_and(|ops| !ops.iter().any(|op| op == "verify"))
+        {
             return Err("is not for signatures (key_ops)");
         }
         if jwk.d.is_some() {
             return Err("has its private part published");
         }
         let part = |text: Option<String>| {
-            text.and_then(|text| URL_SAFE_NO_PAD.decode(text).ok()).ok_or("lacks a part, or has one that is not base64url")
+            text.and_then(|text| URL_SAFE_NO_PAD.decode(text).ok())
+                .ok_or("lacks a part, or has one that is not base64url")
         };
         let (algorithm, key) = match (jwk.kty.as_str(), jwk.crv.as_deref()) {
-            ("OKP", Some("Ed25519")) => (Algorithm::EdDsa, ParsedPublicKey::new(&ED25519, part(jwk.x)?)),
+            ("OKP", Some("Ed25519")) => (
+                Algorithm::EdDsa,
+                ParsedPublicKey::new(&ED25519, part(jwk.x)?),
+            ),
             ("EC", Some("P-256")) => {
                 let (x, y) = (part(jwk.x)?, part(jwk.y)?);
                 if (x.len(), y.len()) != (32, 32) {
                     return Err("is not a point of its curve");
                 }
                 let point = [&[4][..], &x, &y].concat();
-                (Algorithm::Es256, ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point))
+                (
+                    Algorithm::Es256,
+                    ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point),
+                )
             }
             ("RSA", _) => {
                 let (n, e) = (part(jwk.n)?, part(jwk.e)?);
-                let n = n.iter().position(|&byte| byte != 0).map_or(&[][..], |start| &n[start..]);
+                let n = n
+                    .iter()
+                    .position(|&byte| byte != 0)
+                    .map_or(&[][..], |start| &n[start..]);
                 if n.len() < SHORTEST_MODULUS || (n.len() == SHORTEST_MODULUS && n[0] < 0x80) {
                     return Err("is an RSA key of less than 2048 bits");
                 }
@@ -104,7 +128,10 @@ impl TrustedKey {
                     return Err("is an RSA key that is too large");
                 }
                 let key = RsaPublicKeyComponents { n, e: &e[..] };
-                (Algorithm::Rs256, key.to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256))
+                (
+                    Algorithm::Rs256,
+                    key.to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256),
+                )
             }
             ("oct", _) => return Err("is a secret, and this set is public"),
             _ => return Err("is of a kind that is not supported"),
@@ -113,7 +140,11 @@ impl TrustedKey {
             return Err("is for another algorithm (alg)");
         }
         let key = key.map_err(|_| "cannot be used")?;
-        Ok(Self { kid: jwk.kid, algorithm, check: Check::Public(key) })
+        Ok(Self {
+            kid: jwk.kid,
+            algorithm,
+            check: Check::Public(key),
+        })
     }
 }
 
@@ -122,16 +153,33 @@ impl Set {
     /// the length of the text bounds (`LONGEST_SET`).
     pub(super) fn parse(bytes: &[u8], algorithms: &[Algorithm]) -> Result<Self, &'static str> {
         let parsed: JwkSet = serde_json::from_slice(bytes).map_err(|_| "is not a JWK set")?;
-        let mut set = Self { keys: Vec::new(), ignored: Vec::new() };
+        let mut set = Self {
+            keys: Vec::new(),
+            ignored: Vec::new(),
+        };
         let mut kids = HashSet::new();
         for (n, jwk) in parsed.keys.into_iter().enumerate() {
             let jwk: Result<Jwk, _> = serde_json::from_value(jwk);
-            let name = jwk.as_ref().ok().and_then(|jwk| jwk.kid.clone()).filter(|kid| is_plain(kid));
+            let name = jwk
+                .as_ref()
+                .ok()
+                .and_then(|jwk| jwk.kid.clone())
+                .filter(|kid| is_plain(kid));
             let name = name.unwrap_or_else(|| format!("number {}", n + 1));
-            match jwk.map_err(|_| "is not a JWK").and_then(TrustedKey::from_jwk) {
+            match jwk
+                .map_err(|_| "is not a JWK")
+                .and_then(TrustedKey::from_jwk)
+            {
                 Err(why) => set.ignored.push((name, why)),
-                Ok(key) if !algorithms.contains(&key.algorithm) => set.ignored.push((name, "is not among `algorithms`")),
-                Ok(key) if key.kid.as_ref().is_some_and(|kid| !kids.insert(kid.clone())) => {
+                Ok(key) if !algorithms.contains(&key.algorithm) => {
+                    set.ignored.push((name, "is not among `algorithms`"))
+                }
+                Ok(key)
+                    if key
+                        .kid
+                        .as_ref()
+                        .is_some_and(|kid| !kids.insert(kid.clone())) =>
+                {
                     set.ignored.push((name, "has the kid of another key"));
                 }
                 Ok(key) => set.keys.push(key),

@@ -131,18 +131,33 @@ impl KeySet {
     }
 
     /// Whether one of the keys made this signature.
-    pub(super) fn check(&self, alg: &str, kid: Option<&str>, message: &[u8], signature: &str) -> Signature {
+    pub(super) fn check(
+        &self,
+        alg: &str,
+        kid: Option<&str>,
+        message: &[u8],
+        signature: &str,
+    ) -> Signature {
         if self.keys.is_empty() {
             // What is known to be good for nothing is refused as any other; what nobody knows is not.
-            return if self.is_emptied { Signature::UnknownKey } else { Signature::NoKeys };
+            return if self.is_emptied {
+                Signature::UnknownKey
+            } else {
+                Signature::NoKeys
+            };
         }
-        let is_named = kid.is_some_and(|kid| self.keys.iter().any(|key| key.kid.as_deref() == Some(kid)));
+        let is_named =
+            kid.is_some_and(|kid| self.keys.iter().any(|key| key.kid.as_deref() == Some(kid)));
         let mut candidates = self.keys.iter().filter(|key| match kid {
             Some(kid) if is_named => key.kid.as_deref() == Some(kid),
             Some(_) => key.kid.is_none(),
             None => true,
         });
-        let mut fitting = candidates.clone().filter(|key| key.algorithm.is_named(alg)).take(MOST_TRIES).peekable();
+        let mut fitting = candidates
+            .clone()
+            .filter(|key| key.algorithm.is_named(alg))
+            .take(MOST_TRIES)
+            .peekable();
         if candidates.next().is_none() {
             Signature::UnknownKey
         } else if fitting.peek().is_none() {
@@ -158,22 +173,50 @@ impl KeySet {
 impl TrustedKeys {
     /// Keys that the config gives.
     pub(super) fn given(name: Arc<str>, keys: Vec<TrustedKey>, digest: [u8; 32]) -> Self {
-        let set = KeySet { version: 0, keys, digest, fetched: None, is_emptied: false };
+        let set = KeySet {
+            version: 0,
+            keys,
+            digest,
+            fetched: None,
+            is_emptied: false,
+        };
         Self::with(name, KeySource::Given(digest), Vec::new(), set)
     }
 
     /// Keys of a set in a file, which has to be right now.
-    pub(super) fn in_file(name: Arc<str>, path: PathBuf, algorithms: Vec<Algorithm>) -> Result<Self, String> {
+    pub(super) fn in_file(
+        name: Arc<str>,
+        path: PathBuf,
+        algorithms: Vec<Algorithm>,
+    ) -> Result<Self, String> {
         let bytes = read_file(&path)?;
-        let Set { keys, ignored: _ } = Set::with_keys(&bytes, &algorithms).map_err(str::to_owned)?;
+        let Set { keys, ignored: _ } =
+            Set::with_keys(&bytes, &algorithms).map_err(str::to_owned)?;
         let (digest, fetched) = (crypto::sha256(&bytes), Some(Instant::now()));
-        let set = KeySet { version: 0, keys, digest, fetched, is_emptied: false };
+        let set = KeySet {
+            version: 0,
+            keys,
+            digest,
+            fetched,
+            is_emptied: false,
+        };
         Ok(Self::with(name, KeySource::File(path), algorithms, set))
     }
 
     /// Keys that have to be fetched: none yet.
-    pub(super) fn at(name: Arc<str>, url: Url, refresh: Duration, algorithms: Vec<Algorithm>) -> Self {
-        let set = KeySet { version: 0, keys: Vec::new(), digest: [0; 32], fetched: None, is_emptied: false };
+    pub(super) fn at(
+        name: Arc<str>,
+        url: Url,
+        refresh: Duration,
+        algorithms: Vec<Algorithm>,
+    ) -> Self {
+        let set = KeySet {
+            version: 0,
+            keys: Vec::new(),
+            digest: [0; 32],
+            fetched: None,
+            is_emptied: false,
+        };
         Self::with(name, KeySource::Url { url, refresh }, algorithms, set)
     }
 
@@ -184,12 +227,19 @@ impl TrustedKeys {
             failing: AtomicBool::new(false),
             tried: watch::Sender::new(!matches!(source, KeySource::Url { .. })),
         };
-        Self { name, source, algorithms, shelf: Arc::new(shelf), task: OnceLock::new() }
+        Self {
+            name,
+            source,
+            algorithms,
+            shelf: Arc::new(shelf),
+            task: OnceLock::new(),
+        }
     }
 
     /// Whether both follow the same keys, so that those had already can go on.
     pub(super) fn is_like(&self, other: &Self) -> bool {
-        (&self.name, &self.source, &self.algorithms) == (&other.name, &other.source, &other.algorithms)
+        (&self.name, &self.source, &self.algorithms)
+            == (&other.name, &other.source, &other.algorithms)
     }
 
     /// The keys of the moment.
@@ -224,13 +274,18 @@ impl TrustedKeys {
     /// Starts to follow the keys, unless that has been done.
     pub(super) fn follow(&self, metrics: &Metrics) {
         self.task.get_or_init(|| {
-            let follower =
-                Follower { name: self.name.clone(), algorithms: self.algorithms.clone(), shelf: self.shelf.clone() };
+            let follower = Follower {
+                name: self.name.clone(),
+                algorithms: self.algorithms.clone(),
+                shelf: self.shelf.clone(),
+            };
             let age = metrics.jwks_age.with_label_values(&[&*self.name]);
             match self.source.clone() {
                 KeySource::Given(_) => tokio::spawn(async {}).abort_handle(),
                 KeySource::File(path) => tokio::spawn(follower.file(path, age)).abort_handle(),
-                KeySource::Url { url, refresh } => tokio::spawn(follower.url(url, refresh, age)).abort_handle(),
+                KeySource::Url { url, refresh } => {
+                    tokio::spawn(follower.url(url, refresh, age)).abort_handle()
+                }
             }
         });
     }
@@ -259,7 +314,9 @@ impl Follower {
             tokio::time::sleep(LOOK).await;
             let path = path.clone();
             let read = tokio::task::spawn_blocking(move || read_file(&path)).await;
-            let taken = read.unwrap_or_else(|_| Err("cannot be read".to_owned())).and_then(|bytes| self.take(&bytes));
+            let taken = read
+                .unwrap_or_else(|_| Err("cannot be read".to_owned()))
+                .and_then(|bytes| self.take(&bytes));
             self.report(taken, &mut told);
         }
     }
@@ -276,13 +333,19 @@ impl Follower {
         let mut failures = 0_u32;
         loop {
             let (fetched, max_age) = self.fetch(&client, &url).await;
-            failures = if fetched.is_ok() { 0 } else { failures.saturating_add(1) };
+            failures = if fetched.is_ok() {
+                0
+            } else {
+                failures.saturating_add(1)
+            };
             self.report(fetched, &mut told);
             let next = match failures {
                 0 => max_age.map_or(refresh, |age| age.max(SOONEST).min(refresh)),
                 // 10 s, 20 s, 40 s, then a minute; without any keys there is nothing to fall back on, so no longer than ten seconds.
                 _ if self.shelf.current.load().keys.is_empty() => REST,
-                failures => (REST * (1 << (failures - 1).min(3))).min(SOONEST).min(refresh),
+                failures => (REST * (1 << (failures - 1).min(3)))
+                    .min(SOONEST)
+                    .min(refresh),
             };
             self.rest(next, &age).await;
         }
@@ -313,9 +376,14 @@ impl Follower {
     async fn fetch(&self, client: &Outbound, url: &Url) -> (Result<(), String>, Option<Duration>) {
         match client.fetch(url.clone(), LONGEST_SET, FETCH_TIME).await {
             Err(fault) => (Err(fault.to_string()), None),
-            Ok(answer) if answer.status() != StatusCode::OK => (Err(format!("answered {}", answer.status().as_u16())), None),
+            Ok(answer) if answer.status() != StatusCode::OK => {
+                (Err(format!("answered {}", answer.status().as_u16())), None)
+            }
             Ok(answer) => {
-                let control = answer.headers().get(header::CACHE_CONTROL).and_then(|value| value.to_str().ok());
+                let control = answer
+                    .headers()
+                    .get(header::CACHE_CONTROL)
+                    .and_then(|value| value.to_str().ok());
                 (self.take(answer.body()), control.and_then(max_age))
             }
         }
@@ -330,23 +398,50 @@ impl Follower {
         let is_known = digest == current.digest;
         if !is_known {
             for (which, why) in set.ignored.iter().take(MAX_TOLD) {
-                tracing::warn!(issuer = &*self.name, "key {which} of issuer {} {why}: it is not used", self.name);
+                tracing::warn!(
+                    issuer = &*self.name,
+                    "key {which} of issuer {} {why}: it is not used",
+                    self.name
+                );
             }
-            if let Some(more) = set.ignored.len().checked_sub(MAX_TOLD).filter(|&more| more > 0) {
-                tracing::warn!(issuer = &*self.name, "{more} more keys of issuer {} are not used", self.name);
+            if let Some(more) = set
+                .ignored
+                .len()
+                .checked_sub(MAX_TOLD)
+                .filter(|&more| more > 0)
+            {
+                tracing::warn!(
+                    issuer = &*self.name,
+                    "{more} more keys of issuer {} are not used",
+                    self.name
+                );
             }
-            tracing::info!(issuer = &*self.name, keys = set.keys.len(), "issuer {} has {} keys", self.name, set.keys.len());
+            tracing::info!(
+                issuer = &*self.name,
+                keys = set.keys.len(),
+                "issuer {} has {} keys",
+                self.name,
+                set.keys.len()
+            );
         }
         // Where nothing is new, what was verified stays so; only the age begins anew.
         let version = current.version + u64::from(!is_known);
-        let set = KeySet { version, keys: set.keys, digest, fetched: Some(Instant::now()), is_emptied };
+        let set = KeySet {
+            version,
+            keys: set.keys,
+            digest,
+            fetched: Some(Instant::now()),
+            is_emptied,
+        };
         self.shelf.current.store(Arc::new(set));
         lacks.map_or(Ok(()), |lacks| Err(lacks.to_owned()))
     }
 
     /// Tells a failure once, and its end.
     fn report(&self, outcome: Result<(), String>, told: &mut String) {
-        self.shelf.failing.store(outcome.is_err(), Ordering::Relaxed);
+        self.shelf
+            .failing
+            .store(outcome.is_err(), Ordering::Relaxed);
         self.shelf.tried.send_replace(true);
         let why = outcome.err().unwrap_or_default();
         if why == *told {
@@ -356,7 +451,10 @@ impl Follower {
         match (why.as_str(), self.shelf.current.load().keys.is_empty()) {
             ("", _) => tracing::info!(issuer = name, "the keys of issuer {name} can be had again"),
             (why, true) => tracing::warn!(issuer = name, "issuer {name} has no keys: {why}"),
-            (why, false) => tracing::warn!(issuer = name, "the keys of issuer {name} stay as they were: {why}"),
+            (why, false) => tracing::warn!(
+                issuer = name,
+                "the keys of issuer {name} stay as they were: {why}"
+            ),
         }
         *told = why;
     }
@@ -364,21 +462,35 @@ impl Follower {
 
 /// `max-age` of a `Cache-Control` (RFC 9111 section 5.2.2.1); `no-cache` and `no-store` are zero.
 fn max_age(control: &str) -> Option<Duration> {
-    let mut directives = control.split(',').map(|directive| directive.trim().to_ascii_lowercase());
+    let mut directives = control
+        .split(',')
+        .map(|directive| directive.trim().to_ascii_lowercase());
     directives.find_map(|directive| match directive.as_str() {
         "no-store" | "no-cache" => Some(Duration::ZERO),
-        other => other.strip_prefix("max-age=")?.trim_matches('"').parse().ok().map(Duration::from_secs),
+        other => other
+            .strip_prefix("max-age=")?
+            .trim_matches('"')
+            .parse()
+            .ok()
+            .map(Duration::from_secs),
     })
 }
 
 /// A key file, not longer than a set may be.
 pub(super) fn read_file(path: &std::path::Path) -> Result<Vec<u8>, String> {
     use std::io::Read;
-    let failed = |error: std::io::Error| format!("{} cannot be read ({})", path.display(), error.kind());
+    let failed =
+        |error: std::io::Error| format!("{} cannot be read ({})", path.display(), error.kind());
     let mut bytes = Vec::new();
     let file = std::fs::File::open(path).map_err(failed)?;
-    file.take(LONGEST_SET as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() > LONGEST_SET { Err(format!("{} is longer than 256 KiB", path.display())) } else { Ok(bytes) }
+    file.take(LONGEST_SET as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(failed)?;
+    if bytes.len() > LONGEST_SET {
+        Err(format!("{} is longer than 256 KiB", path.display()))
+    } else {
+        Ok(bytes)
+    }
 }
 
 #[cfg(test)]
@@ -396,7 +508,11 @@ mod tests {
             ("max-age=x", None),
             ("", None),
         ] {
-            assert_eq!(max_age(control), secs.map(Duration::from_secs), "{control:?}");
+            assert_eq!(
+                max_age(control),
+                secs.map(Duration::from_secs),
+                "{control:?}"
+            );
         }
     }
 }

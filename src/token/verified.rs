@@ -60,7 +60,12 @@ pub struct Told {
 impl Told {
     /// Whether there is nothing to tell.
     pub const fn is_empty(&self) -> bool {
-        let Self { openid, unionid, phone, nickname } = self;
+        let Self {
+            openid,
+            unionid,
+            phone,
+            nickname,
+        } = self;
         openid.is_none() && unionid.is_none() && phone.is_none() && nickname.is_none()
     }
 }
@@ -80,7 +85,11 @@ impl KeptClaims {
     /// Those that a test has.
     #[cfg(test)]
     pub(crate) fn of<'a>(claims: impl Iterator<Item = (&'a str, Value)>) -> Self {
-        Self(claims.map(|(name, value)| (name.into(), texts(value))).collect())
+        Self(
+            claims
+                .map(|(name, value)| (name.into(), texts(value)))
+                .collect(),
+        )
     }
 
     /// Keeps the next value if somebody asks for this name.
@@ -90,7 +99,9 @@ impl KeptClaims {
         name: &str,
         map: &mut A,
     ) -> Result<Known, A::Error> {
-        let Some(name) = wanted.iter().find(|wanted| &***wanted == name) else { return Ok(Known::No) };
+        let Some(name) = wanted.iter().find(|wanted| &***wanted == name) else {
+            return Ok(Known::No);
+        };
         if self.0.iter().any(|(known, _)| known == name) {
             return Err(A::Error::custom("a name twice"));
         }
@@ -100,7 +111,10 @@ impl KeptClaims {
 
     /// What the claim says: one value, or each of a list. Numbers and truth values are as JSON writes them. Empty: nothing.
     pub fn get(&self, name: &str) -> &[String] {
-        self.0.iter().find(|(known, _)| &**known == name).map_or(&[], |(_, values)| values)
+        self.0
+            .iter()
+            .find(|(known, _)| &**known == name)
+            .map_or(&[], |(_, values)| values)
     }
 }
 
@@ -110,7 +124,11 @@ pub(super) fn texts(value: Value) -> Vec<String> {
         Value::String(text) => vec![text],
         Value::Bool(truth) => vec![truth.to_string()],
         Value::Number(number) if !number.is_f64() => vec![number.to_string()],
-        Value::Array(values) => values.into_iter().filter(|value| !value.is_array()).flat_map(texts).collect(),
+        Value::Array(values) => values
+            .into_iter()
+            .filter(|value| !value.is_array())
+            .flat_map(texts)
+            .collect(),
         Value::Number(_) | Value::Null | Value::Object(_) => Vec::new(),
     }
 }
@@ -118,7 +136,9 @@ pub(super) fn texts(value: Value) -> Vec<String> {
 /// They can be personal.
 impl std::fmt::Debug for KeptClaims {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|(name, _)| name)).finish()
+        f.debug_list()
+            .entries(self.0.iter().map(|(name, _)| name))
+            .finish()
     }
 }
 

@@ -132,7 +132,12 @@ impl Verifier {
     }
 
     /// [`Verifier::verify`] with the keys of one snapshot, for who has to know which it was.
-    pub fn verify_with(&self, keys: &Keyring, token: &str, now: Timestamp) -> Result<AccessClaims, TokenError> {
+    pub fn verify_with(
+        &self,
+        keys: &Keyring,
+        token: &str,
+        now: Timestamp,
+    ) -> Result<AccessClaims, TokenError> {
         self.check_token(keys, token, now, Lapsed::IsRefused)
     }
 
@@ -153,7 +158,13 @@ impl Verifier {
         self.check_token(&self.keys(), token, now, Lapsed::IsTaken)
     }
 
-    fn check_token(&self, keys: &Keyring, token: &str, now: Timestamp, lapsed: Lapsed) -> Result<AccessClaims, TokenError> {
+    fn check_token(
+        &self,
+        keys: &Keyring,
+        token: &str,
+        now: Timestamp,
+        lapsed: Lapsed,
+    ) -> Result<AccessClaims, TokenError> {
         if token.len() > LONGEST {
             return Err(TokenError::TooLong);
         }
@@ -163,29 +174,50 @@ impl Verifier {
             return Err(TokenError::Malformed);
         }
         let key = self.key_of(keys, header)?;
-        let payload = URL_SAFE_NO_PAD.decode(payload).map_err(|_| TokenError::Malformed)?;
-        let members = Claims { keep: &self.kept, ..Claims::default() };
-        let claims = self.check(strict_json::object_into(&payload, members).ok_or(TokenError::Malformed)?, now, lapsed)?;
+        let payload = URL_SAFE_NO_PAD
+            .decode(payload)
+            .map_err(|_| TokenError::Malformed)?;
+        let members = Claims {
+            keep: &self.kept,
+            ..Claims::default()
+        };
+        let claims = self.check(
+            strict_json::object_into(&payload, members).ok_or(TokenError::Malformed)?,
+            now,
+            lapsed,
+        )?;
         if lapsed == Lapsed::IsRefused && self.expired(&claims, now) {
             return Err(TokenError::Expired);
         }
-        if key.accepts(message.as_bytes(), signature) { Ok(claims) } else { Err(TokenError::Signature) }
+        if key.accepts(message.as_bytes(), signature) {
+            Ok(claims)
+        } else {
+            Err(TokenError::Signature)
+        }
     }
 
     /// The key that the header names, if the rest of the header fits it.
     fn key_of<'k>(&self, keys: &'k Keyring, header: &str) -> Result<&'k VerifyingKey, TokenError> {
         let mut bytes = [0; LONGEST_HEADER];
-        let length = URL_SAFE_NO_PAD.decode_slice(header, &mut bytes).map_err(|_| TokenError::Malformed)?;
+        let length = URL_SAFE_NO_PAD
+            .decode_slice(header, &mut bytes)
+            .map_err(|_| TokenError::Malformed)?;
         let header: Header<'_> = strict_json::object(&bytes[..length]).ok_or(TokenError::Header)?;
         if header.typ.is_none_or(|typ| typ.0 != ACCESS_TOKEN) {
             return Err(TokenError::Kind);
         }
-        let (Some(alg), Some(kid)) = (header.alg, header.kid) else { return Err(TokenError::Header) };
+        let (Some(alg), Some(kid)) = (header.alg, header.kid) else {
+            return Err(TokenError::Header);
+        };
         let Some(key) = keys.verifying(&kid.0) else {
             self.keyrings.ask_reload();
             return Err(TokenError::UnknownKey);
         };
-        if key.algorithm.is_named(&alg.0) { Ok(key) } else { Err(TokenError::Algorithm) }
+        if key.algorithm.is_named(&alg.0) {
+            Ok(key)
+        } else {
+            Err(TokenError::Algorithm)
+        }
     }
 
     /// `iss` of our tokens.
@@ -213,7 +245,12 @@ impl Verifier {
         self.keyrings.version()
     }
 
-    fn check(&self, claims: Claims<'_>, now: Timestamp, lapsed: Lapsed) -> Result<AccessClaims, TokenError> {
+    fn check(
+        &self,
+        claims: Claims<'_>,
+        now: Timestamp,
+        lapsed: Lapsed,
+    ) -> Result<AccessClaims, TokenError> {
         let missing = TokenError::Claims;
         if claims.token_use.ok_or(TokenError::Kind)?.0 != TOKEN_USE {
             return Err(TokenError::Kind);
@@ -243,12 +280,20 @@ impl Verifier {
             kept: claims.kept,
         };
         // The store says whether the session of a lapsed one lives; so one of before `access_ttl` was shortened is good for a new one.
-        let longest = if lapsed == Lapsed::IsTaken { LONGEST_LIFE } else { self.longest_life };
+        let longest = if lapsed == Lapsed::IsTaken {
+            LONGEST_LIFE
+        } else {
+            self.longest_life
+        };
         if verified.exp > verified.iat.plus(longest) {
             return Err(TokenError::Claims);
         }
         let latest_start = now.plus(self.leeway);
-        let not_before = if claims.nbf.is_some() { instant(claims.nbf)? } else { verified.iat };
+        let not_before = if claims.nbf.is_some() {
+            instant(claims.nbf)?
+        } else {
+            verified.iat
+        };
         if verified.iat > latest_start || not_before > latest_start {
             return Err(TokenError::TooEarly);
         }
@@ -258,7 +303,9 @@ impl Verifier {
 
 /// A `NumericDate` (RFC 7519 section 2) that has to be there.
 fn instant(secs: Option<u64>) -> Result<Timestamp, TokenError> {
-    secs.filter(|&secs| secs <= LATEST).map(Timestamp::from_secs).ok_or(TokenError::Claims)
+    secs.filter(|&secs| secs <= LATEST)
+        .map(Timestamp::from_secs)
+        .ok_or(TokenError::Claims)
 }
 
 /// What a header says, all of it.

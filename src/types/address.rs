@@ -53,7 +53,11 @@ fn is_public_v4(v4: Ipv4Addr) -> bool {
         [0 | 240.., ..] | [100, 64..=127, ..] | [192, 0, 0, _] | [198, 18 | 19, ..] => true,
         _ => false,
     };
-    let named = v4.is_loopback() || v4.is_private() || v4.is_link_local() || v4.is_multicast() || v4.is_documentation();
+    let named = v4.is_loopback()
+        || v4.is_private()
+        || v4.is_link_local()
+        || v4.is_multicast()
+        || v4.is_documentation();
     !special && !named
 }
 
@@ -75,7 +79,11 @@ mod tests {
 
     #[test]
     fn one_subscriber_is_one_network() {
-        let of = |text: &str| ClientIp::new(text.parse().expect("an address")).network().to_string();
+        let of = |text: &str| {
+            ClientIp::new(text.parse().expect("an address"))
+                .network()
+                .to_string()
+        };
         assert_eq!(of("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
         assert_eq!(of("::ffff:192.0.2.1"), "192.0.2.1");
         assert_eq!(of("192.0.2.1"), "192.0.2.1");
@@ -84,8 +92,15 @@ mod tests {
     #[test]
     fn special_ranges_are_not_public() {
         let public = |text: &str| is_public(text.parse().expect("an address"));
-        for text in ["1.1.1.1", "100.63.255.255", "172.32.0.1", "198.20.0.1", "223.5.5.5", "2400:3200::1", "::ffff:1.1.1.1"]
-        {
+        for text in [
+            "1.1.1.1",
+            "100.63.255.255",
+            "172.32.0.1",
+            "198.20.0.1",
+            "223.5.5.5",
+            "2400:3200::1",
+            "::ffff:1.1.1.1",
+        ] {
             assert!(public(text), "{text}");
         }
         for text in [

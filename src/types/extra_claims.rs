@@ -31,13 +31,17 @@ impl ExtraClaims {
         }
         for (name, value) in &claims {
             if !is_name(name) {
-                return Err(Malformed("has a name that is not 1 to 64 letters, digits or '-_.:/'"));
+                return Err(Malformed(
+                    "has a name that is not 1 to 64 letters, digits or '-_.:/'",
+                ));
             }
             if reserved.contains(&name.as_str()) {
                 return Err(Malformed("has a name that is menshen's own"));
             }
             if !is_plain(value) {
-                return Err(Malformed("has a value that is not a text, number, boolean or list of texts, or too long"));
+                return Err(Malformed(
+                    "has a value that is not a text, number, boolean or list of texts, or too long",
+                ));
             }
         }
         if serde_json::to_vec(&claims).map_or(true, |json| json.len() > LONGEST) {
@@ -62,7 +66,11 @@ fn is_name(name: &str) -> bool {
 }
 
 fn is_plain(value: &Value) -> bool {
-    let is_text = |value: &Value| value.as_str().is_some_and(|text| text.len() <= LONGEST_TEXT);
+    let is_text = |value: &Value| {
+        value
+            .as_str()
+            .is_some_and(|text| text.len() <= LONGEST_TEXT)
+    };
     match value {
         Value::Bool(_) | Value::Number(_) => true,
         Value::String(_) => is_text(value),
@@ -89,7 +97,9 @@ mod tests {
 
     #[test]
     fn flat_claims_are_taken_and_do_not_print() {
-        let claims = parse(&json!({ "tenant": "north", "level": 3, "vip": true, "groups": ["a", "b"] })).unwrap();
+        let claims =
+            parse(&json!({ "tenant": "north", "level": 3, "vip": true, "groups": ["a", "b"] }))
+                .unwrap();
         assert_eq!(claims.get()["groups"], json!(["a", "b"]));
         assert_eq!(format!("{claims:?}"), "ExtraClaims(4)");
     }
@@ -97,7 +107,9 @@ mod tests {
     #[test]
     fn what_is_reserved_nested_or_too_long_is_not() {
         let many: Map<String, Value> = (0..17).map(|n| (format!("c{n}"), json!(n))).collect();
-        let long: Map<String, Value> = (0..5).map(|n| (format!("c{n}"), json!("x".repeat(250)))).collect();
+        let long: Map<String, Value> = (0..5)
+            .map(|n| (format!("c{n}"), json!("x".repeat(250))))
+            .collect();
         for claims in [
             json!({ "sub": "1" }),
             json!({ "exp": 1 }),

@@ -8,7 +8,10 @@ use super::Malformed;
 
 /// Letters, digits and the signs given, within a length.
 fn plain(text: &str, longest: usize, signs: &[u8]) -> bool {
-    (1..=longest).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || signs.contains(&b))
+    (1..=longest).contains(&text.len())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || signs.contains(&b))
 }
 
 macro_rules! text_type {
@@ -120,7 +123,16 @@ mod tests {
 
     #[test]
     fn nothing_that_could_end_a_header_is_a_user_id() {
-        for text in ["", " ", "a b", "a\r\nX: y", "a\0", "é", "a,b", &"x".repeat(65)] {
+        for text in [
+            "",
+            " ",
+            "a b",
+            "a\r\nX: y",
+            "a\0",
+            "é",
+            "a,b",
+            &"x".repeat(65),
+        ] {
             assert!(UserId::parse(text).is_err(), "{text:?}");
         }
         assert!(UserId::parse("0192f0c1-7a3e-7e1b-9d7a-0b6f3f8e2d11").is_ok());

@@ -5,7 +5,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 /// Milliseconds since 1970-01-01T00:00:00Z. Arithmetic saturates: a clock step never panics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct Timestamp(u64);
 
@@ -33,13 +35,19 @@ impl Timestamp {
     /// This instant plus `span`.
     #[must_use]
     pub fn plus(self, span: Duration) -> Self {
-        Self(self.0.saturating_add(u64::try_from(span.as_millis()).unwrap_or(u64::MAX)))
+        Self(
+            self.0
+                .saturating_add(u64::try_from(span.as_millis()).unwrap_or(u64::MAX)),
+        )
     }
 
     /// This instant minus `span`, not before the epoch.
     #[must_use]
     pub fn minus(self, span: Duration) -> Self {
-        Self(self.0.saturating_sub(u64::try_from(span.as_millis()).unwrap_or(u64::MAX)))
+        Self(
+            self.0
+                .saturating_sub(u64::try_from(span.as_millis()).unwrap_or(u64::MAX)),
+        )
     }
 
     /// How long it is from `earlier` to this instant; zero when `earlier` is later.
@@ -65,13 +73,19 @@ mod tests {
     fn arithmetic_saturates() {
         let end = Timestamp::from_millis(u64::MAX);
         assert_eq!(end.plus(Duration::from_secs(1)), end);
-        assert_eq!(Timestamp::default().minus(Duration::from_secs(1)), Timestamp::default());
+        assert_eq!(
+            Timestamp::default().minus(Duration::from_secs(1)),
+            Timestamp::default()
+        );
         assert_eq!(Timestamp::default().since(end), Duration::ZERO);
         assert_eq!(end.rfc3339(), "1970-01-01T00:00:00Z");
     }
 
     #[test]
     fn it_prints_as_rfc_3339() {
-        assert_eq!(Timestamp::from_secs(1_700_000_000).rfc3339(), "2023-11-14T22:13:20Z");
+        assert_eq!(
+            Timestamp::from_secs(1_700_000_000).rfc3339(),
+            "2023-11-14T22:13:20Z"
+        );
     }
 }

@@ -40,7 +40,11 @@ impl Phone {
             Some(_) | None => (plus, digits.as_str()),
         };
         let mainland = |national: &str| {
-            if is_served(MAINLAND) { Self::mainland(national) } else { Err(NOT_SERVED) }
+            if is_served(MAINLAND) {
+                Self::mainland(national)
+            } else {
+                Err(NOT_SERVED)
+            }
         };
         if !international {
             // Eleven digits, or thirteen with the country code but no sign before it: no other number has that form.
@@ -52,7 +56,11 @@ impl Phone {
         if let Some(national) = digits.strip_prefix(MAINLAND) {
             return mainland(national);
         }
-        if (1..=3).any(|length| digits.get(..length).is_some_and(&is_served)) { Self::e164(digits) } else { Err(NOT_SERVED) }
+        if (1..=3).any(|length| digits.get(..length).is_some_and(&is_served)) {
+            Self::e164(digits)
+        } else {
+            Err(NOT_SERVED)
+        }
     }
 
     /// What somebody else has checked: a country code and the number within it, digits only, as WeChat gives them.
@@ -61,7 +69,11 @@ impl Phone {
         if !is_digits(country_code) || country_code.len() > 3 || !is_digits(national) {
             return Err(NOT_E164);
         }
-        if country_code == MAINLAND { Self::mainland(national) } else { Self::e164(&format!("{country_code}{national}")) }
+        if country_code == MAINLAND {
+            Self::mainland(national)
+        } else {
+            Self::e164(&format!("{country_code}{national}"))
+        }
     }
 
     /// The number as E.164, `+8613800138000`.
@@ -96,13 +108,19 @@ impl Phone {
         if let Some(number) = self.mainland_number() {
             return format!("{}****{}", &number[..3], &number[7..]);
         }
-        format!("+{}****{}", self.country_code(), &self.0[self.0.len() - 3..])
+        format!(
+            "+{}****{}",
+            self.country_code(),
+            &self.0[self.0.len() - 3..]
+        )
     }
 
     /// Any mobile number of mainland China; lists of prefixes go stale.
     fn mainland(national: &str) -> Result<Self, Malformed> {
         match national.as_bytes() {
-            [b'1', b'3'..=b'9', ..] if national.len() == 11 => Ok(Self(format!("+{MAINLAND}{national}").into())),
+            [b'1', b'3'..=b'9', ..] if national.len() == 11 => {
+                Ok(Self(format!("+{MAINLAND}{national}").into()))
+            }
             _ => Err(NOT_MAINLAND),
         }
     }
@@ -110,7 +128,11 @@ impl Phone {
     /// ITU-T E.164: at most 15 digits, the first of which is not 0.
     fn e164(digits: &str) -> Result<Self, Malformed> {
         let good = (8..=15).contains(&digits.len()) && !digits.starts_with('0');
-        if good { Ok(Self(format!("+{digits}").into())) } else { Err(NOT_E164) }
+        if good {
+            Ok(Self(format!("+{digits}").into()))
+        } else {
+            Err(NOT_E164)
+        }
     }
 }
 
@@ -119,7 +141,10 @@ impl TryFrom<String> for Phone {
 
     /// Reads exactly what [`Phone::as_str`] gives.
     fn try_from(text: String) -> Result<Self, Malformed> {
-        let digits = text.strip_prefix('+').filter(|rest| rest.bytes().all(|b| b.is_ascii_digit())).ok_or(NOT_E164)?;
+        let digits = text
+            .strip_prefix('+')
+            .filter(|rest| rest.bytes().all(|b| b.is_ascii_digit()))
+            .ok_or(NOT_E164)?;
         match digits.strip_prefix(MAINLAND) {
             Some(national) => Self::mainland(national),
             None => Self::e164(digits),
@@ -219,30 +244,55 @@ mod tests {
         assert_eq!(parse("+852 9123 4567").as_deref(), Ok("+85291234567"));
         assert_eq!(parse("00852-9123-4567").as_deref(), Ok("+85291234567"));
         assert_eq!(parse("+1 (415) 555-2671").as_deref(), Ok("+14155552671"));
-        for text in ["91234567", "85291234567", "+85312345678", "+8613800138000", "13800138000", "+852", "+1234567890123456"]
-        {
+        for text in [
+            "91234567",
+            "85291234567",
+            "+85312345678",
+            "+8613800138000",
+            "13800138000",
+            "+852",
+            "+1234567890123456",
+        ] {
             assert!(parse(text).is_err(), "{text:?}");
         }
     }
 
     #[test]
     fn a_number_of_any_country_can_be_looked_for() {
-        for (text, number) in
-            [("138 0013 8000", "+8613800138000"), ("+852 9123 4567", "+85291234567"), ("001 4155552671", "+14155552671")]
-        {
-            assert_eq!(Phone::parse_any(text).map(String::from).as_deref(), Ok(number));
+        for (text, number) in [
+            ("138 0013 8000", "+8613800138000"),
+            ("+852 9123 4567", "+85291234567"),
+            ("001 4155552671", "+14155552671"),
+        ] {
+            assert_eq!(
+                Phone::parse_any(text).map(String::from).as_deref(),
+                Ok(number)
+            );
         }
         assert!(Phone::parse_any("91234567").is_err());
     }
 
     #[test]
     fn parts_from_wechat_are_digits() {
-        assert_eq!(Phone::from_parts("86", "13800138000").unwrap().as_str(), "+8613800138000");
-        assert_eq!(Phone::from_parts("852", "91234567").unwrap().as_str(), "+85291234567");
-        for (country, national) in
-            [("86", "1380013800"), ("", "13800138000"), ("86", ""), ("+86", "13800138000"), ("8600", "1")]
-        {
-            assert!(Phone::from_parts(country, national).is_err(), "{country} {national}");
+        assert_eq!(
+            Phone::from_parts("86", "13800138000").unwrap().as_str(),
+            "+8613800138000"
+        );
+        assert_eq!(
+            Phone::from_parts("852", "91234567").unwrap().as_str(),
+            "+85291234567"
+        );
+        for (country, national) in [
+            ("86", "1380013800"),
+            ("", "13800138000"),
+            ("86", ""),
+            ("+86", "13800138000"),
+            ("8600", "1"),
+        ] {
+            assert!(
+                Phone::from_parts(country, national).is_err(),
+                "{country} {national}"
+            );
         }
     }
 
@@ -256,16 +306,31 @@ mod tests {
             ("44", "7700900123"),
             ("886", "912345678"),
         ] {
-            assert_eq!(Phone::from_parts(code, national).unwrap().country_code(), code);
+            assert_eq!(
+                Phone::from_parts(code, national).unwrap().country_code(),
+                code
+            );
         }
     }
 
     #[test]
     fn a_mask_hides_at_least_four_digits() {
-        assert_eq!(Phone::from_parts("86", "13800138000").unwrap().masked(), "138****8000");
-        assert_eq!(Phone::from_parts("852", "91234567").unwrap().masked(), "+852****567");
-        assert_eq!(Phone::from_parts("1", "4155552671").unwrap().masked(), "+1****671");
-        assert_eq!(format!("{:?}", Phone::from_parts("852", "91234567").unwrap()), "***");
+        assert_eq!(
+            Phone::from_parts("86", "13800138000").unwrap().masked(),
+            "138****8000"
+        );
+        assert_eq!(
+            Phone::from_parts("852", "91234567").unwrap().masked(),
+            "+852****567"
+        );
+        assert_eq!(
+            Phone::from_parts("1", "4155552671").unwrap().masked(),
+            "+1****671"
+        );
+        assert_eq!(
+            format!("{:?}", Phone::from_parts("852", "91234567").unwrap()),
+            "***"
+        );
     }
 
     proptest! {

@@ -26,11 +26,14 @@ impl SessionId {
     /// Reads exactly what `Display` prints: one spelling for each id.
     pub fn parse(text: &str) -> Result<Self, Malformed> {
         const SAYS: Malformed = Malformed("must be 32 lower-case hex digits");
-        let plain = text.len() == 32 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        let plain =
+            text.len() == 32 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         if !plain {
             return Err(SAYS);
         }
-        Uuid::try_parse(text).map(|id| Self(id.as_u128())).map_err(|_| SAYS)
+        Uuid::try_parse(text)
+            .map(|id| Self(id.as_u128()))
+            .map_err(|_| SAYS)
     }
 }
 
@@ -61,7 +64,17 @@ impl From<SessionId> for String {
 
 /// Where somebody signed in.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, schemars::JsonSchema, utoipa::ToSchema,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    Default,
+    Serialize,
+    Deserialize,
+    schemars::JsonSchema,
+    utoipa::ToSchema,
 )]
 #[serde(rename_all = "lowercase")]
 pub enum ClientType {
@@ -93,7 +106,13 @@ mod tests {
     fn one_spelling_for_each_id() {
         let id = SessionId::from_bits(0xabc);
         assert_eq!(SessionId::parse(&id.to_string()), Ok(id));
-        for text in ["", "ABC", &"A".repeat(32), "00000000-0000-0000-0000-000000000abc", &"0".repeat(33)] {
+        for text in [
+            "",
+            "ABC",
+            &"A".repeat(32),
+            "00000000-0000-0000-0000-000000000abc",
+            &"0".repeat(33),
+        ] {
             assert!(SessionId::parse(text).is_err(), "{text:?}");
         }
     }

@@ -17,8 +17,11 @@ impl SmsCode {
     /// Six digits, in whatever spelling people type and paste digits.
     pub fn parse(text: &str) -> Result<Self, Malformed> {
         const SAYS: Malformed = Malformed("must be the code from the text message: 6 digits");
-        let typed = TypedDigits::parse(text).filter(|typed| !typed.plus && typed.digits.len() == SMS_CODE_DIGITS);
-        typed.map(|typed| Self(Secret::new(typed.digits))).ok_or(SAYS)
+        let typed = TypedDigits::parse(text)
+            .filter(|typed| !typed.plus && typed.digits.len() == SMS_CODE_DIGITS);
+        typed
+            .map(|typed| Self(Secret::new(typed.digits)))
+            .ok_or(SAYS)
     }
 
     /// The code itself.
@@ -80,8 +83,18 @@ mod tests {
         ] {
             assert_eq!(SmsCode::parse(text).unwrap().expose(), "123456");
         }
-        for text in ["", "12345", "1234567", "12345a", "12 345", "-123456", "+123456", "123\n456", "١٢٣٤٥٦", "123456\0"]
-        {
+        for text in [
+            "",
+            "12345",
+            "1234567",
+            "12345a",
+            "12 345",
+            "-123456",
+            "+123456",
+            "123\n456",
+            "١٢٣٤٥٦",
+            "123456\0",
+        ] {
             assert!(SmsCode::parse(text).is_err(), "{text:?}");
         }
         assert_eq!(format!("{:?}", SmsCode::parse("123456").unwrap()), "***");

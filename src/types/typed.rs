@@ -24,7 +24,9 @@ impl TypedDigits {
         for sign in text.trim().chars() {
             match sign {
                 '0'..='9' => digits.push(sign),
-                '０'..='９' => digits.push(char::from_digit(u32::from(sign) - u32::from('０'), 10)?),
+                '０'..='９' => {
+                    digits.push(char::from_digit(u32::from(sign) - u32::from('０'), 10)?)
+                }
                 '+' | '＋' | '﹢' if digits.is_empty() && !plus => plus = true,
                 '(' | ')' | '（' | '）' => {}
                 _ if is_invisible(sign) || is_blank_in_line(sign) => {}
@@ -44,7 +46,8 @@ pub fn plain_digits(text: &str) -> Option<String> {
 
 /// Whether a text shows nothing: it is empty, or has only blanks and invisible signs.
 pub fn shows_nothing(text: &str) -> bool {
-    text.chars().all(|sign| is_invisible(sign) || is_blank(sign))
+    text.chars()
+        .all(|sign| is_invisible(sign) || is_blank(sign))
 }
 
 /// What is not drawn: `Default_Ignorable_Code_Point` of Unicode 16, and the anchors of annotations.
@@ -77,7 +80,11 @@ fn is_blank(sign: char) -> bool {
 }
 
 fn is_blank_in_line(sign: char) -> bool {
-    is_blank(sign) && !matches!(sign, '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{85}' | '\u{2028}' | '\u{2029}')
+    is_blank(sign)
+        && !matches!(
+            sign,
+            '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{85}' | '\u{2028}' | '\u{2029}'
+        )
 }
 
 /// Dashes and dots: `Dash_Punctuation`, minus signs, and what keyboards of China and Japan have in their place.
@@ -162,24 +169,52 @@ mod tests {
             "）",
         ];
         for sign in between {
-            for text in [format!("138{sign}0013{sign}8000"), format!("138{sign}00138000{sign}")] {
-                assert_eq!(plain_digits(&text).as_deref(), Some("13800138000"), "{text:?}");
+            for text in [
+                format!("138{sign}0013{sign}8000"),
+                format!("138{sign}00138000{sign}"),
+            ] {
+                assert_eq!(
+                    plain_digits(&text).as_deref(),
+                    Some("13800138000"),
+                    "{text:?}"
+                );
             }
         }
-        for text in ["\u{202d}13800138000\u{202c}", "\u{feff}１３８ 0013 8000\n", "\u{2068}(138)00138000\u{2069}"] {
-            assert_eq!(plain_digits(text).as_deref(), Some("13800138000"), "{text:?}");
+        for text in [
+            "\u{202d}13800138000\u{202c}",
+            "\u{feff}１３８ 0013 8000\n",
+            "\u{2068}(138)00138000\u{2069}",
+        ] {
+            assert_eq!(
+                plain_digits(text).as_deref(),
+                Some("13800138000"),
+                "{text:?}"
+            );
         }
-        for text in ["\u{202a}+86 138 0013 8000\u{202c}", "\u{200b}＋\u{200b}86-13800138000", "(+86)13800138000"] {
-            assert_eq!(plain_digits(text).as_deref(), Some("+8613800138000"), "{text:?}");
+        for text in [
+            "\u{202a}+86 138 0013 8000\u{202c}",
+            "\u{200b}＋\u{200b}86-13800138000",
+            "(+86)13800138000",
+        ] {
+            assert_eq!(
+                plain_digits(text).as_deref(),
+                Some("+8613800138000"),
+                "{text:?}"
+            );
         }
     }
 
     #[test]
     fn a_number_does_not_begin_with_a_dash() {
-        for dash in ["-", "\u{2013}", "\u{2014}", "\u{2212}", "\u{ff0d}", "\u{30fc}", ".", "\u{b7}"] {
-            for text in
-                [format!("{dash}13800138000"), format!(" {dash} 138"), format!("\u{202d}{dash}138"), format!("+{dash}86138")]
-            {
+        for dash in [
+            "-", "\u{2013}", "\u{2014}", "\u{2212}", "\u{ff0d}", "\u{30fc}", ".", "\u{b7}",
+        ] {
+            for text in [
+                format!("{dash}13800138000"),
+                format!(" {dash} 138"),
+                format!("\u{202d}{dash}138"),
+                format!("+{dash}86138"),
+            ] {
                 assert_eq!(plain_digits(&text), None, "{text:?}");
             }
         }

@@ -20,7 +20,9 @@ impl Username {
         if (1..=64).contains(&name.len()) && name.bytes().all(plain) {
             Ok(Self(name.into()))
         } else {
-            Err(Malformed("must be 1 to 64 letters, digits, '-', '_', '.' or '@'"))
+            Err(Malformed(
+                "must be 1 to 64 letters, digits, '-', '_', '.' or '@'",
+            ))
         }
     }
 
@@ -55,7 +57,10 @@ mod tests {
 
     #[test]
     fn a_name_is_one_name_in_any_case() {
-        assert_eq!(Username::parse(" Root@Example.com ").unwrap().as_str(), "root@example.com");
+        assert_eq!(
+            Username::parse(" Root@Example.com ").unwrap().as_str(),
+            "root@example.com"
+        );
         for text in ["", " ", "a b", "a\nb", "管理员", "a/b", &"x".repeat(65)] {
             assert!(Username::parse(text).is_err(), "{text:?}");
         }

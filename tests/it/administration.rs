@@ -20,11 +20,14 @@ use super::{
 };
 
 const LISTENERS: &str = "[server]\nlisten = [\"127.0.0.1:0\"]\nunready_grace = \"1ms\"\n[admin]\nlisten = \"127.0.0.1:0\"\ntoken_file = \"admin.token\"";
-const BACK_OFFICE: &str = "[[rule]]\nname = \"back-office\"\npath = \"/back-office/**\"\nuser_types = [\"admin\"]";
+const BACK_OFFICE: &str =
+    "[[rule]]\nname = \"back-office\"\npath = \"/back-office/**\"\nuser_types = [\"admin\"]";
 const PASSWORD: &str = "correct horse battery staple";
 
 pub(super) fn setup(backend: &Backend) -> Setup {
-    Setup::before(backend.address).with(LISTENERS).with(BACK_OFFICE)
+    Setup::before(backend.address)
+        .with(LISTENERS)
+        .with(BACK_OFFICE)
 }
 
 /// What a command said.
@@ -37,7 +40,11 @@ pub(super) struct Said {
 impl Said {
     fn of(output: &Output) -> Self {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("text");
-        Self { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
+        Self {
+            code: output.status.code(),
+            out: text(&output.stdout),
+            err: text(&output.stderr),
+        }
     }
 
     /// What was printed, of a command that succeeded.
@@ -49,7 +56,11 @@ impl Said {
     /// That it failed with this code, and words of the message.
     pub(super) fn failed(&self, code: i32, words: &str) {
         assert_eq!(self.code, Some(code), "{}{}", self.out, self.err);
-        assert!(self.err.contains(words), "{words:?} is not in {:?}", self.err);
+        assert!(
+            self.err.contains(words),
+            "{words:?} is not in {:?}",
+            self.err
+        );
         assert!(!self.err.contains("panicked"), "{}", self.err);
     }
 }
@@ -62,7 +73,12 @@ pub(super) fn live(menshen: &Menshen, args: &[&str]) -> Said {
 pub(super) fn live_reading(menshen: &Menshen, args: &[&str], input: &str) -> Said {
     let admin = menshen.admin.to_string();
     let variables = [("MENSHEN_ADMIN__LISTEN", admin.as_str())];
-    Said::of(&menshen::command_reading(menshen.directory(), args, &variables, input))
+    Said::of(&menshen::command_reading(
+        menshen.directory(),
+        args,
+        &variables,
+        input,
+    ))
 }
 
 /// A command on the store of one that does not run.
@@ -71,7 +87,10 @@ pub(super) fn stopped(dir: &Path, args: &[&str], input: &str) -> Said {
 }
 
 fn bearer(session: &Value) -> String {
-    format!("Bearer {}", session["access_token"].as_str().expect("a token"))
+    format!(
+        "Bearer {}",
+        session["access_token"].as_str().expect("a token")
+    )
 }
 
 fn call(menshen: &Menshen, path: &str, session: &Value) -> (u16, Option<String>) {
@@ -88,11 +107,19 @@ pub(super) fn id(session: &Value) -> &str {
 }
 
 fn password_login(menshen: &Menshen, name: &str, password: &str) -> Answer {
-    menshen.post("/auth/password/login", &[], &json!({ "username": name, "password": password }))
+    menshen.post(
+        "/auth/password/login",
+        &[],
+        &json!({ "username": name, "password": password }),
+    )
 }
 
 fn refresh(menshen: &Menshen, session: &Value) -> Answer {
-    menshen.post("/auth/refresh", &[], &json!({ "refresh_token": session["refresh_token"] }))
+    menshen.post(
+        "/auth/refresh",
+        &[],
+        &json!({ "refresh_token": session["refresh_token"] }),
+    )
 }
 
 #[test]
@@ -109,26 +136,50 @@ fn an_administrator_made_before_the_first_start_signs_in_to_the_back_office() {
     let answer = password_login(&menshen, "root", PASSWORD);
     assert_eq!(answer.status, 200);
     let admin = answer.json();
-    assert_eq!((id(&admin), &admin["user"]["user_type"]), (made.as_str(), &json!("admin")));
+    assert_eq!(
+        (id(&admin), &admin["user"]["user_type"]),
+        (made.as_str(), &json!("admin"))
+    );
     assert_eq!(call(&menshen, "/back-office/orders", &admin), (200, None));
     assert_eq!(backend.last().folded("x-user-type"), ["admin"]);
-    assert_eq!(call(&menshen, "/back-office/orders", &menshen.login("alice")), refused(403, "forbidden"));
+    assert_eq!(
+        call(&menshen, "/back-office/orders", &menshen.login("alice")),
+        refused(403, "forbidden")
+    );
     let wrong = password_login(&menshen, "root", "correct horse battery stable");
     let unknown = password_login(&menshen, "nobody", PASSWORD);
-    assert_eq!((wrong.status, wrong.error()), (401, Some("credentials_invalid")));
-    assert_eq!((unknown.status, unknown.error()), (401, Some("credentials_invalid")));
+    assert_eq!(
+        (wrong.status, wrong.error()),
+        (401, Some("credentials_invalid"))
+    );
+    assert_eq!(
+        (unknown.status, unknown.error()),
+        (401, Some("credentials_invalid"))
+    );
 
     // Another password ends what was opened with the one before; also while it runs, and on a stopped one.
     let set = ["users", "set-password", "name:root"];
-    assert_eq!(live_reading(&menshen, &set, "another good password").good(), "has another password, 1 session ended");
-    assert_eq!(call(&menshen, "/back-office/orders", &admin), refused(401, "token_revoked"));
+    assert_eq!(
+        live_reading(&menshen, &set, "another good password").good(),
+        "has another password, 1 session ended"
+    );
+    assert_eq!(
+        call(&menshen, "/back-office/orders", &admin),
+        refused(401, "token_revoked")
+    );
     assert_eq!(password_login(&menshen, "root", PASSWORD).status, 401);
     let admin = password_login(&menshen, "root", "another good password").json();
     menshen.stop();
-    assert_eq!(stopped(dir.path(), &set, PASSWORD).good(), "has another password, 1 session ended");
+    assert_eq!(
+        stopped(dir.path(), &set, PASSWORD).good(),
+        "has another password, 1 session ended"
+    );
     drop(menshen);
     let menshen = self::setup(&backend).in_directory(dir).start();
-    assert_eq!(call(&menshen, "/back-office/orders", &admin), refused(401, "token_revoked"));
+    assert_eq!(
+        call(&menshen, "/back-office/orders", &admin),
+        refused(401, "token_revoked")
+    );
     assert_eq!(password_login(&menshen, "root", PASSWORD).status, 200);
 }
 
@@ -140,24 +191,58 @@ fn a_ban_bites_the_very_next_request_though_the_token_is_cached() {
     for _ in 0..3 {
         assert_eq!(call(&menshen, "/orders", &alice), (200, None));
     }
-    assert_eq!(live(&menshen, &["users", "ban", id(&alice)]).good(), "banned, 1 session ended");
-    assert_eq!(call(&menshen, "/orders", &alice), refused(401, "token_revoked"));
-    assert_eq!(menshen.post("/auth/wechat/login", &[], &json!({ "code": "alice" })).error(), Some("user_disabled"));
+    assert_eq!(
+        live(&menshen, &["users", "ban", id(&alice)]).good(),
+        "banned, 1 session ended"
+    );
+    assert_eq!(
+        call(&menshen, "/orders", &alice),
+        refused(401, "token_revoked")
+    );
+    assert_eq!(
+        menshen
+            .post("/auth/wechat/login", &[], &json!({ "code": "alice" }))
+            .error(),
+        Some("user_disabled")
+    );
     assert!([401, 403].contains(&refresh(&menshen, &alice).status));
     assert_eq!(call(&menshen, "/orders", &bob), (200, None));
-    assert!(live(&menshen, &["users", "show", id(&alice)]).good().contains("state       banned"));
+    assert!(
+        live(&menshen, &["users", "show", id(&alice)])
+            .good()
+            .contains("state       banned")
+    );
 
     // The same on a stopped one is known to the next start.
     menshen.stop();
     let dir = menshen.keep_directory();
-    assert_eq!(stopped(dir.path(), &["users", "unban", id(&alice)], "").good(), "may sign in again");
-    assert_eq!(stopped(dir.path(), &["users", "ban", id(&bob)], "").good(), "banned, 1 session ended");
+    assert_eq!(
+        stopped(dir.path(), &["users", "unban", id(&alice)], "").good(),
+        "may sign in again"
+    );
+    assert_eq!(
+        stopped(dir.path(), &["users", "ban", id(&bob)], "").good(),
+        "banned, 1 session ended"
+    );
     drop(menshen);
     let menshen = setup(&backend).in_directory(dir).start();
-    assert_eq!(call(&menshen, "/orders", &alice), refused(401, "token_revoked"), "an old token stays refused");
-    assert_eq!(call(&menshen, "/orders", &menshen.login("alice")), (200, None));
-    assert_eq!(call(&menshen, "/orders", &bob), refused(401, "token_revoked"));
-    assert_eq!(live(&menshen, &["users", "unban", id(&bob)]).good(), "may sign in again");
+    assert_eq!(
+        call(&menshen, "/orders", &alice),
+        refused(401, "token_revoked"),
+        "an old token stays refused"
+    );
+    assert_eq!(
+        call(&menshen, "/orders", &menshen.login("alice")),
+        (200, None)
+    );
+    assert_eq!(
+        call(&menshen, "/orders", &bob),
+        refused(401, "token_revoked")
+    );
+    assert_eq!(
+        live(&menshen, &["users", "unban", id(&bob)]).good(),
+        "may sign in again"
+    );
     assert_eq!(id(&menshen.login("bob")), id(&bob));
 }
 
@@ -166,14 +251,41 @@ fn a_promotion_holds_at_once_and_the_session_goes_on() {
     let backend = Backend::start();
     let menshen = setup(&backend).start();
     let alice = menshen.login("alice");
-    assert_eq!(call(&menshen, "/back-office/", &alice), refused(403, "forbidden"));
-    assert_eq!(live(&menshen, &["users", "promote", id(&alice), "--type", "admin"]).good(), "is admin from now on");
-    assert_eq!(call(&menshen, "/back-office/", &alice), refused(401, "token_revoked"));
+    assert_eq!(
+        call(&menshen, "/back-office/", &alice),
+        refused(403, "forbidden")
+    );
+    assert_eq!(
+        live(
+            &menshen,
+            &["users", "promote", id(&alice), "--type", "admin"]
+        )
+        .good(),
+        "is admin from now on"
+    );
+    assert_eq!(
+        call(&menshen, "/back-office/", &alice),
+        refused(401, "token_revoked")
+    );
     let renewed = refresh(&menshen, &alice).json();
     assert_eq!(call(&menshen, "/back-office/", &renewed), (200, None));
-    live(&menshen, &["users", "promote", id(&alice), "--type", "user"]).good();
-    assert_eq!(call(&menshen, "/back-office/", &renewed), refused(401, "token_revoked"));
-    assert_eq!(call(&menshen, "/back-office/", &refresh(&menshen, &renewed).json()), refused(403, "forbidden"));
+    live(
+        &menshen,
+        &["users", "promote", id(&alice), "--type", "user"],
+    )
+    .good();
+    assert_eq!(
+        call(&menshen, "/back-office/", &renewed),
+        refused(401, "token_revoked")
+    );
+    assert_eq!(
+        call(
+            &menshen,
+            "/back-office/",
+            &refresh(&menshen, &renewed).json()
+        ),
+        refused(403, "forbidden")
+    );
 }
 
 #[test]
@@ -183,12 +295,24 @@ fn a_deleted_user_is_gone_and_the_id_tells_when() {
     let alice = menshen.login("alice");
     live(&menshen, &["users", "delete", id(&alice)]).failed(64, "--yes");
     assert_eq!(call(&menshen, "/orders", &alice), (200, None));
-    assert_eq!(live(&menshen, &["users", "delete", id(&alice), "--yes"]).good(), "erased, 1 session ended");
-    assert_eq!(call(&menshen, "/orders", &alice), refused(401, "token_revoked"));
-    for what in [&["users", "show"][..], &["users", "ban"], &["sessions", "list"], &["sessions", "revoke", "--user"]] {
+    assert_eq!(
+        live(&menshen, &["users", "delete", id(&alice), "--yes"]).good(),
+        "erased, 1 session ended"
+    );
+    assert_eq!(
+        call(&menshen, "/orders", &alice),
+        refused(401, "token_revoked")
+    );
+    for what in [
+        &["users", "show"][..],
+        &["users", "ban"],
+        &["sessions", "list"],
+        &["sessions", "revoke", "--user"],
+    ] {
         live(&menshen, &[what, &[id(&alice)]].concat()).failed(1, "this user was erased at 20");
     }
-    live(&menshen, &["users", "delete", id(&alice), "--yes"]).failed(1, "this user was erased at 20");
+    live(&menshen, &["users", "delete", id(&alice), "--yes"])
+        .failed(1, "this user was erased at 20");
     let again = menshen.login("alice");
     assert_ne!(id(&again), id(&alice));
     assert_eq!(again["is_new_user"], true);
@@ -198,32 +322,84 @@ fn a_deleted_user_is_gone_and_the_id_tells_when() {
 fn users_are_listed_in_pages_shown_and_found_by_what_leads_to_them() {
     let backend = Backend::start();
     let menshen = setup(&backend).start();
-    let made = live_reading(&menshen, &["users", "add", "ops@example.com", "--type", "ops"], PASSWORD).good();
-    let mut ids: Vec<_> = (0..205).map(|n| id(&menshen.login(&format!("person{n}"))).to_owned()).collect();
+    let made = live_reading(
+        &menshen,
+        &["users", "add", "ops@example.com", "--type", "ops"],
+        PASSWORD,
+    )
+    .good();
+    let mut ids: Vec<_> = (0..205)
+        .map(|n| id(&menshen.login(&format!("person{n}"))).to_owned())
+        .collect();
     ids.push(made.clone());
     ids.sort();
     let lines = live(&menshen, &["users", "list", "--json"]).good();
-    let users: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
-    assert_eq!(users.iter().map(|user| user["id"].as_str().expect("an id")).collect::<Vec<_>>(), ids);
-    assert_eq!(live(&menshen, &["users", "list"]).good().lines().count(), 207);
+    let users: Vec<Value> = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    assert_eq!(
+        users
+            .iter()
+            .map(|user| user["id"].as_str().expect("an id"))
+            .collect::<Vec<_>>(),
+        ids
+    );
+    assert_eq!(
+        live(&menshen, &["users", "list"]).good().lines().count(),
+        207
+    );
 
-    let shown: Value =
-        serde_json::from_str(&live(&menshen, &["users", "show", "name:OPS@example.com", "--json"]).good()).expect("JSON");
+    let shown: Value = serde_json::from_str(
+        &live(
+            &menshen,
+            &["users", "show", "name:OPS@example.com", "--json"],
+        )
+        .good(),
+    )
+    .expect("JSON");
     assert_eq!(
         (&shown["id"], &shown["user_type"], &shown["username"]),
         (&json!(made), &json!("ops"), &json!("ops@example.com"))
     );
-    let alice = menshen.post("/auth/wechat/login", &[], &json!({ "code": "alice", "nickname": "N1ckname" })).json();
+    let alice = menshen
+        .post(
+            "/auth/wechat/login",
+            &[],
+            &json!({ "code": "alice", "nickname": "N1ckname" }),
+        )
+        .json();
     let plain = live(&menshen, &["users", "show", id(&alice), "--json"]).good();
-    let personal = live(&menshen, &["users", "show", id(&alice), "--json", "--personal"]).good();
+    let personal = live(
+        &menshen,
+        &["users", "show", id(&alice), "--json", "--personal"],
+    )
+    .good();
     let personal: Value = serde_json::from_str(&personal).expect("JSON");
     let openid = &personal["personal"]["openids"][0];
-    let (app_id, openid) = (openid["app_id"].as_str().expect("an app id"), openid["openid"].as_str().expect("an openid"));
-    assert!(!plain.contains(openid) && !plain.contains("N1ckname") && plain.contains(app_id), "{plain}");
+    let (app_id, openid) = (
+        openid["app_id"].as_str().expect("an app id"),
+        openid["openid"].as_str().expect("an openid"),
+    );
+    assert!(
+        !plain.contains(openid) && !plain.contains("N1ckname") && plain.contains(app_id),
+        "{plain}"
+    );
     assert_eq!(personal["personal"]["profile"]["nickname"], "N1ckname");
-    let by_openid = live(&menshen, &["users", "show", &format!("openid:{app_id}/{openid}")]).good();
-    assert!(by_openid.contains(id(&alice)) && !by_openid.contains("N1ckname"), "{by_openid}");
-    assert!(live(&menshen, &["users", "show", id(&alice), "--personal"]).good().contains("nickname    N1ckname"));
+    let by_openid = live(
+        &menshen,
+        &["users", "show", &format!("openid:{app_id}/{openid}")],
+    )
+    .good();
+    assert!(
+        by_openid.contains(id(&alice)) && !by_openid.contains("N1ckname"),
+        "{by_openid}"
+    );
+    assert!(
+        live(&menshen, &["users", "show", id(&alice), "--personal"])
+            .good()
+            .contains("nickname    N1ckname")
+    );
     let log = menshen.log().join("\n");
     for hidden in ["ops@example.com", PASSWORD, "$argon2id", "N1ckname", openid] {
         assert!(!log.contains(hidden), "{hidden} is in the log");
@@ -234,19 +410,41 @@ fn users_are_listed_in_pages_shown_and_found_by_what_leads_to_them() {
 #[test]
 fn a_user_is_found_by_phone_and_the_phone_is_shown_only_where_it_is_asked_for() {
     let backend = Backend::start();
-    let sms = "[[sms.test_phone]]\nphone = \"+8613800138000\"\ncode = \"246810\"\nuntil = \"2099-12-31\"";
+    let sms =
+        "[[sms.test_phone]]\nphone = \"+8613800138000\"\ncode = \"246810\"\nuntil = \"2099-12-31\"";
     let menshen = setup(&backend).with(sms).start();
     let sent = menshen.post("/auth/sms/send", &[], &json!({ "phone": "13800138000" }));
     assert_eq!(sent.status, 200, "{}", String::from_utf8_lossy(&sent.body));
-    let alice = menshen.post("/auth/sms/login", &[], &json!({ "phone": "13800138000", "code": "246810" })).json();
+    let alice = menshen
+        .post(
+            "/auth/sms/login",
+            &[],
+            &json!({ "phone": "13800138000", "code": "246810" }),
+        )
+        .json();
     let show = ["users", "show", "phone:+8613800138000"];
     let plain = live(&menshen, &show).good();
-    assert!(plain.contains(id(&alice)) && plain.contains("138****8000") && !plain.contains("13800138000"), "{plain}");
-    assert!(live(&menshen, &["users", "list"]).good().contains("138****8000"));
+    assert!(
+        plain.contains(id(&alice))
+            && plain.contains("138****8000")
+            && !plain.contains("13800138000"),
+        "{plain}"
+    );
+    assert!(
+        live(&menshen, &["users", "list"])
+            .good()
+            .contains("138****8000")
+    );
     let personal = live(&menshen, &[&show[..], &["--personal"]].concat()).good();
     assert!(personal.contains("+8613800138000"), "{personal}");
-    assert_eq!(live(&menshen, &["users", "ban", "phone:138 0013 8000"]).good(), "banned, 1 session ended");
-    assert_eq!(call(&menshen, "/orders", &alice), refused(401, "token_revoked"));
+    assert_eq!(
+        live(&menshen, &["users", "ban", "phone:138 0013 8000"]).good(),
+        "banned, 1 session ended"
+    );
+    assert_eq!(
+        call(&menshen, "/orders", &alice),
+        refused(401, "token_revoked")
+    );
     assert!(!menshen.log().join("\n").contains("13800138000"));
 }
 
@@ -258,7 +456,11 @@ fn sessions_are_listed_and_ended_one_a_users_or_everybodys() {
     let (bob, carol) = (menshen.login("bob"), menshen.login("carol"));
     let list = |user: &Value| -> Vec<String> {
         let lines = live(&menshen, &["sessions", "list", id(user)]).good();
-        lines.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
+        lines
+            .lines()
+            .filter_map(|line| line.split(' ').next())
+            .map(str::to_owned)
+            .collect()
     };
     let sid = |session: &Value| {
         assert_eq!(call(&menshen, "/orders", session), (200, None));
@@ -272,22 +474,52 @@ fn sessions_are_listed_and_ended_one_a_users_or_everybodys() {
     assert_eq!(sessions, both);
 
     let revoke = ["sessions", "revoke"];
-    assert_eq!(live(&menshen, &[&revoke[..], &["--session", &first_sid]].concat()).good(), "1 session ended");
-    assert_eq!(call(&menshen, "/orders", &first), refused(401, "token_revoked"));
+    assert_eq!(
+        live(
+            &menshen,
+            &[&revoke[..], &["--session", &first_sid]].concat()
+        )
+        .good(),
+        "1 session ended"
+    );
+    assert_eq!(
+        call(&menshen, "/orders", &first),
+        refused(401, "token_revoked")
+    );
     assert_eq!(call(&menshen, "/orders", &second), (200, None));
     assert_eq!(list(&first), [second_sid]);
-    live(&menshen, &[&revoke[..], &["--session", &first_sid]].concat()).failed(1, "no such session, or it has ended");
+    live(
+        &menshen,
+        &[&revoke[..], &["--session", &first_sid]].concat(),
+    )
+    .failed(1, "no such session, or it has ended");
 
-    assert_eq!(live(&menshen, &[&revoke[..], &["--user", id(&second)]].concat()).good(), "1 session ended");
-    assert_eq!(call(&menshen, "/orders", &second), refused(401, "token_revoked"));
+    assert_eq!(
+        live(&menshen, &[&revoke[..], &["--user", id(&second)]].concat()).good(),
+        "1 session ended"
+    );
+    assert_eq!(
+        call(&menshen, "/orders", &second),
+        refused(401, "token_revoked")
+    );
     assert_eq!(refresh(&menshen, &second).error(), Some("session_revoked"));
     assert_eq!(call(&menshen, "/orders", &bob), (200, None));
 
     live(&menshen, &[&revoke[..], &["--everything"]].concat()).failed(64, "--yes");
     assert_eq!(call(&menshen, "/orders", &bob), (200, None));
-    assert_eq!(live(&menshen, &[&revoke[..], &["--everything", "--yes"]].concat()).good(), "all sessions ended");
+    assert_eq!(
+        live(
+            &menshen,
+            &[&revoke[..], &["--everything", "--yes"]].concat()
+        )
+        .good(),
+        "all sessions ended"
+    );
     for session in [&bob, &carol] {
-        assert_eq!(call(&menshen, "/orders", session), refused(401, "token_revoked"));
+        assert_eq!(
+            call(&menshen, "/orders", session),
+            refused(401, "token_revoked")
+        );
         assert_eq!(refresh(&menshen, session).error(), Some("session_revoked"));
     }
     assert!((menshen.metric("menshen_revocations_total{reason=\"everything\"}") - 1.0).abs() < 0.1);
@@ -297,11 +529,19 @@ fn sessions_are_listed_and_ended_one_a_users_or_everybodys() {
     assert_eq!(call(&menshen, "/orders", &bob), (200, None));
     menshen.stop();
     let dir = menshen.keep_directory();
-    let all = stopped(dir.path(), &["sessions", "revoke", "--everything", "--yes"], "").good();
+    let all = stopped(
+        dir.path(),
+        &["sessions", "revoke", "--everything", "--yes"],
+        "",
+    )
+    .good();
     assert_eq!(all, "all sessions ended");
     drop(menshen);
     let menshen = setup(&backend).in_directory(dir).start();
-    assert_eq!(call(&menshen, "/orders", &bob), refused(401, "token_revoked"));
+    assert_eq!(
+        call(&menshen, "/orders", &bob),
+        refused(401, "token_revoked")
+    );
 }
 
 #[test]
@@ -310,7 +550,9 @@ fn the_key_of_the_store_changes_while_people_sign_in_and_everything_still_works(
     let mut menshen = setup(&backend).start();
     let add = ["users", "add", "root", "--admin"];
     let root = live_reading(&menshen, &add, PASSWORD).good();
-    let early: Vec<Value> = (0..600).map(|n| menshen.login(&format!("early{n}"))).collect();
+    let early: Vec<Value> = (0..600)
+        .map(|n| menshen.login(&format!("early{n}")))
+        .collect();
     let is_changed = AtomicBool::new(false);
     let late: Vec<Value> = thread::scope(|scope| {
         let logins: Vec<_> = (0..4)
@@ -323,10 +565,20 @@ fn the_key_of_the_store_changes_while_people_sign_in_and_everything_still_works(
             })
             .collect();
         let changed = live(&menshen, &["keys", "rotate", "--store"]);
-        assert!(changed.err.contains("records sealed anew"), "{}", changed.err);
-        assert_eq!(changed.good(), "everything in the store is under its new key");
+        assert!(
+            changed.err.contains("records sealed anew"),
+            "{}",
+            changed.err
+        );
+        assert_eq!(
+            changed.good(),
+            "everything in the store is under its new key"
+        );
         is_changed.store(true, Ordering::Release);
-        logins.into_iter().flat_map(|worker| worker.join().expect("logins")).collect()
+        logins
+            .into_iter()
+            .flat_map(|worker| worker.join().expect("logins"))
+            .collect()
     });
     menshen.wait_for_log("change of the store's key begun");
     menshen.wait_for_log("change of the store's key finished");
@@ -335,9 +587,12 @@ fn the_key_of_the_store_changes_while_people_sign_in_and_everything_still_works(
         for session in early.iter().step_by(60).chain(late.iter().step_by(20)) {
             assert_eq!(call(menshen, "/orders", session), (200, None));
         }
-        for (code, session) in
-            [("early0", &early[0]), ("early599", &early[599]), ("late0-0", &late[0]), ("late0-49", &late[49])]
-        {
+        for (code, session) in [
+            ("early0", &early[0]),
+            ("early599", &early[599]),
+            ("late0-0", &late[0]),
+            ("late0-49", &late[49]),
+        ] {
             assert_eq!(id(&menshen.login(code)), id(session), "{code}");
         }
         assert_eq!(id(&password_login(menshen, "root", PASSWORD).json()), root);
@@ -360,12 +615,26 @@ fn the_key_of_the_store_changes_while_people_sign_in_and_everything_still_works(
 /// One that has begun a change of its store's key, and was stopped; with some who had signed in.
 fn left_in_the_middle(backend: &Backend) -> (Arc<TempDir>, Vec<Value>) {
     let mut menshen = setup(backend).start();
-    let early: Vec<Value> = (0..300).map(|n| menshen.login(&format!("early{n}"))).collect();
+    let early: Vec<Value> = (0..300)
+        .map(|n| menshen.login(&format!("early{n}")))
+        .collect();
     let token = std::fs::read_to_string(menshen.directory().join("admin.token")).expect("a token");
     let bearer = format!("Bearer {}", token.trim());
-    let post = |path: &str| wire::post(menshen.admin, path, &[("Authorization", &bearer)], &json!({})).json();
+    let post = |path: &str| {
+        wire::post(
+            menshen.admin,
+            path,
+            &[("Authorization", &bearer)],
+            &json!({}),
+        )
+        .json()
+    };
     assert_eq!(post("/admin/store/rotate-key"), json!({ "begun": true }));
-    assert_eq!(post("/admin/store/rotate-key"), json!({ "begun": false }), "which is its first step");
+    assert_eq!(
+        post("/admin/store/rotate-key"),
+        json!({ "begun": false }),
+        "which is its first step"
+    );
     menshen.stop();
     assert!(!menshen.log().join("\n").contains("finished"));
     (menshen.keep_directory(), early)
@@ -376,12 +645,22 @@ fn a_change_of_the_stores_key_that_was_left_goes_on_with_the_command() {
     let backend = Backend::start();
     let (dir, early) = left_in_the_middle(&backend);
     let changed = stopped(dir.path(), &["keys", "rotate", "--store"], "");
-    assert!(changed.err.contains("a change was under way already"), "{}", changed.err);
+    assert!(
+        changed.err.contains("a change was under way already"),
+        "{}",
+        changed.err
+    );
     changed.good();
     let menshen = setup(&backend).in_directory(dir).start();
     assert_eq!(id(&menshen.login("early7")), id(&early[7]));
     assert_eq!(call(&menshen, "/orders", &early[8]), (200, None));
-    assert!(!menshen.log().join("\n").contains("change of the store's key"), "there was nothing left to do");
+    assert!(
+        !menshen
+            .log()
+            .join("\n")
+            .contains("change of the store's key"),
+        "there was nothing left to do"
+    );
 }
 
 #[test]
@@ -399,29 +678,97 @@ fn common_mistakes_are_explained() {
     let backend = Backend::start();
     let menshen = setup(&backend).start();
     let alice = menshen.login("alice");
-    let says = |args: &[&str], input: &str, code: i32, words: &str| live_reading(&menshen, args, input).failed(code, words);
-    for nobody in ["nobody", "name:nobody", "phone:+8613800138000", "openid:development/nobody"] {
-        says(&["users", "show", nobody], "", 1, "menshen: there is no such user\n");
+    let says = |args: &[&str], input: &str, code: i32, words: &str| {
+        live_reading(&menshen, args, input).failed(code, words)
+    };
+    for nobody in [
+        "nobody",
+        "name:nobody",
+        "phone:+8613800138000",
+        "openid:development/nobody",
+    ] {
+        says(
+            &["users", "show", nobody],
+            "",
+            1,
+            "menshen: there is no such user\n",
+        );
     }
-    says(&["users", "show", "phone:1380013800"], "", 1, "must be a mobile number of mainland China");
-    says(&["users", "show", "openid:nobody"], "", 64, "openid:APPID/OPENID");
+    says(
+        &["users", "show", "phone:1380013800"],
+        "",
+        1,
+        "must be a mobile number of mainland China",
+    );
+    says(
+        &["users", "show", "openid:nobody"],
+        "",
+        64,
+        "openid:APPID/OPENID",
+    );
     says(&["users", "show", "a b"], "", 64, "must be a user's id");
-    says(&["users", "set-password", id(&alice)], PASSWORD, 1, "no name to sign in with");
-    says(&["users", "add", "root", "--admin"], "short", 64, "12 to 256 bytes");
-    says(&["users", "add", "root", "--admin"], "", 64, "12 to 256 bytes");
+    says(
+        &["users", "set-password", id(&alice)],
+        PASSWORD,
+        1,
+        "no name to sign in with",
+    );
+    says(
+        &["users", "add", "root", "--admin"],
+        "short",
+        64,
+        "12 to 256 bytes",
+    );
+    says(
+        &["users", "add", "root", "--admin"],
+        "",
+        64,
+        "12 to 256 bytes",
+    );
     says(&["users", "add", "root"], PASSWORD, 64, "--admin");
-    says(&["users", "add", "root", "--admin", "--type", "ops"], PASSWORD, 64, "cannot be used with");
-    says(&["users", "add", "a b", "--admin"], PASSWORD, 64, "must be 1 to 64 letters");
+    says(
+        &["users", "add", "root", "--admin", "--type", "ops"],
+        PASSWORD,
+        64,
+        "cannot be used with",
+    );
+    says(
+        &["users", "add", "a b", "--admin"],
+        PASSWORD,
+        64,
+        "must be 1 to 64 letters",
+    );
     says(&["users", "promote", id(&alice)], "", 64, "--type");
     says(&["sessions", "revoke"], "", 64, "--everything");
-    says(&["sessions", "revoke", "--user", "x", "--everything"], "", 64, "cannot be used with");
-    assert_eq!(live(&menshen, &["users", "list"]).good().lines().count(), 2, "nothing was made");
+    says(
+        &["sessions", "revoke", "--user", "x", "--everything"],
+        "",
+        64,
+        "cannot be used with",
+    );
+    assert_eq!(
+        live(&menshen, &["users", "list"]).good().lines().count(),
+        2,
+        "nothing was made"
+    );
 
     let admin = menshen.admin.to_string();
     let other = tempfile::tempdir().expect("a directory");
-    std::fs::copy(menshen.directory().join("config.toml"), other.path().join("config.toml")).expect("a copy");
-    std::fs::write(other.path().join("admin.token"), "another-token-0123456789abcdef0123456789").expect("a token");
-    let wrong = menshen::command(other.path(), &["users", "list"], &[("MENSHEN_ADMIN__LISTEN", &admin)]);
+    std::fs::copy(
+        menshen.directory().join("config.toml"),
+        other.path().join("config.toml"),
+    )
+    .expect("a copy");
+    std::fs::write(
+        other.path().join("admin.token"),
+        "another-token-0123456789abcdef0123456789",
+    )
+    .expect("a token");
+    let wrong = menshen::command(
+        other.path(),
+        &["users", "list"],
+        &[("MENSHEN_ADMIN__LISTEN", &admin)],
+    );
     Said::of(&wrong).failed(1, "does not take this admin token");
 
     let backend = Backend::start();
@@ -429,7 +776,12 @@ fn common_mistakes_are_explained() {
     live(&without, &["users", "list"]).failed(1, "admin.token_file");
     live(&without, &["users", "list"]).failed(1, "another process");
     let memory = [("MENSHEN_STORE__URL", "memory:")];
-    Said::of(&menshen::command(without.directory(), &["users", "list"], &memory)).failed(1, "a store in memory");
+    Said::of(&menshen::command(
+        without.directory(),
+        &["users", "list"],
+        &memory,
+    ))
+    .failed(1, "a store in memory");
 }
 
 #[test]
@@ -439,7 +791,13 @@ fn the_admin_api_refuses_in_json_and_bounds_what_it_reads() {
     let token = std::fs::read_to_string(menshen.directory().join("admin.token")).expect("a token");
     let bearer = format!("Bearer {}", token.trim());
     let ask = |method: &str, path: &str, body: &str| {
-        wire::ask(menshen.admin, method, path, &[("Authorization", &bearer)], body.as_bytes())
+        wire::ask(
+            menshen.admin,
+            method,
+            path,
+            &[("Authorization", &bearer)],
+            body.as_bytes(),
+        )
     };
     let long = format!("{{\"phone\":\"{}\"}}", "1".repeat(20_000));
     for (method, path, body, status) in [
@@ -453,18 +811,49 @@ fn the_admin_api_refuses_in_json_and_bounds_what_it_reads() {
         ("POST", "/admin/users/find", "{}", 400),
         ("POST", "/admin/users/find", "{\"phone\":\"hunter2\"}", 400),
         ("POST", "/admin/users/find", &long, 413),
-        ("POST", "/admin/users", "{\"username\":\"root\",\"password\":\"hunter2\",\"user_type\":\"admin\"}", 400),
-        ("POST", "/admin/users", "{\"username\":\"root\",\"password\":7,\"user_type\":\"admin\"}", 400),
+        (
+            "POST",
+            "/admin/users",
+            "{\"username\":\"root\",\"password\":\"hunter2\",\"user_type\":\"admin\"}",
+            400,
+        ),
+        (
+            "POST",
+            "/admin/users",
+            "{\"username\":\"root\",\"password\":7,\"user_type\":\"admin\"}",
+            400,
+        ),
         ("POST", "/admin/sessions/revoke", "{\"session\":\"0\"}", 400),
-        ("POST", "/admin/sessions/revoke", "{\"session\":\"00000000000000000000000000000000\"}", 404),
-        ("POST", "/admin/sessions/revoke", "{\"everything\":false}", 400),
-        ("POST", "/admin/sessions/revoke", "{\"everything\":true,\"user\":\"1\"}", 400),
+        (
+            "POST",
+            "/admin/sessions/revoke",
+            "{\"session\":\"00000000000000000000000000000000\"}",
+            404,
+        ),
+        (
+            "POST",
+            "/admin/sessions/revoke",
+            "{\"everything\":false}",
+            400,
+        ),
+        (
+            "POST",
+            "/admin/sessions/revoke",
+            "{\"everything\":true,\"user\":\"1\"}",
+            400,
+        ),
     ] {
         let answer = ask(method, path, body);
         assert_eq!(answer.status, status, "{method} {path} {body:.80}");
-        let error = answer.json()["error"].as_str().expect("an error").to_owned();
+        let error = answer.json()["error"]
+            .as_str()
+            .expect("an error")
+            .to_owned();
         assert!(!error.is_empty() && !error.contains("hunter2"), "{error}");
     }
     assert!(!menshen.log().join("\n").contains("hunter2"));
-    assert_eq!(ask("GET", "/admin/users", "").json(), json!({ "users": [] }));
+    assert_eq!(
+        ask("GET", "/admin/users", "").json(),
+        json!({ "users": [] })
+    );
 }

@@ -30,8 +30,15 @@ impl Received {
 
     /// Every value of a header whose name folds to `name`, as a CGI-style backend reads it.
     pub fn folded(&self, name: &str) -> Vec<String> {
-        let fold = |text: &str| text.replace(|c: char| !c.is_ascii_alphanumeric(), "-").to_ascii_lowercase();
-        self.headers().into_iter().filter(|(sent, _)| fold(sent) == fold(name)).map(|(_, value)| value).collect()
+        let fold = |text: &str| {
+            text.replace(|c: char| !c.is_ascii_alphanumeric(), "-")
+                .to_ascii_lowercase()
+        };
+        self.headers()
+            .into_iter()
+            .filter(|(sent, _)| fold(sent) == fold(name))
+            .map(|(_, value)| value)
+            .collect()
     }
 }
 
@@ -48,16 +55,25 @@ pub struct Backend {
 impl Backend {
     /// Answers every request with 200 and `ok`.
     pub fn start() -> Self {
-        Self::answering(|_, stream| stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").is_ok())
+        Self::answering(|_, stream| {
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+                .is_ok()
+        })
     }
 
     /// Answers as `answer` does; `false` from it ends the connection.
-    pub fn answering(answer: impl Fn(&Received, &mut TcpStream) -> bool + Send + Sync + 'static) -> Self {
+    pub fn answering(
+        answer: impl Fn(&Received, &mut TcpStream) -> bool + Send + Sync + 'static,
+    ) -> Self {
         Self::on("127.0.0.1:0", answer)
     }
 
     /// The same on this address.
-    pub fn on(address: &str, answer: impl Fn(&Received, &mut TcpStream) -> bool + Send + Sync + 'static) -> Self {
+    pub fn on(
+        address: &str,
+        answer: impl Fn(&Received, &mut TcpStream) -> bool + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind(address).expect("a port");
         let address = listener.local_addr().expect("an address");
         let received = Arc::new(Mutex::new(Vec::new()));
@@ -70,10 +86,17 @@ impl Backend {
                     return;
                 }
                 let (kept, answer) = (kept.clone(), answer.clone());
-                std::thread::spawn(move || drop(converse(stream.expect("a connection"), &kept, &*answer)));
+                std::thread::spawn(move || {
+                    drop(converse(stream.expect("a connection"), &kept, &*answer))
+                });
             }
         });
-        Self { address, received, over, accepting: Some(accepting) }
+        Self {
+            address,
+            received,
+            over,
+            accepting: Some(accepting),
+        }
     }
 
     /// What has arrived so far.
@@ -83,7 +106,10 @@ impl Backend {
 
     /// The last request that arrived.
     pub fn last(&self) -> Received {
-        self.received().last().expect("a request at the backend").clone()
+        self.received()
+            .last()
+            .expect("a request at the backend")
+            .clone()
     }
 }
 
@@ -97,7 +123,11 @@ impl Drop for Backend {
     }
 }
 
-fn converse(stream: TcpStream, kept: &Mutex<Vec<Received>>, answer: &Answering) -> std::io::Result<()> {
+fn converse(
+    stream: TcpStream,
+    kept: &Mutex<Vec<Received>>,
+    answer: &Answering,
+) -> std::io::Result<()> {
     let mut writer = stream.try_clone()?;
     let mut reader = BufReader::new(stream);
     loop {
@@ -114,7 +144,11 @@ fn converse(stream: TcpStream, kept: &Mutex<Vec<Received>>, answer: &Answering) 
             }
             head.push_str(&line);
         }
-        let mut request = Received { line: line.trim_end().to_owned(), head, body: Vec::new() };
+        let mut request = Received {
+            line: line.trim_end().to_owned(),
+            head,
+            body: Vec::new(),
+        };
         let value = |name: &str| request.folded(name).first().cloned();
         if let Some(length) = value("content-length") {
             let mut body = vec![0; length.parse().unwrap_or(0)];

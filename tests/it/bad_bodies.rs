@@ -17,8 +17,8 @@ use super::{
     byte_backend::{Answers, ByteBackend, Reply},
     http2::{self, Http2},
     http2_frames::{
-        CONTINUATION, DATA, END_HEADERS, END_STREAM, FRAME_HEAD_LEN, HEADERS, PREFACE_LEN, SETTINGS, STATUS_200, frame,
-        payload_len,
+        CONTINUATION, DATA, END_HEADERS, END_STREAM, FRAME_HEAD_LEN, HEADERS, PREFACE_LEN,
+        SETTINGS, STATUS_200, frame, payload_len,
     },
     menshen::{Menshen, Setup},
     wire::{self, Client},
@@ -137,7 +137,9 @@ const GOOD_CHUNKS: &[&str] = &[
 ];
 
 fn filled(chunks: &str, data: &str) -> String {
-    chunks.replace('D', data).replace('N', &format!("{:x}", data.len()))
+    chunks
+        .replace('D', data)
+        .replace('N', &format!("{:x}", data.len()))
 }
 
 fn before(backend: &ByteBackend) -> Menshen {
@@ -147,14 +149,22 @@ fn before(backend: &ByteBackend) -> Menshen {
 /// Asks on a connection of its own; it has to be this request's own answer.
 fn probe(menshen: &Menshen, target: &str) {
     let answer = wire::ask(menshen.http, "GET", target, &[], b"");
-    assert_eq!((answer.status, String::from_utf8_lossy(&answer.body).as_ref()), (200, target));
+    assert_eq!(
+        (
+            answer.status,
+            String::from_utf8_lossy(&answer.body).as_ref()
+        ),
+        (200, target)
+    );
 }
 
 /// It never came whole, and nothing came that stood behind it.
 fn assert_never_whole(backend: &ByteBackend, target: &str, name: &str) {
     for connection in backend.connections() {
-        let wrong =
-            connection.messages.iter().find(|message| message.target == target || message.target == "/open/smuggled");
+        let wrong = connection
+            .messages
+            .iter()
+            .find(|message| message.target == target || message.target == "/open/smuggled");
         assert!(wrong.is_none(), "{name}: {wrong:?}");
     }
 }
@@ -162,7 +172,11 @@ fn assert_never_whole(backend: &ByteBackend, target: &str, name: &str) {
 /// No answer, or a refusal that ends the connection.
 fn assert_refused(client: &mut Client, name: &str) {
     if let Some(answer) = client.receive() {
-        assert!((400..600).contains(&answer.status), "{name}: {}", answer.status);
+        assert!(
+            (400..600).contains(&answer.status),
+            "{name}: {}",
+            answer.status
+        );
         assert_eq!(answer.header("Connection"), Some("close"), "{name}");
     }
     assert!(client.ended(), "{name}");
@@ -178,7 +192,9 @@ fn bad_chunks_of_a_client_are_no_body_and_nothing_stands_behind_them() {
         for split in ["whole", "after the head", "byte by byte"] {
             let name = format!("{chunks:?}, {split}");
             let target = format!("/open/{at}-{}", split.replace(' ', "-"));
-            let head = format!("POST {target} HTTP/1.1\r\nHost: shop.example\r\nTransfer-Encoding: chunked\r\n\r\n");
+            let head = format!(
+                "POST {target} HTTP/1.1\r\nHost: shop.example\r\nTransfer-Encoding: chunked\r\n\r\n"
+            );
             let mut client = Client::connect(menshen.http);
             match split {
                 "whole" => client.send(head + &body),
@@ -215,17 +231,29 @@ fn strange_chunks_that_the_grammar_allows_are_a_body_without_their_strangeness()
         for byte_by_byte in [false, true] {
             let target = format!("/open/{at}-{byte_by_byte}");
             let mut client = Client::connect(menshen.http);
-            client.send(format!("POST {target} HTTP/1.1\r\nHost: shop.example\r\nTransfer-Encoding: chunked\r\n\r\n"));
+            client.send(format!(
+                "POST {target} HTTP/1.1\r\nHost: shop.example\r\nTransfer-Encoding: chunked\r\n\r\n"
+            ));
             let body = filled(chunks, "hello");
             if byte_by_byte {
                 body.bytes().for_each(|byte| client.send([byte]));
             } else {
                 client.send(body);
             }
-            let answer = client.receive().unwrap_or_else(|| panic!("{chunks:?}: no answer"));
-            assert_eq!((answer.status, &answer.body[..]), (200, target.as_bytes()), "{chunks:?}");
+            let answer = client
+                .receive()
+                .unwrap_or_else(|| panic!("{chunks:?}: no answer"));
+            assert_eq!(
+                (answer.status, &answer.body[..]),
+                (200, target.as_bytes()),
+                "{chunks:?}"
+            );
             let connection = backend.of(&target);
-            let message = connection.messages.iter().find(|message| message.target == target).expect("a whole message");
+            let message = connection
+                .messages
+                .iter()
+                .find(|message| message.target == target)
+                .expect("a whole message");
             assert_eq!(message.body, b"hello", "{chunks:?}: {message:?}");
             // Sizes and ends of lines are all that is there besides.
             let strange = message.wire.iter().any(|byte| b";=\"XY".contains(byte));
@@ -257,34 +285,57 @@ fn no_trailer_of_a_client_reaches_the_backend_in_any_place() {
     let backend = ByteBackend::start(Answers::default());
     let menshen = before(&backend);
     let names = TRAILERS.iter().chain(&["transfer-encoding"]).copied();
-    let lines = names.map(|name| [name, ": forged\r\n"].concat()).collect::<String>();
+    let lines = names
+        .map(|name| [name, ": forged\r\n"].concat())
+        .collect::<String>();
     let mut client = Client::connect(menshen.http);
     for target in ["/open/first", "/open/second"] {
         client.send(format!(
             "POST {target} HTTP/1.1\r\nHost: shop.example\r\nTE: trailers\r\nTransfer-Encoding: chunked\r\n\
              Trailer: x-user-id\r\n\r\n5\r\nhello\r\n0\r\n{lines}\r\n"
         ));
-        assert_eq!(client.receive().map(|answer| (answer.status, answer.body)), Some((200, target.as_bytes().to_vec())));
+        assert_eq!(
+            client.receive().map(|answer| (answer.status, answer.body)),
+            Some((200, target.as_bytes().to_vec()))
+        );
     }
     let http2 = Http2::connect(menshen.http);
     let target = "/open/http2";
     let status = http2.runtime.block_on(http2::within(async {
-        let request = http2::request("POST", &format!("http://shop.example{target}"), &[("te", "trailers")]);
+        let request = http2::request(
+            "POST",
+            &format!("http://shop.example{target}"),
+            &[("te", "trailers")],
+        );
         let mut send = http2.send.clone().ready().await.expect("a stream");
         let (answer, mut stream) = send.send_request(request, false).expect("a stream");
         stream.send_data("hello".into(), false).expect("a frame");
-        let forged =
-            TRAILERS.iter().map(|name| (http::HeaderName::from_static(name), http::HeaderValue::from_static("forged")));
-        stream.send_trailers(forged.collect::<HeaderMap>()).expect("trailers");
+        let forged = TRAILERS.iter().map(|name| {
+            (
+                http::HeaderName::from_static(name),
+                http::HeaderValue::from_static("forged"),
+            )
+        });
+        stream
+            .send_trailers(forged.collect::<HeaderMap>())
+            .expect("trailers");
         answer.await.expect("an answer").status().as_u16()
     }));
     assert_eq!(status, 200);
     for target in ["/open/first", "/open/second", target] {
         let connection = backend.of(target);
-        let message = connection.messages.iter().find(|message| message.target == target).expect("a whole message");
+        let message = connection
+            .messages
+            .iter()
+            .find(|message| message.target == target)
+            .expect("a whole message");
         assert_eq!(message.body, b"hello");
         assert!(!message.head.contains("forged"), "{}", message.head);
-        assert!(!message.wire.windows(6).any(|part| part == b"forged"), "{}", message.wire.escape_ascii());
+        assert!(
+            !message.wire.windows(6).any(|part| part == b"forged"),
+            "{}",
+            message.wire.escape_ascii()
+        );
     }
     probe(&menshen, "/open/after");
 }
@@ -315,25 +366,60 @@ fn floods_of_framing_are_refused_and_take_no_memory() {
     let menshen = before(&backend);
     let extension = format!("1;a=\"{}\"\r\nx\r\n", "b".repeat(200));
     let floods = [
-        ("one endless extension", "5;a=", "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb".repeat(1000)),
-        ("one endless quoted extension", "5;a=\"", "; b; b; b; b; b; b; b; b; b; b; b".repeat(1000)),
+        (
+            "one endless extension",
+            "5;a=",
+            "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb".repeat(1000),
+        ),
+        (
+            "one endless quoted extension",
+            "5;a=\"",
+            "; b; b; b; b; b; b; b; b; b; b; b".repeat(1000),
+        ),
         ("endless extensions", "5", ";a=b".repeat(10_000)),
         ("an endless size", "", "0".repeat(50_000)),
         // CVE-2023-39326.
-        ("chunks that are mostly extension", "", extension.repeat(200)),
-        ("an endless trailer", "5\r\nhello\r\n0\r\nX: ", "b".repeat(50_000)),
-        ("endless trailers", "5\r\nhello\r\n0\r\n", "X: bbbbbbbb\r\n".repeat(5000)),
-        ("an endless name of a trailer", "5\r\nhello\r\n0\r\n", "b".repeat(50_000)),
+        (
+            "chunks that are mostly extension",
+            "",
+            extension.repeat(200),
+        ),
+        (
+            "an endless trailer",
+            "5\r\nhello\r\n0\r\nX: ",
+            "b".repeat(50_000),
+        ),
+        (
+            "endless trailers",
+            "5\r\nhello\r\n0\r\n",
+            "X: bbbbbbbb\r\n".repeat(5000),
+        ),
+        (
+            "an endless name of a trailer",
+            "5\r\nhello\r\n0\r\n",
+            "b".repeat(50_000),
+        ),
     ];
-    for (path, more) in [("/open/flood", ""), ("/auth/wechat/login", "Content-Type: application/json\r\n")] {
+    for (path, more) in [
+        ("/open/flood", ""),
+        ("/auth/wechat/login", "Content-Type: application/json\r\n"),
+    ] {
         for (name, begin, part) in &floods {
             let name = format!("{name} at {path}");
             let known = menshen.memory();
             let mut client = Client::connect(menshen.http);
-            client.send(format!("POST {path} HTTP/1.1\r\nHost: a\r\n{more}Transfer-Encoding: chunked\r\n\r\n{begin}"));
+            client.send(format!(
+                "POST {path} HTTP/1.1\r\nHost: a\r\n{more}Transfer-Encoding: chunked\r\n\r\n{begin}"
+            ));
             let (status, sent) = flood(&mut client, part.as_bytes());
-            assert!(status.is_none_or(|status| (400..500).contains(&status)), "{name}: {status:?}");
-            assert!(sent < MOST, "{name}: {sent} bytes were taken before there was an answer");
+            assert!(
+                status.is_none_or(|status| (400..500).contains(&status)),
+                "{name}: {status:?}"
+            );
+            assert!(
+                sent < MOST,
+                "{name}: {sent} bytes were taken before there was an answer"
+            );
             let grown = menshen.memory().saturating_sub(known);
             assert!(grown < FEW_BUFFERS, "{name}: {grown} KiB more");
         }
@@ -354,7 +440,12 @@ fn a_body_of_http2_that_is_not_its_length_never_comes_whole_or_longer() {
         ("longer", "5", &["hello!"], None),
         ("more-than-nothing", "0", &["!"], Some("")),
         ("longer-in-two", "5", &["hello", "!"], Some("hello")),
-        ("longer-after-nothing", "5", &["hello", "", "!"], Some("hello")),
+        (
+            "longer-after-nothing",
+            "5",
+            &["hello", "", "!"],
+            Some("hello"),
+        ),
         ("a-request-behind", "5", &["hello", SMUGGLED], Some("hello")),
     ];
     for (name, length, parts, whole) in cases {
@@ -378,7 +469,9 @@ fn a_body_of_http2_that_is_not_its_length_never_comes_whole_or_longer() {
             let outcome = raw.outcome(1);
             if let Some(whole) = whole {
                 let connections = backend.connections();
-                let mut messages = connections.iter().flat_map(|connection| &connection.messages);
+                let mut messages = connections
+                    .iter()
+                    .flat_map(|connection| &connection.messages);
                 assert!(messages.all(|message| message.target != target || message.body == whole.as_bytes()), "{target}");
             } else {
                 assert_ne!(outcome, http2::Outcome::Status(200), "{target}");
@@ -399,10 +492,22 @@ fn bodies_that_dribble_are_given_up_in_either_protocol_and_framing() {
     let menshen = Setup::before(backend.address).with(section).start();
     let cases: [(&str, &str, &[u8]); 5] = [
         ("a-length", "Content-Length: 100000\r\n\r\n", b"x"),
-        ("chunks", "Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
-        ("a-chunk", "Transfer-Encoding: chunked\r\n\r\nffff\r\n", b"x"),
+        (
+            "chunks",
+            "Transfer-Encoding: chunked\r\n\r\n",
+            b"1\r\nx\r\n",
+        ),
+        (
+            "a-chunk",
+            "Transfer-Encoding: chunked\r\n\r\nffff\r\n",
+            b"x",
+        ),
         ("an-extension", "Transfer-Encoding: chunked\r\n\r\n1;", b"a"),
-        ("a-trailer", "Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nX:", b"a"),
+        (
+            "a-trailer",
+            "Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nX:",
+            b"a",
+        ),
     ];
     for (name, rest, part) in cases {
         let target = format!("/open/{name}");
@@ -410,9 +515,13 @@ fn bodies_that_dribble_are_given_up_in_either_protocol_and_framing() {
         client.send(format!("POST {target} HTTP/1.1\r\nHost: a\r\n{rest}"));
         let stream = client.stream().get_mut();
         // What is waited for is the end.
-        stream.set_read_timeout(Some(Duration::from_millis(20))).expect("a socket option");
+        stream
+            .set_read_timeout(Some(Duration::from_millis(20)))
+            .expect("a socket option");
         let cut = (0..500).any(|_| {
-            let waiting = stream.read(&mut [0; 1024]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
+            let waiting = stream
+                .read(&mut [0; 1024])
+                .is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
             !waiting || stream.write_all(part).is_err()
         });
         assert!(cut, "{name}: 10 seconds of dribbling were taken");
@@ -421,9 +530,20 @@ fn bodies_that_dribble_are_given_up_in_either_protocol_and_framing() {
     for (name, part) in [("frames", &b"x"[..]), ("empty-frames", b"")] {
         let target = format!("/open/{name}");
         let mut raw = http2::Raw::connect(menshen.http);
-        raw.headers(1, &[(":method", "POST"), (":scheme", "http"), (":path", &target), (":authority", "a")], false);
+        raw.headers(
+            1,
+            &[
+                (":method", "POST"),
+                (":scheme", "http"),
+                (":path", &target),
+                (":authority", "a"),
+            ],
+            false,
+        );
         let mut heard = raw.stream.try_clone().expect("a handle");
-        heard.set_read_timeout(Some(Duration::from_millis(20))).expect("a socket option");
+        heard
+            .set_read_timeout(Some(Duration::from_millis(20)))
+            .expect("a socket option");
         let mut all = Vec::new();
         let cut = (0..500).any(|_| {
             let mut some = [0; 1024];
@@ -455,10 +575,15 @@ fn ends_stream(mut bytes: &[u8]) -> bool {
 /// The answer in chunks of a backend, by the number in its target, which chunks follow the head.
 fn bad_answer(target: &str) -> Reply {
     const HEAD: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
-    let number = target.strip_prefix("/open/bad-").and_then(|rest| rest.split('-').next()?.parse::<usize>().ok());
+    let number = target
+        .strip_prefix("/open/bad-")
+        .and_then(|rest| rest.split('-').next()?.parse::<usize>().ok());
     match number.and_then(|at| BAD_ANSWERS.get(at)) {
         Some(chunks) => Reply::bytes(format!("{HEAD}{}", filled(chunks, "hello"))),
-        None => match target.strip_prefix("/open/untidy-").and_then(|at| at.parse::<usize>().ok()) {
+        None => match target
+            .strip_prefix("/open/untidy-")
+            .and_then(|at| at.parse::<usize>().ok())
+        {
             Some(at) => Reply::bytes(format!("{HEAD}{}", filled(UNTIDY_ANSWERS[at], "hello"))),
             None => Reply::naming(target),
         },
@@ -499,38 +624,69 @@ const UNTIDY_ANSWERS: &[&str] = &[
 
 #[test]
 fn bad_chunks_of_a_backend_never_look_whole_and_untidy_ones_are_tidied() {
-    let backend = ByteBackend::start(Answers { late: bad_answer, ..Answers::default() });
+    let backend = ByteBackend::start(Answers {
+        late: bad_answer,
+        ..Answers::default()
+    });
     let menshen = before(&backend);
     let http2 = Http2::connect(menshen.http);
     for (at, name) in BAD_ANSWERS.iter().enumerate() {
         for fields in ["", "TE: trailers\r\nConnection: TE\r\n"] {
             let target = format!("/open/bad-{at}-{}", fields.len());
             let mut client = Client::connect(menshen.http);
-            client.send(format!("GET {target} HTTP/1.1\r\nHost: shop.example\r\n{fields}\r\n"));
+            client.send(format!(
+                "GET {target} HTTP/1.1\r\nHost: shop.example\r\n{fields}\r\n"
+            ));
             let mut all = Vec::new();
-            let end = client.stream().read_to_end(&mut all).map_err(|error| error.kind());
-            assert!(matches!(end, Ok(_) | Err(ErrorKind::ConnectionReset)), "{name:?}: {end:?}");
+            let end = client
+                .stream()
+                .read_to_end(&mut all)
+                .map_err(|error| error.kind());
+            assert!(
+                matches!(end, Ok(_) | Err(ErrorKind::ConnectionReset)),
+                "{name:?}: {end:?}"
+            );
             let text = String::from_utf8_lossy(&all);
             let refused = text.starts_with("HTTP/1.1 502 ");
-            assert!(refused || !text.ends_with("0\r\n\r\n"), "{name:?} looks whole: {text:?}");
+            assert!(
+                refused || !text.ends_with("0\r\n\r\n"),
+                "{name:?} looks whole: {text:?}"
+            );
             backend.wait_for_end(&target);
         }
         let target = format!("/open/bad-{at}-http2");
-        let answer = http2.ask(http2::request("GET", &format!("http://shop.example{target}"), &[]), b"");
-        assert!(answer.as_ref().is_ok_and(|answer| answer.status == 502) || answer.is_err(), "{name:?} looks whole");
+        let answer = http2.ask(
+            http2::request("GET", &format!("http://shop.example{target}"), &[]),
+            b"",
+        );
+        assert!(
+            answer.as_ref().is_ok_and(|answer| answer.status == 502) || answer.is_err(),
+            "{name:?} looks whole"
+        );
         backend.wait_for_end(&target);
         probe(&menshen, &format!("/open/after-{at}"));
     }
     for (at, name) in UNTIDY_ANSWERS.iter().enumerate() {
         let mut client = Client::connect(menshen.http);
-        client.send(format!("GET /open/untidy-{at} HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n"));
+        client.send(format!(
+            "GET /open/untidy-{at} HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n"
+        ));
         let mut all = String::new();
-        client.stream().read_to_string(&mut all).expect("an answer and the end");
+        client
+            .stream()
+            .read_to_string(&mut all)
+            .expect("an answer and the end");
         let (_, body) = all.split_once("\r\n\r\n").expect("a head");
         assert_eq!(body, "5\r\nhello\r\n0\r\n\r\n", "{name:?}");
         let url = format!("http://shop.example/open/untidy-{at}");
-        let answer = http2.ask(http2::request("GET", &url, &[]), b"").expect("an answer");
-        assert_eq!((answer.status, &answer.body[..]), (200, &b"hello"[..]), "{name:?}");
+        let answer = http2
+            .ask(http2::request("GET", &url, &[]), b"")
+            .expect("an answer");
+        assert_eq!(
+            (answer.status, &answer.body[..]),
+            (200, &b"hello"[..]),
+            "{name:?}"
+        );
     }
 }
 
@@ -540,29 +696,47 @@ fn bare_line_feeds_of_a_backend_reach_no_client() {
     fn late(target: &str) -> Reply {
         match target {
             "/open/all" => Reply::bytes("HTTP/1.1 200 OK\nX-A: 1\nContent-Length: 2\n\nok"),
-            "/open/one" => Reply::bytes("HTTP/1.1 200 OK\r\nX-A: 1\nX-B: 2\r\nContent-Length: 2\r\n\r\nok"),
+            "/open/one" => {
+                Reply::bytes("HTTP/1.1 200 OK\r\nX-A: 1\nX-B: 2\r\nContent-Length: 2\r\n\r\nok")
+            }
             "/open/end" => Reply::bytes("HTTP/1.1 200 OK\r\nX-A: 1\r\nContent-Length: 2\r\n\nok"),
             "/open/line" => Reply::bytes("HTTP/1.1 200 OK\nX-A: 1\r\nContent-Length: 2\r\n\r\nok"),
             _ => Reply::naming(target),
         }
     }
-    let backend = ByteBackend::start(Answers { late, ..Answers::default() });
+    let backend = ByteBackend::start(Answers {
+        late,
+        ..Answers::default()
+    });
     let menshen = before(&backend);
     for target in ["/open/all", "/open/one", "/open/end", "/open/line"] {
         let mut client = Client::connect(menshen.http);
-        client.send(format!("GET {target} HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n"));
+        client.send(format!(
+            "GET {target} HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n"
+        ));
         let mut all = Vec::new();
-        client.stream().read_to_end(&mut all).expect("an answer and the end");
+        client
+            .stream()
+            .read_to_end(&mut all)
+            .expect("an answer and the end");
         let text = String::from_utf8_lossy(&all);
-        assert!(!text.replace("\r\n", "").contains(['\r', '\n']), "{target}: {text:?}");
+        assert!(
+            !text.replace("\r\n", "").contains(['\r', '\n']),
+            "{target}: {text:?}"
+        );
         let whole = text.starts_with("HTTP/1.1 200 ") && text.ends_with("\r\n\r\nok");
-        assert!(whole || text.starts_with("HTTP/1.1 502 "), "{target}: {text:?}");
+        assert!(
+            whole || text.starts_with("HTTP/1.1 502 "),
+            "{target}: {text:?}"
+        );
         probe(&menshen, "/open/after");
     }
 }
 
 /// A backend that does this with each connection, and how often it could not go on.
-fn flooding(pour: impl Fn(TcpStream) -> std::io::Result<()> + Clone + Send + 'static) -> (SocketAddr, Arc<AtomicUsize>) {
+fn flooding(
+    pour: impl Fn(TcpStream) -> std::io::Result<()> + Clone + Send + 'static,
+) -> (SocketAddr, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
     let cut = Arc::new(AtomicUsize::new(0));
@@ -610,7 +784,11 @@ fn floods_of_a_backend_before_its_answer_are_cut() {
     let hint = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n".repeat(500);
     let floods: [(&str, &'static [u8], Vec<u8>); 6] = [
         ("informational answers", b"", hint),
-        ("empty informational answers", b"", b"HTTP/1.1 100 Continue\r\n\r\n".repeat(500)),
+        (
+            "empty informational answers",
+            b"",
+            b"HTTP/1.1 100 Continue\r\n\r\n".repeat(500),
+        ),
         ("a field", b"HTTP/1.1 200 OK\r\nX: ", vec![b'x'; 50_000]),
         ("fields", b"HTTP/1.1 200 OK\r\n", b"X: y\r\n".repeat(5000)),
         ("a name", b"HTTP/1.1 200 OK\r\n", vec![b'x'; 50_000]),
@@ -636,12 +814,27 @@ fn floods_of_a_backend_before_its_answer_are_cut() {
         }
         wait_until(name, || cut.load(Ordering::Acquire) == 1);
         let http2 = Http2::connect(menshen.http);
-        let answer = http2.ask(http2::request("GET", "http://shop.example/open/flood", &[]), b"");
-        assert!(answer.is_err() || answer.is_ok_and(|answer| answer.status == 502), "{name}");
+        let answer = http2.ask(
+            http2::request("GET", "http://shop.example/open/flood", &[]),
+            b"",
+        );
+        assert!(
+            answer.is_err() || answer.is_ok_and(|answer| answer.status == 502),
+            "{name}"
+        );
         wait_until(name, || cut.load(Ordering::Acquire) == 2);
         // Nor is what nobody reads heaped up: heads have no flow control (RFC 9113 section 5.2.1).
         let mut silent = http2::Raw::connect(menshen.http);
-        silent.headers(1, &[(":method", "GET"), (":scheme", "http"), (":path", "/open/flood"), (":authority", "a")], true);
+        silent.headers(
+            1,
+            &[
+                (":method", "GET"),
+                (":scheme", "http"),
+                (":path", "/open/flood"),
+                (":authority", "a"),
+            ],
+            true,
+        );
         wait_until(name, || cut.load(Ordering::Acquire) == 3);
         let grown = menshen.memory().saturating_sub(known);
         assert!(grown < 2 * FEW_BUFFERS, "{name}: {grown} KiB more");
@@ -682,16 +875,32 @@ fn field() -> Vec<u8> {
 }
 
 fn before_http2(address: SocketAddr) -> Menshen {
-    let upstream = format!("[upstream]\nurls = [\"http://{address}\"]\nprotocol = \"http2\"\nread_timeout = \"2s\"");
-    Setup::before(address).with(&format!("{OPEN}\n{upstream}")).start()
+    let upstream = format!(
+        "[upstream]\nurls = [\"http://{address}\"]\nprotocol = \"http2\"\nread_timeout = \"2s\""
+    );
+    Setup::before(address)
+        .with(&format!("{OPEN}\n{upstream}"))
+        .start()
 }
 
 #[test]
 fn floods_of_a_backend_of_http2_are_cut() {
     let floods = [
-        ("CONTINUATION", frame(HEADERS, 0, 1, &[STATUS_200]), frame(CONTINUATION, 0, 1, &field().repeat(100)).repeat(10)),
-        ("empty CONTINUATION", frame(HEADERS, 0, 1, &[STATUS_200]), frame(CONTINUATION, 0, 1, &[]).repeat(1000)),
-        ("informational answers", Vec::new(), frame(HEADERS, END_HEADERS, 1, STATUS_103).repeat(1000)),
+        (
+            "CONTINUATION",
+            frame(HEADERS, 0, 1, &[STATUS_200]),
+            frame(CONTINUATION, 0, 1, &field().repeat(100)).repeat(10),
+        ),
+        (
+            "empty CONTINUATION",
+            frame(HEADERS, 0, 1, &[STATUS_200]),
+            frame(CONTINUATION, 0, 1, &[]).repeat(1000),
+        ),
+        (
+            "informational answers",
+            Vec::new(),
+            frame(HEADERS, END_HEADERS, 1, STATUS_103).repeat(1000),
+        ),
     ];
     for (name, begin, part) in floods {
         // Those of a stream that was given up are read on, as all of it: the library cannot know yet that the backend has heard.
@@ -700,11 +909,21 @@ fn floods_of_a_backend_of_http2_are_cut() {
         let menshen = before_http2(address);
         let known = menshen.memory();
         let answer = wire::ask(menshen.http, "GET", "/open/flood", &[], b"");
-        assert!(matches!(answer.status, 502 | 504), "{name}: {}", answer.status);
+        assert!(
+            matches!(answer.status, 502 | 504),
+            "{name}: {}",
+            answer.status
+        );
         wait_until(name, || goes_on || cut.load(Ordering::Acquire) >= 1);
         let http2 = Http2::connect(menshen.http);
-        let answer = http2.ask(http2::request("GET", "http://shop.example/open/flood", &[]), b"");
-        assert!(answer.is_err() || answer.is_ok_and(|answer| matches!(answer.status, 502 | 504)), "{name}");
+        let answer = http2.ask(
+            http2::request("GET", "http://shop.example/open/flood", &[]),
+            b"",
+        );
+        assert!(
+            answer.is_err() || answer.is_ok_and(|answer| matches!(answer.status, 502 | 504)),
+            "{name}"
+        );
         wait_until(name, || goes_on || cut.load(Ordering::Acquire) >= 2);
         let grown = menshen.memory().saturating_sub(known);
         assert!(grown < 2 * FEW_BUFFERS, "{name}: {grown} KiB more");
@@ -715,7 +934,12 @@ fn floods_of_a_backend_of_http2_are_cut() {
 #[test]
 fn a_head_of_a_mebibyte_of_a_backend_of_http2_is_refused() {
     let rest = frame(CONTINUATION, 0, 1, &field().repeat(150)).repeat(70);
-    let head = [frame(HEADERS, 0, 1, &[STATUS_200]), rest, frame(CONTINUATION, END_HEADERS, 1, &field())].concat();
+    let head = [
+        frame(HEADERS, 0, 1, &[STATUS_200]),
+        rest,
+        frame(CONTINUATION, END_HEADERS, 1, &field()),
+    ]
+    .concat();
     let end = frame(DATA, END_STREAM, 1, b"ok");
     let (address, _) = {
         let begin = [head, end].concat();
@@ -723,5 +947,8 @@ fn a_head_of_a_mebibyte_of_a_backend_of_http2_is_refused() {
     };
     let menshen = before_http2(address);
     let answer = wire::ask(menshen.http, "GET", "/open/large", &[], b"");
-    assert_eq!((answer.status, answer.error(), answer.headers.len() < 50), (502, Some("upstream_unavailable"), true));
+    assert_eq!(
+        (answer.status, answer.error(), answer.headers.len() < 50),
+        (502, Some("upstream_unavailable"), true)
+    );
 }

@@ -8,8 +8,8 @@ use tokio::{sync::Semaphore, task::JoinHandle};
 
 use super::{
     endpoints::{
-        Answer, BodyLength, BodyReader, BodyWriter, Broken, ClientEnd, Exchange, Pair, Pending, Protocol, for_each_pair,
-        runtime, within,
+        Answer, BodyLength, BodyReader, BodyWriter, Broken, ClientEnd, Exchange, Pair, Pending,
+        Protocol, for_each_pair, runtime, within,
     },
     patterns::{Pace, Pattern, TOKEN, read_body, read_part, write_body, write_part},
 };
@@ -34,17 +34,37 @@ impl Pair {
     ) -> (BodyWriter, Pending, Exchange) {
         let (writer, answer) = client.send(method, "/open/both", fields, body).await;
         let exchange = self.backend.next().await;
-        assert_eq!((exchange.method.as_str(), exchange.target.as_str()), (method, "/open/both"), "{}", self.name);
+        assert_eq!(
+            (exchange.method.as_str(), exchange.target.as_str()),
+            (method, "/open/both"),
+            "{}",
+            self.name
+        );
         (writer, answer, exchange)
     }
 
     /// A request with a body of unknown length, whose answer's body has begun.
     async fn open(&self, client: &ClientEnd, fields: &[(&str, &str)]) -> Open {
-        let (up, answer, exchange) = self.begin(client, "POST", fields, BodyLength::Unknown).await;
-        let kind: Vec<_> = fields.iter().copied().filter(|(name, _)| *name == "content-type").collect();
-        let down = exchange.respond.respond(200, &kind, BodyLength::Unknown).await.expect("an answer");
+        let (up, answer, exchange) = self
+            .begin(client, "POST", fields, BodyLength::Unknown)
+            .await;
+        let kind: Vec<_> = fields
+            .iter()
+            .copied()
+            .filter(|(name, _)| *name == "content-type")
+            .collect();
+        let down = exchange
+            .respond
+            .respond(200, &kind, BodyLength::Unknown)
+            .await
+            .expect("an answer");
         let answer = self.head(answer).await;
-        Open { up, up_at_backend: exchange.body, down, answer }
+        Open {
+            up,
+            up_at_backend: exchange.body,
+            down,
+            answer,
+        }
     }
 
     async fn head(&self, answer: Pending) -> Answer {
@@ -64,13 +84,20 @@ struct Open {
 }
 
 /// Parts of every kind of size, some larger than a frame, a window and a buffer.
-const PARTS: [usize; 12] = [1, 2, 1000, 4096, 16_384, 16_385, 65_535, 65_536, 70_000, 131_072, 300_000, 1_000_000];
+const PARTS: [usize; 12] = [
+    1, 2, 1000, 4096, 16_384, 16_385, 65_535, 65_536, 70_000, 131_072, 300_000, 1_000_000,
+];
 
 #[test]
 fn each_part_is_echoed_before_the_next_is_sent() {
     for_each_pair(async |pair| {
         let client = pair.connect().await;
-        let Open { mut up, mut up_at_backend, mut down, mut answer } = pair.open(&client, &[]).await;
+        let Open {
+            mut up,
+            mut up_at_backend,
+            mut down,
+            mut answer,
+        } = pair.open(&client, &[]).await;
         let backend = tokio::spawn(async move {
             while let Some(part) = up_at_backend.part().await.expect("a part") {
                 down.write(part).await.expect("an open connection");
@@ -83,7 +110,12 @@ fn each_part_is_echoed_before_the_next_is_sent() {
             let writing = write_part(&mut up, &mut sent, size, &pace);
             let reading = async {
                 while left > 0 {
-                    let part = answer.body.part().await.expect("a part").expect("more of the body");
+                    let part = answer
+                        .body
+                        .part()
+                        .await
+                        .expect("a part")
+                        .expect("more of the body");
                     echoed.check(&part);
                     left -= part.len();
                 }
@@ -100,9 +132,17 @@ fn each_part_is_echoed_before_the_next_is_sent() {
 
 /// Both bodies at once and to their ends, through a backend that answers each part with what `filter` makes of it before it reads the
 /// next: `req.pipe(res)` of Node.
-async fn pipe(pair: &Pair, client: &ClientEnd, length: usize, framed: BodyLength, filter: fn(&Bytes) -> usize) {
+async fn pipe(
+    pair: &Pair,
+    client: &ClientEnd,
+    length: usize,
+    framed: BodyLength,
+    filter: fn(&Bytes) -> usize,
+) {
     let (mut up, answer, exchange) = pair.begin(client, "POST", &[], framed).await;
-    let Exchange { mut body, respond, .. } = exchange;
+    let Exchange {
+        mut body, respond, ..
+    } = exchange;
     // What an echo writes is as long as what it reads.
     let mut down = respond.respond(200, &[], framed).await.expect("an answer");
     let backend = tokio::spawn(async move {
@@ -110,7 +150,9 @@ async fn pipe(pair: &Pair, client: &ClientEnd, length: usize, framed: BodyLength
         while let Some(part) = body.part().await.expect("a part of the request") {
             received.check(&part);
             let size = filter(&part);
-            write_part(&mut down, &mut sent, size, &Pace::free()).await.expect("an open connection");
+            write_part(&mut down, &mut sent, size, &Pace::free())
+                .await
+                .expect("an open connection");
             answered += size;
         }
         down.finish().await.expect("an open connection");
@@ -120,12 +162,22 @@ async fn pipe(pair: &Pair, client: &ClientEnd, length: usize, framed: BodyLength
     let mut answer = pair.head(answer).await;
     let mut read = 0;
     let mut received = DOWN;
-    while let Some(part) = answer.body.part().await.unwrap_or_else(|broken| panic!("{}: {broken:?}", pair.name)) {
+    while let Some(part) = answer
+        .body
+        .part()
+        .await
+        .unwrap_or_else(|broken| panic!("{}: {broken:?}", pair.name))
+    {
         received.check(&part);
         read += part.len();
     }
     client.await.expect("no panic").expect("an open connection");
-    assert_eq!(backend.await.expect("the whole request"), read, "{}", pair.name);
+    assert_eq!(
+        backend.await.expect("the whole request"),
+        read,
+        "{}",
+        pair.name
+    );
 }
 
 #[test]
@@ -151,8 +203,14 @@ fn an_echo_of_a_known_length_goes_on_by_itself() {
 fn an_answer_may_be_shorter_or_longer_than_what_it_is_made_of() {
     for_each_pair(async |pair| {
         let client = pair.connect().await;
-        pipe(pair, &client, LARGE, BodyLength::Unknown, |part| part.len() / 9).await;
-        pipe(pair, &client, LARGE / 8, BodyLength::Unknown, |part| part.len() * 8).await;
+        pipe(pair, &client, LARGE, BodyLength::Unknown, |part| {
+            part.len() / 9
+        })
+        .await;
+        pipe(pair, &client, LARGE / 8, BodyLength::Unknown, |part| {
+            part.len() * 8
+        })
+        .await;
         pair.serves_on(&client).await;
     });
 }
@@ -182,9 +240,15 @@ fn an_early_answer_is_heard_while_the_client_sends_on() {
                 });
                 // It is in the middle of it.
                 exchange.body.part().await.expect("a part").expect("more");
-                let mut writer =
-                    exchange.respond.respond(413, &[("x-early", "yes")], BodyLength::Known(9)).await.expect("an answer");
-                writer.write(Bytes::from_static(b"too large")).await.expect("an answer");
+                let mut writer = exchange
+                    .respond
+                    .respond(413, &[("x-early", "yes")], BodyLength::Known(9))
+                    .await
+                    .expect("an answer");
+                writer
+                    .write(Bytes::from_static(b"too large"))
+                    .await
+                    .expect("an answer");
                 writer.finish().await.expect("an answer");
                 let kept = match rest {
                     Rest::Unread => Some((exchange.body, writer)),
@@ -204,10 +268,18 @@ fn an_early_answer_is_heard_while_the_client_sends_on() {
                     }
                 };
                 let name = format!("{}, {framed:?}, {rest:?}", pair.name);
-                let answer = within(&name, answer.head()).await.unwrap_or_else(|broken| panic!("{name}: {broken:?}"));
-                assert_eq!((answer.status, answer.fields.contains_key("x-early")), (413, true), "{name}");
+                let answer = within(&name, answer.head())
+                    .await
+                    .unwrap_or_else(|broken| panic!("{name}: {broken:?}"));
+                assert_eq!(
+                    (answer.status, answer.fields.contains_key("x-early")),
+                    (413, true),
+                    "{name}"
+                );
                 let mut body = answer.body;
-                let text = within(&name, body.text()).await.unwrap_or_else(|broken| panic!("{name}: {broken:?}"));
+                let text = within(&name, body.text())
+                    .await
+                    .unwrap_or_else(|broken| panic!("{name}: {broken:?}"));
                 assert_eq!(text, "too large", "{name}");
                 drop((sending.abort(), kept));
             }
@@ -219,15 +291,26 @@ fn an_early_answer_is_heard_while_the_client_sends_on() {
 fn events_come_during_an_upload_and_after_it() {
     for_each_pair(async |pair| {
         let client = pair.connect().await;
-        let Open { mut up, mut up_at_backend, mut down, mut answer } =
-            pair.open(&client, &[("content-type", "text/event-stream")]).await;
+        let Open {
+            mut up,
+            mut up_at_backend,
+            mut down,
+            mut answer,
+        } = pair
+            .open(&client, &[("content-type", "text/event-stream")])
+            .await;
         let (mut sent, mut received, pace) = (UP, UP, Pace::free());
         for round in 0..40 {
             let event = format!("data: {round}\n\n");
-            down.write(event.clone().into()).await.expect("an open connection");
+            down.write(event.clone().into())
+                .await
+                .expect("an open connection");
             let mut text = Vec::new();
             while text.len() < event.len() {
-                let part = within("an event", answer.body.part()).await.expect("a part").expect("more of the stream");
+                let part = within("an event", answer.body.part())
+                    .await
+                    .expect("a part")
+                    .expect("more of the stream");
                 text.extend_from_slice(&part);
             }
             assert_eq!(String::from_utf8_lossy(&text), event, "{}", pair.name);
@@ -239,7 +322,11 @@ fn events_come_during_an_upload_and_after_it() {
             let mut left = size;
             let reading = async {
                 while left > 0 {
-                    let part = up_at_backend.part().await.expect("a part").expect("more of the upload");
+                    let part = up_at_backend
+                        .part()
+                        .await
+                        .expect("a part")
+                        .expect("more of the upload");
                     received.check(&part);
                     left -= part.len();
                 }
@@ -248,7 +335,10 @@ fn events_come_during_an_upload_and_after_it() {
             written.expect("an open connection");
             if round == 29 {
                 up.finish().await.expect("an open connection");
-                assert_eq!(up_at_backend.rest().await.expect("the end of the upload"), 0);
+                assert_eq!(
+                    up_at_backend.rest().await.expect("the end of the upload"),
+                    0
+                );
             }
         }
         down.finish().await.expect("an open connection");
@@ -260,7 +350,11 @@ fn events_come_during_an_upload_and_after_it() {
 /// A message of gRPC: not compressed, so many bytes.
 fn message(pattern: &mut Pattern, length: usize) -> Bytes {
     let mut out = vec![0];
-    out.extend(u32::try_from(length).expect("a short message").to_be_bytes());
+    out.extend(
+        u32::try_from(length)
+            .expect("a short message")
+            .to_be_bytes(),
+    );
     let mut left = length;
     while left > 0 {
         let part = pattern.take(left);
@@ -275,18 +369,26 @@ async fn call(pair: &Pair, client: &ClientEnd, waits: bool) {
     const MESSAGES: usize = 60;
     const LENGTH: usize = 1 << 20;
     let fields = [("content-type", "application/grpc"), ("te", "trailers")];
-    let Open { mut up, mut up_at_backend, mut down, mut answer } = pair.open(client, &fields).await;
+    let Open {
+        mut up,
+        mut up_at_backend,
+        mut down,
+        mut answer,
+    } = pair.open(client, &fields).await;
     let service = tokio::spawn(async move {
         while let Some(part) = up_at_backend.part().await.expect("a part") {
             down.write(part).await.expect("an open stream");
         }
-        down.finish_with("grpc-status", "0").expect("an open stream");
+        down.finish_with("grpc-status", "0")
+            .expect("an open stream");
     });
     let echoes = Semaphore::new(0);
     let talking = async {
         let mut pattern = UP;
         for _ in 0..MESSAGES {
-            up.write(message(&mut pattern, LENGTH)).await.expect("an open stream");
+            up.write(message(&mut pattern, LENGTH))
+                .await
+                .expect("an open stream");
             if waits {
                 echoes.acquire().await.expect("an open semaphore").forget();
             }
@@ -303,7 +405,10 @@ async fn call(pair: &Pair, client: &ClientEnd, waits: bool) {
                     expected = message(&mut pattern, LENGTH);
                 }
                 let length = part.len().min(expected.len());
-                assert!(part[..length] == expected.split_to(length), "message {heard}");
+                assert!(
+                    part[..length] == expected.split_to(length),
+                    "message {heard}"
+                );
                 part = &part[length..];
                 if expected.is_empty() {
                     heard += 1;
@@ -312,7 +417,14 @@ async fn call(pair: &Pair, client: &ClientEnd, waits: bool) {
             }
         }
         assert_eq!((heard, expected.len()), (MESSAGES, 0));
-        assert_eq!(answer.body.trailers.get("grpc-status").map(http::HeaderValue::as_bytes), Some(&b"0"[..]));
+        assert_eq!(
+            answer
+                .body
+                .trailers
+                .get("grpc-status")
+                .map(http::HeaderValue::as_bytes),
+            Some(&b"0"[..])
+        );
     };
     tokio::join!(talking, hearing);
     service.await.expect("the whole call");
@@ -325,7 +437,11 @@ fn a_bidirectional_call_of_grpc_goes_on_by_itself() {
         let pair = Pair::start(Protocol::Http2, Protocol::Http2);
         let client = pair.connect().await;
         within("a call", call(&pair, &client, false)).await;
-        within("a call that waits for each echo", call(&pair, &client, true)).await;
+        within(
+            "a call that waits for each echo",
+            call(&pair, &client, true),
+        )
+        .await;
         pair.serves_on(&client).await;
     });
 }
@@ -352,15 +468,23 @@ impl Held {
             Slow::Reader => (Pace::free(), pace.clone()),
         };
         let same = pattern.clone();
-        let writing = spawn(async move { write_body(&mut writer, pattern, HUGE, &writing_pace).await });
+        let writing =
+            spawn(async move { write_body(&mut writer, pattern, HUGE, &writing_pace).await });
         let reading = spawn(async move { read_body(&mut reader, same, HUGE, &reading_pace).await });
-        Self { pace, writing, reading }
+        Self {
+            pace,
+            writing,
+            reading,
+        }
     }
 
     /// Lets it come to its end.
     async fn release(self, name: &str) {
         assert_eq!(self.pace.done(), 0, "{name}: it has had no token");
-        assert!(!self.writing.is_finished() && !self.reading.is_finished(), "{name}: the buffers hold all of it");
+        assert!(
+            !self.writing.is_finished() && !self.reading.is_finished(),
+            "{name}: the buffers hold all of it"
+        );
         // A reader takes one more to see the end.
         for token in 1..=HUGE / TOKEN + 1 {
             self.pace.give(1);
@@ -382,11 +506,19 @@ fn spawn(work: impl Future<Output = Result<(), Broken>> + Send + 'static) -> Joi
 fn a_slow_upload_holds_up_nothing_else(slow: Slow) {
     for_each_pair(async |pair| {
         let client = pair.connect().await;
-        let Open { up, up_at_backend, mut down, mut answer } = pair.open(&client, &[]).await;
+        let Open {
+            up,
+            up_at_backend,
+            mut down,
+            mut answer,
+        } = pair.open(&client, &[]).await;
         let upload = Held::begin(slow, UP, up, up_at_backend);
         let (mut sent, mut received, pace) = (DOWN, DOWN, Pace::free());
         let download = async {
-            tokio::join!(write_part(&mut down, &mut sent, LARGE, &pace), read_part(&mut answer.body, &mut received, LARGE))
+            tokio::join!(
+                write_part(&mut down, &mut sent, LARGE, &pace),
+                read_part(&mut answer.body, &mut received, LARGE)
+            )
         };
         let (written, read) = within(&format!("{}: the answer", pair.name), download).await;
         written.and(read).expect("all of it");
@@ -401,14 +533,25 @@ fn a_slow_upload_holds_up_nothing_else(slow: Slow) {
 fn a_slow_answer_holds_up_nothing_else(slow: Slow) {
     for_each_pair(async |pair| {
         let client = pair.connect().await;
-        let Open { mut up, mut up_at_backend, down, answer } = pair.open(&client, &[]).await;
+        let Open {
+            mut up,
+            mut up_at_backend,
+            down,
+            answer,
+        } = pair.open(&client, &[]).await;
         let download = Held::begin(slow, DOWN, down, answer.body);
         let pace = Pace::free();
-        let upload =
-            async { tokio::join!(write_body(&mut up, UP, LARGE, &pace), read_body(&mut up_at_backend, UP, LARGE, &pace)) };
+        let upload = async {
+            tokio::join!(
+                write_body(&mut up, UP, LARGE, &pace),
+                read_body(&mut up_at_backend, UP, LARGE, &pace)
+            )
+        };
         let (written, read) = within(&format!("{}: the upload", pair.name), upload).await;
         written.and(read).expect("all of it");
-        download.release(&format!("{}: the answer", pair.name)).await;
+        download
+            .release(&format!("{}: the answer", pair.name))
+            .await;
         pair.serves_on(&client).await;
     });
 }

@@ -40,12 +40,21 @@ pub struct Reply {
 impl Reply {
     /// A whole answer whose body names the request, so that an answer to another request shows.
     pub fn naming(target: &str) -> Self {
-        let bytes = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{target}", target.len());
-        Self { bytes: bytes.into_bytes(), close: false }
+        let bytes = format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{target}",
+            target.len()
+        );
+        Self {
+            bytes: bytes.into_bytes(),
+            close: false,
+        }
     }
 
     pub fn bytes(text: impl Into<Vec<u8>>) -> Self {
-        Self { bytes: text.into(), close: false }
+        Self {
+            bytes: text.into(),
+            close: false,
+        }
     }
 
     pub const fn then_close(mut self) -> Self {
@@ -65,7 +74,11 @@ pub struct Answers {
 
 impl Default for Answers {
     fn default() -> Self {
-        Self { early: |_| None, late: Reply::naming, reads: |_| true }
+        Self {
+            early: |_| None,
+            late: Reply::naming,
+            reads: |_| true,
+        }
     }
 }
 
@@ -92,7 +105,10 @@ impl ByteBackend {
                 });
             }
         });
-        Self { address, connections }
+        Self {
+            address,
+            connections,
+        }
     }
 
     pub fn connections(&self) -> Vec<Connection> {
@@ -101,13 +117,17 @@ impl ByteBackend {
 
     /// The connection on which a message with this target came, whole or begun.
     pub fn of(&self, target: &str) -> Connection {
-        self.find(target).unwrap_or_else(|| panic!("{target} has not come: {:?}", self.connections()))
+        self.find(target)
+            .unwrap_or_else(|| panic!("{target} has not come: {:?}", self.connections()))
     }
 
     fn find(&self, target: &str) -> Option<Connection> {
         let begins = format!(" {target} HTTP/1.1\r\n");
         self.connections().into_iter().find(|connection| {
-            connection.messages.iter().any(|message| message.target == target)
+            connection
+                .messages
+                .iter()
+                .any(|message| message.target == target)
                 || String::from_utf8_lossy(&connection.rest).contains(&begins)
         })
     }
@@ -162,7 +182,9 @@ fn converse(mut stream: TcpStream, answers: Answers, kept: &Kept) {
     loop {
         loop {
             kept.change(|connection| connection.rest.clone_from(&bytes));
-            let Some((target, whole)) = split(&bytes) else { break };
+            let Some((target, whole)) = split(&bytes) else {
+                break;
+            };
             if !answered_early && let Some(reply) = (answers.early)(&target) {
                 answered_early = true;
                 if !say(&mut stream, &reply) {
@@ -173,7 +195,9 @@ fn converse(mut stream: TcpStream, answers: Answers, kept: &Kept) {
                 // For as long as the program lives.
                 std::thread::park();
             }
-            let Some((message, length)) = whole else { break };
+            let Some((message, length)) = whole else {
+                break;
+            };
             kept.change(|connection| connection.messages.push(message));
             bytes.drain(..length);
             if !answered_early && !say(&mut stream, &(answers.late)(&target)) {
@@ -201,11 +225,18 @@ fn split(bytes: &[u8]) -> Option<(String, Option<(Message, usize)>)> {
     let (line, fields) = head.split_once("\r\n")?;
     let mut words = line.split(' ');
     let (method, target, version) = (words.next()?, words.next()?, words.next()?);
-    if version != "HTTP/1.1" || method.is_empty() || !method.bytes().all(|byte| byte.is_ascii_uppercase()) {
+    if version != "HTTP/1.1"
+        || method.is_empty()
+        || !method.bytes().all(|byte| byte.is_ascii_uppercase())
+    {
         return None;
     }
     let fields = fields.to_ascii_lowercase();
-    let field = |name: &str| fields.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+    let field = |name: &str| {
+        fields
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+    };
     let after = &bytes[end..];
     let body = match (field("content-length"), field("transfer-encoding")) {
         (None, None) => Some((Vec::new(), 0)),
@@ -218,7 +249,15 @@ fn split(bytes: &[u8]) -> Option<(String, Option<(Message, usize)>)> {
     };
     let message = body.map(|(body, length)| {
         let wire = after[..length].to_vec();
-        (Message { target: target.to_owned(), head: head.clone(), wire, body }, end + length)
+        (
+            Message {
+                target: target.to_owned(),
+                head: head.clone(),
+                wire,
+                body,
+            },
+            end + length,
+        )
     });
     Some((target.to_owned(), message))
 }
@@ -228,10 +267,16 @@ fn chunks(mut bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
     let (all, mut body) = (bytes.len(), Vec::new());
     loop {
         let line = bytes.windows(2).position(|window| window == b"\r\n")?;
-        let size = std::str::from_utf8(&bytes[..line]).ok().and_then(|size| usize::from_str_radix(size, 16).ok())?;
+        let size = std::str::from_utf8(&bytes[..line])
+            .ok()
+            .and_then(|size| usize::from_str_radix(size, 16).ok())?;
         bytes = bytes.get(line + 2..)?;
         let chunk = bytes.get(..size + 2)?;
-        assert_eq!(&chunk[size..], b"\r\n", "the end of a chunk, or trailers that nobody asked for");
+        assert_eq!(
+            &chunk[size..],
+            b"\r\n",
+            "the end of a chunk, or trailers that nobody asked for"
+        );
         body.extend_from_slice(&chunk[..size]);
         bytes = &bytes[size + 2..];
         if size == 0 {

@@ -6,8 +6,16 @@ use std::{
 };
 
 pub fn openssl(dir: &Path, line: &str) {
-    let output = Command::new("openssl").args(line.split(' ')).current_dir(dir).output().expect("the openssl command");
-    assert!(output.status.success(), "openssl {line}: {}", String::from_utf8_lossy(&output.stderr));
+    let output = Command::new("openssl")
+        .args(line.split(' '))
+        .current_dir(dir)
+        .output()
+        .expect("the openssl command");
+    assert!(
+        output.status.success(),
+        "openssl {line}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 /// Makes an authority: `NAME.pem` and `NAME.key`.
@@ -47,7 +55,10 @@ pub fn ended(dir: &Path, name: &str) {
         std::fs::write(dir.join(file), text).expect("a file");
     }
     let request = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=localhost";
-    openssl(dir, &format!("req -new {request} -keyout {name}.key -out {name}.csr"));
+    openssl(
+        dir,
+        &format!("req -new {request} -keyout {name}.key -out {name}.csr"),
+    );
     let (from, until) = ("20200101000000Z", "20200102000000Z");
     openssl(
         dir,

@@ -43,9 +43,16 @@ impl Town {
         let wechat = Wechat::start();
         // A story numbers its codes, and has fewer than that.
         for n in 0..200 {
-            wechat.server.write(&format!("no-openid-{n}"), r#"{"session_key":"AAAAAAAAAAAAAAAAAAAAAA=="}"#);
+            wechat.server.write(
+                &format!("no-openid-{n}"),
+                r#"{"session_key":"AAAAAAAAAAAAAAAAAAAAAA=="}"#,
+            );
         }
-        Self { wechat, inbox: inbox(), backend: backend() }
+        Self {
+            wechat,
+            inbox: inbox(),
+            backend: backend(),
+        }
     }
 
     /// A menshen in production that speaks this dialect, and lets administrators alone into the office.
@@ -91,7 +98,10 @@ fn inbox() -> Backend {
     let last = Mutex::new(String::new());
     Backend::answering(move |request, stream| {
         let mut words = request.line.split(' ');
-        let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        let (method, target) = (
+            words.next().unwrap_or_default(),
+            words.next().unwrap_or_default(),
+        );
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         match (method, path) {
             ("POST", "/send") => {
@@ -112,24 +122,30 @@ fn inbox() -> Backend {
 /// `login=CODE&phone=NUMBER&age=SECONDS`: what the button gives after a login with this code, marked so long ago.
 fn encrypted(query: &str) -> String {
     let value = |name: &str| {
-        let found = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+        let found = query
+            .split('&')
+            .find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
         found.unwrap_or_else(|| panic!("no {name} in {query:?}"))
     };
     let now = SystemTime::UNIX_EPOCH.elapsed().expect("a clock").as_secs();
     let timestamp = now - value("age").parse::<u64>().expect("seconds");
-    let (data, iv) = SimulatedWechat::encrypted_phone(APP_ID, value("login"), value("phone"), timestamp);
+    let (data, iv) =
+        SimulatedWechat::encrypted_phone(APP_ID, value("login"), value("phone"), timestamp);
     json!({ "encryptedData": data, "iv": iv, "timestamp": timestamp }).to_string()
 }
 
 fn respond(stream: &mut impl Write, status: u16, body: &str) -> bool {
     let length = body.len();
-    let head = format!("HTTP/1.1 {status} Said\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n");
+    let head = format!(
+        "HTTP/1.1 {status} Said\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+    );
     stream.write_all(format!("{head}{body}").as_bytes()).is_ok()
 }
 
 /// Runs a part of a story, which has so many steps.
 fn tell(story: &str, part: &str, menshen: &Menshen, inbox: SocketAddr, steps: usize) {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/clients/{story}/story.mjs"));
+    let script =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/clients/{story}/story.mjs"));
     let mut node = Command::new("node")
         .arg(script)
         .arg(part)
@@ -139,7 +155,10 @@ fn tell(story: &str, part: &str, menshen: &Menshen, inbox: SocketAddr, steps: us
         .stderr(Stdio::piped())
         .spawn()
         .expect("Node 18 or newer as `node`");
-    let (mut out, mut err) = (node.stdout.take().expect("stdout"), node.stderr.take().expect("stderr"));
+    let (mut out, mut err) = (
+        node.stdout.take().expect("stdout"),
+        node.stderr.take().expect("stderr"),
+    );
     let (sender, told) = mpsc::channel();
     std::thread::spawn(move || {
         let (mut steps, mut faults) = (String::new(), String::new());
@@ -152,9 +171,14 @@ fn tell(story: &str, part: &str, menshen: &Menshen, inbox: SocketAddr, steps: us
         drop(node.kill());
     }
     let status = node.wait().expect("an exit status");
-    let (out, err) = told.unwrap_or_else(|_| panic!("{story} {part} does not come to an end in 60 s"));
+    let (out, err) =
+        told.unwrap_or_else(|_| panic!("{story} {part} does not come to an end in 60 s"));
     assert!(status.success(), "{story} {part}: {status}\n{out}{err}");
-    assert_eq!(out.lines().filter(|line| line.starts_with("ok: ")).count(), steps, "{out}{err}");
+    assert_eq!(
+        out.lines().filter(|line| line.starts_with("ok: ")).count(),
+        steps,
+        "{out}{err}"
+    );
 }
 
 /// Whatever the story did, the backend got requests of somebody who had signed in, and none that menshen answers.
@@ -165,7 +189,10 @@ fn check_what_arrived(backend: &Backend) {
         let of = |name: &str| request.folded(name).len();
         let Received { line, .. } = &request;
         assert_eq!((of("x-user-id"), of("authorization")), (1, 0), "{line}");
-        assert!(line.starts_with("GET ") && !line.contains("login"), "{line}");
+        assert!(
+            line.starts_with("GET ") && !line.contains("login"),
+            "{line}"
+        );
     }
 }
 
@@ -175,22 +202,40 @@ fn a_taro_client_of_django_lives_its_day() {
     let setup = town.setup("simplejwt", "").with(INTEGER_IDS);
     setup.config();
     let add = ["users", "add", "root", "--admin", "--password-stdin"];
-    let made = command_reading(setup.directory().path(), &add, &[], "correct horse battery staple\n");
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let made = command_reading(
+        setup.directory().path(),
+        &add,
+        &[],
+        "correct horse battery staple\n",
+    );
+    assert!(
+        made.status.success(),
+        "{}",
+        String::from_utf8_lossy(&made.stderr)
+    );
     town.tells("simplejwt", "day", &setup.start(), 20);
 }
 
 #[test]
 fn a_taro_client_of_django_outlives_its_tokens() {
     let town = Town::new();
-    let menshen = town.setup("simplejwt", SHORT).with(INTEGER_IDS).with(NO_LEEWAY).start();
+    let menshen = town
+        .setup("simplejwt", SHORT)
+        .with(INTEGER_IDS)
+        .with(NO_LEEWAY)
+        .start();
     town.tells("simplejwt", "expiry", &menshen, 5);
 }
 
 #[test]
 fn a_taro_client_of_django_shows_what_fails() {
     let town = Town::new();
-    let menshen = town.setup("simplejwt", "").with(INTEGER_IDS).with(STRICT).with(NO_BACKEND).start();
+    let menshen = town
+        .setup("simplejwt", "")
+        .with(INTEGER_IDS)
+        .with(STRICT)
+        .with(NO_BACKEND)
+        .start();
     tell("simplejwt", "errors", &menshen, town.inbox.address, 2);
 }
 
@@ -199,7 +244,10 @@ fn a_taro_client_of_django_is_developed_without_wechat() {
     let backend = backend();
     let sections = "[[dialect]]\nkind = \"simplejwt\"\nopenid = true\n\
                     [[rule]]\nname = \"office\"\npath = \"/api/admin/**\"\nuser_types = [\"admin\"]";
-    let menshen = Setup::before(backend.address).with(sections).with(INTEGER_IDS).start();
+    let menshen = Setup::before(backend.address)
+        .with(sections)
+        .with(INTEGER_IDS)
+        .start();
     tell("simplejwt", "development", &menshen, backend.address, 3);
     check_what_arrived(&backend);
 }
@@ -214,21 +262,35 @@ fn a_native_client_of_nest_lives_its_day() {
 #[test]
 fn a_native_client_of_nest_outlives_its_tokens() {
     let town = Town::new();
-    let menshen = town.setup("nest", SHORT).with(INTEGER_IDS).with(NO_LEEWAY).start();
+    let menshen = town
+        .setup("nest", SHORT)
+        .with(INTEGER_IDS)
+        .with(NO_LEEWAY)
+        .start();
     town.tells("nest", "expiry", &menshen, 5);
 }
 
 #[test]
 fn a_native_client_of_nest_shows_what_fails() {
     let town = Town::new();
-    let menshen = town.setup("nest", "").with(INTEGER_IDS).with(STRICT).with(NO_BACKEND).start();
+    let menshen = town
+        .setup("nest", "")
+        .with(INTEGER_IDS)
+        .with(STRICT)
+        .with(NO_BACKEND)
+        .start();
     tell("nest", "errors", &menshen, town.inbox.address, 2);
 }
 
 #[test]
 fn a_native_client_with_two_routes_lives_its_day() {
     let town = Town::new();
-    town.tells("success-data", "day", &town.setup("success-data", "").start(), 18);
+    town.tells(
+        "success-data",
+        "day",
+        &town.setup("success-data", "").start(),
+        18,
+    );
 }
 
 #[test]
@@ -241,7 +303,11 @@ fn a_native_client_with_two_routes_outlives_its_tokens() {
 #[test]
 fn a_native_client_with_two_routes_shows_what_fails() {
     let town = Town::new();
-    let menshen = town.setup("success-data", "").with(STRICT).with(NO_BACKEND).start();
+    let menshen = town
+        .setup("success-data", "")
+        .with(STRICT)
+        .with(NO_BACKEND)
+        .start();
     tell("success-data", "errors", &menshen, town.inbox.address, 2);
 }
 
@@ -255,14 +321,23 @@ fn a_client_of_express_lives_its_day() {
 #[test]
 fn a_client_of_express_outlives_its_tokens() {
     let town = Town::new();
-    let menshen = town.setup("code-data", SHORT).with(NO_LEEWAY).with(&sms("")).start();
+    let menshen = town
+        .setup("code-data", SHORT)
+        .with(NO_LEEWAY)
+        .with(&sms(""))
+        .start();
     town.tells("code-data", "expiry", &menshen, 4);
 }
 
 #[test]
 fn a_client_of_express_shows_what_fails() {
     let town = Town::new();
-    let menshen = town.setup("code-data", "").with(STRICT).with(NO_BACKEND).with(&sms("")).start();
+    let menshen = town
+        .setup("code-data", "")
+        .with(STRICT)
+        .with(NO_BACKEND)
+        .with(&sms(""))
+        .start();
     tell("code-data", "errors", &menshen, town.inbox.address, 2);
 }
 
@@ -270,6 +345,9 @@ fn a_client_of_express_shows_what_fails() {
 fn a_client_of_express_may_read_whole_phones_and_openids_in_its_token() {
     let town = Town::new();
     let options = "phone = \"full\"\nopenid = true";
-    let menshen = town.setup("code-data", options).with(&sms("resend_after = \"1s\"")).start();
+    let menshen = town
+        .setup("code-data", options)
+        .with(&sms("resend_after = \"1s\""))
+        .start();
     tell("code-data", "full", &menshen, town.inbox.address, 4);
 }

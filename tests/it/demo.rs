@@ -31,40 +31,92 @@ const STEPS: [&str; 11] = [
 /// The demo, with nothing of this environment but a place for temporary files.
 fn demo(place: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_menshen"));
-    command.arg("demo").args(args).env_clear().env("TMPDIR", place);
+    command
+        .arg("demo")
+        .args(args)
+        .env_clear()
+        .env("TMPDIR", place);
     command
 }
 
 fn left_behind(place: &TempDir) -> Vec<String> {
     let entries = std::fs::read_dir(place.path()).expect("a directory");
-    entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect()
+    entries
+        .map(|entry| {
+            entry
+                .expect("an entry")
+                .file_name()
+                .to_string_lossy()
+                .into_owned()
+        })
+        .collect()
 }
 
 /// Whether a text has no word that is as long as a token. A UUID has 36 signs.
 fn has_no_whole_token(text: &str) -> bool {
-    text.split(|sign: char| !(sign.is_ascii_alphanumeric() || "-_.".contains(sign))).all(|word| word.len() <= 44)
+    text.split(|sign: char| !(sign.is_ascii_alphanumeric() || "-_.".contains(sign)))
+        .all(|word| word.len() <= 44)
 }
 
 #[test]
 fn the_tour_shows_every_step_in_order_and_no_whole_token() {
     let place = tempfile::tempdir().expect("a directory");
-    let output = demo(place.path(), &["--once"]).output().expect("the binary");
-    let (told, said) = (String::from_utf8(output.stdout).expect("text"), String::from_utf8_lossy(&output.stderr));
-    assert_eq!((output.status.code(), said.as_ref()), (Some(0), ""), "{told}");
+    let output = demo(place.path(), &["--once"])
+        .output()
+        .expect("the binary");
+    let (told, said) = (
+        String::from_utf8(output.stdout).expect("text"),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert_eq!(
+        (output.status.code(), said.as_ref()),
+        (Some(0), ""),
+        "{told}"
+    );
 
     let mut rest = told.as_str();
     let mut parts = Vec::new();
     for step in STEPS {
-        let (before, after) = rest.split_once(&format!("── {step} ─")).unwrap_or_else(|| panic!("no {step:?} in\n{rest}"));
+        let (before, after) = rest
+            .split_once(&format!("── {step} ─"))
+            .unwrap_or_else(|| panic!("no {step:?} in\n{rest}"));
         parts.push(before);
         rest = after;
     }
     parts.push(rest);
     for (part, shows) in [
-        (1, &["▶ POST /auth/wechat/login", "◀ 200 OK", "\"is_new_user\": true"][..]),
-        (2, &["▶ GET /orders", "◀ 401 Unauthorized", "X-Menshen-Error: token_missing"]),
-        (3, &["Authorization: Bearer eyJ", "◀ 200 OK from the backend", "X-Auth-State: authenticated"]),
-        (4, &["x_user_id: 1", "◀ 200 OK from the backend", "X-User-Role: (not there)"]),
+        (
+            1,
+            &[
+                "▶ POST /auth/wechat/login",
+                "◀ 200 OK",
+                "\"is_new_user\": true",
+            ][..],
+        ),
+        (
+            2,
+            &[
+                "▶ GET /orders",
+                "◀ 401 Unauthorized",
+                "X-Menshen-Error: token_missing",
+            ],
+        ),
+        (
+            3,
+            &[
+                "Authorization: Bearer eyJ",
+                "◀ 200 OK from the backend",
+                "X-Auth-State: authenticated",
+            ],
+        ),
+        (
+            4,
+            &[
+                "x_user_id: 1",
+                "◀ 200 OK from the backend",
+                "X-User-Role: (not there)",
+            ],
+        ),
         (5, &["X-User-Id: (not there)", "X-Auth-State: anonymous"]),
         (6, &["▶ POST /auth/refresh", "◀ 200 OK"]),
         (7, &["▶ POST /auth/logout", "◀ 204 No Content"]),
@@ -74,31 +126,60 @@ fn the_tour_shows_every_step_in_order_and_no_whole_token() {
         (11, &["\"resend_after\": 60", "\"is_new_user\": false"]),
     ] {
         for shown in shows {
-            assert!(parts[part].contains(shown), "no {shown:?} in\n{}", parts[part]);
+            assert!(
+                parts[part].contains(shown),
+                "no {shown:?} in\n{}",
+                parts[part]
+            );
         }
-        assert!(parts[part].contains("    ✓ "), "nothing was proven in\n{}", parts[part]);
+        assert!(
+            parts[part].contains("    ✓ "),
+            "nothing was proven in\n{}",
+            parts[part]
+        );
     }
-    let id = parts[1].split_once("\"id\": \"").and_then(|(_, rest)| rest.split('"').next()).expect("an id");
+    let id = parts[1]
+        .split_once("\"id\": \"")
+        .and_then(|(_, rest)| rest.split('"').next())
+        .expect("an id");
     for part in [3, 4] {
         let at_backend = parts[part].split_once('◀').expect("an answer").1;
         assert_eq!(at_backend.matches("X-User-Id: ").count(), 1, "{at_backend}");
-        assert!(at_backend.contains(&format!("X-User-Id: {id}\n")), "{at_backend}");
+        assert!(
+            at_backend.contains(&format!("X-User-Id: {id}\n")),
+            "{at_backend}"
+        );
     }
 
     assert!(has_no_whole_token(&told), "{told}");
     assert!(!told.contains('✗') && !told.contains('\x1b'), "{told}");
-    let widest = told.lines().filter(|line| !line.contains('/')).map(|line| line.chars().count()).max();
-    assert!(widest.is_some_and(|widest| widest <= 96), "{widest:?} columns");
+    let widest = told
+        .lines()
+        .filter(|line| !line.contains('/'))
+        .map(|line| line.chars().count())
+        .max();
+    assert!(
+        widest.is_some_and(|widest| widest <= 96),
+        "{widest:?} columns"
+    );
     assert_eq!(left_behind(&place), [""; 0]);
 }
 
 #[test]
 fn its_log_is_shown_on_request_apart_from_the_tour() {
     let place = tempfile::tempdir().expect("a directory");
-    let output = demo(place.path(), &["--once", "--log"]).output().expect("the binary");
-    let (told, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let output = demo(place.path(), &["--once", "--log"])
+        .output()
+        .expect("the binary");
+    let (told, said) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
     assert_eq!(output.status.code(), Some(0), "{said}");
-    assert!(said.contains("ready") && said.contains("/auth/wechat/login") && said.contains("stopped"), "{said}");
+    assert!(
+        said.contains("ready") && said.contains("/auth/wechat/login") && said.contains("stopped"),
+        "{said}"
+    );
     assert!(has_no_whole_token(&said), "{said}");
     assert!(!said.contains("ERROR") && !said.contains("WARN"), "{said}");
     assert!(!told.contains("INFO"), "{told}");
@@ -115,12 +196,23 @@ struct Running {
 impl Running {
     /// Starts it and reads its output up to the line that says how to end it.
     fn start(place: &Path) -> Self {
-        let mut child = demo(place, &[]).stdout(Stdio::piped()).spawn().expect("the binary");
+        let mut child = demo(place, &[])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the binary");
         let out = BufReader::new(child.stdout.take().expect("stdout"));
-        let mut running = Self { child, out, commands: Vec::new() };
+        let mut running = Self {
+            child,
+            out,
+            commands: Vec::new(),
+        };
         loop {
             let mut line = String::new();
-            assert_ne!(running.out.read_line(&mut line).expect("a line"), 0, "it ended before it said how to end it");
+            assert_ne!(
+                running.out.read_line(&mut line).expect("a line"),
+                0,
+                "it ended before it said how to end it"
+            );
             let line = line.trim();
             if line.starts_with("curl ") || line.starts_with("AUTH=") {
                 running.commands.push(line.to_owned());
@@ -135,7 +227,10 @@ impl Running {
 
     /// Sends a signal; gives the exit code and what was still printed.
     fn end(mut self, signal: Signal) -> (Option<i32>, String) {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a pid");
+        let pid = i32::try_from(self.child.id())
+            .ok()
+            .and_then(Pid::from_raw)
+            .expect("a pid");
         rustix::process::kill_process(pid, signal).expect("a signal");
         let mut rest = String::new();
         self.out.read_to_string(&mut rest).expect("text");
@@ -153,13 +248,21 @@ impl Drop for Running {
 /// Does what a shell and `curl` do with a line, as far as the demo's lines need it.
 fn curl(line: &str, auth: &str) -> Answer {
     let words = words(line, auth);
-    let mut words = words.iter().map(String::as_str).take_while(|word| *word != "|");
+    let mut words = words
+        .iter()
+        .map(String::as_str)
+        .take_while(|word| *word != "|");
     assert_eq!(words.next(), Some("curl"));
     let (mut url, mut headers, mut body) = (None, Vec::new(), None);
     while let Some(word) = words.next() {
         match word {
             "-i" | "-s" => {}
-            "-H" => headers.push(words.next().and_then(|field| field.split_once(": ")).expect("a field")),
+            "-H" => headers.push(
+                words
+                    .next()
+                    .and_then(|field| field.split_once(": "))
+                    .expect("a field"),
+            ),
             "-d" => body = words.next(),
             word => url = word.strip_prefix("http://"),
         }
@@ -167,7 +270,13 @@ fn curl(line: &str, auth: &str) -> Answer {
     let (address, path) = url.and_then(|url| url.split_once('/')).expect("a URL");
     let to: SocketAddr = address.parse().expect("an address");
     let method = if body.is_some() { "POST" } else { "GET" };
-    wire::ask(to, method, &format!("/{path}"), &headers, body.unwrap_or_default().as_bytes())
+    wire::ask(
+        to,
+        method,
+        &format!("/{path}"),
+        &headers,
+        body.unwrap_or_default().as_bytes(),
+    )
 }
 
 /// The words of a line; quotes group, and `$AUTH` is the only variable.
@@ -181,14 +290,20 @@ fn words(line: &str, auth: &str) -> Vec<String> {
             (sign, _) => words.last_mut().expect("a word").push(sign),
         }
     }
-    words.into_iter().map(|word| word.replace("$AUTH", auth)).collect()
+    words
+        .into_iter()
+        .map(|word| word.replace("$AUTH", auth))
+        .collect()
 }
 
 /// What the sample backend says that it got under this name.
 fn at_backend(answer: &Answer, name: &str) -> Vec<Value> {
     let received = answer.json();
     let fields = received["headers"].as_array().expect("fields").iter();
-    fields.filter(|field| field[0] == name).map(|field| field[1].clone()).collect()
+    fields
+        .filter(|field| field[0] == name)
+        .map(|field| field[1].clone())
+        .collect()
 }
 
 #[test]
@@ -196,26 +311,41 @@ fn the_lines_to_paste_do_what_they_say() {
     let place = tempfile::tempdir().expect("a directory");
     let running = Running::start(place.path());
     let (set_auth, lines) = running.commands.split_first().expect("lines");
-    let auth = set_auth.strip_prefix("AUTH='").and_then(|rest| rest.strip_suffix('\'')).expect("a variable");
-    let [mine, forged, bare, bob, devices, sign_out, metrics] = lines else { panic!("{} lines", lines.len()) };
+    let auth = set_auth
+        .strip_prefix("AUTH='")
+        .and_then(|rest| rest.strip_suffix('\''))
+        .expect("a variable");
+    let [mine, forged, bare, bob, devices, sign_out, metrics] = lines else {
+        panic!("{} lines", lines.len())
+    };
 
     let answer = curl(mine, auth);
     assert_eq!(answer.status, 200);
     let ids = at_backend(&answer, "x-user-id");
     assert_eq!(ids.len(), 1);
     let answer = curl(forged, auth);
-    assert_eq!((answer.status, at_backend(&answer, "x-user-id")), (200, ids.clone()));
+    assert_eq!(
+        (answer.status, at_backend(&answer, "x-user-id")),
+        (200, ids.clone())
+    );
     assert_eq!(at_backend(&answer, "x.user.id"), Vec::<Value>::new());
     assert_eq!(curl(bare, auth).error(), Some("token_missing"));
     let answer = curl(bob, auth);
-    assert_eq!((answer.status, &answer.json()["is_new_user"]), (200, &json!(true)));
+    assert_eq!(
+        (answer.status, &answer.json()["is_new_user"]),
+        (200, &json!(true))
+    );
     assert_ne!(answer.json()["user"]["id"], ids[0]);
     assert_eq!(curl(devices, auth).status, 200);
     assert_eq!(curl(sign_out, auth).status, 204);
     assert_eq!(curl(mine, auth).error(), Some("token_revoked"));
     let answer = curl(metrics, auth);
     assert!(metrics.ends_with("| grep ^menshen_logins") && answer.status == 200);
-    assert!(String::from_utf8_lossy(&answer.body).lines().any(|line| line.starts_with("menshen_logins")));
+    assert!(
+        String::from_utf8_lossy(&answer.body)
+            .lines()
+            .any(|line| line.starts_with("menshen_logins"))
+    );
 
     let (code, told) = running.end(Signal::INT);
     assert_eq!(code, Some(0), "{told}");
@@ -236,13 +366,22 @@ fn every_way_to_end_it_leaves_nothing_behind() {
     let place = tempfile::tempdir().expect("a directory");
     let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);
-    assert_eq!(demo(place.path(), &[]).stdout(writer).status().expect("the binary").code(), Some(0));
+    assert_eq!(
+        demo(place.path(), &[])
+            .stdout(writer)
+            .status()
+            .expect("the binary")
+            .code(),
+        Some(0)
+    );
     assert_eq!(left_behind(&place), [""; 0]);
 }
 
 #[test]
 fn without_a_place_to_write_it_says_so() {
-    let output = demo(Path::new("/nonexistent"), &["--once"]).output().expect("the binary");
+    let output = demo(Path::new("/nonexistent"), &["--once"])
+        .output()
+        .expect("the binary");
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("temporary directory"), "{said}");

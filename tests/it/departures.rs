@@ -15,8 +15,8 @@ use tokio::task::JoinHandle;
 
 use super::{
     endpoints::{
-        Answer, BodyLength, BodyReader, BodyWriter, Broken, ClientEnd, Exchange, Leave, Pair, Pending, Protocol, Responder,
-        for_each_pair, runtime, within,
+        Answer, BodyLength, BodyReader, BodyWriter, Broken, ClientEnd, Exchange, Leave, Pair,
+        Pending, Protocol, Responder, for_each_pair, runtime, within,
     },
     patterns::{Pace, Pattern, read_body, write_body},
 };
@@ -140,7 +140,10 @@ async fn nothing_is_left(pair: &Pair, name: &str, client: ClientEnd, cut: Option
     pair.wait_for_zero(name, &[REQUESTS, STREAMS, CONNECTIONS]);
     let client = pair.connect().await;
     let connection = pair.serves_on(&client).await;
-    assert!(cut != Some(connection), "{name}: the connection that was cut is used again");
+    assert!(
+        cut != Some(connection),
+        "{name}: the connection that was cut is used again"
+    );
     drop(client);
     pair.wait_for_zero(name, &[REQUESTS, STREAMS, CONNECTIONS]);
 }
@@ -154,7 +157,12 @@ fn name_of(pair: &Pair, departure: Departure) -> String {
     format!("{}, {departure:?}", pair.name)
 }
 
-async fn begin(pair: &Pair, client: &ClientEnd, method: &str, body: BodyLength) -> (BodyWriter, Pending, Exchange) {
+async fn begin(
+    pair: &Pair,
+    client: &ClientEnd,
+    method: &str,
+    body: BodyLength,
+) -> (BodyWriter, Pending, Exchange) {
     let (writer, answer) = client.send(method, "/open/left", &[], body).await;
     let exchange = pair.backend.next().await;
     assert_eq!(exchange.target, "/open/left", "{}", pair.name);
@@ -227,15 +235,31 @@ fn a_client_of_http1_that_closes_in_the_middle_of_an_upload_leaves_a_broken_mess
 fn a_client_that_leaves_an_answer_which_it_does_not_read_is_noticed() {
     for uploading in [false, true] {
         for_each_pair(async |pair| {
-            let departures = if pair.client == Protocol::Http1 { &[Close, Reset] } else { of_client(pair.client) };
+            let departures = if pair.client == Protocol::Http1 {
+                &[Close, Reset]
+            } else {
+                of_client(pair.client)
+            };
             for departure in departures {
                 let name = format!("{}, uploading: {uploading}", name_of(pair, *departure));
                 let client = pair.connect().await;
-                let framed = if uploading { BodyLength::Unknown } else { BodyLength::None };
+                let framed = if uploading {
+                    BodyLength::Unknown
+                } else {
+                    BodyLength::None
+                };
                 let (up, answer, exchange) = begin(pair, &client, "POST", framed).await;
                 let cut = cut_of(pair, &exchange);
-                let Exchange { mut body, respond, leave: _leave, .. } = exchange;
-                let writer = respond.respond(200, &[], BodyLength::Unknown).await.expect("an answer");
+                let Exchange {
+                    mut body,
+                    respond,
+                    leave: _leave,
+                    ..
+                } = exchange;
+                let writer = respond
+                    .respond(200, &[], BodyLength::Unknown)
+                    .await
+                    .expect("an answer");
                 let answer = head(&name, answer).await;
                 let download = Blocked::write(pair, writer, DOWN).await;
                 departure.client(&client, (up, answer));
@@ -262,23 +286,46 @@ enum Silence {
     WithinAnAnswer,
 }
 
-const SILENCES: [Silence; 3] = [Silence::BeforeTheAnswer, Silence::BetweenEvents, Silence::WithinAnAnswer];
+const SILENCES: [Silence; 3] = [
+    Silence::BeforeTheAnswer,
+    Silence::BetweenEvents,
+    Silence::WithinAnAnswer,
+];
 
 impl Silence {
     /// The answer up to where it stops.
     async fn begin(self, name: &str, exchange: Exchange, answer: Pending) -> Silent {
-        let Exchange { body, respond, leave, .. } = exchange;
+        let Exchange {
+            body,
+            respond,
+            leave,
+            ..
+        } = exchange;
         let (fields, framed): (&[_], _) = match self {
             Self::BeforeTheAnswer => return Silent::Unanswered(respond, body, answer),
-            Self::BetweenEvents => (&[("content-type", "text/event-stream")], BodyLength::Unknown),
+            Self::BetweenEvents => (
+                &[("content-type", "text/event-stream")],
+                BodyLength::Unknown,
+            ),
             Self::WithinAnAnswer => (&[], BodyLength::Known(1000)),
         };
-        let mut writer = respond.respond(200, fields, framed).await.expect("an answer");
-        writer.write(Bytes::from_static(b"data: 1\n\n")).await.expect("an open connection");
+        let mut writer = respond
+            .respond(200, fields, framed)
+            .await
+            .expect("an answer");
+        writer
+            .write(Bytes::from_static(b"data: 1\n\n"))
+            .await
+            .expect("an open connection");
         let mut answer = head(name, answer).await;
         let mut event = Vec::new();
         while event.len() < 9 {
-            event.extend(within(name, answer.body.part()).await.expect("a part").expect("more"));
+            event.extend(
+                within(name, answer.body.part())
+                    .await
+                    .expect("a part")
+                    .expect("more"),
+            );
         }
         assert_eq!(event, b"data: 1\n\n", "{name}");
         Silent::Answering(writer, body, answer, leave)
@@ -296,11 +343,16 @@ enum Silent {
 fn a_client_that_leaves_in_silence_takes_its_request_with_it() {
     for silence in SILENCES {
         for_each_pair(async |pair| {
-            let departures = if pair.client == Protocol::Http1 { &[Close, Reset] } else { of_client(pair.client) };
+            let departures = if pair.client == Protocol::Http1 {
+                &[Close, Reset]
+            } else {
+                of_client(pair.client)
+            };
             for departure in departures {
                 let name = format!("{}, {silence:?}", name_of(pair, *departure));
                 let client = pair.connect().await;
-                let (writer, answer, exchange) = begin(pair, &client, "GET", BodyLength::None).await;
+                let (writer, answer, exchange) =
+                    begin(pair, &client, "GET", BodyLength::None).await;
                 let cut = cut_of(pair, &exchange);
                 match silence.begin(&name, exchange, answer).await {
                     Silent::Unanswered(mut respond, body, answer) => {
@@ -328,13 +380,21 @@ fn a_client_that_closes_an_event_stream_gets_no_more_events() {
         let client = pair.connect().await;
         let (writer, answer, exchange) = begin(pair, &client, "GET", BodyLength::None).await;
         let cut = cut_of(pair, &exchange);
-        let Silent::Answering(mut events, body, answer, _leave) =
-            Silence::BetweenEvents.begin(&pair.name, exchange, answer).await
+        let Silent::Answering(mut events, body, answer, _leave) = Silence::BetweenEvents
+            .begin(&pair.name, exchange, answer)
+            .await
         else {
             panic!("it is answered")
         };
         Close.client(&client, (writer, answer));
-        within(&pair.name, async { while events.write(Bytes::from_static(b"data: 2\n\n")).await.is_ok() {} }).await;
+        within(&pair.name, async {
+            while events
+                .write(Bytes::from_static(b"data: 2\n\n"))
+                .await
+                .is_ok()
+            {}
+        })
+        .await;
         drop((events, body));
         pair.wait_for_zero(&pair.name, &[REQUESTS, STREAMS]);
         nothing_is_left(pair, &pair.name, client, cut).await;
@@ -347,12 +407,16 @@ fn a_backend_that_leaves_an_upload_which_it_does_not_read_is_noticed() {
         for departure in of_backend(pair.backend.protocol) {
             let name = name_of(pair, *departure);
             let client = pair.connect().await;
-            let (writer, answer, mut exchange) = begin(pair, &client, "POST", BodyLength::Unknown).await;
+            let (writer, answer, mut exchange) =
+                begin(pair, &client, "POST", BodyLength::Unknown).await;
             let upload = Blocked::write(pair, writer, UP).await;
             departure.backend_unanswered(&mut exchange);
             let answer = head(&name, answer).await;
             assert_eq!(answer.status, 502, "{name}");
-            let code = answer.fields.get("x-menshen-error").map(http::HeaderValue::as_bytes);
+            let code = answer
+                .fields
+                .get("x-menshen-error")
+                .map(http::HeaderValue::as_bytes);
             assert_eq!(code, Some(&b"upstream_unavailable"[..]), "{name}");
             let cut = (*departure != Stream).then_some(exchange.connection);
             drop((answer, exchange));
@@ -372,7 +436,12 @@ fn a_backend_that_leaves_an_answer_which_the_client_does_not_read_is_noticed() {
                 let client = pair.connect().await;
                 let (_, answer, exchange) = begin(pair, &client, "GET", BodyLength::None).await;
                 let cut = (*departure != Stream).then_some(exchange.connection);
-                let Exchange { body, respond, leave, .. } = exchange;
+                let Exchange {
+                    body,
+                    respond,
+                    leave,
+                    ..
+                } = exchange;
                 // The library resets a stream of which nothing is held any more.
                 drop(body);
                 let writer = respond.respond(200, &[], framed).await.expect("an answer");
@@ -386,7 +455,11 @@ fn a_backend_that_leaves_an_answer_which_the_client_does_not_read_is_noticed() {
                 }
                 download.abandon().await;
                 // As far as it has come it is what was sent, and it never looks whole.
-                let read = within(&name, read_body(&mut answer.body, DOWN, ENDLESS, &Pace::free())).await;
+                let read = within(
+                    &name,
+                    read_body(&mut answer.body, DOWN, ENDLESS, &Pace::free()),
+                )
+                .await;
                 assert!(read.is_err(), "{name}: it looks whole");
                 drop(answer);
                 pair.wait_for_zero(&name, &[REQUESTS, STREAMS]);
@@ -431,12 +504,21 @@ fn a_goaway_in_the_middle_of_an_answer_lets_it_come_to_its_end() {
             return;
         }
         let client = pair.connect().await;
-        let (mut up, answer, mut exchange) = begin(pair, &client, "POST", BodyLength::Unknown).await;
-        let mut down = exchange.respond.respond(200, &[], BodyLength::Unknown).await.expect("an answer");
-        down.write(Bytes::from_static(b"begun")).await.expect("an open stream");
+        let (mut up, answer, mut exchange) =
+            begin(pair, &client, "POST", BodyLength::Unknown).await;
+        let mut down = exchange
+            .respond
+            .respond(200, &[], BodyLength::Unknown)
+            .await
+            .expect("an answer");
+        down.write(Bytes::from_static(b"begun"))
+            .await
+            .expect("an open stream");
         let mut answer = head(&pair.name, answer).await;
         exchange.leave.go_away_in_peace().await;
-        down.write(Bytes::from_static(b", gone on")).await.expect("an open stream");
+        down.write(Bytes::from_static(b", gone on"))
+            .await
+            .expect("an open stream");
         let mut text = String::new();
         while !text.ends_with("gone on") {
             let part = answer.body.part().await.expect("a part").expect("more");
@@ -444,11 +526,23 @@ fn a_goaway_in_the_middle_of_an_answer_lets_it_come_to_its_end() {
         }
         // Another connection carries the next one while this goes on.
         let other = pair.connect().await;
-        assert_ne!(pair.serves_on(&other).await, exchange.connection, "{}", pair.name);
-        up.write(Bytes::from_static(b"all")).await.expect("an open connection");
+        assert_ne!(
+            pair.serves_on(&other).await,
+            exchange.connection,
+            "{}",
+            pair.name
+        );
+        up.write(Bytes::from_static(b"all"))
+            .await
+            .expect("an open connection");
         up.finish().await.expect("an open connection");
-        assert_eq!(exchange.body.text().await.expect("the whole request"), "all");
-        down.write(Bytes::from_static(b" and ended")).await.expect("an open stream");
+        assert_eq!(
+            exchange.body.text().await.expect("the whole request"),
+            "all"
+        );
+        down.write(Bytes::from_static(b" and ended"))
+            .await
+            .expect("an open stream");
         down.finish().await.expect("an open stream");
         text.push_str(&answer.body.text().await.expect("the whole answer"));
         assert_eq!(text, "begun, gone on and ended", "{}", pair.name);
@@ -470,16 +564,40 @@ struct Call {
 impl Call {
     async fn open(pair: &Pair, client: &ClientEnd) -> Self {
         let fields = [("content-type", "application/grpc"), ("te", "trailers")];
-        let (mut up, answer) = client.send("POST", "/open/left", &fields, BodyLength::Unknown).await;
-        let Exchange { mut body, respond, leave, connection, .. } = pair.backend.next().await;
+        let (mut up, answer) = client
+            .send("POST", "/open/left", &fields, BodyLength::Unknown)
+            .await;
+        let Exchange {
+            mut body,
+            respond,
+            leave,
+            connection,
+            ..
+        } = pair.backend.next().await;
         let message = Bytes::from_static(b"\0\0\0\0\x05hello");
         up.write(message.clone()).await.expect("an open stream");
-        assert_eq!(body.part().await.expect("a message").as_ref(), Some(&message));
-        let mut down = respond.respond(200, &fields[..1], BodyLength::Unknown).await.expect("an open stream");
+        assert_eq!(
+            body.part().await.expect("a message").as_ref(),
+            Some(&message)
+        );
+        let mut down = respond
+            .respond(200, &fields[..1], BodyLength::Unknown)
+            .await
+            .expect("an open stream");
         down.write(message.clone()).await.expect("an open stream");
         let mut answer = head(&pair.name, answer).await;
-        assert_eq!(answer.body.part().await.expect("a message").as_ref(), Some(&message));
-        Self { up, up_at_service: body, down, answer, leave, connection }
+        assert_eq!(
+            answer.body.part().await.expect("a message").as_ref(),
+            Some(&message)
+        );
+        Self {
+            up,
+            up_at_service: body,
+            down,
+            answer,
+            leave,
+            connection,
+        }
     }
 }
 
@@ -534,17 +652,39 @@ struct WebSocket {
 impl WebSocket {
     async fn open(pair: &Pair) -> Self {
         let client = pair.connect().await;
-        let (up, answer) = client.send("GET", "/open/left", &HANDSHAKE, BodyLength::None).await;
-        let Exchange { body, respond, leave, connection, .. } = pair.backend.next().await;
+        let (up, answer) = client
+            .send("GET", "/open/left", &HANDSHAKE, BodyLength::None)
+            .await;
+        let Exchange {
+            body,
+            respond,
+            leave,
+            connection,
+            ..
+        } = pair.backend.next().await;
         let agreed = [HANDSHAKE[0], HANDSHAKE[1], ("Sec-WebSocket-Accept", "x")];
-        let down = respond.respond(101, &agreed, BodyLength::None).await.expect("an answer");
+        let down = respond
+            .respond(101, &agreed, BodyLength::None)
+            .await
+            .expect("an answer");
         let answer = head("a handshake", answer).await;
         assert_eq!(answer.status, 101);
-        Self { client, up, up_at_backend: body, down, down_at_client: answer.body, leave, connection }
+        Self {
+            client,
+            up,
+            up_at_backend: body,
+            down,
+            down_at_client: answer.body,
+            leave,
+            connection,
+        }
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "a closure is written where it is used")]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "a closure is written where it is used"
+)]
 fn with_websockets(test: impl AsyncFn(&Pair)) {
     let runtime = runtime();
     runtime.block_on(async {
@@ -644,10 +784,15 @@ fn a_connection_of_http2_that_ends_takes_all_its_requests_with_it() {
                 let pair = &Pair::start(Protocol::Http2, backend);
                 let name = name_of(pair, departure);
                 let client = Arc::new(pair.connect().await);
-                let (writer, unread, mut waiting) = begin(pair, &client, "POST", BodyLength::Unknown).await;
+                let (writer, unread, mut waiting) =
+                    begin(pair, &client, "POST", BodyLength::Unknown).await;
                 let upload = Blocked::write(pair, writer, UP).await;
                 let (_, download, exchange) = begin(pair, &client, "GET", BodyLength::None).await;
-                let writer = exchange.respond.respond(200, &[], BodyLength::Unknown).await.expect("an answer");
+                let writer = exchange
+                    .respond
+                    .respond(200, &[], BodyLength::Unknown)
+                    .await
+                    .expect("an answer");
                 let download = head(&name, download).await;
                 let blocked = Blocked::write(pair, writer, DOWN).await;
                 let (_, silent, unanswered) = begin(pair, &client, "GET", BodyLength::None).await;
@@ -659,7 +804,9 @@ fn a_connection_of_http2_that_ends_takes_all_its_requests_with_it() {
                 is_broken(&name, &mut waiting.body).await;
                 let Exchange { mut respond, .. } = unanswered;
                 within(&name, respond.peer_gone()).await;
-                let Silent::Answering(mut writer, ..) = between else { panic!("it is answered") };
+                let Silent::Answering(mut writer, ..) = between else {
+                    panic!("it is answered")
+                };
                 within(&name, writer.peer_gone()).await;
                 pair.wait_for_zero(&name, &[REQUESTS, STREAMS, CONNECTIONS]);
             });

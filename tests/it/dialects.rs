@@ -18,18 +18,34 @@ const PREFIXES: [&str; 4] = ["/nest", "/jwt", "/success", "/code"];
 
 /// A refusal without the time in it.
 fn refused(answer: &Answer) -> (u16, &str, Value) {
-    assert_eq!(answer.header("Content-Type"), Some("application/json; charset=utf-8"));
+    assert_eq!(
+        answer.header("Content-Type"),
+        Some("application/json; charset=utf-8")
+    );
     assert_eq!(answer.header("Cache-Control"), Some("no-store"));
     let mut body = answer.json();
-    if let Some(time) = body.as_object_mut().and_then(|body| body.remove("timestamp")) {
+    if let Some(time) = body
+        .as_object_mut()
+        .and_then(|body| body.remove("timestamp"))
+    {
         let time = time.as_str().expect("a text").to_owned();
-        assert!(time.len() == 24 && time.ends_with('Z') && time.as_bytes()[10] == b'T', "{time}");
+        assert!(
+            time.len() == 24 && time.ends_with('Z') && time.as_bytes()[10] == b'T',
+            "{time}"
+        );
     }
     (answer.status, answer.error().expect("a code"), body)
 }
 
 /// The same refusal in the four shapes, in the order of [`PREFIXES`].
-fn shapes(status: u16, reason: &str, code: &str, zh: &str, short: &str, detail: Value) -> [Value; 4] {
+fn shapes(
+    status: u16,
+    reason: &str,
+    code: &str,
+    zh: &str,
+    short: &str,
+    detail: Value,
+) -> [Value; 4] {
     [
         json!({ "code": status, "message": zh, "error": reason }),
         detail,
@@ -65,7 +81,14 @@ fn refusals_under_a_prefix_have_the_shape_of_its_dialect() {
             vec![],
             401,
             "token_missing",
-            shapes(401, "Unauthorized", "token_missing", "请先登录", "没有提供 token", detail(missing)),
+            shapes(
+                401,
+                "Unauthorized",
+                "token_missing",
+                "请先登录",
+                "没有提供 token",
+                detail(missing),
+            ),
         ),
         (
             "/x",
@@ -100,7 +123,14 @@ fn refusals_under_a_prefix_have_the_shape_of_its_dialect() {
             vec![],
             400,
             "path_ambiguous",
-            shapes(400, "Bad Request", "path_ambiguous", "请求格式有误", "请求格式有误", Value::Null),
+            shapes(
+                400,
+                "Bad Request",
+                "path_ambiguous",
+                "请求格式有误",
+                "请求格式有误",
+                Value::Null,
+            ),
         ),
     ] {
         for (prefix, expected) in PREFIXES.into_iter().zip(expected) {
@@ -110,13 +140,21 @@ fn refusals_under_a_prefix_have_the_shape_of_its_dialect() {
             if !expected.is_null() {
                 assert_eq!(body, expected, "{prefix}{path}");
             }
-            assert_eq!(answer.header("WWW-Authenticate").is_some(), status == 401 || status == 403, "{prefix}{path}");
+            assert_eq!(
+                answer.header("WWW-Authenticate").is_some(),
+                status == 401 || status == 403,
+                "{prefix}{path}"
+            );
         }
     }
     // Elsewhere it is a problem document, also where a name only begins like a prefix.
     for path in ["/x", "/nested", "/codes/x", "/auth/me"] {
         let answer = menshen.get(path, &[]);
-        assert_eq!(answer.header("Content-Type"), Some("application/problem+json"), "{path}");
+        assert_eq!(
+            answer.header("Content-Type"),
+            Some("application/problem+json"),
+            "{path}"
+        );
     }
     assert!(backend.received().is_empty());
 }
@@ -134,11 +172,26 @@ fn failures_of_the_backend_have_the_shape_too() {
         listener.local_addr().expect("an address")
     };
     let zh = ["服务暂时不可用，请稍后再试", "服务响应超时，请稍后再试"];
-    let en = ["The service behind is not reachable.", "The service behind did not answer in time."];
+    let en = [
+        "The service behind is not reachable.",
+        "The service behind did not answer in time.",
+    ];
     for (address, status, reason, code, n) in [
         (nobody, 502, "Bad Gateway", "upstream_unavailable", 0),
-        (closing.address, 502, "Bad Gateway", "upstream_unavailable", 0),
-        (silent.address, 504, "Gateway Timeout", "upstream_timeout", 1),
+        (
+            closing.address,
+            502,
+            "Bad Gateway",
+            "upstream_unavailable",
+            0,
+        ),
+        (
+            silent.address,
+            504,
+            "Gateway Timeout",
+            "upstream_timeout",
+            1,
+        ),
     ] {
         let menshen = before(address);
         let bearer = format!("Bearer {}", menshen.token("alice"));
@@ -157,7 +210,9 @@ fn failures_of_the_backend_have_the_shape_too() {
 
 fn before(upstream: SocketAddr) -> Menshen {
     Setup::before(upstream)
-        .with(&format!("[upstream]\nurls = [\"http://{upstream}\"]\nread_timeout = \"300ms\""))
+        .with(&format!(
+            "[upstream]\nurls = [\"http://{upstream}\"]\nread_timeout = \"300ms\""
+        ))
         .with(ALL)
         .start()
 }
@@ -165,18 +220,40 @@ fn before(upstream: SocketAddr) -> Menshen {
 #[test]
 fn a_store_that_is_full_is_a_503_in_the_shape() {
     let backend = Backend::start();
-    let mut menshen = Setup::before(backend.address).with(ALL).after_shell("trap '' XFSZ\nulimit -f 1100").start();
+    let mut menshen = Setup::before(backend.address)
+        .with(ALL)
+        .after_shell("trap '' XFSZ\nulimit -f 1100")
+        .start();
     menshen.expect_error("the store failed");
     let token = menshen.token("early");
-    let full = (0..2000).map(|n| menshen.post("/nest/auth/wx-login", &[], &json!({ "code": format!("user-{n}") })));
-    let answer = full.into_iter().find(|answer| answer.status != 200).expect("a disk that gets full");
-    let expected = json!({ "code": 503, "message": "服务繁忙，请稍后再试", "error": "Service Unavailable" });
+    let full = (0..2000).map(|n| {
+        menshen.post(
+            "/nest/auth/wx-login",
+            &[],
+            &json!({ "code": format!("user-{n}") }),
+        )
+    });
+    let answer = full
+        .into_iter()
+        .find(|answer| answer.status != 200)
+        .expect("a disk that gets full");
+    let expected =
+        json!({ "code": 503, "message": "服务繁忙，请稍后再试", "error": "Service Unavailable" });
     assert_eq!(refused(&answer), (503, "store_unavailable", expected));
     assert!(answer.header("Retry-After").is_some());
     let detail = menshen.post("/jwt/login/", &[], &json!({ "code": "late" }));
-    assert_eq!(refused(&detail), (503, "store_unavailable", json!({ "detail": "Please try again in a moment." })));
     assert_eq!(
-        menshen.get("/x", &[("Authorization", &format!("Bearer {token}"))]).status,
+        refused(&detail),
+        (
+            503,
+            "store_unavailable",
+            json!({ "detail": "Please try again in a moment." })
+        )
+    );
+    assert_eq!(
+        menshen
+            .get("/x", &[("Authorization", &format!("Bearer {token}"))])
+            .status,
         200,
         "tokens go on being checked"
     );
@@ -185,8 +262,16 @@ fn a_store_that_is_full_is_a_503_in_the_shape() {
 #[test]
 fn too_many_logins_are_a_429_with_the_wait() {
     let backend = Backend::start();
-    let menshen = Setup::before(backend.address).with(ALL).with("[limits]\nlogin_per_ip = \"1/1m\"").start();
-    assert_eq!(menshen.post("/nest/auth/wx-login", &[], &json!({ "code": "a" })).status, 200);
+    let menshen = Setup::before(backend.address)
+        .with(ALL)
+        .with("[limits]\nlogin_per_ip = \"1/1m\"")
+        .start();
+    assert_eq!(
+        menshen
+            .post("/nest/auth/wx-login", &[], &json!({ "code": "a" }))
+            .status,
+        200
+    );
     for (path, message) in [
         ("/nest/auth/wx-login", "/message"),
         ("/jwt/login/", "/detail"),
@@ -197,10 +282,17 @@ fn too_many_logins_are_a_429_with_the_wait() {
         let wait = answer.header("Retry-After").expect("a wait").to_owned();
         let (status, code, body) = refused(&answer);
         assert_eq!((status, code), (429, "rate_limited"), "{path}");
-        let text = body.pointer(message).and_then(Value::as_str).expect("a message").to_owned();
+        let text = body
+            .pointer(message)
+            .and_then(Value::as_str)
+            .expect("a message")
+            .to_owned();
         match path {
             "/code/wechatlogin" => assert_eq!(text, format!("请在{wait}秒后再试")),
-            "/jwt/login/" => assert_eq!(text, format!("Request was throttled. Expected available in {wait} seconds.")),
+            "/jwt/login/" => assert_eq!(
+                text,
+                format!("Request was throttled. Expected available in {wait} seconds.")
+            ),
             _ => assert_eq!(text, "请求过于频繁，请稍后再试"),
         }
     }
@@ -222,16 +314,35 @@ fn what_is_no_route_goes_to_the_backend() {
         ("OPTIONS", "/code/login"),
     ] {
         let before = backend.received().len();
-        assert_eq!(wire::ask(menshen.http, method, path, &[], b"").status, 401, "{method} {path} without a token");
+        assert_eq!(
+            wire::ask(menshen.http, method, path, &[], b"").status,
+            401,
+            "{method} {path} without a token"
+        );
         assert_eq!(backend.received().len(), before);
-        let answer = wire::ask(menshen.http, method, path, &[("Authorization", &bearer)], b"");
+        let answer = wire::ask(
+            menshen.http,
+            method,
+            path,
+            &[("Authorization", &bearer)],
+            b"",
+        );
         assert_eq!(answer.status, 200, "{method} {path}");
         assert_eq!(backend.last().line, format!("{method} {path} HTTP/1.1"));
     }
     // Another spelling of a route's path is no way around anything.
-    for path in ["/nest/auth/wx%2dlogin", "/nest//auth/wx-login", "/nest/./auth/wx-login", "/nest/auth/wx-login;x"] {
+    for path in [
+        "/nest/auth/wx%2dlogin",
+        "/nest//auth/wx-login",
+        "/nest/./auth/wx-login",
+        "/nest/auth/wx-login;x",
+    ] {
         let answer = wire::ask(menshen.http, "POST", path, &[], b"");
-        assert!(matches!(answer.status, 400 | 401), "{path}: {}", answer.status);
+        assert!(
+            matches!(answer.status, 400 | 401),
+            "{path}: {}",
+            answer.status
+        );
     }
 }
 
@@ -240,18 +351,51 @@ fn a_token_may_stand_alone_where_its_dialect_says_so() {
     let backend = Backend::start();
     let menshen = Setup::before(backend.address).with(ALL).start();
     let token = menshen.token("alice");
-    for (path, status) in [("/code/orders", 200), ("/code", 200), ("/nest/orders", 401), ("/codes", 401), ("/orders", 401)] {
+    for (path, status) in [
+        ("/code/orders", 200),
+        ("/code", 200),
+        ("/nest/orders", 401),
+        ("/codes", 401),
+        ("/orders", 401),
+    ] {
         let answer = menshen.get(path, &[("Authorization", &token)]);
         assert_eq!(answer.status, status, "{path}");
-        assert_eq!(menshen.get(path, &[("Authorization", &format!("Bearer {token}"))]).status, 200, "{path}");
+        assert_eq!(
+            menshen
+                .get(path, &[("Authorization", &format!("Bearer {token}"))])
+                .status,
+            200,
+            "{path}"
+        );
     }
     let before = backend.received().len();
-    assert_eq!(menshen.get("/code/x", &[("Authorization", &token), ("Authorization", &token)]).status, 400);
-    for value in [format!("{token} x"), format!("Token {token}"), "x".to_owned(), token[..token.len() - 2].to_owned()] {
-        assert_eq!(menshen.get("/code/x", &[("Authorization", &value)]).status, 401, "{value}");
+    assert_eq!(
+        menshen
+            .get(
+                "/code/x",
+                &[("Authorization", &token), ("Authorization", &token)]
+            )
+            .status,
+        400
+    );
+    for value in [
+        format!("{token} x"),
+        format!("Token {token}"),
+        "x".to_owned(),
+        token[..token.len() - 2].to_owned(),
+    ] {
+        assert_eq!(
+            menshen.get("/code/x", &[("Authorization", &value)]).status,
+            401,
+            "{value}"
+        );
     }
     assert_eq!(backend.received().len(), before, "none of them arrived");
-    assert_eq!(backend.last().folded("authorization"), [""; 0], "and the token stays here");
+    assert_eq!(
+        backend.last().folded("authorization"),
+        [""; 0],
+        "and the token stays here"
+    );
 }
 
 #[test]
@@ -267,7 +411,10 @@ fn a_body_that_breaks_off_or_is_too_long_is_refused_in_the_shape() {
     let mut client = Client::connect(menshen.http);
     client.send(format!("{head}Transfer-Encoding: chunked\r\n\r\nzz\r\n"));
     let answer = client.receive().expect("an answer");
-    assert_eq!((answer.status, answer.json()["message"].clone()), (400, json!("请求格式有误")));
+    assert_eq!(
+        (answer.status, answer.json()["message"].clone()),
+        (400, json!("请求格式有误"))
+    );
 }
 
 /// A cloud function may hand on `Expect`, an odd case of a header, or a body in chunks.
@@ -303,11 +450,24 @@ fn a_shape_has_its_header_fields_once_wherever_it_is_written() {
     for (answer, code) in [
         (menshen.post("/x/in", &[], &json!({})), "validation_failed"),
         (menshen.get("/x/y", &[]), "token_missing"),
-        (menshen.get("/x/y", &[("Authorization", &bearer)]), "upstream_unavailable"),
-        (menshen.post("/x/y", &[("Authorization", &bearer)], &json!({})), "upstream_unavailable"),
+        (
+            menshen.get("/x/y", &[("Authorization", &bearer)]),
+            "upstream_unavailable",
+        ),
+        (
+            menshen.post("/x/y", &[("Authorization", &bearer)], &json!({})),
+            "upstream_unavailable",
+        ),
     ] {
-        assert_eq!((answer.error(), answer.header("X-Why")), (Some(code), Some(code)));
-        assert_eq!((answer.header("X-Zh"), answer.header("Cache-Control")), (Some("不行"), Some("no-store")), "{code}");
+        assert_eq!(
+            (answer.error(), answer.header("X-Why")),
+            (Some(code), Some(code))
+        );
+        assert_eq!(
+            (answer.header("X-Zh"), answer.header("Cache-Control")),
+            (Some("不行"), Some("no-store")),
+            "{code}"
+        );
         assert_eq!(answer.json(), "no");
     }
 }

@@ -57,17 +57,27 @@ impl<E: std::error::Error> From<E> for Broken {
 }
 
 pub fn runtime() -> Runtime {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime")
 }
 
 /// Fails where something does not come to its end.
 pub async fn within<T>(what: &str, work: impl Future<Output = T>) -> T {
-    tokio::time::timeout(DEADLINE, work).await.unwrap_or_else(|_| panic!("{what}: it does not end"))
+    tokio::time::timeout(DEADLINE, work)
+        .await
+        .unwrap_or_else(|_| panic!("{what}: it does not end"))
 }
 
 /// A menshen before this backend whose own timeouts are an hour, with `/open/**` for everybody.
 fn menshen_before(backend: &BackendEnd) -> Menshen {
-    let protocol = if backend.protocol == Protocol::Http1 { "http1" } else { "http2" };
+    let protocol = if backend.protocol == Protocol::Http1 {
+        "http1"
+    } else {
+        "http2"
+    };
     let config = format!(
         "[server]\nlisten = [\"127.0.0.1:0\"]\nunready_grace = \"100ms\"\nh2c = true\nbody_timeout = \"1h\"\n\
          keepalive_timeout = \"1h\"\n\

@@ -40,14 +40,21 @@ fn stopped() -> Setup {
 
 /// A running one, on a port that its config names.
 fn running(backend: SocketAddr) -> Menshen {
-    let port = TcpListener::bind("127.0.0.1:0").and_then(|reserved| reserved.local_addr()).expect("a port").port();
+    let port = TcpListener::bind("127.0.0.1:0")
+        .and_then(|reserved| reserved.local_addr())
+        .expect("a port")
+        .port();
     let server = format!("[server]\nlisten = [\"127.0.0.1:{port}\"]\nunready_grace = \"1ms\"");
     Setup::before(backend).with(&server).with(RULES).start()
 }
 
 fn explain(dir: &std::path::Path, args: &[&str], input: &str) -> (Option<i32>, String) {
     let output: Output = menshen::command_reading(dir, &[&["explain"], args].concat(), &[], input);
-    let text = if output.stdout.is_empty() { output.stderr } else { output.stdout };
+    let text = if output.stdout.is_empty() {
+        output.stderr
+    } else {
+        output.stdout
+    };
     (output.status.code(), String::from_utf8(text).expect("text"))
 }
 
@@ -78,13 +85,28 @@ fn rules_are_explained_without_store_and_process() {
     }
     let (code, text) = explain(dir, &["GET", "/orders"], "");
     assert_eq!(code, Some(1), "{text}");
-    assert!(text.contains("rules         0 open: another path"), "{text}");
-    assert!(text.contains("refused, 401 token_missing: the rule asks for a token, and there is none"), "{text}");
+    assert!(
+        text.contains("rules         0 open: another path"),
+        "{text}"
+    );
+    assert!(
+        text.contains("refused, 401 token_missing: the rule asks for a token, and there is none"),
+        "{text}"
+    );
 
     assert_eq!(json(dir, &["GET", "/internal/x"], "")["status"], 403);
-    assert_eq!(json(dir, &["GET", "/a/%2e%2e/x"], "")["code"], "path_ambiguous");
-    assert_eq!(json(dir, &["POST", "/api/v1/auth/wx-login"], "")["answered_by"], "dialect");
-    assert_eq!(json(dir, &["GET", "/auth/me"], "")["answered_by"], "auth_api");
+    assert_eq!(
+        json(dir, &["GET", "/a/%2e%2e/x"], "")["code"],
+        "path_ambiguous"
+    );
+    assert_eq!(
+        json(dir, &["POST", "/api/v1/auth/wx-login"], "")["answered_by"],
+        "dialect"
+    );
+    assert_eq!(
+        json(dir, &["GET", "/auth/me"], "")["answered_by"],
+        "auth_api"
+    );
     assert_eq!(json(dir, &["TRACE", "/public/x"], "")["passes"], false);
     assert!(!dir.join("data").exists(), "nothing is made");
 }
@@ -112,22 +134,55 @@ fn a_token_is_checked_with_the_keys_of_the_running_menshen() {
     let dir = menshen.directory();
     let token = menshen.token("alice");
 
-    let told = json(dir, &["GET", "/orders", "--token", "-", "--header", "X-User-Id: 7"], &format!("{token}\n"));
-    assert_eq!((&told["token"]["state"], &told["rule"]), (&"valid".into(), &"default".into()), "{told}");
-    assert!(told["token"]["keys"].as_str().is_some_and(|keys| keys.contains("running")), "{told}");
-    assert!(told["token"]["revocation"].as_str().is_some_and(|said| said.contains("not looked at")), "{told}");
+    let told = json(
+        dir,
+        &["GET", "/orders", "--token", "-", "--header", "X-User-Id: 7"],
+        &format!("{token}\n"),
+    );
+    assert_eq!(
+        (&told["token"]["state"], &told["rule"]),
+        (&"valid".into(), &"default".into()),
+        "{told}"
+    );
+    assert!(
+        told["token"]["keys"]
+            .as_str()
+            .is_some_and(|keys| keys.contains("running")),
+        "{told}"
+    );
+    assert!(
+        told["token"]["revocation"]
+            .as_str()
+            .is_some_and(|said| said.contains("not looked at")),
+        "{told}"
+    );
     assert!(!told.to_string().contains(&token), "a token is not told");
 
     // The gate does what was said.
     let bearer = format!("Bearer {token}");
-    assert_eq!(menshen.get("/orders", &[("Authorization", &bearer), ("X-User-Id", "7")]).status, 200);
+    assert_eq!(
+        menshen
+            .get("/orders", &[("Authorization", &bearer), ("X-User-Id", "7")])
+            .status,
+        200
+    );
     let seen = backend.last().headers();
-    let seen = |name: &str| seen.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str());
+    let seen = |name: &str| {
+        seen.iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
+    };
     for header in told["backend_gets"].as_array().expect("a list") {
-        let (name, value) = (header["name"].as_str().expect("a name"), header["value"].as_str().expect("a value"));
+        let (name, value) = (
+            header["name"].as_str().expect("a name"),
+            header["value"].as_str().expect("a value"),
+        );
         let got = seen(name).unwrap_or_else(|| panic!("the backend got no {name}"));
         // Host and id are of the one request.
-        assert!(got == value || ["x-forwarded-host", "x-request-id"].contains(&name), "{name}: {got}, not {value}");
+        assert!(
+            got == value || ["x-forwarded-host", "x-request-id"].contains(&name),
+            "{name}: {got}, not {value}"
+        );
     }
     assert_eq!(told["user"].as_str(), seen("x-user-id"));
 
@@ -137,14 +192,23 @@ fn a_token_is_checked_with_the_keys_of_the_running_menshen() {
         (&403.into(), &"forbidden".into(), &"valid".into())
     );
     let told = json(dir, &["GET", "/public/x", "--token", &token], "");
-    assert_eq!((&told["user"], &told["token"]["matters"]), (&Value::Null, &false.into()));
+    assert_eq!(
+        (&told["user"], &told["token"]["matters"]),
+        (&Value::Null, &false.into())
+    );
 
     let (message, _) = token.rsplit_once('.').expect("a signature");
     let forged = format!("{message}.{}", "A".repeat(86));
     let told = json(dir, &["GET", "/orders", "--token", &forged], "");
-    assert_eq!((&told["code"], &told["token"]["why"]), (&"token_invalid".into(), &"the signature is wrong".into()));
+    assert_eq!(
+        (&told["code"], &told["token"]["why"]),
+        (&"token_invalid".into(), &"the signature is wrong".into())
+    );
     let told = json(dir, &["GET", "/orders", "--token", "rubbish"], "");
-    assert_eq!((&told["code"], &told["status"]), (&"token_invalid".into(), &401.into()));
+    assert_eq!(
+        (&told["code"], &told["status"]),
+        (&"token_invalid".into(), &401.into())
+    );
 }
 
 #[test]
@@ -154,13 +218,23 @@ fn a_token_is_checked_with_the_store_of_a_stopped_menshen() {
     let (kept, ended) = (menshen.token("alice"), menshen.token("bob"));
     let bearer = format!("Bearer {ended}");
     assert_eq!(
-        menshen.post("/auth/logout", &[("Authorization", &bearer)], &Value::Object(serde_json::Map::default())).status,
+        menshen
+            .post(
+                "/auth/logout",
+                &[("Authorization", &bearer)],
+                &Value::Object(serde_json::Map::default())
+            )
+            .status,
         204
     );
     menshen.stop();
     let dir = menshen.directory();
     let told = json(dir, &["GET", "/orders", "--token", &kept], "");
-    assert_eq!((&told["passes"], &told["token"]["revocation"]), (&true.into(), &"looked up in the store".into()), "{told}");
+    assert_eq!(
+        (&told["passes"], &told["token"]["revocation"]),
+        (&true.into(), &"looked up in the store".into()),
+        "{told}"
+    );
     let told = json(dir, &["GET", "/orders", "--token", &ended], "");
     assert_eq!(told["code"], "token_revoked");
 }
@@ -169,7 +243,10 @@ fn a_token_is_checked_with_the_store_of_a_stopped_menshen() {
 fn an_expired_token_is_told_as_such() {
     let setup = Setup::before(SocketAddr::from(([127, 0, 0, 1], 9))).with(
         RULES
-            .replace("access_ttl", "algorithm = \"HS256\"\nsecret = \"q7Zr0vT2mXk9Lw4Bh8NcYs1GdJ5PfAeU\"\naccess_ttl")
+            .replace(
+                "access_ttl",
+                "algorithm = \"HS256\"\nsecret = \"q7Zr0vT2mXk9Lw4Bh8NcYs1GdJ5PfAeU\"\naccess_ttl",
+            )
             .as_str(),
     );
     setup.config();
@@ -177,16 +254,28 @@ fn an_expired_token_is_told_as_such() {
     let menshen = setup.start();
     let good = menshen.token("alice");
     let told = json(dir.path(), &["GET", "/orders", "--token", &good], "");
-    assert_eq!((&told["passes"], &told["token"]["keys"]), (&true.into(), &"those of the config".into()), "{told}");
+    assert_eq!(
+        (&told["passes"], &told["token"]["keys"]),
+        (&true.into(), &"those of the config".into()),
+        "{told}"
+    );
     let expired = expired(&good, b"q7Zr0vT2mXk9Lw4Bh8NcYs1GdJ5PfAeU");
     let told = json(dir.path(), &["GET", "/orders", "--token", &expired], "");
-    assert_eq!((&told["code"], &told["token"]["why"]), (&"token_expired".into(), &"expired".into()), "{told}");
+    assert_eq!(
+        (&told["code"], &told["token"]["why"]),
+        (&"token_expired".into(), &"expired".into()),
+        "{told}"
+    );
 }
 
 /// The same token as it would be had it been given two hours earlier.
 fn expired(token: &str, secret: &[u8]) -> String {
     use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-    let part = |n: usize| URL_SAFE_NO_PAD.decode(token.split('.').nth(n).expect("a part")).expect("base64url");
+    let part = |n: usize| {
+        URL_SAFE_NO_PAD
+            .decode(token.split('.').nth(n).expect("a part"))
+            .expect("base64url")
+    };
     let mut claims: Value = serde_json::from_slice(&part(1)).expect("JSON");
     for name in ["iat", "exp", "nbf"] {
         if let Some(at) = claims[name].as_u64() {
@@ -194,5 +283,10 @@ fn expired(token: &str, secret: &[u8]) -> String {
         }
     }
     let header: jsonwebtoken::Header = serde_json::from_slice(&part(0)).expect("a header");
-    jsonwebtoken::encode(&header, &claims, &jsonwebtoken::EncodingKey::from_secret(secret)).expect("a token")
+    jsonwebtoken::encode(
+        &header,
+        &claims,
+        &jsonwebtoken::EncodingKey::from_secret(secret),
+    )
+    .expect("a token")
 }

@@ -40,13 +40,22 @@ impl Does {
                 while stream.read(&mut [0; 64]).is_ok_and(|n| n > 0) {}
             }
             Self::Resets => {
-                rustix::net::sockopt::set_socket_linger(&*stream, Some(Duration::ZERO)).expect("a socket option");
+                rustix::net::sockopt::set_socket_linger(&*stream, Some(Duration::ZERO))
+                    .expect("a socket option");
             }
             Self::LongField(n) => {
-                say(format!("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX-Long: {}\r\n\r\n", "x".repeat(n)).as_bytes());
+                say(format!(
+                    "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX-Long: {}\r\n\r\n",
+                    "x".repeat(n)
+                )
+                .as_bytes());
             }
             Self::ManyFields(n) => {
-                say(format!("HTTP/1.1 200 OK\r\n{}Content-Length: 0\r\n\r\n", "X-Many: x\r\n".repeat(n)).as_bytes());
+                say(format!(
+                    "HTTP/1.1 200 OK\r\n{}Content-Length: 0\r\n\r\n",
+                    "X-Many: x\r\n".repeat(n)
+                )
+                .as_bytes());
             }
         }
         false
@@ -121,11 +130,16 @@ fn each_way_to_fail_is_told_counted_and_never_tried_again() {
             let does = *does;
             let backend = Backend::answering(move |request, stream| {
                 if request.line.contains("/good") {
-                    return stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ngood").is_ok();
+                    return stream
+                        .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ngood")
+                        .is_ok();
                 }
                 does.act(stream)
             });
-            let section = format!("[upstream]\nurls = [\"http://{}\"]\nread_timeout = \"400ms\"", backend.address);
+            let section = format!(
+                "[upstream]\nurls = [\"http://{}\"]\nread_timeout = \"400ms\"",
+                backend.address
+            );
             let menshen = Setup::before(backend.address).with(&section).start();
             let authorization = format!("Bearer {}", menshen.token("alice"));
             let headers = [("Authorization", authorization.as_str())];
@@ -134,45 +148,81 @@ fn each_way_to_fail_is_told_counted_and_never_tried_again() {
             client.send(wire::request(method, "/bad", &headers, body));
             match *told {
                 Told::Refusal(status, code) => {
-                    let answer = client.receive().unwrap_or_else(|| panic!("{method} {what}: no answer"));
-                    assert_eq!((answer.status, answer.error()), (status, Some(code)), "{method} {what}");
+                    let answer = client
+                        .receive()
+                        .unwrap_or_else(|| panic!("{method} {what}: no answer"));
+                    assert_eq!(
+                        (answer.status, answer.error()),
+                        (status, Some(code)),
+                        "{method} {what}"
+                    );
                     assert_eq!(answer.json()["code"], code, "{method} {what}");
                     // Nothing of the failed answer is taken for that of the next request.
                     if answer.header("Connection") == Some("keep-alive") {
                         client.send(wire::request("GET", "/good", &headers, b""));
-                        assert_eq!(client.receive().map(|next| next.body), Some(b"good".to_vec()), "{method} {what}");
+                        assert_eq!(
+                            client.receive().map(|next| next.body),
+                            Some(b"good".to_vec()),
+                            "{method} {what}"
+                        );
                     } else {
                         assert!(client.ended(), "{method} {what}");
                     }
                 }
                 Told::BrokenOff => {
                     let mut seen = Vec::new();
-                    let end = client.stream().read_to_end(&mut seen).map_err(|fault| fault.kind());
-                    assert!(matches!(end, Ok(_) | Err(std::io::ErrorKind::ConnectionReset)), "{method} {what}: {end:?}");
+                    let end = client
+                        .stream()
+                        .read_to_end(&mut seen)
+                        .map_err(|fault| fault.kind());
+                    assert!(
+                        matches!(end, Ok(_) | Err(std::io::ErrorKind::ConnectionReset)),
+                        "{method} {what}: {end:?}"
+                    );
                     let text = String::from_utf8_lossy(&seen);
-                    assert!(text.starts_with("HTTP/1.1 200 OK\r\n") && text.contains("hello"), "{method} {what}: {text}");
+                    assert!(
+                        text.starts_with("HTTP/1.1 200 OK\r\n") && text.contains("hello"),
+                        "{method} {what}: {text}"
+                    );
                     assert!(!text.ends_with("0\r\n\r\n"), "{method} {what}: {text}");
                 }
             }
             let series = format!("menshen_upstream_errors_total{{kind=\"{kind}\"}}");
             menshen.wait_for_metric(&series, 1.0);
-            let bad = backend.received().iter().filter(|request| request.line.contains("/bad")).count();
+            let bad = backend
+                .received()
+                .iter()
+                .filter(|request| request.line.contains("/bad"))
+                .count();
             assert_eq!(bad, 1, "{method} {what}");
-            assert_eq!(menshen.get("/good", &headers).body, b"good", "{method} {what}: it goes on");
-            assert!(menshen.metric("menshen_panics_total").abs() < 0.1, "{method} {what}");
+            assert_eq!(
+                menshen.get("/good", &headers).body,
+                b"good",
+                "{method} {what}: it goes on"
+            );
+            assert!(
+                menshen.metric("menshen_panics_total").abs() < 0.1,
+                "{method} {what}"
+            );
         }
     }
 }
 
 #[test]
 fn a_backend_that_is_not_there_is_told_from_one_that_is_slow() {
-    let closed = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
+    let closed = TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("a port");
     let menshen = Setup::before(closed).start();
     let authorization = format!("Bearer {}", menshen.token("alice"));
     let headers = [("Authorization", authorization.as_str())];
     for (method, body) in [("GET", &b""[..]), ("POST", b"hello")] {
         let answer = wire::ask(menshen.http, method, "/x", &headers, body);
-        assert_eq!((answer.status, answer.error()), (502, Some("upstream_unavailable")), "{method}");
+        assert_eq!(
+            (answer.status, answer.error()),
+            (502, Some("upstream_unavailable")),
+            "{method}"
+        );
     }
     menshen.wait_for_metric("menshen_upstream_errors_total{kind=\"connect\"}", 2.0);
 }
@@ -180,7 +230,10 @@ fn a_backend_that_is_not_there_is_told_from_one_that_is_slow() {
 /// A listener that counts what it gets and never answers well.
 fn counting() -> (std::net::SocketAddr, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let (address, count) = (listener.local_addr().expect("an address"), Arc::new(AtomicUsize::new(0)));
+    let (address, count) = (
+        listener.local_addr().expect("an address"),
+        Arc::new(AtomicUsize::new(0)),
+    );
     let counted = count.clone();
     std::thread::spawn(move || {
         for stream in listener.incoming() {
@@ -197,13 +250,28 @@ fn counting() -> (std::net::SocketAddr, Arc<AtomicUsize>) {
 fn what_was_sent_to_one_backend_is_not_sent_to_another() {
     let (bad, received) = counting();
     let (worse, also) = counting();
-    let section = format!("[upstream]\nurls = [\"http://{bad}\", \"http://{worse}\"]\nhealth.interval = \"0s\"");
+    let section = format!(
+        "[upstream]\nurls = [\"http://{bad}\", \"http://{worse}\"]\nhealth.interval = \"0s\""
+    );
     let menshen = Setup::before(bad).with(&section).start();
     let authorization = format!("Bearer {}", menshen.token("alice"));
     for n in 1..=12 {
-        let (method, body) = if n % 2 == 0 { ("GET", &b""[..]) } else { ("POST", &b"hello"[..]) };
-        let answer = wire::ask(menshen.http, method, "/x", &[("Authorization", &authorization)], body);
+        let (method, body) = if n % 2 == 0 {
+            ("GET", &b""[..])
+        } else {
+            ("POST", &b"hello"[..])
+        };
+        let answer = wire::ask(
+            menshen.http,
+            method,
+            "/x",
+            &[("Authorization", &authorization)],
+            body,
+        );
         assert_eq!(answer.status, 502);
-        assert_eq!(received.load(Ordering::Acquire) + also.load(Ordering::Acquire), n);
+        assert_eq!(
+            received.load(Ordering::Acquire) + also.load(Ordering::Acquire),
+            n
+        );
     }
 }

@@ -46,17 +46,28 @@ fn what_is_made_is_for_its_owner_alone_whatever_the_umask() {
         let config = setup.config();
         let socket = dir.path().join("http.sock");
         let text = fs::read_to_string(&config).expect("the config");
-        fs::write(&config, text.replace("unix:http.sock", &format!("unix:{}", socket.display()))).expect("the config");
+        fs::write(
+            &config,
+            text.replace("unix:http.sock", &format!("unix:{}", socket.display())),
+        )
+        .expect("the config");
         // A directory that was there, for everybody.
         let data = dir.path().join("data");
         fs::create_dir(&data).expect("a directory");
         set_mode(&data, 0o755);
-        let mut menshen = setup.reading(config).after_shell(format!("umask {umask}")).start();
+        let mut menshen = setup
+            .reading(config)
+            .after_shell(format!("umask {umask}"))
+            .start();
         for n in 0..50 {
             menshen.login(&format!("alice-{n}"));
         }
         let socket_mode = 0o777 & !u32::from_str_radix(umask, 8).expect("octal");
-        assert_eq!(mode(&socket), socket_mode, "umask {umask}: who may connect, the umask says");
+        assert_eq!(
+            mode(&socket),
+            socket_mode,
+            "umask {umask}: who may connect, the umask says"
+        );
         menshen.stop();
 
         // A backup, where one that was broken off has left something for everybody.
@@ -64,19 +75,41 @@ fn what_is_made_is_for_its_owner_alone_whatever_the_umask() {
         fs::write(&part, "half").expect("a file");
         set_mode(&part, 0o666);
         let exported = command(dir.path(), &["export", "backup"], &[]);
-        assert!(exported.status.success(), "{}", String::from_utf8_lossy(&exported.stderr));
+        assert!(
+            exported.status.success(),
+            "{}",
+            String::from_utf8_lossy(&exported.stderr)
+        );
         // An old version's files, and what a copy with `cp` leaves: the next start mends them.
         set_mode(&data.join("db"), 0o644);
         let doctor = command(dir.path(), &["doctor"], &[]);
         let said = String::from_utf8_lossy(&doctor.stdout).into_owned();
-        assert!(said.contains("others may use db (mode 644)") && said.contains("chmod -R go="), "{said}");
-        assert!(command(dir.path(), &["store", "compact"], &[]).status.success());
+        assert!(
+            said.contains("others may use db (mode 644)") && said.contains("chmod -R go="),
+            "{said}"
+        );
+        assert!(
+            command(dir.path(), &["store", "compact"], &[])
+                .status
+                .success()
+        );
 
         let all = modes(dir.path());
         let ours = |path: &&PathBuf| !path.ends_with("config.toml") && **path != data;
-        let readable: Vec<_> = all.iter().filter(|(path, mode)| ours(path) && *mode & 0o077 != 0).collect();
+        let readable: Vec<_> = all
+            .iter()
+            .filter(|(path, mode)| ours(path) && *mode & 0o077 != 0)
+            .collect();
         assert!(readable.is_empty(), "umask {umask}: {readable:?}");
-        for made in ["made", "made/store.key", "made/admin.token", "data/db", "data/conf", "data/blobs", "backup"] {
+        for made in [
+            "made",
+            "made/store.key",
+            "made/admin.token",
+            "data/db",
+            "data/conf",
+            "data/blobs",
+            "backup",
+        ] {
             assert!(all.contains_key(&dir.path().join(made)), "{made}");
         }
     }

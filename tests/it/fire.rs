@@ -27,14 +27,25 @@ const SECRET: &str = "a secret that this test knows, 32 bytes and more";
 
 /// HS256 with a secret that the test can sign with, and a cache that is soon full.
 fn with_known_secret(backend: SocketAddr) -> Menshen {
-    let tokens = format!("[tokens]\nalgorithm = \"HS256\"\nsecret = \"{SECRET}\"\ncache_entries = 200");
-    Setup::before(backend).with(&tokens).with("[telemetry]\naccess_log = false").start()
+    let tokens =
+        format!("[tokens]\nalgorithm = \"HS256\"\nsecret = \"{SECRET}\"\ncache_entries = 200");
+    Setup::before(backend)
+        .with(&tokens)
+        .with("[telemetry]\naccess_log = false")
+        .start()
 }
 
 /// Copies of a good token, each another one; `good`: with a signature that is right.
 fn copies(token: &str, count: usize, good: bool) -> impl Iterator<Item = String> {
-    let (header, payload) = token.rsplit_once('.').expect("a token").0.split_once('.').expect("a token");
-    let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).expect("base64url")).expect("claims");
+    let (header, payload) = token
+        .rsplit_once('.')
+        .expect("a token")
+        .0
+        .split_once('.')
+        .expect("a token");
+    let claims: Value =
+        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).expect("base64url"))
+            .expect("claims");
     let header = header.to_owned();
     (0..count).map(move |n| {
         let mut claims = claims.clone();
@@ -54,9 +65,17 @@ fn honest(menshen: &Menshen, token: &str, over: &AtomicBool) -> usize {
     let mut client = Client::connect(menshen.http);
     let mut asked = 0;
     while !over.load(Ordering::Acquire) || asked < 20 {
-        client.send(wire::request("GET", "/honest", &[("Authorization", &authorization)], b""));
+        client.send(wire::request(
+            "GET",
+            "/honest",
+            &[("Authorization", &authorization)],
+            b"",
+        ));
         let answer = client.receive().expect("an answer to an honest client");
-        assert_eq!(answer.status, 200, "an honest client after {asked} requests");
+        assert_eq!(
+            answer.status, 200,
+            "an honest client after {asked} requests"
+        );
         asked += 1;
     }
     asked
@@ -86,7 +105,12 @@ fn a_flood_of_tokens_leaves_memory_where_it_was_and_honest_clients_served() {
     let flood = |from: usize, good: bool, status: u16| {
         let mut client = Client::connect(menshen.http);
         for token in copies(&token, from + 2000, good).skip(from) {
-            client.send(wire::request("GET", "/x", &[("Authorization", &format!("Bearer {token}"))], b""));
+            client.send(wire::request(
+                "GET",
+                "/x",
+                &[("Authorization", &format!("Bearer {token}"))],
+                b"",
+            ));
             assert_eq!(client.receive().expect("an answer").status, status);
         }
     };
@@ -123,7 +147,11 @@ fn half_closed_connections_hold_no_place() {
         for n in 0..60 {
             let mut client = Client::connect(menshen.http);
             client.send(&whole[n % 3]);
-            client.stream().get_ref().shutdown(Shutdown::Write).expect("half a connection");
+            client
+                .stream()
+                .get_ref()
+                .shutdown(Shutdown::Write)
+                .expect("half a connection");
             // Half a connection is no client that waits, or one that does; it never is half an answer.
             if let Some(answer) = client.receive() {
                 assert_eq!(answer.status, 200, "{}", n % 3);
@@ -134,13 +162,21 @@ fn half_closed_connections_hold_no_place() {
         for n in 0..200 {
             let mut client = Client::connect(menshen.http);
             client.send(&whole[0][..n % whole[0].len()]);
-            client.stream().get_ref().shutdown(Shutdown::Write).expect("half a connection");
+            client
+                .stream()
+                .get_ref()
+                .shutdown(Shutdown::Write)
+                .expect("half a connection");
             halves.push(client);
         }
         // They hold no place although their clients go on listening.
         let end = Instant::now() + Duration::from_secs(10);
         while menshen.metric("menshen_connections") > 1.5 {
-            assert!(Instant::now() < end, "{} connections are open", menshen.metric("menshen_connections"));
+            assert!(
+                Instant::now() < end,
+                "{} connections are open",
+                menshen.metric("menshen_connections")
+            );
         }
     });
     unharmed(&menshen);
@@ -149,9 +185,22 @@ fn half_closed_connections_hold_no_place() {
 #[test]
 fn a_backend_that_restarts_under_load_mixes_nothing_up() {
     let echo = |request: &super::backend::Received, stream: &mut std::net::TcpStream| {
-        let path = request.line.split(' ').nth(1).unwrap_or_default().to_owned();
+        let path = request
+            .line
+            .split(' ')
+            .nth(1)
+            .unwrap_or_default()
+            .to_owned();
         let body = format!("{path} {}", request.body.len());
-        stream.write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).as_bytes()).is_ok()
+        stream
+            .write_all(
+                format!(
+                    "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
+                    body.len()
+                )
+                .as_bytes(),
+            )
+            .is_ok()
     };
     // A port that the second backend can have again, and that nobody else is given meanwhile.
     let proxy = Switch::start();
@@ -163,20 +212,34 @@ fn a_backend_that_restarts_under_load_mixes_nothing_up() {
     let (served, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         for client in 0..6 {
-            let (menshen, authorization, over, served, failed) = (&menshen, &authorization, &over, &served, &failed);
+            let (menshen, authorization, over, served, failed) =
+                (&menshen, &authorization, &over, &served, &failed);
             scope.spawn(move || {
                 let mut connection = Client::connect(menshen.http);
                 let mut n = 0;
                 while !over.load(Ordering::Acquire) {
                     n += 1;
                     let path = format!("/{client}/{n}");
-                    let body = if client % 2 == 0 { &b""[..] } else { &b"a body of its own"[..] };
+                    let body = if client % 2 == 0 {
+                        &b""[..]
+                    } else {
+                        &b"a body of its own"[..]
+                    };
                     let method = if body.is_empty() { "GET" } else { "POST" };
-                    connection.send(wire::request(method, &path, &[("Authorization", authorization)], body));
+                    connection.send(wire::request(
+                        method,
+                        &path,
+                        &[("Authorization", authorization)],
+                        body,
+                    ));
                     match connection.receive() {
                         Some(answer) if answer.status == 200 => {
                             let expected = format!("{path} {}", body.len());
-                            assert_eq!(String::from_utf8_lossy(&answer.body), expected, "somebody else's answer");
+                            assert_eq!(
+                                String::from_utf8_lossy(&answer.body),
+                                expected,
+                                "somebody else's answer"
+                            );
                             served.fetch_add(1, Ordering::Relaxed);
                         }
                         Some(answer) => {
@@ -209,7 +272,11 @@ fn a_backend_that_restarts_under_load_mixes_nothing_up() {
         over.store(true, Ordering::Release);
     });
     // What was sent was not sent again.
-    let mut seen: Vec<_> = first.received().into_iter().map(|request| request.line).collect();
+    let mut seen: Vec<_> = first
+        .received()
+        .into_iter()
+        .map(|request| request.line)
+        .collect();
     let all = seen.len();
     seen.sort();
     seen.dedup();
@@ -233,16 +300,27 @@ impl Switch {
         let (at, streams) = (target.clone(), open.clone());
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                let Some(target) = *at.lock().expect("a lock") else { continue };
-                let Ok(to) = std::net::TcpStream::connect(target) else { continue };
+                let Some(target) = *at.lock().expect("a lock") else {
+                    continue;
+                };
+                let Ok(to) = std::net::TcpStream::connect(target) else {
+                    continue;
+                };
                 let twin = |stream: &std::net::TcpStream| stream.try_clone().expect("a socket");
-                streams.lock().expect("a lock").extend([twin(&stream), twin(&to)]);
+                streams
+                    .lock()
+                    .expect("a lock")
+                    .extend([twin(&stream), twin(&to)]);
                 let (mut up, mut down) = ((twin(&stream), twin(&to)), (to, stream));
                 std::thread::spawn(move || drop(std::io::copy(&mut up.0, &mut up.1)));
                 std::thread::spawn(move || drop(std::io::copy(&mut down.0, &mut down.1)));
             }
         });
-        Self { address, target, open }
+        Self {
+            address,
+            target,
+            open,
+        }
     }
 
     fn to(&self, target: Option<SocketAddr>) {
@@ -264,10 +342,15 @@ fn sigterm_under_500_requests_a_second_fails_not_one() {
         if request.line.contains("/slow") {
             std::thread::sleep(Duration::from_millis(120));
         }
-        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").is_ok()
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            .is_ok()
     });
     let section = "[server]\nlisten = [\"127.0.0.1:0\"]\nunready_grace = \"1s\"";
-    let mut menshen = Setup::before(backend.address).with(section).with("[telemetry]\naccess_log = false").start();
+    let mut menshen = Setup::before(backend.address)
+        .with(section)
+        .with("[telemetry]\naccess_log = false")
+        .start();
     let authorization = format!("Bearer {}", menshen.token("alice"));
     let http = menshen.http;
     let told = AtomicBool::new(false);
@@ -277,17 +360,21 @@ fn sigterm_under_500_requests_a_second_fails_not_one() {
     let failures: Vec<String> = std::thread::scope(|scope| {
         let clients: Vec<_> = (0..CLIENTS)
             .map(|client| {
-                let (authorization, told, served, body, chunked) = (&authorization, &told, &served, &body, &chunked);
+                let (authorization, told, served, body, chunked) =
+                    (&authorization, &told, &served, &body, &chunked);
                 scope.spawn(move || {
                     let credential = ("Authorization", authorization.as_str());
                     let mut connection: Option<Client> = None;
                     let mut failures = Vec::new();
                     let begun = Instant::now() + EACH * client / CLIENTS;
                     for n in 0_u32.. {
-                        std::thread::sleep((begun + EACH * n).saturating_duration_since(Instant::now()));
+                        std::thread::sleep(
+                            (begun + EACH * n).saturating_duration_since(Instant::now()),
+                        );
                         let request = match client % 5 {
                             0 => {
-                                let code = json!({ "code": format!("user-{client}-{n}") }).to_string();
+                                let code =
+                                    json!({ "code": format!("user-{client}-{n}") }).to_string();
                                 wire::request(
                                     "POST",
                                     "/auth/wechat/login",
@@ -297,8 +384,12 @@ fn sigterm_under_500_requests_a_second_fails_not_one() {
                             }
                             1 => wire::request("POST", "/upload", &[credential], body.as_bytes()),
                             2 => {
-                                let head =
-                                    wire::request("POST", "/upload", &[credential, ("Transfer-Encoding", "chunked")], b"");
+                                let head = wire::request(
+                                    "POST",
+                                    "/upload",
+                                    &[credential, ("Transfer-Encoding", "chunked")],
+                                    b"",
+                                );
                                 [head, chunked.clone().into_bytes()].concat()
                             }
                             3 => wire::request("GET", "/slow", &[credential], b""),
@@ -312,7 +403,9 @@ fn sigterm_under_500_requests_a_second_fails_not_one() {
                                 Err(fault) => failures.push(format!("{client}/{n}: {fault}")),
                             }
                         }
-                        let Some(open) = &mut connection else { continue };
+                        let Some(open) = &mut connection else {
+                            continue;
+                        };
                         open.send(request);
                         match open.receive() {
                             Some(answer) if answer.status == 200 => {
@@ -321,7 +414,11 @@ fn sigterm_under_500_requests_a_second_fails_not_one() {
                                     connection = None;
                                 }
                             }
-                            Some(answer) => failures.push(format!("{client}/{n}: {} {:?}", answer.status, answer.error())),
+                            Some(answer) => failures.push(format!(
+                                "{client}/{n}: {} {:?}",
+                                answer.status,
+                                answer.error()
+                            )),
                             None => {
                                 failures.push(format!("{client}/{n}: no answer"));
                                 connection = None;
@@ -337,10 +434,20 @@ fn sigterm_under_500_requests_a_second_fails_not_one() {
         }
         told.store(true, Ordering::Release);
         menshen.signal(Signal::TERM);
-        clients.into_iter().flat_map(|client| client.join().expect("a client")).collect()
+        clients
+            .into_iter()
+            .flat_map(|client| client.join().expect("a client"))
+            .collect()
     });
-    assert!(failures.is_empty(), "of {} requests: {failures:#?}", served.load(Ordering::Relaxed));
-    assert!(served.load(Ordering::Relaxed) > 700, "served until the end of the grace");
+    assert!(
+        failures.is_empty(),
+        "of {} requests: {failures:#?}",
+        served.load(Ordering::Relaxed)
+    );
+    assert!(
+        served.load(Ordering::Relaxed) > 700,
+        "served until the end of the grace"
+    );
     assert_eq!(menshen.wait().code(), Some(0));
 }
 
@@ -362,7 +469,10 @@ fn what_passes_without_a_token_is_open_under_every_reading_of_its_path() {
     let backend = Backend::start();
     let rules = "[[rule]]\nname = \"closed\"\npath = \"/public/closed/**\"\naccess = \"deny\"\n\
                  [[rule]]\nname = \"open\"\npath = \"/public/**\"\naccess = \"public\"";
-    let menshen = Setup::before(backend.address).with(rules).with("[telemetry]\naccess_log = false").start();
+    let menshen = Setup::before(backend.address)
+        .with(rules)
+        .with("[telemetry]\naccess_log = false")
+        .start();
     let pieces = [
         "/",
         "/",
@@ -408,13 +518,26 @@ fn what_passes_without_a_token_is_open_under_every_reading_of_its_path() {
     let mut client = Client::connect(menshen.http);
     let mut passed = 0;
     for n in 0..2500 {
-        let start = dice.pick(&["/public", "/public", "/public/", "/", "", "//public", "/./public", "/admin/../public"]);
+        let start = dice.pick(&[
+            "/public",
+            "/public",
+            "/public/",
+            "/",
+            "",
+            "//public",
+            "/./public",
+            "/admin/../public",
+        ]);
         let rest: String = (0..n % 6).map(|_| dice.pick(&pieces)).collect();
         let method = dice.pick(&["GET", "GET", "POST", "HEAD", "DELETE", "OPTIONS"]);
         client.send(wire::request(method, &format!("{start}{rest}"), &[], b""));
         match client.receive_to(method) {
             Some(answer) => {
-                assert!(matches!(answer.status, 200 | 400 | 401 | 403), "{method} {start}{rest}: {}", answer.status);
+                assert!(
+                    matches!(answer.status, 200 | 400 | 401 | 403),
+                    "{method} {start}{rest}: {}",
+                    answer.status
+                );
                 passed += usize::from(answer.status == 200);
                 if answer.header("Connection") == Some("close") {
                     client = Client::connect(menshen.http);
@@ -428,19 +551,38 @@ fn what_passes_without_a_token_is_open_under_every_reading_of_its_path() {
     assert!(passed > 100, "{passed}");
     for request in received {
         let target = request.line.split(' ').nth(1).expect("a target").as_bytes();
-        let path = target.split(|&byte| byte == b'?').next().expect("a path").to_vec();
+        let path = target
+            .split(|&byte| byte == b'?')
+            .next()
+            .expect("a path")
+            .to_vec();
         let once = readers::decode(&path);
         let mut readings = vec![path.clone(), once.clone(), readers::decode(&once)];
         for reading in readers::READINGS {
-            readings.extend([reading(&path), reading(&once), reading(&readers::decode(&once))]);
+            readings.extend([
+                reading(&path),
+                reading(&once),
+                reading(&readers::decode(&once)),
+            ]);
         }
         for reading in &readings {
             let lower = reading.to_ascii_lowercase();
             let under = |path: &[u8], prefix: &[u8]| {
-                path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
+                path.strip_prefix(prefix)
+                    .is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
             };
-            assert!(under(reading, b"/public"), "{} is {}", request.line, reading.escape_ascii());
-            assert!(!under(&lower, b"/public/closed"), "{} is {}", request.line, reading.escape_ascii());
+            assert!(
+                under(reading, b"/public"),
+                "{} is {}",
+                request.line,
+                reading.escape_ascii()
+            );
+            assert!(
+                !under(&lower, b"/public/closed"),
+                "{} is {}",
+                request.line,
+                reading.escape_ascii()
+            );
         }
     }
     unharmed(&menshen);
@@ -452,9 +594,15 @@ fn who_the_backend_sees_is_whom_the_token_names_under_every_folding() {
     let backend = Backend::start();
     let rules = "[[rule]]\nname = \"open\"\npath = \"/open/**\"\naccess = \"public\"\n\
                  [[rule]]\nname = \"either\"\npath = \"/either/**\"\naccess = \"optional\"";
-    let menshen = Setup::before(backend.address).with(rules).with("[telemetry]\naccess_log = false").start();
+    let menshen = Setup::before(backend.address)
+        .with(rules)
+        .with("[telemetry]\naccess_log = false")
+        .start();
     let session = menshen.login("alice");
-    let authorization = format!("Bearer {}", session["access_token"].as_str().expect("a token"));
+    let authorization = format!(
+        "Bearer {}",
+        session["access_token"].as_str().expect("a token")
+    );
     let alice = session["user"]["id"].as_str().expect("an id").to_owned();
     let names = [
         "x-user-id",
@@ -471,7 +619,9 @@ fn who_the_backend_sees_is_whom_the_token_names_under_every_folding() {
     let mut expected = Vec::new();
     for n in 0..1000_u32 {
         let mut spelling = |name: &str| -> String {
-            let signs = ["-", "-", "_", ".", "~", "!", "#", "$", "%", "&", "'", "*", "+", "^", "`", "|"];
+            let signs = [
+                "-", "-", "_", ".", "~", "!", "#", "$", "%", "&", "'", "*", "+", "^", "`", "|",
+            ];
             let sign = |c: char| if c == '-' { None } else { Some(c) };
             name.chars()
                 .map(|c| match (sign(c), *dice.pick(&[&true, &false])) {
@@ -481,37 +631,73 @@ fn who_the_backend_sees_is_whom_the_token_names_under_every_folding() {
                 })
                 .collect()
         };
-        let forged: Vec<(String, &str)> =
-            (0..3).map(|k| (spelling(names[(n as usize * 3 + k) % names.len()]), "mallory")).collect();
+        let forged: Vec<(String, &str)> = (0..3)
+            .map(|k| {
+                (
+                    spelling(names[(n as usize * 3 + k) % names.len()]),
+                    "mallory",
+                )
+            })
+            .collect();
         let nominated = format!("keep-alive, {}, X-User-Id", spelling("x-user-id"));
         let path = dice.pick(&["/open/x", "/either/x", "/x"]);
         let with_token = path == "/x" || n % 2 == 0;
-        let mut headers: Vec<(&str, &str)> = forged.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+        let mut headers: Vec<(&str, &str)> = forged
+            .iter()
+            .map(|(name, value)| (name.as_str(), *value))
+            .collect();
         headers.push(("Connection", &nominated));
         if with_token {
             headers.push(("Authorization", &authorization));
         }
         // Both ways to the backend.
-        let (method, body) = if n % 3 == 0 { ("POST", &b"body"[..]) } else { ("GET", &b""[..]) };
+        let (method, body) = if n % 3 == 0 {
+            ("POST", &b"body"[..])
+        } else {
+            ("GET", &b""[..])
+        };
         client.send(wire::request(method, path, &headers, body));
         let answer = client.receive().expect("an answer");
         assert_eq!(answer.status, 200, "{headers:?}");
         if answer.header("Connection") == Some("close") {
             client = Client::connect(menshen.http);
         }
-        expected.push(if with_token && path != "/open/x" { Some(alice.as_str()) } else { None });
+        expected.push(if with_token && path != "/open/x" {
+            Some(alice.as_str())
+        } else {
+            None
+        });
     }
     let received = backend.received();
     assert_eq!(received.len(), expected.len());
     for (request, user) in received.iter().zip(expected) {
         let head = &request.head;
-        assert_eq!(request.folded("x-user-id"), user.into_iter().collect::<Vec<_>>(), "{head}");
-        assert_eq!(request.folded("x-auth-state"), [if user.is_some() { "authenticated" } else { "anonymous" }], "{head}");
+        assert_eq!(
+            request.folded("x-user-id"),
+            user.into_iter().collect::<Vec<_>>(),
+            "{head}"
+        );
+        assert_eq!(
+            request.folded("x-auth-state"),
+            [if user.is_some() {
+                "authenticated"
+            } else {
+                "anonymous"
+            }],
+            "{head}"
+        );
         assert!(!head.contains("mallory"), "{head}");
-        for (name, most) in
-            [("x-user-type", 1), ("x-session-id", 1), ("x-client-type", 1), ("x-user-name", 0), ("x-auth-assertion", 0)]
-        {
-            assert!(request.folded(name).len() <= if user.is_some() { most } else { 0 }, "{name} in {head}");
+        for (name, most) in [
+            ("x-user-type", 1),
+            ("x-session-id", 1),
+            ("x-client-type", 1),
+            ("x-user-name", 0),
+            ("x-auth-assertion", 0),
+        ] {
+            assert!(
+                request.folded(name).len() <= if user.is_some() { most } else { 0 },
+                "{name} in {head}"
+            );
         }
     }
     unharmed(&menshen);

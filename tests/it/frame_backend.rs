@@ -8,8 +8,8 @@ use std::{
 };
 
 use super::http2_frames::{
-    ACK, DATA, END_HEADERS, END_STREAM, FRAME_HEAD_LEN, GOAWAY, HEADERS, PING, PREFACE_LEN, RST_STREAM, SETTINGS,
-    STATUS_200, frame, payload_len,
+    ACK, DATA, END_HEADERS, END_STREAM, FRAME_HEAD_LEN, GOAWAY, HEADERS, PING, PREFACE_LEN,
+    RST_STREAM, SETTINGS, STATUS_200, frame, payload_len,
 };
 
 /// What has come on a stream.
@@ -112,7 +112,9 @@ fn converse(mut stream: TcpStream, script: Script, heads: &Mutex<usize>) -> std:
             DATA => Event::Data(last),
             _ => continue,
         };
-        let Some(number) = numbers.get(&id).copied() else { continue };
+        let Some(number) = numbers.get(&id).copied() else {
+            continue;
+        };
         match script(number, event) {
             Action::Wait => {}
             Action::Answer(body) => {
@@ -120,7 +122,9 @@ fn converse(mut stream: TcpStream, script: Script, heads: &Mutex<usize>) -> std:
                 stream.write_all(&frame(DATA, END_STREAM, id, body.as_bytes()))?;
                 numbers.remove(&id);
             }
-            Action::Head => stream.write_all(&frame(HEADERS, END_HEADERS | END_STREAM, id, &[STATUS_200]))?,
+            Action::Head => {
+                stream.write_all(&frame(HEADERS, END_HEADERS | END_STREAM, id, &[STATUS_200]))?
+            }
             Action::Frames(parts) => {
                 stream.write_all(&frame(HEADERS, END_HEADERS, id, &[STATUS_200]))?;
                 for (at, part) in parts.iter().enumerate() {
@@ -133,13 +137,23 @@ fn converse(mut stream: TcpStream, script: Script, heads: &Mutex<usize>) -> std:
                 for part in parts {
                     stream.write_all(&frame(DATA, 0, id, part.as_bytes()))?;
                 }
-                stream.write_all(&frame(HEADERS, END_HEADERS | END_STREAM, id, b"\x00\x01x\x01y"))?;
+                stream.write_all(&frame(
+                    HEADERS,
+                    END_HEADERS | END_STREAM,
+                    id,
+                    b"\x00\x01x\x01y",
+                ))?;
             }
             Action::TrailersAfterNothing => {
                 // Index 28 of HPACK's static table is `content-length`.
                 let head = [&[STATUS_200], &b"\x0f\x0d\x010"[..]].concat();
                 stream.write_all(&frame(HEADERS, END_HEADERS, id, &head))?;
-                stream.write_all(&frame(HEADERS, END_HEADERS | END_STREAM, id, b"\x00\x01x\x01y"))?;
+                stream.write_all(&frame(
+                    HEADERS,
+                    END_HEADERS | END_STREAM,
+                    id,
+                    b"\x00\x01x\x01y",
+                ))?;
             }
             Action::Refuse => {
                 stream.write_all(&frame(RST_STREAM, 0, id, &7_u32.to_be_bytes()))?;
@@ -147,7 +161,12 @@ fn converse(mut stream: TcpStream, script: Script, heads: &Mutex<usize>) -> std:
             }
             Action::GoAway(reason) => {
                 let last_processed = id.saturating_sub(2);
-                stream.write_all(&frame(GOAWAY, 0, 0, &[last_processed.to_be_bytes(), reason.to_be_bytes()].concat()))?;
+                stream.write_all(&frame(
+                    GOAWAY,
+                    0,
+                    0,
+                    &[last_processed.to_be_bytes(), reason.to_be_bytes()].concat(),
+                ))?;
                 numbers.remove(&id);
             }
         }

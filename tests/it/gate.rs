@@ -64,11 +64,22 @@ fn rules_decide_by_path_method_and_kind_of_user() {
         ("GET", "/", None, 401, Some("token_missing")),
     ];
     for (method, path, token, status, code) in cases {
-        let headers: Vec<_> = token.iter().map(|token| ("Authorization", *token)).collect();
+        let headers: Vec<_> = token
+            .iter()
+            .map(|token| ("Authorization", *token))
+            .collect();
         let before = backend.received().len();
         let answer = wire::ask(menshen.http, method, path, &headers, b"");
-        assert_eq!((answer.status, answer.error()), (status, code), "{method} {path} {token:?}");
-        assert_eq!(backend.received().len() - before, usize::from(status == 200), "{method} {path} {token:?}");
+        assert_eq!(
+            (answer.status, answer.error()),
+            (status, code),
+            "{method} {path} {token:?}"
+        );
+        assert_eq!(
+            backend.received().len() - before,
+            usize::from(status == 200),
+            "{method} {path} {token:?}"
+        );
     }
 }
 
@@ -78,14 +89,22 @@ fn an_anonymous_request_after_an_authenticated_one_is_anonymous() {
     let menshen = Setup::before(backend.address).with(RULES).start();
     let token = format!("Bearer {}", menshen.token("alice"));
     let mut client = Client::connect(menshen.http);
-    client.send(wire::request("GET", "/feed/1", &[("Authorization", &token)], b""));
+    client.send(wire::request(
+        "GET",
+        "/feed/1",
+        &[("Authorization", &token)],
+        b"",
+    ));
     client.receive().expect("an answer");
     assert_eq!(backend.last().folded("x-user-id").len(), 1);
     client.send(wire::request("GET", "/feed/2", &[], b""));
     client.receive().expect("an answer on the same connection");
     let seen = backend.last();
     assert_eq!(seen.line, "GET /feed/2 HTTP/1.1");
-    assert_eq!((seen.folded("x-user-id").len(), seen.folded("x-auth-state")), (0, vec!["anonymous".to_owned()]));
+    assert_eq!(
+        (seen.folded("x-user-id").len(), seen.folded("x-auth-state")),
+        (0, vec!["anonymous".to_owned()])
+    );
 }
 
 #[test]
@@ -135,7 +154,12 @@ fn no_spelling_of_a_managed_header_gets_through_on_any_route() {
         "Transfer_Encoding",
         "Proxy",
     ];
-    for (route, authorization) in [("/health", None), ("/feed/x", None), ("/feed/x", Some(&token)), ("/x", Some(&token))] {
+    for (route, authorization) in [
+        ("/health", None),
+        ("/feed/x", None),
+        ("/feed/x", Some(&token)),
+        ("/x", Some(&token)),
+    ] {
         for spelling in spellings {
             for connection in [None, Some(spelling)] {
                 let mut headers = vec![(spelling, "forged-1"), (spelling, "forged-2")];
@@ -149,9 +173,17 @@ fn no_spelling_of_a_managed_header_gets_through_on_any_route() {
                 }
                 assert_eq!(answer.status, 200, "{route} {spelling} {connection:?}");
                 let seen = backend.last();
-                assert!(!seen.head.contains("forged"), "{route} {spelling} {connection:?}: {}", seen.head);
+                assert!(
+                    !seen.head.contains("forged"),
+                    "{route} {spelling} {connection:?}: {}",
+                    seen.head
+                );
                 let ids = seen.folded("x-user-id");
-                assert_eq!(ids.len(), usize::from(authorization.is_some()), "{route} {spelling} {connection:?}");
+                assert_eq!(
+                    ids.len(),
+                    usize::from(authorization.is_some()),
+                    "{route} {spelling} {connection:?}"
+                );
             }
         }
     }
@@ -173,11 +205,20 @@ fn hop_by_hop_headers_and_trailers_end_here() {
     assert_eq!(answer.status, 200);
     let seen = backend.last();
     assert_eq!(seen.body, b"abc");
-    for name in ["x-hop", "keep-alive", "upgrade", "proxy-connection", "trailer"] {
+    for name in [
+        "x-hop",
+        "keep-alive",
+        "upgrade",
+        "proxy-connection",
+        "trailer",
+    ] {
         assert!(seen.folded(name).is_empty(), "{name} in {}", seen.head);
     }
     // The client takes trailers, and so does menshen on its own connection (RFC 9110 section 10.1.4).
-    assert_eq!((seen.folded("te"), seen.folded("connection")), (vec!["trailers".to_owned()], vec!["TE".to_owned()]));
+    assert_eq!(
+        (seen.folded("te"), seen.folded("connection")),
+        (vec!["trailers".to_owned()], vec!["TE".to_owned()])
+    );
     assert!(!seen.head.contains("forged"));
 }
 
@@ -185,7 +226,11 @@ fn hop_by_hop_headers_and_trailers_end_here() {
 fn answers_stream_and_are_never_gathered() {
     // The backend sends the second half only when the test has seen the first, so nothing can be waiting for the whole.
     for (head, first, second) in [
-        ("Transfer-Encoding: chunked", "5\r\nfirst\r\n", "6\r\nsecond\r\n0\r\n\r\n"),
+        (
+            "Transfer-Encoding: chunked",
+            "5\r\nfirst\r\n",
+            "6\r\nsecond\r\n0\r\n\r\n",
+        ),
         ("Content-Length: 11", "first", "second"),
         ("Connection: close", "first", "second"),
     ] {
@@ -193,17 +238,29 @@ fn answers_stream_and_are_never_gathered() {
             let (seen_first, wait) = std::sync::mpsc::channel::<()>();
             let wait = std::sync::Mutex::new(wait);
             let backend = Backend::answering(move |_, stream| {
-                let begun = stream.write_all(format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n{first}").as_bytes()).is_ok();
-                begun && wait.lock().is_ok_and(|wait| wait.recv().is_ok()) && stream.write_all(second.as_bytes()).is_err()
+                let begun = stream
+                    .write_all(format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n{first}").as_bytes())
+                    .is_ok();
+                begun
+                    && wait.lock().is_ok_and(|wait| wait.recv().is_ok())
+                    && stream.write_all(second.as_bytes()).is_err()
             });
             let menshen = Setup::before(backend.address).start();
             let token = format!("Bearer {}", menshen.token("alice"));
             let mut client = Client::connect(menshen.http);
-            client.send(wire::request("POST", "/stream", &[("Authorization", &token)], body));
+            client.send(wire::request(
+                "POST",
+                "/stream",
+                &[("Authorization", &token)],
+                body,
+            ));
             let mut read_to = |mark: &str| {
                 let (mut seen, mut byte) = (Vec::new(), [0; 1]);
                 while !seen.ends_with(mark.as_bytes()) {
-                    client.stream().read_exact(&mut byte).unwrap_or_else(|fault| panic!("{head} {body:?} {mark}: {fault}"));
+                    client
+                        .stream()
+                        .read_exact(&mut byte)
+                        .unwrap_or_else(|fault| panic!("{head} {body:?} {mark}: {fault}"));
                     seen.push(byte[0]);
                 }
             };
@@ -223,10 +280,14 @@ fn an_upload_streams_and_is_never_gathered() {
         let (mut stream, _) = listener.accept().expect("a connection");
         let (mut seen, mut part) = (Vec::new(), [0; 4096]);
         while !seen.ends_with(b"first") {
-            let n = stream.read(&mut part).expect("the first part before the rest is sent");
+            let n = stream
+                .read(&mut part)
+                .expect("the first part before the rest is sent");
             seen.extend_from_slice(&part[..n]);
         }
-        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").expect("an answer");
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            .expect("an answer");
         // Held open until the client has it.
         drop(stream.read(&mut part));
     });
@@ -236,7 +297,10 @@ fn an_upload_streams_and_is_never_gathered() {
     client.send(format!(
         "PUT /x HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\nContent-Length: 1000000\r\n\r\nfirst"
     ));
-    assert_eq!(client.receive().expect("an answer to half a body").status, 200);
+    assert_eq!(
+        client.receive().expect("an answer to half a body").status,
+        200
+    );
     drop(client);
     serving.join().expect("a backend");
 }
@@ -245,11 +309,23 @@ fn an_upload_streams_and_is_never_gathered() {
 #[test]
 fn every_framing_of_an_answer_reaches_every_client() {
     let kinds: [(&str, &str, &str); 6] = [
-        ("length", "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody", "body"),
-        ("chunked", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nbo\r\n2\r\ndy\r\n0\r\n\r\n", "body"),
+        (
+            "length",
+            "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody",
+            "body",
+        ),
+        (
+            "chunked",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nbo\r\n2\r\ndy\r\n0\r\n\r\n",
+            "body",
+        ),
         ("until close", "HTTP/1.0 200 OK\r\n\r\nbody", "body"),
         ("no content", "HTTP/1.1 204 No Content\r\n\r\n", ""),
-        ("not modified", "HTTP/1.1 304 Not Modified\r\nContent-Length: 10\r\nETag: x\r\n\r\n", ""),
+        (
+            "not modified",
+            "HTTP/1.1 304 Not Modified\r\nContent-Length: 10\r\nETag: x\r\n\r\n",
+            "",
+        ),
         (
             "after a hint",
             "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody",
@@ -257,27 +333,41 @@ fn every_framing_of_an_answer_reaches_every_client() {
         ),
     ];
     for (name, answer, body) in kinds {
-        let backend =
-            Backend::answering(move |_, stream| stream.write_all(answer.as_bytes()).is_ok() && name != "until close");
+        let backend = Backend::answering(move |_, stream| {
+            stream.write_all(answer.as_bytes()).is_ok() && name != "until close"
+        });
         let menshen = Setup::before(backend.address).start();
         let token = menshen.token("alice");
         for version in ["1.1", "1.0"] {
             let mut client = Client::connect(menshen.http);
-            client.send(format!("GET /x HTTP/{version}\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n"));
+            client.send(format!(
+                "GET /x HTTP/{version}\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n"
+            ));
             let mut received = client.receive().expect("an answer");
             if received.status == 103 {
                 assert_eq!(version, "1.1", "{name}");
                 received = client.receive().expect("the answer after the hint");
             }
-            assert_eq!(String::from_utf8_lossy(&received.body), body, "{name} {version}");
+            assert_eq!(
+                String::from_utf8_lossy(&received.body),
+                body,
+                "{name} {version}"
+            );
             assert!(received.header("Date").is_some(), "{name} {version}");
             let chunked = received.header("Transfer-Encoding").is_some();
             assert!(!(chunked && version == "1.0"), "{name}");
-            assert!(!(chunked && received.header("Content-Length").is_some()), "{name} {version}");
+            assert!(
+                !(chunked && received.header("Content-Length").is_some()),
+                "{name} {version}"
+            );
             let connection = received.header("Connection").map(str::to_owned);
             assert_eq!(
                 connection.as_deref(),
-                Some(if version == "1.1" { "keep-alive" } else { "close" }),
+                Some(if version == "1.1" {
+                    "keep-alive"
+                } else {
+                    "close"
+                }),
                 "{name} {version}"
             );
         }
@@ -287,18 +377,32 @@ fn every_framing_of_an_answer_reaches_every_client() {
 #[test]
 fn an_answer_that_breaks_off_is_never_taken_for_whole() {
     for head in ["Content-Length: 100", "Transfer-Encoding: chunked"] {
-        let backend = Backend::answering(move |_, stream| {
-            drop(stream.write_all(format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n4\r\nhalf\r\n").as_bytes()));
-            false
-        });
+        let backend =
+            Backend::answering(move |_, stream| {
+                drop(stream.write_all(
+                    format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n4\r\nhalf\r\n").as_bytes(),
+                ));
+                false
+            });
         let menshen = Setup::before(backend.address).start();
         let token = menshen.token("alice");
         let mut client = Client::connect(menshen.http);
-        client.send(format!("GET /x HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n"));
+        client.send(format!(
+            "GET /x HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n"
+        ));
         let mut text = String::new();
-        client.stream().read_to_string(&mut text).expect("what there was, and the end");
-        assert!(text.contains("half") && !text.contains("\r\n0\r\n"), "{head}: {text}");
-        assert!(menshen.metric("menshen_upstream_errors_total{kind=\"closed_early\"}") >= 1.0, "{head}");
+        client
+            .stream()
+            .read_to_string(&mut text)
+            .expect("what there was, and the end");
+        assert!(
+            text.contains("half") && !text.contains("\r\n0\r\n"),
+            "{head}: {text}"
+        );
+        assert!(
+            menshen.metric("menshen_upstream_errors_total{kind=\"closed_early\"}") >= 1.0,
+            "{head}"
+        );
     }
 }
 
@@ -306,16 +410,23 @@ fn an_answer_that_breaks_off_is_never_taken_for_whole() {
 #[test]
 fn an_answer_that_breaks_off_ends_in_a_reset_for_http_1_0() {
     let backend = Backend::answering(|_, stream| {
-        drop(stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"));
+        drop(
+            stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"),
+        );
         false
     });
     let menshen = Setup::before(backend.address).start();
     let token = menshen.token("alice");
     let mut client = Client::connect(menshen.http);
-    client.send(format!("GET /x HTTP/1.0\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n"));
+    client.send(format!(
+        "GET /x HTTP/1.0\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n"
+    ));
     let mut text = Vec::new();
     let end = client.stream().read_to_end(&mut text);
-    assert_eq!(end.map_err(|fault| fault.kind()), Err(std::io::ErrorKind::ConnectionReset));
+    assert_eq!(
+        end.map_err(|fault| fault.kind()),
+        Err(std::io::ErrorKind::ConnectionReset)
+    );
 }
 
 #[test]
@@ -325,21 +436,32 @@ fn head_does_not_dodge_a_rule_for_get() {
                  [[rule]]\nname = \"open\"\npath = \"/open\"\nmethods = [\"GET\"]\naccess = \"public\"\n";
     let menshen = Setup::before(backend.address).with(rules).start();
     let user = format!("Bearer {}", menshen.token("alice"));
-    for (method, path, status) in [("GET", "/reports/1", 403), ("HEAD", "/reports/1", 403), ("GET", "/open", 200)] {
+    for (method, path, status) in [
+        ("GET", "/reports/1", 403),
+        ("HEAD", "/reports/1", 403),
+        ("GET", "/open", 200),
+    ] {
         let answer = wire::ask(menshen.http, method, path, &[("Authorization", &user)], b"");
         assert_eq!(answer.status, status, "{method} {path}");
     }
     // It closes HEAD, it does not open it.
-    assert_eq!(wire::ask(menshen.http, "HEAD", "/open", &[], b"").status, 401);
+    assert_eq!(
+        wire::ask(menshen.http, "HEAD", "/open", &[], b"").status,
+        401
+    );
 }
 
 #[test]
 fn connection_names_the_same_headers_on_both_ways() {
     let backend = Backend::start();
-    let menshen =
-        Setup::before(backend.address).with("[[rule]]\nname = \"open\"\npath = \"/**\"\naccess = \"public\"").start();
+    let menshen = Setup::before(backend.address)
+        .with("[[rule]]\nname = \"open\"\npath = \"/**\"\naccess = \"public\"")
+        .start();
     let headers = [
-        ("Connection", "keep-alive, X-Hop, content-length, content-type, cookie, x-forwarded-for, host"),
+        (
+            "Connection",
+            "keep-alive, X-Hop, content-length, content-type, cookie, x-forwarded-for, host",
+        ),
         ("Content-Type", "text/plain"),
         ("Cookie", "a=b"),
         ("X-Hop", "1"),
@@ -349,13 +471,21 @@ fn connection_names_the_same_headers_on_both_ways() {
         for _ in 0..2 {
             client.send(wire::request(method, "/x", &headers, body));
             let answer = client.receive().expect("an answer");
-            assert_eq!((answer.status, answer.header("Connection")), (200, Some("keep-alive")), "{method}");
+            assert_eq!(
+                (answer.status, answer.header("Connection")),
+                (200, Some("keep-alive")),
+                "{method}"
+            );
             let received = backend.last();
             assert_eq!(received.body, body, "{method}");
             assert_eq!(received.folded("Content-Type"), ["text/plain"], "{method}");
             assert_eq!(received.folded("Cookie"), ["a=b"], "{method}");
             assert_eq!(received.folded("X-Hop"), [""; 0], "{method}");
-            assert_eq!(received.folded("X-Forwarded-For"), ["127.0.0.1"], "{method}");
+            assert_eq!(
+                received.folded("X-Forwarded-For"),
+                ["127.0.0.1"],
+                "{method}"
+            );
             assert_eq!(received.folded("Transfer-Encoding"), [""; 0], "{method}");
         }
     }
@@ -367,12 +497,23 @@ fn a_body_of_the_auth_api_that_breaks_off_is_answered_and_counted() {
     let menshen = Setup::before(backend.address).start();
     let seen = "menshen_requests_total{decision=\"auth\",rule=\"auth\",status=\"4xx\"}";
     let head = "POST /auth/refresh HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n";
-    for (count, rest) in [(1.0, "Transfer-Encoding: chunked\r\n\r\nzz\r\n{}"), (2.0, "Content-Length: 100\r\n\r\n{")] {
+    for (count, rest) in [
+        (1.0, "Transfer-Encoding: chunked\r\n\r\nzz\r\n{}"),
+        (2.0, "Content-Length: 100\r\n\r\n{"),
+    ] {
         let mut client = Client::connect(menshen.http);
         client.send(format!("{head}{rest}"));
-        client.stream().get_mut().shutdown(std::net::Shutdown::Write).expect("a connection");
+        client
+            .stream()
+            .get_mut()
+            .shutdown(std::net::Shutdown::Write)
+            .expect("a connection");
         let answer = client.receive().expect("an answer");
-        assert_eq!((answer.status, answer.error()), (400, Some("request_malformed")), "{rest}");
+        assert_eq!(
+            (answer.status, answer.error()),
+            (400, Some("request_malformed")),
+            "{rest}"
+        );
         assert!(client.ended(), "{rest}");
         menshen.wait_for_metric(seen, count);
     }
@@ -390,7 +531,12 @@ fn a_client_that_reads_nothing_loses_its_place() {
     let token = format!("Bearer {}", menshen.token("alice"));
     for (before, body) in [&b""[..], b"upload"].into_iter().enumerate() {
         let mut client = Client::connect(menshen.http);
-        client.send(wire::request("POST", "/big", &[("Authorization", &token)], body));
+        client.send(wire::request(
+            "POST",
+            "/big",
+            &[("Authorization", &token)],
+            body,
+        ));
         // Nothing is read; the connection ends all the same, and its place is free again.
         let end = std::time::Instant::now() + Duration::from_secs(20);
         while backend.received().len() <= before || menshen.metric("menshen_connections") > 0.0 {
@@ -433,14 +579,22 @@ fn a_client_that_leaves_takes_its_request_with_it() {
     // Also one with so much behind its request that nothing more is read of it.
     for (at, behind) in [0, 100_000].into_iter().enumerate() {
         let mut client = Client::connect(menshen.http);
-        client.send(wire::request("GET", "/long", &[("Authorization", &token)], b""));
+        client.send(wire::request(
+            "GET",
+            "/long",
+            &[("Authorization", &token)],
+            b"",
+        ));
         while backend.received().len() <= at {
             std::thread::yield_now();
         }
         client.send(vec![b'G'; behind]);
         drop(client);
         let ended = gone.recv_timeout(Duration::from_secs(10));
-        assert!(ended.expect("the end of the request at the backend"), "{behind}");
+        assert!(
+            ended.expect("the end of the request at the backend"),
+            "{behind}"
+        );
     }
 }
 
@@ -449,8 +603,16 @@ fn a_large_upload_passes_in_both_framings() {
     let backend = Backend::start();
     let menshen = Setup::before(backend.address).start();
     let token = format!("Bearer {}", menshen.token("alice"));
-    let body: Vec<u8> = (0..3_000_000_u32).map(|n| u8::try_from(n % 251).expect("a byte")).collect();
-    let answer = wire::ask(menshen.http, "PUT", "/upload", &[("Authorization", &token)], &body);
+    let body: Vec<u8> = (0..3_000_000_u32)
+        .map(|n| u8::try_from(n % 251).expect("a byte"))
+        .collect();
+    let answer = wire::ask(
+        menshen.http,
+        "PUT",
+        "/upload",
+        &[("Authorization", &token)],
+        &body,
+    );
     assert_eq!(answer.status, 200);
     assert!(backend.last().body == body);
     let mut client = Client::connect(menshen.http);
@@ -476,28 +638,63 @@ fn a_backend_that_is_down_slow_or_broken_is_told_apart() {
         stream.read(&mut waste).is_ok_and(|n| n > 0)
     });
     let closing = Backend::answering(|_, _| false);
-    let garbage = Backend::answering(|_, stream| stream.write_all(b"no HTTP at all\r\n\r\n").is_err());
+    let garbage =
+        Backend::answering(|_, stream| stream.write_all(b"no HTTP at all\r\n\r\n").is_err());
     for (name, address, status, code, kind) in [
         ("down", gone, 502, "upstream_unavailable", "connect"),
         ("slow", silent.address, 504, "upstream_timeout", "timeout"),
-        ("closing", closing.address, 502, "upstream_unavailable", "closed_early"),
-        ("garbage", garbage.address, 502, "upstream_unavailable", "invalid_answer"),
+        (
+            "closing",
+            closing.address,
+            502,
+            "upstream_unavailable",
+            "closed_early",
+        ),
+        (
+            "garbage",
+            garbage.address,
+            502,
+            "upstream_unavailable",
+            "invalid_answer",
+        ),
     ] {
-        let section = format!("[upstream]\nurls = [\"http://{address}\"]\nread_timeout = \"300ms\"");
+        let section =
+            format!("[upstream]\nurls = [\"http://{address}\"]\nread_timeout = \"300ms\"");
         let menshen = Setup::before(address).with(&section).start();
         let token = format!("Bearer {}", menshen.token("alice"));
-        let answer = wire::ask(menshen.http, "POST", "/x", &[("Authorization", &token)], b"once");
-        assert_eq!((answer.status, answer.error()), (status, Some(code)), "{name}");
+        let answer = wire::ask(
+            menshen.http,
+            "POST",
+            "/x",
+            &[("Authorization", &token)],
+            b"once",
+        );
+        assert_eq!(
+            (answer.status, answer.error()),
+            (status, Some(code)),
+            "{name}"
+        );
         assert_eq!(answer.json()["code"], code, "{name}");
-        assert!(menshen.metric(&format!("menshen_upstream_errors_total{{kind=\"{kind}\"}}")) >= 1.0, "{name}");
+        assert!(
+            menshen.metric(&format!("menshen_upstream_errors_total{{kind=\"{kind}\"}}")) >= 1.0,
+            "{name}"
+        );
     }
-    assert_eq!(closing.received().len(), 1, "nothing that was sent is sent again");
+    assert_eq!(
+        closing.received().len(),
+        1,
+        "nothing that was sent is sent again"
+    );
 }
 
 #[test]
 fn the_backend_may_not_speak_as_menshen() {
     let backend = Backend::answering(|_, stream| {
-        stream.write_all(b"HTTP/1.1 401 No\r\nX-Menshen-Error: token_expired\r\nContent-Length: 0\r\n\r\n").is_ok()
+        stream
+            .write_all(
+                b"HTTP/1.1 401 No\r\nX-Menshen-Error: token_expired\r\nContent-Length: 0\r\n\r\n",
+            )
+            .is_ok()
     });
     let menshen = Setup::before(backend.address).start();
     let token = format!("Bearer {}", menshen.token("alice"));
@@ -508,15 +705,25 @@ fn the_backend_may_not_speak_as_menshen() {
 #[test]
 fn forwarded_addresses_count_only_from_trusted_hops() {
     let backend = Backend::start();
-    for (trusted, expected) in [("[]", "127.0.0.1"), ("[\"127.0.0.0/8\"]", "203.0.113.7"), ("[\"10.0.0.0/8\"]", "127.0.0.1")]
-    {
+    for (trusted, expected) in [
+        ("[]", "127.0.0.1"),
+        ("[\"127.0.0.0/8\"]", "203.0.113.7"),
+        ("[\"10.0.0.0/8\"]", "127.0.0.1"),
+    ] {
         let section = format!("[server]\nlisten = [\"127.0.0.1:0\"]\ntrusted_proxies = {trusted}");
         let menshen = Setup::before(backend.address).with(&section).start();
         let token = format!("Bearer {}", menshen.token("alice"));
-        let headers =
-            [("Authorization", token.as_str()), ("X-Forwarded-For", "evil, 203.0.113.7"), ("X-Forwarded-Proto", "https")];
+        let headers = [
+            ("Authorization", token.as_str()),
+            ("X-Forwarded-For", "evil, 203.0.113.7"),
+            ("X-Forwarded-Proto", "https"),
+        ];
         assert_eq!(menshen.get("/x", &headers).status, 200);
-        assert_eq!(backend.last().folded("x-forwarded-for"), [expected], "{trusted}");
+        assert_eq!(
+            backend.last().folded("x-forwarded-for"),
+            [expected],
+            "{trusted}"
+        );
         assert_eq!(backend.last().folded("x-real-ip"), [expected], "{trusted}");
     }
 }
@@ -553,26 +760,46 @@ fn a_refusal_keeps_the_request_id_of_a_trusted_proxy_and_of_nobody_else() {
     ];
     for (trusted, keeps) in [("[\"127.0.0.0/8\"]", true), ("[]", false)] {
         let section = format!("[server]\nlisten = [\"127.0.0.1:0\"]\ntrusted_proxies = {trusted}");
-        let menshen = Setup::before(backend.address).with(&section).with(RULES).start();
+        let menshen = Setup::before(backend.address)
+            .with(&section)
+            .with(RULES)
+            .start();
         for (n, (why, head, status)) in refused.iter().enumerate() {
             let id = format!("proxy-{n}");
             let mut client = Client::connect(menshen.http);
             client.send(head.replace("{ID}", &format!("X-Request-Id: {id}\r\n")));
-            let answer = client.receive().unwrap_or_else(|| panic!("{why}: no answer"));
+            let answer = client
+                .receive()
+                .unwrap_or_else(|| panic!("{why}: no answer"));
             assert_eq!(answer.status, *status, "{why}");
-            assert_eq!(answer.header("X-Request-Id") == Some(&id), keeps, "{why}, trusted {trusted}");
-            assert_eq!(answer.json()["request_id"].as_str(), answer.header("X-Request-Id"), "{why}");
+            assert_eq!(
+                answer.header("X-Request-Id") == Some(&id),
+                keeps,
+                "{why}, trusted {trusted}"
+            );
+            assert_eq!(
+                answer.json()["request_id"].as_str(),
+                answer.header("X-Request-Id"),
+                "{why}"
+            );
             if keeps {
                 menshen.wait_for_log(&format!("\"request_id\":\"{id}\""));
             }
         }
         // One that could be two, or is not fit for a log, is nobody's.
-        for ids in ["X-Request-Id: a\r\nX-Request-Id: b\r\n", "X-Request-Id: a b\r\n", "X-Request-Id:\r\n"] {
+        for ids in [
+            "X-Request-Id: a\r\nX-Request-Id: b\r\n",
+            "X-Request-Id: a b\r\n",
+            "X-Request-Id:\r\n",
+        ] {
             for line in ["GET /x HTTP/1.1", "GET /x HTTP/3.0"] {
                 let mut client = Client::connect(menshen.http);
                 client.send(format!("{line}\r\nHost: a\r\n{ids}\r\n"));
                 let made = client.receive().expect("an answer");
-                assert!(made.header("X-Request-Id").is_some_and(|id| id.len() > 10), "{ids:?}: {made:?}");
+                assert!(
+                    made.header("X-Request-Id").is_some_and(|id| id.len() > 10),
+                    "{ids:?}: {made:?}"
+                );
             }
         }
     }
@@ -587,12 +814,29 @@ fn a_refused_client_keeps_its_connection_where_framing_is_certain() {
     for body in [&b""[..], b"{\"a\":1}"] {
         client.send(wire::request("POST", "/x", &[], body));
         let answer = client.receive().expect("an answer");
-        assert_eq!((answer.status, answer.header("Connection")), (401, Some("keep-alive")));
+        assert_eq!(
+            (answer.status, answer.header("Connection")),
+            (401, Some("keep-alive"))
+        );
     }
-    client.send(wire::request("GET", "/x", &[("Authorization", &token)], b""));
-    assert_eq!(client.receive().expect("an answer on the same connection").status, 200);
+    client.send(wire::request(
+        "GET",
+        "/x",
+        &[("Authorization", &token)],
+        b"",
+    ));
+    assert_eq!(
+        client
+            .receive()
+            .expect("an answer on the same connection")
+            .status,
+        200
+    );
     client.send("POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
-    assert_eq!(client.receive().expect("an answer").header("Connection"), Some("close"));
+    assert_eq!(
+        client.receive().expect("an answer").header("Connection"),
+        Some("close")
+    );
     assert!(client.ended());
 }
 
@@ -624,7 +868,11 @@ fn a_websocket_passes_after_authentication_and_only_then() {
     for round in 0..50 {
         let mut client = Client::connect(menshen.http);
         client.send(handshake(&format!("Authorization: {token}\r\n")));
-        assert_eq!(client.receive().expect("an answer").status, 101, "round {round}");
+        assert_eq!(
+            client.receive().expect("an answer").status,
+            101,
+            "round {round}"
+        );
         client.send("hello");
         let mut echo = [0; 5];
         client.stream().read_exact(&mut echo).expect("an echo");
@@ -641,7 +889,9 @@ fn it_listens_and_reaches_its_backend_over_unix_sockets() {
         let (mut stream, _) = listener.accept().expect("a connection");
         let mut head = [0; 4096];
         let n = stream.read(&mut head).expect("a request");
-        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").expect("an answer");
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            .expect("an answer");
         String::from_utf8_lossy(&head[..n]).into_owned()
     });
     let sections = format!(
@@ -649,16 +899,27 @@ fn it_listens_and_reaches_its_backend_over_unix_sockets() {
         front.display(),
         back.display()
     );
-    let menshen = Setup::before(([127, 0, 0, 1], 1).into()).in_directory(dir.clone()).with(&sections).start();
+    let menshen = Setup::before(([127, 0, 0, 1], 1).into())
+        .in_directory(dir.clone())
+        .with(&sections)
+        .start();
     let token = menshen.token("alice");
     let mut stream = std::os::unix::net::UnixStream::connect(&front).expect("a connection");
-    let request = format!("GET /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\r\n");
+    let request = format!(
+        "GET /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\r\n"
+    );
     stream.write_all(request.as_bytes()).expect("sent");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("an answer");
-    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("ok"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 200") && answer.ends_with("ok"),
+        "{answer}"
+    );
     let seen = serving.join().expect("a request");
-    assert!(seen.starts_with("GET /x HTTP/1.1\r\n") && seen.to_lowercase().contains("x-user-id: "), "{seen}");
+    assert!(
+        seen.starts_with("GET /x HTTP/1.1\r\n") && seen.to_lowercase().contains("x-user-id: "),
+        "{seen}"
+    );
 }
 
 #[test]
@@ -681,9 +942,17 @@ fn encoded_delimiters_reach_the_backend_as_they_came_where_the_rule_allows_them(
         for (method, body) in [("GET", &b""[..]), ("POST", b"body")] {
             let before = backend.received().len();
             let answer = wire::ask(menshen.http, method, path, &[], body);
-            let expected = if passes { (200, None) } else { (400, Some("path_ambiguous")) };
+            let expected = if passes {
+                (200, None)
+            } else {
+                (400, Some("path_ambiguous"))
+            };
             assert_eq!((answer.status, answer.error()), expected, "{method} {path}");
-            assert_eq!(backend.received().len() - before, usize::from(passes), "{method} {path}");
+            assert_eq!(
+                backend.received().len() - before,
+                usize::from(passes),
+                "{method} {path}"
+            );
             if passes {
                 assert_eq!(backend.last().line, format!("{method} {path} HTTP/1.1"));
             }
@@ -716,11 +985,23 @@ fn the_address_of_a_client_is_said_by_menshen_alone() {
         for (method, body) in [("GET", &b""[..]), ("POST", b"12345")] {
             let mut headers: Vec<_> = names.iter().map(|name| (*name, "6.6.6.6")).collect();
             headers.push(("Authorization", &token));
-            assert_eq!(wire::ask(menshen.http, method, path, &headers, body).status, 200, "{method} {path}");
+            assert_eq!(
+                wire::ask(menshen.http, method, path, &headers, body).status,
+                200,
+                "{method} {path}"
+            );
             let seen = backend.last();
-            assert!(seen.headers().iter().all(|(_, value)| value != "6.6.6.6"), "{method} {path}: {:?}", seen.headers());
+            assert!(
+                seen.headers().iter().all(|(_, value)| value != "6.6.6.6"),
+                "{method} {path}: {:?}",
+                seen.headers()
+            );
             assert_eq!(seen.folded("x-real-ip"), ["127.0.0.1"], "{method} {path}");
-            assert_eq!(seen.folded("x-forwarded-for"), ["127.0.0.1"], "{method} {path}");
+            assert_eq!(
+                seen.folded("x-forwarded-for"),
+                ["127.0.0.1"],
+                "{method} {path}"
+            );
         }
     }
 }

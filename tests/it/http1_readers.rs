@@ -9,7 +9,8 @@ use http_body_util::{BodyExt, Empty, Full};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
 use menshen::http1::{
-    BodyDecoder, BodyEvent, BodyLength, Decoded, InvalidBody, InvalidHead, Peer, parse_response, response_body, unfold,
+    BodyDecoder, BodyEvent, BodyLength, Decoded, InvalidBody, InvalidHead, Peer, parse_response,
+    response_body, unfold,
 };
 use pingora::{
     http::RequestHeader,
@@ -35,8 +36,15 @@ const READERS: [Reader; 3] = [Reader::Hyper, Reader::Pingora, Reader::Httparse];
 
 /// Runs what has no reason to wait.
 fn run<T>(future: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(async { tokio::time::timeout(Duration::from_secs(20), future).await.expect("no reader hangs") })
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(async {
+        tokio::time::timeout(Duration::from_secs(20), future)
+            .await
+            .expect("no reader hangs")
+    })
 }
 
 /// A connection on which these bytes come, and then the end; with its other side, which has to live as long.
@@ -49,16 +57,31 @@ async fn connection(bytes: &[u8]) -> (DuplexStream, DuplexStream) {
 
 /// The data of a chunked body as this reader finds it. `None`: it refuses the body, or finds no end.
 fn read_chunked(reader: Reader, body: &[u8]) -> Option<Vec<u8>> {
-    let response = [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", body].concat();
+    let response = [
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+        body,
+    ]
+    .concat();
     let [server, client] = match reader {
         Reader::Hyper => [
-            run(hyper_server(body)).into_iter().next().and_then(|(_, data)| data),
+            run(hyper_server(body))
+                .into_iter()
+                .next()
+                .and_then(|(_, data)| data),
             run(hyper_client(&Method::GET, &response)),
         ],
-        Reader::Pingora => [run(pingora_server(body)), run(pingora_client(&Method::GET, &response))],
+        Reader::Pingora => [
+            run(pingora_server(body)),
+            run(pingora_client(&Method::GET, &response)),
+        ],
         Reader::Httparse => [httparse_reading(body), httparse_reading(body)],
     };
-    assert_eq!(server, client, "{reader:?} as a server and as a client: {}", body.escape_ascii());
+    assert_eq!(
+        server,
+        client,
+        "{reader:?} as a server and as a client: {}",
+        body.escape_ascii()
+    );
     server
 }
 
@@ -69,13 +92,24 @@ async fn hyper_server(body: &[u8]) -> Vec<(String, Option<Vec<u8>>)> {
     let requests = Mutex::new(Vec::new());
     let service = service_fn(async |request: Request<Incoming>| {
         let path = request.uri().path().to_owned();
-        let data = request.into_body().collect().await.ok().map(|whole| whole.to_bytes().to_vec());
+        let data = request
+            .into_body()
+            .collect()
+            .await
+            .ok()
+            .map(|whole| whole.to_bytes().to_vec());
         requests.lock().expect("a lock").push((path, data));
         Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"ok"))))
     });
     let mut builder = hyper::server::conn::http1::Builder::new();
     // How a broken request ends is in what it found.
-    drop(builder.half_close(true).max_headers(MAX_FIELDS).serve_connection(TokioIo::new(far), service).await);
+    drop(
+        builder
+            .half_close(true)
+            .max_headers(MAX_FIELDS)
+            .serve_connection(TokioIo::new(far), service)
+            .await,
+    );
     requests.into_inner().expect("a lock")
 }
 
@@ -84,12 +118,26 @@ async fn hyper_client(method: &Method, response: &[u8]) -> Option<Vec<u8>> {
     let (far, mut near) = duplex(BUFFER_LEN);
     let mut builder = hyper::client::conn::http1::Builder::new();
     builder.max_headers(MAX_FIELDS);
-    builder.allow_spaces_after_header_name_in_responses(true).allow_obsolete_multiline_headers_in_responses(true);
-    let (mut sender, connection) = builder.handshake(TokioIo::new(far)).await.expect("a connection");
+    builder
+        .allow_spaces_after_header_name_in_responses(true)
+        .allow_obsolete_multiline_headers_in_responses(true);
+    let (mut sender, connection) = builder
+        .handshake(TokioIo::new(far))
+        .await
+        .expect("a connection");
     let exchange = async {
-        let request = Request::builder().method(method).uri("/").body(Empty::<Bytes>::new()).expect("a request");
+        let request = Request::builder()
+            .method(method)
+            .uri("/")
+            .body(Empty::<Bytes>::new())
+            .expect("a request");
         let response = sender.send_request(request).await.ok()?;
-        response.into_body().collect().await.ok().map(|whole| whole.to_bytes().to_vec())
+        response
+            .into_body()
+            .collect()
+            .await
+            .ok()
+            .map(|whole| whole.to_bytes().to_vec())
     };
     let backend = async {
         let mut request = Vec::new();
@@ -123,7 +171,10 @@ async fn pingora_client(method: &Method, response: &[u8]) -> Option<Vec<u8>> {
     let (_near, far) = connection(response).await;
     let mut session = client::HttpSession::new(Box::new(far));
     let request = RequestHeader::build(method.clone(), b"/", None).expect("a request");
-    session.write_request_header(Box::new(request)).await.expect("room");
+    session
+        .write_request_header(Box::new(request))
+        .await
+        .expect("room");
     loop {
         session.read_response().await.ok()?;
         if !session.get_status()?.is_informational() {
@@ -141,11 +192,17 @@ async fn pingora_client(method: &Method, response: &[u8]) -> Option<Vec<u8>> {
 fn httparse_reading(body: &[u8]) -> Option<Vec<u8>> {
     let (mut data, mut rest) = (Vec::new(), body);
     loop {
-        let httparse::Status::Complete((start, size)) = httparse::parse_chunk_size(rest).ok()? else { return None };
+        let httparse::Status::Complete((start, size)) = httparse::parse_chunk_size(rest).ok()?
+        else {
+            return None;
+        };
         rest = &rest[start..];
         if size == 0 {
             let mut fields = vec![httparse::EMPTY_HEADER; 4 * MAX_FIELDS];
-            return httparse::parse_headers(rest, &mut fields).ok()?.is_complete().then_some(data);
+            return httparse::parse_headers(rest, &mut fields)
+                .ok()?
+                .is_complete()
+                .then_some(data);
         }
         let size = usize::try_from(size).ok()?;
         data.extend_from_slice(rest.get(..size)?);
@@ -177,15 +234,24 @@ fn permitted_difference(reader: Reader, error: InvalidBody) -> Option<&'static s
     match (reader, error) {
         (_, InvalidBody::ChunkExtension) => Some("an extension may be anything"),
         (_, InvalidBody::ChunkExtensionsTooLong) => Some("extensions have no bound, or another"),
-        (Reader::Pingora | Reader::Httparse, InvalidBody::ChunkSize) => Some("no digits are a zero"),
-        (Reader::Hyper, InvalidBody::ChunkSizeTooLarge) => Some("a size may begin with any number of zeros"),
-        (Reader::Hyper | Reader::Httparse, InvalidBody::LineEnd) => Some("a bare line feed ends a trailer"),
+        (Reader::Pingora | Reader::Httparse, InvalidBody::ChunkSize) => {
+            Some("no digits are a zero")
+        }
+        (Reader::Hyper, InvalidBody::ChunkSizeTooLarge) => {
+            Some("a size may begin with any number of zeros")
+        }
+        (Reader::Hyper | Reader::Httparse, InvalidBody::LineEnd) => {
+            Some("a bare line feed ends a trailer")
+        }
         (Reader::Pingora, InvalidBody::LineEnd) => Some("a bare line feed is in an extension"),
         (Reader::Pingora, InvalidBody::Trailer) => Some("a trailer may be anything"),
-        (Reader::Pingora | Reader::Httparse, InvalidBody::TooManyTrailers | InvalidBody::TrailersTooLong) => {
-            Some("trailers have another bound")
+        (
+            Reader::Pingora | Reader::Httparse,
+            InvalidBody::TooManyTrailers | InvalidBody::TrailersTooLong,
+        ) => Some("trailers have another bound"),
+        (Reader::Hyper, InvalidBody::TooManyTrailers) => {
+            Some("trailers of a client have another bound")
         }
-        (Reader::Hyper, InvalidBody::TooManyTrailers) => Some("trailers of a client have another bound"),
         _ => None,
     }
 }
@@ -201,11 +267,20 @@ fn compare(body: &[u8]) {
         let theirs = read_chunked(reader, body);
         for ours in [&client, &backend] {
             match (ours, &theirs) {
-                (Ok((data, _)), _) => assert_eq!(Some(data), theirs.as_ref(), "{reader:?}: {}", body.escape_ascii()),
+                (Ok((data, _)), _) => assert_eq!(
+                    Some(data),
+                    theirs.as_ref(),
+                    "{reader:?}: {}",
+                    body.escape_ascii()
+                ),
                 (Err(_), None) => {}
                 (Err(error), Some(_)) => {
                     let difference = permitted_difference(reader, *error);
-                    assert!(difference.is_some(), "{reader:?} takes what is {error:?}: {}", body.escape_ascii());
+                    assert!(
+                        difference.is_some(),
+                        "{reader:?} takes what is {error:?}: {}",
+                        body.escape_ascii()
+                    );
                 }
             }
         }
@@ -213,8 +288,16 @@ fn compare(body: &[u8]) {
     // The next message begins where it does for hyper.
     if let Ok((data, used)) = backend {
         let followed = [&body[..used], b"GET /next HTTP/1.1\r\nHost: a\r\n\r\n"].concat();
-        let expected = vec![("/first".to_owned(), Some(data)), ("/next".to_owned(), Some(Vec::new()))];
-        assert_eq!(run(hyper_server(&followed)), expected, "{}", body.escape_ascii());
+        let expected = vec![
+            ("/first".to_owned(), Some(data)),
+            ("/next".to_owned(), Some(Vec::new())),
+        ];
+        assert_eq!(
+            run(hyper_server(&followed)),
+            expected,
+            "{}",
+            body.escape_ascii()
+        );
     }
 }
 
@@ -228,34 +311,134 @@ fn where_other_readers_take_more_the_difference_has_a_name() {
     let table = [
         ("a chunk", format!("5\r\n{end}"), ALL),
         ("many digits", format!("0000000000000005\r\n{end}"), ALL),
-        ("extensions", format!("5;a ; b = c;d=\"\\\"e\t;\"\r\n{end}"), ALL),
+        (
+            "extensions",
+            format!("5;a ; b = c;d=\"\\\"e\t;\"\r\n{end}"),
+            ALL,
+        ),
         ("trailers", "0\r\nA: b\r\nC:\r\n\r\n".to_owned(), ALL),
         ("100 trailers", fields(100), ALL),
-        ("blanks after a size", format!("5 \t\r\n{end}"), [false, true, true, true, true]),
-        ("an extension without a name", format!("5;\r\n{end}"), [false, true, true, true, true]),
-        ("blanks after an extension", format!("5;a \r\n{end}"), [false, true, true, true, true]),
-        ("a value that is missing", format!("5;a=\r\n{end}"), [false, true, true, true, true]),
-        ("an open quote", format!("5;a=\"b\r\n{end}"), [false, true, true, true, true]),
-        ("an extension of two words", format!("5;a b\r\n{end}"), [false, true, true, true, true]),
-        ("an extension that is not ASCII", format!("5;é\r\n{end}"), [false, true, true, true, true]),
-        ("a NUL in an extension", format!("5;a\0\r\n{end}"), [false, false, true, true, true]),
-        ("a DEL in an extension", format!("5;a=\"\x7f\"\r\n{end}"), [false, false, true, true, true]),
-        ("a bare LF in an extension", format!("5;a\nb\r\n{end}"), [false, false, false, true, true]),
-        ("a chunk in an extension", format!("5;\n0\r\n\r\n{end}"), NONE),
-        ("no size", "\r\n\r\n".to_owned(), [false, false, false, true, true]),
-        ("an extension of no size", ";a\r\n\r\n".to_owned(), [false, false, false, true, true]),
-        ("an empty line before a size", "5\r\nhello\r\n\r\n0\r\n\r\n".to_owned(), [false, false, false, true, false]),
-        ("17 digits", format!("00000000000000005\r\n{end}"), [false, false, true, false, false]),
+        (
+            "blanks after a size",
+            format!("5 \t\r\n{end}"),
+            [false, true, true, true, true],
+        ),
+        (
+            "an extension without a name",
+            format!("5;\r\n{end}"),
+            [false, true, true, true, true],
+        ),
+        (
+            "blanks after an extension",
+            format!("5;a \r\n{end}"),
+            [false, true, true, true, true],
+        ),
+        (
+            "a value that is missing",
+            format!("5;a=\r\n{end}"),
+            [false, true, true, true, true],
+        ),
+        (
+            "an open quote",
+            format!("5;a=\"b\r\n{end}"),
+            [false, true, true, true, true],
+        ),
+        (
+            "an extension of two words",
+            format!("5;a b\r\n{end}"),
+            [false, true, true, true, true],
+        ),
+        (
+            "an extension that is not ASCII",
+            format!("5;é\r\n{end}"),
+            [false, true, true, true, true],
+        ),
+        (
+            "a NUL in an extension",
+            format!("5;a\0\r\n{end}"),
+            [false, false, true, true, true],
+        ),
+        (
+            "a DEL in an extension",
+            format!("5;a=\"\x7f\"\r\n{end}"),
+            [false, false, true, true, true],
+        ),
+        (
+            "a bare LF in an extension",
+            format!("5;a\nb\r\n{end}"),
+            [false, false, false, true, true],
+        ),
+        (
+            "a chunk in an extension",
+            format!("5;\n0\r\n\r\n{end}"),
+            NONE,
+        ),
+        (
+            "no size",
+            "\r\n\r\n".to_owned(),
+            [false, false, false, true, true],
+        ),
+        (
+            "an extension of no size",
+            ";a\r\n\r\n".to_owned(),
+            [false, false, false, true, true],
+        ),
+        (
+            "an empty line before a size",
+            "5\r\nhello\r\n\r\n0\r\n\r\n".to_owned(),
+            [false, false, false, true, false],
+        ),
+        (
+            "17 digits",
+            format!("00000000000000005\r\n{end}"),
+            [false, false, true, false, false],
+        ),
         ("101 trailers", fields(101), [false, true, true, true, true]),
-        ("257 trailers", fields(257), [false, false, false, true, true]),
-        ("16 KiB of trailers", format!("0\r\nA: {}\r\n\r\n", "b".repeat(16 * 1024)), [false, false, false, true, true]),
-        ("a bare LF after a trailer", "0\r\nA: b\n\r\n\r\n".to_owned(), [false, false, true, false, true]),
-        ("a bare LF between trailers", "0\r\nA: b\nC: d\r\n\r\n".to_owned(), [false, false, false, false, true]),
-        ("a trailer that is no field", "0\r\nno field\r\n\r\n".to_owned(), [false, false, false, true, false]),
-        ("a trailer with a blank before its colon", "0\r\nA : b\r\n\r\n".to_owned(), [false, false, false, true, false]),
-        ("a folded trailer", "0\r\nA: b\r\n c\r\n\r\n".to_owned(), [false, false, false, true, false]),
-        ("a NUL in a trailer", "0\r\nA: \0\r\n\r\n".to_owned(), [false, false, false, true, false]),
-        ("a trailer without a name", "0\r\n: b\r\n\r\n".to_owned(), [false, false, false, true, false]),
+        (
+            "257 trailers",
+            fields(257),
+            [false, false, false, true, true],
+        ),
+        (
+            "16 KiB of trailers",
+            format!("0\r\nA: {}\r\n\r\n", "b".repeat(16 * 1024)),
+            [false, false, false, true, true],
+        ),
+        (
+            "a bare LF after a trailer",
+            "0\r\nA: b\n\r\n\r\n".to_owned(),
+            [false, false, true, false, true],
+        ),
+        (
+            "a bare LF between trailers",
+            "0\r\nA: b\nC: d\r\n\r\n".to_owned(),
+            [false, false, false, false, true],
+        ),
+        (
+            "a trailer that is no field",
+            "0\r\nno field\r\n\r\n".to_owned(),
+            [false, false, false, true, false],
+        ),
+        (
+            "a trailer with a blank before its colon",
+            "0\r\nA : b\r\n\r\n".to_owned(),
+            [false, false, false, true, false],
+        ),
+        (
+            "a folded trailer",
+            "0\r\nA: b\r\n c\r\n\r\n".to_owned(),
+            [false, false, false, true, false],
+        ),
+        (
+            "a NUL in a trailer",
+            "0\r\nA: \0\r\n\r\n".to_owned(),
+            [false, false, false, true, false],
+        ),
+        (
+            "a trailer without a name",
+            "0\r\n: b\r\n\r\n".to_owned(),
+            [false, false, false, true, false],
+        ),
         // Nobody takes these.
         ("a sign", format!("+5\r\n{end}"), NONE),
         ("a minus", format!("-5\r\n{end}"), NONE),
@@ -267,22 +450,55 @@ fn where_other_readers_take_more_the_difference_has_a_name() {
         ("2^64 - 1", format!("ffffffffffffffff\r\n{end}"), NONE),
         ("a bare LF after a size", format!("5\n{end}"), NONE),
         ("a bare CR after a size", format!("5\r{end}"), NONE),
-        ("a bare LF after a chunk", "5\r\nhello\n0\r\n\r\n".to_owned(), NONE),
-        ("a bare CR after a chunk", "5\r\nhello\r0\r\n\r\n".to_owned(), NONE),
-        ("nothing after a chunk", "5\r\nhello0\r\n\r\n".to_owned(), NONE),
-        ("two bytes after a chunk", "5\r\nhelloXX0\r\n\r\n".to_owned(), NONE),
+        (
+            "a bare LF after a chunk",
+            "5\r\nhello\n0\r\n\r\n".to_owned(),
+            NONE,
+        ),
+        (
+            "a bare CR after a chunk",
+            "5\r\nhello\r0\r\n\r\n".to_owned(),
+            NONE,
+        ),
+        (
+            "nothing after a chunk",
+            "5\r\nhello0\r\n\r\n".to_owned(),
+            NONE,
+        ),
+        (
+            "two bytes after a chunk",
+            "5\r\nhelloXX0\r\n\r\n".to_owned(),
+            NONE,
+        ),
         ("a longer chunk", "4\r\nhello\r\n0\r\n\r\n".to_owned(), NONE),
-        ("a shorter chunk", "6\r\nhello\r\n0\r\n\r\n".to_owned(), NONE),
-        ("a bare CR in trailers", "0\r\nA: b\rC: d\r\n\r\n".to_owned(), NONE),
+        (
+            "a shorter chunk",
+            "6\r\nhello\r\n0\r\n\r\n".to_owned(),
+            NONE,
+        ),
+        (
+            "a bare CR in trailers",
+            "0\r\nA: b\rC: d\r\n\r\n".to_owned(),
+            NONE,
+        ),
         ("no last chunk", "5\r\nhello\r\n".to_owned(), NONE),
         ("no empty line", "5\r\nhello\r\n0\r\n".to_owned(), NONE),
-        ("half an empty line", "5\r\nhello\r\n0\r\n\r".to_owned(), NONE),
+        (
+            "half an empty line",
+            "5\r\nhello\r\n0\r\n\r".to_owned(),
+            NONE,
+        ),
     ];
     for (name, body, taken) in table {
         let body = body.as_bytes();
-        let ours = [Peer::Client, Peer::Backend].map(|peer| decode(BodyLength::Chunked, peer, body).is_ok());
+        let ours = [Peer::Client, Peer::Backend]
+            .map(|peer| decode(BodyLength::Chunked, peer, body).is_ok());
         let theirs = READERS.map(|reader| read_chunked(reader, body).is_some());
-        assert_eq!([ours[0], ours[1], theirs[0], theirs[1], theirs[2]], taken, "{name}");
+        assert_eq!(
+            [ours[0], ours[1], theirs[0], theirs[1], theirs[2]],
+            taken,
+            "{name}"
+        );
         compare(body);
     }
 }
@@ -291,8 +507,15 @@ fn where_other_readers_take_more_the_difference_has_a_name() {
 fn only_extensions_of_a_long_stream_are_taken_where_hyper_takes_none() {
     let body = format!("{}0\r\n\r\n", "1;abc\r\nx\r\n".repeat(6000));
     let data = vec![b'x'; 6000];
-    let ours = [Peer::Client, Peer::Backend].map(|peer| decode(BodyLength::Chunked, peer, body.as_bytes()));
-    assert_eq!(ours, [Err(InvalidBody::ChunkExtensionsTooLong), Ok((data.clone(), body.len()))]);
+    let ours = [Peer::Client, Peer::Backend]
+        .map(|peer| decode(BodyLength::Chunked, peer, body.as_bytes()));
+    assert_eq!(
+        ours,
+        [
+            Err(InvalidBody::ChunkExtensionsTooLong),
+            Ok((data.clone(), body.len()))
+        ]
+    );
     let theirs = READERS.map(|reader| read_chunked(reader, body.as_bytes()));
     assert_eq!(theirs, [None, Some(data.clone()), Some(data)]);
 }
@@ -327,15 +550,36 @@ fn chunked() -> impl Strategy<Value = Vec<u8>> {
         "+",
         "x",
     ];
-    const STYLES: &[&str] = &["", "", "", "", ";a", ";a=\"b\"", " ; a = b", " ", ";", ";a b", ";\x01"];
-    const ENDS: &[&str] =
-        &["0\r\n\r\n", "0\r\n\r\n", "00;a\r\n\r\n", "0\r\nA: b\r\nC:\td \r\n\r\n", "0\r\nno field\r\n\r\n", ""];
-    let chunk = (proptest::collection::vec(any::<u8>(), 1..20), proptest::sample::select(STYLES))
-        .prop_map(|(data, style)| [format!("{:x}{style}\r\n", data.len()).as_bytes(), &data, b"\r\n"].concat());
+    const STYLES: &[&str] = &[
+        "", "", "", "", ";a", ";a=\"b\"", " ; a = b", " ", ";", ";a b", ";\x01",
+    ];
+    const ENDS: &[&str] = &[
+        "0\r\n\r\n",
+        "0\r\n\r\n",
+        "00;a\r\n\r\n",
+        "0\r\nA: b\r\nC:\td \r\n\r\n",
+        "0\r\nno field\r\n\r\n",
+        "",
+    ];
+    let chunk = (
+        proptest::collection::vec(any::<u8>(), 1..20),
+        proptest::sample::select(STYLES),
+    )
+        .prop_map(|(data, style)| {
+            [
+                format!("{:x}{style}\r\n", data.len()).as_bytes(),
+                &data,
+                b"\r\n",
+            ]
+            .concat()
+        });
     let bit = proptest::sample::select(BITS).prop_map(|bit| bit.as_bytes().to_vec());
     let part = prop_oneof![9 => chunk, 1 => bit];
     let end = proptest::sample::select(ENDS).prop_map(|end| end.as_bytes().to_vec());
-    let tail = proptest::option::weighted(0.1, proptest::sample::select(BITS).prop_map(|bit| bit.as_bytes().to_vec()));
+    let tail = proptest::option::weighted(
+        0.1,
+        proptest::sample::select(BITS).prop_map(|bit| bit.as_bytes().to_vec()),
+    );
     (proptest::collection::vec(part, 0..5), end, tail)
         .prop_map(|(parts, end, tail)| [parts.concat(), tail.unwrap_or_default(), end].concat())
 }
@@ -350,22 +594,37 @@ fn read_response(method: &Method, bytes: &[u8]) -> Result<Option<Vec<u8>>, Inval
     let mut at = 0;
     loop {
         let mut slots = [const { std::mem::MaybeUninit::uninit() }; MAX_FIELDS];
-        let Some((head, length)) = parse_response(&bytes[at..], &mut slots)? else { return Ok(None) };
+        let Some((head, length)) = parse_response(&bytes[at..], &mut slots)? else {
+            return Ok(None);
+        };
         let framing = response_body(&head, method == Method::HEAD)?;
         at += length;
         if !(100..=199).contains(&head.status) {
-            return Ok(decode(framing.body, Peer::Backend, &bytes[at..]).ok().map(|(data, _)| data));
+            return Ok(decode(framing.body, Peer::Backend, &bytes[at..])
+                .ok()
+                .map(|(data, _)| data));
         }
     }
 }
 
 /// Compares all readings of one response: whether it is taken, by hyper and by pingora.
-fn compare_response(method: &Method, response: &[u8]) -> (Result<Option<Vec<u8>>, InvalidHead>, [bool; 2]) {
+fn compare_response(
+    method: &Method,
+    response: &[u8],
+) -> (Result<Option<Vec<u8>>, InvalidHead>, [bool; 2]) {
     let ours = read_response(method, response);
-    let theirs = [run(hyper_client(method, response)), run(pingora_client(method, response))];
+    let theirs = [
+        run(hyper_client(method, response)),
+        run(pingora_client(method, response)),
+    ];
     if let Ok(Some(data)) = &ours {
         for theirs in &theirs {
-            assert_eq!(theirs.as_ref(), Some(data), "{method} {}", response.escape_ascii());
+            assert_eq!(
+                theirs.as_ref(),
+                Some(data),
+                "{method} {}",
+                response.escape_ascii()
+            );
         }
     }
     (ours, theirs.map(|data| data.is_some()))
@@ -379,67 +638,251 @@ fn a_response_is_read_as_others_read_it_or_refused() {
     let coding = || Err(InvalidHead::TransferEncoding);
     let length = || Err(InvalidHead::ContentLength);
     let chunks = "5\r\nhello\r\n0\r\n\r\n";
-    let get = |fields: &str, body: &str| (Method::GET, format!("HTTP/1.1 200 OK\r\n{fields}\r\n{body}"));
-    let status = |status: &str, fields: &str, body: &str| (Method::GET, format!("HTTP/1.1 {status}\r\n{fields}\r\n{body}"));
+    let get = |fields: &str, body: &str| {
+        (
+            Method::GET,
+            format!("HTTP/1.1 200 OK\r\n{fields}\r\n{body}"),
+        )
+    };
+    let status = |status: &str, fields: &str, body: &str| {
+        (
+            Method::GET,
+            format!("HTTP/1.1 {status}\r\n{fields}\r\n{body}"),
+        )
+    };
     // What it is here; whether hyper and pingora take it.
     let table = [
         (get("Content-Length: 5\r\n", "hello"), whole("hello"), BOTH),
-        (get("Content-Length: 005\r\n", "hello"), whole("hello"), BOTH),
-        (get("Content-Length: 5, 5\r\n", "hello"), whole("hello"), BOTH),
-        (get("Content-Length: 5\r\nContent-Length: 5\r\n", "hello"), whole("hello"), BOTH),
-        (get("Content-Length : 5\r\n", "hello"), whole("hello"), BOTH),
-        (get("Content-Length:\r\n 5\r\n", "hello"), whole("hello"), BOTH),
-        (get("A: b\r\n Content-Length: 6\r\nContent-Length: 5\r\n", "hello"), whole("hello"), BOTH),
-        (get("Content-Length: 5\n", "hello"), whole("hello"), BOTH),
-        (get("Transfer-Encoding: chunked\r\n", chunks), whole("hello"), BOTH),
-        (get("Transfer-Encoding: Chunked\r\n", chunks), whole("hello"), BOTH),
-        (get("", "hello"), whole("hello"), BOTH),
-        ((Method::GET, "HTTP/1.0 200 OK\r\n\r\nhello".to_owned()), whole("hello"), BOTH),
-        ((Method::GET, "HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello".to_owned()), whole("hello"), BOTH),
-        ((Method::GET, "\r\nHTTP/1.1 200\nContent-Length: 5\n\nhello".to_owned()), whole("hello"), BOTH),
-        ((Method::HEAD, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n".to_owned()), whole(""), BOTH),
-        ((Method::HEAD, "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n".to_owned()), whole(""), BOTH),
-        (status("204 X", "", ""), whole(""), BOTH),
-        (status("204 X", "Content-Length: 5\r\n", ""), whole(""), BOTH),
-        (status("204 X", "Transfer-Encoding: chunked\r\n", ""), whole(""), BOTH),
-        (status("304 X", "Content-Length: 5\r\n", ""), whole(""), BOTH),
-        (status("205 X", "Content-Length: 5\r\n", "hello"), whole("hello"), BOTH),
         (
-            status("103 X", "Content-Length: 2\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"),
+            get("Content-Length: 005\r\n", "hello"),
+            whole("hello"),
+            BOTH,
+        ),
+        (
+            get("Content-Length: 5, 5\r\n", "hello"),
+            whole("hello"),
+            BOTH,
+        ),
+        (
+            get("Content-Length: 5\r\nContent-Length: 5\r\n", "hello"),
+            whole("hello"),
+            BOTH,
+        ),
+        (get("Content-Length : 5\r\n", "hello"), whole("hello"), BOTH),
+        (
+            get("Content-Length:\r\n 5\r\n", "hello"),
+            whole("hello"),
+            BOTH,
+        ),
+        (
+            get(
+                "A: b\r\n Content-Length: 6\r\nContent-Length: 5\r\n",
+                "hello",
+            ),
+            whole("hello"),
+            BOTH,
+        ),
+        (get("Content-Length: 5\n", "hello"), whole("hello"), BOTH),
+        (
+            get("Transfer-Encoding: chunked\r\n", chunks),
+            whole("hello"),
+            BOTH,
+        ),
+        (
+            get("Transfer-Encoding: Chunked\r\n", chunks),
+            whole("hello"),
+            BOTH,
+        ),
+        (get("", "hello"), whole("hello"), BOTH),
+        (
+            (Method::GET, "HTTP/1.0 200 OK\r\n\r\nhello".to_owned()),
+            whole("hello"),
+            BOTH,
+        ),
+        (
+            (
+                Method::GET,
+                "HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello".to_owned(),
+            ),
+            whole("hello"),
+            BOTH,
+        ),
+        (
+            (
+                Method::GET,
+                "\r\nHTTP/1.1 200\nContent-Length: 5\n\nhello".to_owned(),
+            ),
+            whole("hello"),
+            BOTH,
+        ),
+        (
+            (
+                Method::HEAD,
+                "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n".to_owned(),
+            ),
+            whole(""),
+            BOTH,
+        ),
+        (
+            (
+                Method::HEAD,
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n".to_owned(),
+            ),
+            whole(""),
+            BOTH,
+        ),
+        (status("204 X", "", ""), whole(""), BOTH),
+        (
+            status("204 X", "Content-Length: 5\r\n", ""),
+            whole(""),
+            BOTH,
+        ),
+        (
+            status("204 X", "Transfer-Encoding: chunked\r\n", ""),
+            whole(""),
+            BOTH,
+        ),
+        (
+            status("304 X", "Content-Length: 5\r\n", ""),
+            whole(""),
+            BOTH,
+        ),
+        (
+            status("205 X", "Content-Length: 5\r\n", "hello"),
+            whole("hello"),
+            BOTH,
+        ),
+        (
+            status(
+                "103 X",
+                "Content-Length: 2\r\n",
+                "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+            ),
             whole("hello"),
             BOTH,
         ),
         // No end, or no head.
         (get("Content-Length: 6\r\n", "hello"), Ok(None), NEITHER),
-        (get("Transfer-Encoding: chunked\r\n", "5\r\nhello\r\n"), Ok(None), NEITHER),
-        (get("Content-Length: 5\r\nContent-Length: 6\r\n", "hello!"), length(), NEITHER),
+        (
+            get("Transfer-Encoding: chunked\r\n", "5\r\nhello\r\n"),
+            Ok(None),
+            NEITHER,
+        ),
+        (
+            get("Content-Length: 5\r\nContent-Length: 6\r\n", "hello!"),
+            length(),
+            NEITHER,
+        ),
         (get("Content-Length: 5, 6\r\n", "hello!"), length(), NEITHER),
         (get("Content-Length: +5\r\n", "hello"), length(), NEITHER),
         (get("Content-Length: -5\r\n", "hello"), length(), NEITHER),
         (get("Content-Length:\r\n", "hello"), length(), NEITHER),
         (get("Content-Length: 5,\r\n", "hello"), length(), NEITHER),
-        (get("Content-Length: 5\r\n 6\r\n", "hello"), length(), NEITHER),
-        (get("Content-Length: 18446744073709551616\r\n", "hello"), length(), NEITHER),
-        (status("099 X", "Content-Length: 5\r\n", "hello"), Err(InvalidHead::StatusLine), NEITHER),
-        (status("200 X", "A\0: b\r\n", ""), Err(InvalidHead::FieldName), NEITHER),
-        (status("200 X", "A: \0\r\n", ""), Err(InvalidHead::FieldValue), NEITHER),
-        (status("200 X", " A: b\r\n", ""), Err(InvalidHead::FieldName), NEITHER),
+        (
+            get("Content-Length: 5\r\n 6\r\n", "hello"),
+            length(),
+            NEITHER,
+        ),
+        (
+            get("Content-Length: 18446744073709551616\r\n", "hello"),
+            length(),
+            NEITHER,
+        ),
+        (
+            status("099 X", "Content-Length: 5\r\n", "hello"),
+            Err(InvalidHead::StatusLine),
+            NEITHER,
+        ),
+        (
+            status("200 X", "A\0: b\r\n", ""),
+            Err(InvalidHead::FieldName),
+            NEITHER,
+        ),
+        (
+            status("200 X", "A: \0\r\n", ""),
+            Err(InvalidHead::FieldValue),
+            NEITHER,
+        ),
+        (
+            status("200 X", " A: b\r\n", ""),
+            Err(InvalidHead::FieldName),
+            NEITHER,
+        ),
         // A length that no body has: here an error before the first byte.
-        (get("Content-Length: 9007199254740993\r\n", "hello"), length(), NEITHER),
+        (
+            get("Content-Length: 9007199254740993\r\n", "hello"),
+            length(),
+            NEITHER,
+        ),
         // hyper does not look at a length where no body follows; it would be passed on.
-        (status("304 X", "Content-Length: 5, 6\r\n", ""), length(), [true, false]),
+        (
+            status("304 X", "Content-Length: 5, 6\r\n", ""),
+            length(),
+            [true, false],
+        ),
         // Two lengths, codings that are not undone, and a coding of HTTP/1.0 (RFC 9112 section 6.1): others read past them.
-        (get("Transfer-Encoding: chunked\r\nContent-Length: 5\r\n", chunks), coding(), BOTH),
-        (get("Content-Length: x\r\nTransfer-Encoding: chunked\r\n", chunks), coding(), BOTH),
-        (get("Transfer-Encoding: gzip, chunked\r\n", chunks), coding(), BOTH),
-        (get("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", chunks), coding(), BOTH),
-        (get("Transfer-Encoding: chunked, gzip\r\n", chunks), coding(), BOTH),
-        (get("Transfer-Encoding: identity\r\nContent-Length: 5\r\n", "hello"), coding(), BOTH),
-        (get("Transfer-Encoding: xchunked\r\n", chunks), coding(), BOTH),
-        ((Method::GET, format!("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}")), coding(), [false, true]),
+        (
+            get(
+                "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+                chunks,
+            ),
+            coding(),
+            BOTH,
+        ),
+        (
+            get(
+                "Content-Length: x\r\nTransfer-Encoding: chunked\r\n",
+                chunks,
+            ),
+            coding(),
+            BOTH,
+        ),
+        (
+            get("Transfer-Encoding: gzip, chunked\r\n", chunks),
+            coding(),
+            BOTH,
+        ),
+        (
+            get(
+                "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+                chunks,
+            ),
+            coding(),
+            BOTH,
+        ),
+        (
+            get("Transfer-Encoding: chunked, gzip\r\n", chunks),
+            coding(),
+            BOTH,
+        ),
+        (
+            get(
+                "Transfer-Encoding: identity\r\nContent-Length: 5\r\n",
+                "hello",
+            ),
+            coding(),
+            BOTH,
+        ),
+        (
+            get("Transfer-Encoding: xchunked\r\n", chunks),
+            coding(),
+            BOTH,
+        ),
+        (
+            (
+                Method::GET,
+                format!("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}"),
+            ),
+            coding(),
+            [false, true],
+        ),
     ];
     for ((method, response), ours, theirs) in table {
-        assert_eq!(compare_response(&method, response.as_bytes()), (ours, theirs), "{method} {response:?}");
+        assert_eq!(
+            compare_response(&method, response.as_bytes()),
+            (ours, theirs),
+            "{method} {response:?}"
+        );
     }
 }
 

@@ -42,7 +42,9 @@ impl Http2 {
     pub fn connect(to: SocketAddr) -> Self {
         let runtime = runtime();
         let send = runtime.block_on(async {
-            let stream = tokio::net::TcpStream::connect(to).await.expect("a connection");
+            let stream = tokio::net::TcpStream::connect(to)
+                .await
+                .expect("a connection");
             let (send, connection) = h2::client::handshake(stream).await.expect("a handshake");
             tokio::spawn(connection);
             send
@@ -63,11 +65,17 @@ impl Http2 {
 }
 
 fn runtime() -> Runtime {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime")
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .expect("a runtime")
 }
 
 pub async fn within<T>(work: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(20), work).await.expect("an end in time")
+    tokio::time::timeout(Duration::from_secs(20), work)
+        .await
+        .expect("an end in time")
 }
 
 pub async fn whole(answer: Response<h2::RecvStream>) -> Result<Whole, h2::Error> {
@@ -79,7 +87,12 @@ pub async fn whole(answer: Response<h2::RecvStream>) -> Result<Whole, h2::Error>
         body.extend_from_slice(&part);
     }
     let trailers = incoming.trailers().await?.unwrap_or_default();
-    Ok(Whole { status: head.status.as_u16(), headers: head.headers, body, trailers })
+    Ok(Whole {
+        status: head.status.as_u16(),
+        headers: head.headers,
+        body,
+        trailers,
+    })
 }
 
 pub fn request(method: &str, url: &str, fields: &[(&str, &str)]) -> Request<()> {
@@ -93,7 +106,10 @@ pub fn request(method: &str, url: &str, fields: &[(&str, &str)]) -> Request<()> 
 #[test]
 fn a_request_over_http2_is_decided_and_forwarded_as_any() {
     let backend = Backend::start();
-    let menshen = Setup::before(backend.address).with(&h2c("")).with(RULES).start();
+    let menshen = Setup::before(backend.address)
+        .with(&h2c(""))
+        .with(RULES)
+        .start();
     let client = Http2::connect(menshen.http);
     let forged = [
         ("x-user-id", "1"),
@@ -102,8 +118,17 @@ fn a_request_over_http2_is_decided_and_forwarded_as_any() {
         ("x-real-ip", "6.6.6.6"),
         ("x-auth-state", "authenticated"),
     ];
-    let fields = [&forged[..], &[("cookie", "a=1"), ("cookie", "b=2"), ("te", "trailers")]].concat();
-    let answer = client.ask(request("GET", "http://shop.example/open/x?q=1", &fields), b"").expect("an answer");
+    let fields = [
+        &forged[..],
+        &[("cookie", "a=1"), ("cookie", "b=2"), ("te", "trailers")],
+    ]
+    .concat();
+    let answer = client
+        .ask(
+            request("GET", "http://shop.example/open/x?q=1", &fields),
+            b"",
+        )
+        .expect("an answer");
     assert_eq!((answer.status, &answer.body[..]), (200, &b"ok"[..]));
     let seen = backend.last();
     assert_eq!(seen.line, "GET /open/x?q=1 HTTP/1.1");
@@ -124,22 +149,46 @@ fn a_request_over_http2_is_decided_and_forwarded_as_any() {
     // The auth API, a refusal, and a token.
     let login = client
         .ask(
-            request("POST", "http://h/auth/wechat/login", &[("content-type", "application/json")]),
+            request(
+                "POST",
+                "http://h/auth/wechat/login",
+                &[("content-type", "application/json")],
+            ),
             b"{\"code\": \"alice\"}",
         )
         .expect("an answer");
     assert_eq!(login.status, 200);
     let login: serde_json::Value = serde_json::from_slice(&login.body).expect("JSON");
-    let refused = client.ask(request("GET", "http://h/closed", &[]), b"").expect("an answer");
-    assert_eq!((refused.status, refused.headers["x-menshen-error"].as_bytes()), (401, &b"token_missing"[..]));
+    let refused = client
+        .ask(request("GET", "http://h/closed", &[]), b"")
+        .expect("an answer");
+    assert_eq!(
+        (
+            refused.status,
+            refused.headers["x-menshen-error"].as_bytes()
+        ),
+        (401, &b"token_missing"[..])
+    );
     assert_eq!(refused.headers["www-authenticate"], "Bearer");
-    let bearer = format!("Bearer {}", login["access_token"].as_str().expect("a token"));
-    let posted = client.ask(request("POST", "http://h/closed", &[("authorization", &bearer)]), b"a body");
+    let bearer = format!(
+        "Bearer {}",
+        login["access_token"].as_str().expect("a token")
+    );
+    let posted = client.ask(
+        request("POST", "http://h/closed", &[("authorization", &bearer)]),
+        b"a body",
+    );
     assert_eq!(posted.expect("an answer").status, 200);
     let seen = backend.last();
-    assert_eq!((seen.body.clone(), seen.folded("x-auth-state")), (b"a body".to_vec(), vec!["authenticated".to_owned()]));
+    assert_eq!(
+        (seen.body.clone(), seen.folded("x-auth-state")),
+        (b"a body".to_vec(), vec!["authenticated".to_owned()])
+    );
     assert_eq!(seen.head.matches("authorization").count(), 0);
-    menshen.wait_for_metric("menshen_requests_total{decision=\"forwarded\",rule=\"open\",status=\"2xx\"}", 1.0);
+    menshen.wait_for_metric(
+        "menshen_requests_total{decision=\"forwarded\",rule=\"open\",status=\"2xx\"}",
+        1.0,
+    );
     // A client of HTTP/1.1 is served at the same address.
     assert_eq!(menshen.get("/open/x", &[]).status, 200);
 }
@@ -149,7 +198,16 @@ fn http2_without_tls_is_off_unless_the_config_says_so() {
     let backend = Backend::start();
     let menshen = Setup::before(backend.address).with(RULES).start();
     let mut raw = Raw::connect(menshen.http);
-    raw.headers(1, &[(":method", "GET"), (":scheme", "http"), (":path", "/open/x"), (":authority", "h")], true);
+    raw.headers(
+        1,
+        &[
+            (":method", "GET"),
+            (":scheme", "http"),
+            (":path", "/open/x"),
+            (":authority", "h"),
+        ],
+        true,
+    );
     assert!(raw.text().starts_with("HTTP/1.1 400 "), "{}", raw.text());
     assert!(backend.received().is_empty());
 }
@@ -171,14 +229,23 @@ pub struct Frame {
 impl Raw {
     pub fn connect(to: SocketAddr) -> Self {
         let mut stream = TcpStream::connect(to).expect("a connection");
-        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a socket option");
-        stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").expect("a write");
-        Self { stream, heard: Vec::new() }
+        stream
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .expect("a socket option");
+        stream
+            .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
+            .expect("a write");
+        Self {
+            stream,
+            heard: Vec::new(),
+        }
     }
 
     /// `false`: the other side has ended the connection.
     pub fn frame(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> bool {
-        self.stream.write_all(&frame(kind, flags, stream, payload)).is_ok()
+        self.stream
+            .write_all(&frame(kind, flags, stream, payload))
+            .is_ok()
     }
 
     pub fn headers(&mut self, stream: u32, fields: &[(&str, &str)], last: bool) -> bool {
@@ -188,9 +255,13 @@ impl Raw {
     /// The answer to a stream: its status, or what ended it.
     pub fn outcome(&mut self, stream: u32) -> Outcome {
         loop {
-            let Some(frame) = self.next() else { return Outcome::Ended };
+            let Some(frame) = self.next() else {
+                return Outcome::Ended;
+            };
             match frame.kind {
-                HEADERS if frame.stream == stream => return Outcome::Status(status(&frame.payload)),
+                HEADERS if frame.stream == stream => {
+                    return Outcome::Status(status(&frame.payload));
+                }
                 RST_STREAM if frame.stream == stream => return Outcome::Reset,
                 GOAWAY => return Outcome::Ended,
                 _ => {}
@@ -204,7 +275,11 @@ impl Raw {
                 let length = u32::from_be_bytes([0, *a, *b, *c]) as usize;
                 if rest.len() >= length {
                     let stream = u32::from_be_bytes([*s & 0x7f, *t, *u, *v]);
-                    let frame = Frame { kind: *kind, stream, payload: rest[..length].to_vec() };
+                    let frame = Frame {
+                        kind: *kind,
+                        stream,
+                        payload: rest[..length].to_vec(),
+                    };
                     self.heard.drain(..9 + length);
                     return Some(frame);
                 }
@@ -235,7 +310,8 @@ impl Raw {
 
     /// The same on a connection that has been told to end.
     pub fn ping_through_goaway(&mut self) -> bool {
-        self.frame(PING, 0, 0, b"anything") && std::iter::from_fn(|| self.next()).any(|frame| frame.kind == PING)
+        self.frame(PING, 0, 0, b"anything")
+            && std::iter::from_fn(|| self.next()).any(|frame| frame.kind == PING)
     }
 
     /// All that is said until the end.
@@ -289,12 +365,25 @@ fn status(block: &[u8]) -> u16 {
     }
 }
 
-pub const PLAIN: [(&str, &str); 4] =
-    [(":method", "GET"), (":scheme", "http"), (":path", "/open/x"), (":authority", "shop.example")];
+pub const PLAIN: [(&str, &str); 4] = [
+    (":method", "GET"),
+    (":scheme", "http"),
+    (":path", "/open/x"),
+    (":authority", "shop.example"),
+];
 
 /// A good request but for one field.
 fn but(name: &'static str, value: &'static str) -> Vec<(&'static str, &'static str)> {
-    PLAIN.iter().map(|&(known, said)| if known == name { (name, value) } else { (known, said) }).collect()
+    PLAIN
+        .iter()
+        .map(|&(known, said)| {
+            if known == name {
+                (name, value)
+            } else {
+                (known, said)
+            }
+        })
+        .collect()
 }
 
 /// A good request and one more field.
@@ -305,8 +394,16 @@ fn and(name: &'static str, value: &'static str) -> Vec<(&'static str, &'static s
 #[test]
 fn what_has_no_single_reading_never_reaches_the_backend() {
     let backend = Backend::start();
-    let menshen = Setup::before(backend.address).with(&h2c("")).with(RULES).start();
-    let without = |name: &str| PLAIN.into_iter().filter(|(known, _)| *known != name).collect::<Vec<_>>();
+    let menshen = Setup::before(backend.address)
+        .with(&h2c(""))
+        .with(RULES)
+        .start();
+    let without = |name: &str| {
+        PLAIN
+            .into_iter()
+            .filter(|(known, _)| *known != name)
+            .collect::<Vec<_>>()
+    };
     let attacks = [
         // Paths.
         but(":path", "/open/../closed"),
@@ -382,8 +479,18 @@ fn what_has_no_single_reading_never_reaches_the_backend() {
         raw.headers(1, &fields, true);
         let outcome = raw.outcome(1);
         // 405 and 417 are not in the table of statuses.
-        assert!(matches!(outcome, Outcome::Status(400 | 0) | Outcome::Reset | Outcome::Ended), "{fields:?}: {outcome:?}");
-        assert!(backend.received().is_empty(), "{fields:?}: {:?}", backend.received());
+        assert!(
+            matches!(
+                outcome,
+                Outcome::Status(400 | 0) | Outcome::Reset | Outcome::Ended
+            ),
+            "{fields:?}: {outcome:?}"
+        );
+        assert!(
+            backend.received().is_empty(),
+            "{fields:?}: {:?}",
+            backend.received()
+        );
     }
     let mut raw = Raw::connect(menshen.http);
     raw.headers(1, &PLAIN, true);
@@ -394,19 +501,37 @@ fn what_has_no_single_reading_never_reaches_the_backend() {
 #[test]
 fn a_405_names_the_methods_that_are_taken_over_http2_too() {
     let backend = Backend::start();
-    let menshen = Setup::before(backend.address).with(&h2c("")).with(RULES).start();
+    let menshen = Setup::before(backend.address)
+        .with(&h2c(""))
+        .with(RULES)
+        .start();
     let client = Http2::connect(menshen.http);
     let passed_on = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
     for (method, url, allow) in [
         ("TRACE", "http://shop.example/open/x", passed_on),
         ("TRACK", "http://shop.example/open/x", passed_on),
-        ("TRACE", "http://shop.example/auth/me", "GET, HEAD, PATCH, DELETE"),
+        (
+            "TRACE",
+            "http://shop.example/auth/me",
+            "GET, HEAD, PATCH, DELETE",
+        ),
         ("PUT", "http://shop.example/auth/wechat/login", "POST"),
         ("CONNECT", "shop.example:443", passed_on),
     ] {
-        let answer = client.ask(request(method, url, &[]), b"").expect("an answer");
-        let header = |name: &str| answer.headers.get(name).map(|value| value.to_str().expect("text"));
-        assert_eq!((answer.status, header("x-menshen-error")), (405, Some("method_not_allowed")), "{method} {url}");
+        let answer = client
+            .ask(request(method, url, &[]), b"")
+            .expect("an answer");
+        let header = |name: &str| {
+            answer
+                .headers
+                .get(name)
+                .map(|value| value.to_str().expect("text"))
+        };
+        assert_eq!(
+            (answer.status, header("x-menshen-error")),
+            (405, Some("method_not_allowed")),
+            "{method} {url}"
+        );
         assert_eq!(
             header("allow").map(|allow| allow.replace(',', ", ").replace("  ", " ")),
             Some(allow.to_owned()),
@@ -420,18 +545,36 @@ fn a_405_names_the_methods_that_are_taken_over_http2_too() {
 fn a_refusal_over_http2_keeps_the_request_id_of_a_trusted_proxy() {
     let backend = Backend::start();
     for (trusted, keeps) in [("trusted_proxies = [\"127.0.0.0/8\"]", true), ("", false)] {
-        let menshen = Setup::before(backend.address).with(&h2c(trusted)).with(RULES).start();
+        let menshen = Setup::before(backend.address)
+            .with(&h2c(trusted))
+            .with(RULES)
+            .start();
         let client = Http2::connect(menshen.http);
         for (why, path, field, status) in [
             ("a token is missing", "/x", ("x-app", "1"), 401),
             ("an ambiguous path", "/a//b", ("x-app", "1"), 400),
-            ("a head that HTTP/1.1 could not say", "/open/x", ("x-app", " 1"), 400),
+            (
+                "a head that HTTP/1.1 could not say",
+                "/open/x",
+                ("x-app", " 1"),
+                400,
+            ),
             ("an expectation", "/open/x", ("expect", "something"), 400),
         ] {
             let url = format!("http://shop.example{path}");
-            let answer = client.ask(request("GET", &url, &[field, ("x-request-id", "proxy-1")]), b"").expect("an answer");
+            let answer = client
+                .ask(
+                    request("GET", &url, &[field, ("x-request-id", "proxy-1")]),
+                    b"",
+                )
+                .expect("an answer");
             assert_eq!(answer.status, status, "{why}");
-            assert_eq!(answer.headers["x-request-id"] == "proxy-1", keeps, "{why}: {:?}", answer.headers);
+            assert_eq!(
+                answer.headers["x-request-id"] == "proxy-1",
+                keeps,
+                "{why}: {:?}",
+                answer.headers
+            );
         }
     }
 }
@@ -439,7 +582,10 @@ fn a_refusal_over_http2_keeps_the_request_id_of_a_trusted_proxy() {
 #[test]
 fn trailers_of_a_client_go_nowhere() {
     let backend = Backend::start();
-    let menshen = Setup::before(backend.address).with(&h2c("")).with(RULES).start();
+    let menshen = Setup::before(backend.address)
+        .with(&h2c(""))
+        .with(RULES)
+        .start();
     let mut raw = Raw::connect(menshen.http);
     let mut post = PLAIN;
     post[0].1 = "POST";
@@ -449,20 +595,35 @@ fn trailers_of_a_client_go_nowhere() {
     assert_eq!(raw.outcome(1), Outcome::Status(200));
     let seen = backend.last();
     assert_eq!(seen.body, b"body");
-    assert!(seen.folded("x-user-id").is_empty() && seen.folded("x-other").is_empty(), "{}", seen.head);
+    assert!(
+        seen.folded("x-user-id").is_empty() && seen.folded("x-other").is_empty(),
+        "{}",
+        seen.head
+    );
     // Nor do they stand in for a head.
     raw.headers(3, &post, false);
     raw.headers(3, &[(":path", "/closed"), ("x", "y")], true);
     assert_ne!(raw.outcome(3), Outcome::Ended, "of this stream alone");
     let seen = backend.last();
-    assert_eq!((seen.line.as_str(), seen.folded("x")), ("POST /open/x HTTP/1.1", vec![]));
+    assert_eq!(
+        (seen.line.as_str(), seen.folded("x")),
+        ("POST /open/x HTTP/1.1", vec![])
+    );
 }
 
 /// Resident memory of a process, in bytes.
 fn memory(menshen: &Menshen) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", menshen.pid())).expect("a process");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line");
-    line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
+    let status =
+        std::fs::read_to_string(format!("/proc/{}/status", menshen.pid())).expect("a process");
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .expect("a line");
+    line.trim()
+        .trim_end_matches(" kB")
+        .parse::<u64>()
+        .expect("a number")
+        * 1024
 }
 
 /// What it is called, and how its next frame is sent: `false` when nobody takes it any more.
@@ -471,10 +632,15 @@ type Flood<'a> = (&'a str, Box<dyn Fn(&mut Raw, u32) -> bool + 'a>);
 #[test]
 fn floods_of_frames_end_their_connection_and_nobody_elses() {
     let backend = Backend::start();
-    let menshen = Setup::before(backend.address).with(&h2c("")).with(RULES).start();
+    let menshen = Setup::before(backend.address)
+        .with(&h2c(""))
+        .with(RULES)
+        .start();
     let honest = Http2::connect(menshen.http);
     let still_served = || {
-        let answer = honest.ask(request("GET", "http://h/open/x", &[]), b"").expect("an answer");
+        let answer = honest
+            .ask(request("GET", "http://h/open/x", &[]), b"")
+            .expect("an answer");
         assert_eq!(answer.status, 200);
     };
     still_served();
@@ -484,7 +650,10 @@ fn floods_of_frames_end_their_connection_and_nobody_elses() {
         // CVE-2023-44487.
         (
             "rapid reset",
-            Box::new(|raw, n| raw.headers(2 * n + 1, &PLAIN, true) && raw.frame(RST_STREAM, 0, 2 * n + 1, &[0, 0, 0, 8])),
+            Box::new(|raw, n| {
+                raw.headers(2 * n + 1, &PLAIN, true)
+                    && raw.frame(RST_STREAM, 0, 2 * n + 1, &[0, 0, 0, 8])
+            }),
         ),
         // VU#421644: a head that never ends.
         (
@@ -497,18 +666,27 @@ fn floods_of_frames_end_their_connection_and_nobody_elses() {
                 }
             }),
         ),
-        ("malformed", Box::new(|raw, n| raw.headers(2 * n + 1, &and("host", "other"), true))),
+        (
+            "malformed",
+            Box::new(|raw, n| raw.headers(2 * n + 1, &and("host", "other"), true)),
+        ),
         ("settings", Box::new(|raw, _| raw.frame(4, 0, 0, &[]))),
         (
             "headers",
             Box::new(|raw, n| {
-                raw.headers(2 * n + 1, &[&PLAIN[..], &[("x", &big), ("y", &big), ("z", &big)]].concat(), true)
+                raw.headers(
+                    2 * n + 1,
+                    &[&PLAIN[..], &[("x", &big), ("y", &big), ("z", &big)]].concat(),
+                    true,
+                )
             }),
         ),
     ];
     for (name, flood) in floods {
         let mut raw = Raw::connect(menshen.http);
-        raw.stream.set_write_timeout(Some(Duration::from_secs(10))).expect("a socket option");
+        raw.stream
+            .set_write_timeout(Some(Duration::from_secs(10)))
+            .expect("a socket option");
         let end = Instant::now() + Duration::from_secs(15);
         let mut n = 0;
         // Some end at once; of acknowledgements and refusals nobody reads, what has to be sent stops the connection.
@@ -520,7 +698,12 @@ fn floods_of_frames_end_their_connection_and_nobody_elses() {
     }
     let grown = memory(&menshen).saturating_sub(before);
     assert!(grown < 64 * 1024 * 1024, "grew by {grown} bytes");
-    assert!(backend.received().iter().all(|seen| seen.folded("x").is_empty()));
+    assert!(
+        backend
+            .received()
+            .iter()
+            .all(|seen| seen.folded("x").is_empty())
+    );
 }
 
 #[test]
@@ -528,10 +711,18 @@ fn a_connection_takes_no_more_streams_than_the_config_says() {
     let (release, wait) = std::sync::mpsc::channel::<()>();
     let wait = std::sync::Mutex::new(wait);
     let backend = Backend::answering(move |_, stream| {
-        wait.lock().expect("a lock").recv_timeout(Duration::from_secs(20)).expect("a word");
-        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").is_ok()
+        wait.lock()
+            .expect("a lock")
+            .recv_timeout(Duration::from_secs(20))
+            .expect("a word");
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            .is_ok()
     });
-    let menshen = Setup::before(backend.address).with(&h2c("http2_streams = 2")).with(RULES).start();
+    let menshen = Setup::before(backend.address)
+        .with(&h2c("http2_streams = 2"))
+        .with(RULES)
+        .start();
     let mut raw = Raw::connect(menshen.http);
     for stream in [1, 3, 5] {
         raw.headers(stream, &PLAIN, true);
@@ -564,7 +755,9 @@ fn a_long_upload_passes_in_constant_memory_and_waits_for_the_backend() {
             tail.extend_from_slice(&part[..read]);
             tail.drain(..tail.len().saturating_sub(8));
         }
-        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").expect("an answer");
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            .expect("an answer");
     });
     let menshen = Setup::before(address).with(&h2c("")).with(RULES).start();
     let client = Http2::connect(menshen.http);
@@ -572,14 +765,18 @@ fn a_long_upload_passes_in_constant_memory_and_waits_for_the_backend() {
     let mut most = 0;
     let status = client.runtime.block_on(async {
         let mut send = client.send.clone().ready().await.expect("a connection");
-        let (answer, mut stream) = send.send_request(request("POST", "http://h/open/x", &[]), false).expect("a stream");
+        let (answer, mut stream) = send
+            .send_request(request("POST", "http://h/open/x", &[]), false)
+            .expect("a stream");
         for n in 0..PARTS {
             stream.reserve_capacity(PART);
             let mut left = PART;
             while left > 0 {
                 let given = within(std::future::poll_fn(|cx| stream.poll_capacity(cx))).await;
                 let now = given.expect("a stream").expect("capacity").min(left);
-                stream.send_data(vec![b'x'; now].into(), false).expect("a stream");
+                stream
+                    .send_data(vec![b'x'; now].into(), false)
+                    .expect("a stream");
                 left -= now;
             }
             if n % 64 == 0 {
@@ -592,20 +789,31 @@ fn a_long_upload_passes_in_constant_memory_and_waits_for_the_backend() {
     assert_eq!(status, 200);
     reading.join().expect("the whole upload");
     assert!(received.load(std::sync::atomic::Ordering::Relaxed) > PART * PARTS);
-    assert!(most < 32 * 1024 * 1024, "grew by {most} bytes for {} bytes of upload", PART * PARTS);
+    assert!(
+        most < 32 * 1024 * 1024,
+        "grew by {most} bytes for {} bytes of upload",
+        PART * PARTS
+    );
 }
 
 #[test]
 fn a_stop_loses_no_request_of_an_open_connection() {
     let backend = Backend::answering(|_, stream| {
         std::thread::sleep(Duration::from_millis(300));
-        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").is_ok()
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            .is_ok()
     });
-    let mut menshen = Setup::before(backend.address).with(&h2c("drain_timeout = \"10s\"")).with(RULES).start();
+    let mut menshen = Setup::before(backend.address)
+        .with(&h2c("drain_timeout = \"10s\""))
+        .with(RULES)
+        .start();
     let client = Http2::connect(menshen.http);
     let answers = client.runtime.block_on(async {
         let mut send = client.send.clone().ready().await.expect("a connection");
-        let (first, _) = send.send_request(request("GET", "http://h/open/1", &[]), true).expect("a stream");
+        let (first, _) = send
+            .send_request(request("GET", "http://h/open/1", &[]), true)
+            .expect("a stream");
         menshen.wait_for_metric("menshen_requests_in_flight", 1.0);
         menshen.signal(rustix::process::Signal::TERM);
         let first = within(first).await.expect("an answer");
@@ -622,12 +830,20 @@ fn a_stop_loses_no_request_of_an_open_connection() {
 fn a_connection_ends_after_its_requests_and_after_silence() {
     let backend = Backend::start();
     let menshen = Setup::before(backend.address)
-        .with(&h2c("keepalive_requests = 3\nkeepalive_timeout = \"300ms\""))
+        .with(&h2c(
+            "keepalive_requests = 3\nkeepalive_timeout = \"300ms\"",
+        ))
         .with(RULES)
         .start();
     let client = Http2::connect(menshen.http);
     for _ in 0..3 {
-        assert_eq!(client.ask(request("GET", "http://h/open/x", &[]), b"").expect("an answer").status, 200);
+        assert_eq!(
+            client
+                .ask(request("GET", "http://h/open/x", &[]), b"")
+                .expect("an answer")
+                .status,
+            200
+        );
     }
     assert!(client.runtime.block_on(within(async {
         loop {
@@ -652,21 +868,30 @@ fn a_connection_ends_after_its_requests_and_after_silence() {
 fn http2_over_tls_is_told_to_the_backend_and_may_be_off() {
     let backend = Backend::start();
     for (http2, expected) in [(true, Some(&b"h2"[..])), (false, None)] {
-        let menshen = tls::setup(backend.address).with(&tls::server(&format!("http2 = {http2}"), "")).start();
+        let menshen = tls::setup(backend.address)
+            .with(&tls::server(&format!("http2 = {http2}"), ""))
+            .start();
         let mut config = tls::client_config(menshen.directory(), None);
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let runtime = runtime();
         runtime.block_on(within(async {
-            let tcp = tokio::net::TcpStream::connect(tls::address(&menshen)).await.expect("a connection");
+            let tcp = tokio::net::TcpStream::connect(tls::address(&menshen))
+                .await
+                .expect("a connection");
             let name = rustls::pki_types::ServerName::try_from("localhost").expect("a name");
-            let stream = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, tcp).await.expect("a handshake");
+            let stream = tokio_rustls::TlsConnector::from(Arc::new(config))
+                .connect(name, tcp)
+                .await
+                .expect("a handshake");
             let chosen = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
             assert_eq!(chosen.as_deref() == Some(b"h2"), expected.is_some());
             if http2 {
                 let (send, connection) = h2::client::handshake(stream).await.expect("a handshake");
                 tokio::spawn(connection);
                 let mut send = send.ready().await.expect("a connection");
-                let (answer, _) = send.send_request(request("GET", "https://h/x", &[]), true).expect("a stream");
+                let (answer, _) = send
+                    .send_request(request("GET", "https://h/x", &[]), true)
+                    .expect("a stream");
                 assert_eq!(answer.await.expect("an answer").status(), 200);
                 assert_eq!(backend.last().folded("x-forwarded-proto"), ["https"]);
             }
@@ -684,11 +909,16 @@ fn who_gives_up_request_after_request_that_a_backend_works_on_loses_the_connecti
         drop(held.read());
         false
     });
-    let menshen = Setup::before(backend.address).with(&h2c("")).with(RULES).start();
+    let menshen = Setup::before(backend.address)
+        .with(&h2c(""))
+        .with(RULES)
+        .start();
     let work = busy.write().expect("a lock");
     let mut raw = Raw::connect(menshen.http);
     let mut given_up = 0;
-    while given_up < 300 && raw.headers(2 * given_up + 1, &PLAIN, true) && waits.recv_timeout(Duration::from_secs(3)).is_ok()
+    while given_up < 300
+        && raw.headers(2 * given_up + 1, &PLAIN, true)
+        && waits.recv_timeout(Duration::from_secs(3)).is_ok()
     {
         raw.frame(RST_STREAM, 0, 2 * given_up + 1, &[0, 0, 0, 8]);
         given_up += 1;
@@ -701,7 +931,10 @@ fn who_gives_up_request_after_request_that_a_backend_works_on_loses_the_connecti
 #[test]
 fn a_body_that_never_comes_is_not_waited_for() {
     let backend = Backend::start();
-    let menshen = Setup::before(backend.address).with(&h2c("body_timeout = \"1s\"")).with(RULES).start();
+    let menshen = Setup::before(backend.address)
+        .with(&h2c("body_timeout = \"1s\""))
+        .with(RULES)
+        .start();
     let mut raw = Raw::connect(menshen.http);
     let mut fields = PLAIN.to_vec();
     for field in &mut fields {
@@ -724,13 +957,18 @@ fn who_gives_up_login_after_login_loses_the_connection_too() {
             arrived.send(()).unwrap_or_default();
             may_go.lock().expect("a lock").recv().unwrap_or_default();
         }
-        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}").is_ok()
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+            .is_ok()
     });
     let section = format!(
         "[hooks]\nurl = \"http://{}/hooks\"\nsecret = \"0123456789abcdef0123456789abcdef\"\ntimeout = \"30s\"",
         hooks.address
     );
-    let menshen = Setup::before(hooks.address).with(&h2c("")).with(&section).start();
+    let menshen = Setup::before(hooks.address)
+        .with(&h2c(""))
+        .with(&section)
+        .start();
     let mut raw = Raw::connect(menshen.http);
     let login = [
         (":method", "POST"),
@@ -778,7 +1016,9 @@ fn reading_heads(answer: Option<&'static str>) -> SocketAddr {
                     }
                     head.push(byte[0]);
                 }
-                answer.map_or(Ok(()), |answer| stream.write_all(answer.as_bytes())).expect("sent");
+                answer
+                    .map_or(Ok(()), |answer| stream.write_all(answer.as_bytes()))
+                    .expect("sent");
                 // Until the other side ends it.
                 while stream.read(&mut [0; 1024]).is_ok_and(|n| n > 0) {}
             });
@@ -795,19 +1035,33 @@ fn unfinished() -> Vec<(&'static str, &'static str)> {
 #[test]
 fn a_body_that_never_comes_is_waited_for_only_a_little_after_the_answer() {
     let address = reading_heads(Some("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"));
-    let menshen = Setup::before(address).with(&h2c("body_timeout = \"1h\"")).with(RULES).start();
+    let menshen = Setup::before(address)
+        .with(&h2c("body_timeout = \"1h\""))
+        .with(RULES)
+        .start();
     let mut raw = Raw::connect(menshen.http);
     raw.headers(1, &unfinished(), false);
     assert_eq!(raw.outcome(1), Outcome::Status(200));
     let begun = Instant::now();
     assert_eq!(raw.outcome(1), Outcome::Reset, "the rest is not wanted");
     let took = begun.elapsed();
-    assert!((Duration::from_secs(1)..Duration::from_secs(15)).contains(&took), "after {took:?}");
+    assert!(
+        (Duration::from_secs(1)..Duration::from_secs(15)).contains(&took),
+        "after {took:?}"
+    );
     // It is a whole answer of the backend, and nobody's fault.
-    menshen.wait_for_metric("menshen_requests_total{decision=\"forwarded\",rule=\"open\",status=\"2xx\"}", 1.0);
+    menshen.wait_for_metric(
+        "menshen_requests_total{decision=\"forwarded\",rule=\"open\",status=\"2xx\"}",
+        1.0,
+    );
     let metrics = menshen.metrics();
-    let blamed = metrics.lines().filter(|line| line.starts_with("menshen_upstream_errors_total{"));
-    assert!(blamed.clone().count() > 5 && blamed.clone().all(|line| line.ends_with(" 0")), "{metrics}");
+    let blamed = metrics
+        .lines()
+        .filter(|line| line.starts_with("menshen_upstream_errors_total{"));
+    assert!(
+        blamed.clone().count() > 5 && blamed.clone().all(|line| line.ends_with(" 0")),
+        "{metrics}"
+    );
     // The connection serves on.
     raw.headers(3, &unfinished(), false);
     assert_eq!(raw.outcome(3), Outcome::Status(200));
@@ -817,7 +1071,11 @@ fn a_body_that_never_comes_is_waited_for_only_a_little_after_the_answer() {
 fn a_backend_is_not_blamed_for_a_body_that_its_client_never_sends() {
     let address = reading_heads(None);
     let upstream = format!("[upstream]\nurls = [\"http://{address}\"]\nread_timeout = \"100ms\"");
-    let menshen = Setup::before(address).with(&h2c("body_timeout = \"1h\"")).with(&upstream).with(RULES).start();
+    let menshen = Setup::before(address)
+        .with(&h2c("body_timeout = \"1h\""))
+        .with(&upstream)
+        .with(RULES)
+        .start();
     let mut raw = Raw::connect(menshen.http);
     // More than the failures for which a backend is passed over.
     for n in 0..8 {
@@ -826,60 +1084,128 @@ fn a_backend_is_not_blamed_for_a_body_that_its_client_never_sends() {
     }
     menshen.wait_for_metric("menshen_upstream_errors_total{kind=\"client_slow\"}", 8.0);
     let metrics = menshen.metrics();
-    assert!(metrics.contains("menshen_upstream_errors_total{kind=\"timeout\"} 0\n"), "{metrics}");
-    assert!(metrics.contains(&format!("menshen_upstream_healthy{{upstream=\"{address}\"}} 1")), "{metrics}");
+    assert!(
+        metrics.contains("menshen_upstream_errors_total{kind=\"timeout\"} 0\n"),
+        "{metrics}"
+    );
+    assert!(
+        metrics.contains(&format!(
+            "menshen_upstream_healthy{{upstream=\"{address}\"}} 1"
+        )),
+        "{metrics}"
+    );
     // The same silence to a request without a body is the backend's own.
     for n in 8..16 {
         raw.headers(2 * n + 1, &PLAIN, true);
         assert!(matches!(raw.outcome(2 * n + 1), Outcome::Status(_)), "{n}");
     }
     menshen.wait_for_metric("menshen_upstream_errors_total{kind=\"timeout\"}", 8.0);
-    menshen.wait_for_metric(&format!("menshen_upstream_ejections_total{{upstream=\"{address}\"}}"), 1.0);
+    menshen.wait_for_metric(
+        &format!("menshen_upstream_ejections_total{{upstream=\"{address}\"}}"),
+        1.0,
+    );
 }
 
 #[test]
 fn pages_of_listed_origins_are_told_the_same_over_http2() {
     let backend = Backend::start();
-    let cors =
-        "[cors]\nallowed_origins = [\"https://shop.example\"]\n[[rule]]\nname = \"pages\"\npath = \"/api/**\"\ncors = true";
-    let menshen = Setup::before(backend.address).with(&h2c("")).with(cors).start();
+    let cors = "[cors]\nallowed_origins = [\"https://shop.example\"]\n[[rule]]\nname = \"pages\"\npath = \"/api/**\"\ncors = true";
+    let menshen = Setup::before(backend.address)
+        .with(&h2c(""))
+        .with(cors)
+        .start();
     let client = Http2::connect(menshen.http);
-    let asked = [("access-control-request-method", "PUT"), ("access-control-request-headers", "authorization")];
+    let asked = [
+        ("access-control-request-method", "PUT"),
+        ("access-control-request-headers", "authorization"),
+    ];
     for path in ["/api/orders", "/auth/me"] {
-        for (origin, allowed) in [("https://shop.example", true), ("https://evil.example", false), ("null", false)] {
+        for (origin, allowed) in [
+            ("https://shop.example", true),
+            ("https://evil.example", false),
+            ("null", false),
+        ] {
             let fields = [&asked[..], &[("origin", origin)]].concat();
-            let preflight = client.ask(request("OPTIONS", &format!("http://h{path}"), &fields), b"").expect("an answer");
-            assert_eq!((preflight.status, preflight.body.len()), (204, 0), "{path} {origin}");
-            let told = |name: &str| preflight.headers.get(name).map(|value| value.to_str().expect("text"));
-            assert_eq!(told("access-control-allow-origin"), allowed.then_some(origin), "{path} {origin}");
-            assert_eq!(told("access-control-allow-methods").is_some(), allowed, "{path} {origin}");
+            let preflight = client
+                .ask(request("OPTIONS", &format!("http://h{path}"), &fields), b"")
+                .expect("an answer");
+            assert_eq!(
+                (preflight.status, preflight.body.len()),
+                (204, 0),
+                "{path} {origin}"
+            );
+            let told = |name: &str| {
+                preflight
+                    .headers
+                    .get(name)
+                    .map(|value| value.to_str().expect("text"))
+            };
+            assert_eq!(
+                told("access-control-allow-origin"),
+                allowed.then_some(origin),
+                "{path} {origin}"
+            );
+            assert_eq!(
+                told("access-control-allow-methods").is_some(),
+                allowed,
+                "{path} {origin}"
+            );
             assert_eq!(told("vary"), Some("Origin"), "{path} {origin}");
             // And the refusals of the gate and of the auth API.
-            let refused = client.ask(request("GET", &format!("http://h{path}"), &[("origin", origin)]), b"");
+            let refused = client.ask(
+                request("GET", &format!("http://h{path}"), &[("origin", origin)]),
+                b"",
+            );
             let refused = refused.expect("an answer");
-            assert_eq!((refused.status, refused.headers["x-menshen-error"].as_bytes()), (401, &b"token_missing"[..]));
-            let told = refused.headers.get("access-control-allow-origin").map(|value| value.to_str().expect("text"));
+            assert_eq!(
+                (
+                    refused.status,
+                    refused.headers["x-menshen-error"].as_bytes()
+                ),
+                (401, &b"token_missing"[..])
+            );
+            let told = refused
+                .headers
+                .get("access-control-allow-origin")
+                .map(|value| value.to_str().expect("text"));
             assert_eq!(told, allowed.then_some(origin), "{path} {origin}");
         }
     }
     assert!(backend.received().is_empty());
-    menshen.wait_for_metric(r#"menshen_requests_total{decision="preflight",rule="pages",status="2xx"}"#, 3.0);
+    menshen.wait_for_metric(
+        r#"menshen_requests_total{decision="preflight",rule="pages",status="2xx"}"#,
+        3.0,
+    );
 }
 
 #[test]
 fn a_gate_that_only_reports_forwards_over_http2_what_it_would_refuse() {
     let backend = Backend::start();
-    let menshen = Setup::before(backend.address).with(&h2c("")).with("[gate]\nreport_only = true").with(RULES).start();
+    let menshen = Setup::before(backend.address)
+        .with(&h2c(""))
+        .with("[gate]\nreport_only = true")
+        .with(RULES)
+        .start();
     let client = Http2::connect(menshen.http);
-    let forged = [("x-user-id", "1"), ("x-auth-state", "authenticated"), ("authorization", "Bearer legacy")];
+    let forged = [
+        ("x-user-id", "1"),
+        ("x-auth-state", "authenticated"),
+        ("authorization", "Bearer legacy"),
+    ];
     for (path, rule, code) in [
         ("/closed", "default", "token_invalid"),
         ("/open/../closed", "none", "path_ambiguous"),
         ("/a%2fb;c", "none", "path_ambiguous"),
     ] {
         for (method, body) in [("GET", &b""[..]), ("POST", b"body")] {
-            let answer = client.ask(request(method, &format!("http://h{path}"), &forged), body).expect("an answer");
-            assert_eq!((answer.status, answer.headers.get("x-menshen-error")), (200, None), "{method} {path}");
+            let answer = client
+                .ask(request(method, &format!("http://h{path}"), &forged), body)
+                .expect("an answer");
+            assert_eq!(
+                (answer.status, answer.headers.get("x-menshen-error")),
+                (200, None),
+                "{method} {path}"
+            );
             let seen = backend.last();
             assert_eq!(
                 (seen.line.as_str(), &seen.body[..]),
@@ -890,13 +1216,17 @@ fn a_gate_that_only_reports_forwards_over_http2_what_it_would_refuse() {
             assert_eq!(seen.folded("x-auth-state"), ["anonymous"], "{path}");
             assert_eq!(seen.folded("authorization"), ["Bearer legacy"], "{path}");
         }
-        let series = format!(r#"menshen_report_only_total{{backend="2xx",code="{code}",rule="{rule}"}}"#);
+        let series =
+            format!(r#"menshen_report_only_total{{backend="2xx",code="{code}",rule="{rule}"}}"#);
         menshen.wait_for_metric(&series, 2.0);
     }
     // What HTTP/1.1 would say otherwise is refused all the same.
     let seen = backend.received().len();
     let mut raw = Raw::connect(menshen.http);
     raw.headers(1, &and("te", "gzip"), true);
-    assert!(matches!(raw.outcome(1), Outcome::Status(400) | Outcome::Reset));
+    assert!(matches!(
+        raw.outcome(1),
+        Outcome::Status(400) | Outcome::Reset
+    ));
     assert_eq!(backend.received().len(), seen);
 }

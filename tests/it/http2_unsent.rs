@@ -15,7 +15,9 @@ const RULES: &str = "[[rule]]\nname = \"open\"\npath = \"/open/**\"\naccess = \"
 const IN_FLIGHT: &str = "menshen_requests_in_flight";
 
 fn before(backend: &Backend, more: &str) -> Menshen {
-    Setup::before(backend.address).with(&format!("{RULES}\n{}", h2c(more))).start()
+    Setup::before(backend.address)
+        .with(&format!("{RULES}\n{}", h2c(more)))
+        .start()
 }
 
 /// A connection whose streams have no window for a response's body.
@@ -52,12 +54,19 @@ fn of_a_rejected_request_nothing_is_kept() {
     let backend = Backend::start();
     let menshen = before(&backend, "");
     let known = menshen.memory();
-    let fields = [(":method", "POST"), (":scheme", "http"), (":path", "/closed"), (":authority", "shop.example")];
+    let fields = [
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":path", "/closed"),
+        (":authority", "shop.example"),
+    ];
     let mut held = Vec::new();
     for _ in 0..4 {
         let mut raw = without_windows(&menshen);
         let streams = (0..100).map(|n| 2 * n + 1);
-        streams.clone().for_each(|stream| assert!(raw.headers(stream, &fields, false)));
+        streams
+            .clone()
+            .for_each(|stream| assert!(raw.headers(stream, &fields, false)));
         for stream in streams {
             (0..8).for_each(|_| assert!(raw.frame(DATA, 0, stream, &[0; 16_384])));
         }
@@ -77,11 +86,22 @@ fn a_response_counts_until_the_client_has_taken_it_or_its_time_is_over() {
     assert!((menshen.metric(IN_FLIGHT) - 1.0).abs() < 0.1);
     assert!(wait_for(&mut raw, RST_STREAM).is_some());
     menshen.wait_for_log(r#""path":"/open/x","status":200"#);
-    let line = menshen.newest_line(|line| line.contains(r#""path":"/open/x""#)).expect("a line");
+    let line = menshen
+        .newest_line(|line| line.contains(r#""path":"/open/x""#))
+        .expect("a line");
     assert!(line.contains(r#""ended":"client_gone""#), "{line}");
     assert!(menshen.metric(IN_FLIGHT).abs() < 0.1);
     // One that is rejected does not count, and ends as well.
-    raw.headers(3, &[(":method", "GET"), (":scheme", "http"), (":path", "/closed"), (":authority", "h")], true);
+    raw.headers(
+        3,
+        &[
+            (":method", "GET"),
+            (":scheme", "http"),
+            (":path", "/closed"),
+            (":authority", "h"),
+        ],
+        true,
+    );
     assert!(wait_for(&mut raw, RST_STREAM).is_some());
     assert!(raw.ping());
 }
@@ -96,7 +116,10 @@ fn a_response_on_its_way_outlives_the_beginning_of_the_end() {
     // Longer than a connection without a request is kept.
     let end = Instant::now() + Duration::from_secs(3);
     while Instant::now() < end {
-        assert!(raw.ping_through_goaway(), "the connection ended before its response");
+        assert!(
+            raw.ping_through_goaway(),
+            "the connection ended before its response"
+        );
     }
     raw.frame(WINDOW_UPDATE, 0, 1, &1000_u32.to_be_bytes());
     assert!(wait_for(&mut raw, DATA).is_some_and(|body| !body.is_empty()));

@@ -25,7 +25,10 @@ struct Key {
 
 impl Key {
     fn new(kid: &'static str) -> Self {
-        Self { pair: Ed25519KeyPair::generate().expect("a key"), kid }
+        Self {
+            pair: Ed25519KeyPair::generate().expect("a key"),
+            kid,
+        }
     }
 
     fn jwk(&self) -> Value {
@@ -35,12 +38,18 @@ impl Key {
 
     /// A token for user 7.
     fn token(&self) -> String {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs();
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .expect("a clock")
+            .as_secs();
         let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let header = part(json!({ "alg": "EdDSA", "kid": self.kid, "typ": "JWT" }));
         let claims = json!({ "iss": "https://id.example", "aud": ["api"], "sub": "7", "iat": now, "exp": now + 600 });
         let message = format!("{header}.{}", part(claims));
-        format!("{message}.{}", URL_SAFE_NO_PAD.encode(self.pair.sign(message.as_bytes())))
+        format!(
+            "{message}.{}",
+            URL_SAFE_NO_PAD.encode(self.pair.sign(message.as_bytes()))
+        )
     }
 }
 
@@ -54,7 +63,9 @@ impl Provider {
     fn start(answer: Vec<u8>) -> Self {
         let answer = Arc::new(Mutex::new(answer));
         let said = answer.clone();
-        let server = Backend::answering(move |_, stream| stream.write_all(&said.lock().expect("a lock")).is_ok());
+        let server = Backend::answering(move |_, stream| {
+            stream.write_all(&said.lock().expect("a lock")).is_ok()
+        });
         Self { server, answer }
     }
 
@@ -72,7 +83,10 @@ impl Provider {
 }
 
 fn ok(body: &[u8]) -> Vec<u8> {
-    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        body.len()
+    );
     [head.as_bytes(), body].concat()
 }
 
@@ -111,19 +125,29 @@ fn wait(what: &str, condition: impl Fn() -> bool) {
 fn a_new_key_is_fetched_when_its_first_token_comes_and_old_ones_outlive_every_failure() {
     let (old, new) = (Key::new("old"), Key::new("new"));
     let (backend, provider) = (Backend::start(), Provider::start(keys(&[&old])));
-    let menshen = Setup::before(backend.address).with(&issuer("idp", "https://id.example", &provider.url())).start();
+    let menshen = Setup::before(backend.address)
+        .with(&issuer("idp", "https://id.example", &provider.url()))
+        .start();
     assert_eq!(call(&menshen, &old.token()).0, 200);
     assert_eq!(backend.last().folded("x-user-id"), ["7"]);
     assert_eq!(ready(&menshen)["issuers"]["idp"], "ok");
     assert!(menshen.metric("menshen_jwks_age_seconds{issuer=\"idp\"}") < 60.0);
 
     provider.says(keys(&[&old, &new]));
-    assert_eq!(call(&menshen, &new.token()), (401, Some("token_invalid".to_owned())), "refused at once");
+    assert_eq!(
+        call(&menshen, &new.token()),
+        (401, Some("token_invalid".to_owned())),
+        "refused at once"
+    );
     for _ in 0..20 {
         assert_eq!(call(&menshen, &Key::new("made-up").token()).0, 401);
     }
     wait("the new key", || call(&menshen, &new.token()).0 == 200);
-    assert_eq!(provider.asked(), 2, "one at the start, one for all the unknown ids");
+    assert_eq!(
+        provider.asked(),
+        2,
+        "one at the start, one for all the unknown ids"
+    );
 
     // Garbage: what there was stays, and is said to be old.
     provider.says(ok(b"<html>maintenance</html>"));
@@ -139,7 +163,9 @@ fn a_new_key_is_fetched_when_its_first_token_comes_and_old_ones_outlive_every_fa
 fn a_key_that_is_taken_back_verifies_nothing_more() {
     let (gone, left) = (Key::new("gone"), Key::new("left"));
     let (backend, provider) = (Backend::start(), Provider::start(keys(&[&gone, &left])));
-    let menshen = Setup::before(backend.address).with(&issuer("idp", "https://id.example", &provider.url())).start();
+    let menshen = Setup::before(backend.address)
+        .with(&issuer("idp", "https://id.example", &provider.url()))
+        .start();
     let token = gone.token();
     assert_eq!(call(&menshen, &token).0, 200);
     provider.says(keys(&[&left]));
@@ -152,15 +178,24 @@ fn a_key_that_is_taken_back_verifies_nothing_more() {
 fn a_provider_that_publishes_an_empty_set_has_taken_its_keys_back() {
     let key = Key::new("k");
     let (backend, provider) = (Backend::start(), Provider::start(keys(&[&key])));
-    let menshen = Setup::before(backend.address).with(&issuer("idp", "https://id.example", &provider.url())).start();
+    let menshen = Setup::before(backend.address)
+        .with(&issuer("idp", "https://id.example", &provider.url()))
+        .start();
     let token = key.token();
     assert_eq!(call(&menshen, &token).0, 200);
 
     provider.says(keys(&[]));
     assert_eq!(call(&menshen, &Key::new("unknown").token()).0, 401);
     wait("the end of the keys", || call(&menshen, &token).0 != 200);
-    assert_eq!(call(&menshen, &token), (401, Some("token_invalid".to_owned())), "it is known to be good for nothing");
-    assert_eq!(ready(&menshen)["issuers"]["idp"], "no keys: it publishes an empty set");
+    assert_eq!(
+        call(&menshen, &token),
+        (401, Some("token_invalid".to_owned())),
+        "it is known to be good for nothing"
+    );
+    assert_eq!(
+        ready(&menshen)["issuers"]["idp"],
+        "no keys: it publishes an empty set"
+    );
     menshen.wait_for_log("issuer idp has no keys: is an empty set");
     assert_eq!(call(&menshen, &menshen.token("alice")).0, 200);
 
@@ -175,20 +210,39 @@ fn a_provider_that_fails_hurts_nobody_elses_tokens() {
     let key = Key::new("k");
     let backend = Backend::start();
     // One is not there, one takes the connection and says nothing, one says too much, one sends away, one publishes a secret.
-    let nobody = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
+    let nobody = TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("a port");
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let padding = format!("{{\"keys\":[{}],\"x\":\"{}\"}}", key.jwk(), "x".repeat(300 * 1024));
+    let padding = format!(
+        "{{\"keys\":[{}],\"x\":\"{}\"}}",
+        key.jwk(),
+        "x".repeat(300 * 1024)
+    );
     let huge = Provider::start(ok(padding.as_bytes()));
     let good = Provider::start(keys(&[&key]));
     let elsewhere = Provider::start(keys(&[&key]));
     let moved = Provider::start(
-        format!("HTTP/1.1 302 Found\r\nLocation: {}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", elsewhere.url())
-            .into(),
+        format!(
+            "HTTP/1.1 302 Found\r\nLocation: {}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+            elsewhere.url()
+        )
+        .into(),
     );
-    let secret = Provider::start(ok(br#"{"keys":[{"kty":"oct","k":"c2VjcmV0","alg":"HS256"}]}"#));
+    let secret = Provider::start(ok(
+        br#"{"keys":[{"kty":"oct","k":"c2VjcmV0","alg":"HS256"}]}"#,
+    ));
     let menshen = Setup::before(backend.address)
-        .with(&issuer("nobody", "https://nobody.example", &format!("http://{nobody}/")))
-        .with(&issuer("silent", "https://silent.example", &format!("http://{}/", silent.local_addr().expect("an address"))))
+        .with(&issuer(
+            "nobody",
+            "https://nobody.example",
+            &format!("http://{nobody}/"),
+        ))
+        .with(&issuer(
+            "silent",
+            "https://silent.example",
+            &format!("http://{}/", silent.local_addr().expect("an address")),
+        ))
         .with(&issuer("huge", "https://huge.example", &huge.url()))
         .with(&issuer("moved", "https://moved.example", &moved.url()))
         .with(&issuer("secret", "https://secret.example", &secret.url()))
@@ -196,8 +250,15 @@ fn a_provider_that_fails_hurts_nobody_elses_tokens() {
         .start();
     assert_eq!(call(&menshen, &key.token()).0, 200);
     assert_eq!(call(&menshen, &menshen.token("alice")).0, 200);
-    wait("every attempt", || huge.asked() > 0 && moved.asked() > 0 && secret.asked() > 0);
-    for line in ["no connection", "answer too large", "answered 302", "has no key that can be used"] {
+    wait("every attempt", || {
+        huge.asked() > 0 && moved.asked() > 0 && secret.asked() > 0
+    });
+    for line in [
+        "no connection",
+        "answer too large",
+        "answered 302",
+        "has no key that can be used",
+    ] {
         menshen.wait_for_log(line);
     }
     let health = ready(&menshen)["issuers"].clone();
@@ -207,14 +268,24 @@ fn a_provider_that_fails_hurts_nobody_elses_tokens() {
     assert_eq!(health["good"], "ok");
     assert_eq!(elsewhere.asked(), 0, "no redirect is followed");
     // Without keys nobody knows whether a token is good: that is no reason to sign anybody out.
-    let claims = json!({ "iss": "https://huge.example", "aud": "api", "sub": "7", "iat": 1, "exp": 9 });
+    let claims =
+        json!({ "iss": "https://huge.example", "aud": "api", "sub": "7", "iat": 1, "exp": 9 });
     let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let expired = format!("{}.{}.AAAA", part(json!({ "alg": "EdDSA" })), part(claims));
-    assert_eq!(call(&menshen, &expired), (401, Some("token_expired".to_owned())));
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs();
+    assert_eq!(
+        call(&menshen, &expired),
+        (401, Some("token_expired".to_owned()))
+    );
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("a clock")
+        .as_secs();
     let claims = json!({ "iss": "https://huge.example", "aud": "api", "sub": "7", "iat": now, "exp": now + 60 });
     let unknown = format!("{}.{}.AAAA", part(json!({ "alg": "EdDSA" })), part(claims));
-    assert_eq!(call(&menshen, &unknown), (503, Some("issuer_unavailable".to_owned())));
+    assert_eq!(
+        call(&menshen, &unknown),
+        (503, Some("issuer_unavailable".to_owned()))
+    );
 }
 
 #[test]
@@ -230,17 +301,31 @@ fn a_key_file_is_read_again_when_another_takes_its_place() {
     let place = |name: &str, key: &Key| {
         let at = dir.path().join(name);
         std::fs::create_dir(&at).expect("a directory");
-        std::fs::write(at.join("keys.json"), json!({ "keys": [key.jwk()] }).to_string()).expect("a file");
+        std::fs::write(
+            at.join("keys.json"),
+            json!({ "keys": [key.jwk()] }).to_string(),
+        )
+        .expect("a file");
         std::os::unix::fs::symlink(&at, dir.path().join("next")).expect("a link");
         std::fs::rename(dir.path().join("next"), dir.path().join("now")).expect("another link");
     };
     place("first", &old);
     let menshen = setup.start();
-    assert_eq!((call(&menshen, &old.token()).0, call(&menshen, &new.token()).0), (200, 401));
+    assert_eq!(
+        (
+            call(&menshen, &old.token()).0,
+            call(&menshen, &new.token()).0
+        ),
+        (200, 401)
+    );
     place("second", &new);
     wait("the new file", || call(&menshen, &new.token()).0 == 200);
     assert_eq!(call(&menshen, &old.token()).0, 401);
     std::fs::remove_file(dir.path().join("now")).expect("a link that can go");
     menshen.wait_for_log("cannot be read");
-    assert_eq!(call(&menshen, &new.token()).0, 200, "what cannot be read changes nothing");
+    assert_eq!(
+        call(&menshen, &new.token()).0,
+        200,
+        "what cannot be read changes nothing"
+    );
 }

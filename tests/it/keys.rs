@@ -37,7 +37,9 @@ fn call(menshen: &Menshen, token: &str) -> Answer {
 
 /// A part of a token as JSON: 0 is the header, 1 the claims.
 pub(super) fn part(token: &str, n: usize) -> Value {
-    let bytes = URL_SAFE_NO_PAD.decode(token.split('.').nth(n).expect("a part")).expect("base64url");
+    let bytes = URL_SAFE_NO_PAD
+        .decode(token.split('.').nth(n).expect("a part"))
+        .expect("base64url");
     serde_json::from_slice(&bytes).expect("JSON")
 }
 
@@ -56,25 +58,33 @@ fn jwks(menshen: &Menshen) -> Value {
 /// The key ids that are published, in their order.
 fn published(menshen: &Menshen) -> Vec<String> {
     let keys = jwks(menshen)["keys"].as_array().expect("a list").clone();
-    keys.iter().map(|key| key["kid"].as_str().expect("a kid").to_owned()).collect()
+    keys.iter()
+        .map(|key| key["kid"].as_str().expect("a kid").to_owned())
+        .collect()
 }
 
 /// Checks a token as a backend does that has nothing but the published keys.
 fn verifies(token: &str, keys: &Value) -> bool {
     let keys: JwkSet = serde_json::from_value(keys.clone()).expect("a JWK set");
     let header = jsonwebtoken::decode_header(token).expect("a header");
-    let Some(key) = keys.find(header.kid.as_deref().unwrap_or_default()) else { return false };
+    let Some(key) = keys.find(header.kid.as_deref().unwrap_or_default()) else {
+        return false;
+    };
     let mut rules = Validation::new(header.alg);
     rules.set_audience(&["backend"]);
     rules.set_issuer(&["menshen"]);
-    jsonwebtoken::decode::<Value>(token, &DecodingKey::from_jwk(key).expect("a key"), &rules).is_ok()
+    jsonwebtoken::decode::<Value>(token, &DecodingKey::from_jwk(key).expect("a key"), &rules)
+        .is_ok()
 }
 
 /// A login, a call, what is published, and a restart, with keys of one kind.
 fn keys_of_this_kind_work_are_published_and_stay(algorithm: &str, members: &[&str]) {
     let backend = Backend::start();
     let section = format!("[tokens]\nalgorithm = \"{algorithm}\"");
-    let mut first = Setup::before(backend.address).with(QUICK_STOP).with(&section).start();
+    let mut first = Setup::before(backend.address)
+        .with(QUICK_STOP)
+        .with(&section)
+        .start();
     let token = first.token("alice");
     assert_eq!(part(&token, 0)["alg"], algorithm);
     assert_eq!(call(&first, &token).status, 200);
@@ -84,30 +94,52 @@ fn keys_of_this_kind_work_are_published_and_stay(algorithm: &str, members: &[&st
         assert!(keys.is_empty(), "a shared secret is never published: {set}");
     } else {
         assert_eq!(keys.len(), 1);
-        let mut names: Vec<_> = keys[0].as_object().expect("an object").keys().map(String::as_str).collect();
+        let mut names: Vec<_> = keys[0]
+            .as_object()
+            .expect("an object")
+            .keys()
+            .map(String::as_str)
+            .collect();
         names.sort_unstable();
         assert_eq!(names, members, "the public part and nothing else");
-        assert_eq!((&keys[0]["alg"], &keys[0]["use"]), (&json!(algorithm), &json!("sig")));
+        assert_eq!(
+            (&keys[0]["alg"], &keys[0]["use"]),
+            (&json!(algorithm), &json!("sig"))
+        );
         assert_eq!(keys[0]["kid"], kid(&token));
         assert!(verifies(&token, &set));
     }
 
     let dir = first.keep_directory();
     first.stop();
-    let second = Setup::before(backend.address).in_directory(dir).with(QUICK_STOP).with(&section).start();
+    let second = Setup::before(backend.address)
+        .in_directory(dir)
+        .with(QUICK_STOP)
+        .with(&section)
+        .start();
     assert_eq!(jwks(&second), set);
-    assert_eq!(call(&second, &token).status, 200, "a token from before the restart");
+    assert_eq!(
+        call(&second, &token).status,
+        200,
+        "a token from before the restart"
+    );
     assert_eq!(kid(&second.token("alice")), kid(&token));
 }
 
 #[test]
 fn eddsa_keys_work_are_published_and_stay() {
-    keys_of_this_kind_work_are_published_and_stay("EdDSA", &["alg", "crv", "kid", "kty", "use", "x"]);
+    keys_of_this_kind_work_are_published_and_stay(
+        "EdDSA",
+        &["alg", "crv", "kid", "kty", "use", "x"],
+    );
 }
 
 #[test]
 fn es256_keys_work_are_published_and_stay() {
-    keys_of_this_kind_work_are_published_and_stay("ES256", &["alg", "crv", "kid", "kty", "use", "x", "y"]);
+    keys_of_this_kind_work_are_published_and_stay(
+        "ES256",
+        &["alg", "crv", "kid", "kty", "use", "x", "y"],
+    );
 }
 
 #[test]
@@ -123,7 +155,10 @@ fn an_hs256_secret_works_and_stays_and_is_not_published() {
 /// What `menshen keys` prints, when it succeeds.
 fn keys_command(dir: &Path, what: &str, variables: &[(&str, &str)]) -> String {
     let output = menshen::command(dir, &["keys", what], variables);
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let (out, err) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
     assert_eq!(output.status.code(), Some(0), "{what}: {out}{err}");
     out.into_owned()
 }
@@ -136,7 +171,10 @@ fn a_running_process_rotates_its_keys_and_old_tokens_go_on() {
     let there = [("MENSHEN_ADMIN__LISTEN", admin.as_str())];
     let old = menshen.token("alice");
     let list = keys_command(menshen.directory(), "list", &there);
-    assert_eq!(list, format!("algorithm EdDSA\n{}  signs and verifies\n", kid(&old)));
+    assert_eq!(
+        list,
+        format!("algorithm EdDSA\n{}  signs and verifies\n", kid(&old))
+    );
 
     let said = keys_command(menshen.directory(), "rotate", &there);
     let new = menshen.token("alice");
@@ -153,9 +191,19 @@ fn a_running_process_rotates_its_keys_and_old_tokens_go_on() {
     menshen.stop();
     let dir = menshen.keep_directory();
     let list = keys_command(dir.path(), "list", &[]);
-    assert_eq!(list, format!("algorithm EdDSA\n{}  signs and verifies\n{}  verifies\n", kid(&new), kid(&old)));
+    assert_eq!(
+        list,
+        format!(
+            "algorithm EdDSA\n{}  signs and verifies\n{}  verifies\n",
+            kid(&new),
+            kid(&old)
+        )
+    );
     let said = keys_command(dir.path(), "rotate", &[]);
-    let second = Setup::before(backend.address).in_directory(dir).with(ADMIN).start();
+    let second = Setup::before(backend.address)
+        .in_directory(dir)
+        .with(ADMIN)
+        .start();
     let newest = second.token("alice");
     assert_eq!(said, format!("{} signs from now on\n", kid(&newest)));
     assert_eq!(published(&second), [kid(&newest), kid(&new), kid(&old)]);
@@ -167,13 +215,24 @@ fn a_running_process_rotates_its_keys_and_old_tokens_go_on() {
 /// Opens the store of a menshen that does not run, as it would.
 fn with_store(dir: &Path, change: impl AsyncFnOnce(&dyn Store)) {
     let hex = std::fs::read_to_string(dir.join("store.key")).expect("a key");
-    let config = StoreConfig { encryption_key: Some(SecretText::new(hex)), ..StoreConfig::default() };
+    let config = StoreConfig {
+        encryption_key: Some(SecretText::new(hex)),
+        ..StoreConfig::default()
+    };
     let keys = StoreKeys::derive(&config.key().expect("a key").expect("a key"), None);
-    let options = OpenOptions { cache_bytes: 1 << 20, lock_wait: Duration::from_secs(10) };
+    let options = OpenOptions {
+        cache_bytes: 1 << 20,
+        lock_wait: Duration::from_secs(10),
+    };
     let url = format!("sled:{}", dir.join("data").display());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
     runtime.block_on(async {
-        let store = store::open(&url, &options, &keys, Entropy::default()).expect("a store").store;
+        let store = store::open(&url, &options, &keys, Entropy::default())
+            .expect("a store")
+            .store;
         change(&*store).await;
         store.close().await.expect("closed");
     });
@@ -183,7 +242,11 @@ fn with_store(dir: &Path, change: impl AsyncFnOnce(&dyn Store)) {
 fn keys_are_replaced_on_schedule_and_the_next_one_is_published_first() {
     const DAY: Duration = Duration::from_hours(24);
     let backend = Backend::start();
-    let scheduled = || Setup::before(backend.address).with(ADMIN).with("[tokens]\nrotate_every = \"90d\"");
+    let scheduled = || {
+        Setup::before(backend.address)
+            .with(ADMIN)
+            .with("[tokens]\nrotate_every = \"90d\"")
+    };
     let mut menshen = scheduled().start();
     let first = menshen.token("alice");
     assert_eq!(published(&menshen), [kid(&first)]);
@@ -192,8 +255,14 @@ fn keys_are_replaced_on_schedule_and_the_next_one_is_published_first() {
     // A key that has signed for a hundred days, and has replaced the first.
     with_store(dir.path(), async |store| {
         let since = Clock::System.now().minus(DAY * 100);
-        let key = token::generate(config::Algorithm::EdDsa, &Entropy::default(), since).expect("a key");
-        assert!(store.add_key(&key, Some(&kid(&first))).await.expect("works"));
+        let key =
+            token::generate(config::Algorithm::EdDsa, &Entropy::default(), since).expect("a key");
+        assert!(
+            store
+                .add_key(&key, Some(&kid(&first)))
+                .await
+                .expect("works")
+        );
     });
 
     let mut menshen = scheduled().in_directory(dir.clone()).start();
@@ -203,10 +272,19 @@ fn keys_are_replaced_on_schedule_and_the_next_one_is_published_first() {
     assert_eq!(kid(&old), signs);
     assert!(menshen.metric("menshen_signing_key_age_seconds") >= 100.0 * 86_400.0);
     assert_eq!(call(&menshen, &old).status, 200);
-    assert_eq!(call(&menshen, &first).status, 401, "of a key that was replaced long ago");
+    assert_eq!(
+        call(&menshen, &first).status,
+        401,
+        "of a key that was replaced long ago"
+    );
     let admin = menshen.admin.to_string();
-    let list = keys_command(menshen.directory(), "list", &[("MENSHEN_ADMIN__LISTEN", admin.as_str())]);
-    let expected = format!("algorithm EdDSA\n{signs}  signs and verifies\n{next}  verifies, signs from 20");
+    let list = keys_command(
+        menshen.directory(),
+        "list",
+        &[("MENSHEN_ADMIN__LISTEN", admin.as_str())],
+    );
+    let expected =
+        format!("algorithm EdDSA\n{signs}  signs and verifies\n{next}  verifies, signs from 20");
     assert!(list.starts_with(&expected), "{list}");
     menshen.stop();
 
@@ -218,14 +296,24 @@ fn keys_are_replaced_on_schedule_and_the_next_one_is_published_first() {
     with_store(dir.path(), async |store| {
         let keys = store.keys().await.expect("works");
         let day = Clock::System.now().plus(DAY);
-        assert!(keys[0].kid == next && keys[0].signs_from <= day && keys[0].signs_from >= day.minus(DAY / 2));
-        let due = StoredKey { signs_from: Clock::System.now(), ..keys[0].clone() };
+        assert!(
+            keys[0].kid == next
+                && keys[0].signs_from <= day
+                && keys[0].signs_from >= day.minus(DAY / 2)
+        );
+        let due = StoredKey {
+            signs_from: Clock::System.now(),
+            ..keys[0].clone()
+        };
         store.remove_key(&next).await.expect("works");
         assert!(store.add_key(&due, Some(&signs)).await.expect("works"));
     });
     let menshen = scheduled().in_directory(dir).start();
     assert_eq!(published(&menshen), [next.clone(), signs]);
-    assert_eq!((kid(&menshen.token("alice")), call(&menshen, &old).status), (next, 200));
+    assert_eq!(
+        (kid(&menshen.token("alice")), call(&menshen, &old).status),
+        (next, 200)
+    );
 }
 
 #[test]
@@ -234,10 +322,17 @@ fn keys_of_a_running_process_without_an_admin_token_are_out_of_reach() {
     let menshen = Setup::before(backend.address).start();
     let admin = menshen.admin.to_string();
     for what in ["list", "rotate"] {
-        let output = menshen::command(menshen.directory(), &["keys", what], &[("MENSHEN_ADMIN__LISTEN", &admin)]);
+        let output = menshen::command(
+            menshen.directory(),
+            &["keys", what],
+            &[("MENSHEN_ADMIN__LISTEN", &admin)],
+        );
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{what}: {said}");
-        assert!(said.contains("admin.token_file") && said.contains("another process"), "{what}: {said}");
+        assert!(
+            said.contains("admin.token_file") && said.contains("another process"),
+            "{what}: {said}"
+        );
         assert!(output.stdout.is_empty(), "{what}");
     }
     assert_eq!(published(&menshen).len(), 1);
@@ -270,21 +365,44 @@ fn the_admin_api_is_for_the_bearer_of_its_token_and_absent_without_one() {
         ("POST", "/admin/store/reseal"),
     ];
     for (method, path) in paths.into_iter().chain(others) {
-        for sent in
-            [None, Some(""), Some("Bearer"), Some("Bearer "), Some(ADMIN_TOKEN), Some(cut), Some(&longer), Some(&user)]
-        {
+        for sent in [
+            None,
+            Some(""),
+            Some("Bearer"),
+            Some("Bearer "),
+            Some(ADMIN_TOKEN),
+            Some(cut),
+            Some(&longer),
+            Some(&user),
+        ] {
             let headers: Vec<_> = sent.iter().map(|sent| ("Authorization", *sent)).collect();
-            assert_eq!(wire::ask(with.admin, method, path, &headers, b"").status, 401, "{method} {path} {sent:?}");
+            assert_eq!(
+                wire::ask(with.admin, method, path, &headers, b"").status,
+                401,
+                "{method} {path} {sent:?}"
+            );
         }
         for headers in [&[][..], &[("Authorization", right.as_str())]] {
-            assert_eq!(wire::ask(without.admin, method, path, headers, b"").status, 404, "{method} {path}");
+            assert_eq!(
+                wire::ask(without.admin, method, path, headers, b"").status,
+                404,
+                "{method} {path}"
+            );
         }
         // Neither is it reached through the gate.
-        assert_eq!(wire::ask(with.http, method, path, &[("Authorization", &right)], b"").status, 401, "{method} {path}");
+        assert_eq!(
+            wire::ask(with.http, method, path, &[("Authorization", &right)], b"").status,
+            401,
+            "{method} {path}"
+        );
     }
     assert_eq!(published(&with).len(), 1, "nobody has rotated");
     for (method, path) in paths {
-        assert_eq!(wire::ask(with.admin, method, path, &[("Authorization", &right)], b"").status, 200, "{method} {path}");
+        assert_eq!(
+            wire::ask(with.admin, method, path, &[("Authorization", &right)], b"").status,
+            200,
+            "{method} {path}"
+        );
     }
     assert_eq!(published(&with).len(), 2);
     assert!(!format!("{}{}", with.log().join("\n"), with.metrics()).contains(ADMIN_TOKEN));
@@ -293,9 +411,18 @@ fn the_admin_api_is_for_the_bearer_of_its_token_and_absent_without_one() {
 /// Writes a new private key in PEM, as an operator does.
 fn openssl(dir: &Path, name: &str, options: &str) -> PathBuf {
     let path = dir.join(name);
-    let output = Command::new("openssl").arg("genpkey").args(options.split(' ')).arg("-out").arg(&path).output();
+    let output = Command::new("openssl")
+        .arg("genpkey")
+        .args(options.split(' '))
+        .arg("-out")
+        .arg(&path)
+        .output();
     let output = output.expect("the openssl command (Debian: apt-get install openssl)");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     path
 }
 
@@ -312,12 +439,17 @@ fn key_files_made_by_openssl_sign_and_the_newest_name_is_first() {
     std::fs::write(keys.join("README"), "not a key").expect("a file");
     let mut tokens = Vec::new();
     // Each start finds one more file, and signs with that.
-    for (name, options, algorithm) in
-        [("2026-01.pem", ED25519, "EdDSA"), ("2026-02.pem", P256, "ES256"), ("2026-03.pem", RSA, "RS256")]
-    {
+    for (name, options, algorithm) in [
+        ("2026-01.pem", ED25519, "EdDSA"),
+        ("2026-02.pem", P256, "ES256"),
+        ("2026-03.pem", RSA, "RS256"),
+    ] {
         openssl(&keys, name, options);
         let section = format!("{ADMIN}\n[tokens]\nkey_dir = \"keys\"\nalgorithm = \"{algorithm}\"");
-        let mut menshen = Setup::before(backend.address).in_directory(dir.clone()).with(&section).start();
+        let mut menshen = Setup::before(backend.address)
+            .in_directory(dir.clone())
+            .with(&section)
+            .start();
         tokens.push(menshen.token("alice"));
         assert_eq!(part(&tokens[tokens.len() - 1], 0)["alg"], algorithm);
         let expected: Vec<_> = tokens.iter().rev().map(|token| kid(token)).collect();
@@ -327,7 +459,11 @@ fn key_files_made_by_openssl_sign_and_the_newest_name_is_first() {
             assert!(verifies(token, &jwks(&menshen)), "{algorithm}");
         }
         let admin = menshen.admin.to_string();
-        let rotated = menshen::command(menshen.directory(), &["keys", "rotate"], &[("MENSHEN_ADMIN__LISTEN", &admin)]);
+        let rotated = menshen::command(
+            menshen.directory(),
+            &["keys", "rotate"],
+            &[("MENSHEN_ADMIN__LISTEN", &admin)],
+        );
         let said = String::from_utf8_lossy(&rotated.stderr);
         assert_eq!(rotated.status.code(), Some(1), "{said}");
         assert!(said.contains("given by the configuration"), "{said}");
@@ -341,19 +477,60 @@ fn a_key_file_that_is_none_stops_the_start_with_a_message() {
     let spare = tempfile::tempdir().expect("a directory");
     let good = std::fs::read_to_string(openssl(spare.path(), "good.pem", ED25519)).expect("a key");
     let public = good.replace("PRIVATE", "PUBLIC");
-    let ed448 = std::fs::read_to_string(openssl(spare.path(), "ed448.pem", "-algorithm ed448")).expect("a key");
+    let ed448 = std::fs::read_to_string(openssl(spare.path(), "ed448.pem", "-algorithm ed448"))
+        .expect("a key");
     let small = "-algorithm RSA -pkeyopt rsa_keygen_bits:1024";
     let small = std::fs::read_to_string(openssl(spare.path(), "small.pem", small)).expect("a key");
     let two = format!("{good}{good}");
     let cases = [
-        ("none at all", "EdDSA", [].as_slice(), ["keys", "no file *.pem"].as_slice()),
-        ("garbage", "EdDSA", &[("a.pem", "garbage")], &["a.pem", "not a PEM file"]),
-        ("public", "EdDSA", &[("a.pem", public.as_str())], &["a.pem", "not a PEM file"]),
-        ("two in one", "EdDSA", &[("a.pem", two.as_str())], &["a.pem", "not a PEM file"]),
-        ("another curve", "EdDSA", &[("a.pem", &ed448)], &["a.pem", "not an Ed25519, P-256 or RSA"]),
-        ("a small one", "RS256", &[("a.pem", &small)], &["a.pem", "not an Ed25519, P-256 or RSA"]),
-        ("an old one broken", "EdDSA", &[("a.pem", "garbage"), ("b.pem", &good)], &["a.pem", "not a PEM file"]),
-        ("another kind", "ES256", &[("a.pem", &good)], &["a.pem", "ES256"]),
+        (
+            "none at all",
+            "EdDSA",
+            [].as_slice(),
+            ["keys", "no file *.pem"].as_slice(),
+        ),
+        (
+            "garbage",
+            "EdDSA",
+            &[("a.pem", "garbage")],
+            &["a.pem", "not a PEM file"],
+        ),
+        (
+            "public",
+            "EdDSA",
+            &[("a.pem", public.as_str())],
+            &["a.pem", "not a PEM file"],
+        ),
+        (
+            "two in one",
+            "EdDSA",
+            &[("a.pem", two.as_str())],
+            &["a.pem", "not a PEM file"],
+        ),
+        (
+            "another curve",
+            "EdDSA",
+            &[("a.pem", &ed448)],
+            &["a.pem", "not an Ed25519, P-256 or RSA"],
+        ),
+        (
+            "a small one",
+            "RS256",
+            &[("a.pem", &small)],
+            &["a.pem", "not an Ed25519, P-256 or RSA"],
+        ),
+        (
+            "an old one broken",
+            "EdDSA",
+            &[("a.pem", "garbage"), ("b.pem", &good)],
+            &["a.pem", "not a PEM file"],
+        ),
+        (
+            "another kind",
+            "ES256",
+            &[("a.pem", &good)],
+            &["a.pem", "ES256"],
+        ),
         ("a directory", "EdDSA", &[("a.pem", "")], &["a.pem"]),
     ];
     for (name, algorithm, files, expected) in cases {
@@ -378,7 +555,10 @@ fn a_key_file_that_is_none_stops_the_start_with_a_message() {
         for words in expected {
             assert!(said.contains(words), "{name}: {words:?} is not in {said}");
         }
-        assert!(!said.contains("panicked") && !said.contains("BEGIN"), "{name}: {said}");
+        assert!(
+            !said.contains("panicked") && !said.contains("BEGIN"),
+            "{name}: {said}"
+        );
     }
 }
 
@@ -409,7 +589,10 @@ fn tokens_that_are_not_ours_are_refused_whatever_they_claim() {
     let theirs = openssl(dir.path(), "theirs.pem", ED25519);
     let other_kind = openssl(dir.path(), "other-kind.pem", P256);
     let section = "[tokens]\nkey_dir = \"keys\"\nleeway = \"0s\"";
-    let menshen = Setup::before(backend.address).in_directory(dir.clone()).with(section).start();
+    let menshen = Setup::before(backend.address)
+        .in_directory(dir.clone())
+        .with(section)
+        .start();
     let real = menshen.token("alice");
     let (kid, claims) = (kid(&real), part(&real, 1));
     let now = claims["iat"].as_u64().expect("a time");
@@ -425,51 +608,122 @@ fn tokens_that_are_not_ours_are_refused_whatever_they_claim() {
     };
     let signed = |claims: &Value| sign(&ours, Algorithm::EdDSA, &kid, claims);
     let public_key: Jwk = serde_json::from_value(jwks(&menshen)["keys"][0].clone()).expect("a key");
-    let public_text = serde_json::to_value(&public_key).expect("JSON")["x"].as_str().expect("a key").to_owned();
+    let public_text = serde_json::to_value(&public_key).expect("JSON")["x"]
+        .as_str()
+        .expect("a key")
+        .to_owned();
     let public_bytes = URL_SAFE_NO_PAD.decode(&public_text).expect("base64url");
     let (head, rest) = real.split_once('.').expect("a token");
     let (body, signature) = rest.split_once('.').expect("a token");
-    let unsigned = URL_SAFE_NO_PAD.encode(json!({ "alg": "none", "typ": "at+jwt", "kid": kid }).to_string());
+    let unsigned =
+        URL_SAFE_NO_PAD.encode(json!({ "alg": "none", "typ": "at+jwt", "kid": kid }).to_string());
 
     assert_eq!(part(&real, 0)["typ"], "at+jwt");
     assert_eq!(call(&menshen, &real).status, 200);
-    assert_eq!(call(&menshen, &signed(&claims)).status, 200, "what is changed below is what is refused");
+    assert_eq!(
+        call(&menshen, &signed(&claims)).status,
+        200,
+        "what is changed below is what is refused"
+    );
     let invalid = "token_invalid";
     let cases = [
-        ("the key of another, under our key id", sign(&theirs, Algorithm::EdDSA, &kid, &claims), invalid),
-        ("the key of another, under its own", sign(&theirs, Algorithm::EdDSA, "theirs", &claims), invalid),
-        ("another algorithm under our key id", sign(&other_kind, Algorithm::ES256, &kid, &claims), invalid),
+        (
+            "the key of another, under our key id",
+            sign(&theirs, Algorithm::EdDSA, &kid, &claims),
+            invalid,
+        ),
+        (
+            "the key of another, under its own",
+            sign(&theirs, Algorithm::EdDSA, "theirs", &claims),
+            invalid,
+        ),
+        (
+            "another algorithm under our key id",
+            sign(&other_kind, Algorithm::ES256, &kid, &claims),
+            invalid,
+        ),
         (
             "our public key as a shared secret",
-            sign_with(&EncodingKey::from_secret(&public_bytes), Algorithm::HS256, &kid, &claims),
+            sign_with(
+                &EncodingKey::from_secret(&public_bytes),
+                Algorithm::HS256,
+                &kid,
+                &claims,
+            ),
             invalid,
         ),
         (
             "our public key's text as a shared secret",
-            sign_with(&EncodingKey::from_secret(public_text.as_bytes()), Algorithm::HS256, &kid, &claims),
+            sign_with(
+                &EncodingKey::from_secret(public_text.as_bytes()),
+                Algorithm::HS256,
+                &kid,
+                &claims,
+            ),
             invalid,
         ),
         ("no algorithm", format!("{unsigned}.{body}."), invalid),
-        ("no algorithm, and our signature", format!("{unsigned}.{body}.{signature}"), invalid),
+        (
+            "no algorithm, and our signature",
+            format!("{unsigned}.{body}.{signature}"),
+            invalid,
+        ),
         ("no signature", format!("{head}.{body}."), invalid),
-        ("another issuer", signed(&with("iss", json!("another"))), invalid),
+        (
+            "another issuer",
+            signed(&with("iss", json!("another"))),
+            invalid,
+        ),
         ("no issuer", signed(&without("iss")), invalid),
-        ("another audience", signed(&with("aud", json!("another"))), invalid),
-        ("our audience among others", signed(&with("aud", json!(["backend", "another"]))), invalid),
+        (
+            "another audience",
+            signed(&with("aud", json!("another"))),
+            invalid,
+        ),
+        (
+            "our audience among others",
+            signed(&with("aud", json!(["backend", "another"]))),
+            invalid,
+        ),
         ("no audience", signed(&without("aud")), invalid),
-        ("another use", signed(&with("token_use", json!("refresh"))), invalid),
+        (
+            "another use",
+            signed(&with("token_use", json!("refresh"))),
+            invalid,
+        ),
         ("no user", signed(&with("sub", json!(""))), invalid),
-        ("a user that is a number", signed(&with("sub", json!(1))), invalid),
+        (
+            "a user that is a number",
+            signed(&with("sub", json!(1))),
+            invalid,
+        ),
         ("no end", signed(&without("exp")), invalid),
         ("not yet", signed(&with("nbf", json!(now + 3600))), invalid),
-        ("over", signed(&with("exp", json!(now - 1))), "token_expired"),
-        ("over by now", signed(&with("exp", json!(now))), "token_expired"),
+        (
+            "over",
+            signed(&with("exp", json!(now - 1))),
+            "token_expired",
+        ),
+        (
+            "over by now",
+            signed(&with("exp", json!(now))),
+            "token_expired",
+        ),
     ];
     for (name, token, code) in &cases {
         let answer = call(&menshen, token);
-        assert_eq!((answer.status, answer.error()), (401, Some(*code)), "{name}");
+        assert_eq!(
+            (answer.status, answer.error()),
+            (401, Some(*code)),
+            "{name}"
+        );
     }
-    assert_eq!(backend.received().len(), 2, "none of {} reached the backend", cases.len());
+    assert_eq!(
+        backend.received().len(),
+        2,
+        "none of {} reached the backend",
+        cases.len()
+    );
     assert_eq!(call(&menshen, &real).status, 200);
 
     // Two that share a key do not share their tokens, unless they say that they are one.
@@ -481,7 +735,11 @@ fn tokens_that_are_not_ours_are_refused_whatever_they_claim() {
             .with(&section)
             .start();
         let token = beside.token("alice");
-        assert_eq!((call(&beside, &token).status, call(&menshen, &token).status), (200, 401), "{other}");
+        assert_eq!(
+            (call(&beside, &token).status, call(&menshen, &token).status),
+            (200, 401),
+            "{other}"
+        );
         assert_eq!(call(&beside, &real).error(), Some(invalid), "{other}");
     }
 }

@@ -28,7 +28,12 @@ pub fn command(dir: &Path, args: &[&str], variables: &[(&str, &str)]) -> Output 
 }
 
 /// The same with something to read on standard input.
-pub fn command_reading(dir: &Path, args: &[&str], variables: &[(&str, &str)], input: &str) -> Output {
+pub fn command_reading(
+    dir: &Path,
+    args: &[&str],
+    variables: &[(&str, &str)],
+    input: &str,
+) -> Output {
     let mut child = Command::new(BINARY)
         .args(args)
         .current_dir(dir)
@@ -40,7 +45,13 @@ pub fn command_reading(dir: &Path, args: &[&str], variables: &[(&str, &str)], in
         .spawn()
         .expect("the binary");
     // It may end without reading.
-    drop(child.stdin.take().expect("stdin").write_all(input.as_bytes()));
+    drop(
+        child
+            .stdin
+            .take()
+            .expect("stdin")
+            .write_all(input.as_bytes()),
+    );
     child.wait_with_output().expect("an end")
 }
 
@@ -126,12 +137,18 @@ impl Setup {
             }
             text += &format!("[{name}]\n{lines}\n");
         };
-        section("server", "listen = [\"127.0.0.1:0\"]\nunready_grace = \"100ms\"");
+        section(
+            "server",
+            "listen = [\"127.0.0.1:0\"]\nunready_grace = \"100ms\"",
+        );
         section("admin", "listen = \"127.0.0.1:0\"");
         section("upstream", &format!("urls = [\"{}\"]", self.upstream));
         section("limits", "enabled = false");
         match self.mode {
-            "production" => section("store", "url = \"sled:data\"\nencryption_key_file = \"store.key\""),
+            "production" => section(
+                "store",
+                "url = \"sled:data\"\nencryption_key_file = \"store.key\"",
+            ),
             _ => section("store", "url = \"sled:data\""),
         }
         text.push_str(&self.sections);
@@ -174,15 +191,34 @@ impl Setup {
         keep(err, lines.clone(), None);
         let Ok(ready) = wait.recv_timeout(Duration::from_secs(30)) else {
             drop(child.kill());
-            panic!("menshen did not start:\n{}", lines.lock().expect("a lock").join("\n"));
+            panic!(
+                "menshen did not start:\n{}",
+                lines.lock().expect("a lock").join("\n")
+            );
         };
-        let address = |name: &str| ready[name].as_str().and_then(|at| at.parse().ok()).expect("an address");
-        Menshen { child, http: address("http"), admin: address("admin"), lines, expected_errors: Vec::new(), dir: self.dir }
+        let address = |name: &str| {
+            ready[name]
+                .as_str()
+                .and_then(|at| at.parse().ok())
+                .expect("an address")
+        };
+        Menshen {
+            child,
+            http: address("http"),
+            admin: address("admin"),
+            lines,
+            expected_errors: Vec::new(),
+            dir: self.dir,
+        }
     }
 }
 
 /// Keeps the lines of a stream, and reports the one that says `ready`.
-fn keep(stream: impl BufRead + Send + 'static, lines: Arc<Mutex<Vec<String>>>, mut ready: Option<mpsc::Sender<Value>>) {
+fn keep(
+    stream: impl BufRead + Send + 'static,
+    lines: Arc<Mutex<Vec<String>>>,
+    mut ready: Option<mpsc::Sender<Value>>,
+) {
     std::thread::spawn(move || {
         for line in stream.lines().map_while(Result::ok) {
             let parsed: Option<Value> = serde_json::from_str(&line).ok();
@@ -208,13 +244,21 @@ impl Menshen {
     /// Signs in with a development code; gives the token answer.
     pub fn login(&self, code: &str) -> Value {
         let answer = self.post("/auth/wechat/login", &[], &json!({ "code": code }));
-        assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
+        assert_eq!(
+            answer.status,
+            200,
+            "{}",
+            String::from_utf8_lossy(&answer.body)
+        );
         answer.json()
     }
 
     /// An access token of a development user.
     pub fn token(&self, code: &str) -> String {
-        self.login(code)["access_token"].as_str().expect("a token").to_owned()
+        self.login(code)["access_token"]
+            .as_str()
+            .expect("a token")
+            .to_owned()
     }
 
     /// The directory that it runs in.
@@ -233,9 +277,17 @@ impl Menshen {
 
     /// What it holds of the machine's memory, in KiB.
     pub fn memory(&self) -> usize {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("a running process");
-        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
-        resident.trim().trim_end_matches(" kB").parse().expect("KiB")
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()))
+            .expect("a running process");
+        let resident = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .expect("its memory");
+        resident
+            .trim()
+            .trim_end_matches(" kB")
+            .parse()
+            .expect("KiB")
     }
 
     /// Everything logged so far.
@@ -245,7 +297,13 @@ impl Menshen {
 
     /// The newest log line that is one of these.
     pub fn newest_line(&self, is_one: impl Fn(&str) -> bool) -> Option<String> {
-        self.lines.lock().expect("a lock").iter().rev().find(|line| is_one(line)).cloned()
+        self.lines
+            .lock()
+            .expect("a lock")
+            .iter()
+            .rev()
+            .find(|line| is_one(line))
+            .cloned()
     }
 
     /// Waits for a log line that contains `text`.
@@ -255,7 +313,11 @@ impl Menshen {
             if let Some(line) = self.log().into_iter().find(|line| line.contains(text)) {
                 return line;
             }
-            assert!(Instant::now() < end, "no log line has {text:?}:\n{}", self.log().join("\n"));
+            assert!(
+                Instant::now() < end,
+                "no log line has {text:?}:\n{}",
+                self.log().join("\n")
+            );
             std::thread::yield_now();
         }
     }
@@ -281,9 +343,16 @@ impl Menshen {
     /// Waits until a series counts at least so much: a request is counted when its answer has been sent.
     pub fn wait_for_metric(&self, series: &str, least: f64) {
         let end = Instant::now() + Duration::from_secs(10);
-        let value = |text: &str| text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok());
+        let value = |text: &str| {
+            text.lines()
+                .find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
+        };
         while value(&self.metrics()).unwrap_or(0.0_f64) < least {
-            assert!(Instant::now() < end, "{series} does not come to {least}:\n{}", self.metrics());
+            assert!(
+                Instant::now() < end,
+                "{series} does not come to {least}:\n{}",
+                self.metrics()
+            );
             std::thread::yield_now();
         }
     }
@@ -292,7 +361,11 @@ impl Menshen {
     pub fn wait_for_connections(&self, open: u32) {
         let end = Instant::now() + Duration::from_secs(10);
         while self.metric("menshen_connections") > f64::from(open) + 0.5 {
-            assert!(Instant::now() < end, "connections stay open:\n{}", self.metrics());
+            assert!(
+                Instant::now() < end,
+                "connections stay open:\n{}",
+                self.metrics()
+            );
             std::thread::yield_now();
         }
     }
@@ -326,8 +399,17 @@ impl Drop for Menshen {
             .log()
             .into_iter()
             .filter(|line| line.contains("\"level\":\"ERROR\"") || line.contains("panicked"))
-            .filter(|line| !self.expected_errors.iter().any(|expected| line.contains(expected)))
+            .filter(|line| {
+                !self
+                    .expected_errors
+                    .iter()
+                    .any(|expected| line.contains(expected))
+            })
             .collect();
-        assert!(unexpected.is_empty(), "unannounced errors in the log:\n{}", unexpected.join("\n"));
+        assert!(
+            unexpected.is_empty(),
+            "unannounced errors in the log:\n{}",
+            unexpected.join("\n")
+        );
     }
 }

@@ -17,7 +17,10 @@ use self::{manual::Manual, prometheus::Prometheus};
 use super::{backend::Backend, menshen::Menshen, phones::Town};
 
 const RULES: &str = "deploy/prometheus/rules.yaml";
-const CASES: [&str; 2] = ["deploy/prometheus/rules.test.yaml", "deploy/prometheus/rules.hours.test.yaml"];
+const CASES: [&str; 2] = [
+    "deploy/prometheus/rules.test.yaml",
+    "deploy/prometheus/rules.hours.test.yaml",
+];
 
 /// Rules with names of their own, another issuer, and a backend that is asked about new users.
 fn sections(backend: &Backend) -> String {
@@ -42,36 +45,80 @@ fn backend() -> Backend {
         if request.line.contains("/broken") {
             return false;
         }
-        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}").is_ok()
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+            .is_ok()
     })
 }
 
 /// A day at the gate, good and bad, in a second.
 fn a_day(town: &Town, menshen: &Menshen) {
-    let bearer = |tokens: &Value| format!("Bearer {}", tokens["access_token"].as_str().expect("a token"));
-    let get = |path: &str, token: &str| menshen.get(path, &[("Authorization", token), ("X-User-Id", "admin")]).status;
+    let bearer = |tokens: &Value| {
+        format!(
+            "Bearer {}",
+            tokens["access_token"].as_str().expect("a token")
+        )
+    };
+    let get = |path: &str, token: &str| {
+        menshen
+            .get(path, &[("Authorization", token), ("X-User-Id", "admin")])
+            .status
+    };
     // People sign in: with WeChat, with either vendor's message, with WeChat out of order, with wrong codes and passwords.
     let alice = menshen.login("alice-1");
-    town.wechat.server.write("busy-1", r#"{"errcode":-1,"errmsg":"system error"}"#);
-    assert_eq!(menshen.post("/auth/wechat/login", &[], &json!({ "code": "busy-1" })).status, 503);
+    town.wechat
+        .server
+        .write("busy-1", r#"{"errcode":-1,"errmsg":"system error"}"#);
+    assert_eq!(
+        menshen
+            .post("/auth/wechat/login", &[], &json!({ "code": "busy-1" }))
+            .status,
+        503
+    );
     town.sign_in(menshen, "+8613800138000");
     town.sms.script(SmsProvider::Tencent, Script::Echo);
     let bob = town.sign_in(menshen, "+8613900139000");
     let guess = json!({ "phone": "+8613900139001", "code": "000000" });
-    assert_eq!(menshen.post("/auth/sms/login", &[], &guess).error(), Some("code_invalid"));
+    assert_eq!(
+        menshen.post("/auth/sms/login", &[], &guess).error(),
+        Some("code_invalid")
+    );
     let again = json!({ "phone": "+8613900139000" });
-    assert_eq!(menshen.post("/auth/sms/send", &[], &again).error(), Some("sms_cooldown"));
+    assert_eq!(
+        menshen.post("/auth/sms/send", &[], &again).error(),
+        Some("sms_cooldown")
+    );
     let password = json!({ "username": "root", "password": "a wrong password" });
-    assert_eq!(menshen.post("/auth/password/login", &[], &password).error(), Some("credentials_invalid"));
+    assert_eq!(
+        menshen.post("/auth/password/login", &[], &password).error(),
+        Some("credentials_invalid")
+    );
     let button = json!({ "code": "phone.13700137000-1" });
     let alices = bearer(&alice);
     let as_alice = [("Authorization", alices.as_str())];
-    assert_eq!(menshen.post("/auth/phone/wechat", &as_alice, &button).status, 200);
+    assert_eq!(
+        menshen
+            .post("/auth/phone/wechat", &as_alice, &button)
+            .status,
+        200
+    );
     // They come back, once with a token of before, and one leaves.
     let refresh = json!({ "refresh_token": bob["refresh_token"] });
     let next = menshen.post("/auth/refresh", &[], &refresh).json();
-    assert_eq!(menshen.post("/auth/refresh", &[], &json!({ "refresh_token": next["refresh_token"] })).status, 200);
-    assert_eq!(menshen.post("/auth/refresh", &[], &refresh).error(), Some("refresh_reused"));
+    assert_eq!(
+        menshen
+            .post(
+                "/auth/refresh",
+                &[],
+                &json!({ "refresh_token": next["refresh_token"] })
+            )
+            .status,
+        200
+    );
+    assert_eq!(
+        menshen.post("/auth/refresh", &[], &refresh).error(),
+        Some("refresh_reused")
+    );
     // They order; some have no token, a wrong one, or one of somebody who is no administrator; the backend breaks.
     assert_eq!(get("/orders", &alices), 200);
     assert_eq!(get("/orders", "Bearer a.b.c"), 401);
@@ -80,7 +127,10 @@ fn a_day(town: &Town, menshen: &Menshen) {
     assert_eq!(get("/office/", &alices), 403);
     assert_eq!(menshen.get("/watched/a", &[]).status, 200);
     assert_eq!(get("/broken", &alices), 502);
-    assert_eq!(menshen.post("/auth/logout", &as_alice, &json!({})).status, 204);
+    assert_eq!(
+        menshen.post("/auth/logout", &as_alice, &json!({})).status,
+        204
+    );
     menshen.signal(Signal::HUP);
     menshen.wait_for_metric("menshen_config_reloads_total{result=\"applied\"}", 1.0);
 }
@@ -90,7 +140,9 @@ fn of_the_issuer() -> String {
     use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
     let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let header = part(&json!({ "alg": "EdDSA", "kid": "1", "typ": "JWT" }));
-    let claims = part(&json!({ "iss": "https://idp.example", "aud": "shop", "sub": "7", "exp": 4_102_444_800_u64 }));
+    let claims = part(
+        &json!({ "iss": "https://idp.example", "aud": "shop", "sub": "7", "exp": 4_102_444_800_u64 }),
+    );
     format!("{header}.{claims}.{}", URL_SAFE_NO_PAD.encode([0; 64]))
 }
 
@@ -105,12 +157,18 @@ fn what_prometheus_reads_answers_every_rule_and_every_panel() {
     prometheus.wait_for("menshen_ready == 1");
     a_day(&town, &menshen);
     // A rate needs two samples of a series, and the reload came last.
-    prometheus.wait_for("count_over_time((menshen_config_reloads_total{result=\"applied\"} == 1)[1m:250ms]) >= 3");
+    prometheus.wait_for(
+        "count_over_time((menshen_config_reloads_total{result=\"applied\"} == 1)[1m:250ms]) >= 3",
+    );
 
     // The page itself, and the manual.
     let (page, manual) = (menshen.metrics(), Manual::printed());
     let (code, said) = prometheus::promtool(&["check", "metrics"], &page);
-    assert_eq!((code, said.as_str()), (Some(0), ""), "promtool has something to say of the metrics");
+    assert_eq!(
+        (code, said.as_str()),
+        (Some(0), ""),
+        "promtool has something to say of the metrics"
+    );
     let seen = manual.assert_agrees_with(&page);
     assert!(seen >= 700, "only {seen} series");
 
@@ -118,8 +176,15 @@ fn what_prometheus_reads_answers_every_rule_and_every_panel() {
     let rules = prometheus.rules();
     let (mut recording, mut alerts) = (0, 0);
     for rule in &rules {
-        let (name, expression) = (rule["name"].as_str().expect("a name"), rule["query"].as_str().expect("a query"));
-        assert_eq!((&rule["health"], &rule["lastError"]), (&json!("ok"), &Value::Null), "{name}");
+        let (name, expression) = (
+            rule["name"].as_str().expect("a name"),
+            rule["query"].as_str().expect("a query"),
+        );
+        assert_eq!(
+            (&rule["health"], &rule["lastError"]),
+            (&json!("ok"), &Value::Null),
+            "{name}"
+        );
         manual.assert_knows(expression, name);
         prometheus.assert_has_selectors_of(expression, name);
         if rule["type"] == "recording" {
@@ -149,7 +214,10 @@ fn what_prometheus_reads_answers_every_rule_and_every_panel() {
         queries += 1;
     }
     assert_eq!((queries, hiding), (79, 18));
-    assert!(hidden.len() <= 6, "too little happens for these: {hidden:?}");
+    assert!(
+        hidden.len() <= 6,
+        "too little happens for these: {hidden:?}"
+    );
     for variable in dashboard::variables() {
         assert!(!prometheus.ask(&variable).is_empty(), "{variable}");
     }
@@ -162,24 +230,52 @@ fn what_prometheus_reads_answers_every_rule_and_every_panel() {
 
 #[test]
 fn rules_pass_their_own_cases() {
-    for args in [["check", "rules", RULES], ["test", "rules", CASES[0]], ["test", "rules", CASES[1]]] {
+    for args in [
+        ["check", "rules", RULES],
+        ["test", "rules", CASES[0]],
+        ["test", "rules", CASES[1]],
+    ] {
         let (code, said) = prometheus::promtool(&args, "");
         assert_eq!(code, Some(0), "{said}");
     }
-    let (rules, cases) = (prometheus::file(RULES), CASES.map(prometheus::file).concat());
+    let (rules, cases) = (
+        prometheus::file(RULES),
+        CASES.map(prometheus::file).concat(),
+    );
     let manual = prometheus::file("docs/operations.md");
     let mut alerts = BTreeSet::new();
     for part in rules.split("      - alert: ").skip(1) {
         let (name, rest) = part.split_once('\n').expect("a rule");
         assert!(alerts.insert(name), "{name} is there twice");
-        for wanted in ["        expr: ", "{severity: ", "          summary: ", "          description: "] {
+        for wanted in [
+            "        expr: ",
+            "{severity: ",
+            "          summary: ",
+            "          description: ",
+        ] {
             assert!(rest.contains(wanted), "{name} has no {wanted}");
         }
-        let severity = rest.split_once("{severity: ").and_then(|(_, rest)| rest.split_once('}')).expect("a severity").0;
-        assert!(["critical", "warning", "info"].contains(&severity), "{name} is {severity}");
-        let book = format!("          runbook_url: docs/operations.md#{}\n", name.to_lowercase());
-        assert!(rest.contains(&book), "{name} has another runbook than {book}");
-        assert!(manual.contains(&format!("\n### {name}\n")), "docs/operations.md does not say what to do about {name}");
+        let severity = rest
+            .split_once("{severity: ")
+            .and_then(|(_, rest)| rest.split_once('}'))
+            .expect("a severity")
+            .0;
+        assert!(
+            ["critical", "warning", "info"].contains(&severity),
+            "{name} is {severity}"
+        );
+        let book = format!(
+            "          runbook_url: docs/operations.md#{}\n",
+            name.to_lowercase()
+        );
+        assert!(
+            rest.contains(&book),
+            "{name} has another runbook than {book}"
+        );
+        assert!(
+            manual.contains(&format!("\n### {name}\n")),
+            "docs/operations.md does not say what to do about {name}"
+        );
         let ill = format!("      - alertname: {name}\n");
         let well = format!("      - {{alertname: {name}, ");
         assert!(
@@ -193,12 +289,27 @@ fn rules_pass_their_own_cases() {
 #[test]
 fn the_operator_s_rules_are_the_plain_ones() {
     let plain = prometheus::file(RULES);
-    let indented: String =
-        plain.lines().map(|line| if line.is_empty() { "\n".to_owned() } else { format!("  {line}\n") }).collect();
+    let indented: String = plain
+        .lines()
+        .map(|line| {
+            if line.is_empty() {
+                "\n".to_owned()
+            } else {
+                format!("  {line}\n")
+            }
+        })
+        .collect();
     let wrapped = prometheus::file("deploy/prometheus/prometheusrule.yaml");
     let (head, spec) = wrapped.split_once("spec:\n").expect("a spec");
-    assert!(spec == indented, "deploy/prometheus/prometheusrule.yaml is stale: deploy/prometheus/README.md has the command");
-    for line in ["apiVersion: monitoring.coreos.com/v1", "kind: PrometheusRule", "  name: menshen"] {
+    assert!(
+        spec == indented,
+        "deploy/prometheus/prometheusrule.yaml is stale: deploy/prometheus/README.md has the command"
+    );
+    for line in [
+        "apiVersion: monitoring.coreos.com/v1",
+        "kind: PrometheusRule",
+        "  name: menshen",
+    ] {
         assert!(head.lines().any(|known| known == line), "{line} is missing");
     }
 }

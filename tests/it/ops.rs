@@ -14,8 +14,10 @@ fn text(path: &str) -> String {
 
 /// Replaces what an example says of its own machine by what is so on this one. Each has to be there.
 fn adapted(text: &str, changes: &[(&str, &str)]) -> String {
-    changes.iter().fold(text.to_owned(), |text, (written, meant)| {
-        assert!(text.contains(written), "{written:?} is not in\n{text}");
-        text.replace(written, meant)
-    })
+    changes
+        .iter()
+        .fold(text.to_owned(), |text, (written, meant)| {
+            assert!(text.contains(written), "{written:?} is not in\n{text}");
+            text.replace(written, meant)
+        })
 }

@@ -73,16 +73,25 @@ pub struct Pace {
 
 impl Pace {
     pub fn free() -> Self {
-        Self { tokens: None, done: Arc::default() }
+        Self {
+            tokens: None,
+            done: Arc::default(),
+        }
     }
 
     /// Waits for its first token.
     pub fn slow() -> Self {
-        Self { tokens: Some(Arc::new(Semaphore::new(0))), done: Arc::default() }
+        Self {
+            tokens: Some(Arc::new(Semaphore::new(0))),
+            done: Arc::default(),
+        }
     }
 
     pub fn give(&self, tokens: usize) {
-        self.tokens.as_ref().expect("a slow one").add_permits(tokens);
+        self.tokens
+            .as_ref()
+            .expect("a slow one")
+            .add_permits(tokens);
     }
 
     /// Bytes that this side has written or read.
@@ -106,13 +115,23 @@ impl Pace {
 }
 
 /// Writes a body of this length to its end.
-pub async fn write_body(writer: &mut BodyWriter, mut pattern: Pattern, length: usize, pace: &Pace) -> Result<(), Broken> {
+pub async fn write_body(
+    writer: &mut BodyWriter,
+    mut pattern: Pattern,
+    length: usize,
+    pace: &Pace,
+) -> Result<(), Broken> {
     write_part(writer, &mut pattern, length, pace).await?;
     writer.finish().await
 }
 
 /// Writes so many bytes of a body.
-pub async fn write_part(writer: &mut BodyWriter, pattern: &mut Pattern, length: usize, pace: &Pace) -> Result<(), Broken> {
+pub async fn write_part(
+    writer: &mut BodyWriter,
+    pattern: &mut Pattern,
+    length: usize,
+    pace: &Pace,
+) -> Result<(), Broken> {
     let (mut left, mut paid) = (length, pace.done());
     while left > 0 {
         pace.wait(&mut paid).await;
@@ -126,12 +145,19 @@ pub async fn write_part(writer: &mut BodyWriter, pattern: &mut Pattern, length: 
 }
 
 /// Reads a body, which has to be whole and of this length.
-pub async fn read_body(reader: &mut BodyReader, mut pattern: Pattern, length: usize, pace: &Pace) -> Result<(), Broken> {
+pub async fn read_body(
+    reader: &mut BodyReader,
+    mut pattern: Pattern,
+    length: usize,
+    pace: &Pace,
+) -> Result<(), Broken> {
     let mut paid = pace.done();
     let mut read = 0;
     loop {
         pace.wait(&mut paid).await;
-        let Some(part) = reader.part().await? else { break };
+        let Some(part) = reader.part().await? else {
+            break;
+        };
         pattern.check(&part);
         read += part.len();
         pace.add(part.len());
@@ -141,7 +167,11 @@ pub async fn read_body(reader: &mut BodyReader, mut pattern: Pattern, length: us
 }
 
 /// Reads so many bytes of a body that goes on.
-pub async fn read_part(reader: &mut BodyReader, pattern: &mut Pattern, length: usize) -> Result<(), Broken> {
+pub async fn read_part(
+    reader: &mut BodyReader,
+    pattern: &mut Pattern,
+    length: usize,
+) -> Result<(), Broken> {
     let mut read = 0;
     while read < length {
         let part = reader.part().await?.expect("more of the body");

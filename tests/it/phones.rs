@@ -37,9 +37,20 @@ impl Town {
 
     /// With this backend.
     pub(super) fn before(backend: Backend) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
-        let sms = runtime.block_on(SimulatedSms::start(Clock::System)).expect("a port");
-        Self { sms, wechat: Wechat::start(), backend, _runtime: runtime }
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let sms = runtime
+            .block_on(SimulatedSms::start(Clock::System))
+            .expect("a port");
+        Self {
+            sms,
+            wechat: Wechat::start(),
+            backend,
+            _runtime: runtime,
+        }
     }
 
     /// A menshen in production that asks Tencent Cloud, and Aliyun after it; every peer is a trusted proxy.
@@ -61,14 +72,24 @@ impl Town {
     /// Asks for a code and reads it from the phone.
     fn code(&self, menshen: &Menshen, phone: &str, purpose: &str) -> String {
         let asked = menshen.post(SEND, &[], &json!({ "phone": phone, "purpose": purpose }));
-        assert_eq!(asked.status, 200, "{}", String::from_utf8_lossy(&asked.body));
+        assert_eq!(
+            asked.status,
+            200,
+            "{}",
+            String::from_utf8_lossy(&asked.body)
+        );
         self.sms.code_on(phone).expect("a message on the phone")
     }
 
     pub(super) fn sign_in(&self, menshen: &Menshen, phone: &str) -> Value {
         let code = self.code(menshen, phone, "login");
         let answer = menshen.post(LOGIN, &[], &json!({ "phone": phone, "code": code }));
-        assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
+        assert_eq!(
+            answer.status,
+            200,
+            "{}",
+            String::from_utf8_lossy(&answer.body)
+        );
         answer.json()
     }
 }
@@ -78,7 +99,10 @@ fn says(answer: &Answer) -> (u16, Option<&str>) {
 }
 
 fn bearer(tokens: &Value) -> String {
-    format!("Bearer {}", tokens["access_token"].as_str().expect("a token"))
+    format!(
+        "Bearer {}",
+        tokens["access_token"].as_str().expect("a token")
+    )
 }
 
 fn guess(menshen: &Menshen, phone: &str, code: &str) -> Answer {
@@ -87,12 +111,20 @@ fn guess(menshen: &Menshen, phone: &str, code: &str) -> Answer {
 
 /// A code that is not this one.
 fn wrong(code: &str) -> String {
-    format!("{:06}", (code.parse::<u32>().expect("a code") + 1) % 1_000_000)
+    format!(
+        "{:06}",
+        (code.parse::<u32>().expect("a code") + 1) % 1_000_000
+    )
 }
 
 /// Whose request reached the backend last.
 fn seen_by(backend: &Backend, menshen: &Menshen, tokens: &Value) -> String {
-    assert_eq!(menshen.get("/orders", &[("Authorization", &bearer(tokens))]).status, 200);
+    assert_eq!(
+        menshen
+            .get("/orders", &[("Authorization", &bearer(tokens))])
+            .status,
+        200
+    );
     let ids = backend.last().folded("x-user-id");
     assert_eq!(ids.len(), 1);
     ids[0].clone()
@@ -101,7 +133,10 @@ fn seen_by(backend: &Backend, menshen: &Menshen, tokens: &Value) -> String {
 #[test]
 fn a_phone_and_a_wechat_of_one_person_are_one_user_and_the_log_knows_neither() {
     let town = Town::new();
-    let mut menshen = town.setup().with("[telemetry]\nlog_level = \"trace\"").start();
+    let mut menshen = town
+        .setup()
+        .with("[telemetry]\nlog_level = \"trace\"")
+        .start();
     menshen.expect_error("tencent refuses to send SMS codes");
     let by_phone = town.sign_in(&menshen, PHONE);
     let id = by_phone["user"]["id"].as_str().expect("an id").to_owned();
@@ -115,29 +150,68 @@ fn a_phone_and_a_wechat_of_one_person_are_one_user_and_the_log_knows_neither() {
     let first_code = town.code(&menshen, other, "bind");
     let to_alice = [("Authorization", bearer(&alice))];
     let as_alice = [("Authorization", to_alice[0].1.as_str())];
-    let bind =
-        |phone: &str, code: &str| menshen.post("/auth/phone/sms", &as_alice, &json!({ "phone": phone, "code": code }));
-    assert_eq!(says(&bind(other, &wrong(&first_code))), (400, Some("code_invalid")));
+    let bind = |phone: &str, code: &str| {
+        menshen.post(
+            "/auth/phone/sms",
+            &as_alice,
+            &json!({ "phone": phone, "code": code }),
+        )
+    };
+    assert_eq!(
+        says(&bind(other, &wrong(&first_code))),
+        (400, Some("code_invalid"))
+    );
     assert_eq!(bind(other, &first_code).status, 200);
-    assert_eq!(seen_by(&town.backend, &menshen, &alice), alice["user"]["id"]);
+    assert_eq!(
+        seen_by(&town.backend, &menshen, &alice),
+        alice["user"]["id"]
+    );
 
-    let button = menshen.post("/auth/phone/wechat", &as_alice, &json!({ "code": "phone.13800138000-1" }));
+    let button = menshen.post(
+        "/auth/phone/wechat",
+        &as_alice,
+        &json!({ "code": "phone.13800138000-1" }),
+    );
     let joined = button.json();
     assert_eq!((button.status, &joined["merged"]), (200, &json!(true)));
     let tokens = &joined["tokens"];
     assert_eq!(seen_by(&town.backend, &menshen, tokens), id);
-    assert_eq!(says(&menshen.get("/orders", &as_alice)), (401, Some("token_revoked")), "the user who is gone");
+    assert_eq!(
+        says(&menshen.get("/orders", &as_alice)),
+        (401, Some("token_revoked")),
+        "the user who is gone"
+    );
     let again = menshen.login("alice-2");
     assert_eq!(seen_by(&town.backend, &menshen, &again), id);
     assert_eq!(seen_by(&town.backend, &menshen, &by_phone), id);
-    let copy = menshen.get("/auth/me/export", &[("Authorization", &bearer(&again))]).json();
-    assert_eq!((&copy["user"]["phone"], copy["sessions"].as_array().map(Vec::len)), (&json!(PHONE), Some(3)));
-    let openid = copy["openids"][0]["openid"].as_str().expect("an openid").to_owned();
+    let copy = menshen
+        .get("/auth/me/export", &[("Authorization", &bearer(&again))])
+        .json();
+    assert_eq!(
+        (
+            &copy["user"]["phone"],
+            copy["sessions"].as_array().map(Vec::len)
+        ),
+        (&json!(PHONE), Some(3))
+    );
+    let openid = copy["openids"][0]["openid"]
+        .as_str()
+        .expect("an openid")
+        .to_owned();
     assert_eq!(guess(&menshen, PHONE, "123456").status, 400);
 
-    let gone = wire::ask(menshen.http, "DELETE", "/auth/me", &[("Authorization", &bearer(&again))], b"");
+    let gone = wire::ask(
+        menshen.http,
+        "DELETE",
+        "/auth/me",
+        &[("Authorization", &bearer(&again))],
+        b"",
+    );
     assert_eq!(gone.status, 204);
-    assert_eq!(says(&menshen.get("/orders", &[("Authorization", &bearer(&by_phone))])), (401, Some("token_revoked")));
+    assert_eq!(
+        says(&menshen.get("/orders", &[("Authorization", &bearer(&by_phone))])),
+        (401, Some("token_revoked"))
+    );
     menshen.wait_for_log("account.erased");
     let metrics = menshen.metrics();
     menshen.stop();
@@ -152,14 +226,37 @@ fn a_phone_and_a_wechat_of_one_person_are_one_user_and_the_log_knows_neither() {
         "account.exported",
         "AuthFailure",
     ] {
-        assert!(told.contains(event), "{event} was not told, so it proves nothing");
+        assert!(
+            told.contains(event),
+            "{event} was not told, so it proves nothing"
+        );
     }
     let sent = town.sms.sent();
-    assert_eq!(sent.iter().map(|message| message.provider).collect::<Vec<_>>(), [SmsProvider::Tencent, SmsProvider::Aliyun]);
-    let mut secrets = vec!["13800138000", "13900139000", "138 0013", "alice-1", "phone.138", &openid, KEY_ID, SECRET];
-    secrets.extend(sent.iter().map(|message| message.code.as_str()).filter(|code| !is_part_of_a_number(&told, code)));
+    assert_eq!(
+        sent.iter()
+            .map(|message| message.provider)
+            .collect::<Vec<_>>(),
+        [SmsProvider::Tencent, SmsProvider::Aliyun]
+    );
+    let mut secrets = vec![
+        "13800138000",
+        "13900139000",
+        "138 0013",
+        "alice-1",
+        "phone.138",
+        &openid,
+        KEY_ID,
+        SECRET,
+    ];
+    secrets.extend(
+        sent.iter()
+            .map(|message| message.code.as_str())
+            .filter(|code| !is_part_of_a_number(&told, code)),
+    );
     for session in [&by_phone, &alice, tokens, &again] {
-        secrets.extend(["access_token", "refresh_token"].map(|name| session[name].as_str().expect("a token")));
+        secrets.extend(
+            ["access_token", "refresh_token"].map(|name| session[name].as_str().expect("a token")),
+        );
     }
     assert!(secrets.len() >= 16);
     for secret in secrets {
@@ -174,7 +271,8 @@ fn is_part_of_a_number(text: &str, code: &str) -> bool {
         && found.all(|(at, _)| {
             let is_hex = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
             let bytes = text.as_bytes();
-            is_hex(at.checked_sub(1).and_then(|before| bytes.get(before))) || is_hex(bytes.get(at + code.len()))
+            is_hex(at.checked_sub(1).and_then(|before| bytes.get(before)))
+                || is_hex(bytes.get(at + code.len()))
         })
 }
 
@@ -184,7 +282,10 @@ fn limits_and_lost_guesses_survive_a_restart() {
     let mut first = town.setup().start();
     let code = town.code(&first, PHONE, "login");
     for _ in 0..4 {
-        assert_eq!(says(&guess(&first, PHONE, &wrong(&code))), (400, Some("code_invalid")));
+        assert_eq!(
+            says(&guess(&first, PHONE, &wrong(&code))),
+            (400, Some("code_invalid"))
+        );
     }
     let good = town.code(&first, "+8613900139000", "login");
     let dir = first.keep_directory();
@@ -193,11 +294,27 @@ fn limits_and_lost_guesses_survive_a_restart() {
     let second = town.setup().in_directory(dir).start();
     let asked = second.post(SEND, &[], &json!({ "phone": PHONE }));
     assert_eq!(says(&asked), (429, Some("sms_cooldown")));
-    let wait: u64 = asked.header("Retry-After").expect("how long").parse().expect("seconds");
+    let wait: u64 = asked
+        .header("Retry-After")
+        .expect("how long")
+        .parse()
+        .expect("seconds");
     assert!((1..=60).contains(&wait), "{wait}");
-    assert_eq!(guess(&second, "+8613900139000", &good).status, 200, "a code of before is good");
-    assert_eq!(says(&guess(&second, PHONE, &wrong(&code))), (400, Some("code_invalid")), "the fifth");
-    assert_eq!(says(&guess(&second, PHONE, &code)), (400, Some("code_invalid")), "and no sixth");
+    assert_eq!(
+        guess(&second, "+8613900139000", &good).status,
+        200,
+        "a code of before is good"
+    );
+    assert_eq!(
+        says(&guess(&second, PHONE, &wrong(&code))),
+        (400, Some("code_invalid")),
+        "the fifth"
+    );
+    assert_eq!(
+        says(&guess(&second, PHONE, &code)),
+        (400, Some("code_invalid")),
+        "and no sixth"
+    );
     assert_eq!(town.sms.sent().len(), 2);
 }
 
@@ -214,16 +331,28 @@ fn an_acknowledged_bind_survives_kill_9() {
         let (phone, person) = (format!("+861380013800{round}"), format!("user{round}"));
         let user = menshen.login(&format!("{person}-1"));
         let code = town.code(&menshen, &phone, "bind");
-        let bound =
-            menshen.post("/auth/phone/sms", &[("Authorization", &bearer(&user))], &json!({ "phone": phone, "code": code }));
+        let bound = menshen.post(
+            "/auth/phone/sms",
+            &[("Authorization", &bearer(&user))],
+            &json!({ "phone": phone, "code": code }),
+        );
         assert_eq!(bound.status, 200);
         menshen.signal(Signal::KILL);
         menshen.wait();
         let again = town.setup().in_directory(menshen.keep_directory()).start();
-        let me = again.get("/auth/me", &[("Authorization", &bearer(&user))]).json();
-        assert_eq!((&me["phone_masked"], &me["id"]), (&json!(format!("138****800{round}")), &user["user"]["id"]));
+        let me = again
+            .get("/auth/me", &[("Authorization", &bearer(&user))])
+            .json();
+        assert_eq!(
+            (&me["phone_masked"], &me["id"]),
+            (&json!(format!("138****800{round}")), &user["user"]["id"])
+        );
         let replayed = guess(&again, &phone, &code);
-        assert_eq!(says(&replayed), (400, Some("code_invalid")), "a used code stays used");
+        assert_eq!(
+            says(&replayed),
+            (400, Some("code_invalid")),
+            "a used code stays used"
+        );
         dir = Some(again.keep_directory());
     }
 }
@@ -233,12 +362,21 @@ fn fifty_sends_on_eight_connections_send_one_message() {
     let town = Town::new();
     let menshen = town.setup().start();
     let body = json!({ "phone": "138-0013-8000" }).to_string();
-    let (left, granted, cooled) = (AtomicUsize::new(50), AtomicUsize::new(0), AtomicUsize::new(0));
+    let (left, granted, cooled) = (
+        AtomicUsize::new(50),
+        AtomicUsize::new(0),
+        AtomicUsize::new(0),
+    );
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
                 let mut client = Client::connect(menshen.http);
-                while left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok() {
+                while left
+                    .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
+                        left.checked_sub(1)
+                    })
+                    .is_ok()
+                {
                     client.send(wire::request("POST", SEND, &[JSON], body.as_bytes()));
                     let answer = client.receive().expect("an answer");
                     match says(&answer) {
@@ -272,15 +410,24 @@ fn eight_thousand_addresses_have_five_guesses_together() {
                     }
                     let address = format!("198.{}.{}.{}", 18 + n / 65_536, n / 256 % 256, n % 256);
                     let guessed = (code.parse::<usize>().expect("a code") + 1 + n) % 1_000_000;
-                    let body = json!({ "phone": PHONE, "code": format!("{guessed:06}") }).to_string();
+                    let body =
+                        json!({ "phone": PHONE, "code": format!("{guessed:06}") }).to_string();
                     let headers = [JSON, ("X-Forwarded-For", address.as_str())];
                     client.send(wire::request("POST", LOGIN, &headers, body.as_bytes()));
-                    assert_eq!(says(&client.receive().expect("an answer")), (400, Some("code_invalid")), "{n}");
+                    assert_eq!(
+                        says(&client.receive().expect("an answer")),
+                        (400, Some("code_invalid")),
+                        "{n}"
+                    );
                 }
             });
         }
     });
-    assert_eq!(says(&guess(&menshen, PHONE, &code)), (400, Some("code_invalid")), "the right one, too late");
+    assert_eq!(
+        says(&guess(&menshen, PHONE, &code)),
+        (400, Some("code_invalid")),
+        "the right one, too late"
+    );
     let counted = menshen.metric("menshen_sms_codes_verified_total{result=\"wrong\"}");
     assert!((counted - 8001.0).abs() < 0.1, "{counted}");
     // Four of another phone leave it one.
@@ -296,18 +443,42 @@ fn eight_thousand_addresses_have_five_guesses_together() {
 fn development_shows_the_code_in_the_log_and_production_will_not() {
     let backend = Backend::start();
     let menshen = Setup::before(backend.address).start();
-    assert_eq!(menshen.post(SEND, &[], &json!({ "phone": "13800138000" })).status, 200);
+    assert_eq!(
+        menshen
+            .post(SEND, &[], &json!({ "phone": "13800138000" }))
+            .status,
+        200
+    );
     let line = menshen.wait_for_log("the code for 138****8000 is ");
-    let code: String = line.split(" is ").nth(1).expect("a code").chars().take(6).collect();
+    let code: String = line
+        .split(" is ")
+        .nth(1)
+        .expect("a code")
+        .chars()
+        .take(6)
+        .collect();
     assert_eq!(guess(&menshen, "13800138000", &code).status, 200);
-    assert!(!menshen.log().iter().any(|line| line.contains("13800138000")), "the number may be a real one");
+    assert!(
+        !menshen
+            .log()
+            .iter()
+            .any(|line| line.contains("13800138000")),
+        "the number may be a real one"
+    );
 
     let dir = tempfile::tempdir().expect("a directory");
-    std::fs::write(dir.path().join("config.toml"), "mode = \"production\"\n[sms]\nproviders = [\"log\"]\n").expect("a file");
+    std::fs::write(
+        dir.path().join("config.toml"),
+        "mode = \"production\"\n[sms]\nproviders = [\"log\"]\n",
+    )
+    .expect("a file");
     for args in [["run"], ["check"]] {
         let output = command(dir.path(), &args, &[]);
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(64), "{said}");
-        assert!(said.contains("config.toml:3") && said.contains("`log` prints codes in the log"), "{said}");
+        assert!(
+            said.contains("config.toml:3") && said.contains("`log` prints codes in the log"),
+            "{said}"
+        );
     }
 }

@@ -18,7 +18,12 @@ use super::{
 };
 
 fn menshen(dir: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_menshen")).args(args).current_dir(dir).env_clear().output().expect("the binary")
+    Command::new(env!("CARGO_BIN_EXE_menshen"))
+        .args(args)
+        .current_dir(dir)
+        .env_clear()
+        .output()
+        .expect("the binary")
 }
 
 #[test]
@@ -33,24 +38,37 @@ fn bad_configuration_exits_64_and_names_every_problem_with_its_line() {
         let output = menshen(dir.path(), args);
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(64), "{args:?}: {said}");
-        assert!(said.contains("config.toml:3") && said.contains("listen"), "{args:?}: {said}");
-        assert!(said.contains("config.toml:4") && said.contains("header_timeout"), "{args:?}: {said}");
+        assert!(
+            said.contains("config.toml:3") && said.contains("listen"),
+            "{args:?}: {said}"
+        );
+        assert!(
+            said.contains("config.toml:4") && said.contains("header_timeout"),
+            "{args:?}: {said}"
+        );
     }
     assert_eq!(menshen(dir.path(), &["nonsense"]).status.code(), Some(64));
     assert_eq!(menshen(dir.path(), &["--help"]).status.code(), Some(0));
-    assert_eq!(menshen(dir.path(), &["run", "--config", "missing.toml"]).status.code(), Some(64));
+    assert_eq!(
+        menshen(dir.path(), &["run", "--config", "missing.toml"])
+            .status
+            .code(),
+        Some(64)
+    );
 }
 
 #[test]
 fn rules_that_cannot_be_are_found_by_check() {
     let dir = tempfile::tempdir().expect("a directory");
-    let text =
-        "mode = \"development\"\n[[rule]]\nname = \"a\"\npath = \"no-slash\"\n[[rule]]\nname = \"b\"\npath = \"/x/**/y\"\n";
+    let text = "mode = \"development\"\n[[rule]]\nname = \"a\"\npath = \"no-slash\"\n[[rule]]\nname = \"b\"\npath = \"/x/**/y\"\n";
     std::fs::write(dir.path().join("config.toml"), text).expect("a file");
     let output = menshen(dir.path(), &["check"]);
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(64), "{said}");
-    assert!(said.contains("config.toml:4") && said.contains("config.toml:7"), "{said}");
+    assert!(
+        said.contains("config.toml:4") && said.contains("config.toml:7"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -60,7 +78,10 @@ fn production_without_credentials_refuses_to_start() {
     let output = menshen(dir.path(), &["run"]);
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(64), "{said}");
-    assert!(said.contains("wechat") && said.contains("encryption_key"), "{said}");
+    assert!(
+        said.contains("wechat") && said.contains("encryption_key"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -68,12 +89,17 @@ fn a_port_that_is_taken_is_said_plainly() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let dir = tempfile::tempdir().expect("a directory");
     let address = taken.local_addr().expect("an address");
-    let text = format!("mode = \"development\"\n[server]\nlisten = [\"{address}\"]\n[store]\nurl = \"memory:\"\n");
+    let text = format!(
+        "mode = \"development\"\n[server]\nlisten = [\"{address}\"]\n[store]\nurl = \"memory:\"\n"
+    );
     std::fs::write(dir.path().join("config.toml"), text).expect("a file");
     let output = menshen(dir.path(), &["run"]);
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains(&address.to_string()) && said.contains("in use"), "{said}");
+    assert!(
+        said.contains(&address.to_string()) && said.contains("in use"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -82,23 +108,47 @@ fn sigterm_serves_what_is_in_flight_and_exits_0() {
         if request.line.contains("/slow") {
             std::thread::sleep(Duration::from_millis(600));
         }
-        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").is_ok()
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            .is_ok()
     });
     let mut menshen = Setup::before(backend.address).start();
     let token = format!("Bearer {}", menshen.token("alice"));
     let mut idle = Client::connect(menshen.http);
-    idle.send(wire::request("GET", "/x", &[("Authorization", &token)], b""));
+    idle.send(wire::request(
+        "GET",
+        "/x",
+        &[("Authorization", &token)],
+        b"",
+    ));
     idle.receive().expect("an answer");
     let mut slow = Client::connect(menshen.http);
-    slow.send(wire::request("GET", "/slow", &[("Authorization", &token)], b""));
-    while !backend.received().iter().any(|request| request.line.contains("/slow")) {
+    slow.send(wire::request(
+        "GET",
+        "/slow",
+        &[("Authorization", &token)],
+        b"",
+    ));
+    while !backend
+        .received()
+        .iter()
+        .any(|request| request.line.contains("/slow"))
+    {
         std::thread::yield_now();
     }
     menshen.signal(Signal::TERM);
     menshen.wait_for_log("stopping");
-    assert_eq!(wire::ask(menshen.admin, "GET", "/readyz", &[], b"").status, 503, "unready at once");
+    assert_eq!(
+        wire::ask(menshen.admin, "GET", "/readyz", &[], b"").status,
+        503,
+        "unready at once"
+    );
     let late = wire::ask(menshen.http, "GET", "/x", &[("Authorization", &token)], b"");
-    assert_eq!((late.status, late.header("Connection")), (200, Some("close")), "still served, and told to move on");
+    assert_eq!(
+        (late.status, late.header("Connection")),
+        (200, Some("close")),
+        "still served, and told to move on"
+    );
     let answer = slow.receive().expect("the answer that was in flight");
     assert_eq!((answer.status, answer.body.as_slice()), (200, &b"ok"[..]));
     assert!(idle.ended());
@@ -108,8 +158,9 @@ fn sigterm_serves_what_is_in_flight_and_exits_0() {
 #[test]
 fn a_steady_load_loses_no_request_to_a_stop() {
     let backend = Backend::start();
-    let mut menshen =
-        Setup::before(backend.address).with("[server]\nlisten = [\"127.0.0.1:0\"]\nunready_grace = \"500ms\"").start();
+    let mut menshen = Setup::before(backend.address)
+        .with("[server]\nlisten = [\"127.0.0.1:0\"]\nunready_grace = \"500ms\"")
+        .start();
     let token = format!("Bearer {}", menshen.token("alice"));
     let http = menshen.http;
     let (served, failed) = std::thread::scope(|scope| {
@@ -119,7 +170,12 @@ fn a_steady_load_loses_no_request_to_a_stop() {
                     let (mut served, mut failed) = (0, 0);
                     let mut client = Client::connect(http);
                     loop {
-                        client.send(wire::request("GET", "/x", &[("Authorization", &token)], b""));
+                        client.send(wire::request(
+                            "GET",
+                            "/x",
+                            &[("Authorization", &token)],
+                            b"",
+                        ));
                         match client.receive() {
                             Some(answer) if answer.status == 200 => {
                                 served += 1;
@@ -159,20 +215,44 @@ fn a_second_start_finds_everything_and_keeps_what_was_revoked_revoked() {
     let dir = first.keep_directory();
     let (kept, ended) = (first.login("alice"), first.token("alice"));
     let ended = format!("Bearer {ended}");
-    assert_eq!(first.post("/auth/logout", &[("Authorization", &ended)], &json!({})).status, 204);
+    assert_eq!(
+        first
+            .post("/auth/logout", &[("Authorization", &ended)], &json!({}))
+            .status,
+        204
+    );
     first.signal(Signal::TERM);
     assert_eq!(first.wait().code(), Some(0));
     let second = Setup::before(backend.address).in_directory(dir).start();
     let token = format!("Bearer {}", kept["access_token"].as_str().expect("a token"));
-    assert_eq!(second.get("/x", &[("Authorization", &token)]).status, 200, "the signing key was kept");
-    assert_eq!(second.get("/x", &[("Authorization", &ended)]).error(), Some("token_revoked"));
-    assert_eq!(second.post("/auth/refresh", &[], &json!({ "refresh_token": kept["refresh_token"] })).status, 200);
+    assert_eq!(
+        second.get("/x", &[("Authorization", &token)]).status,
+        200,
+        "the signing key was kept"
+    );
+    assert_eq!(
+        second.get("/x", &[("Authorization", &ended)]).error(),
+        Some("token_revoked")
+    );
+    assert_eq!(
+        second
+            .post(
+                "/auth/refresh",
+                &[],
+                &json!({ "refresh_token": kept["refresh_token"] })
+            )
+            .status,
+        200
+    );
     assert_eq!(second.login("alice")["user"]["id"], kept["user"]["id"]);
 }
 
 /// Rounds of the kill loop: few in a usual run, `MENSHEN_KILL_ROUNDS=300` for the full one.
 fn kill_rounds() -> usize {
-    std::env::var("MENSHEN_KILL_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(5)
+    std::env::var("MENSHEN_KILL_ROUNDS")
+        .ok()
+        .and_then(|rounds| rounds.parse().ok())
+        .unwrap_or(5)
 }
 
 #[test]
@@ -195,8 +275,17 @@ fn every_acknowledged_login_survives_kill_9() {
                 (&session["user"]["id"], &json!(false)),
                 "round {round}: {code}"
             );
-            let refreshed = menshen.post("/auth/refresh", &[], &json!({ "refresh_token": session["refresh_token"] }));
-            assert_eq!(refreshed.status, 200, "round {round}: {code}: {}", String::from_utf8_lossy(&refreshed.body));
+            let refreshed = menshen.post(
+                "/auth/refresh",
+                &[],
+                &json!({ "refresh_token": session["refresh_token"] }),
+            );
+            assert_eq!(
+                refreshed.status,
+                200,
+                "round {round}: {code}: {}",
+                String::from_utf8_lossy(&refreshed.body)
+            );
         }
         let http = menshen.http;
         let answered = std::sync::Mutex::new(Vec::new());
@@ -207,11 +296,16 @@ fn every_acknowledged_login_survives_kill_9() {
                     for n in 0.. {
                         let code = format!("user-{round}-{client}-{n}");
                         let body = json!({ "code": code }).to_string();
-                        let Ok(mut connection) = std::net::TcpStream::connect(http) else { return };
+                        let Ok(mut connection) = std::net::TcpStream::connect(http) else {
+                            return;
+                        };
                         let request = wire::request(
                             "POST",
                             "/auth/wechat/login",
-                            &[("Content-Type", "application/json"), ("Connection", "close")],
+                            &[
+                                ("Content-Type", "application/json"),
+                                ("Connection", "close"),
+                            ],
                             body.as_bytes(),
                         );
                         let mut text = String::new();
@@ -220,12 +314,16 @@ fn every_acknowledged_login_survives_kill_9() {
                         {
                             return;
                         }
-                        let Some((head, body)) = text.split_once("\r\n\r\n") else { return };
+                        let Some((head, body)) = text.split_once("\r\n\r\n") else {
+                            return;
+                        };
                         if !head.starts_with("HTTP/1.1 200") {
                             return;
                         }
                         // An answer cut in the middle was not received.
-                        let Ok(session) = serde_json::from_str(body) else { return };
+                        let Ok(session) = serde_json::from_str(body) else {
+                            return;
+                        };
                         answered.lock().expect("a lock").push((code, session));
                     }
                 });
@@ -265,15 +363,26 @@ fn a_store_that_is_held_unwritable_or_damaged_is_said_and_left_alone() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(!said.contains("panicked"), "{said}");
-    assert_eq!(std::fs::read(data.join("conf")).expect("still there"), b"garbage", "a damaged directory is left as it is");
+    assert_eq!(
+        std::fs::read(data.join("conf")).expect("still there"),
+        b"garbage",
+        "a damaged directory is left as it is"
+    );
 
     let blocked = tempfile::tempdir().expect("a directory");
     std::fs::write(blocked.path().join("config.toml"), text).expect("a file");
-    std::fs::write(blocked.path().join("data"), b"a file where the directory should be").expect("a file");
+    std::fs::write(
+        blocked.path().join("data"),
+        b"a file where the directory should be",
+    )
+    .expect("a file");
     let output = menshen(blocked.path(), &["run"]);
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("data") && !said.contains("panicked"), "{said}");
+    assert!(
+        said.contains("data") && !said.contains("panicked"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -282,7 +391,10 @@ fn files_with_secrets_are_for_their_owner_alone() {
     let menshen = Setup::before(backend.address).start();
     menshen.login("alice");
     for name in ["store.key", "data"] {
-        let mode = std::fs::metadata(menshen.directory().join(name)).expect(name).permissions().mode();
+        let mode = std::fs::metadata(menshen.directory().join(name))
+            .expect(name)
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o077, 0, "{name:?} has mode {mode:o}");
     }
 }

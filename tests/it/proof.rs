@@ -15,8 +15,7 @@ use super::{
     wire::{self, Client},
 };
 
-const ASSERTING: &str =
-    "[identity]\nassertion = true\n[[rule]]\nname = \"open\"\npath = \"/open/**\"\naccess = \"optional\"";
+const ASSERTING: &str = "[identity]\nassertion = true\n[[rule]]\nname = \"open\"\npath = \"/open/**\"\naccess = \"optional\"";
 
 fn bearer(token: &str) -> (&'static str, String) {
     ("Authorization", format!("Bearer {token}"))
@@ -41,24 +40,52 @@ struct Judges {
 
 impl Judges {
     fn of(menshen: &Menshen) -> Self {
-        Self { jwks: format!("http://{}/auth/jwks.json", menshen.http) }
+        Self {
+            jwks: format!("http://{}/auth/jwks.json", menshen.http),
+        }
     }
 
     /// `jose` on Node, as docs/backend.md uses it.
     fn jose(&self, audience: &str, tokens: &[&str]) -> Vec<Value> {
-        self.ask("node", &["tests/backends/jose/verify.js"], "tests/backends/jose/node_modules/.installed", audience, tokens)
+        self.ask(
+            "node",
+            &["tests/backends/jose/verify.js"],
+            "tests/backends/jose/node_modules/.installed",
+            audience,
+            tokens,
+        )
     }
 
     /// `PyJWT`, the same.
     fn pyjwt(&self, audience: &str, tokens: &[&str]) -> Vec<Value> {
         let python = "target/backends/simplejwt/bin/python";
-        self.ask(python, &["-B", "tests/backends/simplejwt/assertion.py"], python, audience, tokens)
+        self.ask(
+            python,
+            &["-B", "tests/backends/simplejwt/assertion.py"],
+            python,
+            audience,
+            tokens,
+        )
     }
 
-    fn ask(&self, program: &str, script: &[&str], installed: &str, audience: &str, tokens: &[&str]) -> Vec<Value> {
+    fn ask(
+        &self,
+        program: &str,
+        script: &[&str],
+        installed: &str,
+        audience: &str,
+        tokens: &[&str],
+    ) -> Vec<Value> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        assert!(root.join(installed).exists(), "{installed} is missing: `./run test` installs it");
-        let program = if program.contains('/') { root.join(program) } else { program.into() };
+        assert!(
+            root.join(installed).exists(),
+            "{installed} is missing: `./run test` installs it"
+        );
+        let program = if program.contains('/') {
+            root.join(program)
+        } else {
+            program.into()
+        };
         let out = Command::new(program)
             .args(script)
             .args([&self.jwks, "menshen", audience])
@@ -67,8 +94,16 @@ impl Judges {
             .output()
             .expect("the judge");
         let said = String::from_utf8(out.stdout).expect("text");
-        let said: Vec<_> = said.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
-        assert_eq!(said.len(), tokens.len(), "{}", String::from_utf8_lossy(&out.stderr));
+        let said: Vec<_> = said
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("JSON"))
+            .collect();
+        assert_eq!(
+            said.len(),
+            tokens.len(),
+            "{}",
+            String::from_utf8_lossy(&out.stderr)
+        );
         said
     }
 }
@@ -77,8 +112,10 @@ impl Judges {
 fn jose_and_pyjwt_accept_an_assertion_by_the_published_keys_and_nothing_else() {
     for algorithm in ["EdDSA", "ES256", "RS256", "HS256"] {
         let backend = Backend::start();
-        let menshen =
-            Setup::before(backend.address).with(ASSERTING).with(&format!("[tokens]\nalgorithm = \"{algorithm}\"")).start();
+        let menshen = Setup::before(backend.address)
+            .with(ASSERTING)
+            .with(&format!("[tokens]\nalgorithm = \"{algorithm}\""))
+            .start();
         let login = menshen.login("alice");
         let token = login["access_token"].as_str().expect("a token");
         let assertion = asserted(&menshen, &backend, token);
@@ -90,18 +127,32 @@ fn jose_and_pyjwt_accept_an_assertion_by_the_published_keys_and_nothing_else() {
         for judge in [Judges::jose, Judges::pyjwt] {
             let said = judge(&judges, "upstream", &[&assertion, token, &forged]);
             let claims = &said[0]["claims"];
-            assert_eq!((&claims["sub"], &claims["sid"]), (&user.clone().into(), &session.clone().into()), "{said:?}");
-            assert_eq!((&claims["user_type"], &claims["client_type"]), (&"user".into(), &"miniprogram".into()));
+            assert_eq!(
+                (&claims["sub"], &claims["sid"]),
+                (&user.clone().into(), &session.clone().into()),
+                "{said:?}"
+            );
+            assert_eq!(
+                (&claims["user_type"], &claims["client_type"]),
+                (&"user".into(), &"miniprogram".into())
+            );
             let seconds = |name: &str| claims[name].as_u64().expect("a time");
             assert_eq!(seconds("exp") - seconds("iat"), 60);
-            assert!(said[1]["refused"].is_string(), "an access token is no assertion: {said:?}");
+            assert!(
+                said[1]["refused"].is_string(),
+                "an access token is no assertion: {said:?}"
+            );
             assert!(said[2]["refused"].is_string(), "{said:?}");
             // For another backend it is none, and menshen takes it for no access token.
             assert!(judge(&judges, "another", &[&assertion])[0]["refused"].is_string());
         }
         let (name, value) = bearer(&assertion);
         let answer = menshen.get("/x", &[(name, &value)]);
-        assert_eq!((answer.status, answer.error()), (401, Some("token_invalid")), "{algorithm}");
+        assert_eq!(
+            (answer.status, answer.error()),
+            (401, Some("token_invalid")),
+            "{algorithm}"
+        );
         assert_eq!(menshen.get("/auth/me", &[(name, &value)]).status, 401);
     }
 }
@@ -110,7 +161,11 @@ fn jose_and_pyjwt_accept_an_assertion_by_the_published_keys_and_nothing_else() {
 fn an_assertion_is_one_sessions_own_and_of_nobody_who_is_anonymous() {
     let backend = Backend::start();
     let menshen = Setup::before(backend.address).with(ASSERTING).start();
-    let (alice, again, bob) = (menshen.token("alice"), menshen.token("alice"), menshen.token("bob"));
+    let (alice, again, bob) = (
+        menshen.token("alice"),
+        menshen.token("alice"),
+        menshen.token("bob"),
+    );
     let of = |token: &str| asserted(&menshen, &backend, token);
     let all = [of(&alice), of(&again), of(&bob)];
     assert_eq!(of(&alice), all[0], "not signed again for each request");
@@ -124,7 +179,10 @@ fn an_assertion_is_one_sessions_own_and_of_nobody_who_is_anonymous() {
         ("x_menshen_secret", "guess"),
     ];
     for (method, body) in [("GET", ""), ("POST", "body")] {
-        assert_eq!(wire::ask(menshen.http, method, "/open/x", &forged, body.as_bytes()).status, 200);
+        assert_eq!(
+            wire::ask(menshen.http, method, "/open/x", &forged, body.as_bytes()).status,
+            200
+        );
         let received = backend.last();
         assert!(received.line.starts_with(method));
         for name in ["x-auth-assertion", "x-menshen-secret"] {
@@ -132,10 +190,21 @@ fn an_assertion_is_one_sessions_own_and_of_nobody_who_is_anonymous() {
         }
         let (name, value) = bearer(&alice);
         let signed_in = [&forged[..], &[(name, &value)]].concat();
-        assert_eq!(wire::ask(menshen.http, method, "/open/x", &signed_in, body.as_bytes()).status, 200);
-        assert_eq!(one(backend.last().folded("x-auth-assertion")), all[0], "{method}");
+        assert_eq!(
+            wire::ask(menshen.http, method, "/open/x", &signed_in, body.as_bytes()).status,
+            200
+        );
+        assert_eq!(
+            one(backend.last().folded("x-auth-assertion")),
+            all[0],
+            "{method}"
+        );
     }
-    assert!(menshen.metrics().contains("menshen_proof_errors_total{kind=\"assertion\"} 0\n"));
+    assert!(
+        menshen
+            .metrics()
+            .contains("menshen_proof_errors_total{kind=\"assertion\"} 0\n")
+    );
 }
 
 #[test]
@@ -170,8 +239,16 @@ fn an_assertion_is_renewed_in_time_and_with_the_key() {
     let third = asserted(&menshen, &backend, &token);
     let after = kid(&third);
     assert!(after.is_string() && after != before, "{after} {before}");
-    let published = menshen.get("/auth/jwks.json", &[]).json()["keys"].as_array().expect("a list").clone();
-    assert!([before, after].iter().all(|kid| published.iter().any(|key| key["kid"] == *kid)), "{published:?}");
+    let published = menshen.get("/auth/jwks.json", &[]).json()["keys"]
+        .as_array()
+        .expect("a list")
+        .clone();
+    assert!(
+        [before, after]
+            .iter()
+            .all(|kid| published.iter().any(|key| key["kid"] == *kid)),
+        "{published:?}"
+    );
 }
 
 #[test]
@@ -185,7 +262,10 @@ fn a_websocket_handshake_has_the_proofs_too() {
     });
     let menshen = Setup::before(backend.address)
         .with(ASSERTING)
-        .with(&format!("[upstream]\nurls = [\"http://{}\"]\nshared_secret = \"{secret}\"", backend.address))
+        .with(&format!(
+            "[upstream]\nurls = [\"http://{}\"]\nshared_secret = \"{secret}\"",
+            backend.address
+        ))
         .start();
     let token = menshen.token("alice");
     let mut client = Client::connect(menshen.http);
@@ -206,7 +286,11 @@ fn the_backend_knows_menshen_by_the_shared_secret_on_every_route() {
     let secret = "c2VjcmV0LXRoYXQtdGhlLWJhY2tlbmQta25vd3M7Mw";
     let backend = Backend::start();
     let dir = Setup::before(backend.address);
-    std::fs::write(dir.directory().path().join("upstream.secret"), format!("{secret}\n")).expect("a file");
+    std::fs::write(
+        dir.directory().path().join("upstream.secret"),
+        format!("{secret}\n"),
+    )
+    .expect("a file");
     let menshen = dir
         .with(&format!(
             "[upstream]\nurls = [\"http://{}\"]\nshared_secret_file = \"upstream.secret\"\nshared_secret_header = \"X-Gate\"\n\
@@ -219,11 +303,21 @@ fn the_backend_knows_menshen_by_the_shared_secret_on_every_route() {
         for (method, body) in [("GET", ""), ("POST", "body")] {
             let mut headers = vec![("X-Gate", "guess"), ("x_gate", "guess")];
             headers.extend(credential);
-            assert_eq!(wire::ask(menshen.http, method, path, &headers, body.as_bytes()).status, 200);
-            assert_eq!(one(backend.last().folded("x-gate")), secret, "{method} {path}");
+            assert_eq!(
+                wire::ask(menshen.http, method, path, &headers, body.as_bytes()).status,
+                200
+            );
+            assert_eq!(
+                one(backend.last().folded("x-gate")),
+                secret,
+                "{method} {path}"
+            );
         }
     }
-    assert!(menshen.log().iter().all(|line| !line.contains(secret)), "it is in the log");
+    assert!(
+        menshen.log().iter().all(|line| !line.contains(secret)),
+        "it is in the log"
+    );
 }
 
 #[test]
@@ -243,19 +337,48 @@ fn a_minted_token_takes_the_place_of_the_clients_and_is_good_for_the_backend_alo
     let (name, value) = bearer(&token);
     let mut seen = Vec::new();
     for (method, body) in [("GET", ""), ("POST", "body"), ("GET", "")] {
-        assert_eq!(wire::ask(menshen.http, method, "/open/x", &[(name, &value)], body.as_bytes()).status, 200);
+        assert_eq!(
+            wire::ask(
+                menshen.http,
+                method,
+                "/open/x",
+                &[(name, &value)],
+                body.as_bytes()
+            )
+            .status,
+            200
+        );
         seen.push(one(backend.last().folded("authorization")));
     }
-    assert!(seen[0].starts_with("Bearer eyJ") && seen[0] != value, "{seen:?}");
-    assert!(seen.iter().all(|minted| *minted == seen[0]), "one for the session");
+    assert!(
+        seen[0].starts_with("Bearer eyJ") && seen[0] != value,
+        "{seen:?}"
+    );
+    assert!(
+        seen.iter().all(|minted| *minted == seen[0]),
+        "one for the session"
+    );
     for (method, body) in [("GET", ""), ("POST", "body")] {
-        assert_eq!(wire::ask(menshen.http, method, "/open/x", &[], body.as_bytes()).status, 200);
-        assert_eq!(backend.last().folded("authorization"), [""; 0], "nothing is minted for nobody");
+        assert_eq!(
+            wire::ask(menshen.http, method, "/open/x", &[], body.as_bytes()).status,
+            200
+        );
+        assert_eq!(
+            backend.last().folded("authorization"),
+            [""; 0],
+            "nothing is minted for nobody"
+        );
     }
     // Whoever gets hold of one comes nowhere with it, although it is an issuer's by secret and name.
     let answer = menshen.get("/open/x", &[("Authorization", &seen[0])]);
-    assert_eq!((answer.status, answer.error()), (401, Some("token_invalid")));
-    assert!(menshen.log().iter().all(|line| !line.contains(secret)), "it is in the log");
+    assert_eq!(
+        (answer.status, answer.error()),
+        (401, Some("token_invalid"))
+    );
+    assert!(
+        menshen.log().iter().all(|line| !line.contains(secret)),
+        "it is in the log"
+    );
 }
 
 #[test]
@@ -271,8 +394,20 @@ fn a_minted_token_stands_where_the_backend_looks_for_it() {
     let token = menshen.token("alice");
     let (name, value) = bearer(&token);
     let minted = || {
-        assert_eq!(menshen.get("/x", &[(name, &value), ("Token", "forged"), ("token", "forged")]).status, 200);
-        assert_eq!(backend.last().folded("authorization"), [""; 0], "the client's own token stays here");
+        assert_eq!(
+            menshen
+                .get(
+                    "/x",
+                    &[(name, &value), ("Token", "forged"), ("token", "forged")]
+                )
+                .status,
+            200
+        );
+        assert_eq!(
+            backend.last().folded("authorization"),
+            [""; 0],
+            "the client's own token stays here"
+        );
         one(backend.last().folded("token"))
     };
     let first = minted();
@@ -288,18 +423,42 @@ fn a_minted_token_stands_where_the_backend_looks_for_it() {
 fn what_proves_nothing_is_refused_before_the_start() {
     let backend = Backend::start();
     for (section, says) in [
-        ("[upstream]\nshared_secret = \"short\"", "upstream.shared_secret: is shorter than 32 bytes"),
-        ("[upstream]\nshared_secret = \"kJ8 mQ2 vX5 tB7 nR4 wZ9 pL3 yH6 cF1\"", "which a header cannot carry"),
-        ("[upstream]\nshared_secret_header = \"Host\"", "upstream.shared_secret_header: \"Host\" has a meaning of its own"),
-        ("[upstream]\nshared_secret_header = \"X-User-Id\"", "\"X-User-Id\" is set already"),
-        ("[upstream]\nshared_secret_header = \"X-Auth-State\"", "\"X-Auth-State\" is set already"),
+        (
+            "[upstream]\nshared_secret = \"short\"",
+            "upstream.shared_secret: is shorter than 32 bytes",
+        ),
+        (
+            "[upstream]\nshared_secret = \"kJ8 mQ2 vX5 tB7 nR4 wZ9 pL3 yH6 cF1\"",
+            "which a header cannot carry",
+        ),
+        (
+            "[upstream]\nshared_secret_header = \"Host\"",
+            "upstream.shared_secret_header: \"Host\" has a meaning of its own",
+        ),
+        (
+            "[upstream]\nshared_secret_header = \"X-User-Id\"",
+            "\"X-User-Id\" is set already",
+        ),
+        (
+            "[upstream]\nshared_secret_header = \"X-Auth-State\"",
+            "\"X-Auth-State\" is set already",
+        ),
         (
             "[identity]\nassertion = true\nassertion_audience = \"backend\"",
             "identity.assertion_audience: is `tokens.audience` too",
         ),
-        ("[identity]\nassertion = true\nassertion_audience = \"\"", "identity.assertion_audience: is empty"),
-        ("[upstream]\nauthorization = \"mint\"", "mint.secret: is missing"),
-        ("[upstream]\nauthorization = \"mint\"", "mint.claims: is empty"),
+        (
+            "[identity]\nassertion = true\nassertion_audience = \"\"",
+            "identity.assertion_audience: is empty",
+        ),
+        (
+            "[upstream]\nauthorization = \"mint\"",
+            "mint.secret: is missing",
+        ),
+        (
+            "[upstream]\nauthorization = \"mint\"",
+            "mint.claims: is empty",
+        ),
         (
             "[upstream]\nauthorization = \"mint\"\n[mint]\nsecret = \"short\"\nclaims = { sub = \"{user.id}\" }",
             "mint.secret: is shorter than 32 bytes",
@@ -313,13 +472,17 @@ fn what_proves_nothing_is_refused_before_the_start() {
              [mint]\nsecret = \"kJ8mQ2vX5tB7nR4wZ9pL3yH6cF1dS0gA\"\nclaims = { sub = \"{user.id}\" }",
             "mint.secret: is a secret of `[tokens]` too",
         ),
-        ("[identity]\nassertion = true\nassertion_ttl = \"1s\"", "identity.assertion_ttl: 1s is not between 2s and 10m"),
+        (
+            "[identity]\nassertion = true\nassertion_ttl = \"1s\"",
+            "identity.assertion_ttl: 1s is not between 2s and 10m",
+        ),
     ] {
         let setup = Setup::before(backend.address).with(section);
         let dir = setup.directory();
         setup.config();
         let out = super::menshen::command(dir.path(), &["check"], &[]);
-        let err = String::from_utf8_lossy(&out.stderr).into_owned() + &String::from_utf8_lossy(&out.stdout);
+        let err = String::from_utf8_lossy(&out.stderr).into_owned()
+            + &String::from_utf8_lossy(&out.stdout);
         assert_eq!(out.status.code(), Some(64), "{section}: {err}");
         assert!(err.contains(says), "{section}: {err}");
     }

@@ -14,7 +14,10 @@ const NO_ERROR: u32 = 0;
 const ENHANCE_YOUR_CALM: u32 = 11;
 
 fn before(backends: &[&FrameBackend]) -> Menshen {
-    let urls: Vec<_> = backends.iter().map(|backend| format!("\"http://{}\"", backend.address)).collect();
+    let urls: Vec<_> = backends
+        .iter()
+        .map(|backend| format!("\"http://{}\"", backend.address))
+        .collect();
     let config = format!(
         "[upstream]\nurls = [{}]\nprotocol = \"http2\"\n[server]\nlisten = [\"127.0.0.1:0\"]\nunready_grace = \"100ms\"\nh2c = true\n\
          [[rule]]\nname = \"open\"\npath = \"/open/**\"\naccess = \"public\"",
@@ -52,14 +55,19 @@ fn a_request_that_was_not_begun_with_is_sent_again_once() {
             let backend = FrameBackend::start(script);
             let menshen = before(&[&backend]);
             let (status, body) = if over_http2 {
-                let answer = Http2::connect(menshen.http).ask(http2::request("GET", "http://h/open/x", &[]), b"");
+                let answer = Http2::connect(menshen.http)
+                    .ask(http2::request("GET", "http://h/open/x", &[]), b"");
                 let answer = answer.expect("an answer");
                 (answer.status, answer.body)
             } else {
                 let answer = menshen.get("/open/x", &[]);
                 (answer.status, answer.body)
             };
-            assert_eq!((status, &body[..]), (200, &b"ok"[..]), "{name}, {over_http2}");
+            assert_eq!(
+                (status, &body[..]),
+                (200, &b"ok"[..]),
+                "{name}, {over_http2}"
+            );
             assert_eq!(backend.heads(), 2, "{name}, {over_http2}");
         }
     }
@@ -79,9 +87,15 @@ fn a_backend_that_refuses_is_not_counted_out_and_another_takes_over() {
         // Once more to each backend, which is one.
         assert_eq!(refusing.heads(), 2 * n);
     }
-    let healthy = format!("menshen_upstream_healthy{{upstream=\"{}\"}}", refusing.address);
+    let healthy = format!(
+        "menshen_upstream_healthy{{upstream=\"{}\"}}",
+        refusing.address
+    );
     assert!((menshen.metric(&healthy) - 1.0).abs() < 0.1);
-    assert!((menshen.metric("menshen_upstream_errors_total{kind=\"refused_stream\"}") - 10.0).abs() < 0.1);
+    assert!(
+        (menshen.metric("menshen_upstream_errors_total{kind=\"refused_stream\"}") - 10.0).abs()
+            < 0.1
+    );
     drop(menshen);
     let other = FrameBackend::start(|_, event| answer(event));
     let menshen = before(&[&refusing, &other]);
@@ -104,8 +118,13 @@ fn a_request_whose_body_has_gone_on_is_not_sent_again() {
     assert_busy(&answer, "a length");
     assert_eq!(backend.heads(), 1);
     let client = Http2::connect(menshen.http);
-    let answer = client.ask(http2::request("POST", "http://h/open/x", &[]), b"hello").expect("an answer");
-    assert_eq!((answer.status, &answer.headers["x-menshen-error"]), (503, &"upstream_busy".parse().expect("a value")));
+    let answer = client
+        .ask(http2::request("POST", "http://h/open/x", &[]), b"hello")
+        .expect("an answer");
+    assert_eq!(
+        (answer.status, &answer.headers["x-menshen-error"]),
+        (503, &"upstream_busy".parse().expect("a value"))
+    );
     assert_eq!(answer.headers["retry-after"], "1");
     assert_eq!(backend.heads(), 2);
 }
@@ -125,10 +144,13 @@ fn a_request_whose_body_has_not_begun_is_sent_again() {
     let client = Http2::connect(menshen.http);
     let status = client.runtime.block_on(http2::within(async {
         let mut send = client.send.clone().ready().await.expect("a stream");
-        let (answer, mut stream) =
-            send.send_request(http2::request("POST", "http://h/open/x", &[]), false).expect("a stream");
+        let (answer, mut stream) = send
+            .send_request(http2::request("POST", "http://h/open/x", &[]), false)
+            .expect("a stream");
         tokio::task::block_in_place(|| backend.wait_for_heads(2));
-        stream.send_data(Bytes::from_static(b"hello"), true).expect("a frame");
+        stream
+            .send_data(Bytes::from_static(b"hello"), true)
+            .expect("a frame");
         answer.await.expect("an answer").status()
     }));
     assert_eq!((status.as_u16(), backend.heads()), (200, 2));
@@ -149,6 +171,9 @@ fn a_backend_that_takes_no_connection_is_tried_once_beside_one_that_refuses() {
         assert_eq!(refusing.heads(), 2 * n, "once more to it, and no more");
     }
     // One failure for each request, so it is not ejected yet.
-    let ejections = format!("menshen_upstream_ejections_total{{upstream=\"{}\"}}", nobody.address);
+    let ejections = format!(
+        "menshen_upstream_ejections_total{{upstream=\"{}\"}}",
+        nobody.address
+    );
     assert!(menshen.metric(&ejections) < 0.5);
 }

@@ -34,14 +34,22 @@ fn state(menshen: &Menshen) -> Value {
 /// Answers with the status in its path.
 fn backend() -> Backend {
     Backend::answering(|request, stream| {
-        let status = request.line.split(['/', ' ', '?']).find(|part| part.len() == 3 && part.parse::<u16>().is_ok());
+        let status = request
+            .line
+            .split(['/', ' ', '?'])
+            .find(|part| part.len() == 3 && part.parse::<u16>().is_ok());
         let status = status.unwrap_or("200");
-        stream.write_all(format!("HTTP/1.1 {status} X\r\nContent-Length: 2\r\n\r\nok").as_bytes()).is_ok()
+        stream
+            .write_all(format!("HTTP/1.1 {status} X\r\nContent-Length: 2\r\n\r\nok").as_bytes())
+            .is_ok()
     })
 }
 
 fn reporting(backend: &Backend) -> Menshen {
-    Setup::before(backend.address).with("[gate]\nreport_only = true").with(RULES).start()
+    Setup::before(backend.address)
+        .with("[gate]\nreport_only = true")
+        .with(RULES)
+        .start()
 }
 
 #[test]
@@ -52,29 +60,105 @@ fn what_would_be_refused_is_forwarded_and_counted_beside_what_the_backend_says()
     let legacy = "Bearer eyJhbGciOiJIUzI1NiJ9.eyJ1c2VyIjoxfQ.c2lnbmF0dXJl";
     for (method, path, token, rule, code, class) in [
         ("GET", "/orders", None, "default", "token_missing", "2xx"),
-        ("GET", "/orders/401", None, "default", "token_missing", "401"),
-        ("POST", "/orders/403", Some(legacy), "default", "token_invalid", "403"),
-        ("POST", "/orders/201", Some(legacy), "default", "token_invalid", "2xx"),
-        ("GET", "/admin/500", Some(good.as_str()), "back-office", "forbidden", "5xx"),
+        (
+            "GET",
+            "/orders/401",
+            None,
+            "default",
+            "token_missing",
+            "401",
+        ),
+        (
+            "POST",
+            "/orders/403",
+            Some(legacy),
+            "default",
+            "token_invalid",
+            "403",
+        ),
+        (
+            "POST",
+            "/orders/201",
+            Some(legacy),
+            "default",
+            "token_invalid",
+            "2xx",
+        ),
+        (
+            "GET",
+            "/admin/500",
+            Some(good.as_str()),
+            "back-office",
+            "forbidden",
+            "5xx",
+        ),
         ("GET", "/internal/302", None, "hidden", "forbidden", "3xx"),
-        ("GET", "/orders/404", Some(good.as_str()), "default", "pass", "4xx"),
-        ("GET", "/orders/401", Some(good.as_str()), "default", "pass", "401"),
+        (
+            "GET",
+            "/orders/404",
+            Some(good.as_str()),
+            "default",
+            "pass",
+            "4xx",
+        ),
+        (
+            "GET",
+            "/orders/401",
+            Some(good.as_str()),
+            "default",
+            "pass",
+            "401",
+        ),
         ("GET", "/public/204", None, "open", "pass", "2xx"),
-        ("GET", "/public/../admin", None, "none", "path_ambiguous", "2xx"),
-        ("GET", "//public/%2e%2e/x", None, "none", "path_ambiguous", "2xx"),
-        ("POST", "/a%2fb;c=d\\e", Some(legacy), "none", "path_ambiguous", "2xx"),
+        (
+            "GET",
+            "/public/../admin",
+            None,
+            "none",
+            "path_ambiguous",
+            "2xx",
+        ),
+        (
+            "GET",
+            "//public/%2e%2e/x",
+            None,
+            "none",
+            "path_ambiguous",
+            "2xx",
+        ),
+        (
+            "POST",
+            "/a%2fb;c=d\\e",
+            Some(legacy),
+            "none",
+            "path_ambiguous",
+            "2xx",
+        ),
     ] {
-        let headers: Vec<_> = token.iter().map(|token| ("Authorization", *token)).collect();
+        let headers: Vec<_> = token
+            .iter()
+            .map(|token| ("Authorization", *token))
+            .collect();
         let body: &[u8] = if method == "POST" { b"{}" } else { b"" };
         let answer = wire::ask(menshen.http, method, path, &headers, body);
         assert_eq!(answer.error(), None, "{method} {path}");
         let seen = backend.last();
         assert_eq!(seen.line, format!("{method} {path} HTTP/1.1"), "as it came");
-        assert_eq!(seen.folded("authorization"), token.into_iter().collect::<Vec<_>>(), "{path}");
+        assert_eq!(
+            seen.folded("authorization"),
+            token.into_iter().collect::<Vec<_>>(),
+            "{path}"
+        );
         let known = code == "pass" && token.is_some();
         assert_eq!(seen.folded("x-user-id").len(), usize::from(known), "{path}");
-        assert_eq!(seen.folded("x-auth-state"), [if known { "authenticated" } else { "anonymous" }], "{path}");
-        let series = format!(r#"menshen_report_only_total{{backend="{class}",code="{code}",rule="{rule}"}}"#);
+        assert_eq!(
+            seen.folded("x-auth-state"),
+            [if known { "authenticated" } else { "anonymous" }],
+            "{path}"
+        );
+        let series = format!(
+            r#"menshen_report_only_total{{backend="{class}",code="{code}",rule="{rule}"}}"#
+        );
         menshen.wait_for_metric(&series, 1.0);
     }
     assert!(menshen.metrics().contains("menshen_report_only 1"));
@@ -101,7 +185,11 @@ fn what_has_no_certain_end_is_refused_all_the_same() {
         let mut client = wire::Client::connect(menshen.http);
         client.send(head);
         let answer = client.receive().expect("an answer");
-        assert!(matches!(answer.status, 400 | 405), "{head:?}: {}", answer.status);
+        assert!(
+            matches!(answer.status, 400 | 405),
+            "{head:?}: {}",
+            answer.status
+        );
     }
     assert!(backend.received().is_empty());
 }
@@ -131,12 +219,27 @@ fn headers_pass_unless_they_would_be_taken_for_ours_or_frame_the_request() {
         ("X-Forwarded-For", "6"),
     ];
     for (method, body) in [("GET", &b""[..]), ("POST", b"{}")] {
-        wire::ask(menshen.http, method, "/x", &[&passing[..], &gone].concat(), body);
+        wire::ask(
+            menshen.http,
+            method,
+            "/x",
+            &[&passing[..], &gone].concat(),
+            body,
+        );
         let seen = backend.last();
         for (name, value) in passing {
-            assert!(seen.headers().contains(&(name.to_owned(), value.to_owned())) || seen.folded(name) == [value], "{name}");
+            assert!(
+                seen.headers()
+                    .contains(&(name.to_owned(), value.to_owned()))
+                    || seen.folded(name) == [value],
+                "{name}"
+            );
         }
-        assert!(seen.headers().iter().all(|(_, value)| value != "6"), "{}", seen.head);
+        assert!(
+            seen.headers().iter().all(|(_, value)| value != "6"),
+            "{}",
+            seen.head
+        );
     }
     menshen.wait_for_metric("menshen_report_only_headers_total", 10.0);
     // Logins work as always.
@@ -154,7 +257,13 @@ fn one_rule_can_report_while_the_others_refuse_and_the_other_way_round() {
     assert!(menshen.metrics().contains("menshen_report_only 1"));
     let strict = "[gate]\nreport_only = true\n[[rule]]\nname = \"done\"\npath = \"/done/**\"\nreport_only = false";
     let menshen = Setup::before(backend.address).with(strict).start();
-    assert_eq!((menshen.get("/done/x", &[]).status, menshen.get("/x", &[]).status), (401, 200));
+    assert_eq!(
+        (
+            menshen.get("/done/x", &[]).status,
+            menshen.get("/x", &[]).status
+        ),
+        (401, 200)
+    );
     let menshen = Setup::before(backend.address).start();
     assert!(menshen.metrics().contains("menshen_report_only 0"));
 }
@@ -164,17 +273,46 @@ fn nothing_leads_past_a_rule_that_is_enforced() {
     let backend = backend();
     let strict = "[gate]\nreport_only = true\n[[rule]]\nname = \"done\"\npath = \"/done/**\"\nreport_only = false";
     let menshen = Setup::before(backend.address).with(strict).start();
-    for path in ["/./done/x", "/%64one/x", "//done/x", "/done;/x", "/x/../done/x", "/done%2fx"] {
+    for path in [
+        "/./done/x",
+        "/%64one/x",
+        "//done/x",
+        "/done;/x",
+        "/x/../done/x",
+        "/done%2fx",
+    ] {
         let answer = menshen.get(path, &[]);
-        assert_eq!((answer.status, answer.error()), (400, Some("path_ambiguous")), "{path}");
+        assert_eq!(
+            (answer.status, answer.error()),
+            (400, Some("path_ambiguous")),
+            "{path}"
+        );
     }
     assert!(backend.received().is_empty());
-    let elsewhere = [("X-Original-URL", "/done/x"), ("X-Rewrite-URL", "/done/x"), ("X-HTTP-Method-Override", "DELETE")];
+    let elsewhere = [
+        ("X-Original-URL", "/done/x"),
+        ("X-Rewrite-URL", "/done/x"),
+        ("X-HTTP-Method-Override", "DELETE"),
+    ];
     let one = "[[rule]]\nname = \"new\"\npath = \"/new/**\"\nreport_only = true";
     for menshen in [menshen, Setup::before(backend.address).with(one).start()] {
-        assert_eq!(menshen.get("/new/x", &[&elsewhere[..], &[("X-User-Role", "1")]].concat()).status, 200);
+        assert_eq!(
+            menshen
+                .get(
+                    "/new/x",
+                    &[&elsewhere[..], &[("X-User-Role", "1")]].concat()
+                )
+                .status,
+            200
+        );
         let seen = backend.last();
-        assert!(elsewhere.iter().all(|(name, _)| seen.folded(name).is_empty()), "{}", seen.head);
+        assert!(
+            elsewhere
+                .iter()
+                .all(|(name, _)| seen.folded(name).is_empty()),
+            "{}",
+            seen.head
+        );
         assert_eq!(seen.folded("x-user-role"), ["1"]);
         menshen.wait_for_metric("menshen_headers_stripped_total", 3.0);
     }
@@ -188,13 +326,19 @@ fn no_lenient_spelling_leads_past_a_rule_that_is_enforced() {
                   [[rule]]\nname = \"exact\"\npath = \"/exact\"\nreport_only = false\n\
                   [[rule]]\nname = \"open\"\npath = \"/open\"\naccess = \"public\"\nreport_only = false";
     let menshen = Setup::before(backend.address).with(strict).start();
-    for path in ["/done/x", "/DONE/x", "/Done/x", "/exact", "/exact/", "/EXACT"] {
+    for path in [
+        "/done/x", "/DONE/x", "/Done/x", "/exact", "/exact/", "/EXACT",
+    ] {
         assert_eq!((menshen.get(path, &[]).status, path), (401, path));
     }
     assert!(backend.received().is_empty());
     let token = format!("Bearer {}", menshen.token("alice"));
     for path in ["/DONE/x", "/exact/"] {
-        assert_eq!(menshen.get(path, &[("Authorization", &token)]).status, 200, "{path}");
+        assert_eq!(
+            menshen.get(path, &[("Authorization", &token)]).status,
+            200,
+            "{path}"
+        );
     }
     // What is open there is nothing to enforce.
     for path in ["/open", "/OPEN", "/other"] {
@@ -205,7 +349,11 @@ fn no_lenient_spelling_leads_past_a_rule_that_is_enforced() {
     let reporting = "[[rule]]\nname = \"trial\"\npath = \"/trial/**\"\nuser_types = [\"admin\"]\nreport_only = true";
     let menshen = Setup::before(backend.address).with(reporting).start();
     assert_eq!(menshen.get("/trial/x", &[]).status, 200, "it reports");
-    assert_eq!(menshen.get("/TRIAL/x", &[]).status, 401, "that is a path of the default rule, which does not");
+    assert_eq!(
+        menshen.get("/TRIAL/x", &[]).status,
+        401,
+        "that is a path of the default rule, which does not"
+    );
 }
 
 #[test]
@@ -213,12 +361,21 @@ fn the_first_day_ends_with_a_reload() {
     let backend = backend();
     let strict = Setup::before(backend.address).start();
     assert_eq!(state(&strict), Value::Null);
-    let menshen = Setup::before(backend.address).with("[reload]\ninterval = \"0s\"\n[gate]\nreport_only = true").start();
+    let menshen = Setup::before(backend.address)
+        .with("[reload]\ninterval = \"0s\"\n[gate]\nreport_only = true")
+        .start();
     assert_eq!(menshen.get("/x", &[]).status, 200);
-    assert_eq!(state(&menshen), "report only: nobody is refused by path, token or rule");
+    assert_eq!(
+        state(&menshen),
+        "report only: nobody is refused by path, token or rule"
+    );
     let file = menshen.directory().join("config.toml");
     let config = fs::read_to_string(&file).expect("a config");
-    fs::write(&file, config.replace("report_only = true", "report_only = false")).expect("a file");
+    fs::write(
+        &file,
+        config.replace("report_only = true", "report_only = false"),
+    )
+    .expect("a file");
     menshen.signal(Signal::HUP);
     menshen.wait_for_metric("menshen_config_reloads_total{result=\"applied\"}", 1.0);
     assert_eq!(menshen.get("/x", &[]).status, 401);

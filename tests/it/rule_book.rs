@@ -20,19 +20,37 @@ fn every_rule_is_held_by_tests_that_exist() {
     sources(&root.join("src"), &mut code);
     sources(&root.join("tests"), &mut code);
     let page = fs::read_to_string(root.join("docs/security-rules.md")).expect("the page");
-    let rows: Vec<Vec<&str>> =
-        page.lines().skip_while(|line| !line.starts_with("| ---")).skip(1).map(|row| row.split('|').collect()).collect();
+    let rows: Vec<Vec<&str>> = page
+        .lines()
+        .skip_while(|line| !line.starts_with("| ---"))
+        .skip(1)
+        .map(|row| row.split('|').collect())
+        .collect();
     assert!(rows.len() > 30, "{}", rows.len());
     for row in rows {
-        let [_, rule, places, tests, _] = row[..] else { panic!("not a row: {row:?}") };
-        let quoted = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+        let [_, rule, places, tests, _] = row[..] else {
+            panic!("not a row: {row:?}")
+        };
+        let quoted = |cell: &str| {
+            cell.split('`')
+                .skip(1)
+                .step_by(2)
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
         for place in quoted(places) {
-            assert!(root.join("src").join(&place).exists() || root.join(format!("src/{place}.rs")).exists(), "{place}");
+            assert!(
+                root.join("src").join(&place).exists()
+                    || root.join(format!("src/{place}.rs")).exists(),
+                "{place}"
+            );
         }
         let tests = quoted(tests);
         assert!(!tests.is_empty(), "{rule}");
         for test in tests {
-            let found = [format!("fn {test}("), format!("fn {test}<")].iter().any(|head| code.contains(head));
+            let found = [format!("fn {test}("), format!("fn {test}<")]
+                .iter()
+                .any(|head| code.contains(head));
             assert!(found, "{rule}: there is no test {test}");
         }
     }

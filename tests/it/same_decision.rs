@@ -100,8 +100,16 @@ struct Row {
 }
 
 fn row(method: &'static str, target: &str, fields: &[(&'static str, &str)], sent: Sent) -> Row {
-    let fields = fields.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
-    Row { method, target: target.to_owned(), fields, sent }
+    let fields = fields
+        .iter()
+        .map(|(name, value)| (*name, (*value).to_owned()))
+        .collect();
+    Row {
+        method,
+        target: target.to_owned(),
+        fields,
+        sent,
+    }
 }
 
 const ALICE: (&str, &str) = ("Authorization", "Bearer {alice}");
@@ -124,8 +132,15 @@ const FORGED: [(&str, &str); 25] = [
 ];
 
 fn table() -> Vec<Row> {
-    [rows_of_tokens(), rows_of_headers(), rows_of_targets(), rows_of_pages(), rows_of_local_routes(), rows_at_limits()]
-        .concat()
+    [
+        rows_of_tokens(),
+        rows_of_headers(),
+        rows_of_targets(),
+        rows_of_pages(),
+        rows_of_local_routes(),
+        rows_at_limits(),
+    ]
+    .concat()
 }
 
 /// Tokens, the rules on them, and bodies.
@@ -327,22 +342,45 @@ struct Outcome {
 fn by_name<'f>(fields: impl Iterator<Item = (&'f str, &'f str)>) -> Fields {
     let mut sorted: Fields = BTreeMap::new();
     for (name, value) in fields {
-        sorted.entry(name.to_ascii_lowercase()).or_default().push(value.to_owned());
+        sorted
+            .entry(name.to_ascii_lowercase())
+            .or_default()
+            .push(value.to_owned());
     }
     sorted
 }
 
 impl Outcome {
-    fn new(status: u16, fields: Fields, body: &[u8], forwarded: Option<Received>, menshen: &Menshen) -> Self {
+    fn new(
+        status: u16,
+        fields: Fields,
+        body: &[u8],
+        forwarded: Option<Received>,
+        menshen: &Menshen,
+    ) -> Self {
         let forwarded = forwarded.map(|seen| {
             let headers = seen.headers();
-            let fields = by_name(headers.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+            let fields = by_name(
+                headers
+                    .iter()
+                    .map(|(name, value)| (name.as_str(), value.as_str())),
+            );
             (seen.line, fields, seen.body)
         });
-        let id = forwarded.as_ref().map_or(&fields, |(_, fields, _)| fields).get("x-request-id").map(|ids| ids[0].clone());
+        let id = forwarded
+            .as_ref()
+            .map_or(&fields, |(_, fields, _)| fields)
+            .get("x-request-id")
+            .map(|ids| ids[0].clone());
         let id = id.unwrap_or_else(|| panic!("{status} without a request id: {fields:?}"));
         let logged = access_record(menshen, &id);
-        let mut outcome = Self { status, fields, body: String::from_utf8_lossy(body).into_owned(), forwarded, logged };
+        let mut outcome = Self {
+            status,
+            fields,
+            body: String::from_utf8_lossy(body).into_owned(),
+            forwarded,
+            logged,
+        };
         outcome.leave_out_what_is_of_the_moment(&id);
         outcome.leave_out_what_is_of_the_connection();
         outcome
@@ -350,7 +388,13 @@ impl Outcome {
 
     /// **Each request has an id and a moment of its own**, and how long a client is to wait is spread by the id.
     fn leave_out_what_is_of_the_moment(&mut self, id: &str) {
-        for fields in [Some(&mut self.fields), self.forwarded.as_mut().map(|(_, fields, _)| fields)].into_iter().flatten() {
+        for fields in [
+            Some(&mut self.fields),
+            self.forwarded.as_mut().map(|(_, fields, _)| fields),
+        ]
+        .into_iter()
+        .flatten()
+        {
             fields.remove("date");
             for name in ["x-request-id", "retry-after"] {
                 if let Some(values) = fields.get_mut(name) {
@@ -378,7 +422,11 @@ impl Outcome {
             fields.remove("te");
             fields.remove("connection");
         }
-        if self.fields.get("content-length").is_some_and(|length| length == &["0"]) {
+        if self
+            .fields
+            .get("content-length")
+            .is_some_and(|length| length == &["0"])
+        {
             self.fields.remove("content-length");
         }
     }
@@ -397,7 +445,9 @@ impl Outcome {
     }
 
     fn error(&self) -> Option<&str> {
-        self.fields.get("x-menshen-error").map(|codes| codes[0].as_str())
+        self.fields
+            .get("x-menshen-error")
+            .map(|codes| codes[0].as_str())
     }
 }
 
@@ -405,11 +455,25 @@ impl Outcome {
 fn access_record(menshen: &Menshen, id: &str) -> BTreeMap<String, Value> {
     let end = Instant::now() + Duration::from_secs(20);
     loop {
-        let line = menshen.newest_line(|line| line.contains(id) && line.contains("\"target\":\"access\""));
+        let line =
+            menshen.newest_line(|line| line.contains(id) && line.contains("\"target\":\"access\""));
         if let Some(line) = line {
             let record: BTreeMap<String, Value> = serde_json::from_str(&line).expect("JSON");
-            let compared = ["method", "path", "status", "rule", "decision", "error", "would_refuse", "user", "client_ip"];
-            return record.into_iter().filter(|(name, _)| compared.contains(&name.as_str())).collect();
+            let compared = [
+                "method",
+                "path",
+                "status",
+                "rule",
+                "decision",
+                "error",
+                "would_refuse",
+                "user",
+                "client_ip",
+            ];
+            return record
+                .into_iter()
+                .filter(|(name, _)| compared.contains(&name.as_str()))
+                .collect();
         }
         assert!(Instant::now() < end, "no line about {id}");
         std::thread::yield_now();
@@ -433,25 +497,61 @@ struct World {
 impl World {
     fn start(more: &str, upstream: &str) -> Self {
         let backend = Backend::answering(|request, stream| {
-            let body = if request.line.starts_with("HEAD ") { "" } else { "ok" };
+            let body = if request.line.starts_with("HEAD ") {
+                ""
+            } else {
+                "ok"
+            };
             let head = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-App: 1\r\nX-App: 2\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\n\
                         X-Menshen-Error: forbidden\r\nX-User-Id: 7\r\nAccess-Control-Allow-Origin: https://its-own.example\r\n\
                         Cache-Control: max-age=1\r\nDate: Tue, 01 Dec 2026 00:00:00 GMT\r\n\r\n";
             stream.write_all(format!("{head}{body}").as_bytes()).is_ok()
         });
         let server = "[server]\nlisten = [\"127.0.0.1:0\"]\nunready_grace = \"100ms\"\nh2c = true";
-        let upstream = format!("[upstream]\nurls = [\"http://{}\"]\n{upstream}", backend.address);
-        let menshen = Setup::before(backend.address).with(server).with(&upstream).with(RULES).with(more).start();
-        let tokens = vec![("{alice}", menshen.token("alice")), ("{admin}", menshen.token("admin-1"))];
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
-        Self { backend, menshen, runtime, tokens }
+        let upstream = format!(
+            "[upstream]\nurls = [\"http://{}\"]\n{upstream}",
+            backend.address
+        );
+        let menshen = Setup::before(backend.address)
+            .with(server)
+            .with(&upstream)
+            .with(RULES)
+            .with(more)
+            .start();
+        let tokens = vec![
+            ("{alice}", menshen.token("alice")),
+            ("{admin}", menshen.token("admin-1")),
+        ];
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        Self {
+            backend,
+            menshen,
+            runtime,
+            tokens,
+        }
     }
 
     /// The row with the tokens in it.
     fn fill(&self, row: &Row) -> Row {
-        let filled =
-            |value: &String| self.tokens.iter().fold(value.clone(), |text, (name, token)| text.replace(name, token));
-        Row { fields: row.fields.iter().map(|(name, value)| (*name, filled(value))).collect(), ..row.clone() }
+        let filled = |value: &String| {
+            self.tokens
+                .iter()
+                .fold(value.clone(), |text, (name, token)| {
+                    text.replace(name, token)
+                })
+        };
+        Row {
+            fields: row
+                .fields
+                .iter()
+                .map(|(name, value)| (*name, filled(value)))
+                .collect(),
+            ..row.clone()
+        }
     }
 
     /// `None`: **a head that the library of HTTP/2 cannot read is reset** (RFC 9113 section 8.1.1), where HTTP/1.1 says 400.
@@ -463,13 +563,23 @@ impl World {
         };
         let mut seen = self.backend.received().split_off(before);
         assert!(seen.len() <= 1, "{row:?} came {} times", seen.len());
-        assert!(told.is_some() || seen.is_empty(), "{row:?} was reset and forwarded");
+        assert!(
+            told.is_some() || seen.is_empty(),
+            "{row:?} was reset and forwarded"
+        );
         let (status, fields, body) = told?;
-        Some(Outcome::new(status, fields, &body, seen.pop(), &self.menshen))
+        Some(Outcome::new(
+            status,
+            fields,
+            &body,
+            seen.pop(),
+            &self.menshen,
+        ))
     }
 
     fn send_over_http1(&self, row: &Row) -> Outcome {
-        self.send(row, Version::Http1).expect("no stream that can be reset")
+        self.send(row, Version::Http1)
+            .expect("no stream that can be reset")
     }
 }
 
@@ -491,19 +601,43 @@ fn send_over_http1(menshen: &Menshen, row: &Row) -> Told {
         Nothing => head.push_str("\r\n"),
         Length(body) => head += &format!("Content-Length: {}\r\n\r\n{body}", body.len()),
         Open("") => head.push_str("Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
-        Open(body) => head += &format!("Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n", body.len()),
+        Open(body) => {
+            head += &format!(
+                "Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n",
+                body.len()
+            )
+        }
     }
     let mut client = Client::connect(menshen.http);
     client.send(head);
-    let answer = client.receive_to(row.method).unwrap_or_else(|| panic!("no answer to {row:?}"));
-    let fields = by_name(answer.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+    let answer = client
+        .receive_to(row.method)
+        .unwrap_or_else(|| panic!("no answer to {row:?}"));
+    let fields = by_name(
+        answer
+            .headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str())),
+    );
     (answer.status, fields, answer.body)
 }
 
 async fn send_over_http2(menshen: &Menshen, row: &Row) -> Option<Told> {
-    let host = row.fields.iter().find(|(name, _)| *name == "Host").map_or(HOST, |(_, host)| host.as_str());
-    let pseudo = [(":method", row.method), (":scheme", "http"), (":authority", host), (":path", row.target.as_str())];
-    let mut fields: Vec<(String, &str)> = pseudo.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
+    let host = row
+        .fields
+        .iter()
+        .find(|(name, _)| *name == "Host")
+        .map_or(HOST, |(_, host)| host.as_str());
+    let pseudo = [
+        (":method", row.method),
+        (":scheme", "http"),
+        (":authority", host),
+        (":path", row.target.as_str()),
+    ];
+    let mut fields: Vec<(String, &str)> = pseudo
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), *value))
+        .collect();
     for (name, value) in row.fields.iter().filter(|(name, _)| *name != "Host") {
         if *name == "Cookie" {
             // **A cookie field is sent in crumbs** (RFC 9113 section 8.2.3).
@@ -522,17 +656,25 @@ async fn send_over_http2(menshen: &Menshen, row: &Row) -> Option<Told> {
         }
         Open(body) => Some(body.as_bytes()),
     };
-    let fields: Vec<_> = fields.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+    let fields: Vec<_> = fields
+        .iter()
+        .map(|(name, value)| (name.as_str(), *value))
+        .collect();
     let client = WrittenHeads::connect(menshen.http).await;
     let answer = match client.ask(&fields, body).await {
         Ok(answer) => answer,
-        Err(error) if error.reason() == Some(h2::Reason::PROTOCOL_ERROR) && error.is_reset() => return None,
+        Err(error) if error.reason() == Some(h2::Reason::PROTOCOL_ERROR) && error.is_reset() => {
+            return None;
+        }
         Err(error) => panic!("no answer to {row:?}: {error}"),
     };
     let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     let mut sorted: Fields = BTreeMap::new();
     for (name, value) in &answer.headers {
-        sorted.entry(name.as_str().to_owned()).or_default().push(text(value));
+        sorted
+            .entry(name.as_str().to_owned())
+            .or_default()
+            .push(text(value));
     }
     Some((answer.status, sorted, answer.body))
 }
@@ -545,8 +687,18 @@ fn difference(left: &Outcome, right: &Outcome) -> Option<String> {
     fn part<T: PartialEq + std::fmt::Debug>(name: &str, left: &T, right: &T) -> Option<String> {
         (left != right).then(|| format!("{name} {left:?} / {right:?}"))
     }
-    let names = |outcome: &Outcome| outcome.forwarded.as_ref().map(|(line, _, body)| (line.clone(), body.clone()));
-    let got = |outcome: &Outcome| outcome.forwarded.as_ref().map(|(_, fields, _)| fields.clone());
+    let names = |outcome: &Outcome| {
+        outcome
+            .forwarded
+            .as_ref()
+            .map(|(line, _, body)| (line.clone(), body.clone()))
+    };
+    let got = |outcome: &Outcome| {
+        outcome
+            .forwarded
+            .as_ref()
+            .map(|(_, fields, _)| fields.clone())
+    };
     let parts = [
         part("status", &left.status, &right.status),
         part("fields", &left.fields, &right.fields),
@@ -571,21 +723,32 @@ fn sent_over_both(world: &World) -> Vec<(Row, Outcome)> {
             http2.leave_out_what_was_not_read_of(&http1);
             differences.extend(difference(&http1, &http2).map(|parts| format!("{row:?}: {parts}")));
         } else {
-            assert_eq!((http1.status, http1.decision()), (400, "refused"), "{row:?}: reset over HTTP/2");
+            assert_eq!(
+                (http1.status, http1.decision()),
+                (400, "refused"),
+                "{row:?}: reset over HTTP/2"
+            );
             reset += 1;
         }
         (row, http1)
     });
     let outcomes = outcomes.collect();
     assert!(reset <= MOST_RESET, "{reset} were reset");
-    assert!(differences.is_empty(), "HTTP/1.1 on the left, HTTP/2 on the right:\n{}", differences.join("\n"));
+    assert!(
+        differences.is_empty(),
+        "HTTP/1.1 on the left, HTTP/2 on the right:\n{}",
+        differences.join("\n")
+    );
     outcomes
 }
 
 /// So many of each decision: a table that only finds refusals finds nothing.
 fn assert_variety(outcomes: &[(Row, Outcome)], least: &[(&str, usize)]) {
     for (decision, least) in least {
-        let count = outcomes.iter().filter(|(_, outcome)| outcome.decision() == *decision).count();
+        let count = outcomes
+            .iter()
+            .filter(|(_, outcome)| outcome.decision() == *decision)
+            .count();
         assert!(count >= *least, "only {count} times {decision}");
     }
 }
@@ -594,9 +757,21 @@ fn assert_variety(outcomes: &[(Row, Outcome)], least: &[(&str, usize)]) {
 fn a_request_is_decided_the_same_over_both_protocols() {
     let world = World::start("", "");
     let outcomes = sent_over_both(&world);
-    assert_variety(&outcomes, &[("forwarded", 40), ("refused", 40), ("auth", 8), ("preflight", 4)]);
+    assert_variety(
+        &outcomes,
+        &[
+            ("forwarded", 40),
+            ("refused", 40),
+            ("auth", 8),
+            ("preflight", 4),
+        ],
+    );
     for (row, outcome) in &outcomes {
-        assert_eq!(outcome.decision() == "forwarded", outcome.forwarded.is_some(), "{row:?}");
+        assert_eq!(
+            outcome.decision() == "forwarded",
+            outcome.forwarded.is_some(),
+            "{row:?}"
+        );
     }
 }
 
@@ -605,7 +780,10 @@ fn a_gate_that_only_reports_decides_the_same_over_both_protocols() {
     let world = World::start("[gate]\nreport_only = true", "");
     let outcomes = sent_over_both(&world);
     assert_variety(&outcomes, &[("forwarded", 70), ("refused", 10)]);
-    let refused = outcomes.iter().filter(|(_, outcome)| outcome.logged.contains_key("would_refuse")).count();
+    let refused = outcomes
+        .iter()
+        .filter(|(_, outcome)| outcome.logged.contains_key("would_refuse"))
+        .count();
     assert!(refused >= 25, "only {refused} would be refused");
 }
 
@@ -615,7 +793,9 @@ fn what_is_signed_for_the_backend_is_the_same_over_both_protocols() {
                 [identity]\nassertion = true";
     let world = World::start(mint, "authorization = \"mint\"\nhost = \"inside.example\"");
     let outcomes = sent_over_both(&world);
-    let signed = outcomes.iter().filter_map(|(_, outcome)| outcome.forwarded.as_ref());
+    let signed = outcomes
+        .iter()
+        .filter_map(|(_, outcome)| outcome.forwarded.as_ref());
     let signed = signed.filter(|(_, fields, _)| fields.contains_key("x-auth-assertion"));
     assert!(signed.count() >= 15);
 }
@@ -640,19 +820,39 @@ impl Proxy {
     /// The question about a row, without its body, as these proxies send it: their own fields replace the client's.
     fn question(self, row: &Row) -> Row {
         let own: &[(&'static str, &str)] = match self {
-            Self::Nginx => &[("X-Original-Method", row.method), ("X-Original-URI", &row.target)],
-            Self::Traefik => &[("X-Forwarded-Method", row.method), ("X-Forwarded-Uri", &row.target)],
+            Self::Nginx => &[
+                ("X-Original-Method", row.method),
+                ("X-Original-URI", &row.target),
+            ],
+            Self::Traefik => &[
+                ("X-Forwarded-Method", row.method),
+                ("X-Forwarded-Uri", &row.target),
+            ],
             Self::Envoy => &[],
         };
-        let kept = row.fields.iter().filter(|(name, _)| own.iter().all(|(own, _)| !own.eq_ignore_ascii_case(name)));
+        let kept = row
+            .fields
+            .iter()
+            .filter(|(name, _)| own.iter().all(|(own, _)| !own.eq_ignore_ascii_case(name)));
         // What is of the client's own hop stays there.
-        let kept = kept.filter(|(name, _)| !["TE", "Expect"].contains(name)).cloned();
-        let fields = own.iter().map(|(name, value)| (*name, (*value).to_owned())).chain(kept).collect();
+        let kept = kept
+            .filter(|(name, _)| !["TE", "Expect"].contains(name))
+            .cloned();
+        let fields = own
+            .iter()
+            .map(|(name, value)| (*name, (*value).to_owned()))
+            .chain(kept)
+            .collect();
         let (method, target) = match self {
             Self::Nginx | Self::Traefik => ("GET", "/auth/verify".to_owned()),
             Self::Envoy => (row.method, format!("/auth/verify{}", row.target)),
         };
-        Row { method, target, fields, sent: Nothing }
+        Row {
+            method,
+            target,
+            fields,
+            sent: Nothing,
+        }
     }
 }
 
@@ -677,33 +877,69 @@ fn assert_same_answer(proxy: Proxy, row: &Row, direct: &Outcome, asked: &Outcome
     // **An answer to a proxy has no body**, and nginx takes a status other than 401 and 403 for a failure.
     assert_eq!(asked.body, "", "{name}");
     // **A path that could be read in two ways is refused to a proxy also where everything reports** (decision record 0016).
-    let ambiguous = direct.logged.get("would_refuse").is_some_and(|code| code == "path_ambiguous");
+    let ambiguous = direct
+        .logged
+        .get("would_refuse")
+        .is_some_and(|code| code == "path_ambiguous");
     if ambiguous {
-        assert_eq!((asked.status, asked.error()), (403, Some("path_ambiguous")), "{name}");
+        assert_eq!(
+            (asked.status, asked.error()),
+            (403, Some("path_ambiguous")),
+            "{name}"
+        );
         return;
     }
     if direct.decision() == "forwarded" {
-        assert_eq!((asked.status, asked.decision()), (200, "verified"), "{name}");
+        assert_eq!(
+            (asked.status, asked.decision()),
+            (200, "verified"),
+            "{name}"
+        );
         let (_, got, _) = direct.forwarded.as_ref().expect("forwarded");
-        for field in ["x-user-id", "x-user-type", "x-session-id", "x-client-type", "x-auth-state"] {
+        for field in [
+            "x-user-id",
+            "x-user-type",
+            "x-session-id",
+            "x-client-type",
+            "x-auth-state",
+        ] {
             // **A proxy forwards what the client sent**, so where the gate itself would let a client's own field pass because it only
             // reports, there is nothing to say.
             assert_eq!(got.get(field), asked.fields.get(field), "{field} {name}");
         }
     } else {
         let status = if direct.status == 401 { 401 } else { 403 };
-        assert_eq!((asked.status, asked.decision()), (status, "refused"), "{name}");
+        assert_eq!(
+            (asked.status, asked.decision()),
+            (status, "refused"),
+            "{name}"
+        );
         assert_eq!(direct.error(), asked.error(), "{name}");
         assert_eq!(asked.fields.get("x-user-id"), None, "{name}");
         if status == 401 {
-            assert_eq!(direct.fields.get("www-authenticate"), asked.fields.get("www-authenticate"), "{name}");
+            assert_eq!(
+                direct.fields.get("www-authenticate"),
+                asked.fields.get("www-authenticate"),
+                "{name}"
+            );
         }
     }
     // **A question that is refused before any rule was asked** is logged as the question that it is.
-    let asked_about: &[_] = if direct.logged["rule"] == "none" { &[] } else { &["path", "method"] };
-    for key in ["rule", "error", "would_refuse", "user"].iter().chain(asked_about) {
+    let asked_about: &[_] = if direct.logged["rule"] == "none" {
+        &[]
+    } else {
+        &["path", "method"]
+    };
+    for key in ["rule", "error", "would_refuse", "user"]
+        .iter()
+        .chain(asked_about)
+    {
         let key = *key;
-        assert_eq!(direct.logged.get(key), asked.logged.get(key), "{key} {name}");
+        assert_eq!(
+            direct.logged.get(key),
+            asked.logged.get(key),
+            "{key} {name}"
+        );
     }
 }
 
@@ -734,10 +970,17 @@ fn is_decided_the_same_for(proxy: Proxy) {
             let asked = world.send_over_http1(&question);
             let over_http2 = world.send(&question, Version::Http2).expect("an answer");
             let parts = difference(&asked, &over_http2);
-            assert!(parts.is_none(), "HTTP/1.1 on the left, HTTP/2 on the right: {question:?}: {parts:?}");
+            assert!(
+                parts.is_none(),
+                "HTTP/1.1 on the left, HTTP/2 on the right: {question:?}: {parts:?}"
+            );
             compared += 1;
             if counts_for_less(&row) {
-                assert_eq!(gate.is_empty(), asked.status == 403, "{question:?}: {asked:?}");
+                assert_eq!(
+                    gate.is_empty(),
+                    asked.status == 403,
+                    "{question:?}: {asked:?}"
+                );
                 continue;
             }
             assert_same_answer(proxy, &row, &direct, &asked);

@@ -27,20 +27,35 @@ const LARGE: usize = 8 << 20;
 /// A backend of HTTP/2 that answers `/open/large` with [`LARGE`] bytes and all else with `ok`. How many large answers are begun
 /// is counted.
 fn backend(begun: Arc<AtomicUsize>) -> (SocketAddr, tokio::runtime::Runtime) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
-    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("a port");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let listener = runtime
+        .block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))
+        .expect("a port");
     let address = listener.local_addr().expect("an address");
     runtime.spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let begun = begun.clone();
             tokio::spawn(async move {
-                let Ok(mut connection) = h2::server::handshake(stream).await else { return };
+                let Ok(mut connection) = h2::server::handshake(stream).await else {
+                    return;
+                };
                 while let Some(Ok((request, mut respond))) = connection.accept().await {
                     let large = request.uri().path() == "/open/large";
                     let begun = begun.clone();
                     tokio::spawn(async move {
-                        let Ok(mut stream) = respond.send_response(http::Response::new(()), false) else { return };
-                        let body = if large { Bytes::from(vec![b'x'; LARGE]) } else { Bytes::from_static(b"ok") };
+                        let Ok(mut stream) = respond.send_response(http::Response::new(()), false)
+                        else {
+                            return;
+                        };
+                        let body = if large {
+                            Bytes::from(vec![b'x'; LARGE])
+                        } else {
+                            Bytes::from_static(b"ok")
+                        };
                         drop(stream.send_data(body, true));
                         begun.fetch_add(usize::from(large), Ordering::AcqRel);
                         // Alive until its stream is over.
@@ -76,7 +91,9 @@ fn clients_that_read_nothing_hold_up_no_other_answer() {
         let mut unread = Vec::new();
         for _ in 0..READERS / 2 {
             let mut send = http2.send.clone().ready().await.expect("a stream");
-            let (answer, _) = send.send_request(http2::request("GET", "http://h/open/large", &[]), true).expect("a stream");
+            let (answer, _) = send
+                .send_request(http2::request("GET", "http://h/open/large", &[]), true)
+                .expect("a stream");
             unread.push(answer.await.expect("an answer"));
         }
         unread
@@ -84,7 +101,11 @@ fn clients_that_read_nothing_hold_up_no_other_answer() {
     // Each has begun, and what the windows take has come.
     let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
     while begun.load(Ordering::Acquire) < READERS {
-        assert!(std::time::Instant::now() < end, "only {} have begun", begun.load(Ordering::Acquire));
+        assert!(
+            std::time::Instant::now() < end,
+            "only {} have begun",
+            begun.load(Ordering::Acquire)
+        );
         std::thread::yield_now();
     }
     for _ in 0..20 {
@@ -96,7 +117,10 @@ fn clients_that_read_nothing_hold_up_no_other_answer() {
 
 #[test]
 fn uploads_that_the_backend_does_not_take_hold_up_no_other_on_their_connection() {
-    let backend = ByteBackend::start(Answers { reads: |target| target != "/open/stuck", ..Answers::default() });
+    let backend = ByteBackend::start(Answers {
+        reads: |target| target != "/open/stuck",
+        ..Answers::default()
+    });
     let config = "[server]\nlisten = [\"127.0.0.1:0\"]\nunready_grace = \"100ms\"\nh2c = true\n\
                   [[rule]]\nname = \"open\"\npath = \"/open/**\"\naccess = \"public\"";
     let menshen = Setup::before(backend.address).with(config).start();
@@ -105,16 +129,24 @@ fn uploads_that_the_backend_does_not_take_hold_up_no_other_on_their_connection()
         let mut stuck = Vec::new();
         for _ in 0..20 {
             let mut send = client.send.clone().ready().await.expect("a stream");
-            let (answer, mut stream) =
-                send.send_request(http2::request("POST", "http://h/open/stuck", &[]), false).expect("a stream");
-            stream.send_data(Bytes::from(vec![b'x'; LARGE]), false).expect("frames");
+            let (answer, mut stream) = send
+                .send_request(http2::request("POST", "http://h/open/stuck", &[]), false)
+                .expect("a stream");
+            stream
+                .send_data(Bytes::from(vec![b'x'; LARGE]), false)
+                .expect("frames");
             stuck.push((answer, stream));
         }
         stuck
     }));
     for _ in 0..100 {
-        let answer = client.ask(http2::request("POST", "http://h/open/other", &[]), b"hello").expect("an answer");
-        assert_eq!((answer.status, &answer.body[..]), (200, &b"/open/other"[..]));
+        let answer = client
+            .ask(http2::request("POST", "http://h/open/other", &[]), b"hello")
+            .expect("an answer");
+        assert_eq!(
+            (answer.status, &answer.body[..]),
+            (200, &b"/open/other"[..])
+        );
     }
     drop(stuck);
 }

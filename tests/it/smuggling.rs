@@ -20,8 +20,9 @@ enum After {
 fn ambiguous_requests_are_refused_and_nothing_is_forwarded() {
     use After::{Either, Ends};
     let backend = Backend::start();
-    let menshen =
-        Setup::before(backend.address).with("[[rule]]\nname = \"open\"\npath = \"/**\"\naccess = \"public\"").start();
+    let menshen = Setup::before(backend.address)
+        .with("[[rule]]\nname = \"open\"\npath = \"/**\"\naccess = \"public\"")
+        .start();
     let long = "x".repeat(20 * 1024);
     let many = "X-A: 1\r\n".repeat(120);
     let smuggled = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -84,22 +85,34 @@ fn ambiguous_requests_are_refused_and_nothing_is_forwarded() {
     for (name, bytes, code, after) in cases {
         let mut client = Client::connect(menshen.http);
         client.send(&bytes);
-        let answer = client.receive().unwrap_or_else(|| panic!("{name}: no answer"));
+        let answer = client
+            .receive()
+            .unwrap_or_else(|| panic!("{name}: no answer"));
         let codes = [Some(code), Some("path_ambiguous")];
-        assert!(codes.contains(&answer.error()) && answer.status == 400, "{name}: {} {:?}", answer.status, answer.error());
+        assert!(
+            codes.contains(&answer.error()) && answer.status == 400,
+            "{name}: {} {:?}",
+            answer.status,
+            answer.error()
+        );
         if after == After::Ends {
             assert_eq!(answer.header("Connection"), Some("close"), "{name}");
             assert!(client.ended(), "{name}");
         }
-        assert!(backend.received().is_empty(), "{name}: forwarded {:?}", backend.received());
+        assert!(
+            backend.received().is_empty(),
+            "{name}: forwarded {:?}",
+            backend.received()
+        );
     }
 }
 
 #[test]
 fn paths_with_two_readings_are_refused() {
     let backend = Backend::start();
-    let menshen =
-        Setup::before(backend.address).with("[[rule]]\nname = \"open\"\npath = \"/public/**\"\naccess = \"public\"").start();
+    let menshen = Setup::before(backend.address)
+        .with("[[rule]]\nname = \"open\"\npath = \"/public/**\"\naccess = \"public\"")
+        .start();
     let paths = [
         "/public/../admin",
         "/public/./x",
@@ -136,9 +149,15 @@ fn paths_with_two_readings_are_refused() {
     for path in paths {
         let mut client = Client::connect(menshen.http);
         client.send(format!("GET {path} HTTP/1.1\r\nHost: shop.example\r\n\r\n"));
-        let answer = client.receive().unwrap_or_else(|| panic!("{path}: no answer"));
+        let answer = client
+            .receive()
+            .unwrap_or_else(|| panic!("{path}: no answer"));
         assert_eq!(answer.status, 400, "{path}: {:?}", answer.error());
-        assert!(matches!(answer.error(), Some("path_ambiguous" | "request_malformed")), "{path}: {:?}", answer.error());
+        assert!(
+            matches!(answer.error(), Some("path_ambiguous" | "request_malformed")),
+            "{path}: {:?}",
+            answer.error()
+        );
     }
     assert!(backend.received().is_empty());
     for path in [
@@ -157,8 +176,9 @@ fn paths_with_two_readings_are_refused() {
 #[test]
 fn methods_that_tunnel_or_echo_are_refused() {
     let backend = Backend::start();
-    let menshen =
-        Setup::before(backend.address).with("[[rule]]\nname = \"open\"\npath = \"/**\"\naccess = \"public\"").start();
+    let menshen = Setup::before(backend.address)
+        .with("[[rule]]\nname = \"open\"\npath = \"/**\"\naccess = \"public\"")
+        .start();
     let passed_on = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
     for (method, target, allow) in [
         ("TRACE", "/", Some(passed_on)),
@@ -178,9 +198,19 @@ fn methods_that_tunnel_or_echo_are_refused() {
     ] {
         let mut client = Client::connect(menshen.http);
         client.send(format!("{method} {target} HTTP/1.1\r\nHost: a\r\n\r\n"));
-        let answer = client.receive().unwrap_or_else(|| panic!("{method}: no answer"));
-        let expected = if allow.is_some() { (405, Some("method_not_allowed")) } else { (400, Some("request_malformed")) };
-        assert_eq!((answer.status, answer.error()), expected, "{method} {target}");
+        let answer = client
+            .receive()
+            .unwrap_or_else(|| panic!("{method}: no answer"));
+        let expected = if allow.is_some() {
+            (405, Some("method_not_allowed"))
+        } else {
+            (400, Some("request_malformed"))
+        };
+        assert_eq!(
+            (answer.status, answer.error()),
+            expected,
+            "{method} {target}"
+        );
         assert_eq!(answer.header("Allow"), allow, "{method} {target}");
     }
     assert!(backend.received().is_empty());
@@ -189,8 +219,9 @@ fn methods_that_tunnel_or_echo_are_refused() {
 #[test]
 fn bad_chunks_never_reach_the_backend_as_a_whole_request() {
     let backend = Backend::start();
-    let menshen =
-        Setup::before(backend.address).with("[[rule]]\nname = \"open\"\npath = \"/**\"\naccess = \"public\"").start();
+    let menshen = Setup::before(backend.address)
+        .with("[[rule]]\nname = \"open\"\npath = \"/**\"\naccess = \"public\"")
+        .start();
     for chunks in [
         "zz\r\nab\r\n0\r\n\r\n",
         "-1\r\n",
@@ -199,7 +230,9 @@ fn bad_chunks_never_reach_the_backend_as_a_whole_request() {
         "0x3\r\nabc\r\n0\r\n\r\n",
     ] {
         let mut client = Client::connect(menshen.http);
-        client.send(format!("POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}"));
+        client.send(format!(
+            "POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}"
+        ));
         if let Some(answer) = client.receive() {
             assert!(answer.status >= 400, "{chunks:?}: {}", answer.status);
             assert_eq!(answer.header("Connection"), Some("close"), "{chunks:?}");
@@ -234,14 +267,28 @@ fn hostile_json_gets_a_code_and_never_a_500() {
     for (name, body, status) in bodies {
         for path in ["/auth/wechat/login", "/auth/refresh"] {
             let answer = wire::ask(menshen.http, "POST", path, &json, body);
-            assert_eq!(answer.status, status, "{name} at {path}: {}", String::from_utf8_lossy(&answer.body));
+            assert_eq!(
+                answer.status,
+                status,
+                "{name} at {path}: {}",
+                String::from_utf8_lossy(&answer.body)
+            );
             let code = answer.error().expect("a code");
-            let expected: &[&str] =
-                if status == 413 { &["body_too_large"] } else { &["request_malformed", "validation_failed"] };
+            let expected: &[&str] = if status == 413 {
+                &["body_too_large"]
+            } else {
+                &["request_malformed", "validation_failed"]
+            };
             assert!(expected.contains(&code), "{name} at {path}: {code}");
         }
     }
-    let form = wire::ask(menshen.http, "POST", "/auth/wechat/login", &[("Content-Type", "text/plain")], b"{\"code\":\"a\"}");
+    let form = wire::ask(
+        menshen.http,
+        "POST",
+        "/auth/wechat/login",
+        &[("Content-Type", "text/plain")],
+        b"{\"code\":\"a\"}",
+    );
     assert_eq!(form.status, 400, "a login that a foreign page could post");
     assert!(backend.received().is_empty());
 }
@@ -249,8 +296,9 @@ fn hostile_json_gets_a_code_and_never_a_500() {
 #[test]
 fn one_byte_at_a_time_holds_nothing() {
     let backend = Backend::start();
-    let menshen =
-        Setup::before(backend.address).with("[server]\nlisten = [\"127.0.0.1:0\"]\nheader_timeout = \"400ms\"").start();
+    let menshen = Setup::before(backend.address)
+        .with("[server]\nlisten = [\"127.0.0.1:0\"]\nheader_timeout = \"400ms\"")
+        .start();
     let mut client = Client::connect(menshen.http);
     client.send("GET /x HTTP/1.1\r\nHost: a\r\nX-A: ");
     // Dribbling is the attack: each byte comes well within any timeout for a single read.

@@ -58,7 +58,9 @@ fn next_frame(from: &mut impl Read) -> Option<(u8, Vec<u8>)> {
     };
     let length = match head[1] & 0x7f {
         126 => usize::from(u16::from_be_bytes(bytes(2).try_into().expect("two"))),
-        127 => usize::try_from(u64::from_be_bytes(bytes(8).try_into().expect("eight"))).expect("fits"),
+        127 => {
+            usize::try_from(u64::from_be_bytes(bytes(8).try_into().expect("eight"))).expect("fits")
+        }
         short => usize::from(short),
     };
     if head[1] & 0x80 != 0 {
@@ -78,7 +80,11 @@ fn websocket(menshen: &Menshen, path: &str, token: &str) -> Client {
     let mut client = Client::connect(menshen.http);
     client.send(handshake(path, token));
     let answer = client.receive().expect("an answer");
-    assert_eq!((answer.status, answer.header("Upgrade")), (101, Some("websocket")), "{answer:?}");
+    assert_eq!(
+        (answer.status, answer.header("Upgrade")),
+        (101, Some("websocket")),
+        "{answer:?}"
+    );
     client
 }
 
@@ -112,7 +118,11 @@ fn the_access_log_counts_what_a_websocket_carried() {
     let line = menshen.wait_for_log(r#""path":"/ws","status":101"#);
     let line: Value = serde_json::from_str(&line).expect("JSON");
     // Two bytes and the payload, and of a client four of the mask.
-    assert_eq!((&line["received"], &line["sent"], &line["ended"]), (&11.into(), &7.into(), &"closed".into()), "{line}");
+    assert_eq!(
+        (&line["received"], &line["sent"], &line["ended"]),
+        (&11.into(), &7.into(), &"closed".into()),
+        "{line}"
+    );
 }
 
 /// What the test wants said on the one stream that it opens.
@@ -129,7 +139,9 @@ fn scripted(head: &'static [u8]) -> (Backend, Script) {
     let said = Arc::new(Mutex::new(said));
     let backend = Backend::answering(move |request: &Received, stream| {
         if request.line.contains("/short") {
-            return stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").is_ok();
+            return stream
+                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+                .is_ok();
         }
         stream.write_all(head).expect("sent");
         let mut watched = stream.try_clone().expect("a handle");
@@ -165,9 +177,18 @@ fn chunk(text: &str) -> Vec<u8> {
 fn events(menshen: &Menshen, method: &str, token: &str) -> Client {
     let mut client = Client::connect(menshen.http);
     let body: &[u8] = if method == "POST" { b"{}" } else { b"" };
-    client.send(wire::request(method, "/events", &[("Authorization", &format!("Bearer {token}"))], body));
+    client.send(wire::request(
+        method,
+        "/events",
+        &[("Authorization", &format!("Bearer {token}"))],
+        body,
+    ));
     let head = until(&mut client, b"\r\n\r\n");
-    assert!(head.starts_with(b"HTTP/1.1 200 "), "{}", head.escape_ascii());
+    assert!(
+        head.starts_with(b"HTTP/1.1 200 "),
+        "{}",
+        head.escape_ascii()
+    );
     client
 }
 
@@ -175,7 +196,10 @@ fn until(client: &mut Client, end: &[u8]) -> Vec<u8> {
     let mut seen = Vec::new();
     while !seen.ends_with(end) {
         let mut byte = [0; 1];
-        client.stream().read_exact(&mut byte).unwrap_or_else(|fault| panic!("{fault} after {}", seen.escape_ascii()));
+        client
+            .stream()
+            .read_exact(&mut byte)
+            .unwrap_or_else(|fault| panic!("{fault} after {}", seen.escape_ascii()));
         seen.push(byte[0]);
     }
     seen
@@ -183,8 +207,14 @@ fn until(client: &mut Client, end: &[u8]) -> Vec<u8> {
 
 fn rest(client: &mut Client) -> Vec<u8> {
     let mut rest = Vec::new();
-    let ended = client.stream().read_to_end(&mut rest).map_err(|fault| fault.kind());
-    assert!(matches!(ended, Ok(_) | Err(std::io::ErrorKind::ConnectionReset)), "{ended:?}");
+    let ended = client
+        .stream()
+        .read_to_end(&mut rest)
+        .map_err(|fault| fault.kind());
+    assert!(
+        matches!(ended, Ok(_) | Err(std::io::ErrorKind::ConnectionReset)),
+        "{ended:?}"
+    );
     rest
 }
 
@@ -208,25 +238,49 @@ fn logout(menshen: &Menshen, token: &str, scope: &str) {
 fn a_thousand_handshakes_with_a_backend_that_agrees_at_once() {
     let backend = Backend::answering(|_, stream| {
         // The first frame comes in the same packet as the agreement.
-        stream.write_all(&[AGREED, &frame(1, false, b"welcome")].concat()).expect("sent");
+        stream
+            .write_all(&[AGREED, &frame(1, false, b"welcome")].concat())
+            .expect("sent");
         echo(stream)
     });
-    let menshen = Setup::before(backend.address).with("[telemetry]\naccess_log = false").start();
+    let menshen = Setup::before(backend.address)
+        .with("[telemetry]\naccess_log = false")
+        .start();
     let token = menshen.token("alice");
     for round in 0..1000 {
         let mut client = websocket(&menshen, "/ws", &token);
-        assert_eq!(next_frame(client.stream()), Some((1, b"welcome".to_vec())), "round {round}");
+        assert_eq!(
+            next_frame(client.stream()),
+            Some((1, b"welcome".to_vec())),
+            "round {round}"
+        );
         client.send(frame(1, true, b"hello"));
-        assert_eq!(next_frame(client.stream()), Some((1, b"hello".to_vec())), "round {round}");
+        assert_eq!(
+            next_frame(client.stream()),
+            Some((1, b"hello".to_vec())),
+            "round {round}"
+        );
         client.send(frame(8, true, &1000_u16.to_be_bytes()));
-        assert_eq!(next_frame(client.stream()), Some((8, 1000_u16.to_be_bytes().to_vec())), "round {round}");
+        assert_eq!(
+            next_frame(client.stream()),
+            Some((8, 1000_u16.to_be_bytes().to_vec())),
+            "round {round}"
+        );
     }
     menshen.wait_for_metric("menshen_streams_ended_total{reason=\"closed\"}", 1000.0);
-    assert!(menshen.metric("menshen_streams_open{kind=\"websocket\"}").abs() < 0.1);
+    assert!(
+        menshen
+            .metric("menshen_streams_open{kind=\"websocket\"}")
+            .abs()
+            < 0.1
+    );
     let asked = backend.last();
     assert_eq!(asked.folded("upgrade"), ["websocket"]);
     assert_eq!(asked.folded("connection"), ["Upgrade"]);
-    assert_eq!(asked.folded("sec-websocket-key"), ["dGhlIHNhbXBsZSBub25jZQ=="]);
+    assert_eq!(
+        asked.folded("sec-websocket-key"),
+        ["dGhlIHNhbXBsZSBub25jZQ=="]
+    );
 }
 
 #[test]
@@ -237,10 +291,13 @@ fn large_frames_pass_both_ways_at_once() {
     });
     let menshen = Setup::before(backend.address).start();
     let mut client = websocket(&menshen, "/ws", &menshen.token("alice"));
-    let payload: Vec<u8> = (0..3_000_000_u32).map(|n| n.to_le_bytes()[n as usize % 3]).collect();
+    let payload: Vec<u8> = (0..3_000_000_u32)
+        .map(|n| n.to_le_bytes()[n as usize % 3])
+        .collect();
     let mut writer = client.stream().get_ref().try_clone().expect("a handle");
     let sent = frame(2, true, &payload);
-    let sending = thread::spawn(move || (0..3).for_each(|_| writer.write_all(&sent).expect("sent")));
+    let sending =
+        thread::spawn(move || (0..3).for_each(|_| writer.write_all(&sent).expect("sent")));
     for _ in 0..3 {
         let (opcode, echoed) = next_frame(client.stream()).expect("an echo");
         assert!(opcode == 2 && echoed == payload);
@@ -260,7 +317,11 @@ fn a_client_that_has_said_all_still_hears_the_rest() {
     let menshen = Setup::before(backend.address).start();
     let mut client = websocket(&menshen, "/ws", &menshen.token("alice"));
     client.send("any bytes at all");
-    client.stream().get_ref().shutdown(Shutdown::Write).expect("half closed");
+    client
+        .stream()
+        .get_ref()
+        .shutdown(Shutdown::Write)
+        .expect("half closed");
     assert_eq!(rest(&mut client), b"any bytes at all");
 }
 
@@ -272,7 +333,10 @@ fn a_handshake_that_says_that_it_has_no_body_is_one() {
     });
     let menshen = Setup::before(backend.address).start();
     let mut client = Client::connect(menshen.http);
-    client.send(handshake("/ws", &menshen.token("alice")).replace("\r\n\r\n", "\r\nContent-Length: 0\r\n\r\n"));
+    client.send(
+        handshake("/ws", &menshen.token("alice"))
+            .replace("\r\n\r\n", "\r\nContent-Length: 0\r\n\r\n"),
+    );
     assert_eq!(client.receive().expect("an answer").status, 101);
     client.send(frame(1, true, b"hello"));
     assert_eq!(next_frame(client.stream()), Some((1, b"hello".to_vec())));
@@ -290,8 +354,17 @@ fn a_websocket_of_another_version_is_refused_with_426() {
         let mut client = Client::connect(menshen.http);
         client.send(sent);
         let answer = client.receive().expect("an answer");
-        assert_eq!((answer.status, answer.error()), (426, Some("websocket_version_unsupported")));
-        assert_eq!((answer.header("Upgrade"), answer.header("Sec-WebSocket-Version")), (Some("websocket"), Some("13")));
+        assert_eq!(
+            (answer.status, answer.error()),
+            (426, Some("websocket_version_unsupported"))
+        );
+        assert_eq!(
+            (
+                answer.header("Upgrade"),
+                answer.header("Sec-WebSocket-Version")
+            ),
+            (Some("websocket"), Some("13"))
+        );
         assert_eq!(answer.header("Connection"), Some("close, Upgrade"));
         assert_eq!(answer.json()["code"], "websocket_version_unsupported");
         assert!(client.ended());
@@ -302,8 +375,17 @@ fn a_websocket_of_another_version_is_refused_with_426() {
 #[test]
 fn a_backend_that_refuses_a_websocket_is_heard() {
     let backend = Backend::answering(|request, stream| {
-        let body = if request.folded("upgrade").is_empty() { "plain" } else { "asked" };
-        stream.write_all(format!("HTTP/1.1 426 Upgrade Required\r\nContent-Length: 5\r\n\r\n{body}").as_bytes()).is_ok()
+        let body = if request.folded("upgrade").is_empty() {
+            "plain"
+        } else {
+            "asked"
+        };
+        stream
+            .write_all(
+                format!("HTTP/1.1 426 Upgrade Required\r\nContent-Length: 5\r\n\r\n{body}")
+                    .as_bytes(),
+            )
+            .is_ok()
     });
     let menshen = Setup::before(backend.address).start();
     let mut client = Client::connect(menshen.http);
@@ -311,7 +393,10 @@ fn a_backend_that_refuses_a_websocket_is_heard() {
     for _ in 0..2 {
         client.send(handshake("/ws", &token));
         let answer = client.receive().expect("an answer");
-        assert_eq!((answer.status, answer.body.as_slice()), (426, &b"asked"[..]));
+        assert_eq!(
+            (answer.status, answer.body.as_slice()),
+            (426, &b"asked"[..])
+        );
     }
 }
 
@@ -324,9 +409,15 @@ fn each_event_is_there_before_the_next_is_sent() {
         for n in 0..100 {
             let event = format!("data: {n}\n\n");
             script.say.send(chunk(&event)).expect("the backend listens");
-            assert!(until(&mut client, b"\n\n\r\n").ends_with(format!("\r\n{event}\r\n").as_bytes()), "{method} {n}");
+            assert!(
+                until(&mut client, b"\n\n\r\n").ends_with(format!("\r\n{event}\r\n").as_bytes()),
+                "{method} {n}"
+            );
         }
-        script.say.send(b"0\r\n\r\n".to_vec()).expect("the backend listens");
+        script
+            .say
+            .send(b"0\r\n\r\n".to_vec())
+            .expect("the backend listens");
         until(&mut client, b"0\r\n\r\n");
         menshen.wait_for_metric("menshen_streams_ended_total{reason=\"closed\"}", 1.0);
     }
@@ -339,13 +430,22 @@ fn a_logout_ends_the_websockets_of_its_session_between_two_frames() {
     let (alice, bob) = (menshen.token("alice"), menshen.token("bob"));
     let mut client = websocket(&menshen, "/ws", &alice);
     let message = frame(2, false, &[7; 1000]);
-    script.say.send(message[..300].to_vec()).expect("the backend listens");
+    script
+        .say
+        .send(message[..300].to_vec())
+        .expect("the backend listens");
     let mut seen = vec![0; 300];
-    client.stream().read_exact(&mut seen).expect("the first part");
+    client
+        .stream()
+        .read_exact(&mut seen)
+        .expect("the first part");
     logout(&menshen, &bob, "local");
     logout(&menshen, &alice, "local");
     // It has begun to end once it is counted as ended; the frame under way is waited for.
-    script.say.send([&message[300..], &frame(1, false, b"never seen")].concat()).expect("the backend listens");
+    script
+        .say
+        .send([&message[300..], &frame(1, false, b"never seen")].concat())
+        .expect("the backend listens");
     let rest = rest(&mut client);
     let whole = [seen, rest].concat();
     let mut left = whole.as_slice();
@@ -355,9 +455,15 @@ fn a_logout_ends_the_websockets_of_its_session_between_two_frames() {
         // It was on its way before the logout was.
         last = next_frame(&mut left);
     }
-    assert_eq!(last, Some((8, [&1008_u16.to_be_bytes()[..], b"revoked"].concat())));
+    assert_eq!(
+        last,
+        Some((8, [&1008_u16.to_be_bytes()[..], b"revoked"].concat()))
+    );
     assert!(left.is_empty());
-    script.over.recv_timeout(Duration::from_secs(10)).expect("the backend's connection ends too");
+    script
+        .over
+        .recv_timeout(Duration::from_secs(10))
+        .expect("the backend's connection ends too");
     menshen.wait_for_metric("menshen_streams_ended_total{reason=\"revoked\"}", 1.0);
 }
 
@@ -367,11 +473,20 @@ fn a_frame_that_never_ends_does_not_keep_a_revoked_websocket() {
     let menshen = Setup::before(backend.address).start();
     let alice = menshen.token("alice");
     let mut client = websocket(&menshen, "/ws", &alice);
-    script.say.send(frame(2, false, &[7; 1000])[..300].to_vec()).expect("the backend listens");
-    client.stream().read_exact(&mut [0; 300]).expect("the first part");
+    script
+        .say
+        .send(frame(2, false, &[7; 1000])[..300].to_vec())
+        .expect("the backend listens");
+    client
+        .stream()
+        .read_exact(&mut [0; 300])
+        .expect("the first part");
     logout(&menshen, &alice, "local");
     assert_eq!(rest(&mut client), b"");
-    script.over.recv_timeout(Duration::from_secs(10)).expect("the backend's connection ends too");
+    script
+        .over
+        .recv_timeout(Duration::from_secs(10))
+        .expect("the backend's connection ends too");
 }
 
 #[test]
@@ -381,18 +496,39 @@ fn a_logout_ends_event_streams_on_both_ways_and_never_makes_them_look_whole() {
         let menshen = Setup::before(backend.address).start();
         let alice = menshen.token("alice");
         let mut client = events(&menshen, method, &alice);
-        script.say.send(chunk("data: 1\n\n")).expect("the backend listens");
+        script
+            .say
+            .send(chunk("data: 1\n\n"))
+            .expect("the backend listens");
         until(&mut client, b"\n\n\r\n");
-        assert!((menshen.metric("menshen_streams_open{kind=\"events\"}") - 1.0).abs() < 0.1, "{method}");
+        assert!(
+            (menshen.metric("menshen_streams_open{kind=\"events\"}") - 1.0).abs() < 0.1,
+            "{method}"
+        );
         logout(&menshen, &alice, "local");
         assert_eq!(rest(&mut client), b"", "{method}: not even the last chunk");
-        script.over.recv_timeout(Duration::from_secs(10)).expect("the backend's connection ends too");
+        script
+            .over
+            .recv_timeout(Duration::from_secs(10))
+            .expect("the backend's connection ends too");
         menshen.wait_for_metric("menshen_streams_ended_total{reason=\"revoked\"}", 1.0);
         let line = menshen.wait_for_log("\"path\":\"/events\"");
-        assert!(line.contains("token_revoked") && line.contains("\"status\":200"), "{method}: {line}");
+        assert!(
+            line.contains("token_revoked") && line.contains("\"status\":200"),
+            "{method}: {line}"
+        );
         let mut again = Client::connect(menshen.http);
-        again.send(wire::request("GET", "/events", &[("Authorization", &format!("Bearer {alice}"))], b""));
-        assert_eq!(again.receive().map(|answer| answer.status), Some(401), "{method}");
+        again.send(wire::request(
+            "GET",
+            "/events",
+            &[("Authorization", &format!("Bearer {alice}"))],
+            b"",
+        ));
+        assert_eq!(
+            again.receive().map(|answer| answer.status),
+            Some(401),
+            "{method}"
+        );
     }
 }
 
@@ -410,23 +546,49 @@ fn an_answer_that_takes_long_is_a_stream_too() {
         logout(&menshen, &alice, "global");
         assert_eq!(rest(&mut client), b"", "{method}");
         let line = menshen.wait_for_log("\"path\":\"/events\"");
-        assert!(line.contains("token_revoked") && line.contains("\"status\":200"), "{method}: {line}");
-        script.over.recv_timeout(Duration::from_secs(10)).expect("the backend's connection ends too");
+        assert!(
+            line.contains("token_revoked") && line.contains("\"status\":200"),
+            "{method}: {line}"
+        );
+        script
+            .over
+            .recv_timeout(Duration::from_secs(10))
+            .expect("the backend's connection ends too");
     }
 }
 
 #[test]
 fn a_logout_ends_an_answer_of_http_1_0_with_a_reset_and_so_does_its_backend() {
-    for (method, head) in [("GET", EVENTS), ("POST", EVENTS), ("GET", QUIET), ("POST", QUIET)] {
+    for (method, head) in [
+        ("GET", EVENTS),
+        ("POST", EVENTS),
+        ("GET", QUIET),
+        ("POST", QUIET),
+    ] {
         let (backend, script) = scripted(head);
         let menshen = Setup::before(backend.address).start();
         let alice = menshen.token("alice");
         let mut client = Client::connect(menshen.http);
-        let body = if method == "POST" { "Content-Length: 2\r\n\r\n{}" } else { "\r\n" };
-        client.send(format!("{method} /events HTTP/1.0\r\nHost: a\r\nAuthorization: Bearer {alice}\r\n{body}"));
+        let body = if method == "POST" {
+            "Content-Length: 2\r\n\r\n{}"
+        } else {
+            "\r\n"
+        };
+        client.send(format!(
+            "{method} /events HTTP/1.0\r\nHost: a\r\nAuthorization: Bearer {alice}\r\n{body}"
+        ));
         let said = until(&mut client, b"\r\n\r\n");
-        assert!(said.starts_with(b"HTTP/1.") && !said.to_ascii_lowercase().windows(7).any(|part| part == b"chunked"));
-        script.say.send(chunk("data: 1\n\n")).expect("the backend listens");
+        assert!(
+            said.starts_with(b"HTTP/1.")
+                && !said
+                    .to_ascii_lowercase()
+                    .windows(7)
+                    .any(|part| part == b"chunked")
+        );
+        script
+            .say
+            .send(chunk("data: 1\n\n"))
+            .expect("the backend listens");
         until(&mut client, b"\n\n");
         if head == EVENTS {
             logout(&menshen, &alice, "local");
@@ -435,8 +597,16 @@ fn a_logout_ends_an_answer_of_http_1_0_with_a_reset_and_so_does_its_backend() {
             drop(script.say);
         }
         // An end in peace would say that this was all.
-        let over = client.stream().read_to_end(&mut Vec::new()).map_err(|fault| fault.kind());
-        assert_eq!(over, Err(std::io::ErrorKind::ConnectionReset), "{method} {}", head.escape_ascii());
+        let over = client
+            .stream()
+            .read_to_end(&mut Vec::new())
+            .map_err(|fault| fault.kind());
+        assert_eq!(
+            over,
+            Err(std::io::ErrorKind::ConnectionReset),
+            "{method} {}",
+            head.escape_ascii()
+        );
     }
 }
 
@@ -446,20 +616,32 @@ fn a_logout_ends_an_answer_of_http_1_0_with_a_reset_in_the_middle_of_an_upload_t
     fn early(target: &str) -> Option<Reply> {
         (target == "/x").then(|| Reply::bytes([EVENTS, b"9\r\ndata: 1\n\n\r\n"].concat()))
     }
-    let backend = ByteBackend::start(Answers { early, ..Answers::default() });
+    let backend = ByteBackend::start(Answers {
+        early,
+        ..Answers::default()
+    });
     let menshen = Setup::before(backend.address).start();
     let alice = menshen.token("alice");
     let mut client = Client::connect(menshen.http);
-    let head = format!("POST /x HTTP/1.0\r\nHost: a\r\nAuthorization: Bearer {alice}\r\nContent-Length: 100\r\n\r\n{{}}");
+    let head = format!(
+        "POST /x HTTP/1.0\r\nHost: a\r\nAuthorization: Bearer {alice}\r\nContent-Length: 100\r\n\r\n{{}}"
+    );
     client.send(head);
     until(&mut client, b"\n\n");
     logout(&menshen, &alice, "local");
-    let over = client.stream().read_to_end(&mut Vec::new()).map_err(|fault| fault.kind());
+    let over = client
+        .stream()
+        .read_to_end(&mut Vec::new())
+        .map_err(|fault| fault.kind());
     assert_eq!(over, Err(std::io::ErrorKind::ConnectionReset));
 }
 
 /// Tells each part of a body, and its end. No answer is ever given.
-async fn hear(mut body: h2::RecvStream, unanswered: h2::server::SendResponse<Bytes>, tell: Sender<Option<Bytes>>) {
+async fn hear(
+    mut body: h2::RecvStream,
+    unanswered: h2::server::SendResponse<Bytes>,
+    tell: Sender<Option<Bytes>>,
+) {
     while let Some(Ok(part)) = body.data().await {
         // The test may be over.
         let _ = tell.send(Some(part));
@@ -472,7 +654,9 @@ async fn hear(mut body: h2::RecvStream, unanswered: h2::server::SendResponse<Byt
 #[test]
 fn a_logout_ends_the_sending_side_of_a_call() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("a port");
+    let listener = runtime
+        .block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))
+        .expect("a port");
     let address = listener.local_addr().expect("an address");
     let (tell, told) = mpsc::channel();
     runtime.spawn(async move {
@@ -495,24 +679,47 @@ fn a_logout_ends_the_sending_side_of_a_call() {
     let client = Http2::connect(menshen.http);
     let call = |token: &str| {
         let bearer = format!("Bearer {token}");
-        let fields = [("content-type", "application/grpc"), ("te", "trailers"), ("authorization", bearer.as_str())];
+        let fields = [
+            ("content-type", "application/grpc"),
+            ("te", "trailers"),
+            ("authorization", bearer.as_str()),
+        ];
         let request = http2::request("POST", "http://h/test.Echo/Up", &fields);
         client.runtime.block_on(async {
-            client.send.clone().ready().await.expect("a connection").send_request(request, false).expect("a stream")
+            client
+                .send
+                .clone()
+                .ready()
+                .await
+                .expect("a connection")
+                .send_request(request, false)
+                .expect("a stream")
         })
     };
     let ((alices, mut hers), (_bobs, mut his)) = (call(&alice), call(&bob));
     let say = |stream: &mut h2::SendStream<Bytes>| {
-        client.runtime.block_on(async { stream.send_data("part".into(), false) }).expect("an open stream");
-        assert_eq!(told.recv_timeout(Duration::from_secs(20)).expect("a part"), Some("part".into()));
+        client
+            .runtime
+            .block_on(async { stream.send_data("part".into(), false) })
+            .expect("an open stream");
+        assert_eq!(
+            told.recv_timeout(Duration::from_secs(20)).expect("a part"),
+            Some("part".into())
+        );
     };
     say(&mut hers);
     say(&mut his);
     menshen.wait_for_metric("menshen_streams_open{kind=\"call\"}", 2.0);
     logout(&menshen, &alice, "local");
-    let ended = client.runtime.block_on(async { tokio::time::timeout(Duration::from_secs(20), alices).await });
+    let ended = client
+        .runtime
+        .block_on(async { tokio::time::timeout(Duration::from_secs(20), alices).await });
     assert!(ended.expect("an end").is_err(), "it was never answered");
-    assert_eq!(told.recv_timeout(Duration::from_secs(20)).expect("an end at the service, too"), None);
+    assert_eq!(
+        told.recv_timeout(Duration::from_secs(20))
+            .expect("an end at the service, too"),
+        None
+    );
     say(&mut his);
     menshen.wait_for_metric("menshen_streams_ended_total{reason=\"revoked\"}", 1.0);
     let line = menshen.wait_for_log("\"path\":\"/test.Echo/Up\"");
@@ -530,7 +737,10 @@ fn a_stream_by_a_token_of_another_issuer_ends_with_that_token() {
         "[[issuer]]\nname = \"legacy\"\nissuer = \"\"\nalgorithms = [\"HS256\"]\nsecret = \"{SECRET}\"\nleeway = \"0s\""
     );
     let menshen = Setup::before(backend.address).with(&issuer).start();
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock").as_secs();
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .expect("a clock")
+        .as_secs();
     let token = |life: u64| {
         let claims = serde_json::json!({ "sub": "42", "iat": now, "exp": now + life });
         let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
@@ -550,26 +760,39 @@ fn a_ban_and_a_revocation_of_everybody_end_streams_and_a_public_one_goes_on() {
         echo(stream)
     });
     let public = "[[rule]]\nname = \"open\"\npath = \"/open\"\naccess = \"public\"";
-    let menshen = Setup::before(backend.address).with(LISTENERS).with(public).start();
+    let menshen = Setup::before(backend.address)
+        .with(LISTENERS)
+        .with(public)
+        .start();
     let alice = menshen.login("alice");
     let text = |value: &Value| value.as_str().expect("text").to_owned();
     let mut banned = websocket(&menshen, "/ws", &text(&alice["access_token"]));
     let mut other = websocket(&menshen, "/ws", &menshen.token("bob"));
     let mut anonymous = websocket(&menshen, "/open", "not looked at");
     let run = |args: &[&str]| {
-        let said = menshen::command(menshen.directory(), args, &[("MENSHEN_ADMIN__LISTEN", &menshen.admin.to_string())]);
+        let said = menshen::command(
+            menshen.directory(),
+            args,
+            &[("MENSHEN_ADMIN__LISTEN", &menshen.admin.to_string())],
+        );
         assert!(said.status.success(), "{said:?}");
     };
     run(&["users", "ban", &text(&alice["user"]["id"])]);
     closes_with(&mut banned, 1008, "revoked");
     for client in [&mut other, &mut anonymous] {
         client.send(frame(1, true, b"still here"));
-        assert_eq!(next_frame(client.stream()), Some((1, b"still here".to_vec())));
+        assert_eq!(
+            next_frame(client.stream()),
+            Some((1, b"still here".to_vec()))
+        );
     }
     run(&["sessions", "revoke", "--everything", "--yes"]);
     closes_with(&mut other, 1008, "revoked");
     anonymous.send(frame(1, true, b"and still"));
-    assert_eq!(next_frame(anonymous.stream()), Some((1, b"and still".to_vec())));
+    assert_eq!(
+        next_frame(anonymous.stream()),
+        Some((1, b"and still".to_vec()))
+    );
 }
 
 #[test]
@@ -598,11 +821,19 @@ fn a_quiet_stream_lives_as_long_as_its_rule_says() {
         let ask = |path: &str| {
             let mut client = Client::connect(menshen.http);
             let body: &[u8] = if method == "POST" { b"{}" } else { b"" };
-            client.send(wire::request(method, path, &[("Authorization", &format!("Bearer {token}"))], body));
+            client.send(wire::request(
+                method,
+                path,
+                &[("Authorization", &format!("Bearer {token}"))],
+                body,
+            ));
             until(&mut client, b"\r\n\r\n");
             String::from_utf8(rest_or_last_chunk(&mut client)).expect("text")
         };
-        assert!(ask("/quiet/events").ends_with("late\n\r\n0\r\n\r\n"), "{method}");
+        assert!(
+            ask("/quiet/events").ends_with("late\n\r\n0\r\n\r\n"),
+            "{method}"
+        );
         assert_eq!(ask("/events"), "", "{method}");
     }
     menshen.wait_for_metric("menshen_upstream_errors_total{kind=\"timeout\"}", 2.0);
@@ -623,7 +854,10 @@ fn a_stop_tells_websockets_and_does_not_wait_for_them() {
         agree(stream);
         echo(stream)
     });
-    let section = format!("{}\ndrain_timeout = \"1h\"", "[server]\nlisten = [\"127.0.0.1:0\"]\nunready_grace = \"1ms\"");
+    let section = format!(
+        "{}\ndrain_timeout = \"1h\"",
+        "[server]\nlisten = [\"127.0.0.1:0\"]\nunready_grace = \"1ms\""
+    );
     let mut menshen = Setup::before(backend.address).with(&section).start();
     let mut client = websocket(&menshen, "/ws", &menshen.token("alice"));
     let waiting = thread::spawn(move || {

@@ -30,8 +30,15 @@ impl Terminal {
         let keyboard = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
         grantpt(&keyboard).expect("a terminal");
         unlockpt(&keyboard).expect("a terminal");
-        let name = ptsname(&keyboard, Vec::new()).expect("a name").into_string().expect("a name");
-        let line = OpenOptions::new().read(true).write(true).open(name).expect("a terminal");
+        let name = ptsname(&keyboard, Vec::new())
+            .expect("a name")
+            .into_string()
+            .expect("a name");
+        let line = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(name)
+            .expect("a terminal");
         let mut child = Command::new(BINARY)
             .args(args)
             .current_dir(setup.directory().path())
@@ -42,15 +49,27 @@ impl Terminal {
             .spawn()
             .expect("the binary");
         let err = BufReader::new(child.stderr.take().expect("stderr"));
-        Self { keyboard: keyboard.into(), line, child, err }
+        Self {
+            keyboard: keyboard.into(),
+            line,
+            child,
+            err,
+        }
     }
 
     /// Waits for a question and answers it.
     fn answer(&mut self, question: &str, with: &str) {
         let mut asked = Vec::new();
         while !asked.ends_with(question.as_bytes()) {
-            let end = self.err.read_until(*question.as_bytes().last().expect("a question"), &mut asked).expect("a question");
-            assert!(end > 0, "{question:?} is not asked in {:?}", String::from_utf8_lossy(&asked));
+            let end = self
+                .err
+                .read_until(*question.as_bytes().last().expect("a question"), &mut asked)
+                .expect("a question");
+            assert!(
+                end > 0,
+                "{question:?} is not asked in {:?}",
+                String::from_utf8_lossy(&asked)
+            );
         }
         writeln!(self.keyboard, "{with}").expect("a key");
     }
@@ -58,7 +77,12 @@ impl Terminal {
     /// The exit code, what was printed and told, and what the terminal has shown of what was typed.
     fn end(mut self) -> (Option<i32>, String, String, String) {
         let (mut out, mut err) = (String::new(), String::new());
-        self.child.stdout.take().expect("stdout").read_to_string(&mut out).expect("text");
+        self.child
+            .stdout
+            .take()
+            .expect("stdout")
+            .read_to_string(&mut out)
+            .expect("text");
         self.err.read_to_string(&mut err).expect("text");
         let code = self.child.wait().expect("an end").code();
         // Comes last of what is shown.
@@ -83,7 +107,10 @@ fn a_password_is_asked_for_twice_and_never_shown() {
     differing.answer("New password: ", PASSWORD);
     differing.answer("Once more: ", "correct horse battery stable");
     let (code, out, err, shown) = differing.end();
-    assert_eq!((code, out.as_str(), shown.as_str()), (Some(64), "", "THE END"));
+    assert_eq!(
+        (code, out.as_str(), shown.as_str()),
+        (Some(64), "", "THE END")
+    );
     assert!(err.contains("the two passwords differ"), "{err}");
 
     let mut same = Terminal::running(&setup, &add);
@@ -92,10 +119,16 @@ fn a_password_is_asked_for_twice_and_never_shown() {
     let (code, id, err, shown) = same.end();
     assert_eq!((code, shown.as_str()), (Some(0), "THE END"), "{err}");
     assert!(!err.contains(PASSWORD) && !err.contains("root"), "{err}");
-    assert!(err.contains("account.created"), "what was done on a stopped one is told there: {err}");
+    assert!(
+        err.contains("account.created"),
+        "what was done on a stopped one is told there: {err}"
+    );
 
     let delete = ["users", "delete", id.trim()];
-    for (says, code, out) in [("no", Some(1), ""), ("yes", Some(0), "erased, 0 sessions ended\n")] {
+    for (says, code, out) in [
+        ("no", Some(1), ""),
+        ("yes", Some(0), "erased, 0 sessions ended\n"),
+    ] {
         let mut asked = Terminal::running(&setup, &delete);
         asked.answer("Type yes to go on: ", says);
         let ended = asked.end();
@@ -107,15 +140,30 @@ fn a_password_is_asked_for_twice_and_never_shown() {
 #[test]
 fn whoever_signs_everybody_out_is_asked_first() {
     let backend = Backend::start();
-    let setup = Setup::before(backend.address).with("[server]\nlisten = [\"127.0.0.1:0\"]\nunready_grace = \"1ms\"");
+    let setup = Setup::before(backend.address)
+        .with("[server]\nlisten = [\"127.0.0.1:0\"]\nunready_grace = \"1ms\"");
     setup.config();
     let everything = ["sessions", "revoke", "--everything"];
-    for (says, code, out) in [("", Some(1), ""), ("y", Some(1), ""), ("yes", Some(0), "all sessions ended\n")] {
+    for (says, code, out) in [
+        ("", Some(1), ""),
+        ("y", Some(1), ""),
+        ("yes", Some(0), "all sessions ended\n"),
+    ] {
         let mut asked = Terminal::running(&setup, &everything);
         asked.answer("This signs everybody out. Type yes to go on: ", says);
         let ended = asked.end();
-        assert_eq!((ended.0, ended.1.as_str()), (code, out), "{says:?}: {}", ended.2);
+        assert_eq!(
+            (ended.0, ended.1.as_str()),
+            (code, out),
+            "{says:?}: {}",
+            ended.2
+        );
         let is_audited = ended.2.contains("sessions.revoked");
-        assert_eq!((is_audited, ended.2.contains("nothing was done")), (code == Some(0), code == Some(1)), "{}", ended.2);
+        assert_eq!(
+            (is_audited, ended.2.contains("nothing was done")),
+            (code == Some(0), code == Some(1)),
+            "{}",
+            ended.2
+        );
     }
 }

@@ -44,20 +44,28 @@ pub fn setup(backend: SocketAddr) -> Setup {
 pub fn address(menshen: &Menshen) -> SocketAddr {
     let ready = menshen.wait_for_log("\"ready\"");
     let at = ready.split("tls:").nth(1).expect("a TLS address");
-    at.split(['"', ',']).next().and_then(|at| at.parse().ok()).expect("an address")
+    at.split(['"', ','])
+        .next()
+        .and_then(|at| at.parse().ok())
+        .expect("an address")
 }
 
 /// What a client believes and shows. `shows`: the name of its certificate.
 pub fn client_config(dir: &Path, shows: Option<&str>) -> ClientConfig {
     let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(dir.join("ca.pem")).expect("PEM")).expect("an authority");
+    roots
+        .add(CertificateDer::from_pem_file(dir.join("ca.pem")).expect("PEM"))
+        .expect("an authority");
     let crypto = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(crypto).with_safe_default_protocol_versions().expect("versions");
+    let builder = ClientConfig::builder_with_provider(crypto)
+        .with_safe_default_protocol_versions()
+        .expect("versions");
     let builder = builder.with_root_certificates(roots);
     match shows {
         None => builder.with_no_client_auth(),
         Some(name) => {
-            let chain = vec![CertificateDer::from_pem_file(dir.join(format!("{name}.pem"))).expect("PEM")];
+            let chain =
+                vec![CertificateDer::from_pem_file(dir.join(format!("{name}.pem"))).expect("PEM")];
             let key = PrivateKeyDer::from_pem_file(dir.join(format!("{name}.key"))).expect("PEM");
             builder.with_client_auth_cert(chain, key).expect("a pair")
         }
@@ -70,7 +78,9 @@ struct Secure(BufReader<StreamOwned<ClientConnection, TcpStream>>);
 impl Secure {
     fn connect(to: SocketAddr, config: ClientConfig) -> Self {
         let stream = TcpStream::connect(to).expect("a connection");
-        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a socket option");
+        stream
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .expect("a socket option");
         let name = ServerName::try_from("localhost").expect("a name");
         let session = ClientConnection::new(Arc::new(config), name).expect("a session");
         Self(BufReader::new(StreamOwned::new(session, stream)))
@@ -99,8 +109,17 @@ impl Secure {
 
     /// The serial number of the server's certificate.
     fn serial(&self) -> Vec<u8> {
-        let chain = self.0.get_ref().conn.peer_certificates().expect("a certificate");
-        x509_parser::parse_x509_certificate(&chain[0]).expect("a certificate").1.raw_serial().to_vec()
+        let chain = self
+            .0
+            .get_ref()
+            .conn
+            .peer_certificates()
+            .expect("a certificate");
+        x509_parser::parse_x509_certificate(&chain[0])
+            .expect("a certificate")
+            .1
+            .raw_serial()
+            .to_vec()
     }
 }
 
@@ -124,8 +143,17 @@ fn requests_come_over_tls_as_they_do_without_and_the_backend_is_told() {
     // The long way, and the auth API.
     let post = "POST /x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\nabc";
     assert_eq!(client.ask(post), Some(200));
-    assert_eq!((backend.last().body, backend.last().folded("x-forwarded-proto")), (b"abc".to_vec(), vec!["https".into()]));
-    assert_eq!(client.ask("GET /auth/me HTTP/1.1\r\nHost: localhost\r\n\r\n"), Some(401));
+    assert_eq!(
+        (
+            backend.last().body,
+            backend.last().folded("x-forwarded-proto")
+        ),
+        (b"abc".to_vec(), vec!["https".into()])
+    );
+    assert_eq!(
+        client.ask("GET /auth/me HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+        Some(401)
+    );
     assert_eq!(client.ask(GET), Some(200));
     menshen.wait_for_metric("menshen_tls_handshakes_total{result=\"ok\"}", 1.0);
     assert!(menshen.metric("menshen_tls_certificate_expiry_seconds") > 1.7e9);
@@ -134,16 +162,23 @@ fn requests_come_over_tls_as_they_do_without_and_the_backend_is_told() {
 #[test]
 fn what_is_no_handshake_ends_in_time_and_is_counted() {
     let backend = Backend::start();
-    let menshen = setup(backend.address).with(&server("header_timeout = \"300ms\"", "")).start();
+    let menshen = setup(backend.address)
+        .with(&server("header_timeout = \"300ms\"", ""))
+        .start();
     let to = address(&menshen);
-    for (sent, result) in
-        [(&b"GET / HTTP/1.1\r\n\r\n"[..], "malformed"), (b"\x16\x03\x01\x02\x00\x01\x00", "timeout"), (b"", "timeout")]
-    {
+    for (sent, result) in [
+        (&b"GET / HTTP/1.1\r\n\r\n"[..], "malformed"),
+        (b"\x16\x03\x01\x02\x00\x01\x00", "timeout"),
+        (b"", "timeout"),
+    ] {
         let mut client = wire::Client::connect(to);
         client.send(sent);
         let mut rest = Vec::new();
         drop(client.stream().read_to_end(&mut rest));
-        menshen.wait_for_metric(&format!("menshen_tls_handshakes_total{{result=\"{result}\"}}"), 1.0);
+        menshen.wait_for_metric(
+            &format!("menshen_tls_handshakes_total{{result=\"{result}\"}}"),
+            1.0,
+        );
     }
     drop(TcpStream::connect(to).expect("a connection"));
     menshen.wait_for_metric("menshen_tls_handshakes_total{result=\"closed\"}", 1.0);
@@ -157,17 +192,26 @@ fn what_is_no_handshake_ends_in_time_and_is_counted() {
 #[test]
 fn a_head_that_stops_within_a_record_is_given_up_as_without_tls() {
     let backend = Backend::start();
-    let menshen =
-        setup(backend.address).with(&server("header_timeout = \"300ms\"\nkeepalive_timeout = \"300ms\"", "")).start();
+    let menshen = setup(backend.address)
+        .with(&server(
+            "header_timeout = \"300ms\"\nkeepalive_timeout = \"300ms\"",
+            "",
+        ))
+        .start();
     let config = client_config(menshen.directory(), None);
     let mut client = Secure::connect(address(&menshen), config);
     assert_eq!(client.ask(GET), Some(200));
     // The beginning of a record: its bytes are there to be read, and nothing of the client's is.
     let socket = &mut client.0.get_mut().sock;
-    socket.write_all(b"\x17\x03\x03\x00\x40half").expect("a write");
+    socket
+        .write_all(b"\x17\x03\x03\x00\x40half")
+        .expect("a write");
     let start = Instant::now();
     while menshen.metric("menshen_connections") > 0.0 {
-        assert!(start.elapsed() < Duration::from_secs(20), "the connection is held for ever");
+        assert!(
+            start.elapsed() < Duration::from_secs(20),
+            "the connection is held for ever"
+        );
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -179,14 +223,22 @@ fn a_client_that_leaves_takes_its_request_with_it() {
     // The backend answers nothing, and sees when its own client is gone.
     let backend = Backend::answering(move |_, stream| {
         let ended = stream.read(&mut [0; 1]);
-        gone.lock().expect("a lock").send(ended.is_ok_and(|read| read == 0)).expect("a listener");
+        gone.lock()
+            .expect("a lock")
+            .send(ended.is_ok_and(|read| read == 0))
+            .expect("a listener");
         false
     });
     let menshen = setup(backend.address).with(&server("", "")).start();
     for peacefully in [true, false] {
-        let mut client = Secure::connect(address(&menshen), client_config(menshen.directory(), None));
+        let mut client =
+            Secure::connect(address(&menshen), client_config(menshen.directory(), None));
         let before = backend.received().len();
-        client.0.get_mut().write_all(GET.as_bytes()).expect("a write");
+        client
+            .0
+            .get_mut()
+            .write_all(GET.as_bytes())
+            .expect("a write");
         while backend.received().len() == before {
             std::thread::yield_now();
         }
@@ -195,16 +247,23 @@ fn a_client_that_leaves_takes_its_request_with_it() {
             drop(client.0.get_mut().flush());
         }
         drop(client);
-        assert!(was_told.recv_timeout(Duration::from_secs(10)).expect("an end"), "peacefully: {peacefully}");
+        assert!(
+            was_told
+                .recv_timeout(Duration::from_secs(10))
+                .expect("an end"),
+            "peacefully: {peacefully}"
+        );
     }
 }
 
 #[test]
 fn a_client_certificate_is_asked_for_as_the_config_says() {
     let backend = Backend::start();
-    for (asked, by_nobody, result) in
-        [("off", Some(200), None), ("optional", Some(200), None), ("required", None, Some("certificate_missing"))]
-    {
+    for (asked, by_nobody, result) in [
+        ("off", Some(200), None),
+        ("optional", Some(200), None),
+        ("required", None, Some("certificate_missing")),
+    ] {
         let setup = setup(backend.address);
         let dir = setup.directory();
         authority(dir.path(), "clients");
@@ -213,15 +272,26 @@ fn a_client_certificate_is_asked_for_as_the_config_says() {
         certificate(dir.path(), "others", "stranger");
         let lines = format!("client_certificates = \"{asked}\"\nclient_ca_file = \"clients.pem\"");
         let menshen = setup.with(&server("", &lines)).start();
-        let ask = |shows| Secure::connect(address(&menshen), client_config(dir.path(), shows)).ask(GET);
+        let ask =
+            |shows| Secure::connect(address(&menshen), client_config(dir.path(), shows)).ask(GET);
         assert_eq!(ask(None), by_nobody, "{asked}");
         assert_eq!(ask(Some("known")), Some(200), "{asked}");
-        assert_eq!(ask(Some("stranger")), if asked == "off" { Some(200) } else { None }, "{asked}");
+        assert_eq!(
+            ask(Some("stranger")),
+            if asked == "off" { Some(200) } else { None },
+            "{asked}"
+        );
         if let Some(result) = result {
-            menshen.wait_for_metric(&format!("menshen_tls_handshakes_total{{result=\"{result}\"}}"), 1.0);
+            menshen.wait_for_metric(
+                &format!("menshen_tls_handshakes_total{{result=\"{result}\"}}"),
+                1.0,
+            );
         }
         if asked != "off" {
-            menshen.wait_for_metric("menshen_tls_handshakes_total{result=\"certificate_refused\"}", 1.0);
+            menshen.wait_for_metric(
+                "menshen_tls_handshakes_total{result=\"certificate_refused\"}",
+                1.0,
+            );
         }
     }
 }
@@ -237,7 +307,11 @@ fn a_changed_certificate_is_used_and_open_connections_live_on() {
     for (version, name) in [("v1", "leaf"), ("v2", "second")] {
         std::fs::create_dir(at.join(version)).expect("a directory");
         for end in ["pem", "key"] {
-            std::fs::copy(at.join(format!("{name}.{end}")), at.join(version).join(format!("leaf.{end}"))).expect("a copy");
+            std::fs::copy(
+                at.join(format!("{name}.{end}")),
+                at.join(version).join(format!("leaf.{end}")),
+            )
+            .expect("a copy");
         }
     }
     std::os::unix::fs::symlink("v1", at.join("data")).expect("a link");
@@ -283,10 +357,17 @@ fn a_pair_that_does_not_fit_stops_the_start_and_the_check() {
     certificate(dir.path(), "ca", "other");
     std::fs::copy(dir.path().join("other.key"), dir.path().join("leaf.key")).expect("a copy");
     let config = setup.with(&server("", "")).config();
-    let output = super::menshen::command(dir.path(), &["check", "--config", &config.display().to_string()], &[]);
+    let output = super::menshen::command(
+        dir.path(),
+        &["check", "--config", &config.display().to_string()],
+        &[],
+    );
     assert_eq!(output.status.code(), Some(64));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.contains("server.tls") && said.contains("do not fit"), "{said}");
+    assert!(
+        said.contains("server.tls") && said.contains("do not fit"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -294,13 +375,26 @@ fn curl_speaks_http2_and_http1_over_tls() {
     let backend = Backend::start();
     let menshen = setup(backend.address).with(&server("", "")).start();
     let url = format!("https://localhost:{}/x", address(&menshen).port());
-    for (version, expected) in [("--http2", "2 200 ok"), ("--http1.1", "1.1 200 ok"), ("--tlsv1.2", "2 200 ok")] {
+    for (version, expected) in [
+        ("--http2", "2 200 ok"),
+        ("--http1.1", "1.1 200 ok"),
+        ("--tlsv1.2", "2 200 ok"),
+    ] {
         let output = Command::new("curl")
-            .args(["-sS", version, "--cacert", "ca.pem", "-w", "%{stderr}%{http_version} %{http_code} ", &url])
+            .args([
+                "-sS",
+                version,
+                "--cacert",
+                "ca.pem",
+                "-w",
+                "%{stderr}%{http_version} %{http_code} ",
+                &url,
+            ])
             .current_dir(menshen.directory())
             .output()
             .expect("the curl command");
-        let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned()
+            + &String::from_utf8_lossy(&output.stdout);
         assert_eq!(said, expected, "{version}");
     }
     for (version, wanted) in [("1.0", false), ("1.1", false), ("1.2", true), ("1.3", true)] {

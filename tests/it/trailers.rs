@@ -36,13 +36,18 @@ fn chunked(client: &mut Client) -> (String, String) {
         let mut seen = Vec::new();
         while !end(&seen) {
             let mut byte = [0];
-            client.stream().read_exact(&mut byte).unwrap_or_else(|fault| panic!("{fault} after {}", seen.escape_ascii()));
+            client
+                .stream()
+                .read_exact(&mut byte)
+                .unwrap_or_else(|fault| panic!("{fault} after {}", seen.escape_ascii()));
             seen.push(byte[0]);
         }
         String::from_utf8(seen).expect("text")
     };
     let head = until(&|seen| seen.ends_with(b"\r\n\r\n"));
-    let last = |seen: &[u8]| seen.ends_with(b"\r\n\r\n") && seen.windows(5).any(|part| part == b"\r\n0\r\n");
+    let last = |seen: &[u8]| {
+        seen.ends_with(b"\r\n\r\n") && seen.windows(5).any(|part| part == b"\r\n0\r\n")
+    };
     let body = until(&|seen| last(seen) || seen == b"0\r\n\r\n");
     (head, body)
 }
@@ -52,7 +57,9 @@ fn trailers_reach_who_asks_for_them_and_only_those_that_may() {
     let connections = Arc::new(Mutex::new(HashSet::new()));
     let seen = connections.clone();
     let backend = Backend::answering(move |_, stream| {
-        seen.lock().expect("a lock").insert(stream.peer_addr().expect("an address"));
+        seen.lock()
+            .expect("a lock")
+            .insert(stream.peer_addr().expect("an address"));
         stream.write_all(TRAILING).is_ok()
     });
     let menshen = Setup::before(backend.address).start();
@@ -62,39 +69,73 @@ fn trailers_reach_who_asks_for_them_and_only_those_that_may() {
         client.send(wire::request(
             "GET",
             "/x?a=%41",
-            &[("Authorization", &token), ("TE", te), ("Connection", "TE"), ("X-User-Id", "1")],
+            &[
+                ("Authorization", &token),
+                ("TE", te),
+                ("Connection", "TE"),
+                ("X-User-Id", "1"),
+            ],
             b"",
         ));
         let (head, body) = chunked(&mut client);
         assert!(head.starts_with("HTTP/1.1 200 Fine\r\n"), "{head}");
         let lower = head.to_ascii_lowercase();
-        for there in
-            ["x-kept: yes\r\n", "trailer: x-checksum\r\n", "transfer-encoding: chunked\r\n", "connection: keep-alive\r\n"]
-        {
+        for there in [
+            "x-kept: yes\r\n",
+            "trailer: x-checksum\r\n",
+            "transfer-encoding: chunked\r\n",
+            "connection: keep-alive\r\n",
+        ] {
             assert_eq!(lower.matches(there).count(), 1, "{there} in {head}");
         }
-        assert_eq!(body, "5\r\nhello\r\n0\r\nX-Checksum: abc\r\nX-Checksum: def\r\nServer-Timing: db\r\n\r\n");
+        assert_eq!(
+            body,
+            "5\r\nhello\r\n0\r\nX-Checksum: abc\r\nX-Checksum: def\r\nServer-Timing: db\r\n\r\n"
+        );
         let asked = backend.last();
         assert_eq!(
-            (asked.line.as_str(), asked.folded("te"), asked.folded("connection")),
-            ("GET /x?a=%41 HTTP/1.1", vec!["trailers".to_owned()], vec!["TE".to_owned()])
+            (
+                asked.line.as_str(),
+                asked.folded("te"),
+                asked.folded("connection")
+            ),
+            (
+                "GET /x?a=%41 HTTP/1.1",
+                vec!["trailers".to_owned()],
+                vec!["TE".to_owned()]
+            )
         );
         assert_eq!(asked.folded("x-auth-state"), ["authenticated"]);
         assert_eq!(asked.folded("x-user-id").len(), 1);
         assert_ne!(asked.folded("x-user-id"), ["1"]);
         assert_eq!(asked.folded("host"), ["shop.example"]);
     }
-    assert_eq!(connections.lock().expect("a lock").len(), 1, "the connection to the backend is kept");
-    menshen.wait_for_metric("menshen_requests_total{decision=\"forwarded\",rule=\"default\",status=\"2xx\"}", 2.0);
+    assert_eq!(
+        connections.lock().expect("a lock").len(),
+        1,
+        "the connection to the backend is kept"
+    );
+    menshen.wait_for_metric(
+        "menshen_requests_total{decision=\"forwarded\",rule=\"default\",status=\"2xx\"}",
+        2.0,
+    );
 }
 
 #[test]
 fn who_does_not_ask_gets_none_and_the_backend_is_not_told() {
     let backend = Backend::answering(|_, stream| stream.write_all(TRAILING).is_ok());
     let menshen = Setup::before(backend.address).start();
-    for te in [&[][..], &[("TE", "gzip")], &[("TE", "trailers;q=1")], &[("X-TE", "trailers")]] {
+    for te in [
+        &[][..],
+        &[("TE", "gzip")],
+        &[("TE", "trailers;q=1")],
+        &[("X-TE", "trailers")],
+    ] {
         let (head, body) = chunked(&mut asking(&menshen, "GET", "/x", te));
-        assert!(!head.to_ascii_lowercase().contains("trailer:"), "{te:?}: {head}");
+        assert!(
+            !head.to_ascii_lowercase().contains("trailer:"),
+            "{te:?}: {head}"
+        );
         assert_eq!(body, "5\r\nhello\r\n0\r\n\r\n", "{te:?}");
         assert!(backend.last().folded("te").is_empty(), "{te:?}");
     }
@@ -104,7 +145,10 @@ fn who_does_not_ask_gets_none_and_the_backend_is_not_told() {
         "GET /x HTTP/1.0\r\nHost: a\r\nTE: trailers\r\nConnection: TE\r\nAuthorization: Bearer {token}\r\n\r\n"
     ));
     let answer = old.receive().expect("an answer");
-    assert_eq!((answer.status, answer.body.as_slice()), (200, &b"hello"[..]));
+    assert_eq!(
+        (answer.status, answer.body.as_slice()),
+        (200, &b"hello"[..])
+    );
     assert!(backend.last().folded("te").is_empty());
 }
 
@@ -116,11 +160,20 @@ fn saying(bytes: &'static [u8]) -> Backend {
 #[test]
 fn answers_without_trailers_are_the_same_for_who_asks() {
     let told = |answer: &Answer| {
-        let fields = answer.headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone()));
-        let mut fields: Vec<_> = fields.filter(|(name, _)| name != "x-request-id" && name != "date").collect();
+        let fields = answer
+            .headers
+            .iter()
+            .map(|(name, value)| (name.to_ascii_lowercase(), value.clone()));
+        let mut fields: Vec<_> = fields
+            .filter(|(name, _)| name != "x-request-id" && name != "date")
+            .collect();
         fields.sort();
         // The id of the request is in there.
-        let body = if answer.error().is_none() { answer.body.clone() } else { Vec::new() };
+        let body = if answer.error().is_none() {
+            answer.body.clone()
+        } else {
+            Vec::new()
+        };
         (answer.status, fields, body)
     };
     let answers: [(&str, &[u8]); 13] = [
@@ -149,10 +202,16 @@ fn answers_without_trailers_are_the_same_for_who_asks() {
         assert_eq!(plain, asked, "{}", bytes.escape_ascii());
     }
     // A coding that the client would not be told of.
-    let backend = saying(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n1\r\na\r\n0\r\n\r\n");
+    let backend =
+        saying(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n1\r\na\r\n0\r\n\r\n");
     let menshen = Setup::before(backend.address).start();
-    let answer = asking(&menshen, "GET", "/x", &ASKED).receive().expect("an answer");
-    assert_eq!((answer.status, answer.error()), (502, Some("upstream_unavailable")));
+    let answer = asking(&menshen, "GET", "/x", &ASKED)
+        .receive()
+        .expect("an answer");
+    assert_eq!(
+        (answer.status, answer.error()),
+        (502, Some("upstream_unavailable"))
+    );
 }
 
 #[test]
@@ -189,7 +248,10 @@ fn informational_answers_pass_in_their_order() {
         let hints = client.receive().expect("hints");
         assert_eq!((hints.status, hints.header("Link")), (103, Some(link)));
     }
-    assert_eq!(client.receive().map(|answer| (answer.status, answer.body)), Some((200, b"ok".to_vec())));
+    assert_eq!(
+        client.receive().map(|answer| (answer.status, answer.body)),
+        Some((200, b"ok".to_vec()))
+    );
 }
 
 /// A backend whose connections the test has in its own hands.
@@ -202,14 +264,20 @@ fn by_hand() -> (TcpListener, SocketAddr) {
 /// The next connection, once its request is there.
 fn accept(listener: &TcpListener) -> TcpStream {
     let (mut stream, _) = listener.accept().expect("a connection");
-    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a socket option");
+    stream
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .expect("a socket option");
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
         stream.read_exact(&mut byte).expect("a head");
         head.push(byte[0]);
     }
-    assert!(head.starts_with(b"GET /x HTTP/1.1\r\n"), "{}", head.escape_ascii());
+    assert!(
+        head.starts_with(b"GET /x HTTP/1.1\r\n"),
+        "{}",
+        head.escape_ascii()
+    );
     stream
 }
 
@@ -219,11 +287,19 @@ fn a_client_that_leaves_takes_its_request_with_it() {
     let menshen = Setup::before(address).start();
     let client = asking(&menshen, "GET", "/x", &ASKED);
     let mut stream = accept(&listener);
-    stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").expect("sent");
+    stream
+        .write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        .expect("sent");
     drop(client);
     // What was not read of the response makes a reset of the end.
     let end = stream.read(&mut [0]);
-    assert!(matches!(&end, Ok(0)) || end.as_ref().is_err_and(|end| end.kind() == ErrorKind::ConnectionReset), "{end:?}");
+    assert!(
+        matches!(&end, Ok(0))
+            || end
+                .as_ref()
+                .is_err_and(|end| end.kind() == ErrorKind::ConnectionReset),
+        "{end:?}"
+    );
     menshen.wait_for_metric("menshen_upstream_errors_total{kind=\"client_gone\"}", 1.0);
 }
 
@@ -235,11 +311,16 @@ fn a_silent_backend_is_waited_for_as_long_as_the_config_says() {
     let mut client = asking(&menshen, "GET", "/x", &ASKED);
     let _silent = accept(&listener);
     let answer = client.receive().expect("an answer");
-    assert_eq!((answer.status, answer.error()), (504, Some("upstream_timeout")));
+    assert_eq!(
+        (answer.status, answer.error()),
+        (504, Some("upstream_timeout"))
+    );
     // The same in the middle of a body.
     let mut client = asking(&menshen, "GET", "/x", &ASKED);
     let mut stream = accept(&listener);
-    stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n").expect("sent");
+    stream
+        .write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n")
+        .expect("sent");
     let mut all = Vec::new();
     client.stream().read_to_end(&mut all).expect("an end");
     assert!(all.ends_with(b"2\r\nok\r\n"), "{}", all.escape_ascii());
@@ -264,15 +345,26 @@ fn a_logout_ends_the_stream_of_a_client_that_asks() {
     let token = menshen.token("alice");
     let authorization = format!("Bearer {token}");
     let mut client = Client::connect(menshen.http);
-    client.send(wire::request("GET", "/x", &[ASKED[0], ASKED[1], ("Authorization", &authorization)], b""));
+    client.send(wire::request(
+        "GET",
+        "/x",
+        &[ASKED[0], ASKED[1], ("Authorization", &authorization)],
+        b"",
+    ));
     let mut seen = Vec::new();
     while !seen.ends_with(b"one\r\n") {
         let mut byte = [0];
-        client.stream().read_exact(&mut byte).expect("the beginning");
+        client
+            .stream()
+            .read_exact(&mut byte)
+            .expect("the beginning");
         seen.push(byte[0]);
     }
-    let answer =
-        menshen.post("/auth/logout", &[("Authorization", &authorization)], &serde_json::json!({ "scope": "local" }));
+    let answer = menshen.post(
+        "/auth/logout",
+        &[("Authorization", &authorization)],
+        &serde_json::json!({ "scope": "local" }),
+    );
     assert_eq!(answer.status, 204);
     let mut rest = Vec::new();
     client.stream().read_to_end(&mut rest).expect("an end");

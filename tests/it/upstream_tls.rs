@@ -12,7 +12,10 @@ use super::{
 };
 
 /// `openssl s_server`, ended when dropped. It would end of itself if nobody held what it prints to.
-struct TlsBackend(Child, #[expect(dead_code, reason = "held open")] BufReader<ChildStdout>);
+struct TlsBackend(
+    Child,
+    #[expect(dead_code, reason = "held open")] BufReader<ChildStdout>,
+);
 
 impl Drop for TlsBackend {
     fn drop(&mut self) {
@@ -23,7 +26,16 @@ impl Drop for TlsBackend {
 
 fn serve(dir: &Path) -> (TlsBackend, u16) {
     let mut server = Command::new("openssl")
-        .args(["s_server", "-www", "-key", "leaf.key", "-cert", "leaf.pem", "-accept", "127.0.0.1:0"])
+        .args([
+            "s_server",
+            "-www",
+            "-key",
+            "leaf.key",
+            "-cert",
+            "leaf.pem",
+            "-accept",
+            "127.0.0.1:0",
+        ])
         .current_dir(dir)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -32,8 +44,11 @@ fn serve(dir: &Path) -> (TlsBackend, u16) {
         .expect("the openssl command");
     let mut said = BufReader::new(server.stdout.take().expect("piped"));
     // It says where it listens: `ACCEPT 127.0.0.1:PORT`.
-    let port =
-        said.by_ref().lines().map_while(Result::ok).find_map(|line| line.strip_prefix("ACCEPT 127.0.0.1:")?.parse().ok());
+    let port = said
+        .by_ref()
+        .lines()
+        .map_while(Result::ok)
+        .find_map(|line| line.strip_prefix("ACCEPT 127.0.0.1:")?.parse().ok());
     (TlsBackend(server, said), port.expect("openssl listens"))
 }
 
@@ -45,16 +60,26 @@ fn a_backend_is_reached_over_tls_only_when_its_certificate_is_good() {
     let (_server, port) = serve(dir.path());
     let authority = dir.path().join("ca.pem").display().to_string();
     // The certificate is for `localhost`; 127.0.0.1 is the same server under a name that it does not cover.
-    for (host, trusted, status) in [("localhost", true, 200), ("localhost", false, 502), ("127.0.0.1", true, 502)] {
+    for (host, trusted, status) in [
+        ("localhost", true, 200),
+        ("localhost", false, 502),
+        ("127.0.0.1", true, 502),
+    ] {
         let rule = "[[rule]]\nname = \"open\"\npath = \"/**\"\naccess = \"public\"";
         let upstream = format!("[upstream]\nurls = [\"https://{host}:{port}\"]");
-        let mut setup = Setup::before(([127, 0, 0, 1], port).into()).with(&upstream).with(rule);
+        let mut setup = Setup::before(([127, 0, 0, 1], port).into())
+            .with(&upstream)
+            .with(rule);
         if trusted {
             setup = setup.variable("SSL_CERT_FILE", &authority);
         }
         let menshen = setup.start();
         let answer = menshen.get("/x", &[]);
         assert_eq!(answer.status, status, "{host}, trusted: {trusted}");
-        assert_eq!(answer.error(), (status == 502).then_some("upstream_unavailable"), "{host}, trusted: {trusted}");
+        assert_eq!(
+            answer.error(),
+            (status == 502).then_some("upstream_unavailable"),
+            "{host}, trusted: {trusted}"
+        );
     }
 }

@@ -21,9 +21,16 @@ pub struct Answer {
 impl Answer {
     /// The one value of a header; panics when there are several.
     pub fn header(&self, name: &str) -> Option<&str> {
-        let mut values = self.headers.iter().filter(|(known, _)| known.eq_ignore_ascii_case(name));
+        let mut values = self
+            .headers
+            .iter()
+            .filter(|(known, _)| known.eq_ignore_ascii_case(name));
         let value = values.next().map(|(_, value)| value.as_str());
-        assert!(values.next().is_none(), "{name} twice in {:?}", self.headers);
+        assert!(
+            values.next().is_none(),
+            "{name} twice in {:?}",
+            self.headers
+        );
         value
     }
 
@@ -51,9 +58,13 @@ impl Client {
     /// As `connect`, where nobody may listen any more.
     pub fn try_connect(to: SocketAddr) -> std::io::Result<Self> {
         let stream = TcpStream::connect(to)?;
-        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a socket option");
+        stream
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .expect("a socket option");
         stream.set_nodelay(true).expect("a socket option");
-        Ok(Self { stream: BufReader::new(stream) })
+        Ok(Self {
+            stream: BufReader::new(stream),
+        })
     }
 
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
@@ -75,8 +86,11 @@ impl Client {
             Err(fault) if fault.kind() == ErrorKind::ConnectionReset => return None,
             Err(fault) => panic!("no answer and no end: {fault}"),
         }
-        let status =
-            line.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_else(|| panic!("not an answer: {line:?}"));
+        let status = line
+            .split(' ')
+            .nth(1)
+            .and_then(|code| code.parse().ok())
+            .unwrap_or_else(|| panic!("not an answer: {line:?}"));
         let mut headers = Vec::new();
         loop {
             let mut line = String::new();
@@ -85,10 +99,16 @@ impl Client {
             if line.is_empty() {
                 break;
             }
-            let (name, value) = line.split_once(':').unwrap_or_else(|| panic!("not a header: {line:?}"));
+            let (name, value) = line
+                .split_once(':')
+                .unwrap_or_else(|| panic!("not a header: {line:?}"));
             headers.push((name.to_owned(), value.trim().to_owned()));
         }
-        let mut answer = Answer { status, headers, body: Vec::new() };
+        let mut answer = Answer {
+            status,
+            headers,
+            body: Vec::new(),
+        };
         if status == 100 {
             return self.receive_to(method);
         }
@@ -97,7 +117,9 @@ impl Client {
         }
         if let Some(length) = answer.header("Content-Length") {
             answer.body = vec![0; length.parse().expect("a length")];
-            self.stream.read_exact(&mut answer.body).expect("a whole body");
+            self.stream
+                .read_exact(&mut answer.body)
+                .expect("a whole body");
         } else if answer.header("Transfer-Encoding") == Some("chunked") {
             answer.body = self.chunks();
         } else {
@@ -144,15 +166,28 @@ pub struct Nobody {
 
 impl Nobody {
     pub fn new() -> Self {
-        let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+        let socket =
+            rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
         rustix::net::bind(&socket, &SocketAddr::from(([127, 0, 0, 1], 0))).expect("a port");
-        let address = rustix::net::getsockname(&socket).expect("an address").try_into().expect("an address of IP");
-        Self { address, _socket: socket }
+        let address = rustix::net::getsockname(&socket)
+            .expect("an address")
+            .try_into()
+            .expect("an address of IP");
+        Self {
+            address,
+            _socket: socket,
+        }
     }
 }
 
 /// Sends one request on a connection of its own.
-pub fn ask(to: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+pub fn ask(
+    to: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Answer {
     let mut client = Client::connect(to);
     client.send(request(method, path, headers, body));
     client.receive_to(method).expect("an answer")

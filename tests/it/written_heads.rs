@@ -15,7 +15,10 @@ use tokio::{
 
 use super::{
     http2::{self, Whole},
-    http2_frames::{CONTINUATION, END_HEADERS, END_STREAM, FRAME_HEAD_LEN, HEADERS, PREFACE_LEN, frame, payload_len},
+    http2_frames::{
+        CONTINUATION, END_HEADERS, END_STREAM, FRAME_HEAD_LEN, HEADERS, PREFACE_LEN, frame,
+        payload_len,
+    },
 };
 
 /// Longest payload of a frame (RFC 9113 section 4.2).
@@ -41,19 +44,32 @@ impl WrittenHeads {
             drop(tokio::io::copy(&mut from_server, &mut to_library).await);
             drop(to_library.shutdown().await);
         });
-        let (send, connection) = http2::within(h2::client::handshake(ours)).await.expect("a handshake");
+        let (send, connection) = http2::within(h2::client::handshake(ours))
+            .await
+            .expect("a handshake");
         tokio::spawn(connection);
         Self { send, heads }
     }
 
     /// Sends a head with exactly these fields, in this order, and then a body. `None`: the head is all.
-    pub async fn ask(&self, fields: &[(&str, &str)], body: Option<&[u8]>) -> Result<Whole, h2::Error> {
+    pub async fn ask(
+        &self,
+        fields: &[(&str, &str)],
+        body: Option<&[u8]>,
+    ) -> Result<Whole, h2::Error> {
         let mut send = self.send.clone().ready().await?;
-        self.heads.lock().expect("a lock").push_back(http2::block(fields));
+        self.heads
+            .lock()
+            .expect("a lock")
+            .push_back(http2::block(fields));
         // The library has to know whether the answer has a body.
-        let method = fields.iter().find(|(name, _)| *name == ":method").map_or("GET", |(_, value)| value);
+        let method = fields
+            .iter()
+            .find(|(name, _)| *name == ":method")
+            .map_or("GET", |(_, value)| value);
         let method = if method == "HEAD" { method } else { "GET" };
-        let (answer, mut stream) = send.send_request(http2::request(method, "http://h/", &[]), body.is_none())?;
+        let (answer, mut stream) =
+            send.send_request(http2::request(method, "http://h/", &[]), body.is_none())?;
         if let Some(body) = body {
             // It may have been answered already.
             drop(stream.send_data(Bytes::copy_from_slice(body), true));
@@ -63,7 +79,11 @@ impl WrittenHeads {
 }
 
 /// Passes frames on, with other heads.
-async fn rewrite(mut from: tokio::io::ReadHalf<DuplexStream>, mut to: OwnedWriteHalf, heads: Heads) {
+async fn rewrite(
+    mut from: tokio::io::ReadHalf<DuplexStream>,
+    mut to: OwnedWriteHalf,
+    heads: Heads,
+) {
     let mut preface = [0; PREFACE_LEN];
     if from.read_exact(&mut preface).await.is_err() || to.write_all(&preface).await.is_err() {
         return;
@@ -79,7 +99,11 @@ async fn rewrite(mut from: tokio::io::ReadHalf<DuplexStream>, mut to: OwnedWrite
         }
         let frames = match head[3] {
             HEADERS => {
-                let block = heads.lock().expect("a lock").pop_front().expect("a head for each request");
+                let block = heads
+                    .lock()
+                    .expect("a lock")
+                    .pop_front()
+                    .expect("a head for each request");
                 let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
                 head_frames(&block, head[4] & END_STREAM, stream)
             }

@@ -29,14 +29,27 @@ pub(super) struct Inputs<'a> {
 impl<'a> Inputs<'a> {
     /// Reads the body if an input is in it, and every place that has one.
     pub(super) async fn read(route: &'a Route, head: &Parts, body: Body) -> Result<Self, Problem> {
-        let in_body = route.inputs.values().flat_map(InputLocations::iter).any(Whereabouts::is_in_body);
-        let object = if in_body { body::object_if_any(Request::from_parts(head.clone(), body)).await? } else { None };
-        let query = Query::<Vec<(String, String)>>::try_from_uri(&head.uri).map(|Query(pairs)| pairs).unwrap_or_default();
+        let in_body = route
+            .inputs
+            .values()
+            .flat_map(InputLocations::iter)
+            .any(Whereabouts::is_in_body);
+        let object = if in_body {
+            body::object_if_any(Request::from_parts(head.clone(), body)).await?
+        } else {
+            None
+        };
+        let query = Query::<Vec<(String, String)>>::try_from_uri(&head.uri)
+            .map(|Query(pairs)| pairs)
+            .unwrap_or_default();
         let (mut found, mut names) = (Map::new(), BTreeMap::new());
         for (name, locations) in &route.inputs {
             for location in locations.iter() {
                 let value = match location {
-                    Whereabouts::Body(path) => match object.as_ref().map_or(Found::Absent, |object| object.at(path)) {
+                    Whereabouts::Body(path) => match object
+                        .as_ref()
+                        .map_or(Found::Absent, |object| object.at(path))
+                    {
                         Found::Absent => None,
                         Found::Value(value) => Some(value),
                         // As good as absent, like others that are not valid.
@@ -44,13 +57,24 @@ impl<'a> Inputs<'a> {
                         Found::Unreadable | Found::Repeated => return Err(body::not_readable()),
                     },
                     Whereabouts::Header(header) => in_headers(&head.headers, header.as_str())?,
-                    Whereabouts::Query(parameter) => {
-                        once(query.iter().filter(|(known, _)| known == parameter).map(|(_, value)| value))?
-                    }
+                    Whereabouts::Query(parameter) => once(
+                        query
+                            .iter()
+                            .filter(|(known, _)| known == parameter)
+                            .map(|(_, value)| value),
+                    )?,
                 };
-                let value = value.map(|value| if is_typed(route.action, name) { as_typed(value) } else { value });
+                let value = value.map(|value| {
+                    if is_typed(route.action, name) {
+                        as_typed(value)
+                    } else {
+                        value
+                    }
+                });
                 // A null or an empty text counts as long as no later place has more.
-                if let Some(value) = value.filter(|value| has_something(value) || !found.contains_key(name)) {
+                if let Some(value) =
+                    value.filter(|value| has_something(value) || !found.contains_key(name))
+                {
                     let is_enough = has_something(&value);
                     found.insert(name.clone(), value);
                     names.insert(name.as_str(), location.name());
@@ -60,18 +84,28 @@ impl<'a> Inputs<'a> {
                 }
             }
         }
-        Ok(Self { route, found, names })
+        Ok(Self {
+            route,
+            found,
+            names,
+        })
     }
 
     /// The client's name for an input: where it was found, else where it is looked for first.
     pub(super) fn name_of<'n>(&'n self, input: &'n str) -> &'n str {
         let found = self.names.get(input).copied();
-        found.or_else(|| self.route.inputs.get(input).map(InputLocations::name)).unwrap_or(input)
+        found
+            .or_else(|| self.route.inputs.get(input).map(InputLocations::name))
+            .unwrap_or(input)
     }
 
     /// Everything that the checks of the route find wrong, in their order.
     pub(super) fn wrong(&self) -> Vec<WrongField> {
-        let failed = self.route.checks.iter().filter(|check| !check.passes(self.found.get(&check.input)));
+        let failed = self
+            .route
+            .checks
+            .iter()
+            .filter(|check| !check.passes(self.found.get(&check.input)));
         let wrong = failed.map(|check| WrongField {
             name: self.name_of(&check.input).to_owned(),
             message: check.message.clone(),
@@ -95,7 +129,8 @@ impl<'a> Inputs<'a> {
 
     /// Whether the profile is the one that WeChat gives everybody in place of their own.
     pub(super) fn is_nobody(&self) -> bool {
-        self.text("nickname").is_some_and(|text| profile::nickname(text) == Ok(None))
+        self.text("nickname")
+            .is_some_and(|text| profile::nickname(text) == Ok(None))
     }
 
     /// As the auth API would have them in a body. A number is taken for its digits: clients send phones and codes so.
@@ -140,7 +175,10 @@ fn as_typed(value: Value) -> Value {
 
 /// Whether this input is left out where it is not valid.
 fn is_forgiven(action: DialectAction, name: &str) -> bool {
-    let is_login = matches!(action, DialectAction::WechatLogin | DialectAction::SmsLogin | DialectAction::PasswordLogin);
+    let is_login = matches!(
+        action,
+        DialectAction::WechatLogin | DialectAction::SmsLogin | DialectAction::PasswordLogin
+    );
     is_login && matches!(name, "nickname" | "avatar_url" | "client_type")
 }
 
@@ -154,17 +192,25 @@ fn has_something(value: &Value) -> bool {
 }
 
 fn in_headers(headers: &HeaderMap, name: &str) -> Result<Option<Value>, Problem> {
-    let unreadable = || Problem::new(ErrorCode::RequestMalformed).detail("A header field is not text.");
-    let values = headers.get_all(name).iter().map(|value| value.to_str().map_err(|_| unreadable()));
+    let unreadable =
+        || Problem::new(ErrorCode::RequestMalformed).detail("A header field is not text.");
+    let values = headers
+        .get_all(name)
+        .iter()
+        .map(|value| value.to_str().map_err(|_| unreadable()));
     once(values.collect::<Result<Vec<_>, _>>()?.into_iter())
 }
 
 /// The one value; several are refused, because two readers could take different ones.
 fn once(values: impl Iterator<Item = impl AsRef<str>>) -> Result<Option<Value>, Problem> {
     let mut values = values;
-    let first = values.next().map(|value| Value::String(value.as_ref().to_owned()));
+    let first = values
+        .next()
+        .map(|value| Value::String(value.as_ref().to_owned()));
     match values.next() {
         None => Ok(first),
-        Some(_) => Err(Problem::new(ErrorCode::RequestMalformed).detail("Send each parameter once.")),
+        Some(_) => {
+            Err(Problem::new(ErrorCode::RequestMalformed).detail("Send each parameter once."))
+        }
     }
 }

@@ -48,7 +48,12 @@ impl Source for Success<'_> {
             },
             Outcome::User(known) => {
                 let (user, openid) = &**known;
-                Person { user, openid: openid.as_ref(), form: &self.dialect.terms.person }.give(place)
+                Person {
+                    user,
+                    openid: openid.as_ref(),
+                    form: &self.dialect.terms.person,
+                }
+                .give(place)
             }
             Outcome::Bound(bound) => self.of_phone(bound, place),
             Outcome::Done => Given::Nothing,
@@ -58,7 +63,12 @@ impl Source for Success<'_> {
 
 impl Success<'_> {
     fn of_session<'a>(&'a self, signed_in: &'a SignedIn, place: Place) -> Given<'a> {
-        let SignedIn { user, session, openid, .. } = signed_in;
+        let SignedIn {
+            user,
+            session,
+            openid,
+            ..
+        } = signed_in;
         match place {
             Place::AccessToken => Given::text(Some(&signed_in.access_token)),
             Place::RefreshToken => Given::text(Some(&signed_in.refresh_token)),
@@ -69,7 +79,12 @@ impl Success<'_> {
             Place::SessionId => Given::owned(session.id.to_string()),
             Place::SessionHandle => Given::owned(self.auth.session_handle(session)),
             Place::ClientType => Given::text(Some(session.client_type.as_str())),
-            other => Person { user, openid: openid.as_ref(), form: &self.dialect.terms.person }.give(other),
+            other => Person {
+                user,
+                openid: openid.as_ref(),
+                form: &self.dialect.terms.person,
+            }
+            .give(other),
         }
     }
 
@@ -80,9 +95,16 @@ impl Success<'_> {
             Place::PhoneMasked => Given::owned(bound.phone.masked()),
             Place::PhoneNational => Given::text(Some(national(&bound.phone))),
             Place::PhoneCountryCode => Given::text(Some(bound.phone.country_code())),
-            Place::PhoneWatermarkTimestamp => stamp.map_or(Given::Nothing, |stamp| Given::count(stamp.made_at.as_secs())),
+            Place::PhoneWatermarkTimestamp => stamp.map_or(Given::Nothing, |stamp| {
+                Given::count(stamp.made_at.as_secs())
+            }),
             Place::PhoneWatermarkAppid => Given::text(stamp.map(|stamp| stamp.app_id.as_str())),
-            other => bound.signed_in.as_ref().map_or(Given::Nothing, |signed_in| self.of_session(signed_in, other)),
+            other => bound
+                .signed_in
+                .as_ref()
+                .map_or(Given::Nothing, |signed_in| {
+                    self.of_session(signed_in, other)
+                }),
         }
     }
 }

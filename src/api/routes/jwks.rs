@@ -10,7 +10,10 @@ use crate::api::{ApiState, RequestContext, answer::Document, problem::Problem};
     get, path = "/jwks.json", operation_id = "jwks", tag = "discovery",
     responses((status = 200, description = "A JWK set. May be cached for five minutes.", body = Object, content_type = "application/json"))
 )]
-pub(in crate::api) async fn get(State(api): State<ApiState>, context: RequestContext) -> Result<Document, Problem> {
+pub(in crate::api) async fn get(
+    State(api): State<ApiState>,
+    context: RequestContext,
+) -> Result<Document, Problem> {
     api.auth.limits().api(context.client_ip)?;
     Ok(Document(Bytes::from_owner(api.keyrings.current().jwks())))
 }

@@ -16,7 +16,10 @@ use crate::{
 
 /// Which sessions end.
 #[derive(ToSchema)]
-#[expect(dead_code, reason = "the schema of the body; `Fields` reads it, so that every wrong field is named at once")]
+#[expect(
+    dead_code,
+    reason = "the schema of the body; `Fields` reads it, so that every wrong field is named at once"
+)]
 pub(in crate::api) struct LogoutBody {
     /// Absent: `local`, this session only. The others need an access token that has not expired.
     scope: Option<Scope>,
@@ -42,7 +45,14 @@ pub(in crate::api) async fn post(
     api.auth.limits().api(from)?;
     let token = caller::token(request.headers(), false).map(str::to_owned);
     let asked = read(Fields::read_if_any(request).await?)?;
-    sign_out(&api, token.as_deref().map_err(|code| *code), &asked, &api.terms, from).await?;
+    sign_out(
+        &api,
+        token.as_deref().map_err(|code| *code),
+        &asked,
+        &api.terms,
+        from,
+    )
+    .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -54,8 +64,13 @@ pub(in crate::api) struct Logout {
 
 pub(in crate::api) fn read(mut fields: Fields) -> Result<Logout, Problem> {
     let scope = fields.optional("scope", scope).unwrap_or_default();
-    let refresh_token = fields.optional("refresh_token", |text| Ok(text.to_owned())).filter(|token| !token.is_empty());
-    fields.finish(Some(Logout { scope, refresh_token }))
+    let refresh_token = fields
+        .optional("refresh_token", |text| Ok(text.to_owned()))
+        .filter(|token| !token.is_empty());
+    fields.finish(Some(Logout {
+        scope,
+        refresh_token,
+    }))
 }
 
 fn scope(text: &str) -> Result<Scope, Malformed> {
@@ -72,13 +87,30 @@ pub(in crate::api) async fn sign_out(
     from: ClientIp,
 ) -> Result<(), Problem> {
     // More than its own session it does not end.
-    let refresh_token = asked.refresh_token.as_deref().filter(|_| asked.scope == Scope::Local);
+    let refresh_token = asked
+        .refresh_token
+        .as_deref()
+        .filter(|_| asked.scope == Scope::Local);
     match token.and_then(|token| api.authorizer.sign_out(token, api.auth.now())) {
         Ok((claims, proof)) => {
             let (user, session, client_type) = (&claims.sub, claims.sid, claims.client_type);
-            api.auth.logout(auth::Caller { user, session, client_type, from, terms }, asked.scope, proof).await?;
+            api.auth
+                .logout(
+                    auth::Caller {
+                        user,
+                        session,
+                        client_type,
+                        from,
+                        terms,
+                    },
+                    asked.scope,
+                    proof,
+                )
+                .await?;
         }
-        Err(code) if refresh_token.is_none() || code == ErrorCode::RequestMalformed => return Err(code.into()),
+        Err(code) if refresh_token.is_none() || code == ErrorCode::RequestMalformed => {
+            return Err(code.into());
+        }
         Err(_) => {}
     }
     if let Some(refresh_token) = refresh_token {

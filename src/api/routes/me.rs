@@ -22,7 +22,10 @@ use crate::{
 
 /// A change of my profile, as a JSON merge patch (RFC 7396): what is absent stays, null clears.
 #[derive(ToSchema)]
-#[expect(dead_code, reason = "the schema of the body; `Fields` reads it, so that every wrong field is named at once")]
+#[expect(
+    dead_code,
+    reason = "the schema of the body; `Fields` reads it, so that every wrong field is named at once"
+)]
 pub(in crate::api) struct MePatch {
     /// Trimmed; without control characters, and not all of it invisible. WeChat's anonymous nickname is ignored.
     #[schema(
@@ -38,7 +41,10 @@ pub(in crate::api) struct MePatch {
     )]
     avatar_url: Option<String>,
     /// Line breaks and tabs are the only control characters.
-    #[schema(max_length = 500, pattern = r"^[^\x00-\x08\x0B\x0C\x0E-\x1F\x7F-\x9F]*$")]
+    #[schema(
+        max_length = 500,
+        pattern = r"^[^\x00-\x08\x0B\x0C\x0E-\x1F\x7F-\x9F]*$"
+    )]
     bio: Option<String>,
     /// From 1900-01-01 on.
     #[schema(format = Date, pattern = r"^(((19|[2-9][0-9])[0-9]{2})-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-(0[1-9]|1[0-9]|2[0-8]))|((19|[2-9][0-9])(0[48]|[2468][048]|[13579][26])|(2[048]|3[26]|[468][048]|[579][26])00)-02-29)$")]
@@ -50,7 +56,10 @@ pub(in crate::api) struct MePatch {
     get, path = "/me", operation_id = "me", tag = "account", security(("bearer" = [])),
     responses((status = 200, description = "My profile.", body = Me))
 )]
-pub(in crate::api) async fn get(State(api): State<ApiState>, caller: Caller) -> Result<Json<Me>, Problem> {
+pub(in crate::api) async fn get(
+    State(api): State<ApiState>,
+    caller: Caller,
+) -> Result<Json<Me>, Problem> {
     Ok(Json(api.auth.me(caller.get()).await?.into()))
 }
 
@@ -66,7 +75,9 @@ pub(in crate::api) async fn patch(
     request: Request,
 ) -> Result<Json<Me>, Problem> {
     let change = read(Fields::read(request).await?)?;
-    Ok(Json(api.auth.change_profile(caller.get(), &change).await?.into()))
+    Ok(Json(
+        api.auth.change_profile(caller.get(), &change).await?.into(),
+    ))
 }
 
 pub(in crate::api) fn read(mut fields: Fields) -> Result<ProfileChange, Problem> {
@@ -89,9 +100,15 @@ pub(in crate::api) fn read(mut fields: Fields) -> Result<ProfileChange, Problem>
     get, path = "/me/export", operation_id = "export_me", tag = "account", security(("bearer" = [])),
     responses((status = 200, description = "A copy of everything.", body = Export))
 )]
-pub(in crate::api) async fn export(State(api): State<ApiState>, caller: Caller) -> Result<Json<Export>, Problem> {
+pub(in crate::api) async fn export(
+    State(api): State<ApiState>,
+    caller: Caller,
+) -> Result<Json<Export>, Problem> {
     let caller = caller.get();
-    Ok(Json(Export::new(api.auth.export_account(caller).await?, caller.session)))
+    Ok(Json(Export::new(
+        api.auth.export_account(caller).await?,
+        caller.session,
+    )))
 }
 
 /// Delete my account.

@@ -9,7 +9,12 @@ use crate::api::{ApiState, RequestContext, answer::Document, openapi_json, probl
     get, path = "/openapi.json", operation_id = "openapi", tag = "discovery",
     responses((status = 200, description = "An OpenAPI 3.1 document.", body = Object, content_type = "application/json"))
 )]
-pub(in crate::api) async fn get(State(api): State<ApiState>, context: RequestContext) -> Result<Document, Problem> {
+pub(in crate::api) async fn get(
+    State(api): State<ApiState>,
+    context: RequestContext,
+) -> Result<Document, Problem> {
     api.auth.limits().api(context.client_ip)?;
-    Ok(Document(openapi_json(&api.prefix, api.auth.countries()).into()))
+    Ok(Document(
+        openapi_json(&api.prefix, api.auth.countries()).into(),
+    ))
 }

@@ -24,7 +24,10 @@ use crate::{
 
 /// A phone and the code that was sent to it.
 #[derive(ToSchema)]
-#[expect(dead_code, reason = "the schema of the body; `Fields` reads it, so that every wrong field is named at once")]
+#[expect(
+    dead_code,
+    reason = "the schema of the body; `Fields` reads it, so that every wrong field is named at once"
+)]
 pub(in crate::api) struct PhoneSmsBody {
     /// In any spelling.
     #[schema(example = "13800138000")]
@@ -43,7 +46,10 @@ pub(in crate::api) struct PhoneSmsBody {
 /// What the phone number button gave: `code`, or where the operator allows the old way `encrypted_data` and `iv`.
 #[derive(Deserialize, ToSchema)]
 #[serde(untagged)]
-#[expect(dead_code, reason = "the schema of the body; `Fields` reads it, so that every wrong field is named at once")]
+#[expect(
+    dead_code,
+    reason = "the schema of the body; `Fields` reads it, so that every wrong field is named at once"
+)]
 pub(in crate::api) enum PhoneWechatBody {
     Code {
         /// `e.detail.code` of the button; five minutes, one use. Not a code of `wx.login`.
@@ -74,7 +80,10 @@ pub(in crate::api) async fn sms(
     request: Request,
 ) -> Result<Response, Problem> {
     let (phone, code, proof) = read_sms(Fields::read(request).await?, &api)?;
-    let bound = api.auth.bind_by_sms(caller.get(), phone, &code, &proof).await?;
+    let bound = api
+        .auth
+        .bind_by_sms(caller.get(), phone, &code, &proof)
+        .await?;
     Ok(PhoneAnswer::new(&bound, api.openid_in_answers).respond())
 }
 
@@ -111,11 +120,22 @@ pub(in crate::api) struct Encrypted {
 
 impl Button {
     /// Binds the phone that it stands for.
-    pub(in crate::api) async fn bind(&self, auth: &Auth, caller: Caller<'_>) -> Result<Bound, AuthError> {
+    pub(in crate::api) async fn bind(
+        &self,
+        auth: &Auth,
+        caller: Caller<'_>,
+    ) -> Result<Bound, AuthError> {
         match self {
             Self::Code(code) => auth.bind_by_wechat(caller, code).await,
             Self::Encrypted(Encrypted { encrypted_data, iv }) => {
-                auth.bind_by_encrypted_data(caller, EncryptedPhone { encrypted_data: encrypted_data.expose(), iv }).await
+                auth.bind_by_encrypted_data(
+                    caller,
+                    EncryptedPhone {
+                        encrypted_data: encrypted_data.expose(),
+                        iv,
+                    },
+                )
+                .await
             }
         }
     }
@@ -126,17 +146,32 @@ pub(in crate::api) fn read_button(mut fields: Fields, api: &ApiState) -> Result<
     if is_encrypted && !fields.has("code") {
         let allowed = api.auth.decrypts_phones();
         let text = |text: &str| {
-            if allowed { Ok(text.to_owned()) } else { Err(Malformed("is not taken here: send the code of the button")) }
+            if allowed {
+                Ok(text.to_owned())
+            } else {
+                Err(Malformed("is not taken here: send the code of the button"))
+            }
         };
-        let (encrypted_data, iv) = (fields.required("encrypted_data", text), fields.required("iv", text));
-        let encrypted = |(data, iv)| Button::Encrypted(Encrypted { encrypted_data: Secret::new(data), iv });
+        let (encrypted_data, iv) = (
+            fields.required("encrypted_data", text),
+            fields.required("iv", text),
+        );
+        let encrypted = |(data, iv)| {
+            Button::Encrypted(Encrypted {
+                encrypted_data: Secret::new(data),
+                iv,
+            })
+        };
         return fields.finish(encrypted_data.zip(iv).map(encrypted));
     }
     let code = fields.required("code", PhoneCode::parse);
     fields.finish(code.map(Button::Code))
 }
 
-pub(in crate::api) fn read_sms(mut fields: Fields, api: &ApiState) -> Result<(Phone, SmsCode, FreshProof), Problem> {
+pub(in crate::api) fn read_sms(
+    mut fields: Fields,
+    api: &ApiState,
+) -> Result<(Phone, SmsCode, FreshProof), Problem> {
     let phone = fields.required("phone", |text| api.auth.phone(text));
     let code = fields.required("code", SmsCode::parse);
     let proof = fresh_proof(&mut fields);
@@ -159,5 +194,7 @@ pub(in crate::api) async fn delete(
     let mut fields = Fields::read_if_any(request).await?;
     let proof = fresh_proof(&mut fields);
     let proof = fields.finish(Some(proof))?;
-    Ok(Json(api.auth.unbind_phone(caller.get(), &proof).await?.into()))
+    Ok(Json(
+        api.auth.unbind_phone(caller.get(), &proof).await?.into(),
+    ))
 }

@@ -10,7 +10,10 @@ use crate::{
 
 /// A refresh token to trade in.
 #[derive(ToSchema)]
-#[expect(dead_code, reason = "the schema of the body; `Fields` reads it, so that every wrong field is named at once")]
+#[expect(
+    dead_code,
+    reason = "the schema of the body; `Fields` reads it, so that every wrong field is named at once"
+)]
 pub(in crate::api) struct RefreshBody {
     /// The newest one of the session.
     #[schema(min_length = 1, max_length = 1024)]
@@ -32,7 +35,11 @@ pub(in crate::api) async fn post(
     request: Request,
 ) -> Result<TokenAnswer, Problem> {
     let token = read(Fields::read(request).await?)?;
-    let refresh = Refresh { token: &token, rotates: true, terms: &api.terms };
+    let refresh = Refresh {
+        token: &token,
+        rotates: true,
+        terms: &api.terms,
+    };
     let signed_in = api.auth.refresh(refresh, context.client_ip).await?;
     Ok(TokenAnswer::new(&signed_in, api.openid_in_answers))
 }

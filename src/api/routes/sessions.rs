@@ -17,7 +17,10 @@ use crate::{
     get, path = "/sessions", operation_id = "sessions", tag = "session", security(("bearer" = [])),
     responses((status = 200, description = "My living sessions, newest login first.", body = Sessions))
 )]
-pub(in crate::api) async fn list(State(api): State<ApiState>, caller: Caller) -> Result<Json<Sessions>, Problem> {
+pub(in crate::api) async fn list(
+    State(api): State<ApiState>,
+    caller: Caller,
+) -> Result<Json<Sessions>, Problem> {
     let caller = caller.get();
     let sessions = api.auth.sessions(caller).await?;
     Ok(Json(Sessions::new(&sessions, caller.session)))
@@ -35,7 +38,10 @@ pub(in crate::api) async fn end(
     sid: Result<Path<String>, PathRejection>,
 ) -> Result<StatusCode, Problem> {
     // An id that cannot be one is a session that is not there.
-    let sid = sid.ok().and_then(|Path(text)| SessionId::parse(&text).ok()).ok_or(ErrorCode::NotFound)?;
+    let sid = sid
+        .ok()
+        .and_then(|Path(text)| SessionId::parse(&text).ok())
+        .ok_or(ErrorCode::NotFound)?;
     api.auth.end_session(caller.get(), sid).await?;
     Ok(StatusCode::NO_CONTENT)
 }

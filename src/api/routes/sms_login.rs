@@ -6,7 +6,10 @@ use axum::extract::{Request, State};
 use utoipa::ToSchema;
 
 use crate::{
-    api::{ApiState, RequestContext, answer::TokenAnswer, body::Fields, problem::Problem, routes::client_type},
+    api::{
+        ApiState, RequestContext, answer::TokenAnswer, body::Fields, problem::Problem,
+        routes::client_type,
+    },
     auth::SmsLogin,
     dialect::Terms,
     types::{ClientType, SmsCode},
@@ -14,7 +17,10 @@ use crate::{
 
 /// A login with a code that was sent to a phone.
 #[derive(ToSchema)]
-#[expect(dead_code, reason = "the schema of the body; `Fields` reads it, so that every wrong field is named at once")]
+#[expect(
+    dead_code,
+    reason = "the schema of the body; `Fields` reads it, so that every wrong field is named at once"
+)]
 pub(in crate::api) struct SmsLoginBody {
     /// In any spelling.
     #[schema(example = "13800138000")]
@@ -42,10 +48,21 @@ pub(in crate::api) async fn post(
     Ok(TokenAnswer::new(&signed_in, api.openid_in_answers))
 }
 
-pub(in crate::api) fn read(mut fields: Fields, api: &ApiState, terms: &Arc<Terms>) -> Result<SmsLogin, Problem> {
+pub(in crate::api) fn read(
+    mut fields: Fields,
+    api: &ApiState,
+    terms: &Arc<Terms>,
+) -> Result<SmsLogin, Problem> {
     let phone = fields.required("phone", |text| api.auth.phone(text));
     let code = fields.required("code", SmsCode::parse);
-    let client_type = fields.optional("client_type", client_type).unwrap_or_default();
-    let login = |(phone, code)| SmsLogin { phone, code, client_type, terms: Arc::clone(terms) };
+    let client_type = fields
+        .optional("client_type", client_type)
+        .unwrap_or_default();
+    let login = |(phone, code)| SmsLogin {
+        phone,
+        code,
+        client_type,
+        terms: Arc::clone(terms),
+    };
     fields.finish(phone.zip(code).map(login))
 }

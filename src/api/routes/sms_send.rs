@@ -13,7 +13,10 @@ use crate::{
 
 /// A phone that is to get a code.
 #[derive(ToSchema)]
-#[expect(dead_code, reason = "the schema of the body; `Fields` reads it, so that every wrong field is named at once")]
+#[expect(
+    dead_code,
+    reason = "the schema of the body; `Fields` reads it, so that every wrong field is named at once"
+)]
 pub(in crate::api) struct SmsSendBody {
     /// In any spelling: `138 0013 8000`, `+86 138...`, `0086138...`.
     #[schema(example = "13800138000")]
@@ -36,11 +39,21 @@ pub(in crate::api) async fn post(
     request: Request,
 ) -> Result<Json<SmsSentAnswer>, Problem> {
     let (phone, purpose) = read(Fields::read(request).await?, &api)?;
-    Ok(Json(api.auth.sms_send(phone, purpose, context.client_ip).await?.into()))
+    Ok(Json(
+        api.auth
+            .sms_send(phone, purpose, context.client_ip)
+            .await?
+            .into(),
+    ))
 }
 
-pub(in crate::api) fn read(mut fields: Fields, api: &ApiState) -> Result<(Phone, SmsPurpose), Problem> {
+pub(in crate::api) fn read(
+    mut fields: Fields,
+    api: &ApiState,
+) -> Result<(Phone, SmsPurpose), Problem> {
     let phone = fields.required("phone", |text| api.auth.phone(text));
-    let purpose = fields.optional("purpose", SmsPurpose::parse).unwrap_or_default();
+    let purpose = fields
+        .optional("purpose", SmsPurpose::parse)
+        .unwrap_or_default();
     fields.finish(phone.map(|phone| (phone, purpose)))
 }

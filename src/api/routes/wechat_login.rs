@@ -6,7 +6,10 @@ use axum::extract::{Request, State};
 use utoipa::ToSchema;
 
 use crate::{
-    api::{ApiState, RequestContext, answer::TokenAnswer, body::Fields, problem::Problem, routes::client_type},
+    api::{
+        ApiState, RequestContext, answer::TokenAnswer, body::Fields, problem::Problem,
+        routes::client_type,
+    },
     auth::{SignedData, WechatLogin, profile},
     dialect::Terms,
     provider::wechat::LoginCode,
@@ -16,7 +19,10 @@ use crate::{
 
 /// A login with the code of `wx.login`.
 #[derive(ToSchema)]
-#[expect(dead_code, reason = "the schema of the body; `Fields` reads it, so that every wrong field is named at once")]
+#[expect(
+    dead_code,
+    reason = "the schema of the body; `Fields` reads it, so that every wrong field is named at once"
+)]
 pub(in crate::api) struct WechatLoginBody {
     /// The code that `wx.login` gave; five minutes, one use. Not the code of the phone number button.
     #[schema(min_length = 1, max_length = 256, pattern = "^[!-~]+$")]
@@ -37,7 +43,10 @@ pub(in crate::api) struct WechatLoginBody {
     )]
     avatar_url: Option<String>,
     /// `rawData` of `wx.getUserInfo`, as it came. With `signature` beside it, which is checked against this very login.
-    #[schema(max_length = 4096, pattern = r"^([ -~]{0,4096}|[^\x00-\x1F\x7F]{0,1024})$")]
+    #[schema(
+        max_length = 4096,
+        pattern = r"^([ -~]{0,4096}|[^\x00-\x1F\x7F]{0,1024})$"
+    )]
     raw_data: Option<String>,
     /// `signature` of `wx.getUserInfo`: 40 lower-case hex digits.
     #[schema(pattern = "^[0-9a-f]{40}$")]
@@ -71,7 +80,9 @@ pub(in crate::api) fn read(mut fields: Fields, terms: &Arc<Terms>) -> Result<Wec
     let code = fields.required("code", LoginCode::parse);
     let nickname = fields.if_valid("nickname", profile::nickname).flatten();
     let avatar_url = fields.if_valid("avatar_url", profile::avatar_url);
-    let client_type = fields.optional("client_type", client_type).unwrap_or_default();
+    let client_type = fields
+        .optional("client_type", client_type)
+        .unwrap_or_default();
     let app_id = fields.optional("app_id", AppId::parse);
     let missing = match (fields.has("raw_data"), fields.has("signature")) {
         (true, false) => Some("signature"),
@@ -83,19 +94,44 @@ pub(in crate::api) fn read(mut fields: Fields, terms: &Arc<Terms>) -> Result<Wec
     }
     let raw_data = fields.optional("raw_data", raw_data);
     let signature = fields.optional("signature", signature);
-    let signed = raw_data.zip(signature).map(|(raw_data, signature)| SignedData { raw_data, signature });
-    let profile = Profile { nickname, avatar_url, ..Profile::default() };
+    let signed = raw_data
+        .zip(signature)
+        .map(|(raw_data, signature)| SignedData {
+            raw_data,
+            signature,
+        });
+    let profile = Profile {
+        nickname,
+        avatar_url,
+        ..Profile::default()
+    };
     let terms = Arc::clone(terms);
-    let login = |code| WechatLogin { code, app_id, profile, profile_is_newer: false, signed, client_type, terms };
+    let login = |code| WechatLogin {
+        code,
+        app_id,
+        profile,
+        profile_is_newer: false,
+        signed,
+        client_type,
+        terms,
+    };
     fields.finish(code.map(login))
 }
 
 /// Kept as it came: it is signed byte by byte.
 fn raw_data(text: &str) -> Result<String, Malformed> {
-    if text.len() <= 4096 { Ok(text.to_owned()) } else { Err(Malformed("must be at most 4096 bytes")) }
+    if text.len() <= 4096 {
+        Ok(text.to_owned())
+    } else {
+        Err(Malformed("must be at most 4096 bytes"))
+    }
 }
 
 fn signature(text: &str) -> Result<String, Malformed> {
     let is_hex = text.len() == 40 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    if is_hex { Ok(text.to_owned()) } else { Err(Malformed("must be 40 lower-case hex digits")) }
+    if is_hex {
+        Ok(text.to_owned())
+    } else {
+        Err(Malformed("must be 40 lower-case hex digits"))
+    }
 }

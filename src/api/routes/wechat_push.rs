@@ -48,7 +48,10 @@ type Parameters = Result<Query<PushParameters>, QueryRejection>;
     ),
     responses((status = 200, description = "The `echostr`.", body = String, content_type = "text/plain"))
 )]
-pub(in crate::api) async fn get(State(api): State<ApiState>, query: Parameters) -> Result<Plain, Problem> {
+pub(in crate::api) async fn get(
+    State(api): State<ApiState>,
+    query: Parameters,
+) -> Result<Plain, Problem> {
     let pushes = pushes(&api)?;
     let query = read_query(query)?;
     match pushes.greet(&query) {
@@ -103,13 +106,26 @@ pub(in crate::api) async fn post(
 }
 
 fn pushes(api: &ApiState) -> Result<&Pushes, Problem> {
-    api.pushes.as_deref().ok_or_else(|| Problem::new(ErrorCode::NotFound))
+    api.pushes
+        .as_deref()
+        .ok_or_else(|| Problem::new(ErrorCode::NotFound))
 }
 
 fn read_query(query: Parameters) -> Result<PushQuery, Problem> {
-    let Query(PushParameters { signature, msg_signature, timestamp, nonce, echostr }) =
-        query.map_err(|_| Problem::new(ErrorCode::Forbidden))?;
-    Ok(PushQuery { signature, msg_signature, timestamp, nonce, echostr })
+    let Query(PushParameters {
+        signature,
+        msg_signature,
+        timestamp,
+        nonce,
+        echostr,
+    }) = query.map_err(|_| Problem::new(ErrorCode::Forbidden))?;
+    Ok(PushQuery {
+        signature,
+        msg_signature,
+        timestamp,
+        nonce,
+        echostr,
+    })
 }
 
 fn refuse(api: &ApiState, refused: PushRefused) -> Problem {
@@ -118,14 +134,21 @@ fn refuse(api: &ApiState, refused: PushRefused) -> Problem {
     if matches!(refused, PushRefused::Unreadable | PushRefused::OtherApp) {
         tracing::warn!(error = %refused, "a push of WeChat was not taken: {refused}");
     }
-    Problem::new(ErrorCode::Forbidden).detail("This is not a push of WeChat for a mini program of this server.")
+    Problem::new(ErrorCode::Forbidden)
+        .detail("This is not a push of WeChat for a mini program of this server.")
 }
 
 fn count(api: &ApiState, event: &'static str, result: &'static str) {
-    api.metrics.wechat_pushes.with_label_values(&[event, result]).inc();
+    api.metrics
+        .wechat_pushes
+        .with_label_values(&[event, result])
+        .inc();
 }
 
 fn plain(text: &str) -> Plain {
-    let headers = [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::X_CONTENT_TYPE_OPTIONS, "nosniff")];
+    let headers = [
+        (header::CONTENT_TYPE, "text/plain; charset=utf-8"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
     (headers, text.to_owned())
 }

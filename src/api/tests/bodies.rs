@@ -37,7 +37,10 @@ async fn no_body_is_ever_a_fault() {
         (b"\xef\xbb\xbf".into(), MALFORMED),
         (b"\xff\xfe{\0}\0".into(), MALFORMED),
         (b"\x1f\x8b\x08".into(), MALFORMED),
-        (json!({ "code": "x".repeat(16 * 1024) }).to_string().into(), TOO_LARGE),
+        (
+            json!({ "code": "x".repeat(16 * 1024) }).to_string().into(),
+            TOO_LARGE,
+        ),
         (vec![b' '; 1 << 20], TOO_LARGE),
     ];
     // And what is wrong with a field is wrong where it is read.
@@ -45,7 +48,10 @@ async fn no_body_is_ever_a_fault() {
         (b"{\"code\":1e999}".into(), MALFORMED),
         (b"{\"code\":\"a\",\"code\":\"b\"}".into(), MALFORMED),
         (b"{\"code\":\"a\",\"c\\u006fde\":\"b\"}".into(), MALFORMED),
-        (b"{\"code\":\"a\",\"nickname\":\"A\",\"nickname\":\"B\"}".into(), MALFORMED),
+        (
+            b"{\"code\":\"a\",\"nickname\":\"A\",\"nickname\":\"B\"}".into(),
+            MALFORMED,
+        ),
         (b"{\"code\":\"\\ud800\"}".into(), MALFORMED),
         (b"{\"code\":\"\xff\xfe\"}".into(), MALFORMED),
         (deep(1000).into(), MALFORMED),
@@ -57,20 +63,48 @@ async fn no_body_is_ever_a_fault() {
         (b"{\"code\":\"\"}".into(), INVALID),
         (b"{\"code\":\"\\u0000\"}".into(), INVALID),
         (b"{\"Code\":\"a\"}".into(), INVALID),
-        (json!({ "code": "x".repeat(257) }).to_string().into(), INVALID),
+        (
+            json!({ "code": "x".repeat(257) }).to_string().into(),
+            INVALID,
+        ),
     ];
     let shown = |body: &[u8]| String::from_utf8_lossy(&body[..body.len().min(60)]).into_owned();
-    let ask = |path, body: &[u8]| Ask::new(Method::POST, path).header("content-type", "application/json").raw(body.to_vec());
+    let ask = |path, body: &[u8]| {
+        Ask::new(Method::POST, path)
+            .header("content-type", "application/json")
+            .raw(body.to_vec())
+    };
     for (body, expected) in no_object.iter().chain(&wrong_code) {
-        assert_eq!(world.send(ask("/auth/wechat/login", body)).await.says(), *expected, "{}", shown(body));
+        assert_eq!(
+            world.send(ask("/auth/wechat/login", body)).await.says(),
+            *expected,
+            "{}",
+            shown(body)
+        );
     }
     for (body, expected) in &no_object {
-        assert_eq!(world.send(ask("/auth/refresh", body)).await.says(), *expected, "{}", shown(body));
+        assert_eq!(
+            world.send(ask("/auth/refresh", body)).await.says(),
+            *expected,
+            "{}",
+            shown(body)
+        );
     }
     for (body, _) in &wrong_code {
-        assert_eq!(world.send(ask("/auth/refresh", body)).await.says(), INVALID, "{}", shown(body));
+        assert_eq!(
+            world.send(ask("/auth/refresh", body)).await.says(),
+            INVALID,
+            "{}",
+            shown(body)
+        );
     }
-    assert_eq!(world.send(Ask::post("/auth/refresh", &json!({}))).await.says(), INVALID);
+    assert_eq!(
+        world
+            .send(Ask::post("/auth/refresh", &json!({})))
+            .await
+            .says(),
+        INVALID
+    );
     assert_eq!(world.wechat.calls(), 0);
 }
 
@@ -104,7 +138,11 @@ fn with_unread(fields: &str, odd: &str) -> Vec<String> {
 async fn what_no_route_reads_keeps_nobody_from_signing_in() {
     let world = World::with(|config| {
         config.limits.enabled = false;
-        let kinds = [DialectKind::Simplejwt, DialectKind::Nest, DialectKind::SuccessData];
+        let kinds = [
+            DialectKind::Simplejwt,
+            DialectKind::Nest,
+            DialectKind::SuccessData,
+        ];
         config.dialect = kinds.map(DialectConfig::of).to_vec();
         config.dialect[2].prefix = Some("/simple".to_owned());
         config.wechat.legacy_decrypt = true;
@@ -112,11 +150,21 @@ async fn what_no_route_reads_keeps_nobody_from_signing_in() {
     .await;
     let mut n = 0;
     for odd in UNREAD {
-        for path in ["/auth/wechat/login", "/api/login/", "/api/v1/auth/wx-login", "/simple/login"] {
+        for path in [
+            "/auth/wechat/login",
+            "/api/login/",
+            "/api/v1/auth/wx-login",
+            "/simple/login",
+        ] {
             n += 1;
-            for (part, body) in with_unread(&format!(r#""code":"alice-{n}CODE""#), odd).iter().enumerate() {
+            for (part, body) in with_unread(&format!(r#""code":"alice-{n}CODE""#), odd)
+                .iter()
+                .enumerate()
+            {
                 let body = body.replace("CODE", &part.to_string());
-                let ask = Ask::new(Method::POST, path).header("content-type", "application/json").raw(body);
+                let ask = Ask::new(Method::POST, path)
+                    .header("content-type", "application/json")
+                    .raw(body);
                 let answer = world.send(ask).await;
                 assert_eq!(answer.status.as_u16(), 200, "{path} {odd}: {}", answer.body);
             }
@@ -126,12 +174,19 @@ async fn what_no_route_reads_keeps_nobody_from_signing_in() {
     let signed_in = world.login("alice-0").await;
     for odd in UNREAD {
         for body in with_unread(r#""bio":"b""#, odd) {
-            let patch = Ask::new(Method::PATCH, "/auth/me").header("content-type", "application/json").by(&signed_in);
+            let patch = Ask::new(Method::PATCH, "/auth/me")
+                .header("content-type", "application/json")
+                .by(&signed_in);
             assert_eq!(world.send(patch.raw(body)).await.says(), (200, ""), "{odd}");
         }
         for body in with_unread(r#""refresh_token":"x""#, odd) {
-            let refresh = Ask::new(Method::POST, "/auth/refresh").header("content-type", "application/json");
-            assert_eq!(world.send(refresh.raw(body)).await.says(), (401, "refresh_invalid"), "{odd}");
+            let refresh =
+                Ask::new(Method::POST, "/auth/refresh").header("content-type", "application/json");
+            assert_eq!(
+                world.send(refresh.raw(body)).await.says(),
+                (401, "refresh_invalid"),
+                "{odd}"
+            );
         }
     }
 }
@@ -163,19 +218,39 @@ async fn a_nickname_or_avatar_that_is_not_valid_is_left_out() {
     ];
     for (n, odd) in odd.iter().enumerate() {
         let body = format!(r#"{{"code":"odd{n}-1","nickname":{odd},"avatar_url":{odd}}}"#);
-        let login = |path, body| Ask::new(Method::POST, path).header("content-type", "application/json").raw(body);
+        let login = |path, body| {
+            Ask::new(Method::POST, path)
+                .header("content-type", "application/json")
+                .raw(body)
+        };
         let answer = world.send(login("/auth/wechat/login", body)).await;
         assert_eq!(answer.says(), (200, ""), "{odd}");
-        assert_eq!((&answer.body["user"]["nickname"], &answer.body["user"]["avatar_url"]), (&json!(null), &json!(null)));
+        assert_eq!(
+            (
+                &answer.body["user"]["nickname"],
+                &answer.body["user"]["avatar_url"]
+            ),
+            (&json!(null), &json!(null))
+        );
         let body = format!(r#"{{"code":"odd{n}-2","nickName":{odd},"avatarUrl":{odd}}}"#);
         let answer = world.send(login("/api/v1/auth/wx-login", body)).await;
-        assert_eq!((answer.status.as_u16(), &answer.body["data"]["user"]["avatar"]), (200, &json!("")), "{odd}");
+        assert_eq!(
+            (
+                answer.status.as_u16(),
+                &answer.body["data"]["user"]["avatar"]
+            ),
+            (200, &json!("")),
+            "{odd}"
+        );
         assert_eq!(answer.body["data"]["user"]["nickname"], "微信用户", "{odd}");
         if *odd != "null" {
             // Where it is the very thing that was asked for it is said.
-            let patch = Ask::new(Method::PATCH, "/auth/me").header("content-type", "application/json");
+            let patch =
+                Ask::new(Method::PATCH, "/auth/me").header("content-type", "application/json");
             let signed_in = world.login(&format!("odd{n}-3")).await;
-            let answer = world.send(patch.by(&signed_in).raw(format!(r#"{{"nickname":{odd}}}"#))).await;
+            let answer = world
+                .send(patch.by(&signed_in).raw(format!(r#"{{"nickname":{odd}}}"#)))
+                .await;
             assert_eq!(answer.status.as_u16(), 400, "{odd}");
         }
     }
@@ -188,53 +263,114 @@ async fn an_avatar_that_nobody_else_can_see_is_none() {
         config.dialect = vec![DialectConfig::of(DialectKind::Nest)];
     })
     .await;
-    for (n, avatar) in ["wxfile://tmp_a.jpg", "http://tmp/a.jpg", "http://usr/a.jpg", "http://127.0.0.1:5000/__tmp__/a.jpg"]
-        .iter()
-        .enumerate()
+    for (n, avatar) in [
+        "wxfile://tmp_a.jpg",
+        "http://tmp/a.jpg",
+        "http://usr/a.jpg",
+        "http://127.0.0.1:5000/__tmp__/a.jpg",
+    ]
+    .iter()
+    .enumerate()
     {
         let body = json!({ "code": format!("odd{n}-1"), "nickname": "小明", "avatar_url": avatar });
         let native = world.send(Ask::post("/auth/wechat/login", &body)).await;
-        assert_eq!((native.says(), &native.body["user"]["avatar_url"]), ((200, ""), &json!(null)), "{avatar}");
+        assert_eq!(
+            (native.says(), &native.body["user"]["avatar_url"]),
+            ((200, ""), &json!(null)),
+            "{avatar}"
+        );
         assert_eq!(native.body["user"]["nickname"], "小明", "{avatar}");
         let body = json!({ "code": format!("odd{n}-2"), "avatarUrl": avatar });
         let nest = world.send(Ask::post("/api/v1/auth/wx-login", &body)).await;
         assert_eq!(nest.body["data"]["user"]["avatar"], "", "{avatar}");
-        let patch = Ask::new(Method::PATCH, "/auth/me").json(&json!({ "avatar_url": avatar })).by(&native);
-        assert_eq!(world.send(patch).await.wrong_fields(), ["avatar_url"], "{avatar}");
+        let patch = Ask::new(Method::PATCH, "/auth/me")
+            .json(&json!({ "avatar_url": avatar }))
+            .by(&native);
+        assert_eq!(
+            world.send(patch).await.wrong_fields(),
+            ["avatar_url"],
+            "{avatar}"
+        );
     }
 }
 
 #[tokio::test]
 async fn every_wrong_field_is_named_at_once() {
     let world = World::new().await;
-    let body = json!({ "raw_data": "javascript", "signature": "x", "client_type": "tv", "app_id": "a b" });
+    let body =
+        json!({ "raw_data": "javascript", "signature": "x", "client_type": "tv", "app_id": "a b" });
     let answer = world.send(Ask::post("/auth/wechat/login", &body)).await;
     assert_eq!(answer.says(), INVALID);
-    assert_eq!(answer.wrong_fields(), ["code", "client_type", "app_id", "signature"]);
-    assert!(answer.body["errors"][0]["message"] == "is required", "{}", answer.body);
-    assert!(!answer.body.to_string().contains("javascript"), "what was sent is not repeated");
+    assert_eq!(
+        answer.wrong_fields(),
+        ["code", "client_type", "app_id", "signature"]
+    );
+    assert!(
+        answer.body["errors"][0]["message"] == "is required",
+        "{}",
+        answer.body
+    );
+    assert!(
+        !answer.body.to_string().contains("javascript"),
+        "what was sent is not repeated"
+    );
     let null = json!({ "code": "alice-1", "nickname": null, "avatar_url": null, "client_type": null, "app_id": null });
-    assert_eq!(world.send(Ask::post("/auth/wechat/login", &null)).await.says(), (200, ""), "null is absent");
+    assert_eq!(
+        world
+            .send(Ask::post("/auth/wechat/login", &null))
+            .await
+            .says(),
+        (200, ""),
+        "null is absent"
+    );
 }
 
 #[tokio::test]
 async fn only_json_is_taken_and_only_as_it_is() {
     let world = World::with(|config| config.limits.enabled = false).await;
-    let ask =
-        |n: usize| Ask::new(Method::POST, "/auth/wechat/login").raw(json!({ "code": format!("alice-{n}") }).to_string());
-    for (n, kind) in
-        ["application/json", "Application/JSON; charset=utf-8", "application/json;charset=UTF-8"].iter().enumerate()
+    let ask = |n: usize| {
+        Ask::new(Method::POST, "/auth/wechat/login")
+            .raw(json!({ "code": format!("alice-{n}") }).to_string())
+    };
+    for (n, kind) in [
+        "application/json",
+        "Application/JSON; charset=utf-8",
+        "application/json;charset=UTF-8",
+    ]
+    .iter()
+    .enumerate()
     {
-        assert_eq!(world.send(ask(n).header("content-type", kind)).await.says(), (200, ""), "{kind}");
+        assert_eq!(
+            world.send(ask(n).header("content-type", kind)).await.says(),
+            (200, ""),
+            "{kind}"
+        );
     }
-    for kind in ["text/plain", "application/x-www-form-urlencoded", "application/jsonx", "application/merge-patch+json", ""]
-    {
-        assert_eq!(world.send(ask(9).header("content-type", kind)).await.says(), MALFORMED, "{kind}");
+    for kind in [
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "application/jsonx",
+        "application/merge-patch+json",
+        "",
+    ] {
+        assert_eq!(
+            world.send(ask(9).header("content-type", kind)).await.says(),
+            MALFORMED,
+            "{kind}"
+        );
     }
-    assert_eq!(world.send(ask(9)).await.says(), MALFORMED, "no Content-Type");
-    let two = ask(9).header("content-type", "application/json").header("content-type", "text/plain");
+    assert_eq!(
+        world.send(ask(9)).await.says(),
+        MALFORMED,
+        "no Content-Type"
+    );
+    let two = ask(9)
+        .header("content-type", "application/json")
+        .header("content-type", "text/plain");
     assert_eq!(world.send(two).await.says(), MALFORMED);
-    let packed = ask(9).header("content-type", "application/json").header("content-encoding", "gzip");
+    let packed = ask(9)
+        .header("content-type", "application/json")
+        .header("content-encoding", "gzip");
     assert_eq!(world.send(packed).await.says(), MALFORMED);
 }
 
@@ -243,10 +379,19 @@ async fn a_body_without_a_length_is_bounded_too() {
     let world = World::new().await;
     let endless = stream::repeat_with(|| Ok::<_, Infallible>(Bytes::from_static(b"          ")));
     let ask = Ask::new(Method::POST, "/auth/refresh").header("content-type", "application/json");
-    assert_eq!(world.send(ask.raw(Body::from_stream(endless))).await.says(), TOO_LARGE);
-    let broken = stream::iter([Ok(Bytes::from_static(b"{")), Err(std::io::Error::other("gone"))]);
+    assert_eq!(
+        world.send(ask.raw(Body::from_stream(endless))).await.says(),
+        TOO_LARGE
+    );
+    let broken = stream::iter([
+        Ok(Bytes::from_static(b"{")),
+        Err(std::io::Error::other("gone")),
+    ]);
     let ask = Ask::new(Method::POST, "/auth/refresh").header("content-type", "application/json");
-    assert_eq!(world.send(ask.raw(Body::from_stream(broken))).await.says(), MALFORMED);
+    assert_eq!(
+        world.send(ask.raw(Body::from_stream(broken))).await.says(),
+        MALFORMED
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -254,5 +399,8 @@ async fn a_body_that_does_not_come_is_not_waited_for() {
     let world = World::new().await;
     let silent = stream::pending::<Result<Bytes, Infallible>>();
     let ask = Ask::new(Method::POST, "/auth/refresh").header("content-type", "application/json");
-    assert_eq!(world.send(ask.raw(Body::from_stream(silent))).await.says(), MALFORMED);
+    assert_eq!(
+        world.send(ask.raw(Body::from_stream(silent))).await.says(),
+        MALFORMED
+    );
 }

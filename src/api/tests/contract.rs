@@ -38,18 +38,33 @@ async fn a_method_that_a_route_does_not_take_is_a_405_with_those_it_does() {
     let world = World::with(|config| config.limits.enabled = false).await;
     let mut refused = 0;
     for (path, takes) in ROUTES {
-        for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"] {
-            let answer = world.send(Ask::new(Method::from_bytes(method.as_bytes()).unwrap(), path)).await;
+        for method in [
+            "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW",
+        ] {
+            let answer = world
+                .send(Ask::new(
+                    Method::from_bytes(method.as_bytes()).unwrap(),
+                    path,
+                ))
+                .await;
             if takes.contains(&method) {
                 assert_ne!(answer.status, 405, "{method} {path}");
                 continue;
             }
-            assert_eq!(answer.says(), (405, "method_not_allowed"), "{method} {path}");
+            assert_eq!(
+                answer.says(),
+                (405, "method_not_allowed"),
+                "{method} {path}"
+            );
             let allow: BTreeSet<_> = answer.header("allow").split(',').map(str::trim).collect();
             assert_eq!(allow, takes.iter().copied().collect(), "{method} {path}");
             // The gate says the same of a method that comes to no router.
             let of_gate = routes::methods(path.strip_prefix("/auth").unwrap());
-            assert_eq!(of_gate.map(|of_gate| of_gate.iter().copied().collect()), Some(allow), "{path}");
+            assert_eq!(
+                of_gate.map(|of_gate| of_gate.iter().copied().collect()),
+                Some(allow),
+                "{path}"
+            );
             refused += 1;
         }
     }
@@ -59,11 +74,27 @@ async fn a_method_that_a_route_does_not_take_is_a_405_with_those_it_does() {
 #[tokio::test]
 async fn what_is_no_route_is_not_found() {
     let world = World::new().await;
-    for path in
-        ["/", "/auth", "/auth/", "/auth/me/", "/auth/ME", "/auth/wechat", "/auth/sessions/", "/auth/sessions/a/b", "/me"]
-    {
-        assert_eq!(world.send(Ask::get(path)).await.says(), (404, "not_found"), "{path}");
-        assert_eq!(path.strip_prefix("/auth").and_then(routes::methods), None, "{path}");
+    for path in [
+        "/",
+        "/auth",
+        "/auth/",
+        "/auth/me/",
+        "/auth/ME",
+        "/auth/wechat",
+        "/auth/sessions/",
+        "/auth/sessions/a/b",
+        "/me",
+    ] {
+        assert_eq!(
+            world.send(Ask::get(path)).await.says(),
+            (404, "not_found"),
+            "{path}"
+        );
+        assert_eq!(
+            path.strip_prefix("/auth").and_then(routes::methods),
+            None,
+            "{path}"
+        );
     }
 }
 
@@ -76,17 +107,30 @@ async fn keys_and_contract_are_public_and_cacheable() {
         assert_eq!(answer.header("content-type"), "application/json");
         assert_eq!(answer.header("cache-control"), "public, max-age=300");
         let head = world.send(Ask::new(Method::HEAD, path)).await;
-        assert_eq!((head.status.as_u16(), head.body), (200, Value::Null), "{path}");
+        assert_eq!(
+            (head.status.as_u16(), head.body),
+            (200, Value::Null),
+            "{path}"
+        );
     }
     let head = world.send(Ask::new(Method::HEAD, "/auth/me")).await;
-    assert_eq!((head.says(), &head.body), ((401, "token_missing"), &Value::Null));
+    assert_eq!(
+        (head.says(), &head.body),
+        ((401, "token_missing"), &Value::Null)
+    );
 }
 
 #[tokio::test]
 async fn the_prefix_is_the_operators() {
     let world = World::with(|config| config.auth.prefix = "/api/v1/login".to_owned()).await;
-    assert_eq!(world.send(Ask::get("/api/v1/login/jwks.json")).await.says(), (200, ""));
-    assert_eq!(world.send(Ask::get("/auth/jwks.json")).await.says(), (404, "not_found"));
+    assert_eq!(
+        world.send(Ask::get("/api/v1/login/jwks.json")).await.says(),
+        (200, "")
+    );
+    assert_eq!(
+        world.send(Ask::get("/auth/jwks.json")).await.says(),
+        (404, "not_found")
+    );
 }
 
 #[test]
@@ -96,14 +140,23 @@ fn the_contract_names_every_route_and_nothing_else() {
     let mut operation_ids = BTreeSet::new();
     let mut operations = 0;
     for (path, takes) in ROUTES {
-        let item = document["paths"][path].as_object().unwrap_or_else(|| panic!("{path}"));
+        let item = document["paths"][path]
+            .as_object()
+            .unwrap_or_else(|| panic!("{path}"));
         let documented: BTreeSet<_> = item.keys().map(|method| method.to_uppercase()).collect();
-        let expected = takes.iter().filter(|method| **method != "HEAD").map(|method| (*method).to_owned()).collect();
+        let expected = takes
+            .iter()
+            .filter(|method| **method != "HEAD")
+            .map(|method| (*method).to_owned())
+            .collect();
         assert_eq!(documented, expected, "{path}");
         for operation in item.values() {
             operation_ids.insert(operation["operationId"].as_str().unwrap());
             operations += 1;
-            assert!(operation["responses"]["500"]["content"]["application/problem+json"].is_object(), "{path}");
+            assert!(
+                operation["responses"]["500"]["content"]["application/problem+json"].is_object(),
+                "{path}"
+            );
         }
     }
     assert_eq!(document["paths"].as_object().unwrap().len(), ROUTES.len());
@@ -127,7 +180,12 @@ fn every_reference_of_the_contract_leads_somewhere() {
     references(&document, &mut found);
     assert!(found.len() > 50, "{}", found.len());
     for reference in found {
-        assert!(document.pointer(reference.trim_start_matches('#')).is_some(), "{reference}");
+        assert!(
+            document
+                .pointer(reference.trim_start_matches('#'))
+                .is_some(),
+            "{reference}"
+        );
     }
 }
 
@@ -139,10 +197,18 @@ fn contract(countries: &[&str]) -> Value {
 
 /// Whether a text has the form that the contract gives a field.
 fn has_form(document: &Value, schema: &str, field: &str, text: &str) -> bool {
-    let at = document.pointer(&format!("/components/schemas/{schema}/properties/{field}")).unwrap();
-    let pattern = regex::Regex::new(at["pattern"].as_str().unwrap_or_else(|| panic!("no pattern of {field}"))).unwrap();
+    let at = document
+        .pointer(&format!("/components/schemas/{schema}/properties/{field}"))
+        .unwrap();
+    let pattern = regex::Regex::new(
+        at["pattern"]
+            .as_str()
+            .unwrap_or_else(|| panic!("no pattern of {field}")),
+    )
+    .unwrap();
     let length = text.chars().count() as u64;
-    let bounds = at["minLength"].as_u64().unwrap_or(0)..=at["maxLength"].as_u64().unwrap_or(u64::MAX);
+    let bounds =
+        at["minLength"].as_u64().unwrap_or(0)..=at["maxLength"].as_u64().unwrap_or(u64::MAX);
     pattern.is_match(text) && bounds.contains(&length)
 }
 
@@ -150,19 +216,39 @@ fn has_form(document: &Value, schema: &str, field: &str, text: &str) -> bool {
 fn a_birthday_of_the_contract_is_a_day_that_is_taken_and_the_other_way_round() {
     let document = contract(&["86"]);
     let mut days = 0;
-    for year in [1899, 1900, 1904, 1999, 2000, 2001, 2023, 2024, 2100, 2400, 9996, 9999] {
+    for year in [
+        1899, 1900, 1904, 1999, 2000, 2001, 2023, 2024, 2100, 2400, 9996, 9999,
+    ] {
         for month in 0..=13 {
             for day in 0..=32 {
                 let text = format!("{year:04}-{month:02}-{day:02}");
                 let is_taken = profile::birthday(&text).is_ok();
-                assert_eq!(has_form(&document, "MePatch", "birthday", &text), is_taken, "{text}");
+                assert_eq!(
+                    has_form(&document, "MePatch", "birthday", &text),
+                    is_taken,
+                    "{text}"
+                );
                 days += u32::from(is_taken);
             }
         }
     }
-    assert_eq!(days, 11 * 365 + 5, "with the leap days of 1904, 2000, 2024, 2400 and 9996");
-    for text in ["", "2000-1-01", "2000-01-01T00:00:00Z", " 2000-01-01", "2000-01-01\n", "２０００-01-01"] {
-        assert!(!has_form(&document, "MePatch", "birthday", text), "{text:?}");
+    assert_eq!(
+        days,
+        11 * 365 + 5,
+        "with the leap days of 1904, 2000, 2024, 2400 and 9996"
+    );
+    for text in [
+        "",
+        "2000-1-01",
+        "2000-01-01T00:00:00Z",
+        " 2000-01-01",
+        "2000-01-01\n",
+        "２０００-01-01",
+    ] {
+        assert!(
+            !has_form(&document, "MePatch", "birthday", text),
+            "{text:?}"
+        );
     }
 }
 
@@ -172,22 +258,37 @@ fn what_has_the_form_of_the_contract_is_taken() {
     let document = contract(&["86", "852", "1"]);
     let countries = ["86", "852", "1"].map(str::to_owned);
     for (schema, field, texts) in [
-        ("SmsSendBody", "phone", &["13800138000", "19912345678", "+85212345678", "+12025550123"][..]),
+        (
+            "SmsSendBody",
+            "phone",
+            &["13800138000", "19912345678", "+85212345678", "+12025550123"][..],
+        ),
         ("SmsLoginBody", "code", &["000000", "123456"]),
         ("FreshProofBody", "sms_code", &["123456"]),
         ("WechatLoginBody", "code", &["0a1B2c", "!", "~"]),
-        ("PasswordLoginBody", "username", &["root", "Root@Example.com", "a"]),
+        (
+            "PasswordLoginBody",
+            "username",
+            &["root", "Root@Example.com", "a"],
+        ),
         ("PasswordLoginBody", "password", &["x", " ", "密码密码"]),
         ("MePatch", "nickname", &["小明", "Ann", "a b", "7"]),
         (
             "MePatch",
             "avatar_url",
-            &["https://thirdwx.qlogo.cn/mmopen/vi_32/a/132", "http://163.com", "https://a-b.example:8443/?x#y"],
+            &[
+                "https://thirdwx.qlogo.cn/mmopen/vi_32/a/132",
+                "http://163.com",
+                "https://a-b.example:8443/?x#y",
+            ],
         ),
         ("MePatch", "bio", &["", "line\r\n\tline 字"]),
     ] {
         for text in texts {
-            assert!(has_form(&document, schema, field, text), "{schema}.{field}: {text:?}");
+            assert!(
+                has_form(&document, schema, field, text),
+                "{schema}.{field}: {text:?}"
+            );
         }
     }
     let taken = |schema: &str, field: &str, text: &str| match (schema, field) {
@@ -267,7 +368,11 @@ fn the_contract_has_the_phones_of_the_countries_that_are_served() {
         (&["852"], "13800138000", false),
     ] {
         for schema in ["SmsSendBody", "SmsLoginBody", "PhoneSmsBody"] {
-            assert_eq!(has_form(&contract(countries), schema, "phone", phone), has, "{countries:?} {phone}");
+            assert_eq!(
+                has_form(&contract(countries), schema, "phone", phone),
+                has,
+                "{countries:?} {phone}"
+            );
         }
     }
 }
@@ -278,28 +383,40 @@ fn no_body_of_the_contract_is_null_and_what_goes_together_says_so() {
     let mut bodies = 0;
     for item in document["paths"].as_object().unwrap().values() {
         for operation in item.as_object().unwrap().values() {
-            let Some(content) = operation["requestBody"]["content"]["application/json"].as_object() else { continue };
+            let Some(content) = operation["requestBody"]["content"]["application/json"].as_object()
+            else {
+                continue;
+            };
             assert!(content["schema"]["$ref"].is_string(), "{content:?}");
-            let may_be_absent = ["logout", "erase_me", "unbind_phone"].contains(&operation["operationId"].as_str().unwrap());
+            let may_be_absent = ["logout", "erase_me", "unbind_phone"]
+                .contains(&operation["operationId"].as_str().unwrap());
             assert_eq!(operation["requestBody"]["required"], !may_be_absent);
             bodies += 1;
         }
     }
     assert_eq!(bodies, 11);
     let either = &document["components"]["schemas"]["PhoneWechatBody"]["oneOf"];
-    assert_eq!((&either[0]["required"], &either[1]["required"]), (&json!(["code"]), &json!(["encrypted_data", "iv"])));
+    assert_eq!(
+        (&either[0]["required"], &either[1]["required"]),
+        (&json!(["code"]), &json!(["encrypted_data", "iv"]))
+    );
     let signed = &document["components"]["schemas"]["WechatLoginBody"]["oneOf"];
     assert_eq!(signed[0]["required"], json!(["raw_data", "signature"]));
-    let sid = &document["paths"]["/auth/sessions/{sid}"]["delete"]["parameters"][0]["schema"]["pattern"];
+    let sid =
+        &document["paths"]["/auth/sessions/{sid}"]["delete"]["parameters"][0]["schema"]["pattern"];
     assert_eq!(sid, "^[0-9a-f]{32}$");
 }
 
 /// Writes the documents anew when `MENSHEN_BLESS` is set.
 #[test]
 fn the_printed_documents_are_fresh() {
-    for (path, printed) in
-        [("docs/openapi.json", openapi_json("/auth", &["86".to_owned()])), ("docs/errors.md", errors_markdown())]
-    {
+    for (path, printed) in [
+        (
+            "docs/openapi.json",
+            openapi_json("/auth", &["86".to_owned()]),
+        ),
+        ("docs/errors.md", errors_markdown()),
+    ] {
         if std::env::var_os("MENSHEN_BLESS").is_some() {
             fs::write(path, &printed).unwrap();
         }

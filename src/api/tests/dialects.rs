@@ -31,9 +31,15 @@ async fn post(world: &World, path: &str, body: &Value) -> Answered {
 
 /// Status and body, of a success and of a refusal.
 fn told(answer: &Answered) -> (u16, &Value) {
-    assert_eq!(answer.header("content-type"), "application/json; charset=utf-8");
+    assert_eq!(
+        answer.header("content-type"),
+        "application/json; charset=utf-8"
+    );
     assert_eq!(answer.header("cache-control"), "no-store");
-    assert_eq!(answer.header("x-menshen-error").is_empty(), answer.status.is_success());
+    assert_eq!(
+        answer.header("x-menshen-error").is_empty(),
+        answer.status.is_success()
+    );
     (answer.status.as_u16(), &answer.body)
 }
 
@@ -47,10 +53,24 @@ pub(super) fn claims(token: &str) -> Value {
 #[tokio::test]
 async fn a_code_that_is_posted_to_two_apis_signs_in_once() {
     let world = speaking(DialectKind::Nest).await;
-    let login = post(&world, "/api/v1/auth/wx-login", &json!({ "code": "alice-1" })).await;
+    let login = post(
+        &world,
+        "/api/v1/auth/wx-login",
+        &json!({ "code": "alice-1" }),
+    )
+    .await;
     assert_eq!(login.status.as_u16(), 200);
-    assert_eq!(world.login("alice-1").await.says(), (401, "wechat_code_invalid"), "its tokens would be of the other kind");
-    let again = post(&world, "/api/v1/auth/wx-login", &json!({ "code": "alice-1" })).await;
+    assert_eq!(
+        world.login("alice-1").await.says(),
+        (401, "wechat_code_invalid"),
+        "its tokens would be of the other kind"
+    );
+    let again = post(
+        &world,
+        "/api/v1/auth/wx-login",
+        &json!({ "code": "alice-1" }),
+    )
+    .await;
     assert_eq!(again.body, login.body, "a double tap");
     assert_eq!(world.wechat.calls_for("alice-1"), 1);
 }

@@ -83,23 +83,38 @@ body = '''{"code":"{status}","message":"{message}","error":"{reason}","timestamp
 fn bytes(answer: &Answered) -> (u16, String, String) {
     let text = String::from_utf8(answer.bytes.to_vec()).unwrap();
     let blot = |word: &str| {
-        let is_secret = word.starts_with("eyJ") || word.starts_with("mrt1_") || word.starts_with("msh1_");
-        if is_secret { "***".to_owned() } else { word.to_owned() }
+        let is_secret =
+            word.starts_with("eyJ") || word.starts_with("mrt1_") || word.starts_with("msh1_");
+        if is_secret {
+            "***".to_owned()
+        } else {
+            word.to_owned()
+        }
     };
     let parts: Vec<_> = text.split('"').map(blot).collect();
-    (answer.status.as_u16(), answer.header("content-type").to_owned(), parts.join("\""))
+    (
+        answer.status.as_u16(),
+        answer.header("content-type").to_owned(),
+        parts.join("\""),
+    )
 }
 
 /// A value somewhere in an answer.
 fn value<'a>(answer: &'a Answered, pointer: &str) -> &'a str {
-    answer.body.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+    answer
+        .body
+        .pointer(pointer)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
 }
 
 /// The same requests to two worlds: what each said.
 async fn nest_story(world: &World) -> Vec<(u16, String, String)> {
     let mut said = Vec::new();
     let login = "/api/v1/auth/wx-login";
-    world.wechat.write("odd-1", r#"{"session_key":"k","errcode":0}"#);
+    world
+        .wechat
+        .write("odd-1", r#"{"session_key":"k","errcode":0}"#);
     for body in [
         json!({ "code": "alice-1", "nickName": "张三", "avatarUrl": "https://a.example/1.png" }),
         json!({ "code": "alice-2", "nickName": "微信用户" }),
@@ -113,12 +128,28 @@ async fn nest_story(world: &World) -> Vec<(u16, String, String)> {
     ] {
         said.push(bytes(&world.send(Ask::post(login, &body)).await));
     }
-    said.push(bytes(&world.send(Ask::post(login, &json!({})).raw("{")).await));
-    said.push(bytes(&world.send(Ask::new(http::Method::POST, login).raw("code=1")).await));
-    let carol = world.send(Ask::post(login, &json!({ "code": "carol-1" }))).await;
+    said.push(bytes(
+        &world.send(Ask::post(login, &json!({})).raw("{")).await,
+    ));
+    said.push(bytes(
+        &world
+            .send(Ask::new(http::Method::POST, login).raw("code=1"))
+            .await,
+    ));
+    let carol = world
+        .send(Ask::post(login, &json!({ "code": "carol-1" })))
+        .await;
     let token = value(&carol, "/data/access_token").to_owned();
-    for path in ["/api/v1/auth/refresh", "/api/v1/auth/logout", "/api/v1/auth/refresh"] {
-        said.push(bytes(&world.send(Ask::new(http::Method::POST, path).token(&token)).await));
+    for path in [
+        "/api/v1/auth/refresh",
+        "/api/v1/auth/logout",
+        "/api/v1/auth/refresh",
+    ] {
+        said.push(bytes(
+            &world
+                .send(Ask::new(http::Method::POST, path).token(&token))
+                .await,
+        ));
         world.advance(8 * 86_400);
         said.push(bytes(&world.send(Ask::new(http::Method::POST, path)).await));
     }
@@ -131,7 +162,14 @@ async fn nest_in_config_alone_answers_byte_for_byte_the_same() {
     let custom = speaking(parse(NEST_AGAIN)).await;
     let (expected, got) = (nest_story(&builtin).await, nest_story(&custom).await);
     assert_eq!(expected.len(), 17);
-    assert!(expected.iter().filter(|(status, ..)| *status == 200).count() >= 5, "{expected:?}");
+    assert!(
+        expected
+            .iter()
+            .filter(|(status, ..)| *status == 200)
+            .count()
+            >= 5,
+        "{expected:?}"
+    );
     for (n, (expected, got)) in expected.iter().zip(&got).enumerate() {
         assert_eq!(expected, got, "request {n}");
     }
@@ -161,19 +199,39 @@ async fn any_story(world: &World, paths: &[&str]) -> Vec<(u16, String, String)> 
 #[tokio::test]
 async fn what_is_printed_of_a_builtin_dialect_is_all_of_it() {
     for (kind, paths) in [
-        (DialectKind::Simplejwt, &["/api/login/", "/api/token/refresh/", "/api/admin/login/"][..]),
+        (
+            DialectKind::Simplejwt,
+            &["/api/login/", "/api/token/refresh/", "/api/admin/login/"][..],
+        ),
         (
             DialectKind::Nest,
-            &["/api/v1/auth/wx-login", "/api/v1/auth/wechat-login", "/api/v1/auth/refresh", "/api/v1/auth/logout"],
+            &[
+                "/api/v1/auth/wx-login",
+                "/api/v1/auth/wechat-login",
+                "/api/v1/auth/refresh",
+                "/api/v1/auth/logout",
+            ],
         ),
-        (DialectKind::SuccessData, &["/api/login", "/api/decrypt-phone"]),
-        (DialectKind::CodeData, &["/sendsms", "/login", "/wechatlogin"]),
+        (
+            DialectKind::SuccessData,
+            &["/api/login", "/api/decrypt-phone"],
+        ),
+        (
+            DialectKind::CodeData,
+            &["/sendsms", "/login", "/wechatlogin"],
+        ),
     ] {
         let builtin = speaking(vec![DialectConfig::of(kind)]).await;
         let printed = speaking(parse(dialect::source(kind).unwrap())).await;
-        let (expected, got) = (any_story(&builtin, paths).await, any_story(&printed, paths).await);
+        let (expected, got) = (
+            any_story(&builtin, paths).await,
+            any_story(&printed, paths).await,
+        );
         assert_eq!(expected, got, "{kind:?}");
-        assert!(expected.iter().any(|(status, ..)| *status == 200), "{kind:?}");
+        assert!(
+            expected.iter().any(|(status, ..)| *status == 200),
+            "{kind:?}"
+        );
     }
 }
 
@@ -222,39 +280,95 @@ body = '{ "c": "{code}", "id": "{request_id}", "f": "{errors.by_field}" }'
     ))
     .await;
     let refused = |code: &str, fields: Value| json!({ "c": code, "id": "req-1", "f": fields });
-    let login = world.send(Ask::get("/x/in?c=alice-1&other=2").header("x-nick", "Ann")).await;
-    assert_eq!((login.status.as_u16(), &login.body["new"], &login.body["nick"]), (201, &json!(true), &json!("Ann")));
+    let login = world
+        .send(Ask::get("/x/in?c=alice-1&other=2").header("x-nick", "Ann"))
+        .await;
+    assert_eq!(
+        (
+            login.status.as_u16(),
+            &login.body["new"],
+            &login.body["nick"]
+        ),
+        (201, &json!(true), &json!("Ann"))
+    );
     assert_eq!(login.header("x-session").len(), 32);
     let (token, refresh) = (login.text("t").to_owned(), login.text("r").to_owned());
 
     let change = json!({ "auth": { "token": token }, "profile": { "bio": "hello" } });
-    let changed = world.send(Ask::new(http::Method::PUT, "/x/me").json(&change)).await;
-    assert_eq!(changed.body, json!({ "bio": "hello", "at": START.as_secs() }));
-    let nobody = world.send(Ask::new(http::Method::PUT, "/x/me").json(&json!({ "profile": { "bio": "x" } }))).await;
-    assert_eq!((nobody.status.as_u16(), &nobody.body), (401, &refused("token_missing", json!({}))));
+    let changed = world
+        .send(Ask::new(http::Method::PUT, "/x/me").json(&change))
+        .await;
+    assert_eq!(
+        changed.body,
+        json!({ "bio": "hello", "at": START.as_secs() })
+    );
+    let nobody = world
+        .send(Ask::new(http::Method::PUT, "/x/me").json(&json!({ "profile": { "bio": "x" } })))
+        .await;
+    assert_eq!(
+        (nobody.status.as_u16(), &nobody.body),
+        (401, &refused("token_missing", json!({})))
+    );
 
-    let again = world.send(Ask::new(http::Method::POST, "/x/again").header("x-refresh", &refresh)).await;
-    assert_eq!((again.status.as_u16(), &again.body["in"]), (200, &json!(30 * 86_400)));
-    assert_ne!(again.text("r"), refresh, "it rotates unless the route says otherwise");
+    let again = world
+        .send(Ask::new(http::Method::POST, "/x/again").header("x-refresh", &refresh))
+        .await;
+    assert_eq!(
+        (again.status.as_u16(), &again.body["in"]),
+        (200, &json!(30 * 86_400))
+    );
+    assert_ne!(
+        again.text("r"),
+        refresh,
+        "it rotates unless the route says otherwise"
+    );
 
-    let phone = world.send(Ask::post("/x/phone", &json!({ "code": "phone.13800138000-1" })).token(&token)).await;
+    let phone = world
+        .send(Ask::post("/x/phone", &json!({ "code": "phone.13800138000-1" })).token(&token))
+        .await;
     assert_eq!(phone.body, json!({ "e164": "+8613800138000", "w": null }));
 
     for (ask, expected) in [
-        (Ask::get("/x/in"), refused("validation_failed", json!({ "c": ["is required"] }))),
-        (Ask::get("/x/in?c=a-1&c=b-1"), refused("request_malformed", json!({}))),
-        (Ask::get("/x/in?c=a-1").header("x-nick", "a").header("x-nick", "b"), refused("request_malformed", json!({}))),
+        (
+            Ask::get("/x/in"),
+            refused("validation_failed", json!({ "c": ["is required"] })),
+        ),
+        (
+            Ask::get("/x/in?c=a-1&c=b-1"),
+            refused("request_malformed", json!({})),
+        ),
+        (
+            Ask::get("/x/in?c=a-1")
+                .header("x-nick", "a")
+                .header("x-nick", "b"),
+            refused("request_malformed", json!({})),
+        ),
         (
             Ask::new(http::Method::DELETE, "/x/in?scope=all").header("x-token", &token),
-            refused("validation_failed", json!({ "scope": ["must be local, others or global"] })),
+            refused(
+                "validation_failed",
+                json!({ "scope": ["must be local, others or global"] }),
+            ),
         ),
     ] {
         let answer = world.send(ask).await;
         assert_eq!((answer.status.as_u16(), &answer.body), (400, &expected));
     }
-    let out = world.send(Ask::new(http::Method::DELETE, "/x/in?scope=global").header("x-token", &token)).await;
-    assert_eq!((out.status.as_u16(), out.bytes.len(), out.header("content-type")), (204, 0, ""));
-    assert_eq!(world.send(Ask::get("/auth/me").token(&token)).await.says(), (401, "token_revoked"));
+    let out = world
+        .send(Ask::new(http::Method::DELETE, "/x/in?scope=global").header("x-token", &token))
+        .await;
+    assert_eq!(
+        (
+            out.status.as_u16(),
+            out.bytes.len(),
+            out.header("content-type")
+        ),
+        (204, 0, "")
+    );
+    assert_eq!(
+        world.send(Ask::get("/auth/me").token(&token)).await.says(),
+        (401, "token_revoked")
+    );
 }
 
 #[tokio::test]
@@ -271,11 +385,20 @@ async fn a_hostile_body_gets_a_4xx_in_the_shape_of_the_dialect() {
         ("{\"code\":{\"$ne\":1}}", 400, "validation_failed"),
         (&deep, 400, "request_malformed"),
         (&long, 413, "body_too_large"),
-        ("\u{feff}\u{feff}{\"code\":\"a-1\"}", 400, "request_malformed"),
+        (
+            "\u{feff}\u{feff}{\"code\":\"a-1\"}",
+            400,
+            "request_malformed",
+        ),
     ] {
-        let ask = Ask::new(http::Method::POST, "/api/v1/auth/wx-login").header("content-type", "application/json");
+        let ask = Ask::new(http::Method::POST, "/api/v1/auth/wx-login")
+            .header("content-type", "application/json");
         let answer = world.send(ask.raw(body.to_owned())).await;
-        assert_eq!((answer.status.as_u16(), answer.header("x-menshen-error")), (status, code), "{body:.60}");
+        assert_eq!(
+            (answer.status.as_u16(), answer.header("x-menshen-error")),
+            (status, code),
+            "{body:.60}"
+        );
         assert_eq!(answer.body["code"], status);
         assert_eq!(answer.body.as_object().unwrap().len(), 4);
     }
@@ -284,7 +407,8 @@ async fn a_hostile_body_gets_a_4xx_in_the_shape_of_the_dialect() {
 #[tokio::test]
 async fn a_refused_phone_repeats_nothing_of_what_was_sent() {
     let world = speaking(vec![DialectConfig::of(DialectKind::SuccessData)]).await;
-    let (data, iv) = SimulatedWechat::encrypted_phone(APP, "alice-1", "13800138000", START.as_secs());
+    let (data, iv) =
+        SimulatedWechat::encrypted_phone(APP, "alice-1", "13800138000", START.as_secs());
     let body = json!({ "encryptedData": data, "iv": iv, "sessionKey": "msh1_secret", "openid": "o-secret" });
     let answer = world.send(Ask::post("/api/decrypt-phone", &body)).await;
     let text = String::from_utf8(answer.bytes.to_vec()).unwrap();
@@ -336,13 +460,26 @@ body = '"{code}"'
     .await;
     world.sign_in_by_sms(PHONE).await;
     world.advance(60);
-    let login = world.send(Ask::post("/x/in", &json!({ "code": "alice-1" }))).await;
+    let login = world
+        .send(Ask::post("/x/in", &json!({ "code": "alice-1" })))
+        .await;
     let (openid, token) = (login.text("o").to_owned(), login.text("t").to_owned());
-    let renewed = world.send(Ask::new(http::Method::POST, "/x/renew").token(&token)).await;
+    let renewed = world
+        .send(Ask::new(http::Method::POST, "/x/renew").token(&token))
+        .await;
     assert_eq!(renewed.text("o"), openid);
-    assert_eq!(world.send(Ask::get("/x/me").token(&token)).await.body, json!({ "o": openid }));
+    assert_eq!(
+        world.send(Ask::get("/x/me").token(&token)).await.body,
+        json!({ "o": openid })
+    );
     let code = world.bind_code(PHONE).await;
-    let bound = world.send(Ask::post("/x/phone", &json!({ "phone": PHONE, "code": code })).token(&token)).await;
+    let bound = world
+        .send(Ask::post("/x/phone", &json!({ "phone": PHONE, "code": code })).token(&token))
+        .await;
     let claims = super::dialects::claims(bound.text("t"));
-    assert_eq!((&claims["openid"], &claims["renewable"]), (&json!(openid), &json!(true)), "the older account is left");
+    assert_eq!(
+        (&claims["openid"], &claims["renewable"]),
+        (&json!(openid), &json!(true)),
+        "the older account is left"
+    );
 }

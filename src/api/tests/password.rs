@@ -22,7 +22,15 @@ const AWAY: u8 = 9;
 async fn world(change: impl FnOnce(&mut Config)) -> World {
     let world = World::with(change).await;
     let password = Password::chosen(RIGHT).unwrap();
-    add(&world, "root", Passwords::new(Entropy::default()).hash(&password).await.unwrap()).await;
+    add(
+        &world,
+        "root",
+        Passwords::new(Entropy::default())
+            .hash(&password)
+            .await
+            .unwrap(),
+    )
+    .await;
     world
 }
 
@@ -34,17 +42,27 @@ async fn add(world: &World, name: &str, password: PasswordHash) {
         user_type: UserType::admin(),
         now: world.auth.now(),
     };
-    assert!(matches!(world.store.create_account(&account).await.unwrap(), AccountOutcome::Created(_)));
+    assert!(matches!(
+        world.store.create_account(&account).await.unwrap(),
+        AccountOutcome::Created(_)
+    ));
 }
 
 async fn login(world: &World, name: &str, password: &str, from: u8) -> Answered {
     let body = json!({ "username": name, "password": password });
-    world.send(Ask::post("/auth/password/login", &body).from(from)).await
+    world
+        .send(Ask::post("/auth/password/login", &body).from(from))
+        .await
 }
 
 async fn change(world: &World, change: RightsChange) {
     let id = UserId::parse("root").unwrap();
-    world.store.change_rights(&id, &change, world.auth.now()).await.unwrap().unwrap();
+    world
+        .store
+        .change_rights(&id, &change, world.auth.now())
+        .await
+        .unwrap()
+        .unwrap();
 }
 
 /// At most so many wrong passwords an hour for one name, and any number from one address.
@@ -59,14 +77,30 @@ async fn a_name_and_a_password_become_a_session() {
     let body = json!({ "username": " Root ", "password": RIGHT, "client_type": "web" });
     let answer = world.send(Ask::post("/auth/password/login", &body)).await;
     assert_eq!(answer.says(), (200, ""));
-    assert_eq!((answer.header("cache-control"), answer.header("pragma")), ("no-store", "no-cache"));
+    assert_eq!(
+        (answer.header("cache-control"), answer.header("pragma")),
+        ("no-store", "no-cache")
+    );
     let user = &answer.body["user"];
-    assert_eq!((&user["id"], &user["user_type"]), (&json!("root"), &json!("admin")));
+    assert_eq!(
+        (&user["id"], &user["user_type"]),
+        (&json!("root"), &json!("admin"))
+    );
     assert_eq!(answer.body["is_new_user"], false);
     let sessions = world.send(Ask::get("/auth/sessions").by(&answer)).await;
     assert_eq!(sessions.body["sessions"][0]["client_type"], "web");
-    assert_eq!(world.refresh(answer.text("refresh_token")).await.says(), (200, ""));
-    assert_eq!(world.metrics.logins.with_label_values(&["password", "success"]).get(), 1);
+    assert_eq!(
+        world.refresh(answer.text("refresh_token")).await.says(),
+        (200, "")
+    );
+    assert_eq!(
+        world
+            .metrics
+            .logins
+            .with_label_values(&["password", "success"])
+            .get(),
+        1
+    );
 }
 
 #[tokio::test]
@@ -78,9 +112,16 @@ async fn an_unknown_name_a_wrong_password_and_a_disabled_user_are_one_answer() {
     change(&world, RightsChange::Ban).await;
     let disabled = login(&world, "root", WRONG, HOME).await;
     for other in [&unknown, &disabled] {
-        assert_eq!((other.status, &other.body, &other.headers), (wrong.status, &wrong.body, &wrong.headers));
+        assert_eq!(
+            (other.status, &other.body, &other.headers),
+            (wrong.status, &wrong.body, &wrong.headers)
+        );
     }
-    assert_eq!(login(&world, "root", RIGHT, HOME).await.says(), (403, "user_disabled"), "who knows the password is told");
+    assert_eq!(
+        login(&world, "root", RIGHT, HOME).await.says(),
+        (403, "user_disabled"),
+        "who knows the password is told"
+    );
     change(&world, RightsChange::Unban).await;
     assert_eq!(login(&world, "root", RIGHT, HOME).await.says(), (200, ""));
     assert_eq!(world.metrics.sessions_opened.get(), 1);
@@ -93,9 +134,18 @@ async fn a_password_that_was_changed_is_wrong() {
     let new = Password::chosen("another password").unwrap();
     let hash = Passwords::new(Entropy::default()).hash(&new).await.unwrap();
     change(&world, RightsChange::Password(hash)).await;
-    assert_eq!(login(&world, "root", RIGHT, HOME).await.says(), (401, "credentials_invalid"));
-    assert_eq!(login(&world, "root", "another password", HOME).await.says(), (200, ""));
-    assert_eq!(world.refresh(before.text("refresh_token")).await.says(), (401, "session_revoked"));
+    assert_eq!(
+        login(&world, "root", RIGHT, HOME).await.says(),
+        (401, "credentials_invalid")
+    );
+    assert_eq!(
+        login(&world, "root", "another password", HOME).await.says(),
+        (200, "")
+    );
+    assert_eq!(
+        world.refresh(before.text("refresh_token")).await.says(),
+        (401, "session_revoked")
+    );
 }
 
 #[tokio::test]
@@ -103,13 +153,29 @@ async fn wrong_fields_are_named_whoever_exists() {
     let world = world(|_| {}).await;
     for (body, fields) in [
         (json!({}), vec!["username", "password"]),
-        (json!({ "username": "root", "password": "" }), vec!["password"]),
-        (json!({ "username": "root", "password": "x".repeat(257) }), vec!["password"]),
-        (json!({ "username": "a b", "password": 7 }), vec!["username", "password"]),
-        (json!({ "username": "root", "password": RIGHT, "client_type": "tv" }), vec!["client_type"]),
+        (
+            json!({ "username": "root", "password": "" }),
+            vec!["password"],
+        ),
+        (
+            json!({ "username": "root", "password": "x".repeat(257) }),
+            vec!["password"],
+        ),
+        (
+            json!({ "username": "a b", "password": 7 }),
+            vec!["username", "password"],
+        ),
+        (
+            json!({ "username": "root", "password": RIGHT, "client_type": "tv" }),
+            vec!["client_type"],
+        ),
     ] {
         let answer = world.send(Ask::post("/auth/password/login", &body)).await;
-        assert_eq!((answer.says(), answer.wrong_fields()), ((400, "validation_failed"), fields), "{body}");
+        assert_eq!(
+            (answer.says(), answer.wrong_fields()),
+            ((400, "validation_failed"), fields),
+            "{body}"
+        );
     }
     assert_eq!(world.metrics.sessions_opened.get(), 0);
 }
@@ -123,20 +189,39 @@ async fn an_attacker_with_many_addresses_cannot_shut_the_owner_out() {
         refused.push(login(&world, "root", WRONG, from).await.says().0);
     }
     assert_eq!(refused, [401, 401, 401, 429, 429, 429, 429, 429]);
-    assert_eq!(login(&world, "root", RIGHT, HOME).await.says(), (200, ""), "where the owner is known");
+    assert_eq!(
+        login(&world, "root", RIGHT, HOME).await.says(),
+        (200, ""),
+        "where the owner is known"
+    );
     let away = login(&world, "root", RIGHT, AWAY).await;
-    assert_eq!((away.says(), away.header("retry-after")), ((429, "rate_limited"), "1200"));
+    assert_eq!(
+        (away.says(), away.header("retry-after")),
+        ((429, "rate_limited"), "1200")
+    );
     world.advance(20 * 60);
     assert_eq!(login(&world, "root", RIGHT, AWAY).await.says(), (200, ""));
-    assert_eq!(login(&world, "root", WRONG, 100).await.says().0, 401, "the right one had cost nothing");
+    assert_eq!(
+        login(&world, "root", WRONG, 100).await.says().0,
+        401,
+        "the right one had cost nothing"
+    );
     assert_eq!(login(&world, "root", WRONG, 101).await.says().0, 429);
-    assert_eq!(login(&world, "root", RIGHT, AWAY).await.says(), (200, ""), "known by now");
+    assert_eq!(
+        login(&world, "root", RIGHT, AWAY).await.says(),
+        (200, ""),
+        "known by now"
+    );
 
     world.advance(31 * 24 * 3600);
     for from in 100..104 {
         login(&world, "root", WRONG, from).await;
     }
-    assert_eq!(login(&world, "root", RIGHT, HOME).await.says().0, 429, "a month later it is forgotten");
+    assert_eq!(
+        login(&world, "root", RIGHT, HOME).await.says().0,
+        429,
+        "a month later it is forgotten"
+    );
 }
 
 #[tokio::test]
@@ -155,22 +240,40 @@ async fn the_limit_of_a_name_does_not_tell_who_exists() {
 async fn parallel_guesses_share_one_budget() {
     let world = world(three_for_a_name).await;
     let answers = join_all((0..12).map(|n| login(&world, "root", WRONG, 100 + n))).await;
-    assert_eq!(answers.iter().filter(|answer| answer.status == 401).count(), 3);
+    assert_eq!(
+        answers.iter().filter(|answer| answer.status == 401).count(),
+        3
+    );
 }
 
 #[tokio::test]
 async fn one_address_has_few_attempts_and_takes_none_from_others() {
     let world = world(|config| config.limits.admin_login_per_ip = Rate::per_minute(2)).await;
     for _ in 0..5 {
-        assert_eq!(login(&world, "root", RIGHT, HOME).await.says().0, 200, "a right one costs the address nothing");
+        assert_eq!(
+            login(&world, "root", RIGHT, HOME).await.says().0,
+            200,
+            "a right one costs the address nothing"
+        );
     }
     assert_eq!(login(&world, "root", WRONG, HOME).await.says().0, 401);
     assert_eq!(login(&world, "root", WRONG, HOME).await.says().0, 401);
     let over = login(&world, "root", RIGHT, HOME).await;
-    assert_eq!((over.says(), over.header("retry-after")), ((429, "rate_limited"), "30"), "known or not");
+    assert_eq!(
+        (over.says(), over.header("retry-after")),
+        ((429, "rate_limited"), "30"),
+        "known or not"
+    );
     assert_eq!(login(&world, "nobody", RIGHT, HOME).await.says().0, 429);
     assert_eq!(login(&world, "root", RIGHT, AWAY).await.says().0, 200);
-    assert_eq!(world.metrics.rate_limited.with_label_values(&["admin_login_per_ip"]).get(), 2);
+    assert_eq!(
+        world
+            .metrics
+            .rate_limited
+            .with_label_values(&["admin_login_per_ip"])
+            .get(),
+        2
+    );
 }
 
 #[tokio::test]
@@ -196,6 +299,14 @@ async fn more_at_once_than_can_be_computed_wait_a_second_and_cost_nothing() {
 #[tokio::test]
 async fn a_hash_that_cannot_be_read_is_a_fault_and_no_refusal() {
     let world = world(|_| {}).await;
-    add(&world, "damaged", PasswordHash(Secret::new("$argon2id$nonsense".to_owned()))).await;
-    assert_eq!(login(&world, "damaged", RIGHT, HOME).await.says(), (503, "store_unavailable"));
+    add(
+        &world,
+        "damaged",
+        PasswordHash(Secret::new("$argon2id$nonsense".to_owned())),
+    )
+    .await;
+    assert_eq!(
+        login(&world, "damaged", RIGHT, HOME).await.says(),
+        (503, "store_unavailable")
+    );
 }

@@ -17,7 +17,8 @@ enum Api {
 
 const APIS: [Api; 3] = [Api::Native, Api::Simplejwt, Api::Nest];
 /// Right in form, of a session that does not exist.
-const FORGED: &str = "mrt1_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+const FORGED: &str =
+    "mrt1_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 impl Api {
     async fn world(self, change: impl FnOnce(&mut Config)) -> World {
@@ -52,7 +53,10 @@ impl Api {
             Self::Simplejwt => &answer.body["refresh"],
             Self::Nest => &answer.body["data"]["access_token"],
         };
-        token.as_str().unwrap_or_else(|| panic!("no token in {} {}", answer.status, answer.body)).to_owned()
+        token
+            .as_str()
+            .unwrap_or_else(|| panic!("no token in {} {}", answer.status, answer.body))
+            .to_owned()
     }
 
     async fn renew(self, world: &World, token: &str) -> Answered {
@@ -74,12 +78,30 @@ async fn good_renewals_cost_their_address_nothing() {
             let token = api.login(&world, &format!("person{person}-1")).await;
             // No single flight: ten at once, each with the same token.
             let answers = join_all((0..10).map(|_| api.renew(&world, &token))).await;
-            assert!(answers.iter().all(|answer| answer.status == 200), "{api:?} {person}");
+            assert!(
+                answers.iter().all(|answer| answer.status == 200),
+                "{api:?} {person}"
+            );
         }
-        assert_eq!(world.metrics.rate_limited.with_label_values(&["refresh_per_ip"]).get(), 0);
+        assert_eq!(
+            world
+                .metrics
+                .rate_limited
+                .with_label_values(&["refresh_per_ip"])
+                .get(),
+            0
+        );
         // What the address may be refused is all there still.
-        let statuses = [api.renew(&world, FORGED).await, api.renew(&world, FORGED).await, api.renew(&world, FORGED).await];
-        assert_eq!(statuses.map(|answer| answer.status.as_u16()), [401, 401, 429], "{api:?}");
+        let statuses = [
+            api.renew(&world, FORGED).await,
+            api.renew(&world, FORGED).await,
+            api.renew(&world, FORGED).await,
+        ];
+        assert_eq!(
+            statuses.map(|answer| answer.status.as_u16()),
+            [401, 401, 429],
+            "{api:?}"
+        );
     }
 }
 
@@ -90,18 +112,36 @@ async fn a_client_that_loops_with_a_bad_token_signs_out_no_neighbour() {
         let good = api.login(&world, "alice-1").await;
         let answers = join_all((0..8).map(|_| api.renew(&world, FORGED))).await;
         let refused = answers.iter().filter(|answer| answer.status == 401).count();
-        let limited: Vec<_> = answers.iter().filter(|answer| answer.status == 429).collect();
-        assert_eq!((refused, limited.len()), (2, 6), "{api:?}: parallel ones share one budget");
+        let limited: Vec<_> = answers
+            .iter()
+            .filter(|answer| answer.status == 429)
+            .collect();
+        assert_eq!(
+            (refused, limited.len()),
+            (2, 6),
+            "{api:?}: parallel ones share one budget"
+        );
         assert!(limited.iter().all(|answer| answer.wait() == 30), "{api:?}");
         for text in ["", "x", "a.b.c"] {
             let status = api.renew(&world, text).await.status.as_u16();
-            assert!(matches!(status, 400 | 401 | 429), "{api:?} {text:?}: {status}");
+            assert!(
+                matches!(status, 400 | 401 | 429),
+                "{api:?} {text:?}: {status}"
+            );
         }
         for _ in 0..5 {
-            assert_eq!(api.renew(&world, &good).await.status, 200, "{api:?}: a good one passes");
+            assert_eq!(
+                api.renew(&world, &good).await.status,
+                200,
+                "{api:?}: a good one passes"
+            );
         }
         let elsewhere = Ask::post("/auth/refresh", &json!({ "refresh_token": FORGED })).from(9);
-        assert_eq!(world.send(elsewhere).await.says(), (401, "refresh_invalid"), "{api:?}: others are others");
+        assert_eq!(
+            world.send(elsewhere).await.says(),
+            (401, "refresh_invalid"),
+            "{api:?}: others are others"
+        );
     }
 }
 
@@ -111,11 +151,19 @@ async fn a_genuine_token_of_an_ended_session_is_told_so_whatever_its_neighbours_
         let world = api.world(|_| {}).await;
         let ended = api.login(&world, "alice-1").await;
         let user = world.store.users(None, 1).await.unwrap().remove(0).id;
-        world.store.revoke(&crate::store::Revoke::User(user), world.clock.now()).await.unwrap();
+        world
+            .store
+            .revoke(&crate::store::Revoke::User(user), world.clock.now())
+            .await
+            .unwrap();
         // It counts against the address as any refusal does, but is never answered by that limit.
         for _ in 0..5 {
             let answer = api.renew(&world, &ended).await;
-            assert_eq!((answer.status.as_u16(), answer.header("x-menshen-error")), (401, "session_revoked"), "{api:?}");
+            assert_eq!(
+                (answer.status.as_u16(), answer.header("x-menshen-error")),
+                (401, "session_revoked"),
+                "{api:?}"
+            );
         }
         assert_eq!(api.renew(&world, FORGED).await.status, 429, "{api:?}");
         assert_eq!(api.renew(&world, &ended).await.status, 401, "{api:?}");
@@ -125,8 +173,13 @@ async fn a_genuine_token_of_an_ended_session_is_told_so_whatever_its_neighbours_
 #[tokio::test]
 async fn a_session_is_renewed_so_often_and_others_are_others() {
     for api in APIS {
-        let world = api.world(|config| config.limits.refresh_per_session = Rate::per_minute(3)).await;
-        let (mut mine, other) = (api.login(&world, "alice-1").await, api.login(&world, "bob-1").await);
+        let world = api
+            .world(|config| config.limits.refresh_per_session = Rate::per_minute(3))
+            .await;
+        let (mut mine, other) = (
+            api.login(&world, "alice-1").await,
+            api.login(&world, "bob-1").await,
+        );
         for _ in 0..3 {
             let renewed = api.renew(&world, &mine).await;
             assert_eq!(renewed.status, 200, "{api:?}");
@@ -138,8 +191,19 @@ async fn a_session_is_renewed_so_often_and_others_are_others() {
         assert_eq!((over.status.as_u16(), over.wait()), (429, 20), "{api:?}");
         assert_eq!(api.renew(&world, &other).await.status, 200, "{api:?}");
         world.advance(20);
-        assert_eq!(api.renew(&world, &mine).await.status, 200, "{api:?}: nothing was lost");
-        assert_eq!(world.metrics.rate_limited.with_label_values(&["refresh_per_session"]).get(), 1);
+        assert_eq!(
+            api.renew(&world, &mine).await.status,
+            200,
+            "{api:?}: nothing was lost"
+        );
+        assert_eq!(
+            world
+                .metrics
+                .rate_limited
+                .with_label_values(&["refresh_per_session"])
+                .get(),
+            1
+        );
     }
 }
 
@@ -149,7 +213,14 @@ async fn a_fault_of_the_store_is_no_refusal() {
     let good = Api::Native.login(&world, "alice-1").await;
     world.store.close().await.unwrap();
     for token in [&good, FORGED, &good, FORGED, &good] {
-        assert_eq!(world.refresh(token).await.says(), (503, "store_unavailable"));
+        assert_eq!(
+            world.refresh(token).await.says(),
+            (503, "store_unavailable")
+        );
     }
-    assert_eq!(world.refresh("x").await.says(), (401, "refresh_invalid"), "none of those counted");
+    assert_eq!(
+        world.refresh("x").await.says(),
+        (401, "refresh_invalid"),
+        "none of those counted"
+    );
 }

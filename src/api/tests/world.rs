@@ -13,7 +13,9 @@ use tower::ServiceExt;
 use crate::{
     api::{ApiState, RequestContext, router},
     audit::Audit,
-    auth::{Auth, AuthParts, AuthRules, Authorizer, Courier, CourierParts, Denylist, Limits, Passwords},
+    auth::{
+        Auth, AuthParts, AuthRules, Authorizer, Courier, CourierParts, Denylist, Limits, Passwords,
+    },
     clock::Clock,
     config::{Config, HumanDuration, Mode, SecretText, SmsProvider},
     crypto::Key,
@@ -76,11 +78,17 @@ impl World {
 
     pub(super) async fn with(change: impl FnOnce(&mut Config)) -> Self {
         let secret = "an app secret";
-        let known = KnownApp { app_id: APP.to_owned(), secret: secret.to_owned() };
+        let known = KnownApp {
+            app_id: APP.to_owned(),
+            secret: secret.to_owned(),
+        };
         let wechat = SimulatedWechat::start(vec![known]).await.unwrap();
         let clock = Clock::manual(START);
         let sms = SimulatedSms::start(clock.clone()).await.unwrap();
-        let mut config = Config { mode: Mode::Production, ..Config::default() };
+        let mut config = Config {
+            mode: Mode::Production,
+            ..Config::default()
+        };
         // Every account is filled in, so that a test only names other providers.
         config.sms = sms.section(&[SmsProvider::Aliyun]);
         config.sms.timeout = HumanDuration::millis(300);
@@ -92,23 +100,52 @@ impl World {
         Self::build(&config, wechat, sms, clock).await
     }
 
-    async fn build(config: &Config, wechat: SimulatedWechat, sms: SimulatedSms, clock: Clock) -> Self {
+    async fn build(
+        config: &Config,
+        wechat: SimulatedWechat,
+        sms: SimulatedSms,
+        clock: Clock,
+    ) -> Self {
         let (metrics, entropy) = (Metrics::new(), Entropy::default());
-        let store =
-            store::open("memory:", &OpenOptions::default(), &StoreKeys::derive(&Key::new([1; 32]), None), entropy.clone())
-                .unwrap()
-                .store;
+        let store = store::open(
+            "memory:",
+            &OpenOptions::default(),
+            &StoreKeys::derive(&Key::new([1; 32]), None),
+            entropy.clone(),
+        )
+        .unwrap()
+        .store;
         let denylist = Arc::new(Denylist::default());
         let passwords = Arc::new(Passwords::new(entropy.clone()));
         let dialects = Arc::new(Dialects::compile(config).unwrap());
         let lifetimes = dialects.lifetimes(&config.tokens);
-        let keyrings = Arc::new(Keyrings::open(&config.tokens, lifetimes, &*store, &entropy, clock.now()).await.unwrap());
-        let issuer = Arc::new(Issuer::new(Arc::clone(&keyrings), &config.tokens, entropy.clone()));
+        let keyrings = Arc::new(
+            Keyrings::open(&config.tokens, lifetimes, &*store, &entropy, clock.now())
+                .await
+                .unwrap(),
+        );
+        let issuer = Arc::new(Issuer::new(
+            Arc::clone(&keyrings),
+            &config.tokens,
+            entropy.clone(),
+        ));
         let verifier = Verifier::new(Arc::clone(&keyrings), &config.tokens, lifetimes);
         let identity = IdentityHeaders::compile(&config.identity).unwrap();
-        let authorizer = Arc::new(Authorizer::new(verifier, Arc::default(), Arc::clone(&denylist), identity, 100, &metrics));
-        let rules = AnswerRules { integers_below: config.users.counts_from(), reserved: &RESERVED };
-        let hooks = Hooks::new(&config.hooks, rules, metrics.clone(), clock.clone()).unwrap().map(Arc::new);
+        let authorizer = Arc::new(Authorizer::new(
+            verifier,
+            Arc::default(),
+            Arc::clone(&denylist),
+            identity,
+            100,
+            &metrics,
+        ));
+        let rules = AnswerRules {
+            integers_below: config.users.counts_from(),
+            reserved: &RESERVED,
+        };
+        let hooks = Hooks::new(&config.hooks, rules, metrics.clone(), clock.clone())
+            .unwrap()
+            .map(Arc::new);
         let courier = Arc::new(Courier::new(CourierParts {
             store: Arc::clone(&store),
             metrics: metrics.clone(),
@@ -118,7 +155,16 @@ impl World {
         courier.go_to(hooks.clone(), config.hooks.give_up_after.get());
         let auth = Arc::new(Auth::new(AuthParts {
             store: Arc::clone(&store),
-            wechat: Arc::new(Wechat::new(&config.wechat, config.mode, metrics.clone(), &clock, &entropy).unwrap()),
+            wechat: Arc::new(
+                Wechat::new(
+                    &config.wechat,
+                    config.mode,
+                    metrics.clone(),
+                    &clock,
+                    &entropy,
+                )
+                .unwrap(),
+            ),
             sms: Sms::new(&config.sms, config.mode, metrics.clone(), &entropy).unwrap(),
             issuer,
             refresh_tokens: Arc::new(RefreshTokens::new(Key::new([2; 32]))),
@@ -149,38 +195,68 @@ impl World {
             terms: Arc::new(Terms::plain()),
             dialects,
         });
-        Self { wechat, sms, store, clock, metrics, auth, courier, router }
+        Self {
+            wechat,
+            sms,
+            store,
+            clock,
+            metrics,
+            auth,
+            courier,
+            router,
+        }
     }
 
     pub(super) async fn send(&self, ask: Ask) -> Answered {
-        let mut request = Request::builder().method(ask.method).uri(ask.path).body(ask.body).unwrap();
+        let mut request = Request::builder()
+            .method(ask.method)
+            .uri(ask.path)
+            .body(ask.body)
+            .unwrap();
         *request.headers_mut() = ask.headers;
-        request.extensions_mut().insert(RequestContext { request_id: "req-1".to_owned(), client_ip: ask.from });
+        request.extensions_mut().insert(RequestContext {
+            request_id: "req-1".to_owned(),
+            client_ip: ask.from,
+        });
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (head, body) = response.into_parts();
         let bytes = to_bytes(body, 1 << 20).await.unwrap();
-        let is_text = head.headers.get("content-type").is_some_and(|kind| kind == "text/plain; charset=utf-8");
+        let is_text = head
+            .headers
+            .get("content-type")
+            .is_some_and(|kind| kind == "text/plain; charset=utf-8");
         let body = match bytes.as_ref() {
             [] => Value::Null,
             text if is_text => Value::from(std::str::from_utf8(text).unwrap()),
             json => serde_json::from_slice(json).unwrap(),
         };
-        Answered { status: head.status, headers: head.headers, body, bytes }
+        Answered {
+            status: head.status,
+            headers: head.headers,
+            body,
+            bytes,
+        }
     }
 
     /// Posts a login code.
     pub(super) async fn login(&self, code: &str) -> Answered {
-        self.send(Ask::post("/auth/wechat/login", &json!({ "code": code }))).await
+        self.send(Ask::post("/auth/wechat/login", &json!({ "code": code })))
+            .await
     }
 
     /// Posts a refresh token.
     pub(super) async fn refresh(&self, token: &str) -> Answered {
-        self.send(Ask::post("/auth/refresh", &json!({ "refresh_token": token }))).await
+        self.send(Ask::post(
+            "/auth/refresh",
+            &json!({ "refresh_token": token }),
+        ))
+        .await
     }
 
     /// Asks for a code to sign in with.
     pub(super) async fn ask_code(&self, phone: &str) -> Answered {
-        self.send(Ask::post("/auth/sms/send", &json!({ "phone": phone }))).await
+        self.send(Ask::post("/auth/sms/send", &json!({ "phone": phone })))
+            .await
     }
 
     /// Asks for a code to sign in with, and reads it from the phone (in E.164 form).
@@ -191,14 +267,23 @@ impl World {
 
     /// The same for a code to bind the phone with.
     pub(super) async fn bind_code(&self, phone: &str) -> String {
-        let asked = self.send(Ask::post("/auth/sms/send", &json!({ "phone": phone, "purpose": "bind" }))).await;
+        let asked = self
+            .send(Ask::post(
+                "/auth/sms/send",
+                &json!({ "phone": phone, "purpose": "bind" }),
+            ))
+            .await;
         assert_eq!(asked.says(), (200, ""));
         self.sms.code_on(phone).expect("a message on the phone")
     }
 
     /// Posts a phone and a code.
     pub(super) async fn sms_login(&self, phone: &str, code: &str) -> Answered {
-        self.send(Ask::post("/auth/sms/login", &json!({ "phone": phone, "code": code }))).await
+        self.send(Ask::post(
+            "/auth/sms/login",
+            &json!({ "phone": phone, "code": code }),
+        ))
+        .await
     }
 
     /// Signs in with a phone, from the message to the tokens.
@@ -211,7 +296,8 @@ impl World {
 
     /// Posts a phone and a code that was sent to it, signed in.
     pub(super) async fn bind(&self, by: &Answered, phone: &str, code: &str) -> Answered {
-        self.send(Ask::post("/auth/phone/sms", &json!({ "phone": phone, "code": code })).by(by)).await
+        self.send(Ask::post("/auth/phone/sms", &json!({ "phone": phone, "code": code })).by(by))
+            .await
     }
 
     /// Binds a phone to whoever is signed in, from the message on.
@@ -222,7 +308,8 @@ impl World {
 
     /// Posts a code of the phone number button, signed in.
     pub(super) async fn bind_by_button(&self, by: &Answered, code: &str) -> Answered {
-        self.send(Ask::post("/auth/phone/wechat", &json!({ "code": code })).by(by)).await
+        self.send(Ask::post("/auth/phone/wechat", &json!({ "code": code })).by(by))
+            .await
     }
 
     pub(super) async fn me(&self, by: &Answered) -> Answered {
@@ -242,7 +329,13 @@ impl World {
 impl Ask {
     pub(super) fn new(method: Method, path: &str) -> Self {
         let from = ClientIp::new(HOME.into());
-        Self { method, path: path.to_owned(), from, headers: HeaderMap::new(), body: Body::empty() }
+        Self {
+            method,
+            path: path.to_owned(),
+            from,
+            headers: HeaderMap::new(),
+            body: Body::empty(),
+        }
     }
 
     pub(super) fn get(path: &str) -> Self {
@@ -254,15 +347,22 @@ impl Ask {
     }
 
     pub(super) fn json(self, body: &Value) -> Self {
-        self.header("content-type", "application/json").raw(body.to_string())
+        self.header("content-type", "application/json")
+            .raw(body.to_string())
     }
 
     pub(super) fn raw(self, body: impl Into<Body>) -> Self {
-        Self { body: body.into(), ..self }
+        Self {
+            body: body.into(),
+            ..self
+        }
     }
 
     pub(super) fn from(self, last: u8) -> Self {
-        Self { from: ClientIp::new([192, 0, 2, last].into()), ..self }
+        Self {
+            from: ClientIp::new([192, 0, 2, last].into()),
+            ..self
+        }
     }
 
     pub(super) fn header(mut self, name: &'static str, value: &str) -> Self {
@@ -284,11 +384,15 @@ impl Ask {
 impl Answered {
     /// A field that is a text.
     pub(super) fn text(&self, field: &str) -> &str {
-        self.body[field].as_str().unwrap_or_else(|| panic!("{field} of {} {}", self.status, self.body))
+        self.body[field]
+            .as_str()
+            .unwrap_or_else(|| panic!("{field} of {} {}", self.status, self.body))
     }
 
     pub(super) fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
     }
 
     /// Status and code; of a success the code is empty. A refusal is checked to be whole.
@@ -302,27 +406,47 @@ impl Answered {
         assert_eq!(self.header("cache-control"), "no-store");
         let code = self.header("x-menshen-error");
         if !self.body.is_null() {
-            assert_eq!(self.header(header::CONTENT_TYPE.as_str()), "application/problem+json");
-            assert_eq!((self.text("code"), self.text("request_id")), (code, "req-1"));
+            assert_eq!(
+                self.header(header::CONTENT_TYPE.as_str()),
+                "application/problem+json"
+            );
+            assert_eq!(
+                (self.text("code"), self.text("request_id")),
+                (code, "req-1")
+            );
             assert_eq!(self.body["status"], status);
         }
-        assert_eq!(self.headers.contains_key("www-authenticate"), status == 401 || code == "forbidden", "{code}");
+        assert_eq!(
+            self.headers.contains_key("www-authenticate"),
+            status == 401 || code == "forbidden",
+            "{code}"
+        );
         (status, code)
     }
 
     /// Whose tokens they are.
     pub(super) fn user(&self) -> &str {
-        self.body["user"]["id"].as_str().unwrap_or_else(|| panic!("no user in {} {}", self.status, self.body))
+        self.body["user"]["id"]
+            .as_str()
+            .unwrap_or_else(|| panic!("no user in {} {}", self.status, self.body))
     }
 
     /// How many seconds to wait.
     pub(super) fn wait(&self) -> u64 {
-        self.header("retry-after").parse().unwrap_or_else(|_| panic!("no Retry-After with {}", self.body))
+        self.header("retry-after")
+            .parse()
+            .unwrap_or_else(|_| panic!("no Retry-After with {}", self.body))
     }
 
     /// The names of the fields that were not valid.
     pub(super) fn wrong_fields(&self) -> Vec<&str> {
-        let errors = self.body["errors"].as_array().map(Vec::as_slice).unwrap_or_default();
-        errors.iter().map(|error| error["field"].as_str().unwrap()).collect()
+        let errors = self.body["errors"]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        errors
+            .iter()
+            .map(|error| error["field"].as_str().unwrap())
+            .collect()
     }
 }

@@ -25,8 +25,17 @@ struct World {
 impl World {
     async fn new(cache_entries: usize) -> Self {
         let (store, config, metrics) = (Shelf::default(), TokenConfig::default(), Metrics::new());
-        let keyrings =
-            Arc::new(Keyrings::open(&config, Lifetimes::of(&config), &store, &Entropy::default(), NOW).await.unwrap());
+        let keyrings = Arc::new(
+            Keyrings::open(
+                &config,
+                Lifetimes::of(&config),
+                &store,
+                &Entropy::default(),
+                NOW,
+            )
+            .await
+            .unwrap(),
+        );
         let denylist = Arc::new(Denylist::new());
         let authorizer = Authorizer::new(
             Verifier::new(Arc::clone(&keyrings), &config, Lifetimes::of(&config)),
@@ -37,12 +46,27 @@ impl World {
             &metrics,
         );
         let issuer = Issuer::new(Arc::clone(&keyrings), &config, Entropy::default());
-        Self { store, keyrings, denylist, issuer, authorizer, metrics }
+        Self {
+            store,
+            keyrings,
+            denylist,
+            issuer,
+            authorizer,
+            metrics,
+        }
     }
 
     fn token_of(&self, user: &User) -> String {
         self.issuer
-            .access(&Grant { user, session: &fixture::session(), global_epoch: 1 }, &AccessForm::default(), NOW)
+            .access(
+                &Grant {
+                    user,
+                    session: &fixture::session(),
+                    global_epoch: 1,
+                },
+                &AccessForm::default(),
+                NOW,
+            )
             .unwrap()
             .text
     }
@@ -58,7 +82,12 @@ impl World {
     fn counted(&self) -> Vec<(&'static str, u64)> {
         ["cached", "verified", "invalid", "expired", "revoked"]
             .into_iter()
-            .map(|result| (result, self.metrics.token_checks.with_label_values(&[result]).get()))
+            .map(|result| {
+                (
+                    result,
+                    self.metrics.token_checks.with_label_values(&[result]).get(),
+                )
+            })
             .filter(|(_, count)| *count > 0)
             .collect()
     }
@@ -71,10 +100,19 @@ async fn a_token_seen_before_is_the_same_identity_without_another_check() {
     let first = world.authorizer.authorize(&token, NOW).unwrap();
     let again = world.authorizer.authorize(&token, NOW).unwrap();
     assert!(Arc::ptr_eq(&first, &again));
-    let headers: Vec<String> = first.headers.iter().map(|(n, v)| format!("{n}: {}", v.to_str().unwrap())).collect();
+    let headers: Vec<String> = first
+        .headers
+        .iter()
+        .map(|(n, v)| format!("{n}: {}", v.to_str().unwrap()))
+        .collect();
     assert_eq!(
         headers,
-        ["x-client-type: web", "x-session-id: 00000000000000000000000000000abc", "x-user-id: 42", "x-user-type: user"]
+        [
+            "x-client-type: web",
+            "x-session-id: 00000000000000000000000000000abc",
+            "x-user-id: 42",
+            "x-user-type: user"
+        ]
     );
     assert_eq!(world.counted(), [("cached", 1), ("verified", 1)]);
 }
@@ -86,8 +124,16 @@ async fn a_remembered_token_still_expires() {
         let token = world.token();
         let end = NOW.plus(Duration::from_secs(900 + 30));
         assert!(world.authorizer.authorize(&token, NOW).is_ok());
-        assert!(world.authorizer.authorize(&token, end.minus(Duration::from_millis(1))).is_ok());
-        assert_eq!(world.authorizer.authorize(&token, end), Err(ErrorCode::TokenExpired));
+        assert!(
+            world
+                .authorizer
+                .authorize(&token, end.minus(Duration::from_millis(1)))
+                .is_ok()
+        );
+        assert_eq!(
+            world.authorizer.authorize(&token, end),
+            Err(ErrorCode::TokenExpired)
+        );
         assert_eq!(world.counted().last(), Some(&("expired", 1)));
     }
 }
@@ -97,7 +143,10 @@ async fn a_revocation_bites_whether_or_not_the_token_was_seen_before() {
     for seen in [false, true] {
         for target in [
             RevocationTarget::Session(fixture::session().id),
-            RevocationTarget::User { id: fixture::user().id, epoch: 4 },
+            RevocationTarget::User {
+                id: fixture::user().id,
+                epoch: 4,
+            },
             RevocationTarget::Everything { epoch: 2 },
         ] {
             let world = World::new(10).await;
@@ -107,7 +156,11 @@ async fn a_revocation_bites_whether_or_not_the_token_was_seen_before() {
             }
             world.revoke(target.clone());
             for _ in 0..3 {
-                assert_eq!(world.authorizer.authorize(&token, NOW), Err(ErrorCode::TokenRevoked), "{target:?} {seen}");
+                assert_eq!(
+                    world.authorizer.authorize(&token, NOW),
+                    Err(ErrorCode::TokenRevoked),
+                    "{target:?} {seen}"
+                );
             }
             assert_eq!(world.counted().last(), Some(&("revoked", 3)));
         }
@@ -119,22 +172,53 @@ async fn a_token_of_a_removed_key_is_refused_though_it_was_seen() {
     let world = World::new(10).await;
     let token = world.token();
     assert!(world.authorizer.authorize(&token, NOW).is_ok());
-    world.keyrings.rotate(&world.store, &Entropy::default(), NOW).await.unwrap();
-    assert!(world.authorizer.authorize(&token, NOW).is_ok(), "the replaced key still verifies");
+    world
+        .keyrings
+        .rotate(&world.store, &Entropy::default(), NOW)
+        .await
+        .unwrap();
+    assert!(
+        world.authorizer.authorize(&token, NOW).is_ok(),
+        "the replaced key still verifies"
+    );
     assert!(world.authorizer.authorize(&token, NOW).is_ok());
-    assert_eq!(world.counted(), [("cached", 1), ("verified", 2)], "a change of keys makes every token be verified again");
+    assert_eq!(
+        world.counted(),
+        [("cached", 1), ("verified", 2)],
+        "a change of keys makes every token be verified again"
+    );
     let dead = NOW.plus(Duration::from_hours(24));
-    assert_eq!(world.keyrings.retire(&world.store, dead).await.unwrap().len(), 1);
-    assert_eq!(world.authorizer.authorize(&token, NOW), Err(ErrorCode::TokenInvalid));
+    assert_eq!(
+        world
+            .keyrings
+            .retire(&world.store, dead)
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
+    assert_eq!(
+        world.authorizer.authorize(&token, NOW),
+        Err(ErrorCode::TokenInvalid)
+    );
 }
 
 #[tokio::test]
 async fn what_was_refused_is_not_remembered() {
     let world = World::new(10).await;
     let token = world.token();
-    for text in [String::new(), "a.b.c".to_owned(), format!("{token}x"), token[..token.len() - 1].to_owned()] {
+    for text in [
+        String::new(),
+        "a.b.c".to_owned(),
+        format!("{token}x"),
+        token[..token.len() - 1].to_owned(),
+    ] {
         for _ in 0..2 {
-            assert_eq!(world.authorizer.authorize(&text, NOW), Err(ErrorCode::TokenInvalid), "{text:?}");
+            assert_eq!(
+                world.authorizer.authorize(&text, NOW),
+                Err(ErrorCode::TokenInvalid),
+                "{text:?}"
+            );
         }
     }
     assert_eq!(world.counted(), [("invalid", 8)]);
@@ -144,23 +228,57 @@ async fn what_was_refused_is_not_remembered() {
 #[tokio::test]
 async fn a_claim_that_cannot_be_a_header_refuses_the_token() {
     let world = World::new(10).await;
-    let user = User { roles: vec!["a\r\nX-User-Id: 1".to_owned()], ..fixture::user() };
-    assert_eq!(world.authorizer.authorize(&world.token_of(&user), NOW), Err(ErrorCode::TokenInvalid));
+    let user = User {
+        roles: vec!["a\r\nX-User-Id: 1".to_owned()],
+        ..fixture::user()
+    };
+    assert_eq!(
+        world.authorizer.authorize(&world.token_of(&user), NOW),
+        Err(ErrorCode::TokenInvalid)
+    );
     assert_eq!(world.counted(), [("invalid", 1)]);
 }
 
 #[tokio::test]
 async fn a_key_made_elsewhere_works_after_the_reload_that_its_token_asked_for() {
     let (here, config) = (World::new(10).await, TokenConfig::default());
-    let there =
-        Arc::new(Keyrings::open(&config, Lifetimes::of(&config), &here.store, &Entropy::default(), NOW).await.unwrap());
-    there.rotate(&here.store, &Entropy::default(), NOW).await.unwrap();
+    let there = Arc::new(
+        Keyrings::open(
+            &config,
+            Lifetimes::of(&config),
+            &here.store,
+            &Entropy::default(),
+            NOW,
+        )
+        .await
+        .unwrap(),
+    );
+    there
+        .rotate(&here.store, &Entropy::default(), NOW)
+        .await
+        .unwrap();
     let issuer = Issuer::new(there, &config, Entropy::default());
     let (user, session) = (fixture::user(), fixture::session());
-    let token =
-        issuer.access(&Grant { user: &user, session: &session, global_epoch: 1 }, &AccessForm::default(), NOW).unwrap().text;
-    assert_eq!(here.authorizer.authorize(&token, NOW), Err(ErrorCode::TokenInvalid));
-    assert!(here.keyrings.reload_asked(), "somebody has to read the keys again");
+    let token = issuer
+        .access(
+            &Grant {
+                user: &user,
+                session: &session,
+                global_epoch: 1,
+            },
+            &AccessForm::default(),
+            NOW,
+        )
+        .unwrap()
+        .text;
+    assert_eq!(
+        here.authorizer.authorize(&token, NOW),
+        Err(ErrorCode::TokenInvalid)
+    );
+    assert!(
+        here.keyrings.reload_asked(),
+        "somebody has to read the keys again"
+    );
     here.keyrings.reload(&here.store, NOW).await.unwrap();
     assert!(here.authorizer.authorize(&token, NOW).is_ok());
 }

@@ -10,7 +10,10 @@ fn entry(target: RevocationTarget) -> RevocationEntry {
 }
 
 fn of_user(epoch: u64) -> RevocationEntry {
-    entry(RevocationTarget::User { id: fixture::user().id, epoch })
+    entry(RevocationTarget::User {
+        id: fixture::user().id,
+        epoch,
+    })
 }
 
 #[test]
@@ -21,9 +24,27 @@ fn exactly_what_was_revoked_is_refused() {
     for (target, refused) in [
         (RevocationTarget::Session(mine), true),
         (RevocationTarget::Session(other), false),
-        (RevocationTarget::User { id: fixture::user().id, epoch: 4 }, true),
-        (RevocationTarget::User { id: fixture::user().id, epoch: 3 }, false),
-        (RevocationTarget::User { id: somebody, epoch: 9 }, false),
+        (
+            RevocationTarget::User {
+                id: fixture::user().id,
+                epoch: 4,
+            },
+            true,
+        ),
+        (
+            RevocationTarget::User {
+                id: fixture::user().id,
+                epoch: 3,
+            },
+            false,
+        ),
+        (
+            RevocationTarget::User {
+                id: somebody,
+                epoch: 9,
+            },
+            false,
+        ),
         (RevocationTarget::Everything { epoch: 2 }, true),
         (RevocationTarget::Everything { epoch: 1 }, false),
     ] {
@@ -31,7 +52,11 @@ fn exactly_what_was_revoked_is_refused() {
         assert!(!denylist.refuses_own(&fixture::claims()));
         denylist.apply(&entry(target.clone()));
         denylist.apply(&entry(target.clone()));
-        assert_eq!(denylist.refuses_own(&fixture::claims()), refused, "{target:?}");
+        assert_eq!(
+            denylist.refuses_own(&fixture::claims()),
+            refused,
+            "{target:?}"
+        );
     }
 }
 
@@ -42,10 +67,22 @@ fn an_older_entry_does_not_undo_a_newer_one() {
         denylist.apply(&of_user(epoch));
         denylist.apply(&entry(RevocationTarget::Everything { epoch }));
     }
-    let after = AccessClaims { ep: 4, gep: 9, ..fixture::claims() };
+    let after = AccessClaims {
+        ep: 4,
+        gep: 9,
+        ..fixture::claims()
+    };
     assert!(denylist.refuses_own(&after));
-    assert!(!denylist.refuses_own(&AccessClaims { ep: 5, gep: 5, ..fixture::claims() }));
-    assert!(denylist.refuses_own(&AccessClaims { ep: 5, gep: 4, ..fixture::claims() }));
+    assert!(!denylist.refuses_own(&AccessClaims {
+        ep: 5,
+        gep: 5,
+        ..fixture::claims()
+    }));
+    assert!(denylist.refuses_own(&AccessClaims {
+        ep: 5,
+        gep: 4,
+        ..fixture::claims()
+    }));
 }
 
 #[test]
@@ -61,7 +98,10 @@ fn an_entry_is_forgotten_when_no_token_can_need_it() {
 
 #[tokio::test]
 async fn loading_reads_every_page_and_goes_on_where_it_was() {
-    let store = Shelf { page: 3, ..Shelf::default() };
+    let store = Shelf {
+        page: 3,
+        ..Shelf::default()
+    };
     for n in 0..10 {
         store.revoke_entry(entry(RevocationTarget::Session(SessionId::from_bits(n))));
     }
@@ -86,7 +126,10 @@ async fn a_failing_store_lets_nothing_through_that_was_refused() {
     store.down.store(false, Ordering::Relaxed);
     store.revoke_entry(entry(RevocationTarget::Everything { epoch: 7 }));
     denylist.load(&store).await.unwrap();
-    assert!(denylist.refuses_own(&AccessClaims { ep: 99, ..fixture::claims() }));
+    assert!(denylist.refuses_own(&AccessClaims {
+        ep: 99,
+        ..fixture::claims()
+    }));
 }
 
 #[tokio::test]
@@ -122,7 +165,10 @@ fn whatever_ends_the_tokens_of_a_user_ends_those_of_other_issuers_too() {
     let denylist = Denylist::new();
     denylist.apply(&entry(RevocationTarget::Session(fixture::session().id)));
     denylist.apply(&entry(RevocationTarget::Everything { epoch: 9 }));
-    assert!(!denylist.refuses(&theirs("42")), "a token without session and epoch");
+    assert!(
+        !denylist.refuses(&theirs("42")),
+        "a token without session and epoch"
+    );
     denylist.apply(&of_user(1));
     assert!(denylist.refuses(&theirs("42")) && !denylist.refuses(&theirs("43")));
 }

@@ -20,20 +20,52 @@ struct World {
 
 impl World {
     async fn signing_with(algorithm: Algorithm) -> Self {
-        let (store, config) = (Shelf::default(), TokenConfig { algorithm, ..TokenConfig::default() });
-        let keyrings = Keyrings::open(&config, Lifetimes::of(&config), &store, &Entropy::default(), NOW).await.unwrap();
-        keyrings.assert_with(Key::new([5; 32]), &store, NOW).await.unwrap();
-        Self { store, keyrings: Arc::new(keyrings), metrics: Metrics::new() }
+        let (store, config) = (
+            Shelf::default(),
+            TokenConfig {
+                algorithm,
+                ..TokenConfig::default()
+            },
+        );
+        let keyrings = Keyrings::open(
+            &config,
+            Lifetimes::of(&config),
+            &store,
+            &Entropy::default(),
+            NOW,
+        )
+        .await
+        .unwrap();
+        keyrings
+            .assert_with(Key::new([5; 32]), &store, NOW)
+            .await
+            .unwrap();
+        Self {
+            store,
+            keyrings: Arc::new(keyrings),
+            metrics: Metrics::new(),
+        }
     }
 
     fn proofs(&self) -> Proofs {
-        let identity = IdentityConfig { assertion: true, ..IdentityConfig::default() };
-        Proofs::new(Assertions::new(self.keyrings.clone(), &TokenConfig::default(), &identity), None, &self.metrics)
+        let identity = IdentityConfig {
+            assertion: true,
+            ..IdentityConfig::default()
+        };
+        Proofs::new(
+            Assertions::new(self.keyrings.clone(), &TokenConfig::default(), &identity),
+            None,
+            &self.metrics,
+        )
     }
 }
 
 fn identity() -> Identity {
-    Identity { claims: Verified::Own(fixture::claims()), headers: IdentityFields::default(), proofs: KeptProofs::default() }
+    Identity {
+        claims: Verified::Own(fixture::claims()),
+        headers: IdentityFields::default(),
+        proofs: KeptProofs::default(),
+    }
 }
 
 fn at(secs: u64) -> Timestamp {
@@ -47,12 +79,19 @@ async fn an_assertion_is_signed_once_and_shown_until_half_of_its_life_is_over() 
     let assert = |who, secs| proofs.assertion(who, at(secs)).unwrap().unwrap();
     let first = assert(&alice, 0);
     assert!(first.is_sensitive());
-    assert!(assert(&alice, 29).as_bytes().as_ptr() == first.as_bytes().as_ptr(), "not even copied");
+    assert!(
+        assert(&alice, 29).as_bytes().as_ptr() == first.as_bytes().as_ptr(),
+        "not even copied"
+    );
     let second = assert(&alice, 30);
     assert_ne!(second, first);
     assert_eq!(assert(&alice, 31), second);
     assert_eq!(assert(&bob, 30), second, "the same is said of the same");
-    assert_ne!(assert(&bob, 30).as_bytes().as_ptr(), second.as_bytes().as_ptr(), "but nothing is shared");
+    assert_ne!(
+        assert(&bob, 30).as_bytes().as_ptr(),
+        second.as_bytes().as_ptr(),
+        "but nothing is shared"
+    );
 }
 
 #[tokio::test]
@@ -70,18 +109,31 @@ async fn another_key_and_another_config_make_a_new_one() {
         let (proofs, alice) = (world.proofs(), identity());
         let kid = |proofs: &Proofs| {
             let assertion = proofs.assertion(&alice, NOW).unwrap().unwrap();
-            fixture::jws_header(assertion.to_str().unwrap())["kid"].as_str().unwrap().to_owned()
+            fixture::jws_header(assertion.to_str().unwrap())["kid"]
+                .as_str()
+                .unwrap()
+                .to_owned()
         };
         let before = kid(&proofs);
-        world.keyrings.rotate(&world.store, &Entropy::default(), NOW).await.unwrap();
+        world
+            .keyrings
+            .rotate(&world.store, &Entropy::default(), NOW)
+            .await
+            .unwrap();
         let after = kid(&proofs);
         assert_ne!(after, before, "{algorithm:?}");
         let published = String::from_utf8(world.keyrings.current().jwks().to_vec()).unwrap();
-        assert!(published.contains(&before) && published.contains(&after), "{published}");
+        assert!(
+            published.contains(&before) && published.contains(&after),
+            "{published}"
+        );
         // A config that was read again makes its own.
         let kept = alice.proofs.assertion.load_full().unwrap();
         world.proofs().assertion(&alice, NOW).unwrap();
-        assert!(!Arc::ptr_eq(&kept, &alice.proofs.assertion.load_full().unwrap()));
+        assert!(!Arc::ptr_eq(
+            &kept,
+            &alice.proofs.assertion.load_full().unwrap()
+        ));
     }
 }
 
@@ -89,9 +141,20 @@ async fn another_key_and_another_config_make_a_new_one() {
 async fn what_cannot_be_signed_is_a_fault_and_counted() {
     let key = token::generate(Algorithm::Hs256, &Entropy::default(), NOW).unwrap();
     let keyrings = Arc::new(Keyrings::fixed(&[key]).unwrap());
-    let world = World { store: Shelf::default(), keyrings, metrics: Metrics::new() };
+    let world = World {
+        store: Shelf::default(),
+        keyrings,
+        metrics: Metrics::new(),
+    };
     assert_eq!(world.proofs().assertion(&identity(), NOW), Err(NotSigned));
-    assert_eq!(world.metrics.proof_errors.with_label_values(&["assertion"]).get(), 1);
+    assert_eq!(
+        world
+            .metrics
+            .proof_errors
+            .with_label_values(&["assertion"])
+            .get(),
+        1
+    );
 }
 
 #[test]
@@ -117,9 +180,13 @@ fn what_was_signed_does_not_print_and_is_not_copied() {
 
 #[test]
 fn a_minted_token_is_signed_once_and_shown_until_half_of_its_life_is_over() {
-    let claims = [("sub", "{user.id:text}"), ("jti", "{jti}")].map(|(name, text)| (name.to_owned(), text.to_owned()));
-    let config =
-        MintConfig { secret: Some(SecretText::new("s".repeat(32))), claims: claims.into(), ..MintConfig::default() };
+    let claims = [("sub", "{user.id:text}"), ("jti", "{jti}")]
+        .map(|(name, text)| (name.to_owned(), text.to_owned()));
+    let config = MintConfig {
+        secret: Some(SecretText::new("s".repeat(32))),
+        claims: claims.into(),
+        ..MintConfig::default()
+    };
     let minting = |prefix: &str| Minting {
         minter: Minter::new(&config).unwrap().unwrap(),
         claims: MintClaims::compile(&config, UserIds::Uuid).unwrap(),
@@ -140,7 +207,12 @@ fn a_minted_token_is_signed_once_and_shown_until_half_of_its_life_is_over() {
     assert_eq!(mint(&alice, 149), first);
     assert_ne!(mint(&again, 149), first, "each session has its own");
     let second = mint(&alice, 150);
-    let jti = |text: &str| fixture::jws_claims(text)["jti"].as_str().unwrap().to_owned();
+    let jti = |text: &str| {
+        fixture::jws_claims(text)["jti"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
     assert_ne!(jti(&second), jti(&first));
     assert_eq!(jti(&first).len(), 32);
     // Another config, which may have another key, makes its own.

@@ -12,25 +12,41 @@ pub(super) struct Call {
 
 impl Call {
     pub(super) fn get(path: &'static str) -> Self {
-        Self { method: Method::GET, path, headers: Vec::new(), body: None }
+        Self {
+            method: Method::GET,
+            path,
+            headers: Vec::new(),
+            body: None,
+        }
     }
 
     pub(super) fn post(path: &'static str, body: &serde_json::Value) -> Self {
         let headers = vec![("Content-Type", "application/json".to_owned())];
-        Self { method: Method::POST, path, headers, body: Some(body.to_string()) }
+        Self {
+            method: Method::POST,
+            path,
+            headers,
+            body: Some(body.to_string()),
+        }
     }
 
     pub(super) fn bearing(mut self, token: &str) -> Self {
-        self.headers.push(("Authorization", format!("Bearer {token}")));
+        self.headers
+            .push(("Authorization", format!("Bearer {token}")));
         self
     }
 
     /// Adds [`FORGED`].
     pub(super) fn claiming_to_be_somebody_else(mut self) -> Self {
-        self.headers.extend(FORGED.map(|(name, value)| (name, value.to_owned())));
+        self.headers
+            .extend(FORGED.map(|(name, value)| (name, value.to_owned())));
         self
     }
 }
 
 /// The user id twice, once in a spelling that CGI-style backends take for the same; and a header that menshen sets nowhere.
-pub(super) const FORGED: [(&str, &str); 3] = [("X-User-Id", "1"), ("x_user_id", "1"), ("X-User-Role", "administrator")];
+pub(super) const FORGED: [(&str, &str); 3] = [
+    ("X-User-Id", "1"),
+    ("x_user_id", "1"),
+    ("X-User-Role", "administrator"),
+];

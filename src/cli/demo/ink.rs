@@ -25,7 +25,11 @@ impl Ink {
     /// Colours for a terminal whose owner has not declined them (<https://no-color.org>).
     pub(super) fn of_stdout() -> Self {
         let declined = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        if io::stdout().is_terminal() && !declined { Self::Colour } else { Self::Plain }
+        if io::stdout().is_terminal() && !declined {
+            Self::Colour
+        } else {
+            Self::Plain
+        }
     }
 
     pub(super) fn paint(self, tone: Tone, text: &str) -> String {

@@ -14,27 +14,50 @@ pub(super) struct Offer<'a> {
 }
 
 pub(super) fn print(page: &mut Page<'_>, offer: &Offer<'_>) -> io::Result<()> {
-    let Offer { http, admin, session, log } = offer;
+    let Offer {
+        http,
+        admin,
+        session,
+        log,
+    } = offer;
     page.heading("Your turn")?;
     let minutes = session.expires_in / 60;
     page.text("All of it is still up. These lines are ready to paste into another terminal; this one first:")?;
     let token = format!("AUTH='Authorization: Bearer {}'", session.access_token);
-    page.command(&format!("Alice's access token, valid for {minutes} minutes"), &token)?;
+    page.command(
+        &format!("Alice's access token, valid for {minutes} minutes"),
+        &token,
+    )?;
     let auth = r#"-H "$AUTH""#;
     let json = "-H 'Content-Type: application/json'";
-    page.command("what the backend sees of Alice", &format!("curl http://{http}/orders {auth}"))?;
+    page.command(
+        "what the backend sees of Alice",
+        &format!("curl http://{http}/orders {auth}"),
+    )?;
     page.command(
         "try to be somebody else, in any spelling you like",
         &format!("curl http://{http}/orders {auth} -H 'X-User-Id: 1' -H 'x.user.id: 1'"),
     )?;
-    page.command("no token, no way in", &format!("curl -i http://{http}/orders"))?;
-    page.command("Bob signs in", &format!("curl http://{http}/auth/wechat/login {json} -d '{{\"code\":\"bob-1\"}}'"))?;
-    page.command("Alice's devices", &format!("curl http://{http}/auth/sessions {auth}"))?;
+    page.command(
+        "no token, no way in",
+        &format!("curl -i http://{http}/orders"),
+    )?;
+    page.command(
+        "Bob signs in",
+        &format!("curl http://{http}/auth/wechat/login {json} -d '{{\"code\":\"bob-1\"}}'"),
+    )?;
+    page.command(
+        "Alice's devices",
+        &format!("curl http://{http}/auth/sessions {auth}"),
+    )?;
     page.command(
         "Alice signs out on all of them; her token ends with them",
         &format!("curl -i http://{http}/auth/logout {auth} {json} -d '{{\"scope\":\"global\"}}'"),
     )?;
-    page.command("what Prometheus would read", &format!("curl -s http://{admin}/metrics | grep ^menshen_logins"))?;
+    page.command(
+        "what Prometheus would read",
+        &format!("curl -s http://{admin}/metrics | grep ^menshen_logins"),
+    )?;
     page.gap()?;
     page.text(
         "The simulated WeChat takes any code, once, as the real one does. What stands before the last dash is the person: \
@@ -43,7 +66,10 @@ pub(super) fn print(page: &mut Page<'_>, offer: &Offer<'_>) -> io::Result<()> {
     )?;
     if let Some(log) = log {
         page.gap()?;
-        page.text(&format!("menshen's own log is in {}; `menshen demo --log` shows it here.", log.display()))?;
+        page.text(&format!(
+            "menshen's own log is in {}; `menshen demo --log` shows it here.",
+            log.display()
+        ))?;
     }
     page.gap()?;
     page.closing("Ctrl-C ends the demo and leaves nothing behind.")

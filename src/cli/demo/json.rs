@@ -44,7 +44,11 @@ fn lay_out(text: &str, spread: bool, ink: Ink) -> Vec<String> {
         }
     };
     while let Some(sign) = rest.chars().next() {
-        let end = if sign == '"' { end_of_string(rest) } else { sign.len_utf8() };
+        let end = if sign == '"' {
+            end_of_string(rest)
+        } else {
+            sign.len_utf8()
+        };
         let (token, after) = rest.split_at(end);
         rest = after.trim_start();
         let closes = matches!(sign, '}' | ']');
@@ -57,7 +61,9 @@ fn lay_out(text: &str, spread: bool, ink: Ink) -> Vec<String> {
         just_opened = matches!(sign, '{' | '[');
         let shown = match sign {
             '"' if rest.starts_with(':') => ink.paint(Tone::Name, token),
-            '"' if token.len() > 1 && token.ends_with('"') => format!("\"{}\"", shorten(&token[1..token.len() - 1])),
+            '"' if token.len() > 1 && token.ends_with('"') => {
+                format!("\"{}\"", shorten(&token[1..token.len() - 1]))
+            }
             ':' => ": ".to_owned(),
             ',' if !spread => ", ".to_owned(),
             _ => token.to_owned(),
@@ -93,7 +99,10 @@ mod tests {
     #[test]
     fn what_fits_stays_on_one_line_and_the_rest_is_spread_in_order() {
         let text = r#"{"z":1,"a":{"b":[],"c":[true,null]},"d":"x, {y}: \" \\"}"#;
-        assert_eq!(lines(text, 80, Ink::Plain), [r#"{"z": 1, "a": {"b": [], "c": [true, null]}, "d": "x, {y}: \" \\"}"#]);
+        assert_eq!(
+            lines(text, 80, Ink::Plain),
+            [r#"{"z": 1, "a": {"b": [], "c": [true, null]}, "d": "x, {y}: \" \\"}"#]
+        );
         let spread = lines(text, 30, Ink::Plain);
         assert_eq!(
             spread,
@@ -123,12 +132,20 @@ mod tests {
     #[test]
     fn tokens_are_cut_and_words_and_ids_are_not() {
         let token = "a".repeat(30) + &"z".repeat(30);
-        assert_eq!(shorten(&format!("Bearer {token}")), "Bearer aaaaaaaaaa…zzzzzzzz");
-        for text in
-            ["01a1f96d-b632-7bdb-9e7a-a915801ce0e5", "Sign in first: this path needs an access token, and has none", ""]
-        {
+        assert_eq!(
+            shorten(&format!("Bearer {token}")),
+            "Bearer aaaaaaaaaa…zzzzzzzz"
+        );
+        for text in [
+            "01a1f96d-b632-7bdb-9e7a-a915801ce0e5",
+            "Sign in first: this path needs an access token, and has none",
+            "",
+        ] {
             assert_eq!(shorten(text), text);
         }
-        assert_eq!(lines(&format!(r#"{{"t":"{token}"}}"#), 80, Ink::Plain), [r#"{"t": "aaaaaaaaaa…zzzzzzzz"}"#]);
+        assert_eq!(
+            lines(&format!(r#"{{"t":"{token}"}}"#), 80, Ink::Plain),
+            [r#"{"t": "aaaaaaaaaa…zzzzzzzz"}"#]
+        );
     }
 }

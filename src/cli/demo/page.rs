@@ -52,10 +52,17 @@ impl<'a> Page<'a> {
         self.gap()?;
         let (backend, wechat) = (stage.backend.address(), stage.wechat.address());
         let gate = self.ink.paint(Tone::Title, "menshen");
-        self.indented(&format!("mini program ──▶ {gate} {http} ──▶ backend {backend}"))?;
-        self.indented(&format!("                    └──▶ simulated WeChat {wechat}"))?;
+        self.indented(&format!(
+            "mini program ──▶ {gate} {http} ──▶ backend {backend}"
+        ))?;
+        self.indented(&format!(
+            "                    └──▶ simulated WeChat {wechat}"
+        ))?;
         self.gap()?;
-        self.text(&format!("What menshen writes is in {}, which is removed at the end.", stage.place().display()))
+        self.text(&format!(
+            "What menshen writes is in {}, which is removed at the end.",
+            stage.place().display()
+        ))
     }
 
     /// Begins a step: what is about to be tried, and why it matters.
@@ -99,7 +106,11 @@ impl<'a> Page<'a> {
         shown: &[Seen],
     ) -> io::Result<()> {
         self.status(answer, " from the backend, which received:")?;
-        writeln!(self.out, "{:INDENT$}  {} {}", "", received.method, received.target)?;
+        writeln!(
+            self.out,
+            "{:INDENT$}  {} {}",
+            "", received.method, received.target
+        )?;
         let mut others = received.headers.len();
         for &seen in shown {
             let (tone, name) = match seen {
@@ -109,7 +120,9 @@ impl<'a> Page<'a> {
             let known = name.to_ascii_lowercase();
             let mut values = received.header(&known).peekable();
             if values.peek().is_none() {
-                let none = self.ink.paint(Tone::Comment, &format!("{name}: (not there)"));
+                let none = self
+                    .ink
+                    .paint(Tone::Comment, &format!("{name}: (not there)"));
                 writeln!(self.out, "{:INDENT$}  {none}", "")?;
             }
             for value in values {
@@ -117,7 +130,9 @@ impl<'a> Page<'a> {
                 self.field(tone, name, value)?;
             }
         }
-        let others = self.ink.paint(Tone::Comment, &format!("and {others} other headers"));
+        let others = self
+            .ink
+            .paint(Tone::Comment, &format!("and {others} other headers"));
         writeln!(self.out, "{:INDENT$}  {others}", "")?;
         self.gap()
     }
@@ -137,7 +152,10 @@ impl<'a> Page<'a> {
 
     pub(super) fn heading(&mut self, text: &str) -> io::Result<()> {
         let rule = "─".repeat(WIDTH.saturating_sub(text.chars().count() + 4));
-        let (title, rule) = (self.ink.paint(Tone::Title, text), self.ink.paint(Tone::Comment, &rule));
+        let (title, rule) = (
+            self.ink.paint(Tone::Title, text),
+            self.ink.paint(Tone::Comment, &rule),
+        );
         writeln!(self.out, "\n── {title} {rule}\n")
     }
 
@@ -170,7 +188,10 @@ impl<'a> Page<'a> {
     /// The end, after everything has been taken down.
     pub(super) fn farewell(&mut self, removed: &Path) -> io::Result<()> {
         self.gap()?;
-        self.indented(&format!("menshen has stopped, and {} is gone.", removed.display()))?;
+        self.indented(&format!(
+            "menshen has stopped, and {} is gone.",
+            removed.display()
+        ))?;
         self.out.flush()
     }
 
@@ -180,9 +201,20 @@ impl<'a> Page<'a> {
 
     fn status(&mut self, answer: &Response<Bytes>, note: &str) -> io::Result<()> {
         let status = answer.status();
-        let tone = if status.is_success() { Tone::Good } else { Tone::Refused };
-        let line =
-            self.ink.paint(tone, format!("◀ {} {}", status.as_u16(), status.canonical_reason().unwrap_or("")).trim_end());
+        let tone = if status.is_success() {
+            Tone::Good
+        } else {
+            Tone::Refused
+        };
+        let line = self.ink.paint(
+            tone,
+            format!(
+                "◀ {} {}",
+                status.as_u16(),
+                status.canonical_reason().unwrap_or("")
+            )
+            .trim_end(),
+        );
         self.indented(&format!("{line}{note}"))
     }
 
@@ -196,7 +228,13 @@ impl<'a> Page<'a> {
     }
 
     fn field(&mut self, tone: Tone, name: &str, value: &str) -> io::Result<()> {
-        writeln!(self.out, "{:INDENT$}  {}: {}", "", self.ink.paint(tone, name), shorten(value))
+        writeln!(
+            self.out,
+            "{:INDENT$}  {}: {}",
+            "",
+            self.ink.paint(tone, name),
+            shorten(value)
+        )
     }
 
     fn body(&mut self, text: &str) -> io::Result<()> {
@@ -236,7 +274,10 @@ mod tests {
     #[test]
     fn prose_is_broken_between_words_and_never_lost() {
         assert_eq!(wrap("one two three", 7), ["one two", "three"]);
-        assert_eq!(wrap("incomprehensible is long", 7), ["incomprehensible", "is long"]);
+        assert_eq!(
+            wrap("incomprehensible is long", 7),
+            ["incomprehensible", "is long"]
+        );
         assert_eq!(wrap("门神 门神", 5), ["门神 门神"]);
         assert!(wrap("", 7).is_empty());
     }
@@ -251,7 +292,10 @@ mod tests {
             page.command("why", "curl").unwrap();
             let text = String::from_utf8(out).unwrap();
             assert_eq!(text.contains('\x1b'), escapes, "{text:?}");
-            assert!(text.contains("1 · A title") && text.contains("It is so."), "{text:?}");
+            assert!(
+                text.contains("1 · A title") && text.contains("It is so."),
+                "{text:?}"
+            );
         }
     }
 }

@@ -43,11 +43,20 @@ impl Stage {
             .permissions(Permissions::from_mode(0o700))
             .tempdir()
             .context("cannot make a temporary directory")?;
-        let known = KnownApp { app_id: APP_ID.to_owned(), secret: APP_SECRET.to_owned() };
+        let known = KnownApp {
+            app_id: APP_ID.to_owned(),
+            secret: APP_SECRET.to_owned(),
+        };
         Ok(Self {
-            backend: SampleBackend::start().await.context("cannot start the sample backend")?,
-            wechat: SimulatedWechat::start(vec![known]).await.context("cannot start the simulated WeChat")?,
-            sms: SimulatedSms::start(Clock::System).await.context("cannot start the simulated SMS vendor")?,
+            backend: SampleBackend::start()
+                .await
+                .context("cannot start the sample backend")?,
+            wechat: SimulatedWechat::start(vec![known])
+                .await
+                .context("cannot start the simulated WeChat")?,
+            sms: SimulatedSms::start(Clock::System)
+                .await
+                .context("cannot start the simulated SMS vendor")?,
             directory,
         })
     }
@@ -55,16 +64,27 @@ impl Stage {
     /// Writes the config file and reads it back.
     pub(super) fn config(&self) -> anyhow::Result<Config> {
         let file = self.place().join("config.toml");
-        fs::write(&file, self.config_text()).with_context(|| format!("cannot write {}", file.display()))?;
-        let source = Source { file: Some(file), environment: Vec::new() };
-        Ok(Config::load_with(&source, app::check).map_err(|problems| anyhow!("{problems}"))?.config)
+        fs::write(&file, self.config_text())
+            .with_context(|| format!("cannot write {}", file.display()))?;
+        let source = Source {
+            file: Some(file),
+            environment: Vec::new(),
+        };
+        Ok(Config::load_with(&source, app::check)
+            .map_err(|problems| anyhow!("{problems}"))?
+            .config)
     }
 
     fn config_text(&self) -> String {
         // A JSON string is a TOML string too, whatever the path has in it.
         let store = Value::from(format!("sled:{}", self.place().join("data").display()));
-        let (backend, wechat, sms) = (self.backend.url(), self.wechat.base_url(), self.sms.base_url());
-        let (key_id, key, sign_name, template) = (sms::KEY_ID, sms::SECRET, sms::SIGN_NAME, sms::TEMPLATE);
+        let (backend, wechat, sms) = (
+            self.backend.url(),
+            self.wechat.base_url(),
+            self.sms.base_url(),
+        );
+        let (key_id, key, sign_name, template) =
+            (sms::KEY_ID, sms::SECRET, sms::SIGN_NAME, sms::TEMPLATE);
         format!(
             r#"mode = "development"
 server.listen = ["127.0.0.1:0"]
@@ -106,7 +126,9 @@ access = "public"
     /// Ends the servers and removes the directory; tells which it was.
     pub(super) fn clear(self) -> anyhow::Result<PathBuf> {
         let place = self.place().to_owned();
-        self.directory.close().with_context(|| format!("cannot remove {}", place.display()))?;
+        self.directory
+            .close()
+            .with_context(|| format!("cannot remove {}", place.display()))?;
         Ok(place)
     }
 }

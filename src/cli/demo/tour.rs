@@ -60,10 +60,21 @@ struct Tour<'t, 'p> {
 }
 
 /// Walks through all of it; gives a session that is still open.
-pub(super) async fn walk(page: &mut Page<'_>, stage: &Stage, http: &str) -> Result<Session, Failure> {
+pub(super) async fn walk(
+    page: &mut Page<'_>,
+    stage: &Stage,
+    http: &str,
+) -> Result<Session, Failure> {
     let base = format!("http://{http}");
-    let client = Url::parse(&base).context("menshen's address makes no URL").and_then(|url| Ok(Outbound::new(&url)?))?;
-    let mut tour = Tour { page, stage, client, base };
+    let client = Url::parse(&base)
+        .context("menshen's address makes no URL")
+        .and_then(|url| Ok(Outbound::new(&url)?))?;
+    let mut tour = Tour {
+        page,
+        stage,
+        client,
+        base,
+    };
     let alice = tour.signs_in().await?;
     tour.calls_without_a_token().await?;
     tour.calls_with_the_token(&alice).await?;
@@ -84,16 +95,28 @@ impl Tour<'_, '_> {
             "wx.login gave her phone a code. menshen asks WeChat who that is and answers with tokens of its own. Your backend \
              needs no login code: it is not even asked.",
         )?;
-        let call = Call::post("/auth/wechat/login", &json!({ "code": "alice-1", "nickname": "Alice" }));
+        let call = Call::post(
+            "/auth/wechat/login",
+            &json!({ "code": "alice-1", "nickname": "Alice" }),
+        );
         let answer = self.ask(&call).await?;
         self.page.answer(&answer)?;
         let alice = self.session(&answer)?;
-        self.prove(self.stage.wechat.calls_for("alice-1") == 1, "WeChat was asked once")?;
-        self.prove(self.stage.backend.requests() == 0, "the backend was not asked")?;
+        self.prove(
+            self.stage.wechat.calls_for("alice-1") == 1,
+            "WeChat was asked once",
+        )?;
+        self.prove(
+            self.stage.backend.requests() == 0,
+            "the backend was not asked",
+        )?;
         let text = String::from_utf8_lossy(answer.body());
         let kept = !text.contains("openid") && !text.contains("session_key");
         self.prove(kept, "WeChat's openid and session_key stayed inside")?;
-        self.prove(alice.is_new_user, "Alice is a new user, with an id of her own")?;
+        self.prove(
+            alice.is_new_user,
+            "Alice is a new user, with an id of her own",
+        )?;
         Ok(alice)
     }
 
@@ -107,7 +130,10 @@ impl Tour<'_, '_> {
         let answer = self.ask(&Call::get("/orders")).await?;
         self.page.answer(&answer)?;
         self.prove_refused(&answer, "token_missing")?;
-        self.prove(self.stage.backend.requests() == before, "the backend never heard of it")
+        self.prove(
+            self.stage.backend.requests() == before,
+            "the backend never heard of it",
+        )
     }
 
     async fn calls_with_the_token(&mut self, alice: &Session) -> Result<(), Failure> {
@@ -117,10 +143,21 @@ impl Tour<'_, '_> {
              read.",
         )?;
         let call = Call::get("/orders").bearing(&alice.access_token);
-        let received = self.ask_backend(&call, &[Seen::Other("Authorization")]).await?;
-        self.prove(received.header("x-user-id").eq([alice.user.id.as_str()]), "X-User-Id is the id that the login gave")?;
-        self.prove(received.header("x-auth-state").eq(["authenticated"]), "X-Auth-State says that the caller signed in")?;
-        self.prove(received.header("authorization").next().is_none(), "the token itself stayed at the gate")
+        let received = self
+            .ask_backend(&call, &[Seen::Other("Authorization")])
+            .await?;
+        self.prove(
+            received.header("x-user-id").eq([alice.user.id.as_str()]),
+            "X-User-Id is the id that the login gave",
+        )?;
+        self.prove(
+            received.header("x-auth-state").eq(["authenticated"]),
+            "X-Auth-State says that the caller signed in",
+        )?;
+        self.prove(
+            received.header("authorization").next().is_none(),
+            "the token itself stayed at the gate",
+        )
     }
 
     async fn forges_headers(&mut self, alice: &Session) -> Result<(), Failure> {
@@ -129,12 +166,25 @@ impl Tour<'_, '_> {
             "A backend that believes X-User-Id must never get it from a client, in any spelling that some framework reads as \
              the same name. menshen removes them all before it sets its own.",
         )?;
-        let call = Call::get("/orders").bearing(&alice.access_token).claiming_to_be_somebody_else();
-        let received = self.ask_backend(&call, &[Seen::Other("X-User-Role")]).await?;
-        let mine = received.headers.iter().filter(|(name, _)| name.replace('_', "-") == "x-user-id");
+        let call = Call::get("/orders")
+            .bearing(&alice.access_token)
+            .claiming_to_be_somebody_else();
+        let received = self
+            .ask_backend(&call, &[Seen::Other("X-User-Role")])
+            .await?;
+        let mine = received
+            .headers
+            .iter()
+            .filter(|(name, _)| name.replace('_', "-") == "x-user-id");
         let mine: Vec<_> = mine.map(|(_, value)| value.as_str()).collect();
-        self.prove(mine == [alice.user.id.as_str()], "X-User-Id is Alice's, and there is only one")?;
-        self.prove(!has_forgery(&received), "nothing of what she claimed arrived")
+        self.prove(
+            mine == [alice.user.id.as_str()],
+            "X-User-Id is Alice's, and there is only one",
+        )?;
+        self.prove(
+            !has_forgery(&received),
+            "nothing of what she claimed arrived",
+        )
     }
 
     async fn forges_headers_where_no_token_is_needed(&mut self) -> Result<(), Failure> {
@@ -143,9 +193,17 @@ impl Tour<'_, '_> {
             "One rule of the demo's config makes /menu public. Forged headers are removed there too: otherwise every public \
              page would be a way to become anybody.",
         )?;
-        let received = self.ask_backend(&Call::get("/menu").claiming_to_be_somebody_else(), &[]).await?;
-        self.prove(received.header("x-auth-state").eq(["anonymous"]), "the backend knows that the caller is nobody")?;
-        self.prove(received.header("x-user-id").next().is_none() && !has_forgery(&received), "no forged header arrived")
+        let received = self
+            .ask_backend(&Call::get("/menu").claiming_to_be_somebody_else(), &[])
+            .await?;
+        self.prove(
+            received.header("x-auth-state").eq(["anonymous"]),
+            "the backend knows that the caller is nobody",
+        )?;
+        self.prove(
+            received.header("x-user-id").next().is_none() && !has_forgery(&received),
+            "no forged header arrived",
+        )
     }
 
     async fn refreshes(&mut self, alice: &Session) -> Result<Session, Failure> {
@@ -155,15 +213,27 @@ impl Tour<'_, '_> {
              its refresh token for the next pair, and Alice notices nothing.",
         )?;
         let asked = self.stage.wechat.calls();
-        let call = Call::post("/auth/refresh", &json!({ "refresh_token": alice.refresh_token }));
+        let call = Call::post(
+            "/auth/refresh",
+            &json!({ "refresh_token": alice.refresh_token }),
+        );
         let answer = self.ask(&call).await?;
         self.page.answer(&answer)?;
         let renewed = self.session(&answer)?;
-        let fresh = renewed.access_token != alice.access_token && renewed.refresh_token != alice.refresh_token;
+        let fresh = renewed.access_token != alice.access_token
+            && renewed.refresh_token != alice.refresh_token;
         self.prove(fresh, "both tokens are new")?;
         self.prove(renewed.user.id == alice.user.id, "the user is the same")?;
-        self.prove(self.stage.wechat.calls() == asked, "WeChat was not asked again")?;
-        self.prove_known(&renewed, alice, "the new access token works, and the backend sees the same X-User-Id").await?;
+        self.prove(
+            self.stage.wechat.calls() == asked,
+            "WeChat was not asked again",
+        )?;
+        self.prove_known(
+            &renewed,
+            alice,
+            "the new access token works, and the backend sees the same X-User-Id",
+        )
+        .await?;
         Ok(renewed)
     }
 
@@ -172,10 +242,14 @@ impl Tour<'_, '_> {
             "Alice signs out",
             "Her session ends on this device. With the scope \"global\" it would end on all of them.",
         )?;
-        let call = Call::post("/auth/logout", &json!({ "scope": "local" })).bearing(&alice.access_token);
+        let call =
+            Call::post("/auth/logout", &json!({ "scope": "local" })).bearing(&alice.access_token);
         let answer = self.ask(&call).await?;
         self.page.answer(&answer)?;
-        self.prove(answer.status() == 204, "menshen says that her session has ended")
+        self.prove(
+            answer.status() == 204,
+            "menshen says that her session has ended",
+        )
     }
 
     async fn calls_after_signing_out(&mut self, alice: &Session) -> Result<(), Failure> {
@@ -185,10 +259,15 @@ impl Tour<'_, '_> {
              remembers which sessions have ended.",
         )?;
         let before = self.stage.backend.requests();
-        let answer = self.ask(&Call::get("/orders").bearing(&alice.access_token)).await?;
+        let answer = self
+            .ask(&Call::get("/orders").bearing(&alice.access_token))
+            .await?;
         self.page.answer(&answer)?;
         self.prove_refused(&answer, "token_revoked")?;
-        self.prove(self.stage.backend.requests() == before, "the backend never heard of it")
+        self.prove(
+            self.stage.backend.requests() == before,
+            "the backend never heard of it",
+        )
     }
 
     async fn comes_back(&mut self, alice: &Session) -> Result<Session, Failure> {
@@ -197,11 +276,24 @@ impl Tour<'_, '_> {
             "A new code from wx.login, the same person at WeChat: she gets a new session and keeps her id, with which your \
              backend has stored her orders.",
         )?;
-        let answer = self.ask(&Call::post("/auth/wechat/login", &json!({ "code": "alice-2" }))).await?;
+        let answer = self
+            .ask(&Call::post(
+                "/auth/wechat/login",
+                &json!({ "code": "alice-2" }),
+            ))
+            .await?;
         self.page.answer(&answer)?;
         let again = self.session(&answer)?;
-        self.prove(!again.is_new_user && again.user.id == alice.user.id, "it is the same user as in step 1")?;
-        self.prove_known(&again, alice, "with her new token, the backend sees the same X-User-Id").await?;
+        self.prove(
+            !again.is_new_user && again.user.id == alice.user.id,
+            "it is the same user as in step 1",
+        )?;
+        self.prove_known(
+            &again,
+            alice,
+            "with her new token, the backend sees the same X-User-Id",
+        )
+        .await?;
         Ok(again)
     }
 
@@ -212,11 +304,18 @@ impl Tour<'_, '_> {
              that nobody can use a code of somebody else.",
         )?;
         let code = format!("phone.{NUMBER}-1");
-        let answer =
-            self.ask(&Call::post("/auth/phone/wechat", &json!({ "code": code })).bearing(&alice.access_token)).await?;
+        let answer = self
+            .ask(
+                &Call::post("/auth/phone/wechat", &json!({ "code": code }))
+                    .bearing(&alice.access_token),
+            )
+            .await?;
         self.page.answer(&answer)?;
         let said: Value = serde_json::from_slice(answer.body()).unwrap_or_default();
-        self.prove(answer.status() == 200 && said["phone"] == PHONE, "the number is hers now")
+        self.prove(
+            answer.status() == 200 && said["phone"] == PHONE,
+            "the number is hers now",
+        )
     }
 
     async fn comes_back_by_text_message(&mut self, alice: &Session) -> Result<Session, Failure> {
@@ -225,17 +324,42 @@ impl Tour<'_, '_> {
             "She types her number and gets a code by text message. The number leads to the same account, so your backend sees \
              the same user.",
         )?;
-        let answer = self.ask(&Call::post("/auth/sms/send", &json!({ "phone": "+86 138 0013 8000" }))).await?;
+        let answer = self
+            .ask(&Call::post(
+                "/auth/sms/send",
+                &json!({ "phone": "+86 138 0013 8000" }),
+            ))
+            .await?;
         self.page.answer(&answer)?;
-        let code = self.stage.sms.code_on(PHONE).filter(|_| answer.status() == 200);
-        let Some(code) = code else { return Err(self.broken("a code was sent to her phone")?) };
-        self.prove(true, "a code was sent to her phone, by a vendor that checked menshen's signature")?;
-        let call = Call::post("/auth/sms/login", &json!({ "phone": NUMBER, "code": code, "client_type": "web" }));
+        let code = self
+            .stage
+            .sms
+            .code_on(PHONE)
+            .filter(|_| answer.status() == 200);
+        let Some(code) = code else {
+            return Err(self.broken("a code was sent to her phone")?);
+        };
+        self.prove(
+            true,
+            "a code was sent to her phone, by a vendor that checked menshen's signature",
+        )?;
+        let call = Call::post(
+            "/auth/sms/login",
+            &json!({ "phone": NUMBER, "code": code, "client_type": "web" }),
+        );
         let answer = self.ask(&call).await?;
         self.page.answer(&answer)?;
         let session = self.session(&answer)?;
-        self.prove(!session.is_new_user && session.user.id == alice.user.id, "it is the same user as in step 1")?;
-        self.prove_known(&session, alice, "with her new token, the backend sees the same X-User-Id").await?;
+        self.prove(
+            !session.is_new_user && session.user.id == alice.user.id,
+            "it is the same user as in step 1",
+        )?;
+        self.prove_known(
+            &session,
+            alice,
+            "with her new token, the backend sees the same X-User-Id",
+        )
+        .await?;
         Ok(session)
     }
 
@@ -252,19 +376,28 @@ impl Tour<'_, '_> {
             self.page.answer(&answer)?;
             return Err(self.broken("the backend answered")?);
         };
-        self.page.answer_of_backend(&answer, &received, &[&IDENTITY, also].concat())?;
+        self.page
+            .answer_of_backend(&answer, &received, &[&IDENTITY, also].concat())?;
         Ok(received)
     }
 
     async fn send(&self, call: &Call) -> Result<Response<Bytes>, Failure> {
-        let mut request = Request::builder().method(call.method.clone()).uri(format!("{}{}", self.base, call.path));
+        let mut request = Request::builder()
+            .method(call.method.clone())
+            .uri(format!("{}{}", self.base, call.path));
         for (name, value) in &call.headers {
             request = request.header(*name, value);
         }
         let body = call.body.clone().map(Bytes::from).unwrap_or_default();
-        let request = request.body(body).context("a request of the tour is not HTTP")?;
+        let request = request
+            .body(body)
+            .context("a request of the tour is not HTTP")?;
         let what = || format!("menshen did not answer {} {}", call.method, call.path);
-        Ok(self.client.send(request, PATIENCE).await.with_context(what)?)
+        Ok(self
+            .client
+            .send(request, PATIENCE)
+            .await
+            .with_context(what)?)
     }
 
     /// Reads a token answer, and proves that it is one.
@@ -281,46 +414,77 @@ impl Tour<'_, '_> {
     }
 
     fn prove_refused(&mut self, answer: &Response<Bytes>, code: &str) -> Result<(), Failure> {
-        let says = answer.headers().get("x-menshen-error").is_some_and(|value| value == code);
-        self.prove(answer.status() == 401 && says, &format!("refused by menshen: {code}"))
+        let says = answer
+            .headers()
+            .get("x-menshen-error")
+            .is_some_and(|value| value == code);
+        self.prove(
+            answer.status() == 401 && says,
+            &format!("refused by menshen: {code}"),
+        )
     }
 
     /// Proves by a call that is not shown that a session's access token is good, and that it is this user's.
-    async fn prove_known(&mut self, session: &Session, user: &Session, claim: &str) -> Result<(), Failure> {
-        let answer = self.send(&Call::get("/orders").bearing(&session.access_token)).await?;
-        let known = received(&answer).is_some_and(|received| received.header("x-user-id").eq([user.user.id.as_str()]));
+    async fn prove_known(
+        &mut self,
+        session: &Session,
+        user: &Session,
+        claim: &str,
+    ) -> Result<(), Failure> {
+        let answer = self
+            .send(&Call::get("/orders").bearing(&session.access_token))
+            .await?;
+        let known = received(&answer)
+            .is_some_and(|received| received.header("x-user-id").eq([user.user.id.as_str()]));
         self.prove(known, claim)
     }
 
     /// Prints a claim if it is so; ends the tour if it is not.
     fn prove(&mut self, so: bool, claim: &str) -> Result<(), Failure> {
-        if so { Ok(self.page.proven(claim)?) } else { Err(self.broken(claim)?) }
+        if so {
+            Ok(self.page.proven(claim)?)
+        } else {
+            Err(self.broken(claim)?)
+        }
     }
 
     fn broken(&mut self, claim: &str) -> Result<Failure, Failure> {
         self.page.refuted(claim)?;
-        Ok(Failure::NotAsPromised { step: self.page.steps(), claim: claim.to_owned() })
+        Ok(Failure::NotAsPromised {
+            step: self.page.steps(),
+            claim: claim.to_owned(),
+        })
     }
 }
 
 impl Session {
     /// Whether nothing in it is empty.
     fn is_whole(&self) -> bool {
-        [&self.access_token, &self.refresh_token, &self.user.id].iter().all(|part| !part.is_empty())
+        [&self.access_token, &self.refresh_token, &self.user.id]
+            .iter()
+            .all(|part| !part.is_empty())
     }
 }
 
 /// Whether one of the forged fields arrived, in whatever spelling.
 fn has_forgery(received: &Received) -> bool {
     let folded = |name: &str| name.to_ascii_lowercase().replace('_', "-");
-    let is_forged =
-        |name: &str, value: &str| FORGED.iter().any(|&(claimed, with)| folded(name) == folded(claimed) && value == with);
-    received.headers.iter().any(|(name, value)| is_forged(name, value))
+    let is_forged = |name: &str, value: &str| {
+        FORGED
+            .iter()
+            .any(|&(claimed, with)| folded(name) == folded(claimed) && value == with)
+    };
+    received
+        .headers
+        .iter()
+        .any(|(name, value)| is_forged(name, value))
 }
 
 /// What the backend says that it received, if it was the backend that answered.
 fn received(answer: &Response<Bytes>) -> Option<Received> {
-    (answer.status() == 200).then(|| serde_json::from_slice(answer.body()).ok()).flatten()
+    (answer.status() == 200)
+        .then(|| serde_json::from_slice(answer.body()).ok())
+        .flatten()
 }
 
 #[cfg(test)]
@@ -333,7 +497,11 @@ mod tests {
         let mut out = Vec::new();
         let backend = stage.backend.address().to_string();
         let walked = walk(&mut Page::new(&mut out, Ink::Plain), &stage, &backend).await;
-        assert!(matches!(walked, Err(Failure::NotAsPromised { step: 1, .. })), "{:?}", walked.err());
+        assert!(
+            matches!(walked, Err(Failure::NotAsPromised { step: 1, .. })),
+            "{:?}",
+            walked.err()
+        );
         let told = String::from_utf8(out).unwrap();
         assert!(told.contains('✗') && !told.contains('✓'), "{told}");
     }
@@ -346,10 +514,18 @@ mod tests {
             headers: vec![(name.to_owned(), value.to_owned())],
             body_bytes: 0,
         };
-        for (name, value) in [("x-user-id", "1"), ("x_user_id", "1"), ("x_user-id", "1"), ("x-user-role", "administrator")] {
+        for (name, value) in [
+            ("x-user-id", "1"),
+            ("x_user_id", "1"),
+            ("x_user-id", "1"),
+            ("x-user-role", "administrator"),
+        ] {
             assert!(has_forgery(&received(name, value)), "{name}: {value}");
         }
-        for (name, value) in [("x-user-id", "01a1f973-c31e-7778-9bc8-b1dc0d61b9ee"), ("x-request-id", "1")] {
+        for (name, value) in [
+            ("x-user-id", "01a1f973-c31e-7778-9bc8-b1dc0d61b9ee"),
+            ("x-request-id", "1"),
+        ] {
             assert!(!has_forgery(&received(name, value)), "{name}: {value}");
         }
     }

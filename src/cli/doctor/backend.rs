@@ -8,20 +8,33 @@ use crate::config::UpstreamConfig;
 
 const CHECK: &str = "backend";
 
-#[expect(clippy::unused_async, reason = "checks are called alike, and some of them wait")]
+#[expect(
+    clippy::unused_async,
+    reason = "checks are called alike, and some of them wait"
+)]
 pub(super) async fn check(patient: &Patient) -> Vec<Finding> {
     let upstream = &patient.config.upstream;
-    patient.visits.backends.iter().map(|visit| judge(&visit.name, &visit.outcome, upstream)).collect()
+    patient
+        .visits
+        .backends
+        .iter()
+        .map(|visit| judge(&visit.name, &visit.outcome, upstream))
+        .collect()
 }
 
 fn judge(name: &str, outcome: &Outcome, upstream: &UpstreamConfig) -> Finding {
-    let start_it = "start the backend, or mend upstream.urls: until then every request is answered 502";
+    let start_it =
+        "start the backend, or mend upstream.urls: until then every request is answered 502";
     let path = path(upstream);
     match outcome {
-        Outcome::Answered(head) => {
-            judge_answer(format!("{name} answers GET {path} with {}", head.status), head.status, upstream)
+        Outcome::Answered(head) => judge_answer(
+            format!("{name} answers GET {path} with {}", head.status),
+            head.status,
+            upstream,
+        ),
+        Outcome::Unreachable(why) => {
+            Finding::failed(CHECK, format!("{name} is not reached: {why}"), start_it)
         }
-        Outcome::Unreachable(why) => Finding::failed(CHECK, format!("{name} is not reached: {why}"), start_it),
         Outcome::NoTls => Finding::failed(
             CHECK,
             format!("{name} takes connections, but gives no certificate that is believed"),
@@ -43,13 +56,21 @@ fn judge(name: &str, outcome: &Outcome, upstream: &UpstreamConfig) -> Finding {
 fn judge_answer(seen: String, status: u16, upstream: &UpstreamConfig) -> Finding {
     match status {
         400 => {
-            let key = if upstream.host.is_some() { "upstream.host" } else { "upstream.health.host" };
+            let key = if upstream.host.is_some() {
+                "upstream.host"
+            } else {
+                "upstream.health.host"
+            };
             let advice = format!(
                 "where it refuses the `Host` that it was asked with (Django's ALLOWED_HOSTS), {key} gives it one that it takes"
             );
             Finding::warning(CHECK, seen, advice)
         }
-        500.. => Finding::warning(CHECK, seen, "look at the backend's log; menshen hands on what it answers"),
+        500.. => Finding::warning(
+            CHECK,
+            seen,
+            "look at the backend's log; menshen hands on what it answers",
+        ),
         200..400 => Finding::ok(CHECK, seen),
         _ if upstream.health.path.is_some() => {
             let advice = "let upstream.health.path be one that answers 2xx or 3xx to a request without a token: as it is, its \
@@ -69,7 +90,10 @@ mod tests {
     fn what_a_backend_answers_is_judged_as_its_health_checks_judge_it() {
         let with = |host: Option<&str>, path: Option<&str>| UpstreamConfig {
             host: host.map(str::to_owned),
-            health: HealthConfig { path: path.map(str::to_owned), ..HealthConfig::default() },
+            health: HealthConfig {
+                path: path.map(str::to_owned),
+                ..HealthConfig::default()
+            },
             ..UpstreamConfig::default()
         };
         for (status, path, state) in [
@@ -84,7 +108,10 @@ mod tests {
             let finding = judge_answer(String::new(), status, &with(None, path));
             assert_eq!(finding.state, state, "{status} {path:?}");
         }
-        for (host, key) in [(None, "upstream.health.host"), (Some("shop.example.com"), "upstream.host")] {
+        for (host, key) in [
+            (None, "upstream.health.host"),
+            (Some("shop.example.com"), "upstream.host"),
+        ] {
             let finding = judge_answer(String::new(), 400, &with(host, None)).to_string();
             assert!(finding.contains(&format!("{key} gives")), "{finding}");
         }

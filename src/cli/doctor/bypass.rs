@@ -22,7 +22,9 @@ pub(super) async fn check(patient: &Patient) -> Vec<Finding> {
     for address in patient.config.upstream.addresses() {
         findings.push(match &address {
             UpstreamAddress::Unix(path) => socket(path),
-            UpstreamAddress::Http { host, port, .. } => port_of(&patient.config, host, *port, &own).await,
+            UpstreamAddress::Http { host, port, .. } => {
+                port_of(&patient.config, host, *port, &own).await
+            }
         });
     }
     findings
@@ -30,7 +32,10 @@ pub(super) async fn check(patient: &Patient) -> Vec<Finding> {
 
 async fn port_of(config: &Config, host: &str, port: u16, own: &[IpAddr]) -> Finding {
     let Ok(reached) = connect(host, port, CONNECT).await else {
-        return Finding::skipped(CHECK, format!("{host}:{port} takes no connection from here either"));
+        return Finding::skipped(
+            CHECK,
+            format!("{host}:{port} takes no connection from here either"),
+        );
     };
     if !reached.ip().is_loopback() && !own.contains(&reached.ip()) {
         let says = "is not on this machine, so from here it cannot be seen who else reaches it: let its firewall take menshen \
@@ -47,7 +52,8 @@ async fn port_of(config: &Config, host: &str, port: u16, own: &[IpAddr]) -> Find
         }
         let seen = format!("port {port} of the backend also takes connections at {ip}");
         if config.upstream.shared_secret.is_some() {
-            let says = "it has to refuse requests without upstream.shared_secret, which menshen sends";
+            let says =
+                "it has to refuse requests without upstream.shared_secret, which menshen sends";
             return Finding::ok(CHECK, format!("{seen}; {says}"));
         }
         let advice = "let it listen on 127.0.0.1, or close the port to others, or have it check upstream.shared_secret: who \
@@ -56,7 +62,9 @@ async fn port_of(config: &Config, host: &str, port: u16, own: &[IpAddr]) -> Find
     }
     Finding::ok(
         CHECK,
-        format!("port {port} of the backend takes connections on loopback alone, as far as is seen from here"),
+        format!(
+            "port {port} of the backend takes connections on loopback alone, as far as is seen from here"
+        ),
     )
 }
 
@@ -77,21 +85,38 @@ fn own_addresses() -> Vec<IpAddr> {
         socket.connect(there).ok()?;
         socket.local_addr().ok().map(|address| address.ip())
     };
-    routes.into_iter().filter_map(source).filter(|ip| !ip.is_loopback() && !ip.is_unspecified()).collect()
+    routes
+        .into_iter()
+        .filter_map(source)
+        .filter(|ip| !ip.is_loopback() && !ip.is_unspecified())
+        .collect()
 }
 
 /// Every process of this machine may connect to a socket that everybody may write to, unless a directory keeps it out.
 fn socket(path: &Path) -> Finding {
     let mode = |path: &Path| std::fs::metadata(path).map(|found| found.permissions().mode());
     let Ok(own) = mode(path) else {
-        return Finding::skipped(CHECK, format!("there is no socket {} that can be looked at", path.display()));
+        return Finding::skipped(
+            CHECK,
+            format!(
+                "there is no socket {} that can be looked at",
+                path.display()
+            ),
+        );
     };
-    let is_open = own & 0o002 != 0 && path.ancestors().skip(1).all(|dir| mode(dir).is_ok_and(|mode| mode & 0o001 != 0));
+    let is_open = own & 0o002 != 0
+        && path
+            .ancestors()
+            .skip(1)
+            .all(|dir| mode(dir).is_ok_and(|mode| mode & 0o001 != 0));
     let seen = format!("{} has mode {:o}", path.display(), own & 0o777);
     if is_open {
-        let advice =
-            "take the others' right to write from it (mode 660), or put it into a directory of menshen and the backend";
-        Finding::warning(CHECK, format!("{seen}: every process of this machine may connect"), advice)
+        let advice = "take the others' right to write from it (mode 660), or put it into a directory of menshen and the backend";
+        Finding::warning(
+            CHECK,
+            format!("{seen}: every process of this machine may connect"),
+            advice,
+        )
     } else {
         Finding::ok(CHECK, seen)
     }
@@ -111,7 +136,8 @@ mod tests {
         let _listener = UnixListener::bind(&path).unwrap();
         let with = |dir_mode, mode| {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
-            std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(dir_mode)).unwrap();
+            std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(dir_mode))
+                .unwrap();
             socket(&path).state
         };
         assert_eq!(with(0o755, 0o666), State::Warning);

@@ -8,11 +8,17 @@ const DAY: i64 = 24 * 60 * 60;
 /// Those of Let's Encrypt are renewed 30 days before their end; when that fails for a week, somebody should look.
 const NOTICE_DAYS: i64 = 21;
 
-#[expect(clippy::unused_async, reason = "checks are called alike, and some of them wait")]
+#[expect(
+    clippy::unused_async,
+    reason = "checks are called alike, and some of them wait"
+)]
 pub(super) async fn check(patient: &Patient) -> Vec<Finding> {
     let server = &patient.config.server;
     if !server.wants_tls() {
-        return vec![Finding::skipped(CHECK, "no address of server.listen begins with tls:")];
+        return vec![Finding::skipped(
+            CHECK,
+            "no address of server.listen begins with tls:",
+        )];
     }
     let now = i64::try_from(Clock::System.now().as_secs()).unwrap_or(i64::MAX);
     vec![match Tls::expiry(&server.tls) {
@@ -26,11 +32,22 @@ fn judge(left: i64) -> Finding {
     let days = left.unsigned_abs() / DAY.unsigned_abs();
     let advice = "renew it; menshen reads the files again by itself";
     if left <= 0 {
-        Finding::failed(CHECK, format!("it ended {days} days ago: clients refuse it"), advice)
+        Finding::failed(
+            CHECK,
+            format!("it ended {days} days ago: clients refuse it"),
+            advice,
+        )
     } else if left < NOTICE_DAYS * DAY {
-        Finding::warning(CHECK, format!("it fits its key, and ends in {days} days"), advice)
+        Finding::warning(
+            CHECK,
+            format!("it fits its key, and ends in {days} days"),
+            advice,
+        )
     } else {
-        Finding::ok(CHECK, format!("it fits its key, and is good for {days} days"))
+        Finding::ok(
+            CHECK,
+            format!("it fits its key, and is good for {days} days"),
+        )
     }
 }
 

@@ -8,17 +8,22 @@ const NOTICED: u64 = 5;
 /// From more seconds than this on something is refused: tokens have a leeway of seconds, too.
 const HARMFUL: u64 = 30;
 
-#[expect(clippy::unused_async, reason = "checks are called alike, and some of them wait")]
+#[expect(
+    clippy::unused_async,
+    reason = "checks are called alike, and some of them wait"
+)]
 pub(super) async fn check(patient: &Patient) -> Vec<Finding> {
     judge(&patient.visits.clocks().collect::<Vec<_>>())
 }
 
 fn judge(clocks: &[(&str, i64)]) -> Vec<Finding> {
-    let advice =
-        "keep both clocks with NTP (chrony, systemd-timesyncd); where several servers say the same, it is this machine's";
+    let advice = "keep both clocks with NTP (chrony, systemd-timesyncd); where several servers say the same, it is this machine's";
     let differs = |(name, ahead): &(&str, i64)| {
         let side = if *ahead > 0 { "ahead of" } else { "behind" };
-        let seen = format!("the clock of {name} is {} s {side} ours", ahead.unsigned_abs());
+        let seen = format!(
+            "the clock of {name} is {} s {side} ours",
+            ahead.unsigned_abs()
+        );
         match ahead.unsigned_abs() {
             0..=NOTICED => None,
             much if much > HARMFUL => Some(Finding::failed(CHECK, seen, advice)),
@@ -32,7 +37,10 @@ fn judge(clocks: &[(&str, i64)]) -> Vec<Finding> {
         (many, true) => {
             let names: Vec<_> = clocks.iter().map(|(name, _)| *name).collect();
             let agree = if many == 1 { "agrees" } else { "agree" };
-            vec![Finding::ok(CHECK, format!("{} {agree} with ours within {NOTICED} s", names.join(", ")))]
+            vec![Finding::ok(
+                CHECK,
+                format!("{} {agree} with ours within {NOTICED} s", names.join(", ")),
+            )]
         }
     }
 }

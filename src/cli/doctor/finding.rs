@@ -27,19 +27,47 @@ pub(super) enum State {
 
 impl Finding {
     pub(super) fn ok(check: &'static str, seen: impl Into<String>) -> Self {
-        Self { check, state: State::Ok, seen: seen.into(), advice: None }
+        Self {
+            check,
+            state: State::Ok,
+            seen: seen.into(),
+            advice: None,
+        }
     }
 
-    pub(super) fn warning(check: &'static str, seen: impl Into<String>, advice: impl Into<String>) -> Self {
-        Self { check, state: State::Warning, seen: seen.into(), advice: Some(advice.into()) }
+    pub(super) fn warning(
+        check: &'static str,
+        seen: impl Into<String>,
+        advice: impl Into<String>,
+    ) -> Self {
+        Self {
+            check,
+            state: State::Warning,
+            seen: seen.into(),
+            advice: Some(advice.into()),
+        }
     }
 
-    pub(super) fn failed(check: &'static str, seen: impl Into<String>, advice: impl Into<String>) -> Self {
-        Self { check, state: State::Failed, seen: seen.into(), advice: Some(advice.into()) }
+    pub(super) fn failed(
+        check: &'static str,
+        seen: impl Into<String>,
+        advice: impl Into<String>,
+    ) -> Self {
+        Self {
+            check,
+            state: State::Failed,
+            seen: seen.into(),
+            advice: Some(advice.into()),
+        }
     }
 
     pub(super) fn skipped(check: &'static str, why: impl Into<String>) -> Self {
-        Self { check, state: State::Skipped, seen: why.into(), advice: None }
+        Self {
+            check,
+            state: State::Skipped,
+            seen: why.into(),
+            advice: None,
+        }
     }
 }
 
@@ -52,6 +80,8 @@ impl fmt::Display for Finding {
             State::Skipped => "skipped",
         };
         write!(f, "{state:<8} {:<12} {}", self.check, self.seen)?;
-        self.advice.as_ref().map_or(Ok(()), |advice| write!(f, "\n{:<21} -> {advice}", ""))
+        self.advice
+            .as_ref()
+            .map_or(Ok(()), |advice| write!(f, "\n{:<21} -> {advice}", ""))
     }
 }

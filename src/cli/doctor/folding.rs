@@ -18,7 +18,14 @@ const CHECK: &str = "folding";
 const ANSWER: Duration = Duration::from_secs(3);
 /// Not with `-`: what comes back says what became of it.
 const PROBE: &str = "x_doctor_probe";
-const FOLDING: [&str; 6] = ["gunicorn", "uwsgi", "waitress", "werkzeug", "wsgiserver", "cheroot"];
+const FOLDING: [&str; 6] = [
+    "gunicorn",
+    "uwsgi",
+    "waitress",
+    "werkzeug",
+    "wsgiserver",
+    "cheroot",
+];
 
 pub(super) async fn check(patient: &Patient) -> Vec<Finding> {
     vec![match &patient.echo {
@@ -28,16 +35,28 @@ pub(super) async fn check(patient: &Patient) -> Vec<Finding> {
 }
 
 fn by_name(patient: &Patient) -> Finding {
-    let mut names = patient.visits.backends.iter().filter_map(|visit| match &visit.outcome {
-        Outcome::Answered(head) => head.server.as_deref(),
-        Outcome::Unreachable(_) | Outcome::NoTls | Outcome::Silent | Outcome::NotHttp => None,
+    let mut names = patient
+        .visits
+        .backends
+        .iter()
+        .filter_map(|visit| match &visit.outcome {
+            Outcome::Answered(head) => head.server.as_deref(),
+            Outcome::Unreachable(_) | Outcome::NoTls | Outcome::Silent | Outcome::NotHttp => None,
+        });
+    let known = names.find(|name| {
+        FOLDING
+            .iter()
+            .any(|server| name.to_ascii_lowercase().contains(server))
     });
-    let known = names.find(|name| FOLDING.iter().any(|server| name.to_ascii_lowercase().contains(server)));
     match known {
-        Some(name) => Finding::ok(CHECK, format!("the backend is {name}, which reads `_` in names as `-`: {REMOVED}")),
-        None => {
-            Finding::skipped(CHECK, "the backend does not say what it is; give --echo PATH, which answers headers as JSON")
-        }
+        Some(name) => Finding::ok(
+            CHECK,
+            format!("the backend is {name}, which reads `_` in names as `-`: {REMOVED}"),
+        ),
+        None => Finding::skipped(
+            CHECK,
+            "the backend does not say what it is; give --echo PATH, which answers headers as JSON",
+        ),
     }
 }
 
@@ -51,7 +70,11 @@ async fn by_echo(patient: &Patient, path: &str) -> Finding {
     let Ok(prober) = prober(&patient.config.upstream).await else {
         return Finding::skipped(CHECK, "the backend is not reached");
     };
-    let probe = Probe { path, field: Some((PROBE, "1")), with_body: true };
+    let probe = Probe {
+        path,
+        field: Some((PROBE, "1")),
+        with_body: true,
+    };
     match prober.ask(0, probe, ANSWER).await {
         Err(ProbeError::NotARequest) => Finding::failed(CHECK, "--echo is not a path", advice),
         Err(ProbeError::Unresolved | ProbeError::NoConnection(_) | ProbeError::NoTls) => {
@@ -60,11 +83,17 @@ async fn by_echo(patient: &Patient, path: &str) -> Finding {
         Err(fault @ (ProbeError::Silent | ProbeError::NotHttp)) => {
             Finding::failed(CHECK, format!("--echo: {fault}"), advice)
         }
-        Ok(answer) if answer.status != StatusCode::OK => {
-            Finding::failed(CHECK, format!("--echo: the backend answers {}", answer.status.as_u16()), advice)
-        }
+        Ok(answer) if answer.status != StatusCode::OK => Finding::failed(
+            CHECK,
+            format!("--echo: the backend answers {}", answer.status.as_u16()),
+            advice,
+        ),
         Ok(answer) => match serde_json::from_slice(&answer.body) {
-            Err(_) => Finding::failed(CHECK, "--echo: what the backend answers is not JSON", advice),
+            Err(_) => Finding::failed(
+                CHECK,
+                "--echo: what the backend answers is not JSON",
+                advice,
+            ),
             Ok(told) => judge(spelling(&told)),
         },
     }
@@ -74,8 +103,13 @@ async fn by_echo(patient: &Patient, path: &str) -> Finding {
 fn judge(spelling: Option<String>) -> Finding {
     match spelling {
         None => Finding::ok(CHECK, "the backend drops names with `_`"),
-        Some(name) if name.eq_ignore_ascii_case(PROBE) => Finding::ok(CHECK, "the backend tells `_` from `-` in names"),
-        Some(name) => Finding::ok(CHECK, format!("the backend reads `_` in names as `-` ({name}): {REMOVED}")),
+        Some(name) if name.eq_ignore_ascii_case(PROBE) => {
+            Finding::ok(CHECK, "the backend tells `_` from `-` in names")
+        }
+        Some(name) => Finding::ok(
+            CHECK,
+            format!("the backend reads `_` in names as `-` ({name}): {REMOVED}"),
+        ),
     }
 }
 
@@ -84,8 +118,12 @@ fn spelling(told: &Value) -> Option<String> {
     let fold = |text: &str| text.replace('_', "-").to_ascii_lowercase();
     match told {
         Value::Object(members) => {
-            let known = members.keys().find(|key| fold(key).trim_start_matches("http-") == fold(PROBE));
-            known.cloned().or_else(|| members.values().find_map(spelling))
+            let known = members
+                .keys()
+                .find(|key| fold(key).trim_start_matches("http-") == fold(PROBE));
+            known
+                .cloned()
+                .or_else(|| members.values().find_map(spelling))
         }
         Value::Array(items) => items.iter().find_map(spelling),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
@@ -101,7 +139,9 @@ mod tests {
     #[test]
     fn what_became_of_the_probe_is_found_wherever_it_is() {
         let says = |told: Value| format!("{}", judge(spelling(&told)));
-        assert!(says(json!({ "headers": { "X_Doctor_Probe": "1" } })).contains("tells `_` from `-`"));
+        assert!(
+            says(json!({ "headers": { "X_Doctor_Probe": "1" } })).contains("tells `_` from `-`")
+        );
         assert!(says(json!([{ "x-doctor-probe": "1" }])).contains("reads `_` in names as `-`"));
         assert!(says(json!({ "HTTP_X_DOCTOR_PROBE": "1" })).contains("reads `_` in names as `-`"));
         assert!(says(json!({ "host": "x_doctor_probe" })).contains("drops"));

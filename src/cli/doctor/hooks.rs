@@ -4,10 +4,20 @@ use super::{Finding, Patient, visit::Outcome};
 
 const CHECK: &str = "hooks";
 
-#[expect(clippy::unused_async, reason = "checks are called alike, and some of them wait")]
+#[expect(
+    clippy::unused_async,
+    reason = "checks are called alike, and some of them wait"
+)]
 pub(super) async fn check(patient: &Patient) -> Vec<Finding> {
-    let Some(visit) = &patient.visits.hooks else { return vec![Finding::skipped(CHECK, "hooks.url is not set")] };
-    vec![reached(CHECK, &visit.name, &visit.outcome, "mend hooks.url, or start what listens there")]
+    let Some(visit) = &patient.visits.hooks else {
+        return vec![Finding::skipped(CHECK, "hooks.url is not set")];
+    };
+    vec![reached(
+        CHECK,
+        &visit.name,
+        &visit.outcome,
+        "mend hooks.url, or start what listens there",
+    )]
 }
 
 /// Whether a server is there at all, whatever it answers.
@@ -15,12 +25,33 @@ pub(super) fn reached(check: &'static str, name: &str, outcome: &Outcome, advice
     match outcome {
         Outcome::Answered(head) if head.status >= 500 => {
             let advice = "look at its log: it may fail at what is meant too";
-            Finding::warning(check, format!("{name} is reached, and answers / with {}", head.status), advice)
+            Finding::warning(
+                check,
+                format!("{name} is reached, and answers / with {}", head.status),
+                advice,
+            )
         }
-        Outcome::Answered(_) => Finding::ok(check, format!("{name} is reached, and was asked for / alone")),
-        Outcome::Unreachable(why) => Finding::failed(check, format!("{name} is not reached: {why}"), advice),
-        Outcome::NoTls => Finding::failed(check, format!("{name} gives no certificate that is believed"), advice),
-        Outcome::Silent => Finding::warning(check, format!("{name} takes connections, but does not answer in time"), advice),
-        Outcome::NotHttp => Finding::failed(check, format!("{name} answers, but not in HTTP/1.1"), advice),
+        Outcome::Answered(_) => Finding::ok(
+            check,
+            format!("{name} is reached, and was asked for / alone"),
+        ),
+        Outcome::Unreachable(why) => {
+            Finding::failed(check, format!("{name} is not reached: {why}"), advice)
+        }
+        Outcome::NoTls => Finding::failed(
+            check,
+            format!("{name} gives no certificate that is believed"),
+            advice,
+        ),
+        Outcome::Silent => Finding::warning(
+            check,
+            format!("{name} takes connections, but does not answer in time"),
+            advice,
+        ),
+        Outcome::NotHttp => Finding::failed(
+            check,
+            format!("{name} answers, but not in HTTP/1.1"),
+            advice,
+        ),
     }
 }

@@ -16,8 +16,15 @@ const CHECK: &str = "issuers";
 const ANSWER: Duration = Duration::from_secs(4);
 
 pub(super) async fn check(patient: &Patient) -> Vec<Finding> {
-    let with_url = patient.config.issuer.iter().filter(|issuer| issuer.jwks_url.is_some()).cloned();
-    let looks: Vec<_> = with_url.map(|issuer| tokio::spawn(async move { look(&issuer).await })).collect();
+    let with_url = patient
+        .config
+        .issuer
+        .iter()
+        .filter(|issuer| issuer.jwks_url.is_some())
+        .cloned();
+    let looks: Vec<_> = with_url
+        .map(|issuer| tokio::spawn(async move { look(&issuer).await }))
+        .collect();
     if looks.is_empty() {
         return vec![Finding::skipped(CHECK, "none has a jwks_url")];
     }
@@ -30,9 +37,18 @@ pub(super) async fn check(patient: &Patient) -> Vec<Finding> {
 
 async fn look(issuer: &IssuerConfig) -> Finding {
     let name = &issuer.name;
-    let url = issuer.jwks_url.as_deref().and_then(|url| Url::parse(url).ok());
-    let Some((url, outbound)) = url.and_then(|url| Outbound::new(&url).ok().map(|outbound| (url, outbound))) else {
-        return Finding::failed(CHECK, format!("{name}: no client for its jwks_url"), "are root certificates installed?");
+    let url = issuer
+        .jwks_url
+        .as_deref()
+        .and_then(|url| Url::parse(url).ok());
+    let Some((url, outbound)) =
+        url.and_then(|url| Outbound::new(&url).ok().map(|outbound| (url, outbound)))
+    else {
+        return Finding::failed(
+            CHECK,
+            format!("{name}: no client for its jwks_url"),
+            "are root certificates installed?",
+        );
     };
     let server = url.origin().ascii_serialization();
     let failed = |what: String| {
@@ -41,9 +57,14 @@ async fn look(issuer: &IssuerConfig) -> Finding {
     };
     match outbound.fetch(url, LONGEST_SET, ANSWER).await {
         Err(fault) => failed(format!("gave nothing: {fault}")),
-        Ok(answer) if answer.status() != 200 => failed(format!("answers {}", answer.status().as_u16())),
+        Ok(answer) if answer.status() != 200 => {
+            failed(format!("answers {}", answer.status().as_u16()))
+        }
         Ok(answer) => match usable_keys(answer.body(), &issuer.algorithms) {
-            Ok(count) => Finding::ok(CHECK, format!("{name}: {server} has {count} keys that can be used")),
+            Ok(count) => Finding::ok(
+                CHECK,
+                format!("{name}: {server} has {count} keys that can be used"),
+            ),
             Err(why) => failed(format!("gives what {why}")),
         },
     }

@@ -15,11 +15,19 @@ const ANSWER: Duration = Duration::from_secs(3);
 pub(super) async fn check(patient: &Patient) -> Vec<Finding> {
     let listen = &patient.config.admin.listen;
     let url = listen.parse().ok().and_then(readyz);
-    let Some((url, outbound)) = url.and_then(|url| Outbound::new(&url).ok().map(|outbound| (url, outbound))) else {
-        return vec![Finding::failed(CHECK, "admin.listen is not an address", "write IP:PORT")];
+    let Some((url, outbound)) =
+        url.and_then(|url| Outbound::new(&url).ok().map(|outbound| (url, outbound)))
+    else {
+        return vec![Finding::failed(
+            CHECK,
+            "admin.listen is not an address",
+            "write IP:PORT",
+        )];
     };
     vec![match outbound.get(url, ANSWER).await {
-        Err(Fault::Connect) => Finding::skipped(CHECK, format!("nobody listens on {listen} (admin.listen)")),
+        Err(Fault::Connect) => {
+            Finding::skipped(CHECK, format!("nobody listens on {listen} (admin.listen)"))
+        }
         Err(fault) => Finding::failed(
             CHECK,
             format!("{listen} (admin.listen): {fault}"),
@@ -27,16 +35,22 @@ pub(super) async fn check(patient: &Patient) -> Vec<Finding> {
         ),
         Ok(answer) => match serde_json::from_slice(&answer.body) {
             Ok(said) => judge(answer.status.as_u16(), &said),
-            Err(_) => {
-                Finding::failed(CHECK, format!("what listens on {listen} is not menshen"), "give admin.listen a free port")
-            }
+            Err(_) => Finding::failed(
+                CHECK,
+                format!("what listens on {listen} is not menshen"),
+                "give admin.listen a free port",
+            ),
         },
     }]
 }
 
 fn readyz(mut listen: SocketAddr) -> Option<Url> {
     if listen.ip().is_unspecified() {
-        listen.set_ip(if listen.is_ipv4() { [127, 0, 0, 1].into() } else { std::net::Ipv6Addr::LOCALHOST.into() });
+        listen.set_ip(if listen.is_ipv4() {
+            [127, 0, 0, 1].into()
+        } else {
+            std::net::Ipv6Addr::LOCALHOST.into()
+        });
     }
     Url::parse(&format!("http://{listen}/readyz")).ok()
 }
@@ -45,8 +59,16 @@ fn judge(status: u16, said: &Value) -> Finding {
     let parts = in_words(said);
     match status {
         200 if is_well(said) => Finding::ok(CHECK, format!("it is ready ({parts})")),
-        200 => Finding::warning(CHECK, format!("it is ready, and not well ({parts})"), "its log says more"),
-        _ => Finding::failed(CHECK, format!("it is not ready ({parts})"), "its log says why"),
+        200 => Finding::warning(
+            CHECK,
+            format!("it is ready, and not well ({parts})"),
+            "its log says more",
+        ),
+        _ => Finding::failed(
+            CHECK,
+            format!("it is not ready ({parts})"),
+            "its log says why",
+        ),
     }
 }
 
@@ -58,11 +80,24 @@ fn is_well(said: &Value) -> bool {
 /// What `/readyz` says, each part on its own: `store: ok, issuer idp: no keys`.
 fn in_words(said: &Value) -> String {
     let part = |name: &str, value: &Value| format!("{name}: {}", value.as_str().unwrap_or("?"));
-    let own = ["stage", "store"].into_iter().filter(|name| !said[*name].is_null()).map(|name| part(name, &said[name]));
-    let details = said["details"].as_object().into_iter().flatten().map(|(name, value)| part(name, value));
-    let issuers =
-        said["issuers"].as_object().into_iter().flatten().map(|(name, value)| part(&format!("issuer {name}"), value));
-    own.chain(details).chain(issuers).collect::<Vec<_>>().join(", ")
+    let own = ["stage", "store"]
+        .into_iter()
+        .filter(|name| !said[*name].is_null())
+        .map(|name| part(name, &said[name]));
+    let details = said["details"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(name, value)| part(name, value));
+    let issuers = said["issuers"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(name, value)| part(&format!("issuer {name}"), value));
+    own.chain(details)
+        .chain(issuers)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 #[cfg(test)]
@@ -75,9 +110,21 @@ mod tests {
     fn what_readyz_says_is_judged() {
         for (status, said, state) in [
             (200, json!({ "ok": true, "store": "ok" }), State::Ok),
-            (200, json!({ "ok": true, "store": "failing" }), State::Warning),
-            (200, json!({ "ok": true, "store": "ok", "issuers": { "idp": "no keys" } }), State::Warning),
-            (503, json!({ "ok": false, "stage": "stopping" }), State::Failed),
+            (
+                200,
+                json!({ "ok": true, "store": "failing" }),
+                State::Warning,
+            ),
+            (
+                200,
+                json!({ "ok": true, "store": "ok", "issuers": { "idp": "no keys" } }),
+                State::Warning,
+            ),
+            (
+                503,
+                json!({ "ok": false, "stage": "stopping" }),
+                State::Failed,
+            ),
         ] {
             assert_eq!(judge(status, &said).state, state, "{said}");
         }

@@ -4,12 +4,18 @@ use super::{Finding, Patient, hooks::reached};
 
 const CHECK: &str = "sms";
 
-#[expect(clippy::unused_async, reason = "checks are called alike, and some of them wait")]
+#[expect(
+    clippy::unused_async,
+    reason = "checks are called alike, and some of them wait"
+)]
 pub(super) async fn check(patient: &Patient) -> Vec<Finding> {
     let visits = &patient.visits.sms;
     if visits.is_empty() {
         return vec![Finding::skipped(CHECK, "no server is asked to send codes")];
     }
     let advice = "see that it is reached from here: DNS, firewall, HTTPS_PROXY, root certificates";
-    visits.iter().map(|visit| reached(CHECK, &visit.name, &visit.outcome, advice)).collect()
+    visits
+        .iter()
+        .map(|visit| reached(CHECK, &visit.name, &visit.outcome, advice))
+        .collect()
 }

@@ -11,15 +11,26 @@ use crate::config::ListenAddress;
 
 const CHECK: &str = "sockets";
 
-#[expect(clippy::unused_async, reason = "checks are called alike, and some of them wait")]
+#[expect(
+    clippy::unused_async,
+    reason = "checks are called alike, and some of them wait"
+)]
 pub(super) async fn check(patient: &Patient) -> Vec<Finding> {
-    let sockets = patient.config.server.listen.iter().filter_map(|text| match text.parse() {
-        Ok(ListenAddress::Unix(path)) => Some(judge(&path)),
-        Ok(ListenAddress::Tcp(_) | ListenAddress::Tls(_)) | Err(_) => None,
-    });
+    let sockets = patient
+        .config
+        .server
+        .listen
+        .iter()
+        .filter_map(|text| match text.parse() {
+            Ok(ListenAddress::Unix(path)) => Some(judge(&path)),
+            Ok(ListenAddress::Tcp(_) | ListenAddress::Tls(_)) | Err(_) => None,
+        });
     let findings: Vec<_> = sockets.collect();
     if findings.is_empty() {
-        return vec![Finding::skipped(CHECK, "no address of server.listen begins with unix:")];
+        return vec![Finding::skipped(
+            CHECK,
+            "no address of server.listen begins with unix:",
+        )];
     }
     findings
 }
@@ -29,9 +40,14 @@ fn judge(path: &Path) -> Finding {
     let socket = match fs::metadata(path) {
         Ok(socket) => socket,
         Err(fault) if fault.kind() == io::ErrorKind::NotFound => {
-            return Finding::skipped(CHECK, format!("{name} is not there: menshen makes it when it starts"));
+            return Finding::skipped(
+                CHECK,
+                format!("{name} is not there: menshen makes it when it starts"),
+            );
         }
-        Err(fault) => return Finding::skipped(CHECK, format!("{name} cannot be looked at: {fault}")),
+        Err(fault) => {
+            return Finding::skipped(CHECK, format!("{name} cannot be looked at: {fault}"));
+        }
     };
     if !socket.file_type().is_socket() {
         let advice = "move it away, or name another place in server.listen";
@@ -40,11 +56,19 @@ fn judge(path: &Path) -> Finding {
     let mode = socket.permissions().mode() & 0o777;
     let seen = format!("{name} has mode {mode:o}");
     match (mode & 0o002 != 0, mode & 0o020 != 0) {
-        (true, _) => Finding::ok(CHECK, format!("{seen}: every process that its directory lets through may connect")),
-        (false, true) => Finding::ok(CHECK, format!("{seen}: its owner and its group may connect")),
+        (true, _) => Finding::ok(
+            CHECK,
+            format!("{seen}: every process that its directory lets through may connect"),
+        ),
+        (false, true) => Finding::ok(
+            CHECK,
+            format!("{seen}: its owner and its group may connect"),
+        ),
         (false, false) => Finding::warning(
             CHECK,
-            format!("{seen}: only its owner may connect, so a proxy that runs as another user is shut out"),
+            format!(
+                "{seen}: only its owner may connect, so a proxy that runs as another user is shut out"
+            ),
             "start menshen with umask 007 (systemd: UMask=0007) in a group of both; the files of the store stay its owner's",
         ),
     }
@@ -63,7 +87,12 @@ mod tests {
         let path = dir.path().join("http.sock");
         assert_eq!(judge(&path).state, State::Skipped);
         let _listener = UnixListener::bind(&path).unwrap();
-        for (mode, state) in [(0o700, State::Warning), (0o755, State::Warning), (0o770, State::Ok), (0o777, State::Ok)] {
+        for (mode, state) in [
+            (0o700, State::Warning),
+            (0o755, State::Warning),
+            (0o770, State::Ok),
+            (0o777, State::Ok),
+        ] {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
             assert_eq!(judge(&path).state, state, "{mode:o}");
         }

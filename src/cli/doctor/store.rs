@@ -22,7 +22,10 @@ const LITTLE_MIB: u64 = 1024;
 /// With less than this the store cannot even write its log anew.
 const NONE_MIB: u64 = 100;
 
-#[expect(clippy::unused_async, reason = "checks are called alike, and some of them wait")]
+#[expect(
+    clippy::unused_async,
+    reason = "checks are called alike, and some of them wait"
+)]
 pub(super) async fn check(patient: &Patient) -> Vec<Finding> {
     match patient.config.store.engine() {
         Ok(StoreEngine::Sled(data)) => {
@@ -30,15 +33,31 @@ pub(super) async fn check(patient: &Patient) -> Vec<Finding> {
             findings.extend(files(&data));
             findings
         }
-        Ok(StoreEngine::Memory) => vec![Finding::skipped(CHECK, "it is in memory, and gone with the process")],
-        Err(fault) => vec![Finding::failed(CHECK, format!("store.url {}", fault.0), "mend store.url")],
+        Ok(StoreEngine::Memory) => vec![Finding::skipped(
+            CHECK,
+            "it is in memory, and gone with the process",
+        )],
+        Err(fault) => vec![Finding::failed(
+            CHECK,
+            format!("store.url {}", fault.0),
+            "mend store.url",
+        )],
     }
 }
 
 /// The directory, or the first one above it that exists.
 fn existing(path: &Path) -> PathBuf {
-    let here = |path: &Path| if path.as_os_str().is_empty() { PathBuf::from(".") } else { path.to_owned() };
-    path.ancestors().map(here).find(|path| path.exists()).unwrap_or_else(|| PathBuf::from("."))
+    let here = |path: &Path| {
+        if path.as_os_str().is_empty() {
+            PathBuf::from(".")
+        } else {
+            path.to_owned()
+        }
+    };
+    path.ancestors()
+        .map(here)
+        .find(|path| path.exists())
+        .unwrap_or_else(|| PathBuf::from("."))
 }
 
 fn directory(data: &Path) -> Finding {
@@ -46,15 +65,22 @@ fn directory(data: &Path) -> Finding {
     let name = data.display();
     if !there.is_dir() {
         let seen = format!("{} is not a directory", there.display());
-        return Finding::failed(CHECK, seen, "move it away, or name another place in store.url");
+        return Finding::failed(
+            CHECK,
+            seen,
+            "move it away, or name another place in store.url",
+        );
     }
     match access(&there, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK) {
         Ok(()) if data.exists() => Finding::ok(CHECK, format!("{name} can be written")),
         Ok(()) => Finding::ok(CHECK, format!("{name} is not there yet, and can be made")),
         Err(fault) => {
-            let advice =
-                "give it to the user that menshen runs as (and run this as that user), on a disk that is not read-only";
-            Finding::failed(CHECK, format!("{} cannot be written: {fault}", there.display()), advice)
+            let advice = "give it to the user that menshen runs as (and run this as that user), on a disk that is not read-only";
+            Finding::failed(
+                CHECK,
+                format!("{} cannot be written: {fault}", there.display()),
+                advice,
+            )
         }
     }
 }
@@ -62,15 +88,25 @@ fn directory(data: &Path) -> Finding {
 fn room(data: &Path) -> Finding {
     match statvfs(existing(data)) {
         Ok(disk) => judge_room(disk.f_bavail.saturating_mul(disk.f_frsize) / MIB),
-        Err(fault) => Finding::warning(CHECK, format!("free space cannot be seen: {fault}"), "look at it with df"),
+        Err(fault) => Finding::warning(
+            CHECK,
+            format!("free space cannot be seen: {fault}"),
+            "look at it with df",
+        ),
     }
 }
 
 fn judge_room(free_mib: u64) -> Finding {
     let seen = format!("{free_mib} MiB are free for it");
     match free_mib {
-        ..NONE_MIB => Finding::failed(CHECK, seen, "make room now: a store that cannot write signs nobody in"),
-        NONE_MIB..LITTLE_MIB => Finding::warning(CHECK, seen, "make room, and see what else fills that disk"),
+        ..NONE_MIB => Finding::failed(
+            CHECK,
+            seen,
+            "make room now: a store that cannot write signs nobody in",
+        ),
+        NONE_MIB..LITTLE_MIB => {
+            Finding::warning(CHECK, seen, "make room, and see what else fills that disk")
+        }
         _ => Finding::ok(CHECK, seen),
     }
 }
@@ -80,7 +116,12 @@ fn files(data: &Path) -> Option<Finding> {
     let entries = fs::read_dir(data).ok()?;
     let mut readable: Vec<_> = entries
         .flatten()
-        .filter_map(|entry| Some((entry.file_name(), entry.metadata().ok()?.permissions().mode() & 0o777)))
+        .filter_map(|entry| {
+            Some((
+                entry.file_name(),
+                entry.metadata().ok()?.permissions().mode() & 0o777,
+            ))
+        })
         .filter(|(_, mode)| mode & 0o077 != 0)
         .map(|(name, mode)| format!("{} (mode {mode:o})", name.display()))
         .collect();
@@ -89,9 +130,19 @@ fn files(data: &Path) -> Option<Finding> {
     Some(match readable.as_slice() {
         [] => Finding::ok(CHECK, format!("what is in {name} is for its owner alone")),
         [first, others @ ..] => {
-            let more = if others.is_empty() { String::new() } else { format!(" and {} more", others.len()) };
-            let advice = format!("chmod -R go= {name}, as the user that menshen runs as; its next start does so too");
-            Finding::warning(CHECK, format!("others may use {first}{more} in {name}"), advice)
+            let more = if others.is_empty() {
+                String::new()
+            } else {
+                format!(" and {} more", others.len())
+            };
+            let advice = format!(
+                "chmod -R go= {name}, as the user that menshen runs as; its next start does so too"
+            );
+            Finding::warning(
+                CHECK,
+                format!("others may use {first}{more} in {name}"),
+                advice,
+            )
         }
     })
 }
@@ -109,14 +160,22 @@ fn key(config: &Config, data: &Path) -> Finding {
     let name = file.display();
     match fs::metadata(&file) {
         Ok(found) if found.permissions().mode() & 0o077 != 0 => {
-            let seen = format!("its key {name} has mode {:o}: others may read it", found.permissions().mode() & 0o777);
+            let seen = format!(
+                "its key {name} has mode {:o}: others may read it",
+                found.permissions().mode() & 0o777
+            );
             Finding::warning(CHECK, seen, "chmod 600, for the user that menshen runs as")
         }
         Ok(_) => match fs::File::open(&file) {
-            Ok(_) => Finding::ok(CHECK, format!("its key {name} is there, for its owner alone")),
-            Err(fault) => {
-                Finding::failed(CHECK, format!("its key {name} cannot be read: {fault}"), "run this as the user of menshen")
-            }
+            Ok(_) => Finding::ok(
+                CHECK,
+                format!("its key {name} is there, for its owner alone"),
+            ),
+            Err(fault) => Finding::failed(
+                CHECK,
+                format!("its key {name} cannot be read: {fault}"),
+                "run this as the user of menshen",
+            ),
         },
         Err(_) if has_data(data) => Finding::failed(
             CHECK,
@@ -133,7 +192,12 @@ mod tests {
 
     #[test]
     fn less_than_a_gibibyte_is_little_and_less_than_100_mib_too_little() {
-        for (free, state) in [(0, State::Failed), (99, State::Failed), (100, State::Warning), (1023, State::Warning)] {
+        for (free, state) in [
+            (0, State::Failed),
+            (99, State::Failed),
+            (100, State::Warning),
+            (1023, State::Warning),
+        ] {
             assert_eq!(judge_room(free).state, state, "{free}");
         }
         assert_eq!(judge_room(1024).state, State::Ok);
@@ -145,15 +209,20 @@ mod tests {
         let data = dir.path().join("data");
         assert_eq!(files(&data), None, "there is none yet");
         fs::create_dir(&data).unwrap();
-        for (name, mode, state) in
-            [("conf", 0o600, State::Ok), ("db", 0o640, State::Warning), ("blobs", 0o644, State::Warning)]
-        {
+        for (name, mode, state) in [
+            ("conf", 0o600, State::Ok),
+            ("db", 0o640, State::Warning),
+            ("blobs", 0o644, State::Warning),
+        ] {
             fs::write(data.join(name), "").unwrap();
             fs::set_permissions(data.join(name), fs::Permissions::from_mode(mode)).unwrap();
             assert_eq!(files(&data).unwrap().state, state, "{name}");
         }
         let said = files(&data).unwrap().to_string();
-        assert!(said.contains("blobs (mode 644) and 1 more") && said.contains("chmod -R go="), "{said}");
+        assert!(
+            said.contains("blobs (mode 644) and 1 more") && said.contains("chmod -R go="),
+            "{said}"
+        );
     }
 
     #[test]

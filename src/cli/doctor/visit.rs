@@ -67,11 +67,21 @@ impl Visits {
     pub(super) async fn pay(config: &Config) -> Self {
         let upstream = config.upstream.clone();
         let backends = tokio::spawn(async move { backends(&upstream).await });
-        let wechat =
-            Url::parse(&config.wechat.base_url).ok().filter(|base| config.mode == Mode::Production || is_loopback(base));
+        let wechat = Url::parse(&config.wechat.base_url)
+            .ok()
+            .filter(|base| config.mode == Mode::Production || is_loopback(base));
         let wechat = wechat.map(|url| server(&url, Outbound::new(&url)));
-        let sms: Vec<_> = config.sms.asked(config.mode).into_iter().filter_map(|vendor| sender(config, vendor)).collect();
-        let hooks = config.hooks.url.as_deref().and_then(|url| Url::parse(url).ok());
+        let sms: Vec<_> = config
+            .sms
+            .asked(config.mode)
+            .into_iter()
+            .filter_map(|vendor| sender(config, vendor))
+            .collect();
+        let hooks = config
+            .hooks
+            .url
+            .as_deref()
+            .and_then(|url| Url::parse(url).ok());
         let hooks = hooks.map(|url| server(&url, Outbound::to_backend(&url)));
         Self {
             backends: backends.await.unwrap_or_default(),
@@ -100,7 +110,9 @@ fn start(name: String, visit: impl Future<Output = Outcome> + Send + 'static) ->
 async fn ended(visits: Vec<UnderWay>) -> Vec<Visit> {
     let mut ended = Vec::new();
     for (name, visit) in visits {
-        let outcome = visit.await.unwrap_or_else(|_| Outcome::Unreachable("the visit broke off".to_owned()));
+        let outcome = visit
+            .await
+            .unwrap_or_else(|_| Outcome::Unreachable("the visit broke off".to_owned()));
         ended.push(Visit { name, outcome });
     }
     ended
@@ -131,13 +143,18 @@ fn sender(config: &Config, vendor: SmsProvider) -> Option<UnderWay> {
     };
     let url = Url::parse(endpoint?).ok()?;
     let public_alone = vendor == SmsProvider::Webhook && !sms.webhook.allow_private;
-    let outbound = if public_alone { Outbound::to_public() } else { Outbound::new(&url) };
+    let outbound = if public_alone {
+        Outbound::to_public()
+    } else {
+        Outbound::new(&url)
+    };
     Some(server(&url, outbound))
 }
 
 /// The gate's own way to the backends.
 pub(super) async fn prober(config: &UpstreamConfig) -> Result<Prober, String> {
-    let upstreams = Upstreams::new(config, &Metrics::new(), None).map_err(|fault| fault.to_string())?;
+    let upstreams =
+        Upstreams::new(config, &Metrics::new(), None).map_err(|fault| fault.to_string())?;
     upstreams.resolve().await;
     Ok(Prober::new(Arc::new(upstreams)))
 }
@@ -165,14 +182,31 @@ async fn backends(config: &UpstreamConfig) -> Vec<Visit> {
 
 async fn backend(prober: &Prober, at: usize, path: &str) -> Outcome {
     let (before, begun) = (Clock::System.now(), Instant::now());
-    match prober.ask(at, Probe { path, field: None, with_body: false }, ANSWER).await {
+    match prober
+        .ask(
+            at,
+            Probe {
+                path,
+                field: None,
+                with_body: false,
+            },
+            ANSWER,
+        )
+        .await
+    {
         Ok(answer) => {
             let after = before.plus(begun.elapsed());
-            Outcome::Answered(Head::new(answer.status.as_u16(), &answer.headers, before, after))
+            Outcome::Answered(Head::new(
+                answer.status.as_u16(),
+                &answer.headers,
+                before,
+                after,
+            ))
         }
-        Err(fault @ (ProbeError::Unresolved | ProbeError::NoConnection(_) | ProbeError::NotARequest)) => {
-            Outcome::Unreachable(fault.to_string())
-        }
+        Err(
+            fault
+            @ (ProbeError::Unresolved | ProbeError::NoConnection(_) | ProbeError::NotARequest),
+        ) => Outcome::Unreachable(fault.to_string()),
         Err(ProbeError::NoTls) => Outcome::NoTls,
         Err(ProbeError::Silent) => Outcome::Silent,
         Err(ProbeError::NotHttp) => Outcome::NotHttp,
@@ -180,9 +214,15 @@ async fn backend(prober: &Prober, at: usize, path: &str) -> Outcome {
 }
 
 /// A connection to the first address that takes one, IPv4 first; or why there is none.
-pub(super) async fn connect(host: &str, port: u16, patience: Duration) -> Result<SocketAddr, String> {
+pub(super) async fn connect(
+    host: &str,
+    port: u16,
+    patience: Duration,
+) -> Result<SocketAddr, String> {
     let connecting = async {
-        let found = tokio::net::lookup_host((host, port)).await.map_err(|_| "its name cannot be resolved".to_owned())?;
+        let found = tokio::net::lookup_host((host, port))
+            .await
+            .map_err(|_| "its name cannot be resolved".to_owned())?;
         let mut found: Vec<_> = found.collect();
         found.sort_by_key(SocketAddr::is_ipv6);
         let mut why = "its name has no address".to_owned();
@@ -194,18 +234,27 @@ pub(super) async fn connect(host: &str, port: u16, patience: Duration) -> Result
         }
         Err(why)
     };
-    timeout(patience, connecting).await.unwrap_or_else(|_| Err("no connection in time".to_owned()))
+    timeout(patience, connecting)
+        .await
+        .unwrap_or_else(|_| Err("no connection in time".to_owned()))
 }
 
 async fn ask(outbound: &Outbound, url: &str) -> Outcome {
     let request = http::Request::get(url).body(Bytes::new());
-    let Ok(request) = request else { return Outcome::Unreachable("its address is no URL".to_owned()) };
+    let Ok(request) = request else {
+        return Outcome::Unreachable("its address is no URL".to_owned());
+    };
     let (before, begun) = (Clock::System.now(), Instant::now());
     match outbound.head_of(request, ANSWER).await {
-        Ok((status, headers)) => {
-            Outcome::Answered(Head::new(status.as_u16(), &headers, before, before.plus(begun.elapsed())))
+        Ok((status, headers)) => Outcome::Answered(Head::new(
+            status.as_u16(),
+            &headers,
+            before,
+            before.plus(begun.elapsed()),
+        )),
+        Err(Fault::Connect) => {
+            Outcome::Unreachable("no connection, or no TLS that is believed".to_owned())
         }
-        Err(Fault::Connect) => Outcome::Unreachable("no connection, or no TLS that is believed".to_owned()),
         Err(Fault::Timeout) => Outcome::Silent,
         Err(Fault::Broken | Fault::TooLarge) => Outcome::NotHttp,
     }
@@ -214,10 +263,21 @@ async fn ask(outbound: &Outbound, url: &str) -> Outcome {
 impl Head {
     /// What an answer says that came between these times.
     fn new(status: u16, headers: &HeaderMap, before: Timestamp, after: Timestamp) -> Self {
-        let server = headers.get(header::SERVER).and_then(|value| value.to_str().ok());
+        let server = headers
+            .get(header::SERVER)
+            .and_then(|value| value.to_str().ok());
         // Whatever the other side writes ends up on a terminal.
-        let server = server.map(|name| name.chars().filter(char::is_ascii_graphic).take(60).collect());
-        Self { status, server, ahead: ahead(headers, before, after) }
+        let server = server.map(|name| {
+            name.chars()
+                .filter(char::is_ascii_graphic)
+                .take(60)
+                .collect()
+        });
+        Self {
+            status,
+            server,
+            ahead: ahead(headers, before, after),
+        }
     }
 }
 
@@ -247,7 +307,10 @@ mod tests {
     #[test]
     fn a_clock_differs_by_what_cannot_be_the_way_or_the_rounding() {
         let headers = |date: &str| HeaderMap::from_iter([(header::DATE, date.parse().unwrap())]);
-        let (before, after) = (Timestamp::from_millis(784_111_777_900), Timestamp::from_secs(784_111_780));
+        let (before, after) = (
+            Timestamp::from_millis(784_111_777_900),
+            Timestamp::from_secs(784_111_780),
+        );
         let says = |date| ahead(&headers(date), before, after);
         // The example of RFC 9110 section 5.6.7 is 784111777.
         for (date, ahead) in [

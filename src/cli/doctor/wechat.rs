@@ -13,7 +13,13 @@ const CHECK: &str = "wechat";
 
 pub(super) async fn check(patient: &Patient) -> Vec<Finding> {
     let config = &patient.config;
-    let wechat = Wechat::new(&config.wechat, config.mode, Metrics::new(), &Clock::System, &Entropy::default());
+    let wechat = Wechat::new(
+        &config.wechat,
+        config.mode,
+        Metrics::new(),
+        &Clock::System,
+        &Entropy::default(),
+    );
     let wechat = match wechat {
         Ok(wechat) => wechat,
         Err(fault) => return vec![Finding::failed(CHECK, fault.to_string(), "mend [wechat]")],
@@ -21,50 +27,75 @@ pub(super) async fn check(patient: &Patient) -> Vec<Finding> {
     // A little less than there is, so that what it says is still printed.
     let tried = wechat.try_credentials(PATIENCE * 5 / 6).await;
     if tried.is_empty() {
-        return vec![Finding::skipped(CHECK, "development asks nobody: a login code is its own openid")];
+        return vec![Finding::skipped(
+            CHECK,
+            "development asks nobody: a login code is its own openid",
+        )];
     }
-    tried.into_iter().map(|(app, tried)| judge(&app, tried)).collect()
+    tried
+        .into_iter()
+        .map(|(app, tried)| judge(&app, tried))
+        .collect()
 }
 
 fn judge(app: &AppId, tried: Option<Result<(), CredentialsRefused>>) -> Finding {
     let refused = match tried {
         None => {
-            let says =
-                "wechat.token_mode = \"none\" asks for no access token, and nothing else tries a secret without a login";
+            let says = "wechat.token_mode = \"none\" asks for no access token, and nothing else tries a secret without a login";
             return Finding::skipped(CHECK, format!("{app}: {says}"));
         }
-        Some(Ok(())) => return Finding::ok(CHECK, format!("{app}: WeChat takes the AppSecret and gives an access token")),
+        Some(Ok(())) => {
+            return Finding::ok(
+                CHECK,
+                format!("{app}: WeChat takes the AppSecret and gives an access token"),
+            );
+        }
         Some(Err(refused)) => refused,
     };
     let seen = match refused.errcode {
-        Some(errcode) => format!("{app}: {}, errcode {} ({})", refused.why, errcode.get(), errcode.text()),
+        Some(errcode) => format!(
+            "{app}: {}, errcode {} ({})",
+            refused.why,
+            errcode.get(),
+            errcode.text()
+        ),
         None => format!("{app}: {}", refused.why),
     };
     let failed = |advice: &str| Finding::failed(CHECK, seen.clone(), advice);
     match (refused.why, refused.errcode.map(Errcode::get)) {
-        (_, Some(40001 | 40125 | 41004)) => {
-            failed("the AppSecret is not that of this app id: copy it anew from mp.weixin.qq.com (a reset ends the old one)")
+        (_, Some(40001 | 40125 | 41004)) => failed(
+            "the AppSecret is not that of this app id: copy it anew from mp.weixin.qq.com (a reset ends the old one)",
+        ),
+        (_, Some(40002 | 40013 | 41002)) => {
+            failed("the app id is wrong: copy it from mp.weixin.qq.com")
         }
-        (_, Some(40002 | 40013 | 41002)) => failed("the app id is wrong: copy it from mp.weixin.qq.com"),
         (_, Some(40164 | 61004)) => failed(
             "WeChat takes no call from this machine's address: add it to the IP list of the mini program, mp.weixin.qq.com",
         ),
         (_, Some(40243)) => failed("the AppSecret is frozen: unfreeze it at mp.weixin.qq.com"),
-        (_, Some(89501 | 89503 | 89506 | 89507)) => {
-            failed("an administrator of the mini program has to confirm calls from this address, in WeChat")
-        }
+        (_, Some(89501 | 89503 | 89506 | 89507)) => failed(
+            "an administrator of the mini program has to confirm calls from this address, in WeChat",
+        ),
         (WechatError::Misconfigured, _) => {
             failed("look the errcode up at developers.weixin.qq.com; the account may be limited")
         }
-        (WechatError::Unreachable, _) => {
-            failed("see that wechat.base_url is reached from here: DNS, firewall, HTTPS_PROXY, root certificates")
+        (WechatError::Unreachable, _) => failed(
+            "see that wechat.base_url is reached from here: DNS, firewall, HTTPS_PROXY, root certificates",
+        ),
+        (WechatError::Timeout, _) => {
+            failed("WeChat is reached but slow, or a firewall drops: try api2.weixin.qq.com")
         }
-        (WechatError::Timeout, _) => failed("WeChat is reached but slow, or a firewall drops: try api2.weixin.qq.com"),
-        (WechatError::Broken | WechatError::Unusable | WechatError::CodeInvalid | WechatError::Blocked, _) => {
-            failed("what answers at wechat.base_url is not WeChat, or somebody stands between")
-        }
-        (WechatError::Busy { .. } | WechatError::RateLimited { .. }, _) => {
-            Finding::warning(CHECK, seen, "the credentials could not be tried: ask again later, and look at the quota")
-        }
+        (
+            WechatError::Broken
+            | WechatError::Unusable
+            | WechatError::CodeInvalid
+            | WechatError::Blocked,
+            _,
+        ) => failed("what answers at wechat.base_url is not WeChat, or somebody stands between"),
+        (WechatError::Busy { .. } | WechatError::RateLimited { .. }, _) => Finding::warning(
+            CHECK,
+            seen,
+            "the credentials could not be tried: ask again later, and look at the quota",
+        ),
     }
 }

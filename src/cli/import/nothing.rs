@@ -17,7 +17,9 @@ impl Nothing {
     /// Whether a value means nothing: it is empty, or a word for it, which is counted.
     pub(super) fn is(&mut self, field: Field, text: &str) -> bool {
         let text = text.trim();
-        let Some(word) = WORDS.iter().position(|word| *word == text) else { return text.is_empty() };
+        let Some(word) = WORDS.iter().position(|word| *word == text) else {
+            return text.is_empty();
+        };
         let counts = self.0.entry(field).or_default();
         counts[word] += 1;
         true
@@ -25,14 +27,20 @@ impl Nothing {
 
     /// What was taken so, by column: `unionid 12 NULL; nickname 1 NULL, 2 null`.
     pub(super) fn in_words(&self) -> Option<String> {
-        let columns: Vec<_> = self.0.iter().map(|(field, counts)| format!("{} {}", field.name(), counted(counts))).collect();
+        let columns: Vec<_> = self
+            .0
+            .iter()
+            .map(|(field, counts)| format!("{} {}", field.name(), counted(counts)))
+            .collect();
         (!columns.is_empty()).then(|| columns.join("; "))
     }
 }
 
 fn counted(counts: &[u64; WORDS.len()]) -> String {
     let all = counts.iter().zip(WORDS).filter(|(count, _)| **count > 0);
-    all.map(|(count, word)| format!("{count} {word}")).collect::<Vec<_>>().join(", ")
+    all.map(|(count, word)| format!("{count} {word}"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 #[cfg(test)]
@@ -58,6 +66,9 @@ mod tests {
         ] {
             assert_eq!(nothing.is(field, text), is, "{text:?}");
         }
-        assert_eq!(nothing.in_words().as_deref(), Some("unionid 2 NULL, 1 \\N; nickname 1 null"));
+        assert_eq!(
+            nothing.in_words().as_deref(),
+            Some("unionid 2 NULL, 1 \\N; nickname 1 null")
+        );
     }
 }

@@ -81,8 +81,12 @@ impl<R> Quotes<R> {
                 (self.opened, self.has_backslash_quote) = (self.line, false);
                 State::Quoted
             }
-            (State::Plain, b'"') if after_backslash => return Err(self.fault(self.line, Fault::Backslash)),
-            (State::Start | State::Plain | State::Mark, b',' | b'\n') | (State::Return, b'\n') => State::Start,
+            (State::Plain, b'"') if after_backslash => {
+                return Err(self.fault(self.line, Fault::Backslash));
+            }
+            (State::Start | State::Plain | State::Mark, b',' | b'\n') | (State::Return, b'\n') => {
+                State::Start
+            }
             (State::Start | State::Plain, _) => State::Plain,
             (State::Quoted, b'\\') if self.has_escapes => State::Escaped,
             (State::Quoted, b'"') => {
@@ -91,7 +95,9 @@ impl<R> Quotes<R> {
             }
             (State::Quoted | State::Escaped, _) | (State::Mark, b'"') => State::Quoted,
             (State::Mark, b'\r') => State::Return,
-            (State::Mark | State::Return, _) => return Err(self.fault(self.line, Fault::NotDoubled)),
+            (State::Mark | State::Return, _) => {
+                return Err(self.fault(self.line, Fault::NotDoubled));
+            }
         };
         // What a backslash has escaped escapes nothing itself.
         self.before = if self.has_escapes { 0 } else { byte };
@@ -108,7 +114,11 @@ impl<R> Quotes<R> {
     }
 
     const fn fault(&self, line: u64, fault: Fault) -> BadQuotes {
-        let fault = if self.has_backslash_quote { Fault::Backslash } else { fault };
+        let fault = if self.has_backslash_quote {
+            Fault::Backslash
+        } else {
+            fault
+        };
         BadQuotes { line, fault }
     }
 }
@@ -126,7 +136,11 @@ impl<R: Read> Read for Quotes<R> {
             if let Err(wrong) = self.step(*byte) {
                 self.wrong = Some(wrong);
                 // The rows before it are read first.
-                return if n == 0 { Err(io::Error::other(wrong)) } else { Ok(n) };
+                return if n == 0 {
+                    Err(io::Error::other(wrong))
+                } else {
+                    Ok(n)
+                };
             }
         }
         Ok(read)
@@ -148,7 +162,11 @@ mod tests {
         let mut quotes = Quotes::new(text.as_bytes(), has_escapes);
         let end = quotes.read_to_end(&mut passed);
         assert_eq!(text.as_bytes()[..passed.len()], passed);
-        (passed.len(), end.err().map(|error| bad_quotes(&error).unwrap().to_string()))
+        (
+            passed.len(),
+            end.err()
+                .map(|error| bad_quotes(&error).unwrap().to_string()),
+        )
     }
 
     #[test]
@@ -188,7 +206,10 @@ mod tests {
         ] {
             let (passed, wrong) = read(text, false);
             assert_eq!(wrong, Some(format!("line {line}: {says}")), "{text:?}");
-            assert!(passed >= text.find('\n').map_or(1, |end| end + 1), "{text:?}: what stands before it passes");
+            assert!(
+                passed >= text.find('\n').map_or(1, |end| end + 1),
+                "{text:?}: what stands before it passes"
+            );
         }
     }
 
@@ -197,6 +218,9 @@ mod tests {
         let text = "1,\"a \\\"b\\\" c\",\\N\n2,\"C:\\\\\",\"\"\"\"\n3,\"\\\"\",\"two\nlines\"\n";
         assert_eq!(read(text, true), (text.len(), None));
         let (_, wrong) = read("1,\"a\\\"\n", true);
-        assert_eq!(wrong.unwrap(), "line 1: begins a value with a quotation mark that is not closed");
+        assert_eq!(
+            wrong.unwrap(),
+            "line 1: begins a value with a quotation mark that is not closed"
+        );
     }
 }

@@ -95,11 +95,21 @@ impl<'a> Rows<'a> {
             Format::MysqlCsv => (b',', Some(b'\\'), Box::new(Quotes::new(file, true))),
             Format::Tsv => (b'\t', None, file),
             Format::Ndjson => {
-                return Ok(Self { how, source: Source::Lines { reader: BufReader::new(file), line: 0 }, nothing });
+                return Ok(Self {
+                    how,
+                    source: Source::Lines {
+                        reader: BufReader::new(file),
+                        line: 0,
+                    },
+                    nothing,
+                });
             }
         };
         let room = Rc::new(Cell::new(LONGEST_ROW));
-        let bounded = Bounded { inner: file, room: Rc::clone(&room) };
+        let bounded = Bounded {
+            inner: file,
+            room: Rc::clone(&room),
+        };
         let mut reader = csv::ReaderBuilder::new()
             .delimiter(delimiter)
             .quoting(how.format != Format::Tsv)
@@ -108,9 +118,21 @@ impl<'a> Rows<'a> {
             // A carriage return before it is trimmed with the last value; as part of the end it would put lines out by one.
             .terminator(csv::Terminator::Any(b'\n'))
             .from_reader(bounded);
-        let headers = reader.headers().map_err(|error| unreadable(error, 1))?.clone();
+        let headers = reader
+            .headers()
+            .map_err(|error| unreadable(error, 1))?
+            .clone();
         let columns = columns(headers.iter(), how)?;
-        Ok(Self { how, source: Source::Table { reader, columns, room, record: csv::StringRecord::new() }, nothing })
+        Ok(Self {
+            how,
+            source: Source::Table {
+                reader,
+                columns,
+                room,
+                record: csv::StringRecord::new(),
+            },
+            nothing,
+        })
     }
 
     /// What was taken for nothing so far.
@@ -122,19 +144,30 @@ impl<'a> Rows<'a> {
     pub(super) fn next(&mut self) -> Result<Option<Row>, Unreadable> {
         let (how, nothing) = (self.how, &mut self.nothing);
         match &mut self.source {
-            Source::Table { reader, columns, room, record } => {
+            Source::Table {
+                reader,
+                columns,
+                room,
+                record,
+            } => {
                 room.set(LONGEST_ROW);
                 let line = reader.position().line();
                 match reader.read_record(record) {
                     Ok(false) => Ok(None),
                     Ok(true) => {
                         let line = record.position().map_or(line, csv::Position::line);
-                        Ok(Some(Row { line, read: table_row(how, columns, record, nothing) }))
+                        Ok(Some(Row {
+                            line,
+                            read: table_row(how, columns, record, nothing),
+                        }))
                     }
                     Err(error) => match error.kind() {
                         csv::ErrorKind::Utf8 { pos, .. } => {
                             let line = pos.as_ref().map_or(line, csv::Position::line);
-                            Ok(Some(Row { line, read: Err(Wrong::row("is not UTF-8")) }))
+                            Ok(Some(Row {
+                                line,
+                                read: Err(Wrong::row("is not UTF-8")),
+                            }))
                         }
                         _ => Err(unreadable(error, line)),
                     },
@@ -142,10 +175,19 @@ impl<'a> Rows<'a> {
             }
             Source::Lines { reader, line } => loop {
                 *line += 1;
-                let Some(text) = next_line(reader, *line)? else { return Ok(None) };
-                let text = if *line == 1 { text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text) } else { &text };
+                let Some(text) = next_line(reader, *line)? else {
+                    return Ok(None);
+                };
+                let text = if *line == 1 {
+                    text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text)
+                } else {
+                    &text
+                };
                 if !text.trim_ascii().is_empty() {
-                    return Ok(Some(Row { line: *line, read: json_row(how, text, nothing) }));
+                    return Ok(Some(Row {
+                        line: *line,
+                        read: json_row(how, text, nothing),
+                    }));
                 }
             },
         }
@@ -153,7 +195,10 @@ impl<'a> Rows<'a> {
 }
 
 /// Which field each column is.
-fn columns<'h>(headers: impl Iterator<Item = &'h str>, how: &Reading) -> Result<Vec<Option<Field>>, Unreadable> {
+fn columns<'h>(
+    headers: impl Iterator<Item = &'h str>,
+    how: &Reading,
+) -> Result<Vec<Option<Field>>, Unreadable> {
     let mut columns = Vec::new();
     let mut strange = Vec::new();
     for header in headers {
@@ -163,7 +208,10 @@ fn columns<'h>(headers: impl Iterator<Item = &'h str>, how: &Reading) -> Result<
             strange.push(header.escape_debug().to_string());
         }
         if field.is_some() && columns.contains(&field) {
-            return Err(Unreadable::Header(format!("line 1: there are two columns for {}", header.escape_debug())));
+            return Err(Unreadable::Header(format!(
+                "line 1: there are two columns for {}",
+                header.escape_debug()
+            )));
         }
         columns.push(field);
     }
@@ -176,16 +224,23 @@ fn columns<'h>(headers: impl Iterator<Item = &'h str>, how: &Reading) -> Result<
         )));
     }
     if !columns.contains(&Some(Field::Id)) {
-        return Err(Unreadable::Header("line 1: there is no column id (or say --column id=COLUMN)".to_owned()));
+        return Err(Unreadable::Header(
+            "line 1: there is no column id (or say --column id=COLUMN)".to_owned(),
+        ));
     }
     Ok(columns)
 }
 
 /// The field that a column stands for.
 fn field_of(column: &str, how: &Reading) -> Option<Field> {
-    let renamed = how.columns.iter().find(|(_, name)| name == column).map(|(field, _)| *field);
+    let renamed = how
+        .columns
+        .iter()
+        .find(|(_, name)| name == column)
+        .map(|(field, _)| *field);
     let is_elsewhere = |field: &Field| how.columns.iter().any(|(renamed, _)| renamed == field);
-    renamed.or_else(|| Field::named(&column.to_ascii_lowercase()).filter(|field| !is_elsewhere(field)))
+    renamed
+        .or_else(|| Field::named(&column.to_ascii_lowercase()).filter(|field| !is_elsewhere(field)))
 }
 
 fn table_row(
@@ -195,7 +250,11 @@ fn table_row(
     nothing: &mut Nothing,
 ) -> Result<ImportRow, Wrong> {
     if record.len() != columns.len() {
-        return Err(Wrong::row(format!("has {} columns in place of {}", record.len(), columns.len())));
+        return Err(Wrong::row(format!(
+            "has {} columns in place of {}",
+            record.len(),
+            columns.len()
+        )));
     }
     let mut values = Values::default();
     for (field, text) in columns.iter().zip(record) {
@@ -204,7 +263,11 @@ fn table_row(
         if nothing.is(*field, text) {
             continue;
         }
-        let text = if how.format == Format::Tsv { unescaped(text) } else { text.to_owned() };
+        let text = if how.format == Format::Tsv {
+            unescaped(text)
+        } else {
+            text.to_owned()
+        };
         if !text.trim().is_empty() {
             values.set(*field, text);
         }
@@ -238,15 +301,21 @@ fn json_row(how: &Reading, text: &[u8], nothing: &mut Nothing) -> Result<ImportR
     let mut values = Values::default();
     for (name, value) in &members {
         if name == "openids" && !how.columns.iter().any(|(_, column)| column == "openids") {
-            values.openids =
-                openids(value).ok_or_else(|| Wrong::field("openids", "must be a list of objects with app_id and openid"))?;
+            values.openids = openids(value).ok_or_else(|| {
+                Wrong::field(
+                    "openids",
+                    "must be a list of objects with app_id and openid",
+                )
+            })?;
             continue;
         }
         let Some(field) = field_of(name, how) else {
             if how.ignore_others {
                 continue;
             }
-            return Err(Wrong::row("has a field of another name: say --column FIELD=NAME, or --ignore-other-columns"));
+            return Err(Wrong::row(
+                "has a field of another name: say --column FIELD=NAME, or --ignore-other-columns",
+            ));
         };
         match scalar(value, field) {
             // JSON has a `null` of its own, so a name may be that word; an identity is none.
@@ -266,7 +335,12 @@ fn json_row(how: &Reading, text: &[u8], nothing: &mut Nothing) -> Result<ImportR
 }
 
 fn openids(value: &Value) -> Option<Vec<(String, String)>> {
-    let one = |value: &Value| Some((value.get("app_id")?.as_str()?.to_owned(), value.get("openid")?.as_str()?.to_owned()));
+    let one = |value: &Value| {
+        Some((
+            value.get("app_id")?.as_str()?.to_owned(),
+            value.get("openid")?.as_str()?.to_owned(),
+        ))
+    };
     value.as_array()?.iter().map(one).collect()
 }
 
@@ -281,8 +355,12 @@ fn scalar(value: &Value, field: Field) -> Result<Option<String>, &'static str> {
             Ok(Some(roles.ok_or("must be texts")?.join(",")))
         }
         Value::Object(inner) if inner.len() == 1 => {
-            let known = ["$oid", "$date", "$numberLong", "$numberInt"].iter().find_map(|name| inner.get(*name));
-            known.map_or(Err("must be a text or a number"), |inner| scalar(inner, field))
+            let known = ["$oid", "$date", "$numberLong", "$numberInt"]
+                .iter()
+                .find_map(|name| inner.get(*name));
+            known.map_or(Err("must be a text or a number"), |inner| {
+                scalar(inner, field)
+            })
         }
         Value::Bool(_) | Value::Array(_) | Value::Object(_) => Err("must be a text or a number"),
     }
@@ -305,14 +383,19 @@ impl Values {
     }
 
     fn row(mut self, how: &Reading) -> Result<ImportRow, Wrong> {
-        let id = self.take(Field::Id).ok_or_else(|| Wrong::field("id", "is missing"))?;
+        let id = self
+            .take(Field::Id)
+            .ok_or_else(|| Wrong::field("id", "is missing"))?;
         let app_id = self.take(Field::AppId).or_else(|| how.app_id.clone());
         let mut openids = std::mem::take(&mut self.openids);
         if let Some(openid) = self.take(Field::OpenId) {
             let says = "is missing, and the config has not just one mini program (or say --app-id)";
             openids.push((app_id.ok_or_else(|| Wrong::field("app_id", says))?, openid));
         }
-        let created_at = self.take(Field::CreatedAt).map(|text| instant(&text, how.utc_offset)).transpose();
+        let created_at = self
+            .take(Field::CreatedAt)
+            .map(|text| instant(&text, how.utc_offset))
+            .transpose();
         let roles = self.take(Field::Roles).unwrap_or_default();
         Ok(ImportRow {
             id,
@@ -322,7 +405,12 @@ impl Values {
             nickname: self.take(Field::Nickname),
             avatar_url: self.take(Field::AvatarUrl),
             user_type: self.take(Field::UserType),
-            roles: roles.split(',').map(str::trim).filter(|role| !role.is_empty()).map(str::to_owned).collect(),
+            roles: roles
+                .split(',')
+                .map(str::trim)
+                .filter(|role| !role.is_empty())
+                .map(str::to_owned)
+                .collect(),
             created_at: created_at.map_err(|says| Wrong::field("created_at", says))?,
         })
     }
@@ -330,11 +418,17 @@ impl Values {
 
 impl Wrong {
     fn row(says: impl Into<String>) -> Self {
-        Self { field: None, says: says.into() }
+        Self {
+            field: None,
+            says: says.into(),
+        }
     }
 
     fn field(field: &'static str, says: impl Into<String>) -> Self {
-        Self { field: Some(field), says: says.into() }
+        Self {
+            field: Some(field),
+            says: says.into(),
+        }
     }
 }
 
@@ -344,18 +438,31 @@ fn instant(text: &str, utc_offset: i32) -> Result<u64, &'static str> {
     if text.bytes().all(|b| b.is_ascii_digit()) {
         let number: u64 = text.parse().map_err(|_| SAYS)?;
         // Seconds have ten digits until the year 2286, milliseconds twelve or more since 1973.
-        return if text.len() <= 11 { number.checked_mul(1000).ok_or(SAYS) } else { Ok(number) };
+        return if text.len() <= 11 {
+            number.checked_mul(1000).ok_or(SAYS)
+        } else {
+            Ok(number)
+        };
     }
     parsed(text, utc_offset).ok_or(SAYS)
 }
 
 fn parsed(text: &str, utc_offset: i32) -> Option<u64> {
     let (date, rest) = text.split_at_checked(10)?;
-    let number = |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse::<u16>().ok())?;
+    let number = |text: &str| {
+        text.bytes()
+            .all(|b| b.is_ascii_digit())
+            .then(|| text.parse::<u16>().ok())?
+    };
     let mut parts = date.split('-');
     let (year, month, day) = (parts.next()?, parts.next()?, parts.next()?);
     let month = Month::try_from(u8::try_from(number(month)?).ok()?).ok()?;
-    let date = Date::from_calendar_date(i32::from(number(year)?), month, u8::try_from(number(day)?).ok()?).ok()?;
+    let date = Date::from_calendar_date(
+        i32::from(number(year)?),
+        month,
+        u8::try_from(number(day)?).ok()?,
+    )
+    .ok()?;
     let (time, offset) = match rest.strip_prefix(['T', ' ']) {
         None if rest.is_empty() => (Time::MIDNIGHT, utc_offset),
         None => return None,
@@ -366,15 +473,27 @@ fn parsed(text: &str, utc_offset: i32) -> Option<u64> {
         }
     };
     let offset = UtcOffset::from_whole_seconds(offset).ok()?;
-    let millis = PrimitiveDateTime::new(date, time).assume_offset(offset).unix_timestamp_nanos() / 1_000_000;
+    let millis = PrimitiveDateTime::new(date, time)
+        .assume_offset(offset)
+        .unix_timestamp_nanos()
+        / 1_000_000;
     u64::try_from(millis).ok()
 }
 
 fn clock_time(text: &str) -> Option<Time> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
-    let mut parts = whole.split(':').map(|part| part.parse::<u8>().ok().filter(|_| part.len() == 2));
-    let (hour, minute, second) = (parts.next()??, parts.next()??, parts.next().unwrap_or(Some(0))?);
-    if parts.next().is_some() || fraction.is_empty() || !fraction.bytes().all(|b| b.is_ascii_digit()) {
+    let mut parts = whole
+        .split(':')
+        .map(|part| part.parse::<u8>().ok().filter(|_| part.len() == 2));
+    let (hour, minute, second) = (
+        parts.next()??,
+        parts.next()??,
+        parts.next().unwrap_or(Some(0))?,
+    );
+    if parts.next().is_some()
+        || fraction.is_empty()
+        || !fraction.bytes().all(|b| b.is_ascii_digit())
+    {
         return None;
     }
     let millis: u16 = format!("{fraction:0<3}").get(..3)?.parse().ok()?;
@@ -431,7 +550,9 @@ struct Bounded<R> {
 
 impl<R: Read> Read for Bounded<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let Some(room) = self.room.get().checked_sub(1) else { return Err(io::Error::from(io::ErrorKind::FileTooLarge)) };
+        let Some(room) = self.room.get().checked_sub(1) else {
+            return Err(io::Error::from(io::ErrorKind::FileTooLarge));
+        };
         let read = self.inner.read(buffer)?;
         self.room.set((room + 1).saturating_sub(read));
         Ok(read)
@@ -440,9 +561,15 @@ impl<R: Read> Read for Bounded<R> {
 
 fn unreadable(error: csv::Error, line: u64) -> Unreadable {
     match error.into_kind() {
-        csv::ErrorKind::Io(error) if error.kind() == io::ErrorKind::FileTooLarge => Unreadable::TooLong { line },
-        csv::ErrorKind::Io(error) => bad_quotes(&error).map_or(Unreadable::Io(error), Unreadable::Quotes),
-        csv::ErrorKind::Utf8 { .. } => Unreadable::Header("line 1: the names of the columns are not UTF-8".to_owned()),
+        csv::ErrorKind::Io(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+            Unreadable::TooLong { line }
+        }
+        csv::ErrorKind::Io(error) => {
+            bad_quotes(&error).map_or(Unreadable::Io(error), Unreadable::Quotes)
+        }
+        csv::ErrorKind::Utf8 { .. } => {
+            Unreadable::Header("line 1: the names of the columns are not UTF-8".to_owned())
+        }
         // The text of the others may quote the file.
         _ => Unreadable::Header(format!("line {line}: is not a table")),
     }
@@ -453,7 +580,13 @@ mod tests {
     use super::*;
 
     fn how(format: Format) -> Reading {
-        Reading { format, app_id: Some("wx1".to_owned()), columns: Vec::new(), ignore_others: false, utc_offset: 0 }
+        Reading {
+            format,
+            app_id: Some("wx1".to_owned()),
+            columns: Vec::new(),
+            ignore_others: false,
+            utc_offset: 0,
+        }
     }
 
     fn read(text: &[u8], how: &Reading) -> Vec<Row> {
@@ -468,8 +601,7 @@ mod tests {
 
     #[test]
     fn a_table_is_read_with_its_lines() {
-        let text =
-            "\u{feff}id,openid,Phone,nickname,roles\r\n17,oA,13800138000,\"a, \"\"b\"\"\nc\",\"x, y\"\r\n18,,,,\r\n19,1\r\n";
+        let text = "\u{feff}id,openid,Phone,nickname,roles\r\n17,oA,13800138000,\"a, \"\"b\"\"\nc\",\"x, y\"\r\n18,,,,\r\n19,1\r\n";
         let rows = read(text.as_bytes(), &how(Format::Csv));
         let first = rows[0].read.as_ref().unwrap();
         assert_eq!((rows[0].line, first.id.as_str()), (2, "17"));
@@ -477,47 +609,74 @@ mod tests {
         assert_eq!(first.nickname.as_deref(), Some("a, \"b\"\nc"));
         assert_eq!(first.roles, ["x", "y"]);
         let second = rows[1].read.as_ref().unwrap();
-        assert_eq!((rows[1].line, second.phone.as_deref(), second.openids.len()), (4, None, 0));
+        assert_eq!(
+            (rows[1].line, second.phone.as_deref(), second.openids.len()),
+            (4, None, 0)
+        );
         assert_eq!(wrong(&rows[2]), (5, None, "has 2 columns in place of 5"));
         assert_eq!(rows.len(), 3);
     }
 
     #[test]
     fn a_row_in_another_encoding_is_one_wrong_row() {
-        let rows = read(b"id,nickname\n1,\xd0\xa1\xc3\xf7\n2,ok\n", &how(Format::Csv));
+        let rows = read(
+            b"id,nickname\n1,\xd0\xa1\xc3\xf7\n2,ok\n",
+            &how(Format::Csv),
+        );
         assert_eq!(wrong(&rows[0]), (2, None, "is not UTF-8"));
         assert_eq!(rows[1].read.as_ref().unwrap().id, "2");
     }
 
     #[test]
     fn what_mysql_prints_is_read() {
-        let rows = read(b"id\topenid\tnickname\n17\tNULL\ta\\tb\\\\\"\n", &how(Format::Tsv));
+        let rows = read(
+            b"id\topenid\tnickname\n17\tNULL\ta\\tb\\\\\"\n",
+            &how(Format::Tsv),
+        );
         let row = rows[0].read.as_ref().unwrap();
-        assert_eq!((row.openids.len(), row.nickname.as_deref()), (0, Some("a\tb\\\"")));
+        assert_eq!(
+            (row.openids.len(), row.nickname.as_deref()),
+            (0, Some("a\tb\\\""))
+        );
     }
 
     /// Each way to write nothing in each format, and what is a text although it looks like one.
     #[test]
     fn nothing_is_nothing_in_every_format() {
         let header = "id,openid,unionid,phone,nickname,avatar_url,user_type,roles,created_at\n";
-        for word in ["NULL", "null", "\\N", "", " ", "\"NULL\"", "\"\\N\"", "\"\""] {
+        for word in [
+            "NULL", "null", "\\N", "", " ", "\"NULL\"", "\"\\N\"", "\"\"",
+        ] {
             let text = format!("{header}17{}\n", format!(",{word}").repeat(8));
             for format in [Format::Csv, Format::MysqlCsv, Format::Tsv] {
-                let (text, is_quoted) =
-                    (text.replace(',', if format == Format::Tsv { "\t" } else { "," }), word.contains('"'));
+                let (text, is_quoted) = (
+                    text.replace(',', if format == Format::Tsv { "\t" } else { "," }),
+                    word.contains('"'),
+                );
                 // A TSV has no quotation marks, and in MySQL's an escape between them is one.
-                if is_quoted && (format == Format::Tsv || (format == Format::MysqlCsv && word.contains('\\'))) {
+                if is_quoted
+                    && (format == Format::Tsv
+                        || (format == Format::MysqlCsv && word.contains('\\')))
+                {
                     continue;
                 }
                 let how = how(format);
                 let mut rows = Rows::open(Box::new(text.as_bytes()), &how).unwrap();
                 let row = rows.next().unwrap().unwrap().read.unwrap();
-                let expected = ImportRow { id: "17".to_owned(), ..ImportRow::default() };
-                let [row, expected] = [&row, &expected].map(|row| serde_json::to_value(row).unwrap());
+                let expected = ImportRow {
+                    id: "17".to_owned(),
+                    ..ImportRow::default()
+                };
+                let [row, expected] =
+                    [&row, &expected].map(|row| serde_json::to_value(row).unwrap());
                 assert_eq!(row, expected, "{format:?} {word:?}");
                 let counted = rows.nothing().in_words().unwrap_or_default();
                 let word = word.trim_matches('"').trim();
-                let expected = if word.is_empty() { String::new() } else { format!("openid 1 {word}; unionid 1 {word}") };
+                let expected = if word.is_empty() {
+                    String::new()
+                } else {
+                    format!("openid 1 {word}; unionid 1 {word}")
+                };
                 assert!(
                     counted.starts_with(&expected) && counted.is_empty() == word.is_empty(),
                     "{format:?} {word:?}: {counted}"
@@ -525,38 +684,67 @@ mod tests {
             }
         }
         let rows = read(b"id\nNULL\n\\N\nnull\n", &how(Format::Csv));
-        assert!(rows.iter().all(|row| wrong(row).1 == Some("id")), "no user is called so");
+        assert!(
+            rows.iter().all(|row| wrong(row).1 == Some("id")),
+            "no user is called so"
+        );
         let how = how(Format::Ndjson);
         let text = br#"{"id":"1","openid":"NULL","unionid":"\\N","phone":null,"nickname":"null","avatar_url":""}
 {"id":"NULL"}"#;
         let mut rows = Rows::open(Box::new(&text[..]), &how).unwrap();
         let row = rows.next().unwrap().unwrap().read.unwrap();
-        assert_eq!((row.openids.len(), row.unionid, row.nickname.as_deref()), (0, None, Some("null")));
+        assert_eq!(
+            (row.openids.len(), row.unionid, row.nickname.as_deref()),
+            (0, None, Some("null"))
+        );
         assert_eq!(wrong(&rows.next().unwrap().unwrap()).1, Some("id"));
-        assert_eq!(rows.nothing().in_words().as_deref(), Some("id 1 NULL; openid 1 NULL; unionid 1 \\N"));
+        assert_eq!(
+            rows.nothing().in_words().as_deref(),
+            Some("id 1 NULL; openid 1 NULL; unionid 1 \\N")
+        );
         // An escaped backslash of a TSV.
         let rows = read(b"id\tnickname\n17\t\\\\N\n", &self::how(Format::Tsv));
-        assert_eq!(rows[0].read.as_ref().unwrap().nickname.as_deref(), Some("\\N"));
+        assert_eq!(
+            rows[0].read.as_ref().unwrap().nickname.as_deref(),
+            Some("\\N")
+        );
     }
 
     #[test]
     fn what_mysql_writes_into_a_file_is_read_where_it_is_asked_for_and_else_refused() {
-        let text = "id,nickname,unionid\n\"1\",\"say \\\"hi\\\", 小明\",\\N\n\"2\",\"C:\\\\\",\\N\n";
+        let text =
+            "id,nickname,unionid\n\"1\",\"say \\\"hi\\\", 小明\",\\N\n\"2\",\"C:\\\\\",\\N\n";
         let rows = read(text.as_bytes(), &how(Format::MysqlCsv));
-        let names: Vec<_> = rows.iter().map(|row| row.read.as_ref().unwrap().nickname.as_deref().unwrap()).collect();
+        let names: Vec<_> = rows
+            .iter()
+            .map(|row| row.read.as_ref().unwrap().nickname.as_deref().unwrap())
+            .collect();
         assert_eq!(names, ["say \"hi\", 小明", "C:\\"]);
         let how = how(Format::Csv);
-        let text = format!("id,nickname,unionid\n0,ok,\n{}", text.split_once('\n').unwrap().1);
+        let text = format!(
+            "id,nickname,unionid\n0,ok,\n{}",
+            text.split_once('\n').unwrap().1
+        );
         let mut rows = Rows::open(Box::new(text.as_bytes()), &how).unwrap();
-        assert_eq!(rows.next().unwrap().unwrap().read.unwrap().id, "0", "what stands before it is read");
+        assert_eq!(
+            rows.next().unwrap().unwrap().read.unwrap().id,
+            "0",
+            "what stands before it is read"
+        );
         let error = rows.next().unwrap_err();
-        assert_eq!(error.to_string(), "line 3: has \\\", as MySQL writes a quotation mark: say --format mysql-csv");
+        assert_eq!(
+            error.to_string(),
+            "line 3: has \\\", as MySQL writes a quotation mark: say --format mysql-csv"
+        );
     }
 
     #[test]
     fn what_mongoexport_writes_is_read() {
         let mut how = how(Format::Ndjson);
-        how.columns = vec![(Field::Id, "_id".to_owned()), (Field::CreatedAt, "createdAt".to_owned())];
+        how.columns = vec![
+            (Field::Id, "_id".to_owned()),
+            (Field::CreatedAt, "createdAt".to_owned()),
+        ];
         how.ignore_others = true;
         let text = br#"{"_id":{"$oid":"65f0c0ffee00000000000017"},"phone":13800138000,"createdAt":{"$date":"2024-01-02T03:04:05.678Z"},"__v":0}
 
@@ -564,18 +752,27 @@ mod tests {
 ["no"]"#;
         let rows = read(text, &how);
         let first = rows[0].read.as_ref().unwrap();
-        assert_eq!((first.id.as_str(), first.phone.as_deref()), ("65f0c0ffee00000000000017", Some("13800138000")));
+        assert_eq!(
+            (first.id.as_str(), first.phone.as_deref()),
+            ("65f0c0ffee00000000000017", Some("13800138000"))
+        );
         assert_eq!(first.created_at, Some(1_704_164_645_678));
         let second = rows[1].read.as_ref().unwrap();
-        assert_eq!((rows[1].line, &second.openids, second.roles.len()), (3, &vec![("wx2".to_owned(), "oB".to_owned())], 2));
+        assert_eq!(
+            (rows[1].line, &second.openids, second.roles.len()),
+            (3, &vec![("wx2".to_owned(), "oB".to_owned())], 2)
+        );
         assert_eq!(wrong(&rows[2]).0, 4);
     }
 
     #[test]
     fn a_header_has_to_name_fields() {
-        for (header, says) in
-            [("openid\n", "no column id"), ("id,opened\n", "opened"), ("id,id\n", "two columns"), ("", "no")]
-        {
+        for (header, says) in [
+            ("openid\n", "no column id"),
+            ("id,opened\n", "opened"),
+            ("id,id\n", "two columns"),
+            ("", "no"),
+        ] {
             let how = how(Format::Csv);
             let error = Rows::open(Box::new(header.as_bytes()), &how).err().unwrap();
             assert!(error.to_string().contains(says), "{header:?}: {error}");
@@ -584,7 +781,11 @@ mod tests {
         how.columns = vec![(Field::Id, "uid".to_owned())];
         how.ignore_others = true;
         let rows = read(b"id,uid\nold,17\n", &how);
-        assert_eq!(rows[0].read.as_ref().unwrap().id, "17", "the column that was named, not its namesake");
+        assert_eq!(
+            rows[0].read.as_ref().unwrap().id,
+            "17",
+            "the column that was named, not its namesake"
+        );
     }
 
     #[test]
@@ -593,7 +794,10 @@ mod tests {
             let how = how(format);
             let file = head.as_bytes().chain(io::repeat(b'x').take(1 << 30));
             let mut rows = Rows::open(Box::new(file), &how).unwrap();
-            assert!(matches!(rows.next(), Err(Unreadable::TooLong { .. })), "{format:?}");
+            assert!(
+                matches!(rows.next(), Err(Unreadable::TooLong { .. })),
+                "{format:?}"
+            );
         }
     }
 
@@ -630,7 +834,10 @@ mod tests {
 
     #[test]
     fn an_openid_needs_an_app() {
-        let how = Reading { app_id: None, ..how(Format::Csv) };
+        let how = Reading {
+            app_id: None,
+            ..how(Format::Csv)
+        };
         let rows = read(b"id,openid\n1,oA\n2,\n", &how);
         assert_eq!(wrong(&rows[0]).1, Some("app_id"));
         assert!(rows[1].read.is_ok());

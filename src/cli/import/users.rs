@@ -34,10 +34,18 @@ const TELL_EVERY: u64 = 20_000;
 /// Where a batch is sent although it has fewer users than it may, in bytes of text.
 const FULL: usize = 1 << 20;
 
-pub(super) fn run(source: &Source, args: &UsersArgs, out: &mut impl Write, err: &mut impl Write) -> io::Result<ExitCode> {
+pub(super) fn run(
+    source: &Source,
+    args: &UsersArgs,
+    out: &mut impl Write,
+    err: &mut impl Write,
+) -> io::Result<ExitCode> {
     let is_stdin = args.file.as_os_str() == "-";
     let Some(format) = args.format.or_else(|| Format::of(&args.file)) else {
-        writeln!(err, "menshen: say --format csv, mysql-csv, tsv or ndjson: the name of the file does not tell")?;
+        writeln!(
+            err,
+            "menshen: say --format csv, mysql-csv, tsv or ndjson: the name of the file does not tell"
+        )?;
         return Ok(ExitCode::from(BAD_USAGE));
     };
     let file: Box<dyn Read> = if is_stdin {
@@ -78,7 +86,11 @@ pub(super) fn run(source: &Source, args: &UsersArgs, out: &mut impl Write, err: 
         import.summary(&rows, out)?;
         Ok(read?)
     })?;
-    Ok(if refused > 0 && done == ExitCode::SUCCESS { ExitCode::FAILURE } else { done })
+    Ok(if refused > 0 && done == ExitCode::SUCCESS {
+        ExitCode::FAILURE
+    } else {
+        done
+    })
 }
 
 fn only_app(config: &Config) -> Option<String> {
@@ -142,7 +154,12 @@ impl<'a, W: Write> Import<'a, W> {
         self.counts.rows += 1;
         if self.counts.rows.is_multiple_of(TELL_EVERY) {
             let second = self.began.elapsed().as_secs().max(1);
-            writeln!(self.report, "{} rows, {} a second", self.counts.rows, self.counts.rows / second)?;
+            writeln!(
+                self.report,
+                "{} rows, {} a second",
+                self.counts.rows,
+                self.counts.rows / second
+            )?;
         }
         let row = match read {
             Ok(row) => row,
@@ -151,7 +168,9 @@ impl<'a, W: Write> Import<'a, W> {
         match row.read(Clock::System.now()) {
             Err(WrongField { field, says }) => self.refuse(line, Some(field), says)?,
             Ok(read) => {
-                if let Some((field, first)) = self.is_trial.then(|| self.twin(line, &read.user)).flatten() {
+                if let Some((field, first)) =
+                    self.is_trial.then(|| self.twin(line, &read.user)).flatten()
+                {
                     self.refuse(line, Some(field), &format!("is that of line {first} too"))?;
                     return Ok(());
                 }
@@ -172,9 +191,21 @@ impl<'a, W: Write> Import<'a, W> {
         };
         let id = hash(&|h| ("id", user.id.as_str()).hash(h));
         let mut keys: Vec<(&'static str, u64)> = Vec::new();
-        keys.extend(user.openids.iter().map(|o| ("openid", hash(&|h| ("openid", o).hash(h)))));
-        keys.extend(user.unionid.iter().map(|u| ("unionid", hash(&|h| ("unionid", u.as_str()).hash(h)))));
-        keys.extend(user.phone.iter().map(|p| ("phone", hash(&|h| ("phone", p.as_str()).hash(h)))));
+        keys.extend(
+            user.openids
+                .iter()
+                .map(|o| ("openid", hash(&|h| ("openid", o).hash(h)))),
+        );
+        keys.extend(
+            user.unionid
+                .iter()
+                .map(|u| ("unionid", hash(&|h| ("unionid", u.as_str()).hash(h)))),
+        );
+        keys.extend(
+            user.phone
+                .iter()
+                .map(|p| ("phone", hash(&|h| ("phone", p.as_str()).hash(h)))),
+        );
         // The id is part of it: rows of one user are in nobody's way.
         let with_id = |key: u64| hash(&|h| (key, id).hash(h));
         for (field, key) in &keys {
@@ -204,7 +235,8 @@ impl<'a, W: Write> Import<'a, W> {
             match outcome {
                 Outcome::Created => {
                     self.counts.created += 1;
-                    let leads = !user.openids.is_empty() || user.unionid.is_some() || user.phone.is_some();
+                    let leads =
+                        !user.openids.is_empty() || user.unionid.is_some() || user.phone.is_some();
                     self.counts.unreachable += u64::from(!leads);
                 }
                 Outcome::Linked => self.counts.linked += 1,
@@ -228,9 +260,24 @@ impl<'a, W: Write> Import<'a, W> {
     }
 
     fn summary(&self, rows_read: &Rows<'_>, out: &mut impl Write) -> io::Result<()> {
-        let Counts { rows, created, linked, unchanged, refused, unreachable, left_out } = &self.counts;
-        let trial = if self.is_trial { " (a trial: nothing was kept)" } else { "" };
-        writeln!(out, "{rows} rows: {created} created, {linked} linked, {unchanged} unchanged, {refused} refused{trial}")?;
+        let Counts {
+            rows,
+            created,
+            linked,
+            unchanged,
+            refused,
+            unreachable,
+            left_out,
+        } = &self.counts;
+        let trial = if self.is_trial {
+            " (a trial: nothing was kept)"
+        } else {
+            ""
+        };
+        writeln!(
+            out,
+            "{rows} rows: {created} created, {linked} linked, {unchanged} unchanged, {refused} refused{trial}"
+        )?;
         if *unreachable > 0 {
             writeln!(
                 out,
@@ -238,7 +285,10 @@ impl<'a, W: Write> Import<'a, W> {
             )?;
         }
         if *left_out > 0 {
-            writeln!(out, "{left_out} nicknames or pictures were left out: not of a form that is kept")?;
+            writeln!(
+                out,
+                "{left_out} nicknames or pictures were left out: not of a form that is kept"
+            )?;
         }
         if let Some(words) = rows_read.nothing().in_words() {
             writeln!(out, "taken for nothing: {words}")?;

@@ -24,15 +24,32 @@ use crate::{
     types::Timestamp,
 };
 
-pub(super) fn run(source: &Source, args: &FileArgs, out: &mut impl Write, err: &mut impl Write) -> io::Result<ExitCode> {
+pub(super) fn run(
+    source: &Source,
+    args: &FileArgs,
+    out: &mut impl Write,
+    err: &mut impl Write,
+) -> io::Result<ExitCode> {
     let config = match load(source, err)? {
         Ok(config) => config,
         Err(code) => return Ok(code),
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     match runtime.block_on(import(config, args)) {
-        Ok((Counts { users, sessions, keys }, is_integer)) => {
-            writeln!(out, "{users} users, {sessions} sessions, {keys} signing keys")?;
+        Ok((
+            Counts {
+                users,
+                sessions,
+                keys,
+            },
+            is_integer,
+        )) => {
+            writeln!(
+                out,
+                "{users} users, {sessions} sessions, {keys} signing keys"
+            )?;
             if is_integer && !args.with_sessions {
                 writeln!(
                     out,
@@ -54,7 +71,10 @@ async fn import(config: Config, args: &FileArgs) -> anyhow::Result<(Counts, bool
         bail!("a store in memory is gone at once: set store.url to sled:PATH");
     };
     if store::has_data(&place) {
-        bail!("the store in {} is not empty: move it aside, or name another one as store.url", place.display());
+        bail!(
+            "the store in {} is not empty: move it aside, or name another one as store.url",
+            place.display()
+        );
     }
     let key = match &args.key_file {
         Some(file) => app::export_key_in(&config, file)?,
@@ -64,7 +84,10 @@ async fn import(config: Config, args: &FileArgs) -> anyhow::Result<(Counts, bool
     let file: Box<dyn Read> = if args.file.as_os_str() == "-" {
         Box::new(io::stdin())
     } else {
-        Box::new(File::open(&args.file).with_context(|| format!("cannot open {}", args.file.display()))?)
+        Box::new(
+            File::open(&args.file)
+                .with_context(|| format!("cannot open {}", args.file.display()))?,
+        )
     };
     let mut opener = Opener::begin(BufReader::new(file), &key)?;
     if args.with_sessions && opener.said.live {
@@ -75,14 +98,21 @@ async fn import(config: Config, args: &FileArgs) -> anyhow::Result<(Counts, bool
     }
     let aside = PathBuf::from(format!("{}.importing", place.display()));
     if aside.exists() {
-        bail!("{} is there: another import is under way, or was broken off. Delete it if none is", aside.display());
+        bail!(
+            "{} is there: another import is under way, or was broken off. Delete it if none is",
+            aside.display()
+        );
     }
     let is_integer = config.users.ids == UserIds::Integer;
     let filled = fill(config, &aside, &mut opener, args.with_sessions).await;
     let placed = filled.and_then(|counts| {
         // Where an empty directory is, it is replaced; anything else is in the way.
-        fs::rename(&aside, &place).with_context(|| format!("cannot put the store to {}", place.display()))?;
-        let parent = place.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        fs::rename(&aside, &place)
+            .with_context(|| format!("cannot put the store to {}", place.display()))?;
+        let parent = place
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
         File::open(parent)?.sync_all()?;
         Ok(counts)
     });
@@ -107,7 +137,13 @@ async fn fill(
     let mut counts = Counts::default();
     let filled = async {
         while let Some(things) = opener.piece()? {
-            let things = things.into_iter().flat_map(|thing| if with_sessions { vec![thing] } else { restored(thing, now) });
+            let things = things.into_iter().flat_map(|thing| {
+                if with_sessions {
+                    vec![thing]
+                } else {
+                    restored(thing, now)
+                }
+            });
             let things: Vec<_> = things.flat_map(|thing| with_ban(thing, now)).collect();
             for thing in &things {
                 counts.add(thing);
@@ -129,13 +165,27 @@ async fn fill(
 /// what ended all tokens of a user still says something: it is about those of other issuers too.
 fn restored(thing: Portable, now: Timestamp) -> Vec<Portable> {
     match thing {
-        Portable::Counters { global_epoch, next_user } => {
+        Portable::Counters {
+            global_epoch,
+            next_user,
+        } => {
             let epoch = global_epoch.saturating_add(1).max(now.as_secs());
-            let entry = RevocationEntry { at: now, target: RevocationTarget::Everything { epoch } };
-            vec![Portable::Counters { global_epoch: epoch, next_user }, Portable::Revocation(entry)]
+            let entry = RevocationEntry {
+                at: now,
+                target: RevocationTarget::Everything { epoch },
+            };
+            vec![
+                Portable::Counters {
+                    global_epoch: epoch,
+                    next_user,
+                },
+                Portable::Revocation(entry),
+            ]
         }
         Portable::User(mut user) => {
-            user.openids.iter_mut().for_each(|openid| openid.session_key = None);
+            user.openids
+                .iter_mut()
+                .for_each(|openid| openid.session_key = None);
             vec![Portable::User(user)]
         }
         Portable::Session(_) => Vec::new(),
@@ -143,7 +193,10 @@ fn restored(thing: Portable, now: Timestamp) -> Vec<Portable> {
             RevocationTarget::User { .. } => vec![Portable::Revocation(entry)],
             RevocationTarget::Session(_) | RevocationTarget::Everything { .. } => Vec::new(),
         },
-        kept @ (Portable::Root(_) | Portable::SigningKey { .. } | Portable::Gone { .. } | Portable::Event { .. }) => {
+        kept @ (Portable::Root(_)
+        | Portable::SigningKey { .. }
+        | Portable::Gone { .. }
+        | Portable::Event { .. }) => {
             vec![kept]
         }
     }
@@ -154,8 +207,14 @@ fn with_ban(thing: Portable, now: Timestamp) -> Vec<Portable> {
     if let Portable::User(user) = &thing
         && user.user.disabled
     {
-        let target = RevocationTarget::User { id: user.user.id.clone(), epoch: user.user.epoch };
-        return vec![thing, Portable::Revocation(RevocationEntry { at: now, target })];
+        let target = RevocationTarget::User {
+            id: user.user.id.clone(),
+            epoch: user.user.epoch,
+        };
+        return vec![
+            thing,
+            Portable::Revocation(RevocationEntry { at: now, target }),
+        ];
     }
     vec![thing]
 }
@@ -185,7 +244,12 @@ mod tests {
             created_at: BEFORE,
             last_login_at: BEFORE,
         };
-        Portable::User(Box::new(PortableUser { user, openids: Vec::new(), unionids: Vec::new(), password: None }))
+        Portable::User(Box::new(PortableUser {
+            user,
+            openids: Vec::new(),
+            unionids: Vec::new(),
+            password: None,
+        }))
     }
 
     fn line(target: RevocationTarget) -> Portable {
@@ -193,24 +257,49 @@ mod tests {
     }
 
     fn lines(things: Vec<Portable>) -> Vec<RevocationEntry> {
-        let line = |thing| if let Portable::Revocation(entry) = thing { Some(entry) } else { None };
+        let line = |thing| {
+            if let Portable::Revocation(entry) = thing {
+                Some(entry)
+            } else {
+                None
+            }
+        };
         things.into_iter().filter_map(line).collect()
     }
 
     #[test]
     fn a_ban_comes_with_a_line_that_is_remembered_from_now_on() {
-        let of_user = RevocationTarget::User { id: UserId::parse("7").unwrap(), epoch: 3 };
-        assert_eq!(lines(with_ban(user(true), NOW)), [RevocationEntry { at: NOW, target: of_user }]);
+        let of_user = RevocationTarget::User {
+            id: UserId::parse("7").unwrap(),
+            epoch: 3,
+        };
+        assert_eq!(
+            lines(with_ban(user(true), NOW)),
+            [RevocationEntry {
+                at: NOW,
+                target: of_user
+            }]
+        );
         assert_eq!(lines(with_ban(user(false), NOW)), []);
     }
 
     #[test]
     fn of_the_log_what_is_about_users_is_taken() {
-        let of_user = RevocationTarget::User { id: UserId::parse("7").unwrap(), epoch: 3 };
-        assert_eq!(lines(restored(line(of_user.clone()), NOW)), [RevocationEntry { at: BEFORE, target: of_user }]);
-        for target in
-            [RevocationTarget::Session(crate::types::SessionId::from_bits(1)), RevocationTarget::Everything { epoch: 9 }]
-        {
+        let of_user = RevocationTarget::User {
+            id: UserId::parse("7").unwrap(),
+            epoch: 3,
+        };
+        assert_eq!(
+            lines(restored(line(of_user.clone()), NOW)),
+            [RevocationEntry {
+                at: BEFORE,
+                target: of_user
+            }]
+        );
+        for target in [
+            RevocationTarget::Session(crate::types::SessionId::from_bits(1)),
+            RevocationTarget::Everything { epoch: 9 },
+        ] {
             assert_eq!(lines(restored(line(target), NOW)), []);
         }
     }

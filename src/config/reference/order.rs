@@ -10,18 +10,24 @@ use serde::{
 };
 
 use crate::config::{
-    AdminConfig, AliyunConfig, AuthConfig, Config, CorsConfig, DialectCheck, DialectConfig, DialectError, DialectRoute,
-    DypnsConfig, ForwardAuthConfig, GateConfig, HealthConfig, HooksConfig, IdentityConfig, IssuerConfig, LimitsConfig,
-    MintConfig, PushConfig, ReloadConfig, RuleConfig, ServerConfig, SmsConfig, StoreConfig, TelemetryConfig, TencentConfig,
-    TestPhone, TlsConfig, TokenConfig, UpstreamConfig, UpstreamTlsConfig, UsersConfig, WebhookConfig, WechatApp,
-    WechatConfig, shape::Schema,
+    AdminConfig, AliyunConfig, AuthConfig, Config, CorsConfig, DialectCheck, DialectConfig,
+    DialectError, DialectRoute, DypnsConfig, ForwardAuthConfig, GateConfig, HealthConfig,
+    HooksConfig, IdentityConfig, IssuerConfig, LimitsConfig, MintConfig, PushConfig, ReloadConfig,
+    RuleConfig, ServerConfig, SmsConfig, StoreConfig, TelemetryConfig, TencentConfig, TestPhone,
+    TlsConfig, TokenConfig, UpstreamConfig, UpstreamTlsConfig, UsersConfig, WebhookConfig,
+    WechatApp, WechatConfig, shape::Schema,
 };
 
 /// The keys of a table with their schemas.
 pub(super) fn in_order(table: Schema) -> impl Iterator<Item = (&'static str, Schema)> {
-    let fields = ORDERS.iter().map(|fields| fields()).find(|(name, _)| *name == table.type_name());
+    let fields = ORDERS
+        .iter()
+        .map(|fields| fields())
+        .find(|(name, _)| *name == table.type_name());
     let fields = fields.map_or(&[][..], |(_, fields)| fields);
-    fields.iter().filter_map(move |name| Some((*name, table.property(name)?)))
+    fields
+        .iter()
+        .filter_map(move |name| Some((*name, table.property(name)?)))
 }
 
 type Fields = (&'static str, &'static [&'static str]);
@@ -119,7 +125,11 @@ mod tests {
             let mut ordered: Vec<_> = in_order(table).map(|(name, _)| name).collect();
             ordered.sort_unstable();
             assert!(
-                ordered.iter().eq(table.properties().map(|(name, _)| name).collect::<Vec<_>>().iter()),
+                ordered.iter().eq(table
+                    .properties()
+                    .map(|(name, _)| name)
+                    .collect::<Vec<_>>()
+                    .iter()),
                 "{}",
                 table.type_name()
             );
@@ -128,7 +138,13 @@ mod tests {
 
     #[test]
     fn the_order_is_that_of_the_struct() {
-        assert_eq!(fields::<AdminConfig>(), ("AdminConfig", &["listen", "token", "token_file"][..]));
-        assert_eq!(in_order(Schema::root()).next().map(|(name, _)| name), Some("mode"));
+        assert_eq!(
+            fields::<AdminConfig>(),
+            ("AdminConfig", &["listen", "token", "token_file"][..])
+        );
+        assert_eq!(
+            in_order(Schema::root()).next().map(|(name, _)| name),
+            Some("mode")
+        );
     }
 }

@@ -35,7 +35,9 @@ impl Template {
 
     /// The text with its values.
     pub fn fill(&self, with: Filling<'_>) -> String {
-        self.0.replace(CODE, with.code.expose()).replace(MINUTES, &with.minutes.to_string())
+        self.0
+            .replace(CODE, with.code.expose())
+            .replace(MINUTES, &with.minutes.to_string())
     }
 }
 
@@ -45,7 +47,9 @@ impl FromStr for Template {
     fn from_str(text: &str) -> Result<Self, Malformed> {
         let rest = text.replace(CODE, "").replace(MINUTES, "");
         if rest.contains(['{', '}']) {
-            return Err(Malformed("has braces around something else than {code} or {minutes}"));
+            return Err(Malformed(
+                "has braces around something else than {code} or {minutes}",
+            ));
         }
         Ok(Self(text.to_owned()))
     }
@@ -54,7 +58,10 @@ impl FromStr for Template {
 impl JsonTemplate {
     /// The object with its values, as one line of JSON.
     pub fn fill(&self, with: Filling<'_>) -> String {
-        let filled = self.0.iter().map(|(name, text)| (name.clone(), Value::from(text.fill(with))));
+        let filled = self
+            .0
+            .iter()
+            .map(|(name, text)| (name.clone(), Value::from(text.fill(with))));
         Value::Object(filled.collect::<Map<_, _>>()).to_string()
     }
 }
@@ -63,15 +70,26 @@ impl FromStr for JsonTemplate {
     type Err = Malformed;
 
     fn from_str(text: &str) -> Result<Self, Malformed> {
-        const WRONG: Malformed =
-            Malformed("is not a JSON object of texts, such as {\"code\":\"{code}\",\"min\":\"{minutes}\"}");
+        const WRONG: Malformed = Malformed(
+            "is not a JSON object of texts, such as {\"code\":\"{code}\",\"min\":\"{minutes}\"}",
+        );
         let entries: Map<String, Value> = serde_json::from_str(text).map_err(|_| WRONG)?;
         let read = |(name, value): (String, Value)| match value {
             Value::String(text) => Ok((name, text.parse()?)),
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => Err(WRONG),
+            Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::Array(_)
+            | Value::Object(_) => Err(WRONG),
         };
-        let entries = entries.into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
-        if entries.iter().any(|(_, text): &(String, Template)| text.holds_code()) {
+        let entries = entries
+            .into_iter()
+            .map(read)
+            .collect::<Result<Vec<_>, _>>()?;
+        if entries
+            .iter()
+            .any(|(_, text): &(String, Template)| text.holds_code())
+        {
             Ok(Self(entries))
         } else {
             Err(Malformed("has no {code}: nobody would get one"))
@@ -86,10 +104,16 @@ mod tests {
     #[test]
     fn both_places_are_filled_and_nothing_else_is_one() {
         let code = SmsCode::parse("012345").unwrap();
-        let with = Filling { code: &code, minutes: 5 };
+        let with = Filling {
+            code: &code,
+            minutes: 5,
+        };
         let fill = |text: &str| text.parse::<Template>().map(|template| template.fill(with));
         assert_eq!(fill("{code}"), Ok("012345".to_owned()));
-        assert_eq!(fill("good for {minutes} min"), Ok("good for 5 min".to_owned()));
+        assert_eq!(
+            fill("good for {minutes} min"),
+            Ok("good for 5 min".to_owned())
+        );
         assert_eq!(fill(""), Ok(String::new()));
         for text in ["{Code}", "{minute}", "{", "}", "{{code}}", "${x}"] {
             assert!(fill(text).is_err(), "{text}");
@@ -99,10 +123,22 @@ mod tests {
     #[test]
     fn an_object_stays_the_object_that_it_is() {
         let code = SmsCode::parse("012345").unwrap();
-        let with = Filling { code: &code, minutes: 5 };
-        let fill = |text: &str| text.parse::<JsonTemplate>().map(|template| template.fill(with));
-        assert_eq!(fill(r#"{ "min": "{minutes}", "code": "{code}" }"#).unwrap(), r#"{"code":"012345","min":"5"}"#);
-        assert_eq!(fill(r#"{"a\"b":"\"{code}\\"}"#).unwrap(), r#"{"a\"b":"\"012345\\"}"#);
+        let with = Filling {
+            code: &code,
+            minutes: 5,
+        };
+        let fill = |text: &str| {
+            text.parse::<JsonTemplate>()
+                .map(|template| template.fill(with))
+        };
+        assert_eq!(
+            fill(r#"{ "min": "{minutes}", "code": "{code}" }"#).unwrap(),
+            r#"{"code":"012345","min":"5"}"#
+        );
+        assert_eq!(
+            fill(r#"{"a\"b":"\"{code}\\"}"#).unwrap(),
+            r#"{"a\"b":"\"012345\\"}"#
+        );
         for text in [
             "",
             "{code}",

@@ -150,11 +150,20 @@ pub struct WebhookConfig {
 
 impl AliyunConfig {
     pub(super) fn check(&self, is_asked: bool, mode: Mode, problems: &mut Problems) {
-        let mut table = Table { key: "sms.aliyun", provider: SmsProvider::Aliyun, is_asked, problems };
+        let mut table = Table {
+            key: "sms.aliyun",
+            provider: SmsProvider::Aliyun,
+            is_asked,
+            problems,
+        };
         table.is_used(*self == Self::default());
         table.id("access_key_id", self.access_key_id.as_deref());
         table.secret("access_key_secret", self.access_key_secret.as_ref());
-        table.form(SecretForm::AliyunAccessKeySecret, "access_key_secret", self.access_key_secret.as_ref());
+        table.form(
+            SecretForm::AliyunAccessKeySecret,
+            "access_key_secret",
+            self.access_key_secret.as_ref(),
+        );
         table.text("sign_name", self.sign_name.as_deref());
         table.text("template_code", self.template_code.as_deref());
         table.parsed::<JsonTemplate>("template_param", &self.template_param);
@@ -164,11 +173,20 @@ impl AliyunConfig {
 
 impl DypnsConfig {
     pub(super) fn check(&self, is_asked: bool, mode: Mode, problems: &mut Problems) {
-        let mut table = Table { key: "sms.dypns", provider: SmsProvider::Dypns, is_asked, problems };
+        let mut table = Table {
+            key: "sms.dypns",
+            provider: SmsProvider::Dypns,
+            is_asked,
+            problems,
+        };
         table.is_used(*self == Self::default());
         table.id("access_key_id", self.access_key_id.as_deref());
         table.secret("access_key_secret", self.access_key_secret.as_ref());
-        table.form(SecretForm::AliyunAccessKeySecret, "access_key_secret", self.access_key_secret.as_ref());
+        table.form(
+            SecretForm::AliyunAccessKeySecret,
+            "access_key_secret",
+            self.access_key_secret.as_ref(),
+        );
         table.text("sign_name", self.sign_name.as_deref());
         table.text("template_code", self.template_code.as_deref());
         table.parsed::<JsonTemplate>("template_param", &self.template_param);
@@ -178,11 +196,20 @@ impl DypnsConfig {
 
 impl TencentConfig {
     pub(super) fn check(&self, is_asked: bool, mode: Mode, problems: &mut Problems) {
-        let mut table = Table { key: "sms.tencent", provider: SmsProvider::Tencent, is_asked, problems };
+        let mut table = Table {
+            key: "sms.tencent",
+            provider: SmsProvider::Tencent,
+            is_asked,
+            problems,
+        };
         table.is_used(*self == Self::default());
         table.id("secret_id", self.secret_id.as_deref());
         table.secret("secret_key", self.secret_key.as_ref());
-        table.form(SecretForm::TencentSecretKey, "secret_key", self.secret_key.as_ref());
+        table.form(
+            SecretForm::TencentSecretKey,
+            "secret_key",
+            self.secret_key.as_ref(),
+        );
         table.text("sdk_app_id", self.sdk_app_id.as_deref());
         table.text("sign_name", self.sign_name.as_deref());
         table.text("template_id", self.template_id.as_deref());
@@ -190,9 +217,16 @@ impl TencentConfig {
         for (n, text) in self.template_params.iter().enumerate() {
             table.parsed::<Template>(&format!("template_params[{n}]"), text);
         }
-        let read: Result<Vec<Template>, _> = self.template_params.iter().map(|text| text.parse()).collect();
+        let read: Result<Vec<Template>, _> = self
+            .template_params
+            .iter()
+            .map(|text| text.parse())
+            .collect();
         if read.is_ok_and(|templates| !templates.iter().any(Template::holds_code)) {
-            table.problems.add("sms.tencent.template_params", "has no {code}: nobody would get one");
+            table.problems.add(
+                "sms.tencent.template_params",
+                "has no {code}: nobody would get one",
+            );
         }
         table.endpoint(&self.endpoint, mode);
     }
@@ -200,7 +234,12 @@ impl TencentConfig {
 
 impl WebhookConfig {
     pub(super) fn check(&self, is_asked: bool, mode: Mode, problems: &mut Problems) {
-        let mut table = Table { key: "sms.webhook", provider: SmsProvider::Webhook, is_asked, problems };
+        let mut table = Table {
+            key: "sms.webhook",
+            provider: SmsProvider::Webhook,
+            is_asked,
+            problems,
+        };
         table.is_used(*self == Self::default());
         table.text("url", self.url.as_deref());
         table.secret("secret", self.secret.as_ref());
@@ -213,12 +252,20 @@ impl WebhookConfig {
     fn check_url(&self, url: &str, mode: Mode, problems: &mut Problems) {
         let key = "sms.webhook.url";
         let Some((scheme, host)) = scheme_and_host(url) else {
-            return problems.add(key, "is not a URL: write https://host/path, without user name or fragment");
+            return problems.add(
+                key,
+                "is not a URL: write https://host/path, without user name or fragment",
+            );
         };
         if scheme == "http" && mode == Mode::Production && !is_loopback(&host) {
-            problems.add_between(key, &["mode"], "must be https: it carries phone numbers and codes");
+            problems.add_between(
+                key,
+                &["mode"],
+                "must be https: it carries phone numbers and codes",
+            );
         }
-        let is_private = is_loopback(&host) || host.parse().is_ok_and(|address| !is_public(address));
+        let is_private =
+            is_loopback(&host) || host.parse().is_ok_and(|address| !is_public(address));
         if is_private && !self.allow_private {
             let says = "is on this machine or in a private network: set `allow_private = true` if that is meant";
             problems.add_between(key, &["sms.webhook.allow_private"], says);
@@ -238,7 +285,10 @@ impl Table<'_> {
     /// Says so when a table was written for nothing.
     fn is_used(&mut self, is_empty: bool) {
         if !is_empty && !self.is_asked {
-            let says = format!("is not used: `sms.providers` does not name `{}`", self.provider.as_str());
+            let says = format!(
+                "is not used: `sms.providers` does not name `{}`",
+                self.provider.as_str()
+            );
             self.problems.warn(self.key, says);
         }
     }
@@ -248,11 +298,15 @@ impl Table<'_> {
             Some("") => "is empty".to_owned(),
             Some("...") => "is still the example".to_owned(),
             None if self.is_asked => {
-                format!("is missing: `sms.providers` names `{}`", self.provider.as_str())
+                format!(
+                    "is missing: `sms.providers` names `{}`",
+                    self.provider.as_str()
+                )
             }
             Some(_) | None => return,
         };
-        self.problems.add_between(&within(self.key, name), &["sms.providers"], says);
+        self.problems
+            .add_between(&within(self.key, name), &["sms.providers"], says);
     }
 
     fn secret(&mut self, name: &str, value: Option<&SecretText>) {
@@ -261,15 +315,25 @@ impl Table<'_> {
 
     /// Warns of a secret that cannot be one, where it is used.
     fn form(&mut self, form: SecretForm, name: &str, value: Option<&SecretText>) {
-        form.check(&within(self.key, name), value.filter(|_| self.is_asked), self.problems);
+        form.check(
+            &within(self.key, name),
+            value.filter(|_| self.is_asked),
+            self.problems,
+        );
     }
 
     /// A text that travels in a header.
     fn id(&mut self, name: &str, value: Option<&str>) {
         self.text(name, value);
-        let is_plain = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+        let is_plain = |text: &str| {
+            text.bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+        };
         if value.is_some_and(|text| text != "..." && !is_plain(text)) {
-            self.problems.add(&within(self.key, name), "may hold letters, digits, '-', '_' and '.' alone");
+            self.problems.add(
+                &within(self.key, name),
+                "may hold letters, digits, '-', '_' and '.' alone",
+            );
         }
     }
 
@@ -284,9 +348,17 @@ impl Table<'_> {
         let key = within(self.key, "endpoint");
         match text.parse::<UpstreamAddress>() {
             Err(Malformed(what)) => self.problems.add(&key, what),
-            Ok(UpstreamAddress::Unix(_)) => self.problems.add(&key, "is not a URL: write https://host"),
-            Ok(UpstreamAddress::Http { tls: false, host, .. }) if mode == Mode::Production && !is_loopback(&host) => {
-                self.problems.add_between(&key, &["mode"], "must be https: it carries phone numbers and codes");
+            Ok(UpstreamAddress::Unix(_)) => {
+                self.problems.add(&key, "is not a URL: write https://host")
+            }
+            Ok(UpstreamAddress::Http {
+                tls: false, host, ..
+            }) if mode == Mode::Production && !is_loopback(&host) => {
+                self.problems.add_between(
+                    &key,
+                    &["mode"],
+                    "must be https: it carries phone numbers and codes",
+                );
             }
             Ok(UpstreamAddress::Http { .. }) => {}
         }

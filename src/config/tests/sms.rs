@@ -3,8 +3,7 @@
 use super::*;
 use crate::types::{Phone, Timestamp};
 
-const REST: &str =
-    "[store]\nencryption_key_file = 'k'\n[wechat]\napp_id = 'wx1'\nsecret = '0123456789abcdef0123456789abcdef'\n";
+const REST: &str = "[store]\nencryption_key_file = 'k'\n[wechat]\napp_id = 'wx1'\nsecret = '0123456789abcdef0123456789abcdef'\n";
 const ALIYUN: &str = "access_key_id = 'LTAI1'\naccess_key_secret = 'hunter2hunter2hunter2hunter2hu'\nsign_name = '门神'\ntemplate_code = 'SMS_1'\n";
 const TENCENT: &str = "secret_id = 'AKID1'\nsecret_key = 'hunter2hunter2hunter2hunter2hunt'\nsdk_app_id = '1400000000'\nsign_name = '门神'\ntemplate_id = '1110'\n";
 
@@ -15,10 +14,15 @@ fn production(text: &str) -> String {
 /// Each text after its key has exactly these problems.
 fn each_is_told(mode: fn(&str) -> String, cases: &[(&str, &[&str])]) {
     for (text, says) in cases {
-        let found: Vec<_> =
-            problems(&mode(text), &[]).into_iter().map(|line| line.split_once(": ").unwrap().1.to_owned()).collect();
+        let found: Vec<_> = problems(&mode(text), &[])
+            .into_iter()
+            .map(|line| line.split_once(": ").unwrap().1.to_owned())
+            .collect();
         assert_eq!(found, *says, "{text}");
-        assert!(!found.iter().any(|line| line.contains("hunter2")), "{found:?}");
+        assert!(
+            !found.iter().any(|line| line.contains("hunter2")),
+            "{found:?}"
+        );
     }
 }
 
@@ -29,7 +33,11 @@ fn every_provider_can_be_asked_in_production() {
          [sms.tencent]\n{TENCENT}[sms.webhook]\nurl = 'https://sms.example.com/send?key=1'\nsecret = 'hunter2'\n"
     );
     let sms = config(&production(&text), &[]).sms;
-    let asked: Vec<_> = sms.asked(Mode::Production).into_iter().map(SmsProvider::as_str).collect();
+    let asked: Vec<_> = sms
+        .asked(Mode::Production)
+        .into_iter()
+        .map(SmsProvider::as_str)
+        .collect();
     assert_eq!(asked, ["tencent", "aliyun", "dypns", "webhook"]);
     assert_eq!(sms.countries, ["86"]);
     assert_eq!(warnings(&production(&text)), Vec::<String>::new());
@@ -37,7 +45,10 @@ fn every_provider_can_be_asked_in_production() {
 
 #[test]
 fn nobody_named_is_the_log_in_development_and_nobody_in_production() {
-    assert_eq!(config(&development(""), &[]).sms.asked(Mode::Development), [SmsProvider::Log]);
+    assert_eq!(
+        config(&development(""), &[]).sms.asked(Mode::Development),
+        [SmsProvider::Log]
+    );
     assert_eq!(config(&production(""), &[]).sms.asked(Mode::Production), []);
 }
 
@@ -96,9 +107,17 @@ fn secrets_are_read_from_their_files() {
         place.file(name, format!("of {name}\n").as_bytes());
     }
     let sms = place.load(&[]).unwrap().config.sms;
-    let read = [sms.aliyun.access_key_secret, sms.dypns.access_key_secret, sms.tencent.secret_key, sms.webhook.secret]
-        .map(Option::unwrap);
-    assert_eq!(read.each_ref().map(|secret| secret.expose().as_str()), ["of a", "of b", "of c", "of d"]);
+    let read = [
+        sms.aliyun.access_key_secret,
+        sms.dypns.access_key_secret,
+        sms.tencent.secret_key,
+        sms.webhook.secret,
+    ]
+    .map(Option::unwrap);
+    assert_eq!(
+        read.each_ref().map(|secret| secret.expose().as_str()),
+        ["of a", "of b", "of c", "of d"]
+    );
 }
 
 #[test]
@@ -108,16 +127,42 @@ fn what_is_out_of_range_is_told() {
         &[
             (
                 "[sms]\nproviders = ['sms']",
-                &["sms.providers[0]: \"sms\" is none of `aliyun`, `tencent`, `dypns`, `webhook`, `log`"],
+                &[
+                    "sms.providers[0]: \"sms\" is none of `aliyun`, `tencent`, `dypns`, `webhook`, `log`",
+                ],
             ),
-            ("[sms]\ntimeout = '1m'", &["sms.timeout: 1m is not between 100ms and 30s"]),
-            ("[sms]\ncode_ttl = '2h'", &["sms.code_ttl: 2h is not between 30s and 1h"]),
-            ("[sms]\nresend_after = '0s'", &["sms.resend_after: 0s is not between 1s and 1h"]),
-            ("[sms]\nmax_attempts = 11", &["sms.max_attempts: 11 is not between 1 and 10"]),
-            ("[sms]\nper_phone_hour = 0", &["sms.per_phone_hour: 0 is not between 1 and 1000"]),
-            ("[sms]\nper_phone_day = 0", &["sms.per_phone_day: 0 is not between 1 and 1000"]),
-            ("[sms]\ndaily_budget = 0", &["sms.daily_budget: 0 is not between 1 and 100000000"]),
-            ("[sms]\ncountries = []", &["sms.countries: is empty: no phone number could sign in"]),
+            (
+                "[sms]\ntimeout = '1m'",
+                &["sms.timeout: 1m is not between 100ms and 30s"],
+            ),
+            (
+                "[sms]\ncode_ttl = '2h'",
+                &["sms.code_ttl: 2h is not between 30s and 1h"],
+            ),
+            (
+                "[sms]\nresend_after = '0s'",
+                &["sms.resend_after: 0s is not between 1s and 1h"],
+            ),
+            (
+                "[sms]\nmax_attempts = 11",
+                &["sms.max_attempts: 11 is not between 1 and 10"],
+            ),
+            (
+                "[sms]\nper_phone_hour = 0",
+                &["sms.per_phone_hour: 0 is not between 1 and 1000"],
+            ),
+            (
+                "[sms]\nper_phone_day = 0",
+                &["sms.per_phone_day: 0 is not between 1 and 1000"],
+            ),
+            (
+                "[sms]\ndaily_budget = 0",
+                &["sms.daily_budget: 0 is not between 1 and 100000000"],
+            ),
+            (
+                "[sms]\ncountries = []",
+                &["sms.countries: is empty: no phone number could sign in"],
+            ),
             (
                 "[sms]\ncountries = ['86', '+1', '0', '1234', '86', '852']",
                 &[
@@ -133,16 +178,22 @@ fn what_is_out_of_range_is_told() {
             ),
             (
                 "[sms.tencent]\ntemplate_params = ['{min}']",
-                &["sms.tencent.template_params[0]: has braces around something else than {code} or {minutes}"],
+                &[
+                    "sms.tencent.template_params[0]: has braces around something else than {code} or {minutes}",
+                ],
             ),
             (
                 "[sms.tencent]\ntemplate_params = ['{minutes}']",
                 &["sms.tencent.template_params: has no {code}: nobody would get one"],
             ),
-            ("[sms.tencent]\nregion = 'a b'", &["sms.tencent.region: may hold letters, digits, '-', '_' and '.' alone"]),
+            (
+                "[sms.tencent]\nregion = 'a b'",
+                &["sms.tencent.region: may hold letters, digits, '-', '_' and '.' alone"],
+            ),
         ],
     );
-    let only = format!("[sms]\nproviders = ['dypns']\ncountries = ['86', '852']\n[sms.dypns]\n{ALIYUN}");
+    let only =
+        format!("[sms]\nproviders = ['dypns']\ncountries = ['86', '852']\n[sms.dypns]\n{ALIYUN}");
     let says = "sms.countries: lists other countries than `86`, and `dypns` sends to no other: add a provider that does";
     each_is_told(development, &[(&only, &[says])]);
 }
@@ -158,7 +209,9 @@ fn codes_travel_over_tls_and_not_to_neighbours() {
             ),
             (
                 "[sms.aliyun]\nendpoint = 'https://sms.example.com/path'",
-                &["sms.aliyun.endpoint: has a path: give the server alone, every request keeps its own path"],
+                &[
+                    "sms.aliyun.endpoint: has a path: give the server alone, every request keeps its own path",
+                ],
             ),
             (
                 "[sms.webhook]\nurl = 'http://sms.example.com/'",
@@ -166,7 +219,9 @@ fn codes_travel_over_tls_and_not_to_neighbours() {
             ),
             (
                 "[sms.webhook]\nurl = 'https://me:hunter2@sms.example.com/'",
-                &["sms.webhook.url: is not a URL: write https://host/path, without user name or fragment"],
+                &[
+                    "sms.webhook.url: is not a URL: write https://host/path, without user name or fragment",
+                ],
             ),
             (
                 "[sms.webhook]\nurl = 'https://10.0.0.1/?hunter2'",
@@ -198,22 +253,34 @@ fn a_test_phone_has_a_number_a_code_and_an_end() {
     };
     let good = phone("138 0000 0000", "123456", "2027-01-01");
     let sms = config(&production(&good), &[]).sms;
-    assert_eq!(sms.test_phone[0].ends().unwrap().rfc3339(), "2027-01-02T00:00:00Z");
+    assert_eq!(
+        sms.test_phone[0].ends().unwrap().rfc3339(),
+        "2027-01-02T00:00:00Z"
+    );
     let code_of = |phone: &str, now| {
         let phone = Phone::parse(phone, &sms.countries).unwrap();
-        sms.test_code(&phone, Timestamp::from_secs(now)).map(|code| code.expose().to_owned())
+        sms.test_code(&phone, Timestamp::from_secs(now))
+            .map(|code| code.expose().to_owned())
     };
     let end = 1_798_848_000;
-    assert_eq!(code_of("+86 13800000000", end - 1).as_deref(), Some("123456"));
+    assert_eq!(
+        code_of("+86 13800000000", end - 1).as_deref(),
+        Some("123456")
+    );
     assert_eq!(code_of("+86 13800000000", end), None);
     assert_eq!(code_of("13800000001", 0), None);
     each_is_told(
         production,
-        &[("[[sms.test_phone]]\nphone = '13800000000'\nuntil = '2027-01-01'\n", &["sms.test_phone[0].code: is missing"])],
+        &[(
+            "[[sms.test_phone]]\nphone = '13800000000'\nuntil = '2027-01-01'\n",
+            &["sms.test_phone[0].code: is missing"],
+        )],
     );
     assert_eq!(
         warnings(&production(&good)),
-        ["config.toml:6: sms.test_phone: whoever knows a test phone and its code can sign in with them"]
+        [
+            "config.toml:6: sms.test_phone: whoever knows a test phone and its code can sign in with them"
+        ]
     );
     let date = "sms.test_phone[0].until: is not a date: write YYYY-MM-DD";
     let code = "sms.test_phone[0].code: is not 6 digits";
@@ -229,7 +296,10 @@ fn a_test_phone_has_a_number_a_code_and_an_end() {
         (phone("13800000000", "123456", "+027-01-01"), date),
         (phone("13800000000", "123456", "1960-01-01"), date),
         (phone("13800000000", "123456", ""), date),
-        (good.clone() + &phone("+8613800000000", "654321", "2027-01-01"), "sms.test_phone[1].phone: is given twice"),
+        (
+            good.clone() + &phone("+8613800000000", "654321", "2027-01-01"),
+            "sms.test_phone[1].phone: is given twice",
+        ),
     ] {
         each_is_told(production, &[(&text, &[says])]);
     }

@@ -41,12 +41,17 @@ impl FromStr for ByteSize {
             "MiB" => MIB,
             _ => return Err(NOT_A_SIZE),
         };
-        let bytes = usize::try_from(count).ok().and_then(|count| count.checked_mul(unit));
-        bytes.map(Self).ok_or(Malformed("is more than this machine can address"))
+        let bytes = usize::try_from(count)
+            .ok()
+            .and_then(|count| count.checked_mul(unit));
+        bytes
+            .map(Self)
+            .ok_or(Malformed("is more than this machine can address"))
     }
 }
 
-const NOT_A_SIZE: Malformed = Malformed("is not a size: write a whole number of bytes, alone or with KiB or MiB");
+const NOT_A_SIZE: Malformed =
+    Malformed("is not a size: write a whole number of bytes, alone or with KiB or MiB");
 
 impl fmt::Display for ByteSize {
     /// In the largest unit that divides it.
@@ -75,14 +80,28 @@ mod tests {
             ("2048KiB", 2_097_152, "2MiB"),
         ] {
             let read: ByteSize = text.parse().unwrap();
-            assert_eq!((read.get(), read.to_string().as_str()), (bytes, printed), "{text}");
+            assert_eq!(
+                (read.get(), read.to_string().as_str()),
+                (bytes, printed),
+                "{text}"
+            );
             assert_eq!(printed.parse(), Ok(read), "{text}");
         }
     }
 
     #[test]
     fn what_is_not_a_size_is_refused_without_a_panic() {
-        for text in ["", "KiB", "16 KiB", "16kib", "16KB", "16k", "-1", "1.5MiB", "99999999999999999999"] {
+        for text in [
+            "",
+            "KiB",
+            "16 KiB",
+            "16kib",
+            "16KB",
+            "16k",
+            "-1",
+            "1.5MiB",
+            "99999999999999999999",
+        ] {
             assert_eq!(text.parse::<ByteSize>(), Err(NOT_A_SIZE), "{text:?}");
         }
         assert!("18446744073709551615MiB".parse::<ByteSize>().is_err());

@@ -8,7 +8,10 @@ const SECONDS_OF_A_DAY: i64 = 86_400;
 pub fn end_of_day(text: &str) -> Result<Timestamp, Malformed> {
     const NO_DATE: Malformed = Malformed("is not a date: write YYYY-MM-DD");
     let parts: Vec<_> = text.split('-').collect();
-    let ([year, month, day], true) = (parts.as_slice(), text.bytes().all(|b| b.is_ascii_digit() || b == b'-')) else {
+    let ([year, month, day], true) = (
+        parts.as_slice(),
+        text.bytes().all(|b| b.is_ascii_digit() || b == b'-'),
+    ) else {
         return Err(NO_DATE);
     };
     if (year.len(), month.len(), day.len()) != (4, 2, 2) {
@@ -31,9 +34,20 @@ mod tests {
     #[test]
     fn a_day_ends_at_midnight_in_utc() {
         assert_eq!(end_of_day("1970-01-01"), Ok(Timestamp::from_secs(86_400)));
-        assert_eq!(end_of_day("2027-06-30").unwrap().rfc3339(), "2027-07-01T00:00:00Z");
-        for text in ["", "2027", "2027-6-30", "2027-02-29", "2027-13-01", "+027-01-01", "2027-01-01T00:00:00Z", "1969-12-01"]
-        {
+        assert_eq!(
+            end_of_day("2027-06-30").unwrap().rfc3339(),
+            "2027-07-01T00:00:00Z"
+        );
+        for text in [
+            "",
+            "2027",
+            "2027-6-30",
+            "2027-02-29",
+            "2027-13-01",
+            "+027-01-01",
+            "2027-01-01T00:00:00Z",
+            "1969-12-01",
+        ] {
             assert!(end_of_day(text).is_err(), "{text:?}");
         }
     }

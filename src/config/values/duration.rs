@@ -13,7 +13,13 @@ use crate::types::Malformed;
 pub struct HumanDuration(Duration);
 
 /// Units and their milliseconds, the longest first.
-const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
+const UNITS: [(&str, u64); 5] = [
+    ("d", 86_400_000),
+    ("h", 3_600_000),
+    ("m", 60_000),
+    ("s", 1000),
+    ("ms", 1),
+];
 
 /// A hundred years: far above every use, far below where adding it to an instant overflows.
 const LONGEST_MILLIS: u64 = 36_500 * 86_400_000;
@@ -47,7 +53,10 @@ impl FromStr for HumanDuration {
 
     fn from_str(text: &str) -> Result<Self, Malformed> {
         let (count, unit) = number_and_rest(text).ok_or(NOT_A_DURATION)?;
-        let (_, millis) = UNITS.into_iter().find(|(name, _)| *name == unit).ok_or(NOT_A_DURATION)?;
+        let (_, millis) = UNITS
+            .into_iter()
+            .find(|(name, _)| *name == unit)
+            .ok_or(NOT_A_DURATION)?;
         match count.checked_mul(millis) {
             Some(span) if span <= LONGEST_MILLIS => Ok(Self(Duration::from_millis(span))),
             Some(_) | None => Err(Malformed("is longer than 36500d")),
@@ -55,13 +64,17 @@ impl FromStr for HumanDuration {
     }
 }
 
-const NOT_A_DURATION: Malformed = Malformed("is not a duration: write a whole number and ms, s, m, h or d");
+const NOT_A_DURATION: Malformed =
+    Malformed("is not a duration: write a whole number and ms, s, m, h or d");
 
 impl fmt::Display for HumanDuration {
     /// In the longest unit that divides it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let span = self.0.as_millis();
-        match UNITS.into_iter().find(|(_, millis)| span > 0 && span.is_multiple_of(u128::from(*millis))) {
+        match UNITS
+            .into_iter()
+            .find(|(_, millis)| span > 0 && span.is_multiple_of(u128::from(*millis)))
+        {
             Some((unit, millis)) => write!(f, "{}{unit}", span / u128::from(millis)),
             None => f.write_str("0s"),
         }
@@ -111,10 +124,18 @@ mod tests {
             "١s",
             "99999999999999999999s",
         ] {
-            assert_eq!(text.parse::<HumanDuration>(), Err(NOT_A_DURATION), "{text:?}");
+            assert_eq!(
+                text.parse::<HumanDuration>(),
+                Err(NOT_A_DURATION),
+                "{text:?}"
+            );
         }
         for text in ["36501d", "18446744073709551615d", "18446744073709551615ms"] {
-            assert_eq!(text.parse::<HumanDuration>(), Err(Malformed("is longer than 36500d")), "{text:?}");
+            assert_eq!(
+                text.parse::<HumanDuration>(),
+                Err(Malformed("is longer than 36500d")),
+                "{text:?}"
+            );
         }
     }
 }

@@ -30,7 +30,10 @@ impl Rate {
     /// # Panics
     /// When `count` is zero; only constants are passed.
     pub const fn per(count: u32, per: HumanDuration) -> Self {
-        Self { count: NonZeroU32::new(count).expect("a default rate is not zero"), per }
+        Self {
+            count: NonZeroU32::new(count).expect("a default rate is not zero"),
+            per,
+        }
     }
 }
 
@@ -46,11 +49,16 @@ impl FromStr for Rate {
         }
         let count = count.parse().map_err(|_| NOT_A_RATE)?;
         let per: HumanDuration = per.parse().map_err(|_| NOT_A_RATE)?;
-        if per.get().is_zero() { Err(NOT_A_RATE) } else { Ok(Self { count, per }) }
+        if per.get().is_zero() {
+            Err(NOT_A_RATE)
+        } else {
+            Ok(Self { count, per })
+        }
     }
 }
 
-const NOT_A_RATE: Malformed = Malformed("is not a rate: write COUNT/TIME, both above zero, such as 30/1m");
+const NOT_A_RATE: Malformed =
+    Malformed("is not a rate: write COUNT/TIME, both above zero, such as 30/1m");
 
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -71,9 +79,21 @@ mod tests {
 
     #[test]
     fn what_is_not_a_rate_is_refused() {
-        for text in
-            ["", "/", "30", "30/", "/1m", "0/1m", "30/0s", "30/1", "30 / 1m", "-1/1m", "+1/1m", "4294967296/1m", "30/1m/1m"]
-        {
+        for text in [
+            "",
+            "/",
+            "30",
+            "30/",
+            "/1m",
+            "0/1m",
+            "30/0s",
+            "30/1",
+            "30 / 1m",
+            "-1/1m",
+            "+1/1m",
+            "4294967296/1m",
+            "30/1m/1m",
+        ] {
             assert_eq!(text.parse::<Rate>(), Err(NOT_A_RATE), "{text:?}");
         }
     }

@@ -39,13 +39,16 @@ pub(super) fn refusal(provider: SmsProvider, code: &str, message: &str) -> Respo
             // The gateway in front of the API has statuses; the API itself says 200.
             let status = match code {
                 "InvalidAccessKeyId.NotFound" => StatusCode::NOT_FOUND,
-                "SignatureDoesNotMatch" | "InvalidTimeStamp.Expired" | "SignatureNonceUsed" => StatusCode::BAD_REQUEST,
+                "SignatureDoesNotMatch" | "InvalidTimeStamp.Expired" | "SignatureNonceUsed" => {
+                    StatusCode::BAD_REQUEST
+                }
                 _ => StatusCode::OK,
             };
             (status, said.to_string()).into_response()
         }
         SmsProvider::Tencent => {
-            let is_of_the_number = code.starts_with("LimitExceeded.") || code.starts_with("FailedOperation.");
+            let is_of_the_number =
+                code.starts_with("LimitExceeded.") || code.starts_with("FailedOperation.");
             let request_id = "ed93f3cb-f35e-473f-b9f3-0d451b8b79c6";
             let said = if is_of_the_number {
                 let status = json!({ "SerialNo": "", "Fee": 0, "Code": code, "Message": message, "IsoCode": "CN" });
@@ -55,15 +58,23 @@ pub(super) fn refusal(provider: SmsProvider, code: &str, message: &str) -> Respo
             };
             said.to_string().into_response()
         }
-        SmsProvider::Webhook | SmsProvider::Log => {
-            (status(code.parse().unwrap_or(500)), [("retry-after", "17")], message.to_owned()).into_response()
-        }
+        SmsProvider::Webhook | SmsProvider::Log => (
+            status(code.parse().unwrap_or(500)),
+            [("retry-after", "17")],
+            message.to_owned(),
+        )
+            .into_response(),
     }
 }
 
 /// A wrong key, with everything that arrived in the message.
 pub(super) fn echo(provider: SmsProvider, head: &Parts, body: &[u8]) -> Response {
-    let all = format!("server string to sign is: {} {:?} {}", head.uri, head.headers, String::from_utf8_lossy(body));
+    let all = format!(
+        "server string to sign is: {} {:?} {}",
+        head.uri,
+        head.headers,
+        String::from_utf8_lossy(body)
+    );
     let code = match provider {
         SmsProvider::Aliyun | SmsProvider::Dypns => "InvalidAccessKeyId.NotFound",
         SmsProvider::Tencent => "AuthFailure.SignatureFailure",

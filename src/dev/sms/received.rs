@@ -40,13 +40,18 @@ pub(super) fn aliyun(provider: SmsProvider, head: &Parts) -> Result<SentMessage,
     if of("TemplateCode") != TEMPLATE {
         return Err("isv.SMS_TEMPLATE_ILLEGAL");
     }
-    let number = if provider == SmsProvider::Aliyun { of("PhoneNumbers") } else { of("PhoneNumber") };
+    let number = if provider == SmsProvider::Aliyun {
+        of("PhoneNumbers")
+    } else {
+        of("PhoneNumber")
+    };
     let phone = match (number.len(), provider) {
         (11, _) if number.starts_with('1') => format!("+86{number}"),
         (8.., SmsProvider::Aliyun) => format!("+{number}"),
         _ => return Err("isv.MOBILE_NUMBER_ILLEGAL"),
     };
-    let parameter: Value = serde_json::from_str(of("TemplateParam")).map_err(|_| "isv.INVALID_JSON_PARAM")?;
+    let parameter: Value =
+        serde_json::from_str(of("TemplateParam")).map_err(|_| "isv.INVALID_JSON_PARAM")?;
     let minutes = parameter["min"].as_str().unwrap_or_default();
     if provider == SmsProvider::Dypns && minutes.is_empty() {
         return Err("isv.TEMPLATE_MISSING_PARAMETERS");
@@ -54,7 +59,10 @@ pub(super) fn aliyun(provider: SmsProvider, head: &Parts) -> Result<SentMessage,
     Ok(SentMessage {
         provider,
         phone,
-        code: parameter["code"].as_str().ok_or("isv.TEMPLATE_MISSING_PARAMETERS")?.to_owned(),
+        code: parameter["code"]
+            .as_str()
+            .ok_or("isv.TEMPLATE_MISSING_PARAMETERS")?
+            .to_owned(),
         minutes: minutes.to_owned(),
         id: of("OutId").to_owned(),
     })
@@ -63,7 +71,8 @@ pub(super) fn aliyun(provider: SmsProvider, head: &Parts) -> Result<SentMessage,
 /// The body of Tencent Cloud's `SendSms`.
 pub(super) fn tencent(head: &Parts, body: &[u8]) -> Result<SentMessage, &'static str> {
     let sent: Value = serde_json::from_slice(body).map_err(|_| "FailedOperation.JsonParseFail")?;
-    let is_ours = header(head, "x-tc-version") == Some("2021-01-11") && header(head, "x-tc-region").is_some();
+    let is_ours =
+        header(head, "x-tc-version") == Some("2021-01-11") && header(head, "x-tc-region").is_some();
     if !is_ours || sent["SmsSdkAppId"] != "1400006666" {
         return Err("InvalidParameterValue.SdkAppIdNotExist");
     }
@@ -94,5 +103,11 @@ pub(super) fn webhook(head: &Parts, body: &[u8]) -> Result<SentMessage, &'static
         return Err("422");
     }
     let minutes = (sent["expires_in"].as_u64().ok_or("422")? / 60).to_string();
-    Ok(SentMessage { provider: SmsProvider::Webhook, phone: text("phone")?, code: text("code")?, minutes, id })
+    Ok(SentMessage {
+        provider: SmsProvider::Webhook,
+        phone: text("phone")?,
+        code: text("code")?,
+        minutes,
+        id,
+    })
 }

@@ -33,12 +33,22 @@ pub(super) fn acs3(head: &Parts, body: &[u8], now: Timestamp) -> Result<String, 
     }
     let date = header(head, "x-acs-date").ok_or(WRONG)?;
     let format = &time::format_description::well_known::Rfc3339;
-    let at = time::OffsetDateTime::parse(date, format).map_err(|_| WRONG)?.unix_timestamp();
-    if !date.ends_with('Z') || at.abs_diff(i64::try_from(now.as_secs()).unwrap_or(0)) > ALIYUN_WINDOW {
+    let at = time::OffsetDateTime::parse(date, format)
+        .map_err(|_| WRONG)?
+        .unix_timestamp();
+    if !date.ends_with('Z')
+        || at.abs_diff(i64::try_from(now.as_secs()).unwrap_or(0)) > ALIYUN_WINDOW
+    {
         return Err("InvalidTimeStamp.Expired");
     }
-    let must_be_signed = head.headers.keys().filter(|name| name.as_str().starts_with("x-acs-") || *name == "host");
-    if !must_be_signed.map(http::HeaderName::as_str).all(|name| sent.signed_headers.contains(&name)) {
+    let must_be_signed = head
+        .headers
+        .keys()
+        .filter(|name| name.as_str().starts_with("x-acs-") || *name == "host");
+    if !must_be_signed
+        .map(http::HeaderName::as_str)
+        .all(|name| sent.signed_headers.contains(&name))
+    {
         return Err(WRONG);
     }
     if header(head, "x-acs-content-sha256") != Some(hex::encode(sha256(body)).as_str()) {
@@ -59,12 +69,19 @@ pub(super) fn acs3(head: &Parts, body: &[u8], now: Timestamp) -> Result<String, 
     .join("\n");
     let expected = hmac_sha256(
         SECRET.as_bytes(),
-        format!("ACS3-HMAC-SHA256\n{}", hex::encode(sha256(canonical.as_bytes()))).as_bytes(),
+        format!(
+            "ACS3-HMAC-SHA256\n{}",
+            hex::encode(sha256(canonical.as_bytes()))
+        )
+        .as_bytes(),
     );
     if sent.signature != hex::encode(expected) {
         return Err(WRONG);
     }
-    header(head, "x-acs-signature-nonce").map(str::to_owned).filter(|nonce| !nonce.is_empty()).ok_or(WRONG)
+    header(head, "x-acs-signature-nonce")
+        .map(str::to_owned)
+        .filter(|nonce| !nonce.is_empty())
+        .ok_or(WRONG)
 }
 
 /// `TC3-HMAC-SHA256`.
@@ -72,16 +89,24 @@ pub(super) fn tc3(head: &Parts, body: &[u8], now: Timestamp) -> Result<(), &'sta
     const WRONG: &str = "AuthFailure.SignatureFailure";
     let sent = Authorization::read(head, "TC3-HMAC-SHA256").ok_or(WRONG)?;
     let scope: Vec<_> = sent.credential.split('/').collect();
-    let [id, date, service, end] = scope.as_slice() else { return Err(WRONG) };
+    let [id, date, service, end] = scope.as_slice() else {
+        return Err(WRONG);
+    };
     if *id != KEY_ID {
         return Err("AuthFailure.SecretIdNotFound");
     }
-    let at: u64 = header(head, "x-tc-timestamp").and_then(|text| text.parse().ok()).ok_or(WRONG)?;
+    let at: u64 = header(head, "x-tc-timestamp")
+        .and_then(|text| text.parse().ok())
+        .ok_or(WRONG)?;
     if at.abs_diff(now.as_secs()) > TENCENT_WINDOW {
         return Err("AuthFailure.SignatureExpire");
     }
-    let is_complete = ["content-type", "host"].iter().all(|name| sent.signed_headers.contains(name));
-    let is_of_that_day = Timestamp::from_secs(at).rfc3339().starts_with(&format!("{date}T"));
+    let is_complete = ["content-type", "host"]
+        .iter()
+        .all(|name| sent.signed_headers.contains(name));
+    let is_of_that_day = Timestamp::from_secs(at)
+        .rfc3339()
+        .starts_with(&format!("{date}T"));
     if !is_complete || !is_of_that_day || *service != "sms" || *end != "tc3_request" {
         return Err(WRONG);
     }
@@ -94,10 +119,17 @@ pub(super) fn tc3(head: &Parts, body: &[u8], now: Timestamp) -> Result<(), &'sta
         sent.signed_headers.join(";"),
         hex::encode(sha256(body)),
     );
-    let to_sign = format!("TC3-HMAC-SHA256\n{at}\n{date}/{service}/{end}\n{}", hex::encode(sha256(canonical.as_bytes())));
+    let to_sign = format!(
+        "TC3-HMAC-SHA256\n{at}\n{date}/{service}/{end}\n{}",
+        hex::encode(sha256(canonical.as_bytes()))
+    );
     let day_key = hmac_sha256(format!("TC3{SECRET}").as_bytes(), date.as_bytes());
     let signing_key = hmac_sha256(&hmac_sha256(&day_key, service.as_bytes()), end.as_bytes());
-    if sent.signature == hex::encode(hmac_sha256(&signing_key, to_sign.as_bytes())) { Ok(()) } else { Err(WRONG) }
+    if sent.signature == hex::encode(hmac_sha256(&signing_key, to_sign.as_bytes())) {
+        Ok(())
+    } else {
+        Err(WRONG)
+    }
 }
 
 /// `X-Menshen-Signature`.
@@ -106,16 +138,30 @@ pub(super) fn webhook(head: &Parts, body: &[u8], now: Timestamp) -> Result<(), &
     let timestamp = header(head, "x-menshen-timestamp").ok_or(WRONG)?;
     let at: u64 = timestamp.parse().map_err(|_| WRONG)?;
     let signed = [timestamp.as_bytes(), b".", body].concat();
-    let expected = format!("sha256={}", hex::encode(hmac_sha256(SECRET.as_bytes(), &signed)));
+    let expected = format!(
+        "sha256={}",
+        hex::encode(hmac_sha256(SECRET.as_bytes(), &signed))
+    );
     let is_right = header(head, "x-menshen-signature") == Some(expected.as_str());
-    if is_right && at.abs_diff(now.as_secs()) <= TENCENT_WINDOW { Ok(()) } else { Err(WRONG) }
+    if is_right && at.abs_diff(now.as_secs()) <= TENCENT_WINDOW {
+        Ok(())
+    } else {
+        Err(WRONG)
+    }
 }
 
 /// The decoded parameters, sorted by name.
 pub(super) fn query(head: &Parts) -> BTreeMap<String, String> {
     let decode = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
-    let pairs = head.uri.query().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
-    pairs.map(|(name, value)| (decode(name), decode(value))).collect()
+    let pairs = head
+        .uri
+        .query()
+        .unwrap_or_default()
+        .split('&')
+        .filter_map(|pair| pair.split_once('='));
+    pairs
+        .map(|(name, value)| (decode(name), decode(value)))
+        .collect()
 }
 
 /// A header that is there once.
@@ -129,22 +175,35 @@ pub(super) fn header<'a>(head: &'a Parts, name: &str) -> Option<&'a str> {
 impl<'a> Authorization<'a> {
     fn read(head: &'a Parts, scheme: &str) -> Option<Self> {
         let pieces = header(head, "authorization")?.strip_prefix(scheme)?;
-        let of = |name: &str| pieces.split(',').find_map(|piece| piece.trim().strip_prefix(name)?.strip_prefix('='));
+        let of = |name: &str| {
+            pieces
+                .split(',')
+                .find_map(|piece| piece.trim().strip_prefix(name)?.strip_prefix('='))
+        };
         let signed_headers: Vec<_> = of("SignedHeaders")?.split(';').collect();
         signed_headers.is_sorted().then_some(())?;
-        Some(Self { credential: of("Credential")?, signed_headers, signature: of("Signature")? })
+        Some(Self {
+            credential: of("Credential")?,
+            signed_headers,
+            signature: of("Signature")?,
+        })
     }
 
     /// `name:value` and a line end for each, the value changed as the scheme has it.
     fn header_lines(&self, head: &Parts, change: impl Fn(&str) -> String) -> Option<String> {
-        self.signed_headers.iter().map(|name| Some(format!("{name}:{}\n", change(header(head, name)?.trim())))).collect()
+        self.signed_headers
+            .iter()
+            .map(|name| Some(format!("{name}:{}\n", change(header(head, name)?.trim()))))
+            .collect()
     }
 }
 
 /// RFC 3986: all but unreserved characters by their bytes in upper-case hex.
 fn spelled(text: &str) -> String {
     let spell = |byte: u8| match byte {
-        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+            char::from(byte).to_string()
+        }
         _ => format!("%{byte:02X}"),
     };
     text.bytes().map(spell).collect()

@@ -12,11 +12,18 @@ use crate::crypto::sha256;
 impl SimulatedWechat {
     /// What the phone button gives a mini program whose last login was with this code: `encryptedData` and `iv` of a number
     /// of the mainland (11 digits), at this time (seconds since 1970).
-    pub fn encrypted_phone(app_id: &str, login_code: &str, phone: &str, timestamp: u64) -> (String, String) {
+    pub fn encrypted_phone(
+        app_id: &str,
+        login_code: &str,
+        phone: &str,
+        timestamp: u64,
+    ) -> (String, String) {
         let plain = format!(
             r#"{{"phoneNumber":"{phone}","purePhoneNumber":"{phone}","countryCode":"86","watermark":{{"timestamp":{timestamp},"appid":"{app_id}"}}}}"#
         );
-        let iv = first_block(&sha256(format!("iv {app_id} {login_code} {timestamp}").as_bytes()));
+        let iv = first_block(&sha256(
+            format!("iv {app_id} {login_code} {timestamp}").as_bytes(),
+        ));
         let encrypted = encrypt(&session_key(app_id, login_code), &iv, plain.as_bytes());
         (STANDARD.encode(encrypted), STANDARD.encode(iv))
     }

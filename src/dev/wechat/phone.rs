@@ -56,24 +56,45 @@ pub(super) async fn phone_number(
         Ok(app_id) => app_id,
         Err(refusal) => return plain(refusal),
     };
-    Script::of(&asked.code).play(times, || desk.number_for(&app_id, &asked).unwrap_or_else(|refusal| refusal)).await
+    Script::of(&asked.code)
+        .play(times, || {
+            desk.number_for(&app_id, &asked)
+                .unwrap_or_else(|refusal| refusal)
+        })
+        .await
 }
 
 impl Desk {
     /// The mini program whose token it is.
     fn app_of(&self, token: Option<&str>) -> Result<String, String> {
-        let Some(token) = token else { return Err(failure(41001, "access_token missing rid: 1c1c1c1c-simulated")) };
+        let Some(token) = token else {
+            return Err(failure(
+                41001,
+                "access_token missing rid: 1c1c1c1c-simulated",
+            ));
+        };
         let book = self.book();
-        let of = book.tokens.iter().find(|(_, tokens)| tokens.has(token)).map(|(app_id, _)| app_id.clone());
+        let of = book
+            .tokens
+            .iter()
+            .find(|(_, tokens)| tokens.has(token))
+            .map(|(app_id, _)| app_id.clone());
         let says = "invalid credential, access_token is invalid or not latest rid: 62c53f7f-0bbfe609-5464fb0c";
         of.ok_or_else(|| failure(book.refuses_tokens_with.unwrap_or(40001), says))
     }
 
     fn number_for(&self, app_id: &str, asked: &Asked) -> Result<String, String> {
-        let invalid = || failure(40029, "invalid code hint: [mGhbWV0sf-LxnVma] rid: 65f3e9f7-77cf1a1c-0dd74a0e");
+        let invalid = || {
+            failure(
+                40029,
+                "invalid code hint: [mGhbWV0sf-LxnVma] rid: 65f3e9f7-77cf1a1c-0dd74a0e",
+            )
+        };
         let (kind, _) = asked.code.split_once('-').unwrap_or((&asked.code, ""));
         let (number, person) = match kind.strip_prefix("phone.") {
-            Some(rest) => rest.split_once('.').map_or((rest, None), |(number, person)| (number, Some(person))),
+            Some(rest) => rest
+                .split_once('.')
+                .map_or((rest, None), |(number, person)| (number, Some(person))),
             // A code of wx.login, or of nobody.
             None if Script::of(&asked.code) == Script::None => return Err(invalid()),
             None => (NUMBER, None),

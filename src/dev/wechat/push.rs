@@ -43,25 +43,45 @@ impl SimulatedPush {
         let signed = self.sign(now, nonce, Some(&sealed));
         let mut query = self.query(now, nonce);
         let _ = write!(query, "&encrypt_type=aes&msg_signature={signed}");
-        PushSent { query, body: json!({ "ToUserName": "gh_1", "Encrypt": sealed }).to_string() }
+        PushSent {
+            query,
+            body: json!({ "ToUserName": "gh_1", "Encrypt": sealed }).to_string(),
+        }
     }
 
     /// The query that is signed for time and nonce alone.
     pub fn query(&self, now: Timestamp, nonce: &str) -> String {
-        format!("signature={}&timestamp={}&nonce={nonce}", self.sign(now, nonce, None), now.as_secs())
+        format!(
+            "signature={}&timestamp={}&nonce={nonce}",
+            self.sign(now, nonce, None),
+            now.as_secs()
+        )
     }
 
     fn sign(&self, now: Timestamp, nonce: &str, sealed: Option<&str>) -> String {
         let timestamp = now.as_secs().to_string();
-        let mut parts: Vec<&str> = [self.token.as_str(), &timestamp, nonce].into_iter().chain(sealed).collect();
+        let mut parts: Vec<&str> = [self.token.as_str(), &timestamp, nonce]
+            .into_iter()
+            .chain(sealed)
+            .collect();
         parts.sort_unstable();
         hex::encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, parts.concat().as_bytes()))
     }
 
     fn seal(&self, message: &[u8]) -> Option<String> {
-        let key: [u8; 32] = STANDARD.decode(format!("{}=", self.aes_key)).ok()?.try_into().ok()?;
+        let key: [u8; 32] = STANDARD
+            .decode(format!("{}=", self.aes_key))
+            .ok()?
+            .try_into()
+            .ok()?;
         let length = u32::try_from(message.len()).ok()?.to_be_bytes();
-        let mut plain = [b"0123456789abcdef", length.as_slice(), message, self.app_id.as_bytes()].concat();
+        let mut plain = [
+            b"0123456789abcdef",
+            length.as_slice(),
+            message,
+            self.app_id.as_bytes(),
+        ]
+        .concat();
         let padding = 32 - plain.len() % 32;
         plain.extend(std::iter::repeat_n(u8::try_from(padding).ok()?, padding));
         let (blocks, _) = aes::Block::slice_as_chunks_mut(&mut plain);

@@ -63,7 +63,9 @@ impl Script {
         match self {
             Self::None => plain(otherwise()),
             Self::Fail(errcode) => plain(failure(errcode, "scripted, rid: 0d0d0d0d-simulated")),
-            Self::FailAsText(errcode) => plain(format!(r#"{{"errcode":"{errcode}","errmsg":"scripted"}}"#)),
+            Self::FailAsText(errcode) => {
+                plain(format!(r#"{{"errcode":"{errcode}","errmsg":"scripted"}}"#))
+            }
             Self::BusyOnce if times > 1 => plain(otherwise()),
             Self::Busy | Self::BusyOnce => plain(failure(-1, "system error")),
             Self::Slow(millis) => {
@@ -72,9 +74,16 @@ impl Script {
             }
             Self::Empty => plain(String::new()),
             Self::Garbage => plain(mishap::PAGE.to_owned()),
-            Self::Huge => plain(format!(r#"{{"openid":"o1","padding":"{}"}}"#, "x".repeat(1024 * 1024))),
+            Self::Huge => plain(format!(
+                r#"{{"openid":"o1","padding":"{}"}}"#,
+                "x".repeat(1024 * 1024)
+            )),
             Self::Cut => mishap::cut(),
-            Self::Moved => (StatusCode::FOUND, [(header::LOCATION, "/sns/jscode2session?js_code=moved")]).into_response(),
+            Self::Moved => (
+                StatusCode::FOUND,
+                [(header::LOCATION, "/sns/jscode2session?js_code=moved")],
+            )
+                .into_response(),
             Self::Down => (StatusCode::BAD_GATEWAY, "<html>502</html>").into_response(),
         }
     }

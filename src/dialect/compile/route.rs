@@ -14,17 +14,39 @@ use crate::{
     },
 };
 
-const METHODS: [Method; 5] = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+const METHODS: [Method; 5] = [
+    Method::GET,
+    Method::POST,
+    Method::PUT,
+    Method::PATCH,
+    Method::DELETE,
+];
 
 impl Compiler<'_> {
-    pub(super) fn route(&mut self, route: &DialectRoute, number: usize, prefix: &str, key: &str) -> Option<Route> {
-        let method = METHODS.into_iter().find(|known| known.as_str() == route.method);
+    pub(super) fn route(
+        &mut self,
+        route: &DialectRoute,
+        number: usize,
+        prefix: &str,
+        key: &str,
+    ) -> Option<Route> {
+        let method = METHODS
+            .into_iter()
+            .find(|known| known.as_str() == route.method);
         if method.is_none() {
-            self.add(&format!("{key}.method"), format!("{:?} is none of GET, POST, PUT, PATCH, DELETE", route.method));
+            self.add(
+                &format!("{key}.method"),
+                format!(
+                    "{:?} is none of GET, POST, PUT, PATCH, DELETE",
+                    route.method
+                ),
+            );
         }
         if !is_plain(&route.path) {
-            let says =
-                format!("{:?} is not a plain path: write it like /auth/login, of letters, digits, -, _ and .", route.path);
+            let says = format!(
+                "{:?} is not a plain path: write it like /auth/login, of letters, digits, -, _ and .",
+                route.path
+            );
             self.add(&format!("{key}.path"), says);
         }
         let inputs = self.inputs(route, key);
@@ -32,7 +54,10 @@ impl Compiler<'_> {
         for (n, check) in route.check.iter().enumerate() {
             let key = format!("{key}.check[{n}]");
             if !route.inputs.contains_key(&check.input) {
-                self.add(&format!("{key}.input"), format!("{:?} is no input of this route", check.input));
+                self.add(
+                    &format!("{key}.input"),
+                    format!("{:?} is no input of this route", check.input),
+                );
             }
             match Check::compile(check) {
                 Ok(check) => checks.push(check),
@@ -48,9 +73,14 @@ impl Compiler<'_> {
         let status = self.status(route.status, 200..=299, &format!("{key}.status"));
         let allowed = action::places(route.action);
         let body = route.body.as_deref();
-        let body = body.and_then(|body| self.or_problem(&format!("{key}.body"), Template::parse(body, allowed)));
+        let body = body.and_then(|body| {
+            self.or_problem(&format!("{key}.body"), Template::parse(body, allowed))
+        });
         if body.is_some() && status.is_some_and(has_no_body) {
-            self.add(&format!("{key}.body"), "cannot go with this `status`, which has no body");
+            self.add(
+                &format!("{key}.body"),
+                "cannot go with this `status`, which has no body",
+            );
         }
         let headers = self.headers(&route.headers, allowed, key);
         let errors = self.errors(&route.error, key);
@@ -72,7 +102,12 @@ impl Compiler<'_> {
 
     fn inputs(&mut self, route: &DialectRoute, key: &str) -> BTreeMap<String, InputLocations> {
         let known = action::inputs(route.action);
-        let names: Vec<_> = known.required.iter().chain(known.optional).map(|name| (*name).to_owned()).collect();
+        let names: Vec<_> = known
+            .required
+            .iter()
+            .chain(known.optional)
+            .map(|name| (*name).to_owned())
+            .collect();
         let mut inputs = BTreeMap::new();
         for (name, text) in &route.inputs {
             let key = format!("{key}.inputs.{name}");
@@ -84,23 +119,50 @@ impl Compiler<'_> {
                 self.add(&key, says);
             }
             let locations = InputLocations::parse(text).map_err(|says| format!("{text:?} {says}"));
-            inputs.extend(self.or_problem(&key, locations).map(|locations| (name.clone(), locations)));
+            inputs.extend(
+                self.or_problem(&key, locations)
+                    .map(|locations| (name.clone(), locations)),
+            );
         }
-        for missing in known.required.iter().filter(|name| !route.inputs.contains_key(**name)) {
-            self.add(&format!("{key}.inputs"), format!("does not say where `{missing}` is, which this action needs"));
+        for missing in known
+            .required
+            .iter()
+            .filter(|name| !route.inputs.contains_key(**name))
+        {
+            self.add(
+                &format!("{key}.inputs"),
+                format!("does not say where `{missing}` is, which this action needs"),
+            );
         }
         let has = |name: &str| route.inputs.contains_key(name);
         let is_header = |place: &Whereabouts| matches!(place, Whereabouts::Header(name) if name == header::AUTHORIZATION);
-        if inputs.get(action::ACCESS_TOKEN).is_some_and(|locations| locations.iter().any(is_header)) {
-            self.add(&format!("{key}.inputs.{}", action::ACCESS_TOKEN), "is looked for there anyway: leave it out");
+        if inputs
+            .get(action::ACCESS_TOKEN)
+            .is_some_and(|locations| locations.iter().any(is_header))
+        {
+            self.add(
+                &format!("{key}.inputs.{}", action::ACCESS_TOKEN),
+                "is looked for there anyway: leave it out",
+            );
         }
-        if route.method == "GET" && inputs.values().flat_map(InputLocations::iter).any(Whereabouts::is_in_body) {
-            self.add(&format!("{key}.inputs"), "are in the body, and a GET has none");
+        if route.method == "GET"
+            && inputs
+                .values()
+                .flat_map(InputLocations::iter)
+                .any(Whereabouts::is_in_body)
+        {
+            self.add(
+                &format!("{key}.inputs"),
+                "are in the body, and a GET has none",
+            );
         }
         if route.action == DialectAction::PhoneWechat {
             let encrypted = has("encrypted_data") || has("iv");
             if encrypted && !(has("encrypted_data") && has("iv")) {
-                self.add(&format!("{key}.inputs"), "has one of `encrypted_data` and `iv`, which go together");
+                self.add(
+                    &format!("{key}.inputs"),
+                    "has one of `encrypted_data` and `iv`, which go together",
+                );
             }
             if !encrypted && !has("code") {
                 self.add(
@@ -109,7 +171,10 @@ impl Compiler<'_> {
                 );
             }
             if encrypted && !self.config.wechat.legacy_decrypt {
-                self.add(key, "decrypts phone numbers: set `legacy_decrypt = true` in [wechat]");
+                self.add(
+                    key,
+                    "decrypts phone numbers: set `legacy_decrypt = true` in [wechat]",
+                );
             }
             if has("openid") && !has("session_handle") {
                 self.add(

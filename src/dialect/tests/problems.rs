@@ -4,8 +4,13 @@ use super::*;
 
 /// The problems of one dialect, each as `key: message`.
 fn problems(dialects: Vec<DialectConfig>) -> Vec<String> {
-    let found = Dialects::compile(&config(dialects)).err().unwrap_or_default();
-    found.into_iter().map(|(key, message)| format!("{key}: {message}")).collect()
+    let found = Dialects::compile(&config(dialects))
+        .err()
+        .unwrap_or_default();
+    found
+        .into_iter()
+        .map(|(key, message)| format!("{key}: {message}"))
+        .collect()
 }
 
 /// That a dialect has exactly these problems, each as far as it is written here.
@@ -21,8 +26,14 @@ fn check(toml: &str, says: &[&str]) {
 fn what_is_wrong_is_said_where_it_stands() {
     for (toml, says) in [
         (with(""), &[][..]),
-        (with("access_ttl = '8d'"), &["dialect[0].access_ttl: 8d is longer than a revocation is remembered: 7d at most"]),
-        (with("access_ttl = '999ms'"), &["dialect[0].access_ttl: 999ms is less than a second: nobody could stay signed in"]),
+        (
+            with("access_ttl = '8d'"),
+            &["dialect[0].access_ttl: 8d is longer than a revocation is remembered: 7d at most"],
+        ),
+        (
+            with("access_ttl = '999ms'"),
+            &["dialect[0].access_ttl: 999ms is less than a second: nobody could stay signed in"],
+        ),
         (
             with("claims = { sub = 'x', tenant = '{user.ide}' }"),
             &[
@@ -32,11 +43,15 @@ fn what_is_wrong_is_said_where_it_stands() {
         ),
         (
             with("refresh_claims = { jti = 'x' }"),
-            &["dialect[0].refresh_claims.jti: is a claim of menshen's own, which no dialect changes"],
+            &[
+                "dialect[0].refresh_claims.jti: is a claim of menshen's own, which no dialect changes",
+            ],
         ),
         (
             with("messages = { token_mising = 'x' }"),
-            &["dialect[0].messages.token_mising: \"token_mising\" is no code of a refusal; did you mean `token_missing`?"],
+            &[
+                "dialect[0].messages.token_mising: \"token_mising\" is no code of a refusal; did you mean `token_missing`?",
+            ],
         ),
         (
             with("").replace("prefix = '/api'", "prefix = '/api/'"),
@@ -51,7 +66,12 @@ fn what_is_wrong_is_said_where_it_stands() {
 
 #[test]
 fn what_is_wrong_with_a_route_is_said_where_it_stands() {
-    let route = |more: &str| with("").replace("action = 'wechat_login'", &format!("action = 'wechat_login'\n{more}"));
+    let route = |more: &str| {
+        with("").replace(
+            "action = 'wechat_login'",
+            &format!("action = 'wechat_login'\n{more}"),
+        )
+    };
     for (toml, says) in [
         (route("profile = 'keep'"), &[][..]),
         (
@@ -83,16 +103,35 @@ fn what_is_wrong_with_a_route_is_said_where_it_stands() {
         ),
         (
             route("body = '{\"a\": }'"),
-            &["dialect[0].route[0].body: is not JSON: expected value in line 1, column 7 of the template"],
+            &[
+                "dialect[0].route[0].body: is not JSON: expected value in line 1, column 7 of the template",
+            ],
         ),
-        (route("status = 404"), &["dialect[0].route[0].status: 404 is not a status from 200 to 299"]),
-        (route("status = 204\nbody = '{}'"), &["dialect[0].route[0].body: cannot go with this `status`, which has no body"]),
-        (route("headers = { Content-Length = '1' }"), &["dialect[0].route[0].headers.Content-Length: is menshen's to set"]),
-        (route("headers = { 'a b' = '1' }"), &["dialect[0].route[0].headers.a b: is no name of a header field"]),
-        (route("headers = { X-A = 'a', x-a = 'b' }"), &["dialect[0].route[0].headers.x-a: is given twice, in another case"]),
+        (
+            route("status = 404"),
+            &["dialect[0].route[0].status: 404 is not a status from 200 to 299"],
+        ),
+        (
+            route("status = 204\nbody = '{}'"),
+            &["dialect[0].route[0].body: cannot go with this `status`, which has no body"],
+        ),
+        (
+            route("headers = { Content-Length = '1' }"),
+            &["dialect[0].route[0].headers.Content-Length: is menshen's to set"],
+        ),
+        (
+            route("headers = { 'a b' = '1' }"),
+            &["dialect[0].route[0].headers.a b: is no name of a header field"],
+        ),
+        (
+            route("headers = { X-A = 'a', x-a = 'b' }"),
+            &["dialect[0].route[0].headers.x-a: is given twice, in another case"],
+        ),
         (
             route("headers = { X-A = \"a\\r\\nX-B: b\" }"),
-            &["dialect[0].route[0].headers.X-A: has a control character, which no header field can have"],
+            &[
+                "dialect[0].route[0].headers.X-A: has a control character, which no header field can have",
+            ],
         ),
         (
             route("headers = { Cache-Control = 'public' }"),
@@ -100,10 +139,18 @@ fn what_is_wrong_with_a_route_is_said_where_it_stands() {
         ),
         (
             route("body = '{\"{user.id}\": 1}'"),
-            &["dialect[0].route[0].body: has a place in the name of the member `{user.id}`: only values have places"],
+            &[
+                "dialect[0].route[0].body: has a place in the name of the member `{user.id}`: only values have places",
+            ],
         ),
-        (with("").replace("'POST'", "'GET'"), &["dialect[0].route[0].inputs: are in the body, and a GET has none"]),
-        (route("rotate = false"), &["dialect[0].route[0].rotate: is for `refresh` only"]),
+        (
+            with("").replace("'POST'", "'GET'"),
+            &["dialect[0].route[0].inputs: are in the body, and a GET has none"],
+        ),
+        (
+            route("rotate = false"),
+            &["dialect[0].route[0].rotate: is for `refresh` only"],
+        ),
     ] {
         check(&toml, says);
     }
@@ -116,7 +163,9 @@ fn what_is_wrong_with_a_shape_is_said_where_it_stands() {
         (shape("status = 200\nbody = '{}'"), &[][..]),
         (
             shape("body = '{}'\n[[dialect.error]]\ncodes = ['internal']\nbody = '{}'"),
-            &["dialect[0].error[1]: is never reached: one before it, without `codes`, fits everything"],
+            &[
+                "dialect[0].error[1]: is never reached: one before it, without `codes`, fits everything",
+            ],
         ),
         (
             shape("headers = { X-E = '{errors}' }\nbody = '{}'"),
@@ -129,11 +178,19 @@ fn what_is_wrong_with_a_shape_is_said_where_it_stands() {
                 "dialect[0].error[0].codes[0]: \"nope\" is no code of a refusal; docs/errors.md has them all",
             ],
         ),
-        (shape("status = 99\nbody = '{}'"), &["dialect[0].error[0].status: 99 is not a status from 200 to 599"]),
-        (shape("status = 204\nbody = '{}'"), &["dialect[0].error[0].status: has no body, and a refusal has one"]),
+        (
+            shape("status = 99\nbody = '{}'"),
+            &["dialect[0].error[0].status: 99 is not a status from 200 to 599"],
+        ),
+        (
+            shape("status = 204\nbody = '{}'"),
+            &["dialect[0].error[0].status: has no body, and a refusal has one"],
+        ),
         (
             shape("body = '{ \"e\": \"{errors}\" }'"),
-            &["dialect[0].error[0].body: has `{errors}`, and there is no `item` that says what one looks like"],
+            &[
+                "dialect[0].error[0].body: has `{errors}`, and there is no `item` that says what one looks like",
+            ],
         ),
         (
             "[[dialect]]\nkind = 'custom'".to_owned(),
@@ -152,13 +209,18 @@ fn tokens_do_not_outlive_a_session_that_is_not_used() {
     let mut config = config(vec![DialectConfig::of(DialectKind::Nest)]);
     config.tokens.idle_ttl = crate::config::HumanDuration::days(1);
     let found = Dialects::compile(&config).unwrap_err();
-    assert_eq!(found[0].1, "7d is longer than `tokens.idle_ttl`, which is 1d");
+    assert_eq!(
+        found[0].1,
+        "7d is longer than `tokens.idle_ttl`, which is 1d"
+    );
 }
 
 #[test]
 fn what_a_header_asks_for_is_made_too() {
-    let text = with("openid = true")
-        .replace("inputs =", "headers = { X-Refresh = '{refresh_jwt}', X-Openid = '{user.openid}' }\ninputs =");
+    let text = with("openid = true").replace(
+        "inputs =",
+        "headers = { X-Refresh = '{refresh_jwt}', X-Openid = '{user.openid}' }\ninputs =",
+    );
     let dialects = Dialects::compile(&config(vec![custom(&text)])).unwrap();
     let terms = &dialects.iter().next().unwrap().terms;
     assert!(terms.wraps_refresh_token && terms.names_openid && !terms.renews);
@@ -166,9 +228,10 @@ fn what_a_header_asks_for_is_made_too() {
 
 #[test]
 fn an_access_token_is_looked_for_in_its_own_header_without_being_asked() {
-    let text = with("")
-        .replace("'wechat_login'", "'logout'")
-        .replace("{ code = 'body.code' }", "{ access_token = 'header.Authorization' }");
+    let text = with("").replace("'wechat_login'", "'logout'").replace(
+        "{ code = 'body.code' }",
+        "{ access_token = 'header.Authorization' }",
+    );
     assert_eq!(
         problems(vec![custom(&text)]),
         ["dialect[0].route[0].inputs.access_token: is looked for there anyway: leave it out"]
@@ -193,7 +256,10 @@ fn a_check_is_of_an_input_that_there_is() {
 
 #[test]
 fn dialects_do_not_stand_in_each_other_s_way() {
-    let of = |kind, prefix: &str| DialectConfig { prefix: Some(prefix.to_owned()), ..DialectConfig::of(kind) };
+    let of = |kind, prefix: &str| DialectConfig {
+        prefix: Some(prefix.to_owned()),
+        ..DialectConfig::of(kind)
+    };
     for (dialects, says) in [
         (
             vec![of(DialectKind::Nest, "")],
@@ -247,7 +313,13 @@ fn dialects_do_not_stand_in_each_other_s_way() {
 
 #[test]
 fn the_old_phone_button_is_to_be_allowed_first() {
-    let config = Config { dialect: vec![DialectConfig::of(DialectKind::SuccessData)], ..Config::default() };
+    let config = Config {
+        dialect: vec![DialectConfig::of(DialectKind::SuccessData)],
+        ..Config::default()
+    };
     let found = Dialects::compile(&config).unwrap_err();
-    assert_eq!(found[0].1, "decrypts phone numbers: set `legacy_decrypt = true` in [wechat]");
+    assert_eq!(
+        found[0].1,
+        "decrypts phone numbers: set `legacy_decrypt = true` in [wechat]"
+    );
 }

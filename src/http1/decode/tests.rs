@@ -33,7 +33,11 @@ fn read(length: BodyLength, peer: Peer, bytes: &[u8]) -> Result<Whole, InvalidBo
                 at += len;
             }
             BodyEvent::NeedMore => {
-                assert_eq!(at, bytes.len(), "all of the input is used up before more is asked for");
+                assert_eq!(
+                    at,
+                    bytes.len(),
+                    "all of the input is used up before more is asked for"
+                );
                 decoder.end_of_input()?;
             }
             BodyEvent::Complete => break,
@@ -41,8 +45,15 @@ fn read(length: BodyLength, peer: Peer, bytes: &[u8]) -> Result<Whole, InvalidBo
     }
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let trailers = decoder.take_trailers().unwrap_or_default();
-    let trailers = trailers.iter().map(|(name, value)| (text(name), text(value))).collect();
-    Ok(Whole { data: text(&data), trailers, rest: text(&bytes[at..]) })
+    let trailers = trailers
+        .iter()
+        .map(|(name, value)| (text(name), text(value)))
+        .collect();
+    Ok(Whole {
+        data: text(&data),
+        trailers,
+        rest: text(&bytes[at..]),
+    })
 }
 
 fn read_chunked(peer: Peer, bytes: impl AsRef<[u8]>) -> Result<Whole, InvalidBody> {
@@ -59,17 +70,31 @@ fn both(bytes: impl AsRef<[u8]>) -> InvalidBody {
 #[test]
 fn a_body_ends_where_its_length_says() {
     for peer in PEERS {
-        let read = |length, bytes: &str| read(length, peer, bytes.as_bytes()).map(|whole| (whole.data, whole.rest));
+        let read = |length, bytes: &str| {
+            read(length, peer, bytes.as_bytes()).map(|whole| (whole.data, whole.rest))
+        };
         let whole = |data: &str, rest: &str| Ok((data.to_owned(), rest.to_owned()));
         assert_eq!(read(BodyLength::None, "GET"), whole("", "GET"));
         assert_eq!(read(BodyLength::Known(0), "GET"), whole("", "GET"));
-        assert_eq!(read(BodyLength::Known(5), "helloGET"), whole("hello", "GET"));
+        assert_eq!(
+            read(BodyLength::Known(5), "helloGET"),
+            whole("hello", "GET")
+        );
         assert_eq!(read(BodyLength::UntilClose, "hello"), whole("hello", ""));
         assert_eq!(read(BodyLength::UntilClose, ""), whole("", ""));
-        assert_eq!(read(BodyLength::Chunked, "5\r\nhello\r\n0\r\n\r\nGET"), whole("hello", "GET"));
-        assert_eq!(read(BodyLength::Known(6), "hello"), Err(InvalidBody::Incomplete));
+        assert_eq!(
+            read(BodyLength::Chunked, "5\r\nhello\r\n0\r\n\r\nGET"),
+            whole("hello", "GET")
+        );
+        assert_eq!(
+            read(BodyLength::Known(6), "hello"),
+            Err(InvalidBody::Incomplete)
+        );
         assert_eq!(read(BodyLength::Known(1), ""), Err(InvalidBody::Incomplete));
-        assert_eq!(read(BodyLength::Known(u64::MAX), "hello"), Err(InvalidBody::Incomplete));
+        assert_eq!(
+            read(BodyLength::Known(u64::MAX), "hello"),
+            Err(InvalidBody::Incomplete)
+        );
     }
 }
 
@@ -82,7 +107,10 @@ fn chunks_are_read_as_the_rfc_writes_them() {
         ("3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n", "hello"),
         ("A\r\n0123456789\r\n0\r\n\r\n", "0123456789"),
         ("a\r\n0123456789\r\n00\r\n\r\n", "0123456789"),
-        ("000000000000000f\r\n0123456789abcde\r\n0\r\n\r\n", "0123456789abcde"),
+        (
+            "000000000000000f\r\n0123456789abcde\r\n0\r\n\r\n",
+            "0123456789abcde",
+        ),
         // Data may look like framing.
         ("5\r\n0\r\n\r\n\r\n0\r\n\r\n", "0\r\n\r\n"),
         ("5;name\r\nhello\r\n0\r\n\r\n", "hello"),
@@ -90,12 +118,23 @@ fn chunks_are_read_as_the_rfc_writes_them() {
         ("5 ; name = value ;\tother\r\nhello\r\n0\r\n\r\n", "hello"),
         ("5;name=\"a;b\\\"\\\\ \tc\"\r\nhello\r\n0\r\n\r\n", "hello"),
         ("5;name=\"\" ;a\r\nhello\r\n0\r\n\r\n", "hello"),
-        ("5;chunk-signature=0123456789abcdef\r\nhello\r\n0;chunk-signature=00\r\n\r\n", "hello"),
+        (
+            "5;chunk-signature=0123456789abcdef\r\nhello\r\n0;chunk-signature=00\r\n\r\n",
+            "hello",
+        ),
     ];
     for peer in PEERS {
         for (bytes, data) in table {
-            let expected = Whole { data: data.to_owned(), trailers: Vec::new(), rest: "GET".to_owned() };
-            assert_eq!(read_chunked(peer, format!("{bytes}GET")), Ok(expected), "{bytes:?}");
+            let expected = Whole {
+                data: data.to_owned(),
+                trailers: Vec::new(),
+                rest: "GET".to_owned(),
+            };
+            assert_eq!(
+                read_chunked(peer, format!("{bytes}GET")),
+                Ok(expected),
+                "{bytes:?}"
+            );
         }
     }
 }
@@ -104,16 +143,25 @@ fn chunks_are_read_as_the_rfc_writes_them() {
 fn a_size_is_hexadecimal_digits_and_nothing_else() {
     // CVE-2024-1135 and the like: what `int()`, `strtol` and `parse` forgive.
     let sizes = [
-        "", "zz", "g", "-1", "-0", "+5", "0x5", "0X5", " 5", "\t5", "5_0", "5,5", "5.", "5h", "5\x0b", "5\x0c", "5\0", "\0",
-        "5'", "\"5\"", ";a", "=5", "５", "0x", "5\u{a0}", "5-", "\x7f", "5\x7f", "5/", "5:", "5@", "5G", "5`", "\r",
+        "", "zz", "g", "-1", "-0", "+5", "0x5", "0X5", " 5", "\t5", "5_0", "5,5", "5.", "5h",
+        "5\x0b", "5\x0c", "5\0", "\0", "5'", "\"5\"", ";a", "=5", "５", "0x", "5\u{a0}", "5-",
+        "\x7f", "5\x7f", "5/", "5:", "5@", "5G", "5`", "\r",
     ];
     for size in sizes {
-        assert_eq!(both(format!("{size}\r\nhello\r\n0\r\n\r\n")), InvalidBody::ChunkSize, "{size:?}");
+        assert_eq!(
+            both(format!("{size}\r\nhello\r\n0\r\n\r\n")),
+            InvalidBody::ChunkSize,
+            "{size:?}"
+        );
     }
     assert_eq!(both("\nhello"), InvalidBody::ChunkSize);
     // No reader takes a second size behind blanks.
     for size in ["5 5", "5\t0", "0 5"] {
-        assert_eq!(both(format!("{size}\r\nhello\r\n0\r\n\r\n")), InvalidBody::ChunkExtension, "{size:?}");
+        assert_eq!(
+            both(format!("{size}\r\nhello\r\n0\r\n\r\n")),
+            InvalidBody::ChunkExtension,
+            "{size:?}"
+        );
     }
 }
 
@@ -132,10 +180,18 @@ fn a_size_that_does_not_fit_is_an_error() {
         "7fffffffffffffff",
     ];
     for size in sizes {
-        assert_eq!(both(format!("{size}\r\nhello\r\n0\r\n\r\n")), InvalidBody::ChunkSizeTooLarge, "{size:?}");
+        assert_eq!(
+            both(format!("{size}\r\nhello\r\n0\r\n\r\n")),
+            InvalidBody::ChunkSizeTooLarge,
+            "{size:?}"
+        );
     }
     for size in [format!("{MAX_LENGTH:x}"), "000000007fffffff".to_owned()] {
-        assert_eq!(both(format!("{size}\r\nhello")), InvalidBody::Incomplete, "{size:?}");
+        assert_eq!(
+            both(format!("{size}\r\nhello")),
+            InvalidBody::Incomplete,
+            "{size:?}"
+        );
     }
 }
 
@@ -147,7 +203,9 @@ fn every_line_ends_in_crlf() {
         "5;a\r\nhello\r\n0;b=\"c\"\r\n\r\n",
         "5;a=b\r\nhello\r\n5;c=\"\\\"d\"\r\nworld\r\n0\r\nA: b\r\nC:\r\n\r\n",
     ];
-    let wrong = ["\n", "\r", "\n\r", "\r\r\n", "\n\n", "\r\r", "\r \n", " \n", "\r\0\n", "\x0b\n"];
+    let wrong = [
+        "\n", "\r", "\n\r", "\r\r\n", "\n\n", "\r\r", "\r \n", " \n", "\r\0\n", "\x0b\n",
+    ];
     let mut seen = 0;
     for body in bodies {
         for peer in PEERS {
@@ -169,13 +227,34 @@ fn every_line_ends_in_crlf() {
 #[test]
 fn only_a_line_feed_follows_a_carriage_return() {
     for byte in (0..=u8::MAX).filter(|byte| *byte != b'\n') {
-        for before in ["5\r", "5;a\r", "5;a=\"b\"\r", "0\r\n\r", "0\r\nA:\r", "0\r\nA: b\r"] {
-            let after: &[u8] = if before.starts_with('5') { b"hello\r\n0\r\n\r\n" } else { b"\r\n\r\n" };
+        for before in [
+            "5\r",
+            "5;a\r",
+            "5;a=\"b\"\r",
+            "0\r\n\r",
+            "0\r\nA:\r",
+            "0\r\nA: b\r",
+        ] {
+            let after: &[u8] = if before.starts_with('5') {
+                b"hello\r\n0\r\n\r\n"
+            } else {
+                b"\r\n\r\n"
+            };
             let bytes = [before.as_bytes(), &[byte], after].concat();
-            assert_eq!(both(&bytes), InvalidBody::LineEnd, "{}", bytes.escape_ascii());
+            assert_eq!(
+                both(&bytes),
+                InvalidBody::LineEnd,
+                "{}",
+                bytes.escape_ascii()
+            );
         }
         let bytes = [b"5\r\nhello\r", &[byte][..], b"0\r\n\r\n"].concat();
-        assert_eq!(both(&bytes), InvalidBody::ChunkEnd, "{}", bytes.escape_ascii());
+        assert_eq!(
+            both(&bytes),
+            InvalidBody::ChunkEnd,
+            "{}",
+            bytes.escape_ascii()
+        );
     }
 }
 
@@ -196,7 +275,11 @@ fn a_chunk_ends_where_its_size_says() {
     for body in bodies {
         assert_eq!(both(body), InvalidBody::ChunkEnd, "{body:?}");
     }
-    assert_eq!(both("5\r\nhello\r\n\r\n0\r\n\r\n"), InvalidBody::ChunkSize, "an empty line in front of a size");
+    assert_eq!(
+        both("5\r\nhello\r\n\r\n0\r\n\r\n"),
+        InvalidBody::ChunkSize,
+        "an empty line in front of a size"
+    );
 }
 
 #[test]
@@ -250,19 +333,39 @@ fn an_extension_of_a_client_is_one_by_the_grammar() {
         " =b",
     ];
     for extension in extensions {
-        for bytes in [format!("5{extension}\r\nhello\r\n0\r\n\r\n"), format!("5\r\nhello\r\n0{extension}\r\n\r\n")] {
-            assert_eq!(read_chunked(Peer::Client, &bytes), Err(InvalidBody::ChunkExtension), "{bytes:?}");
+        for bytes in [
+            format!("5{extension}\r\nhello\r\n0\r\n\r\n"),
+            format!("5\r\nhello\r\n0{extension}\r\n\r\n"),
+        ] {
+            assert_eq!(
+                read_chunked(Peer::Client, &bytes),
+                Err(InvalidBody::ChunkExtension),
+                "{bytes:?}"
+            );
         }
     }
 }
 
 #[test]
 fn a_control_character_is_in_no_extension() {
-    let places =
-        [("5;", "a"), ("5;a", ""), ("5;a=", "b"), ("5;a=b", ""), ("5;a=\"", "\""), ("5;a=\"\\", "\""), ("5;a=\"b\"", "")];
+    let places = [
+        ("5;", "a"),
+        ("5;a", ""),
+        ("5;a=", "b"),
+        ("5;a=b", ""),
+        ("5;a=\"", "\""),
+        ("5;a=\"\\", "\""),
+        ("5;a=\"b\"", ""),
+    ];
     for (before, after) in places {
         for byte in (0..=0x1f).chain([0x7f]).filter(|byte| *byte != b'\t') {
-            let bytes = [before.as_bytes(), &[byte], after.as_bytes(), b"\r\nhello\r\n0\r\n\r\n"].concat();
+            let bytes = [
+                before.as_bytes(),
+                &[byte],
+                after.as_bytes(),
+                b"\r\nhello\r\n0\r\n\r\n",
+            ]
+            .concat();
             let expected = match byte {
                 b'\n' => vec![InvalidBody::LineEnd],
                 // A CR that ends the line where it may, so that what is wrong is that no LF follows.
@@ -271,7 +374,11 @@ fn a_control_character_is_in_no_extension() {
             };
             for peer in PEERS {
                 let error = read_chunked(peer, &bytes).expect_err("a control character");
-                assert!(expected.contains(&error), "{peer:?} {error:?}: {}", bytes.escape_ascii());
+                assert!(
+                    expected.contains(&error),
+                    "{peer:?} {error:?}: {}",
+                    bytes.escape_ascii()
+                );
             }
         }
     }
@@ -297,8 +404,15 @@ fn a_backend_may_write_blanks_and_any_text_after_a_size() {
         "; any (text) at all",
     ];
     for extension in extensions {
-        for bytes in [format!("5{extension}\r\nhello\r\n0\r\n\r\n"), format!("5\r\nhello\r\n0{extension}\r\n\r\n")] {
-            assert_eq!(read_chunked(Peer::Backend, &bytes).map(|whole| whole.data), Ok("hello".to_owned()), "{bytes:?}");
+        for bytes in [
+            format!("5{extension}\r\nhello\r\n0\r\n\r\n"),
+            format!("5\r\nhello\r\n0{extension}\r\n\r\n"),
+        ] {
+            assert_eq!(
+                read_chunked(Peer::Backend, &bytes).map(|whole| whole.data),
+                Ok("hello".to_owned()),
+                "{bytes:?}"
+            );
         }
     }
     for extension in [" a", "\t=", " \"", ",a", "=", "\"a\"", "h;a"] {
@@ -315,17 +429,33 @@ fn extensions_are_bounded_in_the_whole_body_of_a_client() {
     let many = |each: usize| format!("{}0\r\n\r\n", one(each).repeat(max / each + 1));
     for peer in PEERS {
         assert!(read_chunked(peer, format!("{}0\r\n\r\n", one(max))).is_ok());
-        assert_eq!(read_chunked(peer, one(max + 1)), Err(InvalidBody::ChunkExtensionsTooLong));
+        assert_eq!(
+            read_chunked(peer, one(max + 1)),
+            Err(InvalidBody::ChunkExtensionsTooLong)
+        );
         assert!(read_chunked(peer, format!("{}0\r\n\r\n", one(16).repeat(max / 16))).is_ok());
     }
     for each in [2, 16, 1000, max / 2 + 1] {
-        assert_eq!(read_chunked(Peer::Client, many(each)), Err(InvalidBody::ChunkExtensionsTooLong), "{each}");
-        assert!(read_chunked(Peer::Backend, many(each)).is_ok(), "{each}: a stream of a backend has no end");
+        assert_eq!(
+            read_chunked(Peer::Client, many(each)),
+            Err(InvalidBody::ChunkExtensionsTooLong),
+            "{each}"
+        );
+        assert!(
+            read_chunked(Peer::Backend, many(each)).is_ok(),
+            "{each}: a stream of a backend has no end"
+        );
     }
     let blanks = |len: usize| format!("1{}\r\nx\r\n0\r\n\r\n", " ".repeat(len));
     assert!(read_chunked(Peer::Backend, blanks(max)).is_ok());
-    assert_eq!(read_chunked(Peer::Backend, blanks(max + 1)), Err(InvalidBody::ChunkExtensionsTooLong));
-    assert_eq!(read_chunked(Peer::Client, format!("1{}", " ".repeat(max + 1))), Err(InvalidBody::ChunkExtensionsTooLong));
+    assert_eq!(
+        read_chunked(Peer::Backend, blanks(max + 1)),
+        Err(InvalidBody::ChunkExtensionsTooLong)
+    );
+    assert_eq!(
+        read_chunked(Peer::Client, format!("1{}", " ".repeat(max + 1))),
+        Err(InvalidBody::ChunkExtensionsTooLong)
+    );
 }
 
 #[test]
@@ -341,9 +471,13 @@ fn trailers_come_in_order_with_their_names_as_they_came() {
         ("!#$%&'*+-.^_`|~1", ":"),
     ];
     for peer in PEERS {
-        let whole = read_chunked(peer, format!("5\r\nhello\r\n0;a\r\n{section}\r\nGET")).expect("a body");
+        let whole =
+            read_chunked(peer, format!("5\r\nhello\r\n0;a\r\n{section}\r\nGET")).expect("a body");
         assert_eq!((&*whole.data, &*whole.rest), ("hello", "GET"));
-        assert_eq!(whole.trailers, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        assert_eq!(
+            whole.trailers,
+            expected.map(|(name, value)| (name.to_owned(), value.to_owned()))
+        );
     }
 }
 
@@ -352,14 +486,35 @@ fn trailers_are_taken_once_and_only_of_a_whole_body() {
     let bytes = b"0\r\nA: b\r\n\r\n";
     let mut decoder = BodyDecoder::new(BodyLength::Chunked, Peer::Backend);
     for byte in &bytes[..bytes.len() - 1] {
-        assert_eq!(decoder.decode(&[*byte]), Ok(Decoded { skip: 1, event: BodyEvent::NeedMore }));
+        assert_eq!(
+            decoder.decode(&[*byte]),
+            Ok(Decoded {
+                skip: 1,
+                event: BodyEvent::NeedMore
+            })
+        );
         assert_eq!(decoder.take_trailers(), None);
     }
-    assert_eq!(decoder.decode(b"\n"), Ok(Decoded { skip: 1, event: BodyEvent::Complete }));
-    assert_eq!(decoder.take_trailers().map(|trailers| trailers.len()), Some(1));
+    assert_eq!(
+        decoder.decode(b"\n"),
+        Ok(Decoded {
+            skip: 1,
+            event: BodyEvent::Complete
+        })
+    );
+    assert_eq!(
+        decoder.take_trailers().map(|trailers| trailers.len()),
+        Some(1)
+    );
     assert_eq!(decoder.take_trailers(), None);
     let mut without = BodyDecoder::new(BodyLength::Chunked, Peer::Backend);
-    assert_eq!(without.decode(b"0\r\n\r\n"), Ok(Decoded { skip: 5, event: BodyEvent::Complete }));
+    assert_eq!(
+        without.decode(b"0\r\n\r\n"),
+        Ok(Decoded {
+            skip: 5,
+            event: BodyEvent::Complete
+        })
+    );
     assert_eq!(without.take_trailers(), None);
 }
 
@@ -397,11 +552,32 @@ fn a_trailer_that_is_no_field_line_is_an_error() {
         "A: b\r\n ",
     ];
     for line in lines {
-        assert_eq!(both(format!("0\r\n{line}\r\n\r\n")), InvalidBody::Trailer, "{line:?}");
-        assert_eq!(both(format!("0\r\nX: y\r\n{line}\r\n\r\n")), InvalidBody::Trailer, "{line:?}");
+        assert_eq!(
+            both(format!("0\r\n{line}\r\n\r\n")),
+            InvalidBody::Trailer,
+            "{line:?}"
+        );
+        assert_eq!(
+            both(format!("0\r\nX: y\r\n{line}\r\n\r\n")),
+            InvalidBody::Trailer,
+            "{line:?}"
+        );
     }
-    for line in ["A: b\nC: d", "A: b\n", "A\n: b", "\nA: b", "A:\n", "A: b\rC: d", "A: b\r\rC: d", "\rA: b"] {
-        assert_eq!(both(format!("0\r\n{line}\r\n\r\n")), InvalidBody::LineEnd, "{line:?}");
+    for line in [
+        "A: b\nC: d",
+        "A: b\n",
+        "A\n: b",
+        "\nA: b",
+        "A:\n",
+        "A: b\rC: d",
+        "A: b\r\rC: d",
+        "\rA: b",
+    ] {
+        assert_eq!(
+            both(format!("0\r\n{line}\r\n\r\n")),
+            InvalidBody::LineEnd,
+            "{line:?}"
+        );
     }
 }
 
@@ -409,16 +585,24 @@ fn a_trailer_that_is_no_field_line_is_an_error() {
 fn trailers_are_bounded() {
     for peer in PEERS {
         let max = max_trailers(peer);
-        let read = |count: usize| read_chunked(peer, format!("0\r\n{}\r\n", "A: b\r\n".repeat(count)));
+        let read =
+            |count: usize| read_chunked(peer, format!("0\r\n{}\r\n", "A: b\r\n".repeat(count)));
         assert_eq!(read(max).map(|whole| whole.trailers.len()), Ok(max));
         assert_eq!(read(max + 1), Err(InvalidBody::TooManyTrailers));
         // The line has five bytes more, the empty line two.
-        let read = |len: usize| read_chunked(peer, format!("0\r\nA: {}\r\n\r\n", "b".repeat(len - 7)));
+        let read =
+            |len: usize| read_chunked(peer, format!("0\r\nA: {}\r\n\r\n", "b".repeat(len - 7)));
         assert!(read(MAX_TRAILERS_LEN as usize).is_ok());
-        assert_eq!(read(MAX_TRAILERS_LEN as usize + 1), Err(InvalidBody::TrailersTooLong));
+        assert_eq!(
+            read(MAX_TRAILERS_LEN as usize + 1),
+            Err(InvalidBody::TrailersTooLong)
+        );
         // Also where nothing of it would be kept.
         assert_eq!(
-            read_chunked(peer, format!("0\r\nA: {}", " ".repeat(MAX_TRAILERS_LEN as usize))),
+            read_chunked(
+                peer,
+                format!("0\r\nA: {}", " ".repeat(MAX_TRAILERS_LEN as usize))
+            ),
             Err(InvalidBody::TrailersTooLong)
         );
     }
@@ -429,10 +613,18 @@ fn the_beginning_of_a_body_is_never_a_whole_one() {
     let chunked = "5;a=\"b\"\r\nhello\r\n0\r\nA: b\r\n\r\n";
     let known = "hello";
     for peer in PEERS {
-        for (length, body) in [(BodyLength::Chunked, chunked), (BodyLength::Known(5), known)] {
+        for (length, body) in [
+            (BodyLength::Chunked, chunked),
+            (BodyLength::Known(5), known),
+        ] {
             assert!(read(length, peer, body.as_bytes()).is_ok());
             for end in 0..body.len() {
-                assert_eq!(read(length, peer, &body.as_bytes()[..end]), Err(InvalidBody::Incomplete), "{:?}", &body[..end]);
+                assert_eq!(
+                    read(length, peer, &body.as_bytes()[..end]),
+                    Err(InvalidBody::Incomplete),
+                    "{:?}",
+                    &body[..end]
+                );
             }
         }
     }
@@ -440,7 +632,12 @@ fn the_beginning_of_a_body_is_never_a_whole_one() {
 
 #[test]
 fn data_is_named_until_it_is_taken() {
-    let data = |skip, len| Ok(Decoded { skip, event: BodyEvent::Data(len) });
+    let data = |skip, len| {
+        Ok(Decoded {
+            skip,
+            event: BodyEvent::Data(len),
+        })
+    };
     let mut decoder = BodyDecoder::new(BodyLength::Chunked, Peer::Client);
     assert_eq!(decoder.decode(b"5\r\nhel"), data(3, 3));
     assert_eq!(decoder.decode(b"hel"), data(0, 3));
@@ -451,18 +648,33 @@ fn data_is_named_until_it_is_taken() {
 
 #[test]
 fn an_error_is_final() {
-    for bytes in [&b"zz"[..], b"3\r\nhelloX", b"0\r\n\n", b"1;\r\n", b"0\r\nA: b\r\nzz\r\n"] {
+    for bytes in [
+        &b"zz"[..],
+        b"3\r\nhelloX",
+        b"0\r\n\n",
+        b"1;\r\n",
+        b"0\r\nA: b\r\nzz\r\n",
+    ] {
         let mut decoder = BodyDecoder::new(BodyLength::Chunked, Peer::Client);
         let mut next = decoder.decode(bytes);
-        if let Ok(Decoded { skip, event: BodyEvent::Data(_) }) = next {
+        if let Ok(Decoded {
+            skip,
+            event: BodyEvent::Data(_),
+        }) = next
+        {
             decoder.take_data(3);
             next = decoder.decode(&bytes[skip + 3..]);
         }
-        let Err(error) = next else { panic!("{}: {next:?}", bytes.escape_ascii()) };
+        let Err(error) = next else {
+            panic!("{}: {next:?}", bytes.escape_ascii())
+        };
         assert_eq!(decoder.decode(b"0\r\n\r\n"), Err(error));
         assert_eq!(decoder.end_of_input(), Err(error));
         decoder.take_data(1);
-        assert_eq!((decoder.is_complete(), decoder.take_trailers()), (false, None));
+        assert_eq!(
+            (decoder.is_complete(), decoder.take_trailers()),
+            (false, None)
+        );
     }
     let mut decoder = BodyDecoder::new(BodyLength::Known(2), Peer::Backend);
     assert_eq!(decoder.end_of_input(), Err(InvalidBody::Incomplete));
@@ -472,7 +684,13 @@ fn an_error_is_final() {
 #[test]
 fn a_body_is_complete_when_its_last_byte_was_taken() {
     let mut decoder = BodyDecoder::new(BodyLength::Known(2), Peer::Client);
-    assert_eq!(decoder.decode(b"ok"), Ok(Decoded { skip: 0, event: BodyEvent::Data(2) }));
+    assert_eq!(
+        decoder.decode(b"ok"),
+        Ok(Decoded {
+            skip: 0,
+            event: BodyEvent::Data(2)
+        })
+    );
     assert!(!decoder.is_complete());
     decoder.take_data(2);
     assert!(decoder.is_complete());
@@ -484,10 +702,20 @@ fn a_body_is_complete_when_its_last_byte_was_taken() {
     assert!(!decoder.is_complete());
     assert_eq!(decoder.end_of_input(), Ok(()));
     assert!(decoder.is_complete());
-    assert_eq!(decoder.decode(b"x"), Ok(Decoded { skip: 0, event: BodyEvent::Complete }));
+    assert_eq!(
+        decoder.decode(b"x"),
+        Ok(Decoded {
+            skip: 0,
+            event: BodyEvent::Complete
+        })
+    );
 }
 
 #[test]
 fn a_decoder_is_small() {
-    assert!(size_of::<BodyDecoder>() <= 64, "{}", size_of::<BodyDecoder>());
+    assert!(
+        size_of::<BodyDecoder>() <= 64,
+        "{}",
+        size_of::<BodyDecoder>()
+    );
 }

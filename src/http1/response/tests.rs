@@ -20,21 +20,41 @@ fn parse(text: &str) -> Result<Parsed, InvalidHead> {
     }
     let parsed = parse_slots(&bytes, |head, length| {
         let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
-        let fields = head.fields.iter().map(|field| (field.name.to_owned(), text(field.value))).collect();
-        Parsed { status: head.status, reason: head.reason.to_owned(), version: head.version, fields, length }
+        let fields = head
+            .fields
+            .iter()
+            .map(|field| (field.name.to_owned(), text(field.value)))
+            .collect();
+        Parsed {
+            status: head.status,
+            reason: head.reason.to_owned(),
+            version: head.version,
+            fields,
+            length,
+        }
     });
     parsed.map(|whole| whole.unwrap_or_else(|| panic!("not whole: {}", bytes.escape_ascii())))
 }
 
-fn parse_slots<T>(bytes: &[u8], then: impl FnOnce(ResponseHead<'_, '_>, usize) -> T) -> Result<Option<T>, InvalidHead> {
+fn parse_slots<T>(
+    bytes: &[u8],
+    then: impl FnOnce(ResponseHead<'_, '_>, usize) -> T,
+) -> Result<Option<T>, InvalidHead> {
     let mut slots = [const { MaybeUninit::uninit() }; 256];
     Ok(parse_response(bytes, &mut slots)?.map(|(head, length)| then(head, length)))
 }
 
 /// The framing of a response with these field lines.
-fn framing(line: &str, fields: &[&str], request_is_head: bool) -> Result<ResponseFraming, InvalidHead> {
+fn framing(
+    line: &str,
+    fields: &[&str],
+    request_is_head: bool,
+) -> Result<ResponseFraming, InvalidHead> {
     let bytes = format!("{}\r\n\r\n", [&[line], fields].concat().join("\r\n"));
-    parse_slots(bytes.as_bytes(), |head, _| response_body(&head, request_is_head))?.expect("a whole head")
+    parse_slots(bytes.as_bytes(), |head, _| {
+        response_body(&head, request_is_head)
+    })?
+    .expect("a whole head")
 }
 
 /// The body of a 200 over HTTP/1.1 with these fields.
@@ -45,12 +65,19 @@ fn body(fields: &[&str]) -> Result<BodyLength, InvalidHead> {
 #[test]
 fn a_head_is_read() {
     let text = "HTTP/1.1 404 Nothing There\r\nContent-Length: 5\r\nx-EMPTY:\r\nA: \t b c \t\r\nA:d\r\n\r\n";
-    let fields = [("Content-Length", "5"), ("x-EMPTY", ""), ("A", "b c"), ("A", "d")];
+    let fields = [
+        ("Content-Length", "5"),
+        ("x-EMPTY", ""),
+        ("A", "b c"),
+        ("A", "d"),
+    ];
     let expected = Parsed {
         status: 404,
         reason: "Nothing There".to_owned(),
         version: Version::HTTP_11,
-        fields: fields.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
+        fields: fields
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .to_vec(),
         length: text.len(),
     };
     assert_eq!(parse(&format!("{text}hello")), Ok(expected));
@@ -64,14 +91,17 @@ fn a_head_is_read() {
         ("HTTP/1.1 200 gefällt", 200, "", Version::HTTP_11),
         ("\r\n\r\nHTTP/1.1 200 OK", 200, "OK", Version::HTTP_11),
     ] {
-        let read = parse(&format!("{line}\r\n\r\n")).map(|head| (head.status, head.reason, head.version));
+        let read =
+            parse(&format!("{line}\r\n\r\n")).map(|head| (head.status, head.reason, head.version));
         assert_eq!(read, Ok((status, reason.to_owned(), version)), "{line:?}");
     }
 }
 
 #[test]
 fn an_untidy_head_with_one_reading_is_read() {
-    let expected = [("A", "b"), ("C", "d")].map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    let expected = [("A", "b"), ("C", "d")]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .to_vec();
     for text in [
         "HTTP/1.1 200 OK\nA: b\nC: d\n\n",
         "HTTP/1.1 200 OK\r\nA: b\nC: d\r\n\n",
@@ -81,7 +111,11 @@ fn an_untidy_head_with_one_reading_is_read() {
         "HTTP/1.1 200 OK\nA:\n b\nC: d\n \n\n",
         "\r\n\r\nHTTP/1.1 200 OK\r\nA:\r\n b\r\nC: d\r\n\r\n",
     ] {
-        assert_eq!(parse(text).map(|head| head.fields), Ok(expected.clone()), "{text:?}");
+        assert_eq!(
+            parse(text).map(|head| head.fields),
+            Ok(expected.clone()),
+            "{text:?}"
+        );
     }
 }
 
@@ -102,15 +136,34 @@ fn a_folded_value_is_one_line_before_anything_reads_it() {
     let framing = |text: &str| {
         let mut bytes = text.as_bytes().to_vec();
         unfold(&mut bytes);
-        parse_slots(&bytes, |head, _| response_body(&head, false)).map(|whole| whole.expect("a whole head"))
+        parse_slots(&bytes, |head, _| response_body(&head, false))
+            .map(|whole| whole.expect("a whole head"))
     };
     let head = "HTTP/1.1 200 OK\r\n";
-    let known =
-        |length| Ok(Ok(ResponseFraming { body: BodyLength::Known(length), keep_alive: true, content_length: Some(length) }));
-    assert_eq!(framing(&format!("{head}Content-Length:\r\n 5\r\n\r\n")), known(5));
-    assert_eq!(framing(&format!("{head}A: b\r\n Content-Length: 6\r\nContent-Length: 5\r\n\r\n")), known(5));
-    assert_eq!(framing(&format!("{head}Content-Length: 5\r\n 6\r\n\r\n")), Ok(Err(InvalidHead::ContentLength)));
-    let coded = framing(&format!("{head}Transfer-Encoding: chunked\r\n , gzip\r\n\r\n"));
+    let known = |length| {
+        Ok(Ok(ResponseFraming {
+            body: BodyLength::Known(length),
+            keep_alive: true,
+            content_length: Some(length),
+        }))
+    };
+    assert_eq!(
+        framing(&format!("{head}Content-Length:\r\n 5\r\n\r\n")),
+        known(5)
+    );
+    assert_eq!(
+        framing(&format!(
+            "{head}A: b\r\n Content-Length: 6\r\nContent-Length: 5\r\n\r\n"
+        )),
+        known(5)
+    );
+    assert_eq!(
+        framing(&format!("{head}Content-Length: 5\r\n 6\r\n\r\n")),
+        Ok(Err(InvalidHead::ContentLength))
+    );
+    let coded = framing(&format!(
+        "{head}Transfer-Encoding: chunked\r\n , gzip\r\n\r\n"
+    ));
     assert_eq!(coded, Ok(Err(InvalidHead::TransferEncoding)));
 }
 
@@ -176,18 +229,31 @@ fn what_is_not_a_head_is_an_error() {
         ("HTTP/1.1 200 OK\r\nA: b\r\n\rC: d\r\n\r\n", LineEnd),
     ];
     for (text, error) in table {
-        assert_eq!(parse_slots(text.as_bytes(), |_, _| ()), Err(error), "{text:?}");
+        assert_eq!(
+            parse_slots(text.as_bytes(), |_, _| ()),
+            Err(error),
+            "{text:?}"
+        );
     }
 }
 
 #[test]
 fn no_field_has_a_control_character() {
-    for byte in (0..=0x1f).chain([0x7f]).filter(|byte| !b"\t\n".contains(byte)) {
-        for bytes in
-            [[b"A: b", &[byte][..], b"c"].concat(), [b"A: ", &[byte][..]].concat(), [b"A", &[byte][..], b": b"].concat()]
-        {
+    for byte in (0..=0x1f)
+        .chain([0x7f])
+        .filter(|byte| !b"\t\n".contains(byte))
+    {
+        for bytes in [
+            [b"A: b", &[byte][..], b"c"].concat(),
+            [b"A: ", &[byte][..]].concat(),
+            [b"A", &[byte][..], b": b"].concat(),
+        ] {
             let head = [b"HTTP/1.1 200 OK\r\n", &bytes[..], b"\r\n\r\n"].concat();
-            assert!(parse_slots(&head, |_, _| ()).is_err(), "{}", head.escape_ascii());
+            assert!(
+                parse_slots(&head, |_, _| ()).is_err(),
+                "{}",
+                head.escape_ascii()
+            );
         }
     }
 }
@@ -196,22 +262,43 @@ fn no_field_has_a_control_character() {
 fn the_beginning_of_a_head_is_none() {
     let text = "\r\nHTTP/1.1 200 OK\r\nA: b\r\nC : d\n\r\n";
     for end in 0..text.len() {
-        assert_eq!(parse_slots(&text.as_bytes()[..end], |_, _| ()), Ok(None), "{:?}", &text[..end]);
+        assert_eq!(
+            parse_slots(&text.as_bytes()[..end], |_, _| ()),
+            Ok(None),
+            "{:?}",
+            &text[..end]
+        );
     }
-    assert_eq!(parse_slots(text.as_bytes(), |_, length| length), Ok(Some(text.len())));
+    assert_eq!(
+        parse_slots(text.as_bytes(), |_, length| length),
+        Ok(Some(text.len()))
+    );
 }
 
 #[test]
 fn a_head_has_as_many_fields_as_there_is_room_for() {
     let head = |count: usize| format!("HTTP/1.1 200 OK\r\n{}\r\n", "A: b\r\n".repeat(count));
-    assert_eq!(parse_slots(head(256).as_bytes(), |head, _| head.fields.len()), Ok(Some(256)));
-    assert_eq!(parse_slots(head(257).as_bytes(), |_, _| ()), Err(InvalidHead::TooManyFields));
+    assert_eq!(
+        parse_slots(head(256).as_bytes(), |head, _| head.fields.len()),
+        Ok(Some(256))
+    );
+    assert_eq!(
+        parse_slots(head(257).as_bytes(), |_, _| ()),
+        Err(InvalidHead::TooManyFields)
+    );
 }
 
 #[test]
 fn values_do_not_print() {
-    let printed = parse_slots(b"HTTP/1.1 200 OK\r\nX-Phone: 13800138000\r\n\r\n", |head, _| format!("{head:?}"));
-    assert!(printed.expect("a head").is_some_and(|text| !text.contains("138")));
+    let printed = parse_slots(
+        b"HTTP/1.1 200 OK\r\nX-Phone: 13800138000\r\n\r\n",
+        |head, _| format!("{head:?}"),
+    );
+    assert!(
+        printed
+            .expect("a head")
+            .is_some_and(|text| !text.contains("138"))
+    );
 }
 
 #[test]
@@ -223,18 +310,31 @@ fn a_response_has_one_end() {
         (&["Content-Length: 005"], BodyLength::Known(5)),
         (&["Content-Length: 5, 5"], BodyLength::Known(5)),
         (&["Content-Length: 5 ,\t05"], BodyLength::Known(5)),
-        (&["Content-Length: 5", "Content-Length: 5"], BodyLength::Known(5)),
-        (&["Content-Length: 9007199254740992"], BodyLength::Known(MAX_LENGTH)),
+        (
+            &["Content-Length: 5", "Content-Length: 5"],
+            BodyLength::Known(5),
+        ),
+        (
+            &["Content-Length: 9007199254740992"],
+            BodyLength::Known(MAX_LENGTH),
+        ),
         (&["Transfer-Encoding: chunked"], BodyLength::Chunked),
         (&["transfer-encoding:\tCHUNKED "], BodyLength::Chunked),
         // Names that some servers fold into others are names of their own.
         (&["Content_Length: 5"], BodyLength::UntilClose),
-        (&["Content_Length: 5", "Content-Length: 6"], BodyLength::Known(6)),
+        (
+            &["Content_Length: 5", "Content-Length: 6"],
+            BodyLength::Known(6),
+        ),
     ];
     for (fields, length) in table {
         assert_eq!(body(fields), Ok(*length), "{fields:?}");
         // 205 is a status as any other.
-        assert_eq!(framing("HTTP/1.1 205 Reset", fields, false).map(|framing| framing.body), Ok(*length), "{fields:?}");
+        assert_eq!(
+            framing("HTTP/1.1 205 Reset", fields, false).map(|framing| framing.body),
+            Ok(*length),
+            "{fields:?}"
+        );
     }
 }
 
@@ -270,10 +370,16 @@ fn a_length_with_two_readings_is_an_error() {
     for fields in table {
         assert_eq!(body(fields), Err(InvalidHead::ContentLength), "{fields:?}");
         // Where no body follows, it would go on to the client all the same.
-        for (line, request_is_head) in
-            [("HTTP/1.1 200 OK", true), ("HTTP/1.1 304 Not Modified", false), ("HTTP/1.1 103 Hints", false)]
-        {
-            assert_eq!(framing(line, fields, request_is_head), Err(InvalidHead::ContentLength), "{line} {fields:?}");
+        for (line, request_is_head) in [
+            ("HTTP/1.1 200 OK", true),
+            ("HTTP/1.1 304 Not Modified", false),
+            ("HTTP/1.1 103 Hints", false),
+        ] {
+            assert_eq!(
+                framing(line, fields, request_is_head),
+                Err(InvalidHead::ContentLength),
+                "{line} {fields:?}"
+            );
         }
     }
 }
@@ -304,13 +410,29 @@ fn a_transfer_coding_is_one_chunked_and_nothing_beside_it() {
         &["Content-Length: x", "Transfer-Encoding: chunked"],
         &["Content-Length: 5", "Transfer-Encoding: identity"],
         // CVE-2026-26365: a coding cannot be nominated away.
-        &["Content-Length: 5", "Transfer-Encoding: chunked", "Connection: Transfer-Encoding"],
+        &[
+            "Content-Length: 5",
+            "Transfer-Encoding: chunked",
+            "Connection: Transfer-Encoding",
+        ],
     ];
     for fields in table {
-        assert_eq!(body(fields), Err(InvalidHead::TransferEncoding), "{fields:?}");
+        assert_eq!(
+            body(fields),
+            Err(InvalidHead::TransferEncoding),
+            "{fields:?}"
+        );
     }
-    let old = framing("HTTP/1.0 200 OK", &["Transfer-Encoding: chunked", "Connection: keep-alive"], false);
-    assert_eq!(old, Err(InvalidHead::TransferEncoding), "HTTP/1.0 knows no transfer coding");
+    let old = framing(
+        "HTTP/1.0 200 OK",
+        &["Transfer-Encoding: chunked", "Connection: keep-alive"],
+        false,
+    );
+    assert_eq!(
+        old,
+        Err(InvalidHead::TransferEncoding),
+        "HTTP/1.0 knows no transfer coding"
+    );
 }
 
 #[test]
@@ -328,7 +450,8 @@ fn no_body_follows_some_heads_whatever_they_say() {
             for status in [100, 101, 102, 103, 199, 204, 304] {
                 for request_is_head in [false, true] {
                     let line = format!("HTTP/{version} {status} X");
-                    let framing = framing(&line, fields, request_is_head).map(|framing| framing.body);
+                    let framing =
+                        framing(&line, fields, request_is_head).map(|framing| framing.body);
                     assert_eq!(framing, Ok(BodyLength::None), "{line} {fields:?}");
                 }
             }
@@ -343,8 +466,12 @@ fn no_body_follows_some_heads_whatever_they_say() {
         }
     }
     // The length is still known, to be passed on where it informs.
-    for (line, request_is_head) in [("HTTP/1.1 200 OK", true), ("HTTP/1.1 304 Not Modified", false)] {
-        let length = framing(line, &["Content-Length: 05, 5"], request_is_head).map(|framing| framing.content_length);
+    for (line, request_is_head) in [
+        ("HTTP/1.1 200 OK", true),
+        ("HTTP/1.1 304 Not Modified", false),
+    ] {
+        let length = framing(line, &["Content-Length: 05, 5"], request_is_head)
+            .map(|framing| framing.content_length);
         assert_eq!(length, Ok(Some(5)));
     }
 }
@@ -357,37 +484,93 @@ fn a_connection_is_kept_only_where_the_backend_keeps_it_and_the_end_is_sure() {
         ("HTTP/1.1 200 OK", &["Transfer-Encoding: chunked"], true),
         ("HTTP/1.1 200 OK", &[KNOWN, "Connection: keep-alive"], true),
         ("HTTP/1.1 200 OK", &[KNOWN, "Connection: X-Hop"], true),
-        ("HTTP/1.1 200 OK", &[KNOWN, "Connection: closed, not-close"], true),
+        (
+            "HTTP/1.1 200 OK",
+            &[KNOWN, "Connection: closed, not-close"],
+            true,
+        ),
         ("HTTP/1.1 200 OK", &[KNOWN, "Connection: close"], false),
         ("HTTP/1.1 200 OK", &[KNOWN, "connection: CLOSE"], false),
-        ("HTTP/1.1 200 OK", &[KNOWN, "Connection: keep-alive, Close"], false),
-        ("HTTP/1.1 200 OK", &[KNOWN, "Connection: close ,\tkeep-alive"], false),
-        ("HTTP/1.1 200 OK", &[KNOWN, "Connection: keep-alive", "Connection: X, close,"], false),
-        ("HTTP/1.1 200 OK", &[KNOWN, "Connection: close", "Connection: keep-alive"], false),
+        (
+            "HTTP/1.1 200 OK",
+            &[KNOWN, "Connection: keep-alive, Close"],
+            false,
+        ),
+        (
+            "HTTP/1.1 200 OK",
+            &[KNOWN, "Connection: close ,\tkeep-alive"],
+            false,
+        ),
+        (
+            "HTTP/1.1 200 OK",
+            &[KNOWN, "Connection: keep-alive", "Connection: X, close,"],
+            false,
+        ),
+        (
+            "HTTP/1.1 200 OK",
+            &[KNOWN, "Connection: close", "Connection: keep-alive"],
+            false,
+        ),
         ("HTTP/1.1 200 OK", &[], false),
         ("HTTP/1.1 200 OK", &["Connection: keep-alive"], false),
         ("HTTP/1.0 200 OK", &[KNOWN], false),
         ("HTTP/1.0 200 OK", &[KNOWN, "Connection: Keep-Alive"], true),
-        ("HTTP/1.0 200 OK", &[KNOWN, "Connection: x, keep-alive"], true),
-        ("HTTP/1.0 200 OK", &[KNOWN, "Connection: keep-alive, x"], true),
-        ("HTTP/1.0 200 OK", &[KNOWN, "Connection: keep-alive, close"], false),
+        (
+            "HTTP/1.0 200 OK",
+            &[KNOWN, "Connection: x, keep-alive"],
+            true,
+        ),
+        (
+            "HTTP/1.0 200 OK",
+            &[KNOWN, "Connection: keep-alive, x"],
+            true,
+        ),
+        (
+            "HTTP/1.0 200 OK",
+            &[KNOWN, "Connection: keep-alive, close"],
+            false,
+        ),
         ("HTTP/1.0 200 OK", &["Connection: keep-alive"], false),
-        ("HTTP/1.0 304 Not Modified", &["Connection: keep-alive"], true),
-        ("HTTP/1.0 304 Not Modified", &["Connection: keep-alive", "Transfer-Encoding: chunked"], false),
+        (
+            "HTTP/1.0 304 Not Modified",
+            &["Connection: keep-alive"],
+            true,
+        ),
+        (
+            "HTTP/1.0 304 Not Modified",
+            &["Connection: keep-alive", "Transfer-Encoding: chunked"],
+            false,
+        ),
         ("HTTP/1.1 204 No Content", &[], true),
         ("HTTP/1.1 204 No Content", &["Content-Length: 0"], true),
         // A body may follow although none can.
         ("HTTP/1.1 204 No Content", &[KNOWN], false),
-        ("HTTP/1.1 204 No Content", &["Transfer-Encoding: chunked"], false),
+        (
+            "HTTP/1.1 204 No Content",
+            &["Transfer-Encoding: chunked"],
+            false,
+        ),
         ("HTTP/1.1 304 Not Modified", &[], true),
         ("HTTP/1.1 304 Not Modified", &[KNOWN], false),
         ("HTTP/1.1 304 Not Modified", &["Connection: close"], false),
-        ("HTTP/1.1 101 Switching Protocols", &["Connection: Upgrade"], false),
+        (
+            "HTTP/1.1 101 Switching Protocols",
+            &["Connection: Upgrade"],
+            false,
+        ),
     ];
     for (line, fields, keeps) in table {
-        assert_eq!(framing(line, fields, false).map(|framing| framing.keep_alive), Ok(*keeps), "{line} {fields:?}");
+        assert_eq!(
+            framing(line, fields, false).map(|framing| framing.keep_alive),
+            Ok(*keeps),
+            "{line} {fields:?}"
+        );
     }
-    assert_eq!(framing("HTTP/1.1 200 OK", &[], true).map(|framing| framing.keep_alive), Ok(true), "a HEAD without a length");
+    assert_eq!(
+        framing("HTTP/1.1 200 OK", &[], true).map(|framing| framing.keep_alive),
+        Ok(true),
+        "a HEAD without a length"
+    );
     assert_eq!(
         framing("HTTP/1.1 200 OK", &[KNOWN], true).map(|framing| framing.keep_alive),
         Ok(false),

@@ -8,10 +8,30 @@ use crate::{
     policy::head::{self, Parsed},
 };
 
-const BARE: TokenLocations<'_> = TokenLocations { bare: true, cookie: None, query: false, forward_auth: false };
-const COOKIE: TokenLocations<'_> = TokenLocations { bare: false, cookie: Some("token"), query: false, forward_auth: false };
-const QUERY: TokenLocations<'_> = TokenLocations { bare: false, cookie: None, query: true, forward_auth: false };
-const BOTH: TokenLocations<'_> = TokenLocations { bare: false, cookie: Some("token"), query: true, forward_auth: false };
+const BARE: TokenLocations<'_> = TokenLocations {
+    bare: true,
+    cookie: None,
+    query: false,
+    forward_auth: false,
+};
+const COOKIE: TokenLocations<'_> = TokenLocations {
+    bare: false,
+    cookie: Some("token"),
+    query: false,
+    forward_auth: false,
+};
+const QUERY: TokenLocations<'_> = TokenLocations {
+    bare: false,
+    cookie: None,
+    query: true,
+    forward_auth: false,
+};
+const BOTH: TokenLocations<'_> = TokenLocations {
+    bare: false,
+    cookie: Some("token"),
+    query: true,
+    forward_auth: false,
+};
 /// A page of this site says so.
 const SAME: &str = "Sec-Fetch-Site: same-origin";
 
@@ -23,7 +43,12 @@ fn read_in(lines: &[&str], places: TokenLocations<'_>) -> Result<String, RejectR
     request("GET /", lines, places, None)
 }
 
-fn request(line: &str, lines: &[&str], places: TokenLocations<'_>, cors: Option<&Cors>) -> Result<String, RejectReason> {
+fn request(
+    line: &str,
+    lines: &[&str],
+    places: TokenLocations<'_>,
+    cors: Option<&Cors>,
+) -> Result<String, RejectReason> {
     with_head(line, lines, |head| {
         super::read(head, places, cors).map(|credential| match credential {
             Credential::None => "none".to_owned(),
@@ -34,21 +59,36 @@ fn request(line: &str, lines: &[&str], places: TokenLocations<'_>, cors: Option<
 }
 
 fn with_head<T>(line: &str, lines: &[&str], look: impl FnOnce(&Head<'_>) -> T) -> T {
-    let bytes = format!("{line} HTTP/1.1\r\nHost: shop.example\r\n{}\r\n\r\n", lines.join("\r\n"));
+    let bytes = format!(
+        "{line} HTTP/1.1\r\nHost: shop.example\r\n{}\r\n\r\n",
+        lines.join("\r\n")
+    );
     let bytes = bytes.replace("\r\n\r\n\r\n", "\r\n\r\n");
     let mut slots = [const { MaybeUninit::uninit() }; 8];
-    let Ok(Parsed::Complete(head)) = head::parse(bytes.as_bytes(), &mut slots) else { panic!("a plain head") };
+    let Ok(Parsed::Complete(head)) = head::parse(bytes.as_bytes(), &mut slots) else {
+        panic!("a plain head")
+    };
     look(&head)
 }
 
 #[test]
 fn a_bearer_token_is_read() {
     assert_eq!(in_header(&[]).unwrap(), "none");
-    assert_eq!(in_header(&["X-Authorization: Bearer a", "Authorization_: Bearer a"]).unwrap(), "none");
-    for line in ["Authorization: Bearer a.b.c", "authorization: bearer a.b.c", "AUTHORIZATION:BEARER   a.b.c  "] {
+    assert_eq!(
+        in_header(&["X-Authorization: Bearer a", "Authorization_: Bearer a"]).unwrap(),
+        "none"
+    );
+    for line in [
+        "Authorization: Bearer a.b.c",
+        "authorization: bearer a.b.c",
+        "AUTHORIZATION:BEARER   a.b.c  ",
+    ] {
         assert_eq!(in_header(&[line]).unwrap(), "bearer a.b.c", "{line}");
     }
-    assert_eq!(in_header(&["Authorization: Bearer aA0-._~+/=="]).unwrap(), "bearer aA0-._~+/==");
+    assert_eq!(
+        in_header(&["Authorization: Bearer aA0-._~+/=="]).unwrap(),
+        "bearer aA0-._~+/=="
+    );
 }
 
 #[test]
@@ -58,7 +98,11 @@ fn a_token_is_made_of_the_signs_of_a_b64token() {
         // Alone, and among so many that they are compared at once.
         for around in [0, 1, 15, 16, 17, 40] {
             let token = [vec![b'a'; around], vec![byte], vec![b'Z'; around]].concat();
-            assert_eq!(b64token(&token).is_some(), plain, "{byte:#x} among {around}");
+            assert_eq!(
+                b64token(&token).is_some(),
+                plain,
+                "{byte:#x} among {around}"
+            );
         }
     }
 }
@@ -68,9 +112,20 @@ fn a_token_may_stand_alone_where_that_is_said() {
     let alone = |value: &str| read_in(&[&format!("Authorization: {value}")], BARE).unwrap();
     assert_eq!(alone("a.b.c"), "bearer a.b.c");
     assert_eq!(alone("Bearer a.b.c"), "bearer a.b.c");
-    assert_eq!(alone("bearer"), "bearer bearer", "no token, which is found out when it is looked at");
+    assert_eq!(
+        alone("bearer"),
+        "bearer bearer",
+        "no token, which is found out when it is looked at"
+    );
     assert_eq!([alone(""), alone("  ")], ["none", "none"]);
-    for value in ["Basic YTpi", "a.b.c d", "Token a.b.c", "a,b", "=", "Bearer a b"] {
+    for value in [
+        "Basic YTpi",
+        "a.b.c d",
+        "Token a.b.c",
+        "a,b",
+        "=",
+        "Bearer a b",
+    ] {
         assert_eq!(alone(value), "malformed", "{value:?}");
     }
     assert!(read_in(&["Authorization: a.b.c", "Authorization: a.b.c"], BARE).is_err());
@@ -80,19 +135,44 @@ fn a_token_may_stand_alone_where_that_is_said() {
 fn an_empty_credential_is_none_wherever_it_stands() {
     for empty in ["Authorization:", "Authorization: ", "authorization:\t "] {
         for places in [TokenLocations::default(), BARE, COOKIE, QUERY, BOTH] {
-            assert_eq!(read_in(&[empty], places).unwrap(), "none", "{empty:?} {places:?}");
+            assert_eq!(
+                read_in(&[empty], places).unwrap(),
+                "none",
+                "{empty:?} {places:?}"
+            );
         }
-        assert_eq!(read_in(&[empty, "Cookie: token=a.b.c"], COOKIE).unwrap(), "bearer a.b.c", "{empty:?}");
-        assert_eq!(request("GET /ws?access_token=a.b.c", &[empty], QUERY, None).unwrap(), "bearer a.b.c", "{empty:?}");
+        assert_eq!(
+            read_in(&[empty, "Cookie: token=a.b.c"], COOKIE).unwrap(),
+            "bearer a.b.c",
+            "{empty:?}"
+        );
+        assert_eq!(
+            request("GET /ws?access_token=a.b.c", &[empty], QUERY, None).unwrap(),
+            "bearer a.b.c",
+            "{empty:?}"
+        );
     }
-    assert_eq!(request("GET /ws?access_token=", &[], QUERY, None).unwrap(), "none");
-    assert_eq!(request("GET /ws?access_token=&x=1", &["Cookie: token="], BOTH, None).unwrap(), "none");
+    assert_eq!(
+        request("GET /ws?access_token=", &[], QUERY, None).unwrap(),
+        "none"
+    );
+    assert_eq!(
+        request("GET /ws?access_token=&x=1", &["Cookie: token="], BOTH, None).unwrap(),
+        "none"
+    );
     // What a template makes of nothing is something.
     for value in ["Bearer", "Bearer ", "bearer\t"] {
-        assert_eq!(in_header(&[&format!("Authorization: {value}")]).unwrap(), "malformed", "{value:?}");
+        assert_eq!(
+            in_header(&[&format!("Authorization: {value}")]).unwrap(),
+            "malformed",
+            "{value:?}"
+        );
     }
     for value in ["undefined", "null"] {
-        assert_eq!(in_header(&[&format!("Authorization: Bearer {value}")]).unwrap(), format!("bearer {value}"));
+        assert_eq!(
+            in_header(&[&format!("Authorization: Bearer {value}")]).unwrap(),
+            format!("bearer {value}")
+        );
     }
 }
 
@@ -124,7 +204,11 @@ fn what_is_no_bearer_token_is_malformed() {
         "éééé a",
     ];
     for value in values {
-        assert_eq!(in_header(&[&format!("Authorization: {value}")]).unwrap(), "malformed", "{value:?}");
+        assert_eq!(
+            in_header(&[&format!("Authorization: {value}")]).unwrap(),
+            "malformed",
+            "{value:?}"
+        );
     }
 }
 
@@ -138,29 +222,48 @@ fn several_credentials_are_refused() {
         ["Authorization:", "Authorization: Bearer a"],
         ["Authorization:", "Authorization:"],
     ] {
-        assert_eq!(in_header(&lines).unwrap_err().code, ErrorCode::RequestMalformed, "{lines:?}");
+        assert_eq!(
+            in_header(&lines).unwrap_err().code,
+            ErrorCode::RequestMalformed,
+            "{lines:?}"
+        );
     }
 }
 
 #[test]
 fn a_credential_does_not_print() {
-    assert_eq!(format!("{:?}", Credential::Bearer("hunter2")), "Bearer(***)");
+    assert_eq!(
+        format!("{:?}", Credential::Bearer("hunter2")),
+        "Bearer(***)"
+    );
 }
 
 #[test]
 fn a_cookie_counts_where_it_is_named() {
     for (lines, read) in [
         (&["Cookie: token=a.b.c"][..], "bearer a.b.c"),
-        (&["Cookie: theme=dark; token=a.b.c; lang=zh"], "bearer a.b.c"),
+        (
+            &["Cookie: theme=dark; token=a.b.c; lang=zh"],
+            "bearer a.b.c",
+        ),
         (&["Cookie: theme=dark;token=a.b.c"], "bearer a.b.c"),
-        (&["Cookie: theme=dark", "cookie: token=a.b.c"], "bearer a.b.c"),
+        (
+            &["Cookie: theme=dark", "cookie: token=a.b.c"],
+            "bearer a.b.c",
+        ),
         (&["Cookie: token="], "none"),
-        (&["Cookie: Token=a; xtoken=b; token =c; tokens=d; theme=token=e"], "none"),
+        (
+            &["Cookie: Token=a; xtoken=b; token =c; tokens=d; theme=token=e"],
+            "none",
+        ),
         (&["Cookie: token=\"a.b.c\""], "malformed"),
         (&["Cookie: token=a%2Eb"], "malformed"),
         (&["Cookie: token=a b"], "malformed"),
         (&["Cookie: token=Bearer a"], "malformed"),
-        (&["Authorization: Bearer a.b.c", "Cookie: theme=dark"], "bearer a.b.c"),
+        (
+            &["Authorization: Bearer a.b.c", "Cookie: theme=dark"],
+            "bearer a.b.c",
+        ),
     ] {
         assert_eq!(read_in(lines, COOKIE).unwrap(), read, "{lines:?}");
     }
@@ -183,7 +286,16 @@ fn the_query_counts_where_it_may_and_as_it_stands() {
     ] {
         assert_eq!(request(target, &[], QUERY, None).unwrap(), read, "{target}");
     }
-    assert_eq!(request("GET /ws?access_token=a", &[], TokenLocations::default(), None).unwrap(), "none");
+    assert_eq!(
+        request(
+            "GET /ws?access_token=a",
+            &[],
+            TokenLocations::default(),
+            None
+        )
+        .unwrap(),
+        "none"
+    );
 }
 
 #[test]
@@ -199,7 +311,11 @@ fn several_credentials_are_refused_wherever_they_stand() {
         ("GET /?access_token=a&access_token=", &[]),
     ] {
         let refusal = request(line, lines, BOTH, None).unwrap_err();
-        assert_eq!((refusal.code, refusal.close), (ErrorCode::RequestMalformed, false), "{line} {lines:?}");
+        assert_eq!(
+            (refusal.code, refusal.close),
+            (ErrorCode::RequestMalformed, false),
+            "{line} {lines:?}"
+        );
     }
 }
 
@@ -213,7 +329,11 @@ fn a_page_of_another_site_cannot_act_with_a_cookie() {
         ("HEAD /", &["Sec-Fetch-Site: cross-site"], true),
         // A link has no `Origin`; whoever has one is a page that reads, or a handshake that a proxy hides.
         ("GET /", &["Origin: https://evil.example"], false),
-        ("GET /", &["Origin: https://evil.example", "Sec-Fetch-Site: cross-site"], false),
+        (
+            "GET /",
+            &["Origin: https://evil.example", "Sec-Fetch-Site: cross-site"],
+            false,
+        ),
         ("GET /", &[ours], true),
         ("POST /", &[SAME], true),
         ("POST /", &["Sec-Fetch-Site: none"], true),
@@ -238,22 +358,49 @@ fn a_page_of_another_site_cannot_act_with_a_cookie() {
         ("GET /ws", &[upgrade, ours], true),
         ("GET /ws", &[upgrade, "Origin: https://evil.example"], false),
         ("GET /ws", &[upgrade, "Sec-Fetch-Site: cross-site"], false),
-        ("GET /ws", &["Sec-WebSocket-Version: 13", "Sec-Fetch-Site: cross-site"], false),
-        ("GET /ws", &["Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "Sec-Fetch-Site: cross-site"], false),
-        ("GET /ws", &["Sec-WebSocket-Protocol: a", "Sec-Fetch-Site: cross-site"], false),
+        (
+            "GET /ws",
+            &["Sec-WebSocket-Version: 13", "Sec-Fetch-Site: cross-site"],
+            false,
+        ),
+        (
+            "GET /ws",
+            &[
+                "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+                "Sec-Fetch-Site: cross-site",
+            ],
+            false,
+        ),
+        (
+            "GET /ws",
+            &["Sec-WebSocket-Protocol: a", "Sec-Fetch-Site: cross-site"],
+            false,
+        ),
         ("GET /ws", &["Sec-WebSocket-Version: 13", SAME], true),
     ] {
         let read = request(line, &[&["Cookie: token=a"], lines].concat(), BOTH, None);
         assert_eq!(read.is_ok(), counts, "{line} {lines:?}");
         assert!(read.is_ok_and(|read| read == "bearer a") || !counts);
         // A header is sent by whoever has the token, and by nobody else.
-        assert!(request(line, &[&["Authorization: Bearer a"], lines].concat(), BOTH, None).is_ok(), "{line} {lines:?}");
+        assert!(
+            request(
+                line,
+                &[&["Authorization: Bearer a"], lines].concat(),
+                BOTH,
+                None
+            )
+            .is_ok(),
+            "{line} {lines:?}"
+        );
     }
 }
 
 #[test]
 fn a_proxy_that_asks_has_to_show_which_page_it_is() {
-    const ASKED: TokenLocations<'_> = TokenLocations { forward_auth: true, ..COOKIE };
+    const ASKED: TokenLocations<'_> = TokenLocations {
+        forward_auth: true,
+        ..COOKIE
+    };
     for (line, lines, counts) in [
         ("GET /", &[][..], true),
         ("POST /", &[], false),
@@ -271,9 +418,17 @@ fn a_proxy_that_asks_has_to_show_which_page_it_is() {
 fn a_page_that_is_listed_with_credentials_may_use_a_cookie() {
     let cors = |allow_credentials, origin: &str| {
         let allowed_origins = vec![origin.to_owned()];
-        Cors::compile(&CorsConfig { allowed_origins, allow_credentials, ..CorsConfig::default() })
+        Cors::compile(&CorsConfig {
+            allowed_origins,
+            allow_credentials,
+            ..CorsConfig::default()
+        })
     };
-    let lines = ["Cookie: token=a", "Origin: https://admin.example", "Sec-Fetch-Site: cross-site"];
+    let lines = [
+        "Cookie: token=a",
+        "Origin: https://admin.example",
+        "Sec-Fetch-Site: cross-site",
+    ];
     for (cors, counts) in [
         (cors(true, "https://admin.example"), true),
         (cors(false, "https://admin.example"), false),
@@ -281,7 +436,11 @@ fn a_page_that_is_listed_with_credentials_may_use_a_cookie() {
         (cors(true, "*"), false),
         (None, false),
     ] {
-        assert_eq!(request("POST /", &lines, COOKIE, cors.as_ref()).is_ok(), counts, "{cors:?}");
+        assert_eq!(
+            request("POST /", &lines, COOKIE, cors.as_ref()).is_ok(),
+            counts,
+            "{cors:?}"
+        );
     }
 }
 
@@ -298,7 +457,10 @@ fn the_cookie_of_a_token_is_taken_out_and_no_other() {
     ] {
         let taken = with_head("GET /", lines, |head| without_cookies(head, &names));
         assert_eq!(taken.as_deref(), left.map(str::as_bytes), "{lines:?}");
-        assert_eq!(with_head("GET /", lines, |head| without_cookies(head, &[])), None);
+        assert_eq!(
+            with_head("GET /", lines, |head| without_cookies(head, &[])),
+            None
+        );
     }
 }
 

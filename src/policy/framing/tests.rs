@@ -17,7 +17,15 @@ fn read(bytes: &[u8]) -> Result<Framing, RejectReason> {
 
 /// A request with a Host and these lines more.
 fn request(line: &str, headers: &[&str]) -> Result<Framing, RejectReason> {
-    read(format!("{}\r\n\r\n", [&[line, "Host: example.com"], headers].concat().join("\r\n")).as_bytes())
+    read(
+        format!(
+            "{}\r\n\r\n",
+            [&[line, "Host: example.com"], headers]
+                .concat()
+                .join("\r\n")
+        )
+        .as_bytes(),
+    )
 }
 
 fn post(headers: &[&str]) -> Result<Framing, RejectReason> {
@@ -30,15 +38,25 @@ fn a_plain_request_has_one_length() {
         (&[], BodyLength::None),
         (&["Content-Length: 0"], BodyLength::Length(0)),
         (&["content-length: 17"], BodyLength::Length(17)),
-        (&["Content-Length: 9007199254740992"], BodyLength::Length(MAX_BODY_LEN)),
+        (
+            &["Content-Length: 9007199254740992"],
+            BodyLength::Length(MAX_BODY_LEN),
+        ),
         (&["Transfer-Encoding: chunked"], BodyLength::Unknown),
         (&["TRANSFER-ENCODING: Chunked"], BodyLength::Unknown),
     ];
     for (headers, body) in table {
-        assert_eq!(post(headers).map(|framing| framing.body), Ok(*body), "{headers:?}");
+        assert_eq!(
+            post(headers).map(|framing| framing.body),
+            Ok(*body),
+            "{headers:?}"
+        );
     }
     // CVE-2021-32715: a body on GET is framed like any other.
-    assert_eq!(request("GET / HTTP/1.1", &["Content-Length: 3"]).map(|framing| framing.body), Ok(BodyLength::Length(3)));
+    assert_eq!(
+        request("GET / HTTP/1.1", &["Content-Length: 3"]).map(|framing| framing.body),
+        Ok(BodyLength::Length(3))
+    );
 }
 
 #[test]
@@ -71,22 +89,58 @@ fn whatever_gives_a_length_two_readings_is_refused() {
         ("2^64", &["Content-Length: 18446744073709551616"]),
         ("2^64 and 5", &["Content-Length: 18446744073709551621"]),
         ("twice, equal", &["Content-Length: 5", "Content-Length: 5"]),
-        ("twice, differing", &["Content-Length: 5", "Content-Length: 6"]),
-        ("twice, other case", &["Content-Length: 5", "content-length: 5"]),
+        (
+            "twice, differing",
+            &["Content-Length: 5", "Content-Length: 6"],
+        ),
+        (
+            "twice, other case",
+            &["Content-Length: 5", "content-length: 5"],
+        ),
         // section 1 row 7; CVE-2026-2835, CVE-2022-32213, CVE-2022-32215, CVE-2024-6827, CVE-2019-18801, Kettle CL.TE and TE.CL
         ("both", &["Content-Length: 5", "Transfer-Encoding: chunked"]),
-        ("both, other order", &["Transfer-Encoding: chunked", "Content-Length: 5"]),
-        ("both, other coding", &["Transfer-Encoding: identity", "Content-Length: 5"]),
-        ("both, zero", &["Transfer-Encoding: chunked", "Content-Length: 0"]),
-        ("both, empty length", &["Transfer-Encoding: chunked", "Content-Length:"]),
-        ("both, empty coding", &["Transfer-Encoding:", "Content-Length: 5"]),
+        (
+            "both, other order",
+            &["Transfer-Encoding: chunked", "Content-Length: 5"],
+        ),
+        (
+            "both, other coding",
+            &["Transfer-Encoding: identity", "Content-Length: 5"],
+        ),
+        (
+            "both, zero",
+            &["Transfer-Encoding: chunked", "Content-Length: 0"],
+        ),
+        (
+            "both, empty length",
+            &["Transfer-Encoding: chunked", "Content-Length:"],
+        ),
+        (
+            "both, empty coding",
+            &["Transfer-Encoding:", "Content-Length: 5"],
+        ),
         ("two codings", &["Transfer-Encoding: gzip, chunked"]),
         ("chunked first", &["Transfer-Encoding: chunked, gzip"]),
-        ("chunked, identity", &["Transfer-Encoding: chunked, identity"]),
-        ("chunked twice in a line", &["Transfer-Encoding: chunked, chunked"]),
-        ("chunked twice", &["Transfer-Encoding: chunked", "Transfer-Encoding: chunked"]),
-        ("two lines", &["Transfer-Encoding: gzip", "Transfer-Encoding: chunked"]),
-        ("two lines, other case", &["Transfer-Encoding: chunked", "transfer-encoding: identity"]),
+        (
+            "chunked, identity",
+            &["Transfer-Encoding: chunked, identity"],
+        ),
+        (
+            "chunked twice in a line",
+            &["Transfer-Encoding: chunked, chunked"],
+        ),
+        (
+            "chunked twice",
+            &["Transfer-Encoding: chunked", "Transfer-Encoding: chunked"],
+        ),
+        (
+            "two lines",
+            &["Transfer-Encoding: gzip", "Transfer-Encoding: chunked"],
+        ),
+        (
+            "two lines, other case",
+            &["Transfer-Encoding: chunked", "transfer-encoding: identity"],
+        ),
         ("identity", &["Transfer-Encoding: identity"]),
         ("cow", &["Transfer-Encoding: cow"]),
         ("xchunked", &["Transfer-Encoding: xchunked"]),
@@ -99,16 +153,37 @@ fn whatever_gives_a_length_two_readings_is_refused() {
         ("NBSP after coding", &["Transfer-Encoding: chunked\u{a0}"]),
         // CVE-2025-32094, CVE-2024-24791, section 1 row 15, Kettle 2025
         ("unknown expectation", &["Expect: x", "Content-Length: 5"]),
-        ("expectation and more", &["Expect: 100-continue, x", "Content-Length: 5"]),
-        ("obscured expectation", &["Expect: y 100-continue", "Content-Length: 5"]),
+        (
+            "expectation and more",
+            &["Expect: 100-continue, x", "Content-Length: 5"],
+        ),
+        (
+            "obscured expectation",
+            &["Expect: y 100-continue", "Content-Length: 5"],
+        ),
         ("empty expectation", &["Expect:", "Content-Length: 5"]),
-        ("two expectations", &["Expect: 100-continue", "Expect: 100-continue", "Content-Length: 5"]),
+        (
+            "two expectations",
+            &[
+                "Expect: 100-continue",
+                "Expect: 100-continue",
+                "Content-Length: 5",
+            ],
+        ),
         ("expectation without body", &["Expect: 100-continue"]),
     ];
     for (name, headers) in table {
-        for line in ["POST /x HTTP/1.1", "GET / HTTP/1.1", "OPTIONS / HTTP/1.1", "POST /x HTTP/1.0"] {
+        for line in [
+            "POST /x HTTP/1.1",
+            "GET / HTTP/1.1",
+            "OPTIONS / HTTP/1.1",
+            "POST /x HTTP/1.0",
+        ] {
             let refusal = request(line, headers).expect_err(name);
-            assert!(refusal.close && refusal.code == ErrorCode::RequestMalformed, "{line} {name}");
+            assert!(
+                refusal.close && refusal.code == ErrorCode::RequestMalformed,
+                "{line} {name}"
+            );
         }
     }
 }
@@ -123,22 +198,39 @@ fn http_1_0_has_no_transfer_coding() {
 #[test]
 fn a_name_that_only_looks_like_a_framing_header_does_not_frame() {
     // section 1 row 6: these are dropped by the header policy, and must not have been counted here.
-    for header in ["Content_Length: 5", "Transfer_Encoding: chunked", "Content.Length: 5", "XContent-Length: 5"] {
-        assert_eq!(post(&[header]).map(|framing| framing.body), Ok(BodyLength::None), "{header}");
+    for header in [
+        "Content_Length: 5",
+        "Transfer_Encoding: chunked",
+        "Content.Length: 5",
+        "XContent-Length: 5",
+    ] {
+        assert_eq!(
+            post(&[header]).map(|framing| framing.body),
+            Ok(BodyLength::None),
+            "{header}"
+        );
     }
 }
 
 #[test]
 fn connection_has_no_effect_on_framing() {
     // CVE-2026-26365
-    for option in ["Transfer-Encoding", "Content-Length", "transfer-encoding, content-length", "Host"] {
+    for option in [
+        "Transfer-Encoding",
+        "Content-Length",
+        "transfer-encoding, content-length",
+        "Host",
+    ] {
         let connection = format!("Connection: {option}");
         assert_eq!(
             post(&[&connection, "Content-Length: 5"]).map(|framing| framing.body),
             Ok(BodyLength::Length(5)),
             "{option}"
         );
-        assert_eq!(post(&[&connection, "Transfer-Encoding: chunked"]).map(|framing| framing.body), Ok(BodyLength::Unknown));
+        assert_eq!(
+            post(&[&connection, "Transfer-Encoding: chunked"]).map(|framing| framing.body),
+            Ok(BodyLength::Unknown)
+        );
     }
 }
 
@@ -204,7 +296,10 @@ fn there_is_one_valid_host() {
     assert!(with("").is_err(), "missing");
     assert!(with("Host: a\r\nHost: a\r\n").is_err(), "twice");
     assert!(with("Host: a\r\nhost: b\r\n").is_err(), "twice, other case");
-    assert!(read(b"GET / HTTP/1.0\r\n\r\n").is_ok(), "HTTP/1.0 may have none");
+    assert!(
+        read(b"GET / HTTP/1.0\r\n\r\n").is_ok(),
+        "HTTP/1.0 may have none"
+    );
     assert!(read(b"GET / HTTP/1.0\r\nHost: a/b\r\n\r\n").is_err());
     assert!(read(b"GET / HTTP/1.0\r\nHost: a\r\nHost: a\r\n\r\n").is_err());
 }
@@ -212,24 +307,55 @@ fn there_is_one_valid_host() {
 #[test]
 fn what_decides_something_is_there_once() {
     // CVE-2020-25017, CVE-2026-26308: readers differ on which of several counts.
-    for name in ["Authorization", "Content-Type", "Upgrade", "Sec-WebSocket-Key", "Sec-WebSocket-Version"] {
-        let (one, two) = (format!("{name}: x"), format!("{}: y", name.to_ascii_uppercase()));
+    for name in [
+        "Authorization",
+        "Content-Type",
+        "Upgrade",
+        "Sec-WebSocket-Key",
+        "Sec-WebSocket-Version",
+    ] {
+        let (one, two) = (
+            format!("{name}: x"),
+            format!("{}: y", name.to_ascii_uppercase()),
+        );
         assert!(post(&[&one]).is_ok(), "{name}");
-        assert!(post(&[&one, &two]).is_err_and(|refusal| refusal.close), "{name}");
+        assert!(
+            post(&[&one, &two]).is_err_and(|refusal| refusal.close),
+            "{name}"
+        );
         assert!(post(&[&one, "X: y", &one]).is_err(), "{name}");
     }
-    assert!(post(&["Accept: a", "Accept: b", "Cookie: a", "Cookie: b", "X-A: 1", "X-A: 2"]).is_ok());
+    assert!(
+        post(&[
+            "Accept: a",
+            "Accept: b",
+            "Cookie: a",
+            "Cookie: b",
+            "X-A: 1",
+            "X-A: 2"
+        ])
+        .is_ok()
+    );
 }
 
 #[test]
 fn only_methods_that_everybody_knows_pass() {
     for method in METHODS {
-        assert!(request(&format!("{method} / HTTP/1.1"), &[]).is_ok(), "{method}");
+        assert!(
+            request(&format!("{method} / HTTP/1.1"), &[]).is_ok(),
+            "{method}"
+        );
     }
     // section 1 row 18, CVE-2026-71324
-    for method in ["TRACE", "CONNECT", "PROPFIND", "PURGE", "TRACK", "DEBUG", "PRI", "QUERY"] {
+    for method in [
+        "TRACE", "CONNECT", "PROPFIND", "PURGE", "TRACK", "DEBUG", "PRI", "QUERY",
+    ] {
         let refusal = request(&format!("{method} / HTTP/1.1"), &[]).expect_err(method);
-        assert_eq!((refusal.code, refusal.close), (ErrorCode::MethodNotAllowed, true), "{method}");
+        assert_eq!(
+            (refusal.code, refusal.close),
+            (ErrorCode::MethodNotAllowed, true),
+            "{method}"
+        );
     }
     for method in ["get", "Get", "GET1", "G-T", "G_T", "connect", "Trace"] {
         let refusal = request(&format!("{method} / HTTP/1.1"), &[]).expect_err(method);
@@ -242,58 +368,112 @@ const V13: &str = "Sec-WebSocket-Version: 13";
 
 #[test]
 fn a_websocket_handshake_is_whole_or_refused() {
-    let get = |headers: &[&str]| request("GET /ws HTTP/1.1", headers).map(|framing| framing.websocket);
+    let get =
+        |headers: &[&str]| request("GET /ws HTTP/1.1", headers).map(|framing| framing.websocket);
     let (up, ws) = ("Connection: Upgrade", "Upgrade: websocket");
     assert_eq!(get(&[up, ws, KEY, V13]), Ok(true));
-    assert_eq!(get(&["Connection: keep-alive, upgrade", "upgrade: WebSocket", KEY, V13]), Ok(true));
+    assert_eq!(
+        get(&[
+            "Connection: keep-alive, upgrade",
+            "upgrade: WebSocket",
+            KEY,
+            V13
+        ]),
+        Ok(true)
+    );
     assert_eq!(get(&["Connection: keep-alive", up, ws, KEY, V13]), Ok(true));
     // No body in so many words.
     assert_eq!(get(&[up, ws, KEY, V13, "Content-Length: 0"]), Ok(true));
     // CVE-2026-2833, CVE-2025-64763
     let table: &[(&str, &[&str])] = &[
         ("no Connection", &[ws, KEY, V13]),
-        ("Connection names something else", &["Connection: upgraded", ws, KEY, V13]),
+        (
+            "Connection names something else",
+            &["Connection: upgraded", ws, KEY, V13],
+        ),
         ("no key", &[up, ws, V13]),
         ("empty key", &[up, ws, "Sec-WebSocket-Key:", V13]),
         ("short key", &[up, ws, "Sec-WebSocket-Key: AAAA", V13]),
-        ("bad key", &[up, ws, "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZ!==", V13]),
+        (
+            "bad key",
+            &[up, ws, "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZ!==", V13],
+        ),
         ("body", &[up, ws, KEY, V13, "Content-Length: 5"]),
         ("two versions", &[up, ws, KEY, V13, V13]),
-        ("neither body nor version", &[up, ws, KEY, "Content-Length: 5"]),
+        (
+            "neither body nor version",
+            &[up, ws, KEY, "Content-Length: 5"],
+        ),
         ("chunked", &[up, ws, KEY, V13, "Transfer-Encoding: chunked"]),
         ("two protocols", &[up, "Upgrade: websocket, h2c", KEY, V13]),
-        ("two protocols, other order", &[up, "Upgrade: h2c, websocket", KEY, V13]),
+        (
+            "two protocols, other order",
+            &[up, "Upgrade: h2c, websocket", KEY, V13],
+        ),
         ("two lines", &[up, ws, ws, KEY, V13]),
     ];
     for (name, headers) in table {
         let refusal = get(headers).expect_err(name);
-        assert_eq!((refusal.code, refusal.close), (ErrorCode::RequestMalformed, true), "{name}");
+        assert_eq!(
+            (refusal.code, refusal.close),
+            (ErrorCode::RequestMalformed, true),
+            "{name}"
+        );
     }
-    assert!(request("POST /ws HTTP/1.1", &[up, ws, KEY, V13]).is_err(), "not GET");
-    assert!(request("GET /ws HTTP/1.0", &[up, ws, KEY, V13]).is_err(), "not HTTP/1.1");
+    assert!(
+        request("POST /ws HTTP/1.1", &[up, ws, KEY, V13]).is_err(),
+        "not GET"
+    );
+    assert!(
+        request("GET /ws HTTP/1.0", &[up, ws, KEY, V13]).is_err(),
+        "not HTTP/1.1"
+    );
 }
 
 #[test]
 fn a_websocket_of_another_version_is_told_which_is_spoken() {
-    let get = |line: &str, headers: &[&str]| request(line, headers).map(|framing| framing.websocket);
+    let get =
+        |line: &str, headers: &[&str]| request(line, headers).map(|framing| framing.websocket);
     let (up, ws) = ("Connection: Upgrade", "Upgrade: websocket");
     for version in ["", "8", "0", "013", "13, 8", "8, 13", "13.0", "x", "1 3"] {
         let sent = format!("Sec-WebSocket-Version: {version}");
         let refusal = get("GET /ws HTTP/1.1", &[up, ws, KEY, &sent]).expect_err(version);
-        assert_eq!((refusal.code, refusal.close), (ErrorCode::WebsocketVersionUnsupported, true), "{version:?}");
+        assert_eq!(
+            (refusal.code, refusal.close),
+            (ErrorCode::WebsocketVersionUnsupported, true),
+            "{version:?}"
+        );
     }
     // Drafts had neither version nor key.
-    for sent in [&[up, ws][..], &[up, ws, KEY], &[up, ws, "Content-Length: 0"]] {
+    for sent in [
+        &[up, ws][..],
+        &[up, ws, KEY],
+        &[up, ws, "Content-Length: 0"],
+    ] {
         let refusal = get("GET /ws HTTP/1.1", sent).expect_err("another version");
-        assert_eq!((refusal.code, refusal.close), (ErrorCode::WebsocketVersionUnsupported, true), "{sent:?}");
+        assert_eq!(
+            (refusal.code, refusal.close),
+            (ErrorCode::WebsocketVersionUnsupported, true),
+            "{sent:?}"
+        );
     }
     // What is no handshake in any version is only wrong.
     for (line, sent) in [
-        ("POST /ws HTTP/1.1", &[up, ws, KEY, "Sec-WebSocket-Version: 8"][..]),
-        ("GET /ws HTTP/1.0", &[up, ws, KEY, "Sec-WebSocket-Version: 8"]),
+        (
+            "POST /ws HTTP/1.1",
+            &[up, ws, KEY, "Sec-WebSocket-Version: 8"][..],
+        ),
+        (
+            "GET /ws HTTP/1.0",
+            &[up, ws, KEY, "Sec-WebSocket-Version: 8"],
+        ),
         ("GET /ws HTTP/1.1", &[ws, KEY, "Sec-WebSocket-Version: 8"]),
     ] {
-        assert_eq!(get(line, sent).map_err(|refusal| refusal.code), Err(ErrorCode::RequestMalformed), "{line}");
+        assert_eq!(
+            get(line, sent).map_err(|refusal| refusal.code),
+            Err(ErrorCode::RequestMalformed),
+            "{line}"
+        );
     }
 }
 
@@ -301,7 +481,11 @@ fn a_websocket_of_another_version_is_told_which_is_spoken() {
 fn other_upgrades_have_no_effect() {
     // section 1 row 14
     for upgrade in ["h2c", "TLS/1.0", "foo", "websocketx", ""] {
-        let framing = post(&["Connection: Upgrade, HTTP2-Settings", &format!("Upgrade: {upgrade}"), "Content-Length: 5"]);
+        let framing = post(&[
+            "Connection: Upgrade, HTTP2-Settings",
+            &format!("Upgrade: {upgrade}"),
+            "Content-Length: 5",
+        ]);
         assert_eq!(
             framing.map(|framing| (framing.websocket, framing.body)),
             Ok((false, BodyLength::Length(5))),
@@ -313,8 +497,9 @@ fn other_upgrades_have_no_effect() {
 #[test]
 fn nothing_follows_a_handshake_before_its_answer() {
     // CVE-2026-2833
-    let handshake =
-        format!("GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n{KEY}\r\n{V13}\r\n\r\n");
+    let handshake = format!(
+        "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n{KEY}\r\n{V13}\r\n\r\n"
+    );
     assert!(read(handshake.as_bytes()).unwrap().websocket);
     let followed = format!("{handshake}GET /admin HTTP/1.1\r\n\r\n");
     assert!(read(followed.as_bytes()).is_err_and(|reason| reason.close));
@@ -323,16 +508,39 @@ fn nothing_follows_a_handshake_before_its_answer() {
 
 #[test]
 fn the_wish_for_a_continue_and_for_keeping_the_connection_is_read() {
-    let expects = |headers: &[&str], line| request(line, headers).map(|framing| framing.expects_continue);
-    assert_eq!(expects(&["Expect: 100-Continue", "Content-Length: 5"], "POST / HTTP/1.1"), Ok(true));
-    assert_eq!(expects(&["Expect: 100-continue", "Content-Length: 0"], "POST / HTTP/1.1"), Ok(false));
-    assert_eq!(expects(&["Expect: 100-continue", "Content-Length: 5"], "POST / HTTP/1.0"), Ok(false));
+    let expects =
+        |headers: &[&str], line| request(line, headers).map(|framing| framing.expects_continue);
+    assert_eq!(
+        expects(
+            &["Expect: 100-Continue", "Content-Length: 5"],
+            "POST / HTTP/1.1"
+        ),
+        Ok(true)
+    );
+    assert_eq!(
+        expects(
+            &["Expect: 100-continue", "Content-Length: 0"],
+            "POST / HTTP/1.1"
+        ),
+        Ok(false)
+    );
+    assert_eq!(
+        expects(
+            &["Expect: 100-continue", "Content-Length: 5"],
+            "POST / HTTP/1.0"
+        ),
+        Ok(false)
+    );
     let keeps = |line, headers: &[&str]| request(line, headers).map(|framing| framing.keep_alive);
     for (line, headers, expected) in [
         ("GET / HTTP/1.1", &[][..], true),
         ("GET / HTTP/1.1", &["Connection: close"], false),
         ("GET / HTTP/1.1", &["Connection: x, CLOSE"], false),
-        ("GET / HTTP/1.1", &["Connection: keep-alive", "Connection: close"], false),
+        (
+            "GET / HTTP/1.1",
+            &["Connection: keep-alive", "Connection: close"],
+            false,
+        ),
         ("GET / HTTP/1.0", &[], false),
         ("GET / HTTP/1.0", &["Connection: Keep-Alive"], true),
         ("GET / HTTP/1.0", &["Connection: keep-alive, close"], false),
@@ -355,31 +563,71 @@ mod readers {
     fn lines(bytes: &[u8], end: &str) -> Vec<(String, String)> {
         let text: String = bytes.iter().map(|&byte| char::from(byte)).collect();
         let head = text.trim_start_matches(['\r', '\n']);
-        let head = head.split_once(&format!("{end}{end}")).map_or(head, |(head, _)| head);
+        let head = head
+            .split_once(&format!("{end}{end}"))
+            .map_or(head, |(head, _)| head);
         let named = |line: &str| {
             let (name, value) = line.split_once(':')?;
-            Some((name.trim().to_ascii_lowercase(), value.trim().to_ascii_lowercase()))
+            Some((
+                name.trim().to_ascii_lowercase(),
+                value.trim().to_ascii_lowercase(),
+            ))
         };
         head.split(end).skip(1).filter_map(named).collect()
     }
 
     fn number(value: &str) -> Option<u64> {
-        value.trim_start_matches('+').replace('_', "").split(',').next_back()?.trim().parse().ok()
+        value
+            .trim_start_matches('+')
+            .replace('_', "")
+            .split(',')
+            .next_back()?
+            .trim()
+            .parse()
+            .ok()
     }
 
     /// Reads with these line ends; prefers the coding or the length; the first or the last of several.
-    pub(super) fn body(bytes: &[u8], end: &str, coding_wins: bool, last: bool) -> Option<BodyLength> {
+    pub(super) fn body(
+        bytes: &[u8],
+        end: &str,
+        coding_wins: bool,
+        last: bool,
+    ) -> Option<BodyLength> {
         let lines = lines(bytes, end);
-        let mut lengths = lines.iter().filter(|(name, _)| name == "content-length").map(|(_, value)| value);
-        let mut codings = lines.iter().filter(|(name, _)| name == "transfer-encoding").map(|(_, value)| value);
-        let length = if last { lengths.next_back() } else { lengths.next() };
-        let coding = if last { codings.next_back() } else { codings.next() };
-        let chunked = coding.filter(|value| value.contains("chunked")).map(|_| BodyLength::Unknown);
+        let mut lengths = lines
+            .iter()
+            .filter(|(name, _)| name == "content-length")
+            .map(|(_, value)| value);
+        let mut codings = lines
+            .iter()
+            .filter(|(name, _)| name == "transfer-encoding")
+            .map(|(_, value)| value);
+        let length = if last {
+            lengths.next_back()
+        } else {
+            lengths.next()
+        };
+        let coding = if last {
+            codings.next_back()
+        } else {
+            codings.next()
+        };
+        let chunked = coding
+            .filter(|value| value.contains("chunked"))
+            .map(|_| BodyLength::Unknown);
         let length = match length {
             Some(value) => Some(BodyLength::Length(number(value)?)),
             None => None,
         };
-        Some(if coding_wins { chunked.or(length) } else { length.or(chunked) }.unwrap_or(BodyLength::None))
+        Some(
+            if coding_wins {
+                chunked.or(length)
+            } else {
+                length.or(chunked)
+            }
+            .unwrap_or(BodyLength::None),
+        )
     }
 }
 

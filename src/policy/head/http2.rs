@@ -36,7 +36,9 @@ pub struct Http2Head {
 /// Targets and header values carry tokens and personal data, so they do not print.
 impl std::fmt::Debug for Http2Head {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Http2Head").field("fields", &self.fields.len()).finish_non_exhaustive()
+        f.debug_struct("Http2Head")
+            .field("fields", &self.fields.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -61,17 +63,29 @@ impl Http2Head {
                 header::HOST | header::COOKIE => {}
                 header::TE if value != "trailers" => return Err("TE can only be trailers."),
                 // Met by menshen itself, so it does not go on (RFC 9110 section 10.1.1).
-                header::EXPECT if value.as_bytes().eq_ignore_ascii_case(b"100-continue") && !ends_stream => {}
+                header::EXPECT
+                    if value.as_bytes().eq_ignore_ascii_case(b"100-continue") && !ends_stream => {}
                 _ => buffer.field(name.as_str(), value.as_bytes())?,
             }
         }
-        let crumbs: Vec<_> = request.headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+        let crumbs: Vec<_> = request
+            .headers
+            .get_all(header::COOKIE)
+            .iter()
+            .map(HeaderValue::as_bytes)
+            .collect();
         if !crumbs.is_empty() {
             // RFC 9113 section 8.2.3.
             buffer.field("cookie", &crumbs.join(&b"; "[..]))?;
         }
         let Buffer { bytes, fields } = buffer;
-        Ok(Self { bytes: bytes.freeze(), method_len, target, fields, ends_stream })
+        Ok(Self {
+            bytes: bytes.freeze(),
+            method_len,
+            target,
+            fields,
+            ends_stream,
+        })
     }
 
     /// The buffer that the ranges of its header fields point into.
@@ -87,11 +101,18 @@ impl Http2Head {
 
     /// Lends the head to `read`.
     pub fn lend<T>(&self, read: impl FnOnce(&Head<'_>) -> T) -> T {
-        let text =
-            |range: Range<usize>| self.bytes.get(range).and_then(|part| str::from_utf8(part).ok()).unwrap_or_default();
+        let text = |range: Range<usize>| {
+            self.bytes
+                .get(range)
+                .and_then(|part| str::from_utf8(part).ok())
+                .unwrap_or_default()
+        };
         let fields = self.fields.iter();
         let headers: Vec<_> = fields
-            .map(|field| Header { name: text(field.name()), value: self.bytes.get(field.value()).unwrap_or_default() })
+            .map(|field| Header {
+                name: text(field.name()),
+                value: self.bytes.get(field.value()).unwrap_or_default(),
+            })
             .collect();
         read(&Head {
             bytes: &self.bytes,
@@ -113,10 +134,16 @@ struct Buffer {
 impl Buffer {
     /// With room for the whole request, so that nothing is copied twice.
     fn with_capacity(request: &Parts) -> Self {
-        let fields = request.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + "; ".len());
+        let fields = request
+            .headers
+            .iter()
+            .map(|(name, value)| name.as_str().len() + value.len() + "; ".len());
         // The target and the host are rarely longer.
         let capacity = 256 + fields.sum::<usize>();
-        Self { bytes: BytesMut::with_capacity(capacity), fields: Vec::with_capacity(request.headers.len() + 1) }
+        Self {
+            bytes: BytesMut::with_capacity(capacity),
+            fields: Vec::with_capacity(request.headers.len() + 1),
+        }
     }
 
     fn put(&mut self, part: &[u8]) -> Range<usize> {
@@ -138,8 +165,14 @@ impl Buffer {
 /// `:path`. A CONNECT has neither that nor a scheme (RFC 9113 section 8.5); its target is the authority, as in HTTP/1.1 (RFC 9112
 /// section 3.2.3), so that the gate rejects it as any other.
 fn target(request: &Parts) -> Result<&str, &'static str> {
-    match (request.uri.scheme_str(), request.uri.path_and_query(), request.uri.authority()) {
-        (None, None, Some(authority)) if request.method == Method::CONNECT => Ok(authority.as_str()),
+    match (
+        request.uri.scheme_str(),
+        request.uri.path_and_query(),
+        request.uri.authority(),
+    ) {
+        (None, None, Some(authority)) if request.method == Method::CONNECT => {
+            Ok(authority.as_str())
+        }
         (Some("http" | "https"), Some(path), _) => Ok(path.as_str()),
         (Some("http" | "https"), None, _) => Err("The :path is missing."),
         (Some(_) | None, _, _) => Err("The :scheme is not http or https."),
@@ -153,7 +186,13 @@ fn authority(request: &Parts) -> Result<&[u8], &'static str> {
     if hosts.next().is_some() {
         return Err("A header that may be there once is there twice.");
     }
-    match (request.uri.authority().map(|authority| authority.as_str().as_bytes()), host) {
+    match (
+        request
+            .uri
+            .authority()
+            .map(|authority| authority.as_str().as_bytes()),
+        host,
+    ) {
         (Some(authority), None) => Ok(authority),
         (Some(authority), Some(host)) if authority == host => Ok(authority),
         (Some(_), Some(_)) => Err("The Host header is not the :authority."),

@@ -94,5 +94,9 @@ impl CommonNames {
 fn place(name: &[u8]) -> usize {
     let letter = |at: usize| usize::from(name.get(at).copied().unwrap_or_default() & 0x1f);
     let length = name.len();
-    (length * 3 + letter(0) * 48 + letter(length.wrapping_sub(4)) * 29 + letter(length.wrapping_sub(1)) * 16) % PLACES
+    (length * 3
+        + letter(0) * 48
+        + letter(length.wrapping_sub(4)) * 29
+        + letter(length.wrapping_sub(1)) * 16)
+        % PLACES
 }

@@ -80,7 +80,13 @@ pub(super) const BUILT_IN_PREFIXES: [(&str, DropReason); 6] = [
 
 /// How names end that bring the client's address: `EO-Connecting-IP`, `True-Client-IP`, `Ali-Cdn-Real-Ip`, `Cdn-Src-Ip`,
 /// `X-Vercel-Forwarded-For`. Each CDN has a name of its own, so they are known by their last words, alone or after a `-`.
-pub(super) const CLIENT_ADDRESS_ENDINGS: [&str; 5] = ["connecting-ip", "client-ip", "real-ip", "src-ip", "forwarded-for"];
+pub(super) const CLIENT_ADDRESS_ENDINGS: [&str; 5] = [
+    "connecting-ip",
+    "client-ip",
+    "real-ip",
+    "src-ip",
+    "forwarded-for",
+];
 
 /// Fields of an answer that come before its body or not at all, besides those of [`STANDARD`].
 pub(super) const NOT_IN_TRAILERS: [&str; 10] = [

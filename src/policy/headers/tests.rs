@@ -15,7 +15,11 @@ fn compiled(
     identity: &IdentityConfig,
     upstream: &UpstreamConfig,
 ) -> Result<HeaderPolicy, Vec<HeaderProblem>> {
-    let mut config = Config { identity: identity.clone(), upstream: upstream.clone(), ..Config::default() };
+    let mut config = Config {
+        identity: identity.clone(),
+        upstream: upstream.clone(),
+        ..Config::default()
+    };
     config.server.allow_headers = allow.to_vec();
     HeaderPolicy::compile(&config)
 }
@@ -25,12 +29,18 @@ fn policy() -> HeaderPolicy {
 }
 
 fn keeping() -> UpstreamConfig {
-    UpstreamConfig { authorization: UpstreamAuthorization::Keep, ..UpstreamConfig::default() }
+    UpstreamConfig {
+        authorization: UpstreamAuthorization::Keep,
+        ..UpstreamConfig::default()
+    }
 }
 
 fn identity(names: &[&str], prefixes: &[&str]) -> IdentityConfig {
     IdentityConfig {
-        headers: names.iter().map(|&name| (name.to_owned(), "sub".to_owned())).collect(),
+        headers: names
+            .iter()
+            .map(|&name| (name.to_owned(), "sub".to_owned()))
+            .collect(),
         reserved_prefixes: prefixes.iter().map(|&prefix| prefix.to_owned()).collect(),
         wechat_cloud_headers: false,
         ..IdentityConfig::default()
@@ -39,10 +49,16 @@ fn identity(names: &[&str], prefixes: &[&str]) -> IdentityConfig {
 
 /// Spellings that some server folds into the same variable.
 fn spellings(name: &str) -> Vec<String> {
-    let signs = ["-", "_", ".", "~", "!", "#", "$", "%", "&", "'", "*", "+", "^", "`", "|"];
+    let signs = [
+        "-", "_", ".", "~", "!", "#", "$", "%", "&", "'", "*", "+", "^", "`", "|",
+    ];
     let mut all: Vec<String> = signs.iter().map(|sign| name.replace('-', sign)).collect();
     all.push(name.replacen('-', "_", 1));
-    all.extend(all.clone().iter().flat_map(|text| [text.to_ascii_lowercase(), text.to_ascii_uppercase()]));
+    all.extend(
+        all.clone()
+            .iter()
+            .flat_map(|text| [text.to_ascii_lowercase(), text.to_ascii_uppercase()]),
+    );
     all
 }
 
@@ -84,7 +100,11 @@ fn ordinary_headers_pass() {
     ];
     for name in names {
         assert_eq!(policy.verdict(name), HeaderVerdict::Pass, "{name}");
-        assert_eq!(policy.verdict(&name.to_ascii_uppercase()), HeaderVerdict::Pass, "{name}");
+        assert_eq!(
+            policy.verdict(&name.to_ascii_uppercase()),
+            HeaderVerdict::Pass,
+            "{name}"
+        );
     }
 }
 
@@ -92,12 +112,25 @@ fn ordinary_headers_pass() {
 #[test]
 fn a_common_name_gets_the_verdict_of_any_other() {
     let named = identity(&["X-Requested-With", "X-User-Id"], &["Sec-Ch-", "Acc"]);
-    for (config, upstream) in [(IdentityConfig::default(), UpstreamConfig::default()), (named, keeping())] {
-        let Ok(policy) = compiled(&[], &config, &upstream) else { continue };
+    for (config, upstream) in [
+        (IdentityConfig::default(), UpstreamConfig::default()),
+        (named, keeping()),
+    ] {
+        let Ok(policy) = compiled(&[], &config, &upstream) else {
+            continue;
+        };
         for name in common::NAMES {
             assert!(policy.common.get(name).is_some(), "{name} shares its place");
-            for spelling in [(*name).to_owned(), name.to_ascii_uppercase(), name.replacen('a', "A", 1)] {
-                assert_eq!(policy.verdict(&spelling), policy.plain_verdict(&spelling), "{spelling}");
+            for spelling in [
+                (*name).to_owned(),
+                name.to_ascii_uppercase(),
+                name.replacen('a', "A", 1),
+            ] {
+                assert_eq!(
+                    policy.verdict(&spelling),
+                    policy.plain_verdict(&spelling),
+                    "{spelling}"
+                );
             }
         }
         // What differs in one bit is another name, unless that is the case of a letter.
@@ -107,11 +140,24 @@ fn a_common_name_gets_the_verdict_of_any_other() {
                     let mut other = name.as_bytes().to_vec();
                     other[at] = byte ^ 1 << bit;
                     let other = String::from_utf8(other).unwrap();
-                    assert_eq!(policy.common.get(&other).is_some(), other.eq_ignore_ascii_case(name), "{other:?}");
+                    assert_eq!(
+                        policy.common.get(&other).is_some(),
+                        other.eq_ignore_ascii_case(name),
+                        "{other:?}"
+                    );
                 }
             }
         }
-        for other in ["host ", "hos", "hostt", "h-st", "user_agent", "cookies", "x_forwarded_for", ""] {
+        for other in [
+            "host ",
+            "hos",
+            "hostt",
+            "h-st",
+            "user_agent",
+            "cookies",
+            "x_forwarded_for",
+            "",
+        ] {
             assert_eq!(policy.common.get(other), None, "{other:?}");
         }
     }
@@ -126,15 +172,33 @@ fn what_only_we_may_set_is_dropped_in_every_spelling() {
         (
             "identity",
             Reserved,
-            &["X-User-Id", "X-User-Type", "X-Session-Id", "X-Client-Type", "X-Auth-State", "X-Auth-Assertion"],
+            &[
+                "X-User-Id",
+                "X-User-Type",
+                "X-Session-Id",
+                "X-Client-Type",
+                "X-Auth-State",
+                "X-Auth-Assertion",
+            ],
         ),
         // CVE-2026-30851: also where we set none.
         (
             "reserved",
             ReservedPrefix,
-            &["X-User-Role", "X-User-Phone", "X-Auth-Token", "X-Session-Key", "X-Client-Version", "X-User-"],
+            &[
+                "X-User-Role",
+                "X-User-Phone",
+                "X-Auth-Token",
+                "X-Session-Key",
+                "X-Client-Version",
+                "X-User-",
+            ],
         ),
-        ("our own", ReservedPrefix, &["X-Menshen-Error", "X-Menshen-Anything"]),
+        (
+            "our own",
+            ReservedPrefix,
+            &["X-Menshen-Error", "X-Menshen-Anything"],
+        ),
         // CVE-2024-45614, CVE-2026-45045, CVE-2024-45806, GHSA-93m4-mfpg-c3xf, CVE-2025-64101, section 1 row 16
         (
             "forwarding",
@@ -185,12 +249,20 @@ fn what_only_we_may_set_is_dropped_in_every_spelling() {
                 "HTTP2-Settings",
             ],
         ),
-        ("WeChat Cloud", WechatCloud, &["X-WX-OPENID", "X-WX-UNIONID", "X-WX-Source"]),
+        (
+            "WeChat Cloud",
+            WechatCloud,
+            &["X-WX-OPENID", "X-WX-UNIONID", "X-WX-Source"],
+        ),
     ];
     for (class, reason, names) in table {
         for name in *names {
             for spelling in spellings(name) {
-                assert_eq!(policy.verdict(&spelling), HeaderVerdict::Drop(*reason), "{class}: {spelling}");
+                assert_eq!(
+                    policy.verdict(&spelling),
+                    HeaderVerdict::Drop(*reason),
+                    "{class}: {spelling}"
+                );
             }
         }
     }
@@ -258,11 +330,27 @@ fn a_name_that_only_looks_like_a_client_address_passes() {
 
 #[test]
 fn no_list_lets_a_client_name_its_address() {
-    for name in ["EO_Connecting_IP", "x.real.ip", "Cdn_Src_Ip", "X_Vercel_Forwarded_For", "X-Forwarded_For"] {
-        let problems = compiled(&[name.to_owned()], &IdentityConfig::default(), &UpstreamConfig::default()).expect_err(name);
+    for name in [
+        "EO_Connecting_IP",
+        "x.real.ip",
+        "Cdn_Src_Ip",
+        "X_Vercel_Forwarded_For",
+        "X-Forwarded_For",
+    ] {
+        let problems = compiled(
+            &[name.to_owned()],
+            &IdentityConfig::default(),
+            &UpstreamConfig::default(),
+        )
+        .expect_err(name);
         assert_eq!(problems[0].key, "server.allow_headers", "{name}");
     }
-    let problems = compiled(&[], &identity(&["My-Client-IP"], &[]), &UpstreamConfig::default()).expect_err("a meaning");
+    let problems = compiled(
+        &[],
+        &identity(&["My-Client-IP"], &[]),
+        &UpstreamConfig::default(),
+    )
+    .expect_err("a meaning");
     assert_eq!(problems[0].key, "identity.headers");
 }
 
@@ -284,7 +372,11 @@ fn other_names_with_signs_that_backends_fold_do_not_pass() {
         "é",
         "",
     ] {
-        assert_eq!(policy.verdict(name), HeaderVerdict::Drop(DropReason::OddName), "{name}");
+        assert_eq!(
+            policy.verdict(name),
+            HeaderVerdict::Drop(DropReason::OddName),
+            "{name}"
+        );
     }
     for name in ["Upgrade", "connection"] {
         assert_eq!(policy.verdict(name), HeaderVerdict::Handshake, "{name}");
@@ -293,11 +385,22 @@ fn other_names_with_signs_that_backends_fold_do_not_pass() {
 
 #[test]
 fn an_odd_name_passes_only_as_it_was_allowed() {
-    let policy = compiled(&["my_header".into()], &IdentityConfig::default(), &UpstreamConfig::default()).unwrap();
+    let policy = compiled(
+        &["my_header".into()],
+        &IdentityConfig::default(),
+        &UpstreamConfig::default(),
+    )
+    .unwrap();
     assert_eq!(policy.verdict("my_header"), HeaderVerdict::Pass);
     assert_eq!(policy.verdict("My_Header"), HeaderVerdict::Pass);
-    assert_eq!(policy.verdict("my.header"), HeaderVerdict::Drop(DropReason::OddName));
-    assert_eq!(policy.verdict("my_header2"), HeaderVerdict::Drop(DropReason::OddName));
+    assert_eq!(
+        policy.verdict("my.header"),
+        HeaderVerdict::Drop(DropReason::OddName)
+    );
+    assert_eq!(
+        policy.verdict("my_header2"),
+        HeaderVerdict::Drop(DropReason::OddName)
+    );
 }
 
 #[test]
@@ -328,11 +431,16 @@ fn nothing_that_matters_can_be_allowed() {
     ];
     let mut objections = 0;
     for name in names {
-        let result = compiled(&[name.to_owned()], &IdentityConfig::default(), &UpstreamConfig::default());
+        let result = compiled(
+            &[name.to_owned()],
+            &IdentityConfig::default(),
+            &UpstreamConfig::default(),
+        );
         // Folded, these two are names that mean nothing.
         let harmless = ["Host_", "Author_ization"].contains(&name);
         assert_eq!(result.is_ok(), harmless, "{name:?}");
-        objections += usize::from(result.is_err_and(|problems| problems[0].key == "server.allow_headers"));
+        objections +=
+            usize::from(result.is_err_and(|problems| problems[0].key == "server.allow_headers"));
     }
     assert_eq!(objections, names.len() - 2);
 }
@@ -341,19 +449,39 @@ fn nothing_that_matters_can_be_allowed() {
 fn the_credential_passes_only_to_a_backend_that_looks_at_it() {
     let keep = compiled(&[], &IdentityConfig::default(), &keeping()).unwrap();
     assert_eq!(keep.verdict("Authorization"), HeaderVerdict::Pass);
-    assert_eq!(keep.verdict("Proxy-Authorization"), HeaderVerdict::Drop(DropReason::HopByHop));
+    assert_eq!(
+        keep.verdict("Proxy-Authorization"),
+        HeaderVerdict::Drop(DropReason::HopByHop)
+    );
     for spelling in ["Authorization", "AUTHORIZATION", "authorization"] {
-        assert_eq!(policy().verdict(spelling), HeaderVerdict::Drop(DropReason::Credential));
+        assert_eq!(
+            policy().verdict(spelling),
+            HeaderVerdict::Drop(DropReason::Credential)
+        );
     }
 }
 
 #[test]
 fn wechat_cloud_headers_pass_where_the_config_says_so() {
-    let cloud = IdentityConfig { wechat_cloud_headers: true, ..IdentityConfig::default() };
-    assert_eq!(compiled(&[], &cloud, &UpstreamConfig::default()).unwrap().verdict("X-WX-OPENID"), HeaderVerdict::Pass);
-    let ours = IdentityConfig { wechat_cloud_headers: true, ..identity(&["X-WX-OPENID"], &[]) };
+    let cloud = IdentityConfig {
+        wechat_cloud_headers: true,
+        ..IdentityConfig::default()
+    };
+    assert_eq!(
+        compiled(&[], &cloud, &UpstreamConfig::default())
+            .unwrap()
+            .verdict("X-WX-OPENID"),
+        HeaderVerdict::Pass
+    );
+    let ours = IdentityConfig {
+        wechat_cloud_headers: true,
+        ..identity(&["X-WX-OPENID"], &[])
+    };
     let policy = compiled(&[], &ours, &UpstreamConfig::default()).unwrap();
-    assert_eq!(policy.verdict("x_wx_openid"), HeaderVerdict::Drop(DropReason::Reserved));
+    assert_eq!(
+        policy.verdict("x_wx_openid"),
+        HeaderVerdict::Drop(DropReason::Reserved)
+    );
 }
 
 #[test]
@@ -383,31 +511,69 @@ fn an_identity_header_has_a_name_of_its_own() {
         "Set-Cookie",
     ];
     for name in names {
-        let problems = compiled(&[], &identity(&[name], &[]), &UpstreamConfig::default()).expect_err(name);
-        assert_eq!((problems.len(), problems[0].key), (1, "identity.headers"), "{name}");
+        let problems =
+            compiled(&[], &identity(&[name], &[]), &UpstreamConfig::default()).expect_err(name);
+        assert_eq!(
+            (problems.len(), problems[0].key),
+            (1, "identity.headers"),
+            "{name}"
+        );
     }
-    assert!(compiled(&[], &identity(&["X-User-Id", "x-user-id"], &[]), &UpstreamConfig::default()).is_err());
+    assert!(
+        compiled(
+            &[],
+            &identity(&["X-User-Id", "x-user-id"], &[]),
+            &UpstreamConfig::default()
+        )
+        .is_err()
+    );
     for name in ["Remote-User", "X-Menshen-User", "uid", "X-Uid2"] {
-        let policy = compiled(&[], &identity(&[name], &[]), &UpstreamConfig::default()).expect(name);
-        assert_eq!(policy.verdict(&name.to_ascii_uppercase()), HeaderVerdict::Drop(DropReason::Reserved), "{name}");
+        let policy =
+            compiled(&[], &identity(&[name], &[]), &UpstreamConfig::default()).expect(name);
+        assert_eq!(
+            policy.verdict(&name.to_ascii_uppercase()),
+            HeaderVerdict::Drop(DropReason::Reserved),
+            "{name}"
+        );
     }
 }
 
 #[test]
 fn a_reserved_prefix_leaves_what_every_request_needs() {
     for prefix in ["", "X_User", "C", "co", "h", "Authorization", "a", "X "] {
-        assert!(compiled(&[], &identity(&[], &[prefix]), &UpstreamConfig::default()).is_err(), "{prefix:?}");
+        assert!(
+            compiled(&[], &identity(&[], &[prefix]), &UpstreamConfig::default()).is_err(),
+            "{prefix:?}"
+        );
     }
-    let policy = compiled(&[], &identity(&[], &["Tenant-", "7-", "Zz", "Q-9-"]), &UpstreamConfig::default()).unwrap();
+    let policy = compiled(
+        &[],
+        &identity(&[], &["Tenant-", "7-", "Zz", "Q-9-"]),
+        &UpstreamConfig::default(),
+    )
+    .unwrap();
     for name in ["zz", "Zz1", "ZZ-top", "q-9-", "Q_9_x"] {
-        assert_eq!(policy.verdict(name), HeaderVerdict::Drop(DropReason::ReservedPrefix), "{name}");
+        assert_eq!(
+            policy.verdict(name),
+            HeaderVerdict::Drop(DropReason::ReservedPrefix),
+            "{name}"
+        );
     }
     assert_eq!(policy.verdict("z"), HeaderVerdict::Pass);
-    assert_eq!(policy.verdict("tenant_id"), HeaderVerdict::Drop(DropReason::ReservedPrefix));
-    assert_eq!(policy.verdict("7-x"), HeaderVerdict::Drop(DropReason::ReservedPrefix));
+    assert_eq!(
+        policy.verdict("tenant_id"),
+        HeaderVerdict::Drop(DropReason::ReservedPrefix)
+    );
+    assert_eq!(
+        policy.verdict("7-x"),
+        HeaderVerdict::Drop(DropReason::ReservedPrefix)
+    );
     assert_eq!(policy.verdict("8-x"), HeaderVerdict::Pass);
     // Ours stay ours, whatever the list says.
-    assert_eq!(policy.verdict("X_Menshen_Error"), HeaderVerdict::Drop(DropReason::Reserved));
+    assert_eq!(
+        policy.verdict("X_Menshen_Error"),
+        HeaderVerdict::Drop(DropReason::Reserved)
+    );
 }
 
 #[test]
@@ -417,22 +583,38 @@ fn connection_names_only_what_a_client_may_remove() {
         b"GET / HTTP/1.1\r\nHost: a\r\nConnection: X-Custom, x-user-id,X-Forwarded-For , close\r\nconnection: X_User_Id, \
         content-length, Transfer-Encoding, HOST, X-Auth-State, , authorization, x-two\r\n\r\n";
     let mut slots = [const { MaybeUninit::uninit() }; 8];
-    let Ok(Parsed::Complete(head)) = head::parse(bytes, &mut slots) else { panic!("a plain head") };
-    assert_eq!(policy().nominated(&head).collect::<Vec<_>>(), ["X-Custom", "close", "x-two"]);
+    let Ok(Parsed::Complete(head)) = head::parse(bytes, &mut slots) else {
+        panic!("a plain head")
+    };
+    assert_eq!(
+        policy().nominated(&head).collect::<Vec<_>>(),
+        ["X-Custom", "close", "x-two"]
+    );
 }
 
 #[test]
 fn a_backend_cannot_pretend_to_be_us() {
-    for name in ["X-Menshen-Error", "x-menshen-error", "X_Menshen_Error", "X-Menshen-Other"] {
+    for name in [
+        "X-Menshen-Error",
+        "x-menshen-error",
+        "X_Menshen_Error",
+        "X-Menshen-Other",
+    ] {
         assert!(!backend_may_send(name), "{name}");
     }
-    assert!(backend_may_send("Content-Type") && backend_may_send("X-User-Id") && backend_may_send(""));
+    assert!(
+        backend_may_send("Content-Type") && backend_may_send("X-User-Id") && backend_may_send("")
+    );
 }
 
 #[test]
 fn built_in_names_are_folded_and_distinct() {
     let mut seen = HashSet::new();
-    for name in names::BUILT_IN.map(|(name, _)| name).into_iter().chain(names::BUILT_IN_PREFIXES.map(|(name, _)| name)) {
+    for name in names::BUILT_IN
+        .map(|(name, _)| name)
+        .into_iter()
+        .chain(names::BUILT_IN_PREFIXES.map(|(name, _)| name))
+    {
         assert_eq!(fold(name), name);
         assert!(seen.insert(name), "{name}");
     }
@@ -506,7 +688,11 @@ fn a_gate_that_reports_lets_pass_what_could_not_be_taken_for_ours() {
         let verdict = |everywhere| policy.dry_run_verdict(name, strict, everywhere);
         assert_eq!(verdict(true) == HeaderVerdict::Pass, passes, "{name}");
         let leads_elsewhere = strict == HeaderVerdict::Drop(DropReason::Override);
-        assert_eq!(verdict(false) == HeaderVerdict::Pass, passes && !leads_elsewhere, "{name}");
+        assert_eq!(
+            verdict(false) == HeaderVerdict::Pass,
+            passes && !leads_elsewhere,
+            "{name}"
+        );
     }
 }
 
@@ -517,20 +703,34 @@ fn a_header_that_proves_something_is_nobody_elses() {
         authorization: UpstreamAuthorization::Mint,
         ..UpstreamConfig::default()
     };
-    let mut config = Config { upstream, ..Config::default() };
+    let mut config = Config {
+        upstream,
+        ..Config::default()
+    };
     config.mint.header = "Legacy-Token".to_owned();
     let policy = HeaderPolicy::compile(&config).unwrap();
     for name in ["Gate-Key", "Legacy-Token", "X-Auth-Assertion"] {
         for spelling in spellings(name) {
-            assert_eq!(policy.verdict(&spelling), HeaderVerdict::Drop(DropReason::Reserved), "{spelling}");
+            assert_eq!(
+                policy.verdict(&spelling),
+                HeaderVerdict::Drop(DropReason::Reserved),
+                "{spelling}"
+            );
         }
     }
-    assert_eq!(policy.verdict("Authorization"), HeaderVerdict::Drop(DropReason::Credential));
+    assert_eq!(
+        policy.verdict("Authorization"),
+        HeaderVerdict::Drop(DropReason::Credential)
+    );
     for name in ["Host", "Cookie", "X-User-Id", "gate-key", "X_Token", ""] {
         config.mint.header = name.to_owned();
         assert_eq!(
             HeaderPolicy::compile(&config).unwrap_err()[0].key,
-            if name == "X-User-Id" { "identity.headers" } else { "mint.header" },
+            if name == "X-User-Id" {
+                "identity.headers"
+            } else {
+                "mint.header"
+            },
             "{name:?}"
         );
     }
@@ -542,21 +742,42 @@ fn a_header_that_proves_something_is_nobody_elses() {
 
 #[test]
 fn what_frames_routes_or_is_read_before_a_body_does_not_trail_it() {
-    for name in ["Content-Length", "transfer-encoding", "Host", "Connection", "TE", "Trailer", "Keep-Alive", "Set-Cookie"] {
+    for name in [
+        "Content-Length",
+        "transfer-encoding",
+        "Host",
+        "Connection",
+        "TE",
+        "Trailer",
+        "Keep-Alive",
+        "Set-Cookie",
+    ] {
         for spelling in spellings(name) {
             assert!(!backend_may_trail(&spelling), "{spelling}");
         }
     }
-    for name in
-        ["Authorization", "WWW-Authenticate", "Cache-Control", "Location", "Content-Type", "X-Menshen-Error", "Upgrade"]
-    {
+    for name in [
+        "Authorization",
+        "WWW-Authenticate",
+        "Cache-Control",
+        "Location",
+        "Content-Type",
+        "X-Menshen-Error",
+        "Upgrade",
+    ] {
         for spelling in spellings(name) {
             assert!(!backend_may_trail(&spelling), "{spelling}");
         }
     }
-    for name in
-        ["X-Checksum", "ETag", "Server-Timing", "Content-Digest", "Repr-Digest", "grpc-status", "Authentication-Info"]
-    {
+    for name in [
+        "X-Checksum",
+        "ETag",
+        "Server-Timing",
+        "Content-Digest",
+        "Repr-Digest",
+        "grpc-status",
+        "Authentication-Info",
+    ] {
         assert!(backend_may_trail(name), "{name}");
     }
 }

@@ -13,7 +13,11 @@ fn a_plain_target_passes_as_it_is() {
         ("/a?b=c", "/a", Some("b=c")),
         ("/a?", "/a", Some("")),
         ("/a?b?c", "/a", Some("b?c")),
-        ("/~user/-._/$a&b'(c)*+,d=e:f@g!", "/~user/-._/$a&b'(c)*+,d=e:f@g!", None),
+        (
+            "/~user/-._/$a&b'(c)*+,d=e:f@g!",
+            "/~user/-._/$a&b'(c)*+,d=e:f@g!",
+            None,
+        ),
         ("/%E4%BD%A0%E5%A5%BD", "/%E4%BD%A0%E5%A5%BD", None),
         ("/%e4%bd%a0", "/%e4%bd%a0", None),
         ("/a%20b", "/a%20b", None),
@@ -25,7 +29,11 @@ fn a_plain_target_passes_as_it_is() {
         ("/a%20", "/a%20", None),
         ("/.well-known/x", "/.well-known/x", None),
         ("/a..b", "/a..b", None),
-        ("/a?next=/b/../c//d;e%2f%zz&f={}", "/a", Some("next=/b/../c//d;e%2f%zz&f={}")),
+        (
+            "/a?next=/b/../c//d;e%2f%zz&f={}",
+            "/a",
+            Some("next=/b/../c//d;e%2f%zz&f={}"),
+        ),
     ];
     for (target, path, query) in table {
         assert_eq!(check(target), Ok(Target { path, query }), "{target}");
@@ -37,40 +45,127 @@ fn a_path_with_two_readings_is_refused() {
     let table: &[(&str, &[&str])] = &[
         (
             "dot segments: CVE-2026-33494, CVE-2021-29492, CVE-2019-9901, section 1 row 13",
-            &["/.", "/..", "/./a", "/../a", "/a/.", "/a/..", "/a/./b", "/a/../b", "/public/../admin", "/a/../"],
+            &[
+                "/.",
+                "/..",
+                "/./a",
+                "/../a",
+                "/a/.",
+                "/a/..",
+                "/a/./b",
+                "/a/../b",
+                "/public/../admin",
+                "/a/../",
+            ],
         ),
         (
             "encoded dots: CVE-2026-48020, CVE-2026-67309",
-            &["/%2e", "/%2E%2e/a", "/.%2e/a", "/%2e./a", "/a/%2E%2E/b", "/a%2eb", "/..%2fa", "/%2e%2e%2fa", "/a/%2e%2e"],
+            &[
+                "/%2e",
+                "/%2E%2e/a",
+                "/.%2e/a",
+                "/%2e./a",
+                "/a/%2E%2E/b",
+                "/a%2eb",
+                "/..%2fa",
+                "/%2e%2e%2fa",
+                "/a/%2e%2e",
+            ],
         ),
         (
             "encoded separators: CVE-2021-31920, CVE-2025-66490",
-            &["/a%2fb", "/a%2Fb", "/%2f", "/%2F%2Fadmin", "/a%5cb", "/a%5C..%5Cb", "/public%2f..%2fadmin"],
+            &[
+                "/a%2fb",
+                "/a%2Fb",
+                "/%2f",
+                "/%2F%2Fadmin",
+                "/a%5cb",
+                "/a%5C..%5Cb",
+                "/public%2f..%2fadmin",
+            ],
         ),
-        ("backslash: CVE-2021-31920", &["/a\\b", "/\\admin", "/a\\..\\b", "\\a"]),
+        (
+            "backslash: CVE-2021-31920",
+            &["/a\\b", "/\\admin", "/a\\..\\b", "\\a"],
+        ),
         (
             "NUL and control bytes: CVE-2025-66490, HTTP Garden",
-            &["/a%00", "/%00", "/a%0d%0ab", "/a%0A", "/%7f", "/%1f", "/%09a", "/a%c2%85"],
+            &[
+                "/a%00",
+                "/%00",
+                "/a%0d%0ab",
+                "/a%0A",
+                "/%7f",
+                "/%1f",
+                "/%09a",
+                "/a%c2%85",
+            ],
         ),
-        ("parameters", &["/a;b", "/;", "/a;/b", "/public/..;/admin", "/a;jsessionid=1/b", "/a%3bb", "/a%3Bb"]),
+        (
+            "parameters",
+            &[
+                "/a;b",
+                "/;",
+                "/a;/b",
+                "/public/..;/admin",
+                "/a;jsessionid=1/b",
+                "/a%3bb",
+                "/a%3Bb",
+            ],
+        ),
         (
             "empty segments: CVE-2026-26205, CVE-2019-9901",
-            &["//", "//a", "/a//b", "/a//", "///", "//admin/x", "//evil.example/a"],
+            &[
+                "//",
+                "//a",
+                "/a//b",
+                "/a//",
+                "///",
+                "//admin/x",
+                "//evil.example/a",
+            ],
         ),
         (
             "fragments: CVE-2026-41059, CVE-2021-32779, CVE-2021-39156, CVE-2023-47106, CVE-2023-45539",
-            &["/a#b", "/#", "/admin#/public", "/a%23b", "/a?b#c", "/public?#/../admin"],
+            &[
+                "/a#b",
+                "/#",
+                "/admin#/public",
+                "/a%23b",
+                "/a?b#c",
+                "/public?#/../admin",
+            ],
         ),
-        ("encoded query: CVE-2025-47952", &["/a%3fb", "/a%3Fb=c", "/public%3f/../admin"]),
+        (
+            "encoded query: CVE-2025-47952",
+            &["/a%3fb", "/a%3Fb=c", "/public%3f/../admin"],
+        ),
         (
             "twice encoded: CVE-2025-32431",
-            &["/%252e%252e/a", "/a%252fb", "/a%255cb", "/a%2500", "/a%25", "/a%2525", "/%25%32%65", "/%25252e", "/100%25"],
+            &[
+                "/%252e%252e/a",
+                "/a%252fb",
+                "/a%255cb",
+                "/a%2500",
+                "/a%25",
+                "/a%2525",
+                "/%25%32%65",
+                "/%25252e",
+                "/100%25",
+            ],
         ),
         (
             "encoded plain characters: CVE-2026-40912",
-            &["/%61dmin", "/admi%6E", "/%41", "/%30", "/a%2db", "/a%5fb", "/a%7Eb"],
+            &[
+                "/%61dmin", "/admi%6E", "/%41", "/%30", "/a%2db", "/a%5fb", "/a%7Eb",
+            ],
         ),
-        ("bad encoding", &["/%", "/a%2", "/%zz", "/%2", "/%g0", "/%u002e", "/a%%20", "/% 20", "/%+1", "/%é"]),
+        (
+            "bad encoding",
+            &[
+                "/%", "/a%2", "/%zz", "/%2", "/%g0", "/%u002e", "/a%%20", "/% 20", "/%+1", "/%é",
+            ],
+        ),
         (
             "invalid UTF-8 and overlong forms",
             &[
@@ -115,8 +210,8 @@ fn a_path_with_two_readings_is_refused() {
         (
             "bytes that no path has: section 1 row 12",
             &[
-                "/a b", "/a\tb", "/a\r", "/a\n", "/a\0b", "/\u{7f}", "/你", "/é", "/a\"b", "/<a>", "/a`b", "/{a}", "/a?b c",
-                "/a?你", "/a?\0", "/a?<", "/a?\"",
+                "/a b", "/a\tb", "/a\r", "/a\n", "/a\0b", "/\u{7f}", "/你", "/é", "/a\"b", "/<a>",
+                "/a`b", "/{a}", "/a?b c", "/a?你", "/a?\0", "/a?<", "/a?\"",
             ],
         ),
     ];
@@ -124,11 +219,21 @@ fn a_path_with_two_readings_is_refused() {
     for (class, targets) in table {
         for target in *targets {
             let refusal = check(target).expect_err(&format!("{class}: {target:?}"));
-            assert_eq!((refusal.code, refusal.close), (ErrorCode::PathAmbiguous, false), "{target:?}");
+            assert_eq!(
+                (refusal.code, refusal.close),
+                (ErrorCode::PathAmbiguous, false),
+                "{target:?}"
+            );
             seen += 1;
         }
     }
-    assert_eq!(seen, table.iter().map(|(_, targets)| targets.len()).sum::<usize>());
+    assert_eq!(
+        seen,
+        table
+            .iter()
+            .map(|(_, targets)| targets.len())
+            .sum::<usize>()
+    );
 }
 
 #[test]
@@ -153,11 +258,25 @@ fn a_segment_that_is_cut_down_to_dots_or_to_nothing_is_refused() {
         "/a/%E3%80%80",
     ] {
         let refusal = check(target).expect_err(target);
-        assert_eq!((refusal.code, refusal.close), (ErrorCode::PathAmbiguous, false), "{target}");
+        assert_eq!(
+            (refusal.code, refusal.close),
+            (ErrorCode::PathAmbiguous, false),
+            "{target}"
+        );
     }
-    for target in
-        ["/a..b", "/..a", "/..%20a", "/%20a", "/a%20", "/a..", "/a.%20.b", "/.well-known", "/%E4%BD%A0..", "/", "/a/"]
-    {
+    for target in [
+        "/a..b",
+        "/..a",
+        "/..%20a",
+        "/%20a",
+        "/a%20",
+        "/a..",
+        "/a.%20.b",
+        "/.well-known",
+        "/%E4%BD%A0..",
+        "/",
+        "/a/",
+    ] {
         assert!(check(target).is_ok(), "{target}");
     }
 }
@@ -181,10 +300,17 @@ fn what_passes_is_forwarded_byte_by_byte() {
     let mut seen = 0;
     for byte in 0x21..=0x7e_u8 {
         let sign = char::from(byte);
-        for target in [format!("/a{sign}b"), format!("/a?{sign}b"), format!("/a{sign}?b")] {
+        for target in [
+            format!("/a{sign}b"),
+            format!("/a?{sign}b"),
+            format!("/a{sign}?b"),
+        ] {
             if check(&target).is_ok() {
                 let carried = http::uri::PathAndQuery::try_from(target.as_str());
-                assert_eq!(carried.map(|carried| carried.to_string()).ok(), Some(target));
+                assert_eq!(
+                    carried.map(|carried| carried.to_string()).ok(),
+                    Some(target)
+                );
                 seen += 1;
             }
         }
@@ -198,7 +324,9 @@ fn allowing(allowed: &[EncodedDelimiter], target: &str) -> Result<Vec<String>, &
         seen.borrow_mut().push(decoded.to_owned());
         decoded.starts_with("/files/") && !decoded.starts_with("/files/closed/")
     });
-    checked.map(|_| seen.into_inner()).map_err(|refusal| refusal.detail)
+    checked
+        .map(|_| seen.into_inner())
+        .map_err(|refusal| refusal.detail)
 }
 
 #[test]
@@ -206,18 +334,38 @@ fn allowed_delimiters_pass_where_each_decoding_is_a_good_path_of_the_same_rule()
     use EncodedDelimiter::{Percent, Slash};
     for (target, once, twice) in [
         ("/files/a/b", "/files/a/b", "/files/a/b"),
-        ("/files/group%2Fproject?ref=a%2Fb", "/files/group/project", "/files/group/project"),
-        ("/files/@scope%2fname", "/files/@scope/name", "/files/@scope/name"),
+        (
+            "/files/group%2Fproject?ref=a%2Fb",
+            "/files/group/project",
+            "/files/group/project",
+        ),
+        (
+            "/files/@scope%2fname",
+            "/files/@scope/name",
+            "/files/@scope/name",
+        ),
         ("/files/a%2F", "/files/a/", "/files/a/"),
         ("/files/100%25", "/files/100%", "/files/100%"),
         ("/files/a%2520b", "/files/a%20b", "/files/a b"),
         ("/files/a%252Fb", "/files/a%2Fb", "/files/a/b"),
         ("/files/a%252eb", "/files/a%2eb", "/files/a.b"),
-        ("/files/%25E4%25BD%25A0", "/files/%E4%BD%A0", "/files/\u{4f60}"),
-        ("/files/%E4%BD%A0%2F1", "/files/\u{4f60}/1", "/files/\u{4f60}/1"),
+        (
+            "/files/%25E4%25BD%25A0",
+            "/files/%E4%BD%A0",
+            "/files/\u{4f60}",
+        ),
+        (
+            "/files/%E4%BD%A0%2F1",
+            "/files/\u{4f60}/1",
+            "/files/\u{4f60}/1",
+        ),
         ("/files/%2525", "/files/%25", "/files/%"),
     ] {
-        assert_eq!(allowing(&[Slash, Percent], target), Ok(vec![once.to_owned(), twice.to_owned()]), "{target}");
+        assert_eq!(
+            allowing(&[Slash, Percent], target),
+            Ok(vec![once.to_owned(), twice.to_owned()]),
+            "{target}"
+        );
     }
     let dots = "The path has a dot segment.";
     let delimiter = "Decoded, the path has a delimiter.";
@@ -226,15 +374,24 @@ fn allowed_delimiters_pass_where_each_decoding_is_a_good_path_of_the_same_rule()
         ("/files/..%2Fapi", dots),
         ("/files/a%2F..%2F..%2Fapi", dots),
         ("/files/a%2F.", dots),
-        ("/files/%252e%252e/api", "The path has a segment of nothing but dots and blanks."),
+        (
+            "/files/%252e%252e/api",
+            "The path has a segment of nothing but dots and blanks.",
+        ),
         ("/files/.%252e%252Fapi", dots),
         ("/files/..%2520/api", dots),
         ("/files/..%2520%2Fapi", dots),
-        ("/files/%2520%252Fapi", "The path has a segment of nothing but dots and blanks."),
+        (
+            "/files/%2520%252Fapi",
+            "The path has a segment of nothing but dots and blanks.",
+        ),
         ("/files/...%2Fapi", dots),
         ("/files/..%25C2%25A0%2Fapi", dots),
         ("/files/a%2F%2Fb", "The path has an empty segment ('//')."),
-        ("/files/a%252F%252Fb", "The path has an empty segment ('//')."),
+        (
+            "/files/a%252F%252Fb",
+            "The path has an empty segment ('//').",
+        ),
         ("/files/a%2F/b", "The path has an empty segment ('//')."),
         ("/files%2F/b", "The path has an empty segment ('//')."),
         ("/files/..%253B%2Fapi", delimiter),
@@ -247,7 +404,10 @@ fn allowed_delimiters_pass_where_each_decoding_is_a_good_path_of_the_same_rule()
         ("/files/%25c0%25af", BAD_ENCODING),
         ("/files/%25ff", BAD_ENCODING),
         ("/files/%25u002e%25u002e%2Fapi", BAD_ENCODING),
-        ("/files/a%25252Fb", "The path is percent-encoded more than twice."),
+        (
+            "/files/a%25252Fb",
+            "The path is percent-encoded more than twice.",
+        ),
         ("/files/%2563losed%252Fa", other),
         ("/files/closed%2Fa", other),
         ("/api%2Fx", other),
@@ -255,9 +415,15 @@ fn allowed_delimiters_pass_where_each_decoding_is_a_good_path_of_the_same_rule()
         ("/files/a%5Cb%2Fc", "The path has an encoded delimiter."),
         ("/files/a%3Bb%2Fc", "The path has an encoded delimiter."),
         ("/files/a;b%2Fc", "The path has a ';'."),
-        ("/files/%61%2Fc", "The path has an encoded character that needs no encoding."),
+        (
+            "/files/%61%2Fc",
+            "The path has an encoded character that needs no encoding.",
+        ),
         ("/files/a%2Fb%zz", BAD_ENCODING),
-        ("files%2Fa", "The target has to be a path that begins with '/'."),
+        (
+            "files%2Fa",
+            "The target has to be a path that begins with '/'.",
+        ),
     ] {
         assert_eq!(allowing(&[Slash, Percent], target), Err(why), "{target}");
     }
@@ -272,7 +438,11 @@ fn allowed_delimiters_pass_where_each_decoding_is_a_good_path_of_the_same_rule()
         (&[Percent], "/files/a%2Fb", false),
         (&[Percent], "/files/a%252Fb", false),
     ] {
-        assert_eq!(allowing(allowed, target).is_ok(), passes, "{allowed:?} {target}");
+        assert_eq!(
+            allowing(allowed, target).is_ok(),
+            passes,
+            "{allowed:?} {target}"
+        );
     }
 }
 
@@ -293,11 +463,15 @@ mod backend {
     }
 
     pub(super) fn unslash(path: &[u8]) -> Vec<u8> {
-        path.iter().map(|&byte| if byte == b'\\' { b'/' } else { byte }).collect()
+        path.iter()
+            .map(|&byte| if byte == b'\\' { b'/' } else { byte })
+            .collect()
     }
 
     pub(super) fn strip_parameters(path: &[u8]) -> Vec<u8> {
-        let segments = path.split(|&byte| byte == b'/').map(|segment| segment.split(|&byte| byte == b';').next().unwrap());
+        let segments = path
+            .split(|&byte| byte == b'/')
+            .map(|segment| segment.split(|&byte| byte == b';').next().unwrap());
         segments.collect::<Vec<_>>().join(&b'/')
     }
 
@@ -320,7 +494,10 @@ mod backend {
     }
 
     pub(super) fn cut(path: &[u8]) -> Vec<u8> {
-        path.iter().copied().take_while(|byte| !matches!(byte, 0 | b'?' | b'#' | b'\r' | b'\n')).collect()
+        path.iter()
+            .copied()
+            .take_while(|byte| !matches!(byte, 0 | b'?' | b'#' | b'\r' | b'\n'))
+            .collect()
     }
 }
 
@@ -362,7 +539,8 @@ fn target() -> impl Strategy<Value = String> {
         "%7b",
         ":",
     ];
-    proptest::collection::vec(prop::sample::select(pieces.to_vec()), 0..7).prop_map(|pieces| format!("/{}", pieces.concat()))
+    proptest::collection::vec(prop::sample::select(pieces.to_vec()), 0..7)
+        .prop_map(|pieces| format!("/{}", pieces.concat()))
 }
 
 proptest! {
@@ -422,7 +600,10 @@ fn an_ambiguous_target_is_sent_as_it_came_or_not_at_all() {
         let parts = raw_target(target);
         assert_eq!(parts.is_some(), goes, "{target:?}");
         if let Some(Target { path, query }) = parts {
-            assert_eq!(query.map_or(path.to_owned(), |query| format!("{path}?{query}")), target);
+            assert_eq!(
+                query.map_or(path.to_owned(), |query| format!("{path}?{query}")),
+                target
+            );
         }
     }
 }

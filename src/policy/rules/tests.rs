@@ -26,22 +26,38 @@ fn rule(name: &str, path: &str, access: Access) -> RuleConfig {
 
 /// A token for a user of this kind, with these roles.
 fn caller(user_type: &str, roles: &[&str]) -> Verified {
-    let (user_type, roles) = (UserType::parse(user_type).unwrap(), roles.iter().map(|&role| role.to_owned()).collect());
-    Verified::Own(AccessClaims { user_type, roles, ..fixture::claims() })
+    let (user_type, roles) = (
+        UserType::parse(user_type).unwrap(),
+        roles.iter().map(|&role| role.to_owned()).collect(),
+    );
+    Verified::Own(AccessClaims {
+        user_type,
+        roles,
+        ..fixture::claims()
+    })
 }
 
 fn for_methods(methods: &[&str], rule: RuleConfig) -> RuleConfig {
-    RuleConfig { methods: methods.iter().map(|&method| method.to_owned()).collect(), ..rule }
+    RuleConfig {
+        methods: methods.iter().map(|&method| method.to_owned()).collect(),
+        ..rule
+    }
 }
 
 fn for_types(types: &[&str], rule: RuleConfig) -> RuleConfig {
-    RuleConfig { user_types: types.iter().map(|&name| name.to_owned()).collect(), ..rule }
+    RuleConfig {
+        user_types: types.iter().map(|&name| name.to_owned()).collect(),
+        ..rule
+    }
 }
 
 fn example() -> RuleSet {
     RuleSet::compile(&[
         for_methods(&["GET"], rule("health", "/health", Access::Public)),
-        for_types(&["admin"], rule("back-office", "/admin/**", Access::Required)),
+        for_types(
+            &["admin"],
+            rule("back-office", "/admin/**", Access::Required),
+        ),
         rule("private", "/public/private/**", Access::Required),
         rule("public", "/public/**", Access::Public),
         rule("posts", "/users/*/posts", Access::Optional),
@@ -73,7 +89,11 @@ fn the_first_match_decides_and_the_rest_needs_a_token() {
         ("PURGE", "/orders", "default"),
     ];
     for (method, path, expected) in table {
-        assert_eq!(&*rules.find(path, method).rule.name, expected, "{method} {path}");
+        assert_eq!(
+            &*rules.find(path, method).rule.name,
+            expected,
+            "{method} {path}"
+        );
     }
     assert_eq!(rules.find("/orders", "GET").rule.access, Access::Required);
 }
@@ -82,7 +102,15 @@ fn the_first_match_decides_and_the_rest_needs_a_token() {
 fn case_encoding_and_a_trailing_slash_never_open_a_path() {
     // CVE-2026-27587, CVE-2026-27588, CVE-2021-39155, CVE-2026-48794
     let rules = example();
-    for path in ["/Health", "/HEALTH", "/health/", "/Public/a", "/PUBLIC", "/users/7/Posts", "/users/7/posts/"] {
+    for path in [
+        "/Health",
+        "/HEALTH",
+        "/health/",
+        "/Public/a",
+        "/PUBLIC",
+        "/users/7/Posts",
+        "/users/7/posts/",
+    ] {
         assert_eq!(&*rules.find(path, "GET").rule.name, "default", "{path}");
     }
 }
@@ -146,7 +174,10 @@ fn a_lenient_reading_dodges_no_condition() {
     // Neither of two rules with conditions asks for more than the other, so both are asked.
     for path in ["/Admin/users", "/%61dmin/users", "/OFFICE"] {
         let matched = rules.find(path, "GET");
-        assert!(matched.admits(&caller("admin", &[])) && !matched.admits(&caller("user", &[])), "{path}");
+        assert!(
+            matched.admits(&caller("admin", &[])) && !matched.admits(&caller("user", &[])),
+            "{path}"
+        );
     }
     assert!(rules.find("/orders", "GET").admits(&caller("user", &[])));
 }
@@ -165,8 +196,10 @@ fn of_several_lenient_readings_the_strictest_counts() {
 
 #[test]
 fn a_user_passes_with_a_right_type_and_one_right_role() {
-    let config =
-        RuleConfig { roles: vec!["ops".into(), "cs".into()], ..for_types(&["admin"], rule("a", "/a", Access::Required)) };
+    let config = RuleConfig {
+        roles: vec!["ops".into(), "cs".into()],
+        ..for_types(&["admin"], rule("a", "/a", Access::Required))
+    };
     let rules = RuleSet::compile(&[config]).unwrap();
     let (rule, default) = (rules.find("/a", "GET"), rules.find("/b", "GET"));
     for (user_type, names, expected) in [
@@ -178,7 +211,11 @@ fn a_user_passes_with_a_right_type_and_one_right_role() {
         ("user", &["ops"], false),
         ("Admin", &["ops"], false),
     ] {
-        assert_eq!(rule.admits(&caller(user_type, names)), expected, "{user_type} {names:?}");
+        assert_eq!(
+            rule.admits(&caller(user_type, names)),
+            expected,
+            "{user_type} {names:?}"
+        );
         assert!(default.admits(&caller(user_type, names)));
     }
 }
@@ -187,17 +224,33 @@ fn a_user_passes_with_a_right_type_and_one_right_role() {
 fn a_user_passes_with_one_right_value_of_each_claim_that_is_asked_for() {
     let asked = |claims: &[(&str, &[&str])]| {
         let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
-        let claims = claims.iter().map(|(name, values)| ((*name).to_owned(), owned(values))).collect();
-        RuleSet::compile(&[RuleConfig { claims, ..rule("a", "/a", Access::Required) }])
+        let claims = claims
+            .iter()
+            .map(|(name, values)| ((*name).to_owned(), owned(values)))
+            .collect();
+        RuleSet::compile(&[RuleConfig {
+            claims,
+            ..rule("a", "/a", Access::Required)
+        }])
     };
     let rules = asked(&[("tenant", &["shop", "7"]), ("beta", &["true"])]).unwrap();
     let with = |claims: &[(&str, serde_json::Value)]| {
         let claims = claims.iter().map(|(name, value)| (*name, value.clone()));
-        Verified::Own(AccessClaims { kept: KeptClaims::of(claims), ..fixture::claims() })
+        Verified::Own(AccessClaims {
+            kept: KeptClaims::of(claims),
+            ..fixture::claims()
+        })
     };
-    let is_in =
-        |value: serde_json::Value| rules.find("/a", "GET").admits(&with(&[("tenant", value), ("beta", true.into())]));
-    for value in [serde_json::json!("shop"), serde_json::json!(7), serde_json::json!(["x", "shop"])] {
+    let is_in = |value: serde_json::Value| {
+        rules
+            .find("/a", "GET")
+            .admits(&with(&[("tenant", value), ("beta", true.into())]))
+    };
+    for value in [
+        serde_json::json!("shop"),
+        serde_json::json!(7),
+        serde_json::json!(["x", "shop"]),
+    ] {
         assert!(is_in(value.clone()), "{value}");
     }
     for value in [
@@ -212,12 +265,25 @@ fn a_user_passes_with_one_right_value_of_each_claim_that_is_asked_for() {
     ] {
         assert!(!is_in(value.clone()), "{value}");
     }
-    assert!(!rules.find("/a", "GET").admits(&with(&[("tenant", "shop".into())])), "both are asked for");
+    assert!(
+        !rules
+            .find("/a", "GET")
+            .admits(&with(&[("tenant", "shop".into())])),
+        "both are asked for"
+    );
     assert!(rules.find("/b", "GET").admits(&with(&[])));
-    for claims in [&[("roles", &["x"][..])][..], &[("sub", &["1"])], &[("", &["1"])], &[("tenant", &[])]] {
+    for claims in [
+        &[("roles", &["x"][..])][..],
+        &[("sub", &["1"])],
+        &[("", &["1"])],
+        &[("tenant", &[])],
+    ] {
         assert_eq!(asked(claims).unwrap_err()[0].key, "claims", "{claims:?}");
     }
-    let open = RuleConfig { claims: [("a".to_owned(), vec!["b".to_owned()])].into(), ..rule("a", "/a", Access::Optional) };
+    let open = RuleConfig {
+        claims: [("a".to_owned(), vec!["b".to_owned()])].into(),
+        ..rule("a", "/a", Access::Optional)
+    };
     assert_eq!(RuleSet::compile(&[open]).unwrap_err()[0].key, "claims");
 }
 
@@ -235,12 +301,24 @@ fn everything_wrong_is_told_at_once() {
         for_methods(&["GET", "TRACE"], rule("trace", "/a", Access::Public)),
         for_types(&["a b"], rule("type", "/a", Access::Required)),
         for_types(&["admin"], rule("open-to-some", "/a", Access::Public)),
-        RuleConfig { roles: vec!["a,b".into()], ..rule("role", "/a", Access::Required) },
-        RuleConfig { roles: vec!["a".into()], ..rule("role2", "/a", Access::Optional) },
-        RuleConfig { bad_token_is_anonymous: true, ..rule("bad", "/a", Access::Required) },
+        RuleConfig {
+            roles: vec!["a,b".into()],
+            ..rule("role", "/a", Access::Required)
+        },
+        RuleConfig {
+            roles: vec!["a".into()],
+            ..rule("role2", "/a", Access::Optional)
+        },
+        RuleConfig {
+            bad_token_is_anonymous: true,
+            ..rule("bad", "/a", Access::Required)
+        },
     ];
     let problems = RuleSet::compile(&bad).unwrap_err();
-    let found: Vec<_> = problems.iter().map(|problem| (problem.index, problem.key)).collect();
+    let found: Vec<_> = problems
+        .iter()
+        .map(|problem| (problem.index, problem.key))
+        .collect();
     let expected = [
         (0, "name"),
         (1, "name"),
@@ -262,24 +340,55 @@ fn everything_wrong_is_told_at_once() {
 #[test]
 fn all_rules_are_listed_with_the_default_last() {
     let rules = example();
-    let names: Vec<_> = rules.rules().map(|rule| (rule.index, rule.name.to_string())).collect();
+    let names: Vec<_> = rules
+        .rules()
+        .map(|rule| (rule.index, rule.name.to_string()))
+        .collect();
     assert_eq!(names.len(), 8);
     assert_eq!(names[7], (7, "default".to_owned()));
-    assert!(names.iter().enumerate().all(|(place, (index, _))| place == *index));
+    assert!(
+        names
+            .iter()
+            .enumerate()
+            .all(|(place, (index, _))| place == *index)
+    );
 }
 
 fn segment() -> impl Strategy<Value = &'static str> {
-    prop::sample::select(vec!["a", "A", "b", "a@", "a%40", "A%40", "%E4%BD%A0", "%e4%bd%a0"])
+    prop::sample::select(vec![
+        "a",
+        "A",
+        "b",
+        "a@",
+        "a%40",
+        "A%40",
+        "%E4%BD%A0",
+        "%e4%bd%a0",
+    ])
 }
 
 fn rule_list() -> impl Strategy<Value = Vec<(String, Access, bool)>> {
-    let pattern = proptest::collection::vec(prop::sample::select(vec!["a", "b", "a@", "*", "%E4%BD%A0"]), 0..3);
-    let access = prop::sample::select(vec![Access::Public, Access::Optional, Access::Required, Access::Deny]);
-    let one = (pattern, any::<bool>(), access, any::<bool>()).prop_map(|(segments, below, access, typed)| {
-        let path = format!("/{}", segments.join("/"));
-        let path = if below { format!("{}/**", path.trim_end_matches('/')) } else { path };
-        (path, access, typed && access == Access::Required)
-    });
+    let pattern = proptest::collection::vec(
+        prop::sample::select(vec!["a", "b", "a@", "*", "%E4%BD%A0"]),
+        0..3,
+    );
+    let access = prop::sample::select(vec![
+        Access::Public,
+        Access::Optional,
+        Access::Required,
+        Access::Deny,
+    ]);
+    let one = (pattern, any::<bool>(), access, any::<bool>()).prop_map(
+        |(segments, below, access, typed)| {
+            let path = format!("/{}", segments.join("/"));
+            let path = if below {
+                format!("{}/**", path.trim_end_matches('/'))
+            } else {
+                path
+            };
+            (path, access, typed && access == Access::Required)
+        },
+    );
     proptest::collection::vec(one, 0..5)
 }
 
@@ -308,19 +417,35 @@ proptest! {
 #[test]
 fn encoded_delimiters_are_allowed_by_the_rule_that_decides() {
     use EncodedDelimiter::{Percent, Slash};
-    let allowing = |allowed: &[EncodedDelimiter], rule: RuleConfig| RuleConfig { allow_encoded: allowed.to_vec(), ..rule };
+    let allowing = |allowed: &[EncodedDelimiter], rule: RuleConfig| RuleConfig {
+        allow_encoded: allowed.to_vec(),
+        ..rule
+    };
     let rules = RuleSet::compile(&[
         rule("closed", "/files/closed/**", Access::Deny),
-        allowing(&[Slash, Percent], for_types(&["admin"], rule("files", "/files/**", Access::Required))),
-        allowing(&[Percent], for_types(&["editor"], rule("Files", "/Files/**", Access::Required))),
+        allowing(
+            &[Slash, Percent],
+            for_types(&["admin"], rule("files", "/files/**", Access::Required)),
+        ),
+        allowing(
+            &[Percent],
+            for_types(&["editor"], rule("Files", "/Files/**", Access::Required)),
+        ),
         rule("public", "/public/**", Access::Public),
     ])
     .expect("valid rules");
     let allowed = |path: &str| rules.find(path, "GET").allowed_delimiters();
-    assert_eq!(allowed("/files/a%2Fb"), AllowedDelimiters::new(&[Slash, Percent]));
+    assert_eq!(
+        allowed("/files/a%2Fb"),
+        AllowedDelimiters::new(&[Slash, Percent])
+    );
     // Two rules are asked, so both have to allow it.
     assert_eq!(allowed("/Files/a%2Fb"), AllowedDelimiters::new(&[Percent]));
-    assert!(allowed("/public/a%2Fb").is_empty() && allowed("/a%2Fb").is_empty() && allowed("/FILES/closed/a").is_empty());
+    assert!(
+        allowed("/public/a%2Fb").is_empty()
+            && allowed("/a%2Fb").is_empty()
+            && allowed("/FILES/closed/a").is_empty()
+    );
 
     let sent = rules.find("/files/a%2Fb", "GET");
     for (decoded, same) in [
@@ -333,7 +458,11 @@ fn encoded_delimiters_are_allowed_by_the_rule_that_decides() {
         ("/public/b", false),
         ("/b", false),
     ] {
-        assert_eq!(rules.find_decoded(decoded, "GET").is_same(&sent), same, "{decoded}");
+        assert_eq!(
+            rules.find_decoded(decoded, "GET").is_same(&sent),
+            same,
+            "{decoded}"
+        );
     }
 }
 
@@ -345,8 +474,18 @@ fn encoded_delimiters_that_could_not_pass_are_a_mistake() {
         ("/a/**", EncodedDelimiter::Slash, Access::Deny),
         ("/a/**", EncodedDelimiter::Percent, Access::Deny),
     ] {
-        let config = RuleConfig { allow_encoded: vec![allowed], ..rule("a", path, access) };
+        let config = RuleConfig {
+            allow_encoded: vec![allowed],
+            ..rule("a", path, access)
+        };
         let problems = RuleSet::compile(&[config]).expect_err("a mistake");
-        assert_eq!(problems.iter().map(|problem| problem.key).collect::<Vec<_>>(), ["allow_encoded"], "{path}");
+        assert_eq!(
+            problems
+                .iter()
+                .map(|problem| problem.key)
+                .collect::<Vec<_>>(),
+            ["allow_encoded"],
+            "{path}"
+        );
     }
 }

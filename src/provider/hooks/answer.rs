@@ -28,7 +28,9 @@ impl CreatedAnswer {
     /// Reads `{"id": "..." or a number, "claims": {...}}`; both may be missing or null, and an empty body says nothing.
     pub(super) fn read(body: &[u8], rules: AnswerRules) -> Result<Self, HookError> {
         let said = Self::parse(body, rules).ok_or(HookError::Unusable)?;
-        let (Some(id), Some(below)) = (&said.id, rules.integers_below) else { return Ok(said) };
+        let (Some(id), Some(below)) = (&said.id, rules.integers_below) else {
+            return Ok(said);
+        };
         match integer(id) {
             None => Err(HookError::Unusable),
             // Sooner or later somebody else would be given it here.
@@ -43,7 +45,11 @@ impl CreatedAnswer {
         }
         // A backend may answer a whole row: what is not asked for is not parsed.
         let said: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(body).ok()?;
-        let value = |name: &str| said.get(name).map_or(Some(Value::Null), |raw| serde_json::from_str(raw.get()).ok());
+        let value = |name: &str| {
+            said.get(name).map_or(Some(Value::Null), |raw| {
+                serde_json::from_str(raw.get()).ok()
+            })
+        };
         let id = match value("id")? {
             Value::Null => None,
             Value::String(text) => Some(UserId::parse(&text).ok()?),
@@ -61,7 +67,10 @@ impl CreatedAnswer {
 
 /// The number, in its one spelling: `007` would be another id than 7, and the same column.
 fn integer(id: &UserId) -> Option<u64> {
-    id.as_str().parse::<u64>().ok().filter(|number| number.to_string() == id.as_str())
+    id.as_str()
+        .parse::<u64>()
+        .ok()
+        .filter(|number| number.to_string() == id.as_str())
 }
 
 #[cfg(test)]
@@ -70,13 +79,20 @@ mod tests {
     use crate::token::RESERVED;
 
     const fn rules(integers_below: Option<u64>) -> AnswerRules {
-        AnswerRules { integers_below, reserved: &RESERVED }
+        AnswerRules {
+            integers_below,
+            reserved: &RESERVED,
+        }
     }
 
     /// The id as text, `-` for none; `None` where the answer cannot be used.
     fn id(body: &str) -> Option<String> {
         let answer = CreatedAnswer::read(body.as_bytes(), rules(None)).ok()?;
-        Some(answer.id.map_or_else(|| "-".to_owned(), |id| id.as_str().to_owned()))
+        Some(
+            answer
+                .id
+                .map_or_else(|| "-".to_owned(), |id| id.as_str().to_owned()),
+        )
     }
 
     #[test]
@@ -87,7 +103,10 @@ mod tests {
             (r#"{"id":42}"#, some("42")),
             (r#"{"id":null}"#, some("-")),
             (r#"{"more":[1]}"#, some("-")),
-            (r#"{"id":"u-1","nickname":"\ud83d","balance":1e400}"#, some("u-1")),
+            (
+                r#"{"id":"u-1","nickname":"\ud83d","balance":1e400}"#,
+                some("u-1"),
+            ),
             (r#"{"id":"\ud83d"}"#, None),
             ("", some("-")),
             (" \n", some("-")),
@@ -120,14 +139,24 @@ mod tests {
             (r#"{"id":"99999999999999999999"}"#, Err(HookError::Unusable)),
             ("{}", Ok(())),
         ] {
-            assert_eq!(CreatedAnswer::read(body.as_bytes(), rules(Some(1000))).map(drop), fits, "{body}");
+            assert_eq!(
+                CreatedAnswer::read(body.as_bytes(), rules(Some(1000))).map(drop),
+                fits,
+                "{body}"
+            );
         }
     }
 
     #[test]
     fn claims_of_menshen_s_own_are_refused() {
         let read = |body: &str| CreatedAnswer::read(body.as_bytes(), rules(None));
-        assert_eq!(read(r#"{"claims":{"tenant":"north"}}"#).unwrap().claims.get()["tenant"], "north");
+        assert_eq!(
+            read(r#"{"claims":{"tenant":"north"}}"#)
+                .unwrap()
+                .claims
+                .get()["tenant"],
+            "north"
+        );
         for name in RESERVED {
             let answer = read(&format!(r#"{{"claims":{{"{name}":"x"}}}}"#));
             assert_eq!(answer, Err(HookError::Unusable), "{name}");

@@ -144,7 +144,13 @@ fn body(id: String, event: HookEvent, at: Timestamp, user: Person<'_>) -> Body<'
 
 /// The question about a new user.
 pub(super) fn created<'a>(person: &NewPerson<'a>, share: &[HookShare], now: Timestamp) -> Body<'a> {
-    let mut known = Known { user_type: person.user_type, profile: person.profile, app: None, unionid: None, phone: None };
+    let mut known = Known {
+        user_type: person.user_type,
+        profile: person.profile,
+        app: None,
+        unionid: None,
+        phone: None,
+    };
     match person.proof {
         LoginProof::Wechat(said) => {
             known.app = Some((&said.app_id, &said.openid));
@@ -154,35 +160,69 @@ pub(super) fn created<'a>(person: &NewPerson<'a>, share: &[HookShare], now: Time
         LoginProof::Password(..) => {}
     }
     let refused_id = person.refused_id.map(UserId::as_str);
-    Body { refused_id, ..body(person.id.to_owned(), HookEvent::UserCreated, now, known.shared(None, share)) }
+    Body {
+        refused_id,
+        ..body(
+            person.id.to_owned(),
+            HookEvent::UserCreated,
+            now,
+            known.shared(None, share),
+        )
+    }
 }
 
 /// What has happened.
 pub(super) fn told<'a>(told: &Told<'a>, share: &[HookShare]) -> Body<'a> {
-    let only = |id: &'a UserId| Person { id: Some(id.as_str()), ..Person::default() };
+    let only = |id: &'a UserId| Person {
+        id: Some(id.as_str()),
+        ..Person::default()
+    };
     match *told {
         Told::Kept { event, at, user } => {
             let (id, kind) = (event.id(), event_of(event));
             match event {
                 OutboxEvent::Created { user: new } => {
-                    let person = user.map_or_else(|| only(new), |user| Known::of(user).shared(Some(new), share));
+                    let person = user.map_or_else(
+                        || only(new),
+                        |user| Known::of(user).shared(Some(new), share),
+                    );
                     body(id, kind, at, person)
                 }
                 OutboxEvent::Deleted { user } => body(id, kind, at, only(user)),
-                OutboxEvent::Merged { user, gone } => Body { gone: Some(only(gone)), ..body(id, kind, at, only(user)) },
-                OutboxEvent::Withdrawn { user, app, kinds, key: _ } => {
+                OutboxEvent::Merged { user, gone } => Body {
+                    gone: Some(only(gone)),
+                    ..body(id, kind, at, only(user))
+                },
+                OutboxEvent::Withdrawn {
+                    user,
+                    app,
+                    kinds,
+                    key: _,
+                } => {
                     let (app_id, withdrawn) = (Some(app.as_str()), Some(kinds.as_slice()));
-                    Body { app_id, withdrawn, ..body(id, kind, at, only(user)) }
+                    Body {
+                        app_id,
+                        withdrawn,
+                        ..body(id, kind, at, only(user))
+                    }
                 }
             }
         }
         Told::Login { login } => {
-            let session = Session { id: login.session.to_string(), client_type: login.client_type.as_str() };
+            let session = Session {
+                id: login.session.to_string(),
+                client_type: login.client_type.as_str(),
+            };
             Body {
                 session: Some(session),
                 method: Some(login.method),
                 is_new_user: Some(login.is_new_user),
-                ..body(format!("login.succeeded.{}", login.session), HookEvent::LoginSucceeded, login.at, only(&login.user))
+                ..body(
+                    format!("login.succeeded.{}", login.session),
+                    HookEvent::LoginSucceeded,
+                    login.at,
+                    only(&login.user),
+                )
             }
         }
     }
@@ -219,8 +259,14 @@ impl<'a> Known<'a> {
             user_type: Some(self.user_type.as_str()),
             app_id: app.map(|(app, _)| app.as_str()),
             openid: app.map(|(_, openid)| openid.as_str()),
-            unionid: self.unionid.filter(|_| has(HookShare::UnionId)).map(UnionId::as_str),
-            phone: self.phone.filter(|_| has(HookShare::Phone)).map(Phone::as_str),
+            unionid: self
+                .unionid
+                .filter(|_| has(HookShare::UnionId))
+                .map(UnionId::as_str),
+            phone: self
+                .phone
+                .filter(|_| has(HookShare::Phone))
+                .map(Phone::as_str),
             nickname: profile.and_then(|profile| profile.nickname.as_deref()),
             avatar_url: profile.and_then(|profile| profile.avatar_url.as_deref()),
         }

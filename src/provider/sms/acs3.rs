@@ -9,13 +9,19 @@ use crate::crypto::{hmac_sha256, sha256};
 pub(super) const ALGORITHM: &str = "ACS3-HMAC-SHA256";
 
 /// All but the unreserved characters of RFC 3986.
-const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 /// Parameters sorted by name, as the signature and the URL spell them.
 pub(super) fn canonical_query<const N: usize>(mut parameters: [(&str, &str); N]) -> String {
     parameters.sort_unstable();
     let encode = |text| utf8_percent_encode(text, RESERVED);
-    parameters.map(|(name, value)| format!("{}={}", encode(name), encode(value))).join("&")
+    parameters
+        .map(|(name, value)| format!("{}={}", encode(name), encode(value)))
+        .join("&")
 }
 
 /// The `Authorization` header. `headers` have lower-case names and stand in the order of these.
@@ -26,11 +32,25 @@ pub(super) fn authorization(
     headers: &[(&str, &str)],
     body: &[u8],
 ) -> String {
-    let lines = headers.iter().map(|(name, value)| format!("{name}:{}\n", value.trim())).collect::<Vec<_>>().concat();
-    let names = headers.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(";");
-    let request = format!("POST\n/\n{query}\n{lines}\n{names}\n{}", hex::encode(sha256(body)));
+    let lines = headers
+        .iter()
+        .map(|(name, value)| format!("{name}:{}\n", value.trim()))
+        .collect::<Vec<_>>()
+        .concat();
+    let names = headers
+        .iter()
+        .map(|(name, _)| *name)
+        .collect::<Vec<_>>()
+        .join(";");
+    let request = format!(
+        "POST\n/\n{query}\n{lines}\n{names}\n{}",
+        hex::encode(sha256(body))
+    );
     let to_sign = format!("{ALGORITHM}\n{}", hex::encode(sha256(request.as_bytes())));
-    let signature = hex::encode(hmac_sha256(access_key_secret.as_bytes(), to_sign.as_bytes()));
+    let signature = hex::encode(hmac_sha256(
+        access_key_secret.as_bytes(),
+        to_sign.as_bytes(),
+    ));
     format!("{ALGORITHM} Credential={access_key_id},SignedHeaders={names},Signature={signature}")
 }
 
@@ -42,12 +62,16 @@ mod tests {
 
     #[test]
     fn published_requests_have_the_published_signatures() {
-        let table: Value = serde_json::from_str(include_str!("../../../tests/data/aliyun-acs3.json")).unwrap();
+        let table: Value =
+            serde_json::from_str(include_str!("../../../tests/data/aliyun-acs3.json")).unwrap();
         let mut seen = 0;
         for vector in table["vectors"].as_array().unwrap() {
             let text = |name: &str| vector[name].as_str().unwrap();
             let headers = vector["headers"].as_object().unwrap();
-            let headers: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.as_str().unwrap())).collect();
+            let headers: Vec<_> = headers
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_str().unwrap()))
+                .collect();
             let made = authorization(
                 text("access_key_id"),
                 text("access_key_secret"),
@@ -70,7 +94,8 @@ mod tests {
             ("SignName", "阿里云短信测试"),
             ("OutId", "req-1"),
         ]);
-        let table: Value = serde_json::from_str(include_str!("../../../tests/data/aliyun-acs3.json")).unwrap();
+        let table: Value =
+            serde_json::from_str(include_str!("../../../tests/data/aliyun-acs3.json")).unwrap();
         assert_eq!(query, table["vectors"][2]["canonical_query"]);
     }
 }

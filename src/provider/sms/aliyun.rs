@@ -101,7 +101,11 @@ impl Aliyun {
             access_key_secret: required_secret(table.access_key_secret)?,
             sign_name: required(table.sign_name)?,
             template_code: required(table.template_code)?,
-            template_param: table.template_param.1.parse().map_err(failed_template(table.template_param.0))?,
+            template_param: table
+                .template_param
+                .1
+                .parse()
+                .map_err(failed_template(table.template_param.0))?,
             entropy,
         })
     }
@@ -121,13 +125,20 @@ impl Aliyun {
             Api::SendSmsVerifyCode => Class::of_dypns(&said.code, &text),
         };
         let request_id = Tag::new(&said.request_id.unwrap_or_default());
-        Err(Failure::Refused(Refusal { class, code: Tag::new(&said.code), request_id }))
+        Err(Failure::Refused(Refusal {
+            class,
+            code: Tag::new(&said.code),
+            request_id,
+        }))
     }
 
     fn request(&self, message: &Message<'_>) -> Result<http::Request<Bytes>, Failure> {
         let query = self.query(message);
         let host = host_of(&self.endpoint);
-        let (nonce, date) = (hex::encode(self.entropy.bytes::<16>()?), message.now.rfc3339());
+        let (nonce, date) = (
+            hex::encode(self.entropy.bytes::<16>()?),
+            message.now.rfc3339(),
+        );
         let no_body = hex::encode(sha256(b""));
         let headers = [
             ("host", host.as_str()),
@@ -137,8 +148,15 @@ impl Aliyun {
             ("x-acs-signature-nonce", nonce.as_str()),
             ("x-acs-version", VERSION),
         ];
-        let signed = acs3::authorization(&self.access_key_id, self.access_key_secret.expose(), &query, &headers, b"");
-        let mut request = http::Request::post(format!("{}://{host}/?{query}", self.endpoint.scheme()));
+        let signed = acs3::authorization(
+            &self.access_key_id,
+            self.access_key_secret.expose(),
+            &query,
+            &headers,
+            b"",
+        );
+        let mut request =
+            http::Request::post(format!("{}://{host}/?{query}", self.endpoint.scheme()));
         for (name, value) in headers {
             request = request.header(name, value);
         }
@@ -153,7 +171,10 @@ impl Aliyun {
     fn query(&self, message: &Message<'_>) -> String {
         let parameter = self.template_param.fill(message.filling());
         // A number in mainland China goes without its country code, any other with it and without `+`.
-        let number = message.phone.mainland_number().unwrap_or_else(|| message.phone.as_str().trim_start_matches('+'));
+        let number = message
+            .phone
+            .mainland_number()
+            .unwrap_or_else(|| message.phone.as_str().trim_start_matches('+'));
         let phone = match self.api {
             Api::SendSms => "PhoneNumbers",
             Api::SendSmsVerifyCode => "PhoneNumber",

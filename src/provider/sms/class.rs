@@ -61,7 +61,9 @@ impl Class {
             | "isv.ACCOUNT_ABNORMAL" => Self::Balance,
             "isv.BLACK_KEY_CONTROL_LIMIT" | "isv.SMS_CONTENT_ILLEGAL" => Self::Content,
             "isp.RAM_PERMISSION_DENY" => Self::Permission,
-            "SignatureDoesNotMatch" | "InvalidAccessKeyId.NotFound" | "InvalidTimeStamp.Expired" => Self::Config,
+            "SignatureDoesNotMatch"
+            | "InvalidAccessKeyId.NotFound"
+            | "InvalidTimeStamp.Expired" => Self::Config,
             other if other.starts_with("isv.") => Self::Config,
             // `isp.*`, a nonce used twice, and what nobody knows.
             _ => Self::Transient,
@@ -127,7 +129,10 @@ impl Class {
 /// Which of Aliyun's limits was reached: 1 a minute, 5 an hour, 10 a day for one number and signature.
 fn window(message: &str) -> Duration {
     let windows = [("天级", DAY), ("小时级", HOUR), ("分钟级", MINUTE)];
-    windows.into_iter().find(|(name, _)| message.contains(name)).map_or(MINUTE, |(_, window)| window)
+    windows
+        .into_iter()
+        .find(|(name, _)| message.contains(name))
+        .map_or(MINUTE, |(_, window)| window)
 }
 
 #[cfg(test)]
@@ -138,10 +143,16 @@ mod tests {
 
     /// The rows of a vendor that are not a success, each with its code, its class as the table names it, and the row itself.
     fn rows(vendor: &str) -> Vec<(String, String, Value)> {
-        let table: Value = serde_json::from_str(include_str!("../../../tests/data/sms-error-map.json")).unwrap();
+        let table: Value =
+            serde_json::from_str(include_str!("../../../tests/data/sms-error-map.json")).unwrap();
         let text = |row: &Value, name: &str| row[name].as_str().unwrap().to_owned();
-        let rows = table[vendor].as_array().unwrap().iter().filter(|row| row["class"] != "sent");
-        rows.map(|row| (text(row, "code"), text(row, "class"), row.clone())).collect()
+        let rows = table[vendor]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|row| row["class"] != "sent");
+        rows.map(|row| (text(row, "code"), text(row, "class"), row.clone()))
+            .collect()
     }
 
     #[test]
@@ -151,11 +162,19 @@ mod tests {
             assert_eq!(Class::of_aliyun(&code, "").name(), class, "{code}");
             assert_eq!(Class::of_dypns(&code, "").name(), class, "{code}");
             if let Some(seconds) = row["retry_after_s"].as_u64() {
-                assert_eq!(Class::of_aliyun(&code, ""), Class::RateLimited(Duration::from_secs(seconds)), "{code}");
+                assert_eq!(
+                    Class::of_aliyun(&code, ""),
+                    Class::RateLimited(Duration::from_secs(seconds)),
+                    "{code}"
+                );
             }
             for (part, seconds) in row["message_contains"].as_object().into_iter().flatten() {
                 let expected = Class::RateLimited(Duration::from_secs(seconds.as_u64().unwrap()));
-                assert_eq!(Class::of_aliyun(&code, &format!("触发{part}流控Permits:1")), expected, "{part}");
+                assert_eq!(
+                    Class::of_aliyun(&code, &format!("触发{part}流控Permits:1")),
+                    expected,
+                    "{part}"
+                );
                 seen += 1;
             }
             seen += 1;
@@ -169,7 +188,11 @@ mod tests {
         for (code, class, row) in rows("tencent") {
             assert_eq!(Class::of_tencent(&code).name(), class, "{code}");
             if let Some(seconds) = row["retry_after_s"].as_u64() {
-                assert_eq!(Class::of_tencent(&code), Class::RateLimited(Duration::from_secs(seconds)), "{code}");
+                assert_eq!(
+                    Class::of_tencent(&code),
+                    Class::RateLimited(Duration::from_secs(seconds)),
+                    "{code}"
+                );
             }
             seen += 1;
         }
@@ -180,16 +203,31 @@ mod tests {
     fn a_code_nobody_knows_goes_by_its_prefix_or_may_have_sent() {
         assert_eq!(Class::of_aliyun("isv.NEW", ""), Class::Config);
         assert_eq!(Class::of_aliyun("isp.NEW", ""), Class::Transient);
-        assert_eq!(Class::of_tencent("LimitExceeded.New"), Class::RateLimited(MINUTE));
+        assert_eq!(
+            Class::of_tencent("LimitExceeded.New"),
+            Class::RateLimited(MINUTE)
+        );
         assert_eq!(Class::of_tencent("AuthFailure.New"), Class::Config);
-        assert_eq!(Class::of_tencent("UnauthorizedOperation.New"), Class::Config);
+        assert_eq!(
+            Class::of_tencent("UnauthorizedOperation.New"),
+            Class::Config
+        );
         for code in ["", "ok", "New", "New.Code", "LimitExceededNew", "ISV.NEW"] {
             assert_eq!(Class::of_aliyun(code, ""), Class::Transient, "{code}");
             assert_eq!(Class::of_tencent(code), Class::Transient, "{code}");
         }
-        assert_eq!(Class::of_dypns("biz.FREQUENCY", ""), Class::RateLimited(MINUTE));
-        assert_eq!(Class::of_dypns("BUSINESS_LIMIT_CONTROL", "触发天级流控Permits:10"), Class::RateLimited(DAY));
-        assert_eq!(Class::of_dypns("MOBILE_NUMBER_ILLEGAL", ""), Class::BadNumber);
+        assert_eq!(
+            Class::of_dypns("biz.FREQUENCY", ""),
+            Class::RateLimited(MINUTE)
+        );
+        assert_eq!(
+            Class::of_dypns("BUSINESS_LIMIT_CONTROL", "触发天级流控Permits:10"),
+            Class::RateLimited(DAY)
+        );
+        assert_eq!(
+            Class::of_dypns("MOBILE_NUMBER_ILLEGAL", ""),
+            Class::BadNumber
+        );
         assert_eq!(Class::of_dypns("FUNCTION_NOT_OPENED", ""), Class::Config);
     }
 }

@@ -39,7 +39,9 @@ pub(super) struct Tag(String);
 
 impl Tag {
     pub(super) fn new(text: &str) -> Self {
-        let plain = text.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'));
+        let plain = text
+            .chars()
+            .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'));
         Self(plain.take(64).collect())
     }
 }
@@ -55,7 +57,8 @@ impl Failure {
     pub(super) const fn ends_with(&self) -> Option<SmsError> {
         match self {
             Self::Unmade | Self::NoAnswer(Fault::Connect) => None,
-            Self::NoAnswer(Fault::Timeout | Fault::Broken | Fault::TooLarge) | Self::Unusable(_) => Some(SmsError::Unknown),
+            Self::NoAnswer(Fault::Timeout | Fault::Broken | Fault::TooLarge)
+            | Self::Unusable(_) => Some(SmsError::Unknown),
             Self::Refused(refusal) => match refusal.class {
                 Class::Config | Class::Balance | Class::Content | Class::Permission => None,
                 Class::RateLimited(retry_after) => Some(SmsError::RateLimited { retry_after }),
@@ -85,21 +88,29 @@ impl Failure {
     /// One line: an error where an operator has to look.
     pub(super) fn log(&self, provider: &'static str) {
         match self {
-            Self::Refused(Refusal { class, code, request_id }) => {
+            Self::Refused(Refusal {
+                class,
+                code,
+                request_id,
+            }) => {
                 let reason = class.name();
                 match class {
-                    Class::Config | Class::Balance | Class::Content | Class::Permission => tracing::error!(
-                        sms.provider = provider, sms.code = %code, sms.request_id = %request_id, sms.reason = reason,
-                        "{provider} refuses to send SMS codes ({reason}): {code}"
-                    ),
+                    Class::Config | Class::Balance | Class::Content | Class::Permission => {
+                        tracing::error!(
+                            sms.provider = provider, sms.code = %code, sms.request_id = %request_id, sms.reason = reason,
+                            "{provider} refuses to send SMS codes ({reason}): {code}"
+                        )
+                    }
                     Class::Transient => tracing::warn!(
                         sms.provider = provider, sms.code = %code, sms.request_id = %request_id, sms.reason = reason,
                         "{provider} failed by itself and may have sent an SMS code: {code}"
                     ),
-                    Class::RateLimited(_) | Class::BadNumber | Class::BlockedNumber => tracing::info!(
-                        sms.provider = provider, sms.code = %code, sms.request_id = %request_id, sms.reason = reason,
-                        "{provider} does not send an SMS code to this number ({reason}): {code}"
-                    ),
+                    Class::RateLimited(_) | Class::BadNumber | Class::BlockedNumber => {
+                        tracing::info!(
+                            sms.provider = provider, sms.code = %code, sms.request_id = %request_id, sms.reason = reason,
+                            "{provider} does not send an SMS code to this number ({reason}): {code}"
+                        )
+                    }
                 }
             }
             Self::NoAnswer(fault) => {
@@ -142,7 +153,10 @@ mod tests {
 
     #[test]
     fn a_tag_is_short_and_plain() {
-        assert_eq!(Tag::new("isv.AMOUNT_NOT_ENOUGH").to_string(), "isv.AMOUNT_NOT_ENOUGH");
+        assert_eq!(
+            Tag::new("isv.AMOUNT_NOT_ENOUGH").to_string(),
+            "isv.AMOUNT_NOT_ENOUGH"
+        );
         assert_eq!(Tag::new("a\nb \u{1b}[31m签名\"{}=").to_string(), "ab31m");
         assert_eq!(Tag::new(&"x".repeat(1000)).to_string().len(), 64);
     }

@@ -4,6 +4,10 @@ use super::Message;
 
 /// Shows a code to whoever develops. The number is masked, because it may be a real one.
 pub(super) fn show(message: &Message<'_>) {
-    let (phone, code, purpose) = (message.phone.masked(), message.code.expose(), message.purpose.as_str());
+    let (phone, code, purpose) = (
+        message.phone.masked(),
+        message.code.expose(),
+        message.purpose.as_str(),
+    );
     tracing::info!(target: "sms", "development, nothing was sent: the code for {phone} is {code} ({purpose})");
 }

@@ -19,20 +19,31 @@ pub(super) fn authorization(
     body: &[u8],
     now: Timestamp,
 ) -> String {
-    let line = |(name, value): &(&str, &str)| format!("{name}:{}\n", value.trim().to_ascii_lowercase());
+    let line =
+        |(name, value): &(&str, &str)| format!("{name}:{}\n", value.trim().to_ascii_lowercase());
     let lines = headers.iter().map(line).collect::<Vec<_>>().concat();
-    let names = headers.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(";");
+    let names = headers
+        .iter()
+        .map(|(name, _)| *name)
+        .collect::<Vec<_>>()
+        .join(";");
     let request = format!("POST\n/\n\n{lines}\n{names}\n{}", hex::encode(sha256(body)));
     // The date in UTC, whatever the day is in China.
     let date: String = now.rfc3339().chars().take("YYYY-MM-DD".len()).collect();
     let scope = format!("{date}/{service}/tc3_request");
-    let to_sign = format!("{ALGORITHM}\n{}\n{scope}\n{}", now.as_secs(), hex::encode(sha256(request.as_bytes())));
+    let to_sign = format!(
+        "{ALGORITHM}\n{}\n{scope}\n{}",
+        now.as_secs(),
+        hex::encode(sha256(request.as_bytes()))
+    );
     let mut key = hmac_sha256(format!("TC3{secret_key}").as_bytes(), date.as_bytes());
     for step in [service, "tc3_request"] {
         key = hmac_sha256(&key, step.as_bytes());
     }
     let signature = hex::encode(hmac_sha256(&key, to_sign.as_bytes()));
-    format!("{ALGORITHM} Credential={secret_id}/{scope}, SignedHeaders={names}, Signature={signature}")
+    format!(
+        "{ALGORITHM} Credential={secret_id}/{scope}, SignedHeaders={names}, Signature={signature}"
+    )
 }
 
 #[cfg(test)]
@@ -43,12 +54,16 @@ mod tests {
 
     #[test]
     fn published_requests_have_the_published_signatures() {
-        let table: Value = serde_json::from_str(include_str!("../../../tests/data/tencent-tc3.json")).unwrap();
+        let table: Value =
+            serde_json::from_str(include_str!("../../../tests/data/tencent-tc3.json")).unwrap();
         let mut seen = 0;
         for vector in table["vectors"].as_array().unwrap() {
             let text = |name: &str| vector[name].as_str().unwrap();
             let headers = vector["headers"].as_object().unwrap();
-            let headers: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.as_str().unwrap())).collect();
+            let headers: Vec<_> = headers
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_str().unwrap()))
+                .collect();
             let made = authorization(
                 text("secret_id"),
                 text("secret_key"),

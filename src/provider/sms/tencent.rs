@@ -86,7 +86,9 @@ impl Tencent {
             sdk_app_id: required(("sms.tencent.sdk_app_id", &config.sdk_app_id))?,
             sign_name: required(("sms.tencent.sign_name", &config.sign_name))?,
             template_id: required(("sms.tencent.template_id", &config.template_id))?,
-            template_params: parameters.collect::<Result<_, _>>().map_err(failed_template("sms.tencent.template_params"))?,
+            template_params: parameters
+                .collect::<Result<_, _>>()
+                .map_err(failed_template("sms.tencent.template_params"))?,
             region: config.region.clone(),
         })
     }
@@ -96,14 +98,20 @@ impl Tencent {
         let Ok(Answer { response }) = serde_json::from_slice(answer.body()) else {
             return Err(Failure::Unusable(answer.status()));
         };
-        let of_number = response.send_status_set.and_then(|set| set.into_iter().next());
+        let of_number = response
+            .send_status_set
+            .and_then(|set| set.into_iter().next());
         let code = match (response.error, of_number) {
             (None, Some(Status { code })) if code == "Ok" => return Ok(()),
             (Some(Status { code }), _) | (None, Some(Status { code })) => code,
             (None, None) => return Err(Failure::Unusable(answer.status())),
         };
         let request_id = Tag::new(&response.request_id.unwrap_or_default());
-        Err(Failure::Refused(Refusal { class: Class::of_tencent(&code), code: Tag::new(&code), request_id }))
+        Err(Failure::Refused(Refusal {
+            class: Class::of_tencent(&code),
+            code: Tag::new(&code),
+            request_id,
+        }))
     }
 
     fn request(&self, message: &Message<'_>) -> Result<http::Request<Bytes>, Failure> {
@@ -112,12 +120,20 @@ impl Tencent {
             sms_sdk_app_id: &self.sdk_app_id,
             sign_name: &self.sign_name,
             template_id: &self.template_id,
-            template_param_set: self.template_params.iter().map(|template| template.fill(message.filling())).collect(),
+            template_param_set: self
+                .template_params
+                .iter()
+                .map(|template| template.fill(message.filling()))
+                .collect(),
             session_context: message.id,
         };
         let body = serde_json::to_vec(&body).map_err(|_| Failure::Unmade)?;
         let host = host_of(&self.endpoint);
-        let headers = [("content-type", CONTENT_TYPE), ("host", &host), ("x-tc-action", ACTION)];
+        let headers = [
+            ("content-type", CONTENT_TYPE),
+            ("host", &host),
+            ("x-tc-action", ACTION),
+        ];
         let (id, key) = (&self.secret_id, self.secret_key.expose());
         let signed = tc3::authorization(id, key, SERVICE, &headers, &body, message.now);
         let mut request = http::Request::post(format!("{}://{host}/", self.endpoint.scheme()));

@@ -15,7 +15,12 @@ use crate::{
 
 const PHONE: &str = "+8613800138000";
 const CODE: &str = "473920";
-const ALL: [SmsProvider; 4] = [SmsProvider::Aliyun, SmsProvider::Dypns, SmsProvider::Tencent, SmsProvider::Webhook];
+const ALL: [SmsProvider; 4] = [
+    SmsProvider::Aliyun,
+    SmsProvider::Dypns,
+    SmsProvider::Tencent,
+    SmsProvider::Webhook,
+];
 
 /// Vendors, a clock that they share with us, and what we counted.
 struct Town {
@@ -27,7 +32,11 @@ struct Town {
 impl Town {
     async fn new() -> Self {
         let clock = Clock::manual(Timestamp::from_secs(1_709_224_200));
-        Self { vendors: SimulatedSms::start(clock.clone()).await.unwrap(), clock, metrics: Metrics::new() }
+        Self {
+            vendors: SimulatedSms::start(clock.clone()).await.unwrap(),
+            clock,
+            metrics: Metrics::new(),
+        }
     }
 
     fn sms(&self, providers: &[SmsProvider]) -> Sms {
@@ -37,7 +46,14 @@ impl Town {
     fn sms_with(&self, providers: &[SmsProvider], change: impl FnOnce(&mut SmsConfig)) -> Sms {
         let mut config = self.vendors.section(providers);
         change(&mut config);
-        Sms::new(&config, Mode::Production, self.metrics.clone(), &Entropy::default()).unwrap().unwrap()
+        Sms::new(
+            &config,
+            Mode::Production,
+            self.metrics.clone(),
+            &Entropy::default(),
+        )
+        .unwrap()
+        .unwrap()
     }
 
     async fn send(&self, sms: &Sms) -> Result<(), SmsError> {
@@ -49,15 +65,29 @@ impl Town {
         let code = SmsCode::parse(CODE).unwrap();
         let purpose = SmsPurpose::Login;
         let ttl = Duration::from_mins(5);
-        sms.send(&Message { id: "m-1", phone: &phone, code: &code, purpose, ttl, now: self.clock.now() }).await
+        sms.send(&Message {
+            id: "m-1",
+            phone: &phone,
+            code: &code,
+            purpose,
+            ttl,
+            now: self.clock.now(),
+        })
+        .await
     }
 
     fn counted(&self, provider: SmsProvider, result: &str) -> u64 {
-        self.metrics.sms_sent.with_label_values(&[provider.as_str(), result]).get()
+        self.metrics
+            .sms_sent
+            .with_label_values(&[provider.as_str(), result])
+            .get()
     }
 
     fn cost(&self, provider: SmsProvider) -> f64 {
-        self.metrics.sms_cost.with_label_values(&[provider.as_str()]).get()
+        self.metrics
+            .sms_cost
+            .with_label_values(&[provider.as_str()])
+            .get()
     }
 }
 
@@ -71,7 +101,11 @@ fn nowhere() -> (tokio::net::TcpSocket, String) {
 
 /// Long for everything but for a vendor that never answers.
 fn patience(script: &Script) -> HumanDuration {
-    if *script == Script::Hang { HumanDuration::millis(200) } else { HumanDuration::secs(10) }
+    if *script == Script::Hang {
+        HumanDuration::millis(200)
+    } else {
+        HumanDuration::secs(10)
+    }
 }
 
 #[tokio::test]
@@ -83,10 +117,20 @@ async fn each_vendor_takes_the_signature_and_sends_the_code() {
         // The nonce is another one each time.
         assert_eq!(town.send(&sms).await, Ok(()), "{provider:?}");
         let sent = town.vendors.sent().pop().unwrap();
-        assert_eq!((sent.provider, sent.phone.as_str(), sent.code.as_str()), (provider, PHONE, CODE));
-        let minutes = if provider == SmsProvider::Aliyun { "" } else { "5" };
+        assert_eq!(
+            (sent.provider, sent.phone.as_str(), sent.code.as_str()),
+            (provider, PHONE, CODE)
+        );
+        let minutes = if provider == SmsProvider::Aliyun {
+            ""
+        } else {
+            "5"
+        };
         assert_eq!((sent.minutes.as_str(), sent.id.as_str()), (minutes, "m-1"));
-        assert_eq!((town.vendors.calls(provider), town.counted(provider, "sent")), (2, 2));
+        assert_eq!(
+            (town.vendors.calls(provider), town.counted(provider, "sent")),
+            (2, 2)
+        );
     }
     assert_eq!(town.vendors.sent().len(), 8);
     assert_eq!(town.vendors.code_on(PHONE).as_deref(), Some(CODE));
@@ -103,7 +147,11 @@ async fn a_wrong_secret_key_or_clock_is_for_the_operator() {
             config.tencent.secret_key = wrong();
             config.webhook.secret = wrong();
         });
-        assert_eq!(town.send(&sms).await, Err(SmsError::Unavailable), "{provider:?}");
+        assert_eq!(
+            town.send(&sms).await,
+            Err(SmsError::Unavailable),
+            "{provider:?}"
+        );
         assert_eq!(town.counted(provider, "config"), 1, "{provider:?}");
     }
     let sms = town.sms_with(&[SmsProvider::Aliyun, SmsProvider::Tencent], |config| {
@@ -111,9 +159,16 @@ async fn a_wrong_secret_key_or_clock_is_for_the_operator() {
         config.tencent.secret_id = Some("unknown".to_owned());
     });
     assert_eq!(town.send(&sms).await, Err(SmsError::Unavailable));
-    let late = Town { clock: Clock::manual(town.clock.now().plus(Duration::from_mins(20))), ..town };
+    let late = Town {
+        clock: Clock::manual(town.clock.now().plus(Duration::from_mins(20))),
+        ..town
+    };
     for provider in ALL {
-        assert_eq!(late.send(&late.sms(&[provider])).await, Err(SmsError::Unavailable), "{provider:?}");
+        assert_eq!(
+            late.send(&late.sms(&[provider])).await,
+            Err(SmsError::Unavailable),
+            "{provider:?}"
+        );
     }
     assert!(late.vendors.sent().is_empty());
 }
@@ -122,8 +177,16 @@ async fn a_wrong_secret_key_or_clock_is_for_the_operator() {
 async fn every_published_answer_is_understood() {
     let town = Town::new().await;
     let tables = [
-        (SmsProvider::Aliyun, include_str!("../../../tests/data/aliyun-sendsms.json"), 7),
-        (SmsProvider::Tencent, include_str!("../../../tests/data/tencent-sendsms.json"), 3),
+        (
+            SmsProvider::Aliyun,
+            include_str!("../../../tests/data/aliyun-sendsms.json"),
+            7,
+        ),
+        (
+            SmsProvider::Tencent,
+            include_str!("../../../tests/data/tencent-sendsms.json"),
+            3,
+        ),
     ];
     for (provider, table, expected) in tables {
         let table: Value = serde_json::from_str(table).unwrap();
@@ -131,7 +194,8 @@ async fn every_published_answer_is_understood() {
         let mut seen = 0;
         for vector in table["responses"].as_array().unwrap() {
             let status = u16::try_from(vector["http"].as_u64().unwrap()).unwrap();
-            town.vendors.script(provider, Script::Answer(status, vector["body"].to_string()));
+            town.vendors
+                .script(provider, Script::Answer(status, vector["body"].to_string()));
             let wait = match vector["window"].as_str() {
                 Some("minute") => 60,
                 Some("hour") => 3600,
@@ -141,7 +205,9 @@ async fn every_published_answer_is_understood() {
             };
             let expected = match vector["expect"].as_str().unwrap() {
                 "sent" => Ok(()),
-                "rate_limited" => Err(SmsError::RateLimited { retry_after: Duration::from_secs(wait) }),
+                "rate_limited" => Err(SmsError::RateLimited {
+                    retry_after: Duration::from_secs(wait),
+                }),
                 "config_error" => Err(SmsError::Unavailable),
                 other => panic!("{other}"),
             };
@@ -156,23 +222,57 @@ async fn every_published_answer_is_understood() {
 async fn abroad_a_vendor_for_mainland_china_is_not_asked() {
     let town = Town::new().await;
     let hongkong = "+85261234567";
-    assert_eq!(town.send_to(&town.sms(&[SmsProvider::Dypns]), hongkong).await, Err(SmsError::BadNumber));
-    assert_eq!(town.send_to(&town.sms(&[SmsProvider::Dypns, SmsProvider::Tencent]), hongkong).await, Ok(()));
-    assert_eq!(town.send_to(&town.sms(&[SmsProvider::Aliyun]), hongkong).await, Ok(()));
+    assert_eq!(
+        town.send_to(&town.sms(&[SmsProvider::Dypns]), hongkong)
+            .await,
+        Err(SmsError::BadNumber)
+    );
+    assert_eq!(
+        town.send_to(
+            &town.sms(&[SmsProvider::Dypns, SmsProvider::Tencent]),
+            hongkong
+        )
+        .await,
+        Ok(())
+    );
+    assert_eq!(
+        town.send_to(&town.sms(&[SmsProvider::Aliyun]), hongkong)
+            .await,
+        Ok(())
+    );
     assert_eq!(town.vendors.calls(SmsProvider::Dypns), 0);
-    let sent: Vec<_> = town.vendors.sent().into_iter().map(|message| (message.provider, message.phone)).collect();
-    assert_eq!(sent, [(SmsProvider::Tencent, hongkong.to_owned()), (SmsProvider::Aliyun, hongkong.to_owned())]);
+    let sent: Vec<_> = town
+        .vendors
+        .sent()
+        .into_iter()
+        .map(|message| (message.provider, message.phone))
+        .collect();
+    assert_eq!(
+        sent,
+        [
+            (SmsProvider::Tencent, hongkong.to_owned()),
+            (SmsProvider::Aliyun, hongkong.to_owned())
+        ]
+    );
 }
 
 #[tokio::test]
 async fn what_is_sent_or_may_be_is_counted_at_its_price() {
     let town = Town::new().await;
     let sms = town.sms_with(&[SmsProvider::Aliyun], |config| config.aliyun.price = 45);
-    for script in [Script::Send, Script::Garbage(200), Script::Refuse("isv.AMOUNT_NOT_ENOUGH".to_owned())] {
+    for script in [
+        Script::Send,
+        Script::Garbage(200),
+        Script::Refuse("isv.AMOUNT_NOT_ENOUGH".to_owned()),
+    ] {
         town.vendors.script(SmsProvider::Aliyun, script);
         let _ = town.send(&sms).await;
     }
-    assert!((town.cost(SmsProvider::Aliyun) - 0.09).abs() < 1e-9, "{}", town.cost(SmsProvider::Aliyun));
+    assert!(
+        (town.cost(SmsProvider::Aliyun) - 0.09).abs() < 1e-9,
+        "{}",
+        town.cost(SmsProvider::Aliyun)
+    );
     let page = town.metrics.render();
     for line in [
         r#"menshen_sms_sent_total{provider="aliyun",result="balance"} 1"#,
@@ -187,12 +287,16 @@ async fn what_is_sent_or_may_be_is_counted_at_its_price() {
 
 #[test]
 fn nobody_is_asked_where_the_config_names_nobody() {
-    let new = |config: &SmsConfig, mode| Sms::new(config, mode, Metrics::new(), &Entropy::default());
+    let new =
+        |config: &SmsConfig, mode| Sms::new(config, mode, Metrics::new(), &Entropy::default());
     let mut config = SmsConfig::default();
     assert!(new(&config, Mode::Production).unwrap().is_none());
     assert!(new(&config, Mode::Development).unwrap().is_some());
     config.providers = vec![SmsProvider::Log];
-    assert_eq!(new(&config, Mode::Production).unwrap_err(), SetupError::LogInProduction);
+    assert_eq!(
+        new(&config, Mode::Production).unwrap_err(),
+        SetupError::LogInProduction
+    );
     for (provider, missing) in [
         (SmsProvider::Aliyun, "sms.aliyun.access_key_id"),
         (SmsProvider::Dypns, "sms.dypns.access_key_id"),
@@ -200,6 +304,9 @@ fn nobody_is_asked_where_the_config_names_nobody() {
         (SmsProvider::Webhook, "sms.webhook.url"),
     ] {
         config.providers = vec![provider];
-        assert_eq!(new(&config, Mode::Production).unwrap_err(), SetupError::Missing(missing));
+        assert_eq!(
+            new(&config, Mode::Production).unwrap_err(),
+            SetupError::Missing(missing)
+        );
     }
 }

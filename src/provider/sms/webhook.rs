@@ -58,7 +58,11 @@ impl Webhook {
         } else {
             Outbound::to_public()?
         };
-        Ok(Self { outbound, url: Address(url), secret })
+        Ok(Self {
+            outbound,
+            url: Address(url),
+            secret,
+        })
     }
 
     pub(super) async fn send(&self, message: &Message<'_>, limit: Duration) -> Result<(), Failure> {
@@ -75,7 +79,11 @@ impl Webhook {
             // A redirect too: it may come after the message was accepted.
             _ => return Err(Failure::Unusable(status)),
         };
-        Err(Failure::Refused(Refusal { class, code: Tag::new(status.as_str()), request_id: Tag::new(message.id) }))
+        Err(Failure::Refused(Refusal {
+            class,
+            code: Tag::new(status.as_str()),
+            request_id: Tag::new(message.id),
+        }))
     }
 
     fn request(&self, message: &Message<'_>) -> Result<http::Request<Bytes>, Failure> {
@@ -87,12 +95,22 @@ impl Webhook {
             expires_in: message.ttl.as_secs(),
         };
         let body = serde_json::to_vec(&body).map_err(|_| Failure::Unmade)?;
-        Ok(signed_post(&self.url, &self.secret, message.id, message.now, body)?)
+        Ok(signed_post(
+            &self.url,
+            &self.secret,
+            message.id,
+            message.now,
+            body,
+        )?)
     }
 }
 
 /// `Retry-After` in seconds (RFC 9110 section 10.2.3).
 fn wait(headers: &HeaderMap) -> Duration {
-    let seconds = headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
-    seconds.map_or(USUAL_WAIT, |seconds| Duration::from_secs(seconds).min(LONGEST_WAIT))
+    let seconds = headers
+        .get(header::RETRY_AFTER)
+        .and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    seconds.map_or(USUAL_WAIT, |seconds| {
+        Duration::from_secs(seconds).min(LONGEST_WAIT)
+    })
 }

@@ -104,7 +104,15 @@ impl TokenKeeper {
         entropy: Entropy,
     ) -> Self {
         let (app_id, secret) = (app_id.clone(), secret.clone());
-        Self(Arc::new(Keeper { app_id, secret, timeout, calls, clock, entropy, state: Mutex::default() }))
+        Self(Arc::new(Keeper {
+            app_id,
+            secret,
+            timeout,
+            calls,
+            clock,
+            entropy,
+            state: Mutex::default(),
+        }))
     }
 
     /// A token to use now. One that is near its end is given too, and is being renewed meanwhile.
@@ -147,12 +155,20 @@ impl TokenKeeper {
 
     /// Asks for a token and forgets it: whether WeChat takes the credentials. In normal mode that takes no token from anybody.
     pub(super) async fn try_credentials(&self, deadline: Instant) -> Result<(), Failure> {
-        self.0.calls.call(API, &self.0.request(), deadline, StableToken::checked).await.map(drop)
+        self.0
+            .calls
+            .call(API, &self.0.request(), deadline, StableToken::checked)
+            .await
+            .map(drop)
     }
 
     /// The call that is under way, or a new one.
     fn fetch(&self, state: &mut State) -> Outcome {
-        if let Some(outcome) = state.under_way.as_ref().filter(|outcome| outcome.has_changed().is_ok()) {
+        if let Some(outcome) = state
+            .under_way
+            .as_ref()
+            .filter(|outcome| outcome.has_changed().is_ok())
+        {
             return outcome.clone();
         }
         let (teller, outcome) = watch::channel(None);
@@ -175,7 +191,10 @@ impl Keeper {
     async fn ask(&self) -> Fetched {
         let asked_at = self.clock.steady();
         let deadline = Instant::now() + self.timeout;
-        let answered = self.calls.call(API, &self.request(), deadline, StableToken::checked).await;
+        let answered = self
+            .calls
+            .call(API, &self.request(), deadline, StableToken::checked)
+            .await;
         let mut state = self.state();
         state.under_way = None;
         match answered {
@@ -208,14 +227,19 @@ impl Keeper {
         let early = RENEW_BEFORE_END + Duration::from_millis((random % JITTER_MILLIS).into());
         let renew_from = since.plus(life.saturating_sub(early).max(BETWEEN_RENEWALS));
         let good_until = since.plus(life.saturating_sub(LAST_USE_BEFORE_END));
-        Kept { token, renew_from, good_until }
+        Kept {
+            token,
+            renew_from,
+            good_until,
+        }
     }
 }
 
 impl StableToken {
     fn checked(self) -> Result<(AccessToken, Duration), WechatError> {
         let token = self.access_token;
-        let plausible = (1..=LONGEST_TOKEN).contains(&token.len()) && token.bytes().all(|b| b.is_ascii_graphic());
+        let plausible = (1..=LONGEST_TOKEN).contains(&token.len())
+            && token.bytes().all(|b| b.is_ascii_graphic());
         if !plausible || self.expires_in == 0 {
             return Err(WechatError::Unusable);
         }
@@ -236,6 +260,8 @@ async fn fetched(mut outcome: Outcome, deadline: Instant) -> Fetched {
 
 impl std::fmt::Debug for Keeper {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TokenKeeper").field("app_id", &self.app_id).finish_non_exhaustive()
+        f.debug_struct("TokenKeeper")
+            .field("app_id", &self.app_id)
+            .finish_non_exhaustive()
     }
 }

@@ -34,17 +34,25 @@ pub(super) fn read<T: DeserializeOwned>(api: Api, answer: &Answer) -> Result<T, 
             body.bytes = answer.body.len(),
             "WeChat's answer cannot be read"
         );
-        let is_json = answer.status.is_success() && serde_json::from_slice::<IgnoredAny>(&answer.body).is_ok();
-        Failure::Error(if is_json { WechatError::Unusable } else { WechatError::Broken })
+        let is_json = answer.status.is_success()
+            && serde_json::from_slice::<IgnoredAny>(&answer.body).is_ok();
+        Failure::Error(if is_json {
+            WechatError::Unusable
+        } else {
+            WechatError::Broken
+        })
     };
     if !answer.status.is_success() {
         return Err(unreadable());
     }
-    let Object(status) = serde_json::from_slice::<Object<Status>>(&answer.body).map_err(|_| unreadable())?;
+    let Object(status) =
+        serde_json::from_slice::<Object<Status>>(&answer.body).map_err(|_| unreadable())?;
     if status.errcode.0 != 0 {
         return Err(refusal(api, &status));
     }
-    serde_json::from_slice::<Object<T>>(&answer.body).map(|Object(said)| said).map_err(|_| unreadable())
+    serde_json::from_slice::<Object<T>>(&answer.body)
+        .map(|Object(said)| said)
+        .map_err(|_| unreadable())
 }
 
 /// What the errcode means, said to the log.
@@ -59,7 +67,12 @@ fn refusal(api: Api, status: &Status) -> Failure {
             "WeChat refuses our credentials or request: errcode {errcode} of {name}"
         );
     } else {
-        tracing::info!(wechat.api = name, errcode, rid, "WeChat refused: errcode {errcode} of {name}");
+        tracing::info!(
+            wechat.api = name,
+            errcode,
+            rid,
+            "WeChat refused: errcode {errcode} of {name}"
+        );
     }
     match failure {
         Failure::Error(error) => Failure::Refused(error, super::Errcode::new(errcode)),
@@ -69,8 +82,15 @@ fn refusal(api: Api, status: &Status) -> Failure {
 
 /// WeChat's id of the request, from `... rid: 6129ee10-...` or `... req_id: uhJD...`; nothing else of a message is kept.
 fn request_id(message: &str) -> &str {
-    let after = ["rid: ", "req_id: "].iter().find_map(|mark| message.split_once(mark)).map_or("", |(_, after)| after);
-    let end = after.bytes().take(64).take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')).count();
+    let after = ["rid: ", "req_id: "]
+        .iter()
+        .find_map(|mark| message.split_once(mark))
+        .map_or("", |(_, after)| after);
+    let end = after
+        .bytes()
+        .take(64)
+        .take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+        .count();
     &after[..end]
 }
 
@@ -106,8 +126,14 @@ mod tests {
     #[test]
     fn only_the_request_id_of_a_message_is_kept() {
         for (message, kept) in [
-            ("invalid code, rid: 6129ee10-272863a4-64d75414", "6129ee10-272863a4-64d75414"),
-            ("invalid code, hints: [ req_id: uhJDVZyFe-YZguHA ]", "uhJDVZyFe-YZguHA"),
+            (
+                "invalid code, rid: 6129ee10-272863a4-64d75414",
+                "6129ee10-272863a4-64d75414",
+            ),
+            (
+                "invalid code, hints: [ req_id: uhJDVZyFe-YZguHA ]",
+                "uhJDVZyFe-YZguHA",
+            ),
             ("system error", ""),
             ("rid: \r\nforged", ""),
             ("rid: é", ""),

@@ -61,7 +61,10 @@ impl Failure {
             Self::Error(error) | Self::Refused(error, _) => error,
             Self::StaleToken => {
                 let name = api.name();
-                tracing::error!(wechat.api = name, "WeChat refuses the access token that it has just given: {name}");
+                tracing::error!(
+                    wechat.api = name,
+                    "WeChat refuses the access token that it has just given: {name}"
+                );
                 WechatError::Misconfigured
             }
         }

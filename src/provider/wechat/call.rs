@@ -35,7 +35,11 @@ pub(super) struct Calls {
 
 impl Calls {
     pub(super) fn new(base: &Url, metrics: Metrics) -> Result<Self, SetupError> {
-        Ok(Self { outbound: Outbound::new(base)?, base: base.clone(), metrics })
+        Ok(Self {
+            outbound: Outbound::new(base)?,
+            base: base.clone(),
+            metrics,
+        })
     }
 
     pub(super) const fn metrics(&self) -> &Metrics {
@@ -45,7 +49,11 @@ impl Calls {
     /// Where this is asked, without parameters.
     pub(super) fn url(&self, api: Api) -> Url {
         let mut url = self.base.clone();
-        url.set_path(&format!("{}{}", self.base.path().trim_end_matches('/'), api.path()));
+        url.set_path(&format!(
+            "{}{}",
+            self.base.path().trim_end_matches('/'),
+            api.path()
+        ));
         url
     }
 
@@ -59,8 +67,11 @@ impl Calls {
         understand: impl Fn(W) -> Result<T, WechatError>,
     ) -> Result<T, Failure> {
         let first = self.ask(api, request, deadline, &understand).await;
-        let is_busy =
-            matches!(first, Err(Failure::Error(WechatError::Busy { .. }) | Failure::Refused(WechatError::Busy { .. }, _)));
+        let is_busy = matches!(
+            first,
+            Err(Failure::Error(WechatError::Busy { .. })
+                | Failure::Refused(WechatError::Busy { .. }, _))
+        );
         let has_time = deadline.saturating_duration_since(Instant::now()) > RETRY_AFTER_BUSY;
         if !(is_busy && has_time) {
             return first;
@@ -77,10 +88,16 @@ impl Calls {
         understand: impl Fn(W) -> Result<T, WechatError>,
     ) -> Result<T, Failure> {
         let begun = Instant::now();
-        let result = match self.send(request, deadline.saturating_duration_since(begun)).await {
+        let result = match self
+            .send(request, deadline.saturating_duration_since(begun))
+            .await
+        {
             Ok(answer) => answer::read(api, &answer).and_then(|said| {
                 understand(said).map_err(|error| {
-                    tracing::warn!(wechat.api = api.name(), "WeChat's answer is not what it should be");
+                    tracing::warn!(
+                        wechat.api = api.name(),
+                        "WeChat's answer is not what it should be"
+                    );
                     Failure::Error(error)
                 })
             }),
@@ -89,7 +106,9 @@ impl Calls {
                 Err(Failure::Error(fault.into()))
             }
         };
-        let class = result.as_ref().map_or_else(|failure| failure.class(), |_| "ok");
+        let class = result
+            .as_ref()
+            .map_or_else(|failure| failure.class(), |_| "ok");
         self.metrics.wechat_call(api.name(), class, begun.elapsed());
         result
     }
@@ -98,10 +117,16 @@ impl Calls {
         match request {
             Request::Get(url) => self.outbound.get(url.clone(), limit).await,
             Request::Post(url, body) => {
-                let mut post = http::Request::post(url.as_str()).body(body.clone()).map_err(|_| Fault::Broken)?;
-                post.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                let mut post = http::Request::post(url.as_str())
+                    .body(body.clone())
+                    .map_err(|_| Fault::Broken)?;
+                post.headers_mut()
+                    .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
                 let (head, body) = self.outbound.send(post, limit).await?.into_parts();
-                Ok(Answer { status: head.status, body })
+                Ok(Answer {
+                    status: head.status,
+                    body,
+                })
             }
         }
     }

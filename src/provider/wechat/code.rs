@@ -15,8 +15,13 @@ pub struct PhoneCode(Secret<String>);
 impl LoginCode {
     /// 1 to 256 visible ASCII characters (WeChat's own have 32; their form is not promised).
     pub fn parse(text: &str) -> Result<Self, Malformed> {
-        let wrong = Malformed("must be the code that wx.login gave: 1 to 256 visible ASCII characters");
-        if is_plausible(text) { Ok(Self(Secret::new(text.to_owned()))) } else { Err(wrong) }
+        let wrong =
+            Malformed("must be the code that wx.login gave: 1 to 256 visible ASCII characters");
+        if is_plausible(text) {
+            Ok(Self(Secret::new(text.to_owned())))
+        } else {
+            Err(wrong)
+        }
     }
 
     /// The code itself.
@@ -31,7 +36,11 @@ impl PhoneCode {
         let wrong = Malformed(
             "must be the code that the button getPhoneNumber gave, not that of wx.login: 1 to 256 visible ASCII characters",
         );
-        if is_plausible(text) { Ok(Self(Secret::new(text.to_owned()))) } else { Err(wrong) }
+        if is_plausible(text) {
+            Ok(Self(Secret::new(text.to_owned())))
+        } else {
+            Err(wrong)
+        }
     }
 
     /// The code itself.
@@ -63,10 +72,19 @@ mod tests {
     #[test]
     fn a_code_is_visible_ascii_and_does_not_print() {
         for text in ["", " ", "a b", "a\n", "a\0", "é", &"x".repeat(257)] {
-            assert!(LoginCode::parse(text).is_err() && PhoneCode::parse(text).is_err(), "{text:?}");
+            assert!(
+                LoginCode::parse(text).is_err() && PhoneCode::parse(text).is_err(),
+                "{text:?}"
+            );
         }
-        let (login, phone) = (LoginCode::parse("0a3&=%+#xyz").unwrap(), PhoneCode::parse("e31968a7").unwrap());
-        assert_eq!((login.expose(), phone.expose()), ("0a3&=%+#xyz", "e31968a7"));
+        let (login, phone) = (
+            LoginCode::parse("0a3&=%+#xyz").unwrap(),
+            PhoneCode::parse("e31968a7").unwrap(),
+        );
+        assert_eq!(
+            (login.expose(), phone.expose()),
+            ("0a3&=%+#xyz", "e31968a7")
+        );
         assert_eq!(format!("{login:?} {phone:?}"), "*** ***");
     }
 }

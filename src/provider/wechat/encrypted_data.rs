@@ -117,12 +117,22 @@ impl PhoneDecryption {
         let with = |slot: usize| self.open(&sent, session_keys.get(slot), app, now);
         // Both, always: no `or_else`.
         let (present, previous) = (with(0), with(1));
-        present.or(previous).filter(|_| sent.is_well_formed).ok_or(DecryptFailed)
+        present
+            .or(previous)
+            .filter(|_| sent.is_well_formed)
+            .ok_or(DecryptFailed)
     }
 
-    fn open(&self, sent: &Sent, key: Option<&Secret<String>>, app: &AppId, now: Timestamp) -> Option<DecryptedPhone> {
+    fn open(
+        &self,
+        sent: &Sent,
+        key: Option<&Secret<String>>,
+        app: &AppId,
+        now: Timestamp,
+    ) -> Option<DecryptedPhone> {
         let usable = key.and_then(|key| block(key.expose()));
-        let (key, is_usable) = usable.map_or_else(|| (Zeroizing::default(), false), |key| (key, true));
+        let (key, is_usable) =
+            usable.map_or_else(|| (Zeroizing::default(), false), |key| (key, true));
         let plain = decrypt(&key, &sent.iv, &sent.ciphertext);
         let (text, padding_is_right) = unpad(&plain);
         let phone = self.read(text, app, now);
@@ -133,12 +143,21 @@ impl PhoneDecryption {
     fn read(&self, text: &[u8], app: &AppId, now: Timestamp) -> Option<DecryptedPhone> {
         let Object(plain) = serde_json::from_slice::<Object<Plain>>(text).ok()?;
         let Object(watermark) = &plain.watermark;
-        let phone = agreed(&plain.phone_number, &plain.pure_phone_number, &plain.country_code);
+        let phone = agreed(
+            &plain.phone_number,
+            &plain.pure_phone_number,
+            &plain.country_code,
+        );
         let made = Timestamp::from_secs(watermark.timestamp);
         let is_ours = watermark.appid == app.as_str();
         let is_fresh = now.since(made) <= self.max_age && made.since(now) <= AHEAD;
-        let watermark = Stamp { app_id: app.clone(), made_at: made };
-        phone.filter(|_| is_ours & is_fresh).map(|phone| DecryptedPhone { phone, watermark })
+        let watermark = Stamp {
+            app_id: app.clone(),
+            made_at: made,
+        };
+        phone
+            .filter(|_| is_ours & is_fresh)
+            .map(|phone| DecryptedPhone { phone, watermark })
     }
 }
 
@@ -146,13 +165,23 @@ impl Sent {
     fn read(sent: &EncryptedPhone<'_>) -> Self {
         let read = || {
             // Four characters for three bytes; what is longer is not even decoded.
-            let ciphertext = Some(sent.encrypted_data).filter(|text| text.len() <= LONGEST.div_ceil(3) * 4)?;
+            let ciphertext =
+                Some(sent.encrypted_data).filter(|text| text.len() <= LONGEST.div_ceil(3) * 4)?;
             let ciphertext = STANDARD.decode(ciphertext).ok()?;
-            let is_blocks = ciphertext.len().is_multiple_of(BLOCK) && (BLOCK..=LONGEST).contains(&ciphertext.len());
+            let is_blocks = ciphertext.len().is_multiple_of(BLOCK)
+                && (BLOCK..=LONGEST).contains(&ciphertext.len());
             let iv = *block(sent.iv)?;
-            is_blocks.then_some(Self { ciphertext, iv, is_well_formed: true })
+            is_blocks.then_some(Self {
+                ciphertext,
+                iv,
+                is_well_formed: true,
+            })
         };
-        read().unwrap_or_else(|| Self { ciphertext: vec![0; BLOCK], iv: [0; BLOCK], is_well_formed: false })
+        read().unwrap_or_else(|| Self {
+            ciphertext: vec![0; BLOCK],
+            iv: [0; BLOCK],
+            is_well_formed: false,
+        })
     }
 }
 
@@ -173,7 +202,9 @@ fn decrypt(key: &[u8; BLOCK], iv: &[u8; BLOCK], ciphertext: &[u8]) -> Zeroizing<
 
 /// Takes PKCS#7 padding (RFC 5652 6.3) off, without a branch on it; where it is wrong nothing is taken off.
 fn unpad(plain: &[u8]) -> (&[u8], Choice) {
-    let Some(last) = plain.last_chunk::<BLOCK>() else { return (plain, Choice::from(0)) };
+    let Some(last) = plain.last_chunk::<BLOCK>() else {
+        return (plain, Choice::from(0));
+    };
     let pad = last[BLOCK - 1];
     let mut is_right = pad.ct_gt(&0) & !pad.ct_gt(&16);
     for (from_end, byte) in (0_u8..).zip(last.iter().rev()) {

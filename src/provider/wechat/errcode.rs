@@ -113,14 +113,20 @@ impl WechatError {
     /// and the client may try again.
     pub(super) const fn of(errcode: i64) -> Self {
         match errcode {
-            -1 => Self::Busy { retry_after: Duration::from_secs(1) },
+            -1 => Self::Busy {
+                retry_after: Duration::from_secs(1),
+            },
             // Wrong, used; 87009 belongs to another call and asks for a new login too.
             40029 | 40163 | 87009 => Self::CodeInvalid,
             40226 => Self::Blocked,
             // 100 a minute for one user.
-            45011 => Self::RateLimited { retry_after: Duration::from_mins(1) },
+            45011 => Self::RateLimited {
+                retry_after: Duration::from_mins(1),
+            },
             // The mini program's calls of the day.
-            45009 => Self::RateLimited { retry_after: Duration::from_mins(10) },
+            45009 => Self::RateLimited {
+                retry_after: Duration::from_mins(10),
+            },
             // Secret, app id or grant type wrong or missing, calls from this address refused, account limited or frozen,
             // or our request is not as WeChat wants it.
             1
@@ -169,7 +175,9 @@ impl Api {
         }
         match (self, meaning) {
             // No code and no user is in this call, so such an answer is none.
-            (Self::StableToken, WechatError::CodeInvalid | WechatError::Blocked) => Failure::Error(WechatError::Unusable),
+            (Self::StableToken, WechatError::CodeInvalid | WechatError::Blocked) => {
+                Failure::Error(WechatError::Unusable)
+            }
             _ => Failure::Error(meaning),
         }
     }
@@ -193,7 +201,8 @@ mod tests {
 
     #[test]
     fn every_known_errcode_has_the_meaning_of_its_class() {
-        let table: Value = serde_json::from_str(include_str!("../../../tests/data/wechat-errors.json")).unwrap();
+        let table: Value =
+            serde_json::from_str(include_str!("../../../tests/data/wechat-errors.json")).unwrap();
         let mut seen = 0;
         for entry in table["errors"].as_array().unwrap() {
             let errcode = entry["errcode"].as_i64().unwrap();
@@ -206,7 +215,10 @@ mod tests {
                 "config" | "input" | "refresh_token" => &["misconfigured"],
                 other => panic!("a class without a meaning: {other}"),
             };
-            assert!(expected.contains(&WechatError::of(errcode).class()), "{errcode}");
+            assert!(
+                expected.contains(&WechatError::of(errcode).class()),
+                "{errcode}"
+            );
             seen += 1;
         }
         assert_eq!(seen, 37);

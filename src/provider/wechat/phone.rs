@@ -28,19 +28,29 @@ struct Answer {
 
 impl Live {
     /// Asks once, and once more with a new token when WeChat does not take ours: then it has not looked at the code.
-    pub(super) async fn phone_number(&self, app: &AppId, openid: &OpenId, code: &PhoneCode) -> Result<Phone, WechatError> {
+    pub(super) async fn phone_number(
+        &self,
+        app: &AppId,
+        openid: &OpenId,
+        code: &PhoneCode,
+    ) -> Result<Phone, WechatError> {
         let known = self.app(app)?;
-        let body = Bytes::from(json!({ "code": code.expose(), "openid": openid.as_str() }).to_string());
+        let body =
+            Bytes::from(json!({ "code": code.expose(), "openid": openid.as_str() }).to_string());
         let deadline = Instant::now() + self.timeout;
         let Some(tokens) = &known.tokens else {
             let answered = self.ask_phone_number(app, None, &body, deadline).await;
             return answered.map_err(|failure| failure.at_last(API));
         };
         let token = tokens.token(deadline).await?;
-        let mut answered = self.ask_phone_number(app, Some(&token), &body, deadline).await;
+        let mut answered = self
+            .ask_phone_number(app, Some(&token), &body, deadline)
+            .await;
         if matches!(answered, Err(Failure::StaleToken)) {
             let newer = tokens.instead_of(&token, deadline).await?;
-            answered = self.ask_phone_number(app, Some(&newer), &body, deadline).await;
+            answered = self
+                .ask_phone_number(app, Some(&newer), &body, deadline)
+                .await;
         }
         answered.map_err(|failure| failure.at_last(API))
     }
@@ -54,14 +64,21 @@ impl Live {
     ) -> Result<Phone, Failure> {
         let mut url = self.calls.url(API);
         if let Some(token) = token {
-            url.query_pairs_mut().append_pair("access_token", token.expose());
+            url.query_pairs_mut()
+                .append_pair("access_token", token.expose());
         }
-        let understand = |Answer { phone_info: Object(info) }: Answer| {
+        let understand = |Answer {
+                              phone_info: Object(info),
+                          }: Answer| {
             // WeChat has given the number, so it is paid for, whatever we make of it.
             self.calls.metrics().wechat_phone(self.phone_price);
             let is_ours = info.app_id() == app.as_str();
-            info.phone().filter(|_| is_ours).ok_or(WechatError::Unusable)
+            info.phone()
+                .filter(|_| is_ours)
+                .ok_or(WechatError::Unusable)
         };
-        self.calls.call(API, &Request::Post(url, body.clone()), deadline, understand).await
+        self.calls
+            .call(API, &Request::Post(url, body.clone()), deadline, understand)
+            .await
     }
 }

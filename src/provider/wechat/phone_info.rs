@@ -36,7 +36,11 @@ pub(super) enum CountryCode {
 impl PhoneInfo {
     /// The number, if it is one.
     pub(super) fn phone(&self) -> Option<Phone> {
-        agreed(&self.phone_number, &self.pure_phone_number, &self.country_code)
+        agreed(
+            &self.phone_number,
+            &self.pure_phone_number,
+            &self.country_code,
+        )
     }
 
     /// The mini program that it was given to.
@@ -69,9 +73,18 @@ mod tests {
         let read = |full: &str, pure: &str, country: &str| {
             agreed(full, pure, &CountryCode::Text(country.to_owned())).map(String::from)
         };
-        assert_eq!(read("13800138000", "13800138000", "86").as_deref(), Some("+8613800138000"));
-        assert_eq!(read("85291234567", "91234567", "852").as_deref(), Some("+85291234567"));
-        assert_eq!(read("+85291234567", "91234567", "852").as_deref(), Some("+85291234567"));
+        assert_eq!(
+            read("13800138000", "13800138000", "86").as_deref(),
+            Some("+8613800138000")
+        );
+        assert_eq!(
+            read("85291234567", "91234567", "852").as_deref(),
+            Some("+85291234567")
+        );
+        assert_eq!(
+            read("+85291234567", "91234567", "852").as_deref(),
+            Some("+85291234567")
+        );
         for (full, pure, country) in [
             ("+8613800138000", "13800138000", "86"),
             ("8613800138000", "13800138000", "86"),

@@ -107,7 +107,9 @@ impl Pushes {
             Some(PushApp {
                 app_id: AppId::parse(&app.app_id).ok()?,
                 token: Secret::new(app.push_token?.expose().clone()),
-                key: app.push_aes_key.and_then(|key| PushKey::parse(key.expose())),
+                key: app
+                    .push_aes_key
+                    .and_then(|key| PushKey::parse(key.expose())),
             })
         });
         Some(Self {
@@ -154,7 +156,10 @@ impl Pushes {
             return Err(PushRefused::Forged);
         }
         let mut refused = PushRefused::Forged;
-        for app in self.signers(query, None, &query.signature).filter(|app| app.key.is_none()) {
+        for app in self
+            .signers(query, None, &query.signature)
+            .filter(|app| app.key.is_none())
+        {
             self.fresh(query)?;
             match event::read(body, &app.app_id, false) {
                 Err(PushRefused::OtherApp) => refused = PushRefused::OtherApp,
@@ -192,10 +197,18 @@ impl Pushes {
 
     /// Whether it was signed just now.
     fn fresh(&self, query: &PushQuery) -> Result<(), PushRefused> {
-        let signed_at = query.timestamp.parse().map(Timestamp::from_secs).map_err(|_| PushRefused::Unreadable)?;
+        let signed_at = query
+            .timestamp
+            .parse()
+            .map(Timestamp::from_secs)
+            .map_err(|_| PushRefused::Unreadable)?;
         let now = self.clock.now();
         let is_fresh = now.since(signed_at) <= self.max_age && signed_at.since(now) <= AHEAD;
-        if is_fresh { Ok(()) } else { Err(PushRefused::Stale) }
+        if is_fresh {
+            Ok(())
+        } else {
+            Err(PushRefused::Stale)
+        }
     }
 }
 

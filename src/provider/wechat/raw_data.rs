@@ -27,7 +27,10 @@ mod tests {
 
     #[test]
     fn the_published_signatures() {
-        let table: Value = serde_json::from_str(include_str!("../../../tests/data/wechat-rawdata-signature.json")).unwrap();
+        let table: Value = serde_json::from_str(include_str!(
+            "../../../tests/data/wechat-rawdata-signature.json"
+        ))
+        .unwrap();
         let mut seen = 0;
         for vector in table["vectors"].as_array().unwrap() {
             let of = |name: &str| vector[name].as_str().unwrap();

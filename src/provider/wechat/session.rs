@@ -4,7 +4,9 @@ use std::time::Instant;
 
 use serde::Deserialize;
 
-use super::{Live, LoginCode, LoginRefused, WechatError, answer::text_or_nothing, api::Api, call::Request};
+use super::{
+    Live, LoginCode, LoginRefused, WechatError, answer::text_or_nothing, api::Api, call::Request,
+};
 use crate::{
     store::WechatIdentity,
     types::{AppId, OpenId, Secret, UnionId},
@@ -24,7 +26,11 @@ struct Answer {
 }
 
 impl Live {
-    pub(super) async fn code_to_session(&self, app: &AppId, code: &LoginCode) -> Result<WechatIdentity, LoginRefused> {
+    pub(super) async fn code_to_session(
+        &self,
+        app: &AppId,
+        code: &LoginCode,
+    ) -> Result<WechatIdentity, LoginRefused> {
         let known = self.app(app)?;
         let mut url = self.calls.url(API);
         url.query_pairs_mut()
@@ -34,8 +40,14 @@ impl Live {
             .append_pair("grant_type", "authorization_code");
         let deadline = Instant::now() + self.timeout;
         let understand = |answer: Answer| answer.into_identity(app);
-        let answered = self.calls.call(API, &Request::Get(url), deadline, understand).await;
-        answered.map_err(|failure| LoginRefused { errcode: failure.errcode(), why: failure.at_last(API) })
+        let answered = self
+            .calls
+            .call(API, &Request::Get(url), deadline, understand)
+            .await;
+        answered.map_err(|failure| LoginRefused {
+            errcode: failure.errcode(),
+            why: failure.at_last(API),
+        })
     }
 }
 
@@ -47,7 +59,12 @@ impl Answer {
             text => Some(UnionId::parse(text).map_err(|_| WechatError::Unusable)?),
         };
         let session_key = (!self.session_key.is_empty()).then(|| Secret::new(self.session_key));
-        Ok(WechatIdentity { app_id: app.clone(), openid, unionid, session_key })
+        Ok(WechatIdentity {
+            app_id: app.clone(),
+            openid,
+            unionid,
+            session_key,
+        })
     }
 }
 
@@ -62,8 +79,12 @@ mod tests {
     use crate::outbound;
 
     fn read_as(status: StatusCode, body: &str) -> Result<WechatIdentity, WechatError> {
-        let sent = outbound::Answer { status, body: body.to_owned().into() };
-        let answer: Answer = answer::read(API, &sent).map_err(|failure: Failure| failure.at_last(API))?;
+        let sent = outbound::Answer {
+            status,
+            body: body.to_owned().into(),
+        };
+        let answer: Answer =
+            answer::read(API, &sent).map_err(|failure: Failure| failure.at_last(API))?;
         answer.into_identity(&AppId::parse("wx1").unwrap())
     }
 
@@ -80,13 +101,31 @@ mod tests {
         ] {
             assert!(read(body).unwrap().unionid.is_none(), "{body}");
         }
-        assert_eq!(read(r#"{"openid":"o1","unionid":"u1"}"#).unwrap().unionid.unwrap().as_str(), "u1");
+        assert_eq!(
+            read(r#"{"openid":"o1","unionid":"u1"}"#)
+                .unwrap()
+                .unionid
+                .unwrap()
+                .as_str(),
+            "u1"
+        );
     }
 
     #[test]
     fn what_is_not_an_answer_is_a_fault() {
-        for body in ["", " ", "<html>", r#"{"openid":"o1""#, r#"{"openid":"o1"} x"#, "'openid'"] {
-            assert_eq!(read(body).unwrap_err(), WechatError::Broken, "no JSON: {body}");
+        for body in [
+            "",
+            " ",
+            "<html>",
+            r#"{"openid":"o1""#,
+            r#"{"openid":"o1"} x"#,
+            "'openid'",
+        ] {
+            assert_eq!(
+                read(body).unwrap_err(),
+                WechatError::Broken,
+                "no JSON: {body}"
+            );
         }
         for body in [
             "null",
@@ -110,6 +149,9 @@ mod tests {
 
     #[test]
     fn an_openid_beside_an_errcode_signs_nobody_in() {
-        assert_eq!(read(r#"{"openid":"o1","errcode":"40029"}"#).unwrap_err(), WechatError::CodeInvalid);
+        assert_eq!(
+            read(r#"{"openid":"o1","errcode":"40029"}"#).unwrap_err(),
+            WechatError::CodeInvalid
+        );
     }
 }

@@ -20,7 +20,12 @@ const SECRET: &str = "s3cret&=+%/ with spaces";
 const START: Timestamp = Timestamp::from_secs(1_800_000_000);
 
 async fn simulated() -> SimulatedWechat {
-    SimulatedWechat::start(vec![KnownApp { app_id: APP.to_owned(), secret: SECRET.to_owned() }]).await.unwrap()
+    SimulatedWechat::start(vec![KnownApp {
+        app_id: APP.to_owned(),
+        secret: SECRET.to_owned(),
+    }])
+    .await
+    .unwrap()
 }
 
 fn config(base_url: &str, secret: Option<&str>) -> WechatConfig {
@@ -34,29 +39,52 @@ fn config(base_url: &str, secret: Option<&str>) -> WechatConfig {
 }
 
 fn client(server: &SimulatedWechat, timeout: u64, metrics: &Metrics) -> Wechat {
-    let config = WechatConfig { timeout: HumanDuration::secs(timeout), ..config(&server.base_url(), Some(SECRET)) };
-    Wechat::new(&config, Mode::Production, metrics.clone(), &Clock::manual(START), &Entropy::default()).unwrap()
+    let config = WechatConfig {
+        timeout: HumanDuration::secs(timeout),
+        ..config(&server.base_url(), Some(SECRET))
+    };
+    Wechat::new(
+        &config,
+        Mode::Production,
+        metrics.clone(),
+        &Clock::manual(START),
+        &Entropy::default(),
+    )
+    .unwrap()
 }
 
 /// As the config says, with a clock that stands.
 fn new(config: &WechatConfig, mode: Mode) -> Result<Wechat, SetupError> {
-    Wechat::new(config, mode, Metrics::new(), &Clock::manual(START), &Entropy::default())
+    Wechat::new(
+        config,
+        mode,
+        Metrics::new(),
+        &Clock::manual(START),
+        &Entropy::default(),
+    )
 }
 
 async fn ask(client: &Wechat, code: &str) -> Result<WechatIdentity, WechatError> {
     let app = client.app(None).unwrap();
-    client.code_to_session(&app, &LoginCode::parse(code).unwrap()).await.map_err(|refused| refused.why)
+    client
+        .code_to_session(&app, &LoginCode::parse(code).unwrap())
+        .await
+        .map_err(|refused| refused.why)
 }
 
 #[tokio::test]
 async fn every_published_answer_is_understood() {
     let server = simulated().await;
     let client = client(&server, 5, &Metrics::new());
-    let vectors: Value = serde_json::from_str(include_str!("../../../tests/data/wechat-code2session.json")).unwrap();
+    let vectors: Value =
+        serde_json::from_str(include_str!("../../../tests/data/wechat-code2session.json")).unwrap();
     let mut seen = 0;
     for vector in vectors["responses"].as_array().unwrap() {
         let id = vector["id"].as_str().unwrap();
-        let body = vector.get("body_raw").map_or_else(|| vector["body"].to_string(), |raw| raw.as_str().unwrap().to_owned());
+        let body = vector.get("body_raw").map_or_else(
+            || vector["body"].to_string(),
+            |raw| raw.as_str().unwrap().to_owned(),
+        );
         server.write(id, &body);
         let got = ask(&client, id).await;
         let class = got.as_ref().map_or_else(WechatError::class, |_| "ok");
@@ -72,9 +100,21 @@ async fn every_published_answer_is_understood() {
         };
         assert_eq!(class, expected, "{id}");
         if let Ok(identity) = got {
-            assert_eq!(identity.openid.as_str(), vector["body"]["openid"].as_str().unwrap(), "{id}");
-            assert_eq!(identity.session_key.unwrap().expose(), vector["body"]["session_key"].as_str().unwrap(), "{id}");
-            assert_eq!(identity.unionid.is_some(), vector["body"].get("unionid").is_some(), "{id}");
+            assert_eq!(
+                identity.openid.as_str(),
+                vector["body"]["openid"].as_str().unwrap(),
+                "{id}"
+            );
+            assert_eq!(
+                identity.session_key.unwrap().expose(),
+                vector["body"]["session_key"].as_str().unwrap(),
+                "{id}"
+            );
+            assert_eq!(
+                identity.unionid.is_some(),
+                vector["body"].get("unionid").is_some(),
+                "{id}"
+            );
         }
         seen += 1;
     }
@@ -88,7 +128,11 @@ async fn secret_and_code_arrive_as_they_are() {
     let code = "a&appid=x=+%2b#?/\"'";
     assert!(ask(&client, code).await.is_ok());
     assert_eq!(server.calls_for(code), 1);
-    assert_eq!(ask(&client, code).await.unwrap_err(), WechatError::CodeInvalid, "a code works once");
+    assert_eq!(
+        ask(&client, code).await.unwrap_err(),
+        WechatError::CodeInvalid,
+        "a code works once"
+    );
 }
 
 #[tokio::test]
@@ -97,7 +141,9 @@ async fn busy_is_asked_again_exactly_once_and_nothing_else_is() {
     let metrics = Metrics::new();
     let client = client(&server, 5, &metrics);
     let code_invalid = WechatError::CodeInvalid;
-    let busy = WechatError::Busy { retry_after: Duration::from_secs(1) };
+    let busy = WechatError::Busy {
+        retry_after: Duration::from_secs(1),
+    };
     for (code, calls, expected) in [
         ("alice-1", 1, None),
         ("once-1", 2, None),
@@ -105,7 +151,13 @@ async fn busy_is_asked_again_exactly_once_and_nothing_else_is() {
         ("fail.40029", 1, Some(code_invalid)),
         ("text.40163", 1, Some(code_invalid)),
         ("fail.40226", 1, Some(WechatError::Blocked)),
-        ("fail.45011", 1, Some(WechatError::RateLimited { retry_after: Duration::from_mins(1) })),
+        (
+            "fail.45011",
+            1,
+            Some(WechatError::RateLimited {
+                retry_after: Duration::from_mins(1),
+            }),
+        ),
         ("fail.40125", 1, Some(WechatError::Misconfigured)),
         ("fail.99999", 1, Some(WechatError::Unusable)),
         ("empty", 1, Some(WechatError::Broken)),
@@ -119,8 +171,20 @@ async fn busy_is_asked_again_exactly_once_and_nothing_else_is() {
         assert_eq!(server.calls_for(code), calls, "{code}");
     }
     assert_eq!(server.calls_for("moved"), 1, "a redirect is not followed");
-    assert_eq!(metrics.wechat_calls.with_label_values(&["jscode2session", "busy"]).get(), 3);
-    assert_eq!(metrics.wechat_calls.with_label_values(&["jscode2session", "ok"]).get(), 2);
+    assert_eq!(
+        metrics
+            .wechat_calls
+            .with_label_values(&["jscode2session", "busy"])
+            .get(),
+        3
+    );
+    assert_eq!(
+        metrics
+            .wechat_calls
+            .with_label_values(&["jscode2session", "ok"])
+            .get(),
+        2
+    );
 }
 
 #[tokio::test]
@@ -128,7 +192,10 @@ async fn a_slow_answer_ends_with_the_time_and_is_not_asked_for_again() {
     let server = simulated().await;
     let client = client(&server, 1, &Metrics::new());
     let begun = Instant::now();
-    assert_eq!(ask(&client, "slow.30000").await.unwrap_err(), WechatError::Timeout);
+    assert_eq!(
+        ask(&client, "slow.30000").await.unwrap_err(),
+        WechatError::Timeout
+    );
     assert!(begun.elapsed() < Duration::from_secs(5));
     assert_eq!(server.calls_for("slow.30000"), 1);
 }
@@ -138,14 +205,23 @@ async fn nobody_there_is_unreachable() {
     let base_url = simulated().await.base_url();
     let client = new(&config(&base_url, Some(SECRET)), Mode::Production).unwrap();
     let error = ask(&client, "alice-1").await.unwrap_err();
-    assert!(matches!(error, WechatError::Unreachable | WechatError::Broken), "{error:?}");
+    assert!(
+        matches!(error, WechatError::Unreachable | WechatError::Broken),
+        "{error:?}"
+    );
 }
 
 #[tokio::test]
 async fn neither_secret_nor_code_is_in_any_text_about_a_failure() {
     let server = simulated().await;
     let client = client(&server, 1, &Metrics::new());
-    for code in ["fail.40125-c0de", "garbage-c0de", "cut-c0de", "huge-c0de", "slow.9000-c0de"] {
+    for code in [
+        "fail.40125-c0de",
+        "garbage-c0de",
+        "cut-c0de",
+        "huge-c0de",
+        "slow.9000-c0de",
+    ] {
         let error = ask(&client, code).await.unwrap_err();
         let text = format!("{error} {error:?} {client:?}");
         assert!(!text.contains("c0de") && !text.contains("s3cret"), "{text}");
@@ -156,7 +232,10 @@ async fn neither_secret_nor_code_is_in_any_text_about_a_failure() {
 async fn a_wrong_secret_is_for_the_operator() {
     let server = simulated().await;
     let client = new(&config(&server.base_url(), Some("other")), Mode::Production).unwrap();
-    assert_eq!(ask(&client, "alice-1").await.unwrap_err(), WechatError::Misconfigured);
+    assert_eq!(
+        ask(&client, "alice-1").await.unwrap_err(),
+        WechatError::Misconfigured
+    );
 }
 
 #[tokio::test]
@@ -164,24 +243,49 @@ async fn in_development_a_code_is_its_own_openid_without_network() {
     let here = config("https://api.weixin.qq.com", Some(SECRET));
     let client = new(&here, Mode::Development).unwrap();
     assert!(client.codes_are_reusable());
-    assert_eq!(ask(&client, "alice").await.unwrap().openid.as_str(), "alice");
-    assert_eq!(ask(&client, "a/b").await.unwrap_err(), WechatError::CodeInvalid);
+    assert_eq!(
+        ask(&client, "alice").await.unwrap().openid.as_str(),
+        "alice"
+    );
+    assert_eq!(
+        ask(&client, "a/b").await.unwrap_err(),
+        WechatError::CodeInvalid
+    );
 }
 
 #[test]
 fn the_network_is_used_in_production_and_for_a_simulated_wechat() {
-    let live =
-        |mode, base_url: &str, secret| new(&config(base_url, secret), mode).map(|client| !client.codes_are_reusable());
-    assert_eq!(live(Mode::Development, "http://127.0.0.1:1", Some(SECRET)), Ok(true));
-    assert_eq!(live(Mode::Development, "http://127.0.0.1:1", None), Ok(false));
-    assert_eq!(live(Mode::Development, "https://api.weixin.qq.com", Some(SECRET)), Ok(false));
-    assert_eq!(live(Mode::Production, "http://127.0.0.1:1", None), Err(SetupError::NoSecret(AppId::parse(APP).unwrap())));
+    let live = |mode, base_url: &str, secret| {
+        new(&config(base_url, secret), mode).map(|client| !client.codes_are_reusable())
+    };
+    assert_eq!(
+        live(Mode::Development, "http://127.0.0.1:1", Some(SECRET)),
+        Ok(true)
+    );
+    assert_eq!(
+        live(Mode::Development, "http://127.0.0.1:1", None),
+        Ok(false)
+    );
+    assert_eq!(
+        live(Mode::Development, "https://api.weixin.qq.com", Some(SECRET)),
+        Ok(false)
+    );
+    assert_eq!(
+        live(Mode::Production, "http://127.0.0.1:1", None),
+        Err(SetupError::NoSecret(AppId::parse(APP).unwrap()))
+    );
     assert_eq!(
         live(Mode::Production, "http://127.0.0.1:1", Some("")),
         Err(SetupError::NoSecret(AppId::parse(APP).unwrap()))
     );
-    assert_eq!(live(Mode::Production, "nowhere", Some(SECRET)), Err(SetupError::BaseUrl));
-    let none = WechatConfig { base_url: "http://127.0.0.1:1".to_owned(), ..WechatConfig::default() };
+    assert_eq!(
+        live(Mode::Production, "nowhere", Some(SECRET)),
+        Err(SetupError::BaseUrl)
+    );
+    let none = WechatConfig {
+        base_url: "http://127.0.0.1:1".to_owned(),
+        ..WechatConfig::default()
+    };
     assert_eq!(new(&none, Mode::Production).unwrap_err(), SetupError::NoApp);
 }
 

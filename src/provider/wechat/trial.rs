@@ -16,13 +16,19 @@ pub struct CredentialsRefused {
 impl Wechat {
     /// Asks for an access token of each mini program, all at once within `limit`, and forgets it. `None` for one that asks for no
     /// token (`wechat.token_mode = "none"`). Empty in development, which asks nobody.
-    pub async fn try_credentials(&self, limit: Duration) -> Vec<(AppId, Option<Result<(), CredentialsRefused>>)> {
-        let Source::Live(live) = &self.source else { return Vec::new() };
+    pub async fn try_credentials(
+        &self,
+        limit: Duration,
+    ) -> Vec<(AppId, Option<Result<(), CredentialsRefused>>)> {
+        let Source::Live(live) = &self.source else {
+            return Vec::new();
+        };
         let deadline = Instant::now() + limit.min(live.timeout);
         let mut under_way = Vec::new();
         for app in &live.apps {
             let tokens = app.tokens.clone();
-            let trial = tokens.map(|tokens| tokio::spawn(async move { tokens.try_credentials(deadline).await }));
+            let trial = tokens
+                .map(|tokens| tokio::spawn(async move { tokens.try_credentials(deadline).await }));
             under_way.push((app.app_id.clone(), trial));
         }
         let mut tried = Vec::new();
@@ -34,7 +40,10 @@ impl Wechat {
                         why: failure.at_last(Api::StableToken),
                         errcode: failure.errcode(),
                     }),
-                    Err(_) => Err(CredentialsRefused { why: WechatError::Unusable, errcode: None }),
+                    Err(_) => Err(CredentialsRefused {
+                        why: WechatError::Unusable,
+                        errcode: None,
+                    }),
                 }),
             };
             tried.push((app_id, result));

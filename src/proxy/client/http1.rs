@@ -41,7 +41,10 @@ pub(in crate::proxy) struct RequestFraming {
 }
 
 /// A client of HTTP/1.
-#[expect(clippy::struct_excessive_bools, reason = "each is about another part of the exchange, in any combination")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is about another part of the exchange, in any combination"
+)]
 #[derive(Debug)]
 pub(in crate::proxy) struct Http1Client {
     pub(in crate::proxy) socket: Socket,
@@ -100,19 +103,28 @@ impl Http1Client {
         self.reader.begin_body(framing.body, Peer::Client);
         self.framing = framing;
         self.awaits_continue = framing.expects_continue && self.reader.input.is_empty();
-        (self.until_close, self.responded, self.body_given_up, self.received) = (false, false, false, 0);
+        (
+            self.until_close,
+            self.responded,
+            self.body_given_up,
+            self.received,
+        ) = (false, false, false, 0);
         head
     }
 
     /// Whether another request may come on the connection.
     pub(in crate::proxy) fn is_reusable(&self) -> bool {
-        self.framing.keep_alive && self.responded && self.writer.is_flushed() && self.reader.is_complete()
+        self.framing.keep_alive
+            && self.responded
+            && self.writer.is_flushed()
+            && self.reader.is_complete()
     }
 
     /// Reads and throws away a short rest of a request that was answered without it, so that the connection may go on. It does not
     /// where the rest is late.
     pub(in crate::proxy) async fn drain(&mut self) {
-        let is_short = matches!(self.framing.body, BodyLength::Known(length) if length <= MAX_DRAIN);
+        let is_short =
+            matches!(self.framing.body, BodyLength::Known(length) if length <= MAX_DRAIN);
         if !self.framing.keep_alive || !self.responded || self.reader.is_complete() || !is_short {
             return;
         }
@@ -149,7 +161,9 @@ impl Http1Client {
         }
         match self.framing.body {
             BodyLength::None | BodyLength::UntilClose => 0,
-            BodyLength::Known(length) => length.saturating_sub(self.received).saturating_sub(self.reader.input.len() as u64),
+            BodyLength::Known(length) => length
+                .saturating_sub(self.received)
+                .saturating_sub(self.reader.input.len() as u64),
             BodyLength::Chunked => UNKNOWN_LENGTH,
         }
     }
@@ -164,13 +178,15 @@ impl Http1Client {
     }
 
     pub(super) fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<Part, ClientError>> {
-        self.reader.poll_part(&mut self.socket, cx).map_err(|error| {
-            self.framing.keep_alive = false;
-            match error {
-                ReadError::Closed => ClientError::Gone,
-                ReadError::Invalid => ClientError::Malformed,
-            }
-        })
+        self.reader
+            .poll_part(&mut self.socket, cx)
+            .map_err(|error| {
+                self.framing.keep_alive = false;
+                match error {
+                    ReadError::Closed => ClientError::Gone,
+                    ReadError::Invalid => ClientError::Malformed,
+                }
+            })
     }
 
     pub(super) fn part(&self) -> &[u8] {
@@ -211,7 +227,9 @@ impl Http1Client {
     pub(super) fn send_informational(&mut self, head: ResponseHead<'_>) {
         let is_continue = head.status == StatusCode::CONTINUE;
         // A 100 is for a client that waits for one, and HTTP/1.0 has no informational responses.
-        if self.framing.version == HttpVersion::Http11 && (!is_continue || self.framing.expects_continue) {
+        if self.framing.version == HttpVersion::Http11
+            && (!is_continue || self.framing.expects_continue)
+        {
             self.awaits_continue &= !is_continue;
             head.put_informational(self.writer.out());
         }
@@ -219,12 +237,16 @@ impl Http1Client {
 
     pub(super) fn send_continue(&mut self) {
         self.awaits_continue = false;
-        self.writer.out().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+        self.writer
+            .out()
+            .extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
     }
 
     pub(super) fn send_head(&mut self, head: ResponseHead<'_>, length: BodyLength, reads_on: bool) {
         let length = match length {
-            BodyLength::Chunked | BodyLength::UntilClose if self.framing.version == HttpVersion::Http10 => {
+            BodyLength::Chunked | BodyLength::UntilClose
+                if self.framing.version == HttpVersion::Http10 =>
+            {
                 BodyLength::UntilClose
             }
             BodyLength::UntilClose => BodyLength::Chunked,
@@ -232,8 +254,14 @@ impl Http1Client {
         };
         self.until_close = length == BodyLength::UntilClose;
         // What is left of the request may not be read by a backend that closes, and may not come from a client that waits for a 100.
-        self.framing.keep_alive &= !self.until_close && (self.reader.is_complete() || reads_on && !self.awaits_continue);
-        head.put(self.writer.out(), length, self.framing.keep_alive, self.framing.takes_trailers);
+        self.framing.keep_alive &=
+            !self.until_close && (self.reader.is_complete() || reads_on && !self.awaits_continue);
+        head.put(
+            self.writer.out(),
+            length,
+            self.framing.keep_alive,
+            self.framing.takes_trailers,
+        );
         self.writer.begin_body(length);
     }
 
@@ -243,8 +271,14 @@ impl Http1Client {
         self.framing.keep_alive = false;
     }
 
-    pub(super) fn poll_send(&mut self, cx: &mut Context<'_>, part: &[u8]) -> Poll<Result<usize, ClientError>> {
-        self.writer.poll_part(&mut self.socket, cx, part).map_err(Into::into)
+    pub(super) fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        part: &[u8],
+    ) -> Poll<Result<usize, ClientError>> {
+        self.writer
+            .poll_part(&mut self.socket, cx, part)
+            .map_err(Into::into)
     }
 
     pub(super) fn finish(&mut self, trailers: Option<&Trailers>) -> Result<(), ClientError> {
@@ -255,7 +289,9 @@ impl Http1Client {
     }
 
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ClientError>> {
-        self.writer.poll_flush(&mut self.socket, cx).map_err(Into::into)
+        self.writer
+            .poll_flush(&mut self.socket, cx)
+            .map_err(Into::into)
     }
 
     pub(in crate::proxy) async fn flush(&mut self) -> Result<(), ClientError> {
@@ -276,10 +312,16 @@ impl Http1Client {
     }
 
     /// The connection goes on where what is left of the request is short: see [`Self::drain`].
-    pub(super) async fn respond(&mut self, method: &Method, response: &LocalResponse) -> Result<(), ClientError> {
+    pub(super) async fn respond(
+        &mut self,
+        method: &Method,
+        response: &LocalResponse,
+    ) -> Result<(), ClientError> {
         let can_drain = match self.framing.body {
             BodyLength::None => true,
-            BodyLength::Known(length) => length <= MAX_DRAIN && !self.awaits_continue && !self.body_given_up,
+            BodyLength::Known(length) => {
+                length <= MAX_DRAIN && !self.awaits_continue && !self.body_given_up
+            }
             BodyLength::Chunked | BodyLength::UntilClose => false,
         };
         self.framing.keep_alive &= can_drain || self.reader.is_complete();
@@ -306,14 +348,44 @@ impl Http1Client {
         let mut upgrade = false;
         for (name, value) in &response.fields {
             upgrade |= *name == http::header::UPGRADE;
-            put(out, &[title_case(name.as_str(), &mut [0; 64]), b": ", value.as_bytes(), b"\r\n"]);
+            put(
+                out,
+                &[
+                    title_case(name.as_str(), &mut [0; 64]),
+                    b": ",
+                    value.as_bytes(),
+                    b"\r\n",
+                ],
+            );
         }
         if status != StatusCode::NO_CONTENT {
-            let length = response.content_length.unwrap_or(response.body.len() as u64);
-            put(out, &[b"Content-Length: ", itoa::Buffer::new().format(length).as_bytes(), b"\r\n"]);
+            let length = response
+                .content_length
+                .unwrap_or(response.body.len() as u64);
+            put(
+                out,
+                &[
+                    b"Content-Length: ",
+                    itoa::Buffer::new().format(length).as_bytes(),
+                    b"\r\n",
+                ],
+            );
         }
-        put(out, &[b"Connection: ", if keep_alive { b"keep-alive" } else { b"close" }]);
-        put(out, &[if upgrade { b", Upgrade\r\n\r\n" } else { b"\r\n\r\n" }]);
+        put(
+            out,
+            &[
+                b"Connection: ",
+                if keep_alive { b"keep-alive" } else { b"close" },
+            ],
+        );
+        put(
+            out,
+            &[if upgrade {
+                b", Upgrade\r\n\r\n"
+            } else {
+                b"\r\n\r\n"
+            }],
+        );
         if *method != Method::HEAD {
             put(out, &[&response.body]);
         }
@@ -322,10 +394,16 @@ impl Http1Client {
 
 /// `Content-Type` of `content-type`, as most clients of HTTP/1 expect to read it. Names that are too long stay as they are.
 fn title_case<'b>(name: &'b str, buffer: &'b mut [u8; 64]) -> &'b [u8] {
-    let Some(title) = buffer.get_mut(..name.len()) else { return name.as_bytes() };
+    let Some(title) = buffer.get_mut(..name.len()) else {
+        return name.as_bytes();
+    };
     let mut first = true;
     for (to, from) in title.iter_mut().zip(name.bytes()) {
-        *to = if first { from.to_ascii_uppercase() } else { from };
+        *to = if first {
+            from.to_ascii_uppercase()
+        } else {
+            from
+        };
         first = from == b'-';
     }
     title
@@ -337,7 +415,12 @@ mod tests {
 
     #[test]
     fn names_are_written_in_title_case() {
-        for (name, expected) in [("content-type", "Content-Type"), ("x", "X"), ("a--b", "A--B"), ("", "")] {
+        for (name, expected) in [
+            ("content-type", "Content-Type"),
+            ("x", "X"),
+            ("a--b", "A--B"),
+            ("", ""),
+        ] {
             assert_eq!(title_case(name, &mut [0; 64]), expected.as_bytes());
         }
         let long = "x".repeat(65);

@@ -25,7 +25,10 @@ use crate::{
 };
 
 /// A stream of a client.
-#[expect(clippy::struct_excessive_bools, reason = "each is about another part of the exchange, in any combination")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is about another part of the exchange, in any combination"
+)]
 #[derive(Debug)]
 pub(in crate::proxy) struct Http2Client {
     /// `None`: nothing of the request's body is wanted any more.
@@ -84,7 +87,9 @@ impl Http2Client {
             if self.complete {
                 return Poll::Ready(Ok(Part::Complete));
             }
-            let Some(receive) = &mut self.receive else { return Poll::Ready(Err(ClientError::Gone)) };
+            let Some(receive) = &mut self.receive else {
+                return Poll::Ready(Err(ClientError::Gone));
+            };
             match ready!(receive.poll_data(cx)) {
                 Some(Ok(part)) => self.part = part,
                 Some(Err(_)) => return Poll::Ready(Err(ClientError::Gone)),
@@ -132,7 +137,10 @@ impl Http2Client {
         // A 100 answers an expectation, which menshen has met itself (RFC 9110 section 10.1.1).
         if head.status != StatusCode::CONTINUE {
             // Where it fails the stream is over, which whatever comes next will tell.
-            drop(self.respond.send_informational(head.to_http2(BodyLength::None)));
+            drop(
+                self.respond
+                    .send_informational(head.to_http2(BodyLength::None)),
+            );
         }
     }
 
@@ -142,16 +150,27 @@ impl Http2Client {
         length: BodyLength,
         is_complete: bool,
     ) -> Result<(), ClientError> {
-        self.begin(head.to_http2(length), is_complete || length == BodyLength::None)
+        self.begin(
+            head.to_http2(length),
+            is_complete || length == BodyLength::None,
+        )
     }
 
     fn begin(&mut self, head: Response<()>, end: bool) -> Result<(), ClientError> {
-        self.send = Some(self.respond.send_response(head, end).map_err(|_| ClientError::Gone)?);
+        self.send = Some(
+            self.respond
+                .send_response(head, end)
+                .map_err(|_| ClientError::Gone)?,
+        );
         self.ended = end;
         Ok(())
     }
 
-    pub(super) fn poll_send(&mut self, cx: &mut Context<'_>, part: &[u8]) -> Poll<Result<usize, ClientError>> {
+    pub(super) fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        part: &[u8],
+    ) -> Poll<Result<usize, ClientError>> {
         match self.send.as_mut().filter(|_| !self.ended) {
             Some(stream) => {
                 let copy = |part: &[u8]| self.unsent.copy(part);
@@ -162,10 +181,20 @@ impl Http2Client {
     }
 
     pub(super) fn finish(&mut self, trailers: Option<&Trailers>) -> Result<(), ClientError> {
-        let Some(stream) = self.send.as_mut().filter(|_| !self.ended) else { return Ok(()) };
+        let Some(stream) = self.send.as_mut().filter(|_| !self.ended) else {
+            return Ok(());
+        };
         self.ended = true;
-        let trailers: HeaderMap = trailers.into_iter().flat_map(Trailers::iter).filter_map(field).collect();
-        let ended = if trailers.is_empty() { stream.send_data(Bytes::new(), true) } else { stream.send_trailers(trailers) };
+        let trailers: HeaderMap = trailers
+            .into_iter()
+            .flat_map(Trailers::iter)
+            .filter_map(field)
+            .collect();
+        let ended = if trailers.is_empty() {
+            stream.send_data(Bytes::new(), true)
+        } else {
+            stream.send_trailers(trailers)
+        };
         ended.map_err(|_| ClientError::Gone)
     }
 
@@ -203,7 +232,11 @@ impl Http2Client {
     }
 
     /// What comes of the request's body is thrown away meanwhile. A client that does not take the response in time is taken for gone.
-    pub(super) async fn respond(&mut self, method: &Method, response: LocalResponse) -> Result<(), ClientError> {
+    pub(super) async fn respond(
+        &mut self,
+        method: &Method,
+        response: LocalResponse,
+    ) -> Result<(), ClientError> {
         (self.receive, self.part) = (None, Bytes::new());
         let sent = self.send_response(method, response).await;
         if sent.is_err() {
@@ -214,8 +247,17 @@ impl Http2Client {
         sent
     }
 
-    async fn send_response(&mut self, method: &Method, response: LocalResponse) -> Result<(), ClientError> {
-        let LocalResponse { status, fields, content_length, body } = response;
+    async fn send_response(
+        &mut self,
+        method: &Method,
+        response: LocalResponse,
+    ) -> Result<(), ClientError> {
+        let LocalResponse {
+            status,
+            fields,
+            content_length,
+            body,
+        } = response;
         let mut head = Response::new(());
         *head.status_mut() = status;
         head.headers_mut().extend(fields);
@@ -225,9 +267,14 @@ impl Http2Client {
         let is_grpc = head.headers().contains_key("grpc-status");
         if status != StatusCode::NO_CONTENT && !is_grpc {
             let length = content_length.unwrap_or(body.len() as u64);
-            head.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+            head.headers_mut()
+                .insert(header::CONTENT_LENGTH, length.into());
         }
-        let mut rest = if *method == Method::HEAD { Bytes::new() } else { body };
+        let mut rest = if *method == Method::HEAD {
+            Bytes::new()
+        } else {
+            body
+        };
         self.begin(head, rest.is_empty())?;
         let write_timeout = self.write_timeout;
         while !rest.is_empty() {
@@ -236,10 +283,15 @@ impl Http2Client {
             rest.advance(length);
         }
         self.finish(None)?;
-        timeout(write_timeout, poll_fn(|cx| self.poll_flush(cx))).await.map_err(|_| ClientError::Gone)?
+        timeout(write_timeout, poll_fn(|cx| self.poll_flush(cx)))
+            .await
+            .map_err(|_| ClientError::Gone)?
     }
 }
 
 fn field((name, value): (&[u8], &[u8])) -> Option<(HeaderName, HeaderValue)> {
-    Some((HeaderName::from_bytes(name).ok()?, HeaderValue::from_bytes(value).ok()?))
+    Some((
+        HeaderName::from_bytes(name).ok()?,
+        HeaderValue::from_bytes(value).ok()?,
+    ))
 }

@@ -83,10 +83,21 @@ pub(in crate::proxy) async fn serve_connection(
     });
     let mut timer = pin!(sleep_until(Instant::now()));
     let limits = service.limits();
-    let mut wait = HeadWait { limits, patience: limits.header_timeout };
+    let mut wait = HeadWait {
+        limits,
+        patience: limits.header_timeout,
+    };
     let mut served = 0;
     loop {
-        let head = read_head(service, &mut client, peer, &wait, timer.as_mut(), stopped.as_mut()).await;
+        let head = read_head(
+            service,
+            &mut client,
+            peer,
+            &wait,
+            timer.as_mut(),
+            stopped.as_mut(),
+        )
+        .await;
         served += 1;
         is_new.store(false, Ordering::Relaxed);
         let last = served >= wait.limits.keepalive_requests || *service.closing.borrow();
@@ -96,20 +107,34 @@ pub(in crate::proxy) async fn serve_connection(
             Ok(head) => begin(&mut client, head, last, is_tls),
         };
         // Few connections serve a request at a time, and each would have the room for it in its own task.
-        Box::pin(serve(service, connections, &mut Client::Http1(&mut client), request, timer.as_mut())).await;
+        Box::pin(serve(
+            service,
+            connections,
+            &mut Client::Http1(&mut client),
+            request,
+            timer.as_mut(),
+        ))
+        .await;
         client.drain().await;
         if !client.is_reusable() || last {
             break;
         }
         let limits = service.limits();
-        wait = HeadWait { limits, patience: limits.keepalive_timeout };
+        wait = HeadWait {
+            limits,
+            patience: limits.keepalive_timeout,
+        };
     }
     client.close().await;
 }
 
 /// Begins with a request whose head is there.
 fn begin(client: &mut Http1Client, head: DecidedHead, last: bool, is_tls: bool) -> DecidedRequest {
-    let DecidedHead { decision, timing, snapshot } = head;
+    let DecidedHead {
+        decision,
+        timing,
+        snapshot,
+    } = head;
     let framing = decision.framing().copied();
     let version = framing.map_or(HttpVersion::Http11, |framing| framing.version);
     let request = match &decision {
@@ -134,7 +159,12 @@ fn begin(client: &mut Http1Client, head: DecidedHead, last: bool, is_tls: bool) 
         ),
     };
     let context = ConnectionService::context(snapshot, timing, Some(&decision), version);
-    DecidedRequest { decision, context, head: bytes, is_tls }
+    DecidedRequest {
+        decision,
+        context,
+        head: bytes,
+        is_tls,
+    }
 }
 
 /// The rejection of a head that never became one, which ends the connection.
@@ -148,8 +178,18 @@ fn malformed(
     let ids = head::raw_values(client.input(), "x-request-id");
     let decision = Decision::Reject(Box::new(snapshot.gate.malformed(detail, peer, ids)));
     client.begin(0, RequestFraming::last(HttpVersion::Http11));
-    let context = ConnectionService::context(snapshot, service.timing(), Some(&decision), HttpVersion::Http11);
-    DecidedRequest { decision, context, head: Bytes::new(), is_tls: false }
+    let context = ConnectionService::context(
+        snapshot,
+        service.timing(),
+        Some(&decision),
+        HttpVersion::Http11,
+    );
+    DecidedRequest {
+        decision,
+        context,
+        head: Bytes::new(),
+        is_tls: false,
+    }
 }
 
 /// Reads until a head is there and decided on.
@@ -163,7 +203,12 @@ async fn read_head(
 ) -> Result<DecidedHead, NoHead> {
     let HeadWait { limits, patience } = *wait;
     let (socket, input) = client.head_reader();
-    let mut until = Instant::now() + if input.is_empty() { patience } else { limits.header_timeout };
+    let mut until = Instant::now()
+        + if input.is_empty() {
+            patience
+        } else {
+            limits.header_timeout
+        };
     let mut looked_at = 0;
     loop {
         if input.len() > looked_at {
@@ -171,12 +216,21 @@ async fn read_head(
             let hopeless = looked_at == 0 && !input[0].is_ascii_alphabetic();
             if hopeless || head::may_be_complete(input, looked_at) {
                 let snapshot = service.current.load_full();
-                let (decision, timing) = service.decide(&snapshot, |now| snapshot.gate.decide_http1(input, peer, now));
+                let (decision, timing) = service.decide(&snapshot, |now| {
+                    snapshot.gate.decide_http1(input, peer, now)
+                });
                 if let Some(decision) = decision {
-                    return if decision.head_len().is_some_and(|length| length > limits.max_header_bytes) {
+                    return if decision
+                        .head_len()
+                        .is_some_and(|length| length > limits.max_header_bytes)
+                    {
                         Err(NoHead::Reject("The request head is too long."))
                     } else {
-                        Ok(DecidedHead { decision, timing, snapshot })
+                        Ok(DecidedHead {
+                            decision,
+                            timing,
+                            snapshot,
+                        })
                     };
                 }
             }
@@ -190,14 +244,34 @@ async fn read_head(
             // An idle connection holds no memory for a head that may never come.
             *input = BytesMut::new();
         }
-        let late = if first { NoHead::Over } else { NoHead::Reject("The request head did not arrive in time.") };
-        match in_time(socket.readable(), until, timer.as_mut(), stopped.as_mut(), first).await {
+        let late = if first {
+            NoHead::Over
+        } else {
+            NoHead::Reject("The request head did not arrive in time.")
+        };
+        match in_time(
+            socket.readable(),
+            until,
+            timer.as_mut(),
+            stopped.as_mut(),
+            first,
+        )
+        .await
+        {
             Some(Ok(())) => {}
             Some(Err(_)) | None => return Err(late),
         }
         input.reserve(FIRST_READ);
         // There at once, but for a TLS record that has not come whole.
-        match in_time(socket.read_buf(input), until, timer.as_mut(), stopped.as_mut(), first).await {
+        match in_time(
+            socket.read_buf(input),
+            until,
+            timer.as_mut(),
+            stopped.as_mut(),
+            first,
+        )
+        .await
+        {
             None => return Err(late),
             Some(Ok(0) | Err(_)) => return Err(NoHead::Over),
             Some(Ok(_)) if first => until = Instant::now() + limits.header_timeout,
@@ -237,6 +311,12 @@ async fn in_time<T>(
 impl RequestFraming {
     /// Of a request after which its connection ends, because its end is in doubt.
     const fn last(version: HttpVersion) -> Self {
-        Self { version, body: BodyLength::None, keep_alive: false, expects_continue: false, takes_trailers: false }
+        Self {
+            version,
+            body: BodyLength::None,
+            keep_alive: false,
+            expects_continue: false,
+            takes_trailers: false,
+        }
     }
 }

@@ -54,7 +54,10 @@ const SEND_BUFFER: usize = 64 * 1024;
 type Accepted = Result<(Request<RecvStream>, SendResponse<Bytes>), h2::Error>;
 
 /// What comes next on a connection.
-#[expect(clippy::large_enum_variant, reason = "lives on the stack for one turn of a loop")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "lives on the stack for one turn of a loop"
+)]
 enum Next {
     Stream(Option<Accepted>),
     /// menshen stops, or wants clients elsewhere.
@@ -73,7 +76,12 @@ pub(in crate::proxy) async fn serve_connection(
 ) {
     let limits = service.limits();
     let is_tls = socket.is_tls();
-    let Ok(Ok(mut connection)) = timeout(limits.header_timeout, options(&limits).handshake::<_, Bytes>(socket)).await else {
+    let Ok(Ok(mut connection)) = timeout(
+        limits.header_timeout,
+        options(&limits).handshake::<_, Bytes>(socket),
+    )
+    .await
+    else {
         return;
     };
     let streams = Arc::new(StreamTracker::default());
@@ -99,7 +107,16 @@ pub(in crate::proxy) async fn serve_connection(
                 let (service, guard) = (service.clone(), StreamGuard::new(&streams));
                 tokio::spawn(async move {
                     let connections = &service.connections[worker];
-                    serve_stream(&service, connections, request, respond, peer, is_tls, guard.streams()).await;
+                    serve_stream(
+                        &service,
+                        connections,
+                        request,
+                        respond,
+                        peer,
+                        is_tls,
+                        guard.streams(),
+                    )
+                    .await;
                 });
                 served >= limits.keepalive_requests
             }
@@ -123,7 +140,11 @@ pub(in crate::proxy) async fn serve_connection(
             Some(at) if served - at > limits.http2_streams => return,
             None | Some(_) => {}
         }
-        patience = if left_at.is_some() { LINGER } else { service.limits().keepalive_timeout };
+        patience = if left_at.is_some() {
+            LINGER
+        } else {
+            service.limits().keepalive_timeout
+        };
     }
 }
 
@@ -136,7 +157,11 @@ fn options(limits: &Limits) -> Builder {
         .max_header_list_size(head.saturating_add(32 * 100))
         .max_concurrent_streams(limits.http2_streams)
         .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(STREAM_WINDOW.saturating_mul(limits.http2_streams).min(MAX_WINDOW))
+        .initial_connection_window_size(
+            STREAM_WINDOW
+                .saturating_mul(limits.http2_streams)
+                .min(MAX_WINDOW),
+        )
         .max_send_buffer_size(SEND_BUFFER);
     options
 }
@@ -154,18 +179,40 @@ async fn serve_stream(
     let snapshot = service.current.load_full();
     let (request, receive) = request.into_parts();
     let ends_stream = receive.is_end_stream();
-    let ((decision, head), timing) =
-        service.decide(&snapshot, |now| decide(&snapshot, &request, ends_stream, peer, now, streams));
+    let ((decision, head), timing) = service.decide(&snapshot, |now| {
+        decide(&snapshot, &request, ends_stream, peer, now, streams)
+    });
     let is_grpc = grpc::is_grpc(&request.method, &request.headers);
-    let expects_continue =
-        request.headers.get(header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    let expects_continue = request
+        .headers
+        .get(header::EXPECT)
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     drop(request);
     let context = ConnectionService::context(snapshot, timing, Some(&decision), HttpVersion::Http2);
     let write_timeout = context.snapshot.limits.body_timeout;
-    let mut client = Http2Client::new(receive, respond, streams.clone(), write_timeout, is_grpc, expects_continue);
+    let mut client = Http2Client::new(
+        receive,
+        respond,
+        streams.clone(),
+        write_timeout,
+        is_grpc,
+        expects_continue,
+    );
     let mut timer = pin!(sleep_until(timing.start + write_timeout));
-    let request = DecidedRequest { decision, context, head, is_tls };
-    serve(service, connections, &mut Client::Http2(&mut client), request, timer.as_mut()).await;
+    let request = DecidedRequest {
+        decision,
+        context,
+        head,
+        is_tls,
+    };
+    serve(
+        service,
+        connections,
+        &mut Client::Http2(&mut client),
+        request,
+        timer.as_mut(),
+    )
+    .await;
 }
 
 /// The gate's decision, and the bytes that its ranges are in.
@@ -178,8 +225,15 @@ fn decide(
     streams: &StreamTracker,
 ) -> (Decision, Bytes) {
     let malformed = |detail| {
-        let ids = request.headers.get_all("x-request-id").iter().map(HeaderValue::as_bytes);
-        (Decision::Reject(Box::new(snapshot.gate.malformed(detail, peer, ids))), Bytes::new())
+        let ids = request
+            .headers
+            .get_all("x-request-id")
+            .iter()
+            .map(HeaderValue::as_bytes);
+        (
+            Decision::Reject(Box::new(snapshot.gate.malformed(detail, peer, ids))),
+            Bytes::new(),
+        )
     };
     let head = match Http2Head::new(request, ends_stream) {
         Ok(head) => head,
@@ -191,5 +245,8 @@ fn decide(
     if head.http1_len() > snapshot.limits.max_header_bytes {
         return malformed("The request head is too long.");
     }
-    (snapshot.gate.decide_http2(&head, peer, now), head.bytes().clone())
+    (
+        snapshot.gate.decide_http2(&head, peer, now),
+        head.bytes().clone(),
+    )
 }

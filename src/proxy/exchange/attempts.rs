@@ -23,7 +23,14 @@ pub(super) struct Attempts<'u> {
 
 impl<'u> Attempts<'u> {
     pub(super) fn new(upstreams: &'u Upstreams) -> Self {
-        Self { upstreams, tried: Tried::default(), last: None, refused: 0, spent: 0, stale: 0 }
+        Self {
+            upstreams,
+            tried: Tried::default(),
+            last: None,
+            refused: 0,
+            spent: 0,
+            stale: 0,
+        }
     }
 
     /// The next backend to try.
@@ -35,7 +42,10 @@ impl<'u> Attempts<'u> {
 
     /// No connection came about.
     pub(super) fn connection_failed(&mut self, at: usize, peer: &HttpPeer, error: &Error) {
-        if self.upstreams.connection_failed(at, peer, error, &mut self.tried) {
+        if self
+            .upstreams
+            .connection_failed(at, peer, error, &mut self.tried)
+        {
             self.spent |= self.bit();
             self.begin_again();
         }
@@ -59,7 +69,10 @@ impl<'u> Attempts<'u> {
 
     /// The backend that was tried last, as a bit.
     fn bit(&self) -> u64 {
-        self.last.and_then(|at| u32::try_from(at).ok()).and_then(|at| 1_u64.checked_shl(at)).unwrap_or(0)
+        self.last
+            .and_then(|at| u32::try_from(at).ok())
+            .and_then(|at| 1_u64.checked_shl(at))
+            .unwrap_or(0)
     }
 
     /// Whether there is a backend to try. Where each has been, the first may be tried again, but for those that are spent.

@@ -135,16 +135,24 @@ impl<'r, 'c> Relay<'r, 'c> {
 
     /// Status of the response that the client was sent, microseconds until its head came, and bytes of its body.
     pub(super) fn sent(&self) -> (Option<StatusCode>, Option<u64>, u64) {
-        let waited = self.head_at.map(|at| at.duration_since(self.context.timing.start));
-        (self.status, waited.map(|waited| u64::try_from(waited.as_micros()).unwrap_or(u64::MAX)), self.sent)
+        let waited = self
+            .head_at
+            .map(|at| at.duration_since(self.context.timing.start));
+        (
+            self.status,
+            waited.map(|waited| u64::try_from(waited.as_micros()).unwrap_or(u64::MAX)),
+            self.sent,
+        )
     }
 
     pub(super) async fn run(&mut self, mut timer: Pin<&mut Sleep>) -> RelayEnd {
         let end = poll_fn(|cx| self.poll(cx, timer.as_mut())).await;
         match &end {
             RelayEnd::Failed(error) => {
-                let is_backends =
-                    !matches!(error.failure, Failure::ClientGone | Failure::ClientSlow | Failure::ClientMalformed);
+                let is_backends = !matches!(
+                    error.failure,
+                    Failure::ClientGone | Failure::ClientSlow | Failure::ClientMalformed
+                );
                 if is_backends && self.status.is_none() && !error.is_unprocessed {
                     self.backend.health.failed();
                 }
@@ -182,7 +190,13 @@ impl<'r, 'c> Relay<'r, 'c> {
                 return Poll::Ready(RelayEnd::Complete);
             }
         }
-        self.wait(cx, timer, moved, upload.unwrap_or(Side::Neither), download.unwrap_or(Side::Neither))
+        self.wait(
+            cx,
+            timer,
+            moved,
+            upload.unwrap_or(Side::Neither),
+            download.unwrap_or(Side::Neither),
+        )
     }
 
     /// Whether nothing more is done for a request whose response is whole.
@@ -202,7 +216,8 @@ impl<'r, 'c> Relay<'r, 'c> {
                     Poll::Ready(Err(_)) => self.stop_upload(),
                     Poll::Ready(Ok(())) | Poll::Pending => Step::Waits(Side::Client),
                 },
-                Poll::Ready(Ok(Part::Data)) => match self.session.poll_send(cx, self.client.part()) {
+                Poll::Ready(Ok(Part::Data)) => match self.session.poll_send(cx, self.client.part())
+                {
                     Poll::Pending => self.watch(cx, Side::Backend),
                     Poll::Ready(Ok(length)) => {
                         self.client.consume(length);
@@ -259,7 +274,8 @@ impl<'r, 'c> Relay<'r, 'c> {
                     let _ = self.client.poll_flush(cx);
                     Step::Ends(RelayEnd::Failed(error))
                 }
-                Poll::Ready(Ok(Part::Data)) => match self.client.poll_send(cx, self.session.part()) {
+                Poll::Ready(Ok(Part::Data)) => match self.client.poll_send(cx, self.session.part())
+                {
                     Poll::Pending => Step::Waits(Side::Client),
                     Poll::Ready(Ok(length)) => {
                         self.session.consume(length);
@@ -292,7 +308,10 @@ impl<'r, 'c> Relay<'r, 'c> {
 
     fn take_head(&mut self, event: HeadEvent) -> Step {
         let Some(head) = self.session.head() else {
-            return Step::Ends(RelayEnd::Failed(ExchangeError::new(Failure::InvalidResponse, "there is no head")));
+            return Step::Ends(RelayEnd::Failed(ExchangeError::new(
+                Failure::InvalidResponse,
+                "there is no head",
+            )));
         };
         let length = match event {
             HeadEvent::Upgraded => {
@@ -311,18 +330,27 @@ impl<'r, 'c> Relay<'r, 'c> {
         if self.stream.is_none() && head.is_event_stream() {
             self.stream = Some(self.register(Kind::Events));
         }
-        if let Err(error) = self.client.send_head(head, length, self.session.is_response_complete(), self.session.reads_on())
-        {
+        if let Err(error) = self.client.send_head(
+            head,
+            length,
+            self.session.is_response_complete(),
+            self.session.reads_on(),
+        ) {
             return Step::Ends(RelayEnd::Failed(error.into()));
         }
         self.download = Download::Body;
-        if length == BodyLength::None { self.finish() } else { Step::Moved }
+        if length == BodyLength::None {
+            self.finish()
+        } else {
+            Step::Moved
+        }
     }
 
     /// The response has come to its end.
     fn finish(&mut self) -> Step {
         let trailers = self.session.take_trailers();
-        let trailers = trailers.and_then(|trailers| self.session.head()?.end_to_end_trailers(trailers));
+        let trailers =
+            trailers.and_then(|trailers| self.session.head()?.end_to_end_trailers(trailers));
         match self.client.finish(trailers.as_ref()) {
             Ok(()) => {
                 self.download = Download::Flushing;
@@ -351,9 +379,15 @@ impl<'r, 'c> Relay<'r, 'c> {
         loop {
             let now = Instant::now();
             if self.stream.is_none() && self.long_at().is_some_and(|at| now >= at) {
-                self.stream = Some(self.register(if self.is_call { Kind::Call } else { Kind::Answer }));
+                self.stream = Some(self.register(if self.is_call {
+                    Kind::Call
+                } else {
+                    Kind::Answer
+                }));
             }
-            if let Some(Poll::Ready(reason)) = self.stream.as_ref().map(|stream| stream.poll_closed(cx)) {
+            if let Some(Poll::Ready(reason)) =
+                self.stream.as_ref().map(|stream| stream.poll_closed(cx))
+            {
                 return Poll::Ready(RelayEnd::Closed(reason));
             }
             let (due, failure) = self.deadline(upload, download);
@@ -385,12 +419,19 @@ impl<'r, 'c> Relay<'r, 'c> {
 
     /// Registers what has turned out to be a stream.
     fn register(&self, kind: Kind) -> OpenStream {
-        self.context.snapshot.streams.register(kind, self.admitted.identity.as_ref())
+        self.context
+            .snapshot
+            .streams
+            .register(kind, self.admitted.identity.as_ref())
     }
 
     /// From when on it counts as a stream.
     fn long_at(&self) -> Option<Instant> {
-        let since = if self.is_call { Some(self.context.timing.start) } else { self.head_at };
+        let since = if self.is_call {
+            Some(self.context.timing.start)
+        } else {
+            self.head_at
+        };
         since.map(|since| since + LONG)
     }
 
@@ -398,7 +439,8 @@ impl<'r, 'c> Relay<'r, 'c> {
     fn is_too_slow(&self, now: Instant) -> bool {
         let received = self.client.received();
         let is_uploading = self.upload == Upload::Body && received > 0 && !self.is_call;
-        let allowed = self.context.snapshot.limits.body_timeout + Duration::from_secs(received / MIN_BODY_RATE);
+        let allowed = self.context.snapshot.limits.body_timeout
+            + Duration::from_secs(received / MIN_BODY_RATE);
         is_uploading && now.duration_since(self.context.timing.start) > allowed
     }
 
@@ -413,15 +455,25 @@ impl<'r, 'c> Relay<'r, 'c> {
             (_, Side::Neither) => (LINGER_TIMEOUT, None),
             (_, Side::Client) => (body_timeout, Some(Failure::ClientGone)),
             // The client has not been told to go on, and the backend has not said so.
-            (Side::Client, Side::Backend) if self.client.awaits_continue() => {
-                (rule_timeout.unwrap_or(upstreams.read_timeout()), Some(Failure::Timeout))
-            }
+            (Side::Client, Side::Backend) if self.client.awaits_continue() => (
+                rule_timeout.unwrap_or(upstreams.read_timeout()),
+                Some(Failure::Timeout),
+            ),
             (Side::Client, Side::Backend) => {
                 let silence = rule_timeout.unwrap_or(upstreams.read_timeout());
-                (rule_timeout.unwrap_or_default().max(body_timeout).min(silence), Some(Failure::ClientSlow))
+                (
+                    rule_timeout
+                        .unwrap_or_default()
+                        .max(body_timeout)
+                        .min(silence),
+                    Some(Failure::ClientSlow),
+                )
             }
             (Side::Backend, Side::Backend) => (upstreams.write_timeout(), Some(Failure::Timeout)),
-            (Side::Neither, Side::Backend) => (rule_timeout.unwrap_or(upstreams.read_timeout()), Some(Failure::Timeout)),
+            (Side::Neither, Side::Backend) => (
+                rule_timeout.unwrap_or(upstreams.read_timeout()),
+                Some(Failure::Timeout),
+            ),
         };
         (self.active_at + timeout, failure)
     }

@@ -46,7 +46,14 @@ pub(super) struct Backend {
 
 impl Backend {
     pub(super) fn new(listener: UnixListener, http2: bool, keeps_small: bool) -> Self {
-        Self { listener, http2, keeps_small, room: Room::ALL, http1: Vec::new(), http2_connections: Vec::new() }
+        Self {
+            listener,
+            http2,
+            keeps_small,
+            room: Room::ALL,
+            http1: Vec::new(),
+            http2_connections: Vec::new(),
+        }
     }
 
     /// Does what can be done at once. Whether anything could.
@@ -58,7 +65,10 @@ impl Backend {
                 keep_small(&socket);
             }
             if self.http2 {
-                self.http2_connections.push(Http2Connection::Beginning(Box::new(h2::server::handshake(socket))));
+                self.http2_connections
+                    .push(Http2Connection::Beginning(Box::new(h2::server::handshake(
+                        socket,
+                    ))));
             } else {
                 self.http1.push(Http1Connection::new(socket));
             }
@@ -74,14 +84,20 @@ impl Backend {
     }
 
     fn http1(&mut self, n: usize) -> Option<&mut Http1Connection> {
-        self.http1.iter_mut().find(|connection| connection.current == Some(n) && !connection.link.is_closed())
+        self.http1
+            .iter_mut()
+            .find(|connection| connection.current == Some(n) && !connection.link.is_closed())
     }
 
     fn stream(&mut self, n: usize) -> Option<&mut BackendStream> {
-        self.http2_connections.iter_mut().find_map(|connection| match connection {
-            Http2Connection::Open { streams, .. } => streams.iter_mut().find(|stream| stream.n == n),
-            Http2Connection::Beginning(_) | Http2Connection::Over => None,
-        })
+        self.http2_connections
+            .iter_mut()
+            .find_map(|connection| match connection {
+                Http2Connection::Open { streams, .. } => {
+                    streams.iter_mut().find(|stream| stream.n == n)
+                }
+                Http2Connection::Beginning(_) | Http2Connection::Over => None,
+            })
     }
 
     pub(super) fn inform(&mut self, n: usize, ledger: &mut Ledger) {
@@ -94,7 +110,9 @@ impl Backend {
         if !exchange.down.begun
             && let Some(connection) = self.http1(n)
         {
-            connection.link.put(b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n");
+            connection
+                .link
+                .put(b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n");
             exchange.informational.0 += 1;
         }
     }
@@ -112,15 +130,24 @@ impl Backend {
                 Framing::Chunked => ("200 OK", "Transfer-Encoding: chunked\r\n".to_owned()),
                 Framing::UntilClose => ("200 OK", String::new()),
             };
-            connection.link.put(format!("HTTP/1.1 {status}\r\nX-N: {n}\r\n{field}\r\n").as_bytes());
+            connection
+                .link
+                .put(format!("HTTP/1.1 {status}\r\nX-N: {n}\r\n{field}\r\n").as_bytes());
         } else if let Some(stream) = self.stream(n) {
             let is_whole = framing == Framing::None;
-            let mut head = Response::builder().status(if is_whole { 204 } else { 200 }).header("x-n", n);
+            let mut head = Response::builder()
+                .status(if is_whole { 204 } else { 200 })
+                .header("x-n", n);
             if let Framing::Length(length) = framing {
                 head = head.header("content-length", length);
             }
             // Where it fails menshen has reset the stream.
-            let Ok(sender) = stream.respond.send_response(head.body(()).expect("a head"), is_whole) else { return };
+            let Ok(sender) = stream
+                .respond
+                .send_response(head.body(()).expect("a head"), is_whole)
+            else {
+                return;
+            };
             stream.sender = Some(Http2Sender::new(sender, is_whole));
         } else {
             return;
@@ -131,7 +158,9 @@ impl Backend {
     pub(super) fn download(&mut self, n: usize, size: usize, ledger: &mut Ledger) {
         let part = ledger.exchanges[n].down.queue(size);
         if let Some(connection) = self.http1(n) {
-            connection.link.put_part(part, connection.framing == Framing::Chunked);
+            connection
+                .link
+                .put_part(part, connection.framing == Framing::Chunked);
         }
     }
 
@@ -142,7 +171,9 @@ impl Backend {
         }
         let rest = down.end();
         if let Some(connection) = self.http1(n) {
-            connection.link.put_part(rest, connection.framing == Framing::Chunked);
+            connection
+                .link
+                .put_part(rest, connection.framing == Framing::Chunked);
             match connection.framing {
                 Framing::Chunked => connection.link.put(b"0\r\n\r\n"),
                 Framing::UntilClose => connection.link.end_side(),
@@ -155,7 +186,9 @@ impl Backend {
     pub(super) fn close(&mut self, n: usize, ledger: &mut Ledger) {
         if let Some(connection) = self.http1(n) {
             connection.link.close();
-            let Framing::UntilClose = connection.framing else { return ledger.requests_on_their_way(n) };
+            let Framing::UntilClose = connection.framing else {
+                return ledger.requests_on_their_way(n);
+            };
             // That ends the response, perhaps, after what was written of it.
             ledger.exchanges[n].down.hostile = true;
             ledger.requests_on_their_way(n);
@@ -179,11 +212,18 @@ impl Backend {
 
     /// Whether a connection of HTTP/1, or a stream, is not ended by menshen and is not closed.
     pub(super) fn is_held(&self, ledger: &Ledger) -> bool {
-        self.http1.iter().any(|connection| !connection.link.has_ended())
-            || self.http2_connections.iter().any(|connection| match connection {
-                Http2Connection::Open { streams, .. } => streams.iter().any(|stream| !stream.is_over(ledger)),
-                Http2Connection::Beginning(_) | Http2Connection::Over => false,
-            })
+        self.http1
+            .iter()
+            .any(|connection| !connection.link.has_ended())
+            || self
+                .http2_connections
+                .iter()
+                .any(|connection| match connection {
+                    Http2Connection::Open { streams, .. } => {
+                        streams.iter().any(|stream| !stream.is_over(ledger))
+                    }
+                    Http2Connection::Beginning(_) | Http2Connection::Over => false,
+                })
     }
 }
 
@@ -200,7 +240,13 @@ struct Http1Connection {
 
 impl Http1Connection {
     fn new(socket: UnixStream) -> Self {
-        Self { link: Http1Link::new(socket), current: None, requested: true, framing: Framing::None, is_hostile: false }
+        Self {
+            link: Http1Link::new(socket),
+            current: None,
+            requested: true,
+            framing: Framing::None,
+            is_hostile: false,
+        }
     }
 
     fn pump(&mut self, room: &mut Room, ledger: &mut Ledger) -> bool {
@@ -226,16 +272,33 @@ impl Http1Connection {
     }
 
     fn take_head(&mut self, head: &Head, ledger: &mut Ledger) {
-        if let Some(before) = self.current.filter(|_| !self.is_hostile && !ledger.hostile_client) {
-            let is_whole = self.requested && ledger.exchanges[before].down.ended && self.framing != Framing::UntilClose;
-            assert!(is_whole, "a request on a connection that is not free: {head:?}");
+        if let Some(before) = self
+            .current
+            .filter(|_| !self.is_hostile && !ledger.hostile_client)
+        {
+            let is_whole = self.requested
+                && ledger.exchanges[before].down.ended
+                && self.framing != Framing::UntilClose;
+            assert!(
+                is_whole,
+                "a request on a connection that is not free: {head:?}"
+            );
         }
         let body = head.body();
         self.link.reader.begin_body(body.unwrap_or(Body::Length(0)));
         self.requested = false;
-        let target = head.line.split(' ').nth(1).and_then(|target| target.strip_prefix("/open/"));
-        let n = target.and_then(|n| n.parse().ok()).filter(|&n| n < REQUESTS);
-        assert!(head.line.ends_with(" HTTP/1.1") && (n.is_some() || ledger.hostile_client), "{head:?}");
+        let target = head
+            .line
+            .split(' ')
+            .nth(1)
+            .and_then(|target| target.strip_prefix("/open/"));
+        let n = target
+            .and_then(|n| n.parse().ok())
+            .filter(|&n| n < REQUESTS);
+        assert!(
+            head.line.ends_with(" HTTP/1.1") && (n.is_some() || ledger.hostile_client),
+            "{head:?}"
+        );
         self.current = n;
         if let Some(n) = n {
             let length = match body {
@@ -250,7 +313,10 @@ impl Http1Connection {
 #[expect(clippy::large_enum_variant, reason = "one or two")]
 enum Http2Connection {
     Beginning(Box<Handshake<UnixStream, Bytes>>),
-    Open { connection: Connection<UnixStream, Bytes>, streams: Vec<BackendStream> },
+    Open {
+        connection: Connection<UnixStream, Bytes>,
+        streams: Vec<BackendStream>,
+    },
     Over,
 }
 
@@ -269,7 +335,10 @@ impl Http2Connection {
             Self::Beginning(handshake) => match Pin::new(handshake).poll(cx) {
                 Poll::Pending => false,
                 Poll::Ready(Ok(connection)) => {
-                    *self = Self::Open { connection, streams: Vec::new() };
+                    *self = Self::Open {
+                        connection,
+                        streams: Vec::new(),
+                    };
                     true
                 }
                 Poll::Ready(Err(_)) => {
@@ -277,20 +346,35 @@ impl Http2Connection {
                     true
                 }
             },
-            Self::Open { connection, streams } => {
+            Self::Open {
+                connection,
+                streams,
+            } => {
                 let mut moved = false;
                 let is_over = loop {
                     match connection.poll_accept(cx) {
                         Poll::Pending => break false,
                         Poll::Ready(None | Some(Err(_))) => break true,
                         Poll::Ready(Some(Ok((request, respond)))) => {
-                            let n = request.uri().path().strip_prefix("/open/").and_then(|n| n.parse().ok());
+                            let n = request
+                                .uri()
+                                .path()
+                                .strip_prefix("/open/")
+                                .and_then(|n| n.parse().ok());
                             let n = n.expect("a number");
                             let length = request.headers().get("content-length");
-                            let length = length.map(|length| length.to_str().expect("text").parse().expect("a length"));
+                            let length = length.map(|length| {
+                                length.to_str().expect("text").parse().expect("a length")
+                            });
                             ledger.request_arrived(n, length.filter(|&length: &usize| length > 0));
                             let body = Some(request.into_body());
-                            streams.push(BackendStream { n, body, respond, sender: None, is_reset: false });
+                            streams.push(BackendStream {
+                                n,
+                                body,
+                                respond,
+                                sender: None,
+                                is_reset: false,
+                            });
                             moved = true;
                         }
                     }
@@ -339,7 +423,8 @@ impl BackendStream {
     fn is_over(&self, ledger: &Ledger) -> bool {
         let request = &ledger.exchanges[self.n].up;
         // Of a body that is not read, its end does not show; one that is ended and fits into the window has come.
-        let is_requested = self.body.is_none() || request.ended && request.queued - request.received <= ALWAYS_FITS;
+        let is_requested = self.body.is_none()
+            || request.ended && request.queued - request.received <= ALWAYS_FITS;
         self.is_reset || is_requested && self.sender.as_ref().is_none_or(Http2Sender::is_over)
     }
 }

@@ -46,7 +46,9 @@ pub(super) enum ClientWire {
 impl Client {
     pub(super) async fn new(socket: UnixStream, http2: bool) -> Self {
         let wire = if http2 {
-            let (requests, connection) = h2::client::handshake(socket).await.expect("room for a preface");
+            let (requests, connection) = h2::client::handshake(socket)
+                .await
+                .expect("room for a preface");
             ClientWire::Http2(Box::new(Http2Client {
                 requests,
                 connection,
@@ -62,7 +64,11 @@ impl Client {
                 closing: false,
             })
         };
-        Self { room: Room::ALL, begun: 0, wire }
+        Self {
+            room: Room::ALL,
+            begun: 0,
+            wire,
+        }
     }
 
     /// Begins the next request, where the one before allows it.
@@ -71,7 +77,11 @@ impl Client {
         if n == REQUESTS || ledger.in_order && n > 0 && !ledger.exchanges[n - 1].up.ended {
             return;
         }
-        let framing = if framing == Framing::UntilClose { Framing::Chunked } else { framing };
+        let framing = if framing == Framing::UntilClose {
+            Framing::Chunked
+        } else {
+            framing
+        };
         match &mut self.wire {
             ClientWire::Gone => return,
             ClientWire::Http1(client) => {
@@ -79,9 +89,13 @@ impl Client {
                 let field = match framing {
                     Framing::None => String::new(),
                     Framing::Length(length) => format!("Content-Length: {length}\r\n"),
-                    Framing::Chunked | Framing::UntilClose => "Transfer-Encoding: chunked\r\n".to_owned(),
+                    Framing::Chunked | Framing::UntilClose => {
+                        "Transfer-Encoding: chunked\r\n".to_owned()
+                    }
                 };
-                client.link.put(format!("POST /open/{n} HTTP/1.1\r\nHost: a.test\r\n{field}\r\n").as_bytes());
+                client.link.put(
+                    format!("POST /open/{n} HTTP/1.1\r\nHost: a.test\r\n{field}\r\n").as_bytes(),
+                );
             }
             ClientWire::Http2(client) => {
                 let mut request = Request::post(format!("http://a.test/open/{n}"));
@@ -91,9 +105,15 @@ impl Client {
                 let is_whole = framing == Framing::None;
                 let request = request.body(()).expect("a request");
                 // Where it fails the connection is over.
-                let Ok((response, sender)) = client.requests.send_request(request, is_whole) else { return };
+                let Ok((response, sender)) = client.requests.send_request(request, is_whole) else {
+                    return;
+                };
                 let sender = Http2Sender::new(sender, is_whole);
-                client.streams[n] = Some(ClientStream { sender, response: Some(response), body: None });
+                client.streams[n] = Some(ClientStream {
+                    sender,
+                    response: Some(response),
+                    body: None,
+                });
             }
         }
         ledger.exchanges[n].up.begin(framing);
@@ -202,7 +222,9 @@ impl Http1Client {
                 continue;
             }
             // A hostile client may get more responses than it knows to have asked for.
-            let Some(exchange) = ledger.exchanges.get_mut(self.front) else { continue };
+            let Some(exchange) = ledger.exchanges.get_mut(self.front) else {
+                continue;
+            };
             if let Event::Data(part) = event {
                 exchange.down.take(&part);
             } else {
@@ -216,7 +238,11 @@ impl Http1Client {
 
     fn take_head(&mut self, head: &Head, ledger: &mut Ledger) -> Option<Body> {
         assert!(!self.closing, "a response behind the last one: {head:?}");
-        let status = head.line.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)).expect("a status line");
+        let status = head
+            .line
+            .strip_prefix("HTTP/1.1 ")
+            .and_then(|rest| rest.get(..3))
+            .expect("a status line");
         let status = status.parse().expect("a status");
         if status < 200 {
             assert_eq!(head.body(), None);
@@ -229,7 +255,10 @@ impl Http1Client {
         self.closing = head.values("connection").contains(&"close");
         // None ends with the connection: this client takes chunks.
         let body = head.body().filter(|_| !matches!(status, 204 | 304));
-        assert!(body.is_some() || matches!(status, 204 | 304), "a response without an end: {head:?}");
+        assert!(
+            body.is_some() || matches!(status, 204 | 304),
+            "a response without an end: {head:?}"
+        );
         self.link.reader.begin_body(body.unwrap_or(Body::Length(0)));
         if !ledger.hostile_client {
             let length = match body {
@@ -237,7 +266,15 @@ impl Http1Client {
                 _ => None,
             };
             let (numbers, own) = (head.values("x-n"), head.values("x-menshen-error"));
-            ledger.response_arrived(self.front, &ResponseHead { status, numbers, own, length });
+            ledger.response_arrived(
+                self.front,
+                &ResponseHead {
+                    status,
+                    numbers,
+                    own,
+                    length,
+                },
+            );
         }
         Some(body.unwrap_or(Body::Length(0)))
     }
@@ -272,7 +309,13 @@ impl Http2Client {
 }
 
 impl ClientStream {
-    fn pump(&mut self, n: usize, cx: &mut Context<'_>, room: &mut Room, ledger: &mut Ledger) -> bool {
+    fn pump(
+        &mut self,
+        n: usize,
+        cx: &mut Context<'_>,
+        room: &mut Room,
+        ledger: &mut Ledger,
+    ) -> bool {
         let mut moved = self.sender.pump(cx, &ledger.exchanges[n].up);
         if let Some(response) = &mut self.response {
             while let Poll::Ready(Some(Ok(_))) = response.poll_informational(cx) {
@@ -285,11 +328,25 @@ impl ClientStream {
                 if let Ok(response) = response {
                     let (head, body) = response.into_parts();
                     let text = |name: &str| {
-                        head.headers.get_all(name).iter().map(|value| value.to_str().expect("text")).collect::<Vec<_>>()
+                        head.headers
+                            .get_all(name)
+                            .iter()
+                            .map(|value| value.to_str().expect("text"))
+                            .collect::<Vec<_>>()
                     };
-                    let length = text("content-length").first().map(|length| length.parse().expect("a length"));
+                    let length = text("content-length")
+                        .first()
+                        .map(|length| length.parse().expect("a length"));
                     let (numbers, own) = (text("x-n"), text("x-menshen-error"));
-                    ledger.response_arrived(n, &ResponseHead { status: head.status.as_u16(), numbers, own, length });
+                    ledger.response_arrived(
+                        n,
+                        &ResponseHead {
+                            status: head.status.as_u16(),
+                            numbers,
+                            own,
+                            length,
+                        },
+                    );
                     self.body = Some(body);
                 }
             }

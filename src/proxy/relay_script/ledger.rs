@@ -22,7 +22,10 @@ static TEXT: LazyLock<Vec<u8>> = LazyLock::new(|| {
 });
 
 /// One message: a request or its response.
-#[expect(clippy::struct_excessive_bools, reason = "each is about another part of the message, in any combination")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is about another part of the message, in any combination"
+)]
 #[derive(Debug)]
 pub(super) struct Message {
     name: String,
@@ -100,25 +103,51 @@ impl Message {
             let Self { name, received, .. } = self;
             assert!(!self.whole, "{name}: more after its end");
             let end = *received + part.len();
-            assert!(end <= self.queued, "{name}: {end} bytes came, {} were sent", self.queued);
-            assert!(*part == self.text[*received..end], "{name}: other bytes than were sent, from {received} to {end}");
+            assert!(
+                end <= self.queued,
+                "{name}: {end} bytes came, {} were sent",
+                self.queued
+            );
+            assert!(
+                *part == self.text[*received..end],
+                "{name}: other bytes than were sent, from {received} to {end}"
+            );
         }
         self.received += part.len();
     }
 
     /// The receiver has seen its end.
     pub(super) fn complete(&mut self) {
-        let Self { name, received, queued, .. } = &*self;
-        assert!(self.hostile || self.ended, "{name}: taken for whole before its end");
-        assert!(self.hostile || received == queued, "{name}: {received} of {queued} bytes taken for the whole");
+        let Self {
+            name,
+            received,
+            queued,
+            ..
+        } = &*self;
+        assert!(
+            self.hostile || self.ended,
+            "{name}: taken for whole before its end"
+        );
+        assert!(
+            self.hostile || received == queued,
+            "{name}: {received} of {queued} bytes taken for the whole"
+        );
         self.whole = true;
     }
 
     /// Nothing of what was sent is held back.
     pub(super) fn assert_not_held_back(&self) {
-        let Self { name, received, queued, .. } = self;
+        let Self {
+            name,
+            received,
+            queued,
+            ..
+        } = self;
         assert!(self.arrived, "{name}: its head is held back");
-        assert!(received == queued, "{name}: {received} of {queued} bytes went on, the rest is held back");
+        assert!(
+            received == queued,
+            "{name}: {received} of {queued} bytes went on, the rest is held back"
+        );
         assert!(self.whole == self.ended, "{name}: its end is held back");
     }
 }
@@ -160,20 +189,31 @@ impl Ledger {
             may_cut: false,
             own: false,
         });
-        Self { exchanges, in_order, hostile_client: false, late: false }
+        Self {
+            exchanges,
+            in_order,
+            hostile_client: false,
+            late: false,
+        }
     }
 
     /// Something has happened that this request may fail by.
     pub(super) fn roughen(&mut self, n: usize) {
         let end = if self.in_order { REQUESTS } else { n + 1 };
-        self.exchanges[n..end].iter_mut().for_each(|exchange| exchange.rough = true);
+        self.exchanges[n..end]
+            .iter_mut()
+            .for_each(|exchange| exchange.rough = true);
     }
 
     /// The backend closes the connection that request `n` is on, which others may be on their way to.
     pub(super) fn requests_on_their_way(&mut self, n: usize) {
         for m in 0..REQUESTS {
             let Exchange { up, down, .. } = &self.exchanges[m];
-            if if m == n { !up.whole || !down.whole } else { up.begun && !up.arrived } {
+            if if m == n {
+                !up.whole || !down.whole
+            } else {
+                up.begun && !up.arrived
+            } {
                 self.roughen(m);
             }
         }
@@ -202,31 +242,72 @@ impl Ledger {
             let up = &mut self.exchanges[n].up;
             assert!(up.begun, "a request {n} that was never made");
             assert!(!up.arrived, "request {n} came to the backend twice");
-            assert_eq!(length, up.declared.filter(|&length| length > 0), "request {n}: its announced length");
+            assert_eq!(
+                length,
+                up.declared.filter(|&length| length > 0),
+                "request {n}: its announced length"
+            );
         }
         self.exchanges[n].up.arrived = true;
     }
 
     pub(super) fn informational_arrived(&mut self, n: usize) {
-        let Exchange { informational: (sent, came), down, .. } = &mut self.exchanges[n];
+        let Exchange {
+            informational: (sent, came),
+            down,
+            ..
+        } = &mut self.exchanges[n];
         *came += 1;
-        assert!(down.hostile || *came <= *sent, "response {n}: {came} informational responses of {sent}");
-        assert!(!down.arrived, "response {n}: an informational response after the final one");
+        assert!(
+            down.hostile || *came <= *sent,
+            "response {n}: {came} informational responses of {sent}"
+        );
+        assert!(
+            !down.arrived,
+            "response {n}: an informational response after the final one"
+        );
     }
 
     /// The head of a final response has come to the client.
     pub(super) fn response_arrived(&mut self, n: usize, response: &ResponseHead<'_>) {
         let late = self.late;
-        let Exchange { down, rough, own, .. } = &mut self.exchanges[n];
+        let Exchange {
+            down, rough, own, ..
+        } = &mut self.exchanges[n];
         if !response.own.is_empty() {
-            assert!(response.numbers.is_empty(), "response {n}: menshen's own, and the backend's");
-            assert!(*rough || late, "request {n}: {:?}, and nothing had happened", response.own);
+            assert!(
+                response.numbers.is_empty(),
+                "response {n}: menshen's own, and the backend's"
+            );
+            assert!(
+                *rough || late,
+                "request {n}: {:?}, and nothing had happened",
+                response.own
+            );
             (*own, down.hostile) = (true, true);
         } else if !down.hostile {
-            assert_eq!(response.numbers, [n.to_string()], "response {n}: not to this request");
-            assert!(down.begun && !down.arrived, "response {n}: never sent, or sent twice");
-            assert_eq!(response.status, if response.length.is_none() && down.declared == Some(0) { 204 } else { 200 });
-            assert!(down.declared.is_none_or(|length| response.length.unwrap_or(0) == length), "response {n}: its length");
+            assert_eq!(
+                response.numbers,
+                [n.to_string()],
+                "response {n}: not to this request"
+            );
+            assert!(
+                down.begun && !down.arrived,
+                "response {n}: never sent, or sent twice"
+            );
+            assert_eq!(
+                response.status,
+                if response.length.is_none() && down.declared == Some(0) {
+                    204
+                } else {
+                    200
+                }
+            );
+            assert!(
+                down.declared
+                    .is_none_or(|length| response.length.unwrap_or(0) == length),
+                "response {n}: its length"
+            );
         }
         down.arrived = true;
     }

@@ -24,7 +24,8 @@ const SMALL_BUFFER: usize = 8 * 1024;
 
 /// Has the system hold little.
 pub(super) fn keep_small(socket: &UnixStream) {
-    rustix::net::sockopt::set_socket_send_buffer_size(socket, SMALL_BUFFER).expect("a smaller buffer");
+    rustix::net::sockopt::set_socket_send_buffer_size(socket, SMALL_BUFFER)
+        .expect("a smaller buffer");
 }
 
 /// How much an end reads.
@@ -40,7 +41,11 @@ impl Room {
 
     /// `size` more, or all from now on, or none.
     pub(super) fn set(&mut self, size: usize) {
-        self.0 = if matches!(size, 0 | usize::MAX) || self.is_unlimited() { size } else { self.0.saturating_add(size) };
+        self.0 = if matches!(size, 0 | usize::MAX) || self.is_unlimited() {
+            size
+        } else {
+            self.0.saturating_add(size)
+        };
     }
 
     fn use_up(&mut self, size: usize) {
@@ -66,7 +71,14 @@ pub(super) struct Http1Link {
 
 impl Http1Link {
     pub(super) fn new(socket: UnixStream) -> Self {
-        Self { socket: Some(socket), out: Vec::new(), written: 0, ends: false, reader: Reader::new(), is_over: false }
+        Self {
+            socket: Some(socket),
+            out: Vec::new(),
+            written: 0,
+            ends: false,
+            reader: Reader::new(),
+            is_over: false,
+        }
     }
 
     pub(super) fn put(&mut self, bytes: &[u8]) {
@@ -101,13 +113,16 @@ impl Http1Link {
         self.is_over
             || self.socket.as_ref().is_none_or(|socket| {
                 let mut fds = [PollFd::new(socket, PollFlags::RDHUP)];
-                rustix::event::poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+                rustix::event::poll(&mut fds, Some(&Timespec::default()))
+                    .is_ok_and(|ready| ready > 0)
             })
     }
 
     /// Sends and reads what goes at once. Whether anything did.
     pub(super) fn pump(&mut self, room: &mut Room) -> bool {
-        let Some(socket) = &self.socket else { return false };
+        let Some(socket) = &self.socket else {
+            return false;
+        };
         let mut moved = false;
         while self.written < self.out.len() {
             match socket.try_write(&self.out[self.written..]) {
@@ -157,7 +172,11 @@ pub(super) struct Http2Sender {
 
 impl Http2Sender {
     pub(super) fn new(stream: SendStream<Bytes>, is_over: bool) -> Self {
-        Self { stream, sent: 0, is_over }
+        Self {
+            stream,
+            sent: 0,
+            is_over,
+        }
     }
 
     pub(super) fn reset(&mut self) {
@@ -199,7 +218,10 @@ impl Http2Sender {
                 continue;
             }
             let length = self.stream.capacity().min(rest.len());
-            self.is_over = self.stream.send_data(Bytes::from_static(&rest[..length]), false).is_err();
+            self.is_over = self
+                .stream
+                .send_data(Bytes::from_static(&rest[..length]), false)
+                .is_err();
             self.sent += length;
             moved = true;
         }
@@ -217,7 +239,12 @@ pub(super) enum Received {
 }
 
 /// Takes of a body what there is room for.
-pub(super) fn receive(stream: &mut RecvStream, cx: &mut Context<'_>, room: &mut Room, message: &mut Message) -> Received {
+pub(super) fn receive(
+    stream: &mut RecvStream,
+    cx: &mut Context<'_>,
+    room: &mut Room,
+    message: &mut Message,
+) -> Received {
     let mut received = Received::Nothing;
     // The end needs no room.
     while room.0 > 0 || stream.is_end_stream() {

@@ -19,12 +19,19 @@ pub(super) struct Head {
 
 impl Head {
     pub(super) fn values(&self, name: &str) -> Vec<&str> {
-        self.fields.iter().filter(|(known, _)| known == name).map(|(_, value)| value.as_str()).collect()
+        self.fields
+            .iter()
+            .filter(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
+            .collect()
     }
 
     /// The framing that the fields say. `None`: they say nothing.
     pub(super) fn body(&self) -> Option<Body> {
-        match (&self.values("transfer-encoding")[..], &self.values("content-length")[..]) {
+        match (
+            &self.values("transfer-encoding")[..],
+            &self.values("content-length")[..],
+        ) {
             ([], []) => None,
             (["chunked"], []) => Some(Body::Chunked),
             ([], [length]) => Some(Body::Length(length.parse().expect("a length"))),
@@ -59,7 +66,10 @@ pub(super) struct Reader {
 
 impl Reader {
     pub(super) fn new() -> Self {
-        Self { input: BytesMut::new(), state: State::Head }
+        Self {
+            input: BytesMut::new(),
+            state: State::Head,
+        }
     }
 
     pub(super) fn begin_body(&mut self, body: Body) {
@@ -92,12 +102,21 @@ impl Reader {
                 }
                 State::ChunkSize => {
                     let size = self.line()?;
-                    let size = usize::from_str_radix(&size, 16).unwrap_or_else(|_| panic!("no chunk size: {size:?}"));
-                    self.state = if size == 0 { State::ChunkEnd(true) } else { State::Chunk(size) };
+                    let size = usize::from_str_radix(&size, 16)
+                        .unwrap_or_else(|_| panic!("no chunk size: {size:?}"));
+                    self.state = if size == 0 {
+                        State::ChunkEnd(true)
+                    } else {
+                        State::Chunk(size)
+                    };
                 }
                 State::ChunkEnd(is_last) => {
                     assert_eq!(self.line()?, "", "the end of a chunk");
-                    self.state = if is_last { State::Length(0) } else { State::ChunkSize };
+                    self.state = if is_last {
+                        State::Length(0)
+                    } else {
+                        State::ChunkSize
+                    };
                 }
             }
         }
@@ -121,9 +140,14 @@ impl Reader {
             if field.is_empty() {
                 return Some(Head { line, fields });
             }
-            let (name, value) = field.split_once(": ").unwrap_or_else(|| panic!("no field: {field:?}"));
+            let (name, value) = field
+                .split_once(": ")
+                .unwrap_or_else(|| panic!("no field: {field:?}"));
             let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
-            assert!(!name.is_empty() && name.bytes().all(is_token), "no name: {field:?}");
+            assert!(
+                !name.is_empty() && name.bytes().all(is_token),
+                "no name: {field:?}"
+            );
             fields.push((name.to_ascii_lowercase(), value.to_owned()));
         }
     }

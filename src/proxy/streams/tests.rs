@@ -25,20 +25,34 @@ struct World {
 impl World {
     fn new() -> Self {
         let (denylist, metrics) = (Arc::new(Denylist::new()), Metrics::new());
-        Self { streams: Arc::new(Streams::new(denylist.clone(), &metrics)), denylist, metrics }
+        Self {
+            streams: Arc::new(Streams::new(denylist.clone(), &metrics)),
+            denylist,
+            metrics,
+        }
     }
 
     fn open(&self, session: u128) -> OpenStream {
-        self.open_with(Verified::Own(AccessClaims { sid: SessionId::from_bits(session), ..fixture::claims() }))
+        self.open_with(Verified::Own(AccessClaims {
+            sid: SessionId::from_bits(session),
+            ..fixture::claims()
+        }))
     }
 
     /// By a token of another issuer that is good until then.
     fn open_until(&self, end: Option<Timestamp>) -> OpenStream {
-        self.open_with(Verified::Foreign(ForeignClaims { end, ..fixture::foreign("u1") }))
+        self.open_with(Verified::Foreign(ForeignClaims {
+            end,
+            ..fixture::foreign("u1")
+        }))
     }
 
     fn open_with(&self, claims: Verified) -> OpenStream {
-        let identity = Arc::new(Identity { claims, headers: IdentityFields::default(), proofs: KeptProofs::default() });
+        let identity = Arc::new(Identity {
+            claims,
+            headers: IdentityFields::default(),
+            proofs: KeptProofs::default(),
+        });
         self.streams.register(Kind::WebSocket, Some(&identity))
     }
 
@@ -48,7 +62,10 @@ impl World {
     }
 
     fn ended(&self, why: CloseReason) -> u64 {
-        self.metrics.streams_ended.with_label_values(&[why.as_str()]).get()
+        self.metrics
+            .streams_ended
+            .with_label_values(&[why.as_str()])
+            .get()
     }
 }
 
@@ -65,21 +82,48 @@ async fn a_revocation_ends_its_streams_and_no_others() {
         why = async { world.revoke(1); also_mine.closed().await } => assert_eq!(why, CloseReason::Revoked),
     }
     assert_eq!(mine.close_reason(), Some(CloseReason::Revoked));
-    assert_eq!((other.close_reason(), anonymous.close_reason()), (None, None));
+    assert_eq!(
+        (other.close_reason(), anonymous.close_reason()),
+        (None, None)
+    );
     drop((mine, also_mine, other, anonymous));
-    assert_eq!((world.ended(CloseReason::Revoked), world.ended(CloseReason::Closed)), (2, 2));
-    assert_eq!(world.metrics.streams_open.with_label_values(&["websocket"]).get(), 0);
+    assert_eq!(
+        (
+            world.ended(CloseReason::Revoked),
+            world.ended(CloseReason::Closed)
+        ),
+        (2, 2)
+    );
+    assert_eq!(
+        world
+            .metrics
+            .streams_open
+            .with_label_values(&["websocket"])
+            .get(),
+        0
+    );
     assert!(world.streams.open.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_store_that_does_not_answer_delays_no_revocation() {
     let world = World::new();
-    let (store, clock) = (Shelf { stuck: true.into(), ..Shelf::default() }, Clock::manual(NOW));
+    let (store, clock) = (
+        Shelf {
+            stuck: true.into(),
+            ..Shelf::default()
+        },
+        Clock::manual(NOW),
+    );
     let open = world.open(1);
-    let (mut follow, mut look) = (pin!(world.streams.follow(&clock)), pin!(world.streams.look(&store, &clock)));
+    let (mut follow, mut look) = (
+        pin!(world.streams.follow(&clock)),
+        pin!(world.streams.look(&store, &clock)),
+    );
     // By now the store has been asked, and says nothing.
-    let asked = tokio::time::timeout(ASK_EVERY * 2, async { tokio::join!(follow.as_mut(), look.as_mut()) });
+    let asked = tokio::time::timeout(ASK_EVERY * 2, async {
+        tokio::join!(follow.as_mut(), look.as_mut())
+    });
     assert!(asked.await.is_err());
     world.revoke(1);
     let begun = Instant::now();
@@ -101,14 +145,27 @@ fn a_stream_that_opens_just_after_its_session_was_revoked_ends_at_once() {
 async fn a_stream_ends_when_its_session_is_past_its_end() {
     let world = World::new();
     let keys = StoreKeys::derive(&Key::new([1; 32]), None);
-    let store = store::open("memory:", &OpenOptions::default(), &keys, Entropy::default()).unwrap().store;
+    let store = store::open(
+        "memory:",
+        &OpenOptions::default(),
+        &keys,
+        Entropy::default(),
+    )
+    .unwrap()
+    .store;
     let login = contract::login_of("alice", 1);
     let now = login.now;
     store.login(&login).await.unwrap();
     let (alive, unknown) = (world.open(1), world.open(2));
     world.streams.end_those_over(&*store, now).await;
-    assert_eq!((alive.close_reason(), unknown.close_reason()), (None, Some(CloseReason::SessionOver)));
-    world.streams.end_those_over(&*store, now.plus(Duration::from_hours(31 * 24))).await;
+    assert_eq!(
+        (alive.close_reason(), unknown.close_reason()),
+        (None, Some(CloseReason::SessionOver))
+    );
+    world
+        .streams
+        .end_those_over(&*store, now.plus(Duration::from_hours(31 * 24)))
+        .await;
     assert_eq!(alive.close_reason(), Some(CloseReason::SessionOver));
 }
 
@@ -117,16 +174,26 @@ async fn a_token_of_another_issuer_ends_its_streams_with_itself() {
     let world = World::new();
     let clock = Clock::manual(NOW);
     let in_secs = |secs| NOW.plus(Duration::from_secs(secs));
-    let (endless, late, early, ours) =
-        (world.open_until(None), world.open_until(Some(in_secs(20))), world.open_until(Some(in_secs(10))), world.open(1));
+    let (endless, late, early, ours) = (
+        world.open_until(None),
+        world.open_until(Some(in_secs(20))),
+        world.open_until(Some(in_secs(10))),
+        world.open(1),
+    );
     let mut follow = pin!(world.streams.follow(&clock));
-    for (more, expected) in
-        [(9, [None, None]), (1, [None, Some(CloseReason::TokenOver)]), (10, [Some(CloseReason::TokenOver); 2])]
-    {
+    for (more, expected) in [
+        (9, [None, None]),
+        (1, [None, Some(CloseReason::TokenOver)]),
+        (10, [Some(CloseReason::TokenOver); 2]),
+    ] {
         clock.advance(Duration::from_secs(more));
         let looked = tokio::time::timeout(LOOK_EVERY * 2, follow.as_mut()).await;
         assert!(looked.is_err(), "it goes on");
-        assert_eq!([late.close_reason(), early.close_reason()], expected, "{more} s later");
+        assert_eq!(
+            [late.close_reason(), early.close_reason()],
+            expected,
+            "{more} s later"
+        );
     }
     assert_eq!((endless.close_reason(), ours.close_reason()), (None, None));
     // One that is opened later is seen too.

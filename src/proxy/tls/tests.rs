@@ -11,10 +11,22 @@ fn pair(dir: &TempDir, name: &str) -> TlsConfig {
     let arguments = format!(
         "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout {name}.key -out {name}.pem -days 2 -subj /CN={name}"
     );
-    let made = Command::new("openssl").args(arguments.split(' ')).current_dir(dir.path()).output().unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let made = Command::new("openssl")
+        .args(arguments.split(' '))
+        .current_dir(dir.path())
+        .output()
+        .unwrap();
+    assert!(
+        made.status.success(),
+        "{}",
+        String::from_utf8_lossy(&made.stderr)
+    );
     let file = |kind: &str| Some(dir.path().join(format!("{name}.{kind}")));
-    TlsConfig { cert_file: file("pem"), key_file: file("key"), ..TlsConfig::default() }
+    TlsConfig {
+        cert_file: file("pem"),
+        key_file: file("key"),
+        ..TlsConfig::default()
+    }
 }
 
 struct World {
@@ -29,7 +41,12 @@ impl World {
         let (dir, metrics) = (tempfile::tempdir().unwrap(), Metrics::new());
         let first = pair(&dir, "first");
         let tls = Tls::load(&first, true, metrics.clone()).unwrap();
-        Self { dir, metrics, tls, first }
+        Self {
+            dir,
+            metrics,
+            tls,
+            first,
+        }
     }
 
     fn reloads(&self, result: &str) -> u64 {
@@ -53,8 +70,15 @@ fn a_look_that_was_under_way_never_undoes_a_reload() {
         assert!(world.tls.reload(&second).unwrap());
         let reloaded = world.tls.current.load_full();
         world.tls.settle(&now, found);
-        assert!(Arc::ptr_eq(&reloaded, &world.tls.current.load_full()), "spoilt: {spoilt}");
-        assert_eq!((world.reloads("ok"), world.reloads("failed")), (1, 0), "spoilt: {spoilt}");
+        assert!(
+            Arc::ptr_eq(&reloaded, &world.tls.current.load_full()),
+            "spoilt: {spoilt}"
+        );
+        assert_eq!(
+            (world.reloads("ok"), world.reloads("failed")),
+            (1, 0),
+            "spoilt: {spoilt}"
+        );
         // The next look is at the files of now.
         world.tls.look();
         assert_eq!(world.tls.current.load().files, second);

@@ -38,7 +38,10 @@ pub(in crate::proxy) struct Addresses {
 
 impl Addresses {
     pub(in crate::proxy) fn unresolved(connect_timeout: Duration) -> Self {
-        Self { list: ArcSwap::default(), connect_timeout }
+        Self {
+            list: ArcSwap::default(),
+            connect_timeout,
+        }
     }
 
     /// All of them, in the order in which they are tried.
@@ -59,7 +62,10 @@ impl Addresses {
         }
         self.list.rcu(|before| {
             let mut list = interleaved(found);
-            if let Some(at) = before.first().and_then(|first| list.iter().position(|address| address == first)) {
+            if let Some(at) = before
+                .first()
+                .and_then(|first| list.iter().position(|address| address == first))
+            {
                 list[..=at].rotate_right(1);
             }
             list
@@ -90,7 +96,11 @@ impl Addresses {
             }
             list
         });
-        self.list.load().iter().filter(|address| **address != bad).count()
+        self.list
+            .load()
+            .iter()
+            .filter(|address| **address != bad)
+            .count()
     }
 }
 
@@ -104,7 +114,11 @@ impl L4Connect for Addresses {
                 self.prefer(address);
                 Ok(stream.into())
             }
-            Err(fault) => Error::e_because(class_of(&fault), "no address of the backend takes a connection", fault),
+            Err(fault) => Error::e_because(
+                class_of(&fault),
+                "no address of the backend takes a connection",
+                fault,
+            ),
         }
     }
 }
@@ -113,9 +127,9 @@ fn class_of(fault: &io::Error) -> ErrorType {
     match fault.kind() {
         io::ErrorKind::TimedOut => ErrorType::ConnectTimedout,
         io::ErrorKind::ConnectionRefused => ErrorType::ConnectRefused,
-        io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable | io::ErrorKind::AddrNotAvailable => {
-            ErrorType::ConnectNoRoute
-        }
+        io::ErrorKind::NetworkUnreachable
+        | io::ErrorKind::HostUnreachable
+        | io::ErrorKind::AddrNotAvailable => ErrorType::ConnectNoRoute,
         _ => ErrorType::ConnectError,
     }
 }
@@ -149,7 +163,8 @@ async fn dial(addresses: &[SocketAddr], patience: Duration) -> io::Result<(TcpSt
         let delay = delay_for(addresses.len(), patience);
         let mut waiting = addresses.iter().copied();
         let mut attempts = JoinSet::new();
-        let mut last_fault = io::Error::new(io::ErrorKind::AddrNotAvailable, "the name is not resolved");
+        let mut last_fault =
+            io::Error::new(io::ErrorKind::AddrNotAvailable, "the name is not resolved");
         loop {
             if let Some(address) = waiting.next() {
                 attempts.spawn(async move { (address, TcpStream::connect(address).await) });
@@ -167,7 +182,9 @@ async fn dial(addresses: &[SocketAddr], patience: Duration) -> io::Result<(TcpSt
             }
         }
     };
-    timeout(patience, connecting).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    timeout(patience, connecting)
+        .await
+        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
 /// The delay between attempts: every address has its turn while there is time.
@@ -201,10 +218,20 @@ mod tests {
 
     #[test]
     fn families_take_turns_and_ipv4_begins() {
-        let found = ["[::1]:1", "[::2]:1", "[::3]:1", "10.0.0.1:1", "10.0.0.1:1", "10.0.0.2:1"].map(at);
+        let found = [
+            "[::1]:1",
+            "[::2]:1",
+            "[::3]:1",
+            "10.0.0.1:1",
+            "10.0.0.1:1",
+            "10.0.0.2:1",
+        ]
+        .map(at);
         let expected = ["10.0.0.1:1", "[::1]:1", "[::2]:1", "10.0.0.2:1", "[::3]:1"].map(at);
         assert_eq!(interleaved(&found), expected);
-        let many: Vec<_> = (1..200).map(|n| SocketAddr::new([10, 0, 0, n].into(), 1)).collect();
+        let many: Vec<_> = (1..200)
+            .map(|n| SocketAddr::new([10, 0, 0, n].into(), 1))
+            .collect();
         assert_eq!(interleaved(&many).len(), MAX_ADDRESSES);
     }
 
@@ -226,10 +253,18 @@ mod tests {
         }
         assert_eq!(addresses.demote(at("[::1]:1")), 1);
         assert_eq!(*addresses.list(), ["127.0.0.1:1", "[::1]:1"].map(at));
-        assert_eq!(addresses.demote(at("[::1]:1")), 1, "it is not first, so nothing changes");
+        assert_eq!(
+            addresses.demote(at("[::1]:1")),
+            1,
+            "it is not first, so nothing changes"
+        );
         assert_eq!(addresses.first(), Some(at("127.0.0.1:1")));
         addresses.prefer(at("[::9]:1"));
-        assert_eq!(addresses.first(), Some(at("127.0.0.1:1")), "what is not in the list cannot be preferred");
+        assert_eq!(
+            addresses.first(),
+            Some(at("127.0.0.1:1")),
+            "what is not in the list cannot be preferred"
+        );
         addresses.set(&[at("127.0.0.1:1")]);
         assert_eq!(addresses.demote(at("127.0.0.1:1")), 0);
     }
@@ -256,8 +291,12 @@ mod tests {
             assert_eq!(connected.is_ok(), expected.is_some(), "{found:?}");
             match (connected, expected) {
                 (Ok(_), _) => assert_eq!(addresses.first(), expected, "{found:?}"),
-                (Err(fault), _) if found.is_empty() => assert_eq!(*fault.etype(), ErrorType::ConnectNoRoute),
-                (Err(fault), _) => assert_eq!(*fault.etype(), ErrorType::ConnectRefused, "{found:?}"),
+                (Err(fault), _) if found.is_empty() => {
+                    assert_eq!(*fault.etype(), ErrorType::ConnectNoRoute)
+                }
+                (Err(fault), _) => {
+                    assert_eq!(*fault.etype(), ErrorType::ConnectRefused, "{found:?}")
+                }
             }
         }
     }
@@ -286,6 +325,9 @@ mod tests {
         let (_one, good) = listener("127.0.0.1:0");
         let (_stream, address) = dial(&[silent, good], PATIENCE).await.unwrap();
         assert_eq!(address, good);
-        assert_eq!(dial(&[silent], PATIENCE).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(
+            dial(&[silent], PATIENCE).await.unwrap_err().kind(),
+            io::ErrorKind::TimedOut
+        );
     }
 }

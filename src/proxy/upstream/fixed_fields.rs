@@ -23,34 +23,56 @@ pub(in crate::proxy) struct FixedFields {
 impl FixedFields {
     pub(in crate::proxy) fn new(config: &UpstreamConfig) -> Self {
         // What is no header name or value, the checks of the config have refused.
-        let host = |text: &Option<String>| text.as_deref().and_then(|host| HeaderValue::from_str(host).ok());
+        let host = |text: &Option<String>| {
+            text.as_deref()
+                .and_then(|host| HeaderValue::from_str(host).ok())
+        };
         let secret = config.shared_secret.as_ref().and_then(|secret| {
             let name = HeaderName::try_from(&config.shared_secret_header).ok()?;
             let mut value = HeaderValue::try_from(secret.expose()).ok()?;
             value.set_sensitive(true);
             Some((name, value))
         });
-        Self { host: host(&config.host), own_host: host(&config.health.host), secret }
+        Self {
+            host: host(&config.host),
+            own_host: host(&config.health.host),
+            secret,
+        }
     }
 
     /// Those of a request of a client, whose own `Host` is kept where the config has none.
-    pub(in crate::proxy) fn of_client(&self, has_host: bool, authority: &HeaderValue) -> impl Iterator<Item = Field> {
+    pub(in crate::proxy) fn of_client(
+        &self,
+        has_host: bool,
+        authority: &HeaderValue,
+    ) -> impl Iterator<Item = Field> {
         let host = match &self.host {
             Some(host) => Some(host.clone()),
             // HTTP/1.0 may come without one, HTTP/1.1 may not go without.
             None if !has_host => Some(authority.clone()),
             None => None,
         };
-        self.secret.clone().into_iter().chain(host.map(|host| (header::HOST, host)))
+        self.secret
+            .clone()
+            .into_iter()
+            .chain(host.map(|host| (header::HOST, host)))
     }
 
     /// The key of the config that says which `Host` a request of menshen's own has.
     pub(in crate::proxy) const fn host_key(&self) -> &'static str {
-        if self.host.is_some() { "upstream.host" } else { "upstream.health.host" }
+        if self.host.is_some() {
+            "upstream.host"
+        } else {
+            "upstream.health.host"
+        }
     }
 
     /// Sets them on a request of menshen's own.
-    pub(in crate::proxy) fn add_to_own(&self, request: &mut RequestHeader, authority: &HeaderValue) -> pingora::Result<()> {
+    pub(in crate::proxy) fn add_to_own(
+        &self,
+        request: &mut RequestHeader,
+        authority: &HeaderValue,
+    ) -> pingora::Result<()> {
         for (name, value) in self.of_client(false, authority) {
             request.insert_header(name, value)?;
         }

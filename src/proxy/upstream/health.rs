@@ -82,7 +82,9 @@ impl Health {
         }
         let before = self.pauses.fetch_add(1, Ordering::Relaxed).min(16);
         let pause = FIRST_PAUSE.saturating_mul(1 << before).min(LONGEST_PAUSE);
-        let until = self.millis().saturating_add(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
+        let until = self
+            .millis()
+            .saturating_add(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
         self.paused_until.store(until, Ordering::Relaxed);
         self.ejections.inc();
         self.show();
@@ -104,10 +106,24 @@ impl Health {
     }
 
     /// One more check has gone so. `down_after` and `up_after`: how many in a row make a difference.
-    pub(in crate::proxy) fn checked(&self, good: bool, tally: &mut Tally, down_after: u32, up_after: u32) -> Option<bool> {
-        (tally.good, tally.bad) = if good { (tally.good + 1, 0) } else { (0, tally.bad + 1) };
+    pub(in crate::proxy) fn checked(
+        &self,
+        good: bool,
+        tally: &mut Tally,
+        down_after: u32,
+        up_after: u32,
+    ) -> Option<bool> {
+        (tally.good, tally.bad) = if good {
+            (tally.good + 1, 0)
+        } else {
+            (0, tally.bad + 1)
+        };
         let down = self.down.load(Ordering::Relaxed);
-        let changed = if down { tally.good >= up_after } else { tally.bad >= down_after };
+        let changed = if down {
+            tally.good >= up_after
+        } else {
+            tally.bad >= down_after
+        };
         if changed {
             self.down.store(!down, Ordering::Relaxed);
         }
@@ -117,7 +133,9 @@ impl Health {
 
     /// Brings the gauge up to date: a pause ends without anybody noticing.
     pub(in crate::proxy) fn show(&self) {
-        self.gauges.with_label_values(&[&self.name]).set(i64::from(self.is_good()));
+        self.gauges
+            .with_label_values(&[&self.name])
+            .set(i64::from(self.is_good()));
     }
 
     /// Failures since the last answer.
@@ -147,7 +165,12 @@ impl Tried {
 
     /// The next one to try, of those not yet tried: a good one where there is one. `turn` spreads requests. `None`: all were
     /// tried.
-    pub(in crate::proxy) fn next(&mut self, all: usize, turn: usize, is_good: impl Fn(usize) -> bool) -> Option<usize> {
+    pub(in crate::proxy) fn next(
+        &mut self,
+        all: usize,
+        turn: usize,
+        is_good: impl Fn(usize) -> bool,
+    ) -> Option<usize> {
         if let Some(again) = self.again.take() {
             return Some(again.into());
         }
@@ -155,7 +178,11 @@ impl Tried {
         let left = |at: usize| self.backends & (1 << at) == 0;
         let nth = |of: &dyn Fn(usize) -> bool| {
             let count = (0..all).filter(|at| of(*at)).count();
-            if count == 0 { None } else { (0..all).filter(|at| of(*at)).nth(turn % count) }
+            if count == 0 {
+                None
+            } else {
+                (0..all).filter(|at| of(*at)).nth(turn % count)
+            }
         };
         let chosen = nth(&|at| left(at) && is_good(at)).or_else(|| nth(&left))?;
         self.backends |= 1 << chosen;
@@ -176,7 +203,11 @@ impl Tried {
 
     /// Begins again with those that are not in `spent`, a bit for each backend.
     pub(in crate::proxy) const fn begin_again(spent: u64) -> Self {
-        Self { backends: spent, again: None, times_again: 0 }
+        Self {
+            backends: spent,
+            again: None,
+            times_again: 0,
+        }
     }
 
     /// Whether there is another one.
@@ -237,7 +268,10 @@ mod tests {
     fn checks_have_to_agree_before_anything_changes() {
         let (health, mut tally) = (health(), Tally::default());
         let mut check = |good| health.checked(good, &mut tally, 3, 2);
-        assert_eq!([false, false, true, false, false].map(&mut check), [None; 5]);
+        assert_eq!(
+            [false, false, true, false, false].map(&mut check),
+            [None; 5]
+        );
         assert!(health.is_good());
         assert_eq!(check(false), Some(false));
         assert!(!health.is_good());

@@ -41,7 +41,9 @@ impl Upstreams {
         loop {
             ticks.tick().await;
             (0..self.len()).for_each(|at| self.get(at).health.show());
-            let good = (0..self.len()).filter(|at| self.get(*at).health.is_good()).count();
+            let good = (0..self.len())
+                .filter(|at| self.get(*at).health.is_good())
+                .count();
             if good != told {
                 told = good;
                 tell(good, self.len());
@@ -62,9 +64,16 @@ async fn check_all_along(all: Arc<Upstreams>, at: usize) {
             continue;
         }
         let checked = check(&prober, at, config).await;
-        let changed = backend.health.checked(checked.is_ok(), &mut tally, config.unhealthy_after, config.healthy_after);
+        let changed = backend.health.checked(
+            checked.is_ok(),
+            &mut tally,
+            config.unhealthy_after,
+            config.healthy_after,
+        );
         match (changed, checked) {
-            (Some(true), _) => tracing::info!(upstream = backend.label, "a backend is healthy again"),
+            (Some(true), _) => {
+                tracing::info!(upstream = backend.label, "a backend is healthy again")
+            }
             (Some(false), Err(fault)) => warn_of(&all, backend, fault),
             (Some(false), Ok(())) | (None, _) => {}
         }
@@ -84,7 +93,11 @@ async fn check(prober: &Prober, at: usize, config: &HealthConfig) -> Result<(), 
     let Some(path) = config.path.as_deref() else {
         return prober.connects(at, limit).await.map_err(CheckError::Probe);
     };
-    let probe = Probe { path, field: None, with_body: false };
+    let probe = Probe {
+        path,
+        field: None,
+        with_body: false,
+    };
     match prober.ask(at, probe, limit).await {
         Ok(answer) if answer.status.is_success() || answer.status.is_redirection() => Ok(()),
         Ok(answer) => Err(CheckError::Status(answer.status)),
@@ -108,7 +121,11 @@ fn warn_of(all: &Upstreams, backend: &Backend, fault: CheckError) {
         }
         CheckError::Status(status) => {
             let status = status.as_u16();
-            tracing::warn!(upstream, status, "a backend does not pass its health checks: it answers {status}");
+            tracing::warn!(
+                upstream,
+                status,
+                "a backend does not pass its health checks: it answers {status}"
+            );
         }
     }
 }
@@ -116,10 +133,16 @@ fn warn_of(all: &Upstreams, backend: &Backend, fault: CheckError) {
 /// Looks the name up again from time to time, and often while it has led nowhere yet.
 async fn resolve_all_along(all: Arc<Upstreams>, at: usize) {
     let backend = all.get(at);
-    let Some(name) = backend.name.clone() else { return };
+    let Some(name) = backend.name.clone() else {
+        return;
+    };
     loop {
         let was_resolved = backend.is_resolved();
-        let wait = if was_resolved { all.resolve_every() } else { UNRESOLVED_RETRY_INTERVAL };
+        let wait = if was_resolved {
+            all.resolve_every()
+        } else {
+            UNRESOLVED_RETRY_INTERVAL
+        };
         if wait.is_zero() {
             return;
         }
@@ -134,7 +157,10 @@ async fn resolve_all_along(all: Arc<Upstreams>, at: usize) {
         }
         if !was_resolved && backend.is_resolved() {
             backend.health.show();
-            tracing::info!(upstream = backend.label, "the name of a backend is resolved");
+            tracing::info!(
+                upstream = backend.label,
+                "the name of a backend is resolved"
+            );
         }
     }
 }

@@ -40,7 +40,10 @@ struct IdleConnection {
 
 impl IdleConnections {
     pub(super) const fn new(capacity: usize) -> Self {
-        Self { idle: Mutex::new(Vec::new()), capacity }
+        Self {
+            idle: Mutex::new(Vec::new()),
+            capacity,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<IdleConnection>> {
@@ -62,7 +65,11 @@ impl IdleConnections {
     /// Keeps a connection on which both messages have ended, for at most `idle_timeout`.
     pub(super) fn put(&self, key: u64, stream: Stream, idle_timeout: Duration) {
         let mut idle = self.lock();
-        idle.push(IdleConnection { key, stream, until: Instant::now() + idle_timeout });
+        idle.push(IdleConnection {
+            key,
+            stream,
+            until: Instant::now() + idle_timeout,
+        });
         if idle.len() > self.capacity {
             idle.remove(0);
         }
@@ -74,7 +81,8 @@ impl IdleConnections {
         loop {
             ticks.tick().await;
             let now = Instant::now();
-            self.lock().retain_mut(|idle| now < idle.until && is_quiet(&mut idle.stream));
+            self.lock()
+                .retain_mut(|idle| now < idle.until && is_quiet(&mut idle.stream));
         }
     }
 }
@@ -83,8 +91,12 @@ impl IdleConnections {
 fn is_quiet(stream: &mut Stream) -> bool {
     let mut byte = [0];
     // Not bounded by the task's budget: with none left, reading would say that nothing has come.
-    let mut read = pin!(unconstrained(poll_fn(|cx| Pin::new(&mut *stream).poll_read(cx, &mut ReadBuf::new(&mut byte)))));
-    read.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending()
+    let mut read = pin!(unconstrained(poll_fn(
+        |cx| Pin::new(&mut *stream).poll_read(cx, &mut ReadBuf::new(&mut byte))
+    )));
+    read.as_mut()
+        .poll(&mut Context::from_waker(Waker::noop()))
+        .is_pending()
 }
 
 #[cfg(test)]
@@ -101,8 +113,14 @@ mod tests {
     /// Both ends of a connection.
     async fn pair() -> (Stream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (ours, theirs) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
-        (Box::new(pingora::protocols::l4::stream::Stream::from(ours.unwrap())), theirs.unwrap().0)
+        let (ours, theirs) = tokio::join!(
+            TcpStream::connect(listener.local_addr().unwrap()),
+            listener.accept()
+        );
+        (
+            Box::new(pingora::protocols::l4::stream::Stream::from(ours.unwrap())),
+            theirs.unwrap().0,
+        )
     }
 
     #[tokio::test]

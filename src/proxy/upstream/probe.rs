@@ -8,8 +8,8 @@ use std::{fmt, sync::Arc, time::Duration};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use pingora::{
-    Error, ErrorType, connectors::http::Connector, http::RequestHeader, protocols::http::client::HttpSession,
-    upstreams::peer::HttpPeer,
+    Error, ErrorType, connectors::http::Connector, http::RequestHeader,
+    protocols::http::client::HttpSession, upstreams::peer::HttpPeer,
 };
 use tokio::time::{Instant, timeout_at};
 
@@ -74,14 +74,22 @@ impl fmt::Display for ProbeError {
 
 impl Prober {
     pub fn new(upstreams: Arc<Upstreams>) -> Self {
-        Self { upstreams, connector: Connector::new(None) }
+        Self {
+            upstreams,
+            connector: Connector::new(None),
+        }
     }
 
     /// Asks one of the backends, all of it within `limit`.
     ///
     /// # Errors
     /// When there is no answer.
-    pub async fn ask(&self, at: usize, probe: Probe<'_>, limit: Duration) -> Result<ProbeAnswer, ProbeError> {
+    pub async fn ask(
+        &self,
+        at: usize,
+        probe: Probe<'_>,
+        limit: Duration,
+    ) -> Result<ProbeAnswer, ProbeError> {
         let deadline = Instant::now() + limit;
         let backend = self.upstreams.get(at);
         let (mut session, peer) = self.connect(backend, deadline).await?;
@@ -98,11 +106,21 @@ impl Prober {
     }
 
     /// Whether one of them takes a connection: with the handshake of TLS, and of HTTP/2, where they are spoken.
-    pub(in crate::proxy) async fn connects(&self, at: usize, limit: Duration) -> Result<(), ProbeError> {
-        self.connect(self.upstreams.get(at), Instant::now() + limit).await.map(drop)
+    pub(in crate::proxy) async fn connects(
+        &self,
+        at: usize,
+        limit: Duration,
+    ) -> Result<(), ProbeError> {
+        self.connect(self.upstreams.get(at), Instant::now() + limit)
+            .await
+            .map(drop)
     }
 
-    async fn connect(&self, backend: &Backend, deadline: Instant) -> Result<(HttpSession, Arc<UpstreamPeer>), ProbeError> {
+    async fn connect(
+        &self,
+        backend: &Backend,
+        deadline: Instant,
+    ) -> Result<(HttpSession, Arc<UpstreamPeer>), ProbeError> {
         if !backend.is_resolved() {
             return Err(ProbeError::Unresolved);
         }
@@ -129,21 +147,41 @@ fn request(
     probe: Probe<'_>,
 ) -> Result<RequestHeader, ProbeError> {
     let not_a_request = |_| ProbeError::NotARequest;
-    let mut request = RequestHeader::build(Method::GET, probe.path.as_bytes(), Some(6)).map_err(not_a_request)?;
-    let mut set = |name: HeaderName, value: HeaderValue| request.insert_header(name, value).map_err(not_a_request);
-    set(header::USER_AGENT, HeaderValue::from_static(concat!("menshen/", env!("CARGO_PKG_VERSION"))))?;
+    let mut request =
+        RequestHeader::build(Method::GET, probe.path.as_bytes(), Some(6)).map_err(not_a_request)?;
+    let mut set = |name: HeaderName, value: HeaderValue| {
+        request.insert_header(name, value).map_err(not_a_request)
+    };
+    set(
+        header::USER_AGENT,
+        HeaderValue::from_static(concat!("menshen/", env!("CARGO_PKG_VERSION"))),
+    )?;
     if let Some((name, value)) = probe.field {
-        set(HeaderName::from_static(name), HeaderValue::from_static(value))?;
+        set(
+            HeaderName::from_static(name),
+            HeaderValue::from_static(value),
+        )?;
     }
-    upstreams.fields().add_to_own(&mut request, &backend.authority).map_err(not_a_request)?;
+    upstreams
+        .fields()
+        .add_to_own(&mut request, &backend.authority)
+        .map_err(not_a_request)?;
     if session.as_http2().is_none() {
-        request.insert_header(header::CONNECTION, "close").map_err(not_a_request)?;
+        request
+            .insert_header(header::CONNECTION, "close")
+            .map_err(not_a_request)?;
         return Ok(request);
     }
     request.set_version(http::Version::HTTP_2);
-    let host = request.remove_header(&header::HOST).ok_or(ProbeError::NotARequest)?;
+    let host = request
+        .remove_header(&header::HOST)
+        .ok_or(ProbeError::NotARequest)?;
     let scheme = if peer.is_tls() { "https" } else { "http" };
-    let target = Uri::builder().scheme(scheme).authority(host.as_bytes()).path_and_query(probe.path).build();
+    let target = Uri::builder()
+        .scheme(scheme)
+        .authority(host.as_bytes())
+        .path_and_query(probe.path)
+        .build();
     request.set_uri(target.map_err(|_| ProbeError::NotARequest)?);
     Ok(request)
 }
@@ -164,10 +202,16 @@ async fn read(session: &mut HttpSession, with_body: bool) -> pingora::Result<Pro
     };
     let mut body = BytesMut::new();
     while with_body && body.len() < MAX_BODY {
-        let Some(part) = session.read_response_body().await? else { break };
+        let Some(part) = session.read_response_body().await? else {
+            break;
+        };
         body.extend_from_slice(&part);
     }
-    Ok(ProbeAnswer { status, headers, body: body.freeze() })
+    Ok(ProbeAnswer {
+        status,
+        headers,
+        body: body.freeze(),
+    })
 }
 
 fn classify(fault: &Error) -> ProbeError {
@@ -178,7 +222,9 @@ fn classify(fault: &Error) -> ProbeError {
         ErrorType::ConnectError | ErrorType::SocketError | ErrorType::InternalError => {
             ProbeError::NoConnection("no connection")
         }
-        ErrorType::TLSHandshakeFailure | ErrorType::TLSHandshakeTimedout | ErrorType::InvalidCert => ProbeError::NoTls,
+        ErrorType::TLSHandshakeFailure
+        | ErrorType::TLSHandshakeTimedout
+        | ErrorType::InvalidCert => ProbeError::NoTls,
         ErrorType::ReadTimedout | ErrorType::WriteTimedout => ProbeError::Silent,
         _ => ProbeError::NotHttp,
     }
@@ -186,6 +232,8 @@ fn classify(fault: &Error) -> ProbeError {
 
 impl fmt::Debug for Prober {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Prober").field("upstreams", &self.upstreams).finish_non_exhaustive()
+        f.debug_struct("Prober")
+            .field("upstreams", &self.upstreams)
+            .finish_non_exhaustive()
     }
 }

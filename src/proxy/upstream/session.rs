@@ -40,7 +40,10 @@ pub(in crate::proxy) struct Connections {
 }
 
 /// One exchange with a backend.
-#[expect(clippy::large_enum_variant, reason = "one for each request, which is not moved")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one for each request, which is not moved"
+)]
 pub(in crate::proxy) enum UpstreamSession {
     Http1(Http1Session),
     Http2(Http2Session),
@@ -61,9 +64,15 @@ impl Connections {
     }
 
     fn with_options(workers: usize, idle: usize, options: ConnectorOptions) -> Arc<[Self]> {
-        let (connector, http2) =
-            (Arc::new(TransportConnector::new(Some(options.clone()))), Arc::new(v2::Connector::new(Some(options))));
-        let of_worker = |_| Self { connector: connector.clone(), idle: IdleConnections::new(idle), http2: http2.clone() };
+        let (connector, http2) = (
+            Arc::new(TransportConnector::new(Some(options.clone()))),
+            Arc::new(v2::Connector::new(Some(options))),
+        );
+        let of_worker = |_| Self {
+            connector: connector.clone(),
+            idle: IdleConnections::new(idle),
+            http2: http2.clone(),
+        };
         (0..workers).map(of_worker).collect()
     }
 
@@ -73,7 +82,11 @@ impl Connections {
     }
 
     /// A connection to a backend, or a stream on one.
-    pub(in crate::proxy) async fn connect(&self, peer: &UpstreamPeer, http2: bool) -> pingora::Result<UpstreamSession> {
+    pub(in crate::proxy) async fn connect(
+        &self,
+        peer: &UpstreamPeer,
+        http2: bool,
+    ) -> pingora::Result<UpstreamSession> {
         if !http2 {
             let stream = match self.idle.take(peer.key) {
                 Some(stream) => stream,
@@ -96,10 +109,13 @@ impl Connections {
         match self.http2.new_http_session::<_, ()>(&peer.peer).await? {
             HttpSession::H2(session) => Ok(UpstreamSession::Http2(Http2Session::new(session))),
             // The backend speaks TLS and chose HTTP/1.
-            HttpSession::H1(session) => Ok(UpstreamSession::Http1(Http1Session::new(session.into_inner()))),
-            HttpSession::Custom(()) => {
-                pingora::Error::e_explain(pingora::ErrorType::InternalError, "not a protocol of ours")
-            }
+            HttpSession::H1(session) => Ok(UpstreamSession::Http1(Http1Session::new(
+                session.into_inner(),
+            ))),
+            HttpSession::Custom(()) => pingora::Error::e_explain(
+                pingora::ErrorType::InternalError,
+                "not a protocol of ours",
+            ),
         }
     }
 
@@ -108,11 +124,16 @@ impl Connections {
         match session {
             UpstreamSession::Http1(session) => {
                 if let Some(stream) = session.into_reusable() {
-                    self.idle.put(peer.key, stream, peer.idle_timeout().unwrap_or_default());
+                    self.idle
+                        .put(peer.key, stream, peer.idle_timeout().unwrap_or_default());
                 }
             }
             UpstreamSession::Http2(session) => {
-                self.http2.release_http_session(session.into_inner(), &peer.peer, peer.idle_timeout());
+                self.http2.release_http_session(
+                    session.into_inner(),
+                    &peer.peer,
+                    peer.idle_timeout(),
+                );
             }
         }
     }
@@ -130,7 +151,10 @@ impl UpstreamSession {
     }
 
     /// Begins the request.
-    pub(in crate::proxy) fn send_head(&mut self, request: &UpstreamRequest<'_>) -> Result<(), ExchangeError> {
+    pub(in crate::proxy) fn send_head(
+        &mut self,
+        request: &UpstreamRequest<'_>,
+    ) -> Result<(), ExchangeError> {
         match self {
             Self::Http1(session) => {
                 session.send_head(request);
@@ -141,7 +165,11 @@ impl UpstreamSession {
     }
 
     /// Sends from the front of `part`, which is not empty; says how many of its bytes went.
-    pub(in crate::proxy) fn poll_send(&mut self, cx: &mut Context<'_>, part: &[u8]) -> Poll<Result<usize, ExchangeError>> {
+    pub(in crate::proxy) fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        part: &[u8],
+    ) -> Poll<Result<usize, ExchangeError>> {
         match self {
             Self::Http1(session) => session.poll_send(cx, part),
             Self::Http2(session) => session.poll_send(cx, part),
@@ -157,7 +185,10 @@ impl UpstreamSession {
     }
 
     /// Writes what waits to be written.
-    pub(in crate::proxy) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ExchangeError>> {
+    pub(in crate::proxy) fn poll_flush(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), ExchangeError>> {
         match self {
             Self::Http1(session) => session.poll_flush(cx),
             // The task of the connection writes.
@@ -166,7 +197,10 @@ impl UpstreamSession {
     }
 
     /// Waits for the next head of the response, which [`Self::head`] then shows.
-    pub(in crate::proxy) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<HeadEvent, ExchangeError>> {
+    pub(in crate::proxy) fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<HeadEvent, ExchangeError>> {
         match self {
             Self::Http1(session) => session.poll_head(cx),
             Self::Http2(session) => session.poll_head(cx),
@@ -198,7 +232,10 @@ impl UpstreamSession {
     }
 
     /// Waits for the next part of the response's body.
-    pub(in crate::proxy) fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<Part, ExchangeError>> {
+    pub(in crate::proxy) fn poll_part(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Part, ExchangeError>> {
         match self {
             Self::Http1(session) => session.poll_part(cx),
             Self::Http2(session) => session.poll_part(cx),
@@ -230,7 +267,9 @@ impl UpstreamSession {
     }
 
     /// The connection after a 101, and what came together with it.
-    pub(in crate::proxy) fn into_upgraded(self) -> Option<(pingora::protocols::Stream, bytes::Bytes)> {
+    pub(in crate::proxy) fn into_upgraded(
+        self,
+    ) -> Option<(pingora::protocols::Stream, bytes::Bytes)> {
         match self {
             Self::Http1(session) => Some(session.into_upgraded()),
             Self::Http2(_) => None,

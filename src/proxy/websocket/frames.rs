@@ -23,14 +23,20 @@ const LONGEST_REASON: usize = 123;
 impl Frames {
     /// Bytes that certainly belong to the frame under way; 0 between two frames.
     pub(in crate::proxy) fn owed(&self) -> usize {
-        if self.have > 0 { self.head_length() - self.have } else { usize::try_from(self.payload).unwrap_or(usize::MAX) }
+        if self.have > 0 {
+            self.head_length() - self.have
+        } else {
+            usize::try_from(self.payload).unwrap_or(usize::MAX)
+        }
     }
 
     /// Counts bytes that have been passed on.
     pub(in crate::proxy) fn pass(&mut self, mut bytes: &[u8]) {
         while let Some(&first) = bytes.first() {
             if self.payload > 0 {
-                let part = usize::try_from(self.payload).unwrap_or(usize::MAX).min(bytes.len());
+                let part = usize::try_from(self.payload)
+                    .unwrap_or(usize::MAX)
+                    .min(bytes.len());
                 self.payload -= part as u64;
                 bytes = &bytes[part..];
                 continue;
@@ -63,7 +69,9 @@ impl Frames {
         let [_, short, rest @ ..] = self.head;
         match short & 0x7f {
             126 => u16::from_be_bytes([rest[0], rest[1]]) as u64,
-            127 => u64::from_be_bytes([rest[0], rest[1], rest[2], rest[3], rest[4], rest[5], rest[6], rest[7]]),
+            127 => u64::from_be_bytes([
+                rest[0], rest[1], rest[2], rest[3], rest[4], rest[5], rest[6], rest[7],
+            ]),
             short => short as u64,
         }
     }
@@ -71,7 +79,11 @@ impl Frames {
 
 /// A Close frame of a server, which is not masked (section 5.1). A reason that is too long is left out.
 pub(in crate::proxy) fn close(code: u16, reason: &str) -> Vec<u8> {
-    let reason = if reason.len() > LONGEST_REASON { "" } else { reason };
+    let reason = if reason.len() > LONGEST_REASON {
+        ""
+    } else {
+        reason
+    };
     let length = u8::try_from(2 + reason.len()).unwrap_or(2);
     [&[CLOSE, length][..], &code.to_be_bytes(), reason.as_bytes()].concat()
 }
@@ -150,7 +162,11 @@ mod tests {
     fn a_close_frame_is_one_whole_frame() {
         for reason in ["", "token_revoked", &"x".repeat(123), &"x".repeat(124)] {
             let bytes = close(1008, reason);
-            assert_eq!((bytes[0], &bytes[2..4]), (0x88, &[0x03, 0xf0][..]), "{reason}");
+            assert_eq!(
+                (bytes[0], &bytes[2..4]),
+                (0x88, &[0x03, 0xf0][..]),
+                "{reason}"
+            );
             assert!(bytes[1] <= 125, "{reason}");
             let mut seen = Frames::default();
             seen.pass(&bytes[..bytes.len() - 1]);

@@ -98,9 +98,19 @@ where
     };
     if let Some(code) = code {
         // A client that does not take it in time finds the connection ended.
-        drop(timeout(REST_OF_FRAME, down.say_goodbye(&frames::close(code, reason.as_str()))).await);
+        drop(
+            timeout(
+                REST_OF_FRAME,
+                down.say_goodbye(&frames::close(code, reason.as_str())),
+            )
+            .await,
+        );
     }
-    Carried { reason, received: up.moved, sent: down.moved }
+    Carried {
+        reason,
+        received: up.moved,
+        sent: down.moved,
+    }
 }
 
 async fn both_ways<C, B>(
@@ -158,7 +168,16 @@ where
     W: AsyncWrite + Unpin,
 {
     fn new(from: ReadHalf<R>, to: WriteHalf<W>, waiting: Bytes) -> Self {
-        Self { from, to, waiting, unflushed: false, frames: Frames::default(), ended: false, open: true, moved: 0 }
+        Self {
+            from,
+            to,
+            waiting,
+            unflushed: false,
+            frames: Frames::default(),
+            ended: false,
+            open: true,
+            moved: 0,
+        }
     }
 
     /// Moves something on, at most so many bytes. Dropped while it waits, it has lost nothing.

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use super::{NOW, Subject, at, later, lives, login_of, moved, opened, rotation, together, whole_log, with_unionid};
+use super::{
+    NOW, Subject, at, later, lives, login_of, moved, opened, rotation, together, whole_log,
+    with_unionid,
+};
 use crate::{
     store::{
-        AccountOutcome, Announce, Known, LoginOutcome, LoginProof, Lookup, NewAccount, NewLogin, NewUserId, PasswordHash,
-        Revoke, RightsChange, RotationOutcome, User,
+        AccountOutcome, Announce, Known, LoginOutcome, LoginProof, Lookup, NewAccount, NewLogin,
+        NewUserId, PasswordHash, Revoke, RightsChange, RotationOutcome, User,
     },
     types::{AppId, OpenId, Secret, SessionId, UserId, UserType, Username},
 };
@@ -37,28 +40,68 @@ async fn created(store: &Subject, account: &NewAccount) -> User {
 }
 
 async fn password_login(store: &Subject, name: &str, session: u128) -> NewLogin {
-    let seen = store.credentials(&username(name)).await.expect("works").expect("credentials");
-    NewLogin { proof: LoginProof::Password(username(name), seen), registration_open: false, ..login_of("nobody", session) }
+    let seen = store
+        .credentials(&username(name))
+        .await
+        .expect("works")
+        .expect("credentials");
+    NewLogin {
+        proof: LoginProof::Password(username(name), seen),
+        registration_open: false,
+        ..login_of("nobody", session)
+    }
 }
 
-async fn changed(store: &Subject, id: &UserId, change: RightsChange) -> crate::store::RightsChanged {
-    store.change_rights(id, &change, later(1)).await.expect("works").expect("a user")
+async fn changed(
+    store: &Subject,
+    id: &UserId,
+    change: RightsChange,
+) -> crate::store::RightsChanged {
+    store
+        .change_rights(id, &change, later(1))
+        .await
+        .expect("works")
+        .expect("a user")
 }
 
 /// A name is one account, also when 20 want it at once; a repeat gives the same.
 pub async fn a_name_is_one_account(store: Subject) {
     let outcomes = together((0..20).map(|n| {
         let store = store.clone();
-        async move { store.create_account(&account(&format!("a{n}"), "Root")).await.expect("works") }
+        async move {
+            store
+                .create_account(&account(&format!("a{n}"), "Root"))
+                .await
+                .expect("works")
+        }
     }))
     .await;
-    assert_eq!(outcomes.iter().filter(|outcome| matches!(outcome, AccountOutcome::Created(_))).count(), 1);
-    let id = store.find_user(&Lookup::Username(username("ROOT"))).await.expect("works").expect("an id");
+    assert_eq!(
+        outcomes
+            .iter()
+            .filter(|outcome| matches!(outcome, AccountOutcome::Created(_)))
+            .count(),
+        1
+    );
+    let id = store
+        .find_user(&Lookup::Username(username("ROOT")))
+        .await
+        .expect("works")
+        .expect("an id");
     let again = created(&store, &account(id.as_str(), "root")).await;
     assert_eq!((again.id, again.user_type), (id, UserType::admin()));
-    let other = NewAccount { new_user: NewUserId::NextInteger { first: 7 }, ..account("x", "other") };
+    let other = NewAccount {
+        new_user: NewUserId::NextInteger { first: 7 },
+        ..account("x", "other")
+    };
     assert_eq!(created(&store, &other).await.id.as_str(), "7");
-    assert!(store.credentials(&username("nobody")).await.expect("works").is_none());
+    assert!(
+        store
+            .credentials(&username("nobody"))
+            .await
+            .expect("works")
+            .is_none()
+    );
 }
 
 /// The password that was compared is the password that is there.
@@ -68,13 +111,24 @@ pub async fn a_password_is_good_until_it_changes(store: Subject) {
     let first = opened(&store, &login).await;
     assert_eq!((&first.user.id, first.is_new_user), (&root.id, false));
     let stale = password_login(&store, "root", 2).await;
-    let change = changed(&store, &root.id, RightsChange::Password(hash("$argon2id$2"))).await;
+    let change = changed(
+        &store,
+        &root.id,
+        RightsChange::Password(hash("$argon2id$2")),
+    )
+    .await;
     assert_eq!(change.ended, 1);
     assert!(!lives(&store, first.session.id, later(2)).await);
-    assert!(matches!(store.login(&stale).await, Ok(LoginOutcome::NotProven { .. })));
+    assert!(matches!(
+        store.login(&stale).await,
+        Ok(LoginOutcome::NotProven { .. })
+    ));
     opened(&store, &password_login(&store, "root", 3).await).await;
     let alice = opened(&store, &login_of("alice", 4)).await;
-    let none = store.change_rights(&alice.user.id, &RightsChange::Password(hash("x")), NOW).await.expect("works");
+    let none = store
+        .change_rights(&alice.user.id, &RightsChange::Password(hash("x")), NOW)
+        .await
+        .expect("works");
     assert!(none.is_none(), "a user without a name has no password");
 }
 
@@ -84,26 +138,61 @@ pub async fn a_ban_holds_until_it_is_lifted(store: Subject) {
     let ban = changed(&store, &alice.user.id, RightsChange::Ban).await;
     assert!(ban.user.disabled && ban.ended == 1 && ban.entries.len() == 1);
     assert!(!lives(&store, alice.session.id, later(2)).await);
-    let outcome = store.rotate(&rotation(alice.session.id, 0, later(2))).await.expect("works");
+    let outcome = store
+        .rotate(&rotation(alice.session.id, 0, later(2)))
+        .await
+        .expect("works");
     assert!(matches!(outcome, RotationOutcome::Disabled(_)));
-    assert!(matches!(store.login(&login_of("alice", 2)).await, Ok(LoginOutcome::Disabled(_))));
+    assert!(matches!(
+        store.login(&login_of("alice", 2)).await,
+        Ok(LoginOutcome::Disabled(_))
+    ));
     let lifted = changed(&store, &alice.user.id, RightsChange::Unban).await;
     assert!(!lifted.user.disabled && lifted.entries.is_empty());
     opened(&store, &login_of("alice", 3)).await;
-    let outcome = store.rotate(&rotation(alice.session.id, 0, later(2))).await.expect("works");
+    let outcome = store
+        .rotate(&rotation(alice.session.id, 0, later(2)))
+        .await
+        .expect("works");
     assert!(matches!(outcome, RotationOutcome::Revoked));
     let nobody = UserId::parse("nobody").expect("an id");
-    assert!(store.change_rights(&nobody, &RightsChange::Ban, NOW).await.expect("works").is_none());
+    assert!(
+        store
+            .change_rights(&nobody, &RightsChange::Ban, NOW)
+            .await
+            .expect("works")
+            .is_none()
+    );
 }
 
 /// Tokens of before are refused, sessions go on with the new kind.
 pub async fn another_kind_of_user_holds_at_once(store: Subject) {
     let alice = opened(&store, &login_of("alice", 1)).await;
-    let raised = changed(&store, &alice.user.id, RightsChange::UserType(UserType::admin())).await;
-    assert_eq!((raised.user.user_type.as_str(), raised.ended, raised.entries.len()), ("admin", 0, 1));
+    let raised = changed(
+        &store,
+        &alice.user.id,
+        RightsChange::UserType(UserType::admin()),
+    )
+    .await;
+    assert_eq!(
+        (
+            raised.user.user_type.as_str(),
+            raised.ended,
+            raised.entries.len()
+        ),
+        ("admin", 0, 1)
+    );
     assert!(raised.user.epoch > alice.user.epoch);
-    assert_eq!(moved(&store, &rotation(alice.session.id, 0, later(2))).await, 1);
-    let same = changed(&store, &alice.user.id, RightsChange::UserType(UserType::admin())).await;
+    assert_eq!(
+        moved(&store, &rotation(alice.session.id, 0, later(2))).await,
+        1
+    );
+    let same = changed(
+        &store,
+        &alice.user.id,
+        RightsChange::UserType(UserType::admin()),
+    )
+    .await;
     assert!(same.entries.is_empty());
 }
 
@@ -129,17 +218,35 @@ pub async fn users_are_listed_in_pages(store: Subject) {
 /// Every identity leads to its user, and a user to every identity.
 pub async fn identities_lead_to_their_user_and_back(store: Subject) {
     let alice = opened(&store, &with_unionid(login_of("alice", 1), "union")).await;
-    let (app, openid) = (AppId::parse("wx1").expect("an app"), OpenId::parse("alice").expect("an openid"));
+    let (app, openid) = (
+        AppId::parse("wx1").expect("an app"),
+        OpenId::parse("alice").expect("an openid"),
+    );
     let by = Lookup::OpenId(app.clone(), openid.clone());
-    assert_eq!(store.find_user(&by).await.expect("works"), Some(alice.user.id.clone()));
+    assert_eq!(
+        store.find_user(&by).await.expect("works"),
+        Some(alice.user.id.clone())
+    );
     let other = Lookup::OpenId(AppId::parse("wx2").expect("an app"), openid.clone());
     assert_eq!(store.find_user(&other).await.expect("works"), None);
-    let Known::User(known) = store.known(&alice.user.id).await.expect("works") else { panic!("not known") };
+    let Known::User(known) = store.known(&alice.user.id).await.expect("works") else {
+        panic!("not known")
+    };
     assert_eq!(known.openids, [(app, openid)]);
     assert_eq!(known.unionids.len(), 1);
-    assert!(matches!(store.known(&UserId::parse("x").expect("an id")).await, Ok(Known::Never)));
-    let session = store.wechat_session(alice.session.id, NOW).await.expect("works").expect("from WeChat");
-    assert_eq!((session.openid.as_str(), session.session_keys.len()), ("alice", 1));
+    assert!(matches!(
+        store.known(&UserId::parse("x").expect("an id")).await,
+        Ok(Known::Never)
+    ));
+    let session = store
+        .wechat_session(alice.session.id, NOW)
+        .await
+        .expect("works")
+        .expect("from WeChat");
+    assert_eq!(
+        (session.openid.as_str(), session.session_keys.len()),
+        ("alice", 1)
+    );
 }
 
 /// The `session_key` and the one before it, which is good for ten minutes more.
@@ -152,19 +259,51 @@ pub async fn a_session_knows_its_session_keys(store: Subject) {
     let first = opened(&store, &keyed(1, "a", NOW)).await.session.id;
     opened(&store, &keyed(2, "b", later(5))).await;
     let keys = async |now| {
-        let session = store.wechat_session(first, now).await.expect("works").expect("a session");
-        session.session_keys.iter().map(|key| key.expose().clone()).collect::<Vec<_>>()
+        let session = store
+            .wechat_session(first, now)
+            .await
+            .expect("works")
+            .expect("a session");
+        session
+            .session_keys
+            .iter()
+            .map(|key| key.expose().clone())
+            .collect::<Vec<_>>()
     };
     assert_eq!(keys(later(6)).await, ["b", "a"]);
     assert_eq!(keys(later(5 + 599)).await, ["b", "a"]);
     assert_eq!(keys(later(5 + 600)).await, ["b"]);
-    let user = store.session(first, NOW).await.expect("works").expect("a session").user;
+    let user = store
+        .session(first, NOW)
+        .await
+        .expect("works")
+        .expect("a session")
+        .user;
     let mut said = super::wechat_of(&mut keyed(3, "c", later(700))).clone();
-    assert!(store.prove_wechat(&user, &said, later(700)).await.expect("works"));
-    assert_eq!(keys(later(701)).await, ["c", "b"], "a code that proves somebody brings a key too");
-    assert!(!store.prove_wechat(&UserId::parse("mallory").expect("an id"), &said, later(700)).await.expect("works"));
+    assert!(
+        store
+            .prove_wechat(&user, &said, later(700))
+            .await
+            .expect("works")
+    );
+    assert_eq!(
+        keys(later(701)).await,
+        ["c", "b"],
+        "a code that proves somebody brings a key too"
+    );
+    assert!(
+        !store
+            .prove_wechat(&UserId::parse("mallory").expect("an id"), &said, later(700))
+            .await
+            .expect("works")
+    );
     said.openid = OpenId::parse("mallory").expect("an openid");
-    assert!(!store.prove_wechat(&user, &said, later(700)).await.expect("works"));
+    assert!(
+        !store
+            .prove_wechat(&user, &said, later(700))
+            .await
+            .expect("works")
+    );
 }
 
 /// Nothing of the user is left but the fact that the id was used.
@@ -173,57 +312,111 @@ pub async fn an_erased_user_leaves_nothing_but_the_id(store: Subject) {
     let other = opened(&store, &login_of("alice", 2)).await;
     let over = opened(&store, &login_of("alice", 9)).await;
     let root = created(&store, &account("a1", "root")).await;
-    let what = Revoke::Session { user: alice.user.id.clone(), session: over.session.id };
+    let what = Revoke::Session {
+        user: alice.user.id.clone(),
+        session: over.session.id,
+    };
     store.revoke(&what, NOW).await.expect("works");
     for session in [over.session.id, SessionId::from_bits(404)] {
-        let nobody = store.erase_user(&alice.user.id, Some(session), Announce::default(), later(1)).await.expect("works");
+        let nobody = store
+            .erase_user(&alice.user.id, Some(session), Announce::default(), later(1))
+            .await
+            .expect("works");
         assert_eq!(nobody, None, "a session that is over erases nobody");
     }
     let erased = store
-        .erase_user(&alice.user.id, Some(other.session.id), Announce::default(), later(1))
+        .erase_user(
+            &alice.user.id,
+            Some(other.session.id),
+            Announce::default(),
+            later(1),
+        )
         .await
         .expect("works")
         .expect("a user");
-    assert_eq!(erased.sessions.iter().collect::<BTreeSet<_>>(), [&alice.session.id, &other.session.id].into());
-    assert_eq!((erased.entries.len(), whole_log(&store).await.len()), (1, 2), "tokens that are out are refused");
     assert_eq!(
-        store.erase_user(&alice.user.id, None, Announce::default(), later(1)).await.expect("works"),
+        erased.sessions.iter().collect::<BTreeSet<_>>(),
+        [&alice.session.id, &other.session.id].into()
+    );
+    assert_eq!(
+        (erased.entries.len(), whole_log(&store).await.len()),
+        (1, 2),
+        "tokens that are out are refused"
+    );
+    assert_eq!(
+        store
+            .erase_user(&alice.user.id, None, Announce::default(), later(1))
+            .await
+            .expect("works"),
         None,
         "twice is once"
     );
     assert_eq!(store.user(&alice.user.id).await.expect("works"), None);
-    assert!(matches!(store.known(&alice.user.id).await, Ok(Known::Gone { merged_into: None, .. })));
+    assert!(matches!(
+        store.known(&alice.user.id).await,
+        Ok(Known::Gone {
+            merged_into: None,
+            ..
+        })
+    ));
     for session in [alice.session.id, other.session.id] {
         assert_eq!(store.refresh_salt(session).await.expect("works"), None);
     }
     let mut back = at(login_of("alice", 3), later(2));
     back.new_user = NewUserId::Given(alice.user.id.clone());
-    assert!(store.login(&back).await.is_err(), "the id is never given again");
+    assert!(
+        store.login(&back).await.is_err(),
+        "the id is never given again"
+    );
     back.new_user = NewUserId::Given(UserId::parse("u3").expect("an id"));
     assert!(opened(&store, &back).await.is_new_user);
-    store.erase_user(&root.id, None, Announce::default(), later(1)).await.expect("works");
-    assert!(store.credentials(&username("root")).await.expect("works").is_none());
+    store
+        .erase_user(&root.id, None, Announce::default(), later(1))
+        .await
+        .expect("works");
+    assert!(
+        store
+            .credentials(&username("root"))
+            .await
+            .expect("works")
+            .is_none()
+    );
     created(&store, &account("a2", "root")).await;
 }
 
 /// An integer that was somebody's is stepped over.
 pub async fn an_erased_integer_is_not_given_again(store: Subject) {
-    let numbered =
-        |n: u128| NewLogin { new_user: NewUserId::NextInteger { first: 10 }, ..login_of(&format!("person-{n}"), n) };
+    let numbered = |n: u128| NewLogin {
+        new_user: NewUserId::NextInteger { first: 10 },
+        ..login_of(&format!("person-{n}"), n)
+    };
     let ten = opened(&store, &numbered(1)).await.user.id;
-    store.erase_user(&ten, None, Announce::default(), NOW).await.expect("works");
+    store
+        .erase_user(&ten, None, Announce::default(), NOW)
+        .await
+        .expect("works");
     assert_eq!(opened(&store, &numbered(2)).await.user.id.as_str(), "11");
 }
 
 /// Everything is found and opens before, while and after the store gets a new key, under parallel logins.
 pub async fn the_store_gets_a_new_key_while_it_is_in_use(store: Subject) {
-    assert!(store.reseal(10).await.expect("works").finished, "nothing to do");
+    assert!(
+        store.reseal(10).await.expect("works").finished,
+        "nothing to do"
+    );
     let people = 40;
     for n in 1..=people {
-        opened(&store, &with_unionid(login_of(&format!("person-{n}"), n), &format!("union-{n}"))).await;
+        opened(
+            &store,
+            &with_unionid(login_of(&format!("person-{n}"), n), &format!("union-{n}")),
+        )
+        .await;
     }
     created(&store, &account("a1", "root")).await;
-    let what = Revoke::Session { user: UserId::parse("u1").expect("an id"), session: SessionId::from_bits(1) };
+    let what = Revoke::Session {
+        user: UserId::parse("u1").expect("an id"),
+        session: SessionId::from_bits(1),
+    };
     store.revoke(&what, NOW).await.expect("works");
     for round in 1..=3 {
         // 20 at once are one change: a second key that overtook the first would take what it sealed with it.
@@ -235,10 +428,22 @@ pub async fn the_store_gets_a_new_key_while_it_is_in_use(store: Subject) {
         let mut steps = 0;
         loop {
             let n = 1000 * round + steps;
-            assert!(opened(&store, &login_of(&format!("stranger-{n}"), n)).await.is_new_user);
+            assert!(
+                opened(&store, &login_of(&format!("stranger-{n}"), n))
+                    .await
+                    .is_new_user
+            );
             let known = 2 + steps % (people - 1);
-            let back = opened(&store, &login_of(&format!("person-{known}"), 5000 * round + steps)).await;
-            assert_eq!(back.user.id.as_str(), format!("u{known}"), "round {round}, step {steps}");
+            let back = opened(
+                &store,
+                &login_of(&format!("person-{known}"), 5000 * round + steps),
+            )
+            .await;
+            assert_eq!(
+                back.user.id.as_str(),
+                format!("u{known}"),
+                "round {round}, step {steps}"
+            );
             steps += 1;
             if store.reseal(7).await.expect("works").finished {
                 break;
@@ -247,13 +452,28 @@ pub async fn the_store_gets_a_new_key_while_it_is_in_use(store: Subject) {
         assert!(steps > 10, "only {steps} steps");
         for n in 2..=people {
             assert!(lives(&store, SessionId::from_bits(n), NOW).await, "{n}");
-            let by_unionid =
-                super::under_app(with_unionid(login_of("elsewhere", 90_000 * round + n), &format!("union-{n}")), "wx9");
+            let by_unionid = super::under_app(
+                with_unionid(
+                    login_of("elsewhere", 90_000 * round + n),
+                    &format!("union-{n}"),
+                ),
+                "wx9",
+            );
             let mut by_unionid = by_unionid;
-            super::wechat_of(&mut by_unionid).openid = OpenId::parse(&format!("elsewhere-{n}")).expect("an openid");
-            assert_eq!(opened(&store, &by_unionid).await.user.id.as_str(), format!("u{n}"));
+            super::wechat_of(&mut by_unionid).openid =
+                OpenId::parse(&format!("elsewhere-{n}")).expect("an openid");
+            assert_eq!(
+                opened(&store, &by_unionid).await.user.id.as_str(),
+                format!("u{n}")
+            );
         }
-        assert!(store.credentials(&username("root")).await.expect("works").is_some());
+        assert!(
+            store
+                .credentials(&username("root"))
+                .await
+                .expect("works")
+                .is_some()
+        );
         assert_eq!(whole_log(&store).await.len(), 1);
     }
 }
@@ -265,7 +485,15 @@ pub async fn nobody_is_lost_while_keys_change(store: Subject) {
         let first = round * 1000;
         let strangers = together((first..first + 40).map(|n| {
             let store = store.clone();
-            async move { (n, opened(&store, &login_of(&format!("stranger-{n}"), n)).await.user.id) }
+            async move {
+                (
+                    n,
+                    opened(&store, &login_of(&format!("stranger-{n}"), n))
+                        .await
+                        .user
+                        .id,
+                )
+            }
         }));
         let change = async {
             store.rotate_store_key().await.expect("works");

@@ -3,8 +3,8 @@
 use super::{NOW, Subject, login_of, opened, together, under_app, with_unionid};
 use crate::{
     store::{
-        Announce, ImportConflict, Imported, ImportedIdentity, ImportedUser, Known, LoginOutcome, Lookup, NewUserId, Profile,
-        User,
+        Announce, ImportConflict, Imported, ImportedIdentity, ImportedUser, Known, LoginOutcome,
+        Lookup, NewUserId, Profile, User,
     },
     types::{AppId, OpenId, Phone, UnionId, UserId, UserType},
 };
@@ -27,7 +27,10 @@ fn phone(last: u8) -> Phone {
 
 /// Somebody with an openid in the app of [`login_of`].
 fn user_of(user: &str, person: &str) -> ImportedUser {
-    ImportedUser { openids: vec![(app("wx1"), openid(person))], ..bare(user) }
+    ImportedUser {
+        openids: vec![(app("wx1"), openid(person))],
+        ..bare(user)
+    }
 }
 
 fn bare(user: &str) -> ImportedUser {
@@ -44,7 +47,10 @@ fn bare(user: &str) -> ImportedUser {
 }
 
 async fn import(store: &Subject, users: &[ImportedUser]) -> Vec<Imported> {
-    store.import_users(users, false).await.expect("the store works")
+    store
+        .import_users(users, false)
+        .await
+        .expect("the store works")
 }
 
 async fn imported(store: &Subject, user: &ImportedUser) -> Imported {
@@ -52,16 +58,26 @@ async fn imported(store: &Subject, user: &ImportedUser) -> Imported {
 }
 
 async fn user(store: &Subject, user: &str) -> User {
-    store.user(&id(user)).await.expect("the store works").expect("a user")
+    store
+        .user(&id(user))
+        .await
+        .expect("the store works")
+        .expect("a user")
 }
 
 fn belongs(identity: ImportedIdentity, to: &str) -> Imported {
-    Imported::Refused(ImportConflict::Belongs { identity, to: id(to) })
+    Imported::Refused(ImportConflict::Belongs {
+        identity,
+        to: id(to),
+    })
 }
 
 /// By openid, by unionid from another app, and by phone.
 pub async fn an_imported_user_signs_in_under_the_id_from_before(store: Subject) {
-    let profile = Profile { nickname: Some("小明".to_owned()), ..Profile::default() };
+    let profile = Profile {
+        nickname: Some("小明".to_owned()),
+        ..Profile::default()
+    };
     let old = ImportedUser {
         unionid: Some(UnionId::parse("union").expect("a unionid")),
         phone: Some(phone(1)),
@@ -73,32 +89,67 @@ pub async fn an_imported_user_signs_in_under_the_id_from_before(store: Subject) 
     };
     assert_eq!(imported(&store, &old).await, Imported::Created);
     let login = opened(&store, &login_of("alice", 1)).await;
-    assert_eq!((login.user.id.clone(), login.is_new_user), (id("17"), false));
-    assert_eq!((login.user.user_type, login.user.roles), (old.user_type, old.roles));
-    assert_eq!((login.user.profile, login.user.created_at), (profile, old.created_at));
-    let elsewhere = opened(&store, &with_unionid(under_app(login_of("alice-elsewhere", 2), "wx2"), "union")).await;
+    assert_eq!(
+        (login.user.id.clone(), login.is_new_user),
+        (id("17"), false)
+    );
+    assert_eq!(
+        (login.user.user_type, login.user.roles),
+        (old.user_type, old.roles)
+    );
+    assert_eq!(
+        (login.user.profile, login.user.created_at),
+        (profile, old.created_at)
+    );
+    let elsewhere = opened(
+        &store,
+        &with_unionid(under_app(login_of("alice-elsewhere", 2), "wx2"), "union"),
+    )
+    .await;
     assert_eq!(elsewhere.user.id, id("17"));
-    let found = store.find_user(&Lookup::Phone(phone(1))).await.expect("the store works");
+    let found = store
+        .find_user(&Lookup::Phone(phone(1)))
+        .await
+        .expect("the store works");
     assert_eq!(found, Some(id("17")));
 }
 
 pub async fn a_repeated_import_changes_nothing(store: Subject) {
-    let old = ImportedUser { phone: Some(phone(1)), ..user_of("17", "alice") };
-    assert_eq!(import(&store, &[old.clone(), bare("18")]).await, [Imported::Created, Imported::Created]);
+    let old = ImportedUser {
+        phone: Some(phone(1)),
+        ..user_of("17", "alice")
+    };
+    assert_eq!(
+        import(&store, &[old.clone(), bare("18")]).await,
+        [Imported::Created, Imported::Created]
+    );
     let login = opened(&store, &login_of("alice", 1)).await;
     let renamed = ImportedUser {
-        profile: Profile { nickname: Some("other".to_owned()), ..Profile::default() },
+        profile: Profile {
+            nickname: Some("other".to_owned()),
+            ..Profile::default()
+        },
         user_type: UserType::admin(),
         ..old.clone()
     };
-    assert_eq!(import(&store, &[old, renamed, bare("18")]).await, vec![Imported::Unchanged; 3]);
-    assert_eq!(user(&store, "17").await, login.user, "what is known here counts");
+    assert_eq!(
+        import(&store, &[old, renamed, bare("18")]).await,
+        vec![Imported::Unchanged; 3]
+    );
+    assert_eq!(
+        user(&store, "17").await,
+        login.user,
+        "what is known here counts"
+    );
 }
 
 pub async fn what_is_known_later_is_linked_later(store: Subject) {
     import(&store, &[user_of("17", "alice")]).await;
     let more = ImportedUser {
-        openids: vec![(app("wx1"), openid("alice")), (app("wx2"), openid("alice-2"))],
+        openids: vec![
+            (app("wx1"), openid("alice")),
+            (app("wx2"), openid("alice-2")),
+        ],
         unionid: Some(UnionId::parse("union").expect("a unionid")),
         phone: Some(phone(1)),
         ..bare("17")
@@ -106,7 +157,13 @@ pub async fn what_is_known_later_is_linked_later(store: Subject) {
     assert_eq!(imported(&store, &more).await, Imported::Linked);
     assert_eq!(imported(&store, &more).await, Imported::Unchanged);
     assert_eq!(user(&store, "17").await.phone, Some(phone(1)));
-    assert_eq!(opened(&store, &under_app(login_of("alice-2", 1), "wx2")).await.user.id, id("17"));
+    assert_eq!(
+        opened(&store, &under_app(login_of("alice-2", 1), "wx2"))
+            .await
+            .user
+            .id,
+        id("17")
+    );
     match store.known(&id("17")).await.expect("the store works") {
         Known::User(known) => assert_eq!((known.openids.len(), known.unionids.len()), (2, 1)),
         other => panic!("not a user: {other:?}"),
@@ -121,27 +178,54 @@ pub async fn an_import_takes_nothing_from_anybody(store: Subject) {
     };
     import(&store, &[old]).await;
     let taken = [
-        (user_of("18", "alice"), belongs(ImportedIdentity::OpenId, "17")),
-        (ImportedUser { phone: Some(phone(1)), ..user_of("18", "bob") }, belongs(ImportedIdentity::Phone, "17")),
         (
-            ImportedUser { unionid: Some(UnionId::parse("union").expect("a unionid")), ..user_of("18", "bob") },
+            user_of("18", "alice"),
+            belongs(ImportedIdentity::OpenId, "17"),
+        ),
+        (
+            ImportedUser {
+                phone: Some(phone(1)),
+                ..user_of("18", "bob")
+            },
+            belongs(ImportedIdentity::Phone, "17"),
+        ),
+        (
+            ImportedUser {
+                unionid: Some(UnionId::parse("union").expect("a unionid")),
+                ..user_of("18", "bob")
+            },
             belongs(ImportedIdentity::UnionId, "17"),
         ),
-        (user_of("17", "bob"), Imported::Refused(ImportConflict::IdTaken)),
         (
-            ImportedUser { phone: Some(phone(1)), ..user_of("17", "bob") },
+            user_of("17", "bob"),
+            Imported::Refused(ImportConflict::IdTaken),
+        ),
+        (
+            ImportedUser {
+                phone: Some(phone(1)),
+                ..user_of("17", "bob")
+            },
             Imported::Refused(ImportConflict::HasAnother(ImportedIdentity::OpenId)),
         ),
         (
-            ImportedUser { phone: Some(phone(2)), ..user_of("17", "alice") },
+            ImportedUser {
+                phone: Some(phone(2)),
+                ..user_of("17", "alice")
+            },
             Imported::Refused(ImportConflict::HasAnother(ImportedIdentity::Phone)),
         ),
         (
-            ImportedUser { unionid: Some(UnionId::parse("other").expect("a unionid")), ..user_of("17", "alice") },
+            ImportedUser {
+                unionid: Some(UnionId::parse("other").expect("a unionid")),
+                ..user_of("17", "alice")
+            },
             Imported::Refused(ImportConflict::HasAnother(ImportedIdentity::UnionId)),
         ),
         (
-            ImportedUser { openids: vec![(app("wx9"), openid("a")), (app("wx9"), openid("b"))], ..bare("19") },
+            ImportedUser {
+                openids: vec![(app("wx9"), openid("a")), (app("wx9"), openid("b"))],
+                ..bare("19")
+            },
             Imported::Refused(ImportConflict::HasAnother(ImportedIdentity::OpenId)),
         ),
     ];
@@ -151,12 +235,26 @@ pub async fn an_import_takes_nothing_from_anybody(store: Subject) {
     }
     assert_eq!(user(&store, "17").await, before);
     for gone in ["18", "19"] {
-        assert!(store.user(&id(gone)).await.expect("the store works").is_none(), "nothing is half-done");
+        assert!(
+            store
+                .user(&id(gone))
+                .await
+                .expect("the store works")
+                .is_none(),
+            "nothing is half-done"
+        );
     }
     let bob = opened(&store, &login_of("bob", 1)).await;
     assert!(bob.is_new_user, "a refused row links nothing");
-    store.erase_user(&id("17"), None, Announce::default(), NOW).await.expect("the store works").expect("a user");
-    assert_eq!(imported(&store, &user_of("17", "alice")).await, Imported::Refused(ImportConflict::IdGone));
+    store
+        .erase_user(&id("17"), None, Announce::default(), NOW)
+        .await
+        .expect("the store works")
+        .expect("a user");
+    assert_eq!(
+        imported(&store, &user_of("17", "alice")).await,
+        Imported::Refused(ImportConflict::IdGone)
+    );
 }
 
 pub async fn an_import_in_parallel_with_a_login_makes_one_user(store: Subject) {
@@ -167,7 +265,11 @@ pub async fn an_import_in_parallel_with_a_login_makes_one_user(store: Subject) {
                 opened(&store, &login_of("alice", n + 1)).await.user.id
             } else {
                 import(&store, &[user_of("17", "alice")]).await;
-                store.find_user(&Lookup::OpenId(app("wx1"), openid("alice"))).await.expect("works").expect("somebody")
+                store
+                    .find_user(&Lookup::OpenId(app("wx1"), openid("alice")))
+                    .await
+                    .expect("works")
+                    .expect("somebody")
             }
         }
     });
@@ -176,8 +278,12 @@ pub async fn an_import_in_parallel_with_a_login_makes_one_user(store: Subject) {
 }
 
 pub async fn integers_go_on_above_what_was_imported(store: Subject) {
-    let users =
-        [user_of("41", "alice"), user_of("7", "bob"), user_of("007", "carol"), user_of(&u64::MAX.to_string(), "dave")];
+    let users = [
+        user_of("41", "alice"),
+        user_of("7", "bob"),
+        user_of("007", "carol"),
+        user_of(&u64::MAX.to_string(), "dave"),
+    ];
     assert_eq!(import(&store, &users).await, vec![Imported::Created; 4]);
     let mut login = login_of("erin", 1);
     login.new_user = NewUserId::NextInteger { first: 1 };
@@ -185,11 +291,34 @@ pub async fn integers_go_on_above_what_was_imported(store: Subject) {
 }
 
 pub async fn a_trial_leaves_nothing(store: Subject) {
-    let rows = [user_of("17", "alice"), user_of("17", "alice"), user_of("18", "alice")];
-    let outcomes = store.import_users(&rows, true).await.expect("the store works");
-    assert_eq!(outcomes, [Imported::Created, Imported::Unchanged, belongs(ImportedIdentity::OpenId, "17")]);
-    assert!(store.user(&id("17")).await.expect("the store works").is_none());
+    let rows = [
+        user_of("17", "alice"),
+        user_of("17", "alice"),
+        user_of("18", "alice"),
+    ];
+    let outcomes = store
+        .import_users(&rows, true)
+        .await
+        .expect("the store works");
+    assert_eq!(
+        outcomes,
+        [
+            Imported::Created,
+            Imported::Unchanged,
+            belongs(ImportedIdentity::OpenId, "17")
+        ]
+    );
+    assert!(
+        store
+            .user(&id("17"))
+            .await
+            .expect("the store works")
+            .is_none()
+    );
     let mut login = login_of("alice", 1);
     login.registration_open = false;
-    assert!(matches!(store.login(&login).await.expect("the store works"), LoginOutcome::RegistrationClosed));
+    assert!(matches!(
+        store.login(&login).await.expect("the store works"),
+        LoginOutcome::RegistrationClosed
+    ));
 }

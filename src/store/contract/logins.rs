@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use super::{
-    ABSOLUTE, IDLE, NOW, Subject, at, later, lives, login_of, moved, opened, rotation, together, under_app, with_code,
-    with_unionid,
+    ABSOLUTE, IDLE, NOW, Subject, at, later, lives, login_of, moved, opened, rotation, together,
+    under_app, with_code, with_unionid,
 };
 use crate::{
     store::{Announce, LoginOutcome, NewLogin, NewUserId, ProfileChange, Revoke},
@@ -29,11 +29,28 @@ pub async fn parallel_first_logins_make_one_user(store: Subject) {
 pub async fn a_code_is_spent_once(store: Subject) {
     let outcomes = together((1..=50).map(|n| {
         let store = store.clone();
-        async move { store.login(&with_code(login_of(&format!("person-{n}"), n), 1)).await.expect("works") }
+        async move {
+            store
+                .login(&with_code(login_of(&format!("person-{n}"), n), 1))
+                .await
+                .expect("works")
+        }
     }))
     .await;
-    assert_eq!(outcomes.iter().filter(|outcome| matches!(outcome, LoginOutcome::Opened(_))).count(), 1);
-    assert_eq!(outcomes.iter().filter(|outcome| matches!(outcome, LoginOutcome::CodeSpent)).count(), 49);
+    assert_eq!(
+        outcomes
+            .iter()
+            .filter(|outcome| matches!(outcome, LoginOutcome::Opened(_)))
+            .count(),
+        1
+    );
+    assert_eq!(
+        outcomes
+            .iter()
+            .filter(|outcome| matches!(outcome, LoginOutcome::CodeSpent))
+            .count(),
+        49
+    );
     let (code, _) = with_code(login_of("x", 1), 1).code.expect("a code");
     assert!(store.code_spent(&code, NOW).await.expect("works"));
 }
@@ -53,7 +70,10 @@ pub async fn a_code_is_forgotten_after_its_time(store: Subject) {
 pub async fn a_refused_login_spends_nothing(store: Subject) {
     let mut login = with_code(login_of("alice", 1), 1);
     login.registration_open = false;
-    assert!(matches!(store.login(&login).await, Ok(LoginOutcome::RegistrationClosed)));
+    assert!(matches!(
+        store.login(&login).await,
+        Ok(LoginOutcome::RegistrationClosed)
+    ));
     let (code, _) = login.code.expect("a code");
     assert!(!store.code_spent(&code, NOW).await.expect("works"));
     assert!(!lives(&store, login.session.id, NOW).await);
@@ -76,7 +96,14 @@ pub async fn a_repeated_login_is_the_same_login(store: Subject) {
     assert_eq!(first.is_new_user, again.is_new_user);
     assert_eq!(first.ended, [earlier.session.id]);
     assert_eq!(first.ended, again.ended);
-    assert_eq!(store.sessions(&first.user.id, NOW).await.expect("works").len(), 1);
+    assert_eq!(
+        store
+            .sessions(&first.user.id, NOW)
+            .await
+            .expect("works")
+            .len(),
+        1
+    );
 
     let newcomer = login_of("bob", 3);
     assert!(opened(&store, &newcomer).await.is_new_user);
@@ -87,14 +114,23 @@ pub async fn a_repeated_login_is_the_same_login(store: Subject) {
 pub async fn a_repeated_login_does_not_revive_its_session(store: Subject) {
     let login = with_code(login_of("alice", 1), 1);
     let user = opened(&store, &login).await.user.id;
-    store.revoke(&Revoke::User(user.clone()), NOW).await.expect("works");
-    assert!(matches!(store.login(&login).await, Ok(LoginOutcome::CodeSpent)));
+    store
+        .revoke(&Revoke::User(user.clone()), NOW)
+        .await
+        .expect("works");
+    assert!(matches!(
+        store.login(&login).await,
+        Ok(LoginOutcome::CodeSpent)
+    ));
     assert!(!lives(&store, login.session.id, NOW).await);
 
     let other = opened(&store, &login_of("alice", 2)).await;
     let mut stranger = login_of("mallory", 2);
     stranger.new_user = NewUserId::Given(UserId::parse("m").expect("an id"));
-    assert!(matches!(store.login(&stranger).await, Ok(LoginOutcome::CodeSpent)), "a session never changes its user");
+    assert!(
+        matches!(store.login(&stranger).await, Ok(LoginOutcome::CodeSpent)),
+        "a session never changes its user"
+    );
     assert!(lives(&store, other.session.id, NOW).await);
 }
 
@@ -105,11 +141,20 @@ pub async fn integer_ids_are_unique_and_count_up(store: Subject) {
         async move {
             let mut login = login_of(&format!("person-{n}"), n);
             login.new_user = NewUserId::NextInteger { first: 5000 };
-            opened(&store, &login).await.user.id.as_str().parse::<u64>().expect("a number")
+            opened(&store, &login)
+                .await
+                .user
+                .id
+                .as_str()
+                .parse::<u64>()
+                .expect("a number")
         }
     }))
     .await;
-    assert_eq!(ids.into_iter().collect::<BTreeSet<_>>(), (5000..5100).collect());
+    assert_eq!(
+        ids.into_iter().collect::<BTreeSet<_>>(),
+        (5000..5100).collect()
+    );
 }
 
 /// An id that was imported is not given to somebody else.
@@ -137,13 +182,20 @@ pub async fn a_given_id_is_never_given_twice(store: Subject) {
     assert!(!lives(&store, login.session.id, NOW).await);
     login.new_user = NewUserId::Given(UserId::parse("bob").expect("an id"));
     assert!(opened(&store, &login).await.is_new_user);
-    assert_eq!(store.user(&alice.user.id).await.expect("works"), Some(alice.user));
+    assert_eq!(
+        store.user(&alice.user.id).await.expect("works"),
+        Some(alice.user)
+    );
 }
 
 /// The same unionid is the same user.
 pub async fn a_unionid_is_one_user_across_apps(store: Subject) {
     let here = opened(&store, &with_unionid(login_of("alice-here", 1), "alice")).await;
-    let there = opened(&store, &with_unionid(under_app(login_of("alice-there", 2), "wx2"), "alice")).await;
+    let there = opened(
+        &store,
+        &with_unionid(under_app(login_of("alice-there", 2), "wx2"), "alice"),
+    )
+    .await;
     assert_eq!(here.user.id, there.user.id);
     assert!(!there.is_new_user);
     let by_openid_alone = opened(&store, &under_app(login_of("alice-there", 3), "wx2")).await;
@@ -154,17 +206,29 @@ pub async fn a_unionid_is_one_user_across_apps(store: Subject) {
 pub async fn a_unionid_that_comes_later_is_linked(store: Subject) {
     let before = opened(&store, &login_of("alice-here", 1)).await;
     opened(&store, &with_unionid(login_of("alice-here", 2), "alice")).await;
-    let there = opened(&store, &with_unionid(under_app(login_of("alice-there", 3), "wx2"), "alice")).await;
+    let there = opened(
+        &store,
+        &with_unionid(under_app(login_of("alice-there", 3), "wx2"), "alice"),
+    )
+    .await;
     assert_eq!(before.user.id, there.user.id);
 }
 
 /// Two users stay two: nothing merges silently.
 pub async fn the_openid_wins_over_a_unionid_of_somebody_else(store: Subject) {
     let alice = opened(&store, &login_of("alice", 1)).await;
-    let bob = opened(&store, &with_unionid(under_app(login_of("bob", 2), "wx2"), "bob")).await;
+    let bob = opened(
+        &store,
+        &with_unionid(under_app(login_of("bob", 2), "wx2"), "bob"),
+    )
+    .await;
     let mixed = opened(&store, &with_unionid(login_of("alice", 3), "bob")).await;
     assert_eq!(mixed.user.id, alice.user.id);
-    let still_bob = opened(&store, &with_unionid(under_app(login_of("bob-elsewhere", 4), "wx3"), "bob")).await;
+    let still_bob = opened(
+        &store,
+        &with_unionid(under_app(login_of("bob-elsewhere", 4), "wx3"), "bob"),
+    )
+    .await;
     assert_eq!(still_bob.user.id, bob.user.id);
 }
 
@@ -186,7 +250,10 @@ pub async fn a_profile_is_filled_but_not_overwritten(store: Subject) {
     second.profile.bio = Some("not by a login".to_owned());
     let user = opened(&store, &second).await.user;
     assert_eq!(user.profile.nickname.as_deref(), Some("Alice"));
-    assert_eq!(user.profile.avatar_url.as_deref(), Some("https://example.com/a.png"));
+    assert_eq!(
+        user.profile.avatar_url.as_deref(),
+        Some("https://example.com/a.png")
+    );
     assert_eq!(user.profile.bio, None);
     assert_eq!((user.created_at, user.last_login_at), (NOW, later(5)));
     assert_eq!(store.user(&user.id).await.expect("works"), Some(user));
@@ -202,10 +269,24 @@ pub async fn a_newer_profile_takes_the_place_of_the_older(store: Subject) {
         login
     };
     opened(&store, &named(Some("one"), Some("https://a/1"), 1)).await;
-    let half = opened(&store, &named(Some("two"), None, 2)).await.user.profile;
-    assert_eq!((half.nickname.as_deref(), half.avatar_url.as_deref()), (Some("two"), Some("https://a/1")));
-    let none = opened(&store, &named(None, Some("https://a/2"), 3)).await.user;
-    assert_eq!((none.profile.nickname.as_deref(), none.profile.avatar_url.as_deref()), (Some("two"), Some("https://a/2")));
+    let half = opened(&store, &named(Some("two"), None, 2))
+        .await
+        .user
+        .profile;
+    assert_eq!(
+        (half.nickname.as_deref(), half.avatar_url.as_deref()),
+        (Some("two"), Some("https://a/1"))
+    );
+    let none = opened(&store, &named(None, Some("https://a/2"), 3))
+        .await
+        .user;
+    assert_eq!(
+        (
+            none.profile.nickname.as_deref(),
+            none.profile.avatar_url.as_deref()
+        ),
+        (Some("two"), Some("https://a/2"))
+    );
     let stored = store.user(&none.id).await.expect("works").expect("a user");
     assert_eq!(stored.profile.nickname.as_deref(), Some("two"));
 }
@@ -217,14 +298,28 @@ pub async fn a_profile_change_leaves_sets_and_clears(store: Subject) {
     login.profile.bio = Some("old".to_owned());
     login.profile.birthday = Some("2000-01-01".to_owned());
     let id = opened(&store, &login).await.user.id;
-    let change = ProfileChange { bio: Some(Some("new".to_owned())), birthday: Some(None), ..ProfileChange::default() };
-    let user = store.update_profile(&id, &change, NOW).await.expect("works").expect("a user");
+    let change = ProfileChange {
+        bio: Some(Some("new".to_owned())),
+        birthday: Some(None),
+        ..ProfileChange::default()
+    };
+    let user = store
+        .update_profile(&id, &change, NOW)
+        .await
+        .expect("works")
+        .expect("a user");
     assert_eq!(user.profile.nickname.as_deref(), Some("Alice"));
     assert_eq!(user.profile.bio.as_deref(), Some("new"));
     assert_eq!(user.profile.birthday, None);
     assert_eq!(store.user(&id).await.expect("works"), Some(user));
     let nobody = UserId::parse("nobody").expect("an id");
-    assert_eq!(store.update_profile(&nobody, &change, NOW).await.expect("works"), None);
+    assert_eq!(
+        store
+            .update_profile(&nobody, &change, NOW)
+            .await
+            .expect("works"),
+        None
+    );
     assert_eq!(store.user(&nobody).await.expect("works"), None);
 }
 
@@ -233,8 +328,14 @@ pub async fn a_user_is_raised_and_never_lowered(store: Subject) {
     opened(&store, &login_of("alice", 1)).await;
     let mut raised = login_of("alice", 2);
     raised.user_type = UserType::admin();
-    assert_eq!(opened(&store, &raised).await.user.user_type, UserType::admin());
-    assert_eq!(opened(&store, &login_of("alice", 3)).await.user.user_type, UserType::admin());
+    assert_eq!(
+        opened(&store, &raised).await.user.user_type,
+        UserType::admin()
+    );
+    assert_eq!(
+        opened(&store, &login_of("alice", 3)).await.user.user_type,
+        UserType::admin()
+    );
 }
 
 /// Who is known comes in, who is not stays out.
@@ -246,7 +347,10 @@ pub async fn closed_registration_refuses_strangers_only(store: Subject) {
         login
     };
     assert!(!opened(&store, &closed("alice", 2)).await.is_new_user);
-    assert!(matches!(store.login(&closed("bob", 3)).await, Ok(LoginOutcome::RegistrationClosed)));
+    assert!(matches!(
+        store.login(&closed("bob", 3)).await,
+        Ok(LoginOutcome::RegistrationClosed)
+    ));
     assert!(opened(&store, &login_of("bob", 4)).await.is_new_user);
 }
 
@@ -287,19 +391,37 @@ pub async fn however_many_sessions_a_login_ends_it_works(store: Subject) {
     login.single_per_client_type = true;
     let one = opened(&store, &login).await;
     assert_eq!(one.ended.len() as u64, MANY);
-    assert_eq!(store.sessions(&one.user.id, NOW).await.expect("works"), [one.session]);
+    assert_eq!(
+        store.sessions(&one.user.id, NOW).await.expect("works"),
+        [one.session]
+    );
 }
 
 /// The ends are exact, and the absolute one binds the idle one.
 pub async fn a_session_ends_at_its_idle_and_absolute_end(store: Subject) {
     let idle = opened(&store, &login_of("alice", 1)).await.session;
-    assert_eq!((idle.idle_end, idle.absolute_end), (NOW.plus(IDLE), NOW.plus(ABSOLUTE)));
+    assert_eq!(
+        (idle.idle_end, idle.absolute_end),
+        (NOW.plus(IDLE), NOW.plus(ABSOLUTE))
+    );
     let last = idle.idle_end.minus(Duration::from_millis(1));
     assert!(lives(&store, idle.id, last).await);
     assert!(!lives(&store, idle.id, idle.idle_end).await);
-    assert_eq!(store.sessions(&idle.user, last).await.expect("works").len(), 1);
-    assert_eq!(store.sessions(&idle.user, idle.idle_end).await.expect("works"), []);
-    assert!(store.refresh_salt(idle.id).await.expect("works").is_some(), "so that the answer can say which");
+    assert_eq!(
+        store.sessions(&idle.user, last).await.expect("works").len(),
+        1
+    );
+    assert_eq!(
+        store
+            .sessions(&idle.user, idle.idle_end)
+            .await
+            .expect("works"),
+        []
+    );
+    assert!(
+        store.refresh_salt(idle.id).await.expect("works").is_some(),
+        "so that the answer can say which"
+    );
 
     let mut short = login_of("alice", 2);
     short.session.absolute_ttl = Duration::from_mins(1);
@@ -311,13 +433,26 @@ pub async fn a_session_ends_at_its_idle_and_absolute_end(store: Subject) {
 /// As a person looks for a device; rotation does not change the order.
 pub async fn sessions_are_listed_newest_first(store: Subject) {
     for n in [1, 3, 2] {
-        opened(&store, &at(login_of("alice", n), later(u64::try_from(n).expect("small")))).await;
+        opened(
+            &store,
+            &at(
+                login_of("alice", n),
+                later(u64::try_from(n).expect("small")),
+            ),
+        )
+        .await;
     }
     let first = login_of("alice", 1).session.id;
     moved(&store, &rotation(first, 0, later(100))).await;
     let user = UserId::parse("u1").expect("an id");
     let listed = store.sessions(&user, later(200)).await.expect("works");
-    assert_eq!(listed.iter().map(|session| session.id.bits()).collect::<Vec<_>>(), [3, 2, 1]);
+    assert_eq!(
+        listed
+            .iter()
+            .map(|session| session.id.bits())
+            .collect::<Vec<_>>(),
+        [3, 2, 1]
+    );
     assert_eq!(listed[2].last_used_at, later(100));
 }
 
@@ -330,25 +465,54 @@ pub async fn the_oldest_session_ends_for_one_too_many(store: Subject) {
     };
     for n in 1..=12 {
         let new = opened(&store, &nth(n)).await;
-        let expected: Vec<_> =
-            n.checked_sub(5).filter(|oldest| *oldest > 0).map(|oldest| nth(oldest).session.id).into_iter().collect();
+        let expected: Vec<_> = n
+            .checked_sub(5)
+            .filter(|oldest| *oldest > 0)
+            .map(|oldest| nth(oldest).session.id)
+            .into_iter()
+            .collect();
         assert_eq!(new.ended, expected, "{n}");
     }
     let user = opened(&store, &nth(13)).await.user.id;
     let living = store.sessions(&user, later(20)).await.expect("works");
-    assert_eq!(living.iter().map(|session| session.id.bits()).collect::<Vec<_>>(), [13, 12, 11, 10, 9]);
-    assert_eq!(super::whole_log(&store).await.len(), 8, "their tokens are refused");
+    assert_eq!(
+        living
+            .iter()
+            .map(|session| session.id.bits())
+            .collect::<Vec<_>>(),
+        [13, 12, 11, 10, 9]
+    );
+    assert_eq!(
+        super::whole_log(&store).await.len(),
+        8,
+        "their tokens are refused"
+    );
 }
 
 /// A login that has to ask for the id first changes nothing, until it has one; who is known is signed in at once.
 pub async fn a_stranger_is_nobody_until_the_id_is_known(store: Subject) {
     let mut login = with_code(login_of("alice", 1), 1);
     login.new_user = NewUserId::Ask;
-    assert!(matches!(store.login(&login).await.expect("works"), LoginOutcome::Stranger));
-    assert!(matches!(store.login(&login).await.expect("works"), LoginOutcome::Stranger), "the code is as good as before");
+    assert!(matches!(
+        store.login(&login).await.expect("works"),
+        LoginOutcome::Stranger
+    ));
+    assert!(
+        matches!(
+            store.login(&login).await.expect("works"),
+            LoginOutcome::Stranger
+        ),
+        "the code is as good as before"
+    );
     assert_eq!(store.users(None, 10).await.expect("works"), []);
-    let closed = NewLogin { registration_open: false, ..login.clone() };
-    assert!(matches!(store.login(&closed).await.expect("works"), LoginOutcome::RegistrationClosed));
+    let closed = NewLogin {
+        registration_open: false,
+        ..login.clone()
+    };
+    assert!(matches!(
+        store.login(&closed).await.expect("works"),
+        LoginOutcome::RegistrationClosed
+    ));
     login.new_user = NewUserId::Told(UserId::parse("42").expect("an id"));
     assert!(opened(&store, &login).await.is_new_user);
     let mut again = login_of("alice", 2);
@@ -359,14 +523,30 @@ pub async fn a_stranger_is_nobody_until_the_id_is_known(store: Subject) {
 /// The backend says which id, and what the tokens say besides; both stay.
 pub async fn an_id_that_the_backend_chose_is_the_user_s(store: Subject) {
     let said = serde_json::json!({ "tenant": "north", "level": 3, "groups": ["a", "b"], "rate": 0.5, "vip": true });
-    let claims = ExtraClaims::parse(said.as_object().expect("an object").clone(), &[]).expect("claims");
+    let claims =
+        ExtraClaims::parse(said.as_object().expect("an object").clone(), &[]).expect("claims");
     let told = NewUserId::Told(UserId::parse("7").expect("an id"));
-    let alice = opened(&store, &NewLogin { new_user: told, claims: claims.clone(), ..login_of("alice", 1) }).await;
+    let alice = opened(
+        &store,
+        &NewLogin {
+            new_user: told,
+            claims: claims.clone(),
+            ..login_of("alice", 1)
+        },
+    )
+    .await;
     assert_eq!((alice.user.id.as_str(), &alice.user.claims), ("7", &claims));
     let again = opened(&store, &login_of("alice", 2)).await;
     assert_eq!((again.user.id.as_str(), &again.user.claims), ("7", &claims));
-    let next = NewLogin { new_user: NewUserId::NextInteger { first: 7 }, ..login_of("bob", 3) };
-    assert_eq!(opened(&store, &next).await.user.id.as_str(), "8", "counting steps over it");
+    let next = NewLogin {
+        new_user: NewUserId::NextInteger { first: 7 },
+        ..login_of("bob", 3)
+    };
+    assert_eq!(
+        opened(&store, &next).await.user.id.as_str(),
+        "8",
+        "counting steps over it"
+    );
 }
 
 /// An id of somebody else makes nobody, whether that one is here or gone, and spends no code.
@@ -375,12 +555,39 @@ pub async fn an_id_that_is_taken_makes_nobody(store: Subject) {
         new_user: NewUserId::Told(UserId::parse("7").expect("an id")),
         ..with_code(login_of(person, session), 9)
     };
-    let alice = opened(&store, &NewLogin { code: None, ..told("alice", 1) }).await;
+    let alice = opened(
+        &store,
+        &NewLogin {
+            code: None,
+            ..told("alice", 1)
+        },
+    )
+    .await;
     let taken = store.login(&told("bob", 2)).await.expect("works");
-    assert!(matches!(taken, LoginOutcome::IdTaken { gone: false }), "{taken:?}");
-    store.erase_user(&alice.user.id, None, Announce::default(), NOW).await.expect("works").expect("a user");
+    assert!(
+        matches!(taken, LoginOutcome::IdTaken { gone: false }),
+        "{taken:?}"
+    );
+    store
+        .erase_user(&alice.user.id, None, Announce::default(), NOW)
+        .await
+        .expect("works")
+        .expect("a user");
     let taken = store.login(&told("bob", 2)).await.expect("works");
-    assert!(matches!(taken, LoginOutcome::IdTaken { gone: true }), "{taken:?}");
+    assert!(
+        matches!(taken, LoginOutcome::IdTaken { gone: true }),
+        "{taken:?}"
+    );
     let given = NewUserId::Given(UserId::parse("b").expect("an id"));
-    assert!(opened(&store, &NewLogin { new_user: given, ..told("bob", 2) }).await.is_new_user);
+    assert!(
+        opened(
+            &store,
+            &NewLogin {
+                new_user: given,
+                ..told("bob", 2)
+            }
+        )
+        .await
+        .is_new_user
+    );
 }

@@ -5,20 +5,33 @@ use std::collections::BTreeSet;
 use super::{NOW, Subject, at, later, login_of, opened, together, whole_log};
 use crate::{
     store::{
-        Announce, BindOutcome, CodeHash, NewSession, OutboxEntry, OutboxEvent, PhoneBinding, PhoneProof, Profile,
-        ProfileChange, RevocationEntry, Revoked, TakenBack, Withdrawal, WithdrawalOutcome,
+        Announce, BindOutcome, CodeHash, NewSession, OutboxEntry, OutboxEvent, PhoneBinding,
+        PhoneProof, Profile, ProfileChange, RevocationEntry, Revoked, TakenBack, Withdrawal,
+        WithdrawalOutcome,
     },
     types::{AppId, OpenId, Phone, SessionId, Timestamp, UserId},
 };
 
-const ALL: Announce = Announce { created: true, deleted: true, merged: true, withdrawn: true };
+const ALL: Announce = Announce {
+    created: true,
+    deleted: true,
+    merged: true,
+    withdrawn: true,
+};
 
 async fn taken(store: &Subject, at: u64, until: u64) -> Vec<OutboxEntry> {
-    store.take_outbox(later(at), later(until), 100).await.expect("works")
+    store
+        .take_outbox(later(at), later(until), 100)
+        .await
+        .expect("works")
 }
 
 async fn events(store: &Subject) -> Vec<OutboxEvent> {
-    taken(store, 1_000_000, 1_000_001).await.into_iter().map(|entry| entry.event).collect()
+    taken(store, 1_000_000, 1_000_001)
+        .await
+        .into_iter()
+        .map(|entry| entry.event)
+        .collect()
 }
 
 fn phone() -> Phone {
@@ -29,8 +42,15 @@ fn phone() -> Phone {
 async fn erased(store: &Subject, number: u128) -> Vec<UserId> {
     let mut gone = Vec::new();
     for n in 1..=number {
-        let user = opened(store, &login_of(&format!("person-{n}"), n)).await.user.id;
-        store.erase_user(&user, None, ALL, NOW).await.expect("works").expect("a user");
+        let user = opened(store, &login_of(&format!("person-{n}"), n))
+            .await
+            .user
+            .id;
+        store
+            .erase_user(&user, None, ALL, NOW)
+            .await
+            .expect("works")
+            .expect("a user");
         gone.push(user);
     }
     gone
@@ -38,17 +58,36 @@ async fn erased(store: &Subject, number: u128) -> Vec<UserId> {
 
 /// An erasure that the backend is to hear of is in the outbox, once; another one is not.
 pub async fn an_erasure_is_told_where_that_is_wanted(store: Subject) {
-    let [alice, bob] =
-        [opened(&store, &login_of("alice", 1)).await.user.id, opened(&store, &login_of("bob", 2)).await.user.id];
-    store.erase_user(&bob, None, Announce::default(), NOW).await.expect("works").expect("a user");
+    let [alice, bob] = [
+        opened(&store, &login_of("alice", 1)).await.user.id,
+        opened(&store, &login_of("bob", 2)).await.user.id,
+    ];
+    store
+        .erase_user(&bob, None, Announce::default(), NOW)
+        .await
+        .expect("works")
+        .expect("a user");
     assert_eq!(store.backlog().await.expect("works").waiting, 0);
-    store.erase_user(&alice, None, ALL, NOW).await.expect("works").expect("a user");
-    assert_eq!(store.erase_user(&alice, None, ALL, later(1)).await.expect("works"), None);
+    store
+        .erase_user(&alice, None, ALL, NOW)
+        .await
+        .expect("works")
+        .expect("a user");
+    assert_eq!(
+        store
+            .erase_user(&alice, None, ALL, later(1))
+            .await
+            .expect("works"),
+        None
+    );
     let backlog = store.backlog().await.expect("works");
     assert_eq!((backlog.waiting, backlog.oldest), (1, Some(NOW)));
     let told = taken(&store, 0, 10).await;
     assert_eq!(told.len(), 1);
-    assert_eq!((&told[0].event, told[0].at, told[0].attempts), (&OutboxEvent::Deleted { user: alice }, NOW, 1));
+    assert_eq!(
+        (&told[0].event, told[0].at, told[0].attempts),
+        (&OutboxEvent::Deleted { user: alice }, NOW, 1)
+    );
     assert_eq!(told[0].event.id(), "user.deleted.u1");
 }
 
@@ -66,7 +105,10 @@ pub async fn a_new_user_is_told_once(store: Subject) {
 /// Whoever keeps a copy of two users has to hear that they are one.
 pub async fn users_that_are_joined_are_told(store: Subject) {
     let phone = phone();
-    let [alice, bob] = [opened(&store, &login_of("alice", 1)).await, opened(&store, &login_of("bob", 2)).await];
+    let [alice, bob] = [
+        opened(&store, &login_of("alice", 1)).await,
+        opened(&store, &login_of("bob", 2)).await,
+    ];
     let binding = |user: &UserId, session| PhoneBinding {
         user: user.clone(),
         session: SessionId::from_bits(session),
@@ -76,19 +118,41 @@ pub async fn users_that_are_joined_are_told(store: Subject) {
         announce: ALL,
         now: later(1),
     };
-    store.bind_phone(&binding(&alice.user.id, 1)).await.expect("works");
+    store
+        .bind_phone(&binding(&alice.user.id, 1))
+        .await
+        .expect("works");
     assert_eq!(store.backlog().await.expect("works").waiting, 0);
     // Two people of one app cannot be one, so Bob loses what would speak against it.
-    store.erase_user(&bob.user.id, None, Announce::default(), later(1)).await.expect("works").expect("a user");
+    store
+        .erase_user(&bob.user.id, None, Announce::default(), later(1))
+        .await
+        .expect("works")
+        .expect("a user");
     let mut other_app = login_of("bob", 3);
     super::wechat_of(&mut other_app).app_id = AppId::parse("wx2").expect("an app id");
     let bob = opened(&store, &other_app).await;
-    let new = NewSession { id: SessionId::from_bits(9), ..login_of("bob", 9).session };
-    let merging = PhoneBinding { merge: Some(new), ..binding(&bob.user.id, 3) };
-    assert!(matches!(store.bind_phone(&merging).await.expect("works"), BindOutcome::Merged(_)));
+    let new = NewSession {
+        id: SessionId::from_bits(9),
+        ..login_of("bob", 9).session
+    };
+    let merging = PhoneBinding {
+        merge: Some(new),
+        ..binding(&bob.user.id, 3)
+    };
+    assert!(matches!(
+        store.bind_phone(&merging).await.expect("works"),
+        BindOutcome::Merged(_)
+    ));
     let again = store.bind_phone(&merging).await.expect("works");
-    assert!(matches!(again, BindOutcome::Merged(_) | BindOutcome::SessionOver), "{again:?}");
-    let told = OutboxEvent::Merged { user: alice.user.id, gone: bob.user.id };
+    assert!(
+        matches!(again, BindOutcome::Merged(_) | BindOutcome::SessionOver),
+        "{again:?}"
+    );
+    let told = OutboxEvent::Merged {
+        user: alice.user.id,
+        gone: bob.user.id,
+    };
     assert_eq!(events(&store).await, [told]);
 }
 
@@ -96,18 +160,33 @@ pub async fn users_that_are_joined_are_told(store: Subject) {
 pub async fn an_event_comes_back_until_it_is_settled(store: Subject) {
     erased(&store, 2).await;
     let first = taken(&store, 0, 10).await;
-    assert_eq!(first.iter().map(|entry| entry.attempts).collect::<Vec<_>>(), [1, 1]);
+    assert_eq!(
+        first.iter().map(|entry| entry.attempts).collect::<Vec<_>>(),
+        [1, 1]
+    );
     assert_eq!(taken(&store, 9, 20).await, []);
-    store.settle_outbox(&first[0].place, None).await.expect("works");
-    store.settle_outbox(&first[1].place, Some(later(30))).await.expect("works");
+    store
+        .settle_outbox(&first[0].place, None)
+        .await
+        .expect("works");
+    store
+        .settle_outbox(&first[1].place, Some(later(30)))
+        .await
+        .expect("works");
     assert_eq!(taken(&store, 29, 40).await, []);
     let again = taken(&store, 30, 40).await;
     assert_eq!(again.len(), 1);
     assert_eq!((&again[0].event, again[0].attempts), (&first[1].event, 2));
     let lost = taken(&store, 40, 50).await;
     assert_eq!(lost[0].attempts, 3, "whoever took it was lost");
-    store.settle_outbox(&lost[0].place, None).await.expect("works");
-    store.settle_outbox(&lost[0].place, None).await.expect("works");
+    store
+        .settle_outbox(&lost[0].place, None)
+        .await
+        .expect("works");
+    store
+        .settle_outbox(&lost[0].place, None)
+        .await
+        .expect("works");
     assert_eq!(store.backlog().await.expect("works").waiting, 0);
 }
 
@@ -116,7 +195,12 @@ pub async fn parallel_takers_share_the_events(store: Subject) {
     let gone: BTreeSet<_> = erased(&store, 20).await.into_iter().collect();
     let takers = (0..10).map(|_| {
         let store = store.clone();
-        async move { store.take_outbox(later(0), later(60), 3).await.expect("works") }
+        async move {
+            store
+                .take_outbox(later(0), later(60), 3)
+                .await
+                .expect("works")
+        }
     });
     let mut all: Vec<_> = together(takers).await.into_iter().flatten().collect();
     all.extend(taken(&store, 0, 60).await);
@@ -136,9 +220,15 @@ pub async fn a_late_answer_leaves_what_another_has_taken(store: Subject) {
     erased(&store, 1).await;
     let slow = taken(&store, 0, 10).await;
     let other = taken(&store, 10, 20).await;
-    store.settle_outbox(&slow[0].place, None).await.expect("works");
+    store
+        .settle_outbox(&slow[0].place, None)
+        .await
+        .expect("works");
     assert_eq!(store.backlog().await.expect("works").waiting, 1);
-    store.settle_outbox(&other[0].place, None).await.expect("works");
+    store
+        .settle_outbox(&other[0].place, None)
+        .await
+        .expect("works");
     assert_eq!(store.backlog().await.expect("works").waiting, 0);
 }
 
@@ -146,10 +236,21 @@ pub async fn a_late_answer_leaves_what_another_has_taken(store: Subject) {
 pub async fn what_is_withdrawn_goes(store: Subject) {
     let mut login = login_of("alice", 1);
     let (nickname, bio) = (Some("Alice".to_owned()), Some("Hello".to_owned()));
-    login.profile = Profile { nickname, avatar_url: Some("https://example.com/a.png".to_owned()), ..Profile::default() };
+    login.profile = Profile {
+        nickname,
+        avatar_url: Some("https://example.com/a.png".to_owned()),
+        ..Profile::default()
+    };
     let alice = opened(&store, &login).await.user.id;
-    let change = ProfileChange { bio: Some(bio.clone()), ..ProfileChange::default() };
-    store.update_profile(&alice, &change, NOW).await.expect("works").expect("a user");
+    let change = ProfileChange {
+        bio: Some(bio.clone()),
+        ..ProfileChange::default()
+    };
+    store
+        .update_profile(&alice, &change, NOW)
+        .await
+        .expect("works")
+        .expect("a user");
     let phone = phone();
     let binding = PhoneBinding {
         user: alice.clone(),
@@ -161,18 +262,49 @@ pub async fn what_is_withdrawn_goes(store: Subject) {
         now: NOW,
     };
     store.bind_phone(&binding).await.expect("works");
-    let data = |key: &str| TakenBack::Data { profile: true, phone: true, kinds: vec![6, 8], key: key.to_owned() };
+    let data = |key: &str| TakenBack::Data {
+        profile: true,
+        phone: true,
+        kinds: vec![6, 8],
+        key: key.to_owned(),
+    };
     for n in 1..=2 {
         let said = withdrawal("alice", n, data("k"), later(300));
         let outcome = store.withdraw(&said, ALL, later(1)).await.expect("works");
-        let WithdrawalOutcome::Cleared(user) = outcome else { panic!("{outcome:?}") };
+        let WithdrawalOutcome::Cleared(user) = outcome else {
+            panic!("{outcome:?}")
+        };
         assert_eq!((&user.id, &user.phone), (&alice, &None));
-        assert_eq!(user.profile, Profile { bio: bio.clone(), ..Profile::default() });
+        assert_eq!(
+            user.profile,
+            Profile {
+                bio: bio.clone(),
+                ..Profile::default()
+            }
+        );
     }
-    assert_eq!(store.find_user(&crate::store::Lookup::Phone(phone)).await.expect("works"), None);
+    assert_eq!(
+        store
+            .find_user(&crate::store::Lookup::Phone(phone))
+            .await
+            .expect("works"),
+        None
+    );
     let told = taken(&store, 1, 9).await;
-    assert_eq!(told.iter().map(|entry| entry.event.id()).collect::<Vec<_>>(), vec![format!("user.withdrawn.{alice}.k"); 2]);
-    let nobody = store.withdraw(&withdrawal("nobody", 3, data("k"), later(300)), ALL, later(1)).await.expect("works");
+    assert_eq!(
+        told.iter()
+            .map(|entry| entry.event.id())
+            .collect::<Vec<_>>(),
+        vec![format!("user.withdrawn.{alice}.k"); 2]
+    );
+    let nobody = store
+        .withdraw(
+            &withdrawal("nobody", 3, data("k"), later(300)),
+            ALL,
+            later(1),
+        )
+        .await
+        .expect("works");
     assert_eq!(nobody, WithdrawalOutcome::Nobody);
 }
 
@@ -194,32 +326,78 @@ pub async fn what_is_taken_back_is_taken_back_once(store: Subject) {
         let store = store.clone();
         async move {
             let everything = withdrawal("alice", 1, TakenBack::Everything, later(300));
-            store.withdraw(&everything, ALL, later(1)).await.expect("works")
+            store
+                .withdraw(&everything, ALL, later(1))
+                .await
+                .expect("works")
         }
     }))
     .await;
-    let erased: Vec<_> = together_said.iter().filter(|outcome| !matches!(outcome, WithdrawalOutcome::Repeated)).collect();
-    let [WithdrawalOutcome::Erased { user, revoked }] = erased.as_slice() else { panic!("{erased:?}") };
-    assert_eq!((user, revoked.sessions.as_slice()), (&first.user.id, [first.session.id].as_slice()));
-    assert_eq!(taken(&store, 1, 9).await.len(), 1, "the backend hears of it once");
-
-    let back = opened(&store, &at(login_of("alice", 2), later(2))).await.user.id;
-    let said = async |said, what, began_by| {
-        store.withdraw(&withdrawal("alice", said, what, began_by), ALL, later(3)).await.expect("works")
+    let erased: Vec<_> = together_said
+        .iter()
+        .filter(|outcome| !matches!(outcome, WithdrawalOutcome::Repeated))
+        .collect();
+    let [WithdrawalOutcome::Erased { user, revoked }] = erased.as_slice() else {
+        panic!("{erased:?}")
     };
-    assert_eq!(said(1, TakenBack::Everything, later(300)).await, WithdrawalOutcome::Repeated);
-    assert_eq!(said(2, TakenBack::Everything, later(1)).await, WithdrawalOutcome::Outdated);
-    assert_eq!(said(2, TakenBack::Everything, later(300)).await, WithdrawalOutcome::Repeated, "it had been said");
-    let data = TakenBack::Data { profile: true, phone: true, kinds: vec![6, 8], key: "k".to_owned() };
-    assert_eq!(said(4, data, later(1)).await, WithdrawalOutcome::Outdated, "that was about the account before");
+    assert_eq!(
+        (user, revoked.sessions.as_slice()),
+        (&first.user.id, [first.session.id].as_slice())
+    );
+    assert_eq!(
+        taken(&store, 1, 9).await.len(),
+        1,
+        "the backend hears of it once"
+    );
+
+    let back = opened(&store, &at(login_of("alice", 2), later(2)))
+        .await
+        .user
+        .id;
+    let said = async |said, what, began_by| {
+        store
+            .withdraw(&withdrawal("alice", said, what, began_by), ALL, later(3))
+            .await
+            .expect("works")
+    };
+    assert_eq!(
+        said(1, TakenBack::Everything, later(300)).await,
+        WithdrawalOutcome::Repeated
+    );
+    assert_eq!(
+        said(2, TakenBack::Everything, later(1)).await,
+        WithdrawalOutcome::Outdated
+    );
+    assert_eq!(
+        said(2, TakenBack::Everything, later(300)).await,
+        WithdrawalOutcome::Repeated,
+        "it had been said"
+    );
+    let data = TakenBack::Data {
+        profile: true,
+        phone: true,
+        kinds: vec![6, 8],
+        key: "k".to_owned(),
+    };
+    assert_eq!(
+        said(4, data, later(1)).await,
+        WithdrawalOutcome::Outdated,
+        "that was about the account before"
+    );
     assert!(store.user(&back).await.expect("works").is_some());
     assert_eq!(
         said(3, TakenBack::Everything, later(300)).await,
-        WithdrawalOutcome::Erased { user: back, revoked: revoked_of(&whole_log(&store).await) }
+        WithdrawalOutcome::Erased {
+            user: back,
+            revoked: revoked_of(&whole_log(&store).await)
+        }
     );
 }
 
 /// What the last line of the log says.
 fn revoked_of(log: &[RevocationEntry]) -> Revoked {
-    Revoked { sessions: vec![SessionId::from_bits(2)], entries: log.last().cloned().into_iter().collect() }
+    Revoked {
+        sessions: vec![SessionId::from_bits(2)],
+        entries: log.last().cloned().into_iter().collect(),
+    }
 }

@@ -7,8 +7,8 @@ use super::{
 };
 use crate::{
     store::{
-        Announce, BindOutcome, NewLogin, NewSession, Opened, PhoneBinding, PhoneProof, RefreshSalt, RevocationTarget,
-        Revoke, RightsChange, UnbindOutcome,
+        Announce, BindOutcome, NewLogin, NewSession, Opened, PhoneBinding, PhoneProof, RefreshSalt,
+        RevocationTarget, Revoke, RightsChange, UnbindOutcome,
     },
     types::{ClientType, Phone, SessionId, SmsPurpose, Timestamp, UserId},
 };
@@ -54,28 +54,62 @@ pub async fn a_phone_is_one_user(store: Subject) {
     assert_eq!(again.user.id, first.user.id);
     assert_ne!(with_phone(&store, 2, 3, NOW).await.user.id, first.user.id);
     let repeat = opened(&store, &sms_login(1, 1, 2, later(60))).await;
-    assert_eq!((repeat.session.id, repeat.user.id), (again.session.id, first.user.id), "after a lost answer");
+    assert_eq!(
+        (repeat.session.id, repeat.user.id),
+        (again.session.id, first.user.id),
+        "after a lost answer"
+    );
 }
 
 /// Bound, changed, taken away; each phone leads to whom it is bound to.
 pub async fn a_phone_is_bound_changed_and_taken_away(store: Subject) {
     let alice = opened(&store, &login_of("alice", 1)).await;
     sent(&store, &for_binding(message(1, 1, 1, NOW))).await;
-    assert!(matches!(bound(&store, &binding(&alice, 1, 100, NOW)).await, BindOutcome::CodeWrong));
-    let BindOutcome::Bound(user) = bound(&store, &binding(&alice, 1, 1, NOW)).await else { panic!("not bound") };
+    assert!(matches!(
+        bound(&store, &binding(&alice, 1, 100, NOW)).await,
+        BindOutcome::CodeWrong
+    ));
+    let BindOutcome::Bound(user) = bound(&store, &binding(&alice, 1, 1, NOW)).await else {
+        panic!("not bound")
+    };
     assert_eq!(user.phone, Some(phone(1)));
-    assert!(matches!(bound(&store, &binding(&alice, 1, 1, NOW)).await, BindOutcome::Bound(_)), "after a lost answer");
-    assert!(matches!(bound(&store, &binding(&alice, 1, 100, NOW)).await, BindOutcome::CodeWrong));
-    assert_eq!(with_phone(&store, 1, 10, later(60)).await.user.id, alice.user.id);
+    assert!(
+        matches!(
+            bound(&store, &binding(&alice, 1, 1, NOW)).await,
+            BindOutcome::Bound(_)
+        ),
+        "after a lost answer"
+    );
+    assert!(matches!(
+        bound(&store, &binding(&alice, 1, 100, NOW)).await,
+        BindOutcome::CodeWrong
+    ));
+    assert_eq!(
+        with_phone(&store, 1, 10, later(60)).await.user.id,
+        alice.user.id
+    );
 
     sent(&store, &for_binding(message(2, 2, 2, NOW))).await;
-    assert!(matches!(bound(&store, &binding(&alice, 2, 2, later(1))).await, BindOutcome::Bound(_)));
+    assert!(matches!(
+        bound(&store, &binding(&alice, 2, 2, later(1))).await,
+        BindOutcome::Bound(_)
+    ));
     assert_eq!(phone_of(&store, &alice.user.id).await, Some(phone(2)));
-    assert_ne!(with_phone(&store, 1, 11, later(120)).await.user.id, alice.user.id, "the old phone is free");
+    assert_ne!(
+        with_phone(&store, 1, 11, later(120)).await.user.id,
+        alice.user.id,
+        "the old phone is free"
+    );
 
     let unbind = |session| store.unbind_phone(&alice.user.id, session, later(121));
-    assert!(matches!(unbind(alice.session.id).await, Ok(UnbindOutcome::Unbound(_))));
-    assert!(matches!(unbind(alice.session.id).await, Ok(UnbindOutcome::NotBound(_))));
+    assert!(matches!(
+        unbind(alice.session.id).await,
+        Ok(UnbindOutcome::Unbound(_))
+    ));
+    assert!(matches!(
+        unbind(alice.session.id).await,
+        Ok(UnbindOutcome::NotBound(_))
+    ));
     assert_eq!(phone_of(&store, &alice.user.id).await, None);
     assert!(with_phone(&store, 2, 12, later(122)).await.is_new_user);
 }
@@ -83,9 +117,15 @@ pub async fn a_phone_is_bound_changed_and_taken_away(store: Subject) {
 /// WeChat's word is as good as a code.
 pub async fn a_phone_that_wechat_names_is_bound(store: Subject) {
     let alice = opened(&store, &login_of("alice", 1)).await;
-    let by_wechat = PhoneBinding { proof: PhoneProof::Wechat(phone(1)), ..binding(&alice, 1, 1, NOW) };
+    let by_wechat = PhoneBinding {
+        proof: PhoneProof::Wechat(phone(1)),
+        ..binding(&alice, 1, 1, NOW)
+    };
     for _ in 0..2 {
-        assert!(matches!(bound(&store, &by_wechat).await, BindOutcome::Bound(_)));
+        assert!(matches!(
+            bound(&store, &by_wechat).await,
+            BindOutcome::Bound(_)
+        ));
     }
     assert_eq!(phone_of(&store, &alice.user.id).await, Some(phone(1)));
 }
@@ -93,9 +133,14 @@ pub async fn a_phone_that_wechat_names_is_bound(store: Subject) {
 /// Somebody who has nothing but a phone keeps it.
 pub async fn the_only_way_in_is_not_taken_away(store: Subject) {
     let by_phone = with_phone(&store, 1, 1, NOW).await;
-    let outcome = store.unbind_phone(&by_phone.user.id, by_phone.session.id, NOW).await;
+    let outcome = store
+        .unbind_phone(&by_phone.user.id, by_phone.session.id, NOW)
+        .await;
     assert!(matches!(outcome, Ok(UnbindOutcome::OnlyIdentity)));
-    assert_eq!(with_phone(&store, 1, 2, later(60)).await.user.id, by_phone.user.id);
+    assert_eq!(
+        with_phone(&store, 1, 2, later(60)).await.user.id,
+        by_phone.user.id
+    );
 }
 
 /// Whoever changes a phone needs a session that lives, and their own.
@@ -107,11 +152,22 @@ pub async fn only_a_living_session_binds(store: Subject) {
         proof: PhoneProof::Wechat(phone(1)),
         ..binding(user, 1, 1, NOW)
     };
-    assert!(matches!(bound(&store, &by_wechat(&alice, &bob)).await, BindOutcome::SessionOver));
-    let what = Revoke::Session { user: alice.user.id.clone(), session: alice.session.id };
+    assert!(matches!(
+        bound(&store, &by_wechat(&alice, &bob)).await,
+        BindOutcome::SessionOver
+    ));
+    let what = Revoke::Session {
+        user: alice.user.id.clone(),
+        session: alice.session.id,
+    };
     store.revoke(&what, NOW).await.expect("works");
-    assert!(matches!(bound(&store, &by_wechat(&alice, &alice)).await, BindOutcome::SessionOver));
-    let unbind = store.unbind_phone(&bob.user.id, alice.session.id, NOW).await;
+    assert!(matches!(
+        bound(&store, &by_wechat(&alice, &alice)).await,
+        BindOutcome::SessionOver
+    ));
+    let unbind = store
+        .unbind_phone(&bob.user.id, alice.session.id, NOW)
+        .await;
     assert!(matches!(unbind, Ok(UnbindOutcome::SessionOver)));
     assert_eq!(phone_of(&store, &alice.user.id).await, None);
 }
@@ -121,7 +177,10 @@ pub async fn a_phone_of_somebody_else_is_a_conflict(store: Subject) {
     let owner = with_phone(&store, 1, 1, NOW).await;
     let alice = opened(&store, &login_of("alice", 2)).await;
     sent(&store, &for_binding(message(5, 1, 2, later(60)))).await;
-    assert!(matches!(bound(&store, &binding(&alice, 1, 2, later(60))).await, BindOutcome::Conflict));
+    assert!(matches!(
+        bound(&store, &binding(&alice, 1, 2, later(60))).await,
+        BindOutcome::Conflict
+    ));
     assert_eq!(phone_of(&store, &owner.user.id).await, Some(phone(1)));
     assert_eq!(phone_of(&store, &alice.user.id).await, None);
 
@@ -130,16 +189,34 @@ pub async fn a_phone_of_somebody_else_is_a_conflict(store: Subject) {
         async move { opened(&store, &login_of(&format!("person-{n}"), n)).await }
     }))
     .await;
-    let outcomes =
-        together(people.into_iter().map(|person| {
-            let store = store.clone();
-            async move {
-                bound(&store, &PhoneBinding { proof: PhoneProof::Wechat(phone(7)), ..binding(&person, 7, 1, NOW) }).await
-            }
-        }))
-        .await;
-    assert_eq!(outcomes.iter().filter(|outcome| matches!(outcome, BindOutcome::Bound(_))).count(), 1);
-    assert_eq!(outcomes.iter().filter(|outcome| matches!(outcome, BindOutcome::Conflict)).count(), 19);
+    let outcomes = together(people.into_iter().map(|person| {
+        let store = store.clone();
+        async move {
+            bound(
+                &store,
+                &PhoneBinding {
+                    proof: PhoneProof::Wechat(phone(7)),
+                    ..binding(&person, 7, 1, NOW)
+                },
+            )
+            .await
+        }
+    }))
+    .await;
+    assert_eq!(
+        outcomes
+            .iter()
+            .filter(|outcome| matches!(outcome, BindOutcome::Bound(_)))
+            .count(),
+        1
+    );
+    assert_eq!(
+        outcomes
+            .iter()
+            .filter(|outcome| matches!(outcome, BindOutcome::Conflict))
+            .count(),
+        19
+    );
 }
 
 /// The caller is the older one: the other's identities come over, the caller's session lives on.
@@ -151,19 +228,46 @@ pub async fn the_older_user_is_left_when_it_is_the_caller(store: Subject) {
     let log = whole_log(&store).await.len();
     sent(&store, &for_binding(message(5, 1, 2, later(61)))).await;
     let wanted = merging(binding(&alice, 1, 2, later(61)), 50);
-    let BindOutcome::Merged(merged) = bound(&store, &wanted).await else { panic!("not merged") };
-    assert_eq!((&merged.user.id, &merged.gone), (&alice.user.id, &by_phone.user.id));
+    let BindOutcome::Merged(merged) = bound(&store, &wanted).await else {
+        panic!("not merged")
+    };
+    assert_eq!(
+        (&merged.user.id, &merged.gone),
+        (&alice.user.id, &by_phone.user.id)
+    );
     assert!(merged.session.is_none());
     assert_eq!(merged.user.phone, Some(phone(1)));
-    let target = RevocationTarget::User { id: by_phone.user.id.clone(), epoch: 1 };
-    assert_eq!(merged.revoked.entries.iter().map(|entry| &entry.target).collect::<Vec<_>>(), [&target]);
-    assert!(matches!(bound(&store, &wanted).await, BindOutcome::Bound(_)), "after a lost answer");
+    let target = RevocationTarget::User {
+        id: by_phone.user.id.clone(),
+        epoch: 1,
+    };
+    assert_eq!(
+        merged
+            .revoked
+            .entries
+            .iter()
+            .map(|entry| &entry.target)
+            .collect::<Vec<_>>(),
+        [&target]
+    );
+    assert!(
+        matches!(bound(&store, &wanted).await, BindOutcome::Bound(_)),
+        "after a lost answer"
+    );
     assert_eq!(whole_log(&store).await.len(), log + 1);
-    assert!(lives(&store, alice.session.id, later(62)).await && !lives(&store, by_phone.session.id, later(62)).await);
+    assert!(
+        lives(&store, alice.session.id, later(62)).await
+            && !lives(&store, by_phone.session.id, later(62)).await
+    );
     assert_eq!(store.user(&by_phone.user.id).await.expect("works"), None);
-    assert_eq!(with_phone(&store, 1, 3, later(122)).await.user.id, alice.user.id);
+    assert_eq!(
+        with_phone(&store, 1, 3, later(122)).await.user.id,
+        alice.user.id
+    );
     let gone = store.known(&by_phone.user.id).await.expect("works");
-    assert!(matches!(gone, crate::store::Known::Gone { merged_into: Some(id), .. } if id == alice.user.id));
+    assert!(
+        matches!(gone, crate::store::Known::Gone { merged_into: Some(id), .. } if id == alice.user.id)
+    );
 }
 
 /// The owner of the phone is the older one: the caller's user goes, and a session of the other one is opened.
@@ -174,20 +278,46 @@ pub async fn the_older_user_is_left_when_it_is_the_other(store: Subject) {
     let alice = opened(&store, &at(login, later(1))).await;
     sent(&store, &for_binding(message(5, 1, 2, later(61)))).await;
     let wanted = merging(binding(&alice, 1, 2, later(61)), 50);
-    let BindOutcome::Merged(merged) = bound(&store, &wanted).await else { panic!("not merged") };
-    assert_eq!((&merged.user.id, &merged.gone), (&by_phone.user.id, &alice.user.id));
+    let BindOutcome::Merged(merged) = bound(&store, &wanted).await else {
+        panic!("not merged")
+    };
+    assert_eq!(
+        (&merged.user.id, &merged.gone),
+        (&by_phone.user.id, &alice.user.id)
+    );
     assert_eq!(merged.user.profile.nickname.as_deref(), Some("Alice"));
     let session = merged.session.expect("a session of the user who is left");
-    assert_eq!((session.id, &session.user), (SessionId::from_bits(50), &by_phone.user.id));
+    assert_eq!(
+        (session.id, &session.user),
+        (SessionId::from_bits(50), &by_phone.user.id)
+    );
     let (since, ends) = (alice.session.created_at, alice.session.absolute_end);
-    assert!(session.created_at == since && session.absolute_end <= ends, "it is the same login, no fresh one");
-    assert!(lives(&store, session.id, later(62)).await && lives(&store, by_phone.session.id, later(62)).await);
+    assert!(
+        session.created_at == since && session.absolute_end <= ends,
+        "it is the same login, no fresh one"
+    );
+    assert!(
+        lives(&store, session.id, later(62)).await
+            && lives(&store, by_phone.session.id, later(62)).await
+    );
     assert!(!lives(&store, alice.session.id, later(62)).await);
-    let BindOutcome::Merged(again) = bound(&store, &wanted).await else { panic!("not the same after a lost answer") };
+    let BindOutcome::Merged(again) = bound(&store, &wanted).await else {
+        panic!("not the same after a lost answer")
+    };
     assert_eq!(again.session.map(|session| session.id), Some(session.id));
     let back = opened(&store, &at(login_of("alice", 3), later(63))).await;
-    assert_eq!(back.user.id, by_phone.user.id, "her openid leads to the one who is left");
-    assert!(store.wechat_session(session.id, later(63)).await.expect("works").is_some(), "and so does her session");
+    assert_eq!(
+        back.user.id, by_phone.user.id,
+        "her openid leads to the one who is left"
+    );
+    assert!(
+        store
+            .wechat_session(session.id, later(63))
+            .await
+            .expect("works")
+            .is_some(),
+        "and so does her session"
+    );
     moved(&store, &rotation(session.id, 0, later(64))).await;
 }
 
@@ -200,11 +330,31 @@ pub async fn of_two_phones_the_one_just_proven_is_left(store: Subject) {
         let owner = with_phone(&store, proven, other, owner_since).await;
         sent(&store, &for_binding(message(new, proven, 2, later(61)))).await;
         let wanted = merging(binding(&caller, proven, 2, later(61)), new);
-        let BindOutcome::Merged(merged) = bound(&store, &wanted).await else { panic!("not merged") };
-        let older = if caller_since < owner_since { &caller } else { &owner };
-        assert_eq!((&merged.user.id, &merged.user.phone), (&older.user.id, &Some(phone(proven))));
-        assert_eq!(with_phone(&store, proven, new + 10, later(122)).await.user.id, older.user.id);
-        assert!(with_phone(&store, old, new + 20, later(122)).await.is_new_user, "the phone before it leads to nobody");
+        let BindOutcome::Merged(merged) = bound(&store, &wanted).await else {
+            panic!("not merged")
+        };
+        let older = if caller_since < owner_since {
+            &caller
+        } else {
+            &owner
+        };
+        assert_eq!(
+            (&merged.user.id, &merged.user.phone),
+            (&older.user.id, &Some(phone(proven)))
+        );
+        assert_eq!(
+            with_phone(&store, proven, new + 10, later(122))
+                .await
+                .user
+                .id,
+            older.user.id
+        );
+        assert!(
+            with_phone(&store, old, new + 20, later(122))
+                .await
+                .is_new_user,
+            "the phone before it leads to nobody"
+        );
     }
 }
 
@@ -213,13 +363,34 @@ pub async fn a_join_keeps_to_one_session_of_a_kind(store: Subject) {
     let by_phone = with_phone(&store, 1, 1, NOW).await;
     let alice = opened(&store, &at(login_of("alice", 2), later(1))).await;
     let proof = PhoneProof::Wechat(phone(1));
-    let wanted = PhoneBinding { proof, single_per_client_type: true, ..binding(&alice, 1, 1, later(2)) };
-    let BindOutcome::Merged(merged) = bound(&store, &merging(wanted, 50)).await else { panic!("not merged") };
+    let wanted = PhoneBinding {
+        proof,
+        single_per_client_type: true,
+        ..binding(&alice, 1, 1, later(2))
+    };
+    let BindOutcome::Merged(merged) = bound(&store, &merging(wanted, 50)).await else {
+        panic!("not merged")
+    };
     assert!(merged.revoked.sessions.contains(&by_phone.session.id));
     let target = RevocationTarget::Session(by_phone.session.id);
-    assert!(merged.revoked.entries.iter().any(|entry| entry.target == target));
-    let living = store.sessions(&by_phone.user.id, later(3)).await.expect("works");
-    assert_eq!(living.iter().map(|session| session.id.bits()).collect::<Vec<_>>(), [50]);
+    assert!(
+        merged
+            .revoked
+            .entries
+            .iter()
+            .any(|entry| entry.target == target)
+    );
+    let living = store
+        .sessions(&by_phone.user.id, later(3))
+        .await
+        .expect("works");
+    assert_eq!(
+        living
+            .iter()
+            .map(|session| session.id.bits())
+            .collect::<Vec<_>>(),
+        [50]
+    );
 }
 
 /// What contradicts itself is not joined: two people of one mini program, two unionids, rights, a ban.
@@ -228,24 +399,66 @@ pub async fn what_contradicts_itself_is_not_joined(store: Subject) {
     let mut n = 1;
     let mut try_with = async |other: &Opened, why: &str| {
         n += 1;
-        let own = PhoneBinding { proof: PhoneProof::Wechat(phone(n)), ..binding(other, n, 1, NOW) };
-        assert!(matches!(bound(&store, &own).await, BindOutcome::Bound(_)), "{why}");
-        (n, merging(PhoneBinding { proof: PhoneProof::Wechat(phone(n)), ..binding(&alice, n, 1, NOW) }, 900 + u128::from(n)))
+        let own = PhoneBinding {
+            proof: PhoneProof::Wechat(phone(n)),
+            ..binding(other, n, 1, NOW)
+        };
+        assert!(
+            matches!(bound(&store, &own).await, BindOutcome::Bound(_)),
+            "{why}"
+        );
+        (
+            n,
+            merging(
+                PhoneBinding {
+                    proof: PhoneProof::Wechat(phone(n)),
+                    ..binding(&alice, n, 1, NOW)
+                },
+                900 + u128::from(n),
+            ),
+        )
     };
     let same_app = opened(&store, &login_of("bob", 2)).await;
     let (_, wanted) = try_with(&same_app, "same app").await;
-    assert!(matches!(bound(&store, &wanted).await, BindOutcome::Conflict), "two people of one mini program");
+    assert!(
+        matches!(bound(&store, &wanted).await, BindOutcome::Conflict),
+        "two people of one mini program"
+    );
 
     let banned = with_phone(&store, 100, 3, NOW).await;
-    store.change_rights(&banned.user.id, &RightsChange::Ban, NOW).await.expect("works");
-    let wanted = merging(PhoneBinding { proof: PhoneProof::Wechat(phone(100)), ..binding(&alice, 100, 1, NOW) }, 901);
-    assert!(matches!(bound(&store, &wanted).await, BindOutcome::Conflict), "somebody who is banned");
+    store
+        .change_rights(&banned.user.id, &RightsChange::Ban, NOW)
+        .await
+        .expect("works");
+    let wanted = merging(
+        PhoneBinding {
+            proof: PhoneProof::Wechat(phone(100)),
+            ..binding(&alice, 100, 1, NOW)
+        },
+        901,
+    );
+    assert!(
+        matches!(bound(&store, &wanted).await, BindOutcome::Conflict),
+        "somebody who is banned"
+    );
 
     let admin = with_phone(&store, 101, 4, NOW).await;
     let raise = RightsChange::UserType(crate::types::UserType::admin());
-    store.change_rights(&admin.user.id, &raise, NOW).await.expect("works");
-    let wanted = merging(PhoneBinding { proof: PhoneProof::Wechat(phone(101)), ..binding(&alice, 101, 1, NOW) }, 902);
-    assert!(matches!(bound(&store, &wanted).await, BindOutcome::Conflict), "rights are not joined");
+    store
+        .change_rights(&admin.user.id, &raise, NOW)
+        .await
+        .expect("works");
+    let wanted = merging(
+        PhoneBinding {
+            proof: PhoneProof::Wechat(phone(101)),
+            ..binding(&alice, 101, 1, NOW)
+        },
+        902,
+    );
+    assert!(
+        matches!(bound(&store, &wanted).await, BindOutcome::Conflict),
+        "rights are not joined"
+    );
     assert!(lives(&store, alice.session.id, NOW).await);
 }
 
@@ -253,37 +466,78 @@ pub async fn what_contradicts_itself_is_not_joined(store: Subject) {
 pub async fn a_unionid_that_comes_later_joins_where_that_is_wanted(store: Subject) {
     let first = opened(&store, &login_of("alice-one", 1)).await;
     let under_two = |login: NewLogin| super::under_app(login, "wx2");
-    let second = opened(&store, &at(under_two(with_unionid(login_of("alice-two", 2), "union")), later(1))).await;
+    let second = opened(
+        &store,
+        &at(
+            under_two(with_unionid(login_of("alice-two", 2), "union")),
+            later(1),
+        ),
+    )
+    .await;
     assert_ne!(first.user.id, second.user.id);
     let again = with_code(with_unionid(login_of("alice-one", 3), "union"), 3);
     let apart = opened(&store, &at(again, later(2))).await;
-    assert_eq!((&apart.user.id, &apart.merged), (&first.user.id, &None), "without the wish the openid wins");
+    assert_eq!(
+        (&apart.user.id, &apart.merged),
+        (&first.user.id, &None),
+        "without the wish the openid wins"
+    );
 
-    let wanted = at(NewLogin { merge: true, ..with_unionid(login_of("alice-one", 4), "union") }, later(3));
+    let wanted = at(
+        NewLogin {
+            merge: true,
+            ..with_unionid(login_of("alice-one", 4), "union")
+        },
+        later(3),
+    );
     let joined = opened(&store, &wanted).await;
     assert_eq!(joined.user.id, first.user.id);
-    assert_eq!(joined.merged.map(|(gone, _)| gone), Some(second.user.id.clone()));
+    assert_eq!(
+        joined.merged.map(|(gone, _)| gone),
+        Some(second.user.id.clone())
+    );
     assert!(!lives(&store, second.session.id, later(4)).await);
-    let other_app = opened(&store, &at(under_two(with_unionid(login_of("alice-two", 5), "union")), later(5))).await;
+    let other_app = opened(
+        &store,
+        &at(
+            under_two(with_unionid(login_of("alice-two", 5), "union")),
+            later(5),
+        ),
+    )
+    .await;
     assert_eq!(other_app.user.id, first.user.id);
     let third = super::under_app(with_unionid(login_of("alice-three", 6), "union"), "wx3");
-    assert_eq!(opened(&store, &at(third, later(6))).await.user.id, first.user.id);
+    assert_eq!(
+        opened(&store, &at(third, later(6))).await.user.id,
+        first.user.id
+    );
 }
 
 /// Two users who both have a phone are not joined by a unionid: neither phone is proven by it, and one would lead to nobody.
 pub async fn a_unionid_does_not_take_a_phone_away(store: Subject) {
-    let of = |person: &str, n: u128, app: &str| super::under_app(with_unionid(login_of(person, n), "union"), app);
+    let of = |person: &str, n: u128, app: &str| {
+        super::under_app(with_unionid(login_of(person, n), "union"), app)
+    };
     let first = opened(&store, &login_of("alice-one", 1)).await;
     let second = opened(&store, &of("alice-two", 2, "wx2")).await;
     for (user, last) in [(&first, 1), (&second, 2)] {
-        let own = PhoneBinding { proof: PhoneProof::Wechat(phone(last)), ..binding(user, last, 1, NOW) };
+        let own = PhoneBinding {
+            proof: PhoneProof::Wechat(phone(last)),
+            ..binding(user, last, 1, NOW)
+        };
         assert!(matches!(bound(&store, &own).await, BindOutcome::Bound(_)));
     }
-    let wanted = NewLogin { merge: true, ..of("alice-one", 3, "wx1") };
+    let wanted = NewLogin {
+        merge: true,
+        ..of("alice-one", 3, "wx1")
+    };
     let apart = opened(&store, &wanted).await;
     assert_eq!((&apart.user.id, &apart.merged), (&first.user.id, &None));
     assert_eq!(phone_of(&store, &second.user.id).await, Some(phone(2)));
-    assert_eq!(with_phone(&store, 2, 4, later(60)).await.user.id, second.user.id);
+    assert_eq!(
+        with_phone(&store, 2, 4, later(60)).await.user.id,
+        second.user.id
+    );
 }
 
 /// The code of the user's own phone, once; nobody else's.
@@ -293,7 +547,10 @@ pub async fn a_user_is_proven_by_the_own_phone(store: Subject) {
     sent(&store, &message(5, 1, 2, later(60))).await;
     let prove = async |user: &Opened, last, number| {
         let guess = guess(last, number, SmsPurpose::Login);
-        store.prove_phone(&user.user.id, &guess, later(61)).await.expect("works")
+        store
+            .prove_phone(&user.user.id, &guess, later(61))
+            .await
+            .expect("works")
     };
     assert!(!prove(&alice, 1, 100).await);
     assert!(prove(&alice, 1, 2).await);

@@ -4,7 +4,10 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use tokio::sync::Barrier;
 
-use super::{IDLE, NOW, Subject, later, lives, login_of, moved, opened, rotated, rotation, together, whole_log};
+use super::{
+    IDLE, NOW, Subject, later, lives, login_of, moved, opened, rotated, rotation, together,
+    whole_log,
+};
 use crate::{
     store::{LogCursor, RevocationEntry, RevocationTarget, Revoke, Revoked, RotationOutcome},
     types::{SessionId, UserId},
@@ -14,16 +17,40 @@ use crate::{
 pub async fn one_session_is_ended_by_its_user_only(store: Subject) {
     let alice = opened(&store, &login_of("alice", 1)).await;
     let bob = opened(&store, &login_of("bob", 2)).await;
-    let theirs = Revoke::Session { user: bob.user.id.clone(), session: alice.session.id };
-    assert_eq!(store.revoke(&theirs, NOW).await.expect("works"), Revoked::default());
-    let nobodys = Revoke::Session { user: bob.user.id.clone(), session: SessionId::from_bits(404) };
-    assert_eq!(store.revoke(&nobodys, NOW).await.expect("works"), Revoked::default());
+    let theirs = Revoke::Session {
+        user: bob.user.id.clone(),
+        session: alice.session.id,
+    };
+    assert_eq!(
+        store.revoke(&theirs, NOW).await.expect("works"),
+        Revoked::default()
+    );
+    let nobodys = Revoke::Session {
+        user: bob.user.id.clone(),
+        session: SessionId::from_bits(404),
+    };
+    assert_eq!(
+        store.revoke(&nobodys, NOW).await.expect("works"),
+        Revoked::default()
+    );
     assert!(lives(&store, alice.session.id, NOW).await);
 
-    let own = Revoke::Session { user: alice.user.id, session: alice.session.id };
+    let own = Revoke::Session {
+        user: alice.user.id,
+        session: alice.session.id,
+    };
     let revoked = store.revoke(&own, later(1)).await.expect("works");
-    let entry = RevocationEntry { at: later(1), target: RevocationTarget::Session(alice.session.id) };
-    assert_eq!(revoked, Revoked { sessions: vec![alice.session.id], entries: vec![entry.clone()] });
+    let entry = RevocationEntry {
+        at: later(1),
+        target: RevocationTarget::Session(alice.session.id),
+    };
+    assert_eq!(
+        revoked,
+        Revoked {
+            sessions: vec![alice.session.id],
+            entries: vec![entry.clone()]
+        }
+    );
     assert!(!lives(&store, alice.session.id, later(1)).await);
     assert!(lives(&store, bob.session.id, later(1)).await);
     assert_eq!(whole_log(&store).await, [entry]);
@@ -37,7 +64,16 @@ pub async fn the_others_are_ended(store: Subject) {
     let bob = opened(&store, &login_of("bob", 9)).await;
     let user = UserId::parse("u1").expect("an id");
     let keep = SessionId::from_bits(3);
-    let revoked = store.revoke(&Revoke::Others { user: user.clone(), keep }, NOW).await.expect("works");
+    let revoked = store
+        .revoke(
+            &Revoke::Others {
+                user: user.clone(),
+                keep,
+            },
+            NOW,
+        )
+        .await
+        .expect("works");
     let ended: BTreeSet<_> = revoked.sessions.iter().map(|id| id.bits()).collect();
     assert_eq!(ended, [1, 2, 4, 5].into());
     let logged: BTreeSet<_> = whole_log(&store)
@@ -50,9 +86,20 @@ pub async fn the_others_are_ended(store: Subject) {
         .collect();
     assert_eq!(logged, ended);
     let left = store.sessions(&user, NOW).await.expect("works");
-    assert_eq!(left.iter().map(|session| session.id).collect::<Vec<_>>(), [keep]);
+    assert_eq!(
+        left.iter().map(|session| session.id).collect::<Vec<_>>(),
+        [keep]
+    );
     assert!(lives(&store, bob.session.id, NOW).await);
-    assert_eq!(store.user(&user).await.expect("works").expect("a user").epoch, 0);
+    assert_eq!(
+        store
+            .user(&user)
+            .await
+            .expect("works")
+            .expect("a user")
+            .epoch,
+        0
+    );
 }
 
 /// Every access token made before is below it; a new login is not.
@@ -60,19 +107,38 @@ pub async fn a_user_s_epoch_rises(store: Subject) {
     let first = opened(&store, &login_of("alice", 1)).await;
     opened(&store, &login_of("alice", 2)).await;
     let bob = opened(&store, &login_of("bob", 3)).await;
-    let revoked = store.revoke(&Revoke::User(first.user.id.clone()), NOW).await.expect("works");
-    assert_eq!(revoked.sessions.iter().map(|id| id.bits()).collect::<BTreeSet<_>>(), [1, 2].into());
-    let target = RevocationTarget::User { id: first.user.id.clone(), epoch: first.user.epoch + 1 };
+    let revoked = store
+        .revoke(&Revoke::User(first.user.id.clone()), NOW)
+        .await
+        .expect("works");
+    assert_eq!(
+        revoked
+            .sessions
+            .iter()
+            .map(|id| id.bits())
+            .collect::<BTreeSet<_>>(),
+        [1, 2].into()
+    );
+    let target = RevocationTarget::User {
+        id: first.user.id.clone(),
+        epoch: first.user.epoch + 1,
+    };
     assert_eq!(revoked.entries, [RevocationEntry { at: NOW, target }]);
     assert_eq!(whole_log(&store).await, revoked.entries);
-    assert!(matches!(rotated(&store, &rotation(first.session.id, 0, NOW)).await, RotationOutcome::Revoked));
+    assert!(matches!(
+        rotated(&store, &rotation(first.session.id, 0, NOW)).await,
+        RotationOutcome::Revoked
+    ));
     assert!(lives(&store, bob.session.id, NOW).await);
 
     let again = opened(&store, &login_of("alice", 4)).await;
     assert_eq!(again.user.epoch, first.user.epoch + 1);
     assert_eq!(moved(&store, &rotation(again.session.id, 0, NOW)).await, 1);
     let nobody = Revoke::User(UserId::parse("nobody").expect("an id"));
-    assert_eq!(store.revoke(&nobody, NOW).await.expect("works"), Revoked::default());
+    assert_eq!(
+        store.revoke(&nobody, NOW).await.expect("works"),
+        Revoked::default()
+    );
 }
 
 /// Sessions of before neither refresh nor count as living; sessions of after do.
@@ -81,17 +147,25 @@ pub async fn a_revocation_of_everything_stops_all_refreshing(store: Subject) {
     opened(&store, &login_of("bob", 2)).await;
     let revoked = store.revoke(&Revoke::Everything, NOW).await.expect("works");
     assert_eq!(revoked.sessions, []);
-    let target = RevocationTarget::Everything { epoch: before.global_epoch + 1 };
+    let target = RevocationTarget::Everything {
+        epoch: before.global_epoch + 1,
+    };
     assert_eq!(revoked.entries, [RevocationEntry { at: NOW, target }]);
     assert_eq!(whole_log(&store).await, revoked.entries);
     for n in [1, 2] {
         let id = SessionId::from_bits(n);
         for counter in 0..2 {
-            assert!(matches!(rotated(&store, &rotation(id, counter, NOW)).await, RotationOutcome::Revoked));
+            assert!(matches!(
+                rotated(&store, &rotation(id, counter, NOW)).await,
+                RotationOutcome::Revoked
+            ));
         }
         assert!(!lives(&store, id, NOW).await);
     }
-    assert_eq!(store.sessions(&before.user.id, NOW).await.expect("works"), []);
+    assert_eq!(
+        store.sessions(&before.user.id, NOW).await.expect("works"),
+        []
+    );
     let after = opened(&store, &login_of("alice", 3)).await;
     assert_eq!(after.global_epoch, before.global_epoch + 1);
     assert_eq!(moved(&store, &rotation(after.session.id, 0, NOW)).await, 1);
@@ -100,8 +174,19 @@ pub async fn a_revocation_of_everything_stops_all_refreshing(store: Subject) {
 /// A repeat after an unknown outcome ends nothing more, and the log has one line.
 pub async fn revoking_twice_is_revoking_once(store: Subject) {
     let alice = opened(&store, &login_of("alice", 1)).await;
-    let what = Revoke::Session { user: alice.user.id, session: alice.session.id };
-    assert_eq!(store.revoke(&what, NOW).await.expect("works").sessions.len(), 1);
+    let what = Revoke::Session {
+        user: alice.user.id,
+        session: alice.session.id,
+    };
+    assert_eq!(
+        store
+            .revoke(&what, NOW)
+            .await
+            .expect("works")
+            .sessions
+            .len(),
+        1
+    );
     assert_eq!(store.revoke(&what, NOW).await.expect("works").sessions, []);
     assert_eq!(whole_log(&store).await.len(), 1);
 }
@@ -116,7 +201,10 @@ pub async fn the_log_is_read_in_pieces(store: Subject) {
     }
     let user = UserId::parse("u1").expect("an id");
     for n in 1..=10_u64 {
-        let what = Revoke::Session { user: user.clone(), session: SessionId::from_bits(n.into()) };
+        let what = Revoke::Session {
+            user: user.clone(),
+            session: SessionId::from_bits(n.into()),
+        };
         store.revoke(&what, later(n)).await.expect("works");
     }
     let mut seen = Vec::new();
@@ -127,11 +215,23 @@ pub async fn the_log_is_read_in_pieces(store: Subject) {
         cursor = page.next;
     }
     assert_eq!(seen, (1..=10).map(later).collect::<Vec<_>>());
-    store.revoke(&Revoke::Everything, later(11)).await.expect("works");
+    store
+        .revoke(&Revoke::Everything, later(11))
+        .await
+        .expect("works");
     let page = store.revocations(Some(&cursor), 4).await.expect("works");
     assert_eq!(page.entries.len(), 1);
     let strange = LogCursor(b"of another engine".to_vec());
-    assert_eq!(store.revocations(Some(&strange), 100).await.expect("works").entries.len(), 11, "repeats, never skips");
+    assert_eq!(
+        store
+            .revocations(Some(&strange), 100)
+            .await
+            .expect("works")
+            .entries
+            .len(),
+        11,
+        "repeats, never skips"
+    );
 }
 
 /// A reader that follows while 8 writers write sees every line.
@@ -150,7 +250,16 @@ pub async fn the_log_skips_nothing_under_parallel_writers(store: Subject) {
             start.wait().await;
             for n in 0..EACH {
                 let session = SessionId::from_bits(writer * EACH + n);
-                store.revoke(&Revoke::Session { user: user.clone(), session }, NOW).await.expect("works");
+                store
+                    .revoke(
+                        &Revoke::Session {
+                            user: user.clone(),
+                            session,
+                        },
+                        NOW,
+                    )
+                    .await
+                    .expect("works");
             }
         }
     });

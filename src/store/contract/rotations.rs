@@ -2,9 +2,14 @@
 
 use std::time::Duration;
 
-use super::{ABSOLUTE, IDLE, NOW, Subject, later, lives, login_of, moved, opened, rotated, rotation, together, whole_log};
+use super::{
+    ABSOLUTE, IDLE, NOW, Subject, later, lives, login_of, moved, opened, rotated, rotation,
+    together, whole_log,
+};
 use crate::{
-    store::{Announce, Renewal, RenewalProof, RevocationTarget, Revoke, RightsChange, RotationOutcome},
+    store::{
+        Announce, Renewal, RenewalProof, RevocationTarget, Revoke, RightsChange, RotationOutcome,
+    },
     types::{SessionId, Timestamp, UserId},
 };
 
@@ -16,7 +21,9 @@ pub async fn parallel_rotations_have_one_winner(store: Subject) {
         async move { rotated(&store, &rotation(id, 0, later(1))).await }
     }))
     .await;
-    let counters = |wanted: fn(&RotationOutcome) -> Option<u64>| outcomes.iter().filter_map(wanted).collect::<Vec<_>>();
+    let counters = |wanted: fn(&RotationOutcome) -> Option<u64>| {
+        outcomes.iter().filter_map(wanted).collect::<Vec<_>>()
+    };
     let won = counters(|outcome| match outcome {
         RotationOutcome::Rotated(renewed) => Some(renewed.session.counter),
         _ => None,
@@ -35,10 +42,15 @@ pub async fn a_replay_is_answered_until_its_successor_is_used(store: Subject) {
     assert_eq!(moved(&store, &rotation(id, 0, later(1))).await, 1);
     for day in 1..20 {
         let outcome = rotated(&store, &rotation(id, 0, later(day * 86_400))).await;
-        assert!(matches!(outcome, RotationOutcome::Replayed(renewed) if renewed.session.counter == 1));
+        assert!(
+            matches!(outcome, RotationOutcome::Replayed(renewed) if renewed.session.counter == 1)
+        );
     }
     assert_eq!(moved(&store, &rotation(id, 1, later(2))).await, 2);
-    assert!(matches!(rotated(&store, &rotation(id, 0, later(3))).await, RotationOutcome::Reused(_)));
+    assert!(matches!(
+        rotated(&store, &rotation(id, 0, later(3))).await,
+        RotationOutcome::Reused(_)
+    ));
     assert!(!lives(&store, id, later(3)).await);
 }
 
@@ -51,9 +63,18 @@ pub async fn a_replay_window_closes(store: Subject) {
         rotation
     };
     assert_eq!(moved(&store, &within(0, 10)).await, 1);
-    assert!(matches!(rotated(&store, &within(0, 40)).await, RotationOutcome::Replayed(_)));
-    assert!(matches!(rotated(&store, &within(0, 41)).await, RotationOutcome::Reused(_)));
-    assert!(matches!(rotated(&store, &within(1, 42)).await, RotationOutcome::Revoked));
+    assert!(matches!(
+        rotated(&store, &within(0, 40)).await,
+        RotationOutcome::Replayed(_)
+    ));
+    assert!(matches!(
+        rotated(&store, &within(0, 41)).await,
+        RotationOutcome::Reused(_)
+    ));
+    assert!(matches!(
+        rotated(&store, &within(1, 42)).await,
+        RotationOutcome::Revoked
+    ));
 }
 
 /// One old token must not lock its user out everywhere.
@@ -70,7 +91,10 @@ pub async fn reuse_ends_its_session_only(store: Subject) {
     moved(&store, &rotation(other, 0, later(3))).await;
     let log = whole_log(&store).await;
     assert_eq!(log.len(), 1);
-    assert_eq!((log[0].at, &log[0].target), (later(2), &RevocationTarget::Session(stolen.session.id)));
+    assert_eq!(
+        (log[0].at, &log[0].target),
+        (later(2), &RevocationTarget::Session(stolen.session.id))
+    );
 }
 
 /// No counter gets past a revocation: not the present one, not the one with a grace, not the next.
@@ -80,12 +104,27 @@ pub async fn a_revoked_session_never_refreshes(store: Subject) {
     for counter in 0..3 {
         moved(&store, &rotation(id, counter, later(1))).await;
     }
-    store.revoke(&Revoke::Session { user: opened.user.id, session: id }, later(2)).await.expect("works");
+    store
+        .revoke(
+            &Revoke::Session {
+                user: opened.user.id,
+                session: id,
+            },
+            later(2),
+        )
+        .await
+        .expect("works");
     for counter in 0..6 {
         let outcome = rotated(&store, &rotation(id, counter, later(2))).await;
-        assert!(matches!(outcome, RotationOutcome::Revoked), "{counter}: {outcome:?}");
+        assert!(
+            matches!(outcome, RotationOutcome::Revoked),
+            "{counter}: {outcome:?}"
+        );
     }
-    assert_eq!(store.refresh_salt(id).await.expect("works"), Some(opened.session.salt));
+    assert_eq!(
+        store.refresh_salt(id).await.expect("works"),
+        Some(opened.session.salt)
+    );
 }
 
 /// Reuse is a revocation like any other.
@@ -94,9 +133,18 @@ pub async fn a_session_that_was_ended_for_reuse_stays_ended(store: Subject) {
     for counter in 0..5 {
         moved(&store, &rotation(id, counter, later(1))).await;
     }
-    assert!(matches!(rotated(&store, &rotation(id, 2, later(2))).await, RotationOutcome::Reused(_)));
+    assert!(matches!(
+        rotated(&store, &rotation(id, 2, later(2))).await,
+        RotationOutcome::Reused(_)
+    ));
     for counter in 0..8 {
-        assert!(matches!(rotated(&store, &rotation(id, counter, later(2))).await, RotationOutcome::Revoked), "{counter}");
+        assert!(
+            matches!(
+                rotated(&store, &rotation(id, counter, later(2))).await,
+                RotationOutcome::Revoked
+            ),
+            "{counter}"
+        );
     }
     assert_eq!(whole_log(&store).await.len(), 1);
 }
@@ -105,7 +153,10 @@ pub async fn a_session_that_was_ended_for_reuse_stays_ended(store: Subject) {
 pub async fn a_lost_rotation_is_caught_up(store: Subject) {
     let id = opened(&store, &login_of("alice", 1)).await.session.id;
     assert_eq!(moved(&store, &rotation(id, 1, later(1))).await, 2);
-    assert!(matches!(rotated(&store, &rotation(id, 1, later(1))).await, RotationOutcome::Replayed(_)));
+    assert!(matches!(
+        rotated(&store, &rotation(id, 1, later(1))).await,
+        RotationOutcome::Replayed(_)
+    ));
     assert_eq!(moved(&store, &rotation(id, 2, later(2))).await, 3);
 }
 
@@ -113,7 +164,13 @@ pub async fn a_lost_rotation_is_caught_up(store: Subject) {
 pub async fn a_counter_from_nowhere_ends_the_session(store: Subject) {
     for (n, counter) in [(1, 2), (2, 1000), (3, u64::MAX)] {
         let id = opened(&store, &login_of("alice", n)).await.session.id;
-        assert!(matches!(rotated(&store, &rotation(id, counter, later(1))).await, RotationOutcome::Reused(_)), "{counter}");
+        assert!(
+            matches!(
+                rotated(&store, &rotation(id, counter, later(1))).await,
+                RotationOutcome::Reused(_)
+            ),
+            "{counter}"
+        );
         assert!(!lives(&store, id, later(1)).await, "{counter}");
     }
 }
@@ -124,7 +181,8 @@ pub async fn rotation_moves_the_idle_end_but_not_the_absolute_end(store: Subject
     let mut now = NOW;
     for counter in 0..4 {
         now = now.plus(Duration::from_hours(20 * 24));
-        let RotationOutcome::Rotated(renewed) = rotated(&store, &rotation(id, counter, now)).await else {
+        let RotationOutcome::Rotated(renewed) = rotated(&store, &rotation(id, counter, now)).await
+        else {
             panic!("not rotated");
         };
         let session = renewed.session;
@@ -133,7 +191,10 @@ pub async fn rotation_moves_the_idle_end_but_not_the_absolute_end(store: Subject
         assert_eq!((session.rotated_at, session.last_used_at), (now, now));
         assert_eq!(store.session(id, now).await.expect("works"), Some(session));
     }
-    assert!(matches!(rotated(&store, &rotation(id, 4, NOW.plus(ABSOLUTE))).await, RotationOutcome::Expired));
+    assert!(matches!(
+        rotated(&store, &rotation(id, 4, NOW.plus(ABSOLUTE))).await,
+        RotationOutcome::Expired
+    ));
 }
 
 /// Neither the present token nor a replay.
@@ -142,25 +203,48 @@ pub async fn an_expired_session_does_not_refresh(store: Subject) {
     moved(&store, &rotation(id, 0, later(1))).await;
     let end = later(1).plus(IDLE);
     for counter in 0..5 {
-        assert!(matches!(rotated(&store, &rotation(id, counter, end)).await, RotationOutcome::Expired), "{counter}");
+        assert!(
+            matches!(
+                rotated(&store, &rotation(id, counter, end)).await,
+                RotationOutcome::Expired
+            ),
+            "{counter}"
+        );
     }
-    moved(&store, &rotation(id, 1, end.minus(Duration::from_millis(1)))).await;
+    moved(
+        &store,
+        &rotation(id, 1, end.minus(Duration::from_millis(1))),
+    )
+    .await;
 }
 
 /// And has no salt.
 pub async fn an_unknown_session_does_not_refresh(store: Subject) {
     let id = SessionId::from_bits(404);
-    assert!(matches!(rotated(&store, &rotation(id, 0, NOW)).await, RotationOutcome::Unknown));
+    assert!(matches!(
+        rotated(&store, &rotation(id, 0, NOW)).await,
+        RotationOutcome::Unknown
+    ));
     assert_eq!(store.refresh_salt(id).await.expect("works"), None);
     assert!(!lives(&store, id, NOW).await);
 }
 
 fn by_token(session: SessionId, counter: u64, now: Timestamp) -> Renewal {
-    Renewal { session, proof: RenewalProof::RefreshToken { counter }, idle_ttl: IDLE, now }
+    Renewal {
+        session,
+        proof: RenewalProof::RefreshToken { counter },
+        idle_ttl: IDLE,
+        now,
+    }
 }
 
 fn by_user(session: SessionId, user: &UserId, now: Timestamp) -> Renewal {
-    Renewal { session, proof: RenewalProof::AccessToken { user: user.clone() }, idle_ttl: IDLE, now }
+    Renewal {
+        session,
+        proof: RenewalProof::AccessToken { user: user.clone() },
+        idle_ttl: IDLE,
+        now,
+    }
 }
 
 async fn renewed(store: &Subject, renewal: &Renewal) -> RotationOutcome {
@@ -176,45 +260,106 @@ pub async fn a_renewal_leaves_the_token_as_it_is(store: Subject) {
         async move { renewed(&store, &by_token(id, 0, later(1))).await }
     }))
     .await;
-    assert!(outcomes.iter().all(|outcome| matches!(outcome, RotationOutcome::Rotated(now) if now.session.counter == 0)));
+    assert!(outcomes.iter().all(
+        |outcome| matches!(outcome, RotationOutcome::Rotated(now) if now.session.counter == 0)
+    ));
     let step = IDLE.as_secs() - 1;
     let mut now = step;
     while now < ABSOLUTE.as_secs() {
-        assert!(matches!(renewed(&store, &by_token(id, 0, later(now))).await, RotationOutcome::Rotated(_)), "{now}");
+        assert!(
+            matches!(
+                renewed(&store, &by_token(id, 0, later(now))).await,
+                RotationOutcome::Rotated(_)
+            ),
+            "{now}"
+        );
         now += step;
     }
     let last = ABSOLUTE.as_secs() - 1;
-    let RotationOutcome::Rotated(end) = renewed(&store, &by_token(id, 0, later(last))).await else { panic!("the last day") };
-    assert_eq!((end.session.idle_end, end.session.last_used_at), (first.session.absolute_end, later(last)));
-    assert!(matches!(renewed(&store, &by_token(id, 0, later(last + 1))).await, RotationOutcome::Expired));
+    let RotationOutcome::Rotated(end) = renewed(&store, &by_token(id, 0, later(last))).await else {
+        panic!("the last day")
+    };
+    assert_eq!(
+        (end.session.idle_end, end.session.last_used_at),
+        (first.session.absolute_end, later(last))
+    );
+    assert!(matches!(
+        renewed(&store, &by_token(id, 0, later(last + 1))).await,
+        RotationOutcome::Expired
+    ));
     let idle = opened(&store, &login_of("bob", 2)).await.session.id;
-    assert!(matches!(renewed(&store, &by_token(idle, 0, later(IDLE.as_secs()))).await, RotationOutcome::Expired));
+    assert!(matches!(
+        renewed(&store, &by_token(idle, 0, later(IDLE.as_secs()))).await,
+        RotationOutcome::Expired
+    ));
 }
 
 /// Neither kind of proof brings back what has ended.
 pub async fn a_renewal_gets_past_no_revocation(store: Subject) {
     let alice = opened(&store, &login_of("alice", 1)).await;
     let (user, id) = (alice.user.id, alice.session.id);
-    store.revoke(&Revoke::Session { user: user.clone(), session: id }, later(1)).await.expect("works");
+    store
+        .revoke(
+            &Revoke::Session {
+                user: user.clone(),
+                session: id,
+            },
+            later(1),
+        )
+        .await
+        .expect("works");
     for renewal in [by_token(id, 0, later(2)), by_user(id, &user, later(2))] {
-        assert!(matches!(renewed(&store, &renewal).await, RotationOutcome::Revoked));
+        assert!(matches!(
+            renewed(&store, &renewal).await,
+            RotationOutcome::Revoked
+        ));
     }
     let id = opened(&store, &login_of("alice", 2)).await.session.id;
-    store.revoke(&Revoke::Everything, later(3)).await.expect("works");
-    assert!(matches!(renewed(&store, &by_user(id, &user, later(4))).await, RotationOutcome::Revoked));
-    assert!(matches!(renewed(&store, &by_token(SessionId::from_bits(9), 0, NOW)).await, RotationOutcome::Unknown));
+    store
+        .revoke(&Revoke::Everything, later(3))
+        .await
+        .expect("works");
+    assert!(matches!(
+        renewed(&store, &by_user(id, &user, later(4))).await,
+        RotationOutcome::Revoked
+    ));
+    assert!(matches!(
+        renewed(&store, &by_token(SessionId::from_bits(9), 0, NOW)).await,
+        RotationOutcome::Unknown
+    ));
     let bob = opened(&store, &login_of("bob", 3)).await;
-    store.change_rights(&bob.user.id, &RightsChange::Ban, later(5)).await.expect("works");
-    for renewal in [by_token(bob.session.id, 0, later(6)), by_user(bob.session.id, &bob.user.id, later(6))] {
-        assert!(matches!(renewed(&store, &renewal).await, RotationOutcome::Disabled(_)));
+    store
+        .change_rights(&bob.user.id, &RightsChange::Ban, later(5))
+        .await
+        .expect("works");
+    for renewal in [
+        by_token(bob.session.id, 0, later(6)),
+        by_user(bob.session.id, &bob.user.id, later(6)),
+    ] {
+        assert!(matches!(
+            renewed(&store, &renewal).await,
+            RotationOutcome::Disabled(_)
+        ));
     }
-    store.change_rights(&bob.user.id, &RightsChange::Unban, later(7)).await.expect("works");
+    store
+        .change_rights(&bob.user.id, &RightsChange::Unban, later(7))
+        .await
+        .expect("works");
     let ended = renewed(&store, &by_user(bob.session.id, &bob.user.id, later(8))).await;
-    assert!(matches!(ended, RotationOutcome::Revoked), "a ban ends sessions for good");
+    assert!(
+        matches!(ended, RotationOutcome::Revoked),
+        "a ban ends sessions for good"
+    );
     let carol = opened(&store, &login_of("carol", 4)).await;
-    store.erase_user(&carol.user.id, None, Announce::default(), later(5)).await.expect("works");
+    store
+        .erase_user(&carol.user.id, None, Announce::default(), later(5))
+        .await
+        .expect("works");
     let gone = renewed(&store, &by_user(carol.session.id, &carol.user.id, later(6))).await;
-    assert!(matches!(gone, RotationOutcome::Unknown | RotationOutcome::Revoked), "{gone:?}");
+    assert!(
+        matches!(gone, RotationOutcome::Unknown | RotationOutcome::Revoked),
+        "{gone:?}"
+    );
 }
 
 /// An access token says whose it is; a session of somebody else stays alone.
@@ -222,9 +367,14 @@ pub async fn a_renewal_is_for_the_session_s_own_user(store: Subject) {
     let alice = opened(&store, &login_of("alice", 1)).await;
     let bob = opened(&store, &login_of("bob", 2)).await;
     let foreign = by_user(bob.session.id, &alice.user.id, later(1));
-    assert!(matches!(renewed(&store, &foreign).await, RotationOutcome::Unknown));
+    assert!(matches!(
+        renewed(&store, &foreign).await,
+        RotationOutcome::Unknown
+    ));
     let own = renewed(&store, &by_user(bob.session.id, &bob.user.id, later(1))).await;
-    assert!(matches!(own, RotationOutcome::Rotated(now) if now.user.id == bob.user.id && now.session.counter == 0));
+    assert!(
+        matches!(own, RotationOutcome::Rotated(now) if now.user.id == bob.user.id && now.session.counter == 0)
+    );
     moved(&store, &rotation(bob.session.id, 0, later(2))).await;
     let moved_on = renewed(&store, &by_user(bob.session.id, &bob.user.id, later(3))).await;
     assert!(matches!(moved_on, RotationOutcome::Rotated(now) if now.session.counter == 1));
@@ -234,14 +384,32 @@ pub async fn a_renewal_is_for_the_session_s_own_user(store: Subject) {
 pub async fn a_token_that_was_rotated_away_renews_nothing(store: Subject) {
     let id = opened(&store, &login_of("alice", 1)).await.session.id;
     moved(&store, &rotation(id, 0, later(1))).await;
-    assert!(matches!(renewed(&store, &by_token(id, 0, later(2))).await, RotationOutcome::Reused(_)));
+    assert!(matches!(
+        renewed(&store, &by_token(id, 0, later(2))).await,
+        RotationOutcome::Reused(_)
+    ));
     assert!(!lives(&store, id, later(2)).await);
-    assert!(matches!(rotated(&store, &rotation(id, 1, later(3))).await, RotationOutcome::Revoked));
+    assert!(matches!(
+        rotated(&store, &rotation(id, 1, later(3))).await,
+        RotationOutcome::Revoked
+    ));
     let id = opened(&store, &login_of("alice", 2)).await.session.id;
     for counter in [2, 9, u64::MAX] {
-        let id = opened(&store, &login_of("alice", 10 + u128::from(counter))).await.session.id;
-        assert!(matches!(renewed(&store, &by_token(id, counter, later(1))).await, RotationOutcome::Reused(_)), "{counter}");
+        let id = opened(&store, &login_of("alice", 10 + u128::from(counter)))
+            .await
+            .session
+            .id;
+        assert!(
+            matches!(
+                renewed(&store, &by_token(id, counter, later(1))).await,
+                RotationOutcome::Reused(_)
+            ),
+            "{counter}"
+        );
     }
     let ahead = renewed(&store, &by_token(id, 1, later(1))).await;
-    assert!(matches!(ahead, RotationOutcome::Rotated(now) if now.session.counter == 0), "a rotation that was lost");
+    assert!(
+        matches!(ahead, RotationOutcome::Rotated(now) if now.session.counter == 0),
+        "a rotation that was lost"
+    );
 }

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use super::{Subject, at, later, lives, login_of, moved, opened, rotation, whole_log, with_unionid};
+use super::{
+    Subject, at, later, lives, login_of, moved, opened, rotation, whole_log, with_unionid,
+};
 use crate::{
     crypto::Key,
     entropy::Entropy,
     store::{
-        Announce, Known, Lookup, NewUserId, OutboxEvent, Portable, Revoke, RotationOutcome, StoreKeys, StoredKey,
-        embedded::EmbeddedStore,
+        Announce, Known, Lookup, NewUserId, OutboxEvent, Portable, Revoke, RotationOutcome,
+        StoreKeys, StoredKey, embedded::EmbeddedStore,
     },
     types::{AppId, OpenId, Secret, SessionId},
 };
@@ -33,12 +35,28 @@ pub async fn everything_moves_to_another_store(store: Subject) {
         login.new_user = NewUserId::NextInteger { first: 1 };
         login
     };
-    let alice = opened(&store, &with_unionid(integer(login_of("alice", 1)), "union")).await;
+    let alice = opened(
+        &store,
+        &with_unionid(integer(login_of("alice", 1)), "union"),
+    )
+    .await;
     let bob = opened(&store, &integer(login_of("bob", 2))).await;
     let carol = opened(&store, &integer(login_of("carol", 3))).await;
-    let all = Announce { created: true, deleted: true, merged: true, withdrawn: true };
-    store.erase_user(&carol.user.id, None, all, later(1)).await.expect("works").expect("a user");
-    let one = Revoke::Session { user: bob.user.id.clone(), session: bob.session.id };
+    let all = Announce {
+        created: true,
+        deleted: true,
+        merged: true,
+        withdrawn: true,
+    };
+    store
+        .erase_user(&carol.user.id, None, all, later(1))
+        .await
+        .expect("works")
+        .expect("a user");
+    let one = Revoke::Session {
+        user: bob.user.id.clone(),
+        session: bob.session.id,
+    };
     store.revoke(&one, later(1)).await.expect("works");
     moved(&store, &rotation(alice.session.id, 0, later(2))).await;
     for kid in ["one", "two"] {
@@ -60,23 +78,61 @@ pub async fn everything_moves_to_another_store(store: Subject) {
 
     for person in [&alice, &bob] {
         let id = &person.user.id;
-        assert_eq!(other.user(id).await.expect("works"), store.user(id).await.expect("works"));
+        assert_eq!(
+            other.user(id).await.expect("works"),
+            store.user(id).await.expect("works")
+        );
     }
-    assert!(matches!(other.known(&carol.user.id).await.expect("works"), Known::Gone { .. }));
+    assert!(matches!(
+        other.known(&carol.user.id).await.expect("works"),
+        Known::Gone { .. }
+    ));
     assert_eq!(whole_log(&other).await, whole_log(&store).await);
     let kids = |keys: Vec<StoredKey>| keys.into_iter().map(|key| key.kid).collect::<Vec<_>>();
     let keys = other.keys().await.expect("works");
-    assert!(keys.iter().all(|key| (key.created_at, key.signs_from) == (later(1), later(2))));
+    assert!(
+        keys.iter()
+            .all(|key| (key.created_at, key.signs_from) == (later(1), later(2)))
+    );
     assert_eq!(kids(keys), ["two", "one"]);
-    assert!(lives(&other, alice.session.id, later(3)).await && !lives(&other, bob.session.id, later(3)).await);
-    assert_eq!(moved(&other, &rotation(alice.session.id, 1, later(3))).await, 2);
-    let revoked = other.rotate(&rotation(bob.session.id, 0, later(3))).await.expect("works");
+    assert!(
+        lives(&other, alice.session.id, later(3)).await
+            && !lives(&other, bob.session.id, later(3)).await
+    );
+    assert_eq!(
+        moved(&other, &rotation(alice.session.id, 1, later(3))).await,
+        2
+    );
+    let revoked = other
+        .rotate(&rotation(bob.session.id, 0, later(3)))
+        .await
+        .expect("works");
     assert!(matches!(revoked, RotationOutcome::Revoked), "{revoked:?}");
-    assert_eq!(other.sessions(&alice.user.id, later(3)).await.expect("works").len(), 1);
-    let wechat = other.wechat_session(alice.session.id, later(3)).await.expect("works").expect("a session");
+    assert_eq!(
+        other
+            .sessions(&alice.user.id, later(3))
+            .await
+            .expect("works")
+            .len(),
+        1
+    );
+    let wechat = other
+        .wechat_session(alice.session.id, later(3))
+        .await
+        .expect("works")
+        .expect("a session");
     assert_eq!(wechat.session_keys.len(), 1);
-    let events = other.take_outbox(later(9), later(99), 9).await.expect("works");
-    assert!(events.iter().any(|entry| entry.event == OutboxEvent::Deleted { user: carol.user.id.clone() }), "{events:?}");
+    let events = other
+        .take_outbox(later(9), later(99), 9)
+        .await
+        .expect("works");
+    assert!(
+        events.iter().any(|entry| entry.event
+            == OutboxEvent::Deleted {
+                user: carol.user.id.clone()
+            }),
+        "{events:?}"
+    );
     // Whoever comes back is who they were, and a new user gets an id that nobody had.
     let again = opened(&other, &at(integer(login_of("alice", 4)), later(4))).await;
     assert_eq!((again.user.id, again.is_new_user), (alice.user.id, false));
@@ -92,9 +148,16 @@ pub async fn an_export_is_of_one_moment(store: Subject) {
     let mut export = store.export().await.expect("the store works");
     // Beyond what is read ahead, users go, come and change.
     for n in [0, 250, 499_u128] {
-        let by = Lookup::OpenId(AppId::parse("wx1").expect("an app id"), OpenId::parse(&format!("person{n}")).expect("one"));
+        let by = Lookup::OpenId(
+            AppId::parse("wx1").expect("an app id"),
+            OpenId::parse(&format!("person{n}")).expect("one"),
+        );
         let id = store.find_user(&by).await.expect("works").expect("a user");
-        store.erase_user(&id, None, Announce::default(), later(1)).await.expect("works").expect("a user");
+        store
+            .erase_user(&id, None, Announce::default(), later(1))
+            .await
+            .expect("works")
+            .expect("a user");
     }
     for n in 500..700_u128 {
         opened(&store, &login_of(&format!("person{n}"), n + 1)).await;
@@ -105,7 +168,11 @@ pub async fn an_export_is_of_one_moment(store: Subject) {
             match thing {
                 Portable::User(user) => {
                     users += 1;
-                    openids += user.openids.iter().filter(|openid| openid.session_key.is_some()).count();
+                    openids += user
+                        .openids
+                        .iter()
+                        .filter(|openid| openid.session_key.is_some())
+                        .count();
                 }
                 Portable::Session(session) => sessions.push(session.session.id),
                 Portable::Gone { id, .. } => panic!("{id} was erased later"),

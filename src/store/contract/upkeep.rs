@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    ABSOLUTE, IDLE, NOW, Subject, at, later, lives, login_of, moved, opened, rotation, together, whole_log, with_code,
+    ABSOLUTE, IDLE, NOW, Subject, at, later, lives, login_of, moved, opened, rotation, together,
+    whole_log, with_code,
 };
 use crate::{
     store::{REVOCATION_RETENTION, Revoke, RotationOutcome, StoreError, StoredKey},
@@ -34,16 +35,32 @@ pub async fn a_sweep_is_bounded_and_complete(store: Subject) {
         opened(&store, &with_code(login_of("alice", n), code)).await;
     }
     let user = UserId::parse("u1").expect("an id");
-    store.revoke(&Revoke::User(user.clone()), NOW).await.expect("works");
-    assert_eq!(store.sweep(NOW, 100).await.expect("works"), 0, "nothing has expired yet");
+    store
+        .revoke(&Revoke::User(user.clone()), NOW)
+        .await
+        .expect("works");
+    assert_eq!(
+        store.sweep(NOW, 100).await.expect("works"),
+        0,
+        "nothing has expired yet"
+    );
     // Ten sessions, ten codes and one line of the log.
     assert!(sweep_all(&store, long_after(), 4).await >= 21);
     for n in 1..=10 {
-        assert_eq!(store.refresh_salt(login_of("alice", n).session.id).await.expect("works"), None);
+        assert_eq!(
+            store
+                .refresh_salt(login_of("alice", n).session.id)
+                .await
+                .expect("works"),
+            None
+        );
     }
     assert_eq!(whole_log(&store).await, []);
     assert_eq!(store.sweep(long_after(), 100).await.expect("works"), 0);
-    assert!(store.user(&user).await.expect("works").is_some(), "users do not expire");
+    assert!(
+        store.user(&user).await.expect("works").is_some(),
+        "users do not expire"
+    );
 }
 
 /// What can still be asked for stays.
@@ -51,18 +68,36 @@ pub async fn a_sweep_keeps_what_lives(store: Subject) {
     let login = with_code(login_of("alice", 1), 1);
     let alice = opened(&store, &login).await;
     let other = opened(&store, &login_of("alice", 2)).await;
-    let what = Revoke::Session { user: alice.user.id.clone(), session: other.session.id };
+    let what = Revoke::Session {
+        user: alice.user.id.clone(),
+        session: other.session.id,
+    };
     store.revoke(&what, NOW).await.expect("works");
     sweep_all(&store, later(599), 10).await;
     let (code, until) = login.code.expect("a code");
     assert!(store.code_spent(&code, later(599)).await.expect("works"));
-    sweep_all(&store, NOW.plus(REVOCATION_RETENTION).minus(Duration::from_secs(1)), 10).await;
+    sweep_all(
+        &store,
+        NOW.plus(REVOCATION_RETENTION).minus(Duration::from_secs(1)),
+        10,
+    )
+    .await;
     assert!(!store.code_spent(&code, until).await.expect("works"));
-    assert_eq!(whole_log(&store).await.len(), 1, "no access token may outlive the line that revokes it");
+    assert_eq!(
+        whole_log(&store).await.len(),
+        1,
+        "no access token may outlive the line that revokes it"
+    );
     sweep_all(&store, NOW.plus(IDLE).minus(Duration::from_secs(1)), 10).await;
     assert!(lives(&store, alice.session.id, NOW).await);
-    let outcome = store.rotate(&rotation(other.session.id, 0, later(1))).await.expect("works");
-    assert!(matches!(outcome, RotationOutcome::Revoked), "remembered, so that the answer can say so");
+    let outcome = store
+        .rotate(&rotation(other.session.id, 0, later(1)))
+        .await
+        .expect("works");
+    assert!(
+        matches!(outcome, RotationOutcome::Revoked),
+        "remembered, so that the answer can say so"
+    );
 }
 
 /// A session that was used after it had been opened is not swept by its first date.
@@ -90,14 +125,25 @@ fn key(kid: &str) -> StoredKey {
 }
 
 async fn kids(store: &Subject) -> Vec<String> {
-    store.keys().await.expect("works").into_iter().map(|key| key.kid).collect()
+    store
+        .keys()
+        .await
+        .expect("works")
+        .into_iter()
+        .map(|key| key.kid)
+        .collect()
 }
 
 /// 20 replicas start at once and end up with one key.
 pub async fn one_of_two_first_keys_wins(store: Subject) {
     let added = together((0..20).map(|n| {
         let store = store.clone();
-        async move { store.add_key(&key(&format!("key-{n}")), None).await.expect("works") }
+        async move {
+            store
+                .add_key(&key(&format!("key-{n}")), None)
+                .await
+                .expect("works")
+        }
     }))
     .await;
     assert_eq!(added.iter().filter(|added| **added).count(), 1);
@@ -115,7 +161,14 @@ pub async fn keys_come_newest_first_and_go(store: Subject) {
     assert_eq!(kids(&store).await, ["c", "b", "a"]);
     let newest = store.keys().await.expect("works").remove(0);
     assert_eq!(newest.private.expose(), key("c").private.expose());
-    assert_eq!((newest.algorithm.as_str(), newest.created_at, newest.signs_from), ("EdDSA", NOW, later(60)));
+    assert_eq!(
+        (
+            newest.algorithm.as_str(),
+            newest.created_at,
+            newest.signs_from
+        ),
+        ("EdDSA", NOW, later(60))
+    );
     for _ in 0..2 {
         store.remove_key("b").await.expect("works");
         assert_eq!(kids(&store).await, ["c", "a"]);
@@ -135,10 +188,22 @@ pub async fn a_closed_store_says_so(store: Subject) {
     let alice = opened(&store, &login_of("alice", 1)).await;
     store.close().await.expect("works");
     store.close().await.expect("again");
-    assert!(matches!(store.login(&login_of("alice", 2)).await, Err(StoreError::Closed)));
-    assert!(matches!(store.user(&alice.user.id).await, Err(StoreError::Closed)));
-    assert!(matches!(store.session(alice.session.id, NOW).await, Err(StoreError::Closed)));
-    assert!(matches!(store.rotate(&rotation(alice.session.id, 0, NOW)).await, Err(StoreError::Closed)));
+    assert!(matches!(
+        store.login(&login_of("alice", 2)).await,
+        Err(StoreError::Closed)
+    ));
+    assert!(matches!(
+        store.user(&alice.user.id).await,
+        Err(StoreError::Closed)
+    ));
+    assert!(matches!(
+        store.session(alice.session.id, NOW).await,
+        Err(StoreError::Closed)
+    ));
+    assert!(matches!(
+        store.rotate(&rotation(alice.session.id, 0, NOW)).await,
+        Err(StoreError::Closed)
+    ));
     assert!(matches!(store.sweep(NOW, 1).await, Err(StoreError::Closed)));
     assert!(matches!(store.check().await, Err(StoreError::Closed)));
     assert!(matches!(store.stats().await, Err(StoreError::Closed)));

@@ -10,8 +10,9 @@ use super::{
 };
 use crate::{
     store::{
-        AccountOutcome, Announce, Credentials, Identities, Known, Lookup, NewAccount, NewUserId, OutboxEvent, PasswordHash,
-        Revoked, RightsChange, RightsChanged, User, WechatIdentity, WechatSession, failure::Failure,
+        AccountOutcome, Announce, Credentials, Identities, Known, Lookup, NewAccount, NewUserId,
+        OutboxEvent, PasswordHash, Revoked, RightsChange, RightsChanged, User, WechatIdentity,
+        WechatSession, failure::Failure,
     },
     types::{Secret, SessionId, Timestamp, UserId, Username},
 };
@@ -36,41 +37,87 @@ pub(super) fn create(draft: &mut Draft<'_>, new: &NewAccount) -> Result<AccountO
     Ok(AccountOutcome::Created(Box::new(record.user)))
 }
 
-fn put_password(draft: &mut Draft<'_>, user: &UserId, name: &Username, password: &PasswordHash) -> Result<(), Failure> {
-    let record = UsernameRecord { user: user.clone(), username: name.clone(), password: password.0.expose().clone() };
+fn put_password(
+    draft: &mut Draft<'_>,
+    user: &UserId,
+    name: &Username,
+    password: &PasswordHash,
+) -> Result<(), Failure> {
+    let record = UsernameRecord {
+        user: user.clone(),
+        username: name.clone(),
+        password: password.0.expose().clone(),
+    };
     draft.put_under(Handle::Username(name), &record).map(drop)
 }
 
 /// What the password of a name is checked against.
-pub(super) fn credentials(view: &dyn View, name: &Username) -> Result<Option<Credentials>, Failure> {
+pub(super) fn credentials(
+    view: &dyn View,
+    name: &Username,
+) -> Result<Option<Credentials>, Failure> {
     let found = view.find::<UsernameRecord>(Handle::Username(name))?;
-    Ok(found.map(|record| Credentials { user: record.user, password: PasswordHash(Secret::new(record.password)) }))
+    Ok(found.map(|record| Credentials {
+        user: record.user,
+        password: PasswordHash(Secret::new(record.password)),
+    }))
 }
 
 /// Whose identity it is.
 pub(super) fn find(view: &dyn View, by: &Lookup) -> Result<Option<UserId>, Failure> {
     Ok(match by {
-        Lookup::Phone(phone) => view.find::<PhoneRecord>(Handle::Phone(phone))?.map(|record| record.user),
-        Lookup::Username(name) => view.find::<UsernameRecord>(Handle::Username(name))?.map(|record| record.user),
-        Lookup::OpenId(app, openid) => view.find::<OpenIdRecord>(Handle::OpenId(app, openid))?.map(|record| record.user),
+        Lookup::Phone(phone) => view
+            .find::<PhoneRecord>(Handle::Phone(phone))?
+            .map(|record| record.user),
+        Lookup::Username(name) => view
+            .find::<UsernameRecord>(Handle::Username(name))?
+            .map(|record| record.user),
+        Lookup::OpenId(app, openid) => view
+            .find::<OpenIdRecord>(Handle::OpenId(app, openid))?
+            .map(|record| record.user),
     })
 }
 
 /// What has become of an id.
 pub(super) fn known(view: &dyn View, id: &UserId) -> Result<Known, Failure> {
-    if let Some(UserRecord { user, openids, unionids, sessions: _ }) = records::user(view, id)? {
-        let (openids, unionids) = (openids.into_iter().collect(), unionids.into_iter().collect());
-        return Ok(Known::User(Box::new(Identities { user, openids, unionids })));
+    if let Some(UserRecord {
+        user,
+        openids,
+        unionids,
+        sessions: _,
+    }) = records::user(view, id)?
+    {
+        let (openids, unionids) = (
+            openids.into_iter().collect(),
+            unionids.into_iter().collect(),
+        );
+        return Ok(Known::User(Box::new(Identities {
+            user,
+            openids,
+            unionids,
+        })));
     }
     let gone: Option<GoneRecord> = view.record(&layout::gone(id))?;
-    Ok(gone.map_or(Known::Never, |GoneRecord { at, merged_into }| Known::Gone { at, merged_into }))
+    Ok(
+        gone.map_or(Known::Never, |GoneRecord { at, merged_into }| Known::Gone {
+            at,
+            merged_into,
+        }),
+    )
 }
 
 /// Users by the order of their ids.
-pub(super) fn page(view: &dyn View, after: Option<&UserId>, limit: usize) -> Result<Vec<User>, Failure> {
+pub(super) fn page(
+    view: &dyn View,
+    after: Option<&UserId>,
+    limit: usize,
+) -> Result<Vec<User>, Failure> {
     let after = after.map(layout::user);
     let pairs = view.scan(layout::USERS, after.as_deref(), limit)?;
-    pairs.iter().map(|(key, bytes)| Ok(view.vault().open::<UserRecord>(key, bytes)?.user)).collect()
+    pairs
+        .iter()
+        .map(|(key, bytes)| Ok(view.vault().open::<UserRecord>(key, bytes)?.user))
+        .collect()
 }
 
 /// Changes rights, and makes the change bite.
@@ -80,7 +127,9 @@ pub(super) fn change_rights(
     change: &RightsChange,
     now: Timestamp,
 ) -> Result<Option<RightsChanged>, Failure> {
-    let Some(mut record) = records::user(draft, id)? else { return Ok(None) };
+    let Some(mut record) = records::user(draft, id)? else {
+        return Ok(None);
+    };
     let revoked = match change {
         RightsChange::Unban if !record.user.disabled => Revoked::default(),
         RightsChange::Unban => {
@@ -100,14 +149,20 @@ pub(super) fn change_rights(
             revoke::access_tokens(draft, id, now)?
         }
         RightsChange::Password(password) => {
-            let Some(name) = record.user.username.clone() else { return Ok(None) };
+            let Some(name) = record.user.username.clone() else {
+                return Ok(None);
+            };
             put_password(draft, id, &name, password)?;
             revoke::whole_user(draft, id, now)?
         }
     };
     let user = records::owner(draft, id)?.user;
     let Revoked { sessions, entries } = revoked;
-    Ok(Some(RightsChanged { user, ended: sessions.len(), entries }))
+    Ok(Some(RightsChanged {
+        user,
+        ended: sessions.len(),
+        entries,
+    }))
 }
 
 /// Erases a user and all that leads to them.
@@ -142,7 +197,13 @@ pub(super) fn erase(
         draft.remove_under(Handle::Username(name));
     }
     draft.remove(layout::user(id));
-    draft.put(layout::gone(id), &GoneRecord { at: now, merged_into: None })?;
+    draft.put(
+        layout::gone(id),
+        &GoneRecord {
+            at: now,
+            merged_into: None,
+        },
+    )?;
     if announce.deleted {
         outbox::put(draft, OutboxEvent::Deleted { user: id.clone() }, now)?;
     }
@@ -157,7 +218,10 @@ pub(super) fn prove_wechat(
     now: Timestamp,
 ) -> Result<bool, Failure> {
     let handle = Handle::OpenId(&said.app_id, &said.openid);
-    let Some(mut known) = draft.find::<OpenIdRecord>(handle)?.filter(|known| known.user == *user) else {
+    let Some(mut known) = draft
+        .find::<OpenIdRecord>(handle)?
+        .filter(|known| known.user == *user)
+    else {
         return Ok(false);
     };
     if known.renew_key(said.session_key.as_ref(), now) {
@@ -167,15 +231,37 @@ pub(super) fn prove_wechat(
 }
 
 /// What WeChat knows a session by.
-pub(super) fn wechat_session(view: &dyn View, id: SessionId, now: Timestamp) -> Result<Option<WechatSession>, Failure> {
-    let Some(record) = records::session(view, id)? else { return Ok(None) };
+pub(super) fn wechat_session(
+    view: &dyn View,
+    id: SessionId,
+    now: Timestamp,
+) -> Result<Option<WechatSession>, Failure> {
+    let Some(record) = records::session(view, id)? else {
+        return Ok(None);
+    };
     if !record.lives(records::global_epoch(view)?, now) {
         return Ok(None);
     }
-    let Some((app_id, openid)) = record.session.app_id.clone().zip(record.openid) else { return Ok(None) };
+    let Some((app_id, openid)) = record.session.app_id.clone().zip(record.openid) else {
+        return Ok(None);
+    };
     let known: Option<OpenIdRecord> = view.find(Handle::OpenId(&app_id, &openid))?;
-    let Some(known) = known.filter(|known| known.user == record.session.user) else { return Ok(None) };
-    let previous = known.previous_session_key.filter(|(_, replaced)| now.since(*replaced) < PREVIOUS_SESSION_KEY);
-    let session_keys = known.session_key.into_iter().chain(previous.map(|(key, _)| key)).map(Secret::new).collect();
-    Ok(Some(WechatSession { session: record.session, app_id, openid, session_keys }))
+    let Some(known) = known.filter(|known| known.user == record.session.user) else {
+        return Ok(None);
+    };
+    let previous = known
+        .previous_session_key
+        .filter(|(_, replaced)| now.since(*replaced) < PREVIOUS_SESSION_KEY);
+    let session_keys = known
+        .session_key
+        .into_iter()
+        .chain(previous.map(|(key, _)| key))
+        .map(Secret::new)
+        .collect();
+    Ok(Some(WechatSession {
+        session: record.session,
+        app_id,
+        openid,
+        session_keys,
+    }))
 }

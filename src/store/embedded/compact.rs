@@ -38,7 +38,9 @@ pub enum CompactError {
     Store(#[from] StoreError),
     #[error("there is no store in {0}")]
     NoStore(PathBuf),
-    #[error("{0} is there: another compaction is under way, or was broken off. Delete it if none is")]
+    #[error(
+        "{0} is there: another compaction is under way, or was broken off. Delete it if none is"
+    )]
     InTheWay(PathBuf),
     #[error("the copy differs from the store: nothing was changed")]
     Differs,
@@ -51,7 +53,11 @@ pub enum CompactError {
 }
 
 /// Compacts the store in a directory that no process uses. `progress` hears how many pairs have been copied.
-pub fn compact(path: &Path, options: &OpenOptions, mut progress: impl FnMut(u64)) -> Result<Compacted, CompactError> {
+pub fn compact(
+    path: &Path,
+    options: &OpenOptions,
+    mut progress: impl FnMut(u64),
+) -> Result<Compacted, CompactError> {
     if !super::has_data(path) {
         return Err(CompactError::NoStore(path.to_owned()));
     }
@@ -62,7 +68,11 @@ pub fn compact(path: &Path, options: &OpenOptions, mut progress: impl FnMut(u64)
     let done = copy(path, &aside, options, &mut progress).and_then(|(pairs, commits)| {
         let (before, after) = (size(path)?, size(&aside)?);
         exchange(path, &aside, &commits)?;
-        Ok(Compacted { pairs, before, after })
+        Ok(Compacted {
+            pairs,
+            before,
+            after,
+        })
     });
     // By now the old directory is there, or the copy that came to nothing; either was made or replaced by us.
     if aside.exists() {
@@ -82,7 +92,11 @@ fn copy(
     let new = SledKv::open(aside, options)?;
     let mut pairs = 0;
     each_page(&old, |page| {
-        let changes: Changes = page.iter().cloned().map(|(key, value)| (key, Some(value))).collect();
+        let changes: Changes = page
+            .iter()
+            .cloned()
+            .map(|(key, value)| (key, Some(value)))
+            .collect();
         new.commit(&changes)?;
         pairs += page.len() as u64;
         progress(pairs);
@@ -106,14 +120,23 @@ fn copy(
     new.close().map_err(StoreError::from)?;
     let commits = fs::read(path.join(COMMITS))?;
     old.close().map_err(StoreError::from)?;
-    if same && compared == pairs && copied == pairs { Ok((pairs, commits)) } else { Err(CompactError::Differs) }
+    if same && compared == pairs && copied == pairs {
+        Ok((pairs, commits))
+    } else {
+        Err(CompactError::Differs)
+    }
 }
 
-fn each_page(kv: &SledKv, mut visit: impl FnMut(&[super::kv::Pair]) -> Result<(), Failure>) -> Result<(), StoreError> {
+fn each_page(
+    kv: &SledKv,
+    mut visit: impl FnMut(&[super::kv::Pair]) -> Result<(), Failure>,
+) -> Result<(), StoreError> {
     let mut after: Option<Vec<u8>> = None;
     loop {
         let page = kv.scan(b"", after.as_deref(), PAGE)?;
-        let Some((last, _)) = page.last() else { return Ok(()) };
+        let Some((last, _)) = page.last() else {
+            return Ok(());
+        };
         let last = last.clone();
         visit(&page)?;
         after = Some(last);
@@ -122,13 +145,20 @@ fn each_page(kv: &SledKv, mut visit: impl FnMut(&[super::kv::Pair]) -> Result<()
 
 /// Puts the copy in the place of the store, unless somebody has written to it since it was copied.
 fn exchange(path: &Path, aside: &Path, commits: &[u8]) -> Result<(), CompactError> {
-    let marker = File::options().read(true).write(true).open(path.join(MARKER))?;
+    let marker = File::options()
+        .read(true)
+        .write(true)
+        .open(path.join(MARKER))?;
     marker.try_lock().map_err(|_| CompactError::Used)?;
     if fs::read(path.join(COMMITS))? != commits {
         return Err(CompactError::Used);
     }
-    renameat_with(CWD, aside, CWD, path, RenameFlags::EXCHANGE).map_err(|error| CompactError::NoExchange(error.into()))?;
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    renameat_with(CWD, aside, CWD, path, RenameFlags::EXCHANGE)
+        .map_err(|error| CompactError::NoExchange(error.into()))?;
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     Ok(File::open(parent)?.sync_all()?)
 }
 
@@ -137,7 +167,11 @@ fn size(directory: &Path) -> io::Result<u64> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         let metadata = entry.metadata()?;
-        bytes += if metadata.is_dir() { size(&entry.path())? } else { metadata.len() };
+        bytes += if metadata.is_dir() {
+            size(&entry.path())?
+        } else {
+            metadata.len()
+        };
     }
     Ok(bytes)
 }

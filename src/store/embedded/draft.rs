@@ -20,19 +20,25 @@ pub(super) trait View {
     /// The bytes at a key.
     fn bytes(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Failure>;
     /// Pairs whose key begins with `prefix` and is after `after`, in order, at most `limit`.
-    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Pair>, Failure>;
+    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize)
+    -> Result<Vec<Pair>, Failure>;
 }
 
 impl dyn View + '_ {
     /// The record at a key.
     pub(super) fn record<R: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<R>, Failure> {
-        self.bytes(key)?.map(|bytes| self.vault().open(key, &bytes)).transpose()
+        self.bytes(key)?
+            .map(|bytes| self.vault().open(key, &bytes))
+            .transpose()
     }
 
     /// The record that something personal leads to. The newest place is looked at a second time: while records are sealed
     /// anew, one may move there just when a reader has looked in the wrong place. If the keys were exchanged meanwhile, the
     /// reader has looked in wrong places only, and looks again.
-    pub(super) fn find<R: DeserializeOwned>(&self, handle: Handle<'_>) -> Result<Option<R>, Failure> {
+    pub(super) fn find<R: DeserializeOwned>(
+        &self,
+        handle: Handle<'_>,
+    ) -> Result<Option<R>, Failure> {
         loop {
             let keys = self.vault().keyring();
             let mut places = handle.places(self.vault());
@@ -66,7 +72,12 @@ impl View for Committed<'_> {
         self.kv.get(key)
     }
 
-    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Pair>, Failure> {
+    fn scan(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Pair>, Failure> {
         self.kv.scan(prefix, after, limit)
     }
 }
@@ -82,7 +93,12 @@ pub(super) struct Draft<'a> {
 
 impl<'a> Draft<'a> {
     pub(super) fn new(kv: &'a dyn Kv, vault: &'a Vault, group: &'a Changes) -> Self {
-        Self { kv, vault, group, own: Changes::new() }
+        Self {
+            kv,
+            vault,
+            group,
+            own: Changes::new(),
+        }
     }
 
     /// What the operation changed.
@@ -109,15 +125,24 @@ impl<'a> Draft<'a> {
     }
 
     /// The record that something personal leads to.
-    pub(super) fn find<R: DeserializeOwned>(&self, handle: Handle<'_>) -> Result<Option<R>, Failure> {
+    pub(super) fn find<R: DeserializeOwned>(
+        &self,
+        handle: Handle<'_>,
+    ) -> Result<Option<R>, Failure> {
         let view: &dyn View = self;
         view.find(handle)
     }
 
     /// Stores a record under something personal, in its newest place alone; says where that is.
-    pub(super) fn put_under<R: Serialize>(&mut self, handle: Handle<'_>, record: &R) -> Result<Vec<u8>, Failure> {
+    pub(super) fn put_under<R: Serialize>(
+        &mut self,
+        handle: Handle<'_>,
+        record: &R,
+    ) -> Result<Vec<u8>, Failure> {
         let mut places = handle.places(self.vault).into_iter();
-        let newest = places.next().ok_or(Failure::Refused("the store has no key"))?;
+        let newest = places
+            .next()
+            .ok_or(Failure::Refused("the store has no key"))?;
         for older in places {
             self.remove(older);
         }
@@ -165,7 +190,12 @@ impl View for Draft<'_> {
         }
     }
 
-    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Pair>, Failure> {
+    fn scan(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Pair>, Failure> {
         let start = match after {
             Some(after) if after >= prefix => Bound::Excluded(after),
             Some(_) | None => Bound::Included(prefix),
@@ -173,13 +203,18 @@ impl View for Draft<'_> {
         // Own changes come second, so that they win over those of the group.
         let mut changed = Changes::new();
         for layer in [self.group, &self.own] {
-            let within = layer.range::<[u8], _>((start, Bound::Unbounded)).take_while(|(key, _)| key.starts_with(prefix));
+            let within = layer
+                .range::<[u8], _>((start, Bound::Unbounded))
+                .take_while(|(key, _)| key.starts_with(prefix));
             changed.extend(within.map(|(key, change)| (key.clone(), change.clone())));
         }
         // Enough pairs of the engine that `limit` are left when those removed here have gone.
         let removed = changed.values().filter(|change| change.is_none()).count();
-        let mut merged: std::collections::BTreeMap<_, _> =
-            self.kv.scan(prefix, after, limit.saturating_add(removed))?.into_iter().collect();
+        let mut merged: std::collections::BTreeMap<_, _> = self
+            .kv
+            .scan(prefix, after, limit.saturating_add(removed))?
+            .into_iter()
+            .collect();
         for (key, change) in changed {
             match change {
                 Some(value) => drop(merged.insert(key, value)),
@@ -199,7 +234,10 @@ mod tests {
     };
 
     fn keys(pairs: &[Pair]) -> Vec<String> {
-        pairs.iter().map(|(key, _)| String::from_utf8(key.clone()).unwrap()).collect()
+        pairs
+            .iter()
+            .map(|(key, _)| String::from_utf8(key.clone()).unwrap())
+            .collect()
     }
 
     #[test]
@@ -207,14 +245,20 @@ mod tests {
         let kv = MemoryKv::new();
         let put = |key: &str| (key.as_bytes().to_vec(), Some(vec![1]));
         let gone = |key: &str| (key.as_bytes().to_vec(), None);
-        kv.commit(&["a/1", "a/2", "a/3", "a/4", "b/1"].map(put).into()).unwrap();
+        kv.commit(&["a/1", "a/2", "a/3", "a/4", "b/1"].map(put).into())
+            .unwrap();
         let group: Changes = [gone("a/1"), put("a/25"), gone("a/3")].into();
-        let vault = Vault::new(Keyring::generate(&Entropy::default()).unwrap(), Entropy::default());
+        let vault = Vault::new(
+            Keyring::generate(&Entropy::default()).unwrap(),
+            Entropy::default(),
+        );
         let mut draft = Draft::new(&kv, &vault, &group);
         draft.mark(b"a/3".to_vec());
         draft.remove(b"a/25".to_vec());
         draft.mark(b"a/9".to_vec());
-        let scan = |after: Option<&str>, limit| keys(&draft.scan(b"a/", after.map(str::as_bytes), limit).unwrap());
+        let scan = |after: Option<&str>, limit| {
+            keys(&draft.scan(b"a/", after.map(str::as_bytes), limit).unwrap())
+        };
         assert_eq!(scan(None, 9), ["a/2", "a/3", "a/4", "a/9"]);
         assert_eq!(scan(None, 2), ["a/2", "a/3"]);
         assert_eq!(scan(Some("a/2"), 2), ["a/3", "a/4"]);

@@ -19,15 +19,25 @@ pub(super) fn new_id(draft: &mut Draft<'_>, wanted: &NewUserId) -> Result<UserId
         NewUserId::Ask => return Err(Failure::Refused("a new user has no id yet")),
         NewUserId::NextInteger { first } => return next_integer(draft, *first),
     };
-    if records::is_taken(draft, &id)? { Err(Failure::Refused("the id given for a new user is taken")) } else { Ok(id) }
+    if records::is_taken(draft, &id)? {
+        Err(Failure::Refused("the id given for a new user is taken"))
+    } else {
+        Ok(id)
+    }
 }
 
 /// Counts up, over ids that were imported.
 fn next_integer(draft: &mut Draft<'_>, first: u64) -> Result<UserId, Failure> {
-    let mut next = draft.record::<u64>(layout::NEXT_USER)?.unwrap_or_default().max(first);
+    let mut next = draft
+        .record::<u64>(layout::NEXT_USER)?
+        .unwrap_or_default()
+        .max(first);
     loop {
-        let id = UserId::parse(&next.to_string()).map_err(|_| Failure::Refused("there is no user id left"))?;
-        next = next.checked_add(1).ok_or(Failure::Refused("there is no user id left"))?;
+        let id = UserId::parse(&next.to_string())
+            .map_err(|_| Failure::Refused("there is no user id left"))?;
+        next = next
+            .checked_add(1)
+            .ok_or(Failure::Refused("there is no user id left"))?;
         if !records::is_taken(draft, &id)? {
             draft.put(layout::NEXT_USER.to_vec(), &next)?;
             return Ok(id);
@@ -37,9 +47,15 @@ fn next_integer(draft: &mut Draft<'_>, first: u64) -> Result<UserId, Failure> {
 
 /// Integers given from now on are above this id, if it is one.
 pub(super) fn count_above(draft: &mut Draft<'_>, id: &UserId) -> Result<(), Failure> {
-    let number = id.as_str().parse::<u64>().ok().filter(|number| number.to_string() == id.as_str());
+    let number = id
+        .as_str()
+        .parse::<u64>()
+        .ok()
+        .filter(|number| number.to_string() == id.as_str());
     // Nothing is above the highest integer; then the ones below go on being given.
-    let Some(above) = number.and_then(|number| number.checked_add(1)) else { return Ok(()) };
+    let Some(above) = number.and_then(|number| number.checked_add(1)) else {
+        return Ok(());
+    };
     if draft.record::<u64>(layout::NEXT_USER)?.unwrap_or_default() < above {
         draft.put(layout::NEXT_USER.to_vec(), &above)?;
     }
@@ -61,5 +77,10 @@ pub(super) fn new_user(id: UserId, user_type: UserType, now: Timestamp) -> UserR
         created_at: now,
         last_login_at: now,
     };
-    UserRecord { user, openids: BTreeSet::new(), unionids: BTreeSet::new(), sessions: 0 }
+    UserRecord {
+        user,
+        openids: BTreeSet::new(),
+        unionids: BTreeSet::new(),
+        sessions: 0,
+    }
 }

@@ -57,10 +57,15 @@ impl Links<'_> {
 }
 
 /// What has to be linked, unless something leads to another user.
-fn links<'a>(draft: &Draft<'_>, new: &'a ImportedUser) -> Result<Result<Links<'a>, ImportConflict>, Failure> {
+fn links<'a>(
+    draft: &Draft<'_>,
+    new: &'a ImportedUser,
+) -> Result<Result<Links<'a>, ImportConflict>, Failure> {
     let mut links = Links::default();
     for openid in &new.openids {
-        let owner = draft.find::<OpenIdRecord>(Handle::OpenId(&openid.0, &openid.1))?.map(|record| record.user);
+        let owner = draft
+            .find::<OpenIdRecord>(Handle::OpenId(&openid.0, &openid.1))?
+            .map(|record| record.user);
         match lead(ImportedIdentity::OpenId, owner, &new.id) {
             Ok(true) => links.known += 1,
             Ok(false) if links.openids.contains(&openid) => {}
@@ -69,7 +74,9 @@ fn links<'a>(draft: &Draft<'_>, new: &'a ImportedUser) -> Result<Result<Links<'a
         }
     }
     if let Some(unionid) = &new.unionid {
-        let owner = draft.find::<UnionIdRecord>(Handle::UnionId(unionid))?.map(|record| record.user);
+        let owner = draft
+            .find::<UnionIdRecord>(Handle::UnionId(unionid))?
+            .map(|record| record.user);
         match lead(ImportedIdentity::UnionId, owner, &new.id) {
             Ok(true) => links.known += 1,
             Ok(false) => links.unionid = Some(unionid),
@@ -77,7 +84,9 @@ fn links<'a>(draft: &Draft<'_>, new: &'a ImportedUser) -> Result<Result<Links<'a
         }
     }
     if let Some(phone) = &new.phone {
-        let owner = draft.find::<PhoneRecord>(Handle::Phone(phone))?.map(|record| record.user);
+        let owner = draft
+            .find::<PhoneRecord>(Handle::Phone(phone))?
+            .map(|record| record.user);
         match lead(ImportedIdentity::Phone, owner, &new.id) {
             Ok(true) => links.known += 1,
             Ok(false) => links.phone = Some(phone),
@@ -88,7 +97,11 @@ fn links<'a>(draft: &Draft<'_>, new: &'a ImportedUser) -> Result<Result<Links<'a
 }
 
 /// Whether it leads to the user; to another one it must not.
-fn lead(identity: ImportedIdentity, owner: Option<UserId>, user: &UserId) -> Result<bool, ImportConflict> {
+fn lead(
+    identity: ImportedIdentity,
+    owner: Option<UserId>,
+    user: &UserId,
+) -> Result<bool, ImportConflict> {
     match owner {
         None => Ok(false),
         Some(owner) if owner == *user => Ok(true),
@@ -97,12 +110,18 @@ fn lead(identity: ImportedIdentity, owner: Option<UserId>, user: &UserId) -> Res
 }
 
 /// Why a user who exists cannot be the one who is imported. One identity in common makes them the same.
-fn contradiction(known: &UserRecord, new: &ImportedUser, links: &Links<'_>) -> Option<ImportConflict> {
+fn contradiction(
+    known: &UserRecord,
+    new: &ImportedUser,
+    links: &Links<'_>,
+) -> Option<ImportConflict> {
     let nothing_leads = new.openids.is_empty() && new.unionid.is_none() && new.phone.is_none();
     if links.known == 0 && !nothing_leads {
         return Some(ImportConflict::IdTaken);
     }
-    let in_its_app = |(app, openid): &(AppId, OpenId)| known.openids.iter().any(|(a, o)| a == app && o != openid);
+    let in_its_app = |(app, openid): &(AppId, OpenId)| {
+        known.openids.iter().any(|(a, o)| a == app && o != openid)
+    };
     if links.openids.iter().any(|openid| in_its_app(openid)) {
         return Some(ImportConflict::HasAnother(ImportedIdentity::OpenId));
     }
@@ -115,10 +134,20 @@ fn contradiction(known: &UserRecord, new: &ImportedUser, links: &Links<'_>) -> O
     None
 }
 
-fn create(draft: &mut Draft<'_>, new: &ImportedUser, links: &Links<'_>) -> Result<Imported, Failure> {
-    let two_of_one_app = links.openids.iter().enumerate().any(|(n, one)| links.openids[..n].iter().any(|o| o.0 == one.0));
+fn create(
+    draft: &mut Draft<'_>,
+    new: &ImportedUser,
+    links: &Links<'_>,
+) -> Result<Imported, Failure> {
+    let two_of_one_app = links
+        .openids
+        .iter()
+        .enumerate()
+        .any(|(n, one)| links.openids[..n].iter().any(|o| o.0 == one.0));
     if two_of_one_app {
-        return Ok(Imported::Refused(ImportConflict::HasAnother(ImportedIdentity::OpenId)));
+        return Ok(Imported::Refused(ImportConflict::HasAnother(
+            ImportedIdentity::OpenId,
+        )));
     }
     let mut record = identity::new_user(new.id.clone(), new.user_type.clone(), new.created_at);
     record.user.roles.clone_from(&new.roles);
@@ -142,11 +171,23 @@ fn link(draft: &mut Draft<'_>, mut user: UserRecord, links: &Links<'_>) -> Resul
         user.openids.insert((app_id.clone(), openid.clone()));
     }
     if let Some(unionid) = links.unionid {
-        draft.put_under(Handle::UnionId(unionid), &UnionIdRecord { user: id.clone(), unionid: unionid.clone() })?;
+        draft.put_under(
+            Handle::UnionId(unionid),
+            &UnionIdRecord {
+                user: id.clone(),
+                unionid: unionid.clone(),
+            },
+        )?;
         user.unionids.insert(unionid.clone());
     }
     if let Some(phone) = links.phone {
-        draft.put_under(Handle::Phone(phone), &PhoneRecord { user: id.clone(), phone: phone.clone() })?;
+        draft.put_under(
+            Handle::Phone(phone),
+            &PhoneRecord {
+                user: id.clone(),
+                phone: phone.clone(),
+            },
+        )?;
         user.user.phone = Some(phone.clone());
     }
     records::put_user(draft, &user)

@@ -22,7 +22,8 @@ pub(super) trait Kv: Send + Sync + 'static {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Failure>;
 
     /// Pairs whose key begins with `prefix` and is after `after`, in order, at most `limit`.
-    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Pair>, Failure>;
+    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize)
+    -> Result<Vec<Pair>, Failure>;
 
     /// Makes all of the changes, or none. When it returns they survive power loss. Only the writer calls this.
     ///

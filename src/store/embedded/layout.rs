@@ -84,7 +84,14 @@ impl Handle<'_> {
             vault.lookup_hashes(parts).into_iter().map(at).collect()
         };
         match self {
-            Self::OpenId(app, openid) => place(b"o/", &[b"openid", app.as_str().as_bytes(), openid.as_str().as_bytes()]),
+            Self::OpenId(app, openid) => place(
+                b"o/",
+                &[
+                    b"openid",
+                    app.as_str().as_bytes(),
+                    openid.as_str().as_bytes(),
+                ],
+            ),
             Self::UnionId(unionid) => place(b"n/", &[b"unionid", unionid.as_str().as_bytes()]),
             Self::Phone(phone) => place(b"p/", &[b"phone", phone.as_str().as_bytes()]),
             Self::Username(name) => place(b"a/", &[b"username", name.as_str().as_bytes()]),
@@ -105,12 +112,19 @@ pub(super) fn sessions_of(user: &UserId) -> Vec<u8> {
 
 /// Says that a session is of a user.
 pub(super) fn session_of(user: &UserId, id: SessionId) -> Vec<u8> {
-    [SESSIONS_OF, user.as_str().as_bytes(), b"/", &id.bits().to_be_bytes()].concat()
+    [
+        SESSIONS_OF,
+        user.as_str().as_bytes(),
+        b"/",
+        &id.bits().to_be_bytes(),
+    ]
+    .concat()
 }
 
 /// The session id at the end of a [`session_of`].
 pub(super) fn session_at(key: &[u8]) -> Option<SessionId> {
-    key.last_chunk::<16>().map(|bits| SessionId::from_bits(u128::from_be_bytes(*bits)))
+    key.last_chunk::<16>()
+        .map(|bits| SessionId::from_bits(u128::from_be_bytes(*bits)))
 }
 
 /// A spent login code.
@@ -130,18 +144,27 @@ pub(super) fn signing_key(number: u64) -> Vec<u8> {
 
 /// The number at the end of a [`log_line`] or [`signing_key`].
 pub(super) fn number_at(key: &[u8]) -> Option<u64> {
-    key.last_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes))
+    key.last_chunk::<8>()
+        .map(|bytes| u64::from_be_bytes(*bytes))
 }
 
 /// An event for the backend, due at this time.
 pub(super) fn outbox(due: Timestamp, number: u64) -> Vec<u8> {
-    [OUTBOX, &due.as_millis().to_be_bytes(), &number.to_be_bytes()].concat()
+    [
+        OUTBOX,
+        &due.as_millis().to_be_bytes(),
+        &number.to_be_bytes(),
+    ]
+    .concat()
 }
 
 /// The time and the number of an [`outbox`].
 pub(super) fn outbox_at(key: &[u8]) -> Option<(Timestamp, u64)> {
     let (due, number) = key.strip_prefix(OUTBOX)?.split_first_chunk::<8>()?;
-    Some((Timestamp::from_millis(u64::from_be_bytes(*due)), u64::from_be_bytes(number.try_into().ok()?)))
+    Some((
+        Timestamp::from_millis(u64::from_be_bytes(*due)),
+        u64::from_be_bytes(number.try_into().ok()?),
+    ))
 }
 
 /// Says when what lies at `key` may be looked at for removal. Whole seconds, rounded up: never early.
@@ -166,14 +189,23 @@ mod tests {
         let user = UserId::parse("u-1").unwrap();
         assert_eq!(session_at(&session_of(&user, id)), Some(id));
         assert_eq!(number_at(&log_line(7)), Some(7));
-        assert_eq!(expiring(&expiry(Timestamp::from_millis(1001), &session(id))), Some((2, session(id).as_slice())));
+        assert_eq!(
+            expiring(&expiry(Timestamp::from_millis(1001), &session(id))),
+            Some((2, session(id).as_slice()))
+        );
         assert_eq!(expiring(b"x/short"), None);
-        assert_eq!(outbox_at(&outbox(Timestamp::from_millis(7), 9)), Some((Timestamp::from_millis(7), 9)));
+        assert_eq!(
+            outbox_at(&outbox(Timestamp::from_millis(7), 9)),
+            Some((Timestamp::from_millis(7), 9))
+        );
     }
 
     #[test]
     fn expiry_sorts_by_time_and_is_never_early() {
-        let (early, late) = (expiry(Timestamp::from_secs(255), b"z"), expiry(Timestamp::from_secs(256), b"a"));
+        let (early, late) = (
+            expiry(Timestamp::from_secs(255), b"z"),
+            expiry(Timestamp::from_secs(256), b"a"),
+        );
         assert!(early < late);
         let (secs, _) = expiring(&expiry(Timestamp::from_millis(1), b"a")).unwrap();
         assert_eq!(secs, 1);

@@ -6,7 +6,10 @@ use super::{
     layout::{self, Handle},
     merge::{self, Joined},
     outbox,
-    records::{self, OpenIdRecord, PhoneRecord, SessionRecord, SpentCode, UnionIdRecord, UserRecord, UsernameRecord},
+    records::{
+        self, OpenIdRecord, PhoneRecord, SessionRecord, SpentCode, UnionIdRecord, UserRecord,
+        UsernameRecord,
+    },
     revoke,
     sms::{self, Guessed},
     sweep,
@@ -14,8 +17,8 @@ use super::{
 use crate::{
     crypto,
     store::{
-        CodeHash, LoginOutcome, LoginProof, NewLogin, NewSession, NewUserId, Opened, OutboxEvent, Profile, Revoked, Session,
-        WechatIdentity, failure::Failure,
+        CodeHash, LoginOutcome, LoginProof, NewLogin, NewSession, NewUserId, Opened, OutboxEvent,
+        Profile, Revoked, Session, WechatIdentity, failure::Failure,
     },
     types::{AppId, ClientType, OpenId, SessionId, Timestamp, UserId, UserType},
 };
@@ -32,14 +35,25 @@ pub(super) fn login(draft: &mut Draft<'_>, login: &NewLogin) -> Result<LoginOutc
     }
     match proven(draft, login)? {
         Guessed::Right => {}
-        wrong => return Ok(LoginOutcome::NotProven { no_code: wrong == Guessed::NoCode }),
+        wrong => {
+            return Ok(LoginOutcome::NotProven {
+                no_code: wrong == Guessed::NoCode,
+            });
+        }
     }
-    let Found { user: known, merged } = find(draft, login)?;
+    let Found {
+        user: known,
+        merged,
+    } = find(draft, login)?;
     let is_new_user = known.is_none();
     let mut user = match known {
-        Some(user) if user.user.disabled => return Ok(refused(draft, login, LoginOutcome::Disabled(user.user.id))),
+        Some(user) if user.user.disabled => {
+            return Ok(refused(draft, login, LoginOutcome::Disabled(user.user.id)));
+        }
         Some(user) => returning(user, login),
-        None if !login.registration_open => return Ok(refused(draft, login, LoginOutcome::RegistrationClosed)),
+        None if !login.registration_open => {
+            return Ok(refused(draft, login, LoginOutcome::RegistrationClosed));
+        }
         None => match stranger(draft, login)? {
             Ok(user) => user,
             Err(nobody) => {
@@ -61,14 +75,33 @@ pub(super) fn login(draft: &mut Draft<'_>, login: &NewLogin) -> Result<LoginOutc
         LoginProof::Sms(_) | LoginProof::Password(..) => None,
     };
     let ends_by = Timestamp::from_millis(u64::MAX);
-    let opening = Opening { is_new_user, displaced: &displaced, merged: None, origin, since: login.now, ends_by };
+    let opening = Opening {
+        is_new_user,
+        displaced: &displaced,
+        merged: None,
+        origin,
+        since: login.now,
+        ends_by,
+    };
     let (session, global_epoch) = open(draft, &login.session, &user.user.id, opening, login.now)?;
-    let opened = Opened { user: user.user, session, is_new_user, global_epoch, ended: displaced, merged };
+    let opened = Opened {
+        user: user.user,
+        session,
+        is_new_user,
+        global_epoch,
+        ended: displaced,
+        merged,
+    };
     Ok(LoginOutcome::Opened(Box::new(opened)))
 }
 
 /// Uses up what counts once, such as the code of `wx.login`; `false`: somebody has used it.
-pub(super) fn spend(draft: &mut Draft<'_>, code: &CodeHash, until: Timestamp, now: Timestamp) -> Result<bool, Failure> {
+pub(super) fn spend(
+    draft: &mut Draft<'_>,
+    code: &CodeHash,
+    until: Timestamp,
+    now: Timestamp,
+) -> Result<bool, Failure> {
     let key = layout::code(code);
     let spent: Option<SpentCode> = draft.record(&key)?;
     if spent.is_some_and(|spent| now < spent.until) {
@@ -87,9 +120,14 @@ fn proven(draft: &mut Draft<'_>, login: &NewLogin) -> Result<Guessed, Failure> {
         LoginProof::Password(username, seen) => {
             let now: Option<UsernameRecord> = draft.find(Handle::Username(username))?;
             let is_same = |now: &UsernameRecord| {
-                now.user == seen.user && crypto::same(now.password.as_bytes(), seen.password.0.expose().as_bytes())
+                now.user == seen.user
+                    && crypto::same(now.password.as_bytes(), seen.password.0.expose().as_bytes())
             };
-            Ok(if now.as_ref().is_some_and(is_same) { Guessed::Right } else { Guessed::Wrong })
+            Ok(if now.as_ref().is_some_and(is_same) {
+                Guessed::Right
+            } else {
+                Guessed::Wrong
+            })
         }
     }
 }
@@ -103,7 +141,11 @@ fn refused(draft: &mut Draft<'_>, login: &NewLogin, outcome: LoginOutcome) -> Lo
 }
 
 /// The same login again, after an answer was lost. A session that has ended meanwhile is not opened a second time.
-fn repeated(draft: &Draft<'_>, login: &NewLogin, before: &SessionRecord) -> Result<LoginOutcome, Failure> {
+fn repeated(
+    draft: &Draft<'_>,
+    login: &NewLogin,
+    before: &SessionRecord,
+) -> Result<LoginOutcome, Failure> {
     let global_epoch = records::global_epoch(draft)?;
     let same = owner_of(draft, login)?.as_ref() == Some(&before.session.user);
     let Some(user) = records::user(draft, &before.session.user)?.filter(|_| same) else {
@@ -135,21 +177,38 @@ struct Found {
 /// Whose identity it is: the openid's, else the unionid's. Where the two are different users WeChat has just said that they
 /// are one person; they are joined where the config wants that and nothing speaks against it, and otherwise the openid wins.
 fn find(draft: &mut Draft<'_>, login: &NewLogin) -> Result<Found, Failure> {
-    let Some(owner) = owner_of(draft, login)? else { return Ok(Found::default()) };
+    let Some(owner) = owner_of(draft, login)? else {
+        return Ok(Found::default());
+    };
     let user = records::owner(draft, &owner)?;
     let other = match &login.proof {
         LoginProof::Wechat(identity) if login.merge => owner_of_unionid(draft, identity)?,
         LoginProof::Wechat(_) | LoginProof::Sms(_) | LoginProof::Password(..) => None,
     };
-    let Some(other) = other.filter(|other| *other != owner) else { return Ok(Found { user: Some(user), merged: None }) };
+    let Some(other) = other.filter(|other| *other != owner) else {
+        return Ok(Found {
+            user: Some(user),
+            merged: None,
+        });
+    };
     let other = records::owner(draft, &other)?;
     // Neither phone is proven here, and one of them would lead to nobody.
     let two_phones = user.user.phone.is_some() && other.user.phone.is_some();
     if two_phones || !merge::fits(&user, &other) {
-        return Ok(Found { user: Some(user), merged: None });
+        return Ok(Found {
+            user: Some(user),
+            merged: None,
+        });
     }
-    let Joined { left, gone, revoked } = merge::join(draft, user, other, login.announce, login.now)?;
-    Ok(Found { user: Some(left), merged: Some((gone, revoked)) })
+    let Joined {
+        left,
+        gone,
+        revoked,
+    } = merge::join(draft, user, other, login.announce, login.now)?;
+    Ok(Found {
+        user: Some(left),
+        merged: Some((gone, revoked)),
+    })
 }
 
 fn owner_of(draft: &Draft<'_>, login: &NewLogin) -> Result<Option<UserId>, Failure> {
@@ -161,21 +220,38 @@ fn owner_of(draft: &Draft<'_>, login: &NewLogin) -> Result<Option<UserId>, Failu
                 None => owner_of_unionid(draft, identity),
             }
         }
-        LoginProof::Sms(guess) => Ok(draft.find::<PhoneRecord>(Handle::Phone(&guess.phone))?.map(|record| record.user)),
+        LoginProof::Sms(guess) => Ok(draft
+            .find::<PhoneRecord>(Handle::Phone(&guess.phone))?
+            .map(|record| record.user)),
         LoginProof::Password(_, seen) => Ok(Some(seen.user.clone())),
     }
 }
 
-fn owner_of_unionid(draft: &Draft<'_>, identity: &WechatIdentity) -> Result<Option<UserId>, Failure> {
-    let Some(unionid) = &identity.unionid else { return Ok(None) };
-    Ok(draft.find::<UnionIdRecord>(Handle::UnionId(unionid))?.map(|record| record.user))
+fn owner_of_unionid(
+    draft: &Draft<'_>,
+    identity: &WechatIdentity,
+) -> Result<Option<UserId>, Failure> {
+    let Some(unionid) = &identity.unionid else {
+        return Ok(None);
+    };
+    Ok(draft
+        .find::<UnionIdRecord>(Handle::UnionId(unionid))?
+        .map(|record| record.user))
 }
 
 /// A user who was here before: what they said of themselves stays and gaps are filled, or what they say now counts.
 fn returning(mut user: UserRecord, login: &NewLogin) -> UserRecord {
-    let Profile { nickname, avatar_url, bio: _, birthday: _ } = &login.profile;
+    let Profile {
+        nickname,
+        avatar_url,
+        bio: _,
+        birthday: _,
+    } = &login.profile;
     let known = &mut user.user.profile;
-    for (known, said) in [(&mut known.nickname, nickname), (&mut known.avatar_url, avatar_url)] {
+    for (known, said) in [
+        (&mut known.nickname, nickname),
+        (&mut known.avatar_url, avatar_url),
+    ] {
         if said.is_some() && (known.is_none() || login.profile_is_newer) {
             known.clone_from(said);
         }
@@ -188,7 +264,10 @@ fn returning(mut user: UserRecord, login: &NewLogin) -> UserRecord {
 }
 
 /// A new user under an id that nobody has had; or why there is none.
-fn stranger(draft: &mut Draft<'_>, login: &NewLogin) -> Result<Result<UserRecord, LoginOutcome>, Failure> {
+fn stranger(
+    draft: &mut Draft<'_>,
+    login: &NewLogin,
+) -> Result<Result<UserRecord, LoginOutcome>, Failure> {
     match &login.new_user {
         NewUserId::Ask => return Ok(Err(LoginOutcome::Stranger)),
         NewUserId::Told(id) if records::is_taken(draft, id)? => {
@@ -212,7 +291,10 @@ fn link(draft: &mut Draft<'_>, login: &NewLogin, user: &mut UserRecord) -> Resul
     match &login.proof {
         LoginProof::Wechat(identity) => link_wechat(draft, identity, user, login.now),
         LoginProof::Sms(guess) if user.user.phone.is_none() => {
-            let record = PhoneRecord { user: user.user.id.clone(), phone: guess.phone.clone() };
+            let record = PhoneRecord {
+                user: user.user.id.clone(),
+                phone: guess.phone.clone(),
+            };
             draft.put_under(Handle::Phone(&guess.phone), &record)?;
             user.user.phone = Some(guess.phone.clone());
             Ok(())
@@ -240,12 +322,21 @@ fn link_wechat(
     if record.renew_key(identity.session_key.as_ref(), now) || is_new {
         draft.put_under(handle, &record)?;
     }
-    user.openids.insert((identity.app_id.clone(), identity.openid.clone()));
+    user.openids
+        .insert((identity.app_id.clone(), identity.openid.clone()));
 
-    let Some(unionid) = &identity.unionid else { return Ok(()) };
+    let Some(unionid) = &identity.unionid else {
+        return Ok(());
+    };
     let handle = Handle::UnionId(unionid);
     if draft.find::<UnionIdRecord>(handle)?.is_none() {
-        draft.put_under(handle, &UnionIdRecord { user: user.user.id.clone(), unionid: unionid.clone() })?;
+        draft.put_under(
+            handle,
+            &UnionIdRecord {
+                user: user.user.id.clone(),
+                unionid: unionid.clone(),
+            },
+        )?;
         user.unionids.insert(unionid.clone());
     }
     Ok(())
@@ -266,7 +357,11 @@ pub(super) fn displace(
     user: &mut UserRecord,
     now: Timestamp,
 ) -> Result<Vec<SessionId>, Failure> {
-    let Room { client_type, single_per_client_type, max_sessions } = room;
+    let Room {
+        client_type,
+        single_per_client_type,
+        max_sessions,
+    } = room;
     user.sessions += 1;
     if user.sessions <= *max_sessions && !single_per_client_type {
         return Ok(Vec::new());
@@ -274,7 +369,13 @@ pub(super) fn displace(
     let global_epoch = records::global_epoch(draft)?;
     let mut others = records::sessions_of(draft, &user.user.id)?;
     user.sessions = others.len() + 1;
-    others.sort_by_key(|other| (other.lives(global_epoch, now), other.session.last_used_at, other.session.id));
+    others.sort_by_key(|other| {
+        (
+            other.lives(global_epoch, now),
+            other.session.last_used_at,
+            other.session.id,
+        )
+    });
     let mut too_many = (others.len() + 1).saturating_sub(*max_sessions);
     let mut ended = Vec::new();
     for other in others {
@@ -335,12 +436,20 @@ fn open(
         global_epoch,
         ended_at: None,
         is_new_user: opening.is_new_user,
-        displaced: opening.displaced.iter().take(MOST_DISPLACED).copied().collect(),
+        displaced: opening
+            .displaced
+            .iter()
+            .take(MOST_DISPLACED)
+            .copied()
+            .collect(),
         merged: opening.merged,
     };
     records::put_session(draft, &record)?;
     draft.mark(layout::session_of(user, session.id));
-    draft.mark(layout::expiry(sweep::session_forgotten_at(&record), &layout::session(session.id)));
+    draft.mark(layout::expiry(
+        sweep::session_forgotten_at(&record),
+        &layout::session(session.id),
+    ));
     Ok((session, global_epoch))
 }
 
@@ -365,6 +474,10 @@ pub(super) fn reopen(
 }
 
 /// Unused so long, a session ends; the absolute end stays.
-pub(super) fn idle_end(now: Timestamp, idle_ttl: std::time::Duration, absolute_end: Timestamp) -> Timestamp {
+pub(super) fn idle_end(
+    now: Timestamp,
+    idle_ttl: std::time::Duration,
+    absolute_end: Timestamp,
+) -> Timestamp {
     now.plus(idle_ttl).min(absolute_end)
 }

@@ -17,7 +17,9 @@ pub(super) struct MemoryKv {
 
 impl MemoryKv {
     pub(super) fn new() -> Self {
-        Self { pairs: RwLock::new(Some(BTreeMap::new())) }
+        Self {
+            pairs: RwLock::new(Some(BTreeMap::new())),
+        }
     }
 
     /// A panic of another thread cannot leave the map half changed, so its mark on the lock means nothing here.
@@ -36,16 +38,29 @@ impl Kv for MemoryKv {
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Failure> {
-        Ok(self.pairs().as_ref().ok_or(Failure::Closed)?.get(key).cloned())
+        Ok(self
+            .pairs()
+            .as_ref()
+            .ok_or(Failure::Closed)?
+            .get(key)
+            .cloned())
     }
 
-    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Pair>, Failure> {
+    fn scan(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Pair>, Failure> {
         let start = match after {
             Some(after) if after >= prefix => Bound::Excluded(after),
             Some(_) | None => Bound::Included(prefix),
         };
         let pairs = self.pairs();
-        let found = pairs.as_ref().ok_or(Failure::Closed)?.range::<[u8], _>((start, Bound::Unbounded));
+        let found = pairs
+            .as_ref()
+            .ok_or(Failure::Closed)?
+            .range::<[u8], _>((start, Bound::Unbounded));
         Ok(found
             .take_while(|(key, _)| key.starts_with(prefix))
             .take(limit)
@@ -74,7 +89,10 @@ impl Kv for MemoryKv {
     }
 
     fn close(&self) -> Result<(), Failure> {
-        self.pairs.write().unwrap_or_else(PoisonError::into_inner).take();
+        self.pairs
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         Ok(())
     }
 }

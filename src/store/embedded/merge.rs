@@ -27,9 +27,18 @@ pub(super) struct Joined {
 pub(super) fn fits(one: &UserRecord, other: &UserRecord) -> bool {
     let plain = |record: &UserRecord| {
         let user = &record.user;
-        user.user_type == UserType::user() && user.roles.is_empty() && user.username.is_none() && !user.disabled
+        user.user_type == UserType::user()
+            && user.roles.is_empty()
+            && user.username.is_none()
+            && !user.disabled
     };
-    let apps = |record: &UserRecord| record.openids.iter().map(|(app, _)| app.clone()).collect::<Vec<AppId>>();
+    let apps = |record: &UserRecord| {
+        record
+            .openids
+            .iter()
+            .map(|(app, _)| app.clone())
+            .collect::<Vec<AppId>>()
+    };
     let same_app = apps(one).iter().any(|app| apps(other).contains(app));
     let two_unions = !one.unionids.is_empty() && !other.unionids.is_empty();
     plain(one) && plain(other) && !same_app && !two_unions
@@ -44,22 +53,41 @@ pub(super) fn join(
     now: Timestamp,
 ) -> Result<Joined, Failure> {
     let age = |record: &UserRecord| (record.user.created_at, record.user.id.clone());
-    let (mut left, gone) = if age(&one) <= age(&other) { (one, other) } else { (other, one) };
+    let (mut left, gone) = if age(&one) <= age(&other) {
+        (one, other)
+    } else {
+        (other, one)
+    };
     let revoked = revoke::whole_user(draft, &gone.user.id, now)?;
     let id = &left.user.id;
     for (app, openid) in &gone.openids {
         let handle = Handle::OpenId(app, openid);
         if let Some(record) = draft.find::<OpenIdRecord>(handle)? {
-            draft.put_under(handle, &OpenIdRecord { user: id.clone(), ..record })?;
+            draft.put_under(
+                handle,
+                &OpenIdRecord {
+                    user: id.clone(),
+                    ..record
+                },
+            )?;
         }
     }
     for unionid in &gone.unionids {
-        let record = UnionIdRecord { user: id.clone(), unionid: unionid.clone() };
+        let record = UnionIdRecord {
+            user: id.clone(),
+            unionid: unionid.clone(),
+        };
         draft.put_under(Handle::UnionId(unionid), &record)?;
     }
     match (&left.user.phone, &gone.user.phone) {
         (None, Some(phone)) => {
-            draft.put_under(Handle::Phone(phone), &PhoneRecord { user: id.clone(), phone: phone.clone() })?;
+            draft.put_under(
+                Handle::Phone(phone),
+                &PhoneRecord {
+                    user: id.clone(),
+                    phone: phone.clone(),
+                },
+            )?;
             left.user.phone = Some(phone.clone());
         }
         (Some(_), Some(phone)) => draft.remove_under(Handle::Phone(phone)),
@@ -73,16 +101,38 @@ pub(super) fn join(
 
     let gone = gone.user.id;
     draft.remove(layout::user(&gone));
-    draft.put(layout::gone(&gone), &GoneRecord { at: now, merged_into: Some(id.clone()) })?;
+    draft.put(
+        layout::gone(&gone),
+        &GoneRecord {
+            at: now,
+            merged_into: Some(id.clone()),
+        },
+    )?;
     if announce.merged {
-        outbox::put(draft, OutboxEvent::Merged { user: id.clone(), gone: gone.clone() }, now)?;
+        outbox::put(
+            draft,
+            OutboxEvent::Merged {
+                user: id.clone(),
+                gone: gone.clone(),
+            },
+            now,
+        )?;
     }
-    Ok(Joined { left, gone, revoked })
+    Ok(Joined {
+        left,
+        gone,
+        revoked,
+    })
 }
 
 /// Gaps are filled, nothing is overwritten.
 fn fill(profile: &mut Profile, from: Profile) {
-    let Profile { nickname, avatar_url, bio, birthday } = from;
+    let Profile {
+        nickname,
+        avatar_url,
+        bio,
+        birthday,
+    } = from;
     let gaps = [
         (&mut profile.nickname, nickname),
         (&mut profile.avatar_url, avatar_url),

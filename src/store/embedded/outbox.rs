@@ -24,16 +24,30 @@ pub(super) struct OutboxRecord {
 
 /// Adds an event, due at once.
 pub(super) fn put(draft: &mut Draft<'_>, event: OutboxEvent, at: Timestamp) -> Result<(), Failure> {
-    let number = draft.record::<u64>(layout::OUTBOX_HEAD)?.unwrap_or_default();
-    let next = number.checked_add(1).ok_or(Failure::Refused("a counter is at its end"))?;
+    let number = draft
+        .record::<u64>(layout::OUTBOX_HEAD)?
+        .unwrap_or_default();
+    let next = number
+        .checked_add(1)
+        .ok_or(Failure::Refused("a counter is at its end"))?;
     draft.put(layout::OUTBOX_HEAD.to_vec(), &next)?;
-    draft.put(layout::outbox(at, next), &OutboxRecord { event, at, attempts: 0 })
+    draft.put(
+        layout::outbox(at, next),
+        &OutboxRecord {
+            event,
+            at,
+            attempts: 0,
+        },
+    )
 }
 
 /// Whether something is due: a look that spares the writer an operation.
 pub(super) fn is_due(view: &dyn View, now: Timestamp) -> Result<bool, Failure> {
     let first = view.scan(layout::OUTBOX, None, 1)?;
-    Ok(first.first().and_then(|(key, _)| layout::outbox_at(key)).is_some_and(|(due, _)| due <= now))
+    Ok(first
+        .first()
+        .and_then(|(key, _)| layout::outbox_at(key))
+        .is_some_and(|(due, _)| due <= now))
 }
 
 /// Takes what is due, and makes it due again later.
@@ -45,7 +59,9 @@ pub(super) fn take(
 ) -> Result<Vec<OutboxEntry>, Failure> {
     let mut taken = Vec::new();
     for (key, bytes) in draft.scan(layout::OUTBOX, None, limit)? {
-        let Some((due, number)) = layout::outbox_at(&key) else { continue };
+        let Some((due, number)) = layout::outbox_at(&key) else {
+            continue;
+        };
         if due > now {
             break;
         }
@@ -58,21 +74,41 @@ pub(super) fn take(
             }
             read => read?,
         };
-        let record = OutboxRecord { attempts: record.attempts.saturating_add(1), ..record };
+        let record = OutboxRecord {
+            attempts: record.attempts.saturating_add(1),
+            ..record
+        };
         draft.remove(key);
         let place = layout::outbox(until, number);
         draft.put(place.clone(), &record)?;
-        let OutboxRecord { event, at, attempts } = record;
-        taken.push(OutboxEntry { event, at, attempts, place: OutboxPlace(place) });
+        let OutboxRecord {
+            event,
+            at,
+            attempts,
+        } = record;
+        taken.push(OutboxEntry {
+            event,
+            at,
+            attempts,
+            place: OutboxPlace(place),
+        });
     }
     Ok(taken)
 }
 
 /// Forgets an event, or moves it to another time.
-pub(super) fn settle(draft: &mut Draft<'_>, place: &OutboxPlace, again: Option<Timestamp>) -> Result<(), Failure> {
+pub(super) fn settle(
+    draft: &mut Draft<'_>,
+    place: &OutboxPlace,
+    again: Option<Timestamp>,
+) -> Result<(), Failure> {
     let key = &place.0;
-    let Some((_, number)) = layout::outbox_at(key) else { return Ok(()) };
-    let Some(record) = draft.record::<OutboxRecord>(key)? else { return Ok(()) };
+    let Some((_, number)) = layout::outbox_at(key) else {
+        return Ok(());
+    };
+    let Some(record) = draft.record::<OutboxRecord>(key)? else {
+        return Ok(());
+    };
     draft.remove(key.clone());
     match again {
         Some(at) => draft.put(layout::outbox(at, number), &record),
@@ -83,6 +119,11 @@ pub(super) fn settle(draft: &mut Draft<'_>, place: &OutboxPlace, again: Option<T
 /// How much waits.
 pub(super) fn backlog(view: &dyn View) -> Result<Backlog, Failure> {
     let pairs = view.scan(layout::OUTBOX, None, MOST_COUNTED)?;
-    let happened = |(key, bytes): &(Vec<u8>, Vec<u8>)| Some(view.vault().open::<OutboxRecord>(key, bytes).ok()?.at);
-    Ok(Backlog { waiting: pairs.len(), oldest: pairs.iter().filter_map(happened).min() })
+    let happened = |(key, bytes): &(Vec<u8>, Vec<u8>)| {
+        Some(view.vault().open::<OutboxRecord>(key, bytes).ok()?.at)
+    };
+    Ok(Backlog {
+        waiting: pairs.len(),
+        oldest: pairs.iter().filter_map(happened).min(),
+    })
 }

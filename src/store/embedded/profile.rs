@@ -7,11 +7,26 @@ use crate::{
 };
 
 /// Applies the change; says what the user is then.
-pub(super) fn change(draft: &mut Draft<'_>, id: &UserId, change: &ProfileChange) -> Result<Option<User>, Failure> {
-    let Some(mut record) = records::user(draft, id)? else { return Ok(None) };
-    let Profile { nickname, avatar_url, bio, birthday } = &mut record.user.profile;
-    let changes =
-        [(nickname, &change.nickname), (avatar_url, &change.avatar_url), (bio, &change.bio), (birthday, &change.birthday)];
+pub(super) fn change(
+    draft: &mut Draft<'_>,
+    id: &UserId,
+    change: &ProfileChange,
+) -> Result<Option<User>, Failure> {
+    let Some(mut record) = records::user(draft, id)? else {
+        return Ok(None);
+    };
+    let Profile {
+        nickname,
+        avatar_url,
+        bio,
+        birthday,
+    } = &mut record.user.profile;
+    let changes = [
+        (nickname, &change.nickname),
+        (avatar_url, &change.avatar_url),
+        (bio, &change.bio),
+        (birthday, &change.birthday),
+    ];
     for (field, change) in changes {
         if let Some(value) = change {
             field.clone_from(value);

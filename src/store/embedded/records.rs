@@ -12,7 +12,9 @@ use super::{
 };
 use crate::{
     store::{RefreshSalt, Session, StoredKey, User, failure::Failure},
-    types::{AppId, OpenId, Phone, Secret, SessionId, SmsPurpose, Timestamp, UnionId, UserId, Username},
+    types::{
+        AppId, OpenId, Phone, Secret, SessionId, SmsPurpose, Timestamp, UnionId, UserId, Username,
+    },
 };
 
 /// A user, and all that leads to them, so that an account can be erased without reading the whole store.
@@ -46,7 +48,9 @@ pub(super) struct OpenIdRecord {
 impl OpenIdRecord {
     /// Takes in the key of a login; says whether it is a new one.
     pub(super) fn renew_key(&mut self, given: Option<&Secret<String>>, now: Timestamp) -> bool {
-        let Some(given) = given.map(Secret::expose) else { return false };
+        let Some(given) = given.map(Secret::expose) else {
+            return false;
+        };
         if self.session_key.as_ref() == Some(given) {
             return false;
         }
@@ -204,7 +208,12 @@ pub(super) fn user(view: &dyn View, id: &UserId) -> Result<Option<UserRecord>, F
 
 /// The user, who has to be there because something leads to them.
 pub(super) fn owner(view: &dyn View, id: &UserId) -> Result<UserRecord, Failure> {
-    user(view, id)?.ok_or_else(|| Failure::damaged(&layout::user(id), "is missing, though an identity leads to it"))
+    user(view, id)?.ok_or_else(|| {
+        Failure::damaged(
+            &layout::user(id),
+            "is missing, though an identity leads to it",
+        )
+    })
 }
 
 /// Whether the id is, or was, somebody's.
@@ -219,7 +228,9 @@ pub(super) fn caller(
     session_id: SessionId,
     now: Timestamp,
 ) -> Result<Option<UserRecord>, Failure> {
-    let Some(record) = session(view, session_id)? else { return Ok(None) };
+    let Some(record) = session(view, session_id)? else {
+        return Ok(None);
+    };
     let is_theirs = record.session.user == *id && record.lives(global_epoch(view)?, now);
     if is_theirs { user(view, id) } else { Ok(None) }
 }
@@ -233,7 +244,9 @@ pub(super) fn session(view: &dyn View, id: SessionId) -> Result<Option<SessionRe
 pub(super) fn sessions_of(view: &dyn View, id: &UserId) -> Result<Vec<SessionRecord>, Failure> {
     let mut sessions = Vec::new();
     for (key, _) in view.scan(&layout::sessions_of(id), None, usize::MAX)? {
-        let Some(session_id) = layout::session_at(&key) else { continue };
+        let Some(session_id) = layout::session_at(&key) else {
+            continue;
+        };
         // A reader without the writer's order may find an entry whose session was removed just now.
         sessions.extend(session(view, session_id)?);
     }
@@ -280,7 +293,10 @@ mod tests {
 
     #[test]
     fn a_user_of_before_there_were_claims_still_reads() {
-        let vault = Vault::new(crate::store::vault::Keyring::generate(&Entropy::default()).unwrap(), Entropy::default());
+        let vault = Vault::new(
+            crate::store::vault::Keyring::generate(&Entropy::default()).unwrap(),
+            Entropy::default(),
+        );
         let now = Timestamp::from_secs(1_800_000_000);
         let user = OldUser {
             id: UserId::parse("42").unwrap(),
@@ -294,8 +310,18 @@ mod tests {
             created_at: now,
             last_login_at: now,
         };
-        let old = OldRecord { user, openids: BTreeSet::new(), unionids: BTreeSet::new(), sessions: 1 };
-        let read: UserRecord = vault.open(b"u/42", &vault.seal(b"u/42", &old).unwrap()).unwrap();
-        assert_eq!((read.user.id.as_str(), read.user.epoch, read.user.claims), ("42", 3, ExtraClaims::default()));
+        let old = OldRecord {
+            user,
+            openids: BTreeSet::new(),
+            unionids: BTreeSet::new(),
+            sessions: 1,
+        };
+        let read: UserRecord = vault
+            .open(b"u/42", &vault.seal(b"u/42", &old).unwrap())
+            .unwrap();
+        assert_eq!(
+            (read.user.id.as_str(), read.user.epoch, read.user.claims),
+            ("42", 3, ExtraClaims::default())
+        );
     }
 }

@@ -28,10 +28,20 @@ pub(super) fn begin(draft: &mut Draft<'_>, keys: &StoreKeys) -> Result<Option<Ke
 }
 
 /// Moves the next records; when there are none left, the old key goes. Says what the keyring is then, if it has changed.
-pub(super) fn step(draft: &mut Draft<'_>, keys: &StoreKeys, limit: usize) -> Result<(Resealing, Option<Keyring>), Failure> {
+pub(super) fn step(
+    draft: &mut Draft<'_>,
+    keys: &StoreKeys,
+    limit: usize,
+) -> Result<(Resealing, Option<Keyring>), Failure> {
     let present = draft.vault().keyring();
     if !present.is_changing() {
-        return Ok((Resealing { records: 0, finished: true }, None));
+        return Ok((
+            Resealing {
+                records: 0,
+                finished: true,
+            },
+            None,
+        ));
     }
     let from: Option<Vec<u8>> = draft.record(layout::RESEALED)?;
     let limit = limit.max(1);
@@ -43,21 +53,39 @@ pub(super) fn step(draft: &mut Draft<'_>, keys: &StoreKeys, limit: usize) -> Res
         }
         match move_record(draft, key, bytes) {
             // No key opens it, so none is kept for it; the others must not wait for it for ever.
-            Err(Failure::Damaged(why)) => tracing::error!(error = %why, "a record cannot be sealed anew and is left: {why}"),
+            Err(Failure::Damaged(why)) => {
+                tracing::error!(error = %why, "a record cannot be sealed anew and is left: {why}")
+            }
             moved => moved?,
         }
     }
     if let Some((last, _)) = pairs.last().filter(|_| pairs.len() >= limit) {
         draft.put(layout::RESEALED.to_vec(), last)?;
-        return Ok((Resealing { records: pairs.len(), finished: false }, None));
+        return Ok((
+            Resealing {
+                records: pairs.len(),
+                finished: false,
+            },
+            None,
+        ));
     }
     let alone = present.newest_alone();
     write(draft, keys, &alone)?;
     draft.remove(layout::RESEALED.to_vec());
-    Ok((Resealing { records: pairs.len(), finished: true }, Some(alone)))
+    Ok((
+        Resealing {
+            records: pairs.len(),
+            finished: true,
+        },
+        Some(alone),
+    ))
 }
 
-pub(super) fn write(draft: &mut Draft<'_>, keys: &StoreKeys, keyring: &Keyring) -> Result<(), Failure> {
+pub(super) fn write(
+    draft: &mut Draft<'_>,
+    keys: &StoreKeys,
+    keyring: &Keyring,
+) -> Result<(), Failure> {
     let bytes = keyring.wrap(keys, draft.vault().entropy(), layout::KEYRING)?;
     draft.put_bytes(layout::KEYRING.to_vec(), bytes);
     Ok(())
@@ -65,18 +93,25 @@ pub(super) fn write(draft: &mut Draft<'_>, keys: &StoreKeys, keyring: &Keyring) 
 
 /// Indexes say all in their keys, and the keyring has a seal of its own.
 fn is_sealed(key: &[u8]) -> bool {
-    !key.starts_with(layout::EXPIRY) && !key.starts_with(layout::SESSIONS_OF) && key != layout::KEYRING
+    !key.starts_with(layout::EXPIRY)
+        && !key.starts_with(layout::SESSIONS_OF)
+        && key != layout::KEYRING
 }
 
 /// Whether a record lies under the keyed hash of something personal.
 fn is_found(key: &[u8]) -> bool {
-    [b"o/", b"n/", b"p/", b"a/", b"v/"].iter().any(|kind| key.starts_with(*kind))
+    [b"o/", b"n/", b"p/", b"a/", b"v/"]
+        .iter()
+        .any(|kind| key.starts_with(*kind))
 }
 
 /// Seals one record anew. One that is found by something personal gets another place, because the hash has another key.
 fn move_record(draft: &mut Draft<'_>, key: &[u8], bytes: &[u8]) -> Result<(), Failure> {
     let vault = draft.vault();
-    let kind = key.split_inclusive(|byte| *byte == b'/').next().unwrap_or_default();
+    let kind = key
+        .split_inclusive(|byte| *byte == b'/')
+        .next()
+        .unwrap_or_default();
     match kind {
         b"o/" => {
             let record: OpenIdRecord = vault.open(key, bytes)?;

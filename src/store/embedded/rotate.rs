@@ -35,13 +35,21 @@ struct Living {
 }
 
 /// Moves the session on, answers a repeat, or ends the session.
-pub(super) fn rotate(draft: &mut Draft<'_>, rotation: &Rotation) -> Result<RotationOutcome, Failure> {
+pub(super) fn rotate(
+    draft: &mut Draft<'_>,
+    rotation: &Rotation,
+) -> Result<RotationOutcome, Failure> {
     let mut living = match living(draft, rotation.session, rotation.now)? {
         Ok(living) => living,
         Err(over) => return Ok(over),
     };
     let session = &mut living.record.session;
-    match presented(rotation.counter, rotation.replay_window, session.counter, rotation.now.since(session.rotated_at)) {
+    match presented(
+        rotation.counter,
+        rotation.replay_window,
+        session.counter,
+        rotation.now.since(session.rotated_at),
+    ) {
         Presented::Moves(counter) => {
             session.counter = counter;
             session.rotated_at = rotation.now;
@@ -71,8 +79,14 @@ pub(super) fn renew(draft: &mut Draft<'_>, renewal: &Renewal) -> Result<Rotation
 }
 
 /// The session, or why it cannot go on.
-fn living(draft: &Draft<'_>, id: SessionId, now: Timestamp) -> Result<Result<Living, RotationOutcome>, Failure> {
-    let Some(record) = records::session(draft, id)? else { return Ok(Err(RotationOutcome::Unknown)) };
+fn living(
+    draft: &Draft<'_>,
+    id: SessionId,
+    now: Timestamp,
+) -> Result<Result<Living, RotationOutcome>, Failure> {
+    let Some(record) = records::session(draft, id)? else {
+        return Ok(Err(RotationOutcome::Unknown));
+    };
     let global_epoch = records::global_epoch(draft)?;
     let user = records::user(draft, &record.session.user)?.map(|record| record.user);
     // A ban ends the sessions too; what it says is more of use than that they ended.
@@ -85,10 +99,21 @@ fn living(draft: &Draft<'_>, id: SessionId, now: Timestamp) -> Result<Result<Liv
     if record.is_expired(now) {
         return Ok(Err(RotationOutcome::Expired));
     }
-    Ok(user.map(|user| Living { record, user, global_epoch }).ok_or(RotationOutcome::Unknown))
+    Ok(user
+        .map(|user| Living {
+            record,
+            user,
+            global_epoch,
+        })
+        .ok_or(RotationOutcome::Unknown))
 }
 
-fn go_on(draft: &mut Draft<'_>, mut living: Living, idle_ttl: Duration, now: Timestamp) -> Result<RotationOutcome, Failure> {
+fn go_on(
+    draft: &mut Draft<'_>,
+    mut living: Living,
+    idle_ttl: Duration,
+    now: Timestamp,
+) -> Result<RotationOutcome, Failure> {
     let session = &mut living.record.session;
     session.last_used_at = now;
     session.idle_end = login::idle_end(now, idle_ttl, session.absolute_end);
@@ -97,27 +122,46 @@ fn go_on(draft: &mut Draft<'_>, mut living: Living, idle_ttl: Duration, now: Tim
     Ok(RotationOutcome::Rotated(living.renewed()))
 }
 
-fn stolen(draft: &mut Draft<'_>, living: Living, now: Timestamp) -> Result<RotationOutcome, Failure> {
+fn stolen(
+    draft: &mut Draft<'_>,
+    living: Living,
+    now: Timestamp,
+) -> Result<RotationOutcome, Failure> {
     revoke::end(draft, living.record, now)?;
     Ok(RotationOutcome::Reused(living.user.id))
 }
 
 impl Living {
     fn renewed(self) -> Box<Renewed> {
-        Box::new(Renewed { user: self.user, session: self.record.session, global_epoch: self.global_epoch })
+        Box::new(Renewed {
+            user: self.user,
+            session: self.record.session,
+            global_epoch: self.global_epoch,
+        })
     }
 }
 
 /// Compares with the session's counter. One ahead with a right HMAC is a rotation that was lost in a failover, so the
 /// session catches up; further ahead nobody can have been given, and the session ends.
-fn presented(counter: u64, replay_window: Option<Duration>, current: u64, since_rotation: Duration) -> Presented {
+fn presented(
+    counter: u64,
+    replay_window: Option<Duration>,
+    current: u64,
+    since_rotation: Duration,
+) -> Presented {
     let is_one_ahead = current.checked_add(1) == Some(counter);
     if counter == current || is_one_ahead {
-        return counter.checked_add(1).map_or(Presented::Stolen, Presented::Moves);
+        return counter
+            .checked_add(1)
+            .map_or(Presented::Stolen, Presented::Moves);
     }
     let is_one_behind = counter.checked_add(1) == Some(current);
     let in_window = replay_window.is_none_or(|window| since_rotation <= window);
-    if is_one_behind && in_window { Presented::Again } else { Presented::Stolen }
+    if is_one_behind && in_window {
+        Presented::Again
+    } else {
+        Presented::Stolen
+    }
 }
 
 #[cfg(test)]
@@ -146,7 +190,12 @@ mod tests {
             (u64::MAX, 0, None, 0, Stolen),
         ];
         for (counter, current, window, later, meaning) in rows {
-            let got = presented(counter, window.map(Duration::from_secs), current, Duration::from_secs(later));
+            let got = presented(
+                counter,
+                window.map(Duration::from_secs),
+                current,
+                Duration::from_secs(later),
+            );
             assert_eq!(got, meaning, "{counter} at {current}, {later} s later");
         }
     }
@@ -154,6 +203,9 @@ mod tests {
     #[test]
     fn a_clock_that_went_back_does_not_close_the_replay_window() {
         let since = Timestamp::from_secs(50).since(Timestamp::from_secs(100));
-        assert_eq!(presented(0, Some(Duration::from_secs(1)), 1, since), Presented::Again);
+        assert_eq!(
+            presented(0, Some(Duration::from_secs(1)), 1, since),
+            Presented::Again
+        );
     }
 }

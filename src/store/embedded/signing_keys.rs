@@ -18,7 +18,11 @@ pub(super) fn all(view: &dyn View) -> Result<Vec<StoredKey>, Failure> {
 }
 
 /// Adds a key if the newest is still `after`. A repeat finds its own key newest, and that is as good as adding it.
-pub(super) fn add(draft: &mut Draft<'_>, key: &StoredKey, after: Option<&str>) -> Result<bool, Failure> {
+pub(super) fn add(
+    draft: &mut Draft<'_>,
+    key: &StoredKey,
+    after: Option<&str>,
+) -> Result<bool, Failure> {
     let known = all(draft)?;
     let newest = known.first().map(|newest| newest.kid.as_str());
     if newest == Some(key.kid.as_str()) {
@@ -28,7 +32,10 @@ pub(super) fn add(draft: &mut Draft<'_>, key: &StoredKey, after: Option<&str>) -
         return Ok(false);
     }
     let last = draft.scan(layout::SIGNING_KEYS, None, usize::MAX)?.pop();
-    let number = last.and_then(|(at, _)| layout::number_at(&at)).unwrap_or_default().saturating_add(1);
+    let number = last
+        .and_then(|(at, _)| layout::number_at(&at))
+        .unwrap_or_default()
+        .saturating_add(1);
     draft.put(layout::signing_key(number), &KeyRecord::of(key))?;
     Ok(true)
 }

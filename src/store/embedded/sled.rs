@@ -34,7 +34,8 @@ use crate::store::{OpenError, OpenOptions, failure::Failure};
 
 /// Our file in the directory: empty while the store is being made, then [`SETTLED`].
 pub(super) const MARKER: &str = "menshen.store";
-const SETTLED: &[u8] = b"This directory is a store of menshen, format 1. All of its files belong together.\n";
+const SETTLED: &[u8] =
+    b"This directory is a store of menshen, format 1. All of its files belong together.\n";
 /// Our file with the number of the last commit, as text. Written when the commit is durable and never synced: it may be
 /// behind the log, and only a log that has lost something is behind it.
 pub(super) const COMMITS: &str = "menshen.commits";
@@ -75,7 +76,10 @@ impl SledKv {
     /// Opens or makes the directory.
     pub(super) fn open(path: &Path, options: &OpenOptions) -> Result<Self, OpenError> {
         let deadline = Instant::now() + options.lock_wait;
-        let trouble = Trouble { path, waited: options.lock_wait };
+        let trouble = Trouble {
+            path,
+            waited: options.lock_wait,
+        };
         umask(Mode::RWXG | Mode::RWXO);
         DirBuilder::new()
             .recursive(true)
@@ -85,7 +89,9 @@ impl SledKv {
         let mut marker = marker(path, &trouble)?;
         lock(&marker, deadline, &trouble)?;
         let mut text = Vec::new();
-        marker.read_to_end(&mut text).map_err(|error| trouble.io(&error))?;
+        marker
+            .read_to_end(&mut text)
+            .map_err(|error| trouble.io(&error))?;
         let settled = match text.as_slice() {
             b"" => false,
             SETTLED => true,
@@ -95,13 +101,29 @@ impl SledKv {
             return Err(trouble.corrupt("some of its files are missing"));
         }
         let db = start(path, options.cache_bytes, deadline, &trouble)?;
-        let log = File::options().read(true).write(true).open(path.join("db")).map_err(|error| trouble.io(&error))?;
-        log.sync_all().and_then(|()| sync_names(path)).map_err(|error| trouble.io(&error))?;
+        let log = File::options()
+            .read(true)
+            .write(true)
+            .open(path.join("db"))
+            .map_err(|error| trouble.io(&error))?;
+        log.sync_all()
+            .and_then(|()| sync_names(path))
+            .map_err(|error| trouble.io(&error))?;
         let commits = Commits::open(path, &db, &trouble)?;
         make_private(path).map_err(|error| trouble.io(&error))?;
         let blobs = Blobs::new(path);
-        let open = Open { db, log, blobs, commits, marker };
-        Ok(Self { path: path.to_owned(), settled, open: RwLock::new(Some(open)) })
+        let open = Open {
+            db,
+            log,
+            blobs,
+            commits,
+            marker,
+        };
+        Ok(Self {
+            path: path.to_owned(),
+            settled,
+            open: RwLock::new(Some(open)),
+        })
     }
 
     /// Data was committed here before, so there must be some.
@@ -111,12 +133,18 @@ impl SledKv {
 
     /// Says in the marker that there is data from now on.
     pub(super) fn settle(&self) -> Result<(), OpenError> {
-        let trouble = Trouble { path: &self.path, waited: Duration::ZERO };
+        let trouble = Trouble {
+            path: &self.path,
+            waited: Duration::ZERO,
+        };
         let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
         match open.as_ref() {
             Some(open) if !self.settled => {
                 let mut marker = &open.marker;
-                marker.write_all(SETTLED).and_then(|()| marker.sync_all()).map_err(|error| trouble.io(&error))
+                marker
+                    .write_all(SETTLED)
+                    .and_then(|()| marker.sync_all())
+                    .map_err(|error| trouble.io(&error))
             }
             Some(_) | None => Ok(()),
         }
@@ -143,11 +171,21 @@ impl Kv for SledKv {
 
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Failure> {
         let open = self.opened();
-        let found = open.as_ref().ok_or(Failure::Closed)?.db.get(key).map_err(|error| fault(&error))?;
+        let found = open
+            .as_ref()
+            .ok_or(Failure::Closed)?
+            .db
+            .get(key)
+            .map_err(|error| fault(&error))?;
         Ok(found.map(|value| value.to_vec()))
     }
 
-    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Pair>, Failure> {
+    fn scan(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Pair>, Failure> {
         use std::ops::Bound;
         let start = match after {
             Some(after) if after >= prefix => Bound::Excluded(after),
@@ -184,24 +222,46 @@ impl Kv for SledKv {
         batch.insert(LAST_COMMIT, &number.to_be_bytes());
         open.db.apply_batch(batch).map_err(|error| fault(&error))?;
         open.db.flush().map_err(|error| fault(&error))?;
-        open.blobs.sync().and_then(|()| open.log.sync_data()).map_err(|error| Failure::Fault(error.to_string()))?;
+        open.blobs
+            .sync()
+            .and_then(|()| open.log.sync_data())
+            .map_err(|error| Failure::Fault(error.to_string()))?;
         open.commits.done(number);
         Ok(())
     }
 
     fn ready(&self) -> Result<(), Failure> {
-        let disk = rustix::fs::statvfs(&self.path).map_err(|error| Failure::Fault(error.to_string()))?;
+        let disk =
+            rustix::fs::statvfs(&self.path).map_err(|error| Failure::Fault(error.to_string()))?;
         let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-        if free < ROOM { Err(Failure::Refused("the disk is full")) } else { Ok(()) }
+        if free < ROOM {
+            Err(Failure::Refused("the disk is full"))
+        } else {
+            Ok(())
+        }
     }
 
     fn size_bytes(&self) -> Result<u64, Failure> {
-        self.opened().as_ref().ok_or(Failure::Closed)?.db.size_on_disk().map_err(|error| fault(&error))
+        self.opened()
+            .as_ref()
+            .ok_or(Failure::Closed)?
+            .db
+            .size_on_disk()
+            .map_err(|error| fault(&error))
     }
 
     fn close(&self) -> Result<(), Failure> {
-        let Some(Open { db, log, blobs, commits, marker }) =
-            self.open.write().unwrap_or_else(PoisonError::into_inner).take()
+        let Some(Open {
+            db,
+            log,
+            blobs,
+            commits,
+            marker,
+        }) = self
+            .open
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
         else {
             return Ok(());
         };
@@ -236,11 +296,17 @@ impl Commits {
             .open(name)
             .map_err(|error| trouble.io(&error))?;
         let mut text = Vec::new();
-        file.read_to_end(&mut text).map_err(|error| trouble.io(&error))?;
+        file.read_to_end(&mut text)
+            .map_err(|error| trouble.io(&error))?;
         // After power loss it may be empty or torn. Then it knows nothing, which is no sign of damage.
-        let acknowledged: u64 = str::from_utf8(&text).ok().and_then(|text| text.trim().parse().ok()).unwrap_or_default();
+        let acknowledged: u64 = str::from_utf8(&text)
+            .ok()
+            .and_then(|text| text.trim().parse().ok())
+            .unwrap_or_default();
         let found = db.get(LAST_COMMIT).map_err(|error| trouble.sled(&error))?;
-        let last = found.and_then(|bytes| bytes.as_ref().try_into().ok()).map_or(0, u64::from_be_bytes);
+        let last = found
+            .and_then(|bytes| bytes.as_ref().try_into().ok())
+            .map_or(0, u64::from_be_bytes);
         if last < acknowledged {
             let missing = acknowledged - last;
             return Err(trouble.corrupt(&format!(
@@ -248,7 +314,10 @@ impl Commits {
                  again (to accept that, delete {COMMITS} in it)"
             )));
         }
-        Ok(Self { file, last: AtomicU64::new(last) })
+        Ok(Self {
+            file,
+            last: AtomicU64::new(last),
+        })
     }
 
     fn next(&self) -> u64 {
@@ -258,7 +327,10 @@ impl Commits {
     /// Notes that a commit is durable. A note that cannot be written leaves the file behind, which is harmless.
     fn done(&self, number: u64) {
         self.last.store(number, Ordering::Relaxed);
-        drop(self.file.write_all_at(format!("{number:020}\n").as_bytes(), 0));
+        drop(
+            self.file
+                .write_all_at(format!("{number:020}\n").as_bytes(), 0),
+        );
     }
 }
 
@@ -271,7 +343,10 @@ struct Blobs {
 
 impl Blobs {
     fn new(path: &Path) -> Self {
-        Self { directory: path.join("blobs"), seen: Mutex::new(None) }
+        Self {
+            directory: path.join("blobs"),
+            seen: Mutex::new(None),
+        }
     }
 
     /// Syncs the directory and all in it when an entry has come or gone.
@@ -291,7 +366,9 @@ impl Blobs {
         }
         File::open(&self.directory)?.sync_all()?;
         // The clock of files is coarse: what comes within the same tick would look seen.
-        let is_settled = SystemTime::now().duration_since(changed).is_ok_and(|age| age > Duration::from_secs(1));
+        let is_settled = SystemTime::now()
+            .duration_since(changed)
+            .is_ok_and(|age| age > Duration::from_secs(1));
         *seen = is_settled.then_some(changed);
         Ok(())
     }
@@ -318,7 +395,11 @@ fn marker(path: &Path, trouble: &Trouble<'_>) -> Result<File, OpenError> {
 /// directory itself stays as it is where it was there before: its mode may be meant so.
 fn make_private(directory: &Path) -> io::Result<()> {
     let is_ours = |name: &str| {
-        SLEDS.contains(&name) || name == "blobs" || ["snap.", "menshen."].iter().any(|start| name.starts_with(start))
+        SLEDS.contains(&name)
+            || name == "blobs"
+            || ["snap.", "menshen."]
+                .iter()
+                .any(|start| name.starts_with(start))
     };
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
@@ -349,7 +430,14 @@ fn take_from_others(path: &Path, mode: u32) -> io::Result<()> {
     };
     match set() {
         // Collected as garbage meanwhile, or another user's who lets us write: `menshen doctor` tells of that.
-        Err(error) if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::NotFound) => Ok(()),
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::PermissionDenied | ErrorKind::NotFound
+            ) =>
+        {
+            Ok(())
+        }
         set => set,
     }
 }
@@ -359,7 +447,9 @@ fn lock(marker: &File, deadline: Instant, trouble: &Trouble<'_>) -> Result<(), O
     loop {
         match marker.try_lock() {
             Ok(()) => return Ok(()),
-            Err(fs::TryLockError::WouldBlock) if Instant::now() < deadline => std::thread::sleep(LOCK_RETRY),
+            Err(fs::TryLockError::WouldBlock) if Instant::now() < deadline => {
+                std::thread::sleep(LOCK_RETRY)
+            }
             Err(fs::TryLockError::WouldBlock) => return Err(trouble.locked()),
             Err(fs::TryLockError::Error(error)) => return Err(trouble.io(&error)),
         }
@@ -367,15 +457,24 @@ fn lock(marker: &File, deadline: Instant, trouble: &Trouble<'_>) -> Result<(), O
 }
 
 /// Starts sled. It holds a lock of its own, which a store that was closed just now may still have for a moment.
-fn start(path: &Path, cache_bytes: u64, deadline: Instant, trouble: &Trouble<'_>) -> Result<Db, OpenError> {
+fn start(
+    path: &Path,
+    cache_bytes: u64,
+    deadline: Instant,
+    trouble: &Trouble<'_>,
+) -> Result<Db, OpenError> {
     loop {
-        let config =
-            Config::new().path(path).cache_capacity(cache_bytes.max(SMALLEST_CACHE)).flush_every_ms(Some(FLUSH_EVERY_MS));
+        let config = Config::new()
+            .path(path)
+            .cache_capacity(cache_bytes.max(SMALLEST_CACHE))
+            .flush_every_ms(Some(FLUSH_EVERY_MS));
         // On some kinds of damage sled panics.
         let opened = catch_unwind(AssertUnwindSafe(|| config.open()));
         match opened {
             Ok(Ok(db)) => return Ok(db),
-            Ok(Err(error)) if is_lock(&error) && Instant::now() < deadline => std::thread::sleep(LOCK_RETRY),
+            Ok(Err(error)) if is_lock(&error) && Instant::now() < deadline => {
+                std::thread::sleep(LOCK_RETRY)
+            }
             Ok(Err(error)) => return Err(trouble.sled(&error)),
             Err(_) => return Err(trouble.corrupt("sled panicked while it was reading")),
         }
@@ -391,12 +490,13 @@ fn is_lock(error: &::sled::Error) -> bool {
 fn sync_names(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()?;
     let path = path.canonicalize()?;
-    path.parent().map_or(Ok(()), |parent| match File::open(parent) {
-        Ok(parent) => parent.sync_all(),
-        // Not ours to read; then the directory was there before us.
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(()),
-        Err(error) => Err(error),
-    })
+    path.parent()
+        .map_or(Ok(()), |parent| match File::open(parent) {
+            Ok(parent) => parent.sync_all(),
+            // Not ours to read; then the directory was there before us.
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(()),
+            Err(error) => Err(error),
+        })
 }
 
 fn fault(error: &::sled::Error) -> Failure {
@@ -411,22 +511,34 @@ struct Trouble<'a> {
 
 impl Trouble<'_> {
     fn locked(&self) -> OpenError {
-        OpenError::Locked { path: self.path.to_owned(), waited: self.waited }
+        OpenError::Locked {
+            path: self.path.to_owned(),
+            waited: self.waited,
+        }
     }
 
     fn not_writable(&self, error: &io::Error) -> OpenError {
-        OpenError::NotWritable { path: self.path.to_owned(), why: error.to_string() }
+        OpenError::NotWritable {
+            path: self.path.to_owned(),
+            why: error.to_string(),
+        }
     }
 
     fn corrupt(&self, why: &str) -> OpenError {
-        OpenError::Corrupt { path: self.path.to_owned(), why: why.to_owned() }
+        OpenError::Corrupt {
+            path: self.path.to_owned(),
+            why: why.to_owned(),
+        }
     }
 
     fn io(&self, error: &io::Error) -> OpenError {
         match error.kind() {
             ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => self.not_writable(error),
             ErrorKind::UnexpectedEof | ErrorKind::InvalidData => self.corrupt(&error.to_string()),
-            _ => OpenError::Io { path: self.path.to_owned(), why: error.to_string() },
+            _ => OpenError::Io {
+                path: self.path.to_owned(),
+                why: error.to_string(),
+            },
         }
     }
 

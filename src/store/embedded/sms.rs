@@ -56,7 +56,11 @@ pub(super) fn reserve(draft: &mut Draft<'_>, new: &SmsReservation) -> Result<Sms
 }
 
 /// What is in the way of a message; where nothing is, one is taken out of the day's budget.
-fn refuse(draft: &mut Draft<'_>, record: &SmsRecord, new: &SmsReservation) -> Result<Option<SmsReserved>, Failure> {
+fn refuse(
+    draft: &mut Draft<'_>,
+    record: &SmsRecord,
+    new: &SmsReservation,
+) -> Result<Option<SmsReserved>, Failure> {
     let SmsReservation { limits, now, .. } = new;
     if let Some(wait) = record.wait_for_attempts(limits.max_attempts, *now) {
         return Ok(Some(SmsReserved::Cooldown(wait)));
@@ -68,7 +72,9 @@ fn refuse(draft: &mut Draft<'_>, record: &SmsRecord, new: &SmsReservation) -> Re
         return Ok(Some(SmsReserved::Cooldown(wait)));
     }
     let over = |most, window| record.wait(window, most, *now);
-    if let Some(wait) = over(limits.per_phone_hour, HOUR).or_else(|| over(limits.per_phone_day, DAY)) {
+    if let Some(wait) =
+        over(limits.per_phone_hour, HOUR).or_else(|| over(limits.per_phone_day, DAY))
+    {
         return Ok(Some(SmsReserved::PhoneQuota(wait)));
     }
     Ok(spend(draft, limits, *now)?.map(SmsReserved::Budget))
@@ -82,7 +88,9 @@ pub(super) fn release(
     slots: SmsSlots,
     now: Timestamp,
 ) -> Result<(), Failure> {
-    let Some(mut record) = draft.find::<SmsRecord>(Handle::Sms(phone))? else { return Ok(()) };
+    let Some(mut record) = draft.find::<SmsRecord>(Handle::Sms(phone))? else {
+        return Ok(());
+    };
     // A second time the code is another one.
     let is_first = record.code.as_ref().is_some_and(|code| code.id == id.0);
     if slots == SmsSlots::Free {
@@ -104,7 +112,11 @@ pub(super) fn release(
 /// Counts the guess, then compares. A right one is used up, and frees the guesses that were lost before it.
 ///
 /// A guess at nothing writes too: how long the answer takes says nothing about whether a code was sent.
-pub(super) fn guess(draft: &mut Draft<'_>, guess: &SmsGuess, now: Timestamp) -> Result<Guessed, Failure> {
+pub(super) fn guess(
+    draft: &mut Draft<'_>,
+    guess: &SmsGuess,
+    now: Timestamp,
+) -> Result<Guessed, Failure> {
     let known: Option<SmsRecord> = draft.find(Handle::Sms(&guess.phone))?;
     let open = known.filter(|record| record.is_open(guess.max_attempts, now));
     let Some(mut record) = open else {
@@ -112,27 +124,46 @@ pub(super) fn guess(draft: &mut Draft<'_>, guess: &SmsGuess, now: Timestamp) -> 
         return Ok(Guessed::NoCode);
     };
     record.attempts = record.attempts.saturating_add(1);
-    let is_right = record.code.as_ref().is_some_and(|code| is_same(code, guess));
+    let is_right = record
+        .code
+        .as_ref()
+        .is_some_and(|code| is_same(code, guess));
     if is_right {
         record.used = record.code.take();
         record.replaced = None;
         record.attempts = 0;
     }
     put(draft, &record)?;
-    Ok(if is_right { Guessed::Right } else { Guessed::Wrong })
+    Ok(if is_right {
+        Guessed::Right
+    } else {
+        Guessed::Wrong
+    })
 }
 
 /// Does what a wrong guess does, to a record that stands for all phones without a code: it is read, written back as long as a
 /// real one, and marked for the sweep. There are few of them, so that guessing at numbers fills nothing.
 fn pretend(draft: &mut Draft<'_>, guess: &SmsGuess, now: Timestamp) -> Result<(), Failure> {
     let places = Handle::Sms(&guess.phone).places(draft.vault());
-    let slot = places.first().and_then(|place| layout::no_code(place)).ok_or(Failure::Refused("the store has no key"))?;
+    let slot = places
+        .first()
+        .and_then(|place| layout::no_code(place))
+        .ok_or(Failure::Refused("the store has no key"))?;
     let known: Option<SmsRecord> = draft.record(&slot)?;
     // As with a real one, the time at which it may be swept does not move with every guess.
-    let before = known.as_ref().map(|record| record.attempts_until).filter(|until| *until > now);
+    let before = known
+        .as_ref()
+        .map(|record| record.attempts_until)
+        .filter(|until| *until > now);
     let until = before.unwrap_or_else(|| now.plus(DAY));
-    let code = SmsCodeRecord { id: u128::from(now.as_millis()), hash: guess.code.0, purpose: guess.purpose, until };
-    let is_right = known.is_some_and(|record| record.code.is_some_and(|code| is_same(&code, guess)));
+    let code = SmsCodeRecord {
+        id: u128::from(now.as_millis()),
+        hash: guess.code.0,
+        purpose: guess.purpose,
+        until,
+    };
+    let is_right =
+        known.is_some_and(|record| record.code.is_some_and(|code| is_same(&code, guess)));
     let record = SmsRecord {
         sent: vec![(code.id, now)],
         code: Some(code),
@@ -146,7 +177,11 @@ fn pretend(draft: &mut Draft<'_>, guess: &SmsGuess, now: Timestamp) -> Result<()
 }
 
 /// Whether this very code was used for the phone a moment ago.
-pub(super) fn was_used(draft: &Draft<'_>, guess: &SmsGuess, now: Timestamp) -> Result<bool, Failure> {
+pub(super) fn was_used(
+    draft: &Draft<'_>,
+    guess: &SmsGuess,
+    now: Timestamp,
+) -> Result<bool, Failure> {
     let record: Option<SmsRecord> = draft.find(Handle::Sms(&guess.phone))?;
     let used = record.and_then(|record| record.used);
     Ok(used.is_some_and(|code| now < code.until && is_same(&code, guess)))
@@ -161,8 +196,12 @@ fn is_same(code: &SmsCodeRecord, guess: &SmsGuess) -> bool {
 /// When a record says nothing any more.
 pub(super) fn forgotten_at(record: &SmsRecord) -> Timestamp {
     let sent = record.sent.iter().map(|(_, at)| at.plus(DAY));
-    let codes = [&record.code, &record.replaced, &record.used].into_iter().flatten().map(|code| code.until);
-    sent.chain(codes).fold(record.attempts_until, Timestamp::max)
+    let codes = [&record.code, &record.replaced, &record.used]
+        .into_iter()
+        .flatten()
+        .map(|code| code.until);
+    sent.chain(codes)
+        .fold(record.attempts_until, Timestamp::max)
 }
 
 fn put(draft: &mut Draft<'_>, record: &SmsRecord) -> Result<(), Failure> {
@@ -172,11 +211,18 @@ fn put(draft: &mut Draft<'_>, record: &SmsRecord) -> Result<(), Failure> {
 }
 
 /// Takes one message out of the day's budget; `Some`: it is spent until then.
-fn spend(draft: &mut Draft<'_>, limits: &SmsLimits, now: Timestamp) -> Result<Option<Duration>, Failure> {
+fn spend(
+    draft: &mut Draft<'_>,
+    limits: &SmsLimits,
+    now: Timestamp,
+) -> Result<Option<Duration>, Failure> {
     let mut budget: SmsBudget = draft.record(layout::SMS_BUDGET)?.unwrap_or_default();
     // A clock that was set back a little does not bring a second budget; one that had been far ahead does not take them all.
     if day(now) > budget.day || budget.day > day(now) + 1 {
-        budget = SmsBudget { day: day(now), sent: 0 };
+        budget = SmsBudget {
+            day: day(now),
+            sent: 0,
+        };
     }
     if budget.sent >= limits.daily_budget {
         let today = Duration::from_secs(now.plus(UTC_8).as_secs() % DAY.as_secs());
@@ -197,7 +243,11 @@ impl SmsReservation {
     fn attempts_counted_until(&self) -> Timestamp {
         let until = self.now.plus(self.limits.code_ttl);
         // A code that never changes has to last against more than one evening of guessing.
-        if self.is_test { self.now.plus(HOUR).max(until) } else { until }
+        if self.is_test {
+            self.now.plus(HOUR).max(until)
+        } else {
+            until
+        }
     }
 }
 
@@ -221,14 +271,19 @@ impl SmsRecord {
         let (now, before) = (new.now, (self.sent.clone(), self.attempts_until));
         let tomorrow = now.plus(DAY);
         self.sent.retain(|(_, at)| *at <= tomorrow);
-        self.sent.iter_mut().for_each(|(_, at)| *at = (*at).min(now));
+        self.sent
+            .iter_mut()
+            .for_each(|(_, at)| *at = (*at).min(now));
         if self.attempts_until > tomorrow {
             (self.attempts, self.attempts_until) = (0, Timestamp::default());
         }
         self.attempts_until = self.attempts_until.min(new.attempts_counted_until());
         // A code that was good for longer than guesses at it are counted could be guessed at for ever.
         let until = now.plus(new.limits.code_ttl);
-        for code in [&mut self.code, &mut self.replaced, &mut self.used].into_iter().flatten() {
+        for code in [&mut self.code, &mut self.replaced, &mut self.used]
+            .into_iter()
+            .flatten()
+        {
             code.until = code.until.min(until);
         }
         (&self.sent, self.attempts_until) != (&before.0, before.1)
@@ -242,17 +297,28 @@ impl SmsRecord {
         }
         let until = new.now.plus(new.limits.code_ttl);
         self.attempts_until = self.attempts_until.max(new.attempts_counted_until());
-        let code = SmsCodeRecord { id: new.id.0, hash: new.code.0, purpose: new.purpose, until };
+        let code = SmsCodeRecord {
+            id: new.id.0,
+            hash: new.code.0,
+            purpose: new.purpose,
+            until,
+        };
         self.replaced = self.code.replace(code);
     }
 
     /// How long until another message fits: at most `most` within `window`.
     fn wait(&self, window: Duration, most: u32, now: Timestamp) -> Option<Duration> {
         let most = usize::try_from(most).unwrap_or(usize::MAX);
-        let recent: Vec<_> = self.sent.iter().filter(|(_, at)| now.since(*at) < window).collect();
+        let recent: Vec<_> = self
+            .sent
+            .iter()
+            .filter(|(_, at)| now.since(*at) < window)
+            .collect();
         let blocking = recent.len().checked_sub(most)?;
         // When the one that has to leave the window does so. With `most` of 0 nothing ever fits; the whole window is said.
-        let left = recent.get(blocking).map_or(window, |(_, at)| window.saturating_sub(now.since(*at)));
+        let left = recent
+            .get(blocking)
+            .map_or(window, |(_, at)| window.saturating_sub(now.since(*at)));
         Some(left.max(Duration::from_millis(1)))
     }
 

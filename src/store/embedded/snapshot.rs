@@ -34,7 +34,10 @@ impl Snapshots {
     /// Begins one. Only the writer calls this, so it is of the state between two groups.
     pub(super) fn begin(&self, kv: Arc<dyn Kv>, vault: Vault) -> Snapshot {
         let notes = Arc::new(Mutex::new(Notes::default()));
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&notes));
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(Arc::downgrade(&notes));
         Snapshot { kv, vault, notes }
     }
 
@@ -58,7 +61,15 @@ impl Snapshots {
 
 /// Indexes, codes and messages are in no export.
 fn is_exported(key: &[u8]) -> bool {
-    ![layout::EXPIRY, layout::CODES, layout::SESSIONS_OF, layout::SMS, b"w/"].iter().any(|kind| key.starts_with(kind))
+    ![
+        layout::EXPIRY,
+        layout::CODES,
+        layout::SESSIONS_OF,
+        layout::SMS,
+        b"w/",
+    ]
+    .iter()
+    .any(|kind| key.starts_with(kind))
 }
 
 /// The store at one moment.
@@ -79,7 +90,9 @@ impl Snapshot {
         let mut after: Option<Vec<u8>> = None;
         loop {
             let pairs = self.kv.scan(prefix, after.as_deref(), page)?;
-            let last = (pairs.len() >= page).then(|| pairs.last().map(|(key, _)| key.clone())).flatten();
+            let last = (pairs.len() >= page)
+                .then(|| pairs.last().map(|(key, _)| key.clone()))
+                .flatten();
             let pairs = self.corrected(prefix, after.as_deref(), last.as_deref(), pairs)?;
             visit(pairs)?;
             match last {
@@ -99,12 +112,18 @@ impl Snapshot {
     ) -> Result<Vec<Pair>, Failure> {
         let notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
         if notes.bytes > MOST_NOTED {
-            return Err(Failure::Refused("too much was written meanwhile: export at a quieter time"));
+            return Err(Failure::Refused(
+                "too much was written meanwhile: export at a quieter time",
+            ));
         }
         let mut pairs: BTreeMap<_, _> = pairs.into_iter().collect();
-        for (key, value) in notes.before.range(prefix.to_vec()..).take_while(|(key, _)| key.starts_with(prefix)) {
-            let is_within =
-                after.is_none_or(|after| key.as_slice() > after) && last.is_none_or(|last| key.as_slice() <= last);
+        for (key, value) in notes
+            .before
+            .range(prefix.to_vec()..)
+            .take_while(|(key, _)| key.starts_with(prefix))
+        {
+            let is_within = after.is_none_or(|after| key.as_slice() > after)
+                && last.is_none_or(|last| key.as_slice() <= last);
             match value {
                 Some(value) if is_within => drop(pairs.insert(key.clone(), value.clone())),
                 None => drop(pairs.remove(key)),
@@ -126,10 +145,19 @@ impl View for Snapshot {
         Ok(notes.before.get(key).cloned().unwrap_or(now))
     }
 
-    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Pair>, Failure> {
+    fn scan(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Pair>, Failure> {
         let mut all = Vec::new();
         self.each_page(prefix, 256, |pairs| {
-            all.extend(pairs.into_iter().filter(|(key, _)| after.is_none_or(|after| key.as_slice() > after)));
+            all.extend(
+                pairs
+                    .into_iter()
+                    .filter(|(key, _)| after.is_none_or(|after| key.as_slice() > after)),
+            );
             Ok(())
         })?;
         all.truncate(limit);

@@ -18,7 +18,11 @@ const REMEMBERED: Duration = Duration::from_hours(7 * 24);
 
 /// When a session's record may go.
 pub(super) fn session_forgotten_at(record: &SessionRecord) -> Timestamp {
-    record.session.idle_end.min(record.session.absolute_end).plus(REMEMBERED)
+    record
+        .session
+        .idle_end
+        .min(record.session.absolute_end)
+        .plus(REMEMBERED)
 }
 
 /// Settles at most `limit` entries of the index that are due; says how many. Each is removed with what it points at, or
@@ -42,7 +46,8 @@ fn settle(draft: &mut Draft<'_>, key: &[u8], now: Timestamp) -> Result<(), Failu
         settle_session(draft, key, now)
     } else if key.starts_with(layout::SMS) {
         // Its time moves with every message and code; the latest entry of the index is the one that counts.
-        let is_due = readable::<SmsRecord>(draft, key)?.is_none_or(|record| sms::forgotten_at(&record) <= now);
+        let is_due = readable::<SmsRecord>(draft, key)?
+            .is_none_or(|record| sms::forgotten_at(&record) <= now);
         if is_due {
             draft.remove(key.to_vec());
         }
@@ -76,7 +81,10 @@ fn settle_session(draft: &mut Draft<'_>, key: &[u8], now: Timestamp) -> Result<(
 }
 
 /// The record, unless it is damaged: its time has come anyhow, and one bad record must not hold up the sweep for ever.
-fn readable<R: serde::de::DeserializeOwned>(draft: &Draft<'_>, key: &[u8]) -> Result<Option<R>, Failure> {
+fn readable<R: serde::de::DeserializeOwned>(
+    draft: &Draft<'_>,
+    key: &[u8],
+) -> Result<Option<R>, Failure> {
     match draft.record(key) {
         Err(Failure::Damaged(why)) => {
             tracing::error!(error = %why, "an expired record could not be read and is removed: {why}");

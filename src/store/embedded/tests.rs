@@ -25,7 +25,10 @@ fn in_memory() -> EmbeddedStore {
 
 /// Waits a little for a lock that a store dropped just now may still hold.
 fn options() -> OpenOptions {
-    OpenOptions { cache_bytes: 1 << 20, lock_wait: Duration::from_secs(10) }
+    OpenOptions {
+        cache_bytes: 1 << 20,
+        lock_wait: Duration::from_secs(10),
+    }
 }
 
 fn on_disk(path: &Path) -> Result<EmbeddedStore, OpenError> {
@@ -41,13 +44,22 @@ mod sled_keeps_the_contract {
 
     fn fresh() -> (Subject, tempfile::TempDir) {
         let directory = tempfile::tempdir().unwrap();
-        (std::sync::Arc::new(super::on_disk(directory.path()).unwrap()), directory)
+        (
+            std::sync::Arc::new(super::on_disk(directory.path()).unwrap()),
+            directory,
+        )
     }
     crate::store_contract!(fresh());
 }
 
 fn raw_keys(store: &EmbeddedStore) -> Vec<Vec<u8>> {
-    store.kv.scan(b"", None, usize::MAX).unwrap().into_iter().map(|(key, _)| key).collect()
+    store
+        .kv
+        .scan(b"", None, usize::MAX)
+        .unwrap()
+        .into_iter()
+        .map(|(key, _)| key)
+        .collect()
 }
 
 #[tokio::test]
@@ -60,11 +72,21 @@ async fn a_swept_store_has_no_leftovers() {
     }
     let user = UserId::parse("u1").unwrap();
     let keep = SessionId::from_bits(1);
-    store.revoke(&Revoke::Others { user, keep }, NOW).await.unwrap();
+    store
+        .revoke(&Revoke::Others { user, keep }, NOW)
+        .await
+        .unwrap();
     let far = Timestamp::from_secs(NOW.as_secs() * 2);
     while store.sweep(far, 7).await.unwrap() == 7 {}
-    let kinds: Vec<_> = raw_keys(&store).iter().map(|key| char::from(key[0])).collect();
-    assert_eq!(kinds, ['m', 'm', 'o', 'u'], "the check, the head of the log, one openid and its user");
+    let kinds: Vec<_> = raw_keys(&store)
+        .iter()
+        .map(|key| char::from(key[0]))
+        .collect();
+    assert_eq!(
+        kinds,
+        ['m', 'm', 'o', 'u'],
+        "the check, the head of the log, one openid and its user"
+    );
 }
 
 #[tokio::test]
@@ -74,13 +96,29 @@ async fn an_expired_record_that_is_damaged_does_not_hold_up_the_sweep() {
         store.login(&login_of("alice", n)).await.unwrap();
     }
     let key = layout::session(SessionId::from_bits(1));
-    store.kv.commit(&[(key, Some(b"\x01damage".to_vec()))].into()).unwrap();
-    assert!(matches!(store.session(SessionId::from_bits(1), NOW).await, Err(StoreError::Damaged(_))));
-    assert!(store.session(SessionId::from_bits(2), NOW).await.unwrap().is_some(), "the others are well");
+    store
+        .kv
+        .commit(&[(key, Some(b"\x01damage".to_vec()))].into())
+        .unwrap();
+    assert!(matches!(
+        store.session(SessionId::from_bits(1), NOW).await,
+        Err(StoreError::Damaged(_))
+    ));
+    assert!(
+        store
+            .session(SessionId::from_bits(2), NOW)
+            .await
+            .unwrap()
+            .is_some(),
+        "the others are well"
+    );
     store.check().await.unwrap();
     let far = Timestamp::from_secs(NOW.as_secs() * 2);
     assert_eq!(store.sweep(far, 100).await.unwrap(), 3);
-    assert_eq!(store.session(SessionId::from_bits(1), NOW).await.unwrap(), None);
+    assert_eq!(
+        store.session(SessionId::from_bits(1), NOW).await.unwrap(),
+        None
+    );
 }
 
 /// What an operation left behind that took its place from the keys before a change and its seal from those after it. No
@@ -93,10 +131,22 @@ async fn a_record_under_the_new_key_in_a_place_of_the_old_one_is_moved() {
     let handle = layout::Handle::OpenId(&identity.app_id, &identity.openid);
     let old_place = handle.places(&store.vault).remove(0);
     store.rotate_store_key().await.unwrap();
-    let sealed = store.vault.reseal(&old_place, &store.kv.get(&old_place).unwrap().unwrap(), &old_place).unwrap();
-    store.kv.commit(&[(old_place.clone(), Some(sealed))].into()).unwrap();
+    let sealed = store
+        .vault
+        .reseal(
+            &old_place,
+            &store.kv.get(&old_place).unwrap().unwrap(),
+            &old_place,
+        )
+        .unwrap();
+    store
+        .kv
+        .commit(&[(old_place.clone(), Some(sealed))].into())
+        .unwrap();
     while !store.reseal(100).await.unwrap().finished {}
-    let LoginOutcome::Opened(back) = store.login(&login_of("alice", 2)).await.unwrap() else { panic!("not signed in") };
+    let LoginOutcome::Opened(back) = store.login(&login_of("alice", 2)).await.unwrap() else {
+        panic!("not signed in")
+    };
     assert!(!back.is_new_user);
     assert_eq!(store.kv.get(&old_place).unwrap(), None);
 }
@@ -108,12 +158,22 @@ async fn a_damaged_record_does_not_hold_up_a_change_of_keys() {
         store.login(&login_of("alice", n)).await.unwrap();
     }
     let key = layout::session(SessionId::from_bits(3));
-    store.kv.commit(&[(key, Some(b"damage".to_vec()))].into()).unwrap();
+    store
+        .kv
+        .commit(&[(key, Some(b"damage".to_vec()))].into())
+        .unwrap();
     store.rotate_store_key().await.unwrap();
     while !store.reseal(2).await.unwrap().finished {}
     assert!(!store.vault.keyring().is_changing());
     for n in [1, 2, 4, 5] {
-        assert!(store.session(SessionId::from_bits(n), NOW).await.unwrap().is_some(), "{n}");
+        assert!(
+            store
+                .session(SessionId::from_bits(n), NOW)
+                .await
+                .unwrap()
+                .is_some(),
+            "{n}"
+        );
     }
 }
 
@@ -122,30 +182,57 @@ async fn a_disabled_user_neither_signs_in_nor_refreshes() {
     let store = in_memory();
     store.login(&login_of("alice", 1)).await.unwrap();
     let id = UserId::parse("u1").unwrap();
-    store.change_rights(&id, &RightsChange::Ban, NOW).await.unwrap();
+    store
+        .change_rights(&id, &RightsChange::Ban, NOW)
+        .await
+        .unwrap();
     let mut login = login_of("alice", 2);
     let code = CodeHash([1; 32]);
     login.code = Some((code, Timestamp::from_secs(NOW.as_secs() + 600)));
-    assert!(matches!(store.login(&login).await.unwrap(), LoginOutcome::Disabled(user) if user == id));
+    assert!(
+        matches!(store.login(&login).await.unwrap(), LoginOutcome::Disabled(user) if user == id)
+    );
     assert!(!store.code_spent(&code, NOW).await.unwrap());
-    assert!(matches!(store.login(&login_of("alice", 1)).await.unwrap(), LoginOutcome::Disabled(_)), "a repeat");
+    assert!(
+        matches!(
+            store.login(&login_of("alice", 1)).await.unwrap(),
+            LoginOutcome::Disabled(_)
+        ),
+        "a repeat"
+    );
     let session = SessionId::from_bits(1);
-    let rotation = Rotation { session, counter: 0, replay_window: None, idle_ttl: Duration::from_mins(1), now: NOW };
-    assert!(matches!(store.rotate(&rotation).await.unwrap(), RotationOutcome::Disabled(user) if user == id));
+    let rotation = Rotation {
+        session,
+        counter: 0,
+        replay_window: None,
+        idle_ttl: Duration::from_mins(1),
+        now: NOW,
+    };
+    assert!(
+        matches!(store.rotate(&rotation).await.unwrap(), RotationOutcome::Disabled(user) if user == id)
+    );
 }
 
 #[tokio::test]
 async fn the_session_key_and_the_one_before_it_are_kept() {
     let store = in_memory();
     let later = Timestamp::from_secs(NOW.as_secs() + 5);
-    for (n, key, now) in [(1, Some("a"), NOW), (2, Some("b"), later), (3, Some("b"), later), (4, None, later)] {
+    for (n, key, now) in [
+        (1, Some("a"), NOW),
+        (2, Some("b"), later),
+        (3, Some("b"), later),
+        (4, None, later),
+    ] {
         let mut login = login_of("alice", n);
         wechat_of(&mut login).session_key = key.map(|key| Secret::new(key.to_owned()));
         login.now = now;
         store.login(&login).await.unwrap();
     }
     let identity = wechat_of(&mut login_of("alice", 1)).clone();
-    let view: &dyn View = &Committed { kv: store.kv.as_ref(), vault: &store.vault };
+    let view: &dyn View = &Committed {
+        kv: store.kv.as_ref(),
+        vault: &store.vault,
+    };
     let handle = layout::Handle::OpenId(&identity.app_id, &identity.openid);
     let record: records::OpenIdRecord = view.find(handle).unwrap().unwrap();
     assert_eq!(record.session_key.as_deref(), Some("b"));

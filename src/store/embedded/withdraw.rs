@@ -21,7 +21,13 @@ pub(super) fn withdraw(
     announce: Announce,
     now: Timestamp,
 ) -> Result<WithdrawalOutcome, Failure> {
-    let Withdrawal { app_id, openid, what, began_by, said: (said, until) } = withdrawal;
+    let Withdrawal {
+        app_id,
+        openid,
+        what,
+        began_by,
+        said: (said, until),
+    } = withdrawal;
     if !login::spend(draft, said, *until, now)? {
         return Ok(WithdrawalOutcome::Repeated);
     }
@@ -36,9 +42,16 @@ pub(super) fn withdraw(
         TakenBack::Everything => {
             let user = owner.user;
             let revoked = accounts::erase(draft, &user, None, announce, now)?;
-            Ok(revoked.map_or(WithdrawalOutcome::Nobody, |revoked| WithdrawalOutcome::Erased { user, revoked }))
+            Ok(revoked.map_or(WithdrawalOutcome::Nobody, |revoked| {
+                WithdrawalOutcome::Erased { user, revoked }
+            }))
         }
-        TakenBack::Data { profile, phone, kinds, key } => {
+        TakenBack::Data {
+            profile,
+            phone,
+            kinds,
+            key,
+        } => {
             if *profile {
                 record.user.profile.nickname = None;
                 record.user.profile.avatar_url = None;
@@ -50,7 +63,16 @@ pub(super) fn withdraw(
             records::put_user(draft, &record)?;
             if announce.withdrawn {
                 let (user, app) = (record.user.id.clone(), app_id.clone());
-                outbox::put(draft, OutboxEvent::Withdrawn { user, app, kinds: kinds.clone(), key: key.clone() }, now)?;
+                outbox::put(
+                    draft,
+                    OutboxEvent::Withdrawn {
+                        user,
+                        app,
+                        kinds: kinds.clone(),
+                        key: key.clone(),
+                    },
+                    now,
+                )?;
             }
             Ok(WithdrawalOutcome::Cleared(Box::new(record.user)))
         }

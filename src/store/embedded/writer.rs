@@ -42,7 +42,9 @@ impl Health {
         if self.closed.load(Ordering::Acquire) {
             return Err(Failure::Closed);
         }
-        self.fault.get().map_or(Ok(()), |why| Err(Failure::Fault(why.clone())))
+        self.fault
+            .get()
+            .map_or(Ok(()), |why| Err(Failure::Fault(why.clone())))
     }
 
     /// Remembers a fault for good; what is not a fault passes.
@@ -77,9 +79,20 @@ impl Writer {
         snapshots: Arc<Snapshots>,
     ) -> std::io::Result<Self> {
         let (queue, jobs) = mpsc::channel(QUEUE);
-        let group = Group { kv, vault, health: Arc::clone(&health), snapshots };
-        let thread = std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || group.serve(jobs))?;
-        Ok(Self { queue, health, thread: Mutex::new(Some(thread)) })
+        let group = Group {
+            kv,
+            vault,
+            health: Arc::clone(&health),
+            snapshots,
+        };
+        let thread = std::thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || group.serve(jobs))?;
+        Ok(Self {
+            queue,
+            health,
+            thread: Mutex::new(Some(thread)),
+        })
     }
 
     /// Runs an operation in its turn; returns when what it did is durable. If the caller gives up waiting, it happens
@@ -91,8 +104,15 @@ impl Writer {
     {
         self.health.check()?;
         let (answer, answered) = oneshot::channel();
-        let job = Task { operation: Some(operation), outcome: None, answer };
-        self.queue.send(Message::Run(Box::new(job))).await.map_err(|_| StoreError::Closed)?;
+        let job = Task {
+            operation: Some(operation),
+            outcome: None,
+            answer,
+        };
+        self.queue
+            .send(Message::Run(Box::new(job)))
+            .await
+            .map_err(|_| StoreError::Closed)?;
         answered.await.map_err(|_| StoreError::Closed)?
     }
 
@@ -114,7 +134,11 @@ impl Drop for Writer {
     fn drop(&mut self) {
         let (gone, _) = mpsc::channel(1);
         drop(std::mem::replace(&mut self.queue, gone));
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let thread = self
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(thread) = thread
             && thread.join().is_err()
         {
@@ -143,7 +167,9 @@ where
     F: FnOnce(&mut Draft<'_>) -> Result<T, Failure> + Send,
 {
     fn run(&mut self, draft: &mut Draft<'_>) -> Result<(), Failure> {
-        let Some(operation) = self.operation.take() else { return Ok(()) };
+        let Some(operation) = self.operation.take() else {
+            return Ok(());
+        };
         let outcome = operation(draft);
         let went = outcome.as_ref().map(|_| ()).map_err(Failure::clone);
         self.outcome = Some(outcome);
@@ -195,7 +221,11 @@ impl Group {
 
     /// Runs, commits, answers.
     fn commit(&self, mut jobs: Vec<Box<dyn Job>>) {
-        let durable = self.health.check().and_then(|()| self.run(&mut jobs)).map_err(|failure| self.health.note(failure));
+        let durable = self
+            .health
+            .check()
+            .and_then(|()| self.run(&mut jobs))
+            .map_err(|failure| self.health.note(failure));
         for job in jobs {
             job.answer(durable.clone());
         }
@@ -220,7 +250,11 @@ impl Group {
         if changes.is_empty() {
             return Ok(());
         }
-        guarded(|| self.snapshots.note(self.kv.as_ref(), &changes).and_then(|()| self.kv.commit(&changes)))
+        guarded(|| {
+            self.snapshots
+                .note(self.kv.as_ref(), &changes)
+                .and_then(|()| self.kv.commit(&changes))
+        })
     }
 
     fn close(&self) -> Result<(), Failure> {
@@ -231,5 +265,6 @@ impl Group {
 
 /// A panic of the engine or of an operation is a fault like any other: the thread stays, and everybody is answered.
 fn guarded<T>(action: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
-    catch_unwind(AssertUnwindSafe(action)).unwrap_or_else(|_| Err(Failure::Fault("the store panicked".to_owned())))
+    catch_unwind(AssertUnwindSafe(action))
+        .unwrap_or_else(|_| Err(Failure::Fault("the store panicked".to_owned())))
 }

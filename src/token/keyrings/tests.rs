@@ -6,14 +6,30 @@ use crate::{
     token::fixture::{NOW, Shelf},
 };
 
-const ALL: [Algorithm; 4] = [Algorithm::EdDsa, Algorithm::Es256, Algorithm::Rs256, Algorithm::Hs256];
+const ALL: [Algorithm; 4] = [
+    Algorithm::EdDsa,
+    Algorithm::Es256,
+    Algorithm::Rs256,
+    Algorithm::Hs256,
+];
 
 fn config(algorithm: Algorithm) -> TokenConfig {
-    TokenConfig { algorithm, ..TokenConfig::default() }
+    TokenConfig {
+        algorithm,
+        ..TokenConfig::default()
+    }
 }
 
 async fn open(config: &TokenConfig, store: &Shelf) -> Keyrings {
-    Keyrings::open(config, Lifetimes::of(config), store, &Entropy::default(), NOW).await.unwrap()
+    Keyrings::open(
+        config,
+        Lifetimes::of(config),
+        store,
+        &Entropy::default(),
+        NOW,
+    )
+    .await
+    .unwrap()
 }
 
 /// A task of its own has to be able to run this.
@@ -27,7 +43,11 @@ fn until(come_true: impl Fn() -> bool) -> impl Future<Output = ()> {
     std::future::poll_fn(move |context| {
         context.waker().wake_by_ref();
         turns += 1;
-        if come_true() || turns > 10_000 { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+        if come_true() || turns > 10_000 {
+            std::task::Poll::Ready(())
+        } else {
+            std::task::Poll::Pending
+        }
     })
 }
 
@@ -40,7 +60,10 @@ fn key_files(files: &[(&str, Algorithm)]) -> (tempfile::TempDir, Vec<String>) {
     let dir = tempfile::tempdir().unwrap();
     let kids = files.iter().map(|(name, algorithm)| {
         let key = key::generate(*algorithm, &Entropy::default(), NOW).unwrap();
-        let text = pem::encode(&pem::Pem::new("PRIVATE KEY", key.private.expose().as_slice()));
+        let text = pem::encode(&pem::Pem::new(
+            "PRIVATE KEY",
+            key.private.expose().as_slice(),
+        ));
         std::fs::write(dir.path().join(name), text).unwrap();
         key.kid
     });
@@ -52,7 +75,11 @@ fn key_files(files: &[(&str, Algorithm)]) -> (tempfile::TempDir, Vec<String>) {
 async fn the_first_start_makes_a_key_and_later_ones_find_it() {
     for algorithm in ALL {
         let store = Shelf::default();
-        let first = open(&config(algorithm), &store).await.current().signing_kid().to_owned();
+        let first = open(&config(algorithm), &store)
+            .await
+            .current()
+            .signing_kid()
+            .to_owned();
         let second = open(&config(algorithm), &store).await;
         assert_eq!(second.current().signing_kid(), first);
         assert_eq!(store.keys().await.unwrap().len(), 1, "{algorithm:?}");
@@ -62,7 +89,11 @@ async fn the_first_start_makes_a_key_and_later_ones_find_it() {
 #[tokio::test]
 async fn another_algorithm_makes_a_new_key_and_the_old_one_still_verifies() {
     let store = Shelf::default();
-    let old = open(&config(Algorithm::EdDsa), &store).await.current().signing_kid().to_owned();
+    let old = open(&config(Algorithm::EdDsa), &store)
+        .await
+        .current()
+        .signing_kid()
+        .to_owned();
     let keyrings = open(&config(Algorithm::Es256), &store).await;
     assert_eq!(keyrings.current().algorithm(), Algorithm::Es256);
     assert!(keyrings.current().kids().any(|kid| kid == old));
@@ -75,20 +106,38 @@ async fn a_rotation_reaches_the_other_replica_and_the_old_key_retires_when_its_t
     let (here, there) = (open(&config, &store).await, open(&config, &store).await);
     let old = here.current().signing_kid().to_owned();
 
-    let Rotated::Added { kid: new } = here.rotate(&store, &Entropy::default(), NOW).await.unwrap() else {
+    let Rotated::Added { kid: new } = here.rotate(&store, &Entropy::default(), NOW).await.unwrap()
+    else {
         panic!("nobody else rotates");
     };
-    assert_eq!(here.current().kids().collect::<Vec<_>>(), [new.as_str(), old.as_str()]);
+    assert_eq!(
+        here.current().kids().collect::<Vec<_>>(),
+        [new.as_str(), old.as_str()]
+    );
     assert_eq!(there.current().signing_kid(), old);
     assert!(there.reload(&store, NOW).await.unwrap());
     assert_eq!(there.current().signing_kid(), new);
 
     let tokens_dead = NOW.plus(config.access_ttl.get() + config.leeway.get());
-    assert!(here.retire(&store, tokens_dead).await.unwrap().is_empty(), "another replica may have signed a moment longer");
-    assert_eq!(here.retire(&store, tokens_dead.plus(OVERLAP)).await.unwrap(), [old]);
+    assert!(
+        here.retire(&store, tokens_dead).await.unwrap().is_empty(),
+        "another replica may have signed a moment longer"
+    );
+    assert_eq!(
+        here.retire(&store, tokens_dead.plus(OVERLAP))
+            .await
+            .unwrap(),
+        [old]
+    );
     assert_eq!(here.current().kids().collect::<Vec<_>>(), [new.as_str()]);
     assert_eq!(store.keys().await.unwrap().len(), 1);
-    assert!(here.retire(&store, Timestamp::from_millis(u64::MAX)).await.unwrap().is_empty(), "the newest key never retires");
+    assert!(
+        here.retire(&store, Timestamp::from_millis(u64::MAX))
+            .await
+            .unwrap()
+            .is_empty(),
+        "the newest key never retires"
+    );
 }
 
 #[tokio::test]
@@ -98,7 +147,10 @@ async fn a_reload_without_news_keeps_the_version() {
     let before = keyrings.version();
     assert!(!keyrings.reload(&store, NOW).await.unwrap());
     assert_eq!(keyrings.version(), before);
-    keyrings.rotate(&store, &Entropy::default(), NOW).await.unwrap();
+    keyrings
+        .rotate(&store, &Entropy::default(), NOW)
+        .await
+        .unwrap();
     assert_ne!(keyrings.version(), before);
     assert_eq!(keyrings.version(), keyrings.current().version());
 }
@@ -110,7 +162,12 @@ async fn a_store_that_fails_changes_no_key() {
     let kid = keyrings.current().signing_kid().to_owned();
     store.down.store(true, Ordering::Relaxed);
     assert!(keyrings.reload(&store, NOW).await.is_err());
-    assert!(keyrings.rotate(&store, &Entropy::default(), NOW).await.is_err());
+    assert!(
+        keyrings
+            .rotate(&store, &Entropy::default(), NOW)
+            .await
+            .is_err()
+    );
     assert!(keyrings.retire(&store, NOW).await.is_err());
     assert_eq!(keyrings.current().signing_kid(), kid);
     assert!(
@@ -137,9 +194,20 @@ async fn of_two_replicas_that_make_a_key_at_once_one_wins_and_both_use_it() {
 
     let second = theirs();
     *store.faster.lock().unwrap() = Some(second.clone());
-    let rotated = keyrings.rotate(&store, &Entropy::default(), NOW).await.unwrap();
-    assert_eq!(rotated, Rotated::Overtaken { kid: second.kid.clone() });
-    assert_eq!(keyrings.current().kids().collect::<Vec<_>>(), [&second.kid, &first.kid]);
+    let rotated = keyrings
+        .rotate(&store, &Entropy::default(), NOW)
+        .await
+        .unwrap();
+    assert_eq!(
+        rotated,
+        Rotated::Overtaken {
+            kid: second.kid.clone()
+        }
+    );
+    assert_eq!(
+        keyrings.current().kids().collect::<Vec<_>>(),
+        [&second.kid, &first.kid]
+    );
 }
 
 #[tokio::test]
@@ -150,11 +218,20 @@ async fn the_last_key_file_signs_and_all_verify() {
         ("2026-02.pem", Algorithm::Es256),
         ("notes.txt", Algorithm::EdDsa),
     ]);
-    let config = TokenConfig { key_dir: Some(dir.path().to_owned()), ..config(Algorithm::EdDsa) };
+    let config = TokenConfig {
+        key_dir: Some(dir.path().to_owned()),
+        ..config(Algorithm::EdDsa)
+    };
     let store = Shelf::default();
     let keyrings = open(&config, &store).await;
-    assert_eq!(keyrings.current().kids().collect::<Vec<_>>(), [&kids[1], &kids[2], &kids[0]]);
-    assert!(store.keys().await.unwrap().is_empty(), "no key is made where keys are given");
+    assert_eq!(
+        keyrings.current().kids().collect::<Vec<_>>(),
+        [&kids[1], &kids[2], &kids[0]]
+    );
+    assert!(
+        store.keys().await.unwrap().is_empty(),
+        "no key is made where keys are given"
+    );
     let rotated = keyrings.rotate(&store, &Entropy::default(), NOW).await;
     assert!(matches!(rotated, Err(KeyringError::NotOurs)));
 
@@ -175,11 +252,20 @@ async fn a_key_directory_that_cannot_be_used_stops_the_start() {
         (broken.path().to_owned(), "not a PEM file"),
         (empty.path().join("missing"), "missing"),
     ] {
-        let config = TokenConfig { key_dir: Some(path), ..config(Algorithm::EdDsa) };
-        let error = Keyrings::open(&config, Lifetimes::of(&config), &Shelf::default(), &Entropy::default(), NOW)
-            .await
-            .unwrap_err()
-            .to_string();
+        let config = TokenConfig {
+            key_dir: Some(path),
+            ..config(Algorithm::EdDsa)
+        };
+        let error = Keyrings::open(
+            &config,
+            Lifetimes::of(&config),
+            &Shelf::default(),
+            &Entropy::default(),
+            NOW,
+        )
+        .await
+        .unwrap_err()
+        .to_string();
         assert!(error.contains(says), "{error}");
         assert!(!error.contains("hunter2"));
     }
@@ -205,14 +291,29 @@ async fn former_secrets_verify_and_none_is_published() {
 async fn a_short_secret_stops_the_start() {
     let short = SecretText::new("hunter2".to_owned());
     for config in [
-        TokenConfig { secret: Some(short.clone()), ..config(Algorithm::Hs256) },
-        TokenConfig { previous_secrets: vec![short], ..config(Algorithm::Hs256) },
+        TokenConfig {
+            secret: Some(short.clone()),
+            ..config(Algorithm::Hs256)
+        },
+        TokenConfig {
+            previous_secrets: vec![short],
+            ..config(Algorithm::Hs256)
+        },
     ] {
-        let error = Keyrings::open(&config, Lifetimes::of(&config), &Shelf::default(), &Entropy::default(), NOW)
-            .await
-            .unwrap_err()
-            .to_string();
-        assert!(error.contains("shorter than 32 bytes") && !error.contains("hunter2"), "{error}");
+        let error = Keyrings::open(
+            &config,
+            Lifetimes::of(&config),
+            &Shelf::default(),
+            &Entropy::default(),
+            NOW,
+        )
+        .await
+        .unwrap_err()
+        .to_string();
+        assert!(
+            error.contains("shorter than 32 bytes") && !error.contains("hunter2"),
+            "{error}"
+        );
     }
 }
 
@@ -220,8 +321,14 @@ async fn a_short_secret_stops_the_start() {
 async fn the_jwks_has_what_rfc_7517_asks_for_and_nothing_private() {
     let store = Shelf::default();
     for (algorithm, members) in [
-        (Algorithm::EdDsa, ["alg", "crv", "kid", "kty", "use", "x"].as_slice()),
-        (Algorithm::Es256, &["alg", "crv", "kid", "kty", "use", "x", "y"]),
+        (
+            Algorithm::EdDsa,
+            ["alg", "crv", "kid", "kty", "use", "x"].as_slice(),
+        ),
+        (
+            Algorithm::Es256,
+            &["alg", "crv", "kid", "kty", "use", "x", "y"],
+        ),
         (Algorithm::Rs256, &["alg", "e", "kid", "kty", "n", "use"]),
     ] {
         let keys = open(&config(algorithm), &store).await;
@@ -234,7 +341,10 @@ async fn the_jwks_has_what_rfc_7517_asks_for_and_nothing_private() {
         assert_eq!(first["use"], "sig");
         assert_eq!(first["kid"], keys.current().signing_kid());
     }
-    let all = open(&config(Algorithm::Rs256), &store).await.current().jwks();
+    let all = open(&config(Algorithm::Rs256), &store)
+        .await
+        .current()
+        .jwks();
     let all: serde_json::Value = serde_json::from_slice(&all).unwrap();
     assert_eq!(all["keys"].as_array().unwrap().len(), 3);
 }
@@ -244,28 +354,52 @@ async fn following_reads_a_new_key_when_it_is_asked_for_and_ends_when_it_is_told
     let store = Shelf::default();
     let keyrings = open(&config(Algorithm::EdDsa), &store).await;
     let other = open(&config(Algorithm::EdDsa), &store).await;
-    other.rotate(&store, &Entropy::default(), NOW).await.unwrap();
+    other
+        .rotate(&store, &Entropy::default(), NOW)
+        .await
+        .unwrap();
     keyrings.ask_reload();
     let audit = Audit::new(Metrics::new());
     let reloaded = until(|| keyrings.version() > 0);
     let (clock, entropy, metrics) = (Clock::manual(NOW), Entropy::default(), Metrics::new());
-    let with = Upkeep { store: &store, clock: &clock, entropy: &entropy, audit: &audit, metrics: &metrics };
+    let with = Upkeep {
+        store: &store,
+        clock: &clock,
+        entropy: &entropy,
+        audit: &audit,
+        metrics: &metrics,
+    };
     sent(keyrings.follow(with, reloaded)).await;
-    assert_eq!(keyrings.current().signing_kid(), other.current().signing_kid());
+    assert_eq!(
+        keyrings.current().signing_kid(),
+        other.current().signing_kid()
+    );
 }
 
 #[tokio::test]
 async fn following_retires_what_is_over() {
     let store = Shelf::default();
     let keyrings = open(&config(Algorithm::EdDsa), &store).await;
-    keyrings.rotate(&store, &Entropy::default(), NOW).await.unwrap();
+    keyrings
+        .rotate(&store, &Entropy::default(), NOW)
+        .await
+        .unwrap();
     keyrings.ask_reload();
     let metrics = Metrics::new();
     let removed = metrics.audit_events.with_label_values(&["key.removed"]);
     let retired = until(|| removed.get() > 0);
-    let (later, entropy, audit) =
-        (Clock::manual(NOW.plus(Duration::from_hours(24))), Entropy::default(), Audit::new(metrics.clone()));
-    let with = Upkeep { store: &store, clock: &later, entropy: &entropy, audit: &audit, metrics: &metrics };
+    let (later, entropy, audit) = (
+        Clock::manual(NOW.plus(Duration::from_hours(24))),
+        Entropy::default(),
+        Audit::new(metrics.clone()),
+    );
+    let with = Upkeep {
+        store: &store,
+        clock: &later,
+        entropy: &entropy,
+        audit: &audit,
+        metrics: &metrics,
+    };
     keyrings.follow(with, retired).await;
     assert_eq!(keyrings.current().kids().count(), 1);
     assert!((metrics.signing_key_age.get() - 86_400.0).abs() < 1.0);
@@ -274,7 +408,10 @@ async fn following_retires_what_is_over() {
 const DAY: Duration = Duration::from_hours(24);
 
 fn scheduled() -> TokenConfig {
-    TokenConfig { rotate_every: Some(HumanDuration::days(90)), ..config(Algorithm::EdDsa) }
+    TokenConfig {
+        rotate_every: Some(HumanDuration::days(90)),
+        ..config(Algorithm::EdDsa)
+    }
 }
 
 /// One process among several that share a store.
@@ -286,14 +423,36 @@ struct Process<'a> {
 
 impl<'a> Process<'a> {
     async fn start(store: &'a Shelf, config: &TokenConfig, now: Timestamp) -> Self {
-        let keyrings = Keyrings::open(config, Lifetimes::of(config), store, &Entropy::default(), now).await.unwrap();
-        Self { store, keyrings, metrics: Metrics::new() }
+        let keyrings = Keyrings::open(
+            config,
+            Lifetimes::of(config),
+            store,
+            &Entropy::default(),
+            now,
+        )
+        .await
+        .unwrap();
+        Self {
+            store,
+            keyrings,
+            metrics: Metrics::new(),
+        }
     }
 
     /// Does what is done every minute; says which keys there are then, the one that signs first.
     async fn at(&self, now: Timestamp) -> Vec<String> {
-        let (clock, entropy, audit) = (Clock::manual(now), Entropy::default(), Audit::new(self.metrics.clone()));
-        let with = Upkeep { store: self.store, clock: &clock, entropy: &entropy, audit: &audit, metrics: &self.metrics };
+        let (clock, entropy, audit) = (
+            Clock::manual(now),
+            Entropy::default(),
+            Audit::new(self.metrics.clone()),
+        );
+        let with = Upkeep {
+            store: self.store,
+            clock: &clock,
+            entropy: &entropy,
+            audit: &audit,
+            metrics: &self.metrics,
+        };
         self.keyrings.refresh(with, now).await.unwrap();
         self.keyrings.current().kids().map(str::to_owned).collect()
     }
@@ -310,7 +469,8 @@ fn day(n: u32) -> Timestamp {
 const MOMENT: Duration = Duration::from_millis(1);
 
 #[tokio::test]
-async fn the_next_key_is_published_before_it_signs_and_the_last_one_verifies_until_its_tokens_are_dead() {
+async fn the_next_key_is_published_before_it_signs_and_the_last_one_verifies_until_its_tokens_are_dead()
+ {
     let (store, config) = (Shelf::default(), scheduled());
     let here = Process::start(&store, &config, NOW).await;
     let there = Process::start(&store, &config, NOW).await;
@@ -318,10 +478,22 @@ async fn the_next_key_is_published_before_it_signs_and_the_last_one_verifies_unt
     assert_eq!((first.len(), here.audited("key.added")), (1, 0));
 
     let waiting = here.at(day(89)).await;
-    assert_eq!((waiting.len(), &waiting[0]), (2, &first[0]), "the old one signs still");
-    assert_eq!(here.keyrings.current().next(), Some((waiting[1].as_str(), day(90))));
+    assert_eq!(
+        (waiting.len(), &waiting[0]),
+        (2, &first[0]),
+        "the old one signs still"
+    );
+    assert_eq!(
+        here.keyrings.current().next(),
+        Some((waiting[1].as_str(), day(90)))
+    );
     let jwks: serde_json::Value = serde_json::from_slice(&here.keyrings.current().jwks()).unwrap();
-    let published: Vec<_> = jwks["keys"].as_array().unwrap().iter().map(|key| key["kid"].as_str().unwrap()).collect();
+    let published: Vec<_> = jwks["keys"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|key| key["kid"].as_str().unwrap())
+        .collect();
     assert_eq!(published, waiting);
     assert_eq!(there.at(day(89)).await, waiting, "one key, whoever looks");
     let restarted = Process::start(&store, &config, day(89)).await;
@@ -333,7 +505,13 @@ async fn the_next_key_is_published_before_it_signs_and_the_last_one_verifies_unt
         let after = process.at(day(90)).await;
         assert_eq!(after, [waiting[1].clone(), waiting[0].clone()]);
         assert_ne!(process.keyrings.version(), version);
-        assert_eq!((process.keyrings.current().signs_since(), process.keyrings.current().next()), (Some(day(90)), None));
+        assert_eq!(
+            (
+                process.keyrings.current().signs_since(),
+                process.keyrings.current().next()
+            ),
+            (Some(day(90)), None)
+        );
     }
     let dead = day(90).plus(config.access_ttl.get() + config.leeway.get() + OVERLAP);
     assert_eq!(here.at(dead.minus(MOMENT)).await.len(), 2);
@@ -350,10 +528,16 @@ async fn of_processes_that_find_the_next_key_due_at_once_one_makes_it() {
     let here = Process::start(&store, &config, NOW).await;
     let old = here.at(NOW).await;
     let made = key::generate(Algorithm::EdDsa, &Entropy::default(), day(89)).unwrap();
-    let theirs = StoredKey { signs_from: day(90), ..made };
+    let theirs = StoredKey {
+        signs_from: day(90),
+        ..made
+    };
     *store.faster.lock().unwrap() = Some(theirs.clone());
     assert_eq!(here.at(day(89)).await, [old[0].clone(), theirs.kid]);
-    assert_eq!((here.audited("key.added"), store.keys().await.unwrap().len()), (0, 2));
+    assert_eq!(
+        (here.audited("key.added"), store.keys().await.unwrap().len()),
+        (0, 2)
+    );
 }
 
 #[tokio::test]
@@ -363,7 +547,10 @@ async fn a_process_that_did_not_run_when_the_next_key_was_due_publishes_it_first
     let late = Process::start(&store, &config, day(400)).await;
     let waiting = late.at(day(400)).await;
     assert_eq!((waiting.len(), &waiting[0]), (2, &old[0]));
-    assert_eq!(late.keyrings.current().next(), Some((waiting[1].as_str(), day(401))));
+    assert_eq!(
+        late.keyrings.current().next(),
+        Some((waiting[1].as_str(), day(401)))
+    );
     assert_eq!(late.at(day(401)).await[0], waiting[1]);
 }
 
@@ -372,11 +559,23 @@ async fn a_rotation_by_hand_goes_before_a_key_that_waits() {
     let (store, config) = (Shelf::default(), scheduled());
     let here = Process::start(&store, &config, NOW).await;
     let waiting = here.at(day(89)).await;
-    let Rotated::Added { kid } = here.keyrings.rotate(&store, &Entropy::default(), day(89)).await.unwrap() else {
+    let Rotated::Added { kid } = here
+        .keyrings
+        .rotate(&store, &Entropy::default(), day(89))
+        .await
+        .unwrap()
+    else {
         panic!("nobody else rotates");
     };
-    assert_eq!(here.at(day(89)).await, [kid.as_str(), &waiting[1], &waiting[0]]);
-    assert_eq!(here.at(day(91)).await, [kid.as_str()], "the one that waited never signs");
+    assert_eq!(
+        here.at(day(89)).await,
+        [kid.as_str(), &waiting[1], &waiting[0]]
+    );
+    assert_eq!(
+        here.at(day(91)).await,
+        [kid.as_str()],
+        "the one that waited never signs"
+    );
     assert_eq!(here.at(day(178).minus(MOMENT)).await, [kid.as_str()]);
     assert_eq!(here.at(day(178)).await.len(), 2);
 }
@@ -386,8 +585,15 @@ async fn keys_are_replaced_on_schedule_only_where_that_is_asked_for_and_they_are
     let (dir, kids) = key_files(&[("a.pem", Algorithm::EdDsa)]);
     for config in [
         config(Algorithm::EdDsa),
-        TokenConfig { key_dir: Some(dir.path().to_owned()), ..scheduled() },
-        TokenConfig { secret: Some(secret("a")), algorithm: Algorithm::Hs256, ..scheduled() },
+        TokenConfig {
+            key_dir: Some(dir.path().to_owned()),
+            ..scheduled()
+        },
+        TokenConfig {
+            secret: Some(secret("a")),
+            algorithm: Algorithm::Hs256,
+            ..scheduled()
+        },
     ] {
         let store = Shelf::default();
         let process = Process::start(&store, &config, NOW).await;
@@ -413,7 +619,11 @@ async fn a_clock_that_was_years_ahead_for_a_while_does_not_stop_the_schedule() {
     let first = here.at(NOW).await;
     here.at(day(3650)).await;
     let now = day(1);
-    assert_eq!(here.at(now).await[0], first[0], "what waits for years signs nothing");
+    assert_eq!(
+        here.at(now).await[0],
+        first[0],
+        "what waits for years signs nothing"
+    );
     let next = here.at(day(2)).await;
     assert!(next[0] != first[0] && next.len() == 3, "{next:?}");
     assert_eq!(here.at(day(3)).await[0], next[0]);

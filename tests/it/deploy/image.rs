@@ -25,8 +25,15 @@ use super::{
 pub(super) const USER: u32 = 65532;
 
 /// The libraries of `libc6` and `libgcc-s1`, all that we rely on in a base image.
-const LIBRARIES: [&str; 7] =
-    ["libc.so.6", "libm.so.6", "libgcc_s.so.1", "libpthread.so.0", "libdl.so.2", "librt.so.1", "ld-linux-x86-64.so.2"];
+const LIBRARIES: [&str; 7] = [
+    "libc.so.6",
+    "libm.so.6",
+    "libgcc_s.so.1",
+    "libpthread.so.0",
+    "libdl.so.2",
+    "librt.so.1",
+    "ld-linux-x86-64.so.2",
+];
 
 /// A root directory and how a container starts in it.
 pub(super) struct Image {
@@ -65,10 +72,16 @@ pub(super) fn share(path: &Path, mode: u32) {
 impl Image {
     /// Does what the last stage of the Dockerfile says.
     pub(super) fn build() -> Self {
-        let file = fs::read_to_string(repository("deploy/docker/Dockerfile")).expect("the Dockerfile");
+        let file =
+            fs::read_to_string(repository("deploy/docker/Dockerfile")).expect("the Dockerfile");
         let (_, last) = file.rsplit_once("\nFROM ").expect("stages");
         let dir = Arc::new(tempfile::tempdir().expect("a directory"));
-        let mut image = Self { dir, command: Vec::new(), variables: Vec::new(), mounts: Vec::new() };
+        let mut image = Self {
+            dir,
+            command: Vec::new(),
+            variables: Vec::new(),
+            mounts: Vec::new(),
+        };
         fs::create_dir_all(image.root().join("proc")).expect("a root");
         let words = |json: &str| serde_json::from_str::<Vec<String>>(json).expect("a list");
         for line in last.lines().skip(1).filter(|line| !line.starts_with('#')) {
@@ -106,13 +119,19 @@ impl Image {
     }
 
     fn copy(&self, arguments: &str) {
-        let (options, paths): (Vec<_>, Vec<_>) = arguments.split(' ').partition(|word| word.starts_with("--"));
-        let [from, to] = paths[..] else { panic!("COPY {arguments}") };
+        let (options, paths): (Vec<_>, Vec<_>) = arguments
+            .split(' ')
+            .partition(|word| word.starts_with("--"));
+        let [from, to] = paths[..] else {
+            panic!("COPY {arguments}")
+        };
         assert_eq!(options[0], "--from=build");
         let to = self.place(to);
         match from {
             "/out/usr/bin/menshen" => {
-                fs::hard_link(BINARY, &to).or_else(|_| fs::copy(BINARY, &to).map(drop)).expect("the binary");
+                fs::hard_link(BINARY, &to)
+                    .or_else(|_| fs::copy(BINARY, &to).map(drop))
+                    .expect("the binary");
             }
             "/out/var/lib/menshen" => {
                 fs::create_dir(&to).expect("a directory");
@@ -128,11 +147,16 @@ impl Image {
 
     fn add_libraries(&self) {
         let list = printed(Command::new("ldd").arg(BINARY));
-        let paths = list.lines().filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')));
+        let paths = list
+            .lines()
+            .filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')));
         let mut count = 0;
         for path in paths {
             let name = path.rsplit('/').next().expect("a name");
-            assert!(LIBRARIES.contains(&name), "{name} is not in the base image: {list}");
+            assert!(
+                LIBRARIES.contains(&name),
+                "{name} is not in the base image: {list}"
+            );
             fs::copy(path, self.place(path)).expect("a library");
             count += 1;
         }
@@ -142,7 +166,11 @@ impl Image {
     /// Mounts a directory there.
     pub(super) fn mount(&mut self, from: &Path, to: &str, read_only: bool) {
         fs::create_dir_all(self.place(to)).expect("a place to mount");
-        self.mounts.push(Mount { from: from.to_owned(), to: to.to_owned(), read_only });
+        self.mounts.push(Mount {
+            from: from.to_owned(),
+            to: to.to_owned(),
+            read_only,
+        });
     }
 
     /// With this variable in its environment.
@@ -155,7 +183,12 @@ impl Image {
         let root = self.root();
         let root = root.display();
         let mut inner = format!("mount --bind {root} {root}; mount --rbind /proc {root}/proc;");
-        for Mount { from, to, read_only } in &self.mounts {
+        for Mount {
+            from,
+            to,
+            read_only,
+        } in &self.mounts
+        {
             let from = from.display();
             write!(inner, "mount --bind {from} {root}{to};").expect("a text");
             if *read_only {
@@ -213,7 +246,11 @@ impl Image {
         let mut open = vec![self.root()];
         while let Some(path) = open.pop() {
             if path.is_dir() {
-                open.extend(fs::read_dir(&path).expect("a directory").map(|entry| entry.expect("an entry").path()));
+                open.extend(
+                    fs::read_dir(&path)
+                        .expect("a directory")
+                        .map(|entry| entry.expect("an entry").path()),
+                );
             }
             found.push(path);
         }
@@ -224,10 +261,15 @@ impl Image {
 
 /// The process can do nothing but run: no capability, no way to gain one, and nothing of its root can be written.
 pub(super) fn assert_confined(menshen: &Menshen) {
-    let proc = |file: &str| fs::read_to_string(format!("/proc/{}/{file}", menshen.pid())).expect("a running process");
+    let proc = |file: &str| {
+        fs::read_to_string(format!("/proc/{}/{file}", menshen.pid())).expect("a running process")
+    };
     let status = proc("status");
     let field = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).expect("a field");
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+            .expect("a field");
         line.split_whitespace().collect::<Vec<_>>().join(" ")
     };
     assert_eq!(field("NoNewPrivs"), "1");
@@ -240,8 +282,11 @@ pub(super) fn assert_confined(menshen: &Menshen) {
         assert_eq!(field("Groups"), "");
     }
     let mounts = proc("mountinfo");
-    let root =
-        mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>()).find(|fields| fields[4] == "/").expect("a root");
+    let root = mounts
+        .lines()
+        .map(|line| line.split(' ').collect::<Vec<_>>())
+        .find(|fields| fields[4] == "/")
+        .expect("a root");
     assert!(root[5].split(',').any(|option| option == "ro"), "{root:?}");
 }
 

@@ -22,10 +22,30 @@ struct Variant {
 }
 
 const VARIANTS: [Variant; 4] = [
-    Variant { name: "unix-socket", oldest: "1.30", list: "initContainers", beside_the_application: true },
-    Variant { name: "loopback", oldest: "1.30", list: "initContainers", beside_the_application: true },
-    Variant { name: "old-cluster", oldest: "1.27", list: "containers", beside_the_application: true },
-    Variant { name: "standalone", oldest: "1.27", list: "containers", beside_the_application: false },
+    Variant {
+        name: "unix-socket",
+        oldest: "1.30",
+        list: "initContainers",
+        beside_the_application: true,
+    },
+    Variant {
+        name: "loopback",
+        oldest: "1.30",
+        list: "initContainers",
+        beside_the_application: true,
+    },
+    Variant {
+        name: "old-cluster",
+        oldest: "1.27",
+        list: "containers",
+        beside_the_application: true,
+    },
+    Variant {
+        name: "standalone",
+        oldest: "1.27",
+        list: "containers",
+        beside_the_application: false,
+    },
 ];
 
 /// The newest version of Kubernetes whose schemas are at hand.
@@ -35,8 +55,12 @@ const NEWEST: &str = "1.37";
 const APPLICATION: u64 = 3000;
 
 /// Each variant, rendered once for all tests.
-static RENDERED: LazyLock<Vec<Rendered>> =
-    LazyLock::new(|| VARIANTS.iter().map(|variant| Rendered::make(variant.name)).collect());
+static RENDERED: LazyLock<Vec<Rendered>> = LazyLock::new(|| {
+    VARIANTS
+        .iter()
+        .map(|variant| Rendered::make(variant.name))
+        .collect()
+});
 
 /// A variant as it reaches the cluster.
 struct Rendered {
@@ -46,31 +70,55 @@ struct Rendered {
 
 impl Rendered {
     fn of(variant: &str) -> &'static Self {
-        let place = VARIANTS.iter().position(|known| known.name == variant).expect("a variant");
+        let place = VARIANTS
+            .iter()
+            .position(|known| known.name == variant)
+            .expect("a variant");
         &RENDERED[place]
     }
 
     fn make(variant: &str) -> Self {
-        let yaml = printed(tool("kubectl").arg("kustomize").arg(repository("deploy/kubernetes/examples").join(variant)));
+        let yaml = printed(
+            tool("kubectl")
+                .arg("kustomize")
+                .arg(repository("deploy/kubernetes/examples").join(variant)),
+        );
         let file = tempfile::NamedTempFile::new().expect("a file");
         fs::write(file.path(), &yaml).expect("a file");
-        Self { documents: documents("yaml", file.path()), yaml }
+        Self {
+            documents: documents("yaml", file.path()),
+            yaml,
+        }
     }
 
     fn all<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Value> {
-        self.documents.iter().filter(move |document| document["kind"] == kind)
+        self.documents
+            .iter()
+            .filter(move |document| document["kind"] == kind)
     }
 
     fn one(&self, kind: &str, name: &str) -> &Value {
-        let mut found = self.documents.iter().filter(|it| it["kind"] == kind && it["metadata"]["name"] == name);
-        let one = found.next().unwrap_or_else(|| panic!("no {kind} {name} in {}", self.yaml));
+        let mut found = self
+            .documents
+            .iter()
+            .filter(|it| it["kind"] == kind && it["metadata"]["name"] == name);
+        let one = found
+            .next()
+            .unwrap_or_else(|| panic!("no {kind} {name} in {}", self.yaml));
         assert!(found.next().is_none());
         one
     }
 
     /// The Deployment that has menshen.
     fn deployment(&self, variant: &Variant) -> &Value {
-        self.one("Deployment", if variant.beside_the_application { "shop" } else { "menshen" })
+        self.one(
+            "Deployment",
+            if variant.beside_the_application {
+                "shop"
+            } else {
+                "menshen"
+            },
+        )
     }
 
     fn pod(&self, variant: &Variant) -> &Value {
@@ -79,8 +127,12 @@ impl Rendered {
 
     /// The container of menshen.
     fn container(&self, variant: &Variant) -> &Value {
-        let mut found = items(&self.pod(variant)[variant.list]).iter().filter(|it| it["name"] == "menshen");
-        let one = found.next().unwrap_or_else(|| panic!("no menshen in {}", self.yaml));
+        let mut found = items(&self.pod(variant)[variant.list])
+            .iter()
+            .filter(|it| it["name"] == "menshen");
+        let one = found
+            .next()
+            .unwrap_or_else(|| panic!("no menshen in {}", self.yaml));
         assert!(found.next().is_none());
         one
     }
@@ -97,12 +149,17 @@ impl Rendered {
 
 /// All containers of a pod.
 fn containers(pod: &Value) -> impl Iterator<Item = &Value> {
-    items(&pod["initContainers"]).iter().chain(items(&pod["containers"]))
+    items(&pod["initContainers"])
+        .iter()
+        .chain(items(&pod["containers"]))
 }
 
 /// The numbers of a container's ports.
 fn ports(container: &Value) -> Vec<u64> {
-    items(&container["ports"]).iter().map(|port| number(port, "/containerPort")).collect()
+    items(&container["ports"])
+        .iter()
+        .map(|port| number(port, "/containerPort"))
+        .collect()
 }
 
 /// Whether a label selector picks what has these labels.
@@ -113,7 +170,11 @@ fn picks(selector: &Value, labels: &Value) -> bool {
 
 /// The port of an address.
 fn port_of(address: &str) -> u64 {
-    address.rsplit(':').next().and_then(|port| port.parse().ok()).unwrap_or_else(|| panic!("no port in {address}"))
+    address
+        .rsplit(':')
+        .next()
+        .and_then(|port| port.parse().ok())
+        .unwrap_or_else(|| panic!("no port in {address}"))
 }
 
 #[test]
@@ -123,7 +184,11 @@ fn every_variant_is_valid_by_the_schemas_of_its_oldest_and_the_newest_kubernetes
     for variant in &VARIANTS {
         let rendered = Rendered::of(variant.name);
         fs::write(file(variant), &rendered.yaml).expect("a file");
-        let kinds: BTreeSet<_> = rendered.documents.iter().map(|document| text(document, "/kind")).collect();
+        let kinds: BTreeSet<_> = rendered
+            .documents
+            .iter()
+            .map(|document| text(document, "/kind"))
+            .collect();
         let wanted = [
             "ConfigMap",
             "Deployment",
@@ -135,16 +200,34 @@ fn every_variant_is_valid_by_the_schemas_of_its_oldest_and_the_newest_kubernetes
         ];
         assert_eq!(kinds, BTreeSet::from(wanted), "{}", variant.name);
     }
-    for version in BTreeSet::from(VARIANTS.map(|variant| variant.oldest)).into_iter().chain([NEWEST]) {
-        let meant = VARIANTS.iter().filter(|variant| version == NEWEST || variant.oldest == version);
-        printed(tool("kubernetes-validate").args(["--strict", "--no-warn", "-k", version]).args(meant.map(file)));
+    for version in BTreeSet::from(VARIANTS.map(|variant| variant.oldest))
+        .into_iter()
+        .chain([NEWEST])
+    {
+        let meant = VARIANTS
+            .iter()
+            .filter(|variant| version == NEWEST || variant.oldest == version);
+        printed(
+            tool("kubernetes-validate")
+                .args(["--strict", "--no-warn", "-k", version])
+                .args(meant.map(file)),
+        );
     }
     // The operator's definitions, which kubernetes-validate does not have.
     let together = dir.path().join("together.yaml");
-    let all: Vec<_> = VARIANTS.iter().map(|variant| Rendered::of(variant.name).yaml.as_str()).collect();
+    let all: Vec<_> = VARIANTS
+        .iter()
+        .map(|variant| Rendered::of(variant.name).yaml.as_str())
+        .collect();
     fs::write(&together, all.join("---\n")).expect("a file");
     let monitors = documents("operator", &together);
-    assert_eq!(monitors.iter().filter(|document| document["kind"] == "PodMonitor").count(), VARIANTS.len());
+    assert_eq!(
+        monitors
+            .iter()
+            .filter(|document| document["kind"] == "PodMonitor")
+            .count(),
+        VARIANTS.len()
+    );
 }
 
 #[test]
@@ -160,31 +243,92 @@ fn no_container_can_do_more_than_it_needs() {
             for container in containers(pod) {
                 let (name, may) = (text(container, "/name"), &container["securityContext"]);
                 assert_eq!(may["runAsNonRoot"], true, "{}: {name}", variant.name);
-                assert_eq!(may["readOnlyRootFilesystem"], true, "{}: {name}", variant.name);
-                assert_eq!(may["allowPrivilegeEscalation"], false, "{}: {name}", variant.name);
+                assert_eq!(
+                    may["readOnlyRootFilesystem"], true,
+                    "{}: {name}",
+                    variant.name
+                );
+                assert_eq!(
+                    may["allowPrivilegeEscalation"], false,
+                    "{}: {name}",
+                    variant.name
+                );
                 assert_eq!(may["privileged"], Value::Null, "{}: {name}", variant.name);
-                assert_eq!(may["capabilities"], json!({ "drop": ["ALL"] }), "{}: {name}", variant.name);
-                assert_eq!(may["seccompProfile"], json!({ "type": "RuntimeDefault" }), "{}: {name}", variant.name);
-                assert!(container["resources"]["requests"]["memory"].is_string(), "{}: {name}", variant.name);
-                assert!(container["resources"]["limits"]["memory"].is_string(), "{}: {name}", variant.name);
+                assert_eq!(
+                    may["capabilities"],
+                    json!({ "drop": ["ALL"] }),
+                    "{}: {name}",
+                    variant.name
+                );
+                assert_eq!(
+                    may["seccompProfile"],
+                    json!({ "type": "RuntimeDefault" }),
+                    "{}: {name}",
+                    variant.name
+                );
+                assert!(
+                    container["resources"]["requests"]["memory"].is_string(),
+                    "{}: {name}",
+                    variant.name
+                );
+                assert!(
+                    container["resources"]["limits"]["memory"].is_string(),
+                    "{}: {name}",
+                    variant.name
+                );
                 let image = text(container, "/image");
-                assert!(image.rsplit_once(':').is_some_and(|(_, tag)| tag != "latest"), "{}: {image}", variant.name);
+                assert!(
+                    image
+                        .rsplit_once(':')
+                        .is_some_and(|(_, tag)| tag != "latest"),
+                    "{}: {image}",
+                    variant.name
+                );
                 for mount in items(&container["volumeMounts"]) {
-                    assert_eq!(mount["subPath"], Value::Null, "{}: what is mounted so never changes", variant.name);
+                    assert_eq!(
+                        mount["subPath"],
+                        Value::Null,
+                        "{}: what is mounted so never changes",
+                        variant.name
+                    );
                 }
                 seen += 1;
             }
         }
         let (pod, container) = (rendered.pod(variant), rendered.container(variant));
-        assert_eq!(pod["automountServiceAccountToken"], false, "{}", variant.name);
+        assert_eq!(
+            pod["automountServiceAccountToken"], false,
+            "{}",
+            variant.name
+        );
         assert_eq!(pod["securityContext"]["fsGroup"], USER, "{}", variant.name);
-        assert_eq!(container["securityContext"]["runAsUser"], USER, "{}", variant.name);
-        assert_eq!(container["securityContext"]["runAsGroup"], USER, "{}", variant.name);
-        assert_eq!(container["lifecycle"], Value::Null, "{}: menshen has no preStop", variant.name);
+        assert_eq!(
+            container["securityContext"]["runAsUser"], USER,
+            "{}",
+            variant.name
+        );
+        assert_eq!(
+            container["securityContext"]["runAsGroup"], USER,
+            "{}",
+            variant.name
+        );
+        assert_eq!(
+            container["lifecycle"],
+            Value::Null,
+            "{}: menshen has no preStop",
+            variant.name
+        );
         // What is secret is mounted for menshen alone.
         for other in containers(pod).filter(|it| it["name"] != "menshen") {
-            let mounted: Vec<_> = items(&other["volumeMounts"]).iter().map(|mount| text(mount, "/name")).collect();
-            assert!(mounted.iter().all(|name| *name == "menshen-socket"), "{}: {mounted:?}", variant.name);
+            let mounted: Vec<_> = items(&other["volumeMounts"])
+                .iter()
+                .map(|mount| text(mount, "/name"))
+                .collect();
+            assert!(
+                mounted.iter().all(|name| *name == "menshen-socket"),
+                "{}: {mounted:?}",
+                variant.name
+            );
         }
     }
     assert_eq!(seen, 8);
@@ -201,10 +345,26 @@ fn clients_reach_the_gate_prometheus_the_metrics_and_nobody_the_application() {
         assert_eq!(ports(rendered.container(variant)), [gate, admin], "{name}");
 
         // By number: a named port of a native sidecar is not found by every version. To the gate, whichever Service clients use.
-        let service = rendered.one("Service", if variant.beside_the_application { "shop" } else { "menshen" });
-        let targets: Vec<_> = items(&service["spec"]["ports"]).iter().map(|port| number(port, "/targetPort")).collect();
+        let service = rendered.one(
+            "Service",
+            if variant.beside_the_application {
+                "shop"
+            } else {
+                "menshen"
+            },
+        );
+        let targets: Vec<_> = items(&service["spec"]["ports"])
+            .iter()
+            .map(|port| number(port, "/targetPort"))
+            .collect();
         assert_eq!(targets, [gate], "{name}");
-        assert!(picks(&json!({ "matchLabels": service["spec"]["selector"] }), labels), "{name}");
+        assert!(
+            picks(
+                &json!({ "matchLabels": service["spec"]["selector"] }),
+                labels
+            ),
+            "{name}"
+        );
 
         let policy = rendered.one("NetworkPolicy", "menshen");
         assert!(picks(&policy["spec"]["podSelector"], labels), "{name}");
@@ -212,30 +372,58 @@ fn clients_reach_the_gate_prometheus_the_metrics_and_nobody_the_application() {
         let mut open: Vec<u64> = Vec::new();
         for rule in items(&policy["spec"]["ingress"]) {
             assert!(!items(&rule["from"]).is_empty(), "{name}: from everywhere");
-            open.extend(items(&rule["ports"]).iter().map(|port| number(port, "/port")));
+            open.extend(
+                items(&rule["ports"])
+                    .iter()
+                    .map(|port| number(port, "/port")),
+            );
         }
         assert_eq!(open, [gate, admin], "{name}");
 
         let upstream = config["upstream"]["urls"][0].as_str().expect("an address");
         if variant.beside_the_application {
             // No port of the application is named, and it listens where the pod's address does not lead.
-            let shop = items(&rendered.pod(variant)["containers"]).iter().find(|it| it["name"] == "shop").expect("the shop");
+            let shop = items(&rendered.pod(variant)["containers"])
+                .iter()
+                .find(|it| it["name"] == "shop")
+                .expect("the shop");
             assert_eq!(ports(shop), [] as [u64; 0], "{name}");
             let listens = text(shop, "/env/0/value");
-            assert!(upstream == listens || upstream == format!("http://{listens}"), "{name}: {upstream} and {listens}");
-            assert!(listens.starts_with("127.0.0.1:") || listens.starts_with("unix:/run/menshen/"), "{name}: {listens}");
+            assert!(
+                upstream == listens || upstream == format!("http://{listens}"),
+                "{name}: {upstream} and {listens}"
+            );
+            assert!(
+                listens.starts_with("127.0.0.1:") || listens.starts_with("unix:/run/menshen/"),
+                "{name}: {listens}"
+            );
         } else {
-            let (shop, behind) = (rendered.one("Deployment", "shop"), rendered.one("NetworkPolicy", "behind-menshen"));
+            let (shop, behind) = (
+                rendered.one("Deployment", "shop"),
+                rendered.one("NetworkPolicy", "behind-menshen"),
+            );
             let its_labels = &shop["spec"]["template"]["metadata"]["labels"];
             assert!(picks(&behind["spec"]["podSelector"], its_labels), "{name}");
             let rules = items(&behind["spec"]["ingress"]);
             assert_eq!(rules.len(), 1, "{name}");
             let peers = items(&rules[0]["from"]);
             assert_eq!(peers.len(), 1, "{name}");
-            assert!(picks(&peers[0]["podSelector"], labels) && !picks(&peers[0]["podSelector"], its_labels), "{name}");
+            assert!(
+                picks(&peers[0]["podSelector"], labels)
+                    && !picks(&peers[0]["podSelector"], its_labels),
+                "{name}"
+            );
             let service = rendered.one("Service", "shop");
-            assert_eq!(upstream, format!("http://shop:{}", number(service, "/spec/ports/0/port")), "{name}");
-            assert_eq!(number(service, "/spec/ports/0/targetPort"), APPLICATION, "{name}");
+            assert_eq!(
+                upstream,
+                format!("http://shop:{}", number(service, "/spec/ports/0/port")),
+                "{name}"
+            );
+            assert_eq!(
+                number(service, "/spec/ports/0/targetPort"),
+                APPLICATION,
+                "{name}"
+            );
             assert_eq!(shop["spec"]["replicas"], 2, "the application keeps its own");
         }
 
@@ -260,16 +448,38 @@ fn one_replica_holds_the_store_and_can_be_evicted() {
         assert_eq!(spec["replicas"], 1, "{name}");
         assert_eq!(spec["strategy"], json!({ "type": "Recreate" }), "{name}");
         let claim = rendered.one("PersistentVolumeClaim", "menshen-data");
-        assert_eq!(claim["spec"]["accessModes"], json!(["ReadWriteOncePod"]), "{name}");
+        assert_eq!(
+            claim["spec"]["accessModes"],
+            json!(["ReadWriteOncePod"]),
+            "{name}"
+        );
         let volumes = items(&rendered.pod(variant)["volumes"]);
-        let data = volumes.iter().find(|volume| volume["name"] == "menshen-data").expect("a volume");
-        assert_eq!(text(data, "/persistentVolumeClaim/claimName"), "menshen-data", "{name}");
+        let data = volumes
+            .iter()
+            .find(|volume| volume["name"] == "menshen-data")
+            .expect("a volume");
+        assert_eq!(
+            text(data, "/persistentVolumeClaim/claimName"),
+            "menshen-data",
+            "{name}"
+        );
         let budget = rendered.one("PodDisruptionBudget", "menshen");
         assert_eq!(budget["spec"]["maxUnavailable"], 1, "{name}");
-        assert!(picks(&budget["spec"]["selector"], &spec["template"]["metadata"]["labels"]), "{name}");
-        let socket = volumes.iter().find(|volume| volume["name"] == "menshen-socket");
+        assert!(
+            picks(
+                &budget["spec"]["selector"],
+                &spec["template"]["metadata"]["labels"]
+            ),
+            "{name}"
+        );
+        let socket = volumes
+            .iter()
+            .find(|volume| volume["name"] == "menshen-socket");
         assert_eq!(socket.is_some(), variant.beside_the_application, "{name}");
-        assert!(socket.is_none_or(|socket| socket["emptyDir"]["medium"] == "Memory"), "{name}");
+        assert!(
+            socket.is_none_or(|socket| socket["emptyDir"]["medium"] == "Memory"),
+            "{name}"
+        );
     }
 }
 
@@ -281,28 +491,48 @@ fn what_ends_a_pod_adds_up() {
     let margin = 5;
     for variant in &VARIANTS {
         let rendered = Rendered::of(variant.name);
-        let (pod, config, name) = (rendered.pod(variant), rendered.parsed_config(), variant.name);
+        let (pod, config, name) = (
+            rendered.pod(variant),
+            rendered.parsed_config(),
+            variant.name,
+        );
         let limit = number(pod, "/terminationGracePeriodSeconds");
         assert_eq!(limit, 60, "{name}");
-        let (grace, drain) = (seconds(&config, "server", "unready_grace"), seconds(&config, "server", "drain_timeout"));
+        let (grace, drain) = (
+            seconds(&config, "server", "unready_grace"),
+            seconds(&config, "server", "drain_timeout"),
+        );
         let menshen = grace + drain;
         if !variant.beside_the_application {
             assert!(grace >= 5 && menshen + margin <= limit, "{name}");
             continue;
         }
-        let stop =
-            &items(&pod["containers"]).iter().find(|it| it["name"] == "shop").expect("the shop")["lifecycle"]["preStop"];
+        let stop = &items(&pod["containers"])
+            .iter()
+            .find(|it| it["name"] == "shop")
+            .expect("the shop")["lifecycle"]["preStop"];
         if variant.list == "initContainers" {
             // First the application sleeps, then it ends, then menshen is told: one after the other.
             let sleep = number(stop, "/sleep/seconds");
             assert_eq!(grace, 0, "{name}: nobody is left to wait for");
-            assert!(sleep >= 5 && sleep + own_time + menshen + margin <= limit, "{name}");
+            assert!(
+                sleep >= 5 && sleep + own_time + menshen + margin <= limit,
+                "{name}"
+            );
         } else {
             // Both are told at once: the application is there for as long as menshen forwards, and ends after it.
-            let command: Vec<_> = items(&stop["exec"]["command"]).iter().filter_map(Value::as_str).collect();
-            let ["sleep", sleep] = command[..] else { panic!("{command:?}") };
+            let command: Vec<_> = items(&stop["exec"]["command"])
+                .iter()
+                .filter_map(Value::as_str)
+                .collect();
+            let ["sleep", sleep] = command[..] else {
+                panic!("{command:?}")
+            };
             let sleep: u64 = sleep.parse().expect("seconds");
-            assert!(grace >= 5 && sleep >= menshen && sleep + own_time + margin <= limit, "{name}");
+            assert!(
+                grace >= 5 && sleep >= menshen && sleep + own_time + margin <= limit,
+                "{name}"
+            );
         }
     }
 }
@@ -312,7 +542,10 @@ fn the_same_container_is_added_in_every_way() {
     let [socket, _, old, alone] = &VARIANTS;
     let mut sidecar = Rendered::of(socket.name).container(socket).clone();
     assert_eq!(sidecar["restartPolicy"], "Always");
-    sidecar.as_object_mut().expect("a container").remove("restartPolicy");
+    sidecar
+        .as_object_mut()
+        .expect("a container")
+        .remove("restartPolicy");
     assert_eq!(&sidecar, Rendered::of(old.name).container(old));
     let mounts = sidecar["volumeMounts"].as_array_mut().expect("mounts");
     mounts.retain(|mount| mount["name"] != "menshen-socket");
@@ -322,7 +555,11 @@ fn the_same_container_is_added_in_every_way() {
 #[test]
 fn the_pod_that_restores_has_what_menshen_has() {
     let file = repository("deploy/kubernetes/restore.yaml");
-    printed(tool("kubernetes-validate").args(["--strict", "-k", NEWEST]).arg(&file));
+    printed(
+        tool("kubernetes-validate")
+            .args(["--strict", "-k", NEWEST])
+            .arg(&file),
+    );
     let pod = &documents("yaml", &file).remove(0)["spec"];
     let alone = &VARIANTS[3];
     let (rendered, restores) = (Rendered::of(alone.name), &pod["containers"][0]);
@@ -332,7 +569,10 @@ fn the_pod_that_restores_has_what_menshen_has() {
     for part in ["volumes", "securityContext", "automountServiceAccountToken"] {
         assert_eq!(pod[part], rendered.pod(alone)[part], "{part}");
     }
-    assert_eq!((&restores["args"], &restores["stdin"]), (&json!(["import", "-"]), &json!(true)));
+    assert_eq!(
+        (&restores["args"], &restores["stdin"]),
+        (&json!(["import", "-"]), &json!(true))
+    );
 }
 
 /// Somebody's application: an init container, a second container and a volume of its own, and another Deployment that is not meant.
@@ -370,34 +610,82 @@ spec: {selector: {app: api}, ports: [{port: 80, targetPort: 8000}]}
 fn an_application_with_parts_of_its_own_keeps_them() {
     let dir = tempfile::tempdir().expect("a directory");
     let components = repository("deploy/kubernetes/components");
-    printed(std::process::Command::new("cp").arg("-r").arg(components).arg(dir.path()));
+    printed(
+        std::process::Command::new("cp")
+            .arg("-r")
+            .arg(components)
+            .arg(dir.path()),
+    );
     fs::create_dir(dir.path().join("own")).expect("a directory");
-    fs::write(dir.path().join("own/application.yaml"), APPLICATION_OF_OTHERS).expect("a file");
+    fs::write(
+        dir.path().join("own/application.yaml"),
+        APPLICATION_OF_OTHERS,
+    )
+    .expect("a file");
     for (component, first, second) in [
         ("sidecar", vec!["menshen", "migrate"], vec!["web", "logs"]),
         ("container", vec!["migrate"], vec!["menshen", "web", "logs"]),
     ] {
-        let overlay = format!("resources: [application.yaml]\ncomponents: [../components/{component}]\n");
+        let overlay =
+            format!("resources: [application.yaml]\ncomponents: [../components/{component}]\n");
         fs::write(dir.path().join("own/kustomization.yaml"), overlay).expect("a file");
         let yaml = printed(tool("kubectl").arg("kustomize").arg(dir.path().join("own")));
         let file = dir.path().join("rendered.yaml");
         fs::write(&file, &yaml).expect("a file");
-        printed(tool("kubernetes-validate").args(["--strict", "--no-warn", "-k", NEWEST]).arg(&file));
-        let rendered = Rendered { documents: documents("yaml", &file), yaml };
+        printed(
+            tool("kubernetes-validate")
+                .args(["--strict", "--no-warn", "-k", NEWEST])
+                .arg(&file),
+        );
+        let rendered = Rendered {
+            documents: documents("yaml", &file),
+            yaml,
+        };
 
         let api = rendered.one("Deployment", "api");
         let pod = &api["spec"]["template"]["spec"];
-        let names = |list: &str| -> Vec<&str> { items(&pod[list]).iter().map(|it| text(it, "/name")).collect() };
-        assert_eq!((names("initContainers"), names("containers")), (first, second), "{component}");
+        let names = |list: &str| -> Vec<&str> {
+            items(&pod[list])
+                .iter()
+                .map(|it| text(it, "/name"))
+                .collect()
+        };
+        assert_eq!(
+            (names("initContainers"), names("containers")),
+            (first, second),
+            "{component}"
+        );
         assert!(names("volumes").contains(&"files"), "{component}");
-        assert_eq!(text(api, "/spec/template/metadata/annotations/team"), "api", "{component}");
-        assert_eq!(api["spec"]["strategy"], json!({ "type": "Recreate" }), "{component}");
-        assert_eq!(api["spec"]["selector"]["matchLabels"], json!({ "app": "api" }), "{component}: it cannot be changed");
-        let sleeping: Vec<_> = containers(pod).filter(|it| !it["lifecycle"].is_null()).map(|it| text(it, "/name")).collect();
+        assert_eq!(
+            text(api, "/spec/template/metadata/annotations/team"),
+            "api",
+            "{component}"
+        );
+        assert_eq!(
+            api["spec"]["strategy"],
+            json!({ "type": "Recreate" }),
+            "{component}"
+        );
+        assert_eq!(
+            api["spec"]["selector"]["matchLabels"],
+            json!({ "app": "api" }),
+            "{component}: it cannot be changed"
+        );
+        let sleeping: Vec<_> = containers(pod)
+            .filter(|it| !it["lifecycle"].is_null())
+            .map(|it| text(it, "/name"))
+            .collect();
         assert_eq!(sleeping, ["web"], "{component}: the first of its own");
-        assert_eq!(number(rendered.one("Service", "api"), "/spec/ports/0/targetPort"), 8080, "{component}");
+        assert_eq!(
+            number(rendered.one("Service", "api"), "/spec/ports/0/targetPort"),
+            8080,
+            "{component}"
+        );
         let worker = &rendered.one("Deployment", "worker")["spec"]["template"];
         let alone = json!({ "metadata": { "labels": { "app": "worker" } }, "spec": { "containers": [{ "name": "worker", "image": "api:1" }] } });
-        assert_eq!(worker, &alone, "{component}: what has no label is left alone");
+        assert_eq!(
+            worker, &alone,
+            "{component}: what has no label is left alone"
+        );
     }
 }

@@ -28,9 +28,21 @@ enum Reading {
 }
 
 impl BodyReader {
-    pub(super) fn http1(wire: &Arc<Wire>, framing: Framing, complete: Option<oneshot::Sender<()>>) -> Self {
-        let framing = if framing == Framing::Length(0) { Framing::Complete } else { framing };
-        let mut reader = Self { how: Reading::Http1(wire.clone(), framing), complete, trailers: HeaderMap::new() };
+    pub(super) fn http1(
+        wire: &Arc<Wire>,
+        framing: Framing,
+        complete: Option<oneshot::Sender<()>>,
+    ) -> Self {
+        let framing = if framing == Framing::Length(0) {
+            Framing::Complete
+        } else {
+            framing
+        };
+        let mut reader = Self {
+            how: Reading::Http1(wire.clone(), framing),
+            complete,
+            trailers: HeaderMap::new(),
+        };
         if framing == Framing::Complete {
             reader.tell_complete();
         }
@@ -38,7 +50,11 @@ impl BodyReader {
     }
 
     pub(super) fn http2(stream: h2::RecvStream) -> Self {
-        Self { how: Reading::Http2(stream), complete: None, trailers: HeaderMap::new() }
+        Self {
+            how: Reading::Http2(stream),
+            complete: None,
+            trailers: HeaderMap::new(),
+        }
     }
 
     fn tell_complete(&mut self) {
@@ -88,7 +104,11 @@ impl BodyReader {
     }
 }
 
-async fn next_part(wire: &Wire, framing: &mut Framing, trailers: &mut HeaderMap) -> Result<Option<Bytes>, Broken> {
+async fn next_part(
+    wire: &Wire,
+    framing: &mut Framing,
+    trailers: &mut HeaderMap,
+) -> Result<Option<Bytes>, Broken> {
     let short = || Broken("it ends within its body".to_owned());
     loop {
         match *framing {
@@ -99,12 +119,21 @@ async fn next_part(wire: &Wire, framing: &mut Framing, trailers: &mut HeaderMap)
             }
             Framing::Length(left) => {
                 let part = wire.some(left).await?;
-                *framing = if part.len() == left { Framing::Complete } else { Framing::Length(left - part.len()) };
-                return if part.is_empty() { Err(short()) } else { Ok(Some(part)) };
+                *framing = if part.len() == left {
+                    Framing::Complete
+                } else {
+                    Framing::Length(left - part.len())
+                };
+                return if part.is_empty() {
+                    Err(short())
+                } else {
+                    Ok(Some(part))
+                };
             }
             Framing::BeforeChunk => {
                 let line = wire.line().await?;
-                let size = usize::from_str_radix(&line, 16).map_err(|_| Broken(format!("no chunk size: {line:?}")))?;
+                let size = usize::from_str_radix(&line, 16)
+                    .map_err(|_| Broken(format!("no chunk size: {line:?}")))?;
                 *framing = Framing::Chunk(size);
                 if size == 0 {
                     loop {
@@ -151,13 +180,15 @@ impl BodyWriter {
             Self::Http1(wire, false) => wire.write(&bytes).await,
             Self::Http1(wire, true) => {
                 let size = format!("{:x}\r\n", bytes.len());
-                wire.write(&[size.as_bytes(), &bytes, b"\r\n"].concat()).await
+                wire.write(&[size.as_bytes(), &bytes, b"\r\n"].concat())
+                    .await
             }
             Self::Http2(stream) => {
                 while !bytes.is_empty() {
                     stream.reserve_capacity(bytes.len());
                     let capacity = poll_fn(|cx| stream.poll_capacity(cx)).await;
-                    let capacity = capacity.ok_or_else(|| Broken("the stream is closed".to_owned()))??;
+                    let capacity =
+                        capacity.ok_or_else(|| Broken("the stream is closed".to_owned()))??;
                     stream.send_data(bytes.split_to(capacity.min(bytes.len())), false)?;
                 }
                 Ok(())
@@ -175,13 +206,20 @@ impl BodyWriter {
 
     /// With a trailer field; HTTP/2 alone.
     pub fn finish_with(&mut self, name: &'static str, value: &'static str) -> Result<(), Broken> {
-        let Self::Http2(stream) = self else { panic!("no trailers are written in chunks here") };
-        let fields = [(HeaderName::from_static(name), HeaderValue::from_static(value))];
+        let Self::Http2(stream) = self else {
+            panic!("no trailers are written in chunks here")
+        };
+        let fields = [(
+            HeaderName::from_static(name),
+            HeaderValue::from_static(value),
+        )];
         Ok(stream.send_trailers(fields.into_iter().collect())?)
     }
 
     pub fn reset(&mut self, reason: Reason) {
-        let Self::Http2(stream) = self else { panic!("HTTP/1.1 has no streams") };
+        let Self::Http2(stream) = self else {
+            panic!("HTTP/1.1 has no streams")
+        };
         stream.send_reset(reason);
     }
 

@@ -39,7 +39,9 @@ impl ClientEnd {
             Protocol::Http2 => {
                 let mut builder = h2::client::Builder::new();
                 builder.initial_connection_window_size(CONNECTION_WINDOW);
-                let (send, connection) = within("a handshake", builder.handshake(stream)).await.expect("HTTP/2");
+                let (send, connection) = within("a handshake", builder.handshake(stream))
+                    .await
+                    .expect("HTTP/2");
                 tokio::spawn(connection);
                 Connected::Http2(send)
             }
@@ -48,8 +50,18 @@ impl ClientEnd {
     }
 
     /// Sends the head of a request.
-    pub async fn send(&self, method: &str, path: &str, fields: &[(&str, &str)], body: BodyLength) -> (BodyWriter, Pending) {
-        let length = if let BodyLength::Known(length) = body { length.to_string() } else { String::new() };
+    pub async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        fields: &[(&str, &str)],
+        body: BodyLength,
+    ) -> (BodyWriter, Pending) {
+        let length = if let BodyLength::Known(length) = body {
+            length.to_string()
+        } else {
+            String::new()
+        };
         match &self.how {
             Connected::Http1(wire) => {
                 let mut head = format!("{method} {path} HTTP/1.1\r\nHost: shop.example\r\n");
@@ -58,7 +70,9 @@ impl ClientEnd {
                 }
                 head += &framing_field(body);
                 head.push_str("\r\n");
-                wire.write(head.as_bytes()).await.expect("an open connection");
+                wire.write(head.as_bytes())
+                    .await
+                    .expect("an open connection");
                 let writer = BodyWriter::Http1(wire.clone(), body == BodyLength::Unknown);
                 (writer, Pending::Http1(wire.clone(), method == "HEAD"))
             }
@@ -67,8 +81,11 @@ impl ClientEnd {
                 if !length.is_empty() {
                     fields.push(("content-length", &length));
                 }
-                let request = http2::request(method, &format!("http://shop.example{path}"), &fields);
-                let mut send = within("a stream", send.clone().ready()).await.expect("an open connection");
+                let request =
+                    http2::request(method, &format!("http://shop.example{path}"), &fields);
+                let mut send = within("a stream", send.clone().ready())
+                    .await
+                    .expect("an open connection");
                 let ended = matches!(body, BodyLength::None | BodyLength::Known(0));
                 let (answer, stream) = send.send_request(request, ended).expect("a stream");
                 (BodyWriter::Http2(stream), Pending::Http2(answer))
@@ -100,7 +117,11 @@ impl Pending {
     pub async fn continued(mut self) -> (bool, Self) {
         let continued = match &mut self {
             Self::Http1(wire, _) => {
-                let head = wire.until(b"\r\n\r\n").await.expect("an answer").expect("an answer");
+                let head = wire
+                    .until(b"\r\n\r\n")
+                    .await
+                    .expect("an answer")
+                    .expect("an answer");
                 head.starts_with("HTTP/1.1 100 ")
             }
             Self::Http2(answer) => {
@@ -115,9 +136,16 @@ impl Pending {
         let mut informational = Vec::new();
         match self {
             Self::Http1(wire, to_head) => loop {
-                let text = wire.until(b"\r\n\r\n").await?.ok_or_else(|| Broken("no answer".to_owned()))?;
+                let text = wire
+                    .until(b"\r\n\r\n")
+                    .await?
+                    .ok_or_else(|| Broken("no answer".to_owned()))?;
                 let (line, fields) = parse_head(&text);
-                let status: u16 = line.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+                let status: u16 = line
+                    .split(' ')
+                    .nth(1)
+                    .and_then(|status| status.parse().ok())
+                    .expect("a status");
                 if status < 200 && status != 101 {
                     informational.push((status, fields));
                     continue;
@@ -129,7 +157,12 @@ impl Pending {
                     _ => body_length(&fields, Framing::UntilEnd),
                 };
                 let body = BodyReader::http1(&wire, framing, None);
-                return Ok(Answer { status, fields, body, informational });
+                return Ok(Answer {
+                    status,
+                    fields,
+                    body,
+                    informational,
+                });
             },
             Self::Http2(mut answer) => {
                 let answer = poll_fn(|cx| {
@@ -140,7 +173,12 @@ impl Pending {
                 });
                 let (head, body) = answer.await?.into_parts();
                 let body = BodyReader::http2(body);
-                Ok(Answer { status: head.status.as_u16(), fields: head.headers, body, informational })
+                Ok(Answer {
+                    status: head.status.as_u16(),
+                    fields: head.headers,
+                    body,
+                    informational,
+                })
             }
         }
     }

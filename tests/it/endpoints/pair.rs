@@ -2,7 +2,9 @@
 
 use std::time::Instant;
 
-use super::{BackendEnd, BodyLength, ClientEnd, DEADLINE, Protocol, menshen_before, runtime, within};
+use super::{
+    BackendEnd, BodyLength, ClientEnd, DEADLINE, Protocol, menshen_before, runtime, within,
+};
 use crate::menshen::Menshen;
 
 /// What the client and what the backend speak.
@@ -21,7 +23,10 @@ pub struct Pair {
 }
 
 /// Gives each pair of protocols to `test`.
-#[expect(clippy::needless_pass_by_value, reason = "a closure is written where it is used")]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "a closure is written where it is used"
+)]
 pub fn for_each_pair(test: impl AsyncFn(&Pair)) {
     let runtime = runtime();
     for (client, backend) in PAIRS {
@@ -38,7 +43,12 @@ impl Pair {
         let name = format!("{client:?} to {backend:?}");
         let backend = BackendEnd::start(backend);
         let menshen = menshen_before(&backend);
-        Self { name, client, backend, menshen }
+        Self {
+            name,
+            client,
+            backend,
+            menshen,
+        }
     }
 
     /// A client's new connection.
@@ -48,14 +58,25 @@ impl Pair {
 
     /// The client's connection takes the next request. Which connection of the backend it came on.
     pub async fn serves_on(&self, client: &ClientEnd) -> usize {
-        let (_, answer) = client.send("GET", "/open/next", &[], BodyLength::None).await;
+        let (_, answer) = client
+            .send("GET", "/open/next", &[], BodyLength::None)
+            .await;
         let exchange = self.backend.next().await;
         assert_eq!(exchange.target, "/open/next", "{}", self.name);
-        exchange.respond.answer(200, "next").await.expect("an answer");
+        exchange
+            .respond
+            .answer(200, "next")
+            .await
+            .expect("an answer");
         let answer = within("the next answer", answer.head()).await;
         let mut answer = answer.unwrap_or_else(|broken| panic!("{}: {broken:?}", self.name));
         let text = answer.body.text().await.expect("a body");
-        assert_eq!((answer.status, text.as_str()), (200, "next"), "{}", self.name);
+        assert_eq!(
+            (answer.status, text.as_str()),
+            (200, "next"),
+            "{}",
+            self.name
+        );
         exchange.connection
     }
 
@@ -65,10 +86,15 @@ impl Pair {
         tokio::task::block_in_place(|| {
             loop {
                 let text = self.menshen.metrics();
-                let ours = text.lines().filter(|line| gauges.iter().any(|gauge| line.starts_with(gauge)));
+                let ours = text
+                    .lines()
+                    .filter(|line| gauges.iter().any(|gauge| line.starts_with(gauge)));
                 let (zero, more): (Vec<_>, Vec<_>) = ours.partition(|line| line.ends_with(" 0"));
                 if more.is_empty() {
-                    assert!(zero.len() >= gauges.len(), "{gauges:?} are not all there: {zero:?}");
+                    assert!(
+                        zero.len() >= gauges.len(),
+                        "{gauges:?} are not all there: {zero:?}"
+                    );
                     return;
                 }
                 assert!(Instant::now() < end, "{name}: {more:?}");

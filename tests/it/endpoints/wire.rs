@@ -23,7 +23,11 @@ pub struct Wire {
 
 impl Wire {
     pub(super) fn new(stream: TcpStream) -> Arc<Self> {
-        Arc::new(Self { stream, unread: Mutex::default(), ended: watch::Sender::new(false) })
+        Arc::new(Self {
+            stream,
+            unread: Mutex::default(),
+            ended: watch::Sender::new(false),
+        })
     }
 
     /// Waits until whoever reads has come to its end.
@@ -36,7 +40,12 @@ impl Wire {
     async fn fill(&self) -> Result<bool, Broken> {
         let mut part = BytesMut::with_capacity(READ_SIZE);
         let read = loop {
-            match self.stream.readable().await.and_then(|()| self.stream.try_read_buf(&mut part)) {
+            match self
+                .stream
+                .readable()
+                .await
+                .and_then(|()| self.stream.try_read_buf(&mut part))
+            {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 read => break read,
             }
@@ -61,13 +70,19 @@ impl Wire {
             }
             if !self.fill().await? {
                 let rest = self.unread.lock().expect("a lock");
-                return if rest.is_empty() { Ok(None) } else { Err(Broken(format!("it ends in {}", rest.escape_ascii()))) };
+                return if rest.is_empty() {
+                    Ok(None)
+                } else {
+                    Err(Broken(format!("it ends in {}", rest.escape_ascii())))
+                };
             }
         }
     }
 
     pub(super) async fn line(&self) -> Result<String, Broken> {
-        self.until(b"\r\n").await?.ok_or_else(|| Broken("it ends where a line should come".to_owned()))
+        self.until(b"\r\n")
+            .await?
+            .ok_or_else(|| Broken("it ends where a line should come".to_owned()))
     }
 
     /// So many bytes at most, at least one. Empty: it has ended.
@@ -98,15 +113,25 @@ pub(super) fn parse_head(text: &str) -> (&str, HeaderMap) {
     let (line, rest) = text.split_once("\r\n").unwrap_or((text, ""));
     let mut fields = HeaderMap::new();
     for field in rest.lines() {
-        let (name, value) = field.split_once(": ").unwrap_or_else(|| panic!("not a field: {field:?}"));
-        fields.append(name.parse::<HeaderName>().expect("a name"), value.parse::<HeaderValue>().expect("a value"));
+        let (name, value) = field
+            .split_once(": ")
+            .unwrap_or_else(|| panic!("not a field: {field:?}"));
+        fields.append(
+            name.parse::<HeaderName>().expect("a name"),
+            value.parse::<HeaderValue>().expect("a value"),
+        );
     }
     (line, fields)
 }
 
 pub(super) fn body_length(fields: &HeaderMap, otherwise: Framing) -> Framing {
-    match (fields.get(header::CONTENT_LENGTH), fields.get(header::TRANSFER_ENCODING)) {
-        (Some(length), None) => Framing::Length(length.to_str().expect("text").parse().expect("a length")),
+    match (
+        fields.get(header::CONTENT_LENGTH),
+        fields.get(header::TRANSFER_ENCODING),
+    ) {
+        (Some(length), None) => {
+            Framing::Length(length.to_str().expect("text").parse().expect("a length"))
+        }
         (None, Some(coding)) if coding == "chunked" => Framing::BeforeChunk,
         (None, None) => otherwise,
         both => panic!("framed by {both:?}"),

@@ -7,7 +7,11 @@ use super::servers::{Application, RECIPES, SHOP};
 /// The pieces of code in a README, by the language that they say they are in.
 fn quoted<'a>(readme: &'a str, language: &str) -> Vec<&'a str> {
     let opening = format!("```{language}\n");
-    readme.split(&opening).skip(1).map(|rest| rest.split("```").next().expect("a piece")).collect()
+    readme
+        .split(&opening)
+        .skip(1)
+        .map(|rest| rest.split("```").next().expect("a piece"))
+        .collect()
 }
 
 fn quotes(application: &Application, language: &str, files: &[&str], pieces: usize) {
@@ -18,12 +22,20 @@ fn quotes(application: &Application, language: &str, files: &[&str], pieces: usi
     assert_eq!(quoted.len(), pieces);
     let sources: Vec<_> = files.iter().map(|file| read(file)).collect();
     for piece in quoted {
-        assert!(sources.iter().any(|source| source.contains(piece)), "in no file: {piece}");
+        assert!(
+            sources.iter().any(|source| source.contains(piece)),
+            "in no file: {piece}"
+        );
     }
 }
 
 #[test]
 fn the_readmes_show_what_is_there() {
-    quotes(&RECIPES, "ts", &["src/app.module.ts", "src/recipes/recipes.controller.ts"], 2);
+    quotes(
+        &RECIPES,
+        "ts",
+        &["src/app.module.ts", "src/recipes/recipes.controller.ts"],
+        2,
+    );
     quotes(&SHOP, "python", &["shop/settings.py"], 2);
 }

@@ -60,7 +60,11 @@ pub const SHOP: Application = Application {
     answer: "",
     token: "/access",
     thing: |id| format!("/api/orders/{id}/"),
-    one_more_rule: ["MENSHEN_RULE__3__NAME", "MENSHEN_RULE__3__PATH", "MENSHEN_RULE__3__ACCESS"],
+    one_more_rule: [
+        "MENSHEN_RULE__3__NAME",
+        "MENSHEN_RULE__3__PATH",
+        "MENSHEN_RULE__3__ACCESS",
+    ],
 };
 
 pub const RECIPES: Application = Application {
@@ -76,7 +80,11 @@ pub const RECIPES: Application = Application {
     answer: "/data",
     token: "/data/access_token",
     thing: |id| format!("/api/v1/recipes/{id}"),
-    one_more_rule: ["MENSHEN_RULE__2__NAME", "MENSHEN_RULE__2__PATH", "MENSHEN_RULE__2__ACCESS"],
+    one_more_rule: [
+        "MENSHEN_RULE__2__NAME",
+        "MENSHEN_RULE__2__PATH",
+        "MENSHEN_RULE__2__ACCESS",
+    ],
 };
 
 /// A program that serves one of them.
@@ -103,12 +111,21 @@ impl Program {
         let gunicorn = |more: &[&str]| {
             let bind = socket.map_or("127.0.0.1:0".to_owned(), |path| format!("unix:{path}"));
             let mut command = python();
-            command.args(["-m", "gunicorn", "--no-control-socket", "--bind", &bind]).args(more);
+            command
+                .args(["-m", "gunicorn", "--no-control-socket", "--bind", &bind])
+                .args(more);
             command
         };
         let uvicorn = |parser: &str| {
             let mut command = python();
-            command.args(["-m", "uvicorn", "--no-access-log", "--http", parser, "shop.asgi:application"]);
+            command.args([
+                "-m",
+                "uvicorn",
+                "--no-access-log",
+                "--http",
+                parser,
+                "shop.asgi:application",
+            ]);
             match socket {
                 Some(path) => command.args(["--uds", path]),
                 None => command.args(["--host", "127.0.0.1", "--port", "0"]),
@@ -139,14 +156,22 @@ fn root() -> &'static Path {
 
 fn python() -> Command {
     let program = root().join("target/backends/django/bin/python");
-    assert!(program.exists(), "{} is missing: `./run test` installs it", program.display());
+    assert!(
+        program.exists(),
+        "{} is missing: `./run test` installs it",
+        program.display()
+    );
     let mut command = Command::new(program);
     command.arg("-B");
     command
 }
 
 /// What an application finds in its environment, whoever serves it.
-fn surroundings<'a>(command: &'a mut Command, application: &Application, database: &Path) -> &'a mut Command {
+fn surroundings<'a>(
+    command: &'a mut Command,
+    application: &Application,
+    database: &Path,
+) -> &'a mut Command {
     command
         .current_dir(root().join(application.folder))
         .env("DATABASE", database)
@@ -171,8 +196,14 @@ fn migrated() -> &'static [u8] {
 pub fn manage(database: &Path, arguments: &[&str]) {
     let mut command = python();
     command.arg("manage.py").args(arguments);
-    let output = surroundings(&mut command, &SHOP, database).output().expect("manage.py");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = surroundings(&mut command, &SHOP, database)
+        .output()
+        .expect("manage.py");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 /// Compiles the recipes, types and all, once.
@@ -180,7 +211,11 @@ fn compiled() {
     static COMPILED: OnceLock<()> = OnceLock::new();
     COMPILED.get_or_init(|| {
         let installed = root().join(RECIPES.folder).join("node_modules/.installed");
-        assert!(installed.exists(), "{} is missing: `./run test` installs it", installed.display());
+        assert!(
+            installed.exists(),
+            "{} is missing: `./run test` installs it",
+            installed.display()
+        );
         run_node(&RECIPES, &["node_modules/typescript/bin/tsc"]);
     });
 }
@@ -193,9 +228,17 @@ pub fn node(application: &Application, arguments: &[&str]) -> String {
 
 fn run_node(application: &Application, arguments: &[&str]) -> String {
     let folder = root().join(application.folder);
-    let output = Command::new("node").args(arguments).current_dir(folder).output().expect("node");
+    let output = Command::new("node")
+        .args(arguments)
+        .current_dir(folder)
+        .output()
+        .expect("node");
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     said
 }
 
@@ -243,18 +286,32 @@ impl Server {
         let kept = lines.clone();
         std::thread::spawn(move || {
             for line in BufReader::new(out).lines().map_while(Result::ok) {
-                let is_ready = ["Listening at", "running on", "listening on"].iter().any(|words| line.contains(words));
+                let is_ready = ["Listening at", "running on", "listening on"]
+                    .iter()
+                    .any(|words| line.contains(words));
                 kept.lock().expect("a lock").push(line.clone());
                 if is_ready {
                     drop(ready.send(line));
                 }
             }
         });
-        let mut server = Self { application, url: String::new(), child, lines, dir };
-        let line = wait.recv().unwrap_or_else(|_| panic!("{program:?} did not start"));
+        let mut server = Self {
+            application,
+            url: String::new(),
+            child,
+            lines,
+            dir,
+        };
+        let line = wait
+            .recv()
+            .unwrap_or_else(|_| panic!("{program:?} did not start"));
         server.url = match socket {
             Some(path) => format!("unix:{path}"),
-            None => line.split_whitespace().find(|word| word.starts_with("http://127.0.0.1:")).expect("a URL").to_owned(),
+            None => line
+                .split_whitespace()
+                .find(|word| word.starts_with("http://127.0.0.1:"))
+                .expect("a URL")
+                .to_owned(),
         };
         // Who listens need not be able to answer yet.
         assert_eq!(server.ask("GET", "/health", &[]).status, 200);
@@ -271,21 +328,36 @@ impl Server {
         let request = wire::request(method, path, &headers, b"");
         let answer = if let Some(socket) = self.url.strip_prefix("unix:") {
             let stream = UnixStream::connect(socket).expect("a connection");
-            stream.set_read_timeout(Some(PATIENCE)).expect("a socket option");
+            stream
+                .set_read_timeout(Some(PATIENCE))
+                .expect("a socket option");
             converse(stream, &request)
         } else {
             let stream = TcpStream::connect(self.address()).expect("a connection");
-            stream.set_read_timeout(Some(PATIENCE)).expect("a socket option");
+            stream
+                .set_read_timeout(Some(PATIENCE))
+                .expect("a socket option");
             converse(stream, &request)
         };
         let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
-        let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status");
-        Answer { status, headers: Vec::new(), body: body.into() }
+        let status = head
+            .split(' ')
+            .nth(1)
+            .and_then(|code| code.parse().ok())
+            .expect("a status");
+        Answer {
+            status,
+            headers: Vec::new(),
+            body: body.into(),
+        }
     }
 
     /// The port that it is on.
     pub fn address(&self) -> SocketAddr {
-        self.url.strip_prefix("http://").and_then(|at| at.parse().ok()).expect("an address")
+        self.url
+            .strip_prefix("http://")
+            .and_then(|at| at.parse().ok())
+            .expect("an address")
     }
 }
 
@@ -301,10 +373,14 @@ impl Drop for Server {
     fn drop(&mut self) {
         // With the processes that it started.
         let group = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process_group(group, rustix::process::Signal::KILL).expect("processes of our own");
+        rustix::process::kill_process_group(group, rustix::process::Signal::KILL)
+            .expect("processes of our own");
         drop(self.child.wait());
         if std::thread::panicking() {
-            eprintln!("--- of the backend\n{}", self.lines.lock().expect("a lock").join("\n"));
+            eprintln!(
+                "--- of the backend\n{}",
+                self.lines.lock().expect("a lock").join("\n")
+            );
         }
     }
 }
@@ -320,7 +396,11 @@ pub struct Gate {
 
 impl Gate {
     /// By the config file of its folder: only what this machine has otherwise is said in the environment.
-    pub fn before(application: &'static Application, url: &str, more: &[(&'static str, &str)]) -> Self {
+    pub fn before(
+        application: &'static Application,
+        url: &str,
+        more: &[(&'static str, &str)],
+    ) -> Self {
         let wechat = Wechat::start();
         let config = root().join(application.folder).join("menshen.toml");
         let mut setup = Setup::before(([127, 0, 0, 1], 9).into()).reading(config.clone());
@@ -342,40 +422,91 @@ impl Gate {
         for (name, value) in &variables {
             setup = setup.variable(*name, value);
         }
-        Self { menshen: setup.start(), application, config, variables, _wechat: wechat }
+        Self {
+            menshen: setup.start(),
+            application,
+            config,
+            variables,
+            _wechat: wechat,
+        }
     }
 
     /// Signs somebody in with WeChat, as the mini program does.
     pub fn login(&self, code: &str) -> Person<'_> {
-        let answer = self.menshen.post(self.application.login, &[], &json!({ "code": code }));
-        assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
+        let answer = self
+            .menshen
+            .post(self.application.login, &[], &json!({ "code": code }));
+        assert_eq!(
+            answer.status,
+            200,
+            "{}",
+            String::from_utf8_lossy(&answer.body)
+        );
         let answer = answer.json();
-        let user = answer.pointer(self.application.answer).expect("an answer")["user"]["id"].clone();
+        let user =
+            answer.pointer(self.application.answer).expect("an answer")["user"]["id"].clone();
         self.person(&answer, self.application.token, &user)
     }
 
     /// Makes an administrator as operators do, and signs them in.
     pub fn administrator(&self) -> Person<'_> {
         let admin = self.menshen.admin.to_string();
-        let variables = self.variables.iter().map(|(name, value)| (*name, value.as_str()));
-        let variables: Vec<_> = variables.chain([("MENSHEN_ADMIN__LISTEN", admin.as_str())]).collect();
+        let variables = self
+            .variables
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()));
+        let variables: Vec<_> = variables
+            .chain([("MENSHEN_ADMIN__LISTEN", admin.as_str())])
+            .collect();
         let config = self.config.to_str().expect("text");
-        let add = ["users", "add", "boss", "--admin", "--password-stdin", "--config", config];
+        let add = [
+            "users",
+            "add",
+            "boss",
+            "--admin",
+            "--password-stdin",
+            "--config",
+            config,
+        ];
         let made = command_reading(self.menshen.directory(), &add, &variables, PASSWORD);
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        assert!(
+            made.status.success(),
+            "{}",
+            String::from_utf8_lossy(&made.stderr)
+        );
         let body = json!({ "username": "boss", "password": PASSWORD });
-        let answer = self.menshen.post(self.application.password_login, &[], &body);
-        assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
+        let answer = self
+            .menshen
+            .post(self.application.password_login, &[], &body);
+        assert_eq!(
+            answer.status,
+            200,
+            "{}",
+            String::from_utf8_lossy(&answer.body)
+        );
         let answer = answer.json();
-        let token = if answer.get("access").is_some() { "/access" } else { "/access_token" };
+        let token = if answer.get("access").is_some() {
+            "/access"
+        } else {
+            "/access_token"
+        };
         self.person(&answer, token, &answer["user"]["id"])
     }
 
     fn person(&self, answer: &Value, token: &str, id: &Value) -> Person<'_> {
-        let token = answer.pointer(token).and_then(Value::as_str).expect("a token");
+        let token = answer
+            .pointer(token)
+            .and_then(Value::as_str)
+            .expect("a token");
         // menshen's own API writes integers as texts.
-        let id = id.as_str().map_or(id.clone(), |text| text.parse::<u64>().expect("an integer").into());
-        Person { gate: self, bearer: format!("Bearer {token}"), id }
+        let id = id.as_str().map_or(id.clone(), |text| {
+            text.parse::<u64>().expect("an integer").into()
+        });
+        Person {
+            gate: self,
+            bearer: format!("Bearer {token}"),
+            id,
+        }
     }
 
     /// Asks without a token.
@@ -393,23 +524,42 @@ pub struct Person<'a> {
 
 impl Person<'_> {
     pub fn ask(&self, method: &str, path: &str) -> Answer {
-        wire::ask(self.gate.menshen.http, method, path, &[("Authorization", &self.bearer)], b"")
+        wire::ask(
+            self.gate.menshen.http,
+            method,
+            path,
+            &[("Authorization", &self.bearer)],
+            b"",
+        )
     }
 
     /// The data of a good answer.
     pub fn get(&self, path: &str) -> Value {
         let answer = self.ask("GET", path);
-        assert_eq!(answer.status, 200, "{path}: {}", String::from_utf8_lossy(&answer.body));
+        assert_eq!(
+            answer.status,
+            200,
+            "{path}: {}",
+            String::from_utf8_lossy(&answer.body)
+        );
         data(&answer)
     }
 
     pub fn create(&self, body: &Value) -> Answer {
-        self.gate.menshen.post(self.gate.application.things, &[("Authorization", &self.bearer)], body)
+        self.gate.menshen.post(
+            self.gate.application.things,
+            &[("Authorization", &self.bearer)],
+            body,
+        )
     }
 }
 
 /// What an answer says, without its envelope where it has one.
 pub fn data(answer: &Answer) -> Value {
     let said = answer.json();
-    if said.get("timestamp").is_some() { said["data"].clone() } else { said }
+    if said.get("timestamp").is_some() {
+        said["data"].clone()
+    } else {
+        said
+    }
 }

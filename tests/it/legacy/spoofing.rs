@@ -70,17 +70,35 @@ const CRAFTED: [&str; 18] = [
 fn arrived(shown: &Value) -> [BTreeMap<String, Vec<String>>; 2] {
     let mut both = [BTreeMap::<_, Vec<_>>::new(), BTreeMap::new()];
     let [read, raw] = &mut both;
-    let fold = |name: &str| name.replace(|c: char| !c.is_ascii_alphanumeric(), "-").to_ascii_lowercase();
+    let fold = |name: &str| {
+        name.replace(|c: char| !c.is_ascii_alphanumeric(), "-")
+            .to_ascii_lowercase()
+    };
     let text = |value: &Value| value.as_str().expect("text").to_owned();
     let shown = shown.get("data").unwrap_or(shown);
-    for (name, value) in shown["meta"].as_object().or(shown["headers"].as_object()).expect("headers") {
-        read.entry(fold(name.trim_start_matches("HTTP_"))).or_default().push(text(value));
+    for (name, value) in shown["meta"]
+        .as_object()
+        .or(shown["headers"].as_object())
+        .expect("headers")
+    {
+        read.entry(fold(name.trim_start_matches("HTTP_")))
+            .or_default()
+            .push(text(value));
     }
     // Pairs of Django, or names and values of Node one after another.
     let list = shown["raw"].as_array().expect("a list");
-    let flat: Vec<_> = list.iter().flat_map(|item| item.as_array().cloned().unwrap_or_else(|| vec![item.clone()])).collect();
+    let flat: Vec<_> = list
+        .iter()
+        .flat_map(|item| {
+            item.as_array()
+                .cloned()
+                .unwrap_or_else(|| vec![item.clone()])
+        })
+        .collect();
     for pair in flat.chunks(2) {
-        raw.entry(fold(&text(&pair[0]))).or_default().push(text(&pair[1]));
+        raw.entry(fold(&text(&pair[0])))
+            .or_default()
+            .push(text(&pair[1]));
     }
     both
 }
@@ -99,11 +117,16 @@ impl Expected {
         let [read, raw] = arrived(&shown);
         for list in [&read, &raw].into_iter().filter(|list| !list.is_empty()) {
             let ours = |name: &&String| {
-                ["x-user", "x-auth", "x-session", "x-client", "x-menshen"].iter().any(|p| name.starts_with(p))
+                ["x-user", "x-auth", "x-session", "x-client", "x-menshen"]
+                    .iter()
+                    .any(|p| name.starts_with(p))
             };
             let names: Vec<_> = list.keys().filter(ours).collect();
             assert_eq!(names, self.names, "{why}");
-            assert!(names.iter().all(|name| list[*name].len() == 1), "{why}: {list:?}");
+            assert!(
+                names.iter().all(|name| list[*name].len() == 1),
+                "{why}: {list:?}"
+            );
             for (name, value) in &self.values {
                 assert_eq!(&list[*name][0], value, "{why}");
             }
@@ -113,11 +136,20 @@ impl Expected {
 
 /// Sends these lines; what came back, if it was not refused.
 fn send(client: &mut Client, credential: &str, lines: &str, body: &str) -> Option<Vec<u8>> {
-    let head = format!("GET {SHOWS} HTTP/1.1\r\nHost: shop.example\r\nAuthorization: {credential}\r\n{lines}\r\n\r\n");
+    let head = format!(
+        "GET {SHOWS} HTTP/1.1\r\nHost: shop.example\r\nAuthorization: {credential}\r\n{lines}\r\n\r\n"
+    );
     client.send(head + body);
     let answer = client.receive()?;
-    assert!(matches!(answer.status, 200 | 400), "{lines:?}: {}", answer.status);
-    assert!(answer.status == 200 || answer.error() == Some("request_malformed"), "{lines:?}: not the backend's to refuse");
+    assert!(
+        matches!(answer.status, 200 | 400),
+        "{lines:?}: {}",
+        answer.status
+    );
+    assert!(
+        answer.status == 200 || answer.error() == Some("request_malformed"),
+        "{lines:?}: not the backend's to refuse"
+    );
     (answer.status == 200).then_some(answer.body)
 }
 
@@ -140,15 +172,26 @@ fn try_everything(gate: &Gate, credential: &str, expected: &Expected) {
     let count = spellings("X-User-Id").len();
     assert_eq!(count, 50);
     for n in 0..count {
-        let forged: Vec<_> = NAMES.iter().map(|name| format!("{}: forged", spellings(name)[n])).collect();
+        let forged: Vec<_> = NAMES
+            .iter()
+            .map(|name| format!("{}: forged", spellings(name)[n]))
+            .collect();
         // The two ways to the backend.
         for body in ["", "x"] {
             let lines = format!("{}\r\nContent-Length: {}", forged.join("\r\n"), body.len());
-            let answer = send(&mut client, credential, &lines, body).expect("a good head, without what is forged");
+            let answer = send(&mut client, credential, &lines, body)
+                .expect("a good head, without what is forged");
             expected.check(&answer, &forged[0]);
         }
     }
-    let alone = |lines, body| send(&mut Client::connect(gate.menshen.http), credential, lines, body);
+    let alone = |lines, body| {
+        send(
+            &mut Client::connect(gate.menshen.http),
+            credential,
+            lines,
+            body,
+        )
+    };
     let mut passed = 0;
     for lines in CRAFTED {
         if let Some(answer) = alone(lines, "") {
@@ -156,7 +199,10 @@ fn try_everything(gate: &Gate, credential: &str, expected: &Expected) {
             passed += 1;
         }
     }
-    assert!(passed >= 4, "{passed} of them are good heads, and the rest is refused by menshen");
+    assert!(
+        passed >= 4,
+        "{passed} of them are good heads, and the rest is refused by menshen"
+    );
     // A trailer is no header.
     let body = "0\r\nX-User-Id: forged\r\nX_User_Id: forged\r\nX-Auth-State: forged\r\n\r\n";
     let answer = alone("Transfer-Encoding: chunked\r\nTrailer: X-User-Id", body);
@@ -170,17 +216,35 @@ fn nothing_gets_through(program: Program, folds: &[&str]) {
     let required = Gate::before(server.application, &server.url, &[]);
     let alice = required.login("alice-1");
     let id = alice.id.to_string();
-    let says =
-        [("x-auth-state", "authenticated"), ("x-user-id", &id), ("x-user-type", "user"), ("x-client-type", "miniprogram")];
+    let says = [
+        ("x-auth-state", "authenticated"),
+        ("x-user-id", &id),
+        ("x-user-type", "user"),
+        ("x-client-type", "miniprogram"),
+    ];
     let signed_in = Expected {
-        names: &["x-auth-assertion", "x-auth-state", "x-client-type", "x-session-id", "x-user-id", "x-user-type"],
+        names: &[
+            "x-auth-assertion",
+            "x-auth-state",
+            "x-client-type",
+            "x-session-id",
+            "x-user-id",
+            "x-user-type",
+        ],
         values: says.map(|(name, value)| (name, value.to_owned())).into(),
     };
     try_everything(&required, &alice.bearer, &signed_in);
 
     let [name, path, access] = server.application.one_more_rule;
-    let public = Gate::before(server.application, &server.url, &[(name, "shows"), (path, SHOWS), (access, "public")]);
-    let anonymous = Expected { names: &["x-auth-state"], values: [("x-auth-state", "anonymous".to_owned())].into() };
+    let public = Gate::before(
+        server.application,
+        &server.url,
+        &[(name, "shows"), (path, SHOWS), (access, "public")],
+    );
+    let anonymous = Expected {
+        names: &["x-auth-state"],
+        values: [("x-auth-state", "anonymous".to_owned())].into(),
+    };
     try_everything(&public, &alice.bearer, &anonymous);
 }
 
@@ -194,8 +258,17 @@ fn nothing_forged_gets_through_to_gunicorn() {
 
 #[test]
 fn nothing_forged_gets_through_to_gunicorn_that_folds_names() {
-    let folded = ["x_user_id", "X_USER_ID", "X_User_Id", "X_User-Id", "X-User_Id"];
-    nothing_gets_through(Program::GunicornPermissive, &[&ITSELF[..], &folded].concat());
+    let folded = [
+        "x_user_id",
+        "X_USER_ID",
+        "X_User_Id",
+        "X_User-Id",
+        "X-User_Id",
+    ];
+    nothing_gets_through(
+        Program::GunicornPermissive,
+        &[&ITSELF[..], &folded].concat(),
+    );
 }
 
 #[test]

@@ -30,7 +30,11 @@ pub fn file(path: &str) -> String {
 
 fn program(name: &str) -> PathBuf {
     let program = root().join("target/backends/prometheus/usr/bin").join(name);
-    assert!(program.exists(), "{} is missing: `./run test` brings it", program.display());
+    assert!(
+        program.exists(),
+        "{} is missing: `./run test` brings it",
+        program.display()
+    );
     program
 }
 
@@ -44,10 +48,23 @@ pub fn promtool(args: &[&str], input: &str) -> (Option<i32>, String) {
         .stderr(Stdio::piped())
         .spawn()
         .expect("promtool");
-    drop(child.stdin.take().expect("stdin").write_all(input.as_bytes()));
+    drop(
+        child
+            .stdin
+            .take()
+            .expect("stdin")
+            .write_all(input.as_bytes()),
+    );
     let done = child.wait_with_output().expect("an end");
-    let (out, err) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
-    let said = if done.status.success() { err.into_owned() } else { format!("{out}{err}") };
+    let (out, err) = (
+        String::from_utf8_lossy(&done.stdout),
+        String::from_utf8_lossy(&done.stderr),
+    );
+    let said = if done.status.success() {
+        err.into_owned()
+    } else {
+        format!("{out}{err}")
+    };
     (done.status.code(), said)
 }
 
@@ -66,7 +83,10 @@ impl Prometheus {
         let rules = root().join("deploy/prometheus/rules.yaml");
         for (written, meant) in [
             ("scrape_interval: 15s", "scrape_interval: 250ms".to_owned()),
-            ("evaluation_interval: 15s", "evaluation_interval: 250ms".to_owned()),
+            (
+                "evaluation_interval: 15s",
+                "evaluation_interval: 250ms".to_owned(),
+            ),
             ("- rules.yaml", format!("- {}", rules.display())),
             ("127.0.0.1:9090\"", format!("{target}\"")),
         ] {
@@ -77,7 +97,10 @@ impl Prometheus {
         std::fs::write(&config, text).expect("a file");
         let mut child = Command::new(program("prometheus"))
             .arg(format!("--config.file={}", config.display()))
-            .arg(format!("--storage.tsdb.path={}", dir.path().join("data").display()))
+            .arg(format!(
+                "--storage.tsdb.path={}",
+                dir.path().join("data").display()
+            ))
             .arg("--web.listen-address=127.0.0.1:0")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -101,7 +124,11 @@ impl Prometheus {
             },
             |at| at.parse().expect("an address"),
         );
-        Self { child, at, _dir: dir }
+        Self {
+            child,
+            at,
+            _dir: dir,
+        }
     }
 
     fn data(&self, path: &str) -> Result<Value, String> {
@@ -109,18 +136,26 @@ impl Prometheus {
         let said = String::from_utf8_lossy(&answer.body).into_owned();
         // It says 503 in plain text until it has loaded its config.
         let parsed: Value = serde_json::from_str(&said).map_err(|_| said.clone())?;
-        if parsed["status"] == "success" { Ok(parsed["data"].clone()) } else { Err(said) }
+        if parsed["status"] == "success" {
+            Ok(parsed["data"].clone())
+        } else {
+            Err(said)
+        }
     }
 
     fn query(&self, query: &str) -> Result<Vec<Value>, String> {
-        let path = format!("/api/v1/query?query={}", utf8_percent_encode(query, NON_ALPHANUMERIC));
+        let path = format!(
+            "/api/v1/query?query={}",
+            utf8_percent_encode(query, NON_ALPHANUMERIC)
+        );
         let data = self.data(&path)?;
         Ok(data["result"].as_array().cloned().expect("a vector"))
     }
 
     /// The series that a query gives now; it is an error if Prometheus says so.
     pub fn ask(&self, query: &str) -> Vec<Value> {
-        self.query(query).unwrap_or_else(|said| panic!("{query}: {said}"))
+        self.query(query)
+            .unwrap_or_else(|said| panic!("{query}: {said}"))
     }
 
     fn wait_until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
@@ -136,7 +171,11 @@ impl Prometheus {
 
     /// Waits until a query gives something.
     pub fn wait_for(&self, query: &str) {
-        Self::wait_until(query, || self.query(query).is_ok_and(|found| !found.is_empty()).then_some(()));
+        Self::wait_until(query, || {
+            self.query(query)
+                .is_ok_and(|found| !found.is_empty())
+                .then_some(())
+        });
     }
 
     /// Waits until an alert is in this state.
@@ -150,7 +189,12 @@ impl Prometheus {
         Self::wait_until("the first evaluation of all rules", || {
             let groups = self.data("/api/v1/rules").ok()?;
             let groups = groups["groups"].as_array()?;
-            let rules: Vec<Value> = groups.iter().filter_map(|group| group["rules"].as_array()).flatten().cloned().collect();
+            let rules: Vec<Value> = groups
+                .iter()
+                .filter_map(|group| group["rules"].as_array())
+                .flatten()
+                .cloned()
+                .collect();
             let is_done = !rules.is_empty() && rules.iter().all(|rule| rule["health"] != "unknown");
             is_done.then_some(rules)
         })
@@ -159,11 +203,16 @@ impl Prometheus {
     /// Each selector of an expression gives something by itself, whatever comparison hides it.
     pub fn assert_has_selectors_of(&self, expression: &str, whose: &str) {
         let selectors = query::selectors(expression);
-        assert!(!selectors.is_empty(), "{whose} asks for nothing: {expression}");
+        assert!(
+            !selectors.is_empty(),
+            "{whose} asks for nothing: {expression}"
+        );
         for selector in selectors {
             let text = selector.text();
             // Recorded series come an evaluation after those that they are made of.
-            Self::wait_until(&format!("{text} of {whose}"), || (!self.ask(&text).is_empty()).then_some(()));
+            Self::wait_until(&format!("{text} of {whose}"), || {
+                (!self.ask(&text).is_empty()).then_some(())
+            });
         }
     }
 }

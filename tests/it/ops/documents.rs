@@ -18,7 +18,11 @@ struct Skeleton {
 }
 
 fn skeleton(document: &str) -> Skeleton {
-    let mut skeleton = Skeleton { shape: Vec::new(), code: Vec::new(), links: links(document) };
+    let mut skeleton = Skeleton {
+        shape: Vec::new(),
+        code: Vec::new(),
+        links: links(document),
+    };
     let (mut block, mut rows): (Option<String>, usize) = (None, 0);
     for line in document.lines() {
         if line.starts_with("```") {
@@ -37,7 +41,9 @@ fn skeleton(document: &str) -> Skeleton {
                 rows = 0;
             }
             if line.starts_with('#') {
-                skeleton.shape.push(line.split(' ').next().expect("a heading").to_owned());
+                skeleton
+                    .shape
+                    .push(line.split(' ').next().expect("a heading").to_owned());
             }
         }
     }
@@ -47,19 +53,31 @@ fn skeleton(document: &str) -> Skeleton {
 /// Where the links outside of code lead.
 fn links(document: &str) -> Vec<String> {
     let prose: String = document.split("```").step_by(2).collect();
-    let targets = prose.split("](").skip(1).map(|rest| rest.split(')').next().expect("a link").to_owned());
+    let targets = prose
+        .split("](")
+        .skip(1)
+        .map(|rest| rest.split(')').next().expect("a link").to_owned());
     targets.collect()
 }
 
 #[test]
 fn both_readmes_say_the_same() {
-    let (english, chinese) = (skeleton(&text("README.md")), skeleton(&text("README.zh-CN.md")));
+    let (english, chinese) = (
+        skeleton(&text("README.md")),
+        skeleton(&text("README.zh-CN.md")),
+    );
     assert_eq!(english.shape, chinese.shape);
     assert_eq!(english.code, chinese.code);
     // Each begins by leading to the other.
-    assert_eq!((english.links[0].as_str(), chinese.links[0].as_str()), ("README.zh-CN.md", "README.md"));
+    assert_eq!(
+        (english.links[0].as_str(), chinese.links[0].as_str()),
+        ("README.zh-CN.md", "README.md")
+    );
     assert_eq!(english.links[1..], chinese.links[1..]);
-    assert!(english.code.len() >= 5 && english.links.len() > 30 && english.shape.len() > 12, "{english:?}");
+    assert!(
+        english.code.len() >= 5 && english.links.len() > 30 && english.shape.len() > 12,
+        "{english:?}"
+    );
 }
 
 #[test]
@@ -73,25 +91,37 @@ fn a_skeleton_is_told_from_another() {
     ] {
         assert_ne!(skeleton(document), skeleton(other), "{other}");
     }
-    assert_eq!(skeleton(document), skeleton("# z\n\n| z |\n| - |\n\n```sh\nc # z\n```\n[z](f)\n"));
+    assert_eq!(
+        skeleton(document),
+        skeleton("# z\n\n| z |\n| - |\n\n```sh\nc # z\n```\n[z](f)\n")
+    );
 }
 
 /// The anchor that a heading gets: lower case, blanks become `-`, other signs go.
 fn anchor(heading: &str) -> String {
     let kept = heading.trim().to_lowercase().replace(' ', "-");
-    kept.chars().filter(|&c| c.is_alphanumeric() || c == '-' || c == '_').collect()
+    kept.chars()
+        .filter(|&c| c.is_alphanumeric() || c == '-' || c == '_')
+        .collect()
 }
 
 fn anchors(document: &str) -> BTreeSet<String> {
     let prose: String = document.split("```").step_by(2).collect();
-    prose.lines().filter(|line| line.starts_with('#')).map(|line| anchor(line.trim_start_matches('#'))).collect()
+    prose
+        .lines()
+        .filter(|line| line.starts_with('#'))
+        .map(|line| anchor(line.trim_start_matches('#')))
+        .collect()
 }
 
 /// Every page that people read, below a directory.
 fn pages(dir: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(dir).expect("a directory") {
         let path = entry.expect("an entry").path();
-        let name = path.file_name().and_then(|name| name.to_str()).expect("a name");
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .expect("a name");
         if path.is_dir() {
             // What is not of this repository, and what is made.
             if !name.starts_with('.') && !["target", "node_modules"].contains(&name) {
@@ -116,7 +146,11 @@ fn every_link_within_the_repository_leads_somewhere() {
                 continue;
             }
             seen += 1;
-            let target = if path.is_empty() { page.clone() } else { page.parent().expect("a directory").join(path) };
+            let target = if path.is_empty() {
+                page.clone()
+            } else {
+                page.parent().expect("a directory").join(path)
+            };
             let there = match std::fs::read_to_string(&target) {
                 Ok(document) => fragment.is_empty() || anchors(&document).contains(fragment),
                 Err(_) => fragment.is_empty() && target.exists(),
@@ -126,21 +160,43 @@ fn every_link_within_the_repository_leads_somewhere() {
             }
         }
     }
-    assert!(broken.is_empty(), "links that lead nowhere:\n{}", broken.join("\n"));
-    assert!(found.len() > 25 && seen > 150, "{} pages, {seen} links", found.len());
+    assert!(
+        broken.is_empty(),
+        "links that lead nowhere:\n{}",
+        broken.join("\n")
+    );
+    assert!(
+        found.len() > 25 && seen > 150,
+        "{} pages, {seen} links",
+        found.len()
+    );
 }
 
 #[test]
 fn each_alert_has_its_section_and_says_what_to_do() {
     let rules = text("deploy/prometheus/rules.yaml");
-    let alerts: Vec<_> = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    let alerts: Vec<_> = rules
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- alert: "))
+        .collect();
     let page = text("docs/operations.md");
     let (_, page) = page.split_once("\n## Alerts\n").expect("the alerts");
     let (page, _) = page.split_once("\n## ").expect("what follows them");
     let sections: Vec<_> = page.split("\n### ").skip(1).collect();
-    let named: Vec<_> = sections.iter().map(|section| section.lines().next().expect("a name")).collect();
-    assert_eq!(alerts.iter().collect::<BTreeSet<_>>(), named.iter().collect::<BTreeSet<_>>());
-    assert!(alerts.len() > 30 && alerts.len() == named.len(), "{} alerts, {} sections", alerts.len(), named.len());
+    let named: Vec<_> = sections
+        .iter()
+        .map(|section| section.lines().next().expect("a name"))
+        .collect();
+    assert_eq!(
+        alerts.iter().collect::<BTreeSet<_>>(),
+        named.iter().collect::<BTreeSet<_>>()
+    );
+    assert!(
+        alerts.len() > 30 && alerts.len() == named.len(),
+        "{} alerts, {} sections",
+        alerts.len(),
+        named.len()
+    );
     for section in sections {
         for part in ["**Means**: ", "**Users see**: ", "**Look at**", "**Do**: "] {
             assert!(section.contains(part), "{part} is not in\n{section}");

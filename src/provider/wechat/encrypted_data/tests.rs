@@ -29,20 +29,35 @@ fn pad(plain: &[u8]) -> Vec<u8> {
 }
 
 fn decryption(now: u64) -> PhoneDecryption {
-    PhoneDecryption::new(Duration::from_mins(5), Clock::manual(Timestamp::from_secs(now)))
+    PhoneDecryption::new(
+        Duration::from_mins(5),
+        Clock::manual(Timestamp::from_secs(now)),
+    )
 }
 
 fn secret(key: &[u8]) -> Secret<String> {
     Secret::new(STANDARD.encode(key))
 }
 
-fn open_text(keys: &[Secret<String>], encrypted_data: &str, iv: &str, now: u64) -> Result<String, DecryptFailed> {
+fn open_text(
+    keys: &[Secret<String>],
+    encrypted_data: &str,
+    iv: &str,
+    now: u64,
+) -> Result<String, DecryptFailed> {
     let app = AppId::parse(APP).unwrap();
-    decryption(now).phone(&app, keys, &EncryptedPhone { encrypted_data, iv }).map(|got| String::from(got.phone))
+    decryption(now)
+        .phone(&app, keys, &EncryptedPhone { encrypted_data, iv })
+        .map(|got| String::from(got.phone))
 }
 
 fn open_with(iv: &[u8; BLOCK], ciphertext: &[u8]) -> Result<String, DecryptFailed> {
-    open_text(&[secret(&KEY)], &STANDARD.encode(ciphertext), &STANDARD.encode(iv), NOW)
+    open_text(
+        &[secret(&KEY)],
+        &STANDARD.encode(ciphertext),
+        &STANDARD.encode(iv),
+        NOW,
+    )
 }
 
 fn open(ciphertext: &[u8]) -> Result<String, DecryptFailed> {
@@ -67,17 +82,28 @@ fn plain(number: &str, timestamp: u64) -> String {
 
 #[test]
 fn the_published_texts_decrypt_and_only_the_phone_number_is_one() {
-    let table: Value = serde_json::from_str(include_str!("../../../../tests/data/wechat-decrypt.json")).unwrap();
+    let table: Value =
+        serde_json::from_str(include_str!("../../../../tests/data/wechat-decrypt.json")).unwrap();
     let (mut opened, mut refused) = (0, 0);
     for vector in table["vectors"].as_array().unwrap() {
         let of = |name: &str| vector[name].as_str().unwrap_or_default();
         let id = of("id");
-        let sent = EncryptedPhone { encrypted_data: of("encrypted_data"), iv: of("iv") };
+        let sent = EncryptedPhone {
+            encrypted_data: of("encrypted_data"),
+            iv: of("iv"),
+        };
         let app = AppId::parse(of("appid")).unwrap();
-        let made = vector["expect_json"]["watermark"]["timestamp"].as_u64().unwrap_or(1_477_314_187);
-        let got = decryption(made + 300).phone(&app, &[Secret::new(of("session_key").to_owned())], &sent);
+        let made = vector["expect_json"]["watermark"]["timestamp"]
+            .as_u64()
+            .unwrap_or(1_477_314_187);
+        let got =
+            decryption(made + 300).phone(&app, &[Secret::new(of("session_key").to_owned())], &sent);
         if of("kind") == "phone" && of("expect") == "ok" {
-            assert_eq!(got.map(|got| String::from(got.phone)).as_deref(), Ok("+8613800138000"), "{id}");
+            assert_eq!(
+                got.map(|got| String::from(got.phone)).as_deref(),
+                Ok("+8613800138000"),
+                "{id}"
+            );
             opened += 1;
         } else {
             assert_eq!(got, Err(DecryptFailed), "{id}");
@@ -97,19 +123,33 @@ fn the_published_texts_decrypt_and_only_the_phone_number_is_one() {
 
 #[test]
 fn the_previous_key_is_tried_too_and_no_third_one() {
-    let (data, iv) = (STANDARD.encode(encrypt(plain("13800138000", NOW))), STANDARD.encode(IV));
+    let (data, iv) = (
+        STANDARD.encode(encrypt(plain("13800138000", NOW))),
+        STANDARD.encode(IV),
+    );
     let (right, wrong) = (secret(&KEY), secret(&[9; BLOCK]));
     let good = Ok("+8613800138000".to_owned());
     for (keys, expected) in [
         (vec![right.clone()], good.clone()),
         (vec![right.clone(), wrong.clone()], good.clone()),
         (vec![wrong.clone(), right.clone()], good.clone()),
-        (vec![Secret::new("not a key".to_owned()), right.clone()], good),
+        (
+            vec![Secret::new("not a key".to_owned()), right.clone()],
+            good,
+        ),
         (vec![], Err(DecryptFailed)),
         (vec![wrong.clone()], Err(DecryptFailed)),
-        (vec![wrong.clone(), wrong.clone(), right.clone()], Err(DecryptFailed)),
+        (
+            vec![wrong.clone(), wrong.clone(), right.clone()],
+            Err(DecryptFailed),
+        ),
     ] {
-        assert_eq!(open_text(&keys, &data, &iv, NOW), expected, "{} keys", keys.len());
+        assert_eq!(
+            open_text(&keys, &data, &iv, NOW),
+            expected,
+            "{} keys",
+            keys.len()
+        );
     }
 }
 
@@ -118,18 +158,32 @@ fn the_stand_in_for_a_missing_key_opens_nothing() {
     let padded = pad(plain("13800138000", NOW).as_bytes());
     let data = STANDARD.encode(encrypt_padded(&[0; BLOCK], &IV, &padded));
     let short = Secret::new(STANDARD.encode([0; 15]));
-    for keys in [vec![], vec![short.clone()], vec![short, Secret::new(String::new())], vec![secret(&KEY)]] {
-        assert_eq!(open_text(&keys, &data, &STANDARD.encode(IV), NOW), Err(DecryptFailed));
+    for keys in [
+        vec![],
+        vec![short.clone()],
+        vec![short, Secret::new(String::new())],
+        vec![secret(&KEY)],
+    ] {
+        assert_eq!(
+            open_text(&keys, &data, &STANDARD.encode(IV), NOW),
+            Err(DecryptFailed)
+        );
     }
     assert!(open_text(&[secret(&[0; BLOCK])], &data, &STANDARD.encode(IV), NOW).is_ok());
 }
 
 #[test]
 fn base64_is_the_one_spelling() {
-    let (data, iv) = (STANDARD.encode(encrypt(plain("13800138000", NOW))), STANDARD.encode(IV));
+    let (data, iv) = (
+        STANDARD.encode(encrypt(plain("13800138000", NOW))),
+        STANDARD.encode(IV),
+    );
     let keys = [secret(&KEY)];
     assert!(open_text(&keys, &data, &iv, NOW).is_ok());
-    assert!(data.contains('+') && data.contains('/') && data.ends_with('='), "{data}");
+    assert!(
+        data.contains('+') && data.contains('/') && data.ends_with('='),
+        "{data}"
+    );
     for (data, iv) in [
         (data.replace('+', " "), iv.clone()),
         (data.replace('+', "-").replace('/', "_"), iv.clone()),
@@ -143,11 +197,18 @@ fn base64_is_the_one_spelling() {
         (data.clone(), iv.trim_end_matches('=').to_owned()),
         (data.clone(), format!("{iv}\n")),
         (data.clone(), STANDARD.encode(&IV[..15])),
-        (data.clone(), STANDARD.encode([IV.as_slice(), b"x"].concat())),
+        (
+            data.clone(),
+            STANDARD.encode([IV.as_slice(), b"x"].concat()),
+        ),
         // The unused bits of the last sign are not zero.
         (data.clone(), format!("{}R==", &iv[..iv.len() - 3])),
     ] {
-        assert_eq!(open_text(&keys, &data, &iv, NOW), Err(DecryptFailed), "{data} {iv}");
+        assert_eq!(
+            open_text(&keys, &data, &iv, NOW),
+            Err(DecryptFailed),
+            "{data} {iv}"
+        );
     }
 }
 
@@ -183,7 +244,11 @@ fn a_rewritten_first_block_is_refused() {
         for ((byte, old), new) in iv.iter_mut().zip(b"{\"phoneNumber\":\"").zip(wanted) {
             *byte ^= old ^ new;
         }
-        assert_eq!(open_with(&iv, &ciphertext), Err(DecryptFailed), "{wanted:?}");
+        assert_eq!(
+            open_with(&iv, &ciphertext),
+            Err(DecryptFailed),
+            "{wanted:?}"
+        );
     }
     for bit in 0..128 {
         let mut iv = IV;
@@ -199,14 +264,22 @@ fn parts_of_two_texts_under_one_key_do_not_join() {
         plain("13900139000", NOW),
         plain("13900139000", NOW - 40_000),
         // A nickname can hold what a user likes, so also the end of another text.
-        format!(r#"{{"nickName":"{}{}"#, "y".repeat(7), &plain("13900139000", NOW)[16..]),
+        format!(
+            r#"{{"nickName":"{}{}"#,
+            "y".repeat(7),
+            &plain("13900139000", NOW)[16..]
+        ),
     ] {
         let theirs = encrypt_padded(&KEY, b"another iv of 16", &pad(theirs.as_bytes()));
         let (head, tail) = (mine.len() / BLOCK, theirs.len() / BLOCK);
         for (end, begin) in (1..=head).flat_map(|end| (0..tail).map(move |begin| (end, begin))) {
             let joined = [&mine[..end * BLOCK], &theirs[begin * BLOCK..]].concat();
             let is_whole = joined == mine;
-            assert_eq!(open(&joined).is_ok(), is_whole, "{end} blocks, then from block {begin}");
+            assert_eq!(
+                open(&joined).is_ok(),
+                is_whole,
+                "{end} blocks, then from block {begin}"
+            );
         }
     }
 }
@@ -227,11 +300,24 @@ fn padding_is_exactly_that_of_pkcs7() {
     let text = plain("13800138000", NOW);
     // So that sixteen bytes of padding follow.
     let text = format!("{}{text}", " ".repeat(BLOCK - text.len() % BLOCK)).into_bytes();
-    let right = |length: u8| [&text[usize::from(length) % BLOCK..], &vec![length; length.into()]].concat();
+    let right = |length: u8| {
+        [
+            &text[usize::from(length) % BLOCK..],
+            &vec![length; length.into()],
+        ]
+        .concat()
+    };
     assert!(open(&encrypt_padded(&KEY, &IV, &right(16))).is_ok());
     let (whole, last) = (right(16), text.len() + BLOCK - 1);
     let mut wrong = vec![text.clone()];
-    for (at, byte) in [(last, 0), (last, 17), (last, 255), (last, 15), (text.len(), 15), (text.len() + 7, 0)] {
+    for (at, byte) in [
+        (last, 0),
+        (last, 17),
+        (last, 255),
+        (last, 15),
+        (text.len(), 15),
+        (text.len() + 7, 0),
+    ] {
         let mut changed = whole.clone();
         changed[at] = byte;
         wrong.push(changed);
@@ -239,7 +325,10 @@ fn padding_is_exactly_that_of_pkcs7() {
     wrong.push([whole.as_slice(), &[16; 16]].concat());
     wrong.push([text.as_slice(), &[b' '; 16]].concat());
     for padded in wrong {
-        assert_eq!(open(&encrypt_padded(&KEY, &IV, &padded)), Err(DecryptFailed));
+        assert_eq!(
+            open(&encrypt_padded(&KEY, &IV, &padded)),
+            Err(DecryptFailed)
+        );
     }
     for length in 0..=u8::MAX {
         let mut bytes = [length; 2 * BLOCK];
@@ -247,7 +336,11 @@ fn padding_is_exactly_that_of_pkcs7() {
         let (rest, is_right) = unpad(&bytes);
         let expected = (1..=16).contains(&length);
         assert_eq!(bool::from(is_right), expected, "{length}");
-        assert_eq!(rest.len(), 2 * BLOCK - if expected { usize::from(length) } else { 0 }, "{length}");
+        assert_eq!(
+            rest.len(),
+            2 * BLOCK - if expected { usize::from(length) } else { 0 },
+            "{length}"
+        );
     }
     assert_eq!(unpad(&[]).0.len(), 0);
 }
@@ -321,11 +414,15 @@ fn the_members_are_exactly_these_and_agree() {
         "[".repeat(4000),
     ];
     for name in ["phoneNumber", "purePhoneNumber", "countryCode", "watermark"] {
-        bad.push(with(&|value| drop(value.as_object_mut().unwrap().remove(name))));
+        bad.push(with(&|value| {
+            drop(value.as_object_mut().unwrap().remove(name))
+        }));
         bad.push(with(&|value| value[name] = Value::Null));
     }
     for name in ["timestamp", "appid"] {
-        bad.push(with(&|value| drop(value["watermark"].as_object_mut().unwrap().remove(name))));
+        bad.push(with(&|value| {
+            drop(value["watermark"].as_object_mut().unwrap().remove(name))
+        }));
     }
     for bad in bad {
         assert_eq!(open(&encrypt(&bad)), Err(DecryptFailed), "{bad}");

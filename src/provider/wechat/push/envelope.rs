@@ -43,7 +43,11 @@ impl PushKey {
     /// Takes the 43 characters.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let bytes = Zeroizing::new(KEY_TEXT.decode(text).ok()?);
-        bytes.as_slice().try_into().ok().map(|key| Self(Zeroizing::new(key)))
+        bytes
+            .as_slice()
+            .try_into()
+            .ok()
+            .map(|key| Self(Zeroizing::new(key)))
     }
 
     /// The message and the app id inside; `None` for whatever is wrong.
@@ -57,13 +61,17 @@ impl PushKey {
         cbc::Decryptor::<Aes256>::new((&*self.0).into(), iv.into()).decrypt_blocks(blocks);
         let padding = usize::from(*plain.last()?);
         let (text, padding) = plain.split_at_checked(plain.len().checked_sub(padding)?)?;
-        let is_right =
-            (1..=PADDED_TO).contains(&padding.len()) && padding.iter().all(|byte| usize::from(*byte) == padding.len());
+        let is_right = (1..=PADDED_TO).contains(&padding.len())
+            && padding
+                .iter()
+                .all(|byte| usize::from(*byte) == padding.len());
         if !is_right {
             return None;
         }
         let length = u32::from_be_bytes(*text.get(..HEAD)?.last_chunk()?);
-        let (message, app_id) = text.get(HEAD..)?.split_at_checked(usize::try_from(length).ok()?)?;
+        let (message, app_id) = text
+            .get(HEAD..)?
+            .split_at_checked(usize::try_from(length).ok()?)?;
         Some((Zeroizing::new(message.to_vec()), app_id.to_vec()))
     }
 }

@@ -28,7 +28,9 @@ pub struct AuthorizationEvent {
 /// It is about a person.
 impl std::fmt::Debug for AuthorizationEvent {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("AuthorizationEvent").field("change", &self.change).finish_non_exhaustive()
+        f.debug_struct("AuthorizationEvent")
+            .field("change", &self.change)
+            .finish_non_exhaustive()
     }
 }
 
@@ -67,14 +69,27 @@ pub(super) fn read(message: &[u8], app: &AppId, is_signed: bool) -> Result<Pushe
     }
     let change = match text("Event") {
         Some("user_info_modified") => AuthorizationChange::ProfileCleaned,
-        Some("user_authorization_revoke") => AuthorizationChange::Revoked(revoked(fields.get("RevokeInfo"))),
+        Some("user_authorization_revoke") => {
+            AuthorizationChange::Revoked(revoked(fields.get("RevokeInfo")))
+        }
         Some("user_authorization_cancellation") => AuthorizationChange::Cancelled,
         Some(_) | None => return Ok(Pushed::Other),
     };
-    let openid = text("OpenID").and_then(|openid| OpenId::parse(openid).ok()).ok_or(PushRefused::Unreadable)?;
-    let at = fields.get("CreateTime").and_then(seconds).ok_or(PushRefused::Unreadable)?;
+    let openid = text("OpenID")
+        .and_then(|openid| OpenId::parse(openid).ok())
+        .ok_or(PushRefused::Unreadable)?;
+    let at = fields
+        .get("CreateTime")
+        .and_then(seconds)
+        .ok_or(PushRefused::Unreadable)?;
     let digest = digest(app, &openid, &change, at);
-    Ok(Pushed::Authorization(AuthorizationEvent { app_id: app.clone(), openid, change, at, digest }))
+    Ok(Pushed::Authorization(AuthorizationEvent {
+        app_id: app.clone(),
+        openid,
+        change,
+        at,
+        digest,
+    }))
 }
 
 /// A list in JSON, so that no two events are one text.
@@ -83,14 +98,25 @@ fn digest(app: &AppId, openid: &OpenId, change: &AuthorizationChange, at: Timest
         AuthorizationChange::Revoked(kinds) => kinds.as_deref(),
         AuthorizationChange::ProfileCleaned | AuthorizationChange::Cancelled => None,
     };
-    let said = json!([app.as_str(), openid.as_str(), change.name(), at.as_secs(), kinds]);
+    let said = json!([
+        app.as_str(),
+        openid.as_str(),
+        change.name(),
+        at.as_secs(),
+        kinds
+    ]);
     crypto::sha256(said.to_string().as_bytes())
 }
 
 fn fields(message: &[u8]) -> Option<Map<String, Value>> {
     match message.iter().find(|byte| !byte.is_ascii_whitespace()) {
         Some(b'{') => serde_json::from_slice(message).ok(),
-        Some(_) => Some(xml::fields(message)?.into_iter().map(|(name, text)| (name, Value::String(text))).collect()),
+        Some(_) => Some(
+            xml::fields(message)?
+                .into_iter()
+                .map(|(name, text)| (name, Value::String(text)))
+                .collect(),
+        ),
         None => None,
     }
 }
@@ -108,7 +134,9 @@ fn seconds(value: &Value) -> Option<Timestamp> {
 /// What `RevokeInfo` names; `None` where it is not there, or empty. A list that cannot be read means all that menshen has: more
 /// than was meant perhaps, but no account is lost over a spelling.
 fn revoked(info: Option<&Value>) -> Option<Vec<u16>> {
-    let info = info.filter(|info| !info.is_null() && info.as_str().is_none_or(|text| !text.trim().is_empty()))?;
+    let info = info.filter(|info| {
+        !info.is_null() && info.as_str().is_none_or(|text| !text.trim().is_empty())
+    })?;
     Some(kinds(info).unwrap_or_else(|| KINDS_WE_HAVE.to_vec()))
 }
 
@@ -117,7 +145,10 @@ fn kinds(info: &Value) -> Option<Vec<u16>> {
     match info {
         Value::Number(number) => Some(vec![u16::try_from(number.as_u64()?).ok()?]),
         Value::String(text) => {
-            let kinds: Vec<u16> = text.split(',').map(|kind| kind.trim().parse().ok()).collect::<Option<_>>()?;
+            let kinds: Vec<u16> = text
+                .split(',')
+                .map(|kind| kind.trim().parse().ok())
+                .collect::<Option<_>>()?;
             (kinds.len() <= MOST_KINDS).then_some(kinds)
         }
         Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,

@@ -31,7 +31,10 @@ fn app(app_id: &str, token: &str, key: Option<&str>) -> WechatApp {
 }
 
 fn pushes(apps: Vec<WechatApp>, plain: bool) -> Pushes {
-    let mut config = WechatConfig { app: apps, ..WechatConfig::default() };
+    let mut config = WechatConfig {
+        app: apps,
+        ..WechatConfig::default()
+    };
     config.push.enabled = true;
     config.push.plain = plain;
     config.push.max_age = HumanDuration::minutes(10);
@@ -43,26 +46,48 @@ fn safe() -> Pushes {
 }
 
 fn signature(token: &str, timestamp: &str, nonce: &str, sealed: Option<&str>) -> String {
-    let mut parts: Vec<&str> = [token, timestamp, nonce].into_iter().chain(sealed).collect();
+    let mut parts: Vec<&str> = [token, timestamp, nonce]
+        .into_iter()
+        .chain(sealed)
+        .collect();
     parts.sort_unstable();
-    hex::encode(aws_lc_rs::digest::digest(&SHA1_FOR_LEGACY_USE_ONLY, parts.concat().as_bytes()))
+    hex::encode(aws_lc_rs::digest::digest(
+        &SHA1_FOR_LEGACY_USE_ONLY,
+        parts.concat().as_bytes(),
+    ))
 }
 
 fn query(token: &str, timestamp: u64, sealed: Option<&str>) -> PushQuery {
     let (timestamp, nonce) = (timestamp.to_string(), "1372623149".to_owned());
     let signature = |sealed| signature(token, &timestamp, &nonce, sealed);
-    PushQuery { signature: signature(None), msg_signature: signature(sealed), timestamp, nonce, echostr: String::new() }
+    PushQuery {
+        signature: signature(None),
+        msg_signature: signature(sealed),
+        timestamp,
+        nonce,
+        echostr: String::new(),
+    }
 }
 
 /// As WeChat encrypts a message, with this padding.
 fn sealed(message: &[u8], app_id: &str, padding: impl Fn(usize) -> Vec<u8>) -> String {
-    let key = STANDARD.decode("jWmYm7qr5nMoAUwZRjGtBxmz3KA1tkAj3ykkR6q2B2A=").unwrap();
-    let mut plain =
-        [b"0123456789abcdef", &u32::try_from(message.len()).unwrap().to_be_bytes()[..], message, app_id.as_bytes()].concat();
+    let key = STANDARD
+        .decode("jWmYm7qr5nMoAUwZRjGtBxmz3KA1tkAj3ykkR6q2B2A=")
+        .unwrap();
+    let mut plain = [
+        b"0123456789abcdef",
+        &u32::try_from(message.len()).unwrap().to_be_bytes()[..],
+        message,
+        app_id.as_bytes(),
+    ]
+    .concat();
     plain.extend(padding(32 - plain.len() % 32));
     let (blocks, rest) = aes::Block::slice_as_chunks_mut(&mut plain);
     assert!(rest.is_empty());
-    let (key, iv): (&[u8; 32], &[u8; 16]) = (key.as_slice().try_into().unwrap(), key[..16].try_into().unwrap());
+    let (key, iv): (&[u8; 32], &[u8; 16]) = (
+        key.as_slice().try_into().unwrap(),
+        key[..16].try_into().unwrap(),
+    );
     cbc::Encryptor::<Aes256>::new(key.into(), iv.into()).encrypt_blocks(blocks);
     STANDARD.encode(plain)
 }
@@ -87,7 +112,9 @@ fn in_safe_mode(pushes: &Pushes, message: &[u8], as_json: bool) -> Result<Pushed
     let body = if as_json {
         json!({ "ToUserName": "gh_1", "Encrypt": sealed }).to_string()
     } else {
-        format!("<xml><ToUserName><![CDATA[gh_1]]></ToUserName><Encrypt><![CDATA[{sealed}]]></Encrypt></xml>")
+        format!(
+            "<xml><ToUserName><![CDATA[gh_1]]></ToUserName><Encrypt><![CDATA[{sealed}]]></Encrypt></xml>"
+        )
     };
     pushes.read(&query(TOKEN, NOW, Some(&sealed)), body.as_bytes())
 }
@@ -95,7 +122,10 @@ fn in_safe_mode(pushes: &Pushes, message: &[u8], as_json: bool) -> Result<Pushed
 fn change(pushed: Pushed) -> AuthorizationChange {
     match pushed {
         Pushed::Authorization(event) => {
-            assert_eq!((event.openid, event.app_id.as_str()), (OpenId::parse("o-alice").unwrap(), APP));
+            assert_eq!(
+                (event.openid, event.app_id.as_str()),
+                (OpenId::parse("o-alice").unwrap(), APP)
+            );
             event.change
         }
         Pushed::Other => panic!("not about anybody's data"),
@@ -110,27 +140,67 @@ fn the_published_sample_opens() {
         nonce: "1372623149".to_owned(),
         ..PushQuery::default()
     };
-    let body = format!("<xml><ToUserName><![CDATA[{APP}]]></ToUserName><Encrypt><![CDATA[{SAMPLE}]]></Encrypt></xml>");
-    assert_eq!(safe().read(&query, body.as_bytes()), Ok(Pushed::Other), "a text message");
+    let body = format!(
+        "<xml><ToUserName><![CDATA[{APP}]]></ToUserName><Encrypt><![CDATA[{SAMPLE}]]></Encrypt></xml>"
+    );
+    assert_eq!(
+        safe().read(&query, body.as_bytes()),
+        Ok(Pushed::Other),
+        "a text message"
+    );
     let (message, named) = PushKey::parse(KEY).unwrap().open(SAMPLE).unwrap();
     assert_eq!(named, APP.as_bytes());
     let message = std::str::from_utf8(&message).unwrap();
-    assert!(message.starts_with("<xml><ToUserName><![CDATA[wx5823bf96d3bd56c7]]></ToUserName>"), "{message}");
+    assert!(
+        message.starts_with("<xml><ToUserName><![CDATA[wx5823bf96d3bd56c7]]></ToUserName>"),
+        "{message}"
+    );
 }
 
 #[test]
 fn each_event_is_read_in_json_and_xml() {
     let pushes = safe();
     for (name, revoked, expected) in [
-        ("user_authorization_cancellation", None, AuthorizationChange::Cancelled),
-        ("user_info_modified", None, AuthorizationChange::ProfileCleaned),
-        ("user_authorization_revoke", None, AuthorizationChange::Revoked(None)),
-        ("user_authorization_revoke", Some(""), AuthorizationChange::Revoked(None)),
-        ("user_authorization_revoke", Some("8"), AuthorizationChange::Revoked(Some(vec![8]))),
-        ("user_authorization_revoke", Some("6, 8,13"), AuthorizationChange::Revoked(Some(vec![6, 8, 13]))),
-        ("user_authorization_revoke", Some("8;9"), AuthorizationChange::Revoked(Some(vec![6, 8]))),
+        (
+            "user_authorization_cancellation",
+            None,
+            AuthorizationChange::Cancelled,
+        ),
+        (
+            "user_info_modified",
+            None,
+            AuthorizationChange::ProfileCleaned,
+        ),
+        (
+            "user_authorization_revoke",
+            None,
+            AuthorizationChange::Revoked(None),
+        ),
+        (
+            "user_authorization_revoke",
+            Some(""),
+            AuthorizationChange::Revoked(None),
+        ),
+        (
+            "user_authorization_revoke",
+            Some("8"),
+            AuthorizationChange::Revoked(Some(vec![8])),
+        ),
+        (
+            "user_authorization_revoke",
+            Some("6, 8,13"),
+            AuthorizationChange::Revoked(Some(vec![6, 8, 13])),
+        ),
+        (
+            "user_authorization_revoke",
+            Some("8;9"),
+            AuthorizationChange::Revoked(Some(vec![6, 8])),
+        ),
     ] {
-        let more: Vec<_> = revoked.map(|kinds| ("RevokeInfo", json!(kinds))).into_iter().collect();
+        let more: Vec<_> = revoked
+            .map(|kinds| ("RevokeInfo", json!(kinds)))
+            .into_iter()
+            .collect();
         let message = event(name, &more);
         for as_json in [true, false] {
             let read = in_safe_mode(&pushes, message.to_string().as_bytes(), as_json).unwrap();
@@ -160,18 +230,54 @@ fn whatever_is_not_signed_now_and_for_this_app_is_refused() {
     assert!(pushes.read(&good, body.as_bytes()).is_ok());
     let read = |query: PushQuery| pushes.read(&query, body.as_bytes());
     for (query, refused) in [
-        (query("another", NOW, Some(&sealed_message)), PushRefused::Forged),
-        (PushQuery { msg_signature: good.signature.clone(), ..good.clone() }, PushRefused::Forged),
-        (PushQuery { msg_signature: String::new(), ..good.clone() }, PushRefused::Forged),
-        (PushQuery { msg_signature: good.msg_signature.to_uppercase(), ..good.clone() }, PushRefused::Forged),
-        (PushQuery { nonce: "x".to_owned(), ..good.clone() }, PushRefused::Forged),
-        (query(TOKEN, NOW - 601, Some(&sealed_message)), PushRefused::Stale),
-        (query(TOKEN, NOW + 301, Some(&sealed_message)), PushRefused::Stale),
+        (
+            query("another", NOW, Some(&sealed_message)),
+            PushRefused::Forged,
+        ),
+        (
+            PushQuery {
+                msg_signature: good.signature.clone(),
+                ..good.clone()
+            },
+            PushRefused::Forged,
+        ),
+        (
+            PushQuery {
+                msg_signature: String::new(),
+                ..good.clone()
+            },
+            PushRefused::Forged,
+        ),
+        (
+            PushQuery {
+                msg_signature: good.msg_signature.to_uppercase(),
+                ..good.clone()
+            },
+            PushRefused::Forged,
+        ),
+        (
+            PushQuery {
+                nonce: "x".to_owned(),
+                ..good.clone()
+            },
+            PushRefused::Forged,
+        ),
+        (
+            query(TOKEN, NOW - 601, Some(&sealed_message)),
+            PushRefused::Stale,
+        ),
+        (
+            query(TOKEN, NOW + 301, Some(&sealed_message)),
+            PushRefused::Stale,
+        ),
     ] {
         assert_eq!(read(query), Err(refused));
     }
     // The boundary between time and nonce is not the sender's to move.
-    let (time, nonce) = (&good.timestamp[..9], format!("{}{}", &good.timestamp[9..], good.nonce));
+    let (time, nonce) = (
+        &good.timestamp[..9],
+        format!("{}{}", &good.timestamp[9..], good.nonce),
+    );
     let moved = PushQuery {
         msg_signature: signature(TOKEN, time, &nonce, Some(&sealed_message)),
         timestamp: time.to_owned(),
@@ -184,15 +290,42 @@ fn whatever_is_not_signed_now_and_for_this_app_is_refused() {
         let body = json!({ "Encrypt": sealed }).to_string();
         pushes.read(&query(TOKEN, NOW, Some(sealed)), body.as_bytes())
     };
-    assert_eq!(opens(&sealed(message.as_bytes(), "wx_another", pkcs7)), Err(PushRefused::OtherApp));
-    assert_eq!(opens(&sealed(message.as_bytes(), APP, |length| vec![0; length])), Err(PushRefused::Forged));
-    for sealed in ["", "AAAA", "not base64", &sealed_message[..sealed_message.len() - 4]] {
+    assert_eq!(
+        opens(&sealed(message.as_bytes(), "wx_another", pkcs7)),
+        Err(PushRefused::OtherApp)
+    );
+    assert_eq!(
+        opens(&sealed(message.as_bytes(), APP, |length| vec![0; length])),
+        Err(PushRefused::Forged)
+    );
+    for sealed in [
+        "",
+        "AAAA",
+        "not base64",
+        &sealed_message[..sealed_message.len() - 4],
+    ] {
         assert_eq!(opens(sealed), Err(PushRefused::Forged), "{sealed}");
     }
-    let elsewhere = event("user_authorization_cancellation", &[("AppID", json!("wx_another"))]).to_string();
-    assert_eq!(in_safe_mode(&pushes, elsewhere.as_bytes(), true), Err(PushRefused::OtherApp));
-    for unreadable in ["", "{", "<xml>", &event("user_info_modified", &[("OpenID", json!("a b"))]).to_string()] {
-        assert_eq!(in_safe_mode(&pushes, unreadable.as_bytes(), true), Err(PushRefused::Unreadable), "{unreadable}");
+    let elsewhere = event(
+        "user_authorization_cancellation",
+        &[("AppID", json!("wx_another"))],
+    )
+    .to_string();
+    assert_eq!(
+        in_safe_mode(&pushes, elsewhere.as_bytes(), true),
+        Err(PushRefused::OtherApp)
+    );
+    for unreadable in [
+        "",
+        "{",
+        "<xml>",
+        &event("user_info_modified", &[("OpenID", json!("a b"))]).to_string(),
+    ] {
+        assert_eq!(
+            in_safe_mode(&pushes, unreadable.as_bytes(), true),
+            Err(PushRefused::Unreadable),
+            "{unreadable}"
+        );
     }
 }
 
@@ -200,30 +333,74 @@ fn whatever_is_not_signed_now_and_for_this_app_is_refused() {
 fn a_body_that_nobody_signed_is_taken_only_where_that_is_wanted() {
     let message = event("user_authorization_cancellation", &[]).to_string();
     let good = query(TOKEN, NOW, None);
-    assert_eq!(safe().read(&good, message.as_bytes()), Err(PushRefused::Forged));
+    assert_eq!(
+        safe().read(&good, message.as_bytes()),
+        Err(PushRefused::Forged)
+    );
     let with_key = pushes(vec![app(APP, TOKEN, Some(KEY))], true);
-    assert_eq!(with_key.read(&good, message.as_bytes()), Err(PushRefused::Forged), "an app with a key is in safe mode");
-    let plain = pushes(vec![app("wx_first", "elsewhere", None), app(APP, TOKEN, None)], true);
-    assert_eq!(change(plain.read(&good, message.as_bytes()).unwrap()), AuthorizationChange::Cancelled);
-    assert_eq!(plain.read(&query("nobody", NOW, None), message.as_bytes()), Err(PushRefused::Forged));
-    let elsewhere = event("user_authorization_cancellation", &[("AppID", json!("wx_first"))]).to_string();
-    assert_eq!(plain.read(&good, elsewhere.as_bytes()), Err(PushRefused::OtherApp));
+    assert_eq!(
+        with_key.read(&good, message.as_bytes()),
+        Err(PushRefused::Forged),
+        "an app with a key is in safe mode"
+    );
+    let plain = pushes(
+        vec![app("wx_first", "elsewhere", None), app(APP, TOKEN, None)],
+        true,
+    );
+    assert_eq!(
+        change(plain.read(&good, message.as_bytes()).unwrap()),
+        AuthorizationChange::Cancelled
+    );
+    assert_eq!(
+        plain.read(&query("nobody", NOW, None), message.as_bytes()),
+        Err(PushRefused::Forged)
+    );
+    let elsewhere = event(
+        "user_authorization_cancellation",
+        &[("AppID", json!("wx_first"))],
+    )
+    .to_string();
+    assert_eq!(
+        plain.read(&good, elsewhere.as_bytes()),
+        Err(PushRefused::OtherApp)
+    );
 }
 
 #[test]
 fn several_apps_may_share_a_token_and_a_key() {
-    let pushes = pushes(vec![app("wx_first", TOKEN, Some(KEY)), app(APP, TOKEN, Some(KEY))], false);
+    let pushes = pushes(
+        vec![
+            app("wx_first", TOKEN, Some(KEY)),
+            app(APP, TOKEN, Some(KEY)),
+        ],
+        false,
+    );
     let message = event("user_authorization_cancellation", &[]).to_string();
-    assert_eq!(change(in_safe_mode(&pushes, message.as_bytes(), true).unwrap()), AuthorizationChange::Cancelled);
+    assert_eq!(
+        change(in_safe_mode(&pushes, message.as_bytes(), true).unwrap()),
+        AuthorizationChange::Cancelled
+    );
 }
 
 #[test]
 fn a_greeting_is_answered_with_what_was_sent_and_nothing_else() {
     let pushes = safe();
-    let good = |echostr: &str| PushQuery { echostr: echostr.to_owned(), ..query(TOKEN, NOW, None) };
-    assert_eq!(pushes.greet(&good("4375120948345356249")), Ok("4375120948345356249"));
-    assert_eq!(pushes.greet(&good("<script>")), Err(PushRefused::Unreadable));
+    let good = |echostr: &str| PushQuery {
+        echostr: echostr.to_owned(),
+        ..query(TOKEN, NOW, None)
+    };
+    assert_eq!(
+        pushes.greet(&good("4375120948345356249")),
+        Ok("4375120948345356249")
+    );
+    assert_eq!(
+        pushes.greet(&good("<script>")),
+        Err(PushRefused::Unreadable)
+    );
     assert_eq!(pushes.greet(&good("")), Err(PushRefused::Unreadable));
-    let forged = PushQuery { signature: "0".repeat(40), ..good("1") };
+    let forged = PushQuery {
+        signature: "0".repeat(40),
+        ..good("1")
+    };
     assert_eq!(pushes.greet(&forged), Err(PushRefused::Forged));
 }

@@ -37,7 +37,9 @@ pub(super) fn fields(body: &[u8]) -> Option<BTreeMap<String, String>> {
             Event::CData(part) => text.push_str(std::str::from_utf8(&part).ok()?),
             Event::GeneralRef(part) => match part.resolve_char_ref().ok()? {
                 Some(sign) => text.push(sign),
-                None => text.push_str(quick_xml::escape::resolve_predefined_entity(std::str::from_utf8(&part).ok()?)?),
+                None => text.push_str(quick_xml::escape::resolve_predefined_entity(
+                    std::str::from_utf8(&part).ok()?,
+                )?),
             },
             Event::Decl(_) | Event::Comment(_) => {}
             Event::Empty(_) | Event::PI(_) | Event::DocType(_) => return None,
@@ -58,10 +60,16 @@ mod tests {
 
     #[test]
     fn texts_are_read_from_flat_xml() {
-        let text =
-            "<?xml version=\"1.0\"?>\n<xml>\n <A><![CDATA[a<b]]></A>\n <B>1</B><C/><D>&lt;&#65;</D><E><F>x</F></E></xml>\n";
+        let text = "<?xml version=\"1.0\"?>\n<xml>\n <A><![CDATA[a<b]]></A>\n <B>1</B><C/><D>&lt;&#65;</D><E><F>x</F></E></xml>\n";
         let expected = [("A", "a<b"), ("B", "1"), ("C", ""), ("D", "<A"), ("E", "")];
-        assert_eq!(read(text), Some(expected.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec()));
+        assert_eq!(
+            read(text),
+            Some(
+                expected
+                    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                    .to_vec()
+            )
+        );
     }
 
     #[test]

@@ -7,9 +7,19 @@ use super::{phone::ask_phone, *};
 
 /// A client whose clock can be moved, and somebody who has signed in with it.
 async fn signed_in(server: &SimulatedWechat, timeout: u64) -> (Wechat, Clock, OpenId) {
-    let config = WechatConfig { timeout: HumanDuration::secs(timeout), ..config(&server.base_url(), Some(SECRET)) };
+    let config = WechatConfig {
+        timeout: HumanDuration::secs(timeout),
+        ..config(&server.base_url(), Some(SECRET))
+    };
     let clock = Clock::manual(START);
-    let client = Wechat::new(&config, Mode::Production, Metrics::new(), &clock, &Entropy::default()).unwrap();
+    let client = Wechat::new(
+        &config,
+        Mode::Production,
+        Metrics::new(),
+        &clock,
+        &Entropy::default(),
+    )
+    .unwrap();
     let openid = ask(&client, "alice-1").await.unwrap().openid;
     (client, clock, openid)
 }
@@ -17,7 +27,10 @@ async fn signed_in(server: &SimulatedWechat, timeout: u64) -> (Wechat, Clock, Op
 #[tokio::test]
 async fn every_published_answer_is_understood() {
     let (server, openid) = (simulated().await, OpenId::parse("o1").unwrap());
-    let vectors: Value = serde_json::from_str(include_str!("../../../../tests/data/wechat-access-token.json")).unwrap();
+    let vectors: Value = serde_json::from_str(include_str!(
+        "../../../../tests/data/wechat-access-token.json"
+    ))
+    .unwrap();
     let mut seen = 0;
     for vector in vectors["responses"].as_array().unwrap() {
         if vector.get("context").is_some() {
@@ -32,10 +45,20 @@ async fn every_published_answer_is_understood() {
             "config_error" => WechatError::Misconfigured,
             other => panic!("{other}"),
         };
-        assert_eq!(ask_phone(&client, &openid, "any").await, Err(expected), "{id}");
+        assert_eq!(
+            ask_phone(&client, &openid, "any").await,
+            Err(expected),
+            "{id}"
+        );
         seen += 1;
     }
-    assert_eq!(server.tokens_seen(), [Some("ACCESS_TOKEN".to_owned()), Some("ACCESS_TOKEN".to_owned())]);
+    assert_eq!(
+        server.tokens_seen(),
+        [
+            Some("ACCESS_TOKEN".to_owned()),
+            Some("ACCESS_TOKEN".to_owned())
+        ]
+    );
     assert_eq!(seen, 8);
 }
 
@@ -45,20 +68,49 @@ async fn what_is_no_token_is_not_used() {
     for (body, error) in [
         (json!({}), WechatError::Unusable),
         (json!({ "access_token": "t" }), WechatError::Unusable),
-        (json!({ "access_token": "t", "expires_in": 0 }), WechatError::Unusable),
-        (json!({ "access_token": "t", "expires_in": -1 }), WechatError::Unusable),
-        (json!({ "access_token": "", "expires_in": 7200 }), WechatError::Unusable),
-        (json!({ "access_token": "a b", "expires_in": 7200 }), WechatError::Unusable),
-        (json!({ "access_token": "x".repeat(513), "expires_in": 7200 }), WechatError::Unusable),
+        (
+            json!({ "access_token": "t", "expires_in": 0 }),
+            WechatError::Unusable,
+        ),
+        (
+            json!({ "access_token": "t", "expires_in": -1 }),
+            WechatError::Unusable,
+        ),
+        (
+            json!({ "access_token": "", "expires_in": 7200 }),
+            WechatError::Unusable,
+        ),
+        (
+            json!({ "access_token": "a b", "expires_in": 7200 }),
+            WechatError::Unusable,
+        ),
+        (
+            json!({ "access_token": "x".repeat(513), "expires_in": 7200 }),
+            WechatError::Unusable,
+        ),
         (json!(["t", 7200]), WechatError::Unusable),
         (json!({ "errcode": 40001 }), WechatError::Misconfigured),
         (json!({ "errcode": 42001 }), WechatError::Misconfigured),
-        (json!({ "errcode": 45009 }), WechatError::RateLimited { retry_after: Duration::from_mins(10) }),
-        (json!({ "errcode": -1 }), WechatError::Busy { retry_after: Duration::from_secs(1) }),
+        (
+            json!({ "errcode": 45009 }),
+            WechatError::RateLimited {
+                retry_after: Duration::from_mins(10),
+            },
+        ),
+        (
+            json!({ "errcode": -1 }),
+            WechatError::Busy {
+                retry_after: Duration::from_secs(1),
+            },
+        ),
     ] {
         let client = client(&server, 5, &Metrics::new());
         server.write("stable_token", &body.to_string());
-        assert_eq!(ask_phone(&client, &openid, "phone.13800138000-1").await, Err(error), "{body}");
+        assert_eq!(
+            ask_phone(&client, &openid, "phone.13800138000-1").await,
+            Err(error),
+            "{body}"
+        );
     }
     assert_eq!(server.tokens_seen(), [], "nobody was asked for a number");
 }
@@ -89,8 +141,16 @@ async fn a_caller_who_gives_up_takes_the_call_from_nobody() {
     let (client, _, openid) = signed_in(&server, 5).await;
     server.delay_tokens(Duration::from_millis(200));
     let impatient = ask_phone(&client, &openid, "phone.13800138001-1");
-    assert!(tokio::time::timeout(Duration::from_millis(50), impatient).await.is_err());
-    assert!(ask_phone(&client, &openid, "phone.13800138002-1").await.is_ok());
+    assert!(
+        tokio::time::timeout(Duration::from_millis(50), impatient)
+            .await
+            .is_err()
+    );
+    assert!(
+        ask_phone(&client, &openid, "phone.13800138002-1")
+            .await
+            .is_ok()
+    );
     assert_eq!(server.token_calls(), 1);
 }
 
@@ -99,7 +159,10 @@ async fn a_token_that_does_not_come_in_time_is_a_timeout() {
     let server = simulated().await;
     let (client, _, openid) = signed_in(&server, 1).await;
     server.delay_tokens(Duration::from_mins(1));
-    assert_eq!(ask_phone(&client, &openid, "phone.13800138000-1").await, Err(WechatError::Timeout));
+    assert_eq!(
+        ask_phone(&client, &openid, "phone.13800138000-1").await,
+        Err(WechatError::Timeout)
+    );
 }
 
 #[tokio::test]
@@ -109,7 +172,9 @@ async fn a_token_is_renewed_ahead_of_its_end_and_nobody_waits() {
     let mut turn = 0;
     let mut next = async || {
         turn += 1;
-        ask_phone(&client, &openid, &format!("phone.13800138000-{turn}")).await.unwrap();
+        ask_phone(&client, &openid, &format!("phone.13800138000-{turn}"))
+            .await
+            .unwrap();
         server.tokens_seen().last().cloned().flatten().unwrap()
     };
     let first = next().await;
@@ -119,7 +184,11 @@ async fn a_token_is_renewed_ahead_of_its_end_and_nobody_waits() {
     assert_eq!((next().await, server.token_calls()), (first.clone(), 1));
     clock.advance(Duration::from_secs(61));
     server.delay_tokens(Duration::from_millis(100));
-    assert_eq!(next().await, first, "the old one is used while the new one is fetched");
+    assert_eq!(
+        next().await,
+        first,
+        "the old one is used while the new one is fetched"
+    );
     while server.token_calls() < 2 {
         tokio::task::yield_now().await;
     }
@@ -138,10 +207,14 @@ async fn a_token_is_renewed_ahead_of_its_end_and_nobody_waits() {
 async fn a_token_at_its_end_is_not_used() {
     let server = simulated().await;
     let (client, clock, openid) = signed_in(&server, 5).await;
-    ask_phone(&client, &openid, "phone.13800138000-1").await.unwrap();
+    ask_phone(&client, &openid, "phone.13800138000-1")
+        .await
+        .unwrap();
     server.renew_tokens();
     clock.advance(Duration::from_secs(7200 - 30));
-    ask_phone(&client, &openid, "phone.13800138000-2").await.unwrap();
+    ask_phone(&client, &openid, "phone.13800138000-2")
+        .await
+        .unwrap();
     let seen = server.tokens_seen();
     assert_eq!((server.token_calls(), seen[0] != seen[1]), (2, true));
 }
@@ -150,16 +223,22 @@ async fn a_token_at_its_end_is_not_used() {
 async fn renewing_ahead_of_time_is_not_tried_at_each_call() {
     let server = simulated().await;
     let (client, clock, openid) = signed_in(&server, 5).await;
-    ask_phone(&client, &openid, "phone.13800138000-0").await.unwrap();
+    ask_phone(&client, &openid, "phone.13800138000-0")
+        .await
+        .unwrap();
     clock.advance(Duration::from_secs(7200 - 200));
     server.write("stable_token", r#"{"errcode":45009}"#);
     for turn in 1..20 {
-        ask_phone(&client, &openid, &format!("phone.13800138000-{turn}")).await.unwrap();
+        ask_phone(&client, &openid, &format!("phone.13800138000-{turn}"))
+            .await
+            .unwrap();
     }
     assert_eq!(server.token_calls(), 2);
     clock.advance(Duration::from_secs(10));
     for turn in 20..40 {
-        ask_phone(&client, &openid, &format!("phone.13800138000-{turn}")).await.unwrap();
+        ask_phone(&client, &openid, &format!("phone.13800138000-{turn}"))
+            .await
+            .unwrap();
     }
     assert_eq!(server.token_calls(), 3);
 }
@@ -168,7 +247,9 @@ async fn renewing_ahead_of_time_is_not_tried_at_each_call() {
 async fn who_comes_late_with_a_refused_token_gets_the_new_one_that_is_there() {
     let server = simulated().await;
     let client = client(&server, 5, &Metrics::new());
-    let Source::Live(live) = &client.source else { panic!("not live") };
+    let Source::Live(live) = &client.source else {
+        panic!("not live")
+    };
     let keeper = live.apps[0].tokens.as_ref().unwrap();
     let deadline = Instant::now() + Duration::from_secs(5);
     let refused = keeper.token(deadline).await.unwrap();
@@ -176,7 +257,14 @@ async fn who_comes_late_with_a_refused_token_gets_the_new_one_that_is_there() {
     let newer = keeper.instead_of(&refused, deadline).await.unwrap();
     server.renew_tokens();
     for _ in 0..3 {
-        assert_eq!(keeper.instead_of(&refused, deadline).await.unwrap().expose(), newer.expose());
+        assert_eq!(
+            keeper
+                .instead_of(&refused, deadline)
+                .await
+                .unwrap()
+                .expose(),
+            newer.expose()
+        );
     }
     assert!(newer.expose() != refused.expose());
     assert_eq!(server.token_calls(), 2);
@@ -184,33 +272,61 @@ async fn who_comes_late_with_a_refused_token_gets_the_new_one_that_is_there() {
 
 #[tokio::test]
 async fn each_mini_program_has_its_own() {
-    let known = [APP, "wx2"].map(|app_id| KnownApp { app_id: app_id.to_owned(), secret: SECRET.to_owned() });
+    let known = [APP, "wx2"].map(|app_id| KnownApp {
+        app_id: app_id.to_owned(),
+        secret: SECRET.to_owned(),
+    });
     let server = SimulatedWechat::start(known.to_vec()).await.unwrap();
     let mut config = config(&server.base_url(), Some(SECRET));
     let secret = Some(SecretText::new(SECRET.to_owned()));
-    config.app.push(WechatApp { app_id: "wx2".to_owned(), secret, ..WechatApp::default() });
+    config.app.push(WechatApp {
+        app_id: "wx2".to_owned(),
+        secret,
+        ..WechatApp::default()
+    });
     let client = new(&config, Mode::Production).unwrap();
     for app in [APP, "wx2"].map(|app| AppId::parse(app).unwrap()) {
         let login = LoginCode::parse(&format!("alice-{app}")).unwrap();
         let openid = client.code_to_session(&app, &login).await.unwrap().openid;
         let code = PhoneCode::parse(&format!("phone.13800138000-{app}")).unwrap();
-        assert!(client.phone_number(&app, &openid, &code).await.is_ok(), "{app}");
+        assert!(
+            client.phone_number(&app, &openid, &code).await.is_ok(),
+            "{app}"
+        );
     }
     assert_eq!(server.token_calls(), 2);
     let stranger = AppId::parse("wx3").unwrap();
-    let (openid, code) = (OpenId::parse("o1").unwrap(), PhoneCode::parse("phone.13800138000-3").unwrap());
-    assert_eq!(client.phone_number(&stranger, &openid, &code).await, Err(WechatError::Misconfigured));
+    let (openid, code) = (
+        OpenId::parse("o1").unwrap(),
+        PhoneCode::parse("phone.13800138000-3").unwrap(),
+    );
+    assert_eq!(
+        client.phone_number(&stranger, &openid, &code).await,
+        Err(WechatError::Misconfigured)
+    );
 }
 
 #[tokio::test]
 async fn where_wechat_cloud_adds_it_no_token_is_sent() {
     let server = simulated().await;
-    let config = WechatConfig { token_mode: TokenMode::None, ..config(&server.base_url(), Some(SECRET)) };
+    let config = WechatConfig {
+        token_mode: TokenMode::None,
+        ..config(&server.base_url(), Some(SECRET))
+    };
     let client = new(&config, Mode::Production).unwrap();
     let openid = ask(&client, "alice-1").await.unwrap().openid;
     server.write("stale", r#"{"errcode":40001}"#);
     server.write("wrong", r#"{"errcode":40029}"#);
-    assert_eq!(ask_phone(&client, &openid, "wrong").await, Err(WechatError::CodeInvalid));
-    assert_eq!(ask_phone(&client, &openid, "stale").await, Err(WechatError::Misconfigured));
-    assert_eq!((server.token_calls(), server.tokens_seen()), (0, vec![None, None]));
+    assert_eq!(
+        ask_phone(&client, &openid, "wrong").await,
+        Err(WechatError::CodeInvalid)
+    );
+    assert_eq!(
+        ask_phone(&client, &openid, "stale").await,
+        Err(WechatError::Misconfigured)
+    );
+    assert_eq!(
+        (server.token_calls(), server.tokens_seen()),
+        (0, vec![None, None])
+    );
 }

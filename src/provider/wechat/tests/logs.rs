@@ -18,7 +18,10 @@ async fn the_same_refused_token_again_is_one_error_line() {
     let (lines, error) = said(ask_phone(&client, &openid, "fail.40001")).await;
     assert_eq!(error, Err(WechatError::Misconfigured));
     assert_eq!(lines.matches("ERROR").count(), 1, "{lines}");
-    assert!(lines.contains("an access token that it refuses") && lines.contains(APP), "{lines}");
+    assert!(
+        lines.contains("an access token that it refuses") && lines.contains(APP),
+        "{lines}"
+    );
 
     server.renew_tokens();
     let (lines, error) = said(ask_phone(&client, &openid, "fail.40014")).await;
@@ -29,8 +32,11 @@ async fn the_same_refused_token_again_is_one_error_line() {
 #[tokio::test]
 async fn no_line_holds_a_secret_token_phone_code_or_openid() {
     let server = simulated().await;
-    let config =
-        WechatConfig { legacy_decrypt: true, timeout: HumanDuration::secs(1), ..config(&server.base_url(), Some(SECRET)) };
+    let config = WechatConfig {
+        legacy_decrypt: true,
+        timeout: HumanDuration::secs(1),
+        ..config(&server.base_url(), Some(SECRET))
+    };
     let client = new(&config, Mode::Production).unwrap();
     let story = async {
         let alice = ask(&client, "c0de-1").await.unwrap();
@@ -52,26 +58,60 @@ async fn no_line_holds_a_secret_token_phone_code_or_openid() {
             let _ = ask_phone(&client, &alice.openid, code).await;
         }
         server.revoke_tokens(42001);
-        ask_phone(&client, &alice.openid, "phone.13800138000-c0de2").await.unwrap();
+        ask_phone(&client, &alice.openid, "phone.13800138000-c0de2")
+            .await
+            .unwrap();
         server.revoke_tokens(42001);
-        server.write("stable_token", r#"{"errcode":40125,"errmsg":"invalid s3cret, rid: 77-token"}"#);
-        ask_phone(&client, &alice.openid, "phone.13800138000-c0de3").await.unwrap_err();
-        let (data, iv) = SimulatedWechat::encrypted_phone(APP, "c0de-1", "13800138000", START.as_secs());
+        server.write(
+            "stable_token",
+            r#"{"errcode":40125,"errmsg":"invalid s3cret, rid: 77-token"}"#,
+        );
+        ask_phone(&client, &alice.openid, "phone.13800138000-c0de3")
+            .await
+            .unwrap_err();
+        let (data, iv) =
+            SimulatedWechat::encrypted_phone(APP, "c0de-1", "13800138000", START.as_secs());
         let key = alice.session_key.clone().unwrap();
-        let sent = EncryptedPhone { encrypted_data: &data, iv: &iv };
-        let (app, decryption) = (client.app(None).unwrap(), client.phone_decryption().unwrap());
+        let sent = EncryptedPhone {
+            encrypted_data: &data,
+            iv: &iv,
+        };
+        let (app, decryption) = (
+            client.app(None).unwrap(),
+            client.phone_decryption().unwrap(),
+        );
         tracing::info!("{:?}", decryption.phone(&app, &[key], &sent));
-        tracing::info!("{:?} {client:?} {sent:?} {decryption:?}", decryption.phone(&app, &[], &sent));
+        tracing::info!(
+            "{:?} {client:?} {sent:?} {decryption:?}",
+            decryption.phone(&app, &[], &sent)
+        );
         (alice, data, iv)
     };
     let (lines, (alice, data, iv)) = said(story).await;
-    for expected in ["errcode=40029", "errcode=40125", "77-token", "rid", "getuserphonenumber", "stable_token", "***"] {
+    for expected in [
+        "errcode=40029",
+        "errcode=40125",
+        "77-token",
+        "rid",
+        "getuserphonenumber",
+        "stable_token",
+        "***",
+    ] {
         assert!(lines.contains(expected), "{expected} is not in:\n{lines}");
     }
     let key = alice.session_key.unwrap();
     let tokens: Vec<_> = server.tokens_seen().into_iter().flatten().collect();
     assert!(tokens.len() > 10);
-    let hidden = ["c0de", "s3cret", "13800138000", "access_token=", alice.openid.as_str(), key.expose(), &data, &iv];
+    let hidden = [
+        "c0de",
+        "s3cret",
+        "13800138000",
+        "access_token=",
+        alice.openid.as_str(),
+        key.expose(),
+        &data,
+        &iv,
+    ];
     for hidden in hidden.into_iter().chain(tokens.iter().map(String::as_str)) {
         assert!(!lines.contains(hidden), "{hidden} is in:\n{lines}");
     }

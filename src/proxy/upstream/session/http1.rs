@@ -31,7 +31,10 @@ pub(super) const MAX_HEAD_LEN: usize = 256 * 1024;
 /// Most informational responses before the final one.
 const MAX_INFORMATIONAL: u32 = 32;
 
-#[expect(clippy::struct_excessive_bools, reason = "each is about another part of the exchange, in any combination")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is about another part of the exchange, in any combination"
+)]
 pub(in crate::proxy) struct Http1Session {
     stream: Stream,
     reader: MessageReader,
@@ -81,8 +84,14 @@ impl Http1Session {
         self.writer.begin_body(request.body_length());
     }
 
-    pub(super) fn poll_send(&mut self, cx: &mut Context<'_>, part: &[u8]) -> Poll<Result<usize, ExchangeError>> {
-        self.writer.poll_part(&mut *self.stream, cx, part).map_err(Into::into)
+    pub(super) fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        part: &[u8],
+    ) -> Poll<Result<usize, ExchangeError>> {
+        self.writer
+            .poll_part(&mut *self.stream, cx, part)
+            .map_err(Into::into)
     }
 
     pub(super) fn finish(&mut self) -> Result<(), ExchangeError> {
@@ -92,19 +101,30 @@ impl Http1Session {
     }
 
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ExchangeError>> {
-        self.writer.poll_flush(&mut *self.stream, cx).map_err(Into::into)
+        self.writer
+            .poll_flush(&mut *self.stream, cx)
+            .map_err(Into::into)
     }
 
-    pub(super) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<HeadEvent, ExchangeError>> {
+    pub(super) fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<HeadEvent, ExchangeError>> {
         loop {
             if let Some(framing) = self.parse()? {
                 return Poll::Ready(self.classify(framing));
             }
             if self.reader.input.len() > MAX_HEAD_LEN {
-                return Poll::Ready(Err(ExchangeError::new(Failure::InvalidResponse, "the head is too long")));
+                return Poll::Ready(Err(ExchangeError::new(
+                    Failure::InvalidResponse,
+                    "the head is too long",
+                )));
             }
             if ready!(poll_fill(&mut *self.stream, cx, &mut self.reader.input))? == 0 {
-                return Poll::Ready(Err(ExchangeError::new(Failure::ClosedEarly, "the connection ended before a response")));
+                return Poll::Ready(Err(ExchangeError::new(
+                    Failure::ClosedEarly,
+                    "the connection ended before a response",
+                )));
             }
         }
     }
@@ -132,20 +152,33 @@ impl Http1Session {
         let framing = http1::response_body(&head, self.is_head_request)?;
         let status = StatusCode::from_u16(head.status).map_err(|_| InvalidHead::StatusLine)?;
         let reason = range_within(input, head.reason.as_bytes());
-        let fields =
-            head.fields.iter().map(|field| HeaderRange::within(input, field.name.as_bytes(), field.value)).collect();
+        let fields = head
+            .fields
+            .iter()
+            .map(|field| HeaderRange::within(input, field.name.as_bytes(), field.value))
+            .collect();
         self.looked_at = 0;
         let bytes = self.reader.input.split_to(length);
-        self.head = Some(Head { bytes, status, reason, content_length: framing.content_length, fields });
+        self.head = Some(Head {
+            bytes,
+            status,
+            reason,
+            content_length: framing.content_length,
+            fields,
+        });
         Ok(Some(framing))
     }
 
     fn classify(&mut self, framing: ResponseFraming) -> Result<HeadEvent, ExchangeError> {
         let invalid = |cause| Err(ExchangeError::new(Failure::InvalidResponse, cause));
-        let Some(head) = self.head() else { return invalid("there is no head") };
+        let Some(head) = self.head() else {
+            return invalid("there is no head");
+        };
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             let mut protocols = head.fields.values(header::UPGRADE.as_str());
-            let is_websocket = protocols.next().is_some_and(|protocol| protocol.eq_ignore_ascii_case(b"websocket"));
+            let is_websocket = protocols
+                .next()
+                .is_some_and(|protocol| protocol.eq_ignore_ascii_case(b"websocket"));
             // What followed another one would be taken for the next response.
             return if self.is_websocket && is_websocket {
                 Ok(HeadEvent::Upgraded)
@@ -187,7 +220,9 @@ impl Http1Session {
     }
 
     pub(super) fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<Part, ExchangeError>> {
-        self.reader.poll_part(&mut *self.stream, cx).map_err(Into::into)
+        self.reader
+            .poll_part(&mut *self.stream, cx)
+            .map_err(Into::into)
     }
 
     pub(super) fn part(&self) -> &[u8] {
@@ -206,7 +241,8 @@ impl Http1Session {
     /// the rest of it. Bytes behind the response belong to none.
     pub(super) fn into_reusable(self) -> Option<Stream> {
         let is_requested = self.requested && self.writer.is_flushed();
-        let is_responded = self.keep_alive && self.reader.is_complete() && self.reader.input.is_empty();
+        let is_responded =
+            self.keep_alive && self.reader.is_complete() && self.reader.input.is_empty();
         (is_requested && is_responded).then_some(self.stream)
     }
 

@@ -31,46 +31,85 @@ pub(in crate::proxy) struct Http2Session {
 
 impl Http2Session {
     pub(super) const fn new(session: client::Http2Session) -> Self {
-        Self { session, send: None, is_head_request: false, part: Bytes::new(), complete: false, trailers: None }
+        Self {
+            session,
+            send: None,
+            is_head_request: false,
+            part: Bytes::new(),
+            complete: false,
+            trailers: None,
+        }
     }
 
     pub(super) fn send_head(&mut self, request: &UpstreamRequest<'_>) -> Result<(), ExchangeError> {
         self.is_head_request = *request.method() == http::Method::HEAD;
         let head = request.to_http2()?;
         let end = is_bodiless(request.body_length());
-        self.session.write_request_header(Box::new(head), end).map_err(|error| ExchangeError::connecting(&error))?;
+        self.session
+            .write_request_header(Box::new(head), end)
+            .map_err(|error| ExchangeError::connecting(&error))?;
         self.send = self.session.take_request_body_writer().filter(|_| !end);
         Ok(())
     }
 
-    pub(super) fn poll_send(&mut self, cx: &mut Context<'_>, part: &[u8]) -> Poll<Result<usize, ExchangeError>> {
+    pub(super) fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        part: &[u8],
+    ) -> Poll<Result<usize, ExchangeError>> {
         match &mut self.send {
             Some(stream) => http2_stream::poll_send(stream, cx, part, Bytes::copy_from_slice)
                 .map_err(|error| ExchangeError::http2(&error)),
-            None => Poll::Ready(Err(ExchangeError::new(Failure::ClosedEarly, "the stream takes no more"))),
+            None => Poll::Ready(Err(ExchangeError::new(
+                Failure::ClosedEarly,
+                "the stream takes no more",
+            ))),
         }
     }
 
     pub(super) fn finish(&mut self) -> Result<(), ExchangeError> {
-        let Some(mut send) = self.send.take() else { return Ok(()) };
-        send.send_data(Bytes::new(), true).map_err(|error| ExchangeError::http2(&error))
+        let Some(mut send) = self.send.take() else {
+            return Ok(());
+        };
+        send.send_data(Bytes::new(), true)
+            .map_err(|error| ExchangeError::http2(&error))
     }
 
-    pub(super) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<HeadEvent, ExchangeError>> {
+    pub(super) fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<HeadEvent, ExchangeError>> {
         if let Err(error) = ready!(self.session.poll_read_response_header(cx)) {
             return Poll::Ready(Err(ExchangeError::http2(&error)));
         }
         let Some(head) = self.session.response_header() else {
-            return Poll::Ready(Err(ExchangeError::new(Failure::InvalidResponse, "there is no head")));
+            return Poll::Ready(Err(ExchangeError::new(
+                Failure::InvalidResponse,
+                "there is no head",
+            )));
         };
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            return Poll::Ready(Err(ExchangeError::new(Failure::InvalidResponse, "HTTP/2 has no upgrade")));
+            return Poll::Ready(Err(ExchangeError::new(
+                Failure::InvalidResponse,
+                "HTTP/2 has no upgrade",
+            )));
         }
-        let length: usize = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+        let length: usize = head
+            .headers
+            .iter()
+            .map(|(name, value)| name.as_str().len() + value.len() + 4)
+            .sum();
         if length > MAX_HEAD_LEN {
-            return Poll::Ready(Err(ExchangeError::new(Failure::InvalidResponse, "the head is too long")));
+            return Poll::Ready(Err(ExchangeError::new(
+                Failure::InvalidResponse,
+                "the head is too long",
+            )));
         }
-        let bodiless = self.is_head_request || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let bodiless = self.is_head_request
+            || matches!(
+                head.status,
+                StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+            );
         let length = match content_length(&head.headers) {
             _ if bodiless => BodyLength::None,
             Some(length) => BodyLength::Known(length),
@@ -142,5 +181,13 @@ impl Http2Session {
 
 /// The library has checked that it is one number, and holds the body to it.
 fn content_length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.split(',').next()?.trim().parse().ok()
+    headers
+        .get(header::CONTENT_LENGTH)?
+        .to_str()
+        .ok()?
+        .split(',')
+        .next()?
+        .trim()
+        .parse()
+        .ok()
 }

@@ -9,7 +9,10 @@ use crate::{
 };
 
 fn refusal(path: &Path) -> OpenError {
-    let options = OpenOptions { lock_wait: Duration::ZERO, ..options() };
+    let options = OpenOptions {
+        lock_wait: Duration::ZERO,
+        ..options()
+    };
     EmbeddedStore::sled(path, &options, &keys(), Entropy::default()).unwrap_err()
 }
 
@@ -19,7 +22,14 @@ async fn reopening_keeps_everything() {
     for round in 1..=3 {
         let store = on_disk(directory.path()).unwrap();
         for earlier in 1..round {
-            assert!(store.session(SessionId::from_bits(earlier), NOW).await.unwrap().is_some(), "{earlier} of {round}");
+            assert!(
+                store
+                    .session(SessionId::from_bits(earlier), NOW)
+                    .await
+                    .unwrap()
+                    .is_some(),
+                "{earlier} of {round}"
+            );
         }
         store.login(&login_of("alice", round)).await.unwrap();
         // Once by the front door, once by dropping it.
@@ -51,7 +61,8 @@ fn readable_for_others(directory: &Path) -> (Vec<(PathBuf, u32)>, usize) {
 /// Also in a directory that was there and is open to everybody, and where an older version or a copy left files so.
 #[tokio::test]
 async fn its_files_are_for_their_owner_alone() {
-    let open = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    let open =
+        |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     let parent = tempfile::tempdir().unwrap();
     let there = parent.path().join("there");
     fs::create_dir(&there).unwrap();
@@ -60,10 +71,16 @@ async fn its_files_are_for_their_owner_alone() {
         for round in 1..=2 {
             let store = on_disk(&directory).unwrap();
             for n in 0..200 {
-                store.login(&login_of("alice", round * 1000 + n)).await.unwrap();
+                store
+                    .login(&login_of("alice", round * 1000 + n))
+                    .await
+                    .unwrap();
             }
             let (readable, seen) = readable_for_others(&directory);
-            assert!(readable.is_empty() && seen >= 4, "{readable:?} of {seen} in round {round}");
+            assert!(
+                readable.is_empty() && seen >= 4,
+                "{readable:?} of {seen} in round {round}"
+            );
             store.close().await.unwrap();
             assert_eq!(readable_for_others(&directory).0, []);
             for name in ["db", "conf", "menshen.store", "menshen.commits"] {
@@ -73,8 +90,18 @@ async fn its_files_are_for_their_owner_alone() {
         }
     }
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-    assert_eq!(mode(&there), 0o777, "what was there is left as it was meant");
-    assert_eq!([mode(&parent.path().join("deep")), mode(&parent.path().join("deep/new"))], [0o700; 2]);
+    assert_eq!(
+        mode(&there),
+        0o777,
+        "what was there is left as it was meant"
+    );
+    assert_eq!(
+        [
+            mode(&parent.path().join("deep")),
+            mode(&parent.path().join("deep/new"))
+        ],
+        [0o700; 2]
+    );
 }
 
 #[tokio::test]
@@ -115,7 +142,10 @@ async fn the_files_do_not_say_who_is_in_them() {
         announce: Announce::default(),
         now: NOW,
     };
-    assert!(matches!(store.bind_phone(&binding).await.unwrap(), BindOutcome::Bound(_)));
+    assert!(matches!(
+        store.bind_phone(&binding).await.unwrap(),
+        BindOutcome::Bound(_)
+    ));
     let account = NewAccount {
         new_user: NewUserId::NextInteger { first: 1 },
         username,
@@ -130,8 +160,16 @@ async fn the_files_do_not_say_who_is_in_them() {
     let (mut files, mut bytes) = (0, 0);
     for name in ["db", "conf", "menshen.store"] {
         let text = fs::read(directory.path().join(name)).unwrap();
-        for secret in secrets.iter().map(|secret| secret.as_bytes()).chain([&b"a private key"[..]]) {
-            assert!(!text.windows(secret.len()).any(|part| part == secret), "{name} holds {}", secret.escape_ascii());
+        for secret in secrets
+            .iter()
+            .map(|secret| secret.as_bytes())
+            .chain([&b"a private key"[..]])
+        {
+            assert!(
+                !text.windows(secret.len()).any(|part| part == secret),
+                "{name} holds {}",
+                secret.escape_ascii()
+            );
         }
         files += 1;
         bytes += text.len();
@@ -146,7 +184,10 @@ async fn a_directory_in_use_is_refused_and_left_alone() {
     let store = on_disk(directory.path()).unwrap();
     let refused = refusal(directory.path());
     assert!(matches!(refused, OpenError::Locked { .. }), "{refused}");
-    assert!(refused.to_string().contains("in use by another process"), "{refused}");
+    assert!(
+        refused.to_string().contains("in use by another process"),
+        "{refused}"
+    );
     store.login(&login_of("alice", 1)).await.unwrap();
     store.close().await.unwrap();
     on_disk(directory.path()).unwrap();
@@ -159,10 +200,18 @@ async fn another_key_is_refused_by_name() {
     store.login(&login_of("alice", 1)).await.unwrap();
     store.close().await.unwrap();
     let wrong = StoreKeys::derive(&Key::new([8; 32]), None);
-    let refused = EmbeddedStore::sled(directory.path(), &options(), &wrong, Entropy::default()).unwrap_err();
+    let refused =
+        EmbeddedStore::sled(directory.path(), &options(), &wrong, Entropy::default()).unwrap_err();
     assert!(matches!(refused, OpenError::WrongKey { .. }), "{refused}");
     let store = on_disk(directory.path()).unwrap();
-    assert!(store.session(SessionId::from_bits(1), NOW).await.unwrap().is_some(), "the right key still opens it");
+    assert!(
+        store
+            .session(SessionId::from_bits(1), NOW)
+            .await
+            .unwrap()
+            .is_some(),
+        "the right key still opens it"
+    );
 }
 
 #[tokio::test]
@@ -173,14 +222,28 @@ async fn the_encryption_key_is_changed_by_one_start_with_both() {
     store.login(&login_of("alice", 1)).await.unwrap();
     store.close().await.unwrap();
     let (old, new) = (Key::new(KEY), Key::new([8; 32]));
-    let open = |keys: StoreKeys| EmbeddedStore::sled(directory.path(), &options(), &keys, Entropy::default());
+    let open = |keys: StoreKeys| {
+        EmbeddedStore::sled(directory.path(), &options(), &keys, Entropy::default())
+    };
     let both = open(StoreKeys::derive(&new, Some(&old))).unwrap();
-    assert!(both.session(SessionId::from_bits(1), NOW).await.unwrap().is_some());
+    assert!(
+        both.session(SessionId::from_bits(1), NOW)
+            .await
+            .unwrap()
+            .is_some()
+    );
     both.close().await.unwrap();
     let alone = open(StoreKeys::derive(&new, None)).unwrap();
-    assert_eq!(*alone.root().expose(), root, "what hangs on the root lives on");
+    assert_eq!(
+        *alone.root().expose(),
+        root,
+        "what hangs on the root lives on"
+    );
     alone.close().await.unwrap();
-    assert!(matches!(open(StoreKeys::derive(&old, None)).unwrap_err(), OpenError::WrongKey { .. }));
+    assert!(matches!(
+        open(StoreKeys::derive(&old, None)).unwrap_err(),
+        OpenError::WrongKey { .. }
+    ));
 }
 
 #[tokio::test]
@@ -188,9 +251,14 @@ async fn a_change_of_the_store_s_key_goes_on_after_a_restart() {
     let directory = tempfile::tempdir().unwrap();
     let store = on_disk(directory.path()).unwrap();
     for n in 1..=30 {
-        store.login(&login_of(&format!("person-{n}"), n)).await.unwrap();
+        store
+            .login(&login_of(&format!("person-{n}"), n))
+            .await
+            .unwrap();
     }
-    futures::future::try_join_all((0..20).map(|_| store.rotate_store_key())).await.unwrap();
+    futures::future::try_join_all((0..20).map(|_| store.rotate_store_key()))
+        .await
+        .unwrap();
     let mut restarts = 0;
     let mut store = store;
     while !store.reseal(9).await.unwrap().finished {
@@ -198,7 +266,9 @@ async fn a_change_of_the_store_s_key_goes_on_after_a_restart() {
         restarts += 1;
         store = on_disk(directory.path()).unwrap();
         let back = login_of(&format!("person-{}", restarts % 30 + 1), 1000 + restarts);
-        let LoginOutcome::Opened(opened) = store.login(&back).await.unwrap() else { panic!("not signed in") };
+        let LoginOutcome::Opened(opened) = store.login(&back).await.unwrap() else {
+            panic!("not signed in")
+        };
         assert!(!opened.is_new_user, "restart {restarts}");
     }
     assert!(restarts > 5, "only {restarts} restarts");
@@ -206,7 +276,14 @@ async fn a_change_of_the_store_s_key_goes_on_after_a_restart() {
     let store = on_disk(directory.path()).unwrap();
     assert!(!store.vault.keyring().is_changing());
     for n in 1..=30 {
-        assert!(store.session(SessionId::from_bits(n), NOW).await.unwrap().is_some(), "{n}");
+        assert!(
+            store
+                .session(SessionId::from_bits(n), NOW)
+                .await
+                .unwrap()
+                .is_some(),
+            "{n}"
+        );
     }
 }
 
@@ -215,9 +292,18 @@ fn a_directory_that_cannot_be_written_is_refused_by_name() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("file");
     fs::write(&file, "in the way").unwrap();
-    for path in [file.join("store"), file.clone(), "/proc/self/store".into(), "/sys/store".into()] {
+    for path in [
+        file.join("store"),
+        file.clone(),
+        "/proc/self/store".into(),
+        "/sys/store".into(),
+    ] {
         let refused = refusal(&path);
-        assert!(matches!(refused, OpenError::NotWritable { .. }), "{}: {refused}", path.display());
+        assert!(
+            matches!(refused, OpenError::NotWritable { .. }),
+            "{}: {refused}",
+            path.display()
+        );
     }
     assert_eq!(fs::read(&file).unwrap(), b"in the way");
 }
@@ -228,12 +314,24 @@ type Damage = fn(&Path);
 #[tokio::test]
 async fn a_damaged_directory_is_refused_and_never_deleted() {
     let rows: [(&str, Damage); 6] = [
-        ("db is garbage", |path| fs::write(path.join("db"), vec![0xa5; 40_000]).unwrap()),
-        ("db is empty", |path| fs::write(path.join("db"), []).unwrap()),
-        ("db is gone", |path| fs::remove_file(path.join("db")).unwrap()),
-        ("conf is garbage", |path| fs::write(path.join("conf"), [0xa5; 300]).unwrap()),
-        ("conf is gone", |path| fs::remove_file(path.join("conf")).unwrap()),
-        ("the marker is garbage", |path| fs::write(path.join("menshen.store"), "?").unwrap()),
+        ("db is garbage", |path| {
+            fs::write(path.join("db"), vec![0xa5; 40_000]).unwrap()
+        }),
+        ("db is empty", |path| {
+            fs::write(path.join("db"), []).unwrap()
+        }),
+        ("db is gone", |path| {
+            fs::remove_file(path.join("db")).unwrap()
+        }),
+        ("conf is garbage", |path| {
+            fs::write(path.join("conf"), [0xa5; 300]).unwrap()
+        }),
+        ("conf is gone", |path| {
+            fs::remove_file(path.join("conf")).unwrap()
+        }),
+        ("the marker is garbage", |path| {
+            fs::write(path.join("menshen.store"), "?").unwrap()
+        }),
     ];
     for (what, damage) in rows {
         let directory = tempfile::tempdir().unwrap();
@@ -243,8 +341,14 @@ async fn a_damaged_directory_is_refused_and_never_deleted() {
         drop(store);
         damage(directory.path());
         let refused = on_disk(directory.path()).unwrap_err();
-        assert!(matches!(refused, OpenError::Corrupt { .. }), "{what}: {refused}");
-        assert!(refused.to_string().contains("move the directory aside"), "{what}: {refused}");
+        assert!(
+            matches!(refused, OpenError::Corrupt { .. }),
+            "{what}: {refused}"
+        );
+        assert!(
+            refused.to_string().contains("move the directory aside"),
+            "{what}: {refused}"
+        );
         assert!(directory.path().join("menshen.store").exists(), "{what}");
     }
 }
@@ -267,7 +371,10 @@ fn files_beside_the_store_do_no_harm() {
     fs::create_dir(directory.path().join("lost+found")).unwrap();
     fs::write(directory.path().join("store.key"), "a key").unwrap();
     on_disk(directory.path()).unwrap();
-    assert_eq!(fs::read(directory.path().join("store.key")).unwrap(), b"a key");
+    assert_eq!(
+        fs::read(directory.path().join("store.key")).unwrap(),
+        b"a key"
+    );
 }
 
 #[test]
@@ -276,7 +383,11 @@ fn a_start_that_was_cut_short_is_begun_again() {
     drop(on_disk(directory.path()).unwrap());
     fs::write(directory.path().join("menshen.store"), []).unwrap();
     on_disk(directory.path()).unwrap();
-    assert!(!fs::read(directory.path().join("menshen.store")).unwrap().is_empty());
+    assert!(
+        !fs::read(directory.path().join("menshen.store"))
+            .unwrap()
+            .is_empty()
+    );
 }
 
 #[tokio::test]
@@ -284,7 +395,10 @@ async fn a_log_that_lost_its_end_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let store = on_disk(directory.path()).unwrap();
     for n in 1..=300 {
-        store.login(&login_of(&format!("person-{n}"), n)).await.unwrap();
+        store
+            .login(&login_of(&format!("person-{n}"), n))
+            .await
+            .unwrap();
     }
     store.close().await.unwrap();
     let log = directory.path().join("db");
@@ -296,22 +410,50 @@ async fn a_log_that_lost_its_end_is_refused() {
     fs::write(&log, bytes).unwrap();
     let refused = refusal(directory.path());
     assert!(matches!(refused, OpenError::Corrupt { .. }), "{refused}");
-    assert!(refused.to_string().contains("were acknowledged and are gone"), "{refused}");
+    assert!(
+        refused
+            .to_string()
+            .contains("were acknowledged and are gone"),
+        "{refused}"
+    );
 
     // Whoever accepts the loss gets what is left.
     fs::remove_file(directory.path().join("menshen.commits")).unwrap();
     let store = on_disk(directory.path()).unwrap();
-    assert!(store.session(SessionId::from_bits(1), NOW).await.unwrap().is_some());
-    assert!(store.session(SessionId::from_bits(300), NOW).await.unwrap().is_none());
+    assert!(
+        store
+            .session(SessionId::from_bits(1), NOW)
+            .await
+            .unwrap()
+            .is_some()
+    );
+    assert!(
+        store
+            .session(SessionId::from_bits(300), NOW)
+            .await
+            .unwrap()
+            .is_none()
+    );
 }
 
 #[tokio::test]
 async fn a_note_of_commits_that_was_torn_is_no_damage() {
     for torn in ["", "0000", "\0\0\0\0\0\0\0\0", "rubbish"] {
         let directory = tempfile::tempdir().unwrap();
-        on_disk(directory.path()).unwrap().login(&login_of("alice", 1)).await.unwrap();
+        on_disk(directory.path())
+            .unwrap()
+            .login(&login_of("alice", 1))
+            .await
+            .unwrap();
         fs::write(directory.path().join("menshen.commits"), torn).unwrap();
         let store = on_disk(directory.path()).unwrap();
-        assert!(store.session(SessionId::from_bits(1), NOW).await.unwrap().is_some(), "{torn:?}");
+        assert!(
+            store
+                .session(SessionId::from_bits(1), NOW)
+                .await
+                .unwrap()
+                .is_some(),
+            "{torn:?}"
+        );
     }
 }

@@ -32,7 +32,12 @@ impl Kv for Failing {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Failure> {
         self.inner.get(key)
     }
-    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<kv::Pair>, Failure> {
+    fn scan(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<kv::Pair>, Failure> {
         self.inner.scan(prefix, after, limit)
     }
     fn commit(&self, changes: &Changes) -> Result<(), Failure> {
@@ -62,16 +67,33 @@ impl Kv for Failing {
 
 /// The first commit proves the store, so logins begin with the second.
 fn failing(at: usize, how: Misbehave) -> EmbeddedStore {
-    let kv = Failing { inner: MemoryKv::new(), commits: AtomicUsize::new(0), at, how };
-    EmbeddedStore::over(Arc::new(kv), &keys(), Entropy::default(), Path::new("failing"), false).unwrap()
+    let kv = Failing {
+        inner: MemoryKv::new(),
+        commits: AtomicUsize::new(0),
+        at,
+        how,
+    };
+    EmbeddedStore::over(
+        Arc::new(kv),
+        &keys(),
+        Entropy::default(),
+        Path::new("failing"),
+        false,
+    )
+    .unwrap()
 }
 
 #[tokio::test]
 async fn a_refused_commit_changes_nothing_and_the_store_goes_on() {
     let store = failing(1, Misbehave::Refuse);
-    assert!(matches!(store.login(&login_of("alice", 1)).await, Err(StoreError::Unavailable(_))));
+    assert!(matches!(
+        store.login(&login_of("alice", 1)).await,
+        Err(StoreError::Unavailable(_))
+    ));
     assert_eq!(raw_keys(&store), [layout::KEYRING]);
-    let LoginOutcome::Opened(opened) = store.login(&login_of("alice", 1)).await.unwrap() else { panic!("not opened") };
+    let LoginOutcome::Opened(opened) = store.login(&login_of("alice", 1)).await.unwrap() else {
+        panic!("not opened")
+    };
     assert!(opened.is_new_user);
     store.check().await.unwrap();
 }
@@ -81,10 +103,19 @@ async fn after_a_fault_nothing_is_written_or_read_any_more() {
     for how in [Misbehave::Fail, Misbehave::FailAfter, Misbehave::Panic] {
         let store = failing(2, how);
         store.login(&login_of("alice", 1)).await.unwrap();
-        assert!(matches!(store.login(&login_of("bob", 2)).await, Err(StoreError::Failed(_))));
+        assert!(matches!(
+            store.login(&login_of("bob", 2)).await,
+            Err(StoreError::Failed(_))
+        ));
         let before = raw_keys(&store).len();
-        assert!(matches!(store.login(&login_of("carol", 3)).await, Err(StoreError::Failed(_))));
-        assert!(matches!(store.session(SessionId::from_bits(1), NOW).await, Err(StoreError::Failed(_))));
+        assert!(matches!(
+            store.login(&login_of("carol", 3)).await,
+            Err(StoreError::Failed(_))
+        ));
+        assert!(matches!(
+            store.session(SessionId::from_bits(1), NOW).await,
+            Err(StoreError::Failed(_))
+        ));
         assert!(matches!(store.check().await, Err(StoreError::Failed(_))));
         assert_eq!(raw_keys(&store).len(), before);
         store.close().await.unwrap();
@@ -101,7 +132,11 @@ async fn a_fault_fails_everybody_in_the_group() {
         async move { store.login(&login_of("alice", n)).await }
     }))
     .await;
-    assert!(outcomes.iter().all(|outcome| matches!(outcome, Err(StoreError::Failed(_)))));
+    assert!(
+        outcomes
+            .iter()
+            .all(|outcome| matches!(outcome, Err(StoreError::Failed(_))))
+    );
     assert_eq!(raw_keys(&store), [layout::KEYRING]);
 }
 
@@ -116,7 +151,11 @@ async fn an_operation_that_fails_leaves_nothing_of_itself_in_the_group() {
         draft.mark(b"u/whole".to_vec());
         Ok(())
     };
-    let (a, b, c) = tokio::join!(store.writer.run(whole), store.writer.run(half), store.writer.run(whole));
+    let (a, b, c) = tokio::join!(
+        store.writer.run(whole),
+        store.writer.run(half),
+        store.writer.run(whole)
+    );
     assert!(a.is_ok() && b.is_err() && c.is_ok());
     assert_eq!(raw_keys(&store), [layout::KEYRING, b"u/whole"]);
 }
@@ -130,5 +169,11 @@ async fn an_operation_happens_though_nobody_waits_for_it() {
     assert!(futures::poll!(&mut waiting).is_pending());
     drop(waiting);
     store.check().await.unwrap();
-    assert!(store.session(login.session.id, NOW).await.unwrap().is_some());
+    assert!(
+        store
+            .session(login.session.id, NOW)
+            .await
+            .unwrap()
+            .is_some()
+    );
 }

@@ -27,15 +27,24 @@ use super::{
 /// The files of the Secret, as the README has them made, in a directory.
 fn make_secrets(dir: &Path) -> BTreeSet<String> {
     let readme = fs::read_to_string(repository("deploy/kubernetes/README.md")).expect("the README");
-    let (_, after) = readme.split_once("kubectl -n shop create secret generic menshen-secrets").expect("the command");
+    let (_, after) = readme
+        .split_once("kubectl -n shop create secret generic menshen-secrets")
+        .expect("the command");
     let (command, _) = after.split_once("```").expect("its end");
     let mut names = BTreeSet::new();
     for part in command.split("--from-file=").skip(1) {
         let (name, from) = part.split_once('=').expect("NAME=FILE");
         let from = from.trim_end().trim_end_matches('\\').trim_end();
         let file = dir.join(name);
-        match from.strip_prefix("<(").and_then(|command| command.strip_suffix(')')) {
-            Some(command) => fs::write(&file, printed(Command::new("/bin/sh").args(["-c", command]))).expect("a file"),
+        match from
+            .strip_prefix("<(")
+            .and_then(|command| command.strip_suffix(')'))
+        {
+            Some(command) => fs::write(
+                &file,
+                printed(Command::new("/bin/sh").args(["-c", command])),
+            )
+            .expect("a file"),
             None => fs::write(&file, format!("{SECRET}\n")).expect("a file"),
         }
         share(&file, 0o440);
@@ -75,19 +84,33 @@ fn every_config_runs_in_the_image_with_the_mounts_of_its_pod() {
             image.mount(&place(&image, volume), to, mount["readOnly"] == true);
         }
         let config = rendered.parsed_config();
-        let asked: BTreeSet<_> = [("admin", "token_file"), ("store", "encryption_key_file"), ("wechat", "secret_file")]
-            .iter()
-            .map(|(section, key)| config[section][key].as_str().expect("a file"))
-            .map(|path| path.strip_prefix("/run/secrets/menshen/").expect("a secret").to_owned())
-            .collect();
-        assert_eq!(secrets, asked, "{name}: the README makes what the config reads");
+        let asked: BTreeSet<_> = [
+            ("admin", "token_file"),
+            ("store", "encryption_key_file"),
+            ("wechat", "secret_file"),
+        ]
+        .iter()
+        .map(|(section, key)| config[section][key].as_str().expect("a file"))
+        .map(|path| {
+            path.strip_prefix("/run/secrets/menshen/")
+                .expect("a secret")
+                .to_owned()
+        })
+        .collect();
+        assert_eq!(
+            secrets, asked,
+            "{name}: the README makes what the config reads"
+        );
 
         // As it is, for the one who applies it.
         let check = image.command(&["check"], b"");
         let said = String::from_utf8_lossy(&check.stderr);
         // The network policy is the answer to it.
         let known = "admin.listen: 0.0.0.0:9090 can be reached from other machines, and asks nobody who they are";
-        let others = said.lines().filter(|line| !(line.starts_with("warning: ") && line.ends_with(known))).count();
+        let others = said
+            .lines()
+            .filter(|line| !(line.starts_with("warning: ") && line.ends_with(known)))
+            .count();
         assert!(check.status.success() && others == 0, "{name}: {said}");
 
         // Only what belongs to the machine is another: the ports, and where WeChat is.
@@ -110,15 +133,25 @@ fn every_config_runs_in_the_image_with_the_mounts_of_its_pod() {
         let mut menshen = image.start();
         assert_confined(&menshen);
         idle.push(menshen.memory());
-        let named = items(&container["ports"]).iter().find(|port| port["name"] == "menshen-metrics").expect("a port");
+        let named = items(&container["ports"])
+            .iter()
+            .find(|port| port["name"] == "menshen-metrics")
+            .expect("a port");
         for probe in ["startupProbe", "readinessProbe", "livenessProbe"] {
             let asks = &container[probe]["httpGet"];
             assert_eq!(asks["port"], named["name"], "{name}: {probe}");
-            assert_eq!(wire::ask(menshen.admin, "GET", text(asks, "/path"), &[], b"").status, 200, "{name}: {probe}");
+            assert_eq!(
+                wire::ask(menshen.admin, "GET", text(asks, "/path"), &[], b"").status,
+                200,
+                "{name}: {probe}"
+            );
         }
         if variant.beside_the_application {
             // The application's probe goes through the gate.
-            let shop = items(&rendered.pod(variant)["containers"]).iter().find(|it| it["name"] == "shop").expect("the shop");
+            let shop = items(&rendered.pod(variant)["containers"])
+                .iter()
+                .find(|it| it["name"] == "shop")
+                .expect("the shop");
             let asks = &shop["readinessProbe"]["httpGet"];
             assert_eq!(
                 number(asks, "/port"),
@@ -126,20 +159,41 @@ fn every_config_runs_in_the_image_with_the_mounts_of_its_pod() {
                 "{name}"
             );
             assert_eq!(menshen.get(text(asks, "/path"), &[]).status, 200, "{name}");
-            assert_eq!(shop["livenessProbe"], Value::Null, "{name}: not through the gate");
+            assert_eq!(
+                shop["livenessProbe"],
+                Value::Null,
+                "{name}: not through the gate"
+            );
         }
         let login = menshen.login(&format!("alice-of-{name}"));
-        let bearer = format!("Bearer {}", login["access_token"].as_str().expect("a token"));
+        let bearer = format!(
+            "Bearer {}",
+            login["access_token"].as_str().expect("a token")
+        );
         let answer = menshen.get("/orders", &[("Authorization", &bearer)]);
-        let wanted = json!({ "path": "/orders", "state": "authenticated", "user": user_of(&login) });
+        let wanted =
+            json!({ "path": "/orders", "state": "authenticated", "user": user_of(&login) });
         assert_eq!((answer.status, answer.json()), (200, wanted), "{name}");
         assert_eq!(menshen.get("/orders", &[]).status, 401, "{name}");
         menshen.stop();
         drop(backend);
-        assert!(fs::read_dir(&data).expect("the volume").count() > 0, "{name}: the store is on the volume");
+        assert!(
+            fs::read_dir(&data).expect("the volume").count() > 0,
+            "{name}: the store is on the volume"
+        );
     }
     // The request for memory leaves room for what an idle one holds.
-    let request = text(Rendered::of("loopback").container(&VARIANTS[1]), "/resources/requests/memory").to_owned();
-    let request: usize = request.strip_suffix("Mi").and_then(|count| count.parse().ok()).expect("MiB");
-    assert!(idle.iter().all(|kib| kib / 1024 < request), "{idle:?} KiB of {request} MiB");
+    let request = text(
+        Rendered::of("loopback").container(&VARIANTS[1]),
+        "/resources/requests/memory",
+    )
+    .to_owned();
+    let request: usize = request
+        .strip_suffix("Mi")
+        .and_then(|count| count.parse().ok())
+        .expect("MiB");
+    assert!(
+        idle.iter().all(|kib| kib / 1024 < request),
+        "{idle:?} KiB of {request} MiB"
+    );
 }
