@@ -1,9 +1,11 @@
 //! What does the gate's own decision cost?
 //!
-//! `decide_*`: the whole of it, from the bytes of a head to the decision (parsing, framing, path, headers, rule, token), on a
-//! head as a mini program sends it, with twenty rules before the one that decides. `authorize_warm_token`: a token seen before. `authorize_cold_*`: a token never seen before, the cache in place.
-//! `verify_*` and `issue_*`: the two halves alone. `naive_*`: the same token through `jsonwebtoken::decode` with a key made
-//! for each call, as a first version would do it.
+//! `decide_*`: the whole of it, from the bytes of a head to the decision (parsing, framing, path,
+//! headers, rule, token), on a head as a mini program sends it, with twenty rules before the one
+//! that decides. `authorize_warm_token`: a token seen before. `authorize_cold_*`: a token never
+//! seen before, the cache in place. `verify_*` and `issue_*`: the two halves alone. `naive_*`: the
+//! same token through `jsonwebtoken::decode` with a key made for each call, as a first version
+//! would do it.
 
 use std::{hint::black_box, sync::Arc, time::Duration};
 

@@ -1,5 +1,6 @@
-//! How much memory do the limits take when a million strangers come? A plain program that prints what the kernel says of it:
-//! limits by address are bounded tables; limits by phone are records of the store, on disk.
+//! How much memory do the limits take when a million strangers come? A plain program that prints
+//! what the kernel says of it: limits by address are bounded tables; limits by phone are records of
+//! the store, on disk.
 
 #![expect(clippy::print_stdout, reason = "what it prints is what it is for")]
 

@@ -1,5 +1,6 @@
-//! How much does a store operation cost, alone and in company? On sled a login and a rotation end in an `fdatasync`, so one
-//! caller measures the disk, and 64 callers measure how well the group commit shares it.
+//! How much does a store operation cost, alone and in company? On sled a login and a rotation end
+//! in an `fdatasync`, so one caller measures the disk, and 64 callers measure how well the group
+//! commit shares it.
 
 use std::{
     sync::{
@@ -65,8 +66,8 @@ fn benches(criterion: &mut Criterion) {
     }
 }
 
-/// Criterion's iterations are shared among the callers; the time is that of all together, so its inverse is operations per
-/// second.
+/// Criterion's iterations are shared among the callers; the time is that of all together, so its
+/// inverse is operations per second.
 fn bench(
     group: &mut BenchmarkGroup<'_, WallTime>,
     runtime: &Runtime,

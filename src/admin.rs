@@ -1,12 +1,12 @@
-//! The admin listener: metrics, probes and what operators do, on a port of its own and on the main thread, so that they answer
-//! while every worker is busy.
+//! The admin listener: metrics, probes and what operators do, on a port of its own and on the main
+//! thread, so that they answer while every worker is busy.
 //!
-//! `/livez`: the process works; false when its store has failed in a way that only a restart can mend. `/startupz`: it has
-//! begun to serve. `/readyz`: send clients here; false from the moment menshen is told to stop. None of them depends on the
-//! backend: a sidecar starts before it.
+//! `/livez`: the process works; false when its store has failed in a way that only a restart can
+//! mend. `/startupz`: it has begun to serve. `/readyz`: send clients here; false from the moment
+//! menshen is told to stop. None of them depends on the backend: a sidecar starts before it.
 //!
-//! `/admin`: what the commands ask of a running process, for the bearer of the admin token. No URL holds anything personal. A
-//! refusal is `{"error": text}`.
+//! `/admin`: what the commands ask of a running process, for the bearer of the admin token. No URL
+//! holds anything personal. A refusal is `{"error": text}`.
 
 mod exchange;
 pub mod import;
@@ -58,7 +58,8 @@ use exchange::{LONGEST_BODY, Refused};
 /// Time for a request head, so that nobody holds a place by sending slowly.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Connections at once; more wait. Scrapers and probes need a few, and file descriptors belong to the clients of the gate.
+/// Connections at once; more wait. Scrapers and probes need a few, and file descriptors belong to
+/// the clients of the gate.
 const MOST_CONNECTIONS: usize = 64;
 
 /// How long a probe waits for the store.
@@ -82,7 +83,8 @@ pub struct Probes {
     pub issuers: Arc<TrustedIssuers>,
 }
 
-/// What `/readyz` says of the parts that do not make menshen unready: one short line each, without anything secret.
+/// What `/readyz` says of the parts that do not make menshen unready: one short line each, without
+/// anything secret.
 #[derive(Debug, Default)]
 pub struct Details(Mutex<BTreeMap<&'static str, String>>);
 
@@ -175,7 +177,8 @@ pub fn operations(state: Operations) -> Router {
         .with_state(Arc::new(state))
 }
 
-/// What was begun is finished, recorded and bites, also when whoever asked for it has gone away meanwhile.
+/// What was begun is finished, recorded and bites, also when whoever asked for it has gone away
+/// meanwhile.
 async fn to_the_end(request: Request, next: Next) -> Response {
     let done = tokio::spawn(next.run(request)).await;
     done.unwrap_or_else(|_| {
@@ -255,7 +258,8 @@ async fn metrics(State(probes): State<Probes>) -> Response {
 }
 
 async fn livez(State(probes): State<Probes>) -> Response {
-    // A store that has failed for good does not heal while the process lives: a restart may. One that takes long may heal.
+    // A store that has failed for good does not heal while the process lives: a restart may. One
+    // that takes long may heal.
     match timeout(STORE_PATIENCE, probes.store.check())
         .await
         .unwrap_or(Ok(()))
@@ -297,7 +301,8 @@ async fn readyz(State(probes): State<Probes>) -> Response {
 
 /// Whether requests are to come here, as far as the store goes, and what it is called.
 async fn store_state(probes: &Probes) -> (bool, &'static str) {
-    // Without its store menshen signs nobody in, but goes on checking tokens: taking it out of service would stop everybody.
+    // Without its store menshen signs nobody in, but goes on checking tokens: taking it out of
+    // service would stop everybody.
     match timeout(STORE_PATIENCE, probes.store.check()).await {
         Ok(Ok(())) => (true, "ok"),
         Ok(Err(StoreError::Failed(_) | StoreError::Closed)) => (false, "failed until a restart"),

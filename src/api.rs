@@ -1,7 +1,8 @@
 //! The auth API: what menshen answers itself, as an axum router over the use cases.
 //!
-//! It needs no socket: the gate's bridge hands it requests that passed the framing checks, with a [`RequestContext`] as an
-//! extension. Handlers give a value or a [`problem::Problem`]; `error` alone writes refusals.
+//! It needs no socket: the gate's bridge hands it requests that passed the framing checks, with a
+//! [`RequestContext`] as an extension. Handlers give a value or a [`problem::Problem`]; `error`
+//! alone writes refusals.
 
 mod answer;
 mod body;

@@ -1,4 +1,5 @@
-//! The composition root: every part of the process is made here, in order, and ended here, in the reverse order.
+//! The composition root: every part of the process is made here, in order, and ended here, in the
+//! reverse order.
 
 mod explained;
 mod foundation;
@@ -48,7 +49,8 @@ const SWEEP_BATCH: usize = 500;
 /// How often answers kept for repeated logins are let go, and lost log lines are counted.
 const FORGET_EVERY: Duration = Duration::from_secs(10);
 
-/// The whole program, ready to serve: listeners are bound, the store is open, nothing is accepted yet.
+/// The whole program, ready to serve: listeners are bound, the store is open, nothing is accepted
+/// yet.
 #[derive(Debug)]
 pub struct App {
     foundation: Arc<Foundation>,
@@ -99,7 +101,8 @@ pub fn check(config: &Config, problems: &mut Problems) {
     }
 }
 
-/// A client for the admin API of a process that runs with this config; `None` where it has none, or has never started.
+/// A client for the admin API of a process that runs with this config; `None` where it has none, or
+/// has never started.
 pub fn admin_client(config: &Config) -> anyhow::Result<Option<AdminClient>> {
     let Some(token) = secrets::known_admin_token(&config.admin)? else {
         return Ok(None);
@@ -149,7 +152,8 @@ pub fn open_store(config: &Config, entropy: &Entropy) -> anyhow::Result<Opening>
     )?)
 }
 
-/// What exports of the store of this config are sealed with; `None` where its key is in no file and not in the config.
+/// What exports of the store of this config are sealed with; `None` where its key is in no file and
+/// not in the config.
 pub fn export_key(config: &Config) -> anyhow::Result<Option<Key>> {
     Ok(secrets::known_encryption_key(&config.store)?.map(|key| backup::key_of(&key)))
 }
@@ -165,8 +169,8 @@ pub fn export_key_in(config: &Config, file: &Path) -> anyhow::Result<Option<Key>
     Ok(given.key()?.map(|key| backup::key_of(&key)))
 }
 
-/// The store's config with its key named, wherever the store is put then: given, or in the file that belongs to its place, which
-/// is made if there is none.
+/// The store's config with its key named, wherever the store is put then: given, or in the file
+/// that belongs to its place, which is made if there is none.
 pub fn with_known_key(config: &StoreConfig) -> anyhow::Result<StoreConfig> {
     let file = secrets::key_file(config)?;
     Ok(StoreConfig {
@@ -181,7 +185,8 @@ impl App {
         let entropy = Entropy::default();
         let metrics = Metrics::new();
         let audit = Audit::new(metrics.clone());
-        // Ports first: whoever starts a second menshen by mistake is told so before anything is touched.
+        // Ports first: whoever starts a second menshen by mistake is told so before anything is
+        // touched.
         let (listeners, admin) = listen(&config)?;
         install_crypto();
         let tls = tls(&config, &metrics)?;
@@ -256,7 +261,8 @@ impl App {
         self
     }
 
-    /// Where clients reach it: the addresses of `server.listen`, with the ports that were taken for port 0.
+    /// Where clients reach it: the addresses of `server.listen`, with the ports that were taken for
+    /// port 0.
     pub fn addresses(&self) -> Vec<String> {
         self.server.addresses()
     }
@@ -274,8 +280,8 @@ impl App {
         &self.foundation.metrics
     }
 
-    /// Serves until `stop` resolves, then stops in order: unready, serve on, drain, close the store. `hurry` cuts waiting
-    /// short.
+    /// Serves until `stop` resolves, then stops in order: unready, serve on, drain, close the
+    /// store. `hurry` cuts waiting short.
     pub async fn run(
         mut self,
         stop: impl Future<Output = ()>,
@@ -336,7 +342,8 @@ impl App {
     }
 }
 
-/// Starts what goes on in the background whatever the config. Each task is dropped at an await when its time is over.
+/// Starts what goes on in the background whatever the config. Each task is dropped at an await when
+/// its time is over.
 fn start(
     foundation: &Arc<Foundation>,
     current: &Arc<Current>,

@@ -1,6 +1,8 @@
-//! The audit log: who did what to accounts and keys, one named event a line, on the target `audit` of the log.
+//! The audit log: who did what to accounts and keys, one named event a line, on the target `audit`
+//! of the log.
 //!
-//! An event names users and sessions by our own ids. A phone, openid, token or code is never in one.
+//! An event names users and sessions by our own ids. A phone, openid, token or code is never in
+//! one.
 
 use crate::{
     metrics::Metrics,
@@ -36,7 +38,8 @@ pub enum Event<'a> {
         session: SessionId,
         from: ClientIp,
     },
-    /// Sessions were ended by their user, with an `access_token`, an `expired_access_token` or a `refresh_token`.
+    /// Sessions were ended by their user, with an `access_token`, an `expired_access_token` or a
+    /// `refresh_token`.
     LoggedOut {
         user: &'a UserId,
         session: SessionId,
@@ -73,7 +76,8 @@ pub enum Event<'a> {
         session: SessionId,
         from: ClientIp,
     },
-    /// A phone was not taken away, though its user, or whoever has the token, wanted it; `reason` is a wire code.
+    /// A phone was not taken away, though its user, or whoever has the token, wanted it; `reason`
+    /// is a wire code.
     PhoneNotUnbound {
         user: &'a UserId,
         session: SessionId,
@@ -100,9 +104,11 @@ pub enum Event<'a> {
     AccountExported { user: &'a UserId, from: ClientIp },
     /// An operator looked at what is personal about a user.
     AccountShown { user: &'a UserId },
-    /// An account and all that is personal about it was erased, by its `user`, an `operator` or `wechat` (its user cancelled there).
+    /// An account and all that is personal about it was erased, by its `user`, an `operator` or
+    /// `wechat` (its user cancelled there).
     AccountErased { user: &'a UserId, by: &'static str },
-    /// An account was not erased, though its user, or whoever has the token, wanted it; `reason` is a wire code.
+    /// An account was not erased, though its user, or whoever has the token, wanted it; `reason` is
+    /// a wire code.
     AccountNotErased {
         user: &'a UserId,
         session: SessionId,
@@ -114,7 +120,8 @@ pub enum Event<'a> {
         user: &'a UserId,
         user_type: &'a UserType,
     },
-    /// An operator brought users of another system, some at a time; `linked` were here, and more leads to them now.
+    /// An operator brought users of another system, some at a time; `linked` were here, and more
+    /// leads to them now.
     UsersImported {
         created: usize,
         linked: usize,

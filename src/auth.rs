@@ -1,9 +1,10 @@
 //! What the program does: signing in, renewing, signing out, one verb in each file.
 //!
-//! No status, no header, no vendor and no engine is named here; time and randomness belong to what is held ([`Auth`]).
+//! No status, no header, no vendor and no engine is named here; time and randomness belong to what
+//! is held ([`Auth`]).
 //!
-//! Must stay true: a revocation is in the store first, then in this replica's memory, then answered. A fault of the store is
-//! a fault, never a refusal.
+//! Must stay true: a revocation is in the store first, then in this replica's memory, then
+//! answered. A fault of the store is a fault, never a refusal.
 
 mod account;
 mod administration;
@@ -152,7 +153,8 @@ pub struct Auth {
     parts: AuthParts,
 }
 
-/// What the use cases remember of the last minutes besides the store, whatever becomes of the config.
+/// What the use cases remember of the last minutes besides the store, whatever becomes of the
+/// config.
 #[derive(Debug)]
 pub struct AuthMemory {
     coalesce: Coalesce,
@@ -162,7 +164,8 @@ pub struct AuthMemory {
     sending: Semaphore,
     /// Turns for the tokens of addresses that have used up their refused renewals.
     renewals_over_limit: renewal_attempt::OverLimitQueue,
-    /// When the log last said that the day's budget of messages is spent, in seconds since the epoch.
+    /// When the log last said that the day's budget of messages is spent, in seconds since the
+    /// epoch.
     budget_told: AtomicU64,
 }
 
@@ -222,8 +225,8 @@ impl Auth {
         self.parts.clock.now()
     }
 
-    /// Lets go of answers that are kept for repeated logins and are too old. To be called every few seconds or minutes;
-    /// nothing but memory depends on it.
+    /// Lets go of answers that are kept for repeated logins and are too old. To be called every few
+    /// seconds or minutes; nothing but memory depends on it.
     pub fn forget(&self) {
         self.parts.memory.coalesce.forget(self.parts.clock.steady());
     }

@@ -41,8 +41,10 @@ pub const BAD_USAGE: u8 = 64;
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Cli {
-    /// The config file [default: `config.toml` if there is one, else the built-in defaults and the environment]
-    // clap's own reader of paths refuses the empty one, which is what a variable left blank in a compose file gives.
+    /// The config file [default: `config.toml` if there is one, else the built-in defaults and the
+    /// environment]
+    // clap's own reader of paths refuses the empty one, which is what a variable left blank in a
+    // compose file gives.
     #[arg(long, global = true, env = "MENSHEN_CONFIG", value_name = "FILE")]
     #[arg(value_parser = OsStringValueParser::new().map(PathBuf::from))]
     config: Option<PathBuf>,
@@ -55,7 +57,8 @@ struct Cli {
 enum Command {
     /// Serve until SIGTERM or Ctrl-C (what happens without a subcommand)
     Run,
-    /// A tour on this machine, without network: a sample backend, a simulated WeChat, and menshen in front
+    /// A tour on this machine, without network: a sample backend, a simulated WeChat, and menshen
+    /// in front
     Demo(demo::Args),
     /// Accounts: list, show, make, ban, promote, erase
     Users {
@@ -83,14 +86,16 @@ enum Command {
     Export(export::Args),
     /// Tell whether the config is right, or all that is wrong with it, with lines
     Check,
-    /// Say which rule decides on a request and why, who it is from, and what the backend would get; exit 1 where it is refused
+    /// Say which rule decides on a request and why, who it is from, and what the backend would get;
+    /// exit 1 where it is refused
     Explain(explain::Args),
     /// What a token is, what it says, and whether it counts
     Token {
         #[command(subcommand)]
         command: token::Command,
     },
-    /// Tell whether all that the config names is there and works: backend, WeChat, clocks, store, certificates
+    /// Tell whether all that the config names is there and works: backend, WeChat, clocks, store,
+    /// certificates
     Doctor(doctor::Args),
     /// Print a config file with every key, its meaning and its default
     Config,

@@ -1,9 +1,10 @@
 //! The only reader of time. Everything else is told what time it is.
 //!
-//! There are two: the wall clock, which says when something is and may be set back, and the steady one, which says how long something
-//! takes. What lasts (tokens, sessions, what is in the store) goes by the wall clock. What is only in this process's memory (rate
-//! limits, answers that are kept for a moment) goes by the steady one, so that setting the clock neither shuts anybody out nor keeps
-//! anything longer.
+//! There are two: the wall clock, which says when something is and may be set back, and the steady
+//! one, which says how long something takes. What lasts (tokens, sessions, what is in the store)
+//! goes by the wall clock. What is only in this process's memory (rate limits, answers that are
+//! kept for a moment) goes by the steady one, so that setting the clock neither shuts anybody out
+//! nor keeps anything longer.
 
 use std::{
     sync::{
@@ -57,7 +58,8 @@ impl Clock {
         }
     }
 
-    /// A time that is never set back, counted from when the system started: only the difference of two means something.
+    /// A time that is never set back, counted from when the system started: only the difference of
+    /// two means something.
     pub fn steady(&self) -> Timestamp {
         match self {
             Self::System => {
@@ -70,7 +72,8 @@ impl Clock {
         }
     }
 
-    /// Lets time go by on a manual clock; the system's clock is not ours to move, so there it does nothing.
+    /// Lets time go by on a manual clock; the system's clock is not ours to move, so there it does
+    /// nothing.
     pub fn advance(&self, span: Duration) {
         if let Self::Manual(hands) = self {
             for hand in [&hands.wall, &hands.steady] {

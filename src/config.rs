@@ -1,7 +1,8 @@
 //! Configuration: one immutable snapshot, read from a file and the environment, checked as a whole.
 //!
-//! The structs are the manual: each key's meaning, type and default stand together, `config.toml` is printed from them, and
-//! whatever is wrong is reported at once with its line. Validation opens no socket.
+//! The structs are the manual: each key's meaning, type and default stand together, `config.toml`
+//! is printed from them, and whatever is wrong is reported at once with its line. Validation opens
+//! no socket.
 
 mod address;
 mod admin;
@@ -81,8 +82,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// `production` refuses to start without WeChat credentials. `development` needs no network: a login code is its own
-    /// openid, and a code that starts with `admin` signs in an administrator.
+    /// `production` refuses to start without WeChat credentials. `development` needs no network: a
+    /// login code is its own openid, and a code that starts with `admin` signs in an administrator.
     pub mode: Mode,
     pub server: ServerConfig,
     pub admin: AdminConfig,
@@ -104,7 +105,8 @@ pub struct Config {
     pub sms: SmsConfig,
     pub hooks: HooksConfig,
     pub limits: LimitsConfig,
-    /// APIs that existing mini programs call, answered beside the auth API and, as that is, before any rule is looked at.
+    /// APIs that existing mini programs call, answered beside the auth API and, as that is, before
+    /// any rule is looked at.
     pub dialect: Vec<DialectConfig>,
     pub telemetry: TelemetryConfig,
     pub reload: ReloadConfig,

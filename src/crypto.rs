@@ -1,4 +1,5 @@
-//! The few primitives that tokens, stored secrets and signatures share, each a thin name over a library.
+//! The few primitives that tokens, stored secrets and signatures share, each a thin name over a
+//! library.
 
 use aes_gcm::{
     Aes256Gcm, KeyInit, Nonce,
@@ -15,7 +16,8 @@ use crate::{
 /// A 256-bit key.
 pub type Key = Secret<[u8; 32]>;
 
-/// HMAC-SHA256 (RFC 2104) over the parts, each with its length before it, so that no two lists of parts meet.
+/// HMAC-SHA256 (RFC 2104) over the parts, each with its length before it, so that no two lists of
+/// parts meet.
 pub fn mac(key: &Key, parts: &[&[u8]]) -> [u8; 32] {
     let mut mac = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, key.expose()));
     for part in parts {
@@ -51,8 +53,8 @@ pub fn same(left: &[u8], right: &[u8]) -> bool {
     left.ct_eq(right).into()
 }
 
-/// AES-256-GCM (NIST SP 800-38D) with a random 96-bit nonce in front; `context` is authenticated, not stored, so a value
-/// moved to another record does not open.
+/// AES-256-GCM (NIST SP 800-38D) with a random 96-bit nonce in front; `context` is authenticated,
+/// not stored, so a value moved to another record does not open.
 pub fn seal(
     key: &Key,
     entropy: &Entropy,

@@ -1,7 +1,8 @@
 //! What stands around menshen, simulated on this machine: WeChat, SMS vendors and a backend.
 //!
-//! One set, used by `menshen demo` and by the tests, each on a real loopback socket so that real clients and a real gate run
-//! against it. Never part of serving real users: nothing outside `demo` starts it.
+//! One set, used by `menshen demo` and by the tests, each on a real loopback socket so that real
+//! clients and a real gate run against it. Never part of serving real users: nothing outside `demo`
+//! starts it.
 
 pub mod backend;
 mod listener;

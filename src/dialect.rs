@@ -1,12 +1,13 @@
 //! Dialects: the APIs that existing mini programs call, as routes, inputs, shapes and messages.
 //!
-//! Each of them is written in the same language, that of `[[dialect]]` in the config: the built-in ones are files in `builtin`,
-//! which `menshen dialect` prints, so whatever they can do a team can write for itself. What a route does is a use case of `auth`;
-//! here stands only how it is asked for and answered. No socket, no store: `api::dialects` puts the routes into the router.
+//! Each of them is written in the same language, that of `[[dialect]]` in the config: the built-in
+//! ones are files in `builtin`, which `menshen dialect` prints, so whatever they can do a team can
+//! write for itself. What a route does is a use case of `auth`; here stands only how it is asked
+//! for and answered. No socket, no store: `api::dialects` puts the routes into the router.
 //!
-//! Must stay true: a dialect that cannot be compiled is refused at the check of the config, with its line and a reason; what a
-//! client sent is a value in an answer and never a part of its structure; a dialect never gives a token that says what menshen's
-//! own claims say.
+//! Must stay true: a dialect that cannot be compiled is refused at the check of the config, with
+//! its line and a reason; what a client sent is a value in an answer and never a part of its
+//! structure; a dialect never gives a token that says what menshen's own claims say.
 
 mod action;
 mod builtin;
@@ -104,7 +105,8 @@ impl Dialects {
         self.all.iter()
     }
 
-    /// The one whose shape refusals on this path have: that with the longest prefix, unless the path is the auth API's.
+    /// The one whose shape refusals on this path have: that with the longest prefix, unless the
+    /// path is the auth API's.
     pub fn speaking(&self, path: &str) -> Option<&Dialect> {
         let under = self
             .all
@@ -122,7 +124,8 @@ impl Dialects {
             .filter(|rest| rest.starts_with('/'))
     }
 
-    /// What the gate has to know: which requests are answered here, and where a token may stand alone.
+    /// What the gate has to know: which requests are answered here, and where a token may stand
+    /// alone.
     pub fn local_routes(&self) -> LocalRoutes {
         let routes = self.all.iter().flat_map(|dialect| &dialect.routes);
         LocalRoutes {

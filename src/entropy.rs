@@ -4,7 +4,8 @@ use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 
 use crate::types::{SMS_CODE_DIGITS, SessionId, SmsCode};
 
-/// Random bytes. Failure of the system's source is fatal for what was asked, never replaced by something weaker.
+/// Random bytes. Failure of the system's source is fatal for what was asked, never replaced by
+/// something weaker.
 #[derive(Debug, Clone, Default)]
 pub struct Entropy {
     source: SystemRandom,

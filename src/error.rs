@@ -1,7 +1,8 @@
 //! The closed list of what a client can be told went wrong.
 //!
-//! Each is the `code` of a problem document and the value of `X-Menshen-Error`. Others build on the names: none changes its
-//! spelling or meaning. HTTP statuses and texts for people are given in `api::problem`, nowhere else.
+//! Each is the `code` of a problem document and the value of `X-Menshen-Error`. Others build on the
+//! names: none changes its spelling or meaning. HTTP statuses and texts for people are given in
+//! `api::problem`, nowhere else.
 
 /// Why a request was refused or failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

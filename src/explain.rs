@@ -1,7 +1,8 @@
 //! What the gate does with a request, and why, for people who write rules.
 //!
-//! Must stay true: the outcome and its reasons are what [`Trace`] saw while the gate itself decided on a head as a client sends it; nothing
-//! here decides. No credential is in an explanation, nor a query or the value of a header that was given.
+//! Must stay true: the outcome and its reasons are what [`Trace`] saw while the gate itself decided
+//! on a head as a client sends it; nothing here decides. No credential is in an explanation, nor a
+//! query or the value of a header that was given.
 
 mod text;
 mod trace;
@@ -44,7 +45,8 @@ pub struct Explanation {
     pub path: String,
     /// How the head was read: `sound`, or what is wrong with it.
     pub head: String,
-    /// How the path was read: `one reading`, or what is wrong with it; `None`: it did not come to that.
+    /// How the path was read: `one reading`, or what is wrong with it; `None`: it did not come to
+    /// that.
     pub path_reading: Option<String>,
     /// A proxy asks; method and path are those that it asks about.
     pub forward_auth: bool,
@@ -107,7 +109,8 @@ impl HeaderNote {
     }
 }
 
-/// Explains what the gate makes of `bytes`, a whole head. `config` is the one that this gate was compiled from.
+/// Explains what the gate makes of `bytes`, a whole head. `config` is the one that this gate was
+/// compiled from.
 pub fn explain(
     gate: &Gate,
     config: &Config,
@@ -275,7 +278,8 @@ impl Explainer<'_> {
         }
     }
 
-    /// What the credential is good for. Where the gate did not look at it, what it would be good for.
+    /// What the credential is good for. Where the gate did not look at it, what it would be good
+    /// for.
     fn token(&self, path: &str, bytes: &[u8], now: Timestamp) -> TokenReport {
         let unseen;
         let credential = if let Some(credential) = &self.trace.credential {

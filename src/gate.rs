@@ -1,9 +1,12 @@
-//! The gate's decision on one request head, in its fixed order: origin -> framing -> target -> rule -> token -> headers.
+//! The gate's decision on one request head, in its fixed order: origin -> framing -> target -> rule
+//! -> token -> headers.
 //!
-//! It reads the bytes that the client sent, before anything else does, and the target that it lets through is forwarded as it
-//! stands. Nothing here waits, reads the store or does I/O; for a token seen before it makes no signature check either.
+//! It reads the bytes that the client sent, before anything else does, and the target that it lets
+//! through is forwarded as it stands. Nothing here waits, reads the store or does I/O; for a token
+//! seen before it makes no signature check either.
 //!
-//! Must stay true: what cannot be decided is rejected; the rules see exactly the path that is forwarded.
+//! Must stay true: what cannot be decided is rejected; the rules see exactly the path that is
+//! forwarded.
 
 mod access;
 mod admitted;
@@ -173,8 +176,8 @@ impl Gate {
         &self.access.authorizer
     }
 
-    /// Decides on the HTTP/1 request that starts at `bytes[0]`; `None`: its head has not arrived whole. `peer`: `None` on a Unix
-    /// socket.
+    /// Decides on the HTTP/1 request that starts at `bytes[0]`; `None`: its head has not arrived
+    /// whole. `peer`: `None` on a Unix socket.
     pub fn decide_http1(
         &self,
         bytes: &[u8],
@@ -236,7 +239,8 @@ impl Gate {
         head.lend(|head| self.decide(head, peer, now))
     }
 
-    /// Decides on a request, whichever front end has read its head. `peer`: `None` on a Unix socket.
+    /// Decides on a request, whichever front end has read its head. `peer`: `None` on a Unix
+    /// socket.
     pub fn decide(&self, head: &Head<'_>, peer: Option<IpAddr>, now: Timestamp) -> Decision {
         self.decide_observed(head, peer, now, &mut ())
     }
@@ -360,8 +364,9 @@ impl Gate {
         Ok(Decision::Forward(request))
     }
 
-    /// The rejection of a request whose head could not be read; its connection ends. `request_ids`: the values of `X-Request-Id`, as
-    /// far as they could be read, which count if a trusted proxy sent them.
+    /// The rejection of a request whose head could not be read; its connection ends. `request_ids`:
+    /// the values of `X-Request-Id`, as far as they could be read, which count if a trusted proxy
+    /// sent them.
     pub fn malformed<'v>(
         &self,
         detail: &'static str,

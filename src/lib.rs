@@ -1,7 +1,8 @@
 //! menshen (门神, the gods painted on Chinese doors): a login gate for WeChat Mini Programs.
 //!
-//! One process in front of an existing backend. It answers the login API itself, checks a token on every other request, and
-//! forwards what passes with the caller's identity in headers. ARCHITECTURE.md walks through both kinds of request.
+//! One process in front of an existing backend. It answers the login API itself, checks a token on
+//! every other request, and forwards what passes with the caller's identity in headers.
+//! ARCHITECTURE.md walks through both kinds of request.
 //!
 //! The modules, in reading order:
 

@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-/// Each proxied request makes and frees some dozens of small things; this allocator takes an eighth of the CPU time off that.
+/// Each proxied request makes and frees some dozens of small things; this allocator takes an eighth
+/// of the CPU time off that.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

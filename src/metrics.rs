@@ -1,7 +1,8 @@
-//! What Prometheus reads. Every label value comes from a closed list or from the config, so the number of series is known;
-//! none is a path, a user or an address.
+//! What Prometheus reads. Every label value comes from a closed list or from the config, so the
+//! number of series is known; none is a path, a user or an address.
 //!
-//! What each metric is called, means and can have as labels stands in `catalog`; here is what the program holds of it.
+//! What each metric is called, means and can have as labels stands in `catalog`; here is what the
+//! program holds of it.
 
 mod catalog;
 mod counters;
@@ -64,11 +65,13 @@ pub struct Families {
     pub tls_certificate_expiry: IntGauge,
     /// `menshen_token_checks_total{result}`.
     pub token_checks: Counters,
-    /// `menshen_issuer_token_checks_total{issuer,result}`: `passed`, `invalid`, `expired`, `ended`, `revoked` or `no_keys`.
+    /// `menshen_issuer_token_checks_total{issuer,result}`: `passed`, `invalid`, `expired`, `ended`,
+    /// `revoked` or `no_keys`.
     pub issuer_token_checks: Counters,
     /// `menshen_jwks_age_seconds{issuer}`: how old the keys of another issuer are.
     pub jwks_age: GaugeVec,
-    /// `menshen_signing_key_age_seconds`: how long the key that signs has been signing; 0 where keys are given by the config.
+    /// `menshen_signing_key_age_seconds`: how long the key that signs has been signing; 0 where
+    /// keys are given by the config.
     pub signing_key_age: Gauge,
     /// `menshen_logins_total{method,result}`.
     pub logins: Counters,
@@ -76,7 +79,8 @@ pub struct Families {
     pub refresh: Counters,
     /// `menshen_sessions_opened_total`.
     pub sessions_opened: IntCounter,
-    /// `menshen_revocations_total{reason}`: sessions that were ended; of everybody at once (`everything`) it counts as one.
+    /// `menshen_revocations_total{reason}`: sessions that were ended; of everybody at once
+    /// (`everything`) it counts as one.
     pub revocations: Counters,
     /// `menshen_revocation_lag_seconds`: age of the newest revocation when the poll found it.
     pub revocation_lag: Gauge,
@@ -84,7 +88,8 @@ pub struct Families {
     pub wechat_calls: Counters,
     /// `menshen_wechat_call_duration_seconds{api}`.
     pub wechat_call_duration: HistogramVec,
-    /// `menshen_wechat_phone_cost_cny_total`: what WeChat takes for phone numbers, by `wechat.phone_price`.
+    /// `menshen_wechat_phone_cost_cny_total`: what WeChat takes for phone numbers, by
+    /// `wechat.phone_price`.
     pub wechat_phone_cost: Counter,
     /// `menshen_sms_sent_total{provider,result}`: calls of SMS providers.
     pub sms_sent: Counters,
@@ -92,7 +97,8 @@ pub struct Families {
     pub sms_codes_verified: Counters,
     /// `menshen_phone_bindings_total{method,result}`.
     pub phone_bindings: Counters,
-    /// `menshen_sms_cost_cny_total{provider}`: yuan, for messages that were or may have been sent, at the configured price.
+    /// `menshen_sms_cost_cny_total{provider}`: yuan, for messages that were or may have been sent,
+    /// at the configured price.
     pub sms_cost: CounterVec,
     /// `menshen_sms_daily_budget`: messages a day that the config allows, 0 without a vendor.
     pub sms_daily_budget: IntGauge,
@@ -124,20 +130,23 @@ pub struct Families {
     pub headers_stripped: IntCounter,
     /// `menshen_report_only`: 1 while the gate, or a rule, only reports.
     pub report_only: IntGauge,
-    /// `menshen_report_only_total{rule,code,backend}`: what the gate would have said (`pass` or a code) and what the backend did.
+    /// `menshen_report_only_total{rule,code,backend}`: what the gate would have said (`pass` or a
+    /// code) and what the backend did.
     pub report_only_requests: Counters,
     /// `menshen_report_only_headers_total`: headers of clients that passed only because of that.
     pub report_only_headers: IntCounter,
     /// `menshen_upstream_errors_total{kind}`.
     pub upstream_errors: Counters,
-    /// `menshen_streams_open{kind}`: `websocket`, `events`, `answer` for other answers that have been coming for a second, and `call` for
-    /// calls of gRPC that have lasted as long.
+    /// `menshen_streams_open{kind}`: `websocket`, `events`, `answer` for other answers that have
+    /// been coming for a second, and `call` for calls of gRPC that have lasted as long.
     pub streams_open: IntGaugeVec,
     /// `menshen_streams_ended_total{reason}`.
     pub streams_ended: Counters,
-    /// `menshen_proof_errors_total{kind}`: what the backend is shown (`assertion`, `mint`) that could not be signed.
+    /// `menshen_proof_errors_total{kind}`: what the backend is shown (`assertion`, `mint`) that
+    /// could not be signed.
     pub proof_errors: Counters,
-    /// `menshen_upstream_healthy{upstream}`: 1 where requests go by turns, 0 where only when no other is left.
+    /// `menshen_upstream_healthy{upstream}`: 1 where requests go by turns, 0 where only when no
+    /// other is left.
     pub upstream_healthy: IntGaugeVec,
     /// `menshen_upstream_ejections_total{upstream}`: backends passed over for failing requests.
     pub upstream_ejections: Counters,
@@ -145,13 +154,15 @@ pub struct Families {
     pub audit_events: Counters,
     /// `menshen_config_reloads_total{result}`: `applied` or `refused`.
     pub config_reloads: Counters,
-    /// `menshen_config_applied`: 1 while the config in use is the last one that was read, 0 while that one was refused.
+    /// `menshen_config_applied`: 1 while the config in use is the last one that was read, 0 while
+    /// that one was refused.
     pub config_applied: IntGauge,
     /// `menshen_ready`: what `/readyz` says, as of the last scrape.
     pub ready: IntGauge,
     /// `menshen_panics_total`.
     pub panics: IntCounter,
-    /// `menshen_log_lines_dropped_total`: log lines given up because the reader of standard output did not keep up.
+    /// `menshen_log_lines_dropped_total`: log lines given up because the reader of standard output
+    /// did not keep up.
     pub log_lines_dropped: IntCounter,
 }
 

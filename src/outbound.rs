@@ -1,8 +1,9 @@
 //! The one HTTP client: what menshen itself asks of other servers.
 //!
-//! Every call has a time for the whole of it and a size for its answer, whatever the other side does. Redirects are not
-//! followed, cookies not kept, nothing is sent twice. A vendor's URL can hold a secret, so no error here has a text of its
-//! own: a [`Fault`] is a name, and the library's errors, which print URLs, end in this file.
+//! Every call has a time for the whole of it and a size for its answer, whatever the other side
+//! does. Redirects are not followed, cookies not kept, nothing is sent twice. A vendor's URL can
+//! hold a secret, so no error here has a text of its own: a [`Fault`] is a name, and the library's
+//! errors, which print URLs, end in this file.
 
 mod admin;
 mod public;
@@ -58,8 +59,9 @@ pub enum Fault {
 pub struct NoClient;
 
 impl Outbound {
-    /// A client for the server at `base`. Proxies are taken from the environment (`HTTPS_PROXY`, `NO_PROXY`) and only from
-    /// there. A server on this machine is reached directly, and over plain HTTP it needs no certificates.
+    /// A client for the server at `base`. Proxies are taken from the environment (`HTTPS_PROXY`,
+    /// `NO_PROXY`) and only from there. A server on this machine is reached directly, and over
+    /// plain HTTP it needs no certificates.
     pub fn new(base: &Url) -> Result<Self, NoClient> {
         let mut client = Self::builder();
         if is_loopback(base) {
@@ -74,8 +76,9 @@ impl Outbound {
             .map_err(|_| NoClient)
     }
 
-    /// A client that connects to public addresses alone, whatever the name in a URL resolves to, and to no proxy, which would
-    /// look names up by itself. A URL with an address in it is for the caller to check, with [`is_private_address`].
+    /// A client that connects to public addresses alone, whatever the name in a URL resolves to,
+    /// and to no proxy, which would look names up by itself. A URL with an address in it is for the
+    /// caller to check, with [`is_private_address`].
     pub fn to_public() -> Result<Self, NoClient> {
         let client = Self::builder()
             .no_proxy()
@@ -84,7 +87,8 @@ impl Outbound {
         client.map(|client| Self { client }).map_err(|_| NoClient)
     }
 
-    /// A client for the backend at `base`, which no proxy stands before; over plain HTTP it needs no certificates.
+    /// A client for the backend at `base`, which no proxy stands before; over plain HTTP it needs
+    /// no certificates.
     pub fn to_backend(base: &Url) -> Result<Self, NoClient> {
         let mut client = Self::builder().no_proxy();
         if base.scheme() == "http" {
@@ -96,7 +100,8 @@ impl Outbound {
             .map_err(|_| NoClient)
     }
 
-    /// A client that goes to no proxy and needs no certificates: for plain HTTP to a process of our own, with its token.
+    /// A client that goes to no proxy and needs no certificates: for plain HTTP to a process of our
+    /// own, with its token.
     fn direct() -> Result<Self, NoClient> {
         let client = Self::builder().no_proxy().tls_certs_only([]).build();
         client.map(|client| Self { client }).map_err(|_| NoClient)
@@ -155,7 +160,8 @@ impl Outbound {
             .unwrap_or(Err(Fault::Timeout))
     }
 
-    /// `GET` with the head of the answer, whose body may have `most` bytes; all of it within `limit`.
+    /// `GET` with the head of the answer, whose body may have `most` bytes; all of it within
+    /// `limit`.
     pub async fn fetch(
         &self,
         url: Url,
@@ -320,7 +326,8 @@ mod tests {
             ask(Outbound::to_public().unwrap()).await,
             Err(Fault::Connect)
         );
-        // The same server is there for a client that may: it takes the connection, and says nothing.
+        // The same server is there for a client that may: it takes the connection, and says
+        // nothing.
         assert_eq!(ask(Outbound::direct().unwrap()).await, Err(Fault::Timeout));
     }
 }

@@ -1,11 +1,13 @@
 //! The security core: what a request must look like, who it is from, and what of it may go on.
 //!
-//! Everything in front of the backend hangs on the two servers reading one request in one way. So these are pure functions
-//! over a borrowed head, without I/O, and each known way to make two servers disagree is a row of a test table beside them.
+//! Everything in front of the backend hangs on the two servers reading one request in one way. So
+//! these are pure functions over a borrowed head, without I/O, and each known way to make two
+//! servers disagree is a row of a test table beside them.
 //!
-//! Must stay true: what is decided on is exactly what is forwarded; nothing is repaired; what cannot be decided is rejected.
-//! The order is [`head::parse`], [`framing::check`], [`path::check`], [`RuleSet::find`], [`rule_decision::decide`]; the client's
-//! headers go through [`HeaderPolicy::verdict`] on every route before anything of ours is set.
+//! Must stay true: what is decided on is exactly what is forwarded; nothing is repaired; what
+//! cannot be decided is rejected. The order is [`head::parse`], [`framing::check`],
+//! [`path::check`], [`RuleSet::find`], [`rule_decision::decide`]; the client's headers go through
+//! [`HeaderPolicy::verdict`] on every route before anything of ours is set.
 
 pub mod client_ip;
 pub mod cors;

@@ -1,4 +1,5 @@
-//! The servers of others that menshen asks: WeChat, vendors of messages, and the backend as hooks see it.
+//! The servers of others that menshen asks: WeChat, vendors of messages, and the backend as hooks
+//! see it.
 
 pub mod hooks;
 mod signature;

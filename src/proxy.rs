@@ -1,9 +1,10 @@
-//! The platform: connections of clients, the backends behind, and what passes between them. The only module that names pingora
-//! and h2.
+//! The platform: connections of clients, the backends behind, and what passes between them. The
+//! only module that names pingora and h2.
 //!
-//! `connection` reads a head under a deadline and asks the gate; `serve` does what it decided. A `client` is the client of one
-//! request, on either protocol; an `upstream` session is one exchange with a backend, on either protocol; `exchange` is the one way
-//! between them. What stays open is known to `streams`, and is closed with its session.
+//! `connection` reads a head under a deadline and asks the gate; `serve` does what it decided. A
+//! `client` is the client of one request, on either protocol; an `upstream` session is one exchange
+//! with a backend, on either protocol; `exchange` is the one way between them. What stays open is
+//! known to `streams`, and is closed with its session.
 
 mod access_record;
 mod auth_api;

@@ -1,19 +1,25 @@
-//! The store: users, identities, sessions, revocations and signing keys, as atomic operations of the domain.
+//! The store: users, identities, sessions, revocations and signing keys, as atomic operations of
+//! the domain.
 //!
-//! A rule about shared state is one operation here, because on Redis or SQL it has to be one atomic step. Nothing may assume
-//! that it holds a lock between two calls. Expected outcomes are values; an error means that the store failed or that nobody
-//! knows what happened, and then the answer to a client is 503.
+//! A rule about shared state is one operation here, because on Redis or SQL it has to be one atomic
+//! step. Nothing may assume that it holds a lock between two calls. Expected outcomes are values;
+//! an error means that the store failed or that nobody knows what happened, and then the answer to
+//! a client is 503.
 //!
 //! Must stay true, on every engine (the suite in `contract` holds each to it):
 //! - what an operation acknowledged is there after `kill -9` and power loss;
-//! - every operation may be repeated after an unknown outcome: a repeat never makes a second user, session or successor;
+//! - every operation may be repeated after an unknown outcome: a repeat never makes a second user,
+//!   session or successor;
 //! - a revocation is in the log before the state says so, so a crash in between fails closed;
 //! - after a session is revoked no descendant of it ever refreshes;
 //! - what has expired is absent, whether or not it has been swept;
-//! - openids, unionids, phones, usernames, nicknames and session keys are sealed at rest and found by keyed hash;
-//! - a guess at a code is counted before it is compared, and a guess at nothing costs what a wrong guess costs;
+//! - openids, unionids, phones, usernames, nicknames and session keys are sealed at rest and found
+//!   by keyed hash;
+//! - a guess at a code is counted before it is compared, and a guess at nothing costs what a wrong
+//!   guess costs;
 //! - the id of a user who is gone is never given again;
-//! - what the backend is to hear of is in the outbox in the same step as what happened, and stays until it was delivered.
+//! - what the backend is to hear of is in the outbox in the same step as what happened, and stays
+//!   until it was delivered.
 
 mod accounts;
 pub mod backup;
@@ -63,24 +69,27 @@ pub use self::{
 /// The port that every engine implements.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
-    /// Signs somebody in: finds the user by identity or makes one, links the identities, keeps the `session_key`, spends the
-    /// code and opens the session, all or nothing. 200 parallel first logins of one openid make one user.
+    /// Signs somebody in: finds the user by identity or makes one, links the identities, keeps the
+    /// `session_key`, spends the code and opens the session, all or nothing. 200 parallel first
+    /// logins of one openid make one user.
     ///
-    /// Safe to repeat with the same `session.id`: the answer is the same session. One that has ended meanwhile is not opened
-    /// again; that is [`LoginOutcome::CodeSpent`]. The openid says who it is, else the unionid; where the two belong to
-    /// different users they become one if `merge` says so, and otherwise the openid wins. A refused login changes nothing, but
-    /// that a guess at an SMS code is counted, and a right one spent.
+    /// Safe to repeat with the same `session.id`: the answer is the same session. One that has
+    /// ended meanwhile is not opened again; that is [`LoginOutcome::CodeSpent`]. The openid says
+    /// who it is, else the unionid; where the two belong to different users they become one if
+    /// `merge` says so, and otherwise the openid wins. A refused login changes nothing, but that a
+    /// guess at an SMS code is counted, and a right one spent.
     async fn login(&self, login: &NewLogin) -> Result<LoginOutcome, StoreError>;
 
-    /// Whether a login code has been spent ([`NewLogin::code`]). A hint that spares a call to WeChat; `login` decides.
+    /// Whether a login code has been spent ([`NewLogin::code`]). A hint that spares a call to
+    /// WeChat; `login` decides.
     async fn code_spent(&self, code: &CodeHash, now: Timestamp) -> Result<bool, StoreError>;
 
-    /// Takes the slots of a message and makes its code the phone's code, or says what is in the way. To be asked before the
-    /// message is sent; may be repeated with the same id.
+    /// Takes the slots of a message and makes its code the phone's code, or says what is in the
+    /// way. To be asked before the message is sent; may be repeated with the same id.
     async fn reserve_sms(&self, reservation: &SmsReservation) -> Result<SmsReserved, StoreError>;
 
-    /// Takes back a message that surely was not sent: the code before it is good again, and its slots are free where `slots`
-    /// says so. A second time it does nothing.
+    /// Takes back a message that surely was not sent: the code before it is good again, and its
+    /// slots are free where `slots` says so. A second time it does nothing.
     async fn release_sms(
         &self,
         phone: &Phone,
@@ -100,7 +109,8 @@ pub trait Store: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<UnbindOutcome, StoreError>;
 
-    /// Whether this code was sent to the user's own phone: the same guess as a login with it, which it spends.
+    /// Whether this code was sent to the user's own phone: the same guess as a login with it, which
+    /// it spends.
     async fn prove_phone(
         &self,
         user: &UserId,
@@ -108,7 +118,8 @@ pub trait Store: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<bool, StoreError>;
 
-    /// Whether this is the user whom WeChat names. The `session_key` that came with it is kept, as after a login.
+    /// Whether this is the user whom WeChat names. The `session_key` that came with it is kept, as
+    /// after a login.
     async fn prove_wechat(
         &self,
         user: &UserId,
@@ -116,7 +127,8 @@ pub trait Store: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<bool, StoreError>;
 
-    /// What WeChat knows a living session by; `None` where it has ended or did not begin with WeChat.
+    /// What WeChat knows a living session by; `None` where it has ended or did not begin with
+    /// WeChat.
     async fn wechat_session(
         &self,
         id: SessionId,
@@ -135,12 +147,14 @@ pub trait Store: Send + Sync + 'static {
     /// Users in the order of their ids as text, after this one, at most `limit`.
     async fn users(&self, after: Option<&UserId>, limit: usize) -> Result<Vec<User>, StoreError>;
 
-    /// Makes a user who signs in with a password. Repeated with the same given id it gives the same user.
+    /// Makes a user who signs in with a password. Repeated with the same given id it gives the same
+    /// user.
     async fn create_account(&self, account: &NewAccount) -> Result<AccountOutcome, StoreError>;
 
-    /// Makes users of another system under the ids that they have there, in this order; says for each what became of it. Each is
-    /// imported whole or not at all, and a repeat changes nothing. Integers given to new users later are above the highest of
-    /// them. `is_trial`: nothing is kept of it.
+    /// Makes users of another system under the ids that they have there, in this order; says for
+    /// each what became of it. Each is imported whole or not at all, and a repeat changes nothing.
+    /// Integers given to new users later are above the highest of them. `is_trial`: nothing is kept
+    /// of it.
     async fn import_users(
         &self,
         users: &[ImportedUser],
@@ -158,8 +172,9 @@ pub trait Store: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<Option<RightsChanged>, StoreError>;
 
-    /// Erases a user with identities, sessions and everything personal; only that the id was used remains. Every token made
-    /// for the user is refused. `None`: there is no such user any more, or the session that wants it (if one does) is over.
+    /// Erases a user with identities, sessions and everything personal; only that the id was used
+    /// remains. Every token made for the user is refused. `None`: there is no such user any more,
+    /// or the session that wants it (if one does) is over.
     async fn erase_user(
         &self,
         id: &UserId,
@@ -176,8 +191,9 @@ pub trait Store: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<Option<User>, StoreError>;
 
-    /// Takes back what the user of an openid no longer lets us have, and remembers in the same step that this was said: a second
-    /// time, on whatever replica, nothing happens, whoever has the openid by then.
+    /// Takes back what the user of an openid no longer lets us have, and remembers in the same step
+    /// that this was said: a second time, on whatever replica, nothing happens, whoever has the
+    /// openid by then.
     async fn withdraw(
         &self,
         withdrawal: &Withdrawal,
@@ -185,8 +201,9 @@ pub trait Store: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<WithdrawalOutcome, StoreError>;
 
-    /// Takes events that are due, the longest due first, at most `limit`. Each counts one more attempt, and is due again at
-    /// `until` unless it is settled: so another replica, or the next start, goes on where this one was lost.
+    /// Takes events that are due, the longest due first, at most `limit`. Each counts one more
+    /// attempt, and is due again at `until` unless it is settled: so another replica, or the next
+    /// start, goes on where this one was lost.
     async fn take_outbox(
         &self,
         now: Timestamp,
@@ -194,7 +211,8 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<OutboxEntry>, StoreError>;
 
-    /// Forgets an event that was taken, or makes it due at another time. One that somebody else has taken since stays as it is.
+    /// Forgets an event that was taken, or makes it due at another time. One that somebody else has
+    /// taken since stays as it is.
     async fn settle_outbox(
         &self,
         place: &OutboxPlace,
@@ -210,22 +228,26 @@ pub trait Store: Send + Sync + 'static {
     /// The user's living sessions, newest login first.
     async fn sessions(&self, user: &UserId, now: Timestamp) -> Result<Vec<Session>, StoreError>;
 
-    /// What the refresh token of a session is checked with; also of one that is revoked or expired while it is remembered,
-    /// so that the answer can say which.
+    /// What the refresh token of a session is checked with; also of one that is revoked or expired
+    /// while it is remembered, so that the answer can say which.
     async fn refresh_salt(&self, id: SessionId) -> Result<Option<RefreshSalt>, StoreError>;
 
-    /// One step of refresh token rotation, as a compare-and-set on the session's counter. The caller has checked the HMAC.
+    /// One step of refresh token rotation, as a compare-and-set on the session's counter. The
+    /// caller has checked the HMAC.
     async fn rotate(&self, rotation: &Rotation) -> Result<RotationOutcome, StoreError>;
 
-    /// Goes on with a session whose refresh token stays as it is: [`RotationOutcome::Rotated`] with the same counter. For clients
-    /// that keep one token for good; whoever steals it is not found out.
+    /// Goes on with a session whose refresh token stays as it is: [`RotationOutcome::Rotated`] with
+    /// the same counter. For clients that keep one token for good; whoever steals it is not found
+    /// out.
     async fn renew(&self, renewal: &Renewal) -> Result<RotationOutcome, StoreError>;
 
-    /// Ends sessions. In the log before it is in the state. Says which sessions ended; none is not an error.
+    /// Ends sessions. In the log before it is in the state. Says which sessions ended; none is not
+    /// an error.
     async fn revoke(&self, what: &Revoke, now: Timestamp) -> Result<Revoked, StoreError>;
 
-    /// Revocations after `cursor`, in order of arrival, at most `limit`. Reads whatever is new since, and may give an entry
-    /// twice; never skips one. `None` starts at the oldest that still matters.
+    /// Revocations after `cursor`, in order of arrival, at most `limit`. Reads whatever is new
+    /// since, and may give an entry twice; never skips one. `None` starts at the oldest that still
+    /// matters.
     async fn revocations(
         &self,
         cursor: Option<&LogCursor>,
@@ -235,22 +257,23 @@ pub trait Store: Send + Sync + 'static {
     /// The signing keys that are kept in the store, newest first.
     async fn keys(&self) -> Result<Vec<StoredKey>, StoreError>;
 
-    /// Adds a signing key if the newest one is still `after` (`None`: if there is none). `false`: somebody was faster, read
-    /// again. So two replicas that start together end up with one key.
+    /// Adds a signing key if the newest one is still `after` (`None`: if there is none). `false`:
+    /// somebody was faster, read again. So two replicas that start together end up with one key.
     async fn add_key(&self, key: &StoredKey, after: Option<&str>) -> Result<bool, StoreError>;
 
     /// Forgets the key of this id.
     async fn remove_key(&self, kid: &str) -> Result<(), StoreError>;
 
-    /// Makes a new key of the store, with which everything is sealed and found from now on; [`Store::reseal`] does the rest.
-    /// While that is not finished this does nothing.
+    /// Makes a new key of the store, with which everything is sealed and found from now on;
+    /// [`Store::reseal`] does the rest. While that is not finished this does nothing.
     async fn rotate_store_key(&self) -> Result<(), StoreError>;
 
-    /// Seals at most `limit` more records anew. Run again until it is finished, also after a restart.
+    /// Seals at most `limit` more records anew. Run again until it is finished, also after a
+    /// restart.
     async fn reseal(&self, limit: usize) -> Result<Resealing, StoreError>;
 
-    /// Settles at most `limit` things whose time may have come (removes them, or notes their later time); says how many. Run
-    /// again while it says `limit`.
+    /// Settles at most `limit` things whose time may have come (removes them, or notes their later
+    /// time); says how many. Run again while it says `limit`.
     async fn sweep(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError>;
 
     /// Whether the store answers and can write. For readiness.
@@ -262,7 +285,8 @@ pub trait Store: Send + Sync + 'static {
     /// Everything in the store, as it is at this moment; others go on writing meanwhile.
     async fn export(&self) -> Result<Export, StoreError>;
 
-    /// Writes these as they are into a store that is being filled and that nobody else uses yet. It is opened anew after that.
+    /// Writes these as they are into a store that is being filled and that nobody else uses yet. It
+    /// is opened anew after that.
     async fn restore(&self, things: Vec<Portable>) -> Result<(), StoreError>;
 
     /// Ends: everything acknowledged is on disk, files are released. Further calls fail.
@@ -272,11 +296,12 @@ pub trait Store: Send + Sync + 'static {
 /// Why the store could not do it.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// It cannot be reached, or refused to write (a full disk). Nothing was done, or nobody knows: repeating is safe.
+    /// It cannot be reached, or refused to write (a full disk). Nothing was done, or nobody knows:
+    /// repeating is safe.
     #[error("store unavailable: {0}")]
     Unavailable(String),
-    /// It failed in a way that this process cannot mend: nothing more is written until it is opened again. What was asked for
-    /// may have happened or not; repeating after a restart is safe.
+    /// It failed in a way that this process cannot mend: nothing more is written until it is opened
+    /// again. What was asked for may have happened or not; repeating after a restart is safe.
     #[error("store failed until a restart: {0}")]
     Failed(String),
     /// A record that cannot be read: damaged, or sealed with another key.
@@ -382,11 +407,13 @@ pub struct CodeHash(pub [u8; 32]);
 )]
 pub struct NewLogin {
     pub proof: LoginProof,
-    /// Set for a new user; for a user who exists a nickname or avatar is filled in only where there is none.
+    /// Set for a new user; for a user who exists a nickname or avatar is filled in only where there
+    /// is none.
     pub profile: Profile,
     /// A nickname or avatar of `profile` takes the place of the one before it.
     pub profile_is_newer: bool,
-    /// The new user's kind. A user who exists is raised to `admin` by it (development only), never lowered.
+    /// The new user's kind. A user who exists is raised to `admin` by it (development only), never
+    /// lowered.
     pub user_type: UserType,
     /// Id for a new user.
     pub new_user: NewUserId,
@@ -396,7 +423,8 @@ pub struct NewLogin {
     pub announce: Announce,
     /// A stranger's login makes a user; otherwise it is [`LoginOutcome::RegistrationClosed`].
     pub registration_open: bool,
-    /// The code of `wx.login` to spend, and until when it is remembered. `None` in development, where codes are reusable.
+    /// The code of `wx.login` to spend, and until when it is remembered. `None` in development,
+    /// where codes are reusable.
     pub code: Option<(CodeHash, Timestamp)>,
     /// Join two users of one unionid into the older one.
     pub merge: bool,
@@ -415,7 +443,8 @@ pub enum LoginProof {
     Wechat(WechatIdentity),
     /// A code that was sent to a phone.
     Sms(SmsGuess),
-    /// The password, which was compared with these credentials just now. Good only while they are the same.
+    /// The password, which was compared with these credentials just now. Good only while they are
+    /// the same.
     Password(Username, Credentials),
 }
 
@@ -426,7 +455,8 @@ pub enum NewUserId {
     Given(UserId),
     /// The store's next integer, starting at this one.
     NextInteger { first: u64 },
-    /// This one, which the backend chose. Where it is taken, nobody is made: [`LoginOutcome::IdTaken`].
+    /// This one, which the backend chose. Where it is taken, nobody is made:
+    /// [`LoginOutcome::IdTaken`].
     Told(UserId),
     /// None yet: a stranger is proven, and nobody is made ([`LoginOutcome::Stranger`]).
     Ask,
@@ -457,17 +487,18 @@ pub struct NewSession {
 pub enum LoginOutcome {
     /// Signed in.
     Opened(Box<Opened>),
-    /// The code had been spent by another login, or this is a repeat of a login whose session has ended.
+    /// The code had been spent by another login, or this is a repeat of a login whose session has
+    /// ended.
     CodeSpent,
-    /// The SMS code is wrong, used, too old, or was guessed at too often; or the password has been changed. `no_code`: there was
-    /// none to compare with.
+    /// The SMS code is wrong, used, too old, or was guessed at too often; or the password has been
+    /// changed. `no_code`: there was none to compare with.
     NotProven { no_code: bool },
     /// The user is disabled.
     Disabled(UserId),
     /// A stranger, and registration is closed.
     RegistrationClosed,
-    /// Proven, and nobody yet, where the login wanted to know that first ([`NewUserId::Ask`]). Nothing has changed: codes are as
-    /// good as before.
+    /// Proven, and nobody yet, where the login wanted to know that first ([`NewUserId::Ask`]).
+    /// Nothing has changed: codes are as good as before.
     Stranger,
     /// The id that the backend chose is, or was (`gone`), somebody else's. Nothing has changed.
     IdTaken { gone: bool },
@@ -493,7 +524,8 @@ pub struct Rotation {
     pub session: SessionId,
     /// The counter in the token.
     pub counter: u64,
-    /// How long after the last rotation the one before the present counter is replayed; `None`: until its successor is used.
+    /// How long after the last rotation the one before the present counter is replayed; `None`:
+    /// until its successor is used.
     pub replay_window: Option<Duration>,
     pub idle_ttl: Duration,
     pub now: Timestamp,
@@ -511,7 +543,8 @@ pub struct Renewal {
 /// By what somebody goes on with a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RenewalProof {
-    /// The refresh token with this counter. Where the session has rotated since, two hold its tokens: it ends.
+    /// The refresh token with this counter. Where the session has rotated since, two hold its
+    /// tokens: it ends.
     RefreshToken { counter: u64 },
     /// An access token of this user and this session.
     AccessToken { user: UserId },
@@ -524,7 +557,8 @@ pub enum RotationOutcome {
     Rotated(Box<Renewed>),
     /// It was the one just before, and its successor (again `session.counter`) has not been used.
     Replayed(Box<Renewed>),
-    /// Older than that: stolen, or the lost half of a theft. The session has been ended in this same step.
+    /// Older than that: stolen, or the lost half of a theft. The session has been ended in this
+    /// same step.
     Reused(UserId),
     /// Past its idle or absolute end.
     Expired,
@@ -551,7 +585,8 @@ pub enum Revoke {
     Session { user: UserId, session: SessionId },
     /// All of the user's sessions but one.
     Others { user: UserId, keep: SessionId },
-    /// All of the user's sessions; the user's epoch rises, so every access token made before is refused.
+    /// All of the user's sessions; the user's epoch rises, so every access token made before is
+    /// refused.
     User(UserId),
     /// Everybody's; the global epoch rises. Sessions stay in the store but refresh no more.
     Everything,
@@ -562,11 +597,13 @@ pub enum Revoke {
 pub struct Revoked {
     /// Sessions that lived and do no more; empty for `Everything`, which counts none.
     pub sessions: Vec<SessionId>,
-    /// The entries as the log has them, for the caller's own memory: a revocation bites locally before any poll.
+    /// The entries as the log has them, for the caller's own memory: a revocation bites locally
+    /// before any poll.
     pub entries: Vec<RevocationEntry>,
 }
 
-/// One line of the revocation log. Kept for [`REVOCATION_RETENTION`], longer than any access token lives.
+/// One line of the revocation log. Kept for [`REVOCATION_RETENTION`], longer than any access token
+/// lives.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RevocationEntry {
     pub at: Timestamp,
@@ -584,7 +621,8 @@ pub enum RevocationTarget {
     Everything { epoch: u64 },
 }
 
-/// How long the log remembers. No access token may live longer (`tokens.access_ttl` is checked against it).
+/// How long the log remembers. No access token may live longer (`tokens.access_ttl` is checked
+/// against it).
 pub const REVOCATION_RETENTION: Duration = Duration::from_hours(8 * 24);
 
 /// A place in the revocation log; means something to the engine that gave it.

@@ -1,7 +1,8 @@
 //! Logs: where lines go, how they look, and the one line that each request leaves.
 //!
-//! Lines are made where things happen and written by one thread, so that a slow reader of standard output never holds a
-//! request. When that reader falls too far behind, lines are given up and counted.
+//! Lines are made where things happen and written by one thread, so that a slow reader of standard
+//! output never holds a request. When that reader falls too far behind, lines are given up and
+//! counted.
 
 mod access;
 #[cfg(test)]
@@ -32,7 +33,8 @@ impl LogLevel {
     }
 }
 
-/// Sends everything that is logged from now on to `sink`. The second call in one process changes nothing.
+/// Sends everything that is logged from now on to `sink`. The second call in one process changes
+/// nothing.
 pub fn init(config: &TelemetryConfig, sink: &Sink) -> LogLevel {
     let (filter, handle) = reload::Layer::new(filter(&config.log_level));
     let registry = tracing_subscriber::registry().with(filter);
@@ -55,8 +57,8 @@ pub fn init(config: &TelemetryConfig, sink: &Sink) -> LogLevel {
     LogLevel(handle)
 }
 
-/// Counts every panic and logs where it was, on top of what happens anyway. A panic is a bug; it ends one request, never the
-/// process.
+/// Counts every panic and logs where it was, on top of what happens anyway. A panic is a bug; it
+/// ends one request, never the process.
 pub fn count_panics(metrics: &Metrics) {
     let (panics, usual) = (metrics.panics.clone(), std::panic::take_hook());
     std::panic::set_hook(Box::new(move |panic| {
@@ -70,8 +72,9 @@ pub fn count_panics(metrics: &Metrics) {
     }));
 }
 
-/// Our own lines at the level asked for. Libraries speak only when something is wrong: their lines may quote what clients
-/// sent. `sms` are the codes that development prints. pingora reports each broken client connection as an error; we count and log those ourselves.
+/// Our own lines at the level asked for. Libraries speak only when something is wrong: their lines
+/// may quote what clients sent. `sms` are the codes that development prints. pingora reports each
+/// broken client connection as an error; we count and log those ourselves.
 fn filter(level: &str) -> EnvFilter {
     EnvFilter::new(format!("warn,menshen={level},audit=info,sms=info"))
 }

@@ -1,7 +1,7 @@
 //! The words everybody uses: identifiers, instants and secrets, parsed once at the edge.
 //!
-//! A value of one of these types is valid because nothing else can be built: private fields, one constructor each.
-//! What is personal or secret prints as `***` in `Debug` and has no `Display`.
+//! A value of one of these types is valid because nothing else can be built: private fields, one
+//! constructor each. What is personal or secret prints as `***` in `Debug` and has no `Display`.
 
 mod address;
 mod extra_claims;

@@ -1,7 +1,9 @@
-//! A chunked body that is accepted ends in one place for every kind of reader, however its bytes are split; what a client may send is
-//! exactly what RFC 9112 writes; what is sent on is read back as it was meant; a response head has one length.
+//! A chunked body that is accepted ends in one place for every kind of reader, however its bytes
+//! are split; what a client may send is exactly what RFC 9112 writes; what is sent on is read back
+//! as it was meant; a response head has one length.
 //!
-//! Input: a seed for the split, and the bytes of a connection after the head of a message, or of a response.
+//! Input: a seed for the split, and the bytes of a connection after the head of a message, or of a
+//! response.
 
 use std::mem::MaybeUninit;
 
@@ -156,7 +158,8 @@ fn one_end(bytes: &[u8], reading: &Reading) {
     }
 }
 
-/// Reads a chunked body like a server that looks at the digits of a size and forgives the rest: its data, and the bytes behind it.
+/// Reads a chunked body like a server that looks at the digits of a size and forgives the rest: its
+/// data, and the bytes behind it.
 fn lenient(
     bytes: &[u8],
     line_end: LineEnd,
@@ -371,7 +374,8 @@ fn read_back(reading: &Reading, seed: u8) {
     }
 }
 
-/// A head has no control characters, is none without its last byte, and every reader of its fields finds the same length.
+/// A head has no control characters, is none without its last byte, and every reader of its fields
+/// finds the same length.
 fn response(bytes: &[u8]) {
     let mut bytes = bytes.to_vec();
     let mut slots = [const { MaybeUninit::uninit() }; 64];

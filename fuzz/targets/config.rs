@@ -1,4 +1,5 @@
-//! Any text is a config or a list of problems, each on one line and with the place where it was written; none repeats a secret.
+//! Any text is a config or a list of problems, each on one line and with the place where it was
+//! written; none repeats a secret.
 //!
 //! Input: a config file.
 
@@ -75,7 +76,8 @@ fn placed(problem: &Problem, file: &Path, data: &[u8]) {
     let line: String = place.chars().take_while(char::is_ascii_digit).collect();
     let lines = data.iter().filter(|&&byte| byte == b'\n').count() + 1;
     if line.is_empty() {
-        // Without a line only what was left out, or the file as a whole: its section is nowhere in the text.
+        // Without a line only what was left out, or the file as a whole: its section is nowhere in
+        // the text.
         let section = problem.key().split(['.', '[']).next().unwrap_or_default();
         let text = String::from_utf8_lossy(data);
         let stands = text.lines().any(|line| {

@@ -1,6 +1,7 @@
 //! What a dialect answers is JSON of the shape that its template has, whatever a client sends.
 //!
-//! Input, parted by NUL bytes: the template of a success, that of a refusal, that of its items, what a client sent.
+//! Input, parted by NUL bytes: the template of a success, that of a refusal, that of its items,
+//! what a client sent.
 
 use http::StatusCode;
 use menshen::{
@@ -118,7 +119,8 @@ fn parsed(body: &[u8]) -> Value {
         .unwrap_or_else(|fault| panic!("{fault} in {:?}", String::from_utf8_lossy(body)))
 }
 
-/// What is left of a document when its texts are taken away; the names of `{errors.by_field}` are the client's.
+/// What is left of a document when its texts are taken away; the names of `{errors.by_field}` are
+/// the client's.
 fn shape(value: &Value) -> String {
     match value {
         Value::Null => "null".to_owned(),

@@ -1,5 +1,6 @@
-//! A path with delimiters encoded passes only where one rule allows it, and that rule is the one of the path as sent, decoded once and
-//! decoded twice; none of the three has a segment that leads elsewhere.
+//! A path with delimiters encoded passes only where one rule allows it, and that rule is the one of
+//! the path as sent, decoded once and decoded twice; none of the three has a segment that leads
+//! elsewhere.
 //!
 //! Input: a request target.
 

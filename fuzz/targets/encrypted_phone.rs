@@ -1,6 +1,8 @@
-//! What WeChat encrypted names a phone only when all of it is as WeChat writes it, and nothing in it makes the reader panic.
+//! What WeChat encrypted names a phone only when all of it is as WeChat writes it, and nothing in
+//! it makes the reader panic.
 //!
-//! Input: `r`, then data and IV in base64, parted by a line feed. Or `p`, then a text that is padded and encrypted as it is.
+//! Input: `r`, then data and IV in base64, parted by a line feed. Or `p`, then a text that is
+//! padded and encrypted as it is.
 
 use std::{sync::LazyLock, time::Duration};
 

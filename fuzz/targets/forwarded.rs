@@ -1,4 +1,5 @@
-//! Who is calling is the peer, unless the peer is trusted: then it is the rightmost address that is not.
+//! Who is calling is the peer, unless the peer is trusted: then it is the rightmost address that is
+//! not.
 //!
 //! Input: lines, each a value of `X-Forwarded-For`.
 
@@ -49,7 +50,8 @@ pub fn run(data: &[u8]) {
     )
     .ip
     .address();
-    // From the right: the proxies that are known, then the client; what cannot be read ends the walk at who was seen last.
+    // From the right: the proxies that are known, then the client; what cannot be read ends the
+    // walk at who was seen last.
     let text = String::from_utf8_lossy(&values.join(&b","[..])).into_owned();
     let mut expected = proxy;
     for hop in text.rsplit(',') {

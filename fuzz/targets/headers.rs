@@ -1,7 +1,8 @@
-//! No header that passes folds, under any folding, to a name that only menshen may set, or to one that frames a message.
+//! No header that passes folds, under any folding, to a name that only menshen may set, or to one
+//! that frames a message.
 //!
-//! Input: lines. The first may allow odd names (`server.allow_headers`, by commas), the second is one more reserved name, the
-//! others are names that a client sends.
+//! Input: lines. The first may allow odd names (`server.allow_headers`, by commas), the second is
+//! one more reserved name, the others are names that a client sends.
 
 use menshen::{
     config::{Config, IdentityConfig, UpstreamAuthorization},

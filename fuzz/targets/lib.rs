@@ -1,8 +1,10 @@
-//! What each fuzz target promises, as one function over bytes that panics where the promise is broken.
+//! What each fuzz target promises, as one function over bytes that panics where the promise is
+//! broken.
 //!
-//! libFuzzer calls them (`fuzz_targets/`), and an ordinary test replays every corpus through the same functions
-//! (`tests/it/fuzz_corpus.rs`), so that what fuzzing has found stays found. Only menshen's public items are used, and the
-//! readings that menshen's are compared with are written here anew: an oracle that shared code would share its mistakes.
+//! libFuzzer calls them (`fuzz_targets/`), and an ordinary test replays every corpus through the
+//! same functions (`tests/it/fuzz_corpus.rs`), so that what fuzzing has found stays found. Only
+//! menshen's public items are used, and the readings that menshen's are compared with are written
+//! here anew: an oracle that shared code would share its mistakes.
 
 pub mod body;
 pub mod config;

@@ -1,4 +1,5 @@
-//! A path that passes has one reading, and the rule that decides on it is the one that a lenient backend has in mind too.
+//! A path that passes has one reading, and the rule that decides on it is the one that a lenient
+//! backend has in mind too.
 //!
 //! Input: a request target.
 
@@ -35,7 +36,8 @@ pub fn run(data: &[u8]) {
         )
     );
 
-    // One decoding is all there is, and nothing that a server does before or after it leads elsewhere.
+    // One decoding is all there is, and nothing that a server does before or after it leads
+    // elsewhere.
     let once = readers::decode(raw);
     assert_eq!(readers::decode(&once), once, "{text:?} decodes twice");
     let decoded = std::str::from_utf8(&once).expect("UTF-8 after decoding");
@@ -64,7 +66,8 @@ pub fn run(data: &[u8]) {
         let exact = world::expected(raw, method);
         let lenient = world::expected(&lenient(&once), method);
         match access {
-            // Only what is listed is open, byte by byte, and nothing that a lenient backend reads as closed.
+            // Only what is listed is open, byte by byte, and nothing that a lenient backend reads
+            // as closed.
             Access::Public => assert!(
                 exact == Access::Public && lenient == Access::Public,
                 "{method} {text:?} is open"

@@ -65,7 +65,8 @@ pub fn cut(path: &[u8]) -> Vec<u8> {
         .collect()
 }
 
-/// Windows cuts dots and blanks off the end of each name, and many a router trims names, of all that shows nothing.
+/// Windows cuts dots and blanks off the end of each name, and many a router trims names, of all
+/// that shows nothing.
 pub fn cut_names(path: &[u8]) -> Vec<u8> {
     let is_blank = |sign: char| {
         let shows_nothing = "\u{ad}\u{180e}\u{feff}".contains(sign)
@@ -117,7 +118,8 @@ pub fn fold(name: &[u8]) -> Vec<u8> {
 /// Name and value of a header field.
 pub type Field<'a> = (&'a [u8], &'a [u8]);
 
-/// A head cut into lines at `end`, and each line at its first colon; the first line is the request line.
+/// A head cut into lines at `end`, and each line at its first colon; the first line is the request
+/// line.
 pub fn lines<'a>(head: &'a [u8], end: &[u8]) -> (&'a [u8], Vec<Field<'a>>) {
     let mut rest = head;
     let mut all = Vec::new();
@@ -146,8 +148,8 @@ pub enum Length {
     Chunked,
 }
 
-/// Reads the length as a server would that looks at folded names or not, lets the first or the last of several count, and prefers
-/// `Transfer-Encoding` or `Content-Length`.
+/// Reads the length as a server would that looks at folded names or not, lets the first or the last
+/// of several count, and prefers `Transfer-Encoding` or `Content-Length`.
 pub fn length(fields: &[Field<'_>], folds: bool, last: bool, coding_wins: bool) -> Length {
     let named = |name: &[u8]| {
         let mut values = fields.iter().filter(|(sent, _)| {
@@ -173,7 +175,8 @@ pub fn length(fields: &[Field<'_>], folds: bool, last: bool, coding_wins: bool) 
         })
         .map(|_| Length::Chunked);
     let bytes = named(b"content-length").map(|value| {
-        // The most lenient reader of numbers: a sign, zeros, underscores, and whatever follows the digits.
+        // The most lenient reader of numbers: a sign, zeros, underscores, and whatever follows the
+        // digits.
         let text = value.strip_prefix(b"+").unwrap_or(value);
         let digits = text
             .iter()

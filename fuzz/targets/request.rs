@@ -1,5 +1,6 @@
-//! Whatever bytes a client sends: what goes on has one reading, an identity comes from the token alone, and what comes without one
-//! is on an open path. Over HTTP/2 the same request gets the same decision.
+//! Whatever bytes a client sends: what goes on has one reading, an identity comes from the token
+//! alone, and what comes without one is on an open path. Over HTTP/2 the same request gets the same
+//! decision.
 //!
 //! Input: the bytes of a connection; `{T}` in them stands for a good token.
 
@@ -76,7 +77,8 @@ fn with_token(data: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Every kind of reader finds the end of the message where the gate does, whatever has arrived with it or not yet.
+/// Every kind of reader finds the end of the message where the gate does, whatever has arrived with
+/// it or not yet.
 fn one_length(bytes: &[u8], framing: &MessageFraming) {
     let head = &bytes[..framing.head_len];
     assert!(head.ends_with(b"\r\n\r\n"));
@@ -242,7 +244,8 @@ fn forwarded(bytes: &[u8], request: &AdmittedRequest) -> Forwarded {
     }
 }
 
-/// Method and target are sent on as they came, but for tokens, and every reader finds the same path.
+/// Method and target are sent on as they came, but for tokens, and every reader finds the same
+/// path.
 fn one_target(bytes: &[u8], request: &AdmittedRequest) {
     let (line, _) = readers::lines(&bytes[..request.framing.head_len], b"\r\n");
     let words: Vec<&[u8]> = line.split(|&byte| byte == b' ').collect();

@@ -1,7 +1,9 @@
-//! A token passes only when it is, byte for byte, one that was signed here, and everything in it is what it has to be.
+//! A token passes only when it is, byte for byte, one that was signed here, and everything in it is
+//! what it has to be.
 //!
-//! Input: a kind, then what it says. `r`: a token as it stands, `{T}` in it for a good one. `m`: changes to a good one, three
-//! bytes each. `s`: a header and a payload, parted by a line feed, signed as they are.
+//! Input: a kind, then what it says. `r`: a token as it stands, `{T}` in it for a good one. `m`:
+//! changes to a good one, three bytes each. `s`: a header and a payload, parted by a line feed,
+//! signed as they are.
 
 use std::{fmt, sync::LazyLock};
 
@@ -123,7 +125,8 @@ fn signed(data: &[u8]) {
     assert!(of("jti").as_str().is_some_and(|id| !id.is_empty()));
 }
 
-/// The members in their order; two of one name would be two readings. Of values that mean nothing only the bounds are looked for.
+/// The members in their order; two of one name would be two readings. Of values that mean nothing
+/// only the bounds are looked for.
 fn members(json: &[u8]) -> Vec<(String, Value)> {
     struct Members(Vec<(String, Box<RawValue>)>);
     struct InOrder;

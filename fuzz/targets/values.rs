@@ -1,4 +1,5 @@
-//! Values of the config: what is read is written so that it reads the same again, and no text makes a reader panic.
+//! Values of the config: what is read is written so that it reads the same again, and no text makes
+//! a reader panic.
 //!
 //! Input: one value.
 

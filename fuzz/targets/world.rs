@@ -1,4 +1,5 @@
-//! What the targets share: rules and what they mean in plain code, a key that everybody knows, and a gate with both.
+//! What the targets share: rules and what they mean in plain code, a key that everybody knows, and
+//! a gate with both.
 
 use std::{
     sync::{Arc, LazyLock},
@@ -24,8 +25,9 @@ pub const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 /// The secret of HS256, so that any token can be signed here.
 const SECRET: &[u8] = b"a secret of fuzz targets, which guards nothing";
 
-/// A config with a closed corner in an open area, an open page, an area by token, where a cookie or the query of a WebSocket may
-/// bring it, and an open area, with a closed corner too, whose paths may have delimiters encoded.
+/// A config with a closed corner in an open area, an open page, an area by token, where a cookie or
+/// the query of a WebSocket may bring it, and an open area, with a closed corner too, whose paths
+/// may have delimiters encoded.
 pub fn config() -> Config {
     let config = json!({
         "rule": [

@@ -1,4 +1,5 @@
-//! What every route of the admin API has in common: how a body is read, and what a refusal looks like.
+//! What every route of the admin API has in common: how a body is read, and what a refusal looks
+//! like.
 
 use std::time::Duration;
 

@@ -1,7 +1,9 @@
-//! `/wechat/access_token`: the access token of a mini program, lent to a backend that calls WeChat itself.
+//! `/wechat/access_token`: the access token of a mini program, lent to a backend that calls WeChat
+//! itself.
 //!
-//! WeChat's tokens have one owner, and that is menshen: a second one would take each other's away. It is opened by a secret of
-//! its own (`wechat.lend_token`), because whoever sends messages for a shop must not be able to ban its users.
+//! WeChat's tokens have one owner, and that is menshen: a second one would take each other's away.
+//! It is opened by a secret of its own (`wechat.lend_token`), because whoever sends messages for a
+//! shop must not be able to ban its users.
 
 use std::sync::Arc;
 

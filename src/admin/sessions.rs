@@ -1,4 +1,5 @@
-//! `/admin/users/{id}/sessions` and `/admin/sessions/revoke`: logins of a running process, for `menshen sessions`.
+//! `/admin/users/{id}/sessions` and `/admin/sessions/revoke`: logins of a running process, for
+//! `menshen sessions`.
 
 use std::sync::Arc;
 

@@ -1,5 +1,6 @@
-//! `/admin/store`: a change of the store's key while it is in use, for `menshen keys rotate --store`; and everything in it, sealed,
-//! for `menshen export`. Whoever has the admin token gets nothing readable by that: it needs the encryption key too.
+//! `/admin/store`: a change of the store's key while it is in use, for `menshen keys rotate
+//! --store`; and everything in it, sealed, for `menshen export`. Whoever has the admin token gets
+//! nothing readable by that: it needs the encryption key too.
 
 use std::{
     io,

@@ -100,12 +100,14 @@ pub(super) struct PhoneAnswer {
     /// The phone led to another account, and the two are one now. Only where the operator chose so.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     merged: bool,
-    /// New tokens, when the older account was the other one: those sent with this request are not good any more.
+    /// New tokens, when the older account was the other one: those sent with this request are not
+    /// good any more.
     #[serde(skip_serializing_if = "Option::is_none")]
     tokens: Option<TokenAnswer>,
 }
 
-/// All that is stored about me. Keys, passwords and token secrets are not in it: they sign in, and say nothing about me.
+/// All that is stored about me. Keys, passwords and token secrets are not in it: they sign in, and
+/// say nothing about me.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Export {
     user: ExportedUser,

@@ -1,8 +1,9 @@
 //! Reading a JSON body: bounded in size, time and depth, every wrong field named at once.
 //!
-//! Must stay true: whatever is sent, the answer is a 4xx; a field that is read and given twice is refused, because two readers could
-//! take different ones; what no route reads is passed over ([`json_object`](super::json_object)); `application/json` is required,
-//! because a form on a foreign page cannot send it.
+//! Must stay true: whatever is sent, the answer is a 4xx; a field that is read and given twice is
+//! refused, because two readers could take different ones; what no route reads is passed over
+//! ([`json_object`](super::json_object)); `application/json` is required, because a form on a
+//! foreign page cannot send it.
 
 use std::time::Duration;
 
@@ -28,7 +29,8 @@ pub const BODY_TIME: Duration = Duration::from_secs(10);
 const NOT_JSON: &str = "Send a JSON object with Content-Type: application/json.";
 const NOT_AN_OBJECT: &str = "The body must be one JSON object in UTF-8, each field once.";
 
-/// The fields of a body, and what was wrong with those looked at. Fields that no route asks for are passed over.
+/// The fields of a body, and what was wrong with those looked at. Fields that no route asks for are
+/// passed over.
 #[derive(Debug)]
 pub(super) struct Fields {
     source: Source,

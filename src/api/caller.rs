@@ -60,14 +60,16 @@ impl FromRequestParts<ApiState> for Caller {
     }
 }
 
-/// What the token says of a session of ours. One of another issuer is good for the backend and for nothing here: there is no
-/// session behind it. It gets 401, because a client that signs in has what it needs.
+/// What the token says of a session of ours. One of another issuer is good for the backend and for
+/// nothing here: there is no session behind it. It gets 401, because a client that signs in has
+/// what it needs.
 pub(super) fn own(identity: &Identity) -> Result<&AccessClaims, ErrorCode> {
     identity.claims.own().ok_or(ErrorCode::TokenInvalid)
 }
 
-/// The one bearer token (RFC 6750 section 2.1; the scheme in any case, RFC 9110 section 11.1); where `bare` says so it may stand
-/// alone. An empty field is none: it is what a client sends that has no token yet.
+/// The one bearer token (RFC 6750 section 2.1; the scheme in any case, RFC 9110 section 11.1);
+/// where `bare` says so it may stand alone. An empty field is none: it is what a client sends that
+/// has no token yet.
 pub(super) fn token(headers: &HeaderMap, bare: bool) -> Result<&str, ErrorCode> {
     let mut sent = headers.get_all(header::AUTHORIZATION).iter();
     let value = match (sent.next(), sent.next()) {

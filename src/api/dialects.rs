@@ -1,8 +1,10 @@
-//! The routes of the dialects: what a client asks in words of its own, carried out by the use cases of the auth API.
+//! The routes of the dialects: what a client asks in words of its own, carried out by the use cases
+//! of the auth API.
 //!
-//! A route's inputs are brought under the names that the auth API has for them, and read by the very code that reads its bodies;
-//! so a dialect can take nothing that the auth API would refuse, but for the client's type, which is left out where it is not valid:
-//! the client of an existing API may have a field of that name for something else.
+//! A route's inputs are brought under the names that the auth API has for them, and read by the
+//! very code that reads its bodies; so a dialect can take nothing that the auth API would refuse,
+//! but for the client's type, which is left out where it is not valid: the client of an existing
+//! API may have a field of that name for something else.
 
 mod inputs;
 mod success;
@@ -246,7 +248,8 @@ impl Asked<'_> {
         })
     }
 
-    /// Why a token refreshes nothing. Its bearer is told that it is a good access token, because some backends tell it.
+    /// Why a token refreshes nothing. Its bearer is told that it is a good access token, because
+    /// some backends tell it.
     fn not_refreshed(&self, error: &AuthError, token: &str) -> No {
         let is_access_token = || {
             self.api
@@ -317,7 +320,8 @@ impl Asked<'_> {
         }
     }
 
-    /// What the auth API finds wrong with a field, under the client's name for it and in the words of the route.
+    /// What the auth API finds wrong with a field, under the client's name for it and in the words
+    /// of the route.
     fn named(&self, no: No, inputs: &Inputs<'_>) -> No {
         let wrong = no.problem.errors.iter().map(|error| {
             let of_route = self

@@ -1,6 +1,7 @@
 //! The one place that turns a refusal or a fault into a response.
 //!
-//! Handlers answer with a [`Problem`]; it travels as an extension until [`finish`], which knows the request id, writes it.
+//! Handlers answer with a [`Problem`]; it travels as an extension until [`finish`], which knows the
+//! request id, writes it.
 
 use std::time::Duration;
 
@@ -41,8 +42,9 @@ pub(super) fn response(problem: &Problem, said: Said, request_id: &str) -> Respo
     response
 }
 
-/// Around every route: writes refusals, names the request, and keeps what is personal out of caches. The body of an answer to
-/// `HEAD` is left to the router, which takes it away when it has counted it for `Content-Length`.
+/// Around every route: writes refusals, names the request, and keeps what is personal out of
+/// caches. The body of an answer to `HEAD` is left to the router, which takes it away when it has
+/// counted it for `Content-Length`.
 pub(super) async fn finish(request: Request, next: Next) -> Response {
     let request_id = request
         .extensions()

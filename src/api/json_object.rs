@@ -1,11 +1,13 @@
 //! One JSON object, of which a value is parsed when a route asks for it.
 //!
-//! Clients send more than a route reads, and JavaScript writes what not every reader takes: `"小明🍧".slice(0, 3)` ends in half a
-//! surrogate pair, which JSON carries as `\ud83d` (RFC 8259 section 8.2). So what no route asks for is passed over: its syntax is
-//! checked, and neither its texts, nor its numbers, nor its depth.
+//! Clients send more than a route reads, and JavaScript writes what not every reader takes:
+//! `"小明🍧".slice(0, 3)` ends in half a surrogate pair, which JSON carries as `\ud83d` (RFC 8259
+//! section 8.2). So what no route asks for is passed over: its syntax is checked, and neither its
+//! texts, nor its numbers, nor its depth.
 //!
-//! Must stay true: nothing here recurses with what was sent, except within `serde_json`'s limit on depth; a name that is asked for and
-//! stands there twice is told, because two readers could take different ones.
+//! Must stay true: nothing here recurses with what was sent, except within `serde_json`'s limit on
+//! depth; a name that is asked for and stands there twice is told, because two readers could take
+//! different ones.
 
 use std::ops::Range;
 
@@ -28,7 +30,8 @@ pub(super) struct JsonObject {
 pub(super) enum Found {
     Absent,
     Value(Value),
-    /// A value that cannot be held: half a surrogate pair, bytes that are no UTF-8, a number out of range, too deep.
+    /// A value that cannot be held: half a surrogate pair, bytes that are no UTF-8, a number out of
+    /// range, too deep.
     Unreadable,
     /// The name is there twice.
     Repeated,
@@ -153,8 +156,8 @@ impl<'a> Reader<'a> {
         self.peek().is_none()
     }
 
-    /// Passes over the next value and says where it is. `IgnoredAny` does not recurse, and takes any text and number of the right
-    /// syntax.
+    /// Passes over the next value and says where it is. `IgnoredAny` does not recurse, and takes
+    /// any text and number of the right syntax.
     fn pass_over(&mut self) -> Option<Range<usize>> {
         self.peek()?;
         let mut values = Deserializer::from_slice(self.rest()).into_iter::<IgnoredAny>();
@@ -329,8 +332,8 @@ mod tests {
     }
 
     proptest! {
-        /// What serde_json takes for an object, this takes too, with the same values; what it does not take is refused, but for the
-        /// oddities above.
+        /// What serde_json takes for an object, this takes too, with the same values; what it does
+        /// not take is refused, but for the oddities above.
         #[test]
         fn it_reads_what_serde_json_reads(text in "[{}\\[\\]:,\"a-c0-2. \\\\eu+-]{0,24}") {
             let whole: Result<serde_json::Map<String, Value>, _> = serde_json::from_str(&text);

@@ -1,4 +1,5 @@
-//! The contract of the auth API, derived from the types that the routes use, and the list of error codes.
+//! The contract of the auth API, derived from the types that the routes use, and the list of error
+//! codes.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
@@ -77,7 +78,8 @@ use crate::{error::ErrorCode, types::MAINLAND};
 )]
 struct Contract;
 
-/// The `OpenAPI` 3.1 document of the API at `prefix`, which takes phones of these countries, as pretty JSON.
+/// The `OpenAPI` 3.1 document of the API at `prefix`, which takes phones of these countries, as
+/// pretty JSON.
 pub fn openapi_json(prefix: &str, countries: &[String]) -> String {
     let mut document = Contract::openapi();
     for (name, schema) in document
@@ -157,7 +159,8 @@ fn without_null(body: &mut RequestBody) {
     }
 }
 
-/// Phones in their plain form, 11 digits of mainland China or E.164; the API takes what people write between and around them, too.
+/// Phones in their plain form, 11 digits of mainland China or E.164; the API takes what people
+/// write between and around them, too.
 fn phone_pattern(countries: &[String]) -> String {
     let forms = countries.iter().map(|code| match code.as_str() {
         MAINLAND => "1[3-9][0-9]{9}".to_owned(),

@@ -1,4 +1,5 @@
-//! The one place that says what a refused client sees: status, headers and an RFC 9457 problem document for each code.
+//! The one place that says what a refused client sees: status, headers and an RFC 9457 problem
+//! document for each code.
 //!
 //! Wrong, unknown and used look the same to a stranger; internal text never gets here.
 
@@ -16,7 +17,8 @@ pub(super) const MISCONFIGURED_RETRY_AFTER: Duration = Duration::from_mins(1);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     pub code: ErrorCode,
-    /// For people: what to do, in one sentence. A constant text, or one about field names; never what was sent.
+    /// For people: what to do, in one sentence. A constant text, or one about field names; never
+    /// what was sent.
     pub detail: &'static str,
     /// `Retry-After` (RFC 9110 section 10.2.3), rounded up to whole seconds.
     pub retry_after: Option<Duration>,
@@ -95,8 +97,9 @@ impl Problem {
         status(self.code)
     }
 
-    /// `Retry-After` in whole seconds, at least 1: its own, or what its code has. Every way of writing a refusal asks here, so
-    /// that header and body of one refusal say the same number, whatever they are written in.
+    /// `Retry-After` in whole seconds, at least 1: its own, or what its code has. Every way of
+    /// writing a refusal asks here, so that header and body of one refusal say the same number,
+    /// whatever they are written in.
     pub fn retry_after_secs(&self, request_id: &str) -> Option<u64> {
         let own = self
             .retry_after
@@ -124,7 +127,8 @@ impl Problem {
         }
     }
 
-    /// `Sec-WebSocket-Version` of a 426 (RFC 6455 section 4.4), which has `Upgrade: websocket` too (RFC 9110 section 15.5.22).
+    /// `Sec-WebSocket-Version` of a 426 (RFC 6455 section 4.4), which has `Upgrade: websocket` too
+    /// (RFC 9110 section 15.5.22).
     pub fn websocket_version(&self) -> Option<&'static str> {
         (self.code == ErrorCode::WebsocketVersionUnsupported).then_some(WEBSOCKET_VERSION)
     }
@@ -151,7 +155,8 @@ fn default_retry_after(code: ErrorCode, request_id: &str) -> Option<u64> {
         // An operator has to change something first.
         ErrorCode::WechatMisconfigured => Some(MISCONFIGURED_RETRY_AFTER.as_secs()),
         ErrorCode::Overloaded | ErrorCode::UpstreamBusy => Some(1),
-        // 1 to 5 seconds, another for each request: clients of what was down must not all come back at once.
+        // 1 to 5 seconds, another for each request: clients of what was down must not all come back
+        // at once.
         _ if status(code) == StatusCode::SERVICE_UNAVAILABLE => {
             let sum: u64 = request_id.bytes().map(u64::from).sum();
             Some(1 + sum % 5)

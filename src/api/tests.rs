@@ -1,5 +1,5 @@
-//! The auth API through its router, without a socket of its own; WeChat and the SMS vendors are the simulated ones on real
-//! sockets, the store is the one in memory.
+//! The auth API through its router, without a socket of its own; WeChat and the SMS vendors are the
+//! simulated ones on real sockets, the store is the one in memory.
 
 mod account;
 mod bodies;

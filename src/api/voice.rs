@@ -37,8 +37,8 @@ impl Voices {
         }
     }
 
-    /// `Allow` of a 405 of the gate (RFC 9110 section 15.5.6): the methods of a route of the auth API, elsewhere those that are passed
-    /// on.
+    /// `Allow` of a 405 of the gate (RFC 9110 section 15.5.6): the methods of a route of the auth
+    /// API, elsewhere those that are passed on.
     pub fn allow(&self, path: &str) -> String {
         let of_route = self
             .dialects

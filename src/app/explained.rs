@@ -1,6 +1,7 @@
 //! The gate of a config without its process, to explain what it does.
 //!
-//! Must stay true: nothing is made, written or signed; without a credential to look at, neither a store nor a socket is opened.
+//! Must stay true: nothing is made, written or signed; without a credential to look at, neither a
+//! store nor a socket is opened.
 
 use std::{sync::Arc, time::Duration};
 
@@ -30,7 +31,8 @@ const LIMIT: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub struct Explained {
     pub gate: Gate,
-    /// Where the keys are from that tokens are verified with, in words; `None`: no token was to be looked at.
+    /// Where the keys are from that tokens are verified with, in words; `None`: no token was to be
+    /// looked at.
     pub keys: Option<String>,
     /// Whether revoked tokens are known.
     pub knows_revocation: bool,
@@ -101,7 +103,8 @@ impl Keys {
     }
 }
 
-/// The keys that the config gives, that the running process publishes, or that the store of a stopped one holds.
+/// The keys that the config gives, that the running process publishes, or that the store of a
+/// stopped one holds.
 async fn known_keys(
     config: &Config,
     lifetimes: Lifetimes,
@@ -138,7 +141,8 @@ async fn known_keys(
     ))
 }
 
-/// The JWK set of the process that runs with this config, and its URL; `None`: nobody listens where it can be asked.
+/// The JWK set of the process that runs with this config, and its URL; `None`: nobody listens where
+/// it can be asked.
 async fn published(config: &Config) -> anyhow::Result<Option<(Vec<u8>, String)>> {
     for listen in &config.server.listen {
         let Ok(ListenAddress::Tcp(mut address)) = listen.parse() else {

@@ -1,4 +1,5 @@
-//! What lives as long as the process, whatever becomes of its config: the store, what is in memory of clients, the counters.
+//! What lives as long as the process, whatever becomes of its config: the store, what is in memory
+//! of clients, the counters.
 
 use std::sync::Arc;
 

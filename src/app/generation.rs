@@ -1,7 +1,9 @@
-//! Everything that is made from one config. A reload makes another one beside it and then changes over at once.
+//! Everything that is made from one config. A reload makes another one beside it and then changes
+//! over at once.
 //!
-//! Must stay true: nothing here is visible before all of it is made, so a config that fails changes nothing; what remembers
-//! something (limits, WeChat's access tokens, verified tokens) goes on where its part of the config is the same.
+//! Must stay true: nothing here is visible before all of it is made, so a config that fails changes
+//! nothing; what remembers something (limits, WeChat's access tokens, verified tokens) goes on
+//! where its part of the config is the same.
 
 use std::{sync::Arc, time::Duration};
 
@@ -88,7 +90,8 @@ impl Generation {
         } = &**foundation;
         let dialects = Arc::new(Dialects::compile(&config).map_err(unchecked)?);
         let lifetimes = dialects.lifetimes(&config.tokens);
-        // Tokens of others live as long as they say, so revocations are remembered as long as they can be.
+        // Tokens of others live as long as they say, so revocations are remembered as long as they
+        // can be.
         let longest = lifetimes.longest_accepted() + config.tokens.leeway.get();
         denylist.remember_for(if config.issuer.is_empty() {
             longest
@@ -134,7 +137,8 @@ impl Generation {
             (None, None) => Arc::new(issuers),
         };
         issuers.follow(metrics);
-        // Where they can be had soon, their keys are there before the first client; where not, nobody waits for them.
+        // Where they can be had soon, their keys are there before the first client; where not,
+        // nobody waits for them.
         drop(timeout(FIRST_KEYS, issuers.tried()).await);
         let same_identity = same_tokens.filter(|before| before.config.identity == config.identity);
         let same_identity = same_identity.filter(|_| same_issuers.is_some());

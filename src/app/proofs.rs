@@ -40,7 +40,8 @@ pub(super) async fn made(
     Ok(Proofs::new(assertions, minting, metrics))
 }
 
-/// What makes the backend's own tokens; `None`: nobody asked for them, or there is no key, which the config's own checks tell.
+/// What makes the backend's own tokens; `None`: nobody asked for them, or there is no key, which
+/// the config's own checks tell.
 pub(super) fn minting(config: &Config) -> Result<Option<Minting>, Vec<(String, String)>> {
     let mint = &config.mint;
     if config.upstream.authorization != UpstreamAuthorization::Mint {

@@ -1,8 +1,10 @@
-//! Another config while requests go on: when it is looked for, what may change, and what is said about it.
+//! Another config while requests go on: when it is looked for, what may change, and what is said
+//! about it.
 //!
-//! A file is looked at again when menshen is told to (SIGHUP), and when it, or a file that it names, is another one than
-//! before: by the identity, size and time of what the path leads to in the end, so that Kubernetes' swap of a symbolic link
-//! counts. What is seen changing is read once it has rested for one look, because editors write in pieces.
+//! A file is looked at again when menshen is told to (SIGHUP), and when it, or a file that it
+//! names, is another one than before: by the identity, size and time of what the path leads to in
+//! the end, so that Kubernetes' swap of a symbolic link counts. What is seen changing is read once
+//! it has rested for one look, because editors write in pieces.
 //!
 //! Must stay true: a config with a problem changes nothing at all.
 
@@ -229,8 +231,9 @@ fn for_a_running_process(before: &Config, mut new: Config) -> (Config, Vec<&'sta
     (new, waiting)
 }
 
-/// Whether a process with the one would have to start anew for the other. What only a start looks at (the key of before, how long to
-/// wait for a predecessor) is nothing to start for, and neither is the same key given in another way.
+/// Whether a process with the one would have to start anew for the other. What only a start looks
+/// at (the key of before, how long to wait for a predecessor) is nothing to start for, and neither
+/// is the same key given in another way.
 fn is_another_store(before: &StoreConfig, new: &StoreConfig) -> bool {
     let lasting = |store: &StoreConfig| StoreConfig {
         encryption_key_file: store
@@ -254,7 +257,8 @@ struct Seen {
     device: u64,
     inode: u64,
     size: u64,
-    /// Seconds and nanoseconds: what is written in place within one tick of the file clock and keeps its size is missed.
+    /// Seconds and nanoseconds: what is written in place within one tick of the file clock and
+    /// keeps its size is missed.
     modified: (i64, i64),
     changed: (i64, i64),
 }

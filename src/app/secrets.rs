@@ -51,7 +51,8 @@ pub(super) fn encryption_key(config: &StoreConfig, entropy: &Entropy) -> anyhow:
     .context("there is no key")
 }
 
-/// The store's config with the key that a first start has written to its file, as reading the config again finds it there.
+/// The store's config with the key that a first start has written to its file, as reading the
+/// config again finds it there.
 pub(super) fn with_made_key(config: StoreConfig) -> anyhow::Result<StoreConfig> {
     let (None, Some(path)) = (&config.encryption_key, &config.encryption_key_file) else {
         return Ok(config);
@@ -77,7 +78,8 @@ pub(super) fn key_file(config: &StoreConfig) -> anyhow::Result<Option<PathBuf>> 
     })
 }
 
-/// The key that the store is sealed with, if there is one yet that outlives the process; makes none.
+/// The key that the store is sealed with, if there is one yet that outlives the process; makes
+/// none.
 pub(super) fn known_encryption_key(config: &StoreConfig) -> anyhow::Result<Option<Key>> {
     if let Some(key) = config.key()? {
         return Ok(Some(key));
@@ -131,7 +133,8 @@ pub(super) fn known_admin_token(config: &AdminConfig) -> anyhow::Result<Option<S
     }
 }
 
-/// The text in a file, or 32 new random bytes in hex, written to it. Two processes that start together end up with one.
+/// The text in a file, or 32 new random bytes in hex, written to it. Two processes that start
+/// together end up with one.
 fn read_or_make(path: &Path, entropy: &Entropy) -> anyhow::Result<String> {
     match fs::read_to_string(path) {
         Ok(text) => return Ok(text.trim().to_owned()),
@@ -155,7 +158,8 @@ fn read_or_make(path: &Path, entropy: &Entropy) -> anyhow::Result<String> {
             .mode(0o700)
             .create(parent)?;
     }
-    // Written aside and linked into place: nobody ever reads half a key, and an existing file is never replaced.
+    // Written aside and linked into place: nobody ever reads half a key, and an existing file is
+    // never replaced.
     let aside = aside(path, entropy)?;
     let written = write_aside(&aside, &text).and_then(|()| fs::hard_link(&aside, path));
     // It may not even have come about.

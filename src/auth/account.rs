@@ -6,7 +6,8 @@ use crate::{
     store::{Identities, Known, Session},
 };
 
-/// Everything that is kept about a user, but for what signs in as them (session keys, password, token secrets).
+/// Everything that is kept about a user, but for what signs in as them (session keys, password,
+/// token secrets).
 #[derive(Debug)]
 pub struct AccountCopy {
     pub identities: Identities,
@@ -63,7 +64,8 @@ impl Auth {
         let user = caller.user;
         self.parts.limits.account(user)?;
         self.prove_freshly(caller, &proof).await?;
-        // Only while the session lives: a logout, a ban, an erasure or a merge may have come in between.
+        // Only while the session lives: a logout, a ban, an erasure or a merge may have come in
+        // between.
         let revoked = self
             .parts
             .store

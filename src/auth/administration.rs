@@ -1,8 +1,10 @@
 //! What an operator does to accounts, sessions and the key of the store.
 //!
-//! One set of operations for a running process, where a ban bites at once, and for a command on the store of a stopped one.
+//! One set of operations for a running process, where a ban bites at once, and for a command on the
+//! store of a stopped one.
 //!
-//! Must stay true: each change is one operation of the store; what is looked up before only makes for a better answer.
+//! Must stay true: each change is one operation of the store; what is looked up before only makes
+//! for a better answer.
 
 use std::sync::{
     Arc,
@@ -162,7 +164,8 @@ impl Administration {
         }
     }
 
-    /// Makes users of another system under their ids, or tries whether that would go (`is_trial`). An outcome for each.
+    /// Makes users of another system under their ids, or tries whether that would go (`is_trial`).
+    /// An outcome for each.
     pub async fn import(&self, users: &[ImportedUser], is_trial: bool) -> Done<Vec<Imported>> {
         let outcomes = self.parts.store.import_users(users, is_trial).await?;
         let count =
@@ -294,7 +297,8 @@ impl Administration {
         Ok(ended)
     }
 
-    /// Begins a change of the store's key, which [`Self::reseal`] goes on with. `false`: one was under way already.
+    /// Begins a change of the store's key, which [`Self::reseal`] goes on with. `false`: one was
+    /// under way already.
     pub async fn rotate_store_key(&self) -> Done<bool> {
         // Where a change is under way this is its next step; where none is it does nothing.
         if self.reseal().await?.records > 0 {

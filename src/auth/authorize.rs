@@ -1,7 +1,8 @@
 //! The hot path: from the text of a token to who is calling.
 //!
-//! Must stay true: no store is read, no lock is waited for, and a token seen before allocates nothing. What was
-//! remembered is checked again for all that can change: the time, revocation, and the keys.
+//! Must stay true: no store is read, no lock is waited for, and a token seen before allocates
+//! nothing. What was remembered is checked again for all that can change: the time, revocation, and
+//! the keys.
 
 use std::sync::Arc;
 
@@ -132,8 +133,8 @@ impl Authorizer {
         }
     }
 
-    /// Who the bearer of this token is; `TokenInvalid`, `TokenExpired` or `TokenRevoked` when nobody, `IssuerUnavailable` when nobody
-    /// knows.
+    /// Who the bearer of this token is; `TokenInvalid`, `TokenExpired` or `TokenRevoked` when
+    /// nobody, `IssuerUnavailable` when nobody knows.
     pub fn authorize(&self, token: &str, now: Timestamp) -> Result<Arc<Identity>, ErrorCode> {
         match self.seen.get(token) {
             Some(seen) if seen.keys == self.keys_version(seen.by.as_deref()) && now < seen.end => {
@@ -144,7 +145,8 @@ impl Authorizer {
         }
     }
 
-    /// Why a token does not count, in more detail than clients are told; `None`: it does, but for revocation.
+    /// Why a token does not count, in more detail than clients are told; `None`: it does, but for
+    /// revocation.
     pub fn objection(&self, token: &str, now: Timestamp) -> Option<TokenError> {
         match self.issuers.whose(token, self.verifier.issuer()) {
             Whose::Ours => self.verifier.verify(token, now).err(),
@@ -160,15 +162,16 @@ impl Authorizer {
         )
     }
 
-    /// What a token says that may have expired; it is worth no more than a refresh token. Whether its session lives is the store's
-    /// to say.
+    /// What a token says that may have expired; it is worth no more than a refresh token. Whether
+    /// its session lives is the store's to say.
     pub fn lapsed(&self, token: &str, now: Timestamp) -> Result<AccessClaims, ErrorCode> {
         self.verifier
             .verify_lapsed(token, now)
             .map_err(|error| self.refused(error))
     }
 
-    /// The claims of a token of ours for a logout, and whether it has expired: a genuine one ends its own session all the same.
+    /// The claims of a token of ours for a logout, and whether it has expired: a genuine one ends
+    /// its own session all the same.
     pub fn sign_out(
         &self,
         token: &str,
@@ -179,7 +182,8 @@ impl Authorizer {
                 let claims = identity.claims.own().ok_or(ErrorCode::TokenInvalid)?;
                 Ok((claims.clone(), SignOutProof::AccessToken))
             }
-            // Invalid is also one that lives longer than tokens may since the config was changed; it still renews.
+            // Invalid is also one that lives longer than tokens may since the config was changed;
+            // it still renews.
             Err(refusal @ (ErrorCode::TokenExpired | ErrorCode::TokenInvalid)) => {
                 let genuine = self
                     .verifier

@@ -1,4 +1,5 @@
-//! Binding a phone to the caller's account, by a code that was sent to it or by WeChat's word; and taking it away.
+//! Binding a phone to the caller's account, by a code that was sent to it or by WeChat's word; and
+//! taking it away.
 
 use super::{Auth, AuthError, Caller, FreshProof, SignedIn};
 use crate::{
@@ -22,8 +23,9 @@ pub struct Bound {
 }
 
 impl Auth {
-    /// Binds a phone by a code that was sent to it (purpose `bind`). Whoever has a stolen token has a phone too, and could sign in
-    /// with it ever after; so a login that is not fresh needs a proof.
+    /// Binds a phone by a code that was sent to it (purpose `bind`). Whoever has a stolen token has
+    /// a phone too, and could sign in with it ever after; so a login that is not fresh needs a
+    /// proof.
     pub async fn bind_by_sms(
         &self,
         caller: Caller<'_>,
@@ -65,8 +67,8 @@ impl Auth {
         result
     }
 
-    /// Binds the phone that a code of the phone number button stands for. The code is the fresh proof: WeChat gives one for this
-    /// openid to nobody but the person behind it.
+    /// Binds the phone that a code of the phone number button stands for. The code is the fresh
+    /// proof: WeChat gives one for this openid to nobody but the person behind it.
     pub async fn bind_by_wechat(
         &self,
         caller: Caller<'_>,
@@ -97,7 +99,8 @@ impl Auth {
         self.parts.wechat.phone_decryption().is_some()
     }
 
-    /// Binds the phone that the old phone number button encrypted under the session's `session_key`.
+    /// Binds the phone that the old phone number button encrypted under the session's
+    /// `session_key`.
     pub async fn bind_by_encrypted_data(
         &self,
         caller: Caller<'_>,
@@ -117,7 +120,8 @@ impl Auth {
             return Err(AuthError::PhoneDecryptFailed);
         };
         self.parts.limits.account(caller.user)?;
-        // Counted before anything is looked at: whoever could try often enough could decrypt anything.
+        // Counted before anything is looked at: whoever could try often enough could decrypt
+        // anything.
         self.parts.limits.phone_decrypt(caller.session)?;
         let WechatSession {
             app_id,

@@ -1,15 +1,18 @@
 //! Repeated posts of one login code.
 //!
-//! A double tap, a client that retries and a proxy that repeats post one code twice, and WeChat takes it once. So posts of
-//! one code from one address to one API share one call, and get the same answer for ten seconds. A code is single use all the
-//! same: later, from another address, or to another API (whose tokens say other things), even while the first call is under way,
-//! it is spent, and WeChat is not asked.
+//! A double tap, a client that retries and a proxy that repeats post one code twice, and WeChat
+//! takes it once. So posts of one code from one address to one API share one call, and get the same
+//! answer for ten seconds. A code is single use all the same: later, from another address, or to
+//! another API (whose tokens say other things), even while the first call is under way, it is
+//! spent, and WeChat is not asked.
 //!
-//! The work runs in a task of its own, so a client that hangs up takes nothing away from the others. A login that failed for
-//! a reason of the moment (WeChat busy, store down) leaves the code free to be tried again.
+//! The work runs in a task of its own, so a client that hangs up takes nothing away from the
+//! others. A login that failed for a reason of the moment (WeChat busy, store down) leaves the code
+//! free to be tried again.
 //!
-//! Must stay true: the table is bounded; what it forgets is caught by the store, which remembers spent codes, or by WeChat.
-//! It is keyed by the whole keyed hash of (app id, code), never by anything shorter.
+//! Must stay true: the table is bounded; what it forgets is caught by the store, which remembers
+//! spent codes, or by WeChat. It is keyed by the whole keyed hash of (app id, code), never by
+//! anything shorter.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -83,7 +86,8 @@ impl Default for Coalesce {
 }
 
 impl Coalesce {
-    /// The outcome of `work` for this code: begun now, or by an earlier post of the same client. `clock` says when it ended.
+    /// The outcome of `work` for this code: begun now, or by an earlier post of the same client.
+    /// `clock` says when it ended.
     pub(super) async fn once<W>(
         &self,
         code: CodeHash,
@@ -144,7 +148,8 @@ impl Coalesce {
         match entry {
             EntryResult::Retained(Some(earlier)) => Role::Repeat(earlier),
             EntryResult::Vacant(guard) | EntryResult::Replaced(guard, _) => {
-                // Fails only when the entry was removed meanwhile; then this login is just not shared.
+                // Fails only when the entry was removed meanwhile; then this login is just not
+                // shared.
                 let _ = guard.insert(Attempt {
                     by,
                     outcome: outcome.clone(),
@@ -217,7 +222,8 @@ mod tests {
         }
     }
 
-    /// Posts the code with work that fails as said; gives the answer's code and whether the work ran.
+    /// Posts the code with work that fails as said; gives the answer's code and whether the work
+    /// ran.
     async fn post(
         table: &Coalesce,
         from: Client,

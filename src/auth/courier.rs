@@ -1,11 +1,13 @@
-//! Tells the backend what has happened: from the outbox until it has heard, and of logins while it keeps up.
+//! Tells the backend what has happened: from the outbox until it has heard, and of logins while it
+//! keeps up.
 //!
-//! An event of the outbox is taken for a time, told, and forgotten when the backend has answered 2xx; otherwise it is told again
-//! after a pause that doubles, up to ten minutes, until `hooks.give_up_after`. Whatever ends the process, what was taken is due
-//! again. So the backend may hear of one event more than once, always under the same id.
+//! An event of the outbox is taken for a time, told, and forgotten when the backend has answered
+//! 2xx; otherwise it is told again after a pause that doubles, up to ten minutes, until
+//! `hooks.give_up_after`. Whatever ends the process, what was taken is due again. So the backend
+//! may hear of one event more than once, always under the same id.
 //!
-//! Logins wait in memory, a bounded number of them: each would cost the store three writes otherwise, and a backend that counts
-//! logins can live without a few.
+//! Logins wait in memory, a bounded number of them: each would cost the store three writes
+//! otherwise, and a backend that counts logins can live without a few.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,10 +1,11 @@
 //! What has been revoked, in memory, so that no request asks the store.
 //!
-//! Fed from the revocation log of the store: read whole before serving, then followed, so that a logout or a ban on one
-//! replica bites on every other within one poll. On its own replica it bites at once, through [`Denylist::apply`].
+//! Fed from the revocation log of the store: read whole before serving, then followed, so that a
+//! logout or a ban on one replica bites on every other within one poll. On its own replica it bites
+//! at once, through [`Denylist::apply`].
 //!
-//! Must stay true: an entry stays as long as a token that it refuses can live; while the store fails nothing is forgotten
-//! and nothing is let through that was refused before.
+//! Must stay true: an entry stays as long as a token that it refuses can live; while the store
+//! fails nothing is forgotten and nothing is let through that was refused before.
 
 use std::{
     future::Future,
@@ -78,13 +79,15 @@ impl Denylist {
         }
     }
 
-    /// Remembers entries for this long at least, which must be longer than any access token is accepted.
+    /// Remembers entries for this long at least, which must be longer than any access token is
+    /// accepted.
     pub fn remember_for(&self, memory: Duration) {
         self.memory
             .fetch_max(memory.min(REVOCATION_RETENTION).as_secs(), Ordering::AcqRel);
     }
 
-    /// Refuses from now on what the entry names. The same entry twice is as good as once, in any order.
+    /// Refuses from now on what the entry names. The same entry twice is as good as once, in any
+    /// order.
     pub fn apply(&self, entry: &RevocationEntry) {
         match &entry.target {
             RevocationTarget::Session(id) => {
@@ -108,16 +111,18 @@ impl Denylist {
         self.changed.send_replace(());
     }
 
-    /// Tells when something more is refused, for whoever holds what was let in before. Many entries may be one change.
+    /// Tells when something more is refused, for whoever holds what was let in before. Many entries
+    /// may be one change.
     pub fn changes(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }
 
     /// Whether a token with these claims is revoked.
     ///
-    /// One of another issuer has neither session nor epoch. Whatever ended all tokens of its user, a ban above all, ends it too,
-    /// and those that its issuer gives meanwhile, for as long as revocations are remembered: nothing in it would say that it was
-    /// given with knowledge of the ban.
+    /// One of another issuer has neither session nor epoch. Whatever ended all tokens of its user,
+    /// a ban above all, ends it too, and those that its issuer gives meanwhile, for as long as
+    /// revocations are remembered: nothing in it would say that it was given with knowledge of the
+    /// ban.
     pub fn refuses(&self, claims: &Verified) -> bool {
         match claims {
             Verified::Own(claims) => self.refuses_own(claims),
@@ -135,7 +140,8 @@ impl Denylist {
                 .is_some_and(|user| claims.ep < user.epoch)
     }
 
-    /// Forgets entries from before any token that still lives. The global epoch is one number and stays.
+    /// Forgets entries from before any token that still lives. The global epoch is one number and
+    /// stays.
     pub fn forget(&self, now: Timestamp) {
         let memory = Duration::from_secs(self.memory.load(Ordering::Acquire));
         let matters = |at: Timestamp| at.plus(memory) > now;
@@ -153,8 +159,8 @@ impl Denylist {
         self.len() == 0
     }
 
-    /// Reads what is new in the log, to its end. The first call reads all of it, and must succeed before requests are
-    /// served. Says when the newest entry that it read was made.
+    /// Reads what is new in the log, to its end. The first call reads all of it, and must succeed
+    /// before requests are served. Says when the newest entry that it read was made.
     pub async fn load(&self, store: &dyn Store) -> Result<Option<Timestamp>, StoreError> {
         let mut read_to = self.read_to.lock().await;
         let mut newest = None;
@@ -216,8 +222,9 @@ impl Denylist {
 
 /// Inserts a value, or updates the one that is there.
 ///
-/// The map's own operation of this name never finishes a resize, so each lookup after it goes through every table that the map ever
-/// had (papaya 0.2.5): with 10,000 sessions in it that was a microsecond for each request.
+/// The map's own operation of this name never finishes a resize, so each lookup after it goes
+/// through every table that the map ever had (papaya 0.2.5): with 10,000 sessions in it that was a
+/// microsecond for each request.
 fn update_or_insert<K, V>(
     map: &papaya::HashMap<K, V, RandomState>,
     key: &K,

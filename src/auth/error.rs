@@ -39,7 +39,8 @@ pub enum AuthError {
     /// Not a refresh token of a session that can be refreshed.
     #[error("refresh token not valid")]
     RefreshInvalid,
-    /// A genuine refresh token of a session that has come to its end. Only a dialect that says so tells it from the rest.
+    /// A genuine refresh token of a session that has come to its end. Only a dialect that says so
+    /// tells it from the rest.
     #[error("refresh token expired")]
     RefreshExpired,
     /// A refresh token that had been replaced long ago; its session has been ended.
@@ -47,7 +48,8 @@ pub enum AuthError {
     RefreshReused,
     #[error("session revoked")]
     SessionRevoked,
-    /// An access token that does not count where it was shown in place of a refresh token; the code says why.
+    /// An access token that does not count where it was shown in place of a refresh token; the code
+    /// says why.
     #[error("access token refused")]
     TokenRefused(ErrorCode),
     /// The token is good, its user is gone.
@@ -74,8 +76,8 @@ pub enum AuthError {
     /// The code is wrong, used, too old, or was guessed at too often.
     #[error("the SMS code is not valid")]
     SmsCodeInvalid,
-    /// There is no code for this phone that could be guessed at: none was sent, or it was used, is too old, or burnt. Only a dialect
-    /// that says so tells it from a wrong one.
+    /// There is no code for this phone that could be guessed at: none was sent, or it was used, is
+    /// too old, or burnt. Only a dialect that says so tells it from a wrong one.
     #[error("no SMS code to compare with")]
     SmsCodeMissing,
     /// The code of the phone number button is not valid.

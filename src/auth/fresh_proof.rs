@@ -1,7 +1,8 @@
 //! Proof that it is the user who asks, where a token is not enough.
 //!
-//! A token can be stolen. What would let a thief stay, or do harm that cannot be undone (another phone, no phone, two users made
-//! one, no account), wants more: a login of a moment ago, or a code that only the user can get now.
+//! A token can be stolen. What would let a thief stay, or do harm that cannot be undone (another
+//! phone, no phone, two users made one, no account), wants more: a login of a moment ago, or a code
+//! that only the user can get now.
 
 use super::{Auth, AuthError, Caller};
 use crate::{

@@ -1,12 +1,13 @@
 //! From where each administrator has signed in lately.
 //!
-//! Whoever knows a name can send wrong passwords for it from many addresses until the limit of the name is used up. Its owner
-//! must not be shut out by that, so the limit does not count where the owner is known: there the limit of the address alone
-//! stands.
+//! Whoever knows a name can send wrong passwords for it from many addresses until the limit of the
+//! name is used up. Its owner must not be shut out by that, so the limit does not count where the
+//! owner is known: there the limit of the address alone stands.
 //!
-//! In memory only: after a restart every network is new once more. An owner whose name is under attack at that very moment is
-//! then refused like everybody else until the limit has room, or signs in through another replica, or an operator waits the
-//! attack out; nobody else gains anything by it.
+//! In memory only: after a restart every network is new once more. An owner whose name is under
+//! attack at that very moment is then refused like everybody else until the limit has room, or
+//! signs in through another replica, or an operator waits the attack out; nobody else gains
+//! anything by it.
 
 use std::{net::IpAddr, time::Duration};
 

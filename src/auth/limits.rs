@@ -1,8 +1,9 @@
 //! How often one client may ask.
 //!
-//! The generic cell rate algorithm (ITU-T I.371, annex A): for each key one instant, by which the client would be back at
-//! zero if it stopped now. A burst of COUNT, then an even flow. Tables are bounded; a flood of addresses makes old ones
-//! forgotten, never the process larger. They go by the steady clock: setting the wall clock refuses nobody.
+//! The generic cell rate algorithm (ITU-T I.371, annex A): for each key one instant, by which the
+//! client would be back at zero if it stopped now. A burst of COUNT, then an even flow. Tables are
+//! bounded; a flood of addresses makes old ones forgotten, never the process larger. They go by the
+//! steady clock: setting the wall clock refuses nobody.
 
 use std::{hash::Hash, net::IpAddr, time::Duration};
 
@@ -76,8 +77,8 @@ impl Limits {
         self.take(&self.login_per_ip, &from.network())
     }
 
-    /// One renewal from this address that may be refused. To be given back when it was not. Over the limit it is not refused yet,
-    /// so that is counted apart.
+    /// One renewal from this address that may be refused. To be given back when it was not. Over
+    /// the limit it is not refused yet, so that is counted apart.
     pub fn refused_refresh(&self, from: ClientIp) -> Result<(), Over> {
         if !self.enabled {
             return Ok(());
@@ -138,7 +139,8 @@ impl Limits {
 
     /// One legacy decryption in this session. To be given back when it succeeded.
     pub fn phone_decrypt(&self, session: SessionId) -> Result<(), Over> {
-        // Holds even where limits are off: nothing in front can know of it, and whoever may try for ever decrypts anything.
+        // Holds even where limits are off: nothing in front can know of it, and whoever may try for
+        // ever decrypts anything.
         let taken = self
             .phone_decrypt_per_session
             .take(&session, self.clock.steady());
@@ -239,8 +241,8 @@ impl<K: Eq + Hash + Clone> Limit<K> {
     }
 }
 
-/// A limit that holds for every stretch of time of its length, wherever it begins: never more than so many. It remembers each
-/// time, so it is for few.
+/// A limit that holds for every stretch of time of its length, wherever it begins: never more than
+/// so many. It remembers each time, so it is for few.
 struct Window<K> {
     most: usize,
     length: Duration,
@@ -445,7 +447,8 @@ mod tests {
         );
     }
 
-    /// Each limit, with room left and used up: an operator or NTP that sets the clock back changes nothing.
+    /// Each limit, with room left and used up: an operator or NTP that sets the clock back changes
+    /// nothing.
     #[test]
     fn a_clock_that_is_set_back_shuts_nobody_out() {
         let (limits, clock, _) = limits(100);

@@ -1,4 +1,5 @@
-//! What every way of signing in has in common: one step of the store, a session, and a line in the records.
+//! What every way of signing in has in common: one step of the store, a session, and a line in the
+//! records.
 
 use uuid::Builder;
 

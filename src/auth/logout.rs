@@ -1,7 +1,7 @@
 //! Signing out: here, everywhere else, or everywhere.
 //!
-//! An access token, also an expired one, and a refresh token, also one that has been replaced, end their own session. Only an access
-//! token that is good ends others.
+//! An access token, also an expired one, and a refresh token, also one that has been replaced, end
+//! their own session. Only an access token that is good ends others.
 
 use super::{Auth, AuthError, Caller};
 use crate::{audit::Event, error::ErrorCode, store::Revoke, token::RefreshTokens};
@@ -68,8 +68,8 @@ impl SignOutProof {
 impl Auth {
     /// Ends the sessions. Signing out of a session that has ended is no error.
     ///
-    /// Signing out everywhere is not counted: it ends the token that asks for it, and whoever holds a stolen one must not be
-    /// able to use up the owner's remedy.
+    /// Signing out everywhere is not counted: it ends the token that asks for it, and whoever holds
+    /// a stolen one must not be able to use up the owner's remedy.
     pub async fn logout(
         &self,
         caller: Caller<'_>,
@@ -110,8 +110,8 @@ impl Auth {
         Ok(())
     }
 
-    /// Ends the session of a refresh token, whichever of its tokens it is. One that is not known ends nothing, which is no error
-    /// (RFC 7009 section 2.2).
+    /// Ends the session of a refresh token, whichever of its tokens it is. One that is not known
+    /// ends nothing, which is no error (RFC 7009 section 2.2).
     pub async fn logout_by_refresh_token(&self, text: &str) -> Result<(), AuthError> {
         let Some(token) = RefreshTokens::parse_wrapped(text) else {
             return Ok(());

@@ -1,11 +1,13 @@
 //! A first login where the backend is asked: under which id is this person to be known?
 //!
-//! The person is proven first, without anything being changed (`NewUserId::Ask`); then the backend is asked, under a key that
-//! follows from who it is; then the login is carried out with the answer. Whatever ends the process in between, the next login
-//! of the same person asks the same question again, and a backend that keeps to the key gives the same answer.
+//! The person is proven first, without anything being changed (`NewUserId::Ask`); then the backend
+//! is asked, under a key that follows from who it is; then the login is carried out with the
+//! answer. Whatever ends the process in between, the next login of the same person asks the same
+//! question again, and a backend that keeps to the key gives the same answer.
 //!
-//! Must stay true: nobody is asked about who is not proven, and nobody where registration is closed. Who has come about
-//! meanwhile stands, and the answer is not used. An id that is somebody's is never given again.
+//! Must stay true: nobody is asked about who is not proven, and nobody where registration is
+//! closed. Who has come about meanwhile stands, and the answer is not used. An id that is
+//! somebody's is never given again.
 
 use std::{
     collections::HashMap,
@@ -22,7 +24,8 @@ use crate::{
     types::UserId,
 };
 
-/// How often the backend is asked about one person when the id it answers was somebody's who is gone.
+/// How often the backend is asked about one person when the id it answers was somebody's who is
+/// gone.
 const ROUNDS: u8 = 3;
 
 /// Names a person towards the backend: a keyed hash.
@@ -114,7 +117,8 @@ impl Auth {
                 ..new.clone()
             },
             Err(HookError::Refused) => return Err(AuthError::RegistrationClosed),
-            // Whatever becomes of failures: the backend has a row under an id that menshen may come to.
+            // Whatever becomes of failures: the backend has a row under an id that menshen may come
+            // to.
             Err(error @ HookError::IdsOverlap) => {
                 tracing::error!(
                     error = %error,
@@ -141,7 +145,8 @@ impl Auth {
         })
     }
 
-    /// Who it is, so that each way of asking about one person has one key. WeChat's word for a person across apps comes first.
+    /// Who it is, so that each way of asking about one person has one key. WeChat's word for a
+    /// person across apps comes first.
     fn who(&self, proof: &LoginProof) -> Who {
         let mac = |parts: &[&[u8]]| crypto::mac(&self.parts.hook_key, parts);
         match proof {
@@ -209,7 +214,8 @@ impl Drop for Turn {
     fn drop(&mut self) {
         drop(self.guard.take());
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        // The table's own is the last one: nobody waits, and nobody can come while the table is held.
+        // The table's own is the last one: nobody waits, and nobody can come while the table is
+        // held.
         if taken
             .get(&self.who)
             .is_some_and(|turn| Arc::strong_count(turn) == 1)

@@ -1,7 +1,8 @@
 //! Signing in with a name and a password.
 //!
-//! Must stay true: an unknown name, a wrong password and a disabled user with a wrong password are one answer, for which the
-//! same work is done. Nobody is made by this: administrators are made by operators.
+//! Must stay true: an unknown name, a wrong password and a disabled user with a wrong password are
+//! one answer, for which the same work is done. Nobody is made by this: administrators are made by
+//! operators.
 
 use std::sync::Arc;
 

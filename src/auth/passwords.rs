@@ -1,9 +1,11 @@
-//! Passwords: argon2id (RFC 9106) with the parameters that OWASP gives for it, and how much of that goes on at once.
+//! Passwords: argon2id (RFC 9106) with the parameters that OWASP gives for it, and how much of that
+//! goes on at once.
 //!
-//! One password costs 19 MiB and some tens of milliseconds, so whoever sends many must not get many computed: two run at
-//! once, a few wait, and for more there is no place.
+//! One password costs 19 MiB and some tens of milliseconds, so whoever sends many must not get many
+//! computed: two run at once, a few wait, and for more there is no place.
 //!
-//! Must stay true: a name that nobody has costs what a wrong password costs; a password is in no log, error or `Debug`.
+//! Must stay true: a name that nobody has costs what a wrong password costs; a password is in no
+//! log, error or `Debug`.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,7 +22,8 @@ use crate::{
 const RUNNING: usize = 2;
 /// Waiting for that, at most.
 const WAITING: usize = 16;
-/// Waiting beside those, for who comes from where they are known: a flood of strangers does not take these places.
+/// Waiting beside those, for who comes from where they are known: a flood of strangers does not
+/// take these places.
 const KNOWN_WAITING: usize = 4;
 /// When to come back where there is no place: all that wait are done by then.
 pub(super) const COME_BACK: Duration = Duration::from_secs(1);
@@ -30,7 +33,8 @@ const COST: (u32, u32, u32) = (19_456, 2, 1);
 /// Bytes of a hash.
 const OUTPUT: usize = 32;
 
-/// What is computed for a name that nobody has. No password gives these bytes; and if one did, there is nobody to sign in.
+/// What is computed for a name that nobody has. No password gives these bytes; and if one did,
+/// there is nobody to sign in.
 const DECOY: &str = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5IGhhcyB0aGlzIQ$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 /// A password as somebody typed it: bytes, nothing normalised.
@@ -116,8 +120,8 @@ impl Passwords {
         .await
     }
 
-    /// Whether this is the password of the hash; by the parameters in it, so older hashes go on working. `None`: nobody's,
-    /// which takes as long and is never right.
+    /// Whether this is the password of the hash; by the parameters in it, so older hashes go on
+    /// working. `None`: nobody's, which takes as long and is never right.
     pub async fn is_right(
         &self,
         password: &Password,
@@ -139,8 +143,8 @@ impl Passwords {
         Ok(same.await? && is_somebodys)
     }
 
-    /// Runs it on a thread where it holds nobody up. The places are given back when it ends, not when nobody waits for it any
-    /// more.
+    /// Runs it on a thread where it holds nobody up. The places are given back when it ends, not
+    /// when nobody waits for it any more.
     async fn compute<T: Send + 'static>(
         &self,
         asker: Asker,
@@ -265,7 +269,8 @@ mod tests {
         }
     }
 
-    /// The comparison with nobody's hash runs to its end: with another form or other parameters it would be told at once.
+    /// The comparison with nobody's hash runs to its end: with another form or other parameters it
+    /// would be told at once.
     #[test]
     fn the_decoy_costs_what_a_real_hash_costs() {
         let decoy = argon2::PasswordHash::new(DECOY).unwrap();

@@ -1,14 +1,16 @@
-//! What a user may say of themselves. Nothing here is believed; it is kept in bounds, so that it fits into any answer.
+//! What a user may say of themselves. Nothing here is believed; it is kept in bounds, so that it
+//! fits into any answer.
 
 use time::format_description::well_known::Iso8601;
 
 use crate::types::{Malformed, shows_nothing};
 
-/// The nickname that WeChat gives every user since 2022-11, in place of the real one: it says nothing.
+/// The nickname that WeChat gives every user since 2022-11, in place of the real one: it says
+/// nothing.
 const ANONYMOUS_NICKNAME: &str = "微信用户";
 
-/// A nickname, trimmed: 1 to 64 characters, none of them a control character, not all of them invisible. `None` for WeChat's anonymous one, which is
-/// the same as none sent.
+/// A nickname, trimmed: 1 to 64 characters, none of them a control character, not all of them
+/// invisible. `None` for WeChat's anonymous one, which is the same as none sent.
 pub fn nickname(text: &str) -> Result<Option<String>, Malformed> {
     let trimmed = text.trim();
     if trimmed == ANONYMOUS_NICKNAME {
@@ -26,7 +28,8 @@ pub fn nickname(text: &str) -> Result<Option<String>, Malformed> {
     }
 }
 
-/// An absolute `http` or `https` URL of at most 512 bytes, as it was sent; not one of a file that only the mini program itself can see.
+/// An absolute `http` or `https` URL of at most 512 bytes, as it was sent; not one of a file that
+/// only the mini program itself can see.
 pub fn avatar_url(text: &str) -> Result<String, Malformed> {
     let plain = text.len() <= 512 && text.bytes().all(|b| b.is_ascii_graphic());
     let good = plain
@@ -46,8 +49,9 @@ pub fn avatar_url(text: &str) -> Result<String, Malformed> {
     }
 }
 
-/// What WeChat's tools write for files of the mini program: `http://tmp/`, `http://usr/`, `http://store/`, and `/__tmp__/` and the like
-/// on loopback. On phones they begin with `wxfile://`.
+/// What WeChat's tools write for files of the mini program: `http://tmp/`, `http://usr/`,
+/// `http://store/`, and `/__tmp__/` and the like on loopback. On phones they begin with
+/// `wxfile://`.
 fn is_own_file(url: &reqwest::Url) -> bool {
     let is_loopback = matches!(url.host_str(), Some("127.0.0.1" | "localhost"));
     matches!(url.host_str(), Some("tmp" | "usr" | "store"))

@@ -1,10 +1,12 @@
-//! What is shown to the backend besides headers that it has to believe: signed, and made anew only when it is time.
+//! What is shown to the backend besides headers that it has to believe: signed, and made anew only
+//! when it is time.
 //!
-//! A signature costs 15 microseconds or more, so what was signed for a token is kept with the identity that the token stands for,
-//! and shown again until half of its life is over or its key has changed.
+//! A signature costs 15 microseconds or more, so what was signed for a token is kept with the
+//! identity that the token stands for, and shown again until half of its life is over or its key
+//! has changed.
 //!
-//! Must stay true: nobody waits for anybody here; who is anonymous has no proof; where one is promised and cannot be made, the
-//! request does not pass.
+//! Must stay true: nobody waits for anybody here; who is anonymous has no proof; where one is
+//! promised and cannot be made, the request does not pass.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -101,7 +103,8 @@ impl Proofs {
         value.map(Some).inspect_err(|_| self.assertion_errors.inc())
     }
 
-    /// The token in the backend's own form, and the header that it is sent in; `None`: none is promised.
+    /// The token in the backend's own form, and the header that it is sent in; `None`: none is
+    /// promised.
     pub fn minted(
         &self,
         identity: &Identity,

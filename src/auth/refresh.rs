@@ -18,13 +18,15 @@ pub(super) const NOBODY: RefreshSalt = RefreshSalt([0; 16]);
 pub struct Refresh<'a> {
     /// The token, or a JWT with it inside.
     pub token: &'a str,
-    /// Whether it makes way for its successor. A client that keeps its first one for good cannot have that.
+    /// Whether it makes way for its successor. A client that keeps its first one for good cannot
+    /// have that.
     pub rotates: bool,
     pub terms: &'a Terms,
 }
 
 impl Auth {
-    /// Takes a refresh token; gives an access token with the user's rights as of now, and the token's successor if it rotates.
+    /// Takes a refresh token; gives an access token with the user's rights as of now, and the
+    /// token's successor if it rotates.
     pub async fn refresh(
         &self,
         refresh: Refresh<'_>,
@@ -87,8 +89,8 @@ impl Auth {
             .await
     }
 
-    /// Gives an access token for one that may have expired, while its session lives. `check` gives the claims of that one, or says
-    /// why it does not count.
+    /// Gives an access token for one that may have expired, while its session lives. `check` gives
+    /// the claims of that one, or says why it does not count.
     pub async fn renew(
         &self,
         check: impl FnOnce() -> Result<AccessClaims, ErrorCode> + Send,

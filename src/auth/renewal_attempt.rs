@@ -1,17 +1,21 @@
 //! The limits of renewals: by address only those that are refused, by session all of them.
 //!
-//! Many people can share an address (an office, a carrier's NAT, a cloud function), and their tokens expire together. So a renewal
-//! that succeeds costs its address nothing, and a genuine token renews although its address has used up its refusals: a client that
-//! loops signs out none of its neighbours. Genuine tokens are bounded by `limits.refresh_per_session`, also those of ended sessions.
+//! Many people can share an address (an office, a carrier's NAT, a cloud function), and their
+//! tokens expire together. So a renewal that succeeds costs its address nothing, and a genuine
+//! token renews although its address has used up its refusals: a client that loops signs out none
+//! of its neighbours. Genuine tokens are bounded by `limits.refresh_per_session`, also those of
+//! ended sessions.
 //!
-//! What a flood of other tokens costs is bounded, from however many addresses: an address gets `limits.refresh_per_ip` checks as they
-//! come, and what comes over that is checked by [`MAX_CHECKS_OVER_LIMIT`] at a time in the whole process (one read of the store, or one
-//! signature), in the order of arrival, and is answered 429 where it proves nothing. At most [`MAX_WAITING_OVER_LIMIT`] wait, more are
-//! 429 at once. A renewal over the limit of its session counts against its address too, so that one token cannot be checked without
-//! end. Refresh tokens of the wrong form wait for nothing and read nothing.
+//! What a flood of other tokens costs is bounded, from however many addresses: an address gets
+//! `limits.refresh_per_ip` checks as they come, and what comes over that is checked by
+//! [`MAX_CHECKS_OVER_LIMIT`] at a time in the whole process (one read of the store, or one
+//! signature), in the order of arrival, and is answered 429 where it proves nothing. At most
+//! [`MAX_WAITING_OVER_LIMIT`] wait, more are 429 at once. A renewal over the limit of its session
+//! counts against its address too, so that one token cannot be checked without end. Refresh tokens
+//! of the wrong form wait for nothing and read nothing.
 //!
-//! Must stay true: a refusal is counted before the token is checked, so that parallel ones share one budget, and given back when it
-//! was none.
+//! Must stay true: a refusal is counted before the token is checked, so that parallel ones share
+//! one budget, and given back when it was none.
 
 use std::future::Future;
 
@@ -26,7 +30,8 @@ use crate::types::{ClientIp, SessionId};
 /// Tokens of addresses over their limit that are checked at a time.
 pub(super) const MAX_CHECKS_OVER_LIMIT: usize = 4;
 
-/// Renewals of addresses over their limit that wait to be checked, those that are checked among them.
+/// Renewals of addresses over their limit that wait to be checked, those that are checked among
+/// them.
 const MAX_WAITING_OVER_LIMIT: usize = 256;
 
 /// The queue of renewals of addresses over their limit.
@@ -98,8 +103,8 @@ impl<'a> RenewalAttempt<'a> {
         }
     }
 
-    /// Counts a renewal of a session that the token has proven. Where the session is over its limit, so that the token was checked
-    /// for nothing, it stays counted against the address.
+    /// Counts a renewal of a session that the token has proven. Where the session is over its
+    /// limit, so that the token was checked for nothing, it stays counted against the address.
     pub(super) fn of_session(&self, session: SessionId) -> Result<(), AuthError> {
         self.limits
             .refresh_in_session(session)
@@ -171,7 +176,8 @@ mod tests {
             MAX_CHECKS_OVER_LIMIT,
             "of both addresses together"
         );
-        // Those for which there is no room are not checked at all, and whose turn came leave it to the next ones.
+        // Those for which there is no room are not checked at all, and whose turn came leave it to
+        // the next ones.
         let checked = AtomicUsize::new(0);
         let counted = async || {
             checked.fetch_add(1, Ordering::SeqCst);

@@ -1,10 +1,12 @@
-//! Going by a session handle: what a client shows where its API once took the `session_key` of WeChat.
+//! Going by a session handle: what a client shows where its API once took the `session_key` of
+//! WeChat.
 
 use super::{Auth, AuthError, refresh::NOBODY};
 use crate::{store::WechatSession, token::SessionHandles, types::ClientIp};
 
 impl Auth {
-    /// The living session of a handle, if it began with WeChat. Everything that can be wrong with one is one answer.
+    /// The living session of a handle, if it began with WeChat. Everything that can be wrong with
+    /// one is one answer.
     pub async fn session_of_handle(
         &self,
         text: &str,

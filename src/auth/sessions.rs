@@ -13,7 +13,8 @@ impl Auth {
         Ok(self.parts.store.sessions(caller.user, self.now()).await?)
     }
 
-    /// Signs one of the caller's own sessions out; of anybody else's the answer is the same as of none.
+    /// Signs one of the caller's own sessions out; of anybody else's the answer is the same as of
+    /// none.
     pub async fn end_session(
         &self,
         caller: Caller<'_>,

@@ -19,8 +19,8 @@ pub struct SmsLogin {
 }
 
 impl Auth {
-    /// Signs in the user of the phone, or makes one. Wrong, used, too old, guessed at too often and never sent are one answer,
-    /// and one work.
+    /// Signs in the user of the phone, or makes one. Wrong, used, too old, guessed at too often and
+    /// never sent are one answer, and one work.
     pub async fn sms_login(&self, login: SmsLogin, from: ClientIp) -> Result<SignedIn, AuthError> {
         let result = self.login_with_sms(login, from).await;
         let verified = match &result {

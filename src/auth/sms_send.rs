@@ -1,7 +1,8 @@
 //! Sending a code to a phone.
 //!
-//! Nothing here asks whether the phone has an account, so neither the answer nor its time can tell. The slots are taken before
-//! the vendor is asked, and given back only when surely nothing was sent.
+//! Nothing here asks whether the phone has an account, so neither the answer nor its time can tell.
+//! The slots are taken before the vendor is asked, and given back only when surely nothing was
+//! sent.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -51,8 +52,8 @@ impl Auth {
         from: ClientIp,
     ) -> Result<SmsSent, AuthError> {
         let this = Arc::clone(self);
-        // In a task of its own: a client that hangs up must not leave a message half sent, its slots neither used nor free, and
-        // nothing in the records.
+        // In a task of its own: a client that hangs up must not leave a message half sent, its
+        // slots neither used nor free, and nothing in the records.
         let task = tokio::spawn(async move {
             let result = this.reserve_and_send(phone, purpose, from).await;
             let said = result

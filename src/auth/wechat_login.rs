@@ -54,7 +54,8 @@ impl SignedData {
 }
 
 impl Auth {
-    /// Signs a user in. Repeated posts of one code by one client share one login, so the result is shared too.
+    /// Signs a user in. Repeated posts of one code by one client share one login, so the result is
+    /// shared too.
     pub async fn wechat_login(
         self: &Arc<Self>,
         login: WechatLogin,

@@ -10,11 +10,11 @@ use crate::{
     store::{CodeHash, TakenBack, Withdrawal, WithdrawalOutcome},
 };
 
-/// An account that began so much later than the event is another one: the person has come back. It is also how far WeChat's
-/// clock may be behind ours.
+/// An account that began so much later than the event is another one: the person has come back. It
+/// is also how far WeChat's clock may be behind ours.
 const COME_BACK: Duration = Duration::from_mins(5);
-/// How long an event is remembered: longer than a push is taken after it was signed, and before (`wechat.push.max_age` is an hour at
-/// most).
+/// How long an event is remembered: longer than a push is taken after it was signed, and before
+/// (`wechat.push.max_age` is an hour at most).
 const REMEMBERED: Duration = Duration::from_hours(2);
 /// Bytes of the key by which the backend knows an event.
 const KEY_LENGTH: usize = 16;
@@ -49,7 +49,8 @@ impl Withdrawn {
 }
 
 impl Auth {
-    /// Does what a push asks for. May be repeated: each event is carried out once, on whatever replica.
+    /// Does what a push asks for. May be repeated: each event is carried out once, on whatever
+    /// replica.
     pub async fn withdraw(&self, event: &AuthorizationEvent) -> Result<Withdrawn, AuthError> {
         let what = match &event.change {
             AuthorizationChange::Cancelled | AuthorizationChange::Revoked(None) => {
@@ -105,7 +106,8 @@ impl Auth {
         Ok(Withdrawn::Done)
     }
 
-    /// The backend knows the event by a keyed hash of all that it says: two in one second are two, and neither names anybody.
+    /// The backend knows the event by a keyed hash of all that it says: two in one second are two,
+    /// and neither names anybody.
     fn data(&self, event: &AuthorizationEvent, kinds: Vec<u16>) -> TakenBack {
         let has = |wanted: &[u16]| wanted.iter().any(|kind| kinds.contains(kind));
         let key = crypto::mac(&self.parts.hook_key, &[b"withdrawal", &event.digest]);

@@ -275,7 +275,8 @@ mod tests {
         }
     }
 
-    /// Copied with a blank, saved with a byte order mark: no error, since a simulated WeChat takes any.
+    /// Copied with a blank, saved with a byte order mark: no error, since a simulated WeChat takes
+    /// any.
     #[test]
     fn an_app_secret_that_cannot_be_one_is_a_warning() {
         let with = |secret: &str| {
@@ -314,7 +315,8 @@ mod tests {
         );
     }
 
-    /// A template is a text of many lines; what is wrong in it has the line of its key, and its own.
+    /// A template is a text of many lines; what is wrong in it has the line of its key, and its
+    /// own.
     #[test]
     fn a_wrong_template_has_its_line_and_the_reason() {
         let text = "mode = 'development'\n[[dialect]]\nkind = 'custom'\n[[dialect.route]]\nmethod = 'POST'\npath = '/in'\n\

@@ -1,8 +1,9 @@
 //! `menshen demo`: a newcomer's first two minutes, on this machine and without a network.
 //!
-//! A sample backend, a simulated WeChat and the real program between them, each on a loopback socket of its own. The tour calls
-//! them as a mini program would, and says nothing that it has not checked. Whatever is written to disk is in one temporary
-//! directory, which is gone at the end: after Ctrl-C, after SIGTERM, and after a step that failed.
+//! A sample backend, a simulated WeChat and the real program between them, each on a loopback
+//! socket of its own. The tour calls them as a mini program would, and says nothing that it has not
+//! checked. Whatever is written to disk is in one temporary directory, which is gone at the end:
+//! after Ctrl-C, after SIGTERM, and after a step that failed.
 
 mod call;
 mod ink;

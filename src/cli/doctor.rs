@@ -1,10 +1,12 @@
-//! `menshen doctor`: does all that menshen needs work from here? The one command besides `run` that connects to others.
+//! `menshen doctor`: does all that menshen needs work from here? The one command besides `run` that
+//! connects to others.
 //!
-//! The servers that the config names are visited at once; then each check judges, from those visits or by a look of its own. A
-//! check is a file below; all of them run at once, each within [`PATIENCE`].
+//! The servers that the config names are visited at once; then each check judges, from those visits
+//! or by a look of its own. A check is a file below; all of them run at once, each within
+//! [`PATIENCE`].
 //!
-//! Must stay true: it changes nothing, here or elsewhere; no secret, no token and nothing of a person is printed, so of addresses
-//! that can hold a secret only the server is named.
+//! Must stay true: it changes nothing, here or elsewhere; no secret, no token and nothing of a
+//! person is printed, so of addresses that can hold a secret only the server is named.
 
 mod backend;
 mod bypass;
@@ -46,7 +48,8 @@ pub(super) struct Args {
     /// Print JSON: `{"ok": bool, "checks": [{"check", "state", "seen", "advice"}]}`
     #[arg(long)]
     json: bool,
-    /// A path of the backend that answers the request's headers as JSON, to see how it reads their names
+    /// A path of the backend that answers the request's headers as JSON, to see how it reads their
+    /// names
     #[arg(long, value_name = "PATH")]
     echo: Option<String>,
 }

@@ -96,7 +96,8 @@ pub(super) fn run(
 }
 
 async fn save(operator: &Operator, part: &Path) -> anyhow::Result<()> {
-    // What an export that was broken off has left may be readable for others, or lead elsewhere: it is made anew.
+    // What an export that was broken off has left may be readable for others, or lead elsewhere: it
+    // is made anew.
     match fs::remove_file(part) {
         Err(fault) if fault.kind() != io::ErrorKind::NotFound => {
             return Err(fault).with_context(|| format!("cannot remove {}", part.display()));

@@ -34,10 +34,12 @@ pub(super) struct Args {
 /// What to restore from, and how.
 #[derive(Debug, clap::Args)]
 pub(super) struct FileArgs {
-    /// What `menshen export` made, or `-` for standard input; it becomes the store of this config, which has to be empty
+    /// What `menshen export` made, or `-` for standard input; it becomes the store of this config,
+    /// which has to be empty
     #[arg(required = true)]
     file: PathBuf,
-    /// Everybody stays signed in: for a move, from an export of a stopped menshen. Without it everybody signs in anew
+    /// Everybody stays signed in: for a move, from an export of a stopped menshen. Without it
+    /// everybody signs in anew
     #[arg(long)]
     with_sessions: bool,
     /// The encryption key of the store that was exported, where this one has another
@@ -49,9 +51,10 @@ pub(super) struct FileArgs {
 pub(super) enum Command {
     /// Users of another system, with the ids that they have there
     ///
-    /// Columns (or JSON fields): `id`, `openid`, `app_id`, `unionid`, `phone`, `nickname`, `avatar_url`, `user_type`, `roles`,
-    /// `created_at`. All but `id` may be absent or mean nothing: empty, `NULL`, `null` or `\N`; how many of these words there were is
-    /// told. Each row is imported whole or not at all, and a repeat changes nothing.
+    /// Columns (or JSON fields): `id`, `openid`, `app_id`, `unionid`, `phone`, `nickname`,
+    /// `avatar_url`, `user_type`, `roles`, `created_at`. All but `id` may be absent or mean
+    /// nothing: empty, `NULL`, `null` or `\N`; how many of these words there were is told. Each row
+    /// is imported whole or not at all, and a repeat changes nothing.
     Users(UsersArgs),
 }
 
@@ -84,7 +87,8 @@ pub(super) struct UsersArgs {
 pub(super) enum Format {
     /// Commas and quotes (RFC 4180), the names of the columns first
     Csv,
-    /// The same as MySQL's `INTO OUTFILE` writes it with `TERMINATED BY ',' ENCLOSED BY '"'`: `\"` and `\\` are escapes
+    /// The same as MySQL's `INTO OUTFILE` writes it with `TERMINATED BY ',' ENCLOSED BY '"'`: `\"`
+    /// and `\\` are escapes
     MysqlCsv,
     /// Tabs, as `mysql --batch` prints them: `\t` `\n` `\\` are escapes
     Tsv,

@@ -1,4 +1,5 @@
-//! `menshen keys`: the keys that sign access tokens, and the key under which the store keeps what is personal.
+//! `menshen keys`: the keys that sign access tokens, and the key under which the store keeps what
+//! is personal.
 
 use std::{
     io::{self, Write},
@@ -23,7 +24,8 @@ pub(super) enum Command {
     List,
     /// Make a new key that signs from now on; the old one verifies until its last token has expired
     Rotate {
-        /// Change the key of the store instead, and seal every record anew; also goes on with what was interrupted
+        /// Change the key of the store instead, and seal every record anew; also goes on with what
+        /// was interrupted
         #[arg(long)]
         store: bool,
     },
@@ -50,7 +52,8 @@ pub(super) fn run(
     })
 }
 
-/// Begins a change, or takes up one that was begun, and goes on until every record is under the new key.
+/// Begins a change, or takes up one that was begun, and goes on until every record is under the new
+/// key.
 async fn change_store_key(
     operator: &Operator,
     progress: &mut impl Write,

@@ -1,5 +1,5 @@
-//! `menshen openapi`, `menshen errors` and `menshen metrics`: what clients and operators are promised, from which the files in
-//! `docs` are made.
+//! `menshen openapi`, `menshen errors` and `menshen metrics`: what clients and operators are
+//! promised, from which the files in `docs` are made.
 
 use std::io::{self, Write};
 

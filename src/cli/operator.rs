@@ -1,8 +1,9 @@
-//! Where an operator's command is carried out: by the running menshen, or on the store of a stopped one.
+//! Where an operator's command is carried out: by the running menshen, or on the store of a stopped
+//! one.
 //!
-//! A running process holds its embedded store, so it is asked through its admin listener; where none answers, the store is
-//! opened here and the same routes are asked without a socket. So there is one way to do a thing, and one wording of what went
-//! wrong.
+//! A running process holds its embedded store, so it is asked through its admin listener; where
+//! none answers, the store is opened here and the same routes are asked without a socket. So there
+//! is one way to do a thing, and one wording of what went wrong.
 
 use std::{
     io::{self, Write},
@@ -39,7 +40,8 @@ const CLOSE_TIME: Duration = Duration::from_secs(30);
 /// Does what operators ask for.
 pub(super) enum Operator {
     Running(AdminClient),
-    /// What is to be logged goes to standard error: the trail of what was done, and why something was not.
+    /// What is to be logged goes to standard error: the trail of what was done, and why something
+    /// was not.
     Stopped {
         routes: Router,
         store: Arc<dyn Store>,

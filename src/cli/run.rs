@@ -45,11 +45,13 @@ pub(super) fn run(source: &Source, err: &mut impl Write) -> io::Result<ExitCode>
         Ok(loaded) => loaded,
         Err(code) => return Ok(code),
     };
-    // The allocator asks for huge pages; with them an idle menshen holds twice the memory. Where that fails it just does.
+    // The allocator asks for huge pages; with them an idle menshen holds twice the memory. Where
+    // that fails it just does.
     let _ = rustix::thread::disable_transparent_huge_pages(true);
     let sink = Sink::stdout()?;
     let log_level = telemetry::init(&config.telemetry, &sink);
-    // One thread beside the workers: signals, probes, metrics and upkeep go on while every worker is busy.
+    // One thread beside the workers: signals, probes, metrics and upkeep go on while every worker
+    // is busy.
     let control = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -75,7 +77,8 @@ pub(super) fn run(source: &Source, err: &mut impl Write) -> io::Result<ExitCode>
 async fn serve(config: Config, reload: Reload, sink: &Sink) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    // From here on SIGHUP does not end the process; one that comes while it starts is heard as soon as it serves.
+    // From here on SIGHUP does not end the process; one that comes while it starts is heard as soon
+    // as it serves.
     let (mut hangup, asked) = (signal(SignalKind::hangup())?, reload.asked.clone());
     let app = tokio::select! {
         app = App::build(config, Clock::System, sink) => app?.reloading(reload),

@@ -14,7 +14,8 @@ pub(super) struct Named {
     pub(super) user: Somebody,
 }
 
-/// An id, or something that leads to one: `phone:+8613800138000`, `name:root`, `openid:APPID/OPENID`.
+/// An id, or something that leads to one: `phone:+8613800138000`, `name:root`,
+/// `openid:APPID/OPENID`.
 #[derive(Clone)]
 pub(super) enum Somebody {
     Id(UserId),

@@ -18,7 +18,8 @@ const TELL_EVERY: u64 = 100_000;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Write the store anew, so that its files are as small as can be; for a menshen that does not run
+    /// Write the store anew, so that its files are as small as can be; for a menshen that does not
+    /// run
     Compact,
 }
 

@@ -1,4 +1,5 @@
-//! What is asked of a person at a terminal: a password that is not shown, and whether they are sure.
+//! What is asked of a person at a terminal: a password that is not shown, and whether they are
+//! sure.
 
 use std::io::{self, BufRead, IsTerminal, Read, Write};
 
@@ -10,7 +11,8 @@ use crate::{auth::Password, types::Malformed};
 /// Longer than any password that is taken.
 const LONGEST_LINE: u64 = 4096;
 
-/// A new password: typed twice at a terminal, or the first line of standard input. `Err` says what is wrong with it.
+/// A new password: typed twice at a terminal, or the first line of standard input. `Err` says what
+/// is wrong with it.
 pub(super) fn new_password(
     from_stdin: bool,
     err: &mut impl Write,

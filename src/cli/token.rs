@@ -28,7 +28,8 @@ pub(super) enum Command {
 
 #[derive(clap::Args)]
 pub(super) struct Inspect {
-    /// The token; `-`, or nothing, reads it from standard input, where no list of processes shows it
+    /// The token; `-`, or nothing, reads it from standard input, where no list of processes shows
+    /// it
     #[arg(
         value_name = "TOKEN|-",
         default_value = "-",

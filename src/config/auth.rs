@@ -11,17 +11,21 @@ use super::{HumanDuration, Problems};
 pub struct AuthConfig {
     /// Where they start. Nothing under it reaches the backend.
     pub prefix: String,
-    /// `open`: a first login makes a user. `closed`: only users who exist may sign in (`registration_closed`).
+    /// `open`: a first login makes a user. `closed`: only users who exist may sign in
+    /// (`registration_closed`).
     pub registration: Registration,
     /// One session for each client type: a new login ends the older one of its kind.
     pub single_session_per_client_type: bool,
-    /// Most sessions of one user. A login beyond it ends the session that has not been used for the longest time.
+    /// Most sessions of one user. A login beyond it ends the session that has not been used for the
+    /// longest time.
     pub max_sessions: usize,
-    /// Put the `openid` into the user of an answer. Off: it is personal, and clients have no use for it.
+    /// Put the `openid` into the user of an answer. Off: it is personal, and clients have no use
+    /// for it.
     pub openid_in_answers: bool,
-    /// How old a login may be to bind or take away a phone, or to delete the account, with nothing but its token. A session that
-    /// began earlier is asked for a code as well (`reauthentication_required`), so that a stolen token is soon worth no more than
-    /// what it was made for. The phone number button needs no more: its code proves the person.
+    /// How old a login may be to bind or take away a phone, or to delete the account, with nothing
+    /// but its token. A session that began earlier is asked for a code as well
+    /// (`reauthentication_required`), so that a stolen token is soon worth no more than what it was
+    /// made for. The phone number button needs no more: its code proves the person.
     pub recent_login: HumanDuration,
 }
 
@@ -83,16 +87,18 @@ pub enum Registration {
 pub struct UsersConfig {
     /// What a new user's id is: a `uuid` (version 7), or an `integer` that counts up.
     pub ids: UserIds,
-    /// The first integer that menshen gives, when `ids = "integer"`: above all that the backend has given or ever will, because
-    /// somebody new under the id of one of its rows would be that person. Unset: 1. Has to be set where the backend is asked for ids
-    /// (`hooks.created = "ask"`): what it answers must be below.
+    /// The first integer that menshen gives, when `ids = "integer"`: above all that the backend has
+    /// given or ever will, because somebody new under the id of one of its rows would be that
+    /// person. Unset: 1. Has to be set where the backend is asked for ids (`hooks.created =
+    /// "ask"`): what it answers must be below.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &1_000_000)]
     pub first_integer: Option<u64>,
-    /// What happens when two users turn out to be one person: `never` joins nobody (a phone of somebody else is
-    /// `phone_conflict`); `proven` joins them when one request proves both sides. The older user is left, with the identities of
-    /// both, and of two phones with the one just proven; the other's sessions end, and its id is never used again. The backend
-    /// has to move what it keeps for that id.
+    /// What happens when two users turn out to be one person: `never` joins nobody (a phone of
+    /// somebody else is `phone_conflict`); `proven` joins them when one request proves both sides.
+    /// The older user is left, with the identities of both, and of two phones with the one just
+    /// proven; the other's sessions end, and its id is never used again. The backend has to move
+    /// what it keeps for that id.
     pub merge: Merge,
 }
 

@@ -6,13 +6,15 @@ use serde::{Deserialize, Serialize};
 
 use super::{HumanDuration, Problems, RuleConfig};
 
-/// Which web pages may call from a browser (the CORS protocol of the Fetch standard): the auth API and the routes of dialects, and the
-/// paths of rules with `cors = true`. Mini programs and apps need none of it.
+/// Which web pages may call from a browser (the CORS protocol of the Fetch standard): the auth API
+/// and the routes of dialects, and the paths of rules with `cors = true`. Mini programs and apps
+/// need none of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct CorsConfig {
-    /// Origins, exactly as browsers write them: `https://shop.example`, with a port only where it is not the usual one. There are no
-    /// patterns. `["*"]` is everybody. Empty: no page may, and nothing is answered to preflights.
+    /// Origins, exactly as browsers write them: `https://shop.example`, with a port only where it
+    /// is not the usual one. There are no patterns. `["*"]` is everybody. Empty: no page may, and
+    /// nothing is answered to preflights.
     #[schemars(example = ["https://shop.example"])]
     pub allowed_origins: Vec<String>,
     /// Let pages send cookies and certificates. Bearer tokens need it not.
@@ -21,7 +23,8 @@ pub struct CorsConfig {
     pub allowed_headers: Vec<String>,
     /// Header fields of menshen's answers that pages may read.
     pub expose_headers: Vec<String>,
-    /// How long a browser may remember what a preflight said. Browsers keep it for two hours (Chromium) or a day (Firefox) at most.
+    /// How long a browser may remember what a preflight said. Browsers keep it for two hours
+    /// (Chromium) or a day (Firefox) at most.
     pub max_age: HumanDuration,
 }
 
@@ -97,8 +100,9 @@ impl Default for CorsConfig {
     }
 }
 
-/// What browsers send is `scheme://host[:port]`, in lower case, without the scheme's own port (RFC 6454 section 6.2). Anything else
-/// would never match, or stand for something that is nobody's (`null`).
+/// What browsers send is `scheme://host[:port]`, in lower case, without the scheme's own port (RFC
+/// 6454 section 6.2). Anything else would never match, or stand for something that is nobody's
+/// (`null`).
 fn check_origin(origin: &str) -> Result<(), &'static str> {
     const FORM: &str =
         "is not an origin: write it like https://shop.example, in lower case and without a path";

@@ -1,4 +1,5 @@
-//! `[[dialect]]`: the APIs that existing mini programs call, with their paths, fields, shapes and messages.
+//! `[[dialect]]`: the APIs that existing mini programs call, with their paths, fields, shapes and
+//! messages.
 
 use std::collections::BTreeMap;
 
@@ -12,20 +13,24 @@ use super::HumanDuration;
 #[serde(deny_unknown_fields)]
 #[schemars(example = nest())]
 pub struct DialectConfig {
-    /// `simplejwt` (`djangorestframework-simplejwt`), `nest` (`@nestjs/jwt`), `success-data`, `code-data` (Express), or `custom`, which
-    /// is all in this file. `menshen dialect nest` prints nest as a custom one, to start from.
+    /// `simplejwt` (`djangorestframework-simplejwt`), `nest` (`@nestjs/jwt`), `success-data`,
+    /// `code-data` (Express), or `custom`, which is all in this file. `menshen dialect nest` prints
+    /// nest as a custom one, to start from.
     #[schemars(example = DialectKind::Nest)]
     pub kind: DialectKind,
-    /// Where its routes start. What menshen refuses on any path under it has the shape of this dialect. Unset: `/api/v1` for nest,
-    /// `/api` for simplejwt and success-data, nothing for the others.
+    /// Where its routes start. What menshen refuses on any path under it has the shape of this
+    /// dialect. Unset: `/api/v1` for nest, `/api` for simplejwt and success-data, nothing for the
+    /// others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"/api/v1")]
     pub prefix: Option<String>,
-    /// How long its access tokens are valid. Unset: 7d for nest, 1h for code-data, `tokens.access_ttl` for the others. At most 7d.
+    /// How long its access tokens are valid. Unset: 7d for nest, 1h for code-data,
+    /// `tokens.access_ttl` for the others. At most 7d.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"7d")]
     pub access_ttl: Option<HumanDuration>,
-    /// Fill `{user.openid}` in. Unset: as the client of the dialect needs it; a custom one has it where it asks for it.
+    /// Fill `{user.openid}` in. Unset: as the client of the dialect needs it; a custom one has it
+    /// where it asks for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = false)]
     pub openid: Option<bool>,
@@ -33,19 +38,23 @@ pub struct DialectConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = ShownPhone::Masked)]
     pub phone: Option<ShownPhone>,
-    /// Take a token that stands in `Authorization` without `Bearer`, on every path under the prefix. Unset: for code-data only.
+    /// Take a token that stands in `Authorization` without `Bearer`, on every path under the
+    /// prefix. Unset: for code-data only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = false)]
     pub bare_token: Option<bool>,
-    /// In what language `{message}` is where `messages` has none: `en` or `zh`. Unset: `en`; zh for nest, success-data and code-data.
+    /// In what language `{message}` is where `messages` has none: `en` or `zh`. Unset: `en`; zh for
+    /// nest, success-data and code-data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = Language::Zh)]
     pub language: Option<Language>,
-    /// Other names for kinds of user in `{user.type}`. The claim `user_type` and `X-User-Type` keep their own.
+    /// Other names for kinds of user in `{user.type}`. The claim `user_type` and `X-User-Type` keep
+    /// their own.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(example = pairs(&[("user", "wechat")]))]
     pub user_types: BTreeMap<String, String>,
-    /// Further claims of its access tokens, for a backend that reads the token itself. Those of menshen cannot be named.
+    /// Further claims of its access tokens, for a backend that reads the token itself. Those of
+    /// menshen cannot be named.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(example = pairs(&[("user_id", "{user.id}")]))]
     pub claims: BTreeMap<String, String>,
@@ -53,17 +62,19 @@ pub struct DialectConfig {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(example = pairs(&[("token_type", "refresh")]))]
     pub refresh_claims: BTreeMap<String, String>,
-    /// What `{message}` is, by wire code (docs/errors.md) or by one of the finer `code_missing` (a login with no code to compare with),
-    /// `wechat_refused` (WeChat answered with an errcode), `wechat_unreachable` (there was no answer of WeChat, or one that is no
-    /// JSON), `wechat_unusable` (it does not say who it is), `refresh_expired` (the session has come to its end) and
-    /// `refresh_wrong_type` (an access token in place of a refresh token).
+    /// What `{message}` is, by wire code (docs/errors.md) or by one of the finer `code_missing` (a
+    /// login with no code to compare with), `wechat_refused` (WeChat answered with an errcode),
+    /// `wechat_unreachable` (there was no answer of WeChat, or one that is no JSON),
+    /// `wechat_unusable` (it does not say who it is), `refresh_expired` (the session has come to
+    /// its end) and `refresh_wrong_type` (an access token in place of a refresh token).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(example = pairs(&[("token_missing", "please sign in")]))]
     pub messages: BTreeMap<String, String>,
     /// What it answers. For `custom` only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub route: Vec<DialectRoute>,
-    /// What its refusals look like, where the route has none for the code: the first that fits. For `custom` only.
+    /// What its refusals look like, where the route has none for the code: the first that fits. For
+    /// `custom` only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub error: Vec<DialectError>,
 }
@@ -81,20 +92,24 @@ pub struct DialectRoute {
     /// What it does.
     #[schemars(example = DialectAction::WechatLogin)]
     pub action: DialectAction,
-    /// Where each input is found: `body.field` (`body.data.field` for one inside another), `header.Name` or `query.name`; of several
-    /// (`body.nickName|body.nickname`) the first that has something. What is not named is not read, but for `access_token`, which is
-    /// in `Authorization`. docs/migrating.md lists the inputs of each action.
+    /// Where each input is found: `body.field` (`body.data.field` for one inside another),
+    /// `header.Name` or `query.name`; of several (`body.nickName|body.nickname`) the first that has
+    /// something. What is not named is not read, but for `access_token`, which is in
+    /// `Authorization`. docs/migrating.md lists the inputs of each action.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(example = pairs(&[("code", "body.code"), ("nickname", "body.nickName")]))]
     pub inputs: BTreeMap<String, String>,
-    /// What inputs have to look like, with the messages for `{errors}`. All that fail are told, in this order.
+    /// What inputs have to look like, with the messages for `{errors}`. All that fail are told, in
+    /// this order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub check: Vec<DialectCheck>,
-    /// For `wechat_login`: `keep` fills a nickname and avatar in where the user has none; `replace` takes those of each login.
+    /// For `wechat_login`: `keep` fills a nickname and avatar in where the user has none; `replace`
+    /// takes those of each login.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = ProfileOfLogin::Keep)]
     pub profile: Option<ProfileOfLogin>,
-    /// For `refresh`: `false` leaves the refresh token as it is, for clients that keep their first one. Theft is not found out then.
+    /// For `refresh`: `false` leaves the refresh token as it is, for clients that keep their first
+    /// one. Theft is not found out then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = true)]
     pub rotate: Option<bool>,
@@ -106,8 +121,9 @@ pub struct DialectRoute {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(example = pairs(&[("X-Session", "{session_id}")]))]
     pub headers: BTreeMap<String, String>,
-    /// The JSON of a success, with placeholders in its texts. A text that is one placeholder becomes its value, of any type; a member
-    /// whose name ends with `?` is left out where that is null. Unset: no body.
+    /// The JSON of a success, with placeholders in its texts. A text that is one placeholder
+    /// becomes its value, of any type; a member whose name ends with `?` is left out where that is
+    /// null. Unset: no body.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"{ \"token\": \"{access_token}\" }")]
     pub body: Option<String>,
@@ -116,15 +132,16 @@ pub struct DialectRoute {
     pub error: Vec<DialectError>,
 }
 
-/// What one input has to look like: one of a rule, a length and a pattern. With none of them it has to be a text.
+/// What one input has to look like: one of a rule, a length and a pattern. With none of them it has
+/// to be a text.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DialectCheck {
     /// Which.
     #[schemars(example = &"phone")]
     pub input: String,
-    /// `required`: it was sent. `not_null`, `not_blank`: so it says. `string`: a text, or a number for its digits. Each passes what
-    /// another of them is about.
+    /// `required`: it was sent. `not_null`, `not_blank`: so it says. `string`: a text, or a number
+    /// for its digits. Each passes what another of them is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = CheckRule::Required)]
     pub rule: Option<CheckRule>,
@@ -132,7 +149,8 @@ pub struct DialectCheck {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(example = [11, 11])]
     pub length: Vec<u32>,
-    /// A regular expression that it has to match. `\d`, `\w`, `\s` and `\b` are about ASCII, as in JavaScript.
+    /// A regular expression that it has to match. `\d`, `\w`, `\s` and `\b` are about ASCII, as in
+    /// JavaScript.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"^1[3-9][0-9]{9}$")]
     pub pattern: Option<String>,

@@ -73,7 +73,8 @@ fn table(table: &dyn TableLike, lines: &Lines) -> Raw {
         .map(|(name, item)| {
             let key = table.get_key_value(name).and_then(|(key, _)| key.span());
             let at = match item {
-                // `[a.b]` has the header's line; a table that only others imply has its first key's.
+                // `[a.b]` has the header's line; a table that only others imply has its first
+                // key's.
                 Item::Table(_) | Item::ArrayOfTables(_) => item.span().or(key),
                 Item::None | Item::Value(_) => key.or_else(|| item.span()),
             };

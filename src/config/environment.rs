@@ -1,8 +1,9 @@
 //! The environment laid over the file: `MENSHEN_WECHAT__SECRET` sets `wechat.secret`.
 //!
-//! Two `_` go one table down; a number picks an entry of a list, and the number after the last one adds an entry. A list of
-//! texts is also written whole, with commas; a table with free keys as `name=value` with commas. A variable with our prefix that
-//! names no key is a problem: a misspelt secret must not go unnoticed.
+//! Two `_` go one table down; a number picks an entry of a list, and the number after the last one
+//! adds an entry. A list of texts is also written whole, with commas; a table with free keys as
+//! `name=value` with commas. A variable with our prefix that names no key is a problem: a misspelt
+//! secret must not go unnoticed.
 
 use std::{collections::BTreeMap, ffi::OsString};
 
@@ -45,7 +46,8 @@ enum Refused {
     Because(String),
 }
 
-/// The variables that are for us, outer before inner and `2` before `10`, so that entries are added in their order.
+/// The variables that are for us, outer before inner and `2` before `10`, so that entries are added
+/// in their order.
 fn ours(
     variables: &[(OsString, OsString)],
     problems: &mut Problems,
@@ -74,8 +76,9 @@ fn ours(
     ours
 }
 
-/// Kubernetes gives every container the addresses of the services around it: a service called `menshen` or `menshen-x` makes
-/// `MENSHEN_SERVICE_HOST`, `MENSHEN_X_PORT_80_TCP_ADDR` and the like. They are not meant for us.
+/// Kubernetes gives every container the addresses of the services around it: a service called
+/// `menshen` or `menshen-x` makes `MENSHEN_SERVICE_HOST`, `MENSHEN_X_PORT_80_TCP_ADDR` and the
+/// like. They are not meant for us.
 fn is_service_link(name: &str) -> bool {
     let name = name.trim_start_matches(PREFIX);
     let has_port = |at: usize| {

@@ -1,4 +1,5 @@
-//! `[forward_auth]`: answers for a proxy that forwards requests itself and asks menshen about each of them.
+//! `[forward_auth]`: answers for a proxy that forwards requests itself and asks menshen about each
+//! of them.
 
 use ipnet::IpNet;
 use schemars::JsonSchema;
@@ -6,23 +7,27 @@ use serde::{Deserialize, Serialize};
 
 use super::{Config, Problems, values::Network};
 
-/// `GET /auth/verify` (below `auth.prefix`), for a proxy that forwards requests itself and asks about each of them: nginx
-/// `auth_request`, Traefik `forwardAuth`, APISIX `forward-auth`, Envoy `ext_authz`. 200 with the identity headers, 401 or 403.
-/// `deploy/examples/forward-auth` has the proxies' side, without which this is no protection.
+/// `GET /auth/verify` (below `auth.prefix`), for a proxy that forwards requests itself and asks
+/// about each of them: nginx `auth_request`, Traefik `forwardAuth`, APISIX `forward-auth`, Envoy
+/// `ext_authz`. 200 with the identity headers, 401 or 403. `deploy/examples/forward-auth` has the
+/// proxies' side, without which this is no protection.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ForwardAuthConfig {
     /// Off: nothing is answered there.
     pub enabled: bool,
-    /// How the proxy tells which request it asks about. Only this way is looked at, whatever else a request brings.
+    /// How the proxy tells which request it asks about. Only this way is looked at, whatever else a
+    /// request brings.
     pub dialect: ForwardAuthDialect,
-    /// Networks (CIDR) of the proxies that may ask; everybody else is refused. A Unix socket counts as 127.0.0.1. List them in
-    /// `server.trusted_proxies` too, so that the log has the client's address.
+    /// Networks (CIDR) of the proxies that may ask; everybody else is refused. A Unix socket counts
+    /// as 127.0.0.1. List them in `server.trusted_proxies` too, so that the log has the client's
+    /// address.
     #[schemars(with = "Vec<Network>")]
     pub trusted_callers: Vec<IpNet>,
-    /// What happens to a request that brings an identity header in some spelling, or another one that the gate would take away:
-    /// here only the proxy can do that. `refuse` it (403), or `ignore` it, where the proxy surely drops or overwrites all of
-    /// them. Envoy is told which to remove, so this does not count there.
+    /// What happens to a request that brings an identity header in some spelling, or another one
+    /// that the gate would take away: here only the proxy can do that. `refuse` it (403), or
+    /// `ignore` it, where the proxy surely drops or overwrites all of them. Envoy is told which to
+    /// remove, so this does not count there.
     pub forged_headers: ForgedHeaders,
 }
 
@@ -68,7 +73,8 @@ pub enum ForwardAuthDialect {
     Nginx,
     /// In `X-Forwarded-Method` and `X-Forwarded-Uri`: Traefik and APISIX.
     Traefik,
-    /// The method is the question's own, and the path follows the prefix: `/auth/verify/api/orders?x=1`.
+    /// The method is the question's own, and the path follows the prefix:
+    /// `/auth/verify/api/orders?x=1`.
     Envoy,
 }
 

@@ -18,14 +18,14 @@ const SHORTEST_SECRET: usize = 32;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct HooksConfig {
-    /// Where the backend takes them. Unset: nothing is asked or told. A redirect is not followed. Plain http is for this machine
-    /// and private networks: what is sent may be personal.
+    /// Where the backend takes them. Unset: nothing is asked or told. A redirect is not followed.
+    /// Plain http is for this machine and private networks: what is sent may be personal.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"http://127.0.0.1:3000/internal/menshen")]
     pub url: Option<String>,
-    /// The key of the signature, at least 32 bytes; also `secret_file`. `X-Menshen-Signature` is `sha256=` and the hex
-    /// HMAC-SHA256 of `X-Menshen-Timestamp` (seconds since 1970), a `.` and the body. The backend must check it, and refuse old
-    /// timestamps.
+    /// The key of the signature, at least 32 bytes; also `secret_file`. `X-Menshen-Signature` is
+    /// `sha256=` and the hex HMAC-SHA256 of `X-Menshen-Timestamp` (seconds since 1970), a `.` and
+    /// the body. The backend must check it, and refuse old timestamps.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"...")]
     pub secret: Option<SecretText>,
@@ -33,24 +33,30 @@ pub struct HooksConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"), example = &"hooks.secret")]
     pub secret_file: Option<PathBuf>,
-    /// Which. `user.created`, `user.deleted`, `user.merged` and `user.withdrawn` are never lost; `login.succeeded` is told while
-    /// menshen runs and the backend keeps up.
+    /// Which. `user.created`, `user.deleted`, `user.merged` and `user.withdrawn` are never lost;
+    /// `login.succeeded` is told while menshen runs and the backend keeps up.
     pub events: Vec<HookEvent>,
-    /// `ask`: before a user is made, and the login waits; the answer may name the id and further claims. `tell`: afterwards.
+    /// `ask`: before a user is made, and the login waits; the answer may name the id and further
+    /// claims. `tell`: afterwards.
     pub created: HookCreated,
-    /// What becomes of a first login when the backend gives no answer: `refuse` it (503, nobody is made), or `continue` with an id
-    /// of menshen's own, of which the backend is told when it is back.
+    /// What becomes of a first login when the backend gives no answer: `refuse` it (503, nobody is
+    /// made), or `continue` with an id of menshen's own, of which the backend is told when it is
+    /// back.
     pub on_failure: OnHookFailure,
-    /// What of a new user the backend gets to know besides the kind of user: `openid` (with its `app_id`), `unionid`, `phone`,
-    /// `profile` (`nickname` and `avatar_url`).
+    /// What of a new user the backend gets to know besides the kind of user: `openid` (with its
+    /// `app_id`), `unionid`, `phone`, `profile` (`nickname` and `avatar_url`).
     pub share: Vec<HookShare>,
-    /// Total time for one question or message, its repeats included. 100 milliseconds to 30 seconds.
+    /// Total time for one question or message, its repeats included. 100 milliseconds to 30
+    /// seconds.
     pub timeout: HumanDuration,
-    /// How often one is sent within that time, if the backend cannot be reached or answers 408, 429 or 5xx. 1 to 5.
+    /// How often one is sent within that time, if the backend cannot be reached or answers 408, 429
+    /// or 5xx. 1 to 5.
     pub attempts: u32,
-    /// Most first logins that wait for the backend at once; one more is as if it had failed. 1 to 10000.
+    /// Most first logins that wait for the backend at once; one more is as if it had failed. 1 to
+    /// 10000.
     pub max_waiting: usize,
-    /// How long an event is told again and again before it is given up, with a line in the audit log. 1 minute to 30 days.
+    /// How long an event is told again and again before it is given up, with a line in the audit
+    /// log. 1 minute to 30 days.
     pub give_up_after: HumanDuration,
 }
 

@@ -1,7 +1,8 @@
 //! What was written, held against what the structs accept.
 //!
-//! One walk over the tree finds every unknown key, every wrong type and every text that does not parse, and keeps the rest, so
-//! that the rules between keys can still be checked on it. Must stay true: a value of a secret reaches no message.
+//! One walk over the tree finds every unknown key, every wrong type and every text that does not
+//! parse, and keeps the rest, so that the rules between keys can still be checked on it. Must stay
+//! true: a value of a secret reaches no message.
 
 use std::{
     collections::BTreeSet,
@@ -22,7 +23,8 @@ use super::{
 };
 use crate::types::Malformed;
 
-/// Longest secret file that is read. A key or password is far shorter; a wrong path may name anything.
+/// Longest secret file that is read. A key or password is far shorter; a wrong path may name
+/// anything.
 const LONGEST_SECRET: u64 = 64 * 1024;
 
 /// One look at a config.
@@ -155,7 +157,8 @@ impl Intake<'_> {
             if !entries.contains_key(name) {
                 self.problems.unreadable(&within(key, name), "is missing");
             }
-            // An empty text keeps the other keys of the table in the checks; nothing more is said about this one.
+            // An empty text keeps the other keys of the table in the checks; nothing more is said
+            // about this one.
             match property.shape() {
                 Shape::Text(Format::Plain) => accepted.insert(name.to_owned(), Value::from("")),
                 _ => return None,
@@ -169,7 +172,8 @@ impl Intake<'_> {
         for (n, node) in nodes.iter().enumerate() {
             accepted.push(self.accept(item, node, &format!("{key}[{n}]")));
         }
-        // A list without its wrong entries would be another list; nothing is said about it as a whole.
+        // A list without its wrong entries would be another list; nothing is said about it as a
+        // whole.
         let accepted: Option<Vec<_>> = accepted.into_iter().collect();
         if accepted.is_none() {
             self.problems.skip(key);

@@ -16,10 +16,11 @@ use crate::{
     types::{Malformed, Timestamp, UserId, UserType},
 };
 
-/// Somebody else whose tokens are accepted: the backend's own from before menshen, or those of an identity provider. Its user ids
-/// are taken for those of menshen, unless `user_id_prefix` tells them apart. Its tokens pass the gate; routes of the auth API that
-/// need a session want a token of menshen. A ban or a logout everywhere ends the tokens of that user too, and for 8 days also those
-/// that the issuer gives meanwhile; after that it has to know of a ban itself.
+/// Somebody else whose tokens are accepted: the backend's own from before menshen, or those of an
+/// identity provider. Its user ids are taken for those of menshen, unless `user_id_prefix` tells
+/// them apart. Its tokens pass the gate; routes of the auth API that need a session want a token of
+/// menshen. A ban or a logout everywhere ends the tokens of that user too, and for 8 days also
+/// those that the issuer gives meanwhile; after that it has to know of a ban itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(example = legacy())]
@@ -31,21 +32,23 @@ pub struct IssuerConfig {
     /// Its name in metrics, logs and `/readyz`: 1 to 64 letters, digits, `-` or `_`.
     #[schemars(example = &"legacy")]
     pub name: String,
-    /// `iss` of its tokens, exactly. `""`: its tokens have none, as those of `SimpleJWT` and of most `NestJS` apps, and a token that has
-    /// one is not its.
+    /// `iss` of its tokens, exactly. `""`: its tokens have none, as those of `SimpleJWT` and of
+    /// most `NestJS` apps, and a token that has one is not its.
     #[schemars(example = &"nest-app")]
     pub issuer: String,
-    /// `aud` of its tokens, exactly. Unset: they have none, and a token that has one is for somebody else.
+    /// `aud` of its tokens, exactly. Unset: they have none, and a token that has one is for
+    /// somebody else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"shop-api")]
     pub audience: Option<String>,
-    /// Take a token whose `aud` is a list with more than `audience` in it. Off, because whoever else is named there could use
-    /// the token here.
+    /// Take a token whose `aud` is a list with more than `audience` in it. Off, because whoever
+    /// else is named there could use the token here.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     #[schemars(example = false)]
     pub shared_audience: bool,
-    /// How its tokens are signed: `HS256` alone, or any of `RS256`, `ES256` and `EdDSA`. A key is for one of them. `Ed25519` is the same
-    /// as `EdDSA`, here and in keys and tokens (RFC 9864); Ed448 is not taken.
+    /// How its tokens are signed: `HS256` alone, or any of `RS256`, `ES256` and `EdDSA`. A key is
+    /// for one of them. `Ed25519` is the same as `EdDSA`, here and in keys and tokens (RFC 9864);
+    /// Ed448 is not taken.
     #[schemars(example = ["HS256"])]
     pub algorithms: Vec<Algorithm>,
     /// The secret for HS256, at least 32 bytes; also `secret_file`.
@@ -60,8 +63,8 @@ pub struct IssuerConfig {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(example = ["..."])]
     pub previous_secrets: Vec<SecretText>,
-    /// Take a secret that is short or can be guessed, as those of old backends often are: whoever guesses it is anybody. Needs
-    /// `accept_until`.
+    /// Take a secret that is short or can be guessed, as those of old backends often are: whoever
+    /// guesses it is anybody. Needs `accept_until`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     #[schemars(example = false)]
     pub allow_weak_secret: bool,
@@ -77,16 +80,18 @@ pub struct IssuerConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"https://id.example.com/.well-known/jwks.json")]
     pub jwks_url: Option<String>,
-    /// Take plain HTTP from another machine: whoever sits between can give menshen keys of their own.
+    /// Take plain HTTP from another machine: whoever sits between can give menshen keys of their
+    /// own.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     #[schemars(example = false)]
     pub allow_plain_http: bool,
-    /// How often the keys are fetched, 1m to 24h; sooner where the answer's `max-age` says so. What was fetched last stays good
-    /// while the address does not answer. Unset: 10m.
+    /// How often the keys are fetched, 1m to 24h; sooner where the answer's `max-age` says so. What
+    /// was fetched last stays good while the address does not answer. Unset: 10m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"10m")]
     pub jwks_refresh: Option<HumanDuration>,
-    /// The claim with the user's id: a text of letters, digits, `-` and `_`, or an integer. Unset: `sub`.
+    /// The claim with the user's id: a text of letters, digits, `-` and `_`, or an integer. Unset:
+    /// `sub`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"user_id")]
     pub user_id_claim: Option<String>,
@@ -98,17 +103,19 @@ pub struct IssuerConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"user")]
     pub user_type: Option<String>,
-    /// Which of its claims is what: for `user_type`, `roles`, `client_type`, `sid`, `openid`, `unionid`, `phone` and `nickname`. What is
-    /// not named is not taken: an issuer makes no administrators unless `user_type` is here.
+    /// Which of its claims is what: for `user_type`, `roles`, `client_type`, `sid`, `openid`,
+    /// `unionid`, `phone` and `nickname`. What is not named is not taken: an issuer makes no
+    /// administrators unless `user_type` is here.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(example = pairs(&[("roles", "permissions")]))]
     pub claims: BTreeMap<String, String>,
-    /// Claims that its access tokens have, by which they are told from its other tokens: `SimpleJWT`'s refresh tokens are signed with
-    /// the same key.
+    /// Claims that its access tokens have, by which they are told from its other tokens:
+    /// `SimpleJWT`'s refresh tokens are signed with the same key.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(example = pairs(&[("token_type", "access")]))]
     pub required_claims: BTreeMap<String, String>,
-    /// What `typ` in the header may be; case does not count. `""`: it may be absent. Unset: absent, `JWT` or `at+jwt`.
+    /// What `typ` in the header may be; case does not count. `""`: it may be absent. Unset: absent,
+    /// `JWT` or `at+jwt`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = ["", "JWT", "at+jwt"])]
     pub types: Option<Vec<String>>,
@@ -116,12 +123,13 @@ pub struct IssuerConfig {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     #[schemars(example = false)]
     pub allow_no_exp: bool,
-    /// Take tokens without `iat`. Their whole life is not known, so none is taken whose end is further away than `max_lifetime`.
+    /// Take tokens without `iat`. Their whole life is not known, so none is taken whose end is
+    /// further away than `max_lifetime`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     #[schemars(example = false)]
     pub allow_no_iat: bool,
-    /// The longest life of a token, from `iat` to `exp`. Longer than 191h, and a ban is forgotten before the token ends. Unset: 191h,
-    /// an hour less than 8 days.
+    /// The longest life of a token, from `iat` to `exp`. Longer than 191h, and a ban is forgotten
+    /// before the token ends. Unset: 191h, an hour less than 8 days.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"24h")]
     pub max_lifetime: Option<HumanDuration>,
@@ -129,7 +137,8 @@ pub struct IssuerConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"30s")]
     pub leeway: Option<HumanDuration>,
-    /// The last day on which its tokens are accepted, in UTC: `YYYY-MM-DD`. `menshen check` warns from 30 days before.
+    /// The last day on which its tokens are accepted, in UTC: `YYYY-MM-DD`. `menshen check` warns
+    /// from 30 days before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"2027-06-30")]
     pub accept_until: Option<String>,
@@ -147,7 +156,8 @@ pub const MAPPED: [&str; 8] = [
     "nickname",
 ];
 
-/// Claims that are read by themselves, so that none of them says anything else (RFC 7519 section 4.1).
+/// Claims that are read by themselves, so that none of them says anything else (RFC 7519 section
+/// 4.1).
 const REGISTERED: [&str; 5] = ["iss", "aud", "exp", "nbf", "iat"];
 
 /// Most entries of `previous_secrets`: each is tried.

@@ -26,8 +26,8 @@ pub struct Source {
 }
 
 impl Source {
-    /// The file named, or `config.toml` in the working directory if there is one. An empty name is none: that is what a
-    /// variable left blank in a compose file gives.
+    /// The file named, or `config.toml` in the working directory if there is one. An empty name is
+    /// none: that is what a variable left blank in a compose file gives.
     pub fn new(
         file: Option<PathBuf>,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
@@ -63,7 +63,8 @@ impl Config {
         Self::load_with(source, |_, _| {})
     }
 
-    /// The same, with checks of somebody who knows more about the values: they are told with the rest, each at its line.
+    /// The same, with checks of somebody who knows more about the values: they are told with the
+    /// rest, each at its line.
     pub fn load_with(
         source: &Source,
         also: impl FnOnce(&Self, &mut Problems),
@@ -86,7 +87,8 @@ impl Config {
         let accepted = intake.accept(Schema::root(), &tree, "");
         let files = intake.files;
         let Ok(config) = serde_json::from_value::<Self>(accepted.unwrap_or_default()) else {
-            // The walk accepts what the structs accept; if they ever part, nothing starts. The error may quote a value.
+            // The walk accepts what the structs accept; if they ever part, nothing starts. The
+            // error may quote a value.
             problems.report_at(
                 Origin::Nowhere,
                 "has a value that passes its description and still does not fit",

@@ -1,4 +1,5 @@
-//! `[mint]`: the token that the backend is shown in place of the client's, in the form that the backend itself once issued.
+//! `[mint]`: the token that the backend is shown in place of the client's, in the form that the
+//! backend itself once issued.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -7,8 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Config, HumanDuration, Problems, SecretText, UpstreamAuthorization, tokens::weakness};
 
-/// What the backend finds in `Authorization` where `upstream.authorization` is `mint`: a token in its own form, made by menshen for
-/// each session and renewed in time, so that a backend that verifies tokens goes on as it is.
+/// What the backend finds in `Authorization` where `upstream.authorization` is `mint`: a token in
+/// its own form, made by menshen for each session and renewed in time, so that a backend that
+/// verifies tokens goes on as it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct MintConfig {
@@ -20,7 +22,8 @@ pub struct MintConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"), example = &"backend.secret")]
     pub secret_file: Option<PathBuf>,
-    /// Or a private key whose public part the backend has: PEM with PKCS#8, for `RS256`, `ES256` or `EdDSA`, as the key is.
+    /// Or a private key whose public part the backend has: PEM with PKCS#8, for `RS256`, `ES256` or
+    /// `EdDSA`, as the key is.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"...")]
     pub private_key: Option<SecretText>,
@@ -32,10 +35,11 @@ pub struct MintConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"2026")]
     pub key_id: Option<String>,
-    /// The claims, by the backend's names for them, in the language of dialects. `{user.id}` is a number where `users.ids` is
-    /// `integer`, `{user.id:text}` never; besides there are `{user.type}`, `{user.roles}`, `{user.is_staff}`, `{user.is_superuser}`,
-    /// `{session_id}`, `{client_type}`, `{now}` and `{jti}`, a new one for each token. What has nothing to say is left out. `iat`
-    /// (5 s early, for clocks that differ) and `exp` are always there.
+    /// The claims, by the backend's names for them, in the language of dialects. `{user.id}` is a
+    /// number where `users.ids` is `integer`, `{user.id:text}` never; besides there are
+    /// `{user.type}`, `{user.roles}`, `{user.is_staff}`, `{user.is_superuser}`, `{session_id}`,
+    /// `{client_type}`, `{now}` and `{jti}`, a new one for each token. What has nothing to say is
+    /// left out. `iat` (5 s early, for clocks that differ) and `exp` are always there.
     pub claims: BTreeMap<String, String>,
     /// `iss`. Unset: none.
     #[serde(skip_serializing_if = "Option::is_none")]

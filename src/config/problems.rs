@@ -1,7 +1,8 @@
 //! What is wrong with a config, all at once, each with the place where it was written.
 //!
-//! A key's problem is reported where the key stands: a line of the file or a variable of the environment; for a key that was
-//! left out, where its section stands. Must stay true: no message repeats the value of a secret.
+//! A key's problem is reported where the key stands: a line of the file or a variable of the
+//! environment; for a key that was left out, where its section stands. Must stay true: no message
+//! repeats the value of a secret.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,7 +15,8 @@ use std::{
 pub(super) enum Origin {
     /// In the file, on this line, counted from 1.
     Line(usize),
-    /// In the file, on this line and in this column, both counted from 1: where it stops being TOML.
+    /// In the file, on this line and in this column, both counted from 1: where it stops being
+    /// TOML.
     Place(usize, usize),
     /// In the environment, in the variable of this name.
     Variable(String),
@@ -39,7 +41,8 @@ impl Problem {
 }
 
 impl fmt::Display for Problem {
-    /// `config.toml:12: server.header_timeout: ...` or `environment MENSHEN_SERVER__HEADER_TIMEOUT: server.header_timeout: ...`.
+    /// `config.toml:12: server.header_timeout: ...` or `environment MENSHEN_SERVER__HEADER_TIMEOUT:
+    /// server.header_timeout: ...`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.file, &self.origin) {
             (_, Origin::Variable(name)) => write!(f, "environment {name}: ")?,
@@ -94,8 +97,8 @@ impl Problems {
         }
     }
 
-    /// Reports that the value of `key` (`rule[2].path`) is wrong. Nothing is said about a value that could not even be read:
-    /// that was reported.
+    /// Reports that the value of `key` (`rule[2].path`) is wrong. Nothing is said about a value
+    /// that could not even be read: that was reported.
     pub fn add(&mut self, key: &str, message: impl Into<String>) {
         self.add_between(key, &[], message);
     }
@@ -137,7 +140,8 @@ impl Problems {
         self.found.is_empty()
     }
 
-    /// All problems: those of the file by line, then those of the environment by name, then what was left out.
+    /// All problems: those of the file by line, then those of the environment by name, then what
+    /// was left out.
     pub fn iter(&self) -> impl Iterator<Item = &Problem> {
         let mut sorted: Vec<_> = self.found.iter().collect();
         sorted.sort_by_key(|problem| &problem.origin);
@@ -161,7 +165,8 @@ impl Problems {
         }
     }
 
-    /// Reports that the value of `key` cannot be used at all, so that nothing more is said about it.
+    /// Reports that the value of `key` cannot be used at all, so that nothing more is said about
+    /// it.
     pub(super) fn unreadable(&mut self, key: &str, message: impl Into<String>) {
         self.report(key, message);
         self.skip(key);
@@ -293,7 +298,8 @@ mod tests {
         assert_eq!(problems.iter().count(), 2);
     }
 
-    /// Found by fuzzing: a placeholder's name was repeated with the control character that stood in it.
+    /// Found by fuzzing: a placeholder's name was repeated with the control character that stood in
+    /// it.
     #[test]
     fn what_stands_in_the_file_neither_breaks_the_line_nor_steers_the_terminal() {
         let mut problems = Problems::about(Some("config.toml".into()));

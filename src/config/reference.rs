@@ -1,7 +1,8 @@
 //! `config.toml` as the structs describe it: every key with its meaning and its default.
 //!
-//! A line that starts with `#` and no space is a key without a default; `# ` starts a comment. Must stay true: with those lines
-//! as they are, the text is the default config in development mode; with all of them live, it still parses.
+//! A line that starts with `#` and no space is a key without a default; `# ` starts a comment. Must
+//! stay true: with those lines as they are, the text is the default config in development mode;
+//! with all of them live, it still parses.
 
 mod order;
 
@@ -263,7 +264,8 @@ mod tests {
         }
         .accept(Schema::root(), &tree, "");
         assert!(accepted.is_some());
-        // A secret and its file exclude each other; that is all that may be wrong when everything is live.
+        // A secret and its file exclude each other; that is all that may be wrong when everything
+        // is live.
         let rest: Vec<_> = problems
             .iter()
             .filter(|problem| !problem.key().ends_with("_file"))

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::HumanDuration;
 
-/// One rule. It matches by path and method; then `access`, `user_types`, `roles` and `claims` decide.
+/// One rule. It matches by path and method; then `access`, `user_types`, `roles` and `claims`
+/// decide.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(example = health())]
@@ -15,16 +16,17 @@ pub struct RuleConfig {
     /// Its name in metrics, logs and `menshen check`: 1 to 64 letters, digits, `-` or `_`.
     #[schemars(example = &"back-office")]
     pub name: String,
-    /// On the path that is forwarded, never the query: exact (`/health`), everything below (`/static/**`, which is `/static`
-    /// too), or `*` for one segment (`/users/*/posts`). Case matters.
+    /// On the path that is forwarded, never the query: exact (`/health`), everything below
+    /// (`/static/**`, which is `/static` too), or `*` for one segment (`/users/*/posts`). Case
+    /// matters.
     #[schemars(example = &"/admin/**")]
     pub path: String,
     /// Methods it is for. Empty: all. `GET` does not stand for `HEAD`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(example = ["GET", "POST"])]
     pub methods: Vec<String>,
-    /// `public`: anonymous always, a token is not looked at. `optional`: anonymous without a token, a bad token is refused.
-    /// `required`: a valid token. `deny`: nobody.
+    /// `public`: anonymous always, a token is not looked at. `optional`: anonymous without a token,
+    /// a bad token is refused. `required`: a valid token. `deny`: nobody.
     #[serde(default)]
     #[schemars(example = Access::Required)]
     pub access: Access,
@@ -36,8 +38,9 @@ pub struct RuleConfig {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(example = ["editor"])]
     pub roles: Vec<String>,
-    /// Claims of the token, each with the values of which it must have one (403 otherwise): a text, a number or a truth value as JSON
-    /// writes it, or a list with one of them in it. For claims of a dialect or of an `[[issuer]]`.
+    /// Claims of the token, each with the values of which it must have one (403 otherwise): a text,
+    /// a number or a truth value as JSON writes it, or a list with one of them in it. For claims of
+    /// a dialect or of an `[[issuer]]`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(example = tenants())]
     pub claims: BTreeMap<String, Vec<String>>,
@@ -45,39 +48,46 @@ pub struct RuleConfig {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     #[schemars(example = false)]
     pub bad_token_is_anonymous: bool,
-    /// Take the token from the cookie of this name too, for pages whose requests cannot carry `Authorization`. The cookie is not
-    /// sent on, on no path, unless `upstream.authorization = "keep"` or a proxy forwards (forward-auth). It is worth nothing to a page of
-    /// another site (403), but for a link to this one, unless `cors.allowed_origins` lists it and `cors.allow_credentials` is on. A request that has `Authorization` as well is refused (400).
+    /// Take the token from the cookie of this name too, for pages whose requests cannot carry
+    /// `Authorization`. The cookie is not sent on, on no path, unless `upstream.authorization =
+    /// "keep"` or a proxy forwards (forward-auth). It is worth nothing to a page of another site
+    /// (403), but for a link to this one, unless `cors.allowed_origins` lists it and
+    /// `cors.allow_credentials` is on. A request that has `Authorization` as well is refused (400).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"access_token")]
     pub token_cookie: Option<String>,
-    /// Take the token of a WebSocket handshake, and of nothing else, from `access_token` in the query too: browsers cannot send
-    /// `Authorization` with one. It is not sent on, unless `upstream.authorization = "keep"`, and in no log of menshen's; it may be
-    /// in those of a proxy in front.
+    /// Take the token of a WebSocket handshake, and of nothing else, from `access_token` in the
+    /// query too: browsers cannot send `Authorization` with one. It is not sent on, unless
+    /// `upstream.authorization = "keep"`, and in no log of menshen's; it may be in those of a proxy
+    /// in front.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     #[schemars(example = true)]
     pub token_in_query: bool,
-    /// Longest silence of a WebSocket, an event stream or a long poll on this rule, in place of `upstream.read_timeout`: from
-    /// 1ms to 7d. Of an upload, also in place of a shorter `server.body_timeout`.
+    /// Longest silence of a WebSocket, an event stream or a long poll on this rule, in place of
+    /// `upstream.read_timeout`: from 1ms to 7d. Of an upload, also in place of a shorter
+    /// `server.body_timeout`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"1h")]
     pub idle_timeout: Option<HumanDuration>,
-    /// menshen answers preflights of browsers here itself, and pages of `cors.allowed_origins` may read its refusals. What the backend
-    /// says to a page is the backend's own.
+    /// menshen answers preflights of browsers here itself, and pages of `cors.allowed_origins` may
+    /// read its refusals. What the backend says to a page is the backend's own.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     #[schemars(example = true)]
     pub cors: bool,
-    /// Let through paths with `%2F` or `%25` (`["%2F"]`, `["%25"]` or both) for a backend whose ids need them; elsewhere they are refused
-    /// (400). **A warning:** what such a path means depends on how often the servers behind decode it, and any of them may take `%2F` for
-    /// a `/`. So a path passes only if it is good and comes to this very rule as sent, decoded once and decoded twice: without a
-    /// segment of dots, an empty one, or another delimiter that was hidden. Rules see a part of an id as a segment of the path then, and
-    /// a rule of the backend's own, or of a proxy behind, may see another path than this one. `%2F` needs a `path` that ends in `/**`,
+    /// Let through paths with `%2F` or `%25` (`["%2F"]`, `["%25"]` or both) for a backend whose ids
+    /// need them; elsewhere they are refused (400). **A warning:** what such a path means depends
+    /// on how often the servers behind decode it, and any of them may take `%2F` for a `/`. So a
+    /// path passes only if it is good and comes to this very rule as sent, decoded once and decoded
+    /// twice: without a segment of dots, an empty one, or another delimiter that was hidden. Rules
+    /// see a part of an id as a segment of the path then, and a rule of the backend's own, or of a
+    /// proxy behind, may see another path than this one. `%2F` needs a `path` that ends in `/**`,
     /// best one that has nothing else below it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(example = ["%2F"])]
     pub allow_encoded: Vec<EncodedDelimiter>,
-    /// For its paths alone what `gate.report_only` is for all. Unset: as that says. Paths that could be read in two ways are refused, and
-    /// headers that name another path or method removed, unless everything reports.
+    /// For its paths alone what `gate.report_only` is for all. Unset: as that says. Paths that
+    /// could be read in two ways are refused, and headers that name another path or method removed,
+    /// unless everything reports.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = true)]
     pub report_only: Option<bool>,

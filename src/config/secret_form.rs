@@ -1,7 +1,9 @@
-//! What secrets of a known form look like, and what is wrong with one that does not: copied with a quotation mark, a blank or a second
-//! line, saved with a byte order mark, cut short, or another secret.
+//! What secrets of a known form look like, and what is wrong with one that does not: copied with a
+//! quotation mark, a blank or a second line, saved with a byte order mark, cut short, or another
+//! secret.
 //!
-//! Only warnings: a simulated WeChat or SMS vendor takes any secret. Must stay true: nothing of the value is repeated.
+//! Only warnings: a simulated WeChat or SMS vendor takes any secret. Must stay true: nothing of the
+//! value is repeated.
 
 use super::{Problems, SecretText};
 

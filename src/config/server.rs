@@ -11,16 +11,18 @@ use crate::types::Malformed;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ServerConfig {
-    /// Addresses to listen on: `IP:PORT`, `tls:IP:PORT` with the certificate of [server.tls], or `unix:/path/to.sock`. Who may
-    /// connect to a socket, the umask says: a proxy of another user needs 007 and a common group (systemd: `UMask=0007`).
+    /// Addresses to listen on: `IP:PORT`, `tls:IP:PORT` with the certificate of [server.tls], or
+    /// `unix:/path/to.sock`. Who may connect to a socket, the umask says: a proxy of another user
+    /// needs 007 and a common group (systemd: `UMask=0007`).
     pub listen: Vec<String>,
-    /// Networks (CIDR) whose `X-Forwarded-For`, `X-Forwarded-Proto` and `X-Request-Id` are believed. Empty: nobody's, the peer is
-    /// the client.
+    /// Networks (CIDR) whose `X-Forwarded-For`, `X-Forwarded-Proto` and `X-Request-Id` are
+    /// believed. Empty: nobody's, the peer is the client.
     #[schemars(with = "Vec<Network>")]
     pub trusted_proxies: Vec<IpNet>,
-    /// Headers that pass although their name has a sign besides letters, digits and `-`. Never a reserved header, nor one that says
-    /// where the client is (`*_real_ip`, `*_client_ip`, `*_connecting_ip`, `*_src_ip`, `*_forwarded_for`): those never pass, and the
-    /// backend reads `X-Real-IP` or `X-Forwarded-For`, which menshen sets.
+    /// Headers that pass although their name has a sign besides letters, digits and `-`. Never a
+    /// reserved header, nor one that says where the client is (`*_real_ip`, `*_client_ip`,
+    /// `*_connecting_ip`, `*_src_ip`, `*_forwarded_for`): those never pass, and the backend reads
+    /// `X-Real-IP` or `X-Forwarded-For`, which menshen sets.
     pub allow_headers: Vec<String>,
     /// Longest request head, request line included.
     pub max_header_bytes: ByteSize,
@@ -30,25 +32,30 @@ pub struct ServerConfig {
     pub header_timeout: HumanDuration,
     /// How long a connection may wait for its next request.
     pub keepalive_timeout: HumanDuration,
-    /// Longest silence of a client within a body, and longest time in which it takes nothing of an answer. A body that comes slower
-    /// than 512 bytes a second is given up after it.
+    /// Longest silence of a client within a body, and longest time in which it takes nothing of an
+    /// answer. A body that comes slower than 512 bytes a second is given up after it.
     pub body_timeout: HumanDuration,
     /// Requests on one connection before it is closed, so that clients spread over replicas again.
     pub keepalive_requests: u32,
     /// Whether clients that speak TLS may choose HTTP/2.
     pub http2: bool,
-    /// Whether clients may speak HTTP/2 without TLS, by beginning with its preface (RFC 9113 section 3.3).
+    /// Whether clients may speak HTTP/2 without TLS, by beginning with its preface (RFC 9113
+    /// section 3.3).
     pub h2c: bool,
-    /// Requests at once on one HTTP/2 connection. Each may hold up to 256 KiB of memory while its client or its backend reads nothing;
-    /// for all connections together `max_requests` is the bound.
+    /// Requests at once on one HTTP/2 connection. Each may hold up to 256 KiB of memory while its
+    /// client or its backend reads nothing; for all connections together `max_requests` is the
+    /// bound.
     pub http2_streams: u32,
-    /// Connections at once; one more is told 503 (`overloaded`), without TLS, and ends. 0: as many as the system allows.
+    /// Connections at once; one more is told 503 (`overloaded`), without TLS, and ends. 0: as many
+    /// as the system allows.
     pub max_connections: usize,
-    /// Requests at once, on all connections together, with every WebSocket and other stream that is open; one more is told 503
-    /// (`overloaded`) and keeps its connection; the auth API is answered up to a sixteenth above it. What is held up may take 64 KiB of memory, on HTTP/2 up to 256 KiB. 0: no bound of its
-    /// own.
+    /// Requests at once, on all connections together, with every WebSocket and other stream that is
+    /// open; one more is told 503 (`overloaded`) and keeps its connection; the auth API is answered
+    /// up to a sixteenth above it. What is held up may take 64 KiB of memory, on HTTP/2 up to 256
+    /// KiB. 0: no bound of its own.
     pub max_requests: u32,
-    /// After SIGTERM: how long menshen goes on serving as unready, so that load balancers turn away.
+    /// After SIGTERM: how long menshen goes on serving as unready, so that load balancers turn
+    /// away.
     pub unready_grace: HumanDuration,
     /// After that: how long requests in flight may take to finish.
     pub drain_timeout: HumanDuration,
@@ -58,7 +65,8 @@ pub struct ServerConfig {
 }
 
 impl ServerConfig {
-    /// The addresses to listen on; those that are none are left out, which [`Config::load`](super::Config::load) refuses.
+    /// The addresses to listen on; those that are none are left out, which
+    /// [`Config::load`](super::Config::load) refuses.
     pub fn addresses(&self) -> Vec<ListenAddress> {
         self.listen
             .iter()

@@ -1,7 +1,7 @@
 //! What the config structs accept, read from the JSON Schema that they derive.
 //!
-//! The loader, the environment and the printed reference all walk the same schema, so a new field of a struct is known to each
-//! of them at once.
+//! The loader, the environment and the printed reference all walk the same schema, so a new field
+//! of a struct is known to each of them at once.
 
 use std::sync::LazyLock;
 
@@ -53,7 +53,8 @@ impl Schema {
     /// What a value may be here.
     ///
     /// # Panics
-    /// When a config struct has a field of a kind that this list does not know; a test walks them all.
+    /// When a config struct has a field of a kind that this list does not know; a test walks them
+    /// all.
     pub(super) fn shape(self) -> Shape {
         let at = self.resolved();
         if at.get("properties").is_some() {
@@ -76,7 +77,8 @@ impl Schema {
         }
     }
 
-    /// The keys of a table with their schemas, in the order of the alphabet; empty for anything else.
+    /// The keys of a table with their schemas, in the order of the alphabet; empty for anything
+    /// else.
     pub(super) fn properties(self) -> impl Iterator<Item = (&'static str, Self)> {
         let properties = self.resolved().get("properties").and_then(Value::as_object);
         properties

@@ -16,14 +16,17 @@ use crate::types::{Malformed, Phone, SmsCode, Timestamp};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SmsConfig {
-    /// Who is asked to send, in this order: `aliyun`, `tencent`, `dypns`, `webhook`, each with a table below, or `log`. The
-    /// next one is asked only when surely nothing was sent: this one refused for its configuration, balance, content or
-    /// permission, or was not reachable. None: in development the same as `log`, in production there is no SMS login.
+    /// Who is asked to send, in this order: `aliyun`, `tencent`, `dypns`, `webhook`, each with a
+    /// table below, or `log`. The next one is asked only when surely nothing was sent: this one
+    /// refused for its configuration, balance, content or permission, or was not reachable. None:
+    /// in development the same as `log`, in production there is no SMS login.
     pub providers: Vec<SmsProvider>,
-    /// Total time for one call of one provider. A connection that does not come about is given up after 3s, and the next
-    /// provider asked; with a shorter time here that counts as no answer, after which nobody else is asked.
+    /// Total time for one call of one provider. A connection that does not come about is given up
+    /// after 3s, and the next provider asked; with a shorter time here that counts as no answer,
+    /// after which nobody else is asked.
     pub timeout: HumanDuration,
-    /// Country codes whose phone numbers are served. Numbers in other countries can be costly ones: `86` is mainland China.
+    /// Country codes whose phone numbers are served. Numbers in other countries can be costly ones:
+    /// `86` is mainland China.
     pub countries: Vec<String>,
     /// How long a code is good for.
     pub code_ttl: HumanDuration,
@@ -41,8 +44,8 @@ pub struct SmsConfig {
     pub dypns: DypnsConfig,
     pub tencent: TencentConfig,
     pub webhook: WebhookConfig,
-    /// Phones that get no message and always have the same code: for those who review the app for a store or for WeChat. Whoever
-    /// knows such a pair signs in with it.
+    /// Phones that get no message and always have the same code: for those who review the app for a
+    /// store or for WeChat. Whoever knows such a pair signs in with it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub test_phone: Vec<TestPhone>,
 }

@@ -16,17 +16,20 @@ use crate::{crypto::Key, types::Malformed};
 pub struct StoreConfig {
     /// `sled:PATH` (embedded, one replica) or `memory:` (gone at exit; development only).
     pub url: String,
-    /// 32 bytes, as 64 hex digits or base64, that encrypt what is personal in the store; also `encryption_key_file`. Unset in
-    /// development: made on first start as `store.key` beside the data. Production refuses to start without.
+    /// 32 bytes, as 64 hex digits or base64, that encrypt what is personal in the store; also
+    /// `encryption_key_file`. Unset in development: made on first start as `store.key` beside the
+    /// data. Production refuses to start without.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"...")]
     pub encryption_key: Option<SecretText>,
-    /// Read `encryption_key` from this file. A missing file is made on first start, for its owner alone.
+    /// Read `encryption_key` from this file. A missing file is made on first start, for its owner
+    /// alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path", "x-made-on-first-start" = true), example = &"store.key")]
     pub encryption_key_file: Option<PathBuf>,
-    /// The key before `encryption_key`, for the first start with a new one; also `previous_encryption_key_file`. That start puts
-    /// the store under the new key, and then this one is not needed any more.
+    /// The key before `encryption_key`, for the first start with a new one; also
+    /// `previous_encryption_key_file`. That start puts the store under the new key, and then this
+    /// one is not needed any more.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"...")]
     pub previous_encryption_key: Option<SecretText>,
@@ -36,7 +39,8 @@ pub struct StoreConfig {
     pub previous_encryption_key_file: Option<PathBuf>,
     /// Memory for pages of the embedded store.
     pub cache: ByteSize,
-    /// How long to wait at start for another process that still holds the store, such as a predecessor that is just ending.
+    /// How long to wait at start for another process that still holds the store, such as a
+    /// predecessor that is just ending.
     pub lock_wait: HumanDuration,
     /// How often revocations made by other replicas are looked for.
     pub revocation_poll: HumanDuration,

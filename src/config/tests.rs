@@ -126,7 +126,8 @@ fn everything_that_is_wrong_is_told_at_once() {
         [
             "config.toml:3: server.listens: is not a key; did you mean `listen`?",
             "config.toml:4: server.header_timeout: \"x\" is not a duration: write a whole number and ms, s, m, h or d",
-            // Nothing is said of `idle_ttl` being shorter than an `access_ttl` that could not be read.
+            // Nothing is said of `idle_ttl` being shorter than an `access_ttl` that could not be
+            // read.
             "config.toml:6: tokens.access_ttl: \"x\" is not a duration: write a whole number and ms, s, m, h or d",
             "config.toml:8: tokens.leeway: 1h is not between 0s and 5m",
             "config.toml:10: rule[0].name: must be a text in quotes, not a whole number",

@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{ListenAddress, Problems};
 
-/// TLS for clients, at the addresses of `server.listen` that begin with `tls:`. TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1. The files are
-/// read again within seconds when they change, also by the swap of a symbolic link; a pair that does not fit keeps the old one.
+/// TLS for clients, at the addresses of `server.listen` that begin with `tls:`. TLS 1.2 and 1.3,
+/// HTTP/2 and HTTP/1.1. The files are read again within seconds when they change, also by the swap
+/// of a symbolic link; a pair that does not fit keeps the old one.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TlsConfig {
@@ -24,7 +25,8 @@ pub struct TlsConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"), example = &"clients.crt")]
     pub client_ca_file: Option<PathBuf>,
-    /// Whether clients show a certificate of `client_ca_file`: `off`, `optional` (a wrong one is refused) or `required`.
+    /// Whether clients show a certificate of `client_ca_file`: `off`, `optional` (a wrong one is
+    /// refused) or `required`.
     pub client_certificates: ClientCertificates,
 }
 
@@ -82,11 +84,13 @@ impl TlsConfig {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct UpstreamTlsConfig {
-    /// Certificates of the authorities that may vouch for the backend, in PEM. Unset: those that the system trusts.
+    /// Certificates of the authorities that may vouch for the backend, in PEM. Unset: those that
+    /// the system trusts.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"), example = &"backend-ca.crt")]
     pub ca_file: Option<PathBuf>,
-    /// The certificate that menshen shows to the backend, and those that lead to its authority, in PEM.
+    /// The certificate that menshen shows to the backend, and those that lead to its authority, in
+    /// PEM.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"), example = &"menshen.crt")]
     pub cert_file: Option<PathBuf>,

@@ -16,15 +16,16 @@ pub struct TokenConfig {
     pub issuer: String,
     /// `aud` of our tokens (RFC 7519 section 4.1.3).
     pub audience: String,
-    /// How access tokens are signed: `EdDSA` (or `Ed25519`, its newer name), `ES256`, `RS256`, or `HS256` for a backend that shares
-    /// the secret.
+    /// How access tokens are signed: `EdDSA` (or `Ed25519`, its newer name), `ES256`, `RS256`, or
+    /// `HS256` for a backend that shares the secret.
     pub algorithm: Algorithm,
-    /// Directory of PEM private keys (PKCS#8, one a file; the newest name signs, all verify). Unset: keys are made on first
-    /// start and kept in the store. Not for HS256.
+    /// Directory of PEM private keys (PKCS#8, one a file; the newest name signs, all verify).
+    /// Unset: keys are made on first start and kept in the store. Not for HS256.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"), example = &"keys")]
     pub key_dir: Option<PathBuf>,
-    /// The secret for HS256, at least 32 bytes; also `secret_file`. Unset: made on first start and kept in the store.
+    /// The secret for HS256, at least 32 bytes; also `secret_file`. Unset: made on first start and
+    /// kept in the store.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"...")]
     pub secret: Option<SecretText>,
@@ -36,14 +37,15 @@ pub struct TokenConfig {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(example = ["..."])]
     pub previous_secrets: Vec<SecretText>,
-    /// How long a key that menshen made signs before another takes its place by itself; 1 to 730 days. Unset: until `menshen keys
-    /// rotate`, because a backend that was given a copy of the public key would refuse everybody one night, without anything having
-    /// been changed. Set it where everybody fetches `/auth/jwks.json` again.
+    /// How long a key that menshen made signs before another takes its place by itself; 1 to 730
+    /// days. Unset: until `menshen keys rotate`, because a backend that was given a copy of the
+    /// public key would refuse everybody one night, without anything having been changed. Set it
+    /// where everybody fetches `/auth/jwks.json` again.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"90d")]
     pub rotate_every: Option<HumanDuration>,
-    /// How long before that the next key is published, for those who keep a copy of the published keys. At least 10 minutes: they may
-    /// be kept for 5.
+    /// How long before that the next key is published, for those who keep a copy of the published
+    /// keys. At least 10 minutes: they may be kept for 5.
     pub publish_before: HumanDuration,
     /// How long an access token is valid. Short, because it is not looked up on each request.
     pub access_ttl: HumanDuration,
@@ -53,10 +55,12 @@ pub struct TokenConfig {
     pub absolute_ttl: HumanDuration,
     /// How far clocks may differ when `exp` and `nbf` are checked.
     pub leeway: HumanDuration,
-    /// How long a refresh token that was just used gets the same answer again: `until_used` (until its successor has been
-    /// used), or a duration. Serves lost answers and parallel refreshes; anything older is theft and ends the session.
+    /// How long a refresh token that was just used gets the same answer again: `until_used` (until
+    /// its successor has been used), or a duration. Serves lost answers and parallel refreshes;
+    /// anything older is theft and ends the session.
     pub replay_window: ReplayWindow,
-    /// Verified tokens remembered, so that a token seen before costs no signature check. About 1 KiB each.
+    /// Verified tokens remembered, so that a token seen before costs no signature check. About 1
+    /// KiB each.
     pub cache_entries: usize,
 }
 
@@ -210,7 +214,8 @@ impl TokenConfig {
 /// Fewest bytes of an HS256 secret (RFC 7518 section 3.2).
 const SHORTEST_SECRET: usize = 32;
 
-/// Parts of the secrets that documentation and project templates print, which are the first that an attacker tries.
+/// Parts of the secrets that documentation and project templates print, which are the first that an
+/// attacker tries.
 const EXAMPLES: [&str; 10] = [
     "changeme",
     "change-me",
@@ -278,7 +283,8 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// Whether `alg` of a token or a JWK means this one. For Ed25519 there are two names (RFC 9864 section 2.2).
+    /// Whether `alg` of a token or a JWK means this one. For Ed25519 there are two names (RFC 9864
+    /// section 2.2).
     pub fn is_named(self, alg: &str) -> bool {
         alg == self.as_str() || (self == Self::EdDsa && alg == "Ed25519")
     }

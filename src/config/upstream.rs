@@ -18,18 +18,20 @@ const MOST: usize = 64;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct UpstreamConfig {
-    /// Where it listens: `http://host:port`, `https://host:port` or `unix:/path/to.sock`. Several take turns, those that are
-    /// healthy. A name may have several addresses: they are tried in turn, IPv4 first, until one takes a connection, and that one
-    /// is used from then on. A backend whose name cannot be resolved yet is unhealthy until it can be.
+    /// Where it listens: `http://host:port`, `https://host:port` or `unix:/path/to.sock`. Several
+    /// take turns, those that are healthy. A name may have several addresses: they are tried in
+    /// turn, IPv4 first, until one takes a connection, and that one is used from then on. A backend
+    /// whose name cannot be resolved yet is unhealthy until it can be.
     pub urls: Vec<String>,
-    /// What it speaks: `http1` (HTTP/1.1), or `http2`, which gRPC needs: over TLS for `https:`, with prior knowledge (h2c) otherwise.
-    /// WebSocket needs `http1`.
+    /// What it speaks: `http1` (HTTP/1.1), or `http2`, which gRPC needs: over TLS for `https:`,
+    /// with prior knowledge (h2c) otherwise. WebSocket needs `http1`.
     pub protocol: UpstreamProtocol,
-    /// What happens to the client's `Authorization` once it is checked: `remove` it, `keep` it for a backend that looks at it too,
-    /// or `mint`: put a token of the backend's own form in its place ([mint]).
+    /// What happens to the client's `Authorization` once it is checked: `remove` it, `keep` it for
+    /// a backend that looks at it too, or `mint`: put a token of the backend's own form in its
+    /// place ([mint]).
     pub authorization: UpstreamAuthorization,
-    /// Sent with every request, by which the backend tells menshen from whoever else reaches it: at least 32 visible ASCII
-    /// characters. `openssl rand -base64 32` prints a good one.
+    /// Sent with every request, by which the backend tells menshen from whoever else reaches it: at
+    /// least 32 visible ASCII characters. `openssl rand -base64 32` prints a good one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"...")]
     pub shared_secret: Option<SecretText>,
@@ -37,10 +39,12 @@ pub struct UpstreamConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"), example = &"upstream.secret")]
     pub shared_secret_file: Option<PathBuf>,
-    /// The header that it is sent in. A client's own of this name never passes, whether there is a secret or not.
+    /// The header that it is sent in. A client's own of this name never passes, whether there is a
+    /// secret or not.
     pub shared_secret_header: String,
-    /// How often names in `urls` are resolved again, in the background. `0s`: only until they have been once. A backend keeps its
-    /// address while that is among those found, and while nothing can be found.
+    /// How often names in `urls` are resolved again, in the background. `0s`: only until they have
+    /// been once. A backend keeps its address while that is among those found, and while nothing
+    /// can be found.
     pub resolve_interval: HumanDuration,
     /// `Host` as the backend sees it. Unset: as the client sent it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -52,7 +56,8 @@ pub struct UpstreamConfig {
     pub read_timeout: HumanDuration,
     /// Longest time the backend may take no bytes of a request.
     pub write_timeout: HumanDuration,
-    /// How long an unused connection is kept. Below the backend's own: Node closes after 5 s, gunicorn after 2 s.
+    /// How long an unused connection is kept. Below the backend's own: Node closes after 5 s,
+    /// gunicorn after 2 s.
     pub idle_timeout: HumanDuration,
     /// Most unused connections kept, for each worker.
     pub idle_connections: usize,
@@ -61,7 +66,8 @@ pub struct UpstreamConfig {
 }
 
 impl UpstreamConfig {
-    /// Where the backend is; what is no address is left out, which [`Config::load`](super::Config::load) refuses.
+    /// Where the backend is; what is no address is left out, which
+    /// [`Config::load`](super::Config::load) refuses.
     pub fn addresses(&self) -> Vec<UpstreamAddress> {
         self.urls
             .iter()
@@ -174,18 +180,20 @@ impl Default for UpstreamConfig {
     }
 }
 
-/// Checks of the backends' health: requests like others, with `upstream.host` and the shared secret. Beside them a backend that fails five requests in a row is passed over for 5 s, for twice as
-/// long each time it happens again, up to 5 minutes. When no backend would be used, all are.
+/// Checks of the backends' health: requests like others, with `upstream.host` and the shared
+/// secret. Beside them a backend that fails five requests in a row is passed over for 5 s, for
+/// twice as long each time it happens again, up to 5 minutes. When no backend would be used, all
+/// are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct HealthConfig {
-    /// What is asked with GET: 2xx and 3xx are healthy. Unset: whether it takes a connection; one backend alone is not checked
-    /// then.
+    /// What is asked with GET: 2xx and 3xx are healthy. Unset: whether it takes a connection; one
+    /// backend alone is not checked then.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"/health")]
     pub path: Option<String>,
-    /// `Host` of the checks where `upstream.host` is unset, for a backend that takes some alone (Django's `ALLOWED_HOSTS`). Unset:
-    /// host and port of its URL.
+    /// `Host` of the checks where `upstream.host` is unset, for a backend that takes some alone
+    /// (Django's `ALLOWED_HOSTS`). Unset: host and port of its URL.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"shop.example.com")]
     pub host: Option<String>,

@@ -1,7 +1,7 @@
 //! Values as people write them: `15m`, `16KiB`, `30/1m`, and secrets that do not print.
 //!
-//! Each is a text in the file and in the environment, parsed once. Its JSON Schema names its format, so that a wrong value is
-//! reported with its line and with what would be right.
+//! Each is a text in the file and in the environment, parsed once. Its JSON Schema names its
+//! format, so that a wrong value is reported with its line and with what would be right.
 
 mod byte_size;
 mod day;

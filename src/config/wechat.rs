@@ -15,14 +15,16 @@ use crate::types::{AppId, Malformed};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct WechatConfig {
-    /// Where WeChat's server API is. `https://api2.weixin.qq.com` is its failover; `sh.`, `sz.` and `hk.api.` are regional.
+    /// Where WeChat's server API is. `https://api2.weixin.qq.com` is its failover; `sh.`, `sz.` and
+    /// `hk.api.` are regional.
     pub base_url: String,
     /// Total time for one call, its retry included.
     pub timeout: HumanDuration,
-    /// How calls that want an access token come by one: `stable` gets it from WeChat by AppSecret; `none` sends none, for
-    /// WeChat Cloud Run, which adds it on the way.
+    /// How calls that want an access token come by one: `stable` gets it from WeChat by AppSecret;
+    /// `none` sends none, for WeChat Cloud Run, which adds it on the way.
     pub token_mode: TokenMode,
-    /// Lends the access token to a backend that calls WeChat itself and knows this secret, at least 32 characters: `GET
+    /// Lends the access token to a backend that calls WeChat itself and knows this secret, at least
+    /// 32 characters: `GET
     /// /wechat/access_token?app_id=` on the admin listener, with it as `Authorization: Bearer`. Also `lend_token_file`. Unset: it
     /// is not lent.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -32,11 +34,11 @@ pub struct WechatConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"), example = &"lend.token")]
     pub lend_token_file: Option<PathBuf>,
-    /// What WeChat takes for each phone number, in thousandths of a yuan: 30 is 0.03 CNY. Only for the metric
-    /// `menshen_wechat_phone_cost_cny_total`. At most 100000.
+    /// What WeChat takes for each phone number, in thousandths of a yuan: 30 is 0.03 CNY. Only for
+    /// the metric `menshen_wechat_phone_cost_cny_total`. At most 100000.
     pub phone_price: u32,
-    /// Take phone numbers also as `encrypted_data` and `iv`, from mini programs that are too old for phone codes. The
-    /// encryption has no authentication, so prefer the codes.
+    /// Take phone numbers also as `encrypted_data` and `iv`, from mini programs that are too old
+    /// for phone codes. The encryption has no authentication, so prefer the codes.
     pub legacy_decrypt: bool,
     /// How old such encrypted data may be. 1 second to 1 day.
     pub watermark_max_age: HumanDuration,

@@ -8,7 +8,8 @@ use super::{HumanDuration, Mode, Problems, WechatApp};
 /// Characters of an `EncodingAESKey`.
 const KEY_LENGTH: usize = 43;
 
-/// WeChat's message push, at `/wechat/push` of the auth API: a user who cancels the authorisation in WeChat is erased as by `DELETE
+/// WeChat's message push, at `/wechat/push` of the auth API: a user who cancels the authorisation
+/// in WeChat is erased as by `DELETE
 /// /auth/me`, what is revoked is cleared. Enter the address with `push_token` and `push_aes_key` in the console of the mini
 /// program. See docs/hooks.md.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -16,8 +17,8 @@ const KEY_LENGTH: usize = 43;
 pub struct PushConfig {
     /// Whether pushes are taken.
     pub enabled: bool,
-    /// Take pushes in plain mode from mini programs without `push_aes_key`. Their signature does not cover what they say: whoever has
-    /// seen one can erase anybody while its time is good.
+    /// Take pushes in plain mode from mini programs without `push_aes_key`. Their signature does
+    /// not cover what they say: whoever has seen one can erase anybody while its time is good.
     pub plain: bool,
     /// How long ago a push may have been signed. 10 seconds to 1 hour.
     pub max_age: HumanDuration,

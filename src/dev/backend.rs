@@ -1,4 +1,5 @@
-//! A backend that answers what it received, so that a person or a test can see what the gate let through.
+//! A backend that answers what it received, so that a person or a test can see what the gate let
+//! through.
 
 use std::{
     io,
@@ -37,7 +38,8 @@ pub struct Received {
     pub method: String,
     /// The request target: path and query.
     pub target: String,
-    /// Every header field in order of arrival, the name in lower case; bytes outside ASCII are shown as `?`.
+    /// Every header field in order of arrival, the name in lower case; bytes outside ASCII are
+    /// shown as `?`.
     pub headers: Vec<(String, String)>,
     /// Bytes of the body.
     pub body_bytes: usize,

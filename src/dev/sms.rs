@@ -1,7 +1,9 @@
-//! Simulated SMS vendors: Aliyun `SendSms` and `SendSmsVerifyCode`, Tencent Cloud `SendSms`, and a webhook, on one port.
+//! Simulated SMS vendors: Aliyun `SendSms` and `SendSmsVerifyCode`, Tencent Cloud `SendSms`, and a
+//! webhook, on one port.
 //!
-//! Each checks signature, time and nonce by itself, from the bytes that arrived, and answers in the published form. What was
-//! sent stays here, so that a test or a demo reads the code from "the phone". A [`Script`] makes a vendor misbehave.
+//! Each checks signature, time and nonce by itself, from the bytes that arrived, and answers in the
+//! published form. What was sent stays here, so that a test or a demo reads the code from "the
+//! phone". A [`Script`] makes a vendor misbehave.
 
 mod answer;
 mod received;
@@ -200,7 +202,8 @@ impl Desk {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The message of a request that is signed rightly; else the vendor's code for what is wrong with it.
+    /// The message of a request that is signed rightly; else the vendor's code for what is wrong
+    /// with it.
     fn accept(
         &self,
         provider: SmsProvider,

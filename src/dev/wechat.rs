@@ -1,9 +1,11 @@
-//! A simulated WeChat: `jscode2session`, `stable_token` and `getuserphonenumber` as the real server answers them.
+//! A simulated WeChat: `jscode2session`, `stable_token` and `getuserphonenumber` as the real server
+//! answers them.
 //!
-//! HTTP says 200 to everything and `text/plain`; the bodies are the published ones. Credentials are checked, a code works
-//! once (then 40163), and `errcode` is absent on success. Who signs in is in the code: everything before its last `-` is the
-//! person, so `alice-1` and `alice-2` are two logins of one openid. Phone codes are described in `phone`. Codes with a name of
-//! their own make it misbehave: they are listed at `Script`.
+//! HTTP says 200 to everything and `text/plain`; the bodies are the published ones. Credentials are
+//! checked, a code works once (then 40163), and `errcode` is absent on success. Who signs in is in
+//! the code: everything before its last `-` is the person, so `alice-1` and `alice-2` are two
+//! logins of one openid. Phone codes are described in `phone`. Codes with a name of their own make
+//! it misbehave: they are listed at `Script`.
 
 mod encrypted;
 mod phone;
@@ -125,7 +127,8 @@ impl SimulatedWechat {
         self.desk.book().tokens_seen.clone()
     }
 
-    /// From now on no access token of before is good, and calls with one are refused with this errcode (40001, 40014, 42001).
+    /// From now on no access token of before is good, and calls with one are refused with this
+    /// errcode (40001, 40014, 42001).
     pub fn revoke_tokens(&self, errcode: i64) {
         let mut book = self.desk.book();
         book.refuses_tokens_with = Some(errcode);

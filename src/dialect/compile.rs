@@ -26,7 +26,8 @@ use crate::{
 
 /// Claims that a refresh token inside a JWT has already.
 const RESERVED_IN_REFRESH: [&str; 6] = ["iss", "sub", "iat", "exp", "jti", "token_use"];
-/// Header fields that say how an answer is framed or who made it, and so are not a dialect's to say.
+/// Header fields that say how an answer is framed or who made it, and so are not a dialect's to
+/// say.
 const RESERVED_HEADERS: [&str; 16] = [
     "allow",
     "cache-control",
@@ -418,7 +419,8 @@ fn has_no_body(status: StatusCode) -> bool {
     )
 }
 
-/// A path that every server reads in one way: segments of letters, digits, `-`, `_` and `.`; a slash may stand at its end.
+/// A path that every server reads in one way: segments of letters, digits, `-`, `_` and `.`; a
+/// slash may stand at its end.
 fn is_plain(path: &str) -> bool {
     let Some(rest) = path.strip_prefix('/') else {
         return false;

@@ -101,7 +101,8 @@ impl Source for Nothing {
     }
 }
 
-/// The pattern with the classes of JavaScript: `\d`, `\w`, `\s` and `\b` are about ASCII, all else about characters.
+/// The pattern with the classes of JavaScript: `\d`, `\w`, `\s` and `\b` are about ASCII, all else
+/// about characters.
 fn with_ascii_classes(pattern: &str) -> String {
     let mut out = String::with_capacity(pattern.len());
     let mut signs = pattern.chars();
@@ -129,7 +130,8 @@ fn with_ascii_classes(pattern: &str) -> String {
 const LARGEST_PATTERN: usize = 256 * 1024;
 
 impl Check {
-    /// What the config says, for inputs that the route has; else the key in it that is wrong, and how.
+    /// What the config says, for inputs that the route has; else the key in it that is wrong, and
+    /// how.
     pub(super) fn compile(config: &DialectCheck) -> Result<Self, (&'static str, String)> {
         let rule = match (config.length.as_slice(), &config.pattern) {
             ([], None) => config.rule.map_or(Rule::Text, Rule::Named),
@@ -179,7 +181,8 @@ impl Check {
         })
     }
 
-    /// Whether this is what it has to be. A number passes for its digits; what is missing passes for the empty text, but is none.
+    /// Whether this is what it has to be. A number passes for its digits; what is missing passes
+    /// for the empty text, but is none.
     pub fn passes(&self, value: Option<&Value>) -> bool {
         let text = match value {
             Some(Value::String(text)) => Some(text.clone()),

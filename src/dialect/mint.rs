@@ -1,5 +1,5 @@
-//! The claims of the tokens that are minted for the backend: the language of dialects, filled from a token alone, since nothing is
-//! looked up on the way of a request.
+//! The claims of the tokens that are minted for the backend: the language of dialects, filled from
+//! a token alone, since nothing is looked up on the way of a request.
 
 use serde_json::{Map, Value};
 

@@ -98,7 +98,8 @@ fn masked(phone: Option<&Phone>) -> Given<'_> {
     phone.map_or(Given::Nothing, |phone| Given::owned(phone.masked()))
 }
 
-/// As the databases of such backends have it: of mainland China without the country code, else E.164.
+/// As the databases of such backends have it: of mainland China without the country code, else
+/// E.164.
 pub fn national(phone: &Phone) -> &str {
     phone.mainland_number().unwrap_or(phone.as_str())
 }

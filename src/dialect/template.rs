@@ -1,10 +1,10 @@
 //! JSON with places, in the order in which it was written.
 //!
-//! A text that is one place and nothing else becomes the value of the place, whatever its type; a member whose name ends with `?`
-//! is left out where its value is `null`.
+//! A text that is one place and nothing else becomes the value of the place, whatever its type; a
+//! member whose name ends with `?` is left out where its value is `null`.
 //!
-//! Must stay true: what is filled in is only ever a value. It is written by a JSON writer, so nothing that a client sent can
-//! become a member or a bracket.
+//! Must stay true: what is filled in is only ever a value. It is written by a JSON writer, so
+//! nothing that a client sent can become a member or a bracket.
 
 use serde::{
     Deserialize, Deserializer,

@@ -29,7 +29,8 @@ pub struct Terms {
     pub renews: bool,
     /// Whether an answer has a place for a refresh token inside a JWT.
     pub wraps_refresh_token: bool,
-    /// Whether an answer or a claim has a place for the openid, which has to be looked up when a session is renewed.
+    /// Whether an answer or a claim has a place for the openid, which has to be looked up when a
+    /// session is renewed.
     pub names_openid: bool,
 }
 

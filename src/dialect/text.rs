@@ -1,7 +1,8 @@
 //! Texts with places: `微信登录失败: {wechat.errmsg}`.
 //!
-//! Between braces stands a place, or several with `|` between them, of which the first that has something counts; the last may be
-//! a text in single quotes. After `:` comes a format. `{{` and `}}` are braces.
+//! Between braces stands a place, or several with `|` between them, of which the first that has
+//! something counts; the last may be a text in single quotes. After `:` comes a format. `{{` and
+//! `}}` are braces.
 
 use serde_json::Value;
 

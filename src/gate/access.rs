@@ -1,4 +1,5 @@
-//! Which requests pass: the target, the rule that matches it, and the credential, without anything of HTTP around them.
+//! Which requests pass: the target, the rule that matches it, and the credential, without anything
+//! of HTTP around them.
 
 use std::sync::Arc;
 
@@ -24,7 +25,8 @@ pub(super) struct AccessPolicy {
     pub(super) auth_prefix: String,
     pub(super) local_routes: LocalRoutes,
     pub(super) cors: Option<Cors>,
-    /// The gate only reports for every path: no rule is enforced that a second reading of a request could get around.
+    /// The gate only reports for every path: no rule is enforced that a second reading of a request
+    /// could get around.
     pub(super) report_only_everywhere: bool,
 }
 
@@ -93,7 +95,8 @@ impl AccessPolicy {
         })
     }
 
-    /// The parts of an ambiguous target that the backend gets all the same, because no rule is enforced that it could belong to.
+    /// The parts of an ambiguous target that the backend gets all the same, because no rule is
+    /// enforced that it could belong to.
     pub(super) fn raw_target<'t>(&self, target: &'t str) -> Option<Target<'t>> {
         let parts = self
             .report_only_everywhere
@@ -102,7 +105,8 @@ impl AccessPolicy {
         (!is_under(parts.path, &self.auth_prefix)).then_some(parts)
     }
 
-    /// Who of menshen answers this request itself: the auth API every one under its prefix, a dialect those of its routes.
+    /// Who of menshen answers this request itself: the auth API every one under its prefix, a
+    /// dialect those of its routes.
     pub(super) fn local_route(&self, method: &str, path: &str) -> Option<LocalRoute> {
         if self.local_routes.has(method, path) {
             return Some(LocalRoute::Dialect);
@@ -227,7 +231,8 @@ impl AccessPolicy {
         }
     }
 
-    /// Header fields for a page that may read what menshen answers where this rule decides, or where none was asked.
+    /// Header fields for a page that may read what menshen answers where this rule decides, or
+    /// where none was asked.
     pub(super) fn cors_fields(&self, head: &Head<'_>, rule: Option<&Rule>) -> Option<CorsFields> {
         let cors = self
             .cors

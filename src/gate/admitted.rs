@@ -20,7 +20,8 @@ pub struct AdmittedRequest {
     pub origin: Origin,
     /// The user of its token; `None`: anonymous.
     pub identity: Option<Arc<Identity>>,
-    /// Header fields for a page that may read a response of menshen; those of the backend have their own.
+    /// Header fields for a page that may read a response of menshen; those of the backend have
+    /// their own.
     pub cors: Option<CorsFields>,
     pub log: LoggedRequest,
     pub framing: MessageFraming,
@@ -38,8 +39,8 @@ pub struct ForwardedRequest {
     pub forwarded_headers: Vec<HeaderRange>,
     /// Those that are not, but for what is of this hop alone.
     pub removed_headers: Vec<HeaderRange>,
-    /// The client's cookies without the one that brought a token, where there was one; then no `Cookie` is among
-    /// `forwarded_headers`.
+    /// The client's cookies without the one that brought a token, where there was one; then no
+    /// `Cookie` is among `forwarded_headers`.
     pub cookie: Option<HeaderValue>,
     /// The client's own `Host`, for `X-Forwarded-Host`. It is among `forwarded_headers`.
     pub host: Option<HeaderRange>,
@@ -63,7 +64,8 @@ pub struct LoggedRequest {
 }
 
 impl AdmittedRequest {
-    /// A request that is not forwarded from here: a preflight, or one that a proxy asks about and forwards itself.
+    /// A request that is not forwarded from here: a preflight, or one that a proxy asks about and
+    /// forwards itself.
     pub(super) fn not_forwarded(
         received: Received<'_>,
         target: &str,
@@ -114,7 +116,8 @@ impl ForwardedRequest {
     }
 }
 
-/// The method of a head that [`crate::policy::framing::check`] accepted, so it is one that `http` knows.
+/// The method of a head that [`crate::policy::framing::check`] accepted, so it is one that `http`
+/// knows.
 pub(super) fn method(head: &Head<'_>) -> Method {
     Method::from_bytes(head.method.as_bytes()).unwrap_or_default()
 }

@@ -21,7 +21,8 @@ use crate::{
 /// The decision to allow, for a forward-auth request.
 #[derive(Debug)]
 pub struct ForwardAuthAllowed {
-    /// The request that the proxy asked about, which this connection does not carry; `framing` is that of the forward-auth request.
+    /// The request that the proxy asked about, which this connection does not carry; `framing` is
+    /// that of the forward-auth request.
     pub request: AdmittedRequest,
     /// Names that the client sent and the backend must not get.
     pub removed_headers: Vec<HeaderName>,
@@ -65,7 +66,8 @@ pub(super) fn decide(
     }
     let spoofed = spoofed_headers(forward_auth, headers, head, observer);
     let matched = access.rule(path, asked.method, observer);
-    // The proxy would forward it, and then no rule has seen which path or method the backend takes it for.
+    // The proxy would forward it, and then no rule has seen which path or method the backend takes
+    // it for.
     let has_override = || {
         let is_override = HeaderVerdict::Drop(DropReason::Override);
         spoofed

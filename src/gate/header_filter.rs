@@ -1,7 +1,7 @@
 //! Which parts of a client's request are forwarded: its header fields, its cookies, its target.
 //!
-//! Must stay true: every header field is asked about on every route, before anything of ours is set; what brought the token goes
-//! no further.
+//! Must stay true: every header field is asked about on every route, before anything of ours is
+//! set; what brought the token goes no further.
 
 use std::sync::Arc;
 

@@ -1,7 +1,8 @@
-//! What can be seen of a decision while it is taken. `menshen explain` prints what it saw, so that it cannot say anything else than what
-//! the gate does.
+//! What can be seen of a decision while it is taken. `menshen explain` prints what it saw, so that
+//! it cannot say anything else than what the gate does.
 //!
-//! Must stay true: nothing is decided here, and without an observer (`()`) an observation costs nothing.
+//! Must stay true: nothing is decided here, and without an observer (`()`) an observation costs
+//! nothing.
 
 use std::sync::Arc;
 
@@ -11,7 +12,8 @@ use crate::{
     policy::{Credential, HeaderVerdict, RejectReason, Rule, RuleCheck, RuleMatch, RuleSet},
 };
 
-/// Sees the steps of a decision as they are taken. A step that is taken anew (a preflight that turns out to be none) is seen anew.
+/// Sees the steps of a decision as they are taken. A step that is taken anew (a preflight that
+/// turns out to be none) is seen anew.
 pub trait DecisionObserver {
     /// Whether anything is done with what is seen.
     const OBSERVES: bool = true;

@@ -27,7 +27,8 @@ pub struct Rejection {
     pub identity: Option<Arc<Identity>>,
     /// Header fields for a page that may read the response.
     pub cors: Option<CorsFields>,
-    /// A forward-auth request; method and path are those of the request that it is about, as far as they could be read.
+    /// A forward-auth request; method and path are those of the request that it is about, as far as
+    /// they could be read.
     pub forward_auth: bool,
     /// The request id of a trusted proxy, where it is fit to be kept.
     pub request_id: Option<String>,

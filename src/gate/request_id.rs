@@ -11,7 +11,8 @@ pub(super) fn from_proxy(head: &Head<'_>, origin: Origin) -> Option<String> {
     }
 }
 
-/// One `X-Request-Id` of 1 to 64 letters, digits, `-`, `_` or `.`: anything else could mislead a search in the logs.
+/// One `X-Request-Id` of 1 to 64 letters, digits, `-`, `_` or `.`: anything else could mislead a
+/// search in the logs.
 pub(super) fn only_valid<'v>(mut values: impl Iterator<Item = &'v [u8]>) -> Option<String> {
     let value = str::from_utf8(values.next()?).ok()?;
     let plain = value

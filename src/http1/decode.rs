@@ -1,6 +1,8 @@
-//! Reads a body: what of the bytes is framing, what is data, and where the body ends (RFC 9112 sections 6 and 7).
+//! Reads a body: what of the bytes is framing, what is data, and where the body ends (RFC 9112
+//! sections 6 and 7).
 //!
-//! Must stay true: the same bytes give the same data and the same end however they are split; after an error nothing more is data.
+//! Must stay true: the same bytes give the same data and the same end however they are split; after
+//! an error nothing more is data.
 
 use super::{BodyLength, Peer, Trailers, size_line::SizeLine, trailers::TrailerSection};
 
@@ -29,7 +31,8 @@ pub enum InvalidBody {
     Incomplete,
 }
 
-/// The front of the input: `skip` bytes of framing, which are used up whatever the event, and then the event.
+/// The front of the input: `skip` bytes of framing, which are used up whatever the event, and then
+/// the event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Decoded {
     pub skip: usize,
@@ -88,8 +91,9 @@ impl BodyDecoder {
         }
     }
 
-    /// Reads the front of `input`, the bytes that the caller has not used up yet. The caller then removes `skip` bytes, and those of
-    /// the data that it takes, which it says with [`Self::take_data`]. Until then the same data is named again.
+    /// Reads the front of `input`, the bytes that the caller has not used up yet. The caller then
+    /// removes `skip` bytes, and those of the data that it takes, which it says with
+    /// [`Self::take_data`]. Until then the same data is named again.
     ///
     /// An error is final.
     pub fn decode(&mut self, input: &[u8]) -> Result<Decoded, InvalidBody> {
@@ -139,7 +143,8 @@ impl BodyDecoder {
         }
     }
 
-    /// Uses up `len` bytes of the data that was named last. It may be fewer than were named, never more.
+    /// Uses up `len` bytes of the data that was named last. It may be fewer than were named, never
+    /// more.
     pub fn take_data(&mut self, len: usize) {
         let len = len as u64;
         self.state = match self.state {

@@ -1,7 +1,8 @@
 //! Frames a body for sending (RFC 9112 sections 6 and 7).
 //!
-//! Must stay true: a body ends once, and never by a part without bytes, whose size line would be that of the last chunk; a body of
-//! known length is never longer, and not ended before it is whole.
+//! Must stay true: a body ends once, and never by a part without bytes, whose size line would be
+//! that of the last chunk; a body of known length is never longer, and not ended before it is
+//! whole.
 
 use super::{BodyLength, Trailers};
 
@@ -46,8 +47,9 @@ impl BodyEncoder {
         }
     }
 
-    /// Begins a part of exactly `len` bytes: appends to `out` what goes in front of it. The caller then sends the part, and
-    /// ends it with [`Self::end_part`]. A part without bytes is nothing at all.
+    /// Begins a part of exactly `len` bytes: appends to `out` what goes in front of it. The caller
+    /// then sends the part, and ends it with [`Self::end_part`]. A part without bytes is nothing at
+    /// all.
     pub fn begin_part(&mut self, len: usize, out: &mut Vec<u8>) -> Result<(), TooLong> {
         debug_assert!(!self.in_part, "parts do not overlap");
         if len == 0 {
@@ -71,8 +73,8 @@ impl BodyEncoder {
         self.in_part = false;
     }
 
-    /// Ends the body: appends to `out` what goes behind it. Only a chunked body has trailers; of others they are dropped. A second
-    /// call appends nothing.
+    /// Ends the body: appends to `out` what goes behind it. Only a chunked body has trailers; of
+    /// others they are dropped. A second call appends nothing.
     pub fn finish(
         &mut self,
         trailers: Option<&Trailers>,

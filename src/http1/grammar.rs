@@ -27,7 +27,8 @@ pub(super) const fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t')
 }
 
-/// SP, HTAB, `VCHAR` or `obs-text`: every character that a field value or a quoted string may have (RFC 9110 section 5.5).
+/// SP, HTAB, `VCHAR` or `obs-text`: every character that a field value or a quoted string may have
+/// (RFC 9110 section 5.5).
 pub(super) const fn is_text(byte: u8) -> bool {
     byte == b'\t' || (byte >= b' ' && byte != 0x7f)
 }

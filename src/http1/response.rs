@@ -1,9 +1,12 @@
-//! Response heads of a backend: the status, the fields, and where the response ends (RFC 9112 sections 4 to 6).
+//! Response heads of a backend: the status, the fields, and where the response ends (RFC 9112
+//! sections 4 to 6).
 //!
-//! A backend may be old and untidy: a bare LF ends a line, blanks may precede a colon, lines may be folded. Each of these has one
-//! reading. What has two readings is an error: lengths that differ, a length beside a transfer coding, a coding other than chunked.
+//! A backend may be old and untidy: a bare LF ends a line, blanks may precede a colon, lines may be
+//! folded. Each of these has one reading. What has two readings is an error: lengths that differ, a
+//! length beside a transfer coding, a coding other than chunked.
 //!
-//! Must stay true: no field of a parsed head has a control character but the tab, so any of them can be written on one line.
+//! Must stay true: no field of a parsed head has a control character but the tab, so any of them
+//! can be written on one line.
 
 use std::{fmt, mem::MaybeUninit};
 
@@ -70,9 +73,11 @@ impl fmt::Debug for ResponseHead<'_, '_> {
     }
 }
 
-/// Reads a head: the head and its length, or `None` where it is not whole yet. It has as many fields at most as there are `slots`.
+/// Reads a head: the head and its length, or `None` where it is not whole yet. It has as many
+/// fields at most as there are `slots`.
 ///
-/// Each call reads from the beginning, so a caller that gets a head in small pieces first looks whether it may be whole.
+/// Each call reads from the beginning, so a caller that gets a head in small pieces first looks
+/// whether it may be whole.
 pub fn parse_response<'b, 'h>(
     bytes: &'b [u8],
     slots: &'h mut [MaybeUninit<Header<'b>>],
@@ -117,7 +122,8 @@ fn explain(error: Error, bytes: &[u8]) -> InvalidHead {
     }
 }
 
-/// Joins folded field lines by writing spaces over their line ends (RFC 9112 section 5.2). Does nothing to what follows the head.
+/// Joins folded field lines by writing spaces over their line ends (RFC 9112 section 5.2). Does
+/// nothing to what follows the head.
 pub fn unfold(bytes: &mut [u8]) {
     let ends: Vec<usize> = folds(bytes).collect();
     for end in ends {
@@ -154,11 +160,13 @@ pub struct ResponseFraming {
     pub body: BodyLength,
     /// The backend keeps the connection open, and the end of the response is sure.
     pub keep_alive: bool,
-    /// What `Content-Length` says, also where no body follows: the length that the response to a `GET` would have had.
+    /// What `Content-Length` says, also where no body follows: the length that the response to a
+    /// `GET` would have had.
     pub content_length: Option<u64>,
 }
 
-/// The body that follows a head (RFC 9112 section 6.3). After a 101 there is none: what follows is another protocol.
+/// The body that follows a head (RFC 9112 section 6.3). After a 101 there is none: what follows is
+/// another protocol.
 pub fn response_body(
     head: &ResponseHead<'_, '_>,
     request_is_head: bool,
@@ -169,7 +177,8 @@ pub fn response_body(
     let body = if request_is_head || matches!(head.status, 100..=199 | 204 | 304) {
         BodyLength::None
     } else if is_coded {
-        // Another coding would have to be undone, HTTP/1.0 knows none, and a length says something else to another reader.
+        // Another coding would have to be undone, HTTP/1.0 knows none, and a length says something
+        // else to another reader.
         if !fields.is_chunked
             || fields.codings > 1
             || fields.length.is_some()
@@ -185,7 +194,8 @@ pub fn response_body(
     let is_sure = match body {
         _ if head.status == 101 => false,
         BodyLength::UntilClose => false,
-        // A backend may send what it announces, although it should not, and after its head has gone on.
+        // A backend may send what it announces, although it should not, and after its head has gone
+        // on.
         BodyLength::None => !announces_body,
         BodyLength::Known(_) | BodyLength::Chunked => true,
     };
@@ -241,7 +251,8 @@ impl FramingFields {
         }
     }
 
-    /// One number, however often: `1*DIGIT`, also as a list of the same number (RFC 9110 section 8.6).
+    /// One number, however often: `1*DIGIT`, also as a list of the same number (RFC 9110 section
+    /// 8.6).
     fn read_length(&mut self, value: &[u8]) {
         for part in value.split(|&byte| byte == b',') {
             let length = parse_decimal(trim_blanks(part)).ok_or(InvalidHead::ContentLength);

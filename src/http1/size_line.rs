@@ -1,7 +1,9 @@
-//! The line before each chunk: its size, and extensions, which mean nothing here and end here (RFC 9112 section 7.1).
+//! The line before each chunk: its size, and extensions, which mean nothing here and end here (RFC
+//! 9112 section 7.1).
 //!
-//! Readers disagree on whatever this line has besides digits, and each disagreement has been a way to smuggle a request
-//! (CVE-2025-22871, CVE-2025-55315). So there is one state for each place in the grammar, and each byte is looked at once.
+//! Readers disagree on whatever this line has besides digits, and each disagreement has been a way
+//! to smuggle a request (CVE-2025-22871, CVE-2025-55315). So there is one state for each place in
+//! the grammar, and each byte is looked at once.
 
 use super::{
     InvalidBody, MAX_LENGTH, Peer, grammar::is_blank, grammar::is_text, grammar::is_token,
@@ -10,8 +12,8 @@ use super::{
 /// Most hexadecimal digits of a size. More can only be zeros in front, or too large.
 const MAX_DIGITS: u8 = 16;
 
-/// Most bytes between size and line end: of a client in its whole body (CVE-2023-39326), of a backend in one line, since a backend
-/// may stream for days.
+/// Most bytes between size and line end: of a client in its whole body (CVE-2023-39326), of a
+/// backend in one line, since a backend may stream for days.
 pub(super) const MAX_EXTENSION_LEN: u32 = 16 * 1024;
 
 /// A size line of which some bytes have been read.

@@ -15,7 +15,8 @@ struct Reading {
     end: Option<Result<(), InvalidBody>>,
 }
 
-/// Decodes `input` as it comes in pieces of these lengths, of whose data at most so many bytes are taken at once.
+/// Decodes `input` as it comes in pieces of these lengths, of whose data at most so many bytes are
+/// taken at once.
 fn decode(length: BodyLength, peer: Peer, input: &[u8], pieces: &[usize], most: usize) -> Reading {
     let mut decoder = BodyDecoder::new(length, peer);
     let (mut reading, mut arrived) = (

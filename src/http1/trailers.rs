@@ -1,7 +1,8 @@
 //! Trailer fields: what may follow the last chunk (RFC 9112 section 7.1.2).
 //!
-//! Must stay true: a name is a token, a value has no control character but the tab and no blanks around it, so that no field can
-//! become two lines or look like another one wherever it is written.
+//! Must stay true: a name is a token, a value has no control character but the tab and no blanks
+//! around it, so that no field can become two lines or look like another one wherever it is
+//! written.
 
 use std::fmt;
 

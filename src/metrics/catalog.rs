@@ -1,6 +1,7 @@
 //! Every metric: its type, what it counts, which label values it can have, and what to do with it.
 //!
-//! `Metrics` is made from this list and `docs/metrics.md` is printed from it, so none of the three can say something else.
+//! `Metrics` is made from this list and `docs/metrics.md` is printed from it, so none of the three
+//! can say something else.
 //!
 //! Must stay true: a label has a closed list of values here, or its values come from the config.
 

@@ -1,9 +1,10 @@
 //! Counters of one name whose label values are known before anything happens.
 //!
-//! All of them are there from the start, at zero: Prometheus sees no step in a series that begins with its first event, so the
-//! first failure would raise no alert.
+//! All of them are there from the start, at zero: Prometheus sees no step in a series that begins
+//! with its first event, so the first failure would raise no alert.
 //!
-//! Must stay true: no value comes in that the catalog does not have, so that the number of series is known.
+//! Must stay true: no value comes in that the catalog does not have, so that the number of series
+//! is known.
 
 use prometheus::{IntCounter, IntCounterVec};
 
@@ -35,7 +36,8 @@ impl Counters {
         self.vec.with_label_values(values)
     }
 
-    /// Lets all counters be there whose first labels have these values, if the values of the others are closed lists.
+    /// Lets all counters be there whose first labels have these values, if the values of the others
+    /// are closed lists.
     pub fn start(&self, first: &[&str]) {
         let Some(next) = self.labels.get(first.len()) else {
             self.with_label_values(first);

@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use super::catalog::{Entry, Label, SECTIONS, Values};
 
-/// What the collector of the operating system's figures gives, where there is `/proc`: Prometheus' usual names.
+/// What the collector of the operating system's figures gives, where there is `/proc`: Prometheus'
+/// usual names.
 pub(super) const OF_THE_SYSTEM: &[(&str, &str, &str)] = &[
     (
         "process_cpu_seconds_total",

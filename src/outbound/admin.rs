@@ -51,7 +51,8 @@ pub enum NoAdminClient {
 }
 
 impl AdminClient {
-    /// `listen` as in the config; an unspecified address (`0.0.0.0`, `::`) is asked on this machine.
+    /// `listen` as in the config; an unspecified address (`0.0.0.0`, `::`) is asked on this
+    /// machine.
     pub fn new(listen: &str, token: Secret<String>) -> Result<Self, NoAdminClient> {
         let mut address: std::net::SocketAddr =
             listen.parse().map_err(|_| NoAdminClient::Address)?;

@@ -1,7 +1,8 @@
 //! Names that lead to the public internet alone.
 //!
-//! A server that is named in the config can be given another address later by whoever holds its name. The addresses that this
-//! gives are the ones that are connected to, so there is no moment between the check and the connection.
+//! A server that is named in the config can be given another address later by whoever holds its
+//! name. The addresses that this gives are the ones that are connected to, so there is no moment
+//! between the check and the connection.
 
 use std::{io, net::SocketAddr};
 

@@ -1,10 +1,11 @@
 //! Who is calling: the peer, or what proxies that we trust say of it.
 //!
-//! `X-Forwarded-For` is a list to which each proxy appends whom it saw, so only its end was written by somebody we know. We
-//! walk from the right, and the first address that is not a trusted proxy is the client: whatever a client wrote is left of it.
+//! `X-Forwarded-For` is a list to which each proxy appends whom it saw, so only its end was written
+//! by somebody we know. We walk from the right, and the first address that is not a trusted proxy
+//! is the client: whatever a client wrote is left of it.
 //!
-//! Must stay true: nobody is trusted by default, not even private networks (CVE-2024-45806); a peer that is not trusted has
-//! no say at all.
+//! Must stay true: nobody is trusted by default, not even private networks (CVE-2024-45806); a peer
+//! that is not trusted has no say at all.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -23,7 +24,8 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// The connection itself is safe or not; of one from a trusted proxy, the proxy says what the client's was.
+    /// The connection itself is safe or not; of one from a trusted proxy, the proxy says what the
+    /// client's was.
     pub const fn mark_tls(&mut self, tls: bool) {
         self.https |= tls && !self.trusted_peer;
     }
@@ -31,9 +33,10 @@ impl Origin {
 
 /// Finds the client.
 ///
-/// `peer` is `None` on a Unix socket; it counts as 127.0.0.1, so trusting the proxy behind the socket means to list that.
-/// `forwarded_for` and `forwarded_proto` are all values of `X-Forwarded-For` and `X-Forwarded-Proto`, in order. Networks in
-/// `trusted` are plain IPv4 or IPv6; an IPv4 address in IPv6 form is looked up as IPv4.
+/// `peer` is `None` on a Unix socket; it counts as 127.0.0.1, so trusting the proxy behind the
+/// socket means to list that. `forwarded_for` and `forwarded_proto` are all values of
+/// `X-Forwarded-For` and `X-Forwarded-Proto`, in order. Networks in `trusted` are plain IPv4 or
+/// IPv6; an IPv4 address in IPv6 form is looked up as IPv4.
 pub fn resolve<'a>(
     peer: Option<IpAddr>,
     forwarded_for: impl DoubleEndedIterator<Item = &'a [u8]>,

@@ -1,10 +1,13 @@
-//! CORS: which pages may read our answers, and what a browser is told before it sends a request (Fetch standard, section 3.3).
+//! CORS: which pages may read our answers, and what a browser is told before it sends a request
+//! (Fetch standard, section 3.3).
 //!
-//! This protects no backend: it only lets a browser show an answer to a page of another origin. The fields are made once for each
-//! origin, so a request costs a comparison, and only where it has an `Origin`.
+//! This protects no backend: it only lets a browser show an answer to a page of another origin. The
+//! fields are made once for each origin, so a request costs a comparison, and only where it has an
+//! `Origin`.
 //!
-//! Must stay true: an origin is allowed when it is, byte by byte, one of the list; what a request says is never put into an
-//! answer; everybody (`*`) and credentials never go together; an answer of the backend keeps its own fields.
+//! Must stay true: an origin is allowed when it is, byte by byte, one of the list; what a request
+//! says is never put into an answer; everybody (`*`) and credentials never go together; an answer
+//! of the backend keeps its own fields.
 
 use std::sync::Arc;
 
@@ -87,7 +90,8 @@ impl Cors {
             .clone()
     }
 
-    /// Whether the page that sent this may use what the browser keeps for us: it is listed, and credentials are allowed.
+    /// Whether the page that sent this may use what the browser keeps for us: it is listed, and
+    /// credentials are allowed.
     pub fn admits_with_credentials(&self, head: &Head<'_>) -> bool {
         self.credentials
             && matches!(self.origins, Origins::Listed(_))
@@ -144,7 +148,8 @@ impl Allowed {
     }
 }
 
-/// The method that a preflight asks about; `None` for every other request, `OPTIONS` of other kinds too.
+/// The method that a preflight asks about; `None` for every other request, `OPTIONS` of other kinds
+/// too.
 pub fn requested_method<'a>(head: &Head<'a>) -> Option<&'a str> {
     if head.method != "OPTIONS" {
         return None;

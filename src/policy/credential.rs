@@ -1,14 +1,16 @@
 //! The one credential of a request: where it may stand, and that there is no second.
 //!
-//! `Authorization: Bearer` always counts (RFC 6750 section 2.1). A bare token, a cookie, and `access_token` in the query of a
-//! WebSocket handshake (section 2.3) count only where the config says so: queries end in logs, and a cookie is sent by the browser
-//! whichever page asks for it.
+//! `Authorization: Bearer` always counts (RFC 6750 section 2.1). A bare token, a cookie, and
+//! `access_token` in the query of a WebSocket handshake (section 2.3) count only where the config
+//! says so: queries end in logs, and a cookie is sent by the browser whichever page asks for it.
 //!
-//! An empty field, cookie or parameter is no credential: it is what a client sends that has no token yet
-//! (`wx.getStorageSync("token")` before the first login).
+//! An empty field, cookie or parameter is no credential: it is what a client sends that has no
+//! token yet (`wx.getStorageSync("token")` before the first login).
 //!
-//! Must stay true: several credentials are refused, since proxies and backends differ on which one counts, and so are several
-//! `Authorization` fields and several parameters, empty or not; nothing is decoded or repaired; a cookie is worth nothing to a page of another site that changes something or opens a WebSocket.
+//! Must stay true: several credentials are refused, since proxies and backends differ on which one
+//! counts, and so are several `Authorization` fields and several parameters, empty or not; nothing
+//! is decoded or repaired; a cookie is worth nothing to a page of another site that changes
+//! something or opens a WebSocket.
 
 use super::{cors::Cors, head::Head, reject_reason::RejectReason};
 use crate::error::ErrorCode;
@@ -130,11 +132,13 @@ fn in_other_places<'a>(
     Ok(found)
 }
 
-/// Whether a cookie counts: it is a plain read that a link may bring, or the page that asks is of this site or listed, or no page asks.
+/// Whether a cookie counts: it is a plain read that a link may bring, or the page that asks is of
+/// this site or listed, or no page asks.
 ///
-/// Browsers say so themselves in `Sec-Fetch-Site` (Fetch Metadata, section 2.3); those that do not send `Origin` with everything that
-/// is not a plain read, and with WebSocket handshakes (RFC 6454, RFC 6455 section 10.2). Neither is there where no browser is; a
-/// proxy that asks may have kept them, so there what is no read is refused without them.
+/// Browsers say so themselves in `Sec-Fetch-Site` (Fetch Metadata, section 2.3); those that do not
+/// send `Origin` with everything that is not a plain read, and with WebSocket handshakes (RFC 6454,
+/// RFC 6455 section 10.2). Neither is there where no browser is; a proxy that asks may have kept
+/// them, so there what is no read is refused without them.
 fn may_use_cookie(head: &Head<'_>, forward_auth: bool, cors: Option<&Cors>) -> bool {
     let has = |name| head.values(name).next().is_some();
     // Proxies that ask do not show `Upgrade`, and some of them none of the others.
@@ -229,8 +233,8 @@ fn b64token(token: &[u8]) -> Option<&str> {
     str::from_utf8(token).ok()
 }
 
-/// Whether all of it are letters, digits or `-._~+/`. Without a branch for a byte, so that many are compared at once: a token is the
-/// longest thing that each request brings.
+/// Whether all of it are letters, digits or `-._~+/`. Without a branch for a byte, so that many are
+/// compared at once: a token is the longest thing that each request brings.
 #[expect(
     clippy::needless_bitwise_bool,
     reason = "a branch for each byte would keep them from being compared at once"

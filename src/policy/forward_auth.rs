@@ -1,11 +1,12 @@
 //! Forward-auth: which request a proxy asks about.
 //!
-//! Here the path that is decided on is not the one that this connection carries, so it counts only from proxies that are
-//! listed, and only where the config says that this kind of proxy puts it: a client can send every other such header through
-//! the same proxy (CVE-2026-40575).
+//! Here the path that is decided on is not the one that this connection carries, so it counts only
+//! from proxies that are listed, and only where the config says that this kind of proxy puts it: a
+//! client can send every other such header through the same proxy (CVE-2026-40575).
 //!
-//! Must stay true: nobody may ask by default; one convention is read and no other; what is not there exactly once is refused;
-//! a prefix is taken off first, and what remains is checked as any target is (CVE-2026-48020).
+//! Must stay true: nobody may ask by default; one convention is read and no other; what is not
+//! there exactly once is refused; a prefix is taken off first, and what remains is checked as any
+//! target is (CVE-2026-48020).
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -107,15 +108,16 @@ impl ForwardAuth {
         Ok(AuthRequest { method, target })
     }
 
-    /// Whether a header of the client must not reach the backend, which here the proxy has to see to. What the proxy itself
-    /// adds is not meant.
+    /// Whether a header of the client must not reach the backend, which here the proxy has to see
+    /// to. What the proxy itself adds is not meant.
     pub fn is_spoofed(&self, name: &str, verdict: HeaderVerdict) -> bool {
         let ours = match self.dialect {
             ForwardAuthDialect::Nginx => ["x-original-method", "x-original-uri"].as_slice(),
             ForwardAuthDialect::Traefik => [].as_slice(),
             // Envoy takes its own headers from clients, and puts some of them into its questions.
             ForwardAuthDialect::Envoy => {
-                // A CDN in front may have set it, so it is no reason to say no; but it can be removed here.
+                // A CDN in front may have set it, so it is no reason to say no; but it can be
+                // removed here.
                 let is_address = verdict == HeaderVerdict::Drop(DropReason::ClientAddress);
                 return (is_foreign(verdict) || is_address) && !begins_with_envoy(name);
             }

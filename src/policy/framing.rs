@@ -1,10 +1,12 @@
 //! Where a request ends, and what it asks of the connection: one reading, or none.
 //!
-//! Request smuggling is a disagreement on length between two servers in a row. A request passes here only when every server
-//! that follows any reading of RFC 9112 section 6 finds the same end; whatever is merely tolerated elsewhere is refused.
+//! Request smuggling is a disagreement on length between two servers in a row. A request passes
+//! here only when every server that follows any reading of RFC 9112 section 6 finds the same end;
+//! whatever is merely tolerated elsewhere is refused.
 //!
-//! Must stay true: at most one of `Content-Length` and `Transfer-Encoding`, once, in its one canonical spelling; exactly one
-//! valid `Host`; no second value of a field that decides anything. Every refusal closes, since what follows is in doubt.
+//! Must stay true: at most one of `Content-Length` and `Transfer-Encoding`, once, in its one
+//! canonical spelling; exactly one valid `Host`; no second value of a field that decides anything.
+//! Every refusal closes, since what follows is in doubt.
 
 use super::{
     head::{Head, HttpVersion, is_name},
@@ -12,13 +14,16 @@ use super::{
 };
 use crate::error::ErrorCode;
 
-/// Methods that pass, for `Allow` too: those of RFC 9110 and RFC 5789 whose meaning backends agree on.
+/// Methods that pass, for `Allow` too: those of RFC 9110 and RFC 5789 whose meaning backends agree
+/// on.
 ///
-/// An unknown method could mean anything to the backend and nothing to the rules; those of RFC 4918 (`PROPFIND`, ...) have no
-/// place behind a mini program. TRACE echoes credentials and CONNECT opens a tunnel.
+/// An unknown method could mean anything to the backend and nothing to the rules; those of RFC 4918
+/// (`PROPFIND`, ...) have no place behind a mini program. TRACE echoes credentials and CONNECT
+/// opens a tunnel.
 pub const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
-/// Longest body that can be announced, in bytes: the largest number that every JSON and floating point reader keeps exact.
+/// Longest body that can be announced, in bytes: the largest number that every JSON and floating
+/// point reader keeps exact.
 pub const MAX_BODY_LEN: u64 = 1 << 53;
 
 /// The version of the WebSocket protocol (RFC 6455 section 4.1).
@@ -49,7 +54,8 @@ impl BodyLength {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Framing {
     pub body: BodyLength,
-    /// A valid WebSocket handshake (RFC 6455 section 4.1). No other upgrade is one: their header has no effect.
+    /// A valid WebSocket handshake (RFC 6455 section 4.1). No other upgrade is one: their header
+    /// has no effect.
     pub websocket: bool,
     /// The client waits for a 100 before it sends the body.
     pub expects_continue: bool,
@@ -236,7 +242,8 @@ impl<'a> DecidingFields<'a> {
         ))
     }
 
-    /// RFC 9110 section 10.1.1. An expectation without a body to wait for has been a smuggling vector of its own.
+    /// RFC 9110 section 10.1.1. An expectation without a body to wait for has been a smuggling
+    /// vector of its own.
     fn expects_continue(
         &self,
         version: HttpVersion,
@@ -268,7 +275,8 @@ impl<'a> DecidingFields<'a> {
             && body.is_empty()
             && self.connection_upgrade;
         if asks && self.websocket_version != Some(WEBSOCKET_VERSION.as_bytes()) {
-            // Of another version, more may follow the head than HTTP knows of, as the 8 bytes of hixie-76.
+            // Of another version, more may follow the head than HTTP knows of, as the 8 bytes of
+            // hixie-76.
             return Err(RejectReason {
                 code: ErrorCode::WebsocketVersionUnsupported,
                 detail: "WebSocket is spoken here in version 13 (RFC 6455).",
@@ -286,7 +294,8 @@ impl<'a> DecidingFields<'a> {
     }
 }
 
-/// `1*DIGIT` in its shortest form. `+5`, `005`, `5,5`, `1_0` and the empty value each mean something to some server.
+/// `1*DIGIT` in its shortest form. `+5`, `005`, `5,5`, `1_0` and the empty value each mean
+/// something to some server.
 fn canonical_length(value: &[u8]) -> Option<u64> {
     let shortest = value == b"0" || value.first().is_some_and(|b| (b'1'..=b'9').contains(b));
     if !shortest || value.len() > 16 || !value.iter().all(u8::is_ascii_digit) {
@@ -298,8 +307,9 @@ fn canonical_length(value: &[u8]) -> Option<u64> {
     (length <= MAX_BODY_LEN).then_some(length)
 }
 
-/// `host [":" port]` (RFC 9110 section 7.2), the host a name, an IPv4 address or an IPv6 address in brackets. Of RFC 3986's
-/// names only those with letters, digits, `.`, `-` and `_`: the rest does not occur and is read in several ways.
+/// `host [":" port]` (RFC 9110 section 7.2), the host a name, an IPv4 address or an IPv6 address in
+/// brackets. Of RFC 3986's names only those with letters, digits, `.`, `-` and `_`: the rest does
+/// not occur and is read in several ways.
 pub fn is_host(value: &[u8]) -> bool {
     let end = value
         .iter()

@@ -1,12 +1,15 @@
 //! A request head: what both front ends fill, and the gate decides on.
 //!
-//! That of HTTP/1 is read strictly from the bytes it came in; that of HTTP/2 is copied into bytes of its own ([`http2`]).
+//! That of HTTP/1 is read strictly from the bytes it came in; that of HTTP/2 is copied into bytes
+//! of its own ([`http2`]).
 //!
-//! The parser is the one that the proxy library uses too, so both read the same bytes alike; what it forgives (a bare LF as
-//! a line end, any number of empty lines in front) is refused here, because a server behind may not forgive it.
+//! The parser is the one that the proxy library uses too, so both read the same bytes alike; what
+//! it forgives (a bare LF as a line end, any number of empty lines in front) is refused here,
+//! because a server behind may not forgive it.
 //!
-//! Must stay true: every line of a parsed head ends in CRLF; names are tokens (RFC 9110 section 5.6.2) of at most
-//! [`MAX_NAME_LEN`]; values hold no NUL, CR, LF or other control byte but the tab; no line is folded.
+//! Must stay true: every line of a parsed head ends in CRLF; names are tokens (RFC 9110 section
+//! 5.6.2) of at most [`MAX_NAME_LEN`]; values hold no NUL, CR, LF or other control byte but the
+//! tab; no line is folded.
 
 pub mod http2;
 
@@ -16,7 +19,8 @@ use httparse::{Error, Header, Status};
 
 use super::reject_reason::RejectReason;
 
-/// Longest header name. Real ones stay below 50; beyond 255 a proxy has wrapped its counter (CVE-2021-40346).
+/// Longest header name. Real ones stay below 50; beyond 255 a proxy has wrapped its counter
+/// (CVE-2021-40346).
 pub const MAX_NAME_LEN: usize = 128;
 
 /// The version of HTTP that a request came in.
@@ -39,11 +43,13 @@ pub struct Head<'a> {
     pub version: HttpVersion,
     /// In the order they came, duplicates included; values without the white space around them.
     pub headers: &'a [Header<'a>],
-    /// Whether anything follows the head. Of HTTP/1: bytes that came together with it. Of HTTP/2: a body, since the stream goes on.
+    /// Whether anything follows the head. Of HTTP/1: bytes that came together with it. Of HTTP/2: a
+    /// body, since the stream goes on.
     pub is_followed: bool,
 }
 
-/// Where a slice of these bytes is in them. Of a slice of anything else, a range that is not in them.
+/// Where a slice of these bytes is in them. Of a slice of anything else, a range that is not in
+/// them.
 pub fn range_within(bytes: &[u8], part: &[u8]) -> Range<usize> {
     let start = part.as_ptr().addr().wrapping_sub(bytes.as_ptr().addr());
     start..start.saturating_add(part.len())
@@ -114,8 +120,8 @@ impl fmt::Debug for Head<'_> {
     }
 }
 
-/// Whether a header name is, in any case, this one, which is in lower case and has letters, digits and `-` alone. Eight bytes are compared
-/// at once.
+/// Whether a header name is, in any case, this one, which is in lower case and has letters, digits
+/// and `-` alone. Eight bytes are compared at once.
 #[inline]
 pub(super) fn is_name(name: &str, known: &str) -> bool {
     let (name, known) = (name.as_bytes(), known.as_bytes());
@@ -133,8 +139,8 @@ pub(super) fn is_name(name: &str, known: &str) -> bool {
             .all(|(eight, known)| is_same_eight(*eight, *known))
 }
 
-/// A letter in lower case, a digit and `-` have the bit by which the cases of a letter differ; no control character that would be one of
-/// them with that bit has it or the next.
+/// A letter in lower case, a digit and `-` have the bit by which the cases of a letter differ; no
+/// control character that would be one of them with that bit has it or the next.
 #[inline]
 const fn is_same_eight(name: [u8; 8], known: [u8; 8]) -> bool {
     const CASE: u64 = 0x2020_2020_2020_2020;
@@ -156,7 +162,8 @@ pub fn parse<'b: 'h, 'h>(
     bytes: &'b [u8],
     slots: &'h mut [MaybeUninit<Header<'b>>],
 ) -> Result<Parsed<'h>, RejectReason> {
-    // One empty line in front is forgiven, as RFC 9112 section 2.2 asks; a stream of them is not a request.
+    // One empty line in front is forgiven, as RFC 9112 section 2.2 asks; a stream of them is not a
+    // request.
     if bytes.starts_with(b"\n") || bytes.starts_with(b"\r\n\r\n") || bytes.starts_with(b"\r\n\n") {
         return Err(RejectReason::malformed(
             "The request does not begin with a request line.",
@@ -204,16 +211,17 @@ pub fn parse<'b: 'h, 'h>(
 
 /// Whether `bytes` may hold a whole head, when nothing but the bytes after the first `seen` is new.
 ///
-/// A cheap look that spares a reader from parsing again after each byte of a slow client. It says yes too often, never no
-/// wrongly.
+/// A cheap look that spares a reader from parsing again after each byte of a slow client. It says
+/// yes too often, never no wrongly.
 pub fn may_be_complete(bytes: &[u8], seen: usize) -> bool {
     let new = &bytes[seen.saturating_sub(2).min(bytes.len())..];
     memchr::memchr_iter(b'\n', new)
         .any(|at| matches!(new[at + 1..], [b'\n', ..] | [b'\r', b'\n', ..]))
 }
 
-/// Every value of a field in bytes that are no sound head, or not a whole one: of lines that have come whole, up to an empty one. For
-/// what has to be told of a request that is refused, and for nothing else.
+/// Every value of a field in bytes that are no sound head, or not a whole one: of lines that have
+/// come whole, up to an empty one. For what has to be told of a request that is refused, and for
+/// nothing else.
 pub fn raw_values<'b>(bytes: &'b [u8], name: &'static str) -> impl Iterator<Item = &'b [u8]> {
     let lines = bytes
         .split_inclusive(|&byte| byte == b'\n')
@@ -232,8 +240,8 @@ pub fn raw_values<'b>(bytes: &'b [u8], name: &'static str) -> impl Iterator<Item
 
 /// The parser takes a bare LF for a line end, others do not (RFC 9112 section 2.2, CVE-2025-22871).
 ///
-/// A line feed stands only where a line ends: before each name, and at the end of the last field and of the head. The beginning has been
-/// looked at.
+/// A line feed stands only where a line ends: before each name, and at the end of the last field
+/// and of the head. The beginning has been looked at.
 fn lines_end_in_crlf(head: &Head<'_>) -> bool {
     let ends_so = |end: usize| {
         head.bytes

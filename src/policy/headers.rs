@@ -1,10 +1,12 @@
 //! What a client may not send: names that only we, or a proxy in front, may set.
 //!
-//! The backend believes these headers, so whoever can set one is anybody. Backends fold names (`X_User_Id`, `x.user.id` and
-//! `X-User-Id` are one to WSGI, CGI and PHP), so ours are compared folded, and other names with such signs do not pass at all.
+//! The backend believes these headers, so whoever can set one is anybody. Backends fold names
+//! (`X_User_Id`, `x.user.id` and `X-User-Id` are one to WSGI, CGI and PHP), so ours are compared
+//! folded, and other names with such signs do not pass at all.
 //!
-//! Must stay true: the verdict is asked for every header of every request, public routes too, before anything of ours is
-//! set; it does not depend on what `Connection` says; there is one folding function. A verdict allocates nothing.
+//! Must stay true: the verdict is asked for every header of every request, public routes too,
+//! before anything of ours is set; it does not depend on what `Connection` says; there is one
+//! folding function. A verdict allocates nothing.
 
 mod common;
 mod names;
@@ -36,7 +38,8 @@ pub const X_MENSHEN_ERROR: HeaderName = HeaderName::from_static("x-menshen-error
 /// Which request it is, in requests to the backend, in responses, and in the logs.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// One byte of a folded name: lower case, and `-` for everything that is not a letter or digit. The one folding function.
+/// One byte of a folded name: lower case, and `-` for everything that is not a letter or digit. The
+/// one folding function.
 pub const fn fold_byte(byte: u8) -> u8 {
     FOLDED[byte as usize]
 }
@@ -64,7 +67,8 @@ pub fn fold(name: &str) -> String {
 /// What is wrong in the config of headers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeaderProblem {
-    /// The key, from the top: `server.allow_headers`, `identity.headers`, `identity.reserved_prefixes` or that of a header.
+    /// The key, from the top: `server.allow_headers`, `identity.headers`,
+    /// `identity.reserved_prefixes` or that of a header.
     pub key: &'static str,
     /// The entry that is wrong.
     pub entry: String,
@@ -78,7 +82,8 @@ pub struct HeaderPolicy {
     by_length: Vec<Vec<(Box<[u8]>, HeaderVerdict)>>,
     /// Folded beginnings that decide, by first byte.
     prefixes: Vec<(Box<[u8]>, DropReason)>,
-    /// The letters that a prefix may have in its first and in its third place, which tells nearly all other names apart.
+    /// The letters that a prefix may have in its first and in its third place, which tells nearly
+    /// all other names apart.
     prefix_letters: [Letters; 2],
     /// Odd names that pass, in lower case.
     allowed: Vec<Box<str>>,
@@ -127,11 +132,12 @@ impl HeaderPolicy {
         self.plain_verdict(name)
     }
 
-    /// What happens to it while the gate only reports: it passes, as it would without us, unless it would be taken for one of ours, is
-    /// for this connection only, or is in another spelling the name of a header that frames, routes or names the client.
+    /// What happens to it while the gate only reports: it passes, as it would without us, unless it
+    /// would be taken for one of ours, is for this connection only, or is in another spelling the
+    /// name of a header that frames, routes or names the client.
     ///
-    /// What gives the backend another path or method passes only if the gate reports `everywhere`: elsewhere it would lead past rules
-    /// that are enforced.
+    /// What gives the backend another path or method passes only if the gate reports `everywhere`:
+    /// elsewhere it would lead past rules that are enforced.
     pub fn dry_run_verdict(
         &self,
         name: &str,
@@ -155,8 +161,9 @@ impl HeaderPolicy {
         if passes { HeaderVerdict::Pass } else { verdict }
     }
 
-    /// The headers that `Connection` names for removal (RFC 9110 section 7.6.1) and that may be removed: never one that
-    /// frames the message or routes it, and, as ours are not set yet, never one of ours.
+    /// The headers that `Connection` names for removal (RFC 9110 section 7.6.1) and that may be
+    /// removed: never one that frames the message or routes it, and, as ours are not set yet, never
+    /// one of ours.
     pub fn nominated<'a>(&self, head: &Head<'a>) -> impl Iterator<Item = &'a str> {
         head.values("connection")
             .flat_map(|value| value.split(|&byte| byte == b','))
@@ -292,14 +299,15 @@ impl HeaderPolicy {
     }
 }
 
-/// Whether a header of the backend's answer may go to the client. Only we say that an answer is ours.
+/// Whether a header of the backend's answer may go to the client. Only we say that an answer is
+/// ours.
 pub fn backend_may_send(name: impl AsRef<[u8]>) -> bool {
     !starts_with_folded(name.as_ref(), b"x-menshen-")
 }
 
-/// Whether a field of the backend's trailers may go to the client: none that frames or routes a message, says how it is to be
-/// read, stored or answered, or belongs to a connection (RFC 9110 section 6.5.1). Whoever merges trailers into the head, as some
-/// do, would believe them too late.
+/// Whether a field of the backend's trailers may go to the client: none that frames or routes a
+/// message, says how it is to be read, stored or answered, or belongs to a connection (RFC 9110
+/// section 6.5.1). Whoever merges trailers into the head, as some do, would believe them too late.
 pub fn backend_may_trail(name: &str) -> bool {
     let is = |known: &str| {
         name.len() == known.len() && starts_with_folded(name.as_bytes(), known.as_bytes())
@@ -313,7 +321,8 @@ pub fn backend_may_trail(name: &str) -> bool {
         && !names::NOT_IN_TRAILERS.iter().any(|known| is(known))
 }
 
-/// The header that a minted token is sent in, where that is not the one which every credential comes in.
+/// The header that a minted token is sent in, where that is not the one which every credential
+/// comes in.
 fn mint_header(config: &Config) -> Option<&str> {
     let minting = config.upstream.authorization == UpstreamAuthorization::Mint;
     Some(&*config.mint.header).filter(|name| minting && !name.eq_ignore_ascii_case("authorization"))
@@ -436,7 +445,8 @@ fn is_client_address(name: &[u8]) -> bool {
 struct Letters(u32);
 
 impl Letters {
-    /// Adds a letter. None stands for all: a prefix that is too short says nothing about that place.
+    /// Adds a letter. None stands for all: a prefix that is too short says nothing about that
+    /// place.
     fn add(&mut self, byte: Option<&u8>) {
         self.0 |= byte.map_or(u32::MAX, |&byte| Self::bit(byte));
     }

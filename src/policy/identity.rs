@@ -1,7 +1,8 @@
 //! Which claims reach the backend, and under which header names.
 //!
-//! Must stay true: a claim becomes a header only when it is visible ASCII and not empty; a claim that is absent sets no
-//! header, and never an empty one. What people chose themselves (a nickname) and what others say is percent-encoded, so that it is.
+//! Must stay true: a claim becomes a header only when it is visible ASCII and not empty; a claim
+//! that is absent sets no header, and never an empty one. What people chose themselves (a nickname)
+//! and what others say is percent-encoded, so that it is.
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
@@ -15,8 +16,8 @@ use crate::{
     token::{RESERVED, Verified},
 };
 
-/// Names that identity may not be written under: they frame or route the request, or carry a credential, or are set by
-/// menshen itself.
+/// Names that identity may not be written under: they frame or route the request, or carry a
+/// credential, or are set by menshen itself.
 const TAKEN: [&str; 16] = [
     "authorization",
     "connection",
@@ -44,7 +45,8 @@ pub struct IdentityHeaders {
     claims: Vec<Claim>,
 }
 
-/// The identity headers of one caller. As many of these are kept as tokens are remembered, so all values share one buffer.
+/// The identity headers of one caller. As many of these are kept as tokens are remembered, so all
+/// values share one buffer.
 #[derive(Clone, PartialEq, Eq)]
 pub struct IdentityFields {
     names: Arc<[HeaderName]>,
@@ -71,7 +73,8 @@ enum Claim {
 /// In front of the name of a claim that is not ours.
 const CUSTOM: &str = "claim:";
 
-/// What a value is written with where it may be any text: the rest as `%` and two hex digits for each byte of its UTF-8.
+/// What a value is written with where it may be any text: the rest as `%` and two hex digits for
+/// each byte of its UTF-8.
 const ESCAPED: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b',');
 
 impl Claim {
@@ -197,7 +200,8 @@ impl IdentityHeaders {
         self.names.iter()
     }
 
-    /// The headers for these claims. A claim that could not be one header value makes the token invalid.
+    /// The headers for these claims. A claim that could not be one header value makes the token
+    /// invalid.
     pub fn fields(&self, claims: &Verified) -> Result<IdentityFields, ErrorCode> {
         // A comma in a role would make two roles of one.
         if claims

@@ -3,7 +3,8 @@
 /// What the gate knows of the APIs behind it.
 #[derive(Debug, Clone, Default)]
 pub struct LocalRoutes {
-    /// Method and whole path of each route of a dialect. Any other method of the path is the backend's.
+    /// Method and whole path of each route of a dialect. Any other method of the path is the
+    /// backend's.
     pub routes: Vec<(String, String)>,
     /// Prefixes under which `Authorization` may be a token alone.
     pub bare_token: Vec<String>,
@@ -23,7 +24,8 @@ impl LocalRoutes {
     }
 }
 
-/// Whether a path is under a prefix, which is of whole segments (`/authors` is not under `/auth`); all are under the empty one.
+/// Whether a path is under a prefix, which is of whole segments (`/authors` is not under `/auth`);
+/// all are under the empty one.
 pub fn is_under(path: &str, prefix: &str) -> bool {
     path.strip_prefix(prefix)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))

@@ -1,13 +1,15 @@
 //! One path truth: a target that two servers could read differently is refused, never repaired.
 //!
-//! The rules decide on the very bytes that are forwarded. That is sound only when no decoding, merging or cutting that a
-//! backend may do leads to another path: so neither dot segments, empty segments, `;`, `\`, `#`, nor an encoding of anything
-//! that matters to routing gets through. What remains after one decoding holds nothing that a second one would change.
-//! A rule may allow `%2F` and `%25` in its paths (`allow_encoded`): then the path is checked decoded once and twice as well.
+//! The rules decide on the very bytes that are forwarded. That is sound only when no decoding,
+//! merging or cutting that a backend may do leads to another path: so neither dot segments, empty
+//! segments, `;`, `\`, `#`, nor an encoding of anything that matters to routing gets through. What
+//! remains after one decoding holds nothing that a second one would change. A rule may allow `%2F`
+//! and `%25` in its paths (`allow_encoded`): then the path is checked decoded once and twice as
+//! well.
 //!
-//! Must stay true: an accepted path begins with one `/`, is visible ASCII, and its percent-encoded bytes are valid UTF-8
-//! without control characters; no segment of it is nothing but dots and blanks, however often it is decoded. The query never
-//! decides anything.
+//! Must stay true: an accepted path begins with one `/`, is visible ASCII, and its percent-encoded
+//! bytes are valid UTF-8 without control characters; no segment of it is nothing but dots and
+//! blanks, however often it is decoded. The query never decides anything.
 
 use super::reject_reason::RejectReason;
 use crate::{config::EncodedDelimiter, error::ErrorCode};
@@ -24,7 +26,8 @@ pub struct Target<'a> {
     pub query: Option<&'a str>,
 }
 
-/// Delimiters that may be percent-encoded in a path, although servers read such a path in several ways.
+/// Delimiters that may be percent-encoded in a path, although servers read such a path in several
+/// ways.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct AllowedDelimiters {
     slash: bool,
@@ -59,13 +62,15 @@ impl AllowedDelimiters {
     }
 }
 
-/// Reads a target. Absolute-form, authority-form and `*` are refused: they name no path below this host.
+/// Reads a target. Absolute-form, authority-form and `*` are refused: they name no path below this
+/// host.
 pub fn check(target: &str) -> Result<Target<'_>, RejectReason> {
     check_target(target, AllowedDelimiters::NONE)
 }
 
-/// Reads a target whose path may have some delimiters encoded. A server may decode it once or twice, or not at all, so it has to be
-/// a good path each time, and `comes_to_same_rule`, which is asked about the path decoded once and twice.
+/// Reads a target whose path may have some delimiters encoded. A server may decode it once or
+/// twice, or not at all, so it has to be a good path each time, and `comes_to_same_rule`, which is
+/// asked about the path decoded once and twice.
 pub fn check_decoded(
     target: &str,
     allowed: AllowedDelimiters,
@@ -115,7 +120,8 @@ const fn ambiguous(detail: &'static str) -> RejectReason {
     RejectReason::new(ErrorCode::PathAmbiguous, detail)
 }
 
-/// A target without a single reading, for a gate that only reports: its parts, if it can be sent on exactly as it came.
+/// A target without a single reading, for a gate that only reports: its parts, if it can be sent on
+/// exactly as it came.
 pub fn raw_target(target: &str) -> Option<Target<'_>> {
     let same = http::uri::PathAndQuery::try_from(target).is_ok_and(|read| read.as_str() == target);
     let plain = target.starts_with('/') && target.bytes().all(|b| b.is_ascii_graphic());
@@ -138,8 +144,9 @@ fn check_path_allowing(path: &str, allowed: AllowedDelimiters) -> Result<(), &'s
     check_segments(path)
 }
 
-/// Whether a path that begins with `/` has neither an encoded byte nor a bad one, and no segment that is empty or nothing but dots: what
-/// nearly all paths are, in one pass. It never says yes to what [`check_bytes`] or [`check_segments`] would reject.
+/// Whether a path that begins with `/` has neither an encoded byte nor a bad one, and no segment
+/// that is empty or nothing but dots: what nearly all paths are, in one pass. It never says yes to
+/// what [`check_bytes`] or [`check_segments`] would reject.
 fn is_plain(path: &str) -> bool {
     let mut has_name = true;
     for &byte in path.as_bytes() {
@@ -179,8 +186,9 @@ const KINDS: [Kind; 256] = {
     table
 };
 
-/// pchar of RFC 3986 without `;`, which starts a parameter that Java and Ruby servers cut off; and four signs that browsers send as they
-/// are (path percent-encode set of the WHATWG URL standard) and no server reads in two ways. And the slash.
+/// pchar of RFC 3986 without `;`, which starts a parameter that Java and Ruby servers cut off; and
+/// four signs that browsers send as they are (path percent-encode set of the WHATWG URL standard)
+/// and no server reads in two ways. And the slash.
 const fn stands_for_itself(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(
@@ -243,8 +251,9 @@ fn check_segments(path: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Whether nothing remains of a segment when dots and blanks are cut off, as Windows does with names and routers do with their
-/// input. `.. ` is `..` then, `...` may be, and a segment of blanks is an empty one.
+/// Whether nothing remains of a segment when dots and blanks are cut off, as Windows does with
+/// names and routers do with their input. `.. ` is `..` then, `...` may be, and a segment of blanks
+/// is an empty one.
 fn is_dots_and_blanks(segment: &str) -> bool {
     let mut rest = segment;
     while !rest.is_empty() {
@@ -283,13 +292,14 @@ fn check_bytes(path: &[u8], allowed: AllowedDelimiters) -> Result<(), &'static s
     Ok(())
 }
 
-/// Looks at what begins with `%`: one ASCII character, or all bytes of one UTF-8 character. Gives the length it takes.
+/// Looks at what begins with `%`: one ASCII character, or all bytes of one UTF-8 character. Gives
+/// the length it takes.
 fn check_encoded(rest: &[u8], allowed: AllowedDelimiters) -> Result<usize, &'static str> {
     match decode(rest).ok_or(BAD_ENCODING)? {
         b'/' if allowed.slash => Ok(3),
         b'%' if allowed.percent => Ok(3),
-        // Whoever decodes once more, or not at all, would see another path: separators, delimiters, `%` itself, and plain
-        // characters, for which `/%61dmin` is `/admin`.
+        // Whoever decodes once more, or not at all, would see another path: separators, delimiters,
+        // `%` itself, and plain characters, for which `/%61dmin` is `/admin`.
         b'/' | b'\\' | b';' | b'?' | b'#' | b'%' => Err("The path has an encoded delimiter."),
         b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
             Err("The path has an encoded character that needs no encoding.")
@@ -304,7 +314,8 @@ fn check_encoded(rest: &[u8], allowed: AllowedDelimiters) -> Result<usize, &'sta
     }
 }
 
-/// The first character of a text, decoded where it is percent-encoded, and the length that it takes.
+/// The first character of a text, decoded where it is percent-encoded, and the length that it
+/// takes.
 pub(super) fn first_char(text: &str) -> Option<(char, usize)> {
     if text.starts_with('%')
         && let Some(encoded) = encoded_char(text.as_bytes())
@@ -314,8 +325,8 @@ pub(super) fn first_char(text: &str) -> Option<(char, usize)> {
     text.chars().next().map(|sign| (sign, sign.len_utf8()))
 }
 
-/// The character that stands percent-encoded at the start of `text`, in UTF-8, and the length that it takes. Overlong forms and
-/// surrogates are not UTF-8.
+/// The character that stands percent-encoded at the start of `text`, in UTF-8, and the length that
+/// it takes. Overlong forms and surrogates are not UTF-8.
 fn encoded_char(text: &[u8]) -> Option<(char, usize)> {
     let count = match decode(text)? {
         0..=0x7f => 1,

@@ -1,8 +1,9 @@
 //! Path patterns of rules: exact, `*` for one segment, `/**` for everything below.
 //!
-//! A pattern is compared segment by segment, so `/public/**` never covers `/publicx`. Two readings are told apart: the path
-//! byte by byte, and the path as a lenient backend may take it (letter case, percent-encoding and a trailing slash ignored,
-//! as Express does by default; dots and blanks at the end of a name, as Windows does, and blanks in front of it, as servers do that trim
+//! A pattern is compared segment by segment, so `/public/**` never covers `/publicx`. Two readings
+//! are told apart: the path byte by byte, and the path as a lenient backend may take it (letter
+//! case, percent-encoding and a trailing slash ignored, as Express does by default; dots and blanks
+//! at the end of a name, as Windows does, and blanks in front of it, as servers do that trim
 //! names). Only the first may open a path; the second may close one.
 
 use super::path::{self, first_char, is_blank};
@@ -12,7 +13,8 @@ use super::path::{self, first_char, is_blank};
 pub(super) enum Match {
     /// Byte by byte.
     Exact,
-    /// Only for a backend that ignores case, encoding, a trailing slash, blanks around a name, or dots at its end.
+    /// Only for a backend that ignores case, encoding, a trailing slash, blanks around a name, or
+    /// dots at its end.
     Lenient,
     No,
 }
@@ -31,7 +33,8 @@ pub(super) struct Pattern {
 enum Segment {
     /// `*`
     Any,
-    /// `decoded` is `text` percent-decoded; `folded` is that in lower case, without blanks around it and dots at its end.
+    /// `decoded` is `text` percent-decoded; `folded` is that in lower case, without blanks around
+    /// it and dots at its end.
     Literal {
         text: Box<str>,
         decoded: Box<[u8]>,
@@ -51,7 +54,8 @@ pub(super) struct PathNames<'p> {
     is_folded: bool,
 }
 
-/// Names of a path that are cut beforehand; the few paths that have more are cut again for the patterns that do.
+/// Names of a path that are cut beforehand; the few paths that have more are cut again for the
+/// patterns that do.
 const MAX_CUT: usize = 8;
 
 impl<'p> PathNames<'p> {

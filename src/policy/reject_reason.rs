@@ -9,7 +9,8 @@ pub struct RejectReason {
     pub code: ErrorCode,
     /// For people: what was wrong. Never what was sent.
     pub detail: &'static str,
-    /// Where the request ends is in doubt, so the connection must be closed: what follows on it cannot be read.
+    /// Where the request ends is in doubt, so the connection must be closed: what follows on it
+    /// cannot be read.
     pub close: bool,
 }
 

@@ -1,7 +1,8 @@
 //! May this request pass, and as whom: the rule and the token, and nothing else.
 //!
-//! Must stay true: nothing but the credential has a say; on a public path a token is not looked at; a token that is bad is
-//! never half-trusted; a fault that has nothing to do with the token is never taken for one, and never lets anybody pass.
+//! Must stay true: nothing but the credential has a say; on a public path a token is not looked at;
+//! a token that is bad is never half-trusted; a fault that has nothing to do with the token is
+//! never taken for one, and never lets anybody pass.
 
 use super::rules::RuleMatch;
 use crate::{config::Access, error::ErrorCode, token::Verified};

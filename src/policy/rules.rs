@@ -1,9 +1,12 @@
-//! Who may pass where: the first rule that matches the path and method decides; what matches none needs a token.
+//! Who may pass where: the first rule that matches the path and method decides; what matches none
+//! needs a token.
 //!
-//! Must stay true: a rule opens a path only when the path is, byte by byte, what the pattern says. Case, encoding, a trailing
-//! slash, blanks around a name and dots at its end never open one (`/Health` and `/health/` are not `/health`); they do not dodge
-//! one either: where a backend that ignores them would take the path for one of an earlier rule that asks for more, that rule
-//! decides, and where both ask for certain users, only who is one for both passes. Matching allocates nothing.
+//! Must stay true: a rule opens a path only when the path is, byte by byte, what the pattern says.
+//! Case, encoding, a trailing slash, blanks around a name and dots at its end never open one
+//! (`/Health` and `/health/` are not `/health`); they do not dodge one either: where a backend that
+//! ignores them would take the path for one of an earlier rule that asks for more, that rule
+//! decides, and where both ask for certain users, only who is one for both passes. Matching
+//! allocates nothing.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -94,15 +97,16 @@ impl Rule {
 pub struct RuleMatch<'a> {
     /// The rule that decides.
     pub rule: &'a Rule,
-    /// The rule that a lenient backend would have in mind, where it too asks for certain users and neither asks for more.
+    /// The rule that a lenient backend would have in mind, where it too asks for certain users and
+    /// neither asks for more.
     also: Option<&'a Rule>,
     /// Nothing is refused here: every rule that could be meant, by whatever backend, only reports.
     pub report_only: bool,
 }
 
 impl<'a> RuleMatch<'a> {
-    /// `exact`: by the path as it stands. `lenient`: the strictest that a lenient backend could have in mind; `enforced`: one of those
-    /// is enforced.
+    /// `exact`: by the path as it stands. `lenient`: the strictest that a lenient backend could
+    /// have in mind; `enforced`: one of those is enforced.
     fn new(exact: &'a Rule, lenient: Option<&'a Rule>, enforced: bool, report_only: bool) -> Self {
         let (rule, also) = match lenient {
             Some(lenient) if lenient.strictness() > exact.strictness() => (lenient, None),
@@ -150,7 +154,8 @@ impl<'a> RuleMatch<'a> {
         of(self) == of(other)
     }
 
-    /// What a rule has to do with a request for this path, by how it compared (`None`: the search had ended before it).
+    /// What a rule has to do with a request for this path, by how it compared (`None`: the search
+    /// had ended before it).
     pub fn outcome(&self, rule: &Rule, check: Option<RuleCheck>, path: &str) -> RuleOutcome {
         let decides = rule.index == self.rule.index;
         match check {
@@ -200,7 +205,8 @@ pub enum RuleOutcome {
     Decides,
     /// It matches for a lenient backend alone, and asks for more than the first that matches.
     DecidesLeniently,
-    /// It matches for a lenient backend alone, and both it and the one that decides ask for certain users.
+    /// It matches for a lenient backend alone, and both it and the one that decides ask for certain
+    /// users.
     AsksToo,
     /// It is the first that matches, but one before it asks for more.
     Yields,
@@ -236,7 +242,8 @@ pub struct RuleSet {
 }
 
 impl RuleSet {
-    /// Compiles the rules of the config, or tells everything that is wrong with them. Each is enforced unless it says otherwise.
+    /// Compiles the rules of the config, or tells everything that is wrong with them. Each is
+    /// enforced unless it says otherwise.
     pub fn compile(configured: &[RuleConfig]) -> Result<Self, Vec<RuleProblem>> {
         let mut problems = Vec::new();
         let mut names = HashSet::from([DEFAULT_RULE]);
@@ -311,7 +318,8 @@ impl RuleSet {
         mut observe: impl FnMut(&Rule, RuleCheck),
     ) -> RuleMatch<'_> {
         let asked = MethodSet::of(method);
-        // Backends run the handler of GET for HEAD too, so a rule for GET closes HEAD as well, though it does not open it.
+        // Backends run the handler of GET for HEAD too, so a rule for GET closes HEAD as well,
+        // though it does not open it.
         let also = if method == "HEAD" {
             MethodSet::of("GET")
         } else {
@@ -536,7 +544,8 @@ fn compile_one(
     })
 }
 
-/// Some of the methods that pass at all, one bit each in the order of [`METHODS`]; the highest bit is any other method.
+/// Some of the methods that pass at all, one bit each in the order of [`METHODS`]; the highest bit
+/// is any other method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct MethodSet(u8);
 

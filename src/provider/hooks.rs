@@ -1,10 +1,11 @@
 //! Hooks: what the backend is asked and told, each one signed `POST` of JSON.
 //!
-//! `docs/hooks.md` is the contract. The address comes from the config alone and redirects are not followed; a message has one
-//! total time and few repeats, all with one idempotency key, so the backend may answer a repeat as it answered before.
+//! `docs/hooks.md` is the contract. The address comes from the config alone and redirects are not
+//! followed; a message has one total time and few repeats, all with one idempotency key, so the
+//! backend may answer a repeat as it answered before.
 //!
-//! Must stay true: an answer is hostile input, bounded and checked, as any other. No log line, error or label says anything of a
-//! person but our own id.
+//! Must stay true: an answer is hostile input, bounded and checked, as any other. No log line,
+//! error or label says anything of a person but our own id.
 
 mod answer;
 mod body;

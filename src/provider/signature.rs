@@ -1,7 +1,9 @@
-//! How menshen signs what it posts to servers of the operator's own: to the backend, and to a webhook that sends messages.
+//! How menshen signs what it posts to servers of the operator's own: to the backend, and to a
+//! webhook that sends messages.
 //!
-//! `X-Menshen-Signature` is `sha256=` and the lower-case hex of HMAC-SHA256 (RFC 2104) over `X-Menshen-Timestamp`, a `.` and the
-//! body, under a secret that both know. `Idempotency-Key` is the same for every repeat of one message.
+//! `X-Menshen-Signature` is `sha256=` and the lower-case hex of HMAC-SHA256 (RFC 2104) over
+//! `X-Menshen-Timestamp`, a `.` and the body, under a secret that both know. `Idempotency-Key` is
+//! the same for every repeat of one message.
 
 use bytes::Bytes;
 use http::header;

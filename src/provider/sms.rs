@@ -1,10 +1,12 @@
 //! SMS vendors: a one-time code goes to a phone.
 //!
-//! Vendors are asked in the order of the config, the next one only when the one before surely sent nothing.
+//! Vendors are asked in the order of the config, the next one only when the one before surely sent
+//! nothing.
 //!
-//! Must stay true: phone numbers and codes are in no log line and no error, and so are messages of vendors, which echo both
-//! (Aliyun's `SignatureDoesNotMatch`); of a refusal only the vendor's code and request id are. After a timeout or an answer
-//! that cannot be read nobody knows what was sent, and nothing is sent again.
+//! Must stay true: phone numbers and codes are in no log line and no error, and so are messages of
+//! vendors, which echo both (Aliyun's `SignatureDoesNotMatch`); of a refusal only the vendor's code
+//! and request id are. After a timeout or an answer that cannot be read nobody knows what was sent,
+//! and nothing is sent again.
 
 mod acs3;
 mod aliyun;
@@ -59,7 +61,8 @@ enum Vendor {
 /// A code on its way to a phone.
 #[derive(Debug, Clone, Copy)]
 pub struct Message<'a> {
-    /// Our own name for it, for a vendor that gets it twice and for looking it up in a vendor's records: visible ASCII.
+    /// Our own name for it, for a vendor that gets it twice and for looking it up in a vendor's
+    /// records: visible ASCII.
     pub id: &'a str,
     pub phone: &'a Phone,
     pub code: &'a SmsCode,
@@ -85,7 +88,8 @@ pub enum SmsError {
     /// Surely nothing was sent: every vendor refused for an operator's reason or was not reachable.
     #[error("no SMS provider takes messages")]
     Unavailable,
-    /// Nobody knows whether it was sent: no answer in time, an answer that is none, an error inside the vendor.
+    /// Nobody knows whether it was sent: no answer in time, an answer that is none, an error inside
+    /// the vendor.
     #[error("the SMS provider did not say whether it sent the message")]
     Unknown,
 }
@@ -93,7 +97,8 @@ pub enum SmsError {
 /// Whether a message that failed was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sent {
-    /// Surely not, and asking has not counted with the vendor either, so that the phone may try again at once.
+    /// Surely not, and asking has not counted with the vendor either, so that the phone may try
+    /// again at once.
     No,
     /// Surely not, and never to this number.
     Never,
@@ -133,8 +138,8 @@ pub enum SetupError {
 }
 
 impl Sms {
-    /// The vendors that the config asks for; `None` where SMS login is off. Secrets in files have been read by now. Opens no
-    /// socket.
+    /// The vendors that the config asks for; `None` where SMS login is off. Secrets in files have
+    /// been read by now. Opens no socket.
     pub fn new(
         config: &SmsConfig,
         mode: Mode,
@@ -183,8 +188,8 @@ impl Sms {
         }))
     }
 
-    /// Sends the code. Takes up to the configured timeout for each vendor; a caller that gives up meanwhile does not know
-    /// whether it was sent.
+    /// Sends the code. Takes up to the configured timeout for each vendor; a caller that gives up
+    /// meanwhile does not know whether it was sent.
     pub async fn send(&self, message: &Message<'_>) -> Result<(), SmsError> {
         let mut outcome = Err(SmsError::BadNumber);
         for account in self

@@ -1,12 +1,13 @@
 //! WeChat's server API: a login code becomes an openid, a phone code a phone number.
 //!
-//! One file for each call: `session`, `phone`, and `access_token`, which the others need; `call` is what they share.
-//! `encrypted_data` and `raw_data` ask nobody: they check what WeChat gave the mini program under the `session_key`.
+//! One file for each call: `session`, `phone`, and `access_token`, which the others need; `call` is
+//! what they share. `encrypted_data` and `raw_data` ask nobody: they check what WeChat gave the
+//! mini program under the `session_key`.
 //!
-//! Must stay true: the AppSecret, the access token and the login code stand in URLs, so neither a URL nor an answer is ever
-//! logged or put into an error; of a refusal only `errcode` and WeChat's own request id are. A code is asked about again only
-//! when WeChat itself said that it did nothing (errcode -1, an access token that it does not take): after a timeout the code
-//! may be used up.
+//! Must stay true: the AppSecret, the access token and the login code stand in URLs, so neither a
+//! URL nor an answer is ever logged or put into an error; of a refusal only `errcode` and WeChat's
+//! own request id are. A code is asked about again only when WeChat itself said that it did nothing
+//! (errcode -1, an access token that it does not take): after a timeout the code may be used up.
 
 mod access_token;
 mod answer;
@@ -65,8 +66,8 @@ pub struct Wechat {
 enum Source {
     /// WeChat, or what speaks like it.
     Live(Box<Live>),
-    /// Nobody: no network, a login code is its own openid, a phone code its own number. These mini programs are named in
-    /// the config, if any.
+    /// Nobody: no network, a login code is its own openid, a phone code its own number. These mini
+    /// programs are named in the config, if any.
     Development(Vec<AppId>),
 }
 
@@ -110,8 +111,9 @@ pub enum SetupError {
 }
 
 impl Wechat {
-    /// The client that the config asks for. In development nothing is asked of the network, unless every mini program has a
-    /// secret and `base_url` is on this machine (a simulated WeChat). Secrets in files have been read by now.
+    /// The client that the config asks for. In development nothing is asked of the network, unless
+    /// every mini program has a secret and `base_url` is on this machine (a simulated WeChat).
+    /// Secrets in files have been read by now.
     pub fn new(
         config: &WechatConfig,
         mode: Mode,
@@ -134,7 +136,8 @@ impl Wechat {
         Ok(Self { source, decryption })
     }
 
-    /// Whether a login asks WeChat, or what the config has for it. Where not, a login code is its own openid.
+    /// Whether a login asks WeChat, or what the config has for it. Where not, a login code is its
+    /// own openid.
     pub fn asks(config: &WechatConfig, mode: Mode) -> bool {
         let (Ok(base), Ok(named)) = (Url::parse(&config.base_url), named_apps(config)) else {
             return false;
@@ -150,7 +153,8 @@ impl Wechat {
         };
         let fallback = AppId::parse(DEVELOPMENT_APP).ok();
         if known.is_empty() {
-            // Development without app ids takes any: the mini program under development knows its own.
+            // Development without app ids takes any: the mini program under development knows its
+            // own.
             known.extend(asked.or(fallback.as_ref()));
         }
         match asked {
@@ -184,9 +188,9 @@ impl Wechat {
         }
     }
 
-    /// Asks which phone number the code stands for; it has to have been given to this user of this mini program. Each success
-    /// costs `wechat.phone_price`. After [`WechatError::Timeout`], [`WechatError::Broken`] and [`WechatError::Unusable`] the
-    /// code may be used up.
+    /// Asks which phone number the code stands for; it has to have been given to this user of this
+    /// mini program. Each success costs `wechat.phone_price`. After [`WechatError::Timeout`],
+    /// [`WechatError::Broken`] and [`WechatError::Unusable`] the code may be used up.
     pub async fn phone_number(
         &self,
         app: &AppId,
@@ -202,9 +206,9 @@ impl Wechat {
         }
     }
 
-    /// The access token of a mini program, for a backend that calls WeChat itself: two owners would take it from each other.
-    /// `None` where there is none: in development, and with `wechat.token_mode = "none"`. `app` is one that [`Wechat::app`]
-    /// gave.
+    /// The access token of a mini program, for a backend that calls WeChat itself: two owners would
+    /// take it from each other. `None` where there is none: in development, and with
+    /// `wechat.token_mode = "none"`. `app` is one that [`Wechat::app`] gave.
     pub async fn access_token(&self, app: &AppId) -> Result<Option<Secret<String>>, WechatError> {
         match &self.source {
             Source::Live(live) => live.access_token(app).await,
@@ -212,7 +216,8 @@ impl Wechat {
         }
     }
 
-    /// The old way to a phone number, which asks nobody; `None` unless `wechat.legacy_decrypt` is set.
+    /// The old way to a phone number, which asks nobody; `None` unless `wechat.legacy_decrypt` is
+    /// set.
     pub const fn phone_decryption(&self) -> Option<&PhoneDecryption> {
         self.decryption.as_ref()
     }

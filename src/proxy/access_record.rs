@@ -1,4 +1,5 @@
-//! What each request leaves in the metrics and the access log, whichever part of menshen responded to it.
+//! What each request leaves in the metrics and the access log, whichever part of menshen responded
+//! to it.
 
 use std::{
     sync::{

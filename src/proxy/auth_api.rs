@@ -1,4 +1,5 @@
-//! Between a client and the auth API: the request's body is read whole, within its limits, and axum routes it.
+//! Between a client and the auth API: the request's body is read whole, within its limits, and axum
+//! routes it.
 
 use std::pin::pin;
 
@@ -116,8 +117,9 @@ fn call(
     }
 }
 
-/// Does the work to its end, whether the client waits for it or not: half a login is of no use. That a client of HTTP/2 has reset its
-/// stream is counted at once: each such request costs as much as one that is waited for.
+/// Does the work to its end, whether the client waits for it or not: half a login is of no use.
+/// That a client of HTTP/2 has reset its stream is counted at once: each such request costs as much
+/// as one that is waited for.
 async fn attended<T>(client: &mut Client<'_>, work: impl Future<Output = T>) -> T {
     let Client::Http2(stream) = client else {
         return work.await;

@@ -1,7 +1,8 @@
-//! The client of one request, on either protocol: its request body as it comes, and the response as it goes.
+//! The client of one request, on either protocol: its request body as it comes, and the response as
+//! it goes.
 //!
-//! Must stay true: no part of a request is read before the last one has gone on; nothing is written of a second response before
-//! the first is whole; trailers of a client go nowhere.
+//! Must stay true: no part of a request is read before the last one has gone on; nothing is written
+//! of a second response before the first is whole; trailers of a client go nowhere.
 
 mod http1;
 mod http2;
@@ -66,7 +67,8 @@ impl Client<'_> {
         }
     }
 
-    /// Whether the client waits for `100 Continue`, as far as is known: none was sent, and no byte of the body has come.
+    /// Whether the client waits for `100 Continue`, as far as is known: none was sent, and no byte
+    /// of the body has come.
     pub(super) fn awaits_continue(&self) -> bool {
         match self {
             Self::Http1(client) => client.awaits_continue(),
@@ -82,7 +84,8 @@ impl Client<'_> {
         }
     }
 
-    /// Sends an informational response, where the client's protocol has them (RFC 9110 section 15.2).
+    /// Sends an informational response, where the client's protocol has them (RFC 9110 section
+    /// 15.2).
     pub(super) fn send_informational(&mut self, head: ResponseHead<'_>) {
         match self {
             Self::Http1(client) => client.send_informational(head),
@@ -98,8 +101,8 @@ impl Client<'_> {
         }
     }
 
-    /// Begins the response. `length`: of the body as the backend has it. `is_complete`: nothing follows, not even trailers. `reads_on`: the
-    /// backend reads what is left of the request.
+    /// Begins the response. `length`: of the body as the backend has it. `is_complete`: nothing
+    /// follows, not even trailers. `reads_on`: the backend reads what is left of the request.
     pub(super) fn send_head(
         &mut self,
         head: ResponseHead<'_>,

@@ -1,4 +1,5 @@
-//! The connections of clients: heads are read, decided on by the gate, and served; then the next one is waited for, or the end.
+//! The connections of clients: heads are read, decided on by the gate, and served; then the next
+//! one is waited for, or the end.
 
 pub(super) mod http1;
 pub(super) mod http2;

@@ -1,9 +1,11 @@
-//! The connections that are open: how many there are, and which of them only read on after their answer.
+//! The connections that are open: how many there are, and which of them only read on after their
+//! answer.
 //!
-//! A client that is still sending a body when it is refused has to be read on: closing a connection with unread bytes resets it,
-//! and the client may never see the answer (RFC 9112 section 9.6). What that may take is bounded: the length that the client
-//! announced (1 GiB where it sends chunks), the time that the slowest upload may take, and, for all such connections together, a share of those that may be open,
-//! where the oldest makes way.
+//! A client that is still sending a body when it is refused has to be read on: closing a connection
+//! with unread bytes resets it, and the client may never see the answer (RFC 9112 section 9.6).
+//! What that may take is bounded: the length that the client announced (1 GiB where it sends
+//! chunks), the time that the slowest upload may take, and, for all such connections together, a
+//! share of those that may be open, where the oldest makes way.
 
 use std::{
     collections::BTreeMap,
@@ -23,11 +25,13 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-/// Bytes a second below which a body is no longer waited for, once it has lasted longer than `server.body_timeout`.
+/// Bytes a second below which a body is no longer waited for, once it has lasted longer than
+/// `server.body_timeout`.
 pub(super) const MIN_BODY_RATE: u64 = 512;
 /// How long a client may take to end its side, once nothing more is expected of it.
 pub(super) const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
-/// One in so many of the connections that may be open may read on at the same time, and never more than [`MAX_LINGERING`].
+/// One in so many of the connections that may be open may read on at the same time, and never more
+/// than [`MAX_LINGERING`].
 const LINGERING_SHARE: usize = 4;
 const MAX_LINGERING: usize = 5000;
 /// Stands for the length of a body that ends with a last chunk.
@@ -149,7 +153,8 @@ pub(super) enum Transport {
 }
 
 impl ConnectionPermit {
-    /// Reads on in a task of its own, until the client ends its side or may take no longer. `body_timeout` is the longest silence.
+    /// Reads on in a task of its own, until the client ends its side or may take no longer.
+    /// `body_timeout` is the longest silence.
     pub(super) fn read_on(
         self: Arc<Self>,
         transport: Transport,
@@ -205,7 +210,8 @@ async fn discard(mut connection: impl AsyncRead + Unpin, mut unread: u64, body_t
             unread -= read as u64;
         }
     }
-    // All that was announced has come, so anything but the end of the client's side is not for us to read.
+    // All that was announced has come, so anything but the end of the client's side is not for us
+    // to read.
     drop(timeout(LINGER_TIMEOUT, connection.read(&mut buffer[..1])).await);
 }
 

@@ -1,7 +1,8 @@
 //! While the gate only reports: what it would have done, beside what the backend did.
 //!
-//! Each request is counted; where the two disagree a line says so, one a minute for each rule and code, because a first day in
-//! front of a live backend can disagree on everything. What each request was about is in the access log (`would_refuse`).
+//! Each request is counted; where the two disagree a line says so, one a minute for each rule and
+//! code, because a first day in front of a live backend can disagree on everything. What each
+//! request was about is in the access log (`would_refuse`).
 //!
 //! Must stay true: nobody waits here; a line names no path, user or address.
 
@@ -114,8 +115,9 @@ impl DryRunLog {
     }
 }
 
-/// Somebody would be shut out who is let in today, or the other way round. That an anonymous caller is refused by the backend (a wrong
-/// password on a public path, say) is no disagreement about the gate.
+/// Somebody would be shut out who is let in today, or the other way round. That an anonymous caller
+/// is refused by the backend (a wrong password on a public path, say) is no disagreement about the
+/// gate.
 fn disagree(decision: DryRunDecision, status: u16, is_authenticated: bool) -> bool {
     match decision {
         DryRunDecision::Reject(_) => matches!(status, 100..=399),

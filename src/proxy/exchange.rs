@@ -1,7 +1,8 @@
 //! The way to a backend: one connection, one request, one response.
 //!
-//! Must stay true: nothing that was sent is sent again, unless the backend says that it has not begun with it; a client that leaves
-//! takes its request with it; a response that breaks off is never taken for a whole one.
+//! Must stay true: nothing that was sent is sent again, unless the backend says that it has not
+//! begun with it; a client that leaves takes its request with it; a response that breaks off is
+//! never taken for a whole one.
 
 mod attempts;
 mod relay;
@@ -316,7 +317,8 @@ async fn connect<'u>(
             Err(error) => {
                 let found = ExchangeError::connecting(&error);
                 if found.is_unprocessed {
-                    // A connection on which the backend takes no more requests says nothing against the backend.
+                    // A connection on which the backend takes no more requests says nothing against
+                    // the backend.
                     if !attempts.may_take_another() {
                         return Err(found.not_processed());
                     }

@@ -101,8 +101,8 @@ pub(super) struct ExchangeError {
     pub(super) failure: Failure,
     /// For the log. Never a text of another library, which may quote what was sent.
     cause: Cow<'static, str>,
-    /// The backend says that it has not begun with the request, so that it may be sent again (RFC 9113 section 8.7): it refused the
-    /// stream, or its GOAWAY names a stream below it.
+    /// The backend says that it has not begun with the request, so that it may be sent again (RFC
+    /// 9113 section 8.7): it refused the stream, or its GOAWAY names a stream below it.
     pub(super) is_unprocessed: bool,
 }
 
@@ -166,8 +166,8 @@ impl ExchangeError {
         }
     }
 
-    /// Says it in the log, where it is not the client's doing, once a second at most: each such request has its access line and is
-    /// counted anyway.
+    /// Says it in the log, where it is not the client's doing, once a second at most: each such
+    /// request has its access line and is counted anyway.
     pub(super) fn log(&self, recorder: &Recorder) {
         if self.failure.is_clients() || !recorder.may_warn() {
             return;

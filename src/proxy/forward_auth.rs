@@ -1,8 +1,10 @@
-//! Responses to a proxy that asks whether it may forward a request: a status and header fields, never a body.
+//! Responses to a proxy that asks whether it may forward a request: a status and header fields,
+//! never a body.
 //!
-//! Must stay true: only the decision to allow is a 2xx, whatever a dialect would make of a rejection; to deny is 401 or 403, since
-//! nginx takes any other status for a failure, but an error of menshen stays one; to allow names no user whom the gate would not
-//! name to the backend, and has every proof that the config promises.
+//! Must stay true: only the decision to allow is a 2xx, whatever a dialect would make of a
+//! rejection; to deny is 401 or 403, since nginx takes any other status for a failure, but an error
+//! of menshen stays one; to allow names no user whom the gate would not name to the backend, and
+//! has every proof that the config promises.
 
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
@@ -18,7 +20,8 @@ use crate::{
 /// Tells Envoy which of the client's headers to remove.
 const TO_REMOVE: HeaderName = HeaderName::from_static("x-envoy-auth-headers-to-remove");
 
-/// The decision to allow, and what the backend is to be told. Where a proof cannot be made, it is none.
+/// The decision to allow, and what the backend is to be told. Where a proof cannot be made, it is
+/// none.
 pub(super) fn allow(
     context: &RequestContext,
     allowed: &ForwardAuthAllowed,

@@ -1,12 +1,13 @@
-//! Rejections as gRPC clients read them: HTTP 200, and the status in the trailers, which here are the head itself ("Trailers-Only" of
-//! the gRPC over HTTP/2 specification).
+//! Rejections as gRPC clients read them: HTTP 200, and the status in the trailers, which here are
+//! the head itself ("Trailers-Only" of the gRPC over HTTP/2 specification).
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
 pub(super) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
-/// Whether a request is a call of gRPC: a POST of one `application/grpc`, with `+proto` and the like or parameters, or without.
+/// Whether a request is a call of gRPC: a POST of one `application/grpc`, with `+proto` and the
+/// like or parameters, or without.
 pub(super) fn is_grpc(method: &Method, headers: &HeaderMap) -> bool {
     let mut kinds = headers.get_all(header::CONTENT_TYPE).iter();
     let (Some(kind), None, true) = (kinds.next(), kinds.next(), *method == Method::POST) else {
@@ -41,7 +42,8 @@ pub(super) fn rejection(status: StatusCode, message: &str) -> Vec<(HeaderName, H
     fields
 }
 
-/// The status code of gRPC for one of HTTP: those of the specification's table, and 400 and 5xx as our codes mean them.
+/// The status code of gRPC for one of HTTP: those of the specification's table, and 400 and 5xx as
+/// our codes mean them.
 const fn code(status: StatusCode) -> &'static str {
     match status.as_u16() {
         // INTERNAL, UNAUTHENTICATED, PERMISSION_DENIED, UNIMPLEMENTED, UNAVAILABLE, UNKNOWN.

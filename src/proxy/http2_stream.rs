@@ -1,6 +1,7 @@
 //! Sending a body on a stream of HTTP/2, towards a client or a backend.
 //!
-//! The library takes bytes at once and writes them when the other side takes them; [`Unsent`] knows how many still wait with it.
+//! The library takes bytes at once and writes them when the other side takes them; [`Unsent`] knows
+//! how many still wait with it.
 
 use std::{
     sync::{
@@ -14,8 +15,8 @@ use atomic_waker::AtomicWaker;
 use bytes::Bytes;
 use h2::{Reason, SendStream};
 
-/// Sends from the front of `part`, which is not empty, as much as the other side takes; says how many bytes went. `copy`: makes what is
-/// handed to the library.
+/// Sends from the front of `part`, which is not empty, as much as the other side takes; says how
+/// many bytes went. `copy`: makes what is handed to the library.
 ///
 /// # Errors
 /// When the stream takes no more.
@@ -40,8 +41,8 @@ pub(super) fn poll_send(
     }
 }
 
-/// Bytes of a stream that the library holds. A response is not over before they are gone: until then they take memory, and the end of the
-/// connection would lose them.
+/// Bytes of a stream that the library holds. A response is not over before they are gone: until
+/// then they take memory, and the end of the connection would lose them.
 #[derive(Debug, Default)]
 pub(super) struct Unsent {
     bytes: AtomicUsize,

@@ -1,4 +1,5 @@
-//! Listening: sockets bound before anything starts, connections counted and dealt out to the workers in turn.
+//! Listening: sockets bound before anything starts, connections counted and dealt out to the
+//! workers in turn.
 
 use std::{
     fs, io,
@@ -22,8 +23,8 @@ use super::{
     tls::{Established, Tls},
 };
 
-/// Connections that may wait to be accepted; the system caps it (`net.core.somaxconn`). A full queue makes clients try again
-/// after a second.
+/// Connections that may wait to be accepted; the system caps it (`net.core.somaxconn`). A full
+/// queue makes clients try again after a second.
 const BACKLOG: u32 = 4096;
 
 /// How long a client over the limit may take nothing of its response.
@@ -40,7 +41,8 @@ pub enum Listener {
 }
 
 impl Listener {
-    /// Binds `IP:PORT`, `tls:IP:PORT` or `unix:PATH`. A socket file that nobody listens on any more is replaced. Needs a tokio runtime.
+    /// Binds `IP:PORT`, `tls:IP:PORT` or `unix:PATH`. A socket file that nobody listens on any more
+    /// is replaced. Needs a tokio runtime.
     pub fn bind(address: &str) -> io::Result<Self> {
         if let Some(path) = address.strip_prefix("unix:") {
             let path = Path::new(path);
@@ -72,7 +74,8 @@ impl Listener {
         socket.listen(BACKLOG)?.into_std().map(variant)
     }
 
-    /// Where clients reach it: `127.0.0.1:8080` (with the port that was taken for port 0), `tls:127.0.0.1:8443` or `unix:PATH`.
+    /// Where clients reach it: `127.0.0.1:8080` (with the port that was taken for port 0),
+    /// `tls:127.0.0.1:8443` or `unix:PATH`.
     pub fn address(&self) -> String {
         match self {
             Self::Tcp(listener) => listener
@@ -141,8 +144,8 @@ impl Listener {
         }
     }
 
-    /// Admits whoever is connected and waits to be accepted: closing the socket would reset them, though they may have asked for
-    /// something already.
+    /// Admits whoever is connected and waits to be accepted: closing the socket would reset them,
+    /// though they may have asked for something already.
     pub(super) fn accept_waiting(&self, service: &Arc<ConnectionService>, workers: &Workers) {
         // The socket does not block: a fault is the end of the queue, or of the attempt.
         match self {
@@ -212,8 +215,8 @@ enum Accepted {
 }
 
 impl Accepted {
-    /// Registers the connection, which is non-blocking already, with the runtime that calls, and makes the handshake of TLS.
-    /// `None`: the client is gone, or was none.
+    /// Registers the connection, which is non-blocking already, with the runtime that calls, and
+    /// makes the handshake of TLS. `None`: the client is gone, or was none.
     async fn open(self, limits: Limits, permit: Arc<ConnectionPermit>) -> Option<Opened> {
         match self {
             Self::Tcp(stream, tls) => {
@@ -319,8 +322,9 @@ async fn begins_http2(service: &ConnectionService, socket: &Socket) -> bool {
     }
 }
 
-/// Tells a connection over the limit so, and closes it. One that comes when there are too many of these is told nothing, nor is one
-/// that speaks TLS, whose handshake would cost more than the response: dropping the stream closes it.
+/// Tells a connection over the limit so, and closes it. One that comes when there are too many of
+/// these is told nothing, nor is one that speaks TLS, whose handshake would cost more than the
+/// response: dropping the stream closes it.
 fn reject_overloaded(service: &Arc<ConnectionService>, workers: &Workers, accepted: Accepted) {
     let Ok(seat) = service.overloaded.clone().try_acquire_owned() else {
         return;
@@ -334,7 +338,8 @@ fn reject_overloaded(service: &Arc<ConnectionService>, workers: &Workers, accept
     });
 }
 
-/// After a fault of `accept`: out of file descriptors is the usual one, and trying at once would burn the CPU.
+/// After a fault of `accept`: out of file descriptors is the usual one, and trying at once would
+/// burn the CPU.
 async fn rest(fault: &io::Error) {
     tracing::warn!(error = %fault, "cannot accept a connection");
     tokio::time::sleep(Duration::from_millis(50)).await;

@@ -1,7 +1,8 @@
-//! HTTP/1 messages on a connection: reading and writing for the codec of [`crate::http1`], which does neither.
+//! HTTP/1 messages on a connection: reading and writing for the codec of [`crate::http1`], which
+//! does neither.
 //!
-//! Both hold what one turn of a relay needs and no more: a reader reads on only when its last part has been taken, and a writer
-//! gathers small parts and passes large ones on without a copy.
+//! Both hold what one turn of a relay needs and no more: a reader reads on only when its last part
+//! has been taken, and a writer gathers small parts and passes large ones on without a copy.
 
 use std::{
     io::{self, IoSlice},
@@ -199,8 +200,8 @@ impl MessageWriter {
         (self.encoder, self.part_left) = (BodyEncoder::new(length), 0);
     }
 
-    /// Writes from the front of `part`, which is not empty, and says how many of its bytes went. A caller that was told to wait offers
-    /// the same bytes again.
+    /// Writes from the front of `part`, which is not empty, and says how many of its bytes went. A
+    /// caller that was told to wait offers the same bytes again.
     pub(super) fn poll_part<W>(
         &mut self,
         io: &mut W,
@@ -291,7 +292,8 @@ mod tests {
 
     use super::*;
 
-    /// A connection whose message has not been written whole is never taken for one that another message may follow.
+    /// A connection whose message has not been written whole is never taken for one that another
+    /// message may follow.
     #[tokio::test]
     async fn a_message_is_flushed_when_all_of_it_is_written() {
         let (mut ours, mut theirs) = duplex(10);

@@ -1,7 +1,8 @@
 //! What a rejected client is sent: one problem, in the form that its request is answered in.
 //!
-//! A client of a dialect, one of gRPC and a proxy that asks read the same code, the same `Retry-After` and the same request id; only the
-//! form differs. How a response is written is the business of each protocol's client.
+//! A client of a dialect, one of gRPC and a proxy that asks read the same code, the same
+//! `Retry-After` and the same request id; only the form differs. How a response is written is the
+//! business of each protocol's client.
 //!
 //! Must stay true: whatever depends on the code is decided in [`Problem`], once.
 
@@ -229,7 +230,8 @@ mod tests {
         value
     }
 
-    /// Whatever form a rejection has, a client is told the same number, and with 503 it is always told one.
+    /// Whatever form a rejection has, a client is told the same number, and with 503 it is always
+    /// told one.
     #[test]
     fn every_form_of_a_rejection_says_the_same_retry_after() {
         let voices = voices();

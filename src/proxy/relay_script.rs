@@ -1,19 +1,20 @@
-//! The relay under a script: one client and one backend that send, read, wait and leave in any order, and what has to hold whatever they
-//! do. For tests and fuzzing only.
+//! The relay under a script: one client and one backend that send, read, wait and leave in any
+//! order, and what has to hold whatever they do. For tests and fuzzing only.
 //!
-//! The connection code is the real one, on local sockets, in one thread under a clock that only the script moves. The script itself never
-//! waits: it yields, so that everything else takes what has come, until nothing moves at either end. So each run of a script is
-//! the same, and a timeout of a minute costs no time.
+//! The connection code is the real one, on local sockets, in one thread under a clock that only the
+//! script moves. The script itself never waits: it yields, so that everything else takes what has
+//! come, until nothing moves at either end. So each run of a script is the same, and a timeout of a
+//! minute costs no time.
 //!
 //! What has to hold (a panic says what does not):
-//! 1. The backend gets well framed requests, none twice; each body is the front of what the client sent, and is taken for whole only
-//!    where it is.
-//! 2. The client gets well framed responses, each to its own request, and the same of their bodies. Menshen answers in the backend's stead
-//!    only where something has happened.
+//! 1. The backend gets well framed requests, none twice; each body is the front of what the client
+//!    sent, and is taken for whole only where it is.
+//! 2. The client gets well framed responses, each to its own request, and the same of their bodies.
+//!    Menshen answers in the backend's stead only where something has happened.
 //! 3. When everything rests nothing is held back that its receiver has room for.
 //! 4. In peace both messages arrive whole.
-//! 5. Once the client has left, what the backend holds of its requests ends, and so does the connection, in time; then nothing is counted
-//!    as open.
+//! 5. Once the client has left, what the backend holds of its requests ends, and so does the
+//!    connection, in time; then nothing is counted as open.
 
 mod backend;
 mod client;
@@ -67,9 +68,11 @@ use script::{Framing, Op, Script};
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 /// Every timeout that a script may meet, but for those of a second or two.
 const TIMEOUT: u64 = 60;
-/// Turns in which nothing moves at either end before everything rests: more than the tasks and sockets between them.
+/// Turns in which nothing moves at either end before everything rests: more than the tasks and
+/// sockets between them.
 const RESTING_TURNS: usize = 12;
-/// Seconds within which the backend is rid of a client that has left, and within which its connection has ended.
+/// Seconds within which the backend is rid of a client that has left, and within which its
+/// connection has ended.
 const DEPARTURE: u64 = 5;
 const END: u64 = 120;
 
@@ -89,7 +92,8 @@ pub(super) fn run(bytes: &[u8]) {
         .start_paused(true)
         .build()
         .expect("a runtime");
-    // Rust's own `main` has SIGPIPE ignored and libFuzzer's has not: with a handler, a write to an end that is gone is an error there, too.
+    // Rust's own `main` has SIGPIPE ignored and libFuzzer's has not: with a handler, a write to an
+    // end that is gone is an error there, too.
     #[cfg(fuzzing)]
     runtime.block_on(async {
         drop(tokio::signal::unix::signal(

@@ -1,7 +1,8 @@
 //! The head of a backend's response, whichever protocol brought it, and what a client gets of it.
 //!
-//! Must stay true: a response has one end for every reader (RFC 9112 section 6.3); fields of the backend's own connection end
-//! here, and so do those that only menshen may set, in the head and in the trailers.
+//! Must stay true: a response has one end for every reader (RFC 9112 section 6.3); fields of the
+//! backend's own connection end here, and so do those that only menshen may set, in the head and in
+//! the trailers.
 
 use std::ops::Range;
 
@@ -93,7 +94,8 @@ impl<'a> ResponseHead<'a> {
         })
     }
 
-    /// Fields that its `Connection` names, which are for the backend's connection only (RFC 9110 section 7.6.1).
+    /// Fields that its `Connection` names, which are for the backend's connection only (RFC 9110
+    /// section 7.6.1).
     fn nominated(&self) -> Vec<&'a [u8]> {
         self.fields
             .values("connection")
@@ -108,7 +110,8 @@ impl<'a> ResponseHead<'a> {
             .collect()
     }
 
-    /// The fields that go on to a client, without those that frame the body: the client's connection frames it anew.
+    /// The fields that go on to a client, without those that frame the body: the client's
+    /// connection frames it anew.
     fn end_to_end(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
         let nominated = self.nominated();
         self.fields.iter().filter(move |(name, _)| {
@@ -123,8 +126,8 @@ impl<'a> ResponseHead<'a> {
         })
     }
 
-    /// What `Content-Length` says to a client, where the body is so long, or where none follows and it only informs (RFC 9110
-    /// section 8.6).
+    /// What `Content-Length` says to a client, where the body is so long, or where none follows and
+    /// it only informs (RFC 9110 section 8.6).
     fn length_field(&self, length: BodyLength) -> Option<u64> {
         match length {
             BodyLength::Known(length) => Some(length),

@@ -1,6 +1,7 @@
 //! What is done with a request once the gate has decided, whichever protocol brought it.
 //!
-//! Must stay true: every request ends with one response, or none that says it is whole, and with one record.
+//! Must stay true: every request ends with one response, or none that says it is whole, and with
+//! one record.
 
 use std::pin::Pin;
 
@@ -37,7 +38,8 @@ impl<'a> InFlightGuard<'a> {
     fn new(metrics: &'a Metrics, max: i64) -> Option<Self> {
         metrics.in_flight.inc();
         let counted = Self(&metrics.in_flight);
-        // Requests that come at the same moment are counted by then, so there are never more; both may be one too many.
+        // Requests that come at the same moment are counted by then, so there are never more; both
+        // may be one too many.
         if counted.0.get() <= max {
             return Some(counted);
         }

@@ -51,7 +51,8 @@ pub struct Server {
 pub struct Replace(Arc<ArcSwap<Snapshot>>, Option<Arc<Tls>>);
 
 impl Replace {
-    /// Every request whose head comes from now on is handled by this one; those on their way keep theirs.
+    /// Every request whose head comes from now on is handled by this one; those on their way keep
+    /// theirs.
     pub fn with(&self, snapshot: Snapshot) {
         self.0.store(Arc::new(snapshot));
     }
@@ -96,7 +97,8 @@ impl Server {
             tracker,
             overloaded: Arc::new(Semaphore::new(MAX_OVERLOADED_RESPONSES)),
         });
-        // One thread, one runtime: a connection stays where it is, and no request waits for another core to take it over.
+        // One thread, one runtime: a connection stays where it is, and no request waits for another
+        // core to take it over.
         let runtime = Runtime::new_no_steal(threads, "gate");
         Self {
             service,
@@ -153,12 +155,14 @@ impl Server {
         Workers::new(handles)
     }
 
-    /// From now on every answer ends its connection, so that clients move on; new ones are still served.
+    /// From now on every answer ends its connection, so that clients move on; new ones are still
+    /// served.
     pub fn close_gently(&self) {
         self.closing.send_replace(true);
     }
 
-    /// Accepts no more, lets requests in flight finish for at most `patience`, and ends the workers. `false`: some were cut.
+    /// Accepts no more, lets requests in flight finish for at most `patience`, and ends the
+    /// workers. `false`: some were cut.
     pub async fn stop(mut self, patience: Duration) -> io::Result<bool> {
         self.closing.send_replace(true);
         self.accepting.shutdown().await;

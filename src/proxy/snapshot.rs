@@ -1,6 +1,8 @@
-//! What requests are handled by. All of it is made from one config and replaced whole when the config changes.
+//! What requests are handled by. All of it is made from one config and replaced whole when the
+//! config changes.
 //!
-//! Must stay true: a request takes one snapshot, when its head is there, and keeps it to its end; nothing in it changes.
+//! Must stay true: a request takes one snapshot, when its head is there, and keeps it to its end;
+//! nothing in it changes.
 
 use std::{sync::Arc, time::Duration};
 
@@ -64,7 +66,8 @@ pub(super) struct Limits {
     pub(super) max_connections: usize,
     /// Requests at once, of all connections.
     pub(super) max_requests: i64,
-    /// The same for those of the auth API: who holds streams open at the backend keeps nobody from signing in or out.
+    /// The same for those of the auth API: who holds streams open at the backend keeps nobody from
+    /// signing in or out.
     pub(super) max_auth_requests: i64,
 }
 

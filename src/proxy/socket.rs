@@ -2,8 +2,8 @@
 //!
 //! Nothing is held for reading or writing: an idle connection costs a task.
 //!
-//! Must stay true: a write to a client that takes nothing fails in time, whichever part of menshen writes; a connection that is
-//! closed lets the client read what it was told last.
+//! Must stay true: a write to a client that takes nothing fails in time, whichever part of menshen
+//! writes; a connection that is closed lets the client read what it was told last.
 
 use std::{
     io,
@@ -80,8 +80,8 @@ impl Socket {
         }
     }
 
-    /// Its end, when it comes, is a reset: for a response that broke off where nothing but a peaceful end would tell that it is
-    /// whole.
+    /// Its end, when it comes, is a reset: for a response that broke off where nothing but a
+    /// peaceful end would tell that it is whole.
     pub(super) fn reset_on_close(&self) {
         if !matches!(self.io, MaybeTls::Unix(_)) {
             // Where that fails the client is gone.
@@ -89,7 +89,8 @@ impl Socket {
         }
     }
 
-    /// Whether the client has closed its side, although something that it sent before is still to be read.
+    /// Whether the client has closed its side, although something that it sent before is still to
+    /// be read.
     pub(super) fn closed_by_peer(&self) -> bool {
         let mut fds = [PollFd::from_borrowed_fd(self.fd(), PollFlags::RDHUP)];
         // Where the system cannot tell, reading will.
@@ -101,7 +102,8 @@ impl Socket {
         self.fd().try_clone_to_owned().ok().map(SocketWatch)
     }
 
-    /// Waits until there is something to read, or the end. With TLS there may be less than a byte: reading may wait on.
+    /// Waits until there is something to read, or the end. With TLS there may be less than a byte:
+    /// reading may wait on.
     pub(super) async fn readable(&self) -> io::Result<()> {
         match &self.io {
             MaybeTls::Tcp(stream) => stream.readable().await,
@@ -118,7 +120,8 @@ impl Socket {
         }
     }
 
-    /// Waits until the client's first bytes are these or are not, and leaves them to be read. Not for TLS.
+    /// Waits until the client's first bytes are these or are not, and leaves them to be read. Not
+    /// for TLS.
     pub(super) async fn peek_matches<const N: usize>(&self, wanted: &[u8; N]) -> bool {
         let mut seen = 0;
         loop {
@@ -161,9 +164,10 @@ impl Socket {
         }
     }
 
-    /// Closes the connection in peace: ends our side, and reads on, since closing with unread bytes would reset the connection, and
-    /// the client might never see the response (RFC 9112 section 9.6). `unread`: bytes that the client has announced and not sent;
-    /// those are read in a task of their own.
+    /// Closes the connection in peace: ends our side, and reads on, since closing with unread bytes
+    /// would reset the connection, and the client might never see the response (RFC 9112 section
+    /// 9.6). `unread`: bytes that the client has announced and not sent; those are read in a task
+    /// of their own.
     pub(super) async fn close(mut self, unread: u64) {
         let end = async {
             self.shutdown().await?;
@@ -232,7 +236,8 @@ impl Socket {
 pub(super) struct SocketWatch(OwnedFd);
 
 impl SocketWatch {
-    /// Whether the connection has failed, although something that was sent before is still to be read.
+    /// Whether the connection has failed, although something that was sent before is still to be
+    /// read.
     pub(super) fn is_reset(&self) -> bool {
         // Errors are told without being asked for.
         let mut fds = [PollFd::new(&self.0, PollFlags::empty())];

@@ -1,13 +1,15 @@
-//! The streams that are open: each WebSocket, event stream, answer that has been coming for a second, and call of gRPC that has
-//! lasted as long. Each ends when its session does.
+//! The streams that are open: each WebSocket, event stream, answer that has been coming for a
+//! second, and call of gRPC that has lasted as long. Each ends when its session does.
 //!
-//! A plain request is never in here. A stream is found by looking at all of them, with the very check that the gate makes of
-//! a token: streams are counted in thousands, revocations are rare, and nothing has to be kept in step. That a session has
-//! merely come to its end nobody announces, so the store is asked about the sessions of open streams once a minute.
+//! A plain request is never in here. A stream is found by looking at all of them, with the very
+//! check that the gate makes of a token: streams are counted in thousands, revocations are rare,
+//! and nothing has to be kept in step. That a session has merely come to its end nobody announces,
+//! so the store is asked about the sessions of open streams once a minute.
 //!
-//! Must stay true: a stream that is opened while its session is being revoked ends too; while the store fails no stream is
-//! ended for it, and while it is slow no revocation waits for it; an access token of ours that has expired ends none (its
-//! session may be renewed), one of another issuer does: there is nothing else that could tell the end.
+//! Must stay true: a stream that is opened while its session is being revoked ends too; while the
+//! store fails no stream is ended for it, and while it is slow no revocation waits for it; an
+//! access token of ours that has expired ends none (its session may be renewed), one of another
+//! issuer does: there is nothing else that could tell the end.
 
 use std::{
     collections::HashMap,
@@ -35,7 +37,8 @@ use crate::{
     types::Timestamp,
 };
 
-/// What has gone on for as long as this is a stream: an answer since its head, a call of gRPC since its beginning.
+/// What has gone on for as long as this is a stream: an answer since its head, a call of gRPC since
+/// its beginning.
 pub(super) const LONG: Duration = Duration::from_secs(1);
 
 /// How often it is looked whether a token of another issuer has ended.
@@ -126,7 +129,8 @@ impl CloseReason {
 pub struct Streams {
     open: papaya::HashMap<u64, Arc<Entry>, RandomState>,
     next: AtomicU64,
-    /// The earliest end of a token by which one of them was opened, in Unix milliseconds; `u64::MAX`: there is none.
+    /// The earliest end of a token by which one of them was opened, in Unix milliseconds;
+    /// `u64::MAX`: there is none.
     earliest: AtomicU64,
     denylist: Arc<Denylist>,
     metrics: Metrics,
@@ -143,7 +147,8 @@ struct Entry {
 }
 
 impl Entry {
-    /// When the token is good no more by which it was opened, where no session of ours is behind it.
+    /// When the token is good no more by which it was opened, where no session of ours is behind
+    /// it.
     fn end_of_token(&self) -> Option<Timestamp> {
         match &self.identity.as_ref()?.claims {
             Verified::Own(_) => None,
@@ -258,7 +263,8 @@ impl Streams {
         };
         let entry = Arc::new(entry);
         self.open.pin().insert(id, entry.clone());
-        // Only now: a revocation between the gate's check and the line above would be missed otherwise.
+        // Only now: a revocation between the gate's check and the line above would be missed
+        // otherwise.
         self.end_if_revoked(&entry);
         if let Some(end) = entry.end_of_token() {
             self.earliest.fetch_min(end.as_millis(), Ordering::AcqRel);
@@ -270,8 +276,8 @@ impl Streams {
         }
     }
 
-    /// Ends streams as their sessions are revoked, or the tokens of others behind them end, for as long as it is polled. It waits for
-    /// nothing else.
+    /// Ends streams as their sessions are revoked, or the tokens of others behind them end, for as
+    /// long as it is polled. It waits for nothing else.
     pub async fn follow(&self, clock: &Clock) {
         let mut revoked = self.denylist.changes();
         // What was revoked before we listened counts too.
@@ -292,7 +298,8 @@ impl Streams {
         }
     }
 
-    /// Ends streams whose sessions are past their end, for as long as it is polled. The store may take its time.
+    /// Ends streams whose sessions are past their end, for as long as it is polled. The store may
+    /// take its time.
     pub async fn look(&self, store: &dyn Store, clock: &Clock) {
         let mut ticks = interval_at(Instant::now() + ASK_EVERY, ASK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

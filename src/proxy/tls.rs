@@ -1,11 +1,13 @@
 //! TLS to clients: the certificate of the moment, and the handshake.
 //!
-//! The files are read again every few seconds and compared by what they hold, so it does not matter how they change: written
-//! anew, renamed over, or swapped by a symbolic link as Kubernetes does. Connections that are open keep what they began with.
+//! The files are read again every few seconds and compared by what they hold, so it does not matter
+//! how they change: written anew, renamed over, or swapped by a symbolic link as Kubernetes does.
+//! Connections that are open keep what they began with.
 //!
-//! Must stay true: a pair that does not fit, or files that cannot be read, change nothing; a look at the files never undoes a
-//! reload that came between; session tickets end with the config
-//! that made them, so nobody resumes past an authority that is no longer believed; no text of a key reaches a log.
+//! Must stay true: a pair that does not fit, or files that cannot be read, change nothing; a look
+//! at the files never undoes a reload that came between; session tickets end with the config that
+//! made them, so nobody resumes past an authority that is no longer believed; no text of a key
+//! reaches a log.
 
 use std::{fs, io, path::Path, path::PathBuf, sync::Arc, time::Duration};
 
@@ -28,7 +30,8 @@ use crate::{
 
 /// How often the files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// Longest file that is read. A chain of certificates is far shorter; a wrong path may name anything.
+/// Longest file that is read. A chain of certificates is far shorter; a wrong path may name
+/// anything.
 const LONGEST_FILE: u64 = 1024 * 1024;
 const VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
 
@@ -47,7 +50,8 @@ pub enum TlsError {
     NoAuthority { file: PathBuf, why: String },
 }
 
-/// Makes one library's cryptography that of the whole process, before anything else chooses. Later calls change nothing.
+/// Makes one library's cryptography that of the whole process, before anything else chooses. Later
+/// calls change nothing.
 pub fn install_crypto() {
     // It fails when one is installed already.
     drop(provider::default_provider().install_default());
@@ -89,7 +93,8 @@ impl Tls {
     /// Reads the files. `http2`: clients may choose it.
     ///
     /// # Errors
-    /// When a file cannot be read, is not what it should be, or the certificate does not fit the key.
+    /// When a file cannot be read, is not what it should be, or the certificate does not fit the
+    /// key.
     pub fn load(files: &TlsConfig, http2: bool, metrics: Metrics) -> Result<Arc<Self>, TlsError> {
         let material = Material::read(files)?;
         let loaded = material.compile(files, http2)?;
@@ -106,8 +111,8 @@ impl Tls {
         Material::read(files)?.compile(files, true).map(drop)
     }
 
-    /// When the server's own certificate in these files ends, in Unix seconds; 0 where it does not say so in a way that can be
-    /// read.
+    /// When the server's own certificate in these files ends, in Unix seconds; 0 where it does not
+    /// say so in a way that can be read.
     ///
     /// # Errors
     /// When a file cannot be read or is not what it should be.
@@ -167,8 +172,9 @@ impl Tls {
         })
     }
 
-    /// Puts what was found in the place of `now`, unless something else has come there meanwhile: a reload of the config, which
-    /// may name other files, counts for more than a look at the ones of before.
+    /// Puts what was found in the place of `now`, unless something else has come there meanwhile: a
+    /// reload of the config, which may name other files, counts for more than a look at the ones of
+    /// before.
     fn settle(&self, now: &Arc<Loaded>, found: Found) {
         let next = match &found {
             Found::Mistake(mistake, _)
@@ -348,7 +354,8 @@ impl Material {
         })
     }
 
-    /// When the server's own certificate ends, in Unix seconds; 0 where it does not say so in a way that can be read.
+    /// When the server's own certificate ends, in Unix seconds; 0 where it does not say so in a way
+    /// that can be read.
     fn expiry(&self) -> i64 {
         let parsed = self
             .chain

@@ -1,7 +1,7 @@
 //! The backends: their addresses, resolved and made ready before any request, and whose turn it is.
 //!
-//! Must stay true: choosing takes no lock that can wait and allocates nothing; a backend whose name has not been resolved is
-//! unhealthy, and never a reason not to start.
+//! Must stay true: choosing takes no lock that can wait and allocates nothing; a backend whose name
+//! has not been resolved is unhealthy, and never a reason not to start.
 
 mod dial;
 pub(super) mod fixed_fields;
@@ -45,9 +45,11 @@ use health::{Health, Tried};
 
 /// Requests at once on one HTTP/2 connection to a backend, where it allows as many.
 const MAX_STREAMS: u32 = 100;
-/// Bytes of an answer that one HTTP/2 stream may send before they are taken from it (RFC 9113 section 5.2).
+/// Bytes of an answer that one HTTP/2 stream may send before they are taken from it (RFC 9113
+/// section 5.2).
 const STREAM_WINDOW: u32 = 64 * 1024;
-/// The same for all streams of a connection: as many for each, so that a client which reads nothing holds up no other's answer.
+/// The same for all streams of a connection: as many for each, so that a client which reads nothing
+/// holds up no other's answer.
 const CONNECTION_WINDOW: u32 = MAX_STREAMS * STREAM_WINDOW;
 /// How often an HTTP/2 connection to a backend is asked whether it is still there.
 const PING_EVERY: Duration = Duration::from_secs(30);
@@ -166,8 +168,8 @@ impl Backend {
         peer
     }
 
-    /// Tries another of its addresses first from now on, where this fault came after the connection (no TLS, a certificate that
-    /// is not believed). How many others there are.
+    /// Tries another of its addresses first from now on, where this fault came after the connection
+    /// (no TLS, a certificate that is not believed). How many others there are.
     pub(super) fn leave(&self, peer: &HttpPeer, fault: &Error) -> usize {
         let is_unusable = matches!(
             fault.etype(),
@@ -194,7 +196,8 @@ pub enum UpstreamError {
 }
 
 impl Upstreams {
-    /// The backends of a config. Those of `before` whose names are the same begin with the addresses that are known.
+    /// The backends of a config. Those of `before` whose names are the same begin with the
+    /// addresses that are known.
     pub fn new(
         config: &UpstreamConfig,
         metrics: &Metrics,
@@ -231,8 +234,8 @@ impl Upstreams {
         })
     }
 
-    /// Resolves every name, so that no request ever waits for a resolver. What cannot be resolved in time is unhealthy until it
-    /// can be, or keeps the addresses that are known.
+    /// Resolves every name, so that no request ever waits for a resolver. What cannot be resolved
+    /// in time is unhealthy until it can be, or keeps the addresses that are known.
     pub async fn resolve(&self) {
         let mut lookups = JoinSet::new();
         for (at, backend) in self.backends.iter().enumerate() {
@@ -299,8 +302,9 @@ impl Upstreams {
         tried.next(all, turn, |at| self.backends[at].health.is_good())
     }
 
-    /// No connection to this backend came about by this peer, so nothing was sent. Where another of its addresses is left to try,
-    /// it is the next one to try; where not, it has failed, once (`true`).
+    /// No connection to this backend came about by this peer, so nothing was sent. Where another of
+    /// its addresses is left to try, it is the next one to try; where not, it has failed, once
+    /// (`true`).
     pub(super) fn connection_failed(
         &self,
         at: usize,

@@ -1,8 +1,8 @@
-//! A request as the backend gets it: the client's own fields that may pass, then menshen's: who is calling, from where, under which
-//! id, and the proof of it.
+//! A request as the backend gets it: the client's own fields that may pass, then menshen's: who is
+//! calling, from where, under which id, and the proof of it.
 //!
-//! Must stay true: menshen's fields replace those of the client, whatever the gate let pass; the body is framed anew; on HTTP/1 no
-//! byte of the request goes that the gate has not decided on.
+//! Must stay true: menshen's fields replace those of the client, whatever the gate let pass; the
+//! body is framed anew; on HTTP/1 no byte of the request goes that the gate has not decided on.
 
 use std::{fmt, io::Write};
 
@@ -60,7 +60,8 @@ impl UpstreamHeaders {
         }
     }
 
-    /// The caller's identity, and that it is menshen who says so: what a forward-auth response tells as well.
+    /// The caller's identity, and that it is menshen who says so: what a forward-auth response
+    /// tells as well.
     pub(super) fn identity(&self, admitted: &AdmittedRequest) -> impl Iterator<Item = Field> {
         let identity = admitted.identity.as_ref();
         let fields = identity
@@ -76,7 +77,8 @@ impl UpstreamHeaders {
             .chain([(AUTH_STATE_NAME, state.clone())])
     }
 
-    /// What is signed about the caller: the assertion, and the token in the backend's own form. Nothing about an anonymous one.
+    /// What is signed about the caller: the assertion, and the token in the backend's own form.
+    /// Nothing about an anonymous one.
     pub(super) fn signed(
         &self,
         admitted: &AdmittedRequest,
@@ -217,7 +219,8 @@ impl<'a> UpstreamRequest<'a> {
         self.admitted.forward.websocket
     }
 
-    /// The client's fields that go on: neither those that menshen sets, nor those that frame the body.
+    /// The client's fields that go on: neither those that menshen sets, nor those that frame the
+    /// body.
     fn client_fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let forward = &self.admitted.forward;
         forward
@@ -334,7 +337,8 @@ fn has(forward: &ForwardedRequest, head: &Bytes, known: &HeaderName) -> bool {
         .any(|range| is(&head[range.name()], known))
 }
 
-/// The address as a value, whose copies share its bytes: so two headers cost as many allocations as one.
+/// The address as a value, whose copies share its bytes: so two headers cost as many allocations as
+/// one.
 fn address(ip: ClientIp) -> Option<HeaderValue> {
     let mut text = Vec::with_capacity(MAX_ADDRESS_LEN);
     write!(text, "{ip}").ok()?;

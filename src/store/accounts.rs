@@ -67,7 +67,8 @@ pub enum RightsChange {
     /// A disabled user neither signs in nor refreshes; all sessions end.
     Ban,
     Unban,
-    /// Another kind. Access tokens of before are refused, so that it holds at once; sessions live on and refresh.
+    /// Another kind. Access tokens of before are refused, so that it holds at once; sessions live
+    /// on and refresh.
     UserType(UserType),
     /// Another password. All sessions end.
     Password(PasswordHash),

@@ -1,10 +1,13 @@
-//! The file that a store goes into: sealed, in pieces, each authentic in its place, with an end that is told.
+//! The file that a store goes into: sealed, in pieces, each authentic in its place, with an end
+//! that is told.
 //!
-//! First a line of JSON in the clear ([`Header`]); then pieces, each with its length before it: AES-256-GCM under a key of this file,
-//! authenticated together with the header, the number of the piece, and whether it is the last. Inside are lines of JSON, one
-//! [`Portable`] each. So nothing can be changed, left out, moved or cut off without being noticed.
+//! First a line of JSON in the clear ([`Header`]); then pieces, each with its length before it:
+//! AES-256-GCM under a key of this file, authenticated together with the header, the number of the
+//! piece, and whether it is the last. Inside are lines of JSON, one [`Portable`] each. So nothing
+//! can be changed, left out, moved or cut off without being noticed.
 //!
-//! Must stay true: nothing personal is outside of a seal; a reader believes nothing before its seal has opened.
+//! Must stay true: nothing personal is outside of a seal; a reader believes nothing before its seal
+//! has opened.
 
 use std::io::{self, Read};
 

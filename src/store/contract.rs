@@ -1,7 +1,8 @@
 //! What every engine promises, as cases that each engine runs.
 //!
-//! A case gets an empty store and panics when the promise is broken. [`store_contract!`](crate::store_contract) makes one
-//! test of each. Compiled always, so that integration tests can call it; the binary contains none of it.
+//! A case gets an empty store and panics when the promise is broken.
+//! [`store_contract!`](crate::store_contract) makes one test of each. Compiled always, so that
+//! integration tests can call it; the binary contains none of it.
 
 pub mod accounts;
 pub mod imports;
@@ -24,7 +25,8 @@ use crate::types::{
     AppId, ClientType, ExtraClaims, OpenId, Secret, SessionId, Timestamp, UnionId, UserId, UserType,
 };
 
-/// One test for each case. Takes an expression that makes an empty store, and whatever has to outlive it: `(Arc<dyn Store>, _)`.
+/// One test for each case. Takes an expression that makes an empty store, and whatever has to
+/// outlive it: `(Arc<dyn Store>, _)`.
 #[macro_export]
 macro_rules! store_contract {
     ($make:expr) => {

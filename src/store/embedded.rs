@@ -1,7 +1,8 @@
-//! The stores that live in the process: one implementation of the operations over ordered bytes, in memory or in sled.
+//! The stores that live in the process: one implementation of the operations over ordered bytes, in
+//! memory or in sled.
 //!
-//! Writes go to one thread (`writer`), reads to the engine directly. Both engines share every rule; they differ only in
-//! where the bytes are.
+//! Writes go to one thread (`writer`), reads to the engine directly. Both engines share every rule;
+//! they differ only in where the bytes are.
 
 mod accounts;
 mod compact;
@@ -66,8 +67,8 @@ pub struct EmbeddedStore {
     kv: Arc<dyn Kv>,
     vault: Arc<Vault>,
     keys: StoreKeys,
-    /// Held from a change of the keyring on the disk until the vault has it: two of them must not overtake each other, or the
-    /// vault would seal with a key that is not in the store.
+    /// Held from a change of the keyring on the disk until the vault has it: two of them must not
+    /// overtake each other, or the vault would seal with a key that is not in the store.
     changing_keys: tokio::sync::Mutex<()>,
     health: Arc<Health>,
     snapshots: Arc<Snapshots>,
@@ -81,7 +82,8 @@ impl std::fmt::Debug for EmbeddedStore {
 }
 
 impl EmbeddedStore {
-    /// An empty store that ends with the process. Fails only when the system gives no thread or no random bytes.
+    /// An empty store that ends with the process. Fails only when the system gives no thread or no
+    /// random bytes.
     pub fn memory(keys: &StoreKeys, entropy: Entropy) -> Result<Self, OpenError> {
         Self::over(
             Arc::new(MemoryKv::new()),
@@ -157,7 +159,8 @@ impl EmbeddedStore {
         self.kv.name()
     }
 
-    /// Runs a read where it holds up nobody: an engine with a disk may wait for it, and a waiting thread serves no requests.
+    /// Runs a read where it holds up nobody: an engine with a disk may wait for it, and a waiting
+    /// thread serves no requests.
     async fn read<T, F>(&self, query: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -192,8 +195,9 @@ impl EmbeddedStore {
     }
 }
 
-/// The store's own keys, which prove that it is ours, whole, and that our encryption key is right. A new store gets new ones; one
-/// that is still under the previous encryption key comes under the present one.
+/// The store's own keys, which prove that it is ours, whole, and that our encryption key is right.
+/// A new store gets new ones; one that is still under the previous encryption key comes under the
+/// present one.
 fn keyring(
     kv: &dyn Kv,
     keys: &StoreKeys,

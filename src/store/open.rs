@@ -13,7 +13,8 @@ use super::{
 };
 use crate::{crypto::Key, entropy::Entropy};
 
-/// A store that is open, and the secret that it keeps for everything that must outlive a change of its keys.
+/// A store that is open, and the secret that it keeps for everything that must outlive a change of
+/// its keys.
 pub struct Opening {
     pub store: Arc<dyn Store>,
     /// Only [`crate::crypto::derive`] uses it: refresh tokens, hashes of codes.
@@ -31,7 +32,8 @@ impl std::fmt::Debug for Opening {
 pub struct OpenOptions {
     /// Bytes of memory for pages of an embedded store.
     pub cache_bytes: u64,
-    /// How long to wait for another process that holds the store, such as a predecessor that is just ending.
+    /// How long to wait for another process that holds the store, such as a predecessor that is
+    /// just ending.
     pub lock_wait: Duration,
 }
 
@@ -44,7 +46,8 @@ impl Default for OpenOptions {
     }
 }
 
-/// Why a store did not open. The texts are for whoever is woken by them: what is wrong, and what to do.
+/// Why a store did not open. The texts are for whoever is woken by them: what is wrong, and what to
+/// do.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// `store.url` names no engine that we have.
@@ -79,8 +82,8 @@ pub enum OpenError {
     Io { path: PathBuf, why: String },
 }
 
-/// Opens the store that a URL names: `sled:PATH` or `memory:`. Blocks while another process holds it, at most
-/// [`OpenOptions::lock_wait`], so it is not for a thread that serves requests.
+/// Opens the store that a URL names: `sled:PATH` or `memory:`. Blocks while another process holds
+/// it, at most [`OpenOptions::lock_wait`], so it is not for a thread that serves requests.
 pub fn open(
     url: &str,
     options: &OpenOptions,

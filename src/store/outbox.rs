@@ -1,7 +1,8 @@
 //! The outbox: what the backend has to hear of, kept until it has.
 //!
-//! An event is written in the same step as what happened, so neither is there without the other. It names people by our own ids
-//! alone: what is personal about a user who is erased must not live on here.
+//! An event is written in the same step as what happened, so neither is there without the other. It
+//! names people by our own ids alone: what is personal about a user who is erased must not live on
+//! here.
 
 use serde::{Deserialize, Serialize};
 
@@ -30,7 +31,8 @@ pub enum OutboxEvent {
     Deleted { user: UserId },
     /// Two users became one; `gone` is no more.
     Merged { user: UserId, gone: UserId },
-    /// A user took back what an app was allowed to have: the numbers of WeChat's `RevokeInfo`. `key` is of this event alone.
+    /// A user took back what an app was allowed to have: the numbers of WeChat's `RevokeInfo`.
+    /// `key` is of this event alone.
     Withdrawn {
         user: UserId,
         app: AppId,
@@ -71,7 +73,8 @@ pub struct Withdrawal {
     pub what: TakenBack,
     /// It is about an account that began by then: a later one is of somebody who has come back.
     pub began_by: Timestamp,
-    /// Keyed hash of what was said, and until when it is remembered: longer than whoever has seen it can say it again.
+    /// Keyed hash of what was said, and until when it is remembered: longer than whoever has seen
+    /// it can say it again.
     pub said: (CodeHash, Timestamp),
 }
 
@@ -80,7 +83,8 @@ pub struct Withdrawal {
 pub enum TakenBack {
     /// The account.
     Everything,
-    /// Nickname and avatar, the phone; and for the backend all that WeChat named, and what the event is known by.
+    /// Nickname and avatar, the phone; and for the backend all that WeChat named, and what the
+    /// event is known by.
     Data {
         profile: bool,
         phone: bool,

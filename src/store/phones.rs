@@ -1,4 +1,5 @@
-//! What the operations on phones take and give: codes that are sent, and phones that are bound to users.
+//! What the operations on phones take and give: codes that are sent, and phones that are bound to
+//! users.
 
 use std::time::Duration;
 
@@ -58,8 +59,8 @@ pub enum SmsReserved {
 pub enum SmsSlots {
     /// They are free again.
     Free,
-    /// Those of the phone stay taken, so that a number that cannot be reached is not asked about without end; the day's budget
-    /// gets its message back.
+    /// Those of the phone stay taken, so that a number that cannot be reached is not asked about
+    /// without end; the day's budget gets its message back.
     FreeBudget,
     /// They stay taken: asking has counted elsewhere.
     Keep,
@@ -90,8 +91,8 @@ pub struct PhoneBinding {
     /// Must live: whoever changes a phone has the old session and the new phone.
     pub session: crate::types::SessionId,
     pub proof: PhoneProof,
-    /// Where the phone is another user's: join the two, and open this session if the caller's own user is the one that goes.
-    /// `None`: that is a conflict.
+    /// Where the phone is another user's: join the two, and open this session if the caller's own
+    /// user is the one that goes. `None`: that is a conflict.
     pub merge: Option<NewSession>,
     /// With that session end the others of its client type.
     pub single_per_client_type: bool,

@@ -1,4 +1,5 @@
-//! What is in a store, in words of the domain: the form in which it goes from one engine to another, and into backups.
+//! What is in a store, in words of the domain: the form in which it goes from one engine to
+//! another, and into backups.
 //!
 //! Codes and messages are not in it: they live minutes.
 
@@ -85,7 +86,8 @@ macro_rules! masked {
 }
 masked!(Portable, PortableUser, PortableOpenId, PortableSession);
 
-/// Everything in a store as it was at one moment, some at a time. Whoever does not ask for more holds nothing up.
+/// Everything in a store as it was at one moment, some at a time. Whoever does not ask for more
+/// holds nothing up.
 #[derive(Debug)]
 pub struct Export(pub(super) mpsc::Receiver<Result<Vec<Portable>, StoreError>>);
 

@@ -1,12 +1,14 @@
-//! What the store keeps secret: sealing of whole records, and keyed hashes for what records are found by.
+//! What the store keeps secret: sealing of whole records, and keyed hashes for what records are
+//! found by.
 //!
-//! Every record is sealed, not only the personal parts, so nobody has to remember which field is which. A record opens
-//! only under the key it was stored at: bytes moved to another place are damage, not somebody else's data. Inside is
-//! `MessagePack` with the fields' names, so that fields can be added; JSON would write bytes as decimal numbers.
+//! Every record is sealed, not only the personal parts, so nobody has to remember which field is
+//! which. A record opens only under the key it was stored at: bytes moved to another place are
+//! damage, not somebody else's data. Inside is `MessagePack` with the fields' names, so that fields
+//! can be added; JSON would write bytes as decimal numbers.
 //!
-//! The keys that do this are the store's own (a [`Keyring`]), random and kept in the store, wrapped with the encryption key
-//! of the config. So the key of the config can be changed by wrapping one record anew, and the store's keys can be replaced
-//! while the store is in use: see `reseal`.
+//! The keys that do this are the store's own (a [`Keyring`]), random and kept in the store, wrapped
+//! with the encryption key of the config. So the key of the config can be changed by wrapping one
+//! record anew, and the store's keys can be replaced while the store is in use: see `reseal`.
 
 use std::sync::Arc;
 
@@ -23,7 +25,8 @@ use crate::{
 /// First byte of every record: how the rest is to be read.
 const FORMAT: u8 = 2;
 
-/// A larger record is refused. The engines are tuned for small values, and nothing that a client sends may fill the store.
+/// A larger record is refused. The engines are tuned for small values, and nothing that a client
+/// sends may fill the store.
 const LONGEST: usize = 64 * 1024;
 
 /// What wraps the keys of one store, derived from the encryption key of the config.
@@ -34,8 +37,8 @@ pub struct StoreKeys {
 }
 
 impl StoreKeys {
-    /// From the encryption key of the config, which is used for nothing else; and from the one before it, under which the
-    /// store may still be.
+    /// From the encryption key of the config, which is used for nothing else; and from the one
+    /// before it, under which the store may still be.
     pub fn derive(key: &Key, previous: Option<&Key>) -> Self {
         let wrap = |key: &Key| crypto::derive(key, "store wrap");
         Self {
@@ -45,12 +48,14 @@ impl StoreKeys {
     }
 }
 
-/// The store's own keys. The first of `keys` seals; the others still open, while their records are being resealed.
+/// The store's own keys. The first of `keys` seals; the others still open, while their records are
+/// being resealed.
 #[derive(Debug, Clone)]
 pub(super) struct Keyring {
     root: Key,
     keys: Vec<DataKey>,
-    /// Not in the store any more: for bytes that somebody has read just before their record was resealed.
+    /// Not in the store any more: for bytes that somebody has read just before their record was
+    /// resealed.
     retired: Vec<DataKey>,
 }
 
@@ -215,7 +220,8 @@ impl Vault {
         self.keyring.load_full()
     }
 
-    /// A vault whose keys stay as they are now: places and seals of one operation must come from the same ones.
+    /// A vault whose keys stay as they are now: places and seals of one operation must come from
+    /// the same ones.
     pub(super) fn snapshot(&self) -> Self {
         Self {
             keyring: ArcSwap::new(self.keyring.load_full()),
@@ -223,7 +229,8 @@ impl Vault {
         }
     }
 
-    /// Uses these keys from now on. They must be durable already: what is sealed with a key that is lost is lost.
+    /// Uses these keys from now on. They must be durable already: what is sealed with a key that is
+    /// lost is lost.
     pub(super) fn install(&self, keyring: Keyring) {
         self.keyring.store(Arc::new(keyring));
     }
@@ -309,8 +316,8 @@ impl Vault {
 }
 
 impl DataKey {
-    /// Each record has a key of its own, because random nonces of one AES-GCM key are good for 2^32 messages
-    /// (NIST SP 800-38D section 8.3), which a busy store writes within months.
+    /// Each record has a key of its own, because random nonces of one AES-GCM key are good for 2^32
+    /// messages (NIST SP 800-38D section 8.3), which a busy store writes within months.
     fn for_record(&self, at: &[u8]) -> Key {
         Key::new(crypto::mac(&self.seal, &[at]))
     }

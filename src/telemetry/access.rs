@@ -1,7 +1,7 @@
 //! The line that each request leaves: who asked for what, who decided, how it ended.
 //!
-//! Written by hand rather than through `tracing`, because it is on the way of every request. The query is never in it, and
-//! digits that could be a phone number are masked.
+//! Written by hand rather than through `tracing`, because it is on the way of every request. The
+//! query is never in it, and digits that could be a phone number are masked.
 
 use std::{cell::RefCell, io::Write};
 
@@ -106,7 +106,8 @@ fn masked(path: &str) -> std::borrow::Cow<'_, str> {
     out.into()
 }
 
-/// `2023-11-14T22:13:20.123Z`. The second that this thread formatted last is kept: each request logs one.
+/// `2023-11-14T22:13:20.123Z`. The second that this thread formatted last is kept: each request
+/// logs one.
 fn stamp(at: Timestamp) -> String {
     thread_local! {
         static LAST: RefCell<(u64, String)> = const { RefCell::new((u64::MAX, String::new())) };
@@ -128,7 +129,8 @@ fn stamp(at: Timestamp) -> String {
     })
 }
 
-/// One JSON object. Written by hand, as it is on the way of every request: only what a client chose can need escaping.
+/// One JSON object. Written by hand, as it is on the way of every request: only what a client chose
+/// can need escaping.
 fn json(line: &AccessLine<'_>) -> Vec<u8> {
     let mut out = Vec::with_capacity(384);
     let mut number = itoa::Buffer::new();

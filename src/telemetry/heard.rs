@@ -36,8 +36,9 @@ impl Heard {
             .with_ansi(false)
             .with_writer(move || writer.clone())
             .finish();
-        // With a second listener registered, `tracing` asks each of them about a line that another test's thread, where nobody
-        // listens, is the first to reach; with one alone it would take that thread's answer for everybody's.
+        // With a second listener registered, `tracing` asks each of them about a line that another
+        // test's thread, where nobody listens, is the first to reach; with one alone it would take
+        // that thread's answer for everybody's.
         let second = Dispatch::new(tracing_subscriber::registry());
         Self {
             lines,

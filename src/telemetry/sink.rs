@@ -1,7 +1,8 @@
 //! One thread that writes log lines to standard output in batches.
 //!
-//! Must stay true: nobody who logs ever waits. When the reader of standard output falls behind by a whole queue, lines are
-//! given up and counted, whatever they say: a stuck log must not stop logins, nor the way out at SIGTERM.
+//! Must stay true: nobody who logs ever waits. When the reader of standard output falls behind by a
+//! whole queue, lines are given up and counted, whatever they say: a stuck log must not stop
+//! logins, nor the way out at SIGTERM.
 
 use std::{
     io::{self, Write},
@@ -17,9 +18,11 @@ use tracing_subscriber::fmt::MakeWriter;
 
 /// Lines that may wait to be written.
 const QUEUE: usize = 16_384;
-/// How many of them may be access lines: audit events and warnings still get in when there is a flood of requests.
+/// How many of them may be access lines: audit events and warnings still get in when there is a
+/// flood of requests.
 const FOR_MANY: usize = QUEUE / 4 * 3;
-/// How long the writer rests after a batch. Senders then find it awake less often, and waking it is what costs them most.
+/// How long the writer rests after a batch. Senders then find it awake less often, and waking it is
+/// what costs them most.
 const REST: Duration = Duration::from_millis(5);
 
 /// How long the last lines may take when the process ends.
@@ -67,7 +70,8 @@ impl Sink {
         })
     }
 
-    /// Gives a line of which there are many (with its newline) away; a fast stream of them leaves room for the rare ones.
+    /// Gives a line of which there are many (with its newline) away; a fast stream of them leaves
+    /// room for the rare ones.
     pub fn offer(&self, line: Vec<u8>) {
         if self.queued.load(Ordering::Relaxed) < FOR_MANY {
             self.send(line);
@@ -81,7 +85,8 @@ impl Sink {
         self.queued.fetch_add(1, Ordering::Relaxed);
         if let Err(refused) = self.lines.try_send(Message::Line(line)) {
             self.queued.fetch_sub(1, Ordering::Relaxed);
-            // The thread is gone only after `close`; what is logged then has nowhere to go, and is no loss.
+            // The thread is gone only after `close`; what is logged then has nowhere to go, and is
+            // no loss.
             if let TrySendError::Full(_) = refused {
                 self.given_up.fetch_add(1, Ordering::Relaxed);
             }
@@ -93,7 +98,8 @@ impl Sink {
         self.given_up.swap(0, Ordering::Relaxed)
     }
 
-    /// Writes what is queued and ends the thread, unless nobody reads what it writes: then it is left behind.
+    /// Writes what is queued and ends the thread, unless nobody reads what it writes: then it is
+    /// left behind.
     pub fn close(&self) {
         let end = Instant::now() + LAST_WORDS;
         while let Err(TrySendError::Full(_)) = self.lines.try_send(Message::Stop) {

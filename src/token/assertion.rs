@@ -1,7 +1,7 @@
 //! Signs assertions: what menshen says of a caller, for a backend that wants it proven.
 //!
-//! Must stay true: an assertion is no access token, and no access token an assertion: they differ in `typ`, `token_use`, `aud`
-//! and the claims that they must have.
+//! Must stay true: an assertion is no access token, and no access token an assertion: they differ
+//! in `typ`, `token_use`, `aud` and the claims that they must have.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,10 +1,11 @@
 //! Verified tokens remembered, so that a token seen before costs no signature check.
 //!
-//! A CLOCK cache: tokens stand in a queue in the order in which they came, and a token that was used since it was last looked
-//! at goes to the back of the queue instead of out of the cache. A reader only sets a flag, and neither readers nor writers wait.
+//! A CLOCK cache: tokens stand in a queue in the order in which they came, and a token that was
+//! used since it was last looked at goes to the back of the queue instead of out of the cache. A
+//! reader only sets a flag, and neither readers nor writers wait.
 //!
-//! Must stay true: only what has been verified gets in; the whole token is compared, never a digest; whoever takes a value
-//! out still checks what time and revocation can change.
+//! Must stay true: only what has been verified gets in; the whole token is compared, never a
+//! digest; whoever takes a value out still checks what time and revocation can change.
 
 use std::{
     fmt,
@@ -33,7 +34,8 @@ struct Entry<V> {
     used: AtomicBool,
 }
 
-/// How many used tokens get their second chance for one that comes: it bounds the work of an insertion.
+/// How many used tokens get their second chance for one that comes: it bounds the work of an
+/// insertion.
 const MAX_SECOND_CHANCES: usize = 16;
 
 impl<V: Clone> TokenCache<V> {

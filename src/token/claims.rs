@@ -12,8 +12,8 @@ use crate::{
     types::{ClientType, SessionId, Timestamp, UserId, UserType},
 };
 
-/// No access token lives longer: an hour less than revocations are remembered, so that a revoked one cannot outlive the
-/// memory of its revocation, whatever the leeway.
+/// No access token lives longer: an hour less than revocations are remembered, so that a revoked
+/// one cannot outlive the memory of its revocation, whatever the leeway.
 pub const LONGEST_LIFE: Duration = REVOCATION_RETENTION.saturating_sub(Duration::from_hours(1));
 
 /// How long tokens live, over all routes that make some.
@@ -21,7 +21,8 @@ pub const LONGEST_LIFE: Duration = REVOCATION_RETENTION.saturating_sub(Duration:
 pub struct Lifetimes {
     /// The longest that any route gives an access token now.
     pub longest_access: Duration,
-    /// How long after its end an access token is still good for a new one; zero where no route takes one.
+    /// How long after its end an access token is still good for a new one; zero where no route
+    /// takes one.
     pub renewable_for: Duration,
 }
 
@@ -34,9 +35,9 @@ impl Lifetimes {
         }
     }
 
-    /// The longest life of a token that is accepted: what is given now, but a day at least, so that shortening it leaves the
-    /// tokens of the hour before alone (as long as their key is kept, which follows the new one). Revocations have to be
-    /// remembered no longer than this.
+    /// The longest life of a token that is accepted: what is given now, but a day at least, so that
+    /// shortening it leaves the tokens of the hour before alone (as long as their key is kept,
+    /// which follows the new one). Revocations have to be remembered no longer than this.
     pub fn longest_accepted(self) -> Duration {
         self.longest_access
             .max(Duration::from_hours(24))
@@ -44,14 +45,16 @@ impl Lifetimes {
     }
 }
 
-/// `token_use` of an access token: the second thing, after `typ`, that tells it from other tokens of ours.
+/// `token_use` of an access token: the second thing, after `typ`, that tells it from other tokens
+/// of ours.
 pub(super) const TOKEN_USE: &str = "access";
 
-/// The claim that holds what the backend is told of the person. One for all of it, so that no claim of a dialect is taken for it.
+/// The claim that holds what the backend is told of the person. One for all of it, so that no claim
+/// of a dialect is taken for it.
 pub(super) const TOLD: &str = "told";
 
-/// The claims of an access token that has been verified. `iss`, `aud` and `token_use` were equal to ours, `jti` was there: they are
-/// not kept.
+/// The claims of an access token that has been verified. `iss`, `aud` and `token_use` were equal to
+/// ours, `jti` was there: they are not kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccessClaims {
     pub sub: UserId,
@@ -65,7 +68,8 @@ pub struct AccessClaims {
     pub ep: u64,
     /// The global epoch when it was issued.
     pub gep: u64,
-    /// It may be traded for a new one, also when it has expired: the API that gave it has no refresh tokens.
+    /// It may be traded for a new one, also when it has expired: the API that gave it has no
+    /// refresh tokens.
     pub renewable: bool,
     /// What the backend is told of the person, where the config says so.
     pub told: Told,
@@ -81,7 +85,8 @@ pub struct Grant<'a> {
     pub global_epoch: u64,
 }
 
-/// The claims as they are written (RFC 7519 section 4.1, RFC 9068 section 2.2). Times are whole seconds.
+/// The claims as they are written (RFC 7519 section 4.1, RFC 9068 section 2.2). Times are whole
+/// seconds.
 #[derive(Debug, Serialize)]
 pub(super) struct Written<'a> {
     pub(super) iss: &'a str,
@@ -119,7 +124,8 @@ pub struct AccessForm {
     pub told: Told,
 }
 
-/// The names that further claims cannot have: ours, and those that say when and for whom a token is good (RFC 7519 section 4.1).
+/// The names that further claims cannot have: ours, and those that say when and for whom a token is
+/// good (RFC 7519 section 4.1).
 pub const RESERVED: [&str; 18] = [
     "iss",
     "aud",
@@ -141,7 +147,8 @@ pub const RESERVED: [&str; 18] = [
     "crit",
 ];
 
-/// A refresh token in the shape of a JWT. What counts is `jti`, which is the token itself; the rest is for clients that look.
+/// A refresh token in the shape of a JWT. What counts is `jti`, which is the token itself; the rest
+/// is for clients that look.
 #[derive(Debug, Serialize)]
 pub(super) struct WrittenRefresh<'a> {
     pub(super) iss: &'a str,
@@ -154,8 +161,8 @@ pub(super) struct WrittenRefresh<'a> {
     pub(super) extra: &'a Map<String, Value>,
 }
 
-/// What the backend is told of the caller of one request, as it is written. Without `jti`: it is shown again and again while it is
-/// valid, so nobody may take it for used.
+/// What the backend is told of the caller of one request, as it is written. Without `jti`: it is
+/// shown again and again while it is valid, so nobody may take it for used.
 #[derive(Debug, Serialize)]
 pub(super) struct WrittenAssertion<'a> {
     pub(super) iss: &'a str,

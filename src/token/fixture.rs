@@ -1,4 +1,5 @@
-//! What tests of tokens start from: one user, one session, and a store that knows keys and revocations only.
+//! What tests of tokens start from: one user, one session, and a store that knows keys and
+//! revocations only.
 
 use std::{
     sync::{

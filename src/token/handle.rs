@@ -1,10 +1,11 @@
 //! Session handles: what a client gets where its API once gave it the `session_key` of WeChat.
 //!
-//! A handle names one session and proves that it was given for it; it opens nothing but what a dialect lets it open (the old
-//! phone button). The text is `msh1_` and base64url of 16 bytes of session id and 32 bytes of HMAC-SHA256.
+//! A handle names one session and proves that it was given for it; it opens nothing but what a
+//! dialect lets it open (the old phone button). The text is `msh1_` and base64url of 16 bytes of
+//! session id and 32 bytes of HMAC-SHA256.
 //!
-//! Must stay true: a handle is no refresh token and no part of one, and lives no longer than its session, which the store
-//! says.
+//! Must stay true: a handle is no refresh token and no part of one, and lives no longer than its
+//! session, which the store says.
 
 use std::fmt;
 
@@ -74,7 +75,8 @@ impl SessionHandles {
         })
     }
 
-    /// Whether we made it, for the session with this salt. Takes the same time wherever the difference is.
+    /// Whether we made it, for the session with this salt. Takes the same time wherever the
+    /// difference is.
     pub fn check(&self, handle: &SessionHandle, salt: &RefreshSalt) -> bool {
         crypto::same(&self.mac(handle.session, salt), &handle.mac)
     }

@@ -1,7 +1,9 @@
-//! What a text would be if it were a token: its kind and what it says, for people, with nothing of it proven.
+//! What a text would be if it were a token: its kind and what it says, for people, with nothing of
+//! it proven.
 //!
-//! Must stay true: no signature and no MAC is shown, nor a refresh token of ours inside a claim, however deep; nothing longer than the
-//! gate reads is decoded; whether it counts is decided elsewhere.
+//! Must stay true: no signature and no MAC is shown, nor a refresh token of ours inside a claim,
+//! however deep; nothing longer than the gate reads is decoded; whether it counts is decided
+//! elsewhere.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Map, Value};

@@ -69,7 +69,8 @@ impl Issuer {
         }
     }
 
-    /// A token for this session, good for the time of its form and never past the session's absolute end.
+    /// A token for this session, good for the time of its form and never past the session's
+    /// absolute end.
     pub fn access(
         &self,
         grant: &Grant<'_>,
@@ -119,7 +120,8 @@ impl Issuer {
         })
     }
 
-    /// A refresh token in the shape of a JWT that ends with its session, for clients that look inside.
+    /// A refresh token in the shape of a JWT that ends with its session, for clients that look
+    /// inside.
     pub fn wrap_refresh_token(
         &self,
         token: &str,

@@ -1,7 +1,7 @@
 //! One signing key: made, read, named by its thumbprint, and written as a JWK.
 //!
-//! Must stay true: the algorithm is a property of the key and never guessed from a token; a secret or private part is in
-//! no `Debug`, no error text and no JWK.
+//! Must stay true: the algorithm is a property of the key and never guessed from a token; a secret
+//! or private part is in no `Debug`, no error text and no JWK.
 
 use std::fmt;
 
@@ -69,8 +69,8 @@ pub(super) struct VerifyingKey {
     pub(super) jwk: Option<Jwk>,
 }
 
-/// What a signature is checked with, parsed once: the JWT library would parse the key again at each token, which for RSA
-/// is a seventh of the whole.
+/// What a signature is checked with, parsed once: the JWT library would parse the key again at each
+/// token, which for RSA is a seventh of the whole.
 pub(super) enum Check {
     Public(ParsedPublicKey),
     Secret(Box<hmac::Key>),
@@ -188,7 +188,8 @@ impl KeyPair {
         Ok(pair)
     }
 
-    /// Signs and verifies once, so that a key or a cryptographic backend that does not work is found at start.
+    /// Signs and verifies once, so that a key or a cryptographic backend that does not work is
+    /// found at start.
     fn self_test(&self) -> Result<(), KeyError> {
         const MESSAGE: &[u8] = b"menshen self test";
         let signature =
@@ -305,7 +306,8 @@ fn public_jwk(decoding: &DecodingKey, algorithm: Algorithm) -> Result<Jwk, KeyEr
     Ok(jwk)
 }
 
-/// A thumbprint of a secret would help to guess it; a truncated MAC under it tells no more than any signed token does.
+/// A thumbprint of a secret would help to guess it; a truncated MAC under it tells no more than any
+/// signed token does.
 fn secret_kid(secret: &[u8]) -> String {
     let tag = crypto::mac(&Secret::new(crypto::sha256(secret)), &[b"menshen kid"]);
     URL_SAFE_NO_PAD.encode(&tag[..12])
@@ -396,7 +398,8 @@ mod tests {
         assert!(pair.verifying.jwk.is_none(), "a secret is never published");
     }
 
-    /// RFC 7638 section 3: the required members alone, in the order of their names, without white space.
+    /// RFC 7638 section 3: the required members alone, in the order of their names, without white
+    /// space.
     #[test]
     fn the_kid_is_the_thumbprint_of_the_published_key() {
         for (algorithm, members) in [

@@ -1,10 +1,12 @@
 //! A snapshot of the keys: one signs, all verify.
 //!
-//! Assertions for the backend are signed with the newest key where its algorithm is one that anybody can check and that is quick
-//! (`EdDSA`, `ES256`). A key for HS256 or RS256 has a companion for Ed25519 instead, derived from a secret of the store and the key's
-//! id: so it changes with the key, all replicas have the same, and nothing more has to be kept.
+//! Assertions for the backend are signed with the newest key where its algorithm is one that
+//! anybody can check and that is quick (`EdDSA`, `ES256`). A key for HS256 or RS256 has a companion
+//! for Ed25519 instead, derived from a secret of the store and the key's id: so it changes with the
+//! key, all replicas have the same, and nothing more has to be kept.
 //!
-//! Must stay true: a companion signs assertions and verifies nothing; no token of one `typ` passes for one of another.
+//! Must stay true: a companion signs assertions and verifies nothing; no token of one `typ` passes
+//! for one of another.
 
 use std::sync::Arc;
 
@@ -18,7 +20,8 @@ use crate::{
     types::{Secret, Timestamp},
 };
 
-/// `typ` of our access tokens (RFC 9068 section 2.1), by which no other kind of token passes for one.
+/// `typ` of our access tokens (RFC 9068 section 2.1), by which no other kind of token passes for
+/// one.
 pub(super) const ACCESS_TOKEN: &str = "at+jwt";
 
 /// `typ` of a refresh token in the shape of a JWT: by it none is taken for an access token.
@@ -30,7 +33,8 @@ pub(super) const ASSERTION: &str = "auth-assertion+jwt";
 /// The keys of one moment. Never changes; a rotation makes another one.
 #[derive(Debug)]
 pub struct Keyring {
-    /// Tells this snapshot from every other one of the process; what was verified with another is verified again.
+    /// Tells this snapshot from every other one of the process; what was verified with another is
+    /// verified again.
     version: u64,
     header: Header,
     signing: EncodingKey,
@@ -41,7 +45,8 @@ pub struct Keyring {
     jwks: Arc<[u8]>,
 }
 
-/// When the key that signs began to, and which one takes its place when. Nobody knows it of keys that are given.
+/// When the key that signs began to, and which one takes its place when. Nobody knows it of keys
+/// that are given.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Dates {
     pub(super) since: Option<Timestamp>,
@@ -56,8 +61,8 @@ struct Asserting {
 }
 
 impl Keyring {
-    /// The first key signs; of two with one id the first counts. `None` without any key. With `companions` there are keys for
-    /// assertions whatever the algorithm.
+    /// The first key signs; of two with one id the first counts. `None` without any key. With
+    /// `companions` there are keys for assertions whatever the algorithm.
     pub(super) fn new(
         version: u64,
         keys: Vec<KeyPair>,
@@ -107,7 +112,8 @@ impl Keyring {
         })
     }
 
-    /// Keys that only verify. `spare` signs, and is told to nobody: what it signed no keyring takes. `None` without any key.
+    /// Keys that only verify. `spare` signs, and is told to nobody: what it signed no keyring
+    /// takes. `None` without any key.
     pub(super) fn published(spare: KeyPair, verifying: Vec<VerifyingKey>) -> Option<Self> {
         verifying.first()?;
         let jwks = serde_json::to_vec(&JwkSet { keys: Vec::new() })
@@ -213,7 +219,8 @@ fn header(key: &VerifyingKey, typ: &str) -> Header {
     header
 }
 
-/// Whether keys of this algorithm sign assertions: in microseconds, and so that whoever has the public key can check it.
+/// Whether keys of this algorithm sign assertions: in microseconds, and so that whoever has the
+/// public key can check it.
 const fn is_quick(algorithm: Algorithm) -> bool {
     match algorithm {
         Algorithm::EdDsa | Algorithm::Es256 => true,

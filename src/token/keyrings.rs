@@ -1,13 +1,15 @@
 //! Where the keys come from, and how they change while requests go on.
 //!
-//! Keys made here live in the store, so all replicas share them. A rotation by an operator puts a new key in front: it signs at
-//! once. A rotation on schedule makes the next key some time before it signs, so that whoever keeps a copy of the published keys
-//! has it by then; each key says itself from when on it signs, so all replicas change over at one time and nothing has to be
-//! written for it. The key before goes on verifying until no token that it signed can be alive. A replica that meets a key it
-//! does not know reads the store again.
+//! Keys made here live in the store, so all replicas share them. A rotation by an operator puts a
+//! new key in front: it signs at once. A rotation on schedule makes the next key some time before
+//! it signs, so that whoever keeps a copy of the published keys has it by then; each key says
+//! itself from when on it signs, so all replicas change over at one time and nothing has to be
+//! written for it. The key before goes on verifying until no token that it signed can be alive. A
+//! replica that meets a key it does not know reads the store again.
 //!
-//! Must stay true: a reader never waits, it takes the snapshot there is; what fails to load changes nothing; of all processes
-//! that find the next key due, one makes it (`add_key` compares the newest one).
+//! Must stay true: a reader never waits, it takes the snapshot there is; what fails to load changes
+//! nothing; of all processes that find the next key due, one makes it (`add_key` compares the
+//! newest one).
 
 use std::{
     future::Future,
@@ -44,7 +46,8 @@ use crate::{
 const RELOAD_EVERY: Duration = Duration::from_mins(1);
 /// Reloads are at least so far apart, whoever asks: a stranger can make up key ids.
 const RELOAD_REST: Duration = Duration::from_secs(10);
-/// How much longer a replaced key verifies than its last token lives: another replica may sign with it until it reloads.
+/// How much longer a replaced key verifies than its last token lives: another replica may sign with
+/// it until it reloads.
 const OVERLAP: Duration = Duration::from_mins(5);
 
 /// The keys as they are now, and the way to newer ones.
@@ -136,8 +139,8 @@ pub enum KeyringError {
 }
 
 impl Keyrings {
-    /// Reads the keys that the config names; the first start makes one and keeps it in the store. Each key signs and
-    /// verifies once before it is taken.
+    /// Reads the keys that the config names; the first start makes one and keeps it in the store.
+    /// Each key signs and verifies once before it is taken.
     ///
     /// `tokens.secret_file` must have been read into `tokens.secret` before.
     pub async fn open(
@@ -172,8 +175,8 @@ impl Keyrings {
         Self::with(source, verifies_for, pairs, dates)
     }
 
-    /// From now on there are keys for assertions whatever the algorithm. `root` must be used for nothing else; all replicas share
-    /// it. Once is enough, and cannot be taken back.
+    /// From now on there are keys for assertions whatever the algorithm. `root` must be used for
+    /// nothing else; all replicas share it. Once is enough, and cannot be taken back.
     pub async fn assert_with(
         &self,
         root: Key,
@@ -190,7 +193,8 @@ impl Keyrings {
         Self::with(Source::Fixed, Duration::MAX, pairs, Dates::default())
     }
 
-    /// The keys that another process publishes (a JWK set), to verify what it signed. What this signs itself counts nowhere.
+    /// The keys that another process publishes (a JWK set), to verify what it signed. What this
+    /// signs itself counts nowhere.
     pub fn published(jwks: &[u8], entropy: &Entropy, now: Timestamp) -> Result<Self, KeyringError> {
         let algorithms = [Algorithm::EdDsa, Algorithm::Es256, Algorithm::Rs256];
         let set = Set::parse(jwks, &algorithms).map_err(|_| KeyringError::NoKey)?;
@@ -248,7 +252,8 @@ impl Keyrings {
         })
     }
 
-    /// Makes the next key when it is due; it signs in its time. `None`: it is not due, or another process has made it.
+    /// Makes the next key when it is due; it signs in its time. `None`: it is not due, or another
+    /// process has made it.
     async fn prepare_next(
         &self,
         store: &dyn Store,
@@ -268,7 +273,8 @@ impl Keyrings {
             return Ok(None);
         };
         let over = newest.signs_from.plus(schedule.every);
-        // A key that waits for twice as long as one signs was made by a clock that was far ahead: it must not hold up the others.
+        // A key that waits for twice as long as one signs was made by a clock that was far ahead:
+        // it must not hold up the others.
         let astray = newest.signs_from > now.plus(schedule.every * 2);
         if !astray && now < over.minus(schedule.ahead) {
             return Ok(None);
@@ -285,7 +291,8 @@ impl Keyrings {
         Ok(added.then_some(key))
     }
 
-    /// Removes from the store the replaced keys that no living token can have been signed with. Says which.
+    /// Removes from the store the replaced keys that no living token can have been signed with.
+    /// Says which.
     pub async fn retire(
         &self,
         store: &dyn Store,
@@ -322,9 +329,9 @@ impl Keyrings {
         self.reload_wanted.notified().now_or_never().is_some()
     }
 
-    /// Keeps the keys fresh until `shutdown`: reads them now, every minute, and when a token named an unknown one, but not more
-    /// often than every ten seconds; makes the next one in its time, and retires what is over. While the store fails the present
-    /// keys stay.
+    /// Keeps the keys fresh until `shutdown`: reads them now, every minute, and when a token named
+    /// an unknown one, but not more often than every ten seconds; makes the next one in its time,
+    /// and retires what is over. While the store fails the present keys stay.
     pub async fn follow(&self, with: Upkeep<'_>, shutdown: impl Future<Output = ()>) {
         let mut shutdown = pin!(shutdown);
         let mut failing = false;
@@ -460,7 +467,8 @@ impl Source {
         }
     }
 
-    /// All keys that verify, the one that signs first, and when they change hands; `None`: they do not change.
+    /// All keys that verify, the one that signs first, and when they change hands; `None`: they do
+    /// not change.
     async fn read(
         &self,
         store: &dyn Store,
@@ -485,8 +493,8 @@ impl Source {
     }
 }
 
-/// Puts the key in front that signs now, of keys that come newest first: the newest whose time has come, and the oldest where the
-/// clock is behind them all. Those before it wait for their time.
+/// Puts the key in front that signs now, of keys that come newest first: the newest whose time has
+/// come, and the oldest where the clock is behind them all. Those before it wait for their time.
 fn signing_first(keys: &mut [StoredKey], now: Timestamp) -> Dates {
     let signs = keys
         .iter()
@@ -504,8 +512,8 @@ fn signing_first(keys: &mut [StoredKey], now: Timestamp) -> Dates {
     dates
 }
 
-/// How many of the keys, newest first, still verify: the newest, and each other until `verifies_for` after the one before
-/// it in the list took its place.
+/// How many of the keys, newest first, still verify: the newest, and each other until
+/// `verifies_for` after the one before it in the list took its place.
 fn living(keys: &[StoredKey], verifies_for: Duration, now: Timestamp) -> usize {
     let over = |replaced_by: &StoredKey| now >= replaced_by.signs_from.plus(verifies_for);
     keys.iter()

@@ -1,7 +1,8 @@
 //! Signs tokens in the form that a backend issued itself before menshen.
 //!
-//! Must stay true: the key is the backend's and signs nothing else; the header says that the token was minted (`menshen`), so that
-//! it is taken back by no `[[issuer]]` that has the same key: it would outlive the session it was made for.
+//! Must stay true: the key is the backend's and signs nothing else; the header says that the token
+//! was minted (`menshen`), so that it is taken back by no `[[issuer]]` that has the same key: it
+//! would outlive the session it was made for.
 
 use std::time::Duration;
 
@@ -14,13 +15,14 @@ use super::{
 };
 use crate::{config::MintConfig, types::Timestamp};
 
-/// The member of the header that says where a token comes from. Private (RFC 7515 section 4.3), so that others pass it over.
+/// The member of the header that says where a token comes from. Private (RFC 7515 section 4.3), so
+/// that others pass it over.
 pub(super) const MARK: &str = "menshen";
 /// Its value.
 pub(super) const MINTED: &str = "minted";
 
-/// How much earlier than now `iat` is: `PyJWT`, and so `SimpleJWT`, refuses what is from the future by a millisecond, and two machines
-/// have two clocks.
+/// How much earlier than now `iat` is: `PyJWT`, and so `SimpleJWT`, refuses what is from the future
+/// by a millisecond, and two machines have two clocks.
 const DRIFT: Duration = Duration::from_secs(5);
 
 /// Signs a backend's own tokens.

@@ -1,10 +1,12 @@
-//! Refresh tokens: a session id, a counter and a MAC, so that a session is one record and a token needs none.
+//! Refresh tokens: a session id, a counter and a MAC, so that a session is one record and a token
+//! needs none.
 //!
-//! The text is `mrt1_` and base64url of 16 bytes of session id, 8 bytes of counter and 32 bytes of HMAC-SHA256. The prefix
-//! lets secret scanners find one that was committed or logged by mistake; `1` is the version of the form.
+//! The text is `mrt1_` and base64url of 16 bytes of session id, 8 bytes of counter and 32 bytes of
+//! HMAC-SHA256. The prefix lets secret scanners find one that was committed or logged by mistake;
+//! `1` is the version of the form.
 //!
-//! Must stay true: a session's tokens are under a key of its own, so nothing that one session holds helps with another;
-//! whether a token is the present one is the store's to say, not the MAC's.
+//! Must stay true: a session's tokens are under a key of its own, so nothing that one session holds
+//! helps with another; whether a token is the present one is the store's to say, not the MAC's.
 
 use std::fmt;
 
@@ -30,7 +32,8 @@ pub struct RefreshTokens {
     key: Key,
 }
 
-/// A refresh token that has the right form. Nothing in it is proven before [`RefreshTokens::check`].
+/// A refresh token that has the right form. Nothing in it is proven before
+/// [`RefreshTokens::check`].
 #[derive(Clone, PartialEq, Eq)]
 pub struct RefreshToken {
     pub session: SessionId,
@@ -53,8 +56,8 @@ impl RefreshTokens {
         Self { key }
     }
 
-    /// The token of the session's present counter. The same counter always gives the same text, so a replayed rotation
-    /// answers with the successor that was given before.
+    /// The token of the session's present counter. The same counter always gives the same text, so
+    /// a replayed rotation answers with the successor that was given before.
     pub fn issue(&self, session: &Session) -> String {
         let mac = self.mac(session.id, session.counter, &session.salt);
         let mut bytes = [0; BYTES];
@@ -67,8 +70,8 @@ impl RefreshTokens {
         text
     }
 
-    /// Reads a token that may be inside a JWT, as its `jti`. The JWT's signature is not looked at: nothing of it is believed but
-    /// the token, which has a MAC of its own.
+    /// Reads a token that may be inside a JWT, as its `jti`. The JWT's signature is not looked at:
+    /// nothing of it is believed but the token, which has a MAC of its own.
     pub fn parse_wrapped(text: &str) -> Option<RefreshToken> {
         #[derive(serde::Deserialize)]
         struct Inside {
@@ -105,7 +108,8 @@ impl RefreshTokens {
         })
     }
 
-    /// Whether we made it, for the session with this salt. Takes the same time wherever the difference is.
+    /// Whether we made it, for the session with this salt. Takes the same time wherever the
+    /// difference is.
     pub fn check(&self, token: &RefreshToken, salt: &RefreshSalt) -> bool {
         crypto::same(&self.mac(token.session, token.counter, salt), &token.mac)
     }

@@ -1,5 +1,5 @@
-//! JSON objects read strictly: a name twice is an error, whichever reader would win, and an array is no object. All of it has to be
-//! UTF-8 (RFC 8259 section 8.1), also what is passed over.
+//! JSON objects read strictly: a name twice is an error, whichever reader would win, and an array
+//! is no object. All of it has to be UTF-8 (RFC 8259 section 8.1), also what is passed over.
 
 use std::{borrow::Cow, fmt, marker::PhantomData};
 
@@ -10,7 +10,8 @@ use serde::{
 
 /// The members of an object that somebody wants to know.
 pub(super) trait Members<'de> {
-    /// Takes the value of this name out of `map`, or says that the name means nothing here and leaves the value.
+    /// Takes the value of this name out of `map`, or says that the name means nothing here and
+    /// leaves the value.
     fn take<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<Known, A::Error>;
 }
 

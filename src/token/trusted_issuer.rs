@@ -1,11 +1,12 @@
-//! Decides whether a text is an access token of one other issuer, by the rules of the config for that issuer.
+//! Decides whether a text is an access token of one other issuer, by the rules of the config for
+//! that issuer.
 //!
-//! As for our own tokens, all that is cheap is checked first and the signature last, and nothing is believed before it. Other issuers
-//! write more into a header than we do: what has no meaning here is passed over, what changes how a token is read or where its key
-//! comes from is refused.
+//! As for our own tokens, all that is cheap is checked first and the signature last, and nothing is
+//! believed before it. Other issuers write more into a header than we do: what has no meaning here
+//! is passed over, what changes how a token is read or where its key comes from is refused.
 //!
-//! Must stay true: only this issuer's keys are asked; `iss`, `aud` and the required claims are compared whole; what the config does
-//! not name as a claim gives no rights.
+//! Must stay true: only this issuer's keys are asked; `iss`, `aud` and the required claims are
+//! compared whole; what the config does not name as a claim gives no rights.
 
 use std::{sync::Arc, time::Duration};
 
@@ -225,7 +226,8 @@ impl TrustedIssuer {
                 .and_then(|text| UserType::parse(&text).ok())
                 .ok_or(TokenError::Claims)?,
         };
-        // A role that is no plain name could not be told to the backend; without it the user may do less.
+        // A role that is no plain name could not be told to the backend; without it the user may do
+        // less.
         let is_role = |role: &String| {
             !role.is_empty() && role.bytes().all(|b| b.is_ascii_graphic() && b != b',')
         };
@@ -411,11 +413,13 @@ impl<'de> Members<'de> for Header<'de> {
             "alg" => once(&mut self.alg, map),
             "kid" => once(&mut self.kid, map),
             "typ" => once(&mut self.typ, map),
-            // They change how the token is read, or say where its key is (RFC 7515 section 4.1, RFC 7516, RFC 7797).
+            // They change how the token is read, or say where its key is (RFC 7515 section 4.1, RFC
+            // 7516, RFC 7797).
             "crit" | "b64" | "zip" | "enc" | "cty" | "jwk" | "jku" | "x5u" | "x5c" => {
                 Err(serde::de::Error::custom("a header that is not taken"))
             }
-            // We made it for a backend that has this issuer's key: taken back it would outlive its session.
+            // We made it for a backend that has this issuer's key: taken back it would outlive its
+            // session.
             MARK => Err(serde::de::Error::custom("a token that was minted here")),
             _ => Ok(Known::No),
         }

@@ -1,7 +1,8 @@
 //! The other issuers, and whose a token is.
 //!
-//! Must stay true: a token that names an issuer is that issuer's alone, and ours only with our own `iss`; one that names nobody is
-//! checked by those issuers only whose tokens name nobody, and each looks with its own keys.
+//! Must stay true: a token that names an issuer is that issuer's alone, and ours only with our own
+//! `iss`; one that names nobody is checked by those issuers only whose tokens name nobody, and each
+//! looks with its own keys.
 
 use std::sync::Arc;
 
@@ -36,7 +37,8 @@ pub struct Claimants<'a> {
 }
 
 impl TrustedIssuers {
-    /// Compiles `[[issuer]]`; reads key files, opens no socket. Every problem comes with its key. `kept`: claims that are asked for.
+    /// Compiles `[[issuer]]`; reads key files, opens no socket. Every problem comes with its key.
+    /// `kept`: claims that are asked for.
     pub fn compile(config: &Config, kept: &Arc<[Arc<str>]>) -> Result<Self, Vec<(String, String)>> {
         let mut issuers = Vec::with_capacity(config.issuer.len());
         let mut problems = Vec::new();
@@ -59,8 +61,8 @@ impl TrustedIssuers {
         self.0.len() == other.0.len() && pairs().all(|(one, other)| one.keys.is_like(&other.keys))
     }
 
-    /// The same issuers with the keys that were there before, where both follow the same ones: a new config is no reason to be
-    /// without keys.
+    /// The same issuers with the keys that were there before, where both follow the same ones: a
+    /// new config is no reason to be without keys.
     #[must_use]
     pub fn going_on_from(mut self, before: &Self) -> Self {
         for issuer in &mut self.0 {
@@ -76,7 +78,8 @@ impl TrustedIssuers {
         self
     }
 
-    /// Starts to follow the keys of each, in a task of its own, which ends when nobody has them any more.
+    /// Starts to follow the keys of each, in a task of its own, which ends when nobody has them any
+    /// more.
     pub fn follow(&self, metrics: &Metrics) {
         for issuer in &self.0 {
             issuer.follow(metrics);
@@ -126,7 +129,8 @@ impl TrustedIssuers {
 type By<'a, T> = (&'a Arc<TrustedIssuer>, T);
 
 impl<'a> Claimants<'a> {
-    /// Asks each in turn; the first whose token it is answers. Where it is nobody's, the refusal that says most.
+    /// Asks each in turn; the first whose token it is answers. Where it is nobody's, the refusal
+    /// that says most.
     pub fn verify(
         &self,
         token: &str,
@@ -147,7 +151,8 @@ impl<'a> Claimants<'a> {
     }
 }
 
-/// A client that is told that its token has expired does better than one that is told that it is wrong.
+/// A client that is told that its token has expired does better than one that is told that it is
+/// wrong.
 const fn says_most(error: TokenError) -> u8 {
     match error {
         TokenError::Expired => 3,

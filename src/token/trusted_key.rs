@@ -1,7 +1,7 @@
 //! A key by which another issuer's tokens are checked: from a secret, a PEM file, or a JWK.
 //!
-//! Must stay true: each key is for one algorithm, which it has from its own type and never from a token; a secret never comes out of
-//! a JWK set, because such sets are published.
+//! Must stay true: each key is for one algorithm, which it has from its own type and never from a
+//! token; a secret never comes out of a JWK set, because such sets are published.
 
 use std::{collections::HashSet, fmt};
 
@@ -20,7 +20,8 @@ use crate::config::Algorithm;
 
 /// The shortest RSA modulus, in bytes: 2048 bits (RFC 7518 section 3.3).
 const SHORTEST_MODULUS: usize = 256;
-/// The shortest public key with such a modulus and the smallest exponent; what it verifies is measured in bits again.
+/// The shortest public key with such a modulus and the smallest exponent; what it verifies is
+/// measured in bits again.
 const SHORTEST_RSA_PEM: usize = 290;
 /// The longest one that can be checked.
 const LONGEST_MODULUS: usize = 1024;
@@ -149,8 +150,8 @@ impl TrustedKey {
 }
 
 impl Set {
-    /// Reads a JWK set (RFC 7517 section 5). Keys that cannot be used are passed over, and there may be no other. How many there may be,
-    /// the length of the text bounds (`LONGEST_SET`).
+    /// Reads a JWK set (RFC 7517 section 5). Keys that cannot be used are passed over, and there
+    /// may be no other. How many there may be, the length of the text bounds (`LONGEST_SET`).
     pub(super) fn parse(bytes: &[u8], algorithms: &[Algorithm]) -> Result<Self, &'static str> {
         let parsed: JwkSet = serde_json::from_slice(bytes).map_err(|_| "is not a JWK set")?;
         let mut set = Self {

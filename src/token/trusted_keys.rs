@@ -1,11 +1,13 @@
 //! The keys of one other issuer as they are now, and how newer ones come.
 //!
-//! Keys given in the config never change. A JWK set is fetched in the background, or read again when its file changes; each issuer
-//! has a task of its own, so one that is slow or broken hurts no other. A request never waits for keys: it takes those there are.
+//! Keys given in the config never change. A JWK set is fetched in the background, or read again
+//! when its file changes; each issuer has a task of its own, so one that is slow or broken hurts no
+//! other. A request never waits for keys: it takes those there are.
 //!
-//! Must stay true: what cannot be fetched or read changes nothing, however long that lasts; what can be read takes the place of what
-//! was there, also where it has no key: an issuer that publishes an empty set has taken its keys back; a stranger who makes up key
-//! ids causes one fetch in ten seconds at most.
+//! Must stay true: what cannot be fetched or read changes nothing, however long that lasts; what
+//! can be read takes the place of what was there, also where it has no key: an issuer that
+//! publishes an empty set has taken its keys back; a stranger who makes up key ids causes one fetch
+//! in ten seconds at most.
 
 use std::{
     path::PathBuf,
@@ -139,7 +141,8 @@ impl KeySet {
         signature: &str,
     ) -> Signature {
         if self.keys.is_empty() {
-            // What is known to be good for nothing is refused as any other; what nobody knows is not.
+            // What is known to be good for nothing is refused as any other; what nobody knows is
+            // not.
             return if self.is_emptied {
                 Signature::UnknownKey
             } else {
@@ -341,7 +344,8 @@ impl Follower {
             self.report(fetched, &mut told);
             let next = match failures {
                 0 => max_age.map_or(refresh, |age| age.max(SOONEST).min(refresh)),
-                // 10 s, 20 s, 40 s, then a minute; without any keys there is nothing to fall back on, so no longer than ten seconds.
+                // 10 s, 20 s, 40 s, then a minute; without any keys there is nothing to fall back
+                // on, so no longer than ten seconds.
                 _ if self.shelf.current.load().keys.is_empty() => REST,
                 failures => (REST * (1 << (failures - 1).min(3)))
                     .min(SOONEST)
@@ -389,8 +393,8 @@ impl Follower {
         }
     }
 
-    /// Takes a set, whatever is in it. One without keys is told as a failure all the same: a person should look, and it is asked for
-    /// again soon.
+    /// Takes a set, whatever is in it. One without keys is told as a failure all the same: a person
+    /// should look, and it is asked for again soon.
     fn take(&self, bytes: &[u8]) -> Result<(), String> {
         let (digest, current) = (crypto::sha256(bytes), self.shelf.current.load());
         let set = Set::parse(bytes, &self.algorithms)?;

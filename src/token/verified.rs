@@ -1,6 +1,7 @@
 //! What a verified token says, whoever issued it.
 //!
-//! Must stay true: a token of somebody else's is no session of ours: it has no session id, no epochs, and cannot be renewed.
+//! Must stay true: a token of somebody else's is no session of ours: it has no session id, no
+//! epochs, and cannot be renewed.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -30,7 +31,8 @@ pub struct ForeignClaims {
     pub sub: UserId,
     /// `None`: it does not expire.
     pub exp: Option<Timestamp>,
-    /// The first instant at which it is good no more, by its `exp` with the leeway or by the end of its issuer; `None`: there is none.
+    /// The first instant at which it is good no more, by its `exp` with the leeway or by the end of
+    /// its issuer; `None`: there is none.
     pub end: Option<Timestamp>,
     pub user_type: UserType,
     pub roles: Vec<String>,
@@ -109,7 +111,8 @@ impl KeptClaims {
         Ok(Known::Yes)
     }
 
-    /// What the claim says: one value, or each of a list. Numbers and truth values are as JSON writes them. Empty: nothing.
+    /// What the claim says: one value, or each of a list. Numbers and truth values are as JSON
+    /// writes them. Empty: nothing.
     pub fn get(&self, name: &str) -> &[String] {
         self.0
             .iter()
@@ -118,7 +121,8 @@ impl KeptClaims {
     }
 }
 
-/// The plain values in a claim: itself, or those of a list. A fraction is none, since not everybody reads it alike.
+/// The plain values in a claim: itself, or those of a list. A fraction is none, since not everybody
+/// reads it alike.
 pub(super) fn texts(value: Value) -> Vec<String> {
     match value {
         Value::String(text) => vec![text],
@@ -204,7 +208,8 @@ impl Verified {
         }
     }
 
-    /// The claims of a token of ours; `None`: it is somebody else's, and there is no session behind it.
+    /// The claims of a token of ours; `None`: it is somebody else's, and there is no session behind
+    /// it.
     pub const fn own(&self) -> Option<&AccessClaims> {
         match self {
             Self::Own(claims) => Some(claims),

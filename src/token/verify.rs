@@ -1,12 +1,14 @@
 //! Decides whether a text is an access token of ours.
 //!
-//! Everything that is cheap to check is checked first (size, shape, header, key, claims, time), the signature last: a flood
-//! of rubbish costs little. Nothing is believed before the signature: until then each check can only refuse.
+//! Everything that is cheap to check is checked first (size, shape, header, key, claims, time), the
+//! signature last: a flood of rubbish costs little. Nothing is believed before the signature: until
+//! then each check can only refuse.
 //!
-//! Must stay true: the header's `alg` is compared with the one algorithm of the key that `kid` names; a header with a member
-//! besides `alg`, `kid` and `typ` is refused, and with it `crit`, `b64`, `zip`, `enc`, `jwk`, `jku`, `x5c` and `x5u`; of the
-//! spellings that base64url allows only the canonical one passes. An ES256 signature has a twin by its mathematics (`s` and
-//! `n - s`), so nothing may be revoked by the text of a token: revocation goes by session and epoch.
+//! Must stay true: the header's `alg` is compared with the one algorithm of the key that `kid`
+//! names; a header with a member besides `alg`, `kid` and `typ` is refused, and with it `crit`,
+//! `b64`, `zip`, `enc`, `jwk`, `jku`, `x5c` and `x5u`; of the spellings that base64url allows only
+//! the canonical one passes. An ES256 signature has a twin by its mathematics (`s` and `n - s`), so
+//! nothing may be revoked by the text of a token: revocation goes by session and epoch.
 
 use std::{sync::Arc, time::Duration};
 
@@ -124,9 +126,11 @@ impl Verifier {
         Self { kept, ..self }
     }
 
-    /// The token's claims, when it is good at `now`. Whether its session has been revoked is another question.
+    /// The token's claims, when it is good at `now`. Whether its session has been revoked is
+    /// another question.
     ///
-    /// A token of a key that is not known asks for the keys to be read again; it is refused all the same.
+    /// A token of a key that is not known asks for the keys to be read again; it is refused all the
+    /// same.
     pub fn verify(&self, token: &str, now: Timestamp) -> Result<AccessClaims, TokenError> {
         self.verify_with(&self.keys(), token, now)
     }
@@ -141,8 +145,9 @@ impl Verifier {
         self.check_token(keys, token, now, Lapsed::IsRefused)
     }
 
-    /// The claims of a token that may be traded for a new one: it says so itself, and has not expired for longer than a session may
-    /// go unused. It lets nobody pass: it is what a client without a refresh token has to show for its session.
+    /// The claims of a token that may be traded for a new one: it says so itself, and has not
+    /// expired for longer than a session may go unused. It lets nobody pass: it is what a client
+    /// without a refresh token has to show for its session.
     pub fn verify_lapsed(&self, token: &str, now: Timestamp) -> Result<AccessClaims, TokenError> {
         let claims = self.check_token(&self.keys(), token, now, Lapsed::IsTaken)?;
         let end = claims.exp.plus(self.renewable_for).plus(self.leeway);
@@ -153,7 +158,8 @@ impl Verifier {
         }
     }
 
-    /// The claims of a token of ours whether or not it has expired. They authorize nothing but the end of their own session.
+    /// The claims of a token of ours whether or not it has expired. They authorize nothing but the
+    /// end of their own session.
     pub fn verify_genuine(&self, token: &str, now: Timestamp) -> Result<AccessClaims, TokenError> {
         self.check_token(&self.keys(), token, now, Lapsed::IsTaken)
     }
@@ -279,7 +285,8 @@ impl Verifier {
             told: claims.told.unwrap_or_default(),
             kept: claims.kept,
         };
-        // The store says whether the session of a lapsed one lives; so one of before `access_ttl` was shortened is good for a new one.
+        // The store says whether the session of a lapsed one lives; so one of before `access_ttl`
+        // was shortened is good for a new one.
         let longest = if lapsed == Lapsed::IsTaken {
             LONGEST_LIFE
         } else {
@@ -327,8 +334,8 @@ impl<'de> Members<'de> for Header<'de> {
     }
 }
 
-/// Claims as they stand in a token, before any of them is believed. Unknown ones are passed over: a newer replica may write
-/// more than we know.
+/// Claims as they stand in a token, before any of them is believed. Unknown ones are passed over: a
+/// newer replica may write more than we know.
 #[derive(Default)]
 struct Claims<'a> {
     iss: Option<Text<'a>>,

@@ -32,16 +32,17 @@ impl ClientIp {
     }
 }
 
-/// Whether an address is of the public internet: not of this machine, a private network, a cloud's metadata service or a range
-/// with a meaning of its own (IANA special-purpose address registries, RFC 6890).
+/// Whether an address is of the public internet: not of this machine, a private network, a cloud's
+/// metadata service or a range with a meaning of its own (IANA special-purpose address registries,
+/// RFC 6890).
 pub fn is_public(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(v4) => is_public_v4(v4),
-        // Global unicast is 2000::/3. In it: Teredo and other protocols (2001::/23), documentation, 6to4 with an IPv4 address
-        // inside.
+        // Global unicast is 2000::/3. In it: Teredo and other protocols (2001::/23), documentation,
+        // 6to4 with an IPv4 address inside.
         IpAddr::V6(v6) => match v6.segments() {
             [0x2001, second, ..] if second < 0x200 || second == 0xdb8 => false,
-            [0x2002, ..] | [0x3fff, ..=0x0fff, ..] => false,
+            [0x2002, ..] | [0x3fff, 0..=0x0fff, ..] => false,
             [first, ..] => first & 0xe000 == 0x2000,
         },
     }
@@ -49,8 +50,9 @@ pub fn is_public(address: IpAddr) -> bool {
 
 fn is_public_v4(v4: Ipv4Addr) -> bool {
     let special = match v4.octets() {
-        // This network; carrier NAT, where clouds keep their metadata too; protocols; benchmarks; reserved and broadcast.
-        [0 | 240.., ..] | [100, 64..=127, ..] | [192, 0, 0, _] | [198, 18 | 19, ..] => true,
+        // This network; carrier NAT, where clouds keep their metadata too; protocols; benchmarks;
+        // reserved and broadcast.
+        [0 | 240..=255, ..] | [100, 64..=127, ..] | [192, 0, 0, _] | [198, 18 | 19, ..] => true,
         _ => false,
     };
     let named = v4.is_loopback()

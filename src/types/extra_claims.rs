@@ -15,7 +15,8 @@ const LONGEST_NAME: usize = 64;
 const LONGEST_TEXT: usize = 256;
 /// Most texts of one list.
 const LONGEST_LIST: usize = 16;
-/// Most bytes of them all as JSON: they travel with every request, inside a token that may have 8 KiB.
+/// Most bytes of them all as JSON: they travel with every request, inside a token that may have 8
+/// KiB.
 const LONGEST: usize = 1024;
 
 /// Further claims of one user: flat, few and short. Personal: they do not print.

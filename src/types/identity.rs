@@ -1,4 +1,5 @@
-//! Who somebody is: to us (`UserId`), to WeChat (`OpenId`, `UnionId` under an `AppId`), and of which kind (`UserType`).
+//! Who somebody is: to us (`UserId`), to WeChat (`OpenId`, `UnionId` under an `AppId`), and of
+//! which kind (`UserType`).
 
 use std::{fmt, sync::Arc};
 
@@ -49,8 +50,8 @@ macro_rules! text_type {
 }
 
 text_type!(
-    /// Our name for a user: a UUID, a decimal number or an imported id. 1 to 64 letters, digits, `-`, `_`; what `X-User-Id`
-    /// carries, so nothing that could end a header fits in.
+    /// Our name for a user: a UUID, a decimal number or an imported id. 1 to 64 letters, digits,
+    /// `-`, `_`; what `X-User-Id` carries, so nothing that could end a header fits in.
     UserId, 64, b"-_", "must be 1 to 64 letters, digits, '-' or '_'"
 );
 text_type!(

@@ -55,7 +55,8 @@ impl Timestamp {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 
-    /// RFC 3339 in UTC with whole seconds, as the API prints it; years past 9999 print as the epoch.
+    /// RFC 3339 in UTC with whole seconds, as the API prints it; years past 9999 print as the
+    /// epoch.
     pub fn rfc3339(self) -> String {
         let secs = i64::try_from(self.as_secs()).unwrap_or(0);
         time::OffsetDateTime::from_unix_timestamp(secs)

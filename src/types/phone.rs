@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Malformed, typed::TypedDigits};
 
-/// A phone number in E.164 form: `+`, country code, number; 8 to 15 digits in all. Personal: never logged.
+/// A phone number in E.164 form: `+`, country code, number; 8 to 15 digits in all. Personal: never
+/// logged.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Phone(Arc<str>);
@@ -20,10 +21,11 @@ const NOT_SERVED: Malformed =
     Malformed("must be a phone number of a country that is served here, such as +86 138 0013 8000");
 
 impl Phone {
-    /// Reads what a person typed or pasted: `138 0013 8000`, `+86-138...`, `0086 138...`, `86138...`, also with full-width digits, other
-    /// dashes and blanks, and signs that show nothing. A number does not begin with a dash.
-    /// Without a country code it is of mainland China. Of other countries (their codes in `countries`) the `+` or `00` has to
-    /// be there; only their length is looked at.
+    /// Reads what a person typed or pasted: `138 0013 8000`, `+86-138...`, `0086 138...`,
+    /// `86138...`, also with full-width digits, other dashes and blanks, and signs that show
+    /// nothing. A number does not begin with a dash. Without a country code it is of mainland
+    /// China. Of other countries (their codes in `countries`) the `+` or `00` has to be there; only
+    /// their length is looked at.
     pub fn parse(text: &str, countries: &[String]) -> Result<Self, Malformed> {
         Self::read(text, |code| countries.iter().any(|known| known == code))
     }
@@ -47,7 +49,8 @@ impl Phone {
             }
         };
         if !international {
-            // Eleven digits, or thirteen with the country code but no sign before it: no other number has that form.
+            // Eleven digits, or thirteen with the country code but no sign before it: no other
+            // number has that form.
             return match digits.strip_prefix(MAINLAND) {
                 Some(national) if digits.len() == 13 => mainland(national),
                 Some(_) | None => mainland(digits),
@@ -63,7 +66,8 @@ impl Phone {
         }
     }
 
-    /// What somebody else has checked: a country code and the number within it, digits only, as WeChat gives them.
+    /// What somebody else has checked: a country code and the number within it, digits only, as
+    /// WeChat gives them.
     pub fn from_parts(country_code: &str, national: &str) -> Result<Self, Malformed> {
         let is_digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
         if !is_digits(country_code) || country_code.len() > 3 || !is_digits(national) {
@@ -86,7 +90,8 @@ impl Phone {
         self.0.strip_prefix("+86")
     }
 
-    /// The country code. No code is the beginning of another (ITU-T E.164 annex D), so it can be told from the number.
+    /// The country code. No code is the beginning of another (ITU-T E.164 annex D), so it can be
+    /// told from the number.
     pub fn country_code(&self) -> &str {
         let digits = &self.0[1..];
         let length = match digits.as_bytes() {
@@ -103,7 +108,8 @@ impl Phone {
         &digits[..length]
     }
 
-    /// For people to recognise their own number by: `138****8000`; of other countries the country code and the last three digits.
+    /// For people to recognise their own number by: `138****8000`; of other countries the country
+    /// code and the last three digits.
     pub fn masked(&self) -> String {
         if let Some(number) = self.mainland_number() {
             return format!("{}****{}", &number[..3], &number[7..]);

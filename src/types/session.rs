@@ -7,7 +7,8 @@ use uuid::Uuid;
 
 use super::Malformed;
 
-/// Names a session: 128 random bits, printed as 32 lower-case hex digits. Not a credential by itself.
+/// Names a session: 128 random bits, printed as 32 lower-case hex digits. Not a credential by
+/// itself.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct SessionId(u128);

@@ -9,7 +9,8 @@ use super::{Malformed, Secret, typed::TypedDigits};
 /// Digits of a code.
 pub const SMS_CODE_DIGITS: usize = 6;
 
-/// A code that was sent to a phone: six digits. Whoever has it owns the phone, so it does not print.
+/// A code that was sent to a phone: six digits. Whoever has it owns the phone, so it does not
+/// print.
 #[derive(Clone)]
 pub struct SmsCode(Secret<String>);
 

@@ -1,7 +1,8 @@
 //! What people type and paste where digits are asked for, and which signs show nothing.
 //!
-//! Contacts of iOS wrap a number in U+202D and U+202C, keyboards have a dozen dashes and blanks, and input methods make digits wide.
-//! None of it changes which number is meant, so it is passed over.
+//! Contacts of iOS wrap a number in U+202D and U+202C, keyboards have a dozen dashes and blanks,
+//! and input methods make digits wide. None of it changes which number is meant, so it is passed
+//! over.
 
 /// What digits were typed as.
 #[derive(Debug, PartialEq, Eq)]
@@ -13,8 +14,8 @@ pub(super) struct TypedDigits {
 }
 
 impl TypedDigits {
-    /// Reads digits with what people write between them. `None` for anything else, also where a dash or a dot stands before the first
-    /// digit: that is another number, or none.
+    /// Reads digits with what people write between them. `None` for anything else, also where a
+    /// dash or a dot stands before the first digit: that is another number, or none.
     pub(super) fn parse(text: &str) -> Option<Self> {
         // Far longer than any number with its separators.
         if text.len() > 256 {
@@ -38,7 +39,8 @@ impl TypedDigits {
     }
 }
 
-/// The digits that were typed, plainly: ASCII, after a plus where one was there. `None` where the text is something else.
+/// The digits that were typed, plainly: ASCII, after a plus where one was there. `None` where the
+/// text is something else.
 pub fn plain_digits(text: &str) -> Option<String> {
     let TypedDigits { plus, digits } = TypedDigits::parse(text)?;
     (!digits.is_empty()).then(|| if plus { format!("+{digits}") } else { digits })
@@ -87,7 +89,8 @@ fn is_blank_in_line(sign: char) -> bool {
         )
 }
 
-/// Dashes and dots: `Dash_Punctuation`, minus signs, and what keyboards of China and Japan have in their place.
+/// Dashes and dots: `Dash_Punctuation`, minus signs, and what keyboards of China and Japan have in
+/// their place.
 const fn is_separator(sign: char) -> bool {
     matches!(
         sign,

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Malformed;
 
-/// 1 to 64 letters, digits, `-`, `_`, `.` or `@`, in lower case: `Root` and `root` are one name, and one counter. Personal: it
-/// may be an address, so it is never logged.
+/// 1 to 64 letters, digits, `-`, `_`, `.` or `@`, in lower case: `Root` and `root` are one name,
+/// and one counter. Personal: it may be an address, so it is never logged.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Username(Arc<str>);

@@ -157,7 +157,8 @@ fn an_administrator_made_before_the_first_start_signs_in_to_the_back_office() {
         (401, Some("credentials_invalid"))
     );
 
-    // Another password ends what was opened with the one before; also while it runs, and on a stopped one.
+    // Another password ends what was opened with the one before; also while it runs, and on a
+    // stopped one.
     let set = ["users", "set-password", "name:root"];
     assert_eq!(
         live_reading(&menshen, &set, "another good password").good(),

@@ -1,5 +1,6 @@
-//! Answers that have no body say no length (RFC 9110 section 8.6, RFC 9112 section 6.1), and informational ones go only to clients
-//! that know them (RFC 9110 section 15.2): on every way to the backend, to clients of every version.
+//! Answers that have no body say no length (RFC 9110 section 8.6, RFC 9112 section 6.1), and
+//! informational ones go only to clients that know them (RFC 9110 section 15.2): on every way to
+//! the backend, to clients of every version.
 
 use std::io::Read;
 

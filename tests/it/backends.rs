@@ -1,6 +1,8 @@
-//! Backends that go on verifying tokens themselves: real `@nestjs/jwt` with passport-jwt, and real djangorestframework-simplejwt.
+//! Backends that go on verifying tokens themselves: real `@nestjs/jwt` with passport-jwt, and real
+//! djangorestframework-simplejwt.
 //!
-//! `./run test` installs them. menshen signs with the secret that the backend had before, and passes the token on.
+//! `./run test` installs them. menshen signs with the secret that the backend had before, and
+//! passes the token on.
 
 use std::{
     io::{BufRead, BufReader},
@@ -219,8 +221,8 @@ fn djangorestframework_simplejwt_accepts_the_token_of_simplejwt() {
             "the row of the database"
         );
     }
-    // The backend looks: neither a refresh token nor a token under another secret passes, and what it says of them is what menshen
-    // says in its place.
+    // The backend looks: neither a refresh token nor a token under another secret passes, and what
+    // it says of them is what menshen says in its place.
     let refresh = text(&login, "/refresh");
     assert_eq!(backend.ask("/api/stateless/", refresh).status, 401);
     let stranger = before(&backend, "simplejwt", &SECRET.replace("before", "BEFORE"));
@@ -283,8 +285,9 @@ fn said(answer: &wire::Answer) -> (u16, String) {
     )
 }
 
-/// What the library says of tokens that were good once. Those of menshen are not its, so each side is shown its own of the kind; what
-/// needs a clock to be moved `src/api/tests/dialects/simplejwt.rs` compares with the texts that stand here.
+/// What the library says of tokens that were good once. Those of menshen are not its, so each side
+/// is shown its own of the kind; what needs a clock to be moved
+/// `src/api/tests/dialects/simplejwt.rs` compares with the texts that stand here.
 #[test]
 fn what_simplejwt_says_of_dead_refresh_tokens_is_what_the_library_says() {
     let backend = Real::simplejwt();

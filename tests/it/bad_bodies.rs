@@ -1,5 +1,6 @@
-//! Bodies that are none, of clients and of backends, each as a class (RFC 9112 section 7, RFC 9113 section 8.1): a client's is refused
-//! or broken off and what stands behind it is no request; a backend's never looks whole to a client.
+//! Bodies that are none, of clients and of backends, each as a class (RFC 9112 section 7, RFC 9113
+//! section 8.1): a client's is refused or broken off and what stands behind it is no request; a
+//! backend's never looks whole to a client.
 
 use std::{
     io::{ErrorKind, Read, Write},
@@ -262,7 +263,8 @@ fn strange_chunks_that_the_grammar_allows_are_a_body_without_their_strangeness()
     }
 }
 
-/// Names by which a trailer could become somebody or end a message (facts of section 2.1 of the catalogue).
+/// Names by which a trailer could become somebody or end a message (facts of section 2.1 of the
+/// catalogue).
 const TRAILERS: [&str; 14] = [
     "x-user-id",
     "x_user_id",
@@ -340,7 +342,8 @@ fn no_trailer_of_a_client_reaches_the_backend_in_any_place() {
     probe(&menshen, "/open/after");
 }
 
-/// Sends parts until there is an answer or an end: the status, and how many bytes were taken until then.
+/// Sends parts until there is an answer or an end: the status, and how many bytes were taken until
+/// then.
 fn flood(client: &mut Client, part: &[u8]) -> (Option<u16>, usize) {
     let sent = AtomicUsize::new(0);
     let mut writer = client.stream().get_ref().try_clone().expect("a handle");
@@ -352,7 +355,8 @@ fn flood(client: &mut Client, part: &[u8]) -> (Option<u16>, usize) {
         });
         let status = client.receive().map(|answer| answer.status);
         let until_then = sent.load(Ordering::Acquire);
-        // So that the writer ends: a refused client may be read on for a while. It may have ended already.
+        // So that the writer ends: a refused client may be read on for a while. It may have ended
+        // already.
         drop(client.stream().get_ref().shutdown(Shutdown::Both));
         (status, until_then)
     })
@@ -428,7 +432,8 @@ fn floods_of_framing_are_refused_and_take_no_memory() {
     probe(&menshen, "/open/after");
 }
 
-/// RFC 9113 section 8.1.1. What comes after a whole body cannot call it back, and is no part of anything.
+/// RFC 9113 section 8.1.1. What comes after a whole body cannot call it back, and is no part of
+/// anything.
 #[test]
 fn a_body_of_http2_that_is_not_its_length_never_comes_whole_or_longer() {
     let backend = ByteBackend::start(Answers::default());
@@ -690,7 +695,8 @@ fn bad_chunks_of_a_backend_never_look_whole_and_untidy_ones_are_tidied() {
     }
 }
 
-/// A head of a backend whose lines end with a line feed alone is refused or tidied, and never passed on as it is.
+/// A head of a backend whose lines end with a line feed alone is refused or tidied, and never
+/// passed on as it is.
 #[test]
 fn bare_line_feeds_of_a_backend_reach_no_client() {
     fn late(target: &str) -> Reply {
@@ -903,7 +909,8 @@ fn floods_of_a_backend_of_http2_are_cut() {
         ),
     ];
     for (name, begin, part) in floods {
-        // Those of a stream that was given up are read on, as all of it: the library cannot know yet that the backend has heard.
+        // Those of a stream that was given up are read on, as all of it: the library cannot know
+        // yet that the backend has heard.
         let goes_on = name == "informational answers";
         let (address, cut) = flooding(move |stream| pour_frames(stream, &begin, &part));
         let menshen = before_http2(address);

@@ -1,5 +1,5 @@
-//! Both bodies at once: whatever the sizes, the protocols and the pace of each side, the request's body goes up while the answer's
-//! comes down, and neither waits for the other.
+//! Both bodies at once: whatever the sizes, the protocols and the pace of each side, the request's
+//! body goes up while the answer's comes down, and neither waits for the other.
 //!
 //! menshen's own timeouts are an hour here, so nothing ends because menshen has lost its patience.
 
@@ -130,8 +130,8 @@ fn each_part_is_echoed_before_the_next_is_sent() {
     });
 }
 
-/// Both bodies at once and to their ends, through a backend that answers each part with what `filter` makes of it before it reads the
-/// next: `req.pipe(res)` of Node.
+/// Both bodies at once and to their ends, through a backend that answers each part with what
+/// `filter` makes of it before it reads the next: `req.pipe(res)` of Node.
 async fn pipe(
     pair: &Pair,
     client: &ClientEnd,
@@ -261,7 +261,8 @@ fn an_early_answer_is_heard_while_the_client_sends_on() {
                     Rest::Refused => {
                         match pair.backend.protocol {
                             Protocol::Http1 => exchange.leave.socket.close(),
-                            // The library resets a stream that nobody reads any more, with NO_ERROR.
+                            // The library resets a stream that nobody reads any more, with
+                            // NO_ERROR.
                             Protocol::Http2 => drop((exchange.body, writer)),
                         }
                         None
@@ -501,8 +502,8 @@ fn spawn(work: impl Future<Output = Result<(), Broken>> + Send + 'static) -> Joi
     tokio::spawn(async move { work.await.expect("a whole body") })
 }
 
-/// All of the answer has come but its end, before any of the upload goes on: what is left of a request is waited for only a little
-/// after the whole answer.
+/// All of the answer has come but its end, before any of the upload goes on: what is left of a
+/// request is waited for only a little after the whole answer.
 fn a_slow_upload_holds_up_nothing_else(slow: Slow) {
     for_each_pair(async |pair| {
         let client = pair.connect().await;

@@ -1,5 +1,5 @@
-//! A backend that keeps every byte of every connection, and reads them as strictly as RFC 9112 allows: what is not the next
-//! message, and nothing but it, is a finding.
+//! A backend that keeps every byte of every connection, and reads them as strictly as RFC 9112
+//! allows: what is not the next message, and nothing but it, is a finding.
 
 use std::{
     io::{Read, Write},
@@ -218,7 +218,8 @@ fn say(stream: &mut TcpStream, reply: &Reply) -> bool {
     stream.write_all(&reply.bytes).is_ok() && !reply.close
 }
 
-/// The target of the first message, and the message with its length once it is whole. `None`: no head yet, or none at all.
+/// The target of the first message, and the message with its length once it is whole. `None`: no
+/// head yet, or none at all.
 fn split(bytes: &[u8]) -> Option<(String, Option<(Message, usize)>)> {
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
     let head = String::from_utf8_lossy(&bytes[..end]).into_owned();

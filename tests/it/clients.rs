@@ -1,7 +1,9 @@
-//! The clients of the four seed documents (`tests/clients`), each through its story, before the real binary.
+//! The clients of the four seed documents (`tests/clients`), each through its story, before the
+//! real binary.
 //!
-//! A story compares bodies with its document and prints a line for each step. How many there are is asserted here, and so is what
-//! reached the backend: no login, no token, and whose request each is.
+//! A story compares bodies with its document and prints a line for each step. How many there are is
+//! asserted here, and so is what reached the backend: no login, no token, and whose request each
+//! is.
 
 use std::{
     io::{Read, Write},
@@ -23,7 +25,8 @@ use super::{
 
 /// To this phone the vendor fails to send.
 const BROKEN_PHONE: &str = "+8619900000500";
-/// Long enough for a call that follows a refresh on a slow machine: `exp` is in whole seconds, so a token of 3 lives 2 at least.
+/// Long enough for a call that follows a refresh on a slow machine: `exp` is in whole seconds, so a
+/// token of 3 lives 2 at least.
 const SHORT: &str = "access_ttl = \"3s\"";
 const NO_LEEWAY: &str = "[tokens]\nleeway = \"0s\"\n";
 const INTEGER_IDS: &str = "[users]\nids = \"integer\"\n";
@@ -55,7 +58,8 @@ impl Town {
         }
     }
 
-    /// A menshen in production that speaks this dialect, and lets administrators alone into the office.
+    /// A menshen in production that speaks this dialect, and lets administrators alone into the
+    /// office.
     fn setup(&self, kind: &str, options: &str) -> Setup {
         let (wechat, inbox) = (self.wechat.server.base_url(), self.inbox.address);
         let office = match kind {
@@ -93,7 +97,8 @@ fn backend() -> Backend {
     })
 }
 
-/// The phones of everybody: takes what menshen sends, tells the last message, and gives what WeChat's phone button gives.
+/// The phones of everybody: takes what menshen sends, tells the last message, and gives what
+/// WeChat's phone button gives.
 fn inbox() -> Backend {
     let last = Mutex::new(String::new());
     Backend::answering(move |request, stream| {
@@ -119,7 +124,8 @@ fn inbox() -> Backend {
     })
 }
 
-/// `login=CODE&phone=NUMBER&age=SECONDS`: what the button gives after a login with this code, marked so long ago.
+/// `login=CODE&phone=NUMBER&age=SECONDS`: what the button gives after a login with this code,
+/// marked so long ago.
 fn encrypted(query: &str) -> String {
     let value = |name: &str| {
         let found = query
@@ -181,7 +187,8 @@ fn tell(story: &str, part: &str, menshen: &Menshen, inbox: SocketAddr, steps: us
     );
 }
 
-/// Whatever the story did, the backend got requests of somebody who had signed in, and none that menshen answers.
+/// Whatever the story did, the backend got requests of somebody who had signed in, and none that
+/// menshen answers.
 fn check_what_arrived(backend: &Backend) {
     let received = backend.received();
     assert!(!received.is_empty());

@@ -1,4 +1,5 @@
-//! Where a config comes from, as the process takes it: the file, the environment over it, secrets in files, and what is printed.
+//! Where a config comes from, as the process takes it: the file, the environment over it, secrets
+//! in files, and what is printed.
 
 use std::{fs, path::Path};
 

@@ -1,5 +1,6 @@
-//! `openapi.json` against the process that it describes, by schemathesis: what it allows is taken, what it does not is refused, and
-//! each answer is one that it has. `./run test` installs it; `tests/schemathesis/hooks.py` says what it cannot know.
+//! `openapi.json` against the process that it describes, by schemathesis: what it allows is taken,
+//! what it does not is refused, and each answer is one that it has. `./run test` installs it;
+//! `tests/schemathesis/hooks.py` says what it cannot know.
 
 use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
@@ -13,7 +14,8 @@ const PUSH_TOKEN: &str = "pushtoken";
 /// Cases of each operation, besides those that come from each bound of its schema.
 const MAX_EXAMPLES: &str = "3";
 
-/// Everything of the auth API is on, nobody is slowed down, and what costs a second elsewhere is in memory.
+/// Everything of the auth API is on, nobody is slowed down, and what costs a second elsewhere is in
+/// memory.
 fn setup(backend: &Backend) -> Setup {
     let phones = ["8613800138001", "8613800138002"].map(|phone| {
         format!(

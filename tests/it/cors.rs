@@ -228,7 +228,8 @@ fn a_page_is_told_that_its_path_is_ambiguous() {
         "/auth/a%2fb",
         "/api/100%",
     ] {
-        // Its browser asks first where the request has a token; then the page sees why it is refused.
+        // Its browser asks first where the request has a token; then the page sees why it is
+        // refused.
         let answer = preflight(&menshen, path, SHOP, "PUT");
         assert_eq!(
             (answer.status, answer.error(), allowed(&answer)),

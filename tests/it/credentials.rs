@@ -1,4 +1,5 @@
-//! Where a token may stand besides `Authorization`: in a cookie, and in the query of a WebSocket handshake, where a rule says so.
+//! Where a token may stand besides `Authorization`: in a cookie, and in the query of a WebSocket
+//! handshake, where a rule says so.
 
 use std::io::Write;
 
@@ -75,7 +76,8 @@ fn a_cookie_counts_where_the_rule_says_so_and_is_not_sent_on() {
         ),
         (b"body".to_vec(), 1)
     );
-    // Nothing is left of a cookie that stood alone, and nothing of it arrives where it does not count.
+    // Nothing is left of a cookie that stood alone, and nothing of it arrives where it does not
+    // count.
     assert_eq!(
         menshen
             .get("/pages/1", &[("Cookie", &format!("at={token}"))])

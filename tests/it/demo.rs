@@ -1,4 +1,5 @@
-//! `menshen demo`, as a newcomer runs it: the whole tour, the lines to paste, and nothing left behind.
+//! `menshen demo`, as a newcomer runs it: the whole tour, the lines to paste, and nothing left
+//! behind.
 
 use std::{
     io::{BufRead, BufReader, Read},

@@ -1,11 +1,12 @@
-//! On each side somebody leaves in the middle: the other side hears of it, all that the exchange held is given back, a connection to
-//! the backend that was cut is not used again, and the next request is served.
+//! On each side somebody leaves in the middle: the other side hears of it, all that the exchange
+//! held is given back, a connection to the backend that was cut is not used again, and the next
+//! request is served.
 //!
 //! menshen's own timeouts are an hour here, so only that it has noticed can end anything.
 //!
-//! What HTTP/1.1 cannot tell: the end of a client's bytes is what a client sends that has gone, and one that has said all and listens
-//! (RFC 9112 section 9.6). After a whole request it is taken for the former; within one it is found when the bytes before it are read.
-//! A reset is found at once.
+//! What HTTP/1.1 cannot tell: the end of a client's bytes is what a client sends that has gone, and
+//! one that has said all and listens (RFC 9112 section 9.6). After a whole request it is taken for
+//! the former; within one it is found when the bytes before it are read. A reset is found at once.
 
 use std::sync::Arc;
 
@@ -21,7 +22,8 @@ use super::{
     patterns::{Pace, Pattern, read_body, write_body},
 };
 
-/// More than all the buffers and windows between the two ends: of sockets they are 33 MiB each, if the system likes.
+/// More than all the buffers and windows between the two ends: of sockets they are 33 MiB each, if
+/// the system likes.
 const ENDLESS: usize = 128 << 20;
 const UP: Pattern = Pattern::of_body(3);
 const DOWN: Pattern = Pattern::of_body(4);
@@ -92,7 +94,8 @@ impl Departure {
     }
 }
 
-/// Waits until whoever writes this goes on no more: so many scrapes of the metrics have seen the same.
+/// Waits until whoever writes this goes on no more: so many scrapes of the metrics have seen the
+/// same.
 async fn until_blocked(pair: &Pair, pace: &Pace) {
     let (mut seen, mut same) = (usize::MAX, 0);
     while same < 30 {
@@ -134,7 +137,8 @@ impl Blocked {
     }
 }
 
-/// The exchange has left nothing behind, and the next one is served, on another connection where the one before was cut.
+/// The exchange has left nothing behind, and the next one is served, on another connection where
+/// the one before was cut.
 async fn nothing_is_left(pair: &Pair, name: &str, client: ClientEnd, cut: Option<usize>) {
     drop(client);
     pair.wait_for_zero(name, &[REQUESTS, STREAMS, CONNECTIONS]);
@@ -373,7 +377,8 @@ fn a_client_that_leaves_in_silence_takes_its_request_with_it() {
     }
 }
 
-/// A client of HTTP/1.1 that has gone in peace is found when the next event does not reach it, at the latest.
+/// A client of HTTP/1.1 that has gone in peace is found when the next event does not reach it, at
+/// the latest.
 #[test]
 fn a_client_that_closes_an_event_stream_gets_no_more_events() {
     for_each_pair(async |pair| {

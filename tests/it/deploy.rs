@@ -1,5 +1,5 @@
-//! The files of `deploy/` that containers are made from and run by: valid by the published schemas, closed where they must be, and
-//! run for real as far as that goes without an engine and a cluster.
+//! The files of `deploy/` that containers are made from and run by: valid by the published schemas,
+//! closed where they must be, and run for real as far as that goes without an engine and a cluster.
 
 mod docker;
 mod image;

@@ -1,4 +1,5 @@
-//! The gate in the shape of a dialect: what it refuses under a prefix, and which requests it answers itself.
+//! The gate in the shape of a dialect: what it refuses under a prefix, and which requests it
+//! answers itself.
 
 use std::{net::SocketAddr, thread, time::Duration};
 
@@ -298,7 +299,8 @@ fn too_many_logins_are_a_429_with_the_wait() {
     }
 }
 
-/// Only the method and path of a route are menshen's; everything beside them is the backend's, by the rules.
+/// Only the method and path of a route are menshen's; everything beside them is the backend's, by
+/// the rules.
 #[test]
 fn what_is_no_route_goes_to_the_backend() {
     let backend = Backend::start();

@@ -304,7 +304,8 @@ fn says(backend: &Backend, lines: &str, check: &str) -> (Option<i32>, Vec<String
     (code, states, said)
 }
 
-/// By which others know this machine: the source of its way to a network that is for documentation only. Nothing is sent.
+/// By which others know this machine: the source of its way to a network that is for documentation
+/// only. Nothing is sent.
 fn own_address() -> Option<IpAddr> {
     let socket = UdpSocket::bind("0.0.0.0:0").expect("a port");
     socket.connect("203.0.113.1:9").ok()?;

@@ -1,5 +1,6 @@
-//! Both endpoints of an exchange, held by the test: a client and a backend of either protocol, which read and write a body exactly
-//! when the test says so, and leave in every way that a socket or a stream allows.
+//! Both endpoints of an exchange, held by the test: a client and a backend of either protocol,
+//! which read and write a body exactly when the test says so, and leave in every way that a socket
+//! or a stream allows.
 
 mod backend;
 mod body;
@@ -23,7 +24,8 @@ pub use self::{
 };
 use super::menshen::{Menshen, Setup};
 
-/// Longer than anything here takes on a busy machine. What ends only by a timeout of menshen's takes an hour.
+/// Longer than anything here takes on a busy machine. What ends only by a timeout of menshen's
+/// takes an hour.
 const DEADLINE: Duration = Duration::from_mins(1);
 /// Buffers of the endpoints' sockets: what an endpoint does not read is soon held up at its sender.
 const SOCKET_BUFFER: usize = 128 * 1024;
@@ -94,8 +96,8 @@ fn menshen_before(backend: &BackendEnd) -> Menshen {
 pub struct Socket(net::TcpStream);
 
 impl Socket {
-    /// As the system closes the socket of a process that has ended: a reset where bytes were not read, else the end of its bytes,
-    /// and a reset for what comes later.
+    /// As the system closes the socket of a process that has ended: a reset where bytes were not
+    /// read, else the end of its bytes, and a reset for what comes later.
     pub fn close(&self) {
         if rustix::io::ioctl_fionread(&self.0).expect("a socket") > 0 {
             self.reset();

@@ -1,5 +1,6 @@
-//! A backend that fails, in every way there is, on both ways to it: what the client is told, what is counted, that nothing is sent
-//! twice, and that the connection of the client is right afterwards.
+//! A backend that fails, in every way there is, on both ways to it: what the client is told, what
+//! is counted, that nothing is sent twice, and that the connection of the client is right
+//! afterwards.
 
 use std::{
     io::{Read, Write},

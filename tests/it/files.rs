@@ -1,4 +1,5 @@
-//! Modes of the files that menshen makes: for their owner alone, whatever the umask; those of sockets follow the umask.
+//! Modes of the files that menshen makes: for their owner alone, whatever the umask; those of
+//! sockets follow the umask.
 
 use std::{
     collections::BTreeMap,

@@ -1,5 +1,6 @@
-//! Under fire: floods, half-closed sockets, a backend that comes and goes, a stop in the middle of it. Honest clients are served
-//! meanwhile, every one of them; memory stays where it is; nothing panics. `benches/load/fire.py` does the same at full size.
+//! Under fire: floods, half-closed sockets, a backend that comes and goes, a stop in the middle of
+//! it. Honest clients are served meanwhile, every one of them; memory stays where it is; nothing
+//! panics. `benches/load/fire.py` does the same at full size.
 
 use std::{
     io::Write,
@@ -59,7 +60,8 @@ fn copies(token: &str, count: usize, good: bool) -> impl Iterator<Item = String>
     })
 }
 
-/// Asks again and again until told to stop; says how many were asked. Each has to be answered as it should.
+/// Asks again and again until told to stop; says how many were asked. Each has to be answered as it
+/// should.
 fn honest(menshen: &Menshen, token: &str, over: &AtomicBool) -> usize {
     let authorization = format!("Bearer {token}");
     let mut client = Client::connect(menshen.http);
@@ -114,7 +116,8 @@ fn a_flood_of_tokens_leaves_memory_where_it_was_and_honest_clients_served() {
             assert_eq!(client.receive().expect("an answer").status, status);
         }
     };
-    // The allocator has taken what it takes for so many requests; from here on it is about what is kept.
+    // The allocator has taken what it takes for so many requests; from here on it is about what is
+    // kept.
     while_served(&menshen, &token, || {
         flood(0, true, 200);
         flood(0, false, 401);
@@ -152,7 +155,8 @@ fn half_closed_connections_hold_no_place() {
                 .get_ref()
                 .shutdown(Shutdown::Write)
                 .expect("half a connection");
-            // Half a connection is no client that waits, or one that does; it never is half an answer.
+            // Half a connection is no client that waits, or one that does; it never is half an
+            // answer.
             if let Some(answer) = client.receive() {
                 assert_eq!(answer.status, 200, "{}", n % 3);
             }
@@ -398,7 +402,8 @@ fn sigterm_under_500_requests_a_second_fails_not_one() {
                         if connection.is_none() {
                             match Client::try_connect(http) {
                                 Ok(client) => connection = Some(client),
-                                // Nobody listens any more: whoever balances the load has gone elsewhere.
+                                // Nobody listens any more: whoever balances the load has gone
+                                // elsewhere.
                                 Err(_) if told.load(Ordering::Acquire) => return failures,
                                 Err(fault) => failures.push(format!("{client}/{n}: {fault}")),
                             }
@@ -463,7 +468,8 @@ impl Dice {
     }
 }
 
-/// Invariant 1 of the rule book: what reaches the backend without a token is exactly the open paths, under every reading.
+/// Invariant 1 of the rule book: what reaches the backend without a token is exactly the open
+/// paths, under every reading.
 #[test]
 fn what_passes_without_a_token_is_open_under_every_reading_of_its_path() {
     let backend = Backend::start();
@@ -588,7 +594,8 @@ fn what_passes_without_a_token_is_open_under_every_reading_of_its_path() {
     unharmed(&menshen);
 }
 
-/// Invariant 2 of the rule book: the identity that the backend sees is a function of the token alone, under every folding of names.
+/// Invariant 2 of the rule book: the identity that the backend sees is a function of the token
+/// alone, under every folding of names.
 #[test]
 fn who_the_backend_sees_is_whom_the_token_names_under_every_folding() {
     let backend = Backend::start();

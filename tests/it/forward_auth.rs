@@ -1,5 +1,5 @@
-//! Forward-auth with the proxies themselves, run by the very files of `deploy/examples/forward-auth`, and with the questions that
-//! others are documented to ask.
+//! Forward-auth with the proxies themselves, run by the very files of
+//! `deploy/examples/forward-auth`, and with the questions that others are documented to ask.
 
 use std::{
     net::{SocketAddr, TcpListener, TcpStream},
@@ -526,7 +526,8 @@ fn envoy_refuses_while_menshen_is_gone() {
     assert!(backend.received().is_empty());
 }
 
-/// What Traefik sends by its source (`writeHeader` of its forward-auth middleware): all of the client's headers, and these.
+/// What Traefik sends by its source (`writeHeader` of its forward-auth middleware): all of the
+/// client's headers, and these.
 #[test]
 fn the_questions_of_traefik_and_apisix_are_answered() {
     let backend = Backend::start();

@@ -1,4 +1,5 @@
-//! A backend of HTTP/2 made of single frames, for what no library sends on demand: refused streams, and a GOAWAY at any moment.
+//! A backend of HTTP/2 made of single frames, for what no library sends on demand: refused streams,
+//! and a GOAWAY at any moment.
 
 use std::{
     io::{Read, Write},
@@ -37,7 +38,8 @@ pub enum Action {
     Head,
     /// `RST_STREAM(REFUSED_STREAM)`.
     Refuse,
-    /// GOAWAY for reasons like `NO_ERROR` (0), which says that the streams up to this one before the present were processed.
+    /// GOAWAY for reasons like `NO_ERROR` (0), which says that the streams up to this one before
+    /// the present were processed.
     GoAway(u32),
 }
 

@@ -1,4 +1,5 @@
-//! What fuzzing has found stays found: every input that a corpus keeps is replayed through the target that it is for.
+//! What fuzzing has found stays found: every input that a corpus keeps is replayed through the
+//! target that it is for.
 
 use std::fs;
 
@@ -9,7 +10,8 @@ use std::fs;
 #[path = "../../fuzz/targets/lib.rs"]
 pub mod targets;
 
-/// Corpora of targets that drive what is private to the crate, whose own tests replay them (`src/proxy/relay_script.rs`).
+/// Corpora of targets that drive what is private to the crate, whose own tests replay them
+/// (`src/proxy/relay_script.rs`).
 const REPLAYED_WITHIN: [&str; 1] = ["relay"];
 
 #[test]

@@ -214,7 +214,8 @@ fn hop_by_hop_headers_and_trailers_end_here() {
     ] {
         assert!(seen.folded(name).is_empty(), "{name} in {}", seen.head);
     }
-    // The client takes trailers, and so does menshen on its own connection (RFC 9110 section 10.1.4).
+    // The client takes trailers, and so does menshen on its own connection (RFC 9110 section
+    // 10.1.4).
     assert_eq!(
         (seen.folded("te"), seen.folded("connection")),
         (vec!["trailers".to_owned()], vec!["TE".to_owned()])
@@ -224,7 +225,8 @@ fn hop_by_hop_headers_and_trailers_end_here() {
 
 #[test]
 fn answers_stream_and_are_never_gathered() {
-    // The backend sends the second half only when the test has seen the first, so nothing can be waiting for the whole.
+    // The backend sends the second half only when the test has seen the first, so nothing can be
+    // waiting for the whole.
     for (head, first, second) in [
         (
             "Transfer-Encoding: chunked",
@@ -305,7 +307,8 @@ fn an_upload_streams_and_is_never_gathered() {
     serving.join().expect("a backend");
 }
 
-/// What an answer's head must say and its body be, for each way a backend can end it and each kind of client.
+/// What an answer's head must say and its body be, for each way a backend can end it and each kind
+/// of client.
 #[test]
 fn every_framing_of_an_answer_reaches_every_client() {
     let kinds: [(&str, &str, &str); 6] = [

@@ -1,4 +1,5 @@
-//! gRPC through the gate, client and service by its own library: every kind of call, with TLS and without on either side.
+//! gRPC through the gate, client and service by its own library: every kind of call, with TLS and
+//! without on either side.
 //!
 //! `./run test` installs the library.
 

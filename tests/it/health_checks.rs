@@ -1,4 +1,5 @@
-//! Health checks are requests like others: what a backend demands of every request, it finds in them, and in what `doctor` asks.
+//! Health checks are requests like others: what a backend demands of every request, it finds in
+//! them, and in what `doctor` asks.
 
 use std::{
     io::Write,

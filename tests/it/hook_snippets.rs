@@ -1,4 +1,5 @@
-//! The code that docs/hooks.md gives to backends, taken out of the page and tried on a message of the real binary.
+//! The code that docs/hooks.md gives to backends, taken out of the page and tried on a message of
+//! the real binary.
 
 use std::{
     io::Write,
@@ -53,7 +54,8 @@ fn signature(time: &str, body: &[u8]) -> String {
     )
 }
 
-/// Messages, and whether each is from menshen: the real one, and what somebody else might make of it.
+/// Messages, and whether each is from menshen: the real one, and what somebody else might make of
+/// it.
 fn messages() -> Vec<(Value, bool)> {
     let real = question();
     let body = String::from_utf8(real.body.clone()).expect("JSON");

@@ -1,5 +1,6 @@
-//! The HTTP/1 codec beside other readers of the same bytes: hyper, pingora and httparse. What it accepts, all of them read as it does;
-//! what it refuses and one of them takes is a class with a name.
+//! The HTTP/1 codec beside other readers of the same bytes: hyper, pingora and httparse. What it
+//! accepts, all of them read as it does; what it refuses and one of them takes is a class with a
+//! name.
 
 use std::{convert::Infallible, sync::Mutex, time::Duration};
 
@@ -47,7 +48,8 @@ fn run<T>(future: impl Future<Output = T>) -> T {
     })
 }
 
-/// A connection on which these bytes come, and then the end; with its other side, which has to live as long.
+/// A connection on which these bytes come, and then the end; with its other side, which has to live
+/// as long.
 async fn connection(bytes: &[u8]) -> (DuplexStream, DuplexStream) {
     let (mut near, far) = duplex(BUFFER_LEN);
     near.write_all(bytes).await.expect("room");
@@ -55,7 +57,8 @@ async fn connection(bytes: &[u8]) -> (DuplexStream, DuplexStream) {
     (near, far)
 }
 
-/// The data of a chunked body as this reader finds it. `None`: it refuses the body, or finds no end.
+/// The data of a chunked body as this reader finds it. `None`: it refuses the body, or finds no
+/// end.
 fn read_chunked(reader: Reader, body: &[u8]) -> Option<Vec<u8>> {
     let response = [
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
@@ -820,7 +823,8 @@ fn a_response_is_read_as_others_read_it_or_refused() {
             length(),
             [true, false],
         ),
-        // Two lengths, codings that are not undone, and a coding of HTTP/1.0 (RFC 9112 section 6.1): others read past them.
+        // Two lengths, codings that are not undone, and a coding of HTTP/1.0 (RFC 9112 section
+        // 6.1): others read past them.
         (
             get(
                 "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",

@@ -294,7 +294,8 @@ impl Raw {
         }
     }
 
-    /// Waits until the other side has heard all that was said. `false`: it has ended the connection.
+    /// Waits until the other side has heard all that was said. `false`: it has ended the
+    /// connection.
     pub fn ping(&mut self) -> bool {
         if !self.frame(PING, 0, 0, b"anything") {
             return false;
@@ -354,7 +355,8 @@ pub fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     out
 }
 
-/// `:status` is the first field of an answer's block, and comes by its index or as digits (RFC 7541 appendix A).
+/// `:status` is the first field of an answer's block, and comes by its index or as digits (RFC 7541
+/// appendix A).
 fn status(block: &[u8]) -> u16 {
     match block {
         [0x88, ..] => 200,
@@ -689,7 +691,8 @@ fn floods_of_frames_end_their_connection_and_nobody_elses() {
             .expect("a socket option");
         let end = Instant::now() + Duration::from_secs(15);
         let mut n = 0;
-        // Some end at once; of acknowledgements and refusals nobody reads, what has to be sent stops the connection.
+        // Some end at once; of acknowledgements and refusals nobody reads, what has to be sent
+        // stops the connection.
         while flood(&mut raw, n) && n < 200_000 && Instant::now() < end {
             n += 1;
         }

@@ -1,4 +1,5 @@
-//! What a client of HTTP/2 does not take, and what it sends although nobody wants it: neither is kept without end, and neither is lost.
+//! What a client of HTTP/2 does not take, and what it sends although nobody wants it: neither is
+//! kept without end, and neither is lost.
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,6 @@
-//! Informational answers (RFC 9110 section 15.2) of a backend of HTTP/1.1 reach clients of either protocol, in their order and before
-//! the last one. Those of a backend of HTTP/2 are hidden by pingora's sessions.
+//! Informational answers (RFC 9110 section 15.2) of a backend of HTTP/1.1 reach clients of either
+//! protocol, in their order and before the last one. Those of a backend of HTTP/2 are hidden by
+//! pingora's sessions.
 
 use bytes::Bytes;
 

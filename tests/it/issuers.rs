@@ -1,4 +1,5 @@
-//! Tokens of others: those that real libraries signed before menshen came, and those of an identity provider with its keys at a URL.
+//! Tokens of others: those that real libraries signed before menshen came, and those of an identity
+//! provider with its keys at a URL.
 
 use std::{
     path::Path,

@@ -209,7 +209,8 @@ fn a_provider_that_publishes_an_empty_set_has_taken_its_keys_back() {
 fn a_provider_that_fails_hurts_nobody_elses_tokens() {
     let key = Key::new("k");
     let backend = Backend::start();
-    // One is not there, one takes the connection and says nothing, one says too much, one sends away, one publishes a secret.
+    // One is not there, one takes the connection and says nothing, one says too much, one sends
+    // away, one publishes a secret.
     let nobody = TcpListener::bind("127.0.0.1:0")
         .and_then(|listener| listener.local_addr())
         .expect("a port");

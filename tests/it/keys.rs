@@ -1,4 +1,5 @@
-//! The keys that sign: what is published of them, where they live, how they change, and whose tokens do not count.
+//! The keys that sign: what is published of them, where they live, how they change, and whose
+//! tokens do not count.
 
 use std::{
     path::{Path, PathBuf},
@@ -187,7 +188,8 @@ fn a_running_process_rotates_its_keys_and_old_tokens_go_on() {
     }
     menshen.wait_for_log("key.added");
 
-    // Stopped, the store is asked instead: the same answer, and a key that the next start signs with.
+    // Stopped, the store is asked instead: the same answer, and a key that the next start signs
+    // with.
     menshen.stop();
     let dir = menshen.keep_directory();
     let list = keys_command(dir.path(), "list", &[]);

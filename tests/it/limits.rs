@@ -1,4 +1,5 @@
-//! What one client may take: logins in a minute, bytes and seconds of a body, and the methods that a route has.
+//! What one client may take: logins in a minute, bytes and seconds of a body, and the methods that
+//! a route has.
 
 use std::{
     io::BufRead,

@@ -16,7 +16,8 @@ use super::wire::{self, Answer};
 
 pub const BINARY: &str = env!("CARGO_BIN_EXE_menshen");
 
-/// Runs a subcommand to its end, in this directory, with nothing in the environment but `variables`.
+/// Runs a subcommand to its end, in this directory, with nothing in the environment but
+/// `variables`.
 pub fn command(dir: &Path, args: &[&str], variables: &[(&str, &str)]) -> Output {
     Command::new(BINARY)
         .args(args)
@@ -55,7 +56,8 @@ pub fn command_reading(
     child.wait_with_output().expect("an end")
 }
 
-/// A running menshen. Dropping it kills the process and fails the test on a log line that a person should look at.
+/// A running menshen. Dropping it kills the process and fails the test on a log line that a person
+/// should look at.
 pub struct Menshen {
     child: Child,
     pub http: SocketAddr,
@@ -90,14 +92,16 @@ impl Setup {
         }
     }
 
-    /// Adds lines to the config; the top-level keys are `mode`, `[server]`, `[admin]`, `[upstream]`, `[limits]` and `[store]`.
+    /// Adds lines to the config; the top-level keys are `mode`, `[server]`, `[admin]`,
+    /// `[upstream]`, `[limits]` and `[store]`.
     pub fn with(mut self, sections: &str) -> Self {
         self.sections.push_str(sections);
         self.sections.push('\n');
         self
     }
 
-    /// In production mode, with a key file for the store. The credentials of WeChat are the test's own.
+    /// In production mode, with a key file for the store. The credentials of WeChat are the test's
+    /// own.
     pub fn in_production(mut self) -> Self {
         self.mode = "production";
         self
@@ -340,7 +344,8 @@ impl Menshen {
             .unwrap_or_else(|| panic!("no series {series} in\n{text}"))
     }
 
-    /// Waits until a series counts at least so much: a request is counted when its answer has been sent.
+    /// Waits until a series counts at least so much: a request is counted when its answer has been
+    /// sent.
     pub fn wait_for_metric(&self, series: &str, least: f64) {
         let end = Instant::now() + Duration::from_secs(10);
         let value = |text: &str| {

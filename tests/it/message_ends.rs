@@ -1,6 +1,6 @@
-//! Where a message ends, byte for byte on the wire: a request has one end for the backend, whatever its client wrote it in, and a
-//! connection to a backend is used again only where both messages on it surely ended. Otherwise one client would get the answer of
-//! another.
+//! Where a message ends, byte for byte on the wire: a request has one end for the backend, whatever
+//! its client wrote it in, and a connection to a backend is used again only where both messages on
+//! it surely ended. Otherwise one client would get the answer of another.
 
 use std::{io::BufRead, net::Shutdown};
 
@@ -195,7 +195,8 @@ fn assert_each_came_once(backend: &ByteBackend, sent: usize) {
 fn a_request_of_http1_has_one_end_on_the_backends_wire() {
     let backend = ByteBackend::start(Answers::default());
     let menshen = before(&backend);
-    // What follows the head; pieces are sent one after the other, the next when the backend has seen the one before.
+    // What follows the head; pieces are sent one after the other, the next when the backend has
+    // seen the one before.
     let cases: [(&str, &str, &[&str], &str); 12] = [
         ("no-body", "", &[""], ""),
         ("length-0", "Content-Length: 0", &[""], ""),
@@ -252,7 +253,8 @@ fn a_request_of_http1_has_one_end_on_the_backends_wire() {
     ];
     let mut unanswered = 0;
     for (name, field, pieces, body) in cases {
-        // Alone, and with the next request right behind it: then its client is answered rightly or not at all.
+        // Alone, and with the next request right behind it: then its client is answered rightly or
+        // not at all.
         for pipelined in [false, true] {
             let target = format!("/open/{name}-{pipelined}");
             let mut client = Client::connect(menshen.http);
@@ -752,7 +754,8 @@ fn an_early_answer_and_the_rest_of_the_request_are_one_message() {
     }
 }
 
-/// An answer does not end the upload that it answers early: all of it reaches the backend, and the connection goes on.
+/// An answer does not end the upload that it answers early: all of it reaches the backend, and the
+/// connection goes on.
 #[test]
 fn an_upload_goes_on_after_its_whole_answer() {
     fn early(target: &str) -> Option<Reply> {

@@ -1,6 +1,8 @@
-//! What operators see: the metrics, their manual, the rules and alerts of `deploy/prometheus`, the dashboard of `deploy/grafana`.
+//! What operators see: the metrics, their manual, the rules and alerts of `deploy/prometheus`, the
+//! dashboard of `deploy/grafana`.
 //!
-//! A real Prometheus reads the real binary while people sign in and things go wrong; then each rule and each panel is asked of it.
+//! A real Prometheus reads the real binary while people sign in and things go wrong; then each rule
+//! and each panel is asked of it.
 
 mod dashboard;
 mod manual;
@@ -64,7 +66,8 @@ fn a_day(town: &Town, menshen: &Menshen) {
             .get(path, &[("Authorization", token), ("X-User-Id", "admin")])
             .status
     };
-    // People sign in: with WeChat, with either vendor's message, with WeChat out of order, with wrong codes and passwords.
+    // People sign in: with WeChat, with either vendor's message, with WeChat out of order, with
+    // wrong codes and passwords.
     let alice = menshen.login("alice-1");
     town.wechat
         .server
@@ -119,7 +122,8 @@ fn a_day(town: &Town, menshen: &Menshen) {
         menshen.post("/auth/refresh", &[], &refresh).error(),
         Some("refresh_reused")
     );
-    // They order; some have no token, a wrong one, or one of somebody who is no administrator; the backend breaks.
+    // They order; some have no token, a wrong one, or one of somebody who is no administrator; the
+    // backend breaks.
     assert_eq!(get("/orders", &alices), 200);
     assert_eq!(get("/orders", "Bearer a.b.c"), 401);
     assert_eq!(get("/orders", &format!("Bearer {}", of_the_issuer())), 401);

@@ -1,6 +1,7 @@
 //! Backends that are named: names with several addresses, and names that mean nothing yet.
 //!
-//! Each test gives menshen a `/etc/hosts` of its own, in a mount namespace, so that names mean what the test says.
+//! Each test gives menshen a `/etc/hosts` of its own, in a mount namespace, so that names mean what
+//! the test says.
 
 use std::{
     fs,
@@ -210,7 +211,8 @@ fn a_backend_on_one_of_the_addresses_of_its_name_is_found() {
     }
 }
 
-/// However many addresses a name has, what fails is one backend, and it fails once for each request.
+/// However many addresses a name has, what fails is one backend, and it fails once for each
+/// request.
 #[test]
 fn a_backend_of_which_no_address_works_is_one_backend() {
     let (good, _other) = backend_on("127.0.0.1");
@@ -230,7 +232,8 @@ fn a_backend_of_which_no_address_works_is_one_backend() {
     let token = format!("Bearer {}", menshen.token("alice"));
     let authorization = [("Authorization", token.as_str())];
     let ejections = format!("menshen_upstream_ejections_total{{upstream=\"backend.test:{port}\"}}");
-    // It has its turn with each request: after four it has failed four times, with three addresses each time.
+    // It has its turn with each request: after four it has failed four times, with three addresses
+    // each time.
     for n in 0..4 {
         let (method, body) = if n < 2 {
             ("GET", &b""[..])

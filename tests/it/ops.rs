@@ -1,4 +1,5 @@
-//! What operators are given, run as they would run it: the files of `deploy/`, and what the documents say.
+//! What operators are given, run as they would run it: the files of `deploy/`, and what the
+//! documents say.
 
 use std::path::Path;
 
@@ -12,7 +13,8 @@ fn text(path: &str) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|fault| panic!("{}: {fault}", path.display()))
 }
 
-/// Replaces what an example says of its own machine by what is so on this one. Each has to be there.
+/// Replaces what an example says of its own machine by what is so on this one. Each has to be
+/// there.
 fn adapted(text: &str, changes: &[(&str, &str)]) -> String {
     changes
         .iter()

@@ -1,5 +1,5 @@
-//! What passes is passed on as it is: informational answers, answers without a body, old clients, and bodies of any size in the
-//! memory of a few buffers.
+//! What passes is passed on as it is: informational answers, answers without a body, old clients,
+//! and bodies of any size in the memory of a few buffers.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -63,7 +63,8 @@ fn counting() -> SocketAddr {
     address
 }
 
-/// Sends so many MiB in chunks and gives the most memory that menshen had while it did, beyond what it had before.
+/// Sends so many MiB in chunks and gives the most memory that menshen had while it did, beyond what
+/// it had before.
 fn upload(mebibytes: usize) -> usize {
     let backend = counting();
     let menshen = Setup::before(backend).start();

@@ -1,4 +1,5 @@
-//! Phones in production: the real binary in front of simulated SMS vendors and WeChat on real sockets.
+//! Phones in production: the real binary in front of simulated SMS vendors and WeChat on real
+//! sockets.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -53,7 +54,8 @@ impl Town {
         }
     }
 
-    /// A menshen in production that asks Tencent Cloud, and Aliyun after it; every peer is a trusted proxy.
+    /// A menshen in production that asks Tencent Cloud, and Aliyun after it; every peer is a
+    /// trusted proxy.
     pub(super) fn setup(&self) -> Setup {
         let (sms, wechat) = (self.sms.base_url(), self.wechat.server.base_url());
         let (app_id, app_secret) = (wechat::APP_ID, wechat::SECRET);

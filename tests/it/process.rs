@@ -180,7 +180,8 @@ fn a_steady_load_loses_no_request_to_a_stop() {
                             Some(answer) if answer.status == 200 => {
                                 served += 1;
                                 if answer.header("Connection") == Some("close") {
-                                    // A client that honours this asks no more here: its load balancer has moved on.
+                                    // A client that honours this asks no more here: its load
+                                    // balancer has moved on.
                                     return (served, failed);
                                 }
                             }

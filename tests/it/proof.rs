@@ -1,4 +1,5 @@
-//! What the backend is shown besides headers that it has to believe: signed assertions, a shared secret, tokens in its own form.
+//! What the backend is shown besides headers that it has to believe: signed assertions, a shared
+//! secret, tokens in its own form.
 
 use std::{
     path::Path,
@@ -324,7 +325,8 @@ fn the_backend_knows_menshen_by_the_shared_secret_on_every_route() {
 fn a_minted_token_takes_the_place_of_the_clients_and_is_good_for_the_backend_alone() {
     let secret = "the-secret-that-the-backend-signed-with-before-0123";
     let backend = Backend::start();
-    // The move that mint is made for: the backend's own tokens are taken as well, by the same secret.
+    // The move that mint is made for: the backend's own tokens are taken as well, by the same
+    // secret.
     let menshen = Setup::before(backend.address)
         .with(&format!("[upstream]\nurls = [\"http://{}\"]\nauthorization = \"mint\"", backend.address))
         .with(&format!("[mint]\nsecret = \"{secret}\"\nclaims = {{ sub = \"{{user.id:text}}\" }}\nissuer = \"nest-app\""))
@@ -369,7 +371,8 @@ fn a_minted_token_takes_the_place_of_the_clients_and_is_good_for_the_backend_alo
             "nothing is minted for nobody"
         );
     }
-    // Whoever gets hold of one comes nowhere with it, although it is an issuer's by secret and name.
+    // Whoever gets hold of one comes nowhere with it, although it is an issuer's by secret and
+    // name.
     let answer = menshen.get("/open/x", &[("Authorization", &seen[0])]);
     assert_eq!(
         (answer.status, answer.error()),

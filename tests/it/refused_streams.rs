@@ -1,5 +1,5 @@
-//! A backend that says on HTTP/2 that it has not begun with a request (RFC 9113 section 8.7): the request goes elsewhere, or its
-//! client may send it again, and the backend is no worse for it.
+//! A backend that says on HTTP/2 that it has not begun with a request (RFC 9113 section 8.7): the
+//! request goes elsewhere, or its client may send it again, and the backend is no worse for it.
 
 use bytes::Bytes;
 

@@ -1,5 +1,6 @@
-//! A client that writes a whole body before it reads, as Python's `http.client` and many others do, is told why it was refused: its
-//! connection is read on to the length that it announced. How much of that there can be is bounded.
+//! A client that writes a whole body before it reads, as Python's `http.client` and many others do,
+//! is told why it was refused: its connection is read on to the length that it announced. How much
+//! of that there can be is bounded.
 
 use std::{
     io::{BufReader, Read, Write},
@@ -53,7 +54,8 @@ fn write_body(to: &mut impl Write, framed: Framed, length: usize) -> std::io::Re
     to.flush()
 }
 
-/// Writes all, then reads: the status and the code of the refusal, after which the connection has to have ended in peace.
+/// Writes all, then reads: the status and the code of the refusal, after which the connection has
+/// to have ended in peace.
 fn upload(
     mut stream: impl Read + Write,
     target: &str,
@@ -201,7 +203,8 @@ fn a_refused_upload_makes_way_and_honest_clients_notice_nothing() {
         Sending::begin(&menshen),
     ];
     menshen.wait_for_connections(2);
-    // The connection of the one that was registered first is closed, so it cannot send all that it announced.
+    // The connection of the one that was registered first is closed, so it cannot send all that it
+    // announced.
     let whole = uploads.iter_mut().filter_map(|upload| {
         write_body(upload.0.get_mut(), Framed::Length, UPLOAD).ok()?;
         let mut rest = String::new();
@@ -238,13 +241,15 @@ fn a_small_refused_body_leaves_the_connection_open() {
     assert_eq!(client.receive().map(|answer| answer.status), Some(200));
 }
 
-/// The rest of a refused request is waited for only for a moment, and while nobody holds a place for it.
+/// The rest of a refused request is waited for only for a moment, and while nobody holds a place
+/// for it.
 #[test]
 fn a_short_body_that_never_comes_holds_no_place() {
     let backend = Backend::start();
     let config = "[server]\nbody_timeout = \"1s\"\n[[rule]]\nname = \"open\"\npath = \"/open/**\"\naccess = \"public\"";
     let menshen = Setup::before(backend.address).with(config).start();
-    // A refusal of the gate, one of the auth API, and a body that is late on its way to the backend.
+    // A refusal of the gate, one of the auth API, and a body that is late on its way to the
+    // backend.
     for (target, status) in [("/x", 401), ("/auth/wechat/login", 400), ("/open/x", 400)] {
         let mut client = Client::connect(menshen.http);
         client.send(format!(
@@ -262,7 +267,8 @@ fn a_short_body_that_never_comes_holds_no_place() {
     }
 }
 
-/// What a client sends before the answer to its handshake would be lost, or be taken for frames from their middle.
+/// What a client sends before the answer to its handshake would be lost, or be taken for frames
+/// from their middle.
 #[test]
 fn nothing_that_comes_before_the_answer_to_a_handshake_is_a_frame() {
     let (sent, wait) = std::sync::mpsc::channel::<()>();

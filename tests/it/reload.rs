@@ -1,4 +1,5 @@
-//! Another config while clients are connected: by signal, by changed files, and what a bad one does.
+//! Another config while clients are connected: by signal, by changed files, and what a bad one
+//! does.
 
 use std::{
     fs,
@@ -565,7 +566,8 @@ fn a_changed_secret_of_the_backend_signs_the_very_next_request_of_a_session() {
     assert!(!menshen.log().join("\n").contains(NEW_SECRET));
 }
 
-/// The first start writes the key of the store to its file, so the config reads differently from then on, and means the same.
+/// The first start writes the key of the store to its file, so the config reads differently from
+/// then on, and means the same.
 #[test]
 fn a_reload_after_the_start_that_made_the_keys_needs_no_restart() {
     let (backend, wechat) = (Backend::start(), super::wechat::Wechat::start());

@@ -318,7 +318,8 @@ fn nothing_leads_past_a_rule_that_is_enforced() {
     }
 }
 
-/// A backend that ignores case or a slash at the end takes these paths for those of the enforced rule.
+/// A backend that ignores case or a slash at the end takes these paths for those of the enforced
+/// rule.
 #[test]
 fn no_lenient_spelling_leads_past_a_rule_that_is_enforced() {
     let backend = backend();
@@ -345,7 +346,8 @@ fn no_lenient_spelling_leads_past_a_rule_that_is_enforced() {
         assert_eq!(menshen.get(path, &[]).status, 200, "{path}");
     }
 
-    // And the other way round: a stricter rule that only reports opens nothing of a laxer one that is enforced.
+    // And the other way round: a stricter rule that only reports opens nothing of a laxer one that
+    // is enforced.
     let reporting = "[[rule]]\nname = \"trial\"\npath = \"/trial/**\"\nuser_types = [\"admin\"]\nreport_only = true";
     let menshen = Setup::before(backend.address).with(reporting).start();
     assert_eq!(menshen.get("/trial/x", &[]).status, 200, "it reports");

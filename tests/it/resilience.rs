@@ -1,4 +1,5 @@
-//! When things go wrong around it: a full disk, clients and backends that vanish, more connections than it wants.
+//! When things go wrong around it: a full disk, clients and backends that vanish, more connections
+//! than it wants.
 
 use std::{
     io::Read,
@@ -35,7 +36,8 @@ fn nobody_panicked(menshen: &Menshen) {
 #[test]
 fn a_full_disk_stops_logins_and_nothing_else() {
     let backend = Backend::start();
-    // A write beyond the limit fails as one on a full disk does; without the trap it would end the process.
+    // A write beyond the limit fails as one on a full disk does; without the trap it would end the
+    // process.
     let limited = "trap '' XFSZ\nulimit -f 1100";
     let mut full = Setup::before(backend.address).after_shell(limited).start();
     full.expect_error("the store failed");
@@ -103,7 +105,8 @@ fn a_full_disk_stops_logins_and_nothing_else() {
     );
     nobody_panicked(&full);
 
-    // The worst end, and a disk with room again: all that was promised is there, and whoever was refused can sign in.
+    // The worst end, and a disk with room again: all that was promised is there, and whoever was
+    // refused can sign in.
     let dir = full.keep_directory();
     full.signal(Signal::KILL);
     full.wait();
@@ -351,7 +354,8 @@ fn two_thousand_idle_connections_keep_nobody_out() {
             client.send("GET /x HTTP/1.1\r\nHost: a\r\nX-Slow: ");
         }
         idle.push(client);
-        // No more at once than a listener keeps waiting: a client over that tries again only after a second.
+        // No more at once than a listener keeps waiting: a client over that tries again only after
+        // a second.
         if n % 100 == 99 {
             wait_until("these are in", || {
                 menshen.metric("menshen_connections") > f64::from(n) + 0.5

@@ -1,7 +1,9 @@
-//! One decision on one request, however it comes: over HTTP/1.1 and HTTP/2, to the gate itself and by the question of a proxy.
+//! One decision on one request, however it comes: over HTTP/1.1 and HTTP/2, to the gate itself and
+//! by the question of a proxy.
 //!
-//! Each row of the table is sent in every way. The decision, what the backend gets and what the client is told have to be the same, but
-//! for what the protocols themselves make different; each such difference is named below, once.
+//! Each row of the table is sent in every way. The decision, what the backend gets and what the
+//! client is told have to be the same, but for what the protocols themselves make different; each
+//! such difference is named below, once.
 
 use std::{
     collections::BTreeMap,
@@ -386,7 +388,8 @@ impl Outcome {
         outcome
     }
 
-    /// **Each request has an id and a moment of its own**, and how long a client is to wait is spread by the id.
+    /// **Each request has an id and a moment of its own**, and how long a client is to wait is
+    /// spread by the id.
     fn leave_out_what_is_of_the_moment(&mut self, id: &str) {
         for fields in [
             Some(&mut self.fields),
@@ -411,13 +414,14 @@ impl Outcome {
         }
     }
 
-    /// **A connection of HTTP/1.1 is framed and kept by fields** that HTTP/2 must not have (RFC 9113 section 8.2.2), and what ends a
-    /// body there needs no length.
+    /// **A connection of HTTP/1.1 is framed and kept by fields** that HTTP/2 must not have (RFC
+    /// 9113 section 8.2.2), and what ends a body there needs no length.
     fn leave_out_what_is_of_the_connection(&mut self) {
         for name in ["connection", "keep-alive", "transfer-encoding"] {
             self.fields.remove(name);
         }
-        // **Trailers of a backend of HTTP/1.1 are asked for where the client's own connection has asked so.**
+        // **Trailers of a backend of HTTP/1.1 are asked for where the client's own connection has
+        // asked so.**
         if let Some((_, fields, _)) = &mut self.forwarded {
             fields.remove("te");
             fields.remove("connection");
@@ -431,7 +435,8 @@ impl Outcome {
         }
     }
 
-    /// **A head of HTTP/1.1 with more fields than there is room for is not read at all**, so nothing is known of it but that.
+    /// **A head of HTTP/1.1 with more fields than there is room for is not read at all**, so
+    /// nothing is known of it but that.
     fn leave_out_what_was_not_read_of(&mut self, http1: &Self) {
         if http1.logged["method"] == "" {
             self.fields.remove("vary");
@@ -554,7 +559,8 @@ impl World {
         }
     }
 
-    /// `None`: **a head that the library of HTTP/2 cannot read is reset** (RFC 9113 section 8.1.1), where HTTP/1.1 says 400.
+    /// `None`: **a head that the library of HTTP/2 cannot read is reset** (RFC 9113 section 8.1.1),
+    /// where HTTP/1.1 says 400.
     fn send(&self, row: &Row, version: Version) -> Option<Outcome> {
         let before = self.backend.received().len();
         let told = match version {
@@ -817,7 +823,8 @@ impl Proxy {
         }
     }
 
-    /// The question about a row, without its body, as these proxies send it: their own fields replace the client's.
+    /// The question about a row, without its body, as these proxies send it: their own fields
+    /// replace the client's.
     fn question(self, row: &Row) -> Row {
         let own: &[(&'static str, &str)] = match self {
             Self::Nginx => &[
@@ -856,8 +863,9 @@ impl Proxy {
     }
 }
 
-/// Whether a proxy would come to ask about a row: **what is no request of HTTP it refuses itself, or its question is none either; what
-/// menshen answers itself is sent here unasked; and what has to fit into a question with it has less room there.**
+/// Whether a proxy would come to ask about a row: **what is no request of HTTP it refuses itself,
+/// or its question is none either; what menshen answers itself is sent here unasked; and what has
+/// to fit into a question with it has less room there.**
 fn can_be_asked(proxy: Proxy, row: &Row, direct: &Outcome) -> bool {
     let unreadable = match direct.error() {
         Some("request_malformed") => direct.logged["rule"] == "none",
@@ -874,9 +882,11 @@ fn can_be_asked(proxy: Proxy, row: &Row, direct: &Outcome) -> bool {
 fn assert_same_answer(proxy: Proxy, row: &Row, direct: &Outcome, asked: &Outcome) {
     let name = format!("{proxy:?}: {row:?}\n{direct:?}\n{asked:?}");
     assert!(asked.forwarded.is_none(), "{name}");
-    // **An answer to a proxy has no body**, and nginx takes a status other than 401 and 403 for a failure.
+    // **An answer to a proxy has no body**, and nginx takes a status other than 401 and 403 for a
+    // failure.
     assert_eq!(asked.body, "", "{name}");
-    // **A path that could be read in two ways is refused to a proxy also where everything reports** (decision record 0016).
+    // **A path that could be read in two ways is refused to a proxy also where everything reports**
+    // (decision record 0016).
     let ambiguous = direct
         .logged
         .get("would_refuse")
@@ -903,8 +913,8 @@ fn assert_same_answer(proxy: Proxy, row: &Row, direct: &Outcome, asked: &Outcome
             "x-client-type",
             "x-auth-state",
         ] {
-            // **A proxy forwards what the client sent**, so where the gate itself would let a client's own field pass because it only
-            // reports, there is nothing to say.
+            // **A proxy forwards what the client sent**, so where the gate itself would let a
+            // client's own field pass because it only reports, there is nothing to say.
             assert_eq!(got.get(field), asked.fields.get(field), "{field} {name}");
         }
     } else {
@@ -924,7 +934,8 @@ fn assert_same_answer(proxy: Proxy, row: &Row, direct: &Outcome, asked: &Outcome
             );
         }
     }
-    // **A question that is refused before any rule was asked** is logged as the question that it is.
+    // **A question that is refused before any rule was asked** is logged as the question that it
+    // is.
     let asked_about: &[_] = if direct.logged["rule"] == "none" {
         &[]
     } else {
@@ -943,7 +954,8 @@ fn assert_same_answer(proxy: Proxy, row: &Row, direct: &Outcome, asked: &Outcome
     }
 }
 
-/// **A proxy that asks may have kept to itself where a request is from**, so a cookie of a page that does not say so counts for less.
+/// **A proxy that asks may have kept to itself where a request is from**, so a cookie of a page
+/// that does not say so counts for less.
 fn counts_for_less(row: &Row) -> bool {
     let has = |wanted: &str| row.fields.iter().any(|(name, _)| *name == wanted);
     row.method == "POST" && has("Cookie") && !has("Origin") && !has("Sec-Fetch-Site")

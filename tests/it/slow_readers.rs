@@ -1,5 +1,6 @@
-//! A peer that reads nothing stops nothing but its own stream: clients that take no answer over connections to a backend that they
-//! share with others, and a backend that takes no upload of a client that sends others beside it.
+//! A peer that reads nothing stops nothing but its own stream: clients that take no answer over
+//! connections to a backend that they share with others, and a backend that takes no upload of a
+//! client that sends others beside it.
 
 use std::{
     net::SocketAddr,
@@ -19,13 +20,14 @@ use super::{
     wire::Client,
 };
 
-/// More clients than the connection of a backend has streams for, were its window that of 16 of them.
+/// More clients than the connection of a backend has streams for, were its window that of 16 of
+/// them.
 const READERS: usize = 90;
 /// Much more than what the buffers of a connection hold.
 const LARGE: usize = 8 << 20;
 
-/// A backend of HTTP/2 that answers `/open/large` with [`LARGE`] bytes and all else with `ok`. How many large answers are begun
-/// is counted.
+/// A backend of HTTP/2 that answers `/open/large` with [`LARGE`] bytes and all else with `ok`. How
+/// many large answers are begun is counted.
 fn backend(begun: Arc<AtomicUsize>) -> (SocketAddr, tokio::runtime::Runtime) {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)

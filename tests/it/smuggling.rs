@@ -1,5 +1,5 @@
-//! Requests that two parsers could read in two ways: refused, the connection ended where framing is in doubt, and not one byte
-//! forwarded. Each row is a class of `SECURITY.md`, not one payload.
+//! Requests that two parsers could read in two ways: refused, the connection ended where framing is
+//! in doubt, and not one byte forwarded. Each row is a class of `SECURITY.md`, not one payload.
 
 use std::io::Write;
 

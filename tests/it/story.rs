@@ -1,4 +1,5 @@
-//! A mini program's day: first login, calls, refresh, other devices, sign-out, as its backend and its network see it.
+//! A mini program's day: first login, calls, refresh, other devices, sign-out, as its backend and
+//! its network see it.
 
 use serde_json::json;
 

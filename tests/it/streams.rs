@@ -1,4 +1,5 @@
-//! What stays open: each WebSocket and event stream passes as it is, lives as long as the rule says, and ends with its session.
+//! What stays open: each WebSocket and event stream passes as it is, lives as long as the rule
+//! says, and ends with its session.
 
 use std::{
     io::{Read, Write},

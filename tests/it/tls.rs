@@ -1,4 +1,5 @@
-//! TLS to clients: handshakes, certificates of clients, and certificates that change while connections live.
+//! TLS to clients: handshakes, certificates of clients, and certificates that change while
+//! connections live.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -23,7 +24,8 @@ use super::{
 
 const OPEN: &str = "[[rule]]\nname = \"open\"\npath = \"/**\"\naccess = \"public\"";
 
-/// `[server]` with a plain and a TLS address, and what else is to be in there and in `[server.tls]`.
+/// `[server]` with a plain and a TLS address, and what else is to be in there and in
+/// `[server.tls]`.
 pub fn server(server: &str, tls: &str) -> String {
     format!(
         "[server]\nlisten = [\"127.0.0.1:0\", \"tls:127.0.0.1:0\"]\nunready_grace = \"100ms\"\n{server}\n[server.tls]\ncert_file = \

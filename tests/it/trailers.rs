@@ -1,4 +1,5 @@
-//! Trailers of an answer reach a client that asks for them, and everything else is what it is for a client that does not.
+//! Trailers of an answer reach a client that asks for them, and everything else is what it is for a
+//! client that does not.
 
 use std::{
     collections::HashSet,

@@ -144,7 +144,8 @@ fn nobody_is_called_null_and_what_was_taken_for_nothing_is_told() {
             "{person}"
         );
     }
-    // MySQL's own quotation marks: refused with their line, and read where it is said what they are.
+    // MySQL's own quotation marks: refused with their line, and read where it is said what they
+    // are.
     let rows = "id,openid,nickname\n\"4\",\"dave\",\"\\\"D\\\"\"\n\"5\",\"eve\",\\N\n";
     let args = ["import", "users", "-", "--format"];
     live_reading(&menshen, &[&args[..], &["csv"]].concat(), rows).failed(

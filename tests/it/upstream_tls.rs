@@ -1,4 +1,5 @@
-//! A backend behind TLS: its certificate is checked, against the name in `upstream.urls` and the system's authorities.
+//! A backend behind TLS: its certificate is checked, against the name in `upstream.urls` and the
+//! system's authorities.
 
 use std::{
     io::{BufRead, BufReader, Read},
@@ -59,7 +60,8 @@ fn a_backend_is_reached_over_tls_only_when_its_certificate_is_good() {
     certificate(dir.path(), "ca", "leaf");
     let (_server, port) = serve(dir.path());
     let authority = dir.path().join("ca.pem").display().to_string();
-    // The certificate is for `localhost`; 127.0.0.1 is the same server under a name that it does not cover.
+    // The certificate is for `localhost`; 127.0.0.1 is the same server under a name that it does
+    // not cover.
     for (host, trusted, status) in [
         ("localhost", true, 200),
         ("localhost", false, 502),

@@ -418,7 +418,8 @@ fn two_hundred_first_logins_of_one_person_make_one_user() {
     );
 }
 
-/// Whether `needle` stands anywhere in the files below `dir`; says how many bytes were looked at too.
+/// Whether `needle` stands anywhere in the files below `dir`; says how many bytes were looked at
+/// too.
 fn search(dir: &Path, needle: &[u8]) -> (bool, usize) {
     let mut seen = (false, 0);
     for entry in std::fs::read_dir(dir).expect("a directory") {

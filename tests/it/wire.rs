@@ -157,8 +157,8 @@ impl Client {
     }
 }
 
-/// An address that refuses connections for as long as this lives: the port is taken, so that nobody else comes to listen on it
-/// meanwhile.
+/// An address that refuses connections for as long as this lives: the port is taken, so that nobody
+/// else comes to listen on it meanwhile.
 pub struct Nobody {
     pub address: SocketAddr,
     _socket: OwnedFd,

@@ -1,5 +1,5 @@
-//! A client of HTTP/2 whose heads are written by the test, byte for byte, and whose answers a library reads: it can say what no
-//! library lets it say, and understands what it is told.
+//! A client of HTTP/2 whose heads are written by the test, byte for byte, and whose answers a
+//! library reads: it can say what no library lets it say, and understands what it is told.
 
 use std::{
     collections::VecDeque,
@@ -51,7 +51,8 @@ impl WrittenHeads {
         Self { send, heads }
     }
 
-    /// Sends a head with exactly these fields, in this order, and then a body. `None`: the head is all.
+    /// Sends a head with exactly these fields, in this order, and then a body. `None`: the head is
+    /// all.
     pub async fn ask(
         &self,
         fields: &[(&str, &str)],

@@ -133,7 +133,8 @@ impl<'a> Inputs<'a> {
             .is_some_and(|text| profile::nickname(text) == Ok(None))
     }
 
-    /// As the auth API would have them in a body. A number is taken for its digits: clients send phones and codes so.
+    /// As the auth API would have them in a body. A number is taken for its digits: clients send
+    /// phones and codes so.
     pub(super) fn named_as_ours(&self) -> Map<String, Value> {
         let own = |(name, value): (&String, &Value)| {
             let value = match value {

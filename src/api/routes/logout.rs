@@ -23,8 +23,8 @@ use crate::{
 pub(in crate::api) struct LogoutBody {
     /// Absent: `local`, this session only. The others need an access token that has not expired.
     scope: Option<Scope>,
-    /// With `local`: ends its own session too, and needs no access token beside it. One that is not known ends nothing, which is no
-    /// error (RFC 7009).
+    /// With `local`: ends its own session too, and needs no access token beside it. One that is not
+    /// known ends nothing, which is no error (RFC 7009).
     refresh_token: Option<String>,
 }
 
@@ -77,8 +77,9 @@ fn scope(text: &str) -> Result<Scope, Malformed> {
     Scope::parse(text).ok_or(Malformed("must be local, others or global"))
 }
 
-/// Signs out by an access token, a refresh token, or both, which may be of two sessions. A refresh token is enough by itself, so an
-/// access token beside it that does not count is ignored; a request with two `Authorization` fields is refused all the same.
+/// Signs out by an access token, a refresh token, or both, which may be of two sessions. A refresh
+/// token is enough by itself, so an access token beside it that does not count is ignored; a
+/// request with two `Authorization` fields is refused all the same.
 pub(in crate::api) async fn sign_out(
     api: &ApiState,
     token: Result<&str, ErrorCode>,

@@ -27,7 +27,8 @@ use crate::{
     reason = "the schema of the body; `Fields` reads it, so that every wrong field is named at once"
 )]
 pub(in crate::api) struct MePatch {
-    /// Trimmed; without control characters, and not all of it invisible. WeChat's anonymous nickname is ignored.
+    /// Trimmed; without control characters, and not all of it invisible. WeChat's anonymous
+    /// nickname is ignored.
     #[schema(
         min_length = 1,
         max_length = 64,
@@ -113,8 +114,8 @@ pub(in crate::api) async fn export(
 
 /// Delete my account.
 ///
-/// Identities, sessions and everything personal are erased, at once and for good; the id is never given to anybody else. A login
-/// that is not fresh (`auth.recent_login`) needs a code as well.
+/// Identities, sessions and everything personal are erased, at once and for good; the id is never
+/// given to anybody else. A login that is not fresh (`auth.recent_login`) needs a code as well.
 #[utoipa::path(
     delete, path = "/me", operation_id = "erase_me", tag = "account", security(("bearer" = [])),
     request_body = Option<FreshProofBody>,

@@ -35,7 +35,8 @@ pub(in crate::api) struct PhoneSmsBody {
     /// Six digits, sent with the purpose `bind`.
     #[schema(pattern = "^[0-9]{6}$", example = "123456")]
     code: String,
-    /// Where my login is not fresh: a code that was sent to the phone that is bound now, with the purpose `login`.
+    /// Where my login is not fresh: a code that was sent to the phone that is bound now, with the
+    /// purpose `login`.
     #[schema(pattern = "^[0-9]{6}$")]
     sms_code: Option<String>,
     /// Where my login is not fresh: a code of `wx.login`.
@@ -43,7 +44,8 @@ pub(in crate::api) struct PhoneSmsBody {
     wechat_code: Option<String>,
 }
 
-/// What the phone number button gave: `code`, or where the operator allows the old way `encrypted_data` and `iv`.
+/// What the phone number button gave: `code`, or where the operator allows the old way
+/// `encrypted_data` and `iv`.
 #[derive(Deserialize, ToSchema)]
 #[serde(untagged)]
 #[expect(

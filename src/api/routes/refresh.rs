@@ -22,8 +22,8 @@ pub(in crate::api) struct RefreshBody {
 
 /// Trade a refresh token for a new access token and the next refresh token.
 ///
-/// A token that was traded in just now gives the same successor again, until that one has been used: a lost answer or
-/// parallel refreshes sign nobody out. Anything older ends the session.
+/// A token that was traded in just now gives the same successor again, until that one has been
+/// used: a lost answer or parallel refreshes sign nobody out. Anything older ends the session.
 #[utoipa::path(
     post, path = "/refresh", operation_id = "refresh", tag = "session",
     request_body = RefreshBody,

@@ -24,25 +24,27 @@ use crate::{
     reason = "the schema of the body; `Fields` reads it, so that every wrong field is named at once"
 )]
 pub(in crate::api) struct WechatLoginBody {
-    /// The code that `wx.login` gave; five minutes, one use. Not the code of the phone number button.
+    /// The code that `wx.login` gave; five minutes, one use. Not the code of the phone number
+    /// button.
     #[schema(min_length = 1, max_length = 256, pattern = "^[!-~]+$")]
     code: String,
-    /// Kept where the user has none. Left out where it is none: empty, nothing visible, too long, with control characters, no string, or
-    /// WeChat's anonymous one.
+    /// Kept where the user has none. Left out where it is none: empty, nothing visible, too long,
+    /// with control characters, no string, or WeChat's anonymous one.
     #[schema(
         min_length = 1,
         max_length = 64,
         pattern = r"^[^\x00-\x1F\x7F-\x9F]*[0-9A-Za-z\u4E00-\u9FFF][^\x00-\x1F\x7F-\x9F]*$"
     )]
     nickname: Option<String>,
-    /// Kept where the user has none. An http or https URL. Left out where it is none, or one of a file that only the mini program can see
-    /// (`wxfile://`, `http://tmp/`).
+    /// Kept where the user has none. An http or https URL. Left out where it is none, or one of a
+    /// file that only the mini program can see (`wxfile://`, `http://tmp/`).
     #[schema(
         max_length = 512,
         pattern = r"^https?://([0-9A-Za-z]+(-[0-9A-Za-z]+)*\.)+[A-Za-z][0-9A-Za-z]*(-[0-9A-Za-z]+)*(:[1-9][0-9]{0,3})?([/?#][!-~]*)?$"
     )]
     avatar_url: Option<String>,
-    /// `rawData` of `wx.getUserInfo`, as it came. With `signature` beside it, which is checked against this very login.
+    /// `rawData` of `wx.getUserInfo`, as it came. With `signature` beside it, which is checked
+    /// against this very login.
     #[schema(
         max_length = 4096,
         pattern = r"^([ -~]{0,4096}|[^\x00-\x1F\x7F]{0,1024})$"

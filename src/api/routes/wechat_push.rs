@@ -1,7 +1,7 @@
 //! `GET` and `POST /auth/wechat/push`: WeChat's message push.
 //!
-//! There is one answer to whatever is not signed by WeChat: 403. What is signed is answered with WeChat's word for a success, or
-//! with 503 when it could not be done, so that WeChat pushes again.
+//! There is one answer to whatever is not signed by WeChat: 403. What is signed is answered with
+//! WeChat's word for a success, or with 503 when it could not be done, so that WeChat pushes again.
 
 use axum::{
     extract::{Query, Request, State, rejection::QueryRejection},
@@ -65,7 +65,8 @@ pub(in crate::api) async fn get(
 
 /// WeChat pushes an event, in XML or JSON.
 ///
-/// A cancelled authorisation erases the user, a revoked one what was revoked. Only where `wechat.push.enabled` is set.
+/// A cancelled authorisation erases the user, a revoked one what was revoked. Only where
+/// `wechat.push.enabled` is set.
 #[utoipa::path(
     post, path = "/wechat/push", operation_id = "wechat_push", tag = "wechat",
     params(

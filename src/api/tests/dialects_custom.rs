@@ -79,7 +79,8 @@ body = '''{"code":400,"message":"缺少登录凭证 code","error":"Bad Request",
 body = '''{"code":"{status}","message":"{message}","error":"{reason}","timestamp":"{now:iso}"}'''
 "#;
 
-/// Everything of an answer that is not made at random: status, content type and bytes, with tokens and handles blotted out.
+/// Everything of an answer that is not made at random: status, content type and bytes, with tokens
+/// and handles blotted out.
 fn bytes(answer: &Answered) -> (u16, String, String) {
     let text = String::from_utf8(answer.bytes.to_vec()).unwrap();
     let blot = |word: &str| {
@@ -419,7 +420,8 @@ async fn a_refused_phone_repeats_nothing_of_what_was_sent() {
 
 const PHONE: &str = "+8613800138000";
 
-/// The openid stands wherever the config asks for it: also in a profile, after a renewal, and after two accounts became one.
+/// The openid stands wherever the config asks for it: also in a profile, after a renewal, and after
+/// two accounts became one.
 #[tokio::test]
 async fn an_openid_that_is_asked_for_is_not_lost_on_the_way() {
     let world = World::with(|config: &mut Config| {

@@ -1,4 +1,5 @@
-//! What is said about logins never holds what could sign somebody in, or says who they are to WeChat.
+//! What is said about logins never holds what could sign somebody in, or says who they are to
+//! WeChat.
 
 use serde_json::json;
 

@@ -1,4 +1,5 @@
-//! The limits of renewals, in every API that has one: clients that share an address do not sign each other out.
+//! The limits of renewals, in every API that has one: clients that share an address do not sign
+//! each other out.
 
 use axum::http::Method;
 use futures::future::join_all;

@@ -1,4 +1,5 @@
-//! Codes and those who want what is not theirs: guesses, floods, spellings, and the question who has an account.
+//! Codes and those who want what is not theirs: guesses, floods, spellings, and the question who
+//! has an account.
 
 use serde_json::json;
 
@@ -130,7 +131,8 @@ async fn guesses_from_one_address_are_limited() {
     );
 }
 
-/// What each limit says when the clock is set back by hours: wait as long as ever, not until it has caught up.
+/// What each limit says when the clock is set back by hours: wait as long as ever, not until it has
+/// caught up.
 #[tokio::test]
 async fn a_clock_that_was_set_back_keeps_nobody_waiting_for_it() {
     let world = World::new().await;

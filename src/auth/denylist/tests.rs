@@ -137,7 +137,8 @@ async fn following_survives_an_outage_and_measures_the_lag() {
     let store = Shelf::default();
     let (denylist, metrics) = (Denylist::new(), Metrics::new());
     let clock = Clock::manual(NOW.plus(Duration::from_secs(2)));
-    // Ends after some turns; each turn polls it once or more. The store is down for the first of them.
+    // Ends after some turns; each turn polls it once or more. The store is down for the first of
+    // them.
     let turns = AtomicUsize::new(0);
     let shutdown = std::future::poll_fn(|context| {
         context.waker().wake_by_ref();

@@ -44,7 +44,8 @@ impl Call {
     }
 }
 
-/// The user id twice, once in a spelling that CGI-style backends take for the same; and a header that menshen sets nowhere.
+/// The user id twice, once in a spelling that CGI-style backends take for the same; and a header
+/// that menshen sets nowhere.
 pub(super) const FORGED: [(&str, &str); 3] = [
     ("X-User-Id", "1"),
     ("x_user_id", "1"),

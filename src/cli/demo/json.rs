@@ -1,6 +1,8 @@
-//! JSON as a person wants to read it: on one line where it fits, the fields in the order in which they came, long tokens cut.
+//! JSON as a person wants to read it: on one line where it fits, the fields in the order in which
+//! they came, long tokens cut.
 //!
-//! It is laid out from the text that was received, not from a parsed value, which would forget the order.
+//! It is laid out from the text that was received, not from a parsed value, which would forget the
+//! order.
 
 use super::ink::{Ink, Tone};
 
@@ -10,8 +12,8 @@ const LONGEST_WORD: usize = 44;
 const HEAD: usize = 10;
 const TAIL: usize = 8;
 
-/// The lines of a JSON text, each at most `width` wide where the values allow. Anything else than JSON comes out readable,
-/// and nothing more.
+/// The lines of a JSON text, each at most `width` wide where the values allow. Anything else than
+/// JSON comes out readable, and nothing more.
 pub(super) fn lines(text: &str, width: usize, ink: Ink) -> Vec<String> {
     let flat = lay_out(text, false, Ink::Plain);
     if flat.iter().all(|line| line.chars().count() <= width) {

@@ -1,4 +1,5 @@
-//! How the demo looks: indented blocks of at most 96 columns, and a few colours where a terminal shows them.
+//! How the demo looks: indented blocks of at most 96 columns, and a few colours where a terminal
+//! shows them.
 
 use std::{
     io::{self, Write},

@@ -1,7 +1,7 @@
 //! What the demo sets up around menshen, and the config that menshen gets.
 //!
-//! The config is a file, read and checked as anybody's; the environment is left out, so that a developer's own `MENSHEN_`
-//! variables change nothing.
+//! The config is a file, read and checked as anybody's; the environment is left out, so that a
+//! developer's own `MENSHEN_` variables change nothing.
 
 use std::{
     fs::{self, Permissions},

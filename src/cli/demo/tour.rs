@@ -1,8 +1,8 @@
 //! The tour: what a mini program does in a day, one step after the other.
 //!
-//! The requests go over real sockets with the client in `outbound.rs`, and each is shown from the same value that is sent.
-//! Must stay true: a claim is printed only by [`Tour::prove`], which has checked it. The first one that is not so ends the
-//! tour, and the demo with it.
+//! The requests go over real sockets with the client in `outbound.rs`, and each is shown from the
+//! same value that is sent. Must stay true: a claim is printed only by [`Tour::prove`], which has
+//! checked it. The first one that is not so ends the tour, and the demo with it.
 
 use std::time::Duration;
 
@@ -424,7 +424,8 @@ impl Tour<'_, '_> {
         )
     }
 
-    /// Proves by a call that is not shown that a session's access token is good, and that it is this user's.
+    /// Proves by a call that is not shown that a session's access token is good, and that it is
+    /// this user's.
     async fn prove_known(
         &mut self,
         session: &Session,

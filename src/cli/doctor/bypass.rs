@@ -1,6 +1,7 @@
 //! Can others reach the backend past menshen? Whoever can writes `X-User-Id` as they like.
 //!
-//! What can be seen from here: whether a backend of this machine also answers at the addresses by which others know the machine.
+//! What can be seen from here: whether a backend of this machine also answers at the addresses by
+//! which others know the machine.
 
 use std::{
     net::{IpAddr, SocketAddr, UdpSocket},
@@ -92,7 +93,8 @@ fn own_addresses() -> Vec<IpAddr> {
         .collect()
 }
 
-/// Every process of this machine may connect to a socket that everybody may write to, unless a directory keeps it out.
+/// Every process of this machine may connect to a socket that everybody may write to, unless a
+/// directory keeps it out.
 fn socket(path: &Path) -> Finding {
     let mode = |path: &Path| std::fs::metadata(path).map(|found| found.permissions().mode());
     let Ok(own) = mode(path) else {

@@ -1,11 +1,13 @@
-//! How long is the certificate good that clients see? That the files can be read and fit was seen when the config was loaded.
+//! How long is the certificate good that clients see? That the files can be read and fit was seen
+//! when the config was loaded.
 
 use super::{Finding, Patient};
 use crate::{clock::Clock, proxy::Tls};
 
 const CHECK: &str = "certificate";
 const DAY: i64 = 24 * 60 * 60;
-/// Those of Let's Encrypt are renewed 30 days before their end; when that fails for a week, somebody should look.
+/// Those of Let's Encrypt are renewed 30 days before their end; when that fails for a week,
+/// somebody should look.
 const NOTICE_DAYS: i64 = 21;
 
 #[expect(

@@ -1,4 +1,5 @@
-//! Is it as late here as elsewhere? Tokens, codes and the signatures of vendors all go by the clock.
+//! Is it as late here as elsewhere? Tokens, codes and the signatures of vendors all go by the
+//! clock.
 
 use super::{Finding, Patient};
 

@@ -1,4 +1,5 @@
-//! Does the backend take `X_User_Id` for `X-User-Id`? Servers of WSGI and CGI do; others drop or keep such names.
+//! Does the backend take `X_User_Id` for `X-User-Id`? Servers of WSGI and CGI do; others drop or
+//! keep such names.
 //!
 //! menshen removes every spelling, so this matters to who can reach the backend past it.
 

@@ -1,4 +1,5 @@
-//! Are those reached who send codes? They have no call that costs nothing, so keys, signatures and templates stay untried.
+//! Are those reached who send codes? They have no call that costs nothing, so keys, signatures and
+//! templates stay untried.
 
 use super::{Finding, Patient, hooks::reached};
 

@@ -1,4 +1,5 @@
-//! Who may connect to the Unix sockets of `server.listen`? A proxy that runs as another user needs the right to write to them.
+//! Who may connect to the Unix sockets of `server.listen`? A proxy that runs as another user needs
+//! the right to write to them.
 
 use std::{
     fs, io,

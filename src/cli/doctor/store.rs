@@ -1,4 +1,5 @@
-//! Can the store be opened and written, is there room, and who may read its key? It is not opened: a running menshen has it.
+//! Can the store be opened and written, is there room, and who may read its key? It is not opened:
+//! a running menshen has it.
 
 use std::{
     fs,
@@ -111,7 +112,8 @@ fn judge_room(free_mib: u64) -> Finding {
     }
 }
 
-/// Whether others may read what is in it. It is encrypted as far as it is personal, and still private.
+/// Whether others may read what is in it. It is encrypted as far as it is personal, and still
+/// private.
 fn files(data: &Path) -> Option<Finding> {
     let entries = fs::read_dir(data).ok()?;
     let mut readable: Vec<_> = entries

@@ -1,7 +1,9 @@
-//! One request to each server that the config names: is it there, what does it call itself, what time does it have?
+//! One request to each server that the config names: is it there, what does it call itself, what
+//! time does it have?
 //!
-//! The request is `GET /` without any credential, and of the answer only the head is read. A backend is asked as its health checks
-//! ask it, by the gate's own code: same address, protocol, `Host`, shared secret and path.
+//! The request is `GET /` without any credential, and of the answer only the head is read. A
+//! backend is asked as its health checks ask it, by the gate's own code: same address, protocol,
+//! `Host`, shared secret and path.
 
 use std::{
     net::SocketAddr,
@@ -58,7 +60,8 @@ pub(super) enum Outcome {
 pub(super) struct Head {
     pub(super) status: u16,
     pub(super) server: Option<String>,
-    /// By how many seconds its clock is ahead of ours, at least; negative: behind. `None`: it does not say.
+    /// By how many seconds its clock is ahead of ours, at least; negative: behind. `None`: it does
+    /// not say.
     pub(super) ahead: Option<i64>,
 }
 
@@ -281,8 +284,9 @@ impl Head {
     }
 }
 
-/// How far the clock behind an answer is from ours, which read `before` and `after` it (RFC 9110 section 6.6.1). `Date` is cut to
-/// whole seconds, so a second of difference is none. An answer out of a cache has the time of then.
+/// How far the clock behind an answer is from ours, which read `before` and `after` it (RFC 9110
+/// section 6.6.1). `Date` is cut to whole seconds, so a second of difference is none. An answer out
+/// of a cache has the time of then.
 fn ahead(headers: &HeaderMap, before: Timestamp, after: Timestamp) -> Option<i64> {
     if headers.contains_key(header::AGE) {
         return None;

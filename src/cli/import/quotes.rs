@@ -1,7 +1,8 @@
 //! Quotation marks in CSV (RFC 4180), looked at on the way to the reader of the table.
 //!
-//! That reader takes anything, and guesses: with the `\"` of MySQL in place of `""` values end early and rows run into each other. What
-//! would have to be guessed is refused here, by line, before it is read as something else.
+//! That reader takes anything, and guesses: with the `\"` of MySQL in place of `""` values end
+//! early and rows run into each other. What would have to be guessed is refused here, by line,
+//! before it is read as something else.
 
 use std::io::{self, Read};
 

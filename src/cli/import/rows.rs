@@ -1,7 +1,7 @@
 //! Rows of users in a file, read one at a time.
 //!
-//! Must stay true: memory is bounded whatever the file holds; what is wrong with a row is told by line and field, never by
-//! value, because the values are personal.
+//! Must stay true: memory is bounded whatever the file holds; what is wrong with a row is told by
+//! line and field, never by value, because the values are personal.
 
 use std::{
     cell::Cell,
@@ -115,7 +115,8 @@ impl<'a> Rows<'a> {
             .quoting(how.format != Format::Tsv)
             .escape(escape)
             .flexible(true)
-            // A carriage return before it is trimmed with the last value; as part of the end it would put lines out by one.
+            // A carriage return before it is trimmed with the last value; as part of the end it
+            // would put lines out by one.
             .terminator(csv::Terminator::Any(b'\n'))
             .from_reader(bounded);
         let headers = reader
@@ -432,7 +433,8 @@ impl Wrong {
     }
 }
 
-/// A time in milliseconds: RFC 3339, what databases print (`2024-01-02 03:04:05.6+08`), a date, or Unix seconds or milliseconds.
+/// A time in milliseconds: RFC 3339, what databases print (`2024-01-02 03:04:05.6+08`), a date, or
+/// Unix seconds or milliseconds.
 fn instant(text: &str, utc_offset: i32) -> Result<u64, &'static str> {
     const SAYS: &str = "must be a time such as 2024-01-02T03:04:05Z, 2024-01-02 03:04:05, or Unix seconds or milliseconds";
     if text.bytes().all(|b| b.is_ascii_digit()) {

@@ -119,7 +119,8 @@ struct Import<'a, W> {
     counts: Counts,
     batch: Vec<(u64, ImportRow, ImportedUser)>,
     batch_bytes: usize,
-    /// In a trial nothing is kept, so rows that are in each other's way are found here: hashes, with the line of the first.
+    /// In a trial nothing is kept, so rows that are in each other's way are found here: hashes,
+    /// with the line of the first.
     seen: HashMap<u64, u64>,
     hasher: RandomState,
     began: Instant,

@@ -1,8 +1,9 @@
 //! `menshen import FILE`: an export into a store that is made for it.
 //!
-//! Must stay true: the store is filled aside and takes its place when it is whole, so a broken import leaves nothing; what was
-//! revoked after the export does not live again unless that was asked for of an export where it cannot have happened; whoever is
-//! banned is banned also with tokens of other issuers, for which the log of revocations speaks and not the user's record.
+//! Must stay true: the store is filled aside and takes its place when it is whole, so a broken
+//! import leaves nothing; what was revoked after the export does not live again unless that was
+//! asked for of an export where it cannot have happened; whoever is banned is banned also with
+//! tokens of other issuers, for which the log of revocations speaks and not the user's record.
 
 use std::{
     fs::{self, File},
@@ -159,10 +160,12 @@ async fn fill(
     Ok(counts)
 }
 
-/// What of a backup is taken: nobody stays signed in, and every token of before is refused. The global epoch is the time in seconds,
-/// so that it is above whatever it had risen to after the backup. The root secret is taken, because what hangs from it and counts
-/// (refresh tokens, hashes of codes) is not, and by it the backend knows a question again that it was asked before. Of the log only
-/// what ended all tokens of a user still says something: it is about those of other issuers too.
+/// What of a backup is taken: nobody stays signed in, and every token of before is refused. The
+/// global epoch is the time in seconds, so that it is above whatever it had risen to after the
+/// backup. The root secret is taken, because what hangs from it and counts (refresh tokens, hashes
+/// of codes) is not, and by it the backend knows a question again that it was asked before. Of the
+/// log only what ended all tokens of a user still says something: it is about those of other
+/// issuers too.
 fn restored(thing: Portable, now: Timestamp) -> Vec<Portable> {
     match thing {
         Portable::Counters {
@@ -202,7 +205,8 @@ fn restored(thing: Portable, now: Timestamp) -> Vec<Portable> {
     }
 }
 
-/// A banned user comes with a line of the log as of now: that of the ban may be so old that it is remembered no more.
+/// A banned user comes with a line of the log as of now: that of the ban may be so old that it is
+/// remembered no more.
 fn with_ban(thing: Portable, now: Timestamp) -> Vec<Portable> {
     if let Portable::User(user) = &thing
         && user.user.disabled

@@ -1,7 +1,7 @@
 //! The keys of a table in the order in which its struct declares them.
 //!
-//! A JSON Schema has no order, but serde tells a deserialiser the names of a struct's fields before anything is read: this one
-//! listens and gives up.
+//! A JSON Schema has no order, but serde tells a deserialiser the names of a struct's fields before
+//! anything is read: this one listens and gives up.
 
 use serde::{
     Deserialize, Deserializer,

@@ -1,6 +1,7 @@
 //! Texts of message parameters, with places for the code and for how long it is good.
 //!
-//! Values go into texts that have been parsed, never into JSON itself, so no value can change its structure.
+//! Values go into texts that have been parsed, never into JSON itself, so no value can change its
+//! structure.
 
 use std::str::FromStr;
 

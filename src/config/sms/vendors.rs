@@ -1,4 +1,5 @@
-//! `[sms.aliyun]`, `[sms.dypns]`, `[sms.tencent]` and `[sms.webhook]`: the account with each provider.
+//! `[sms.aliyun]`, `[sms.dypns]`, `[sms.tencent]` and `[sms.webhook]`: the account with each
+//! provider.
 //!
 //! A table may be incomplete as long as `sms.providers` does not name its provider.
 
@@ -42,15 +43,18 @@ pub struct AliyunConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"SMS_000000")]
     pub template_code: Option<String>,
-    /// The template's variables: a JSON object of texts, in which `{code}` and `{minutes}` are filled.
+    /// The template's variables: a JSON object of texts, in which `{code}` and `{minutes}` are
+    /// filled.
     pub template_param: String,
     /// Where the API is.
     pub endpoint: String,
-    /// What one message costs, in thousandths of a yuan: 45 is 0.045 CNY. 0: its cost is not counted.
+    /// What one message costs, in thousandths of a yuan: 45 is 0.045 CNY. 0: its cost is not
+    /// counted.
     pub price: u32,
 }
 
-/// Aliyun number verification, `SendSmsVerifyCode`: for those who get no signature of their own. Mainland China only.
+/// Aliyun number verification, `SendSmsVerifyCode`: for those who get no signature of their own.
+/// Mainland China only.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DypnsConfig {
@@ -74,7 +78,8 @@ pub struct DypnsConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"100001")]
     pub template_code: Option<String>,
-    /// The template's variables: a JSON object of texts, in which `{code}` and `{minutes}` are filled.
+    /// The template's variables: a JSON object of texts, in which `{code}` and `{minutes}` are
+    /// filled.
     pub template_param: String,
     /// Where the API is.
     pub endpoint: String,
@@ -120,20 +125,21 @@ pub struct TencentConfig {
     pub price: u32,
 }
 
-/// A server of one's own that sends the message. menshen posts `{id, phone, code, purpose, expires_in}` as JSON to it: `phone`
-/// is `+8613800138000`, `purpose` is `login` or `bind`, `expires_in` is in seconds. `id` is also in the header
-/// `Idempotency-Key`.
+/// A server of one's own that sends the message. menshen posts `{id, phone, code, purpose,
+/// expires_in}` as JSON to it: `phone` is `+8613800138000`, `purpose` is `login` or `bind`,
+/// `expires_in` is in seconds. `id` is also in the header `Idempotency-Key`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct WebhookConfig {
-    /// Where to post. A redirect is not followed. 2xx means that the message is accepted, 429 that the phone has to wait
-    /// (`Retry-After`, in seconds), any other 4xx but 408, 409 and 425 that the message is refused and another provider may be
-    /// asked; after anything else nobody knows.
+    /// Where to post. A redirect is not followed. 2xx means that the message is accepted, 429 that
+    /// the phone has to wait (`Retry-After`, in seconds), any other 4xx but 408, 409 and 425 that
+    /// the message is refused and another provider may be asked; after anything else nobody knows.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"https://sms.example.com/send")]
     pub url: Option<String>,
-    /// The key of the signature; also `secret_file`. `X-Menshen-Signature` is `sha256=` and the hex HMAC-SHA256 of
-    /// `X-Menshen-Timestamp` (seconds since 1970), a `.` and the body. Refuse old timestamps.
+    /// The key of the signature; also `secret_file`. `X-Menshen-Signature` is `sha256=` and the hex
+    /// HMAC-SHA256 of `X-Menshen-Timestamp` (seconds since 1970), a `.` and the body. Refuse old
+    /// timestamps.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"...")]
     pub secret: Option<SecretText>,
@@ -141,8 +147,9 @@ pub struct WebhookConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"), example = &"webhook.secret")]
     pub secret_file: Option<PathBuf>,
-    /// Whether the server may be on this machine or in a private network. If not, every address of its name is looked at
-    /// before each connection, and no proxy is used, since a proxy would hide it.
+    /// Whether the server may be on this machine or in a private network. If not, every address of
+    /// its name is looked at before each connection, and no proxy is used, since a proxy would hide
+    /// it.
     pub allow_private: bool,
     /// What one message costs, in thousandths of a yuan. 0: its cost is not counted.
     pub price: u32,
@@ -343,7 +350,8 @@ impl Table<'_> {
         }
     }
 
-    /// What is sent there holds phone numbers and codes, so it goes over TLS, or stays on this machine.
+    /// What is sent there holds phone numbers and codes, so it goes over TLS, or stays on this
+    /// machine.
     fn endpoint(&mut self, text: &str, mode: Mode) {
         let key = within(self.key, "endpoint");
         match text.parse::<UpstreamAddress>() {

@@ -2,7 +2,8 @@
 
 use super::*;
 
-/// Each text, in development mode, has exactly the problems written beside it, with `|` between them.
+/// Each text, in development mode, has exactly the problems written beside it, with `|` between
+/// them.
 fn each_is_told(cases: &[(&str, &str)]) {
     for (text, says) in cases {
         let expected: Vec<_> = format!("config.toml:{says}")

@@ -7,7 +7,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{crypto, types::Secret};
 
-/// A secret given in the config or its environment; prints as `***` everywhere, also when the config is serialised.
+/// A secret given in the config or its environment; prints as `***` everywhere, also when the
+/// config is serialised.
 #[derive(Clone)]
 pub struct SecretText(Secret<String>);
 

@@ -17,7 +17,8 @@ pub struct SentMessage {
     /// In E.164 form.
     pub phone: String,
     pub code: String,
-    /// For how long the text says that the code is good, in minutes; of a vendor whose template says nothing, empty.
+    /// For how long the text says that the code is good, in minutes; of a vendor whose template
+    /// says nothing, empty.
     pub minutes: String,
     /// The sender's own name for it.
     pub id: String,

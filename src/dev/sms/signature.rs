@@ -1,4 +1,5 @@
-//! Checks of signatures, written from the vendors' pages and apart from the client, on the bytes that arrived.
+//! Checks of signatures, written from the vendors' pages and apart from the client, on the bytes
+//! that arrived.
 //!
 //! Each error is the vendor's own code for it; for the webhook an HTTP status.
 

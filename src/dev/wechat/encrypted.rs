@@ -10,8 +10,9 @@ use super::{SimulatedWechat, session_key};
 use crate::crypto::sha256;
 
 impl SimulatedWechat {
-    /// What the phone button gives a mini program whose last login was with this code: `encryptedData` and `iv` of a number
-    /// of the mainland (11 digits), at this time (seconds since 1970).
+    /// What the phone button gives a mini program whose last login was with this code:
+    /// `encryptedData` and `iv` of a number of the mainland (11 digits), at this time (seconds
+    /// since 1970).
     pub fn encrypted_phone(
         app_id: &str,
         login_code: &str,

@@ -1,8 +1,8 @@
 //! `POST /wxa/business/getuserphonenumber`.
 //!
-//! A phone code is `phone.13800138000-1`, with anything after the `-`: this number of the mainland, for anybody who has signed
-//! in here; `phone.13800138000.alice-1` is given to alice alone. A code with a `Script` that ends well stands for
-//! 13800138000.
+//! A phone code is `phone.13800138000-1`, with anything after the `-`: this number of the mainland,
+//! for anybody who has signed in here; `phone.13800138000.alice-1` is given to alice alone. A code
+//! with a `Script` that ends well stands for 13800138000.
 
 use std::{collections::HashMap, sync::Arc};
 

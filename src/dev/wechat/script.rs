@@ -9,7 +9,8 @@ use axum::{
 
 use crate::dev::mishap;
 
-/// How a code makes the server behave. The code is the name given here, alone or with `-` and anything after it.
+/// How a code makes the server behave. The code is the name given here, alone or with `-` and
+/// anything after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Script {
     /// Any other code: nothing special.
@@ -58,7 +59,8 @@ impl Script {
         }
     }
 
-    /// Plays it, the code having been seen so many times; `otherwise` answers where nothing goes wrong.
+    /// Plays it, the code having been seen so many times; `otherwise` answers where nothing goes
+    /// wrong.
     pub(super) async fn play(self, times: usize, otherwise: impl FnOnce() -> String) -> Response {
         match self {
             Self::None => plain(otherwise()),

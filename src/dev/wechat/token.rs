@@ -1,4 +1,5 @@
-//! `POST /cgi-bin/stable_token` in normal mode: everybody gets the same token, until it is near its end.
+//! `POST /cgi-bin/stable_token` in normal mode: everybody gets the same token, until it is near its
+//! end.
 
 use std::{
     sync::Arc,

@@ -197,7 +197,8 @@ fn a_size_that_does_not_fit_is_an_error() {
 
 #[test]
 fn every_line_ends_in_crlf() {
-    // CVE-2025-22871, CVE-2022-32213 and the like; each line end of each of these, in each wrong spelling.
+    // CVE-2025-22871, CVE-2022-32213 and the like; each line end of each of these, in each wrong
+    // spelling.
     let bodies = [
         "5\r\nhello\r\n0\r\n\r\n",
         "5;a\r\nhello\r\n0;b=\"c\"\r\n\r\n",
@@ -284,7 +285,8 @@ fn a_chunk_ends_where_its_size_says() {
 
 #[test]
 fn an_extension_of_a_client_is_one_by_the_grammar() {
-    // CVE-2025-55315, CVE-2024-52304, CVE-2025-43859, CVE-2025-58056: what follows a size and is no extension.
+    // CVE-2025-55315, CVE-2024-52304, CVE-2025-43859, CVE-2025-58056: what follows a size and is no
+    // extension.
     let extensions = [
         ";",
         "; ",
@@ -368,7 +370,8 @@ fn a_control_character_is_in_no_extension() {
             .concat();
             let expected = match byte {
                 b'\n' => vec![InvalidBody::LineEnd],
-                // A CR that ends the line where it may, so that what is wrong is that no LF follows.
+                // A CR that ends the line where it may, so that what is wrong is that no LF
+                // follows.
                 b'\r' => vec![InvalidBody::LineEnd, InvalidBody::ChunkExtension],
                 _ => vec![InvalidBody::ChunkExtension],
             };

@@ -327,7 +327,8 @@ fn a_page_of_another_site_cannot_act_with_a_cookie() {
         // What only reads may come from anywhere, or no link to a page would work.
         ("GET /", &["Sec-Fetch-Site: cross-site"][..], true),
         ("HEAD /", &["Sec-Fetch-Site: cross-site"], true),
-        // A link has no `Origin`; whoever has one is a page that reads, or a handshake that a proxy hides.
+        // A link has no `Origin`; whoever has one is a page that reads, or a handshake that a proxy
+        // hides.
         ("GET /", &["Origin: https://evil.example"], false),
         (
             "GET /",

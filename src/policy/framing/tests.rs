@@ -62,7 +62,8 @@ fn a_plain_request_has_one_length() {
 #[test]
 fn whatever_gives_a_length_two_readings_is_refused() {
     let table: &[(&str, &[&str])] = &[
-        // section 1 rows 4, 5; CVE-2023-40167, CVE-2024-1135, HTTP Garden 10, CVE-2023-40225, CVE-2018-7159, CVE-2021-32714
+        // section 1 rows 4, 5; CVE-2023-40167, CVE-2024-1135, HTTP Garden 10, CVE-2023-40225,
+        // CVE-2018-7159, CVE-2021-32714
         ("plus sign", &["Content-Length: +5"]),
         ("minus sign", &["Content-Length: -5"]),
         ("minus zero", &["Content-Length: -0"]),
@@ -97,7 +98,8 @@ fn whatever_gives_a_length_two_readings_is_refused() {
             "twice, other case",
             &["Content-Length: 5", "content-length: 5"],
         ),
-        // section 1 row 7; CVE-2026-2835, CVE-2022-32213, CVE-2022-32215, CVE-2024-6827, CVE-2019-18801, Kettle CL.TE and TE.CL
+        // section 1 row 7; CVE-2026-2835, CVE-2022-32213, CVE-2022-32215, CVE-2024-6827,
+        // CVE-2019-18801, Kettle CL.TE and TE.CL
         ("both", &["Content-Length: 5", "Transfer-Encoding: chunked"]),
         (
             "both, other order",
@@ -556,7 +558,8 @@ fn the_number_of_headers_is_limited() {
     assert!(post(&many).is_err());
 }
 
-/// How lenient servers find the end of a request, each in its own way; `None` where it would refuse.
+/// How lenient servers find the end of a request, each in its own way; `None` where it would
+/// refuse.
 mod readers {
     use super::BodyLength;
 
@@ -587,7 +590,8 @@ mod readers {
             .ok()
     }
 
-    /// Reads with these line ends; prefers the coding or the length; the first or the last of several.
+    /// Reads with these line ends; prefers the coding or the length; the first or the last of
+    /// several.
     pub(super) fn body(
         bytes: &[u8],
         end: &str,
@@ -677,7 +681,8 @@ fn line() -> impl Strategy<Value = String> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Kettle 2019 to 2025: any disagreement on length. What is accepted is read alike by every kind of reader.
+    /// Kettle 2019 to 2025: any disagreement on length. What is accepted is read alike by every
+    /// kind of reader.
     #[test]
     fn an_accepted_request_has_one_length_for_every_reader(lines in proptest::collection::vec(line(), 0..4)) {
         let bytes = format!("POST / HTTP/1.1\r\nHost: a\r\n{}\r\n", lines.concat()).into_bytes();

@@ -1,10 +1,11 @@
 //! The head of an HTTP/2 request, laid into one buffer as the gate reads every head.
 //!
-//! Method, target and fields are copied once, and what is decided on and forwarded is read from that copy. What makes an HTTP/2 request
-//! malformed is rejected here (RFC 9113 sections 8.2 and 8.3); how long its body is, [`framing::check`](super::super::framing::check) says.
+//! Method, target and fields are copied once, and what is decided on and forwarded is read from
+//! that copy. What makes an HTTP/2 request malformed is rejected here (RFC 9113 sections 8.2 and
+//! 8.3); how long its body is, [`framing::check`](super::super::framing::check) says.
 //!
-//! Must stay true: the head has one `host`, which is the `:authority`; no field belongs to a connection of HTTP/1.1; the crumbs of
-//! the cookie are one field.
+//! Must stay true: the head has one `host`, which is the `:authority`; no field belongs to a
+//! connection of HTTP/1.1; the crumbs of the cookie are one field.
 
 use std::ops::Range;
 
@@ -14,7 +15,8 @@ use httparse::Header;
 
 use super::{Head, HeaderRange, HttpVersion, MAX_NAME_LEN};
 
-/// Fields that belong to a connection of HTTP/1.1 and make an HTTP/2 request malformed (RFC 9113 section 8.2.2).
+/// Fields that belong to a connection of HTTP/1.1 and make an HTTP/2 request malformed (RFC 9113
+/// section 8.2.2).
 const CONNECTION_FIELDS: [HeaderName; 5] = [
     header::CONNECTION,
     header::TRANSFER_ENCODING,
@@ -43,7 +45,8 @@ impl std::fmt::Debug for Http2Head {
 }
 
 impl Http2Head {
-    /// Copies the head of a request, or says why it is malformed. `ends_stream`: no body follows it.
+    /// Copies the head of a request, or says why it is malformed. `ends_stream`: no body follows
+    /// it.
     pub fn new(request: &Parts, ends_stream: bool) -> Result<Self, &'static str> {
         let target = target(request)?;
         let host = authority(request)?;
@@ -93,9 +96,11 @@ impl Http2Head {
         &self.bytes
     }
 
-    /// Length in bytes of the HTTP/1.1 head that says the same, which is what `server.max_header_bytes` limits.
+    /// Length in bytes of the HTTP/1.1 head that says the same, which is what
+    /// `server.max_header_bytes` limits.
     pub fn http1_len(&self) -> usize {
-        // "METHOD TARGET HTTP/1.1", the line ends of that line and of the last, and ": " and a line end for each field.
+        // "METHOD TARGET HTTP/1.1", the line ends of that line and of the last, and ": " and a line
+        // end for each field.
         self.bytes.len() + "  HTTP/1.1\r\n\r\n".len() + self.fields.len() * ": \r\n".len()
     }
 
@@ -162,8 +167,8 @@ impl Buffer {
     }
 }
 
-/// `:path`. A CONNECT has neither that nor a scheme (RFC 9113 section 8.5); its target is the authority, as in HTTP/1.1 (RFC 9112
-/// section 3.2.3), so that the gate rejects it as any other.
+/// `:path`. A CONNECT has neither that nor a scheme (RFC 9113 section 8.5); its target is the
+/// authority, as in HTTP/1.1 (RFC 9112 section 3.2.3), so that the gate rejects it as any other.
 fn target(request: &Parts) -> Result<&str, &'static str> {
     match (
         request.uri.scheme_str(),

@@ -1,6 +1,7 @@
 //! The header names that nearly all requests are made of, with their verdicts looked up at once.
 //!
-//! Must stay true: what is found is the verdict that the name itself has got, when the config was compiled.
+//! Must stay true: what is found is the verdict that the name itself has got, when the config was
+//! compiled.
 
 use super::{super::head::is_name, verdict::HeaderVerdict};
 
@@ -88,8 +89,8 @@ impl CommonNames {
     }
 }
 
-/// Where a name stands: by its length and its first, fourth last and last letter, in any case. The factors are found by trying, so that no
-/// two of [`NAMES`] stand in one place.
+/// Where a name stands: by its length and its first, fourth last and last letter, in any case. The
+/// factors are found by trying, so that no two of [`NAMES`] stand in one place.
 #[inline]
 fn place(name: &[u8]) -> usize {
     let letter = |at: usize| usize::from(name.get(at).copied().unwrap_or_default() & 0x1f);

@@ -1,4 +1,5 @@
-//! Header names that mean something to proxies and frameworks, whatever the config says. Written folded.
+//! Header names that mean something to proxies and frameworks, whatever the config says. Written
+//! folded.
 
 use super::verdict::DropReason;
 
@@ -18,7 +19,8 @@ pub(super) const BUILT_IN: [(&str, Kind); 42] = [
     ("authorization", Kind::Credential),
     ("connection", Kind::Handshake),
     ("upgrade", Kind::Handshake),
-    // RFC 9110 section 7.6.1, and the older names that some servers still honour. HTTP2-Settings belongs to h2c.
+    // RFC 9110 section 7.6.1, and the older names that some servers still honour. HTTP2-Settings
+    // belongs to h2c.
     ("keep-alive", Kind::HopByHop),
     ("proxy-connection", Kind::HopByHop),
     ("proxy-authenticate", Kind::HopByHop),
@@ -34,8 +36,8 @@ pub(super) const BUILT_IN: [(&str, Kind); 42] = [
     ("x-url-scheme", Kind::Forwarding),
     ("front-end-https", Kind::Forwarding),
     ("x-request-id", Kind::Forwarding),
-    // The client's address as CDNs and load balancers name it, where the name has none of `CLIENT_ADDRESS_ENDINGS`.
-    // Under a reserved prefix as well, which would make it a forged one.
+    // The client's address as CDNs and load balancers name it, where the name has none of
+    // `CLIENT_ADDRESS_ENDINGS`. Under a reserved prefix as well, which would make it a forged one.
     ("x-client-ip", Kind::ClientAddress),
     ("remote-addr", Kind::ClientAddress),
     ("x-remote-addr", Kind::ClientAddress),
@@ -78,8 +80,9 @@ pub(super) const BUILT_IN_PREFIXES: [(&str, DropReason); 6] = [
     ("x-menshen-", DropReason::Reserved),
 ];
 
-/// How names end that bring the client's address: `EO-Connecting-IP`, `True-Client-IP`, `Ali-Cdn-Real-Ip`, `Cdn-Src-Ip`,
-/// `X-Vercel-Forwarded-For`. Each CDN has a name of its own, so they are known by their last words, alone or after a `-`.
+/// How names end that bring the client's address: `EO-Connecting-IP`, `True-Client-IP`,
+/// `Ali-Cdn-Real-Ip`, `Cdn-Src-Ip`, `X-Vercel-Forwarded-For`. Each CDN has a name of its own, so
+/// they are known by their last words, alone or after a `-`.
 pub(super) const CLIENT_ADDRESS_ENDINGS: [&str; 5] = [
     "connecting-ip",
     "client-ip",
@@ -102,8 +105,8 @@ pub(super) const NOT_IN_TRAILERS: [&str; 10] = [
     "www-authenticate",
 ];
 
-/// Names that HTTP or CGI gives a meaning to. They are no identity headers, no look-alike of one may be allowed, and
-/// `Connection` cannot remove them.
+/// Names that HTTP or CGI gives a meaning to. They are no identity headers, no look-alike of one
+/// may be allowed, and `Connection` cannot remove them.
 pub(super) const STANDARD: [&str; 35] = [
     "accept",
     "accept-encoding",

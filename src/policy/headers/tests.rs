@@ -168,7 +168,8 @@ fn what_only_we_may_set_is_dropped_in_every_spelling() {
     use DropReason::{Forwarding, HopByHop, Override, Reserved, ReservedPrefix, WechatCloud};
     let policy = policy();
     let table: &[(&str, DropReason, &[&str])] = &[
-        // CVE-2025-64484, CVE-2015-0219, CVE-2026-33433, CVE-2026-39858, CVE-2026-54763, CVE-2026-52845, section 1 row 17
+        // CVE-2025-64484, CVE-2015-0219, CVE-2026-33433, CVE-2026-39858, CVE-2026-54763,
+        // CVE-2026-52845, section 1 row 17
         (
             "identity",
             Reserved,
@@ -199,7 +200,8 @@ fn what_only_we_may_set_is_dropped_in_every_spelling() {
             ReservedPrefix,
             &["X-Menshen-Error", "X-Menshen-Anything"],
         ),
-        // CVE-2024-45614, CVE-2026-45045, CVE-2024-45806, GHSA-93m4-mfpg-c3xf, CVE-2025-64101, section 1 row 16
+        // CVE-2024-45614, CVE-2026-45045, CVE-2024-45806, GHSA-93m4-mfpg-c3xf, CVE-2025-64101,
+        // section 1 row 16
         (
             "forwarding",
             Forwarding,
@@ -578,7 +580,8 @@ fn a_reserved_prefix_leaves_what_every_request_needs() {
 
 #[test]
 fn connection_names_only_what_a_client_may_remove() {
-    // CVE-2024-45410, CVE-2026-29054, CVE-2025-48865, GHSA-w9mr-28mw-j8hg, CVE-2021-32813, CVE-2026-26365
+    // CVE-2024-45410, CVE-2026-29054, CVE-2025-48865, GHSA-w9mr-28mw-j8hg, CVE-2021-32813,
+    // CVE-2026-26365
     let bytes =
         b"GET / HTTP/1.1\r\nHost: a\r\nConnection: X-Custom, x-user-id,X-Forwarded-For , close\r\nconnection: X_User_Id, \
         content-length, Transfer-Encoding, HOST, X-Auth-State, , authorization, x-two\r\n\r\n";
@@ -624,7 +627,8 @@ fn built_in_names_are_folded_and_distinct() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Invariant 2 of the threat list: the identity is a function of the token alone, under every folding of names.
+    /// Invariant 2 of the threat list: the identity is a function of the token alone, under every
+    /// folding of names.
     #[test]
     fn a_name_that_folds_to_a_managed_one_never_passes(
         name in prop::sample::select(vec!["X-User-Id", "X-User-Type", "X-Session-Id", "X-Client-Type", "X-Auth-State", "X-Auth-Assertion", "Uid"]),

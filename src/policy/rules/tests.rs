@@ -152,7 +152,8 @@ fn a_lenient_reading_never_weakens_a_rule() {
     let table = [
         ("/A/x", "closed"),
         ("/a/x", "open"),
-        // One lenient backend takes it for the open `/a/x`, another for the closed `/A/X`; nobody has to write it so.
+        // One lenient backend takes it for the open `/a/x`, another for the closed `/A/X`; nobody
+        // has to write it so.
         ("/a/X", "closed"),
         ("/b/x", "admins"),
         ("/B/x", "staff"),
@@ -395,7 +396,8 @@ fn rule_list() -> impl Strategy<Value = Vec<(String, Access, bool)>> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whatever spelling of a path a client picks, it gets no more than the plain spelling that a lenient backend makes of it.
+    /// Whatever spelling of a path a client picks, it gets no more than the plain spelling that a
+    /// lenient backend makes of it.
     #[test]
     fn no_spelling_of_a_path_asks_for_less(
         rules in rule_list(),

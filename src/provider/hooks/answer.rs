@@ -10,7 +10,8 @@ use crate::types::{ExtraClaims, UserId};
 /// What an answer has to keep to.
 #[derive(Debug, Clone, Copy)]
 pub struct AnswerRules {
-    /// `None`: any id. Otherwise a whole number below this one, from which menshen counts where there is no answer.
+    /// `None`: any id. Otherwise a whole number below this one, from which menshen counts where
+    /// there is no answer.
     pub integers_below: Option<u64>,
     /// Names of claims that are menshen's own.
     pub reserved: &'static [&'static str],
@@ -25,7 +26,8 @@ pub struct CreatedAnswer {
 }
 
 impl CreatedAnswer {
-    /// Reads `{"id": "..." or a number, "claims": {...}}`; both may be missing or null, and an empty body says nothing.
+    /// Reads `{"id": "..." or a number, "claims": {...}}`; both may be missing or null, and an
+    /// empty body says nothing.
     pub(super) fn read(body: &[u8], rules: AnswerRules) -> Result<Self, HookError> {
         let said = Self::parse(body, rules).ok_or(HookError::Unusable)?;
         let (Some(id), Some(below)) = (&said.id, rules.integers_below) else {

@@ -1,4 +1,5 @@
-//! `ACS3-HMAC-SHA256`, the signature of Aliyun's APIs (help.aliyun.com, "V3 request structure and signature").
+//! `ACS3-HMAC-SHA256`, the signature of Aliyun's APIs (help.aliyun.com, "V3 request structure and
+//! signature").
 //!
 //! Pure: what is signed is what is given. Every call that we sign is `POST /`.
 

@@ -1,6 +1,7 @@
 //! Aliyun: `SendSms` of Dysmsapi, and `SendSmsVerifyCode` of Dypnsapi, both of 2017-05-25.
 //!
-//! Parameters stand in the query of a `POST` without a body. Not idempotent: what may have been sent is not sent again.
+//! Parameters stand in the query of a `POST` without a body. Not idempotent: what may have been
+//! sent is not sent again.
 
 use std::time::Duration;
 
@@ -163,14 +164,16 @@ impl Aliyun {
         let request = request
             .header("authorization", signed)
             .header("accept", "application/json")
-            // RFC 9110 section 8.6: a `POST` says so when it has no body; some gateways insist. hyper leaves it out.
+            // RFC 9110 section 8.6: a `POST` says so when it has no body; some gateways insist.
+            // hyper leaves it out.
             .header("content-length", "0");
         Ok(request.body(Bytes::new())?)
     }
 
     fn query(&self, message: &Message<'_>) -> String {
         let parameter = self.template_param.fill(message.filling());
-        // A number in mainland China goes without its country code, any other with it and without `+`.
+        // A number in mainland China goes without its country code, any other with it and without
+        // `+`.
         let number = message
             .phone
             .mainland_number()

@@ -1,8 +1,9 @@
 //! What the codes of SMS vendors mean.
 //!
-//! Decided on `Code` alone: messages change their wording and echo what was sent, and HTTP says 404 to a wrong key and 200 to
-//! most refusals. Sources: Aliyun's error codes (<https://help.aliyun.com/document_detail/101346.html>), Tencent Cloud's
-//! `SendSms` (<https://cloud.tencent.com/document/api/382/59177>).
+//! Decided on `Code` alone: messages change their wording and echo what was sent, and HTTP says 404
+//! to a wrong key and 200 to most refusals. Sources: Aliyun's error codes
+//! (<https://help.aliyun.com/document_detail/101346.html>), Tencent Cloud's `SendSms`
+//! (<https://cloud.tencent.com/document/api/382/59177>).
 
 use std::time::Duration;
 
@@ -47,8 +48,8 @@ impl Class {
         }
     }
 
-    /// A `Code` of Aliyun's `SendSms` other than `OK`. `message` tells which limit was reached, and nothing else is taken
-    /// from it.
+    /// A `Code` of Aliyun's `SendSms` other than `OK`. `message` tells which limit was reached, and
+    /// nothing else is taken from it.
     pub(super) fn of_aliyun(code: &str, message: &str) -> Self {
         match code {
             "isv.BUSINESS_LIMIT_CONTROL" => Self::RateLimited(window(message)),
@@ -70,8 +71,8 @@ impl Class {
         }
     }
 
-    /// A `Code` of Aliyun's `SendSmsVerifyCode` other than `OK`: those of `SendSms`, some without their prefix, and two of
-    /// its own.
+    /// A `Code` of Aliyun's `SendSmsVerifyCode` other than `OK`: those of `SendSms`, some without
+    /// their prefix, and two of its own.
     pub(super) fn of_dypns(code: &str, message: &str) -> Self {
         match code {
             "biz.FREQUENCY" => Self::RateLimited(MINUTE),
@@ -83,7 +84,8 @@ impl Class {
         }
     }
 
-    /// A `Code` of Tencent Cloud's `SendSms` other than `Ok`, of the whole call or of the one number.
+    /// A `Code` of Tencent Cloud's `SendSms` other than `Ok`, of the whole call or of the one
+    /// number.
     pub(super) fn of_tencent(code: &str) -> Self {
         match code {
             "LimitExceeded.PhoneNumberThirtySecondLimit" => Self::RateLimited(Duration::from_secs(30)),
@@ -126,7 +128,8 @@ impl Class {
     }
 }
 
-/// Which of Aliyun's limits was reached: 1 a minute, 5 an hour, 10 a day for one number and signature.
+/// Which of Aliyun's limits was reached: 1 a minute, 5 an hour, 10 a day for one number and
+/// signature.
 fn window(message: &str) -> Duration {
     let windows = [("天级", DAY), ("小时级", HOUR), ("分钟级", MINUTE)];
     windows
@@ -141,7 +144,8 @@ mod tests {
 
     use super::*;
 
-    /// The rows of a vendor that are not a success, each with its code, its class as the table names it, and the row itself.
+    /// The rows of a vendor that are not a success, each with its code, its class as the table
+    /// names it, and the row itself.
     fn rows(vendor: &str) -> Vec<(String, String, Value)> {
         let table: Value =
             serde_json::from_str(include_str!("../../../tests/data/sms-error-map.json")).unwrap();

@@ -1,7 +1,7 @@
 //! How one call of one vendor fails, and what follows from that.
 //!
-//! Must stay true: another vendor is asked only when this one surely sent nothing. A second message costs money and makes the
-//! first one's code wrong.
+//! Must stay true: another vendor is asked only when this one surely sent nothing. A second message
+//! costs money and makes the first one's code wrong.
 
 use std::fmt;
 
@@ -33,7 +33,8 @@ pub(super) struct Refusal {
     pub(super) request_id: Tag,
 }
 
-/// A short name that a vendor gave, fit for a log line: letters, digits, `.`, `_` and `-`, at most 64.
+/// A short name that a vendor gave, fit for a log line: letters, digits, `.`, `_` and `-`, at most
+/// 64.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Tag(String);
 

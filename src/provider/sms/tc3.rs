@@ -1,4 +1,5 @@
-//! `TC3-HMAC-SHA256`, the signature of Tencent Cloud's APIs (cloud.tencent.com/document/api/213/30654).
+//! `TC3-HMAC-SHA256`, the signature of Tencent Cloud's APIs
+//! (cloud.tencent.com/document/api/213/30654).
 //!
 //! Pure: what is signed is what is given. Every call that we sign is `POST /` without a query.
 
@@ -9,8 +10,8 @@ use crate::{
 
 pub(super) const ALGORITHM: &str = "TC3-HMAC-SHA256";
 
-/// The `Authorization` header. `headers` have lower-case names and stand in the order of these; their values are signed in
-/// lower case.
+/// The `Authorization` header. `headers` have lower-case names and stand in the order of these;
+/// their values are signed in lower case.
 pub(super) fn authorization(
     secret_id: &str,
     secret_key: &str,

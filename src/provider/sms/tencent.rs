@@ -1,6 +1,7 @@
 //! Tencent Cloud: `SendSms` of 2021-01-11.
 //!
-//! It says no in two places, `Response.Error` for the call and `SendStatusSet` for the number, always with HTTP 200.
+//! It says no in two places, `Response.Error` for the call and `SendStatusSet` for the number,
+//! always with HTTP 200.
 
 use std::time::Duration;
 

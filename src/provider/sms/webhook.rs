@@ -1,7 +1,8 @@
 //! A server of the operator's own that sends the message: one signed `POST`.
 //!
-//! Its address comes from the config alone. Redirects are not followed, and unless the config allows it no private address is
-//! connected to, so that whoever holds a name in DNS cannot point menshen at its neighbours.
+//! Its address comes from the config alone. Redirects are not followed, and unless the config
+//! allows it no private address is connected to, so that whoever holds a name in DNS cannot point
+//! menshen at its neighbours.
 
 use std::time::Duration;
 

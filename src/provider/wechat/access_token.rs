@@ -1,11 +1,13 @@
 //! The access token of a mini program, which WeChat's business calls want.
 //!
-//! Source: `POST /cgi-bin/stable_token`, developers.weixin.qq.com, "getStableAccessToken". In normal mode it gives everybody
-//! the same token until the last five minutes of its life, then a new one beside it, so replicas need no lock and one
-//! process does not take another's token away. The other mode, `force_refresh`, does that, and is never used.
+//! Source: `POST /cgi-bin/stable_token`, developers.weixin.qq.com, "getStableAccessToken". In
+//! normal mode it gives everybody the same token until the last five minutes of its life, then a
+//! new one beside it, so replicas need no lock and one process does not take another's token away.
+//! The other mode, `force_refresh`, does that, and is never used.
 //!
-//! Must stay true: each mini program has one keeper, and a keeper has one call under way at most, in a task of its own, so
-//! that a caller who gives up takes it from nobody. A token does not print.
+//! Must stay true: each mini program has one keeper, and a keeper has one call under way at most,
+//! in a task of its own, so that a caller who gives up takes it from nobody. A token does not
+//! print.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -30,9 +32,11 @@ use crate::{
 };
 
 const API: Api = Api::StableToken;
-/// A token is renewed when it has this long to live: by then WeChat gives a new one, and still takes the old.
+/// A token is renewed when it has this long to live: by then WeChat gives a new one, and still
+/// takes the old.
 const RENEW_BEFORE_END: Duration = Duration::from_mins(4);
-/// Up to so much earlier, so that replicas do not all come at once; WeChat gives a new token from 300 s before the end.
+/// Up to so much earlier, so that replicas do not all come at once; WeChat gives a new token from
+/// 300 s before the end.
 const JITTER_MILLIS: u16 = 60_000;
 /// A token is not used when it has less than this to live: it has to arrive, and clocks differ.
 const LAST_USE_BEFORE_END: Duration = Duration::from_secs(30);
@@ -153,7 +157,8 @@ impl TokenKeeper {
         Ok(token)
     }
 
-    /// Asks for a token and forgets it: whether WeChat takes the credentials. In normal mode that takes no token from anybody.
+    /// Asks for a token and forgets it: whether WeChat takes the credentials. In normal mode that
+    /// takes no token from anybody.
     pub(super) async fn try_credentials(&self, deadline: Instant) -> Result<(), Failure> {
         self.0
             .calls

@@ -80,7 +80,8 @@ fn refusal(api: Api, status: &Status) -> Failure {
     }
 }
 
-/// WeChat's id of the request, from `... rid: 6129ee10-...` or `... req_id: uhJD...`; nothing else of a message is kept.
+/// WeChat's id of the request, from `... rid: 6129ee10-...` or `... req_id: uhJD...`; nothing else
+/// of a message is kept.
 fn request_id(message: &str) -> &str {
     let after = ["rid: ", "req_id: "]
         .iter()

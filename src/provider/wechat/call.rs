@@ -57,8 +57,8 @@ impl Calls {
         url
     }
 
-    /// Asks, and asks once more when WeChat is busy and there is time; nothing else is repeated here. `understand` makes of
-    /// a success what is wanted, or says that it cannot be used.
+    /// Asks, and asks once more when WeChat is busy and there is time; nothing else is repeated
+    /// here. `understand` makes of a success what is wanted, or says that it cannot be used.
     pub(super) async fn call<W: DeserializeOwned, T>(
         &self,
         api: Api,

@@ -4,11 +4,13 @@ use std::fmt;
 
 use crate::types::{Malformed, Secret};
 
-/// What `wx.login` gave: five minutes, one use. Whoever has it can sign in with it, so it does not print.
+/// What `wx.login` gave: five minutes, one use. Whoever has it can sign in with it, so it does not
+/// print.
 #[derive(Clone)]
 pub struct LoginCode(Secret<String>);
 
-/// What the button `getPhoneNumber` gave: five minutes, one use. It stands for somebody's number, so it does not print.
+/// What the button `getPhoneNumber` gave: five minutes, one use. It stands for somebody's number,
+/// so it does not print.
 #[derive(Clone)]
 pub struct PhoneCode(Secret<String>);
 

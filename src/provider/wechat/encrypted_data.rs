@@ -1,17 +1,21 @@
-//! `encryptedData` and `iv` of the phone button: the old way, off unless `wechat.legacy_decrypt` is set.
+//! `encryptedData` and `iv` of the phone button: the old way, off unless `wechat.legacy_decrypt` is
+//! set.
 //!
-//! Source: developers.weixin.qq.com, "signature" (decryption): AES-128-CBC with PKCS#7 padding under the `session_key`.
-//! There is no MAC, so what is decrypted is only as good as the checks on it: whoever changes the IV rewrites the first
-//! block, and parts of two texts under one key can be joined. Hence the exact set of members, two spellings that agree, and
-//! the watermark. No identity is ever taken from here.
+//! Source: developers.weixin.qq.com, "signature" (decryption): AES-128-CBC with PKCS#7 padding
+//! under the `session_key`. There is no MAC, so what is decrypted is only as good as the checks on
+//! it: whoever changes the IV rewrites the first block, and parts of two texts under one key can be
+//! joined. Hence the exact set of members, two spellings that agree, and the watermark. No identity
+//! is ever taken from here.
 //!
-//! Must stay true: there is one failure, and the same work for all of them, because an answer that tells bad padding from
-//! bad JSON decrypts anything for whoever asks often enough. Two keys are always tried, the missing one with a stand-in; both
-//! decryptions, both paddings and both texts are gone through whatever the others gave; and where the padding is wrong the
-//! text is read with it, so the reader stops at the same byte as it would with right padding: in the block that had to be
-//! changed to reach the padding, or before it. What cannot be decoded is replaced by a block of zeros and goes the same way,
-//! though its sender knows that already. What is left is how far the reader gets, which depends on text and key alone.
-//! Callers have to limit how often one session may try.
+//! Must stay true: there is one failure, and the same work for all of them, because an answer that
+//! tells bad padding from bad JSON decrypts anything for whoever asks often enough. Two keys are
+//! always tried, the missing one with a stand-in; both decryptions, both paddings and both texts
+//! are gone through whatever the others gave; and where the padding is wrong the text is read with
+//! it, so the reader stops at the same byte as it would with right padding: in the block that had
+//! to be changed to reach the padding, or before it. What cannot be decoded is replaced by a block
+//! of zeros and goes the same way, though its sender knows that already. What is left is how far
+//! the reader gets, which depends on text and key alone. Callers have to limit how often one
+//! session may try.
 
 use std::{fmt, time::Duration};
 
@@ -46,8 +50,9 @@ pub struct PhoneDecryption {
     clock: Clock,
 }
 
-/// What the phone button gave: both base64 in the standard alphabet with padding. A `+` that became a space on its way is
-/// not repaired: JSON carries it as it is, and a second spelling of one text is one too many.
+/// What the phone button gave: both base64 in the standard alphabet with padding. A `+` that became
+/// a space on its way is not repaired: JSON carries it as it is, and a second spelling of one text
+/// is one too many.
 #[derive(Clone, Copy)]
 pub struct EncryptedPhone<'a> {
     pub encrypted_data: &'a str,
@@ -68,8 +73,8 @@ pub struct Stamp {
     pub made_at: Timestamp,
 }
 
-/// It is not a phone number that WeChat encrypted under one of the keys, for this mini program, a short time ago. More is
-/// not known on purpose.
+/// It is not a phone number that WeChat encrypted under one of the keys, for this mini program, a
+/// short time ago. More is not known on purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the encrypted phone number is not valid")]
 pub struct DecryptFailed;
@@ -104,8 +109,9 @@ impl PhoneDecryption {
         Self { max_age, clock }
     }
 
-    /// The phone number of the user whose `session_key`s these are: the present one and, for ten minutes, the one before it,
-    /// because a login between the button and this call replaces the key. More than two are not tried.
+    /// The phone number of the user whose `session_key`s these are: the present one and, for ten
+    /// minutes, the one before it, because a login between the button and this call replaces the
+    /// key. More than two are not tried.
     pub fn phone(
         &self,
         app: &AppId,
@@ -200,7 +206,8 @@ fn decrypt(key: &[u8; BLOCK], iv: &[u8; BLOCK], ciphertext: &[u8]) -> Zeroizing<
     plain
 }
 
-/// Takes PKCS#7 padding (RFC 5652 6.3) off, without a branch on it; where it is wrong nothing is taken off.
+/// Takes PKCS#7 padding (RFC 5652 6.3) off, without a branch on it; where it is wrong nothing is
+/// taken off.
 fn unpad(plain: &[u8]) -> (&[u8], Choice) {
     let Some(last) = plain.last_chunk::<BLOCK>() else {
         return (plain, Choice::from(0));

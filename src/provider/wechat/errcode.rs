@@ -10,7 +10,8 @@ use crate::outbound::Fault;
 /// Why WeChat did not say what a code stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum WechatError {
-    /// The code is wrong, used, too old, or of another kind or mini program: the mini program has to get a new one.
+    /// The code is wrong, used, too old, or of another kind or mini program: the mini program has
+    /// to get a new one.
     #[error("the code is not valid")]
     CodeInvalid,
     /// WeChat holds this user for a risk.
@@ -31,7 +32,8 @@ pub enum WechatError {
     /// No answer in time. The code may be used up.
     #[error("WeChat did not answer in time")]
     Timeout,
-    /// The exchange broke off, or what came is no JSON, so it is not of WeChat. The code may be used up.
+    /// The exchange broke off, or what came is no JSON, so it is not of WeChat. The code may be
+    /// used up.
     #[error("the exchange with WeChat broke off")]
     Broken,
     /// An answer that says neither what the code stands for nor why not. The code may be used up.
@@ -64,8 +66,8 @@ impl Errcode {
         self.0
     }
 
-    /// The text that goes with the number, as published. What WeChat wrote this time is not passed on: it may name our address or
-    /// our app.
+    /// The text that goes with the number, as published. What WeChat wrote this time is not passed
+    /// on: it may name our address or our app.
     pub const fn text(self) -> &'static str {
         match self.0 {
             -1 => "system error",
@@ -109,8 +111,8 @@ impl WechatError {
         }
     }
 
-    /// What a nonzero `errcode` of `jscode2session` means. One that is not known is a fault of that moment: it is logged,
-    /// and the client may try again.
+    /// What a nonzero `errcode` of `jscode2session` means. One that is not known is a fault of that
+    /// moment: it is logged, and the client may try again.
     pub(super) const fn of(errcode: i64) -> Self {
         match errcode {
             -1 => Self::Busy {
@@ -127,8 +129,8 @@ impl WechatError {
             45009 => Self::RateLimited {
                 retry_after: Duration::from_mins(10),
             },
-            // Secret, app id or grant type wrong or missing, calls from this address refused, account limited or frozen,
-            // or our request is not as WeChat wants it.
+            // Secret, app id or grant type wrong or missing, calls from this address refused,
+            // account limited or frozen, or our request is not as WeChat wants it.
             1
             | 40001..=40003
             | 40013
@@ -163,13 +165,14 @@ impl WechatError {
 }
 
 impl Api {
-    /// What a nonzero `errcode` of this call means. Sources: the tables of errcodes on the pages of the three calls,
-    /// developers.weixin.qq.com.
+    /// What a nonzero `errcode` of this call means. Sources: the tables of errcodes on the pages of
+    /// the three calls, developers.weixin.qq.com.
     pub(super) const fn means(self, errcode: i64) -> Failure {
         let meaning = WechatError::of(errcode);
         match (self, errcode) {
             (Self::PhoneNumber, 40001 | 40014 | 42001) => return Failure::StaleToken,
-            // The code was given to another mini program; it does not belong to this openid, which is ours and so is valid.
+            // The code was given to another mini program; it does not belong to this openid, which
+            // is ours and so is valid.
             (Self::PhoneNumber, 40013 | 40003) => return Failure::Error(WechatError::CodeInvalid),
             _ => {}
         }

@@ -1,7 +1,8 @@
 //! `getuserphonenumber`: which phone number a code of the phone button stands for.
 //!
-//! Source: `POST /wxa/business/getuserphonenumber`, developers.weixin.qq.com, "getPhoneNumber". The openid in the request
-//! makes WeChat check that the code was given to this very user, so it is always sent.
+//! Source: `POST /wxa/business/getuserphonenumber`, developers.weixin.qq.com, "getPhoneNumber". The
+//! openid in the request makes WeChat check that the code was given to this very user, so it is
+//! always sent.
 
 use std::time::Instant;
 
@@ -27,7 +28,8 @@ struct Answer {
 }
 
 impl Live {
-    /// Asks once, and once more with a new token when WeChat does not take ours: then it has not looked at the code.
+    /// Asks once, and once more with a new token when WeChat does not take ours: then it has not
+    /// looked at the code.
     pub(super) async fn phone_number(
         &self,
         app: &AppId,

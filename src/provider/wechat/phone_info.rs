@@ -1,8 +1,8 @@
 //! A phone number as WeChat writes it, with or without encryption.
 //!
-//! Source: developers.weixin.qq.com, "getPhoneNumber": `purePhoneNumber` is without country code; `phoneNumber` is the same
-//! for the mainland, and has the country code in front for other countries; `countryCode` is a text in the table and a
-//! number in the example.
+//! Source: developers.weixin.qq.com, "getPhoneNumber": `purePhoneNumber` is without country code;
+//! `phoneNumber` is the same for the mainland, and has the country code in front for other
+//! countries; `countryCode` is a text in the table and a number in the example.
 
 use serde::Deserialize;
 
@@ -49,8 +49,8 @@ impl PhoneInfo {
     }
 }
 
-/// The number that both spellings stand for. How the country code is put in front of a foreign number is not documented:
-/// `+` may be there or not.
+/// The number that both spellings stand for. How the country code is put in front of a foreign
+/// number is not documented: `+` may be there or not.
 pub(super) fn agreed(full: &str, pure: &str, country: &CountryCode) -> Option<Phone> {
     let country = match country {
         CountryCode::Text(text) => text.clone(),

@@ -1,14 +1,16 @@
 //! What WeChat pushes: a user of a mini program has taken something back, or has gone.
 //!
-//! Sources: developers.weixin.qq.com, "message push" (how a push is signed and encrypted) and "security guide, changes of
-//! authorised user information" (the events). One address serves every mini program of the config; whose push it is follows from
-//! the token that signed it.
+//! Sources: developers.weixin.qq.com, "message push" (how a push is signed and encrypted) and
+//! "security guide, changes of authorised user information" (the events). One address serves every
+//! mini program of the config; whose push it is follows from the token that signed it.
 //!
-//! In safe mode the signature covers the body, which is encrypted. In plain mode it covers the time and a nonce alone, so whoever
-//! has seen one push can send any body for as long as its time is good; hence `wechat.push.plain`, which is off by default.
+//! In safe mode the signature covers the body, which is encrypted. In plain mode it covers the time
+//! and a nonce alone, so whoever has seen one push can send any body for as long as its time is
+//! good; hence `wechat.push.plain`, which is off by default.
 //!
-//! Must stay true: nothing is decrypted or read before its signature was found right, in constant time; there is one answer to
-//! whatever is not WeChat's; bodies are bounded; XML is read without DTD, entities and processing instructions.
+//! Must stay true: nothing is decrypted or read before its signature was found right, in constant
+//! time; there is one answer to whatever is not WeChat's; bodies are bounded; XML is read without
+//! DTD, entities and processing instructions.
 
 mod envelope;
 mod event;
@@ -98,7 +100,8 @@ impl PushRefused {
 }
 
 impl Pushes {
-    /// As the config has them; `None`: no push is taken. What is not usable is left out, which `Config::load` refuses.
+    /// As the config has them; `None`: no push is taken. What is not usable is left out, which
+    /// `Config::load` refuses.
     pub fn new(config: &WechatConfig, clock: &Clock) -> Option<Self> {
         if !config.push.enabled {
             return None;
@@ -142,7 +145,8 @@ impl Pushes {
                 self.fresh(query)?;
                 let Some(key) = &app.key else { continue };
                 match key.open(sealed) {
-                    // Several mini programs may share a token and a key: the one that is named is meant.
+                    // Several mini programs may share a token and a key: the one that is named is
+                    // meant.
                     Some((message, named)) if named == app.app_id.as_str().as_bytes() => {
                         return event::read(&message, &app.app_id, true);
                     }
@@ -169,15 +173,16 @@ impl Pushes {
         Err(refused)
     }
 
-    /// The mini programs whose token made this signature: lower-case hex of SHA-1 over the parts, sorted and joined. SHA-1 is
-    /// WeChat's choice.
+    /// The mini programs whose token made this signature: lower-case hex of SHA-1 over the parts,
+    /// sorted and joined. SHA-1 is WeChat's choice.
     fn signers<'a>(
         &'a self,
         query: &'a PushQuery,
         sealed: Option<&'a str>,
         signature: &'a str,
     ) -> impl Iterator<Item = &'a PushApp> {
-        // Joined without anything between them, two lists of parts could be one text; a time has digits alone.
+        // Joined without anything between them, two lists of parts could be one text; a time has
+        // digits alone.
         let is_well_formed = (1..=12).contains(&query.timestamp.len())
             && query.timestamp.bytes().all(|byte| byte.is_ascii_digit())
             && (1..=64).contains(&query.nonce.len())

@@ -14,8 +14,9 @@ pub struct CredentialsRefused {
 }
 
 impl Wechat {
-    /// Asks for an access token of each mini program, all at once within `limit`, and forgets it. `None` for one that asks for no
-    /// token (`wechat.token_mode = "none"`). Empty in development, which asks nobody.
+    /// Asks for an access token of each mini program, all at once within `limit`, and forgets it.
+    /// `None` for one that asks for no token (`wechat.token_mode = "none"`). Empty in development,
+    /// which asks nobody.
     pub async fn try_credentials(
         &self,
         limit: Duration,

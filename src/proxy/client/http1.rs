@@ -25,7 +25,8 @@ use crate::{
 
 /// Longest body that is read and thrown away so that a refused client may keep its connection.
 const MAX_DRAIN: u64 = 16 * 1024;
-/// Bytes that are read of a client before its turn. With more of them its end is noticed only by looking.
+/// Bytes that are read of a client before its turn. With more of them its end is noticed only by
+/// looking.
 const MAX_PIPELINED: usize = 8 * 1024;
 
 /// What a request says of itself, its connection and its response.
@@ -120,8 +121,8 @@ impl Http1Client {
             && self.reader.is_complete()
     }
 
-    /// Reads and throws away a short rest of a request that was answered without it, so that the connection may go on. It does not
-    /// where the rest is late.
+    /// Reads and throws away a short rest of a request that was answered without it, so that the
+    /// connection may go on. It does not where the rest is late.
     pub(in crate::proxy) async fn drain(&mut self) {
         let is_short =
             matches!(self.framing.body, BodyLength::Known(length) if length <= MAX_DRAIN);
@@ -135,7 +136,8 @@ impl Http1Client {
             }
             Ok::<_, ClientError>(())
         };
-        // What has not come is still read on for as long as any upload may take, without a place being held for it.
+        // What has not come is still read on for as long as any upload may take, without a place
+        // being held for it.
         drop(timeout(LINGER_TIMEOUT, draining).await);
     }
 
@@ -149,7 +151,8 @@ impl Http1Client {
         !self.reader.input.is_empty()
     }
 
-    /// Whether so much has come behind the request that nothing more is read, so that the client's end is not noticed.
+    /// Whether so much has come behind the request that nothing more is read, so that the client's
+    /// end is not noticed.
     pub(super) fn is_unwatched(&self) -> bool {
         self.reader.is_complete() && self.reader.input.len() >= MAX_PIPELINED
     }
@@ -253,7 +256,8 @@ impl Http1Client {
             known => known,
         };
         self.until_close = length == BodyLength::UntilClose;
-        // What is left of the request may not be read by a backend that closes, and may not come from a client that waits for a 100.
+        // What is left of the request may not be read by a backend that closes, and may not come
+        // from a client that waits for a 100.
         self.framing.keep_alive &=
             !self.until_close && (self.reader.is_complete() || reads_on && !self.awaits_continue);
         head.put(
@@ -392,7 +396,8 @@ impl Http1Client {
     }
 }
 
-/// `Content-Type` of `content-type`, as most clients of HTTP/1 expect to read it. Names that are too long stay as they are.
+/// `Content-Type` of `content-type`, as most clients of HTTP/1 expect to read it. Names that are
+/// too long stay as they are.
 fn title_case<'b>(name: &'b str, buffer: &'b mut [u8; 64]) -> &'b [u8] {
     let Some(title) = buffer.get_mut(..name.len()) else {
         return name.as_bytes();

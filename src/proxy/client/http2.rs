@@ -198,7 +198,8 @@ impl Http2Client {
         ended.map_err(|_| ClientError::Gone)
     }
 
-    /// Waits until a response that is complete has left the library, where the client can still get it.
+    /// Waits until a response that is complete has left the library, where the client can still get
+    /// it.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ClientError>> {
         if !self.ended {
             return Poll::Ready(Ok(()));
@@ -231,7 +232,8 @@ impl Http2Client {
         }
     }
 
-    /// What comes of the request's body is thrown away meanwhile. A client that does not take the response in time is taken for gone.
+    /// What comes of the request's body is thrown away meanwhile. A client that does not take the
+    /// response in time is taken for gone.
     pub(super) async fn respond(
         &mut self,
         method: &Method,

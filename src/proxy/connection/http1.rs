@@ -1,7 +1,8 @@
 //! One client's connection of HTTP/1: request after request, each head read under a deadline.
 //!
-//! Must stay true: what is forwarded is read from the very bytes that the gate decided on; a connection whose framing is in doubt
-//! ends; a client that sends slowly or reads nothing loses its place.
+//! Must stay true: what is forwarded is read from the very bytes that the gate decided on; a
+//! connection whose framing is in doubt ends; a client that sends slowly or reads nothing loses its
+//! place.
 
 use std::{
     net::IpAddr,
@@ -37,7 +38,8 @@ use crate::{
 
 /// What is read at first; grows only for longer heads.
 const FIRST_READ: usize = 2048;
-/// How long a connection on which nothing was asked yet is kept open after the stop: more than a round trip of a phone.
+/// How long a connection on which nothing was asked yet is kept open after the stop: more than a
+/// round trip of a phone.
 const FIRST_REQUEST_GRACE: Duration = Duration::from_millis(500);
 
 /// Why no head was read.
@@ -106,7 +108,8 @@ pub(in crate::proxy) async fn serve_connection(
             Err(NoHead::Reject(detail)) => malformed(service, &mut client, peer, detail),
             Ok(head) => begin(&mut client, head, last, is_tls),
         };
-        // Few connections serve a request at a time, and each would have the room for it in its own task.
+        // Few connections serve a request at a time, and each would have the room for it in its own
+        // task.
         Box::pin(serve(
             service,
             connections,
@@ -212,7 +215,8 @@ async fn read_head(
     let mut looked_at = 0;
     loop {
         if input.len() > looked_at {
-            // What begins like no method (TLS, for one) never becomes a head, so it is rejected before it is whole.
+            // What begins like no method (TLS, for one) never becomes a head, so it is rejected
+            // before it is whole.
             let hopeless = looked_at == 0 && !input[0].is_ascii_alphabetic();
             if hopeless || head::may_be_complete(input, looked_at) {
                 let snapshot = service.current.load_full();
@@ -288,7 +292,8 @@ async fn in_time<T>(
     mut stopped: Pin<&mut impl Future<Output = ()>>,
     idle: bool,
 ) -> Option<T> {
-    // The timer is moved only when it goes off early or stands too late: on a busy connection that is almost never.
+    // The timer is moved only when it goes off early or stands too late: on a busy connection that
+    // is almost never.
     if timer.deadline() > until {
         timer.as_mut().reset(until);
     }

@@ -1,9 +1,10 @@
 //! HTTP/2 of clients: one connection, many streams, each a request like any other.
 //!
-//! The h2 library speaks the protocol and bounds what a client can make it hold: open streams, the bytes of a header list and
-//! its CONTINUATION frames, streams that are reset before anybody has looked at them, its own resets for malformed frames,
-//! empty frames, and windows of bodies. Here are the bounds of what it lets through: malformed and reset requests, idle
-//! connections, and the end of a connection, which loses no request (GOAWAY, RFC 9113 section 6.8).
+//! The h2 library speaks the protocol and bounds what a client can make it hold: open streams, the
+//! bytes of a header list and its CONTINUATION frames, streams that are reset before anybody has
+//! looked at them, its own resets for malformed frames, empty frames, and windows of bodies. Here
+//! are the bounds of what it lets through: malformed and reset requests, idle connections, and the
+//! end of a connection, which loses no request (GOAWAY, RFC 9113 section 6.8).
 //!
 //! Must stay true: each stream has one decision and one response; trailers of a client go nowhere.
 
@@ -39,11 +40,12 @@ pub(in crate::proxy) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r
 const LINGER: Duration = Duration::from_secs(2);
 /// Malformed requests on one connection before it ends. They cost work and come from nobody honest.
 const MAX_MALFORMED: u32 = 32;
-/// Requests on one connection that the client reset, before it ends, if they are most of all. Each costs a connection to the backend
-/// (CVE-2023-44487 in small).
+/// Requests on one connection that the client reset, before it ends, if they are most of all. Each
+/// costs a connection to the backend (CVE-2023-44487 in small).
 const MAX_RESET: u32 = 100;
-/// Bytes of a body that one stream may send before they are taken from it (RFC 9113 section 5.2). A connection may send as many for
-/// each of its streams, so that a body which its backend does not take holds up no other.
+/// Bytes of a body that one stream may send before they are taken from it (RFC 9113 section 5.2). A
+/// connection may send as many for each of its streams, so that a body which its backend does not
+/// take holds up no other.
 const STREAM_WINDOW: u32 = 128 * 1024;
 /// Largest window that there is (RFC 9113 section 6.9.1).
 const MAX_WINDOW: u32 = (1 << 31) - 1;
@@ -95,7 +97,8 @@ pub(in crate::proxy) async fn serve_connection(
         let next = tokio::select! {
             biased;
             _ = stop.wait_for(|stop| *stop), if left_at.is_none() => Next::Leave,
-            // A client that comes while menshen wants to go is served once: none is sent away unheard.
+            // A client that comes while menshen wants to go is served once: none is sent away
+            // unheard.
             _ = closing.wait_for(|closing| *closing), if left_at.is_none() && served > 0 => Next::Leave,
             accepted = connection.accept() => Next::Stream(accepted),
             () = streams.idle(patience) => Next::Idle,
@@ -153,7 +156,8 @@ fn options(limits: &Limits) -> Builder {
     let mut options = Builder::new();
     let head = u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX);
     options
-        // The library counts 32 bytes for each field besides (RFC 9113 section 6.5.2); what passes here is measured again.
+        // The library counts 32 bytes for each field besides (RFC 9113 section 6.5.2); what passes
+        // here is measured again.
         .max_header_list_size(head.saturating_add(32 * 100))
         .max_concurrent_streams(limits.http2_streams)
         .initial_window_size(STREAM_WINDOW)

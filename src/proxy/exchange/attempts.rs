@@ -51,7 +51,8 @@ impl<'u> Attempts<'u> {
         }
     }
 
-    /// Whether a request that the backend has not begun with is sent again: once more to each backend at most.
+    /// Whether a request that the backend has not begun with is sent again: once more to each
+    /// backend at most.
     pub(super) fn may_send_again(&mut self) -> bool {
         let bit = self.bit();
         if self.refused & bit != 0 {
@@ -61,7 +62,8 @@ impl<'u> Attempts<'u> {
         self.begin_again()
     }
 
-    /// Whether another connection is taken for a request that could not be sent on one which takes no more.
+    /// Whether another connection is taken for a request that could not be sent on one which takes
+    /// no more.
     pub(super) fn may_take_another(&mut self) -> bool {
         self.stale += 1;
         self.stale <= MAX_STALE_CONNECTIONS && self.begin_again()
@@ -75,7 +77,8 @@ impl<'u> Attempts<'u> {
             .unwrap_or(0)
     }
 
-    /// Whether there is a backend to try. Where each has been, the first may be tried again, but for those that are spent.
+    /// Whether there is a backend to try. Where each has been, the first may be tried again, but
+    /// for those that are spent.
     fn begin_again(&mut self) -> bool {
         let backends = self.upstreams.len();
         if !self.tried.has_left(backends) {

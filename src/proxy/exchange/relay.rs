@@ -1,10 +1,13 @@
-//! Both messages of an exchange at once: the request's body up, the response's head, body and trailers down.
+//! Both messages of an exchange at once: the request's body up, the response's head, body and
+//! trailers down.
 //!
-//! One task does both, a step of one and a step of the other in turn, so neither waits for the other: a backend may respond before it
-//! has read, a client may read while it still sends. What a side does not take is not read from the other.
+//! One task does both, a step of one and a step of the other in turn, so neither waits for the
+//! other: a backend may respond before it has read, a client may read while it still sends. What a
+//! side does not take is not read from the other.
 //!
-//! Must stay true: what there is goes on at once, and nothing is held back while something is waited for; a client or backend that
-//! leaves is noticed, whichever side waits; each wait has an end.
+//! Must stay true: what there is goes on at once, and nothing is held back while something is
+//! waited for; a client or backend that leaves is noticed, whichever side waits; each wait has an
+//! end.
 
 use std::{
     future::poll_fn,
@@ -32,7 +35,8 @@ use crate::{
     },
 };
 
-/// How often it is looked whether a client is still there whose body is not read because the backend takes none of it.
+/// How often it is looked whether a client is still there whose body is not read because the
+/// backend takes none of it.
 const DEPARTURE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// How both messages ended.
@@ -133,7 +137,8 @@ impl<'r, 'c> Relay<'r, 'c> {
         }
     }
 
-    /// Status of the response that the client was sent, microseconds until its head came, and bytes of its body.
+    /// Status of the response that the client was sent, microseconds until its head came, and bytes
+    /// of its body.
     pub(super) fn sent(&self) -> (Option<StatusCode>, Option<u64>, u64) {
         let waited = self
             .head_at
@@ -407,7 +412,8 @@ impl<'r, 'c> Relay<'r, 'c> {
             if self.stream.is_none() {
                 wake = self.long_at().map_or(wake, |at| wake.min(at));
             }
-            // The timer is moved only when it goes off early or stands too late: on a busy connection that is almost never.
+            // The timer is moved only when it goes off early or stands too late: on a busy
+            // connection that is almost never.
             if timer.deadline() > wake || timer.is_elapsed() {
                 timer.as_mut().reset(wake);
             }
@@ -435,7 +441,8 @@ impl<'r, 'c> Relay<'r, 'c> {
         since.map(|since| since + LONG)
     }
 
-    /// A body may be as long as it likes, not as slow: one byte before each timeout would hold a place for ever.
+    /// A body may be as long as it likes, not as slow: one byte before each timeout would hold a
+    /// place for ever.
     fn is_too_slow(&self, now: Instant) -> bool {
         let received = self.client.received();
         let is_uploading = self.upload == Upload::Body && received > 0 && !self.is_call;
@@ -444,14 +451,16 @@ impl<'r, 'c> Relay<'r, 'c> {
         is_uploading && now.duration_since(self.context.timing.start) > allowed
     }
 
-    /// Until when the sides that are waited for may take, and what it is when they take longer. `None`: nothing went wrong.
+    /// Until when the sides that are waited for may take, and what it is when they take longer.
+    /// `None`: nothing went wrong.
     fn deadline(&self, upload: Side, download: Side) -> (Instant, Option<Failure>) {
         let snapshot = &self.context.snapshot;
         let rule_timeout = self.admitted.forward.idle_timeout;
         let body_timeout = snapshot.limits.body_timeout;
         let upstreams = &snapshot.upstreams;
         let (timeout, failure) = match (upload, download) {
-            // The rest of a request whose response is whole may go on coming, no slower than any, but is not waited for.
+            // The rest of a request whose response is whole may go on coming, no slower than any,
+            // but is not waited for.
             (_, Side::Neither) => (LINGER_TIMEOUT, None),
             (_, Side::Client) => (body_timeout, Some(Failure::ClientGone)),
             // The client has not been told to go on, and the backend has not said so.

@@ -31,7 +31,8 @@ const GARBAGE: [&[u8]; 4] = [
 
 /// Most informational responses that menshen takes before the final one.
 const MAX_INFORMATIONAL: usize = 32;
-/// Bytes of a request's body for which every stream has a window, whatever the others hold and however late windows are given back.
+/// Bytes of a request's body for which every stream has a window, whatever the others hold and
+/// however late windows are given back.
 const ALWAYS_FITS: usize = 8 * 1024;
 
 /// Accepts connections, and does on them what the script says.
@@ -182,7 +183,8 @@ impl Backend {
         }
     }
 
-    /// Closes the connection that a request is on or was the last of; over HTTP/2 resets its stream.
+    /// Closes the connection that a request is on or was the last of; over HTTP/2 resets its
+    /// stream.
     pub(super) fn close(&mut self, n: usize, ledger: &mut Ledger) {
         if let Some(connection) = self.http1(n) {
             connection.link.close();
@@ -422,7 +424,8 @@ impl BackendStream {
     /// Both messages have ended, or one was reset.
     fn is_over(&self, ledger: &Ledger) -> bool {
         let request = &ledger.exchanges[self.n].up;
-        // Of a body that is not read, its end does not show; one that is ended and fits into the window has come.
+        // Of a body that is not read, its end does not show; one that is ended and fits into the
+        // window has come.
         let is_requested = self.body.is_none()
             || request.ended && request.queued - request.received <= ALWAYS_FITS;
         self.is_reset || is_requested && self.sender.as_ref().is_none_or(Http2Sender::is_over)

@@ -1,4 +1,5 @@
-//! What was sent and what arrived, for each request of a script and its response: the promises that hold at any moment.
+//! What was sent and what arrived, for each request of a script and its response: the promises that
+//! hold at any moment.
 
 use std::sync::LazyLock;
 
@@ -9,7 +10,8 @@ pub(super) const REQUESTS: usize = 3;
 /// Longest body.
 const MAX_BODY: usize = 2 << 20;
 
-/// Bodies are cut from it, each from a place of its own, so that bytes which are lost, doubled, moved or mixed up show.
+/// Bodies are cut from it, each from a place of its own, so that bytes which are lost, doubled,
+/// moved or mixed up show.
 static TEXT: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let mut random = 0x9E37_79B9_7F4A_7C15_u64;
     let words = std::iter::repeat_with(|| {
@@ -171,7 +173,8 @@ pub(super) struct Exchange {
 #[derive(Debug)]
 pub(super) struct Ledger {
     pub(super) exchanges: [Exchange; REQUESTS],
-    /// The client is one connection of HTTP/1: what happens to one request happens to those behind it.
+    /// The client is one connection of HTTP/1: what happens to one request happens to those behind
+    /// it.
     pub(super) in_order: bool,
     /// The client has sent what is no request: all that is known is that messages are well framed.
     pub(super) hostile_client: bool,
@@ -205,7 +208,8 @@ impl Ledger {
             .for_each(|exchange| exchange.rough = true);
     }
 
-    /// The backend closes the connection that request `n` is on, which others may be on their way to.
+    /// The backend closes the connection that request `n` is on, which others may be on their way
+    /// to.
     pub(super) fn requests_on_their_way(&mut self, n: usize) {
         for m in 0..REQUESTS {
             let Exchange { up, down, .. } = &self.exchanges[m];

@@ -108,7 +108,8 @@ impl Http1Link {
         self.socket.is_none()
     }
 
-    /// Whether the other side has ended, although something that it sent before is still to be read, or our side has.
+    /// Whether the other side has ended, although something that it sent before is still to be
+    /// read, or our side has.
     pub(super) fn has_ended(&self) -> bool {
         self.is_over
             || self.socket.as_ref().is_none_or(|socket| {

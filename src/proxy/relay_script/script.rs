@@ -56,8 +56,8 @@ pub(super) struct Script {
 }
 
 impl Script {
-    /// The first byte chooses protocols and ending. Of a step, four bits of a byte say what, two of which request, two how it is
-    /// framed; where it has a size, that is the next byte.
+    /// The first byte chooses protocols and ending. Of a step, four bits of a byte say what, two of
+    /// which request, two how it is framed; where it has a size, that is the next byte.
     pub(super) fn decode(bytes: &[u8]) -> Self {
         let (&flags, mut rest) = bytes.split_first().unwrap_or((&0, &[]));
         let mut next = || rest.split_off_first().copied();

@@ -1,4 +1,5 @@
-//! HTTP/1 as both ends of a script read it: what RFC 9112 has to have, and nothing that it merely forgives.
+//! HTTP/1 as both ends of a script read it: what RFC 9112 has to have, and nothing that it merely
+//! forgives.
 
 use bytes::{Bytes, BytesMut};
 

@@ -1,11 +1,12 @@
 //! Connections to a name that has several addresses (RFC 8305, "Happy Eyeballs").
 //!
-//! `localhost` is `127.0.0.1` and `::1`, and a server often listens on one of them alone. So attempts overlap: the next address is
-//! tried when the one before it fails or has not answered for a moment, and the first connection wins. The address that worked is
-//! the first one from then on, for every request and every health check.
+//! `localhost` is `127.0.0.1` and `::1`, and a server often listens on one of them alone. So
+//! attempts overlap: the next address is tried when the one before it fails or has not answered for
+//! a moment, and the first connection wins. The address that worked is the first one from then on,
+//! for every request and every health check.
 //!
-//! Must stay true: every connection to a named backend is made here, before anything is sent, so that trying another address is
-//! never a repetition of a request.
+//! Must stay true: every connection to a named backend is made here, before anything is sent, so
+//! that trying another address is never a repetition of a request.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -28,7 +29,8 @@ const MAX_ADDRESSES: usize = 16;
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 const MIN_ATTEMPT_DELAY: Duration = Duration::from_millis(10);
 
-/// The addresses of one backend's name, the one to begin with first. None: the name has never been resolved.
+/// The addresses of one backend's name, the one to begin with first. None: the name has never been
+/// resolved.
 #[derive(Debug)]
 pub(in crate::proxy) struct Addresses {
     list: ArcSwap<Vec<SocketAddr>>,
@@ -54,8 +56,8 @@ impl Addresses {
         self.list.load().first().copied()
     }
 
-    /// The name has these addresses now. The one in use stays first while it is among them. Where nothing was found, nothing
-    /// changes.
+    /// The name has these addresses now. The one in use stays first while it is among them. Where
+    /// nothing was found, nothing changes.
     pub(in crate::proxy) fn set(&self, found: &[SocketAddr]) {
         if found.is_empty() {
             return;
@@ -87,7 +89,8 @@ impl Addresses {
         });
     }
 
-    /// This one takes connections and is no server that can be used: it is tried last. How many others there are.
+    /// This one takes connections and is no server that can be used: it is tried last. How many
+    /// others there are.
     pub(in crate::proxy) fn demote(&self, bad: SocketAddr) -> usize {
         self.list.rcu(|before| {
             let mut list = Vec::clone(before);
@@ -134,8 +137,8 @@ fn class_of(fault: &io::Error) -> ErrorType {
     }
 }
 
-/// In turn an address of each family (RFC 8305 section 4), beginning with IPv4: an old backend listens there, and `localhost` means
-/// `::1` first.
+/// In turn an address of each family (RFC 8305 section 4), beginning with IPv4: an old backend
+/// listens there, and `localhost` means `::1` first.
 fn interleaved(found: &[SocketAddr]) -> Vec<SocketAddr> {
     let mut v4 = found.iter().filter(|address| address.is_ipv4());
     let mut v6 = found.iter().filter(|address| address.is_ipv6());
@@ -154,7 +157,8 @@ fn interleaved(found: &[SocketAddr]) -> Vec<SocketAddr> {
     }
 }
 
-/// A connection to the first of these addresses that takes one, and which one that is; all of it within `patience`.
+/// A connection to the first of these addresses that takes one, and which one that is; all of it
+/// within `patience`.
 async fn dial(addresses: &[SocketAddr], patience: Duration) -> io::Result<(TcpStream, SocketAddr)> {
     let connecting = async {
         if let [only] = addresses {
@@ -310,7 +314,8 @@ mod tests {
         assert!(delay_for(0, secs(1)) <= ATTEMPT_DELAY);
     }
 
-    /// A firewall that drops: nothing says that the address is no good. Here the queue of a listener is full.
+    /// A firewall that drops: nothing says that the address is no good. Here the queue of a
+    /// listener is full.
     #[tokio::test(start_paused = true)]
     async fn an_address_that_says_nothing_does_not_hold_up_the_next_one() {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();

@@ -1,4 +1,5 @@
-//! What every request to a backend says, whichever it is for. `authority`: host and port of the backend.
+//! What every request to a backend says, whichever it is for. `authority`: host and port of the
+//! backend.
 
 use http::{HeaderName, HeaderValue, header};
 use pingora::http::RequestHeader;
@@ -8,8 +9,8 @@ use crate::config::UpstreamConfig;
 /// A header field of menshen's.
 pub(in crate::proxy) type Field = (HeaderName, HeaderValue);
 
-/// The fields that every request to a backend has, whichever client it is for: requests of clients, and those that menshen makes
-/// itself (health checks, `menshen doctor`).
+/// The fields that every request to a backend has, whichever client it is for: requests of clients,
+/// and those that menshen makes itself (health checks, `menshen doctor`).
 #[derive(Debug)]
 pub(in crate::proxy) struct FixedFields {
     /// `Host` for the backend; `None`: the client's own.

@@ -1,7 +1,7 @@
 //! Whether a backend is to be used: by what its requests came to, and by checks of its own.
 //!
-//! Must stay true: asking takes no lock and allocates nothing; a backend is only ever passed over, never given up: when none
-//! would be used, all are.
+//! Must stay true: asking takes no lock and allocates nothing; a backend is only ever passed over,
+//! never given up: when none would be used, all are.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
@@ -17,7 +17,8 @@ const STRIKES: u32 = 5;
 /// For how long at first; twice as long each time it happens again without an answer between.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_mins(5);
-/// Further addresses of one backend that one request tries where connections come about and are no good.
+/// Further addresses of one backend that one request tries where connections come about and are no
+/// good.
 const MAX_AGAIN: usize = 3;
 
 /// What is known of one backend.
@@ -97,7 +98,8 @@ impl Health {
 
     /// It has answered, whatever it said.
     pub(in crate::proxy) fn answered(&self) {
-        // Looked at first: nearly always there is nothing to change, and cores need not fight over it.
+        // Looked at first: nearly always there is nothing to change, and cores need not fight over
+        // it.
         if self.strikes.load(Ordering::Relaxed) != 0 {
             self.strikes.store(0, Ordering::Relaxed);
             self.pauses.store(0, Ordering::Relaxed);
@@ -105,7 +107,8 @@ impl Health {
         }
     }
 
-    /// One more check has gone so. `down_after` and `up_after`: how many in a row make a difference.
+    /// One more check has gone so. `down_after` and `up_after`: how many in a row make a
+    /// difference.
     pub(in crate::proxy) fn checked(
         &self,
         good: bool,
@@ -163,8 +166,8 @@ impl Tried {
     /// Most backends that can be told apart.
     pub(in crate::proxy) const MOST: usize = 64;
 
-    /// The next one to try, of those not yet tried: a good one where there is one. `turn` spreads requests. `None`: all were
-    /// tried.
+    /// The next one to try, of those not yet tried: a good one where there is one. `turn` spreads
+    /// requests. `None`: all were tried.
     pub(in crate::proxy) fn next(
         &mut self,
         all: usize,
@@ -190,8 +193,8 @@ impl Tried {
         Some(chosen)
     }
 
-    /// The next one to try is this one once more, at another of its addresses, of which there are so many. `false`: those have had
-    /// their turn.
+    /// The next one to try is this one once more, at another of its addresses, of which there are
+    /// so many. `false`: those have had their turn.
     pub(in crate::proxy) fn try_again(&mut self, at: usize, others: usize) -> bool {
         let may = usize::from(self.times_again) < others.min(MAX_AGAIN);
         if may {

@@ -1,6 +1,8 @@
-//! What is done about backends in the background: checks of their health, and names that may come to mean another address.
+//! What is done about backends in the background: checks of their health, and names that may come
+//! to mean another address.
 //!
-//! Must stay true: no request waits for any of it; a name that cannot be resolved keeps the addresses it had.
+//! Must stay true: no request waits for any of it; a name that cannot be resolved keeps the
+//! addresses it had.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -23,8 +25,8 @@ const SHOW_EVERY: Duration = Duration::from_secs(1);
 const UNRESOLVED_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Upstreams {
-    /// Looks after the backends until the future is dropped; only one set of them at a time. `tell` hears how many of them all are
-    /// healthy when that has changed; at first all are.
+    /// Looks after the backends until the future is dropped; only one set of them at a time. `tell`
+    /// hears how many of them all are healthy when that has changed; at first all are.
     pub async fn watch(self: Arc<Self>, tell: impl Fn(usize, usize)) {
         self.forget_others();
         let mut tasks = JoinSet::new();
@@ -59,7 +61,8 @@ async fn check_all_along(all: Arc<Upstreams>, at: usize) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        // Its name is looked up again meanwhile, and where that leads somewhere it is healthy at once.
+        // Its name is looked up again meanwhile, and where that leads somewhere it is healthy at
+        // once.
         if !backend.is_resolved() {
             continue;
         }

@@ -1,10 +1,10 @@
 //! Connections of HTTP/1 to backends that wait for their next request, those of one worker.
 //!
-//! A connection stays on the worker that made it, so using it again wakes no other thread, and asks the system nothing. The one that
-//! was used last is used next, so that the others can run out.
+//! A connection stays on the worker that made it, so using it again wakes no other thread, and asks
+//! the system nothing. The one that was used last is used next, so that the others can run out.
 //!
-//! Must stay true: a connection is used again only where the backend has neither closed it nor said anything on it, and only within its
-//! idle timeout; there are never more than the config allows.
+//! Must stay true: a connection is used again only where the backend has neither closed it nor said
+//! anything on it, and only within its idle timeout; there are never more than the config allows.
 
 use std::{
     future::poll_fn,
@@ -75,7 +75,8 @@ impl IdleConnections {
         }
     }
 
-    /// Closes connections whose time is over, or that the backend has closed, for as long as it is polled.
+    /// Closes connections whose time is over, or that the backend has closed, for as long as it is
+    /// polled.
     pub(super) async fn sweep(&self) {
         let mut ticks = interval(SWEEP_INTERVAL);
         loop {

@@ -1,7 +1,9 @@
-//! One request of menshen's own to a backend, made as the gate makes requests: health checks, and what `menshen doctor` asks.
+//! One request of menshen's own to a backend, made as the gate makes requests: health checks, and
+//! what `menshen doctor` asks.
 //!
-//! Must stay true: address, protocol, TLS, `Host` and shared secret are those of a client's request, because the same parts decide
-//! them; a connection is made for it and never one taken that a request could have.
+//! Must stay true: address, protocol, TLS, `Host` and shared secret are those of a client's
+//! request, because the same parts decide them; a connection is made for it and never one taken
+//! that a request could have.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -105,7 +107,8 @@ impl Prober {
         }
     }
 
-    /// Whether one of them takes a connection: with the handshake of TLS, and of HTTP/2, where they are spoken.
+    /// Whether one of them takes a connection: with the handshake of TLS, and of HTTP/2, where they
+    /// are spoken.
     pub(in crate::proxy) async fn connects(
         &self,
         at: usize,

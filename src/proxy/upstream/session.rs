@@ -1,7 +1,8 @@
 //! One request to a backend and its response, on either protocol.
 //!
-//! Must stay true: a request goes to one backend once; a response that is not whole is an error, never an end; a connection is used
-//! again only when both messages on it have ended and nothing more has come.
+//! Must stay true: a request goes to one backend once; a response that is not whole is an error,
+//! never an end; a connection is used again only when both messages on it have ended and nothing
+//! more has come.
 
 mod http1;
 mod http2;
@@ -30,7 +31,8 @@ use super::{UpstreamPeer, idle_connections::IdleConnections};
 use http1::Http1Session;
 use http2::Http2Session;
 
-/// One worker's connections to all backends: those in use, and those that wait for the next request.
+/// One worker's connections to all backends: those in use, and those that wait for the next
+/// request.
 pub(in crate::proxy) struct Connections {
     connector: Arc<TransportConnector>,
     /// Of HTTP/1, made by this worker.
@@ -55,7 +57,8 @@ impl Connections {
         Self::with_options(workers, idle, ConnectorOptions::new(idle))
     }
 
-    /// The same for one worker, without TLS: reading the system's certificates takes longer than all else that a script does.
+    /// The same for one worker, without TLS: reading the system's certificates takes longer than
+    /// all else that a script does.
     #[cfg(any(test, fuzzing))]
     pub(in crate::proxy) fn without_tls(idle: usize) -> Arc<[Self]> {
         let mut options = ConnectorOptions::new(idle);
@@ -119,7 +122,8 @@ impl Connections {
         }
     }
 
-    /// Takes a session back after its response. Where another request may follow, its connection waits for it.
+    /// Takes a session back after its response. Where another request may follow, its connection
+    /// waits for it.
     pub(in crate::proxy) fn release(&self, session: UpstreamSession, peer: &UpstreamPeer) {
         match session {
             UpstreamSession::Http1(session) => {

@@ -1,6 +1,8 @@
-//! Where a WebSocket frame ends: just enough of RFC 6455 section 5.2 to put a frame of our own between two of somebody else's.
+//! Where a WebSocket frame ends: just enough of RFC 6455 section 5.2 to put a frame of our own
+//! between two of somebody else's.
 //!
-//! Must stay true: what passes is counted, never changed; bytes that are no frames do no harm but that their end is not found.
+//! Must stay true: what passes is counted, never changed; bytes that are no frames do no harm but
+//! that their end is not found.
 
 /// Follows one direction of a connection, byte by byte.
 #[derive(Debug, Default)]
@@ -77,7 +79,8 @@ impl Frames {
     }
 }
 
-/// A Close frame of a server, which is not masked (section 5.1). A reason that is too long is left out.
+/// A Close frame of a server, which is not masked (section 5.1). A reason that is too long is left
+/// out.
 pub(in crate::proxy) fn close(code: u16, reason: &str) -> Vec<u8> {
     let reason = if reason.len() > LONGEST_REASON {
         ""
@@ -94,7 +97,8 @@ mod tests {
 
     use super::*;
 
-    /// A frame as somebody may send it: `spelling` says how its length is written, which need not be the shortest way.
+    /// A frame as somebody may send it: `spelling` says how its length is written, which need not
+    /// be the shortest way.
     fn frame(opcode: u8, masked: bool, spelling: usize, payload: &[u8]) -> Vec<u8> {
         let mask = if masked { 0x80 } else { 0 };
         let mut out = vec![0x80 | opcode];

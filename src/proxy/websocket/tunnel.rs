@@ -1,10 +1,13 @@
-//! A WebSocket after its handshake: bytes both ways, until a side ends it, both are silent too long, or it has to end.
+//! A WebSocket after its handshake: bytes both ways, until a side ends it, both are silent too
+//! long, or it has to end.
 //!
-//! We carry it ourselves (`docs/decisions/0011-streams-end-with-their-session.md`): a backend's bytes may come with its 101 or
-//! at any time after it, and nothing waits for a body that a handshake does not have.
+//! We carry it ourselves (`docs/decisions/0011-streams-end-with-their-session.md`): a backend's
+//! bytes may come with its 101 or at any time after it, and nothing waits for a body that a
+//! handshake does not have.
 //!
-//! Must stay true: no byte is lost, changed or held back; each side is read only as fast as the other takes it; a frame of
-//! ours stands between two of the backend's, never within one; a quiet WebSocket holds no buffers.
+//! Must stay true: no byte is lost, changed or held back; each side is read only as fast as the
+//! other takes it; a frame of ours stands between two of the backend's, never within one; a quiet
+//! WebSocket holds no buffers.
 
 use std::{
     future::poll_fn,
@@ -33,7 +36,8 @@ const DEPARTURE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 /// How long the rest of a frame is waited for when the stream has to end.
 const REST_OF_FRAME: Duration = Duration::from_secs(1);
 
-/// How long one side may be silent once the other has ended its own: the closing handshake has its answer by then.
+/// How long one side may be silent once the other has ended its own: the closing handshake has its
+/// answer by then.
 const HALF_CLOSED: Duration = Duration::from_mins(1);
 
 /// One direction.
@@ -68,9 +72,9 @@ enum Step {
     End,
 }
 
-/// Carries both directions to their end. `early`: what the backend sent together with its 101. `idle`: longest silence of both.
-/// The client's connection is left to be closed.
-/// `is_reset` says whether the client's connection has failed, although nothing is read of it.
+/// Carries both directions to their end. `early`: what the backend sent together with its 101.
+/// `idle`: longest silence of both. The client's connection is left to be closed. `is_reset` says
+/// whether the client's connection has failed, although nothing is read of it.
 pub(in crate::proxy) async fn carry<C, B>(
     client: C,
     is_reset: impl Fn() -> bool,
@@ -128,7 +132,8 @@ where
     let mut last = Instant::now();
     let mut timer = pin!(sleep(patience));
     while up.open || down.open {
-        // In no fixed order: a side that always has something to say must not keep the other waiting.
+        // In no fixed order: a side that always has something to say must not keep the other
+        // waiting.
         let moved = tokio::select! {
             ending = open.closed() => return ending,
             () = timer.as_mut() => {
@@ -226,7 +231,8 @@ where
     }
 }
 
-/// What there is, as soon as there is something; empty at the end. Until then no memory is held for it.
+/// What there is, as soon as there is something; empty at the end. Until then no memory is held for
+/// it.
 async fn read<R: AsyncRead>(from: &mut ReadHalf<R>) -> io::Result<Bytes> {
     poll_fn(|cx| {
         let mut space = [const { MaybeUninit::uninit() }; PART];

@@ -132,7 +132,8 @@ pub async fn a_password_is_good_until_it_changes(store: Subject) {
     assert!(none.is_none(), "a user without a name has no password");
 }
 
-/// Every session ends, nothing opens, and all of it is back when the ban is lifted, but the sessions.
+/// Every session ends, nothing opens, and all of it is back when the ban is lifted, but the
+/// sessions.
 pub async fn a_ban_holds_until_it_is_lifted(store: Subject) {
     let alice = opened(&store, &login_of("alice", 1)).await;
     let ban = changed(&store, &alice.user.id, RightsChange::Ban).await;
@@ -398,7 +399,8 @@ pub async fn an_erased_integer_is_not_given_again(store: Subject) {
     assert_eq!(opened(&store, &numbered(2)).await.user.id.as_str(), "11");
 }
 
-/// Everything is found and opens before, while and after the store gets a new key, under parallel logins.
+/// Everything is found and opens before, while and after the store gets a new key, under parallel
+/// logins.
 pub async fn the_store_gets_a_new_key_while_it_is_in_use(store: Subject) {
     assert!(
         store.reseal(10).await.expect("works").finished,
@@ -419,7 +421,8 @@ pub async fn the_store_gets_a_new_key_while_it_is_in_use(store: Subject) {
     };
     store.revoke(&what, NOW).await.expect("works");
     for round in 1..=3 {
-        // 20 at once are one change: a second key that overtook the first would take what it sealed with it.
+        // 20 at once are one change: a second key that overtook the first would take what it sealed
+        // with it.
         together((0..20).map(|_| {
             let store = store.clone();
             async move { store.rotate_store_key().await.expect("works") }

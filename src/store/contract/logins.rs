@@ -489,7 +489,8 @@ pub async fn the_oldest_session_ends_for_one_too_many(store: Subject) {
     );
 }
 
-/// A login that has to ask for the id first changes nothing, until it has one; who is known is signed in at once.
+/// A login that has to ask for the id first changes nothing, until it has one; who is known is
+/// signed in at once.
 pub async fn a_stranger_is_nobody_until_the_id_is_known(store: Subject) {
     let mut login = with_code(login_of("alice", 1), 1);
     login.new_user = NewUserId::Ask;

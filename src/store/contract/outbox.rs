@@ -156,7 +156,8 @@ pub async fn users_that_are_joined_are_told(store: Subject) {
     assert_eq!(events(&store).await, [told]);
 }
 
-/// What was taken and not settled is due again at its time; what was put off, at its; what was delivered is gone.
+/// What was taken and not settled is due again at its time; what was put off, at its; what was
+/// delivered is gone.
 pub async fn an_event_comes_back_until_it_is_settled(store: Subject) {
     erased(&store, 2).await;
     let first = taken(&store, 0, 10).await;
@@ -319,7 +320,8 @@ fn withdrawal(openid: &str, said: u8, what: TakenBack, began_by: Timestamp) -> W
     }
 }
 
-/// Said again, also by many at once, it does nothing to whoever comes back; and what was said before somebody came is not about them.
+/// Said again, also by many at once, it does nothing to whoever comes back; and what was said
+/// before somebody came is not about them.
 pub async fn what_is_taken_back_is_taken_back_once(store: Subject) {
     let first = opened(&store, &login_of("alice", 1)).await;
     let together_said = together((0..20).map(|_| {

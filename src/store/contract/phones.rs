@@ -270,7 +270,8 @@ pub async fn the_older_user_is_left_when_it_is_the_caller(store: Subject) {
     );
 }
 
-/// The owner of the phone is the older one: the caller's user goes, and a session of the other one is opened.
+/// The owner of the phone is the older one: the caller's user goes, and a session of the other one
+/// is opened.
 pub async fn the_older_user_is_left_when_it_is_the_other(store: Subject) {
     let by_phone = with_phone(&store, 1, 1, NOW).await;
     let mut login = login_of("alice", 2);
@@ -321,7 +322,8 @@ pub async fn the_older_user_is_left_when_it_is_the_other(store: Subject) {
     moved(&store, &rotation(session.id, 0, later(64))).await;
 }
 
-/// Whichever of two users who both have a phone is left: the phone just proven is theirs, the other one leads to nobody.
+/// Whichever of two users who both have a phone is left: the phone just proven is theirs, the other
+/// one leads to nobody.
 pub async fn of_two_phones_the_one_just_proven_is_left(store: Subject) {
     for (case, caller_since, owner_since) in [(0, NOW, later(1)), (1, later(1), NOW)] {
         let (old, proven) = (case * 10 + 1, case * 10 + 2);
@@ -393,7 +395,8 @@ pub async fn a_join_keeps_to_one_session_of_a_kind(store: Subject) {
     );
 }
 
-/// What contradicts itself is not joined: two people of one mini program, two unionids, rights, a ban.
+/// What contradicts itself is not joined: two people of one mini program, two unionids, rights, a
+/// ban.
 pub async fn what_contradicts_itself_is_not_joined(store: Subject) {
     let alice = opened(&store, &login_of("alice", 1)).await;
     let mut n = 1;
@@ -462,7 +465,8 @@ pub async fn what_contradicts_itself_is_not_joined(store: Subject) {
     assert!(lives(&store, alice.session.id, NOW).await);
 }
 
-/// The unionid of two users who signed in apart: one person by WeChat's word, joined where that is wanted.
+/// The unionid of two users who signed in apart: one person by WeChat's word, joined where that is
+/// wanted.
 pub async fn a_unionid_that_comes_later_joins_where_that_is_wanted(store: Subject) {
     let first = opened(&store, &login_of("alice-one", 1)).await;
     let under_two = |login: NewLogin| super::under_app(login, "wx2");
@@ -513,7 +517,8 @@ pub async fn a_unionid_that_comes_later_joins_where_that_is_wanted(store: Subjec
     );
 }
 
-/// Two users who both have a phone are not joined by a unionid: neither phone is proven by it, and one would lead to nobody.
+/// Two users who both have a phone are not joined by a unionid: neither phone is proven by it, and
+/// one would lead to nobody.
 pub async fn a_unionid_does_not_take_a_phone_away(store: Subject) {
     let of = |person: &str, n: u128, app: &str| {
         super::under_app(with_unionid(login_of(person, n), "union"), app)

@@ -225,8 +225,8 @@ pub async fn a_clock_that_was_far_ahead_is_got_over(store: Subject) {
     );
 }
 
-/// A clock that was set back by hours: each limit of a phone holds for its own time from then on, however often the phone asks
-/// meanwhile, and not until the clock has caught up.
+/// A clock that was set back by hours: each limit of a phone holds for its own time from then on,
+/// however often the phone asks meanwhile, and not until the clock has caught up.
 pub async fn a_clock_that_was_set_back_is_not_waited_for(store: Subject) {
     let secs = Duration::from_secs;
     for (last, back) in [
@@ -376,7 +376,8 @@ pub async fn a_number_that_cannot_be_reached_costs_the_service_nothing(store: Su
     );
 }
 
-/// A code that never changes is guessed at five times an hour, and not five times for each time it is asked for.
+/// A code that never changes is guessed at five times an hour, and not five times for each time it
+/// is asked for.
 pub async fn the_code_of_a_test_phone_is_guessed_at_five_times_an_hour(store: Subject) {
     let test = |id: u128, now| SmsReservation {
         is_test: true,
@@ -473,7 +474,8 @@ pub async fn a_guess_at_no_code_is_told_from_a_wrong_one(store: Subject) {
     assert!(no_code(2, 20, later(60)).await, "burnt");
 }
 
-/// Four wrong ones, another code, and there is one guess left; none left, and no code is sent until there are again.
+/// Four wrong ones, another code, and there is one guess left; none left, and no code is sent until
+/// there are again.
 pub async fn another_code_brings_no_new_guesses(store: Subject) {
     sent(&store, &message(1, 1, 1, NOW)).await;
     for n in 0..4 {
@@ -579,7 +581,8 @@ pub async fn a_sweep_forgets_messages_in_their_time(store: Subject) {
     sent(&store, &message(3, 1, 3, later(61))).await;
 }
 
-/// Who is asked about first has the same code for the login that follows; wrong guesses count as ever.
+/// Who is asked about first has the same code for the login that follows; wrong guesses count as
+/// ever.
 pub async fn a_stranger_s_code_is_good_until_the_id_is_known(store: Subject) {
     sent(&store, &message(1, 1, 7, NOW)).await;
     let asking = |number, session| NewLogin {

@@ -29,7 +29,8 @@ fn another() -> Subject {
     Arc::new(EmbeddedStore::memory(&keys, Entropy::default()).expect("a store"))
 }
 
-/// Users, identities, sessions, revocations, keys, counters, ids that are taken, and what the backend has to hear.
+/// Users, identities, sessions, revocations, keys, counters, ids that are taken, and what the
+/// backend has to hear.
 pub async fn everything_moves_to_another_store(store: Subject) {
     let integer = |mut login: crate::store::NewLogin| {
         login.new_user = NewUserId::NextInteger { first: 1 };

@@ -17,7 +17,8 @@ use crate::{
     types::{Secret, SessionId, Timestamp, UserId, Username},
 };
 
-/// How long a `session_key` that was replaced still opens what a client had encrypted before it heard of that.
+/// How long a `session_key` that was replaced still opens what a client had encrypted before it
+/// heard of that.
 const PREVIOUS_SESSION_KEY: std::time::Duration = std::time::Duration::from_mins(10);
 
 /// Makes a user with a name and a password.
@@ -179,7 +180,8 @@ pub(super) fn erase(
     };
     let Some(record) = found else { return Ok(None) };
     let sessions = records::sessions_of(draft, id)?;
-    // The line of the log outlives every token of the user. Sessions that had ended before hold nothing personal.
+    // The line of the log outlives every token of the user. Sessions that had ended before hold
+    // nothing personal.
     let revoked = revoke::whole_user(draft, id, now)?;
     for session in sessions {
         draft.remove(layout::session(session.session.id));

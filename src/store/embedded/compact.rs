@@ -1,7 +1,8 @@
 //! A store on sled in a new, smaller directory: sled's files only grow.
 //!
-//! Pair by pair, as they are sealed, so nothing is lost and no key is needed. The new directory takes the place of the old one in
-//! one step of the file system, when every pair has been compared.
+//! Pair by pair, as they are sealed, so nothing is lost and no key is needed. The new directory
+//! takes the place of the old one in one step of the file system, when every pair has been
+//! compared.
 
 use std::{
     fs::{self, File},
@@ -52,7 +53,8 @@ pub enum CompactError {
     Io(#[from] io::Error),
 }
 
-/// Compacts the store in a directory that no process uses. `progress` hears how many pairs have been copied.
+/// Compacts the store in a directory that no process uses. `progress` hears how many pairs have
+/// been copied.
 pub fn compact(
     path: &Path,
     options: &OpenOptions,
@@ -74,7 +76,8 @@ pub fn compact(
             after,
         })
     });
-    // By now the old directory is there, or the copy that came to nothing; either was made or replaced by us.
+    // By now the old directory is there, or the copy that came to nothing; either was made or
+    // replaced by us.
     if aside.exists() {
         fs::remove_dir_all(&aside)?;
     }

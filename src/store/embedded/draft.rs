@@ -1,7 +1,8 @@
-//! What an operation works on: the engine's pairs with the changes on top that have not been committed yet.
+//! What an operation works on: the engine's pairs with the changes on top that have not been
+//! committed yet.
 //!
-//! Operations of one group see each other's changes, as if each had been committed before the next began. An operation
-//! that fails leaves nothing behind.
+//! Operations of one group see each other's changes, as if each had been committed before the next
+//! began. An operation that fails leaves nothing behind.
 
 use std::{ops::Bound, sync::Arc};
 
@@ -32,9 +33,10 @@ impl dyn View + '_ {
             .transpose()
     }
 
-    /// The record that something personal leads to. The newest place is looked at a second time: while records are sealed
-    /// anew, one may move there just when a reader has looked in the wrong place. If the keys were exchanged meanwhile, the
-    /// reader has looked in wrong places only, and looks again.
+    /// The record that something personal leads to. The newest place is looked at a second time:
+    /// while records are sealed anew, one may move there just when a reader has looked in the wrong
+    /// place. If the keys were exchanged meanwhile, the reader has looked in wrong places only, and
+    /// looks again.
     pub(super) fn find<R: DeserializeOwned>(
         &self,
         handle: Handle<'_>,

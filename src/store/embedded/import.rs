@@ -1,7 +1,8 @@
 //! Users of another system, under the ids that they have there.
 //!
-//! Must stay true: everything that could be in the way of a user is looked at before anything is written for them, so that
-//! each of a batch is imported whole or not at all; a repeat changes nothing.
+//! Must stay true: everything that could be in the way of a user is looked at before anything is
+//! written for them, so that each of a batch is imported whole or not at all; a repeat changes
+//! nothing.
 
 use super::{
     draft::Draft,
@@ -109,7 +110,8 @@ fn lead(
     }
 }
 
-/// Why a user who exists cannot be the one who is imported. One identity in common makes them the same.
+/// Why a user who exists cannot be the one who is imported. One identity in common makes them the
+/// same.
 fn contradiction(
     known: &UserRecord,
     new: &ImportedUser,

@@ -1,4 +1,5 @@
-//! What an embedded engine has to be: ordered bytes with atomic, durable batches. Nothing of the domain.
+//! What an embedded engine has to be: ordered bytes with atomic, durable batches. Nothing of the
+//! domain.
 
 use std::collections::BTreeMap;
 
@@ -25,9 +26,11 @@ pub(super) trait Kv: Send + Sync + 'static {
     fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize)
     -> Result<Vec<Pair>, Failure>;
 
-    /// Makes all of the changes, or none. When it returns they survive power loss. Only the writer calls this.
+    /// Makes all of the changes, or none. When it returns they survive power loss. Only the writer
+    /// calls this.
     ///
-    /// [`Failure::Refused`] promises that nothing was changed; after any other failure the outcome is unknown.
+    /// [`Failure::Refused`] promises that nothing was changed; after any other failure the outcome
+    /// is unknown.
     fn commit(&self, changes: &Changes) -> Result<(), Failure>;
 
     /// Whether a commit would be tried: there is room, for one.

@@ -1,15 +1,16 @@
 //! Where each kind of record lies in an ordered key-value engine.
 //!
-//! Keys are in the clear, so they hold only our own ids, times and keyed hashes; who somebody is outside is in the
-//! values. The parts of a key are told apart by place: none of our ids contains `/`.
+//! Keys are in the clear, so they hold only our own ids, times and keyed hashes; who somebody is
+//! outside is in the values. The parts of a key are told apart by place: none of our ids contains
+//! `/`.
 
 use crate::{
     store::{CodeHash, vault::Vault},
     types::{AppId, OpenId, Phone, SessionId, Timestamp, UnionId, UserId, Username},
 };
 
-/// The store's own keys, wrapped with the encryption key of the config: also the proof that the store is ours and that this
-/// key is right.
+/// The store's own keys, wrapped with the encryption key of the config: also the proof that the
+/// store is ours and that this key is right.
 pub(super) const KEYRING: &[u8] = b"m/keyring";
 /// Up to where records have been sealed with the newest key.
 pub(super) const RESEALED: &[u8] = b"m/resealed";
@@ -19,7 +20,8 @@ pub(super) const SMS_BUDGET: &[u8] = b"m/sms_budget";
 pub(super) const NEXT_USER: &[u8] = b"m/next_user";
 /// The epoch below which every token is revoked.
 pub(super) const GLOBAL_EPOCH: &[u8] = b"m/global_epoch";
-/// The number of the newest line of the revocation log. Kept apart, so that a swept log goes on counting.
+/// The number of the newest line of the revocation log. Kept apart, so that a swept log goes on
+/// counting.
 pub(super) const LOG_HEAD: &[u8] = b"m/log_head";
 
 /// The number of the newest event for the backend.
@@ -56,8 +58,8 @@ pub(super) fn gone(id: &UserId) -> Vec<u8> {
     [GONE, id.as_str().as_bytes()].concat()
 }
 
-/// Where a guess at a code that is not there is written, so that it costs what a wrong guess costs: one of 256 places, by the
-/// place where the phone's own record would be.
+/// Where a guess at a code that is not there is written, so that it costs what a wrong guess costs:
+/// one of 256 places, by the place where the phone's own record would be.
 pub(super) fn no_code(sms: &[u8]) -> Option<Vec<u8>> {
     let first = sms.strip_prefix(SMS)?.first()?;
     Some(vec![b'w', b'/', *first])
@@ -167,7 +169,8 @@ pub(super) fn outbox_at(key: &[u8]) -> Option<(Timestamp, u64)> {
     ))
 }
 
-/// Says when what lies at `key` may be looked at for removal. Whole seconds, rounded up: never early.
+/// Says when what lies at `key` may be looked at for removal. Whole seconds, rounded up: never
+/// early.
 pub(super) fn expiry(at: Timestamp, key: &[u8]) -> Vec<u8> {
     let secs = at.as_millis().div_ceil(1000);
     [EXPIRY, &secs.to_be_bytes(), b"/", key].concat()

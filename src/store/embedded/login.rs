@@ -112,7 +112,8 @@ pub(super) fn spend(
     Ok(true)
 }
 
-/// What can be proven only here: a code that was sent, and that the password is still the one that was compared.
+/// What can be proven only here: a code that was sent, and that the password is still the one that
+/// was compared.
 fn proven(draft: &mut Draft<'_>, login: &NewLogin) -> Result<Guessed, Failure> {
     match &login.proof {
         LoginProof::Wechat(_) => Ok(Guessed::Right),
@@ -140,7 +141,8 @@ fn refused(draft: &mut Draft<'_>, login: &NewLogin, outcome: LoginOutcome) -> Lo
     outcome
 }
 
-/// The same login again, after an answer was lost. A session that has ended meanwhile is not opened a second time.
+/// The same login again, after an answer was lost. A session that has ended meanwhile is not opened
+/// a second time.
 fn repeated(
     draft: &Draft<'_>,
     login: &NewLogin,
@@ -174,8 +176,9 @@ struct Found {
     merged: Option<(UserId, Revoked)>,
 }
 
-/// Whose identity it is: the openid's, else the unionid's. Where the two are different users WeChat has just said that they
-/// are one person; they are joined where the config wants that and nothing speaks against it, and otherwise the openid wins.
+/// Whose identity it is: the openid's, else the unionid's. Where the two are different users WeChat
+/// has just said that they are one person; they are joined where the config wants that and nothing
+/// speaks against it, and otherwise the openid wins.
 fn find(draft: &mut Draft<'_>, login: &NewLogin) -> Result<Found, Failure> {
     let Some(owner) = owner_of(draft, login)? else {
         return Ok(Found::default());
@@ -239,7 +242,8 @@ fn owner_of_unionid(
         .map(|record| record.user))
 }
 
-/// A user who was here before: what they said of themselves stays and gaps are filled, or what they say now counts.
+/// A user who was here before: what they said of themselves stays and gaps are filled, or what they
+/// say now counts.
 fn returning(mut user: UserRecord, login: &NewLogin) -> UserRecord {
     let Profile {
         nickname,
@@ -349,8 +353,9 @@ pub(super) struct Room {
     pub(super) max_sessions: usize,
 }
 
-/// Ends what has to make room for a new session: those of the same client type where there may be one, and the oldest of too
-/// many. The new one is counted in the user's record, which the caller writes.
+/// Ends what has to make room for a new session: those of the same client type where there may be
+/// one, and the oldest of too many. The new one is counted in the user's record, which the caller
+/// writes.
 pub(super) fn displace(
     draft: &mut Draft<'_>,
     room: &Room,
@@ -393,8 +398,8 @@ pub(super) fn displace(
     Ok(ended)
 }
 
-/// Most ended sessions that a session keeps for the answer to a repeated login: a record has a longest length, and the log
-/// has them all.
+/// Most ended sessions that a session keeps for the answer to a repeated login: a record has a
+/// longest length, and the log has them all.
 const MOST_DISPLACED: usize = 500;
 
 /// What a session remembers of how it began.

@@ -22,7 +22,8 @@ impl MemoryKv {
         }
     }
 
-    /// A panic of another thread cannot leave the map half changed, so its mark on the lock means nothing here.
+    /// A panic of another thread cannot leave the map half changed, so its mark on the lock means
+    /// nothing here.
     fn pairs(&self) -> RwLockReadGuard<'_, Option<BTreeMap<Vec<u8>, Vec<u8>>>> {
         self.pairs.read().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,7 +1,8 @@
 //! Two users become one, on proof that both are the same person.
 //!
-//! The older one is left, with the identities of both (of two phones, `phone.rs` keeps the one just proven); the other one's
-//! sessions end, and its id is never used again. It is one batch, so it is there whole or not at all.
+//! The older one is left, with the identities of both (of two phones, `phone.rs` keeps the one just
+//! proven); the other one's sessions end, and its id is never used again. It is one batch, so it is
+//! there whole or not at all.
 
 use super::{
     draft::Draft,
@@ -22,8 +23,8 @@ pub(super) struct Joined {
     pub(super) revoked: Revoked,
 }
 
-/// Whether the two can be one person as far as we know. Two people of one mini program cannot; and nobody gets or loses
-/// rights by joining: neither may be banned, or anything but a plain user.
+/// Whether the two can be one person as far as we know. Two people of one mini program cannot; and
+/// nobody gets or loses rights by joining: neither may be banned, or anything but a plain user.
 pub(super) fn fits(one: &UserRecord, other: &UserRecord) -> bool {
     let plain = |record: &UserRecord| {
         let user = &record.user;

@@ -178,7 +178,8 @@ pub(super) fn unbind(
     Ok(UnbindOutcome::Unbound(Box::new(caller.user)))
 }
 
-/// Whether the guess is right, and the phone the user's own. Somebody else's phone costs the same guess.
+/// Whether the guess is right, and the phone the user's own. Somebody else's phone costs the same
+/// guess.
 pub(super) fn prove(
     draft: &mut Draft<'_>,
     user: &UserId,

@@ -17,13 +17,15 @@ use crate::{
     },
 };
 
-/// A user, and all that leads to them, so that an account can be erased without reading the whole store.
+/// A user, and all that leads to them, so that an account can be erased without reading the whole
+/// store.
 #[derive(Serialize, Deserialize)]
 pub(super) struct UserRecord {
     pub(super) user: User,
     pub(super) openids: BTreeSet<(AppId, OpenId)>,
     pub(super) unionids: BTreeSet<UnionId>,
-    /// At most so many sessions have not been ended; counted again when it comes to the limit, so that a login need not count.
+    /// At most so many sessions have not been ended; counted again when it comes to the limit, so
+    /// that a login need not count.
     pub(super) sessions: usize,
 }
 
@@ -41,7 +43,8 @@ pub(super) struct OpenIdRecord {
     pub(super) app_id: AppId,
     pub(super) openid: OpenId,
     pub(super) session_key: Option<String>,
-    /// The key before it and when it was replaced: what a client encrypted just before a new login still opens.
+    /// The key before it and when it was replaced: what a client encrypted just before a new login
+    /// still opens.
     pub(super) previous_session_key: Option<(String, Timestamp)>,
 }
 
@@ -129,7 +132,8 @@ pub(super) struct SessionRecord {
     pub(super) ended_at: Option<Timestamp>,
     /// For the answer to a repeated login.
     pub(super) is_new_user: bool,
-    /// The sessions that its login ended, for the answer to a repeated login; forgotten at its first use.
+    /// The sessions that its login ended, for the answer to a repeated login; forgotten at its
+    /// first use.
     pub(super) displaced: Vec<SessionId>,
     /// The user of the session that this one took the place of, for the answer to a repeated merge.
     pub(super) merged: Option<UserId>,

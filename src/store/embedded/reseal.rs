@@ -1,8 +1,8 @@
 //! A new key for the store, while it is in use.
 //!
-//! First the key is made durable, then it seals and finds everything that is written, then what was written before is moved to
-//! it a piece at a time, in the order of the keys, and last the old key goes. A crash at any point leaves a store that opens,
-//! and goes on where it was.
+//! First the key is made durable, then it seals and finds everything that is written, then what was
+//! written before is moved to it a piece at a time, in the order of the keys, and last the old key
+//! goes. A crash at any point leaves a store that opens, and goes on where it was.
 
 use super::{
     draft::{Draft, View},
@@ -27,7 +27,8 @@ pub(super) fn begin(draft: &mut Draft<'_>, keys: &StoreKeys) -> Result<Option<Ke
     Ok(Some(changed))
 }
 
-/// Moves the next records; when there are none left, the old key goes. Says what the keyring is then, if it has changed.
+/// Moves the next records; when there are none left, the old key goes. Says what the keyring is
+/// then, if it has changed.
 pub(super) fn step(
     draft: &mut Draft<'_>,
     keys: &StoreKeys,
@@ -47,7 +48,8 @@ pub(super) fn step(
     let limit = limit.max(1);
     let pairs = draft.scan(b"", from.as_deref(), limit)?;
     for (key, bytes) in &pairs {
-        // What is found by something personal is looked at in any case: it has to be in its newest place too.
+        // What is found by something personal is looked at in any case: it has to be in its newest
+        // place too.
         if !is_sealed(key) || (draft.vault().is_newest(bytes) && !is_found(key)) {
             continue;
         }
@@ -105,7 +107,8 @@ fn is_found(key: &[u8]) -> bool {
         .any(|kind| key.starts_with(*kind))
 }
 
-/// Seals one record anew. One that is found by something personal gets another place, because the hash has another key.
+/// Seals one record anew. One that is found by something personal gets another place, because the
+/// hash has another key.
 fn move_record(draft: &mut Draft<'_>, key: &[u8], bytes: &[u8]) -> Result<(), Failure> {
     let vault = draft.vault();
     let kind = key

@@ -1,6 +1,7 @@
 //! Ending sessions, and the log from which every replica learns of it.
 //!
-//! The line of the log and the change of the session go into one batch, so neither is there without the other.
+//! The line of the log and the change of the session go into one batch, so neither is there without
+//! the other.
 
 use super::{
     draft::{Draft, View},
@@ -56,7 +57,8 @@ fn others(
     end_all(draft, sessions, global_epoch, now)
 }
 
-/// Ends each with a line of its own. One that has expired is ended too, because an access token may outlive it a little.
+/// Ends each with a line of its own. One that has expired is ended too, because an access token may
+/// outlive it a little.
 fn end_all(
     draft: &mut Draft<'_>,
     sessions: Vec<SessionRecord>,
@@ -176,8 +178,9 @@ fn next(number: u64) -> Result<u64, Failure> {
         .ok_or(Failure::Refused("a counter is at its end"))
 }
 
-/// The log after a cursor. There is one writer, and a batch appears whole, so a line never appears before one that was
-/// read already. A cursor of another engine starts over, which repeats lines but skips none.
+/// The log after a cursor. There is one writer, and a batch appears whole, so a line never appears
+/// before one that was read already. A cursor of another engine starts over, which repeats lines
+/// but skips none.
 pub(super) fn page(
     view: &dyn View,
     cursor: Option<&LogCursor>,

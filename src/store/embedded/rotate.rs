@@ -1,7 +1,8 @@
-//! One step of refresh token rotation: a compare-and-set on the session's counter; or none, where the token stays.
+//! One step of refresh token rotation: a compare-and-set on the session's counter; or none, where
+//! the token stays.
 //!
-//! The order of the checks matters. A session that was revoked or has expired has no grace, so those come first, in the
-//! same step as the counter.
+//! The order of the checks matters. A session that was revoked or has expired has no grace, so
+//! those come first, in the same step as the counter.
 
 use std::time::Duration;
 
@@ -141,8 +142,9 @@ impl Living {
     }
 }
 
-/// Compares with the session's counter. One ahead with a right HMAC is a rotation that was lost in a failover, so the
-/// session catches up; further ahead nobody can have been given, and the session ends.
+/// Compares with the session's counter. One ahead with a right HMAC is a rotation that was lost in
+/// a failover, so the session catches up; further ahead nobody can have been given, and the session
+/// ends.
 fn presented(
     counter: u64,
     replay_window: Option<Duration>,

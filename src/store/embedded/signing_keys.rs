@@ -17,7 +17,8 @@ pub(super) fn all(view: &dyn View) -> Result<Vec<StoredKey>, Failure> {
     Ok(keys)
 }
 
-/// Adds a key if the newest is still `after`. A repeat finds its own key newest, and that is as good as adding it.
+/// Adds a key if the newest is still `after`. A repeat finds its own key newest, and that is as
+/// good as adding it.
 pub(super) fn add(
     draft: &mut Draft<'_>,
     key: &StoredKey,

@@ -1,17 +1,20 @@
 //! sled, the engine with a disk. The only file that names the crate.
 //!
-//! What sled calls a flush starts the writing but waits neither for file metadata nor for the drive, so each commit ends
-//! with our own `fdatasync`. sled has no errors of its own for "not ours" and "made anew because nothing was readable", so
-//! a marker file of ours stands beside its files: it is what is locked, and it says whether data must be there.
+//! What sled calls a flush starts the writing but waits neither for file metadata nor for the
+//! drive, so each commit ends with our own `fdatasync`. sled has no errors of its own for "not
+//! ours" and "made anew because nothing was readable", so a marker file of ours stands beside its
+//! files: it is what is locked, and it says whether data must be there.
 //!
-//! Where sled finds its log damaged it starts from what is before, without a word: later logins are gone and revoked
-//! sessions live again. So each batch carries a number, and a file beside the log knows the number of the last one.
+//! Where sled finds its log damaged it starts from what is before, without a word: later logins are
+//! gone and revoked sessions live again. So each batch carries a number, and a file beside the log
+//! knows the number of the last one.
 //!
-//! All of its files are for their owner alone. sled makes its own with the modes that the umask leaves, now and whenever its log grows,
-//! so the process has a umask that leaves nothing to others from here on; the sockets of `server.listen` are bound before.
+//! All of its files are for their owner alone. sled makes its own with the modes that the umask
+//! leaves, now and whenever its log grows, so the process has a umask that leaves nothing to others
+//! from here on; the sockets of `server.listen` are bound before.
 //!
-//! Must stay true: one thread commits; `flush_async` and transactions are never used (both can hang); the periodic flusher
-//! stays on, because garbage is collected only there.
+//! Must stay true: one thread commits; `flush_async` and transactions are never used (both can
+//! hang); the periodic flusher stays on, because garbage is collected only there.
 
 use std::{
     fs::{self, DirBuilder, File},
@@ -36,8 +39,8 @@ use crate::store::{OpenError, OpenOptions, failure::Failure};
 pub(super) const MARKER: &str = "menshen.store";
 const SETTLED: &[u8] =
     b"This directory is a store of menshen, format 1. All of its files belong together.\n";
-/// Our file with the number of the last commit, as text. Written when the commit is durable and never synced: it may be
-/// behind the log, and only a log that has lost something is behind it.
+/// Our file with the number of the last commit, as text. Written when the commit is durable and
+/// never synced: it may be behind the log, and only a log that has lost something is behind it.
 pub(super) const COMMITS: &str = "menshen.commits";
 /// The same number, inside the log.
 const LAST_COMMIT: &[u8] = b"m/last_commit";
@@ -47,7 +50,8 @@ const SLEDS: [&str; 2] = ["db", "conf"];
 const FLUSH_EVERY_MS: u64 = 500;
 /// sled does not start with less.
 const SMALLEST_CACHE: u64 = 1 << 20;
-/// Below this free space no commit is tried: a write that fails half-way costs a restart, one that is refused does not.
+/// Below this free space no commit is tried: a write that fails half-way costs a restart, one that
+/// is refused does not.
 const ROOM: u64 = 4 << 20;
 /// Modes of what is for its owner alone.
 const PRIVATE_FILE: u32 = 0o600;
@@ -265,7 +269,8 @@ impl Kv for SledKv {
         else {
             return Ok(());
         };
-        // sled's last flush panics when it fails, and it is a copy of what has been committed already.
+        // sled's last flush panics when it fails, and it is a copy of what has been committed
+        // already.
         let dropped = catch_unwind(AssertUnwindSafe(|| drop(db)));
         let synced = blobs.sync().and_then(|()| log.sync_all());
         drop((commits, marker));
@@ -298,7 +303,8 @@ impl Commits {
         let mut text = Vec::new();
         file.read_to_end(&mut text)
             .map_err(|error| trouble.io(&error))?;
-        // After power loss it may be empty or torn. Then it knows nothing, which is no sign of damage.
+        // After power loss it may be empty or torn. Then it knows nothing, which is no sign of
+        // damage.
         let acknowledged: u64 = str::from_utf8(&text)
             .ok()
             .and_then(|text| text.trim().parse().ok())
@@ -324,7 +330,8 @@ impl Commits {
         self.last.load(Ordering::Relaxed).saturating_add(1)
     }
 
-    /// Notes that a commit is durable. A note that cannot be written leaves the file behind, which is harmless.
+    /// Notes that a commit is durable. A note that cannot be written leaves the file behind, which
+    /// is harmless.
     fn done(&self, number: u64) {
         self.last.store(number, Ordering::Relaxed);
         drop(
@@ -334,8 +341,9 @@ impl Commits {
     }
 }
 
-/// sled puts messages over an eighth of a MiB into files of their own and never syncs them. Our records are smaller, but
-/// a page of many can grow so far, so new files are looked for at each commit.
+/// sled puts messages over an eighth of a MiB into files of their own and never syncs them. Our
+/// records are smaller, but a page of many can grow so far, so new files are looked for at each
+/// commit.
 struct Blobs {
     directory: PathBuf,
     seen: Mutex<Option<SystemTime>>,
@@ -391,8 +399,9 @@ fn marker(path: &Path, trouble: &Trouble<'_>) -> Result<File, OpenError> {
         .map_err(|error| trouble.not_writable(&error))
 }
 
-/// Takes the store's files from everybody but their owner: an older version, or a copy with `cp`, may have left them readable. The
-/// directory itself stays as it is where it was there before: its mode may be meant so.
+/// Takes the store's files from everybody but their owner: an older version, or a copy with `cp`,
+/// may have left them readable. The directory itself stays as it is where it was there before: its
+/// mode may be meant so.
 fn make_private(directory: &Path) -> io::Result<()> {
     let is_ours = |name: &str| {
         SLEDS.contains(&name)
@@ -429,7 +438,8 @@ fn take_from_others(path: &Path, mode: u32) -> io::Result<()> {
         _ => fs::set_permissions(path, fs::Permissions::from_mode(mode)),
     };
     match set() {
-        // Collected as garbage meanwhile, or another user's who lets us write: `menshen doctor` tells of that.
+        // Collected as garbage meanwhile, or another user's who lets us write: `menshen doctor`
+        // tells of that.
         Err(error)
             if matches!(
                 error.kind(),
@@ -456,7 +466,8 @@ fn lock(marker: &File, deadline: Instant, trouble: &Trouble<'_>) -> Result<(), O
     }
 }
 
-/// Starts sled. It holds a lock of its own, which a store that was closed just now may still have for a moment.
+/// Starts sled. It holds a lock of its own, which a store that was closed just now may still have
+/// for a moment.
 fn start(
     path: &Path,
     cache_bytes: u64,

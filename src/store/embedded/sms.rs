@@ -1,7 +1,7 @@
 //! Codes for phones: the slots of messages, and guesses.
 //!
-//! All of it is in one record for each phone, so that every rule holds for the phone, whoever asks, from wherever, and for
-//! which purpose.
+//! All of it is in one record for each phone, so that every rule holds for the phone, whoever asks,
+//! from wherever, and for which purpose.
 
 use std::time::Duration;
 
@@ -26,11 +26,13 @@ const UTC_8: Duration = Duration::from_hours(8);
 pub(super) enum Guessed {
     Right,
     Wrong,
-    /// There is no code to compare with: none was sent, or it was used, is too old, or was guessed at too often.
+    /// There is no code to compare with: none was sent, or it was used, is too old, or was guessed
+    /// at too often.
     NoCode,
 }
 
-/// Takes the slots, or says what is in the way. The order matters to nobody but the one who waits: the shortest wait first.
+/// Takes the slots, or says what is in the way. The order matters to nobody but the one who waits:
+/// the shortest wait first.
 pub(super) fn reserve(draft: &mut Draft<'_>, new: &SmsReservation) -> Result<SmsReserved, Failure> {
     let known: Option<SmsRecord> = draft.find(Handle::Sms(&new.phone))?;
     let mut record = known.unwrap_or_else(|| SmsRecord::of(&new.phone));
@@ -109,9 +111,11 @@ pub(super) fn release(
     put(draft, &record)
 }
 
-/// Counts the guess, then compares. A right one is used up, and frees the guesses that were lost before it.
+/// Counts the guess, then compares. A right one is used up, and frees the guesses that were lost
+/// before it.
 ///
-/// A guess at nothing writes too: how long the answer takes says nothing about whether a code was sent.
+/// A guess at nothing writes too: how long the answer takes says nothing about whether a code was
+/// sent.
 pub(super) fn guess(
     draft: &mut Draft<'_>,
     guess: &SmsGuess,
@@ -141,8 +145,9 @@ pub(super) fn guess(
     })
 }
 
-/// Does what a wrong guess does, to a record that stands for all phones without a code: it is read, written back as long as a
-/// real one, and marked for the sweep. There are few of them, so that guessing at numbers fills nothing.
+/// Does what a wrong guess does, to a record that stands for all phones without a code: it is read,
+/// written back as long as a real one, and marked for the sweep. There are few of them, so that
+/// guessing at numbers fills nothing.
 fn pretend(draft: &mut Draft<'_>, guess: &SmsGuess, now: Timestamp) -> Result<(), Failure> {
     let places = Handle::Sms(&guess.phone).places(draft.vault());
     let slot = places
@@ -217,7 +222,8 @@ fn spend(
     now: Timestamp,
 ) -> Result<Option<Duration>, Failure> {
     let mut budget: SmsBudget = draft.record(layout::SMS_BUDGET)?.unwrap_or_default();
-    // A clock that was set back a little does not bring a second budget; one that had been far ahead does not take them all.
+    // A clock that was set back a little does not bring a second budget; one that had been far
+    // ahead does not take them all.
     if day(now) > budget.day || budget.day > day(now) + 1 {
         budget = SmsBudget {
             day: day(now),
@@ -264,9 +270,10 @@ impl SmsRecord {
         }
     }
 
-    /// Brings times that lie ahead, because the clock has been set back since, to what they can be at most: what was sent, was sent
-    /// by now, and guesses that are used up come back as soon as after a new code. What lies more than a day ahead was written under
-    /// a clock that was wrong, and does not count at all. `true`: there was something of the kind.
+    /// Brings times that lie ahead, because the clock has been set back since, to what they can be
+    /// at most: what was sent, was sent by now, and guesses that are used up come back as soon as
+    /// after a new code. What lies more than a day ahead was written under a clock that was wrong,
+    /// and does not count at all. `true`: there was something of the kind.
     fn set_right(&mut self, new: &SmsReservation) -> bool {
         let (now, before) = (new.now, (self.sent.clone(), self.attempts_until));
         let tomorrow = now.plus(DAY);
@@ -278,7 +285,8 @@ impl SmsRecord {
             (self.attempts, self.attempts_until) = (0, Timestamp::default());
         }
         self.attempts_until = self.attempts_until.min(new.attempts_counted_until());
-        // A code that was good for longer than guesses at it are counted could be guessed at for ever.
+        // A code that was good for longer than guesses at it are counted could be guessed at for
+        // ever.
         let until = now.plus(new.limits.code_ttl);
         for code in [&mut self.code, &mut self.replaced, &mut self.used]
             .into_iter()
@@ -289,8 +297,8 @@ impl SmsRecord {
         (&self.sent, self.attempts_until) != (&before.0, before.1)
     }
 
-    /// The code of this message counts from now on. Guesses are counted on while codes follow one another; they begin anew
-    /// only when no code has been good for anything any more.
+    /// The code of this message counts from now on. Guesses are counted on while codes follow one
+    /// another; they begin anew only when no code has been good for anything any more.
     fn begin(&mut self, new: &SmsReservation) {
         if new.now >= self.attempts_until {
             self.attempts = 0;
@@ -315,14 +323,16 @@ impl SmsRecord {
             .filter(|(_, at)| now.since(*at) < window)
             .collect();
         let blocking = recent.len().checked_sub(most)?;
-        // When the one that has to leave the window does so. With `most` of 0 nothing ever fits; the whole window is said.
+        // When the one that has to leave the window does so. With `most` of 0 nothing ever fits;
+        // the whole window is said.
         let left = recent
             .get(blocking)
             .map_or(window, |(_, at)| window.saturating_sub(now.since(*at)));
         Some(left.max(Duration::from_millis(1)))
     }
 
-    /// How long until there are guesses again, where they are used up: a code that nobody may guess is not worth sending.
+    /// How long until there are guesses again, where they are used up: a code that nobody may guess
+    /// is not worth sending.
     fn wait_for_attempts(&self, most: u32, now: Timestamp) -> Option<Duration> {
         let used_up = self.attempts >= most && now < self.attempts_until;
         used_up.then(|| self.attempts_until.since(now))

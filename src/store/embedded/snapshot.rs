@@ -1,9 +1,11 @@
 //! The store as it was at one moment, read while others write.
 //!
-//! The engines have no snapshots of their own. So as long as one is open, the writer notes what stands at a key before it is
-//! changed; whoever reads the snapshot looks at the engine first and at the notes after that.
+//! The engines have no snapshots of their own. So as long as one is open, the writer notes what
+//! stands at a key before it is changed; whoever reads the snapshot looks at the engine first and
+//! at the notes after that.
 //!
-//! Must stay true: a note is made before the change is committed, so a reader who sees the change finds the note.
+//! Must stay true: a note is made before the change is committed, so a reader who sees the change
+//! finds the note.
 
 use std::{
     collections::BTreeMap,

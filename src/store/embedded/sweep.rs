@@ -1,7 +1,8 @@
 //! Removing what has expired, a bounded piece at a time.
 //!
-//! Everything that expires has an entry in an index by time. The index may be early, never late: a session that was used
-//! gets no new entry, it is moved when its old one comes up. So a rotation writes one record, not three.
+//! Everything that expires has an entry in an index by time. The index may be early, never late: a
+//! session that was used gets no new entry, it is moved when its old one comes up. So a rotation
+//! writes one record, not three.
 
 use std::time::Duration;
 
@@ -13,7 +14,8 @@ use super::{
 };
 use crate::{store::failure::Failure, types::Timestamp};
 
-/// How long a session that has ended is remembered, so that a refresh is told "expired" or "revoked", not "unknown".
+/// How long a session that has ended is remembered, so that a refresh is told "expired" or
+/// "revoked", not "unknown".
 const REMEMBERED: Duration = Duration::from_hours(7 * 24);
 
 /// When a session's record may go.
@@ -25,8 +27,8 @@ pub(super) fn session_forgotten_at(record: &SessionRecord) -> Timestamp {
         .plus(REMEMBERED)
 }
 
-/// Settles at most `limit` entries of the index that are due; says how many. Each is removed with what it points at, or
-/// moved to the later time that this has got meanwhile.
+/// Settles at most `limit` entries of the index that are due; says how many. Each is removed with
+/// what it points at, or moved to the later time that this has got meanwhile.
 pub(super) fn sweep(draft: &mut Draft<'_>, now: Timestamp, limit: usize) -> Result<usize, Failure> {
     let mut settled = 0;
     for (entry, _) in draft.scan(layout::EXPIRY, None, limit)? {
@@ -45,7 +47,8 @@ fn settle(draft: &mut Draft<'_>, key: &[u8], now: Timestamp) -> Result<(), Failu
     if key.starts_with(layout::SESSIONS) {
         settle_session(draft, key, now)
     } else if key.starts_with(layout::SMS) {
-        // Its time moves with every message and code; the latest entry of the index is the one that counts.
+        // Its time moves with every message and code; the latest entry of the index is the one that
+        // counts.
         let is_due = readable::<SmsRecord>(draft, key)?
             .is_none_or(|record| sms::forgotten_at(&record) <= now);
         if is_due {
@@ -80,7 +83,8 @@ fn settle_session(draft: &mut Draft<'_>, key: &[u8], now: Timestamp) -> Result<(
     Ok(())
 }
 
-/// The record, unless it is damaged: its time has come anyhow, and one bad record must not hold up the sweep for ever.
+/// The record, unless it is damaged: its time has come anyhow, and one bad record must not hold up
+/// the sweep for ever.
 fn readable<R: serde::de::DeserializeOwned>(
     draft: &Draft<'_>,
     key: &[u8],

@@ -121,8 +121,8 @@ async fn an_expired_record_that_is_damaged_does_not_hold_up_the_sweep() {
     );
 }
 
-/// What an operation left behind that took its place from the keys before a change and its seal from those after it. No
-/// operation does that any more; one that did lost people.
+/// What an operation left behind that took its place from the keys before a change and its seal
+/// from those after it. No operation does that any more; one that did lost people.
 #[tokio::test]
 async fn a_record_under_the_new_key_in_a_place_of_the_old_one_is_moved() {
     let store = in_memory();

@@ -1,7 +1,7 @@
 //! What somebody has taken back in WeChat, once.
 //!
-//! Must stay true: that it was said is remembered in the batch that does it, whoever has the openid or nobody; so what was said about
-//! one account is never done to the next.
+//! Must stay true: that it was said is remembered in the batch that does it, whoever has the openid
+//! or nobody; so what was said about one account is never done to the next.
 
 use super::{
     accounts,

@@ -1,10 +1,13 @@
-//! The one thread that writes, and the group commit that makes many writers as fast as a disk allows.
+//! The one thread that writes, and the group commit that makes many writers as fast as a disk
+//! allows.
 //!
-//! It takes everything that is queued, runs the operations one after the other, commits all their changes in one durable
-//! batch, and only then answers. So operations are atomic without locks, and one `fdatasync` serves a whole group.
+//! It takes everything that is queued, runs the operations one after the other, commits all their
+//! changes in one durable batch, and only then answers. So operations are atomic without locks, and
+//! one `fdatasync` serves a whole group.
 //!
-//! Must stay true: nobody is answered before the group is durable, also not those who changed nothing, because they may
-//! have seen what others changed. After a fault nothing is written until the store has been opened again.
+//! Must stay true: nobody is answered before the group is durable, also not those who changed
+//! nothing, because they may have seen what others changed. After a fault nothing is written until
+//! the store has been opened again.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -95,8 +98,8 @@ impl Writer {
         })
     }
 
-    /// Runs an operation in its turn; returns when what it did is durable. If the caller gives up waiting, it happens
-    /// all the same.
+    /// Runs an operation in its turn; returns when what it did is durable. If the caller gives up
+    /// waiting, it happens all the same.
     pub(super) async fn run<T, F>(&self, operation: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -263,7 +266,8 @@ impl Group {
     }
 }
 
-/// A panic of the engine or of an operation is a fault like any other: the thread stays, and everybody is answered.
+/// A panic of the engine or of an operation is a fault like any other: the thread stays, and
+/// everybody is answered.
 fn guarded<T>(action: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
     catch_unwind(AssertUnwindSafe(action))
         .unwrap_or_else(|_| Err(Failure::Fault("the store panicked".to_owned())))

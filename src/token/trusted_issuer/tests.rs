@@ -434,7 +434,8 @@ fn of_several_without_a_name_each_looks_with_its_own_key() {
     );
 }
 
-/// RFC 9864: `Ed25519` says what `EdDSA` meant; each is good wherever the other is, and neither is Ed448.
+/// RFC 9864: `Ed25519` says what `EdDSA` meant; each is good wherever the other is, and neither is
+/// Ed448.
 #[test]
 fn ed25519_has_two_names() {
     use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};

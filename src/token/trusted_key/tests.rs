@@ -167,7 +167,8 @@ fn a_set_may_be_long_and_have_keys_of_any_kind() {
         key.check
             .accepts(b"message", &signature(&wanted, b"message"))
     );
-    // Those that are not understood are no reason to refuse the others, nor to call the set an empty one.
+    // Those that are not understood are no reason to refuse the others, nor to call the set an
+    // empty one.
     assert!(
         parse(&keys[..500])
             .unwrap()

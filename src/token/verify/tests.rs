@@ -276,7 +276,8 @@ fn a_public_key_is_never_a_secret() {
         let pair = KeyPair::from_stored(&world.stored).unwrap();
         let jwk = serde_json::to_value(&pair.verifying.jwk).unwrap();
         let mut secrets = vec![jwks.to_vec(), serde_json::to_vec(&jwk).unwrap()];
-        // The public numbers, as an attacker has them: alone, and a P-256 point in its uncompressed form.
+        // The public numbers, as an attacker has them: alone, and a P-256 point in its uncompressed
+        // form.
         let number = |name: &str| {
             jwk[name]
                 .as_str()
@@ -648,7 +649,8 @@ fn a_name_twice_is_refused_whoever_would_win() {
     }
 }
 
-/// Found by fuzzing: what is passed over was not looked at, so two readers could see two texts in it.
+/// Found by fuzzing: what is passed over was not looked at, so two readers could see two texts in
+/// it.
 #[test]
 fn a_payload_that_is_not_utf8_is_refused_also_where_nobody_reads_it() {
     let world = World::new(Algorithm::EdDsa);

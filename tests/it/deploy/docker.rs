@@ -1,4 +1,5 @@
-//! `deploy/docker`: what the image does, and that nothing in the Compose file opens what should be closed.
+//! `deploy/docker`: what the image does, and that nothing in the Compose file opens what should be
+//! closed.
 
 use std::{fs, process::Command};
 

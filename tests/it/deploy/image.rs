@@ -1,7 +1,9 @@
-//! The image that `deploy/docker/Dockerfile` makes, without an engine: the last stage is carried out in a directory, and the process
-//! runs with that as its root, read-only, as the image's user, with nothing else mounted than what a test names.
+//! The image that `deploy/docker/Dockerfile` makes, without an engine: the last stage is carried
+//! out in a directory, and the process runs with that as its root, read-only, as the image's user,
+//! with nothing else mounted than what a test names.
 //!
-//! What the base image brings is not here, so it is not needed: of its files there are those libraries alone that the binary links.
+//! What the base image brings is not here, so it is not needed: of its files there are those
+//! libraries alone that the binary links.
 
 use std::{
     fmt::Write as _,
@@ -49,7 +51,8 @@ struct Mount {
     read_only: bool,
 }
 
-/// Whether this process may make others anybody. Otherwise they are in a user namespace, where this user is called 65532.
+/// Whether this process may make others anybody. Otherwise they are in a user namespace, where this
+/// user is called 65532.
 fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
@@ -61,7 +64,8 @@ pub(super) fn give(path: &Path) {
     }
 }
 
-/// Gives a file or directory to the image's group alone, as Kubernetes does with volumes (`fsGroup`).
+/// Gives a file or directory to the image's group alone, as Kubernetes does with volumes
+/// (`fsGroup`).
 pub(super) fn share(path: &Path, mode: u32) {
     if is_root() {
         chown(path, None, Some(USER)).expect("another group");
@@ -222,7 +226,8 @@ impl Image {
         setup.start()
     }
 
-    /// Runs a command in the container's place, as `docker exec` and `kubectl exec` do, with something to read.
+    /// Runs a command in the container's place, as `docker exec` and `kubectl exec` do, with
+    /// something to read.
     pub(super) fn command(&self, arguments: &[&str], input: &[u8]) -> Output {
         let mut words = vec![self.command[0].as_str()];
         words.extend(arguments);
@@ -259,7 +264,8 @@ impl Image {
     }
 }
 
-/// The process can do nothing but run: no capability, no way to gain one, and nothing of its root can be written.
+/// The process can do nothing but run: no capability, no way to gain one, and nothing of its root
+/// can be written.
 pub(super) fn assert_confined(menshen: &Menshen) {
     let proc = |file: &str| {
         fs::read_to_string(format!("/proc/{}/{file}", menshen.pid())).expect("a running process")

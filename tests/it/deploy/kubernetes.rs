@@ -1,5 +1,5 @@
-//! `deploy/kubernetes`: each variant as `kubectl kustomize` renders it. Valid by the schemas of Kubernetes, closed where it must be,
-//! and run (`kubernetes/pod.rs`).
+//! `deploy/kubernetes`: each variant as `kubectl kustomize` renders it. Valid by the schemas of
+//! Kubernetes, closed where it must be, and run (`kubernetes/pod.rs`).
 
 mod pod;
 
@@ -344,7 +344,8 @@ fn clients_reach_the_gate_prometheus_the_metrics_and_nobody_the_application() {
         let labels = &rendered.deployment(variant)["spec"]["template"]["metadata"]["labels"];
         assert_eq!(ports(rendered.container(variant)), [gate, admin], "{name}");
 
-        // By number: a named port of a native sidecar is not found by every version. To the gate, whichever Service clients use.
+        // By number: a named port of a native sidecar is not found by every version. To the gate,
+        // whichever Service clients use.
         let service = rendered.one(
             "Service",
             if variant.beside_the_application {
@@ -382,7 +383,8 @@ fn clients_reach_the_gate_prometheus_the_metrics_and_nobody_the_application() {
 
         let upstream = config["upstream"]["urls"][0].as_str().expect("an address");
         if variant.beside_the_application {
-            // No port of the application is named, and it listens where the pod's address does not lead.
+            // No port of the application is named, and it listens where the pod's address does not
+            // lead.
             let shop = items(&rendered.pod(variant)["containers"])
                 .iter()
                 .find(|it| it["name"] == "shop")
@@ -512,7 +514,8 @@ fn what_ends_a_pod_adds_up() {
             .find(|it| it["name"] == "shop")
             .expect("the shop")["lifecycle"]["preStop"];
         if variant.list == "initContainers" {
-            // First the application sleeps, then it ends, then menshen is told: one after the other.
+            // First the application sleeps, then it ends, then menshen is told: one after the
+            // other.
             let sleep = number(stop, "/sleep/seconds");
             assert_eq!(grace, 0, "{name}: nobody is left to wait for");
             assert!(
@@ -520,7 +523,8 @@ fn what_ends_a_pod_adds_up() {
                 "{name}"
             );
         } else {
-            // Both are told at once: the application is there for as long as menshen forwards, and ends after it.
+            // Both are told at once: the application is there for as long as menshen forwards, and
+            // ends after it.
             let command: Vec<_> = items(&stop["exec"]["command"])
                 .iter()
                 .filter_map(Value::as_str)
@@ -575,7 +579,8 @@ fn the_pod_that_restores_has_what_menshen_has() {
     );
 }
 
-/// Somebody's application: an init container, a second container and a volume of its own, and another Deployment that is not meant.
+/// Somebody's application: an init container, a second container and a volume of its own, and
+/// another Deployment that is not meant.
 const APPLICATION_OF_OTHERS: &str = "
 apiVersion: apps/v1
 kind: Deployment

@@ -50,7 +50,8 @@ pub struct Leave {
     go_away: mpsc::UnboundedSender<GoAway>,
 }
 
-/// GOAWAY is to be sent. No reason: when all streams may end first. The sender hears that what is sent from then on comes after it.
+/// GOAWAY is to be sent. No reason: when all streams may end first. The sender hears that what is
+/// sent from then on comes after it.
 type GoAway = (Option<Reason>, oneshot::Sender<()>);
 
 impl Leave {
@@ -61,7 +62,8 @@ impl Leave {
             .expect("a connection");
     }
 
-    /// GOAWAY, before all that is sent from now on, and the end of the connection when the streams have ended.
+    /// GOAWAY, before all that is sent from now on, and the end of the connection when the streams
+    /// have ended.
     pub async fn go_away_in_peace(&self) {
         let (told, heard) = oneshot::channel();
         self.go_away.send((None, told)).expect("a connection");
@@ -155,7 +157,8 @@ async fn serve_http1(
             respond,
             leave: leave.clone(),
         });
-        // The next request comes after the body of this one, and never where that is not read to its end.
+        // The next request comes after the body of this one, and never where that is not read to
+        // its end.
         if upgrades || completed.await.is_err() {
             return;
         }

@@ -223,7 +223,8 @@ impl BodyWriter {
         stream.send_reset(reason);
     }
 
-    /// Waits until the peer wants no more of it: it has reset the stream, or its connection has ended.
+    /// Waits until the peer wants no more of it: it has reset the stream, or its connection has
+    /// ended.
     pub async fn peer_gone(&mut self) {
         match self {
             Self::Http1(wire, _) => wire.end().await,

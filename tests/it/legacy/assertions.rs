@@ -1,4 +1,5 @@
-//! Backends that look at `X-Auth-Assertion`: what menshen sends passes, and nobody who reaches them past it is anybody.
+//! Backends that look at `X-Auth-Assertion`: what menshen sends passes, and nobody who reaches them
+//! past it is anybody.
 //!
 //! They listen on Unix sockets here, as the READMEs recommend.
 
@@ -80,7 +81,8 @@ fn the_backend_takes_menshens_word_alone(program: Program) {
     ];
     assert_eq!(server.ask("GET", app.me, &anonymous).status, 401);
 
-    // For another backend it is none; where no keys can be had nobody knows, and nobody is signed out.
+    // For another backend it is none; where no keys can be had nobody knows, and nobody is signed
+    // out.
     for (variables, status) in [
         (
             [

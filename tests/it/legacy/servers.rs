@@ -395,7 +395,8 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// By the config file of its folder: only what this machine has otherwise is said in the environment.
+    /// By the config file of its folder: only what this machine has otherwise is said in the
+    /// environment.
     pub fn before(
         application: &'static Application,
         url: &str,

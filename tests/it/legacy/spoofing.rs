@@ -1,5 +1,5 @@
-//! What clients say of themselves, as it arrives in `request.META`, in the scope of ASGI and in `req.headers`: nothing, in no spelling,
-//! on no kind of path, whatever the server folds.
+//! What clients say of themselves, as it arrives in `request.META`, in the scope of ASGI and in
+//! `req.headers`: nothing, in no spelling, on no kind of path, whatever the server folds.
 
 use std::collections::BTreeMap;
 
@@ -29,7 +29,8 @@ const NAMES: [&str; 14] = [
     "X-Forwarded-User",
 ];
 
-/// Every sign that a name may have, each in three cases, and mixtures: what some server folds into the same variable.
+/// Every sign that a name may have, each in three cases, and mixtures: what some server folds into
+/// the same variable.
 fn spellings(name: &str) -> Vec<String> {
     let mut all = Vec::new();
     for sign in "-_.~!#$%&'*+^`|".chars() {
@@ -66,7 +67,8 @@ const CRAFTED: [&str; 18] = [
     "Connection: x_user_id, HTTP_X_USER_ID\r\nX_User_Id: forged",
 ];
 
-/// By folded name, every value that arrived: of the variables that the application reads, and of the list that its server read.
+/// By folded name, every value that arrived: of the variables that the application reads, and of
+/// the list that its server read.
 fn arrived(shown: &Value) -> [BTreeMap<String, Vec<String>>; 2] {
     let mut both = [BTreeMap::<_, Vec<_>>::new(), BTreeMap::new()];
     let [read, raw] = &mut both;
@@ -153,7 +155,8 @@ fn send(client: &mut Client, credential: &str, lines: &str, body: &str) -> Optio
     (answer.status == 200).then_some(answer.body)
 }
 
-/// Which spellings of `X-User-Id` the application reads as that, past menshen: that there is something to fear, and that it shows.
+/// Which spellings of `X-User-Id` the application reads as that, past menshen: that there is
+/// something to fear, and that it shows.
 fn folded_by(server: &Server) -> Vec<String> {
     let mut folded = spellings("X-User-Id");
     folded.retain(|spelling| {

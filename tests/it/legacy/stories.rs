@@ -1,4 +1,5 @@
-//! What people do with an application that knows nothing of login: their own things, nobody else's, and the back office.
+//! What people do with an application that knows nothing of login: their own things, nobody else's,
+//! and the back office.
 
 use serde_json::{Value, json};
 
@@ -316,7 +317,8 @@ fn the_admin_site_of_django_is_for_menshens_administrators() {
             "{method}: there is no form"
         );
     }
-    // The row of an administrator is nobody's right: it says nothing of staff, and a cookie of before opens nothing.
+    // The row of an administrator is nobody's right: it says nothing of staff, and a cookie of
+    // before opens nothing.
     let says = format!(
         "from users.models import User\nfrom django.contrib.auth import SESSION_KEY, BACKEND_SESSION_KEY, HASH_SESSION_KEY\n\
          from django.contrib.sessions.backends.db import SessionStore\nboss = User.objects.get(pk={})\n\

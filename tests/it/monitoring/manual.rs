@@ -1,4 +1,5 @@
-//! `docs/metrics.md` as data, to hold against the page that Prometheus reads and the expressions that people ask.
+//! `docs/metrics.md` as data, to hold against the page that Prometheus reads and the expressions
+//! that people ask.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -101,7 +102,8 @@ impl Manual {
             .map(|metric| (metric, true))
     }
 
-    /// What the program serves is what the manual says, and the other way round. Gives the number of series.
+    /// What the program serves is what the manual says, and the other way round. Gives the number
+    /// of series.
     pub fn assert_agrees_with(&self, page: &str) -> usize {
         let mut types = BTreeMap::new();
         for line in page.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
@@ -150,7 +152,8 @@ impl Manual {
     pub fn assert_knows(&self, expression: &str, whose: &str) {
         let mut labels: BTreeSet<&str> = OF_THE_TARGET.iter().copied().collect();
         for selector in query::selectors(expression) {
-            // What a rule has recorded has the labels of its own expression; those are looked at there.
+            // What a rule has recorded has the labels of its own expression; those are looked at
+            // there.
             if selector.metric.contains(':') {
                 labels.extend([
                     "method", "decision", "code", "rule", "api", "provider", "engine",

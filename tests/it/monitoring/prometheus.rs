@@ -1,4 +1,5 @@
-//! A Prometheus in a process of its own, run by the file of `deploy/prometheus` but for addresses and intervals.
+//! A Prometheus in a process of its own, run by the file of `deploy/prometheus` but for addresses
+//! and intervals.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -38,7 +39,8 @@ fn program(name: &str) -> PathBuf {
     program
 }
 
-/// Runs promtool at the repository's root; gives its exit code, and what it says on standard error, or on standard output when it fails.
+/// Runs promtool at the repository's root; gives its exit code, and what it says on standard error,
+/// or on standard output when it fails.
 pub fn promtool(args: &[&str], input: &str) -> (Option<i32>, String) {
     let mut child = Command::new(program("promtool"))
         .args(args)

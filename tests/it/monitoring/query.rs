@@ -1,4 +1,5 @@
-//! As much of `PromQL` as it takes to see what an expression is about: its selectors and the labels that it groups by.
+//! As much of `PromQL` as it takes to see what an expression is about: its selectors and the labels
+//! that it groups by.
 
 /// `menshen_logins_total{method="sms"}`.
 #[derive(Debug, Clone, PartialEq, Eq)]

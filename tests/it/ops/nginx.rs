@@ -1,4 +1,5 @@
-//! nginx in front of menshen, by the very files of `deploy/nginx`: who the client is, what passes, and what does not.
+//! nginx in front of menshen, by the very files of `deploy/nginx`: who the client is, what passes,
+//! and what does not.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -506,7 +507,8 @@ fn a_large_upload_goes_on_as_it_comes_and_lies_nowhere() {
     for _ in 0..32 {
         client.send(&part);
     }
-    // Half of it has been sent, and most of that is with the backend before the rest is: it is held nowhere whole.
+    // Half of it has been sent, and most of that is with the backend before the rest is: it is held
+    // nowhere whole.
     while arrived.load(Ordering::Acquire) < 24 * PART {
         assert!(
             Instant::now() < end,
@@ -573,7 +575,8 @@ fn an_upload_that_is_refused_at_once_is_told_why() {
     assert!(backend.received().is_empty());
 }
 
-/// A client is told by menshen, which answers as the API does, and by nginx only where menshen is gone.
+/// A client is told by menshen, which answers as the API does, and by nginx only where menshen is
+/// gone.
 #[test]
 fn refusals_are_those_of_menshen_while_there_is_one() {
     let nobody = TcpListener::bind("127.0.0.1:0")

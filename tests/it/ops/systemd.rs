@@ -1,5 +1,5 @@
-//! The unit of `deploy/systemd`: that systemd takes it, how exposed it leaves the process, and that the process needs no system call
-//! that the unit forbids.
+//! The unit of `deploy/systemd`: that systemd takes it, how exposed it leaves the process, and that
+//! the process needs no system call that the unit forbids.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -225,7 +225,8 @@ fn allowed() -> BTreeSet<String> {
     allowed
 }
 
-/// The same process under strace, which lets every forbidden call fail as systemd would, and writes it down.
+/// The same process under strace, which lets every forbidden call fail as systemd would, and writes
+/// it down.
 #[test]
 fn a_whole_life_needs_no_call_that_the_unit_forbids() {
     let backend = Backend::start();
@@ -261,7 +262,8 @@ fn a_whole_life_needs_no_call_that_the_unit_forbids() {
     std::fs::write(dir.path().join("unwatched"), unwatched).expect("a file");
     let mut menshen = setup.start();
 
-    // Login, refresh, the backend on both ways, a WebSocket's refusal, changes, metrics, what operators do.
+    // Login, refresh, the backend on both ways, a WebSocket's refusal, changes, metrics, what
+    // operators do.
     let session = menshen.login("alice");
     let bearer = format!(
         "Bearer {}",

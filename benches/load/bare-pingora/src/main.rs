@@ -1,7 +1,8 @@
 //! A pass-through of pingora's default settings: what the load comparison calls "bare pingora".
 //!
-//! `bare-pingora LISTEN UPSTREAM`, both as `IP:PORT`. One worker thread, which is pingora's default. It does the least that a
-//! `ProxyHttp` can do, so whatever it costs is pingora's own cost.
+//! `bare-pingora LISTEN UPSTREAM`, both as `IP:PORT`. One worker thread, which is pingora's
+//! default. It does the least that a `ProxyHttp` can do, so whatever it costs is pingora's own
+//! cost.
 
 use async_trait::async_trait;
 use pingora::{

@@ -259,7 +259,8 @@ async fn a_token_of_another_kind_renews_nothing() {
         let answer = refresh(&world, native.text(kind)).await;
         assert_eq!(answer.header("x-menshen-error"), "token_invalid", "{kind}");
     }
-    // One of this API is, also through the auth API's routes; but what those give in its place is not.
+    // One of this API is, also through the auth API's routes; but what those give in its place is
+    // not.
     let own = token(&login(&world, "alice-2", "张三").await);
     assert_eq!(
         world.send(Ask::get("/auth/me").token(&own)).await.says(),

@@ -125,7 +125,8 @@ async fn a_refresh_token_opens_nothing_and_an_access_token_refreshes_nothing() {
     );
 }
 
-/// Compared with the library itself in `tests/it/backends.rs`, as far as one can without moving its clock.
+/// Compared with the library itself in `tests/it/backends.rs`, as far as one can without moving its
+/// clock.
 #[tokio::test]
 async fn a_refresh_that_is_refused_has_the_words_of_simplejwt_5_5() {
     let world = speaking(DialectKind::Simplejwt).await;

@@ -1,5 +1,6 @@
-//! The encryption of safe mode: AES-256-CBC under the `EncodingAESKey`, its first 16 bytes as IV, PKCS#7 padding to 32 bytes.
-//! Inside are 16 random bytes, the length of the message (4 bytes, big-endian), the message and the app id.
+//! The encryption of safe mode: AES-256-CBC under the `EncodingAESKey`, its first 16 bytes as IV,
+//! PKCS#7 padding to 32 bytes. Inside are 16 random bytes, the length of the message (4 bytes,
+//! big-endian), the message and the app id.
 
 use std::fmt;
 
@@ -22,7 +23,8 @@ const PADDED_TO: usize = 32;
 /// Random bytes and length, before the message.
 const HEAD: usize = 20;
 
-/// 43 characters stand for 258 bits, and WeChat draws all of them at random: the last two belong to nothing.
+/// 43 characters stand for 258 bits, and WeChat draws all of them at random: the last two belong to
+/// nothing.
 const KEY_TEXT: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new()
@@ -82,8 +84,8 @@ struct Envelope {
     encrypt: Option<String>,
 }
 
-/// The encrypted text in a body, in XML or JSON; `None` where there is none. In compatible mode the plain text stands beside it,
-/// which nobody has signed, so it is not read.
+/// The encrypted text in a body, in XML or JSON; `None` where there is none. In compatible mode the
+/// plain text stands beside it, which nobody has signed, so it is not read.
 pub(super) fn encrypted(body: &[u8]) -> Option<String> {
     match body.iter().find(|byte| !byte.is_ascii_whitespace()) {
         Some(b'{') => serde_json::from_slice::<Envelope>(body).ok()?.encrypt,

@@ -39,8 +39,9 @@ impl std::fmt::Debug for AuthorizationEvent {
 pub enum AuthorizationChange {
     /// `user_info_modified`: WeChat has cleaned a nickname or avatar that was not fit to be shown.
     ProfileCleaned,
-    /// `user_authorization_revoke`: these kinds of data, by WeChat's numbers (6 nickname and avatar, 8 phone number, 19 nickname
-    /// typed with the keyboard, 20 chosen avatar; the others are nothing that menshen has). `None`: it does not say which.
+    /// `user_authorization_revoke`: these kinds of data, by WeChat's numbers (6 nickname and
+    /// avatar, 8 phone number, 19 nickname typed with the keyboard, 20 chosen avatar; the others
+    /// are nothing that menshen has). `None`: it does not say which.
     Revoked(Option<Vec<u16>>),
     /// `user_authorization_cancellation`: the person has left.
     Cancelled,
@@ -57,7 +58,8 @@ impl AuthorizationChange {
     }
 }
 
-/// Reads a message to this mini program. Where nobody has signed the body, it has to name the mini program itself.
+/// Reads a message to this mini program. Where nobody has signed the body, it has to name the mini
+/// program itself.
 pub(super) fn read(message: &[u8], app: &AppId, is_signed: bool) -> Result<Pushed, PushRefused> {
     let fields = fields(message).ok_or(PushRefused::Unreadable)?;
     let text = |name: &str| fields.get(name).and_then(Value::as_str);
@@ -131,8 +133,8 @@ fn seconds(value: &Value) -> Option<Timestamp> {
     seconds.map(Timestamp::from_secs)
 }
 
-/// What `RevokeInfo` names; `None` where it is not there, or empty. A list that cannot be read means all that menshen has: more
-/// than was meant perhaps, but no account is lost over a spelling.
+/// What `RevokeInfo` names; `None` where it is not there, or empty. A list that cannot be read
+/// means all that menshen has: more than was meant perhaps, but no account is lost over a spelling.
 fn revoked(info: Option<&Value>) -> Option<Vec<u16>> {
     let info = info.filter(|info| {
         !info.is_null() && info.as_str().is_none_or(|text| !text.trim().is_empty())

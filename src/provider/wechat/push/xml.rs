@@ -7,8 +7,8 @@ use quick_xml::{Reader, events::Event};
 /// Deepest element that is not a mistake: some messages have lists, which are stepped over.
 const DEEPEST: usize = 8;
 
-/// The texts of the elements right below the root, each once. `None` where it is not well formed, or has a DTD, an entity of its
-/// own or a processing instruction, which WeChat never sends.
+/// The texts of the elements right below the root, each once. `None` where it is not well formed,
+/// or has a DTD, an entity of its own or a processing instruction, which WeChat never sends.
 pub(super) fn fields(body: &[u8]) -> Option<BTreeMap<String, String>> {
     let mut reader = Reader::from_reader(body);
     reader.config_mut().expand_empty_elements = true;

@@ -237,8 +237,9 @@ impl Http1Session {
         self.reader.take_trailers()
     }
 
-    /// The connection, where another request may follow: where the backend has got all of this one, or else the next would be taken for
-    /// the rest of it. Bytes behind the response belong to none.
+    /// The connection, where another request may follow: where the backend has got all of this one,
+    /// or else the next would be taken for the rest of it. Bytes behind the response belong to
+    /// none.
     pub(super) fn into_reusable(self) -> Option<Stream> {
         let is_requested = self.requested && self.writer.is_flushed();
         let is_responded =

@@ -1,4 +1,5 @@
-//! A process that is killed while it writes, and one whose disk is full. The test binary runs itself as that process.
+//! A process that is killed while it writes, and one whose disk is full. The test binary runs
+//! itself as that process.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -47,8 +48,8 @@ fn acknowledged(child: &mut Child, what: &str, enough: usize) -> Vec<u128> {
         .collect()
 }
 
-/// Signs in as fast as it can, eight at a time, and prints each session once the store has said yes. Prints in one write, so
-/// that a line is there whole or not at all.
+/// Signs in as fast as it can, eight at a time, and prints each session once the store has said
+/// yes. Prints in one write, so that a line is there whole or not at all.
 async fn sign_in(store: &EmbeddedStore, first: u128) -> Result<(), StoreError> {
     for n in (first..).step_by(8) {
         let logins: Vec<_> = (n..n + 8)
@@ -247,8 +248,8 @@ async fn a_merge_is_there_whole_or_not_at_all_after_kill_9() {
 #[tokio::test]
 async fn a_disk_that_fills_up_loses_nothing_and_panics_nowhere() {
     let directory = tempfile::tempdir().unwrap();
-    // A file of the child may not grow over 2 MiB (`ulimit -f` counts 512 bytes); the signal that comes with it is ignored,
-    // so writing fails as on a full disk.
+    // A file of the child may not grow over 2 MiB (`ulimit -f` counts 512 bytes); the signal that
+    // comes with it is ignored, so writing fails as on a full disk.
     let mut child = child(
         "child_that_signs_in",
         "trap '' XFSZ; ulimit -f 4096;",

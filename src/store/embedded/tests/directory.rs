@@ -39,7 +39,8 @@ async fn reopening_keeps_everything() {
     }
 }
 
-/// Paths below a directory with modes that leave something to others, and how many there are in all.
+/// Paths below a directory with modes that leave something to others, and how many there are in
+/// all.
 fn readable_for_others(directory: &Path) -> (Vec<(PathBuf, u32)>, usize) {
     let (mut open, mut seen) = (Vec::new(), 0);
     for entry in fs::read_dir(directory).unwrap() {
@@ -58,7 +59,8 @@ fn readable_for_others(directory: &Path) -> (Vec<(PathBuf, u32)>, usize) {
     (open, seen)
 }
 
-/// Also in a directory that was there and is open to everybody, and where an older version or a copy left files so.
+/// Also in a directory that was there and is open to everybody, and where an older version or a
+/// copy left files so.
 #[tokio::test]
 async fn its_files_are_for_their_owner_alone() {
     let open =

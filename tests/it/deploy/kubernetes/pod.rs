@@ -1,4 +1,5 @@
-//! Each variant's config carried out by the real binary, in the image, with the mounts that the pod would have.
+//! Each variant's config carried out by the real binary, in the image, with the mounts that the pod
+//! would have.
 //!
 //! That a change of a mounted `ConfigMap` is read (the swap of `..data`) is tested in `reload.rs`.
 
