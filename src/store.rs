@@ -621,10 +621,6 @@ pub enum RevocationTarget {
     Everything { epoch: u64 },
 }
 
-/// How long the log remembers. No access token may live longer (`tokens.access_ttl` is checked
-/// against it).
-pub const REVOCATION_RETENTION: Duration = Duration::from_hours(8 * 24);
-
 /// A place in the revocation log; means something to the engine that gave it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogCursor(pub Vec<u8>);

@@ -20,7 +20,7 @@ pub use identity::{AppId, OpenId, UnionId, UserId, UserType};
 pub use instant::Timestamp;
 pub use phone::{MAINLAND, Phone};
 pub use secret::Secret;
-pub use session::{ClientType, SessionId};
+pub use session::{ClientType, REVOCATION_RETENTION, SessionId};
 pub use sms::{SMS_CODE_DIGITS, SmsCode, SmsPurpose};
 pub use typed::{plain_digits, shows_nothing};
 pub use username::Username;

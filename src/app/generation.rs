@@ -27,11 +27,11 @@ use crate::{
         wechat::{Pushes, Wechat},
     },
     proxy::{Snapshot, SnapshotParts, Upstreams},
-    store::REVOCATION_RETENTION,
     telemetry::AccessLog,
     token::{
         Issuer, Keyrings, RESERVED, RefreshTokens, SessionHandles, TrustedIssuers, Upkeep, Verifier,
     },
+    types::REVOCATION_RETENTION,
     types::Secret,
 };
 

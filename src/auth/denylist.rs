@@ -21,11 +21,9 @@ use tokio::sync::{Mutex, watch};
 use crate::{
     clock::Clock,
     metrics::Metrics,
-    store::{
-        LogCursor, REVOCATION_RETENTION, RevocationEntry, RevocationTarget, Store, StoreError,
-    },
+    store::{LogCursor, RevocationEntry, RevocationTarget, Store, StoreError},
     token::{AccessClaims, Verified},
-    types::{SessionId, Timestamp, UserId},
+    types::{REVOCATION_RETENTION, SessionId, Timestamp, UserId},
 };
 
 /// Entries read from the store at once.

@@ -7,14 +7,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Algorithm, HumanDuration, Problems, SecretText, TokenConfig, tokens::weakness,
-    values::end_of_day,
+    Algorithm, HumanDuration, Problems, SecretText, TokenConfig, address::is_loopback,
+    tokens::weakness, values::end_of_day,
 };
-use crate::{
-    outbound::is_loopback,
-    store::REVOCATION_RETENTION,
-    types::{Malformed, Timestamp, UserId, UserType},
-};
+use crate::types::{Malformed, REVOCATION_RETENTION, Timestamp, UserId, UserType};
 
 /// Somebody else whose tokens are accepted: the backend's own from before menshen, or those of an
 /// identity provider. Its user ids are taken for those of menshen, unless `user_id_prefix` tells
@@ -340,9 +336,9 @@ impl IssuerConfig {
             }
             Some(Ok(url)) if url.scheme() == "https" => {}
             Some(Ok(url))
-                if url.scheme() == "http" && (is_loopback(&url) || self.allow_plain_http) =>
+                if url.scheme() == "http" && (is_local(&url) || self.allow_plain_http) =>
             {
-                if !is_loopback(&url) {
+                if !is_local(&url) {
                     problems.warn(
                         &key("jwks_url"),
                         "is plain HTTP: whoever sits between can make tokens for anybody",
@@ -529,4 +525,11 @@ fn pairs(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         .iter()
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
         .collect()
+}
+
+/// Whether the server is on this machine.
+fn is_local(url: &Url) -> bool {
+    // An IPv6 address stands between brackets.
+    url.host_str()
+        .is_some_and(|host| is_loopback(host.trim_matches(['[', ']'])))
 }

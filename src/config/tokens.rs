@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{HumanDuration, Problems, SecretText, values::text_value};
-use crate::{store::REVOCATION_RETENTION, types::Malformed};
+use crate::types::{Malformed, REVOCATION_RETENTION};
 
 /// Access tokens, refresh tokens and the keys that sign them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

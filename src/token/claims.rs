@@ -8,8 +8,8 @@ use serde_json::{Map, Value};
 use super::{KeptClaims, Told};
 use crate::{
     config::TokenConfig,
-    store::{REVOCATION_RETENTION, Session, User},
-    types::{ClientType, SessionId, Timestamp, UserId, UserType},
+    store::{Session, User},
+    types::{ClientType, REVOCATION_RETENTION, SessionId, Timestamp, UserId, UserType},
 };
 
 /// No access token lives longer: an hour less than revocations are remembered, so that a revoked

@@ -1,11 +1,15 @@
 //! One login on one device.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::Malformed;
+
+/// How long the revocation log remembers that a session has ended. No access token may live longer
+/// (`tokens.access_ttl` is checked against it).
+pub const REVOCATION_RETENTION: Duration = Duration::from_hours(8 * 24);
 
 /// Names a session: 128 random bits, printed as 32 lower-case hex digits. Not a credential by
 /// itself.

@@ -7,8 +7,8 @@ use super::{
     whole_log, with_code,
 };
 use crate::{
-    store::{REVOCATION_RETENTION, Revoke, RotationOutcome, StoreError, StoredKey},
-    types::{Secret, Timestamp, UserId},
+    store::{Revoke, RotationOutcome, StoreError, StoredKey},
+    types::{REVOCATION_RETENTION, Secret, Timestamp, UserId},
 };
 
 /// When everything that a case made has expired and been forgotten.

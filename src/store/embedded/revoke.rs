@@ -10,10 +10,10 @@ use super::{
 };
 use crate::{
     store::{
-        LogCursor, REVOCATION_RETENTION, RevocationEntry, RevocationPage, RevocationTarget, Revoke,
-        Revoked, failure::Failure,
+        LogCursor, RevocationEntry, RevocationPage, RevocationTarget, Revoke, Revoked,
+        failure::Failure,
     },
-    types::{SessionId, Timestamp, UserId},
+    types::{REVOCATION_RETENTION, SessionId, Timestamp, UserId},
 };
 
 /// Ends what is asked for.
