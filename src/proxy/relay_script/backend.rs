@@ -224,7 +224,7 @@ impl Backend {
                     Http2Connection::Open { streams, .. } => {
                         let unread = |stream: &BackendStream| {
                             let request = &ledger.exchanges[stream.n].up;
-                            request.queued - request.received
+                            request.queued.saturating_sub(request.received)
                         };
                         let has_all = streams.iter().map(unread).sum::<usize>() <= ALWAYS_FITS;
                         streams
