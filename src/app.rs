@@ -1,13 +1,13 @@
 //! The composition root: every part of the process is made here, in order, and ended here, in the
 //! reverse order.
 
-mod explained;
-mod foundation;
+mod assertions;
+mod explain;
 mod generation;
-mod proofs;
+mod offline;
+mod process;
 mod reload;
 mod secrets;
-mod stopped;
 
 use std::{net::TcpListener, path::Path, pin::pin, sync::Arc, time::Duration};
 
@@ -20,11 +20,11 @@ use tokio::{
     time::{MissedTickBehavior, interval, sleep},
 };
 
-pub use explained::{Explained, explained};
+pub use explain::{OfflineGate, offline_gate};
+pub use offline::operations;
 pub use reload::Reload;
-pub use stopped::operations;
 
-use self::{foundation::Foundation, generation::Generation, reload::Current};
+use self::{generation::Generation, process::Process, reload::Current};
 use crate::{
     admin::{self, Stage},
     audit::Audit,
@@ -47,13 +47,13 @@ use crate::{
 /// Expired things removed in one operation of the store, so that logins are not held up for long.
 const SWEEP_BATCH: usize = 500;
 /// How often answers kept for repeated logins are let go, and lost log lines are counted.
-const FORGET_EVERY: Duration = Duration::from_secs(10);
+const FORGET_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The whole program, ready to serve: listeners are bound, the store is open, nothing is accepted
 /// yet.
 #[derive(Debug)]
 pub struct App {
-    foundation: Arc<Foundation>,
+    process: Arc<Process>,
     current: Arc<Current>,
     server: Server,
     admin: TcpListener,
@@ -81,7 +81,7 @@ pub fn check(config: &Config, problems: &mut Problems) {
     } {
         problems.add("server.tls", fault.to_string());
     }
-    for (key, message) in proofs::minting(config).err().unwrap_or_default() {
+    for (key, message) in assertions::minting(config).err().unwrap_or_default() {
         problems.add(&key, message);
     }
     for (key, message) in Dialects::compile(config).err().unwrap_or_default() {
@@ -104,7 +104,7 @@ pub fn check(config: &Config, problems: &mut Problems) {
 /// A client for the admin API of a process that runs with this config; `None` where it has none, or
 /// has never started.
 pub fn admin_client(config: &Config) -> anyhow::Result<Option<AdminClient>> {
-    let Some(token) = secrets::known_admin_token(&config.admin)? else {
+    let Some(token) = secrets::existing_admin_token(&config.admin)? else {
         return Ok(None);
     };
     Ok(Some(AdminClient::new(&config.admin.listen, token)?))
@@ -155,11 +155,11 @@ pub fn open_store(config: &Config, entropy: &Entropy) -> anyhow::Result<Opening>
 /// What exports of the store of this config are sealed with; `None` where its key is in no file and
 /// not in the config.
 pub fn export_key(config: &Config) -> anyhow::Result<Option<Key>> {
-    Ok(secrets::known_encryption_key(&config.store)?.map(|key| backup::key_of(&key)))
+    Ok(secrets::existing_encryption_key(&config.store)?.map(|key| backup::key_of(&key)))
 }
 
 /// The same for a key in this file.
-pub fn export_key_in(config: &Config, file: &Path) -> anyhow::Result<Option<Key>> {
+pub fn export_key_from_file(config: &Config, file: &Path) -> anyhow::Result<Option<Key>> {
     let text =
         std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     let given = StoreConfig {
@@ -171,7 +171,7 @@ pub fn export_key_in(config: &Config, file: &Path) -> anyhow::Result<Option<Key>
 
 /// The store's config with its key named, wherever the store is put then: given, or in the file
 /// that belongs to its place, which is made if there is none.
-pub fn with_known_key(config: &StoreConfig) -> anyhow::Result<StoreConfig> {
+pub fn with_key_file(config: &StoreConfig) -> anyhow::Result<StoreConfig> {
     let file = secrets::key_file(config)?;
     Ok(StoreConfig {
         encryption_key_file: file.or(config.encryption_key_file.clone()),
@@ -195,7 +195,7 @@ impl App {
         let (store_config, store_entropy) = (config.clone(), entropy.clone());
         let opened = tokio::task::spawn_blocking(move || open_store(&store_config, &store_entropy))
             .await??;
-        config.store = secrets::with_made_key(config.store)?;
+        config.store = secrets::with_generated_key(config.store)?;
         let engine = store::engine(&config.store.url);
         let store: Arc<dyn Store> = Arc::new(Measured::new(opened.store, engine, metrics.clone()));
         let denylist = Arc::new(Denylist::remembering(Duration::ZERO));
@@ -206,7 +206,7 @@ impl App {
             audit: audit.clone(),
             clock: clock.clone(),
         }));
-        let foundation = Arc::new(Foundation {
+        let process = Arc::new(Process {
             courier,
             store: store.clone(),
             root: opened.root,
@@ -224,14 +224,14 @@ impl App {
         });
         // Large, and awaited once.
         let (mut generation, snapshot) =
-            Box::pin(Generation::build(&foundation, config, None)).await?;
+            Box::pin(Generation::build(&process, config, None)).await?;
         // By now it is known how long revocations matter.
         denylist
             .load(&*store)
             .await
             .context("cannot read the revocations")?;
         denylist.forget(clock.now());
-        generation.start(&foundation);
+        generation.start(&process);
         let server = Server::new(Parts {
             config: &generation.config,
             snapshot,
@@ -246,7 +246,7 @@ impl App {
             generation: ArcSwap::from_pointee(generation),
         });
         Ok(Self {
-            foundation,
+            process,
             current,
             server,
             admin,
@@ -277,15 +277,15 @@ impl App {
 
     /// The metrics, for what counts outside of requests.
     pub fn metrics(&self) -> &Metrics {
-        &self.foundation.metrics
+        &self.process.metrics
     }
 
     /// Serves until `stop` resolves, then stops in order: unready, serve on, drain, close the
-    /// store. `hurry` cuts waiting short.
+    /// store. `skip_drain` cuts waiting short.
     pub async fn run(
         mut self,
         stop: impl Future<Output = ()>,
-        hurry: impl Future<Output = ()>,
+        skip_drain: impl Future<Output = ()>,
     ) -> anyhow::Result<()> {
         let addresses = self.addresses();
         let mut tasks = JoinSet::new();
@@ -294,11 +294,11 @@ impl App {
             self.current.admin_routes.clone(),
         ));
         let config = self.current.generation.load_full().config.clone();
-        start(&self.foundation, &self.current, &config, &mut tasks);
+        start(&self.process, &self.current, &config, &mut tasks);
         if let Some(reload) = self.reload.take() {
-            tasks.spawn(reload::follow(
+            tasks.spawn(reload::watch(
                 reload,
-                self.foundation.clone(),
+                self.process.clone(),
                 self.current.clone(),
                 config.reload.interval.get(),
             ));
@@ -322,17 +322,17 @@ impl App {
             sleep(config.unready_grace.get()).await;
             self.server.stop(config.drain_timeout.get()).await
         };
-        let mut hurry = pin!(hurry);
+        let mut skip_drain = pin!(skip_drain);
         tokio::select! {
             drained = drained => {
                 if !drained? {
                     tracing::warn!("some requests were still running when the drain time was over");
                 }
             }
-            () = hurry.as_mut() => tracing::warn!("told twice to stop: not waiting for requests in flight"),
+            () = skip_drain.as_mut() => tracing::warn!("told twice to stop: not waiting for requests in flight"),
         }
         tasks.shutdown().await;
-        self.foundation
+        self.process
             .store
             .close()
             .await
@@ -344,13 +344,8 @@ impl App {
 
 /// Starts what goes on in the background whatever the config. Each task is dropped at an await when
 /// its time is over.
-fn start(
-    foundation: &Arc<Foundation>,
-    current: &Arc<Current>,
-    config: &Config,
-    tasks: &mut JoinSet<()>,
-) {
-    let (it, poll) = (foundation.clone(), config.store.revocation_poll.get());
+fn start(process: &Arc<Process>, current: &Arc<Current>, config: &Config, tasks: &mut JoinSet<()>) {
+    let (it, poll) = (process.clone(), config.store.revocation_poll.get());
     tasks.spawn(async move {
         it.denylist
             .follow(
@@ -362,12 +357,12 @@ fn start(
             )
             .await;
     });
-    let it = foundation.clone();
+    let it = process.clone();
     tasks.spawn(async move { it.streams.follow(&it.clock).await });
-    let it = foundation.clone();
+    let it = process.clone();
     tasks.spawn(async move { it.streams.look(&*it.store, &it.clock).await });
     let (it, now, every) = (
-        foundation.clone(),
+        process.clone(),
         current.clone(),
         config.store.sweep_interval.get(),
     );
@@ -381,13 +376,13 @@ fn start(
             sweep(&it).await;
         }
     });
-    let courier = foundation.courier.clone();
+    let courier = process.courier.clone();
     tasks.spawn(async move { courier.carry_events().await });
-    let courier = foundation.courier.clone();
+    let courier = process.courier.clone();
     tasks.spawn(async move { courier.carry_logins().await });
-    let (it, now) = (foundation.clone(), current.clone());
+    let (it, now) = (process.clone(), current.clone());
     tasks.spawn(async move {
-        let mut ticks = interval(FORGET_EVERY);
+        let mut ticks = interval(FORGET_INTERVAL);
         loop {
             ticks.tick().await;
             now.generation.load_full().auth.forget();
@@ -411,13 +406,9 @@ async fn reseal(administration: &Administration) {
 }
 
 /// Removes what has expired, a batch at a time.
-async fn sweep(foundation: &Foundation) {
+async fn sweep(process: &Process) {
     loop {
-        match foundation
-            .store
-            .sweep(foundation.clock.now(), SWEEP_BATCH)
-            .await
-        {
+        match process.store.sweep(process.clock.now(), SWEEP_BATCH).await {
             Ok(SWEEP_BATCH) => {}
             Ok(_) => return,
             Err(fault) => {
@@ -435,7 +426,7 @@ async fn serve_admin(listener: TcpListener, routes: Arc<ArcSwap<Router>>) {
 }
 
 /// Problems that [`check`] finds, for a config that nobody has checked.
-fn unchecked(problems: Vec<(String, String)>) -> anyhow::Error {
+fn problems_error(problems: Vec<(String, String)>) -> anyhow::Error {
     let lines: Vec<_> = problems
         .into_iter()
         .map(|(key, message)| format!("{key}: {message}"))

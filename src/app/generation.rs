@@ -11,7 +11,7 @@ use anyhow::Context;
 use axum::Router;
 use tokio::{task::JoinHandle, time::timeout};
 
-use super::{foundation::Foundation, proofs, secrets, unchecked};
+use super::{assertions, problems_error, process::Process, secrets};
 use crate::{
     admin::{self, Operations, Probes},
     api::{self, ApiState, Voices},
@@ -36,7 +36,7 @@ use crate::{
 };
 
 /// How long a start waits for the keys of other issuers.
-const FIRST_KEYS: Duration = Duration::from_secs(2);
+const FIRST_KEYS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// One config at work.
 pub(super) struct Generation {
@@ -51,7 +51,7 @@ pub(super) struct Generation {
     upstreams: Arc<Upstreams>,
     issuers: Arc<TrustedIssuers>,
     /// Claims that rules and headers of this config ask for.
-    kept: Arc<[Arc<str>]>,
+    extra_claims: Arc<[Arc<str>]>,
     hooks: Option<Arc<Hooks>>,
     tasks: Vec<Task>,
 }
@@ -70,13 +70,13 @@ impl Generation {
         clippy::too_many_lines,
         reason = "the parts in their order, each made once"
     )]
-    /// Makes all parts; `before` is the generation that works now.
+    /// Makes all parts; `previous` is the generation that works now.
     pub(super) async fn build(
-        foundation: &Arc<Foundation>,
+        process: &Arc<Process>,
         config: Config,
-        before: Option<&Self>,
+        previous: Option<&Self>,
     ) -> anyhow::Result<(Self, Snapshot)> {
-        let Foundation {
+        let Process {
             store,
             root,
             denylist,
@@ -87,8 +87,8 @@ impl Generation {
             clock,
             entropy,
             ..
-        } = &**foundation;
-        let dialects = Arc::new(Dialects::compile(&config).map_err(unchecked)?);
+        } = &**process;
+        let dialects = Arc::new(Dialects::compile(&config).map_err(problems_error)?);
         let lifetimes = dialects.lifetimes(&config.tokens);
         // Tokens of others live as long as they say, so revocations are remembered as long as they
         // can be.
@@ -99,55 +99,57 @@ impl Generation {
             REVOCATION_RETENTION
         });
 
-        let same_upstream = before.filter(|before| {
-            before.config.upstream == config.upstream
-                && before.upstreams.trust_as(&config.upstream.tls)
+        let same_upstream = previous.filter(|previous| {
+            previous.config.upstream == config.upstream
+                && previous.upstreams.trust_as(&config.upstream.tls)
         });
-        let upstreams = if let Some(before) = same_upstream {
-            before.upstreams.clone()
+        let upstreams = if let Some(previous) = same_upstream {
+            previous.upstreams.clone()
         } else {
             let upstreams = Upstreams::new(
                 &config.upstream,
                 metrics,
-                before.map(|before| &*before.upstreams),
+                previous.map(|previous| &*previous.upstreams),
             )?;
             upstreams.resolve().await;
             Arc::new(upstreams)
         };
-        let same_tokens = before.filter(|before| {
-            before.config.tokens == config.tokens && before.config.dialect == config.dialect
+        let same_tokens = previous.filter(|previous| {
+            previous.config.tokens == config.tokens && previous.config.dialect == config.dialect
         });
         let keyrings = match same_tokens {
-            Some(before) => before.keyrings.clone(),
+            Some(previous) => previous.keyrings.clone(),
             None => Arc::new(
                 Keyrings::open(&config.tokens, lifetimes, &**store, entropy, clock.now()).await?,
             ),
         };
         // The files of their keys are read in any case: what is in them is not in the config.
-        let kept = gate::kept_claims(&config);
-        let issuers = TrustedIssuers::compile(&config, &kept).map_err(unchecked)?;
-        let same_issuers = before.filter(|before| {
-            before.config.issuer == config.issuer
-                && before.kept == kept
-                && before.issuers.have_keys_like(&issuers)
+        let extra_claims = gate::kept_claims(&config);
+        let issuers = TrustedIssuers::compile(&config, &extra_claims).map_err(problems_error)?;
+        let same_issuers = previous.filter(|previous| {
+            previous.config.issuer == config.issuer
+                && previous.extra_claims == extra_claims
+                && previous.issuers.have_keys_like(&issuers)
         });
-        let issuers = match (same_issuers, before) {
-            (Some(before), _) => before.issuers.clone(),
-            (None, Some(before)) => Arc::new(issuers.going_on_from(&before.issuers)),
+        let issuers = match (same_issuers, previous) {
+            (Some(previous), _) => previous.issuers.clone(),
+            (None, Some(previous)) => Arc::new(issuers.going_on_from(&previous.issuers)),
             (None, None) => Arc::new(issuers),
         };
         issuers.follow(metrics);
         // Where they can be had soon, their keys are there before the first client; where not,
         // nobody waits for them.
-        drop(timeout(FIRST_KEYS, issuers.tried()).await);
-        let same_identity = same_tokens.filter(|before| before.config.identity == config.identity);
+        drop(timeout(FIRST_KEYS_TIMEOUT, issuers.tried()).await);
+        let same_identity =
+            same_tokens.filter(|previous| previous.config.identity == config.identity);
         let same_identity = same_identity.filter(|_| same_issuers.is_some());
-        let authorizer = if let Some(before) = same_identity {
-            before.authorizer.clone()
+        let authorizer = if let Some(previous) = same_identity {
+            previous.authorizer.clone()
         } else {
-            let identity_headers = IdentityHeaders::compile(&config.identity).map_err(unchecked)?;
-            let verifier =
-                Verifier::new(keyrings.clone(), &config.tokens, lifetimes).keeping(kept.clone());
+            let identity_headers =
+                IdentityHeaders::compile(&config.identity).map_err(problems_error)?;
+            let verifier = Verifier::new(keyrings.clone(), &config.tokens, lifetimes)
+                .keeping(extra_claims.clone());
             let remembered = config.tokens.cache_entries;
             Arc::new(Authorizer::new(
                 verifier,
@@ -158,12 +160,12 @@ impl Generation {
                 metrics,
             ))
         };
-        let limits = match before.filter(|before| before.config.limits == config.limits) {
-            Some(before) => before.limits.clone(),
+        let limits = match previous.filter(|previous| previous.config.limits == config.limits) {
+            Some(previous) => previous.limits.clone(),
             None => Arc::new(Limits::new(&config.limits, clock.clone(), metrics.clone())),
         };
-        let wechat = match before.filter(|before| before.config.wechat == config.wechat) {
-            Some(before) => before.wechat.clone(),
+        let wechat = match previous.filter(|previous| previous.config.wechat == config.wechat) {
+            Some(previous) => previous.wechat.clone(),
             None => Arc::new(Wechat::new(
                 &config.wechat,
                 config.mode,
@@ -172,11 +174,11 @@ impl Generation {
                 entropy,
             )?),
         };
-        let same_hooks = before.filter(|before| {
-            before.config.hooks == config.hooks && before.config.users == config.users
+        let same_hooks = previous.filter(|previous| {
+            previous.config.hooks == config.hooks && previous.config.users == config.users
         });
-        let hooks = if let Some(before) = same_hooks {
-            before.hooks.clone()
+        let hooks = if let Some(previous) = same_hooks {
+            previous.hooks.clone()
         } else {
             let rules = AnswerRules {
                 integers_below: config.users.counts_from(),
@@ -197,7 +199,7 @@ impl Generation {
             session_handles: SessionHandles::new(crypto::derive(root, "session handles")),
             denylist: denylist.clone(),
             hooks: hooks.clone(),
-            courier: foundation.courier.clone(),
+            courier: process.courier.clone(),
             hook_key: crypto::derive(root, "people, as hooks name them"),
             code_key: crypto::derive(root, "login codes"),
             sms_key: crypto::derive(root, "SMS codes"),
@@ -227,26 +229,26 @@ impl Generation {
             authorizer.clone(),
             metrics.clone(),
         )
-        .map_err(unchecked)?;
+        .map_err(problems_error)?;
         let access_log = config
             .telemetry
             .access_log
-            .then(|| (foundation.sink.clone(), config.telemetry.log_format));
+            .then(|| (process.sink.clone(), config.telemetry.log_format));
         let snapshot = Snapshot::new(SnapshotParts {
             config: &config,
             gate,
             api,
             voices: Voices::new(dialects, clock.clone()),
             upstreams: upstreams.clone(),
-            streams: foundation.streams.clone(),
-            proofs: proofs::made(foundation, &config, &keyrings).await?,
+            streams: process.streams.clone(),
+            proofs: assertions::upstream_assertions(process, &config, &keyrings).await?,
             metrics,
             access_log: AccessLog::new(access_log),
             entropy,
         })?;
 
         let administration = match same_hooks {
-            Some(before) => before.administration.clone(),
+            Some(previous) => previous.administration.clone(),
             None => Arc::new(Administration::new(AdministrationParts {
                 store: store.clone(),
                 passwords: passwords.clone(),
@@ -260,7 +262,7 @@ impl Generation {
             })),
         };
         let admin_routes = admin_routes(
-            foundation,
+            process,
             &config,
             &administration,
             &keyrings,
@@ -279,7 +281,7 @@ impl Generation {
             wechat,
             upstreams,
             issuers,
-            kept,
+            extra_claims,
             hooks,
             tasks,
         };
@@ -287,52 +289,52 @@ impl Generation {
     }
 
     /// Nobody is to forget that the gate refuses nobody.
-    fn say_whether_it_reports(&self, foundation: &Foundation) {
-        let gauge = &foundation.metrics.report_only;
-        let said_before = gauge.get() == 1;
+    fn publish_report_only(&self, process: &Process) {
+        let gauge = &process.metrics.report_only;
+        let was_reporting = gauge.get() == 1;
         gauge.set(i64::from(self.config.reports_only()));
         if self.config.gate.report_only {
-            foundation.details.set(
+            process.details.set(
                 "gate",
                 "report only: nobody is refused by path, token or rule",
             );
         } else if self.config.reports_only() {
-            foundation
+            process
                 .details
                 .set("gate", "report only on the paths of some rules");
-        } else if said_before {
-            foundation.details.set("gate", "refuses");
+        } else if was_reporting {
+            process.details.set("gate", "refuses");
         }
     }
 
     /// Starts what this generation does in the background; it ends when the generation is dropped.
-    pub(super) fn start(&mut self, foundation: &Arc<Foundation>) {
-        foundation
+    pub(super) fn start(&mut self, process: &Arc<Process>) {
+        process
             .courier
             .go_to(self.hooks.clone(), self.config.hooks.give_up_after.get());
-        self.say_whether_it_reports(foundation);
+        self.publish_report_only(process);
         let sms = &self.config.sms;
         let budget = if sms.asked(self.config.mode).is_empty() {
             0
         } else {
             sms.daily_budget
         };
-        foundation.metrics.sms_daily_budget.set(budget.into());
-        let (details, upstreams) = (foundation.details.clone(), self.upstreams.clone());
+        process.metrics.sms_daily_budget.set(budget.into());
+        let (details, upstreams) = (process.details.clone(), self.upstreams.clone());
         self.tasks
             .push(Task(tokio::spawn(upstreams.watch(move |good, all| {
                 details.set("upstreams", format!("{good} of {all} healthy"))
             }))));
-        let (foundation, keyrings) = (foundation.clone(), self.keyrings.clone());
+        let (process, keyrings) = (process.clone(), self.keyrings.clone());
         self.tasks.push(Task(tokio::spawn(async move {
-            let Foundation {
+            let Process {
                 store,
                 clock,
                 entropy,
                 audit,
                 metrics,
                 ..
-            } = &*foundation;
+            } = &*process;
             keyrings
                 .follow(
                     Upkeep {
@@ -350,26 +352,26 @@ impl Generation {
 }
 
 fn admin_routes(
-    foundation: &Foundation,
+    process: &Process,
     config: &Config,
     administration: &Arc<Administration>,
     keyrings: &Arc<Keyrings>,
     wechat: &Arc<Wechat>,
     issuers: &Arc<TrustedIssuers>,
 ) -> anyhow::Result<Router> {
-    let Foundation {
+    let Process {
         store,
         metrics,
         audit,
         clock,
         entropy,
         ..
-    } = foundation;
+    } = process;
     let probes = Probes {
-        stage: foundation.stage.clone(),
+        stage: process.stage.clone(),
         store: store.clone(),
         metrics: metrics.clone(),
-        details: foundation.details.clone(),
+        details: process.details.clone(),
         issuers: issuers.clone(),
     };
     let token = secrets::admin_token(&config.admin, entropy).context("admin.token_file")?;

@@ -24,7 +24,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use super::{foundation::Foundation, generation::Generation};
+use super::{generation::Generation, process::Process};
 use crate::{
     audit::Event,
     config::{Config, Loaded, Source, StoreConfig},
@@ -34,7 +34,7 @@ use crate::{
 };
 
 /// Problems of one bad config that are logged, each on a line.
-const MOST_PROBLEMS: usize = 20;
+const MAX_LOGGED_PROBLEMS: usize = 20;
 
 /// Where another config comes from, and when.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ pub struct Reload {
     /// The files that the config in use was read from, besides the one of `source`.
     pub files: BTreeSet<PathBuf>,
     /// Told when somebody asks for it.
-    pub asked: Arc<Notify>,
+    pub requested: Arc<Notify>,
     pub log_level: LogLevel,
 }
 
@@ -56,13 +56,13 @@ pub(super) struct Current {
 
 /// What came of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Outcome {
+enum ReloadResult {
     Applied,
     /// The config in use stays.
     Refused,
 }
 
-impl Outcome {
+impl ReloadResult {
     const fn as_str(self) -> &'static str {
         match self {
             Self::Applied => "applied",
@@ -72,13 +72,13 @@ impl Outcome {
 }
 
 /// Follows the files and the wishes until the task is dropped.
-pub(super) async fn follow(
+pub(super) async fn watch(
     mut reload: Reload,
-    foundation: Arc<Foundation>,
+    process: Arc<Process>,
     current: Arc<Current>,
     every: Duration,
 ) {
-    let mut seen = Look::at(&reload);
+    let mut last_read = FileFingerprints::read(&reload);
     let mut changing = None;
     // Looking at nothing is looking very rarely.
     let mut ticks = interval(if every.is_zero() {
@@ -89,42 +89,46 @@ pub(super) async fn follow(
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            () = reload.asked.notified() => tracing::info!("told to read the config again"),
+            () = reload.requested.notified() => tracing::info!("told to read the config again"),
             _ = ticks.tick() => {
-                let look = Look::at(&reload);
-                if every.is_zero() || look == seen {
+                let fingerprints = FileFingerprints::read(&reload);
+                if every.is_zero() || fingerprints == last_read {
                     changing = None;
                     continue;
                 }
-                if changing.as_ref() != Some(&look) {
-                    changing = Some(look);
+                if changing.as_ref() != Some(&fingerprints) {
+                    changing = Some(fingerprints);
                     continue;
                 }
                 tracing::info!("the config has changed: reading it again");
             }
         }
         // What changes while it is read will be seen as another change.
-        seen = Look::at(&reload);
+        last_read = FileFingerprints::read(&reload);
         changing = None;
-        let outcome = once(&mut reload, &foundation, &current).await;
-        foundation
+        let result = reload_config(&mut reload, &process, &current).await;
+        process
             .metrics
             .config_reloads
-            .with_label_values(&[outcome.as_str()])
+            .with_label_values(&[result.as_str()])
             .inc();
-        foundation
+        process
             .metrics
             .config_applied
-            .set(i64::from(outcome == Outcome::Applied));
-        foundation.audit.record(&Event::ConfigReloaded {
-            result: outcome.as_str(),
+            .set(i64::from(result == ReloadResult::Applied));
+        process.audit.record(&Event::ConfigReloaded {
+            result: result.as_str(),
         });
     }
 }
 
 /// Reads the config and changes over to it, or says why not.
-async fn once(reload: &mut Reload, foundation: &Arc<Foundation>, current: &Current) -> Outcome {
-    let now = foundation.clock.now();
+async fn reload_config(
+    reload: &mut Reload,
+    process: &Arc<Process>,
+    current: &Current,
+) -> ReloadResult {
+    let now = process.clock.now();
     let source = reload.source.clone();
     let loaded =
         tokio::task::spawn_blocking(move || Config::load_with(&source, super::check)).await;
@@ -136,39 +140,35 @@ async fn once(reload: &mut Reload, foundation: &Arc<Foundation>, current: &Curre
         Ok(Ok(loaded)) => loaded,
         Ok(Err(problems)) => {
             let count = problems.iter().count();
-            for problem in problems.iter().take(MOST_PROBLEMS) {
+            for problem in problems.iter().take(MAX_LOGGED_PROBLEMS) {
                 tracing::error!("{problem}");
             }
             return refused(
-                foundation,
+                process,
                 now,
                 &format!("{count} problems in it: see the log, or `menshen check`"),
             );
         }
-        Err(_) => return refused(foundation, now, "reading it failed"),
+        Err(_) => return refused(process, now, "reading it failed"),
     };
     for warning in &warnings {
         tracing::warn!("{warning}");
     }
-    let before = current.generation.load_full();
-    let (config, waiting) = for_a_running_process(&before.config, config);
-    let (mut generation, snapshot) =
-        match Generation::build(foundation, config, Some(&before)).await {
-            Ok(built) => built,
-            Err(fault) => {
-                tracing::error!("{fault:#}");
-                return refused(foundation, now, "it cannot be used: see the log");
-            }
-        };
+    let previous = current.generation.load_full();
+    let (config, restart_keys) = keep_restart_only_keys(&previous.config, config);
+    let (mut generation, snapshot) = match Generation::build(process, config, Some(&previous)).await
+    {
+        Ok(built) => built,
+        Err(fault) => {
+            tracing::error!("{fault:#}");
+            return refused(process, now, "it cannot be used: see the log");
+        }
+    };
     if let Err(fault) = current.server.certificate(&generation.config.server.tls) {
         tracing::error!("server.tls: {fault}");
-        return refused(
-            foundation,
-            now,
-            "its certificate cannot be used: see the log",
-        );
+        return refused(process, now, "its certificate cannot be used: see the log");
     }
-    generation.start(foundation);
+    generation.start(process);
     reload.log_level.set(&generation.config.telemetry.log_level);
     current.server.with(snapshot);
     current
@@ -176,20 +176,20 @@ async fn once(reload: &mut Reload, foundation: &Arc<Foundation>, current: &Curre
         .store(Arc::new(generation.admin_routes.clone()));
     current.generation.store(Arc::new(generation));
     reload.files = files;
-    let state = if waiting.is_empty() {
+    let state = if restart_keys.is_empty() {
         format!("read again at {}", now.rfc3339())
     } else {
-        let keys = waiting.join(", ");
+        let keys = restart_keys.join(", ");
         tracing::warn!(keys, "these keys have changed and need a restart: {keys}");
         format!("read again at {}; need a restart: {keys}", now.rfc3339())
     };
-    foundation.details.set("config", state);
+    process.details.set("config", state);
     tracing::info!("the new config is in use");
-    Outcome::Applied
+    ReloadResult::Applied
 }
 
-fn refused(foundation: &Foundation, now: Timestamp, why: &str) -> Outcome {
-    foundation.details.set(
+fn refused(process: &Process, now: Timestamp, why: &str) -> ReloadResult {
+    process.details.set(
         "config",
         format!(
             "the one of {} was refused, the one before is in use: {why}",
@@ -197,17 +197,17 @@ fn refused(foundation: &Foundation, now: Timestamp, why: &str) -> Outcome {
         ),
     );
     tracing::error!("the new config is refused and the one before stays in use: {why}");
-    Outcome::Refused
+    ReloadResult::Refused
 }
 
 /// The new config as far as a process that runs can take it on, and the keys that it cannot.
-fn for_a_running_process(before: &Config, mut new: Config) -> (Config, Vec<&'static str>) {
-    let mut waiting = Vec::new();
+fn keep_restart_only_keys(previous: &Config, mut new: Config) -> (Config, Vec<&'static str>) {
+    let mut restart_keys = Vec::new();
     macro_rules! stays {
         ($($section:ident . $key:ident),+ $(,)?) => {
-            $(if new.$section.$key != before.$section.$key {
-                waiting.push(concat!(stringify!($section), ".", stringify!($key)));
-                new.$section.$key = before.$section.$key.clone();
+            $(if new.$section.$key != previous.$section.$key {
+                restart_keys.push(concat!(stringify!($section), ".", stringify!($key)));
+                new.$section.$key = previous.$section.$key.clone();
             })+
         };
     }
@@ -220,21 +220,21 @@ fn for_a_running_process(before: &Config, mut new: Config) -> (Config, Vec<&'sta
         telemetry.log_format,
         reload.interval
     );
-    if new.mode != before.mode {
-        waiting.push("mode");
-        new.mode = before.mode;
+    if new.mode != previous.mode {
+        restart_keys.push("mode");
+        new.mode = previous.mode;
     }
-    if is_another_store(&before.store, &new.store) {
-        waiting.push("store");
-        new.store = before.store.clone();
+    if needs_another_store(&previous.store, &new.store) {
+        restart_keys.push("store");
+        new.store = previous.store.clone();
     }
-    (new, waiting)
+    (new, restart_keys)
 }
 
 /// Whether a process with the one would have to start anew for the other. What only a start looks
 /// at (the key of before, how long to wait for a predecessor) is nothing to start for, and neither
 /// is the same key given in another way.
-fn is_another_store(before: &StoreConfig, new: &StoreConfig) -> bool {
+fn needs_another_store(previous: &StoreConfig, new: &StoreConfig) -> bool {
     let lasting = |store: &StoreConfig| StoreConfig {
         encryption_key_file: store
             .encryption_key_file
@@ -242,18 +242,18 @@ fn is_another_store(before: &StoreConfig, new: &StoreConfig) -> bool {
             .filter(|_| store.encryption_key.is_none()),
         previous_encryption_key: None,
         previous_encryption_key_file: None,
-        lock_wait: before.lock_wait,
+        lock_wait: previous.lock_wait,
         ..store.clone()
     };
-    lasting(before) != lasting(new)
+    lasting(previous) != lasting(new)
 }
 
 /// What there is to see of the files, without reading them.
 #[derive(Debug, PartialEq, Eq)]
-struct Look(Vec<Option<Seen>>);
+struct FileFingerprints(Vec<Option<FileFingerprint>>);
 
 #[derive(Debug, PartialEq, Eq)]
-struct Seen {
+struct FileFingerprint {
     device: u64,
     inode: u64,
     size: u64,
@@ -263,22 +263,22 @@ struct Seen {
     changed: (i64, i64),
 }
 
-impl Look {
-    fn at(reload: &Reload) -> Self {
+impl FileFingerprints {
+    fn read(reload: &Reload) -> Self {
         Self(
             reload
                 .source
                 .file
                 .iter()
                 .chain(&reload.files)
-                .map(|path| Seen::of(path))
+                .map(|path| FileFingerprint::read(path))
                 .collect(),
         )
     }
 }
 
-impl Seen {
-    fn of(path: &Path) -> Option<Self> {
+impl FileFingerprint {
+    fn read(path: &Path) -> Option<Self> {
         let file = fs::metadata(path).ok()?;
         Some(Self {
             device: file.dev(),
@@ -304,61 +304,61 @@ mod tests {
     #[test]
     fn only_another_store_needs_a_restart() {
         let key = |text: &str| Some(SecretText::new(text.repeat(32)));
-        let before = StoreConfig {
+        let previous = StoreConfig {
             encryption_key: key("ab"),
             encryption_key_file: Some("store.key".into()),
             ..StoreConfig::default()
         };
         let same = [
-            before.clone(),
+            previous.clone(),
             StoreConfig {
                 encryption_key_file: None,
-                ..before.clone()
+                ..previous.clone()
             },
             StoreConfig {
                 encryption_key_file: Some("elsewhere.key".into()),
-                ..before.clone()
+                ..previous.clone()
             },
             StoreConfig {
                 previous_encryption_key: key("cd"),
-                ..before.clone()
+                ..previous.clone()
             },
             StoreConfig {
                 lock_wait: HumanDuration::secs(1),
-                ..before.clone()
+                ..previous.clone()
             },
         ];
         for new in &same {
-            assert!(!is_another_store(&before, new), "{new:?}");
+            assert!(!needs_another_store(&previous, new), "{new:?}");
         }
         let others = [
             StoreConfig {
                 encryption_key: key("cd"),
-                ..before.clone()
+                ..previous.clone()
             },
             StoreConfig {
                 encryption_key: None,
-                ..before.clone()
+                ..previous.clone()
             },
             StoreConfig {
                 url: "sled:./other".to_owned(),
-                ..before.clone()
+                ..previous.clone()
             },
             StoreConfig {
                 cache: ByteSize::mib(1),
-                ..before.clone()
+                ..previous.clone()
             },
             StoreConfig {
                 revocation_poll: HumanDuration::secs(2),
-                ..before.clone()
+                ..previous.clone()
             },
             StoreConfig {
                 sweep_interval: HumanDuration::secs(2),
-                ..before.clone()
+                ..previous.clone()
             },
         ];
         for new in &others {
-            assert!(is_another_store(&before, new), "{new:?}");
+            assert!(needs_another_store(&previous, new), "{new:?}");
         }
     }
 }

@@ -40,7 +40,7 @@ pub(super) fn encryption_key(config: &StoreConfig, entropy: &Entropy) -> anyhow:
             path.display()
         );
     }
-    let text = read_or_make(&path, entropy)
+    let text = read_or_generate(&path, entropy)
         .with_context(|| format!("cannot read or make the key in {}", path.display()))?;
     StoreConfig {
         encryption_key: Some(crate::config::SecretText::new(text)),
@@ -53,7 +53,7 @@ pub(super) fn encryption_key(config: &StoreConfig, entropy: &Entropy) -> anyhow:
 
 /// The store's config with the key that a first start has written to its file, as reading the
 /// config again finds it there.
-pub(super) fn with_made_key(config: StoreConfig) -> anyhow::Result<StoreConfig> {
+pub(super) fn with_generated_key(config: StoreConfig) -> anyhow::Result<StoreConfig> {
     let (None, Some(path)) = (&config.encryption_key, &config.encryption_key_file) else {
         return Ok(config);
     };
@@ -80,7 +80,7 @@ pub(super) fn key_file(config: &StoreConfig) -> anyhow::Result<Option<PathBuf>> 
 
 /// The key that the store is sealed with, if there is one yet that outlives the process; makes
 /// none.
-pub(super) fn known_encryption_key(config: &StoreConfig) -> anyhow::Result<Option<Key>> {
+pub(super) fn existing_encryption_key(config: &StoreConfig) -> anyhow::Result<Option<Key>> {
     if let Some(key) = config.key()? {
         return Ok(Some(key));
     }
@@ -113,13 +113,13 @@ pub(super) fn admin_token(
     let Some(path) = &config.token_file else {
         return Ok(None);
     };
-    let text = read_or_make(path, entropy)
+    let text = read_or_generate(path, entropy)
         .with_context(|| format!("cannot read or make the token in {}", path.display()))?;
     Ok(Some(Secret::new(text)))
 }
 
 /// The token of the admin API if there is one yet; makes none.
-pub(super) fn known_admin_token(config: &AdminConfig) -> anyhow::Result<Option<Secret<String>>> {
+pub(super) fn existing_admin_token(config: &AdminConfig) -> anyhow::Result<Option<Secret<String>>> {
     if let Some(token) = &config.token {
         return Ok(Some(Secret::new(token.expose().clone())));
     }
@@ -135,7 +135,7 @@ pub(super) fn known_admin_token(config: &AdminConfig) -> anyhow::Result<Option<S
 
 /// The text in a file, or 32 new random bytes in hex, written to it. Two processes that start
 /// together end up with one.
-fn read_or_make(path: &Path, entropy: &Entropy) -> anyhow::Result<String> {
+fn read_or_generate(path: &Path, entropy: &Entropy) -> anyhow::Result<String> {
     match fs::read_to_string(path) {
         Ok(text) => return Ok(text.trim().to_owned()),
         Err(fault) if fault.kind() == io::ErrorKind::NotFound => {}
@@ -217,9 +217,9 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("deep/store.key");
         let entropy = Entropy::default();
-        let first = read_or_make(&path, &entropy).expect("a key");
+        let first = read_or_generate(&path, &entropy).expect("a key");
         assert_eq!(first.len(), 64);
-        assert_eq!(read_or_make(&path, &entropy).expect("the key"), first);
+        assert_eq!(read_or_generate(&path, &entropy).expect("the key"), first);
         let mode = fs::metadata(&path).expect("a file").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         let mode = fs::metadata(dir.path().join("deep"))
@@ -242,7 +242,9 @@ mod tests {
         let path = dir.path().join("store.key");
         let keys: Vec<_> = std::thread::scope(|scope| {
             let starts: Vec<_> = (0..8)
-                .map(|_| scope.spawn(|| read_or_make(&path, &Entropy::default()).expect("a key")))
+                .map(|_| {
+                    scope.spawn(|| read_or_generate(&path, &Entropy::default()).expect("a key"))
+                })
                 .collect();
             starts
                 .into_iter()

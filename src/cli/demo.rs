@@ -128,8 +128,8 @@ async fn play(
     telemetry::count_panics(app.metrics());
     let http = app.addresses().pop().context("menshen has no address")?;
     let admin = app.admin_address();
-    let (stop, hurry) = (Notify::new(), Notify::new());
-    let mut serving = pin!(app.run(stop.notified(), hurry.notified()));
+    let (stop, skip_drain) = (Notify::new(), Notify::new());
+    let mut serving = pin!(app.run(stop.notified(), skip_drain.notified()));
 
     let show = async {
         page.cast(&http, stage)?;
@@ -160,7 +160,7 @@ async fn play(
     let stopped = tokio::select! {
         stopped = &mut serving => stopped,
         () = interrupts.next() => {
-            hurry.notify_one();
+            skip_drain.notify_one();
             serving.await
         }
     };

@@ -8,7 +8,7 @@ use std::{
 
 use super::{BAD_USAGE, run::load};
 use crate::{
-    app::{self, Explained},
+    app::{self, OfflineGate},
     clock::Clock,
     config::{Config, Source},
     explain::{self, Explanation, HeaderNote},
@@ -73,24 +73,24 @@ pub(super) fn run(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let explained = match runtime.block_on(app::explained(&config, has_credential)) {
-        Ok(explained) => explained,
+    let offline_gate = match runtime.block_on(app::offline_gate(&config, has_credential)) {
+        Ok(offline_gate) => offline_gate,
         Err(fault) => {
             writeln!(err, "menshen: {fault:#}")?;
             return Ok(ExitCode::FAILURE);
         }
     };
     let explanation = explain::explain(
-        &explained.gate,
+        &offline_gate.gate,
         &config,
         head.expose(),
         Some(args.from),
         Clock::System.now(),
     );
     if args.json {
-        writeln!(out, "{}", in_json(&explanation, &explained)?)?;
+        writeln!(out, "{}", in_json(&explanation, &offline_gate)?)?;
     } else {
-        in_words(&explanation, &explained, &config, out)?;
+        in_words(&explanation, &offline_gate, &config, out)?;
     }
     Ok(if explanation.passes {
         ExitCode::SUCCESS
@@ -146,25 +146,25 @@ fn names(args: &Args) -> impl Iterator<Item = &str> {
 }
 
 /// What revocation was looked at, if a token was.
-pub(super) fn on_revocation(explained: &Explained) -> Option<&'static str> {
-    explained.keys.as_ref()?;
-    Some(if explained.knows_revocation {
+pub(super) fn on_revocation(offline_gate: &OfflineGate) -> Option<&'static str> {
+    offline_gate.keys.as_ref()?;
+    Some(if offline_gate.knows_revocation {
         "looked up in the store"
     } else {
         "not looked at: only the running menshen knows what has been revoked"
     })
 }
 
-fn in_json(explanation: &Explanation, explained: &Explained) -> io::Result<String> {
+fn in_json(explanation: &Explanation, offline_gate: &OfflineGate) -> io::Result<String> {
     let mut value = serde_json::to_value(explanation)?;
-    value["token"]["keys"] = explained.keys.clone().into();
-    value["token"]["revocation"] = on_revocation(explained).into();
+    value["token"]["keys"] = offline_gate.keys.clone().into();
+    value["token"]["revocation"] = on_revocation(offline_gate).into();
     Ok(serde_json::to_string_pretty(&value)?)
 }
 
 fn in_words(
     told: &Explanation,
-    explained: &Explained,
+    offline_gate: &OfflineGate,
     config: &Config,
     out: &mut impl Write,
 ) -> io::Result<()> {
@@ -204,10 +204,10 @@ fn in_words(
         row("asks for", asks)?;
     }
     row("token", &token(told))?;
-    if let Some(keys) = &explained.keys {
+    if let Some(keys) = &offline_gate.keys {
         row("keys", keys)?;
     }
-    if let Some(said) = on_revocation(explained) {
+    if let Some(said) = on_revocation(offline_gate) {
         row("revocation", said)?;
     }
     row("outcome", &outcome(told))?;

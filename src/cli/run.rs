@@ -58,7 +58,7 @@ pub(super) fn run(source: &Source, err: &mut impl Write) -> io::Result<ExitCode>
     let reload = Reload {
         source: source.clone(),
         files,
-        asked: Arc::default(),
+        requested: Arc::default(),
         log_level,
     };
     let served = control.block_on(serve(config, reload, &sink));
@@ -79,17 +79,17 @@ async fn serve(config: Config, reload: Reload, sink: &Sink) -> anyhow::Result<()
     let mut interrupt = signal(SignalKind::interrupt())?;
     // From here on SIGHUP does not end the process; one that comes while it starts is heard as soon
     // as it serves.
-    let (mut hangup, asked) = (signal(SignalKind::hangup())?, reload.asked.clone());
+    let (mut hangup, requested) = (signal(SignalKind::hangup())?, reload.requested.clone());
     let app = tokio::select! {
         app = App::build(config, Clock::System, sink) => app?.reloading(reload),
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };
     telemetry::count_panics(app.metrics());
-    let (stop, hurry) = (tokio::sync::Notify::new(), tokio::sync::Notify::new());
+    let (stop, skip_drain) = (tokio::sync::Notify::new(), tokio::sync::Notify::new());
     let told = async {
         // The first signal stops, the second one does not want to wait.
-        for notify in [&stop, &hurry] {
+        for notify in [&stop, &skip_drain] {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
@@ -100,12 +100,12 @@ async fn serve(config: Config, reload: Reload, sink: &Sink) -> anyhow::Result<()
     };
     let hung_up = async {
         while hangup.recv().await.is_some() {
-            asked.notify_one();
+            requested.notify_one();
         }
         std::future::pending::<()>().await;
     };
     tokio::select! {
-        done = app.run(stop.notified(), hurry.notified()) => done,
+        done = app.run(stop.notified(), skip_drain.notified()) => done,
         () = told => Ok(()),
         () = hung_up => Ok(()),
     }

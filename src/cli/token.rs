@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::{explain::on_revocation, run::load};
 use crate::{
-    app::{self, Explained},
+    app::{self, OfflineGate},
     clock::Clock,
     config::{Config, Source},
     explain::{self, TokenReport},
@@ -126,8 +126,8 @@ fn verdict(config: &Config, token: &Secret<String>, now: Timestamp) -> io::Resul
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let explained: Explained = match runtime.block_on(app::explained(config, true)) {
-        Ok(explained) => explained,
+    let offline_gate: OfflineGate = match runtime.block_on(app::offline_gate(config, true)) {
+        Ok(offline_gate) => offline_gate,
         Err(fault) => return Ok(Verdict::NoKeys(format!("{fault:#}"))),
     };
     let head = format!(
@@ -136,7 +136,7 @@ fn verdict(config: &Config, token: &Secret<String>, now: Timestamp) -> io::Resul
     );
     let head = Secret::new(head.into_bytes());
     let told = explain::explain(
-        &explained.gate,
+        &offline_gate.gate,
         config,
         head.expose(),
         Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
@@ -145,8 +145,8 @@ fn verdict(config: &Config, token: &Secret<String>, now: Timestamp) -> io::Resul
     .token;
     Ok(Verdict::Said {
         told,
-        revocation: on_revocation(&explained),
-        keys: explained.keys,
+        revocation: on_revocation(&offline_gate),
+        keys: offline_gate.keys,
     })
 }
 

@@ -47,7 +47,7 @@ fn config(more: &str) -> Config {
 
 async fn explain_with(more: &str, peer: &str, head: &str) -> Explanation {
     let config = config(more);
-    let gate = app::explained(&config, false).await.unwrap().gate;
+    let gate = app::offline_gate(&config, false).await.unwrap().gate;
     super::explain(
         &gate,
         &config,
@@ -72,7 +72,7 @@ async fn explain_first(rules: &str, more: &str, peer: &str, head: &str) -> Expla
     )
     .unwrap()
     .config;
-    let gate = app::explained(&config, false).await.unwrap().gate;
+    let gate = app::offline_gate(&config, false).await.unwrap().gate;
     super::explain(
         &gate,
         &config,

@@ -154,7 +154,7 @@ fn key(config: &Config, data: &Path) -> Finding {
     if store.encryption_key.is_some() && store.encryption_key_file.is_none() {
         return Finding::ok(CHECK, "its key is given in the config or the environment");
     }
-    let file = match app::with_known_key(store).map(|store| store.encryption_key_file) {
+    let file = match app::with_key_file(store).map(|store| store.encryption_key_file) {
         Ok(Some(file)) => file,
         Ok(None) => return Finding::skipped(CHECK, "it has no key in a file"),
         Err(fault) => return Finding::failed(CHECK, format!("{fault:#}"), "mend [store]"),

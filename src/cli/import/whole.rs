@@ -78,7 +78,7 @@ async fn import(config: Config, args: &FileArgs) -> anyhow::Result<(Counts, bool
         );
     }
     let key = match &args.key_file {
-        Some(file) => app::export_key_in(&config, file)?,
+        Some(file) => app::export_key_from_file(&config, file)?,
         None => app::export_key(&config)?,
     };
     let key = key.context("store.encryption_key is needed: the one of the store that was exported (or say --key-file)")?;
@@ -131,7 +131,7 @@ async fn fill(
     with_sessions: bool,
 ) -> anyhow::Result<Counts> {
     // The key belongs to the place where the store will be.
-    config.store = app::with_known_key(&config.store)?;
+    config.store = app::with_key_file(&config.store)?;
     config.store.url = format!("sled:{}", aside.display());
     let store = app::open_store(&config, &Entropy::default())?.store;
     let now = Clock::System.now();

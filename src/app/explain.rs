@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use anyhow::{Context, bail};
 use tokio::time::timeout;
 
-use super::{install_crypto, open_store, unchecked};
+use super::{install_crypto, open_store, problems_error};
 use crate::{
     auth::{Authorizer, Denylist},
     clock::Clock,
@@ -25,11 +25,11 @@ use crate::{
 };
 
 /// Time for a running menshen to answer, and for the first keys of other issuers.
-const LIMIT: Duration = Duration::from_secs(3);
+const KEYS_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A gate to explain.
 #[derive(Debug)]
-pub struct Explained {
+pub struct OfflineGate {
     pub gate: Gate,
     /// Where the keys are from that tokens are verified with, in words; `None`: no token was to be
     /// looked at.
@@ -39,19 +39,20 @@ pub struct Explained {
 }
 
 /// Makes the gate of this config. `with_keys`: a credential is to be looked at.
-pub async fn explained(config: &Config, with_keys: bool) -> anyhow::Result<Explained> {
+pub async fn offline_gate(config: &Config, with_keys: bool) -> anyhow::Result<OfflineGate> {
     let (entropy, metrics, now) = (Entropy::default(), Metrics::new(), Clock::System.now());
-    let dialects = Dialects::compile(config).map_err(unchecked)?;
+    let dialects = Dialects::compile(config).map_err(problems_error)?;
     let lifetimes = dialects.lifetimes(&config.tokens);
-    let kept = gate::kept_claims(config);
-    let issuers = TrustedIssuers::compile(config, &kept).map_err(unchecked)?;
+    let extra_claims = gate::kept_claims(config);
+    let issuers = TrustedIssuers::compile(config, &extra_claims).map_err(problems_error)?;
     let denylist = Arc::new(Denylist::new());
     let (keyrings, keys) = if with_keys {
         install_crypto();
         issuers.follow(&metrics);
         // Whose keys do not come is told as such.
-        drop(timeout(LIMIT, issuers.tried()).await);
-        let (keyrings, keys) = known_keys(config, lifetimes, &denylist, &entropy, now).await?;
+        drop(timeout(KEYS_TIMEOUT, issuers.tried()).await);
+        let (keyrings, keys) =
+            verification_keys(config, lifetimes, &denylist, &entropy, now).await?;
         (keyrings, Some(keys))
     } else {
         (
@@ -59,8 +60,9 @@ pub async fn explained(config: &Config, with_keys: bool) -> anyhow::Result<Expla
             None,
         )
     };
-    let verifier = Verifier::new(Arc::new(keyrings), &config.tokens, lifetimes).keeping(kept);
-    let identity_headers = IdentityHeaders::compile(&config.identity).map_err(unchecked)?;
+    let verifier =
+        Verifier::new(Arc::new(keyrings), &config.tokens, lifetimes).keeping(extra_claims);
+    let identity_headers = IdentityHeaders::compile(&config.identity).map_err(problems_error)?;
     let remembered = config.tokens.cache_entries;
     let authorizer = Authorizer::new(
         verifier,
@@ -76,25 +78,25 @@ pub async fn explained(config: &Config, with_keys: bool) -> anyhow::Result<Expla
         Arc::new(authorizer),
         metrics,
     )
-    .map_err(unchecked)?;
-    let knows_revocation = keys.as_ref().is_some_and(|keys| *keys == Keys::Store);
-    Ok(Explained {
+    .map_err(problems_error)?;
+    let knows_revocation = keys.as_ref().is_some_and(|keys| *keys == KeyOrigin::Store);
+    Ok(OfflineGate {
         gate,
-        keys: keys.map(Keys::in_words),
+        keys: keys.map(KeyOrigin::describe),
         knows_revocation,
     })
 }
 
 /// Where keys are from.
 #[derive(PartialEq, Eq)]
-enum Keys {
+enum KeyOrigin {
     Config,
     Running(String),
     Store,
 }
 
-impl Keys {
-    fn in_words(self) -> String {
+impl KeyOrigin {
+    fn describe(self) -> String {
         match self {
             Self::Config => "those of the config".to_owned(),
             Self::Running(url) => format!("those of the running menshen ({url})"),
@@ -105,13 +107,13 @@ impl Keys {
 
 /// The keys that the config gives, that the running process publishes, or that the store of a
 /// stopped one holds.
-async fn known_keys(
+async fn verification_keys(
     config: &Config,
     lifetimes: Lifetimes,
     denylist: &Denylist,
     entropy: &Entropy,
     now: Timestamp,
-) -> anyhow::Result<(Keyrings, Keys)> {
+) -> anyhow::Result<(Keyrings, KeyOrigin)> {
     let given = match config.tokens.algorithm {
         Algorithm::Hs256 => config.tokens.secret.is_some(),
         Algorithm::EdDsa | Algorithm::Es256 | Algorithm::Rs256 => config.tokens.key_dir.is_some(),
@@ -127,23 +129,23 @@ async fn known_keys(
         )?;
         let keyrings =
             Keyrings::open(&config.tokens, lifetimes, &*empty.store, entropy, now).await?;
-        return Ok((keyrings, Keys::Config));
+        return Ok((keyrings, KeyOrigin::Config));
     }
-    if let Some((jwks, url)) = published(config).await? {
+    if let Some((jwks, url)) = running_jwks(config).await? {
         let keyrings = Keyrings::published(&jwks, entropy, now).with_context(|| {
             format!("{url} has no public key: the running menshen signs with a secret, which it tells nobody")
         })?;
-        return Ok((keyrings, Keys::Running(url)));
+        return Ok((keyrings, KeyOrigin::Running(url)));
     }
     Ok((
-        stored(config, lifetimes, denylist, entropy, now).await?,
-        Keys::Store,
+        stored_keys(config, lifetimes, denylist, entropy, now).await?,
+        KeyOrigin::Store,
     ))
 }
 
 /// The JWK set of the process that runs with this config, and its URL; `None`: nobody listens where
 /// it can be asked.
-async fn published(config: &Config) -> anyhow::Result<Option<(Vec<u8>, String)>> {
+async fn running_jwks(config: &Config) -> anyhow::Result<Option<(Vec<u8>, String)>> {
     for listen in &config.server.listen {
         let Ok(ListenAddress::Tcp(mut address)) = listen.parse() else {
             continue;
@@ -156,7 +158,7 @@ async fn published(config: &Config) -> anyhow::Result<Option<(Vec<u8>, String)>>
         }
         let text = format!("http://{address}{}/jwks.json", config.auth.prefix);
         let url: reqwest::Url = text.parse().with_context(|| format!("{text} is no URL"))?;
-        match Outbound::to_backend(&url)?.get(url, LIMIT).await {
+        match Outbound::to_backend(&url)?.get(url, KEYS_TIMEOUT).await {
             Ok(answer) if answer.status.is_success() => {
                 return Ok(Some((answer.body.to_vec(), text)));
             }
@@ -172,7 +174,7 @@ async fn published(config: &Config) -> anyhow::Result<Option<(Vec<u8>, String)>>
 }
 
 /// The keys in the store of a stopped process, and what it knows as revoked.
-async fn stored(
+async fn stored_keys(
     config: &Config,
     lifetimes: Lifetimes,
     denylist: &Denylist,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::HeaderName;
 
-use super::{foundation::Foundation, unchecked};
+use super::{problems_error, process::Process};
 use crate::{
     auth::{Minting, Proofs},
     config::{Config, UpstreamAuthorization},
@@ -15,25 +15,25 @@ use crate::{
 };
 
 /// Makes them; from now on there are keys for them.
-pub(super) async fn made(
-    foundation: &Foundation,
+pub(super) async fn upstream_assertions(
+    process: &Process,
     config: &Config,
     keyrings: &Arc<Keyrings>,
 ) -> anyhow::Result<Proofs> {
-    let Foundation {
+    let Process {
         root,
         store,
         clock,
         metrics,
         ..
-    } = foundation;
+    } = process;
     if config.identity.assertion {
         keyrings
             .assert_with(crypto::derive(root, "assertions"), &**store, clock.now())
             .await?;
     }
     let assertions = Assertions::new(keyrings.clone(), &config.tokens, &config.identity);
-    let minting = minting(config).map_err(unchecked)?;
+    let minting = minting(config).map_err(problems_error)?;
     if minting.is_none() && config.upstream.authorization == UpstreamAuthorization::Mint {
         anyhow::bail!("mint: there is no key");
     }

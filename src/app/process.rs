@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// The parts that no config replaces.
-pub(super) struct Foundation {
+pub(super) struct Process {
     pub(super) store: Arc<dyn Store>,
     /// The store's root secret, from which refresh tokens and the hashes of codes hang.
     pub(super) root: Key,
@@ -38,8 +38,8 @@ pub(super) struct Foundation {
     pub(super) details: Arc<Details>,
 }
 
-impl std::fmt::Debug for Foundation {
+impl std::fmt::Debug for Process {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Foundation")
+        f.write_str("Process")
     }
 }

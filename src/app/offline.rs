@@ -20,7 +20,7 @@ pub async fn operations(config: &Config) -> anyhow::Result<Operations> {
     let (entropy, metrics, clock) = (Entropy::default(), Metrics::new(), Clock::System);
     let audit = Audit::new(metrics.clone());
     let store: Arc<dyn Store> = super::open_store(config, &entropy)?.store;
-    let dialects = Dialects::compile(config).map_err(super::unchecked)?;
+    let dialects = Dialects::compile(config).map_err(super::problems_error)?;
     let lifetimes = dialects.lifetimes(&config.tokens);
     let keyrings =
         Arc::new(Keyrings::open(&config.tokens, lifetimes, &*store, &entropy, clock.now()).await?);
