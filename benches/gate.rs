@@ -252,7 +252,7 @@ fn decide(c: &mut Criterion) {
         DialectConfig {
             prefix: Some(prefix),
             bare_token: Some(true),
-            ..DialectConfig::of(*kind)
+            ..DialectConfig::for_kind(*kind)
         }
     });
     let mut speaking = Config {

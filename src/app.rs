@@ -97,7 +97,7 @@ pub fn check(config: &Config, problems: &mut Problems) {
         }
     }
     for (index, issuer) in config.issuer.iter().enumerate() {
-        issuer.warn_of_end(index, Clock::System.now(), problems);
+        issuer.warn_expiry(index, Clock::System.now(), problems);
     }
 }
 
@@ -386,7 +386,7 @@ fn start(process: &Arc<Process>, current: &Arc<Current>, config: &Config, tasks:
         loop {
             ticks.tick().await;
             now.generation.load_full().auth.forget();
-            it.metrics.log_lines_dropped.inc_by(it.sink.take_given_up());
+            it.metrics.log_lines_dropped.inc_by(it.sink.take_dropped());
         }
     });
 }

@@ -357,7 +357,7 @@ impl AuthRules {
             max_sessions: config.auth.max_sessions,
             single_per_client_type: config.auth.single_session_per_client_type,
             merge: config.users.merge == Merge::Proven,
-            first_integer: config.users.counts_from(),
+            first_integer: config.users.first_generated_id(),
             idle_ttl: config.tokens.idle_ttl.get(),
             absolute_ttl: config.tokens.absolute_ttl.get(),
             replay_window: match config.tokens.replay_window {

@@ -15,10 +15,10 @@ mod openapi;
 mod operator;
 mod run;
 mod sessions;
-mod somebody;
 mod store;
 mod terminal;
 mod token;
+mod user_ref;
 mod users;
 
 use std::{
@@ -113,7 +113,7 @@ enum Command {
 pub fn run() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(said) => return explain(&said),
+        Err(error) => return print_usage(&error),
     };
     let source = Source::new(cli.config, std::env::vars_os());
     // Log lines are written to standard output by another thread, so it is not locked here.
@@ -141,10 +141,10 @@ pub fn run() -> ExitCode {
 }
 
 /// `--help` and `--version` were asked for; anything else is a mistake.
-fn explain(said: &clap::Error) -> ExitCode {
+fn print_usage(error: &clap::Error) -> ExitCode {
     // Nobody is left to tell when this fails.
-    let _ = said.print();
-    if said.use_stderr() {
+    let _ = error.print();
+    if error.use_stderr() {
         ExitCode::from(BAD_USAGE)
     } else {
         ExitCode::SUCCESS
@@ -189,7 +189,7 @@ mod tests {
         ] {
             assert_eq!(
                 Cli::try_parse_from(line)
-                    .map_err(|said| explain(&said))
+                    .map_err(|error| print_usage(&error))
                     .unwrap_err(),
                 code,
                 "{line:?}"

@@ -9,13 +9,11 @@ mod admin;
 mod auth;
 mod cors;
 mod dialects;
-mod document;
 mod environment;
 mod forward_auth;
 mod gate;
 mod hooks;
 mod identity;
-mod intake;
 mod issuers;
 mod limits;
 mod load;
@@ -24,9 +22,9 @@ mod problems;
 mod reference;
 mod reload;
 mod rules;
+mod schema;
 mod secret_form;
 mod server;
-mod shape;
 mod sms;
 mod store;
 mod suggestion;
@@ -35,7 +33,9 @@ mod telemetry;
 mod tests;
 mod tls;
 mod tokens;
+mod toml_tree;
 mod upstream;
+mod validator;
 mod values;
 mod wechat;
 mod wechat_push;
@@ -52,7 +52,7 @@ pub use forward_auth::{ForgedHeaders, ForwardAuthConfig, ForwardAuthDialect};
 pub use gate::GateConfig;
 pub use hooks::{HookCreated, HookEvent, HookShare, HooksConfig, OnHookFailure};
 pub use identity::IdentityConfig;
-pub use issuers::{IssuerConfig, MAPPED};
+pub use issuers::{IssuerConfig, MAPPED_CLAIMS};
 pub use limits::LimitsConfig;
 pub use load::{Loaded, Source};
 pub use mint::MintConfig;
@@ -62,7 +62,7 @@ pub use reload::ReloadConfig;
 pub use rules::{Access, EncodedDelimiter, RuleConfig};
 pub use server::ServerConfig;
 pub use sms::{
-    AliyunConfig, DypnsConfig, Filling, JsonTemplate, SmsConfig, SmsProvider, Template,
+    AliyunConfig, CodeValues, DypnsConfig, JsonTemplate, SmsConfig, SmsProvider, Template,
     TencentConfig, TestPhone, WebhookConfig,
 };
 pub use store::{StoreConfig, StoreEngine};
@@ -119,17 +119,17 @@ impl Config {
     }
 
     /// What goes with a token in a cookie or a query, and what does not.
-    fn check_places_of_tokens(&self, problems: &mut Problems) {
+    fn check_token_sources(&self, problems: &mut Problems) {
         for (n, rule) in self.rule.iter().enumerate() {
             if rule.token_in_query && self.upstream.protocol == UpstreamProtocol::Http2 {
                 let key = format!("rule[{n}].token_in_query");
-                let says = "is for WebSockets, which do not pass to a backend of HTTP/2";
-                problems.add_between(&key, &["upstream.protocol"], says);
+                let message = "is for WebSockets, which do not pass to a backend of HTTP/2";
+                problems.add_conflict(&key, &["upstream.protocol"], message);
             }
             if rule.token_cookie.is_some() && self.forward_auth.enabled {
-                let says = "and forward_auth: the proxy has to show menshen `Origin`, `Sec-Fetch-Site` and the `Sec-WebSocket-` headers, or \
+                let message = "and forward_auth: the proxy has to show menshen `Origin`, `Sec-Fetch-Site` and the `Sec-WebSocket-` headers, or \
                             pages of other sites can open a WebSocket with the cookie; and it sends the cookie on to the backend";
-                problems.warn(&format!("rule[{n}].token_cookie"), says);
+                problems.warn(&format!("rule[{n}].token_cookie"), message);
             }
         }
     }
@@ -143,7 +143,7 @@ impl Config {
         self.identity.check(&self.tokens, problems);
         self.auth.check(problems);
         self.gate.check(&self.rule, problems);
-        self.check_places_of_tokens(problems);
+        self.check_token_sources(problems);
         self.forward_auth.check(self, problems);
         self.cors.check(&self.rule, problems);
         self.tokens.check(problems);

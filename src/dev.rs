@@ -5,7 +5,7 @@
 //! starts it.
 
 pub mod backend;
+mod faults;
 mod listener;
-mod mishap;
 pub mod sms;
 pub mod wechat;

@@ -6,18 +6,18 @@
 
 mod catalog;
 mod counters;
-mod manual;
+mod reference;
 
 use std::{ops::Deref, sync::Arc, time::Duration};
 
-pub use counters::Counters;
-pub use manual::markdown;
+pub use counters::CounterFamily;
 use prometheus::{
     Counter, CounterVec, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter,
     IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
+pub use reference::markdown;
 
-use self::catalog::{Entry, Kind};
+use self::catalog::{MetricFamily, MetricType};
 
 /// Seconds, for what the gate itself adds: 0.5 microseconds to 10 ms.
 const GATE_BUCKETS: &[f64] = &[
@@ -30,17 +30,17 @@ const CALL_BUCKETS: &[f64] = &[
 
 /// All metrics of one process, created once by `App` and handed down.
 #[derive(Clone)]
-pub struct Metrics(Arc<Families>);
+pub struct Metrics(Arc<MetricFamilies>);
 
 /// The metrics themselves.
-pub struct Families {
+pub struct MetricFamilies {
     registry: Registry,
     /// What the operating system says of the process; its names have no prefix.
     system: Registry,
     /// `menshen_requests_total{rule,decision,status}`.
-    pub requests: Counters,
+    pub requests: CounterFamily,
     /// `menshen_errors_total{code}`: answers of menshen's own with an error.
-    pub errors: Counters,
+    pub errors: CounterFamily,
     /// `menshen_request_duration_seconds{rule}`: the whole of a request, the backend included.
     pub request_duration: HistogramVec,
     /// `menshen_upstream_response_seconds{upstream}`: until the head of a backend's response came.
@@ -58,45 +58,45 @@ pub struct Families {
     /// `menshen_http2_connections_cut_total`: ended because of malformed or abandoned requests.
     pub http2_connections_cut: IntCounter,
     /// `menshen_tls_handshakes_total{result}`: `ok`, or why there is no connection.
-    pub tls_handshakes: Counters,
+    pub tls_handshakes: CounterFamily,
     /// `menshen_tls_reloads_total{result}`: certificates read anew, `ok` or `failed`.
-    pub tls_reloads: Counters,
+    pub tls_reloads: CounterFamily,
     /// `menshen_tls_certificate_expiry_seconds`: when our certificate ends, in Unix time.
     pub tls_certificate_expiry: IntGauge,
     /// `menshen_token_checks_total{result}`.
-    pub token_checks: Counters,
+    pub token_checks: CounterFamily,
     /// `menshen_issuer_token_checks_total{issuer,result}`: `passed`, `invalid`, `expired`, `ended`,
     /// `revoked` or `no_keys`.
-    pub issuer_token_checks: Counters,
+    pub issuer_token_checks: CounterFamily,
     /// `menshen_jwks_age_seconds{issuer}`: how old the keys of another issuer are.
     pub jwks_age: GaugeVec,
     /// `menshen_signing_key_age_seconds`: how long the key that signs has been signing; 0 where
     /// keys are given by the config.
     pub signing_key_age: Gauge,
     /// `menshen_logins_total{method,result}`.
-    pub logins: Counters,
+    pub logins: CounterFamily,
     /// `menshen_refresh_total{result}`.
-    pub refresh: Counters,
+    pub refresh: CounterFamily,
     /// `menshen_sessions_opened_total`.
     pub sessions_opened: IntCounter,
     /// `menshen_revocations_total{reason}`: sessions that were ended; of everybody at once
     /// (`everything`) it counts as one.
-    pub revocations: Counters,
+    pub revocations: CounterFamily,
     /// `menshen_revocation_lag_seconds`: age of the newest revocation when the poll found it.
     pub revocation_lag: Gauge,
     /// `menshen_wechat_calls_total{api,class}`.
-    pub wechat_calls: Counters,
+    pub wechat_calls: CounterFamily,
     /// `menshen_wechat_call_duration_seconds{api}`.
     pub wechat_call_duration: HistogramVec,
     /// `menshen_wechat_phone_cost_cny_total`: what WeChat takes for phone numbers, by
     /// `wechat.phone_price`.
     pub wechat_phone_cost: Counter,
     /// `menshen_sms_sent_total{provider,result}`: calls of SMS providers.
-    pub sms_sent: Counters,
+    pub sms_sent: CounterFamily,
     /// `menshen_sms_codes_verified_total{result}`: `right`, `wrong`, `limited` or `failed`.
-    pub sms_codes_verified: Counters,
+    pub sms_codes_verified: CounterFamily,
     /// `menshen_phone_bindings_total{method,result}`.
-    pub phone_bindings: Counters,
+    pub phone_bindings: CounterFamily,
     /// `menshen_sms_cost_cny_total{provider}`: yuan, for messages that were or may have been sent,
     /// at the configured price.
     pub sms_cost: CounterVec,
@@ -105,13 +105,13 @@ pub struct Families {
     /// `menshen_sms_call_duration_seconds{provider}`.
     pub sms_call_duration: HistogramVec,
     /// `menshen_wechat_pushes_total{event,result}`: what WeChat pushed, and what became of it.
-    pub wechat_pushes: Counters,
+    pub wechat_pushes: CounterFamily,
     /// `menshen_hook_calls_total{event,result}`: questions and messages to the backend.
-    pub hook_calls: Counters,
+    pub hook_calls: CounterFamily,
     /// `menshen_hook_call_duration_seconds{event}`, repeats included.
     pub hook_call_duration: HistogramVec,
     /// `menshen_hook_events_lost_total{event}`: of which the backend will not hear.
-    pub hook_events_lost: Counters,
+    pub hook_events_lost: CounterFamily,
     /// `menshen_hook_backlog`: events that wait in the outbox, counted up to 1000.
     pub hook_backlog: IntGauge,
     /// `menshen_hook_backlog_age_seconds`: age of the oldest of them.
@@ -119,41 +119,41 @@ pub struct Families {
     /// `menshen_store_op_duration_seconds{engine,op}`.
     pub store_op_duration: HistogramVec,
     /// `menshen_store_errors_total{engine,op}`.
-    pub store_errors: Counters,
+    pub store_errors: CounterFamily,
     /// `menshen_store_resealed_records_total`: records looked at for a change of the store's key.
     pub store_resealed: IntCounter,
     /// `menshen_store_size_bytes`.
     pub store_size: IntGauge,
     /// `menshen_rate_limited_total{limit}`.
-    pub rate_limited: Counters,
+    pub rate_limited: CounterFamily,
     /// `menshen_headers_stripped_total`: headers of clients that did not pass.
     pub headers_stripped: IntCounter,
     /// `menshen_report_only`: 1 while the gate, or a rule, only reports.
     pub report_only: IntGauge,
     /// `menshen_report_only_total{rule,code,backend}`: what the gate would have said (`pass` or a
     /// code) and what the backend did.
-    pub report_only_requests: Counters,
+    pub report_only_requests: CounterFamily,
     /// `menshen_report_only_headers_total`: headers of clients that passed only because of that.
     pub report_only_headers: IntCounter,
     /// `menshen_upstream_errors_total{kind}`.
-    pub upstream_errors: Counters,
+    pub upstream_errors: CounterFamily,
     /// `menshen_streams_open{kind}`: `websocket`, `events`, `answer` for other answers that have
     /// been coming for a second, and `call` for calls of gRPC that have lasted as long.
     pub streams_open: IntGaugeVec,
     /// `menshen_streams_ended_total{reason}`.
-    pub streams_ended: Counters,
+    pub streams_ended: CounterFamily,
     /// `menshen_proof_errors_total{kind}`: what the backend is shown (`assertion`, `mint`) that
     /// could not be signed.
-    pub proof_errors: Counters,
+    pub proof_errors: CounterFamily,
     /// `menshen_upstream_healthy{upstream}`: 1 where requests go by turns, 0 where only when no
     /// other is left.
     pub upstream_healthy: IntGaugeVec,
     /// `menshen_upstream_ejections_total{upstream}`: backends passed over for failing requests.
-    pub upstream_ejections: Counters,
+    pub upstream_ejections: CounterFamily,
     /// `menshen_audit_events_total{event}`.
-    pub audit_events: Counters,
+    pub audit_events: CounterFamily,
     /// `menshen_config_reloads_total{result}`: `applied` or `refused`.
-    pub config_reloads: Counters,
+    pub config_reloads: CounterFamily,
     /// `menshen_config_applied`: 1 while the config in use is the last one that was read, 0 while
     /// that one was refused.
     pub config_applied: IntGauge,
@@ -175,9 +175,9 @@ impl Metrics {
         let registry =
             Registry::new_custom(Some("menshen".to_owned()), None).expect("a prefix is given");
         let new = Registered(&registry);
-        let families = Families {
-            requests: new.counters("requests_total"),
-            errors: new.counters("errors_total"),
+        let families = MetricFamilies {
+            requests: new.counter_family("requests_total"),
+            errors: new.counter_family("errors_total"),
             request_duration: new.histograms("request_duration_seconds", CALL_BUCKETS),
             upstream_response: new.histograms("upstream_response_seconds", CALL_BUCKETS),
             gate_duration: new.histogram("gate_duration_seconds", GATE_BUCKETS),
@@ -186,50 +186,50 @@ impl Metrics {
             connections_refused: new.counter("connections_refused_total"),
             requests_overloaded: new.counter("requests_overloaded_total"),
             http2_connections_cut: new.counter("http2_connections_cut_total"),
-            tls_handshakes: new.counters("tls_handshakes_total"),
-            tls_reloads: new.counters("tls_reloads_total"),
+            tls_handshakes: new.counter_family("tls_handshakes_total"),
+            tls_reloads: new.counter_family("tls_reloads_total"),
             tls_certificate_expiry: new.gauge("tls_certificate_expiry_seconds"),
-            token_checks: new.counters("token_checks_total"),
-            issuer_token_checks: new.counters("issuer_token_checks_total"),
+            token_checks: new.counter_family("token_checks_total"),
+            issuer_token_checks: new.counter_family("issuer_token_checks_total"),
             jwks_age: new.ages("jwks_age_seconds"),
             signing_key_age: new.seconds("signing_key_age_seconds"),
-            logins: new.counters("logins_total"),
-            refresh: new.counters("refresh_total"),
+            logins: new.counter_family("logins_total"),
+            refresh: new.counter_family("refresh_total"),
             sessions_opened: new.counter("sessions_opened_total"),
-            revocations: new.counters("revocations_total"),
+            revocations: new.counter_family("revocations_total"),
             revocation_lag: new.seconds("revocation_lag_seconds"),
-            wechat_calls: new.counters("wechat_calls_total"),
+            wechat_calls: new.counter_family("wechat_calls_total"),
             wechat_call_duration: new.histograms("wechat_call_duration_seconds", CALL_BUCKETS),
             wechat_phone_cost: new.amount("wechat_phone_cost_cny_total"),
-            sms_sent: new.counters("sms_sent_total"),
-            sms_codes_verified: new.counters("sms_codes_verified_total"),
-            phone_bindings: new.counters("phone_bindings_total"),
+            sms_sent: new.counter_family("sms_sent_total"),
+            sms_codes_verified: new.counter_family("sms_codes_verified_total"),
+            phone_bindings: new.counter_family("phone_bindings_total"),
             sms_cost: new.sums("sms_cost_cny_total"),
             sms_daily_budget: new.gauge("sms_daily_budget"),
             sms_call_duration: new.histograms("sms_call_duration_seconds", CALL_BUCKETS),
-            wechat_pushes: new.counters("wechat_pushes_total"),
-            hook_calls: new.counters("hook_calls_total"),
+            wechat_pushes: new.counter_family("wechat_pushes_total"),
+            hook_calls: new.counter_family("hook_calls_total"),
             hook_call_duration: new.histograms("hook_call_duration_seconds", CALL_BUCKETS),
-            hook_events_lost: new.counters("hook_events_lost_total"),
+            hook_events_lost: new.counter_family("hook_events_lost_total"),
             hook_backlog: new.gauge("hook_backlog"),
             hook_backlog_age: new.seconds("hook_backlog_age_seconds"),
             store_op_duration: new.histograms("store_op_duration_seconds", CALL_BUCKETS),
-            store_errors: new.counters("store_errors_total"),
+            store_errors: new.counter_family("store_errors_total"),
             store_resealed: new.counter("store_resealed_records_total"),
             store_size: new.gauge("store_size_bytes"),
-            rate_limited: new.counters("rate_limited_total"),
+            rate_limited: new.counter_family("rate_limited_total"),
             headers_stripped: new.counter("headers_stripped_total"),
             report_only: new.gauge("report_only"),
-            report_only_requests: new.counters("report_only_total"),
+            report_only_requests: new.counter_family("report_only_total"),
             report_only_headers: new.counter("report_only_headers_total"),
-            upstream_errors: new.counters("upstream_errors_total"),
+            upstream_errors: new.counter_family("upstream_errors_total"),
             streams_open: new.gauges("streams_open"),
-            streams_ended: new.counters("streams_ended_total"),
-            proof_errors: new.counters("proof_errors_total"),
+            streams_ended: new.counter_family("streams_ended_total"),
+            proof_errors: new.counter_family("proof_errors_total"),
             upstream_healthy: new.gauges("upstream_healthy"),
-            upstream_ejections: new.counters("upstream_ejections_total"),
-            audit_events: new.counters("audit_events_total"),
-            config_reloads: new.counters("config_reloads_total"),
+            upstream_ejections: new.counter_family("upstream_ejections_total"),
+            audit_events: new.counter_family("audit_events_total"),
+            config_reloads: new.counter_family("config_reloads_total"),
             config_applied: new.gauge("config_applied"),
             ready: new.gauge("ready"),
             panics: new.counter("panics_total"),
@@ -303,9 +303,9 @@ impl Metrics {
 }
 
 impl Deref for Metrics {
-    type Target = Families;
+    type Target = MetricFamilies;
 
-    fn deref(&self) -> &Families {
+    fn deref(&self) -> &MetricFamilies {
         &self.0
     }
 }
@@ -316,9 +316,9 @@ impl Default for Metrics {
     }
 }
 
-impl std::fmt::Debug for Families {
+impl std::fmt::Debug for MetricFamilies {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Families")
+        f.write_str("MetricFamilies")
     }
 }
 
@@ -343,7 +343,7 @@ fn system() -> Registry {
 struct Registered<'a>(&'a Registry);
 
 impl Registered<'_> {
-    fn entry(name: &str, kind: Kind) -> (&'static Entry, Opts) {
+    fn entry(name: &str, kind: MetricType) -> (&'static MetricFamily, Opts) {
         let entry = catalog::find(name)
             .filter(|entry| entry.kind == kind)
             .expect("a metric of the catalog");
@@ -360,14 +360,16 @@ impl Registered<'_> {
         metric
     }
     fn counter(&self, name: &str) -> IntCounter {
-        self.add(IntCounter::with_opts(Self::entry(name, Kind::Counter).1))
+        self.add(IntCounter::with_opts(
+            Self::entry(name, MetricType::Counter).1,
+        ))
     }
     fn amount(&self, name: &str) -> Counter {
-        self.add(Counter::with_opts(Self::entry(name, Kind::Counter).1))
+        self.add(Counter::with_opts(Self::entry(name, MetricType::Counter).1))
     }
-    fn counters(&self, name: &str) -> Counters {
-        let (entry, opts) = Self::entry(name, Kind::Counter);
-        Counters::new(
+    fn counter_family(&self, name: &str) -> CounterFamily {
+        let (entry, opts) = Self::entry(name, MetricType::Counter);
+        CounterFamily::new(
             entry.name,
             self.add(IntCounterVec::new(opts, &entry.label_names())),
             entry.labels,
@@ -375,32 +377,32 @@ impl Registered<'_> {
     }
     /// Counters that grow by fractions.
     fn sums(&self, name: &str) -> CounterVec {
-        let (entry, opts) = Self::entry(name, Kind::Counter);
+        let (entry, opts) = Self::entry(name, MetricType::Counter);
         self.add(CounterVec::new(opts, &entry.label_names()))
     }
     fn gauge(&self, name: &str) -> IntGauge {
-        self.add(IntGauge::with_opts(Self::entry(name, Kind::Gauge).1))
+        self.add(IntGauge::with_opts(Self::entry(name, MetricType::Gauge).1))
     }
     fn gauges(&self, name: &str) -> IntGaugeVec {
-        let (entry, opts) = Self::entry(name, Kind::Gauge);
+        let (entry, opts) = Self::entry(name, MetricType::Gauge);
         self.add(IntGaugeVec::new(opts, &entry.label_names()))
     }
     fn seconds(&self, name: &str) -> Gauge {
-        self.add(Gauge::with_opts(Self::entry(name, Kind::Gauge).1))
+        self.add(Gauge::with_opts(Self::entry(name, MetricType::Gauge).1))
     }
     /// Gauges of times and other fractions.
     fn ages(&self, name: &str) -> GaugeVec {
-        let (entry, opts) = Self::entry(name, Kind::Gauge);
+        let (entry, opts) = Self::entry(name, MetricType::Gauge);
         self.add(GaugeVec::new(opts, &entry.label_names()))
     }
     fn histogram(&self, name: &str, buckets: &[f64]) -> Histogram {
-        let (_, opts) = Self::entry(name, Kind::Histogram);
+        let (_, opts) = Self::entry(name, MetricType::Histogram);
         self.add(Histogram::with_opts(
             HistogramOpts::from(opts).buckets(buckets.to_vec()),
         ))
     }
     fn histograms(&self, name: &str, buckets: &[f64]) -> HistogramVec {
-        let (entry, opts) = Self::entry(name, Kind::Histogram);
+        let (entry, opts) = Self::entry(name, MetricType::Histogram);
         self.add(HistogramVec::new(
             HistogramOpts::from(opts).buckets(buckets.to_vec()),
             &entry.label_names(),
@@ -481,7 +483,7 @@ mod tests {
             .filter_map(|line| line.strip_prefix("# TYPE "))
             .filter(|line| line.starts_with("process_"))
             .collect();
-        let said: Vec<String> = manual::OF_THE_SYSTEM
+        let said: Vec<String> = reference::PROCESS_METRICS
             .iter()
             .map(|(name, kind, _)| format!("{name} {kind}"))
             .collect();

@@ -2,11 +2,11 @@
 //!
 //! Every call has a time for the whole of it and a size for its answer, whatever the other side
 //! does. Redirects are not followed, cookies not kept, nothing is sent twice. A vendor's URL can
-//! hold a secret, so no error here has a text of its own: a [`Fault`] is a name, and the library's
+//! hold a secret, so no error here has a text of its own: a [`OutboundError`] is a name, and the library's
 //! errors, which print URLs, end in this file.
 
 mod admin;
-mod public;
+mod public_resolver;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -14,11 +14,11 @@ use crate::types::is_public;
 use bytes::{Bytes, BytesMut};
 use reqwest::{Client, Response, StatusCode, Url, redirect};
 
-pub use admin::{AdminClient, AdminFault, DownloadFault, NoAdminClient, understand};
-use public::PublicNames;
+pub use admin::{AdminClient, AdminClientError, AdminError, DownloadError, parse_response};
+use public_resolver::PublicResolver;
 
 /// Most bytes of an answer; what we ask for fits in one.
-pub const LONGEST_ANSWER: usize = 64 * 1024;
+pub const MAX_RESPONSE_LEN: usize = 64 * 1024;
 
 /// Time to open a connection, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -31,14 +31,14 @@ pub struct Outbound {
 
 /// A whole answer.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Answer {
+pub struct OutboundResponse {
     pub status: StatusCode,
     pub body: Bytes,
 }
 
 /// Why there is no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
+pub enum OutboundError {
     /// No connection: nothing was sent.
     #[error("no connection")]
     Connect,
@@ -48,7 +48,7 @@ pub enum Fault {
     /// The exchange broke off or was not HTTP; the other side may have acted.
     #[error("broken answer")]
     Broken,
-    /// The answer is longer than [`LONGEST_ANSWER`].
+    /// The answer is longer than [`MAX_RESPONSE_LEN`].
     #[error("answer too large")]
     TooLarge,
 }
@@ -56,13 +56,13 @@ pub enum Fault {
 /// The client could not be made: no usable root certificates on this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("no HTTPS client: are root certificates (ca-certificates) installed?")]
-pub struct NoClient;
+pub struct ClientError;
 
 impl Outbound {
     /// A client for the server at `base`. Proxies are taken from the environment (`HTTPS_PROXY`,
     /// `NO_PROXY`) and only from there. A server on this machine is reached directly, and over
     /// plain HTTP it needs no certificates.
-    pub fn new(base: &Url) -> Result<Self, NoClient> {
+    pub fn new(base: &Url) -> Result<Self, ClientError> {
         let mut client = Self::builder();
         if is_loopback(base) {
             client = client.no_proxy();
@@ -73,23 +73,25 @@ impl Outbound {
         client
             .build()
             .map(|client| Self { client })
-            .map_err(|_| NoClient)
+            .map_err(|_| ClientError)
     }
 
     /// A client that connects to public addresses alone, whatever the name in a URL resolves to,
     /// and to no proxy, which would look names up by itself. A URL with an address in it is for the
     /// caller to check, with [`is_private_address`].
-    pub fn to_public() -> Result<Self, NoClient> {
+    pub fn to_public() -> Result<Self, ClientError> {
         let client = Self::builder()
             .no_proxy()
-            .dns_resolver(Arc::new(PublicNames))
+            .dns_resolver(Arc::new(PublicResolver))
             .build();
-        client.map(|client| Self { client }).map_err(|_| NoClient)
+        client
+            .map(|client| Self { client })
+            .map_err(|_| ClientError)
     }
 
     /// A client for the backend at `base`, which no proxy stands before; over plain HTTP it needs
     /// no certificates.
-    pub fn to_backend(base: &Url) -> Result<Self, NoClient> {
+    pub fn to_backend(base: &Url) -> Result<Self, ClientError> {
         let mut client = Self::builder().no_proxy();
         if base.scheme() == "http" {
             client = client.tls_certs_only([]);
@@ -97,14 +99,16 @@ impl Outbound {
         client
             .build()
             .map(|client| Self { client })
-            .map_err(|_| NoClient)
+            .map_err(|_| ClientError)
     }
 
     /// A client that goes to no proxy and needs no certificates: for plain HTTP to a process of our
     /// own, with its token.
-    fn direct() -> Result<Self, NoClient> {
+    fn direct() -> Result<Self, ClientError> {
         let client = Self::builder().no_proxy().tls_certs_only([]).build();
-        client.map(|client| Self { client }).map_err(|_| NoClient)
+        client
+            .map(|client| Self { client })
+            .map_err(|_| ClientError)
     }
 
     fn builder() -> reqwest::ClientBuilder {
@@ -116,91 +120,97 @@ impl Outbound {
             .user_agent(concat!("menshen/", env!("CARGO_PKG_VERSION")))
     }
 
-    /// Any request, as it is given, all of it within `limit`.
+    /// Any request, as it is given, all of it within `timeout`.
     pub async fn send(
         &self,
         request: http::Request<Bytes>,
-        limit: Duration,
-    ) -> Result<http::Response<Bytes>, Fault> {
+        timeout: Duration,
+    ) -> Result<http::Response<Bytes>, OutboundError> {
         let exchange = async {
-            let request = request.try_into().map_err(|error| fault(&error))?;
+            let request = request.try_into().map_err(|error| classify(&error))?;
             let mut response = self
                 .client
                 .execute(request)
                 .await
-                .map_err(|error| fault(&error))?;
+                .map_err(|error| classify(&error))?;
             let mut answer = http::Response::new(Bytes::new());
             *answer.status_mut() = response.status();
             *answer.headers_mut() = std::mem::take(response.headers_mut());
             *answer.body_mut() = read(response).await?;
             Ok(answer)
         };
-        tokio::time::timeout(limit, exchange)
+        tokio::time::timeout(timeout, exchange)
             .await
-            .unwrap_or(Err(Fault::Timeout))
+            .unwrap_or(Err(OutboundError::Timeout))
     }
 
-    /// Any request, of whose answer only status and headers are read; within `limit`.
-    pub async fn head_of(
+    /// Any request, of whose answer only status and headers are read; within `timeout`.
+    pub async fn fetch_head(
         &self,
         request: http::Request<Bytes>,
-        limit: Duration,
-    ) -> Result<(StatusCode, http::HeaderMap), Fault> {
+        timeout: Duration,
+    ) -> Result<(StatusCode, http::HeaderMap), OutboundError> {
         let exchange = async {
-            let request = request.try_into().map_err(|error| fault(&error))?;
+            let request = request.try_into().map_err(|error| classify(&error))?;
             let mut response = self
                 .client
                 .execute(request)
                 .await
-                .map_err(|error| fault(&error))?;
+                .map_err(|error| classify(&error))?;
             Ok((response.status(), std::mem::take(response.headers_mut())))
         };
-        tokio::time::timeout(limit, exchange)
+        tokio::time::timeout(timeout, exchange)
             .await
-            .unwrap_or(Err(Fault::Timeout))
+            .unwrap_or(Err(OutboundError::Timeout))
     }
 
-    /// `GET` with the head of the answer, whose body may have `most` bytes; all of it within
-    /// `limit`.
+    /// `GET` with the head of the answer, whose body may have `max_len` bytes; all of it within
+    /// `timeout`.
     pub async fn fetch(
         &self,
         url: Url,
-        most: usize,
-        limit: Duration,
-    ) -> Result<http::Response<Bytes>, Fault> {
+        max_len: usize,
+        timeout: Duration,
+    ) -> Result<http::Response<Bytes>, OutboundError> {
         let exchange = async {
             let mut response = self
                 .client
                 .get(url)
                 .send()
                 .await
-                .map_err(|error| fault(&error))?;
+                .map_err(|error| classify(&error))?;
             let mut answer = http::Response::new(Bytes::new());
             *answer.status_mut() = response.status();
             *answer.headers_mut() = std::mem::take(response.headers_mut());
-            *answer.body_mut() = read_up_to(response, most).await?;
+            *answer.body_mut() = read_up_to(response, max_len).await?;
             Ok(answer)
         };
-        tokio::time::timeout(limit, exchange)
+        tokio::time::timeout(timeout, exchange)
             .await
-            .unwrap_or(Err(Fault::Timeout))
+            .unwrap_or(Err(OutboundError::Timeout))
     }
 
-    /// `GET`, all of it within `limit`.
-    pub async fn get(&self, url: Url, limit: Duration) -> Result<Answer, Fault> {
+    /// `GET`, all of it within `timeout`.
+    pub async fn get(
+        &self,
+        url: Url,
+        timeout: Duration,
+    ) -> Result<OutboundResponse, OutboundError> {
         let exchange = async {
             let response = self
                 .client
                 .get(url)
                 .send()
                 .await
-                .map_err(|error| fault(&error))?;
+                .map_err(|error| classify(&error))?;
             let status = response.status();
-            read(response).await.map(|body| Answer { status, body })
+            read(response)
+                .await
+                .map(|body| OutboundResponse { status, body })
         };
-        tokio::time::timeout(limit, exchange)
+        tokio::time::timeout(timeout, exchange)
             .await
-            .unwrap_or(Err(Fault::Timeout))
+            .unwrap_or(Err(OutboundError::Timeout))
     }
 }
 
@@ -211,9 +221,9 @@ impl std::fmt::Debug for Outbound {
 }
 
 /// The body can be a credential.
-impl std::fmt::Debug for Answer {
+impl std::fmt::Debug for OutboundResponse {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Answer")
+        f.debug_struct("OutboundResponse")
             .field("status", &self.status)
             .field("bytes", &self.body.len())
             .finish()
@@ -239,29 +249,29 @@ fn address_in(url: &Url) -> Option<IpAddr> {
         .ok()
 }
 
-async fn read(response: Response) -> Result<Bytes, Fault> {
-    read_up_to(response, LONGEST_ANSWER).await
+async fn read(response: Response) -> Result<Bytes, OutboundError> {
+    read_up_to(response, MAX_RESPONSE_LEN).await
 }
 
-async fn read_up_to(mut response: Response, most: usize) -> Result<Bytes, Fault> {
+async fn read_up_to(mut response: Response, max_len: usize) -> Result<Bytes, OutboundError> {
     let mut body = BytesMut::new();
-    while let Some(part) = response.chunk().await.map_err(|error| fault(&error))? {
-        if body.len() + part.len() > most {
-            return Err(Fault::TooLarge);
+    while let Some(part) = response.chunk().await.map_err(|error| classify(&error))? {
+        if body.len() + part.len() > max_len {
+            return Err(OutboundError::TooLarge);
         }
         body.extend_from_slice(&part);
     }
     Ok(body.freeze())
 }
 
-fn fault(error: &reqwest::Error) -> Fault {
+fn classify(error: &reqwest::Error) -> OutboundError {
     // A connect timeout is both; it counts as `Connect`, because nothing was sent.
     if error.is_connect() {
-        Fault::Connect
+        OutboundError::Connect
     } else if error.is_timeout() {
-        Fault::Timeout
+        OutboundError::Timeout
     } else {
-        Fault::Broken
+        OutboundError::Broken
     }
 }
 
@@ -324,10 +334,13 @@ mod tests {
         };
         assert_eq!(
             ask(Outbound::to_public().unwrap()).await,
-            Err(Fault::Connect)
+            Err(OutboundError::Connect)
         );
         // The same server is there for a client that may: it takes the connection, and says
         // nothing.
-        assert_eq!(ask(Outbound::direct().unwrap()).await, Err(Fault::Timeout));
+        assert_eq!(
+            ask(Outbound::direct().unwrap()).await,
+            Err(OutboundError::Timeout)
+        );
     }
 }

@@ -6,10 +6,12 @@
 
 mod access;
 #[cfg(test)]
-pub(crate) mod heard;
+mod log_capture;
 mod sink;
 
 pub use access::{AccessLine, AccessLog};
+#[cfg(test)]
+pub(crate) use log_capture::LogCapture;
 pub use sink::Sink;
 
 use tracing_subscriber::{

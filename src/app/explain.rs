@@ -17,7 +17,7 @@ use crate::{
     entropy::Entropy,
     gate::{self, Gate},
     metrics::Metrics,
-    outbound::{Fault, Outbound},
+    outbound::{Outbound, OutboundError},
     policy::IdentityHeaders,
     store::{self, OpenOptions, StoreKeys},
     token::{Keyrings, Lifetimes, TrustedIssuers, Verifier, generate},
@@ -166,7 +166,7 @@ async fn running_jwks(config: &Config) -> anyhow::Result<Option<(Vec<u8>, String
                 "{text} answers {}: that is no menshen with this config",
                 answer.status
             ),
-            Err(Fault::Connect) => {}
+            Err(OutboundError::Connect) => {}
             Err(fault) => bail!("the running menshen was asked for its keys at {text}: {fault}"),
         }
     }

@@ -181,7 +181,7 @@ impl Generation {
             previous.hooks.clone()
         } else {
             let rules = AnswerRules {
-                integers_below: config.users.counts_from(),
+                integers_below: config.users.first_generated_id(),
                 reserved: &RESERVED,
             };
             Hooks::new(&config.hooks, rules, metrics.clone(), clock.clone())?.map(Arc::new)
@@ -314,7 +314,7 @@ impl Generation {
             .go_to(self.hooks.clone(), self.config.hooks.give_up_after.get());
         self.publish_report_only(process);
         let sms = &self.config.sms;
-        let budget = if sms.asked(self.config.mode).is_empty() {
+        let budget = if sms.enabled_providers(self.config.mode).is_empty() {
             0
         } else {
             sms.daily_budget

@@ -66,7 +66,7 @@ fn summary(config: &Config, out: &mut impl Write) -> io::Result<()> {
     row("listen", &config.server.listen.join(", "))?;
     row("admin", &config.admin.listen)?;
     row("auth API", &config.auth.prefix)?;
-    for (n, dialect) in spoken(config).iter().enumerate() {
+    for (n, dialect) in dialect_rows(config).iter().enumerate() {
         row(if n == 0 { "dialects" } else { "" }, dialect)?;
     }
     let token = match config.upstream.authorization {
@@ -86,7 +86,7 @@ fn summary(config: &Config, out: &mut impl Write) -> io::Result<()> {
             config.tokens.access_ttl
         ),
     )?;
-    let ids = config.users.counts_from();
+    let ids = config.users.first_generated_id();
     let ids = ids.map_or_else(
         || "ids are UUIDs".to_owned(),
         |first| format!("ids are integers from {first}"),
@@ -94,9 +94,9 @@ fn summary(config: &Config, out: &mut impl Write) -> io::Result<()> {
     row("users", &ids)?;
     row("store", &config.store.url)?;
     row("wechat", &wechat)?;
-    row("sms", &vendors(config))?;
+    row("sms", &sms_providers(config))?;
     for (n, rule) in config.rule.iter().enumerate() {
-        row(if n == 0 { "rules" } else { "" }, &in_words(rule))?;
+        row(if n == 0 { "rules" } else { "" }, &describe_rule(rule))?;
     }
     row(
         if config.rule.is_empty() { "rules" } else { "" },
@@ -105,7 +105,7 @@ fn summary(config: &Config, out: &mut impl Write) -> io::Result<()> {
 }
 
 /// Each dialect with its routes: `nest: POST /api/v1/auth/wx-login, ...`.
-fn spoken(config: &Config) -> Vec<String> {
+fn dialect_rows(config: &Config) -> Vec<String> {
     // A config that has been checked compiles.
     let dialects = Dialects::compile(config).unwrap_or_default();
     let kinds = config.dialect.iter().map(|dialect| dialect.kind.as_str());
@@ -121,22 +121,22 @@ fn spoken(config: &Config) -> Vec<String> {
 }
 
 /// Who sends codes, in the order in which they are asked.
-fn vendors(config: &Config) -> String {
-    let asked: Vec<_> = config
+fn sms_providers(config: &Config) -> String {
+    let enabled_providers: Vec<_> = config
         .sms
-        .asked(config.mode)
+        .enabled_providers(config.mode)
         .into_iter()
         .map(SmsProvider::as_str)
         .collect();
-    if asked.is_empty() {
+    if enabled_providers.is_empty() {
         "off: sms.providers is empty".to_owned()
     } else {
-        asked.join(", then ")
+        enabled_providers.join(", then ")
     }
 }
 
 /// A rule on one line: `back-office: GET /admin/** required, user type admin`.
-fn in_words(rule: &RuleConfig) -> String {
+fn describe_rule(rule: &RuleConfig) -> String {
     let access = match rule.access {
         Access::Public => "public",
         Access::Optional => "optional",
@@ -239,7 +239,7 @@ mod tests {
     fn the_line_about_wechat_says_who_is_asked() {
         let app = "app_id = 'wx0123456789abcdef'\n";
         let secret = "secret = '0123456789abcdef0123456789abcdef'\n";
-        let here = "base_url = 'http://127.0.0.1:9000'\n";
+        let loopback_url = "base_url = 'http://127.0.0.1:9000'\n";
         for (mode, keys, expected) in [
             (
                 "development",
@@ -253,12 +253,12 @@ mod tests {
             ),
             (
                 "development",
-                vec![app, here],
+                vec![app, loopback_url],
                 "nobody is asked: a login code is its own openid",
             ),
             (
                 "development",
-                vec![app, secret, here],
+                vec![app, secret, loopback_url],
                 "wx0123456789abcdef, asked of http://127.0.0.1:9000 on this machine",
             ),
             ("production", vec![app, secret], "wx0123456789abcdef"),

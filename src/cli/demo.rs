@@ -6,11 +6,11 @@
 //! after Ctrl-C, after SIGTERM, and after a step that failed.
 
 mod call;
-mod ink;
-mod invitation;
+mod color;
 mod json;
+mod next_steps;
 mod page;
-mod stage;
+mod sandbox;
 mod tour;
 
 use std::{
@@ -32,9 +32,9 @@ use crate::{
     clock::Clock,
     telemetry::{self, Sink},
 };
-use ink::Ink;
+use color::Color;
 use page::Page;
-use stage::Stage;
+use sandbox::Sandbox;
 
 #[derive(Debug, Parser)]
 pub(super) struct Args {
@@ -48,36 +48,36 @@ pub(super) struct Args {
 
 /// Why the demo ends early.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+enum DemoError {
     /// The page cannot be written; nobody reads it any more.
     #[error(transparent)]
     Output(#[from] io::Error),
     /// What was about to be told did not happen.
     #[error("step {step} did not go as promised: this is not so: {claim}")]
-    NotAsPromised { step: usize, claim: String },
+    ClaimFailed { step: usize, claim: String },
     #[error(transparent)]
-    Fault(#[from] anyhow::Error),
+    Other(#[from] anyhow::Error),
 }
 
 pub(super) fn run(args: &Args, out: &mut impl Write, err: &mut impl Write) -> io::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let performed = runtime.block_on(perform(args, &mut Page::new(out, Ink::of_stdout())));
+    let result = runtime.block_on(run_demo(args, &mut Page::new(out, Color::for_stdout())));
     drop(runtime);
-    verdict(performed, args, err)
+    report_result(result, args, err)
 }
 
 /// Says what went wrong, if anything.
-fn verdict(
-    performed: Result<(), Failure>,
+fn report_result(
+    result: Result<(), DemoError>,
     args: &Args,
     err: &mut impl Write,
 ) -> io::Result<ExitCode> {
-    match performed {
+    match result {
         Ok(()) => Ok(ExitCode::SUCCESS),
-        Err(Failure::Output(fault)) => Err(fault),
-        Err(failure @ Failure::NotAsPromised { .. }) => {
+        Err(DemoError::Output(fault)) => Err(fault),
+        Err(failure @ DemoError::ClaimFailed { .. }) => {
             writeln!(err, "menshen demo: {failure}")?;
             if !args.log {
                 writeln!(
@@ -87,7 +87,7 @@ fn verdict(
             }
             Ok(ExitCode::FAILURE)
         }
-        Err(Failure::Fault(fault)) => {
+        Err(DemoError::Other(fault)) => {
             writeln!(err, "menshen demo: {fault:#}")?;
             Ok(ExitCode::FAILURE)
         }
@@ -95,34 +95,41 @@ fn verdict(
 }
 
 /// Sets everything up, shows it, and takes everything down again.
-async fn perform(args: &Args, page: &mut Page<'_>) -> Result<(), Failure> {
+async fn run_demo(args: &Args, page: &mut Page<'_>) -> Result<(), DemoError> {
     // Signals are caught before there is anything to remove.
     let mut interrupts = Interrupts::new().context("cannot listen for signals")?;
-    let stage = Stage::set().await?;
+    let sandbox = Sandbox::start().await?;
     let sink = if args.log {
         Sink::to(io::stderr())
     } else {
-        File::create(stage.log_file()).and_then(Sink::to)
+        File::create(sandbox.log_file()).and_then(Sink::to)
     };
     let sink = sink.context("cannot start the log")?;
     // On the heap, since it holds a whole config.
-    let played = Box::pin(play(args, page, &stage, &sink, &mut interrupts)).await;
+    let result = Box::pin(serve_with_tour(
+        args,
+        page,
+        &sandbox,
+        &sink,
+        &mut interrupts,
+    ))
+    .await;
     sink.close();
-    let place = stage.clear()?;
-    played?;
-    page.farewell(&place)?;
+    let path = sandbox.close()?;
+    result?;
+    page.print_summary(&path)?;
     Ok(())
 }
 
 /// Runs menshen, and the tour before it, until the tour is over or somebody says stop.
-async fn play(
+async fn serve_with_tour(
     args: &Args,
     page: &mut Page<'_>,
-    stage: &Stage,
+    sandbox: &Sandbox,
     sink: &Sink,
     interrupts: &mut Interrupts,
-) -> Result<(), Failure> {
-    let config = stage.config()?;
+) -> Result<(), DemoError> {
+    let config = sandbox.config()?;
     telemetry::init(&config.telemetry, sink);
     let app = App::build(config, Clock::System, sink).await?;
     telemetry::count_panics(app.metrics());
@@ -132,13 +139,13 @@ async fn play(
     let mut serving = pin!(app.run(stop.notified(), skip_drain.notified()));
 
     let show = async {
-        page.cast(&http, stage)?;
-        let session = tour::walk(page, stage, &http).await?;
+        page.introduction(&http, sandbox)?;
+        let session = tour::run(page, sandbox, &http).await?;
         if !args.once {
-            let log = (!args.log).then(|| stage.log_file());
-            invitation::print(
+            let log = (!args.log).then(|| sandbox.log_file());
+            next_steps::print(
                 page,
-                &invitation::Offer {
+                &next_steps::NextSteps {
                     http: &http,
                     admin: &admin,
                     session: &session,
@@ -149,12 +156,12 @@ async fn play(
         }
         Ok(())
     };
-    let shown: Result<(), Failure> = tokio::select! {
+    let shown: Result<(), DemoError> = tokio::select! {
         ended = &mut serving => {
             return Err(ended.err().unwrap_or_else(|| anyhow!("menshen stopped by itself")).into());
         }
         shown = show => shown,
-        () = interrupts.next() => page.interrupted().map_err(Failure::from),
+        () = interrupts.next() => page.interrupted().map_err(DemoError::from),
     };
     stop.notify_one();
     let stopped = tokio::select! {
@@ -196,16 +203,16 @@ mod tests {
 
     #[test]
     fn a_broken_promise_and_a_fault_exit_1_and_a_reader_who_left_is_for_the_caller_to_judge() {
-        let said = |performed, log| {
+        let said = |result, log| {
             let mut err = Vec::new();
-            let code = verdict(performed, &Args { once: true, log }, &mut err);
+            let code = report_result(result, &Args { once: true, log }, &mut err);
             (
                 code.map_err(|fault| fault.kind()),
                 String::from_utf8(err).unwrap(),
             )
         };
         let broken = || {
-            Err(Failure::NotAsPromised {
+            Err(DemoError::ClaimFailed {
                 step: 4,
                 claim: "nothing forged arrived".to_owned(),
             })
@@ -224,7 +231,7 @@ mod tests {
             (code, text.as_str()),
             (Ok(ExitCode::FAILURE), "menshen demo: outer: inner\n")
         );
-        let left = || Err(Failure::Output(io::ErrorKind::BrokenPipe.into()));
+        let left = || Err(DemoError::Output(io::ErrorKind::BrokenPipe.into()));
         assert_eq!(
             said(left(), false),
             (Err(io::ErrorKind::BrokenPipe), String::new())

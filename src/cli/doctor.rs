@@ -3,7 +3,7 @@
 //!
 //! The servers that the config names are visited at once; then each check judges, from those visits
 //! or by a look of its own. A check is a file below; all of them run at once, each within
-//! [`PATIENCE`].
+//! [`CHECK_TIMEOUT`].
 //!
 //! Must stay true: it changes nothing, here or elsewhere; no secret, no token and nothing of a
 //! person is printed, so of addresses that can hold a secret only the server is named.
@@ -17,10 +17,10 @@ mod folding;
 mod hooks;
 mod issuers;
 mod running;
+mod server_probe;
 mod sms;
 mod sockets;
 mod store;
-mod visit;
 mod wechat;
 
 use std::{
@@ -37,11 +37,11 @@ use crate::{
     config::{Config, Source},
     proxy::install_crypto,
 };
-use finding::{Finding, State};
-use visit::Visits;
+use finding::{Finding, Status};
+use server_probe::ServerProbes;
 
 /// Time for one check, all of it.
-const PATIENCE: Duration = Duration::from_secs(6);
+const CHECK_TIMEOUT: Duration = Duration::from_secs(6);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -55,10 +55,10 @@ pub(super) struct Args {
 }
 
 /// What the checks look at.
-struct Patient {
+struct DoctorContext {
     config: Config,
     echo: Option<String>,
-    visits: Visits,
+    probes: ServerProbes,
 }
 
 /// Prints what every check found. Fails when one of them did.
@@ -81,7 +81,7 @@ pub(super) fn run(
     runtime.shutdown_background();
     let good = findings
         .iter()
-        .all(|finding| finding.state != State::Failed);
+        .all(|finding| finding.state != Status::Failed);
     if args.json {
         writeln!(out, "{:#}", json!({ "ok": good, "checks": findings }))?;
     } else {
@@ -97,18 +97,18 @@ pub(super) fn run(
 }
 
 async fn examine(config: Config, echo: Option<String>) -> Vec<Finding> {
-    let visits = Visits::pay(&config).await;
-    let patient = Arc::new(Patient {
+    let probes = ServerProbes::run(&config).await;
+    let context = Arc::new(DoctorContext {
         config,
         echo,
-        visits,
+        probes,
     });
     macro_rules! start {
         ($($check:ident),*) => {
             [$({
-                let patient = patient.clone();
-                let look = async move { $check::check(&patient).await };
-                (stringify!($check), tokio::spawn(tokio::time::timeout(PATIENCE, look)))
+                let context = context.clone();
+                let look = async move { $check::check(&context).await };
+                (stringify!($check), tokio::spawn(tokio::time::timeout(CHECK_TIMEOUT, look)))
             }),*]
         };
     }

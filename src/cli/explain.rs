@@ -44,7 +44,7 @@ impl std::fmt::Debug for Args {
 }
 
 /// Most bytes of a token that are read: the gate refuses shorter ones.
-const LONGEST_TOKEN: u64 = 64 * 1024;
+const MAX_TOKEN_LEN: u64 = 64 * 1024;
 
 pub(super) fn run(
     source: &Source,
@@ -88,9 +88,9 @@ pub(super) fn run(
         Clock::System.now(),
     );
     if args.json {
-        writeln!(out, "{}", in_json(&explanation, &offline_gate)?)?;
+        writeln!(out, "{}", to_json(&explanation, &offline_gate)?)?;
     } else {
-        in_words(&explanation, &offline_gate, &config, out)?;
+        print_text(&explanation, &offline_gate, &config, out)?;
     }
     Ok(if explanation.passes {
         ExitCode::SUCCESS
@@ -104,7 +104,7 @@ fn head(args: &Args, input: &mut impl Read) -> io::Result<Result<Secret<Vec<u8>>
     let mut token = args.token.clone().unwrap_or_default();
     if token == "-" {
         token.clear();
-        input.take(LONGEST_TOKEN).read_to_string(&mut token)?;
+        input.take(MAX_TOKEN_LEN).read_to_string(&mut token)?;
     }
     let token = Secret::new(token);
     let breaks = |text: &str| text.contains(['\r', '\n', '\0']);
@@ -146,7 +146,7 @@ fn names(args: &Args) -> impl Iterator<Item = &str> {
 }
 
 /// What revocation was looked at, if a token was.
-pub(super) fn on_revocation(offline_gate: &OfflineGate) -> Option<&'static str> {
+pub(super) fn revocation_note(offline_gate: &OfflineGate) -> Option<&'static str> {
     offline_gate.keys.as_ref()?;
     Some(if offline_gate.knows_revocation {
         "looked up in the store"
@@ -155,15 +155,15 @@ pub(super) fn on_revocation(offline_gate: &OfflineGate) -> Option<&'static str> 
     })
 }
 
-fn in_json(explanation: &Explanation, offline_gate: &OfflineGate) -> io::Result<String> {
+fn to_json(explanation: &Explanation, offline_gate: &OfflineGate) -> io::Result<String> {
     let mut value = serde_json::to_value(explanation)?;
     value["token"]["keys"] = offline_gate.keys.clone().into();
-    value["token"]["revocation"] = on_revocation(offline_gate).into();
+    value["token"]["revocation"] = revocation_note(offline_gate).into();
     Ok(serde_json::to_string_pretty(&value)?)
 }
 
-fn in_words(
-    told: &Explanation,
+fn print_text(
+    explanation: &Explanation,
     offline_gate: &OfflineGate,
     config: &Config,
     out: &mut impl Write,
@@ -171,19 +171,25 @@ fn in_words(
     let mut row = |name: &str, value: &str| writeln!(out, "{name:<11} {value}");
     row(
         "request",
-        &format!("{} {} from {}", told.method, told.path, told.client_ip),
+        &format!(
+            "{} {} from {}",
+            explanation.method, explanation.path, explanation.client_ip
+        ),
     )?;
-    row("head", &told.head)?;
+    row("head", &explanation.head)?;
     row(
         "path",
-        told.path_reading.as_deref().unwrap_or("not looked at"),
+        explanation
+            .path_reading
+            .as_deref()
+            .unwrap_or("not looked at"),
     )?;
-    if told.forward_auth {
+    if explanation.forward_auth {
         row("asked by", "a proxy (forward-auth)")?;
     }
     row(
         "answered by",
-        &match told.answered_by {
+        &match explanation.answered_by {
             "backend" => "the backend".to_owned(),
             "auth_api" => format!(
                 "the auth API under {}; each of its routes asks for what it needs",
@@ -193,24 +199,24 @@ fn in_words(
             _ => "the gate".to_owned(),
         },
     )?;
-    for (n, rule) in told.rules.iter().enumerate() {
+    for (n, rule) in explanation.rules.iter().enumerate() {
         let mark = if rule.decides { '>' } else { ' ' };
         row(
             if n == 0 { "rules" } else { "" },
             &format!("{mark} {} {}: {}", rule.index, rule.name, rule.why),
         )?;
     }
-    if let Some(asks) = &told.asks {
+    if let Some(asks) = &explanation.asks {
         row("asks for", asks)?;
     }
-    row("token", &token(told))?;
+    row("token", &token(explanation))?;
     if let Some(keys) = &offline_gate.keys {
         row("keys", keys)?;
     }
-    if let Some(said) = on_revocation(offline_gate) {
+    if let Some(said) = revocation_note(offline_gate) {
         row("revocation", said)?;
     }
-    row("outcome", &outcome(told))?;
+    row("outcome", &outcome(explanation))?;
     let mut list = |name: &str, all: &[HeaderNote]| -> io::Result<()> {
         for (n, one) in all.iter().enumerate() {
             row(
@@ -220,12 +226,12 @@ fn in_words(
         }
         Ok(())
     };
-    list("backend", &told.backend_gets)?;
-    list("stripped", &told.stripped)
+    list("backend", &explanation.backend_gets)?;
+    list("stripped", &explanation.stripped)
 }
 
-fn token(told: &Explanation) -> String {
-    let token = &told.token;
+fn token(explanation: &Explanation) -> String {
+    let token = &explanation.token;
     let mut text = match (token.state, &token.user) {
         ("none", _) => return "none".to_owned(),
         ("valid", Some(user)) => {
@@ -249,36 +255,36 @@ fn token(told: &Explanation) -> String {
     if let Some(why) = &token.why {
         text = format!("{text}: {why}");
     }
-    if !token.matters && told.rule.is_some() {
+    if !token.matters && explanation.rule.is_some() {
         text += " (the rule does not ask)";
     }
     text
 }
 
-fn outcome(told: &Explanation) -> String {
-    let as_whom = told
+fn outcome(explanation: &Explanation) -> String {
+    let as_whom = explanation
         .user
         .as_ref()
         .map_or_else(|| "as nobody".to_owned(), |user| format!("as user {user}"));
-    let mut text = match told.outcome {
+    let mut text = match explanation.outcome {
         "forwarded" => format!("passes {as_whom}"),
         "verified" => format!("the proxy may pass it on {as_whom}"),
         "answered" => "is answered here".to_owned(),
         "preflight" => "is answered here: a browser asks what a page may send".to_owned(),
         _ => {
-            let why = told
+            let why = explanation
                 .detail
                 .as_ref()
                 .map(|why| format!(": {why}"))
                 .unwrap_or_default();
             format!(
                 "refused, {} {}{why}",
-                told.status.unwrap_or_default(),
-                told.code.unwrap_or_default()
+                explanation.status.unwrap_or_default(),
+                explanation.code.unwrap_or_default()
             )
         }
     };
-    if let Some(code) = told.would_refuse {
+    if let Some(code) = explanation.would_refuse {
         text = format!("{text} (the gate only reports here; it would refuse with {code})");
     }
     text

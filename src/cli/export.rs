@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// How often it is told how far it has come, in bytes.
-const TELL_EVERY: u64 = 64 << 20;
+const PROGRESS_INTERVAL: u64 = 64 << 20;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -61,7 +61,7 @@ pub(super) fn run(
         Err(code) => return Ok(code),
     };
     let key = app::export_key(&config);
-    operator::work_with(config, err, async |operator| {
+    operator::with_operator_for(config, err, async |operator| {
         if args.file.as_os_str() == "-" {
             return Ok(operator
                 .download("/admin/store/export", |bytes| out.write_all(bytes))
@@ -110,13 +110,13 @@ async fn save(operator: &Operator, part: &Path) -> anyhow::Result<()> {
         .mode(0o600)
         .open(part);
     let mut file = opened.with_context(|| format!("cannot make {}", part.display()))?;
-    let (mut written, mut told) = (0, 0);
+    let (mut written, mut reported) = (0, 0);
     operator
         .download("/admin/store/export", |bytes| {
             file.write_all(bytes)?;
             written += bytes.len() as u64;
-            if written - told >= TELL_EVERY {
-                told = written;
+            if written - reported >= PROGRESS_INTERVAL {
+                reported = written;
                 writeln!(io::stderr(), "{} MiB written", written >> 20)?;
             }
             Ok(())

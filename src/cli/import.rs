@@ -1,11 +1,11 @@
 //! `menshen import`: an export, or users of another system with their ids.
 
 pub(super) mod field;
-mod nothing;
+mod null_words;
 mod quotes;
+mod restore;
 pub(super) mod rows;
 mod users;
-mod whole;
 
 use std::{
     io::{self, Write},
@@ -69,13 +69,13 @@ pub(super) struct UsersArgs {
     #[arg(long, value_name = "APPID")]
     app_id: Option<String>,
     /// Take a field from a column of another name, such as `id=_id`; may be repeated
-    #[arg(long = "column", value_name = "FIELD=COLUMN", value_parser = renamed)]
+    #[arg(long = "column", value_name = "FIELD=COLUMN", value_parser = parse_column)]
     columns: Vec<(Field, String)>,
     /// Pass over columns that are no field
     #[arg(long)]
     ignore_other_columns: bool,
     /// The zone of a `created_at` that names none, such as +08:00
-    #[arg(long, value_name = "OFFSET", default_value = "+00:00", allow_hyphen_values = true, value_parser = rows::offset)]
+    #[arg(long, value_name = "OFFSET", default_value = "+00:00", allow_hyphen_values = true, value_parser = rows::parse_offset)]
     utc_offset: i32,
     /// Say what would become of each row, and keep nothing
     #[arg(long)]
@@ -104,12 +104,12 @@ pub(super) fn run(
 ) -> io::Result<ExitCode> {
     match (&args.command, &args.file) {
         (Some(Command::Users(args)), _) => users::run(source, args, out, err),
-        (None, Some(args)) => whole::run(source, args, out, err),
+        (None, Some(args)) => restore::run(source, args, out, err),
         (None, None) => Ok(ExitCode::from(super::BAD_USAGE)),
     }
 }
 
-fn renamed(text: &str) -> Result<(Field, String), String> {
+fn parse_column(text: &str) -> Result<(Field, String), String> {
     let (field, column) = text
         .split_once('=')
         .filter(|(_, column)| !column.is_empty())

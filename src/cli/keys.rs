@@ -39,9 +39,9 @@ pub(super) fn run(
 ) -> io::Result<ExitCode> {
     // Progress has a handle of its own, because a failure is told on the other.
     let mut progress = io::stderr();
-    operator::work(source, err, async |operator| {
+    operator::with_operator(source, err, async |operator| {
         let text = match command {
-            Command::List => in_words(&operator.get::<Keys>("/admin/keys").await?),
+            Command::List => describe(&operator.get::<Keys>("/admin/keys").await?),
             Command::Rotate { store: false } => {
                 let done: KeyRotation = operator.post("/admin/keys/rotate", &json!({})).await?;
                 format!("{} signs from now on", done.signing)
@@ -76,7 +76,7 @@ async fn change_store_key(
     }
 }
 
-fn in_words(keys: &Keys) -> String {
+fn describe(keys: &Keys) -> String {
     let rows = keys.verifying.iter().map(|kid| match &keys.next {
         _ if *kid == keys.signing => format!("{kid}  signs and verifies"),
         Some(next) if *kid == next.kid => {

@@ -27,7 +27,7 @@ use super::run::load;
 use crate::{
     admin, app,
     config::{Config, HumanDuration, Source},
-    outbound::{AdminClient, AdminFault, DownloadFault, understand},
+    outbound::{AdminClient, AdminError, DownloadError, parse_response},
     store::Store,
     telemetry::{self, Sink},
 };
@@ -35,14 +35,14 @@ use crate::{
 /// How long to wait for a process that holds the store but does not answer on its admin listener.
 const LOCK_WAIT: HumanDuration = HumanDuration::secs(1);
 /// Time to close the store.
-const CLOSE_TIME: Duration = Duration::from_secs(30);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Does what operators ask for.
 pub(super) enum Operator {
     Running(AdminClient),
     /// What is to be logged goes to standard error: the trail of what was done, and why something
     /// was not.
-    Stopped {
+    Offline {
         routes: Router,
         store: Arc<dyn Store>,
         log: Sink,
@@ -50,29 +50,29 @@ pub(super) enum Operator {
 }
 
 /// Loads the config, finds out where to work, and works there. A failure is told in words.
-pub(super) fn work(
+pub(super) fn with_operator(
     source: &Source,
     err: &mut impl Write,
-    work: impl AsyncFnOnce(&Operator) -> anyhow::Result<()>,
+    with_operator: impl AsyncFnOnce(&Operator) -> anyhow::Result<()>,
 ) -> io::Result<ExitCode> {
     match load(source, err)? {
-        Ok(config) => work_with(config, err, work),
+        Ok(config) => with_operator_for(config, err, with_operator),
         Err(code) => Ok(code),
     }
 }
 
 /// The same with a config that is loaded already.
-pub(super) fn work_with(
+pub(super) fn with_operator_for(
     config: Config,
     err: &mut impl Write,
-    work: impl AsyncFnOnce(&Operator) -> anyhow::Result<()>,
+    with_operator: impl AsyncFnOnce(&Operator) -> anyhow::Result<()>,
 ) -> io::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let done = runtime.block_on(async {
-        let operator = Operator::find(config).await?;
-        let done = work(&operator).await;
+        let operator = Operator::connect(config).await?;
+        let done = with_operator(&operator).await;
         operator.close().await?;
         done
     });
@@ -87,21 +87,21 @@ pub(super) fn work_with(
 }
 
 impl Operator {
-    async fn find(config: Config) -> anyhow::Result<Self> {
+    async fn connect(config: Config) -> anyhow::Result<Self> {
         if let Some(running) = app::admin_client(&config)? {
             match running
                 .call::<IgnoredAny>(Method::GET, "/admin/keys", None)
                 .await
             {
                 Ok(_) => return Ok(Self::Running(running)),
-                Err(AdminFault::NotThere) => {}
+                Err(AdminError::NotRunning) => {}
                 Err(fault) => return Err(fault).context("the running menshen was asked"),
             }
         }
-        Self::on_the_store(config).await
+        Self::open_offline(config).await
     }
 
-    async fn on_the_store(mut config: Config) -> anyhow::Result<Self> {
+    async fn open_offline(mut config: Config) -> anyhow::Result<Self> {
         if config.store.url.starts_with("memory:") {
             bail!(
                 "a store in memory is in the running process only: set admin.token_file, and ask it"
@@ -113,7 +113,7 @@ impl Operator {
         match app::operations(&config).await {
             Ok(operations) => {
                 let store = operations.store.clone();
-                Ok(Self::Stopped {
+                Ok(Self::Offline {
                     routes: admin::operations(operations),
                     store,
                     log,
@@ -128,7 +128,7 @@ impl Operator {
         }
     }
 
-    pub(super) async fn get<T: DeserializeOwned>(&self, target: &str) -> Result<T, AdminFault> {
+    pub(super) async fn get<T: DeserializeOwned>(&self, target: &str) -> Result<T, AdminError> {
         self.call(Method::GET, target, None).await
     }
 
@@ -136,11 +136,11 @@ impl Operator {
         &self,
         target: &str,
         body: &Value,
-    ) -> Result<T, AdminFault> {
+    ) -> Result<T, AdminError> {
         self.call(Method::POST, target, Some(body)).await
     }
 
-    pub(super) async fn delete<T: DeserializeOwned>(&self, target: &str) -> Result<T, AdminFault> {
+    pub(super) async fn delete<T: DeserializeOwned>(&self, target: &str) -> Result<T, AdminError> {
         self.call(Method::DELETE, target, None).await
     }
 
@@ -149,23 +149,23 @@ impl Operator {
         method: Method,
         target: &str,
         body: Option<&Value>,
-    ) -> Result<T, AdminFault> {
+    ) -> Result<T, AdminError> {
         let routes = match self {
             Self::Running(client) => return client.call(method, target, body).await,
-            Self::Stopped { routes, .. } => routes.clone(),
+            Self::Offline { routes, .. } => routes.clone(),
         };
         let body = body.map_or_else(Body::empty, |body| Body::from(body.to_string()));
         let request = Request::builder()
             .method(method)
             .uri(target)
             .body(body)
-            .map_err(|_| AdminFault::Unreadable)?;
+            .map_err(|_| AdminError::Unreadable)?;
         let Ok(response) = routes.oneshot(request).await;
         let (head, body) = response.into_parts();
         let body = to_bytes(body, usize::MAX)
             .await
-            .map_err(|_| AdminFault::Unreadable)?;
-        understand(head.status, &body)
+            .map_err(|_| AdminError::Unreadable)?;
+        parse_response(head.status, &body)
     }
 
     /// Asks for `target` and hands on the bytes of the answer as they come.
@@ -173,28 +173,28 @@ impl Operator {
         &self,
         target: &str,
         mut take: impl FnMut(&[u8]) -> io::Result<()>,
-    ) -> Result<(), DownloadFault> {
+    ) -> Result<(), DownloadError> {
         let routes = match self {
             Self::Running(client) => return client.download(target, take).await,
-            Self::Stopped { routes, .. } => routes.clone(),
+            Self::Offline { routes, .. } => routes.clone(),
         };
         let request = Request::builder()
             .uri(target)
             .body(Body::empty())
-            .map_err(|_| AdminFault::Unreadable)?;
+            .map_err(|_| AdminError::Unreadable)?;
         let Ok(response) = routes.oneshot(request).await;
         let (head, mut body) = response.into_parts();
         if !head.status.is_success() {
             let body = to_bytes(body, usize::MAX)
                 .await
-                .map_err(|_| AdminFault::Unreadable)?;
-            return Err(understand::<Value>(head.status, &body)
+                .map_err(|_| AdminError::Unreadable)?;
+            return Err(parse_response::<Value>(head.status, &body)
                 .err()
-                .unwrap_or(AdminFault::Unreadable)
+                .unwrap_or(AdminError::Unreadable)
                 .into());
         }
         while let Some(frame) = body.frame().await {
-            if let Ok(bytes) = frame.map_err(|_| DownloadFault::BrokenOff)?.into_data() {
+            if let Ok(bytes) = frame.map_err(|_| DownloadError::BrokenOff)?.into_data() {
                 take(&bytes)?;
             }
         }
@@ -204,8 +204,8 @@ impl Operator {
     async fn close(self) -> anyhow::Result<()> {
         match self {
             Self::Running(_) => Ok(()),
-            Self::Stopped { store, log, .. } => {
-                let closed = tokio::time::timeout(CLOSE_TIME, store.close()).await;
+            Self::Offline { store, log, .. } => {
+                let closed = tokio::time::timeout(CLOSE_TIMEOUT, store.close()).await;
                 log.close();
                 Ok(closed??)
             }

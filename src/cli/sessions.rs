@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::{
     operator,
-    somebody::{Named, Somebody},
+    user_ref::{UserArg, UserSelector},
     users,
 };
 use crate::{
@@ -24,17 +24,17 @@ pub(super) enum Command {
     /// List a user's sessions, newest login first
     List {
         #[command(flatten)]
-        named: Named,
+        named: UserArg,
         /// One JSON object a line
         #[arg(long)]
         json: bool,
     },
     /// End sessions: their access tokens are refused at once, and they refresh no more
-    Revoke(What),
+    Revoke(RevokeArgs),
 }
 
 #[derive(Debug, Args)]
-pub(super) struct What {
+pub(super) struct RevokeArgs {
     #[command(flatten)]
     target: Target,
     /// Do not ask
@@ -47,7 +47,7 @@ pub(super) struct What {
 struct Target {
     /// All sessions of a user: an id, phone:+8613800138000, name:NAME or openid:APPID/OPENID
     #[arg(long)]
-    user: Option<Somebody>,
+    user: Option<UserSelector>,
     /// One session
     #[arg(long, value_name = "ID", value_parser = session_id)]
     session: Option<SessionId>,
@@ -64,9 +64,9 @@ pub(super) fn run(
 ) -> io::Result<ExitCode> {
     match command {
         Command::List {
-            named: Named { user },
+            named: UserArg { user },
             json,
-        } => operator::work(source, err, async |operator| {
+        } => operator::with_operator(source, err, async |operator| {
             let id = user.id(operator).await?;
             let found: Sessions = operator.get(&format!("/admin/users/{id}/sessions")).await?;
             for session in &found.sessions {
@@ -94,17 +94,17 @@ pub(super) fn run(
 
 fn revoke(
     source: &Source,
-    what: &What,
+    what: &RevokeArgs,
     out: &mut impl Write,
     err: &mut impl Write,
 ) -> io::Result<ExitCode> {
-    let What { target, yes } = what;
+    let RevokeArgs { target, yes } = what;
     if target.everything
-        && let Some(code) = users::unless_sure(*yes, "This signs everybody out.", err)?
+        && let Some(code) = users::confirm(*yes, "This signs everybody out.", err)?
     {
         return Ok(code);
     }
-    operator::work(source, err, async |operator| {
+    operator::with_operator(source, err, async |operator| {
         let body = match (&target.user, target.session) {
             (Some(user), _) => json!({ "user": user.id(operator).await? }),
             (None, Some(session)) => json!({ "session": session }),
@@ -121,5 +121,5 @@ fn revoke(
 }
 
 fn session_id(text: &str) -> Result<SessionId, String> {
-    SessionId::parse(text).map_err(|Malformed(says)| says.to_owned())
+    SessionId::parse(text).map_err(|Malformed(message)| message.to_owned())
 }

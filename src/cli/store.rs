@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// How often it is told how far it has come, in pairs.
-const TELL_EVERY: u64 = 100_000;
+const PROGRESS_INTERVAL: u64 = 100_000;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -42,10 +42,10 @@ pub(super) fn run(
         lock_wait: std::time::Duration::from_secs(1),
         ..OpenOptions::default()
     };
-    let mut told = 0;
+    let mut reported = 0;
     let done = compact(&path, &options, |pairs| {
-        if pairs - told >= TELL_EVERY {
-            told = pairs;
+        if pairs - reported >= PROGRESS_INTERVAL {
+            reported = pairs;
             // Nobody has to listen.
             let _ = writeln!(io::stderr(), "{pairs} records copied");
         }

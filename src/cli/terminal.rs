@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use crate::{auth::Password, types::Malformed};
 
 /// Longer than any password that is taken.
-const LONGEST_LINE: u64 = 4096;
+const MAX_LINE_LEN: u64 = 4096;
 
 /// A new password: typed twice at a terminal, or the first line of standard input. `Err` says what
 /// is wrong with it.
@@ -22,7 +22,7 @@ pub(super) fn new_password(
         line(&stdin)?
     } else {
         // Before the question: whoever answers at once is not shown either.
-        let _quiet = Quiet::begin()?;
+        let _quiet = EchoOff::start()?;
         let first = ask("New password: ", err)?;
         let second = ask("Once more: ", err)?;
         if first != second {
@@ -34,7 +34,11 @@ pub(super) fn new_password(
 }
 
 /// Whether to go on: they said so beforehand, or say so now. `None`: there is nobody to ask.
-pub(super) fn is_sure(yes: bool, question: &str, err: &mut impl Write) -> io::Result<Option<bool>> {
+pub(super) fn ask_confirmation(
+    yes: bool,
+    question: &str,
+    err: &mut impl Write,
+) -> io::Result<Option<bool>> {
     if yes {
         return Ok(Some(true));
     }
@@ -59,17 +63,17 @@ fn ask(prompt: &str, err: &mut impl Write) -> io::Result<Zeroizing<String>> {
 /// One line without its end.
 fn line(stdin: &io::Stdin) -> io::Result<Zeroizing<String>> {
     let mut line = Zeroizing::new(String::new());
-    stdin.lock().take(LONGEST_LINE).read_line(&mut line)?;
+    stdin.lock().take(MAX_LINE_LEN).read_line(&mut line)?;
     let length = line.trim_end_matches(['\n', '\r']).len();
     line.truncate(length);
     Ok(line)
 }
 
 /// While it lives the terminal shows nothing of what is typed.
-struct Quiet(Termios);
+struct EchoOff(Termios);
 
-impl Quiet {
-    fn begin() -> io::Result<Self> {
+impl EchoOff {
+    fn start() -> io::Result<Self> {
         let before = tcgetattr(io::stdin())?;
         let mut quiet = before.clone();
         quiet.local_modes.remove(LocalModes::ECHO);
@@ -78,7 +82,7 @@ impl Quiet {
     }
 }
 
-impl Drop for Quiet {
+impl Drop for EchoOff {
     fn drop(&mut self) {
         // A terminal that went away has nothing left to show.
         let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.0);

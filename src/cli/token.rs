@@ -10,7 +10,7 @@ use std::{
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
-use super::{explain::on_revocation, run::load};
+use super::{explain::revocation_note, run::load};
 use crate::{
     app::{self, OfflineGate},
     clock::Clock,
@@ -55,7 +55,7 @@ impl std::fmt::Debug for Inspect {
 }
 
 /// Most bytes that are read; the gate refuses longer ones anyway.
-const LONGEST_INPUT: u64 = 64 * 1024;
+const MAX_INPUT_LEN: u64 = 64 * 1024;
 
 /// Claims that are times (RFC 7519 section 4.1), and what they are the time of.
 const TIMES: [(&str, &str); 3] = [("iat", "issued"), ("nbf", "not before"), ("exp", "expires")];
@@ -82,9 +82,9 @@ pub(super) fn run(
         report.verdict = Some(verdict(&config, &token, report.now)?);
     }
     if args.json {
-        writeln!(out, "{}", serde_json::to_string_pretty(&report.in_json())?)?;
+        writeln!(out, "{}", serde_json::to_string_pretty(&report.to_json())?)?;
     } else {
-        report.in_words(out)?;
+        report.print_text(out)?;
     }
     Ok(if report.is_good(args.offline) {
         ExitCode::SUCCESS
@@ -98,7 +98,7 @@ fn token(args: &Inspect, input: &mut impl Read) -> io::Result<Secret<String>> {
     let mut text = Zeroizing::new(args.token.clone());
     if *text == "-" {
         text.clear();
-        input.take(LONGEST_INPUT).read_to_string(&mut text)?;
+        input.take(MAX_INPUT_LEN).read_to_string(&mut text)?;
     }
     let mut token = text.trim();
     for before in ["authorization:", "bearer "] {
@@ -112,8 +112,8 @@ fn token(args: &Inspect, input: &mut impl Read) -> io::Result<Secret<String>> {
 
 /// What the gate says of it.
 enum Verdict {
-    Said {
-        told: TokenReport,
+    Checked {
+        report: TokenReport,
         keys: Option<String>,
         revocation: Option<&'static str>,
     },
@@ -135,7 +135,7 @@ fn verdict(config: &Config, token: &Secret<String>, now: Timestamp) -> io::Resul
         token.expose()
     );
     let head = Secret::new(head.into_bytes());
-    let told = explain::explain(
+    let report = explain::explain(
         &offline_gate.gate,
         config,
         head.expose(),
@@ -143,9 +143,9 @@ fn verdict(config: &Config, token: &Secret<String>, now: Timestamp) -> io::Resul
         now,
     )
     .token;
-    Ok(Verdict::Said {
-        told,
-        revocation: on_revocation(&offline_gate),
+    Ok(Verdict::Checked {
+        report,
+        revocation: revocation_note(&offline_gate),
         keys: offline_gate.keys,
     })
 }
@@ -161,7 +161,7 @@ impl Report {
         match (&self.looks, &self.verdict) {
             (Looks::Nothing(_), _) | (_, Some(Verdict::NoKeys(_))) => false,
             (_, None) => offline,
-            (_, Some(Verdict::Said { told, .. })) => told.state == "valid",
+            (_, Some(Verdict::Checked { report, .. })) => report.state == "valid",
         }
     }
 
@@ -183,15 +183,15 @@ impl Report {
     fn when(&self, value: &Value) -> Option<String> {
         let at = Timestamp::from_secs(value.as_u64()?);
         let (past, ahead) = (self.now.since(at), at.since(self.now));
-        let span = if past.is_zero() {
-            format!("in {}", span(ahead))
+        let format_span = if past.is_zero() {
+            format!("in {}", format_span(ahead))
         } else {
-            format!("{} ago", span(past))
+            format!("{} ago", format_span(past))
         };
-        Some(format!("{}, {span}", at.rfc3339()))
+        Some(format!("{}, {format_span}", at.rfc3339()))
     }
 
-    fn in_words(&self, out: &mut impl Write) -> io::Result<()> {
+    fn print_text(&self, out: &mut impl Write) -> io::Result<()> {
         let mut row = |name: &str, value: &str| writeln!(out, "{name:<11} {value}");
         row("kind", &self.kind())?;
         match &self.looks {
@@ -209,7 +209,11 @@ impl Report {
                 for (n, (name, value)) in header.iter().enumerate() {
                     row(
                         if n == 0 { "header" } else { "" },
-                        &format!("{}: {}", plain(name), plain(&value.to_string())),
+                        &format!(
+                            "{}: {}",
+                            escape_controls(name),
+                            escape_controls(&value.to_string())
+                        ),
                     )?;
                 }
                 for (n, (name, value)) in claims.iter().enumerate() {
@@ -218,8 +222,8 @@ impl Report {
                         time.and_then(|(_, what)| Some(format!(" ({what} {})", self.when(value)?)));
                     let line = format!(
                         "{}: {}{}",
-                        plain(name),
-                        plain(&value.to_string()),
+                        escape_controls(name),
+                        escape_controls(&value.to_string()),
                         time.unwrap_or_default()
                     );
                     row(if n == 0 { "says" } else { "" }, &line)?;
@@ -232,31 +236,31 @@ impl Report {
                 "verdict",
                 &format!("not checked, so nothing above is proven: {why}"),
             ),
-            Some(Verdict::Said {
-                told,
+            Some(Verdict::Checked {
+                report,
                 keys,
                 revocation,
             }) => {
                 for (name, value) in [("keys", keys.as_deref()), ("revocation", *revocation)] {
                     value.map_or(Ok(()), |value| row(name, value))?;
                 }
-                row("verdict", &self.said(told))
+                row("verdict", &self.verdict_text(report))
             }
         }
     }
 
-    fn said(&self, told: &TokenReport) -> String {
-        if told.state == "valid" {
-            let of = told
+    fn verdict_text(&self, report: &TokenReport) -> String {
+        if report.state == "valid" {
+            let of = report
                 .issuer
                 .as_ref()
                 .map_or_else(String::new, |issuer| format!(", by issuer {issuer}"));
             return format!(
                 "good: the gate takes it for user {}{of}",
-                told.user.as_deref().unwrap_or_default()
+                report.user.as_deref().unwrap_or_default()
             );
         }
-        let why = told
+        let why = report
             .why
             .as_deref()
             .map(|why| format!(": {why}"))
@@ -274,11 +278,11 @@ impl Report {
         };
         format!(
             "refused, {}{why}{kind}; nothing above is proven",
-            told.state
+            report.state
         )
     }
 
-    fn in_json(&self) -> Value {
+    fn to_json(&self) -> Value {
         let mut value = match &self.looks {
             Looks::Refresh { session, counter } => {
                 json!({"session": session.to_string(), "counter": counter})
@@ -323,16 +327,16 @@ impl Report {
             Some(Verdict::NoKeys(why)) => {
                 value["verdict"] = json!({"state": "not_checked", "why": why})
             }
-            Some(Verdict::Said {
-                told,
+            Some(Verdict::Checked {
+                report,
                 keys,
                 revocation,
             }) => {
                 value["verdict"] = json!({
-                    "state": told.state,
-                    "why": told.why,
-                    "user": told.user,
-                    "issuer": told.issuer,
+                    "state": report.state,
+                    "why": report.why,
+                    "user": report.user,
+                    "issuer": report.issuer,
                     "keys": keys,
                     "revocation": revocation,
                 });
@@ -343,7 +347,7 @@ impl Report {
 }
 
 /// Text of a token for a terminal and one line: its control characters are written as escapes.
-fn plain(text: &str) -> String {
+fn escape_controls(text: &str) -> String {
     text.chars()
         .map(|sign| {
             if sign.is_control() {
@@ -356,8 +360,8 @@ fn plain(text: &str) -> String {
 }
 
 /// A span in its two largest units: `14m 59s`, `3d 4h`.
-fn span(span: Duration) -> String {
-    let secs = span.as_secs();
+fn format_span(format_span: Duration) -> String {
+    let secs = format_span.as_secs();
     let units = [(86_400, "d"), (3600, "h"), (60, "m"), (1, "s")];
     let at = units
         .iter()
@@ -386,7 +390,7 @@ mod tests {
 
     #[test]
     fn a_span_is_told_in_two_units() {
-        for (secs, said) in [
+        for (secs, verdict_text) in [
             (0, "0s"),
             (59, "59s"),
             (60, "1m"),
@@ -394,7 +398,7 @@ mod tests {
             (3600, "1h"),
             (273_600, "3d 4h"),
         ] {
-            assert_eq!(span(Duration::from_secs(secs)), said);
+            assert_eq!(format_span(Duration::from_secs(secs)), verdict_text);
         }
     }
 
@@ -422,6 +426,6 @@ mod tests {
 
     #[test]
     fn nothing_of_a_token_steers_the_terminal() {
-        assert_eq!(plain("a\u{1b}[31m\n"), "a\\u{1b}[31m\\n");
+        assert_eq!(escape_controls("a\u{1b}[31m\n"), "a\\u{1b}[31m\\n");
     }
 }

@@ -11,8 +11,8 @@ use serde_json::json;
 use super::{
     BAD_USAGE,
     operator::{self, Operator},
-    somebody::{Named, Somebody},
     terminal,
+    user_ref::{UserArg, UserSelector},
 };
 use crate::{
     admin::users::{Ended, UserAnswer, UserRow, Users},
@@ -24,7 +24,7 @@ use crate::{
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Make a user who signs in with a name and a password; prints the id
-    Add(New),
+    Add(AddArgs),
     /// List all users
     List {
         /// One JSON object a line
@@ -34,7 +34,7 @@ pub(super) enum Command {
     /// Show one user
     Show {
         #[command(flatten)]
-        named: Named,
+        named: UserArg,
         /// Also what is personal: phone, profile, openids and unionids
         #[arg(long)]
         personal: bool,
@@ -43,13 +43,13 @@ pub(super) enum Command {
         json: bool,
     },
     /// End all sessions of a user, who cannot sign in any more
-    Ban(Named),
+    Ban(UserArg),
     /// Let a banned user sign in again
-    Unban(Named),
+    Unban(UserArg),
     /// Make somebody another kind of user; access tokens of before are refused, sessions go on
     Promote {
         #[command(flatten)]
-        named: Named,
+        named: UserArg,
         /// The kind, as rules name it: `user`, `admin`, ...
         #[arg(long = "type", value_name = "TYPE", value_parser = user_type)]
         user_type: UserType,
@@ -57,7 +57,7 @@ pub(super) enum Command {
     /// Give a user with a name another password; all sessions end
     SetPassword {
         #[command(flatten)]
-        named: Named,
+        named: UserArg,
         /// Read it from the first line of standard input, without asking
         #[arg(long)]
         password_stdin: bool,
@@ -65,7 +65,7 @@ pub(super) enum Command {
     /// Erase a user and everything personal, for good
     Delete {
         #[command(flatten)]
-        named: Named,
+        named: UserArg,
         /// Do not ask
         #[arg(long)]
         yes: bool,
@@ -73,12 +73,12 @@ pub(super) enum Command {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct New {
+pub(super) struct AddArgs {
     /// The name to sign in with: letters, digits, '-', '_', '.' or '@'
     #[arg(value_parser = username)]
     name: Username,
     #[command(flatten)]
-    kind: Kind,
+    kind: UserTypeArgs,
     /// Read the password from the first line of standard input, without asking
     #[arg(long)]
     password_stdin: bool,
@@ -86,7 +86,7 @@ pub(super) struct New {
 
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
-struct Kind {
+struct UserTypeArgs {
     /// An administrator
     #[arg(long)]
     admin: bool,
@@ -103,28 +103,30 @@ pub(super) fn run(
 ) -> io::Result<ExitCode> {
     match command {
         Command::Add(new) => add(source, new, out, err),
-        Command::List { json } => operator::work(source, err, async |operator| {
+        Command::List { json } => operator::with_operator(source, err, async |operator| {
             list(operator, *json, out).await
         }),
         Command::Show {
-            named: Named { user },
+            named: UserArg { user },
             personal,
             json,
-        } => operator::work(source, err, async |operator| {
+        } => operator::with_operator(source, err, async |operator| {
             show(operator, user, *personal, *json, out).await
         }),
-        Command::Ban(Named { user }) => operator::work(source, err, async |operator| {
+        Command::Ban(UserArg { user }) => operator::with_operator(source, err, async |operator| {
             let ended: Ended = post(operator, user, "ban", &json!({})).await?;
             Ok(writeln!(out, "banned, {}", sessions(&ended))?)
         }),
-        Command::Unban(Named { user }) => operator::work(source, err, async |operator| {
-            post(operator, user, "unban", &json!({})).await?;
-            Ok(writeln!(out, "may sign in again")?)
-        }),
+        Command::Unban(UserArg { user }) => {
+            operator::with_operator(source, err, async |operator| {
+                post(operator, user, "unban", &json!({})).await?;
+                Ok(writeln!(out, "may sign in again")?)
+            })
+        }
         Command::Promote {
-            named: Named { user },
+            named: UserArg { user },
             user_type,
-        } => operator::work(source, err, async |operator| {
+        } => operator::with_operator(source, err, async |operator| {
             post(
                 operator,
                 user,
@@ -135,11 +137,11 @@ pub(super) fn run(
             Ok(writeln!(out, "is {user_type} from now on")?)
         }),
         Command::SetPassword {
-            named: Named { user },
+            named: UserArg { user },
             password_stdin,
         } => set_password(source, user, *password_stdin, out, err),
         Command::Delete {
-            named: Named { user },
+            named: UserArg { user },
             yes,
         } => delete(source, user, *yes, out, err),
     }
@@ -147,7 +149,7 @@ pub(super) fn run(
 
 fn add(
     source: &Source,
-    new: &New,
+    new: &AddArgs,
     out: &mut impl Write,
     err: &mut impl Write,
 ) -> io::Result<ExitCode> {
@@ -157,7 +159,7 @@ fn add(
     let user_type = new.kind.user_type.clone().unwrap_or_else(UserType::admin);
     let body =
         json!({ "username": new.name, "password": password.expose(), "user_type": user_type });
-    operator::work(source, err, async |operator| {
+    operator::with_operator(source, err, async |operator| {
         let made: UserRow = operator.post("/admin/users", &body).await?;
         Ok(writeln!(out, "{}", made.id)?)
     })
@@ -165,7 +167,7 @@ fn add(
 
 fn set_password(
     source: &Source,
-    user: &Somebody,
+    user: &UserSelector,
     from_stdin: bool,
     out: &mut impl Write,
     err: &mut impl Write,
@@ -173,7 +175,7 @@ fn set_password(
     let Some(password) = password(from_stdin, err)? else {
         return Ok(ExitCode::from(BAD_USAGE));
     };
-    operator::work(source, err, async |operator| {
+    operator::with_operator(source, err, async |operator| {
         let ended = post(
             operator,
             user,
@@ -187,19 +189,19 @@ fn set_password(
 
 fn delete(
     source: &Source,
-    user: &Somebody,
+    user: &UserSelector,
     yes: bool,
     out: &mut impl Write,
     err: &mut impl Write,
 ) -> io::Result<ExitCode> {
-    if let Some(code) = unless_sure(
+    if let Some(code) = confirm(
         yes,
         "This erases the user and everything personal for good.",
         err,
     )? {
         return Ok(code);
     }
-    operator::work(source, err, async |operator| {
+    operator::with_operator(source, err, async |operator| {
         let id = user.id(operator).await?;
         let ended: Ended = operator.delete(&format!("/admin/users/{id}")).await?;
         Ok(writeln!(out, "erased, {}", sessions(&ended))?)
@@ -240,7 +242,7 @@ async fn list(operator: &Operator, json: bool, out: &mut impl Write) -> anyhow::
 
 async fn show(
     operator: &Operator,
-    user: &Somebody,
+    user: &UserSelector,
     personal: bool,
     json: bool,
     out: &mut impl Write,
@@ -260,7 +262,7 @@ async fn show(
 
 async fn post(
     operator: &Operator,
-    user: &Somebody,
+    user: &UserSelector,
     what: &str,
     body: &serde_json::Value,
 ) -> anyhow::Result<Ended> {
@@ -273,20 +275,20 @@ async fn post(
 fn password(from_stdin: bool, err: &mut impl Write) -> io::Result<Option<Password>> {
     match terminal::new_password(from_stdin, err)? {
         Ok(password) => Ok(Some(password)),
-        Err(says) => {
-            writeln!(err, "menshen: {says}")?;
+        Err(message) => {
+            writeln!(err, "menshen: {message}")?;
             Ok(None)
         }
     }
 }
 
 /// The exit code where somebody is not sure, or cannot be asked.
-pub(super) fn unless_sure(
+pub(super) fn confirm(
     yes: bool,
     question: &str,
     err: &mut impl Write,
 ) -> io::Result<Option<ExitCode>> {
-    match terminal::is_sure(yes, question, err)? {
+    match terminal::ask_confirmation(yes, question, err)? {
         Some(true) => Ok(None),
         Some(false) => {
             writeln!(err, "menshen: nothing was done")?;
@@ -396,9 +398,9 @@ fn details(found: &UserAnswer) -> Vec<(&'static str, String)> {
 }
 
 fn username(text: &str) -> Result<Username, String> {
-    Username::parse(text).map_err(|Malformed(says)| says.to_owned())
+    Username::parse(text).map_err(|Malformed(message)| message.to_owned())
 }
 
 fn user_type(text: &str) -> Result<UserType, String> {
-    UserType::parse(text).map_err(|Malformed(says)| says.to_owned())
+    UserType::parse(text).map_err(|Malformed(message)| message.to_owned())
 }

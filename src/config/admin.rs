@@ -26,14 +26,14 @@ pub struct AdminConfig {
 }
 
 /// Shortest token that the admin listener takes, in characters.
-pub(super) const SHORTEST_TOKEN: usize = 32;
+pub(super) const MIN_TOKEN_LEN: usize = 32;
 
 impl AdminConfig {
     pub(super) fn check(&self, server: &ServerConfig, problems: &mut Problems) {
         if self
             .token
             .as_ref()
-            .is_some_and(|token| token.expose().len() < SHORTEST_TOKEN)
+            .is_some_and(|token| token.expose().len() < MIN_TOKEN_LEN)
         {
             problems.add(
                 "admin.token",
@@ -53,7 +53,7 @@ impl AdminConfig {
                 .iter()
                 .any(|same| server.addresses().contains(same))
         {
-            problems.add_between(
+            problems.add_conflict(
                 "admin.listen",
                 &["server.listen"],
                 "is an address of `server.listen` too",

@@ -31,8 +31,8 @@ pub struct AuthConfig {
 
 impl AuthConfig {
     pub(super) fn check(&self, problems: &mut Problems) {
-        problems.between("auth.max_sessions", &self.max_sessions, 1..=1000);
-        problems.between(
+        problems.check_range("auth.max_sessions", &self.max_sessions, 1..=1000);
+        problems.check_range(
             "auth.recent_login",
             &self.recent_login,
             HumanDuration::secs(0)..=HumanDuration::days(90),
@@ -118,7 +118,7 @@ impl UsersConfig {
     }
 
     /// The first integer that is given; `None`: ids are UUIDs.
-    pub fn counts_from(&self) -> Option<u64> {
+    pub fn first_generated_id(&self) -> Option<u64> {
         match self.ids {
             UserIds::Uuid => None,
             UserIds::Integer => Some(self.first_integer.unwrap_or(1)),

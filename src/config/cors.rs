@@ -61,7 +61,7 @@ impl CorsConfig {
                 }
             }
         }
-        problems.between(
+        problems.check_range(
             "cors.max_age",
             &self.max_age,
             HumanDuration::secs(0)..=HumanDuration::days(1),

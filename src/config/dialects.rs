@@ -274,7 +274,7 @@ impl DialectKind {
 
 impl DialectConfig {
     /// One of this kind with nothing of its own.
-    pub const fn of(kind: DialectKind) -> Self {
+    pub const fn for_kind(kind: DialectKind) -> Self {
         Self {
             kind,
             prefix: None,
@@ -297,7 +297,7 @@ impl DialectConfig {
 fn nest() -> DialectConfig {
     DialectConfig {
         prefix: Some("/api/v1".to_owned()),
-        ..DialectConfig::of(DialectKind::Nest)
+        ..DialectConfig::for_kind(DialectKind::Nest)
     }
 }
 

@@ -8,10 +8,10 @@
 use std::{collections::BTreeMap, ffi::OsString};
 
 use super::{
-    document::{Node, Raw},
     problems::{Origin, Problems},
-    shape::{Schema, Shape},
+    schema::{Schema, ValueType},
     suggestion,
+    toml_tree::{Node, TomlValue},
 };
 
 const PREFIX: &str = "MENSHEN_";
@@ -24,12 +24,12 @@ pub(super) fn overlay(
     variables: &[(OsString, OsString)],
     problems: &mut Problems,
 ) {
-    for (steps, name, value) in ours(variables, problems) {
+    for (steps, name, value) in config_variables(variables, problems) {
         let origin = Origin::Variable(name.clone());
         match set(root, Schema::root(), &steps, &value, &origin) {
             Ok(()) => {}
-            Err(Refused::Unknown) => problems.report_at(origin, suggestion::for_variable(&name)),
-            Err(Refused::Because(message)) => problems.report_at(origin, message),
+            Err(OverlayError::Unknown) => problems.push_at(origin, suggestion::for_variable(&name)),
+            Err(OverlayError::Because(message)) => problems.push_at(origin, message),
         }
     }
 }
@@ -41,18 +41,18 @@ enum Step {
     Name(String),
 }
 
-enum Refused {
+enum OverlayError {
     Unknown,
     Because(String),
 }
 
 /// The variables that are for us, outer before inner and `2` before `10`, so that entries are added
 /// in their order.
-fn ours(
+fn config_variables(
     variables: &[(OsString, OsString)],
     problems: &mut Problems,
 ) -> Vec<(Vec<Step>, String, String)> {
-    let mut ours = Vec::new();
+    let mut config_variables = Vec::new();
     for (name, value) in variables {
         let Some(name) = name
             .to_str()
@@ -61,7 +61,7 @@ fn ours(
             continue;
         };
         let Some(value) = value.to_str() else {
-            problems.report_at(Origin::Variable(name.to_owned()), "is not UTF-8");
+            problems.push_at(Origin::Variable(name.to_owned()), "is not UTF-8");
             continue;
         };
         let steps = name[PREFIX.len()..]
@@ -70,10 +70,10 @@ fn ours(
                 Ok(index) if step.bytes().all(|b| b.is_ascii_digit()) => Step::Index(index),
                 _ => Step::Name(step.to_lowercase()),
             });
-        ours.push((steps.collect(), name.to_owned(), value.to_owned()));
+        config_variables.push((steps.collect(), name.to_owned(), value.to_owned()));
     }
-    ours.sort();
-    ours
+    config_variables.sort();
+    config_variables
 }
 
 /// Kubernetes gives every container the addresses of the services around it: a service called
@@ -102,108 +102,119 @@ fn set(
     steps: &[Step],
     value: &str,
     origin: &Origin,
-) -> Result<(), Refused> {
-    let shape = schema.shape();
+) -> Result<(), OverlayError> {
+    let value_type = schema.value_type();
     let Some((step, rest)) = steps.split_first() else {
-        node.raw = whole(&shape, value, origin)?;
+        node.value = whole_value(&value_type, value, origin)?;
         node.origin = origin.clone();
         return Ok(());
     };
-    match (shape, step) {
-        (Shape::Table, Step::Name(name)) => {
-            let property = schema.property(name).ok_or(Refused::Unknown)?;
+    match (value_type, step) {
+        (ValueType::Table, Step::Name(name)) => {
+            let property = schema.property(name).ok_or(OverlayError::Unknown)?;
             // Something else than a table in the file is reported when the file is looked at.
-            let Raw::Table(entries) = &mut node.raw else {
+            let TomlValue::Table(entries) = &mut node.value else {
                 return Ok(());
             };
             if let Some(entry) = entries.get_mut(name) {
                 return set(entry, property, rest, value, origin);
             }
-            entries.insert(name.clone(), fresh(property, rest, value, origin)?);
+            entries.insert(name.clone(), new_node(property, rest, value, origin)?);
             Ok(())
         }
-        (Shape::List(item), Step::Index(index)) => {
-            let Raw::List(items) = &mut node.raw else {
+        (ValueType::List(item), Step::Index(index)) => {
+            let TomlValue::List(items) = &mut node.value else {
                 return Ok(());
             };
             let written = items.len();
             match items.get_mut(*index) {
                 Some(entry) => set(entry, item, rest, value, origin),
                 None if *index == written => {
-                    items.push(fresh(item, rest, value, origin)?);
+                    items.push(new_node(item, rest, value, origin)?);
                     Ok(())
                 }
-                None => Err(Refused::Because(format!(
+                None => Err(OverlayError::Because(format!(
                     "is entry {index}, and only {written} are written: they count from 0 without a gap"
                 ))),
             }
         }
-        (Shape::Map(_), _) => Err(Refused::Because(
+        (ValueType::Map(_), _) => Err(OverlayError::Because(
             "goes too deep: write all pairs in one variable, as name=value,name=value".to_owned(),
         )),
         (
-            Shape::Table
-            | Shape::List(_)
-            | Shape::Choice(_)
-            | Shape::Text(_)
-            | Shape::Integer(_)
-            | Shape::Boolean,
+            ValueType::Table
+            | ValueType::List(_)
+            | ValueType::Enum(_)
+            | ValueType::Text(_)
+            | ValueType::Integer(_)
+            | ValueType::Boolean,
             _,
-        ) => Err(Refused::Unknown),
+        ) => Err(OverlayError::Unknown),
     }
 }
 
 /// A variable's value for a whole key.
-fn whole(shape: &Shape, value: &str, origin: &Origin) -> Result<Raw, Refused> {
+fn whole_value(
+    value_type: &ValueType,
+    value: &str,
+    origin: &Origin,
+) -> Result<TomlValue, OverlayError> {
     let text = |text: &str| Node {
         origin: origin.clone(),
-        raw: Raw::Text(text.trim().to_owned()),
+        value: TomlValue::Text(text.trim().to_owned()),
     };
     let parts = || value.split(',').filter(|part| !part.trim().is_empty());
-    match shape {
-        Shape::Table => Err(Refused::Because(
+    match value_type {
+        ValueType::Table => Err(OverlayError::Because(
             "names a section: add `__` and a key of it".to_owned(),
         )),
-        Shape::List(item) => match item.shape() {
-            Shape::Table => Err(Refused::Because(
+        ValueType::List(item) => match item.value_type() {
+            ValueType::Table => Err(OverlayError::Because(
                 "names a list of tables: add `__0__` and a key".to_owned(),
             )),
-            _ => Ok(Raw::List(parts().map(text).collect())),
+            _ => Ok(TomlValue::List(parts().map(text).collect())),
         },
-        Shape::Map(_) => {
+        ValueType::Map(_) => {
             let pairs = parts().map(|part| {
                 part.split_once('=')
                     .map(|(name, value)| (name.trim().to_owned(), text(value)))
             });
             let pairs: Option<BTreeMap<_, _>> = pairs.collect();
-            pairs.map(Raw::Table).ok_or_else(|| {
-                Refused::Because("must be name=value pairs with commas between them".to_owned())
+            pairs.map(TomlValue::Table).ok_or_else(|| {
+                OverlayError::Because(
+                    "must be name=value pairs with commas between them".to_owned(),
+                )
             })
         }
-        Shape::Choice(_) | Shape::Text(_) | Shape::Integer(_) | Shape::Boolean => {
-            Ok(Raw::Text(value.to_owned()))
+        ValueType::Enum(_) | ValueType::Text(_) | ValueType::Integer(_) | ValueType::Boolean => {
+            Ok(TomlValue::Text(value.to_owned()))
         }
     }
 }
 
 /// A new value with this set in it. Nothing is added for a variable that is refused.
-fn fresh(schema: Schema, rest: &[Step], value: &str, origin: &Origin) -> Result<Node, Refused> {
-    let mut node = empty(schema, origin);
+fn new_node(
+    schema: Schema,
+    rest: &[Step],
+    value: &str,
+    origin: &Origin,
+) -> Result<Node, OverlayError> {
+    let mut node = empty_node(schema, origin);
     set(&mut node, schema, rest, value, origin)?;
     Ok(node)
 }
 
-fn empty(schema: Schema, origin: &Origin) -> Node {
-    let raw = match schema.shape() {
-        Shape::Table | Shape::Map(_) => Raw::Table(BTreeMap::new()),
-        Shape::List(_) => Raw::List(Vec::new()),
-        Shape::Choice(_) | Shape::Text(_) | Shape::Integer(_) | Shape::Boolean => {
-            Raw::Text(String::new())
+fn empty_node(schema: Schema, origin: &Origin) -> Node {
+    let value = match schema.value_type() {
+        ValueType::Table | ValueType::Map(_) => TomlValue::Table(BTreeMap::new()),
+        ValueType::List(_) => TomlValue::List(Vec::new()),
+        ValueType::Enum(_) | ValueType::Text(_) | ValueType::Integer(_) | ValueType::Boolean => {
+            TomlValue::Text(String::new())
         }
     };
     Node {
         origin: origin.clone(),
-        raw,
+        value,
     }
 }
 

@@ -52,8 +52,8 @@ impl ForwardAuthConfig {
             );
         }
         if self.enabled && config.upstream.shared_secret.is_some() {
-            let says = "is not told to proxies that ask (forward_auth): what they forward has it only if they send it themselves";
-            problems.warn("upstream.shared_secret", says);
+            let message = "is not told to proxies that ask (forward_auth): what they forward has it only if they send it themselves";
+            problems.warn("upstream.shared_secret", message);
         }
         if self.enabled && self.forged_headers == ForgedHeaders::Ignore {
             problems.warn(

@@ -12,7 +12,7 @@ use super::{
 use crate::types::is_public;
 
 /// Shortest secret, in bytes: a signature is as good as its key.
-const SHORTEST_SECRET: usize = 32;
+const MIN_SECRET_LEN: usize = 32;
 
 /// What the backend is asked and told, as signed `POST`s of JSON: see docs/hooks.md.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -136,15 +136,15 @@ impl HooksConfig {
     }
 
     pub(super) fn check(&self, mode: Mode, users: &UsersConfig, problems: &mut Problems) {
-        let shortest = HumanDuration::millis(100);
-        problems.between(
+        let min = HumanDuration::millis(100);
+        problems.check_range(
             "hooks.timeout",
             &self.timeout,
-            shortest..=HumanDuration::secs(30),
+            min..=HumanDuration::secs(30),
         );
-        problems.between("hooks.attempts", &self.attempts, 1..=5);
-        problems.between("hooks.max_waiting", &self.max_waiting, 1..=10_000);
-        problems.between(
+        problems.check_range("hooks.attempts", &self.attempts, 1..=5);
+        problems.check_range("hooks.max_waiting", &self.max_waiting, 1..=10_000);
+        problems.check_range(
             "hooks.give_up_after",
             &self.give_up_after,
             HumanDuration::minutes(1)..=HumanDuration::days(30),
@@ -158,17 +158,17 @@ impl HooksConfig {
             (Some(url), secret) => {
                 check_url(url, mode, problems);
                 match secret {
-                    None => problems.add_between("hooks.secret", &["hooks.url"], SECRET_MISSING),
-                    Some(secret) if secret.expose().len() < SHORTEST_SECRET => {
-                        let says =
+                    None => problems.add_conflict("hooks.secret", &["hooks.url"], SECRET_MISSING),
+                    Some(secret) if secret.expose().len() < MIN_SECRET_LEN => {
+                        let message =
                             "is shorter than 32 bytes: `openssl rand -hex 32` prints a good one";
-                        problems.add("hooks.secret", says);
+                        problems.add("hooks.secret", message);
                     }
                     Some(_) => {}
                 }
                 if self.asks() && users.ids == UserIds::Integer && users.first_integer.is_none() {
                     let others = ["users.ids", "hooks.url", "hooks.created", "hooks.events"];
-                    problems.add_between("users.first_integer", &others, FIRST_INTEGER_MISSING);
+                    problems.add_conflict("users.first_integer", &others, FIRST_INTEGER_MISSING);
                 }
                 if self.events.is_empty() {
                     problems.warn("hooks.events", "is empty: nothing is asked or told");
@@ -191,7 +191,7 @@ fn check_url(url: &str, mode: Mode, problems: &mut Problems) {
     let is_public_address = host.parse().is_ok_and(is_public);
     let is_full_name = host.parse::<std::net::IpAddr>().is_err() && host.contains('.');
     if is_public_address {
-        problems.add_between(
+        problems.add_conflict(
             key,
             &["mode"],
             "must be https: it carries personal data over the internet",

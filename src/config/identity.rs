@@ -49,10 +49,10 @@ impl IdentityConfig {
                 "is empty: an assertion that names nobody would be for everybody",
             );
         } else if self.assertion_audience == tokens.audience {
-            let says = "is `tokens.audience` too: a backend that compares only that would take an access token for an assertion";
-            problems.add_between(key, &["tokens.audience"], says);
+            let message = "is `tokens.audience` too: a backend that compares only that would take an access token for an assertion";
+            problems.add_conflict(key, &["tokens.audience"], message);
         }
-        problems.between(
+        problems.check_range(
             "identity.assertion_ttl",
             &self.assertion_ttl,
             HumanDuration::secs(2)..=HumanDuration::minutes(10),

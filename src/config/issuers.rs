@@ -19,7 +19,7 @@ use crate::types::{Malformed, REVOCATION_RETENTION, Timestamp, UserId, UserType}
 /// those that the issuer gives meanwhile; after that it has to know of a ban itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(example = legacy())]
+#[schemars(example = example())]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is a switch of the config, and none depends on another"
@@ -141,7 +141,7 @@ pub struct IssuerConfig {
 }
 
 /// What `issuer.claims` may name.
-pub const MAPPED: [&str; 8] = [
+pub const MAPPED_CLAIMS: [&str; 8] = [
     "user_type",
     "roles",
     "client_type",
@@ -154,13 +154,13 @@ pub const MAPPED: [&str; 8] = [
 
 /// Claims that are read by themselves, so that none of them says anything else (RFC 7519 section
 /// 4.1).
-const REGISTERED: [&str; 5] = ["iss", "aud", "exp", "nbf", "iat"];
+const REGISTERED_CLAIMS: [&str; 5] = ["iss", "aud", "exp", "nbf", "iat"];
 
 /// Most entries of `previous_secrets`: each is tried.
-const MOST_PREVIOUS: usize = 4;
+const MAX_PREVIOUS_SECRETS: usize = 4;
 
 /// How long before its last day an issuer is warned about.
-const NOTICE: std::time::Duration = std::time::Duration::from_hours(30 * 24);
+const EXPIRY_NOTICE: std::time::Duration = std::time::Duration::from_hours(30 * 24);
 
 impl IssuerConfig {
     /// The longest life of a token.
@@ -179,14 +179,14 @@ impl IssuerConfig {
     }
 
     /// Warns when its last day is near or over.
-    pub fn warn_of_end(&self, index: usize, now: Timestamp, problems: &mut Problems) {
+    pub fn warn_expiry(&self, index: usize, now: Timestamp, problems: &mut Problems) {
         let key = format!("issuer[{index}].accept_until");
         match self.ends() {
             Some(end) if now >= end => problems.warn(
                 &key,
                 "is over: its tokens are refused, and the issuer can be removed",
             ),
-            Some(end) if now.plus(NOTICE) >= end => {
+            Some(end) if now.plus(EXPIRY_NOTICE) >= end => {
                 let days = end.since(now).as_secs() / 86_400;
                 problems.warn(
                     &key,
@@ -207,7 +207,7 @@ impl IssuerConfig {
             problems.add(&key("name"), "must be 1 to 64 letters, digits, '-' or '_'");
         }
         if !self.issuer.is_empty() && self.issuer == tokens.issuer {
-            problems.add_between(
+            problems.add_conflict(
                 &key("issuer"),
                 &["tokens.issuer"],
                 "is menshen's own `tokens.issuer`",
@@ -236,14 +236,14 @@ impl IssuerConfig {
             }
         }
         if let Some(leeway) = &self.leeway {
-            problems.between(
+            problems.check_range(
                 &key("leeway"),
                 leeway,
                 HumanDuration::millis(0)..=HumanDuration::minutes(5),
             );
         }
         if let Some(life) = &self.max_lifetime {
-            problems.between(
+            problems.check_range(
                 &key("max_lifetime"),
                 life,
                 HumanDuration::secs(1)..=HumanDuration::days(400),
@@ -300,10 +300,10 @@ impl IssuerConfig {
         if self.algorithms.is_empty() {
             problems.add(&key("algorithms"), "is empty: no token could be right");
         }
-        if self.previous_secrets.len() > MOST_PREVIOUS {
+        if self.previous_secrets.len() > MAX_PREVIOUS_SECRETS {
             problems.add(
                 &key("previous_secrets"),
-                format!("has more than {MOST_PREVIOUS} secrets"),
+                format!("has more than {MAX_PREVIOUS_SECRETS} secrets"),
             );
         }
         for (name, secret) in self.secrets() {
@@ -351,7 +351,7 @@ impl IssuerConfig {
             ),
         }
         if let Some(every) = &self.jwks_refresh {
-            problems.between(
+            problems.check_range(
                 &key("jwks_refresh"),
                 every,
                 HumanDuration::minutes(1)..=HumanDuration::days(1),
@@ -364,7 +364,7 @@ impl IssuerConfig {
         if self
             .user_id_claim
             .as_deref()
-            .is_some_and(|claim| claim.is_empty() || REGISTERED.contains(&claim))
+            .is_some_and(|claim| claim.is_empty() || REGISTERED_CLAIMS.contains(&claim))
         {
             problems.add(
                 &key("user_id_claim"),
@@ -382,9 +382,12 @@ impl IssuerConfig {
         }
         for (ours, theirs) in &self.claims {
             let entry = format!("claims.{ours}");
-            if !MAPPED.contains(&ours.as_str()) {
-                problems.add(&key(&entry), format!("is none of {}", MAPPED.join(", ")));
-            } else if theirs.is_empty() || REGISTERED.contains(&theirs.as_str()) {
+            if !MAPPED_CLAIMS.contains(&ours.as_str()) {
+                problems.add(
+                    &key(&entry),
+                    format!("is none of {}", MAPPED_CLAIMS.join(", ")),
+                );
+            } else if theirs.is_empty() || REGISTERED_CLAIMS.contains(&theirs.as_str()) {
                 problems.add(
                     &key(&entry),
                     format!("{theirs:?} is no claim that could say this"),
@@ -394,7 +397,7 @@ impl IssuerConfig {
         for name in self
             .required_claims
             .keys()
-            .filter(|name| REGISTERED.contains(&name.as_str()))
+            .filter(|name| REGISTERED_CLAIMS.contains(&name.as_str()))
         {
             problems.add(
                 &key(&format!("required_claims.{name}")),
@@ -464,22 +467,22 @@ pub(super) fn check(issuers: &[IssuerConfig], tokens: &TokenConfig, problems: &m
         .iter()
         .filter(|issuer| issuer.issuer.is_empty())
         .count()
-        > MOST_NAMELESS
+        > MAX_ISSUERS_WITHOUT_ISS
     {
         problems.add(
             "issuer",
             format!(
-                "has more than {MOST_NAMELESS} whose tokens have no `iss`: each would be tried"
+                "has more than {MAX_ISSUERS_WITHOUT_ISS} whose tokens have no `iss`: each would be tried"
             ),
         );
     }
 }
 
 /// Most issuers whose tokens do not say whose they are.
-const MOST_NAMELESS: usize = 4;
+const MAX_ISSUERS_WITHOUT_ISS: usize = 4;
 
 /// The one that a team that moves writes first.
-fn legacy() -> IssuerConfig {
+fn example() -> IssuerConfig {
     IssuerConfig {
         secret_file: Some("legacy.secret".into()),
         accept_until: Some("2027-06-30".to_owned()),

@@ -60,7 +60,7 @@ impl LimitsConfig {
                 "is false: nothing slows down who guesses or floods",
             );
         }
-        problems.between("limits.table_entries", &self.table_entries, 1..=10_000_000);
+        problems.check_range("limits.table_entries", &self.table_entries, 1..=10_000_000);
     }
 }
 

@@ -8,12 +8,11 @@ use std::{
 };
 
 use super::{
-    Config,
-    document::{self, Node, Raw},
-    environment,
-    intake::Intake,
+    Config, environment,
     problems::{Origin, Problem, Problems},
-    shape::Schema,
+    schema::Schema,
+    toml_tree::{self, Node, TomlValue},
+    validator::Validator,
 };
 
 /// Where a config comes from.
@@ -32,7 +31,7 @@ impl Source {
         file: Option<PathBuf>,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Self {
-        let usual = || Some(PathBuf::from(USUAL_FILE)).filter(|file| file.exists());
+        let usual = || Some(PathBuf::from(DEFAULT_FILE)).filter(|file| file.exists());
         Self {
             file: file
                 .filter(|file| !file.as_os_str().is_empty())
@@ -42,7 +41,7 @@ impl Source {
     }
 }
 
-const USUAL_FILE: &str = "config.toml";
+const DEFAULT_FILE: &str = "config.toml";
 
 /// A config that was found right.
 #[derive(Debug, Clone)]
@@ -67,9 +66,9 @@ impl Config {
     /// rest, each at its line.
     pub fn load_with(
         source: &Source,
-        also: impl FnOnce(&Self, &mut Problems),
+        extra_checks: impl FnOnce(&Self, &mut Problems),
     ) -> Result<Loaded, Problems> {
-        let mut problems = Problems::about(source.file.clone());
+        let mut problems = Problems::for_file(source.file.clone());
         let Some(mut tree) = read(source.file.as_deref(), &mut problems) else {
             return Err(problems);
         };
@@ -79,24 +78,24 @@ impl Config {
             .as_deref()
             .and_then(Path::parent)
             .unwrap_or_else(|| Path::new(""));
-        let mut intake = Intake {
+        let mut validator = Validator {
             problems: &mut problems,
             directory,
             files: BTreeSet::new(),
         };
-        let accepted = intake.accept(Schema::root(), &tree, "");
-        let files = intake.files;
-        let Ok(config) = serde_json::from_value::<Self>(accepted.unwrap_or_default()) else {
+        let valid = validator.validate(Schema::root(), &tree, "");
+        let files = validator.files;
+        let Ok(config) = serde_json::from_value::<Self>(valid.unwrap_or_default()) else {
             // The walk accepts what the structs accept; if they ever part, nothing starts. The
             // error may quote a value.
-            problems.report_at(
+            problems.push_at(
                 Origin::Nowhere,
                 "has a value that passes its description and still does not fit",
             );
             return Err(problems);
         };
         config.check(&mut problems);
-        also(&config, &mut problems);
+        extra_checks(&config, &mut problems);
         if problems.is_empty() {
             Ok(Loaded {
                 config,
@@ -114,13 +113,13 @@ fn read(file: Option<&Path>, problems: &mut Problems) -> Option<Node> {
     let Some(file) = file else {
         return Some(Node {
             origin: Origin::Nowhere,
-            raw: Raw::Table(std::collections::BTreeMap::new()),
+            value: TomlValue::Table(std::collections::BTreeMap::new()),
         });
     };
     let bytes = match fs::read(file) {
         Ok(bytes) => bytes,
         Err(error) => {
-            problems.report_at(
+            problems.push_at(
                 Origin::Nowhere,
                 format!("cannot be read ({})", error.kind()),
             );
@@ -128,13 +127,13 @@ fn read(file: Option<&Path>, problems: &mut Problems) -> Option<Node> {
         }
     };
     let Ok(text) = String::from_utf8(bytes) else {
-        problems.report_at(Origin::Nowhere, "is not UTF-8 text");
+        problems.push_at(Origin::Nowhere, "is not UTF-8 text");
         return None;
     };
-    match document::parse(&text) {
+    match toml_tree::parse(&text) {
         Ok(tree) => Some(tree),
-        Err(wrong) => {
-            problems.report_at(Origin::Place(wrong.line, wrong.column), wrong.message);
+        Err(error) => {
+            problems.push_at(Origin::Place(error.line, error.column), error.message);
             None
         }
     }

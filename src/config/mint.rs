@@ -92,10 +92,10 @@ impl MintConfig {
                 "mint.private_key",
                 "is given together with `secret`: keep one of them",
             ),
-            (None, None) if !problems.is_unread("mint.private_key") => {
-                let says =
+            (None, None) if !problems.is_suppressed("mint.private_key") => {
+                let message =
                     "is missing, and so is `private_key`: `upstream.authorization` is `mint`";
-                problems.add_between("mint.secret", &asked, says);
+                problems.add_conflict("mint.secret", &asked, message);
             }
             _ => {}
         }
@@ -103,7 +103,7 @@ impl MintConfig {
             check_secret(secret, config, problems);
         }
         if self.claims.is_empty() {
-            problems.add_between(
+            problems.add_conflict(
                 "mint.claims",
                 &asked,
                 "is empty: the token would name nobody",
@@ -125,7 +125,7 @@ impl MintConfig {
                 "is no beginning of a header's value: write visible ASCII, and a space at its end",
             );
         }
-        problems.between(
+        problems.check_range(
             "mint.ttl",
             &self.ttl,
             HumanDuration::secs(2)..=HumanDuration::days(1),
@@ -146,11 +146,11 @@ fn check_secret(secret: &SecretText, config: &Config, problems: &mut Problems) {
         .chain(&tokens.previous_secrets)
         .any(|ours| ours == secret)
     {
-        let says = "is a secret of `[tokens]` too: the backend could sign access tokens. Give `[tokens]` another one, or `EdDSA`";
-        problems.add_between(key, &["tokens.secret", "tokens.previous_secrets"], says);
+        let message = "is a secret of `[tokens]` too: the backend could sign access tokens. Give `[tokens]` another one, or `EdDSA`";
+        problems.add_conflict(key, &["tokens.secret", "tokens.previous_secrets"], message);
     }
     if config.upstream.shared_secret.as_ref() == Some(secret) {
-        problems.add_between(
+        problems.add_conflict(
             key,
             &["upstream.shared_secret"],
             "is `upstream.shared_secret` too, which travels with every request",

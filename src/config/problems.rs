@@ -56,22 +56,22 @@ impl fmt::Display for Problem {
             }
         }
         if !self.key.is_empty() {
-            write!(f, "{}: ", Visible(&self.key))?;
+            write!(f, "{}: ", EscapeControls(&self.key))?;
         }
-        write!(f, "{}", Visible(&self.message))
+        write!(f, "{}", EscapeControls(&self.message))
     }
 }
 
 /// A text of the file for a terminal and one line: its control characters are written as escapes.
-struct Visible<'a>(&'a str);
+struct EscapeControls<'a>(&'a str);
 
-impl fmt::Display for Visible<'_> {
+impl fmt::Display for EscapeControls<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for sign in self.0.chars() {
-            if sign.is_control() {
-                write!(f, "{}", sign.escape_default())?
+        for character in self.0.chars() {
+            if character.is_control() {
+                write!(f, "{}", character.escape_default())?
             } else {
-                f.write_char(sign)?
+                f.write_char(character)?
             }
         }
         Ok(())
@@ -85,12 +85,12 @@ pub struct Problems {
     origins: BTreeMap<String, Origin>,
     found: Vec<Problem>,
     warnings: Vec<Problem>,
-    unread: BTreeSet<String>,
+    suppressed: BTreeSet<String>,
 }
 
 impl Problems {
     /// None yet, about this file.
-    pub(super) fn about(file: Option<PathBuf>) -> Self {
+    pub(super) fn for_file(file: Option<PathBuf>) -> Self {
         Self {
             file,
             ..Self::default()
@@ -100,13 +100,13 @@ impl Problems {
     /// Reports that the value of `key` (`rule[2].path`) is wrong. Nothing is said about a value
     /// that could not even be read: that was reported.
     pub fn add(&mut self, key: &str, message: impl Into<String>) {
-        self.add_between(key, &[], message);
+        self.add_conflict(key, &[], message);
     }
 
     /// Reports that the value of `key` does not go together with those of the `others`.
-    pub fn add_between(&mut self, key: &str, others: &[&str], message: impl Into<String>) {
-        if !self.is_unread(key) && !others.iter().any(|other| self.is_unread(other)) {
-            self.report(key, message);
+    pub fn add_conflict(&mut self, key: &str, others: &[&str], message: impl Into<String>) {
+        if !self.is_suppressed(key) && !others.iter().any(|other| self.is_suppressed(other)) {
+            self.push(key, message);
         }
     }
 
@@ -117,7 +117,7 @@ impl Problems {
     }
 
     /// Reports a value outside `range`, both ends allowed.
-    pub(super) fn between<T: PartialOrd + fmt::Display>(
+    pub(super) fn check_range<T: PartialOrd + fmt::Display>(
         &mut self,
         key: &str,
         value: &T,
@@ -154,31 +154,31 @@ impl Problems {
     }
 
     /// Remembers where `key` was written.
-    pub(super) fn locate(&mut self, key: &str, origin: Origin) {
+    pub(super) fn set_origin(&mut self, key: &str, origin: Origin) {
         self.origins.insert(key.to_owned(), origin);
     }
 
     /// Remembers that `key` was written where `other` was.
-    pub(super) fn locate_like(&mut self, key: &str, other: &str) {
+    pub(super) fn copy_origin(&mut self, key: &str, other: &str) {
         if let Some(origin) = self.origins.get(other).cloned() {
-            self.locate(key, origin);
+            self.set_origin(key, origin);
         }
     }
 
     /// Reports that the value of `key` cannot be used at all, so that nothing more is said about
     /// it.
-    pub(super) fn unreadable(&mut self, key: &str, message: impl Into<String>) {
-        self.report(key, message);
-        self.skip(key);
+    pub(super) fn add_unusable(&mut self, key: &str, message: impl Into<String>) {
+        self.push(key, message);
+        self.suppress(key);
     }
 
     /// Says nothing more about `key`.
-    pub(super) fn skip(&mut self, key: &str) {
-        self.unread.insert(key.to_owned());
+    pub(super) fn suppress(&mut self, key: &str) {
+        self.suppressed.insert(key.to_owned());
     }
 
     /// Reports something that belongs to no key.
-    pub(super) fn report_at(&mut self, origin: Origin, message: impl Into<String>) {
+    pub(super) fn push_at(&mut self, origin: Origin, message: impl Into<String>) {
         self.found.push(Problem {
             file: self.file.clone(),
             origin,
@@ -188,7 +188,7 @@ impl Problems {
     }
 
     /// Reports without looking whether the value was read.
-    pub(super) fn report(&mut self, key: &str, message: impl Into<String>) {
+    pub(super) fn push(&mut self, key: &str, message: impl Into<String>) {
         let problem = self.at(key, message.into());
         self.found.push(problem);
     }
@@ -207,8 +207,8 @@ impl Problems {
     }
 
     /// Whether nothing more is to be said about `key`, because it could not be read.
-    pub(super) fn is_unread(&self, key: &str) -> bool {
-        with_ancestors(key).any(|key| self.unread.contains(key))
+    pub(super) fn is_suppressed(&self, key: &str) -> bool {
+        with_ancestors(key).any(|key| self.suppressed.contains(key))
     }
 }
 
@@ -248,11 +248,11 @@ mod tests {
     use super::*;
 
     fn problems() -> Problems {
-        let mut problems = Problems::about(Some("config.toml".into()));
-        problems.locate("rule", Origin::Line(10));
-        problems.locate("rule[1]", Origin::Line(20));
-        problems.locate("rule[1].path", Origin::Line(22));
-        problems.locate(
+        let mut problems = Problems::for_file(Some("config.toml".into()));
+        problems.set_origin("rule", Origin::Line(10));
+        problems.set_origin("rule[1]", Origin::Line(20));
+        problems.set_origin("rule[1].path", Origin::Line(22));
+        problems.set_origin(
             "tokens.leeway",
             Origin::Variable("MENSHEN_TOKENS__LEEWAY".to_owned()),
         );
@@ -271,7 +271,7 @@ mod tests {
         ] {
             problems.add(key, "no");
         }
-        problems.report_at(Origin::Line(3), "not TOML");
+        problems.push_at(Origin::Line(3), "not TOML");
         assert_eq!(
             problems.to_string(),
             "config.toml:3: not TOML\n\
@@ -286,10 +286,10 @@ mod tests {
     #[test]
     fn nothing_more_is_said_about_a_value_that_could_not_be_read() {
         let mut problems = problems();
-        problems.unreadable("rule[1]", "is not a table");
+        problems.add_unusable("rule[1]", "is not a table");
         problems.add("rule[1].path", "is empty");
         problems.add("rule[1]", "is never reached");
-        problems.add_between("server.listen", &["rule[1].name"], "does not fit");
+        problems.add_conflict("server.listen", &["rule[1].name"], "does not fit");
         assert_eq!(
             problems.to_string(),
             "config.toml:20: rule[1]: is not a table"
@@ -302,9 +302,9 @@ mod tests {
     /// it.
     #[test]
     fn what_stands_in_the_file_neither_breaks_the_line_nor_steers_the_terminal() {
-        let mut problems = Problems::about(Some("config.toml".into()));
-        problems.report_at(Origin::Line(1), "has `a\r\nb`");
-        problems.locate("rule\u{1b}[2J", Origin::Line(2));
+        let mut problems = Problems::for_file(Some("config.toml".into()));
+        problems.push_at(Origin::Line(1), "has `a\r\nb`");
+        problems.set_origin("rule\u{1b}[2J", Origin::Line(2));
         problems.add("rule\u{1b}[2J", "is no key \u{9b}é");
         assert_eq!(
             problems.to_string(),

@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::{
     Config,
     problems::within,
-    shape::{Schema, Shape},
+    schema::{Schema, ValueType},
 };
 use order::in_order;
 
@@ -67,14 +67,14 @@ impl Page {
             let path = within(path, name);
             let default = defaults.get(name).unwrap_or(&Value::Null);
             self.comment(schema.description());
-            match schema.shape() {
-                Shape::List(item) => self.list_of_tables(&path, item),
-                Shape::Map(_) => self.map(&path, default),
-                Shape::Table
-                | Shape::Choice(_)
-                | Shape::Text(_)
-                | Shape::Integer(_)
-                | Shape::Boolean => {
+            match schema.value_type() {
+                ValueType::List(item) => self.list_of_tables(&path, item),
+                ValueType::Map(_) => self.map(&path, default),
+                ValueType::Table
+                | ValueType::Enum(_)
+                | ValueType::Text(_)
+                | ValueType::Integer(_)
+                | ValueType::Boolean => {
                     self.line(&format!("[{path}]"));
                     self.table(&path, schema, default);
                 }
@@ -152,12 +152,14 @@ impl Page {
 }
 
 fn is_table(schema: Schema) -> bool {
-    match schema.shape() {
-        Shape::Table => true,
+    match schema.value_type() {
+        ValueType::Table => true,
         // One with an example is short enough for a line.
-        Shape::Map(_) => schema.example().is_none(),
-        Shape::List(item) => matches!(item.shape(), Shape::Table),
-        Shape::Choice(_) | Shape::Text(_) | Shape::Integer(_) | Shape::Boolean => false,
+        ValueType::Map(_) => schema.example().is_none(),
+        ValueType::List(item) => matches!(item.value_type(), ValueType::Table),
+        ValueType::Enum(_) | ValueType::Text(_) | ValueType::Integer(_) | ValueType::Boolean => {
+            false
+        }
     }
 }
 
@@ -200,9 +202,9 @@ mod tests {
     use super::*;
     use crate::config::{
         Mode, Source,
-        document::{self, Node, Raw},
-        intake::Intake,
         problems::Problems,
+        toml_tree::{self, Node, TomlValue},
+        validator::Validator,
     };
 
     fn load(text: &str) -> Config {
@@ -249,7 +251,7 @@ mod tests {
     #[test]
     fn every_key_is_there_and_every_example_has_its_type() {
         let text = all_live();
-        let tree = document::parse(&text)
+        let tree = toml_tree::parse(&text)
             .map_err(|wrong| wrong.message)
             .unwrap();
         let mut problems = Problems::default();
@@ -257,13 +259,13 @@ mod tests {
         for file in ["tokens.secret", "wechat.secret"] {
             std::fs::write(directory.path().join(file), "x").unwrap();
         }
-        let accepted = Intake {
+        let valid = Validator {
             problems: &mut problems,
             directory: directory.path(),
             files: BTreeSet::new(),
         }
-        .accept(Schema::root(), &tree, "");
-        assert!(accepted.is_some());
+        .validate(Schema::root(), &tree, "");
+        assert!(valid.is_some());
         // A secret and its file exclude each other; that is all that may be wrong when everything
         // is live.
         let rest: Vec<_> = problems
@@ -282,12 +284,14 @@ mod tests {
     fn holds(tree: &Node, key: &str) -> bool {
         let mut at = tree;
         for step in key.replace("[0]", ".0").split('.') {
-            let next = match &at.raw {
-                Raw::Table(entries) => entries.get(step),
-                Raw::List(items) => step.parse::<usize>().ok().and_then(|n| items.get(n)),
-                Raw::Text(_) | Raw::Integer(_) | Raw::Boolean(_) | Raw::Float | Raw::Datetime => {
-                    None
-                }
+            let next = match &at.value {
+                TomlValue::Table(entries) => entries.get(step),
+                TomlValue::List(items) => step.parse::<usize>().ok().and_then(|n| items.get(n)),
+                TomlValue::Text(_)
+                | TomlValue::Integer(_)
+                | TomlValue::Boolean(_)
+                | TomlValue::Float
+                | TomlValue::Datetime => None,
             };
             let Some(next) = next else { return false };
             at = next;

@@ -18,7 +18,7 @@ pub struct ReloadConfig {
 
 impl ReloadConfig {
     pub(super) fn check(&self, problems: &mut Problems) {
-        problems.between(
+        problems.check_range(
             "reload.interval",
             &self.interval,
             HumanDuration::secs(0)..=HumanDuration::hours(24),

@@ -33,7 +33,7 @@ impl SecretForm {
         if !self.fits(text) {
             problems.warn(
                 key,
-                format!("cannot be {}: {}", self.in_words(), self.flaw(text)),
+                format!("cannot be {}: {}", self.describe(), self.flaw(text)),
             );
         }
     }
@@ -50,7 +50,7 @@ impl SecretForm {
         }
     }
 
-    const fn in_words(self) -> &'static str {
+    const fn describe(self) -> &'static str {
         match self {
             Self::WechatAppSecret => "an AppSecret, which has 32 hex digits",
             Self::AliyunAccessKeySecret => "an AccessKey secret, which has 30 letters and digits",
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     fn warning(form: SecretForm, text: &str) -> Option<String> {
-        let mut problems = Problems::about(None);
+        let mut problems = Problems::for_file(None);
         form.check(
             "a.secret",
             Some(&SecretText::new(text.to_owned())),

@@ -110,60 +110,56 @@ impl ServerConfig {
                 format!("{network} lets every client say what its address is"),
             );
         }
-        problems.between(
+        problems.check_range(
             "server.max_header_bytes",
             &self.max_header_bytes,
             ByteSize::kib(1)..=ByteSize::mib(1),
         );
-        problems.between("server.max_headers", &self.max_headers, 8..=MOST_HEADERS);
-        problems.between(
+        problems.check_range("server.max_headers", &self.max_headers, 8..=MAX_HEADERS);
+        problems.check_range(
             "server.header_timeout",
             &self.header_timeout,
-            SHORTEST..=HumanDuration::minutes(10),
+            MIN_TIMEOUT..=HumanDuration::minutes(10),
         );
-        problems.between(
+        problems.check_range(
             "server.keepalive_timeout",
             &self.keepalive_timeout,
-            SHORTEST..=HumanDuration::hours(1),
+            MIN_TIMEOUT..=HumanDuration::hours(1),
         );
-        problems.between(
+        problems.check_range(
             "server.body_timeout",
             &self.body_timeout,
-            SHORTEST..=HumanDuration::days(1),
+            MIN_TIMEOUT..=HumanDuration::days(1),
         );
-        problems.between(
+        problems.check_range(
             "server.keepalive_requests",
             &self.keepalive_requests,
             1..=u32::MAX,
         );
-        problems.between(
-            "server.http2_streams",
-            &self.http2_streams,
-            1..=MOST_STREAMS,
-        );
-        problems.between(
+        problems.check_range("server.http2_streams", &self.http2_streams, 1..=MAX_STREAMS);
+        problems.check_range(
             "server.unready_grace",
             &self.unready_grace,
             HumanDuration::secs(0)..=HumanDuration::minutes(10),
         );
-        problems.between(
+        problems.check_range(
             "server.drain_timeout",
             &self.drain_timeout,
             HumanDuration::secs(0)..=HumanDuration::hours(1),
         );
-        problems.between("server.threads", &self.threads, 0..=1024);
+        problems.check_range("server.threads", &self.threads, 0..=1024);
         self.tls.check(&self.addresses(), problems);
     }
 }
 
 /// A timeout of nothing would refuse everybody.
-const SHORTEST: HumanDuration = HumanDuration::millis(1);
+const MIN_TIMEOUT: HumanDuration = HumanDuration::millis(1);
 
 /// pingora reads no more header fields than these.
-const MOST_HEADERS: usize = 256;
+const MAX_HEADERS: usize = 256;
 
 /// Each may hold a window of a body in memory.
-const MOST_STREAMS: u32 = 10_000;
+const MAX_STREAMS: u32 = 10_000;
 
 impl Default for ServerConfig {
     fn default() -> Self {

@@ -6,7 +6,7 @@ mod vendors;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use template::{Filling, JsonTemplate, Template};
+pub use template::{CodeValues, JsonTemplate, Template};
 pub use vendors::{AliyunConfig, DypnsConfig, TencentConfig, WebhookConfig};
 
 use super::{HumanDuration, Mode, Problems, SecretText, end_of_day};
@@ -117,7 +117,7 @@ impl TestPhone {
 
 impl SmsConfig {
     /// Who is asked to send, in order; nobody: SMS login is off.
-    pub fn asked(&self, mode: Mode) -> Vec<SmsProvider> {
+    pub fn enabled_providers(&self, mode: Mode) -> Vec<SmsProvider> {
         match (self.providers.as_slice(), mode) {
             ([], Mode::Development) => vec![SmsProvider::Log],
             ([], Mode::Production) => Vec::new(),
@@ -139,25 +139,25 @@ impl SmsConfig {
     pub(super) fn check(&self, mode: Mode, problems: &mut Problems) {
         self.check_providers(mode, problems);
         self.check_countries(problems);
-        problems.between(
+        problems.check_range(
             "sms.timeout",
             &self.timeout,
             HumanDuration::millis(100)..=HumanDuration::secs(30),
         );
-        problems.between(
+        problems.check_range(
             "sms.code_ttl",
             &self.code_ttl,
             HumanDuration::secs(30)..=HumanDuration::hours(1),
         );
-        problems.between(
+        problems.check_range(
             "sms.resend_after",
             &self.resend_after,
             HumanDuration::secs(1)..=HumanDuration::hours(1),
         );
-        problems.between("sms.max_attempts", &self.max_attempts, 1..=10);
-        problems.between("sms.per_phone_hour", &self.per_phone_hour, 1..=1000);
-        problems.between("sms.per_phone_day", &self.per_phone_day, 1..=1000);
-        problems.between("sms.daily_budget", &self.daily_budget, 1..=100_000_000);
+        problems.check_range("sms.max_attempts", &self.max_attempts, 1..=10);
+        problems.check_range("sms.per_phone_hour", &self.per_phone_hour, 1..=1000);
+        problems.check_range("sms.per_phone_day", &self.per_phone_day, 1..=1000);
+        problems.check_range("sms.daily_budget", &self.daily_budget, 1..=100_000_000);
         self.aliyun
             .check(self.asks(SmsProvider::Aliyun), mode, problems);
         self.dypns
@@ -180,7 +180,7 @@ impl SmsConfig {
                 problems.add(&key, format!("`{}` is listed twice", provider.as_str()));
             }
             if *provider == SmsProvider::Log && mode == Mode::Production {
-                problems.add_between(
+                problems.add_conflict(
                     &key,
                     &["mode"],
                     "`log` prints codes in the log: it is for mode = \"development\" alone",
@@ -193,7 +193,7 @@ impl SmsConfig {
                 .iter()
                 .all(|named| *named == SmsProvider::Dypns);
         if only_dypns && self.countries.iter().any(|code| code != "86") {
-            problems.add_between(
+            problems.add_conflict(
                 "sms.countries",
                 &["sms.providers"],
                 "lists other countries than `86`, and `dypns` sends to no other: add a provider that does",
@@ -228,7 +228,7 @@ impl SmsConfig {
             let key = |name: &str| format!("sms.test_phone[{n}].{name}");
             match test.number(&self.countries) {
                 Err(Malformed(what)) => {
-                    problems.add_between(&key("phone"), &["sms.countries"], what)
+                    problems.add_conflict(&key("phone"), &["sms.countries"], what)
                 }
                 Ok(phone) if seen.contains(&phone) => problems.add(&key("phone"), "is given twice"),
                 Ok(phone) => seen.push(phone),

@@ -74,8 +74,8 @@ impl StoreConfig {
         match (self.engine(), mode) {
             (Err(Malformed(what)), _) => problems.add("store.url", what),
             (Ok(StoreEngine::Memory), Mode::Production) => {
-                let says = "`memory:` forgets every user at exit: use sled:PATH, or mode = \"development\"";
-                problems.add_between("store.url", &["mode"], says);
+                let message = "`memory:` forgets every user at exit: use sled:PATH, or mode = \"development\"";
+                problems.add_conflict("store.url", &["mode"], message);
             }
             (Ok(StoreEngine::Memory | StoreEngine::Sled(_)), _) => {}
         }
@@ -89,33 +89,33 @@ impl StoreConfig {
             && self.encryption_key.is_none()
             && self.encryption_key_file.is_none()
         {
-            problems.add_between(
+            problems.add_conflict(
                 "store.encryption_key_file",
                 &["mode", "store.encryption_key"],
                 "production needs a key: name a file here (made on first start if missing; keep a copy of it), or give \
                  `store.encryption_key`",
             );
         }
-        problems.between(
+        problems.check_range(
             "store.cache",
             &self.cache,
             ByteSize::mib(1)..=ByteSize::mib(65_536),
         );
-        let shortest = HumanDuration::millis(1);
-        problems.between(
+        let min = HumanDuration::millis(1);
+        problems.check_range(
             "store.revocation_poll",
             &self.revocation_poll,
-            shortest..=HumanDuration::minutes(1),
+            min..=HumanDuration::minutes(1),
         );
-        problems.between(
+        problems.check_range(
             "store.lock_wait",
             &self.lock_wait,
-            shortest..=HumanDuration::minutes(10),
+            min..=HumanDuration::minutes(10),
         );
-        problems.between(
+        problems.check_range(
             "store.sweep_interval",
             &self.sweep_interval,
-            shortest..=HumanDuration::days(1),
+            min..=HumanDuration::days(1),
         );
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     problems::within,
-    shape::{Schema, Shape},
+    schema::{Schema, ValueType},
 };
 
 /// What to say about the unknown key `name` of the table `inside`.
@@ -28,12 +28,14 @@ pub(super) fn for_key(table: Schema, inside: &str, name: &str) -> String {
 /// What to say about the unknown variable `name`.
 pub(super) fn for_variable(name: &str) -> String {
     let all = Schema::root().walk("");
-    let is_value = |schema: &Schema| match schema.shape() {
-        Shape::Table => false,
-        Shape::List(item) => !matches!(item.shape(), Shape::Table),
-        Shape::Map(_) | Shape::Choice(_) | Shape::Text(_) | Shape::Integer(_) | Shape::Boolean => {
-            true
-        }
+    let is_value = |schema: &Schema| match schema.value_type() {
+        ValueType::Table => false,
+        ValueType::List(item) => !matches!(item.value_type(), ValueType::Table),
+        ValueType::Map(_)
+        | ValueType::Enum(_)
+        | ValueType::Text(_)
+        | ValueType::Integer(_)
+        | ValueType::Boolean => true,
     };
     let variables: Vec<String> = all
         .iter()
@@ -67,7 +69,7 @@ mod tests {
 
     #[test]
     fn a_slip_and_a_wrong_section_are_recognised() {
-        for (inside, name, says) in [
+        for (inside, name, message) in [
             ("server", "listens", "is not a key; did you mean `listen`?"),
             (
                 "server",
@@ -111,13 +113,13 @@ mod tests {
             } else {
                 Schema::root().property(inside).unwrap()
             };
-            assert_eq!(for_key(table, inside, name), says, "{inside}.{name}");
+            assert_eq!(for_key(table, inside, name), message, "{inside}.{name}");
         }
     }
 
     #[test]
     fn a_variable_with_a_slip_is_recognised() {
-        for (name, says) in [
+        for (name, message) in [
             (
                 "MENSHEN_WECHAT_SECRET",
                 "names no key; did you mean MENSHEN_WECHAT__SECRET?",
@@ -135,7 +137,7 @@ mod tests {
                 "names no key; write MENSHEN_SECTION__KEY, with two `_` between them",
             ),
         ] {
-            assert_eq!(for_variable(name), says, "{name}");
+            assert_eq!(for_variable(name), message, "{name}");
         }
     }
 }

@@ -20,11 +20,11 @@ pub struct TelemetryConfig {
 impl TelemetryConfig {
     pub(super) fn check(&self, problems: &mut Problems) {
         if !["error", "warn", "info", "debug", "trace"].contains(&self.log_level.as_str()) {
-            let says = format!(
+            let message = format!(
                 "{:?} is none of `error`, `warn`, `info`, `debug`, `trace`",
                 self.log_level
             );
-            problems.add("telemetry.log_level", says);
+            problems.add("telemetry.log_level", message);
         }
     }
 }

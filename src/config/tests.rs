@@ -11,13 +11,13 @@ use std::{ffi::OsString, fs, path::PathBuf};
 use super::*;
 
 /// A directory with a config file and what the file refers to.
-struct Place(tempfile::TempDir);
+struct ConfigDir(tempfile::TempDir);
 
-impl Place {
+impl ConfigDir {
     fn with(text: &str) -> Self {
-        let place = Self(tempfile::tempdir().unwrap());
-        place.file("config.toml", text.as_bytes());
-        place
+        let dir = Self(tempfile::tempdir().unwrap());
+        dir.file("config.toml", text.as_bytes());
+        dir
     }
 
     fn file(&self, name: &str, content: &[u8]) -> &Self {
@@ -57,14 +57,14 @@ fn development(text: &str) -> String {
 }
 
 fn problems(text: &str, environment: &[(&str, &str)]) -> Vec<String> {
-    Place::with(text)
+    ConfigDir::with(text)
         .load(environment)
         .map(|_| ())
         .expect_err(text)
 }
 
 fn config(text: &str, environment: &[(&str, &str)]) -> Config {
-    Place::with(text)
+    ConfigDir::with(text)
         .load(environment)
         .map_err(|problems| problems.join("\n"))
         .unwrap()
@@ -72,13 +72,12 @@ fn config(text: &str, environment: &[(&str, &str)]) -> Config {
 }
 
 fn warnings(text: &str) -> Vec<String> {
-    let place = Place::with(text);
-    place
-        .load(&[])
+    let dir = ConfigDir::with(text);
+    dir.load(&[])
         .unwrap()
         .warnings
         .iter()
-        .map(|warning| place.local(&warning.to_string()))
+        .map(|warning| dir.local(&warning.to_string()))
         .collect()
 }
 
@@ -141,11 +140,11 @@ fn everything_that_is_wrong_is_told_at_once() {
 
 #[test]
 fn others_who_know_more_can_tell_problems_with_their_lines() {
-    let place = Place::with(&development(
+    let dir = ConfigDir::with(&development(
         "[[rule]]\nname = 'a'\npath = '/x'\n[[rule]]\nname = 'b'\npath = 7\n",
     ));
     let source = Source {
-        file: Some(place.path("config.toml")),
+        file: Some(dir.path("config.toml")),
         environment: Vec::new(),
     };
     let found = Config::load_with(&source, |config, problems| {
@@ -154,7 +153,7 @@ fn others_who_know_more_can_tell_problems_with_their_lines() {
         }
     });
     assert_eq!(
-        place.local(&found.unwrap_err().to_string()),
+        dir.local(&found.unwrap_err().to_string()),
         "config.toml:4: rule[0].path: is not liked\n\
          config.toml:7: rule[1].path: must be a text in quotes, not a whole number"
     );
@@ -162,15 +161,15 @@ fn others_who_know_more_can_tell_problems_with_their_lines() {
 
 #[test]
 fn a_file_that_cannot_be_read_is_told() {
-    let place = Place::with("");
-    place.file("config.toml", b"\xff");
+    let dir = ConfigDir::with("");
+    dir.file("config.toml", b"\xff");
     assert_eq!(
-        place.load(&[]).unwrap_err(),
+        dir.load(&[]).unwrap_err(),
         ["config.toml: is not UTF-8 text"]
     );
-    fs::remove_file(place.path("config.toml")).unwrap();
+    fs::remove_file(dir.path("config.toml")).unwrap();
     assert_eq!(
-        place.load(&[]).unwrap_err(),
+        dir.load(&[]).unwrap_err(),
         ["config.toml: cannot be read (entity not found)"]
     );
 }

@@ -50,7 +50,7 @@ impl TlsConfig {
             ("server.tls.key_file", &self.key_file),
         ] {
             if wanted && file.is_none() {
-                problems.add_between(
+                problems.add_conflict(
                     key,
                     &["server.listen"],
                     "is needed for a `tls:` address of `server.listen`",

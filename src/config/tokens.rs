@@ -80,7 +80,7 @@ impl TokenConfig {
         self.check_secrets(problems);
         self.check_rotation(problems);
         self.check_spans(problems);
-        problems.between("tokens.cache_entries", &self.cache_entries, 1..=10_000_000);
+        problems.check_range("tokens.cache_entries", &self.cache_entries, 1..=10_000_000);
     }
 
     fn check_secrets(&self, problems: &mut Problems) {
@@ -104,7 +104,7 @@ impl TokenConfig {
                     }
                 }
                 if self.key_dir.is_some() {
-                    problems.add_between(
+                    problems.add_conflict(
                         "tokens.key_dir",
                         &["tokens.algorithm"],
                         "holds key pairs, and HS256 has a secret",
@@ -121,7 +121,7 @@ impl TokenConfig {
                     ("tokens.previous_secrets", !self.previous_secrets.is_empty()),
                 ];
                 for (key, _) in given.into_iter().filter(|(_, given)| *given) {
-                    problems.add_between(
+                    problems.add_conflict(
                         key,
                         &["tokens.algorithm"],
                         "is for `algorithm = \"HS256\"` only",
@@ -133,7 +133,7 @@ impl TokenConfig {
 
     fn check_rotation(&self, problems: &mut Problems) {
         let longest = HumanDuration::days(730);
-        problems.between(
+        problems.check_range(
             "tokens.publish_before",
             &self.publish_before,
             HumanDuration::minutes(10)..=longest,
@@ -141,17 +141,17 @@ impl TokenConfig {
         let Some(every) = self.rotate_every else {
             return;
         };
-        problems.between(
+        problems.check_range(
             "tokens.rotate_every",
             &every,
             HumanDuration::days(1)..=longest,
         );
         if self.publish_before >= every {
-            let says = format!(
+            let message = format!(
                 "{} is not shorter than `tokens.rotate_every`, which is {every}",
                 self.publish_before
             );
-            problems.add_between("tokens.publish_before", &["tokens.rotate_every"], says);
+            problems.add_conflict("tokens.publish_before", &["tokens.rotate_every"], message);
         }
         let given = [
             ("tokens.key_dir", self.key_dir.is_some()),
@@ -159,10 +159,10 @@ impl TokenConfig {
             ("tokens.secret", self.secret.is_some()),
         ];
         if let Some((source, _)) = given.into_iter().find(|(_, given)| *given) {
-            let says = format!(
+            let message = format!(
                 "is for keys that menshen makes, and `{source}` gives them: put the new one there yourself"
             );
-            problems.add_between("tokens.rotate_every", &[source], says);
+            problems.add_conflict("tokens.rotate_every", &[source], message);
         }
     }
 
@@ -180,14 +180,14 @@ impl TokenConfig {
         }
         for ((shorter, short), (longer, long)) in spans.into_iter().zip(spans.into_iter().skip(1)) {
             if long < short && long > nothing {
-                problems.add_between(
+                problems.add_conflict(
                     longer,
                     &[shorter],
                     format!("{long} is shorter than `{shorter}`, which is {short}"),
                 );
             }
         }
-        problems.between(
+        problems.check_range(
             "tokens.leeway",
             &self.leeway,
             nothing..=HumanDuration::minutes(5),
@@ -195,16 +195,16 @@ impl TokenConfig {
         // A revocation is remembered for this long; a token that outlived it would be valid again.
         if self.access_ttl.get() + self.leeway.get() > REVOCATION_RETENTION {
             let days = REVOCATION_RETENTION.as_secs() / 86_400;
-            let says = format!(
+            let message = format!(
                 "{} and `tokens.leeway` are longer than the {days}d that a revocation is remembered",
                 self.access_ttl
             );
-            problems.add_between("tokens.access_ttl", &["tokens.leeway"], says);
+            problems.add_conflict("tokens.access_ttl", &["tokens.leeway"], message);
         }
         match self.replay_window {
             ReplayWindow::For(span) if span > self.idle_ttl => {
-                let says = format!("{span} is longer than `tokens.idle_ttl`");
-                problems.add_between("tokens.replay_window", &["tokens.idle_ttl"], says);
+                let message = format!("{span} is longer than `tokens.idle_ttl`");
+                problems.add_conflict("tokens.replay_window", &["tokens.idle_ttl"], message);
             }
             ReplayWindow::For(_) | ReplayWindow::UntilUsed => {}
         }
@@ -212,11 +212,11 @@ impl TokenConfig {
 }
 
 /// Fewest bytes of an HS256 secret (RFC 7518 section 3.2).
-const SHORTEST_SECRET: usize = 32;
+const MIN_SECRET_LEN: usize = 32;
 
 /// Parts of the secrets that documentation and project templates print, which are the first that an
 /// attacker tries.
-const EXAMPLES: [&str; 10] = [
+const EXAMPLE_SECRETS: [&str; 10] = [
     "changeme",
     "change-me",
     "change_me",
@@ -234,11 +234,14 @@ pub(super) fn weakness(secret: &str) -> Option<&'static str> {
     let bytes = secret.as_bytes();
     let lower = secret.to_lowercase();
     let repeats = |period: usize| bytes.iter().zip(&bytes[period..]).all(|(a, b)| a == b);
-    if bytes.len() < SHORTEST_SECRET {
+    if bytes.len() < MIN_SECRET_LEN {
         Some("is shorter than 32 bytes: `openssl rand -base64 32` prints a good one")
     } else if (1..=bytes.len() / 2).any(repeats) {
         Some("repeats itself: `openssl rand -base64 32` prints a good one")
-    } else if EXAMPLES.iter().any(|example| lower.contains(example)) {
+    } else if EXAMPLE_SECRETS
+        .iter()
+        .any(|example| lower.contains(example))
+    {
         Some("is an example that everybody knows: `openssl rand -base64 32` prints a good one")
     } else {
         None

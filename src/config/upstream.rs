@@ -12,7 +12,7 @@ use super::{
 use crate::types::Malformed;
 
 /// Most backends.
-const MOST: usize = 64;
+const MAX_BACKENDS: usize = 64;
 
 /// The backend that menshen stands in front of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -85,16 +85,19 @@ impl UpstreamConfig {
                 problems.add(&format!("upstream.urls[{n}]"), what);
             }
         }
-        if self.urls.len() > MOST {
+        if self.urls.len() > MAX_BACKENDS {
             problems.add(
                 "upstream.urls",
-                format!("has {} backends, and may have {MOST}", self.urls.len()),
+                format!(
+                    "has {} backends, and may have {MAX_BACKENDS}",
+                    self.urls.len()
+                ),
             );
         }
         self.health.check(problems);
         let resolve = HumanDuration::secs(1)..=HumanDuration::days(1);
         if !self.resolve_interval.get().is_zero() {
-            problems.between("upstream.resolve_interval", &self.resolve_interval, resolve);
+            problems.check_range("upstream.resolve_interval", &self.resolve_interval, resolve);
         }
         check_host("upstream.host", self.host.as_deref(), problems);
         check_host(
@@ -103,9 +106,9 @@ impl UpstreamConfig {
             problems,
         );
         if self.host.is_some() && self.health.host.is_some() {
-            let says =
+            let message =
                 "is given together with `upstream.host`, which checks have too: keep one of them";
-            problems.add_between("upstream.health.host", &["upstream.host"], says);
+            problems.add_conflict("upstream.health.host", &["upstream.host"], message);
         }
         let has_https = self
             .addresses()
@@ -123,26 +126,26 @@ impl UpstreamConfig {
                 problems.add("upstream.shared_secret", what);
             }
         }
-        let shortest = HumanDuration::millis(1);
-        problems.between(
+        let min = HumanDuration::millis(1);
+        problems.check_range(
             "upstream.connect_timeout",
             &self.connect_timeout,
-            shortest..=HumanDuration::minutes(5),
+            min..=HumanDuration::minutes(5),
         );
-        problems.between(
+        problems.check_range(
             "upstream.read_timeout",
             &self.read_timeout,
-            shortest..=HumanDuration::days(1),
+            min..=HumanDuration::days(1),
         );
-        problems.between(
+        problems.check_range(
             "upstream.write_timeout",
             &self.write_timeout,
-            shortest..=HumanDuration::days(1),
+            min..=HumanDuration::days(1),
         );
-        problems.between(
+        problems.check_range(
             "upstream.idle_timeout",
             &self.idle_timeout,
-            shortest..=HumanDuration::hours(1),
+            min..=HumanDuration::hours(1),
         );
     }
 }
@@ -219,23 +222,23 @@ impl HealthConfig {
             );
         }
         if !self.interval.get().is_zero() {
-            problems.between(
+            problems.check_range(
                 "upstream.health.interval",
                 &self.interval,
                 HumanDuration::millis(10)..=HumanDuration::hours(1),
             );
         }
-        problems.between(
+        problems.check_range(
             "upstream.health.timeout",
             &self.timeout,
             HumanDuration::millis(1)..=HumanDuration::minutes(5),
         );
-        problems.between(
+        problems.check_range(
             "upstream.health.unhealthy_after",
             &self.unhealthy_after,
             1..=100,
         );
-        problems.between(
+        problems.check_range(
             "upstream.health.healthy_after",
             &self.healthy_after,
             1..=100,

@@ -67,7 +67,7 @@ impl JsonSchema for Network {
 }
 
 /// A whole number without sign and what follows it.
-fn number_and_rest(text: &str) -> Option<(u64, &str)> {
+fn split_number(text: &str) -> Option<(u64, &str)> {
     let end = text
         .find(|c: char| !c.is_ascii_digit())
         .unwrap_or(text.len());

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     HumanDuration, Mode, Problems, PushConfig, SecretText, UpstreamAddress, address::is_loopback,
-    admin::SHORTEST_TOKEN, secret_form::SecretForm,
+    admin::MIN_TOKEN_LEN, secret_form::SecretForm,
 };
 use crate::types::{AppId, Malformed};
 
@@ -104,7 +104,7 @@ impl WechatConfig {
 
     pub(super) fn check(&self, mode: Mode, problems: &mut Problems) {
         self.check_base_url(mode, problems);
-        problems.between(
+        problems.check_range(
             "wechat.timeout",
             &self.timeout,
             HumanDuration::millis(1)..=HumanDuration::minutes(1),
@@ -112,7 +112,7 @@ impl WechatConfig {
         if self
             .lend_token
             .as_ref()
-            .is_some_and(|token| token.expose().len() < SHORTEST_TOKEN)
+            .is_some_and(|token| token.expose().len() < MIN_TOKEN_LEN)
         {
             problems.add(
                 "wechat.lend_token",
@@ -120,9 +120,9 @@ impl WechatConfig {
             );
         }
         SecretForm::BearerToken.check("wechat.lend_token", self.lend_token.as_ref(), problems);
-        problems.between("wechat.phone_price", &self.phone_price, 0..=100_000);
+        problems.check_range("wechat.phone_price", &self.phone_price, 0..=100_000);
         let ages = HumanDuration::secs(1)..=HumanDuration::days(1);
-        problems.between("wechat.watermark_max_age", &self.watermark_max_age, ages);
+        problems.check_range("wechat.watermark_max_age", &self.watermark_max_age, ages);
         if self.app_id.is_none() && self.secret.is_some() {
             problems.add(
                 "wechat.app_id",
@@ -131,7 +131,7 @@ impl WechatConfig {
         }
         if mode == Mode::Production && self.apps().is_empty() && self.secret.is_none() {
             let others = ["mode", "wechat.app_id", "wechat.secret", "wechat.app"];
-            problems.add_between("wechat", &others, NO_CREDENTIALS);
+            problems.add_conflict("wechat", &others, NO_CREDENTIALS);
         }
         let keys = self
             .app_id
@@ -156,11 +156,11 @@ impl WechatConfig {
                     problems.add(&secret_key, "is still the example")
                 }
                 None if mode == Mode::Production => {
-                    let says = format!(
+                    let message = format!(
                         "is missing: give the AppSecret of {:?} here or in `secret_file`",
                         app.app_id
                     );
-                    problems.add_between(&secret_key, &["mode", &id_key], says);
+                    problems.add_conflict(&secret_key, &["mode", &id_key], message);
                 }
                 Some(_) | None => {}
             }
@@ -181,7 +181,7 @@ impl WechatConfig {
             UpstreamAddress::Http {
                 tls: false, host, ..
             } if mode == Mode::Production && !is_loopback(&host) => {
-                problems.add_between(key, &["mode"], "must be https: it carries the AppSecret");
+                problems.add_conflict(key, &["mode"], "must be https: it carries the AppSecret");
             }
             UpstreamAddress::Http { .. } => {}
         }

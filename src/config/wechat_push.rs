@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{HumanDuration, Mode, Problems, WechatApp};
 
 /// Characters of an `EncodingAESKey`.
-const KEY_LENGTH: usize = 43;
+const AES_KEY_LEN: usize = 43;
 
 /// WeChat's message push, at `/wechat/push` of the auth API: a user who cancels the authorisation
 /// in WeChat is erased as by `DELETE
@@ -27,7 +27,7 @@ pub struct PushConfig {
 impl PushConfig {
     pub(super) fn check(&self, mode: Mode, apps: &[(String, WechatApp)], problems: &mut Problems) {
         let ages = HumanDuration::secs(10)..=HumanDuration::hours(1);
-        problems.between("wechat.push.max_age", &self.max_age, ages);
+        problems.check_range("wechat.push.max_age", &self.max_age, ages);
         if !self.enabled {
             for (key, _) in apps
                 .iter()
@@ -41,7 +41,7 @@ impl PushConfig {
             return;
         }
         if apps.is_empty() {
-            problems.add_between(
+            problems.add_conflict(
                 "wechat.push.enabled",
                 &["wechat.app_id", "wechat.app"],
                 "needs a mini program whose pushes are meant",
@@ -62,7 +62,7 @@ impl PushConfig {
         let (token_key, aes_key) = (format!("{key}.push_token"), format!("{key}.push_aes_key"));
         let is_plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric());
         match app.push_token.as_ref().map(|token| token.expose().as_str()) {
-            None => problems.add_between(
+            None => problems.add_conflict(
                 &token_key,
                 &["wechat.push.enabled"],
                 "is missing: the Token of the message push",
@@ -78,14 +78,14 @@ impl PushConfig {
         match app.push_aes_key.as_ref().map(|key| key.expose().as_str()) {
             None if self.plain => {}
             None => {
-                let says = "is missing: the EncodingAESKey of the message push (safe mode), or `wechat.push.plain = true`";
-                problems.add_between(
+                let message = "is missing: the EncodingAESKey of the message push (safe mode), or `wechat.push.plain = true`";
+                problems.add_conflict(
                     &aes_key,
                     &["wechat.push.enabled", "wechat.push.plain"],
-                    says,
+                    message,
                 );
             }
-            Some(key) if key.len() != KEY_LENGTH || !is_plain(key) => {
+            Some(key) if key.len() != AES_KEY_LEN || !is_plain(key) => {
                 problems.add(&aes_key, "is not an EncodingAESKey: 43 letters and digits");
             }
             Some(_) => {}

@@ -23,7 +23,7 @@ use serde_json::json;
 use super::listener::Listener;
 
 /// Longest body that is read; what it counts needs no more.
-const LONGEST_BODY: usize = 16 * 1024 * 1024;
+const MAX_BODY_LEN: usize = 16 * 1024 * 1024;
 
 /// The running backend; it stops when dropped.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ pub struct SampleBackend {
 
 /// What it received, as it answers it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Received {
+pub struct ReceivedRequest {
     pub method: String,
     /// The request target: path and query.
     pub target: String,
@@ -74,7 +74,7 @@ impl SampleBackend {
     }
 }
 
-impl Received {
+impl ReceivedRequest {
     /// All values of a header, by its lower-case name.
     pub fn header<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.headers
@@ -84,7 +84,7 @@ impl Received {
     }
 
     /// JSON with a line for each header, since `curl` shows it to people as it is.
-    fn page(&self) -> String {
+    fn to_json(&self) -> String {
         let Self {
             method,
             target,
@@ -104,7 +104,7 @@ impl Received {
 
 async fn answer(request: Request<Body>) -> Response {
     let (head, body) = request.into_parts();
-    let Ok(body) = to_bytes(body, LONGEST_BODY).await else {
+    let Ok(body) = to_bytes(body, MAX_BODY_LEN).await else {
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();
     };
     let shown = |bytes: &[u8]| {
@@ -113,7 +113,7 @@ async fn answer(request: Request<Body>) -> Response {
             .map(|&b| if b.is_ascii() { char::from(b) } else { '?' })
             .collect()
     };
-    let received = Received {
+    let received = ReceivedRequest {
         method: head.method.to_string(),
         target: head.uri.to_string(),
         headers: head
@@ -125,7 +125,7 @@ async fn answer(request: Request<Body>) -> Response {
     };
     (
         [(header::CONTENT_TYPE, "application/json")],
-        received.page(),
+        received.to_json(),
     )
         .into_response()
 }
@@ -147,7 +147,7 @@ mod tests {
             .header("X-One", "1")
             .header("X-One", "2")
             .body("hello");
-        let received: Received = sent.send().await.unwrap().json().await.unwrap();
+        let received: ReceivedRequest = sent.send().await.unwrap().json().await.unwrap();
         assert_eq!(
             (received.method.as_str(), received.target.as_str()),
             ("POST", "/a/b?c=%20d")
@@ -166,14 +166,14 @@ mod tests {
                 ("x-a".to_owned(), String::new()),
             ],
         ] {
-            let received = Received {
+            let received = ReceivedRequest {
                 method: "GET".to_owned(),
                 target: "/\"".to_owned(),
                 headers,
                 body_bytes: 0,
             };
             assert_eq!(
-                serde_json::from_str::<Received>(&received.page()).unwrap(),
+                serde_json::from_str::<ReceivedRequest>(&received.to_json()).unwrap(),
                 received
             );
         }

@@ -3,7 +3,7 @@
 //!
 //! Each checks signature, time and nonce by itself, from the bytes that arrived, and answers in the
 //! published form. What was sent stays here, so that a test or a demo reads the code from "the
-//! phone". A [`Script`] makes a vendor misbehave.
+//! phone". A [`Scenario`] makes a vendor misbehave.
 
 mod answer;
 mod received;
@@ -24,7 +24,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use super::{listener::Listener, mishap};
+use super::{faults, listener::Listener};
 use crate::{
     clock::Clock,
     config::{
@@ -44,21 +44,21 @@ pub const TEMPLATE: &str = "SMS_154950909";
 
 /// Where the webhook is.
 const WEBHOOK_PATH: &str = "/hook/send";
-/// Where [`Script::Moved`] points.
+/// Where [`Scenario::Moved`] points.
 const MOVED_PATH: &str = "/moved";
 /// More than a request of ours can have.
-const LONGEST_BODY: usize = 64 * 1024;
+const MAX_BODY_LEN: usize = 64 * 1024;
 
 /// The running vendors; they stop when dropped.
 #[derive(Debug)]
 pub struct SimulatedSms {
     listener: Listener,
-    desk: Arc<Desk>,
+    simulator: Arc<Simulator>,
 }
 
 /// What a vendor does with a request that is signed rightly.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Script {
+pub enum Scenario {
     /// Sends the message.
     #[default]
     Send,
@@ -83,30 +83,35 @@ pub enum Script {
 }
 
 #[derive(Debug)]
-struct Desk {
+struct Simulator {
     clock: Clock,
-    book: Mutex<Book>,
+    records: Mutex<Records>,
 }
 
 #[derive(Debug, Default)]
-struct Book {
+struct Records {
     calls: HashMap<&'static str, usize>,
-    scripts: HashMap<&'static str, Script>,
+    scenarios: HashMap<&'static str, Scenario>,
     nonces: HashSet<String>,
     sent: Vec<SentMessage>,
-    moved: usize,
+    redirects_followed: usize,
 }
 
 impl SimulatedSms {
     /// Starts them on a free loopback port. Signatures are checked against the time of `clock`.
     pub async fn start(clock: Clock) -> io::Result<Self> {
-        let desk = Arc::new(Desk {
+        let simulator = Arc::new(Simulator {
             clock,
-            book: Mutex::default(),
+            records: Mutex::default(),
         });
-        let router = Router::new().fallback(serve).with_state(Arc::clone(&desk));
+        let router = Router::new()
+            .fallback(serve)
+            .with_state(Arc::clone(&simulator));
         let listener = Listener::start(router).await?;
-        Ok(Self { listener, desk })
+        Ok(Self {
+            listener,
+            simulator,
+        })
     }
 
     /// Where they listen.
@@ -161,14 +166,17 @@ impl SimulatedSms {
     }
 
     /// What a vendor does from now on.
-    pub fn script(&self, provider: SmsProvider, script: Script) {
-        self.desk.book().scripts.insert(provider.as_str(), script);
+    pub fn set_scenario(&self, provider: SmsProvider, scenario: Scenario) {
+        self.simulator
+            .records()
+            .scenarios
+            .insert(provider.as_str(), scenario);
     }
 
     /// How often a vendor was asked.
     pub fn calls(&self, provider: SmsProvider) -> usize {
-        self.desk
-            .book()
+        self.simulator
+            .records()
             .calls
             .get(provider.as_str())
             .copied()
@@ -177,18 +185,18 @@ impl SimulatedSms {
 
     /// How often somebody followed a redirect.
     pub fn redirects_followed(&self) -> usize {
-        self.desk.book().moved
+        self.simulator.records().redirects_followed
     }
 
     /// Everything that was sent, in order.
     pub fn sent(&self) -> Vec<SentMessage> {
-        self.desk.book().sent.clone()
+        self.simulator.records().sent.clone()
     }
 
     /// The newest code on a phone, by its number in E.164 form.
     pub fn code_on(&self, phone: &str) -> Option<String> {
-        self.desk
-            .book()
+        self.simulator
+            .records()
             .sent
             .iter()
             .rev()
@@ -197,14 +205,14 @@ impl SimulatedSms {
     }
 }
 
-impl Desk {
-    fn book(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+impl Simulator {
+    fn records(&self) -> MutexGuard<'_, Records> {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The message of a request that is signed rightly; else the vendor's code for what is wrong
     /// with it.
-    fn accept(
+    fn verify(
         &self,
         provider: SmsProvider,
         head: &Parts,
@@ -214,7 +222,7 @@ impl Desk {
         match provider {
             SmsProvider::Aliyun | SmsProvider::Dypns => {
                 let nonce = signature::acs3(head, body, now)?;
-                if !self.book().nonces.insert(nonce) {
+                if !self.records().nonces.insert(nonce) {
                     return Err("SignatureNonceUsed");
                 }
                 received::aliyun(provider, head)
@@ -232,49 +240,50 @@ impl Desk {
     }
 }
 
-async fn serve(State(desk): State<Arc<Desk>>, request: Request) -> Response {
+async fn serve(State(simulator): State<Arc<Simulator>>, request: Request) -> Response {
     let (head, body) = request.into_parts();
-    let Ok(body) = to_bytes(body, LONGEST_BODY).await else {
+    let Ok(body) = to_bytes(body, MAX_BODY_LEN).await else {
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();
     };
     if head.uri.path() == MOVED_PATH {
-        desk.book().moved += 1;
+        simulator.records().redirects_followed += 1;
         return StatusCode::OK.into_response();
     }
-    let Some(provider) = asked_of(&head) else {
+    let Some(provider) = provider_of(&head) else {
         return StatusCode::NOT_FOUND.into_response();
     };
-    let script = {
-        let mut book = desk.book();
-        *book.calls.entry(provider.as_str()).or_default() += 1;
-        book.scripts
+    let scenario = {
+        let mut records = simulator.records();
+        *records.calls.entry(provider.as_str()).or_default() += 1;
+        records
+            .scenarios
             .get(provider.as_str())
             .cloned()
             .unwrap_or_default()
     };
-    let message = match desk.accept(provider, &head, &body) {
+    let message = match simulator.verify(provider, &head, &body) {
         Ok(message) => message,
         Err(code) => return answer::refusal(provider, code, "as simulated"),
     };
-    match script {
-        Script::Send => {
-            desk.book().sent.push(message);
+    match scenario {
+        Scenario::Send => {
+            simulator.records().sent.push(message);
             answer::success(provider)
         }
-        Script::Refuse(code) => answer::refusal(provider, &code, "as scripted"),
-        Script::Answer(status, text) => (answer::status(status), text).into_response(),
-        Script::Echo => answer::echo(provider, &head, &body),
-        Script::Hang => {
-            desk.book().sent.push(message);
+        Scenario::Refuse(code) => answer::refusal(provider, &code, "as scripted"),
+        Scenario::Answer(status, text) => (answer::status(status), text).into_response(),
+        Scenario::Echo => answer::echo(provider, &head, &body),
+        Scenario::Hang => {
+            simulator.records().sent.push(message);
             std::future::pending().await
         }
-        Script::Empty => StatusCode::OK.into_response(),
-        Script::Garbage(status) => (answer::status(status), mishap::PAGE).into_response(),
-        Script::Huge => {
+        Scenario::Empty => StatusCode::OK.into_response(),
+        Scenario::Garbage(status) => (answer::status(status), faults::HTML_PAGE).into_response(),
+        Scenario::Huge => {
             format!(r#"{{"Code":"OK","padding":"{}"}}"#, "x".repeat(1024 * 1024)).into_response()
         }
-        Script::Cut => mishap::cut(),
-        Script::Moved => (
+        Scenario::Cut => faults::truncated_response(),
+        Scenario::Moved => (
             StatusCode::TEMPORARY_REDIRECT,
             [(header::LOCATION, MOVED_PATH)],
             Bytes::new(),
@@ -284,7 +293,7 @@ async fn serve(State(desk): State<Arc<Desk>>, request: Request) -> Response {
 }
 
 /// Which vendor a request is for.
-fn asked_of(head: &Parts) -> Option<SmsProvider> {
+fn provider_of(head: &Parts) -> Option<SmsProvider> {
     let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
     match (
         header("x-acs-action"),

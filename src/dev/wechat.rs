@@ -5,12 +5,12 @@
 //! checked, a code works once (then 40163), and `errcode` is absent on success. Who signs in is in
 //! the code: everything before its last `-` is the person, so `alice-1` and `alice-2` are two
 //! logins of one openid. Phone codes are described in `phone`. Codes with a name of their own make
-//! it misbehave: they are listed at `Script`.
+//! it misbehave: they are listed at `Scenario`.
 
 mod encrypted;
 mod phone;
 pub mod push;
-mod script;
+mod scenario;
 mod token;
 
 use std::{
@@ -31,15 +31,15 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 
 use super::listener::Listener;
 use crate::crypto::sha256;
-use encrypted::first_block;
-use script::{Script, failure, plain};
-use token::Tokens;
+use encrypted::first_16_bytes;
+use scenario::{Scenario, errcode_body, text_response};
+use token::AppTokens;
 
 /// The running server; it stops when dropped.
 #[derive(Debug)]
 pub struct SimulatedWechat {
     listener: Listener,
-    desk: Arc<Desk>,
+    simulator: Arc<Simulator>,
 }
 
 /// A mini program that the server knows.
@@ -50,21 +50,21 @@ pub struct KnownApp {
 }
 
 #[derive(Debug)]
-struct Desk {
+struct Simulator {
     apps: Vec<KnownApp>,
-    book: Mutex<Book>,
+    records: Mutex<Records>,
 }
 
 #[derive(Debug, Default)]
-struct Book {
+struct Records {
     calls: HashMap<String, usize>,
-    used: HashSet<String>,
+    used_codes: HashSet<String>,
     /// Bodies to answer with, whatever is asked, by code.
-    written: HashMap<String, String>,
+    canned: HashMap<String, String>,
     /// Everybody who has signed in.
     openids: HashSet<String>,
     /// By app id.
-    tokens: HashMap<String, Tokens>,
+    tokens: HashMap<String, AppTokens>,
     token_calls: usize,
     token_delay: Duration,
     /// The errcode for a token that is not good; 40001 unless a test wants another.
@@ -76,9 +76,9 @@ struct Book {
 impl SimulatedWechat {
     /// Starts it on a free loopback port.
     pub async fn start(apps: Vec<KnownApp>) -> io::Result<Self> {
-        let desk = Arc::new(Desk {
+        let simulator = Arc::new(Simulator {
             apps,
-            book: Mutex::default(),
+            records: Mutex::default(),
         });
         let router = Router::new()
             .route("/sns/jscode2session", get(code_to_session))
@@ -87,9 +87,12 @@ impl SimulatedWechat {
                 "/wxa/business/getuserphonenumber",
                 post(phone::phone_number),
             )
-            .with_state(Arc::clone(&desk));
+            .with_state(Arc::clone(&simulator));
         let listener = Listener::start(router).await?;
-        Ok(Self { listener, desk })
+        Ok(Self {
+            listener,
+            simulator,
+        })
     }
 
     /// Where it listens.
@@ -104,13 +107,13 @@ impl SimulatedWechat {
 
     /// How often it was asked about any code.
     pub fn calls(&self) -> usize {
-        self.desk.book().calls.values().sum()
+        self.simulator.records().calls.values().sum()
     }
 
     /// How often it was asked about this code.
     pub fn calls_for(&self, code: &str) -> usize {
-        self.desk
-            .book()
+        self.simulator
+            .records()
             .calls
             .get(code)
             .copied()
@@ -119,58 +122,64 @@ impl SimulatedWechat {
 
     /// How often it was asked for an access token.
     pub fn token_calls(&self) -> usize {
-        self.desk.book().token_calls
+        self.simulator.records().token_calls
     }
 
     /// The access token of each call for a phone number, in order; `None` for a call without any.
     pub fn tokens_seen(&self) -> Vec<Option<String>> {
-        self.desk.book().tokens_seen.clone()
+        self.simulator.records().tokens_seen.clone()
     }
 
     /// From now on no access token of before is good, and calls with one are refused with this
     /// errcode (40001, 40014, 42001).
     pub fn revoke_tokens(&self, errcode: i64) {
-        let mut book = self.desk.book();
-        book.refuses_tokens_with = Some(errcode);
-        book.tokens.values_mut().for_each(Tokens::revoke);
+        let mut records = self.simulator.records();
+        records.refuses_tokens_with = Some(errcode);
+        records.tokens.values_mut().for_each(AppTokens::revoke);
     }
 
     /// The next to ask for an access token gets a new one; the present ones stay good.
     pub fn renew_tokens(&self) {
-        self.desk
-            .book()
+        self.simulator
+            .records()
             .tokens
             .values_mut()
-            .for_each(Tokens::are_superseded);
+            .for_each(AppTokens::supersede);
     }
 
     /// Takes this long to give an access token.
     pub fn delay_tokens(&self, delay: Duration) {
-        self.desk.book().token_delay = delay;
+        self.simulator.records().token_delay = delay;
     }
 
     /// Answers this code with exactly this body from now on; the code `stable_token` is that call.
-    pub fn write(&self, code: &str, body: &str) {
-        self.desk
-            .book()
-            .written
+    pub fn set_response(&self, code: &str, body: &str) {
+        self.simulator
+            .records()
+            .canned
             .insert(code.to_owned(), body.to_owned());
     }
 }
 
-impl Desk {
-    fn book(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+impl Simulator {
+    fn records(&self) -> MutexGuard<'_, Records> {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn knows(&self, app_id: &str, secret: &str) -> Result<(), String> {
+    fn check_credentials(&self, app_id: &str, secret: &str) -> Result<(), String> {
         let Some(app) = self.apps.iter().find(|app| app.app_id == app_id) else {
-            return Err(failure(40013, "invalid appid, rid: 0a0a0a0a-simulated"));
+            return Err(errcode_body(
+                40013,
+                "invalid appid, rid: 0a0a0a0a-simulated",
+            ));
         };
         if app.secret == secret {
             Ok(())
         } else {
-            Err(failure(40125, "invalid appsecret, rid: 0b0b0b0b-simulated"))
+            Err(errcode_body(
+                40125,
+                "invalid appsecret, rid: 0b0b0b0b-simulated",
+            ))
         }
     }
 
@@ -178,64 +187,67 @@ impl Desk {
     fn login(&self, app_id: &str, code: &str) -> String {
         if code.starts_with("phone.") {
             // A code of the phone number button.
-            return failure(40029, "invalid code, rid: 0e0e0e0e-simulated");
+            return errcode_body(40029, "invalid code, rid: 0e0e0e0e-simulated");
         }
-        if !self.book().used.insert(format!("{app_id} {code}")) {
-            return failure(40163, "code been used, rid: 0c0c0c0c-simulated");
+        if !self.records().used_codes.insert(format!("{app_id} {code}")) {
+            return errcode_body(40163, "code been used, rid: 0c0c0c0c-simulated");
         }
         let person = code.rsplit_once('-').map_or(code, |(person, _)| person);
         let openid = openid(app_id, person);
-        self.book().openids.insert(openid.clone());
+        self.records().openids.insert(openid.clone());
         let session_key = STANDARD.encode(session_key(app_id, code));
         format!(r#"{{"session_key":"{session_key}","openid":"{openid}"}}"#)
     }
 }
 
 async fn code_to_session(
-    State(desk): State<Arc<Desk>>,
+    State(simulator): State<Arc<Simulator>>,
     Query(asked): Query<HashMap<String, String>>,
 ) -> Response {
     let of = |name: &str| asked.get(name).map_or("", String::as_str);
     let (app_id, code) = (of("appid"), of("js_code"));
-    let (times, written) = {
-        let mut book = desk.book();
-        let times = book.calls.entry(code.to_owned()).or_default();
+    let (times, canned) = {
+        let mut records = simulator.records();
+        let times = records.calls.entry(code.to_owned()).or_default();
         *times += 1;
-        (*times, book.written.get(code).cloned())
+        (*times, records.canned.get(code).cloned())
     };
-    if let Some(written) = written {
-        return plain(written);
+    if let Some(canned) = canned {
+        return text_response(canned);
     }
-    if let Err(refusal) = desk.knows(app_id, of("secret")) {
-        return plain(refusal);
+    if let Err(refusal) = simulator.check_credentials(app_id, of("secret")) {
+        return text_response(refusal);
     }
     if of("grant_type") != "authorization_code" {
-        return plain(failure(40002, "invalid grant_type"));
+        return text_response(errcode_body(40002, "invalid grant_type"));
     }
     if code.is_empty() {
-        return plain(failure(41008, "missing code"));
+        return text_response(errcode_body(41008, "missing code"));
     }
-    Script::of(code)
-        .play(times, || desk.login(app_id, code))
+    Scenario::parse(code)
+        .play(times, || simulator.login(app_id, code))
         .await
 }
 
 /// Who a person is to a mini program.
 /// The openid of a person of this name in a mini program.
 pub fn openid(app_id: &str, person: &str) -> String {
-    format!("o{}", &letters(&format!("openid {app_id} {person}"))[..27])
+    format!(
+        "o{}",
+        &stable_letters(&format!("openid {app_id} {person}"))[..27]
+    )
 }
 
 /// The key that a login with this code gives.
 fn session_key(app_id: &str, code: &str) -> [u8; 16] {
-    first_block(&sha256(format!("session key {app_id} {code}").as_bytes()))
+    first_16_bytes(&sha256(format!("session key {app_id} {code}").as_bytes()))
 }
 
 /// 32 letters and digits that are always the same for the same name.
-fn letters(name: &str) -> String {
-    const SIGNS: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+fn stable_letters(name: &str) -> String {
+    const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
     sha256(name.as_bytes())
         .iter()
-        .map(|&byte| char::from(SIGNS[usize::from(byte) % SIGNS.len()]))
+        .map(|&byte| char::from(ALPHABET[usize::from(byte) % ALPHABET.len()]))
         .collect()
 }

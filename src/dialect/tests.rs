@@ -76,7 +76,7 @@ fn every_builtin_dialect_compiles_and_has_the_routes_of_its_document() {
             Some(3600),
         ),
     ] {
-        let dialects = Dialects::compile(&config(vec![DialectConfig::of(kind)])).unwrap();
+        let dialects = Dialects::compile(&config(vec![DialectConfig::for_kind(kind)])).unwrap();
         let answered = dialects.local_routes();
         let paths: Vec<_> = answered
             .routes
@@ -102,7 +102,7 @@ fn every_builtin_dialect_compiles_and_has_the_routes_of_its_document() {
 
 #[test]
 fn what_the_config_says_is_laid_over_a_builtin_dialect() {
-    let mut own = DialectConfig::of(DialectKind::Simplejwt);
+    let mut own = DialectConfig::for_kind(DialectKind::Simplejwt);
     own.prefix = Some("/v2".to_owned());
     own.openid = Some(true);
     own.claims.insert("tenant".to_owned(), "shop".to_owned());
@@ -134,14 +134,14 @@ fn a_builtin_dialect_can_be_written_as_a_custom_one() {
 
 #[test]
 fn refusals_speak_the_dialect_of_the_longest_prefix() {
-    let mut root = DialectConfig::of(DialectKind::CodeData);
+    let mut root = DialectConfig::for_kind(DialectKind::CodeData);
     root.prefix = Some(String::new());
-    let mut under_auth = DialectConfig::of(DialectKind::SuccessData);
+    let mut under_auth = DialectConfig::for_kind(DialectKind::SuccessData);
     under_auth.prefix = Some("/api".to_owned());
     let dialects = Dialects::compile(&config(vec![
         root,
         under_auth,
-        DialectConfig::of(DialectKind::Nest),
+        DialectConfig::for_kind(DialectKind::Nest),
     ]))
     .unwrap();
     for (path, prefix) in [
@@ -171,7 +171,10 @@ fn refusals_speak_the_dialect_of_the_longest_prefix() {
 fn a_session_that_is_renewed_needs_its_keys_for_longer() {
     let tokens = Config::default().tokens;
     let lifetimes = |kinds: &[DialectKind]| {
-        let all = kinds.iter().map(|kind| DialectConfig::of(*kind)).collect();
+        let all = kinds
+            .iter()
+            .map(|kind| DialectConfig::for_kind(*kind))
+            .collect();
         Dialects::compile(&config(all)).unwrap().lifetimes(&tokens)
     };
     assert_eq!(lifetimes(&[]), Lifetimes::of(&tokens));

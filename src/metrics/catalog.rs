@@ -9,9 +9,9 @@ use crate::error::ErrorCode;
 
 /// One metric. Its name is without the prefix `menshen_`.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct MetricFamily {
     pub(super) name: &'static str,
-    pub(super) kind: Kind,
+    pub(super) kind: MetricType,
     pub(super) help: &'static str,
     pub(super) labels: &'static [Label],
     /// For whoever looks at it.
@@ -19,7 +19,7 @@ pub(super) struct Entry {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum MetricType {
     Counter,
     Gauge,
     Histogram,
@@ -28,41 +28,41 @@ pub(super) enum Kind {
 #[derive(Debug)]
 pub(super) struct Label {
     pub(super) name: &'static str,
-    pub(super) values: Values,
+    pub(super) values: LabelValues,
 }
 
 #[derive(Debug)]
-pub(super) enum Values {
+pub(super) enum LabelValues {
     /// These and no other, with spaces between them.
-    These(&'static str),
+    Closed(&'static str),
     /// These, and the wire name of each error code.
-    CodesAnd(&'static str),
+    ErrorCodesAnd(&'static str),
     /// Few, known when the config is read.
-    Given(&'static str),
+    FromConfig(&'static str),
 }
 
-impl Entry {
+impl MetricFamily {
     pub(super) fn label_names(&self) -> Vec<&'static str> {
         self.labels.iter().map(|label| label.name).collect()
     }
 }
 
-impl Values {
+impl LabelValues {
     /// All of them, where the list is closed.
-    pub(super) fn closed(&self) -> Option<Vec<&'static str>> {
+    pub(super) fn list(&self) -> Option<Vec<&'static str>> {
         match self {
-            Self::These(values) => Some(values.split_whitespace().collect()),
-            Self::CodesAnd(more) => Some(
+            Self::Closed(values) => Some(values.split_whitespace().collect()),
+            Self::ErrorCodesAnd(more) => Some(
                 more.split_whitespace()
                     .chain(ErrorCode::ALL.map(ErrorCode::as_str))
                     .collect(),
             ),
-            Self::Given(_) => None,
+            Self::FromConfig(_) => None,
         }
     }
 }
 
-impl Kind {
+impl MetricType {
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Counter => "counter",
@@ -73,7 +73,7 @@ impl Kind {
 }
 
 /// The metric of this name.
-pub(super) fn find(name: &str) -> Option<&'static Entry> {
+pub(super) fn find(name: &str) -> Option<&'static MetricFamily> {
     SECTIONS
         .iter()
         .flat_map(|(_, entries)| *entries)
@@ -85,10 +85,10 @@ const fn counter(
     help: &'static str,
     labels: &'static [Label],
     advice: &'static str,
-) -> Entry {
-    Entry {
+) -> MetricFamily {
+    MetricFamily {
         name,
-        kind: Kind::Counter,
+        kind: MetricType::Counter,
         help,
         labels,
         advice,
@@ -100,10 +100,10 @@ const fn gauge(
     help: &'static str,
     labels: &'static [Label],
     advice: &'static str,
-) -> Entry {
-    Entry {
+) -> MetricFamily {
+    MetricFamily {
         name,
-        kind: Kind::Gauge,
+        kind: MetricType::Gauge,
         help,
         labels,
         advice,
@@ -115,47 +115,47 @@ const fn histogram(
     help: &'static str,
     labels: &'static [Label],
     advice: &'static str,
-) -> Entry {
-    Entry {
+) -> MetricFamily {
+    MetricFamily {
         name,
-        kind: Kind::Histogram,
+        kind: MetricType::Histogram,
         help,
         labels,
         advice,
     }
 }
 
-const fn these(name: &'static str, values: &'static str) -> Label {
+const fn closed(name: &'static str, values: &'static str) -> Label {
     Label {
         name,
-        values: Values::These(values),
+        values: LabelValues::Closed(values),
     }
 }
 
-const fn given(name: &'static str, from: &'static str) -> Label {
+const fn from_config(name: &'static str, from: &'static str) -> Label {
     Label {
         name,
-        values: Values::Given(from),
+        values: LabelValues::FromConfig(from),
     }
 }
 
-const RULE: Label = given(
+const RULE: Label = from_config(
     "rule",
     "the name of a rule, `default` where none matches, `auth` for the auth API, `none` before any rule",
 );
-const ISSUER: Label = given("issuer", "`name` of an `[[issuer]]`");
-const UPSTREAM: Label = given("upstream", "an entry of `upstream.urls`");
-const VENDOR: Label = given(
+const ISSUER: Label = from_config("issuer", "`name` of an `[[issuer]]`");
+const UPSTREAM: Label = from_config("upstream", "an entry of `upstream.urls`");
+const VENDOR: Label = from_config(
     "provider",
     "a vendor of `sms.providers`: `aliyun`, `tencent`, `dypns`, `webhook` or `log`",
 );
-const ENGINE: Label = given("engine", "what `store.url` names");
-const API: Label = these("api", "jscode2session stable_token getuserphonenumber");
-const HOOK: Label = these(
+const ENGINE: Label = from_config("engine", "what `store.url` names");
+const API: Label = closed("api", "jscode2session stable_token getuserphonenumber");
+const HOOK: Label = closed(
     "event",
     "user.created user.deleted user.merged user.withdrawn login.succeeded",
 );
-const OP: Label = these("op", OPERATIONS);
+const OP: Label = closed("op", OPERATIONS);
 
 /// Operations of the store, as `store/measured.rs` names them.
 const OPERATIONS: &str = "add_key backlog bind_phone change_rights check close code_spent create_account credentials erase_user \
@@ -164,7 +164,7 @@ const OPERATIONS: &str = "add_key backlog bind_phone change_rights check close c
     settle_outbox stats sweep take_outbox unbind_phone update_profile user users wechat_session withdraw";
 
 /// All metrics, by what they are about.
-pub(super) const SECTIONS: &[(&str, &[Entry])] = &[
+pub(super) const SECTIONS: &[(&str, &[MetricFamily])] = &[
     ("The process", PROCESS),
     ("Requests", REQUESTS),
     ("Tokens", TOKENS),
@@ -175,11 +175,11 @@ pub(super) const SECTIONS: &[(&str, &[Entry])] = &[
     ("The store", STORE),
 ];
 
-const PROCESS: &[Entry] = &[
+const PROCESS: &[MetricFamily] = &[
     gauge(
         "build_info",
         "Always 1.",
-        &[given("version", "the version of the program")],
+        &[from_config("version", "the version of the program")],
         "Which versions run, and since when.",
     ),
     gauge(
@@ -197,7 +197,7 @@ const PROCESS: &[Entry] = &[
     counter(
         "config_reloads_total",
         "Configs read while running.",
-        &[these("result", "applied refused")],
+        &[closed("result", "applied refused")],
         "Whether a change has arrived everywhere.",
     ),
     counter(
@@ -215,7 +215,7 @@ const PROCESS: &[Entry] = &[
     counter(
         "audit_events_total",
         "Lines of the audit log.",
-        &[these(
+        &[closed(
             "event",
             "account.created account.erased account.exported account.not_erased account.shown config.reloaded \
                 data.withdrawn hook.given_up hook.id_taken key.added key.removed login.failed login.succeeded logout \
@@ -227,7 +227,7 @@ const PROCESS: &[Entry] = &[
     counter(
         "tls_handshakes_total",
         "TLS handshakes of clients.",
-        &[these(
+        &[closed(
             "result",
             "ok closed timeout certificate_expired certificate_missing certificate_refused refused_by_client \
                 incompatible malformed",
@@ -237,7 +237,7 @@ const PROCESS: &[Entry] = &[
     counter(
         "tls_reloads_total",
         "Changed TLS certificates, read anew.",
-        &[these("result", "ok failed")],
+        &[closed("result", "ok failed")],
         "`failed`: the old certificate is served on; the log says what does not fit.",
     ),
     gauge(
@@ -248,17 +248,17 @@ const PROCESS: &[Entry] = &[
     ),
 ];
 
-const REQUESTS: &[Entry] = &[
+const REQUESTS: &[MetricFamily] = &[
     counter(
         "requests_total",
         "Requests, by who answered them and the class of the status.",
         &[
             RULE,
-            these(
+            closed(
                 "decision",
                 "forwarded refused auth failed verified preflight",
             ),
-            these("status", "1xx 2xx 3xx 4xx 5xx none"),
+            closed("status", "1xx 2xx 3xx 4xx 5xx none"),
         ],
         "`refused` is the gate's doing, `failed` the backend's; `none`: the client was gone.",
     ),
@@ -267,7 +267,7 @@ const REQUESTS: &[Entry] = &[
         "Requests that ended with an error of menshen's own, by its code.",
         &[Label {
             name: "code",
-            values: Values::CodesAnd(""),
+            values: LabelValues::ErrorCodesAnd(""),
         }],
         "Who is refused, and why: [errors.md](errors.md) has the codes. A refusal of the backend's is not here; a stream that ended with its session is, and an answer that broke off.",
     ),
@@ -316,7 +316,7 @@ const REQUESTS: &[Entry] = &[
     counter(
         "rate_limited_total",
         "Requests over a limit.",
-        &[these(
+        &[closed(
             "limit",
             "account_per_user admin_login_per_account admin_login_per_ip api_per_ip login_per_ip \
                 phone_decrypt_per_session refresh_per_ip refresh_per_session sms_daily_budget sms_per_ip sms_per_phone sms_resend \
@@ -343,9 +343,9 @@ const REQUESTS: &[Entry] = &[
             RULE,
             Label {
                 name: "code",
-                values: Values::CodesAnd("pass"),
+                values: LabelValues::ErrorCodesAnd("pass"),
             },
-            these("backend", "1xx 2xx 3xx 401 403 4xx 5xx failed none unknown"),
+            closed("backend", "1xx 2xx 3xx 401 403 4xx 5xx failed none unknown"),
         ],
         "A code beside `2xx`: somebody would be shut out. `pass` beside `401`: somebody would be let in whom the backend refuses.",
     ),
@@ -358,13 +358,13 @@ const REQUESTS: &[Entry] = &[
     gauge(
         "streams_open",
         "Streams now.",
-        &[these("kind", "websocket events answer call")],
+        &[closed("kind", "websocket events answer call")],
         "How many a restart cuts. `answer`: one that has been coming for a second; `call`: one of gRPC that has lasted as long.",
     ),
     counter(
         "streams_ended_total",
         "Streams that have ended.",
-        &[these(
+        &[closed(
             "reason",
             "closed idle revoked session_over stopping token_over",
         )],
@@ -372,11 +372,11 @@ const REQUESTS: &[Entry] = &[
     ),
 ];
 
-const TOKENS: &[Entry] = &[
+const TOKENS: &[MetricFamily] = &[
     counter(
         "token_checks_total",
         "Access tokens checked.",
-        &[these(
+        &[closed(
             "result",
             "cached verified invalid expired revoked issuer_ended issuer_without_keys",
         )],
@@ -387,7 +387,7 @@ const TOKENS: &[Entry] = &[
         "Tokens of other issuers checked.",
         &[
             ISSUER,
-            these("result", "passed invalid expired ended revoked no_keys"),
+            closed("result", "passed invalid expired ended revoked no_keys"),
         ],
         "How far a migration is: `passed` falls towards zero. `ended`: after the issuer's end date.",
     ),
@@ -406,7 +406,7 @@ const TOKENS: &[Entry] = &[
     counter(
         "refresh_total",
         "Refresh tokens presented.",
-        &[these(
+        &[closed(
             "result",
             "rotated kept replayed reused expired revoked disabled invalid",
         )],
@@ -415,7 +415,7 @@ const TOKENS: &[Entry] = &[
     counter(
         "revocations_total",
         "Sessions ended before their time; of everybody at once, it counts as one.",
-        &[these(
+        &[closed(
             "reason",
             "ban erased everything logout logout_global logout_others merged operator password reuse session_ended single_session \
                 unban user_type",
@@ -431,18 +431,18 @@ const TOKENS: &[Entry] = &[
     counter(
         "proof_errors_total",
         "Signatures for the backend that failed.",
-        &[these("kind", "assertion mint")],
+        &[closed("kind", "assertion mint")],
         "Those requests got `proof_unavailable`: a signing key is missing.",
     ),
 ];
 
-const LOGINS: &[Entry] = &[
+const LOGINS: &[MetricFamily] = &[
     counter(
         "logins_total",
         "Login attempts.",
         &[
-            these("method", "wechat sms password"),
-            these(
+            closed("method", "wechat sms password"),
+            closed(
                 "result",
                 "success code_invalid credentials_invalid internal not_found rate_limited refresh_invalid \
                 registration_closed registration_unavailable store_unavailable user_disabled validation_failed \
@@ -461,8 +461,8 @@ const LOGINS: &[Entry] = &[
         "phone_bindings_total",
         "Phones to bind.",
         &[
-            these("method", "sms wechat wechat_legacy"),
-            these(
+            closed("method", "sms wechat wechat_legacy"),
+            closed(
                 "result",
                 "bound code_invalid forbidden internal not_found phone_code_invalid phone_conflict phone_decrypt_failed \
                 rate_limited reauthentication_required refresh_invalid session_revoked store_unavailable token_revoked \
@@ -473,13 +473,13 @@ const LOGINS: &[Entry] = &[
     ),
 ];
 
-const WECHAT: &[Entry] = &[
+const WECHAT: &[MetricFamily] = &[
     counter(
         "wechat_calls_total",
         "Calls of WeChat, each try for itself.",
         &[
             API,
-            these(
+            closed(
                 "class",
                 "ok blocked busy code_invalid misconfigured rate_limited stale_token timeout unreachable unusable",
             ),
@@ -502,11 +502,11 @@ const WECHAT: &[Entry] = &[
         "wechat_pushes_total",
         "What WeChat pushed, and what became of it.",
         &[
-            these(
+            closed(
                 "event",
                 "user_info_modified user_authorization_revoke user_authorization_cancellation check other unknown",
             ),
-            these(
+            closed(
                 "result",
                 "done repeated nobody outdated failed forged stale unreadable other_app",
             ),
@@ -515,13 +515,13 @@ const WECHAT: &[Entry] = &[
     ),
 ];
 
-const SMS: &[Entry] = &[
+const SMS: &[MetricFamily] = &[
     counter(
         "sms_sent_total",
         "Calls of SMS vendors.",
         &[
             VENDOR,
-            these(
+            closed(
                 "result",
                 "sent bad_number balance blocked_number config content perm rate_limited timeout transient unmade \
                 unreachable unusable",
@@ -538,7 +538,7 @@ const SMS: &[Entry] = &[
     counter(
         "sms_codes_verified_total",
         "SMS codes looked at.",
-        &[these("result", "right wrong limited failed")],
+        &[closed("result", "right wrong limited failed")],
         "`right` far below the messages sent: codes do not arrive, or somebody sends messages for the sake of it.",
     ),
     counter(
@@ -555,11 +555,11 @@ const SMS: &[Entry] = &[
     ),
 ];
 
-const BACKEND: &[Entry] = &[
+const BACKEND: &[MetricFamily] = &[
     counter(
         "upstream_errors_total",
         "Requests that failed on their way to the backend or back.",
-        &[these(
+        &[closed(
             "kind",
             "connect connect_timeout timeout closed_early invalid_answer refused_stream proof internal client_gone \
                 client_slow client_malformed",
@@ -591,7 +591,7 @@ const BACKEND: &[Entry] = &[
         "Questions and messages to the backend.",
         &[
             HOOK,
-            these(
+            closed(
                 "result",
                 "ok busy client_error redirect refused server_error timeout unreachable unusable",
             ),
@@ -624,7 +624,7 @@ const BACKEND: &[Entry] = &[
     ),
 ];
 
-const STORE: &[Entry] = &[
+const STORE: &[MetricFamily] = &[
     histogram(
         "store_op_duration_seconds",
         "Store operations.",

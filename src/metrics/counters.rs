@@ -8,17 +8,17 @@
 
 use prometheus::{IntCounter, IntCounterVec};
 
-use super::catalog::{Label, Values};
+use super::catalog::{Label, LabelValues};
 
 /// `with_label_values` gives one of them.
 #[derive(Debug, Clone)]
-pub struct Counters {
+pub struct CounterFamily {
     name: &'static str,
     vec: IntCounterVec,
     labels: &'static [Label],
 }
 
-impl Counters {
+impl CounterFamily {
     /// Those whose labels all have closed lists are there at once; for others see [`Self::start`].
     pub(super) fn new(name: &'static str, vec: IntCounterVec, labels: &'static [Label]) -> Self {
         let counters = Self { name, vec, labels };
@@ -43,17 +43,17 @@ impl Counters {
             self.with_label_values(first);
             return;
         };
-        for value in next.values.closed().into_iter().flatten() {
+        for value in next.values.list().into_iter().flatten() {
             self.start(&[first, &[value]].concat());
         }
     }
 
     fn knows(&self, values: &[&str]) -> bool {
         let is_known = |(label, value): (&Label, &&str)| match &label.values {
-            Values::Given(_) => true,
-            Values::These(_) | Values::CodesAnd(_) => label
+            LabelValues::FromConfig(_) => true,
+            LabelValues::Closed(_) | LabelValues::ErrorCodesAnd(_) => label
                 .values
-                .closed()
+                .list()
                 .is_some_and(|known| known.contains(value)),
         };
         self.labels.len() == values.len() && self.labels.iter().zip(values).all(is_known)

@@ -25,7 +25,7 @@ use crate::{
     clock::Clock,
     config::{HookEvent, HookShare, HooksConfig},
     metrics::Metrics,
-    outbound::{Fault, NoClient, Outbound},
+    outbound::{ClientError, Outbound, OutboundError},
     types::Secret,
 };
 
@@ -83,7 +83,7 @@ pub enum HooksSetupError {
     #[error("hooks.secret is missing")]
     NoSecret,
     #[error(transparent)]
-    NoClient(#[from] NoClient),
+    NoClient(#[from] ClientError),
 }
 
 impl Hooks {
@@ -229,12 +229,12 @@ impl HookError {
     }
 }
 
-impl From<Fault> for HookError {
-    fn from(fault: Fault) -> Self {
+impl From<OutboundError> for HookError {
+    fn from(fault: OutboundError) -> Self {
         match fault {
-            Fault::Connect | Fault::Broken => Self::Unreachable,
-            Fault::Timeout => Self::Timeout,
-            Fault::TooLarge => Self::Unusable,
+            OutboundError::Connect | OutboundError::Broken => Self::Unreachable,
+            OutboundError::Timeout => Self::Timeout,
+            OutboundError::TooLarge => Self::Unusable,
         }
     }
 }

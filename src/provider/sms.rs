@@ -22,10 +22,10 @@ use std::time::{Duration, Instant};
 use reqwest::Url;
 
 use crate::{
-    config::{Filling, Mode, SecretText, SmsConfig, SmsProvider},
+    config::{CodeValues, Mode, SecretText, SmsConfig, SmsProvider},
     entropy::Entropy,
     metrics::Metrics,
-    outbound::NoClient,
+    outbound::ClientError,
     types::{Malformed, Phone, Secret, SmsCode, SmsPurpose, Timestamp},
 };
 use aliyun::Aliyun;
@@ -134,7 +134,7 @@ pub enum SetupError {
     #[error("the provider `log` is for development alone")]
     LogInProduction,
     #[error(transparent)]
-    NoClient(#[from] NoClient),
+    NoClient(#[from] ClientError),
 }
 
 impl Sms {
@@ -172,7 +172,7 @@ impl Sms {
             Ok(Account { vendor, price })
         };
         let accounts = config
-            .asked(mode)
+            .enabled_providers(mode)
             .into_iter()
             .map(account)
             .collect::<Result<Vec<_>, SetupError>>()?;
@@ -262,8 +262,8 @@ impl Vendor {
 }
 
 impl<'a> Message<'a> {
-    fn filling(&self) -> Filling<'a> {
-        Filling {
+    fn filling(&self) -> CodeValues<'a> {
+        CodeValues {
             code: self.code,
             minutes: (self.ttl.as_secs() / 60).max(1),
         }

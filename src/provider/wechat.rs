@@ -43,7 +43,7 @@ use crate::{
     config::{Mode, SecretText, TokenMode, WechatConfig},
     entropy::Entropy,
     metrics::Metrics,
-    outbound::{NoClient, is_loopback},
+    outbound::{ClientError, is_loopback},
     store::WechatIdentity,
     types::{AppId, OpenId, Phone, Secret},
 };
@@ -107,7 +107,7 @@ pub enum SetupError {
     #[error("the mini program {0} has no secret")]
     NoSecret(AppId),
     #[error(transparent)]
-    NoClient(#[from] NoClient),
+    NoClient(#[from] ClientError),
 }
 
 impl Wechat {

@@ -77,7 +77,7 @@ impl AccessLog {
 const PHONE_DIGITS: usize = 11;
 
 /// The path with every run of digits that could be a phone number masked.
-fn masked(path: &str) -> std::borrow::Cow<'_, str> {
+fn mask_phones(path: &str) -> std::borrow::Cow<'_, str> {
     let long_run = |text: &str| {
         text.as_bytes()
             .split(|b| !b.is_ascii_digit())
@@ -108,7 +108,7 @@ fn masked(path: &str) -> std::borrow::Cow<'_, str> {
 
 /// `2023-11-14T22:13:20.123Z`. The second that this thread formatted last is kept: each request
 /// logs one.
-fn stamp(at: Timestamp) -> String {
+fn format_timestamp(at: Timestamp) -> String {
     thread_local! {
         static LAST: RefCell<(u64, String)> = const { RefCell::new((u64::MAX, String::new())) };
     }
@@ -138,7 +138,7 @@ fn json(line: &AccessLine<'_>) -> Vec<u8> {
         &mut out,
         &[
             r#"{"timestamp":""#,
-            &stamp(line.at),
+            &format_timestamp(line.at),
             r#"","level":"INFO","target":"access","request_id":"#,
         ],
     );
@@ -146,7 +146,7 @@ fn json(line: &AccessLine<'_>) -> Vec<u8> {
     put(&mut out, &[r#","method":"#]);
     quote(&mut out, line.method);
     put(&mut out, &[r#","path":"#]);
-    quote(&mut out, &masked(line.path));
+    quote(&mut out, &mask_phones(line.path));
     put(
         &mut out,
         &[r#","status":"#, number.format(line.status), r#","rule":"#],
@@ -222,9 +222,9 @@ fn text(line: &AccessLine<'_>) -> Vec<u8> {
     };
     format!(
         "{}  {} {} {} {}{error}{would}  rule={} user={} ip={} {}{upstream} received={} sent={} {} {}us gate={}us id={}\n",
-        stamp(line.at),
+        format_timestamp(line.at),
         line.method,
-        masked(line.path),
+        mask_phones(line.path),
         line.status,
         line.decision,
         line.rule,
@@ -284,7 +284,7 @@ mod tests {
             ("/8613800138000", "/***"),
             ("/a1/13800138000/2", "/a1/***/2"),
         ] {
-            assert_eq!(masked(path), shown);
+            assert_eq!(mask_phones(path), shown);
         }
     }
 
@@ -297,10 +297,11 @@ mod tests {
             (1_999, "01.999Z"),
             (60_123, "00.123Z"),
         ] {
-            let stamp = stamp(Timestamp::from_millis(1_700_000_040_000 + millis));
+            let format_timestamp =
+                format_timestamp(Timestamp::from_millis(1_700_000_040_000 + millis));
             assert!(
-                stamp.starts_with("2023-11-14T22:1") && stamp.ends_with(text),
-                "{stamp}"
+                format_timestamp.starts_with("2023-11-14T22:1") && format_timestamp.ends_with(text),
+                "{format_timestamp}"
             );
         }
     }

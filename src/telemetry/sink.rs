@@ -17,23 +17,23 @@ use std::{
 use tracing_subscriber::fmt::MakeWriter;
 
 /// Lines that may wait to be written.
-const QUEUE: usize = 16_384;
+const QUEUE_CAPACITY: usize = 16_384;
 /// How many of them may be access lines: audit events and warnings still get in when there is a
 /// flood of requests.
-const FOR_MANY: usize = QUEUE / 4 * 3;
+const ACCESS_LINE_CAPACITY: usize = QUEUE_CAPACITY / 4 * 3;
 /// How long the writer rests after a batch. Senders then find it awake less often, and waking it is
 /// what costs them most.
-const REST: Duration = Duration::from_millis(5);
+const FLUSH_INTERVAL: Duration = Duration::from_millis(5);
 
 /// How long the last lines may take when the process ends.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+const SHUTDOWN_FLUSH: Duration = Duration::from_secs(2);
 
 /// Takes finished lines. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Sink {
     lines: SyncSender<Message>,
     queued: Arc<AtomicUsize>,
-    given_up: Arc<AtomicU64>,
+    dropped: Arc<AtomicU64>,
     /// Disconnected when the thread has ended.
     ended: Arc<Mutex<Receiver<()>>>,
 }
@@ -52,7 +52,7 @@ impl Sink {
 
     /// Starts the thread that writes to `out`.
     pub fn to(out: impl Write + Send + 'static) -> io::Result<Self> {
-        let (lines, queue) = sync_channel(QUEUE);
+        let (lines, queue) = sync_channel(QUEUE_CAPACITY);
         let (ending, ended) = sync_channel::<()>(0);
         let queued = Arc::new(AtomicUsize::new(0));
         let waiting = queued.clone();
@@ -65,7 +65,7 @@ impl Sink {
         Ok(Self {
             lines,
             queued,
-            given_up: Arc::default(),
+            dropped: Arc::default(),
             ended: Arc::new(Mutex::new(ended)),
         })
     }
@@ -73,10 +73,10 @@ impl Sink {
     /// Gives a line of which there are many (with its newline) away; a fast stream of them leaves
     /// room for the rare ones.
     pub fn offer(&self, line: Vec<u8>) {
-        if self.queued.load(Ordering::Relaxed) < FOR_MANY {
+        if self.queued.load(Ordering::Relaxed) < ACCESS_LINE_CAPACITY {
             self.send(line);
         } else {
-            self.given_up.fetch_add(1, Ordering::Relaxed);
+            self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -88,25 +88,25 @@ impl Sink {
             // The thread is gone only after `close`; what is logged then has nowhere to go, and is
             // no loss.
             if let TrySendError::Full(_) = refused {
-                self.given_up.fetch_add(1, Ordering::Relaxed);
+                self.dropped.fetch_add(1, Ordering::Relaxed);
             }
         }
     }
 
     /// How many lines were given up since this was last asked.
-    pub fn take_given_up(&self) -> u64 {
-        self.given_up.swap(0, Ordering::Relaxed)
+    pub fn take_dropped(&self) -> u64 {
+        self.dropped.swap(0, Ordering::Relaxed)
     }
 
     /// Writes what is queued and ends the thread, unless nobody reads what it writes: then it is
     /// left behind.
     pub fn close(&self) {
-        let end = Instant::now() + LAST_WORDS;
+        let end = Instant::now() + SHUTDOWN_FLUSH;
         while let Err(TrySendError::Full(_)) = self.lines.try_send(Message::Stop) {
             if Instant::now() >= end {
                 return;
             }
-            std::thread::sleep(REST);
+            std::thread::sleep(FLUSH_INTERVAL);
         }
         // Both outcomes are the end of waiting: it has ended, or it will not.
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
@@ -139,7 +139,7 @@ fn write_all(queue: &Receiver<Message>, queued: &AtomicUsize, mut out: impl Writ
         if stop {
             return;
         }
-        std::thread::sleep(REST);
+        std::thread::sleep(FLUSH_INTERVAL);
     }
 }
 
@@ -225,14 +225,14 @@ mod tests {
         let held = gate.lock().unwrap();
         let sink = Sink::to(Stuck(gate.clone())).expect("a thread");
         let line = vec![b'x'; 1024];
-        for _ in 0..3 * QUEUE {
+        for _ in 0..3 * QUEUE_CAPACITY {
             sink.offer(line.clone());
             drop(sink.make_writer().write(&line));
         }
-        let given_up = sink.take_given_up();
+        let dropped = sink.take_dropped();
         // The queue is full, and the writer holds a batch of a MiB.
-        assert!(given_up >= 4 * QUEUE as u64, "{given_up}");
-        assert_eq!(sink.take_given_up(), 0);
+        assert!(dropped >= 4 * QUEUE_CAPACITY as u64, "{dropped}");
+        assert_eq!(sink.take_dropped(), 0);
         drop(held);
         sink.close();
     }

@@ -25,7 +25,7 @@ use super::{
     verify::{LATEST, LONGEST},
 };
 use crate::{
-    config::{Algorithm, IssuerConfig, MAPPED, TokenConfig},
+    config::{Algorithm, IssuerConfig, MAPPED_CLAIMS, TokenConfig},
     crypto,
     metrics::Metrics,
     types::{Timestamp, UserId, UserType},
@@ -87,7 +87,7 @@ impl TrustedIssuer {
             .types
             .clone()
             .unwrap_or_else(|| ["", "jwt", "at+jwt"].map(str::to_owned).into());
-        let claims = MAPPED
+        let claims = MAPPED_CLAIMS
             .into_iter()
             .filter_map(|ours| Some((ours, config.claims.get(ours)?.clone())));
         Ok(Self {

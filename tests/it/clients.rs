@@ -46,7 +46,7 @@ impl Town {
         let wechat = Wechat::start();
         // A story numbers its codes, and has fewer than that.
         for n in 0..200 {
-            wechat.server.write(
+            wechat.server.set_response(
                 &format!("no-openid-{n}"),
                 r#"{"session_key":"AAAAAAAAAAAAAAAAAAAAAA=="}"#,
             );

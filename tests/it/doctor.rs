@@ -164,7 +164,7 @@ fn a_wrong_secret_is_told_in_words_without_the_secret() {
         "{said}"
     );
 
-    wechat.server.write(
+    wechat.server.set_response(
         "stable_token",
         r#"{"errcode":40164,"errmsg":"invalid ip 203.0.113.9, not in whitelist"}"#,
     );

@@ -11,7 +11,7 @@ mod query;
 
 use std::collections::BTreeSet;
 
-use menshen::{config::SmsProvider, dev::sms::Script};
+use menshen::{config::SmsProvider, dev::sms::Scenario};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -71,7 +71,7 @@ fn a_day(town: &Town, menshen: &Menshen) {
     let alice = menshen.login("alice-1");
     town.wechat
         .server
-        .write("busy-1", r#"{"errcode":-1,"errmsg":"system error"}"#);
+        .set_response("busy-1", r#"{"errcode":-1,"errmsg":"system error"}"#);
     assert_eq!(
         menshen
             .post("/auth/wechat/login", &[], &json!({ "code": "busy-1" }))
@@ -79,7 +79,7 @@ fn a_day(town: &Town, menshen: &Menshen) {
         503
     );
     town.sign_in(menshen, "+8613800138000");
-    town.sms.script(SmsProvider::Tencent, Script::Echo);
+    town.sms.set_scenario(SmsProvider::Tencent, Scenario::Echo);
     let bob = town.sign_in(menshen, "+8613900139000");
     let guess = json!({ "phone": "+8613900139001", "code": "000000" });
     assert_eq!(

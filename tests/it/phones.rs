@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use menshen::{
     clock::Clock,
     config::SmsProvider,
-    dev::sms::{KEY_ID, SECRET, SIGN_NAME, Script, SimulatedSms, TEMPLATE},
+    dev::sms::{KEY_ID, SECRET, SIGN_NAME, Scenario, SimulatedSms, TEMPLATE},
 };
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -147,7 +147,7 @@ fn a_phone_and_a_wechat_of_one_person_are_one_user_and_the_log_knows_neither() {
 
     let alice = menshen.login("alice-1");
     assert_ne!(alice["user"]["id"], id.as_str());
-    town.sms.script(SmsProvider::Tencent, Script::Echo);
+    town.sms.set_scenario(SmsProvider::Tencent, Scenario::Echo);
     let other = "+8613900139000";
     let first_code = town.code(&menshen, other, "bind");
     let to_alice = [("Authorization", bearer(&alice))];

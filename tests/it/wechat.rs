@@ -152,7 +152,7 @@ fn every_published_answer_of_wechat_has_its_code_and_status() {
         let body = answer["body_raw"]
             .as_str()
             .map_or_else(|| answer["body"].to_string(), str::to_owned);
-        wechat.server.write(id, &body);
+        wechat.server.set_response(id, &body);
         let (status, code, retry_after) = match answer["expect"].as_str().expect("a class") {
             "ok" => (200, None, None),
             "invalid_code" | "code_used" => (401, Some("wechat_code_invalid"), None),
@@ -308,7 +308,7 @@ fn a_code_can_be_tried_again_when_wechat_is_back() {
         );
     }
     for code in broken {
-        wechat.server.write(
+        wechat.server.set_response(
             code,
             r#"{"openid":"o-back","session_key":"tiihtNczf5v6AKRyjwEUhQ=="}"#,
         );
@@ -455,7 +455,7 @@ fn what_wechat_tells_in_confidence_is_in_no_log_no_metric_and_no_file() {
         "cut-confidential",
         "busy-confidential",
     ];
-    wechat.server.write(codes[0], &good);
+    wechat.server.set_response(codes[0], &good);
     let mut answers: Vec<Answer> = codes.iter().map(|code| post(&menshen, code)).collect();
     answers.push(post(&menshen, "slow.30000-confidential"));
     answers.push(post_from(&menshen, "203.0.113.7", codes[0]));
@@ -525,7 +525,7 @@ fn what_wechat_tells_in_confidence_is_in_no_log_no_metric_and_no_file() {
         .setup(&backend, "")
         .in_directory(menshen.keep_directory())
         .start();
-    wechat.server.write("code-2", &good);
+    wechat.server.set_response("code-2", &good);
     assert_eq!(again.login("code-2")["user"]["id"], tokens["user"]["id"]);
     assert_eq!(
         wire::ask(again.admin, "GET", "/readyz", &[], b"").status,

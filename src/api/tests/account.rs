@@ -39,7 +39,7 @@ fn names(object: &Value) -> Vec<&str> {
 async fn a_copy_holds_everything_and_nothing_that_signs_in() {
     let world = World::with(|config| config.auth.openid_in_answers = true).await;
     let key = "tiihtNczf5v6AKRyjwEUhQ==";
-    world.wechat.write(
+    world.wechat.set_response(
         "a-1",
         &json!({ "openid": "o-alice", "unionid": "u-alice", "session_key": key }).to_string(),
     );

@@ -143,7 +143,7 @@ async fn what_no_route_reads_keeps_nobody_from_signing_in() {
             DialectKind::Nest,
             DialectKind::SuccessData,
         ];
-        config.dialect = kinds.map(DialectConfig::of).to_vec();
+        config.dialect = kinds.map(DialectConfig::for_kind).to_vec();
         config.dialect[2].prefix = Some("/simple".to_owned());
         config.wechat.legacy_decrypt = true;
     })
@@ -195,7 +195,7 @@ async fn what_no_route_reads_keeps_nobody_from_signing_in() {
 async fn a_nickname_or_avatar_that_is_not_valid_is_left_out() {
     let world = World::with(|config| {
         config.limits.enabled = false;
-        config.dialect = vec![DialectConfig::of(DialectKind::Nest)];
+        config.dialect = vec![DialectConfig::for_kind(DialectKind::Nest)];
     })
     .await;
     let long = format!(r#""{}""#, "字".repeat(65));
@@ -260,7 +260,7 @@ async fn a_nickname_or_avatar_that_is_not_valid_is_left_out() {
 async fn an_avatar_that_nobody_else_can_see_is_none() {
     let world = World::with(|config| {
         config.limits.enabled = false;
-        config.dialect = vec![DialectConfig::of(DialectKind::Nest)];
+        config.dialect = vec![DialectConfig::for_kind(DialectKind::Nest)];
     })
     .await;
     for (n, avatar) in [

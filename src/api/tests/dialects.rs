@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::world::{APP, Answered, Ask, START, World};
 use crate::{
     config::{Config, DialectConfig, DialectKind, ShownPhone, SmsProvider, UserIds},
-    dev::{sms::Script, wechat::SimulatedWechat},
+    dev::{sms::Scenario, wechat::SimulatedWechat},
 };
 
 const DAY: u64 = 86_400;
@@ -20,7 +20,7 @@ async fn speaking(kind: DialectKind) -> World {
     World::with(|config| {
         config.users.ids = UserIds::Integer;
         config.wechat.legacy_decrypt = true;
-        config.dialect = vec![DialectConfig::of(kind)];
+        config.dialect = vec![DialectConfig::for_kind(kind)];
     })
     .await
 }

@@ -115,7 +115,7 @@ async fn nest_story(world: &World) -> Vec<(u16, String, String)> {
     let login = "/api/v1/auth/wx-login";
     world
         .wechat
-        .write("odd-1", r#"{"session_key":"k","errcode":0}"#);
+        .set_response("odd-1", r#"{"session_key":"k","errcode":0}"#);
     for body in [
         json!({ "code": "alice-1", "nickName": "张三", "avatarUrl": "https://a.example/1.png" }),
         json!({ "code": "alice-2", "nickName": "微信用户" }),
@@ -159,7 +159,7 @@ async fn nest_story(world: &World) -> Vec<(u16, String, String)> {
 
 #[tokio::test]
 async fn nest_in_config_alone_answers_byte_for_byte_the_same() {
-    let builtin = speaking(vec![DialectConfig::of(DialectKind::Nest)]).await;
+    let builtin = speaking(vec![DialectConfig::for_kind(DialectKind::Nest)]).await;
     let custom = speaking(parse(NEST_AGAIN)).await;
     let (expected, got) = (nest_story(&builtin).await, nest_story(&custom).await);
     assert_eq!(expected.len(), 17);
@@ -222,7 +222,7 @@ async fn what_is_printed_of_a_builtin_dialect_is_all_of_it() {
             &["/sendsms", "/login", "/wechatlogin"],
         ),
     ] {
-        let builtin = speaking(vec![DialectConfig::of(kind)]).await;
+        let builtin = speaking(vec![DialectConfig::for_kind(kind)]).await;
         let printed = speaking(parse(dialect::source(kind).unwrap())).await;
         let (expected, got) = (
             any_story(&builtin, paths).await,
@@ -374,7 +374,7 @@ body = '{ "c": "{code}", "id": "{request_id}", "f": "{errors.by_field}" }'
 
 #[tokio::test]
 async fn a_hostile_body_gets_a_4xx_in_the_shape_of_the_dialect() {
-    let world = speaking(vec![DialectConfig::of(DialectKind::Nest)]).await;
+    let world = speaking(vec![DialectConfig::for_kind(DialectKind::Nest)]).await;
     let deep = format!("{{\"code\":{}{}}}", "[".repeat(500), "]".repeat(500));
     let long = format!("{{\"code\":\"{}\"}}", "x".repeat(20_000));
     for (body, status, code) in [
@@ -407,7 +407,7 @@ async fn a_hostile_body_gets_a_4xx_in_the_shape_of_the_dialect() {
 
 #[tokio::test]
 async fn a_refused_phone_repeats_nothing_of_what_was_sent() {
-    let world = speaking(vec![DialectConfig::of(DialectKind::SuccessData)]).await;
+    let world = speaking(vec![DialectConfig::for_kind(DialectKind::SuccessData)]).await;
     let (data, iv) =
         SimulatedWechat::encrypted_phone(APP, "alice-1", "13800138000", START.as_secs());
     let body = json!({ "encryptedData": data, "iv": iv, "sessionKey": "msh1_secret", "openid": "o-secret" });

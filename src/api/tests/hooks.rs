@@ -482,7 +482,7 @@ async fn a_login_in_an_existing_api_asks_too() {
     let backend = Hooked::counting(40).await;
     let world = backend
         .world_with(|config| {
-            config.dialect = vec![DialectConfig::of(DialectKind::Nest)];
+            config.dialect = vec![DialectConfig::for_kind(DialectKind::Nest)];
         })
         .await;
     let answered = world

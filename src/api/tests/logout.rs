@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::world::{Answered, Ask, World};
 use crate::{
     config::{DialectConfig, DialectKind, Rate},
-    telemetry::heard::Heard,
+    telemetry::LogCapture,
 };
 
 const DAY: u64 = 24 * 3600;
@@ -30,7 +30,7 @@ fn forged(token: &str) -> String {
 
 #[tokio::test]
 async fn an_expired_access_token_ends_its_own_session_and_no_more() {
-    let heard = Heard::begin();
+    let log_capture = LogCapture::start();
     let world = World::new().await;
     let (one, two, bystander) = (
         world.login("alice-1").await,
@@ -71,12 +71,15 @@ async fn an_expired_access_token_ends_its_own_session_and_no_more() {
     }
     assert!(lives(&world, &bystander).await);
     assert_eq!(world.audited("logout"), 2);
-    assert!(heard.end().contains("expired_access_token"), "and says how");
+    assert!(
+        log_capture.finish().contains("expired_access_token"),
+        "and says how"
+    );
 }
 
 #[tokio::test]
 async fn a_refresh_token_is_enough_to_end_its_session() {
-    let heard = Heard::begin();
+    let log_capture = LogCapture::start();
     let world = World::new().await;
     let first = world.login("alice-1").await;
     let (older, bystander) = (first.text("refresh_token"), world.login("alice-2").await);
@@ -106,7 +109,7 @@ async fn a_refresh_token_is_enough_to_end_its_session() {
     );
     assert!(lives(&world, &bystander).await);
     assert_eq!(world.audited("logout"), 1);
-    let said = heard.end();
+    let said = log_capture.finish();
     assert!(
         said.contains("proof=\"refresh_token\"") && !said.contains(older),
         "{said}"
@@ -286,7 +289,8 @@ async fn signing_out_is_limited_by_address() {
 #[tokio::test]
 async fn the_token_that_renews_a_session_of_nest_signs_out_of_it_too() {
     let world =
-        World::with(|config| config.dialect = vec![DialectConfig::of(DialectKind::Nest)]).await;
+        World::with(|config| config.dialect = vec![DialectConfig::for_kind(DialectKind::Nest)])
+            .await;
     let login = world
         .send(Ask::post(
             "/api/v1/auth/wx-login",

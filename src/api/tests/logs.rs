@@ -4,11 +4,11 @@
 use serde_json::json;
 
 use super::world::{Ask, World};
-use crate::telemetry::heard::Heard;
+use crate::telemetry::LogCapture;
 
 #[tokio::test]
 async fn no_log_line_holds_a_secret_code_token_or_openid() {
-    let heard = Heard::begin();
+    let log_capture = LogCapture::start();
     let world = World::with(|config| config.auth.openid_in_answers = true).await;
     let body = json!({ "code": "c0de-1", "nickname": "N1ckname", "avatar_url": "https://avatar.example/" });
     let first = world.send(Ask::post("/auth/wechat/login", &body)).await;
@@ -42,7 +42,7 @@ async fn no_log_line_holds_a_secret_code_token_or_openid() {
         world.login("c0de-2").await.says(),
         (503, "store_unavailable")
     );
-    let said = heard.end();
+    let said = log_capture.finish();
     for expected in [
         "login.succeeded",
         "login.failed",

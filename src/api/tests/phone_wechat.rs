@@ -411,7 +411,7 @@ async fn raw_data_must_be_signed_under_the_key_of_this_login() {
     let official = &table["vectors"][0];
     let login = |code: &str, raw: Option<&str>, signature: Option<&str>| {
         let key = official["session_key"].as_str().unwrap();
-        world.wechat.write(
+        world.wechat.set_response(
             code,
             &json!({ "openid": "o-alice", "session_key": key }).to_string(),
         );

@@ -28,8 +28,8 @@ impl Api {
             config.limits.refresh_per_ip = Rate::per_minute(2);
             config.dialect = match self {
                 Self::Native => vec![],
-                Self::Simplejwt => vec![DialectConfig::of(DialectKind::Simplejwt)],
-                Self::Nest => vec![DialectConfig::of(DialectKind::Nest)],
+                Self::Simplejwt => vec![DialectConfig::for_kind(DialectKind::Simplejwt)],
+                Self::Nest => vec![DialectConfig::for_kind(DialectKind::Nest)],
             };
             change(config);
         })

@@ -7,8 +7,8 @@ use serde_json::json;
 use super::world::{Answered, Ask, World};
 use crate::{
     config::{Config, SmsProvider},
-    dev::sms::Script,
-    telemetry::heard::Heard,
+    dev::sms::Scenario,
+    telemetry::LogCapture,
 };
 
 const PHONE: &str = "+8613800138000";
@@ -18,8 +18,8 @@ fn two_vendors(config: &mut Config) {
     config.sms.providers = vec![SmsProvider::Aliyun, SmsProvider::Tencent];
 }
 
-fn refuse(code: &str) -> Script {
-    Script::Refuse(code.to_owned())
+fn refuse(code: &str) -> Scenario {
+    Scenario::Refuse(code.to_owned())
 }
 
 fn unavailable(answer: &Answered, wait: u64) {
@@ -38,7 +38,7 @@ async fn the_next_vendor_sends_where_the_first_is_not_set_up() {
         "isv.SMS_CONTENT_ILLEGAL",
     ] {
         let world = World::with(two_vendors).await;
-        world.sms.script(SmsProvider::Aliyun, refuse(code));
+        world.sms.set_scenario(SmsProvider::Aliyun, refuse(code));
         world.sign_in_by_sms(PHONE).await;
         let sent = world.sms.sent();
         assert_eq!(
@@ -67,8 +67,8 @@ async fn what_nobody_sends_takes_no_slot() {
     .await;
     world
         .sms
-        .script(SmsProvider::Aliyun, refuse("isv.OUT_OF_SERVICE"));
-    world.sms.script(
+        .set_scenario(SmsProvider::Aliyun, refuse("isv.OUT_OF_SERVICE"));
+    world.sms.set_scenario(
         SmsProvider::Tencent,
         refuse("FailedOperation.InsufficientBalanceInSmsPackage"),
     );
@@ -82,7 +82,7 @@ async fn what_nobody_sends_takes_no_slot() {
         ),
         (8, 8)
     );
-    world.sms.script(SmsProvider::Tencent, Script::Send);
+    world.sms.set_scenario(SmsProvider::Tencent, Scenario::Send);
     world.sign_in_by_sms(PHONE).await;
     assert_eq!(world.sms.sent().len(), 1);
     assert_eq!(world.audited("sms.requested"), 9);
@@ -90,7 +90,7 @@ async fn what_nobody_sends_takes_no_slot() {
 
 #[tokio::test]
 async fn a_code_that_was_sent_stays_good_when_the_next_is_not() {
-    for script in [
+    for scenario in [
         refuse("isv.AMOUNT_NOT_ENOUGH"),
         refuse("isv.MOBILE_NUMBER_ILLEGAL"),
         refuse("isv.BUSINESS_LIMIT_CONTROL"),
@@ -98,12 +98,14 @@ async fn a_code_that_was_sent_stays_good_when_the_next_is_not() {
         let world = World::new().await;
         let code = world.sms_code(PHONE).await;
         world.advance(60);
-        world.sms.script(SmsProvider::Aliyun, script.clone());
+        world
+            .sms
+            .set_scenario(SmsProvider::Aliyun, scenario.clone());
         assert_ne!(world.ask_code(PHONE).await.status, 200);
         assert_eq!(
             world.sms_login(PHONE, &code).await.says(),
             (200, ""),
-            "{script:?}"
+            "{scenario:?}"
         );
     }
 }
@@ -111,7 +113,7 @@ async fn a_code_that_was_sent_stays_good_when_the_next_is_not() {
 #[tokio::test]
 async fn a_vendor_that_hangs_is_given_up_and_its_message_may_have_come() {
     let world = World::with(two_vendors).await;
-    world.sms.script(SmsProvider::Aliyun, Script::Hang);
+    world.sms.set_scenario(SmsProvider::Aliyun, Scenario::Hang);
     let begun = Instant::now();
     unavailable(&world.ask_code(PHONE).await, 60);
     let took = begun.elapsed();
@@ -144,21 +146,23 @@ async fn a_vendor_that_hangs_is_given_up_and_its_message_may_have_come() {
 
 #[tokio::test]
 async fn an_answer_that_is_none_is_not_asked_for_twice() {
-    for script in [
-        Script::Empty,
-        Script::Garbage(200),
-        Script::Garbage(502),
-        Script::Huge,
-        Script::Cut,
-        Script::Moved,
+    for scenario in [
+        Scenario::Empty,
+        Scenario::Garbage(200),
+        Scenario::Garbage(502),
+        Scenario::Huge,
+        Scenario::Cut,
+        Scenario::Moved,
     ] {
         let world = World::with(two_vendors).await;
-        world.sms.script(SmsProvider::Aliyun, script.clone());
+        world
+            .sms
+            .set_scenario(SmsProvider::Aliyun, scenario.clone());
         unavailable(&world.ask_code(PHONE).await, 60);
         assert_eq!(
             world.ask_code(PHONE).await.says(),
             (429, "sms_cooldown"),
-            "{script:?}"
+            "{scenario:?}"
         );
         assert_eq!(
             (
@@ -166,7 +170,7 @@ async fn an_answer_that_is_none_is_not_asked_for_twice() {
                 world.sms.redirects_followed()
             ),
             (0, 0),
-            "{script:?}"
+            "{scenario:?}"
         );
     }
 }
@@ -177,7 +181,7 @@ async fn a_limit_of_the_vendor_is_passed_on() {
         config.sms.providers = vec![SmsProvider::Tencent, SmsProvider::Aliyun];
     })
     .await;
-    world.sms.script(
+    world.sms.set_scenario(
         SmsProvider::Tencent,
         refuse("LimitExceeded.PhoneNumberOneHourLimit"),
     );
@@ -203,14 +207,14 @@ async fn a_number_that_gets_no_messages_is_a_wrong_field() {
         "FailedOperation.PhoneNumberInBlacklist",
     ] {
         let world = World::with(|config| config.sms.providers = vec![SmsProvider::Tencent]).await;
-        world.sms.script(SmsProvider::Tencent, refuse(code));
+        world.sms.set_scenario(SmsProvider::Tencent, refuse(code));
         let refused = world.ask_code(PHONE).await;
         assert_eq!(
             (refused.says(), refused.wrong_fields()),
             ((400, "validation_failed"), vec!["phone"])
         );
         said.push(refused.bytes);
-        world.sms.script(SmsProvider::Tencent, Script::Send);
+        world.sms.set_scenario(SmsProvider::Tencent, Scenario::Send);
         assert_eq!(
             world.ask_code(PHONE).await.says(),
             (429, "sms_cooldown"),
@@ -231,14 +235,18 @@ async fn a_vendor_that_repeats_phone_and_code_is_not_repeated() {
         SmsProvider::Dypns,
         SmsProvider::Webhook,
     ] {
-        let heard = Heard::begin();
+        let log_capture = LogCapture::start();
         let world = World::with(|config| config.sms.providers = vec![provider]).await;
         let code = world.sms_code(PHONE).await;
         world.advance(60);
-        world.sms.script(provider, Script::Echo);
+        world.sms.set_scenario(provider, Scenario::Echo);
         let refused = world.ask_code(PHONE).await;
         unavailable(&refused, 30);
-        let said = format!("{}{}", heard.end(), String::from_utf8_lossy(&refused.bytes));
+        let said = format!(
+            "{}{}",
+            log_capture.finish(),
+            String::from_utf8_lossy(&refused.bytes)
+        );
         assert!(
             said.contains("sms.requested") && said.contains("refuses to send SMS codes"),
             "{provider:?}: {said}"
@@ -255,7 +263,7 @@ async fn a_vendor_that_repeats_phone_and_code_is_not_repeated() {
 #[tokio::test]
 async fn a_client_that_hangs_up_leaves_a_message_that_counts() {
     let world = World::new().await;
-    world.sms.script(SmsProvider::Aliyun, Script::Hang);
+    world.sms.set_scenario(SmsProvider::Aliyun, Scenario::Hang);
     let impatient = tokio::time::timeout(Duration::from_millis(50), world.ask_code(PHONE)).await;
     assert!(impatient.is_err());
     while world.audited("sms.requested") == 0 {

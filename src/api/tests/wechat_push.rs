@@ -8,7 +8,7 @@ use crate::{
     config::{HooksConfig, SecretText},
     dev::wechat::{
         openid,
-        push::{PushSent, SimulatedPush},
+        push::{PushRequest, SimulatedPush},
     },
     store::OutboxEvent,
 };
@@ -46,7 +46,7 @@ async fn world() -> World {
     .await
 }
 
-async fn push(world: &World, sent: &PushSent) -> Answered {
+async fn push(world: &World, sent: &PushRequest) -> Answered {
     let path = format!("/auth/wechat/push?{}", sent.query);
     world
         .send(
@@ -329,23 +329,23 @@ async fn what_wechat_did_not_sign_changes_nothing() {
     );
     let plain = json!({ "Event": "user_authorization_cancellation", "OpenID": openid(APP, "alice"), "AppID": APP });
     for sent in [
-        PushSent {
+        PushRequest {
             query: good.query.replace("msg_signature=", "msg_signature=0"),
             ..good.clone()
         },
-        PushSent {
+        PushRequest {
             query: String::new(),
             ..good.clone()
         },
-        PushSent {
+        PushRequest {
             body: plain.to_string(),
             ..good.clone()
         },
-        PushSent {
+        PushRequest {
             body: String::new(),
             ..good.clone()
         },
-        PushSent {
+        PushRequest {
             body: "<!DOCTYPE x [<!ENTITY e \"1\">]><xml><Encrypt>&e;</Encrypt></xml>".to_owned(),
             ..good.clone()
         },
@@ -357,7 +357,7 @@ async fn what_wechat_did_not_sign_changes_nothing() {
         );
     }
     assert_eq!(counted(&world, "unknown", "forged"), 5);
-    let huge = PushSent {
+    let huge = PushRequest {
         body: " ".repeat(20_000),
         ..good.clone()
     };

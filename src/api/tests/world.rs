@@ -140,7 +140,7 @@ impl World {
             &metrics,
         ));
         let rules = AnswerRules {
-            integers_below: config.users.counts_from(),
+            integers_below: config.users.first_generated_id(),
             reserved: &RESERVED,
         };
         let hooks = Hooks::new(&config.hooks, rules, metrics.clone(), clock.clone())

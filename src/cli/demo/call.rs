@@ -30,23 +30,23 @@ impl Call {
         }
     }
 
-    pub(super) fn bearing(mut self, token: &str) -> Self {
+    pub(super) fn with_token(mut self, token: &str) -> Self {
         self.headers
             .push(("Authorization", format!("Bearer {token}")));
         self
     }
 
-    /// Adds [`FORGED`].
-    pub(super) fn claiming_to_be_somebody_else(mut self) -> Self {
+    /// Adds [`FORGED_HEADERS`].
+    pub(super) fn with_forged_headers(mut self) -> Self {
         self.headers
-            .extend(FORGED.map(|(name, value)| (name, value.to_owned())));
+            .extend(FORGED_HEADERS.map(|(name, value)| (name, value.to_owned())));
         self
     }
 }
 
 /// The user id twice, once in a spelling that CGI-style backends take for the same; and a header
 /// that menshen sets nowhere.
-pub(super) const FORGED: [(&str, &str); 3] = [
+pub(super) const FORGED_HEADERS: [(&str, &str); 3] = [
     ("X-User-Id", "1"),
     ("x_user_id", "1"),
     ("X-User-Role", "administrator"),

@@ -4,38 +4,38 @@
 //! It is laid out from the text that was received, not from a parsed value, which would forget the
 //! order.
 
-use super::ink::{Ink, Tone};
+use super::color::{Color, Style};
 
 /// Words longer than this are tokens; a UUID (36) is not.
-const LONGEST_WORD: usize = 44;
+const MAX_WORD_LEN: usize = 44;
 /// What is left of a token at its start and at its end: enough to tell two apart.
 const HEAD: usize = 10;
 const TAIL: usize = 8;
 
 /// The lines of a JSON text, each at most `width` wide where the values allow. Anything else than
 /// JSON comes out readable, and nothing more.
-pub(super) fn lines(text: &str, width: usize, ink: Ink) -> Vec<String> {
-    let flat = lay_out(text, false, Ink::Plain);
+pub(super) fn lines(text: &str, width: usize, color: Color) -> Vec<String> {
+    let flat = lay_out(text, false, Color::Plain);
     if flat.iter().all(|line| line.chars().count() <= width) {
-        return lay_out(text, false, ink);
+        return lay_out(text, false, color);
     }
-    lay_out(text, true, ink)
+    lay_out(text, true, color)
 }
 
 /// Cuts every long word, so that no whole token is on a screen that somebody shares.
 pub(super) fn shorten(text: &str) -> String {
     let cut = |word: &str| {
-        let signs: Vec<char> = word.chars().collect();
-        if signs.len() <= LONGEST_WORD {
+        let characters: Vec<char> = word.chars().collect();
+        if characters.len() <= MAX_WORD_LEN {
             return word.to_owned();
         }
-        let (head, tail) = (&signs[..HEAD], &signs[signs.len() - TAIL..]);
+        let (head, tail) = (&characters[..HEAD], &characters[characters.len() - TAIL..]);
         head.iter().chain(&['…']).chain(tail).collect()
     };
     text.split(' ').map(cut).collect::<Vec<String>>().join(" ")
 }
 
-fn lay_out(text: &str, spread: bool, ink: Ink) -> Vec<String> {
+fn lay_out(text: &str, spread: bool, color: Color) -> Vec<String> {
     let mut lines = vec![String::new()];
     let mut depth = 0_usize;
     let mut rest = text.trim_start();
@@ -45,24 +45,24 @@ fn lay_out(text: &str, spread: bool, ink: Ink) -> Vec<String> {
             lines.push("  ".repeat(depth));
         }
     };
-    while let Some(sign) = rest.chars().next() {
-        let end = if sign == '"' {
+    while let Some(character) = rest.chars().next() {
+        let end = if character == '"' {
             end_of_string(rest)
         } else {
-            sign.len_utf8()
+            character.len_utf8()
         };
         let (token, after) = rest.split_at(end);
         rest = after.trim_start();
-        let closes = matches!(sign, '}' | ']');
+        let closes = matches!(character, '}' | ']');
         if closes {
             depth = depth.saturating_sub(1);
         }
         if closes != just_opened {
             next_line(&mut lines, depth);
         }
-        just_opened = matches!(sign, '{' | '[');
-        let shown = match sign {
-            '"' if rest.starts_with(':') => ink.paint(Tone::Name, token),
+        just_opened = matches!(character, '{' | '[');
+        let shown = match character {
+            '"' if rest.starts_with(':') => color.paint(Style::Name, token),
             '"' if token.len() > 1 && token.ends_with('"') => {
                 format!("\"{}\"", shorten(&token[1..token.len() - 1]))
             }
@@ -75,7 +75,7 @@ fn lay_out(text: &str, spread: bool, ink: Ink) -> Vec<String> {
         }
         if just_opened {
             depth += 1;
-        } else if sign == ',' {
+        } else if character == ',' {
             next_line(&mut lines, depth);
         }
     }
@@ -85,10 +85,10 @@ fn lay_out(text: &str, spread: bool, ink: Ink) -> Vec<String> {
 /// Where the string that `text` starts with ends, behind its closing quote.
 fn end_of_string(text: &str) -> usize {
     let mut escaped = false;
-    for (at, sign) in text.char_indices().skip(1) {
-        match sign {
+    for (at, character) in text.char_indices().skip(1) {
+        match character {
             '"' if !escaped => return at + 1,
-            sign => escaped = sign == '\\' && !escaped,
+            character => escaped = character == '\\' && !escaped,
         }
     }
     text.len()
@@ -102,10 +102,10 @@ mod tests {
     fn what_fits_stays_on_one_line_and_the_rest_is_spread_in_order() {
         let text = r#"{"z":1,"a":{"b":[],"c":[true,null]},"d":"x, {y}: \" \\"}"#;
         assert_eq!(
-            lines(text, 80, Ink::Plain),
+            lines(text, 80, Color::Plain),
             [r#"{"z": 1, "a": {"b": [], "c": [true, null]}, "d": "x, {y}: \" \\"}"#]
         );
-        let spread = lines(text, 30, Ink::Plain);
+        let spread = lines(text, 30, Color::Plain);
         assert_eq!(
             spread,
             [
@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn what_is_not_json_is_shown_and_ends() {
         for text in ["", "ok", "\"open", "}}]]", "{\"a\":", "门神 …"] {
-            assert!(!lines(text, 10, Ink::Plain).is_empty(), "{text:?}");
+            assert!(!lines(text, 10, Color::Plain).is_empty(), "{text:?}");
         }
     }
 
@@ -146,7 +146,7 @@ mod tests {
             assert_eq!(shorten(text), text);
         }
         assert_eq!(
-            lines(&format!(r#"{{"t":"{token}"}}"#), 80, Ink::Plain),
+            lines(&format!(r#"{{"t":"{token}"}}"#), 80, Color::Plain),
             [r#"{"t": "aaaaaaaaaa…zzzzzzzz"}"#]
         );
     }

@@ -11,22 +11,22 @@ use http::{HeaderMap, Response};
 
 use super::{
     call::Call,
-    ink::{Ink, Tone},
+    color::{Color, Style},
     json::{self, shorten},
-    stage::Stage,
+    sandbox::Sandbox,
 };
-use crate::dev::backend::Received;
+use crate::dev::backend::ReceivedRequest;
 
 /// Columns that prose and JSON may take, indentation included.
 const WIDTH: usize = 96;
 /// Columns before everything that belongs to a step.
 const INDENT: usize = 4;
 /// Headers of an answer that say something to a newcomer.
-const TELLING: [&str; 2] = ["X-Menshen-Error", "WWW-Authenticate"];
+const SHOWN_HEADERS: [&str; 2] = ["X-Menshen-Error", "WWW-Authenticate"];
 
 /// A field of a request that the backend got.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Seen {
+pub(super) enum ShownHeader {
     /// Show its values, or that there is none.
     Identity(&'static str),
     Other(&'static str),
@@ -34,25 +34,29 @@ pub(super) enum Seen {
 
 pub(super) struct Page<'a> {
     out: &'a mut dyn Write,
-    ink: Ink,
+    color: Color,
     steps: usize,
 }
 
 impl<'a> Page<'a> {
-    pub(super) fn new(out: &'a mut dyn Write, ink: Ink) -> Self {
-        Self { out, ink, steps: 0 }
+    pub(super) fn new(out: &'a mut dyn Write, color: Color) -> Self {
+        Self {
+            out,
+            color,
+            steps: 0,
+        }
     }
 
     /// Who plays, and where.
-    pub(super) fn cast(&mut self, http: &str, stage: &Stage) -> io::Result<()> {
+    pub(super) fn introduction(&mut self, http: &str, sandbox: &Sandbox) -> io::Result<()> {
         self.heading("menshen demo")?;
         self.text(
             "Three servers have started on this machine, and no network is used: menshen, a sample backend behind it, and a \
              simulated WeChat. This tour plays the mini program. What follows are its real requests and the real answers.",
         )?;
         self.gap()?;
-        let (backend, wechat) = (stage.backend.address(), stage.wechat.address());
-        let gate = self.ink.paint(Tone::Title, "menshen");
+        let (backend, wechat) = (sandbox.backend.address(), sandbox.wechat.address());
+        let gate = self.color.paint(Style::Title, "menshen");
         self.indented(&format!(
             "mini program ──▶ {gate} {http} ──▶ backend {backend}"
         ))?;
@@ -62,7 +66,7 @@ impl<'a> Page<'a> {
         self.gap()?;
         self.text(&format!(
             "What menshen writes is in {}, which is removed at the end.",
-            stage.place().display()
+            sandbox.path().display()
         ))
     }
 
@@ -81,9 +85,9 @@ impl<'a> Page<'a> {
 
     pub(super) fn request(&mut self, call: &Call) -> io::Result<()> {
         let line = format!("▶ {} {}", call.method, call.path);
-        self.indented(&self.ink.paint(Tone::Sent, &line))?;
+        self.indented(&self.color.paint(Style::Sent, &line))?;
         for (name, value) in &call.headers {
-            self.field(Tone::Name, name, value)?;
+            self.field(Style::Name, name, value)?;
         }
         if let Some(body) = &call.body {
             self.body(body)?;
@@ -94,7 +98,7 @@ impl<'a> Page<'a> {
     /// An answer with its body.
     pub(super) fn answer(&mut self, answer: &Response<Bytes>) -> io::Result<()> {
         self.status(answer, "")?;
-        self.telling(answer.headers())?;
+        self.shown_headers(answer.headers())?;
         self.body(&String::from_utf8_lossy(answer.body()))?;
         self.gap()
     }
@@ -103,8 +107,8 @@ impl<'a> Page<'a> {
     pub(super) fn answer_of_backend(
         &mut self,
         answer: &Response<Bytes>,
-        received: &Received,
-        shown: &[Seen],
+        received: &ReceivedRequest,
+        shown: &[ShownHeader],
     ) -> io::Result<()> {
         self.status(answer, " from the backend, which received:")?;
         writeln!(
@@ -113,40 +117,40 @@ impl<'a> Page<'a> {
             "", received.method, received.target
         )?;
         let mut others = received.headers.len();
-        for &seen in shown {
-            let (tone, name) = match seen {
-                Seen::Identity(name) => (Tone::Identity, name),
-                Seen::Other(name) => (Tone::Name, name),
+        for &header in shown {
+            let (style, name) = match header {
+                ShownHeader::Identity(name) => (Style::Identity, name),
+                ShownHeader::Other(name) => (Style::Name, name),
             };
             let known = name.to_ascii_lowercase();
             let mut values = received.header(&known).peekable();
             if values.peek().is_none() {
                 let none = self
-                    .ink
-                    .paint(Tone::Comment, &format!("{name}: (not there)"));
+                    .color
+                    .paint(Style::Comment, &format!("{name}: (not there)"));
                 writeln!(self.out, "{:INDENT$}  {none}", "")?;
             }
             for value in values {
                 others = others.saturating_sub(1);
-                self.field(tone, name, value)?;
+                self.field(style, name, value)?;
             }
         }
         let others = self
-            .ink
-            .paint(Tone::Comment, &format!("and {others} other headers"));
+            .color
+            .paint(Style::Comment, &format!("and {others} other headers"));
         writeln!(self.out, "{:INDENT$}  {others}", "")?;
         self.gap()
     }
 
     /// Something that was just checked.
-    pub(super) fn proven(&mut self, claim: &str) -> io::Result<()> {
-        let mark = self.ink.paint(Tone::Good, "✓");
+    pub(super) fn claim_holds(&mut self, claim: &str) -> io::Result<()> {
+        let mark = self.color.paint(Style::Good, "✓");
         self.indented(&format!("{mark} {claim}"))
     }
 
     /// Something that was just checked and is not so.
-    pub(super) fn refuted(&mut self, claim: &str) -> io::Result<()> {
-        let mark = self.ink.paint(Tone::Refused, "✗");
+    pub(super) fn claim_fails(&mut self, claim: &str) -> io::Result<()> {
+        let mark = self.color.paint(Style::Refused, "✗");
         self.indented(&format!("{mark} {claim}"))?;
         self.gap()
     }
@@ -154,8 +158,8 @@ impl<'a> Page<'a> {
     pub(super) fn heading(&mut self, text: &str) -> io::Result<()> {
         let rule = "─".repeat(WIDTH.saturating_sub(text.chars().count() + 4));
         let (title, rule) = (
-            self.ink.paint(Tone::Title, text),
-            self.ink.paint(Tone::Comment, &rule),
+            self.color.paint(Style::Title, text),
+            self.color.paint(Style::Comment, &rule),
         );
         writeln!(self.out, "\n── {title} {rule}\n")
     }
@@ -171,13 +175,13 @@ impl<'a> Page<'a> {
     /// A line to paste, with a word on what it is for.
     pub(super) fn command(&mut self, what_for: &str, line: &str) -> io::Result<()> {
         self.gap()?;
-        self.indented(&self.ink.paint(Tone::Comment, &format!("# {what_for}")))?;
-        self.indented(&self.ink.paint(Tone::Sent, line))
+        self.indented(&self.color.paint(Style::Comment, &format!("# {what_for}")))?;
+        self.indented(&self.color.paint(Style::Sent, line))
     }
 
     /// A last word while something goes on.
     pub(super) fn closing(&mut self, text: &str) -> io::Result<()> {
-        self.indented(&self.ink.paint(Tone::Title, text))?;
+        self.indented(&self.color.paint(Style::Title, text))?;
         self.out.flush()
     }
 
@@ -187,7 +191,7 @@ impl<'a> Page<'a> {
     }
 
     /// The end, after everything has been taken down.
-    pub(super) fn farewell(&mut self, removed: &Path) -> io::Result<()> {
+    pub(super) fn print_summary(&mut self, removed: &Path) -> io::Result<()> {
         self.gap()?;
         self.indented(&format!(
             "menshen has stopped, and {} is gone.",
@@ -202,13 +206,13 @@ impl<'a> Page<'a> {
 
     fn status(&mut self, answer: &Response<Bytes>, note: &str) -> io::Result<()> {
         let status = answer.status();
-        let tone = if status.is_success() {
-            Tone::Good
+        let style = if status.is_success() {
+            Style::Good
         } else {
-            Tone::Refused
+            Style::Refused
         };
-        let line = self.ink.paint(
-            tone,
+        let line = self.color.paint(
+            style,
             format!(
                 "◀ {} {}",
                 status.as_u16(),
@@ -219,21 +223,25 @@ impl<'a> Page<'a> {
         self.indented(&format!("{line}{note}"))
     }
 
-    fn telling(&mut self, headers: &HeaderMap) -> io::Result<()> {
-        for name in TELLING {
+    fn shown_headers(&mut self, headers: &HeaderMap) -> io::Result<()> {
+        for name in SHOWN_HEADERS {
             for value in headers.get_all(name) {
-                self.field(Tone::Name, name, &String::from_utf8_lossy(value.as_bytes()))?;
+                self.field(
+                    Style::Name,
+                    name,
+                    &String::from_utf8_lossy(value.as_bytes()),
+                )?;
             }
         }
         Ok(())
     }
 
-    fn field(&mut self, tone: Tone, name: &str, value: &str) -> io::Result<()> {
+    fn field(&mut self, style: Style, name: &str, value: &str) -> io::Result<()> {
         writeln!(
             self.out,
             "{:INDENT$}  {}: {}",
             "",
-            self.ink.paint(tone, name),
+            self.color.paint(style, name),
             shorten(value)
         )
     }
@@ -242,7 +250,7 @@ impl<'a> Page<'a> {
         if text.is_empty() {
             return Ok(());
         }
-        for line in json::lines(text, WIDTH - INDENT - 2, self.ink) {
+        for line in json::lines(text, WIDTH - INDENT - 2, self.color) {
             writeln!(self.out, "{:INDENT$}  {line}", "")?;
         }
         Ok(())
@@ -285,11 +293,11 @@ mod tests {
 
     #[test]
     fn a_plain_page_has_no_escape_sequences() {
-        for (ink, escapes) in [(Ink::Plain, false), (Ink::Colour, true)] {
+        for (color, escapes) in [(Color::Plain, false), (Color::Ansi, true)] {
             let mut out = Vec::new();
-            let mut page = Page::new(&mut out, ink);
+            let mut page = Page::new(&mut out, color);
             page.step("A title", "A reason.").unwrap();
-            page.proven("It is so.").unwrap();
+            page.claim_holds("It is so.").unwrap();
             page.command("why", "curl").unwrap();
             let text = String::from_utf8(out).unwrap();
             assert_eq!(text.contains('\x1b'), escapes, "{text:?}");

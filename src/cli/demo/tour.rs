@@ -1,7 +1,7 @@
 //! The tour: what a mini program does in a day, one step after the other.
 //!
 //! The requests go over real sockets with the client in `outbound.rs`, and each is shown from the
-//! same value that is sent. Must stay true: a claim is printed only by [`Tour::prove`], which has
+//! same value that is sent. Must stay true: a claim is printed only by [`Tour::check`], which has
 //! checked it. The first one that is not so ends the tour, and the demo with it.
 
 use std::time::Duration;
@@ -14,22 +14,22 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    Failure,
-    call::{Call, FORGED},
-    page::{Page, Seen},
-    stage::Stage,
+    DemoError,
+    call::{Call, FORGED_HEADERS},
+    page::{Page, ShownHeader},
+    sandbox::Sandbox,
 };
-use crate::{dev::backend::Received, outbound::Outbound};
+use crate::{dev::backend::ReceivedRequest, outbound::Outbound};
 
 /// Longest wait for one answer; on a loopback socket it takes milliseconds.
-const PATIENCE: Duration = Duration::from_secs(20);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What the backend gets to know of a caller.
-const IDENTITY: [Seen; 4] = [
-    Seen::Identity("X-User-Id"),
-    Seen::Identity("X-User-Type"),
-    Seen::Identity("X-Session-Id"),
-    Seen::Identity("X-Auth-State"),
+const IDENTITY: [ShownHeader; 4] = [
+    ShownHeader::Identity("X-User-Id"),
+    ShownHeader::Identity("X-User-Type"),
+    ShownHeader::Identity("X-Session-Id"),
+    ShownHeader::Identity("X-Auth-State"),
 ];
 
 /// Alice's phone number, as she would type it and as E.164. Nobody has it.
@@ -54,24 +54,24 @@ struct User {
 
 struct Tour<'t, 'p> {
     page: &'t mut Page<'p>,
-    stage: &'t Stage,
+    sandbox: &'t Sandbox,
     client: Outbound,
     base: String,
 }
 
 /// Walks through all of it; gives a session that is still open.
-pub(super) async fn walk(
+pub(super) async fn run(
     page: &mut Page<'_>,
-    stage: &Stage,
+    sandbox: &Sandbox,
     http: &str,
-) -> Result<Session, Failure> {
+) -> Result<Session, DemoError> {
     let base = format!("http://{http}");
     let client = Url::parse(&base)
         .context("menshen's address makes no URL")
         .and_then(|url| Ok(Outbound::new(&url)?))?;
     let mut tour = Tour {
         page,
-        stage,
+        sandbox,
         client,
         base,
     };
@@ -89,7 +89,7 @@ pub(super) async fn walk(
 }
 
 impl Tour<'_, '_> {
-    async fn signs_in(&mut self) -> Result<Session, Failure> {
+    async fn signs_in(&mut self) -> Result<Session, DemoError> {
         self.page.step(
             "Alice signs in",
             "wx.login gave her phone a code. menshen asks WeChat who that is and answers with tokens of its own. Your backend \
@@ -102,117 +102,117 @@ impl Tour<'_, '_> {
         let answer = self.ask(&call).await?;
         self.page.answer(&answer)?;
         let alice = self.session(&answer)?;
-        self.prove(
-            self.stage.wechat.calls_for("alice-1") == 1,
+        self.check(
+            self.sandbox.wechat.calls_for("alice-1") == 1,
             "WeChat was asked once",
         )?;
-        self.prove(
-            self.stage.backend.requests() == 0,
+        self.check(
+            self.sandbox.backend.requests() == 0,
             "the backend was not asked",
         )?;
         let text = String::from_utf8_lossy(answer.body());
         let kept = !text.contains("openid") && !text.contains("session_key");
-        self.prove(kept, "WeChat's openid and session_key stayed inside")?;
-        self.prove(
+        self.check(kept, "WeChat's openid and session_key stayed inside")?;
+        self.check(
             alice.is_new_user,
             "Alice is a new user, with an id of her own",
         )?;
         Ok(alice)
     }
 
-    async fn calls_without_a_token(&mut self) -> Result<(), Failure> {
+    async fn calls_without_a_token(&mut self) -> Result<(), DemoError> {
         self.page.step(
             "A call without a token",
             "What no rule opens needs a token. menshen itself turns away whoever comes without, so your backend spends no time \
              on strangers.",
         )?;
-        let before = self.stage.backend.requests();
+        let before = self.sandbox.backend.requests();
         let answer = self.ask(&Call::get("/orders")).await?;
         self.page.answer(&answer)?;
-        self.prove_refused(&answer, "token_missing")?;
-        self.prove(
-            self.stage.backend.requests() == before,
+        self.check_refused(&answer, "token_missing")?;
+        self.check(
+            self.sandbox.backend.requests() == before,
             "the backend never heard of it",
         )
     }
 
-    async fn calls_with_the_token(&mut self, alice: &Session) -> Result<(), Failure> {
+    async fn calls_with_the_token(&mut self, alice: &Session) -> Result<(), DemoError> {
         self.page.step(
             "The same call with Alice's token",
             "menshen checks the signature and tells the backend who is calling, in headers. That is all your backend has to \
              read.",
         )?;
-        let call = Call::get("/orders").bearing(&alice.access_token);
+        let call = Call::get("/orders").with_token(&alice.access_token);
         let received = self
-            .ask_backend(&call, &[Seen::Other("Authorization")])
+            .ask_backend(&call, &[ShownHeader::Other("Authorization")])
             .await?;
-        self.prove(
+        self.check(
             received.header("x-user-id").eq([alice.user.id.as_str()]),
             "X-User-Id is the id that the login gave",
         )?;
-        self.prove(
+        self.check(
             received.header("x-auth-state").eq(["authenticated"]),
             "X-Auth-State says that the caller signed in",
         )?;
-        self.prove(
+        self.check(
             received.header("authorization").next().is_none(),
             "the token itself stayed at the gate",
         )
     }
 
-    async fn forges_headers(&mut self, alice: &Session) -> Result<(), Failure> {
+    async fn forges_headers(&mut self, alice: &Session) -> Result<(), DemoError> {
         self.page.step(
             "Alice claims to be user 1, and an administrator",
             "A backend that believes X-User-Id must never get it from a client, in any spelling that some framework reads as \
              the same name. menshen removes them all before it sets its own.",
         )?;
         let call = Call::get("/orders")
-            .bearing(&alice.access_token)
-            .claiming_to_be_somebody_else();
+            .with_token(&alice.access_token)
+            .with_forged_headers();
         let received = self
-            .ask_backend(&call, &[Seen::Other("X-User-Role")])
+            .ask_backend(&call, &[ShownHeader::Other("X-User-Role")])
             .await?;
         let mine = received
             .headers
             .iter()
             .filter(|(name, _)| name.replace('_', "-") == "x-user-id");
         let mine: Vec<_> = mine.map(|(_, value)| value.as_str()).collect();
-        self.prove(
+        self.check(
             mine == [alice.user.id.as_str()],
             "X-User-Id is Alice's, and there is only one",
         )?;
-        self.prove(
+        self.check(
             !has_forgery(&received),
             "nothing of what she claimed arrived",
         )
     }
 
-    async fn forges_headers_where_no_token_is_needed(&mut self) -> Result<(), Failure> {
+    async fn forges_headers_where_no_token_is_needed(&mut self) -> Result<(), DemoError> {
         self.page.step(
             "A stranger tries the same on a public page",
             "One rule of the demo's config makes /menu public. Forged headers are removed there too: otherwise every public \
              page would be a way to become anybody.",
         )?;
         let received = self
-            .ask_backend(&Call::get("/menu").claiming_to_be_somebody_else(), &[])
+            .ask_backend(&Call::get("/menu").with_forged_headers(), &[])
             .await?;
-        self.prove(
+        self.check(
             received.header("x-auth-state").eq(["anonymous"]),
             "the backend knows that the caller is nobody",
         )?;
-        self.prove(
+        self.check(
             received.header("x-user-id").next().is_none() && !has_forgery(&received),
             "no forged header arrived",
         )
     }
 
-    async fn refreshes(&mut self, alice: &Session) -> Result<Session, Failure> {
+    async fn refreshes(&mut self, alice: &Session) -> Result<Session, DemoError> {
         self.page.step(
             "Alice's tokens are renewed",
             "An access token lives for minutes, so that a stolen one is soon worthless. Before it ends, the mini program trades \
              its refresh token for the next pair, and Alice notices nothing.",
         )?;
-        let asked = self.stage.wechat.calls();
+        let asked = self.sandbox.wechat.calls();
         let call = Call::post(
             "/auth/refresh",
             &json!({ "refresh_token": alice.refresh_token }),
@@ -222,13 +222,13 @@ impl Tour<'_, '_> {
         let renewed = self.session(&answer)?;
         let fresh = renewed.access_token != alice.access_token
             && renewed.refresh_token != alice.refresh_token;
-        self.prove(fresh, "both tokens are new")?;
-        self.prove(renewed.user.id == alice.user.id, "the user is the same")?;
-        self.prove(
-            self.stage.wechat.calls() == asked,
+        self.check(fresh, "both tokens are new")?;
+        self.check(renewed.user.id == alice.user.id, "the user is the same")?;
+        self.check(
+            self.sandbox.wechat.calls() == asked,
             "WeChat was not asked again",
         )?;
-        self.prove_known(
+        self.check_user(
             &renewed,
             alice,
             "the new access token works, and the backend sees the same X-User-Id",
@@ -237,40 +237,40 @@ impl Tour<'_, '_> {
         Ok(renewed)
     }
 
-    async fn signs_out(&mut self, alice: &Session) -> Result<(), Failure> {
+    async fn signs_out(&mut self, alice: &Session) -> Result<(), DemoError> {
         self.page.step(
             "Alice signs out",
             "Her session ends on this device. With the scope \"global\" it would end on all of them.",
         )?;
-        let call =
-            Call::post("/auth/logout", &json!({ "scope": "local" })).bearing(&alice.access_token);
+        let call = Call::post("/auth/logout", &json!({ "scope": "local" }))
+            .with_token(&alice.access_token);
         let answer = self.ask(&call).await?;
         self.page.answer(&answer)?;
-        self.prove(
+        self.check(
             answer.status() == 204,
             "menshen says that her session has ended",
         )
     }
 
-    async fn calls_after_signing_out(&mut self, alice: &Session) -> Result<(), Failure> {
+    async fn calls_after_signing_out(&mut self, alice: &Session) -> Result<(), DemoError> {
         self.page.step(
             "Somebody has kept her token",
             "It worked a moment ago, its signature is right, and its time is not over. It is refused all the same: menshen \
              remembers which sessions have ended.",
         )?;
-        let before = self.stage.backend.requests();
+        let before = self.sandbox.backend.requests();
         let answer = self
-            .ask(&Call::get("/orders").bearing(&alice.access_token))
+            .ask(&Call::get("/orders").with_token(&alice.access_token))
             .await?;
         self.page.answer(&answer)?;
-        self.prove_refused(&answer, "token_revoked")?;
-        self.prove(
-            self.stage.backend.requests() == before,
+        self.check_refused(&answer, "token_revoked")?;
+        self.check(
+            self.sandbox.backend.requests() == before,
             "the backend never heard of it",
         )
     }
 
-    async fn comes_back(&mut self, alice: &Session) -> Result<Session, Failure> {
+    async fn comes_back(&mut self, alice: &Session) -> Result<Session, DemoError> {
         self.page.step(
             "Alice comes back",
             "A new code from wx.login, the same person at WeChat: she gets a new session and keeps her id, with which your \
@@ -284,11 +284,11 @@ impl Tour<'_, '_> {
             .await?;
         self.page.answer(&answer)?;
         let again = self.session(&answer)?;
-        self.prove(
+        self.check(
             !again.is_new_user && again.user.id == alice.user.id,
             "it is the same user as in step 1",
         )?;
-        self.prove_known(
+        self.check_user(
             &again,
             alice,
             "with her new token, the backend sees the same X-User-Id",
@@ -297,7 +297,7 @@ impl Tour<'_, '_> {
         Ok(again)
     }
 
-    async fn adds_a_phone(&mut self, alice: &Session) -> Result<(), Failure> {
+    async fn adds_a_phone(&mut self, alice: &Session) -> Result<(), DemoError> {
         self.page.step(
             "Alice presses the phone number button",
             "The button gave a code that is not a login code. menshen trades it for her number at WeChat, with her openid, so \
@@ -307,18 +307,18 @@ impl Tour<'_, '_> {
         let answer = self
             .ask(
                 &Call::post("/auth/phone/wechat", &json!({ "code": code }))
-                    .bearing(&alice.access_token),
+                    .with_token(&alice.access_token),
             )
             .await?;
         self.page.answer(&answer)?;
         let said: Value = serde_json::from_slice(answer.body()).unwrap_or_default();
-        self.prove(
+        self.check(
             answer.status() == 200 && said["phone"] == PHONE,
             "the number is hers now",
         )
     }
 
-    async fn comes_back_by_text_message(&mut self, alice: &Session) -> Result<Session, Failure> {
+    async fn comes_back_by_text_message(&mut self, alice: &Session) -> Result<Session, DemoError> {
         self.page.step(
             "Alice signs in on a device without WeChat",
             "She types her number and gets a code by text message. The number leads to the same account, so your backend sees \
@@ -332,14 +332,14 @@ impl Tour<'_, '_> {
             .await?;
         self.page.answer(&answer)?;
         let code = self
-            .stage
+            .sandbox
             .sms
             .code_on(PHONE)
             .filter(|_| answer.status() == 200);
         let Some(code) = code else {
-            return Err(self.broken("a code was sent to her phone")?);
+            return Err(self.failed_claim("a code was sent to her phone")?);
         };
-        self.prove(
+        self.check(
             true,
             "a code was sent to her phone, by a vendor that checked menshen's signature",
         )?;
@@ -350,11 +350,11 @@ impl Tour<'_, '_> {
         let answer = self.ask(&call).await?;
         self.page.answer(&answer)?;
         let session = self.session(&answer)?;
-        self.prove(
+        self.check(
             !session.is_new_user && session.user.id == alice.user.id,
             "it is the same user as in step 1",
         )?;
-        self.prove_known(
+        self.check_user(
             &session,
             alice,
             "with her new token, the backend sees the same X-User-Id",
@@ -364,24 +364,28 @@ impl Tour<'_, '_> {
     }
 
     /// Shows and sends a request.
-    async fn ask(&mut self, call: &Call) -> Result<Response<Bytes>, Failure> {
+    async fn ask(&mut self, call: &Call) -> Result<Response<Bytes>, DemoError> {
         self.page.request(call)?;
         self.send(call).await
     }
 
     /// Shows and sends a request that must reach the backend, and shows what arrived there.
-    async fn ask_backend(&mut self, call: &Call, also: &[Seen]) -> Result<Received, Failure> {
+    async fn ask_backend(
+        &mut self,
+        call: &Call,
+        also: &[ShownHeader],
+    ) -> Result<ReceivedRequest, DemoError> {
         let answer = self.ask(call).await?;
         let Some(received) = received(&answer) else {
             self.page.answer(&answer)?;
-            return Err(self.broken("the backend answered")?);
+            return Err(self.failed_claim("the backend answered")?);
         };
         self.page
             .answer_of_backend(&answer, &received, &[&IDENTITY, also].concat())?;
         Ok(received)
     }
 
-    async fn send(&self, call: &Call) -> Result<Response<Bytes>, Failure> {
+    async fn send(&self, call: &Call) -> Result<Response<Bytes>, DemoError> {
         let mut request = Request::builder()
             .method(call.method.clone())
             .uri(format!("{}{}", self.base, call.path));
@@ -395,30 +399,30 @@ impl Tour<'_, '_> {
         let what = || format!("menshen did not answer {} {}", call.method, call.path);
         Ok(self
             .client
-            .send(request, PATIENCE)
+            .send(request, RESPONSE_TIMEOUT)
             .await
             .with_context(what)?)
     }
 
     /// Reads a token answer, and proves that it is one.
-    fn session(&mut self, answer: &Response<Bytes>) -> Result<Session, Failure> {
+    fn session(&mut self, answer: &Response<Bytes>) -> Result<Session, DemoError> {
         let claim = "menshen answered with an access token and a refresh token";
         let session: Option<Session> = serde_json::from_slice(answer.body()).ok();
-        match session.filter(|session| answer.status() == 200 && session.is_whole()) {
+        match session.filter(|session| answer.status() == 200 && session.is_complete()) {
             Some(session) => {
-                self.prove(true, claim)?;
+                self.check(true, claim)?;
                 Ok(session)
             }
-            None => Err(self.broken(claim)?),
+            None => Err(self.failed_claim(claim)?),
         }
     }
 
-    fn prove_refused(&mut self, answer: &Response<Bytes>, code: &str) -> Result<(), Failure> {
+    fn check_refused(&mut self, answer: &Response<Bytes>, code: &str) -> Result<(), DemoError> {
         let says = answer
             .headers()
             .get("x-menshen-error")
             .is_some_and(|value| value == code);
-        self.prove(
+        self.check(
             answer.status() == 401 && says,
             &format!("refused by menshen: {code}"),
         )
@@ -426,32 +430,32 @@ impl Tour<'_, '_> {
 
     /// Proves by a call that is not shown that a session's access token is good, and that it is
     /// this user's.
-    async fn prove_known(
+    async fn check_user(
         &mut self,
         session: &Session,
         user: &Session,
         claim: &str,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), DemoError> {
         let answer = self
-            .send(&Call::get("/orders").bearing(&session.access_token))
+            .send(&Call::get("/orders").with_token(&session.access_token))
             .await?;
         let known = received(&answer)
             .is_some_and(|received| received.header("x-user-id").eq([user.user.id.as_str()]));
-        self.prove(known, claim)
+        self.check(known, claim)
     }
 
     /// Prints a claim if it is so; ends the tour if it is not.
-    fn prove(&mut self, so: bool, claim: &str) -> Result<(), Failure> {
+    fn check(&mut self, so: bool, claim: &str) -> Result<(), DemoError> {
         if so {
-            Ok(self.page.proven(claim)?)
+            Ok(self.page.claim_holds(claim)?)
         } else {
-            Err(self.broken(claim)?)
+            Err(self.failed_claim(claim)?)
         }
     }
 
-    fn broken(&mut self, claim: &str) -> Result<Failure, Failure> {
-        self.page.refuted(claim)?;
-        Ok(Failure::NotAsPromised {
+    fn failed_claim(&mut self, claim: &str) -> Result<DemoError, DemoError> {
+        self.page.claim_fails(claim)?;
+        Ok(DemoError::ClaimFailed {
             step: self.page.steps(),
             claim: claim.to_owned(),
         })
@@ -460,7 +464,7 @@ impl Tour<'_, '_> {
 
 impl Session {
     /// Whether nothing in it is empty.
-    fn is_whole(&self) -> bool {
+    fn is_complete(&self) -> bool {
         [&self.access_token, &self.refresh_token, &self.user.id]
             .iter()
             .all(|part| !part.is_empty())
@@ -468,10 +472,10 @@ impl Session {
 }
 
 /// Whether one of the forged fields arrived, in whatever spelling.
-fn has_forgery(received: &Received) -> bool {
+fn has_forgery(received: &ReceivedRequest) -> bool {
     let folded = |name: &str| name.to_ascii_lowercase().replace('_', "-");
     let is_forged = |name: &str, value: &str| {
-        FORGED
+        FORGED_HEADERS
             .iter()
             .any(|&(claimed, with)| folded(name) == folded(claimed) && value == with)
     };
@@ -482,7 +486,7 @@ fn has_forgery(received: &Received) -> bool {
 }
 
 /// What the backend says that it received, if it was the backend that answered.
-fn received(answer: &Response<Bytes>) -> Option<Received> {
+fn received(answer: &Response<Bytes>) -> Option<ReceivedRequest> {
     (answer.status() == 200)
         .then(|| serde_json::from_slice(answer.body()).ok())
         .flatten()
@@ -490,18 +494,18 @@ fn received(answer: &Response<Bytes>) -> Option<Received> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::ink::Ink, *};
+    use super::{super::color::Color, *};
 
     #[tokio::test]
     async fn a_tour_without_menshen_tells_nothing_and_fails() {
-        let stage = Stage::set().await.unwrap();
+        let sandbox = Sandbox::start().await.unwrap();
         let mut out = Vec::new();
-        let backend = stage.backend.address().to_string();
-        let walked = walk(&mut Page::new(&mut out, Ink::Plain), &stage, &backend).await;
+        let backend = sandbox.backend.address().to_string();
+        let result = run(&mut Page::new(&mut out, Color::Plain), &sandbox, &backend).await;
         assert!(
-            matches!(walked, Err(Failure::NotAsPromised { step: 1, .. })),
+            matches!(result, Err(DemoError::ClaimFailed { step: 1, .. })),
             "{:?}",
-            walked.err()
+            result.err()
         );
         let told = String::from_utf8(out).unwrap();
         assert!(told.contains('✗') && !told.contains('✓'), "{told}");
@@ -509,7 +513,7 @@ mod tests {
 
     #[test]
     fn a_forged_field_is_found_in_every_spelling_and_a_right_one_is_none() {
-        let received = |name: &str, value: &str| Received {
+        let received = |name: &str, value: &str| ReceivedRequest {
             method: "GET".to_owned(),
             target: "/".to_owned(),
             headers: vec![(name.to_owned(), value.to_owned())],

@@ -1,8 +1,8 @@
 //! Does the backend answer, by the way that the gate takes?
 
 use super::{
-    Finding, Patient,
-    visit::{Outcome, path},
+    DoctorContext, Finding,
+    server_probe::{ProbeOutcome, path},
 };
 use crate::config::UpstreamConfig;
 
@@ -12,40 +12,40 @@ const CHECK: &str = "backend";
     clippy::unused_async,
     reason = "checks are called alike, and some of them wait"
 )]
-pub(super) async fn check(patient: &Patient) -> Vec<Finding> {
-    let upstream = &patient.config.upstream;
-    patient
-        .visits
+pub(super) async fn check(context: &DoctorContext) -> Vec<Finding> {
+    let upstream = &context.config.upstream;
+    context
+        .probes
         .backends
         .iter()
         .map(|visit| judge(&visit.name, &visit.outcome, upstream))
         .collect()
 }
 
-fn judge(name: &str, outcome: &Outcome, upstream: &UpstreamConfig) -> Finding {
+fn judge(name: &str, outcome: &ProbeOutcome, upstream: &UpstreamConfig) -> Finding {
     let start_it =
         "start the backend, or mend upstream.urls: until then every request is answered 502";
     let path = path(upstream);
     match outcome {
-        Outcome::Answered(head) => judge_answer(
+        ProbeOutcome::Answered(head) => judge_answer(
             format!("{name} answers GET {path} with {}", head.status),
             head.status,
             upstream,
         ),
-        Outcome::Unreachable(why) => {
+        ProbeOutcome::Unreachable(why) => {
             Finding::failed(CHECK, format!("{name} is not reached: {why}"), start_it)
         }
-        Outcome::NoTls => Finding::failed(
+        ProbeOutcome::NoTls => Finding::failed(
             CHECK,
             format!("{name} takes connections, but gives no certificate that is believed"),
             "compare upstream.tls.ca_file and upstream.tls.server_name with its certificate, and see that it speaks TLS there",
         ),
-        Outcome::Silent => Finding::warning(
+        ProbeOutcome::Silent => Finding::warning(
             CHECK,
             format!("{name} takes connections, but does not answer GET {path} in time"),
             "see whether the backend hangs, or whether this one path is slow",
         ),
-        Outcome::NotHttp => Finding::failed(
+        ProbeOutcome::NotHttp => Finding::failed(
             CHECK,
             format!("{name} answers, but not in the HTTP of upstream.protocol"),
             "see what listens there; for TLS write https://, for HTTP/2 set upstream.protocol = \"http2\", for HTTP/1.1 \"http1\"",
@@ -83,7 +83,7 @@ fn judge_answer(seen: String, status: u16, upstream: &UpstreamConfig) -> Finding
 
 #[cfg(test)]
 mod tests {
-    use super::{super::State, *};
+    use super::{super::Status, *};
     use crate::config::HealthConfig;
 
     #[test]
@@ -97,13 +97,13 @@ mod tests {
             ..UpstreamConfig::default()
         };
         for (status, path, state) in [
-            (200, None, State::Ok),
-            (302, Some("/health"), State::Ok),
-            (404, None, State::Ok),
-            (404, Some("/health"), State::Warning),
-            (401, Some("/health"), State::Warning),
-            (400, None, State::Warning),
-            (503, None, State::Warning),
+            (200, None, Status::Ok),
+            (302, Some("/health"), Status::Ok),
+            (404, None, Status::Ok),
+            (404, Some("/health"), Status::Warning),
+            (401, Some("/health"), Status::Warning),
+            (400, None, Status::Warning),
+            (503, None, Status::Warning),
         ] {
             let finding = judge_answer(String::new(), status, &with(None, path));
             assert_eq!(finding.state, state, "{status} {path:?}");

@@ -10,21 +10,21 @@ use std::{
     time::Duration,
 };
 
-use super::{Finding, Patient, visit::connect};
+use super::{DoctorContext, Finding, server_probe::connect};
 use crate::config::{Config, ListenAddress, UpstreamAddress};
 
 const CHECK: &str = "bypass";
 /// Time for a connection to an address of this machine.
-const CONNECT: Duration = Duration::from_secs(1);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-pub(super) async fn check(patient: &Patient) -> Vec<Finding> {
+pub(super) async fn check(context: &DoctorContext) -> Vec<Finding> {
     let own = own_addresses();
     let mut findings = Vec::new();
-    for address in patient.config.upstream.addresses() {
+    for address in context.config.upstream.addresses() {
         findings.push(match &address {
             UpstreamAddress::Unix(path) => socket(path),
             UpstreamAddress::Http { host, port, .. } => {
-                port_of(&patient.config, host, *port, &own).await
+                port_of(&context.config, host, *port, &own).await
             }
         });
     }
@@ -32,30 +32,34 @@ pub(super) async fn check(patient: &Patient) -> Vec<Finding> {
 }
 
 async fn port_of(config: &Config, host: &str, port: u16, own: &[IpAddr]) -> Finding {
-    let Ok(reached) = connect(host, port, CONNECT).await else {
+    let Ok(reached) = connect(host, port, CONNECT_TIMEOUT).await else {
         return Finding::skipped(
             CHECK,
             format!("{host}:{port} takes no connection from here either"),
         );
     };
     if !reached.ip().is_loopback() && !own.contains(&reached.ip()) {
-        let says = "is not on this machine, so from here it cannot be seen who else reaches it: let its firewall take menshen \
+        let message = "is not on this machine, so from here it cannot be seen who else reaches it: let its firewall take menshen \
                     alone, or have it check upstream.shared_secret";
-        return Finding::skipped(CHECK, format!("{host}:{port} {says}"));
+        return Finding::skipped(CHECK, format!("{host}:{port} {message}"));
     }
     if own.is_empty() {
         return Finding::skipped(CHECK, "this machine has no address but loopback");
     }
     for &ip in own {
         let there = SocketAddr::new(ip, port);
-        if is_menshen(config, there) || connect(&ip.to_string(), port, CONNECT).await.is_err() {
+        if is_menshen(config, there)
+            || connect(&ip.to_string(), port, CONNECT_TIMEOUT)
+                .await
+                .is_err()
+        {
             continue;
         }
         let seen = format!("port {port} of the backend also takes connections at {ip}");
         if config.upstream.shared_secret.is_some() {
-            let says =
+            let message =
                 "it has to refuse requests without upstream.shared_secret, which menshen sends";
-            return Finding::ok(CHECK, format!("{seen}; {says}"));
+            return Finding::ok(CHECK, format!("{seen}; {message}"));
         }
         let advice = "let it listen on 127.0.0.1, or close the port to others, or have it check upstream.shared_secret: who \
                       reaches it past menshen can say to be anybody";
@@ -128,7 +132,7 @@ fn socket(path: &Path) -> Finding {
 mod tests {
     use std::os::unix::net::UnixListener;
 
-    use super::super::State;
+    use super::super::Status;
     use super::*;
 
     #[test]
@@ -142,9 +146,9 @@ mod tests {
                 .unwrap();
             socket(&path).state
         };
-        assert_eq!(with(0o755, 0o666), State::Warning);
-        assert_eq!(with(0o755, 0o660), State::Ok);
-        assert_eq!(with(0o700, 0o666), State::Ok);
-        assert_eq!(socket(&dir.path().join("none.sock")).state, State::Skipped);
+        assert_eq!(with(0o755, 0o666), Status::Warning);
+        assert_eq!(with(0o755, 0o660), Status::Ok);
+        assert_eq!(with(0o700, 0o666), Status::Ok);
+        assert_eq!(socket(&dir.path().join("none.sock")).state, Status::Skipped);
     }
 }

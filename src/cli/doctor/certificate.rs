@@ -1,7 +1,7 @@
 //! How long is the certificate good that clients see? That the files can be read and fit was seen
 //! when the config was loaded.
 
-use super::{Finding, Patient};
+use super::{DoctorContext, Finding};
 use crate::{clock::Clock, proxy::Tls};
 
 const CHECK: &str = "certificate";
@@ -14,8 +14,8 @@ const NOTICE_DAYS: i64 = 21;
     clippy::unused_async,
     reason = "checks are called alike, and some of them wait"
 )]
-pub(super) async fn check(patient: &Patient) -> Vec<Finding> {
-    let server = &patient.config.server;
+pub(super) async fn check(context: &DoctorContext) -> Vec<Finding> {
+    let server = &context.config.server;
     if !server.wants_tls() {
         return vec![Finding::skipped(
             CHECK,
@@ -55,16 +55,16 @@ fn judge(left: i64) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::State, *};
+    use super::{super::Status, *};
 
     #[test]
     fn a_certificate_is_warned_about_for_three_weeks_before_its_end() {
         for (left, state) in [
-            (-1, State::Failed),
-            (0, State::Failed),
-            (1, State::Warning),
-            (21 * DAY - 1, State::Warning),
-            (21 * DAY, State::Ok),
+            (-1, Status::Failed),
+            (0, Status::Failed),
+            (1, Status::Warning),
+            (21 * DAY - 1, Status::Warning),
+            (21 * DAY, Status::Ok),
         ] {
             assert_eq!(judge(left).state, state, "{left}");
         }

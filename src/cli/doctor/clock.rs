@@ -1,20 +1,20 @@
 //! Is it as late here as elsewhere? Tokens, codes and the signatures of vendors all go by the
 //! clock.
 
-use super::{Finding, Patient};
+use super::{DoctorContext, Finding};
 
 const CHECK: &str = "clock";
 /// From more seconds than this on it is worth a look.
-const NOTICED: u64 = 5;
+const WARNING_SECONDS: u64 = 5;
 /// From more seconds than this on something is refused: tokens have a leeway of seconds, too.
-const HARMFUL: u64 = 30;
+const FAILURE_SECONDS: u64 = 30;
 
 #[expect(
     clippy::unused_async,
     reason = "checks are called alike, and some of them wait"
 )]
-pub(super) async fn check(patient: &Patient) -> Vec<Finding> {
-    judge(&patient.visits.clocks().collect::<Vec<_>>())
+pub(super) async fn check(context: &DoctorContext) -> Vec<Finding> {
+    judge(&context.probes.clocks().collect::<Vec<_>>())
 }
 
 fn judge(clocks: &[(&str, i64)]) -> Vec<Finding> {
@@ -26,8 +26,8 @@ fn judge(clocks: &[(&str, i64)]) -> Vec<Finding> {
             ahead.unsigned_abs()
         );
         match ahead.unsigned_abs() {
-            0..=NOTICED => None,
-            much if much > HARMFUL => Some(Finding::failed(CHECK, seen, advice)),
+            0..=WARNING_SECONDS => None,
+            much if much > FAILURE_SECONDS => Some(Finding::failed(CHECK, seen, advice)),
             _ => Some(Finding::warning(CHECK, seen, advice)),
         }
     };
@@ -40,7 +40,10 @@ fn judge(clocks: &[(&str, i64)]) -> Vec<Finding> {
             let agree = if many == 1 { "agrees" } else { "agree" };
             vec![Finding::ok(
                 CHECK,
-                format!("{} {agree} with ours within {NOTICED} s", names.join(", ")),
+                format!(
+                    "{} {agree} with ours within {WARNING_SECONDS} s",
+                    names.join(", ")
+                ),
             )]
         }
     }
@@ -48,22 +51,22 @@ fn judge(clocks: &[(&str, i64)]) -> Vec<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::State, *};
+    use super::{super::Status, *};
 
     #[test]
     fn five_seconds_are_nothing_and_more_than_thirty_a_failure() {
         for (ahead, state) in [
-            (0, State::Ok),
-            (-5, State::Ok),
-            (6, State::Warning),
-            (-30, State::Warning),
-            (31, State::Failed),
-            (-3600, State::Failed),
+            (0, Status::Ok),
+            (-5, Status::Ok),
+            (6, Status::Warning),
+            (-30, Status::Warning),
+            (31, Status::Failed),
+            (-3600, Status::Failed),
         ] {
             assert_eq!(judge(&[("a", ahead)])[0].state, state, "{ahead}");
         }
         let one_of_two = judge(&[("a", 0), ("b", 31)]);
-        assert_eq!((one_of_two.len(), one_of_two[0].state), (1, State::Failed));
-        assert_eq!(judge(&[])[0].state, State::Skipped);
+        assert_eq!((one_of_two.len(), one_of_two[0].state), (1, Status::Failed));
+        assert_eq!(judge(&[])[0].state, Status::Skipped);
     }
 }

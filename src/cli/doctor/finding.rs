@@ -8,7 +8,7 @@ use serde::Serialize;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Finding {
     check: &'static str,
-    pub(super) state: State,
+    pub(super) state: Status,
     /// What was seen.
     seen: String,
     /// What to do about it.
@@ -17,7 +17,7 @@ pub(super) struct Finding {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum State {
+pub(super) enum Status {
     Ok,
     Warning,
     Failed,
@@ -29,7 +29,7 @@ impl Finding {
     pub(super) fn ok(check: &'static str, seen: impl Into<String>) -> Self {
         Self {
             check,
-            state: State::Ok,
+            state: Status::Ok,
             seen: seen.into(),
             advice: None,
         }
@@ -42,7 +42,7 @@ impl Finding {
     ) -> Self {
         Self {
             check,
-            state: State::Warning,
+            state: Status::Warning,
             seen: seen.into(),
             advice: Some(advice.into()),
         }
@@ -55,7 +55,7 @@ impl Finding {
     ) -> Self {
         Self {
             check,
-            state: State::Failed,
+            state: Status::Failed,
             seen: seen.into(),
             advice: Some(advice.into()),
         }
@@ -64,7 +64,7 @@ impl Finding {
     pub(super) fn skipped(check: &'static str, why: impl Into<String>) -> Self {
         Self {
             check,
-            state: State::Skipped,
+            state: Status::Skipped,
             seen: why.into(),
             advice: None,
         }
@@ -74,10 +74,10 @@ impl Finding {
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match self.state {
-            State::Ok => "ok",
-            State::Warning => "warning",
-            State::Failed => "failed",
-            State::Skipped => "skipped",
+            Status::Ok => "ok",
+            Status::Warning => "warning",
+            Status::Failed => "failed",
+            Status::Skipped => "skipped",
         };
         write!(f, "{state:<8} {:<12} {}", self.check, self.seen)?;
         self.advice

@@ -9,17 +9,17 @@ use http::StatusCode;
 use serde_json::Value;
 
 use super::{
-    Finding, Patient,
-    visit::{Outcome, prober},
+    DoctorContext, Finding,
+    server_probe::{ProbeOutcome, prober},
 };
 use crate::proxy::{Probe, ProbeError};
 
 const CHECK: &str = "folding";
 /// Time for the answer of the path that echoes.
-const ANSWER: Duration = Duration::from_secs(3);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Not with `-`: what comes back says what became of it.
 const PROBE: &str = "x_doctor_probe";
-const FOLDING: [&str; 6] = [
+const FOLDING_SERVERS: [&str; 6] = [
     "gunicorn",
     "uwsgi",
     "waitress",
@@ -28,24 +28,27 @@ const FOLDING: [&str; 6] = [
     "cheroot",
 ];
 
-pub(super) async fn check(patient: &Patient) -> Vec<Finding> {
-    vec![match &patient.echo {
-        Some(path) => by_echo(patient, path).await,
-        None => by_name(patient),
+pub(super) async fn check(context: &DoctorContext) -> Vec<Finding> {
+    vec![match &context.echo {
+        Some(path) => by_echo(context, path).await,
+        None => by_name(context),
     }]
 }
 
-fn by_name(patient: &Patient) -> Finding {
-    let mut names = patient
-        .visits
+fn by_name(context: &DoctorContext) -> Finding {
+    let mut names = context
+        .probes
         .backends
         .iter()
         .filter_map(|visit| match &visit.outcome {
-            Outcome::Answered(head) => head.server.as_deref(),
-            Outcome::Unreachable(_) | Outcome::NoTls | Outcome::Silent | Outcome::NotHttp => None,
+            ProbeOutcome::Answered(head) => head.server.as_deref(),
+            ProbeOutcome::Unreachable(_)
+            | ProbeOutcome::NoTls
+            | ProbeOutcome::Silent
+            | ProbeOutcome::NotHttp => None,
         });
     let known = names.find(|name| {
-        FOLDING
+        FOLDING_SERVERS
             .iter()
             .any(|server| name.to_ascii_lowercase().contains(server))
     });
@@ -63,12 +66,12 @@ fn by_name(patient: &Patient) -> Finding {
 
 const REMOVED: &str = "menshen removes identity headers of clients in every spelling";
 
-async fn by_echo(patient: &Patient, path: &str) -> Finding {
+async fn by_echo(context: &DoctorContext, path: &str) -> Finding {
     let advice = "give a path of the backend that answers 200 and the request's headers as JSON";
     if !path.starts_with('/') {
         return Finding::failed(CHECK, "--echo is not a path", advice);
     }
-    let Ok(prober) = prober(&patient.config.upstream).await else {
+    let Ok(prober) = prober(&context.config.upstream).await else {
         return Finding::skipped(CHECK, "the backend is not reached");
     };
     let probe = Probe {
@@ -76,7 +79,7 @@ async fn by_echo(patient: &Patient, path: &str) -> Finding {
         field: Some((PROBE, "1")),
         with_body: true,
     };
-    match prober.ask(0, probe, ANSWER).await {
+    match prober.ask(0, probe, RESPONSE_TIMEOUT).await {
         Err(ProbeError::NotARequest) => Finding::failed(CHECK, "--echo is not a path", advice),
         Err(ProbeError::Unresolved | ProbeError::NoConnection(_) | ProbeError::NoTls) => {
             Finding::skipped(CHECK, "the backend is not reached")
@@ -95,7 +98,7 @@ async fn by_echo(patient: &Patient, path: &str) -> Finding {
                 "--echo: what the backend answers is not JSON",
                 advice,
             ),
-            Ok(told) => judge(spelling(&told)),
+            Ok(reported) => judge(spelling(&reported)),
         },
     }
 }
@@ -115,9 +118,9 @@ fn judge(spelling: Option<String>) -> Finding {
 }
 
 /// The key that the probe came back under, anywhere in the answer.
-fn spelling(told: &Value) -> Option<String> {
+fn spelling(reported: &Value) -> Option<String> {
     let fold = |text: &str| text.replace('_', "-").to_ascii_lowercase();
-    match told {
+    match reported {
         Value::Object(members) => {
             let known = members
                 .keys()
@@ -139,12 +142,14 @@ mod tests {
 
     #[test]
     fn what_became_of_the_probe_is_found_wherever_it_is() {
-        let says = |told: Value| format!("{}", judge(spelling(&told)));
+        let message = |reported: Value| format!("{}", judge(spelling(&reported)));
         assert!(
-            says(json!({ "headers": { "X_Doctor_Probe": "1" } })).contains("tells `_` from `-`")
+            message(json!({ "headers": { "X_Doctor_Probe": "1" } })).contains("tells `_` from `-`")
         );
-        assert!(says(json!([{ "x-doctor-probe": "1" }])).contains("reads `_` in names as `-`"));
-        assert!(says(json!({ "HTTP_X_DOCTOR_PROBE": "1" })).contains("reads `_` in names as `-`"));
-        assert!(says(json!({ "host": "x_doctor_probe" })).contains("drops"));
+        assert!(message(json!([{ "x-doctor-probe": "1" }])).contains("reads `_` in names as `-`"));
+        assert!(
+            message(json!({ "HTTP_X_DOCTOR_PROBE": "1" })).contains("reads `_` in names as `-`")
+        );
+        assert!(message(json!({ "host": "x_doctor_probe" })).contains("drops"));
     }
 }

@@ -1,6 +1,6 @@
 //! Is whoever is told of users reached? No hook is sent: only the server is asked for `/`.
 
-use super::{Finding, Patient, visit::Outcome};
+use super::{DoctorContext, Finding, server_probe::ProbeOutcome};
 
 const CHECK: &str = "hooks";
 
@@ -8,8 +8,8 @@ const CHECK: &str = "hooks";
     clippy::unused_async,
     reason = "checks are called alike, and some of them wait"
 )]
-pub(super) async fn check(patient: &Patient) -> Vec<Finding> {
-    let Some(visit) = &patient.visits.hooks else {
+pub(super) async fn check(context: &DoctorContext) -> Vec<Finding> {
+    let Some(visit) = &context.probes.hooks else {
         return vec![Finding::skipped(CHECK, "hooks.url is not set")];
     };
     vec![reached(
@@ -21,9 +21,14 @@ pub(super) async fn check(patient: &Patient) -> Vec<Finding> {
 }
 
 /// Whether a server is there at all, whatever it answers.
-pub(super) fn reached(check: &'static str, name: &str, outcome: &Outcome, advice: &str) -> Finding {
+pub(super) fn reached(
+    check: &'static str,
+    name: &str,
+    outcome: &ProbeOutcome,
+    advice: &str,
+) -> Finding {
     match outcome {
-        Outcome::Answered(head) if head.status >= 500 => {
+        ProbeOutcome::Answered(head) if head.status >= 500 => {
             let advice = "look at its log: it may fail at what is meant too";
             Finding::warning(
                 check,
@@ -31,24 +36,24 @@ pub(super) fn reached(check: &'static str, name: &str, outcome: &Outcome, advice
                 advice,
             )
         }
-        Outcome::Answered(_) => Finding::ok(
+        ProbeOutcome::Answered(_) => Finding::ok(
             check,
             format!("{name} is reached, and was asked for / alone"),
         ),
-        Outcome::Unreachable(why) => {
+        ProbeOutcome::Unreachable(why) => {
             Finding::failed(check, format!("{name} is not reached: {why}"), advice)
         }
-        Outcome::NoTls => Finding::failed(
+        ProbeOutcome::NoTls => Finding::failed(
             check,
             format!("{name} gives no certificate that is believed"),
             advice,
         ),
-        Outcome::Silent => Finding::warning(
+        ProbeOutcome::Silent => Finding::warning(
             check,
             format!("{name} takes connections, but does not answer in time"),
             advice,
         ),
-        Outcome::NotHttp => Finding::failed(
+        ProbeOutcome::NotHttp => Finding::failed(
             check,
             format!("{name} answers, but not in HTTP/1.1"),
             advice,

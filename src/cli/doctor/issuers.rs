@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reqwest::Url;
 
-use super::{Finding, Patient};
+use super::{DoctorContext, Finding};
 use crate::{
     config::IssuerConfig,
     outbound::Outbound,
@@ -13,10 +13,10 @@ use crate::{
 
 const CHECK: &str = "issuers";
 /// Time for one set.
-const ANSWER: Duration = Duration::from_secs(4);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(4);
 
-pub(super) async fn check(patient: &Patient) -> Vec<Finding> {
-    let with_url = patient
+pub(super) async fn check(context: &DoctorContext) -> Vec<Finding> {
+    let with_url = context
         .config
         .issuer
         .iter()
@@ -55,7 +55,7 @@ async fn look(issuer: &IssuerConfig) -> Finding {
         let advice = "until its keys come, its tokens are refused; see that jwks_url is right and reached from here";
         Finding::failed(CHECK, format!("{name}: {server} {what}"), advice)
     };
-    match outbound.fetch(url, LONGEST_SET, ANSWER).await {
+    match outbound.fetch(url, LONGEST_SET, RESPONSE_TIMEOUT).await {
         Err(fault) => failed(format!("gave nothing: {fault}")),
         Ok(answer) if answer.status() != 200 => {
             failed(format!("answers {}", answer.status().as_u16()))

@@ -5,15 +5,15 @@ use std::{net::SocketAddr, time::Duration};
 use reqwest::Url;
 use serde_json::Value;
 
-use super::{Finding, Patient};
-use crate::outbound::{Fault, Outbound};
+use super::{DoctorContext, Finding};
+use crate::outbound::{Outbound, OutboundError};
 
 const CHECK: &str = "running";
 /// Time for its answer.
-const ANSWER: Duration = Duration::from_secs(3);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(3);
 
-pub(super) async fn check(patient: &Patient) -> Vec<Finding> {
-    let listen = &patient.config.admin.listen;
+pub(super) async fn check(context: &DoctorContext) -> Vec<Finding> {
+    let listen = &context.config.admin.listen;
     let url = listen.parse().ok().and_then(readyz);
     let Some((url, outbound)) =
         url.and_then(|url| Outbound::new(&url).ok().map(|outbound| (url, outbound)))
@@ -24,8 +24,8 @@ pub(super) async fn check(patient: &Patient) -> Vec<Finding> {
             "write IP:PORT",
         )];
     };
-    vec![match outbound.get(url, ANSWER).await {
-        Err(Fault::Connect) => {
+    vec![match outbound.get(url, RESPONSE_TIMEOUT).await {
+        Err(OutboundError::Connect) => {
             Finding::skipped(CHECK, format!("nobody listens on {listen} (admin.listen)"))
         }
         Err(fault) => Finding::failed(
@@ -34,7 +34,7 @@ pub(super) async fn check(patient: &Patient) -> Vec<Finding> {
             "see what listens there, and whether it hangs",
         ),
         Ok(answer) => match serde_json::from_slice(&answer.body) {
-            Ok(said) => judge(answer.status.as_u16(), &said),
+            Ok(body) => judge(answer.status.as_u16(), &body),
             Err(_) => Finding::failed(
                 CHECK,
                 format!("what listens on {listen} is not menshen"),
@@ -55,10 +55,10 @@ fn readyz(mut listen: SocketAddr) -> Option<Url> {
     Url::parse(&format!("http://{listen}/readyz")).ok()
 }
 
-fn judge(status: u16, said: &Value) -> Finding {
-    let parts = in_words(said);
+fn judge(status: u16, body: &Value) -> Finding {
+    let parts = in_words(body);
     match status {
-        200 if is_well(said) => Finding::ok(CHECK, format!("it is ready ({parts})")),
+        200 if is_well(body) => Finding::ok(CHECK, format!("it is ready ({parts})")),
         200 => Finding::warning(
             CHECK,
             format!("it is ready, and not well ({parts})"),
@@ -72,24 +72,24 @@ fn judge(status: u16, said: &Value) -> Finding {
     }
 }
 
-fn is_well(said: &Value) -> bool {
-    let issuers = said["issuers"].as_object().into_iter().flatten();
-    said["store"] == "ok" && issuers.into_iter().all(|(_, health)| health == "ok")
+fn is_well(body: &Value) -> bool {
+    let issuers = body["issuers"].as_object().into_iter().flatten();
+    body["store"] == "ok" && issuers.into_iter().all(|(_, health)| health == "ok")
 }
 
 /// What `/readyz` says, each part on its own: `store: ok, issuer idp: no keys`.
-fn in_words(said: &Value) -> String {
+fn in_words(body: &Value) -> String {
     let part = |name: &str, value: &Value| format!("{name}: {}", value.as_str().unwrap_or("?"));
     let own = ["stage", "store"]
         .into_iter()
-        .filter(|name| !said[*name].is_null())
-        .map(|name| part(name, &said[name]));
-    let details = said["details"]
+        .filter(|name| !body[*name].is_null())
+        .map(|name| part(name, &body[name]));
+    let details = body["details"]
         .as_object()
         .into_iter()
         .flatten()
         .map(|(name, value)| part(name, value));
-    let issuers = said["issuers"]
+    let issuers = body["issuers"]
         .as_object()
         .into_iter()
         .flatten()
@@ -104,31 +104,31 @@ fn in_words(said: &Value) -> String {
 mod tests {
     use serde_json::json;
 
-    use super::{super::State, *};
+    use super::{super::Status, *};
 
     #[test]
     fn what_readyz_says_is_judged() {
-        for (status, said, state) in [
-            (200, json!({ "ok": true, "store": "ok" }), State::Ok),
+        for (status, body, state) in [
+            (200, json!({ "ok": true, "store": "ok" }), Status::Ok),
             (
                 200,
                 json!({ "ok": true, "store": "failing" }),
-                State::Warning,
+                Status::Warning,
             ),
             (
                 200,
                 json!({ "ok": true, "store": "ok", "issuers": { "idp": "no keys" } }),
-                State::Warning,
+                Status::Warning,
             ),
             (
                 503,
                 json!({ "ok": false, "stage": "stopping" }),
-                State::Failed,
+                Status::Failed,
             ),
         ] {
-            assert_eq!(judge(status, &said).state, state, "{said}");
+            assert_eq!(judge(status, &body).state, state, "{body}");
         }
-        let said = json!({ "ok": true, "store": "ok", "details": { "reload": "failed" }, "issuers": { "idp": "ok" } });
-        assert_eq!(in_words(&said), "store: ok, reload: failed, issuer idp: ok");
+        let body = json!({ "ok": true, "store": "ok", "details": { "reload": "failed" }, "issuers": { "idp": "ok" } });
+        assert_eq!(in_words(&body), "store: ok, reload: failed, issuer idp: ok");
     }
 }

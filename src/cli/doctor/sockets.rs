@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use super::{Finding, Patient};
+use super::{DoctorContext, Finding};
 use crate::config::ListenAddress;
 
 const CHECK: &str = "sockets";
@@ -16,8 +16,8 @@ const CHECK: &str = "sockets";
     clippy::unused_async,
     reason = "checks are called alike, and some of them wait"
 )]
-pub(super) async fn check(patient: &Patient) -> Vec<Finding> {
-    let sockets = patient
+pub(super) async fn check(context: &DoctorContext) -> Vec<Finding> {
+    let sockets = context
         .config
         .server
         .listen
@@ -79,26 +79,26 @@ fn judge(path: &Path) -> Finding {
 mod tests {
     use std::os::unix::net::UnixListener;
 
-    use super::super::State;
+    use super::super::Status;
     use super::*;
 
     #[test]
     fn a_socket_that_only_its_owner_may_use_is_told() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("http.sock");
-        assert_eq!(judge(&path).state, State::Skipped);
+        assert_eq!(judge(&path).state, Status::Skipped);
         let _listener = UnixListener::bind(&path).unwrap();
         for (mode, state) in [
-            (0o700, State::Warning),
-            (0o755, State::Warning),
-            (0o770, State::Ok),
-            (0o777, State::Ok),
+            (0o700, Status::Warning),
+            (0o755, Status::Warning),
+            (0o770, Status::Ok),
+            (0o777, Status::Ok),
         ] {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
             assert_eq!(judge(&path).state, state, "{mode:o}");
         }
         let file = dir.path().join("file");
         fs::write(&file, "").unwrap();
-        assert_eq!(judge(&file).state, State::Failed);
+        assert_eq!(judge(&file).state, Status::Failed);
     }
 }

@@ -9,7 +9,7 @@ use std::{
 
 use rustix::fs::{Access, access, statvfs};
 
-use super::{Finding, Patient};
+use super::{DoctorContext, Finding};
 use crate::{
     app,
     config::{Config, StoreEngine},
@@ -19,18 +19,22 @@ use crate::{
 const CHECK: &str = "store";
 const MIB: u64 = 1024 * 1024;
 /// With less than this it will be full one day soon.
-const LITTLE_MIB: u64 = 1024;
+const LOW_SPACE_MIB: u64 = 1024;
 /// With less than this the store cannot even write its log anew.
-const NONE_MIB: u64 = 100;
+const MIN_SPACE_MIB: u64 = 100;
 
 #[expect(
     clippy::unused_async,
     reason = "checks are called alike, and some of them wait"
 )]
-pub(super) async fn check(patient: &Patient) -> Vec<Finding> {
-    match patient.config.store.engine() {
+pub(super) async fn check(context: &DoctorContext) -> Vec<Finding> {
+    match context.config.store.engine() {
         Ok(StoreEngine::Sled(data)) => {
-            let mut findings = vec![directory(&data), room(&data), key(&patient.config, &data)];
+            let mut findings = vec![
+                directory(&data),
+                free_space(&data),
+                key(&context.config, &data),
+            ];
             findings.extend(files(&data));
             findings
         }
@@ -86,9 +90,9 @@ fn directory(data: &Path) -> Finding {
     }
 }
 
-fn room(data: &Path) -> Finding {
+fn free_space(data: &Path) -> Finding {
     match statvfs(existing(data)) {
-        Ok(disk) => judge_room(disk.f_bavail.saturating_mul(disk.f_frsize) / MIB),
+        Ok(disk) => judge_free_space(disk.f_bavail.saturating_mul(disk.f_frsize) / MIB),
         Err(fault) => Finding::warning(
             CHECK,
             format!("free space cannot be seen: {fault}"),
@@ -97,15 +101,15 @@ fn room(data: &Path) -> Finding {
     }
 }
 
-fn judge_room(free_mib: u64) -> Finding {
+fn judge_free_space(free_mib: u64) -> Finding {
     let seen = format!("{free_mib} MiB are free for it");
     match free_mib {
-        ..NONE_MIB => Finding::failed(
+        ..MIN_SPACE_MIB => Finding::failed(
             CHECK,
             seen,
             "make room now: a store that cannot write signs nobody in",
         ),
-        NONE_MIB..LITTLE_MIB => {
+        MIN_SPACE_MIB..LOW_SPACE_MIB => {
             Finding::warning(CHECK, seen, "make room, and see what else fills that disk")
         }
         _ => Finding::ok(CHECK, seen),
@@ -190,19 +194,19 @@ fn key(config: &Config, data: &Path) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::State, *};
+    use super::{super::Status, *};
 
     #[test]
     fn less_than_a_gibibyte_is_little_and_less_than_100_mib_too_little() {
         for (free, state) in [
-            (0, State::Failed),
-            (99, State::Failed),
-            (100, State::Warning),
-            (1023, State::Warning),
+            (0, Status::Failed),
+            (99, Status::Failed),
+            (100, Status::Warning),
+            (1023, Status::Warning),
         ] {
-            assert_eq!(judge_room(free).state, state, "{free}");
+            assert_eq!(judge_free_space(free).state, state, "{free}");
         }
-        assert_eq!(judge_room(1024).state, State::Ok);
+        assert_eq!(judge_free_space(1024).state, Status::Ok);
     }
 
     #[test]
@@ -212,9 +216,9 @@ mod tests {
         assert_eq!(files(&data), None, "there is none yet");
         fs::create_dir(&data).unwrap();
         for (name, mode, state) in [
-            ("conf", 0o600, State::Ok),
-            ("db", 0o640, State::Warning),
-            ("blobs", 0o644, State::Warning),
+            ("conf", 0o600, Status::Ok),
+            ("db", 0o640, Status::Warning),
+            ("blobs", 0o644, Status::Warning),
         ] {
             fs::write(data.join(name), "").unwrap();
             fs::set_permissions(data.join(name), fs::Permissions::from_mode(mode)).unwrap();
@@ -230,8 +234,8 @@ mod tests {
     #[test]
     fn a_file_where_the_directory_belongs_is_a_failure_and_no_directory_is_none() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(directory(&dir.path().join("a/b/data")).state, State::Ok);
+        assert_eq!(directory(&dir.path().join("a/b/data")).state, Status::Ok);
         fs::write(dir.path().join("data"), "").unwrap();
-        assert_eq!(directory(&dir.path().join("data")).state, State::Failed);
+        assert_eq!(directory(&dir.path().join("data")).state, Status::Failed);
     }
 }

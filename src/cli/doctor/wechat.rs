@@ -1,6 +1,6 @@
 //! Does WeChat take the credentials of each mini program, from this machine?
 
-use super::{Finding, PATIENCE, Patient};
+use super::{CHECK_TIMEOUT, DoctorContext, Finding};
 use crate::{
     clock::Clock,
     entropy::Entropy,
@@ -11,8 +11,8 @@ use crate::{
 
 const CHECK: &str = "wechat";
 
-pub(super) async fn check(patient: &Patient) -> Vec<Finding> {
-    let config = &patient.config;
+pub(super) async fn check(context: &DoctorContext) -> Vec<Finding> {
+    let config = &context.config;
     let wechat = Wechat::new(
         &config.wechat,
         config.mode,
@@ -25,7 +25,7 @@ pub(super) async fn check(patient: &Patient) -> Vec<Finding> {
         Err(fault) => return vec![Finding::failed(CHECK, fault.to_string(), "mend [wechat]")],
     };
     // A little less than there is, so that what it says is still printed.
-    let tried = wechat.try_credentials(PATIENCE * 5 / 6).await;
+    let tried = wechat.try_credentials(CHECK_TIMEOUT * 5 / 6).await;
     if tried.is_empty() {
         return vec![Finding::skipped(
             CHECK,
@@ -41,8 +41,8 @@ pub(super) async fn check(patient: &Patient) -> Vec<Finding> {
 fn judge(app: &AppId, tried: Option<Result<(), CredentialsRefused>>) -> Finding {
     let refused = match tried {
         None => {
-            let says = "wechat.token_mode = \"none\" asks for no access token, and nothing else tries a secret without a login";
-            return Finding::skipped(CHECK, format!("{app}: {says}"));
+            let message = "wechat.token_mode = \"none\" asks for no access token, and nothing else tries a secret without a login";
+            return Finding::skipped(CHECK, format!("{app}: {message}"));
         }
         Some(Ok(())) => {
             return Finding::ok(

@@ -8,14 +8,14 @@ use std::io::{self, Read};
 
 /// A quotation mark that RFC 4180 does not have there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}: {fault}")]
-pub(super) struct BadQuotes {
+#[error("line {line}: {kind}")]
+pub(super) struct QuoteError {
     line: u64,
-    fault: Fault,
+    kind: QuoteErrorKind,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-enum Fault {
+enum QuoteErrorKind {
     #[error("has \\\", as MySQL writes a quotation mark: say --format mysql-csv")]
     Backslash,
     #[error("has a quotation mark between quotation marks that is not doubled")]
@@ -25,11 +25,11 @@ enum Fault {
 }
 
 /// Passes the bytes of a table on, up to the first quotation mark that is wrong.
-pub(super) struct Quotes<R> {
+pub(super) struct QuoteChecker<R> {
     inner: R,
     /// In quotation marks a backslash stands before a sign that is meant as it is.
     has_escapes: bool,
-    state: State,
+    state: QuoteState,
     /// How much of a byte order mark has been read; more than all of it: what follows is the table.
     mark: usize,
     line: u64,
@@ -37,11 +37,11 @@ pub(super) struct Quotes<R> {
     opened: u64,
     has_backslash_quote: bool,
     before: u8,
-    wrong: Option<BadQuotes>,
+    error: Option<QuoteError>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum QuoteState {
     Start,
     Plain,
     Quoted,
@@ -55,22 +55,22 @@ enum State {
 
 const BYTE_ORDER_MARK: [u8; 3] = *b"\xef\xbb\xbf";
 
-impl<R> Quotes<R> {
+impl<R> QuoteChecker<R> {
     pub(super) const fn new(inner: R, has_escapes: bool) -> Self {
         Self {
             inner,
             has_escapes,
-            state: State::Start,
+            state: QuoteState::Start,
             mark: 0,
             line: 1,
             opened: 1,
             has_backslash_quote: false,
             before: 0,
-            wrong: None,
+            error: None,
         }
     }
 
-    fn step(&mut self, byte: u8) -> Result<(), BadQuotes> {
+    fn step(&mut self, byte: u8) -> Result<(), QuoteError> {
         if BYTE_ORDER_MARK.get(self.mark) == Some(&byte) {
             self.mark += 1;
             return Ok(());
@@ -78,26 +78,27 @@ impl<R> Quotes<R> {
         self.mark = BYTE_ORDER_MARK.len();
         let after_backslash = self.before == b'\\';
         self.state = match (self.state, byte) {
-            (State::Start, b'"') => {
+            (QuoteState::Start, b'"') => {
                 (self.opened, self.has_backslash_quote) = (self.line, false);
-                State::Quoted
+                QuoteState::Quoted
             }
-            (State::Plain, b'"') if after_backslash => {
-                return Err(self.fault(self.line, Fault::Backslash));
+            (QuoteState::Plain, b'"') if after_backslash => {
+                return Err(self.kind(self.line, QuoteErrorKind::Backslash));
             }
-            (State::Start | State::Plain | State::Mark, b',' | b'\n') | (State::Return, b'\n') => {
-                State::Start
-            }
-            (State::Start | State::Plain, _) => State::Plain,
-            (State::Quoted, b'\\') if self.has_escapes => State::Escaped,
-            (State::Quoted, b'"') => {
+            (QuoteState::Start | QuoteState::Plain | QuoteState::Mark, b',' | b'\n')
+            | (QuoteState::Return, b'\n') => QuoteState::Start,
+            (QuoteState::Start | QuoteState::Plain, _) => QuoteState::Plain,
+            (QuoteState::Quoted, b'\\') if self.has_escapes => QuoteState::Escaped,
+            (QuoteState::Quoted, b'"') => {
                 self.has_backslash_quote |= after_backslash;
-                State::Mark
+                QuoteState::Mark
             }
-            (State::Quoted | State::Escaped, _) | (State::Mark, b'"') => State::Quoted,
-            (State::Mark, b'\r') => State::Return,
-            (State::Mark | State::Return, _) => {
-                return Err(self.fault(self.line, Fault::NotDoubled));
+            (QuoteState::Quoted | QuoteState::Escaped, _) | (QuoteState::Mark, b'"') => {
+                QuoteState::Quoted
+            }
+            (QuoteState::Mark, b'\r') => QuoteState::Return,
+            (QuoteState::Mark | QuoteState::Return, _) => {
+                return Err(self.kind(self.line, QuoteErrorKind::NotDoubled));
             }
         };
         // What a backslash has escaped escapes nothing itself.
@@ -107,38 +108,40 @@ impl<R> Quotes<R> {
     }
 
     /// At the end of the file.
-    fn end(&self) -> Result<(), BadQuotes> {
+    fn end(&self) -> Result<(), QuoteError> {
         match self.state {
-            State::Quoted | State::Escaped => Err(self.fault(self.opened, Fault::NotClosed)),
-            State::Start | State::Plain | State::Mark | State::Return => Ok(()),
+            QuoteState::Quoted | QuoteState::Escaped => {
+                Err(self.kind(self.opened, QuoteErrorKind::NotClosed))
+            }
+            QuoteState::Start | QuoteState::Plain | QuoteState::Mark | QuoteState::Return => Ok(()),
         }
     }
 
-    const fn fault(&self, line: u64, fault: Fault) -> BadQuotes {
-        let fault = if self.has_backslash_quote {
-            Fault::Backslash
+    const fn kind(&self, line: u64, kind: QuoteErrorKind) -> QuoteError {
+        let kind = if self.has_backslash_quote {
+            QuoteErrorKind::Backslash
         } else {
-            fault
+            kind
         };
-        BadQuotes { line, fault }
+        QuoteError { line, kind }
     }
 }
 
-impl<R: Read> Read for Quotes<R> {
+impl<R: Read> Read for QuoteChecker<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if let Some(wrong) = self.wrong {
-            return Err(io::Error::other(wrong));
+        if let Some(error) = self.error {
+            return Err(io::Error::other(error));
         }
         let read = self.inner.read(buffer)?;
         if read == 0 && !buffer.is_empty() {
             return self.end().map(|()| 0).map_err(io::Error::other);
         }
         for (n, byte) in buffer[..read].iter().enumerate() {
-            if let Err(wrong) = self.step(*byte) {
-                self.wrong = Some(wrong);
+            if let Err(error) = self.step(*byte) {
+                self.error = Some(error);
                 // The rows before it are read first.
                 return if n == 0 {
-                    Err(io::Error::other(wrong))
+                    Err(io::Error::other(error))
                 } else {
                     Ok(n)
                 };
@@ -149,7 +152,7 @@ impl<R: Read> Read for Quotes<R> {
 }
 
 /// What an error of reading says of quotation marks.
-pub(super) fn bad_quotes(error: &io::Error) -> Option<BadQuotes> {
+pub(super) fn quote_error(error: &io::Error) -> Option<QuoteError> {
     error.get_ref()?.downcast_ref().copied()
 }
 
@@ -160,13 +163,13 @@ mod tests {
     /// How many bytes pass, and what is wrong with the next.
     fn read(text: &str, has_escapes: bool) -> (usize, Option<String>) {
         let mut passed = Vec::new();
-        let mut quotes = Quotes::new(text.as_bytes(), has_escapes);
+        let mut quotes = QuoteChecker::new(text.as_bytes(), has_escapes);
         let end = quotes.read_to_end(&mut passed);
         assert_eq!(text.as_bytes()[..passed.len()], passed);
         (
             passed.len(),
             end.err()
-                .map(|error| bad_quotes(&error).unwrap().to_string()),
+                .map(|error| quote_error(&error).unwrap().to_string()),
         )
     }
 
@@ -205,8 +208,8 @@ mod tests {
             ("id,n\n1,\"a\n2,b\n", 2, not_closed),
             ("\"", 1, not_closed),
         ] {
-            let (passed, wrong) = read(text, false);
-            assert_eq!(wrong, Some(format!("line {line}: {says}")), "{text:?}");
+            let (passed, error) = read(text, false);
+            assert_eq!(error, Some(format!("line {line}: {says}")), "{text:?}");
             assert!(
                 passed >= text.find('\n').map_or(1, |end| end + 1),
                 "{text:?}: what stands before it passes"
@@ -218,9 +221,9 @@ mod tests {
     fn what_mysql_writes_passes_where_it_is_asked_for() {
         let text = "1,\"a \\\"b\\\" c\",\\N\n2,\"C:\\\\\",\"\"\"\"\n3,\"\\\"\",\"two\nlines\"\n";
         assert_eq!(read(text, true), (text.len(), None));
-        let (_, wrong) = read("1,\"a\\\"\n", true);
+        let (_, error) = read("1,\"a\\\"\n", true);
         assert_eq!(
-            wrong.unwrap(),
+            error.unwrap(),
             "line 1: begins a value with a quotation mark that is not closed"
         );
     }

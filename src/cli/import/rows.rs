@@ -16,17 +16,17 @@ use time::{Date, Month, PrimitiveDateTime, Time, UtcOffset};
 use super::{
     Format,
     field::Field,
-    nothing::Nothing,
-    quotes::{BadQuotes, Quotes, bad_quotes},
+    null_words::NullWords,
+    quotes::{QuoteChecker, QuoteError, quote_error},
 };
 use crate::admin::import::ImportRow;
 
 /// Longest row, in bytes.
-const LONGEST_ROW: usize = 256 * 1024;
+const MAX_ROW_LEN: usize = 256 * 1024;
 
 /// How to read a file.
 #[derive(Debug)]
-pub(super) struct Reading {
+pub(super) struct RowOptions {
     pub(super) format: Format,
     /// The app id of openids that come without.
     pub(super) app_id: Option<String>,
@@ -41,43 +41,43 @@ pub(super) struct Reading {
 pub(super) struct Row {
     /// Where it begins, from 1.
     pub(super) line: u64,
-    pub(super) read: Result<ImportRow, Wrong>,
+    pub(super) read: Result<ImportRow, RowError>,
 }
 
 /// What is wrong with a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Wrong {
+pub(super) struct RowError {
     pub(super) field: Option<&'static str>,
-    pub(super) says: String,
+    pub(super) message: String,
 }
 
 /// Why a file cannot be read (on).
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Unreadable {
+pub(super) enum ReadError {
     /// The names of the columns are not those of fields.
     #[error("{0}")]
     Header(String),
-    #[error("line {line}: a row of more than {LONGEST_ROW} bytes: is a quotation mark not closed?")]
+    #[error("line {line}: a row of more than {MAX_ROW_LEN} bytes: is a quotation mark not closed?")]
     TooLong { line: u64 },
     #[error(transparent)]
-    Quotes(#[from] BadQuotes),
+    QuoteChecker(#[from] QuoteError),
     #[error("cannot read: {0}")]
     Io(#[from] io::Error),
 }
 
 /// The rows of a file.
 pub(super) struct Rows<'a> {
-    how: &'a Reading,
-    source: Source<'a>,
-    nothing: Nothing,
+    options: &'a RowOptions,
+    source: RowSource<'a>,
+    null_words: NullWords,
 }
 
-enum Source<'a> {
+enum RowSource<'a> {
     Table {
-        reader: csv::Reader<Bounded<Box<dyn Read + 'a>>>,
+        reader: csv::Reader<RowLimit<Box<dyn Read + 'a>>>,
         /// What each column is.
         columns: Vec<Option<Field>>,
-        room: Rc<Cell<usize>>,
+        remaining: Rc<Cell<usize>>,
         record: csv::StringRecord,
     },
     Lines {
@@ -88,31 +88,34 @@ enum Source<'a> {
 
 impl<'a> Rows<'a> {
     /// Begins to read; the header has to be right.
-    pub(super) fn open(file: Box<dyn Read + 'a>, how: &'a Reading) -> Result<Self, Unreadable> {
-        let nothing = Nothing::default();
-        let (delimiter, escape, file): (_, _, Box<dyn Read + 'a>) = match how.format {
-            Format::Csv => (b',', None, Box::new(Quotes::new(file, false))),
-            Format::MysqlCsv => (b',', Some(b'\\'), Box::new(Quotes::new(file, true))),
+    pub(super) fn open(
+        file: Box<dyn Read + 'a>,
+        options: &'a RowOptions,
+    ) -> Result<Self, ReadError> {
+        let null_words = NullWords::default();
+        let (delimiter, escape, file): (_, _, Box<dyn Read + 'a>) = match options.format {
+            Format::Csv => (b',', None, Box::new(QuoteChecker::new(file, false))),
+            Format::MysqlCsv => (b',', Some(b'\\'), Box::new(QuoteChecker::new(file, true))),
             Format::Tsv => (b'\t', None, file),
             Format::Ndjson => {
                 return Ok(Self {
-                    how,
-                    source: Source::Lines {
+                    options,
+                    source: RowSource::Lines {
                         reader: BufReader::new(file),
                         line: 0,
                     },
-                    nothing,
+                    null_words,
                 });
             }
         };
-        let room = Rc::new(Cell::new(LONGEST_ROW));
-        let bounded = Bounded {
+        let remaining = Rc::new(Cell::new(MAX_ROW_LEN));
+        let bounded = RowLimit {
             inner: file,
-            room: Rc::clone(&room),
+            remaining: Rc::clone(&remaining),
         };
         let mut reader = csv::ReaderBuilder::new()
             .delimiter(delimiter)
-            .quoting(how.format != Format::Tsv)
+            .quoting(options.format != Format::Tsv)
             .escape(escape)
             .flexible(true)
             // A carriage return before it is trimmed with the last value; as part of the end it
@@ -121,37 +124,37 @@ impl<'a> Rows<'a> {
             .from_reader(bounded);
         let headers = reader
             .headers()
-            .map_err(|error| unreadable(error, 1))?
+            .map_err(|error| read_error(error, 1))?
             .clone();
-        let columns = columns(headers.iter(), how)?;
+        let columns = columns(headers.iter(), options)?;
         Ok(Self {
-            how,
-            source: Source::Table {
+            options,
+            source: RowSource::Table {
                 reader,
                 columns,
-                room,
+                remaining,
                 record: csv::StringRecord::new(),
             },
-            nothing,
+            null_words,
         })
     }
 
     /// What was taken for nothing so far.
-    pub(super) const fn nothing(&self) -> &Nothing {
-        &self.nothing
+    pub(super) const fn null_words(&self) -> &NullWords {
+        &self.null_words
     }
 
     /// The next row; `None` at the end.
-    pub(super) fn next(&mut self) -> Result<Option<Row>, Unreadable> {
-        let (how, nothing) = (self.how, &mut self.nothing);
+    pub(super) fn next(&mut self) -> Result<Option<Row>, ReadError> {
+        let (options, null_words) = (self.options, &mut self.null_words);
         match &mut self.source {
-            Source::Table {
+            RowSource::Table {
                 reader,
                 columns,
-                room,
+                remaining,
                 record,
             } => {
-                room.set(LONGEST_ROW);
+                remaining.set(MAX_ROW_LEN);
                 let line = reader.position().line();
                 match reader.read_record(record) {
                     Ok(false) => Ok(None),
@@ -159,7 +162,7 @@ impl<'a> Rows<'a> {
                         let line = record.position().map_or(line, csv::Position::line);
                         Ok(Some(Row {
                             line,
-                            read: table_row(how, columns, record, nothing),
+                            read: table_row(options, columns, record, null_words),
                         }))
                     }
                     Err(error) => match error.kind() {
@@ -167,14 +170,14 @@ impl<'a> Rows<'a> {
                             let line = pos.as_ref().map_or(line, csv::Position::line);
                             Ok(Some(Row {
                                 line,
-                                read: Err(Wrong::row("is not UTF-8")),
+                                read: Err(RowError::row("is not UTF-8")),
                             }))
                         }
-                        _ => Err(unreadable(error, line)),
+                        _ => Err(read_error(error, line)),
                     },
                 }
             }
-            Source::Lines { reader, line } => loop {
+            RowSource::Lines { reader, line } => loop {
                 *line += 1;
                 let Some(text) = next_line(reader, *line)? else {
                     return Ok(None);
@@ -187,7 +190,7 @@ impl<'a> Rows<'a> {
                 if !text.trim_ascii().is_empty() {
                     return Ok(Some(Row {
                         line: *line,
-                        read: json_row(how, text, nothing),
+                        read: json_row(options, text, null_words),
                     }));
                 }
             },
@@ -198,34 +201,34 @@ impl<'a> Rows<'a> {
 /// Which field each column is.
 fn columns<'h>(
     headers: impl Iterator<Item = &'h str>,
-    how: &Reading,
-) -> Result<Vec<Option<Field>>, Unreadable> {
+    options: &RowOptions,
+) -> Result<Vec<Option<Field>>, ReadError> {
     let mut columns = Vec::new();
-    let mut strange = Vec::new();
+    let mut unknown = Vec::new();
     for header in headers {
         let header = header.trim();
-        let field = field_of(header, how);
-        if field.is_none() && !how.ignore_others {
-            strange.push(header.escape_debug().to_string());
+        let field = field_of(header, options);
+        if field.is_none() && !options.ignore_others {
+            unknown.push(header.escape_debug().to_string());
         }
         if field.is_some() && columns.contains(&field) {
-            return Err(Unreadable::Header(format!(
+            return Err(ReadError::Header(format!(
                 "line 1: there are two columns for {}",
                 header.escape_debug()
             )));
         }
         columns.push(field);
     }
-    if !strange.is_empty() {
-        return Err(Unreadable::Header(format!(
+    if !unknown.is_empty() {
+        return Err(ReadError::Header(format!(
             "line 1: no field is named {} (fields: {}). Say --column FIELD=COLUMN for each that is meant, or \
              --ignore-other-columns",
-            strange.join(", "),
+            unknown.join(", "),
             Field::names()
         )));
     }
     if !columns.contains(&Some(Field::Id)) {
-        return Err(Unreadable::Header(
+        return Err(ReadError::Header(
             "line 1: there is no column id (or say --column id=COLUMN)".to_owned(),
         ));
     }
@@ -233,25 +236,25 @@ fn columns<'h>(
 }
 
 /// The field that a column stands for.
-fn field_of(column: &str, how: &Reading) -> Option<Field> {
-    let renamed = how
+fn field_of(column: &str, options: &RowOptions) -> Option<Field> {
+    let renamed = options
         .columns
         .iter()
         .find(|(_, name)| name == column)
         .map(|(field, _)| *field);
-    let is_elsewhere = |field: &Field| how.columns.iter().any(|(renamed, _)| renamed == field);
+    let is_elsewhere = |field: &Field| options.columns.iter().any(|(renamed, _)| renamed == field);
     renamed
         .or_else(|| Field::named(&column.to_ascii_lowercase()).filter(|field| !is_elsewhere(field)))
 }
 
 fn table_row(
-    how: &Reading,
+    options: &RowOptions,
     columns: &[Option<Field>],
     record: &csv::StringRecord,
-    nothing: &mut Nothing,
-) -> Result<ImportRow, Wrong> {
+    null_words: &mut NullWords,
+) -> Result<ImportRow, RowError> {
     if record.len() != columns.len() {
-        return Err(Wrong::row(format!(
+        return Err(RowError::row(format!(
             "has {} columns in place of {}",
             record.len(),
             columns.len()
@@ -261,11 +264,11 @@ fn table_row(
     for (field, text) in columns.iter().zip(record) {
         let Some(field) = field else { continue };
         // As it stands in the file: an escaped `\\N` of a TSV is a text.
-        if nothing.is(*field, text) {
+        if null_words.is_null(*field, text) {
             continue;
         }
-        let text = if how.format == Format::Tsv {
-            unescaped(text)
+        let text = if options.format == Format::Tsv {
+            unescape(text)
         } else {
             text.to_owned()
         };
@@ -273,17 +276,17 @@ fn table_row(
             values.set(*field, text);
         }
     }
-    values.row(how)
+    values.row(options)
 }
 
 /// A value of `mysql --batch`.
-fn unescaped(text: &str) -> String {
+fn unescape(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
-    let mut signs = text.chars();
-    while let Some(sign) = signs.next() {
-        match (sign, sign == '\\') {
-            (_, false) => plain.push(sign),
-            (_, true) => match signs.next() {
+    let mut characters = text.chars();
+    while let Some(character) = characters.next() {
+        match (character, character == '\\') {
+            (_, false) => plain.push(character),
+            (_, true) => match characters.next() {
                 Some('n') => plain.push('\n'),
                 Some('t') => plain.push('\t'),
                 Some('0') => plain.push('\0'),
@@ -295,44 +298,53 @@ fn unescaped(text: &str) -> String {
     plain
 }
 
-fn json_row(how: &Reading, text: &[u8], nothing: &mut Nothing) -> Result<ImportRow, Wrong> {
+fn json_row(
+    options: &RowOptions,
+    text: &[u8],
+    null_words: &mut NullWords,
+) -> Result<ImportRow, RowError> {
     let Ok(Value::Object(members)) = serde_json::from_slice(text) else {
-        return Err(Wrong::row("is not a JSON object in UTF-8"));
+        return Err(RowError::row("is not a JSON object in UTF-8"));
     };
     let mut values = Values::default();
     for (name, value) in &members {
-        if name == "openids" && !how.columns.iter().any(|(_, column)| column == "openids") {
+        if name == "openids"
+            && !options
+                .columns
+                .iter()
+                .any(|(_, column)| column == "openids")
+        {
             values.openids = openids(value).ok_or_else(|| {
-                Wrong::field(
+                RowError::field(
                     "openids",
                     "must be a list of objects with app_id and openid",
                 )
             })?;
             continue;
         }
-        let Some(field) = field_of(name, how) else {
-            if how.ignore_others {
+        let Some(field) = field_of(name, options) else {
+            if options.ignore_others {
                 continue;
             }
-            return Err(Wrong::row(
+            return Err(RowError::row(
                 "has a field of another name: say --column FIELD=NAME, or --ignore-other-columns",
             ));
         };
         match scalar(value, field) {
             // JSON has a `null` of its own, so a name may be that word; an identity is none.
             Ok(Some(text)) if field == Field::Nickname && text.trim().is_empty() => {}
-            Ok(Some(text)) if field != Field::Nickname && nothing.is(field, &text) => {}
+            Ok(Some(text)) if field != Field::Nickname && null_words.is_null(field, &text) => {}
             Ok(Some(text)) => {
                 if values.texts.contains_key(&field) {
-                    return Err(Wrong::field(field.name(), "is there twice"));
+                    return Err(RowError::field(field.name(), "is there twice"));
                 }
                 values.set(field, text);
             }
             Ok(None) => {}
-            Err(says) => return Err(Wrong::field(field.name(), says)),
+            Err(message) => return Err(RowError::field(field.name(), message)),
         }
     }
-    values.row(how)
+    values.row(options)
 }
 
 fn openids(value: &Value) -> Option<Vec<(String, String)>> {
@@ -383,19 +395,23 @@ impl Values {
         self.texts.remove(&field).map(|text| text.trim().to_owned())
     }
 
-    fn row(mut self, how: &Reading) -> Result<ImportRow, Wrong> {
+    fn row(mut self, options: &RowOptions) -> Result<ImportRow, RowError> {
         let id = self
             .take(Field::Id)
-            .ok_or_else(|| Wrong::field("id", "is missing"))?;
-        let app_id = self.take(Field::AppId).or_else(|| how.app_id.clone());
+            .ok_or_else(|| RowError::field("id", "is missing"))?;
+        let app_id = self.take(Field::AppId).or_else(|| options.app_id.clone());
         let mut openids = std::mem::take(&mut self.openids);
         if let Some(openid) = self.take(Field::OpenId) {
-            let says = "is missing, and the config has not just one mini program (or say --app-id)";
-            openids.push((app_id.ok_or_else(|| Wrong::field("app_id", says))?, openid));
+            let message =
+                "is missing, and the config has not just one mini program (or say --app-id)";
+            openids.push((
+                app_id.ok_or_else(|| RowError::field("app_id", message))?,
+                openid,
+            ));
         }
         let created_at = self
             .take(Field::CreatedAt)
-            .map(|text| instant(&text, how.utc_offset))
+            .map(|text| parse_time(&text, options.utc_offset))
             .transpose();
         let roles = self.take(Field::Roles).unwrap_or_default();
         Ok(ImportRow {
@@ -412,44 +428,44 @@ impl Values {
                 .filter(|role| !role.is_empty())
                 .map(str::to_owned)
                 .collect(),
-            created_at: created_at.map_err(|says| Wrong::field("created_at", says))?,
+            created_at: created_at.map_err(|message| RowError::field("created_at", message))?,
         })
     }
 }
 
-impl Wrong {
-    fn row(says: impl Into<String>) -> Self {
+impl RowError {
+    fn row(message: impl Into<String>) -> Self {
         Self {
             field: None,
-            says: says.into(),
+            message: message.into(),
         }
     }
 
-    fn field(field: &'static str, says: impl Into<String>) -> Self {
+    fn field(field: &'static str, message: impl Into<String>) -> Self {
         Self {
             field: Some(field),
-            says: says.into(),
+            message: message.into(),
         }
     }
 }
 
 /// A time in milliseconds: RFC 3339, what databases print (`2024-01-02 03:04:05.6+08`), a date, or
 /// Unix seconds or milliseconds.
-fn instant(text: &str, utc_offset: i32) -> Result<u64, &'static str> {
-    const SAYS: &str = "must be a time such as 2024-01-02T03:04:05Z, 2024-01-02 03:04:05, or Unix seconds or milliseconds";
+fn parse_time(text: &str, utc_offset: i32) -> Result<u64, &'static str> {
+    const MESSAGE: &str = "must be a time such as 2024-01-02T03:04:05Z, 2024-01-02 03:04:05, or Unix seconds or milliseconds";
     if text.bytes().all(|b| b.is_ascii_digit()) {
-        let number: u64 = text.parse().map_err(|_| SAYS)?;
+        let number: u64 = text.parse().map_err(|_| MESSAGE)?;
         // Seconds have ten digits until the year 2286, milliseconds twelve or more since 1973.
         return if text.len() <= 11 {
-            number.checked_mul(1000).ok_or(SAYS)
+            number.checked_mul(1000).ok_or(MESSAGE)
         } else {
             Ok(number)
         };
     }
-    parsed(text, utc_offset).ok_or(SAYS)
+    parse_date_time(text, utc_offset).ok_or(MESSAGE)
 }
 
-fn parsed(text: &str, utc_offset: i32) -> Option<u64> {
+fn parse_date_time(text: &str, utc_offset: i32) -> Option<u64> {
     let (date, rest) = text.split_at_checked(10)?;
     let number = |text: &str| {
         text.bytes()
@@ -465,24 +481,24 @@ fn parsed(text: &str, utc_offset: i32) -> Option<u64> {
         u8::try_from(number(day)?).ok()?,
     )
     .ok()?;
-    let (time, offset) = match rest.strip_prefix(['T', ' ']) {
+    let (time, parse_offset) = match rest.strip_prefix(['T', ' ']) {
         None if rest.is_empty() => (Time::MIDNIGHT, utc_offset),
         None => return None,
         Some(rest) => {
             let end = rest.find(['Z', 'z', '+', '-', ' ']).unwrap_or(rest.len());
             let (clock, zone) = rest.split_at(end);
-            (clock_time(clock)?, zone_offset(zone.trim(), utc_offset)?)
+            (parse_clock(clock)?, parse_zone(zone.trim(), utc_offset)?)
         }
     };
-    let offset = UtcOffset::from_whole_seconds(offset).ok()?;
+    let parse_offset = UtcOffset::from_whole_seconds(parse_offset).ok()?;
     let millis = PrimitiveDateTime::new(date, time)
-        .assume_offset(offset)
+        .assume_offset(parse_offset)
         .unix_timestamp_nanos()
         / 1_000_000;
     u64::try_from(millis).ok()
 }
 
-fn clock_time(text: &str) -> Option<Time> {
+fn parse_clock(text: &str) -> Option<Time> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
     let mut parts = whole
         .split(':')
@@ -502,18 +518,18 @@ fn clock_time(text: &str) -> Option<Time> {
     Time::from_hms_milli(hour, minute, second, millis).ok()
 }
 
-fn zone_offset(text: &str, default: i32) -> Option<i32> {
+fn parse_zone(text: &str, default: i32) -> Option<i32> {
     match text {
         "" => Some(default),
         "Z" | "z" | "UTC" => Some(0),
-        text => offset(text).ok(),
+        text => parse_offset(text).ok(),
     }
 }
 
 /// Seconds east of UTC: `+08:00`, `+08`, `-0330`.
-pub(super) fn offset(text: &str) -> Result<i32, String> {
+pub(super) fn parse_offset(text: &str) -> Result<i32, String> {
     let read = || {
-        let (sign, digits) = match text.split_at_checked(1)? {
+        let (character, digits) = match text.split_at_checked(1)? {
             ("+", digits) => (1, digits),
             ("-", digits) => (-1, digits),
             _ => return None,
@@ -526,54 +542,54 @@ pub(super) fn offset(text: &str) -> Result<i32, String> {
             _ => return None,
         };
         (digits.bytes().all(|b| b.is_ascii_digit()) && hours <= 14 && minutes < 60)
-            .then_some(sign * (hours * 3600 + minutes * 60))
+            .then_some(character * (hours * 3600 + minutes * 60))
     };
     read().ok_or_else(|| "must be an offset from UTC such as +08:00".to_owned())
 }
 
 /// One line without its end; `None` at the end of the file.
-fn next_line(reader: &mut impl BufRead, line: u64) -> Result<Option<Vec<u8>>, Unreadable> {
+fn next_line(reader: &mut impl BufRead, line: u64) -> Result<Option<Vec<u8>>, ReadError> {
     let mut text = Vec::new();
-    let most = u64::try_from(LONGEST_ROW).unwrap_or(u64::MAX);
+    let most = u64::try_from(MAX_ROW_LEN).unwrap_or(u64::MAX);
     if reader.by_ref().take(most).read_until(b'\n', &mut text)? == 0 {
         return Ok(None);
     }
-    if text.len() >= LONGEST_ROW && text.last() != Some(&b'\n') {
-        return Err(Unreadable::TooLong { line });
+    if text.len() >= MAX_ROW_LEN && text.last() != Some(&b'\n') {
+        return Err(ReadError::TooLong { line });
     }
     Ok(Some(text))
 }
 
 /// Reads no more than there is room for, which is made anew for each row.
-struct Bounded<R> {
+struct RowLimit<R> {
     inner: R,
-    room: Rc<Cell<usize>>,
+    remaining: Rc<Cell<usize>>,
 }
 
-impl<R: Read> Read for Bounded<R> {
+impl<R: Read> Read for RowLimit<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let Some(room) = self.room.get().checked_sub(1) else {
+        let Some(remaining) = self.remaining.get().checked_sub(1) else {
             return Err(io::Error::from(io::ErrorKind::FileTooLarge));
         };
         let read = self.inner.read(buffer)?;
-        self.room.set((room + 1).saturating_sub(read));
+        self.remaining.set((remaining + 1).saturating_sub(read));
         Ok(read)
     }
 }
 
-fn unreadable(error: csv::Error, line: u64) -> Unreadable {
+fn read_error(error: csv::Error, line: u64) -> ReadError {
     match error.into_kind() {
         csv::ErrorKind::Io(error) if error.kind() == io::ErrorKind::FileTooLarge => {
-            Unreadable::TooLong { line }
+            ReadError::TooLong { line }
         }
         csv::ErrorKind::Io(error) => {
-            bad_quotes(&error).map_or(Unreadable::Io(error), Unreadable::Quotes)
+            quote_error(&error).map_or(ReadError::Io(error), ReadError::QuoteChecker)
         }
         csv::ErrorKind::Utf8 { .. } => {
-            Unreadable::Header("line 1: the names of the columns are not UTF-8".to_owned())
+            ReadError::Header("line 1: the names of the columns are not UTF-8".to_owned())
         }
         // The text of the others may quote the file.
-        _ => Unreadable::Header(format!("line {line}: is not a table")),
+        _ => ReadError::Header(format!("line {line}: is not a table")),
     }
 }
 
@@ -581,8 +597,8 @@ fn unreadable(error: csv::Error, line: u64) -> Unreadable {
 mod tests {
     use super::*;
 
-    fn how(format: Format) -> Reading {
-        Reading {
+    fn options(format: Format) -> RowOptions {
+        RowOptions {
             format,
             app_id: Some("wx1".to_owned()),
             columns: Vec::new(),
@@ -591,20 +607,20 @@ mod tests {
         }
     }
 
-    fn read(text: &[u8], how: &Reading) -> Vec<Row> {
-        let mut rows = Rows::open(Box::new(text), how).unwrap();
+    fn read(text: &[u8], options: &RowOptions) -> Vec<Row> {
+        let mut rows = Rows::open(Box::new(text), options).unwrap();
         std::iter::from_fn(|| rows.next().unwrap()).collect()
     }
 
-    fn wrong(row: &Row) -> (u64, Option<&'static str>, &str) {
-        let wrong = row.read.as_ref().unwrap_err();
-        (row.line, wrong.field, &wrong.says)
+    fn error(row: &Row) -> (u64, Option<&'static str>, &str) {
+        let error = row.read.as_ref().unwrap_err();
+        (row.line, error.field, &error.message)
     }
 
     #[test]
     fn a_table_is_read_with_its_lines() {
         let text = "\u{feff}id,openid,Phone,nickname,roles\r\n17,oA,13800138000,\"a, \"\"b\"\"\nc\",\"x, y\"\r\n18,,,,\r\n19,1\r\n";
-        let rows = read(text.as_bytes(), &how(Format::Csv));
+        let rows = read(text.as_bytes(), &options(Format::Csv));
         let first = rows[0].read.as_ref().unwrap();
         assert_eq!((rows[0].line, first.id.as_str()), (2, "17"));
         assert_eq!(first.openids, [("wx1".to_owned(), "oA".to_owned())]);
@@ -615,7 +631,7 @@ mod tests {
             (rows[1].line, second.phone.as_deref(), second.openids.len()),
             (4, None, 0)
         );
-        assert_eq!(wrong(&rows[2]), (5, None, "has 2 columns in place of 5"));
+        assert_eq!(error(&rows[2]), (5, None, "has 2 columns in place of 5"));
         assert_eq!(rows.len(), 3);
     }
 
@@ -623,9 +639,9 @@ mod tests {
     fn a_row_in_another_encoding_is_one_wrong_row() {
         let rows = read(
             b"id,nickname\n1,\xd0\xa1\xc3\xf7\n2,ok\n",
-            &how(Format::Csv),
+            &options(Format::Csv),
         );
-        assert_eq!(wrong(&rows[0]), (2, None, "is not UTF-8"));
+        assert_eq!(error(&rows[0]), (2, None, "is not UTF-8"));
         assert_eq!(rows[1].read.as_ref().unwrap().id, "2");
     }
 
@@ -633,7 +649,7 @@ mod tests {
     fn what_mysql_prints_is_read() {
         let rows = read(
             b"id\topenid\tnickname\n17\tNULL\ta\\tb\\\\\"\n",
-            &how(Format::Tsv),
+            &options(Format::Tsv),
         );
         let row = rows[0].read.as_ref().unwrap();
         assert_eq!(
@@ -662,8 +678,8 @@ mod tests {
                 {
                     continue;
                 }
-                let how = how(format);
-                let mut rows = Rows::open(Box::new(text.as_bytes()), &how).unwrap();
+                let options = options(format);
+                let mut rows = Rows::open(Box::new(text.as_bytes()), &options).unwrap();
                 let row = rows.next().unwrap().unwrap().read.unwrap();
                 let expected = ImportRow {
                     id: "17".to_owned(),
@@ -672,7 +688,7 @@ mod tests {
                 let [row, expected] =
                     [&row, &expected].map(|row| serde_json::to_value(row).unwrap());
                 assert_eq!(row, expected, "{format:?} {word:?}");
-                let counted = rows.nothing().in_words().unwrap_or_default();
+                let counted = rows.null_words().summary().unwrap_or_default();
                 let word = word.trim_matches('"').trim();
                 let expected = if word.is_empty() {
                     String::new()
@@ -685,27 +701,27 @@ mod tests {
                 );
             }
         }
-        let rows = read(b"id\nNULL\n\\N\nnull\n", &how(Format::Csv));
+        let rows = read(b"id\nNULL\n\\N\nnull\n", &options(Format::Csv));
         assert!(
-            rows.iter().all(|row| wrong(row).1 == Some("id")),
+            rows.iter().all(|row| error(row).1 == Some("id")),
             "no user is called so"
         );
-        let how = how(Format::Ndjson);
+        let options = options(Format::Ndjson);
         let text = br#"{"id":"1","openid":"NULL","unionid":"\\N","phone":null,"nickname":"null","avatar_url":""}
 {"id":"NULL"}"#;
-        let mut rows = Rows::open(Box::new(&text[..]), &how).unwrap();
+        let mut rows = Rows::open(Box::new(&text[..]), &options).unwrap();
         let row = rows.next().unwrap().unwrap().read.unwrap();
         assert_eq!(
             (row.openids.len(), row.unionid, row.nickname.as_deref()),
             (0, None, Some("null"))
         );
-        assert_eq!(wrong(&rows.next().unwrap().unwrap()).1, Some("id"));
+        assert_eq!(error(&rows.next().unwrap().unwrap()).1, Some("id"));
         assert_eq!(
-            rows.nothing().in_words().as_deref(),
+            rows.null_words().summary().as_deref(),
             Some("id 1 NULL; openid 1 NULL; unionid 1 \\N")
         );
         // An escaped backslash of a TSV.
-        let rows = read(b"id\tnickname\n17\t\\\\N\n", &self::how(Format::Tsv));
+        let rows = read(b"id\tnickname\n17\t\\\\N\n", &self::options(Format::Tsv));
         assert_eq!(
             rows[0].read.as_ref().unwrap().nickname.as_deref(),
             Some("\\N")
@@ -716,18 +732,18 @@ mod tests {
     fn what_mysql_writes_into_a_file_is_read_where_it_is_asked_for_and_else_refused() {
         let text =
             "id,nickname,unionid\n\"1\",\"say \\\"hi\\\", 小明\",\\N\n\"2\",\"C:\\\\\",\\N\n";
-        let rows = read(text.as_bytes(), &how(Format::MysqlCsv));
+        let rows = read(text.as_bytes(), &options(Format::MysqlCsv));
         let names: Vec<_> = rows
             .iter()
             .map(|row| row.read.as_ref().unwrap().nickname.as_deref().unwrap())
             .collect();
         assert_eq!(names, ["say \"hi\", 小明", "C:\\"]);
-        let how = how(Format::Csv);
+        let options = options(Format::Csv);
         let text = format!(
             "id,nickname,unionid\n0,ok,\n{}",
             text.split_once('\n').unwrap().1
         );
-        let mut rows = Rows::open(Box::new(text.as_bytes()), &how).unwrap();
+        let mut rows = Rows::open(Box::new(text.as_bytes()), &options).unwrap();
         assert_eq!(
             rows.next().unwrap().unwrap().read.unwrap().id,
             "0",
@@ -742,17 +758,17 @@ mod tests {
 
     #[test]
     fn what_mongoexport_writes_is_read() {
-        let mut how = how(Format::Ndjson);
-        how.columns = vec![
+        let mut options = options(Format::Ndjson);
+        options.columns = vec![
             (Field::Id, "_id".to_owned()),
             (Field::CreatedAt, "createdAt".to_owned()),
         ];
-        how.ignore_others = true;
+        options.ignore_others = true;
         let text = br#"{"_id":{"$oid":"65f0c0ffee00000000000017"},"phone":13800138000,"createdAt":{"$date":"2024-01-02T03:04:05.678Z"},"__v":0}
 
 {"_id":"b","openids":[{"app_id":"wx2","openid":"oB"}],"roles":["a","b"],"openid":null}
 ["no"]"#;
-        let rows = read(text, &how);
+        let rows = read(text, &options);
         let first = rows[0].read.as_ref().unwrap();
         assert_eq!(
             (first.id.as_str(), first.phone.as_deref()),
@@ -764,25 +780,27 @@ mod tests {
             (rows[1].line, &second.openids, second.roles.len()),
             (3, &vec![("wx2".to_owned(), "oB".to_owned())], 2)
         );
-        assert_eq!(wrong(&rows[2]).0, 4);
+        assert_eq!(error(&rows[2]).0, 4);
     }
 
     #[test]
     fn a_header_has_to_name_fields() {
-        for (header, says) in [
+        for (header, message) in [
             ("openid\n", "no column id"),
             ("id,opened\n", "opened"),
             ("id,id\n", "two columns"),
             ("", "no"),
         ] {
-            let how = how(Format::Csv);
-            let error = Rows::open(Box::new(header.as_bytes()), &how).err().unwrap();
-            assert!(error.to_string().contains(says), "{header:?}: {error}");
+            let options = options(Format::Csv);
+            let error = Rows::open(Box::new(header.as_bytes()), &options)
+                .err()
+                .unwrap();
+            assert!(error.to_string().contains(message), "{header:?}: {error}");
         }
-        let mut how = how(Format::Csv);
-        how.columns = vec![(Field::Id, "uid".to_owned())];
-        how.ignore_others = true;
-        let rows = read(b"id,uid\nold,17\n", &how);
+        let mut options = options(Format::Csv);
+        options.columns = vec![(Field::Id, "uid".to_owned())];
+        options.ignore_others = true;
+        let rows = read(b"id,uid\nold,17\n", &options);
         assert_eq!(
             rows[0].read.as_ref().unwrap().id,
             "17",
@@ -793,11 +811,11 @@ mod tests {
     #[test]
     fn a_row_without_end_takes_no_memory_without_end() {
         for (format, head) in [(Format::Csv, "id\n\""), (Format::Ndjson, "{\"id\":\"")] {
-            let how = how(format);
+            let options = options(format);
             let file = head.as_bytes().chain(io::repeat(b'x').take(1 << 30));
-            let mut rows = Rows::open(Box::new(file), &how).unwrap();
+            let mut rows = Rows::open(Box::new(file), &options).unwrap();
             assert!(
-                matches!(rows.next(), Err(Unreadable::TooLong { .. })),
+                matches!(rows.next(), Err(ReadError::TooLong { .. })),
                 "{format:?}"
             );
         }
@@ -817,7 +835,7 @@ mod tests {
             ("1704164645", 1_704_164_645_000),
             ("1704164645678", 1_704_164_645_678),
         ] {
-            assert_eq!(instant(text, 8 * 3600), Ok(millis), "{text}");
+            assert_eq!(parse_time(text, 8 * 3600), Ok(millis), "{text}");
         }
         for text in [
             "",
@@ -830,18 +848,18 @@ mod tests {
             "1969-01-01",
             "字字字字",
         ] {
-            assert!(instant(text, 0).is_err(), "{text}");
+            assert!(parse_time(text, 0).is_err(), "{text}");
         }
     }
 
     #[test]
     fn an_openid_needs_an_app() {
-        let how = Reading {
+        let options = RowOptions {
             app_id: None,
-            ..how(Format::Csv)
+            ..options(Format::Csv)
         };
-        let rows = read(b"id,openid\n1,oA\n2,\n", &how);
-        assert_eq!(wrong(&rows[0]).1, Some("app_id"));
+        let rows = read(b"id,openid\n1,oA\n2,\n", &options);
+        assert_eq!(error(&rows[0]).1, Some("app_id"));
         assert!(rows[1].read.is_ok());
     }
 }

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::{
     Format, UsersArgs,
-    rows::{Reading, Row, Rows, Unreadable, Wrong},
+    rows::{ReadError, Row, RowError, RowOptions, Rows},
 };
 use crate::{
     admin::import::{ImportRow, MOST_USERS, Outcome, Outcomes, WrongField},
@@ -28,11 +28,11 @@ use crate::{
 };
 
 /// Rows that are told one by one; of more only the number.
-const MOST_TOLD: u64 = 100;
+const MAX_REPORTED: u64 = 100;
 /// How often it is told how far it has come, in rows.
-const TELL_EVERY: u64 = 20_000;
+const PROGRESS_INTERVAL: u64 = 20_000;
 /// Where a batch is sent although it has fewer users than it may, in bytes of text.
-const FULL: usize = 1 << 20;
+const MAX_BATCH_BYTES: usize = 1 << 20;
 
 pub(super) fn run(
     source: &Source,
@@ -63,14 +63,14 @@ pub(super) fn run(
         Ok(config) => config,
         Err(code) => return Ok(code),
     };
-    let how = Reading {
+    let options = RowOptions {
         format,
         app_id: args.app_id.clone().or_else(|| only_app(&config)),
         columns: args.columns.clone(),
         ignore_others: args.ignore_other_columns,
         utc_offset: args.utc_offset,
     };
-    let mut rows = match Rows::open(file, &how) {
+    let mut rows = match Rows::open(file, &options) {
         Ok(rows) => rows,
         Err(fault) => {
             writeln!(err, "menshen: {}: {fault}", args.file.display())?;
@@ -79,7 +79,7 @@ pub(super) fn run(
     };
     let mut refused = 0;
     let mut report = io::stderr();
-    let done = operator::work_with(config, err, async |operator| {
+    let done = operator::with_operator_for(config, err, async |operator| {
         let mut import = Import::new(operator, args.dry_run, &mut report);
         let read = import.all(&mut rows).await;
         refused = import.counts.refused;
@@ -114,7 +114,7 @@ struct Counts {
 
 struct Import<'a, W> {
     operator: &'a Operator,
-    is_trial: bool,
+    is_dry_run: bool,
     report: &'a mut W,
     counts: Counts,
     batch: Vec<(u64, ImportRow, ImportedUser)>,
@@ -127,10 +127,10 @@ struct Import<'a, W> {
 }
 
 impl<'a, W: Write> Import<'a, W> {
-    fn new(operator: &'a Operator, is_trial: bool, report: &'a mut W) -> Self {
+    fn new(operator: &'a Operator, is_dry_run: bool, report: &'a mut W) -> Self {
         Self {
             operator,
-            is_trial,
+            is_dry_run,
             report,
             counts: Counts::default(),
             batch: Vec::with_capacity(MOST_USERS),
@@ -141,19 +141,19 @@ impl<'a, W: Write> Import<'a, W> {
         }
     }
 
-    async fn all(&mut self, rows: &mut Rows<'_>) -> Result<(), ImportFault> {
+    async fn all(&mut self, rows: &mut Rows<'_>) -> Result<(), ImportError> {
         while let Some(row) = rows.next()? {
-            self.take(row)?;
-            if self.batch.len() >= MOST_USERS || self.batch_bytes >= FULL {
+            self.add_row(row)?;
+            if self.batch.len() >= MOST_USERS || self.batch_bytes >= MAX_BATCH_BYTES {
                 self.send().await?;
             }
         }
         self.send().await
     }
 
-    fn take(&mut self, Row { line, read }: Row) -> Result<(), ImportFault> {
+    fn add_row(&mut self, Row { line, read }: Row) -> Result<(), ImportError> {
         self.counts.rows += 1;
-        if self.counts.rows.is_multiple_of(TELL_EVERY) {
+        if self.counts.rows.is_multiple_of(PROGRESS_INTERVAL) {
             let second = self.began.elapsed().as_secs().max(1);
             writeln!(
                 self.report,
@@ -164,13 +164,15 @@ impl<'a, W: Write> Import<'a, W> {
         }
         let row = match read {
             Ok(row) => row,
-            Err(Wrong { field, says }) => return Ok(self.refuse(line, field, &says)?),
+            Err(RowError { field, message }) => return Ok(self.refuse(line, field, &message)?),
         };
         match row.read(Clock::System.now()) {
             Err(WrongField { field, says }) => self.refuse(line, Some(field), says)?,
             Ok(read) => {
-                if let Some((field, first)) =
-                    self.is_trial.then(|| self.twin(line, &read.user)).flatten()
+                if let Some((field, first)) = self
+                    .is_dry_run
+                    .then(|| self.duplicate_of(line, &read.user))
+                    .flatten()
                 {
                     self.refuse(line, Some(field), &format!("is that of line {first} too"))?;
                     return Ok(());
@@ -184,7 +186,7 @@ impl<'a, W: Write> Import<'a, W> {
     }
 
     /// An earlier row with the same identity under another id, of the same trial.
-    fn twin(&mut self, line: u64, user: &ImportedUser) -> Option<(&'static str, u64)> {
+    fn duplicate_of(&mut self, line: u64, user: &ImportedUser) -> Option<(&'static str, u64)> {
         let hash = |part: &dyn Fn(&mut std::hash::DefaultHasher)| {
             let mut hasher = self.hasher.build_hasher();
             part(&mut hasher);
@@ -223,16 +225,16 @@ impl<'a, W: Write> Import<'a, W> {
         None
     }
 
-    async fn send(&mut self) -> Result<(), ImportFault> {
+    async fn send(&mut self) -> Result<(), ImportError> {
         if self.batch.is_empty() {
             return Ok(());
         }
         let batch = std::mem::take(&mut self.batch);
         self.batch_bytes = 0;
         let users: Vec<&ImportRow> = batch.iter().map(|(_, row, _)| row).collect();
-        let body = json!({ "is_trial": self.is_trial, "users": users });
-        let said: Outcomes = self.operator.post("/admin/users/import", &body).await?;
-        for ((line, _, user), outcome) in batch.iter().zip(said.outcomes) {
+        let body = json!({ "is_trial": self.is_dry_run, "users": users });
+        let response: Outcomes = self.operator.post("/admin/users/import", &body).await?;
+        for ((line, _, user), outcome) in batch.iter().zip(response.outcomes) {
             match outcome {
                 Outcome::Created => {
                     self.counts.created += 1;
@@ -251,11 +253,11 @@ impl<'a, W: Write> Import<'a, W> {
     fn refuse(&mut self, line: u64, field: Option<&str>, says: &str) -> io::Result<()> {
         self.counts.refused += 1;
         match self.counts.refused {
-            1..=MOST_TOLD => {
+            1..=MAX_REPORTED => {
                 let field = field.map_or_else(|| "row".to_owned(), str::to_owned);
                 writeln!(self.report, "line {line}: {field} {says}")
             }
-            told if told == MOST_TOLD + 1 => writeln!(self.report, "... and more"),
+            told if told == MAX_REPORTED + 1 => writeln!(self.report, "... and more"),
             _ => Ok(()),
         }
     }
@@ -270,14 +272,14 @@ impl<'a, W: Write> Import<'a, W> {
             unreachable,
             left_out,
         } = &self.counts;
-        let trial = if self.is_trial {
+        let dry_run = if self.is_dry_run {
             " (a trial: nothing was kept)"
         } else {
             ""
         };
         writeln!(
             out,
-            "{rows} rows: {created} created, {linked} linked, {unchanged} unchanged, {refused} refused{trial}"
+            "{rows} rows: {created} created, {linked} linked, {unchanged} unchanged, {refused} refused{dry_run}"
         )?;
         if *unreachable > 0 {
             writeln!(
@@ -291,7 +293,7 @@ impl<'a, W: Write> Import<'a, W> {
                 "{left_out} nicknames or pictures were left out: not of a form that is kept"
             )?;
         }
-        if let Some(words) = rows_read.nothing().in_words() {
+        if let Some(words) = rows_read.null_words().summary() {
             writeln!(out, "taken for nothing: {words}")?;
         }
         Ok(())
@@ -300,11 +302,11 @@ impl<'a, W: Write> Import<'a, W> {
 
 /// Why an import ended early. What was sent before is kept.
 #[derive(Debug, thiserror::Error)]
-enum ImportFault {
+enum ImportError {
     #[error("the file: {0}")]
-    Unreadable(#[from] Unreadable),
+    ReadError(#[from] ReadError),
     #[error(transparent)]
-    Admin(#[from] crate::outbound::AdminFault),
+    Admin(#[from] crate::outbound::AdminError),
     #[error("cannot write: {0}")]
     Io(#[from] io::Error),
 }

@@ -15,7 +15,7 @@ use crate::config::{
     HooksConfig, IdentityConfig, IssuerConfig, LimitsConfig, MintConfig, PushConfig, ReloadConfig,
     RuleConfig, ServerConfig, SmsConfig, StoreConfig, TelemetryConfig, TencentConfig, TestPhone,
     TlsConfig, TokenConfig, UpstreamConfig, UpstreamTlsConfig, UsersConfig, WebhookConfig,
-    WechatApp, WechatConfig, shape::Schema,
+    WechatApp, WechatConfig, schema::Schema,
 };
 
 /// The keys of a table with their schemas.
@@ -72,9 +72,9 @@ const ORDERS: &[fn() -> Fields] = &[
 
 /// A struct's name and its fields.
 fn fields<T: for<'de> Deserialize<'de>>() -> Fields {
-    let mut heard = ("", &[][..]);
-    let _ = T::deserialize(Listener(&mut heard));
-    heard
+    let mut fields_seen = ("", &[][..]);
+    let _ = T::deserialize(Listener(&mut fields_seen));
+    fields_seen
 }
 
 struct Listener<'a>(&'a mut Fields);
@@ -105,15 +105,17 @@ impl<'de> Deserializer<'de> for Listener<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::shape::Shape;
+    use crate::config::schema::ValueType;
 
     #[test]
     fn every_table_has_an_order_of_all_its_keys() {
         let mut tables = vec![Schema::root()];
         for (_, schema) in Schema::root().walk("") {
-            match schema.shape() {
-                Shape::Table => tables.push(schema),
-                Shape::List(item) if matches!(item.shape(), Shape::Table) => tables.push(item),
+            match schema.value_type() {
+                ValueType::Table => tables.push(schema),
+                ValueType::List(item) if matches!(item.value_type(), ValueType::Table) => {
+                    tables.push(item)
+                }
                 _ => {}
             }
         }

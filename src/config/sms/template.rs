@@ -22,7 +22,7 @@ pub struct JsonTemplate(Vec<(String, Template)>);
 
 /// What a template is filled with.
 #[derive(Debug, Clone, Copy)]
-pub struct Filling<'a> {
+pub struct CodeValues<'a> {
     pub code: &'a SmsCode,
     /// For how many minutes it is good.
     pub minutes: u64,
@@ -30,12 +30,12 @@ pub struct Filling<'a> {
 
 impl Template {
     /// Whether the code goes in here.
-    pub fn holds_code(&self) -> bool {
+    pub fn has_code(&self) -> bool {
         self.0.contains(CODE)
     }
 
     /// The text with its values.
-    pub fn fill(&self, with: Filling<'_>) -> String {
+    pub fn fill(&self, with: CodeValues<'_>) -> String {
         self.0
             .replace(CODE, with.code.expose())
             .replace(MINUTES, &with.minutes.to_string())
@@ -58,7 +58,7 @@ impl FromStr for Template {
 
 impl JsonTemplate {
     /// The object with its values, as one line of JSON.
-    pub fn fill(&self, with: Filling<'_>) -> String {
+    pub fn fill(&self, with: CodeValues<'_>) -> String {
         let filled = self
             .0
             .iter()
@@ -89,7 +89,7 @@ impl FromStr for JsonTemplate {
             .collect::<Result<Vec<_>, _>>()?;
         if entries
             .iter()
-            .any(|(_, text): &(String, Template)| text.holds_code())
+            .any(|(_, text): &(String, Template)| text.has_code())
         {
             Ok(Self(entries))
         } else {
@@ -105,7 +105,7 @@ mod tests {
     #[test]
     fn both_places_are_filled_and_nothing_else_is_one() {
         let code = SmsCode::parse("012345").unwrap();
-        let with = Filling {
+        let with = CodeValues {
             code: &code,
             minutes: 5,
         };
@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn an_object_stays_the_object_that_it_is() {
         let code = SmsCode::parse("012345").unwrap();
-        let with = Filling {
+        let with = CodeValues {
             code: &code,
             minutes: 5,
         };

@@ -156,11 +156,11 @@ pub struct WebhookConfig {
 }
 
 impl AliyunConfig {
-    pub(super) fn check(&self, is_asked: bool, mode: Mode, problems: &mut Problems) {
+    pub(super) fn check(&self, is_enabled: bool, mode: Mode, problems: &mut Problems) {
         let mut table = Table {
             key: "sms.aliyun",
             provider: SmsProvider::Aliyun,
-            is_asked,
+            is_enabled,
             problems,
         };
         table.is_used(*self == Self::default());
@@ -179,11 +179,11 @@ impl AliyunConfig {
 }
 
 impl DypnsConfig {
-    pub(super) fn check(&self, is_asked: bool, mode: Mode, problems: &mut Problems) {
+    pub(super) fn check(&self, is_enabled: bool, mode: Mode, problems: &mut Problems) {
         let mut table = Table {
             key: "sms.dypns",
             provider: SmsProvider::Dypns,
-            is_asked,
+            is_enabled,
             problems,
         };
         table.is_used(*self == Self::default());
@@ -202,11 +202,11 @@ impl DypnsConfig {
 }
 
 impl TencentConfig {
-    pub(super) fn check(&self, is_asked: bool, mode: Mode, problems: &mut Problems) {
+    pub(super) fn check(&self, is_enabled: bool, mode: Mode, problems: &mut Problems) {
         let mut table = Table {
             key: "sms.tencent",
             provider: SmsProvider::Tencent,
-            is_asked,
+            is_enabled,
             problems,
         };
         table.is_used(*self == Self::default());
@@ -229,7 +229,7 @@ impl TencentConfig {
             .iter()
             .map(|text| text.parse())
             .collect();
-        if read.is_ok_and(|templates| !templates.iter().any(Template::holds_code)) {
+        if read.is_ok_and(|templates| !templates.iter().any(Template::has_code)) {
             table.problems.add(
                 "sms.tencent.template_params",
                 "has no {code}: nobody would get one",
@@ -240,11 +240,11 @@ impl TencentConfig {
 }
 
 impl WebhookConfig {
-    pub(super) fn check(&self, is_asked: bool, mode: Mode, problems: &mut Problems) {
+    pub(super) fn check(&self, is_enabled: bool, mode: Mode, problems: &mut Problems) {
         let mut table = Table {
             key: "sms.webhook",
             provider: SmsProvider::Webhook,
-            is_asked,
+            is_enabled,
             problems,
         };
         table.is_used(*self == Self::default());
@@ -265,7 +265,7 @@ impl WebhookConfig {
             );
         };
         if scheme == "http" && mode == Mode::Production && !is_loopback(&host) {
-            problems.add_between(
+            problems.add_conflict(
                 key,
                 &["mode"],
                 "must be https: it carries phone numbers and codes",
@@ -274,8 +274,8 @@ impl WebhookConfig {
         let is_private =
             is_loopback(&host) || host.parse().is_ok_and(|address| !is_public(address));
         if is_private && !self.allow_private {
-            let says = "is on this machine or in a private network: set `allow_private = true` if that is meant";
-            problems.add_between(key, &["sms.webhook.allow_private"], says);
+            let message = "is on this machine or in a private network: set `allow_private = true` if that is meant";
+            problems.add_conflict(key, &["sms.webhook.allow_private"], message);
         }
     }
 }
@@ -284,27 +284,27 @@ impl WebhookConfig {
 struct Table<'a> {
     key: &'static str,
     provider: SmsProvider,
-    is_asked: bool,
+    is_enabled: bool,
     problems: &'a mut Problems,
 }
 
 impl Table<'_> {
     /// Says so when a table was written for nothing.
     fn is_used(&mut self, is_empty: bool) {
-        if !is_empty && !self.is_asked {
-            let says = format!(
+        if !is_empty && !self.is_enabled {
+            let message = format!(
                 "is not used: `sms.providers` does not name `{}`",
                 self.provider.as_str()
             );
-            self.problems.warn(self.key, says);
+            self.problems.warn(self.key, message);
         }
     }
 
     fn text(&mut self, name: &str, value: Option<&str>) {
-        let says = match value {
+        let message = match value {
             Some("") => "is empty".to_owned(),
             Some("...") => "is still the example".to_owned(),
-            None if self.is_asked => {
+            None if self.is_enabled => {
                 format!(
                     "is missing: `sms.providers` names `{}`",
                     self.provider.as_str()
@@ -313,7 +313,7 @@ impl Table<'_> {
             Some(_) | None => return,
         };
         self.problems
-            .add_between(&within(self.key, name), &["sms.providers"], says);
+            .add_conflict(&within(self.key, name), &["sms.providers"], message);
     }
 
     fn secret(&mut self, name: &str, value: Option<&SecretText>) {
@@ -324,7 +324,7 @@ impl Table<'_> {
     fn form(&mut self, form: SecretForm, name: &str, value: Option<&SecretText>) {
         form.check(
             &within(self.key, name),
-            value.filter(|_| self.is_asked),
+            value.filter(|_| self.is_enabled),
             self.problems,
         );
     }
@@ -362,7 +362,7 @@ impl Table<'_> {
             Ok(UpstreamAddress::Http {
                 tls: false, host, ..
             }) if mode == Mode::Production && !is_loopback(&host) => {
-                self.problems.add_between(
+                self.problems.add_conflict(
                     &key,
                     &["mode"],
                     "must be https: it carries phone numbers and codes",

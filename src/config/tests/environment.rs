@@ -84,7 +84,7 @@ fn ten_entries_from_the_environment_keep_their_order() {
 
 #[test]
 fn a_wrong_variable_is_told_by_name() {
-    for (name, value, says) in [
+    for (name, value, message) in [
         (
             "MENSHEN_SERVER__LISTEN__2",
             "x",
@@ -149,7 +149,7 @@ fn a_wrong_variable_is_told_by_name() {
     ] {
         assert_eq!(
             problems(&development(""), &[(name, value)]),
-            [format!("environment {name}: {says}")],
+            [format!("environment {name}: {message}")],
             "{name}={value}"
         );
     }

@@ -7,7 +7,7 @@ const APP: &str = "[wechat]\napp_id = 'wx1'\nsecret = '0123456789abcdef012345678
 const LONG: &str = "0123456789abcdef0123456789abcdef";
 const KEY: &str = "jWmYm7qr5nMoAUwZRjGtBxmz3KA1tkAj3ykkR6q2B2C";
 
-fn says(text: &str) -> Vec<String> {
+fn message(text: &str) -> Vec<String> {
     let found = problems(&format!("{REST}{text}"), &[]);
     assert!(
         !found.iter().any(|line| line.contains("hunter2")),
@@ -21,7 +21,7 @@ fn says(text: &str) -> Vec<String> {
 
 #[test]
 fn hooks_need_an_address_and_a_long_secret() {
-    let hooks = |text: &str| says(&format!("{APP}[hooks]\n{text}"));
+    let hooks = |text: &str| message(&format!("{APP}[hooks]\n{text}"));
     let one = |text: &str, expected: &str| {
         let found = hooks(text);
         assert!(
@@ -67,7 +67,7 @@ fn hooks_need_an_address_and_a_long_secret() {
 #[test]
 fn where_the_backend_is_asked_for_integers_menshen_has_its_own() {
     let asked = |users: &str, hooks: &str| {
-        says(&format!(
+        message(&format!(
             "{APP}[users]\nids = 'integer'\n{users}\n[hooks]\nurl = 'http://127.0.0.1/x'\nsecret = '{LONG}'\n{hooks}"
         ))
     };
@@ -86,7 +86,7 @@ fn where_the_backend_is_asked_for_integers_menshen_has_its_own() {
             "{REST}{APP}[users]\nids = 'integer'\n{users}\n[hooks]\nurl = 'http://127.0.0.1/x'\nsecret = '{LONG}'\n{hooks}\n"
         );
         assert_eq!(
-            config(&text, &[]).users.counts_from(),
+            config(&text, &[]).users.first_generated_id(),
             Some(if users.contains("1_000") {
                 1_000_000
             } else {
@@ -114,7 +114,7 @@ fn hooks_may_be_plain_at_home() {
 
 #[test]
 fn a_push_needs_the_token_and_the_key_of_every_mini_program() {
-    let push = |app: &str, push: &str| says(&format!("{APP}{app}\n[wechat.push]\n{push}"));
+    let push = |app: &str, push: &str| message(&format!("{APP}{app}\n[wechat.push]\n{push}"));
     assert_eq!(
         push("", "enabled = true"),
         [

@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn weak_signing_secrets_are_refused_and_never_shown() {
-    for (secret, says) in [
+    for (secret, message) in [
         ("secret", "is shorter than 32 bytes"),
         (
             "0123456789012345678901234567890",
@@ -28,7 +28,7 @@ fn weak_signing_secrets_are_refused_and_never_shown() {
             );
             assert_eq!(found.len(), 1, "{found:?}");
             assert!(
-                found[0].starts_with(&format!("config.toml:4: tokens.{key}: {says}")),
+                found[0].starts_with(&format!("config.toml:4: tokens.{key}: {message}")),
                 "{}",
                 found[0]
             );
@@ -49,7 +49,7 @@ fn weak_signing_secrets_are_refused_and_never_shown() {
 
 #[test]
 fn a_secret_is_read_from_its_file_without_the_line_end() {
-    let place = Place::with(&development(
+    let dir = ConfigDir::with(&development(
         "[wechat]\napp_id = 'wx1'\nsecret_file = 'wechat.secret'\n",
     ));
     for (content, read) in [
@@ -59,20 +59,19 @@ fn a_secret_is_read_from_its_file_without_the_line_end() {
         ("s3\n\n", "s3\n"),
         (" s3 ", " s3 "),
     ] {
-        place.file("wechat.secret", content.as_bytes());
-        let config = place.load(&[]).unwrap().config;
+        dir.file("wechat.secret", content.as_bytes());
+        let config = dir.load(&[]).unwrap().config;
         assert_eq!(config.wechat.secret.unwrap().expose(), read, "{content:?}");
-        assert_eq!(config.wechat.secret_file, Some(place.path("wechat.secret")));
+        assert_eq!(config.wechat.secret_file, Some(dir.path("wechat.secret")));
     }
 }
 
 #[test]
 fn a_file_can_be_named_in_the_environment_and_in_a_list() {
-    let place = Place::with(&development("[[wechat.app]]\napp_id = 'wx1'\n"));
-    place
-        .file("app.secret", b"s3\n")
+    let dir = ConfigDir::with(&development("[[wechat.app]]\napp_id = 'wx1'\n"));
+    dir.file("app.secret", b"s3\n")
         .file("store.key", &[b'a'; 64]);
-    let whole = place.path("store.key");
+    let whole = dir.path("store.key");
     let environment = [
         ("MENSHEN_WECHAT__APP__0__SECRET_FILE", "app.secret"),
         (
@@ -80,7 +79,7 @@ fn a_file_can_be_named_in_the_environment_and_in_a_list() {
             whole.to_str().unwrap(),
         ),
     ];
-    let config = place.load(&environment).unwrap().config;
+    let config = dir.load(&environment).unwrap().config;
     assert_eq!(
         config.wechat.app[0]
             .secret
@@ -93,57 +92,57 @@ fn a_file_can_be_named_in_the_environment_and_in_a_list() {
 
 #[test]
 fn a_secret_file_that_cannot_be_used_is_told_without_its_content() {
-    let place = Place::with(&development(
+    let dir = ConfigDir::with(&development(
         "[wechat]\napp_id = 'wx1'\nsecret_file = 'wechat.secret'\n",
     ));
-    let told = |says: &str| {
+    let told = |message: &str| {
         vec![format!(
-            "config.toml:4: wechat.secret_file: wechat.secret: {says}"
+            "config.toml:4: wechat.secret_file: wechat.secret: {message}"
         )]
     };
-    assert_eq!(place.load(&[]).unwrap_err(), told("there is no such file"));
-    place.file("wechat.secret", b"\n");
-    assert_eq!(place.load(&[]).unwrap_err(), told("is empty"));
-    place.file("wechat.secret", b"hunter2\xff");
-    assert_eq!(place.load(&[]).unwrap_err(), told("is not UTF-8 text"));
-    place.file("wechat.secret", &vec![b'x'; 70_000]);
+    assert_eq!(dir.load(&[]).unwrap_err(), told("there is no such file"));
+    dir.file("wechat.secret", b"\n");
+    assert_eq!(dir.load(&[]).unwrap_err(), told("is empty"));
+    dir.file("wechat.secret", b"hunter2\xff");
+    assert_eq!(dir.load(&[]).unwrap_err(), told("is not UTF-8 text"));
+    dir.file("wechat.secret", &vec![b'x'; 70_000]);
     assert_eq!(
-        place.load(&[]).unwrap_err(),
+        dir.load(&[]).unwrap_err(),
         told("is longer than 65536 bytes: not a secret")
     );
-    place.file("wechat.secret", b"s3");
+    dir.file("wechat.secret", b"s3");
     assert_eq!(
-        place.load(&[("MENSHEN_WECHAT__SECRET", "s4")]).unwrap_err(),
+        dir.load(&[("MENSHEN_WECHAT__SECRET", "s4")]).unwrap_err(),
         ["config.toml:4: wechat.secret_file: is given together with `secret`: keep one of them"]
     );
-    fs::remove_file(place.path("wechat.secret")).unwrap();
-    fs::create_dir(place.path("wechat.secret")).unwrap();
+    fs::remove_file(dir.path("wechat.secret")).unwrap();
+    fs::create_dir(dir.path("wechat.secret")).unwrap();
     assert_eq!(
-        place.load(&[]).unwrap_err(),
+        dir.load(&[]).unwrap_err(),
         told("cannot be read (is a directory)")
     );
 }
 
 #[test]
 fn a_problem_with_a_secret_stands_where_its_file_is_named() {
-    let place = Place::with(&development(
+    let dir = ConfigDir::with(&development(
         "[tokens]\nalgorithm = 'HS256'\n\nsecret_file = 's'\n",
     ));
-    place.file("s", b"hunter2");
+    dir.file("s", b"hunter2");
     assert_eq!(
-        place.load(&[]).unwrap_err(),
+        dir.load(&[]).unwrap_err(),
         [
             "config.toml:5: tokens.secret: is shorter than 32 bytes: `openssl rand -base64 32` prints a good one"
         ]
     );
-    let place = Place::with(&development("[store]\nencryption_key_file = 'k'\n"));
+    let dir = ConfigDir::with(&development("[store]\nencryption_key_file = 'k'\n"));
     assert!(
-        place.load(&[]).is_ok(),
+        dir.load(&[]).is_ok(),
         "a key that is not there yet is made on first start"
     );
-    place.file("k", b"hunter2");
+    dir.file("k", b"hunter2");
     assert!(
-        place.load(&[]).unwrap_err()[0]
+        dir.load(&[]).unwrap_err()[0]
             .starts_with("config.toml:3: store.encryption_key: is not 32 bytes")
     );
 }

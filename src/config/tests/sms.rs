@@ -13,12 +13,12 @@ fn production(text: &str) -> String {
 
 /// Each text after its key has exactly these problems.
 fn each_is_told(mode: fn(&str) -> String, cases: &[(&str, &[&str])]) {
-    for (text, says) in cases {
+    for (text, message) in cases {
         let found: Vec<_> = problems(&mode(text), &[])
             .into_iter()
             .map(|line| line.split_once(": ").unwrap().1.to_owned())
             .collect();
-        assert_eq!(found, *says, "{text}");
+        assert_eq!(found, *message, "{text}");
         assert!(
             !found.iter().any(|line| line.contains("hunter2")),
             "{found:?}"
@@ -33,12 +33,12 @@ fn every_provider_can_be_asked_in_production() {
          [sms.tencent]\n{TENCENT}[sms.webhook]\nurl = 'https://sms.example.com/send?key=1'\nsecret = 'hunter2'\n"
     );
     let sms = config(&production(&text), &[]).sms;
-    let asked: Vec<_> = sms
-        .asked(Mode::Production)
+    let enabled_providers: Vec<_> = sms
+        .enabled_providers(Mode::Production)
         .into_iter()
         .map(SmsProvider::as_str)
         .collect();
-    assert_eq!(asked, ["tencent", "aliyun", "dypns", "webhook"]);
+    assert_eq!(enabled_providers, ["tencent", "aliyun", "dypns", "webhook"]);
     assert_eq!(sms.countries, ["86"]);
     assert_eq!(warnings(&production(&text)), Vec::<String>::new());
 }
@@ -46,10 +46,17 @@ fn every_provider_can_be_asked_in_production() {
 #[test]
 fn nobody_named_is_the_log_in_development_and_nobody_in_production() {
     assert_eq!(
-        config(&development(""), &[]).sms.asked(Mode::Development),
+        config(&development(""), &[])
+            .sms
+            .enabled_providers(Mode::Development),
         [SmsProvider::Log]
     );
-    assert_eq!(config(&production(""), &[]).sms.asked(Mode::Production), []);
+    assert_eq!(
+        config(&production(""), &[])
+            .sms
+            .enabled_providers(Mode::Production),
+        []
+    );
 }
 
 #[test]
@@ -102,11 +109,11 @@ fn a_provider_that_is_named_needs_its_whole_table() {
 fn secrets_are_read_from_their_files() {
     let text = "[sms.aliyun]\naccess_key_secret_file = 'a'\n[sms.dypns]\naccess_key_secret_file = 'b'\n[sms.tencent]\n\
                 secret_key_file = 'c'\n[sms.webhook]\nsecret_file = 'd'\n";
-    let place = Place::with(&development(text));
+    let dir = ConfigDir::with(&development(text));
     for name in ["a", "b", "c", "d"] {
-        place.file(name, format!("of {name}\n").as_bytes());
+        dir.file(name, format!("of {name}\n").as_bytes());
     }
-    let sms = place.load(&[]).unwrap().config.sms;
+    let sms = dir.load(&[]).unwrap().config.sms;
     let read = [
         sms.aliyun.access_key_secret,
         sms.dypns.access_key_secret,
@@ -194,8 +201,8 @@ fn what_is_out_of_range_is_told() {
     );
     let only =
         format!("[sms]\nproviders = ['dypns']\ncountries = ['86', '852']\n[sms.dypns]\n{ALIYUN}");
-    let says = "sms.countries: lists other countries than `86`, and `dypns` sends to no other: add a provider that does";
-    each_is_told(development, &[(&only, &[says])]);
+    let message = "sms.countries: lists other countries than `86`, and `dypns` sends to no other: add a provider that does";
+    each_is_told(development, &[(&only, &[message])]);
 }
 
 #[test]
@@ -284,7 +291,7 @@ fn a_test_phone_has_a_number_a_code_and_an_end() {
     );
     let date = "sms.test_phone[0].until: is not a date: write YYYY-MM-DD";
     let code = "sms.test_phone[0].code: is not 6 digits";
-    for (text, says) in [
+    for (text, message) in [
         (
             phone("12345", "123456", "2027-01-01"),
             "sms.test_phone[0].phone: must be a mobile number of mainland China, 11 digits",
@@ -301,7 +308,7 @@ fn a_test_phone_has_a_number_a_code_and_an_end() {
             "sms.test_phone[1].phone: is given twice",
         ),
     ] {
-        each_is_told(production, &[(&text, &[says])]);
+        each_is_told(production, &[(&text, &[message])]);
     }
 }
 

@@ -5,8 +5,8 @@ use super::*;
 /// Each text, in development mode, has exactly the problems written beside it, with `|` between
 /// them.
 fn each_is_told(cases: &[(&str, &str)]) {
-    for (text, says) in cases {
-        let expected: Vec<_> = format!("config.toml:{says}")
+    for (text, message) in cases {
+        let expected: Vec<_> = format!("config.toml:{message}")
             .split('|')
             .map(str::to_owned)
             .collect();
@@ -344,7 +344,7 @@ fn what_has_the_wrong_form_or_name_is_told() {
 #[test]
 fn a_production_config_is_held_to_more() {
     let key = "[store]\nencryption_key_file = 'store.key'\n";
-    for (text, says) in [
+    for (text, message) in [
         (
             "[wechat]\napp_id = 'wx1'",
             "3: wechat.secret: is missing: give the AppSecret of \"wx1\" here or in `secret_file`",
@@ -376,7 +376,7 @@ fn a_production_config_is_held_to_more() {
     ] {
         assert_eq!(
             problems(&format!("{key}{text}"), &[]),
-            [format!("config.toml:{says}")],
+            [format!("config.toml:{message}")],
             "{text}"
         );
     }
@@ -432,13 +432,13 @@ fn the_walk_never_accepts_what_the_structs_refuse() {
         "{ a = 'x' }",
     ];
     let mut seen = 0;
-    for (key, _) in shape::Schema::root().walk("") {
+    for (key, _) in schema::Schema::root().walk("") {
         for value in values {
             let text = match key.split_once("[0].") {
                 Some((list, name)) => format!("[[{list}]]\n{name} = {value}\n"),
                 None => format!("{key} = {value}\n"),
             };
-            let Err(found) = Place::with(&text).load(&[]) else {
+            let Err(found) = ConfigDir::with(&text).load(&[]) else {
                 continue;
             };
             assert!(

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use super::{number_and_rest, text_value};
+use super::{split_number, text_value};
 use crate::types::Malformed;
 
 /// A number of bytes: a whole number, alone or with `KiB` or `MiB`.
@@ -34,7 +34,7 @@ impl FromStr for ByteSize {
     type Err = Malformed;
 
     fn from_str(text: &str) -> Result<Self, Malformed> {
-        let (count, unit) = number_and_rest(text).ok_or(NOT_A_SIZE)?;
+        let (count, unit) = split_number(text).ok_or(NOT_A_SIZE)?;
         let unit = match unit {
             "" => 1,
             "KiB" => KIB,

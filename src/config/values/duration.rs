@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{number_and_rest, text_value};
+use super::{split_number, text_value};
 use crate::types::Malformed;
 
 /// A length of time: a whole number and a unit, `ms`, `s`, `m`, `h` or `d`. At most 36500 days.
@@ -22,7 +22,7 @@ const UNITS: [(&str, u64); 5] = [
 ];
 
 /// A hundred years: far above every use, far below where adding it to an instant overflows.
-const LONGEST_MILLIS: u64 = 36_500 * 86_400_000;
+const MAX_MILLIS: u64 = 36_500 * 86_400_000;
 
 impl HumanDuration {
     pub const fn millis(n: u64) -> Self {
@@ -52,13 +52,13 @@ impl FromStr for HumanDuration {
     type Err = Malformed;
 
     fn from_str(text: &str) -> Result<Self, Malformed> {
-        let (count, unit) = number_and_rest(text).ok_or(NOT_A_DURATION)?;
+        let (count, unit) = split_number(text).ok_or(NOT_A_DURATION)?;
         let (_, millis) = UNITS
             .into_iter()
             .find(|(name, _)| *name == unit)
             .ok_or(NOT_A_DURATION)?;
         match count.checked_mul(millis) {
-            Some(span) if span <= LONGEST_MILLIS => Ok(Self(Duration::from_millis(span))),
+            Some(span) if span <= MAX_MILLIS => Ok(Self(Duration::from_millis(span))),
             Some(_) | None => Err(Malformed("is longer than 36500d")),
         }
     }

@@ -47,10 +47,10 @@ pub(super) fn refusal(provider: SmsProvider, code: &str, message: &str) -> Respo
             (status, said.to_string()).into_response()
         }
         SmsProvider::Tencent => {
-            let is_of_the_number =
+            let is_number_code =
                 code.starts_with("LimitExceeded.") || code.starts_with("FailedOperation.");
             let request_id = "ed93f3cb-f35e-473f-b9f3-0d451b8b79c6";
-            let said = if is_of_the_number {
+            let said = if is_number_code {
                 let status = json!({ "SerialNo": "", "Fee": 0, "Code": code, "Message": message, "IsoCode": "CN" });
                 json!({ "Response": { "SendStatusSet": [status], "RequestId": request_id } })
             } else {

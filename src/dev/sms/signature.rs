@@ -27,15 +27,15 @@ struct Authorization<'a> {
 
 /// `ACS3-HMAC-SHA256`; gives the nonce.
 pub(super) fn acs3(head: &Parts, body: &[u8], now: Timestamp) -> Result<String, &'static str> {
-    const WRONG: &str = "SignatureDoesNotMatch";
-    let sent = Authorization::read(head, "ACS3-HMAC-SHA256").ok_or(WRONG)?;
+    const INVALID: &str = "SignatureDoesNotMatch";
+    let sent = Authorization::parse(head, "ACS3-HMAC-SHA256").ok_or(INVALID)?;
     if sent.credential != KEY_ID {
         return Err("InvalidAccessKeyId.NotFound");
     }
-    let date = header(head, "x-acs-date").ok_or(WRONG)?;
+    let date = header(head, "x-acs-date").ok_or(INVALID)?;
     let format = &time::format_description::well_known::Rfc3339;
     let at = time::OffsetDateTime::parse(date, format)
-        .map_err(|_| WRONG)?
+        .map_err(|_| INVALID)?
         .unix_timestamp();
     if !date.ends_with('Z')
         || at.abs_diff(i64::try_from(now.as_secs()).unwrap_or(0)) > ALIYUN_WINDOW
@@ -50,20 +50,20 @@ pub(super) fn acs3(head: &Parts, body: &[u8], now: Timestamp) -> Result<String, 
         .map(http::HeaderName::as_str)
         .all(|name| sent.signed_headers.contains(&name))
     {
-        return Err(WRONG);
+        return Err(INVALID);
     }
     if header(head, "x-acs-content-sha256") != Some(hex::encode(sha256(body)).as_str()) {
-        return Err(WRONG);
+        return Err(INVALID);
     }
     let canonical = [
         head.method.as_str(),
         head.uri.path(),
         &query(head)
             .iter()
-            .map(|(name, value)| format!("{}={}", spelled(name), spelled(value)))
+            .map(|(name, value)| format!("{}={}", percent_encoded(name), percent_encoded(value)))
             .collect::<Vec<_>>()
             .join("&"),
-        &sent.header_lines(head, str::to_owned).ok_or(WRONG)?,
+        &sent.header_lines(head, str::to_owned).ok_or(INVALID)?,
         &sent.signed_headers.join(";"),
         &hex::encode(sha256(body)),
     ]
@@ -77,46 +77,46 @@ pub(super) fn acs3(head: &Parts, body: &[u8], now: Timestamp) -> Result<String, 
         .as_bytes(),
     );
     if sent.signature != hex::encode(expected) {
-        return Err(WRONG);
+        return Err(INVALID);
     }
     header(head, "x-acs-signature-nonce")
         .map(str::to_owned)
         .filter(|nonce| !nonce.is_empty())
-        .ok_or(WRONG)
+        .ok_or(INVALID)
 }
 
 /// `TC3-HMAC-SHA256`.
 pub(super) fn tc3(head: &Parts, body: &[u8], now: Timestamp) -> Result<(), &'static str> {
-    const WRONG: &str = "AuthFailure.SignatureFailure";
-    let sent = Authorization::read(head, "TC3-HMAC-SHA256").ok_or(WRONG)?;
+    const INVALID: &str = "AuthFailure.SignatureFailure";
+    let sent = Authorization::parse(head, "TC3-HMAC-SHA256").ok_or(INVALID)?;
     let scope: Vec<_> = sent.credential.split('/').collect();
     let [id, date, service, end] = scope.as_slice() else {
-        return Err(WRONG);
+        return Err(INVALID);
     };
     if *id != KEY_ID {
         return Err("AuthFailure.SecretIdNotFound");
     }
     let at: u64 = header(head, "x-tc-timestamp")
         .and_then(|text| text.parse().ok())
-        .ok_or(WRONG)?;
+        .ok_or(INVALID)?;
     if at.abs_diff(now.as_secs()) > TENCENT_WINDOW {
         return Err("AuthFailure.SignatureExpire");
     }
     let is_complete = ["content-type", "host"]
         .iter()
         .all(|name| sent.signed_headers.contains(name));
-    let is_of_that_day = Timestamp::from_secs(at)
+    let is_same_day = Timestamp::from_secs(at)
         .rfc3339()
         .starts_with(&format!("{date}T"));
-    if !is_complete || !is_of_that_day || *service != "sms" || *end != "tc3_request" {
-        return Err(WRONG);
+    if !is_complete || !is_same_day || *service != "sms" || *end != "tc3_request" {
+        return Err(INVALID);
     }
     let canonical = format!(
         "{}\n{}\n{}\n{}\n{}\n{}",
         head.method,
         head.uri.path(),
         head.uri.query().unwrap_or_default(),
-        sent.header_lines(head, str::to_lowercase).ok_or(WRONG)?,
+        sent.header_lines(head, str::to_lowercase).ok_or(INVALID)?,
         sent.signed_headers.join(";"),
         hex::encode(sha256(body)),
     );
@@ -129,15 +129,15 @@ pub(super) fn tc3(head: &Parts, body: &[u8], now: Timestamp) -> Result<(), &'sta
     if sent.signature == hex::encode(hmac_sha256(&signing_key, to_sign.as_bytes())) {
         Ok(())
     } else {
-        Err(WRONG)
+        Err(INVALID)
     }
 }
 
 /// `X-Menshen-Signature`.
 pub(super) fn webhook(head: &Parts, body: &[u8], now: Timestamp) -> Result<(), &'static str> {
-    const WRONG: &str = "401";
-    let timestamp = header(head, "x-menshen-timestamp").ok_or(WRONG)?;
-    let at: u64 = timestamp.parse().map_err(|_| WRONG)?;
+    const INVALID: &str = "401";
+    let timestamp = header(head, "x-menshen-timestamp").ok_or(INVALID)?;
+    let at: u64 = timestamp.parse().map_err(|_| INVALID)?;
     let signed = [timestamp.as_bytes(), b".", body].concat();
     let expected = format!(
         "sha256={}",
@@ -147,7 +147,7 @@ pub(super) fn webhook(head: &Parts, body: &[u8], now: Timestamp) -> Result<(), &
     if is_right && at.abs_diff(now.as_secs()) <= TENCENT_WINDOW {
         Ok(())
     } else {
-        Err(WRONG)
+        Err(INVALID)
     }
 }
 
@@ -174,7 +174,7 @@ pub(super) fn header<'a>(head: &'a Parts, name: &str) -> Option<&'a str> {
 }
 
 impl<'a> Authorization<'a> {
-    fn read(head: &'a Parts, scheme: &str) -> Option<Self> {
+    fn parse(head: &'a Parts, scheme: &str) -> Option<Self> {
         let pieces = header(head, "authorization")?.strip_prefix(scheme)?;
         let of = |name: &str| {
             pieces
@@ -200,7 +200,7 @@ impl<'a> Authorization<'a> {
 }
 
 /// RFC 3986: all but unreserved characters by their bytes in upper-case hex.
-fn spelled(text: &str) -> String {
+fn percent_encoded(text: &str) -> String {
     let spell = |byte: u8| match byte {
         b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
             char::from(byte).to_string()

@@ -22,7 +22,7 @@ impl SimulatedWechat {
         let plain = format!(
             r#"{{"phoneNumber":"{phone}","purePhoneNumber":"{phone}","countryCode":"86","watermark":{{"timestamp":{timestamp},"appid":"{app_id}"}}}}"#
         );
-        let iv = first_block(&sha256(
+        let iv = first_16_bytes(&sha256(
             format!("iv {app_id} {login_code} {timestamp}").as_bytes(),
         ));
         let encrypted = encrypt(&session_key(app_id, login_code), &iv, plain.as_bytes());
@@ -30,7 +30,7 @@ impl SimulatedWechat {
     }
 }
 
-pub(super) fn first_block(hash: &[u8; 32]) -> [u8; 16] {
+pub(super) fn first_16_bytes(hash: &[u8; 32]) -> [u8; 16] {
     std::array::from_fn(|at| hash[at])
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A phone code is `phone.13800138000-1`, with anything after the `-`: this number of the mainland,
 //! for anybody who has signed in here; `phone.13800138000.alice-1` is given to alice alone. A code
-//! with a `Script` that ends well stands for 13800138000.
+//! with a `Scenario` that ends well stands for 13800138000.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -14,8 +14,8 @@ use axum::{
 use serde::Deserialize;
 
 use super::{
-    Desk, openid,
-    script::{Script, failure, plain},
+    Simulator, openid,
+    scenario::{Scenario, errcode_body, text_response},
 };
 use crate::clock::Clock;
 
@@ -23,89 +23,102 @@ use crate::clock::Clock;
 const NUMBER: &str = "13800138000";
 
 #[derive(Deserialize)]
-struct Asked {
+struct PhoneRequest {
     code: String,
     #[serde(default)]
     openid: String,
 }
 
 pub(super) async fn phone_number(
-    State(desk): State<Arc<Desk>>,
+    State(simulator): State<Arc<Simulator>>,
     Query(query): Query<HashMap<String, String>>,
     body: Bytes,
 ) -> Response {
     let token = query.get("access_token").map(String::as_str);
-    let Ok(asked) = serde_json::from_slice::<Asked>(&body) else {
-        return plain(failure(47001, "data format error rid: 1a1a1a1a-simulated"));
+    let Ok(request) = serde_json::from_slice::<PhoneRequest>(&body) else {
+        return text_response(errcode_body(
+            47001,
+            "data format error rid: 1a1a1a1a-simulated",
+        ));
     };
-    let (times, written) = {
-        let mut book = desk.book();
-        book.tokens_seen.push(token.map(str::to_owned));
-        let times = book.calls.entry(asked.code.clone()).or_default();
+    let (times, canned) = {
+        let mut records = simulator.records();
+        records.tokens_seen.push(token.map(str::to_owned));
+        let times = records.calls.entry(request.code.clone()).or_default();
         *times += 1;
-        (*times, book.written.get(&asked.code).cloned())
+        (*times, records.canned.get(&request.code).cloned())
     };
-    if asked.openid.is_empty() {
+    if request.openid.is_empty() {
         // The real server takes that. Here it is a mistake: nobody then checks whose code it is.
-        return plain(failure(41009, "missing openid rid: 1b1b1b1b-simulated"));
+        return text_response(errcode_body(
+            41009,
+            "missing openid rid: 1b1b1b1b-simulated",
+        ));
     }
-    if let Some(written) = written {
-        return plain(written);
+    if let Some(canned) = canned {
+        return text_response(canned);
     }
-    let app_id = match desk.app_of(token) {
+    let app_id = match simulator.app_of_token(token) {
         Ok(app_id) => app_id,
-        Err(refusal) => return plain(refusal),
+        Err(refusal) => return text_response(refusal),
     };
-    Script::of(&asked.code)
+    Scenario::parse(&request.code)
         .play(times, || {
-            desk.number_for(&app_id, &asked)
+            simulator
+                .phone_for(&app_id, &request)
                 .unwrap_or_else(|refusal| refusal)
         })
         .await
 }
 
-impl Desk {
+impl Simulator {
     /// The mini program whose token it is.
-    fn app_of(&self, token: Option<&str>) -> Result<String, String> {
+    fn app_of_token(&self, token: Option<&str>) -> Result<String, String> {
         let Some(token) = token else {
-            return Err(failure(
+            return Err(errcode_body(
                 41001,
                 "access_token missing rid: 1c1c1c1c-simulated",
             ));
         };
-        let book = self.book();
-        let of = book
+        let records = self.records();
+        let of = records
             .tokens
             .iter()
             .find(|(_, tokens)| tokens.has(token))
             .map(|(app_id, _)| app_id.clone());
         let says = "invalid credential, access_token is invalid or not latest rid: 62c53f7f-0bbfe609-5464fb0c";
-        of.ok_or_else(|| failure(book.refuses_tokens_with.unwrap_or(40001), says))
+        of.ok_or_else(|| errcode_body(records.refuses_tokens_with.unwrap_or(40001), says))
     }
 
-    fn number_for(&self, app_id: &str, asked: &Asked) -> Result<String, String> {
+    fn phone_for(&self, app_id: &str, request: &PhoneRequest) -> Result<String, String> {
         let invalid = || {
-            failure(
+            errcode_body(
                 40029,
                 "invalid code hint: [mGhbWV0sf-LxnVma] rid: 65f3e9f7-77cf1a1c-0dd74a0e",
             )
         };
-        let (kind, _) = asked.code.split_once('-').unwrap_or((&asked.code, ""));
+        let (kind, _) = request.code.split_once('-').unwrap_or((&request.code, ""));
         let (number, person) = match kind.strip_prefix("phone.") {
             Some(rest) => rest
                 .split_once('.')
                 .map_or((rest, None), |(number, person)| (number, Some(person))),
             // A code of wx.login, or of nobody.
-            None if Script::of(&asked.code) == Script::None => return Err(invalid()),
+            None if Scenario::parse(&request.code) == Scenario::None => return Err(invalid()),
             None => (NUMBER, None),
         };
-        let mut book = self.book();
-        let is_theirs = person.is_none_or(|person| openid(app_id, person) == asked.openid);
-        if !is_theirs || !book.openids.contains(&asked.openid) {
+        let mut records = self.records();
+        let is_theirs = person.is_none_or(|person| openid(app_id, person) == request.openid);
+        if !is_theirs || !records.openids.contains(&request.openid) {
             return Err(invalid());
         }
-        if !book.used.insert(format!("{app_id} {}", asked.code)) {
-            return Err(failure(40163, "code been used, rid: 0c0c0c0c-simulated"));
+        if !records
+            .used_codes
+            .insert(format!("{app_id} {}", request.code))
+        {
+            return Err(errcode_body(
+                40163,
+                "code been used, rid: 0c0c0c0c-simulated",
+            ));
         }
         let timestamp = Clock::System.now().as_secs();
         let watermark = format!(r#"{{"timestamp":{timestamp},"appid":"{app_id}"}}"#);

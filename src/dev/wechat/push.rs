@@ -23,14 +23,14 @@ pub struct SimulatedPush {
 
 /// What is sent: a query and a body.
 #[derive(Debug, Clone)]
-pub struct PushSent {
+pub struct PushRequest {
     pub query: String,
     pub body: String,
 }
 
 impl SimulatedPush {
     /// An event in safe mode.
-    pub fn event(&self, name: &str, openid: &str, more: &Value, now: Timestamp) -> PushSent {
+    pub fn event(&self, name: &str, openid: &str, more: &Value, now: Timestamp) -> PushRequest {
         let mut event = json!({
             "ToUserName": "gh_1", "FromUserName": "o_wechat", "CreateTime": now.as_secs(), "MsgType": "event",
             "Event": name, "OpenID": openid, "AppID": self.app_id
@@ -43,7 +43,7 @@ impl SimulatedPush {
         let signed = self.sign(now, nonce, Some(&sealed));
         let mut query = self.query(now, nonce);
         let _ = write!(query, "&encrypt_type=aes&msg_signature={signed}");
-        PushSent {
+        PushRequest {
             query,
             body: json!({ "ToUserName": "gh_1", "Encrypt": sealed }).to_string(),
         }

@@ -10,22 +10,23 @@ use axum::{body::Bytes, extract::State, response::Response};
 use serde::Deserialize;
 
 use super::{
-    Desk, letters,
-    script::{failure, plain},
+    Simulator,
+    scenario::{errcode_body, text_response},
+    stable_letters,
 };
 
 /// How long a token lives.
-const LIFE: Duration = Duration::from_hours(2);
+const TOKEN_LIFETIME: Duration = Duration::from_hours(2);
 /// With less than this to live, a token gets a successor, and stays good beside it.
-const SUCCESSION: Duration = Duration::from_mins(5);
+const RENEWAL_WINDOW: Duration = Duration::from_mins(5);
 
 /// The tokens of one mini program.
 #[derive(Debug, Default)]
-pub(super) struct Tokens {
+pub(super) struct AppTokens {
     /// How many there have been.
-    made: usize,
+    issued: usize,
     /// Those that are taken, the one that is given last.
-    good: Vec<Token>,
+    valid: Vec<Token>,
     /// The last of them is not given any more.
     is_superseded: bool,
 }
@@ -33,11 +34,11 @@ pub(super) struct Tokens {
 #[derive(Debug)]
 struct Token {
     text: String,
-    ends: Instant,
+    expires_at: Instant,
 }
 
 #[derive(Deserialize)]
-struct Asked {
+struct TokenRequest {
     #[serde(default)]
     grant_type: String,
     #[serde(default)]
@@ -48,89 +49,99 @@ struct Asked {
     force_refresh: bool,
 }
 
-impl Tokens {
-    pub(super) fn are_superseded(&mut self) {
+impl AppTokens {
+    pub(super) fn supersede(&mut self) {
         self.is_superseded = true;
     }
 
     pub(super) fn revoke(&mut self) {
-        self.good.clear();
+        self.valid.clear();
     }
 
     pub(super) fn has(&self, text: &str) -> bool {
-        self.good
+        self.valid
             .iter()
-            .any(|token| token.text == text && token.ends > Instant::now())
+            .any(|token| token.text == text && token.expires_at > Instant::now())
     }
 
     /// The present token and the rest of its life in seconds.
     fn current(&mut self, app_id: &str) -> (&str, u64) {
         let now = Instant::now();
-        self.good.retain(|token| token.ends > now);
+        self.valid.retain(|token| token.expires_at > now);
         let needs_one = self.is_superseded
             || self
-                .good
+                .valid
                 .last()
-                .is_none_or(|token| token.ends - now < SUCCESSION);
+                .is_none_or(|token| token.expires_at - now < RENEWAL_WINDOW);
         if needs_one {
-            self.made += 1;
+            self.issued += 1;
             self.is_superseded = false;
             let text = format!(
                 "{}_{}",
-                self.made,
-                letters(&format!("access token {app_id} {}", self.made))
+                self.issued,
+                stable_letters(&format!("access token {app_id} {}", self.issued))
             );
-            self.good.push(Token {
+            self.valid.push(Token {
                 text,
-                ends: now + LIFE,
+                expires_at: now + TOKEN_LIFETIME,
             });
         }
-        self.good
-            .last()
-            .map_or(("", 0), |token| (&token.text, (token.ends - now).as_secs()))
+        self.valid.last().map_or(("", 0), |token| {
+            (&token.text, (token.expires_at - now).as_secs())
+        })
     }
 }
 
-pub(super) async fn stable_token(State(desk): State<Arc<Desk>>, body: Bytes) -> Response {
-    let (delay, written) = {
-        let mut book = desk.book();
-        book.token_calls += 1;
-        (book.token_delay, book.written.get("stable_token").cloned())
+pub(super) async fn stable_token(State(simulator): State<Arc<Simulator>>, body: Bytes) -> Response {
+    let (delay, canned) = {
+        let mut records = simulator.records();
+        records.token_calls += 1;
+        (
+            records.token_delay,
+            records.canned.get("stable_token").cloned(),
+        )
     };
     tokio::time::sleep(delay).await;
-    if let Some(written) = written {
-        return plain(written);
+    if let Some(canned) = canned {
+        return text_response(canned);
     }
-    plain(desk.give_token(&body).unwrap_or_else(|refusal| refusal))
+    text_response(
+        simulator
+            .issue_token(&body)
+            .unwrap_or_else(|refusal| refusal),
+    )
 }
 
-impl Desk {
-    fn give_token(&self, body: &[u8]) -> Result<String, String> {
-        let asked: Asked = serde_json::from_slice(body)
-            .map_err(|_| failure(41002, "appid missing rid: 662f0ee8-416d3b24-1426a0de"))?;
-        if asked.grant_type != "client_credential" {
-            return Err(failure(
+impl Simulator {
+    fn issue_token(&self, body: &[u8]) -> Result<String, String> {
+        let request: TokenRequest = serde_json::from_slice(body)
+            .map_err(|_| errcode_body(41002, "appid missing rid: 662f0ee8-416d3b24-1426a0de"))?;
+        if request.grant_type != "client_credential" {
+            return Err(errcode_body(
                 40002,
                 "invalid grant_type rid: 64b09fbb-56b7faa9-1054a9fe",
             ));
         }
-        if asked.secret.is_empty() {
-            return Err(failure(41004, "appsecret missing rid: 0e0e0e0e-simulated"));
+        if request.secret.is_empty() {
+            return Err(errcode_body(
+                41004,
+                "appsecret missing rid: 0e0e0e0e-simulated",
+            ));
         }
-        if asked.force_refresh {
+        if request.force_refresh {
             // It would end everybody's token; menshen never asks for it.
-            return Err(failure(
+            return Err(errcode_body(
                 45009,
                 "reach max api daily quota limit rid: 0f0f0f0f-simulated",
             ));
         }
-        self.knows(&asked.appid, &asked.secret)?;
-        let mut book = self.book();
-        let (token, life) = book
+        self.check_credentials(&request.appid, &request.secret)?;
+        let mut records = self.records();
+        let (token, life) = records
             .tokens
-            .entry(asked.appid.clone())
+            .entry(request.appid.clone())
             .or_default()
-            .current(&asked.appid);
+            .current(&request.appid);
         Ok(format!(
             r#"{{"access_token":"{token}","expires_in":{life}}}"#
         ))

@@ -206,7 +206,7 @@ fn what_is_wrong_with_a_shape_is_said_where_it_stands() {
 
 #[test]
 fn tokens_do_not_outlive_a_session_that_is_not_used() {
-    let mut config = config(vec![DialectConfig::of(DialectKind::Nest)]);
+    let mut config = config(vec![DialectConfig::for_kind(DialectKind::Nest)]);
     config.tokens.idle_ttl = crate::config::HumanDuration::days(1);
     let found = Dialects::compile(&config).unwrap_err();
     assert_eq!(
@@ -258,7 +258,7 @@ fn a_check_is_of_an_input_that_there_is() {
 fn dialects_do_not_stand_in_each_other_s_way() {
     let of = |kind, prefix: &str| DialectConfig {
         prefix: Some(prefix.to_owned()),
-        ..DialectConfig::of(kind)
+        ..DialectConfig::for_kind(kind)
     };
     for (dialects, says) in [
         (
@@ -285,7 +285,7 @@ fn dialects_do_not_stand_in_each_other_s_way() {
         (
             // A route that is wrong itself does not shift the numbers of those behind it.
             vec![
-                DialectConfig { prefix: Some("bad".to_owned()), ..DialectConfig::of(DialectKind::Nest) },
+                DialectConfig { prefix: Some("bad".to_owned()), ..DialectConfig::for_kind(DialectKind::Nest) },
                 custom(&with("").replace(
                     "[[dialect.error]]",
                     "[[dialect.route]]\nmethod = 'X'\npath = '/a'\naction = 'logout'\n[[dialect.route]]\n\
@@ -299,7 +299,7 @@ fn dialects_do_not_stand_in_each_other_s_way() {
             ],
         ),
         (
-            vec![DialectConfig { route: custom(&with("")).route, ..DialectConfig::of(DialectKind::Nest) }],
+            vec![DialectConfig { route: custom(&with("")).route, ..DialectConfig::for_kind(DialectKind::Nest) }],
             &["dialect[0].route: is for `kind = \"custom\"` only: `menshen dialect nest` prints nest as one"],
         ),
     ] {
@@ -314,7 +314,7 @@ fn dialects_do_not_stand_in_each_other_s_way() {
 #[test]
 fn the_old_phone_button_is_to_be_allowed_first() {
     let config = Config {
-        dialect: vec![DialectConfig::of(DialectKind::SuccessData)],
+        dialect: vec![DialectConfig::for_kind(DialectKind::SuccessData)],
         ..Config::default()
     };
     let found = Dialects::compile(&config).unwrap_err();

@@ -8,7 +8,7 @@ use std::fmt;
 use reqwest::StatusCode;
 
 use super::{SmsError, class::Class};
-use crate::{entropy::NoEntropy, outbound::Fault};
+use crate::{entropy::NoEntropy, outbound::OutboundError};
 
 /// Why a vendor did not send, or may not have.
 #[derive(Debug, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub(super) enum Failure {
     /// The vendor says why.
     Refused(Refusal),
     /// There was no whole answer.
-    NoAnswer(Fault),
+    NoAnswer(OutboundError),
     /// The answer is not the vendor's.
     Unusable(StatusCode),
     /// The request could not be made: no random bytes, or a credential that fits into no header.
@@ -57,8 +57,10 @@ impl Failure {
     /// What it is for the caller; `None` when nothing was sent and another vendor may do better.
     pub(super) const fn ends_with(&self) -> Option<SmsError> {
         match self {
-            Self::Unmade | Self::NoAnswer(Fault::Connect) => None,
-            Self::NoAnswer(Fault::Timeout | Fault::Broken | Fault::TooLarge)
+            Self::Unmade | Self::NoAnswer(OutboundError::Connect) => None,
+            Self::NoAnswer(
+                OutboundError::Timeout | OutboundError::Broken | OutboundError::TooLarge,
+            )
             | Self::Unusable(_) => Some(SmsError::Unknown),
             Self::Refused(refusal) => match refusal.class {
                 Class::Config | Class::Balance | Class::Content | Class::Permission => None,
@@ -74,9 +76,11 @@ impl Failure {
     pub(super) const fn name(&self) -> &'static str {
         match self {
             Self::Refused(refusal) => refusal.class.name(),
-            Self::NoAnswer(Fault::Connect) => "unreachable",
-            Self::NoAnswer(Fault::Timeout) => "timeout",
-            Self::NoAnswer(Fault::Broken | Fault::TooLarge) | Self::Unusable(_) => "unusable",
+            Self::NoAnswer(OutboundError::Connect) => "unreachable",
+            Self::NoAnswer(OutboundError::Timeout) => "timeout",
+            Self::NoAnswer(OutboundError::Broken | OutboundError::TooLarge) | Self::Unusable(_) => {
+                "unusable"
+            }
             Self::Unmade => "unmade",
         }
     }
@@ -130,8 +134,8 @@ impl Failure {
     }
 }
 
-impl From<Fault> for Failure {
-    fn from(fault: Fault) -> Self {
+impl From<OutboundError> for Failure {
+    fn from(fault: OutboundError) -> Self {
         Self::NoAnswer(fault)
     }
 }

@@ -10,7 +10,7 @@ use super::*;
 use crate::{
     clock::Clock,
     config::HumanDuration,
-    dev::sms::{Script, SimulatedSms},
+    dev::sms::{Scenario, SimulatedSms},
 };
 
 const PHONE: &str = "+8613800138000";
@@ -100,8 +100,8 @@ fn nowhere() -> (tokio::net::TcpSocket, String) {
 }
 
 /// Long for everything but for a vendor that never answers.
-fn patience(script: &Script) -> HumanDuration {
-    if *script == Script::Hang {
+fn patience(scenario: &Scenario) -> HumanDuration {
+    if *scenario == Scenario::Hang {
         HumanDuration::millis(200)
     } else {
         HumanDuration::secs(10)
@@ -194,8 +194,10 @@ async fn every_published_answer_is_understood() {
         let mut seen = 0;
         for vector in table["responses"].as_array().unwrap() {
             let status = u16::try_from(vector["http"].as_u64().unwrap()).unwrap();
-            town.vendors
-                .script(provider, Script::Answer(status, vector["body"].to_string()));
+            town.vendors.set_scenario(
+                provider,
+                Scenario::Answer(status, vector["body"].to_string()),
+            );
             let wait = match vector["window"].as_str() {
                 Some("minute") => 60,
                 Some("hour") => 3600,
@@ -260,12 +262,12 @@ async fn abroad_a_vendor_for_mainland_china_is_not_asked() {
 async fn what_is_sent_or_may_be_is_counted_at_its_price() {
     let town = Town::new().await;
     let sms = town.sms_with(&[SmsProvider::Aliyun], |config| config.aliyun.price = 45);
-    for script in [
-        Script::Send,
-        Script::Garbage(200),
-        Script::Refuse("isv.AMOUNT_NOT_ENOUGH".to_owned()),
+    for scenario in [
+        Scenario::Send,
+        Scenario::Garbage(200),
+        Scenario::Refuse("isv.AMOUNT_NOT_ENOUGH".to_owned()),
     ] {
-        town.vendors.script(SmsProvider::Aliyun, script);
+        town.vendors.set_scenario(SmsProvider::Aliyun, scenario);
         let _ = town.send(&sms).await;
     }
     assert!(

@@ -10,7 +10,7 @@ use super::{
     api::{Api, Failure},
     object::Object,
 };
-use crate::outbound::Answer;
+use crate::outbound::OutboundResponse;
 
 /// What every answer can say.
 #[derive(Deserialize)]
@@ -26,7 +26,7 @@ struct Status {
 struct Errcode(i64);
 
 /// What a success says; its fields that `T` does not name are ignored, WeChat adds some.
-pub(super) fn read<T: DeserializeOwned>(api: Api, answer: &Answer) -> Result<T, Failure> {
+pub(super) fn read<T: DeserializeOwned>(api: Api, answer: &OutboundResponse) -> Result<T, Failure> {
     let unreadable = || {
         tracing::warn!(
             wechat.api = api.name(),

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     metrics::Metrics,
-    outbound::{Answer, Fault, Outbound},
+    outbound::{Outbound, OutboundError, OutboundResponse},
 };
 
 /// How long WeChat gets to recover from "system busy" before it is asked once more.
@@ -113,17 +113,21 @@ impl Calls {
         result
     }
 
-    async fn send(&self, request: &Request, limit: Duration) -> Result<Answer, Fault> {
+    async fn send(
+        &self,
+        request: &Request,
+        limit: Duration,
+    ) -> Result<OutboundResponse, OutboundError> {
         match request {
             Request::Get(url) => self.outbound.get(url.clone(), limit).await,
             Request::Post(url, body) => {
                 let mut post = http::Request::post(url.as_str())
                     .body(body.clone())
-                    .map_err(|_| Fault::Broken)?;
+                    .map_err(|_| OutboundError::Broken)?;
                 post.headers_mut()
                     .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
                 let (head, body) = self.outbound.send(post, limit).await?.into_parts();
-                Ok(Answer {
+                Ok(OutboundResponse {
                     status: head.status,
                     body,
                 })

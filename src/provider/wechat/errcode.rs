@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::api::{Api, Failure};
-use crate::outbound::Fault;
+use crate::outbound::OutboundError;
 
 /// Why WeChat did not say what a code stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -186,12 +186,12 @@ impl Api {
     }
 }
 
-impl From<Fault> for WechatError {
-    fn from(fault: Fault) -> Self {
+impl From<OutboundError> for WechatError {
+    fn from(fault: OutboundError) -> Self {
         match fault {
-            Fault::Connect => Self::Unreachable,
-            Fault::Timeout => Self::Timeout,
-            Fault::Broken | Fault::TooLarge => Self::Broken,
+            OutboundError::Connect => Self::Unreachable,
+            OutboundError::Timeout => Self::Timeout,
+            OutboundError::Broken | OutboundError::TooLarge => Self::Broken,
         }
     }
 }

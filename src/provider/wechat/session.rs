@@ -79,7 +79,7 @@ mod tests {
     use crate::outbound;
 
     fn read_as(status: StatusCode, body: &str) -> Result<WechatIdentity, WechatError> {
-        let sent = outbound::Answer {
+        let sent = outbound::OutboundResponse {
             status,
             body: body.to_owned().into(),
         };

@@ -85,7 +85,7 @@ async fn every_published_answer_is_understood() {
             || vector["body"].to_string(),
             |raw| raw.as_str().unwrap().to_owned(),
         );
-        server.write(id, &body);
+        server.set_response(id, &body);
         let got = ask(&client, id).await;
         let class = got.as_ref().map_or_else(WechatError::class, |_| "ok");
         let expected = match vector["expect"].as_str().unwrap() {

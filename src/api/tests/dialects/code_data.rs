@@ -78,7 +78,7 @@ async fn a_phone_is_whole_in_a_token_where_that_is_wanted() {
     let world = World::with(|config: &mut Config| {
         config.dialect = vec![DialectConfig {
             phone: Some(ShownPhone::Full),
-            ..DialectConfig::of(DialectKind::CodeData)
+            ..DialectConfig::for_kind(DialectKind::CodeData)
         }];
     })
     .await;
@@ -181,9 +181,9 @@ async fn a_phone_and_a_code_are_taken_as_they_are_pasted() {
 #[tokio::test]
 async fn a_number_that_the_vendor_refuses_is_a_bad_field() {
     let world = speaking(DialectKind::CodeData).await;
-    world.sms.script(
+    world.sms.set_scenario(
         SmsProvider::Aliyun,
-        Script::Refuse("isv.MOBILE_NUMBER_ILLEGAL".to_owned()),
+        Scenario::Refuse("isv.MOBILE_NUMBER_ILLEGAL".to_owned()),
     );
     let answer = post(&world, "/sendsms", &json!({ "phone": PHONE })).await;
     let expected = json!({

@@ -274,7 +274,7 @@ async fn what_wechat_refuses_is_a_401_with_its_number() {
     let world = speaking(DialectKind::Nest).await;
     world
         .wechat
-        .write("odd-1", r#"{"session_key":"k","errcode":0}"#);
+        .set_response("odd-1", r#"{"session_key":"k","errcode":0}"#);
     for (code, status, message) in [
         (
             "fail.40029-1",

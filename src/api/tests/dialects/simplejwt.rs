@@ -292,7 +292,7 @@ async fn wechat_that_does_not_answer_is_a_503() {
     for address in addresses {
         let world = World::with(|config: &mut Config| {
             config.wechat.base_url = format!("http://{address}");
-            config.dialect = vec![DialectConfig::of(DialectKind::Simplejwt)];
+            config.dialect = vec![DialectConfig::for_kind(DialectKind::Simplejwt)];
         })
         .await;
         let answer = post(&world, "/api/login/", &json!({ "code": "alice-1" })).await;
@@ -321,7 +321,7 @@ async fn errors_are_those_of_such_a_backend() {
     ];
     for (n, odd) in no_answer.into_iter().enumerate() {
         let code = format!("odd{n}-1");
-        world.wechat.write(&code, odd);
+        world.wechat.set_response(&code, odd);
         assert_eq!(
             told(&answer(&code).await),
             (500, &json!({ "error": "Invalid WeChat response" })),
@@ -401,7 +401,7 @@ async fn an_id_beyond_the_numbers_of_json_is_a_text() {
     let world = World::with(|config: &mut Config| {
         config.users.ids = UserIds::Integer;
         config.users.first_integer = Some(9_007_199_254_740_992);
-        config.dialect = vec![DialectConfig::of(DialectKind::Simplejwt)];
+        config.dialect = vec![DialectConfig::for_kind(DialectKind::Simplejwt)];
     })
     .await;
     let exact = post(&world, "/api/login/", &json!({ "code": "alice-1" })).await;
@@ -415,7 +415,7 @@ async fn an_id_beyond_the_numbers_of_json_is_a_text() {
 async fn too_many_are_throttled_with_the_wait() {
     let world = World::with(|config: &mut Config| {
         config.limits.login_per_ip = "1/1m".parse().unwrap();
-        config.dialect = vec![DialectConfig::of(DialectKind::Simplejwt)];
+        config.dialect = vec![DialectConfig::for_kind(DialectKind::Simplejwt)];
     })
     .await;
     post(&world, "/api/login/", &json!({ "code": "alice-1" })).await;

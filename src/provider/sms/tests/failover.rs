@@ -5,7 +5,7 @@ use super::*;
 /// What the first of two vendors does, whether the second is asked then, and what the caller hears.
 struct Case {
     first: SmsProvider,
-    script: Script,
+    scenario: Scenario,
     is_next_asked: bool,
     expected: Result<(), SmsError>,
 }
@@ -13,7 +13,7 @@ struct Case {
 fn refuses(first: SmsProvider, code: &str, expected: Result<(), SmsError>) -> Case {
     Case {
         first,
-        script: Script::Refuse(code.to_owned()),
+        scenario: Scenario::Refuse(code.to_owned()),
         is_next_asked: expected.is_ok(),
         expected,
     }
@@ -27,19 +27,23 @@ async fn check(case: Case) {
         SmsProvider::Webhook
     };
     let sms = town.sms_with(&[case.first, next], |config| {
-        config.timeout = patience(&case.script)
+        config.timeout = patience(&case.scenario)
     });
-    town.vendors.script(case.first, case.script.clone());
-    let (first, script) = (case.first, &case.script);
-    assert_eq!(town.send(&sms).await, case.expected, "{first:?} {script:?}");
-    assert_eq!(town.vendors.calls(first), 1, "{first:?} {script:?}");
+    town.vendors.set_scenario(case.first, case.scenario.clone());
+    let (first, scenario) = (case.first, &case.scenario);
+    assert_eq!(
+        town.send(&sms).await,
+        case.expected,
+        "{first:?} {scenario:?}"
+    );
+    assert_eq!(town.vendors.calls(first), 1, "{first:?} {scenario:?}");
     assert_eq!(
         town.vendors.calls(next),
         usize::from(case.is_next_asked),
-        "{first:?} {script:?}"
+        "{first:?} {scenario:?}"
     );
     assert_eq!(town.vendors.redirects_followed(), 0);
-    assert!(town.vendors.sent().len() <= 1, "{first:?} {script:?}");
+    assert!(town.vendors.sent().len() <= 1, "{first:?} {scenario:?}");
 }
 
 #[tokio::test]
@@ -109,16 +113,16 @@ async fn a_refusal_for_an_operators_reason_goes_to_the_next_one() {
 #[tokio::test]
 async fn what_may_have_been_sent_is_not_sent_again() {
     for first in ALL {
-        for script in [
-            Script::Hang,
-            Script::Huge,
-            Script::Cut,
-            Script::Garbage(500),
-            Script::Moved,
+        for scenario in [
+            Scenario::Hang,
+            Scenario::Huge,
+            Scenario::Cut,
+            Scenario::Garbage(500),
+            Scenario::Moved,
         ] {
             check(Case {
                 first,
-                script,
+                scenario,
                 is_next_asked: false,
                 expected: Err(SmsError::Unknown),
             })
@@ -130,29 +134,33 @@ async fn what_may_have_been_sent_is_not_sent_again() {
         SmsProvider::Dypns,
         SmsProvider::Tencent,
     ] {
-        for script in [Script::Empty, Script::Garbage(200), Script::Garbage(404)] {
+        for scenario in [
+            Scenario::Empty,
+            Scenario::Garbage(200),
+            Scenario::Garbage(404),
+        ] {
             check(Case {
                 first,
-                script,
+                scenario,
                 is_next_asked: false,
                 expected: Err(SmsError::Unknown),
             })
             .await;
         }
-        let none = Script::Answer(
+        let none = Scenario::Answer(
             200,
             r#"{"Response":{"SendStatusSet":[],"RequestId":"r"}}"#.to_owned(),
         );
         check(Case {
             first,
-            script: none,
+            scenario: none,
             is_next_asked: false,
             expected: Err(SmsError::Unknown),
         })
         .await;
         check(Case {
             first,
-            script: Script::Echo,
+            scenario: Scenario::Echo,
             is_next_asked: true,
             expected: Ok(()),
         })
@@ -183,7 +191,8 @@ async fn the_timeout_is_for_the_whole_of_one_call() {
     let sms = town.sms_with(&[SmsProvider::Tencent], |config| {
         config.timeout = HumanDuration::millis(200)
     });
-    town.vendors.script(SmsProvider::Tencent, Script::Hang);
+    town.vendors
+        .set_scenario(SmsProvider::Tencent, Scenario::Hang);
     let begun = Instant::now();
     assert_eq!(town.send(&sms).await, Err(SmsError::Unknown));
     assert!(

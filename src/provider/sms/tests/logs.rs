@@ -1,34 +1,34 @@
 //! What is said about messages holds neither phone nor code, whatever a vendor answers.
 
 use super::*;
-use crate::telemetry::heard::Heard;
+use crate::telemetry::LogCapture;
 
 #[tokio::test]
 async fn no_line_holds_a_phone_a_code_or_a_secret() {
-    let heard = Heard::begin();
+    let log_capture = LogCapture::start();
     let town = Town::new().await;
     let mut errors = Vec::new();
     for provider in ALL {
-        for script in [
-            Script::Send,
-            Script::Echo,
-            Script::Garbage(500),
-            Script::Cut,
-            Script::Hang,
-            Script::Refuse("isv.AMOUNT_NOT_ENOUGH".to_owned()),
-            Script::Answer(
+        for scenario in [
+            Scenario::Send,
+            Scenario::Echo,
+            Scenario::Garbage(500),
+            Scenario::Cut,
+            Scenario::Hang,
+            Scenario::Refuse("isv.AMOUNT_NOT_ENOUGH".to_owned()),
+            Scenario::Answer(
                 200,
                 format!("{{\"Code\":\"x\",\"Message\":\"{PHONE} {CODE}\"}}"),
             ),
         ] {
-            let sms = town.sms_with(&[provider], |config| config.timeout = patience(&script));
-            town.vendors.script(provider, script);
+            let sms = town.sms_with(&[provider], |config| config.timeout = patience(&scenario));
+            town.vendors.set_scenario(provider, scenario);
             if let Err(error) = town.send(&sms).await {
                 errors.push(format!("{error} {error:?} {sms:?}"));
             }
         }
     }
-    let said = format!("{}{}", heard.end(), errors.join("\n"));
+    let said = format!("{}{}", log_capture.finish(), errors.join("\n"));
     for expected in [
         "InvalidAccessKeyId.NotFound",
         "AuthFailure.SignatureFailure",
@@ -55,7 +55,7 @@ async fn no_line_holds_a_phone_a_code_or_a_secret() {
 
 #[tokio::test]
 async fn development_shows_the_code_and_half_the_number() {
-    let heard = Heard::begin();
+    let log_capture = LogCapture::start();
     let town = Town::new().await;
     let sms = Sms::new(
         &SmsConfig::default(),
@@ -66,7 +66,7 @@ async fn development_shows_the_code_and_half_the_number() {
     .unwrap()
     .unwrap();
     assert_eq!(town.send(&sms).await, Ok(()));
-    let said = heard.end();
+    let said = log_capture.finish();
     assert!(
         said.contains("development, nothing was sent: the code for 138****8000 is 473920 (login)"),
         "{said}"

@@ -37,8 +37,8 @@ async fn every_published_answer_is_understood() {
             continue;
         }
         let client = client(&server, 5, &Metrics::new());
-        server.write("stable_token", &vector["body"].to_string());
-        server.write("any", r#"{"errcode":40029}"#);
+        server.set_response("stable_token", &vector["body"].to_string());
+        server.set_response("any", r#"{"errcode":40029}"#);
         let id = vector["id"].as_str().unwrap();
         let expected = match vector["expect"].as_str().unwrap() {
             "ok" => WechatError::CodeInvalid,
@@ -105,7 +105,7 @@ async fn what_is_no_token_is_not_used() {
         ),
     ] {
         let client = client(&server, 5, &Metrics::new());
-        server.write("stable_token", &body.to_string());
+        server.set_response("stable_token", &body.to_string());
         assert_eq!(
             ask_phone(&client, &openid, "phone.13800138000-1").await,
             Err(error),
@@ -227,7 +227,7 @@ async fn renewing_ahead_of_time_is_not_tried_at_each_call() {
         .await
         .unwrap();
     clock.advance(Duration::from_secs(7200 - 200));
-    server.write("stable_token", r#"{"errcode":45009}"#);
+    server.set_response("stable_token", r#"{"errcode":45009}"#);
     for turn in 1..20 {
         ask_phone(&client, &openid, &format!("phone.13800138000-{turn}"))
             .await
@@ -315,8 +315,8 @@ async fn where_wechat_cloud_adds_it_no_token_is_sent() {
     };
     let client = new(&config, Mode::Production).unwrap();
     let openid = ask(&client, "alice-1").await.unwrap().openid;
-    server.write("stale", r#"{"errcode":40001}"#);
-    server.write("wrong", r#"{"errcode":40029}"#);
+    server.set_response("stale", r#"{"errcode":40001}"#);
+    server.set_response("wrong", r#"{"errcode":40029}"#);
     assert_eq!(
         ask_phone(&client, &openid, "wrong").await,
         Err(WechatError::CodeInvalid)

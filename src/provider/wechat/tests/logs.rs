@@ -1,13 +1,13 @@
 //! What is said about calls of WeChat.
 
 use super::{phone::ask_phone, *};
-use crate::telemetry::heard::Heard;
+use crate::telemetry::LogCapture;
 
 /// Everything that is logged while `story` runs.
 async fn said<T>(story: impl Future<Output = T>) -> (String, T) {
-    let heard = Heard::begin();
+    let log_capture = LogCapture::start();
     let told = story.await;
-    (heard.end(), told)
+    (log_capture.finish(), told)
 }
 
 #[tokio::test]
@@ -62,7 +62,7 @@ async fn no_line_holds_a_secret_token_phone_code_or_openid() {
             .await
             .unwrap();
         server.revoke_tokens(42001);
-        server.write(
+        server.set_response(
             "stable_token",
             r#"{"errcode":40125,"errmsg":"invalid s3cret, rid: 77-token"}"#,
         );

@@ -45,7 +45,7 @@ async fn every_published_answer_is_understood() {
     for vector in vectors["responses"].as_array().unwrap() {
         let id = vector["id"].as_str().unwrap();
         // One example has a placeholder where the number stands.
-        server.write(
+        server.set_response(
             id,
             &vector["body"].to_string().replace("xxxxxx", "13800138000"),
         );
@@ -125,7 +125,7 @@ async fn each_success_is_paid_for_and_nothing_else() {
     }
     assert!((metrics.wechat_phone_cost.get() - 0.06).abs() < 1e-9);
     // WeChat has given a number here too; that it cannot be used does not make it free.
-    server.write(
+    server.set_response(
         "foreign",
         &good("13800138000", "13800138000", "86", "wx-other"),
     );
@@ -287,7 +287,7 @@ async fn an_answer_has_to_be_about_one_number_and_this_mini_program() {
     let mut read = async |body: &str| {
         turn += 1;
         let code = format!("written{turn}");
-        server.write(&code, body);
+        server.set_response(&code, body);
         ask_phone(&client, &openid, &code).await.map(String::from)
     };
     for (body, number) in [

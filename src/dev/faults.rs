@@ -14,28 +14,28 @@ use axum::{
 use hyper::body::{Body as HttpBody, Frame};
 
 /// What garbage looks like: somebody else's page.
-pub(super) const PAGE: &str = "<html><body>It works!</body></html>";
+pub(super) const HTML_PAGE: &str = "<html><body>It works!</body></html>";
 
 /// Half an answer, then the connection ends.
-pub(super) fn cut() -> Response {
+pub(super) fn truncated_response() -> Response {
     (
         [
             (header::CONTENT_TYPE, "text/plain"),
             (header::CONTENT_LENGTH, "100"),
         ],
-        Body::new(Half::Whole),
+        Body::new(TruncatedBody::Whole),
     )
         .into_response()
 }
 
 /// A body that breaks off.
 #[derive(Debug, Clone, Copy)]
-enum Half {
+enum TruncatedBody {
     Whole,
     Broken,
 }
 
-impl HttpBody for Half {
+impl HttpBody for TruncatedBody {
     type Data = Bytes;
     type Error = io::Error;
 

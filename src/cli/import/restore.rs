@@ -97,18 +97,18 @@ async fn import(config: Config, args: &FileArgs) -> anyhow::Result<(Counts, bool
              or leave out --with-sessions"
         );
     }
-    let aside = PathBuf::from(format!("{}.importing", place.display()));
-    if aside.exists() {
+    let staging = PathBuf::from(format!("{}.importing", place.display()));
+    if staging.exists() {
         bail!(
             "{} is there: another import is under way, or was broken off. Delete it if none is",
-            aside.display()
+            staging.display()
         );
     }
     let is_integer = config.users.ids == UserIds::Integer;
-    let filled = fill(config, &aside, &mut opener, args.with_sessions).await;
+    let filled = fill(config, &staging, &mut opener, args.with_sessions).await;
     let placed = filled.and_then(|counts| {
         // Where an empty directory is, it is replaced; anything else is in the way.
-        fs::rename(&aside, &place)
+        fs::rename(&staging, &place)
             .with_context(|| format!("cannot put the store to {}", place.display()))?;
         let parent = place
             .parent()
@@ -119,20 +119,20 @@ async fn import(config: Config, args: &FileArgs) -> anyhow::Result<(Counts, bool
     });
     if placed.is_err() {
         // Ours, made just now.
-        drop(fs::remove_dir_all(&aside));
+        drop(fs::remove_dir_all(&staging));
     }
     Ok((placed?, is_integer))
 }
 
 async fn fill(
     mut config: Config,
-    aside: &Path,
+    staging: &Path,
     opener: &mut Opener<impl Read>,
     with_sessions: bool,
 ) -> anyhow::Result<Counts> {
     // The key belongs to the place where the store will be.
     config.store = app::with_key_file(&config.store)?;
-    config.store.url = format!("sled:{}", aside.display());
+    config.store.url = format!("sled:{}", staging.display());
     let store = app::open_store(&config, &Entropy::default())?.store;
     let now = Clock::System.now();
     let mut counts = Counts::default();
@@ -142,7 +142,7 @@ async fn fill(
                 if with_sessions {
                     vec![thing]
                 } else {
-                    restored(thing, now)
+                    without_sessions(thing, now)
                 }
             });
             let things: Vec<_> = things.flat_map(|thing| with_ban(thing, now)).collect();
@@ -166,7 +166,7 @@ async fn fill(
 /// of codes) is not, and by it the backend knows a question again that it was asked before. Of the
 /// log only what ended all tokens of a user still says something: it is about those of other
 /// issuers too.
-fn restored(thing: Portable, now: Timestamp) -> Vec<Portable> {
+fn without_sessions(thing: Portable, now: Timestamp) -> Vec<Portable> {
     match thing {
         Portable::Counters {
             global_epoch,
@@ -294,7 +294,7 @@ mod tests {
             epoch: 3,
         };
         assert_eq!(
-            lines(restored(line(of_user.clone()), NOW)),
+            lines(without_sessions(line(of_user.clone()), NOW)),
             [RevocationEntry {
                 at: BEFORE,
                 target: of_user
@@ -304,7 +304,7 @@ mod tests {
             RevocationTarget::Session(crate::types::SessionId::from_bits(1)),
             RevocationTarget::Everything { epoch: 9 },
         ] {
-            assert_eq!(lines(restored(line(target), NOW)), []);
+            assert_eq!(lines(without_sessions(line(target), NOW)), []);
         }
     }
 }

@@ -10,12 +10,12 @@ use super::problems::Origin;
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Node {
     pub(super) origin: Origin,
-    pub(super) raw: Raw,
+    pub(super) value: TomlValue,
 }
 
 /// A value as it was written, before anybody asks what it should be.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Raw {
+pub(super) enum TomlValue {
     Text(String),
     Integer(i64),
     Boolean(bool),
@@ -25,7 +25,7 @@ pub(super) enum Raw {
     Table(BTreeMap<String, Node>),
 }
 
-impl Raw {
+impl TomlValue {
     /// What it is, in words.
     pub(super) const fn kind(&self) -> &'static str {
         match self {
@@ -42,7 +42,7 @@ impl Raw {
 
 /// Why a text is not TOML.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct NotToml {
+pub(super) struct TomlError {
     pub(super) line: usize,
     /// In characters, counted from 1.
     pub(super) column: usize,
@@ -50,11 +50,11 @@ pub(super) struct NotToml {
 }
 
 /// Reads a document. Its first mistake ends the reading: what follows would be guesswork.
-pub(super) fn parse(text: &str) -> Result<Node, NotToml> {
-    let lines = Lines::of(text);
+pub(super) fn parse(text: &str) -> Result<Node, TomlError> {
+    let lines = LineIndex::of(text);
     let document = Document::parse(text).map_err(|error| {
         let at = error.span().map_or(0, |span| span.start);
-        NotToml {
+        TomlError {
             line: lines.at(at),
             column: column(text, at),
             message: error.message().replace('\n', ", "),
@@ -62,11 +62,11 @@ pub(super) fn parse(text: &str) -> Result<Node, NotToml> {
     })?;
     Ok(Node {
         origin: Origin::Nowhere,
-        raw: table(document.as_table(), &lines),
+        value: table(document.as_table(), &lines),
     })
 }
 
-fn table(table: &dyn TableLike, lines: &Lines) -> Raw {
+fn table(table: &dyn TableLike, lines: &LineIndex) -> TomlValue {
     let entries = table
         .iter()
         .filter(|(_, item)| !item.is_none())
@@ -82,41 +82,41 @@ fn table(table: &dyn TableLike, lines: &Lines) -> Raw {
                 name.to_owned(),
                 Node {
                     origin: lines.origin(at),
-                    raw: item_raw(item, lines),
+                    value: item_raw(item, lines),
                 },
             )
         });
-    Raw::Table(entries.collect())
+    TomlValue::Table(entries.collect())
 }
 
-fn item_raw(item: &Item, lines: &Lines) -> Raw {
+fn item_raw(item: &Item, lines: &LineIndex) -> TomlValue {
     match item {
-        Item::None => Raw::Table(BTreeMap::new()),
+        Item::None => TomlValue::Table(BTreeMap::new()),
         Item::Value(value) => value_raw(value, lines),
         Item::Table(inner) => table(inner, lines),
-        Item::ArrayOfTables(list) => Raw::List(
+        Item::ArrayOfTables(list) => TomlValue::List(
             list.iter()
                 .map(|inner| Node {
                     origin: lines.origin(inner.span()),
-                    raw: table(inner, lines),
+                    value: table(inner, lines),
                 })
                 .collect(),
         ),
     }
 }
 
-fn value_raw(value: &Value, lines: &Lines) -> Raw {
+fn value_raw(value: &Value, lines: &LineIndex) -> TomlValue {
     match value {
-        Value::String(text) => Raw::Text(text.value().clone()),
-        Value::Integer(number) => Raw::Integer(*number.value()),
-        Value::Boolean(choice) => Raw::Boolean(*choice.value()),
-        Value::Float(_) => Raw::Float,
-        Value::Datetime(_) => Raw::Datetime,
-        Value::Array(list) => Raw::List(
+        Value::String(text) => TomlValue::Text(text.value().clone()),
+        Value::Integer(number) => TomlValue::Integer(*number.value()),
+        Value::Boolean(choice) => TomlValue::Boolean(*choice.value()),
+        Value::Float(_) => TomlValue::Float,
+        Value::Datetime(_) => TomlValue::Datetime,
+        Value::Array(list) => TomlValue::List(
             list.iter()
                 .map(|item| Node {
                     origin: lines.origin(item.span()),
-                    raw: value_raw(item, lines),
+                    value: value_raw(item, lines),
                 })
                 .collect(),
         ),
@@ -125,9 +125,9 @@ fn value_raw(value: &Value, lines: &Lines) -> Raw {
 }
 
 /// Where each line starts.
-struct Lines(Vec<usize>);
+struct LineIndex(Vec<usize>);
 
-impl Lines {
+impl LineIndex {
     fn of(text: &str) -> Self {
         Self(
             std::iter::once(0)
@@ -163,9 +163,9 @@ mod tests {
     fn line(node: &Node, path: &[&str]) -> Origin {
         let mut at = node;
         for step in path {
-            at = match &at.raw {
-                Raw::Table(entries) => &entries[*step],
-                Raw::List(items) => &items[step.parse::<usize>().unwrap()],
+            at = match &at.value {
+                TomlValue::Table(entries) => &entries[*step],
+                TomlValue::List(items) => &items[step.parse::<usize>().unwrap()],
                 other => panic!("{step} of {}", other.kind()),
             };
         }
@@ -203,15 +203,15 @@ mod tests {
             ("é = 1", 1, 1),
             ("a = 1\na = 2\n", 2, 1),
         ] {
-            let wrong = parse(text).unwrap_err();
+            let error = parse(text).unwrap_err();
             assert_eq!(
-                (wrong.line, wrong.column),
+                (error.line, error.column),
                 (line, column),
                 "{text:?}: {}",
-                wrong.message
+                error.message
             );
             assert!(
-                !wrong.message.is_empty() && !wrong.message.contains('\n'),
+                !error.message.is_empty() && !error.message.contains('\n'),
                 "{text:?}"
             );
         }

@@ -4,14 +4,14 @@ use std::io::{self, IsTerminal};
 
 /// Whether there are colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ink {
+pub(super) enum Color {
     Plain,
-    Colour,
+    Ansi,
 }
 
 /// What a piece of text is, which is what a colour tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Tone {
+pub(super) enum Style {
     Title,
     Sent,
     Good,
@@ -21,31 +21,31 @@ pub(super) enum Tone {
     Comment,
 }
 
-impl Ink {
+impl Color {
     /// Colours for a terminal whose owner has not declined them (<https://no-color.org>).
-    pub(super) fn of_stdout() -> Self {
+    pub(super) fn for_stdout() -> Self {
         let declined = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         if io::stdout().is_terminal() && !declined {
-            Self::Colour
+            Self::Ansi
         } else {
             Self::Plain
         }
     }
 
-    pub(super) fn paint(self, tone: Tone, text: &str) -> String {
+    pub(super) fn paint(self, style: Style, text: &str) -> String {
         // Of the sixteen basic colours, whose shades each terminal fits to its own background.
-        let code = match tone {
-            Tone::Title => "1",
-            Tone::Sent => "1;36",
-            Tone::Good => "32",
-            Tone::Refused => "33",
-            Tone::Name => "36",
-            Tone::Identity => "1;32",
-            Tone::Comment => "2",
+        let code = match style {
+            Style::Title => "1",
+            Style::Sent => "1;36",
+            Style::Good => "32",
+            Style::Refused => "33",
+            Style::Name => "36",
+            Style::Identity => "1;32",
+            Style::Comment => "2",
         };
         match self {
             Self::Plain => text.to_owned(),
-            Self::Colour => format!("\x1b[{code}m{text}\x1b[0m"),
+            Self::Ansi => format!("\x1b[{code}m{text}\x1b[0m"),
         }
     }
 }

@@ -5,27 +5,27 @@ use std::str::FromStr;
 use serde_json::{Value, json};
 
 use super::operator::Operator;
-use crate::{admin::users::UserRef, outbound::AdminFault, types::UserId};
+use crate::{admin::users::UserRef, outbound::AdminError, types::UserId};
 
 /// Somebody, as an argument.
 #[derive(Debug, clap::Args)]
-pub(super) struct Named {
+pub(super) struct UserArg {
     /// An id, phone:+8613800138000, name:NAME or openid:APPID/OPENID
-    pub(super) user: Somebody,
+    pub(super) user: UserSelector,
 }
 
 /// An id, or something that leads to one: `phone:+8613800138000`, `name:root`,
 /// `openid:APPID/OPENID`.
 #[derive(Clone)]
-pub(super) enum Somebody {
+pub(super) enum UserSelector {
     Id(UserId),
     /// What `POST /admin/users/find` is asked.
     By(Value),
 }
 
-impl Somebody {
+impl UserSelector {
     /// Whose id it is.
-    pub(super) async fn id(&self, operator: &Operator) -> Result<UserId, AdminFault> {
+    pub(super) async fn id(&self, operator: &Operator) -> Result<UserId, AdminError> {
         match self {
             Self::Id(id) => Ok(id.clone()),
             Self::By(wanted) => Ok(operator
@@ -36,31 +36,31 @@ impl Somebody {
     }
 }
 
-impl FromStr for Somebody {
+impl FromStr for UserSelector {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let says = "must be a user's id, phone:+8613800138000, name:NAME or openid:APPID/OPENID";
+        let message = "must be a user's id, phone:+8613800138000, name:NAME or openid:APPID/OPENID";
         // No id has a colon in it.
         match text.split_once(':') {
             None => UserId::parse(text)
                 .map(Self::Id)
-                .map_err(|_| says.to_owned()),
+                .map_err(|_| message.to_owned()),
             Some(("phone", number)) => Ok(Self::By(json!({ "phone": number }))),
             Some(("name", name)) => Ok(Self::By(json!({ "username": name }))),
             Some(("openid", pair)) => {
-                let (app_id, openid) = pair.split_once('/').ok_or(says)?;
+                let (app_id, openid) = pair.split_once('/').ok_or(message)?;
                 Ok(Self::By(
                     json!({ "openid": { "app_id": app_id, "openid": openid } }),
                 ))
             }
-            Some(_) => Err(says.to_owned()),
+            Some(_) => Err(message.to_owned()),
         }
     }
 }
 
 /// A phone, name or openid is personal.
-impl std::fmt::Debug for Somebody {
+impl std::fmt::Debug for UserSelector {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Id(id) => std::fmt::Debug::fmt(id, f),

@@ -5,7 +5,7 @@ use std::{io, path::Path};
 use super::{page::Page, tour::Session};
 
 /// Where everything is, and who may be played.
-pub(super) struct Offer<'a> {
+pub(super) struct NextSteps<'a> {
     pub(super) http: &'a str,
     pub(super) admin: &'a str,
     pub(super) session: &'a Session,
@@ -13,13 +13,13 @@ pub(super) struct Offer<'a> {
     pub(super) log: Option<&'a Path>,
 }
 
-pub(super) fn print(page: &mut Page<'_>, offer: &Offer<'_>) -> io::Result<()> {
-    let Offer {
+pub(super) fn print(page: &mut Page<'_>, next_steps: &NextSteps<'_>) -> io::Result<()> {
+    let NextSteps {
         http,
         admin,
         session,
         log,
-    } = offer;
+    } = next_steps;
     page.heading("Your turn")?;
     let minutes = session.expires_in / 60;
     page.text("All of it is still up. These lines are ready to paste into another terminal; this one first:")?;

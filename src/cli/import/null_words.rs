@@ -11,11 +11,11 @@ const WORDS: [&str; 3] = ["NULL", "\\N", "null"];
 
 /// How often each word stood in the place of a value.
 #[derive(Debug, Default)]
-pub(super) struct Nothing(BTreeMap<Field, [u64; WORDS.len()]>);
+pub(super) struct NullWords(BTreeMap<Field, [u64; WORDS.len()]>);
 
-impl Nothing {
+impl NullWords {
     /// Whether a value means nothing: it is empty, or a word for it, which is counted.
-    pub(super) fn is(&mut self, field: Field, text: &str) -> bool {
+    pub(super) fn is_null(&mut self, field: Field, text: &str) -> bool {
         let text = text.trim();
         let Some(word) = WORDS.iter().position(|word| *word == text) else {
             return text.is_empty();
@@ -26,7 +26,7 @@ impl Nothing {
     }
 
     /// What was taken so, by column: `unionid 12 NULL; nickname 1 NULL, 2 null`.
-    pub(super) fn in_words(&self) -> Option<String> {
+    pub(super) fn summary(&self) -> Option<String> {
         let columns: Vec<_> = self
             .0
             .iter()
@@ -49,9 +49,9 @@ mod tests {
 
     #[test]
     fn the_words_for_nothing_are_counted_and_nothing_else_is_one() {
-        let mut nothing = Nothing::default();
-        assert_eq!(nothing.in_words(), None);
-        for (field, text, is) in [
+        let mut null_words = NullWords::default();
+        assert_eq!(null_words.summary(), None);
+        for (field, text, is_null) in [
             (Field::UnionId, "NULL", true),
             (Field::UnionId, " NULL ", true),
             (Field::UnionId, "\\N", true),
@@ -64,10 +64,10 @@ mod tests {
             (Field::Nickname, "\\n", false),
             (Field::Nickname, "0", false),
         ] {
-            assert_eq!(nothing.is(field, text), is, "{text:?}");
+            assert_eq!(null_words.is_null(field, text), is_null, "{text:?}");
         }
         assert_eq!(
-            nothing.in_words().as_deref(),
+            null_words.summary().as_deref(),
             Some("unionid 2 NULL, 1 \\N; nickname 1 null")
         );
     }

@@ -14,15 +14,15 @@ use super::Config;
 pub(super) struct Schema(&'static Value);
 
 /// What a value may be.
-pub(super) enum Shape {
+pub(super) enum ValueType {
     /// A table with known keys.
     Table,
     /// A table whose keys are free.
     Map(Schema),
     List(Schema),
     /// One of these texts.
-    Choice(Vec<&'static str>),
-    Text(Format),
+    Enum(Vec<&'static str>),
+    Text(TextFormat),
     /// A whole number from 0 to this.
     Integer(u64),
     Boolean,
@@ -30,7 +30,7 @@ pub(super) enum Shape {
 
 /// What a text means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Format {
+pub(super) enum TextFormat {
     Plain,
     Secret,
     Duration,
@@ -55,24 +55,24 @@ impl Schema {
     /// # Panics
     /// When a config struct has a field of a kind that this list does not know; a test walks them
     /// all.
-    pub(super) fn shape(self) -> Shape {
+    pub(super) fn value_type(self) -> ValueType {
         let at = self.resolved();
         if at.get("properties").is_some() {
-            return Shape::Table;
+            return ValueType::Table;
         }
         if let Some(choices) = choices(at) {
-            return Shape::Choice(choices);
+            return ValueType::Enum(choices);
         }
         match type_name(at) {
-            Some("object") => Shape::Map(Self(&at["additionalProperties"])),
-            Some("array") => Shape::List(Self(&at["items"])),
-            Some("string") => Shape::Text(format(at)),
-            Some("integer") => Shape::Integer(if at["format"] == "uint32" {
+            Some("object") => ValueType::Map(Self(&at["additionalProperties"])),
+            Some("array") => ValueType::List(Self(&at["items"])),
+            Some("string") => ValueType::Text(format(at)),
+            Some("integer") => ValueType::Integer(if at["format"] == "uint32" {
                 u64::from(u32::MAX)
             } else {
                 i64::MAX.unsigned_abs()
             }),
-            Some("boolean") => Shape::Boolean,
+            Some("boolean") => ValueType::Boolean,
             other => unreachable!("a config field of type {other:?}"),
         }
     }
@@ -125,13 +125,13 @@ impl Schema {
     }
 
     /// Whether a file named here may be missing, because the program makes it.
-    pub(super) fn is_made_on_first_start(self) -> bool {
+    pub(super) fn is_generated_on_first_start(self) -> bool {
         self.0["x-made-on-first-start"] == true
     }
 
     /// Whether this is a secret.
     pub(super) fn is_secret(self) -> bool {
-        matches!(self.shape(), Shape::Text(Format::Secret))
+        matches!(self.value_type(), ValueType::Text(TextFormat::Secret))
     }
 
     /// Every place below this one, with its key; the items of a list have the key `[0]`.
@@ -142,8 +142,8 @@ impl Schema {
             found.push((key.clone(), schema));
             found.extend(schema.walk(&key));
         }
-        if let Shape::List(item) = self.shape()
-            && let Shape::Table = item.shape()
+        if let ValueType::List(item) = self.value_type()
+            && let ValueType::Table = item.value_type()
         {
             found.extend(item.walk(&format!("{key}[0]")));
         }
@@ -200,16 +200,16 @@ fn choices(at: &'static Value) -> Option<Vec<&'static str>> {
         .collect()
 }
 
-fn format(at: &Value) -> Format {
+fn format(at: &Value) -> TextFormat {
     match at.get("format").and_then(Value::as_str) {
-        None => Format::Plain,
-        Some("secret") => Format::Secret,
-        Some("duration") => Format::Duration,
-        Some("byte-size") => Format::ByteSize,
-        Some("rate") => Format::Rate,
-        Some("replay-window") => Format::ReplayWindow,
-        Some("network") => Format::Network,
-        Some("path") => Format::Path,
+        None => TextFormat::Plain,
+        Some("secret") => TextFormat::Secret,
+        Some("duration") => TextFormat::Duration,
+        Some("byte-size") => TextFormat::ByteSize,
+        Some("rate") => TextFormat::Rate,
+        Some("replay-window") => TextFormat::ReplayWindow,
+        Some("network") => TextFormat::Network,
+        Some("path") => TextFormat::Path,
         Some(other) => unreachable!("a config text of format {other}"),
     }
 }
@@ -223,7 +223,7 @@ mod tests {
         let all = Schema::root().walk("");
         assert!(all.len() > 60, "only {} keys", all.len());
         for (key, schema) in all {
-            let _ = schema.shape();
+            let _ = schema.value_type();
             assert!(!schema.description().is_empty(), "{key} has no doc comment");
         }
     }
@@ -234,28 +234,28 @@ mod tests {
             let mut at = Schema::root();
             for name in path {
                 at = at.property(name).unwrap();
-                if let Shape::List(item) = at.shape() {
+                if let ValueType::List(item) = at.value_type() {
                     at = item;
                 }
             }
-            match at.shape() {
-                Shape::Text(format) => Some(format),
+            match at.value_type() {
+                ValueType::Text(format) => Some(format),
                 _ => None,
             }
         };
         for (path, expected) in [
-            (&["wechat", "secret"][..], Format::Secret),
-            (&["wechat", "app", "secret"], Format::Secret),
-            (&["tokens", "previous_secrets"], Format::Secret),
-            (&["wechat", "secret_file"], Format::Path),
-            (&["store", "encryption_key_file"], Format::Path),
-            (&["tokens", "key_dir"], Format::Path),
-            (&["server", "trusted_proxies"], Format::Network),
-            (&["server", "header_timeout"], Format::Duration),
-            (&["server", "max_header_bytes"], Format::ByteSize),
-            (&["limits", "login_per_ip"], Format::Rate),
-            (&["tokens", "replay_window"], Format::ReplayWindow),
-            (&["upstream", "host"], Format::Plain),
+            (&["wechat", "secret"][..], TextFormat::Secret),
+            (&["wechat", "app", "secret"], TextFormat::Secret),
+            (&["tokens", "previous_secrets"], TextFormat::Secret),
+            (&["wechat", "secret_file"], TextFormat::Path),
+            (&["store", "encryption_key_file"], TextFormat::Path),
+            (&["tokens", "key_dir"], TextFormat::Path),
+            (&["server", "trusted_proxies"], TextFormat::Network),
+            (&["server", "header_timeout"], TextFormat::Duration),
+            (&["server", "max_header_bytes"], TextFormat::ByteSize),
+            (&["limits", "login_per_ip"], TextFormat::Rate),
+            (&["tokens", "replay_window"], TextFormat::ReplayWindow),
+            (&["upstream", "host"], TextFormat::Plain),
         ] {
             assert_eq!(format(path), Some(expected), "{path:?}");
         }

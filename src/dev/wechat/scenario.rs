@@ -7,12 +7,12 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use crate::dev::mishap;
+use crate::dev::faults;
 
 /// How a code makes the server behave. The code is the name given here, alone or with `-` and
 /// anything after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Script {
+pub(super) enum Scenario {
     /// Any other code: nothing special.
     None,
     /// `fail.40029`: this errcode.
@@ -31,7 +31,7 @@ pub(super) enum Script {
     Garbage,
     /// `huge`: a megabyte.
     Huge,
-    /// `cut`: half an answer, then the connection ends.
+    /// `truncated_response`: half an answer, then the connection ends.
     Cut,
     /// `moved`: a redirect to a place that counts as another call.
     Moved,
@@ -39,8 +39,8 @@ pub(super) enum Script {
     Down,
 }
 
-impl Script {
-    pub(super) fn of(code: &str) -> Self {
+impl Scenario {
+    pub(super) fn parse(code: &str) -> Self {
         let name = code.split_once('-').map_or(code, |(name, _)| name);
         let (name, number) = name.split_once('.').unwrap_or((name, ""));
         match (name, number.parse::<u32>()) {
@@ -63,24 +63,26 @@ impl Script {
     /// wrong.
     pub(super) async fn play(self, times: usize, otherwise: impl FnOnce() -> String) -> Response {
         match self {
-            Self::None => plain(otherwise()),
-            Self::Fail(errcode) => plain(failure(errcode, "scripted, rid: 0d0d0d0d-simulated")),
-            Self::FailAsText(errcode) => {
-                plain(format!(r#"{{"errcode":"{errcode}","errmsg":"scripted"}}"#))
+            Self::None => text_response(otherwise()),
+            Self::Fail(errcode) => {
+                text_response(errcode_body(errcode, "scripted, rid: 0d0d0d0d-simulated"))
             }
-            Self::BusyOnce if times > 1 => plain(otherwise()),
-            Self::Busy | Self::BusyOnce => plain(failure(-1, "system error")),
+            Self::FailAsText(errcode) => {
+                text_response(format!(r#"{{"errcode":"{errcode}","errmsg":"scripted"}}"#))
+            }
+            Self::BusyOnce if times > 1 => text_response(otherwise()),
+            Self::Busy | Self::BusyOnce => text_response(errcode_body(-1, "system error")),
             Self::Slow(millis) => {
                 tokio::time::sleep(Duration::from_millis(millis)).await;
-                plain(otherwise())
+                text_response(otherwise())
             }
-            Self::Empty => plain(String::new()),
-            Self::Garbage => plain(mishap::PAGE.to_owned()),
-            Self::Huge => plain(format!(
+            Self::Empty => text_response(String::new()),
+            Self::Garbage => text_response(faults::HTML_PAGE.to_owned()),
+            Self::Huge => text_response(format!(
                 r#"{{"openid":"o1","padding":"{}"}}"#,
                 "x".repeat(1024 * 1024)
             )),
-            Self::Cut => mishap::cut(),
+            Self::Cut => faults::truncated_response(),
             Self::Moved => (
                 StatusCode::FOUND,
                 [(header::LOCATION, "/sns/jscode2session?js_code=moved")],
@@ -92,10 +94,10 @@ impl Script {
 }
 
 /// As the real server says it, whatever it says.
-pub(super) fn plain(body: String) -> Response {
+pub(super) fn text_response(body: String) -> Response {
     ([(header::CONTENT_TYPE, "text/plain")], body).into_response()
 }
 
-pub(super) fn failure(errcode: i64, message: &str) -> String {
+pub(super) fn errcode_body(errcode: i64, message: &str) -> String {
     format!(r#"{{"errcode":{errcode},"errmsg":"{message}"}}"#)
 }

@@ -8,7 +8,7 @@ use std::{
 use tracing::{Dispatch, Level, subscriber::DefaultGuard};
 
 /// Listens to this thread's log.
-pub(crate) struct Heard {
+pub(crate) struct LogCapture {
     lines: Lines,
     listening: DefaultGuard,
     _second: Dispatch,
@@ -27,8 +27,8 @@ impl Write for Lines {
     }
 }
 
-impl Heard {
-    pub(crate) fn begin() -> Self {
+impl LogCapture {
+    pub(crate) fn start() -> Self {
         let lines = Lines::default();
         let writer = lines.clone();
         let subscriber = tracing_subscriber::fmt()
@@ -48,7 +48,7 @@ impl Heard {
     }
 
     /// Stops, and gives what was said.
-    pub(crate) fn end(self) -> String {
+    pub(crate) fn finish(self) -> String {
         drop(self.listening);
         String::from_utf8(self.lines.0.lock().unwrap().clone()).unwrap()
     }

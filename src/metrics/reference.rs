@@ -2,11 +2,11 @@
 
 use std::fmt::Write;
 
-use super::catalog::{Entry, Label, SECTIONS, Values};
+use super::catalog::{Label, LabelValues, MetricFamily, SECTIONS};
 
 /// What the collector of the operating system's figures gives, where there is `/proc`: Prometheus'
 /// usual names.
-pub(super) const OF_THE_SYSTEM: &[(&str, &str, &str)] = &[
+pub(super) const PROCESS_METRICS: &[(&str, &str, &str)] = &[
     (
         "process_cpu_seconds_total",
         "counter",
@@ -65,14 +65,14 @@ pub fn markdown() -> String {
         "\n## The operating system\n\nOn Linux, under the names that every Prometheus client library gives them.\n\n",
     );
     page.push_str("| metric | type | meaning |\n| --- | --- | --- |\n");
-    for (name, kind, help) in OF_THE_SYSTEM {
+    for (name, kind, help) in PROCESS_METRICS {
         let _ = writeln!(page, "| `{name}` | {kind} | {help} |");
     }
     page
 }
 
-fn describe(page: &mut String, entry: &Entry) {
-    let Entry {
+fn describe(page: &mut String, entry: &MetricFamily) {
+    let MetricFamily {
         name,
         kind,
         help,
@@ -89,10 +89,12 @@ fn describe(page: &mut String, entry: &Entry) {
     }
     for Label { name, values } in *labels {
         let values = match values {
-            Values::These(values) => quoted(values),
-            Values::CodesAnd("") => "any [error code](errors.md)".to_owned(),
-            Values::CodesAnd(more) => format!("{}, or any [error code](errors.md)", quoted(more)),
-            Values::Given(from) => (*from).to_owned(),
+            LabelValues::Closed(values) => quoted(values),
+            LabelValues::ErrorCodesAnd("") => "any [error code](errors.md)".to_owned(),
+            LabelValues::ErrorCodesAnd(more) => {
+                format!("{}, or any [error code](errors.md)", quoted(more))
+            }
+            LabelValues::FromConfig(from) => (*from).to_owned(),
         };
         let _ = writeln!(page, "- `{name}`: {values}");
     }

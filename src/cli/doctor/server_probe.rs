@@ -21,31 +21,31 @@ use crate::{
     clock::Clock,
     config::{Config, Mode, SmsProvider, UpstreamConfig},
     metrics::Metrics,
-    outbound::{Fault, NoClient, Outbound, is_loopback},
+    outbound::{ClientError, Outbound, OutboundError, is_loopback},
     proxy::{Probe, ProbeError, Prober, Upstreams},
     types::Timestamp,
 };
 
 /// Time for an answer, its connection included.
-const ANSWER: Duration = Duration::from_secs(4);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Every server that was visited.
-pub(super) struct Visits {
+pub(super) struct ServerProbes {
     /// In the order of `upstream.urls`.
-    pub(super) backends: Vec<Visit>,
+    pub(super) backends: Vec<ServerProbe>,
     /// `None`: menshen with this config does not ask WeChat.
-    pub(super) wechat: Option<Visit>,
-    pub(super) sms: Vec<Visit>,
-    pub(super) hooks: Option<Visit>,
+    pub(super) wechat: Option<ServerProbe>,
+    pub(super) sms: Vec<ServerProbe>,
+    pub(super) hooks: Option<ServerProbe>,
 }
 
-pub(super) struct Visit {
+pub(super) struct ServerProbe {
     /// Without path and query.
     pub(super) name: String,
-    pub(super) outcome: Outcome,
+    pub(super) outcome: ProbeOutcome,
 }
 
-pub(super) enum Outcome {
+pub(super) enum ProbeOutcome {
     Answered(Head),
     /// No connection, and why.
     Unreachable(String),
@@ -62,12 +62,12 @@ pub(super) struct Head {
     pub(super) server: Option<String>,
     /// By how many seconds its clock is ahead of ours, at least; negative: behind. `None`: it does
     /// not say.
-    pub(super) ahead: Option<i64>,
+    pub(super) clock_offset: Option<i64>,
 }
 
-impl Visits {
+impl ServerProbes {
     /// Visits all of them at once.
-    pub(super) async fn pay(config: &Config) -> Self {
+    pub(super) async fn run(config: &Config) -> Self {
         let upstream = config.upstream.clone();
         let backends = tokio::spawn(async move { backends(&upstream).await });
         let wechat = Url::parse(&config.wechat.base_url)
@@ -76,9 +76,9 @@ impl Visits {
         let wechat = wechat.map(|url| server(&url, Outbound::new(&url)));
         let sms: Vec<_> = config
             .sms
-            .asked(config.mode)
+            .enabled_providers(config.mode)
             .into_iter()
-            .filter_map(|vendor| sender(config, vendor))
+            .filter_map(|vendor| sms_vendor(config, vendor))
             .collect();
         let hooks = config
             .hooks
@@ -88,9 +88,9 @@ impl Visits {
         let hooks = hooks.map(|url| server(&url, Outbound::to_backend(&url)));
         Self {
             backends: backends.await.unwrap_or_default(),
-            wechat: ended(wechat.into_iter().collect()).await.pop(),
-            sms: ended(sms).await,
-            hooks: ended(hooks.into_iter().collect()).await.pop(),
+            wechat: join_all(wechat.into_iter().collect()).await.pop(),
+            sms: join_all(sms).await,
+            hooks: join_all(hooks.into_iter().collect()).await.pop(),
         }
     }
 
@@ -98,44 +98,49 @@ impl Visits {
     pub(super) fn clocks(&self) -> impl Iterator<Item = (&str, i64)> {
         let all = self.backends.iter().chain(&self.wechat).chain(&self.sms);
         all.filter_map(|visit| match &visit.outcome {
-            Outcome::Answered(head) => head.ahead.map(|ahead| (visit.name.as_str(), ahead)),
-            Outcome::Unreachable(_) | Outcome::NoTls | Outcome::Silent | Outcome::NotHttp => None,
+            ProbeOutcome::Answered(head) => head
+                .clock_offset
+                .map(|clock_offset| (visit.name.as_str(), clock_offset)),
+            ProbeOutcome::Unreachable(_)
+            | ProbeOutcome::NoTls
+            | ProbeOutcome::Silent
+            | ProbeOutcome::NotHttp => None,
         })
     }
 }
 
-type UnderWay = (String, JoinHandle<Outcome>);
+type PendingProbe = (String, JoinHandle<ProbeOutcome>);
 
-fn start(name: String, visit: impl Future<Output = Outcome> + Send + 'static) -> UnderWay {
+fn start(name: String, visit: impl Future<Output = ProbeOutcome> + Send + 'static) -> PendingProbe {
     (name, tokio::spawn(visit))
 }
 
-async fn ended(visits: Vec<UnderWay>) -> Vec<Visit> {
-    let mut ended = Vec::new();
-    for (name, visit) in visits {
+async fn join_all(probes: Vec<PendingProbe>) -> Vec<ServerProbe> {
+    let mut join_all = Vec::new();
+    for (name, visit) in probes {
         let outcome = visit
             .await
-            .unwrap_or_else(|_| Outcome::Unreachable("the visit broke off".to_owned()));
-        ended.push(Visit { name, outcome });
+            .unwrap_or_else(|_| ProbeOutcome::Unreachable("the visit broke off".to_owned()));
+        join_all.push(ServerProbe { name, outcome });
     }
-    ended
+    join_all
 }
 
 /// A server that is asked in the way in which menshen asks it.
-fn server(url: &Url, outbound: Result<Outbound, NoClient>) -> UnderWay {
+fn server(url: &Url, outbound: Result<Outbound, ClientError>) -> PendingProbe {
     let name = url.origin().ascii_serialization();
     let root = url.join("/").ok();
     start(name, async move {
         match (root, outbound) {
             (Some(root), Ok(outbound)) => ask(&outbound, root.as_str()).await,
-            (None, _) => Outcome::Unreachable("its address is no URL".to_owned()),
-            (_, Err(fault)) => Outcome::Unreachable(fault.to_string()),
+            (None, _) => ProbeOutcome::Unreachable("its address is no URL".to_owned()),
+            (_, Err(fault)) => ProbeOutcome::Unreachable(fault.to_string()),
         }
     })
 }
 
 /// Whoever sends codes; nobody for the log.
-fn sender(config: &Config, vendor: SmsProvider) -> Option<UnderWay> {
+fn sms_vendor(config: &Config, vendor: SmsProvider) -> Option<PendingProbe> {
     let sms = &config.sms;
     let endpoint = match vendor {
         SmsProvider::Aliyun => Some(&sms.aliyun.endpoint),
@@ -168,22 +173,22 @@ pub(super) fn path(config: &UpstreamConfig) -> &str {
 }
 
 /// Asks every backend what its health checks ask, or for its root where they ask nothing.
-async fn backends(config: &UpstreamConfig) -> Vec<Visit> {
+async fn backends(config: &UpstreamConfig) -> Vec<ServerProbe> {
     let prober = prober(config).await.map(Arc::new);
-    let visits = config.urls.iter().enumerate().map(|(at, url)| {
+    let probes = config.urls.iter().enumerate().map(|(at, url)| {
         let (prober, path) = (prober.clone(), path(config).to_owned());
         let visit = async move {
             match prober {
                 Ok(prober) => backend(&prober, at, &path).await,
-                Err(why) => Outcome::Unreachable(why),
+                Err(why) => ProbeOutcome::Unreachable(why),
             }
         };
         start(url.clone(), visit)
     });
-    ended(visits.collect()).await
+    join_all(probes.collect()).await
 }
 
-async fn backend(prober: &Prober, at: usize, path: &str) -> Outcome {
+async fn backend(prober: &Prober, at: usize, path: &str) -> ProbeOutcome {
     let (before, begun) = (Clock::System.now(), Instant::now());
     match prober
         .ask(
@@ -193,13 +198,13 @@ async fn backend(prober: &Prober, at: usize, path: &str) -> Outcome {
                 field: None,
                 with_body: false,
             },
-            ANSWER,
+            RESPONSE_TIMEOUT,
         )
         .await
     {
         Ok(answer) => {
             let after = before.plus(begun.elapsed());
-            Outcome::Answered(Head::new(
+            ProbeOutcome::Answered(Head::new(
                 answer.status.as_u16(),
                 &answer.headers,
                 before,
@@ -209,10 +214,10 @@ async fn backend(prober: &Prober, at: usize, path: &str) -> Outcome {
         Err(
             fault
             @ (ProbeError::Unresolved | ProbeError::NoConnection(_) | ProbeError::NotARequest),
-        ) => Outcome::Unreachable(fault.to_string()),
-        Err(ProbeError::NoTls) => Outcome::NoTls,
-        Err(ProbeError::Silent) => Outcome::Silent,
-        Err(ProbeError::NotHttp) => Outcome::NotHttp,
+        ) => ProbeOutcome::Unreachable(fault.to_string()),
+        Err(ProbeError::NoTls) => ProbeOutcome::NoTls,
+        Err(ProbeError::Silent) => ProbeOutcome::Silent,
+        Err(ProbeError::NotHttp) => ProbeOutcome::NotHttp,
     }
 }
 
@@ -220,7 +225,7 @@ async fn backend(prober: &Prober, at: usize, path: &str) -> Outcome {
 pub(super) async fn connect(
     host: &str,
     port: u16,
-    patience: Duration,
+    timeout_after: Duration,
 ) -> Result<SocketAddr, String> {
     let connecting = async {
         let found = tokio::net::lookup_host((host, port))
@@ -237,29 +242,29 @@ pub(super) async fn connect(
         }
         Err(why)
     };
-    timeout(patience, connecting)
+    timeout(timeout_after, connecting)
         .await
         .unwrap_or_else(|_| Err("no connection in time".to_owned()))
 }
 
-async fn ask(outbound: &Outbound, url: &str) -> Outcome {
+async fn ask(outbound: &Outbound, url: &str) -> ProbeOutcome {
     let request = http::Request::get(url).body(Bytes::new());
     let Ok(request) = request else {
-        return Outcome::Unreachable("its address is no URL".to_owned());
+        return ProbeOutcome::Unreachable("its address is no URL".to_owned());
     };
     let (before, begun) = (Clock::System.now(), Instant::now());
-    match outbound.head_of(request, ANSWER).await {
-        Ok((status, headers)) => Outcome::Answered(Head::new(
+    match outbound.fetch_head(request, RESPONSE_TIMEOUT).await {
+        Ok((status, headers)) => ProbeOutcome::Answered(Head::new(
             status.as_u16(),
             &headers,
             before,
             before.plus(begun.elapsed()),
         )),
-        Err(Fault::Connect) => {
-            Outcome::Unreachable("no connection, or no TLS that is believed".to_owned())
+        Err(OutboundError::Connect) => {
+            ProbeOutcome::Unreachable("no connection, or no TLS that is believed".to_owned())
         }
-        Err(Fault::Timeout) => Outcome::Silent,
-        Err(Fault::Broken | Fault::TooLarge) => Outcome::NotHttp,
+        Err(OutboundError::Timeout) => ProbeOutcome::Silent,
+        Err(OutboundError::Broken | OutboundError::TooLarge) => ProbeOutcome::NotHttp,
     }
 }
 
@@ -279,7 +284,7 @@ impl Head {
         Self {
             status,
             server,
-            ahead: ahead(headers, before, after),
+            clock_offset: clock_offset(headers, before, after),
         }
     }
 }
@@ -287,7 +292,7 @@ impl Head {
 /// How far the clock behind an answer is from ours, which read `before` and `after` it (RFC 9110
 /// section 6.6.1). `Date` is cut to whole seconds, so a second of difference is none. An answer out
 /// of a cache has the time of then.
-fn ahead(headers: &HeaderMap, before: Timestamp, after: Timestamp) -> Option<i64> {
+fn clock_offset(headers: &HeaderMap, before: Timestamp, after: Timestamp) -> Option<i64> {
     if headers.contains_key(header::AGE) {
         return None;
     }
@@ -315,9 +320,9 @@ mod tests {
             Timestamp::from_millis(784_111_777_900),
             Timestamp::from_secs(784_111_780),
         );
-        let says = |date| ahead(&headers(date), before, after);
+        let message = |date| clock_offset(&headers(date), before, after);
         // The example of RFC 9110 section 5.6.7 is 784111777.
-        for (date, ahead) in [
+        for (date, clock_offset) in [
             ("Sun, 06 Nov 1994 08:49:37 GMT", Some(0)),
             ("Sun, 06 Nov 1994 08:49:36 GMT", Some(0)),
             ("Sun, 06 Nov 1994 08:49:40 GMT", Some(0)),
@@ -325,10 +330,10 @@ mod tests {
             ("Sun, 06 Nov 1994 08:50:40 GMT", Some(60)),
             ("tomorrow", None),
         ] {
-            assert_eq!(says(date), ahead, "{date}");
+            assert_eq!(message(date), clock_offset, "{date}");
         }
         let mut cached = headers("Sun, 06 Nov 1994 08:40:00 GMT");
         cached.insert(header::AGE, 577.into());
-        assert_eq!(ahead(&cached, before, after), None);
+        assert_eq!(clock_offset(&cached, before, after), None);
     }
 }

@@ -29,15 +29,15 @@ const APP_ID: &str = "wx0000000000000000";
 const APP_SECRET: &str = "the-demo-has-nothing-to-hide";
 
 /// A backend, a WeChat, a vendor of text messages, and a directory for everything that is written.
-pub(super) struct Stage {
+pub(super) struct Sandbox {
     pub(super) backend: SampleBackend,
     pub(super) wechat: SimulatedWechat,
     pub(super) sms: SimulatedSms,
     directory: TempDir,
 }
 
-impl Stage {
-    pub(super) async fn set() -> anyhow::Result<Self> {
+impl Sandbox {
+    pub(super) async fn start() -> anyhow::Result<Self> {
         let directory = tempfile::Builder::new()
             .prefix("menshen-demo-")
             .permissions(Permissions::from_mode(0o700))
@@ -63,7 +63,7 @@ impl Stage {
 
     /// Writes the config file and reads it back.
     pub(super) fn config(&self) -> anyhow::Result<Config> {
-        let file = self.place().join("config.toml");
+        let file = self.path().join("config.toml");
         fs::write(&file, self.config_text())
             .with_context(|| format!("cannot write {}", file.display()))?;
         let source = Source {
@@ -77,7 +77,7 @@ impl Stage {
 
     fn config_text(&self) -> String {
         // A JSON string is a TOML string too, whatever the path has in it.
-        let store = Value::from(format!("sled:{}", self.place().join("data").display()));
+        let store = Value::from(format!("sled:{}", self.path().join("data").display()));
         let (backend, wechat, sms) = (
             self.backend.url(),
             self.wechat.base_url(),
@@ -114,22 +114,22 @@ access = "public"
     }
 
     /// The directory.
-    pub(super) fn place(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         self.directory.path()
     }
 
     /// Where menshen's log goes while it is not shown.
     pub(super) fn log_file(&self) -> PathBuf {
-        self.place().join("menshen.log")
+        self.path().join("menshen.log")
     }
 
     /// Ends the servers and removes the directory; tells which it was.
-    pub(super) fn clear(self) -> anyhow::Result<PathBuf> {
-        let place = self.place().to_owned();
+    pub(super) fn close(self) -> anyhow::Result<PathBuf> {
+        let path = self.path().to_owned();
         self.directory
             .close()
-            .with_context(|| format!("cannot remove {}", place.display()))?;
-        Ok(place)
+            .with_context(|| format!("cannot remove {}", path.display()))?;
+        Ok(path)
     }
 }
 
@@ -139,14 +139,14 @@ mod tests {
 
     #[tokio::test]
     async fn menshen_gets_a_right_config_and_the_directory_goes_with_the_stage() {
-        let stage = Stage::set().await.unwrap();
-        let config = stage.config().unwrap();
-        assert_eq!(config.upstream.urls, [stage.backend.url()]);
-        assert_eq!(config.wechat.base_url, stage.wechat.base_url());
+        let sandbox = Sandbox::start().await.unwrap();
+        let config = sandbox.config().unwrap();
+        assert_eq!(config.upstream.urls, [sandbox.backend.url()]);
+        assert_eq!(config.wechat.base_url, sandbox.wechat.base_url());
         assert!(config.store.url.ends_with("/data"));
-        let mode = fs::metadata(stage.place()).unwrap().permissions().mode();
+        let mode = fs::metadata(sandbox.path()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o700, "others may not read the tokens in it");
-        let place = stage.clear().unwrap();
-        assert!(!place.exists());
+        let path = sandbox.close().unwrap();
+        assert!(!path.exists());
     }
 }
