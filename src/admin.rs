@@ -105,14 +105,6 @@ impl Details {
     }
 }
 
-impl std::fmt::Debug for Probes {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Probes")
-            .field("stage", &self.stage)
-            .finish_non_exhaustive()
-    }
-}
-
 /// What operators work with.
 pub struct Operations {
     pub administration: Arc<Administration>,
@@ -125,12 +117,6 @@ pub struct Operations {
     pub export_key: Option<Key>,
     /// Logins go on: what is exported ages at once.
     pub is_live: bool,
-}
-
-impl std::fmt::Debug for Operations {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Operations")
-    }
 }
 
 /// The routes of the listener. Without a token there is no admin API, only metrics and probes.

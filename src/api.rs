@@ -115,13 +115,5 @@ impl<S: Send + Sync> FromRequestParts<S> for RequestContext {
     }
 }
 
-impl std::fmt::Debug for ApiState {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ApiState")
-            .field("prefix", &self.prefix)
-            .finish_non_exhaustive()
-    }
-}
-
 #[cfg(test)]
 mod tests;

@@ -51,7 +51,6 @@ const FORGET_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The whole program, ready to serve: listeners are bound, the store is open, nothing is accepted
 /// yet.
-#[derive(Debug)]
 pub struct App {
     process: Arc<Process>,
     current: Arc<Current>,

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Writes events to the log and counts them.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Audit {
     metrics: Metrics,
 }

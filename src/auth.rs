@@ -108,7 +108,7 @@ pub struct AuthParts {
 }
 
 /// What the config says about signing in.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is a switch of the config, and none depends on another"
@@ -138,7 +138,7 @@ pub struct AuthRules {
 }
 
 /// What the config says about asking the backend.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct HookRules {
     /// A first login asks the backend first.
     pub asks: bool,
@@ -155,7 +155,6 @@ pub struct Auth {
 
 /// What the use cases remember of the last minutes besides the store, whatever becomes of the
 /// config.
-#[derive(Debug)]
 pub struct AuthMemory {
     coalesce: Coalesce,
     known_networks: KnownNetworks,
@@ -379,22 +378,6 @@ impl AuthRules {
                 logins: config.hooks.has(HookEvent::LoginSucceeded),
             },
         }
-    }
-}
-
-impl std::fmt::Debug for AuthParts {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("AuthParts")
-            .field("rules", &self.rules)
-            .finish_non_exhaustive()
-    }
-}
-
-impl std::fmt::Debug for Auth {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Auth")
-            .field("rules", &self.parts.rules)
-            .finish_non_exhaustive()
     }
 }
 

@@ -52,7 +52,6 @@ const STACK_SLOTS: usize = 101;
 type Slot<'a> = MaybeUninit<httparse::Header<'a>>;
 
 /// Everything the decision depends on: one immutable snapshot.
-#[derive(Debug)]
 pub struct Gate {
     access: AccessPolicy,
     headers: HeaderFilter,

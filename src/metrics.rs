@@ -316,18 +316,6 @@ impl Default for Metrics {
     }
 }
 
-impl std::fmt::Debug for MetricFamilies {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("MetricFamilies")
-    }
-}
-
-impl std::fmt::Debug for Metrics {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Metrics")
-    }
-}
-
 /// What the operating system says of this process, where it is Linux.
 fn system() -> Registry {
     let registry = Registry::new();

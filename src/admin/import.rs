@@ -258,12 +258,6 @@ impl std::fmt::Debug for ImportRow {
     }
 }
 
-impl std::fmt::Debug for Batch {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Batch of {}", self.users.len())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

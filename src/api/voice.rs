@@ -1,6 +1,6 @@
 //! In whose shape a refusal is written: the dialect of the path, or a problem document.
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
 use axum::response::Response;
 
@@ -78,11 +78,5 @@ pub(super) fn refusal<'a>(
         fields: problem.errors.iter().map(field).collect(),
         request_id,
         now,
-    }
-}
-
-impl fmt::Debug for Voices {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Voices")
     }
 }

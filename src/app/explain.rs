@@ -28,7 +28,6 @@ use crate::{
 const KEYS_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A gate to explain.
-#[derive(Debug)]
 pub struct OfflineGate {
     pub gate: Gate,
     /// Where the keys are from that tokens are verified with, in words; `None`: no token was to be

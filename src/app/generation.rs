@@ -394,9 +394,3 @@ fn admin_routes(
         None => routes,
     })
 }
-
-impl std::fmt::Debug for Generation {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Generation").finish_non_exhaustive()
-    }
-}

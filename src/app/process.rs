@@ -37,9 +37,3 @@ pub(super) struct Process {
     pub(super) stage: watch::Receiver<Stage>,
     pub(super) details: Arc<Details>,
 }
-
-impl std::fmt::Debug for Process {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Process")
-    }
-}

@@ -290,12 +290,6 @@ impl FileFingerprint {
     }
 }
 
-impl std::fmt::Debug for Current {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Current")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -346,15 +346,3 @@ impl Administration {
         self.parts.clock.now()
     }
 }
-
-impl std::fmt::Debug for AdministrationParts {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("AdministrationParts")
-    }
-}
-
-impl std::fmt::Debug for Administration {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Administration")
-    }
-}

@@ -31,7 +31,6 @@ pub struct Identity {
 }
 
 /// Decides on access tokens.
-#[derive(Debug)]
 pub struct Authorizer {
     verifier: Verifier,
     issuers: Arc<TrustedIssuers>,
@@ -43,7 +42,7 @@ pub struct Authorizer {
 }
 
 /// A token that was verified with the keys of this version.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 struct Seen {
     keys: u64,
     /// The first instant at which it is good no more.

@@ -164,14 +164,6 @@ impl Coalesce {
     }
 }
 
-impl std::fmt::Debug for Coalesce {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Coalesce")
-            .field("codes", &self.table.len())
-            .finish()
-    }
-}
-
 enum State {
     Running,
     Finished {

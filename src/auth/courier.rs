@@ -258,18 +258,6 @@ fn again(attempts: u32, now: Timestamp) -> Timestamp {
     now.plus(doubled.min(LONGEST_PAUSE))
 }
 
-impl std::fmt::Debug for Courier {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Courier")
-    }
-}
-
-impl std::fmt::Debug for CourierParts {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("CourierParts")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -181,14 +181,6 @@ impl Limits {
     }
 }
 
-impl std::fmt::Debug for Limits {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Limits")
-            .field("enabled", &self.enabled)
-            .finish_non_exhaustive()
-    }
-}
-
 /// One limit.
 struct Limit<K> {
     /// Its name in the config and in metrics.

@@ -18,7 +18,6 @@ use crate::{
 };
 
 /// The rules, the routes that menshen answers itself, and what tokens are checked by.
-#[derive(Debug)]
 pub(super) struct AccessPolicy {
     pub(super) rules: RuleSet,
     pub(super) authorizer: Arc<Authorizer>,

@@ -24,7 +24,6 @@ use crate::{
 };
 
 /// Filters the requests of clients.
-#[derive(Debug)]
 pub(super) struct HeaderFilter {
     pub(super) policy: HeaderPolicy,
     /// `Authorization` is forwarded.

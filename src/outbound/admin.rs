@@ -19,7 +19,6 @@ const DOWNLOAD_TIMEOUT: Duration = Duration::from_hours(6);
 const MAX_RESPONSE_LEN: usize = 8 * 1024 * 1024;
 
 /// Asks a running menshen through its admin listener.
-#[derive(Debug)]
 pub struct AdminClient {
     outbound: Outbound,
     base: Url,

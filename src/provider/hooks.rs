@@ -33,7 +33,6 @@ use crate::{
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// The backend, as hooks see it.
-#[derive(Debug)]
 pub struct Hooks {
     outbound: Outbound,
     url: Address,

@@ -34,7 +34,6 @@ use tencent::Tencent;
 use webhook::Webhook;
 
 /// Every vendor that the config names, in its order.
-#[derive(Debug)]
 pub struct Sms {
     accounts: Vec<Account>,
     timeout: Duration,
@@ -42,14 +41,12 @@ pub struct Sms {
 }
 
 /// One vendor.
-#[derive(Debug)]
 struct Account {
     vendor: Vendor,
     /// Of one message, in thousandths of a yuan.
     price: u32,
 }
 
-#[derive(Debug)]
 enum Vendor {
     Aliyun(Box<Aliyun>),
     Dypns(Box<Aliyun>),

@@ -56,13 +56,11 @@ const DEVELOPMENT_APP: &str = "development";
 const DEVELOPMENT_COUNTRY: &str = "86";
 
 /// Who answers for codes, and who decrypts.
-#[derive(Debug)]
 pub struct Wechat {
     source: Source,
     decryption: Option<PhoneDecryption>,
 }
 
-#[derive(Debug)]
 enum Source {
     /// WeChat, or what speaks like it.
     Live(Box<Live>),
@@ -72,7 +70,6 @@ enum Source {
 }
 
 /// The real client.
-#[derive(Debug)]
 struct Live {
     calls: Arc<Calls>,
     timeout: Duration,
@@ -81,7 +78,6 @@ struct Live {
     phone_price: u32,
 }
 
-#[derive(Debug)]
 struct LiveApp {
     app_id: AppId,
     secret: Secret<String>,

@@ -67,7 +67,6 @@ impl Outcome {
 }
 
 /// Writes records. Every counter that a request can touch is looked up once, at start.
-#[derive(Debug)]
 pub(super) struct Recorder {
     metrics: Metrics,
     /// One for each rule in order, then the auth API, then what came to no rule.

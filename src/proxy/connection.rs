@@ -122,12 +122,3 @@ impl ConnectionService {
         (decision, snapshot.recorder.decided(now, start))
     }
 }
-
-impl std::fmt::Debug for ConnectionService {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ConnectionService")
-            .field("current", &self.current)
-            .field("tracker", &self.tracker)
-            .finish_non_exhaustive()
-    }
-}

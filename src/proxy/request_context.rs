@@ -9,7 +9,6 @@ use super::{
 use crate::policy::HttpVersion;
 
 /// One request, from its head to its record.
-#[derive(Debug)]
 pub(super) struct RequestContext {
     /// What decided, and goes on with it.
     pub(super) snapshot: Arc<Snapshot>,

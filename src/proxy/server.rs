@@ -24,7 +24,6 @@ use crate::{
 };
 
 /// What a server is made of.
-#[derive(Debug)]
 pub struct Parts<'a> {
     pub config: &'a Config,
     /// What the first requests are handled by.
@@ -47,7 +46,7 @@ pub struct Server {
 }
 
 /// The way to give a server that runs another snapshot.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Replace(Arc<ArcSwap<Snapshot>>, Option<Arc<Tls>>);
 
 impl Replace {
@@ -181,13 +180,5 @@ impl Server {
         tokio::task::spawn_blocking(move || runtime.shutdown_timeout(Duration::from_millis(100)))
             .await?;
         Ok(finished)
-    }
-}
-
-impl std::fmt::Debug for Server {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Server")
-            .field("listeners", &self.listeners)
-            .finish_non_exhaustive()
     }
 }

@@ -130,17 +130,3 @@ impl Snapshot {
         })
     }
 }
-
-impl std::fmt::Debug for Snapshot {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Snapshot")
-            .field("limits", &self.limits)
-            .finish_non_exhaustive()
-    }
-}
-
-impl std::fmt::Debug for SnapshotParts<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("SnapshotParts")
-    }
-}

@@ -457,13 +457,5 @@ pub(super) fn private_key(file: &Path, text: &[u8]) -> Result<PrivateKeyDer<'sta
     })
 }
 
-impl std::fmt::Debug for Tls {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tls")
-            .field("files", &self.current.load().files)
-            .finish_non_exhaustive()
-    }
-}
-
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@
 //! Must stay true: menshen's fields replace those of the client, whatever the gate let pass; the
 //! body is framed anew; on HTTP/1 no byte of the request goes that the gate has not decided on.
 
-use std::{fmt, io::Write};
+use std::io::Write;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, header};
@@ -147,12 +147,6 @@ impl UpstreamHeaders {
                 .of_client(forward.host.is_some(), &backend.authority),
         );
         Ok(fields)
-    }
-}
-
-impl fmt::Debug for UpstreamHeaders {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("UpstreamHeaders")
     }
 }
 

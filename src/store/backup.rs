@@ -211,18 +211,6 @@ fn context(header: &[u8], number: u64, is_last: bool) -> Vec<u8> {
     [header, &number.to_be_bytes(), &[u8::from(is_last)]].concat()
 }
 
-impl std::fmt::Debug for Sealer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Sealer")
-    }
-}
-
-impl<R> std::fmt::Debug for Opener<R> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Opener")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

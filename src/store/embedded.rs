@@ -75,12 +75,6 @@ pub struct EmbeddedStore {
     writer: Writer,
 }
 
-impl std::fmt::Debug for EmbeddedStore {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "EmbeddedStore({})", self.kv.name())
-    }
-}
-
 impl EmbeddedStore {
     /// An empty store that ends with the process. Fails only when the system gives no thread or no
     /// random bytes.

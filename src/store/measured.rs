@@ -18,7 +18,6 @@ use crate::{
 };
 
 /// Wraps a store. Changes nothing of what it does.
-#[derive(Debug)]
 pub struct Measured<S: ?Sized> {
     engine: &'static str,
     metrics: Metrics,

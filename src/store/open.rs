@@ -21,12 +21,6 @@ pub struct Opening {
     pub root: Key,
 }
 
-impl std::fmt::Debug for Opening {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Opening")
-    }
-}
-
 /// How to open a store.
 #[derive(Debug, Clone)]
 pub struct OpenOptions {

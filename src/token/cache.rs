@@ -7,12 +7,9 @@
 //! Must stay true: only what has been verified gets in; the whole token is compared, never a
 //! digest; whoever takes a value out still checks what time and revocation can change.
 
-use std::{
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
 };
 
 use crossbeam_queue::SegQueue;
@@ -111,14 +108,6 @@ impl<V: Clone> TokenCache<V> {
     /// Whether none is.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-}
-
-impl<V> fmt::Debug for TokenCache<V> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TokenCache")
-            .field("capacity", &self.capacity)
-            .finish_non_exhaustive()
     }
 }
 

@@ -101,12 +101,6 @@ pub struct Upkeep<'a> {
     pub metrics: &'a Metrics,
 }
 
-impl std::fmt::Debug for Upkeep<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Upkeep")
-    }
-}
-
 /// What became of a rotation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rotated {

@@ -27,7 +27,6 @@ use crate::{
 const VERSION: &str = "2017-05-25";
 
 /// An account with Aliyun, and what it sends.
-#[derive(Debug)]
 pub(super) struct Aliyun {
     api: Api,
     outbound: Outbound,

@@ -29,7 +29,6 @@ const SERVICE: &str = "sms";
 const CONTENT_TYPE: &str = "application/json; charset=utf-8";
 
 /// An account with Tencent Cloud, and what it sends.
-#[derive(Debug)]
 pub(super) struct Tencent {
     outbound: Outbound,
     endpoint: Url,

@@ -296,7 +296,7 @@ fn nobody_is_asked_where_the_config_names_nobody() {
     assert!(new(&config, Mode::Development).unwrap().is_some());
     config.providers = vec![SmsProvider::Log];
     assert_eq!(
-        new(&config, Mode::Production).unwrap_err(),
+        new(&config, Mode::Production).err().unwrap(),
         SetupError::LogInProduction
     );
     for (provider, missing) in [
@@ -307,7 +307,7 @@ fn nobody_is_asked_where_the_config_names_nobody() {
     ] {
         config.providers = vec![provider];
         assert_eq!(
-            new(&config, Mode::Production).unwrap_err(),
+            new(&config, Mode::Production).err().unwrap(),
             SetupError::Missing(missing)
         );
     }

@@ -30,7 +30,6 @@ const USUAL_WAIT: Duration = Duration::from_mins(1);
 const LONGEST_WAIT: Duration = Duration::from_hours(24);
 
 /// Where to post, and the key of the signature.
-#[derive(Debug)]
 pub(super) struct Webhook {
     outbound: Outbound,
     url: Address,

@@ -48,11 +48,11 @@ const LONGEST_LIFE: Duration = Duration::from_hours(2);
 const LONGEST_TOKEN: usize = 512;
 
 /// An access token.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct AccessToken(Arc<Secret<String>>);
 
 /// Keeps the token of one mini program.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct TokenKeeper(Arc<Keeper>);
 
 struct Keeper {
@@ -260,13 +260,5 @@ async fn fetched(mut outcome: Outcome, deadline: Instant) -> Fetched {
         Ok(Ok(Some(fetched))) => fetched.clone(),
         Ok(Ok(None) | Err(_)) => Err(WechatError::Unusable),
         Err(_) => Err(WechatError::Timeout),
-    }
-}
-
-impl std::fmt::Debug for Keeper {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TokenKeeper")
-            .field("app_id", &self.app_id)
-            .finish_non_exhaustive()
     }
 }

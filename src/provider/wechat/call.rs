@@ -26,7 +26,6 @@ pub(super) enum Request {
 }
 
 /// The way to WeChat.
-#[derive(Debug)]
 pub(super) struct Calls {
     outbound: Outbound,
     base: Url,

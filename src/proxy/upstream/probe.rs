@@ -232,11 +232,3 @@ fn classify(fault: &Error) -> ProbeError {
         _ => ProbeError::NotHttp,
     }
 }
-
-impl fmt::Debug for Prober {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Prober")
-            .field("upstreams", &self.upstreams)
-            .finish_non_exhaustive()
-    }
-}

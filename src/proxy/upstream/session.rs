@@ -8,7 +8,6 @@ mod http1;
 mod http2;
 
 use std::{
-    fmt,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -140,12 +139,6 @@ impl Connections {
                 );
             }
         }
-    }
-}
-
-impl fmt::Debug for Connections {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Connections")
     }
 }
 

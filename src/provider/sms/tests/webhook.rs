@@ -71,7 +71,9 @@ async fn a_private_address_is_refused_by_number_and_by_name() {
         "100.100.100.200",
     ] {
         assert_eq!(
-            new(format!("http://{host}:{port}/hook/send")).unwrap_err(),
+            new(format!("http://{host}:{port}/hook/send"))
+                .err()
+                .unwrap(),
             SetupError::PrivateAddress,
             "{host}"
         );

@@ -82,7 +82,7 @@ async fn no_line_holds_a_secret_token_phone_code_or_openid() {
         );
         tracing::info!("{:?}", decryption.phone(&app, &[key], &sent));
         tracing::info!(
-            "{:?} {client:?} {sent:?} {decryption:?}",
+            "{:?} {sent:?} {decryption:?}",
             decryption.phone(&app, &[], &sent)
         );
         (alice, data, iv)

@@ -13,7 +13,9 @@ fn refusal(path: &Path) -> OpenError {
         lock_wait: Duration::ZERO,
         ..options()
     };
-    EmbeddedStore::sled(path, &options, &keys(), Entropy::default()).unwrap_err()
+    EmbeddedStore::sled(path, &options, &keys(), Entropy::default())
+        .err()
+        .unwrap()
 }
 
 #[tokio::test]
@@ -202,8 +204,9 @@ async fn another_key_is_refused_by_name() {
     store.login(&login_of("alice", 1)).await.unwrap();
     store.close().await.unwrap();
     let wrong = StoreKeys::derive(&Key::new([8; 32]), None);
-    let refused =
-        EmbeddedStore::sled(directory.path(), &options(), &wrong, Entropy::default()).unwrap_err();
+    let refused = EmbeddedStore::sled(directory.path(), &options(), &wrong, Entropy::default())
+        .err()
+        .unwrap();
     assert!(matches!(refused, OpenError::WrongKey { .. }), "{refused}");
     let store = on_disk(directory.path()).unwrap();
     assert!(
@@ -243,7 +246,7 @@ async fn the_encryption_key_is_changed_by_one_start_with_both() {
     );
     alone.close().await.unwrap();
     assert!(matches!(
-        open(StoreKeys::derive(&old, None)).unwrap_err(),
+        open(StoreKeys::derive(&old, None)).err().unwrap(),
         OpenError::WrongKey { .. }
     ));
 }
@@ -342,7 +345,7 @@ async fn a_damaged_directory_is_refused_and_never_deleted() {
         store.close().await.unwrap();
         drop(store);
         damage(directory.path());
-        let refused = on_disk(directory.path()).unwrap_err();
+        let refused = on_disk(directory.path()).err().unwrap();
         assert!(
             matches!(refused, OpenError::Corrupt { .. }),
             "{what}: {refused}"
