@@ -34,7 +34,7 @@ pub use voice::Voices;
 
 use crate::{
     auth::{Auth, Authorizer},
-    dialect::{Dialects, Terms},
+    dialect::{Dialects, TokenProfile},
     error::ErrorCode,
     metrics::Metrics,
     provider::wechat::Pushes,
@@ -55,7 +55,7 @@ pub struct ApiState {
     /// Put the `openid` into the answer of a login.
     pub openid_in_answers: bool,
     /// On which the routes of this API give tokens.
-    pub terms: Arc<Terms>,
+    pub terms: Arc<TokenProfile>,
     pub dialects: Arc<Dialects>,
     /// `None`: WeChat's pushes are not taken.
     pub pushes: Option<Arc<Pushes>>,

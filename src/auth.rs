@@ -65,7 +65,7 @@ use crate::{
     clock::Clock,
     config::{Config, HookEvent, Merge, Mode, OnHookFailure, Registration, ReplayWindow},
     crypto::Key,
-    dialect::Terms,
+    dialect::TokenProfile,
     entropy::Entropy,
     metrics::Metrics,
     policy::RequestedClaims,
@@ -205,7 +205,7 @@ pub struct Caller<'a> {
     pub client_type: ClientType,
     pub from: ClientIp,
     /// On which new tokens are given, where there are any.
-    pub terms: &'a Terms,
+    pub terms: &'a TokenProfile,
 }
 
 impl Auth {
@@ -235,7 +235,7 @@ impl Auth {
         &self,
         grant: &Grant<'_>,
         openid: Option<OpenId>,
-        terms: &Terms,
+        terms: &TokenProfile,
         now: Timestamp,
     ) -> Result<SignedIn, AuthError> {
         let Grant { user, session, .. } = grant;
@@ -304,7 +304,7 @@ impl Auth {
     pub async fn openid_for(
         &self,
         session: SessionId,
-        terms: &Terms,
+        terms: &TokenProfile,
     ) -> Result<Option<OpenId>, AuthError> {
         if !terms.names_openid {
             return Ok(None);

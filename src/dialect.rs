@@ -12,17 +12,17 @@
 mod action;
 mod builtin;
 mod compile;
+mod error_template;
 mod input;
 mod language;
 mod mint;
-mod person;
-mod place;
-mod refusal;
+mod placeholder;
 mod template;
-mod terms;
 #[cfg(test)]
 mod tests;
 mod text;
+mod token_profile;
+mod user_values;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -30,19 +30,19 @@ use http::{HeaderName, Method, StatusCode};
 
 pub use action::ACCESS_TOKEN;
 pub use builtin::source;
-pub use input::{Check, InputLocations, Whereabouts};
+pub use error_template::{DialectRejection, InvalidField, RenderedResponse};
+pub use input::{Check, InputLocation, InputLocations};
 pub use mint::MintClaims;
-pub use person::{Person, PersonForm, national};
-pub use place::{Given, Place, Source};
-pub use refusal::{Refusal, Shaped, WrongField};
-pub use terms::Terms;
+pub use placeholder::{Placeholder, PlaceholderSource, PlaceholderValue};
+pub use token_profile::TokenProfile;
+pub use user_values::{UserFormat, UserValues, national};
 
 use crate::{
     config::{Config, DialectAction, Language, TokenConfig},
     policy::{LocalRoutes, is_under},
     token::Lifetimes,
 };
-use refusal::Shape;
+use error_template::ErrorTemplate;
 use template::Template;
 use text::Text;
 
@@ -61,8 +61,8 @@ pub struct Dialect {
     pub prefix: String,
     pub bare_token: bool,
     pub routes: Vec<Route>,
-    pub terms: std::sync::Arc<Terms>,
-    errors: Vec<Shape>,
+    pub token_profile: std::sync::Arc<TokenProfile>,
+    errors: Vec<ErrorTemplate>,
     /// By wire code or finer one.
     messages: BTreeMap<String, Text>,
     language: Language,
@@ -85,7 +85,7 @@ pub struct Route {
     status: StatusCode,
     headers: Vec<(HeaderName, Text)>,
     body: Option<Template>,
-    errors: Vec<Shape>,
+    errors: Vec<ErrorTemplate>,
 }
 
 /// What is wrong with a dialect: the key and what to say of it.
@@ -107,7 +107,7 @@ impl Dialects {
 
     /// The one whose shape refusals on this path have: that with the longest prefix, unless the
     /// path is the auth API's.
-    pub fn speaking(&self, path: &str) -> Option<&Dialect> {
+    pub fn for_path(&self, path: &str) -> Option<&Dialect> {
         let under = self
             .all
             .iter()
@@ -119,7 +119,7 @@ impl Dialects {
     }
 
     /// The rest of a path of the auth API, after its prefix.
-    pub fn within_auth_api<'p>(&self, path: &'p str) -> Option<&'p str> {
+    pub fn strip_auth_prefix<'p>(&self, path: &'p str) -> Option<&'p str> {
         path.strip_prefix(&self.auth_prefix)
             .filter(|rest| rest.starts_with('/'))
     }
@@ -147,7 +147,7 @@ impl Dialects {
         let longest = self
             .all
             .iter()
-            .filter_map(|dialect| dialect.terms.access_ttl)
+            .filter_map(|dialect| dialect.token_profile.access_ttl)
             .max();
         let routes = self.all.iter().flat_map(|dialect| &dialect.routes);
         let renews = routes
@@ -168,14 +168,14 @@ impl Dialects {
 
 impl Route {
     /// The answer to a success.
-    pub fn answer(&self, from: &impl Source) -> Shaped {
-        let all = Answer {
+    pub fn render(&self, from: &impl PlaceholderSource) -> RenderedResponse {
+        let all = SuccessValues {
             status: self.status,
             from,
         };
-        Shaped {
+        RenderedResponse {
             status: self.status,
-            headers: refusal::fill_headers(&self.headers, &all),
+            headers: error_template::fill_headers(&self.headers, &all),
             body: self
                 .body
                 .as_ref()
@@ -185,17 +185,17 @@ impl Route {
 }
 
 /// The places of a success, its status among them.
-struct Answer<'a, S> {
+struct SuccessValues<'a, S> {
     status: StatusCode,
     from: &'a S,
 }
 
-impl<S: Source> Source for Answer<'_, S> {
-    fn give(&self, place: Place) -> Given<'_> {
-        match place {
-            Place::Status => Given::Number(self.status.as_u16().into()),
-            Place::Reason => Given::text(self.status.canonical_reason()),
-            other => self.from.give(other),
+impl<S: PlaceholderSource> PlaceholderSource for SuccessValues<'_, S> {
+    fn get(&self, placeholder: Placeholder) -> PlaceholderValue<'_> {
+        match placeholder {
+            Placeholder::Status => PlaceholderValue::Number(self.status.as_u16().into()),
+            Placeholder::Reason => PlaceholderValue::text(self.status.canonical_reason()),
+            other => self.from.get(other),
         }
     }
 }

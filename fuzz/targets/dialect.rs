@@ -6,7 +6,9 @@
 use http::StatusCode;
 use menshen::{
     config::Config,
-    dialect::{Dialects, Given, Place, Refusal, Source, WrongField},
+    dialect::{
+        DialectRejection, Dialects, InvalidField, Placeholder, PlaceholderSource, PlaceholderValue,
+    },
     error::ErrorCode,
 };
 use serde_json::{Value, json};
@@ -16,15 +18,21 @@ use super::world::NOW;
 /// Every place that a client has a say in is filled with what it sent.
 struct Sent<'a>(&'a str);
 
-impl Source for Sent<'_> {
-    fn give(&self, place: Place) -> Given<'_> {
-        match place {
-            Place::IsNewUser | Place::UserIsStaff => Given::Truth(true),
-            Place::ExpiresIn | Place::RefreshExpiresIn | Place::ResendAfter => Given::Number(900),
-            Place::UserCreatedAt | Place::UserLastLoginAt | Place::Now => Given::Time(NOW),
-            Place::UserBio | Place::UserIsSuperuser | Place::RefreshJwt => Given::Nothing,
-            Place::UserRoles => Given::Json(json!([self.0])),
-            _ => Given::text(Some(self.0)),
+impl PlaceholderSource for Sent<'_> {
+    fn get(&self, placeholder: Placeholder) -> PlaceholderValue<'_> {
+        match placeholder {
+            Placeholder::IsNewUser | Placeholder::UserIsStaff => PlaceholderValue::Bool(true),
+            Placeholder::ExpiresIn | Placeholder::RefreshExpiresIn | Placeholder::ResendAfter => {
+                PlaceholderValue::Number(900)
+            }
+            Placeholder::UserCreatedAt | Placeholder::UserLastLoginAt | Placeholder::Now => {
+                PlaceholderValue::Time(NOW)
+            }
+            Placeholder::UserBio | Placeholder::UserIsSuperuser | Placeholder::RefreshJwt => {
+                PlaceholderValue::Null
+            }
+            Placeholder::UserRoles => PlaceholderValue::Json(json!([self.0])),
+            _ => PlaceholderValue::text(Some(self.0)),
         }
     }
 }
@@ -70,7 +78,7 @@ pub fn run(data: &[u8]) {
     };
     let dialect = dialects.iter().next().expect("a dialect");
     let answers = |sent: &str| {
-        let answer = dialect.routes[0].answer(&Sent(sent));
+        let answer = dialect.routes[0].render(&Sent(sent));
         assert!(answer.headers.len() <= 1);
         assert!(
             answer
@@ -79,7 +87,7 @@ pub fn run(data: &[u8]) {
                 .all(|(_, value)| value.as_bytes() == sent.as_bytes()),
             "a header of its own"
         );
-        let refused = dialect.refuse(Some(0), &refusal_about(sent));
+        let refused = dialect.render_error(Some(0), &refusal_about(sent));
         (parsed(&answer.body), parsed(&refused.body))
     };
     let (plain, hostile) = (answers("a"), answers(sent));
@@ -95,15 +103,15 @@ pub fn run(data: &[u8]) {
     );
 }
 
-fn refusal_about(sent: &str) -> Refusal<'_> {
-    let field = |value| WrongField {
+fn refusal_about(sent: &str) -> DialectRejection<'_> {
+    let field = |value| InvalidField {
         name: sent.to_owned(),
         message: "not valid".to_owned(),
         value,
     };
-    Refusal {
+    DialectRejection {
         code: ErrorCode::CodeInvalid,
-        finer: None,
+        subcode: None,
         status: StatusCode::UNAUTHORIZED,
         detail: "The code is not correct.",
         retry_after: None,

@@ -10,7 +10,7 @@ use axum::{
 use super::{ApiState, RequestContext, problem::Problem};
 use crate::{
     auth::{self, Identity},
-    dialect::Terms,
+    dialect::TokenProfile,
     error::ErrorCode,
     token::AccessClaims,
     types::ClientIp,
@@ -21,7 +21,7 @@ use crate::{
 pub(super) struct Caller {
     claims: AccessClaims,
     from: ClientIp,
-    terms: Arc<Terms>,
+    terms: Arc<TokenProfile>,
 }
 
 impl Caller {

@@ -31,7 +31,7 @@ use super::{
 use crate::{
     auth::{AuthError, Caller, Refresh, SignedIn},
     config::DialectAction,
-    dialect::{ACCESS_TOKEN, Dialect, Refusal, Route, Terms, WrongField},
+    dialect::{ACCESS_TOKEN, Dialect, DialectRejection, InvalidField, Route, TokenProfile},
     error::ErrorCode,
     provider::wechat::{Errcode, WechatError},
     store::WechatSession,
@@ -94,7 +94,7 @@ async fn answer(
                 context,
                 now: api.auth.now(),
             };
-            success::response(route.answer(&success))
+            success::response(route.render(&success))
         }
         Err(no) => asked.refuse(n, asked.named(no, &inputs)),
     }
@@ -111,10 +111,10 @@ struct Asked<'a> {
 /// Why it is not carried out, with all that a dialect can tell of it.
 struct No {
     problem: Problem,
-    finer: Option<&'static str>,
+    subcode: Option<&'static str>,
     errcode: Option<Errcode>,
     /// Inputs that are not as they have to be, under the client's names.
-    fields: Vec<WrongField>,
+    fields: Vec<InvalidField>,
 }
 
 /// Whom a request is from.
@@ -131,7 +131,7 @@ impl Asked<'_> {
             context,
             ..
         } = self;
-        let (auth, terms, from) = (&api.auth, &self.dialect.terms, context.client_ip);
+        let (auth, terms, from) = (&api.auth, &self.dialect.token_profile, context.client_ip);
         let wrong = inputs.wrong();
         if !wrong.is_empty() {
             return Err(No {
@@ -259,7 +259,7 @@ impl Asked<'_> {
         };
         match error {
             AuthError::RefreshInvalid if is_access_token() => No {
-                finer: Some("refresh_wrong_type"),
+                subcode: Some("refresh_wrong_type"),
                 ..No::from(error)
             },
             _ => No::from(error),
@@ -297,7 +297,7 @@ impl Asked<'_> {
         Ok(Whom::Token(Box::new(caller::own(&identity)?.clone())))
     }
 
-    fn caller<'c>(&self, whom: &'c Whom, terms: &'c Terms) -> Caller<'c> {
+    fn caller<'c>(&self, whom: &'c Whom, terms: &'c TokenProfile) -> Caller<'c> {
         let from = self.context.client_ip;
         match whom {
             Whom::Token(claims) => Caller {
@@ -330,7 +330,7 @@ impl Asked<'_> {
                 .iter()
                 .rev()
                 .find(|check| check.input == error.field);
-            WrongField {
+            InvalidField {
                 name: inputs.name_of(error.field).to_owned(),
                 message: of_route
                     .map_or(error.message, |check| &check.message)
@@ -345,14 +345,14 @@ impl Asked<'_> {
     fn refuse(&self, n: usize, no: No) -> Response {
         let No {
             problem,
-            finer,
+            subcode,
             errcode,
             fields,
         } = no;
         let request_id = &self.context.request_id;
         let errcode = errcode.map(|errcode| (errcode.get(), errcode.text()));
-        let refusal = Refusal {
-            finer,
+        let refusal = DialectRejection {
+            subcode,
             errcode,
             fields,
             ..voice::refusal(&problem, request_id, self.api.auth.now())
@@ -373,7 +373,7 @@ impl From<Problem> for No {
     fn from(problem: Problem) -> Self {
         Self {
             problem,
-            finer: None,
+            subcode: None,
             errcode: None,
             fields: Vec::new(),
         }
@@ -400,7 +400,7 @@ impl From<AuthError> for No {
 
 impl From<&AuthError> for No {
     fn from(error: &AuthError) -> Self {
-        let (finer, errcode) = match error {
+        let (subcode, errcode) = match error {
             AuthError::WechatRefused(_, errcode) => (Some("wechat_refused"), Some(*errcode)),
             AuthError::CodeSpent => (Some("wechat_refused"), Some(Errcode::CODE_BEEN_USED)),
             AuthError::Wechat(
@@ -414,7 +414,7 @@ impl From<&AuthError> for No {
             _ => (None, None),
         };
         Self {
-            finer,
+            subcode,
             errcode,
             ..Problem::from(error).into()
         }

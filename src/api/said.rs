@@ -5,7 +5,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::problem::Problem;
 use crate::{
-    dialect::{Dialect, Refusal},
+    dialect::{Dialect, DialectRejection},
     policy::CorsFields,
 };
 
@@ -46,14 +46,14 @@ impl Said {
     pub(super) fn in_dialect(
         dialect: &Dialect,
         route: Option<usize>,
-        refusal: &Refusal<'_>,
+        refusal: &DialectRejection<'_>,
     ) -> Self {
-        let shaped = dialect.refuse(route, refusal);
+        let rendered = dialect.render_error(route, refusal);
         Self {
-            status: shaped.status,
+            status: rendered.status,
             content_type: JSON,
-            headers: shaped.headers,
-            body: shaped.body,
+            headers: rendered.headers,
+            body: rendered.body,
         }
     }
 

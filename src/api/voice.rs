@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    dialect::{Dialects, Refusal, WrongField},
+    dialect::{DialectRejection, Dialects, InvalidField},
     policy::METHODS,
 };
 
@@ -31,7 +31,7 @@ impl Voices {
 
     /// A refusal in the shape of its path.
     pub fn say(&self, path: &str, problem: &Problem, request_id: &str) -> Said {
-        match self.dialects.speaking(path) {
+        match self.dialects.for_path(path) {
             None => Said::plainly(problem, request_id),
             Some(dialect) => Said::in_dialect(dialect, None, &self.refusal(problem, request_id)),
         }
@@ -42,7 +42,7 @@ impl Voices {
     pub fn allow(&self, path: &str) -> String {
         let of_route = self
             .dialects
-            .within_auth_api(path)
+            .strip_auth_prefix(path)
             .and_then(routes::methods);
         of_route.unwrap_or(&METHODS).join(", ")
     }
@@ -52,7 +52,7 @@ impl Voices {
         error::response(problem, self.say(path, problem, request_id), request_id)
     }
 
-    fn refusal<'a>(&self, problem: &'a Problem, request_id: &'a str) -> Refusal<'a> {
+    fn refusal<'a>(&self, problem: &'a Problem, request_id: &'a str) -> DialectRejection<'a> {
         refusal(problem, request_id, self.clock.now())
     }
 }
@@ -62,15 +62,15 @@ pub(super) fn refusal<'a>(
     problem: &'a Problem,
     request_id: &'a str,
     now: crate::types::Timestamp,
-) -> Refusal<'a> {
-    let field = |FieldError { field, message }: &FieldError| WrongField {
+) -> DialectRejection<'a> {
+    let field = |FieldError { field, message }: &FieldError| InvalidField {
         name: (*field).into(),
         message: (*message).into(),
         value: None,
     };
-    Refusal {
+    DialectRejection {
         code: problem.code,
-        finer: None,
+        subcode: None,
         status: problem.status(),
         detail: problem.detail,
         retry_after: problem.retry_after_secs(request_id),

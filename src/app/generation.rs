@@ -18,7 +18,7 @@ use crate::{
     auth::{Administration, AdministrationParts, Auth, AuthParts, AuthRules, Authorizer, Limits},
     config::Config,
     crypto,
-    dialect::{Dialects, Terms},
+    dialect::{Dialects, TokenProfile},
     gate::{self, Gate},
     policy::IdentityHeaders,
     provider::{
@@ -220,7 +220,7 @@ impl Generation {
             keyrings: keyrings.clone(),
             prefix: config.auth.prefix.clone(),
             openid_in_answers: config.auth.openid_in_answers,
-            terms: Arc::new(Terms::plain()),
+            terms: Arc::new(TokenProfile::plain()),
             dialects: dialects.clone(),
         });
         let gate = Gate::compile(

@@ -6,7 +6,7 @@ use uuid::Builder;
 use super::{Auth, AuthError, SignedIn};
 use crate::{
     audit::Event,
-    dialect::Terms,
+    dialect::TokenProfile,
     entropy::NoEntropy,
     provider::hooks::LoginTold,
     store::{
@@ -70,7 +70,7 @@ impl Auth {
         &self,
         new: &NewLogin,
         from: ClientIp,
-        terms: &Terms,
+        terms: &TokenProfile,
         not_proven: AuthError,
     ) -> Result<SignedIn, AuthError> {
         let outcome = match self.parts.store.login(new).await? {
@@ -94,7 +94,7 @@ impl Auth {
         login: Opened,
         new: &NewLogin,
         from: ClientIp,
-        terms: &Terms,
+        terms: &TokenProfile,
     ) -> Result<SignedIn, AuthError> {
         let now = new.now;
         let openid = match &new.proof {

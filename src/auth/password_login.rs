@@ -12,7 +12,7 @@ use super::{
     passwords::{self, Asker, Password, PasswordFault},
 };
 use crate::{
-    dialect::Terms,
+    dialect::TokenProfile,
     store::{LoginProof, StoreError},
     types::{ClientIp, ClientType, Username},
 };
@@ -23,7 +23,7 @@ pub struct PasswordLogin {
     pub username: Username,
     pub password: Password,
     pub client_type: ClientType,
-    pub terms: Arc<Terms>,
+    pub terms: Arc<TokenProfile>,
 }
 
 impl Auth {

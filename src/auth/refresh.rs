@@ -3,7 +3,7 @@
 use super::{Auth, AuthError, SignedIn, renewal_attempt::RenewalAttempt};
 use crate::{
     audit::Event,
-    dialect::Terms,
+    dialect::TokenProfile,
     error::ErrorCode,
     store::{RefreshSalt, Renewal, RenewalProof, Renewed, Rotation, RotationOutcome},
     token::{AccessClaims, Grant, RefreshToken, RefreshTokens},
@@ -21,7 +21,7 @@ pub struct Refresh<'a> {
     /// Whether it makes way for its successor. A client that keeps its first one for good cannot
     /// have that.
     pub rotates: bool,
-    pub terms: &'a Terms,
+    pub terms: &'a TokenProfile,
 }
 
 impl Auth {
@@ -94,7 +94,7 @@ impl Auth {
     pub async fn renew(
         &self,
         check: impl FnOnce() -> Result<AccessClaims, ErrorCode> + Send,
-        terms: &Terms,
+        terms: &TokenProfile,
         from: ClientIp,
     ) -> Result<SignedIn, AuthError> {
         let attempt = self.renewal_attempt(from);
@@ -110,7 +110,7 @@ impl Auth {
     async fn renew_session(
         &self,
         claims: &AccessClaims,
-        terms: &Terms,
+        terms: &TokenProfile,
         from: ClientIp,
     ) -> Result<SignedIn, AuthError> {
         let now = self.now();
@@ -133,7 +133,7 @@ impl Auth {
         outcome: RotationOutcome,
         session: SessionId,
         rotated: &'static str,
-        terms: &Terms,
+        terms: &TokenProfile,
         from: ClientIp,
         now: Timestamp,
     ) -> Result<SignedIn, AuthError> {
@@ -184,7 +184,7 @@ impl Auth {
         &self,
         renewed: &Renewed,
         result: &'static str,
-        terms: &Terms,
+        terms: &TokenProfile,
         now: Timestamp,
     ) -> Result<SignedIn, AuthError> {
         self.count_refresh(result);

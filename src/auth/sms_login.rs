@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Auth, AuthError, SignedIn, login::Method};
 use crate::{
-    dialect::Terms,
+    dialect::TokenProfile,
     store::LoginProof,
     types::{ClientIp, ClientType, Phone, SmsCode, SmsPurpose},
 };
@@ -15,7 +15,7 @@ pub struct SmsLogin {
     pub phone: Phone,
     pub code: SmsCode,
     pub client_type: ClientType,
-    pub terms: Arc<Terms>,
+    pub terms: Arc<TokenProfile>,
 }
 
 impl Auth {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Auth, AuthError, SignedIn, coalesce, login::Method};
 use crate::{
     crypto,
-    dialect::Terms,
+    dialect::TokenProfile,
     provider::wechat::{LoginCode, raw_data_is_signed},
     store::{CodeHash, LoginProof, NewLogin, Profile},
     types::{AppId, ClientIp, ClientType, Secret, UserType},
@@ -26,7 +26,7 @@ pub struct WechatLogin {
     /// Checked where it is sent.
     pub signed: Option<SignedData>,
     pub client_type: ClientType,
-    pub terms: Arc<Terms>,
+    pub terms: Arc<TokenProfile>,
 }
 
 /// What WeChat signed under the `session_key` of this login. It says nothing of who signs in.

@@ -1,6 +1,6 @@
 //! What the routes of a dialect do: the inputs that each takes, and the places that its answer has.
 
-use super::place::{self, Place};
+use super::placeholder::{self, Placeholder};
 use crate::config::DialectAction;
 
 /// The inputs of an action, by the names that the auth API has for them.
@@ -57,19 +57,21 @@ pub(super) const fn inputs(action: DialectAction) -> Inputs {
 }
 
 /// The places of its answer, besides those of every answer.
-pub(super) const fn places(action: DialectAction) -> &'static [&'static [Place]] {
+pub(super) const fn placeholders(action: DialectAction) -> &'static [&'static [Placeholder]] {
     match action {
         DialectAction::WechatLogin
         | DialectAction::SmsLogin
         | DialectAction::PasswordLogin
         | DialectAction::Refresh
-        | DialectAction::Renew => &[place::COMMON, place::SESSION, place::PERSON],
-        DialectAction::SmsSend => &[place::COMMON, place::SENT],
-        DialectAction::Logout => &[place::COMMON],
-        DialectAction::Me | DialectAction::ChangeMe => &[place::COMMON, place::PERSON],
+        | DialectAction::Renew => &[placeholder::COMMON, placeholder::SESSION, placeholder::USER],
+        DialectAction::SmsSend => &[placeholder::COMMON, placeholder::SENT],
+        DialectAction::Logout => &[placeholder::COMMON],
+        DialectAction::Me | DialectAction::ChangeMe => &[placeholder::COMMON, placeholder::USER],
         // Where two accounts become one there may be a new session.
-        DialectAction::PhoneWechat | DialectAction::PhoneSms => {
-            &[place::COMMON, place::PHONE, place::SESSION]
-        }
+        DialectAction::PhoneWechat | DialectAction::PhoneSms => &[
+            placeholder::COMMON,
+            placeholder::PHONE,
+            placeholder::SESSION,
+        ],
     }
 }

@@ -26,12 +26,12 @@ struct File {
 }
 
 /// What the config says, laid over the built-in dialect that it names.
-pub(super) fn whole(config: &DialectConfig) -> Result<DialectConfig, String> {
+pub(super) fn merged(config: &DialectConfig) -> Result<DialectConfig, String> {
     let Some(source) = source(config.kind) else {
         return Ok(config.clone());
     };
     let file: File = toml_edit::de::from_str(source).map_err(|error| error.to_string())?;
-    let mut whole = file
+    let mut merged = file
         .dialect
         .into_iter()
         .next()
@@ -51,16 +51,16 @@ pub(super) fn whole(config: &DialectConfig) -> Result<DialectConfig, String> {
         route: _,
         error: _,
     } = config.clone();
-    whole.kind = kind;
-    whole.prefix = prefix.or(whole.prefix);
-    whole.access_ttl = access_ttl.or(whole.access_ttl);
-    whole.openid = openid.or(whole.openid);
-    whole.phone = phone.or(whole.phone);
-    whole.bare_token = bare_token.or(whole.bare_token);
-    whole.language = language.or(whole.language);
-    whole.user_types.extend(user_types);
-    whole.claims.extend(claims);
-    whole.refresh_claims.extend(refresh_claims);
-    whole.messages.extend(messages);
-    Ok(whole)
+    merged.kind = kind;
+    merged.prefix = prefix.or(merged.prefix);
+    merged.access_ttl = access_ttl.or(merged.access_ttl);
+    merged.openid = openid.or(merged.openid);
+    merged.phone = phone.or(merged.phone);
+    merged.bare_token = bare_token.or(merged.bare_token);
+    merged.language = language.or(merged.language);
+    merged.user_types.extend(user_types);
+    merged.claims.extend(claims);
+    merged.refresh_claims.extend(refresh_claims);
+    merged.messages.extend(messages);
+    Ok(merged)
 }

@@ -8,12 +8,12 @@ use http::{HeaderName, Method, StatusCode};
 
 use super::{
     Dialect, DialectProblems, Route, builtin,
-    person::PersonForm,
-    place::{self, Place},
-    refusal::{FINER, Shape},
+    error_template::{ErrorTemplate, SUBCODES},
+    placeholder::{self, Placeholder},
     template::Template,
-    terms::Terms,
     text::Text,
+    token_profile::TokenProfile,
+    user_values::UserFormat,
 };
 use crate::{
     config::{
@@ -47,7 +47,7 @@ const RESERVED_HEADERS: [&str; 16] = [
     "x-request-id",
 ];
 /// With any leeway less than a revocation is remembered.
-const LONGEST_TTL: Duration = Duration::from_hours(7 * 24);
+const MAX_ACCESS_TTL: Duration = Duration::from_hours(7 * 24);
 
 /// Every dialect of the config.
 pub(super) fn all(config: &Config) -> Result<Vec<Dialect>, DialectProblems> {
@@ -65,7 +65,7 @@ pub(super) fn all(config: &Config) -> Result<Vec<Dialect>, DialectProblems> {
                 .map(|dialect| (key, dialect)),
         );
     }
-    among_each_other(&dialects, config, &mut problems);
+    check_conflicts(&dialects, config, &mut problems);
     if problems.is_empty() {
         Ok(dialects.into_iter().map(|(_, dialect)| dialect).collect())
     } else {
@@ -74,7 +74,7 @@ pub(super) fn all(config: &Config) -> Result<Vec<Dialect>, DialectProblems> {
 }
 
 /// What can only be said of all of them together: no path may have two meanings.
-fn among_each_other(
+fn check_conflicts(
     dialects: &[(String, Dialect)],
     config: &Config,
     problems: &mut DialectProblems,
@@ -100,7 +100,7 @@ fn among_each_other(
         {
             let is_custom = config
                 .dialect
-                .get(dialect.terms.number - 1)
+                .get(dialect.token_profile.number - 1)
                 .is_some_and(|given| given.kind == DialectKind::Custom);
             let key = if is_custom {
                 format!("{key}.route[{number}].path")
@@ -152,18 +152,18 @@ impl Compiler<'_> {
                 self.add(&format!("{key}.{name}"), says);
             }
         }
-        let whole = builtin::whole(given);
-        let whole = self.or_problem(key, whole)?;
-        if whole.route.is_empty() {
+        let merged = builtin::merged(given);
+        let merged = self.or_problem(key, merged)?;
+        if merged.route.is_empty() {
             self.add(key, "has no [[dialect.route]]: it would answer nothing");
         }
-        if whole.error.iter().all(|error| !error.codes.is_empty()) {
+        if merged.error.iter().all(|error| !error.codes.is_empty()) {
             self.add(
                 key,
                 "has no [[dialect.error]] without `codes`: some refusals would have no shape",
             );
         }
-        let prefix = whole.prefix.clone().unwrap_or_default();
+        let prefix = merged.prefix.clone().unwrap_or_default();
         let is_prefix = prefix.is_empty() || (is_plain(&prefix) && !prefix.ends_with('/'));
         if !is_prefix {
             let says = format!(
@@ -171,64 +171,70 @@ impl Compiler<'_> {
             );
             self.add(&format!("{key}.prefix"), says);
         }
-        self.check_ttl(&whole, key);
-        let messages = self.messages(&whole, key);
-        let routes: Vec<_> = whole
+        self.check_ttl(&merged, key);
+        let messages = self.messages(&merged, key);
+        let routes: Vec<_> = merged
             .route
             .iter()
             .enumerate()
             .filter_map(|(n, route)| self.route(route, n, &prefix, &format!("{key}.route[{n}]")))
             .collect();
-        let errors = self.errors(&whole.error, key);
-        let claims = self.claims(&whole.claims, &RESERVED, &format!("{key}.claims"));
+        let errors = self.errors(&merged.error, key);
+        let claims = self.claims(&merged.claims, &RESERVED, &format!("{key}.claims"));
         let refresh_claims = self.claims(
-            &whole.refresh_claims,
+            &merged.refresh_claims,
             &RESERVED_IN_REFRESH,
             &format!("{key}.refresh_claims"),
         );
-        let uses = |place| {
+        let uses = |placeholder| {
             routes.iter().any(|route| {
-                route.body.as_ref().is_some_and(|body| body.uses(place))
-                    || route.headers.iter().any(|(_, text)| text.uses(place))
+                route
+                    .body
+                    .as_ref()
+                    .is_some_and(|body| body.uses(placeholder))
+                    || route.headers.iter().any(|(_, text)| text.uses(placeholder))
             })
         };
-        let names_openid =
-            |claims: &[(String, Text)]| claims.iter().any(|(_, text)| text.uses(Place::UserOpenid));
+        let names_openid = |claims: &[(String, Text)]| {
+            claims
+                .iter()
+                .any(|(_, text)| text.uses(Placeholder::UserOpenid))
+        };
         // A custom dialect has the openid where it asks for it.
-        let openid = whole.openid.unwrap_or(given.kind == DialectKind::Custom);
-        let terms = Terms {
+        let openid = merged.openid.unwrap_or(given.kind == DialectKind::Custom);
+        let token_profile = TokenProfile {
             number,
-            access_ttl: whole.access_ttl.map(HumanDuration::get),
+            access_ttl: merged.access_ttl.map(HumanDuration::get),
             names_openid: openid
-                && (uses(Place::UserOpenid)
+                && (uses(Placeholder::UserOpenid)
                     || names_openid(&claims)
                     || names_openid(&refresh_claims)),
             renews: routes
                 .iter()
                 .any(|route| route.action == DialectAction::Renew),
-            wraps_refresh_token: uses(Place::RefreshJwt),
-            person: PersonForm {
+            wraps_refresh_token: uses(Placeholder::RefreshJwt),
+            user_format: UserFormat {
                 ids: self.config.users.ids,
                 openid,
-                phone: whole.phone.unwrap_or_default(),
-                user_types: whole.user_types.clone(),
+                phone: merged.phone.unwrap_or_default(),
+                user_types: merged.user_types.clone(),
             },
             claims,
             refresh_claims,
         };
         is_prefix.then(|| Dialect {
             prefix,
-            bare_token: whole.bare_token.unwrap_or(false),
+            bare_token: merged.bare_token.unwrap_or(false),
             routes,
-            terms: Arc::new(terms),
+            token_profile: Arc::new(token_profile),
             errors,
             messages,
-            language: whole.language.unwrap_or_default(),
+            language: merged.language.unwrap_or_default(),
         })
     }
 
-    fn check_ttl(&mut self, whole: &DialectConfig, key: &str) {
-        let Some(ttl) = whole.access_ttl else { return };
+    fn check_ttl(&mut self, merged: &DialectConfig, key: &str) {
+        let Some(ttl) = merged.access_ttl else { return };
         let key = format!("{key}.access_ttl");
         let idle = self.config.tokens.idle_ttl;
         if ttl < HumanDuration::secs(1) {
@@ -236,7 +242,7 @@ impl Compiler<'_> {
                 &key,
                 format!("{ttl} is less than a second: nobody could stay signed in"),
             );
-        } else if ttl.get() > LONGEST_TTL {
+        } else if ttl.get() > MAX_ACCESS_TTL {
             self.add(
                 &key,
                 format!("{ttl} is longer than a revocation is remembered: 7d at most"),
@@ -249,12 +255,15 @@ impl Compiler<'_> {
         }
     }
 
-    fn messages(&mut self, whole: &DialectConfig, key: &str) -> BTreeMap<String, Text> {
+    fn messages(&mut self, merged: &DialectConfig, key: &str) -> BTreeMap<String, Text> {
         let mut messages = BTreeMap::new();
-        for (code, text) in &whole.messages {
+        for (code, text) in &merged.messages {
             let key = format!("{key}.messages.{code}");
             let known = self.known_code(code, &key);
-            let text = self.or_problem(&key, Text::parse(text, &[place::COMMON, place::MESSAGE]));
+            let text = self.or_problem(
+                &key,
+                Text::parse(text, &[placeholder::COMMON, placeholder::MESSAGE]),
+            );
             if let (true, Some(text)) = (known, text) {
                 messages.insert(code.clone(), text);
             }
@@ -266,7 +275,7 @@ impl Compiler<'_> {
         let all: Vec<_> = ErrorCode::ALL
             .iter()
             .map(|code| code.as_str())
-            .chain(FINER)
+            .chain(SUBCODES)
             .map(str::to_owned)
             .collect();
         let is_known = all.iter().any(|known| known == code);
@@ -298,15 +307,18 @@ impl Compiler<'_> {
             }
             let text = self.or_problem(
                 &key,
-                Text::parse(text, &[&[Place::Now], place::CLAIM, place::PERSON]),
+                Text::parse(
+                    text,
+                    &[&[Placeholder::Now], placeholder::CLAIM, placeholder::USER],
+                ),
             );
             compiled.extend(text.map(|text| (name.clone(), text)));
         }
         compiled
     }
 
-    fn errors(&mut self, errors: &[DialectError], key: &str) -> Vec<Shape> {
-        let mut shapes = Vec::new();
+    fn errors(&mut self, errors: &[DialectError], key: &str) -> Vec<ErrorTemplate> {
+        let mut templates = Vec::new();
         for (n, error) in errors.iter().enumerate() {
             let key = format!("{key}.error[{n}]");
             for (m, code) in error.codes.iter().enumerate() {
@@ -320,7 +332,7 @@ impl Compiler<'_> {
                     "has no body, and a refusal has one",
                 );
             }
-            let allowed: &[_] = &[place::COMMON, place::REFUSAL];
+            let allowed: &[_] = &[placeholder::COMMON, placeholder::REFUSAL];
             let body = self.or_problem(
                 &format!("{key}.body"),
                 Template::parse(&error.body, allowed),
@@ -328,23 +340,32 @@ impl Compiler<'_> {
             let item = error
                 .item
                 .as_deref()
-                .map(|item| Template::parse(item, &[place::FIELD]));
+                .map(|item| Template::parse(item, &[placeholder::FIELD]));
             let item = item.and_then(|item| self.or_problem(&format!("{key}.item"), item));
-            let lists = body.as_ref().is_some_and(|body| body.uses(Place::Errors));
+            let lists = body
+                .as_ref()
+                .is_some_and(|body| body.uses(Placeholder::Errors));
             if lists && error.item.is_none() {
                 self.add(
                     &format!("{key}.body"),
                     "has `{errors}`, and there is no `item` that says what one looks like",
                 );
             }
-            let headers = self.headers(&error.headers, &[place::COMMON, place::MESSAGE], &key);
-            if shapes.iter().any(|before: &Shape| before.codes.is_empty()) {
+            let headers = self.headers(
+                &error.headers,
+                &[placeholder::COMMON, placeholder::MESSAGE],
+                &key,
+            );
+            if templates
+                .iter()
+                .any(|before: &ErrorTemplate| before.codes.is_empty())
+            {
                 self.add(
                     &key,
                     "is never reached: one before it, without `codes`, fits everything",
                 );
             }
-            shapes.extend(body.map(|body| Shape {
+            templates.extend(body.map(|body| ErrorTemplate {
                 codes: error.codes.clone(),
                 status: status.filter(|_| given),
                 headers,
@@ -352,13 +373,13 @@ impl Compiler<'_> {
                 item,
             }));
         }
-        shapes
+        templates
     }
 
     fn headers(
         &mut self,
         headers: &BTreeMap<String, String>,
-        allowed: &[&[Place]],
+        allowed: &[&[Placeholder]],
         key: &str,
     ) -> Vec<(HeaderName, Text)> {
         let mut compiled = Vec::new();

@@ -5,25 +5,25 @@ use regex::{Regex, RegexBuilder};
 use serde_json::Value;
 
 use super::{
-    place::{Given, Place, Source},
+    placeholder::{Placeholder, PlaceholderSource, PlaceholderValue},
     text::Text,
 };
 use crate::config::{CheckRule, DialectCheck};
 
 /// Where an input is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Whereabouts {
+pub enum InputLocation {
     /// A field of the body, inside those before it.
     Body(Vec<String>),
     Header(HeaderName),
     Query(String),
 }
 
-impl Whereabouts {
+impl InputLocation {
     /// Reads `body.field`, `header.Name` or `query.name`.
     pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
-        let (place, name) = text.split_once('.').unwrap_or((text, ""));
-        match place {
+        let (location, name) = text.split_once('.').unwrap_or((text, ""));
+        match location {
             "body" if name.split('.').all(|step| !step.is_empty()) => {
                 Ok(Self::Body(name.split('.').map(str::to_owned).collect()))
             }
@@ -52,25 +52,25 @@ impl Whereabouts {
 
 /// The places of one input, at least one. The first that has something counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InputLocations(Vec<Whereabouts>);
+pub struct InputLocations(Vec<InputLocation>);
 
 impl InputLocations {
     /// Reads `body.field|query.name`, as alternatives stand in a placeholder.
     pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
         text.split('|')
-            .map(|part| Whereabouts::parse(part.trim()))
+            .map(|part| InputLocation::parse(part.trim()))
             .collect::<Result<_, _>>()
             .map(Self)
     }
 
     /// In the order in which they are looked at.
-    pub fn iter(&self) -> impl Iterator<Item = &Whereabouts> {
+    pub fn iter(&self) -> impl Iterator<Item = &InputLocation> {
         self.0.iter()
     }
 
     /// The name that the client gives it, at the first place.
     pub fn name(&self) -> &str {
-        self.0.first().map_or("", Whereabouts::name)
+        self.0.first().map_or("", InputLocation::name)
     }
 }
 
@@ -93,11 +93,11 @@ enum Rule {
 }
 
 /// A message has no places.
-struct Nothing;
+struct NoPlaceholders;
 
-impl Source for Nothing {
-    fn give(&self, _: Place) -> Given<'_> {
-        Given::Nothing
+impl PlaceholderSource for NoPlaceholders {
+    fn get(&self, _: Placeholder) -> PlaceholderValue<'_> {
+        PlaceholderValue::Null
     }
 }
 
@@ -127,7 +127,7 @@ fn with_ascii_classes(pattern: &str) -> String {
 }
 
 /// Most bytes of a compiled pattern.
-const LARGEST_PATTERN: usize = 256 * 1024;
+const MAX_PATTERN_SIZE: usize = 256 * 1024;
 
 impl Check {
     /// What the config says, for inputs that the route has; else the key in it that is wrong, and
@@ -146,7 +146,7 @@ impl Check {
             }
             ([], Some(pattern)) => {
                 let built = RegexBuilder::new(&with_ascii_classes(pattern))
-                    .size_limit(LARGEST_PATTERN)
+                    .size_limit(MAX_PATTERN_SIZE)
                     .build();
                 Rule::Pattern(built.map_err(|error| {
                     let lines: Vec<_> = error
@@ -173,7 +173,7 @@ impl Check {
         };
         let message = Text::parse(&config.message, &[])
             .map_err(|says| ("message", says))?
-            .fill(&Nothing);
+            .fill(&NoPlaceholders);
         Ok(Self {
             input: config.input.clone(),
             rule,
@@ -196,13 +196,13 @@ impl Check {
                 text.is_some_and(|text| (*fewest..=*most).contains(&text.chars().count()))
             }
             Rule::Pattern(pattern) => text.is_some_and(|text| pattern.is_match(&text)),
-            Rule::Named(rule) => is_as_ruled(*rule, value),
+            Rule::Named(rule) => passes_rule(*rule, value),
         }
     }
 }
 
 /// Each rule refuses another kind of value, so at most one of them fails.
-fn is_as_ruled(rule: CheckRule, value: Option<&Value>) -> bool {
+fn passes_rule(rule: CheckRule, value: Option<&Value>) -> bool {
     match (rule, value) {
         (CheckRule::Required, value) => value.is_some(),
         (CheckRule::NotNull, value) => !matches!(value, Some(Value::Null)),
@@ -228,10 +228,10 @@ mod tests {
 
     #[test]
     fn an_input_is_in_the_body_a_header_or_the_query() {
-        let path = Whereabouts::Body(vec!["a".to_owned(), "b".to_owned()]);
-        assert_eq!(Whereabouts::parse("body.a.b"), Ok(path));
+        let path = InputLocation::Body(vec!["a".to_owned(), "b".to_owned()]);
+        assert_eq!(InputLocation::parse("body.a.b"), Ok(path));
         assert_eq!(
-            Whereabouts::parse("header.X-Token").unwrap().name(),
+            InputLocation::parse("header.X-Token").unwrap().name(),
             "x-token"
         );
         for text in [
@@ -245,7 +245,7 @@ mod tests {
             "cookie.a",
             "code",
         ] {
-            assert!(Whereabouts::parse(text).is_err(), "{text:?}");
+            assert!(InputLocation::parse(text).is_err(), "{text:?}");
         }
     }
 
@@ -314,7 +314,7 @@ mod tests {
     fn an_input_may_have_several_places() {
         let both = InputLocations::parse("body.nickName | query.nick").unwrap();
         assert_eq!(
-            both.iter().map(Whereabouts::name).collect::<Vec<_>>(),
+            both.iter().map(InputLocation::name).collect::<Vec<_>>(),
             ["nickName", "nick"]
         );
         assert_eq!(both.name(), "nickName");

@@ -4,9 +4,10 @@
 use serde_json::{Map, Value};
 
 use super::{
-    DialectProblems, person,
-    place::{Given, Place, Source},
+    DialectProblems,
+    placeholder::{Placeholder, PlaceholderSource, PlaceholderValue},
     text::Text,
+    user_values,
 };
 use crate::{
     config::{MintConfig, UserIds},
@@ -15,16 +16,16 @@ use crate::{
 };
 
 /// What can stand in a claim: what a token says of its bearer.
-const PLACES: &[Place] = &[
-    Place::Now,
-    Place::Jti,
-    Place::UserId,
-    Place::UserType,
-    Place::UserRoles,
-    Place::UserIsStaff,
-    Place::UserIsSuperuser,
-    Place::ClientType,
-    Place::SessionId,
+const PLACEHOLDERS: &[Placeholder] = &[
+    Placeholder::Now,
+    Placeholder::Jti,
+    Placeholder::UserId,
+    Placeholder::UserType,
+    Placeholder::UserRoles,
+    Placeholder::UserIsStaff,
+    Placeholder::UserIsSuperuser,
+    Placeholder::ClientType,
+    Placeholder::SessionId,
 ];
 
 /// Claims that `[mint]` has keys for, or sets itself.
@@ -44,7 +45,7 @@ pub struct MintClaims {
 }
 
 /// Whom a token is minted for.
-struct Caller<'a> {
+struct MintValues<'a> {
     claims: &'a Verified,
     ids: UserIds,
     jti: &'a str,
@@ -62,13 +63,15 @@ impl MintClaims {
                 problems.push((key, (*says).to_owned()));
                 continue;
             }
-            match Text::parse(text, &[PLACES]) {
+            match Text::parse(text, &[PLACEHOLDERS]) {
                 Ok(text) => claims.push((name.clone(), text)),
                 Err(says) => problems.push((key, says)),
             }
         }
-        let names_nobody =
-            !claims.is_empty() && claims.iter().all(|(_, text)| !text.uses(Place::UserId));
+        let names_nobody = !claims.is_empty()
+            && claims
+                .iter()
+                .all(|(_, text)| !text.uses(Placeholder::UserId));
         if problems.is_empty() && names_nobody {
             problems.push((
                 "mint.claims".to_owned(),
@@ -84,12 +87,14 @@ impl MintClaims {
 
     /// Whether a token has a name of its own.
     pub fn has_jti(&self) -> bool {
-        self.claims.iter().any(|(_, text)| text.uses(Place::Jti))
+        self.claims
+            .iter()
+            .any(|(_, text)| text.uses(Placeholder::Jti))
     }
 
     /// The claims of a token for this caller. One that has nothing to say is left out.
     pub fn fill(&self, claims: &Verified, jti: &str, now: Timestamp) -> Map<String, Value> {
-        let caller = Caller {
+        let caller = MintValues {
             claims,
             ids: self.ids,
             jti,
@@ -103,29 +108,30 @@ impl MintClaims {
     }
 }
 
-impl Source for Caller<'_> {
-    fn give(&self, place: Place) -> Given<'_> {
+impl PlaceholderSource for MintValues<'_> {
+    fn get(&self, placeholder: Placeholder) -> PlaceholderValue<'_> {
         let user_type = self.claims.user_type();
-        match place {
-            Place::Now => Given::Time(self.now),
-            Place::Jti => Given::text(Some(self.jti)),
-            Place::UserId => person::id(self.claims.sub(), self.ids),
-            Place::UserType => Given::text(Some(user_type.as_str())),
-            Place::UserRoles => Given::Json(
+        match placeholder {
+            Placeholder::Now => PlaceholderValue::Time(self.now),
+            Placeholder::Jti => PlaceholderValue::text(Some(self.jti)),
+            Placeholder::UserId => user_values::id(self.claims.sub(), self.ids),
+            Placeholder::UserType => PlaceholderValue::text(Some(user_type.as_str())),
+            Placeholder::UserRoles => PlaceholderValue::Json(
                 self.claims
                     .roles()
                     .iter()
                     .map(|role| Value::from(role.as_str()))
                     .collect(),
             ),
-            Place::UserIsStaff => Given::Truth(*user_type == UserType::admin()),
-            Place::UserIsSuperuser if *user_type == UserType::admin() => Given::Truth(true),
-            Place::ClientType => Given::text(self.claims.client_type()),
-            Place::SessionId => self
-                .claims
-                .sid()
-                .map_or(Given::Nothing, |sid| Given::owned(sid.into_owned())),
-            _ => Given::Nothing,
+            Placeholder::UserIsStaff => PlaceholderValue::Bool(*user_type == UserType::admin()),
+            Placeholder::UserIsSuperuser if *user_type == UserType::admin() => {
+                PlaceholderValue::Bool(true)
+            }
+            Placeholder::ClientType => PlaceholderValue::text(self.claims.client_type()),
+            Placeholder::SessionId => self.claims.sid().map_or(PlaceholderValue::Null, |sid| {
+                PlaceholderValue::owned(sid.into_owned())
+            }),
+            _ => PlaceholderValue::Null,
         }
     }
 }

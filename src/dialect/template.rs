@@ -13,8 +13,8 @@ use serde::{
 use serde_json::{Number, Value};
 
 use super::{
-    place::{Place, Source},
-    text::{Filled, Text},
+    placeholder::{Placeholder, PlaceholderSource},
+    text::{Substitution, Text},
 };
 
 /// A JSON document with places.
@@ -40,7 +40,7 @@ struct Member {
 
 impl Template {
     /// Reads JSON in which only these places may stand.
-    pub(super) fn parse(json: &str, allowed: &[&[Place]]) -> Result<Self, String> {
+    pub(super) fn parse(json: &str, allowed: &[&[Placeholder]]) -> Result<Self, String> {
         let raw: Raw = serde_json::from_str(json).map_err(|error| {
             let text = error.to_string();
             let reason = text.split(" at line ").next().unwrap_or_default();
@@ -54,20 +54,20 @@ impl Template {
     }
 
     /// The document, filled in, without spaces between its parts.
-    pub(super) fn fill(&self, from: &impl Source) -> Vec<u8> {
+    pub(super) fn fill(&self, from: &impl PlaceholderSource) -> Vec<u8> {
         let mut out = Vec::with_capacity(512);
         self.0.write(&mut out, from);
         out
     }
 
     /// Whether it has this place.
-    pub(super) fn uses(&self, place: Place) -> bool {
-        self.0.uses(place)
+    pub(super) fn uses(&self, placeholder: Placeholder) -> bool {
+        self.0.uses(placeholder)
     }
 }
 
 impl Node {
-    fn of(raw: Raw, allowed: &[&[Place]]) -> Result<Self, String> {
+    fn of(raw: Raw, allowed: &[&[Placeholder]]) -> Result<Self, String> {
         Ok(match raw {
             Raw::Null => Self::Fixed(Value::Null),
             Raw::Bool(truth) => Self::Fixed(truth.into()),
@@ -106,12 +106,12 @@ impl Node {
         })
     }
 
-    fn write(&self, out: &mut Vec<u8>, from: &impl Source) {
+    fn write(&self, out: &mut Vec<u8>, from: &impl PlaceholderSource) {
         match self {
             Self::Fixed(value) => put(out, value),
             Self::Text(text) => match text.filled(from) {
-                Filled::Value(value) => put(out, &value),
-                Filled::Written(json) => out.extend_from_slice(json.as_bytes()),
+                Substitution::Value(value) => put(out, &value),
+                Substitution::RawJson(json) => out.extend_from_slice(json.as_bytes()),
             },
             Self::List(items) => {
                 out.push(b'[');
@@ -142,7 +142,7 @@ impl Node {
         }
     }
 
-    fn is_nothing(&self, from: &impl Source) -> bool {
+    fn is_nothing(&self, from: &impl PlaceholderSource) -> bool {
         match self {
             Self::Fixed(value) => value.is_null(),
             Self::Text(text) => text.filled(from).is_null(),
@@ -150,12 +150,12 @@ impl Node {
         }
     }
 
-    fn uses(&self, place: Place) -> bool {
+    fn uses(&self, placeholder: Placeholder) -> bool {
         match self {
             Self::Fixed(_) => false,
-            Self::Text(text) => text.uses(place),
-            Self::List(items) => items.iter().any(|item| item.uses(place)),
-            Self::Object(members) => members.iter().any(|member| member.value.uses(place)),
+            Self::Text(text) => text.uses(placeholder),
+            Self::List(items) => items.iter().any(|item| item.uses(placeholder)),
+            Self::Object(members) => members.iter().any(|member| member.value.uses(placeholder)),
         }
     }
 }
@@ -227,16 +227,16 @@ impl<'de> Deserialize<'de> for Raw {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dialect::place::{COMMON, FIELD, Given};
+    use crate::dialect::placeholder::{COMMON, FIELD, PlaceholderValue};
 
     struct Sent<'a>(&'a str);
 
-    impl Source for Sent<'_> {
-        fn give(&self, place: Place) -> Given<'_> {
-            match place {
-                Place::FieldValue => Given::text(Some(self.0)),
-                Place::Status => Given::Number(200),
-                _ => Given::Nothing,
+    impl PlaceholderSource for Sent<'_> {
+        fn get(&self, placeholder: Placeholder) -> PlaceholderValue<'_> {
+            match placeholder {
+                Placeholder::FieldValue => PlaceholderValue::text(Some(self.0)),
+                Placeholder::Status => PlaceholderValue::Number(200),
+                _ => PlaceholderValue::Null,
             }
         }
     }

@@ -92,7 +92,7 @@ fn every_builtin_dialect_compiles_and_has_the_routes_of_its_document() {
         );
         let dialect = dialects.iter().next().unwrap();
         assert_eq!(
-            dialect.terms.access_ttl,
+            dialect.token_profile.access_ttl,
             ttl.map(Duration::from_secs),
             "{kind:?}"
         );
@@ -110,9 +110,9 @@ fn what_the_config_says_is_laid_over_a_builtin_dialect() {
     let dialects = Dialects::compile(&config(vec![own])).unwrap();
     let dialect = dialects.iter().next().unwrap();
     assert_eq!(dialect.routes[0].path, "/v2/login/");
-    assert!(dialect.terms.person.openid && dialect.terms.names_openid);
+    assert!(dialect.token_profile.user_format.openid && dialect.token_profile.names_openid);
     let claims: Vec<_> = dialect
-        .terms
+        .token_profile
         .claims
         .iter()
         .map(|(name, _)| name.as_str())
@@ -158,13 +158,13 @@ fn refusals_speak_the_dialect_of_the_longest_prefix() {
     ] {
         assert_eq!(
             dialects
-                .speaking(path)
+                .for_path(path)
                 .map(|dialect| dialect.prefix.as_str()),
             prefix,
             "{path}"
         );
     }
-    assert!(Dialects::default().speaking("/x").is_none());
+    assert!(Dialects::default().for_path("/x").is_none());
 }
 
 #[test]
@@ -185,10 +185,10 @@ fn a_session_that_is_renewed_needs_its_keys_for_longer() {
     assert_eq!(simplejwt, Lifetimes::of(&tokens));
 }
 
-fn refusal(code: ErrorCode) -> Refusal<'static> {
-    Refusal {
+fn refusal(code: ErrorCode) -> DialectRejection<'static> {
+    DialectRejection {
         code,
-        finer: None,
+        subcode: None,
         status: StatusCode::UNAUTHORIZED,
         detail: "English",
         retry_after: Some(1),
@@ -213,8 +213,8 @@ fn a_refusal_takes_the_first_shape_that_fits_and_the_finest_message() {
     )]))
     .unwrap();
     let dialect = dialects.iter().next().unwrap();
-    let say = |route, refusal: &Refusal<'_>| {
-        let shaped = dialect.refuse(route, refusal);
+    let say = |route, refusal: &DialectRejection<'_>| {
+        let shaped = dialect.render_error(route, refusal);
         (
             shaped.status.as_u16(),
             String::from_utf8(shaped.body).unwrap(),
@@ -222,8 +222,8 @@ fn a_refusal_takes_the_first_shape_that_fits_and_the_finest_message() {
         )
     };
     let code = refusal(ErrorCode::WechatCodeInvalid);
-    let refused = Refusal {
-        finer: Some("wechat_refused"),
+    let refused = DialectRejection {
+        subcode: Some("wechat_refused"),
         ..code.clone()
     };
     let (status, body, headers) = say(Some(0), &refused);
@@ -251,7 +251,7 @@ fn what_a_field_was_is_listed_in_the_order_of_its_template() {
          body = '{ \"e\": \"{errors}\", \"by\": \"{errors.by_field}\" }'",
     );
     let dialects = Dialects::compile(&config(vec![custom(&text)])).unwrap();
-    let field = |name: &str, message: &str, value| WrongField {
+    let field = |name: &str, message: &str, value| InvalidField {
         name: name.to_owned(),
         message: message.to_owned(),
         value,
@@ -262,9 +262,9 @@ fn what_a_field_was_is_listed_in_the_order_of_its_template() {
         field("z", "3", Some(Value::Null)),
         field("b", "4", None),
     ];
-    let shaped = dialects.iter().next().unwrap().refuse(
+    let shaped = dialects.iter().next().unwrap().render_error(
         None,
-        &Refusal {
+        &DialectRejection {
             fields,
             ..refusal(ErrorCode::ValidationFailed)
         },

@@ -6,7 +6,7 @@
 
 use serde_json::Value;
 
-use super::place::{Given, Place, Source};
+use super::placeholder::{Placeholder, PlaceholderSource, PlaceholderValue};
 use crate::{config::nearest, types::Timestamp};
 
 /// A text with places.
@@ -20,22 +20,22 @@ enum Part {
 }
 
 /// What a slot became.
-pub(super) enum Filled {
+pub(super) enum Substitution {
     Value(Value),
     /// JSON, to be copied as it is.
-    Written(String),
+    RawJson(String),
 }
 
 /// What stands between two braces.
 #[derive(Debug, Clone)]
 struct Slot {
-    choices: Vec<Choice>,
+    alternatives: Vec<Alternative>,
     format: Format,
 }
 
 #[derive(Debug, Clone)]
-enum Choice {
-    Place(Place),
+enum Alternative {
+    Placeholder(Placeholder),
     Plain(String),
 }
 
@@ -66,7 +66,7 @@ const FORMATS: [(&str, Format); 5] = [
 
 impl Text {
     /// Reads a text in which only these places may stand.
-    pub(super) fn parse(text: &str, allowed: &[&[Place]]) -> Result<Self, String> {
+    pub(super) fn parse(text: &str, allowed: &[&[Placeholder]]) -> Result<Self, String> {
         let mut parts = Vec::new();
         let mut plain = String::new();
         let mut rest = text;
@@ -103,17 +103,17 @@ impl Text {
     }
 
     /// The text, filled in. What is not there is left out.
-    pub fn fill(&self, from: &impl Source) -> String {
+    pub fn fill(&self, from: &impl PlaceholderSource) -> String {
         let mut out = String::new();
         for part in &self.0 {
             match part {
                 Part::Plain(plain) => out.push_str(plain),
                 Part::Slot(slot) => match slot.fill(from) {
-                    Filled::Value(Value::Null) => {}
-                    Filled::Value(Value::String(text)) | Filled::Written(text) => {
+                    Substitution::Value(Value::Null) => {}
+                    Substitution::Value(Value::String(text)) | Substitution::RawJson(text) => {
                         out.push_str(&text)
                     }
-                    Filled::Value(other) => out.push_str(&other.to_string()),
+                    Substitution::Value(other) => out.push_str(&other.to_string()),
                 },
             }
         }
@@ -121,51 +121,54 @@ impl Text {
     }
 
     /// What fills a lone slot as it is, anything else as a text.
-    pub(super) fn filled(&self, from: &impl Source) -> Filled {
+    pub(super) fn filled(&self, from: &impl PlaceholderSource) -> Substitution {
         self.lone_slot().map_or_else(
-            || Filled::Value(Value::String(self.fill(from))),
+            || Substitution::Value(Value::String(self.fill(from))),
             |slot| slot.fill(from),
         )
     }
 
     /// The same as a value.
-    pub(super) fn value(&self, from: &impl Source) -> Value {
+    pub(super) fn value(&self, from: &impl PlaceholderSource) -> Value {
         match self.filled(from) {
-            Filled::Value(value) => value,
-            Filled::Written(json) => serde_json::from_str(&json).unwrap_or_default(),
+            Substitution::Value(value) => value,
+            Substitution::RawJson(json) => serde_json::from_str(&json).unwrap_or_default(),
         }
     }
 
     /// Whether it has this place.
-    pub(super) fn uses(&self, place: Place) -> bool {
+    pub(super) fn uses(&self, placeholder: Placeholder) -> bool {
         self.0.iter().any(|part| match part {
             Part::Plain(_) => false,
             Part::Slot(slot) => slot
-                .choices
+                .alternatives
                 .iter()
-                .any(|choice| matches!(choice, Choice::Place(used) if *used == place)),
+                .any(|alternative| matches!(alternative, Alternative::Placeholder(used) if *used == placeholder)),
         })
     }
 }
 
 impl Slot {
     /// Reads what follows a `{`, up to its `}`; gives the rest too.
-    fn parse<'t>(text: &'t str, allowed: &[&[Place]]) -> Result<(Self, &'t str), String> {
+    fn parse<'t>(text: &'t str, allowed: &[&[Placeholder]]) -> Result<(Self, &'t str), String> {
         const OPEN: &str = "has a `{` without a `}`: write `{{` for a brace";
-        let mut choices = Vec::new();
+        let mut alternatives = Vec::new();
         let mut rest = text;
         loop {
-            let (choice, after) = if let Some(quoted) = rest.strip_prefix('\'') {
+            let (alternative, after) = if let Some(quoted) = rest.strip_prefix('\'') {
                 let (plain, after) = quoted
                     .split_once('\'')
                     .ok_or("has a `'` that does not end")?;
-                (Choice::Plain(plain.to_owned()), after)
+                (Alternative::Plain(plain.to_owned()), after)
             } else {
                 let end = rest.find(['|', ':', '}']).ok_or(OPEN)?;
-                (Choice::Place(place(&rest[..end], allowed)?), &rest[end..])
+                (
+                    Alternative::Placeholder(placeholder(&rest[..end], allowed)?),
+                    &rest[end..],
+                )
             };
-            let is_last = matches!(choice, Choice::Plain(_));
-            choices.push(choice);
+            let is_last = matches!(alternative, Alternative::Plain(_));
+            alternatives.push(alternative);
             match after.as_bytes().first() {
                 Some(b'|') if is_last => {
                     return Err(
@@ -176,7 +179,7 @@ impl Slot {
                 Some(b'}') => {
                     return Ok((
                         Self {
-                            choices,
+                            alternatives,
                             format: Format::Own,
                         },
                         &after[1..],
@@ -184,8 +187,14 @@ impl Slot {
                 }
                 Some(b':') => {
                     let (name, after) = after[1..].split_once('}').ok_or(OPEN)?;
-                    let format = format(name, &choices)?;
-                    return Ok((Self { choices, format }, after));
+                    let format = format(name, &alternatives)?;
+                    return Ok((
+                        Self {
+                            alternatives,
+                            format,
+                        },
+                        after,
+                    ));
                 }
                 _ => return Err(OPEN.to_owned()),
             }
@@ -193,18 +202,21 @@ impl Slot {
     }
 
     /// The first choice that has something.
-    fn fill(&self, from: &impl Source) -> Filled {
-        let mut filled = self.choices.iter().map(|choice| match choice {
-            Choice::Place(place) => self.format.write(from.give(*place)),
-            Choice::Plain(text) => Filled::Value(Value::String(text.clone())),
-        });
+    fn fill(&self, from: &impl PlaceholderSource) -> Substitution {
+        let mut filled = self
+            .alternatives
+            .iter()
+            .map(|alternative| match alternative {
+                Alternative::Placeholder(placeholder) => self.format.write(from.get(*placeholder)),
+                Alternative::Plain(text) => Substitution::Value(Value::String(text.clone())),
+            });
         filled
             .find(|filled| !filled.is_null())
-            .unwrap_or(Filled::Value(Value::Null))
+            .unwrap_or(Substitution::Value(Value::Null))
     }
 }
 
-impl Filled {
+impl Substitution {
     /// Whether it is `null`.
     pub(super) const fn is_null(&self) -> bool {
         matches!(self, Self::Value(Value::Null))
@@ -212,17 +224,17 @@ impl Filled {
 }
 
 impl Format {
-    fn write(self, given: Given<'_>) -> Filled {
+    fn write(self, given: PlaceholderValue<'_>) -> Substitution {
         let value = match given {
-            Given::Written(json) => return Filled::Written(json),
-            Given::Nothing => Value::Null,
-            Given::Truth(truth) => truth.into(),
-            Given::Number(number) => number.into(),
-            Given::Text(text) => Value::String(text.into_owned()),
-            Given::Json(value) => value,
-            Given::Time(time) => self.instant(time),
+            PlaceholderValue::RawJson(json) => return Substitution::RawJson(json),
+            PlaceholderValue::Null => Value::Null,
+            PlaceholderValue::Bool(truth) => truth.into(),
+            PlaceholderValue::Number(number) => number.into(),
+            PlaceholderValue::Text(text) => Value::String(text.into_owned()),
+            PlaceholderValue::Json(value) => value,
+            PlaceholderValue::Time(time) => self.instant(time),
         };
-        Filled::Value(match (self, value) {
+        Substitution::Value(match (self, value) {
             (Self::Text, Value::Number(number)) => Value::String(number.to_string()),
             (Self::Text, Value::Bool(truth)) => Value::String(truth.to_string()),
             (_, value) => value,
@@ -247,13 +259,17 @@ impl Format {
     }
 }
 
-fn place(name: &str, allowed: &[&[Place]]) -> Result<Place, String> {
+fn placeholder(name: &str, allowed: &[&[Placeholder]]) -> Result<Placeholder, String> {
     let possible = || allowed.iter().copied().flatten().copied();
-    if let Some(place) = possible().find(|place| place.as_str() == name) {
-        return Ok(place);
+    if let Some(placeholder) = possible().find(|placeholder| placeholder.as_str() == name) {
+        return Ok(placeholder);
     }
-    let elsewhere = Place::ALL.iter().any(|place| place.as_str() == name);
-    let names: Vec<_> = possible().map(|place| place.as_str().to_owned()).collect();
+    let elsewhere = Placeholder::ALL
+        .iter()
+        .any(|placeholder| placeholder.as_str() == name);
+    let names: Vec<_> = possible()
+        .map(|placeholder| placeholder.as_str().to_owned())
+        .collect();
     let what = if elsewhere {
         "not to be had here"
     } else {
@@ -268,7 +284,7 @@ fn place(name: &str, allowed: &[&[Place]]) -> Result<Place, String> {
     })
 }
 
-fn format(name: &str, choices: &[Choice]) -> Result<Format, String> {
+fn format(name: &str, alternatives: &[Alternative]) -> Result<Format, String> {
     let Some((_, format)) = FORMATS.iter().find(|(known, _)| *known == name) else {
         let known: Vec<_> = FORMATS.iter().map(|(known, _)| *known).collect();
         return Err(format!(
@@ -276,8 +292,8 @@ fn format(name: &str, choices: &[Choice]) -> Result<Format, String> {
             known.join(", ")
         ));
     };
-    let is_time = |choice: &Choice| matches!(choice, Choice::Place(place) if place.is_time());
-    if *format != Format::Text && !choices.iter().any(is_time) {
+    let is_time = |alternative: &Alternative| matches!(alternative, Alternative::Placeholder(placeholder) if placeholder.is_time());
+    if *format != Format::Text && !alternatives.iter().any(is_time) {
         return Err(format!("has the format `{name}`, which is for times only"));
     }
     Ok(*format)
@@ -288,26 +304,30 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::dialect::place::{COMMON, PERSON};
+    use crate::dialect::placeholder::{COMMON, USER};
 
     struct Somebody;
 
-    impl Source for Somebody {
-        fn give(&self, place: Place) -> Given<'_> {
-            match place {
-                Place::Now => Given::Time(Timestamp::from_millis(1_729_080_000_007)),
-                Place::UserCreatedAt => Given::Time(Timestamp::from_secs(1_729_080_000)),
-                Place::UserId => Given::Number(7),
-                Place::UserNickname => Given::text(Some("小明")),
-                Place::UserIsStaff => Given::Truth(false),
-                Place::UserRoles => Given::Json(json!(["a", "b"])),
-                _ => Given::Nothing,
+    impl PlaceholderSource for Somebody {
+        fn get(&self, placeholder: Placeholder) -> PlaceholderValue<'_> {
+            match placeholder {
+                Placeholder::Now => {
+                    PlaceholderValue::Time(Timestamp::from_millis(1_729_080_000_007))
+                }
+                Placeholder::UserCreatedAt => {
+                    PlaceholderValue::Time(Timestamp::from_secs(1_729_080_000))
+                }
+                Placeholder::UserId => PlaceholderValue::Number(7),
+                Placeholder::UserNickname => PlaceholderValue::text(Some("小明")),
+                Placeholder::UserIsStaff => PlaceholderValue::Bool(false),
+                Placeholder::UserRoles => PlaceholderValue::Json(json!(["a", "b"])),
+                _ => PlaceholderValue::Null,
             }
         }
     }
 
     fn parse(text: &str) -> Result<Text, String> {
-        Text::parse(text, &[COMMON, PERSON])
+        Text::parse(text, &[COMMON, USER])
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::{
     api::{body, json_object::Found, problem::Problem, routes::client_type},
     auth::profile,
     config::DialectAction,
-    dialect::{InputLocations, Route, Whereabouts, WrongField},
+    dialect::{InputLocation, InputLocations, InvalidField, Route},
     error::ErrorCode,
     types::plain_digits,
 };
@@ -33,7 +33,7 @@ impl<'a> Inputs<'a> {
             .inputs
             .values()
             .flat_map(InputLocations::iter)
-            .any(Whereabouts::is_in_body);
+            .any(InputLocation::is_in_body);
         let object = if in_body {
             body::object_if_any(Request::from_parts(head.clone(), body)).await?
         } else {
@@ -46,7 +46,7 @@ impl<'a> Inputs<'a> {
         for (name, locations) in &route.inputs {
             for location in locations.iter() {
                 let value = match location {
-                    Whereabouts::Body(path) => match object
+                    InputLocation::Body(path) => match object
                         .as_ref()
                         .map_or(Found::Absent, |object| object.at(path))
                     {
@@ -56,8 +56,8 @@ impl<'a> Inputs<'a> {
                         Found::Unreadable if is_forgiven(route.action, name) => None,
                         Found::Unreadable | Found::Repeated => return Err(body::not_readable()),
                     },
-                    Whereabouts::Header(header) => in_headers(&head.headers, header.as_str())?,
-                    Whereabouts::Query(parameter) => once(
+                    InputLocation::Header(header) => in_headers(&head.headers, header.as_str())?,
+                    InputLocation::Query(parameter) => once(
                         query
                             .iter()
                             .filter(|(known, _)| known == parameter)
@@ -100,13 +100,13 @@ impl<'a> Inputs<'a> {
     }
 
     /// Everything that the checks of the route find wrong, in their order.
-    pub(super) fn wrong(&self) -> Vec<WrongField> {
+    pub(super) fn wrong(&self) -> Vec<InvalidField> {
         let failed = self
             .route
             .checks
             .iter()
             .filter(|check| !check.passes(self.found.get(&check.input)));
-        let wrong = failed.map(|check| WrongField {
+        let wrong = failed.map(|check| InvalidField {
             name: self.name_of(&check.input).to_owned(),
             message: check.message.clone(),
             value: self.found.get(&check.input).cloned(),

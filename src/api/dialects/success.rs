@@ -8,7 +8,10 @@ use http::{HeaderValue, header};
 use crate::{
     api::{RequestContext, said::JSON},
     auth::{Auth, Bound, SignedIn, SmsSent},
-    dialect::{Dialect, Given, Person, Place, Shaped, Source, national},
+    dialect::{
+        Dialect, Placeholder, PlaceholderSource, PlaceholderValue, RenderedResponse, UserValues,
+        national,
+    },
     store::User,
     types::{OpenId, Timestamp},
 };
@@ -32,37 +35,43 @@ pub(super) struct Success<'a> {
     pub(super) now: Timestamp,
 }
 
-impl Source for Success<'_> {
-    fn give(&self, place: Place) -> Given<'_> {
+impl PlaceholderSource for Success<'_> {
+    fn get(&self, place: Placeholder) -> PlaceholderValue<'_> {
         match place {
-            Place::Now => return Given::Time(self.now),
-            Place::RequestId => return Given::text(Some(&self.context.request_id)),
+            Placeholder::Now => return PlaceholderValue::Time(self.now),
+            Placeholder::RequestId => {
+                return PlaceholderValue::text(Some(&self.context.request_id));
+            }
             _ => {}
         }
         match &self.outcome {
             Outcome::Session(signed_in) => self.of_session(signed_in, place),
             Outcome::Sent(sent) => match place {
-                Place::ExpiresIn => Given::count(sent.expires_in.as_secs()),
-                Place::ResendAfter => Given::count(sent.resend_after.as_secs()),
-                _ => Given::Nothing,
+                Placeholder::ExpiresIn => PlaceholderValue::count(sent.expires_in.as_secs()),
+                Placeholder::ResendAfter => PlaceholderValue::count(sent.resend_after.as_secs()),
+                _ => PlaceholderValue::Null,
             },
             Outcome::User(known) => {
                 let (user, openid) = &**known;
-                Person {
+                UserValues {
                     user,
                     openid: openid.as_ref(),
-                    form: &self.dialect.terms.person,
+                    form: &self.dialect.token_profile.user_format,
                 }
-                .give(place)
+                .get(place)
             }
             Outcome::Bound(bound) => self.of_phone(bound, place),
-            Outcome::Done => Given::Nothing,
+            Outcome::Done => PlaceholderValue::Null,
         }
     }
 }
 
 impl Success<'_> {
-    fn of_session<'a>(&'a self, signed_in: &'a SignedIn, place: Place) -> Given<'a> {
+    fn of_session<'a>(
+        &'a self,
+        signed_in: &'a SignedIn,
+        place: Placeholder,
+    ) -> PlaceholderValue<'a> {
         let SignedIn {
             user,
             session,
@@ -70,39 +79,49 @@ impl Success<'_> {
             ..
         } = signed_in;
         match place {
-            Place::AccessToken => Given::text(Some(&signed_in.access_token)),
-            Place::RefreshToken => Given::text(Some(&signed_in.refresh_token)),
-            Place::RefreshJwt => Given::text(signed_in.refresh_jwt.as_deref()),
-            Place::ExpiresIn => Given::count(signed_in.access_expires_in.as_secs()),
-            Place::RefreshExpiresIn => Given::count(signed_in.refresh_expires_in.as_secs()),
-            Place::IsNewUser => Given::Truth(signed_in.is_new_user),
-            Place::SessionId => Given::owned(session.id.to_string()),
-            Place::SessionHandle => Given::owned(self.auth.session_handle(session)),
-            Place::ClientType => Given::text(Some(session.client_type.as_str())),
-            other => Person {
+            Placeholder::AccessToken => PlaceholderValue::text(Some(&signed_in.access_token)),
+            Placeholder::RefreshToken => PlaceholderValue::text(Some(&signed_in.refresh_token)),
+            Placeholder::RefreshJwt => PlaceholderValue::text(signed_in.refresh_jwt.as_deref()),
+            Placeholder::ExpiresIn => {
+                PlaceholderValue::count(signed_in.access_expires_in.as_secs())
+            }
+            Placeholder::RefreshExpiresIn => {
+                PlaceholderValue::count(signed_in.refresh_expires_in.as_secs())
+            }
+            Placeholder::IsNewUser => PlaceholderValue::Bool(signed_in.is_new_user),
+            Placeholder::SessionId => PlaceholderValue::owned(session.id.to_string()),
+            Placeholder::SessionHandle => {
+                PlaceholderValue::owned(self.auth.session_handle(session))
+            }
+            Placeholder::ClientType => PlaceholderValue::text(Some(session.client_type.as_str())),
+            other => UserValues {
                 user,
                 openid: openid.as_ref(),
-                form: &self.dialect.terms.person,
+                form: &self.dialect.token_profile.user_format,
             }
-            .give(other),
+            .get(other),
         }
     }
 
-    fn of_phone<'a>(&'a self, bound: &'a Bound, place: Place) -> Given<'a> {
+    fn of_phone<'a>(&'a self, bound: &'a Bound, place: Placeholder) -> PlaceholderValue<'a> {
         let stamp = bound.watermark.as_ref();
         match place {
-            Place::PhoneNumber => Given::text(Some(bound.phone.as_str())),
-            Place::PhoneMasked => Given::owned(bound.phone.masked()),
-            Place::PhoneNational => Given::text(Some(national(&bound.phone))),
-            Place::PhoneCountryCode => Given::text(Some(bound.phone.country_code())),
-            Place::PhoneWatermarkTimestamp => stamp.map_or(Given::Nothing, |stamp| {
-                Given::count(stamp.made_at.as_secs())
+            Placeholder::PhoneNumber => PlaceholderValue::text(Some(bound.phone.as_str())),
+            Placeholder::PhoneMasked => PlaceholderValue::owned(bound.phone.masked()),
+            Placeholder::PhoneNational => PlaceholderValue::text(Some(national(&bound.phone))),
+            Placeholder::PhoneCountryCode => {
+                PlaceholderValue::text(Some(bound.phone.country_code()))
+            }
+            Placeholder::PhoneWatermarkTimestamp => stamp.map_or(PlaceholderValue::Null, |stamp| {
+                PlaceholderValue::count(stamp.made_at.as_secs())
             }),
-            Place::PhoneWatermarkAppid => Given::text(stamp.map(|stamp| stamp.app_id.as_str())),
+            Placeholder::PhoneWatermarkAppid => {
+                PlaceholderValue::text(stamp.map(|stamp| stamp.app_id.as_str()))
+            }
             other => bound
                 .signed_in
                 .as_ref()
-                .map_or(Given::Nothing, |signed_in| {
+                .map_or(PlaceholderValue::Null, |signed_in| {
                     self.of_session(signed_in, other)
                 }),
         }
@@ -110,13 +129,13 @@ impl Success<'_> {
 }
 
 /// An answer may hold tokens and a phone: no cache keeps it.
-pub(super) fn response(shaped: Shaped) -> Response {
-    let has_body = !shaped.body.is_empty();
-    let mut response = Response::new(Body::from(shaped.body));
-    *response.status_mut() = shaped.status;
+pub(super) fn response(rendered: RenderedResponse) -> Response {
+    let has_body = !rendered.body.is_empty();
+    let mut response = Response::new(Body::from(rendered.body));
+    *response.status_mut() = rendered.status;
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.extend(shaped.headers);
+    headers.extend(rendered.headers);
     if has_body {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
     }

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use crate::{
     api::{ApiState, RequestContext, body::Fields, caller, problem::Problem},
     auth::{self, Scope},
-    dialect::Terms,
+    dialect::TokenProfile,
     error::ErrorCode,
     types::{ClientIp, Malformed},
 };
@@ -84,7 +84,7 @@ pub(in crate::api) async fn sign_out(
     api: &ApiState,
     token: Result<&str, ErrorCode>,
     asked: &Logout,
-    terms: &Terms,
+    terms: &TokenProfile,
     from: ClientIp,
 ) -> Result<(), Problem> {
     // More than its own session it does not end.

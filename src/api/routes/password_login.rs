@@ -11,7 +11,7 @@ use crate::{
         routes::client_type,
     },
     auth::{Password, PasswordLogin},
-    dialect::Terms,
+    dialect::TokenProfile,
     types::{ClientType, Username},
 };
 
@@ -57,7 +57,7 @@ pub(in crate::api) async fn post(
 
 pub(in crate::api) fn read(
     mut fields: Fields,
-    terms: &Arc<Terms>,
+    terms: &Arc<TokenProfile>,
 ) -> Result<PasswordLogin, Problem> {
     let username = fields.required("username", Username::parse);
     let password = fields.required("password", Password::parse);

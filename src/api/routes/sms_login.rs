@@ -11,7 +11,7 @@ use crate::{
         routes::client_type,
     },
     auth::SmsLogin,
-    dialect::Terms,
+    dialect::TokenProfile,
     types::{ClientType, SmsCode},
 };
 
@@ -51,7 +51,7 @@ pub(in crate::api) async fn post(
 pub(in crate::api) fn read(
     mut fields: Fields,
     api: &ApiState,
-    terms: &Arc<Terms>,
+    terms: &Arc<TokenProfile>,
 ) -> Result<SmsLogin, Problem> {
     let phone = fields.required("phone", |text| api.auth.phone(text));
     let code = fields.required("code", SmsCode::parse);

@@ -11,7 +11,7 @@ use crate::{
         routes::client_type,
     },
     auth::{SignedData, WechatLogin, profile},
-    dialect::Terms,
+    dialect::TokenProfile,
     provider::wechat::LoginCode,
     store::Profile,
     types::{AppId, ClientType, Malformed},
@@ -78,7 +78,10 @@ pub(in crate::api) async fn post(
     }
 }
 
-pub(in crate::api) fn read(mut fields: Fields, terms: &Arc<Terms>) -> Result<WechatLogin, Problem> {
+pub(in crate::api) fn read(
+    mut fields: Fields,
+    terms: &Arc<TokenProfile>,
+) -> Result<WechatLogin, Problem> {
     let code = fields.required("code", LoginCode::parse);
     let nickname = fields.if_valid("nickname", profile::nickname).flatten();
     let avatar_url = fields.if_valid("avatar_url", profile::avatar_url);

@@ -23,7 +23,7 @@ use crate::{
         sms::SimulatedSms,
         wechat::{KnownApp, SimulatedWechat},
     },
-    dialect::{Dialects, Terms},
+    dialect::{Dialects, TokenProfile},
     entropy::Entropy,
     metrics::Metrics,
     policy::IdentityHeaders,
@@ -192,7 +192,7 @@ impl World {
             keyrings,
             prefix: config.auth.prefix.clone(),
             openid_in_answers: config.auth.openid_in_answers,
-            terms: Arc::new(Terms::plain()),
+            terms: Arc::new(TokenProfile::plain()),
             dialects,
         });
         Self {

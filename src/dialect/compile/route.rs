@@ -9,7 +9,7 @@ use crate::{
     config::{DialectAction, DialectRoute, ProfileOfLogin, nearest},
     dialect::{
         Route, action,
-        input::{Check, InputLocations, Whereabouts},
+        input::{Check, InputLocation, InputLocations},
         template::Template,
     },
 };
@@ -71,7 +71,7 @@ impl Compiler<'_> {
             self.add(&format!("{key}.rotate"), "is for `refresh` only");
         }
         let status = self.status(route.status, 200..=299, &format!("{key}.status"));
-        let allowed = action::places(route.action);
+        let allowed = action::placeholders(route.action);
         let body = route.body.as_deref();
         let body = body.and_then(|body| {
             self.or_problem(&format!("{key}.body"), Template::parse(body, allowed))
@@ -135,7 +135,7 @@ impl Compiler<'_> {
             );
         }
         let has = |name: &str| route.inputs.contains_key(name);
-        let is_header = |place: &Whereabouts| matches!(place, Whereabouts::Header(name) if name == header::AUTHORIZATION);
+        let is_header = |placeholder: &InputLocation| matches!(placeholder, InputLocation::Header(name) if name == header::AUTHORIZATION);
         if inputs
             .get(action::ACCESS_TOKEN)
             .is_some_and(|locations| locations.iter().any(is_header))
@@ -149,7 +149,7 @@ impl Compiler<'_> {
             && inputs
                 .values()
                 .flat_map(InputLocations::iter)
-                .any(Whereabouts::is_in_body)
+                .any(InputLocation::is_in_body)
         {
             self.add(
                 &format!("{key}.inputs"),

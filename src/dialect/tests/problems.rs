@@ -222,8 +222,10 @@ fn what_a_header_asks_for_is_made_too() {
         "headers = { X-Refresh = '{refresh_jwt}', X-Openid = '{user.openid}' }\ninputs =",
     );
     let dialects = Dialects::compile(&config(vec![custom(&text)])).unwrap();
-    let terms = &dialects.iter().next().unwrap().terms;
-    assert!(terms.wraps_refresh_token && terms.names_openid && !terms.renews);
+    let token_profile = &dialects.iter().next().unwrap().token_profile;
+    assert!(
+        token_profile.wraps_refresh_token && token_profile.names_openid && !token_profile.renews
+    );
 }
 
 #[test]

@@ -5,9 +5,9 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::{
-    person::{Person, PersonForm},
-    place::{Given, Place, Source},
+    placeholder::{Placeholder, PlaceholderSource, PlaceholderValue},
     text::Text,
+    user_values::{UserFormat, UserValues},
 };
 use crate::{
     config::{ShownPhone, UserIds},
@@ -18,11 +18,11 @@ use crate::{
 
 /// The terms on which a dialect gives tokens.
 #[derive(Debug, Clone)]
-pub struct Terms {
+pub struct TokenProfile {
     /// Tells them from all others of the process; 0 are those of the auth API.
     pub number: usize,
     pub access_ttl: Option<Duration>,
-    pub person: PersonForm,
+    pub user_format: UserFormat,
     pub claims: Vec<(String, Text)>,
     pub refresh_claims: Vec<(String, Text)>,
     /// Whether its access tokens may be traded for new ones.
@@ -35,19 +35,19 @@ pub struct Terms {
 }
 
 /// Whom a token is for.
-struct Bearer<'a> {
-    person: Person<'a>,
+struct ClaimValues<'a> {
+    user_values: UserValues<'a>,
     session: &'a Session,
     now: Timestamp,
 }
 
-impl Terms {
+impl TokenProfile {
     /// Those of the auth API: nothing besides.
     pub const fn plain() -> Self {
         Self {
             number: 0,
             access_ttl: None,
-            person: PersonForm {
+            user_format: UserFormat {
                 ids: UserIds::Uuid,
                 openid: false,
                 phone: ShownPhone::Masked,
@@ -69,11 +69,11 @@ impl Terms {
         session: &Session,
         now: Timestamp,
     ) -> AccessForm {
-        let bearer = Bearer {
-            person: Person {
+        let values = ClaimValues {
+            user_values: UserValues {
                 user,
                 openid,
-                form: &self.person,
+                form: &self.user_format,
             },
             session,
             now,
@@ -81,7 +81,7 @@ impl Terms {
         AccessForm {
             ttl: self.access_ttl,
             renewable: self.renews,
-            claims: filled(&self.claims, &bearer),
+            claims: filled(&self.claims, &values),
             told: Told::default(),
         }
     }
@@ -94,34 +94,36 @@ impl Terms {
         session: &Session,
         now: Timestamp,
     ) -> Map<String, Value> {
-        let bearer = Bearer {
-            person: Person {
+        let values = ClaimValues {
+            user_values: UserValues {
                 user,
                 openid,
-                form: &self.person,
+                form: &self.user_format,
             },
             session,
             now,
         };
-        filled(&self.refresh_claims, &bearer)
+        filled(&self.refresh_claims, &values)
     }
 }
 
 /// A claim that has nothing to say is left out.
-fn filled(claims: &[(String, Text)], bearer: &Bearer<'_>) -> Map<String, Value> {
+fn filled(claims: &[(String, Text)], values: &ClaimValues<'_>) -> Map<String, Value> {
     let filled = claims
         .iter()
-        .map(|(name, text)| (name.clone(), text.value(bearer)));
+        .map(|(name, text)| (name.clone(), text.value(values)));
     filled.filter(|(_, value)| !value.is_null()).collect()
 }
 
-impl Source for Bearer<'_> {
-    fn give(&self, place: Place) -> Given<'_> {
-        match place {
-            Place::Now => Given::Time(self.now),
-            Place::ClientType => Given::text(Some(self.session.client_type.as_str())),
-            Place::SessionId => Given::owned(self.session.id.to_string()),
-            other => self.person.give(other),
+impl PlaceholderSource for ClaimValues<'_> {
+    fn get(&self, placeholder: Placeholder) -> PlaceholderValue<'_> {
+        match placeholder {
+            Placeholder::Now => PlaceholderValue::Time(self.now),
+            Placeholder::ClientType => {
+                PlaceholderValue::text(Some(self.session.client_type.as_str()))
+            }
+            Placeholder::SessionId => PlaceholderValue::owned(self.session.id.to_string()),
+            other => self.user_values.get(other),
         }
     }
 }

@@ -6,15 +6,15 @@ use serde_json::Value;
 
 use crate::types::Timestamp;
 
-macro_rules! places {
+macro_rules! placeholders {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
         /// A place of a template. Its name is what stands between the braces.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub enum Place {
+        pub enum Placeholder {
             $($(#[$doc])* $name,)*
         }
 
-        impl Place {
+        impl Placeholder {
             /// Every place.
             pub const ALL: &'static [Self] = &[$(Self::$name,)*];
 
@@ -28,7 +28,7 @@ macro_rules! places {
     };
 }
 
-places! {
+placeholders! {
     /// The time of the answer.
     Now = "now",
     /// The request in the logs.
@@ -113,7 +113,7 @@ places! {
     FieldValue = "field.value",
 }
 
-impl Place {
+impl Placeholder {
     /// Whether it is an instant, which has formats of its own.
     pub(super) const fn is_time(self) -> bool {
         matches!(
@@ -124,98 +124,107 @@ impl Place {
 }
 
 /// In every answer.
-pub(super) const COMMON: &[Place] = &[Place::Now, Place::RequestId, Place::Status, Place::Reason];
+pub(super) const COMMON: &[Placeholder] = &[
+    Placeholder::Now,
+    Placeholder::RequestId,
+    Placeholder::Status,
+    Placeholder::Reason,
+];
 
 /// Of a user.
-pub(super) const PERSON: &[Place] = &[
-    Place::UserId,
-    Place::UserType,
-    Place::UserName,
-    Place::UserNickname,
-    Place::UserAvatarUrl,
-    Place::UserBio,
-    Place::UserBirthday,
-    Place::UserPhone,
-    Place::UserPhoneMasked,
-    Place::UserOpenid,
-    Place::UserIsStaff,
-    Place::UserIsSuperuser,
-    Place::UserRoles,
-    Place::UserCreatedAt,
-    Place::UserLastLoginAt,
+pub(super) const USER: &[Placeholder] = &[
+    Placeholder::UserId,
+    Placeholder::UserType,
+    Placeholder::UserName,
+    Placeholder::UserNickname,
+    Placeholder::UserAvatarUrl,
+    Placeholder::UserBio,
+    Placeholder::UserBirthday,
+    Placeholder::UserPhone,
+    Placeholder::UserPhoneMasked,
+    Placeholder::UserOpenid,
+    Placeholder::UserIsStaff,
+    Placeholder::UserIsSuperuser,
+    Placeholder::UserRoles,
+    Placeholder::UserCreatedAt,
+    Placeholder::UserLastLoginAt,
 ];
 
 /// Of a session that has been opened or renewed.
-pub(super) const SESSION: &[Place] = &[
-    Place::AccessToken,
-    Place::RefreshToken,
-    Place::RefreshJwt,
-    Place::ExpiresIn,
-    Place::RefreshExpiresIn,
-    Place::IsNewUser,
-    Place::SessionId,
-    Place::SessionHandle,
-    Place::ClientType,
+pub(super) const SESSION: &[Placeholder] = &[
+    Placeholder::AccessToken,
+    Placeholder::RefreshToken,
+    Placeholder::RefreshJwt,
+    Placeholder::ExpiresIn,
+    Placeholder::RefreshExpiresIn,
+    Placeholder::IsNewUser,
+    Placeholder::SessionId,
+    Placeholder::SessionHandle,
+    Placeholder::ClientType,
 ];
 
 /// Of a code that was sent.
-pub(super) const SENT: &[Place] = &[Place::ExpiresIn, Place::ResendAfter];
+pub(super) const SENT: &[Placeholder] = &[Placeholder::ExpiresIn, Placeholder::ResendAfter];
 
 /// Of a phone that was bound.
-pub(super) const PHONE: &[Place] = &[
-    Place::PhoneNumber,
-    Place::PhoneMasked,
-    Place::PhoneNational,
-    Place::PhoneCountryCode,
-    Place::PhoneWatermarkTimestamp,
-    Place::PhoneWatermarkAppid,
+pub(super) const PHONE: &[Placeholder] = &[
+    Placeholder::PhoneNumber,
+    Placeholder::PhoneMasked,
+    Placeholder::PhoneNational,
+    Placeholder::PhoneCountryCode,
+    Placeholder::PhoneWatermarkTimestamp,
+    Placeholder::PhoneWatermarkAppid,
 ];
 
 /// Of a claim, besides a user's.
-pub(super) const CLAIM: &[Place] = &[Place::ClientType, Place::SessionId];
+pub(super) const CLAIM: &[Placeholder] = &[Placeholder::ClientType, Placeholder::SessionId];
 
 /// Of a refusal.
-pub(super) const REFUSAL: &[Place] = &[
-    Place::Code,
-    Place::Message,
-    Place::RetryAfter,
-    Place::RetryAfterSeconds,
-    Place::WechatErrcode,
-    Place::WechatErrmsg,
-    Place::Errors,
-    Place::ErrorsByField,
+pub(super) const REFUSAL: &[Placeholder] = &[
+    Placeholder::Code,
+    Placeholder::Message,
+    Placeholder::RetryAfter,
+    Placeholder::RetryAfterSeconds,
+    Placeholder::WechatErrcode,
+    Placeholder::WechatErrmsg,
+    Placeholder::Errors,
+    Placeholder::ErrorsByField,
 ];
 
 /// Of a message about a refusal.
-pub(super) const MESSAGE: &[Place] = &[
-    Place::Code,
-    Place::RetryAfter,
-    Place::RetryAfterSeconds,
-    Place::WechatErrcode,
-    Place::WechatErrmsg,
+pub(super) const MESSAGE: &[Placeholder] = &[
+    Placeholder::Code,
+    Placeholder::RetryAfter,
+    Placeholder::RetryAfterSeconds,
+    Placeholder::WechatErrcode,
+    Placeholder::WechatErrmsg,
 ];
 
 /// Of one field that was not valid.
-pub(super) const FIELD: &[Place] = &[Place::FieldName, Place::FieldMessage, Place::FieldValue];
+pub(super) const FIELD: &[Placeholder] = &[
+    Placeholder::FieldName,
+    Placeholder::FieldMessage,
+    Placeholder::FieldValue,
+];
 
 /// What fills a place.
 #[derive(Debug, Clone)]
-pub enum Given<'a> {
+pub enum PlaceholderValue<'a> {
     /// `null`; the next alternative counts.
-    Nothing,
-    Truth(bool),
+    Null,
+    Bool(bool),
     Number(i64),
     Text(Cow<'a, str>),
     Time(Timestamp),
     Json(Value),
     /// JSON whose members stand in an order of their own.
-    Written(String),
+    RawJson(String),
 }
 
-impl<'a> Given<'a> {
+impl<'a> PlaceholderValue<'a> {
     /// A text that may not be there.
     pub fn text(text: Option<&'a str>) -> Self {
-        text.map_or(Self::Nothing, |text| Self::Text(text.into()))
+        text.map_or(Self::Null, |text| Self::Text(text.into()))
     }
 
     /// A text made just now.
@@ -228,12 +237,12 @@ impl<'a> Given<'a> {
         i64::try_from(count)
             .ok()
             .filter(|count| *count <= 1 << 53)
-            .map_or(Self::Nothing, Self::Number)
+            .map_or(Self::Null, Self::Number)
     }
 }
 
 /// What fills the places of one answer.
-pub trait Source {
+pub trait PlaceholderSource {
     /// What stands at this place; nothing where the answer has no such thing.
-    fn give(&self, place: Place) -> Given<'_>;
+    fn get(&self, placeholder: Placeholder) -> PlaceholderValue<'_>;
 }

@@ -1,0 +1,111 @@
+//! A user as the templates of a dialect show one.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::placeholder::{Placeholder, PlaceholderValue};
+use crate::{
+    config::{ShownPhone, UserIds},
+    store::User,
+    types::{OpenId, Phone, UserId, UserType},
+};
+
+/// How a dialect shows users.
+#[derive(Debug, Clone)]
+pub struct UserFormat {
+    /// Ids that are integers are numbers in JSON.
+    pub ids: UserIds,
+    pub openid: bool,
+    pub phone: ShownPhone,
+    /// Other names of kinds of user.
+    pub user_types: BTreeMap<String, String>,
+}
+
+/// Somebody, and how to show them.
+#[derive(Debug, Clone, Copy)]
+pub struct UserValues<'a> {
+    pub user: &'a User,
+    /// By which WeChat knows them here, where that was asked.
+    pub openid: Option<&'a OpenId>,
+    pub form: &'a UserFormat,
+}
+
+impl<'a> UserValues<'a> {
+    /// What stands at a place of a user; nothing at any other.
+    pub fn get(self, placeholder: Placeholder) -> PlaceholderValue<'a> {
+        let User {
+            id,
+            user_type,
+            roles,
+            profile,
+            phone,
+            username,
+            ..
+        } = self.user;
+        let phone = phone.as_ref();
+        match placeholder {
+            Placeholder::UserId => self::id(id, self.form.ids),
+            Placeholder::UserType => {
+                let own = user_type.as_str();
+                PlaceholderValue::text(Some(
+                    self.form.user_types.get(own).map_or(own, String::as_str),
+                ))
+            }
+            Placeholder::UserName => {
+                PlaceholderValue::text(username.as_ref().map(crate::types::Username::as_str))
+            }
+            Placeholder::UserNickname => PlaceholderValue::text(profile.nickname.as_deref()),
+            Placeholder::UserAvatarUrl => PlaceholderValue::text(profile.avatar_url.as_deref()),
+            Placeholder::UserBio => PlaceholderValue::text(profile.bio.as_deref()),
+            Placeholder::UserBirthday => PlaceholderValue::text(profile.birthday.as_deref()),
+            Placeholder::UserPhone => match self.form.phone {
+                ShownPhone::Masked => masked(phone),
+                ShownPhone::Full => PlaceholderValue::text(phone.map(national)),
+            },
+            Placeholder::UserPhoneMasked => masked(phone),
+            Placeholder::UserOpenid => {
+                PlaceholderValue::text(self.openid.filter(|_| self.form.openid).map(OpenId::as_str))
+            }
+            Placeholder::UserIsStaff => PlaceholderValue::Bool(*user_type == UserType::admin()),
+            Placeholder::UserIsSuperuser if *user_type == UserType::admin() => {
+                PlaceholderValue::Bool(true)
+            }
+            Placeholder::UserRoles => PlaceholderValue::Json(
+                roles
+                    .iter()
+                    .map(|role| Value::from(role.as_str()))
+                    .collect(),
+            ),
+            Placeholder::UserCreatedAt => PlaceholderValue::Time(self.user.created_at),
+            Placeholder::UserLastLoginAt => PlaceholderValue::Time(self.user.last_login_at),
+            _ => PlaceholderValue::Null,
+        }
+    }
+}
+
+/// An id; a number where ids are that, unless it is too large for the numbers of JSON.
+pub(super) fn id(id: &UserId, ids: UserIds) -> PlaceholderValue<'_> {
+    match id
+        .as_str()
+        .parse()
+        .ok()
+        .filter(|_| ids == UserIds::Integer)
+        .map(PlaceholderValue::count)
+    {
+        None | Some(PlaceholderValue::Null) => PlaceholderValue::text(Some(id.as_str())),
+        Some(number) => number,
+    }
+}
+
+fn masked(phone: Option<&Phone>) -> PlaceholderValue<'_> {
+    phone.map_or(PlaceholderValue::Null, |phone| {
+        PlaceholderValue::owned(phone.masked())
+    })
+}
+
+/// As the databases of such backends have it: of mainland China without the country code, else
+/// E.164.
+pub fn national(phone: &Phone) -> &str {
+    phone.mainland_number().unwrap_or(phone.as_str())
+}
