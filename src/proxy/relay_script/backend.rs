@@ -31,9 +31,9 @@ const GARBAGE: [&[u8]; 4] = [
 
 /// Most informational responses that menshen takes before the final one.
 const MAX_INFORMATIONAL: usize = 32;
-/// Bytes that the requests of one connection of HTTP/2 have a window for, whatever was read before:
-/// the h2 library gives a window back when half of its 64 KiB is used up.
-const ALWAYS_FITS: usize = 32 * 1024;
+/// Bytes of a body that may have come to the backend though it reads none: the window of a stream of
+/// HTTP/2. Whether they have come shows when it reads; menshen counts the request as open until then.
+const WINDOW: usize = 64 * 1024;
 
 /// Accepts connections, and does on them what the script says.
 pub(super) struct Backend {
@@ -222,14 +222,7 @@ impl Backend {
                 .iter()
                 .any(|connection| match connection {
                     Http2Connection::Open { streams, .. } => {
-                        let unread = |stream: &BackendStream| {
-                            let request = &ledger.exchanges[stream.n].up;
-                            request.queued.saturating_sub(request.received)
-                        };
-                        let has_all = streams.iter().map(unread).sum::<usize>() <= ALWAYS_FITS;
-                        streams
-                            .iter()
-                            .any(|stream| !stream.is_over(ledger, has_all))
+                        streams.iter().any(|stream| !stream.is_over(ledger))
                     }
                     Http2Connection::Beginning(_) | Http2Connection::Over => false,
                 })
@@ -429,9 +422,11 @@ impl BackendStream {
     }
 
     /// Both messages have ended, or one was reset.
-    fn is_over(&self, ledger: &Ledger, has_all: bool) -> bool {
+    fn is_over(&self, ledger: &Ledger) -> bool {
+        let request = &ledger.exchanges[self.n].up;
         // Of a body that is not read, its end does not show.
-        let is_requested = self.body.is_none() || has_all && ledger.exchanges[self.n].up.ended;
+        let is_requested = self.body.is_none()
+            || request.ended && request.queued.saturating_sub(request.received) <= WINDOW;
         self.is_reset || is_requested && self.sender.as_ref().is_none_or(Http2Sender::is_over)
     }
 }
