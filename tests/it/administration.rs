@@ -1,28 +1,19 @@
 //! What operators do with commands, to a running menshen and to the store of a stopped one.
 
-use std::{
-    path::Path,
-    process::Output,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread,
-};
+use std::{path::Path, process::Output};
 
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 use super::{
     backend::Backend,
     menshen::{self, Menshen, Setup},
-    wire::{self, Answer},
+    wire::Answer,
 };
 
 const LISTENERS: &str = "[server]\nlisten = [\"127.0.0.1:0\"]\nunready_grace = \"1ms\"\n[admin]\nlisten = \"127.0.0.1:0\"\ntoken_file = \"admin.token\"";
 const BACK_OFFICE: &str =
     "[[rule]]\nname = \"back-office\"\npath = \"/back-office/**\"\nuser_types = [\"admin\"]";
-const PASSWORD: &str = "correct horse battery staple";
+pub(super) const PASSWORD: &str = "correct horse battery staple";
 
 pub(super) fn setup(backend: &Backend) -> Setup {
     Setup::before(backend.address)
@@ -38,7 +29,7 @@ pub(super) struct Said {
 }
 
 impl Said {
-    fn of(output: &Output) -> Self {
+    pub(super) fn of(output: &Output) -> Self {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("text");
         Self {
             code: output.status.code(),
@@ -93,7 +84,7 @@ fn bearer(session: &Value) -> String {
     )
 }
 
-fn call(menshen: &Menshen, path: &str, session: &Value) -> (u16, Option<String>) {
+pub(super) fn call(menshen: &Menshen, path: &str, session: &Value) -> (u16, Option<String>) {
     let answer = menshen.get(path, &[("Authorization", &bearer(session))]);
     (answer.status, answer.error().map(str::to_owned))
 }
@@ -106,7 +97,7 @@ pub(super) fn id(session: &Value) -> &str {
     session["user"]["id"].as_str().expect("an id")
 }
 
-fn password_login(menshen: &Menshen, name: &str, password: &str) -> Answer {
+pub(super) fn password_login(menshen: &Menshen, name: &str, password: &str) -> Answer {
     menshen.post(
         "/auth/password/login",
         &[],
@@ -114,7 +105,7 @@ fn password_login(menshen: &Menshen, name: &str, password: &str) -> Answer {
     )
 }
 
-fn refresh(menshen: &Menshen, session: &Value) -> Answer {
+pub(super) fn refresh(menshen: &Menshen, session: &Value) -> Answer {
     menshen.post(
         "/auth/refresh",
         &[],
@@ -542,319 +533,5 @@ fn sessions_are_listed_and_ended_one_a_users_or_everybodys() {
     assert_eq!(
         call(&menshen, "/orders", &bob),
         refused(401, "token_revoked")
-    );
-}
-
-#[test]
-fn the_key_of_the_store_changes_while_people_sign_in_and_everything_still_works() {
-    let backend = Backend::start();
-    let mut menshen = setup(&backend).start();
-    let add = ["users", "add", "root", "--admin"];
-    let root = live_reading(&menshen, &add, PASSWORD).good();
-    let early: Vec<Value> = (0..600)
-        .map(|n| menshen.login(&format!("early{n}")))
-        .collect();
-    let is_changed = AtomicBool::new(false);
-    let late: Vec<Value> = thread::scope(|scope| {
-        let logins: Vec<_> = (0..4)
-            .map(|worker| {
-                let (menshen, is_changed) = (&menshen, &is_changed);
-                // At least 50 each, and on until the change is over.
-                let goes_on = move |n: &usize| *n < 50 || !is_changed.load(Ordering::Acquire);
-                let login = move |n| menshen.login(&format!("late{worker}-{n}"));
-                scope.spawn(move || (0..1000).take_while(goes_on).map(login).collect::<Vec<_>>())
-            })
-            .collect();
-        let changed = live(&menshen, &["keys", "rotate", "--store"]);
-        assert!(
-            changed.err.contains("records sealed anew"),
-            "{}",
-            changed.err
-        );
-        assert_eq!(
-            changed.good(),
-            "everything in the store is under its new key"
-        );
-        is_changed.store(true, Ordering::Release);
-        logins
-            .into_iter()
-            .flat_map(|worker| worker.join().expect("logins"))
-            .collect()
-    });
-    menshen.wait_for_log("change of the store's key begun");
-    menshen.wait_for_log("change of the store's key finished");
-    assert!(menshen.metric("menshen_store_resealed_records_total") >= 1200.0);
-    let works = |menshen: &Menshen| {
-        for session in early.iter().step_by(60).chain(late.iter().step_by(20)) {
-            assert_eq!(call(menshen, "/orders", session), (200, None));
-        }
-        for (code, session) in [
-            ("early0", &early[0]),
-            ("early599", &early[599]),
-            ("late0-0", &late[0]),
-            ("late0-49", &late[49]),
-        ] {
-            assert_eq!(id(&menshen.login(code)), id(session), "{code}");
-        }
-        assert_eq!(id(&password_login(menshen, "root", PASSWORD).json()), root);
-    };
-    works(&menshen);
-    menshen.stop();
-    let dir = menshen.keep_directory();
-    // Again, on the stopped one.
-    let changed = stopped(dir.path(), &["keys", "rotate", "--store"], "");
-    assert!(!changed.err.contains("under way"), "{}", changed.err);
-    changed.good();
-    drop(menshen);
-    let menshen = setup(&backend).in_directory(dir).start();
-    works(&menshen);
-    for session in [&early[1], &late[1]] {
-        assert_eq!(refresh(&menshen, session).status, 200);
-    }
-}
-
-/// One that has begun a change of its store's key, and was stopped; with some who had signed in.
-fn left_in_the_middle(backend: &Backend) -> (Arc<TempDir>, Vec<Value>) {
-    let mut menshen = setup(backend).start();
-    let early: Vec<Value> = (0..300)
-        .map(|n| menshen.login(&format!("early{n}")))
-        .collect();
-    let token = std::fs::read_to_string(menshen.directory().join("admin.token")).expect("a token");
-    let bearer = format!("Bearer {}", token.trim());
-    let post = |path: &str| {
-        wire::post(
-            menshen.admin,
-            path,
-            &[("Authorization", &bearer)],
-            &json!({}),
-        )
-        .json()
-    };
-    assert_eq!(post("/admin/store/rotate-key"), json!({ "begun": true }));
-    assert_eq!(
-        post("/admin/store/rotate-key"),
-        json!({ "begun": false }),
-        "which is its first step"
-    );
-    menshen.stop();
-    assert!(!menshen.log().join("\n").contains("finished"));
-    (menshen.keep_directory(), early)
-}
-
-#[test]
-fn a_change_of_the_stores_key_that_was_left_goes_on_with_the_command() {
-    let backend = Backend::start();
-    let (dir, early) = left_in_the_middle(&backend);
-    let changed = stopped(dir.path(), &["keys", "rotate", "--store"], "");
-    assert!(
-        changed.err.contains("a change was under way already"),
-        "{}",
-        changed.err
-    );
-    changed.good();
-    let menshen = setup(&backend).in_directory(dir).start();
-    assert_eq!(id(&menshen.login("early7")), id(&early[7]));
-    assert_eq!(call(&menshen, "/orders", &early[8]), (200, None));
-    assert!(
-        !menshen
-            .log()
-            .join("\n")
-            .contains("change of the store's key"),
-        "there was nothing left to do"
-    );
-}
-
-#[test]
-fn a_change_of_the_stores_key_that_was_left_is_finished_in_the_background() {
-    let backend = Backend::start();
-    let (dir, early) = left_in_the_middle(&backend);
-    let menshen = setup(&backend).in_directory(dir).start();
-    menshen.wait_for_log("change of the store's key finished");
-    assert_eq!(id(&menshen.login("early7")), id(&early[7]));
-    assert_eq!(call(&menshen, "/orders", &early[8]), (200, None));
-}
-
-#[test]
-fn common_mistakes_are_explained() {
-    let backend = Backend::start();
-    let menshen = setup(&backend).start();
-    let alice = menshen.login("alice");
-    let says = |args: &[&str], input: &str, code: i32, words: &str| {
-        live_reading(&menshen, args, input).failed(code, words)
-    };
-    for nobody in [
-        "nobody",
-        "name:nobody",
-        "phone:+8613800138000",
-        "openid:development/nobody",
-    ] {
-        says(
-            &["users", "show", nobody],
-            "",
-            1,
-            "menshen: there is no such user\n",
-        );
-    }
-    says(
-        &["users", "show", "phone:1380013800"],
-        "",
-        1,
-        "must be a mobile number of mainland China",
-    );
-    says(
-        &["users", "show", "openid:nobody"],
-        "",
-        64,
-        "openid:APPID/OPENID",
-    );
-    says(&["users", "show", "a b"], "", 64, "must be a user's id");
-    says(
-        &["users", "set-password", id(&alice)],
-        PASSWORD,
-        1,
-        "no name to sign in with",
-    );
-    says(
-        &["users", "add", "root", "--admin"],
-        "short",
-        64,
-        "12 to 256 bytes",
-    );
-    says(
-        &["users", "add", "root", "--admin"],
-        "",
-        64,
-        "12 to 256 bytes",
-    );
-    says(&["users", "add", "root"], PASSWORD, 64, "--admin");
-    says(
-        &["users", "add", "root", "--admin", "--type", "ops"],
-        PASSWORD,
-        64,
-        "cannot be used with",
-    );
-    says(
-        &["users", "add", "a b", "--admin"],
-        PASSWORD,
-        64,
-        "must be 1 to 64 letters",
-    );
-    says(&["users", "promote", id(&alice)], "", 64, "--type");
-    says(&["sessions", "revoke"], "", 64, "--everything");
-    says(
-        &["sessions", "revoke", "--user", "x", "--everything"],
-        "",
-        64,
-        "cannot be used with",
-    );
-    assert_eq!(
-        live(&menshen, &["users", "list"]).good().lines().count(),
-        2,
-        "nothing was made"
-    );
-
-    let admin = menshen.admin.to_string();
-    let other = tempfile::tempdir().expect("a directory");
-    std::fs::copy(
-        menshen.directory().join("config.toml"),
-        other.path().join("config.toml"),
-    )
-    .expect("a copy");
-    std::fs::write(
-        other.path().join("admin.token"),
-        "another-token-0123456789abcdef0123456789",
-    )
-    .expect("a token");
-    let wrong = menshen::command(
-        other.path(),
-        &["users", "list"],
-        &[("MENSHEN_ADMIN__LISTEN", &admin)],
-    );
-    Said::of(&wrong).failed(1, "does not take this admin token");
-
-    let backend = Backend::start();
-    let without = Setup::before(backend.address).start();
-    live(&without, &["users", "list"]).failed(1, "admin.token_file");
-    live(&without, &["users", "list"]).failed(1, "another process");
-    let memory = [("MENSHEN_STORE__URL", "memory:")];
-    Said::of(&menshen::command(
-        without.directory(),
-        &["users", "list"],
-        &memory,
-    ))
-    .failed(1, "a store in memory");
-}
-
-#[test]
-fn the_admin_api_refuses_in_json_and_bounds_what_it_reads() {
-    let backend = Backend::start();
-    let menshen = setup(&backend).start();
-    let token = std::fs::read_to_string(menshen.directory().join("admin.token")).expect("a token");
-    let bearer = format!("Bearer {}", token.trim());
-    let ask = |method: &str, path: &str, body: &str| {
-        wire::ask(
-            menshen.admin,
-            method,
-            path,
-            &[("Authorization", &bearer)],
-            body.as_bytes(),
-        )
-    };
-    let long = format!("{{\"phone\":\"{}\"}}", "1".repeat(20_000));
-    for (method, path, body, status) in [
-        ("GET", "/admin/users/nobody", "", 404),
-        ("DELETE", "/admin/users/nobody", "", 404),
-        ("POST", "/admin/users/nobody/ban", "", 404),
-        ("GET", "/admin/users/a%20b", "", 400),
-        ("GET", "/admin/users?limit=many", "", 400),
-        ("GET", "/admin/users?phone=1", "", 400),
-        ("POST", "/admin/users/find", "", 400),
-        ("POST", "/admin/users/find", "{}", 400),
-        ("POST", "/admin/users/find", "{\"phone\":\"hunter2\"}", 400),
-        ("POST", "/admin/users/find", &long, 413),
-        (
-            "POST",
-            "/admin/users",
-            "{\"username\":\"root\",\"password\":\"hunter2\",\"user_type\":\"admin\"}",
-            400,
-        ),
-        (
-            "POST",
-            "/admin/users",
-            "{\"username\":\"root\",\"password\":7,\"user_type\":\"admin\"}",
-            400,
-        ),
-        ("POST", "/admin/sessions/revoke", "{\"session\":\"0\"}", 400),
-        (
-            "POST",
-            "/admin/sessions/revoke",
-            "{\"session\":\"00000000000000000000000000000000\"}",
-            404,
-        ),
-        (
-            "POST",
-            "/admin/sessions/revoke",
-            "{\"everything\":false}",
-            400,
-        ),
-        (
-            "POST",
-            "/admin/sessions/revoke",
-            "{\"everything\":true,\"user\":\"1\"}",
-            400,
-        ),
-    ] {
-        let answer = ask(method, path, body);
-        assert_eq!(answer.status, status, "{method} {path} {body:.80}");
-        let error = answer.json()["error"]
-            .as_str()
-            .expect("an error")
-            .to_owned();
-        assert!(!error.is_empty() && !error.contains("hunter2"), "{error}");
-    }
-    assert!(!menshen.log().join("\n").contains("hunter2"));
-    assert_eq!(
-        ask("GET", "/admin/users", "").json(),
-        json!({ "users": [] })
     );
 }
