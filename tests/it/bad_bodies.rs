@@ -22,6 +22,7 @@ use super::{
         SETTINGS, STATUS_200, frame, payload_len,
     },
     menshen::{Menshen, Setup},
+    raw_http2::{Outcome, Raw},
     wire::{self, Client},
 };
 
@@ -463,7 +464,7 @@ fn a_body_of_http2_that_is_not_its_length_never_comes_whole_or_longer() {
                 (":authority", "shop.example"),
                 ("content-length", length),
             ];
-            let mut raw = http2::Raw::connect(menshen.http);
+            let mut raw = Raw::connect(menshen.http);
             raw.headers(1, &fields, false);
             for (at, part) in parts.iter().enumerate() {
                 if !together && at > 0 {
@@ -479,7 +480,7 @@ fn a_body_of_http2_that_is_not_its_length_never_comes_whole_or_longer() {
                     .flat_map(|connection| &connection.messages);
                 assert!(messages.all(|message| message.target != target || message.body == whole.as_bytes()), "{target}");
             } else {
-                assert_ne!(outcome, http2::Outcome::Status(200), "{target}");
+                assert_ne!(outcome, Outcome::Status(200), "{target}");
                 assert_never_whole(&backend, &target, &target);
             }
             assert_never_whole(&backend, "", &target);
@@ -534,7 +535,7 @@ fn bodies_that_dribble_are_given_up_in_either_protocol_and_framing() {
     }
     for (name, part) in [("frames", &b"x"[..]), ("empty-frames", b"")] {
         let target = format!("/open/{name}");
-        let mut raw = http2::Raw::connect(menshen.http);
+        let mut raw = Raw::connect(menshen.http);
         raw.headers(
             1,
             &[
@@ -830,7 +831,7 @@ fn floods_of_a_backend_before_its_answer_are_cut() {
         );
         wait_until(name, || cut.load(Ordering::Acquire) == 2);
         // Nor is what nobody reads heaped up: heads have no flow control (RFC 9113 section 5.2.1).
-        let mut silent = http2::Raw::connect(menshen.http);
+        let mut silent = Raw::connect(menshen.http);
         silent.headers(
             1,
             &[

@@ -1,11 +1,6 @@
-//! HTTP/2 of clients: the same gate, whatever the frames say, and bounds on what they can cost.
+//! HTTP/2 of clients: the same gate, whatever the frames say.
 
-use std::{
-    io::{ErrorKind, Read, Write},
-    net::{SocketAddr, TcpStream},
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{io::Write, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
@@ -13,12 +8,14 @@ use tokio::runtime::Runtime;
 
 use super::{
     backend::Backend,
-    http2_frames::{CONTINUATION, DATA, GOAWAY, HEADERS, PING, RST_STREAM, frame},
-    menshen::{Menshen, Setup},
+    http2_frames::DATA,
+    menshen::Setup,
+    raw_http2::{Outcome, PLAIN, Raw, and, but},
     tls,
 };
 
-const RULES: &str = "[[rule]]\nname = \"open\"\npath = \"/open/**\"\naccess = \"public\"";
+pub(super) const RULES: &str =
+    "[[rule]]\nname = \"open\"\npath = \"/open/**\"\naccess = \"public\"";
 
 pub fn h2c(more: &str) -> String {
     format!("[server]\nlisten = [\"127.0.0.1:0\"]\nunready_grace = \"100ms\"\nh2c = true\n{more}")
@@ -212,201 +209,16 @@ fn http2_without_tls_is_off_unless_the_config_says_so() {
     assert!(backend.received().is_empty());
 }
 
-/// A connection on which each frame is written by hand.
-pub struct Raw {
-    pub stream: TcpStream,
-    heard: Vec<u8>,
-}
-
-/// A frame as it came.
-#[derive(Debug, Clone)]
-pub struct Frame {
-    pub kind: u8,
-    pub stream: u32,
-    pub payload: Vec<u8>,
-}
-
-impl Raw {
-    pub fn connect(to: SocketAddr) -> Self {
-        let mut stream = TcpStream::connect(to).expect("a connection");
-        stream
-            .set_read_timeout(Some(Duration::from_secs(20)))
-            .expect("a socket option");
-        stream
-            .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
-            .expect("a write");
-        Self {
-            stream,
-            heard: Vec::new(),
-        }
-    }
-
-    /// `false`: the other side has ended the connection.
-    pub fn frame(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> bool {
-        self.stream
-            .write_all(&frame(kind, flags, stream, payload))
-            .is_ok()
-    }
-
-    pub fn headers(&mut self, stream: u32, fields: &[(&str, &str)], last: bool) -> bool {
-        self.frame(HEADERS, if last { 5 } else { 4 }, stream, &block(fields))
-    }
-
-    /// The answer to a stream: its status, or what ended it.
-    pub fn outcome(&mut self, stream: u32) -> Outcome {
-        loop {
-            let Some(frame) = self.next() else {
-                return Outcome::Ended;
-            };
-            match frame.kind {
-                HEADERS if frame.stream == stream => {
-                    return Outcome::Status(status(&frame.payload));
-                }
-                RST_STREAM if frame.stream == stream => return Outcome::Reset,
-                GOAWAY => return Outcome::Ended,
-                _ => {}
-            }
-        }
-    }
-
-    pub fn next(&mut self) -> Option<Frame> {
-        loop {
-            if let [a, b, c, kind, _flags, s, t, u, v, rest @ ..] = &self.heard[..] {
-                let length = u32::from_be_bytes([0, *a, *b, *c]) as usize;
-                if rest.len() >= length {
-                    let stream = u32::from_be_bytes([*s & 0x7f, *t, *u, *v]);
-                    let frame = Frame {
-                        kind: *kind,
-                        stream,
-                        payload: rest[..length].to_vec(),
-                    };
-                    self.heard.drain(..9 + length);
-                    return Some(frame);
-                }
-            }
-            let mut part = [0; 4096];
-            match self.stream.read(&mut part) {
-                Ok(0) => return None,
-                Ok(read) => self.heard.extend_from_slice(&part[..read]),
-                Err(fault) if fault.kind() == ErrorKind::ConnectionReset => return None,
-                Err(fault) => panic!("no frame and no end: {fault}"),
-            }
-        }
-    }
-
-    /// Waits until the other side has heard all that was said. `false`: it has ended the
-    /// connection.
-    pub fn ping(&mut self) -> bool {
-        if !self.frame(PING, 0, 0, b"anything") {
-            return false;
-        }
-        loop {
-            match self.next() {
-                Some(Frame { kind: PING, .. }) => return true,
-                Some(Frame { kind: GOAWAY, .. }) | None => return false,
-                Some(_) => {}
-            }
-        }
-    }
-
-    /// The same on a connection that has been told to end.
-    pub fn ping_through_goaway(&mut self) -> bool {
-        self.frame(PING, 0, 0, b"anything")
-            && std::iter::from_fn(|| self.next()).any(|frame| frame.kind == PING)
-    }
-
-    /// All that is said until the end.
-    fn text(&mut self) -> String {
-        drop(self.stream.read_to_end(&mut self.heard));
-        String::from_utf8_lossy(&self.heard).into_owned()
-    }
-}
-
-#[derive(Debug, PartialEq, Eq)]
-pub enum Outcome {
-    Status(u16),
-    Reset,
-    Ended,
-}
-
-/// A header block of literals that are not indexed (RFC 7541 section 6.2.2).
-pub fn block(fields: &[(&str, &str)]) -> Vec<u8> {
-    let mut out = Vec::new();
-    let text = |out: &mut Vec<u8>, text: &str| {
-        let mut rest = text.len();
-        if rest < 127 {
-            out.push(u8::try_from(rest).expect("short"));
-        } else {
-            out.push(127);
-            rest -= 127;
-            while rest >= 128 {
-                out.push(u8::try_from(rest % 128).expect("short") | 128);
-                rest /= 128;
-            }
-            out.push(u8::try_from(rest).expect("short"));
-        }
-        out.extend_from_slice(text.as_bytes());
-    };
-    for (name, value) in fields {
-        out.push(0);
-        text(&mut out, name);
-        text(&mut out, value);
-    }
-    out
-}
-
-/// `:status` is the first field of an answer's block, and comes by its index or as digits (RFC 7541
-/// appendix A).
-fn status(block: &[u8]) -> u16 {
-    match block {
-        [0x88, ..] => 200,
-        [0x8c, ..] => 400,
-        [0x8d, ..] => 404,
-        // A literal value for the name of index 8; Huffman codes of digits are not worth a table.
-        _ => 0,
-    }
-}
-
-pub const PLAIN: [(&str, &str); 4] = [
-    (":method", "GET"),
-    (":scheme", "http"),
-    (":path", "/open/x"),
-    (":authority", "shop.example"),
-];
-
-/// A good request but for one field.
-fn but(name: &'static str, value: &'static str) -> Vec<(&'static str, &'static str)> {
+/// A good request but for a field that is missing.
+fn without(name: &str) -> Vec<(&'static str, &'static str)> {
     PLAIN
-        .iter()
-        .map(|&(known, said)| {
-            if known == name {
-                (name, value)
-            } else {
-                (known, said)
-            }
-        })
+        .into_iter()
+        .filter(|(known, _)| *known != name)
         .collect()
 }
 
-/// A good request and one more field.
-fn and(name: &'static str, value: &'static str) -> Vec<(&'static str, &'static str)> {
-    [&PLAIN[..], &[(name, value)]].concat()
-}
-
-#[test]
-fn what_has_no_single_reading_never_reaches_the_backend() {
-    let backend = Backend::start();
-    let menshen = Setup::before(backend.address)
-        .with(&h2c(""))
-        .with(RULES)
-        .start();
-    let without = |name: &str| {
-        PLAIN
-            .into_iter()
-            .filter(|(known, _)| *known != name)
-            .collect::<Vec<_>>()
-    };
-    let attacks = [
+fn heads_without_a_single_reading() -> Vec<Vec<(&'static str, &'static str)>> {
+    vec![
         // Paths.
         but(":path", "/open/../closed"),
         but(":path", "/open/%2e%2e/closed"),
@@ -474,7 +286,17 @@ fn what_has_no_single_reading_never_reaches_the_backend() {
         and("content-length", ""),
         [and("content-length", "0"), vec![("content-length", "1")]].concat(),
         and("expect", "something"),
-    ];
+    ]
+}
+
+#[test]
+fn what_has_no_single_reading_never_reaches_the_backend() {
+    let backend = Backend::start();
+    let menshen = Setup::before(backend.address)
+        .with(&h2c(""))
+        .with(RULES)
+        .start();
+    let attacks = heads_without_a_single_reading();
     assert!(attacks.len() > 55, "{}", attacks.len());
     for fields in attacks {
         let mut raw = Raw::connect(menshen.http);
@@ -613,192 +435,6 @@ fn trailers_of_a_client_go_nowhere() {
     );
 }
 
-/// Resident memory of a process, in bytes.
-fn memory(menshen: &Menshen) -> u64 {
-    let status =
-        std::fs::read_to_string(format!("/proc/{}/status", menshen.pid())).expect("a process");
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .expect("a line");
-    line.trim()
-        .trim_end_matches(" kB")
-        .parse::<u64>()
-        .expect("a number")
-        * 1024
-}
-
-/// What it is called, and how its next frame is sent: `false` when nobody takes it any more.
-type Flood<'a> = (&'a str, Box<dyn Fn(&mut Raw, u32) -> bool + 'a>);
-
-#[test]
-fn floods_of_frames_end_their_connection_and_nobody_elses() {
-    let backend = Backend::start();
-    let menshen = Setup::before(backend.address)
-        .with(&h2c(""))
-        .with(RULES)
-        .start();
-    let honest = Http2::connect(menshen.http);
-    let still_served = || {
-        let answer = honest
-            .ask(request("GET", "http://h/open/x", &[]), b"")
-            .expect("an answer");
-        assert_eq!(answer.status, 200);
-    };
-    still_served();
-    let before = memory(&menshen);
-    let big = "x".repeat(8000);
-    let floods: [Flood<'_>; 5] = [
-        // CVE-2023-44487.
-        (
-            "rapid reset",
-            Box::new(|raw, n| {
-                raw.headers(2 * n + 1, &PLAIN, true)
-                    && raw.frame(RST_STREAM, 0, 2 * n + 1, &[0, 0, 0, 8])
-            }),
-        ),
-        // VU#421644: a head that never ends.
-        (
-            "continuation",
-            Box::new(|raw, n| {
-                if n == 0 {
-                    raw.frame(HEADERS, 1, 1, &block(&PLAIN))
-                } else {
-                    raw.frame(CONTINUATION, 0, 1, &block(&[("x", &big)]))
-                }
-            }),
-        ),
-        (
-            "malformed",
-            Box::new(|raw, n| raw.headers(2 * n + 1, &and("host", "other"), true)),
-        ),
-        ("settings", Box::new(|raw, _| raw.frame(4, 0, 0, &[]))),
-        (
-            "headers",
-            Box::new(|raw, n| {
-                raw.headers(
-                    2 * n + 1,
-                    &[&PLAIN[..], &[("x", &big), ("y", &big), ("z", &big)]].concat(),
-                    true,
-                )
-            }),
-        ),
-    ];
-    for (name, flood) in floods {
-        let mut raw = Raw::connect(menshen.http);
-        raw.stream
-            .set_write_timeout(Some(Duration::from_secs(10)))
-            .expect("a socket option");
-        let end = Instant::now() + Duration::from_secs(15);
-        let mut n = 0;
-        // Some end at once; of acknowledgements and refusals nobody reads, what has to be sent
-        // stops the connection.
-        while flood(&mut raw, n) && n < 200_000 && Instant::now() < end {
-            n += 1;
-        }
-        still_served();
-        assert!(n < 200_000 || name == "settings", "{name}: {n} were taken");
-    }
-    let grown = memory(&menshen).saturating_sub(before);
-    assert!(grown < 64 * 1024 * 1024, "grew by {grown} bytes");
-    assert!(
-        backend
-            .received()
-            .iter()
-            .all(|seen| seen.folded("x").is_empty())
-    );
-}
-
-#[test]
-fn a_connection_takes_no_more_streams_than_the_config_says() {
-    let (release, wait) = std::sync::mpsc::channel::<()>();
-    let wait = std::sync::Mutex::new(wait);
-    let backend = Backend::answering(move |_, stream| {
-        wait.lock()
-            .expect("a lock")
-            .recv_timeout(Duration::from_secs(20))
-            .expect("a word");
-        stream
-            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-            .is_ok()
-    });
-    let menshen = Setup::before(backend.address)
-        .with(&h2c("http2_streams = 2"))
-        .with(RULES)
-        .start();
-    let mut raw = Raw::connect(menshen.http);
-    for stream in [1, 3, 5] {
-        raw.headers(stream, &PLAIN, true);
-    }
-    assert_eq!(raw.outcome(5), Outcome::Reset);
-    for _ in 0..2 {
-        release.send(()).expect("a backend");
-    }
-    assert_eq!(raw.outcome(1), Outcome::Status(200));
-    drop(release);
-}
-
-#[test]
-fn a_long_upload_passes_in_constant_memory_and_waits_for_the_backend() {
-    const PART: usize = 64 * 1024;
-    const PARTS: usize = 2048;
-    let received = Arc::new(std::sync::atomic::AtomicUsize::new(0));
-    let counted = received.clone();
-    // Reads slowly, in its own time.
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("an address");
-    let reading = std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().expect("a connection");
-        let mut part = vec![0; PART];
-        let mut tail = Vec::new();
-        while !tail.ends_with(b"0\r\n\r\n") {
-            let read = stream.read(&mut part).expect("a part");
-            assert!(read > 0, "the upload broke off");
-            counted.fetch_add(read, std::sync::atomic::Ordering::Relaxed);
-            tail.extend_from_slice(&part[..read]);
-            tail.drain(..tail.len().saturating_sub(8));
-        }
-        stream
-            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-            .expect("an answer");
-    });
-    let menshen = Setup::before(address).with(&h2c("")).with(RULES).start();
-    let client = Http2::connect(menshen.http);
-    let before = memory(&menshen);
-    let mut most = 0;
-    let status = client.runtime.block_on(async {
-        let mut send = client.send.clone().ready().await.expect("a connection");
-        let (answer, mut stream) = send
-            .send_request(request("POST", "http://h/open/x", &[]), false)
-            .expect("a stream");
-        for n in 0..PARTS {
-            stream.reserve_capacity(PART);
-            let mut left = PART;
-            while left > 0 {
-                let given = within(std::future::poll_fn(|cx| stream.poll_capacity(cx))).await;
-                let now = given.expect("a stream").expect("capacity").min(left);
-                stream
-                    .send_data(vec![b'x'; now].into(), false)
-                    .expect("a stream");
-                left -= now;
-            }
-            if n % 64 == 0 {
-                most = most.max(memory(&menshen).saturating_sub(before));
-            }
-        }
-        stream.send_data(Bytes::new(), true).expect("a stream");
-        within(answer).await.expect("an answer").status().as_u16()
-    });
-    assert_eq!(status, 200);
-    reading.join().expect("the whole upload");
-    assert!(received.load(std::sync::atomic::Ordering::Relaxed) > PART * PARTS);
-    assert!(
-        most < 32 * 1024 * 1024,
-        "grew by {most} bytes for {} bytes of upload",
-        PART * PARTS
-    );
-}
-
 #[test]
 fn a_stop_loses_no_request_of_an_open_connection() {
     let backend = Backend::answering(|_, stream| {
@@ -827,44 +463,6 @@ fn a_stop_loses_no_request_of_an_open_connection() {
     // Told by GOAWAY, the client knows that the connection takes nothing more.
     let again = client.runtime.block_on(within(client.send.clone().ready()));
     assert!(again.is_err());
-}
-
-#[test]
-fn a_connection_ends_after_its_requests_and_after_silence() {
-    let backend = Backend::start();
-    let menshen = Setup::before(backend.address)
-        .with(&h2c(
-            "keepalive_requests = 3\nkeepalive_timeout = \"300ms\"",
-        ))
-        .with(RULES)
-        .start();
-    let client = Http2::connect(menshen.http);
-    for _ in 0..3 {
-        assert_eq!(
-            client
-                .ask(request("GET", "http://h/open/x", &[]), b"")
-                .expect("an answer")
-                .status,
-            200
-        );
-    }
-    assert!(client.runtime.block_on(within(async {
-        loop {
-            if client.send.clone().ready().await.is_err() {
-                return true;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    })));
-    let mut raw = Raw::connect(menshen.http);
-    raw.headers(1, &PLAIN, true);
-    assert_eq!(raw.outcome(1), Outcome::Status(200));
-    while let Some(frame) = raw.next() {
-        if frame.kind == GOAWAY {
-            return;
-        }
-    }
-    panic!("no GOAWAY");
 }
 
 #[test]
@@ -900,213 +498,6 @@ fn http2_over_tls_is_told_to_the_backend_and_may_be_off() {
             }
         }));
     }
-}
-
-#[test]
-fn who_gives_up_request_after_request_that_a_backend_works_on_loses_the_connection() {
-    let (arrived, waits) = std::sync::mpsc::channel::<()>();
-    let busy = Arc::new(std::sync::RwLock::new(()));
-    let held = busy.clone();
-    let backend = Backend::answering(move |_, _| {
-        arrived.send(()).unwrap_or_default();
-        drop(held.read());
-        false
-    });
-    let menshen = Setup::before(backend.address)
-        .with(&h2c(""))
-        .with(RULES)
-        .start();
-    let work = busy.write().expect("a lock");
-    let mut raw = Raw::connect(menshen.http);
-    let mut given_up = 0;
-    while given_up < 300
-        && raw.headers(2 * given_up + 1, &PLAIN, true)
-        && waits.recv_timeout(Duration::from_secs(3)).is_ok()
-    {
-        raw.frame(RST_STREAM, 0, 2 * given_up + 1, &[0, 0, 0, 8]);
-        given_up += 1;
-    }
-    assert!((100..300).contains(&given_up), "{given_up} were taken");
-    assert_eq!(raw.outcome(999), Outcome::Ended);
-    drop(work);
-}
-
-#[test]
-fn a_body_that_never_comes_is_not_waited_for() {
-    let backend = Backend::start();
-    let menshen = Setup::before(backend.address)
-        .with(&h2c("body_timeout = \"1s\""))
-        .with(RULES)
-        .start();
-    let mut raw = Raw::connect(menshen.http);
-    let mut fields = PLAIN.to_vec();
-    for field in &mut fields {
-        if field.0 == ":method" {
-            field.1 = "POST";
-        }
-    }
-    raw.headers(1, &fields, false);
-    assert_eq!(raw.outcome(1), Outcome::Status(400));
-}
-
-#[test]
-fn who_gives_up_login_after_login_loses_the_connection_too() {
-    let (arrived, waits) = std::sync::mpsc::channel::<()>();
-    let (go, may_go) = std::sync::mpsc::channel::<()>();
-    let may_go = std::sync::Mutex::new(may_go);
-    // A new user waits until the backend has said its id.
-    let hooks = Backend::answering(move |request, stream| {
-        if request.folded("x-menshen-event") == ["user.created"] {
-            arrived.send(()).unwrap_or_default();
-            may_go.lock().expect("a lock").recv().unwrap_or_default();
-        }
-        stream
-            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
-            .is_ok()
-    });
-    let section = format!(
-        "[hooks]\nurl = \"http://{}/hooks\"\nsecret = \"0123456789abcdef0123456789abcdef\"\ntimeout = \"30s\"",
-        hooks.address
-    );
-    let menshen = Setup::before(hooks.address)
-        .with(&h2c(""))
-        .with(&section)
-        .start();
-    let mut raw = Raw::connect(menshen.http);
-    let login = [
-        (":method", "POST"),
-        (":scheme", "http"),
-        (":path", "/auth/wechat/login"),
-        (":authority", "h"),
-        ("content-type", "application/json"),
-    ];
-    let mut given_up = 0;
-    while given_up < 300 {
-        let stream = 2 * given_up + 1;
-        let body = format!("{{\"code\": \"user-{given_up}\"}}");
-        if !raw.headers(stream, &login, false) || !raw.frame(DATA, 1, stream, body.as_bytes()) {
-            break;
-        }
-        if waits.recv_timeout(Duration::from_secs(3)).is_err() {
-            break;
-        }
-        raw.frame(RST_STREAM, 0, stream, &[0, 0, 0, 8]);
-        given_up += 1;
-        // It has been heard before the login ends.
-        if !raw.ping() {
-            break;
-        }
-        go.send(()).expect("a backend");
-    }
-    drop(go);
-    assert!((100..300).contains(&given_up), "{given_up} were taken");
-    assert!((menshen.metric("menshen_http2_connections_cut_total") - 1.0).abs() < 0.1);
-}
-
-/// A backend that reads heads, and says this to each at once or never anything; it reads no body.
-fn reading_heads(answer: Option<&'static str>) -> SocketAddr {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("an address");
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut stream = stream.expect("a connection");
-            std::thread::spawn(move || {
-                let mut head = Vec::new();
-                while !head.ends_with(b"\r\n\r\n") {
-                    let mut byte = [0];
-                    if !stream.read(&mut byte).is_ok_and(|n| n > 0) {
-                        return;
-                    }
-                    head.push(byte[0]);
-                }
-                answer
-                    .map_or(Ok(()), |answer| stream.write_all(answer.as_bytes()))
-                    .expect("sent");
-                // Until the other side ends it.
-                while stream.read(&mut [0; 1024]).is_ok_and(|n| n > 0) {}
-            });
-        }
-    });
-    address
-}
-
-/// A request whose body never comes.
-fn unfinished() -> Vec<(&'static str, &'static str)> {
-    but(":method", "POST")
-}
-
-#[test]
-fn a_body_that_never_comes_is_waited_for_only_a_little_after_the_answer() {
-    let address = reading_heads(Some("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"));
-    let menshen = Setup::before(address)
-        .with(&h2c("body_timeout = \"1h\""))
-        .with(RULES)
-        .start();
-    let mut raw = Raw::connect(menshen.http);
-    raw.headers(1, &unfinished(), false);
-    assert_eq!(raw.outcome(1), Outcome::Status(200));
-    let begun = Instant::now();
-    assert_eq!(raw.outcome(1), Outcome::Reset, "the rest is not wanted");
-    let took = begun.elapsed();
-    assert!(
-        (Duration::from_secs(1)..Duration::from_secs(15)).contains(&took),
-        "after {took:?}"
-    );
-    // It is a whole answer of the backend, and nobody's fault.
-    menshen.wait_for_metric(
-        "menshen_requests_total{decision=\"forwarded\",rule=\"open\",status=\"2xx\"}",
-        1.0,
-    );
-    let metrics = menshen.metrics();
-    let blamed = metrics
-        .lines()
-        .filter(|line| line.starts_with("menshen_upstream_errors_total{"));
-    assert!(
-        blamed.clone().count() > 5 && blamed.clone().all(|line| line.ends_with(" 0")),
-        "{metrics}"
-    );
-    // The connection serves on.
-    raw.headers(3, &unfinished(), false);
-    assert_eq!(raw.outcome(3), Outcome::Status(200));
-}
-
-#[test]
-fn a_backend_is_not_blamed_for_a_body_that_its_client_never_sends() {
-    let address = reading_heads(None);
-    let upstream = format!("[upstream]\nurls = [\"http://{address}\"]\nread_timeout = \"100ms\"");
-    let menshen = Setup::before(address)
-        .with(&h2c("body_timeout = \"1h\""))
-        .with(&upstream)
-        .with(RULES)
-        .start();
-    let mut raw = Raw::connect(menshen.http);
-    // More than the failures for which a backend is passed over.
-    for n in 0..8 {
-        raw.headers(2 * n + 1, &unfinished(), false);
-        assert_eq!(raw.outcome(2 * n + 1), Outcome::Status(400), "{n}");
-    }
-    menshen.wait_for_metric("menshen_upstream_errors_total{kind=\"client_slow\"}", 8.0);
-    let metrics = menshen.metrics();
-    assert!(
-        metrics.contains("menshen_upstream_errors_total{kind=\"timeout\"} 0\n"),
-        "{metrics}"
-    );
-    assert!(
-        metrics.contains(&format!(
-            "menshen_upstream_healthy{{upstream=\"{address}\"}} 1"
-        )),
-        "{metrics}"
-    );
-    // The same silence to a request without a body is the backend's own.
-    for n in 8..16 {
-        raw.headers(2 * n + 1, &PLAIN, true);
-        assert!(matches!(raw.outcome(2 * n + 1), Outcome::Status(_)), "{n}");
-    }
-    menshen.wait_for_metric("menshen_upstream_errors_total{kind=\"timeout\"}", 8.0);
-    menshen.wait_for_metric(
-        &format!("menshen_upstream_ejections_total{{upstream=\"{address}\"}}"),
-        1.0,
-    );
 }
 
 #[test]

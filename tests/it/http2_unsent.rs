@@ -7,9 +7,10 @@ use rustix::process::Signal;
 
 use super::{
     backend::Backend,
-    http2::{Outcome, PLAIN, Raw, h2c},
+    http2::h2c,
     http2_frames::{ACK, DATA, GOAWAY, RST_STREAM, SETTINGS, WINDOW_UPDATE},
     menshen::{Menshen, Setup},
+    raw_http2::{Outcome, PLAIN, Raw},
 };
 
 const RULES: &str = "[[rule]]\nname = \"open\"\npath = \"/open/**\"\naccess = \"public\"";

@@ -13,6 +13,7 @@ use super::{
     http2::{self, Http2},
     http2_frames,
     menshen::{Menshen, Setup},
+    raw_http2::{Outcome, Raw},
     wire::{self, Client},
 };
 
@@ -433,7 +434,7 @@ fn padding_and_empty_frames_are_no_part_of_a_message() {
             if known {
                 fields.push(("content-length", &length));
             }
-            let mut raw = http2::Raw::connect(menshen.http);
+            let mut raw = Raw::connect(menshen.http);
             raw.headers(1, &fields, false);
             for (at, (part, padding)) in frames.iter().enumerate() {
                 let last = u8::from(at + 1 == frames.len());
@@ -450,7 +451,7 @@ fn padding_and_empty_frames_are_no_part_of_a_message() {
                     }
                 };
             }
-            assert_eq!(raw.outcome(1), http2::Outcome::Status(200), "{target}");
+            assert_eq!(raw.outcome(1), Outcome::Status(200), "{target}");
             let connection = backend.of(&target);
             let message = connection
                 .messages

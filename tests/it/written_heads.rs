@@ -19,6 +19,7 @@ use super::{
         CONTINUATION, END_HEADERS, END_STREAM, FRAME_HEAD_LEN, HEADERS, PREFACE_LEN, frame,
         payload_len,
     },
+    raw_http2::block,
 };
 
 /// Longest payload of a frame (RFC 9113 section 4.2).
@@ -59,10 +60,7 @@ impl WrittenHeads {
         body: Option<&[u8]>,
     ) -> Result<Whole, h2::Error> {
         let mut send = self.send.clone().ready().await?;
-        self.heads
-            .lock()
-            .expect("a lock")
-            .push_back(http2::block(fields));
+        self.heads.lock().expect("a lock").push_back(block(fields));
         // The library has to know whether the answer has a body.
         let method = fields
             .iter()
