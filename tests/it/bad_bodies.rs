@@ -1,36 +1,30 @@
-//! Bodies that are none, of clients and of backends, each as a class (RFC 9112 section 7, RFC 9113
-//! section 8.1): a client's is refused or broken off and what stands behind it is no request; a
-//! backend's never looks whole to a client.
+//! Bodies of clients that are none, each as a class (RFC 9112 section 7, RFC 9113 section 8.1):
+//! they are refused or broken off, and what stands behind them is no request. `bad_answers.rs` has
+//! those of backends.
 
 use std::{
     io::{ErrorKind, Read, Write},
-    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::{Duration, Instant},
+    net::Shutdown,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
 };
 
 use http::HeaderMap;
 
 use super::{
-    byte_backend::{Answers, ByteBackend, Reply},
+    byte_backend::{Answers, ByteBackend},
     http2::{self, Http2},
-    http2_frames::{
-        CONTINUATION, DATA, END_HEADERS, END_STREAM, FRAME_HEAD_LEN, HEADERS, PREFACE_LEN,
-        SETTINGS, STATUS_200, frame, payload_len,
-    },
+    http2_frames::DATA,
     menshen::{Menshen, Setup},
     raw_http2::{Outcome, Raw},
     wire::{self, Client},
 };
 
-const OPEN: &str = "[[rule]]\nname = \"open\"\npath = \"/open/**\"\naccess = \"public\"\n\
+pub(super) const OPEN: &str = "[[rule]]\nname = \"open\"\npath = \"/open/**\"\naccess = \"public\"\n\
                     [server]\nlisten = [\"127.0.0.1:0\"]\nunready_grace = \"100ms\"\nh2c = true\nbody_timeout = \"2s\"";
 const SMUGGLED: &str = "GET /open/smuggled HTTP/1.1\r\nHost: shop.example\r\n\r\n";
 /// How much more memory a flood may take.
-const FEW_BUFFERS: usize = 32 * 1024;
+pub(super) const FEW_BUFFERS: usize = 32 * 1024;
 
 /// Bodies in chunks that RFC 9112 section 7.1 does not know, with `N` for the size of `D`.
 const BAD_CHUNKS: &[&str] = &[
@@ -138,18 +132,18 @@ const GOOD_CHUNKS: &[&str] = &[
     "N\r\nD\r\n0\r\nX: 1\r\nY:\r\n\r\n",
 ];
 
-fn filled(chunks: &str, data: &str) -> String {
+pub(super) fn filled(chunks: &str, data: &str) -> String {
     chunks
         .replace('D', data)
         .replace('N', &format!("{:x}", data.len()))
 }
 
-fn before(backend: &ByteBackend) -> Menshen {
+pub(super) fn before(backend: &ByteBackend) -> Menshen {
     Setup::before(backend.address).with(OPEN).start()
 }
 
 /// Asks on a connection of its own; it has to be this request's own answer.
-fn probe(menshen: &Menshen, target: &str) {
+pub(super) fn probe(menshen: &Menshen, target: &str) {
     let answer = wire::ask(menshen.http, "GET", target, &[], b"");
     assert_eq!(
         (
@@ -576,387 +570,4 @@ fn ends_stream(mut bytes: &[u8]) -> bool {
         bytes = rest.get(length..).unwrap_or_default();
     }
     false
-}
-
-/// The answer in chunks of a backend, by the number in its target, which chunks follow the head.
-fn bad_answer(target: &str) -> Reply {
-    const HEAD: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
-    let number = target
-        .strip_prefix("/open/bad-")
-        .and_then(|rest| rest.split('-').next()?.parse::<usize>().ok());
-    match number.and_then(|at| BAD_ANSWERS.get(at)) {
-        Some(chunks) => Reply::bytes(format!("{HEAD}{}", filled(chunks, "hello"))),
-        None => match target
-            .strip_prefix("/open/untidy-")
-            .and_then(|at| at.parse::<usize>().ok())
-        {
-            Some(at) => Reply::bytes(format!("{HEAD}{}", filled(UNTIDY_ANSWERS[at], "hello"))),
-            None => Reply::naming(target),
-        },
-    }
-}
-
-/// Bodies of a backend that have no single reading.
-const BAD_ANSWERS: &[&str] = &[
-    "+N\r\nD\r\n0\r\n\r\n",
-    "-N\r\nD\r\n0\r\n\r\n",
-    "0xN\r\nD\r\n0\r\n\r\n",
-    "g\r\nD\r\n0\r\n\r\n",
-    "N N\r\nD\r\n0\r\n\r\n",
-    "10000000000000000\r\nD\r\n0\r\n\r\n",
-    "N\nD\r\n0\r\n\r\n",
-    "N\rD\r\n0\r\n\r\n",
-    "N;a\nD\r\n0\r\n\r\n",
-    "N;a\0\r\nD\r\n0\r\n\r\n",
-    "N\r\nD\n0\r\n\r\n",
-    "N\r\nD0\r\n\r\n",
-    "N\r\nDD\r\n0\r\n\r\n",
-    "N\r\nD\r\n0\n\r\n",
-    "N\r\nD\r\n0\r\n\n",
-    "N\r\nD\r\n0\r\nX\r\n\r\n",
-    "N\r\nD\r\n0\r\nX: 1\r\n 2\r\n\r\n",
-    "N\r\nD\r\n0\r\nX: 1\0\r\n\r\n",
-];
-
-/// Those that have one.
-const UNTIDY_ANSWERS: &[&str] = &[
-    "N \r\nD\r\n0\r\n\r\n",
-    "N\t\r\nD\r\n0 \r\n\r\n",
-    "N;\r\nD\r\n0\r\n\r\n",
-    "N;a=\r\nD\r\n0\r\n\r\n",
-    "N ; a b\r\nD\r\n0\r\n\r\n",
-    "000N;a=\"b\r\nD\r\n0\r\n\r\n",
-];
-
-#[test]
-fn bad_chunks_of_a_backend_never_look_whole_and_untidy_ones_are_tidied() {
-    let backend = ByteBackend::start(Answers {
-        late: bad_answer,
-        ..Answers::default()
-    });
-    let menshen = before(&backend);
-    let http2 = Http2::connect(menshen.http);
-    for (at, name) in BAD_ANSWERS.iter().enumerate() {
-        for fields in ["", "TE: trailers\r\nConnection: TE\r\n"] {
-            let target = format!("/open/bad-{at}-{}", fields.len());
-            let mut client = Client::connect(menshen.http);
-            client.send(format!(
-                "GET {target} HTTP/1.1\r\nHost: shop.example\r\n{fields}\r\n"
-            ));
-            let mut all = Vec::new();
-            let end = client
-                .stream()
-                .read_to_end(&mut all)
-                .map_err(|error| error.kind());
-            assert!(
-                matches!(end, Ok(_) | Err(ErrorKind::ConnectionReset)),
-                "{name:?}: {end:?}"
-            );
-            let text = String::from_utf8_lossy(&all);
-            let refused = text.starts_with("HTTP/1.1 502 ");
-            assert!(
-                refused || !text.ends_with("0\r\n\r\n"),
-                "{name:?} looks whole: {text:?}"
-            );
-            backend.wait_for_end(&target);
-        }
-        let target = format!("/open/bad-{at}-http2");
-        let answer = http2.ask(
-            http2::request("GET", &format!("http://shop.example{target}"), &[]),
-            b"",
-        );
-        assert!(
-            answer.as_ref().is_ok_and(|answer| answer.status == 502) || answer.is_err(),
-            "{name:?} looks whole"
-        );
-        backend.wait_for_end(&target);
-        probe(&menshen, &format!("/open/after-{at}"));
-    }
-    for (at, name) in UNTIDY_ANSWERS.iter().enumerate() {
-        let mut client = Client::connect(menshen.http);
-        client.send(format!(
-            "GET /open/untidy-{at} HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n"
-        ));
-        let mut all = String::new();
-        client
-            .stream()
-            .read_to_string(&mut all)
-            .expect("an answer and the end");
-        let (_, body) = all.split_once("\r\n\r\n").expect("a head");
-        assert_eq!(body, "5\r\nhello\r\n0\r\n\r\n", "{name:?}");
-        let url = format!("http://shop.example/open/untidy-{at}");
-        let answer = http2
-            .ask(http2::request("GET", &url, &[]), b"")
-            .expect("an answer");
-        assert_eq!(
-            (answer.status, &answer.body[..]),
-            (200, &b"hello"[..]),
-            "{name:?}"
-        );
-    }
-}
-
-/// A head of a backend whose lines end with a line feed alone is refused or tidied, and never
-/// passed on as it is.
-#[test]
-fn bare_line_feeds_of_a_backend_reach_no_client() {
-    fn late(target: &str) -> Reply {
-        match target {
-            "/open/all" => Reply::bytes("HTTP/1.1 200 OK\nX-A: 1\nContent-Length: 2\n\nok"),
-            "/open/one" => {
-                Reply::bytes("HTTP/1.1 200 OK\r\nX-A: 1\nX-B: 2\r\nContent-Length: 2\r\n\r\nok")
-            }
-            "/open/end" => Reply::bytes("HTTP/1.1 200 OK\r\nX-A: 1\r\nContent-Length: 2\r\n\nok"),
-            "/open/line" => Reply::bytes("HTTP/1.1 200 OK\nX-A: 1\r\nContent-Length: 2\r\n\r\nok"),
-            _ => Reply::naming(target),
-        }
-    }
-    let backend = ByteBackend::start(Answers {
-        late,
-        ..Answers::default()
-    });
-    let menshen = before(&backend);
-    for target in ["/open/all", "/open/one", "/open/end", "/open/line"] {
-        let mut client = Client::connect(menshen.http);
-        client.send(format!(
-            "GET {target} HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n"
-        ));
-        let mut all = Vec::new();
-        client
-            .stream()
-            .read_to_end(&mut all)
-            .expect("an answer and the end");
-        let text = String::from_utf8_lossy(&all);
-        assert!(
-            !text.replace("\r\n", "").contains(['\r', '\n']),
-            "{target}: {text:?}"
-        );
-        let whole = text.starts_with("HTTP/1.1 200 ") && text.ends_with("\r\n\r\nok");
-        assert!(
-            whole || text.starts_with("HTTP/1.1 502 "),
-            "{target}: {text:?}"
-        );
-        probe(&menshen, "/open/after");
-    }
-}
-
-/// A backend that does this with each connection, and how often it could not go on.
-fn flooding(
-    pour: impl Fn(TcpStream) -> std::io::Result<()> + Clone + Send + 'static,
-) -> (SocketAddr, Arc<AtomicUsize>) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("an address");
-    let cut = Arc::new(AtomicUsize::new(0));
-    let count = cut.clone();
-    // It ends with the program: nothing waits for it.
-    std::thread::spawn(move || {
-        for stream in listener.incoming().map_while(Result::ok) {
-            let (pour, count) = (pour.clone(), count.clone());
-            std::thread::spawn(move || {
-                if pour(stream).is_err() {
-                    count.fetch_add(1, Ordering::AcqRel);
-                }
-            });
-        }
-    });
-    (address, cut)
-}
-
-/// Ends in an error.
-fn pour(mut stream: TcpStream, begin: &[u8], part: &[u8]) -> std::io::Result<()> {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        stream.read_exact(&mut byte)?;
-        head.push(byte[0]);
-    }
-    stream.write_all(begin)?;
-    loop {
-        stream.write_all(part)?;
-    }
-}
-
-fn wait_until(name: &str, is_so: impl Fn() -> bool) {
-    let end = Instant::now() + Duration::from_secs(20);
-    while !is_so() {
-        assert!(Instant::now() < end, "{name}: it goes on");
-        std::thread::yield_now();
-    }
-}
-
-#[test]
-fn floods_of_a_backend_before_its_answer_are_cut() {
-    // More than the sockets hold between them, if the system likes.
-    const MOST: usize = 128 << 20;
-    let hint = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n".repeat(500);
-    let floods: [(&str, &'static [u8], Vec<u8>); 6] = [
-        ("informational answers", b"", hint),
-        (
-            "empty informational answers",
-            b"",
-            b"HTTP/1.1 100 Continue\r\n\r\n".repeat(500),
-        ),
-        ("a field", b"HTTP/1.1 200 OK\r\nX: ", vec![b'x'; 50_000]),
-        ("fields", b"HTTP/1.1 200 OK\r\n", b"X: y\r\n".repeat(5000)),
-        ("a name", b"HTTP/1.1 200 OK\r\n", vec![b'x'; 50_000]),
-        ("a reason", b"HTTP/1.1 200 ", vec![b'x'; 50_000]),
-    ];
-    for (name, begin, part) in floods {
-        let (address, cut) = flooding(move |stream| pour(stream, begin, &part));
-        let menshen = Setup::before(address).with(OPEN).start();
-        let known = menshen.memory();
-        let mut client = Client::connect(menshen.http);
-        client.send("GET /open/flood HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n");
-        // What comes is an answer or nothing; it ends, and not by a timeout.
-        let mut read = 0;
-        let mut some = vec![0; 64 * 1024];
-        loop {
-            match client.stream().get_mut().read(&mut some) {
-                Ok(0) => break,
-                Ok(length) => read += length,
-                Err(error) if error.kind() == ErrorKind::ConnectionReset => break,
-                Err(error) => panic!("{name}: neither an answer nor an end: {error}"),
-            }
-            assert!(read < MOST, "{name}: {read} bytes were passed on");
-        }
-        wait_until(name, || cut.load(Ordering::Acquire) == 1);
-        let http2 = Http2::connect(menshen.http);
-        let answer = http2.ask(
-            http2::request("GET", "http://shop.example/open/flood", &[]),
-            b"",
-        );
-        assert!(
-            answer.is_err() || answer.is_ok_and(|answer| answer.status == 502),
-            "{name}"
-        );
-        wait_until(name, || cut.load(Ordering::Acquire) == 2);
-        // Nor is what nobody reads heaped up: heads have no flow control (RFC 9113 section 5.2.1).
-        let mut silent = Raw::connect(menshen.http);
-        silent.headers(
-            1,
-            &[
-                (":method", "GET"),
-                (":scheme", "http"),
-                (":path", "/open/flood"),
-                (":authority", "a"),
-            ],
-            true,
-        );
-        wait_until(name, || cut.load(Ordering::Acquire) == 3);
-        let grown = menshen.memory().saturating_sub(known);
-        assert!(grown < 2 * FEW_BUFFERS, "{name}: {grown} KiB more");
-    }
-}
-
-/// Says the preface's answer, waits for the head of stream 1, and then goes on as [`pour`] does.
-fn pour_frames(mut stream: TcpStream, begin: &[u8], part: &[u8]) -> std::io::Result<()> {
-    stream.write_all(&frame(SETTINGS, 0, 0, &[]))?;
-    stream.read_exact(&mut [0; PREFACE_LEN])?;
-    loop {
-        let mut head = [0; FRAME_HEAD_LEN];
-        stream.read_exact(&mut head)?;
-        stream.read_exact(&mut vec![0; payload_len(&head)])?;
-        if head[3] == HEADERS {
-            break;
-        }
-    }
-    // What it says further is of no interest, but has to be taken.
-    let mut heard = stream.try_clone()?;
-    std::thread::spawn(move || while heard.read(&mut [0; 4096]).is_ok_and(|read| read > 0) {});
-    stream.write_all(begin)?;
-    if part.is_empty() {
-        // It is the other side that ends it.
-        std::thread::park();
-    }
-    loop {
-        stream.write_all(part)?;
-    }
-}
-
-/// `:status: 103`, as a literal for the name of index 8 (RFC 7541 section 6.2.2).
-const STATUS_103: &[u8] = b"\x08\x03103";
-
-/// A field of 101 bytes that is indexed nowhere.
-fn field() -> Vec<u8> {
-    [&[0, 1, b'x', 100][..], &[b'y'; 100]].concat()
-}
-
-fn before_http2(address: SocketAddr) -> Menshen {
-    let upstream = format!(
-        "[upstream]\nurls = [\"http://{address}\"]\nprotocol = \"http2\"\nread_timeout = \"2s\""
-    );
-    Setup::before(address)
-        .with(&format!("{OPEN}\n{upstream}"))
-        .start()
-}
-
-#[test]
-fn floods_of_a_backend_of_http2_are_cut() {
-    let floods = [
-        (
-            "CONTINUATION",
-            frame(HEADERS, 0, 1, &[STATUS_200]),
-            frame(CONTINUATION, 0, 1, &field().repeat(100)).repeat(10),
-        ),
-        (
-            "empty CONTINUATION",
-            frame(HEADERS, 0, 1, &[STATUS_200]),
-            frame(CONTINUATION, 0, 1, &[]).repeat(1000),
-        ),
-        (
-            "informational answers",
-            Vec::new(),
-            frame(HEADERS, END_HEADERS, 1, STATUS_103).repeat(1000),
-        ),
-    ];
-    for (name, begin, part) in floods {
-        // Those of a stream that was given up are read on, as all of it: the library cannot know
-        // yet that the backend has heard.
-        let goes_on = name == "informational answers";
-        let (address, cut) = flooding(move |stream| pour_frames(stream, &begin, &part));
-        let menshen = before_http2(address);
-        let known = menshen.memory();
-        let answer = wire::ask(menshen.http, "GET", "/open/flood", &[], b"");
-        assert!(
-            matches!(answer.status, 502 | 504),
-            "{name}: {}",
-            answer.status
-        );
-        wait_until(name, || goes_on || cut.load(Ordering::Acquire) >= 1);
-        let http2 = Http2::connect(menshen.http);
-        let answer = http2.ask(
-            http2::request("GET", "http://shop.example/open/flood", &[]),
-            b"",
-        );
-        assert!(
-            answer.is_err() || answer.is_ok_and(|answer| matches!(answer.status, 502 | 504)),
-            "{name}"
-        );
-        wait_until(name, || goes_on || cut.load(Ordering::Acquire) >= 2);
-        let grown = menshen.memory().saturating_sub(known);
-        assert!(grown < 2 * FEW_BUFFERS, "{name}: {grown} KiB more");
-    }
-}
-
-/// As one of HTTP/1.1 is.
-#[test]
-fn a_head_of_a_mebibyte_of_a_backend_of_http2_is_refused() {
-    let rest = frame(CONTINUATION, 0, 1, &field().repeat(150)).repeat(70);
-    let head = [
-        frame(HEADERS, 0, 1, &[STATUS_200]),
-        rest,
-        frame(CONTINUATION, END_HEADERS, 1, &field()),
-    ]
-    .concat();
-    let end = frame(DATA, END_STREAM, 1, b"ok");
-    let (address, _) = {
-        let begin = [head, end].concat();
-        flooding(move |stream| pour_frames(stream, &begin, &[]))
-    };
-    let menshen = before_http2(address);
-    let answer = wire::ask(menshen.http, "GET", "/open/large", &[], b"");
-    assert_eq!(
-        (answer.status, answer.error(), answer.headers.len() < 50),
-        (502, Some("upstream_unavailable"), true)
-    );
 }

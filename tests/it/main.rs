@@ -10,7 +10,9 @@
 mod administration;
 mod answer_lengths;
 mod backend;
+mod backend_floods;
 mod backends;
+mod bad_answers;
 mod bad_bodies;
 mod both_bodies;
 mod byte_backend;
