@@ -43,6 +43,7 @@ mod health_checks;
 mod hook_snippets;
 mod hooks;
 mod http1_readers;
+mod http1_response_readers;
 mod http2;
 mod http2_absent_bodies;
 mod http2_bounds;
