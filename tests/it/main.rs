@@ -34,6 +34,7 @@ mod explain;
 mod failures;
 mod files;
 mod fire;
+mod forged_tokens;
 mod forward_auth;
 mod frame_backend;
 mod fuzz_corpus;
