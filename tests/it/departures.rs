@@ -25,16 +25,16 @@ use super::{
 /// More than all the buffers and windows between the two ends: of sockets they are 33 MiB each, if
 /// the system likes.
 const ENDLESS: usize = 128 << 20;
-const UP: Pattern = Pattern::of_body(3);
-const DOWN: Pattern = Pattern::of_body(4);
+pub(super) const UP: Pattern = Pattern::of_body(3);
+pub(super) const DOWN: Pattern = Pattern::of_body(4);
 
-const REQUESTS: &str = "menshen_requests_in_flight";
+pub(super) const REQUESTS: &str = "menshen_requests_in_flight";
 const CONNECTIONS: &str = "menshen_connections ";
-const STREAMS: &str = "menshen_streams_open{";
+pub(super) const STREAMS: &str = "menshen_streams_open{";
 
 /// How somebody leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Departure {
+pub(super) enum Departure {
     /// As the socket of a process that has ended.
     Close,
     Reset,
@@ -63,7 +63,7 @@ const fn of_backend(protocol: Protocol) -> &'static [Departure] {
 
 impl Departure {
     /// A client leaves. Its `stream` is all that it has of it: dropped, it is reset.
-    fn client<S>(self, client: &ClientEnd, stream: S) {
+    pub(super) fn client<S>(self, client: &ClientEnd, stream: S) {
         match self {
             Close => client.socket.close(),
             Reset => client.socket.reset(),
@@ -74,7 +74,7 @@ impl Departure {
     }
 
     /// A backend leaves whose answer has begun.
-    fn backend(self, writer: &mut BodyWriter, leave: &Leave) {
+    pub(super) fn backend(self, writer: &mut BodyWriter, leave: &Leave) {
         match self {
             Close => leave.socket.close(),
             Reset => leave.socket.reset(),
@@ -109,10 +109,10 @@ async fn until_blocked(pair: &Pair, pace: &Pace) {
 }
 
 /// A body that is written until nobody takes any more of it.
-struct Blocked(JoinHandle<(Result<(), Broken>, BodyWriter)>);
+pub(super) struct Blocked(JoinHandle<(Result<(), Broken>, BodyWriter)>);
 
 impl Blocked {
-    async fn write(pair: &Pair, mut writer: BodyWriter, pattern: Pattern) -> Self {
+    pub(super) async fn write(pair: &Pair, mut writer: BodyWriter, pattern: Pattern) -> Self {
         let pace = Pace::free();
         let written = pace.clone();
         let writing = tokio::spawn(async move {
@@ -124,7 +124,7 @@ impl Blocked {
     }
 
     /// Its writer is told that nobody wants it.
-    async fn refused(self, name: &str) {
+    pub(super) async fn refused(self, name: &str) {
         let (end, _) = within(name, self.0).await.expect("no panic");
         assert!(end.is_err(), "{name}: all of it was taken");
     }
@@ -139,7 +139,12 @@ impl Blocked {
 
 /// The exchange has left nothing behind, and the next one is served, on another connection where
 /// the one before was cut.
-async fn nothing_is_left(pair: &Pair, name: &str, client: ClientEnd, cut: Option<usize>) {
+pub(super) async fn nothing_is_left(
+    pair: &Pair,
+    name: &str,
+    client: ClientEnd,
+    cut: Option<usize>,
+) {
     drop(client);
     pair.wait_for_zero(name, &[REQUESTS, STREAMS, CONNECTIONS]);
     let client = pair.connect().await;
@@ -173,7 +178,7 @@ async fn begin(
     (writer, answer, exchange)
 }
 
-async fn head(name: &str, answer: Pending) -> Answer {
+pub(super) async fn head(name: &str, answer: Pending) -> Answer {
     let answer = within(&format!("{name}: the answer"), answer.head()).await;
     answer.unwrap_or_else(|broken| panic!("{name}: {broken:?}"))
 }
@@ -632,149 +637,6 @@ fn somebody_who_leaves_a_call_of_grpc_is_noticed_by_the_other() {
             drop(call);
             pair.wait_for_zero(&name, &[REQUESTS, STREAMS]);
             nothing_is_left(pair, &name, client, cut).await;
-        }
-    });
-}
-
-const HANDSHAKE: [(&str, &str); 4] = [
-    ("Connection", "Upgrade"),
-    ("Upgrade", "websocket"),
-    ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
-    ("Sec-WebSocket-Version", "13"),
-];
-
-/// The four ends of a WebSocket.
-struct WebSocket {
-    client: ClientEnd,
-    up: BodyWriter,
-    up_at_backend: BodyReader,
-    down: BodyWriter,
-    down_at_client: BodyReader,
-    leave: Leave,
-    connection: usize,
-}
-
-impl WebSocket {
-    async fn open(pair: &Pair) -> Self {
-        let client = pair.connect().await;
-        let (up, answer) = client
-            .send("GET", "/open/left", &HANDSHAKE, BodyLength::None)
-            .await;
-        let Exchange {
-            body,
-            respond,
-            leave,
-            connection,
-            ..
-        } = pair.backend.next().await;
-        let agreed = [HANDSHAKE[0], HANDSHAKE[1], ("Sec-WebSocket-Accept", "x")];
-        let down = respond
-            .respond(101, &agreed, BodyLength::None)
-            .await
-            .expect("an answer");
-        let answer = head("a handshake", answer).await;
-        assert_eq!(answer.status, 101);
-        Self {
-            client,
-            up,
-            up_at_backend: body,
-            down,
-            down_at_client: answer.body,
-            leave,
-            connection,
-        }
-    }
-}
-
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "a closure is written where it is used"
-)]
-fn with_websockets(test: impl AsyncFn(&Pair)) {
-    let runtime = runtime();
-    runtime.block_on(async {
-        let pair = Pair::start(Protocol::Http1, Protocol::Http1);
-        within("a WebSocket", test(&pair)).await;
-    });
-}
-
-/// It comes to its end, in peace or not.
-async fn ends(name: &str, body: &mut BodyReader) {
-    drop(within(&format!("{name}: the end"), body.rest()).await);
-}
-
-#[test]
-fn somebody_who_leaves_a_websocket_is_noticed_by_the_other() {
-    with_websockets(async |pair| {
-        for departure in [Close, Reset] {
-            let name = format!("the client, {departure:?}");
-            let mut socket = WebSocket::open(pair).await;
-            departure.client(&socket.client, (socket.up, socket.down_at_client));
-            ends(&name, &mut socket.up_at_backend).await;
-            // A backend that has heard the last word ends it.
-            socket.leave.socket.close();
-            pair.wait_for_zero(&name, &[REQUESTS, STREAMS]);
-            nothing_is_left(pair, &name, socket.client, Some(socket.connection)).await;
-        }
-        for departure in [Close, Reset] {
-            let name = format!("the backend, {departure:?}");
-            let mut socket = WebSocket::open(pair).await;
-            departure.backend(&mut socket.down, &socket.leave);
-            ends(&name, &mut socket.down_at_client).await;
-            socket.client.socket.close();
-            pair.wait_for_zero(&name, &[REQUESTS, STREAMS]);
-            nothing_is_left(pair, &name, socket.client, Some(socket.connection)).await;
-        }
-    });
-}
-
-#[test]
-fn a_client_that_leaves_a_websocket_which_the_backend_does_not_read_is_noticed() {
-    with_websockets(async |pair| {
-        let socket = WebSocket::open(pair).await;
-        let upload = Blocked::write(pair, socket.up, UP).await;
-        Reset.client(&socket.client, socket.down_at_client);
-        upload.refused("the client").await;
-        pair.wait_for_zero("the client", &[REQUESTS, STREAMS]);
-        drop((socket.up_at_backend, socket.down, socket.leave));
-        nothing_is_left(pair, "the client", socket.client, Some(socket.connection)).await;
-    });
-}
-
-#[test]
-fn a_backend_that_leaves_a_websocket_which_the_client_does_not_read_is_noticed() {
-    with_websockets(async |pair| {
-        let mut socket = WebSocket::open(pair).await;
-        let download = Blocked::write(pair, socket.down, DOWN).await;
-        socket.leave.socket.reset();
-        download.refused("the backend").await;
-        ends("the backend", &mut socket.down_at_client).await;
-        pair.wait_for_zero("the backend", &[REQUESTS, STREAMS]);
-        nothing_is_left(pair, "the backend", socket.client, Some(socket.connection)).await;
-    });
-}
-
-#[test]
-fn either_side_that_leaves_a_websocket_of_which_the_other_writes_is_noticed() {
-    with_websockets(async |pair| {
-        for departure in [Close, Reset] {
-            let name = format!("the client, {departure:?}");
-            let socket = WebSocket::open(pair).await;
-            let download = Blocked::write(pair, socket.down, DOWN).await;
-            departure.client(&socket.client, (socket.up, socket.down_at_client));
-            download.refused(&name).await;
-            drop((socket.up_at_backend, socket.leave));
-            pair.wait_for_zero(&name, &[REQUESTS, STREAMS]);
-            nothing_is_left(pair, &name, socket.client, Some(socket.connection)).await;
-        }
-        for departure in [Close, Reset] {
-            let name = format!("the backend, {departure:?}");
-            let mut socket = WebSocket::open(pair).await;
-            let upload = Blocked::write(pair, socket.up, UP).await;
-            departure.backend(&mut socket.down, &socket.leave);
-            upload.refused(&name).await;
-            drop(socket.down_at_client);
-            nothing_is_left(pair, &name, socket.client, Some(socket.connection)).await;
         }
     });
 }

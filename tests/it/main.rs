@@ -91,6 +91,8 @@ mod trailers;
 mod transfer;
 mod upstream_tls;
 mod upstreams;
+mod websocket_departures;
+mod websockets;
 mod wechat;
 mod wire;
 mod written_heads;
