@@ -37,6 +37,7 @@ mod files;
 mod fire;
 mod forged_tokens;
 mod forward_auth;
+mod forward_auth_proxies;
 mod frame_backend;
 mod fuzz_corpus;
 mod gate;
