@@ -70,6 +70,7 @@ mod patterns;
 mod phones;
 mod process;
 mod proof;
+mod random_requests;
 mod raw_http2;
 mod refused_streams;
 mod refused_uploads;
