@@ -1,7 +1,7 @@
 //! `deploy/docker`: what the image does, and that nothing in the Compose file opens what should be
 //! closed.
 
-use std::{fs, process::Command};
+use std::{fs, path::PathBuf, process::Command};
 
 use serde_json::{Value, json};
 use toml_edit::DocumentMut;
@@ -39,13 +39,8 @@ fn from_readme(part: &str) -> String {
     line.trim().to_owned()
 }
 
-#[test]
-fn the_image_signs_people_in_from_a_root_that_nobody_can_write() {
-    let wechat = Wechat::start();
-    let backend = ExampleBackend::start("127.0.0.1:0");
-    let mut image = Image::build();
-
-    // What compose.yaml mounts, with the secrets as the README makes them.
+/// What compose.yaml mounts, with the secrets as the README makes them. The directory of the store.
+fn mount_what_compose_mounts(image: &mut Image) -> PathBuf {
     let secrets = image.directory("secrets");
     fs::write(secrets.join("wechat.secret"), format!("{SECRET}\n")).expect("a file");
     for name in ["store.key", "admin.token"] {
@@ -64,7 +59,16 @@ fn the_image_signs_people_in_from_a_root_that_nobody_can_write() {
     let store = image.directory("store");
     give(&store);
     image.mount(&store, "/var/lib/menshen", false);
+    store
+}
 
+#[test]
+fn the_image_signs_people_in_from_a_root_that_nobody_can_write() {
+    let wechat = Wechat::start();
+    let backend = ExampleBackend::start("127.0.0.1:0");
+    let mut image = Image::build();
+
+    let store = mount_what_compose_mounts(&mut image);
     image.variable("MENSHEN_SERVER__LISTEN", "127.0.0.1:0");
     image.variable("MENSHEN_ADMIN__LISTEN", "127.0.0.1:0");
     image.variable("MENSHEN_UPSTREAM__URLS", format!("http://{}", backend.at));

@@ -16,13 +16,14 @@ use serde_json::{Value, json};
 use super::{
     super::{
         super::{
+            menshen::Menshen,
             wechat::{APP_ID, SECRET, Wechat},
             wire,
         },
         ExampleBackend,
         image::{Image, assert_confined, give, share, user_of},
     },
-    Rendered, VARIANTS, items, number, port_of, printed, repository, text,
+    Rendered, VARIANTS, Variant, items, number, port_of, printed, repository, text,
 };
 
 /// The files of the Secret, as the README has them made, in a directory.
@@ -63,6 +64,93 @@ fn lay_out_config(volume: &Path, config: &str) {
     symlink("..data/config.toml", volume.join("config.toml")).expect("a link");
 }
 
+/// The volumes, by what the pod says they are, and the mounts, by what the container says. The
+/// directories of the store and of the socket.
+fn mount_volumes(image: &mut Image, rendered: &Rendered, variant: &Variant) -> (PathBuf, PathBuf) {
+    let place = |image: &Image, volume: &str| -> PathBuf { image.directory(volume) };
+    lay_out_config(&place(image, "menshen-config"), rendered.config());
+    let secrets = make_secrets(&place(image, "menshen-secrets"));
+    let data = place(image, "menshen-data");
+    share(&data, 0o2770);
+    let socket = place(image, "menshen-socket");
+    share(&socket, 0o2770);
+    let container = rendered.container(variant);
+    for mount in items(&container["volumeMounts"]) {
+        let (volume, to) = (text(mount, "/name"), text(mount, "/mountPath"));
+        image.mount(&place(image, volume), to, mount["readOnly"] == true);
+    }
+    let config = rendered.parsed_config();
+    let asked: BTreeSet<_> = [
+        ("admin", "token_file"),
+        ("store", "encryption_key_file"),
+        ("wechat", "secret_file"),
+    ]
+    .iter()
+    .map(|(section, key)| config[section][key].as_str().expect("a file"))
+    .map(|path| {
+        path.strip_prefix("/run/secrets/menshen/")
+            .expect("a secret")
+            .to_owned()
+    })
+    .collect();
+    assert_eq!(
+        secrets, asked,
+        "{}: the README makes what the config reads",
+        variant.name
+    );
+    (data, socket)
+}
+
+/// `menshen check`, of the config as it is applied.
+fn assert_config_is_good(image: &Image, name: &str) {
+    let check = image.command(&["check"], b"");
+    let said = String::from_utf8_lossy(&check.stderr);
+    // The network policy is the answer to it.
+    let known = "admin.listen: 0.0.0.0:9090 can be reached from other machines, and asks nobody who they are";
+    let others = said
+        .lines()
+        .filter(|line| !(line.starts_with("warning: ") && line.ends_with(known)))
+        .count();
+    assert!(check.status.success() && others == 0, "{name}: {said}");
+}
+
+fn assert_probes_are_answered(menshen: &Menshen, rendered: &Rendered, variant: &Variant) {
+    let (name, config) = (variant.name, rendered.parsed_config());
+    let container = rendered.container(variant);
+    let named = items(&container["ports"])
+        .iter()
+        .find(|port| port["name"] == "menshen-metrics")
+        .expect("a port");
+    for probe in ["startupProbe", "readinessProbe", "livenessProbe"] {
+        let asks = &container[probe]["httpGet"];
+        assert_eq!(asks["port"], named["name"], "{name}: {probe}");
+        assert_eq!(
+            wire::ask(menshen.admin, "GET", text(asks, "/path"), &[], b"").status,
+            200,
+            "{name}: {probe}"
+        );
+    }
+    if variant.beside_the_application {
+        // The application's probe goes through the gate.
+        let shop = items(&rendered.pod(variant)["containers"])
+            .iter()
+            .find(|it| it["name"] == "shop")
+            .expect("the shop");
+        let asks = &shop["readinessProbe"]["httpGet"];
+        assert_eq!(
+            number(asks, "/port"),
+            port_of(config["server"]["listen"][0].as_str().expect("an address")),
+            "{name}"
+        );
+        assert_eq!(menshen.get(text(asks, "/path"), &[]).status, 200, "{name}");
+        assert_eq!(
+            shop["livenessProbe"],
+            Value::Null,
+            "{name}: not through the gate"
+        );
+    }
+}
+
 #[test]
 fn every_config_runs_in_the_image_with_the_mounts_of_its_pod() {
     let wechat = Wechat::start();
@@ -71,49 +159,10 @@ fn every_config_runs_in_the_image_with_the_mounts_of_its_pod() {
         let (rendered, name) = (Rendered::of(variant.name), variant.name);
         let mut image = Image::build();
 
-        // The volumes, by what the pod says they are, and the mounts, by what the container says.
-        let place = |image: &Image, volume: &str| -> PathBuf { image.directory(volume) };
-        lay_out_config(&place(&image, "menshen-config"), rendered.config());
-        let secrets = make_secrets(&place(&image, "menshen-secrets"));
-        let data = place(&image, "menshen-data");
-        share(&data, 0o2770);
-        let socket = place(&image, "menshen-socket");
-        share(&socket, 0o2770);
-        let container = rendered.container(variant);
-        for mount in items(&container["volumeMounts"]) {
-            let (volume, to) = (text(mount, "/name"), text(mount, "/mountPath"));
-            image.mount(&place(&image, volume), to, mount["readOnly"] == true);
-        }
+        let (data, socket) = mount_volumes(&mut image, rendered, variant);
+        assert_config_is_good(&image, name);
+
         let config = rendered.parsed_config();
-        let asked: BTreeSet<_> = [
-            ("admin", "token_file"),
-            ("store", "encryption_key_file"),
-            ("wechat", "secret_file"),
-        ]
-        .iter()
-        .map(|(section, key)| config[section][key].as_str().expect("a file"))
-        .map(|path| {
-            path.strip_prefix("/run/secrets/menshen/")
-                .expect("a secret")
-                .to_owned()
-        })
-        .collect();
-        assert_eq!(
-            secrets, asked,
-            "{name}: the README makes what the config reads"
-        );
-
-        // As it is, for the one who applies it.
-        let check = image.command(&["check"], b"");
-        let said = String::from_utf8_lossy(&check.stderr);
-        // The network policy is the answer to it.
-        let known = "admin.listen: 0.0.0.0:9090 can be reached from other machines, and asks nobody who they are";
-        let others = said
-            .lines()
-            .filter(|line| !(line.starts_with("warning: ") && line.ends_with(known)))
-            .count();
-        assert!(check.status.success() && others == 0, "{name}: {said}");
-
         // Only what belongs to the machine is another: the ports, and where WeChat is.
         let upstream = config["upstream"]["urls"][0].as_str().expect("an address");
         let backend = if let Some(file) = upstream.strip_prefix("unix:/run/menshen/") {
@@ -134,38 +183,7 @@ fn every_config_runs_in_the_image_with_the_mounts_of_its_pod() {
         let mut menshen = image.start();
         assert_confined(&menshen);
         idle.push(menshen.memory());
-        let named = items(&container["ports"])
-            .iter()
-            .find(|port| port["name"] == "menshen-metrics")
-            .expect("a port");
-        for probe in ["startupProbe", "readinessProbe", "livenessProbe"] {
-            let asks = &container[probe]["httpGet"];
-            assert_eq!(asks["port"], named["name"], "{name}: {probe}");
-            assert_eq!(
-                wire::ask(menshen.admin, "GET", text(asks, "/path"), &[], b"").status,
-                200,
-                "{name}: {probe}"
-            );
-        }
-        if variant.beside_the_application {
-            // The application's probe goes through the gate.
-            let shop = items(&rendered.pod(variant)["containers"])
-                .iter()
-                .find(|it| it["name"] == "shop")
-                .expect("the shop");
-            let asks = &shop["readinessProbe"]["httpGet"];
-            assert_eq!(
-                number(asks, "/port"),
-                port_of(config["server"]["listen"][0].as_str().expect("an address")),
-                "{name}"
-            );
-            assert_eq!(menshen.get(text(asks, "/path"), &[]).status, 200, "{name}");
-            assert_eq!(
-                shop["livenessProbe"],
-                Value::Null,
-                "{name}: not through the gate"
-            );
-        }
+        assert_probes_are_answered(&menshen, rendered, variant);
         let login = menshen.login(&format!("alice-of-{name}"));
         let bearer = format!(
             "Bearer {}",
