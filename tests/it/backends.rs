@@ -285,6 +285,64 @@ fn said(answer: &wire::Answer) -> (u16, String) {
     )
 }
 
+/// The answer to a refresh token whose state is not good.
+fn not_valid(detail: &str) -> (u16, String) {
+    (
+        401,
+        format!("{{\"detail\":\"{detail}\",\"code\":\"token_not_valid\"}}"),
+    )
+}
+
+/// The library's own answer to a refresh token.
+fn refreshed_by_simplejwt(backend: &Real, token: &Value) -> wire::Answer {
+    wire::post(
+        backend.address,
+        "/api/reference/refresh/",
+        &[],
+        &json!({ "refresh": token }),
+    )
+}
+
+/// A token that has expired, and one of a user who was shut out.
+fn what_simplejwt_says_of_tokens_over_and_users_shut_out(backend: &Real) {
+    let theirs = |token: &Value| refreshed_by_simplejwt(backend, token);
+    let now = std::time::SystemTime::UNIX_EPOCH
+        .elapsed()
+        .expect("a clock")
+        .as_secs();
+    let signed = |user: u64, exp: u64| {
+        let claims = json!({ "token_type": "refresh", "user_id": user.to_string(), "jti": "a", "iat": exp - 60, "exp": exp });
+        let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
+        Value::from(
+            jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).expect("a token"),
+        )
+    };
+    assert_eq!(theirs(&signed(1, now + 60)).status, 200);
+    assert_eq!(
+        said(&theirs(&signed(1, now - 60))),
+        not_valid("Token is expired")
+    );
+    let inactive = (
+        401,
+        r#"{"detail":"No active account found for the given token."}"#.to_owned(),
+    );
+    assert_eq!(said(&theirs(&signed(2, now + 60))), inactive);
+    let shut_out = json!({ "username": "inactive", "password": "reference-password" });
+    let inactive = (
+        401,
+        r#"{"detail":"No active account found with the given credentials"}"#.to_owned(),
+    );
+    assert_eq!(
+        said(&wire::post(
+            backend.address,
+            "/api/reference/login/",
+            &[],
+            &shut_out
+        )),
+        inactive
+    );
+}
+
 /// What the library says of tokens that were good once. Those of menshen are not its, so each side
 /// is shown its own of the kind; what needs a clock to be moved
 /// `src/api/tests/dialects/simplejwt.rs` compares with the texts that stand here.
@@ -292,22 +350,9 @@ fn said(answer: &wire::Answer) -> (u16, String) {
 fn what_simplejwt_says_of_dead_refresh_tokens_is_what_the_library_says() {
     let backend = Real::simplejwt();
     let menshen = before(&backend, "simplejwt", SECRET);
-    let theirs = |token: &Value| {
-        wire::post(
-            backend.address,
-            "/api/reference/refresh/",
-            &[],
-            &json!({ "refresh": token }),
-        )
-    };
+    let theirs = |token: &Value| refreshed_by_simplejwt(&backend, token);
     let ours =
         |token: &Value| menshen.post("/api/token/refresh/", &[], &json!({ "refresh": token }));
-    let not_valid = |detail: &str| {
-        (
-            401,
-            format!("{{\"detail\":\"{detail}\",\"code\":\"token_not_valid\"}}"),
-        )
-    };
 
     let their_login = wire::post(
         backend.address,
@@ -362,42 +407,7 @@ fn what_simplejwt_says_of_dead_refresh_tokens_is_what_the_library_says() {
         said(&ours(&login["refresh"])),
         not_valid("Token is blacklisted")
     );
-    // One that has expired, and one of a user who was shut out.
-    let now = std::time::SystemTime::UNIX_EPOCH
-        .elapsed()
-        .expect("a clock")
-        .as_secs();
-    let signed = |user: u64, exp: u64| {
-        let claims = json!({ "token_type": "refresh", "user_id": user.to_string(), "jti": "a", "iat": exp - 60, "exp": exp });
-        let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
-        Value::from(
-            jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).expect("a token"),
-        )
-    };
-    assert_eq!(theirs(&signed(1, now + 60)).status, 200);
-    assert_eq!(
-        said(&theirs(&signed(1, now - 60))),
-        not_valid("Token is expired")
-    );
-    let inactive = (
-        401,
-        r#"{"detail":"No active account found for the given token."}"#.to_owned(),
-    );
-    assert_eq!(said(&theirs(&signed(2, now + 60))), inactive);
-    let shut_out = json!({ "username": "inactive", "password": "reference-password" });
-    let inactive = (
-        401,
-        r#"{"detail":"No active account found with the given credentials"}"#.to_owned(),
-    );
-    assert_eq!(
-        said(&wire::post(
-            backend.address,
-            "/api/reference/login/",
-            &[],
-            &shut_out
-        )),
-        inactive
-    );
+    what_simplejwt_says_of_tokens_over_and_users_shut_out(&backend);
 }
 
 /// Routes of the backend, which verifies; menshen's own token is none to it.

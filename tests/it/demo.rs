@@ -29,6 +29,49 @@ const STEPS: [&str; 11] = [
     "11 · Alice signs in on a device without WeChat",
 ];
 
+/// What each step shows, by its place in [`STEPS`] from 1 on.
+const SHOWN: [(usize, &[&str]); 11] = [
+    (
+        1,
+        &[
+            "▶ POST /auth/wechat/login",
+            "◀ 200 OK",
+            "\"is_new_user\": true",
+        ],
+    ),
+    (
+        2,
+        &[
+            "▶ GET /orders",
+            "◀ 401 Unauthorized",
+            "X-Menshen-Error: token_missing",
+        ],
+    ),
+    (
+        3,
+        &[
+            "Authorization: Bearer eyJ",
+            "◀ 200 OK from the backend",
+            "X-Auth-State: authenticated",
+        ],
+    ),
+    (
+        4,
+        &[
+            "x_user_id: 1",
+            "◀ 200 OK from the backend",
+            "X-User-Role: (not there)",
+        ],
+    ),
+    (5, &["X-User-Id: (not there)", "X-Auth-State: anonymous"]),
+    (6, &["▶ POST /auth/refresh", "◀ 200 OK"]),
+    (7, &["▶ POST /auth/logout", "◀ 204 No Content"]),
+    (8, &["◀ 401 Unauthorized", "X-Menshen-Error: token_revoked"]),
+    (9, &["\"is_new_user\": false"]),
+    (10, &["\"masked\": \"138****8000\""]),
+    (11, &["\"resend_after\": 60", "\"is_new_user\": false"]),
+];
+
 /// The demo, with nothing of this environment but a place for temporary files.
 fn demo(place: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_menshen"));
@@ -85,47 +128,7 @@ fn the_tour_shows_every_step_in_order_and_no_whole_token() {
         rest = after;
     }
     parts.push(rest);
-    for (part, shows) in [
-        (
-            1,
-            &[
-                "▶ POST /auth/wechat/login",
-                "◀ 200 OK",
-                "\"is_new_user\": true",
-            ][..],
-        ),
-        (
-            2,
-            &[
-                "▶ GET /orders",
-                "◀ 401 Unauthorized",
-                "X-Menshen-Error: token_missing",
-            ],
-        ),
-        (
-            3,
-            &[
-                "Authorization: Bearer eyJ",
-                "◀ 200 OK from the backend",
-                "X-Auth-State: authenticated",
-            ],
-        ),
-        (
-            4,
-            &[
-                "x_user_id: 1",
-                "◀ 200 OK from the backend",
-                "X-User-Role: (not there)",
-            ],
-        ),
-        (5, &["X-User-Id: (not there)", "X-Auth-State: anonymous"]),
-        (6, &["▶ POST /auth/refresh", "◀ 200 OK"]),
-        (7, &["▶ POST /auth/logout", "◀ 204 No Content"]),
-        (8, &["◀ 401 Unauthorized", "X-Menshen-Error: token_revoked"]),
-        (9, &["\"is_new_user\": false"]),
-        (10, &["\"masked\": \"138****8000\""]),
-        (11, &["\"resend_after\": 60", "\"is_new_user\": false"]),
-    ] {
+    for (part, shows) in SHOWN {
         for shown in shows {
             assert!(
                 parts[part].contains(shown),

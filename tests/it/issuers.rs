@@ -113,6 +113,41 @@ fn rsa() -> (String, String) {
     )
 }
 
+/// Tokens of `@nestjs/jwt` with what is wrong with each.
+fn tokens_refused_as_invalid() -> [(&'static str, String); 6] {
+    let options = json!({ "expiresIn": "7d" });
+    let stranger = nest(("JWT_SECRET", OTHER), &json!({ "sub": "42" }), &options);
+    let endless = nest(("JWT_SECRET", SECRET), &json!({ "sub": "42" }), &json!({}));
+    let long = nest(
+        ("JWT_SECRET", SECRET),
+        &json!({ "sub": "42" }),
+        &json!({ "expiresIn": "30d" }),
+    );
+    let for_others = nest(
+        ("JWT_SECRET", SECRET),
+        &json!({ "sub": "42" }),
+        &json!({ "expiresIn": "1h", "audience": "x" }),
+    );
+    let of_another = nest(
+        ("JWT_SECRET", SECRET),
+        &json!({ "sub": "42" }),
+        &json!({ "expiresIn": "1h", "issuer": "x" }),
+    );
+    let ours = nest(
+        ("JWT_SECRET", SECRET),
+        &json!({ "sub": "42", "token_use": "access" }),
+        &json!({ "expiresIn": "1h", "issuer": "menshen", "audience": "backend", "header": { "typ": "at+jwt" } }),
+    );
+    [
+        ("stranger", stranger),
+        ("endless", endless),
+        ("long", long),
+        ("for others", for_others),
+        ("of another", of_another),
+        ("as ours", ours),
+    ]
+}
+
 #[test]
 fn tokens_that_nestjs_jwt_signed_with_a_secret_pass_as_their_users() {
     let backend = Backend::start();
@@ -156,43 +191,18 @@ fn tokens_that_nestjs_jwt_signed_with_a_secret_pass_as_their_users() {
         let answer = menshen.get("/admin/x", &[("Authorization", &format!("Bearer {token}"))]);
         assert_eq!(answer.status, status);
     }
-    let stranger = nest(("JWT_SECRET", OTHER), &json!({ "sub": "42" }), &options);
+    for (name, token) in tokens_refused_as_invalid() {
+        assert_eq!(
+            verdict(&menshen, &token),
+            refused("token_invalid"),
+            "{name}"
+        );
+    }
     let expired = nest(
         ("JWT_SECRET", SECRET),
         &json!({ "sub": "42", "iat": now() - 9000 }),
         &json!({ "expiresIn": "1h" }),
     );
-    let endless = nest(("JWT_SECRET", SECRET), &json!({ "sub": "42" }), &json!({}));
-    let long = nest(
-        ("JWT_SECRET", SECRET),
-        &json!({ "sub": "42" }),
-        &json!({ "expiresIn": "30d" }),
-    );
-    let for_others = nest(
-        ("JWT_SECRET", SECRET),
-        &json!({ "sub": "42" }),
-        &json!({ "expiresIn": "1h", "audience": "x" }),
-    );
-    let of_another = nest(
-        ("JWT_SECRET", SECRET),
-        &json!({ "sub": "42" }),
-        &json!({ "expiresIn": "1h", "issuer": "x" }),
-    );
-    let ours = nest(
-        ("JWT_SECRET", SECRET),
-        &json!({ "sub": "42", "token_use": "access" }),
-        &json!({ "expiresIn": "1h", "issuer": "menshen", "audience": "backend", "header": { "typ": "at+jwt" } }),
-    );
-    for (name, token) in [
-        ("stranger", &stranger),
-        ("endless", &endless),
-        ("long", &long),
-        ("for others", &for_others),
-        ("of another", &of_another),
-        ("as ours", &ours),
-    ] {
-        assert_eq!(verdict(&menshen, token), refused("token_invalid"), "{name}");
-    }
     assert_eq!(verdict(&menshen, &expired), refused("token_expired"));
 
     // What needs a session of ours takes no token of another.

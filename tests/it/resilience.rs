@@ -33,6 +33,24 @@ fn nobody_panicked(menshen: &Menshen) {
     assert!(menshen.metric("menshen_panics_total").abs() < 0.1);
 }
 
+/// Each of these logins leads to the same user again, and its session goes on.
+fn assert_known(menshen: &Menshen, admitted: &[(String, Value)]) {
+    for (code, session) in admitted {
+        let again = menshen.login(code);
+        assert_eq!(
+            (&again["user"]["id"], &again["is_new_user"]),
+            (&session["user"]["id"], &json!(false)),
+            "{code}"
+        );
+        let refreshed = menshen.post(
+            "/auth/refresh",
+            &[],
+            &json!({ "refresh_token": session["refresh_token"] }),
+        );
+        assert_eq!(refreshed.status, 200, "{code}");
+    }
+}
+
 #[test]
 fn a_full_disk_stops_logins_and_nothing_else() {
     let backend = Backend::start();
@@ -111,20 +129,7 @@ fn a_full_disk_stops_logins_and_nothing_else() {
     full.signal(Signal::KILL);
     full.wait();
     let roomy = Setup::before(backend.address).in_directory(dir).start();
-    for (code, session) in &admitted {
-        let again = roomy.login(code);
-        assert_eq!(
-            (&again["user"]["id"], &again["is_new_user"]),
-            (&session["user"]["id"], &json!(false)),
-            "{code}"
-        );
-        let refreshed = roomy.post(
-            "/auth/refresh",
-            &[],
-            &json!({ "refresh_token": session["refresh_token"] }),
-        );
-        assert_eq!(refreshed.status, 200, "{code}");
-    }
+    assert_known(&roomy, &admitted);
     let late = bearer(&roomy.login(&refused.0));
     assert_eq!(
         roomy.get("/auth/me", &[("Authorization", &late)]).status,

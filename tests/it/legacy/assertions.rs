@@ -3,9 +3,50 @@
 //!
 //! They listen on Unix sockets here, as the READMEs recommend.
 
+use std::path::Path;
+
 use super::servers::{Gate, Program, Server, data};
 
 const ASKS: &[(&str, &str)] = &[("SHOW_HEADERS", "1")];
+
+/// For another backend it is none; where no keys can be had nobody knows, and nobody is signed out.
+fn a_good_one_is_none_to_another_backend(
+    program: Program,
+    socket: &Path,
+    jwks: &str,
+    headers: &[(&str, &str)],
+) {
+    let app = program.application();
+    for (variables, status) in [
+        (
+            [
+                ("MENSHEN_JWKS_URL", jwks),
+                ("MENSHEN_AUDIENCE", "another-api"),
+            ],
+            401,
+        ),
+        (
+            [("MENSHEN_JWKS_URL", jwks), ("MENSHEN_ISSUER", "another")],
+            401,
+        ),
+        (
+            [
+                ("MENSHEN_JWKS_URL", "http://127.0.0.1:9/auth/jwks.json"),
+                ("MENSHEN_ISSUER", "menshen"),
+            ],
+            503,
+        ),
+    ] {
+        let other = Server::on_a_socket(program, socket, &variables);
+        for path in [app.me, app.count] {
+            assert_eq!(
+                other.ask("GET", path, headers).status,
+                status,
+                "{path} {variables:?}"
+            );
+        }
+    }
+}
 
 /// Accepted through menshen; refused past it, unless the assertion is good.
 fn the_backend_takes_menshens_word_alone(program: Program) {
@@ -81,40 +122,7 @@ fn the_backend_takes_menshens_word_alone(program: Program) {
     ];
     assert_eq!(server.ask("GET", app.me, &anonymous).status, 401);
 
-    // For another backend it is none; where no keys can be had nobody knows, and nobody is signed
-    // out.
-    for (variables, status) in [
-        (
-            [
-                ("MENSHEN_JWKS_URL", jwks.as_str()),
-                ("MENSHEN_AUDIENCE", "another-api"),
-            ],
-            401,
-        ),
-        (
-            [
-                ("MENSHEN_JWKS_URL", jwks.as_str()),
-                ("MENSHEN_ISSUER", "another"),
-            ],
-            401,
-        ),
-        (
-            [
-                ("MENSHEN_JWKS_URL", "http://127.0.0.1:9/auth/jwks.json"),
-                ("MENSHEN_ISSUER", "menshen"),
-            ],
-            503,
-        ),
-    ] {
-        let other = Server::on_a_socket(program, &socket("other"), &variables);
-        for path in [app.me, app.count] {
-            assert_eq!(
-                other.ask("GET", path, &headers).status,
-                status,
-                "{path} {variables:?}"
-            );
-        }
-    }
+    a_good_one_is_none_to_another_backend(program, &socket("other"), &jwks, &headers);
 }
 
 #[test]

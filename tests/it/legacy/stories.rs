@@ -3,8 +3,30 @@
 
 use serde_json::{Value, json};
 
-use super::servers::{Gate, Program, RECIPES, Server, data, manage, node};
+use super::servers::{Application, Gate, Program, RECIPES, Server, data, manage, node};
 use crate::wire;
+
+/// And by nobody's name.
+fn without_a_token_only_what_the_config_opens(gate: &Gate, app: &Application, one: &str) {
+    for (method, path) in [
+        ("GET", app.things),
+        ("POST", app.things),
+        ("GET", app.me),
+        ("GET", app.users),
+        ("GET", one),
+    ] {
+        let refused = gate.ask(method, path);
+        assert_eq!(
+            (refused.status, refused.error()),
+            (401, Some("token_missing")),
+            "{method} {path}"
+        );
+    }
+    assert_eq!(
+        data(&gate.ask("GET", app.count)),
+        json!({ "all": 1, "mine": null })
+    );
+}
 
 /// A day of a shop, or of recipes.
 fn the_story(program: Program) {
@@ -50,25 +72,7 @@ fn the_story(program: Program) {
     assert!((200..=204).contains(&alice.ask("DELETE", &one).status));
     assert_eq!(alice.get(app.things).as_array().map(Vec::len), Some(1));
 
-    // Without a token only what the config opens, and by nobody's name.
-    for (method, path) in [
-        ("GET", app.things),
-        ("POST", app.things),
-        ("GET", app.me),
-        ("GET", app.users),
-        ("GET", &one),
-    ] {
-        let refused = gate.ask(method, path);
-        assert_eq!(
-            (refused.status, refused.error()),
-            (401, Some("token_missing")),
-            "{method} {path}"
-        );
-    }
-    assert_eq!(
-        data(&gate.ask("GET", app.count)),
-        json!({ "all": 1, "mine": null })
-    );
+    without_a_token_only_what_the_config_opens(&gate, app, &one);
     assert_eq!(
         (
             alice.get(app.count)["mine"].clone(),

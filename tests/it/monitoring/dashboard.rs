@@ -88,6 +88,53 @@ pub fn variables() -> Vec<String> {
     list[1..].iter().map(asked).collect()
 }
 
+/// Each query asks the chosen source for what was chosen, and keeps what its legend names.
+fn assert_queries_can_be_shown(panel: &Value, title: &str) {
+    let targets = panel["targets"]
+        .as_array()
+        .filter(|targets| !targets.is_empty())
+        .expect("a query");
+    let letters: BTreeSet<&str> = targets.iter().map(|target| text(target, "refId")).collect();
+    assert_eq!(
+        letters.len(),
+        targets.len(),
+        "{title}: a letter is there twice"
+    );
+    for holder in targets.iter().chain([panel]) {
+        assert_eq!(
+            holder["datasource"]["uid"], "${datasource}",
+            "{title}: from a source that only one Grafana has"
+        );
+    }
+    for target in targets {
+        let (expression, legend) = (text(target, "expr"), text(target, "legendFormat"));
+        for selector in query::selectors(expression) {
+            let labels: Vec<&str> = selector
+                .matchers
+                .iter()
+                .map(|matcher| matcher.label.as_str())
+                .collect();
+            assert_eq!(
+                labels.get(..2),
+                Some(&["job", "instance"][..]),
+                "{title}: asks for what was not chosen"
+            );
+        }
+        let groups = query::groups(expression);
+        for label in legend
+            .split("{{")
+            .skip(1)
+            .map(|rest| rest.split_once("}}").expect("a closing brace").0)
+        {
+            let is_there = groups.contains(&label) || (groups.is_empty() && label == "instance");
+            assert!(
+                is_there,
+                "{title}: the legend names {label}, the query loses it"
+            );
+        }
+    }
+}
+
 #[test]
 fn grafana_can_show_every_panel() {
     let dashboard = dashboard();
@@ -136,50 +183,7 @@ fn grafana_can_show_every_panel() {
         );
         text(panel, "description");
         text(&panel["fieldConfig"]["defaults"], "unit");
-        let targets = panel["targets"]
-            .as_array()
-            .filter(|targets| !targets.is_empty())
-            .expect("a query");
-        let letters: BTreeSet<&str> = targets.iter().map(|target| text(target, "refId")).collect();
-        assert_eq!(
-            letters.len(),
-            targets.len(),
-            "{title}: a letter is there twice"
-        );
-        for holder in targets.iter().chain([panel]) {
-            assert_eq!(
-                holder["datasource"]["uid"], "${datasource}",
-                "{title}: from a source that only one Grafana has"
-            );
-        }
-        for target in targets {
-            let (expression, legend) = (text(target, "expr"), text(target, "legendFormat"));
-            for selector in query::selectors(expression) {
-                let labels: Vec<&str> = selector
-                    .matchers
-                    .iter()
-                    .map(|matcher| matcher.label.as_str())
-                    .collect();
-                assert_eq!(
-                    labels.get(..2),
-                    Some(&["job", "instance"][..]),
-                    "{title}: asks for what was not chosen"
-                );
-            }
-            let groups = query::groups(expression);
-            for label in legend
-                .split("{{")
-                .skip(1)
-                .map(|rest| rest.split_once("}}").expect("a closing brace").0)
-            {
-                let is_there =
-                    groups.contains(&label) || (groups.is_empty() && label == "instance");
-                assert!(
-                    is_there,
-                    "{title}: the legend names {label}, the query loses it"
-                );
-            }
-        }
+        assert_queries_can_be_shown(panel, title);
     }
     assert_eq!(
         rows,

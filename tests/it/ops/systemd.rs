@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::super::{
     backend::Backend,
-    menshen::{self, Setup},
+    menshen::{self, Menshen, Setup},
     wire,
 };
 
@@ -225,6 +225,114 @@ fn allowed() -> BTreeSet<String> {
     allowed
 }
 
+/// Login, refresh, the backend on both ways, a refusal, changes, metrics, what operators do, and a
+/// stop.
+fn live_a_whole_life(menshen: &mut Menshen, dir: &Path, config: &Path) {
+    let session = menshen.login("alice");
+    let bearer = format!(
+        "Bearer {}",
+        session["access_token"].as_str().expect("a token")
+    );
+    let signed_in = [("Authorization", bearer.as_str())];
+    assert_eq!(
+        menshen
+            .post(
+                "/auth/refresh",
+                &[],
+                &json!({ "refresh_token": session["refresh_token"] })
+            )
+            .status,
+        200
+    );
+    assert_eq!(menshen.get("/orders", &signed_in).status, 200);
+    assert_eq!(
+        wire::ask(menshen.http, "POST", "/orders", &signed_in, b"hello").status,
+        200
+    );
+    assert_eq!(
+        wire::ask(
+            menshen.http,
+            "PATCH",
+            "/auth/me",
+            &[signed_in[0], ("Content-Type", "application/json")],
+            b"{\"nickname\":\"a\"}"
+        )
+        .status,
+        200
+    );
+    assert_eq!(menshen.get("/orders", &[]).status, 401);
+    assert!(menshen.metrics().contains("menshen_build_info"));
+    let admin = menshen.admin.to_string();
+    let operator = |args: &[&str]| {
+        let output = menshen::command(dir, args, &[("MENSHEN_ADMIN__LISTEN", &admin)]);
+        assert_eq!(output.status.code(), Some(0), "{args:?}: {}", said(&output));
+    };
+    operator(&["keys", "rotate"]);
+    operator(&["export", "backup"]);
+    // Another config by signal, and another one because the file has changed.
+    for (name, signal) in [("one", true), ("two", false)] {
+        let text = std::fs::read_to_string(config).expect("a config");
+        let rule =
+            format!("\n[[rule]]\nname = \"{name}\"\npath = \"/{name}\"\naccess = \"public\"\n");
+        std::fs::write(config, text + &rule).expect("a config");
+        if signal {
+            menshen.signal(Signal::HUP);
+        }
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while menshen.get(&format!("/{name}"), &[]).status != 200 {
+            assert!(
+                std::time::Instant::now() < end,
+                "{name} is not taken up:\n{}",
+                menshen.log().join("\n")
+            );
+        }
+    }
+    assert_eq!(
+        menshen.post("/auth/logout", &signed_in, &json!({})).status,
+        204
+    );
+    menshen.stop();
+}
+
+/// strace has written down the calls that fail, and those of which the unit restricts the
+/// arguments.
+fn assert_no_forbidden_call(traced: &str) {
+    let mut sockets = 0;
+    for line in traced.lines() {
+        let (_, call) = line.split_once(' ').expect("a process and a call");
+        let call = call.trim_start();
+        if call.starts_with("<... ") {
+            // The end of one whose beginning has been looked at.
+            continue;
+        }
+        let name = call.split('(').next().expect("a name");
+        match name {
+            "socket" => {
+                sockets += 1;
+                let families = ["AF_INET,", "AF_INET6,", "AF_UNIX,"];
+                let plain = families
+                    .iter()
+                    .any(|family| call.starts_with(&format!("socket({family}")));
+                // glibc asks which kinds of addresses this machine has, and does without an answer.
+                assert!(
+                    plain
+                        || call.starts_with(
+                            "socket(AF_NETLINK, SOCK_RAW|SOCK_CLOEXEC, NETLINK_ROUTE)"
+                        ),
+                    "{call}"
+                );
+            }
+            "mmap" => assert!(
+                !(call.contains("PROT_WRITE") && call.contains("PROT_EXEC")),
+                "{call}"
+            ),
+            "mprotect" | "pkey_mprotect" => assert!(!call.contains("PROT_EXEC"), "{call}"),
+            _ => panic!("the unit forbids {call}"),
+        }
+    }
+    assert!(sockets > 5, "strace saw nothing:\n{traced}");
+}
+
 /// The same process under strace, which lets every forbidden call fail as systemd would, and writes
 /// it down.
 #[test]
@@ -262,106 +370,7 @@ fn a_whole_life_needs_no_call_that_the_unit_forbids() {
     std::fs::write(dir.path().join("unwatched"), unwatched).expect("a file");
     let mut menshen = setup.start();
 
-    // Login, refresh, the backend on both ways, a WebSocket's refusal, changes, metrics, what
-    // operators do.
-    let session = menshen.login("alice");
-    let bearer = format!(
-        "Bearer {}",
-        session["access_token"].as_str().expect("a token")
-    );
-    let signed_in = [("Authorization", bearer.as_str())];
-    assert_eq!(
-        menshen
-            .post(
-                "/auth/refresh",
-                &[],
-                &json!({ "refresh_token": session["refresh_token"] })
-            )
-            .status,
-        200
-    );
-    assert_eq!(menshen.get("/orders", &signed_in).status, 200);
-    assert_eq!(
-        wire::ask(menshen.http, "POST", "/orders", &signed_in, b"hello").status,
-        200
-    );
-    assert_eq!(
-        wire::ask(
-            menshen.http,
-            "PATCH",
-            "/auth/me",
-            &[signed_in[0], ("Content-Type", "application/json")],
-            b"{\"nickname\":\"a\"}"
-        )
-        .status,
-        200
-    );
-    assert_eq!(menshen.get("/orders", &[]).status, 401);
-    assert!(menshen.metrics().contains("menshen_build_info"));
-    let admin = menshen.admin.to_string();
-    let operator = |args: &[&str]| {
-        let output = menshen::command(dir.path(), args, &[("MENSHEN_ADMIN__LISTEN", &admin)]);
-        assert_eq!(output.status.code(), Some(0), "{args:?}: {}", said(&output));
-    };
-    operator(&["keys", "rotate"]);
-    operator(&["export", "backup"]);
-    // Another config by signal, and another one because the file has changed.
-    for (name, signal) in [("one", true), ("two", false)] {
-        let text = std::fs::read_to_string(&config).expect("a config");
-        let rule =
-            format!("\n[[rule]]\nname = \"{name}\"\npath = \"/{name}\"\naccess = \"public\"\n");
-        std::fs::write(&config, text + &rule).expect("a config");
-        if signal {
-            menshen.signal(Signal::HUP);
-        }
-        let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
-        while menshen.get(&format!("/{name}"), &[]).status != 200 {
-            assert!(
-                std::time::Instant::now() < end,
-                "{name} is not taken up:\n{}",
-                menshen.log().join("\n")
-            );
-        }
-    }
-    assert_eq!(
-        menshen.post("/auth/logout", &signed_in, &json!({})).status,
-        204
-    );
-    menshen.stop();
-
+    live_a_whole_life(&mut menshen, dir.path(), &config);
     let traced = std::fs::read_to_string(dir.path().join("calls")).expect("what strace saw");
-    let mut sockets = 0;
-    for line in traced.lines() {
-        let (_, call) = line.split_once(' ').expect("a process and a call");
-        let call = call.trim_start();
-        if call.starts_with("<... ") {
-            // The end of one whose beginning has been looked at.
-            continue;
-        }
-        let name = call.split('(').next().expect("a name");
-        match name {
-            "socket" => {
-                sockets += 1;
-                let families = ["AF_INET,", "AF_INET6,", "AF_UNIX,"];
-                let plain = families
-                    .iter()
-                    .any(|family| call.starts_with(&format!("socket({family}")));
-                // glibc asks which kinds of addresses this machine has, and does without an answer.
-                assert!(
-                    plain
-                        || call.starts_with(
-                            "socket(AF_NETLINK, SOCK_RAW|SOCK_CLOEXEC, NETLINK_ROUTE)"
-                        ),
-                    "{call}"
-                );
-            }
-            "mmap" => assert!(
-                !(call.contains("PROT_WRITE") && call.contains("PROT_EXEC")),
-                "{call}"
-            ),
-            "mprotect" | "pkey_mprotect" => assert!(!call.contains("PROT_EXEC"), "{call}"),
-            _ => panic!("the unit forbids {call}"),
-        }
-    }
-    assert!(sockets > 5, "strace saw nothing:\n{traced}");
+    assert_no_forbidden_call(&traced);
 }
