@@ -87,7 +87,7 @@ impl Backend {
                 }
                 let (kept, answer) = (kept.clone(), answer.clone());
                 std::thread::spawn(move || {
-                    drop(converse(stream.expect("a connection"), &kept, &*answer))
+                    drop(converse(stream.expect("a connection"), &kept, &*answer));
                 });
             }
         });

@@ -125,7 +125,7 @@ fn converse(mut stream: TcpStream, script: Script, heads: &Mutex<usize>) -> std:
                 numbers.remove(&id);
             }
             Action::Head => {
-                stream.write_all(&frame(HEADERS, END_HEADERS | END_STREAM, id, &[STATUS_200]))?
+                stream.write_all(&frame(HEADERS, END_HEADERS | END_STREAM, id, &[STATUS_200]))?;
             }
             Action::Frames(parts) => {
                 stream.write_all(&frame(HEADERS, END_HEADERS, id, &[STATUS_200]))?;
