@@ -57,7 +57,7 @@ fn addresses() {
         let session = menshen::types::SessionId::from_bits(n.into());
         let by_address = [
             limits.login(ip),
-            limits.refused_refresh(ip),
+            limits.failed_refresh(ip),
             limits.sms(ip),
             limits.verify(ip),
             limits.admin_login(ip),

@@ -28,7 +28,7 @@ use self::{generation::Generation, process::Process, reload::Current};
 use crate::{
     admin::{self, Stage},
     audit::Audit,
-    auth::{Administration, Courier, CourierParts, Denylist, Passwords},
+    auth::{Administration, Denylist, OutboxDispatcher, OutboxDispatcherParts, Passwords},
     clock::Clock,
     config::{Config, Problems, SecretText, StoreConfig},
     crypto::Key,
@@ -197,16 +197,16 @@ impl App {
         config.store = secrets::with_generated_key(config.store)?;
         let engine = store::engine(&config.store.url);
         let store: Arc<dyn Store> = Arc::new(Measured::new(opened.store, engine, metrics.clone()));
-        let denylist = Arc::new(Denylist::remembering(Duration::ZERO));
+        let denylist = Arc::new(Denylist::with_retention(Duration::ZERO));
         let (stage, stage_seen) = watch::channel(Stage::Starting);
-        let courier = Arc::new(Courier::new(CourierParts {
+        let outbox_dispatcher = Arc::new(OutboxDispatcher::new(OutboxDispatcherParts {
             store: store.clone(),
             metrics: metrics.clone(),
             audit: audit.clone(),
             clock: clock.clone(),
         }));
         let process = Arc::new(Process {
-            courier,
+            outbox_dispatcher,
             store: store.clone(),
             root: opened.root,
             denylist: denylist.clone(),
@@ -229,7 +229,7 @@ impl App {
             .load(&*store)
             .await
             .context("cannot read the revocations")?;
-        denylist.forget(clock.now());
+        denylist.prune(clock.now());
         generation.start(&process);
         let server = Server::new(Parts {
             config: &generation.config,
@@ -375,16 +375,16 @@ fn start(process: &Arc<Process>, current: &Arc<Current>, config: &Config, tasks:
             sweep(&it).await;
         }
     });
-    let courier = process.courier.clone();
-    tasks.spawn(async move { courier.carry_events().await });
-    let courier = process.courier.clone();
-    tasks.spawn(async move { courier.carry_logins().await });
+    let outbox_dispatcher = process.outbox_dispatcher.clone();
+    tasks.spawn(async move { outbox_dispatcher.run().await });
+    let outbox_dispatcher = process.outbox_dispatcher.clone();
+    tasks.spawn(async move { outbox_dispatcher.run_logins().await });
     let (it, now) = (process.clone(), current.clone());
     tasks.spawn(async move {
         let mut ticks = interval(FORGET_INTERVAL);
         loop {
             ticks.tick().await;
-            now.generation.load_full().auth.forget();
+            now.generation.load_full().auth.evict_expired();
             it.metrics.log_lines_dropped.inc_by(it.sink.take_dropped());
         }
     });

@@ -8,31 +8,31 @@
 
 mod account;
 mod administration;
+mod assertions;
 mod authorize;
 mod bind_phone;
 mod coalesce;
-mod courier;
 mod denylist;
 mod error;
-mod fresh_proof;
 mod known_networks;
 pub mod limits;
 mod login;
 mod logout;
 mod me;
-mod newcomer;
+mod outbox_dispatcher;
 mod password_login;
 mod passwords;
 pub mod profile;
-mod proof;
+mod reauthentication;
 mod refresh;
+mod registration;
 mod renewal_attempt;
 mod session_handle;
 mod sessions;
 mod sms_login;
 mod sms_send;
 mod wechat_login;
-mod withdraw;
+mod withdraw_consent;
 
 use std::{
     sync::{Arc, atomic::AtomicU64},
@@ -41,24 +41,24 @@ use std::{
 
 use tokio::sync::Semaphore;
 
-pub use account::AccountCopy;
-pub use administration::{Administration, AdministrationError, AdministrationParts, Change};
+pub use account::AccountExport;
+pub use administration::{AccountChange, Administration, AdministrationError, AdministrationParts};
+pub use assertions::{BackendTokenMinter, CachedAssertions, UpstreamAssertions};
 pub use authorize::{Authorizer, Identity};
-pub use bind_phone::Bound;
-pub use courier::{Courier, CourierParts};
+pub use bind_phone::BoundPhone;
 pub use denylist::Denylist;
 pub use error::AuthError;
-pub use fresh_proof::FreshProof;
 pub use limits::Limits;
-pub use logout::{Scope, SignOutProof};
+pub use logout::{LogoutProof, LogoutScope};
+pub use outbox_dispatcher::{OutboxDispatcher, OutboxDispatcherParts};
 pub use password_login::PasswordLogin;
-pub use passwords::{Password, PasswordFault, Passwords};
-pub use proof::{KeptProofs, Minting, Proofs};
+pub use passwords::{Password, PasswordError, Passwords};
+pub use reauthentication::ReauthenticationProof;
 pub use refresh::Refresh;
 pub use sms_login::SmsLogin;
-pub use sms_send::{SmsRules, SmsSent};
+pub use sms_send::{SmsRules, SmsSendResponse};
 pub use wechat_login::{SignedData, WechatLogin};
-pub use withdraw::Withdrawn;
+pub use withdraw_consent::WithdrawalResult;
 
 use crate::{
     audit::Audit,
@@ -76,7 +76,7 @@ use crate::{
 };
 use coalesce::Coalesce;
 use known_networks::KnownNetworks;
-use newcomer::Turns;
+use registration::KeyedLock;
 
 /// Everything that the use cases need, made by the composition root.
 pub struct AuthParts {
@@ -92,7 +92,7 @@ pub struct AuthParts {
     pub code_key: Key,
     /// `None`: the backend is asked nothing.
     pub hooks: Option<Arc<Hooks>>,
-    pub courier: Arc<Courier>,
+    pub outbox_dispatcher: Arc<OutboxDispatcher>,
     /// Names people towards the backend; used for nothing else.
     pub hook_key: Key,
     /// Hashes SMS codes; used for nothing else.
@@ -130,7 +130,7 @@ pub struct AuthRules {
     /// How old a login may be for its session to delete the account.
     pub recent_login: Duration,
     /// What tokens say of the person.
-    pub asked: RequestedClaims,
+    pub requested_claims: RequestedClaims,
     pub sms: SmsRules,
     /// What the backend is told of, besides what it is asked.
     pub announce: Announce,
@@ -158,14 +158,14 @@ pub struct Auth {
 pub struct AuthMemory {
     coalesce: Coalesce,
     known_networks: KnownNetworks,
-    turns: Turns,
+    registration_locks: KeyedLock,
     /// Places for messages on their way.
     sending: Semaphore,
     /// Turns for the tokens of addresses that have used up their refused renewals.
     renewals_over_limit: renewal_attempt::OverLimitQueue,
     /// When the log last said that the day's budget of messages is spent, in seconds since the
     /// epoch.
-    budget_told: AtomicU64,
+    budget_logged_at: AtomicU64,
 }
 
 impl Default for AuthMemory {
@@ -173,10 +173,10 @@ impl Default for AuthMemory {
         Self {
             coalesce: Coalesce::default(),
             known_networks: KnownNetworks::new(),
-            turns: Turns::default(),
-            sending: Semaphore::new(sms_send::SENDING),
+            registration_locks: KeyedLock::default(),
+            sending: Semaphore::new(sms_send::MAX_SENDING),
             renewals_over_limit: renewal_attempt::OverLimitQueue::new(),
-            budget_told: AtomicU64::new(0),
+            budget_logged_at: AtomicU64::new(0),
         }
     }
 }
@@ -198,7 +198,7 @@ pub struct SignedIn {
 
 /// Who is asking, by a token that has been checked.
 #[derive(Debug, Clone, Copy)]
-pub struct Caller<'a> {
+pub struct AuthenticatedCaller<'a> {
     pub user: &'a UserId,
     /// The caller's own session.
     pub session: SessionId,
@@ -226,8 +226,11 @@ impl Auth {
 
     /// Lets go of answers that are kept for repeated logins and are too old. To be called every few
     /// seconds or minutes; nothing but memory depends on it.
-    pub fn forget(&self) {
-        self.parts.memory.coalesce.forget(self.parts.clock.steady());
+    pub fn evict_expired(&self) {
+        self.parts
+            .memory
+            .coalesce
+            .evict_expired(self.parts.clock.steady());
     }
 
     /// Tokens for a session as it is now.
@@ -245,7 +248,7 @@ impl Auth {
         for (name, value) in user.claims.get() {
             form.claims.entry(name).or_insert_with(|| value.clone());
         }
-        form.told = self.told(user, session.id, now).await?;
+        form.identity_claims = self.identity_claims(user, session.id, now).await?;
         let access = issuer.access(grant, &form, now)?;
         let refresh_token = self.parts.refresh_tokens.issue(session);
         let refresh_jwt = if terms.wraps_refresh_token {
@@ -268,19 +271,19 @@ impl Auth {
     }
 
     /// What the token is to say of the person: what the config has a header for.
-    async fn told(
+    async fn identity_claims(
         &self,
         user: &User,
         session: SessionId,
         now: Timestamp,
     ) -> Result<Told, AuthError> {
-        let (asked, store) = (self.parts.rules.asked, &self.parts.store);
-        let openid = if asked.openid {
+        let (requested_claims, store) = (self.parts.rules.requested_claims, &self.parts.store);
+        let openid = if requested_claims.openid {
             store.wechat_session(session, now).await?
         } else {
             None
         };
-        let unionid = match if asked.unionid {
+        let unionid = match if requested_claims.unionid {
             store.known(&user.id).await?
         } else {
             Known::Never
@@ -294,9 +297,13 @@ impl Auth {
             phone: user
                 .phone
                 .as_ref()
-                .filter(|_| asked.phone)
+                .filter(|_| requested_claims.phone)
                 .map(|phone| phone.as_str().to_owned()),
-            nickname: user.profile.nickname.clone().filter(|_| asked.nickname),
+            nickname: user
+                .profile
+                .nickname
+                .clone()
+                .filter(|_| requested_claims.nickname),
         })
     }
 
@@ -319,7 +326,7 @@ impl Auth {
     }
 
     /// A revocation that the store has done bites here at once. Says how many sessions it ended.
-    fn bite(&self, revoked: &Revoked, reason: &'static str) -> usize {
+    fn apply_locally(&self, revoked: &Revoked, reason: &'static str) -> usize {
         for entry in &revoked.entries {
             self.parts.denylist.apply(entry);
         }
@@ -328,7 +335,7 @@ impl Auth {
     }
 
     /// The same for sessions that the store ended as part of something else.
-    fn bite_sessions(&self, ended: &[SessionId], reason: &'static str, now: Timestamp) {
+    fn apply_ended_sessions(&self, ended: &[SessionId], reason: &'static str, now: Timestamp) {
         for session in ended {
             self.parts.denylist.apply(&RevocationEntry {
                 at: now,
@@ -349,7 +356,7 @@ impl Auth {
 
 impl AuthRules {
     /// As the config has them.
-    pub fn of(config: &Config) -> Self {
+    pub fn from_config(config: &Config) -> Self {
         Self {
             admin_codes: config.mode == Mode::Development,
             registration_open: config.auth.registration == Registration::Open,
@@ -364,8 +371,8 @@ impl AuthRules {
                 ReplayWindow::For(window) => Some(window.get()),
             },
             recent_login: config.auth.recent_login.get(),
-            asked: RequestedClaims::from_config(&config.identity),
-            sms: SmsRules::of(&config.sms),
+            requested_claims: RequestedClaims::from_config(&config.identity),
+            sms: SmsRules::from_config(&config.sms),
             announce: Announce {
                 created: config.hooks.has(HookEvent::UserCreated) && !config.hooks.asks(),
                 deleted: config.hooks.has(HookEvent::UserDeleted),

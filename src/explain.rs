@@ -305,7 +305,7 @@ impl Explainer<'_> {
             Ok(identity) => TokenReport::valid(&identity),
             Err(code) => {
                 let why = authorizer
-                    .objection(token, now)
+                    .rejection_reason(token, now)
                     .map(|error| error.to_string());
                 TokenReport::new(code.as_str(), why)
             }

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use crate::{
-    auth::{AdministrationError, PasswordFault},
+    auth::{AdministrationError, PasswordError},
     types::Malformed,
 };
 
@@ -73,9 +73,9 @@ impl From<AdministrationError> for Refused {
             AdministrationError::UsernameTaken | AdministrationError::NoUsername => {
                 StatusCode::CONFLICT
             }
-            AdministrationError::Password(PasswordFault::Busy) => StatusCode::TOO_MANY_REQUESTS,
+            AdministrationError::Password(PasswordError::Busy) => StatusCode::TOO_MANY_REQUESTS,
             AdministrationError::Password(
-                PasswordFault::Unreadable | PasswordFault::Entropy(_) | PasswordFault::Failed,
+                PasswordError::Unreadable | PasswordError::Entropy(_) | PasswordError::Failed,
             )
             | AdministrationError::Store(_)
             | AdministrationError::Entropy(_) => return Self::fault(&error),

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     audit::Event,
-    auth::{Change, Password},
+    auth::{AccountChange, Password},
     store::{Identities, Lookup, Profile, User},
     types::{AppId, Malformed, OpenId, Phone, Secret, UnionId, UserId, UserType, Username},
 };
@@ -186,11 +186,11 @@ pub(super) async fn add(
 }
 
 pub(super) async fn ban(state: Shared, id: Path<String>) -> Answer<Ended> {
-    change(state, id, Change::Ban).await
+    change(state, id, AccountChange::Ban).await
 }
 
 pub(super) async fn unban(state: Shared, id: Path<String>) -> Answer<Ended> {
-    change(state, id, Change::Unban).await
+    change(state, id, AccountChange::Unban).await
 }
 
 pub(super) async fn promote(
@@ -199,7 +199,7 @@ pub(super) async fn promote(
     Sent(to): Sent<Promotion>,
 ) -> Answer<Ended> {
     let kind = UserType::parse(&to.user_type).map_err(|says| wrong("user_type", says))?;
-    change(state, id, Change::UserType(kind)).await
+    change(state, id, AccountChange::UserType(kind)).await
 }
 
 pub(super) async fn password(
@@ -207,7 +207,7 @@ pub(super) async fn password(
     id: Path<String>,
     Sent(new): Sent<NewPassword>,
 ) -> Answer<Ended> {
-    change(state, id, Change::Password(chosen(new.password)?)).await
+    change(state, id, AccountChange::Password(chosen(new.password)?)).await
 }
 
 pub(super) async fn erase(State(state): Shared, Path(id): Path<String>) -> Answer<Ended> {
@@ -216,7 +216,11 @@ pub(super) async fn erase(State(state): Shared, Path(id): Path<String>) -> Answe
     }))
 }
 
-async fn change(State(state): Shared, Path(id): Path<String>, change: Change) -> Answer<Ended> {
+async fn change(
+    State(state): Shared,
+    Path(id): Path<String>,
+    change: AccountChange,
+) -> Answer<Ended> {
     Ok(Json(Ended {
         sessions: state
             .administration
@@ -226,7 +230,7 @@ async fn change(State(state): Shared, Path(id): Path<String>, change: Change) ->
 }
 
 fn chosen(text: String) -> Result<Password, Refused> {
-    Password::chosen(Secret::new(text).expose()).map_err(|says| wrong("password", says))
+    Password::parse_new(Secret::new(text).expose()).map_err(|says| wrong("password", says))
 }
 
 fn wrong(field: &str, Malformed(says): Malformed) -> Refused {

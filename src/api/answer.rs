@@ -10,7 +10,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
-    auth::{AccountCopy, Bound, SignedIn, SmsSent},
+    auth::{AccountExport, BoundPhone, SignedIn, SmsSendResponse},
     store::{Identities, Profile, Session, User},
     types::{AppId, ClientType, ExtraClaims, OpenId, Phone, SessionId},
 };
@@ -196,8 +196,8 @@ impl TokenAnswer {
     }
 }
 
-impl From<SmsSent> for SmsSentAnswer {
-    fn from(sent: SmsSent) -> Self {
+impl From<SmsSendResponse> for SmsSentAnswer {
+    fn from(sent: SmsSendResponse) -> Self {
         Self {
             expires_in: sent.expires_in.as_secs(),
             resend_after: sent.resend_after.as_secs(),
@@ -206,7 +206,7 @@ impl From<SmsSent> for SmsSentAnswer {
 }
 
 impl PhoneAnswer {
-    pub(super) fn new(bound: &Bound, with_openid: bool) -> Self {
+    pub(super) fn new(bound: &BoundPhone, with_openid: bool) -> Self {
         Self {
             phone: bound.phone.as_str().to_owned(),
             masked: bound.phone.masked(),
@@ -226,8 +226,8 @@ impl PhoneAnswer {
 }
 
 impl Export {
-    pub(super) fn new(copy: AccountCopy, mine: SessionId) -> Self {
-        let AccountCopy {
+    pub(super) fn new(copy: AccountExport, mine: SessionId) -> Self {
+        let AccountExport {
             identities:
                 Identities {
                     user,

@@ -26,14 +26,14 @@ pub(super) struct Caller {
 
 impl Caller {
     /// As the use cases take it.
-    pub(super) fn get(&self) -> auth::Caller<'_> {
+    pub(super) fn get(&self) -> auth::AuthenticatedCaller<'_> {
         let AccessClaims {
             sub,
             sid,
             client_type,
             ..
         } = &self.claims;
-        auth::Caller {
+        auth::AuthenticatedCaller {
             user: sub,
             session: *sid,
             client_type: *client_type,

@@ -29,7 +29,7 @@ use super::{
     voice,
 };
 use crate::{
-    auth::{AuthError, Caller, Refresh, SignedIn},
+    auth::{AuthError, AuthenticatedCaller, Refresh, SignedIn},
     config::DialectAction,
     dialect::{ACCESS_TOKEN, Dialect, DialectRejection, InvalidField, Route, TokenProfile},
     error::ErrorCode,
@@ -190,8 +190,12 @@ impl Asked<'_> {
             DialectAction::Renew => {
                 let token = self.token(head, inputs)?;
                 session(
-                    auth.renew(|| api.authorizer.lapsed(&token, auth.now()), terms, from)
-                        .await?,
+                    auth.renew(
+                        || api.authorizer.verify_for_renewal(&token, auth.now()),
+                        terms,
+                        from,
+                    )
+                    .await?,
                 )
             }
             DialectAction::Logout => {
@@ -254,7 +258,7 @@ impl Asked<'_> {
         let is_access_token = || {
             self.api
                 .authorizer
-                .objection(token, self.api.auth.now())
+                .rejection_reason(token, self.api.auth.now())
                 .is_none()
         };
         match error {
@@ -283,7 +287,7 @@ impl Asked<'_> {
             let Some(handle) = inputs.text("session_handle") else {
                 return Err(refused.into());
             };
-            let session = auth.session_of_handle(handle, from).await?;
+            let session = auth.session_by_handle(handle, from).await?;
             let is_other = |openid: &str| openid != session.openid.as_str();
             let openid = inputs.text("openid");
             if self.route.inputs.contains_key("openid") && openid.is_none_or(is_other) {
@@ -297,10 +301,10 @@ impl Asked<'_> {
         Ok(Whom::Token(Box::new(caller::own(&identity)?.clone())))
     }
 
-    fn caller<'c>(&self, whom: &'c Whom, terms: &'c TokenProfile) -> Caller<'c> {
+    fn caller<'c>(&self, whom: &'c Whom, terms: &'c TokenProfile) -> AuthenticatedCaller<'c> {
         let from = self.context.client_ip;
         match whom {
-            Whom::Token(claims) => Caller {
+            Whom::Token(claims) => AuthenticatedCaller {
                 user: &claims.sub,
                 session: claims.sid,
                 client_type: claims.client_type,
@@ -309,7 +313,7 @@ impl Asked<'_> {
             },
             Whom::Handle(known) => {
                 let session = &known.session;
-                Caller {
+                AuthenticatedCaller {
                     user: &session.user,
                     session: session.id,
                     client_type: session.client_type,
@@ -386,8 +390,8 @@ impl From<ErrorCode> for No {
     }
 }
 
-impl From<crate::auth::limits::Over> for No {
-    fn from(over: crate::auth::limits::Over) -> Self {
+impl From<crate::auth::limits::RateLimited> for No {
+    fn from(over: crate::auth::limits::RateLimited) -> Self {
         Problem::from(over).into()
     }
 }

@@ -19,7 +19,7 @@ use super::{
     said::Said,
 };
 use crate::{
-    auth::{AuthError, limits::Over},
+    auth::{AuthError, limits::RateLimited},
     error::ErrorCode,
     policy::headers::{X_MENSHEN_ERROR, X_REQUEST_ID},
     provider::wechat::WechatError,
@@ -128,8 +128,8 @@ impl From<ErrorCode> for Problem {
     }
 }
 
-impl From<Over> for Problem {
-    fn from(over: Over) -> Self {
+impl From<RateLimited> for Problem {
+    fn from(over: RateLimited) -> Self {
         Self::new(ErrorCode::RateLimited).retry_after(over.retry_after)
     }
 }

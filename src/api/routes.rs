@@ -17,7 +17,7 @@ use utoipa::ToSchema;
 
 use super::body::Fields;
 use crate::{
-    auth::FreshProof,
+    auth::ReauthenticationProof,
     provider::wechat::LoginCode,
     types::{ClientType, Malformed, SmsCode},
 };
@@ -54,14 +54,14 @@ pub(super) struct FreshProofBody {
 }
 
 /// Reads the fields of a [`FreshProofBody`].
-fn fresh_proof(fields: &mut Fields) -> FreshProof {
+fn fresh_proof(fields: &mut Fields) -> ReauthenticationProof {
     let sms = fields
         .optional("sms_code", SmsCode::parse)
-        .map(FreshProof::Sms);
+        .map(ReauthenticationProof::Sms);
     let wechat = fields
         .optional("wechat_code", LoginCode::parse)
-        .map(FreshProof::Wechat);
-    sms.or(wechat).unwrap_or(FreshProof::None)
+        .map(ReauthenticationProof::Wechat);
+    sms.or(wechat).unwrap_or(ReauthenticationProof::None)
 }
 
 /// Where somebody signs in, as requests name it.

@@ -6,7 +6,7 @@ use http::HeaderName;
 
 use super::{problems_error, process::Process};
 use crate::{
-    auth::{Minting, Proofs},
+    auth::{BackendTokenMinter, UpstreamAssertions},
     config::{Config, UpstreamAuthorization},
     crypto,
     dialect::MintClaims,
@@ -19,7 +19,7 @@ pub(super) async fn upstream_assertions(
     process: &Process,
     config: &Config,
     keyrings: &Arc<Keyrings>,
-) -> anyhow::Result<Proofs> {
+) -> anyhow::Result<UpstreamAssertions> {
     let Process {
         root,
         store,
@@ -37,12 +37,14 @@ pub(super) async fn upstream_assertions(
     if minting.is_none() && config.upstream.authorization == UpstreamAuthorization::Mint {
         anyhow::bail!("mint: there is no key");
     }
-    Ok(Proofs::new(assertions, minting, metrics))
+    Ok(UpstreamAssertions::new(assertions, minting, metrics))
 }
 
 /// What makes the backend's own tokens; `None`: nobody asked for them, or there is no key, which
 /// the config's own checks tell.
-pub(super) fn minting(config: &Config) -> Result<Option<Minting>, Vec<(String, String)>> {
+pub(super) fn minting(
+    config: &Config,
+) -> Result<Option<BackendTokenMinter>, Vec<(String, String)>> {
     let mint = &config.mint;
     if config.upstream.authorization != UpstreamAuthorization::Mint {
         return Ok(None);
@@ -65,7 +67,7 @@ pub(super) fn minting(config: &Config) -> Result<Option<Minting>, Vec<(String, S
     Ok(minter
         .zip(claims)
         .zip(header)
-        .map(|((minter, claims), header)| Minting {
+        .map(|((minter, claims), header)| BackendTokenMinter {
             minter,
             claims,
             header,

@@ -93,7 +93,7 @@ impl Generation {
         // Tokens of others live as long as they say, so revocations are remembered as long as they
         // can be.
         let longest = lifetimes.longest_accepted() + config.tokens.leeway.get();
-        denylist.remember_for(if config.issuer.is_empty() {
+        denylist.extend_retention(if config.issuer.is_empty() {
             longest
         } else {
             REVOCATION_RETENTION
@@ -199,7 +199,7 @@ impl Generation {
             session_handles: SessionHandles::new(crypto::derive(root, "session handles")),
             denylist: denylist.clone(),
             hooks: hooks.clone(),
-            courier: process.courier.clone(),
+            outbox_dispatcher: process.outbox_dispatcher.clone(),
             hook_key: crypto::derive(root, "people, as hooks name them"),
             code_key: crypto::derive(root, "login codes"),
             sms_key: crypto::derive(root, "SMS codes"),
@@ -210,7 +210,7 @@ impl Generation {
             audit: audit.clone(),
             clock: clock.clone(),
             entropy: entropy.clone(),
-            rules: AuthRules::of(&config),
+            rules: AuthRules::from_config(&config),
         }));
         let api = api::router(ApiState {
             pushes: Pushes::new(&config.wechat, clock).map(Arc::new),
@@ -257,8 +257,8 @@ impl Generation {
                 audit: audit.clone(),
                 clock: clock.clone(),
                 entropy: entropy.clone(),
-                first_integer: AuthRules::of(&config).first_integer,
-                announce: AuthRules::of(&config).announce,
+                first_integer: AuthRules::from_config(&config).first_integer,
+                announce: AuthRules::from_config(&config).announce,
             })),
         };
         let admin_routes = admin_routes(
@@ -310,8 +310,8 @@ impl Generation {
     /// Starts what this generation does in the background; it ends when the generation is dropped.
     pub(super) fn start(&mut self, process: &Arc<Process>) {
         process
-            .courier
-            .go_to(self.hooks.clone(), self.config.hooks.give_up_after.get());
+            .outbox_dispatcher
+            .set_target(self.hooks.clone(), self.config.hooks.give_up_after.get());
         self.publish_report_only(process);
         let sms = &self.config.sms;
         let budget = if sms.enabled_providers(self.config.mode).is_empty() {

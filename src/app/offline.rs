@@ -32,8 +32,8 @@ pub async fn operations(config: &Config) -> anyhow::Result<Operations> {
         audit: audit.clone(),
         clock: clock.clone(),
         entropy: entropy.clone(),
-        first_integer: AuthRules::of(config).first_integer,
-        announce: AuthRules::of(config).announce,
+        first_integer: AuthRules::from_config(config).first_integer,
+        announce: AuthRules::from_config(config).announce,
     }));
     Ok(Operations {
         administration,

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use crate::{
     admin::{Details, Stage},
     audit::Audit,
-    auth::{AuthMemory, Courier, Denylist, Passwords},
+    auth::{AuthMemory, Denylist, OutboxDispatcher, Passwords},
     clock::Clock,
     crypto::Key,
     entropy::Entropy,
@@ -28,7 +28,7 @@ pub(super) struct Process {
     pub(super) passwords: Arc<Passwords>,
     pub(super) memory: Arc<AuthMemory>,
     /// Tells the backend, by the hooks of whatever config is in use.
-    pub(super) courier: Arc<Courier>,
+    pub(super) outbox_dispatcher: Arc<OutboxDispatcher>,
     pub(super) metrics: Metrics,
     pub(super) audit: Audit,
     pub(super) clock: Clock,

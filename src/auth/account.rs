@@ -1,6 +1,6 @@
 //! The whole of an account: a copy of it, and its end.
 
-use super::{Auth, AuthError, Caller, FreshProof};
+use super::{Auth, AuthError, AuthenticatedCaller, ReauthenticationProof};
 use crate::{
     audit::Event,
     store::{Identities, Known, Session},
@@ -9,14 +9,17 @@ use crate::{
 /// Everything that is kept about a user, but for what signs in as them (session keys, password,
 /// token secrets).
 #[derive(Debug)]
-pub struct AccountCopy {
+pub struct AccountExport {
     pub identities: Identities,
     pub sessions: Vec<Session>,
 }
 
 impl Auth {
     /// A copy of all that is stored about the caller.
-    pub async fn export_account(&self, caller: Caller<'_>) -> Result<AccountCopy, AuthError> {
+    pub async fn export_account(
+        &self,
+        caller: AuthenticatedCaller<'_>,
+    ) -> Result<AccountExport, AuthError> {
         let user = caller.user;
         self.parts.limits.account(user)?;
         let Known::User(identities) = self.parts.store.known(user).await? else {
@@ -30,7 +33,7 @@ impl Auth {
             user,
             from: caller.from,
         });
-        Ok(AccountCopy {
+        Ok(AccountExport {
             identities: *identities,
             sessions,
         })
@@ -39,8 +42,8 @@ impl Auth {
     /// Erases the caller's account. A login that is not fresh needs a code as well.
     pub async fn erase_account(
         &self,
-        caller: Caller<'_>,
-        proof: FreshProof,
+        caller: AuthenticatedCaller<'_>,
+        proof: ReauthenticationProof,
     ) -> Result<(), AuthError> {
         let (user, session, from) = (caller.user, caller.session, caller.from);
         let erased = self.prove_and_erase(caller, proof).await;
@@ -58,12 +61,12 @@ impl Auth {
 
     async fn prove_and_erase(
         &self,
-        caller: Caller<'_>,
-        proof: FreshProof,
+        caller: AuthenticatedCaller<'_>,
+        proof: ReauthenticationProof,
     ) -> Result<(), AuthError> {
         let user = caller.user;
         self.parts.limits.account(user)?;
-        self.prove_freshly(caller, &proof).await?;
+        self.reauthenticate(caller, &proof).await?;
         // Only while the session lives: a logout, a ban, an erasure or a merge may have come in
         // between.
         let revoked = self
@@ -76,8 +79,8 @@ impl Auth {
                 self.now(),
             )
             .await?;
-        self.bite(&revoked.ok_or(AuthError::UserGone)?, "erased");
-        self.parts.courier.wake();
+        self.apply_locally(&revoked.ok_or(AuthError::UserGone)?, "erased");
+        self.parts.outbox_dispatcher.wake();
         Ok(())
     }
 }

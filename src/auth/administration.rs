@@ -11,7 +11,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use super::{Denylist, Password, PasswordFault, Passwords, login::new_user_id};
+use super::{Denylist, Password, PasswordError, Passwords, login::new_user_id};
 use crate::{
     audit::{Audit, Event},
     clock::Clock,
@@ -56,7 +56,7 @@ pub enum AdministrationError {
     #[error("there is no such user")]
     NoSuchUser,
     /// The id was a user's.
-    #[error("{}", gone(*at, merged_into.as_ref()))]
+    #[error("{}", gone_message(*at, merged_into.as_ref()))]
     Gone {
         at: Timestamp,
         merged_into: Option<UserId>,
@@ -68,14 +68,14 @@ pub enum AdministrationError {
     #[error("there is no such session, or it has ended")]
     NoSession,
     #[error(transparent)]
-    Password(#[from] PasswordFault),
+    Password(#[from] PasswordError),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
     Entropy(#[from] NoEntropy),
 }
 
-fn gone(at: Timestamp, merged_into: Option<&UserId>) -> String {
+fn gone_message(at: Timestamp, merged_into: Option<&UserId>) -> String {
     match merged_into {
         Some(user) => format!("this user was joined to {user} at {}", at.rfc3339()),
         None => format!("this user was erased at {}", at.rfc3339()),
@@ -84,14 +84,14 @@ fn gone(at: Timestamp, merged_into: Option<&UserId>) -> String {
 
 /// A change of somebody's rights, as an operator asks for it.
 #[derive(Debug, Clone)]
-pub enum Change {
+pub enum AccountChange {
     Ban,
     Unban,
     UserType(UserType),
     Password(Password),
 }
 
-impl Change {
+impl AccountChange {
     const fn name(&self) -> &'static str {
         match self {
             Self::Ban => "ban",
@@ -102,7 +102,7 @@ impl Change {
     }
 }
 
-type Done<T> = Result<T, AdministrationError>;
+type AdministrationResult<T> = Result<T, AdministrationError>;
 
 impl Administration {
     pub const fn new(parts: AdministrationParts) -> Self {
@@ -113,12 +113,16 @@ impl Administration {
     }
 
     /// Users in the order of their ids as text, after this one, at most `limit`.
-    pub async fn users(&self, after: Option<&UserId>, limit: usize) -> Done<Vec<User>> {
+    pub async fn users(
+        &self,
+        after: Option<&UserId>,
+        limit: usize,
+    ) -> AdministrationResult<Vec<User>> {
         Ok(self.parts.store.users(after, limit).await?)
     }
 
     /// A user with all that leads to them.
-    pub async fn user(&self, id: &UserId) -> Done<Identities> {
+    pub async fn user(&self, id: &UserId) -> AdministrationResult<Identities> {
         match self.parts.store.known(id).await? {
             Known::User(found) => Ok(*found),
             Known::Gone { at, merged_into } => Err(AdministrationError::Gone { at, merged_into }),
@@ -127,7 +131,7 @@ impl Administration {
     }
 
     /// Whose identity it is.
-    pub async fn find(&self, by: &Lookup) -> Done<UserId> {
+    pub async fn find(&self, by: &Lookup) -> AdministrationResult<UserId> {
         self.parts
             .store
             .find_user(by)
@@ -141,7 +145,7 @@ impl Administration {
         username: Username,
         password: &Password,
         user_type: UserType,
-    ) -> Done<User> {
+    ) -> AdministrationResult<User> {
         let password = self.parts.passwords.hash(password).await?;
         let now = self.now();
         let new_user = new_user_id(self.parts.first_integer, &self.parts.entropy, now)?;
@@ -166,7 +170,11 @@ impl Administration {
 
     /// Makes users of another system under their ids, or tries whether that would go (`is_trial`).
     /// An outcome for each.
-    pub async fn import(&self, users: &[ImportedUser], is_trial: bool) -> Done<Vec<Imported>> {
+    pub async fn import(
+        &self,
+        users: &[ImportedUser],
+        is_trial: bool,
+    ) -> AdministrationResult<Vec<Imported>> {
         let outcomes = self.parts.store.import_users(users, is_trial).await?;
         let count =
             |is: fn(&Imported) -> bool| outcomes.iter().filter(|outcome| is(outcome)).count();
@@ -184,13 +192,13 @@ impl Administration {
     }
 
     /// Changes somebody's rights. Says how many sessions ended.
-    pub async fn change(&self, id: &UserId, change: Change) -> Done<usize> {
+    pub async fn change(&self, id: &UserId, change: AccountChange) -> AdministrationResult<usize> {
         let name = change.name();
         let change = match change {
-            Change::Ban => RightsChange::Ban,
-            Change::Unban => RightsChange::Unban,
-            Change::UserType(kind) => RightsChange::UserType(kind),
-            Change::Password(password) => {
+            AccountChange::Ban => RightsChange::Ban,
+            AccountChange::Unban => RightsChange::Unban,
+            AccountChange::UserType(kind) => RightsChange::UserType(kind),
+            AccountChange::Password(password) => {
                 RightsChange::Password(self.parts.passwords.hash(&password).await?)
             }
         };
@@ -207,7 +215,7 @@ impl Administration {
                 .err()
                 .unwrap_or(AdministrationError::NoUsername));
         };
-        self.bite(&changed.entries, name, changed.ended);
+        self.apply_locally(&changed.entries, name, changed.ended);
         self.parts.audit.record(&Event::RightsChanged {
             user: id,
             change: name,
@@ -217,7 +225,7 @@ impl Administration {
     }
 
     /// Erases a user. Says how many sessions ended.
-    pub async fn erase(&self, id: &UserId) -> Done<usize> {
+    pub async fn erase(&self, id: &UserId) -> AdministrationResult<usize> {
         let Some(revoked) = self
             .parts
             .store
@@ -231,7 +239,7 @@ impl Administration {
                 .err()
                 .unwrap_or(AdministrationError::NoSuchUser));
         };
-        self.bite(&revoked.entries, "erased", revoked.sessions.len());
+        self.apply_locally(&revoked.entries, "erased", revoked.sessions.len());
         self.parts.audit.record(&Event::AccountErased {
             user: id,
             by: "operator",
@@ -240,13 +248,13 @@ impl Administration {
     }
 
     /// The user's living sessions, newest login first.
-    pub async fn sessions(&self, id: &UserId) -> Done<Vec<Session>> {
+    pub async fn sessions(&self, id: &UserId) -> AdministrationResult<Vec<Session>> {
         self.user(id).await?;
         Ok(self.parts.store.sessions(id, self.now()).await?)
     }
 
     /// Ends one session, whoever's it is.
-    pub async fn revoke_session(&self, session: SessionId) -> Done<usize> {
+    pub async fn revoke_session(&self, session: SessionId) -> AdministrationResult<usize> {
         let found = self
             .parts
             .store
@@ -265,14 +273,14 @@ impl Administration {
     }
 
     /// Ends all sessions of a user, and refuses every access token made for them.
-    pub async fn revoke_user(&self, id: &UserId) -> Done<usize> {
+    pub async fn revoke_user(&self, id: &UserId) -> AdministrationResult<usize> {
         self.user(id).await?;
         self.revoke("user", Some(id), &Revoke::User(id.clone()))
             .await
     }
 
     /// Ends all sessions of everybody, which are not counted.
-    pub async fn revoke_everything(&self) -> Done<usize> {
+    pub async fn revoke_everything(&self) -> AdministrationResult<usize> {
         self.revoke("everything", None, &Revoke::Everything).await
     }
 
@@ -281,14 +289,14 @@ impl Administration {
         scope: &'static str,
         user: Option<&UserId>,
         what: &Revoke,
-    ) -> Done<usize> {
+    ) -> AdministrationResult<usize> {
         let revoked = self.parts.store.revoke(what, self.now()).await?;
         let ended = revoked.sessions.len();
         match what {
             // Nobody counts whom it ends, so it counts as one.
-            Revoke::Everything => self.bite(&revoked.entries, "everything", 1),
+            Revoke::Everything => self.apply_locally(&revoked.entries, "everything", 1),
             Revoke::Session { .. } | Revoke::Others { .. } | Revoke::User(_) => {
-                self.bite(&revoked.entries, "operator", ended);
+                self.apply_locally(&revoked.entries, "operator", ended);
             }
         }
         self.parts
@@ -299,7 +307,7 @@ impl Administration {
 
     /// Begins a change of the store's key, which [`Self::reseal`] goes on with. `false`: one was
     /// under way already.
-    pub async fn rotate_store_key(&self) -> Done<bool> {
+    pub async fn rotate_store_key(&self) -> AdministrationResult<bool> {
         // Where a change is under way this is its next step; where none is it does nothing.
         if self.reseal().await?.records > 0 {
             return Ok(false);
@@ -313,7 +321,7 @@ impl Administration {
     }
 
     /// Takes the next step of a change of the store's key, if there is one.
-    pub async fn reseal(&self) -> Done<Resealing> {
+    pub async fn reseal(&self) -> AdministrationResult<Resealing> {
         let step = self.parts.store.reseal(RESEAL_BATCH).await?;
         self.parts
             .metrics
@@ -329,7 +337,7 @@ impl Administration {
     }
 
     /// What the store has done bites in this process at once.
-    fn bite(&self, entries: &[RevocationEntry], reason: &'static str, ended: usize) {
+    fn apply_locally(&self, entries: &[RevocationEntry], reason: &'static str, ended: usize) {
         if let Some(denylist) = &self.parts.denylist {
             for entry in entries {
                 denylist.apply(entry);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use prometheus::IntCounter;
 
-use super::{denylist::Denylist, logout::SignOutProof, proof::KeptProofs};
+use super::{assertions::CachedAssertions, denylist::Denylist, logout::LogoutProof};
 use crate::{
     error::ErrorCode,
     metrics::Metrics,
@@ -27,34 +27,34 @@ pub struct Identity {
     /// What is set on the request to the backend.
     pub headers: IdentityFields,
     /// What was signed about it for the backend.
-    pub proofs: KeptProofs,
+    pub assertions: CachedAssertions,
 }
 
 /// Decides on access tokens.
 pub struct Authorizer {
     verifier: Verifier,
     issuers: Arc<TrustedIssuers>,
-    others: Vec<Arc<Other>>,
+    issuer_counters: Vec<Arc<IssuerCounters>>,
     denylist: Arc<Denylist>,
     identity_headers: IdentityHeaders,
-    seen: TokenCache<Seen>,
-    results: Results,
+    cache: TokenCache<CachedToken>,
+    counters: TokenCheckCounters,
 }
 
 /// A token that was verified with the keys of this version.
 #[derive(Clone)]
-struct Seen {
+struct CachedToken {
     keys: u64,
     /// The first instant at which it is good no more.
     end: Timestamp,
     /// Who signed it; `None`: we did.
-    by: Option<Arc<Other>>,
+    by: Option<Arc<IssuerCounters>>,
     identity: Arc<Identity>,
 }
 
 /// Another issuer, with its own counters.
 #[derive(Debug)]
-struct Other {
+struct IssuerCounters {
     issuer: Arc<TrustedIssuer>,
     passed: IntCounter,
     invalid: IntCounter,
@@ -69,7 +69,7 @@ const NEVER: Timestamp = Timestamp::from_millis(u64::MAX);
 
 /// `menshen_token_checks_total{result}`, looked up once.
 #[derive(Debug)]
-struct Results {
+struct TokenCheckCounters {
     cached: IntCounter,
     verified: IntCounter,
     invalid: IntCounter,
@@ -79,7 +79,7 @@ struct Results {
     no_keys: IntCounter,
 }
 
-impl Other {
+impl IssuerCounters {
     fn new(issuer: &Arc<TrustedIssuer>, metrics: &Metrics) -> Self {
         let result = |name: &str| {
             metrics
@@ -108,7 +108,7 @@ impl Authorizer {
         metrics: &Metrics,
     ) -> Self {
         let result = |name: &str| metrics.token_checks.with_label_values(&[name]);
-        let results = Results {
+        let counters = TokenCheckCounters {
             cached: result("cached"),
             verified: result("verified"),
             invalid: result("invalid"),
@@ -117,27 +117,29 @@ impl Authorizer {
             ended: result("issuer_ended"),
             no_keys: result("issuer_without_keys"),
         };
-        let others = issuers
+        let issuer_counters = issuers
             .iter()
-            .map(|issuer| Arc::new(Other::new(issuer, metrics)))
+            .map(|issuer| Arc::new(IssuerCounters::new(issuer, metrics)))
             .collect();
         Self {
             verifier,
             issuers,
-            others,
+            issuer_counters,
             denylist,
             identity_headers,
-            seen: TokenCache::new(cache_entries),
-            results,
+            cache: TokenCache::new(cache_entries),
+            counters,
         }
     }
 
     /// Who the bearer of this token is; `TokenInvalid`, `TokenExpired` or `TokenRevoked` when
     /// nobody, `IssuerUnavailable` when nobody knows.
     pub fn authorize(&self, token: &str, now: Timestamp) -> Result<Arc<Identity>, ErrorCode> {
-        match self.seen.get(token) {
-            Some(seen) if seen.keys == self.keys_version(seen.by.as_deref()) && now < seen.end => {
-                self.unless_revoked(seen.identity, seen.by.as_deref(), &self.results.cached)
+        match self.cache.get(token) {
+            Some(cached)
+                if cached.keys == self.keys_version(cached.by.as_deref()) && now < cached.end =>
+            {
+                self.check_revocation(cached.identity, cached.by.as_deref(), &self.counters.cached)
             }
             // What is over is refused before its signature is looked at.
             Some(_) | None => self.verify(token, now),
@@ -146,7 +148,7 @@ impl Authorizer {
 
     /// Why a token does not count, in more detail than clients are told; `None`: it does, but for
     /// revocation.
-    pub fn objection(&self, token: &str, now: Timestamp) -> Option<TokenError> {
+    pub fn rejection_reason(&self, token: &str, now: Timestamp) -> Option<TokenError> {
         match self.issuers.whose(token, self.verifier.issuer()) {
             Whose::Ours => self.verifier.verify(token, now).err(),
             Whose::Theirs(claimants) => claimants.verify(token, now).err().map(|(_, error)| error),
@@ -154,32 +156,36 @@ impl Authorizer {
         }
     }
 
-    fn keys_version(&self, by: Option<&Other>) -> u64 {
+    fn keys_version(&self, by: Option<&IssuerCounters>) -> u64 {
         by.map_or_else(
             || self.verifier.keys_version(),
-            |other| other.issuer.keys_version(),
+            |counters| counters.issuer.keys_version(),
         )
     }
 
     /// What a token says that may have expired; it is worth no more than a refresh token. Whether
     /// its session lives is the store's to say.
-    pub fn lapsed(&self, token: &str, now: Timestamp) -> Result<AccessClaims, ErrorCode> {
+    pub fn verify_for_renewal(
+        &self,
+        token: &str,
+        now: Timestamp,
+    ) -> Result<AccessClaims, ErrorCode> {
         self.verifier
             .verify_lapsed(token, now)
-            .map_err(|error| self.refused(error))
+            .map_err(|error| self.count_rejection(error))
     }
 
     /// The claims of a token of ours for a logout, and whether it has expired: a genuine one ends
     /// its own session all the same.
-    pub fn sign_out(
+    pub fn verify_for_logout(
         &self,
         token: &str,
         now: Timestamp,
-    ) -> Result<(AccessClaims, SignOutProof), ErrorCode> {
+    ) -> Result<(AccessClaims, LogoutProof), ErrorCode> {
         match self.authorize(token, now) {
             Ok(identity) => {
                 let claims = identity.claims.own().ok_or(ErrorCode::TokenInvalid)?;
-                Ok((claims.clone(), SignOutProof::AccessToken))
+                Ok((claims.clone(), LogoutProof::AccessToken))
             }
             // Invalid is also one that lives longer than tokens may since the config was changed;
             // it still renews.
@@ -189,11 +195,11 @@ impl Authorizer {
                     .verify_genuine(token, now)
                     .map_err(|_| refusal)?;
                 let claims = Verified::Own(genuine);
-                if self.denylist.refuses(&claims) {
+                if self.denylist.is_revoked(&claims) {
                     return Err(ErrorCode::TokenRevoked);
                 }
                 let claims = claims.own().ok_or(ErrorCode::TokenInvalid)?;
-                Ok((claims.clone(), SignOutProof::ExpiredAccessToken))
+                Ok((claims.clone(), LogoutProof::ExpiredAccessToken))
             }
             Err(refusal) => Err(refusal),
         }
@@ -206,7 +212,7 @@ impl Authorizer {
                 let claims = self
                     .verifier
                     .verify_with(&keys, token, now)
-                    .map_err(|error| self.refused(error))?;
+                    .map_err(|error| self.count_rejection(error))?;
                 let (keys, end) = (keys.version(), self.verifier.end(&claims));
                 self.remember(token, keys, end, None, Verified::Own(claims))
             }
@@ -215,24 +221,24 @@ impl Authorizer {
                     token,
                     keys,
                     end.unwrap_or(NEVER),
-                    self.other(issuer).as_ref(),
+                    self.counters_of(issuer).as_ref(),
                     Verified::Foreign(claims),
                 ),
                 Err((issuer, error)) => {
-                    if let Some(other) = self.other(issuer) {
-                        other.refused(error);
+                    if let Some(counters) = self.counters_of(issuer) {
+                        counters.count_rejection(error);
                     }
-                    Err(self.refused(error))
+                    Err(self.count_rejection(error))
                 }
             },
-            Whose::Nobodys(error) => Err(self.refused(error)),
+            Whose::Nobodys(error) => Err(self.count_rejection(error)),
         }
     }
 
-    fn other(&self, issuer: &Arc<TrustedIssuer>) -> Option<Arc<Other>> {
-        self.others
+    fn counters_of(&self, issuer: &Arc<TrustedIssuer>) -> Option<Arc<IssuerCounters>> {
+        self.issuer_counters
             .iter()
-            .find(|other| Arc::ptr_eq(&other.issuer, issuer))
+            .find(|counters| Arc::ptr_eq(&counters.issuer, issuer))
             .cloned()
     }
 
@@ -241,62 +247,62 @@ impl Authorizer {
         token: &str,
         keys: u64,
         end: Timestamp,
-        by: Option<&Arc<Other>>,
+        by: Option<&Arc<IssuerCounters>>,
         claims: Verified,
     ) -> Result<Arc<Identity>, ErrorCode> {
         let headers = self
             .identity_headers
             .fields(&claims)
-            .inspect_err(|_| self.results.invalid.inc())?;
+            .inspect_err(|_| self.counters.invalid.inc())?;
         let identity = Arc::new(Identity {
             claims,
             headers,
-            proofs: KeptProofs::default(),
+            assertions: CachedAssertions::default(),
         });
         // A revoked token is remembered too: refusing it again must not cost a signature check.
-        self.seen.insert(
+        self.cache.insert(
             token,
-            Seen {
+            CachedToken {
                 keys,
                 end,
                 by: by.cloned(),
                 identity: Arc::clone(&identity),
             },
         );
-        self.unless_revoked(identity, by.map(Arc::as_ref), &self.results.verified)
+        self.check_revocation(identity, by.map(Arc::as_ref), &self.counters.verified)
     }
 
-    fn unless_revoked(
+    fn check_revocation(
         &self,
         identity: Arc<Identity>,
-        by: Option<&Other>,
+        by: Option<&IssuerCounters>,
         passed: &IntCounter,
     ) -> Result<Arc<Identity>, ErrorCode> {
-        if self.denylist.refuses(&identity.claims) {
-            self.results.revoked.inc();
-            by.inspect(|other| other.revoked.inc());
+        if self.denylist.is_revoked(&identity.claims) {
+            self.counters.revoked.inc();
+            by.inspect(|counters| counters.revoked.inc());
             return Err(ErrorCode::TokenRevoked);
         }
         passed.inc();
-        by.inspect(|other| other.passed.inc());
+        by.inspect(|counters| counters.passed.inc());
         Ok(identity)
     }
 
-    fn refused(&self, error: TokenError) -> ErrorCode {
-        let Results {
+    fn count_rejection(&self, error: TokenError) -> ErrorCode {
+        let TokenCheckCounters {
             invalid,
             expired,
             ended,
             no_keys,
             ..
-        } = &self.results;
+        } = &self.counters;
         counter(error, invalid, expired, ended, no_keys).inc();
         error.code()
     }
 }
 
-impl Other {
-    fn refused(&self, error: TokenError) {
+impl IssuerCounters {
+    fn count_rejection(&self, error: TokenError) {
         counter(
             error,
             &self.invalid,

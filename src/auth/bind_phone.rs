@@ -1,7 +1,7 @@
 //! Binding a phone to the caller's account, by a code that was sent to it or by WeChat's word; and
 //! taking it away.
 
-use super::{Auth, AuthError, Caller, FreshProof, SignedIn};
+use super::{Auth, AuthError, AuthenticatedCaller, ReauthenticationProof, SignedIn};
 use crate::{
     audit::Event,
     provider::wechat::{EncryptedPhone, PhoneCode, Stamp, WechatError},
@@ -12,7 +12,7 @@ use crate::{
 
 /// A phone is bound.
 #[derive(Debug)]
-pub struct Bound {
+pub struct BoundPhone {
     pub phone: Phone,
     /// Of what WeChat encrypted, where the phone came so.
     pub watermark: Option<Stamp>,
@@ -28,11 +28,11 @@ impl Auth {
     /// proof.
     pub async fn bind_by_sms(
         &self,
-        caller: Caller<'_>,
+        caller: AuthenticatedCaller<'_>,
         phone: Phone,
         code: &SmsCode,
-        proof: &FreshProof,
-    ) -> Result<Bound, AuthError> {
+        proof: &ReauthenticationProof,
+    ) -> Result<BoundPhone, AuthError> {
         let result = self.bind_sms(caller, phone, code, proof).await;
         self.record_binding(caller, "sms", &result);
         result
@@ -40,16 +40,16 @@ impl Auth {
 
     async fn bind_sms(
         &self,
-        caller: Caller<'_>,
+        caller: AuthenticatedCaller<'_>,
         phone: Phone,
         code: &SmsCode,
-        proof: &FreshProof,
-    ) -> Result<Bound, AuthError> {
+        proof: &ReauthenticationProof,
+    ) -> Result<BoundPhone, AuthError> {
         if self.parts.sms.is_none() {
             return Err(AuthError::SmsOff);
         }
         self.parts.limits.account(caller.user)?;
-        self.prove_freshly(caller, proof).await?;
+        self.reauthenticate(caller, proof).await?;
         self.parts.limits.verify(caller.from)?;
         let result = self
             .bind(
@@ -62,7 +62,7 @@ impl Auth {
             Err(AuthError::SmsCodeInvalid) => "wrong",
             Err(_) => "failed",
         };
-        self.settle_guess(result.as_ref().err(), caller.from);
+        self.refund_right_guess(result.as_ref().err(), caller.from);
         self.count_verification(verified);
         result
     }
@@ -71,15 +71,19 @@ impl Auth {
     /// proof: WeChat gives one for this openid to nobody but the person behind it.
     pub async fn bind_by_wechat(
         &self,
-        caller: Caller<'_>,
+        caller: AuthenticatedCaller<'_>,
         code: &PhoneCode,
-    ) -> Result<Bound, AuthError> {
+    ) -> Result<BoundPhone, AuthError> {
         let result = self.bind_wechat(caller, code).await;
         self.record_binding(caller, "wechat", &result);
         result
     }
 
-    async fn bind_wechat(&self, caller: Caller<'_>, code: &PhoneCode) -> Result<Bound, AuthError> {
+    async fn bind_wechat(
+        &self,
+        caller: AuthenticatedCaller<'_>,
+        code: &PhoneCode,
+    ) -> Result<BoundPhone, AuthError> {
         self.parts.limits.account(caller.user)?;
         let WechatSession { app_id, openid, .. } = self.wechat_session(caller).await?;
         let phone = self
@@ -103,9 +107,9 @@ impl Auth {
     /// `session_key`.
     pub async fn bind_by_encrypted_data(
         &self,
-        caller: Caller<'_>,
+        caller: AuthenticatedCaller<'_>,
         sent: EncryptedPhone<'_>,
-    ) -> Result<Bound, AuthError> {
+    ) -> Result<BoundPhone, AuthError> {
         let result = self.bind_encrypted(caller, sent).await;
         self.record_binding(caller, "wechat_legacy", &result);
         result
@@ -113,9 +117,9 @@ impl Auth {
 
     async fn bind_encrypted(
         &self,
-        caller: Caller<'_>,
+        caller: AuthenticatedCaller<'_>,
         sent: EncryptedPhone<'_>,
-    ) -> Result<Bound, AuthError> {
+    ) -> Result<BoundPhone, AuthError> {
         let Some(decryption) = self.parts.wechat.phone_decryption() else {
             return Err(AuthError::PhoneDecryptFailed);
         };
@@ -131,17 +135,20 @@ impl Auth {
         let decrypted = decryption
             .phone(&app_id, &session_keys, &sent)
             .map_err(|_| AuthError::PhoneDecryptFailed)?;
-        self.parts.limits.give_back_phone_decrypt(caller.session);
+        self.parts.limits.refund_phone_decrypt(caller.session);
         let bound = self
             .bind(caller, PhoneProof::Wechat(decrypted.phone))
             .await?;
-        Ok(Bound {
+        Ok(BoundPhone {
             watermark: Some(decrypted.watermark),
             ..bound
         })
     }
 
-    async fn wechat_session(&self, caller: Caller<'_>) -> Result<WechatSession, AuthError> {
+    async fn wechat_session(
+        &self,
+        caller: AuthenticatedCaller<'_>,
+    ) -> Result<WechatSession, AuthError> {
         self.parts
             .store
             .wechat_session(caller.session, self.now())
@@ -149,7 +156,11 @@ impl Auth {
             .ok_or(AuthError::NotFromWechat)
     }
 
-    async fn bind(&self, caller: Caller<'_>, proof: PhoneProof) -> Result<Bound, AuthError> {
+    async fn bind(
+        &self,
+        caller: AuthenticatedCaller<'_>,
+        proof: PhoneProof,
+    ) -> Result<BoundPhone, AuthError> {
         let now = self.now();
         // Where the caller's own account goes, its session is opened anew, of the same client type.
         let merge = if self.parts.rules.merge {
@@ -171,13 +182,13 @@ impl Auth {
             now,
         };
         match self.parts.store.bind_phone(&binding).await? {
-            BindOutcome::Bound(_) => Ok(Bound {
+            BindOutcome::Bound(_) => Ok(BoundPhone {
                 phone,
                 watermark: None,
                 merged: false,
                 signed_in: None,
             }),
-            BindOutcome::Merged(merged) => self.joined(caller, phone, &merged, now).await,
+            BindOutcome::Merged(merged) => self.merged_accounts(caller, phone, &merged, now).await,
             BindOutcome::CodeWrong => Err(AuthError::SmsCodeInvalid),
             BindOutcome::Conflict => Err(AuthError::PhoneConflict),
             BindOutcome::Disabled => Err(AuthError::UserDisabled),
@@ -185,14 +196,14 @@ impl Auth {
         }
     }
 
-    async fn joined(
+    async fn merged_accounts(
         &self,
-        caller: Caller<'_>,
+        caller: AuthenticatedCaller<'_>,
         phone: Phone,
         merged: &Merged,
         now: Timestamp,
-    ) -> Result<Bound, AuthError> {
-        self.bite(&merged.revoked, "merged");
+    ) -> Result<BoundPhone, AuthError> {
+        self.apply_locally(&merged.revoked, "merged");
         self.parts.audit.record(&Event::UsersMerged {
             user: &merged.user.id,
             gone: &merged.gone,
@@ -211,7 +222,7 @@ impl Auth {
             }
             None => None,
         };
-        Ok(Bound {
+        Ok(BoundPhone {
             phone,
             watermark: None,
             merged: true,
@@ -221,9 +232,9 @@ impl Auth {
 
     fn record_binding(
         &self,
-        caller: Caller<'_>,
+        caller: AuthenticatedCaller<'_>,
         method: &'static str,
-        result: &Result<Bound, AuthError>,
+        result: &Result<BoundPhone, AuthError>,
     ) {
         let (user, session, from) = (caller.user, caller.session, caller.from);
         let said = match result {
@@ -263,8 +274,8 @@ impl Auth {
     /// Takes the caller's phone away, on fresh proof. None is as good as one.
     pub async fn unbind_phone(
         &self,
-        caller: Caller<'_>,
-        proof: &FreshProof,
+        caller: AuthenticatedCaller<'_>,
+        proof: &ReauthenticationProof,
     ) -> Result<User, AuthError> {
         let (user, session, from) = (caller.user, caller.session, caller.from);
         let unbound = self.prove_and_unbind(caller, proof).await;
@@ -294,12 +305,12 @@ impl Auth {
 
     async fn prove_and_unbind(
         &self,
-        caller: Caller<'_>,
-        proof: &FreshProof,
+        caller: AuthenticatedCaller<'_>,
+        proof: &ReauthenticationProof,
     ) -> Result<UnbindOutcome, AuthError> {
         let user = caller.user;
         self.parts.limits.account(user)?;
-        self.prove_freshly(caller, proof).await?;
+        self.reauthenticate(caller, proof).await?;
         Ok(self
             .parts
             .store

@@ -121,7 +121,7 @@ impl Coalesce {
     }
 
     /// Drops answers and codes that nobody can ask for any more.
-    pub(super) fn forget(&self, now: Timestamp) {
+    pub(super) fn evict_expired(&self, now: Timestamp) {
         self.table.retain(|_, attempt| match attempt.state(now) {
             State::Running => true,
             State::Free => false,
@@ -185,7 +185,7 @@ impl Attempt {
                     age: now.since(outcome.at),
                     succeeded: true,
                 },
-                Err(error) if error.settles_the_code() => State::Finished {
+                Err(error) if error.is_final_for_code() => State::Finished {
                     age: now.since(outcome.at),
                     succeeded: false,
                 },
@@ -348,9 +348,9 @@ mod tests {
             AuthError::Wechat(WechatError::CodeInvalid),
         )
         .await;
-        table.forget(NOW.plus(REMEMBERED));
+        table.evict_expired(NOW.plus(REMEMBERED));
         assert_eq!(table.table.len(), 1);
-        table.forget(NOW.plus(REMEMBERED + Duration::from_secs(1)));
+        table.evict_expired(NOW.plus(REMEMBERED + Duration::from_secs(1)));
         assert_eq!(table.table.len(), 0);
     }
 }

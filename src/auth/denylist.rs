@@ -27,19 +27,19 @@ use crate::{
 };
 
 /// Entries read from the store at once.
-const PAGE: usize = 1000;
+const PAGE_SIZE: usize = 1000;
 /// How often old entries are forgotten.
-const FORGET_EVERY: Duration = Duration::from_mins(10);
+const PRUNE_INTERVAL: Duration = Duration::from_mins(10);
 
 /// The sessions, users and epochs that are refused. Asking it takes no lock.
 #[derive(Debug)]
 pub struct Denylist {
     /// How long an entry matters, in seconds: longer than any access token lives.
-    memory: AtomicU64,
+    retention: AtomicU64,
     sessions: papaya::HashMap<SessionId, Timestamp, RandomState>,
     users: papaya::HashMap<UserId, UserEpoch, RandomState>,
     /// Tokens with a lower `gep` are refused, whoever's they are.
-    everything: AtomicU64,
+    global_epoch: AtomicU64,
     /// Where the log has been read to.
     read_to: Mutex<Option<LogCursor>>,
     /// Sees every entry that is applied.
@@ -62,16 +62,16 @@ struct UserEpoch {
 impl Denylist {
     /// Remembers as long as the store's log does.
     pub fn new() -> Self {
-        Self::remembering(REVOCATION_RETENTION)
+        Self::with_retention(REVOCATION_RETENTION)
     }
 
     /// Remembers entries for this long, which must be longer than any access token is accepted.
-    pub fn remembering(memory: Duration) -> Self {
+    pub fn with_retention(retention: Duration) -> Self {
         Self {
-            memory: AtomicU64::new(memory.min(REVOCATION_RETENTION).as_secs()),
+            retention: AtomicU64::new(retention.min(REVOCATION_RETENTION).as_secs()),
             sessions: papaya::HashMap::default(),
             users: papaya::HashMap::default(),
-            everything: AtomicU64::new(0),
+            global_epoch: AtomicU64::new(0),
             read_to: Mutex::new(None),
             changed: watch::Sender::new(()),
         }
@@ -79,9 +79,11 @@ impl Denylist {
 
     /// Remembers entries for this long at least, which must be longer than any access token is
     /// accepted.
-    pub fn remember_for(&self, memory: Duration) {
-        self.memory
-            .fetch_max(memory.min(REVOCATION_RETENTION).as_secs(), Ordering::AcqRel);
+    pub fn extend_retention(&self, retention: Duration) {
+        self.retention.fetch_max(
+            retention.min(REVOCATION_RETENTION).as_secs(),
+            Ordering::AcqRel,
+        );
     }
 
     /// Refuses from now on what the entry names. The same entry twice is as good as once, in any
@@ -103,7 +105,7 @@ impl Denylist {
                 update_or_insert(&self.users, id, new, newest);
             }
             RevocationTarget::Everything { epoch } => {
-                self.everything.fetch_max(*epoch, Ordering::AcqRel);
+                self.global_epoch.fetch_max(*epoch, Ordering::AcqRel);
             }
         }
         self.changed.send_replace(());
@@ -111,7 +113,7 @@ impl Denylist {
 
     /// Tells when something more is refused, for whoever holds what was let in before. Many entries
     /// may be one change.
-    pub fn changes(&self) -> watch::Receiver<()> {
+    pub fn subscribe(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }
 
@@ -121,15 +123,15 @@ impl Denylist {
     /// a ban above all, ends it too, and those that its issuer gives meanwhile, for as long as
     /// revocations are remembered: nothing in it would say that it was given with knowledge of the
     /// ban.
-    pub fn refuses(&self, claims: &Verified) -> bool {
+    pub fn is_revoked(&self, claims: &Verified) -> bool {
         match claims {
-            Verified::Own(claims) => self.refuses_own(claims),
+            Verified::Own(claims) => self.is_own_revoked(claims),
             Verified::Foreign(claims) => self.users.pin().contains_key(&claims.sub),
         }
     }
 
-    fn refuses_own(&self, claims: &AccessClaims) -> bool {
-        claims.gep < self.everything.load(Ordering::Acquire)
+    fn is_own_revoked(&self, claims: &AccessClaims) -> bool {
+        claims.gep < self.global_epoch.load(Ordering::Acquire)
             || self.sessions.pin().contains_key(&claims.sid)
             || self
                 .users
@@ -140,9 +142,9 @@ impl Denylist {
 
     /// Forgets entries from before any token that still lives. The global epoch is one number and
     /// stays.
-    pub fn forget(&self, now: Timestamp) {
-        let memory = Duration::from_secs(self.memory.load(Ordering::Acquire));
-        let matters = |at: Timestamp| at.plus(memory) > now;
+    pub fn prune(&self, now: Timestamp) {
+        let retention = Duration::from_secs(self.retention.load(Ordering::Acquire));
+        let matters = |at: Timestamp| at.plus(retention) > now;
         self.sessions.pin().retain(|_, at| matters(*at));
         self.users.pin().retain(|_, user| matters(user.at));
     }
@@ -163,7 +165,7 @@ impl Denylist {
         let mut read_to = self.read_to.lock().await;
         let mut newest = None;
         loop {
-            let page = store.revocations(read_to.as_ref(), PAGE).await?;
+            let page = store.revocations(read_to.as_ref(), PAGE_SIZE).await?;
             for entry in &page.entries {
                 self.apply(entry);
                 newest = newest.max(Some(entry.at));
@@ -210,9 +212,9 @@ impl Denylist {
                 }
                 Err(_) => {}
             }
-            if clock.now().since(forgotten_at) >= FORGET_EVERY {
+            if clock.now().since(forgotten_at) >= PRUNE_INTERVAL {
                 forgotten_at = clock.now();
-                self.forget(forgotten_at);
+                self.prune(forgotten_at);
             }
         }
     }

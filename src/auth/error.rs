@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::limits::Over;
+use super::limits::RateLimited;
 use crate::{
     entropy::NoEntropy,
     error::ErrorCode,
@@ -119,7 +119,7 @@ impl AuthError {
     pub const fn code(&self) -> ErrorCode {
         match self {
             Self::Limited(_) => ErrorCode::RateLimited,
-            Self::Wechat(error) | Self::WechatRefused(error, _) => code_of(*error),
+            Self::Wechat(error) | Self::WechatRefused(error, _) => wechat_code(*error),
             Self::UnknownApp | Self::PhoneRefused | Self::RawDataForged => {
                 ErrorCode::ValidationFailed
             }
@@ -152,7 +152,7 @@ impl AuthError {
     }
 
     /// Whether this is the last word on a login code: asking again can only give the same.
-    pub(super) const fn settles_the_code(&self) -> bool {
+    pub(super) const fn is_final_for_code(&self) -> bool {
         match self {
             Self::Wechat(error) | Self::WechatRefused(error, _) => match error {
                 WechatError::CodeInvalid | WechatError::Blocked => true,
@@ -202,7 +202,7 @@ impl AuthError {
 
 impl AuthError {
     /// Whether a renewal was refused because of its token, and not by a limit or a fault.
-    pub(super) const fn refuses_a_renewal(&self) -> bool {
+    pub(super) const fn rejects_renewal(&self) -> bool {
         matches!(
             self.code(),
             ErrorCode::RefreshInvalid
@@ -217,7 +217,7 @@ impl AuthError {
     }
 }
 
-const fn code_of(error: WechatError) -> ErrorCode {
+const fn wechat_code(error: WechatError) -> ErrorCode {
     match error {
         WechatError::CodeInvalid => ErrorCode::WechatCodeInvalid,
         WechatError::Blocked => ErrorCode::WechatBlocked,
@@ -239,8 +239,8 @@ impl From<LoginRefused> for AuthError {
     }
 }
 
-impl From<Over> for AuthError {
-    fn from(over: Over) -> Self {
+impl From<RateLimited> for AuthError {
+    fn from(over: RateLimited) -> Self {
         Self::Limited(over.retry_after)
     }
 }

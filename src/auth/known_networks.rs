@@ -16,9 +16,9 @@ use quick_cache::sync::Cache;
 use crate::types::{ClientIp, Timestamp, Username};
 
 /// How long a network is known after the last login from there.
-const REMEMBERED: Duration = Duration::from_hours(30 * 24);
+const RETENTION: Duration = Duration::from_hours(30 * 24);
 /// Pairs of name and network. Only a right password makes one, so strangers cannot push any out.
-const MOST: usize = 10_000;
+const MAX_ENTRIES: usize = 10_000;
 
 /// Pairs of name and network, with the last login.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub(super) struct KnownNetworks(Cache<(Username, IpAddr), Timestamp>);
 
 impl KnownNetworks {
     pub(super) fn new() -> Self {
-        Self(Cache::new(MOST))
+        Self(Cache::new(MAX_ENTRIES))
     }
 
     /// The owner of this name signs in from there.
@@ -35,10 +35,10 @@ impl KnownNetworks {
     }
 
     /// Whether the owner of this name has signed in from there lately.
-    pub(super) fn knows(&self, name: &Username, from: ClientIp, now: Timestamp) -> bool {
+    pub(super) fn is_known(&self, name: &Username, from: ClientIp, now: Timestamp) -> bool {
         self.0
             .get(&(name.clone(), from.network()))
-            .is_some_and(|at| now.since(at) < REMEMBERED)
+            .is_some_and(|at| now.since(at) < RETENTION)
     }
 }
 
@@ -54,13 +54,13 @@ mod tests {
         let start = Timestamp::from_secs(1_800_000_000);
         known.remember(&name("root"), ip("2001:db8::1"), start);
         assert!(
-            known.knows(&name("ROOT"), ip("2001:db8::2"), start),
+            known.is_known(&name("ROOT"), ip("2001:db8::2"), start),
             "a /64 is one subscriber"
         );
-        assert!(!known.knows(&name("root"), ip("2001:db8:0:1::1"), start));
-        assert!(!known.knows(&name("admin"), ip("2001:db8::1"), start));
-        let last = start.plus(REMEMBERED).minus(Duration::from_millis(1));
-        assert!(known.knows(&name("root"), ip("2001:db8::1"), last));
-        assert!(!known.knows(&name("root"), ip("2001:db8::1"), start.plus(REMEMBERED)));
+        assert!(!known.is_known(&name("root"), ip("2001:db8:0:1::1"), start));
+        assert!(!known.is_known(&name("admin"), ip("2001:db8::1"), start));
+        let last = start.plus(RETENTION).minus(Duration::from_millis(1));
+        assert!(known.is_known(&name("root"), ip("2001:db8::1"), last));
+        assert!(!known.is_known(&name("root"), ip("2001:db8::1"), start.plus(RETENTION)));
     }
 }

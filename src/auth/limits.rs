@@ -21,21 +21,21 @@ pub struct Limits {
     clock: Clock,
     metrics: Metrics,
     enabled: bool,
-    login_per_ip: Limit<IpAddr>,
-    refresh_per_ip: Limit<IpAddr>,
-    refresh_per_session: Limit<SessionId>,
-    sms_per_ip: Limit<IpAddr>,
-    verify_per_ip: Limit<IpAddr>,
-    admin_login_per_ip: Limit<IpAddr>,
-    admin_login_per_account: Limit<Username>,
-    phone_decrypt_per_session: Window<SessionId>,
-    api_per_ip: Limit<IpAddr>,
-    account_per_user: Limit<UserId>,
+    login_per_ip: GcraLimiter<IpAddr>,
+    refresh_per_ip: GcraLimiter<IpAddr>,
+    refresh_per_session: GcraLimiter<SessionId>,
+    sms_per_ip: GcraLimiter<IpAddr>,
+    verify_per_ip: GcraLimiter<IpAddr>,
+    admin_login_per_ip: GcraLimiter<IpAddr>,
+    admin_login_per_account: GcraLimiter<Username>,
+    phone_decrypt_per_session: SlidingWindowLimiter<SessionId>,
+    api_per_ip: GcraLimiter<IpAddr>,
+    account_per_user: GcraLimiter<UserId>,
 }
 
 /// Over a limit: when the next request fits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Over {
+pub struct RateLimited {
     pub retry_after: Duration,
 }
 
@@ -47,142 +47,153 @@ impl Limits {
             clock,
             metrics,
             enabled: config.enabled,
-            login_per_ip: Limit::new("login_per_ip", config.login_per_ip, entries),
-            refresh_per_ip: Limit::new("refresh_per_ip", config.refresh_per_ip, entries),
-            refresh_per_session: Limit::new(
+            login_per_ip: GcraLimiter::new("login_per_ip", config.login_per_ip, entries),
+            refresh_per_ip: GcraLimiter::new("refresh_per_ip", config.refresh_per_ip, entries),
+            refresh_per_session: GcraLimiter::new(
                 "refresh_per_session",
                 config.refresh_per_session,
                 entries,
             ),
-            sms_per_ip: Limit::new("sms_per_ip", config.sms_per_ip, entries),
-            verify_per_ip: Limit::new("verify_per_ip", config.verify_per_ip, entries),
-            admin_login_per_ip: Limit::new(
+            sms_per_ip: GcraLimiter::new("sms_per_ip", config.sms_per_ip, entries),
+            verify_per_ip: GcraLimiter::new("verify_per_ip", config.verify_per_ip, entries),
+            admin_login_per_ip: GcraLimiter::new(
                 "admin_login_per_ip",
                 config.admin_login_per_ip,
                 entries,
             ),
-            admin_login_per_account: Limit::new(
+            admin_login_per_account: GcraLimiter::new(
                 "admin_login_per_account",
                 config.admin_login_per_account,
                 entries,
             ),
-            phone_decrypt_per_session: Window::new(config.phone_decrypt_per_session, entries),
-            api_per_ip: Limit::new("api_per_ip", config.api_per_ip, entries),
-            account_per_user: Limit::new("account_per_user", config.account_per_user, entries),
+            phone_decrypt_per_session: SlidingWindowLimiter::new(
+                config.phone_decrypt_per_session,
+                entries,
+            ),
+            api_per_ip: GcraLimiter::new("api_per_ip", config.api_per_ip, entries),
+            account_per_user: GcraLimiter::new(
+                "account_per_user",
+                config.account_per_user,
+                entries,
+            ),
         }
     }
 
     /// One login from this address.
-    pub fn login(&self, from: ClientIp) -> Result<(), Over> {
-        self.take(&self.login_per_ip, &from.network())
+    pub fn login(&self, from: ClientIp) -> Result<(), RateLimited> {
+        self.check(&self.login_per_ip, &from.network())
     }
 
     /// One renewal from this address that may be refused. To be given back when it was not. Over
     /// the limit it is not refused yet, so that is counted apart.
-    pub fn refused_refresh(&self, from: ClientIp) -> Result<(), Over> {
+    pub fn failed_refresh(&self, from: ClientIp) -> Result<(), RateLimited> {
         if !self.enabled {
             return Ok(());
         }
         self.refresh_per_ip
-            .take(&from.network(), self.clock.steady())
+            .check(&from.network(), self.clock.steady())
     }
 
     /// A renewal was refused because its address is over the limit.
-    pub fn count_refused_refresh(&self) {
-        self.count_over(self.refresh_per_ip.name);
+    pub fn count_failed_refresh(&self) {
+        self.count_rejection(self.refresh_per_ip.name);
     }
 
     /// The renewal was not refused: it counts for nothing.
-    pub fn give_back_refused_refresh(&self, from: ClientIp) {
-        self.refresh_per_ip.give_back(&from.network());
+    pub fn refund_failed_refresh(&self, from: ClientIp) {
+        self.refresh_per_ip.refund(&from.network());
     }
 
     /// One renewal of this session, by a token that is genuine.
-    pub fn refresh_in_session(&self, session: SessionId) -> Result<(), Over> {
-        self.take(&self.refresh_per_session, &session)
+    pub fn refresh_in_session(&self, session: SessionId) -> Result<(), RateLimited> {
+        self.check(&self.refresh_per_session, &session)
     }
 
     /// One message asked for from this address.
-    pub fn sms(&self, from: ClientIp) -> Result<(), Over> {
-        self.take(&self.sms_per_ip, &from.network())
+    pub fn sms(&self, from: ClientIp) -> Result<(), RateLimited> {
+        self.check(&self.sms_per_ip, &from.network())
     }
 
     /// One guess at an SMS code from this address. To be given back when it was right.
-    pub fn verify(&self, from: ClientIp) -> Result<(), Over> {
-        self.take(&self.verify_per_ip, &from.network())
+    pub fn verify(&self, from: ClientIp) -> Result<(), RateLimited> {
+        self.check(&self.verify_per_ip, &from.network())
     }
 
     /// The SMS code was right: it counts for nothing.
-    pub fn give_back_verify(&self, from: ClientIp) {
-        self.verify_per_ip.give_back(&from.network());
+    pub fn refund_verify(&self, from: ClientIp) {
+        self.verify_per_ip.refund(&from.network());
     }
 
     /// One password from this address. To be given back when it was right.
-    pub fn admin_login(&self, from: ClientIp) -> Result<(), Over> {
-        self.take(&self.admin_login_per_ip, &from.network())
+    pub fn admin_login(&self, from: ClientIp) -> Result<(), RateLimited> {
+        self.check(&self.admin_login_per_ip, &from.network())
     }
 
     /// The password was right: it counts for nothing.
-    pub fn give_back_admin_login(&self, from: ClientIp) {
-        self.admin_login_per_ip.give_back(&from.network());
+    pub fn refund_admin_login(&self, from: ClientIp) {
+        self.admin_login_per_ip.refund(&from.network());
     }
 
     /// One password tried for this name. To be given back when it was right.
-    pub fn admin_account(&self, name: &Username) -> Result<(), Over> {
-        self.take(&self.admin_login_per_account, name)
+    pub fn admin_account(&self, name: &Username) -> Result<(), RateLimited> {
+        self.check(&self.admin_login_per_account, name)
     }
 
     /// The password was right: it counts for nothing.
-    pub fn give_back_admin_account(&self, name: &Username) {
-        self.admin_login_per_account.give_back(name);
+    pub fn refund_admin_account(&self, name: &Username) {
+        self.admin_login_per_account.refund(name);
     }
 
     /// One legacy decryption in this session. To be given back when it succeeded.
-    pub fn phone_decrypt(&self, session: SessionId) -> Result<(), Over> {
+    pub fn phone_decrypt(&self, session: SessionId) -> Result<(), RateLimited> {
         // Holds even where limits are off: nothing in front can know of it, and whoever may try for
         // ever decrypts anything.
         let taken = self
             .phone_decrypt_per_session
-            .take(&session, self.clock.steady());
+            .check(&session, self.clock.steady());
         if taken.is_err() {
-            self.count_over("phone_decrypt_per_session");
+            self.count_rejection("phone_decrypt_per_session");
         }
         taken
     }
 
     /// The decryption succeeded: it counts for nothing.
-    pub fn give_back_phone_decrypt(&self, session: SessionId) {
-        self.phone_decrypt_per_session.give_back(&session);
+    pub fn refund_phone_decrypt(&self, session: SessionId) {
+        self.phone_decrypt_per_session.refund(&session);
     }
 
     /// One other call from this address.
-    pub fn api(&self, from: ClientIp) -> Result<(), Over> {
-        self.take(&self.api_per_ip, &from.network())
+    pub fn api(&self, from: ClientIp) -> Result<(), RateLimited> {
+        self.check(&self.api_per_ip, &from.network())
     }
 
     /// One change of a user to the own account.
-    pub fn account(&self, user: &UserId) -> Result<(), Over> {
-        self.take(&self.account_per_user, user)
+    pub fn account(&self, user: &UserId) -> Result<(), RateLimited> {
+        self.check(&self.account_per_user, user)
     }
 
-    fn take<K: Eq + Hash + Clone>(&self, limit: &Limit<K>, key: &K) -> Result<(), Over> {
+    fn check<K: Eq + Hash + Clone>(
+        &self,
+        limit: &GcraLimiter<K>,
+        key: &K,
+    ) -> Result<(), RateLimited> {
         if !self.enabled {
             return Ok(());
         }
-        let taken = limit.take(key, self.clock.steady());
+        let taken = limit.check(key, self.clock.steady());
         if taken.is_err() {
-            self.count_over(limit.name);
+            self.count_rejection(limit.name);
         }
         taken
     }
 
-    fn count_over(&self, limit: &'static str) {
+    fn count_rejection(&self, limit: &'static str) {
         self.metrics.rate_limited.with_label_values(&[limit]).inc();
     }
 }
 
 /// One limit.
-struct Limit<K> {
+struct GcraLimiter<K> {
     /// Its name in the config and in metrics.
     name: &'static str,
     /// Nanoseconds that one request costs.
@@ -193,7 +204,7 @@ struct Limit<K> {
     table: Cache<K, u64>,
 }
 
-impl<K: Eq + Hash + Clone> Limit<K> {
+impl<K: Eq + Hash + Clone> GcraLimiter<K> {
     fn new(name: &'static str, rate: Rate, entries: usize) -> Self {
         let cost = nanos(rate.per.get()) / u64::from(rate.count.get());
         let burst = cost.saturating_mul(rate.count.get().into());
@@ -205,21 +216,23 @@ impl<K: Eq + Hash + Clone> Limit<K> {
         }
     }
 
-    fn take(&self, key: &K, now: Timestamp) -> Result<(), Over> {
+    fn check(&self, key: &K, now: Timestamp) -> Result<(), RateLimited> {
         let now = now.as_millis().saturating_mul(1_000_000);
-        let entry = self.table.entry(key, None, |_, zero_at: &mut u64| {
-            // Never further away than a whole burst, unless the clock was set back.
-            let owed = zero_at.saturating_sub(now).min(self.burst);
-            *zero_at = now.saturating_add(owed);
-            let after = owed.saturating_add(self.cost);
-            if after > self.burst {
-                return EntryAction::Retain(Err(Over {
-                    retry_after: Duration::from_nanos(after - self.burst),
-                }));
-            }
-            *zero_at = now.saturating_add(after);
-            EntryAction::Retain(Ok(()))
-        });
+        let entry = self
+            .table
+            .entry(key, None, |_, theoretical_arrival: &mut u64| {
+                // Never further away than a whole burst, unless the clock was set back.
+                let owed = theoretical_arrival.saturating_sub(now).min(self.burst);
+                *theoretical_arrival = now.saturating_add(owed);
+                let after = owed.saturating_add(self.cost);
+                if after > self.burst {
+                    return EntryAction::Retain(Err(RateLimited {
+                        retry_after: Duration::from_nanos(after - self.burst),
+                    }));
+                }
+                *theoretical_arrival = now.saturating_add(after);
+                EntryAction::Retain(Ok(()))
+            });
         match entry {
             EntryResult::Retained(taken) => taken,
             EntryResult::Vacant(guard) | EntryResult::Replaced(guard, _) => {
@@ -235,24 +248,24 @@ impl<K: Eq + Hash + Clone> Limit<K> {
 
 /// A limit that holds for every stretch of time of its length, wherever it begins: never more than
 /// so many. It remembers each time, so it is for few.
-struct Window<K> {
-    most: usize,
+struct SlidingWindowLimiter<K> {
+    max: usize,
     length: Duration,
     /// When each took its last ones, the oldest first.
     table: Cache<K, Vec<Timestamp>>,
 }
 
-impl<K: Eq + Hash + Clone> Window<K> {
+impl<K: Eq + Hash + Clone> SlidingWindowLimiter<K> {
     fn new(rate: Rate, entries: usize) -> Self {
-        let most = usize::try_from(rate.count.get()).unwrap_or(usize::MAX);
+        let max = usize::try_from(rate.count.get()).unwrap_or(usize::MAX);
         Self {
-            most,
+            max,
             length: rate.per.get(),
             table: Cache::new(entries.max(1)),
         }
     }
 
-    fn take(&self, key: &K, now: Timestamp) -> Result<(), Over> {
+    fn check(&self, key: &K, now: Timestamp) -> Result<(), RateLimited> {
         let entry = self
             .table
             .entry(key, None, |_, taken: &mut Vec<Timestamp>| {
@@ -260,11 +273,11 @@ impl<K: Eq + Hash + Clone> Window<K> {
                 taken.retain(|at| now.since(*at) < self.length);
                 if let Some(oldest) = taken
                     .len()
-                    .checked_sub(self.most)
+                    .checked_sub(self.max)
                     .and_then(|oldest| taken.get(oldest))
                 {
                     let retry_after = self.length.saturating_sub(now.since(*oldest));
-                    return EntryAction::Retain(Err(Over { retry_after }));
+                    return EntryAction::Retain(Err(RateLimited { retry_after }));
                 }
                 taken.push(now);
                 EntryAction::Retain(Ok(()))
@@ -282,7 +295,7 @@ impl<K: Eq + Hash + Clone> Window<K> {
     }
 
     /// Takes the last one back.
-    fn give_back(&self, key: &K) {
+    fn refund(&self, key: &K) {
         let entry = self
             .table
             .entry(key, None, |_, taken: &mut Vec<Timestamp>| {
@@ -294,13 +307,15 @@ impl<K: Eq + Hash + Clone> Window<K> {
     }
 }
 
-impl<K: Eq + Hash + Clone> Limit<K> {
+impl<K: Eq + Hash + Clone> GcraLimiter<K> {
     /// Takes one back that was taken.
-    fn give_back(&self, key: &K) {
-        let entry = self.table.entry(key, None, |_, zero_at: &mut u64| {
-            *zero_at = zero_at.saturating_sub(self.cost);
-            EntryAction::<()>::Retain(())
-        });
+    fn refund(&self, key: &K) {
+        let entry = self
+            .table
+            .entry(key, None, |_, theoretical_arrival: &mut u64| {
+                *theoretical_arrival = theoretical_arrival.saturating_sub(self.cost);
+                EntryAction::<()>::Retain(())
+            });
         // Where it is not known any more there is nothing to give back.
         drop(entry);
     }
@@ -344,14 +359,14 @@ mod tests {
         }
         assert_eq!(
             limits.login(one),
-            Err(Over {
+            Err(RateLimited {
                 retry_after: Duration::from_secs(20)
             })
         );
         clock.advance(Duration::from_secs(19));
         assert_eq!(
             limits.login(one),
-            Err(Over {
+            Err(RateLimited {
                 retry_after: Duration::from_secs(1)
             }),
             "a refusal costs nothing"
@@ -376,24 +391,27 @@ mod tests {
 
     #[test]
     fn a_window_holds_wherever_it_begins() {
-        let window = Window::new(Rate::per_minute(5), 100);
-        let take = |secs: u64| {
+        let window = SlidingWindowLimiter::new(Rate::per_minute(5), 100);
+        let check = |secs: u64| {
             window
-                .take(&1, START.plus(Duration::from_secs(secs)))
+                .check(&1, START.plus(Duration::from_secs(secs)))
                 .map_err(|over| over.retry_after)
         };
         let times = [0, 10, 20, 30, 40];
-        assert!(times.iter().all(|secs| take(*secs).is_ok()));
-        assert_eq!(take(50), Err(Duration::from_secs(10)));
-        assert_eq!(take(59), Err(Duration::from_secs(1)));
+        assert!(times.iter().all(|secs| check(*secs).is_ok()));
+        assert_eq!(check(50), Err(Duration::from_secs(10)));
+        assert_eq!(check(59), Err(Duration::from_secs(1)));
         assert_eq!(
-            (take(60), take(61)),
+            (check(60), check(61)),
             (Ok(()), Err(Duration::from_secs(9))),
             "one went out, one came in"
         );
-        window.give_back(&1);
-        assert_eq!((take(62), take(62)), (Ok(()), Err(Duration::from_secs(8))));
-        assert!(window.take(&2, START).is_ok());
+        window.refund(&1);
+        assert_eq!(
+            (check(62), check(62)),
+            (Ok(()), Err(Duration::from_secs(8)))
+        );
+        assert!(window.check(&2, START).is_ok());
     }
 
     #[test]
@@ -417,7 +435,7 @@ mod tests {
         let one = ip("192.0.2.1");
         while limits.login(one).is_ok() {}
         assert_eq!(
-            [limits.refused_refresh(one), limits.api(one)],
+            [limits.failed_refresh(one), limits.api(one)],
             [Ok(()), Ok(())]
         );
     }
@@ -426,14 +444,14 @@ mod tests {
     fn a_clock_that_is_set_back_costs_one_period_at_most() {
         let (limits, _, _) = limits(100);
         let one = ip("192.0.2.1").network();
-        assert_eq!(limits.login_per_ip.take(&one, START), Ok(()));
+        assert_eq!(limits.login_per_ip.check(&one, START), Ok(()));
         let earlier = START.minus(Duration::from_hours(1));
-        let over = limits.login_per_ip.take(&one, earlier).unwrap_err();
+        let over = limits.login_per_ip.check(&one, earlier).unwrap_err();
         assert!(over.retry_after <= Duration::from_mins(1), "{over:?}");
         assert_eq!(
             limits
                 .login_per_ip
-                .take(&one, earlier.plus(over.retry_after)),
+                .check(&one, earlier.plus(over.retry_after)),
             Ok(()),
             "what it was told comes true"
         );
@@ -453,13 +471,13 @@ mod tests {
         assert_eq!([limits.login(one), limits.login(one)], [Ok(()), Ok(())]);
         assert_eq!(
             limits.login(one),
-            Err(Over {
+            Err(RateLimited {
                 retry_after: Duration::from_secs(20)
             })
         );
         assert_eq!(
             limits.phone_decrypt(session),
-            Err(Over {
+            Err(RateLimited {
                 retry_after: Duration::from_mins(1)
             })
         );

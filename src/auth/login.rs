@@ -18,13 +18,13 @@ use crate::{
 
 /// How somebody signs in: its name in metrics and in the audit log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Method {
+pub(super) enum LoginMethod {
     Wechat,
     Sms,
     Password,
 }
 
-impl Method {
+impl LoginMethod {
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Wechat => "wechat",
@@ -74,7 +74,7 @@ impl Auth {
         not_proven: AuthError,
     ) -> Result<SignedIn, AuthError> {
         let outcome = match self.parts.store.login(new).await? {
-            LoginOutcome::Stranger => self.welcome(new).await?,
+            LoginOutcome::Stranger => self.register(new).await?,
             known => known,
         };
         match outcome {
@@ -109,9 +109,9 @@ impl Auth {
             ended,
             merged,
         } = login;
-        self.bite_sessions(&ended, "single_session", now);
+        self.apply_ended_sessions(&ended, "single_session", now);
         if let Some((gone, revoked)) = &merged {
-            self.bite(revoked, "merged");
+            self.apply_locally(revoked, "merged");
             self.parts.audit.record(&Event::UsersMerged {
                 user: &user.id,
                 gone,
@@ -132,7 +132,7 @@ impl Auth {
     /// Counts a login and writes it down.
     pub(super) fn record_login(
         &self,
-        method: Method,
+        method: LoginMethod,
         result: Result<&SignedIn, &AuthError>,
         from: ClientIp,
     ) {
@@ -160,7 +160,7 @@ impl Auth {
                 if self.parts.rules.hooks.logins {
                     let (user, client_type, at) =
                         (user.clone(), signed_in.session.client_type, self.now());
-                    self.parts.courier.tell_login(LoginTold {
+                    self.parts.outbox_dispatcher.send_login(LoginTold {
                         user,
                         session,
                         client_type,

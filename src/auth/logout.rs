@@ -3,13 +3,14 @@
 //! An access token, also an expired one, and a refresh token, also one that has been replaced, end
 //! their own session. Only an access token that is good ends others.
 
-use super::{Auth, AuthError, Caller};
+use super::{Auth, AuthError, AuthenticatedCaller};
 use crate::{audit::Event, error::ErrorCode, store::Revoke, token::RefreshTokens};
 
 /// Which of the user's sessions end.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Scope {
+#[schema(as = Scope)]
+pub enum LogoutScope {
     /// This one.
     #[default]
     Local,
@@ -19,7 +20,7 @@ pub enum Scope {
     Global,
 }
 
-impl Scope {
+impl LogoutScope {
     /// As it stands in requests and in the audit log.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -29,7 +30,7 @@ impl Scope {
         }
     }
 
-    /// Reads what [`Scope::as_str`] writes.
+    /// Reads what [`LogoutScope::as_str`] writes.
     pub fn parse(text: &str) -> Option<Self> {
         [Self::Local, Self::Others, Self::Global]
             .into_iter()
@@ -47,14 +48,14 @@ impl Scope {
 
 /// By what a session is signed out of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SignOutProof {
+pub enum LogoutProof {
     AccessToken,
     /// Genuine, and its session has not been ended here.
     ExpiredAccessToken,
     RefreshToken,
 }
 
-impl SignOutProof {
+impl LogoutProof {
     /// As it stands in the audit log.
     const fn as_str(self) -> &'static str {
         match self {
@@ -72,32 +73,32 @@ impl Auth {
     /// a stolen one must not be able to use up the owner's remedy.
     pub async fn logout(
         &self,
-        caller: Caller<'_>,
-        scope: Scope,
-        proof: SignOutProof,
+        caller: AuthenticatedCaller<'_>,
+        scope: LogoutScope,
+        proof: LogoutProof,
     ) -> Result<(), AuthError> {
         let (user, session) = (caller.user, caller.session);
-        if scope != Scope::Local && proof == SignOutProof::ExpiredAccessToken {
+        if scope != LogoutScope::Local && proof == LogoutProof::ExpiredAccessToken {
             return Err(AuthError::TokenRefused(ErrorCode::TokenExpired));
         }
         // An old token that was found in a log must not use up what its owner may do.
-        if scope != Scope::Global && proof != SignOutProof::ExpiredAccessToken {
+        if scope != LogoutScope::Global && proof != LogoutProof::ExpiredAccessToken {
             self.parts.limits.account(user)?;
         }
         let what = match scope {
-            Scope::Local => Revoke::Session {
+            LogoutScope::Local => Revoke::Session {
                 user: user.clone(),
                 session,
             },
-            Scope::Others => Revoke::Others {
+            LogoutScope::Others => Revoke::Others {
                 user: user.clone(),
                 keep: session,
             },
-            Scope::Global => Revoke::User(user.clone()),
+            LogoutScope::Global => Revoke::User(user.clone()),
         };
         let revoked = self.parts.store.revoke(&what, self.now()).await?;
-        let ended = self.bite(&revoked, scope.reason());
-        if ended > 0 || proof != SignOutProof::ExpiredAccessToken {
+        let ended = self.apply_locally(&revoked, scope.reason());
+        if ended > 0 || proof != LogoutProof::ExpiredAccessToken {
             let (scope, proof) = (scope.as_str(), proof.as_str());
             self.parts.audit.record(&Event::LoggedOut {
                 user,
@@ -116,7 +117,7 @@ impl Auth {
         let Some(token) = RefreshTokens::parse_wrapped(text) else {
             return Ok(());
         };
-        let id = match self.genuine(token).await {
+        let id = match self.verify_refresh_token(token).await {
             Ok(token) => token.session,
             Err(AuthError::RefreshInvalid) => return Ok(()),
             Err(fault) => return Err(fault),
@@ -128,11 +129,14 @@ impl Auth {
             user: session.user.clone(),
             session: id,
         };
-        let ended = self.bite(
+        let ended = self.apply_locally(
             &self.parts.store.revoke(&what, self.now()).await?,
-            Scope::Local.reason(),
+            LogoutScope::Local.reason(),
         );
-        let (scope, proof) = (Scope::Local.as_str(), SignOutProof::RefreshToken.as_str());
+        let (scope, proof) = (
+            LogoutScope::Local.as_str(),
+            LogoutProof::RefreshToken.as_str(),
+        );
         self.parts.audit.record(&Event::LoggedOut {
             user: &session.user,
             session: id,

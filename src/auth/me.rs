@@ -1,6 +1,6 @@
 //! My profile.
 
-use super::{Auth, AuthError, Caller};
+use super::{Auth, AuthError, AuthenticatedCaller};
 use crate::{
     audit::Event,
     store::{ProfileChange, User},
@@ -8,7 +8,7 @@ use crate::{
 
 impl Auth {
     /// The caller, as stored now.
-    pub async fn me(&self, caller: Caller<'_>) -> Result<User, AuthError> {
+    pub async fn me(&self, caller: AuthenticatedCaller<'_>) -> Result<User, AuthError> {
         let user = self.parts.store.user(caller.user).await?;
         present(user)
     }
@@ -16,7 +16,7 @@ impl Auth {
     /// Changes the caller's profile and gives it as it is then. A change of nothing writes nothing.
     pub async fn change_profile(
         &self,
-        caller: Caller<'_>,
+        caller: AuthenticatedCaller<'_>,
         change: &ProfileChange,
     ) -> Result<User, AuthError> {
         let user = caller.user;

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use super::{
     Auth, AuthError, SignedIn,
-    login::Method,
-    passwords::{self, Asker, Password, PasswordFault},
+    login::LoginMethod,
+    passwords::{self, ClientNetwork, Password, PasswordError},
 };
 use crate::{
     dialect::TokenProfile,
@@ -34,7 +34,7 @@ impl Auth {
         from: ClientIp,
     ) -> Result<SignedIn, AuthError> {
         let result = self.login_with_password(login, from).await;
-        self.record_login(Method::Password, result.as_ref(), from);
+        self.record_login(LoginMethod::Password, result.as_ref(), from);
         result
     }
 
@@ -55,20 +55,20 @@ impl Auth {
             self.parts
                 .memory
                 .known_networks
-                .knows(&username, from, self.parts.clock.steady());
-        let (is_counted, asker) = if is_known {
-            (false, Asker::Known)
+                .is_known(&username, from, self.parts.clock.steady());
+        let (is_counted, network) = if is_known {
+            (false, ClientNetwork::Known)
         } else {
-            (true, Asker::Stranger)
+            (true, ClientNetwork::Unknown)
         };
         // A guess is counted before it is compared, so parallel ones share one budget.
         if is_counted {
             limits.admin_account(&username)?;
         }
-        let give_back = || {
-            limits.give_back_admin_login(from);
+        let refund = || {
+            limits.refund_admin_login(from);
             if is_counted {
-                limits.give_back_admin_account(&username);
+                limits.refund_admin_account(&username);
             }
         };
 
@@ -78,14 +78,14 @@ impl Auth {
             .store
             .credentials(&username)
             .await
-            .inspect_err(|_| give_back())?;
+            .inspect_err(|_| refund())?;
         let hash = found.as_ref().map(|found| &found.password);
-        let compared = self.parts.passwords.is_right(&password, hash, asker).await;
-        let is_right = compared.inspect_err(|_| give_back())?;
+        let compared = self.parts.passwords.verify(&password, hash, network).await;
+        let is_right = compared.inspect_err(|_| refund())?;
         let (true, Some(credentials)) = (is_right, found) else {
             return Err(AuthError::CredentialsInvalid);
         };
-        give_back();
+        refund();
 
         let now = self.now();
         let proof = LoginProof::Password(username.clone(), credentials);
@@ -101,13 +101,13 @@ impl Auth {
     }
 }
 
-impl From<PasswordFault> for AuthError {
-    fn from(fault: PasswordFault) -> Self {
+impl From<PasswordError> for AuthError {
+    fn from(fault: PasswordError) -> Self {
         match fault {
-            PasswordFault::Busy => Self::Limited(passwords::COME_BACK),
-            PasswordFault::Unreadable => Self::Store(StoreError::Damaged(fault.to_string())),
-            PasswordFault::Entropy(fault) => Self::Entropy(fault),
-            PasswordFault::Failed => Self::Interrupted,
+            PasswordError::Busy => Self::Limited(passwords::RETRY_AFTER),
+            PasswordError::Unreadable => Self::Store(StoreError::Damaged(fault.to_string())),
+            PasswordError::Entropy(fault) => Self::Entropy(fault),
+            PasswordError::Failed => Self::Interrupted,
         }
     }
 }

@@ -19,23 +19,23 @@ use crate::{
 };
 
 /// Computed at once.
-const RUNNING: usize = 2;
+const MAX_RUNNING: usize = 2;
 /// Waiting for that, at most.
-const WAITING: usize = 16;
+const MAX_WAITING: usize = 16;
 /// Waiting beside those, for who comes from where they are known: a flood of strangers does not
 /// take these places.
-const KNOWN_WAITING: usize = 4;
+const MAX_WAITING_KNOWN: usize = 4;
 /// When to come back where there is no place: all that wait are done by then.
-pub(super) const COME_BACK: Duration = Duration::from_secs(1);
+pub(super) const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// KiB, passes, lanes: the OWASP Password Storage Cheat Sheet's first choice of small memory.
-const COST: (u32, u32, u32) = (19_456, 2, 1);
+const ARGON2_COST: (u32, u32, u32) = (19_456, 2, 1);
 /// Bytes of a hash.
-const OUTPUT: usize = 32;
+const HASH_LEN: usize = 32;
 
 /// What is computed for a name that nobody has. No password gives these bytes; and if one did,
 /// there is nobody to sign in.
-const DECOY: &str = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5IGhhcyB0aGlzIQ$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+const DECOY_HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5IGhhcyB0aGlzIQ$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 /// A password as somebody typed it: bytes, nothing normalised.
 #[derive(Debug, Clone)]
@@ -44,12 +44,12 @@ pub struct Password(Secret<String>);
 impl Password {
     /// One to be compared.
     pub fn parse(text: &str) -> Result<Self, Malformed> {
-        Self::of_length(text, 1).ok_or(Malformed("must be 1 to 256 bytes"))
+        Self::with_min_len(text, 1).ok_or(Malformed("must be 1 to 256 bytes"))
     }
 
     /// One to be set.
-    pub fn chosen(text: &str) -> Result<Self, Malformed> {
-        Self::of_length(text, 12).ok_or(Malformed("must be 12 to 256 bytes"))
+    pub fn parse_new(text: &str) -> Result<Self, Malformed> {
+        Self::with_min_len(text, 12).ok_or(Malformed("must be 12 to 256 bytes"))
     }
 
     /// The password itself. Every call of this is a place to look at in a review.
@@ -57,7 +57,7 @@ impl Password {
         self.0.expose()
     }
 
-    fn of_length(text: &str, least: usize) -> Option<Self> {
+    fn with_min_len(text: &str, least: usize) -> Option<Self> {
         (least..=256)
             .contains(&text.len())
             .then(|| Self(Secret::new(text.to_owned())))
@@ -68,22 +68,22 @@ impl Password {
 #[derive(Debug)]
 pub struct Passwords {
     entropy: Entropy,
-    places: Arc<Semaphore>,
-    known_places: Arc<Semaphore>,
+    slots: Arc<Semaphore>,
+    known_slots: Arc<Semaphore>,
     running: Arc<Semaphore>,
 }
 
 /// Who asks for a comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Asker {
+pub enum ClientNetwork {
     /// From a network that its owner has signed in from lately.
     Known,
-    Stranger,
+    Unknown,
 }
 
 /// Why nothing was computed.
 #[derive(Debug, thiserror::Error)]
-pub enum PasswordFault {
+pub enum PasswordError {
     /// Too many at once.
     #[error("too many passwords at once")]
     Busy,
@@ -102,83 +102,83 @@ impl Passwords {
         let semaphore = |permits| Arc::new(Semaphore::new(permits));
         Self {
             entropy,
-            places: semaphore(RUNNING + WAITING),
-            known_places: semaphore(KNOWN_WAITING),
-            running: semaphore(RUNNING),
+            slots: semaphore(MAX_RUNNING + MAX_WAITING),
+            known_slots: semaphore(MAX_WAITING_KNOWN),
+            running: semaphore(MAX_RUNNING),
         }
     }
 
     /// The hash of a new password.
-    pub async fn hash(&self, password: &Password) -> Result<PasswordHash, PasswordFault> {
+    pub async fn hash(&self, password: &Password) -> Result<PasswordHash, PasswordError> {
         let salt: [u8; 16] = self.entropy.bytes()?;
         let password = password.clone();
-        self.compute(Asker::Known, move || {
+        self.compute(ClientNetwork::Known, move || {
             let hash = hasher()?.hash_password_with_salt(password.expose().as_bytes(), &salt);
             hash.map(|hash| PasswordHash(Secret::new(hash.to_string())))
-                .map_err(|_| PasswordFault::Failed)
+                .map_err(|_| PasswordError::Failed)
         })
         .await
     }
 
     /// Whether this is the password of the hash; by the parameters in it, so older hashes go on
     /// working. `None`: nobody's, which takes as long and is never right.
-    pub async fn is_right(
+    pub async fn verify(
         &self,
         password: &Password,
         hash: Option<&PasswordHash>,
-        asker: Asker,
-    ) -> Result<bool, PasswordFault> {
+        network: ClientNetwork,
+    ) -> Result<bool, PasswordError> {
         let password = password.clone();
-        let is_somebodys = hash.is_some();
-        let hash = hash.map_or_else(|| Secret::new(DECOY.to_owned()), |hash| hash.0.clone());
-        let same = self.compute(asker, move || {
+        let has_hash = hash.is_some();
+        let hash = hash.map_or_else(|| Secret::new(DECOY_HASH.to_owned()), |hash| hash.0.clone());
+        let same = self.compute(network, move || {
             use argon2::password_hash::Error;
             match hasher()?.verify_password(password.expose().as_bytes(), hash.expose().as_str()) {
                 Ok(()) => Ok(true),
                 Err(Error::PasswordInvalid) => Ok(false),
-                Err(Error::OutOfMemory | Error::Internal) => Err(PasswordFault::Failed),
-                Err(_) => Err(PasswordFault::Unreadable),
+                Err(Error::OutOfMemory | Error::Internal) => Err(PasswordError::Failed),
+                Err(_) => Err(PasswordError::Unreadable),
             }
         });
-        Ok(same.await? && is_somebodys)
+        Ok(same.await? && has_hash)
     }
 
     /// Runs it on a thread where it holds nobody up. The places are given back when it ends, not
     /// when nobody waits for it any more.
     async fn compute<T: Send + 'static>(
         &self,
-        asker: Asker,
-        work: impl FnOnce() -> Result<T, PasswordFault> + Send + 'static,
-    ) -> Result<T, PasswordFault> {
-        let place = self.place(asker).ok_or(PasswordFault::Busy)?;
+        network: ClientNetwork,
+        work: impl FnOnce() -> Result<T, PasswordError> + Send + 'static,
+    ) -> Result<T, PasswordError> {
+        let slot = self.slot(network).ok_or(PasswordError::Busy)?;
         let turn = self
             .running
             .clone()
             .acquire_owned()
             .await
-            .map_err(|_| PasswordFault::Failed)?;
-        let held = (place, turn);
+            .map_err(|_| PasswordError::Failed)?;
+        let held = (slot, turn);
         let task = tokio::task::spawn_blocking(move || {
             let done = work();
             drop(held);
             done
         });
-        task.await.map_err(|_| PasswordFault::Failed)?
+        task.await.map_err(|_| PasswordError::Failed)?
     }
 
-    fn place(&self, asker: Asker) -> Option<OwnedSemaphorePermit> {
-        let take = |places: &Arc<Semaphore>| places.clone().try_acquire_owned().ok();
-        match asker {
-            Asker::Stranger => take(&self.places),
-            Asker::Known => take(&self.places).or_else(|| take(&self.known_places)),
+    fn slot(&self, network: ClientNetwork) -> Option<OwnedSemaphorePermit> {
+        let take = |slots: &Arc<Semaphore>| slots.clone().try_acquire_owned().ok();
+        match network {
+            ClientNetwork::Unknown => take(&self.slots),
+            ClientNetwork::Known => take(&self.slots).or_else(|| take(&self.known_slots)),
         }
     }
 }
 
-fn hasher() -> Result<Argon2<'static>, PasswordFault> {
-    let (memory, passes, lanes) = COST;
+fn hasher() -> Result<Argon2<'static>, PasswordError> {
+    let (memory, passes, lanes) = ARGON2_COST;
     let params =
-        Params::new(memory, passes, lanes, Some(OUTPUT)).map_err(|_| PasswordFault::Failed)?;
+        Params::new(memory, passes, lanes, Some(HASH_LEN)).map_err(|_| PasswordError::Failed)?;
     Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
 }
 
@@ -203,19 +203,27 @@ mod tests {
         );
         assert!(
             passwords
-                .is_right(&password("correct horse"), Some(&hash), Asker::Stranger)
+                .verify(
+                    &password("correct horse"),
+                    Some(&hash),
+                    ClientNetwork::Unknown
+                )
                 .await
                 .unwrap()
         );
         assert!(
             !passwords
-                .is_right(&password("correct horsf"), Some(&hash), Asker::Stranger)
+                .verify(
+                    &password("correct horsf"),
+                    Some(&hash),
+                    ClientNetwork::Unknown
+                )
                 .await
                 .unwrap()
         );
         assert!(
             !passwords
-                .is_right(&password("correct horse"), None, Asker::Stranger)
+                .verify(&password("correct horse"), None, ClientNetwork::Unknown)
                 .await
                 .unwrap()
         );
@@ -242,13 +250,21 @@ mod tests {
         let hash = PasswordHash(Secret::new(weaker));
         assert!(
             passwords
-                .is_right(&password("an old password"), Some(&hash), Asker::Stranger)
+                .verify(
+                    &password("an old password"),
+                    Some(&hash),
+                    ClientNetwork::Unknown
+                )
                 .await
                 .unwrap()
         );
         assert!(
             !passwords
-                .is_right(&password("another password"), Some(&hash), Asker::Stranger)
+                .verify(
+                    &password("another password"),
+                    Some(&hash),
+                    ClientNetwork::Unknown
+                )
                 .await
                 .unwrap()
         );
@@ -260,10 +276,10 @@ mod tests {
         ] {
             let hash = PasswordHash(Secret::new(text.to_owned()));
             let read = passwords
-                .is_right(&password("x"), Some(&hash), Asker::Stranger)
+                .verify(&password("x"), Some(&hash), ClientNetwork::Unknown)
                 .await;
             assert!(
-                matches!(read, Err(PasswordFault::Unreadable)),
+                matches!(read, Err(PasswordError::Unreadable)),
                 "{text:?} {read:?}"
             );
         }
@@ -273,7 +289,7 @@ mod tests {
     /// would be told at once.
     #[test]
     fn the_decoy_costs_what_a_real_hash_costs() {
-        let decoy = argon2::PasswordHash::new(DECOY).unwrap();
+        let decoy = argon2::PasswordHash::new(DECOY_HASH).unwrap();
         let real = hasher()
             .unwrap()
             .hash_password_with_salt(b"a password", &[7; 16])
@@ -288,7 +304,7 @@ mod tests {
                 hash.hash.as_ref().unwrap().len(),
             )
         };
-        assert_eq!(lengths(&decoy), (16, OUTPUT));
+        assert_eq!(lengths(&decoy), (16, HASH_LEN));
         assert!(matches!(
             hasher().unwrap().verify_password(b"a password", &decoy),
             Err(argon2::password_hash::Error::PasswordInvalid)
@@ -299,23 +315,24 @@ mod tests {
     async fn more_at_once_than_there_are_places_are_turned_away() {
         let passwords = Passwords::new(Entropy::default());
         let one = password("a password");
-        let asked =
-            (0..RUNNING + WAITING + 5).map(|_| passwords.is_right(&one, None, Asker::Stranger));
-        let known = (0..=KNOWN_WAITING).map(|_| passwords.is_right(&one, None, Asker::Known));
+        let asked = (0..MAX_RUNNING + MAX_WAITING + 5)
+            .map(|_| passwords.verify(&one, None, ClientNetwork::Unknown));
+        let known =
+            (0..=MAX_WAITING_KNOWN).map(|_| passwords.verify(&one, None, ClientNetwork::Known));
         let (answers, known) = futures::join!(
             futures::future::join_all(asked),
             futures::future::join_all(known)
         );
-        let busy = |answers: &[Result<bool, PasswordFault>]| {
+        let busy = |answers: &[Result<bool, PasswordError>]| {
             answers
                 .iter()
-                .filter(|answer| matches!(answer, Err(PasswordFault::Busy)))
+                .filter(|answer| matches!(answer, Err(PasswordError::Busy)))
                 .count()
         };
         assert_eq!((busy(&answers), busy(&known)), (5, 1));
         assert!(
             !passwords
-                .is_right(&one, None, Asker::Stranger)
+                .verify(&one, None, ClientNetwork::Unknown)
                 .await
                 .unwrap(),
             "the places are free again"
@@ -337,7 +354,7 @@ mod tests {
             assert_eq!(
                 (
                     Password::parse(text).is_ok(),
-                    Password::chosen(text).is_ok()
+                    Password::parse_new(text).is_ok()
                 ),
                 (to_compare, to_set),
                 "{text:?}"

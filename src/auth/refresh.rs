@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Checked against where there is no session, so that a stranger cannot tell by time.
-pub(super) const NOBODY: RefreshSalt = RefreshSalt([0; 16]);
+pub(super) const DECOY_SALT: RefreshSalt = RefreshSalt([0; 16]);
 
 /// A refresh token that somebody sends.
 #[derive(Debug, Clone, Copy)]
@@ -36,7 +36,7 @@ impl Auth {
         // One of the wrong form costs nothing to refuse, so it waits for nothing.
         let parsed = RefreshTokens::parse_wrapped(refresh.token).ok_or(AuthError::RefreshInvalid);
         let proven = match parsed {
-            Ok(token) => attempt.prove(self.genuine(token)).await,
+            Ok(token) => attempt.prove(self.verify_refresh_token(token)).await,
             Err(error) => Err(attempt.refuse(error)),
         };
         let token = proven.inspect_err(|error| {
@@ -44,7 +44,7 @@ impl Auth {
                 self.count_refresh("invalid");
             }
         })?;
-        attempt.of_session(token.session)?;
+        attempt.count_in_session(token.session)?;
         let result = self.refresh_session(&token, refresh, from).await;
         attempt.settle(result.as_ref().err());
         result
@@ -85,7 +85,7 @@ impl Auth {
                 .await?
         };
         let rotated = if refresh.rotates { "rotated" } else { "kept" };
-        self.refreshed(outcome, session, rotated, refresh.terms, from, now)
+        self.finish_refresh(outcome, session, rotated, refresh.terms, from, now)
             .await
     }
 
@@ -101,7 +101,7 @@ impl Auth {
         let claims = attempt
             .prove(async { check().map_err(AuthError::TokenRefused) })
             .await?;
-        attempt.of_session(claims.sid)?;
+        attempt.count_in_session(claims.sid)?;
         let result = self.renew_session(&claims, terms, from).await;
         attempt.settle(result.as_ref().err());
         result
@@ -124,11 +124,11 @@ impl Auth {
             now,
         };
         let outcome = self.parts.store.renew(&renewal).await?;
-        self.refreshed(outcome, claims.sid, "kept", terms, from, now)
+        self.finish_refresh(outcome, claims.sid, "kept", terms, from, now)
             .await
     }
 
-    async fn refreshed(
+    async fn finish_refresh(
         &self,
         outcome: RotationOutcome,
         session: SessionId,
@@ -138,23 +138,27 @@ impl Auth {
         now: Timestamp,
     ) -> Result<SignedIn, AuthError> {
         match outcome {
-            RotationOutcome::Rotated(renewed) => self.renewed(&renewed, rotated, terms, now).await,
+            RotationOutcome::Rotated(renewed) => {
+                self.sign_renewed(&renewed, rotated, terms, now).await
+            }
             RotationOutcome::Replayed(renewed) => {
-                self.renewed(&renewed, "replayed", terms, now).await
+                self.sign_renewed(&renewed, "replayed", terms, now).await
             }
             RotationOutcome::Reused(user) => {
-                self.bite_sessions(&[session], "reuse", now);
+                self.apply_ended_sessions(&[session], "reuse", now);
                 self.parts.audit.record(&Event::RefreshReused {
                     user: &user,
                     session,
                     from,
                 });
-                self.refused("reused", AuthError::RefreshReused)
+                self.reject_refresh("reused", AuthError::RefreshReused)
             }
-            RotationOutcome::Expired => self.refused("expired", AuthError::RefreshExpired),
-            RotationOutcome::Revoked => self.refused("revoked", AuthError::SessionRevoked),
-            RotationOutcome::Disabled(_) => self.refused("disabled", AuthError::UserDisabled),
-            RotationOutcome::Unknown => self.refused("invalid", AuthError::RefreshInvalid),
+            RotationOutcome::Expired => self.reject_refresh("expired", AuthError::RefreshExpired),
+            RotationOutcome::Revoked => self.reject_refresh("revoked", AuthError::SessionRevoked),
+            RotationOutcome::Disabled(_) => {
+                self.reject_refresh("disabled", AuthError::UserDisabled)
+            }
+            RotationOutcome::Unknown => self.reject_refresh("invalid", AuthError::RefreshInvalid),
         }
     }
 
@@ -167,12 +171,15 @@ impl Auth {
     }
 
     /// The token, if we made it.
-    pub(super) async fn genuine(&self, token: RefreshToken) -> Result<RefreshToken, AuthError> {
+    pub(super) async fn verify_refresh_token(
+        &self,
+        token: RefreshToken,
+    ) -> Result<RefreshToken, AuthError> {
         let salt = self.parts.store.refresh_salt(token.session).await?;
         let right = self
             .parts
             .refresh_tokens
-            .check(&token, &salt.unwrap_or(NOBODY));
+            .check(&token, &salt.unwrap_or(DECOY_SALT));
         if right && salt.is_some() {
             Ok(token)
         } else {
@@ -180,7 +187,7 @@ impl Auth {
         }
     }
 
-    async fn renewed(
+    async fn sign_renewed(
         &self,
         renewed: &Renewed,
         result: &'static str,
@@ -207,7 +214,11 @@ impl Auth {
         .await
     }
 
-    fn refused(&self, result: &'static str, error: AuthError) -> Result<SignedIn, AuthError> {
+    fn reject_refresh(
+        &self,
+        result: &'static str,
+        error: AuthError,
+    ) -> Result<SignedIn, AuthError> {
         self.count_refresh(result);
         Err(error)
     }

@@ -23,7 +23,7 @@ use tokio::sync::Semaphore;
 
 use super::{
     AuthError,
-    limits::{Limits, Over},
+    limits::{Limits, RateLimited},
 };
 use crate::types::{ClientIp, SessionId};
 
@@ -56,12 +56,12 @@ pub(super) struct RenewalAttempt<'a> {
     queue: &'a OverLimitQueue,
     from: ClientIp,
     /// The address has used up its refusals.
-    over: Option<Over>,
+    over: Option<RateLimited>,
 }
 
 impl<'a> RenewalAttempt<'a> {
     pub(super) fn begin(limits: &'a Limits, queue: &'a OverLimitQueue, from: ClientIp) -> Self {
-        let over = limits.refused_refresh(from).err();
+        let over = limits.failed_refresh(from).err();
         Self {
             limits,
             queue,
@@ -77,7 +77,7 @@ impl<'a> RenewalAttempt<'a> {
     ) -> Result<P, AuthError> {
         let checked = if let Some(over) = self.over {
             let Ok(_waiting) = self.queue.waiting.try_acquire() else {
-                self.limits.count_refused_refresh();
+                self.limits.count_failed_refresh();
                 return Err(over.into());
             };
             // The semaphore is never closed.
@@ -92,8 +92,8 @@ impl<'a> RenewalAttempt<'a> {
     /// Refuses a token that proves nothing.
     pub(super) fn refuse(&self, error: AuthError) -> AuthError {
         match self.over {
-            Some(over) if error.refuses_a_renewal() => {
-                self.limits.count_refused_refresh();
+            Some(over) if error.rejects_renewal() => {
+                self.limits.count_failed_refresh();
                 over.into()
             }
             _ => {
@@ -105,7 +105,7 @@ impl<'a> RenewalAttempt<'a> {
 
     /// Counts a renewal of a session that the token has proven. Where the session is over its
     /// limit, so that the token was checked for nothing, it stays counted against the address.
-    pub(super) fn of_session(&self, session: SessionId) -> Result<(), AuthError> {
+    pub(super) fn count_in_session(&self, session: SessionId) -> Result<(), AuthError> {
         self.limits
             .refresh_in_session(session)
             .map_err(AuthError::from)
@@ -113,8 +113,8 @@ impl<'a> RenewalAttempt<'a> {
 
     /// The outcome of the renewal is known: it stays counted only where it was refused.
     pub(super) fn settle(&self, error: Option<&AuthError>) {
-        if self.over.is_none() && !error.is_some_and(AuthError::refuses_a_renewal) {
-            self.limits.give_back_refused_refresh(self.from);
+        if self.over.is_none() && !error.is_some_and(AuthError::rejects_renewal) {
+            self.limits.refund_failed_refresh(self.from);
         }
     }
 }

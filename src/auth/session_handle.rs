@@ -1,13 +1,13 @@
 //! Going by a session handle: what a client shows where its API once took the `session_key` of
 //! WeChat.
 
-use super::{Auth, AuthError, refresh::NOBODY};
+use super::{Auth, AuthError, refresh::DECOY_SALT};
 use crate::{store::WechatSession, token::SessionHandles, types::ClientIp};
 
 impl Auth {
     /// The living session of a handle, if it began with WeChat. Everything that can be wrong with
     /// one is one answer.
-    pub async fn session_of_handle(
+    pub async fn session_by_handle(
         &self,
         text: &str,
         from: ClientIp,
@@ -18,7 +18,7 @@ impl Auth {
         let is_right = self
             .parts
             .session_handles
-            .check(&handle, &salt.unwrap_or(NOBODY));
+            .check(&handle, &salt.unwrap_or(DECOY_SALT));
         if !(is_right && salt.is_some()) {
             return Err(AuthError::PhoneDecryptFailed);
         }

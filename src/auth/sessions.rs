@@ -1,6 +1,6 @@
 //! My devices.
 
-use super::{Auth, AuthError, Caller};
+use super::{Auth, AuthError, AuthenticatedCaller};
 use crate::{
     audit::Event,
     store::{Revoke, Session},
@@ -9,7 +9,10 @@ use crate::{
 
 impl Auth {
     /// The caller's living sessions, newest login first.
-    pub async fn sessions(&self, caller: Caller<'_>) -> Result<Vec<Session>, AuthError> {
+    pub async fn sessions(
+        &self,
+        caller: AuthenticatedCaller<'_>,
+    ) -> Result<Vec<Session>, AuthError> {
         Ok(self.parts.store.sessions(caller.user, self.now()).await?)
     }
 
@@ -17,7 +20,7 @@ impl Auth {
     /// none.
     pub async fn end_session(
         &self,
-        caller: Caller<'_>,
+        caller: AuthenticatedCaller<'_>,
         session: SessionId,
     ) -> Result<(), AuthError> {
         let user = caller.user;
@@ -27,7 +30,7 @@ impl Auth {
             session,
         };
         let revoked = self.parts.store.revoke(&what, self.now()).await?;
-        let ended = self.bite(&revoked, "session_ended");
+        let ended = self.apply_locally(&revoked, "session_ended");
         if ended == 0 {
             return Err(AuthError::NoSession);
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Auth, AuthError, SignedIn, login::Method};
+use super::{Auth, AuthError, SignedIn, login::LoginMethod};
 use crate::{
     dialect::TokenProfile,
     store::LoginProof,
@@ -31,7 +31,7 @@ impl Auth {
             Err(_) => "failed",
         };
         self.count_verification(verified);
-        self.record_login(Method::Sms, result.as_ref(), from);
+        self.record_login(LoginMethod::Sms, result.as_ref(), from);
         result
     }
 
@@ -51,12 +51,12 @@ impl Auth {
         let result = self
             .sign_in(&new, from, &terms, AuthError::SmsCodeInvalid)
             .await;
-        self.settle_guess(result.as_ref().err(), from);
+        self.refund_right_guess(result.as_ref().err(), from);
         result
     }
 
     /// A guess stays counted against its address only where it was wrong.
-    pub(super) fn settle_guess(&self, error: Option<&AuthError>, from: ClientIp) {
+    pub(super) fn refund_right_guess(&self, error: Option<&AuthError>, from: ClientIp) {
         let stays = |error: &AuthError| {
             matches!(
                 error,
@@ -64,7 +64,7 @@ impl Auth {
             )
         };
         if !error.is_some_and(stays) {
-            self.parts.limits.give_back_verify(from);
+            self.parts.limits.refund_verify(from);
         }
     }
 

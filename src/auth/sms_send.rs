@@ -20,13 +20,13 @@ use crate::{
 };
 
 /// Messages that vendors are being asked to send, at most.
-pub(super) const SENDING: usize = 100;
+pub(super) const MAX_SENDING: usize = 100;
 /// How often the log says that the budget is spent.
-const BETWEEN_TELLINGS: Duration = Duration::from_mins(10);
+const BUDGET_LOG_INTERVAL: Duration = Duration::from_mins(10);
 
 /// A code is on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SmsSent {
+pub struct SmsSendResponse {
     /// How long the code is good for.
     pub expires_in: Duration,
     /// When another may be asked for.
@@ -50,7 +50,7 @@ impl Auth {
         phone: Phone,
         purpose: SmsPurpose,
         from: ClientIp,
-    ) -> Result<SmsSent, AuthError> {
+    ) -> Result<SmsSendResponse, AuthError> {
         let this = Arc::clone(self);
         // In a task of its own: a client that hangs up must not leave a message half sent, its
         // slots neither used nor free, and nothing in the records.
@@ -74,7 +74,7 @@ impl Auth {
         phone: Phone,
         purpose: SmsPurpose,
         from: ClientIp,
-    ) -> Result<SmsSent, AuthError> {
+    ) -> Result<SmsSendResponse, AuthError> {
         let Some(vendors) = &self.parts.sms else {
             return Err(AuthError::SmsOff);
         };
@@ -95,13 +95,13 @@ impl Auth {
             id,
             phone: phone.clone(),
             purpose,
-            code: self.hash_of_sms(&phone, &code),
+            code: self.sms_code_hash(&phone, &code),
             limits: rules.limits,
             is_test,
             now,
         };
-        self.granted(self.parts.store.reserve_sms(&reservation).await?)?;
-        let sent = SmsSent {
+        self.check_reservation(self.parts.store.reserve_sms(&reservation).await?)?;
+        let sent = SmsSendResponse {
             expires_in: rules.limits.code_ttl,
             resend_after: rules.limits.resend_after,
         };
@@ -146,13 +146,13 @@ impl Auth {
         })
     }
 
-    fn granted(&self, reserved: SmsReserved) -> Result<(), AuthError> {
+    fn check_reservation(&self, reserved: SmsReserved) -> Result<(), AuthError> {
         let (limit, refusal) = match reserved {
             SmsReserved::Granted => return Ok(()),
             SmsReserved::Cooldown(wait) => ("sms_resend", AuthError::SmsCooldown(wait)),
             SmsReserved::PhoneQuota(wait) => ("sms_per_phone", AuthError::SmsQuota(wait)),
             SmsReserved::Budget(wait) => {
-                self.tell_of_the_budget();
+                self.log_spent_budget();
                 ("sms_daily_budget", AuthError::SmsQuota(wait))
             }
         };
@@ -165,17 +165,17 @@ impl Auth {
     }
 
     /// Once in a while: whoever asks on must not fill the log.
-    fn tell_of_the_budget(&self) {
+    fn log_spent_budget(&self) {
         let (now, told) = (
             self.now().as_secs(),
-            self.parts.memory.budget_told.load(Ordering::Relaxed),
+            self.parts.memory.budget_logged_at.load(Ordering::Relaxed),
         );
-        let is_due = now.saturating_sub(told) >= BETWEEN_TELLINGS.as_secs();
+        let is_due = now.saturating_sub(told) >= BUDGET_LOG_INTERVAL.as_secs();
         if is_due
             && self
                 .parts
                 .memory
-                .budget_told
+                .budget_logged_at
                 .compare_exchange(told, now, Ordering::Relaxed, Ordering::Relaxed)
                 .is_ok()
         {
@@ -187,7 +187,7 @@ impl Auth {
 
     /// A guess as the store takes it. Only the hash of a code is ever stored or compared.
     pub(super) fn guess(&self, phone: Phone, code: &SmsCode, purpose: SmsPurpose) -> SmsGuess {
-        let hash = self.hash_of_sms(&phone, code);
+        let hash = self.sms_code_hash(&phone, code);
         SmsGuess {
             phone,
             purpose,
@@ -196,7 +196,7 @@ impl Auth {
         }
     }
 
-    fn hash_of_sms(&self, phone: &Phone, code: &SmsCode) -> CodeHash {
+    fn sms_code_hash(&self, phone: &Phone, code: &SmsCode) -> CodeHash {
         CodeHash(crypto::mac(
             &self.parts.sms_key,
             &[phone.as_str().as_bytes(), code.expose().as_bytes()],
@@ -214,7 +214,7 @@ pub struct SmsRules {
 
 impl SmsRules {
     /// As the config has them.
-    pub fn of(config: &SmsConfig) -> Self {
+    pub fn from_config(config: &SmsConfig) -> Self {
         Self {
             limits: SmsLimits {
                 code_ttl: config.code_ttl.get(),

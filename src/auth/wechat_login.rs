@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Auth, AuthError, SignedIn, coalesce, login::Method};
+use super::{Auth, AuthError, SignedIn, coalesce, login::LoginMethod};
 use crate::{
     crypto,
     dialect::TokenProfile,
@@ -64,11 +64,11 @@ impl Auth {
         let app = match self.admit_login(&login, from) {
             Ok(app) => app,
             Err(refused) => {
-                self.record_login(Method::Wechat, Err(&refused), from);
+                self.record_login(LoginMethod::Wechat, Err(&refused), from);
                 return Err(Arc::new(refused));
             }
         };
-        let code = self.hash_of(&app, &login.code);
+        let code = self.login_code_hash(&app, &login.code);
         let by = coalesce::Client {
             from,
             terms: login.terms.number,
@@ -85,7 +85,7 @@ impl Auth {
             .once(code, by, move || clock.steady(), work)
             .await
             .unwrap_or_else(|coalesce::Spent| {
-                self.record_login(Method::Wechat, Err(&AuthError::CodeSpent), from);
+                self.record_login(LoginMethod::Wechat, Err(&AuthError::CodeSpent), from);
                 Err(Arc::new(AuthError::CodeSpent))
             })
     }
@@ -107,7 +107,7 @@ impl Auth {
         from: ClientIp,
     ) -> Result<SignedIn, AuthError> {
         let result = self.login_with_code(login, app, code, from).await;
-        self.record_login(Method::Wechat, result.as_ref(), from);
+        self.record_login(LoginMethod::Wechat, result.as_ref(), from);
         result
     }
 
@@ -148,7 +148,7 @@ impl Auth {
             .await
     }
 
-    fn hash_of(&self, app: &AppId, code: &LoginCode) -> CodeHash {
+    fn login_code_hash(&self, app: &AppId, code: &LoginCode) -> CodeHash {
         CodeHash(crypto::mac(
             &self.parts.code_key,
             &[app.as_str().as_bytes(), code.expose().as_bytes()],

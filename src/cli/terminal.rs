@@ -30,7 +30,8 @@ pub(super) fn new_password(
         }
         first
     };
-    Ok(Password::chosen(&typed).map_err(|Malformed(_)| "a password must be 12 to 256 bytes long"))
+    Ok(Password::parse_new(&typed)
+        .map_err(|Malformed(_)| "a password must be 12 to 256 bytes long"))
 }
 
 /// Whether to go on: they said so beforehand, or say so now. `None`: there is nobody to ask.

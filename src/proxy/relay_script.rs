@@ -46,7 +46,7 @@ use super::{
 };
 use crate::{
     api::Voices,
-    auth::{Authorizer, Denylist, Proofs},
+    auth::{Authorizer, Denylist, UpstreamAssertions},
     clock::Clock,
     config::{Config, IdentityConfig, TokenConfig},
     dialect::Dialects,
@@ -179,7 +179,7 @@ fn snapshot(config: &Config, metrics: &Metrics) -> Snapshot {
         voices: Voices::new(dialects, Clock::manual(NOW)),
         upstreams: Arc::new(Upstreams::new(&config.upstream, metrics, None).expect("a backend")),
         streams: Arc::new(Streams::new(denylist, metrics)),
-        proofs: Proofs::new(None, None, metrics),
+        proofs: UpstreamAssertions::new(None, None, metrics),
         metrics,
         access_log: AccessLog::new(None),
         entropy: &Entropy::default(),

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     api::Voices,
-    auth::Proofs,
+    auth::UpstreamAssertions,
     config::{Config, ServerConfig},
     entropy::{Entropy, NoEntropy},
     gate::Gate,
@@ -44,7 +44,7 @@ pub struct SnapshotParts<'a> {
     pub voices: Voices,
     pub upstreams: Arc<Upstreams>,
     pub streams: Arc<Streams>,
-    pub proofs: Proofs,
+    pub proofs: UpstreamAssertions,
     pub metrics: &'a Metrics,
     pub access_log: AccessLog,
     pub entropy: &'a Entropy,

@@ -279,7 +279,7 @@ impl Streams {
     /// Ends streams as their sessions are revoked, or the tokens of others behind them end, for as
     /// long as it is polled. It waits for nothing else.
     pub async fn follow(&self, clock: &Clock) {
-        let mut revoked = self.denylist.changes();
+        let mut revoked = self.denylist.subscribe();
         // What was revoked before we listened counts too.
         revoked.mark_changed();
         let mut ticks = interval_at(Instant::now() + LOOK_EVERY, LOOK_EVERY);
@@ -338,7 +338,7 @@ impl Streams {
         if entry
             .identity
             .as_ref()
-            .is_some_and(|identity| self.denylist.refuses(&identity.claims))
+            .is_some_and(|identity| self.denylist.is_revoked(&identity.claims))
         {
             entry.end(CloseReason::Revoked);
         }

@@ -19,7 +19,7 @@ use super::{
     },
 };
 use crate::{
-    auth::Proofs,
+    auth::UpstreamAssertions,
     config::UpstreamConfig,
     gate::{AdmittedRequest, ForwardedRequest},
     http1::BodyLength,
@@ -38,7 +38,7 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 /// Makes menshen's fields of requests.
 pub(super) struct UpstreamHeaders {
     fixed: FixedFields,
-    proofs: Proofs,
+    proofs: UpstreamAssertions,
     authenticated: HeaderValue,
     anonymous: HeaderValue,
     http: HeaderValue,
@@ -49,7 +49,7 @@ impl UpstreamHeaders {
     /// Most fields that are usually set.
     const CAPACITY: usize = 14;
 
-    pub(super) fn new(config: &UpstreamConfig, proofs: Proofs) -> Self {
+    pub(super) fn new(config: &UpstreamConfig, proofs: UpstreamAssertions) -> Self {
         Self {
             fixed: FixedFields::new(config),
             proofs,
@@ -91,11 +91,11 @@ impl UpstreamHeaders {
             .proofs
             .assertion(identity, now)?
             .map(|value| (AUTH_ASSERTION_NAME, value));
-        let minted = self
+        let backend_token = self
             .proofs
-            .minted(identity, now)?
+            .backend_token(identity, now)?
             .map(|(name, value)| (name.clone(), value));
-        Ok([assertion, minted])
+        Ok([assertion, backend_token])
     }
 
     /// All fields of menshen's for one request.

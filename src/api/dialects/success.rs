@@ -7,7 +7,7 @@ use http::{HeaderValue, header};
 
 use crate::{
     api::{RequestContext, said::JSON},
-    auth::{Auth, Bound, SignedIn, SmsSent},
+    auth::{Auth, BoundPhone, SignedIn, SmsSendResponse},
     dialect::{
         Dialect, Placeholder, PlaceholderSource, PlaceholderValue, RenderedResponse, UserValues,
         national,
@@ -20,9 +20,9 @@ use crate::{
 pub(super) enum Outcome {
     /// It may be shared with whoever else posted the same code.
     Session(Arc<SignedIn>),
-    Sent(SmsSent),
+    Sent(SmsSendResponse),
     User(Box<(User, Option<OpenId>)>),
-    Bound(Box<Bound>),
+    Bound(Box<BoundPhone>),
     Done,
 }
 
@@ -103,7 +103,7 @@ impl Success<'_> {
         }
     }
 
-    fn of_phone<'a>(&'a self, bound: &'a Bound, place: Placeholder) -> PlaceholderValue<'a> {
+    fn of_phone<'a>(&'a self, bound: &'a BoundPhone, place: Placeholder) -> PlaceholderValue<'a> {
         let stamp = bound.watermark.as_ref();
         match place {
             Placeholder::PhoneNumber => PlaceholderValue::text(Some(bound.phone.as_str())),

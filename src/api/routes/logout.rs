@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use crate::{
     api::{ApiState, RequestContext, body::Fields, caller, problem::Problem},
-    auth::{self, Scope},
+    auth::{self, LogoutScope},
     dialect::TokenProfile,
     error::ErrorCode,
     types::{ClientIp, Malformed},
@@ -22,7 +22,7 @@ use crate::{
 )]
 pub(in crate::api) struct LogoutBody {
     /// Absent: `local`, this session only. The others need an access token that has not expired.
-    scope: Option<Scope>,
+    scope: Option<LogoutScope>,
     /// With `local`: ends its own session too, and needs no access token beside it. One that is not
     /// known ends nothing, which is no error (RFC 7009).
     refresh_token: Option<String>,
@@ -58,7 +58,7 @@ pub(in crate::api) async fn post(
 
 /// What a logout request asks for.
 pub(in crate::api) struct Logout {
-    pub(in crate::api) scope: Scope,
+    pub(in crate::api) scope: LogoutScope,
     pub(in crate::api) refresh_token: Option<String>,
 }
 
@@ -73,8 +73,8 @@ pub(in crate::api) fn read(mut fields: Fields) -> Result<Logout, Problem> {
     }))
 }
 
-fn scope(text: &str) -> Result<Scope, Malformed> {
-    Scope::parse(text).ok_or(Malformed("must be local, others or global"))
+fn scope(text: &str) -> Result<LogoutScope, Malformed> {
+    LogoutScope::parse(text).ok_or(Malformed("must be local, others or global"))
 }
 
 /// Signs out by an access token, a refresh token, or both, which may be of two sessions. A refresh
@@ -91,13 +91,13 @@ pub(in crate::api) async fn sign_out(
     let refresh_token = asked
         .refresh_token
         .as_deref()
-        .filter(|_| asked.scope == Scope::Local);
-    match token.and_then(|token| api.authorizer.sign_out(token, api.auth.now())) {
+        .filter(|_| asked.scope == LogoutScope::Local);
+    match token.and_then(|token| api.authorizer.verify_for_logout(token, api.auth.now())) {
         Ok((claims, proof)) => {
             let (user, session, client_type) = (&claims.sub, claims.sid, claims.client_type);
             api.auth
                 .logout(
-                    auth::Caller {
+                    auth::AuthenticatedCaller {
                         user,
                         session,
                         client_type,

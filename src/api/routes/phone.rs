@@ -17,7 +17,7 @@ use crate::{
         problem::Problem,
         routes::{FreshProofBody, fresh_proof},
     },
-    auth::{Auth, AuthError, Bound, Caller, FreshProof},
+    auth::{Auth, AuthError, AuthenticatedCaller, BoundPhone, ReauthenticationProof},
     provider::wechat::{EncryptedPhone, PhoneCode},
     types::{Malformed, Phone, Secret, SmsCode},
 };
@@ -125,8 +125,8 @@ impl Button {
     pub(in crate::api) async fn bind(
         &self,
         auth: &Auth,
-        caller: Caller<'_>,
-    ) -> Result<Bound, AuthError> {
+        caller: AuthenticatedCaller<'_>,
+    ) -> Result<BoundPhone, AuthError> {
         match self {
             Self::Code(code) => auth.bind_by_wechat(caller, code).await,
             Self::Encrypted(Encrypted { encrypted_data, iv }) => {
@@ -173,7 +173,7 @@ pub(in crate::api) fn read_button(mut fields: Fields, api: &ApiState) -> Result<
 pub(in crate::api) fn read_sms(
     mut fields: Fields,
     api: &ApiState,
-) -> Result<(Phone, SmsCode, FreshProof), Problem> {
+) -> Result<(Phone, SmsCode, ReauthenticationProof), Problem> {
     let phone = fields.required("phone", |text| api.auth.phone(text));
     let code = fields.required("code", SmsCode::parse);
     let proof = fresh_proof(&mut fields);

@@ -94,7 +94,7 @@ pub(in crate::api) async fn post(
         }
         Err(refused) => return Err(refuse(&api, refused)),
     };
-    match api.auth.withdraw(&event).await {
+    match api.auth.withdraw_consent(&event).await {
         Ok(done) => {
             count(&api, event.change.name(), done.as_str());
             Ok(plain(SUCCESS))

@@ -398,7 +398,7 @@ async fn where_it_may_go_on_the_backend_is_told_later() {
     let alice = world.login("alice-1").await;
     assert_eq!(alice.says(), (200, ""));
     backend.now_says(|_, _| status(204));
-    assert_eq!(world.courier.carry().await.unwrap(), 1);
+    assert_eq!(world.outbox_dispatcher.dispatch_due().await.unwrap(), 1);
     let told = backend.bodies().pop().unwrap();
     assert_eq!(
         (&told["event"], &told["user"]["id"]),
@@ -406,7 +406,7 @@ async fn where_it_may_go_on_the_backend_is_told_later() {
     );
     assert_eq!(told["user"]["openid"], openid(APP, "alice"));
     assert_eq!(told["id"], format!("user.created.{}", alice.user()));
-    assert_eq!(world.courier.carry().await.unwrap(), 0);
+    assert_eq!(world.outbox_dispatcher.dispatch_due().await.unwrap(), 0);
 }
 
 #[tokio::test]
@@ -417,7 +417,7 @@ async fn where_it_is_only_told_no_login_waits() {
         .await;
     let alice = world.login("alice-1").await;
     assert_eq!((alice.says(), backend.bodies().len()), ((200, ""), 0));
-    assert_eq!(world.courier.carry().await.unwrap(), 1);
+    assert_eq!(world.outbox_dispatcher.dispatch_due().await.unwrap(), 1);
     assert_eq!(backend.bodies()[0]["user"]["id"], alice.user());
 }
 
@@ -504,11 +504,15 @@ async fn an_erasure_is_told_until_the_backend_has_heard() {
         .send(Ask::new(axum::http::Method::DELETE, "/auth/me").by(&alice))
         .await;
     assert_eq!(gone.says(), (204, ""));
-    assert_eq!(world.courier.carry().await.unwrap(), 0);
+    assert_eq!(world.outbox_dispatcher.dispatch_due().await.unwrap(), 0);
     backend.now_says(|_, _| status(200));
-    assert_eq!(world.courier.carry().await.unwrap(), 0, "not so soon");
+    assert_eq!(
+        world.outbox_dispatcher.dispatch_due().await.unwrap(),
+        0,
+        "not so soon"
+    );
     world.advance(1);
-    assert_eq!(world.courier.carry().await.unwrap(), 1);
+    assert_eq!(world.outbox_dispatcher.dispatch_due().await.unwrap(), 1);
     let told = backend.bodies().pop().unwrap();
     assert_eq!(
         told,
@@ -520,7 +524,7 @@ async fn an_erasure_is_told_until_the_backend_has_heard() {
             .all(|key| key == "user.deleted.40")
     );
     world.advance(1000);
-    assert_eq!(world.courier.carry().await.unwrap(), 0);
+    assert_eq!(world.outbox_dispatcher.dispatch_due().await.unwrap(), 0);
 }
 
 #[tokio::test]
@@ -534,7 +538,7 @@ async fn after_three_days_an_event_is_given_up() {
         .await;
     let mut looks = 0;
     while world.audited("hook.given_up") == 0 {
-        world.courier.carry().await.unwrap();
+        world.outbox_dispatcher.dispatch_due().await.unwrap();
         world.advance(600);
         looks += 1;
         assert!(looks < 1000, "never given up");
@@ -562,7 +566,7 @@ async fn users_that_are_joined_are_told_of() {
     let by_phone = world.sign_in_by_sms(PHONE).await;
     world.advance(100);
     assert_eq!(world.bind_by_sms(&alice, PHONE).await.says(), (200, ""));
-    assert_eq!(world.courier.carry().await.unwrap(), 1);
+    assert_eq!(world.outbox_dispatcher.dispatch_due().await.unwrap(), 1);
     let told = backend.bodies().pop().unwrap();
     assert_eq!(
         (&told["event"], &told["user"]["id"]),
@@ -575,8 +579,8 @@ async fn users_that_are_joined_are_told_of() {
 async fn logins_are_told_in_the_background() {
     let backend = Hooked::counting(40).await;
     let world = World::with(|config| backend.section(config)).await;
-    let courier = Arc::clone(&world.courier);
-    let carrying = tokio::spawn(async move { courier.carry_logins().await });
+    let outbox_dispatcher = Arc::clone(&world.outbox_dispatcher);
+    let carrying = tokio::spawn(async move { outbox_dispatcher.run_logins().await });
     let alice = world.login("alice-1").await;
     let told = loop {
         if let Some(told) = backend

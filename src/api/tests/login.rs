@@ -98,7 +98,7 @@ async fn a_code_is_the_same_answer_for_ten_seconds_and_then_spent() {
         world.login("alice-1").await.says(),
         (401, "wechat_code_invalid")
     );
-    world.auth.forget();
+    world.auth.evict_expired();
     assert_eq!(
         world.login("alice-1").await.says(),
         (401, "wechat_code_invalid"),

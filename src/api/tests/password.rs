@@ -21,7 +21,7 @@ const AWAY: u8 = 9;
 /// A world with one administrator, `root`.
 async fn world(change: impl FnOnce(&mut Config)) -> World {
     let world = World::with(change).await;
-    let password = Password::chosen(RIGHT).unwrap();
+    let password = Password::parse_new(RIGHT).unwrap();
     add(
         &world,
         "root",
@@ -131,7 +131,7 @@ async fn an_unknown_name_a_wrong_password_and_a_disabled_user_are_one_answer() {
 async fn a_password_that_was_changed_is_wrong() {
     let world = world(|_| {}).await;
     let before = login(&world, "root", RIGHT, HOME).await;
-    let new = Password::chosen("another password").unwrap();
+    let new = Password::parse_new("another password").unwrap();
     let hash = Passwords::new(Entropy::default()).hash(&new).await.unwrap();
     change(&world, RightsChange::Password(hash)).await;
     assert_eq!(

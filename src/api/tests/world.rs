@@ -14,7 +14,8 @@ use crate::{
     api::{ApiState, RequestContext, router},
     audit::Audit,
     auth::{
-        Auth, AuthParts, AuthRules, Authorizer, Courier, CourierParts, Denylist, Limits, Passwords,
+        Auth, AuthParts, AuthRules, Authorizer, Denylist, Limits, OutboxDispatcher,
+        OutboxDispatcherParts, Passwords,
     },
     clock::Clock,
     config::{Config, HumanDuration, Mode, SecretText, SmsProvider},
@@ -49,7 +50,7 @@ pub(super) struct World {
     pub(super) clock: Clock,
     pub(super) metrics: Metrics,
     pub(super) auth: Arc<Auth>,
-    pub(super) courier: Arc<Courier>,
+    pub(super) outbox_dispatcher: Arc<OutboxDispatcher>,
     router: Router,
 }
 
@@ -146,13 +147,13 @@ impl World {
         let hooks = Hooks::new(&config.hooks, rules, metrics.clone(), clock.clone())
             .unwrap()
             .map(Arc::new);
-        let courier = Arc::new(Courier::new(CourierParts {
+        let outbox_dispatcher = Arc::new(OutboxDispatcher::new(OutboxDispatcherParts {
             store: Arc::clone(&store),
             metrics: metrics.clone(),
             audit: Audit::new(metrics.clone()),
             clock: clock.clone(),
         }));
-        courier.go_to(hooks.clone(), config.hooks.give_up_after.get());
+        outbox_dispatcher.set_target(hooks.clone(), config.hooks.give_up_after.get());
         let auth = Arc::new(Auth::new(AuthParts {
             store: Arc::clone(&store),
             wechat: Arc::new(
@@ -171,7 +172,7 @@ impl World {
             session_handles: SessionHandles::new(Key::new([5; 32])),
             denylist,
             hooks,
-            courier: Arc::clone(&courier),
+            outbox_dispatcher: Arc::clone(&outbox_dispatcher),
             hook_key: Key::new([6; 32]),
             code_key: Key::new([3; 32]),
             sms_key: Key::new([4; 32]),
@@ -182,7 +183,7 @@ impl World {
             metrics: metrics.clone(),
             clock: clock.clone(),
             entropy,
-            rules: AuthRules::of(config),
+            rules: AuthRules::from_config(config),
         }));
         let router = router(ApiState {
             pushes: Pushes::new(&config.wechat, &clock).map(Arc::new),
@@ -202,7 +203,7 @@ impl World {
             clock,
             metrics,
             auth,
-            courier,
+            outbox_dispatcher,
             router,
         }
     }

@@ -222,7 +222,7 @@ async fn what_was_refused_is_not_remembered() {
         }
     }
     assert_eq!(world.counted(), [("invalid", 8)]);
-    assert!(world.authorizer.seen.is_empty());
+    assert!(world.authorizer.cache.is_empty());
 }
 
 #[tokio::test]

@@ -49,11 +49,11 @@ fn exactly_what_was_revoked_is_refused() {
         (RevocationTarget::Everything { epoch: 1 }, false),
     ] {
         let denylist = Denylist::new();
-        assert!(!denylist.refuses_own(&fixture::claims()));
+        assert!(!denylist.is_own_revoked(&fixture::claims()));
         denylist.apply(&entry(target.clone()));
         denylist.apply(&entry(target.clone()));
         assert_eq!(
-            denylist.refuses_own(&fixture::claims()),
+            denylist.is_own_revoked(&fixture::claims()),
             refused,
             "{target:?}"
         );
@@ -72,13 +72,13 @@ fn an_older_entry_does_not_undo_a_newer_one() {
         gep: 9,
         ..fixture::claims()
     };
-    assert!(denylist.refuses_own(&after));
-    assert!(!denylist.refuses_own(&AccessClaims {
+    assert!(denylist.is_own_revoked(&after));
+    assert!(!denylist.is_own_revoked(&AccessClaims {
         ep: 5,
         gep: 5,
         ..fixture::claims()
     }));
-    assert!(denylist.refuses_own(&AccessClaims {
+    assert!(denylist.is_own_revoked(&AccessClaims {
         ep: 5,
         gep: 4,
         ..fixture::claims()
@@ -90,9 +90,9 @@ fn an_entry_is_forgotten_when_no_token_can_need_it() {
     let denylist = Denylist::new();
     denylist.apply(&entry(RevocationTarget::Session(fixture::session().id)));
     denylist.apply(&of_user(9));
-    denylist.forget(NOW.plus(REVOCATION_RETENTION.saturating_sub(Duration::from_millis(1))));
+    denylist.prune(NOW.plus(REVOCATION_RETENTION.saturating_sub(Duration::from_millis(1))));
     assert_eq!(denylist.len(), 2);
-    denylist.forget(NOW.plus(REVOCATION_RETENTION));
+    denylist.prune(NOW.plus(REVOCATION_RETENTION));
     assert!(denylist.is_empty());
 }
 
@@ -111,7 +111,7 @@ async fn loading_reads_every_page_and_goes_on_where_it_was() {
     assert_eq!(denylist.load(&store).await.unwrap(), None);
     store.revoke_entry(of_user(9));
     assert_eq!(denylist.load(&store).await.unwrap(), Some(NOW));
-    assert!(denylist.refuses_own(&fixture::claims()));
+    assert!(denylist.is_own_revoked(&fixture::claims()));
 }
 
 #[tokio::test]
@@ -122,11 +122,11 @@ async fn a_failing_store_lets_nothing_through_that_was_refused() {
     denylist.load(&store).await.unwrap();
     store.down.store(true, Ordering::Relaxed);
     assert!(denylist.load(&store).await.is_err());
-    assert!(denylist.refuses_own(&fixture::claims()));
+    assert!(denylist.is_own_revoked(&fixture::claims()));
     store.down.store(false, Ordering::Relaxed);
     store.revoke_entry(entry(RevocationTarget::Everything { epoch: 7 }));
     denylist.load(&store).await.unwrap();
-    assert!(denylist.refuses_own(&AccessClaims {
+    assert!(denylist.is_own_revoked(&AccessClaims {
         ep: 99,
         ..fixture::claims()
     }));
@@ -147,7 +147,7 @@ async fn following_survives_an_outage_and_measures_the_lag() {
         if turn == 4 {
             store.revoke_entry(of_user(9));
         }
-        if turn > 1_000_000 || denylist.refuses_own(&fixture::claims()) {
+        if turn > 1_000_000 || denylist.is_own_revoked(&fixture::claims()) {
             std::task::Poll::Ready(())
         } else {
             std::task::Poll::Pending
@@ -156,7 +156,7 @@ async fn following_survives_an_outage_and_measures_the_lag() {
     let task: Box<dyn Future<Output = ()> + Send> =
         Box::new(denylist.follow(&store, &clock, Duration::ZERO, &metrics, shutdown));
     Box::into_pin(task).await;
-    assert!(denylist.refuses_own(&fixture::claims()));
+    assert!(denylist.is_own_revoked(&fixture::claims()));
     assert!((metrics.revocation_lag.get() - 2.0).abs() < 1e-9);
 }
 
@@ -167,9 +167,9 @@ fn whatever_ends_the_tokens_of_a_user_ends_those_of_other_issuers_too() {
     denylist.apply(&entry(RevocationTarget::Session(fixture::session().id)));
     denylist.apply(&entry(RevocationTarget::Everything { epoch: 9 }));
     assert!(
-        !denylist.refuses(&theirs("42")),
+        !denylist.is_revoked(&theirs("42")),
         "a token without session and epoch"
     );
     denylist.apply(&of_user(1));
-    assert!(denylist.refuses(&theirs("42")) && !denylist.refuses(&theirs("43")));
+    assert!(denylist.is_revoked(&theirs("42")) && !denylist.is_revoked(&theirs("43")));
 }

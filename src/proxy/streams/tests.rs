@@ -4,7 +4,7 @@ use std::pin::pin;
 
 use super::*;
 use crate::{
-    auth::KeptProofs,
+    auth::CachedAssertions,
     crypto::Key,
     entropy::Entropy,
     policy::IdentityFields,
@@ -51,7 +51,7 @@ impl World {
         let identity = Arc::new(Identity {
             claims,
             headers: IdentityFields::default(),
-            proofs: KeptProofs::default(),
+            assertions: CachedAssertions::default(),
         });
         self.streams.register(Kind::WebSocket, Some(&identity))
     }

@@ -4,7 +4,7 @@
 //! phone, no phone, two users made one, no account), wants more: a login of a moment ago, or a code
 //! that only the user can get now.
 
-use super::{Auth, AuthError, Caller};
+use super::{Auth, AuthError, AuthenticatedCaller};
 use crate::{
     provider::wechat::LoginCode,
     types::{SmsCode, SmsPurpose},
@@ -12,7 +12,7 @@ use crate::{
 
 /// What is sent beside the token.
 #[derive(Debug)]
-pub enum FreshProof {
+pub enum ReauthenticationProof {
     /// Nothing: the login has to be recent (`auth.recent_login`).
     None,
     /// A code that was sent to the user's own phone (purpose `login`), the one that is bound now.
@@ -23,10 +23,10 @@ pub enum FreshProof {
 
 impl Auth {
     /// Whether it is the caller, as of now.
-    pub(super) async fn prove_freshly(
+    pub(super) async fn reauthenticate(
         &self,
-        caller: Caller<'_>,
-        proof: &FreshProof,
+        caller: AuthenticatedCaller<'_>,
+        proof: &ReauthenticationProof,
     ) -> Result<(), AuthError> {
         let (user, store, now) = (caller.user, &self.parts.store, self.now());
         let session = store
@@ -34,11 +34,13 @@ impl Auth {
             .await?
             .ok_or(AuthError::SessionRevoked)?;
         match proof {
-            FreshProof::None if now.since(session.created_at) <= self.parts.rules.recent_login => {
+            ReauthenticationProof::None
+                if now.since(session.created_at) <= self.parts.rules.recent_login =>
+            {
                 Ok(())
             }
-            FreshProof::None => Err(AuthError::ReauthenticationRequired),
-            FreshProof::Sms(code) => {
+            ReauthenticationProof::None => Err(AuthError::ReauthenticationRequired),
+            ReauthenticationProof::Sms(code) => {
                 self.parts.limits.verify(caller.from)?;
                 let phone = store
                     .user(user)
@@ -52,10 +54,10 @@ impl Auth {
                 if !is_right {
                     return Err(AuthError::SmsCodeInvalid);
                 }
-                self.parts.limits.give_back_verify(caller.from);
+                self.parts.limits.refund_verify(caller.from);
                 Ok(())
             }
-            FreshProof::Wechat(code) => {
+            ReauthenticationProof::Wechat(code) => {
                 self.parts.limits.login(caller.from)?;
                 let app = session.app_id.ok_or(AuthError::NotFromWechat)?;
                 let said = self.parts.wechat.code_to_session(&app, code).await?;

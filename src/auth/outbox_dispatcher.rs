@@ -28,23 +28,23 @@ use crate::{
 };
 
 /// Events taken and told at once.
-const AT_ONCE: usize = 8;
+const MAX_CONCURRENT_DELIVERIES: usize = 8;
 /// Logins that wait to be told.
-const LOGINS: usize = 1000;
+const LOGIN_QUEUE_CAPACITY: usize = 1000;
 /// How often the outbox is looked at.
-const POLL: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// Every so many looks the backlog is counted.
-const COUNT_EVERY: u32 = 5;
+const POLLS_PER_BACKLOG_COUNT: u32 = 5;
 /// How much longer than a message may take an event is taken for.
-const SLACK: Duration = Duration::from_secs(5);
+const LEASE_MARGIN: Duration = Duration::from_secs(5);
 /// The pause after the first failure.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const MIN_BACKOFF: Duration = Duration::from_secs(1);
 /// The longest pause.
-const LONGEST_PAUSE: Duration = Duration::from_mins(10);
+const MAX_BACKOFF: Duration = Duration::from_mins(10);
 
 /// What it needs.
 #[derive(Clone)]
-pub struct CourierParts {
+pub struct OutboxDispatcherParts {
     pub store: Arc<dyn Store>,
     pub metrics: Metrics,
     pub audit: Audit,
@@ -52,38 +52,38 @@ pub struct CourierParts {
 }
 
 /// Carries events to the backend. Lives as long as the process; the hooks may change.
-pub struct Courier {
-    parts: CourierParts,
-    route: ArcSwapOption<Route>,
+pub struct OutboxDispatcher {
+    parts: OutboxDispatcherParts,
+    target: ArcSwapOption<HookTarget>,
     woken: Notify,
     logins: mpsc::Sender<LoginTold>,
-    waiting: Mutex<mpsc::Receiver<LoginTold>>,
+    login_queue: Mutex<mpsc::Receiver<LoginTold>>,
 }
 
 /// Where events go, and for how long they are tried.
-struct Route {
+struct HookTarget {
     hooks: Arc<Hooks>,
     give_up_after: Duration,
 }
 
-impl Courier {
-    /// Nothing is told before [`Courier::go_to`].
-    pub fn new(parts: CourierParts) -> Self {
-        let (logins, waiting) = mpsc::channel(LOGINS);
-        let (route, waiting) = (ArcSwapOption::empty(), Mutex::new(waiting));
+impl OutboxDispatcher {
+    /// Nothing is told before [`OutboxDispatcher::set_target`].
+    pub fn new(parts: OutboxDispatcherParts) -> Self {
+        let (logins, login_queue) = mpsc::channel(LOGIN_QUEUE_CAPACITY);
+        let (target, login_queue) = (ArcSwapOption::empty(), Mutex::new(login_queue));
         Self {
             parts,
-            route,
+            target,
             woken: Notify::new(),
             logins,
-            waiting,
+            login_queue,
         }
     }
 
     /// Tells these hooks from now on, or nobody. What is in the outbox stays.
-    pub fn go_to(&self, hooks: Option<Arc<Hooks>>, give_up_after: Duration) {
-        self.route.store(hooks.map(|hooks| {
-            Arc::new(Route {
+    pub fn set_target(&self, hooks: Option<Arc<Hooks>>, give_up_after: Duration) {
+        self.target.store(hooks.map(|hooks| {
+            Arc::new(HookTarget {
                 hooks,
                 give_up_after,
             })
@@ -97,7 +97,7 @@ impl Courier {
     }
 
     /// Tells of a login, unless too many wait already.
-    pub fn tell_login(&self, login: LoginTold) {
+    pub fn send_login(&self, login: LoginTold) {
         if self.logins.try_send(login).is_err() {
             self.parts
                 .metrics
@@ -108,33 +108,33 @@ impl Courier {
     }
 
     /// Tells what is in the outbox, for good.
-    pub async fn carry_events(&self) {
-        let mut ticks = interval(POLL);
+    pub async fn run(&self) {
+        let mut ticks = interval(POLL_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut looks = 0;
+        let mut polls = 0;
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
                 () = self.woken.notified() => {}
             }
-            if let Err(fault) = self.carry().await {
+            if let Err(fault) = self.dispatch_due().await {
                 tracing::warn!(error = %fault, "the events for the backend could not be read or settled");
             }
-            looks = (looks + 1) % COUNT_EVERY;
-            if looks == 1 && self.route.load().is_some() {
-                self.count().await;
+            polls = (polls + 1) % POLLS_PER_BACKLOG_COUNT;
+            if polls == 1 && self.target.load().is_some() {
+                self.update_backlog_metrics().await;
             }
         }
     }
 
     /// Tells of logins, for good.
-    pub async fn carry_logins(&self) {
-        let mut waiting = self.waiting.lock().await;
-        while let Some(login) = waiting.recv().await {
-            let Some(route) = self.route.load_full() else {
+    pub async fn run_logins(&self) {
+        let mut login_queue = self.login_queue.lock().await;
+        while let Some(login) = login_queue.recv().await {
+            let Some(target) = self.target.load_full() else {
                 continue;
             };
-            if route
+            if target
                 .hooks
                 .tell(&Told::Login { login: &login })
                 .await
@@ -150,21 +150,25 @@ impl Courier {
     }
 
     /// Tells everything that is due now; says how much was told.
-    pub async fn carry(&self) -> Result<usize, StoreError> {
-        let Some(route) = self.route.load_full() else {
+    pub async fn dispatch_due(&self) -> Result<usize, StoreError> {
+        let Some(target) = self.target.load_full() else {
             return Ok(0);
         };
         let mut told = 0;
         loop {
             let now = self.parts.clock.now();
-            let until = now.plus(route.hooks.timeout() + SLACK);
-            let taken = self.parts.store.take_outbox(now, until, AT_ONCE).await?;
+            let until = now.plus(target.hooks.timeout() + LEASE_MARGIN);
+            let taken = self
+                .parts
+                .store
+                .take_outbox(now, until, MAX_CONCURRENT_DELIVERIES)
+                .await?;
             if taken.is_empty() {
                 return Ok(told);
             }
             let mut deliveries = JoinSet::new();
             for entry in taken {
-                deliveries.spawn(deliver(self.parts.clone(), Arc::clone(&route), entry));
+                deliveries.spawn(deliver(self.parts.clone(), Arc::clone(&target), entry));
             }
             while let Some(delivery) = deliveries.join_next().await {
                 told += usize::from(delivery.unwrap_or(Ok(false))?);
@@ -172,7 +176,7 @@ impl Courier {
         }
     }
 
-    async fn count(&self) {
+    async fn update_backlog_metrics(&self) {
         let Ok(backlog) = self.parts.store.backlog().await else {
             return;
         };
@@ -189,8 +193,8 @@ impl Courier {
 
 /// Tells one event and settles it; says whether the backend has heard.
 async fn deliver(
-    parts: CourierParts,
-    route: Arc<Route>,
+    parts: OutboxDispatcherParts,
+    target: Arc<HookTarget>,
     entry: OutboxEntry,
 ) -> Result<bool, StoreError> {
     let OutboxEntry {
@@ -212,7 +216,7 @@ async fn deliver(
         | OutboxEvent::Merged { .. }
         | OutboxEvent::Withdrawn { .. } => None,
     };
-    let Err(error) = route
+    let Err(error) = target
         .hooks
         .tell(&Told::Kept {
             event,
@@ -225,7 +229,7 @@ async fn deliver(
         return Ok(true);
     };
     let (now, id) = (parts.clock.now(), event.id());
-    if now.since(*at) >= route.give_up_after {
+    if now.since(*at) >= target.give_up_after {
         let name = event.name();
         parts
             .metrics
@@ -243,19 +247,19 @@ async fn deliver(
     tracing::warn!(event = event.name(), id, attempts, error = %error, "the backend was not told yet: {error}");
     parts
         .store
-        .settle_outbox(place, Some(again(*attempts, now)))
+        .settle_outbox(place, Some(next_attempt_at(*attempts, now)))
         .await?;
     Ok(false)
 }
 
 /// When an event that has been told so often in vain is told again.
-fn again(attempts: u32, now: Timestamp) -> Timestamp {
-    let doubled = FIRST_PAUSE.saturating_mul(
+fn next_attempt_at(attempts: u32, now: Timestamp) -> Timestamp {
+    let doubled = MIN_BACKOFF.saturating_mul(
         1_u32
             .checked_shl(attempts.saturating_sub(1))
             .unwrap_or(u32::MAX),
     );
-    now.plus(doubled.min(LONGEST_PAUSE))
+    now.plus(doubled.min(MAX_BACKOFF))
 }
 
 #[cfg(test)]
@@ -266,7 +270,7 @@ mod tests {
     fn pauses_double_up_to_ten_minutes() {
         let now = Timestamp::from_secs(1_800_000_000);
         let pauses = [1, 2, 3, 10, 11, 40, u32::MAX]
-            .map(|attempts| again(attempts, now).since(now).as_secs());
+            .map(|attempts| next_attempt_at(attempts, now).since(now).as_secs());
         assert_eq!(pauses, [1, 2, 4, 512, 600, 600, 600]);
     }
 }

@@ -12,12 +12,12 @@ use crate::{
 
 /// An account that began so much later than the event is another one: the person has come back. It
 /// is also how far WeChat's clock may be behind ours.
-const COME_BACK: Duration = Duration::from_mins(5);
+const RETURN_GRACE: Duration = Duration::from_mins(5);
 /// How long an event is remembered: longer than a push is taken after it was signed, and before
 /// (`wechat.push.max_age` is an hour at most).
-const REMEMBERED: Duration = Duration::from_hours(2);
+const EVENT_RETENTION: Duration = Duration::from_hours(2);
 /// Bytes of the key by which the backend knows an event.
-const KEY_LENGTH: usize = 16;
+const EVENT_KEY_LEN: usize = 16;
 /// Kinds of data, by WeChat's numbers.
 const NICKNAME_AND_AVATAR: u16 = 6;
 const PHONE: u16 = 8;
@@ -26,7 +26,7 @@ const CHOSEN_AVATAR: u16 = 20;
 
 /// What became of it; also a metric label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Withdrawn {
+pub enum WithdrawalResult {
     /// Done.
     Done,
     /// It was done before.
@@ -37,7 +37,7 @@ pub enum Withdrawn {
     Outdated,
 }
 
-impl Withdrawn {
+impl WithdrawalResult {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Done => "done",
@@ -51,13 +51,18 @@ impl Withdrawn {
 impl Auth {
     /// Does what a push asks for. May be repeated: each event is carried out once, on whatever
     /// replica.
-    pub async fn withdraw(&self, event: &AuthorizationEvent) -> Result<Withdrawn, AuthError> {
+    pub async fn withdraw_consent(
+        &self,
+        event: &AuthorizationEvent,
+    ) -> Result<WithdrawalResult, AuthError> {
         let what = match &event.change {
             AuthorizationChange::Cancelled | AuthorizationChange::Revoked(None) => {
                 TakenBack::Everything
             }
-            AuthorizationChange::ProfileCleaned => self.data(event, vec![NICKNAME_AND_AVATAR]),
-            AuthorizationChange::Revoked(Some(kinds)) => self.data(event, kinds.clone()),
+            AuthorizationChange::ProfileCleaned => {
+                self.withdrawn_data(event, vec![NICKNAME_AND_AVATAR])
+            }
+            AuthorizationChange::Revoked(Some(kinds)) => self.withdrawn_data(event, kinds.clone()),
         };
         let (is_profile, is_phone) = match &what {
             TakenBack::Everything => (false, false),
@@ -69,13 +74,13 @@ impl Auth {
             &[b"wechat push", &event.digest],
         ));
         let (app_id, openid) = (event.app_id.clone(), event.openid.clone());
-        let began_by = event.at.plus(COME_BACK);
+        let began_by = event.at.plus(RETURN_GRACE);
         let withdrawal = Withdrawal {
             app_id,
             openid,
             what,
             began_by,
-            said: (said, now.plus(REMEMBERED)),
+            said: (said, now.plus(EVENT_RETENTION)),
         };
         match self
             .parts
@@ -92,29 +97,29 @@ impl Auth {
                 self.parts.audit.record(&event);
             }
             WithdrawalOutcome::Erased { user, revoked } => {
-                self.bite(&revoked, "erased");
+                self.apply_locally(&revoked, "erased");
                 self.parts.audit.record(&Event::AccountErased {
                     user: &user,
                     by: "wechat",
                 });
             }
-            WithdrawalOutcome::Repeated => return Ok(Withdrawn::Repeated),
-            WithdrawalOutcome::Nobody => return Ok(Withdrawn::Nobody),
-            WithdrawalOutcome::Outdated => return Ok(Withdrawn::Outdated),
+            WithdrawalOutcome::Repeated => return Ok(WithdrawalResult::Repeated),
+            WithdrawalOutcome::Nobody => return Ok(WithdrawalResult::Nobody),
+            WithdrawalOutcome::Outdated => return Ok(WithdrawalResult::Outdated),
         }
-        self.parts.courier.wake();
-        Ok(Withdrawn::Done)
+        self.parts.outbox_dispatcher.wake();
+        Ok(WithdrawalResult::Done)
     }
 
     /// The backend knows the event by a keyed hash of all that it says: two in one second are two,
     /// and neither names anybody.
-    fn data(&self, event: &AuthorizationEvent, kinds: Vec<u16>) -> TakenBack {
+    fn withdrawn_data(&self, event: &AuthorizationEvent, kinds: Vec<u16>) -> TakenBack {
         let has = |wanted: &[u16]| wanted.iter().any(|kind| kinds.contains(kind));
         let key = crypto::mac(&self.parts.hook_key, &[b"withdrawal", &event.digest]);
         TakenBack::Data {
             profile: has(&[NICKNAME_AND_AVATAR, TYPED_NICKNAME, CHOSEN_AVATAR]),
             phone: has(&[PHONE]),
-            key: hex::encode(&key[..KEY_LENGTH]),
+            key: hex::encode(&key[..EVENT_KEY_LEN]),
             kinds,
         }
     }

@@ -26,23 +26,23 @@ use crate::{
 
 /// How often the backend is asked about one person when the id it answers was somebody's who is
 /// gone.
-const ROUNDS: u8 = 3;
+const MAX_ROUNDS: u8 = 3;
 
 /// Names a person towards the backend: a keyed hash.
-type Who = [u8; 32];
+type PersonKey = [u8; 32];
 
 impl Auth {
     /// Goes on with the login of somebody whom the store does not know.
-    pub(super) async fn welcome(&self, new: &NewLogin) -> Result<LoginOutcome, AuthError> {
+    pub(super) async fn register(&self, new: &NewLogin) -> Result<LoginOutcome, AuthError> {
         let Some(hooks) = &self.parts.hooks else {
             return Err(AuthError::Interrupted);
         };
-        let who = self.who(&new.proof);
+        let person_key = self.person_key(&new.proof);
         let (_turn, has_waited) = self
             .parts
             .memory
-            .turns
-            .take(who, hooks.timeout())
+            .registration_locks
+            .take(person_key, hooks.timeout())
             .await
             .ok_or(AuthError::RegistrationUnavailable)?;
         if has_waited {
@@ -52,9 +52,9 @@ impl Auth {
             }
         }
         let mut refused_id = None;
-        for round in 0..ROUNDS {
+        for round in 0..MAX_ROUNDS {
             let login = self
-                .answered(hooks, new, who, round, refused_id.as_ref())
+                .with_backend_answer(hooks, new, person_key, round, refused_id.as_ref())
                 .await?;
             match self.parts.store.login(&login).await? {
                 LoginOutcome::IdTaken { gone } => {
@@ -78,20 +78,20 @@ impl Auth {
     }
 
     /// The login with what the backend said.
-    async fn answered(
+    async fn with_backend_answer(
         &self,
         hooks: &Hooks,
         new: &NewLogin,
-        who: Who,
+        person_key: PersonKey,
         round: u8,
         refused_id: Option<&UserId>,
     ) -> Result<NewLogin, AuthError> {
         let id = format!(
             "user.created.{}",
             hex::encode(if round == 0 {
-                who
+                person_key
             } else {
-                self.again(who, round)
+                self.later_round_key(person_key, round)
             })
         );
         let person = NewPerson {
@@ -147,7 +147,7 @@ impl Auth {
 
     /// Who it is, so that each way of asking about one person has one key. WeChat's word for a
     /// person across apps comes first.
-    fn who(&self, proof: &LoginProof) -> Who {
+    fn person_key(&self, proof: &LoginProof) -> PersonKey {
         let mac = |parts: &[&[u8]]| crypto::mac(&self.parts.hook_key, parts);
         match proof {
             LoginProof::Wechat(said) => match &said.unionid {
@@ -164,33 +164,33 @@ impl Auth {
     }
 
     /// Another question about the same person, as stable as the first.
-    fn again(&self, who: Who, round: u8) -> Who {
-        crypto::mac(&self.parts.hook_key, &[b"again", &who, &[round]])
+    fn later_round_key(&self, person_key: PersonKey, round: u8) -> PersonKey {
+        crypto::mac(&self.parts.hook_key, &[b"again", &person_key, &[round]])
     }
 }
 
 /// One at a time for one person, so that a double tap asks the backend once.
 #[derive(Debug, Default)]
-pub(super) struct Turns {
-    taken: Arc<Mutex<HashMap<Who, Arc<tokio::sync::Mutex<()>>>>>,
+pub(super) struct KeyedLock {
+    taken: Arc<Mutex<HashMap<PersonKey, Arc<tokio::sync::Mutex<()>>>>>,
 }
 
 /// Somebody's turn; ends when dropped.
-pub(super) struct Turn {
-    who: Who,
-    taken: Arc<Mutex<HashMap<Who, Arc<tokio::sync::Mutex<()>>>>>,
+pub(super) struct KeyedLockGuard {
+    person_key: PersonKey,
+    taken: Arc<Mutex<HashMap<PersonKey, Arc<tokio::sync::Mutex<()>>>>>,
     /// Given back before the table is looked at.
     guard: Option<tokio::sync::OwnedMutexGuard<()>>,
 }
 
-impl Turns {
+impl KeyedLock {
     /// Waits for the turn, at most so long; says whether it had to wait.
-    async fn take(&self, who: Who, most: Duration) -> Option<(Turn, bool)> {
+    async fn take(&self, person_key: PersonKey, most: Duration) -> Option<(KeyedLockGuard, bool)> {
         let turn = Arc::clone(
             self.taken
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
-                .entry(who)
+                .entry(person_key)
                 .or_default(),
         );
         let (guard, has_waited) = match Arc::clone(&turn).try_lock_owned() {
@@ -201,8 +201,8 @@ impl Turns {
             ),
         };
         // Whoever gave up waiting leaves the table as whoever is done does.
-        let turn = Turn {
-            who,
+        let turn = KeyedLockGuard {
+            person_key,
             taken: Arc::clone(&self.taken),
             guard,
         };
@@ -210,17 +210,17 @@ impl Turns {
     }
 }
 
-impl Drop for Turn {
+impl Drop for KeyedLockGuard {
     fn drop(&mut self) {
         drop(self.guard.take());
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         // The table's own is the last one: nobody waits, and nobody can come while the table is
         // held.
         if taken
-            .get(&self.who)
+            .get(&self.person_key)
             .is_some_and(|turn| Arc::strong_count(turn) == 1)
         {
-            taken.remove(&self.who);
+            taken.remove(&self.person_key);
         }
     }
 }
@@ -233,12 +233,15 @@ mod tests {
 
     #[tokio::test]
     async fn one_person_has_one_turn_and_the_table_is_empty_afterwards() {
-        let turns = Arc::new(Turns::default());
-        let (first, has_waited) = turns.take([1; 32], LONG).await.unwrap();
+        let registration_locks = Arc::new(KeyedLock::default());
+        let (first, has_waited) = registration_locks.take([1; 32], LONG).await.unwrap();
         assert!(!has_waited);
-        let (other, has_waited) = turns.take([2; 32], LONG).await.unwrap();
+        let (other, has_waited) = registration_locks.take([2; 32], LONG).await.unwrap();
         assert!(!has_waited, "somebody else is not held up");
-        let (waiting, theirs) = (Arc::clone(&turns), Arc::clone(&turns));
+        let (waiting, theirs) = (
+            Arc::clone(&registration_locks),
+            Arc::clone(&registration_locks),
+        );
         let second = tokio::spawn(async move {
             waiting
                 .take([1; 32], LONG)
@@ -251,6 +254,6 @@ mod tests {
         );
         drop((first, other));
         assert_eq!(second.await.unwrap(), Some(true));
-        assert!(turns.taken.lock().unwrap().is_empty());
+        assert!(registration_locks.taken.lock().unwrap().is_empty());
     }
 }

@@ -47,12 +47,12 @@ impl World {
         }
     }
 
-    fn proofs(&self) -> Proofs {
+    fn assertions(&self) -> UpstreamAssertions {
         let identity = IdentityConfig {
             assertion: true,
             ..IdentityConfig::default()
         };
-        Proofs::new(
+        UpstreamAssertions::new(
             Assertions::new(self.keyrings.clone(), &TokenConfig::default(), &identity),
             None,
             &self.metrics,
@@ -64,7 +64,7 @@ fn identity() -> Identity {
     Identity {
         claims: Verified::Own(fixture::claims()),
         headers: IdentityFields::default(),
-        proofs: KeptProofs::default(),
+        assertions: CachedAssertions::default(),
     }
 }
 
@@ -75,8 +75,8 @@ fn at(secs: u64) -> Timestamp {
 #[tokio::test]
 async fn an_assertion_is_signed_once_and_shown_until_half_of_its_life_is_over() {
     let world = World::signing_with(Algorithm::EdDsa).await;
-    let (proofs, alice, bob) = (world.proofs(), identity(), identity());
-    let assert = |who, secs| proofs.assertion(who, at(secs)).unwrap().unwrap();
+    let (assertions, alice, bob) = (world.assertions(), identity(), identity());
+    let assert = |who, secs| assertions.assertion(who, at(secs)).unwrap().unwrap();
     let first = assert(&alice, 0);
     assert!(first.is_sensitive());
     assert!(
@@ -97,30 +97,30 @@ async fn an_assertion_is_signed_once_and_shown_until_half_of_its_life_is_over() 
 #[tokio::test]
 async fn a_clock_that_is_set_back_makes_a_new_one() {
     let world = World::signing_with(Algorithm::EdDsa).await;
-    let (proofs, alice) = (world.proofs(), identity());
-    let later = proofs.assertion(&alice, at(1000)).unwrap();
-    assert_ne!(proofs.assertion(&alice, at(999)).unwrap(), later);
+    let (assertions, alice) = (world.assertions(), identity());
+    let later = assertions.assertion(&alice, at(1000)).unwrap();
+    assert_ne!(assertions.assertion(&alice, at(999)).unwrap(), later);
 }
 
 #[tokio::test]
 async fn another_key_and_another_config_make_a_new_one() {
     for algorithm in [Algorithm::EdDsa, Algorithm::Es256, Algorithm::Hs256] {
         let world = World::signing_with(algorithm).await;
-        let (proofs, alice) = (world.proofs(), identity());
-        let kid = |proofs: &Proofs| {
-            let assertion = proofs.assertion(&alice, NOW).unwrap().unwrap();
+        let (assertions, alice) = (world.assertions(), identity());
+        let kid = |assertions: &UpstreamAssertions| {
+            let assertion = assertions.assertion(&alice, NOW).unwrap().unwrap();
             fixture::jws_header(assertion.to_str().unwrap())["kid"]
                 .as_str()
                 .unwrap()
                 .to_owned()
         };
-        let before = kid(&proofs);
+        let before = kid(&assertions);
         world
             .keyrings
             .rotate(&world.store, &Entropy::default(), NOW)
             .await
             .unwrap();
-        let after = kid(&proofs);
+        let after = kid(&assertions);
         assert_ne!(after, before, "{algorithm:?}");
         let published = String::from_utf8(world.keyrings.current().jwks().to_vec()).unwrap();
         assert!(
@@ -128,11 +128,11 @@ async fn another_key_and_another_config_make_a_new_one() {
             "{published}"
         );
         // A config that was read again makes its own.
-        let kept = alice.proofs.assertion.load_full().unwrap();
-        world.proofs().assertion(&alice, NOW).unwrap();
+        let kept = alice.assertions.assertion.load_full().unwrap();
+        world.assertions().assertion(&alice, NOW).unwrap();
         assert!(!Arc::ptr_eq(
             &kept,
-            &alice.proofs.assertion.load_full().unwrap()
+            &alice.assertions.assertion.load_full().unwrap()
         ));
     }
 }
@@ -146,7 +146,10 @@ async fn what_cannot_be_signed_is_a_fault_and_counted() {
         keyrings,
         metrics: Metrics::new(),
     };
-    assert_eq!(world.proofs().assertion(&identity(), NOW), Err(NotSigned));
+    assert_eq!(
+        world.assertions().assertion(&identity(), NOW),
+        Err(NotSigned)
+    );
     assert_eq!(
         world
             .metrics
@@ -159,23 +162,23 @@ async fn what_cannot_be_signed_is_a_fault_and_counted() {
 
 #[test]
 fn nothing_is_signed_that_nobody_asked_for() {
-    let proofs = Proofs::new(None, None, &Metrics::new());
-    assert_eq!(proofs.assertion(&identity(), NOW), Ok(None));
-    assert_eq!(proofs.minted(&identity(), NOW), Ok(None));
+    let assertions = UpstreamAssertions::new(None, None, &Metrics::new());
+    assert_eq!(assertions.assertion(&identity(), NOW), Ok(None));
+    assert_eq!(assertions.backend_token(&identity(), NOW), Ok(None));
 }
 
 #[test]
 fn what_was_signed_does_not_print_and_is_not_copied() {
-    let proofs = KeptProofs::default();
-    proofs.assertion.store(Some(Arc::new(Kept {
-        maker: Arc::default(),
+    let assertions = CachedAssertions::default();
+    assertions.assertion.store(Some(Arc::new(CachedAssertion {
+        generation: Arc::default(),
         keys: 0,
         made_at: NOW,
         renew_at: NOW,
         value: HeaderValue::from_static("hunter2"),
     })));
-    assert!(!format!("{proofs:?}").contains("hunter2"));
-    assert!(proofs.clone().assertion.load().is_none());
+    assert!(!format!("{assertions:?}").contains("hunter2"));
+    assert!(assertions.clone().assertion.load().is_none());
 }
 
 #[test]
@@ -187,17 +190,18 @@ fn a_minted_token_is_signed_once_and_shown_until_half_of_its_life_is_over() {
         claims: claims.into(),
         ..MintConfig::default()
     };
-    let minting = |prefix: &str| Minting {
+    let backend_tokens = |prefix: &str| BackendTokenMinter {
         minter: Minter::new(&config).unwrap().unwrap(),
         claims: MintClaims::compile(&config, UserIds::Uuid).unwrap(),
         header: http::header::AUTHORIZATION,
         prefix: prefix.to_owned(),
         entropy: Entropy::default(),
     };
-    let proofs = Proofs::new(None, Some(minting("Bearer ")), &Metrics::new());
+    let assertions =
+        UpstreamAssertions::new(None, Some(backend_tokens("Bearer ")), &Metrics::new());
     let (alice, again) = (identity(), identity());
     let mint = |who, secs| {
-        let (header, value) = proofs.minted(who, at(secs)).unwrap().unwrap();
+        let (header, value) = assertions.backend_token(who, at(secs)).unwrap().unwrap();
         assert!(header == "authorization" && value.is_sensitive());
         value.to_str().unwrap().to_owned()
     };
@@ -216,7 +220,7 @@ fn a_minted_token_is_signed_once_and_shown_until_half_of_its_life_is_over() {
     assert_ne!(jti(&second), jti(&first));
     assert_eq!(jti(&first).len(), 32);
     // Another config, which may have another key, makes its own.
-    let bare = Proofs::new(None, Some(minting("")), &Metrics::new());
-    let value = bare.minted(&alice, at(151)).unwrap().unwrap().1;
+    let bare = UpstreamAssertions::new(None, Some(backend_tokens("")), &Metrics::new());
+    let value = bare.backend_token(&alice, at(151)).unwrap().unwrap().1;
     assert!(value.to_str().unwrap().starts_with("eyJ"));
 }

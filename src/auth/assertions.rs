@@ -25,18 +25,18 @@ use crate::{
 
 /// Makes the proofs that one config promises the backend.
 #[derive(Debug)]
-pub struct Proofs {
+pub struct UpstreamAssertions {
     assertions: Option<Assertions>,
-    minting: Option<Minting>,
+    backend_tokens: Option<BackendTokenMinter>,
     /// Tells what was made here from what another config made.
-    maker: Arc<()>,
+    generation: Arc<()>,
     assertion_errors: IntCounter,
-    minting_errors: IntCounter,
+    backend_token_errors: IntCounter,
 }
 
 /// Makes the tokens that the backend issued itself before.
 #[derive(Debug)]
-pub struct Minting {
+pub struct BackendTokenMinter {
     pub minter: Minter,
     pub claims: MintClaims,
     /// Where one is sent, and what stands before it.
@@ -47,14 +47,14 @@ pub struct Minting {
 
 /// The proofs of one identity that have been made. A copy has none: they are made again.
 #[derive(Default)]
-pub struct KeptProofs {
-    assertion: ArcSwapOption<Kept>,
-    minted: ArcSwapOption<Kept>,
+pub struct CachedAssertions {
+    assertion: ArcSwapOption<CachedAssertion>,
+    backend_token: ArcSwapOption<CachedAssertion>,
 }
 
 /// One that has been made.
-struct Kept {
-    maker: Arc<()>,
+struct CachedAssertion {
+    generation: Arc<()>,
     /// The version of the keys that signed it.
     keys: u64,
     made_at: Timestamp,
@@ -62,21 +62,21 @@ struct Kept {
     value: HeaderValue,
 }
 
-impl Proofs {
+impl UpstreamAssertions {
     /// `None` for what is not promised.
     pub fn new(
         assertions: Option<Assertions>,
-        minting: Option<Minting>,
+        backend_tokens: Option<BackendTokenMinter>,
         metrics: &Metrics,
     ) -> Self {
         let errors = |kind: &str| metrics.proof_errors.with_label_values(&[kind]);
-        let (assertion_errors, minting_errors) = (errors("assertion"), errors("mint"));
+        let (assertion_errors, backend_token_errors) = (errors("assertion"), errors("mint"));
         Self {
             assertions,
-            minting,
-            maker: Arc::default(),
+            backend_tokens,
+            generation: Arc::default(),
             assertion_errors,
-            minting_errors,
+            backend_token_errors,
         }
     }
 
@@ -89,9 +89,9 @@ impl Proofs {
         let Some(assertions) = &self.assertions else {
             return Ok(None);
         };
-        let kept = &identity.proofs.assertion;
-        let value = self.kept_or_made(
-            kept,
+        let cached = &identity.assertions.assertion;
+        let value = self.cached_or_signed(
+            cached,
             assertions.keys_version(),
             now,
             assertions.ttl(),
@@ -105,54 +105,54 @@ impl Proofs {
 
     /// The token in the backend's own form, and the header that it is sent in; `None`: none is
     /// promised.
-    pub fn minted(
+    pub fn backend_token(
         &self,
         identity: &Identity,
         now: Timestamp,
     ) -> Result<Option<(&HeaderName, HeaderValue)>, NotSigned> {
-        let Some(minting) = &self.minting else {
+        let Some(backend_tokens) = &self.backend_tokens else {
             return Ok(None);
         };
-        let kept = &identity.proofs.minted;
+        let cached = &identity.assertions.backend_token;
         // Its key is the config's: another key comes with another maker.
-        let sign = || Ok((minting.sign(&identity.claims, now)?, 0));
-        let value = self.kept_or_made(kept, 0, now, minting.minter.ttl(), sign);
+        let sign = || Ok((backend_tokens.sign(&identity.claims, now)?, 0));
+        let value = self.cached_or_signed(cached, 0, now, backend_tokens.minter.ttl(), sign);
         value
-            .map(|value| Some((&minting.header, value)))
-            .inspect_err(|_| self.minting_errors.inc())
+            .map(|value| Some((&backend_tokens.header, value)))
+            .inspect_err(|_| self.backend_token_errors.inc())
     }
 
-    fn kept_or_made(
+    fn cached_or_signed(
         &self,
-        kept: &ArcSwapOption<Kept>,
+        cached: &ArcSwapOption<CachedAssertion>,
         keys: u64,
         now: Timestamp,
         ttl: Duration,
         sign: impl FnOnce() -> Result<(HeaderValue, u64), NotSigned>,
     ) -> Result<HeaderValue, NotSigned> {
-        if let Some(kept) = kept.load().as_ref()
-            && kept.keys == keys
+        if let Some(cached) = cached.load().as_ref()
+            && cached.keys == keys
             // A clock that was set back would keep it past its end.
-            && (kept.made_at..kept.renew_at).contains(&now)
-            && Arc::ptr_eq(&kept.maker, &self.maker)
+            && (cached.made_at..cached.renew_at).contains(&now)
+            && Arc::ptr_eq(&cached.generation, &self.generation)
         {
-            return Ok(kept.value.clone());
+            return Ok(cached.value.clone());
         }
         let (mut value, keys) = sign()?;
         value.set_sensitive(true);
-        let made = Kept {
-            maker: self.maker.clone(),
+        let made = CachedAssertion {
+            generation: self.generation.clone(),
             keys,
             made_at: now,
             renew_at: now.plus(ttl / 2),
             value: value.clone(),
         };
-        kept.store(Some(Arc::new(made)));
+        cached.store(Some(Arc::new(made)));
         Ok(value)
     }
 }
 
-impl Minting {
+impl BackendTokenMinter {
     fn sign(&self, claims: &Verified, now: Timestamp) -> Result<HeaderValue, NotSigned> {
         let mut jti = String::new();
         if self.claims.has_jti() {
@@ -163,25 +163,25 @@ impl Minting {
     }
 }
 
-impl Clone for KeptProofs {
+impl Clone for CachedAssertions {
     fn clone(&self) -> Self {
         Self::default()
     }
 }
 
 /// They say nothing of who somebody is.
-impl PartialEq for KeptProofs {
+impl PartialEq for CachedAssertions {
     fn eq(&self, _: &Self) -> bool {
         true
     }
 }
 
-impl Eq for KeptProofs {}
+impl Eq for CachedAssertions {}
 
 /// They are credentials.
-impl fmt::Debug for KeptProofs {
+impl fmt::Debug for CachedAssertions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("KeptProofs")
+        f.write_str("CachedAssertions")
     }
 }
 
